@@ -1,0 +1,141 @@
+/**
+ * BGP messages as values (RFC 4271 section 4). Numbers stay numbers where a peer may send anything; unknown
+ * attributes and capabilities stay bytes. A `Uint8Array` in a decoded message is a copy, never a view of the socket's buffer.
+ */
+import type { Address } from '../../ip/address.ts'
+import type { Prefix } from '../../ip/prefix.ts'
+
+export const MessageType = { open: 1, update: 2, notification: 3, keepalive: 4, routeRefresh: 5 } as const
+
+/** RFC 4760. */
+export interface AfiSafi {
+  readonly afi: number
+  readonly safi: number
+}
+
+export const ipv4Unicast: AfiSafi = Object.freeze({ afi: 1, safi: 1 })
+export const ipv6Unicast: AfiSafi = Object.freeze({ afi: 2, safi: 1 })
+
+export type Capability =
+  | { readonly type: 'multiprotocol'; readonly family: AfiSafi } // 1, RFC 4760
+  | { readonly type: 'routeRefresh' } // 2, RFC 2918
+  | { readonly type: 'extendedNextHop'; readonly entries: readonly { readonly family: AfiSafi; readonly nextHopAfi: number }[] } // 5, RFC 8950
+  | { readonly type: 'gracefulRestart'; readonly restartState: boolean; readonly notification: boolean; readonly restartTimeSec: number; readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[] } // 64, RFC 4724
+  | { readonly type: 'fourOctetAs'; readonly asn: number } // 65, RFC 6793
+  | { readonly type: 'unknown'; readonly code: number; readonly value: Uint8Array }
+
+export interface OpenMessage {
+  readonly type: 'open'
+  readonly version: number
+  /** The two-octet My Autonomous System field; 23456 (AS_TRANS) for larger ASes. */
+  readonly myAs: number
+  readonly holdTimeSec: number
+  /** BGP Identifier as an unsigned 32-bit number. */
+  readonly bgpId: number
+  readonly capabilities: readonly Capability[]
+}
+
+export const Origin = { igp: 0, egp: 1, incomplete: 2 } as const
+
+/** RFC 4271 4.3: type 1 AS_SET, 2 AS_SEQUENCE (3 and 4 are confederations, RFC 5065). */
+export interface AsPathSegment {
+  readonly type: number
+  readonly asns: readonly number[]
+}
+
+/** A path attribute that this speaker does not interpret. */
+export interface UnknownAttribute {
+  readonly flags: number
+  readonly type: number
+  readonly value: Uint8Array
+}
+
+/** The attributes of one path; next hops of MP_REACH_NLRI lie here too, its prefixes in {@link UpdateMessage}. */
+export interface PathAttributes {
+  readonly origin?: number
+  readonly asPath?: readonly AsPathSegment[]
+  readonly nextHop?: Address
+  readonly med?: number
+  readonly localPref?: number
+  readonly atomicAggregate?: boolean
+  readonly aggregator?: { readonly asn: number; readonly address: number }
+  readonly communities?: readonly number[]
+  readonly originatorId?: number
+  readonly clusterList?: readonly number[]
+  /** 8 octets each (RFC 4360), as 16 hexadecimal digits. */
+  readonly extendedCommunities?: readonly string[]
+  readonly largeCommunities?: readonly (readonly [number, number, number])[]
+  readonly unknown?: readonly UnknownAttribute[]
+}
+
+export interface MpReach {
+  readonly family: AfiSafi
+  readonly nextHop: Address
+  readonly linkLocal?: Address
+  readonly prefixes: readonly Prefix[]
+}
+
+export interface MpUnreach {
+  readonly family: AfiSafi
+  readonly prefixes: readonly Prefix[]
+}
+
+/** An UPDATE with no routes at all and no attributes (or an empty MP_UNREACH alone) is End-of-RIB (RFC 4724 2). */
+export interface UpdateMessage {
+  readonly type: 'update'
+  readonly withdrawn: readonly Prefix[]
+  readonly attributes: PathAttributes
+  readonly nlri: readonly Prefix[]
+  readonly mpReach?: MpReach
+  readonly mpUnreach?: MpUnreach
+}
+
+export interface NotificationMessage {
+  readonly type: 'notification'
+  readonly code: number
+  readonly subcode: number
+  readonly data: Uint8Array
+}
+
+export interface KeepaliveMessage {
+  readonly type: 'keepalive'
+}
+
+/** RFC 2918; subtype 0 request, 1 BoRR, 2 EoRR (RFC 7313). */
+export interface RouteRefreshMessage {
+  readonly type: 'routeRefresh'
+  readonly family: AfiSafi
+  readonly subtype: number
+}
+
+export type Message = OpenMessage | UpdateMessage | NotificationMessage | KeepaliveMessage | RouteRefreshMessage
+
+/** What negotiation settled and the codec needs to know. */
+export interface CodecContext {
+  /** RFC 6793: AS numbers in AS_PATH and AGGREGATOR are four octets. */
+  readonly fourOctetAs: boolean
+  readonly isExternal: boolean
+  /** Families that both sides announced. */
+  readonly families: readonly AfiSafi[]
+  /** 4096, or 65535 with RFC 8654. */
+  readonly maxMessageBytes: number
+  /** RFC 8950 was negotiated for IPv4 unicast. */
+  readonly extendedNextHop: boolean
+}
+
+/** A fault that ends the session (RFC 4271 section 6): what the NOTIFICATION says. `data` is at most 64 octets, copied. */
+export interface NotificationFault {
+  readonly code: number
+  readonly subcode: number
+  readonly data: Uint8Array
+  readonly reason: string
+}
+
+/** A fault that the session survives (RFC 7606 section 2), strongest first. */
+export interface UpdateProblem {
+  readonly action: 'treat-as-withdraw' | 'attribute-discard' | 'ignore'
+  readonly attribute?: number
+  readonly reason: string
+}
+
+export type Decoded<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly fault: NotificationFault }

@@ -1,0 +1,57 @@
+/**
+ * The seam between sessions (sockets, timers, FSM) and the speaker (RIB, update groups).
+ *
+ *     speaker --PeerSession calls--> session --bytes--> peer
+ *     speaker <---SessionEvents----- session <--bytes-- peer
+ */
+import type { FsmState, ResetReason } from '../speaker/protocol.ts'
+import type { AfiSafi, CodecContext, OpenMessage, RouteRefreshMessage, UpdateMessage, UpdateProblem } from '../messages/types.ts'
+import type { Address } from '../../ip/address.ts'
+
+/** What OPEN negotiation settled. Times in seconds, 0 is off. */
+export interface NegotiatedSession {
+  readonly codec: CodecContext
+  readonly holdTimeSec: number
+  readonly keepaliveSec: number
+  readonly localAddress: Address
+  readonly localPort: number
+  readonly remotePort: number
+  readonly remoteOpen: OpenMessage
+  /** Resolved AS of the peer. */
+  readonly peerAsn: number
+  readonly families: readonly AfiSafi[]
+  readonly routeRefresh: boolean
+  /** RFC 4724 as Herald counts it: enabled here and capability 64 in the peer's OPEN, with families or not. */
+  readonly gracefulRestart: boolean
+  /** Short names for display: `4-octet-as`, `route-refresh`, `graceful-restart`, `mp-ipv4-unicast` ... */
+  readonly capabilities: readonly string[]
+}
+
+export interface SessionEvents {
+  stateChanged(state: FsmState, previous: FsmState): void
+  established(negotiated: NegotiatedSession): void
+  /** A decoded UPDATE; with a treat-as-withdraw problem its prefixes must be withdrawn. */
+  update(message: UpdateMessage, problems: readonly UpdateProblem[]): void
+  routeRefresh(message: RouteRefreshMessage): void
+  /** The session left Established (or never reached it: `wasEstablished` false). */
+  down(reason: ResetReason, wasEstablished: boolean): void
+  /** The send queue fell below its low-water mark after `send` had answered false. */
+  drained(): void
+  log(level: 'info' | 'warn' | 'error', message: string): void
+}
+
+export interface PeerSession {
+  readonly state: FsmState
+  readonly negotiated: NegotiatedSession | undefined
+  /** Why the session is not Established, in words; undefined when it is. */
+  readonly reason: string | undefined
+  readonly lastReset: ResetReason | undefined
+  readonly messagesIn: number
+  readonly messagesOut: number
+  readonly flaps: number
+  start(): void
+  /** Queues whole encoded messages (never retained writable); false: stop until `drained`. Only while Established. */
+  send(messages: Uint8Array, count: number): boolean
+  /** Ends the session for good: with Cease and this subcode and text (RFC 9003), or silently for a graceful restart. */
+  stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void>
+}

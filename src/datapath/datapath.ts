@@ -1,0 +1,65 @@
+/**
+ * The seam to the kernel. `kernel.ts` is the real one (libbpf), `fake.ts` follows the same rules in memory.
+ *
+ *     VIP packet --tc ingress--> vip map --> frontend map --> Maglev table --> DNAT + connection entry --> stack
+ *     reply      --tc egress---> connection entry --> source back to VIP:port
+ *
+ * All calls are synchronous and bounded: a write is one bpf(2) call or a small batch. Failures throw HeraldError
+ * (ERR_MAP_FULL, ERR_SYSCALL, ERR_READ_BACK); a failed call leaves what was served before in force.
+ */
+import type { Backend, Frontend, Protocol } from '../desired/model.ts'
+
+export type AttachMode = 'tcx' | 'clsact'
+
+/** What the kernel holds for one frontend, as read back; backends sorted as in {@link Frontend}. */
+export interface ProgrammedFrontend {
+  readonly id: string
+  readonly address: string
+  readonly protocol: Protocol
+  readonly port: number
+  readonly backends: readonly Backend[]
+  readonly serviceId: number
+}
+
+export interface FrontendCounters {
+  readonly packetsIn: number
+  readonly bytesIn: number
+  readonly packetsOut: number
+  readonly bytesOut: number
+  readonly newConnections: number
+}
+
+export interface MapUsage {
+  readonly name: string
+  readonly entries: number
+  readonly maxEntries: number
+}
+
+export interface DatapathStatus {
+  readonly kind: 'ebpf' | 'none' | 'fake'
+  readonly attach?: AttachMode
+  readonly interfaces: readonly string[]
+  /** True when pinned programs and maps of an earlier process were taken over. */
+  readonly adopted: boolean
+  readonly schema: number
+}
+
+export interface Datapath {
+  readonly status: DatapathStatus
+  /** What the kernel serves now: on start this is what an earlier process left. */
+  readAll(): readonly ProgrammedFrontend[]
+  read(id: string): ProgrammedFrontend | undefined
+  /** Writes backends, Maglev table, frontend and VIP, in this order, so that no packet meets a half-written entry. */
+  upsert(frontend: Frontend): void
+  /** Removes frontend, then the VIP when it was the last one on it. Idempotent. */
+  remove(id: string): void
+  /** Makes the address answer (echo, refusal of unowned ports) without any frontend. */
+  counters(id: string): FrontendCounters | undefined
+  /** Packets dropped or answered in place, by reason, since the maps were made. */
+  reasons(): Readonly<Record<string, number>>
+  usage(): readonly MapUsage[]
+  /** Attaches to exactly these interfaces; programs on others are detached. */
+  attach(interfaces: readonly string[]): void
+  /** Lets go of file descriptors; pins stay and the kernel keeps serving. */
+  close(): void
+}

@@ -1,0 +1,164 @@
+/**
+ * What should be true on this node, free of Kubernetes and of BGP machinery: the model in which the input
+ * (k8s/translate) meets the speaker and the datapath.
+ *
+ *     k8s/translate --> DesiredState --> agent/order --> datapath   (frontends: what the kernel serves)
+ *                                              `-------> speaker    (neighbors and routes: what peers hear)
+ *
+ * Addresses and prefixes are text in canonical form here: the model is compared, logged and posted between threads.
+ * Everything is plain, immutable and structured-clonable.
+ */
+
+/** Where a fact comes from. `file` and `line` are set in embedded mode. */
+export interface ObjectRef {
+  readonly kind: string
+  readonly namespace?: string
+  readonly name: string
+  readonly file?: string
+  readonly line?: number
+}
+
+/**
+ * One answer on the way from an object to the wire, made once and shown identically by status, explain, page and log.
+ * `code` is a CamelCase word (a Kubernetes condition reason); `remedy` says what to change and is set when ok is false.
+ */
+export interface Verdict {
+  readonly step: 'valid' | 'class' | 'allocated' | 'selected' | 'eligible' | 'supported' | 'programmed' | 'announced'
+  readonly ok: boolean
+  readonly code: string
+  readonly message: string
+  readonly remedy?: string
+}
+
+export type AddressFamilyName = 'ipv4-unicast' | 'ipv6-unicast'
+
+/** RFC 4724; restartTimeSec 1..4095. `notification` is the N bit of RFC 8538. */
+export interface GracefulRestartConfig {
+  readonly restartTimeSec: number
+  readonly notification: boolean
+}
+
+/** One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`. */
+export interface Neighbor {
+  readonly id: string
+  readonly source: ObjectRef
+  /** The virtual router (policy) or instance that owns the session, as shown in the VRouter column. */
+  readonly virtualRouter: string
+  readonly localAsn: number
+  /** 0: accept whatever the peer's OPEN says. */
+  readonly peerAsn: number
+  readonly peerAddress: string
+  readonly peerPort: number
+  /** BGP Identifier as dotted IPv4. */
+  readonly routerId: string
+  readonly families: readonly AddressFamilyName[]
+  /** 0 (off) or 3..65535. */
+  readonly holdTimeSec: number
+  readonly keepaliveSec: number
+  readonly connectRetrySec: number
+  /** TTL of the session's packets for eBGP: 1 is directly connected. */
+  readonly multihopTtl: number
+  /** Never dial, only accept. */
+  readonly passive: boolean
+  /** TCP-MD5 key (RFC 2385). Never logged and never shown. */
+  readonly password?: string
+  readonly gracefulRestart?: GracefulRestartConfig
+  /** GTSM (RFC 5082) in hops; 1: the peer is directly connected. */
+  readonly ttlSecurityHops?: number
+  /** Source address of the session; chosen by the kernel when absent. */
+  readonly sourceAddress?: string
+  /** Next hop announced for a family in place of the session's own address. */
+  readonly nextHops?: Readonly<Partial<Record<AddressFamilyName, string>>>
+}
+
+/** Attributes that a policy adds to a route; absent means: not sent. */
+export interface RouteAttributes {
+  /** RFC 1997 communities as unsigned 32-bit numbers, ascending, unique. */
+  readonly communities?: readonly number[]
+  /** RFC 8092 `global:local1:local2`, unique. */
+  readonly largeCommunities?: readonly string[]
+  /** Sent on iBGP only. */
+  readonly localPreference?: number
+  readonly med?: number
+}
+
+/** A prefix to announce to some neighbors. One prefix may have several routes, for different neighbors. */
+export interface Route {
+  readonly prefix: string
+  readonly neighbors: readonly string[]
+  readonly attributes: RouteAttributes
+}
+
+export type Protocol = 'TCP' | 'UDP'
+
+export interface Backend {
+  readonly address: string
+  readonly port: number
+}
+
+/** One address, protocol and port that this node serves, with the backends on this node. `id`: `<vip>:<port>/<protocol>`. */
+export interface Frontend {
+  readonly id: string
+  readonly service: string
+  readonly address: string
+  readonly protocol: Protocol
+  readonly port: number
+  /** Sorted by address and port; may be empty: then connections are refused. */
+  readonly backends: readonly Backend[]
+}
+
+export function frontendId(address: string, protocol: Protocol, port: number): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`
+}
+
+/** Everything about one LoadBalancer Service on this node. `key` is `namespace/name`. */
+export interface DesiredService {
+  readonly key: string
+  readonly source: ObjectRef
+  readonly addresses: readonly string[]
+  readonly pool?: string
+  readonly externalTrafficPolicy: 'Cluster' | 'Local'
+  readonly frontends: readonly Frontend[]
+  /** Host routes to announce once every frontend is programmed; empty when a verdict says no. */
+  readonly routes: readonly Route[]
+  /** Backends elsewhere, which this node does not serve in this version. */
+  readonly remoteBackends: number
+  readonly verdicts: readonly Verdict[]
+}
+
+/** A PodCIDR route is not gated on the datapath. */
+export interface DesiredPodCidr {
+  readonly prefix: string
+  readonly routes: readonly Route[]
+  readonly verdicts: readonly Verdict[]
+}
+
+/** An object that is broken, ignored or only half honoured, for status and `validate`. */
+export interface Problem {
+  readonly severity: 'error' | 'warning'
+  readonly object: ObjectRef
+  /** Path of the field, as `spec.virtualRouters[0].localASN`; empty for the whole object. */
+  readonly field: string
+  readonly code: string
+  readonly message: string
+  readonly remedy: string
+  readonly column?: number
+}
+
+/** The node as a BGP speaker; undefined neighbors cannot exist, an empty list means: no session wanted. */
+export interface DesiredSpeaker {
+  readonly nodeName: string
+  readonly neighbors: readonly Neighbor[]
+  /** A stop of the node (drained, shutting down) closes sessions with Cease 6/2 and not as a restart. */
+  readonly isDraining: boolean
+}
+
+/** What changed since the last delta; applying a delta twice changes nothing. */
+export interface DesiredDelta {
+  /** Present when any neighbor changed. */
+  readonly speaker?: DesiredSpeaker
+  /** Upserts by key, `undefined` for a Service that is gone. */
+  readonly services: ReadonlyMap<string, DesiredService | undefined>
+  readonly podCidrs?: readonly DesiredPodCidr[]
+  readonly problems?: readonly Problem[]
+}

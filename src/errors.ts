@@ -1,0 +1,45 @@
+/**
+ * Every error that Herald raises on purpose: a closed union of codes, one table with a hint what to do next.
+ * docs/errors.md documents the same codes; test/docs.test.ts compares the two.
+ */
+export const errorTable = {
+  ERR_USAGE: 'Run the command with --help.',
+  ERR_NOT_ROOT: 'Run as root, or grant CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_NET_RAW and CAP_NET_BIND_SERVICE.',
+  ERR_AGENT_UNREACHABLE: 'Start `herald agent` on this node, or give its socket with --socket.',
+  ERR_ALREADY_RUNNING: 'Stop the other agent first, or give this one its own --state-dir and --bpffs.',
+  ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
+  ERR_INVALID_OBJECT: 'Correct the field that the message names; the last good version of the object stays in force.',
+  ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
+  ERR_PREFIX: 'Write an address and a length such as 192.0.2.0/24.',
+  ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
+  ERR_BGP_NOTIFICATION: 'See the code and subcode in RFC 4271 section 6; the peer log shows the other side.',
+  ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
+  ERR_SYSCALL: 'See the errno that the message names; `herald doctor` checks what the kernel and the privileges allow.',
+  ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
+  ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
+  ERR_BPF_LOAD: 'The verifier log is in the message; the kernel must be 5.10 or later with BTF.',
+  ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
+  ERR_MAP_FULL: 'Remove Services or give the map a larger size; what is programmed keeps being served.',
+  ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',
+  ERR_LAB: 'See the step that failed; `npm run lab -- --check` prints the evidence it looked at.',
+} as const
+
+export type ErrorCode = keyof typeof errorTable
+
+/** An error with a code from {@link errorTable}; `hint` says what to do next. */
+export class HeraldError extends Error {
+  readonly code: ErrorCode
+  readonly hint: string
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'HeraldError'
+    this.code = code
+    this.hint = errorTable[code]
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

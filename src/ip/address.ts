@@ -1,0 +1,85 @@
+/**
+ * Addresses as values that are cheap Map keys: IPv4 is an unsigned 32-bit number, IPv6 a string of 16 characters,
+ * one per octet (U+0000..U+00FF). Text exists at the edges only.
+ */
+import { Address6 } from 'ip-address'
+
+export type Ipv4Address = number
+export type Ipv6Address = string
+export type Address = Ipv4Address | Ipv6Address
+export type Family = 'ipv4' | 'ipv6'
+
+export function familyOfAddress(address: Address): Family {
+  return typeof address === 'number' ? 'ipv4' : 'ipv6'
+}
+
+/** Parses dotted IPv4 (no leading zeros: they read as octal elsewhere) or IPv6 without zone; undefined when it is neither. */
+export function parseAddress(text: string): Address | undefined {
+  return text.includes(':') ? parseIpv6(text) : parseIpv4(text)
+}
+
+export function parseIpv4(text: string): Ipv4Address | undefined {
+  const parts = text.split('.')
+  if (parts.length !== 4) return undefined
+  let value = 0
+  for (const part of parts) {
+    if (!/^(0|[1-9][0-9]{0,2})$/.test(part)) return undefined
+    const octet = Number(part)
+    if (octet > 255) return undefined
+    value = value * 256 + octet
+  }
+  return value
+}
+
+export function parseIpv6(text: string): Ipv6Address | undefined {
+  if (text.includes('%') || text.includes('/') || !Address6.isValid(text)) return undefined
+  // The library drops leading zero octets.
+  const significant = new Address6(text).toUnsignedByteArray()
+  const bytes = new Uint8Array(16)
+  bytes.set(significant.slice(-16), 16 - Math.min(16, significant.length))
+  return String.fromCharCode(...bytes)
+}
+
+/** Text of an address: dotted IPv4, RFC 5952 IPv6. */
+export function formatAddress(address: Address): string {
+  if (typeof address === 'number') {
+    return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`
+  }
+  return formatIpv6(address)
+}
+
+function formatIpv6(address: Ipv6Address): string {
+  const groups: number[] = []
+  for (let i = 0; i < 16; i += 2) groups.push(address.charCodeAt(i) * 256 + address.charCodeAt(i + 1))
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff
+  if (isMapped) return `::ffff:${formatAddress(((groups[6] ?? 0) * 65536 + (groups[7] ?? 0)) >>> 0)}`
+  // RFC 5952 4.2: the longest run of two or more zero groups, the first of equals.
+  let best = { start: -1, length: 1 }
+  for (let i = 0; i < 8; i++) {
+    let length = 0
+    while (i + length < 8 && groups[i + length] === 0) length++
+    if (length > best.length) best = { start: i, length }
+  }
+  const hex = (part: readonly number[]): string => part.map((group) => group.toString(16)).join(':')
+  if (best.start < 0) return hex(groups)
+  return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`
+}
+
+/** 4 octets give an IPv4 address, 16 an IPv6 address; any other length is a bug of the caller. */
+export function addressFromBytes(bytes: Uint8Array): Address {
+  if (bytes.length === 4) return (((bytes[0] ?? 0) << 24) | ((bytes[1] ?? 0) << 16) | ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0)) >>> 0
+  return String.fromCharCode(...bytes)
+}
+
+/** The octets of an address in network order: 4 or 16. */
+export function addressBytes(address: Address): Uint8Array {
+  if (typeof address === 'number') return Uint8Array.of(address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255)
+  return Uint8Array.from(address, (character) => character.charCodeAt(0))
+}
+
+/** Numeric order; IPv4 before IPv6. */
+export function compareAddresses(a: Address, b: Address): number {
+  if (typeof a === 'number') return typeof b === 'number' ? a - b : -1
+  if (typeof b === 'number') return 1
+  return a < b ? -1 : a > b ? 1 : 0
+}

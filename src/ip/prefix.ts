@@ -1,0 +1,76 @@
+/**
+ * Prefixes as values that are cheap Map keys: IPv4 is the number address * 64 + length (38 bits), IPv6 a string of
+ * 17 characters, the 16 masked octets and the length. Two prefixes are equal exactly when their values are `===`.
+ */
+import { addressBytes, addressFromBytes, compareAddresses, type Address, type Family, familyOfAddress, formatAddress, parseAddress } from './address.ts'
+
+export type Prefix = number | string
+
+/** The prefix of an address and a length (0..32 or 0..128); bits beyond the length are cleared. */
+export function prefixOf(address: Address, length: number): Prefix {
+  if (typeof address === 'number') {
+    const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0
+    return ((address & mask) >>> 0) * 64 + length
+  }
+  if (length === 128) return address + String.fromCharCode(128)
+  const bytes = addressBytes(address)
+  const whole = length >> 3
+  if (whole < 16) {
+    bytes[whole] = (bytes[whole] ?? 0) & (0xff00 >> (length & 7))
+    bytes.fill(0, whole + 1)
+  }
+  return addressFromBytes(bytes) as string + String.fromCharCode(length)
+}
+
+export function prefixFamily(prefix: Prefix): Family {
+  return typeof prefix === 'number' ? 'ipv4' : 'ipv6'
+}
+
+export function prefixLength(prefix: Prefix): number {
+  return typeof prefix === 'number' ? prefix % 64 : prefix.charCodeAt(16)
+}
+
+export function prefixAddress(prefix: Prefix): Address {
+  return typeof prefix === 'number' ? Math.floor(prefix / 64) : prefix.slice(0, 16)
+}
+
+/** The host prefix (/32 or /128) of an address. */
+export function hostPrefix(address: Address): Prefix {
+  return prefixOf(address, typeof address === 'number' ? 32 : 128)
+}
+
+/** Parses `address/length`; host bits are cleared (see {@link hasHostBits}). undefined when it is no prefix. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const parts = splitPrefix(text)
+  return parts === undefined ? undefined : prefixOf(parts.address, parts.length)
+}
+
+/** True when `text` is a prefix with bits set beyond its length, as 10.0.0.1/24. */
+export function hasHostBits(text: string): boolean {
+  const parts = splitPrefix(text)
+  return parts !== undefined && prefixAddress(prefixOf(parts.address, parts.length)) !== parts.address
+}
+
+/** Splits `address/length` without masking; undefined when it is no prefix. */
+export function splitPrefix(text: string): { readonly address: Address; readonly length: number } | undefined {
+  const slash = text.indexOf('/')
+  if (slash < 0) return undefined
+  const address = parseAddress(text.slice(0, slash))
+  const digits = text.slice(slash + 1)
+  if (address === undefined || !/^(0|[1-9][0-9]{0,2})$/.test(digits)) return undefined
+  const length = Number(digits)
+  return length > (familyOfAddress(address) === 'ipv4' ? 32 : 128) ? undefined : { address, length }
+}
+
+export function formatPrefix(prefix: Prefix): string {
+  return `${formatAddress(prefixAddress(prefix))}/${prefixLength(prefix)}`
+}
+
+export function prefixContains(prefix: Prefix, address: Address): boolean {
+  return prefixFamily(prefix) === familyOfAddress(address) && prefixOf(address, prefixLength(prefix)) === prefix
+}
+
+/** By address, then by length; IPv4 before IPv6. */
+export function comparePrefixes(a: Prefix, b: Prefix): number {
+  return compareAddresses(prefixAddress(a), prefixAddress(b)) || prefixLength(a) - prefixLength(b)
+}
