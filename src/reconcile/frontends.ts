@@ -1,29 +1,12 @@
-/**
- * Pure diff between the frontends that should be served and those that the kernel holds.
- *
- *     wanted \ held | absent | equal | other backends
- *     present       | upsert | -     | upsert
- *     absent        | -      | remove
- */
+/** Pure comparison of the frontends that should be served with those that the kernel holds. */
 import type { Backend, Frontend } from '../desired/model.ts'
 import type { ProgrammedFrontend } from '../datapath/datapath.ts'
 
-export interface FrontendPlan {
-  readonly upsert: readonly Frontend[]
-  readonly remove: readonly string[]
+/** True when the kernel holds exactly what is wanted: nothing needs to be written. */
+export function isServed(wanted: Frontend, held: ProgrammedFrontend | undefined): boolean {
+  return held !== undefined && sameBackends(wanted.backends, held.backends)
 }
 
-export function planFrontends(wanted: Iterable<Frontend>, held: ReadonlyMap<string, ProgrammedFrontend>): FrontendPlan {
-  const upsert: Frontend[] = []
-  const seen = new Set<string>()
-  for (const frontend of wanted) {
-    seen.add(frontend.id)
-    const now = held.get(frontend.id)
-    if (now === undefined || !sameBackends(frontend.backends, now.backends)) upsert.push(frontend)
-  }
-  return { upsert, remove: [...held.keys()].filter((id) => !seen.has(id)) }
-}
-
-export function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {
+function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {
   return a.length === b.length && a.every((backend, i) => backend.address === b[i]?.address && backend.port === b[i]?.port)
 }

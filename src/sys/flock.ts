@@ -1,0 +1,26 @@
+/** Advisory locks (flock(2)): they end with the process, however it ends, so no stale lock can exist. */
+import { closeSync, constants, openSync } from 'node:fs'
+import { HeraldError } from '../errors.ts'
+import { libc, checked } from './libc.ts'
+import koffi from 'koffi'
+
+const flock = libc.func('int flock(int fd, int operation)')
+const lockExclusive = 2
+const lockNonBlocking = 4
+
+/**
+ * Locks a file (made when absent) or a directory for this process, without waiting.
+ * Throws ERR_ALREADY_RUNNING when another process holds it. The answer releases it.
+ */
+export function lockPath(path: string, kind: 'file' | 'directory'): () => void {
+  const flags = kind === 'directory' ? constants.O_RDONLY | constants.O_DIRECTORY : constants.O_RDWR | constants.O_CREAT
+  const fd = openSync(path, flags, 0o600)
+  const result = Number(flock(fd, lockExclusive | lockNonBlocking))
+  if (result < 0) {
+    const isHeld = koffi.errno() === koffi.os.errno['EWOULDBLOCK'] || koffi.errno() === koffi.os.errno['EAGAIN']
+    if (!isHeld) checked(`flock ${path}`, result)
+    closeSync(fd)
+    throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent holds ${path}`)
+  }
+  return () => closeSync(fd)
+}
