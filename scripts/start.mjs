@@ -4,6 +4,7 @@
 // with the Node release that package.json pins.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -49,5 +50,9 @@ const [script, ...args] = process.argv.slice(2)
 const child = spawn(node, [join(root, script), ...args], { stdio: 'inherit', env: process.env })
 // The terminal sends Ctrl-C to the whole group: the child decides when to end, we only pass its verdict on.
 process.on('SIGINT', () => {})
-process.on('SIGTERM', () => child.kill('SIGTERM'))
-child.on('exit', (code, signal) => process.exit(signal ? 128 + (signal === 'SIGINT' ? 2 : 15) : (code ?? 1)))
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+child.on('error', (error) => {
+  console.error(`herald: the pinned Node cannot be started: ${error.message}. It needs glibc 2.28 or later (not musl).`)
+  process.exit(3)
+})
+child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)))

@@ -1,0 +1,180 @@
+/**
+ * `npm run lab [-- --check] [-- --topology FILE]`: everything from a bare machine to a served request.
+ *
+ *     preflight -> packages -> kernel programs -> topology -> sessions -> routes -> picture, until Ctrl-C
+ *                                                                            `-> --check: assert, end
+ *
+ * Exit codes: 0 ok, 1 a check or step failed, 2 usage, 3 this machine cannot run it.
+ */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { HeraldError, messageOf } from '../src/errors.ts'
+import { checkRack, type CheckResult } from '../src/lab/check.ts'
+import { showRack, superviseAgents, waitForRoutes } from '../src/lab/demo.ts'
+import { leftovers, tracesOf, type Traces } from '../src/lab/leftovers.ts'
+import { Rack } from '../src/lab/rack.ts'
+import { Lab } from '../src/lab/runner.ts'
+import { StepList } from '../src/lab/steps.ts'
+import { until } from '../src/lab/until.ts'
+import { Capture } from '../src/lab/watch.ts'
+import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
+import { installPackages, labNeeds, missingPackages } from './setup/packages.ts'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const usage = 'usage: npm run lab [-- --check]'
+const steps = new StepList(process.stdout)
+
+let lab: Lab | undefined
+let isStopping = false
+let stopped: () => void = () => {}
+const whenStopped = new Promise<void>((resolve) => (stopped = resolve))
+
+/** The first signal ends the lab in order, the second at once: the kernel takes the namespaces down either way. */
+function onSignal(): void {
+  if (isStopping) {
+    lab?.abandon()
+    process.exit(130)
+  }
+  isStopping = true
+  steps.line('\n  stopping …')
+  void lab?.destroy()
+  stopped()
+}
+
+async function main(): Promise<number> {
+  const isCheck = readArguments()
+  if (isCheck === undefined) return 2
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
+  steps.line(`\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client\n`)
+  const machine = await prepare()
+  if (machine === undefined) return 3
+  if (isStopping) return 130
+  let traces: Traces | undefined
+  let result: CheckResult | undefined
+  let hasFailed = false
+  try {
+    const { rack, capture } = await deploy(machine, isCheck)
+    traces = await tracesOf(rack.lab)
+    if (isCheck) {
+      result = await checkRack({ rack, steps, hasDatapath: machine.canBpf, capture })
+      // Programs that a restarted agent loaded must go as well.
+      if (!isStopping) traces = { ...traces, bpf: [...new Set([...traces.bpf, ...(await tracesOf(rack.lab)).bpf])] }
+    } else {
+      await stay(rack, machine)
+    }
+  } catch (error) {
+    hasFailed = !isStopping
+    if (hasFailed && !(error instanceof HeraldError)) console.error(error)
+    if (hasFailed) printLogs()
+  }
+  if (result !== undefined && result.failed.length > 0) printLogs()
+  const isClean = await tearDown(traces)
+  if (result !== undefined) printResult(result, isClean)
+  return hasFailed || !isClean || (result?.failed.length ?? 0) > 0 ? 1 : isStopping && isCheck ? 130 : 0
+}
+
+function readArguments(): boolean | undefined {
+  try {
+    const { values } = parseArgs({ options: { check: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false } } })
+    if (!values.help) return values.check
+    steps.line(usage)
+  } catch (error) {
+    console.error(`${messageOf(error)}\n${usage}`)
+  }
+  return undefined
+}
+
+/** Installs and builds what is missing; undefined when the lab cannot run here at all. */
+async function prepare(): Promise<Machine | undefined> {
+  const missing = missingPackages(labNeeds)
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot && missing.length > 0) {
+    await steps.step('packages', (note) => installPackages(missing, note), () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`).catch(() => {}) // what is still missing is reported next
+  }
+  const machine = inspectMachine(labNeeds)
+  const verdict = `${machine.distribution}, Linux ${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`
+  await steps.step('machine', async () => verdict, (text) => text)
+  for (const lack of machine.lacks) steps.line(`    ${lackText(lack)}`)
+  if (!machine.canDeploy) {
+    steps.line('\n  The lab cannot run here; nothing was changed.')
+    return undefined
+  }
+  if (!machine.canBpf) return machine
+  try {
+    await steps.step('kernel programs', async (note) => {
+      note('compiling')
+      const { buildBpf } = await import('./build-bpf.ts')
+      return buildBpf()
+    }, (path) => `${relative(root, path)}, ${Math.round(statSync(path).size / 1024)} KiB`)
+    return machine
+  } catch {
+    steps.line('    the kernel programs could not be built: the lab runs with --datapath none')
+    return { ...machine, canBpf: false }
+  }
+}
+
+async function deploy(machine: Machine, isCheck: boolean): Promise<{ rack: Rack; capture: Capture | undefined }> {
+  const canCapture = isCheck && ['/usr/bin/tcpdump', '/usr/sbin/tcpdump'].some((path) => existsSync(path)) && existsSync('/usr/bin/tshark')
+  let capture: Capture | undefined
+  const opened = await steps.step('topology', async () => {
+    lab = Lab.open({
+      file: join(root, 'containerlab/rack/topology.clab.yml'),
+      root,
+      heraldArguments: machine.canBpf ? [] : ['--datapath', 'none'],
+      beforeCommands: async (up) => {
+        if (canCapture) capture = await Capture.start(up, 'tor1', 'eth1')
+      },
+    })
+    await lab.up()
+    return lab
+  }, (up) => `${up.names.length} nodes, ${up.topology.links.length} links, in ${up.workFolder}`)
+  const rack = new Rack(opened)
+  await waitForRoutes({ rack, steps, hasDatapath: machine.canBpf })
+  return { rack, capture }
+}
+
+async function stay(rack: Rack, machine: Machine): Promise<void> {
+  await showRack({ rack, steps, hasDatapath: machine.canBpf })
+  superviseAgents(rack.lab, steps)
+  steps.line(`\n  ${steps.style('bold', 'The lab is up. Ctrl-C ends it and leaves nothing behind.')}`)
+  // A pending promise alone does not keep the process alive.
+  const alive = setInterval(() => {}, 60_000)
+  await whenStopped
+  clearInterval(alive)
+}
+
+/** True when nothing is left. */
+async function tearDown(traces: Traces | undefined): Promise<boolean> {
+  try {
+    await steps.step('tear-down', async () => {
+      await lab?.destroy()
+      // The kernel frees programs a moment after their last reference is gone.
+      if (traces !== undefined) await until('nothing is left', () => leftovers(traces), (left) => left.length === 0)
+    }, () => 'no process, namespace, pinned program or file is left')
+    return true
+  } catch {
+    return false // the step list has printed what is left
+  }
+}
+
+/** The last lines of what the agents printed, for whoever must find out why. */
+function printLogs(): void {
+  for (const name of lab?.heraldNodes ?? []) {
+    const file = lab?.logFile(name) ?? ''
+    if (!existsSync(file)) continue
+    steps.line(`\n  ${name}, last lines of its log:`)
+    for (const line of readFileSync(file, 'utf8').trimEnd().split('\n').slice(-12)) steps.line(`    ${line}`)
+  }
+}
+
+function printResult({ passed, failed, skipped }: CheckResult, isClean: boolean): void {
+  const count = passed + (isClean ? 1 : 0)
+  steps.line(`\n  ${count} checks passed, ${failed.length + (isClean ? 0 : 1)} failed${failed.length > 0 ? ` (${failed.join(', ')})` : ''}, ${skipped.length} skipped${skipped.length > 0 ? ` (${skipped.join(', ')})` : ''}`)
+}
+
+// Whatever ends this process (a closed pipe, a defect), the work folder goes as well.
+process.on('exit', () => lab?.abandon())
+process.stdout.on('error', () => process.exit(1))
+process.exitCode = await main()

@@ -1,0 +1,90 @@
+/**
+ * `npm test [-- SUITE | FILE ...]`: everything, from a fresh clone.
+ *
+ *     packages (as root) -> type check -> kernel programs -> unit -> vectors -> datapath -> e2e -> interop -> lab
+ *
+ * What this machine cannot run is skipped by name and counted; with HERALD_STRICT=1 or CI=true a skip is a failure.
+ * Exit codes: 0 ok, 1 failed, 2 usage.
+ */
+import { dirname, relative, resolve } from 'node:path'
+import { run } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { messageOf } from '../src/errors.ts'
+import { StepList } from '../src/lab/steps.ts'
+import { typeCheck } from './check.ts'
+import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
+import { installPackages, missingPackages, testNeeds } from './setup/packages.ts'
+import { suiteNames, suitesOf, type Suite } from './setup/suites.ts'
+import { paint, TestReport } from './setup/test-report.ts'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const steps = new StepList(process.stdout)
+const isStrict = ['1', 'true'].includes(process.env['HERALD_STRICT'] ?? '') || ['1', 'true'].includes(process.env['CI'] ?? '')
+/** A file that takes longer than this hangs. */
+const fileTimeoutMs = 10 * 60_000
+
+/** Suites by name, files by path; everything without arguments. Undefined for a word that is neither. */
+function selected(words: readonly string[]): Suite[] | undefined {
+  const all = suitesOf(root)
+  if (words.length === 0) return all
+  const paths = new Set(words.filter((word) => word.endsWith('.ts')).map((word) => resolve(word)))
+  const unknown = words.filter((word) => !word.endsWith('.ts') && !suiteNames.some((name) => name === word))
+  const missing = [...paths].filter((path) => !all.some((suite) => suite.files.includes(path)))
+  if (unknown.length + missing.length > 0) {
+    console.error(`no such suite or test file: ${[...unknown, ...missing].join(' ')}\nusage: npm test [-- ${suiteNames.join(' | ')} | test/FILE.test.ts ...]`)
+    return undefined
+  }
+  return all.map((suite) => (words.includes(suite.name) ? suite : { ...suite, files: suite.files.filter((file) => paths.has(file)) }))
+}
+
+async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
+  // The unit suite runs anywhere with nothing installed.
+  if (!suites.some((suite) => suite.isSerial && suite.files.length > 0)) return undefined
+  const missing = missingPackages(testNeeds)
+  if (missing.length > 0 && process.geteuid?.() === 0) {
+    await steps.step('packages', (note) => installPackages(missing, note), () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`).catch(() => {}) // what is still missing is reported next
+  }
+  const machine = inspectMachine(testNeeds)
+  await steps.step('machine', async () => `${machine.distribution}, Linux ${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`, (text) => text)
+  for (const lack of machine.lacks) steps.line(`    ${lackText(lack)}`)
+  return machine
+}
+
+async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
+  if (machine?.canBpf !== true) return true
+  try {
+    await steps.step('kernel programs', async () => (await import('./build-bpf.ts')).buildBpf(), (path) => relative(root, path))
+    return true
+  } catch {
+    return false // the step list has printed clang's words
+  }
+}
+
+async function main(): Promise<number> {
+  const suites = selected(process.argv.slice(2))
+  if (suites === undefined) return 2
+  const machine = await setUp(suites)
+  const isTyped = typeCheck()
+  steps.line(`  ${isTyped ? paint('green', '✓') : paint('red', '✗')} type check`)
+  const isBuilt = await buildPrograms(machine)
+  const report = new TestReport(root)
+  for (const suite of suites.filter((each) => each.files.length > 0)) {
+    steps.line(`\n${paint('bold', suite.name)}`)
+    // The files find the pinned Node by this process; `concurrency` counts files at a time.
+    await report.follow(run({ files: [...suite.files], concurrency: suite.isSerial ? 1 : true, timeout: fileTimeoutMs }), suite.isSerial)
+  }
+  const faults = [
+    ...(isTyped ? [] : ['the type check failed']),
+    ...(isBuilt ? [] : ['the kernel programs could not be built']),
+    ...(isStrict && report.skips.length > 0 ? [`strict: ${report.skips.length} skipped test(s) count as failed`] : []),
+  ]
+  report.finish(faults)
+  return faults.length > 0 || report.hasFailed ? 1 : 0
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  console.error(messageOf(error))
+  process.exitCode = 1
+}

@@ -1,0 +1,53 @@
+/** The last steps of a chain of reasons: who was sent the route, and why a peer is not up. Pure. */
+import type { RouteView, VerdictView } from '../api/types.ts'
+import type { PeerSnapshot } from '../bgp/speaker/protocol.ts'
+import type { DesiredPodCidr, Neighbor, Route } from '../desired/model.ts'
+
+/** Whether the routes reached every neighbor that they are meant for. */
+export function announcedVerdict(routes: readonly Route[], sent: readonly RouteView[], peers: readonly PeerSnapshot[]): VerdictView {
+  const wanted = new Set(routes.flatMap((route) => route.neighbors))
+  const reached = new Set(sent.map((route) => route.peer))
+  const silent = [...wanted].filter((id) => !reached.has(id))
+  if (wanted.size === 0) {
+    return { step: 'announced', ok: false, code: 'NoNeighbor', message: 'No neighbor is to hear this route', remedy: 'Give the policy that selects this node a neighbor and a serviceSelector that matches' }
+  }
+  const reasons = silent.map((id) => reasonOf(id, peers)).join('; ')
+  if (silent.length === 0) return { step: 'announced', ok: true, code: 'Announced', message: `Sent to ${[...wanted].join(', ')}` }
+  return {
+    step: 'announced',
+    ok: silent.length < wanted.size,
+    code: silent.length < wanted.size ? 'AnnouncedToSome' : 'NotAnnounced',
+    message: `Not sent to ${reasons}`,
+    remedy: 'See `herald explain peer ADDRESS`',
+  }
+}
+
+function reasonOf(id: string, peers: readonly PeerSnapshot[]): string {
+  const peer = peers.find((found) => found.id === id)
+  if (peer === undefined) return `${id} (not configured)`
+  return `${peer.peerAddress} (${peer.state === 'Established' ? 'the family is not negotiated, or no next hop for it' : (peer.reason ?? peer.state)})`
+}
+
+export function podCidrVerdicts(podCidr: DesiredPodCidr, sent: readonly RouteView[], peers: readonly PeerSnapshot[]): VerdictView[] {
+  const own = podCidr.verdicts.map((verdict) => ({ ...verdict }))
+  return own.every((verdict) => verdict.ok) ? [...own, announcedVerdict(podCidr.routes, sent, peers)] : own
+}
+
+export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined): VerdictView[] {
+  const { kind, name } = neighbor?.source ?? { kind: 'policy', name: peer.virtualRouter }
+  const configured: VerdictView = { step: 'selected', ok: true, code: 'Configured', message: `Neighbor AS ${peer.peerAsn} of ${kind} ${name}, local AS ${peer.localAsn}` }
+  if (peer.state === 'Established') {
+    return [configured, { step: 'announced', ok: true, code: 'Established', message: `Established since ${peer.since}, ${peer.families.map((family) => `${family.family} ${family.advertised} sent, ${family.received} received`).join('; ')}` }]
+  }
+  const last = peer.lastReset === undefined ? '' : `; last reset ${peer.lastReset.at}: ${peer.lastReset.text}`
+  return [
+    configured,
+    {
+      step: 'announced',
+      ok: false,
+      code: `State${peer.state}`,
+      message: `${peer.reason ?? peer.state}${last}`,
+      remedy: `Check that ${peer.peerAddress} port ${peer.peerPort} answers, and that its AS, password and TTL agree with the policy`,
+    },
+  ]
+}

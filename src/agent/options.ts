@@ -1,0 +1,21 @@
+/** What `herald agent` can be told; the same names in camelCase are the keys of --config. */
+
+export interface AgentOptions {
+  readonly nodeName: string
+  readonly manifests: string
+  readonly datapath: 'auto' | 'ebpf' | 'none'
+  /** Interfaces on which VIP traffic arrives, as a regular expression; by default those that route to a neighbor. */
+  readonly interfaces?: string
+  /** undefined: no listener, the agent only dials. */
+  readonly bgpListen?: { readonly host: string; readonly port: number }
+  readonly stateDir: string
+  readonly socket: string
+  /** undefined: no HTTP port. */
+  readonly http?: { readonly host: string; readonly port: number }
+  readonly bpffs: string
+  readonly attach: 'auto' | 'tcx' | 'clsact'
+  readonly bgpSecretsNamespace: string
+  readonly loadBalancerClass?: string
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
+  readonly logFormat: 'json' | 'text'
+}

@@ -1,0 +1,242 @@
+/** What the API shows: snapshots of the agent, the speaker and the datapath as JSON values. Nothing is computed twice: verdicts come from where they were made. */
+import type { AgentViews, ExplainSubject, ExplainView, FrontendView, PeerView, ProblemView, RouteView, RoutesQuery, ServiceView, StatusView, VerdictView } from '../api/types.ts'
+import type { PeerSnapshot, RouteSnapshot } from '../bgp/speaker/protocol.ts'
+import type { SpeakerThread } from '../bgp/speaker/speaker-thread.ts'
+import type { Datapath } from '../datapath/datapath.ts'
+import type { DesiredService, Frontend, Problem } from '../desired/model.ts'
+import { hostPrefix } from '../ip/prefix.ts'
+import { parseAddress } from '../ip/address.ts'
+import { formatPrefix, parsePrefix } from '../ip/prefix.ts'
+import type { Agent } from './agent.ts'
+import { announcedVerdict, peerVerdicts, podCidrVerdicts } from './explain.ts'
+
+export interface ViewParts {
+  readonly nodeName: string
+  readonly version: string
+  readonly agent: Agent
+  readonly speaker: SpeakerThread
+  readonly datapath: Datapath
+  readonly sourceDetail: string
+  /** Set when the datapath that was asked for could not be had. */
+  readonly datapathProblem: string | undefined
+  /** Warnings of the start that hold as long as the process lives. */
+  readonly warnings: readonly string[]
+  readonly metrics: (views: AgentViews) => Promise<string>
+}
+
+export function createViews(parts: ViewParts): AgentViews {
+  const started = Date.now()
+  const peers = async (): Promise<readonly PeerView[]> => (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
+  const views: AgentViews = {
+    peers,
+    status: async () => statusView(parts, await parts.speaker.peers(), secondsSince(started)),
+    routes: (query) => routesOf(parts, query),
+    services: () => servicesOf(parts),
+    explain: (subject) => explain(parts, subject),
+    metrics: () => parts.metrics(views),
+    ready: () => readiness(parts),
+  }
+  return views
+}
+
+function readiness(parts: ViewParts): { readonly ok: boolean; readonly text: string } {
+  if (!parts.agent.isSynced) return { ok: false, text: 'manifests are being read' }
+  if (parts.datapathProblem !== undefined) return { ok: false, text: parts.datapathProblem }
+  return { ok: true, text: 'ok' }
+}
+
+const secondsSince = (at: number): number => Math.max(0, Math.round((Date.now() - at) / 1000))
+
+async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], uptimeSeconds: number): Promise<StatusView> {
+  const { agent, datapath } = parts
+  const advertised = await prefixesWithPeers(parts)
+  const states = [...agent.order.services.values()].map((service) => stateOf(agent, service, advertised))
+  const count = (state: ServiceView['state']): number => states.filter((found) => found === state).length
+  const problems = agent.problems.map(problemView)
+  const established = peers.filter((peer) => peer.state === 'Established').length
+  const warnings = [
+    ...parts.warnings,
+    ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
+    ...(agent.uplinkProblem === undefined ? [] : [agent.uplinkProblem]),
+    ...peers.filter((peer) => peer.state !== 'Established').map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
+    ...(agent.isSynced ? [] : ['manifests are being read']),
+  ]
+  const isDegraded = warnings.length > parts.warnings.length || problems.some((problem) => problem.severity === 'error')
+  return {
+    node: parts.nodeName,
+    version: parts.version,
+    uptimeSeconds,
+    health: isDegraded ? 'degraded' : 'ok',
+    source: { kind: 'manifests', synced: agent.isSynced, detail: parts.sourceDetail },
+    sessions: { established, configured: peers.length },
+    routes: {
+      advertised: peers.reduce((sum, peer) => sum + peer.families.reduce((all, family) => all + family.advertised, 0), 0),
+      podCidrs: agent.podCidrs.length,
+      services: [...agent.order.services.values()].reduce((sum, service) => sum + service.routes.length, 0),
+    },
+    services: { total: states.length, announced: count('Announced'), pending: count('Pending') + count('Programmed'), notServed: count('NotServed') },
+    datapath: {
+      ...datapath.status,
+      interfaces: [...datapath.status.interfaces],
+      maps: datapath.usage().map((map) => ({ ...map })),
+      reasons: { ...datapath.reasons() },
+      ...(parts.datapathProblem === undefined ? {} : { problem: parts.datapathProblem }),
+    },
+    warnings,
+    problems,
+  }
+}
+
+function peerView(node: string, peer: PeerSnapshot): PeerView {
+  const { state, since, localAsn, peerAsn, holdTimeSec, keepaliveSec, capabilities, families, lastReset, ...rest } = peer
+  return {
+    ...rest,
+    node,
+    localAs: localAsn,
+    peerAs: peerAsn,
+    sessionState: state,
+    capabilities: [...capabilities],
+    families: families.map((family) => ({ ...family })),
+    ...(state === 'Established' ? { uptimeSeconds: secondsSince(Date.parse(since)) } : {}),
+    ...(holdTimeSec === undefined ? {} : { holdTimeSeconds: holdTimeSec }),
+    ...(keepaliveSec === undefined ? {} : { keepaliveSeconds: keepaliveSec }),
+    ...(lastReset === undefined ? {} : { lastReset: { ...lastReset } }),
+  }
+}
+
+function routeView(node: string, route: RouteSnapshot): RouteView {
+  const { since, communities, largeCommunities, ...rest } = route
+  return { ...rest, node, ageSeconds: secondsSince(Date.parse(since)), communities: [...communities], largeCommunities: [...largeCommunities] }
+}
+
+async function routesOf(parts: ViewParts, query: RoutesQuery): Promise<readonly RouteView[]> {
+  return (await parts.speaker.routes(query)).map((route) => routeView(parts.nodeName, route))
+}
+
+/** Prefixes that at least one peer was sent. */
+async function prefixesWithPeers(parts: ViewParts): Promise<ReadonlySet<string>> {
+  const both = await Promise.all((['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => parts.speaker.routes({ table: 'advertised', family })))
+  return new Set(both.flat().map((route) => route.prefix))
+}
+
+async function servicesOf(parts: ViewParts): Promise<readonly ServiceView[]> {
+  const advertised = await prefixesWithPeers(parts)
+  return [...parts.agent.order.services.values()]
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map((service) => ({
+      service: service.key,
+      addresses: [...service.addresses],
+      ...(service.pool === undefined ? {} : { pool: service.pool }),
+      state: stateOf(parts.agent, service, advertised),
+      externalTrafficPolicy: service.externalTrafficPolicy,
+      remoteBackends: service.remoteBackends,
+      frontends: service.frontends.map((frontend) => frontendView(parts, frontend)),
+      verdicts: verdictsOf(parts.agent, service),
+    }))
+}
+
+function frontendView(parts: ViewParts, frontend: Frontend): FrontendView {
+  const programmed = parts.agent.order.isProgrammed(frontend)
+  const none = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+  return {
+    id: frontend.id,
+    address: frontend.address,
+    protocol: frontend.protocol,
+    port: frontend.port,
+    programmed,
+    backends: frontend.backends.map((backend) => ({ ...backend, state: programmed ? ('active' as const) : ('pending' as const) })),
+    ...none,
+    ...parts.datapath.counters(frontend.id),
+  }
+}
+
+function stateOf(agent: Agent, service: DesiredService, advertised: ReadonlySet<string>): ServiceView['state'] {
+  if (service.verdicts.some((verdict) => !verdict.ok)) return 'NotServed'
+  if (!agent.order.verdict(service.key).ok) return 'Pending'
+  return service.routes.some((route) => advertised.has(route.prefix)) ? 'Announced' : 'Programmed'
+}
+
+/** The chain up to the kernel; what comes after the first no is left out. */
+function verdictsOf(agent: Agent, service: DesiredService): VerdictView[] {
+  const isRefused = service.verdicts.some((verdict) => !verdict.ok)
+  return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({ ...verdict }))
+}
+
+async function explain(parts: ViewParts, subject: ExplainSubject): Promise<ExplainView> {
+  switch (subject.kind) {
+    case 'service':
+      return explainService(parts, subject.name)
+    case 'peer':
+      return explainPeer(parts, subject.name)
+    case 'route':
+      return explainRoute(parts, subject.name)
+  }
+}
+
+function answer(subject: string, verdicts: readonly VerdictView[], announcedTo: readonly RouteView[]): ExplainView {
+  return { subject, exists: true, ok: verdicts.every((verdict) => verdict.ok), verdicts: [...verdicts], announcedTo: [...announcedTo] }
+}
+
+function missing(subject: string, message: string, remedy: string): ExplainView {
+  return { subject, exists: false, ok: false, verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy }], announcedTo: [] }
+}
+
+async function explainService(parts: ViewParts, name: string): Promise<ExplainView> {
+  const subject = `service ${name}`
+  const service = parts.agent.order.service(name)
+  if (service === undefined) {
+    const problem = parts.agent.problems.find(({ object }) => object.kind === 'Service' && `${object.namespace}/${object.name}` === name)
+    if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
+    return missing(subject, `No LoadBalancer Service ${name} was read from ${parts.sourceDetail}`, 'Check namespace and name, and that spec.type is LoadBalancer')
+  }
+  const verdicts = verdictsOf(parts.agent, service)
+  const sent = await routesTo(parts, service.routes.map((route) => route.prefix))
+  if (verdicts.every((verdict) => verdict.ok)) verdicts.push(announcedVerdict(service.routes, sent, await parts.speaker.peers()))
+  return answer(subject, verdicts, sent)
+}
+
+async function explainPeer(parts: ViewParts, address: string): Promise<ExplainView> {
+  const subject = `peer ${address}`
+  const peer = (await parts.speaker.peers()).find((found) => found.peerAddress === address || found.id === address)
+  if (peer === undefined) {
+    const problem = parts.agent.problems.find((found) => found.message.includes(address))
+    return missing(subject, problem?.message ?? `No policy that selects this node has a neighbor ${address}`, problem?.remedy ?? 'Add the neighbor to the policy, or correct the address')
+  }
+  const neighbor = parts.agent.speaker?.neighbors.find((found) => found.id === peer.id)
+  return answer(subject, peerVerdicts(peer, neighbor), [])
+}
+
+async function explainRoute(parts: ViewParts, text: string): Promise<ExplainView> {
+  const prefix = canonicalPrefix(text)
+  const subject = `route ${prefix ?? text}`
+  if (prefix === undefined) return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
+  const sent = await routesTo(parts, [prefix])
+  const podCidr = parts.agent.podCidrs.find((found) => found.prefix === prefix)
+  if (podCidr !== undefined) return answer(subject, podCidrVerdicts(podCidr, sent, await parts.speaker.peers()), sent)
+  const service = [...parts.agent.order.services.values()].find((found) => found.addresses.some((address) => canonicalPrefix(address) === prefix))
+  if (service === undefined) return missing(subject, 'No Service holds this address and no PodCIDR of this node equals it', 'See `herald bgp routes available`')
+  return { ...(await explainService(parts, service.key)), subject }
+}
+
+function canonicalPrefix(text: string): string | undefined {
+  const prefix = parsePrefix(text)
+  if (prefix !== undefined) return formatPrefix(prefix)
+  const address = parseAddress(text)
+  return address === undefined ? undefined : formatPrefix(hostPrefix(address))
+}
+
+async function routesTo(parts: ViewParts, prefixes: readonly string[]): Promise<readonly RouteView[]> {
+  const found = await Promise.all(prefixes.map((prefix) => parts.speaker.route(prefix)))
+  return found.flat().map((route) => routeView(parts.nodeName, route))
+}
+
+function problemView(problem: Problem): ProblemView {
+  const { object, column, ...rest } = problem
+  return {
+    ...rest,
+    object: [object.kind, object.namespace, object.name].filter((part) => part !== undefined && part !== '').join('/'),
+    ...(object.file === undefined ? {} : { file: object.file }),
+    ...(object.line === undefined ? {} : { line: object.line }),
+    ...(column === undefined ? {} : { column }),
+  }
+}

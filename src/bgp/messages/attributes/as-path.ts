@@ -1,0 +1,47 @@
+/** AS_PATH, RFC 4271 5.1.2, RFC 6793, RFC 7606 7.2:  (segmentType:u8 count:u8 asn:u16|u32 * count)* */
+import type { Reader } from '../reader.ts'
+import type { AsPathSegment, CodecContext, PathAttributes } from '../types.ts'
+import { asTrans } from '../open.ts'
+import type { Writer } from '../writer.ts'
+import { type AttributeCodec, wellKnown } from './codec.ts'
+
+export const asSet = 1
+export const asSequence = 2
+const lastKnownType = 4
+const maxSegmentAses = 255
+
+function decode(value: Reader, ctx: CodecContext): Partial<PathAttributes> | string {
+  const asPath: AsPathSegment[] = []
+  const asnBytes = ctx.fourOctetAs ? 4 : 2
+  while (value.left > 0) {
+    if (value.left < 2) return 'an octet is left over'
+    const type = value.u8()
+    const count = value.u8()
+    if (type < asSet || type > lastKnownType) return `segment type ${type}`
+    // RFC 5065 5: confederation segments have no place on a session with an outside AS.
+    if (type > asSequence && ctx.isExternal) return `confederation segment type ${type} from an external peer`
+    if (count === 0) return 'a segment of no ASes'
+    if (count * asnBytes > value.left) return `a segment of ${count} ASes runs past the attribute`
+    const asns: number[] = []
+    for (let i = 0; i < count; i++) asns.push(ctx.fourOctetAs ? value.u32() : value.u16())
+    if (asns.includes(0)) return 'AS 0 (RFC 7607)'
+    asPath.push({ type, asns })
+  }
+  return { asPath }
+}
+
+function encode({ asPath }: PathAttributes, out: Writer, ctx: CodecContext): boolean {
+  for (const { type, asns } of asPath ?? []) {
+    for (let from = 0; from < asns.length; from += maxSegmentAses) {
+      const part = asns.slice(from, from + maxSegmentAses)
+      out.u8(type).u8(part.length)
+      for (const asn of part) {
+        if (ctx.fourOctetAs) out.u32(asn)
+        else out.u16(asn > 0xffff ? asTrans : asn)
+      }
+    }
+  }
+  return asPath !== undefined
+}
+
+export const asPath: AttributeCodec = { type: 2, name: 'AS_PATH', flags: wellKnown, onMalformed: 'treat-as-withdraw', subcode: 11, decode, encode }

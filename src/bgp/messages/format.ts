@@ -1,0 +1,32 @@
+/** Attributes as people write them. */
+import { asSet } from './attributes/as-path.ts'
+import type { AsPathSegment } from './types.ts'
+
+const wellKnownCommunities: Readonly<Record<number, string>> = {
+  0xffff0000: 'graceful-shutdown',
+  0xffff0006: 'llgr-stale',
+  0xffff0007: 'no-llgr',
+  0xffff029a: 'blackhole',
+  0xffffff01: 'no-export',
+  0xffffff02: 'no-advertise',
+  0xffffff03: 'no-export-subconfed',
+  0xffffff04: 'no-peer',
+}
+
+/** `65000:100`, or the IANA name of a well-known community. */
+export function formatCommunity(community: number): string {
+  return wellKnownCommunities[community] ?? `${community >>> 16}:${community & 0xffff}`
+}
+
+export function formatLargeCommunity(community: readonly [number, number, number]): string {
+  return community.join(':')
+}
+
+/** `65001 65002 {65003 65004}`; empty for a path inside the AS. */
+export function formatAsPath(asPath: readonly AsPathSegment[]): string {
+  return asPath.map(({ type, asns }) => (type === asSet ? `{${asns.join(' ')}}` : asns.join(' '))).join(' ')
+}
+
+export function formatOrigin(origin: number | undefined): 'IGP' | 'EGP' | 'INCOMPLETE' {
+  return origin === 0 ? 'IGP' : origin === 1 ? 'EGP' : 'INCOMPLETE'
+}

@@ -1,0 +1,62 @@
+/** NOTIFICATION, RFC 4271 4.5:  code:u8 subcode:u8 data */
+import { finishMessage, startMessage } from './header.ts'
+import { MessageType, type NotificationMessage } from './types.ts'
+
+export const Cease = {
+  maximumPrefixes: 1,
+  administrativeShutdown: 2,
+  peerDeconfigured: 3,
+  administrativeReset: 4,
+  connectionRejected: 5,
+  otherConfigurationChange: 6,
+  connectionCollision: 7,
+  outOfResources: 8,
+  hardReset: 9,
+} as const
+
+const codeNames: Readonly<Record<number, readonly [string, Readonly<Record<number, string>>]>> = {
+  1: ['Message Header Error', { 1: 'Connection Not Synchronized', 2: 'Bad Message Length', 3: 'Bad Message Type' }],
+  2: ['OPEN Message Error', { 1: 'Unsupported Version Number', 2: 'Bad Peer AS', 3: 'Bad BGP Identifier', 4: 'Unsupported Optional Parameter', 6: 'Unacceptable Hold Time', 7: 'Unsupported Capability', 11: 'Role Mismatch' }],
+  3: ['UPDATE Message Error', { 1: 'Malformed Attribute List', 2: 'Unrecognized Well-known Attribute', 3: 'Missing Well-known Attribute', 4: 'Attribute Flags Error', 5: 'Attribute Length Error', 6: 'Invalid ORIGIN Attribute', 8: 'Invalid NEXT_HOP Attribute', 9: 'Optional Attribute Error', 10: 'Invalid Network Field', 11: 'Malformed AS_PATH' }],
+  4: ['Hold Timer Expired', {}],
+  5: ['Finite State Machine Error', { 1: 'Unexpected Message in OpenSent', 2: 'Unexpected Message in OpenConfirm', 3: 'Unexpected Message in Established' }],
+  6: ['Cease', { 1: 'Maximum Number of Prefixes Reached', 2: 'Administrative Shutdown', 3: 'Peer De-configured', 4: 'Administrative Reset', 5: 'Connection Rejected', 6: 'Other Configuration Change', 7: 'Connection Collision Resolution', 8: 'Out of Resources', 9: 'Hard Reset', 10: 'BFD Down' }],
+  7: ['ROUTE-REFRESH Message Error', { 1: 'Invalid Message Length' }],
+  8: ['Send Hold Timer Expired', {}],
+}
+
+export function encodeNotification(notification: { readonly code: number; readonly subcode: number; readonly data: Uint8Array }): Uint8Array {
+  const writer = startMessage(MessageType.notification, 21 + notification.data.length)
+  return finishMessage(writer.u8(notification.code).u8(notification.subcode).bytes(notification.data))
+}
+
+/** `body` has at least two octets (framing saw to it). Data beyond 255 octets is of no use to anyone and is cut. */
+export function decodeNotification(body: Uint8Array): NotificationMessage {
+  return { type: 'notification', code: body[0] ?? 0, subcode: body[1] ?? 0, data: body.slice(2, 2 + 256) }
+}
+
+/** `Cease/Administrative Shutdown "text"`: names of RFC 4271, 4486, 6608, 9003, 9384, 9687; unknown numbers stay numbers. */
+export function notificationText(code: number, subcode: number, data: Uint8Array): string {
+  const [name, subcodes] = codeNames[code] ?? [`code ${code}`, {}]
+  const detail = subcodes[subcode] ?? (subcode === 0 ? undefined : `subcode ${subcode}`)
+  const text = code === 6 && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset) ? shutdownText(data) : undefined
+  return `${name}${detail === undefined ? '' : `/${detail}`}${text === undefined || text === '' ? '' : ` "${text}"`}`
+}
+
+/** RFC 9003 shutdown communication: length:u8 text, at most 255 octets of UTF-8, cut at a character. */
+export function encodeShutdownText(text: string): Uint8Array {
+  const room = new Uint8Array(255)
+  const { written } = new TextEncoder().encodeInto(text, room)
+  const data = new Uint8Array(1 + written)
+  data[0] = written
+  data.set(room.subarray(0, written), 1)
+  return data
+}
+
+/** The text of a shutdown communication, control characters escaped; undefined when its length is wrong. */
+export function shutdownText(data: Uint8Array): string | undefined {
+  const length = data[0]
+  if (length === undefined || length > data.length - 1) return undefined
+  const text = new TextDecoder().decode(data.subarray(1, 1 + length))
+  return text.replace(/[\u0000-\u001f\u007f-\u009f"\\\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}

@@ -1,0 +1,236 @@
+/**
+ * UPDATE, RFC 4271 4.3:  withdrawnLength:u16 withdrawn attributesLength:u16 attributes nlri
+ *
+ *     body --three slices from the lengths--> withdrawn, nlri: syntax first (3/10)
+ *                                        `--> attributes: walked to the end, strongest fault wins (RFC 7606 2)
+ *
+ * The order of checks is what keeps one bad attribute from resetting a session: slices are computed once, prefixes
+ * are read before attributes are judged, and the walk goes on after a fault so that the prefixes of MP_REACH are found.
+ */
+import { flag, type AttributeCodec } from './attributes/codec.ts'
+import { decodeMpReach, decodeMpUnreach, encodeMpReach, encodeMpUnreach, mpFlags, mpReachType, mpUnreachType } from './attributes/mp-nlri.ts'
+import { attributeByType, attributeCodecs } from './attributes/table.ts'
+import { finishMessage, maxFaultDataBytes, startMessage } from './header.ts'
+import { decodePrefixes, encodePrefix } from './nlri.ts'
+import { Reader } from './reader.ts'
+import { type CodecContext, type Decoded, MessageType, type MpReach, type MpUnreach, type NotificationFault, type PathAttributes, type UnknownAttribute, type UpdateMessage, type UpdateProblem } from './types.ts'
+import { Writer } from './writer.ts'
+
+export interface DecodedUpdate {
+  readonly message: UpdateMessage
+  /** With a treat-as-withdraw among them, every prefix of the message is to be withdrawn. */
+  readonly problems: readonly UpdateProblem[]
+}
+
+/** `body` has at least four octets (framing saw to it). */
+export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<DecodedUpdate> {
+  const withdrawnLength = ((body[0] as number) << 8) | (body[1] as number)
+  if (withdrawnLength + 4 > body.length) return refuse(1, `withdrawn routes of ${withdrawnLength} octets`)
+  const attributesAt = 2 + withdrawnLength + 2
+  const attributesLength = ((body[attributesAt - 2] as number) << 8) | (body[attributesAt - 1] as number)
+  if (attributesAt + attributesLength > body.length) return refuse(1, `attributes of ${attributesLength} octets`)
+
+  const withdrawn = decodePrefixes(new Reader(body, 2, 2 + withdrawnLength), 1)
+  if (typeof withdrawn === 'string') return refuse(10, `withdrawn routes: ${withdrawn}`)
+  const nlri = decodePrefixes(new Reader(body, attributesAt + attributesLength), 1)
+  if (typeof nlri === 'string') return refuse(10, `NLRI: ${nlri}`)
+
+  const walk = new AttributeWalk(ctx)
+  const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing(nlri.length > 0, attributesLength > 0, withdrawn.length > 0)
+  if (fault !== undefined) return { ok: false, fault }
+  const message: UpdateMessage = {
+    type: 'update',
+    withdrawn,
+    attributes: walk.attributes,
+    nlri,
+    ...(walk.mpReach === undefined ? {} : { mpReach: walk.mpReach }),
+    ...(walk.mpUnreach === undefined ? {} : { mpUnreach: walk.mpUnreach }),
+  }
+  return { ok: true, value: { message, problems: walk.problems } }
+}
+
+class AttributeWalk {
+  attributes: PathAttributes = {}
+  mpReach: MpReach | undefined
+  mpUnreach: MpUnreach | undefined
+  readonly problems: UpdateProblem[] = []
+  readonly #ctx: CodecContext
+  readonly #seen = new Set<number>()
+  /** Subcode of the first treat-as-withdraw, should there be nothing to withdraw. */
+  #withdrawSubcode: number | undefined
+  #withdrawReason = ''
+
+  constructor(ctx: CodecContext) {
+    this.#ctx = ctx
+  }
+
+  /** Reads all attributes; answers the fault that resets the session, if there is one. */
+  run(reader: Reader): NotificationFault | undefined {
+    while (reader.left > 0) {
+      const whole = reader.peek()
+      const flags = reader.left > 1 ? reader.u8() : 0
+      const headLeft = flags & flag.extendedLength ? 3 : 2
+      if (reader.left < headLeft) {
+        this.#withdraw(undefined, 1, 'an attribute header is cut short')
+        return undefined
+      }
+      const type = reader.u8()
+      const length = flags & flag.extendedLength ? reader.u16() : reader.u8()
+      if (length > reader.left) {
+        // RFC 7606 4: the length of all attributes rules.
+        this.#withdraw(type, 1, `length ${length} runs past the attributes`)
+        return undefined
+      }
+      const fault = this.#attribute(flags, type, reader.sub(length), whole)
+      if (fault !== undefined) return fault
+    }
+    return undefined
+  }
+
+  /** Mandatory attributes (RFC 7606 3 d), then RFC 7606 5.2: an error that is more than a discard and no prefixes at all. */
+  missing(hasNlri: boolean, hasAttributes: boolean, hasWithdrawn: boolean): NotificationFault | undefined {
+    const { origin, asPath, nextHop, localPref } = this.attributes
+    const isReach = hasNlri || (this.mpReach?.prefixes.length ?? 0) > 0
+    if (isReach) {
+      const absent = [
+        ...(origin === undefined && !this.#seen.has(1) ? ['ORIGIN'] : []),
+        ...(asPath === undefined && !this.#seen.has(2) ? ['AS_PATH'] : []),
+        ...(hasNlri && nextHop === undefined && !this.#seen.has(3) ? ['NEXT_HOP'] : []),
+        ...(!this.#ctx.isExternal && localPref === undefined && !this.#seen.has(5) ? ['LOCAL_PREF'] : []),
+      ]
+      if (absent.length > 0) this.#withdraw(undefined, 3, `missing ${absent.join(', ')}`)
+    }
+    const hasPrefixes = isReach || hasWithdrawn || this.mpUnreach !== undefined
+    if (this.#withdrawSubcode !== undefined && !hasPrefixes && hasAttributes) return updateFault(this.#withdrawSubcode, this.#withdrawReason)
+    return undefined
+  }
+
+  #attribute(flags: number, type: number, value: Reader, whole: Reader): NotificationFault | undefined {
+    if (type === mpReachType || type === mpUnreachType) return this.#multiprotocol(flags, type, value)
+    if (type === 0) return void this.#note('ignore', type, 'attribute type 0')
+    const codec = attributeByType.get(type)
+    if (codec === undefined) return this.#unknown(flags, type, value, whole)
+    if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
+    this.#seen.add(type)
+    if (codec.isExpected?.(this.#ctx) === false) return void this.#note('attribute-discard', type, `${codec.name} is of no use on this session`)
+    const found = flagFault(flags, codec) ?? codec.decode(value, this.#ctx)
+    if (typeof found === 'string') this.#malformed(codec, found)
+    else this.#keep(found)
+    return undefined
+  }
+
+  #keep(found: Partial<PathAttributes>): void {
+    const unknown = found.unknown === undefined ? this.attributes.unknown : [...(this.attributes.unknown ?? []), ...found.unknown]
+    this.attributes = { ...this.attributes, ...found, ...(unknown === undefined ? {} : { unknown }) }
+  }
+
+  #multiprotocol(flags: number, type: number, value: Reader): NotificationFault | undefined {
+    const name = type === mpReachType ? 'MP_REACH_NLRI' : 'MP_UNREACH_NLRI'
+    if (this.#seen.has(type)) return updateFault(1, `${name} twice`)
+    this.#seen.add(type)
+    if ((flags & (flag.optional | flag.transitive)) !== mpFlags) return updateFault(4, `${name}: flags ${flags.toString(16)}`)
+    if (type === mpReachType) {
+      const found = decodeMpReach(value, this.#ctx)
+      if (found.kind === 'fault') return updateFault(9, `${name}: ${found.reason}`)
+      if (found.kind === 'ignored') return void this.#note('ignore', type, `${name} of a family that was not negotiated`)
+      this.mpReach = found.reach
+      if (found.badNextHop !== undefined) this.#withdraw(type, 9, `${name}: ${found.badNextHop}`)
+      return undefined
+    }
+    const found = decodeMpUnreach(value, this.#ctx)
+    if (found.kind === 'fault') return updateFault(9, `${name}: ${found.reason}`)
+    if (found.kind === 'ignored') return void this.#note('ignore', type, `${name} of a family that was not negotiated`)
+    this.mpUnreach = found.unreach
+    return undefined
+  }
+
+  /** RFC 4271 6.3 and 9: an unknown well-known attribute resets, non-transitive is ignored, transitive is kept as bytes. */
+  #unknown(flags: number, type: number, value: Reader, whole: Reader): NotificationFault | undefined {
+    if ((flags & flag.optional) === 0) {
+      const octets = value.left + (flags & flag.extendedLength ? 4 : 3)
+      return { ...updateFault(2, `unknown well-known attribute ${type}`), data: whole.copy(Math.min(maxFaultDataBytes, octets)) }
+    }
+    if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `attribute ${type} again, the first one counts`)
+    this.#seen.add(type)
+    if ((flags & flag.transitive) === 0) return undefined
+    const kept: UnknownAttribute = { flags: flags & ~flag.extendedLength, type, value: value.copy(value.left) }
+    this.#keep({ unknown: [kept] })
+    return undefined
+  }
+
+  #malformed(codec: AttributeCodec, reason: string): void {
+    if (codec.onMalformed === 'treat-as-withdraw') this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${reason}`)
+    else this.#note('attribute-discard', codec.type, `${codec.name}: ${reason}`)
+  }
+
+  #withdraw(attribute: number | undefined, subcode: number, reason: string): void {
+    if (this.#withdrawSubcode === undefined) {
+      this.#withdrawSubcode = subcode
+      this.#withdrawReason = reason
+    }
+    this.problems.push({ action: 'treat-as-withdraw', ...(attribute === undefined ? {} : { attribute }), reason })
+  }
+
+  #note(action: 'attribute-discard' | 'ignore', attribute: number, reason: string): void {
+    this.problems.push({ action, attribute, reason })
+  }
+}
+
+/** RFC 7606 3 c, and the Partial bit where RFC 4271 4.3 forbids it. The low four bits are ignored. */
+function flagFault(flags: number, codec: AttributeCodec): string | undefined {
+  const isClassWrong = (flags & (flag.optional | flag.transitive)) !== codec.flags
+  const isPartialWrong = (flags & flag.partial) !== 0 && codec.flags !== (flag.optional | flag.transitive)
+  return isClassWrong || isPartialWrong ? `flags 0x${flags.toString(16)}` : undefined
+}
+
+function updateFault(subcode: number, reason: string): NotificationFault {
+  return { code: 3, subcode, data: new Uint8Array(0), reason }
+}
+
+function refuse(subcode: number, reason: string): Decoded<DecodedUpdate> {
+  return { ok: false, fault: updateFault(subcode, reason) }
+}
+
+/** The attribute block of a path, without MP_REACH_NLRI: each with its header, ascending by type. */
+export function encodeAttributes(attributes: PathAttributes, ctx: CodecContext): Uint8Array {
+  const out = new Writer(128)
+  for (const codec of attributeCodecs) {
+    const value = new Writer(64)
+    if (codec.encode(attributes, value, ctx)) encodeAttribute(codec.flags, codec.type, value.finish(), out)
+  }
+  for (const { flags, type, value } of attributes.unknown ?? []) encodeAttribute(flags, type, value, out)
+  return out.finish()
+}
+
+export function encodeAttribute(flags: number, type: number, value: Uint8Array, out: Writer): void {
+  if (value.length > 255) out.u8(flags | flag.extendedLength).u8(type).u16(value.length)
+  else out.u8(flags).u8(type).u8(value.length)
+  out.bytes(value)
+}
+
+/** One whole UPDATE. The speaker's bulk path is pack.ts; this is for single messages and tests. */
+export function encodeUpdate(message: UpdateMessage, ctx: CodecContext): Uint8Array {
+  const out = startMessage(MessageType.update, 512)
+  const withdrawn = new Writer(64)
+  for (const prefix of message.withdrawn) encodePrefix(prefix, withdrawn)
+  const attributes = new Writer(256)
+  if (message.mpUnreach !== undefined) {
+    const value = new Writer(64)
+    encodeMpUnreach(message.mpUnreach, value)
+    encodeAttribute(mpFlags, mpUnreachType, value.finish(), attributes)
+  }
+  if (message.mpReach !== undefined) {
+    const value = new Writer(64)
+    encodeMpReach(message.mpReach, value)
+    encodeAttribute(mpFlags, mpReachType, value.finish(), attributes)
+  }
+  attributes.bytes(encodeAttributes(message.attributes, ctx))
+  out.u16(withdrawn.length).bytes(withdrawn.finish()).u16(attributes.length).bytes(attributes.finish())
+  for (const prefix of message.nlri) encodePrefix(prefix, out)
+  return finishMessage(out)
+}
+
+/** RFC 4724 2. */
+export function isEndOfRib({ withdrawn, nlri, mpReach, mpUnreach, attributes }: UpdateMessage): boolean {
+  return withdrawn.length === 0 && nlri.length === 0 && mpReach === undefined && (mpUnreach?.prefixes.length ?? 0) === 0 && Object.keys(attributes).length === 0
+}

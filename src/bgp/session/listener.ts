@@ -1,0 +1,147 @@
+/**
+ * The one listening socket of the process. A connection goes to the neighbor that owns its source address; from any
+ * other source it is closed before a byte is read.
+ *
+ *     peer --SYN--> [::]:179 --source address--> ListenerPeer.accept --> session
+ *
+ * TCP-MD5 keys of all neighbors lie on the listening socket: the kernel drops a SYN that is not signed with the key of
+ * its source, so a wrong key never gets as far as here.
+ */
+import net from 'node:net'
+import { HeraldError, messageOf } from '../../errors.ts'
+import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
+import { createListenFd, setListenKey } from '../../sys/tcp-socket.ts'
+
+/** A neighbor as the listener knows it. */
+export interface ListenerPeer {
+  readonly address: Address
+  /** TCP-MD5 key (RFC 2385). */
+  readonly password?: string
+  /** Owns the socket from here on. */
+  accept(socket: net.Socket): void
+}
+
+export interface ListenerOptions {
+  readonly host: string
+  /** 0 lets the kernel choose, see {@link Listener.port}. */
+  readonly port: number
+  /** A connection from a source that is no neighbor was closed; told at most once in ten seconds. */
+  onRefused(address: string): void
+  /** Something failed and listening goes on without it, as a key that the kernel refuses. */
+  onProblem?(message: string): void
+}
+
+export interface Listener {
+  readonly port: number
+  /** Replaces the set of neighbors; keys are set and removed by difference. Of two with one address the first is taken. */
+  setPeers(peers: readonly ListenerPeer[]): void
+  /** Stops listening; accepted connections are not touched. */
+  close(): Promise<void>
+}
+
+/** Pending connections; one per neighbor and some for strangers. */
+const backlog = 128
+const refusalEveryMs = 10_000
+
+/** Listens, or rejects with ERR_BGP_LISTEN: then the caller goes on by dialling only. */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const host = parseAddress(options.host)
+  if (host === undefined) throw new HeraldError('ERR_BGP_LISTEN', `${options.host} is no address to listen on`)
+  const listener = new KeyedListener(host, options)
+  try {
+    await listener.listen(createListenFd(host, options.port))
+  } catch (error) {
+    throw new HeraldError('ERR_BGP_LISTEN', `cannot listen on ${options.host} port ${options.port}: ${messageOf(error)}`, { cause: error })
+  }
+  return listener
+}
+
+class KeyedListener implements Listener {
+  readonly #host: Address
+  readonly #options: ListenerOptions
+  readonly #server: net.Server
+  #fd = -1
+  #peers: ReadonlyMap<Address, ListenerPeer> = new Map()
+  readonly #keys = new Map<Address, string>()
+  #refusedAt = -Infinity
+
+  constructor(host: Address, options: ListenerOptions) {
+    this.#host = host
+    this.#options = options
+    this.#server = net.createServer((socket) => this.#accept(socket))
+  }
+
+  listen(fd: number): Promise<void> {
+    this.#fd = fd
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ fd, backlog }, () => {
+        this.#server.off('error', reject)
+        this.#server.on('error', (error) => this.#options.onProblem?.(`BGP listener: ${error.message}`))
+        resolve()
+      })
+    })
+  }
+
+  get port(): number {
+    const address = this.#server.address()
+    return typeof address === 'object' && address !== null ? address.port : this.#options.port
+  }
+
+  setPeers(peers: readonly ListenerPeer[]): void {
+    const byAddress = new Map<Address, ListenerPeer>()
+    for (const peer of peers) if (!byAddress.has(peer.address)) byAddress.set(peer.address, peer)
+    this.#peers = byAddress
+    for (const address of [...this.#keys.keys()]) {
+      if (byAddress.get(address)?.password === undefined) this.#setKey(address, undefined)
+    }
+    for (const [address, { password }] of byAddress) {
+      if (password !== undefined && this.#keys.get(address) !== password) this.#setKey(address, password)
+    }
+  }
+
+  close(): Promise<void> {
+    this.#peers = new Map()
+    this.#fd = -1
+    return new Promise((resolve) => this.#server.close(() => resolve()))
+  }
+
+  #setKey(address: Address, password: string | undefined): void {
+    if (this.#fd < 0) return
+    try {
+      setListenKey(this.#fd, this.#host, address, password ?? '')
+      if (password === undefined) this.#keys.delete(address)
+      else this.#keys.set(address, password)
+    } catch (error) {
+      // The neighbor with a key that is not in force is not accepted (#accept), the others are undisturbed.
+      this.#options.onProblem?.(`TCP-MD5 key of ${formatAddress(address)}: ${messageOf(error)}`)
+    }
+  }
+
+  #accept(socket: net.Socket): void {
+    const source = sourceOf(socket)
+    const peer = source === undefined ? undefined : this.#peers.get(source)
+    const isKeyed = peer?.password === undefined || (source !== undefined && this.#keys.get(source) === peer.password)
+    if (peer !== undefined && isKeyed) {
+      peer.accept(socket)
+      return
+    }
+    // A reset may already wait; it is of no interest.
+    socket.on('error', () => {})
+    socket.destroy()
+    this.#refused(source)
+  }
+
+  #refused(source: Address | undefined): void {
+    const now = performance.now()
+    if (now - this.#refusedAt < refusalEveryMs) return
+    this.#refusedAt = now
+    this.#options.onRefused(source === undefined ? 'an unknown source' : formatAddress(source))
+  }
+}
+
+/** The peer's address; IPv4-mapped ones of a dual-stack socket as IPv4, link-local ones without their zone. */
+function sourceOf(socket: net.Socket): Address | undefined {
+  const text = socket.remoteAddress?.replace(/%.*$/, '').replace(/^::ffff:(?=[0-9.]+$)/i, '')
+  return text === undefined ? undefined : parseAddress(text)
+}

@@ -1,0 +1,198 @@
+/**
+ * The neighbors of the configuration and their sessions.
+ *
+ *     configure --compare--> gone: Cease 6/3     changed: Cease 6/6, then a new session     same: untouched
+ *
+ * Only what a session is made of resets it; names, next hops and routes never do.
+ */
+import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
+import { AdjRibIn } from '../../rib/adj-rib-in.ts'
+import { formatAddress, parseAddress } from '../../ip/address.ts'
+import { Cease } from '../messages/notification.ts'
+import { type ListenerPeer } from '../session/listener.ts'
+import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
+import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
+import type { FsmState, PeerSnapshot, SpeakerOptions } from './protocol.ts'
+import type { UpdateGroup } from './update-group.ts'
+
+/** One neighbor and its session. */
+export interface Peer {
+  neighbor: Neighbor
+  readonly session: AcceptingSession
+  readonly adjRibIn: AdjRibIn
+  /** ms since the epoch of the last change of state. */
+  since: number
+  /** Set while Established. */
+  group: UpdateGroup | undefined
+  /** End-of-RIB went out on this session (RFC 4724 2). */
+  isEndOfRibSent: boolean
+  /** Let go: its session still closes, its events reach nobody. */
+  isGone: boolean
+}
+
+export interface PeersHost {
+  stateChanged(peer: Peer, state: FsmState, previous: FsmState): void
+  established(peer: Peer, negotiated: NegotiatedSession): void
+  down(peer: Peer): void
+  drained(peer: Peer): void
+  routeRefresh(peer: Peer, family: AddressFamilyName): void
+  /** Facts changed that shape UPDATEs but not the session. */
+  viewChanged(peer: Peer): void
+  log(peer: Peer, level: 'info' | 'warn' | 'error', message: string): void
+}
+
+export class Peers {
+  readonly #options: SpeakerOptions
+  readonly #host: PeersHost
+  readonly #peers = new Map<string, Peer>()
+  /** Sessions on their way out, by neighbor id: a successor starts when its predecessor is closed. */
+  readonly #closing = new Map<string, Promise<void>>()
+
+  constructor(options: SpeakerOptions, host: PeersHost) {
+    this.#options = options
+    this.#host = host
+  }
+
+  get all(): readonly Peer[] {
+    return [...this.#peers.values()]
+  }
+
+  get(id: string): Peer | undefined {
+    return this.#peers.get(id)
+  }
+
+  /** The peer that a user names: by id, or by address. */
+  find(name: string): readonly Peer[] {
+    return this.all.filter(({ neighbor }) => neighbor.id === name || neighbor.peerAddress === name)
+  }
+
+  /** Who may connect to the listener. */
+  get listenerPeers(): readonly ListenerPeer[] {
+    return this.all.flatMap(({ neighbor, session }) => {
+      const address = parseAddress(neighbor.peerAddress)
+      if (address === undefined) return []
+      const { password } = neighbor
+      return [{ address, ...(password === undefined ? {} : { password }), accept: (socket) => session.accept(socket) } satisfies ListenerPeer]
+    })
+  }
+
+  configure(neighbors: readonly Neighbor[]): void {
+    const wanted = new Map(neighbors.map((neighbor) => [neighbor.id, neighbor]))
+    for (const peer of this.all) {
+      const next = wanted.get(peer.neighbor.id)
+      if (next === undefined) this.#remove(peer, Cease.peerDeconfigured)
+      else if (sessionParameters(next) !== sessionParameters(peer.neighbor)) this.#remove(peer, Cease.otherConfigurationChange)
+      else this.#update(peer, next)
+    }
+    for (const neighbor of wanted.values()) if (!this.#peers.has(neighbor.id)) this.#add(neighbor)
+  }
+
+  /** To be called after `configure`, when the listener knows the keys of the new peers. */
+  start(): void {
+    for (const peer of this.all) {
+      if (peer.since !== 0) continue
+      peer.since = Date.now()
+      const closing = this.#closing.get(peer.neighbor.id)
+      if (closing === undefined) peer.session.start()
+      else void closing.then(() => peer.isGone || peer.session.start())
+    }
+  }
+
+  /** Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart, else with 6/2. */
+  async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
+    const cease = { subcode: Cease.administrativeShutdown, text }
+    const ends = this.all.map(({ session }) => session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease))
+    await Promise.all([...ends, ...this.#closing.values()])
+  }
+
+  #add(neighbor: Neighbor): void {
+    const isCurrent = (): boolean => !peer.isGone
+    const host = this.#host
+    const events: SessionEvents = {
+      stateChanged: (state, previous) => {
+        peer.since = Date.now()
+        if (isCurrent()) host.stateChanged(peer, state, previous)
+      },
+      established: (negotiated) => isCurrent() && host.established(peer, negotiated),
+      down: () => isCurrent() && host.down(peer),
+      drained: () => isCurrent() && host.drained(peer),
+      update: (message, problems) => {
+        peer.adjRibIn.apply(message, problems, Date.now())
+        for (const { action, reason } of problems) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
+      },
+      // RFC 7313 5: other subtypes are for those who announced enhanced route refresh.
+      routeRefresh: ({ family, subtype }) => {
+        const name = familyNames.find(([afi]) => afi === family.afi && family.safi === 1)?.[1]
+        if (isCurrent() && subtype === 0 && name !== undefined) host.routeRefresh(peer, name)
+      },
+      log: (level, message) => host.log(peer, level, message),
+    }
+    const { isRestart, isForwardingPreserved } = this.#options
+    const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved })
+    const peer: Peer = { neighbor, session, adjRibIn: new AdjRibIn(), since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
+    this.#peers.set(neighbor.id, peer)
+  }
+
+  #update(peer: Peer, next: Neighbor): void {
+    const isViewChanged = JSON.stringify(peer.neighbor.nextHops ?? {}) !== JSON.stringify(next.nextHops ?? {})
+    peer.neighbor = next
+    if (isViewChanged) this.#host.viewChanged(peer)
+  }
+
+  #remove(peer: Peer, subcode: number): void {
+    const { id } = peer.neighbor
+    this.#peers.delete(id)
+    const previous = peer.session.state
+    this.#host.down(peer)
+    peer.isGone = true
+    const earlier = this.#closing.get(id)
+    const closing = Promise.all([earlier, peer.session.stop({ subcode, text: '' })]).then(() => {
+      if (this.#closing.get(id) === closing) this.#closing.delete(id)
+    })
+    this.#closing.set(id, closing)
+    if (previous !== 'Idle') this.#host.stateChanged(peer, 'Idle', previous)
+  }
+}
+
+const familyNames: readonly (readonly [number, AddressFamilyName])[] = [[1, 'ipv4-unicast'], [2, 'ipv6-unicast']]
+
+/** What a session is made of, as text to compare. Names, the source object and next hops are not among it. */
+function sessionParameters(neighbor: Neighbor): string {
+  const { source: _source, virtualRouter: _virtualRouter, nextHops: _nextHops, ...parameters } = neighbor
+  return JSON.stringify(Object.entries(parameters).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** The peer as the API shows it; never its key. */
+export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {
+  const { negotiated, lastReset, reason } = session
+  const advertised = { ipv4: 0, ipv6: 0 }
+  for (const [prefix] of group?.sentTo(neighbor.id) ?? []) advertised[typeof prefix === 'number' ? 'ipv4' : 'ipv6']++
+  return {
+    id: neighbor.id,
+    virtualRouter: neighbor.virtualRouter,
+    localAsn: neighbor.localAsn,
+    peerAsn: negotiated?.peerAsn ?? neighbor.peerAsn,
+    peerAddress: neighbor.peerAddress,
+    peerPort: neighbor.peerPort,
+    state: session.state,
+    since: new Date(since).toISOString(),
+    routerId: neighbor.routerId,
+    ...(negotiated === undefined ? {} : {
+      localAddress: formatAddress(negotiated.localAddress),
+      peerRouterId: formatAddress(negotiated.remoteOpen.bgpId),
+      holdTimeSec: negotiated.holdTimeSec,
+      keepaliveSec: negotiated.keepaliveSec,
+    }),
+    capabilities: negotiated?.capabilities ?? [],
+    gracefulRestart: negotiated?.gracefulRestart ?? false,
+    families: neighbor.families.map((family) => {
+      const short = family === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
+      return { family, received: adjRibIn.count(short), advertised: advertised[short] }
+    }),
+    messagesIn: session.messagesIn,
+    messagesOut: session.messagesOut,
+    flaps: session.flaps,
+    ...(lastReset === undefined ? {} : { lastReset }),
+    ...(reason === undefined ? {} : { reason }),
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * Sessions that hear the same, so that an UPDATE is encoded once and the same buffer is written to each.
+ *
+ *     dirty prefixes ---.
+ *                        >-- Loc-RIB: want --diff--> Adj-RIB-Out --batches--> encode once --> send to each member
+ *     resync of members-'
+ *
+ * A member that joined, that lagged behind, or that asked for a refresh is resynced: a walk over all prefixes in
+ * bounded steps, which sends only differences. A member whose queue is full gets nothing until it has drained and
+ * is resynced then, so the only queue is the socket's.
+ */
+import type { AddressFamilyName } from '../../desired/model.ts'
+import type { Address } from '../../ip/address.ts'
+import { type Prefix, prefixFamily } from '../../ip/prefix.ts'
+import { exportAttributes, type ExportView } from '../../policy/export.ts'
+import { AdjRibOut, Batches, type Batch, maxMembers, type MemberMask, type WantedPath } from '../../rib/adj-rib-out.ts'
+import { AttributeTable } from '../../rib/attribute-table.ts'
+import type { LocalRoutes, LocRib } from '../../rib/loc-rib.ts'
+import { packAnnouncements, packWithdrawals } from '../messages/pack.ts'
+import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast, type PathAttributes } from '../messages/types.ts'
+
+export interface GroupMember {
+  /** Neighbor id. */
+  readonly id: string
+  send(messages: Uint8Array, count: number): boolean
+}
+
+interface Slot {
+  readonly member: GroupMember
+  readonly bit: MemberMask
+  /** Its queue is full. */
+  isBlocked: boolean
+  /** A resync is due but has not begun. */
+  isWaiting: boolean
+  readonly refresh: Set<AddressFamilyName>
+}
+
+interface Resync {
+  members: MemberMask
+  readonly prefixes: Iterator<Prefix>
+}
+
+/** Route lists whose members were computed are remembered up to this many. */
+const maxRemembered = 4096
+
+const familyName = (prefix: Prefix): AddressFamilyName => (prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast')
+const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
+
+/** Sessions with equal keys share a group. */
+export function groupKey(view: ExportView, codec: CodecContext): string {
+  const nextHops = Object.entries(view.nextHops).sort(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify([view.localAsn, view.isExternal, nextHops, codec.fourOctetAs, codec.maxMessageBytes, codec.extendedNextHop, codec.families])
+}
+
+export class UpdateGroup {
+  /** How many buffers were encoded; tests and metrics compare it with what was written. */
+  encodings = 0
+  readonly adjRibOut = new AdjRibOut()
+  readonly view: ExportView
+  readonly #codec: CodecContext
+  readonly #locRib: LocRib
+  readonly #table = new AttributeTable()
+  readonly #slots = new Map<string, Slot>()
+  readonly #wanted = new Map<LocalRoutes, Readonly<Record<AddressFamilyName, readonly WantedPath[]>>>()
+  #resync: Resync | undefined
+
+  constructor(view: ExportView, codec: CodecContext, locRib: LocRib) {
+    this.view = view
+    this.#codec = codec
+    this.#locRib = locRib
+  }
+
+  get isFull(): boolean {
+    return this.#slots.size >= maxMembers
+  }
+
+  get isEmpty(): boolean {
+    return this.#slots.size === 0
+  }
+
+  /** Something is left to send that needs no event from outside. */
+  get isBusy(): boolean {
+    return this.#resync !== undefined || [...this.#slots.values()].some((slot) => slot.isWaiting && !slot.isBlocked)
+  }
+
+  /** `sent` is what the member has already been sent on this session, by another group. */
+  join(member: GroupMember, sent: Iterable<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> = []): void {
+    const taken = [...this.#slots.values()].reduce((mask, slot) => mask | slot.bit, 0)
+    const bit = ~taken & (taken + 1)
+    this.#slots.set(member.id, { member, bit, isBlocked: false, isWaiting: true, refresh: new Set() })
+    this.#wanted.clear()
+    for (const [prefix, path] of sent) this.adjRibOut.adopt(prefix, this.#table.intern({ ...path.attributes }), bit, path.at)
+  }
+
+  leave(id: string): void {
+    const slot = this.#slots.get(id)
+    if (slot === undefined) return
+    this.#slots.delete(id)
+    this.#wanted.clear()
+    if (this.#resync !== undefined) this.#resync.members &= ~slot.bit
+    this.adjRibOut.forget(slot.bit)
+  }
+
+  /** The member's queue is empty again. */
+  drained(id: string): void {
+    const slot = this.#slots.get(id)
+    if (slot?.isBlocked !== true) return
+    slot.isBlocked = false
+    slot.isWaiting = true
+  }
+
+  /** RFC 2918: what the member has of this family goes out again, once however often it asks meanwhile. */
+  refresh(id: string, family: AddressFamilyName): void {
+    const slot = this.#slots.get(id)
+    if (slot === undefined) return
+    slot.refresh.add(family)
+    slot.isWaiting = true
+  }
+
+  /** True when the member was sent all that is wanted, dirty prefixes aside. */
+  isInSync(id: string): boolean {
+    const slot = this.#slots.get(id)
+    return slot !== undefined && !slot.isBlocked && !slot.isWaiting && ((this.#resync?.members ?? 0) & slot.bit) === 0
+  }
+
+  sentTo(id: string): Generator<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> {
+    return this.adjRibOut.sentToMember(this.#slots.get(id)?.bit ?? 0)
+  }
+
+  sentPath(id: string, prefix: Prefix): { readonly attributes: PathAttributes; readonly at: number } | undefined {
+    return this.adjRibOut.sentTo(prefix, this.#slots.get(id)?.bit ?? 0)
+  }
+
+  /** Sends the difference for these prefixes to every member that can take it. */
+  flush(prefixes: readonly Prefix[], now: number): void {
+    const ready = this.#ready()
+    if (ready === 0 || prefixes.length === 0) return
+    const batches = new Batches(now)
+    for (const prefix of prefixes) this.adjRibOut.diff(prefix, this.#want(prefix), ready, batches)
+    for (const batch of batches.list()) this.#send(batch)
+  }
+
+  /** One step of the resync under way, or the beginning of the next; at most `limit` prefixes. */
+  continueResync(limit: number, now: number): void {
+    const resync = (this.#resync ??= this.#beginResync())
+    if (resync === undefined) return
+    const prefixes: Prefix[] = []
+    while (prefixes.length < limit) {
+      const next = resync.prefixes.next()
+      if (next.done === true) {
+        this.#resync = undefined
+        break
+      }
+      prefixes.push(next.value)
+    }
+    this.flush(prefixes, now)
+  }
+
+  #beginResync(): Resync | undefined {
+    let members = 0
+    for (const slot of this.#slots.values()) {
+      if (!slot.isWaiting || slot.isBlocked) continue
+      slot.isWaiting = false
+      members |= slot.bit
+      if (slot.refresh.size > 0) this.adjRibOut.invalidate(slot.bit, (prefix) => slot.refresh.has(familyName(prefix)))
+      slot.refresh.clear()
+    }
+    return members === 0 ? undefined : { members, prefixes: wantedThenSent(this.#locRib, this.adjRibOut) }
+  }
+
+  #ready(): MemberMask {
+    let mask = 0
+    for (const slot of this.#slots.values()) if (!slot.isBlocked) mask |= slot.bit
+    return mask
+  }
+
+  #want(prefix: Prefix): readonly WantedPath[] {
+    const routes = this.#locRib.get(prefix)?.routes
+    if (routes === undefined) return []
+    let wanted = this.#wanted.get(routes)
+    if (wanted === undefined) {
+      if (this.#wanted.size >= maxRemembered) this.#wanted.clear()
+      wanted = { 'ipv4-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv4-unicast']), 'ipv6-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv6-unicast']) }
+      this.#wanted.set(routes, wanted)
+    }
+    return wanted[familyName(prefix)]
+  }
+
+  /** The first route that names a member is the one that it gets. */
+  #wantedPaths(routes: LocalRoutes, nextHop: Address | undefined): readonly WantedPath[] {
+    if (nextHop === undefined) return []
+    const paths = new Map<PathAttributes, MemberMask>()
+    let served = 0
+    for (const { neighbors, attributes } of routes) {
+      const members = neighbors.reduce((mask, id) => mask | (this.#slots.get(id)?.bit ?? 0), 0) & ~served
+      if (members === 0) continue
+      served |= members
+      const path = this.#table.intern(exportAttributes(attributes, this.view, nextHop))
+      paths.set(path, (paths.get(path) ?? 0) | members)
+    }
+    return [...paths].map(([attributes, members]) => ({ attributes, members }))
+  }
+
+  #send({ attributes, members, prefixes }: Batch): void {
+    for (const part of byFamily(prefixes)) {
+      const family = afiSafi(part[0] as Prefix)
+      const { bytes, count } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
+      this.encodings++
+      for (const slot of this.#slots.values()) {
+        if ((slot.bit & members) !== 0 && !slot.member.send(bytes, count)) slot.isBlocked = slot.isWaiting = true
+      }
+    }
+  }
+}
+
+/** Everything wanted, then everything sent: the second half finds what has to be withdrawn. */
+function* wantedThenSent(locRib: LocRib, adjRibOut: AdjRibOut): Generator<Prefix> {
+  yield* locRib.prefixes()
+  for (const prefix of adjRibOut.prefixes()) if (locRib.get(prefix) === undefined) yield prefix
+}
+
+function byFamily(prefixes: readonly Prefix[]): readonly (readonly Prefix[])[] {
+  const ipv4 = prefixes.filter((prefix) => prefixFamily(prefix) === 'ipv4')
+  if (ipv4.length === 0 || ipv4.length === prefixes.length) return [prefixes]
+  return [ipv4, prefixes.filter((prefix) => prefixFamily(prefix) === 'ipv6')]
+}

@@ -1,0 +1,47 @@
+/** `herald validate FILE...`: checks manifests offline. Exit 1 when an object is broken. */
+import { readFileSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Command, Option } from 'commander'
+import type { Problem } from '../desired/model.ts'
+import { HeraldError, messageOf } from '../errors.ts'
+import { exitCode } from './reading.ts'
+
+export function addValidate(program: Command): void {
+  program
+    .command('validate')
+    .description('check manifests offline')
+    .argument('<file...>', 'files or folders of YAML')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
+    .action(async (paths: string[], { output }: { readonly output: 'table' | 'json' }) => {
+      const { validateManifests } = await import('../k8s/validate.ts')
+      const files = paths.flatMap(filesOf).map((name) => ({ name, text: read(name) }))
+      const problems = validateManifests(files)
+      if (output === 'json') process.stdout.write(`${JSON.stringify(problems, null, 2)}\n`)
+      else process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
+      process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok
+    })
+}
+
+function filesOf(path: string): string[] {
+  try {
+    if (!statSync(path).isDirectory()) return [path]
+    return readdirSync(path).filter((name) => !name.startsWith('.') && /\.(ya?ml|json)$/.test(name)).sort().map((name) => join(path, name))
+  } catch (error) {
+    throw new HeraldError('ERR_USAGE', `cannot read ${path}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new HeraldError('ERR_USAGE', `cannot read ${path}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** `FILE:LINE:COLUMN: error: Kind/name field: message. Remedy`, as compilers print it. */
+function line({ severity, object, field, column, message, remedy }: Problem): string {
+  const place = [object.file ?? '-', object.line, column].filter((part) => part !== undefined).join(':')
+  const name = [object.kind, object.namespace, object.name].filter((part) => part !== undefined && part !== '').join('/')
+  return `${place}: ${severity}: ${name}${field === '' ? '' : ` ${field}`}: ${message}. ${remedy}\n`
+}

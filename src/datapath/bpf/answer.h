@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Answers made in place and sent back to where the packet came from: a VIP is owned by no interface, so without them a
+ * packet that nobody serves would circle between this node and its router until its TTL ends. */
+#ifndef HERALD_ANSWER_H
+#define HERALD_ANSWER_H
+
+#include <stddef.h>
+#include "packet.h"
+
+/* Per CPU: a burst of 256, then one per millisecond. */
+#define ANSWER_INTERVAL_NS 1000000ULL
+#define ANSWER_BURST 256
+
+#define ANSWER_TTL 64
+#define IP_DONT_FRAGMENT 0x4000
+
+#define MAX_IP_HEADER 60
+#define QUOTED_PAYLOAD 8
+
+/* Token bucket as one number: the time at which the bucket is full of debt. */
+static __always_inline bool is_within_limit(enum limit limit)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 key = limit;
+	__u64 *debt_until = bpf_map_lookup_elem(&limits, &key);
+	__u64 start = now;
+
+	if (!debt_until)
+		return false;
+	if (*debt_until > now + ANSWER_BURST * ANSWER_INTERVAL_NS)
+		return false;
+	if (*debt_until > start)
+		start = *debt_until;
+	*debt_until = start + ANSWER_INTERVAL_NS;
+	return true;
+}
+
+/* RFC 1122 3.2.2: nothing is answered to a source that is not one host. */
+static __always_inline bool is_answerable(const struct packet *packet)
+{
+	__u32 source = bpf_ntohl(packet->source);
+
+	return packet->position != LATER_FRAGMENT && source >> 24 != 0 && source >> 24 != 127 && source < 0xe0000000 &&
+	       packet->source != packet->destination;
+}
+
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static __always_inline int send_back(struct __sk_buff *skb)
+{
+	__u8 from[2 * ETH_ALEN], to[2 * ETH_ALEN];
+
+	if (bpf_skb_load_bytes(skb, 0, from, sizeof(from)))
+		return drop(REASON_BAD_HEADER);
+	__builtin_memcpy(to, from + ETH_ALEN, ETH_ALEN);
+	__builtin_memcpy(to + ETH_ALEN, from, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, to, sizeof(to), 0))
+		return drop(REASON_REWRITE_FAILED);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+static __always_inline struct iphdr answer_header(const struct packet *packet, __u8 protocol, __u16 total_length)
+{
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = 5,
+		.tot_len = bpf_htons(total_length),
+		.frag_off = bpf_htons(IP_DONT_FRAGMENT),
+		.ttl = ANSWER_TTL,
+		.protocol = protocol,
+		.saddr = packet->destination,
+		.daddr = packet->source,
+	};
+
+	ip.check = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&ip, sizeof(ip), 0));
+	return ip;
+}
+
+/* True when the hardware is to finish the checksum of this packet (a local sender). An incremental change then leaves
+ * the field alone, which is the one way to see it from here. Destroys the field, which is written anew afterwards. */
+static __always_inline bool is_checksum_partial(struct __sk_buff *skb, __u32 offset)
+{
+	__u16 before = 0, after = 0;
+
+	bpf_skb_store_bytes(skb, offset, &before, sizeof(before), 0);
+	bpf_l4_csum_replace(skb, offset, 0, bpf_htons(1), sizeof(before));
+	bpf_skb_load_bytes(skb, offset, &after, sizeof(after));
+	return after == before;
+}
+
+struct pseudo_header {
+	__be32 source;
+	__be32 destination;
+	__u8 zero;
+	__u8 protocol;
+	__be16 length;
+};
+
+struct reset {
+	struct iphdr ip;
+	struct tcphdr tcp;
+} __attribute__((packed, aligned(4)));
+
+/* RFC 9293 3.10.7.1 (CLOSED): sequence number from the acknowledgment, else 0 and everything received acknowledged. */
+static __always_inline struct tcphdr reset_header(const struct tcphdr *in, __u32 payload)
+{
+	struct tcphdr out = {
+		.source = in->dest,
+		.dest = in->source,
+		.doff = sizeof(struct tcphdr) / 4,
+		.rst = 1,
+	};
+
+	if (in->ack) {
+		out.seq = in->ack_seq;
+	} else {
+		out.ack = 1;
+		out.ack_seq = bpf_htonl(bpf_ntohl(in->seq) + payload + in->syn + in->fin);
+	}
+	return out;
+}
+
+static __always_inline int answer_reset(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
+{
+	struct pseudo_header pseudo = {
+		.source = packet->destination,
+		.destination = packet->source,
+		.protocol = IPPROTO_TCP,
+		.length = bpf_htons(sizeof(struct tcphdr)),
+	};
+	struct reset out;
+	struct tcphdr in;
+	__u32 headers;
+	bool partial;
+	__s64 sum;
+
+	if (bpf_skb_load_bytes(skb, packet->l4, &in, sizeof(in)))
+		return drop(REASON_BAD_HEADER);
+	headers = packet->header_length + in.doff * 4;
+	if (in.doff * 4 < sizeof(in) || packet->total_length < headers)
+		return drop(REASON_BAD_HEADER);
+	if (in.rst)
+		return drop(REASON_NOT_ANSWERABLE);
+	partial = is_checksum_partial(skb, packet->l4 + offsetof(struct tcphdr, check));
+	/* The hardware would write the sum where the old TCP header was, behind the IP options that we leave out. */
+	if (partial && packet->header_length != sizeof(struct iphdr))
+		return drop(REASON_NOT_ANSWERABLE);
+	out.ip = answer_header(packet, IPPROTO_TCP, sizeof(out));
+	out.tcp = reset_header(&in, packet->total_length - headers);
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
+	out.tcp.check = partial ? fold(sum) : ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.tcp, sizeof(out.tcp), sum));
+	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out), 0) || bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0))
+		return drop(REASON_REWRITE_FAILED);
+	count(reason);
+	return send_back(skb);
+}
+
+struct unreachable {
+	struct iphdr ip;
+	struct icmp icmp;
+	__u8 quote[MAX_IP_HEADER + QUOTED_PAYLOAD];
+} __attribute__((packed, aligned(4)));
+
+/* RFC 792: the IP header and eight octets of what it carried. The message keeps the place of the old transport header:
+ * should the hardware finish a checksum there, it meets a message whose sum is right, and writes zero's other form. */
+static __always_inline int answer_unreachable(struct __sk_buff *skb, const struct packet *packet, __u8 code, enum reason reason)
+{
+	struct unreachable out = {};
+	__u32 quoted = packet->header_length + QUOTED_PAYLOAD;
+
+	if (packet->total_length < quoted)
+		quoted = packet->total_length;
+	/* For the verifier; the length of the header was checked before. */
+	if (quoted < sizeof(struct iphdr) || quoted > sizeof(out.quote))
+		return drop(REASON_BAD_HEADER);
+	if (bpf_skb_load_bytes(skb, packet->l3, out.quote, quoted))
+		return drop(REASON_BAD_HEADER);
+	out.ip = answer_header(packet, IPPROTO_ICMP, sizeof(out.ip) + sizeof(out.icmp) + quoted);
+	out.icmp.type = ICMP_UNREACHABLE;
+	out.icmp.code = code;
+	/* What lies behind the quote is zero and adds nothing. */
+	out.icmp.checksum = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.icmp, sizeof(out.icmp) + sizeof(out.quote), 0));
+	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out.ip) + sizeof(out.icmp) + quoted, 0) ||
+	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out.ip) + sizeof(out.icmp), 0) ||
+	    bpf_skb_store_bytes(skb, packet->l3 + sizeof(out.ip) + sizeof(out.icmp), out.quote, quoted, 0))
+		return drop(REASON_REWRITE_FAILED);
+	count(reason);
+	return send_back(skb);
+}
+
+/* Nobody serves this: say so at once instead of letting the client wait. */
+static __noinline int refuse(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
+{
+	if (!is_answerable(packet))
+		return drop(REASON_NOT_ANSWERABLE);
+	if (!is_within_limit(LIMIT_REFUSAL))
+		return drop(REASON_ANSWER_LIMITED);
+	if (packet->protocol == IPPROTO_TCP)
+		return answer_reset(skb, packet, reason);
+	return answer_unreachable(skb, packet, packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE, reason);
+}
+
+static __always_inline int answer_echo(struct __sk_buff *skb, const struct packet *packet)
+{
+	__be32 addresses[2] = { packet->destination, packet->source };
+	__u16 ttl_protocol, answered = bpf_htons(ANSWER_TTL << 8 | IPPROTO_ICMP);
+	__u32 ttl_offset = packet->l3 + offsetof(struct iphdr, ttl);
+	__be16 request = bpf_htons(ICMP_ECHO << 8), reply = bpf_htons(ICMP_ECHO_REPLY << 8);
+	/* A reply of nothing but zeros needs a sum of ones, which the increment alone does not give (RFC 1624 section 3). */
+	__u64 ones_for_zero = BPF_F_MARK_MANGLED_0 | BPF_F_MARK_ENFORCE;
+
+	if (packet->position != WHOLE)
+		return drop(REASON_FRAGMENT);
+	if (!is_answerable(packet))
+		return drop(REASON_NOT_ANSWERABLE);
+	if (!is_within_limit(LIMIT_ECHO))
+		return drop(REASON_ANSWER_LIMITED);
+	if (bpf_skb_load_bytes(skb, ttl_offset, &ttl_protocol, sizeof(ttl_protocol)))
+		return drop(REASON_BAD_HEADER);
+	/* Addresses change places: their sum, and with it the header's, stays. */
+	if (bpf_skb_store_bytes(skb, packet->l3 + offsetof(struct iphdr, saddr), addresses, sizeof(addresses), 0) ||
+	    bpf_l3_csum_replace(skb, packet->l3 + offsetof(struct iphdr, check), ttl_protocol, answered, sizeof(answered)) ||
+	    bpf_skb_store_bytes(skb, ttl_offset, &answered, sizeof(answered), 0) ||
+	    bpf_l4_csum_replace(skb, packet->l4 + offsetof(struct icmp, checksum), request, reply,
+				sizeof(reply) | ones_for_zero) ||
+	    bpf_skb_store_bytes(skb, packet->l4, &reply, sizeof(reply), 0))
+		return drop(REASON_REWRITE_FAILED);
+	count(REASON_ECHO_ANSWERED);
+	return send_back(skb);
+}
+
+#endif

@@ -1,0 +1,183 @@
+/**
+ * The real datapath: loads the compiled programs, pins everything, and writes what is to be served into the maps.
+ *
+ *     open:    pinned maps of an earlier process --reused--> new programs --link update--> same interfaces
+ *     run:     upsert / remove --> FrontendTable --> maps <-- programs <-- packets
+ *     close:   descriptors only; pins and links keep serving
+ */
+import { existsSync } from 'node:fs'
+import { HeraldError } from '../errors.ts'
+import { BpfMap, BpfObject, possibleCpus } from '../sys/bpf.ts'
+import { ifnameToIndex, listLinks } from '../sys/netlink.ts'
+import { attachedInterfaces, attachInterface, chooseAttachMode, detachFilters, detachLinks, type ProgramFds } from './attachment.ts'
+import type { AttachMode, Datapath, FrontendCounters } from './datapath.ts'
+import { FrontendTable, type DatapathMaps, type HashStore } from './frontend-table.ts'
+import { decodeCounters, reasonNames, schema, sizes } from './layout.ts'
+import { directions, mapNames, Pins, programNames, type MapName } from './pins.ts'
+
+export interface KernelDatapathOptions {
+  /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
+  readonly bpffs: string
+  /** The compiled programs: build/bpf/herald.bpf.o. */
+  readonly objectFile: string
+  readonly attach: 'auto' | AttachMode
+  /** Told about what was adopted, replaced or given up, one sentence each. */
+  readonly log?: (message: string) => void
+  /** Entries of maps when they are made; pinned ones keep their size. */
+  readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
+  /** How long established TCP connections go on to a backend that was removed; a pod has 30 s to end by default. */
+  readonly drainSec?: number
+}
+
+export interface KernelDatapath extends Datapath {
+  /** For test runs of the programs: see `runProgram` in sys/bpf.ts. */
+  readonly programs: ProgramFds
+}
+
+/**
+ * Opens the datapath of this node, taking over what is pinned. Throws ERR_BPFFS, ERR_BPF_OBJECT_MISSING,
+ * ERR_LIBBPF_MISSING, ERR_BPF_LOAD (with the verifier's words) or ERR_SYSCALL.
+ */
+export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
+  const pins = new Pins(options.bpffs)
+  if (!existsSync(options.objectFile)) throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${options.objectFile} does not exist`)
+  const adopted = existsSync(pins.map('frontends')) && directions.every((direction) => existsSync(pins.program(direction)))
+  pins.makeFolders()
+  const object = new BpfObject(options.objectFile)
+  try {
+    for (const name of mapNames) {
+      const entries = pins.maxEntries(name) ?? options.maxEntries?.[name]
+      if (entries !== undefined) object.setMaxEntries(name, entries)
+      object.setPinPath(name, pins.map(name))
+    }
+    object.load()
+    return assemble(options, pins, object, adopted)
+  } catch (error) {
+    object.close()
+    throw error
+  }
+}
+
+function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject, adopted: boolean): KernelDatapath {
+  const log = options.log ?? (() => {})
+  const programs: ProgramFds = { ingress: object.programFd(programNames.ingress), egress: object.programFd(programNames.egress) }
+  const mode = chooseAttachMode(options.attach, programs)
+  const held = adoptInterfaces(pins, mode, programs, log)
+  for (const direction of directions) pins.replaceProgram(direction, programs[direction])
+  const memories = { backends: object.openMap('backends').mapMemory(), tables: object.openMap('tables').mapMemory() }
+  const frontends = new FrontendTable(kernelMaps(object, memories.backends.buffer, memories.tables.buffer), {
+    nowNs: () => process.hrtime.bigint(),
+    drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
+  })
+  if (adopted) log(`adopted ${frontends.readAll().length} frontends from ${pins.folder}`)
+  const connections = object.openMap('connections')
+  const reasons = object.openMap('reasons')
+  let isClosed = false
+  // Touching memory after it was unmapped would end the process.
+  const whileOpen = <T>(value: T): T => {
+    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed')
+    return value
+  }
+  const table = (): FrontendTable => whileOpen(frontends)
+  return {
+    programs,
+    get status() {
+      return { kind: 'ebpf' as const, attach: mode, interfaces: [...held.values()].sort(), adopted, schema }
+    },
+    readAll: () => table().readAll(),
+    read: (id) => table().read(id),
+    upsert: (frontend) => table().upsert(frontend),
+    remove: (id) => table().remove(id),
+    counters: (id) => table().counters(id),
+    reasons: () => readReasons(whileOpen(reasons)),
+    usage: () => [...table().usage(), { name: 'connections', entries: connections.countEntries(), maxEntries: connections.info.maxEntries }],
+    attach: (names) => attachExactly(whileOpen(pins), mode, programs, held, names, log),
+    close: () => {
+      if (isClosed) return
+      isClosed = true
+      memories.backends.unmap()
+      memories.tables.unmap()
+      object.close()
+    },
+  }
+}
+
+/** Where an earlier process attached, in either mode: the programs there become ours. */
+function adoptInterfaces(pins: Pins, mode: AttachMode, programs: ProgramFds, log: (message: string) => void): Map<number, string> {
+  const names = new Map(listLinks().map(({ index, name }) => [index, name]))
+  const held = new Map<number, string>()
+  for (const former of ['tcx', 'clsact'] as const) {
+    for (const ifindex of attachedInterfaces(pins, former)) {
+      const name = names.get(ifindex) ?? String(ifindex)
+      attachInterface(pins, former, ifindex, programs)
+      log(`replaced the programs on ${name} (${former})`)
+      if (former === mode) held.set(ifindex, name)
+    }
+  }
+  return held
+}
+
+function attachExactly(pins: Pins, mode: AttachMode, programs: ProgramFds, held: Map<number, string>, names: readonly string[], log: (message: string) => void): void {
+  const wanted = new Map(names.map((name) => [ifnameToIndex(name), name]))
+  for (const [ifindex, name] of wanted) {
+    // Also when held: the interface may have been made anew, or its link removed by someone.
+    attachInterface(pins, mode, ifindex, programs)
+    held.set(ifindex, name)
+  }
+  for (const former of ['tcx', 'clsact'] as const) {
+    for (const ifindex of attachedInterfaces(pins, former)) {
+      if (wanted.has(ifindex) && former === mode) continue
+      for (const removed of former === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex)) log(`removed ${removed}`)
+    }
+  }
+  for (const ifindex of [...held.keys()]) if (!wanted.has(ifindex)) held.delete(ifindex)
+}
+
+function kernelMaps(object: BpfObject, backends: ArrayBuffer, tables: ArrayBuffer): DatapathMaps {
+  const counters = object.openMap('counters')
+  const cpus = possibleCpus()
+  const perCpu = new Uint8Array(sizes.counters * cpus)
+  return {
+    vips: hashStore(object.openMap('vips')),
+    frontends: hashStore(object.openMap('frontends')),
+    backends: new DataView(backends),
+    tables: new Uint32Array(tables),
+    counters: {
+      maxEntries: counters.info.maxEntries,
+      read: (service): FrontendCounters => {
+        counters.lookup(wordOf(service), perCpu)
+        return decodeCounters(perCpu)
+      },
+      clear: (service) => counters.update(wordOf(service), new Uint8Array(perCpu.length)),
+    },
+  }
+}
+
+function hashStore(map: BpfMap): HashStore {
+  return {
+    name: map.name,
+    maxEntries: map.info.maxEntries,
+    lookup: (key) => {
+      const value = new Uint8Array(map.info.valueSize)
+      return map.lookup(key, value) ? value : undefined
+    },
+    update: (key, value) => map.update(key, value),
+    delete: (key) => map.delete(key),
+    entries: () => map.entries(),
+  }
+}
+
+function readReasons(map: BpfMap): Readonly<Record<string, number>> {
+  const perCpu = new BigUint64Array(possibleCpus())
+  const bytes = new Uint8Array(perCpu.buffer)
+  return Object.fromEntries(
+    reasonNames.map((name, reason) => {
+      map.lookup(wordOf(reason), bytes)
+      return [name, Number(perCpu.reduce((sum, packets) => sum + packets, 0n))]
+    }),
+  )
+}
+
+function wordOf(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer)
+}

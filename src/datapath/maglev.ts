@@ -1,0 +1,46 @@
+/**
+ * Maglev tables (Eisenbud et al., NSDI 2016, section 3.4): each backend walks the slots in an order of its own and takes
+ * the next free one in turn, so that shares differ by one slot at most and few slots move when a backend comes or goes.
+ * The order follows from the backend's name alone: every node builds the same table from the same backends.
+ */
+
+/** Primes, so that every stride visits every slot. */
+const tableLengths = [251, 1021, 4093, 16381, 65521] as const
+/** The paper's advice for shares that differ by about one percent. */
+const slotsPerBackend = 100
+
+/** The length of the table for so many backends. One backend needs none. */
+export function tableLength(backends: number): number {
+  if (backends < 2) return 0
+  return tableLengths.find((length) => length >= backends * slotsPerBackend) ?? 65521
+}
+
+/** FNV-1a with a final mix; seeded, so that offset and stride are independent. */
+function hash(text: string, seed: number): number {
+  let value = 0x811c9dc5 ^ seed
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193)
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35)
+  return (value ^ (value >>> 16)) >>> 0
+}
+
+/**
+ * For each of `length` slots the index of its backend in `names`. `names` must be unique, sorted (the same order on
+ * every node) and fewer than `length`, which must be prime.
+ */
+export function maglevTable(names: readonly string[], length: number): Uint32Array {
+  const table = new Uint32Array(length)
+  const isTaken = new Uint8Array(length)
+  const next = Uint32Array.from(names, (name) => hash(name, 0x0ff5e7) % length)
+  const stride = Uint32Array.from(names, (name) => (hash(name, 0x571de) % (length - 1)) + 1)
+  for (let filled = 0; ; ) {
+    for (let backend = 0; backend < names.length; backend++) {
+      let slot = next[backend] ?? 0
+      while (isTaken[slot] === 1) slot = (slot + (stride[backend] ?? 1)) % length
+      isTaken[slot] = 1
+      table[slot] = backend
+      next[backend] = (slot + (stride[backend] ?? 1)) % length
+      if (++filled === length) return table
+    }
+  }
+}

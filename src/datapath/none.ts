@@ -1,0 +1,17 @@
+/** The datapath of `--datapath none`: nothing is served by this process, so nothing is held and nothing can fail. */
+import type { Datapath } from './datapath.ts'
+
+export function createNoneDatapath(): Datapath {
+  return {
+    status: { kind: 'none', interfaces: [], adopted: false, schema: 0 },
+    readAll: () => [],
+    read: () => undefined,
+    upsert: () => {},
+    remove: () => {},
+    counters: () => undefined,
+    reasons: () => ({}),
+    usage: () => [],
+    attach: () => {},
+    close: () => {},
+  }
+}

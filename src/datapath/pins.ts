@@ -1,0 +1,94 @@
+/**
+ * What outlives the process, all under `<bpffs>/herald/v<schema>/`:
+ *
+ *     maps/<name>       programs/herald_ingress, herald_egress       links/<ifindex>-ingress, <ifindex>-egress (TCX only)
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { HeraldError } from '../errors.ts'
+import { closeFd, mapInfo, openPinned, pin } from '../sys/bpf.ts'
+import type { Direction } from '../sys/bpf-attach.ts'
+import { isBpffs } from '../sys/mount.ts'
+import { schema } from './layout.ts'
+
+export const mapNames = ['vips', 'frontends', 'backends', 'tables', 'connections', 'fragments', 'counters', 'reasons', 'limits'] as const
+export type MapName = (typeof mapNames)[number]
+export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
+export const directions: readonly Direction[] = ['ingress', 'egress']
+
+export class Pins {
+  readonly bpffs: string
+  readonly folder: string
+
+  /** Throws ERR_BPFFS when nothing can be pinned there. */
+  constructor(bpffs: string) {
+    if (!isBpffs(bpffs)) throw new HeraldError('ERR_BPFFS', `${bpffs} is no bpf file system`)
+    this.bpffs = bpffs
+    this.folder = join(bpffs, 'herald', `v${schema}`)
+  }
+
+  makeFolders(): void {
+    for (const kind of ['maps', 'programs', 'links']) mkdirSync(join(this.folder, kind), { recursive: true, mode: 0o700 })
+  }
+
+  map(name: MapName): string {
+    return join(this.folder, 'maps', name)
+  }
+
+  program(direction: Direction): string {
+    return join(this.folder, 'programs', programNames[direction])
+  }
+
+  link(ifindex: number, direction: Direction): string {
+    return join(this.folder, 'links', `${ifindex}-${direction}`)
+  }
+
+  /** The links that are pinned, whether their interfaces still exist or not. */
+  links(): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
+    const folder = join(this.folder, 'links')
+    if (!existsSync(folder)) return []
+    return readdirSync(folder).flatMap((name) => {
+      const match = /^(\d+)-(ingress|egress)$/.exec(name)
+      return match === null ? [] : [{ ifindex: Number(match[1]), direction: match[2] === 'ingress' ? 'ingress' as const : 'egress' as const, path: join(folder, name) }]
+    })
+  }
+
+  /** Entries of the pinned map; undefined when it is not pinned. */
+  maxEntries(name: MapName): number | undefined {
+    const fd = openPinned(this.map(name))
+    if (fd === undefined) return undefined
+    try {
+      return mapInfo(fd).maxEntries
+    } finally {
+      closeFd(fd)
+    }
+  }
+
+  /** Pins a program over the one of an earlier version; the name is never without one. */
+  replaceProgram(direction: Direction, fd: number): void {
+    const path = this.program(direction)
+    const beside = `${path}_next`
+    if (existsSync(beside)) unlinkSync(beside)
+    pin(fd, beside)
+    renameSync(beside, path)
+  }
+
+  /** Removes every pin of every schema version and the folders; answers what was removed. */
+  removeAll(): string[] {
+    const removed: string[] = []
+    const root = join(this.bpffs, 'herald')
+    const remove = (folder: string): void => {
+      for (const entry of readdirSync(folder, { withFileTypes: true })) {
+        const path = join(folder, entry.name)
+        if (entry.isDirectory()) remove(path)
+        else {
+          unlinkSync(path)
+          removed.push(path)
+        }
+      }
+      rmdirSync(folder)
+    }
+    if (existsSync(root)) remove(root)
+    return removed
+  }
+}

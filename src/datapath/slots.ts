@@ -1,0 +1,121 @@
+/** Who owns which place in the arrays of the kernel: ids, backend slots, stretches of the map of tables. */
+import { HeraldError } from '../errors.ts'
+
+/** Hands out the numbers below `size`; a returned one comes back last, so that what still names it ages first. */
+export class IdPool {
+  readonly #name: string
+  readonly #size: number
+  readonly #used = new Set<number>()
+  readonly #returned: number[] = []
+  #next = 0
+  #head = 0
+
+  constructor(name: string, size: number) {
+    this.#name = name
+    this.#size = size
+  }
+
+  get used(): number {
+    return this.#used.size
+  }
+
+  /** Takes a number that is known to be in use; only before the first {@link take}. */
+  reserve(id: number): void {
+    this.#used.add(id)
+  }
+
+  /** Throws ERR_MAP_FULL when none is left. */
+  take(): number {
+    while (this.#next < this.#size && this.#used.has(this.#next)) this.#next++
+    const id = this.#next < this.#size ? this.#next++ : this.#oldestReturned()
+    if (id === undefined) throw new HeraldError('ERR_MAP_FULL', `all ${this.#size} ${this.#name} are in use`)
+    this.#used.add(id)
+    return id
+  }
+
+  give(id: number): void {
+    if (!this.#used.delete(id)) return
+    this.#returned.push(id)
+  }
+
+  #oldestReturned(): number | undefined {
+    let id = this.#returned[this.#head++]
+    // A reserved number may have been handed out as a fresh one after it was returned.
+    while (id !== undefined && this.#used.has(id)) id = this.#returned[this.#head++]
+    // The front of the queue is cut off once it is most of it: amortised constant time.
+    if (this.#head * 2 > this.#returned.length) {
+      this.#returned.splice(0, this.#head)
+      this.#head = 0
+    }
+    return id
+  }
+}
+
+interface Stretch {
+  readonly offset: number
+  readonly length: number
+}
+
+/**
+ * Stretches of one array, first fit. A returned one rests for `graceNs` before it is used again: a packet that read the
+ * old frontend may still be reading the old table.
+ */
+export class StretchPool {
+  readonly #size: number
+  readonly #graceNs: bigint
+  #free: Stretch[]
+  #resting: (Stretch & { readonly untilNs: bigint })[] = []
+
+  constructor(size: number, graceNs: bigint, used: readonly Stretch[]) {
+    this.#size = size
+    this.#graceNs = graceNs
+    this.#free = []
+    let at = 0
+    for (const stretch of [...used].sort((a, b) => a.offset - b.offset)) {
+      if (stretch.offset > at) this.#free.push({ offset: at, length: stretch.offset - at })
+      at = Math.max(at, stretch.offset + stretch.length)
+    }
+    if (at < size) this.#free.push({ offset: at, length: size - at })
+  }
+
+  /** Slots that are neither free nor resting. */
+  get used(): number {
+    return this.#size - [...this.#free, ...this.#resting].reduce((sum, stretch) => sum + stretch.length, 0)
+  }
+
+  /** The offset of `length` free slots. Throws ERR_MAP_FULL when no stretch is long enough. */
+  take(length: number, nowNs: bigint): number {
+    this.#wake(nowNs)
+    const index = this.#free.findIndex((stretch) => stretch.length >= length)
+    const found = this.#free[index]
+    if (found === undefined) throw new HeraldError('ERR_MAP_FULL', `no ${length} free slots in a row are left for a Maglev table`)
+    if (found.length === length) this.#free.splice(index, 1)
+    else this.#free[index] = { offset: found.offset + length, length: found.length - length }
+    return found.offset
+  }
+
+  give(offset: number, length: number, nowNs: bigint): void {
+    this.#resting.push({ offset, length, untilNs: nowNs + this.#graceNs })
+  }
+
+  #wake(nowNs: bigint): void {
+    const ready = this.#resting.findIndex((stretch) => stretch.untilNs > nowNs)
+    for (const stretch of this.#resting.splice(0, ready < 0 ? this.#resting.length : ready)) this.#merge(stretch)
+  }
+
+  #merge(stretch: Stretch): void {
+    let low = 0
+    for (let high = this.#free.length; low < high; ) {
+      const middle = (low + high) >> 1
+      if ((this.#free[middle]?.offset ?? 0) < stretch.offset) low = middle + 1
+      else high = middle
+    }
+    let { offset, length } = stretch
+    const [before, after] = [this.#free[low - 1], this.#free[low]]
+    const joinsBefore = before !== undefined && before.offset + before.length === offset
+    const joinsAfter = after !== undefined && offset + length === after.offset
+    if (joinsBefore) offset = before.offset
+    length += (joinsBefore ? before.length : 0) + (joinsAfter ? after.length : 0)
+    this.#free.splice(low - (joinsBefore ? 1 : 0), (joinsBefore ? 1 : 0) + (joinsAfter ? 1 : 0), { offset, length })
+  }
+}

@@ -1,0 +1,26 @@
+/** core/v1 Node: labels, annotations, PodCIDRs and addresses. */
+import { z } from 'zod'
+import { parsePrefix } from '../../ip/prefix.ts'
+import type { RawObject } from '../source.ts'
+import { fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
+
+const schema = z.object({
+  metadata: metadataSchema,
+  spec: z.object({ podCIDR: z.string().nullish(), podCIDRs: z.array(z.string()).nullish() }).nullish(),
+  status: z.object({ addresses: z.array(z.object({ type: z.string(), address: z.string() })).nullish() }).nullish(),
+})
+
+export type Node = z.infer<typeof schema>
+
+export function parseNode(raw: RawObject): Narrowed<Node> {
+  return narrow(schema, raw, (node) =>
+    podCidrsOf(node)
+      .filter((cidr) => parsePrefix(cidr) === undefined)
+      .map((cidr) => fault('error', ['spec', 'podCIDRs'], 'InvalidPrefix', `spec.podCIDRs: ${cidr} is not a prefix`, 'Write a prefix such as 10.244.1.0/24.')),
+  )
+}
+
+export function podCidrsOf(node: Node): readonly string[] {
+  const list = node.spec?.podCIDRs ?? []
+  return list.length > 0 ? list : node.spec?.podCIDR ? [node.spec.podCIDR] : []
+}

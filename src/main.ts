@@ -1,0 +1,148 @@
+/**
+ * Composition root of `herald agent`: builds the graph, starts it, handles signals. No logic lives here.
+ *
+ * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop.
+ */
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Agent } from './agent/agent.ts'
+import type { AgentOptions } from './agent/options.ts'
+import { RestartMarker } from './agent/restart-marker.ts'
+import { createViews } from './agent/views.ts'
+import { createApiServer } from './api/server.ts'
+import { startSpeakerThread, type SpeakerThread } from './bgp/speaker/speaker-thread.ts'
+import type { Datapath } from './datapath/datapath.ts'
+import { openKernelDatapath } from './datapath/kernel.ts'
+import { createNoneDatapath } from './datapath/none.ts'
+import { HeraldError, messageOf } from './errors.ts'
+import { directorySource } from './k8s/directory.ts'
+import { createTranslator } from './k8s/translate/translator.ts'
+import { createLogger, type Logger } from './observe/logger.ts'
+import { createMetrics } from './observe/metrics.ts'
+import { lockPath } from './sys/flock.ts'
+import { mountBpffs } from './sys/mount.ts'
+import { uplinkInterfaces } from './sys/netlink.ts'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+export const version = String(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version)
+
+/** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
+export async function runAgent(options: AgentOptions): Promise<number> {
+  const log = createLogger({ level: options.logLevel, format: options.logFormat })
+  mkdirSync(options.stateDir, { recursive: true, mode: 0o700 })
+  const release = lockPath(join(options.stateDir, 'lock'), 'file')
+  try {
+    return await runLocked(options, log)
+  } finally {
+    release()
+  }
+}
+
+async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
+  const manifests = manifestsFolder(options)
+  const marker = new RestartMarker(options.stateDir)
+  const { datapath, problem, releaseBpffs } = openDatapath(options, log)
+  const isForwardingPreserved = datapath.status.adopted || datapath.status.kind === 'none'
+  const speaker = startSpeakerThread({
+    ...(options.bgpListen === undefined ? {} : { listen: options.bgpListen }),
+    isRestart: marker.isRestart,
+    isForwardingPreserved,
+  })
+  const warnings: string[] = []
+  speaker.onLog((line) => {
+    if (line.peer === undefined && line.level !== 'info') warnings.push(line.message)
+    log[line.level]({ ...(line.peer === undefined ? {} : { peer: line.peer }) }, line.message)
+  })
+  const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
+  const agent = new Agent({
+    source: directorySource({ directory: manifests }),
+    translator: createTranslator({
+      nodeName: options.nodeName,
+      datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
+      secretsNamespace: options.bgpSecretsNamespace,
+      allocations: { directory: manifests, stateDir: options.stateDir },
+      ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
+    }),
+    datapath,
+    speaker,
+    marker,
+    log,
+    uplinks: (neighbors) => uplinkInterfaces(neighbors, pattern),
+  })
+  const views = createViews({
+    nodeName: options.nodeName,
+    version,
+    agent,
+    speaker,
+    datapath,
+    sourceDetail: manifests,
+    datapathProblem: problem,
+    warnings,
+    metrics: createMetrics(() => agent.reconcile),
+  })
+  const server = await createApiServer({ views, socket: options.socket, ...(options.http === undefined ? {} : { http: options.http }) })
+  log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
+  await agent.start()
+
+  const end = await ended(speaker)
+  log.info({ why: end.why }, 'agent stopping')
+  await agent.stop()
+  if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
+  if (end.mode === 'shutdown') marker.clear()
+  await server.close()
+  datapath.close()
+  releaseBpffs()
+  return end.code
+}
+
+interface End {
+  readonly code: number
+  readonly why: string
+  /** undefined: the speaker is gone already. */
+  readonly mode?: 'restart' | 'shutdown'
+}
+
+function ended(speaker: SpeakerThread): Promise<End> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve({ code: 0, why: 'agent is restarting', mode: 'restart' }))
+    process.once('SIGINT', () => resolve({ code: 0, why: 'agent was stopped', mode: 'shutdown' }))
+    speaker.onExit((error) => resolve({ code: 1, why: `the speaker ended: ${messageOf(error)}` }))
+  })
+}
+
+function manifestsFolder(options: AgentOptions): string {
+  const { manifests } = options
+  if (!existsSync(manifests) || !statSync(manifests).isDirectory()) {
+    throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
+  }
+  return manifests
+}
+
+interface OpenedDatapath {
+  readonly datapath: Datapath
+  /** Why `auto` fell back to none. */
+  readonly problem: string | undefined
+  releaseBpffs(): void
+}
+
+function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
+  const none = (problem?: string): OpenedDatapath => ({ datapath: createNoneDatapath(), problem, releaseBpffs: () => {} })
+  if (options.datapath === 'none') return none()
+  try {
+    mountBpffs(options.bpffs)
+    const base = join(options.bpffs, 'herald')
+    mkdirSync(base, { recursive: true, mode: 0o700 })
+    const releaseBpffs = lockPath(base, 'directory')
+    const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
+    return { datapath: openKernelDatapath({ bpffs: options.bpffs, objectFile, attach: options.attach }), problem: undefined, releaseBpffs }
+  } catch (error) {
+    // A second agent on this node must not run at all; everything else only costs the datapath.
+    if (options.datapath === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING')) throw error
+    const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
+    const problem = `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served only if something else (kube-proxy) does`
+    log.warn(problem)
+    return none(problem)
+  }
+}

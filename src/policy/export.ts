@@ -1,0 +1,77 @@
+/**
+ * What a neighbor hears of a route: the attributes of the desired state, dressed for one session.
+ *
+ *     RouteAttributes + ExportView --exportAttributes--> PathAttributes
+ *
+ * A view is everything that shapes the answer besides the route; sessions with equal views hear the same.
+ */
+import type { AddressFamilyName, Neighbor, RouteAttributes } from '../desired/model.ts'
+import { type Address, familyOfAddress, formatAddress, parseAddress } from '../ip/address.ts'
+import { Origin, type PathAttributes } from '../bgp/messages/types.ts'
+
+/** RFC 4271 9.1.1 leaves the default open; every implementation takes 100. */
+export const defaultLocalPreference = 100
+const asSequence = 2
+
+export interface ExportView {
+  readonly localAsn: number
+  readonly isExternal: boolean
+  /** Families that are announced, each with the next hop that its routes get. */
+  readonly nextHops: Readonly<Partial<Record<AddressFamilyName, Address>>>
+}
+
+export type NextHopChoice = { readonly ok: true; readonly nextHop: Address } | { readonly ok: false; readonly reason: string }
+
+/** The facts of a session that decide its next hops. */
+export interface SessionFacts {
+  readonly localAddress: Address
+  /** RFC 8950 was negotiated: IPv4 routes may carry an IPv6 next hop. */
+  readonly extendedNextHop: boolean
+}
+
+/**
+ * The next hop of a family on a session: the configured one, else the session's own address where its family fits
+ * (RFC 4271 5.1.3, RFC 2545 3, RFC 8950 4). Without one the family cannot be announced and `reason` says what to configure.
+ */
+export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['nextHops'], session: SessionFacts): NextHopChoice {
+  const text = configured?.[family]
+  const nextHop = text === undefined ? session.localAddress : parseAddress(text)
+  const say = (why: string): NextHopChoice => ({ ok: false, reason: `${family} is not announced: ${why}` })
+  if (nextHop === undefined) return say(`the configured next hop ${text} is no address`)
+  const isIpv4 = familyOfAddress(nextHop) === 'ipv4'
+  const fits = isIpv4 === (family === 'ipv4-unicast') || (family === 'ipv4-unicast' && session.extendedNextHop)
+  const shown = formatAddress(nextHop)
+  if (!fits) return say(`${text === undefined ? `the session runs over ${isIpv4 ? 'IPv4' : 'IPv6'}` : `the configured next hop is ${shown}`}; give the neighbor a next hop of this family`)
+  if (text === undefined && shown.startsWith('fe80:')) return say(`the session's own address ${shown} is link-local; give the neighbor a next hop of this family`)
+  return { ok: true, nextHop }
+}
+
+/** Attributes of an originated route (RFC 4271 5.1): LOCAL_PREF inside the AS only, our AS in AS_PATH outside only. */
+export function exportAttributes(route: RouteAttributes, view: ExportView, nextHop: Address): PathAttributes {
+  const { communities = [], largeCommunities = [], localPreference = defaultLocalPreference, med } = route
+  const large = largeCommunities.map(parseLargeCommunity).filter((community) => community !== undefined)
+  return {
+    origin: Origin.igp,
+    asPath: view.isExternal ? [{ type: asSequence, asns: [view.localAsn] }] : [],
+    nextHop,
+    ...(med === undefined ? {} : { med }),
+    ...(view.isExternal ? {} : { localPref: localPreference }),
+    ...(communities.length === 0 ? {} : { communities: [...new Set(communities)].sort((a, b) => a - b) }),
+    ...(large.length === 0 ? {} : { largeCommunities: uniqueSorted(large) }),
+  }
+}
+
+type LargeCommunity = readonly [number, number, number]
+
+/** `global:local1:local2` (RFC 8092 5); undefined when it is none: translation has reported it before. */
+function parseLargeCommunity(text: string): LargeCommunity | undefined {
+  const parts = text.split(':')
+  const [global, local1, local2] = parts.map((part) => (/^(0|[1-9][0-9]{0,9})$/.test(part) ? Number(part) : Number.NaN))
+  if (parts.length !== 3 || global === undefined || local1 === undefined || local2 === undefined) return undefined
+  return [global, local1, local2].every((part) => part <= 0xffffffff) ? [global, local1, local2] : undefined
+}
+
+function uniqueSorted(list: readonly LargeCommunity[]): readonly LargeCommunity[] {
+  const sorted = [...list].sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2])
+  return sorted.filter((community, i) => i === 0 || community.join() !== sorted[i - 1]?.join())
+}

@@ -1,0 +1,175 @@
+/**
+ * Adj-RIB-Out of an update group: what was really sent, to whom (RFC 4271 3.2).
+ *
+ *     want (attributes -> members) --diff against what was sent--> batches (attributes, members, prefixes)
+ *
+ * Members are bits of a mask. A prefix usually has one path that every member got; members that lag behind, or that
+ * a route does not name, make more paths of it. Diff records what it answers as sent, so the caller must send it.
+ */
+import type { PathAttributes } from '../bgp/messages/types.ts'
+import type { Prefix } from '../ip/prefix.ts'
+
+/** Bits 0..29. */
+export type MemberMask = number
+export const maxMembers = 30
+
+/** Members that should have these attributes; the masks of one prefix do not overlap. */
+export interface WantedPath {
+  readonly attributes: PathAttributes
+  readonly members: MemberMask
+}
+
+export interface SentPath {
+  readonly attributes: PathAttributes
+  readonly members: MemberMask
+  /** ms since the epoch */
+  readonly at: number
+}
+
+/** Prefixes that go to the same members with the same attributes; `undefined` withdraws. */
+export interface Batch {
+  readonly attributes: PathAttributes | undefined
+  readonly members: MemberMask
+  readonly prefixes: Prefix[]
+  /** What is recorded as sent for each prefix that had nothing before: one object for all of them. */
+  readonly record: readonly [SentPath] | undefined
+}
+
+const nothing: readonly SentPath[] = []
+
+export class AdjRibOut {
+  readonly #sent = new Map<Prefix, readonly SentPath[]>()
+
+  get size(): number {
+    return this.#sent.size
+  }
+
+  /** A live iterator: entries may come and go while it runs. */
+  prefixes(): MapIterator<Prefix> {
+    return this.#sent.keys()
+  }
+
+  paths(prefix: Prefix): readonly SentPath[] {
+    return this.#sent.get(prefix) ?? nothing
+  }
+
+  sentTo(prefix: Prefix, member: MemberMask): SentPath | undefined {
+    return this.paths(prefix).find((path) => (path.members & member) !== 0)
+  }
+
+  *sentToMember(member: MemberMask): Generator<readonly [Prefix, SentPath]> {
+    for (const [prefix, paths] of this.#sent) {
+      const path = paths.find(({ members }) => (members & member) !== 0)
+      if (path !== undefined) yield [prefix, path]
+    }
+  }
+
+  /** Adds to `batches` what turns the sent state of a prefix into the wanted one for the members of `ready`. */
+  diff(prefix: Prefix, want: readonly WantedPath[], ready: MemberMask, batches: Batches): void {
+    const sent = this.#sent.get(prefix) ?? nothing
+    const [only] = want
+    if (sent.length === 0 && only !== undefined && want.length === 1) return this.#first(prefix, only, ready, batches)
+    let stale = ready
+    let announced = 0
+    const added: SentPath[] = []
+    for (const { attributes, members } of want) {
+      const wanted = members & ready
+      const kept = sent.find((path) => path.attributes === attributes)?.members ?? 0
+      const missing = wanted & ~kept
+      stale &= ~(wanted & kept)
+      if (missing === 0) continue
+      batches.add(attributes, missing, prefix)
+      announced |= missing
+      added.push({ attributes, members: missing, at: batches.now })
+    }
+    const withdrawn = sent.reduce((mask, path) => mask | path.members, 0) & stale & ~announced
+    if (withdrawn !== 0) batches.add(undefined, withdrawn, prefix)
+    if (announced !== 0 || withdrawn !== 0) this.#record(prefix, sent, added, announced | withdrawn)
+  }
+
+  /** The hot path of a first announcement: nothing to compare and nothing to allocate. */
+  #first(prefix: Prefix, { attributes, members }: WantedPath, ready: MemberMask, batches: Batches): void {
+    const missing = members & ready
+    if (missing === 0) return
+    const { record } = batches.add(attributes, missing, prefix)
+    if (record !== undefined) this.#sent.set(prefix, record)
+  }
+
+  /** Takes over what another group has sent to a member that moves here. */
+  adopt(prefix: Prefix, attributes: PathAttributes, member: MemberMask, at: number): void {
+    this.#record(prefix, this.paths(prefix), [{ attributes, members: member, at }], member)
+  }
+
+  /** The session of this member ended: nothing counts as sent to it. */
+  forget(member: MemberMask): void {
+    for (const [prefix, paths] of this.#sent) this.#record(prefix, paths, [], member)
+  }
+
+  /** Makes the next diff send again what this member has of the prefixes that `isMeant` (route refresh). */
+  invalidate(member: MemberMask, isMeant: (prefix: Prefix) => boolean): void {
+    // A copy has the same content and is another object: it differs from everything wanted.
+    const copies = new Map<PathAttributes, PathAttributes>()
+    for (const [prefix, path] of this.sentToMember(member)) {
+      if (!isMeant(prefix)) continue
+      const copy = copies.get(path.attributes) ?? { ...path.attributes }
+      copies.set(path.attributes, copy)
+      this.adopt(prefix, copy, member, path.at)
+    }
+  }
+
+  #record(prefix: Prefix, sent: readonly SentPath[], added: readonly SentPath[], replaced: MemberMask): void {
+    if (sent.length === 0) return void (added.length > 0 && this.#sent.set(prefix, added))
+    const paths = [...added]
+    for (const path of sent) {
+      const members = path.members & ~replaced
+      if (members !== 0) paths.push(members === path.members ? path : { ...path, members })
+    }
+    const next = mergeEqual(paths)
+    if (next.length === 0) this.#sent.delete(prefix)
+    else this.#sent.set(prefix, next)
+  }
+}
+
+function mergeEqual(paths: readonly SentPath[]): readonly SentPath[] {
+  const merged: SentPath[] = []
+  for (const path of paths) {
+    const at = merged.findIndex((other) => other.attributes === path.attributes)
+    const other = merged[at]
+    if (other === undefined) merged.push(path)
+    else merged[at] = { ...other, members: other.members | path.members }
+  }
+  return merged
+}
+
+/** The outcome of many diffs, gathered so that prefixes share messages and members share bytes. */
+export class Batches {
+  /** ms since the epoch, recorded as the time of sending. */
+  readonly now: number
+  readonly #byAttributes = new Map<PathAttributes | undefined, Map<MemberMask, Batch>>()
+  #last: Batch | undefined
+
+  constructor(now: number) {
+    this.now = now
+  }
+
+  add(attributes: PathAttributes | undefined, members: MemberMask, prefix: Prefix): Batch {
+    let batch = this.#last
+    if (batch === undefined || batch.attributes !== attributes || batch.members !== members) this.#last = batch = this.#batch(attributes, members)
+    batch.prefixes.push(prefix)
+    return batch
+  }
+
+  /** Withdrawals first: a peer near its prefix limit gets room before it gets routes. */
+  list(): readonly Batch[] {
+    return [...this.#byAttributes.values()].flatMap((byMembers) => [...byMembers.values()])
+      .sort((a, b) => Number(a.attributes !== undefined) - Number(b.attributes !== undefined))
+  }
+
+  #batch(attributes: PathAttributes | undefined, members: MemberMask): Batch {
+    let byMembers = this.#byAttributes.get(attributes)
+    if (byMembers === undefined) this.#byAttributes.set(attributes, (byMembers = new Map()))
+    let batch = byMembers.get(members)
+    if (batch === undefined) byMembers.set(members, (batch = { attributes, members, prefixes: [], record: attributes === undefined ? undefined : [{ attributes, members, at: this.now }] }))
+    return batch
+  }
+}

@@ -1,0 +1,99 @@
+/** Attaching TC programs: TCX links (kernel 6.6), or clsact filters, which persist by themselves. */
+import { closeSync } from 'node:fs'
+import koffi from 'koffi'
+import { checkedBpf, libbpfInt, takeLibbpfLog } from './libbpf.ts'
+
+export type Direction = 'ingress' | 'egress'
+
+const tcxAttachType: Readonly<Record<Direction, number>> = { ingress: 46, egress: 47 }
+const tcAttachPoint: Readonly<Record<Direction, number>> = { ingress: 1, egress: 2 }
+const tcxLinkType = 11
+const tcReplace = 1
+const errno = (name: string): number => koffi.os.errno[name] ?? 0
+
+/** True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails. */
+export function isTcxSupported(programFd: number): boolean {
+  const result = libbpfInt('bpf_link_create', programFd, 0x7fffffff, tcxAttachType.ingress, null)
+  if (result >= 0) closeSync(result)
+  return result === -errno('ENODEV')
+}
+
+/** A new link; the descriptor is the caller's to pin and close. */
+export function createTcxLink(programFd: number, ifindex: number, direction: Direction): number {
+  return checkedBpf(`attach to interface ${ifindex} ${direction}`, libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], null))
+}
+
+/** Replaces the program of a link; no packet passes without one. */
+export function updateLink(linkFd: number, programFd: number): void {
+  checkedBpf('bpf_link_update', libbpfInt('bpf_link_update', linkFd, programFd, null))
+}
+
+/** Ends a link even while others hold it. */
+export function detachLink(linkFd: number): void {
+  const result = libbpfInt('bpf_link_detach', linkFd)
+  // The interface is gone already.
+  if (result !== -errno('ENOENT') && result !== -errno('ENOLINK')) checkedBpf('bpf_link_detach', result)
+}
+
+/** The interface of a TCX link; 0 when it is gone, undefined when this is no TCX link. */
+export function tcxLinkInterface(linkFd: number): number | undefined {
+  const info = new Uint8Array(48)
+  checkedBpf('bpf_obj_get_info_by_fd', libbpfInt('bpf_obj_get_info_by_fd', linkFd, info, Uint32Array.of(info.length)))
+  const view = new DataView(info.buffer)
+  return view.getUint32(0, true) === tcxLinkType ? view.getUint32(16, true) : undefined
+}
+
+export interface FilterPlace {
+  readonly ifindex: number
+  readonly direction: Direction
+  readonly handle: number
+  readonly priority: number
+}
+
+/** struct bpf_tc_hook */
+function tcHook(ifindex: number, attachPoint: number): Uint8Array {
+  const hook = new DataView(new ArrayBuffer(24))
+  hook.setBigUint64(0, 24n, true)
+  hook.setInt32(8, ifindex, true)
+  hook.setInt32(12, attachPoint, true)
+  return new Uint8Array(hook.buffer)
+}
+
+/** struct bpf_tc_opts */
+function tcOptions(place: FilterPlace, programFd = 0, flags = 0): DataView {
+  const options = new DataView(new ArrayBuffer(32))
+  options.setBigUint64(0, 32n, true)
+  options.setInt32(8, programFd, true)
+  options.setUint32(12, flags, true)
+  options.setUint32(20, place.handle, true)
+  options.setUint32(24, place.priority, true)
+  return options
+}
+
+/** Attaches or atomically replaces the filter at this place; makes the clsact qdisc when there is none. */
+export function attachFilter(place: FilterPlace, programFd: number): void {
+  const made = libbpfInt('bpf_tc_hook_create', tcHook(place.ifindex, tcAttachPoint.ingress | tcAttachPoint.egress))
+  if (made !== -errno('EEXIST')) checkedBpf(`clsact qdisc on interface ${place.ifindex}`, made)
+  const options = new Uint8Array(tcOptions(place, programFd, tcReplace).buffer)
+  checkedBpf(`filter on interface ${place.ifindex}`, libbpfInt('bpf_tc_attach', tcHook(place.ifindex, tcAttachPoint[place.direction]), options))
+  takeLibbpfLog()
+}
+
+/** The id of the BPF program in the filter at this place; undefined when there is no such filter. */
+export function filterProgramId(place: FilterPlace): number | undefined {
+  const options = tcOptions(place)
+  const result = libbpfInt('bpf_tc_query', tcHook(place.ifindex, tcAttachPoint[place.direction]), new Uint8Array(options.buffer))
+  takeLibbpfLog()
+  // No qdisc, no filter, no interface: the kernel has a different word for each.
+  return result < 0 ? undefined : options.getUint32(16, true)
+}
+
+export function detachFilter(place: FilterPlace): void {
+  const result = libbpfInt('bpf_tc_detach', tcHook(place.ifindex, tcAttachPoint[place.direction]), new Uint8Array(tcOptions(place).buffer))
+  checkedBpf(`remove filter from interface ${place.ifindex}`, result)
+}
+
+/** Removes the clsact qdisc with everything in it. */
+export function destroyClsact(ifindex: number): void {
+  checkedBpf(`remove clsact from interface ${ifindex}`, libbpfInt('bpf_tc_hook_destroy', tcHook(ifindex, tcAttachPoint.ingress | tcAttachPoint.egress)))
+}

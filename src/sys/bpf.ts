@@ -1,0 +1,212 @@
+/** BPF maps, programs and objects as values of this process. A file descriptor belongs to who opened it. */
+import { closeSync } from 'node:fs'
+import koffi from 'koffi'
+import { HeraldError } from '../errors.ts'
+import { checked, errnoName, libc } from './libc.ts'
+import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
+
+const ENOENT = koffi.os.errno['ENOENT'] ?? 2
+const fullErrnos: ReadonlySet<number> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'].map((name) => koffi.os.errno[name] ?? 0))
+const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
+const munmap = libc.func('int munmap(void *address, size_t length)')
+const readWrite = 3
+const mapShared = 1
+const mapFailed = 0xffff_ffff_ffff_ffffn
+
+export interface MapInfo {
+  readonly type: number
+  readonly id: number
+  readonly keySize: number
+  readonly valueSize: number
+  readonly maxEntries: number
+}
+
+function objectInfo(fd: number, size: number): DataView {
+  const info = new Uint8Array(size)
+  checkedBpf('bpf_obj_get_info_by_fd', libbpfInt('bpf_obj_get_info_by_fd', fd, info, Uint32Array.of(size)))
+  return new DataView(info.buffer)
+}
+
+export function mapInfo(fd: number): MapInfo {
+  const info = objectInfo(fd, 88)
+  const [type = 0, id = 0, keySize = 0, valueSize = 0, maxEntries = 0] = [0, 4, 8, 12, 16].map((offset) => info.getUint32(offset, true))
+  return { type, id, keySize, valueSize, maxEntries }
+}
+
+export interface ProgramInfo {
+  readonly id: number
+  readonly name: string
+  /** Instructions that the verifier walked; 0 before kernel 5.16. */
+  readonly verifiedInstructions: number
+}
+
+export function programInfo(fd: number): ProgramInfo {
+  const info = objectInfo(fd, 232)
+  const name = new TextDecoder().decode(new Uint8Array(info.buffer, 64, 16)).replace(/\0.*$/, '')
+  return { id: info.getUint32(4, true), name, verifiedInstructions: info.getUint32(216, true) }
+}
+
+/** The descriptor of what is pinned at a path; undefined when nothing is. */
+export function openPinned(path: string): number | undefined {
+  const fd = libbpfInt('bpf_obj_get', path)
+  return fd === -ENOENT ? undefined : checkedBpf(`bpf_obj_get ${path}`, fd)
+}
+
+export function pin(fd: number, path: string): void {
+  checkedBpf(`bpf_obj_pin ${path}`, libbpfInt('bpf_obj_pin', fd, path))
+}
+
+export function possibleCpus(): number {
+  return checkedBpf('libbpf_num_possible_cpus', libbpfInt('libbpf_num_possible_cpus'))
+}
+
+/** One map. Keys and values are octets; for per-CPU maps a value holds every possible CPU, 8-octet aligned each. */
+export class BpfMap {
+  readonly name: string
+  readonly fd: number
+  readonly info: MapInfo
+
+  constructor(name: string, fd: number) {
+    this.name = name
+    this.fd = fd
+    this.info = mapInfo(fd)
+  }
+
+  /** The value into `value`, which must have the size of the map's; false when there is none. */
+  lookup(key: Uint8Array, value: Uint8Array): boolean {
+    const result = libbpfInt('bpf_map_lookup_elem', this.fd, key, value)
+    return result === -ENOENT ? false : checkedBpf(`look up in ${this.name}`, result) >= 0
+  }
+
+  /** Throws ERR_MAP_FULL when the map takes no more; then it is unchanged. */
+  update(key: Uint8Array, value: Uint8Array): void {
+    const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, 0)
+    if (fullErrnos.has(-result)) {
+      throw new HeraldError('ERR_MAP_FULL', `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errnoName(-result)})`)
+    }
+    checkedBpf(`write to ${this.name}`, result)
+  }
+
+  /** False when there was no such key. */
+  delete(key: Uint8Array): boolean {
+    const result = libbpfInt('bpf_map_delete_elem', this.fd, key)
+    return result === -ENOENT ? false : checkedBpf(`delete from ${this.name}`, result) >= 0
+  }
+
+  /** Every entry of a hash map, `batchSize` per system call. Entries written meanwhile may or may not be among them. */
+  *entries(batchSize = 4096): Generator<readonly [Uint8Array, Uint8Array]> {
+    const { keySize, valueSize } = this.info
+    const keys = new Uint8Array(keySize * batchSize)
+    const values = new Uint8Array(valueSize * batchSize)
+    for (const count of this.#batches(batchSize, keys, values)) {
+      for (let i = 0; i < count; i++) yield [keys.slice(i * keySize, (i + 1) * keySize), values.slice(i * valueSize, (i + 1) * valueSize)]
+    }
+  }
+
+  countEntries(batchSize = 16384): number {
+    let total = 0
+    const { keySize, valueSize } = this.info
+    for (const count of this.#batches(batchSize, new Uint8Array(keySize * batchSize), new Uint8Array(valueSize * batchSize))) total += count
+    return total
+  }
+
+  *#batches(batchSize: number, keys: Uint8Array, values: Uint8Array): Generator<number> {
+    const position = new Uint8Array(Math.max(8, this.info.keySize))
+    const count = new Uint32Array(1)
+    for (let from: Uint8Array | null = null; ; from = position) {
+      count[0] = batchSize
+      const result = libbpfInt('bpf_map_lookup_batch', this.fd, from, position, keys, values, count, null)
+      if (result !== -ENOENT) checkedBpf(`list ${this.name}`, result)
+      yield count[0]
+      if (result === -ENOENT) return
+    }
+  }
+
+  /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */
+  mapMemory(): MappedMemory {
+    const length = this.info.valueSize * this.info.maxEntries
+    const address = mmap(null, length, readWrite, mapShared, this.fd, 0) as Pointer
+    if (address === null || address === mapFailed) checked(`mmap ${this.name}`, -1)
+    return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
+  }
+}
+
+/** `buffer` must not be touched after `unmap`. */
+export interface MappedMemory {
+  readonly buffer: ArrayBuffer
+  unmap(): void
+}
+
+/** A compiled object; its maps and programs live until {@link BpfObject.close} or as long as they are pinned or attached. */
+export class BpfObject {
+  readonly #path: string
+  readonly #object: Pointer
+
+  constructor(path: string) {
+    this.#path = path
+    takeLibbpfLog()
+    this.#object = libbpfPointer('bpf_object__open_file', path, null)
+    checkedLoad(`open ${path}`, this.#object !== null)
+  }
+
+  #map(name: string): Pointer {
+    const map = libbpfPointer('bpf_object__find_map_by_name', this.#object, name)
+    checkedLoad(`map ${name} in ${this.#path}`, map !== null)
+    return map
+  }
+
+  /** Before {@link load}: uses the map pinned at the path when there is one of the same shape, else pins the new one there. */
+  setPinPath(map: string, path: string): void {
+    checkedLoad(`pin path of ${map}`, libbpfInt('bpf_map__set_pin_path', this.#map(map), path) === 0)
+  }
+
+  setMaxEntries(map: string, entries: number): void {
+    checkedLoad(`size of ${map}`, libbpfInt('bpf_map__set_max_entries', this.#map(map), entries) === 0)
+  }
+
+  /** Throws ERR_BPF_LOAD with the words of libbpf and of the verifier. */
+  load(): void {
+    const result = libbpfInt('bpf_object__load', this.#object)
+    if (result < 0) throw new HeraldError('ERR_BPF_LOAD', `load ${this.#path}: ${errnoName(-result)}\n${takeLibbpfLog()}`)
+    takeLibbpfLog()
+  }
+
+  openMap(name: string): BpfMap {
+    return new BpfMap(name, libbpfInt('bpf_map__fd', this.#map(name)))
+  }
+
+  programFd(name: string): number {
+    const program = libbpfPointer('bpf_object__find_program_by_name', this.#object, name)
+    checkedLoad(`program ${name} in ${this.#path}`, program !== null)
+    return libbpfInt('bpf_program__fd', program)
+  }
+
+  close(): void {
+    libbpfPointer('bpf_object__close', this.#object)
+  }
+}
+
+export interface TestRun {
+  readonly verdict: number
+  readonly packet: Uint8Array
+  /** Average over the repetitions. */
+  readonly durationNs: number
+}
+
+/** BPF_PROG_TEST_RUN: runs a TC program on a frame. With `repeat` it is fed its own output. */
+export function runProgram(fd: number, frame: Uint8Array, repeat = 1): TestRun {
+  const out = new Uint8Array(frame.length + 256)
+  const opts = new DataView(new ArrayBuffer(80))
+  opts.setBigUint64(0, 80n, true)
+  opts.setBigUint64(8, koffi.address(frame), true)
+  opts.setBigUint64(16, koffi.address(out), true)
+  opts.setUint32(24, frame.length, true)
+  opts.setUint32(28, out.length, true)
+  opts.setUint32(60, repeat, true)
+  checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, new Uint8Array(opts.buffer)))
+  return { verdict: opts.getInt32(56, true), packet: out.slice(0, opts.getUint32(28, true)), durationNs: opts.getUint32(64, true) }
+}
+
+export function closeFd(fd: number): void {
+  closeSync(fd)
+}

@@ -1,0 +1,255 @@
+/**
+ * Invariant 1, checked after every single step: whatever the speaker was told to announce is served by the kernel,
+ * and what is withdrawn is still served until it drained. A crash is a new Order over the same kernel.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Order, type OrderPorts } from '../../src/agent/order.ts'
+import type { PrefixRoutes } from '../../src/bgp/speaker/protocol.ts'
+import { createFakeDatapath } from '../../src/datapath/fake.ts'
+import type { Datapath } from '../../src/datapath/datapath.ts'
+import { frontendId, type DesiredService } from '../../src/desired/model.ts'
+import { HeraldError } from '../../src/errors.ts'
+
+const neighbor = '65001/192.0.2.1'
+
+function service(name: string, vip: string, backends: readonly string[], isAnnounced = true): DesiredService {
+  const id = frontendId(vip, 'TCP', 80)
+  return {
+    key: `default/${name}`,
+    source: { kind: 'Service', namespace: 'default', name },
+    addresses: [vip],
+    externalTrafficPolicy: 'Cluster',
+    frontends: [{ id, service: `default/${name}`, address: vip, protocol: 'TCP', port: 80, backends: backends.map((address) => ({ address, port: 8080 })) }],
+    routes: isAnnounced ? [{ prefix: `${vip}/32`, neighbors: [neighbor], attributes: {} }] : [],
+    remoteBackends: 0,
+    verdicts: [],
+  }
+}
+
+/** A world in which every observable action checks the invariant. */
+class World {
+  readonly kernel: Datapath = createFakeDatapath()
+  /** What routers still hold: survives a crash of the process (graceful restart). */
+  readonly routers = new Map<string, PrefixRoutes>()
+  readonly actions: string[] = []
+  #timers: { readonly at: number; readonly action: () => void }[] = []
+  #now = 0
+  #crashAfter = Infinity
+  failing = false
+  order = this.start()
+
+  start(): Order {
+    this.#timers = []
+    const ports: OrderPorts = {
+      datapath: {
+        status: this.kernel.status,
+        readAll: () => this.kernel.readAll(),
+        read: (id) => this.kernel.read(id),
+        upsert: (frontend) => this.#act(`upsert ${frontend.id}`, () => {
+          if (this.failing) throw new HeraldError('ERR_MAP_FULL', 'map full')
+          this.kernel.upsert(frontend)
+        }),
+        remove: (id) => this.#act(`remove ${id}`, () => this.kernel.remove(id)),
+      },
+      announce: (prefixes) => this.#act(`announce ${prefixes.map((entry) => `${entry.prefix}=${entry.routes.length}`).join(' ')}`, () => {
+        for (const entry of prefixes) {
+          if (entry.routes.length === 0) this.routers.delete(entry.prefix)
+          else this.routers.set(entry.prefix, entry)
+        }
+      }),
+      later: (afterMs, action) => {
+        this.#timers.push({ at: this.#now + afterMs, action })
+      },
+      wake: () => {},
+    }
+    return new Order(ports, { drainMs: 5000, retryMs: 500, retryMaxMs: 4000 })
+  }
+
+  #act(name: string, action: () => void): void {
+    if (this.actions.length >= this.#crashAfter) throw new Crash()
+    this.actions.push(name)
+    action()
+    this.check()
+  }
+
+  /** Every announced host route has at least one frontend in the kernel. */
+  check(): void {
+    const served = new Set(this.kernel.readAll().map((frontend) => `${frontend.address}/32`))
+    for (const prefix of this.routers.keys()) assert.ok(served.has(prefix), `${prefix} is announced and not served after: ${this.actions.join(', ')}`)
+  }
+
+  crashAfter(steps: number): void {
+    this.#crashAfter = steps
+  }
+
+  run(): void {
+    while (this.order.run(2));
+  }
+
+  advance(ms: number): void {
+    this.#now += ms
+    const due = this.#timers.filter((timer) => timer.at <= this.#now)
+    this.#timers = this.#timers.filter((timer) => timer.at > this.#now)
+    for (const timer of due) timer.action()
+    this.run()
+  }
+}
+
+class Crash extends Error {}
+
+const want = (...services: DesiredService[]): Map<string, DesiredService | undefined> => new Map(services.map((one) => [one.key, one]))
+
+test('a Service is programmed and read back before it is announced', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  assert.deepEqual(world.actions, ['upsert 10.0.0.1:80/TCP', 'announce 10.0.0.1/32=1'])
+})
+
+test('a deleted Service is withdrawn, served while it drains, then removed', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  world.order.want(new Map([['default/web', undefined]]))
+  world.run()
+  assert.equal(world.actions.at(-1), 'announce 10.0.0.1/32=0')
+  assert.equal(world.kernel.readAll().length, 1)
+  world.advance(4999)
+  assert.equal(world.kernel.readAll().length, 1)
+  world.advance(1)
+  assert.equal(world.kernel.readAll().length, 0)
+})
+
+test('a Service that returns while it drains is announced again and not removed', () => {
+  const world = new World()
+  const web = service('web', '10.0.0.1', ['10.1.0.1'])
+  world.order.want(want(web))
+  world.run()
+  world.order.want(new Map([['default/web', undefined]]))
+  world.run()
+  world.order.want(want(web))
+  world.run()
+  world.advance(60_000)
+  assert.equal(world.kernel.readAll().length, 1)
+  assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+})
+
+test('the last backend going withdraws before the frontend is emptied', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  world.order.want(want(service('web', '10.0.0.1', [], false)))
+  world.run()
+  assert.deepEqual(world.actions.slice(2), ['announce 10.0.0.1/32=0', 'upsert 10.0.0.1:80/TCP'])
+})
+
+test('an address shared by two Services stays announced until the last one leaves', () => {
+  const world = new World()
+  const a = service('a', '10.0.0.1', ['10.1.0.1'])
+  const other = service('b', '10.0.0.1', ['10.1.0.2'])
+  const b = { ...other, frontends: other.frontends.map((frontend) => ({ ...frontend, port: 443, id: frontendId('10.0.0.1', 'TCP', 443) })) }
+  world.order.want(want(a, b))
+  world.run()
+  world.order.want(new Map([['default/a', undefined]]))
+  world.run()
+  assert.ok(world.routers.has('10.0.0.1/32'))
+  world.advance(60_000)
+  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.port), [443])
+})
+
+test('a failed write leaves the Service unannounced, says so and is retried with back-off', () => {
+  const world = new World()
+  world.failing = true
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  assert.equal(world.order.verdict('default/web').code, 'ProgrammingFailed')
+  assert.equal(world.routers.size, 0)
+  world.advance(500)
+  world.failing = false
+  world.advance(999)
+  assert.equal(world.routers.size, 0)
+  world.advance(1)
+  assert.equal(world.order.verdict('default/web').code, 'Programmed')
+  assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+})
+
+test('a failed change of backends leaves the announced address as it was', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  world.failing = true
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1', '10.1.0.2'])))
+  world.run()
+  assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+  assert.equal(world.kernel.read('10.0.0.1:80/TCP')?.backends.length, 1)
+})
+
+test('one Service that cannot be programmed does not keep others from being announced', () => {
+  const world = new World()
+  const bad = { ...service('bad', '10.0.0.9', ['10.1.0.9']), frontends: [{ ...service('bad', '10.0.0.9', ['10.1.0.9']).frontends[0]!, address: 'no address' }] }
+  world.order.want(want(bad, service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+})
+
+test('leftovers of an earlier process are kept until the first full set is known, then drain', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1']), service('old', '10.0.0.2', ['10.1.0.2'])))
+  world.run()
+  world.order = world.start()
+  world.advance(60_000)
+  assert.equal(world.kernel.readAll().length, 2)
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  assert.equal(world.kernel.readAll().length, 2)
+  world.routers.delete('10.0.0.2/32') // End-of-RIB: the router drops what was not sent again.
+  world.order.releaseLeftovers()
+  world.advance(5000)
+  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.address), ['10.0.0.1'])
+})
+
+test('a crash between any two steps of any history converges, and nothing is announced unserved on the way', () => {
+  const vips = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
+  const change = fc.record({ name: fc.constantFrom('a', 'b', 'c'), backends: fc.integer({ min: 0, max: 3 }), isGone: fc.boolean(), advanceMs: fc.constantFrom(0, 100, 5000) })
+  fc.assert(
+    fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), fc.integer({ min: 0, max: 30 }), (history, crashAt) => {
+      const world = new World()
+      world.crashAfter(crashAt)
+      const wanted = new Map<string, DesiredService>()
+      let isCrashed = false
+      for (const { name, backends, isGone, advanceMs } of history) {
+        const vip = vips['abc'.indexOf(name)] ?? ''
+        const one = service(name, vip, Array.from({ length: backends }, (_, i) => `10.1.0.${i + 1}`), backends > 0)
+        if (isGone) wanted.delete(one.key)
+        else wanted.set(one.key, one)
+        if (isCrashed) continue
+        try {
+          world.order.want(new Map([[one.key, isGone ? undefined : one]]))
+          world.run()
+          world.advance(advanceMs)
+        } catch (error) {
+          if (!(error instanceof Crash)) throw error
+          isCrashed = true
+        }
+      }
+      // The restarted process knows only the kernel, and then the wanted state of now.
+      world.crashAfter(Infinity)
+      world.order = world.start()
+      world.order.want(wanted)
+      world.run()
+      for (const prefix of world.routers.keys()) {
+        if (![...wanted.values()].some((one) => one.routes.some((route) => route.prefix === prefix))) world.routers.delete(prefix)
+      }
+      world.order.releaseLeftovers()
+      world.advance(5000)
+      assert.deepEqual([...world.routers.keys()].sort(), [...wanted.values()].flatMap((one) => one.routes.map((route) => route.prefix)).sort())
+      assert.deepEqual(
+        world.kernel.readAll().map((frontend) => [frontend.id, frontend.backends]).sort(),
+        [...wanted.values()].flatMap((one) => one.frontends.map((frontend) => [frontend.id, frontend.backends])).sort(),
+      )
+    }),
+    { numRuns: 400 },
+  )
+})

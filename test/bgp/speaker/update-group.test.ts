@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { decodeMessage } from '../../../src/bgp/messages/decode.ts'
+import { frameMessage } from '../../../src/bgp/messages/header.ts'
+import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../../src/bgp/messages/types.ts'
+import { type GroupMember, UpdateGroup } from '../../../src/bgp/speaker/update-group.ts'
+import { formatPrefix, parsePrefix, type Prefix } from '../../../src/ip/prefix.ts'
+import { LocRib } from '../../../src/rib/loc-rib.ts'
+import { hostRoutes } from './pair.ts'
+
+const codec: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false }
+const view = { localAsn: 65_001, isExternal: true, nextHops: { 'ipv4-unicast': 0xc6336401 } }
+const prefix = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
+
+/** A peer that reads everything, or stops taking more after `room` sends. */
+class Reader implements GroupMember {
+  readonly id: string
+  readonly buffers: Uint8Array[] = []
+  readonly table = new Map<Prefix, number | undefined>()
+  room = Number.POSITIVE_INFINITY
+
+  constructor(id: string) {
+    this.id = id
+  }
+
+  send(messages: Uint8Array, count: number): boolean {
+    assert.ok(this.room > 0, 'nothing is sent to a peer that said stop')
+    this.buffers.push(messages)
+    assert.equal(this.#read(messages), count)
+    this.room--
+    return this.room > 0
+  }
+
+  get prefixes(): readonly string[] {
+    return [...this.table.keys()].map(formatPrefix).sort()
+  }
+
+  #read(bytes: Uint8Array): number {
+    let messages = 0
+    for (let at = 0; at < bytes.length; messages++) {
+      const frame = frameMessage(bytes, at, bytes.length, 4096)
+      if (frame.kind !== 'frame') return assert.fail(frame.kind)
+      at += frame.length
+      const decoded = decodeMessage(frame.type, frame.body, codec)
+      if (!decoded.ok || decoded.value.message.type !== 'update') return assert.fail('no UPDATE')
+      const { withdrawn, nlri, attributes } = decoded.value.message
+      for (const gone of withdrawn) this.table.delete(gone)
+      for (const reached of nlri) this.table.set(reached, attributes.med)
+    }
+    return messages
+  }
+}
+
+class Fixture {
+  readonly locRib = new LocRib()
+  readonly group = new UpdateGroup(view, codec, this.locRib)
+  readonly readers = ['a', 'b'].map((id) => new Reader(id))
+
+  constructor() {
+    for (const reader of this.readers) this.group.join(reader)
+    this.settle()
+  }
+
+  set(text: string, med: number | undefined, flush = true): void {
+    this.locRib.set(prefix(text), med === undefined ? [] : [{ neighbors: ['a', 'b'], attributes: { med } }], 1)
+    if (flush) this.group.flush([prefix(text)], 1)
+  }
+
+  settle(limit = 1000): number {
+    let turns = 0
+    for (; this.group.isBusy; turns++) this.group.continueResync(limit, 1)
+    return turns
+  }
+}
+
+test('members get the same buffer, encoded once', () => {
+  const fixture = new Fixture()
+  fixture.set('192.0.2.1/32', 1)
+  const [a, b] = fixture.readers as [Reader, Reader]
+  assert.equal(fixture.group.encodings, 1)
+  assert.equal(a.buffers[0], b.buffers[0])
+})
+
+test('a slow peer gets nothing more until it drained, then only the difference; the others get all of it at once', () => {
+  const fixture = new Fixture()
+  const [a, slow] = fixture.readers as [Reader, Reader]
+  fixture.set('192.0.2.1/32', 1)
+  fixture.set('192.0.2.2/32', 1)
+  slow.room = 1
+  fixture.set('192.0.2.3/32', 1)
+  fixture.set('192.0.2.1/32', undefined)
+  fixture.set('192.0.2.2/32', 2)
+  fixture.set('192.0.2.4/32', 1)
+  fixture.set('192.0.2.4/32', undefined)
+  assert.equal(fixture.group.isInSync('b'), false)
+  assert.equal(fixture.group.isBusy, false, 'nothing can be done for it')
+  assert.deepEqual(a.prefixes, ['192.0.2.2/32', '192.0.2.3/32'])
+  const before = slow.buffers.length
+  slow.room = Number.POSITIVE_INFINITY
+  fixture.group.drained('b')
+  fixture.settle()
+  assert.deepEqual([...slow.table], [...a.table])
+  assert.equal(slow.buffers.length - before, 2, 'one withdrawal and one change; what came and went is not sent')
+  assert.equal(fixture.group.isInSync('b'), true)
+})
+
+test('a member that joins later is sent everything in bounded steps, the others nothing', () => {
+  const fixture = new Fixture()
+  const [a] = fixture.readers as [Reader, Reader]
+  for (const text of hostRoutes(1000)) fixture.set(text, 1, false)
+  fixture.group.flush(hostRoutes(1000).map(prefix), 1)
+  const before = a.buffers.length
+  const late = new Reader('c')
+  for (const text of hostRoutes(1000)) fixture.locRib.set(prefix(text), [{ neighbors: ['a', 'b', 'c'], attributes: { med: 1 } }], 1)
+  fixture.group.join(late)
+  assert.equal(fixture.group.isInSync('c'), false)
+  assert.ok(fixture.settle(100) >= 10)
+  assert.equal(late.table.size, 1000)
+  assert.equal(a.buffers.length, before)
+})
+
+test('the place of a member that left is free of its past', () => {
+  const fixture = new Fixture()
+  fixture.set('192.0.2.1/32', 1)
+  fixture.group.leave('b')
+  const again = new Reader('b')
+  fixture.group.join(again)
+  fixture.settle()
+  assert.deepEqual(again.prefixes, ['192.0.2.1/32'])
+})
+
+test('a refresh sends again what the member has of the family, once however often it asks (RFC 2918)', () => {
+  const fixture = new Fixture()
+  fixture.set('192.0.2.1/32', 1)
+  fixture.set('192.0.2.2/32', 1)
+  const [a, b] = fixture.readers as [Reader, Reader]
+  const before = [a.buffers.length, b.buffers.length] as const
+  b.table.clear()
+  for (let i = 0; i < 10; i++) fixture.group.refresh('b', 'ipv4-unicast')
+  fixture.group.refresh('b', 'ipv6-unicast')
+  fixture.settle()
+  assert.deepEqual(b.prefixes, ['192.0.2.1/32', '192.0.2.2/32'])
+  assert.deepEqual([a.buffers.length, b.buffers.length], [before[0], before[1] + 1])
+})
+
+test('a family without next hop is not sent', () => {
+  const fixture = new Fixture()
+  fixture.set('2001:db8::1/128', 1)
+  assert.deepEqual(fixture.readers.map((reader) => reader.buffers.length), [0, 0])
+})

@@ -1,0 +1,136 @@
+/**
+ * A process that plays a part inside a network namespace, told what to do by JSON lines on its standard input and
+ * answering each with one: a pod's echo server, a client, or the owner of the node's datapath.
+ */
+import { createSocket } from 'node:dgram'
+import { connect, createServer, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+import koffi from 'koffi'
+import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
+import { unloadDatapath } from '../../src/datapath/unload.ts'
+import type { Frontend } from '../../src/desired/model.ts'
+import { messageOf } from '../../src/errors.ts'
+import { checked, libc } from '../../src/sys/libc.ts'
+import { uplinkInterfaces } from '../../src/sys/netlink.ts'
+
+export type Command =
+  | { readonly do: 'serve'; readonly port: number }
+  | { readonly do: 'tcp'; readonly address: string; readonly port: number; readonly size: number; readonly localPort?: number }
+  | { readonly do: 'udp'; readonly address: string; readonly port: number; readonly size: number }
+  | { readonly do: 'connect'; readonly address: string; readonly port: number }
+  | { readonly do: 'exchange'; readonly size: number }
+  | { readonly do: 'datapath'; readonly bpffs: string; readonly objectFile: string; readonly attach: 'tcx' | 'clsact'; readonly interfaces: readonly string[]; readonly frontends: readonly Frontend[] }
+  | { readonly do: 'reasons' }
+  | { readonly do: 'counters'; readonly id: string }
+  | { readonly do: 'uplinks'; readonly neighbors: readonly string[] }
+  | { readonly do: 'finish-checksums'; readonly device: string }
+  | { readonly do: 'unload'; readonly bpffs: string }
+
+let datapath: KernelDatapath | undefined
+let connection: Socket | undefined
+
+/** Echoes over TCP and UDP; each TCP connection starts with a line that says who is talking to whom. */
+async function serve(port: number): Promise<string> {
+  const udp = createSocket('udp4')
+  udp.on('message', (message, from) => udp.send(message, from.port, from.address))
+  udp.bind(port)
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy())
+    socket.write(`${socket.remoteAddress} ${socket.localAddress}\n`)
+    socket.pipe(socket)
+  })
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '0.0.0.0', resolve))
+  return 'serving'
+}
+
+function opened(address: string, port: number, localPort?: number): Promise<Socket> {
+  const socket = connect({ host: address, port, ...(localPort === undefined ? {} : { localPort }) })
+  return new Promise((resolve, reject) => socket.once('connect', () => resolve(socket)).once('error', reject))
+}
+
+/** Resolves with everything received once it is `length` octets. */
+function received(socket: Socket, length: (soFar: Buffer) => number): Promise<Buffer> {
+  let soFar = Buffer.alloc(0)
+  return new Promise((resolve, reject) => {
+    const take = (chunk: Buffer): void => {
+      soFar = Buffer.concat([soFar, chunk])
+      if (soFar.length < length(soFar)) return
+      socket.off('data', take).off('error', reject).off('close', ended)
+      resolve(soFar)
+    }
+    const ended = (): void => reject(new Error(`closed after ${soFar.length} octets`))
+    socket.on('data', take).once('error', reject).once('close', ended)
+  })
+}
+
+async function tcp(address: string, port: number, size: number, localPort?: number): Promise<string> {
+  const socket = await opened(address, port, localPort)
+  const answer = received(socket, (soFar) => {
+    const line = soFar.indexOf(10)
+    return line < 0 ? Infinity : line + 1 + size
+  })
+  socket.write(Buffer.alloc(size, 'x'))
+  const [greeting] = (await answer).toString('latin1').split('\n')
+  await new Promise<void>((resolve) => socket.once('close', () => resolve()).end())
+  return greeting ?? ''
+}
+
+function udp(address: string, port: number, size: number): Promise<number> {
+  const socket = createSocket('udp4')
+  return new Promise<number>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('ETIMEDOUT')), 1000)
+    socket.once('message', (message) => resolve(message.length)).once('error', reject).once('close', () => clearTimeout(timer))
+    // A connected socket hears of ICMP errors.
+    socket.connect(port, address, () => socket.send(Buffer.alloc(size, 'u')))
+  }).finally(() => socket.close())
+}
+
+function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): unknown {
+  datapath?.close()
+  datapath = openKernelDatapath({ ...command, maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64 } })
+  datapath.attach(command.interfaces)
+  for (const frontend of command.frontends) datapath.upsert(frontend)
+  return { status: datapath.status, served: datapath.readAll().map(({ id }) => id).sort() }
+}
+
+/** Turns transmit checksum offload of a device off: what is sent as CHECKSUM_PARTIAL is finished in software, and verified. */
+function finishChecksums(device: string): string {
+  const value = Uint32Array.of(0x17 /* ETHTOOL_STXCSUM */, 0)
+  const request = new DataView(new ArrayBuffer(40))
+  new Uint8Array(request.buffer).set(new TextEncoder().encode(device))
+  request.setBigUint64(16, koffi.address(value), true)
+  const [socket, ioctl] = [libc.func('int socket(int domain, int type, int protocol)'), libc.func('int ioctl(int fd, unsigned long request, void *argument)')]
+  checked('SIOCETHTOOL', Number(ioctl(Number(socket(2, 2, 0)), 0x8946, new Uint8Array(request.buffer))))
+  return `${value.length} words`
+}
+
+async function perform(command: Command): Promise<unknown> {
+  switch (command.do) {
+    case 'serve': return serve(command.port)
+    case 'tcp': return tcp(command.address, command.port, command.size, command.localPort)
+    case 'udp': return udp(command.address, command.port, command.size)
+    case 'connect': {
+      connection = await opened(command.address, command.port)
+      return (await received(connection, (soFar) => soFar.indexOf(10) + 1 || Infinity)).toString().trim()
+    }
+    case 'exchange': {
+      if (connection === undefined) return 'not connected'
+      const answer = received(connection, () => command.size)
+      connection.write(Buffer.alloc(command.size, 'y'))
+      return (await answer).length
+    }
+    case 'datapath': return openDatapath(command)
+    case 'reasons': return datapath?.reasons()
+    case 'counters': return datapath?.counters(command.id)
+    case 'uplinks': return uplinkInterfaces(command.neighbors)
+    case 'finish-checksums': return finishChecksums(command.device)
+    case 'unload': return unloadDatapath(command.bpffs)
+  }
+}
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  perform(JSON.parse(line) as Command).then(
+    (value) => console.log(JSON.stringify({ value: value ?? null })),
+    (error: unknown) => console.log(JSON.stringify({ error: messageOf(error) })),
+  )
+})

@@ -1,0 +1,123 @@
+/** What every datapath that serves must do, run for the fake and for the kernel. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import type { Datapath } from '../../src/datapath/datapath.ts'
+import { frontendOf } from './fixture.ts'
+
+export interface Subject {
+  /** A new datapath whose maps take 2 VIPs, 4 frontends, 8 backends and 600 table slots. */
+  open(t: TestContext): { readonly datapath: Datapath; reopen(): Datapath }
+}
+
+const vip = '192.0.2.10'
+const pods = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => ({ address: `10.1.0.${n}`, port: 8080 }))
+
+export function contract(name: string, subject: Subject, skip: string | undefined): void {
+  const check = (title: string, run: (datapath: Datapath, reopen: () => Datapath) => void): void => {
+    test(`${name}: ${title}`, { skip }, (t) => {
+      const { datapath, reopen } = subject.open(t)
+      run(datapath, reopen)
+    })
+  }
+  const backendsOf = (datapath: Datapath, id = `${vip}:80/TCP`): readonly unknown[] | undefined => datapath.read(id)?.backends
+  const used = (datapath: Datapath): readonly number[] => datapath.usage().slice(0, 4).map(({ entries }) => entries)
+
+  check('what was written is read back, with none, one and several backends', (datapath) => {
+    for (const backends of [[], pods.slice(0, 1), pods.slice(0, 2), [], pods.slice(1, 3), pods.slice(2, 3)]) {
+      datapath.upsert(frontendOf(vip, 80, backends))
+      assert.deepEqual(backendsOf(datapath), backends)
+      assert.equal(datapath.readAll().length, 1)
+    }
+  })
+
+  check('writing the same again changes nothing', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
+    const before = datapath.read(`${vip}:80/TCP`)
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
+    assert.deepEqual(datapath.read(`${vip}:80/TCP`), before)
+    assert.deepEqual(used(datapath), [1, 1, 2, 251])
+  })
+
+  check('backends are sorted and taken once', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.10', port: 1 }, { address: '10.1.0.9', port: 2 }, { address: '10.1.0.10', port: 1 }]))
+    assert.deepEqual(backendsOf(datapath), [{ address: '10.1.0.9', port: 2 }, { address: '10.1.0.10', port: 1 }])
+  })
+
+  check('frontends on one VIP are independent, and removing is idempotent', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 1)))
+    datapath.upsert(frontendOf(vip, 80, pods.slice(1, 2), 'UDP'))
+    datapath.remove(`${vip}:80/TCP`)
+    datapath.remove(`${vip}:80/TCP`)
+    datapath.remove('192.0.2.99:1/TCP')
+    assert.equal(datapath.read(`${vip}:80/TCP`), undefined)
+    assert.deepEqual(backendsOf(datapath, `${vip}:80/UDP`), pods.slice(1, 2))
+    datapath.remove(`${vip}:80/UDP`)
+    assert.deepEqual(used(datapath), [0, 0, 0, 0])
+  })
+
+  check('a full map of VIPs refuses the new one and keeps the rest', (datapath) => {
+    for (const address of ['192.0.2.1', '192.0.2.2']) datapath.upsert(frontendOf(address, 80, pods.slice(0, 1)))
+    const before = used(datapath)
+    assert.throws(() => datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1))), { code: 'ERR_MAP_FULL' })
+    assert.equal(datapath.read('192.0.2.3:80/TCP'), undefined)
+    assert.deepEqual(used(datapath), before)
+    datapath.upsert(frontendOf('192.0.2.2', 81, pods.slice(0, 1)))
+    datapath.remove('192.0.2.1:80/TCP')
+    datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1)))
+  })
+
+  check('a full map of frontends refuses the new one and keeps the rest', (datapath) => {
+    for (const port of [1, 2, 3, 4]) datapath.upsert(frontendOf(vip, port, pods.slice(0, 1)))
+    assert.throws(() => datapath.upsert(frontendOf(vip, 5, pods.slice(0, 1))), { code: 'ERR_MAP_FULL' })
+    assert.equal(datapath.readAll().length, 4)
+    datapath.upsert(frontendOf(vip, 4, pods.slice(1, 2)))
+    assert.deepEqual(backendsOf(datapath, `${vip}:4/TCP`), pods.slice(1, 2))
+  })
+
+  check('too many backends are refused and the former ones stay in force', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
+    const before = used(datapath)
+    assert.throws(() => datapath.upsert(frontendOf(vip, 80, pods)), { code: 'ERR_MAP_FULL' })
+    assert.deepEqual(backendsOf(datapath), pods.slice(0, 2))
+    assert.deepEqual(used(datapath), before)
+  })
+
+  check('a table that finds no room is refused and the former backends stay in force', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
+    datapath.upsert(frontendOf(vip, 81, pods.slice(0, 2)))
+    const before = used(datapath)
+    assert.throws(() => datapath.upsert(frontendOf(vip, 81, pods.slice(1, 3))), { code: 'ERR_MAP_FULL' })
+    assert.deepEqual(backendsOf(datapath, `${vip}:81/TCP`), pods.slice(0, 2))
+    assert.deepEqual(used(datapath), before)
+  })
+
+  check('an IPv6 address is refused', (datapath) => {
+    assert.throws(() => datapath.upsert(frontendOf('2001:db8::1', 80, [])), { code: 'ERR_ADDRESS' })
+    assert.deepEqual(datapath.readAll(), [])
+  })
+
+  check('a new process takes over exactly what the former one left', (datapath, reopen) => {
+    assert.equal(datapath.status.adopted, false)
+    datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 2)))
+    datapath.upsert(frontendOf('192.0.2.1', 53, [], 'UDP'))
+    datapath.upsert(frontendOf('192.0.2.2', 80, pods.slice(3, 4)))
+    datapath.remove('192.0.2.2:80/TCP')
+    const [all, usage] = [datapath.readAll(), used(datapath)]
+    datapath.close()
+    const successor = reopen()
+    assert.equal(successor.status.adopted, true)
+    const byId = (a: { readonly id: string }, b: { readonly id: string }): number => (a.id < b.id ? -1 : 1)
+    assert.deepEqual([...successor.readAll()].sort(byId), [...all].sort(byId))
+    assert.deepEqual(used(successor), usage)
+    successor.upsert(frontendOf('192.0.2.2', 80, pods.slice(3, 5)))
+    assert.deepEqual(backendsOf(successor, '192.0.2.1:80/TCP'), pods.slice(0, 2))
+    assert.deepEqual(backendsOf(successor, '192.0.2.2:80/TCP'), pods.slice(3, 5))
+  })
+
+  check('counters exist for what is served and only for that', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 1)))
+    assert.deepEqual(datapath.counters(`${vip}:80/TCP`), { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 })
+    assert.equal(datapath.counters(`${vip}:81/TCP`), undefined)
+    assert.ok(Object.values(datapath.reasons()).every((packets) => packets === 0))
+  })
+}

@@ -1,0 +1,68 @@
+/** A kernel datapath of its own per test: own bpffs, small maps, all gone afterwards. */
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { buildBpf } from '../../scripts/build-bpf.ts'
+import { openKernelDatapath, type KernelDatapath, type KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import { unloadDatapath } from '../../src/datapath/unload.ts'
+import { frontendId, type Backend, type Frontend, type Protocol } from '../../src/desired/model.ts'
+import { messageOf } from '../../src/errors.ts'
+import { runProgram, type TestRun } from '../../src/sys/bpf.ts'
+import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+
+export const verdict = { pass: -1, shot: 2, redirect: 7 } as const
+
+export const smallMaps = { vips: 16, frontends: 64, backends: 256, tables: 1 << 16, connections: 4096, fragments: 128, counters: 64 } as const
+
+/** Why the kernel cannot be tested here; undefined when it can. */
+export function whyNoKernel(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root for bpf(2)'
+  const folder = mkdtempSync(join(tmpdir(), 'dp-'))
+  try {
+    mountBpffs(folder)
+    unmountBpffs(folder)
+    buildBpf()
+    return undefined
+  } catch (error) {
+    return `needs bpffs, clang and libbpf-dev: ${messageOf(error).split('\n')[0]}`
+  } finally {
+    rmdirSync(folder)
+  }
+}
+
+export interface Fixture {
+  readonly bpffs: string
+  open(options?: Partial<KernelDatapathOptions>): KernelDatapath
+}
+
+/** A bpffs for the time of a test; every datapath opened on it is closed and unloaded at its end. */
+export function kernelFixture(t: TestContext): Fixture {
+  const bpffs = mkdtempSync(join(tmpdir(), 'dp-'))
+  mountBpffs(bpffs)
+  const opened: KernelDatapath[] = []
+  t.after(() => {
+    for (const datapath of opened) datapath.close()
+    unloadDatapath(bpffs)
+    unmountBpffs(bpffs)
+    rmdirSync(bpffs)
+  })
+  const open = (options: Partial<KernelDatapathOptions> = {}): KernelDatapath => {
+    const datapath = openKernelDatapath({ bpffs, objectFile: buildBpf(), attach: 'auto', maxEntries: smallMaps, ...options })
+    opened.push(datapath)
+    return datapath
+  }
+  return { bpffs, open }
+}
+
+export function frontendOf(address: string, port: number, backends: readonly Backend[], protocol: Protocol = 'TCP'): Frontend {
+  return { id: frontendId(address, protocol, port), service: 'default/test', address, protocol, port, backends }
+}
+
+export function ingress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
+  return runProgram(datapath.programs.ingress, bytes)
+}
+
+export function egress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
+  return runProgram(datapath.programs.egress, bytes)
+}

@@ -1,0 +1,116 @@
+/** A client, a node and two pods as network namespaces, with one actor in each; all gone after the test. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import type { Command } from './actor.ts'
+
+export const client = '198.51.100.7'
+export const vip = '192.0.2.10'
+export const pods = ['10.1.0.5', '10.1.0.6'] as const
+export const uplink = 'up0'
+
+export interface Actor {
+  readonly process: ChildProcess
+  /** The answer to a command; rejects with the error that it answers, or after ten seconds. */
+  tell<T = unknown>(command: Command): Promise<T>
+  /** Resolves when the process is gone. */
+  kill(signal: NodeJS.Signals): Promise<void>
+}
+
+export interface Rack {
+  readonly bpffs: string
+  actor(place: 'client' | 'node' | 'pod'): Actor
+  /** Runs a command inside a place and answers with what it printed. */
+  run(place: 'client' | 'node' | 'pod', command: readonly string[]): string
+  /** Removes the cable between client and node and lays another. */
+  renewUplink(): void
+}
+
+interface Answer {
+  readonly value?: unknown
+  readonly error?: string
+}
+
+function startActor(namespace: string): Actor {
+  const script = fileURLToPath(new URL('actor.ts', import.meta.url))
+  // Only the network is entered: in the mount namespace of `ip netns exec` pins would die with the process.
+  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, process.execPath, script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const waiting: ((answer: Answer) => void)[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.(JSON.parse(line) as Answer))
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  child.once('exit', () => waiting.splice(0).forEach((settle) => settle({ error: 'the actor is gone' })))
+  const tell = <T>(command: Command): Promise<T> => new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within 10 s: ${JSON.stringify(command)}`)), 10_000)
+    waiting.push(({ value, error }) => {
+      clearTimeout(timer)
+      if (error === undefined) resolve(value as T)
+      else reject(new Error(error))
+    })
+    child.stdin.write(`${JSON.stringify(command)}\n`)
+  })
+  const kill = (signal: NodeJS.Signals): Promise<void> => {
+    child.kill(signal)
+    return exited
+  }
+  return { process: child, tell, kill }
+}
+
+export function deployRack(t: TestContext): Rack {
+  const id = `dp-${process.pid}-${Math.floor(Math.random() * 1e6)}`
+  const namespaces = { client: `${id}c`, node: `${id}n`, pod: `${id}p` } as const
+  const bpffs = mkdtempSync(join(tmpdir(), 'dp-'))
+  const actors: Actor[] = []
+  const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  t.after(async () => {
+    await Promise.all(actors.map((actor) => actor.kill('SIGKILL')))
+    for (const namespace of Object.values(namespaces)) {
+      try {
+        ip('netns', 'delete', namespace)
+      } catch {
+        // It was not made yet when the set-up failed.
+      }
+    }
+    unmountBpffs(bpffs)
+    rmdirSync(bpffs)
+  })
+  mountBpffs(bpffs)
+  const run: Rack['run'] = (place, command) => {
+    const [program = '', ...args] = command
+    return execFileSync('nsenter', [`--net=/run/netns/${namespaces[place]}`, program, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+  for (const namespace of Object.values(namespaces)) {
+    ip('netns', 'add', namespace)
+    ip('-n', namespace, 'link', 'set', 'lo', 'up')
+  }
+  ip('link', 'add', 'eth0', 'netns', namespaces.pod, 'type', 'veth', 'peer', 'name', 'pod0', 'netns', namespaces.node)
+  const address = (place: keyof typeof namespaces, device: string, ...addresses: readonly string[]): void => {
+    for (const text of addresses) ip('-n', namespaces[place], 'address', 'add', `${text}/24`, 'dev', device)
+    ip('-n', namespaces[place], 'link', 'set', device, 'up')
+  }
+  const layUplink = (): void => {
+    ip('link', 'add', 'eth0', 'netns', namespaces.client, 'type', 'veth', 'peer', 'name', uplink, 'netns', namespaces.node)
+    address('client', 'eth0', client)
+    address('node', uplink, '198.51.100.1')
+    ip('-n', namespaces.client, 'route', 'add', 'default', 'via', '198.51.100.1')
+  }
+  layUplink()
+  address('node', 'pod0', '10.1.0.1')
+  address('pod', 'eth0', ...pods)
+  ip('-n', namespaces.pod, 'route', 'add', 'default', 'via', '10.1.0.1')
+  run('node', ['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0'])
+  const actor: Rack['actor'] = (place) => {
+    const started = startActor(namespaces[place])
+    actors.push(started)
+    return started
+  }
+  const renewUplink = (): void => {
+    ip('-n', namespaces.node, 'link', 'delete', uplink)
+    layUplink()
+  }
+  return { bpffs, actor, run, renewUplink }
+}

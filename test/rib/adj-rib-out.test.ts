@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { PathAttributes } from '../../src/bgp/messages/types.ts'
+import { type Prefix, prefixOf } from '../../src/ip/prefix.ts'
+import { AdjRibOut, type Batch, Batches, type WantedPath } from '../../src/rib/adj-rib-out.ts'
+
+const sets: readonly PathAttributes[] = [{ med: 1 }, { med: 2 }, { med: 3 }]
+const prefixes: readonly Prefix[] = [0, 1, 2, 3].map((host) => prefixOf(0x0a000000 + host, 32))
+const memberBits = [1, 2, 4]
+
+const contents = ({ attributes, members, prefixes: list }: Batch) => [attributes, members, list]
+
+/** What each member holds after it has read everything that was sent to it. */
+class Receivers {
+  readonly tables = new Map(memberBits.map((bit) => [bit, new Map<Prefix, PathAttributes>()]))
+
+  read(batches: Batches): void {
+    for (const { attributes, members, prefixes: sent } of batches.list()) {
+      for (const [bit, table] of this.tables) {
+        if ((bit & members) === 0) continue
+        for (const prefix of sent) attributes === undefined ? table.delete(prefix) : table.set(prefix, attributes)
+      }
+    }
+  }
+}
+
+/** Non-overlapping wants: the choice of each member, -1 for none. */
+function wantOf(choices: readonly number[]): readonly WantedPath[] {
+  return sets.flatMap((attributes, set) => {
+    const members = memberBits.reduce((mask, bit, i) => (choices[i] === set ? mask | bit : mask), 0)
+    return members === 0 ? [] : [{ attributes, members }]
+  })
+}
+
+const change = fc.record({
+  prefix: fc.constantFrom(...prefixes),
+  choices: fc.array(fc.integer({ min: -1, max: 2 }), { minLength: 3, maxLength: 3 }),
+  ready: fc.integer({ min: 0, max: 7 }),
+})
+
+test('applying the diff to what was sent gives what is wanted, whoever lagged behind meanwhile', () => {
+  fc.assert(fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+    const out = new AdjRibOut()
+    const receivers = new Receivers()
+    const wanted = new Map<Prefix, readonly number[]>()
+    const run = (prefix: Prefix, ready: number): void => {
+      const batches = new Batches(0)
+      out.diff(prefix, wantOf(wanted.get(prefix) ?? []), ready, batches)
+      receivers.read(batches)
+    }
+    for (const { prefix, choices, ready } of changes) {
+      wanted.set(prefix, choices)
+      run(prefix, ready)
+    }
+    for (const prefix of prefixes) run(prefix, 7)
+    for (const prefix of prefixes) {
+      memberBits.forEach((bit, i) => {
+        const want = sets[wanted.get(prefix)?.[i] ?? -1]
+        assert.equal(receivers.tables.get(bit)?.get(prefix), want)
+        assert.equal(out.sentTo(prefix, bit)?.attributes, want)
+      })
+    }
+  }))
+})
+
+test('a diff of what is already sent is empty', () => {
+  fc.assert(fc.property(fc.array(change, { maxLength: 20 }), (changes) => {
+    const out = new AdjRibOut()
+    for (const { prefix, choices, ready } of changes) {
+      out.diff(prefix, wantOf(choices), ready, new Batches(0))
+      const again = new Batches(0)
+      out.diff(prefix, wantOf(choices), ready, again)
+      assert.deepEqual(again.list(), [])
+    }
+  }))
+})
+
+test('prefixes with the same attributes for the same members are one batch, withdrawals come first', () => {
+  const out = new AdjRibOut()
+  const first = new Batches(0)
+  for (const prefix of prefixes) out.diff(prefix, wantOf([0, 0, 0]), 7, first)
+  assert.deepEqual(first.list().map(contents), [[sets[0], 7, prefixes]])
+  const second = new Batches(0)
+  out.diff(prefixes[0] as Prefix, wantOf([1, 1, 1]), 7, second)
+  out.diff(prefixes[1] as Prefix, [], 7, second)
+  assert.deepEqual(second.list().map(({ attributes }) => attributes), [undefined, sets[1]])
+})
+
+test('a member that left was sent nothing, the others keep theirs', () => {
+  const out = new AdjRibOut()
+  out.diff(prefixes[0] as Prefix, wantOf([0, 0, -1]), 7, new Batches(0))
+  out.forget(1)
+  assert.equal(out.sentTo(prefixes[0] as Prefix, 1), undefined)
+  assert.equal(out.sentTo(prefixes[0] as Prefix, 2)?.attributes, sets[0])
+  out.forget(2)
+  assert.equal(out.size, 0)
+})
+
+test('an invalidated prefix is sent again with the same attributes (RFC 2918)', () => {
+  const out = new AdjRibOut()
+  const [prefix] = prefixes as readonly [Prefix]
+  out.diff(prefix, wantOf([0, 0, 0]), 7, new Batches(0))
+  out.invalidate(2, () => true)
+  assert.deepEqual(out.sentTo(prefix, 2)?.attributes, sets[0])
+  const batches = new Batches(0)
+  out.diff(prefix, wantOf([0, 0, 0]), 7, batches)
+  assert.deepEqual(batches.list().map(contents), [[sets[0], 2, [prefix]]])
+})
