@@ -14,17 +14,20 @@ export interface ReceivedPath {
 }
 
 const defaultMaxPrefixes = 20_000
-const sweepMargin = 1024
+/** Sets may be 4 KB each, and a peer may make every one of its own. */
+const defaultMaxAttributeSets = 4_096
 
 export class AdjRibIn {
   readonly #maxPrefixes: number
+  readonly #maxAttributeSets: number
   readonly #paths = new Map<Prefix, ReceivedPath>()
   readonly #table = new AttributeTable()
   readonly #kept: Record<Family, number> = { ipv4: 0, ipv6: 0 }
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
-  constructor(maxPrefixes = defaultMaxPrefixes) {
+  constructor(maxPrefixes = defaultMaxPrefixes, maxAttributeSets = defaultMaxAttributeSets) {
     this.#maxPrefixes = maxPrefixes
+    this.#maxAttributeSets = maxAttributeSets
   }
 
   /** Prefixes that the peer announces; those beyond the bound are counted by announcement and may count twice. */
@@ -60,19 +63,22 @@ export class AdjRibIn {
   #announce(prefixes: readonly Prefix[], attributes: PathAttributes, isWithdraw: boolean, now: number): void {
     if (prefixes.length === 0) return
     if (isWithdraw) return prefixes.forEach((prefix) => this.#remove(prefix))
-    const path = { attributes: this.#table.intern(attributes), at: now }
+    if (this.#table.size >= this.#maxAttributeSets) this.#table.keepOnly(new Set([...this.#paths.values()].map((kept) => kept.attributes)))
+    const path = this.#table.size >= this.#maxAttributeSets ? undefined : { attributes: this.#table.intern(attributes), at: now }
     for (const prefix of prefixes) this.#keep(prefix, path)
-    if (this.#table.size > this.#paths.size + sweepMargin) this.#table.keepOnly(new Set([...this.#paths.values()].map((kept) => kept.attributes)))
   }
 
-  #keep(prefix: Prefix, path: ReceivedPath): void {
+  /** What has no room is counted; an older path of the same prefix is no longer true and goes. */
+  #keep(prefix: Prefix, path: ReceivedPath | undefined): void {
     const family = prefixFamily(prefix)
-    if (this.#paths.has(prefix)) this.#paths.set(prefix, path)
-    else if (this.#paths.size >= this.#maxPrefixes) this.#beyond[family]++
-    else {
+    const isKnown = this.#paths.has(prefix)
+    if (path !== undefined && (isKnown || this.#paths.size < this.#maxPrefixes)) {
       this.#paths.set(prefix, path)
-      this.#kept[family]++
+      if (!isKnown) this.#kept[family]++
+      return
     }
+    if (this.#paths.delete(prefix)) this.#kept[family]--
+    this.#beyond[family]++
   }
 
   #remove(prefix: Prefix): void {

@@ -117,6 +117,17 @@ test('Herald and FRR', { skip }, async (t) => {
     assert.deepEqual(lost, [])
   })
 
+  await t.test('a speaker that ends for a restart says nothing, and its routes stay (RFC 4724 4)', async () => {
+    await speaker.stop('restart', 'upgrade')
+    await waitFor('stale routes', () => frr.path('192.0.2.1/32', '10.90.0.1')?.stale === true, deadline)
+    assert.doesNotMatch(JSON.stringify(frr.neighbor('10.90.0.1')), /Administrative Shutdown/)
+    speaker = new SpeakerProcess(link, options(true))
+    speaker.post({ type: 'configure', neighbors }, { type: 'routes', prefixes: [to('192.0.2.1/32'), to('2001:db8:1::1/128')] }, { type: 'synced' })
+    await established()
+    await waitFor('no longer stale', () => frr.path('192.0.2.1/32', '10.90.0.1')?.stale !== true, deadline)
+    assert.notEqual(frr.path('192.0.2.1/32', '10.90.0.1'), undefined)
+  })
+
   await t.test('a stop ends with Cease/Administrative Shutdown and its text (RFC 9003), and the routes are gone', async () => {
     await speaker.stop('shutdown', 'node is drained')
     await waitFor('no routes', () => Object.keys(frr.paths('ipv4')).join() === '10.11.0.0/24', deadline)

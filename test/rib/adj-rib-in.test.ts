@@ -51,3 +51,17 @@ test('prefixes beyond the bound are counted and not kept', () => {
   rib.apply(update({ withdrawn: four }), [], 2)
   assert.equal(rib.count('ipv4'), 0)
 })
+
+test('a peer that makes attribute sets without end is held to the bound, and what it replaced is not shown', () => {
+  const rib = new AdjRibIn(100, 4)
+  const hosts = Array.from({ length: 50 }, (_, i) => prefix(`192.0.2.${i}/32`))
+  hosts.forEach((host, med) => rib.apply(update({ nlri: [host], attributes: { ...attributes, med } }), [], 1))
+  assert.equal([...rib.entries()].length, 4)
+  assert.equal(rib.count('ipv4'), 50)
+  rib.apply(update({ nlri: [hosts[0] as Prefix], attributes: { ...attributes, med: 999 } }), [], 2)
+  assert.equal(rib.get(hosts[0] as Prefix), undefined)
+  rib.apply(update({ withdrawn: hosts }), [], 3)
+  assert.equal(rib.count('ipv4'), 0)
+  rib.apply(update({ nlri: [hosts[0] as Prefix] }), [], 4)
+  assert.equal(rib.get(hosts[0] as Prefix)?.at, 4)
+})

@@ -108,6 +108,7 @@ export class Peers {
   #add(neighbor: Neighbor): void {
     const isCurrent = (): boolean => !peer.isGone
     const host = this.#host
+    const tolerated = new LineBudget()
     const events: SessionEvents = {
       stateChanged: (state, previous) => {
         peer.since = Date.now()
@@ -117,8 +118,12 @@ export class Peers {
       down: () => isCurrent() && host.down(peer),
       drained: () => isCurrent() && host.drained(peer),
       update: (message, problems) => {
-        peer.adjRibIn.apply(message, problems, Date.now())
-        for (const { action, reason } of problems) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
+        const now = Date.now()
+        peer.adjRibIn.apply(message, problems, now)
+        for (const { action, reason } of problems) {
+          const more = tolerated.take(now)
+          if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
+        }
       },
       // RFC 7313 5: other subtypes are for those who announced enhanced route refresh.
       routeRefresh: ({ family, subtype }) => {
@@ -151,6 +156,32 @@ export class Peers {
     })
     this.#closing.set(id, closing)
     if (previous !== 'Idle') this.#host.stateChanged(peer, 'Idle', previous)
+  }
+}
+
+const linesPerWindow = 10
+const windowMs = 10_000
+
+/** A peer decides how many errors it sends, not how many lines are logged. */
+class LineBudget {
+  #windowAt = 0
+  #taken = 0
+  #withheld = 0
+
+  /** How many lines were withheld since the last one; undefined: withhold this one too. */
+  take(now: number): number | undefined {
+    if (now - this.#windowAt >= windowMs) {
+      this.#windowAt = now
+      this.#taken = 0
+    }
+    if (this.#taken >= linesPerWindow) {
+      this.#withheld++
+      return undefined
+    }
+    this.#taken++
+    const withheld = this.#withheld
+    this.#withheld = 0
+    return withheld
   }
 }
 

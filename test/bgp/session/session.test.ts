@@ -220,7 +220,7 @@ test('send answers true again after drained', async () => {
 
 test('a peer that reads slowly is not taken for one that does not read', async () => {
   await using peer = await RawPeer.listen((socket) => void socket.write(Buffer.concat([peerOpen([], 65535), keepaliveBytes])))
-  // Send hold is 30 s, on this clock 150 ms; one write of 8 MB takes the reader several times as long.
+  // Send hold is 30 s, on this clock 150 ms; one write of 32 MB takes the reader several times as long.
   const { session, events } = side({ peerPort: peer.port, holdTimeSec: 15 }, { clock: fastClock(200) })
   session.start()
   await waitFor('Established', () => session.state === 'Established')
@@ -232,8 +232,8 @@ test('a peer that reads slowly is not taken for one that does not read', async (
       peer.socket?.pause()
       setTimeout(() => peer.socket?.resume(), 4)
     })
-    session.send(new Uint8Array(8_000_000).fill(0xff), 1)
-    await waitFor('all of it', () => read >= 8_000_000)
+    session.send(new Uint8Array(32_000_000).fill(0xff), 1)
+    await waitFor('all of it', () => read >= 32_000_000)
     assert.deepEqual(events.downs, [])
   } finally {
     clearInterval(alive)

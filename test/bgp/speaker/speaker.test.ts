@@ -179,3 +179,35 @@ test('a neighbor that is not there is reported with a reason', async () => {
   await waitFor('the reason', () => node.peers[0]?.reason?.includes('refuses'))
   await node.stop()
 })
+
+test('a peer that sends bad UPDATEs without end keeps its session and does not flood the log (RFC 7606)', async () => {
+  await using rack = await Rack.open(1)
+  await rack.connect()
+  const [router] = rack.routers as [Recorded]
+  // The router announces loopback next hops: each route is to be treated as withdrawn.
+  const id = `65011/${nodeAddress}`
+  router.speaker.handle({ type: 'configure', neighbors: [neighborOf(65_011, nodeAsn, nodeAddress, { passive: true, routerId: '127.0.0.11', nextHops: { 'ipv4-unicast': '127.0.0.1' } })] })
+  const prefixes = Array.from({ length: 200 }, (_, med) => ({ prefix: `203.0.113.${med}/32`, routes: [{ neighbors: [id], attributes: { med } }] }))
+  router.speaker.handle({ type: 'routes', prefixes })
+  await waitFor('200 UPDATEs', () => (rack.node.peers[0]?.messagesIn ?? 0) > 200)
+  assert.deepEqual(rack.node.prefixes, [])
+  assert.equal(rack.node.peers[0]?.flaps, 0)
+  const lines = rack.node.said.filter((message) => message.type === 'log' && message.message.includes('treat-as-withdraw'))
+  assert.ok(lines.length > 0 && lines.length <= 20, `${lines.length} lines`)
+})
+
+test('End-of-RIB waits for `synced`, and routes do not (RFC 4724 2)', async () => {
+  await using rack = await Rack.open(1)
+  await rack.connect()
+  const [router] = rack.routers as [Recorded]
+  rack.announce('192.0.2.1/32')
+  await waitFor('announced', () => router.prefixes.length === 1)
+  const messages = (): number => rack.node.peers[0]?.messagesOut ?? 0
+  const before = messages()
+  for (let i = 0; i < 3; i++) rack.node.speaker.handle({ type: 'synced' })
+  await waitFor('End-of-RIB', () => messages() > before)
+  rack.announce('192.0.2.2/32')
+  await waitFor('the second route', () => router.prefixes.length === 2)
+  // One End-of-RIB for the one family, one UPDATE, and perhaps a KEEPALIVE.
+  assert.ok(messages() - before <= 3)
+})
