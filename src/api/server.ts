@@ -5,7 +5,7 @@
  *
  * Everything a client could overuse is bounded: header size, connections, time for a request; bodies are refused.
  */
-import { chmodSync, mkdirSync, rmSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
@@ -124,6 +124,8 @@ async function clearStaleSocket(path: string): Promise<void> {
     probe.once('error', () => resolve(false))
   })
   if (isAlive) throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent answers on ${path}`)
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found !== undefined && !found.isSocket()) throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)
   rmSync(path, { force: true })
 }
 

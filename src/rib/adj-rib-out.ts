@@ -7,7 +7,8 @@
  * a route does not name, make more paths of it. Diff records what it answers as sent, so the caller must send it.
  */
 import type { PathAttributes } from '../bgp/messages/types.ts'
-import type { Prefix } from '../ip/prefix.ts'
+import type { Family } from '../ip/address.ts'
+import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 
 /** Bits 0..29. */
 export type MemberMask = number
@@ -39,6 +40,8 @@ const nothing: readonly SentPath[] = []
 
 export class AdjRibOut {
   readonly #sent = new Map<Prefix, readonly SentPath[]>()
+  /** Prefixes that each member has, by the number of its bit. */
+  readonly #counts: Readonly<Record<Family, Uint32Array>> = { ipv4: new Uint32Array(maxMembers), ipv6: new Uint32Array(maxMembers) }
 
   get size(): number {
     return this.#sent.size
@@ -51,6 +54,18 @@ export class AdjRibOut {
 
   paths(prefix: Prefix): readonly SentPath[] {
     return this.#sent.get(prefix) ?? nothing
+  }
+
+  /** Every attribute set that some member has. */
+  attributesInUse(): ReadonlySet<PathAttributes> {
+    const used = new Set<PathAttributes>()
+    for (const paths of this.#sent.values()) for (const { attributes } of paths) used.add(attributes)
+    return used
+  }
+
+  /** How many prefixes of a family a member was sent. */
+  count(member: MemberMask, family: Family): number {
+    return this.#counts[family][bitNumber(member)] ?? 0
   }
 
   sentTo(prefix: Prefix, member: MemberMask): SentPath | undefined {
@@ -82,7 +97,7 @@ export class AdjRibOut {
       announced |= missing
       added.push({ attributes, members: missing, at: batches.now })
     }
-    const withdrawn = sent.reduce((mask, path) => mask | path.members, 0) & stale & ~announced
+    const withdrawn = membersOf(sent) & stale & ~announced
     if (withdrawn !== 0) batches.add(undefined, withdrawn, prefix)
     if (announced !== 0 || withdrawn !== 0) this.#record(prefix, sent, added, announced | withdrawn)
   }
@@ -92,7 +107,9 @@ export class AdjRibOut {
     const missing = members & ready
     if (missing === 0) return
     const { record } = batches.add(attributes, missing, prefix)
-    if (record !== undefined) this.#sent.set(prefix, record)
+    if (record === undefined) return
+    this.#sent.set(prefix, record)
+    this.#tally(prefix, 0, missing)
   }
 
   /** Takes over what another group has sent to a member that moves here. */
@@ -118,7 +135,6 @@ export class AdjRibOut {
   }
 
   #record(prefix: Prefix, sent: readonly SentPath[], added: readonly SentPath[], replaced: MemberMask): void {
-    if (sent.length === 0) return void (added.length > 0 && this.#sent.set(prefix, added))
     const paths = [...added]
     for (const path of sent) {
       const members = path.members & ~replaced
@@ -127,7 +143,23 @@ export class AdjRibOut {
     const next = mergeEqual(paths)
     if (next.length === 0) this.#sent.delete(prefix)
     else this.#sent.set(prefix, next)
+    this.#tally(prefix, membersOf(sent), membersOf(next))
   }
+
+  #tally(prefix: Prefix, before: MemberMask, after: MemberMask): void {
+    const counts = this.#counts[prefixFamily(prefix)]
+    for (let changed = before ^ after; changed !== 0; changed &= changed - 1) {
+      const bit = changed & -changed
+      const number = bitNumber(bit)
+      counts[number] = (counts[number] ?? 0) + ((after & bit) === 0 ? -1 : 1)
+    }
+  }
+}
+
+const bitNumber = (bit: MemberMask): number => 31 - Math.clz32(bit)
+
+function membersOf(paths: readonly SentPath[]): MemberMask {
+  return paths.reduce((mask, path) => mask | path.members, 0)
 }
 
 function mergeEqual(paths: readonly SentPath[]): readonly SentPath[] {

@@ -1,6 +1,6 @@
 /** The API over real sockets, with views that answer from memory. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -66,6 +66,13 @@ test('the socket is for its owner and group only, and serves the command line', 
 
 test('a second agent on a live socket is refused', async () => {
   await assert.rejects(createApiServer({ views, socket }), { code: 'ERR_ALREADY_RUNNING' })
+})
+
+test('a file that is no socket is left alone', async () => {
+  const file = join(folder, 'file')
+  writeFileSync(file, 'precious')
+  await assert.rejects(createApiServer({ views, socket: file }), { code: 'ERR_USAGE' })
+  assert.equal(existsSync(file), true)
 })
 
 test('a path where nobody listens is an unreachable agent', async () => {

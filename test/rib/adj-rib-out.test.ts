@@ -61,6 +61,7 @@ test('applying the diff to what was sent gives what is wanted, whoever lagged be
         assert.equal(out.sentTo(prefix, bit)?.attributes, want)
       })
     }
+    for (const bit of memberBits) assert.equal(out.count(bit, 'ipv4'), receivers.tables.get(bit)?.size)
   }))
 })
 
@@ -93,6 +94,7 @@ test('a member that left was sent nothing, the others keep theirs', () => {
   out.forget(1)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 1), undefined)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 2)?.attributes, sets[0])
+  assert.deepEqual([1, 2, 4].map((bit) => out.count(bit, 'ipv4')), [0, 1, 0])
   out.forget(2)
   assert.equal(out.size, 0)
 })

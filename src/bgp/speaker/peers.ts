@@ -196,8 +196,6 @@ function sessionParameters(neighbor: Neighbor): string {
 /** The peer as the API shows it; never its key. */
 export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
-  const advertised = { ipv4: 0, ipv6: 0 }
-  for (const [prefix] of group?.sentTo(neighbor.id) ?? []) advertised[typeof prefix === 'number' ? 'ipv4' : 'ipv6']++
   return {
     id: neighbor.id,
     virtualRouter: neighbor.virtualRouter,
@@ -218,7 +216,7 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer
     gracefulRestart: negotiated?.gracefulRestart ?? false,
     families: neighbor.families.map((family) => {
       const short = family === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
-      return { family, received: adjRibIn.count(short), advertised: advertised[short] }
+      return { family, received: adjRibIn.count(short), advertised: group?.sentCount(neighbor.id, short) ?? 0 }
     }),
     messagesIn: session.messagesIn,
     messagesOut: session.messagesOut,

@@ -10,7 +10,7 @@
  * is resynced then, so the only queue is the socket's.
  */
 import type { AddressFamilyName } from '../../desired/model.ts'
-import type { Address } from '../../ip/address.ts'
+import type { Address, Family } from '../../ip/address.ts'
 import { type Prefix, prefixFamily } from '../../ip/prefix.ts'
 import { exportAttributes, type ExportView } from '../../policy/export.ts'
 import { AdjRibOut, Batches, type Batch, maxMembers, type MemberMask, type WantedPath } from '../../rib/adj-rib-out.ts'
@@ -40,8 +40,8 @@ interface Resync {
   readonly prefixes: Iterator<Prefix>
 }
 
-/** Route lists whose members were computed are remembered up to this many. */
-const maxRemembered = 4096
+/** What was computed of route lists is remembered up to this many, or twice what is in use. */
+const minRemembered = 8192
 
 const familyName = (prefix: Prefix): AddressFamilyName => (prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast')
 const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
@@ -63,11 +63,16 @@ export class UpdateGroup {
   readonly #slots = new Map<string, Slot>()
   readonly #wanted = new Map<LocalRoutes, Readonly<Record<AddressFamilyName, readonly WantedPath[]>>>()
   #resync: Resync | undefined
+  #sweepAt = minRemembered
 
   constructor(view: ExportView, codec: CodecContext, locRib: LocRib) {
     this.view = view
     this.#codec = codec
     this.#locRib = locRib
+  }
+
+  get attributeSets(): number {
+    return this.#table.size
   }
 
   get isFull(): boolean {
@@ -127,6 +132,12 @@ export class UpdateGroup {
     return this.adjRibOut.sentToMember(this.#slots.get(id)?.bit ?? 0)
   }
 
+  /** How many prefixes of a family the member was sent. */
+  sentCount(id: string, family: Family): number {
+    const slot = this.#slots.get(id)
+    return slot === undefined ? 0 : this.adjRibOut.count(slot.bit, family)
+  }
+
   sentPath(id: string, prefix: Prefix): { readonly attributes: PathAttributes; readonly at: number } | undefined {
     return this.adjRibOut.sentTo(prefix, this.#slots.get(id)?.bit ?? 0)
   }
@@ -179,11 +190,17 @@ export class UpdateGroup {
     if (routes === undefined) return []
     let wanted = this.#wanted.get(routes)
     if (wanted === undefined) {
-      if (this.#wanted.size >= maxRemembered) this.#wanted.clear()
+      if (this.#wanted.size + this.#table.size >= this.#sweepAt) this.#sweep()
       wanted = { 'ipv4-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv4-unicast']), 'ipv6-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv6-unicast']) }
       this.#wanted.set(routes, wanted)
     }
     return wanted[familyName(prefix)]
+  }
+
+  #sweep(): void {
+    this.#wanted.clear()
+    this.#table.keepOnly(this.adjRibOut.attributesInUse())
+    this.#sweepAt = Math.max(minRemembered, 2 * this.#table.size)
   }
 
   /** The first route that names a member is the one that it gets. */

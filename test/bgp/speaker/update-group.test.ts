@@ -148,3 +148,13 @@ test('a family without next hop is not sent', () => {
   fixture.set('2001:db8::1/128', 1)
   assert.deepEqual(fixture.readers.map((reader) => reader.buffers.length), [0, 0])
 })
+
+test('attribute sets that nobody has any more do not pile up, and those in use stay the same objects', () => {
+  const fixture = new Fixture()
+  fixture.set('192.0.2.1/32', 0)
+  for (let med = 1; med < 10_000; med++) fixture.set('192.0.2.2/32', med)
+  const before = fixture.group.encodings
+  fixture.group.flush([prefix('192.0.2.1/32'), prefix('192.0.2.2/32')], 1)
+  assert.equal(fixture.group.encodings, before, 'nothing differs')
+  assert.ok(fixture.group.attributeSets < 8192)
+})
