@@ -1,5 +1,5 @@
 /**
- * `npm run lab [-- --check] [-- --topology FILE]`: everything from a bare machine to a served request.
+ * `npm run lab [-- --check] [--datapath none]`: everything from a bare machine to a served request.
  *
  *     preflight -> packages -> kernel programs -> topology -> sessions -> routes -> picture, until Ctrl-C
  *                                                                            `-> --check: assert, end
@@ -23,7 +23,7 @@ import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, labNeeds, missingPackages } from './setup/packages.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const usage = 'usage: npm run lab [-- --check]'
+const usage = 'usage: npm run lab [-- [--check] [--datapath none]]'
 const steps = new StepList(process.stdout)
 
 let lab: Lab | undefined
@@ -44,11 +44,12 @@ function onSignal(): void {
 }
 
 async function main(): Promise<number> {
-  const isCheck = readArguments()
-  if (isCheck === undefined) return 2
+  const given = readArguments()
+  if (given === undefined) return 2
+  const { isCheck } = given
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   steps.line(`\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client\n`)
-  const machine = await prepare()
+  const machine = await prepare(given.hasDatapath)
   if (machine === undefined) return 3
   if (isStopping) return 130
   let traces: Traces | undefined
@@ -75,11 +76,13 @@ async function main(): Promise<number> {
   return hasFailed || !isClean || (result?.failed.length ?? 0) > 0 ? 1 : isStopping && isCheck ? 130 : 0
 }
 
-function readArguments(): boolean | undefined {
+function readArguments(): { readonly isCheck: boolean; readonly hasDatapath: boolean } | undefined {
   try {
-    const { values } = parseArgs({ options: { check: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false } } })
-    if (!values.help) return values.check
-    steps.line(usage)
+    const { values } = parseArgs({
+      options: { check: { type: 'boolean', default: false }, datapath: { type: 'string', default: 'auto' }, help: { type: 'boolean', short: 'h', default: false } },
+    })
+    if (!values.help && ['auto', 'none'].includes(values.datapath)) return { isCheck: values.check, hasDatapath: values.datapath === 'auto' }
+    console.error(usage)
   } catch (error) {
     console.error(`${messageOf(error)}\n${usage}`)
   }
@@ -87,7 +90,7 @@ function readArguments(): boolean | undefined {
 }
 
 /** Installs and builds what is missing; undefined when the lab cannot run here at all. */
-async function prepare(): Promise<Machine | undefined> {
+async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
   const missing = missingPackages(labNeeds)
   const isRoot = process.geteuid?.() === 0
   if (isRoot && missing.length > 0) {
@@ -101,7 +104,7 @@ async function prepare(): Promise<Machine | undefined> {
     steps.line('\n  The lab cannot run here; nothing was changed.')
     return undefined
   }
-  if (!machine.canBpf) return machine
+  if (!machine.canBpf || !wantsDatapath) return { ...machine, canBpf: false }
   try {
     await steps.step('kernel programs', async (note) => {
       note('compiling')
@@ -124,7 +127,7 @@ async function deploy(machine: Machine, isCheck: boolean): Promise<{ rack: Rack;
       root,
       heraldArguments: machine.canBpf ? [] : ['--datapath', 'none'],
       beforeCommands: async (up) => {
-        if (canCapture) capture = await Capture.start(up, 'tor1', 'eth1')
+        if (canCapture) capture = await Capture.start(up, 'tor1', 'br0')
       },
     })
     await lab.up()

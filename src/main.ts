@@ -1,7 +1,8 @@
 /**
  * Composition root of `herald agent`: builds the graph, starts it, handles signals. No logic lives here.
  *
- * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop.
+ * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop, and
+ * so is SIGTERM on a drained node.
  */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -86,7 +87,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
 
-  const end = await ended(speaker)
+  const end = await ended(speaker, () => agent.speaker?.isDraining === true)
   log.info({ why: end.why }, 'agent stopping')
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
@@ -104,9 +105,9 @@ interface End {
   readonly mode?: 'restart' | 'shutdown'
 }
 
-function ended(speaker: SpeakerThread): Promise<End> {
+function ended(speaker: SpeakerThread, isDraining: () => boolean): Promise<End> {
   return new Promise((resolve) => {
-    process.once('SIGTERM', () => resolve({ code: 0, why: 'agent is restarting', mode: 'restart' }))
+    process.once('SIGTERM', () => resolve(isDraining() ? { code: 0, why: 'node is drained', mode: 'shutdown' } : { code: 0, why: 'agent is restarting', mode: 'restart' }))
     process.once('SIGINT', () => resolve({ code: 0, why: 'agent was stopped', mode: 'shutdown' }))
     speaker.onExit((error) => resolve({ code: 1, why: `the speaker ended: ${messageOf(error)}` }))
   })

@@ -97,6 +97,7 @@ export class Agent {
       upsert: (key, object, origin) => translator.upsert(key, object, origin),
       remove: (key) => translator.remove(key),
       problems: (list) => {
+        this.#report(this.#fileProblems, list)
         this.#fileProblems = list
       },
       flush: () => this.#apply(translator.flush()),
@@ -124,7 +125,10 @@ export class Agent {
       this.#attach()
       this.#parts.speaker.post({ type: 'configure', neighbors: delta.speaker.neighbors })
     }
-    if (delta.problems !== undefined) this.#report(delta.problems)
+    if (delta.problems !== undefined) {
+      this.#report(this.#problems, delta.problems)
+      this.#problems = delta.problems
+    }
     if (delta.podCidrs !== undefined) {
       this.#podCidrs = delta.podCidrs
       this.order.wantPodCidrs(delta.podCidrs)
@@ -176,13 +180,13 @@ export class Agent {
     }
   }
 
-  #report(problems: readonly Problem[]): void {
-    const known = new Set(this.#problems.map(problemText))
+  /** Logs what was not known before. */
+  #report(known: readonly Problem[], problems: readonly Problem[]): void {
+    const texts = new Set(known.map(problemText))
     for (const problem of problems) {
-      if (known.has(problemText(problem))) continue
-      this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, problemText(problem))
+      const text = problemText(problem)
+      if (!texts.has(text)) this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, text)
     }
-    this.#problems = problems
   }
 
   #peerChanged(peer: PeerSnapshot, previous: string): void {

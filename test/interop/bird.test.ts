@@ -16,6 +16,7 @@ protocol static s4 { ipv4; route 10.12.0.0/24 blackhole; }
 protocol bgp node4 {
   local 10.90.0.2 as 4200000012;
   neighbor 10.90.0.1 as 4200000001;
+  password "s3cret"; passive on;
   hold time 9;
   connect retry time 1; connect delay time 1; error wait time 1, 2;
   graceful restart on;
@@ -50,8 +51,9 @@ const neighbor4: Neighbor = {
   sourceAddress: '10.90.0.1',
   gracefulRestart: { restartTimeSec: 60, notification: false },
   nextHops: { 'ipv6-unicast': 'fd90::1' },
+  password: 's3cret',
 }
-const { nextHops: _nextHops, gracefulRestart: _gracefulRestart, ...plain } = neighbor4
+const { nextHops: _nextHops, gracefulRestart: _gracefulRestart, password: _password, ...plain } = neighbor4
 const neighbor6: Neighbor = { ...plain, id: '4200000001/fd90::2', peerAddress: 'fd90::2', sourceAddress: 'fd90::1' }
 const neighbors = [neighbor4, neighbor6]
 const to = (prefix: string, attributes: PrefixRoutes['routes'][number]['attributes'] = {}): PrefixRoutes => ({ prefix, routes: [{ neighbors: neighbors.map(({ id }) => id), attributes }] })
@@ -75,7 +77,7 @@ test('Herald and BIRD', { skip }, async (t) => {
   }
   let speaker = start(false)
 
-  await t.test('sessions with four-octet ASes come up over IPv4 and IPv6 (RFC 6793)', async () => {
+  await t.test('sessions with four-octet ASes come up, over IPv4 with TCP-MD5 dialled by Herald, and over IPv6 (RFC 6793, RFC 2385)', async () => {
     await waitFor('both sessions', () => up('node4') && up('node6'), deadline)
   })
 

@@ -33,7 +33,7 @@ const base: Neighbor = {
 const { nextHops: _, ...withoutNextHops } = base
 const neighbors: readonly Neighbor[] = [
   base,
-  { ...withoutNextHops, id: '65001/10.90.0.4', peerAddress: '10.90.0.4', sourceAddress: '10.90.0.3', families: ['ipv4-unicast'], password: 's3cret', ttlSecurityHops: 1 },
+  { ...withoutNextHops, id: '65001/10.90.0.4', peerAddress: '10.90.0.4', sourceAddress: '10.90.0.3', families: ['ipv4-unicast'], password: 's3cret', ttlSecurityHops: 1, passive: true },
   { ...withoutNextHops, id: '65001/fd90::2', peerAddress: 'fd90::2', sourceAddress: 'fd90::1', families: ['ipv6-unicast'] },
 ]
 const peers = ['10.90.0.1', '10.90.0.3', 'fd90::1']
@@ -55,7 +55,7 @@ test('Herald and FRR', { skip }, async (t) => {
   const tcpdump = dump()
   await new Promise<void>((resolve) => tcpdump.stderr?.once('data', () => resolve()))
 
-  await t.test('sessions come up over IPv4, over IPv4 with TCP-MD5 and GTSM (RFC 2385, RFC 5082), and over IPv6', async () => {
+  await t.test('sessions come up over IPv4, over IPv4 with TCP-MD5 and GTSM dialled by FRR (RFC 2385, RFC 5082), and over IPv6', async () => {
     speaker = new SpeakerProcess(link, options(false))
     speaker.post({ type: 'configure', neighbors })
     await established()

@@ -218,29 +218,6 @@ test('send answers true again after drained', async () => {
   await session.stop('silent')
 })
 
-test('a peer that reads slowly is not taken for one that does not read', async () => {
-  await using peer = await RawPeer.listen((socket) => void socket.write(Buffer.concat([peerOpen([], 65535), keepaliveBytes])))
-  // Send hold is 30 s, on this clock 150 ms; one write of 32 MB takes the reader several times as long.
-  const { session, events } = side({ peerPort: peer.port, holdTimeSec: 15 }, { clock: fastClock(200) })
-  session.start()
-  await waitFor('Established', () => session.state === 'Established')
-  const alive = setInterval(() => peer.socket?.write(keepaliveBytes), 20)
-  let read = 0
-  try {
-    peer.socket?.on('data', (chunk: Buffer) => {
-      read += chunk.length
-      peer.socket?.pause()
-      setTimeout(() => peer.socket?.resume(), 4)
-    })
-    session.send(new Uint8Array(32_000_000).fill(0xff), 1)
-    await waitFor('all of it', () => read >= 32_000_000)
-    assert.deepEqual(events.downs, [])
-  } finally {
-    clearInterval(alive)
-    await session.stop('silent')
-  }
-})
-
 test('an OPEN that is refused again and again is not retried without a pause (idle hold 1 s, doubling)', async () => {
   await using peer = await RawPeer.listen((socket) => void socket.write(bytes(`${marker} 001d 01 04 fc77 005a 0a000002 00`)))
   const { session } = side({ peerPort: peer.port }, { clock: fastClock(20) })
