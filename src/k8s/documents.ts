@@ -2,6 +2,7 @@
  * The objects in the text of one manifest file. Documents are split by hand, so that a broken one costs only itself and
  * an unchanged one is not parsed again; positions are found by a second parse, when a problem asks for one. Pure.
  */
+import { CORE_SCHEMA, load } from 'js-yaml'
 import { isCollection, LineCounter, parseDocument } from 'yaml'
 import type { ObjectRef, Problem } from '../desired/model.ts'
 import type { ObjectKey, Origin, Position, RawObject } from './source.ts'
@@ -67,14 +68,23 @@ function readDocument(file: string, text: string, line: number): ManifestDocumen
 
 type Parsed = { readonly value: unknown } | ({ readonly message: string } & Position)
 
+/** Thousands of documents are read at the start: the quick parser first; the one that knows positions when it objects. */
 function parseText(text: string): Parsed {
-  if (text.trimStart().startsWith('{')) {
-    try {
-      return { value: JSON.parse(text) }
-    } catch {
-      // A flow mapping of YAML, or broken JSON: YAML's parser knows both, and where.
-    }
+  return parseQuickly(text) ?? parseWithPositions(text)
+}
+
+function parseQuickly(text: string): Parsed | undefined {
+  // Aliases can multiply without end; the other parser counts them.
+  if (/[&*]/.test(text)) return undefined
+  try {
+    return { value: text.trimStart().startsWith('{') ? JSON.parse(text) : load(text, { schema: CORE_SCHEMA }) ?? null }
+  } catch {
+    // Whatever is wrong is found again, with its place.
+    return undefined
   }
+}
+
+function parseWithPositions(text: string): Parsed {
   const lines = new LineCounter()
   try {
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })

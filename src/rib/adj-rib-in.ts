@@ -22,6 +22,8 @@ export class AdjRibIn {
   readonly #maxAttributeSets: number
   readonly #paths = new Map<Prefix, ReceivedPath>()
   readonly #table = new AttributeTable()
+  /** Paths that went since the last sweep. */
+  #freed = 0
   readonly #kept: Record<Family, number> = { ipv4: 0, ipv6: 0 }
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
@@ -56,6 +58,7 @@ export class AdjRibIn {
   clear(): void {
     this.#paths.clear()
     this.#table.keepOnly(new Set())
+    this.#freed = 0
     Object.assign(this.#kept, { ipv4: 0, ipv6: 0 })
     Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
   }
@@ -63,7 +66,7 @@ export class AdjRibIn {
   #announce(prefixes: readonly Prefix[], attributes: PathAttributes, isWithdraw: boolean, now: number): void {
     if (prefixes.length === 0) return
     if (isWithdraw) return prefixes.forEach((prefix) => this.#remove(prefix))
-    if (this.#table.size >= this.#maxAttributeSets) this.#table.keepOnly(new Set([...this.#paths.values()].map((kept) => kept.attributes)))
+    if (this.#table.size >= this.#maxAttributeSets) this.#sweep()
     const path = this.#table.size >= this.#maxAttributeSets ? undefined : { attributes: this.#table.intern(attributes), at: now }
     for (const prefix of prefixes) this.#keep(prefix, path)
   }
@@ -74,16 +77,26 @@ export class AdjRibIn {
     const isKnown = this.#paths.has(prefix)
     if (path !== undefined && (isKnown || this.#paths.size < this.#maxPrefixes)) {
       this.#paths.set(prefix, path)
-      if (!isKnown) this.#kept[family]++
+      if (isKnown) this.#freed++
+      else this.#kept[family]++
       return
     }
-    if (this.#paths.delete(prefix)) this.#kept[family]--
+    if (isKnown) this.#remove(prefix)
     this.#beyond[family]++
+  }
+
+  /** Only when enough paths went that it can be worth its cost: a full table must not be swept for every UPDATE. */
+  #sweep(): void {
+    if (this.#freed * 4 < this.#maxAttributeSets) return
+    this.#freed = 0
+    this.#table.keepOnly(new Set([...this.#paths.values()].map((kept) => kept.attributes)))
   }
 
   #remove(prefix: Prefix): void {
     const family = prefixFamily(prefix)
-    if (this.#paths.delete(prefix)) this.#kept[family]--
-    else if (this.#beyond[family] > 0) this.#beyond[family]--
+    if (this.#paths.delete(prefix)) {
+      this.#kept[family]--
+      this.#freed++
+    } else if (this.#beyond[family] > 0) this.#beyond[family]--
   }
 }

@@ -25,7 +25,10 @@ import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 import { groupKey, UpdateGroup } from './update-group.ts'
 
 /** Prefixes compared per turn, about 20 ms; large, because every cut costs one UPDATE that is not full. */
-const prefixesPerTurn = 32_768
+const maxPrefixesPerTurn = 32_768
+const minPrefixesPerTurn = 1_024
+/** A turn that took longer makes the next one half as large: many attribute sets cost more than many prefixes. */
+const turnMs = 50
 
 type FamilyReason = Partial<Record<AddressFamilyName, string>>
 
@@ -37,6 +40,7 @@ export class Speaker implements PeersHost {
   readonly #groups = new Map<string, UpdateGroup[]>()
   #dirty = new Set<Prefix>()
   #flushing: NodeJS.Immediate | undefined
+  #prefixesPerTurn = maxPrefixesPerTurn
   #isSynced = false
   #isStopping = false
   #listener: Listener | undefined
@@ -182,13 +186,16 @@ export class Speaker implements PeersHost {
 
   #flush(): void {
     const now = Date.now()
+    const started = performance.now()
     const groups = this.#allGroups()
-    const limit = Math.ceil(prefixesPerTurn / Math.max(1, groups.length))
+    const limit = Math.ceil(this.#prefixesPerTurn / Math.max(1, groups.length))
     const prefixes = this.#takeDirty(limit)
     for (const group of groups) {
       if (prefixes.length > 0) group.flush(prefixes, now)
       if (prefixes.length < limit) group.continueResync(limit - prefixes.length, now)
     }
+    const isLong = performance.now() - started > turnMs
+    this.#prefixesPerTurn = isLong ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2) : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
     if (this.#dirty.size > 0 || groups.some((group) => group.isBusy)) this.#schedule()
     else if (this.#isSynced) this.#sendEndOfRib()
   }

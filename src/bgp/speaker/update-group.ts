@@ -148,7 +148,7 @@ export class UpdateGroup {
     if (ready === 0 || prefixes.length === 0) return
     const batches = new Batches(now)
     for (const prefix of prefixes) this.adjRibOut.diff(prefix, this.#want(prefix), ready, batches)
-    for (const batch of batches.list()) this.#send(batch)
+    this.#send(batches.list())
   }
 
   /** One step of the resync under way, or the beginning of the next; at most `limit` prefixes. */
@@ -218,11 +218,23 @@ export class UpdateGroup {
     return [...paths].map(([attributes, members]) => ({ attributes, members }))
   }
 
-  #send({ attributes, members, prefixes }: Batch): void {
-    for (const part of byFamily(prefixes)) {
-      const family = afiSafi(part[0] as Prefix)
-      const { bytes, count } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
-      this.encodings++
+  /** Encodes each batch once, and writes one buffer for all batches that go to the same members. */
+  #send(batches: readonly Batch[]): void {
+    const outgoing = new Map<MemberMask, { readonly buffers: Uint8Array[]; count: number }>()
+    for (const { attributes, members, prefixes } of batches) {
+      let out = outgoing.get(members)
+      if (out === undefined) outgoing.set(members, (out = { buffers: [], count: 0 }))
+      for (const part of byFamily(prefixes)) {
+        const family = afiSafi(part[0] as Prefix)
+        const { bytes, count } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
+        this.encodings++
+        out.buffers.push(bytes)
+        out.count += count
+      }
+    }
+    for (const [members, { buffers, count }] of outgoing) {
+      const [only] = buffers
+      const bytes = buffers.length === 1 && only !== undefined ? only : Buffer.concat(buffers)
       for (const slot of this.#slots.values()) {
         if ((slot.bit & members) !== 0 && !slot.member.send(bytes, count)) slot.isBlocked = slot.isWaiting = true
       }

@@ -17,6 +17,7 @@ class Reader implements GroupMember {
   readonly id: string
   readonly buffers: Uint8Array[] = []
   readonly table = new Map<Prefix, number | undefined>()
+  messages = 0
   room = Number.POSITIVE_INFINITY
 
   constructor(id: string) {
@@ -25,6 +26,7 @@ class Reader implements GroupMember {
 
   send(messages: Uint8Array, count: number): boolean {
     assert.ok(this.room > 0, 'nothing is sent to a peer that said stop')
+    this.messages += count
     this.buffers.push(messages)
     assert.equal(this.#read(messages), count)
     this.room--
@@ -95,12 +97,12 @@ test('a slow peer gets nothing more until it drained, then only the difference; 
   assert.equal(fixture.group.isInSync('b'), false)
   assert.equal(fixture.group.isBusy, false, 'nothing can be done for it')
   assert.deepEqual(a.prefixes, ['192.0.2.2/32', '192.0.2.3/32'])
-  const before = slow.buffers.length
+  const before = slow.messages
   slow.room = Number.POSITIVE_INFINITY
   fixture.group.drained('b')
   fixture.settle()
   assert.deepEqual([...slow.table], [...a.table])
-  assert.equal(slow.buffers.length - before, 2, 'one withdrawal and one change; what came and went is not sent')
+  assert.equal(slow.messages - before, 2, 'one withdrawal and one change; what came and went is not sent')
   assert.equal(fixture.group.isInSync('b'), true)
 })
 
