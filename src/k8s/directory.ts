@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import type { Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import { readDocuments, type ManifestDocument, type ManifestObject } from './documents.ts'
-import type { ObjectKey, ObjectSource, SourceEvents } from './source.ts'
+import type { ObjectSource, SourceEvents } from './source.ts'
 
 export interface DirectoryOptions {
   readonly directory: string
@@ -40,6 +40,7 @@ class DirectorySource implements ObjectSource {
   #files: ReadonlyMap<string, ManifestFile> = new Map()
   #delivered: ReadonlyMap<string, ManifestObject> = new Map()
   #problems = ''
+  #hadListingProblems = false
   #events: SourceEvents | undefined
   readonly #watchers = new Map<string, FSWatcher>()
   #rescan: NodeJS.Timeout | undefined
@@ -83,8 +84,11 @@ class DirectorySource implements ObjectSource {
     }
     // A folder that cannot be listed says nothing about its files: they stay.
     if (listed.problems.length > 0) for (const [name, file] of this.#files) if (!files.has(name)) files.set(name, file)
+    const isSame = files.size === this.#files.size && [...files].every(([name, file]) => this.#files.get(name) === file)
     this.#files = new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1)))
-    this.#deliver(listed.problems)
+    // The re-scan mostly finds nothing: it must not cost a look at every object.
+    if (!isSame || listed.problems.length > 0 || this.#hadListingProblems) this.#deliver(listed.problems)
+    this.#hadListingProblems = listed.problems.length > 0
   }
 
   #list(folder: string, prefix: string): { readonly names: readonly string[]; readonly problems: readonly Problem[] } {
@@ -150,7 +154,7 @@ class DirectorySource implements ObjectSource {
       if (file.problem !== undefined) problems.push(file.problem)
       for (const { problem } of file.documents) if (problem !== undefined) problems.push(problem)
       for (const found of file.objects) {
-        const id = objectId(found.key)
+        const id = found.id
         const first = objects.get(id)
         if (first === undefined) objects.set(id, found)
         else problems.push(duplicateProblem(found, first))
@@ -159,27 +163,30 @@ class DirectorySource implements ObjectSource {
     const problemText = JSON.stringify(problems)
     const before = this.#delivered
     this.#delivered = objects
-    const gone = [...before].filter(([id]) => !objects.has(id))
-    const changed = [...objects].filter(([id, found]) => before.get(id) !== found)
-    if (gone.length === 0 && changed.length === 0 && problemText === this.#problems) return
-    for (const [, { key }] of gone) events.remove(key)
-    for (const [, { key, object, origin }] of changed) events.upsert(key, object, origin)
+    let changes = 0
+    for (const [id, { key }] of before) {
+      if (objects.has(id)) continue
+      changes++
+      events.remove(key)
+    }
+    for (const [id, found] of objects) {
+      if (before.get(id) === found) continue
+      changes++
+      events.upsert(found.key, found.object, found.origin)
+    }
+    if (changes === 0 && problemText === this.#problems) return
     if (problemText !== this.#problems) events.problems(problems)
     this.#problems = problemText
     events.flush()
   }
 }
 
-function objectId({ apiVersion, kind, namespace, name }: ObjectKey): string {
-  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''}/${kind}/${namespace}/${name}`
-}
-
 /** While a document is broken, the objects that no good document of the file holds now stay as they were. */
 function inForce(documents: readonly ManifestDocument[], before: ManifestFile | undefined): readonly ManifestObject[] {
   const good = documents.flatMap(({ objects }) => objects)
   if (before === undefined || documents.every(({ problem }) => problem === undefined)) return good
-  const held = new Set(good.map(({ key }) => objectId(key)))
-  return [...good, ...before.objects.filter(({ key }) => !held.has(objectId(key)))]
+  const held = new Set(good.map(({ id }) => id))
+  return [...good, ...before.objects.filter(({ id }) => !held.has(id))]
 }
 
 function fileProblem(file: string, error: unknown): Problem {

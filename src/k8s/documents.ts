@@ -9,6 +9,8 @@ import type { ObjectKey, Origin, Position, RawObject } from './source.ts'
 
 export interface ManifestObject {
   readonly key: ObjectKey
+  /** Group, kind, namespace and name: the same object in whatever version. */
+  readonly id: string
   readonly object: RawObject
   readonly origin: Origin
 }
@@ -60,7 +62,7 @@ function readDocument(file: string, text: string, line: number): ManifestDocumen
     return { text, line, objects: [], problem }
   }
   const found = objectsOf(parsed.value, [])
-  const objects = found.map(({ key, object, path }) => ({ key, object, origin: originOf(file, text, line, path) }))
+  const objects = found.map(({ key, object, path }) => ({ key, id: objectId(key), object, origin: originOf(file, text, line, path) }))
   if (found.length > 0 || parsed.value === null) return { text, line, objects }
   const object: ObjectRef = { kind: 'File', name: file, file, line }
   return { text, line, objects, problem: { severity: 'error', object, field: '', code: 'NoObject', message: 'the document is no Kubernetes object', remedy: 'Give it apiVersion, kind and metadata.name.', column: 1 } }
@@ -115,6 +117,10 @@ function objectsOf(value: unknown, path: readonly (string | number)[]): Found[] 
   if (typeof apiVersion !== 'string' || typeof kind !== 'string' || !isRecord(metadata) || typeof metadata['name'] !== 'string') return []
   const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : isClusterScoped(apiVersion, kind) ? '' : 'default'
   return [{ key: { apiVersion, kind, namespace, name: metadata['name'] }, object: value, path }]
+}
+
+function objectId({ apiVersion, kind, namespace, name }: ObjectKey): string {
+  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''}/${kind}/${namespace}/${name}`
 }
 
 function isClusterScoped(apiVersion: string, kind: string): boolean {
