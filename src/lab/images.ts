@@ -29,8 +29,8 @@ const frr: Recipe = {
     'install -d -m 755 -o frr -g frr /run/frr',
     'touch /etc/frr/vtysh.conf',
     // Every daemon that the file names, after those that the others wait for (mgmtd exists from FRR 9 on).
-    'for daemon in $(cd /usr/lib/frr; ls mgmtd 2>/dev/null) zebra $(sed -n "s/^\\([a-z0-9]*d\\)=yes.*/\\1/p" /etc/frr/daemons | grep -vx -e zebra -e mgmtd); do /usr/lib/frr/$daemon -d -A 127.0.0.1 || exit 1; done',
-    'test ! -e /etc/frr/frr.conf || vtysh -b',
+    'for daemon in $(cd /usr/lib/frr; ls mgmtd 2>/dev/null) zebra $(sed -n "s/^\\([a-z0-9]*d\\)=yes.*/\\1/p" /etc/frr/daemons | grep -vx -e zebra -e mgmtd); do /usr/lib/frr/$daemon -d -A 127.0.0.1 >/run/frr/boot.log 2>&1 || { cat /run/frr/boot.log; exit 1; }; done',
+    'test ! -e /etc/frr/frr.conf || vtysh -b </dev/null',
   ],
 }
 

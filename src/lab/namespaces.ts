@@ -33,6 +33,7 @@ export interface RunOptions {
 
 const commandTimeoutMs = 20_000
 const destroyTimeoutMs = 5_000
+const afterExitMs = 1_000
 
 export function shellQuote(text: string): string {
   return "'" + text.split("'").join("'\\''") + "'"
@@ -49,10 +50,15 @@ export function run(argv: readonly string[], options: RunOptions & { readonly en
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
     const end = (code: number, more = ''): void => {
       clearTimeout(timer)
+      child.stdout.destroy()
+      child.stderr.destroy()
       resolve({ code, stdout, stderr: stderr + more })
     }
+    const verdict = (code: number | null, signal: NodeJS.Signals | null): void => end(code ?? 128, signal === null ? '' : `ended by ${signal}`)
     child.on('error', (error) => end(127, error.message))
-    child.on('close', (code, signal) => end(code ?? 128, signal === null ? '' : `ended by ${signal}`))
+    child.on('close', verdict)
+    // A daemon that it left behind may hold the pipes for good: what has not arrived shortly after the end never will.
+    child.on('exit', (code, signal) => setTimeout(() => verdict(code, signal), afterExitMs).unref())
   })
 }
 
@@ -62,6 +68,8 @@ export class NamespaceNode {
   readonly #env: NodeJS.ProcessEnv
   readonly #netns: string
   readonly #ended: Promise<void>
+  /** The ends of what {@link start} started: nsenter waits outside for what runs inside. */
+  readonly #started = new Set<Promise<void>>()
 
   private constructor(setup: NodeSetup, holder: ChildProcess, netns: string) {
     this.name = setup.name
@@ -121,7 +129,14 @@ export class NamespaceNode {
   /** Starts a program that keeps running; both outputs go to the file descriptor, or stdout to a pipe when none is given. */
   start(argv: readonly string[], logFd?: number): ChildProcess {
     const [program = '', ...args] = this.enter(argv)
-    return spawn(program, args, { detached: true, stdio: ['ignore', logFd ?? 'pipe', logFd ?? 'ignore'], env: this.#env })
+    const child = spawn(program, args, { detached: true, stdio: ['ignore', logFd ?? 'pipe', logFd ?? 'ignore'], env: this.#env })
+    const ended = new Promise<void>((resolve) => {
+      child.once('exit', () => resolve())
+      child.once('error', () => resolve())
+    })
+    this.#started.add(ended)
+    void ended.then(() => this.#started.delete(ended))
+    return child
   }
 
   /** Ends every process inside; resolves when the kernel has let go of them. */
@@ -129,6 +144,7 @@ export class NamespaceNode {
     const timer = setTimeout(() => this.kill(), destroyTimeoutMs)
     this.#holder.stdin?.end()
     if (this.#holder.exitCode === null && this.#holder.signalCode === null) await this.#ended
+    await Promise.all(this.#started)
     clearTimeout(timer)
   }
 

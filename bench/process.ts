@@ -1,0 +1,38 @@
+/** The agent as a process of its own, with what Linux says of it. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const herald = fileURLToPath(new URL('../bin/herald', import.meta.url))
+/** USER_HZ: /proc counts CPU time in hundredths of a second. */
+const tickMs = 10
+
+export class AgentProcess {
+  readonly #child: ChildProcess
+
+  constructor(folder: string, ...flags: readonly string[]) {
+    this.#child = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags], { stdio: 'inherit' })
+  }
+
+  get rssMiB(): number {
+    return Number(/VmRSS:\s+(\d+)/.exec(this.#proc('status'))?.[1] ?? 0) / 1024
+  }
+
+  /** CPU time so far. */
+  get cpuMs(): number {
+    const fields = this.#proc('stat').replace(/^.*\) /, '').split(' ')
+    return (Number(fields[11]) + Number(fields[12])) * tickMs
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null) return
+    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
+    this.#child.kill('SIGINT')
+    await exited
+  }
+
+  #proc(name: string): string {
+    return readFileSync(`/proc/${this.#child.pid ?? 0}/${name}`, 'utf8')
+  }
+}

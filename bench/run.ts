@@ -1,0 +1,32 @@
+/**
+ * `npm run bench [-- announce | latency | start | kernel]`: figures, each beside its goal. Bounded, and in a network
+ * namespace of its own, so that nothing else is met.
+ */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { benchAnnounce } from './announce.ts'
+import { benchKernel } from './kernel.ts'
+import { benchLatency } from './latency.ts'
+import { printMachine } from './report.ts'
+import { benchStart } from './start.ts'
+
+const parts: Readonly<Record<string, () => Promise<void>>> = { announce: benchAnnounce, latency: benchLatency, start: benchStart, kernel: benchKernel }
+const inside = 'HERALD_BENCH_NAMESPACE'
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.filter((name) => parts[name] === undefined)
+if (unknown.length > 0) {
+  console.error(`no such part: ${unknown.join(' ')}; there are ${Object.keys(parts).join(', ')}`)
+  process.exitCode = 2
+} else if (process.geteuid?.() !== 0) {
+  console.error('the benchmarks need root: a network namespace and bpf(2)')
+  process.exitCode = 3
+} else if (process.env[inside] === undefined) {
+  // Loopback with the segment size of an Ethernet, as routers see it.
+  const script = 'ip link set lo mtu 1500 up && exec "$0" "$@"'
+  const child = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...wanted], { stdio: 'inherit', env: { ...process.env, [inside]: '1' } })
+  process.exitCode = child.status ?? 1
+} else {
+  printMachine()
+  for (const name of wanted.length === 0 ? Object.keys(parts) : wanted) await parts[name]?.()
+}
