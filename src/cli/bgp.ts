@@ -3,7 +3,8 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { fetchJson } from '../api/client.ts'
 import type { PeerView, RouteView } from '../api/types.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
-import { formatDuration, formatTable, printable } from './table.ts'
+import { formatTable } from './table.ts'
+import { formatDuration } from './text.ts'
 
 export function addBgp(program: Command): void {
   const bgp = program.command('bgp').description('sessions and routes')
@@ -41,7 +42,7 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
     const isFirst = i === 0
     const session = isFirst ? [peer.node, String(peer.localAs), String(peer.peerAs), peer.peerAddress, peer.sessionState, peer.uptimeSeconds === undefined ? '-' : formatDuration(peer.uptimeSeconds)] : ['', '', '', '', '', '']
     const hold = peer.holdTimeSeconds === undefined ? '-' : `${peer.holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
-    const wide = isFirst ? [hold, peer.capabilities.join(',') || '-', printable(peer.lastReset?.text ?? '-')] : ['', '', '']
+    const wide = isFirst ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-'] : ['', '', '']
     return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
   }))
   return formatTable(header, rows)

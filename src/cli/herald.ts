@@ -1,37 +1,11 @@
-/** The executable: verbs, one file each. Reading verbs load nothing of the daemon. */
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { Command, CommanderError } from 'commander'
+/** The executable: runs the verb and turns what it throws into a line on stderr and an exit code. */
+import { CommanderError } from 'commander'
 import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
-import { addAgent } from './agent.ts'
-import { addBgp } from './bgp.ts'
-import { addCompletion } from './completion.ts'
-import { addExplain } from './explain.ts'
-import { addLb } from './lb.ts'
+import { createProgram } from './program.ts'
 import { exitCode } from './reading.ts'
-import { addStatus } from './status.ts'
-import { addValidate } from './validate.ts'
-import { addVersion } from './version.ts'
+import { printable } from './text.ts'
 
 const unreachable: ReadonlySet<ErrorCode> = new Set(['ERR_AGENT_UNREACHABLE', 'ERR_NOT_ROOT', 'ERR_LIBBPF_MISSING', 'ERR_BPFFS'])
-
-export function createProgram(): Command {
-  const program = new Command('herald').description('BGP and eBPF for Kubernetes on bare metal')
-  addStatus(program)
-  addBgp(program)
-  addLb(program)
-  addExplain(program)
-  addValidate(program)
-  addAgent(program)
-  addVersion(program, join(dirname(fileURLToPath(import.meta.url)), '../../package.json'))
-  addCompletion(program)
-  for (const command of [program, ...descendants(program)]) command.exitOverride().showHelpAfterError('(--help lists what there is)')
-  return program
-}
-
-function descendants(command: Command): Command[] {
-  return command.commands.flatMap((child) => [child, ...descendants(child)])
-}
 
 async function run(): Promise<void> {
   try {
@@ -43,7 +17,9 @@ async function run(): Promise<void> {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage
-  process.stderr.write(`herald: ${messageOf(error)}\n${error instanceof HeraldError ? `${error.hint}\n` : ''}`)
+  // Line ends stay: a verifier log has many.
+  const message = messageOf(error).split('\n').map(printable).join('\n')
+  process.stderr.write(`herald: ${message}\n${error instanceof HeraldError ? `${error.hint}\n` : ''}`)
   if (!(error instanceof HeraldError)) return exitCode.degraded
   if (error.code === 'ERR_USAGE') return exitCode.usage
   return unreachable.has(error.code) ? exitCode.unreachable : exitCode.degraded

@@ -1,5 +1,5 @@
 /** What all reading verbs share: where the agent is, the output format, watching, and exit codes that scripts can trust. */
-import { Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ApiLocation } from '../api/client.ts'
 
 /** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
@@ -25,23 +25,39 @@ const watchEveryMs = 1_000
 export function withReadingOptions(command: Command): Command {
   return command
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'wide', 'json', 'yaml']).default('table'))
-    .option('--watch', 'print again whenever the answer changes')
-    .option('--socket <path>', 'unix socket of the agent', process.env['HERALD_SOCKET'] ?? defaultSocket)
-    .option('--server <url>', 'HTTP address of the agent in place of the socket')
+    .option('--watch', 'print again whenever the answer changes, until interrupted')
+    .addOption(new Option('--socket <path>', 'unix socket of the agent').env('HERALD_SOCKET').default(defaultSocket))
+    .option('--server <url>', 'HTTP address of the agent in place of the socket', serverUrl)
 }
 
-/** Reads once, or with --watch until interrupted, and prints; sets the exit code. */
+function serverUrl(text: string): string {
+  if (URL.parse(text)?.protocol !== 'http:') throw new InvalidArgumentError('Write http://ADDRESS:PORT.')
+  return text
+}
+
+/** Reads once, or with --watch until interrupted, and prints; sets the exit code, with --watch that of the last answer. */
 export async function show<T>(options: ReadingOptions, read: () => Promise<Reading<T>>): Promise<void> {
-  let last = ''
+  const isWatching = options.watch === true
+  // Without a code process.exit ends with process.exitCode: what the last answer meant.
+  if (isWatching) for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit())
+  let last: string | undefined
   for (;;) {
     const reading = await read()
     const text = await rendered(options.output, reading)
-    if (text !== last) process.stdout.write(text)
-    last = text
     process.exitCode = reading.code
-    if (options.watch !== true) return
+    if (text !== last) process.stdout.write(`${isWatching ? between(options.output, last) : ''}${text}`)
+    last = text
+    if (!isWatching) return
     await new Promise((resolve) => setTimeout(resolve, watchEveryMs))
   }
+}
+
+/** What parts one answer from the next while watching. */
+function between(format: OutputFormat, last: string | undefined): string {
+  if (format === 'yaml') return '---\n'
+  if (format === 'json') return ''
+  if (process.stdout.isTTY) return '\u001b[H\u001b[2J'
+  return last === undefined ? '' : '\n'
 }
 
 async function rendered<T>(format: OutputFormat, { data, text }: Reading<T>): Promise<string> {

@@ -90,7 +90,7 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
     remove: (id) => table().remove(id),
     counters: (id) => table().counters(id),
     reasons: () => readReasons(whileOpen(reasons)),
-    usage: () => [...table().usage(), { name: 'connections', entries: connections.countEntries(), maxEntries: connections.info.maxEntries }],
+    usage: () => [...table().usage(), { name: 'connections', entries: connections.estimateEntries(), maxEntries: connections.info.maxEntries }],
     attach: (names) => attachExactly(whileOpen(pins), mode, programs, held, names, log),
     close: () => {
       if (isClosed) return

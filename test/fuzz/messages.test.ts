@@ -104,14 +104,17 @@ test('cut at every length, a message reads the same whatever lies behind it', ()
   }
 })
 
-/** An UPDATE of the largest length, its attributes made of one element again and again. */
-function filledUpdate(element: readonly number[]): Uint8Array {
+/** An UPDATE of the largest length whose attributes are one element again and again, all of them in one attribute where `within` names its type. */
+function filledUpdate(element: readonly number[], within?: number): Uint8Array {
   const bytes = new Uint8Array(65535).fill(0xff)
-  const room = bytes.length - 23
+  const headAt = 23
+  const at = headAt + (within === undefined ? 0 : 4)
+  const room = bytes.length - at
   const used = room - (room % element.length)
-  const length = 23 + used
-  bytes.set([length >>> 8, length & 0xff, 2, 0, 0, used >>> 8, used & 0xff], 16)
-  for (let at = 23; at < length; at += element.length) bytes.set(element, at)
+  const length = at + used
+  bytes.set([length >>> 8, length & 0xff, 2, 0, 0, (length - headAt) >>> 8, (length - headAt) & 0xff], 16)
+  if (within !== undefined) bytes.set([0x50, within, used >>> 8, used & 0xff], headAt)
+  for (let i = at; i < length; i += element.length) bytes.set(element, i)
   return bytes.subarray(0, length)
 }
 
@@ -121,11 +124,10 @@ test('the largest messages of the most hostile shapes take no more than a moment
     'empty unknown attributes': [0xc0, 99, 0],
     'empty AS_PATH': [0x40, 2, 0],
     'attribute type 0': [0xc0, 0, 0],
-    'one AS_PATH of one-AS segments': [2, 1, 0, 0, 0xfd, 0xe8],
     'unexpected LOCAL_PREF': [0x40, 5, 0],
   }
-  for (const [name, element] of Object.entries(shapes)) {
-    const bytes = filledUpdate(element)
+  const updates = [...Object.entries(shapes).map(([name, element]) => ({ name, bytes: filledUpdate(element) })), { name: 'AS_PATH of one-AS segments', bytes: filledUpdate([2, 1, 0, 0, 0xfd, 0xe8], 2) }]
+  for (const { name, bytes } of updates) {
     const start = performance.now()
     for (let i = 0; i < 5; i++) assert.equal(see(bytes, bytes.length, contexts[1] as CodecContext).frame.kind, 'frame')
     const perMessageMs = (performance.now() - start) / 5

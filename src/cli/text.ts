@@ -1,0 +1,42 @@
+/** Text for people: nothing that a peer or an object says reaches the terminal raw. */
+import { styleText } from 'node:util'
+
+/** C0, DEL, C1, line separators, directional marks and overrides, invisible tags, unpaired surrogates. */
+const unprintable = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
+
+/** `text` with everything escaped that moves the cursor, hides, or turns the direction: `\x1b`, `\u{202e}`. */
+export function printable(text: string): string {
+  return text.replace(unprintable, (character) => {
+    const hex = (character.codePointAt(0) ?? 0).toString(16)
+    return hex.length <= 2 ? `\\x${hex.padStart(2, '0')}` : `\\u{${hex}}`
+  })
+}
+
+/** Marks that sit on the character before them. */
+const zeroWidth = /^(?:\p{Mn}|\p{Me}|\p{Cf})$/u
+const wide = /^(?:\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])$/u
+const plain = /^[\x20-\x7e]*$/
+
+/** Columns of a terminal that printable text takes (Unicode annex 11, without ambiguous width). */
+export function displayWidth(text: string): number {
+  if (plain.test(text)) return text.length
+  let width = 0
+  for (const character of text) width += zeroWidth.test(character) ? 0 : wide.test(character) ? 2 : 1
+  return width
+}
+
+/** Printable text in a colour where stdout is a terminal that wants it (NO_COLOR and FORCE_COLOR are heard). */
+export function paint(style: Parameters<typeof styleText>[0], text: string): string {
+  return styleText(style, printable(text), { stream: process.stdout })
+}
+
+/** `45s`, `5m32s`, `3h7m`, `12d4h`: the two largest units, as kubectl shows ages. */
+export function formatDuration(seconds: number): string {
+  const units: readonly [string, number][] = [['d', 86_400], ['h', 3_600], ['m', 60], ['s', 1]]
+  const first = units.findIndex(([, size]) => seconds >= size)
+  if (first < 0) return '0s'
+  const [name, size] = units[first] ?? ['s', 1]
+  const [nextName, nextSize] = units[first + 1] ?? ['', 0]
+  const rest = nextSize === 0 ? 0 : Math.floor((seconds % size) / nextSize)
+  return `${Math.floor(seconds / size)}${name}${rest > 0 ? `${rest}${nextName}` : ''}`
+}
