@@ -1,7 +1,7 @@
 /**
  * Malformed and boundary messages with the action that the RFCs ask for, through framing and codec. What only a
  * session can answer (the state it is in, the configured AS) is listed by id with the reason and runs in
- * test/bgp/session/vectors.test.ts.
+ * live.test.ts, which runs all of them over TCP.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

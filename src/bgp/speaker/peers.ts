@@ -9,6 +9,7 @@ import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
 import { AdjRibIn } from '../../rib/adj-rib-in.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
+import type { UpdateMessage, UpdateProblem } from '../messages/types.ts'
 import { type ListenerPeer } from '../session/listener.ts'
 import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
@@ -119,7 +120,7 @@ export class Peers {
       drained: () => isCurrent() && host.drained(peer),
       update: (message, problems) => {
         const now = Date.now()
-        peer.adjRibIn.apply(message, problems, now)
+        peer.adjRibIn.apply(message, isLoop(message, neighbor.localAsn) ? [...problems, ownAsInPath] : problems, now)
         for (const { action, reason } of problems) {
           const more = tolerated.take(now)
           if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
@@ -194,6 +195,13 @@ function sessionParameters(neighbor: Neighbor): string {
 }
 
 /** The peer as the API shows it; never its key. */
+/** RFC 4271 9.1.2: a path through our own AS is not eligible, and the path that it replaces is gone. */
+function isLoop({ attributes }: UpdateMessage, localAsn: number): boolean {
+  return attributes.asPath?.some((segment) => segment.asns.includes(localAsn)) === true
+}
+
+const ownAsInPath: UpdateProblem = { action: 'treat-as-withdraw', reason: 'our own AS is in the path' }
+
 export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
