@@ -12,6 +12,7 @@ import type { AgentOptions } from './agent/options.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
 import { createApiServer } from './api/server.ts'
+import type { AgentViews } from './api/types.ts'
 import { startSpeakerThread, type SpeakerThread } from './bgp/speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openKernelDatapath } from './datapath/kernel.ts'
@@ -20,7 +21,6 @@ import { HeraldError, messageOf } from './errors.ts'
 import { directorySource } from './k8s/directory.ts'
 import { createTranslator } from './k8s/translate/translator.ts'
 import { createLogger, type Logger } from './observe/logger.ts'
-import { createMetrics } from './observe/metrics.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
 import { uplinkInterfaces } from './sys/netlink.ts'
@@ -81,7 +81,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     sourceDetail: manifests,
     datapathProblem: problem,
     warnings,
-    metrics: createMetrics(() => agent.reconcile),
+    metrics: metricsOf(agent),
   })
   const server = await createApiServer({ views, socket: options.socket, ...(options.http === undefined ? {} : { http: options.http }) })
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
@@ -96,6 +96,15 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+/** The metrics library is loaded by the first scrape: an agent that nobody scrapes does without it. */
+function metricsOf(agent: Agent): (views: AgentViews) => Promise<string> {
+  let metrics: Promise<(views: AgentViews) => Promise<string>> | undefined
+  return async (views) => {
+    metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) => createMetrics(() => agent.reconcile))
+    return (await metrics)(views)
+  }
 }
 
 interface End {

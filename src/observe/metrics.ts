@@ -12,7 +12,8 @@ import { addServiceMetrics } from './metrics/services.ts'
 /** Answers the text exposition for a set of views. */
 export function createMetrics(figures: () => ReconcileFigures): (views: AgentViews) => Promise<string> {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry, prefix: 'herald_' })
+  // The default looks at the loop's delay every 10 ms, which is most of what an idle agent would cost.
+  collectDefaultMetrics({ register: registry, prefix: 'herald_', eventLoopMonitoringPrecision: 500 })
   const setters = [addPeerMetrics(registry), addServiceMetrics(registry), addDatapathMetrics(registry)]
   const setReconcile = addReconcileMetrics(registry)
   return async (views) => {
