@@ -1,10 +1,9 @@
-/** The agent as a process of its own, with what Linux says of it. */
+/** The agent as a process of its own, as it is released (emitted JavaScript), with what Linux says of it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { buildProgram } from '../scripts/build.ts'
 
-const herald = fileURLToPath(new URL('../bin/herald', import.meta.url))
 /** USER_HZ: /proc counts CPU time in hundredths of a second. */
 const tickMs = 10
 
@@ -12,7 +11,7 @@ export class AgentProcess {
   readonly #child: ChildProcess
 
   constructor(folder: string, ...flags: readonly string[]) {
-    this.#child = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags], { stdio: 'inherit' })
+    this.#child = spawn(process.execPath, ['--max-semi-space-size=2', buildProgram(), 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags], { stdio: 'inherit' })
   }
 
   get rssMiB(): number {

@@ -5,8 +5,8 @@
  * so is SIGTERM on a drained node.
  */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Agent } from './agent/agent.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
@@ -25,9 +25,11 @@ import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
 import { uplinkInterfaces } from './sys/netlink.ts'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
+// The same for the sources of a checkout and for the emitted program below build/.
+const packageFile = findPackageJSON(import.meta.url) ?? 'package.json'
+const root = dirname(packageFile)
 
-export const version = String(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version)
+export const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).version)
 
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {

@@ -1,6 +1,12 @@
-/** The command line's end of the API: over the agent's unix socket, or over HTTP with --server. */
+/**
+ * The command line's end of the API: over the agent's unix socket, or over HTTP with --server.
+ *
+ * Answers are checked against shapes, not schemas: loading zod would cost every verb more time than asking the agent.
+ */
 import http from 'node:http'
 import { HeraldError, messageOf } from '../errors.ts'
+import { explainShape, fits, peerShape, routeShape, serviceShape, type Shape, statusShape } from './shape.ts'
+import type { ExplainSubject, ExplainView, PeerView, RoutesQuery, RouteView, ServiceView, StatusView } from './types.ts'
 
 export interface ApiLocation {
   readonly socket: string
@@ -9,30 +15,60 @@ export interface ApiLocation {
 }
 
 const deadlineMs = 10_000
+/** Thousands of Services with their backends and verdicts take some tens of MB. */
+const maxBodyBytes = 256 * 1024 * 1024
 
-/** The JSON at `path`. Throws ERR_AGENT_UNREACHABLE. */
-export async function fetchJson<T>(location: ApiLocation, path: string): Promise<T> {
-  const where = location.server ?? location.socket
+export const fetchStatus = (location: ApiLocation): Promise<StatusView> => fetchJson(location, '/api/v1/status', statusShape)
+export const fetchPeers = (location: ApiLocation): Promise<readonly PeerView[]> => fetchJson(location, '/api/v1/peers', [peerShape])
+export const fetchServices = (location: ApiLocation): Promise<readonly ServiceView[]> => fetchJson(location, '/api/v1/services', [serviceShape])
+export const fetchRoutes = (location: ApiLocation, query: RoutesQuery): Promise<readonly RouteView[]> => fetchJson(location, `/api/v1/routes?${search(query)}`, [routeShape])
+export const fetchExplain = (location: ApiLocation, subject: ExplainSubject): Promise<ExplainView> => fetchJson(location, `/api/v1/explain?${search(subject)}`, explainShape)
+
+const search = (query: RoutesQuery | ExplainSubject): string => new URLSearchParams({ ...query }).toString()
+
+/** The JSON at `path`. Throws ERR_AGENT_UNREACHABLE when nobody answers, ERR_AGENT_ANSWER when the answer is a refusal or no such thing. */
+async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape): Promise<T> {
+  const { status, body } = await get(location, path)
+  const value = parsed(body)
+  if (status !== 200) throw new HeraldError('ERR_AGENT_ANSWER', `the agent answered ${status}: ${refusal(value) ?? body.trim().slice(0, 200)}`)
+  const fault = fits(value, shape)
+  if (fault !== undefined) throw new HeraldError('ERR_AGENT_ANSWER', `what answers at ${location.server ?? location.socket} is no agent of this version: ${fault}`)
+  return value as T
+}
+
+function parsed(body: string): unknown {
   try {
-    const { status, body } = await get(location, path)
-    if (status !== 200) throw new HeraldError('ERR_AGENT_UNREACHABLE', `the agent answered ${status}: ${body.trim().slice(0, 200)}`)
-    return JSON.parse(body) as T
-  } catch (error) {
-    if (error instanceof HeraldError) throw error
-    throw new HeraldError('ERR_AGENT_UNREACHABLE', `cannot reach the agent at ${where}: ${messageOf(error)}`, { cause: error })
+    return JSON.parse(body)
+  } catch {
+    // Not JSON: has no shape, and is shown as text when it is a refusal.
+    return undefined
   }
+}
+
+/** The message of `{"error": {"code", "message"}}`. */
+function refusal(value: unknown): string | undefined {
+  const body = value as { readonly error?: { readonly message?: unknown } } | null | undefined
+  return typeof body?.error?.message === 'string' ? body.error.message : undefined
 }
 
 function get({ socket, server }: ApiLocation, path: string): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
+    const fail = (error: Error): void => reject(new HeraldError('ERR_AGENT_UNREACHABLE', `cannot reach the agent at ${server ?? socket}: ${messageOf(error)}`, { cause: error }))
     const receive = (response: http.IncomingMessage): void => {
       const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      let bytes = 0
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length
+        chunks.push(chunk)
+        if (bytes <= maxBodyBytes) return
+        reject(new HeraldError('ERR_AGENT_ANSWER', `the answer is longer than ${maxBodyBytes} bytes`))
+        request.destroy()
+      })
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }))
-      response.on('error', reject)
+      response.on('error', fail)
     }
-    const request = server === undefined ? http.get({ socketPath: socket, path }, receive) : http.get(new URL(path, server), receive)
+    const request = server === undefined ? http.get({ socketPath: socket, path, agent: false }, receive) : http.get(new URL(path, server), { agent: false }, receive)
     request.setTimeout(deadlineMs, () => request.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)))
-    request.on('error', reject)
+    request.on('error', fail)
   })
 }

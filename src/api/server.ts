@@ -4,8 +4,11 @@
  *     GET /healthz /readyz /metrics /api/v1/{status,peers,routes,services,explain}
  *
  * Everything a client could overuse is bounded: header size, connections, time for a request; bodies are refused.
+ *
+ * The socket is what the command line needs, so without it there is no server. HTTP is for scraping and probes: when its
+ * port is taken the agent goes on announcing, and `status` says so.
  */
-import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs'
+import { lstatSync, mkdirSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
@@ -21,11 +24,15 @@ export interface ApiServerOptions {
 export interface ApiServer {
   /** The port in use; undefined without HTTP. */
   readonly port: number | undefined
+  /** Why there is no HTTP although it was asked for. */
+  readonly problem: string | undefined
   close(): Promise<void>
 }
 
 interface Reply {
   readonly status: number
+  /** The connection ends with this answer. */
+  readonly isLast?: boolean
   readonly type: string
   readonly body: string
 }
@@ -36,40 +43,77 @@ const maxConnections = 128
 const json = (value: unknown, status = 200): Reply => ({ status, type: 'application/json', body: `${JSON.stringify(value)}\n` })
 const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
 
+/** Throws ERR_ALREADY_RUNNING when another agent answers on the socket, ERR_USAGE or ERR_SYSCALL when there can be no socket. */
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
-  mkdirSync(dirname(options.socket), { recursive: true })
   await clearStaleSocket(options.socket)
-  const local = await listening(createServer(options.views), { path: options.socket })
-  chmodSync(options.socket, 0o660)
-  const remote = options.http === undefined ? undefined : await listening(createServer(options.views), options.http)
-  const address = remote?.address()
+  const remote = options.http === undefined ? undefined : await listeningHttp(options.views, options.http)
+  const problem = typeof remote === 'string' ? remote : undefined
+  const server = typeof remote === 'string' ? undefined : remote
+  const views = problem === undefined ? options.views : withWarning(options.views, problem)
+  const local = await listeningSocket(createServer(views), options.socket).catch(async (error: unknown) => {
+    await closed(server)
+    throw new HeraldError('ERR_SYSCALL', `--socket ${options.socket}: ${messageOf(error)}`, { cause: error })
+  })
+  const address = server?.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : undefined,
-    close: async () => {
-      await Promise.all([local, remote].map(closed))
-      rmSync(options.socket, { force: true })
+    problem,
+    // Closing a listener removes its socket file.
+    close: async () => void (await Promise.all([local, server].map(closed))),
+  }
+}
+
+/** The listening server, or why there is none. */
+async function listeningHttp(views: AgentViews, where: { readonly host: string; readonly port: number }): Promise<http.Server | string> {
+  const server = createServer(views)
+  return listening(server, () => server.listen(where)).catch((error: unknown) => `no HTTP, so no metrics and no probes: ${messageOf(error)}. Free the port, or choose another with --http`)
+}
+
+/** For its owner and group from the first moment on, whatever the umask of the process. */
+function listeningSocket(server: http.Server, path: string): Promise<http.Server> {
+  return listening(server, () => {
+    const umask = process.umask(0o117)
+    try {
+      // Binding happens within this call.
+      server.listen({ path })
+    } finally {
+      process.umask(umask)
+    }
+  })
+}
+
+function withWarning(views: AgentViews, warning: string): AgentViews {
+  return {
+    ...views,
+    status: async () => {
+      const status = await views.status()
+      return { ...status, warnings: [...status.warnings, warning] }
     },
   }
 }
 
 function createServer(views: AgentViews): http.Server {
-  const server = http.createServer(limits, (request, response) => {
+  const handle: http.RequestListener = (request, response) => {
     void answer(views, request)
       .catch((error: unknown) => json({ error: { code: error instanceof HeraldError ? error.code : 'INTERNAL', message: messageOf(error) } }, 500))
-      .then(({ status, type, body }) => {
-        response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' })
+      .then(({ status, type, body, isLast }) => {
+        response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...(isLast === true ? { connection: 'close' } : {}) })
         response.end(request.method === 'HEAD' ? undefined : body)
       })
-  })
+  }
+  const server = http.createServer(limits, handle)
+  // Nobody is told to go on and send a body.
+  server.on('checkContinue', handle)
   server.maxConnections = maxConnections
   server.on('clientError', (_error, socket) => socket.destroy())
   return server
 }
 
 async function answer(views: AgentViews, request: http.IncomingMessage): Promise<Reply> {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405)
-  request.resume()
-  const url = new URL(request.url ?? '/', 'http://herald')
+  if (request.method !== 'GET' && request.method !== 'HEAD') return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
+  if (hasBody(request)) return { ...json({ error: { code: 'BODY', message: 'a request has no body here' } }, 413), isLast: true }
+  const url = request.url?.startsWith('/') === true && !request.url.startsWith('//') ? URL.parse(request.url, 'http://herald') : null
+  if (url === null) return badRequest('the request target is no path')
   switch (url.pathname) {
     case '/healthz':
       return text('ok\n')
@@ -94,6 +138,10 @@ async function answer(views: AgentViews, request: http.IncomingMessage): Promise
   }
 }
 
+function hasBody({ headers }: http.IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+}
+
 async function routes(views: AgentViews, query: URLSearchParams): Promise<Reply> {
   const table = query.get('table') ?? 'advertised'
   const family = query.get('family') ?? 'ipv4-unicast'
@@ -114,28 +162,42 @@ function badRequest(message: string): Reply {
   return json({ error: { code: 'BAD_REQUEST', message } }, 400)
 }
 
-/** A socket file that nobody answers on is what a killed agent left. */
+/** A socket file that nobody answers on is what a killed agent left. Anything else at that path is left alone. */
 async function clearStaleSocket(path: string): Promise<void> {
-  const isAlive = await new Promise<boolean>((resolve) => {
-    const probe = net.connect(path, () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (isAlive) throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent answers on ${path}`)
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found !== undefined && !found.isSocket()) throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    if (found !== undefined && !found.isSocket()) throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)
+  } catch (error) {
+    if (error instanceof HeraldError) throw error
+    throw new HeraldError('ERR_SYSCALL', `--socket ${path}: ${messageOf(error)}`, { cause: error })
+  }
+  const refusal = await probe(path)
+  // EAGAIN: somebody listens, and is busy.
+  if (refusal === undefined || refusal.code === 'EAGAIN') throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent answers on ${path}`)
+  if (refusal.code !== 'ECONNREFUSED' && refusal.code !== 'ENOENT') throw new HeraldError('ERR_SYSCALL', `--socket ${path}: ${refusal.message}`, { cause: refusal })
   rmSync(path, { force: true })
 }
 
-function listening(server: http.Server, where: net.ListenOptions): Promise<http.Server> {
+/** undefined when somebody answers. */
+function probe(path: string): Promise<NodeJS.ErrnoException | undefined> {
+  return new Promise((resolve) => {
+    const connection = net.connect(path, () => {
+      connection.destroy()
+      resolve(undefined)
+    })
+    connection.once('error', resolve)
+  })
+}
+
+function listening(server: http.Server, listen: () => void): Promise<http.Server> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(where, () => {
+    server.once('listening', () => {
       server.off('error', reject)
       resolve(server)
     })
+    listen()
   })
 }
 

@@ -1,5 +1,6 @@
 /** `herald agent`: flags, environment and --config become AgentOptions; everything else is main's. */
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentOptions } from '../agent/options.ts'
@@ -28,7 +29,8 @@ const notYet: Readonly<Record<'kubeconfig' | 'record' | 'socketLb', string>> = {
   socketLb: '--socket-lb: not in this version',
 }
 
-export function addAgent(program: Command): void {
+/** `start` gets what flags, environment, file and defaults say together. */
+export function addAgent(program: Command, start: (options: AgentOptions) => Promise<void> = startAgent): void {
   program
     .command('agent')
     .description('the per-node daemon: BGP speaker and eBPF load balancer')
@@ -36,11 +38,11 @@ export function addAgent(program: Command): void {
     .option('--manifests <dir>', 'folder of Kubernetes YAML to read')
     .option('--kubeconfig <file>', 'not in this version')
     .addOption(new Option('--datapath <kind>', 'what serves announced addresses').choices(['auto', 'ebpf', 'none']).default('auto'))
-    .option('--interfaces <regex>', 'interfaces on which VIP traffic arrives (default: those that route to a neighbor)', regex)
-    .option('--bgp-listen <addr:port>', 'BGP listener, or none', endpointOrNone, { host: '::', port: 179 })
+    .addOption(new Option('--interfaces <regex>', 'interfaces on which VIP traffic arrives').argParser(regex).default(undefined, 'those that route to a neighbor or hold the default route'))
+    .addOption(new Option('--bgp-listen <addr:port>', 'BGP listener, or none').argParser(endpointOrNone).default({ host: '::', port: 179 }, '[::]:179'))
     .option('--state-dir <dir>', 'what outlives the process', '/var/lib/herald')
-    .option('--socket <path>', 'unix socket of the API', defaultSocket)
-    .option('--http <addr:port>', 'HTTP address of the API and /metrics, or none', endpointOrNone, { host: '127.0.0.1', port: 9472 })
+    .addOption(new Option('--socket <path>', 'unix socket of the API').env('HERALD_SOCKET').default(defaultSocket))
+    .addOption(new Option('--http <addr:port>', 'HTTP address of the API and /metrics, or none').argParser(endpointOrNone).default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'))
     .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
     .addOption(new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto'))
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
@@ -49,12 +51,16 @@ export function addAgent(program: Command): void {
     .option('--record <file>', 'not in this version')
     .addOption(new Option('--log-level <level>', 'least level logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .addOption(new Option('--log-format <format>', 'how lines look').choices(['json', 'text']).default('json'))
-    .option('--config <file>', 'YAML file with the same keys as flags, in camelCase; flags win')
+    .option('--config <file>', 'YAML file with the same keys as flags, in camelCase; flags and environment win')
     .action(async (_flags: Flags, command: Command) => {
       await applyConfig(command)
-      const { runAgent } = await import('../main.ts')
-      process.exit(await runAgent(optionsOf(command.opts<Flags>())))
+      await start(optionsOf(command.opts<Flags>()))
     })
+}
+
+async function startAgent(options: AgentOptions): Promise<void> {
+  const { runAgent } = await import('../main.ts')
+  process.exit(await runAgent(options))
 }
 
 function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Flags): AgentOptions {
@@ -63,29 +69,42 @@ function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Fl
   return { ...flags, manifests, ...(bgpListen === 'none' ? {} : { bgpListen }), ...(http === 'none' ? {} : { http }) }
 }
 
-/** Sets what the file gives and the command line does not, through the same checks. */
+/** Sets what the file gives and neither command line nor environment does, through the same checks. */
 async function applyConfig(command: Command): Promise<void> {
   const { config } = command.opts<Flags>()
   if (config === undefined) return
-  const { parse } = await import('yaml')
-  const values: unknown = parse(readConfig(config))
-  if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new HeraldError('ERR_USAGE', `--config ${config}: a YAML map of flags is wanted`)
-  for (const [name, value] of Object.entries(values)) {
-    const option = command.options.find((known) => known.attributeName() === name)
+  for (const [name, value] of Object.entries(await readConfig(config))) {
+    const option = command.options.find((known) => known.attributeName() === name && name !== 'config')
     if (option === undefined) throw new HeraldError('ERR_USAGE', `--config ${config}: unknown key ${name}`)
+    // What is wrong in the file is said also where a flag overrides it.
+    const checked = configValue(option, value, `--config ${config}: ${name}`)
     const source = command.getOptionValueSource(name)
-    if (source !== 'default' && source !== undefined) continue
-    if (option.argChoices !== undefined && !option.argChoices.includes(String(value))) throw new HeraldError('ERR_USAGE', `--config ${config}: ${name} is one of ${option.argChoices.join(', ')}`)
-    command.setOptionValueWithSource(name, option.parseArg === undefined ? value : option.parseArg(String(value), undefined), 'config')
+    if (source === 'default' || source === undefined) command.setOptionValueWithSource(name, checked, 'config')
   }
 }
 
-function readConfig(file: string): string {
+/** `value` as the flag would have it. Throws ERR_USAGE. */
+function configValue(option: Option, value: unknown, where: string): unknown {
+  const wanted = option.isBoolean() ? 'boolean' : 'string'
+  if (typeof value !== wanted || value === '') throw new HeraldError('ERR_USAGE', `${where}: a ${wanted === 'string' ? 'text' : 'true or false'} is wanted, not ${JSON.stringify(value)}`)
+  if (typeof value !== 'string') return value
   try {
-    return readFileSync(file, 'utf8')
+    return option.parseArg === undefined ? value : option.parseArg(value, undefined)
+  } catch (error) {
+    throw new HeraldError('ERR_USAGE', `${where}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+async function readConfig(file: string): Promise<object> {
+  const { parse } = await import('yaml')
+  let values: unknown
+  try {
+    values = parse(readFileSync(file, 'utf8'))
   } catch (error) {
     throw new HeraldError('ERR_USAGE', `--config ${file}: ${messageOf(error)}`, { cause: error })
   }
+  if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new HeraldError('ERR_USAGE', `--config ${file}: a YAML map of flags is wanted`)
+  return values
 }
 
 /** `[::]:179`, `127.0.0.1:9472`, `none`. */
@@ -93,8 +112,9 @@ function endpointOrNone(text: string): Endpoint | 'none' {
   if (text === 'none') return 'none'
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
   const port = Number(match?.[3])
-  if (match === null || port > 65535) throw new InvalidArgumentError('Write ADDRESS:PORT, as 127.0.0.1:9472 or [::]:179, or none.')
-  return { host: match[1] ?? match[2] ?? '', port }
+  const host = match?.[1] ?? match?.[2] ?? ''
+  if (isIP(host) === 0 || port > 65535) throw new InvalidArgumentError('Write ADDRESS:PORT, as 127.0.0.1:9472 or [::]:179, or none.')
+  return { host, port }
 }
 
 function regex(text: string): string {

@@ -1,7 +1,9 @@
 /** `herald bgp peers` and `herald bgp routes`, with the columns of Cilium's commands. */
-import { type Command, InvalidArgumentError } from 'commander'
-import { fetchJson } from '../api/client.ts'
-import type { PeerView, RouteView } from '../api/types.ts'
+import { isIP } from 'node:net'
+import type { Command } from 'commander'
+import { fetchPeers, fetchRoutes } from '../api/client.ts'
+import type { PeerView, RoutesQuery, RouteView } from '../api/types.ts'
+import { HeraldError } from '../errors.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
 import { formatTable } from './table.ts'
 import { formatDuration } from './text.ts'
@@ -10,30 +12,39 @@ export function addBgp(program: Command): void {
   const bgp = program.command('bgp').description('sessions and routes')
   withReadingOptions(bgp.command('peers').description('sessions with their state')).action((options: ReadingOptions) =>
     show(options, async () => {
-      const peers = await fetchJson<PeerView[]>(options, '/api/v1/peers')
+      const peers = await fetchPeers(options)
       return { data: peers, text: (isWide) => peersTable(peers, isWide), code: exitCode.ok }
     }),
   )
   withReadingOptions(bgp.command('routes').description('what could be, was, or was being announced to us'))
-    .argument('<table>', 'available, advertised or received', oneOf('available', 'advertised', 'received'))
-    .argument('[family]', 'ipv4 or ipv6', oneOf('ipv4', 'ipv6'), 'ipv4')
-    .argument('[safi]', 'unicast', oneOf('unicast'), 'unicast')
-    .argument('[peer...]', 'peer ADDRESS: only this peer')
-    .action((table: string, family: string, _safi: string, peer: string[], options: ReadingOptions) => {
-      const address = peer[0] === 'peer' ? peer[1] : peer[0]
-      const query = new URLSearchParams({ table, family: `${family}-unicast`, ...(address === undefined ? {} : { peer: address }) })
+    .argument('[words...]', 'available, advertised or received, then ipv4 or ipv6, unicast, peer ADDRESS')
+    .action((words: string[], options: ReadingOptions) => {
+      const query = routesQuery(words)
       return show(options, async () => {
-        const routes = await fetchJson<RouteView[]>(options, `/api/v1/routes?${query.toString()}`)
+        const routes = await fetchRoutes(options, query)
         return { data: routes, text: (isWide) => routesTable(routes, isWide), code: exitCode.ok }
       })
     })
 }
 
-function oneOf(...words: readonly string[]): (value: string) => string {
-  return (value) => {
-    if (!words.includes(value)) throw new InvalidArgumentError(`Allowed: ${words.join(', ')}.`)
-    return value
+/**
+ * Cilium's grammar: `[available|advertised|received] [ipv4|ipv6] [unicast] [peer ADDRESS]`, by default `available ipv4 unicast`.
+ * Throws ERR_USAGE for anything else.
+ */
+export function routesQuery(words: readonly string[]): RoutesQuery {
+  const rest = [...words]
+  const take = <W extends string>(...allowed: readonly W[]): W | undefined => {
+    const found = allowed.find((word) => word === rest[0])
+    if (found !== undefined) rest.shift()
+    return found
   }
+  const table = take('available', 'advertised', 'received') ?? 'available'
+  const family = take('ipv4', 'ipv6') ?? 'ipv4'
+  take('unicast')
+  const peer = take('peer') === undefined ? undefined : (rest.shift() ?? '')
+  if (peer !== undefined && isIP(peer) === 0) throw new HeraldError('ERR_USAGE', peer === '' ? 'peer: which address?' : `peer ${peer}: not an address`)
+  if (rest.length > 0) throw new HeraldError('ERR_USAGE', `bgp routes: what is ${rest.join(' ')}? Write [available|advertised|received] [ipv4|ipv6] [unicast] [peer ADDRESS]`)
+  return { table, family: `${family}-unicast`, ...(peer === undefined ? {} : { peer }) }
 }
 
 function peersTable(peers: readonly PeerView[], isWide: boolean): string {
@@ -51,7 +62,12 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
 function routesTable(routes: readonly RouteView[], isWide: boolean): string {
   const header = ['VRouter', ...(routes.some((route) => route.peer !== undefined) || isWide ? ['Peer'] : []), 'Prefix', 'NextHop', 'Age', 'Attrs']
   const hasPeer = header.includes('Peer')
-  return formatTable(header, routes.map((route) => [route.virtualRouter, ...(hasPeer ? [route.peer ?? '-'] : []), route.prefix, route.nextHop, formatDuration(route.ageSeconds), attributesText(route)]))
+  return formatTable(header, routes.map((route) => [route.virtualRouter, ...(hasPeer ? [peerAddress(route)] : []), route.prefix, route.nextHop, formatDuration(route.ageSeconds), attributesText(route)]))
+}
+
+/** A peer's id is `<local AS>/<address>`; the AS is in the column before. */
+function peerAddress({ peer = '-' }: RouteView): string {
+  return peer.slice(peer.indexOf('/') + 1)
 }
 
 function attributesText({ origin, asPath, med, localPreference, communities, largeCommunities }: RouteView): string {

@@ -17,8 +17,9 @@ export function addCompletion(program: Command): void {
 
 /** For every verb path (`` , `bgp`, `bgp peers`) what may follow it. */
 function wordsOf(command: Command, path = ''): [string, string[]][] {
-  const words = [...command.commands.map((child) => child.name()), ...command.options.flatMap((option) => option.long ?? [])]
-  return [[path, words], ...command.commands.flatMap((child) => wordsOf(child, `${path} ${child.name()}`.trim()))]
+  const verbs = command.createHelp().visibleCommands(command).filter((child) => child.name() !== 'help')
+  const words = [...verbs.map((child) => child.name()), ...command.options.flatMap((option) => option.long ?? [])]
+  return [[path, words], ...verbs.flatMap((child) => wordsOf(child, `${path} ${child.name()}`.trim()))]
 }
 
 function script(shell: Shell, words: readonly [string, string[]][]): string {

@@ -1,10 +1,9 @@
 /** `herald explain service|route|peer`: the whole chain of reasons. Exit 1 when a step says no or the object does not exist. */
-import { styleText } from 'node:util'
 import { type Command, InvalidArgumentError } from 'commander'
-import { fetchJson } from '../api/client.ts'
-import type { ExplainView } from '../api/types.ts'
+import { fetchExplain } from '../api/client.ts'
+import type { ExplainSubject, ExplainView } from '../api/types.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
-import { printable } from './table.ts'
+import { paint, printable } from './text.ts'
 
 const kinds = ['service', 'route', 'peer']
 
@@ -15,9 +14,9 @@ export function addExplain(program: Command): void {
       return kind
     })
     .argument('<name>', 'NAMESPACE/NAME, PREFIX or ADDRESS')
-    .action((kind: string, name: string, options: ReadingOptions) =>
+    .action((kind: ExplainSubject['kind'], name: string, options: ReadingOptions) =>
       show(options, async () => {
-        const view = await fetchJson<ExplainView>(options, `/api/v1/explain?${new URLSearchParams({ kind, name: fullName(kind, name) }).toString()}`)
+        const view = await fetchExplain(options, { kind, name: fullName(kind, name) })
         return { data: view, text: () => chain(view), code: view.ok && view.exists ? exitCode.ok : exitCode.degraded }
       }),
     )
@@ -28,13 +27,11 @@ function fullName(kind: string, name: string): string {
   return kind === 'service' && !name.includes('/') ? `default/${name}` : name
 }
 
-const paint = (style: Parameters<typeof styleText>[0], text: string): string => (process.stdout.isTTY ? styleText(style, text) : text)
-
 function chain(view: ExplainView): string {
   const steps = view.verdicts.flatMap(({ step, ok, message, remedy }) => [
-    `  ${ok ? paint('green', 'yes') : paint('red', 'no ')}  ${step.padEnd(11)} ${printable(message)}`,
-    ...(ok || remedy === undefined ? [] : [`                   ${paint('yellow', `-> ${printable(remedy)}`)}`]),
+    `  ${ok ? paint('green', 'yes') : paint('red', 'no ')}  ${printable(step).padEnd(11)} ${printable(message)}`,
+    ...(ok || remedy === undefined ? [] : [`                   ${paint('yellow', `-> ${remedy}`)}`]),
   ])
-  const sent = view.announcedTo.map((route) => `       sent to     ${route.peer ?? '-'}  ${route.prefix} next hop ${route.nextHop}${route.communities.length === 0 ? '' : `, communities ${route.communities.join(' ')}`}`)
-  return `${[view.subject, ...steps, ...sent].join('\n')}\n`
+  const sent = view.announcedTo.map((route) => printable(`       sent to     ${route.peer ?? '-'}  ${route.prefix} next hop ${route.nextHop}${route.communities.length === 0 ? '' : `, communities ${route.communities.join(' ')}`}`))
+  return `${[printable(view.subject), ...steps, ...sent].join('\n')}\n`
 }

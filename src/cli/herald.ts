@@ -11,7 +11,8 @@ async function run(): Promise<void> {
   try {
     await createProgram().parseAsync()
   } catch (error) {
-    process.exitCode = report(error)
+    // At once: an agent that failed half-way through its start has threads that would keep the process alive.
+    process.exit(report(error))
   }
 }
 

@@ -1,6 +1,6 @@
 /** `herald lb list`: addresses, backends, counters. `herald lb unload` is in lb-unload.ts. */
 import type { Command } from 'commander'
-import { fetchJson } from '../api/client.ts'
+import { fetchServices } from '../api/client.ts'
 import type { ServiceView } from '../api/types.ts'
 import { addLbUnload } from './lb-unload.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
@@ -10,7 +10,7 @@ export function addLb(program: Command): void {
   const lb = program.command('lb').description('the load balancer in the kernel')
   withReadingOptions(lb.command('list').description('Service addresses, their backends and counters')).action((options: ReadingOptions) =>
     show(options, async () => {
-      const services = await fetchJson<ServiceView[]>(options, '/api/v1/services')
+      const services = await fetchServices(options)
       return { data: services, text: (isWide) => servicesTable(services, isWide), code: exitCode.ok }
     }),
   )

@@ -1,6 +1,5 @@
 /** All verbs, one file each, as one commander program. Reading verbs load nothing of the daemon. */
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { findPackageJSON } from 'node:module'
 import { Command } from 'commander'
 import { addAgent } from './agent.ts'
 import { addBgp } from './bgp.ts'
@@ -20,7 +19,7 @@ export function createProgram(): Command {
   addExplain(program)
   addValidate(program)
   addAgent(program)
-  addVersion(program, join(dirname(fileURLToPath(import.meta.url)), '../../package.json'))
+  addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)
   addLaterVerbs(program)
   for (const command of [program, ...descendants(program)]) command.exitOverride().showHelpAfterError('(--help lists what there is)')

@@ -1,6 +1,7 @@
 /** What all reading verbs share: where the agent is, the output format, watching, and exit codes that scripts can trust. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ApiLocation } from '../api/client.ts'
+import { asciiJson, isPrintable } from './text.ts'
 
 /** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
 export const exitCode = { ok: 0, degraded: 1, usage: 2, unreachable: 3 } as const
@@ -61,7 +62,11 @@ function between(format: OutputFormat, last: string | undefined): string {
 }
 
 async function rendered<T>(format: OutputFormat, { data, text }: Reading<T>): Promise<string> {
-  if (format === 'json') return `${JSON.stringify(data, null, 2)}\n`
-  if (format === 'yaml') return (await import('yaml')).stringify(data)
+  if (format === 'json') return asciiJson(data)
+  if (format === 'yaml') {
+    const yaml = (await import('yaml')).stringify(data)
+    // JSON is YAML too, and can escape everything.
+    return isPrintable(yaml) ? yaml : asciiJson(data)
+  }
   return text(format === 'wide')
 }

@@ -1,53 +1,75 @@
 /** `herald status`: one screen. Exit 1 when something is degraded. */
-import { styleText } from 'node:util'
-import type { Command } from 'commander'
-import { fetchJson } from '../api/client.ts'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { fetchStatus } from '../api/client.ts'
 import type { StatusView } from '../api/types.ts'
+import { HeraldError } from '../errors.ts'
 import { exitCode, type Reading, type ReadingOptions, show, withReadingOptions } from './reading.ts'
-import { formatDuration, printable } from './table.ts'
+import { formatDuration, paint, printable } from './text.ts'
+
+interface StatusOptions extends ReadingOptions {
+  readonly wait?: boolean
+  readonly timeout: number
+}
+
+const pollEveryMs = 200
 
 export function addStatus(program: Command): void {
   withReadingOptions(program.command('status').description('sessions, routes, Services, datapath and warnings on one screen'))
-    .option('--wait', 'wait until everything is ok')
-    .action((options: ReadingOptions & { readonly wait?: boolean }) => (options.wait === true ? wait(options) : show(options, () => read(options))))
+    .option('--wait', 'wait until everything is ok, also for an agent that is about to start')
+    .addOption(new Option('--timeout <seconds>', 'how long --wait waits').argParser(seconds).default(300))
+    .action(async (options: StatusOptions) => {
+      if (options.wait === true) await untilOk(options)
+      return show(options, () => read(options))
+    })
 }
 
 async function read(options: ReadingOptions): Promise<Reading<StatusView>> {
-  const status = await fetchJson<StatusView>(options, '/api/v1/status')
+  const status = await fetchStatus(options)
   return { data: status, text: () => screen(status), code: status.health === 'ok' ? exitCode.ok : exitCode.degraded }
 }
 
-async function wait(options: ReadingOptions): Promise<void> {
-  for (;;) {
-    const reading = await read(options)
-    if (reading.code === exitCode.ok) return show(options, async () => reading)
-    await new Promise((resolve) => setTimeout(resolve, 200))
+/** Returns when the agent is ok or the time is up; what is then the case is shown and decides the exit code. */
+async function untilOk(options: StatusOptions): Promise<void> {
+  const deadline = Date.now() + options.timeout * 1_000
+  while (Date.now() < deadline && !(await isOk(options))) await new Promise((resolve) => setTimeout(resolve, pollEveryMs))
+}
+
+async function isOk(options: ReadingOptions): Promise<boolean> {
+  try {
+    return (await fetchStatus(options)).health === 'ok'
+  } catch (error) {
+    if (error instanceof HeraldError && error.code === 'ERR_AGENT_UNREACHABLE') return false
+    throw error
   }
 }
 
-const paint = (style: Parameters<typeof styleText>[0], text: string): string => (process.stdout.isTTY ? styleText(style, text) : text)
+function seconds(text: string): number {
+  const value = /^\d{1,6}$/.test(text) ? Number(text) : 0
+  if (value === 0) throw new InvalidArgumentError('Write whole seconds from 1 to 999999.')
+  return value
+}
 
 function screen(status: StatusView): string {
   const { sessions, routes, services, datapath, source } = status
   const isAllUp = sessions.established === sessions.configured
   const lines: [string, string][] = [
-    ['Node', `${status.node}   herald ${status.version}, up ${formatDuration(status.uptimeSeconds)}`],
+    ['Node', printable(`${status.node}   herald ${status.version}, up ${formatDuration(status.uptimeSeconds)}`)],
     ['Health', status.health === 'ok' ? paint('green', 'ok') : paint('red', 'degraded')],
-    ['Source', `${source.kind} ${source.detail}, ${source.synced ? 'synced' : 'being read'}`],
+    ['Source', printable(`${source.kind} ${source.detail}, ${source.synced ? 'synced' : 'being read'}`)],
     ['Sessions', paint(isAllUp ? 'green' : 'red', `${sessions.established}/${sessions.configured} established`)],
     ['Routes', `${routes.advertised} advertised; wanted: ${routes.podCidrs} PodCIDR, ${routes.services} Service`],
     ['Services', `${services.announced} announced, ${services.pending} pending, ${services.notServed} not served here, ${services.total} in all`],
     ['Datapath', datapathText(datapath)],
-    ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => ['', `${name.padEnd(12)} ${entries}/${maxEntries}`]),
+    ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => ['', printable(`${name.padEnd(12)} ${entries}/${maxEntries}`)]),
   ]
   const reasons = Object.entries(datapath.reasons).filter(([, packets]) => packets > 0).map(([reason, packets]) => `${reason} ${packets}`)
-  if (reasons.length > 0) lines.push(['Packets', reasons.join(', ')])
+  if (reasons.length > 0) lines.push(['Packets', printable(reasons.join(', '))])
   const notes = [
-    ...status.warnings.map((warning) => paint('yellow', `! ${printable(warning)}`)),
+    ...status.warnings.map((warning) => paint('yellow', `! ${warning}`)),
     ...status.problems.map((problem) => {
       const place = problem.file === undefined ? '' : `${problem.file}${problem.line === undefined ? '' : `:${problem.line}`} `
       const text = `${place}${problem.object}${problem.field === '' ? '' : ` ${problem.field}`}: ${problem.message}. ${problem.remedy}`
-      return paint(problem.severity === 'error' ? 'red' : 'yellow', `${problem.severity === 'error' ? 'x' : '!'} ${printable(text)}`)
+      return paint(problem.severity === 'error' ? 'red' : 'yellow', `${problem.severity === 'error' ? 'x' : '!'} ${text}`)
     }),
   ]
   return `${lines.map(([name, text]) => `${name.padEnd(10)}${text}`).join('\n')}\n${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}`
@@ -56,5 +78,5 @@ function screen(status: StatusView): string {
 function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {
   if (problem !== undefined) return paint('red', `none: ${problem}`)
   if (kind === 'none') return 'none (announcing only)'
-  return `${kind}, ${attach ?? 'not attached'} on ${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}${adopted ? ', adopted from an earlier process' : ''}`
+  return printable(`${kind}, ${attach ?? 'not attached'} on ${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}${adopted ? ', adopted from an earlier process' : ''}`)
 }

@@ -12,6 +12,17 @@ export function printable(text: string): string {
   })
 }
 
+/** Whether text of several lines can go to a terminal as it is. */
+export function isPrintable(text: string): boolean {
+  return text.replaceAll('\n', '').search(unprintable) < 0
+}
+
+/** JSON in which what is not printable is written as `\uXXXX`, which every reader of JSON undoes. */
+export function asciiJson(value: unknown): string {
+  const escape = (text: string): string => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
+  return `${JSON.stringify(value, null, 2).split('\n').map((line) => line.replace(unprintable, escape)).join('\n')}\n`
+}
+
 /** Marks that sit on the character before them. */
 const zeroWidth = /^(?:\p{Mn}|\p{Me}|\p{Cf})$/u
 const wide = /^(?:\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])$/u

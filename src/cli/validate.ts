@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander'
 import type { Problem } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { exitCode } from './reading.ts'
+import { asciiJson, printable } from './text.ts'
 
 export function addValidate(program: Command): void {
   program
@@ -16,7 +17,7 @@ export function addValidate(program: Command): void {
       const { validateManifests } = await import('../k8s/validate.ts')
       const files = paths.flatMap(filesOf).map((name) => ({ name, text: read(name) }))
       const problems = validateManifests(files)
-      if (output === 'json') process.stdout.write(`${JSON.stringify(problems, null, 2)}\n`)
+      if (output === 'json') process.stdout.write(asciiJson(problems.map(flat)))
       else process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
       process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok
     })
@@ -39,9 +40,15 @@ function read(path: string): string {
   }
 }
 
+const nameOf = ({ kind, namespace, name }: Problem['object']): string => [kind, namespace, name].filter((part) => part !== undefined && part !== '').join('/')
+
+/** As the API shows problems (docs/json.md). */
+function flat({ object, ...rest }: Problem): object {
+  return { ...rest, object: nameOf(object), file: object.file, line: object.line }
+}
+
 /** `FILE:LINE:COLUMN: error: Kind/name field: message. Remedy`, as compilers print it. */
 function line({ severity, object, field, column, message, remedy }: Problem): string {
   const place = [object.file ?? '-', object.line, column].filter((part) => part !== undefined).join(':')
-  const name = [object.kind, object.namespace, object.name].filter((part) => part !== undefined && part !== '').join('/')
-  return `${place}: ${severity}: ${name}${field === '' ? '' : ` ${field}`}: ${message}. ${remedy}\n`
+  return `${printable(`${place}: ${severity}: ${nameOf(object)}${field === '' ? '' : ` ${field}`}: ${message}. ${remedy}`)}\n`
 }

@@ -1,7 +1,7 @@
 /**
  * A folder of manifests as a source of objects.
  *
- *     fs.watch, re-scan --> scan: stat every file --> changed ones: read --> documents --> diff by object --> events
+ *     fs.watch, re-scan --> scan: stat every file --> changed ones: read --> documents --> versions --> events
  *
  * A file that cannot be read, or a document that is broken, keeps the objects it last gave. Of two files that hold the
  * same object the first in order of names wins. Files and folders whose names start with a dot are not input.
@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import type { Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import { readDocuments, type ManifestDocument, type ManifestObject } from './documents.ts'
+import { ObjectVersions } from './object-versions.ts'
 import type { ObjectSource, SourceEvents } from './source.ts'
 
 export interface DirectoryOptions {
@@ -25,10 +26,20 @@ interface ManifestFile {
   readonly documents: readonly ManifestDocument[]
   /** Objects in force: of the last good version where a document is broken now. */
   readonly objects: readonly ManifestObject[]
-  readonly problem?: Problem
+  readonly problems: readonly Problem[]
 }
 
+interface Listing {
+  /** Relative paths, in order. */
+  readonly names: string[]
+  readonly folders: Set<string>
+  readonly problems: Problem[]
+}
+
+/** Several notices of one change come within this time. */
 const coalesceMs = 2
+/** A file that was written just now and lost objects may be half written: it is looked at again. */
+const settleMs = 25
 
 export function directorySource(options: DirectoryOptions): ObjectSource {
   return new DirectorySource(options)
@@ -37,14 +48,14 @@ export function directorySource(options: DirectoryOptions): ObjectSource {
 class DirectorySource implements ObjectSource {
   readonly #directory: string
   readonly #rescanMs: number
+  readonly #versions = new ObjectVersions()
   #files: ReadonlyMap<string, ManifestFile> = new Map()
-  #delivered: ReadonlyMap<string, ManifestObject> = new Map()
-  #problems = ''
-  #hadListingProblems = false
+  #problems = '[]'
   #events: SourceEvents | undefined
   readonly #watchers = new Map<string, FSWatcher>()
   #rescan: NodeJS.Timeout | undefined
   #pending: NodeJS.Timeout | undefined
+  #settling: NodeJS.Timeout | undefined
 
   constructor({ directory, rescanMs = 2000 }: DirectoryOptions) {
     this.#directory = directory
@@ -56,18 +67,21 @@ class DirectorySource implements ObjectSource {
     this.#events = events
     this.#scan()
     events.synced()
-    this.#rescan = setInterval(() => this.#scan(), this.#rescanMs)
+    this.#rescan = setInterval(() => {
+      // Also without a change: what had to wait downstream gets its turn.
+      if (!this.#scan()) events.flush()
+    }, this.#rescanMs)
   }
 
   async stop(): Promise<void> {
     this.#events = undefined
     clearInterval(this.#rescan)
     clearTimeout(this.#pending)
+    clearTimeout(this.#settling)
     for (const watcher of this.#watchers.values()) watcher.close()
     this.#watchers.clear()
   }
 
-  /** Several notices of one change become one scan. */
   #notice(): void {
     this.#pending ??= setTimeout(() => {
       this.#pending = undefined
@@ -75,40 +89,49 @@ class DirectorySource implements ObjectSource {
     }, coalesceMs)
   }
 
-  #scan(): void {
+  #lookAgain(): void {
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined
+      this.#scan()
+    }, settleMs)
+  }
+
+  /** True when something was delivered. */
+  #scan(): boolean {
+    const listing: Listing = { names: [], folders: new Set(), problems: [] }
+    this.#list(this.#directory, '', listing)
     const files = new Map<string, ManifestFile>()
-    const listed = this.#list(this.#directory, '')
-    for (const name of listed.names) {
+    for (const name of listing.names) {
       const file = this.#read(name, this.#files.get(name))
       if (file !== undefined) files.set(name, file)
     }
-    // A folder that cannot be listed says nothing about its files: they stay.
-    if (listed.problems.length > 0) for (const [name, file] of this.#files) if (!files.has(name)) files.set(name, file)
-    const isSame = files.size === this.#files.size && [...files].every(([name, file]) => this.#files.get(name) === file)
-    this.#files = new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1)))
-    // The re-scan mostly finds nothing: it must not cost a look at every object.
-    if (!isSame || listed.problems.length > 0 || this.#hadListingProblems) this.#deliver(listed.problems)
-    this.#hadListingProblems = listed.problems.length > 0
+    for (const [name, before] of this.#files) {
+      if (files.has(name)) continue
+      // A folder that cannot be listed says nothing about its files: they stay.
+      if (listing.problems.length > 0) files.set(name, before)
+      else this.#versions.replace(before.objects, [])
+    }
+    for (const [name, file] of files) {
+      const before = this.#files.get(name)
+      if (before !== file) this.#versions.replace(before?.objects ?? [], file.objects)
+    }
+    this.#files = files
+    for (const folder of this.#watchers.keys()) if (!listing.folders.has(folder)) this.#unwatch(folder)
+    return this.#deliver(listing.problems)
   }
 
-  #list(folder: string, prefix: string): { readonly names: readonly string[]; readonly problems: readonly Problem[] } {
+  #list(folder: string, prefix: string, listing: Listing): void {
+    listing.folders.add(folder)
     this.#watch(folder)
-    const names: string[] = []
-    const problems: Problem[] = []
     try {
       for (const name of readdirSync(folder).sort()) {
         if (name.startsWith('.')) continue
-        if (/\.(ya?ml|json)$/.test(name)) names.push(prefix + name)
-        else if (statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true) {
-          const below = this.#list(join(folder, name), `${prefix}${name}/`)
-          names.push(...below.names)
-          problems.push(...below.problems)
-        }
+        if (/\.(ya?ml|json)$/.test(name)) listing.names.push(prefix + name)
+        else if (statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true) this.#list(join(folder, name), `${prefix}${name}/`, listing)
       }
     } catch (error) {
-      problems.push(fileProblem(prefix === '' ? folder : prefix, error))
+      listing.problems.push(fileProblem(prefix === '' ? folder : prefix, error))
     }
-    return { names, problems }
   }
 
   #watch(folder: string): void {
@@ -134,51 +157,39 @@ class DirectorySource implements ObjectSource {
       const stamp = `${stat.ino} ${stat.size} ${stat.mtimeNs}`
       if (before?.stamp === stamp) return before
       const text = readFileSync(join(this.#directory, name), 'utf8')
-      if (before?.text === text) return { ...before, stamp }
-      const documents = readDocuments(name, text, before?.documents)
-      return { stamp, text, documents, objects: inForce(documents, before) }
+      const documents = before?.text === text ? before.documents : readDocuments(name, text, before?.documents)
+      if (before !== undefined && Number(stat.mtimeMs) > Date.now() - settleMs && losesObjects(before, documents)) {
+        this.#lookAgain()
+        return before
+      }
+      const problems = documents.flatMap(({ problem }) => problem ?? [])
+      return { stamp, text, documents, objects: inForce(documents, before), problems }
     } catch (error) {
       // Gone between listing and reading.
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-      const problem = fileProblem(name, error)
-      return before === undefined ? { stamp: '', text: '', documents: [], objects: [], problem } : { ...before, stamp: '', problem }
+      return { text: '', documents: [], objects: [], ...before, stamp: '', problems: [fileProblem(name, error)] }
     }
   }
 
-  #deliver(listing: readonly Problem[]): void {
+  #deliver(listing: readonly Problem[]): boolean {
     const events = this.#events
-    if (events === undefined) return
-    const objects = new Map<string, ManifestObject>()
-    const problems = [...listing]
-    for (const file of this.#files.values()) {
-      if (file.problem !== undefined) problems.push(file.problem)
-      for (const { problem } of file.documents) if (problem !== undefined) problems.push(problem)
-      for (const found of file.objects) {
-        const id = found.id
-        const first = objects.get(id)
-        if (first === undefined) objects.set(id, found)
-        else problems.push(duplicateProblem(found, first))
-      }
-    }
+    if (events === undefined) return false
+    const { upserts, removals } = this.#versions.takeChanges()
+    const problems = [...listing, ...[...this.#files.values()].flatMap((file) => file.problems), ...this.#versions.problems()]
     const problemText = JSON.stringify(problems)
-    const before = this.#delivered
-    this.#delivered = objects
-    let changes = 0
-    for (const [id, { key }] of before) {
-      if (objects.has(id)) continue
-      changes++
-      events.remove(key)
-    }
-    for (const [id, found] of objects) {
-      if (before.get(id) === found) continue
-      changes++
-      events.upsert(found.key, found.object, found.origin)
-    }
-    if (changes === 0 && problemText === this.#problems) return
+    if (upserts.length + removals.length === 0 && problemText === this.#problems) return false
+    for (const { key } of removals) events.remove(key)
+    for (const { key, object, origin } of upserts) events.upsert(key, object, origin)
     if (problemText !== this.#problems) events.problems(problems)
     this.#problems = problemText
     events.flush()
+    return true
   }
+}
+
+function losesObjects(before: ManifestFile, documents: readonly ManifestDocument[]): boolean {
+  const now = new Set(documents.flatMap(({ objects }) => objects.map(({ id }) => id)))
+  return before.objects.some(({ id }) => !now.has(id))
 }
 
 /** While a document is broken, the objects that no good document of the file holds now stay as they were. */
@@ -191,17 +202,4 @@ function inForce(documents: readonly ManifestDocument[], before: ManifestFile | 
 
 function fileProblem(file: string, error: unknown): Problem {
   return { severity: 'error', object: { kind: 'File', name: file, file }, field: '', code: 'Unreadable', message: messageOf(error), remedy: 'Make it readable; what was read last stays in force.' }
-}
-
-function duplicateProblem({ key, origin }: ManifestObject, first: ManifestObject): Problem {
-  const { kind, namespace, name } = key
-  return {
-    severity: 'error',
-    object: { kind, ...(namespace === '' ? {} : { namespace }), name, file: origin.file, line: origin.line },
-    field: '',
-    code: 'DuplicateObject',
-    message: `${kind} ${name} is in ${first.origin.file} line ${first.origin.line} already, which is in force`,
-    remedy: 'Remove one of the two.',
-    column: 1,
-  }
 }

@@ -56,7 +56,7 @@ function readDocument(file: string, text: string, line: number): ManifestDocumen
       field: '',
       code: 'InvalidYaml',
       message: parsed.message,
-      remedy: 'Correct the document; what it held before stays in force.',
+      remedy: 'Correct the document; until then everything that this file held stays in force, what was deleted from it too.',
       column: parsed.column,
     }
     return { text, line, objects: [], problem }

@@ -1,14 +1,17 @@
 /** The API over real sockets, with views that answer from memory. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fetchJson } from '../../src/api/client.ts'
+import { fetchExplain, fetchPeers, fetchStatus } from '../../src/api/client.ts'
 import { createApiServer, type ApiServer } from '../../src/api/server.ts'
 import type { AgentViews } from '../../src/api/types.ts'
 import { HeraldError } from '../../src/errors.ts'
+import { memoryViews } from './memory-views.ts'
 
 const views: AgentViews = {
   status: () => Promise.reject(new HeraldError('ERR_SYSCALL', 'no status here')),
@@ -60,8 +63,56 @@ test('a method that could change something is refused', async () => {
 
 test('the socket is for its owner and group only, and serves the command line', async () => {
   assert.equal(statSync(socket).mode & 0o777, 0o660)
-  const answer: unknown = await fetchJson({ socket }, '/api/v1/explain?kind=service&name=a%2Fb')
-  assert.deepEqual(answer, await views.explain({ kind: 'service', name: 'a/b' }))
+  assert.deepEqual(await fetchExplain({ socket }, { kind: 'service', name: 'a/b' }), await views.explain({ kind: 'service', name: 'a/b' }))
+})
+
+test('a request target that is no path is a bad request, not a failure', async () => {
+  for (const target of ['//', '//host/healthz', '*', 'http://[']) assert.match(await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`), /^HTTP\/1\.1 400 /, target)
+})
+
+test('a body is refused and its connection closed before it has arrived', { timeout: 15_000 }, async () => {
+  for (const header of ['Content-Length: 1000000', 'Transfer-Encoding: chunked', 'Content-Length: 5\r\nExpect: 100-continue']) {
+    const answer = await raw(`GET /healthz HTTP/1.1\r\nHost: x\r\n${header}\r\n\r\n`)
+    assert.match(answer, /^HTTP\/1\.1 413 [\s\S]*connection: close/i, header)
+    assert.doesNotMatch(answer, /100 Continue/)
+  }
+  assert.match(await raw('POST /api/v1/peers HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n'), /^HTTP\/1\.1 405 /)
+})
+
+test('HEAD answers without a body', async () => {
+  const answer = await ask('/metrics', { method: 'HEAD' })
+  assert.deepEqual([answer.status, await answer.text()], [200, ''])
+})
+
+test('a taken HTTP port costs HTTP only, and status says so', async () => {
+  const path = join(folder, 'second.sock')
+  const second = await createApiServer({ views: memoryViews(), socket: path, http: { host: '127.0.0.1', port: server.port ?? 0 } })
+  assert.equal(second.port, undefined)
+  assert.match(second.problem ?? '', /EADDRINUSE/)
+  const { warnings } = await fetchStatus({ socket: path })
+  assert.equal(warnings.at(-1), second.problem)
+  await second.close()
+})
+
+test('a failing socket leaves no HTTP port behind', async () => {
+  const probe = net.createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  await new Promise((resolve) => probe.close(resolve))
+  await assert.rejects(createApiServer({ views, socket: join(folder, 'x'.repeat(200)), http: { host: '127.0.0.1', port } }), { code: 'ERR_SYSCALL' })
+  await assert.rejects(fetch(`http://127.0.0.1:${port}/healthz`))
+})
+
+test('what a killed agent left is replaced, with the right mode under any umask', async () => {
+  const path = join(folder, 'stale.sock')
+  const listener = spawnSync(process.execPath, ['-e', 'require("net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))', path])
+  assert.equal(listener.signal, 'SIGKILL')
+  assert.equal(existsSync(path), true)
+  const umask = process.umask(0)
+  const next = await createApiServer({ views, socket: path }).finally(() => assert.equal(process.umask(umask), 0))
+  assert.equal(statSync(path).mode & 0o777, 0o660)
+  await next.close()
 })
 
 test('a second agent on a live socket is refused', async () => {
@@ -76,7 +127,7 @@ test('a file that is no socket is left alone', async () => {
 })
 
 test('a path where nobody listens is an unreachable agent', async () => {
-  await assert.rejects(fetchJson({ socket: join(folder, 'none.sock') }, '/api/v1/peers'), { code: 'ERR_AGENT_UNREACHABLE' })
+  await assert.rejects(fetchPeers({ socket: join(folder, 'none.sock') }), { code: 'ERR_AGENT_UNREACHABLE' })
 })
 
 test('a header beyond the limit ends the connection without an answer from the views', async () => {

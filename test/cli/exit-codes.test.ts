@@ -1,14 +1,23 @@
 /** The program as a process: what it answers with when nothing runs or the line is wrong. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { laterVerbs } from '../../src/cli/later-verbs.ts'
 
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
+const usageErrors = [
+  ['nope'], [], ['status', '-o', 'xml'], ['status', 'word'], ['status', '--nope'], ['status', '--timeout', '0'], ['status', '--server', 'https://127.0.0.1'], ['bgp'], ['bgp', 'routes', 'all'],
+  ['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer'], ['explain', 'pod', 'x'], ['explain', 'service'], ['validate', '/nonexistent'], ['completion', 'csh'],
+  ['agent', '--bgp-listen', 'foo'], ['agent', '--http', '1.2.3.400:80'], ['agent'], ['agent', '--manifests', '.', '--kubeconfig', 'x'],
+]
 const run = (...words: string[]) => spawnSync(herald, words, { encoding: 'utf8', timeout: 20_000 })
 
 test('an unknown verb, format, argument or a bad flag value is a usage error: exit 2 and nothing on stdout', () => {
-  for (const words of [['nope'], ['status', '-o', 'xml'], ['bgp', 'routes', 'all'], ['agent', '--bgp-listen', 'foo'], ['agent', '--manifests', '.', '--kubeconfig', 'x']]) {
+  for (const words of usageErrors) {
     const { status, stdout, stderr } = run(...words)
     assert.deepEqual([status, stdout], [2, ''], words.join(' '))
     assert.notEqual(stderr, '')
@@ -23,4 +32,32 @@ test('a reading verb without an agent exits 3 and says what to do', () => {
 
 test('version answers without an agent', () => {
   assert.match(run('version').stdout, /^herald \d+\.\d+\.\d+ /)
+})
+
+test('a verb that this version lacks is refused in one line, with whatever it is given', () => {
+  for (const verb of laterVerbs) {
+    const { status, stdout, stderr } = run(...verb.split(' '), 'metallb', '--follow', '--help')
+    assert.deepEqual([status, stdout, stderr], [2, '', `herald: ${verb} is not in this version\n`])
+  }
+  assert.doesNotMatch(run('--help').stdout, /replay/)
+})
+
+test('an agent that cannot open its socket ends, and leaves nothing running', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'herald-half-'))
+  try {
+    writeFileSync(join(folder, 'socket'), 'precious')
+    const { status, stderr } = run('agent', '--manifests', folder, '--datapath', 'none', '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'socket'))
+    assert.equal(status, 2)
+    assert.match(stderr, /is not a socket/)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('completion knows every verb there is and none that is not', () => {
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    const { stdout } = run('completion', shell)
+    assert.match(stdout, /explain/)
+    assert.doesNotMatch(stdout, /replay/)
+  }
 })

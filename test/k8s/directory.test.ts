@@ -1,94 +1,190 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Problem } from '../../src/desired/model.ts'
 import { directorySource } from '../../src/k8s/directory.ts'
-import { openAllocationRecord } from '../../src/k8s/ipam/record.ts'
-import { validateManifests } from '../../src/k8s/validate.ts'
 import { waitFor } from '../wait.ts'
-import { node, pool, service, smallestPolicy, translatorWith } from './manifests.ts'
+import { codesOf, inFolder, service, write } from './manifests.ts'
 
-async function inFolder(run: (folder: string) => Promise<void> | void): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-k8s-'))
+interface Watched {
+  /** `port` of each Service in force, by name. */
+  readonly ports: Map<string, unknown>
+  readonly log: string[]
+  readonly problems: () => readonly Problem[]
+  readonly flushes: () => number
+}
+
+const withPort = (name: string, port: number): string => service(name).replace('port: 80', `port: ${port}`)
+
+/** Follows a folder while `run` changes it. */
+async function watching(folder: string, run: (watched: Watched) => Promise<void>, rescanMs?: number): Promise<void> {
+  const ports = new Map<string, unknown>()
+  const log: string[] = []
+  let problems: readonly Problem[] = []
+  let flushes = 0
+  const source = directorySource({ directory: folder, ...(rescanMs === undefined ? {} : { rescanMs }) })
+  await source.start({
+    upsert: ({ name }, object) => {
+      ports.set(name, /"port":(\d+)/.exec(JSON.stringify(object))?.[1])
+      log.push(`+${name}`)
+    },
+    remove: ({ name }) => {
+      ports.delete(name)
+      log.push(`-${name}`)
+    },
+    problems: (list) => { problems = list },
+    flush: () => { flushes++ },
+    synced: () => log.push('synced'),
+  })
   try {
-    await run(folder)
+    await run({ ports, log, problems: () => problems, flushes: () => flushes })
   } finally {
-    rmSync(folder, { recursive: true })
+    await source.stop()
   }
 }
 
-test('a folder delivers, follows changes, and keeps the last good version of a broken document', () =>
+test('a folder delivers everything, then says that it has, then delivers what changes and nothing else', () =>
   inFolder(async (folder) => {
-    const write = (name: string, text: string): void => {
-      writeFileSync(join(folder, '.new'), text)
-      renameSync(join(folder, '.new'), join(folder, name))
-    }
-    write('a.yaml', service('one') + service('two'))
-    const objects = new Set<string>()
-    let upserts = 0
-    let problems: readonly Problem[] = []
-    const source = directorySource({ directory: folder })
-    await source.start({
-      upsert: ({ name }) => { objects.add(name); upserts++ },
-      remove: ({ name }) => { objects.delete(name) },
-      problems: (list) => { problems = list },
-      flush: () => {},
-      synced: () => {},
+    write(folder, 'a.yaml', service('one') + service('two'))
+    await watching(folder, async ({ log, ports }) => {
+      assert.deepEqual(log, ['+one', '+two', 'synced'])
+      write(folder, 'a.yaml', service('one') + withPort('two', 81))
+      await waitFor('the new port', () => ports.get('two') === '81')
+      write(folder, 'b.yaml', service('three'))
+      unlinkSync(join(folder, 'a.yaml'))
+      await waitFor('the others to go', () => ports.size === 1)
+      assert.deepEqual(log.slice(3).sort(), ['+three', '+two', '-one', '-two'])
     })
-    try {
-      assert.deepEqual([...objects], ['one', 'two'])
-      write('a.yaml', service('one') + service('two').replace('port: 80', 'port: 81'))
-      await waitFor('one more upsert', () => upserts === 3)
-      write('a.yaml', `${service('one')}---\nkind: [broken\n`)
-      await waitFor('a problem', () => problems.length === 1)
-      assert.deepEqual([problems[0]?.code, problems[0]?.object.file, [...objects]], ['InvalidYaml', 'a.yaml', ['one', 'two']])
-      write('a.yaml', service('one'))
-      await waitFor('the other one to go', () => objects.size === 1 && problems.length === 0)
-      write('b.yaml', service('one'))
-      await waitFor('a duplicate', () => problems[0]?.code === 'DuplicateObject')
-    } finally {
-      await source.stop()
-    }
   }))
 
-test('two agents that share a record see what the other one wrote', () =>
-  inFolder((folder) => {
-    const first = openAllocationRecord(folder, folder)
-    const second = openAllocationRecord(folder, folder)
-    first.exchange(() => new Map([['default/web', ['198.51.100.1']]]))
-    let seen: readonly string[] | undefined
-    second.exchange((recorded) => {
-      seen = recorded.get('default/web')
-      return new Map()
+test('a broken document keeps its last good version and everything of its file that is gone, and says so', () =>
+  inFolder(async (folder) => {
+    write(folder, 'a.yaml', service('one') + service('two') + service('three'))
+    await watching(folder, async ({ ports, problems }) => {
+      write(folder, 'a.yaml', `${withPort('one', 81)}---\nkind: [broken\n`)
+      await waitFor('a problem', () => problems().length === 1)
+      assert.deepEqual([...ports], [['one', '81'], ['two', '80'], ['three', '80']])
+      const [problem] = problems()
+      assert.deepEqual([problem?.code, problem?.object.file, problem?.object.line, problem?.severity], ['InvalidYaml', 'a.yaml', 8, 'error'])
+      assert.match(problem?.remedy ?? '', /what was deleted from it too/)
+      write(folder, 'a.yaml', withPort('one', 81))
+      await waitFor('the others to go', () => ports.size === 1 && problems().length === 0)
     })
-    assert.deepEqual(seen, ['198.51.100.1'])
   }))
 
-test('every bad input is named with its field and line', () => {
-  const cases: readonly (readonly [string, string, string, number])[] = [
-    [smallestPolicy.replace('192.168.1.1/32', '192.168.1.0/24'), 'InvalidPeerMask', 'spec.virtualRouters[0].neighbors[0].peerAddress', 11],
-    [smallestPolicy.replace('192.168.1.1/32', 'router'), 'InvalidPeerAddress', 'spec.virtualRouters[0].neighbors[0].peerAddress', 11],
-    [smallestPolicy.replace('65000}', '65000, holdTimeSeconds: 9, keepAliveTimeSeconds: 30}'), 'KeepaliveAboveHold', 'spec.virtualRouters[0].neighbors[0].keepAliveTimeSeconds', 11],
-    [`${smallestPolicy}    - {peerAddress: 192.168.1.1/32, peerASN: 65000}\n`, 'DuplicateNeighbor', 'spec.virtualRouters[0].neighbors[1].peerAddress', 12],
-    [smallestPolicy.replace('exportPodCIDR', 'exportPodCidr'), 'UnknownField', 'spec.virtualRouters[0].exportPodCidr', 8],
-    [pool.replace('cidr: 198.51.100.0/28', 'start: 10.0.0.9, stop: 10.0.0.1'), 'ReversedRange', 'spec.blocks[0].stop', 5],
-    ['apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p}\n', 'KindNotServed', '', 1],
-  ]
-  for (const [text, code, field, line] of cases) {
-    assert.deepEqual(validateManifests([{ name: 'f.yaml', text }]).map((problem) => [problem.code, problem.field, problem.object.line]), [[code, field, line]])
-  }
-  assert.deepEqual(validateManifests([{ name: 'f.yaml', text: 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n' }]), [])
-})
+test('of an object in two files the first file wins, the other is named; moving between files is no removal', () =>
+  inFolder(async (folder) => {
+    write(folder, 'b.yaml', withPort('one', 2))
+    await watching(folder, async ({ ports, problems, log }) => {
+      write(folder, 'a.yaml', withPort('one', 1))
+      await waitFor('the first file to win', () => ports.get('one') === '1')
+      assert.deepEqual(problems().map(({ code, object }) => [code, object.file]), [['DuplicateObject', 'b.yaml']])
+      unlinkSync(join(folder, 'a.yaml'))
+      await waitFor('the second file to take over', () => ports.get('one') === '2' && problems().length === 0)
+      renameSync(join(folder, 'b.yaml'), join(folder, 'c.yaml'))
+      await waitFor('the place to follow', () => log.length === 5)
+      assert.deepEqual(log, ['+one', 'synced', '+one', '+one', '+one'])
+    })
+  }))
 
-test('after a restart a recorded allocation wins over the order of names', () =>
-  inFolder((folder) => {
-    const start = (services: string): readonly (string | undefined)[] => {
-      const delta = translatorWith(smallestPolicy + node + pool + services, { allocations: { directory: folder, stateDir: folder } }).flush()
-      return ['aaa', 'web'].map((name) => delta.services.get(`default/${name}`)?.addresses.join())
+test('sub-folders are followed, also new ones and ones that come back; dots and other files are not input', () =>
+  inFolder(async (folder) => {
+    mkdirSync(join(folder, '.herald'))
+    writeFileSync(join(folder, '.herald', 'x.yaml'), service('hidden'))
+    writeFileSync(join(folder, 'notes.txt'), service('text'))
+    await watching(folder, async ({ ports }) => {
+      assert.equal(ports.size, 0)
+      for (const name of ['one', 'two']) {
+        mkdirSync(join(folder, 'team', 'web'), { recursive: true })
+        write(join(folder, 'team', 'web'), 'a.yaml', service(name))
+        await waitFor(name, () => ports.has(name))
+        rmSync(join(folder, 'team'), { recursive: true })
+        await waitFor(`${name} to go`, () => ports.size === 0)
+      }
+    })
+  }))
+
+test('a mounted ConfigMap is followed when its ..data link is swapped', () =>
+  inFolder(async (folder) => {
+    const publish = (version: string, text: string): void => {
+      mkdirSync(join(folder, version))
+      writeFileSync(join(folder, version, 'web.yaml'), text)
+      symlinkSync(version, join(folder, '..data_tmp'))
+      renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
     }
-    assert.deepEqual(start(service('web')), [undefined, '198.51.100.0'])
-    assert.deepEqual(start(service('aaa') + service('web')), ['198.51.100.1', '198.51.100.0'])
-    assert.deepEqual(start(service('aaa')), ['198.51.100.1', undefined])
+    publish('..2026_01', withPort('web', 1))
+    symlinkSync('..data/web.yaml', join(folder, 'web.yaml'))
+    await watching(folder, async ({ ports, log }) => {
+      assert.deepEqual([...ports], [['web', '1']])
+      publish('..2026_02', withPort('web', 2))
+      await waitFor('the new version', () => ports.get('web') === '2')
+      assert.deepEqual(log, ['+web', 'synced', '+web'])
+    })
+  }))
+
+test('the items of a List are objects, in YAML and in JSON', () =>
+  inFolder(async (folder) => {
+    const items = ['one', 'two'].map((name) => ({ apiVersion: 'v1', kind: 'Service', metadata: { name }, spec: { ports: [{ port: 80 }] } }))
+    write(folder, 'a.yaml', `apiVersion: v1\nkind: List\nitems:\n${items.slice(0, 1).map((item) => `- ${JSON.stringify(item)}\n`).join('')}`)
+    write(folder, 'b.json', JSON.stringify({ apiVersion: 'v1', kind: 'ServiceList', items: items.slice(1) }))
+    await watching(folder, async ({ ports }) => assert.deepEqual([...ports.keys()], ['one', 'two']))
+  }))
+
+test('a file that cannot be read is named and keeps what it gave', () =>
+  inFolder(async (folder) => {
+    write(folder, 'a.yaml', service('one'))
+    mkdirSync(join(folder, 'folder.yaml'))
+    await watching(folder, async ({ ports, problems }) => {
+      assert.deepEqual(problems().map(({ code, object }) => [code, object.name]), [['Unreadable', 'folder.yaml']])
+      unlinkSync(join(folder, 'a.yaml'))
+      symlinkSync('a.yaml', join(folder, 'a.yaml'))
+      await waitFor('two problems', () => problems().length === 2)
+      assert.deepEqual([...ports.keys()], ['one'])
+      unlinkSync(join(folder, 'a.yaml'))
+      write(folder, 'a.yaml', withPort('one', 81))
+      await waitFor('the file to be read again', () => ports.get('one') === '81' && problems().length === 1)
+    })
+  }))
+
+test('a file that is written in place is not taken for empty meanwhile', () =>
+  inFolder(async (folder) => {
+    writeFileSync(join(folder, 'a.yaml'), service('one') + service('two'))
+    await watching(folder, async ({ ports, log }) => {
+      for (let round = 1; round <= 10; round++) {
+        truncateSync(join(folder, 'a.yaml'))
+        await new Promise((resolve) => setImmediate(resolve))
+        appendFileSync(join(folder, 'a.yaml'), withPort('one', round))
+        await new Promise((resolve) => setImmediate(resolve))
+        appendFileSync(join(folder, 'a.yaml'), withPort('two', round))
+        await waitFor('the new version', () => ports.get('two') === String(round))
+      }
+      assert.deepEqual(log.filter((entry) => entry.startsWith('-')), [])
+      truncateSync(join(folder, 'a.yaml'))
+      await waitFor('an empty file to count in the end', () => ports.size === 0)
+    })
+  }))
+
+test('a folder that goes away keeps what it gave and is named', () =>
+  inFolder(async (folder) => {
+    const manifests = join(folder, 'manifests')
+    mkdirSync(manifests)
+    write(manifests, 'a.yaml', service('one'))
+    await watching(manifests, async ({ ports, problems }) => {
+      renameSync(manifests, join(folder, 'elsewhere'))
+      await waitFor('a problem', () => codesOf(problems()).join() === 'Unreadable')
+      assert.deepEqual([...ports.keys()], ['one'])
+      renameSync(join(folder, 'elsewhere'), manifests)
+      await waitFor('the problem to go', () => problems().length === 0)
+    }, 20)
+  }))
+
+test('without any change there is a flush with each re-scan: what had to wait gets its turn', () =>
+  inFolder(async (folder) => {
+    write(folder, 'a.yaml', service('one'))
+    await watching(folder, async ({ flushes, log }) => {
+      const before = flushes()
+      await waitFor('two more flushes', () => flushes() >= before + 2)
+      assert.deepEqual(log, ['+one', 'synced'])
+    }, 5)
   }))

@@ -1,4 +1,8 @@
-/** Manifests that several tests start from. */
+/** Manifests that several tests start from, and what is done with them. */
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DesiredDelta, DesiredService, Problem, Verdict } from '../../src/desired/model.ts'
 import { readDocuments } from '../../src/k8s/documents.ts'
 import { createTranslator, type Translator, type TranslatorOptions } from '../../src/k8s/translate/translator.ts'
 
@@ -15,6 +19,11 @@ spec:
     - {peerAddress: 192.168.1.1/32, peerASN: 65000}
 `
 
+/** The smallest policy with other neighbors, each the YAML of one. */
+export function policyWith(...neighbors: readonly string[]): string {
+  return smallestPolicy.replace(/ {4}- \{peer.*\n/, neighbors.map((text) => `    - ${text}\n`).join(''))
+}
+
 export const node = `---
 apiVersion: v1
 kind: Node
@@ -30,11 +39,11 @@ metadata: {name: pool}
 spec: {blocks: [{cidr: 198.51.100.0/28}]}
 `
 
-export function service(name: string, more = ''): string {
+export function service(name: string, more = '', annotations = '{}'): string {
   return `---
 apiVersion: v1
 kind: Service
-metadata: {name: ${name}, namespace: default, labels: {expose-via-bgp: "true"}}
+metadata: {name: ${name}, namespace: default, labels: {expose-via-bgp: "true"}, annotations: ${annotations}}
 spec: {type: LoadBalancer, ports: [{name: http, port: 80}]${more}}
 `
 }
@@ -54,9 +63,54 @@ export function deliver(translator: Translator, text: string): void {
   for (const { objects } of readDocuments('test.yaml', text)) for (const { key, object, origin } of objects) translator.upsert(key, object, origin)
 }
 
+/** Delivers and translates. */
+export function change(translator: Translator, text: string): DesiredDelta {
+  deliver(translator, text)
+  return translator.flush()
+}
+
+export function remove(translator: Translator, kind: string, name: string): DesiredDelta {
+  translator.remove({ apiVersion: kind === 'Service' ? 'v1' : 'cilium.io/v2', kind, namespace: kind === 'Service' ? 'default' : '', name })
+  return translator.flush()
+}
+
 export function translatorWith(text: string, options: Partial<TranslatorOptions> = {}): Translator {
   const translator = createTranslator({ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system', ...options })
   deliver(translator, text)
   translator.synced()
   return translator
+}
+
+/** The Service `default/<name>` of a delta; the test ends when it is not there. */
+export function serviceOf(delta: DesiredDelta, name: string): DesiredService {
+  const found = delta.services.get(`default/${name}`)
+  if (found === undefined) throw new TypeError(`the delta has no Service ${name}`)
+  return found
+}
+
+export function verdictOf({ verdicts }: DesiredService, step: Verdict['step']): Verdict | undefined {
+  return verdicts.find((verdict) => verdict.step === step)
+}
+
+export function addressesOf(delta: DesiredDelta, ...names: readonly string[]): readonly (string | undefined)[] {
+  return names.map((name) => delta.services.get(`default/${name}`)?.addresses.join())
+}
+
+export function codesOf(problems: readonly Problem[] | undefined): readonly string[] {
+  return (problems ?? []).map(({ code }) => code)
+}
+
+export async function inFolder(run: (folder: string) => Promise<void> | void): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'herald-k8s-'))
+  try {
+    await run(folder)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** Replaces a file at once, as careful tools do. */
+export function write(folder: string, name: string, text: string): void {
+  writeFileSync(join(folder, '.new'), text)
+  renameSync(join(folder, '.new'), join(folder, name))
 }

@@ -9,12 +9,14 @@ import { keepalive } from './keepalive.ts'
 import { decodeNotification } from './notification.ts'
 import { decodeOpen } from './open.ts'
 import { decodeRouteRefresh } from './route-refresh.ts'
-import { type CodecContext, type Decoded, type Message, MessageType, type UpdateProblem } from './types.ts'
+import { type AfiSafi, type CodecContext, type Decoded, type Message, MessageType, type UpdateProblem } from './types.ts'
 import { decodeUpdate } from './update.ts'
 
 export interface DecodedMessage {
   readonly message: Message
   readonly problems: readonly UpdateProblem[]
+  /** The message is the End-of-RIB of this family (RFC 4724 2). */
+  readonly endOfRib?: AfiSafi
 }
 
 /** `type` and `body` come from a frame, so the type is known and the body has its least length. */

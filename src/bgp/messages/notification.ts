@@ -30,13 +30,26 @@ export function encodeNotification(notification: { readonly code: number; readon
   return finishMessage(writer.u8(notification.code).u8(notification.subcode).bytes(notification.data))
 }
 
-/** `body` has at least two octets (framing saw to it). Data beyond 255 octets is of no use to anyone and is cut. */
+/** A hard reset (RFC 8538 3) that wraps the longest shutdown communication (RFC 9003 2): code, subcode, length, text. */
+const maxDataBytes = 2 + 1 + 255
+
+/** `body` has at least two octets (framing saw to it). Data beyond what any RFC puts there is cut. */
 export function decodeNotification(body: Uint8Array): NotificationMessage {
-  return { type: 'notification', code: body[0] ?? 0, subcode: body[1] ?? 0, data: body.slice(2, 2 + 256) }
+  return { type: 'notification', code: body[0] ?? 0, subcode: body[1] ?? 0, data: body.slice(2, 2 + maxDataBytes) }
 }
 
-/** `Cease/Administrative Shutdown "text"`: names of RFC 4271, 4486, 6608, 9003, 9384, 9687; unknown numbers stay numbers. */
+/**
+ * `Cease/Administrative Shutdown "text"`: names of RFC 4271, 4486, 6608, 9003, 9384, 9687; unknown numbers stay numbers.
+ * A hard reset names what it wraps: `Cease/Hard Reset: Cease/Administrative Reset` (RFC 8538 3).
+ */
 export function notificationText(code: number, subcode: number, data: Uint8Array): string {
+  const [wrappedCode, wrappedSubcode] = data
+  const isWrapping = code === 6 && subcode === Cease.hardReset && wrappedCode !== undefined && wrappedSubcode !== undefined
+  // Once, and no deeper: a hard reset in a hard reset is nothing that anybody means.
+  return isWrapping ? `${oneText(code, subcode, data)}: ${oneText(wrappedCode, wrappedSubcode, data.subarray(2))}` : oneText(code, subcode, data)
+}
+
+function oneText(code: number, subcode: number, data: Uint8Array): string {
   const [name, subcodes] = codeNames[code] ?? [`code ${code}`, {}]
   const detail = subcodes[subcode] ?? (subcode === 0 ? undefined : `subcode ${subcode}`)
   const text = code === 6 && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset) ? shutdownText(data) : undefined
@@ -53,10 +66,19 @@ export function encodeShutdownText(text: string): Uint8Array {
   return data
 }
 
-/** The text of a shutdown communication, control characters escaped; undefined when its length is wrong. */
+/**
+ * What a terminal, a log or a page would act on instead of showing: control, format (direction, joiners), private
+ * and unassigned characters, separators of lines, and the two that quoting needs.
+ */
+const unshown = /[\p{C}\p{Zl}\p{Zp}"\\]/gu
+
+/** The text of a shutdown communication, in one line that is safe to show; undefined when its length is wrong. */
 export function shutdownText(data: Uint8Array): string | undefined {
   const length = data[0]
   if (length === undefined || length > data.length - 1) return undefined
   const text = new TextDecoder().decode(data.subarray(1, 1 + length))
-  return text.replace(/[\u0000-\u001f\u007f-\u009f"\\\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(unshown, (character) => {
+    const hex = (character.codePointAt(0) ?? 0).toString(16)
+    return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex.padStart(4, '0')}`
+  })
 }

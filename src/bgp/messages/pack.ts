@@ -17,7 +17,12 @@ export interface Packed {
   readonly bytes: Uint8Array
   /** How many messages. */
   readonly count: number
+  /** Prefixes that fit into no message beside these attributes: withdrawn instead of announced (RFC 4271 9.2). */
+  readonly tooLarge: readonly Prefix[]
 }
+
+/** An IPv6 /128. */
+const maxPrefixBytes = 17
 
 const isIpv4Unicast = ({ afi, safi }: AfiSafi): boolean => afi === 1 && safi === 1
 
@@ -29,14 +34,14 @@ export function packAnnouncements(attributes: PathAttributes, prefixes: readonly
   const { nextHop, ...others } = attributes
   if (isIpv4Unicast(family) && typeof nextHop === 'number') {
     const block = encodeAttributes(attributes, ctx)
-    return pack(prefixes, ctx, { fixedBytes: 4 + block.length, write: (part, out) => {
+    return packWhatFits(prefixes, family, ctx, { fixedBytes: 4 + block.length, write: (part, out) => {
       out.u16(0).u16(block.length).bytes(block)
       for (const prefix of part) encodePrefix(prefix, out)
     } })
   }
   const block = encodeAttributes(others, ctx)
   const head = mpReachHead(family, nextHop ?? 0)
-  return pack(prefixes, ctx, { fixedBytes: 4 + 4 + head.length + block.length, write: (part, out) => {
+  return packWhatFits(prefixes, family, ctx, { fixedBytes: 4 + 4 + head.length + block.length, write: (part, out) => {
     const nlriBytes = sizeOf(part)
     out.u16(0).u16(4 + head.length + nlriBytes + block.length)
     out.u8(mpFlags | flag.extendedLength).u8(mpReachType).u16(head.length + nlriBytes).bytes(head)
@@ -76,7 +81,18 @@ interface Form {
   write(part: readonly Prefix[], out: Writer): void
 }
 
-/** Cuts the prefixes so that each message is as full as it can be. */
+/** Attributes can be so long that a route has no room: the peer must not keep an earlier path of it either. */
+function packWhatFits(prefixes: readonly Prefix[], family: AfiSafi, ctx: CodecContext, form: Form): Packed {
+  const room = ctx.maxMessageBytes - headerBytes - form.fixedBytes
+  if (room >= maxPrefixBytes) return pack(prefixes, ctx, form)
+  const tooLarge = prefixes.filter((prefix) => prefixBytes(prefix) > room)
+  const fitting = pack(prefixes.filter((prefix) => prefixBytes(prefix) <= room), ctx, form)
+  const withdrawals = packWithdrawals(tooLarge, family, ctx)
+  const out = new Writer(fitting.bytes.length + withdrawals.bytes.length)
+  return { bytes: out.bytes(fitting.bytes).bytes(withdrawals.bytes).finish(), count: fitting.count + withdrawals.count, tooLarge }
+}
+
+/** Cuts the prefixes so that each message is as full as it can be. Each of them fits alone. */
 function pack(prefixes: readonly Prefix[], ctx: CodecContext, form: Form): Packed {
   const room = ctx.maxMessageBytes - headerBytes - form.fixedBytes
   const out = new Writer(Math.max(256, prefixes.length * 6))
@@ -86,7 +102,7 @@ function pack(prefixes: readonly Prefix[], ctx: CodecContext, form: Form): Packe
     let bytes = 0
     while (to < prefixes.length) {
       const size = prefixBytes(prefixes[to] as Prefix)
-      if (bytes + size > room && to > from) break
+      if (bytes + size > room) break
       bytes += size
       to++
     }
@@ -96,7 +112,7 @@ function pack(prefixes: readonly Prefix[], ctx: CodecContext, form: Form): Packe
     out.patch16(start + 16, out.length - start)
     from = to
   }
-  return { bytes: out.finish(), count }
+  return { bytes: out.finish(), count, tooLarge: [] }
 }
 
 function sizeOf(prefixes: readonly Prefix[]): number {

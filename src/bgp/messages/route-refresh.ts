@@ -1,5 +1,5 @@
 /** ROUTE-REFRESH, RFC 2918 3 and RFC 7313 3.2:  afi:u16 subtype:u8 safi:u8 */
-import { finishMessage, maxFaultDataBytes, startMessage } from './header.ts'
+import { finishMessage, headerBytes, maxFaultDataBytes, startMessage } from './header.ts'
 import { Reader } from './reader.ts'
 import { type Decoded, MessageType, type RouteRefreshMessage } from './types.ts'
 
@@ -16,7 +16,8 @@ export function decodeRouteRefresh(body: Uint8Array): Decoded<RouteRefreshMessag
   const safi = reader.u8()
   // RFC 7313 5: BoRR and EoRR have exactly this length; the data is the message.
   if ((subtype === 1 || subtype === 2) && body.length !== 4) {
-    return { ok: false, fault: { code: 7, subcode: 1, data: body.slice(0, maxFaultDataBytes), reason: `ROUTE-REFRESH subtype ${subtype} of ${body.length + 19} octets` } }
+    const whole = finishMessage(startMessage(MessageType.routeRefresh, headerBytes + body.length).bytes(body))
+    return { ok: false, fault: { code: 7, subcode: 1, data: whole.slice(0, maxFaultDataBytes), reason: `ROUTE-REFRESH subtype ${subtype} of ${whole.length} octets` } }
   }
   return { ok: true, value: { type: 'routeRefresh', family: { afi, safi }, subtype } }
 }

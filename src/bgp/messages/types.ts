@@ -80,7 +80,7 @@ export interface MpUnreach {
   readonly prefixes: readonly Prefix[]
 }
 
-/** An UPDATE with no routes at all and no attributes (or an empty MP_UNREACH alone) is End-of-RIB (RFC 4724 2). */
+/** Whether an UPDATE without routes is End-of-RIB (RFC 4724 2), its bytes say: decoding tells beside the message. */
 export interface UpdateMessage {
   readonly type: 'update'
   readonly withdrawn: readonly Prefix[]

@@ -9,17 +9,20 @@
  */
 import { flag, type AttributeCodec } from './attributes/codec.ts'
 import { decodeMpReach, decodeMpUnreach, encodeMpReach, encodeMpUnreach, mpFlags, mpReachType, mpUnreachType } from './attributes/mp-nlri.ts'
+import { nextHop as nextHopCodec } from './attributes/next-hop.ts'
 import { attributeByType, attributeCodecs } from './attributes/table.ts'
 import { finishMessage, maxFaultDataBytes, startMessage } from './header.ts'
 import { decodePrefixes, encodePrefix } from './nlri.ts'
 import { Reader } from './reader.ts'
-import { type CodecContext, type Decoded, MessageType, type MpReach, type MpUnreach, type NotificationFault, type PathAttributes, type UnknownAttribute, type UpdateMessage, type UpdateProblem } from './types.ts'
+import { type AfiSafi, type CodecContext, type Decoded, ipv4Unicast, MessageType, type MpReach, type MpUnreach, type NotificationFault, type PathAttributes, type UnknownAttribute, type UpdateMessage, type UpdateProblem } from './types.ts'
 import { Writer } from './writer.ts'
 
 export interface DecodedUpdate {
   readonly message: UpdateMessage
   /** With a treat-as-withdraw among them, every prefix of the message is to be withdrawn. */
   readonly problems: readonly UpdateProblem[]
+  /** The message is the End-of-RIB of this family. Not to be had from the message: an empty one may have held what was ignored. */
+  readonly endOfRib?: AfiSafi
 }
 
 /** `body` has at least four octets (framing saw to it). */
@@ -35,8 +38,8 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
   const nlri = decodePrefixes(new Reader(body, attributesAt + attributesLength), 1)
   if (typeof nlri === 'string') return refuse(10, `NLRI: ${nlri}`)
 
-  const walk = new AttributeWalk(ctx)
-  const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing(nlri.length > 0, attributesLength > 0, withdrawn.length > 0)
+  const walk = new AttributeWalk(ctx, nlri.length > 0)
+  const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing()
   if (fault !== undefined) return { ok: false, fault }
   const message: UpdateMessage = {
     type: 'update',
@@ -46,7 +49,16 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
     ...(walk.mpReach === undefined ? {} : { mpReach: walk.mpReach }),
     ...(walk.mpUnreach === undefined ? {} : { mpUnreach: walk.mpUnreach }),
   }
-  return { ok: true, value: { message, problems: walk.problems } }
+  const endOfRib = endOfRibFamily(body, walk.mpUnreach)
+  return { ok: true, value: { message, problems: walk.problems, ...(endOfRib === undefined ? {} : { endOfRib }) } }
+}
+
+/** RFC 4724 2: no octet beside the two lengths, or an MP_UNREACH_NLRI without prefixes and nothing else. */
+function endOfRibFamily(body: Uint8Array, mpUnreach: MpUnreach | undefined): AfiSafi | undefined {
+  if (body.length === 4) return ipv4Unicast
+  // Lengths, attribute header (its length of one octet or two), AFI and SAFI.
+  const isAlone = body.length === 4 + 3 + 3 || (body.length === 4 + 4 + 3 && ((body[4] ?? 0) & flag.extendedLength) !== 0)
+  return isAlone && mpUnreach?.prefixes.length === 0 ? mpUnreach.family : undefined
 }
 
 class AttributeWalk {
@@ -55,13 +67,18 @@ class AttributeWalk {
   mpUnreach: MpUnreach | undefined
   readonly problems: UpdateProblem[] = []
   readonly #ctx: CodecContext
+  /** Routes in the NLRI field itself, not in MP_REACH_NLRI. */
+  readonly #hasNlri: boolean
   readonly #seen = new Set<number>()
   /** Subcode of the first treat-as-withdraw, should there be nothing to withdraw. */
   #withdrawSubcode: number | undefined
   #withdrawReason = ''
+  /** What is wrong with a NEXT_HOP that no NLRI hangs on. */
+  #idleNextHop: string | undefined
 
-  constructor(ctx: CodecContext) {
+  constructor(ctx: CodecContext, hasNlri: boolean) {
     this.#ctx = ctx
+    this.#hasNlri = hasNlri
   }
 
   /** Reads all attributes; answers the fault that resets the session, if there is one. */
@@ -77,8 +94,11 @@ class AttributeWalk {
       const type = reader.u8()
       const length = flags & flag.extendedLength ? reader.u16() : reader.u8()
       if (length > reader.left) {
+        const reason = `length ${length} runs past the attributes`
+        // RFC 7606 3 j: without its prefixes nobody knows what to withdraw.
+        if (type === mpReachType || type === mpUnreachType) return updateFault(1, `attribute ${type}: ${reason}`)
         // RFC 7606 4: the length of all attributes rules.
-        this.#withdraw(type, 1, `length ${length} runs past the attributes`)
+        this.#withdraw(type, 1, reason)
         return undefined
       }
       const fault = this.#attribute(flags, type, reader.sub(length), whole)
@@ -87,21 +107,26 @@ class AttributeWalk {
     return undefined
   }
 
-  /** Mandatory attributes (RFC 7606 3 d), then RFC 7606 5.2: an error that is more than a discard and no prefixes at all. */
-  missing(hasNlri: boolean, hasAttributes: boolean, hasWithdrawn: boolean): NotificationFault | undefined {
+  /**
+   * Mandatory attributes (RFC 7606 3 d), then RFC 7606 5.2: with an error that is more than a discard and no route
+   * announced, one cannot be sure that the announced ones were found; prefixes withdrawn beside it do not help.
+   */
+  missing(): NotificationFault | undefined {
+    // RFC 4760 3: beside MP_REACH_NLRI alone, NEXT_HOP is ignored; some send 0.0.0.0 there.
+    if (this.#idleNextHop !== undefined && this.mpReach !== undefined) this.#note('attribute-discard', nextHopCodec.type, `NEXT_HOP: ${this.#idleNextHop}`)
+    else if (this.#idleNextHop !== undefined) this.#withdraw(nextHopCodec.type, nextHopCodec.subcode, `NEXT_HOP: ${this.#idleNextHop}`)
     const { origin, asPath, nextHop, localPref } = this.attributes
-    const isReach = hasNlri || (this.mpReach?.prefixes.length ?? 0) > 0
+    const isReach = this.#hasNlri || (this.mpReach?.prefixes.length ?? 0) > 0
     if (isReach) {
       const absent = [
         ...(origin === undefined && !this.#seen.has(1) ? ['ORIGIN'] : []),
         ...(asPath === undefined && !this.#seen.has(2) ? ['AS_PATH'] : []),
-        ...(hasNlri && nextHop === undefined && !this.#seen.has(3) ? ['NEXT_HOP'] : []),
+        ...(this.#hasNlri && nextHop === undefined && !this.#seen.has(3) ? ['NEXT_HOP'] : []),
         ...(!this.#ctx.isExternal && localPref === undefined && !this.#seen.has(5) ? ['LOCAL_PREF'] : []),
       ]
       if (absent.length > 0) this.#withdraw(undefined, 3, `missing ${absent.join(', ')}`)
     }
-    const hasPrefixes = isReach || hasWithdrawn || this.mpUnreach !== undefined
-    if (this.#withdrawSubcode !== undefined && !hasPrefixes && hasAttributes) return updateFault(this.#withdrawSubcode, this.#withdrawReason)
+    if (this.#withdrawSubcode !== undefined && !isReach) return updateFault(this.#withdrawSubcode, this.#withdrawReason)
     return undefined
   }
 
@@ -159,7 +184,8 @@ class AttributeWalk {
   }
 
   #malformed(codec: AttributeCodec, reason: string): void {
-    if (codec.onMalformed === 'treat-as-withdraw') this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${reason}`)
+    if (codec === nextHopCodec && !this.#hasNlri) this.#idleNextHop = reason
+    else if (codec.onMalformed === 'treat-as-withdraw') this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${reason}`)
     else this.#note('attribute-discard', codec.type, `${codec.name}: ${reason}`)
   }
 
@@ -195,6 +221,8 @@ function refuse(subcode: number, reason: string): Decoded<DecodedUpdate> {
 export function encodeAttributes(attributes: PathAttributes, ctx: CodecContext): Uint8Array {
   const out = new Writer(128)
   for (const codec of attributeCodecs) {
+    // What the other side must discard is not sent: LOCAL_PREF to an outside AS (RFC 4271 5.1.5) and the like.
+    if (codec.isExpected?.(ctx) === false) continue
     const value = new Writer(64)
     if (codec.encode(attributes, value, ctx)) encodeAttribute(codec.flags, codec.type, value.finish(), out)
   }
@@ -228,9 +256,4 @@ export function encodeUpdate(message: UpdateMessage, ctx: CodecContext): Uint8Ar
   out.u16(withdrawn.length).bytes(withdrawn.finish()).u16(attributes.length).bytes(attributes.finish())
   for (const prefix of message.nlri) encodePrefix(prefix, out)
   return finishMessage(out)
-}
-
-/** RFC 4724 2. */
-export function isEndOfRib({ withdrawn, nlri, mpReach, mpUnreach, attributes }: UpdateMessage): boolean {
-  return withdrawn.length === 0 && nlri.length === 0 && mpReach === undefined && (mpUnreach?.prefixes.length ?? 0) === 0 && Object.keys(attributes).length === 0
 }

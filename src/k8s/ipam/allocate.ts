@@ -2,12 +2,13 @@
  * Address allocation (LB-IPAM): pools, requests, sharing. Pure and deterministic: of equal inputs in equal order come
  * equal addresses, which is how several agents that read one folder agree.
  *
- *     setPools --> ranges without overlap        request --held already?--> kept
- *                                                    `----explicit, shared, lowest free--> Assignment | Refusal
+ *     setPools --> pools      request --asked for by name?--> those addresses -----> Assignment | Refusal
+ *     reserve --> holders                 `--no--> held ones, shared ones, lowest free --^
  *
- * An address that a Service holds stays with it as long as any pool contains it, a disabled one too.
+ * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any more;
+ * a request that cannot be met does not cost it what it holds.
  */
-import { type Address, addressBytes, addressFromBytes, type Family, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
+import { type Address, addressBytes, addressFromBytes, compareAddresses, type Family, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
 import { type LabelSelector, selectorMatches, type Labels } from '../label-selector.ts'
 
 export interface AddressRange {
@@ -15,6 +16,8 @@ export interface AddressRange {
   /** Inclusive, as integers. */
   readonly first: bigint
   readonly last: bigint
+  /** The first and the last address are not given away; held ones stay. */
+  readonly sparesEnds: boolean
 }
 
 export interface Pool {
@@ -22,7 +25,8 @@ export interface Pool {
   readonly labels: Labels
   readonly ranges: readonly AddressRange[]
   readonly serviceSelector: LabelSelector | undefined
-  readonly isDisabled: boolean
+  /** Why the pool gives no address away any more; those held stay. */
+  readonly closed?: string
 }
 
 export interface AddressRequest {
@@ -31,13 +35,16 @@ export interface AddressRequest {
   /** With the pseudo labels io.kubernetes.service.name and .namespace. */
   readonly labels: Labels
   readonly families: readonly Family[]
-  /** All families must be satisfied (RequireDualStack), or the first that can be. */
+  /** All families must be satisfied (RequireDualStack), or at least one. */
   readonly needsAllFamilies: boolean
-  /** Addresses that the Service asks for by name. */
+  /** Addresses that the Service asks for by name, and what it asks for and is no address. */
   readonly explicit: readonly string[]
+  readonly invalid: readonly string[]
   /** Addresses that it holds already, by record or by its status. */
   readonly held: readonly string[]
   readonly sharingKey: string | undefined
+  /** Namespaces besides its own whose Services may share with it; `*`: any. */
+  readonly sharedWith: readonly string[]
   /** `TCP/80`: two Services on one address must not meet on a port. */
   readonly ports: readonly string[]
   /** Equal for Services that may share: the traffic policy, with the selector under Local. */
@@ -47,6 +54,8 @@ export interface AddressRequest {
 export interface Assignment {
   readonly addresses: readonly string[]
   readonly pool: string
+  /** The request was refused, and the Service keeps what it held. */
+  readonly refusal?: Refusal
 }
 
 /** Codes as Cilium's condition IPAMRequestSatisfied has its reasons, in CamelCase. */
@@ -74,40 +83,57 @@ export function overlaps(a: AddressRange, b: AddressRange): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last
 }
 
-function contains(pool: Pool, address: Address): boolean {
+function rangeWith(pool: Pool, address: Address): AddressRange | undefined {
   const family = familyOfAddress(address)
   const value = toInteger(address)
-  return pool.ranges.some((range) => range.family === family && range.first <= value && value <= range.last)
+  return pool.ranges.find((range) => range.family === family && range.first <= value && value <= range.last)
+}
+
+/** Everybody who has an address; a reservation has no request yet. */
+interface Holder {
+  readonly addresses: readonly string[]
+  readonly request?: AddressRequest
+}
+
+interface Found {
+  readonly address: string
+  readonly pool: Pool
 }
 
 export class Ipam {
   #pools: readonly Pool[] = []
-  readonly #assigned = new Map<string, { readonly assignment: Assignment; readonly request: AddressRequest }>()
+  readonly #assigned = new Map<string, Holder>()
   readonly #holders = new Map<string, Set<string>>()
-  /** Lowest address of a range that may be free, by pool, range and family. */
+  /** Lowest address of a range that may be free. */
   #cursors = new Map<AddressRange, bigint>()
 
-  /** Replaces the pools, oldest first; they must not overlap. Nothing is moved by that. */
+  /** Replaces the pools, oldest first. Nothing is moved by that until {@link assign}. */
   setPools(pools: readonly Pool[]): void {
     this.#pools = pools
     this.#cursors = new Map()
   }
 
-  get pools(): readonly Pool[] {
-    return this.#pools
-  }
-
+  /** The pool that contains an address; of several the one that still gives addresses away. */
   poolOf(address: string): Pool | undefined {
     const value = parseAddress(address)
-    return value === undefined ? undefined : this.#pools.find((pool) => contains(pool, value))
+    if (value === undefined) return undefined
+    const pools = this.#pools.filter((pool) => rangeWith(pool, value) !== undefined)
+    return pools.find(({ closed }) => closed === undefined) ?? pools[0]
   }
 
-  assignmentOf(key: string): Assignment | undefined {
-    return this.#assigned.get(key)?.assignment
+  /** What a Service holds; empty when nothing. */
+  addressesOf(key: string): readonly string[] {
+    return this.#assigned.get(key)?.addresses ?? []
+  }
+
+  /** Keeps addresses for a Service that was not seen yet; {@link assign} makes them its own. */
+  reserve(key: string, addresses: readonly string[]): void {
+    this.release(key)
+    this.#hold(key, { addresses })
   }
 
   release(key: string): void {
-    for (const address of this.#assigned.get(key)?.assignment.addresses ?? []) {
+    for (const address of this.addressesOf(key)) {
       const holders = this.#holders.get(address)
       holders?.delete(key)
       if (holders?.size === 0) {
@@ -120,93 +146,88 @@ export class Ipam {
 
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
   assign(request: AddressRequest): Assignment | Refusal {
-    const before = this.#assigned.get(request.key)?.assignment.addresses ?? request.held
     this.release(request.key)
-    const kept = this.#keep(request, before)
-    const found = kept ?? (request.explicit.length > 0 ? this.#explicit(request) : this.#fresh(request))
-    if ('addresses' in found) this.#record(request, found)
-    return found
+    const kept = request.held.filter((address) => this.poolOf(address) !== undefined && this.#obstacle(request, address) === undefined)
+    const found = this.#find(request, kept)
+    const addresses = 'addresses' in found ? found.addresses : kept
+    if (addresses.length > 0) this.#hold(request.key, { addresses, request })
+    return 'addresses' in found || kept.length === 0 ? found : { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
   }
 
-  #record(request: AddressRequest, assignment: Assignment): void {
-    this.#assigned.set(request.key, { assignment, request })
-    for (const address of assignment.addresses) {
+  #hold(key: string, holder: Holder): void {
+    this.#assigned.set(key, holder)
+    for (const address of holder.addresses) {
       const holders = this.#holders.get(address)
-      if (holders === undefined) this.#holders.set(address, new Set([request.key]))
-      else holders.add(request.key)
+      if (holders === undefined) this.#holders.set(address, new Set([key]))
+      else holders.add(key)
     }
   }
 
-  #keep(request: AddressRequest, held: readonly string[]): Assignment | undefined {
-    if (held.length === 0) return undefined
-    const pools = held.map((address) => this.poolOf(address))
-    const [pool] = pools
-    const isKept = pool !== undefined && pools.every((found) => found !== undefined) && held.every((address) => this.#obstacle(request, address) === undefined)
-    const isWanted = request.explicit.length === 0 || request.explicit.every((address) => held.includes(address))
-    return isKept && isWanted ? { addresses: held, pool: pool.name } : undefined
+  #find(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
+    if (request.invalid.length > 0) return { code: 'InvalidRequest', message: `the request for ${request.invalid.join(', ')} is not an address`, remedy: 'Write IPv4 or IPv6 addresses, separated by commas.' }
+    return request.explicit.length > 0 ? this.#explicit(request, kept) : this.#automatic(request, kept)
   }
 
-  #explicit(request: AddressRequest): Assignment | Refusal {
-    let name = ''
+  #explicit(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
     for (const address of request.explicit) {
+      if (kept.includes(address)) continue
       const pool = this.poolOf(address)
-      if (pool === undefined) return { code: 'NoPool', message: `no pool contains the requested address ${address}`, remedy: 'Request an address of a pool, or add it to one' }
-      if (pool.isDisabled) return { code: 'NoPool', message: `the pool ${pool.name} of the requested address ${address} is disabled`, remedy: 'Enable the pool, or request another address' }
-      if (!isSelected(pool, request)) return { code: 'PoolSelectorMismatch', message: `the pool ${pool.name} of the requested address ${address} does not select this Service`, remedy: 'Label the Service for the pool, or request another address' }
-      const obstacle = this.#obstacle(request, address)
+      if (pool === undefined) return { code: 'NoPool', message: `no pool contains the requested address ${address}`, remedy: 'Request an address of a pool, or add it to one.' }
+      if (pool.closed !== undefined) return { code: 'NoPool', message: `the pool ${pool.name} of the requested address ${address} is ${pool.closed}`, remedy: 'Open the pool, or request another address.' }
+      if (!isSelected(pool, request)) return { code: 'PoolSelectorMismatch', message: `the pool ${pool.name} of the requested address ${address} does not select this Service`, remedy: 'Label the Service for the pool, or request another address.' }
+      if (isSpared(pool, address)) return { code: 'NoPool', message: `${address} is the first or last address of a block of pool ${pool.name}, which allowFirstLastIPs: No keeps back`, remedy: 'Request another address, or set allowFirstLastIPs: Yes.' }
+      const obstacle = this.#obstacle(request, address) ?? this.#reservation(address)
       if (obstacle !== undefined) return obstacle
-      name ||= pool.name
     }
-    return { addresses: request.explicit, pool: name }
+    return { addresses: request.explicit, pool: this.#nameOfPool(request.explicit) }
   }
 
-  #fresh(request: AddressRequest): Assignment | Refusal {
-    if (this.#pools.length === 0) return { code: 'NoPool', message: 'there is no CiliumLoadBalancerIPPool', remedy: 'Create a pool, or set status.loadBalancer.ingress' }
-    const usable = this.#pools.filter((pool) => !pool.isDisabled && isSelected(pool, request))
-    if (usable.length === 0) return { code: 'PoolSelectorMismatch', message: 'no enabled pool selects this Service', remedy: 'Label the Service for a pool, or widen the serviceSelector of one' }
+  /** For each family: what is held, else one that may be shared, else the lowest free one. */
+  #automatic(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
+    if (this.#pools.length === 0) return { code: 'NoPool', message: 'there is no CiliumLoadBalancerIPPool', remedy: 'Create a pool, or set status.loadBalancer.ingress.' }
+    const usable = this.#pools.filter((pool) => pool.closed === undefined && isSelected(pool, request))
     const addresses: string[] = []
-    let name = ''
+    let refusal: Refusal | undefined
     for (const family of request.families) {
-      const found = this.#shared(request, usable, family) ?? this.#lowest(usable, family)
-      if (found === undefined) {
-        if (request.needsAllFamilies) return this.#exhausted(usable, family)
-        continue
-      }
-      addresses.push(found.address)
-      name ||= found.pool.name
+      const own = kept.filter((address) => (address.includes(':') ? 'ipv6' : 'ipv4') === family)
+      const found = own.length > 0 ? own : [this.#shared(request, usable, family) ?? this.#lowest(usable, family) ?? []].flat().map(({ address }) => address)
+      if (found.length === 0) refusal ??= refusalOf(usable, family)
+      addresses.push(...found)
     }
-    if (addresses.length === 0) return this.#exhausted(usable, request.families[0] ?? 'ipv4')
-    return { addresses, pool: name }
+    if (refusal !== undefined && (request.needsAllFamilies || addresses.length === 0)) return refusal
+    return { addresses, pool: this.#nameOfPool(addresses) }
   }
 
-  #exhausted(pools: readonly Pool[], family: Family): Refusal {
-    return { code: 'OutOfAddresses', message: `no free ${family} address in ${pools.map((pool) => pool.name).join(', ')}`, remedy: 'Add a block to the pool, or delete Services that hold its addresses' }
+  #nameOfPool([address = '']: readonly string[]): string {
+    return this.poolOf(address)?.name ?? ''
   }
 
   /** The lowest address that another Service of the same sharing key holds and that this one may join. */
-  #shared(request: AddressRequest, pools: readonly Pool[], family: Family): { readonly address: string; readonly pool: Pool } | undefined {
+  #shared(request: AddressRequest, pools: readonly Pool[], family: Family): Found | undefined {
     if (request.sharingKey === undefined) return undefined
-    const candidates = [...this.#holders.keys()]
-      .map((address) => ({ address, value: parseAddress(address) ?? 0 }))
-      .filter(({ address, value }) => familyOfAddress(value) === family && this.#obstacle(request, address) === undefined)
-      .sort((a, b) => (toInteger(a.value) < toInteger(b.value) ? -1 : 1))
+    const candidates = [...this.#holders]
+      .filter(([, keys]) => [...keys].some((key) => this.#assigned.get(key)?.request?.sharingKey === request.sharingKey))
+      .flatMap(([address]) => ({ address, value: parseAddress(address) ?? 0 }))
+      .filter(({ address, value }) => familyOfAddress(value) === family && (this.#obstacle(request, address) ?? this.#reservation(address)) === undefined)
+      .sort((a, b) => compareAddresses(a.value, b.value))
     for (const { address, value } of candidates) {
-      const pool = pools.find((found) => contains(found, value))
+      const pool = pools.find((each) => rangeWith(each, value) !== undefined)
       if (pool !== undefined) return { address, pool }
     }
     return undefined
   }
 
-  #lowest(pools: readonly Pool[], family: Family): { readonly address: string; readonly pool: Pool } | undefined {
+  #lowest(pools: readonly Pool[], family: Family): Found | undefined {
     for (const pool of pools) {
       for (const range of pool.ranges) {
         if (range.family !== family) continue
-        for (let value = this.#cursors.get(range) ?? range.first; value <= range.last; value++) {
+        const last = range.sparesEnds ? range.last - 1n : range.last
+        for (let value = this.#cursors.get(range) ?? (range.sparesEnds ? range.first + 1n : range.first); value <= last; value++) {
           this.#cursors.set(range, value)
           const address = formatAddress(fromInteger(value, family))
           if (!this.#holders.has(address)) return { address, pool }
         }
-        this.#cursors.set(range, range.last + 1n)
+        this.#cursors.set(range, last + 1n)
       }
     }
     return undefined
@@ -218,8 +239,15 @@ export class Ipam {
     if (parsed === undefined) return
     const value = toInteger(parsed)
     for (const [range, cursor] of this.#cursors) {
-      if (range.family === familyOfAddress(parsed) && range.first <= value && value < cursor) this.#cursors.set(range, value)
+      const first = range.sparesEnds ? range.first + 1n : range.first
+      if (range.family === familyOfAddress(parsed) && first <= value && value < cursor) this.#cursors.set(range, value)
     }
+  }
+
+  /** What is recorded for a Service that was not seen yet is not given to another; whom it may share with is not known. */
+  #reservation(address: string): Refusal | undefined {
+    const key = [...(this.#holders.get(address) ?? [])].find((each) => this.#assigned.get(each)?.request === undefined)
+    return key === undefined ? undefined : { code: 'AlreadyAllocated', message: `${address} is recorded for ${key}`, remedy: 'Request another address.' }
   }
 
   /** Why an address cannot be given to a Service beside those that hold it. */
@@ -228,17 +256,36 @@ export class Ipam {
       if (key === request.key) continue
       const other = this.#assigned.get(key)?.request
       if (other === undefined) continue
-      if (request.sharingKey === undefined || other.sharingKey !== request.sharingKey || other.namespace !== request.namespace) {
-        return { code: 'AlreadyAllocated', message: `${address} belongs to ${key}`, remedy: 'Request another address, or give both Services of one namespace the same lbipam.cilium.io/sharing-key' }
+      if (request.sharingKey === undefined || other.sharingKey !== request.sharingKey) {
+        return { code: 'AlreadyAllocated', message: `${address} belongs to ${key}`, remedy: 'Request another address, or give both Services the same lbipam.cilium.io/sharing-key.' }
+      }
+      if (!permits(request, other) || !permits(other, request)) {
+        return { code: 'IncompatibleService', message: `${address} belongs to ${key} of another namespace`, remedy: 'Name the other namespace in lbipam.cilium.io/sharing-cross-namespace of both Services, or request another address.' }
       }
       const port = request.ports.find((each) => other.ports.includes(each))
-      if (port !== undefined) return { code: 'IncompatibleService', message: `${key} has port ${port} of ${address}`, remedy: 'Use different ports, or different addresses' }
-      if (other.trafficKey !== request.trafficKey) return { code: 'IncompatibleService', message: `${key} on ${address} has another externalTrafficPolicy or, under Local, another selector`, remedy: 'Make them equal, or use different addresses' }
+      if (port !== undefined) return { code: 'IncompatibleService', message: `${key} has port ${port} of ${address}`, remedy: 'Use different ports, or different addresses.' }
+      if (other.trafficKey !== request.trafficKey) return { code: 'IncompatibleService', message: `${key} on ${address} has another externalTrafficPolicy or, under Local, another selector`, remedy: 'Make them equal, or use different addresses.' }
     }
     return undefined
   }
 }
 
+function refusalOf(usable: readonly Pool[], family: Family): Refusal {
+  if (usable.length === 0) return { code: 'PoolSelectorMismatch', message: 'no open pool selects this Service', remedy: 'Label the Service for a pool, or widen the serviceSelector of one.' }
+  return { code: 'OutOfAddresses', message: `no free ${family} address in ${usable.map((pool) => pool.name).join(', ')}`, remedy: 'Add a block to the pool, or delete Services that hold its addresses.' }
+}
+
 function isSelected(pool: Pool, request: AddressRequest): boolean {
   return pool.serviceSelector === undefined || selectorMatches(pool.serviceSelector, request.labels)
+}
+
+function isSpared(pool: Pool, address: string): boolean {
+  const value = parseAddress(address)
+  const range = value === undefined ? undefined : rangeWith(pool, value)
+  if (value === undefined || range === undefined || !range.sparesEnds) return false
+  return toInteger(value) === range.first || toInteger(value) === range.last
+}
+
+function permits(request: AddressRequest, other: AddressRequest): boolean {
+  return request.namespace === other.namespace || request.sharedWith.includes('*') || request.sharedWith.includes(other.namespace)
 }

@@ -1,30 +1,35 @@
 /**
  * unknown -> a narrow type, or faults that name the field and what to write instead.
  *
- *     raw --zod--> issues --> faults          an unknown field of a foreign kind is a warning and is passed over
- *            `---> value  --> cross checks    an error means: this version of the object is not used
+ *     raw --zod--> issues --> faults          an unknown field of a strict schema is a warning and is passed over
+ *            `---> value  --> cross checks    without a value, this version of the object is not used
  */
 import { z } from 'zod'
-import type { RawObject } from '../source.ts'
 
 export type FieldPath = readonly (string | number)[]
 
 /** A problem of an object before it is known where the object was written. */
 export interface Fault {
-  /** Absent: a warning. */
-  readonly severity?: 'error' | 'warning'
+  readonly severity: 'error' | 'warning'
   readonly path: FieldPath
-  /** Absent: InvalidField. */
-  readonly code?: string
+  readonly code: string
   readonly message: string
   readonly remedy: string
 }
 
-/** `value` is absent exactly when a fault is an error. */
+/** `value` is absent when the object as a whole is not understood; an error beside a value costs a part of it only. */
 export interface Narrowed<T> {
   readonly value?: T
   readonly faults: readonly Fault[]
 }
+
+/** A part of an object that is narrowed by itself: where it is, and what an error in it means. */
+export interface Part {
+  readonly at: FieldPath
+  readonly meanwhile: string
+}
+
+const wholeObject: Part = { at: [], meanwhile: 'the last good version stays in force' }
 
 export const metadataSchema = z.object({
   name: z.string().min(1),
@@ -54,16 +59,15 @@ export function fault(severity: 'error' | 'warning', path: FieldPath, code: stri
 }
 
 /** Narrows `raw`; `check` sees the parsed value and adds what a schema cannot say. */
-export function narrow<T>(schema: z.ZodType<T>, raw: RawObject, check: (value: T) => readonly Fault[] = () => []): Narrowed<T> {
-  let input: unknown = raw
+export function narrow<T>(schema: z.ZodType<T>, raw: unknown, check: (value: T) => readonly Fault[] = () => [], part: Part = wholeObject): Narrowed<T> {
   let warnings: Fault[] = []
-  let result = schema.safeParse(input)
+  let result = schema.safeParse(raw)
   if (!result.success && result.error.issues.some((issue) => issue.code === 'unrecognized_keys')) {
-    input = structuredClone(raw)
-    warnings = result.error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? dropKeys(input, plainPath(issue.path), issue.keys) : []))
+    const input = structuredClone(raw)
+    warnings = result.error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? dropKeys(schema, input, plainPath(issue.path), issue.keys, part) : []))
     result = schema.safeParse(input)
   }
-  if (!result.success) return { faults: [...warnings, ...result.error.issues.map(faultOfIssue)] }
+  if (!result.success) return { faults: [...warnings, ...result.error.issues.map((issue) => faultOfIssue(issue, part))] }
   const faults = [...warnings, ...check(result.data)]
   return faults.some(({ severity }) => severity === 'error') ? { faults } : { value: result.data, faults }
 }
@@ -72,16 +76,47 @@ function plainPath(path: readonly PropertyKey[]): FieldPath {
   return path.map((step) => (typeof step === 'number' ? step : String(step)))
 }
 
-function dropKeys(root: unknown, path: FieldPath, keys: readonly string[]): Fault[] {
+function dropKeys(schema: z.core.$ZodType, root: unknown, path: FieldPath, keys: readonly string[], { at }: Part): Fault[] {
   let holder: unknown = root
   for (const step of path) holder = typeof holder === 'object' && holder !== null ? Reflect.get(holder, step) : undefined
+  const known = fieldsAt(schema, path)
   return keys.map((key) => {
     if (typeof holder === 'object' && holder !== null) Reflect.deleteProperty(holder, key)
-    return fault('warning', [...path, key], 'UnknownField', `${formatPath([...path, key])} is not a field of this kind and has no effect`, 'Remove the field, or correct its spelling.')
+    const full = [...at, ...path, key]
+    const near = nearest(key, known)
+    return fault('warning', full, 'UnknownField', `${formatPath(full)} is not a field of this kind and has no effect`, near === undefined ? 'Remove the field, or correct its spelling.' : `Did you mean ${near}?`)
   })
 }
 
-function faultOfIssue(issue: z.core.$ZodIssue): Fault {
-  const path = plainPath(issue.path)
-  return fault('error', path, 'InvalidField', `${formatPath(path) || 'the object'}: ${issue.message}`, `Correct ${formatPath(path) || 'the object'}; the last good version stays in force.`)
+/** The names of the fields that a schema has at a path. */
+function fieldsAt(schema: z.core.$ZodType | undefined, path: FieldPath): readonly string[] {
+  if (schema instanceof z.ZodPipe) return fieldsAt(schema.in, path)
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable) return fieldsAt(schema.unwrap(), path)
+  if (schema instanceof z.ZodArray) return fieldsAt(schema.element, path.slice(1))
+  if (!(schema instanceof z.ZodObject)) return []
+  const [step, ...below] = path
+  return step === undefined ? Object.keys(schema.shape) : fieldsAt(schema.shape[step], below)
+}
+
+/** The known name that a misspelt one stands for, if any is near: a third of its letters may differ. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  const [best] = known.map((each) => ({ each, distance: editDistance(name.toLowerCase(), each.toLowerCase()) })).sort((a, b) => a.distance - b.distance)
+  return best !== undefined && best.distance <= Math.max(2, name.length / 3) ? best.each : undefined
+}
+
+/** Levenshtein: letters to insert, delete or replace. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) next.push(Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+function faultOfIssue(issue: z.core.$ZodIssue, { at, meanwhile }: Part): Fault {
+  const path = [...at, ...plainPath(issue.path)]
+  const name = formatPath(path) || 'the object'
+  return fault('error', path, 'InvalidField', `${name}: ${issue.message}`, `Correct ${name}; ${meanwhile}.`)
 }

@@ -1,6 +1,6 @@
 /** core/v1 Node: labels, annotations, PodCIDRs and addresses. */
 import { z } from 'zod'
-import { parsePrefix } from '../../ip/prefix.ts'
+import { formatPrefix, parsePrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
 
@@ -14,13 +14,21 @@ export type Node = z.infer<typeof schema>
 
 export function parseNode(raw: RawObject): Narrowed<Node> {
   return narrow(schema, raw, (node) =>
-    podCidrsOf(node)
+    writtenPodCidrs(node)
       .filter((cidr) => parsePrefix(cidr) === undefined)
       .map((cidr) => fault('error', ['spec', 'podCIDRs'], 'InvalidPrefix', `spec.podCIDRs: ${cidr} is not a prefix`, 'Write a prefix such as 10.244.1.0/24.')),
   )
 }
 
+/** Canonical prefixes, unique. */
 export function podCidrsOf(node: Node): readonly string[] {
-  const list = node.spec?.podCIDRs ?? []
-  return list.length > 0 ? list : node.spec?.podCIDR ? [node.spec.podCIDR] : []
+  return [...new Set(writtenPodCidrs(node).flatMap((cidr) => {
+    const prefix = parsePrefix(cidr)
+    return prefix === undefined ? [] : [formatPrefix(prefix)]
+  }))]
+}
+
+function writtenPodCidrs({ spec }: Node): readonly string[] {
+  const list = spec?.podCIDRs ?? []
+  return list.length > 0 ? list : spec?.podCIDR ? [spec.podCIDR] : []
 }

@@ -11,10 +11,10 @@ export function problemOf(fault: Fault, key: ObjectKey, origin: Origin | undefin
   const at = origin?.locate(fault.path)
   const ref = refOf(key, origin)
   return {
-    severity: fault.severity ?? 'warning',
+    severity: fault.severity,
     object: at === undefined ? ref : { ...ref, line: at.line },
     field: formatPath(fault.path),
-    code: fault.code ?? 'InvalidField',
+    code: fault.code,
     message: fault.message,
     remedy: fault.remedy,
     ...(at === undefined ? {} : { column: at.column }),

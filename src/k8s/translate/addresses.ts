@@ -1,116 +1,230 @@
-/** The addresses of Services: those in their status, else ours, recorded so that all agents of a folder agree. */
+/**
+ * The addresses of Services: those of the record, else of their status, else fresh ones, recorded so that all agents of
+ * a folder agree.
+ *
+ *     settle: what changed, what waits --> record.exchange --> reserve, release, assign --> answers
+ *
+ * Recorded addresses of Services that were not seen yet are kept free. A record that another agent holds postpones what
+ * changed; who holds addresses keeps them meanwhile.
+ */
 import type { Verdict } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
-import { Ipam, type AddressRequest, type Pool } from '../ipam/allocate.ts'
-import { openAllocationRecord, type AllocationRecord, type Allocations } from '../ipam/record.ts'
-import { serviceKey, type Service } from '../kinds/service.ts'
-import { isClassServed, selectableLabels } from './services.ts'
+import { Ipam, type AddressRequest, type Assignment, type Pool, type Refusal } from '../ipam/allocate.ts'
+import { openAllocationRecord, type AllocationChanges, type AllocationRecord, type Allocations, type RecordWarning } from '../ipam/record.ts'
+import { requestedAddresses, selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import type { TranslatorOptions } from './types.ts'
 
 export interface AddressAnswer {
   readonly addresses: readonly string[]
-  readonly pool: Pool | undefined
   readonly verdict: Verdict
 }
 
+interface Settled {
+  readonly service: Service
+  /** Of the pools under which it was settled. */
+  readonly generation: number
+  readonly answer: AddressAnswer
+  /** Out of our pools, and so recorded. */
+  readonly isOwn: boolean
+}
+
+interface Wish {
+  readonly key: string
+  readonly service: Service
+  readonly request: AddressRequest
+  readonly status: readonly string[]
+}
+
+const notYet: AddressAnswer = { addresses: [], verdict: { step: 'allocated', ok: false, code: 'RecordBusy', message: 'another agent holds the lock of the allocation record', remedy: 'It is tried again by itself.' } }
+
 export class ServiceAddresses {
-  readonly ipam = new Ipam()
-  readonly #options: TranslatorOptions
+  readonly #ipam = new Ipam()
   readonly #record: AllocationRecord | undefined
-  readonly #answers = new Map<string, AddressAnswer>()
+  readonly #settled = new Map<string, Settled>()
+  /** Services without what they ask for: looked at again whenever something changes. */
+  readonly #waiting = new Set<string>()
+  /** Services that changed while the record was busy. */
+  #postponed: ReadonlySet<string> = new Set()
+  /** Recorded Services that were absent when everything was read: they give way when their addresses are needed. */
+  readonly #absent = new Set<string>()
+  /** Recorded Services that are not seen (yet). */
+  readonly #reserved = new Set<string>()
+  /** Services whose allocation may differ from the record. */
+  readonly #unwritten = new Set<string>()
+  #generation = 0
   #isFirst = true
 
-  constructor(options: TranslatorOptions) {
-    this.#options = options
-    this.#record = options.allocations === undefined ? undefined : openAllocationRecord(options.allocations.directory, options.allocations.stateDir)
+  constructor({ allocations }: TranslatorOptions) {
+    this.#record = allocations === undefined ? undefined : openAllocationRecord(allocations.directory, allocations.stateDir)
   }
 
-  get warning(): string | undefined {
+  get warning(): RecordWarning | undefined {
     return this.#record?.warning
   }
 
-  answerOf(key: string): AddressAnswer | undefined {
-    return this.#answers.get(key)
+  setPools(pools: readonly Pool[]): void {
+    this.#ipam.setPools(pools)
+    this.#generation++
   }
 
-  /** Settles the Services that changed (undefined: gone). Holders come first, then age, then name: no order of arrival. */
-  settle(changed: ReadonlyMap<string, Service | undefined>): void {
-    if (changed.size === 0) return
-    const isFirst = this.#isFirst
-    this.#isFirst = false
-    // A change of endpoints or labels asks for no address: the record is left alone.
-    const isKnown = !isFirst && [...changed].every(([key, service]) => service !== undefined && this.ipam.assignmentOf(key) !== undefined)
-    const choose = (recorded: Allocations): ReadonlyMap<string, readonly string[] | undefined> => this.#settle(changed, recorded, isFirst)
-    if (this.#record !== undefined && !isKnown) return this.#record.exchange(choose)
-    const before = new Map([...changed.keys()].map((key) => [key, this.ipam.assignmentOf(key)?.addresses.join()]))
-    const moved = [...choose(new Map())].filter(([key, addresses]) => before.get(key) !== addresses?.join())
-    if (moved.length > 0) this.#record?.exchange(() => new Map(moved))
+  poolOf(address: string): Pool | undefined {
+    return this.#ipam.poolOf(address)
   }
 
-  #settle(changed: ReadonlyMap<string, Service | undefined>, recorded: Allocations, isFirst: boolean): ReadonlyMap<string, readonly string[] | undefined> {
-    const changes = new Map<string, readonly string[] | undefined>()
-    const wanting: { readonly request: AddressRequest; readonly created: string; readonly status: readonly string[] }[] = []
-    if (isFirst) for (const key of recorded.keys()) if (changed.get(key) === undefined) changes.set(key, undefined)
-    for (const [key, service] of changed) {
-      if (service !== undefined && isClassServed(service, this.#options)) {
-        const status = statusAddresses(service)
-        wanting.push({ request: requestOf(service, recorded.get(key) ?? status), created: service.metadata.creationTimestamp ?? '~', status })
-        continue
-      }
-      this.ipam.release(key)
-      this.#answers.delete(key)
-      if (recorded.has(key)) changes.set(key, undefined)
+  answerOf(key: string): AddressAnswer {
+    return this.#settled.get(key)?.answer ?? notYet
+  }
+
+  /** Settles the Services named, and those that wait; `serviceOf` knows nothing of what is gone or not ours. Tells whose answer changed. */
+  settle(dirty: Iterable<string>, serviceOf: (key: string) => Service | undefined): readonly string[] {
+    const changed = new Map<string, Service | undefined>()
+    for (const key of new Set([...this.#postponed, ...dirty])) {
+      const service = serviceOf(key)
+      const known = this.#settled.get(key)
+      // A change of endpoints asks for no address.
+      if (service !== known?.service || (known !== undefined && known.generation !== this.#generation)) changed.set(key, service)
     }
-    wanting.sort((a, b) => Number(b.request.held.length > 0) - Number(a.request.held.length > 0) || (a.created === b.created ? 0 : a.created < b.created ? -1 : 1) || (a.request.key < b.request.key ? -1 : 1))
-    for (const { request, status } of wanting) {
-      const answer = this.#assign(request, status)
-      this.#answers.set(request.key, answer)
-      const isOwn = answer.verdict.code === 'Allocated'
-      if (isOwn && recorded.get(request.key)?.join() !== answer.addresses.join()) changes.set(request.key, answer.addresses)
+    if (changed.size === 0 && !this.#isFirst && this.#unwritten.size === 0) return []
+    if (changed.size > 0) for (const key of this.#waiting) changed.set(key, serviceOf(key))
+    const before = new Map([...changed.keys()].map((key) => [key, this.answerOf(key)]))
+    this.#exchange(changed)
+    return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
+  }
+
+  #exchange(changed: ReadonlyMap<string, Service | undefined>): void {
+    this.#postponed = new Set()
+    if (this.#record === undefined) {
+      this.#choose(changed, new Map(), new Map())
+      return
+    }
+    const outcome = this.#record.exchange((recorded, news) => this.#choose(changed, recorded, news))
+    if (outcome === 'recorded') this.#unwritten.clear()
+    if (outcome !== 'busy') return
+    const recorded = this.#record.peek()
+    const certain = new Map([...changed].filter(([key, service]) => service !== undefined && recorded.has(key)))
+    this.#choose(certain, recorded, recorded)
+    this.#postponed = new Set([...changed.keys()].filter((key) => !certain.has(key)))
+  }
+
+  /** Holders come first, then who asks by name, then age, then name: the order of arrival does not matter. */
+  #choose(changed: ReadonlyMap<string, Service | undefined>, recorded: Allocations, news: Allocations): AllocationChanges {
+    const changes = new Map<string, readonly string[] | undefined>()
+    this.#reserve(changed, recorded, news)
+    for (const [key, service] of changed) {
+      if (service !== undefined) continue
+      this.#ipam.release(key)
+      this.#settled.delete(key)
+      this.#waiting.delete(key)
+    }
+    const wishes = [...changed].flatMap(([key, service]): Wish[] => {
+      if (service === undefined) return []
+      const status = statusAddresses(service)
+      const own = this.#ipam.addressesOf(key)
+      return [{ key, service, status, request: requestOf(service, recorded.get(key) ?? (own.length > 0 ? own : status)) }]
+    })
+    for (const wish of wishes.sort(byRank)) this.#grant(wish, changes)
+    for (const key of changed.keys()) this.#unwritten.add(key)
+    for (const key of this.#unwritten) {
+      const found = this.#settled.get(key)
+      // A Service that lost its pool finds its addresses again when the pool comes back.
+      if (found !== undefined && !found.isOwn) continue
+      if (recorded.get(key)?.join() !== found?.answer.addresses.join()) changes.set(key, found?.answer.addresses)
     }
     return changes
   }
 
-  #assign(request: AddressRequest, status: readonly string[]): AddressAnswer {
-    const found = this.ipam.assign(request)
-    if ('addresses' in found) {
-      const pool = this.ipam.pools.find(({ name }) => name === found.pool)
-      return { addresses: found.addresses, pool, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: `${found.addresses.join(', ')} of pool ${found.pool}` } }
+  #reserve(changed: ReadonlyMap<string, Service | undefined>, recorded: Allocations, news: Allocations): void {
+    for (const key of this.#absent) if (changed.get(key) !== undefined || !recorded.has(key)) this.#absent.delete(key)
+    for (const key of this.#reserved) {
+      if (changed.has(key)) this.#reserved.delete(key)
+      else if (!recorded.has(key)) {
+        this.#ipam.release(key)
+        this.#reserved.delete(key)
+      }
     }
-    // Someone else's allocator wrote the status: no pool of ours needs to know the address.
-    if (status.length > 0 && status.every((address) => this.ipam.poolOf(address) === undefined)) {
-      return { addresses: status, pool: undefined, verdict: { step: 'allocated', ok: true, code: 'InStatus', message: `${status.join(', ')} by status.loadBalancer` } }
+    for (const [key, addresses] of news) {
+      if (changed.has(key) || this.#settled.has(key)) continue
+      this.#ipam.reserve(key, addresses)
+      this.#reserved.add(key)
+      if (this.#isFirst) this.#absent.add(key)
     }
-    return { addresses: [], pool: undefined, verdict: { step: 'allocated', ok: false, ...found } }
+    this.#isFirst = false
+  }
+
+  #grant({ key, service, request, status }: Wish, changes: Map<string, readonly string[] | undefined>): void {
+    let found = this.#ipam.assign(request)
+    if (isRefusal(found) && this.#makeRoom(found, request, changes)) found = this.#ipam.assign(request)
+    const isForeign = isRefusal(found) && status.length > 0 && status.every((address) => this.#ipam.poolOf(address) === undefined)
+    const answer = isForeign ? foreignAnswer(status) : answerOf(found)
+    const known = this.#settled.get(key)?.answer
+    const isSame = known !== undefined && JSON.stringify(known) === JSON.stringify(answer)
+    this.#settled.set(key, { service, generation: this.#generation, answer: isSame ? known : answer, isOwn: !isRefusal(found) })
+    if (isForeign || (!isRefusal(found) && found.refusal === undefined)) this.#waiting.delete(key)
+    else this.#waiting.add(key)
+  }
+
+  /** Lets go of recorded Services that were never seen, when one that exists needs their addresses. */
+  #makeRoom({ code }: Refusal, { explicit }: AddressRequest, changes: Map<string, readonly string[] | undefined>): boolean {
+    const isInTheWay = (key: string): boolean => code === 'OutOfAddresses' || (code === 'AlreadyAllocated' && this.#ipam.addressesOf(key).some((address) => explicit.includes(address)))
+    const leaving = [...this.#absent].filter(isInTheWay)
+    for (const key of leaving) {
+      this.#absent.delete(key)
+      this.#reserved.delete(key)
+      this.#ipam.release(key)
+      changes.set(key, undefined)
+    }
+    return leaving.length > 0
   }
 }
 
-function canonical(texts: readonly (string | null | undefined)[]): readonly string[] {
-  return texts.flatMap((text) => {
-    const address = parseAddress(text?.trim() ?? '')
+function isRefusal(found: Assignment | Refusal): found is Refusal {
+  return 'code' in found
+}
+
+function answerOf(found: Assignment | Refusal): AddressAnswer {
+  if (isRefusal(found)) return { addresses: [], verdict: { step: 'allocated', ok: false, ...found } }
+  const { addresses, pool, refusal } = found
+  const held = `${addresses.join(', ')} of pool ${pool}`
+  if (refusal !== undefined) return { addresses, verdict: { step: 'allocated', ok: true, code: 'RequestRefused', message: `${held} is kept: ${refusal.message}` } }
+  return { addresses, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: held } }
+}
+
+/** Someone else's allocator wrote the status: no pool of ours needs to know the address. */
+function foreignAnswer(status: readonly string[]): AddressAnswer {
+  return { addresses: status, verdict: { step: 'allocated', ok: true, code: 'InStatus', message: `${status.join(', ')} by status.loadBalancer` } }
+}
+
+function byRank(a: Wish, b: Wish): number {
+  const held = Number(b.request.held.length > 0) - Number(a.request.held.length > 0)
+  const asking = Number(b.request.explicit.length > 0) - Number(a.request.explicit.length > 0)
+  const [first, second] = [a, b].map(({ service }) => service.metadata.creationTimestamp ?? '~')
+  const age = first === second || first === undefined || second === undefined ? 0 : first < second ? -1 : 1
+  return held || asking || age || (a.key < b.key ? -1 : 1)
+}
+
+function statusAddresses({ status }: Service): readonly string[] {
+  return (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => {
+    const address = parseAddress(ip?.trim() ?? '')
     return address === undefined ? [] : [formatAddress(address)]
   })
 }
 
-function statusAddresses({ status }: Service): readonly string[] {
-  return canonical((status?.loadBalancer?.ingress ?? []).map(({ ip }) => ip))
-}
-
 function requestOf(service: Service, held: readonly string[]): AddressRequest {
   const { metadata, spec } = service
-  const { annotations } = metadata
-  const asked = annotations['lbipam.cilium.io/ips'] ?? annotations['io.cilium/lb-ipam-ips'] ?? spec.loadBalancerIP ?? ''
+  const annotation = (name: string): string | undefined => metadata.annotations[`lbipam.cilium.io/${name}`] ?? metadata.annotations[`io.cilium/lb-ipam-${name}`]
   const isDual = spec.ipFamilyPolicy === 'RequireDualStack' || spec.ipFamilyPolicy === 'PreferDualStack'
-  const isIpv6 = spec.ipFamilies?.[0] === 'IPv6'
+  const { addresses, invalid } = requestedAddresses(service)
   return {
     key: serviceKey(service),
     namespace: metadata.namespace ?? 'default',
     labels: selectableLabels(service),
-    families: isDual ? ['ipv4', 'ipv6'] : [isIpv6 ? 'ipv6' : 'ipv4'],
+    families: isDual ? ['ipv4', 'ipv6'] : [spec.ipFamilies?.[0] === 'IPv6' ? 'ipv6' : 'ipv4'],
     needsAllFamilies: spec.ipFamilyPolicy === 'RequireDualStack',
-    explicit: canonical(asked.split(',')),
+    explicit: addresses,
+    invalid,
     held,
-    sharingKey: annotations['lbipam.cilium.io/sharing-key'] ?? annotations['io.cilium/lb-ipam-sharing-key'],
+    sharingKey: annotation('sharing-key'),
+    sharedWith: (annotation('sharing-cross-namespace') ?? '').split(',').map((name) => name.trim()),
     ports: spec.ports.map(({ protocol, port }) => `${protocol}/${port}`),
     trafficKey: spec.externalTrafficPolicy === 'Local' ? `Local ${JSON.stringify(Object.entries(spec.selector ?? {}).sort())}` : 'Cluster',
   }

@@ -2,13 +2,14 @@
  * What a CiliumBGPPeeringPolicy makes of this node: neighbors, PodCIDR routes, and for each Service which neighbors
  * hear it with which attributes. Pure.
  */
-import type { DesiredPodCidr, Neighbor, ObjectRef, Route, RouteAttributes } from '../../desired/model.ts'
-import type { CiliumBgpPeeringPolicy, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
-import { type Fault, formatPath } from '../kinds/narrow.ts'
-import { type LabelSelector, type Labels, selectorMatches } from '../label-selector.ts'
+import type { AddressFamilyName, DesiredPodCidr, Neighbor, ObjectRef, Route, RouteAttributes } from '../../desired/model.ts'
+import { formatAddress } from '../../ip/address.ts'
+import { splitPrefix } from '../../ip/prefix.ts'
 import type { Pool } from '../ipam/allocate.ts'
-import { parseStandardCommunity, wellKnownCommunity, isLargeCommunity } from './communities.ts'
-import type { NeighborOverrides } from './neighbor-overrides.ts'
+import type { CiliumBgpPeeringPolicy, PathAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
+import { fault, type Fault } from '../kinds/narrow.ts'
+import { type LabelSelector, type Labels, selectorMatches } from '../label-selector.ts'
+import { parseOverrides, type NeighborOverrides } from './neighbor-overrides.ts'
 
 /** One neighbor with what it is to hear. */
 export interface ServiceExport {
@@ -23,47 +24,55 @@ export interface NodeExports {
   readonly neighbors: readonly Neighbor[]
   readonly services: readonly ServiceExport[]
   readonly podCidrs: readonly DesiredPodCidr[]
+  /** Of the policy. */
   readonly faults: readonly Fault[]
 }
 
 export interface NodeView {
   readonly name: string
   readonly labels: Labels
-  readonly annotations: Readonly<Record<string, string>>
   readonly podCidrs: readonly string[]
-  /** Used when no annotation gives one. */
-  readonly routerId: string
+  /** The BGP Identifier of a virtual router, dotted IPv4. */
+  readonly routerIdOf: (asn: number) => string
 }
 
-export interface ExportPorts {
-  /** The TCP-MD5 key of a Secret, or why there is none. */
-  password(secretName: string): string | { readonly reason: string; readonly remedy: string }
-  readonly overrides: (address: string) => NeighborOverrides
-}
+/** The TCP-MD5 key of a Secret, or why there is none. */
+export type PasswordOf = (secretName: string) => string | { readonly reason: string; readonly remedy: string }
 
-export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, node: NodeView, ports: ExportPorts): NodeExports {
-  const faults: Fault[] = []
+export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, node: NodeView, passwordOf: PasswordOf): NodeExports {
+  const overrides = parseOverrides(policy.metadata.annotations)
+  const faults: Fault[] = [...overrides.faults]
   const services: ServiceExport[] = []
   const podCidrRoutes = new Map<string, Route[]>()
-  for (const [r, router] of policy.spec.virtualRouters.entries()) {
-    for (const [n, spec] of router.neighbors.entries()) {
-      const at = ['spec', 'virtualRouters', r, 'neighbors', n]
-      const neighbor = neighborOf(router, spec, source, node, ports, at, faults)
-      if (neighbor === undefined) continue
-      const overrides = ports.overrides(neighbor.peerAddress)
-      services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool) => serviceAttributes(spec, pool, overrides) })
-      if (!router.exportPodCIDR) continue
-      for (const prefix of node.podCidrs) {
+  for (const router of policy.virtualRouters) {
+    for (const spec of router.neighbors) {
+      const peerAddress = hostOf(spec.peerAddress)
+      const own = overrides.of(peerAddress)
+      const password = spec.authSecretRef ? passwordOf(spec.authSecretRef) : undefined
+      if (typeof password === 'object') {
+        // Dialling without the key would only show the router an unsigned session.
+        faults.push(fault('error', [...spec.path, 'authSecretRef'], 'NoPassword', `${password.reason}: neighbor ${peerAddress} is not dialled`, password.remedy))
+        continue
+      }
+      const neighbor = neighborOf({ router, spec, source, peerAddress, routerId: node.routerIdOf(router.localASN), password, overrides: own })
+      services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own) })
+      for (const prefix of router.exportPodCIDR ? node.podCidrs : []) {
         if (!speaks(neighbor, prefix)) continue
-        const route: Route = { prefix, neighbors: [neighbor.id], attributes: podCidrAttributes(spec, node.labels, overrides) }
+        const route: Route = { prefix, neighbors: [neighbor.id], attributes: attributesOf(spec, 'PodCIDR', node.labels, own) }
         podCidrRoutes.set(prefix, [...(podCidrRoutes.get(prefix) ?? []), route])
       }
     }
   }
-  const wantsPodCidr = policy.spec.virtualRouters.some((router) => router.exportPodCIDR)
-  if (wantsPodCidr && node.podCidrs.length === 0) faults.push({ path: ['spec', 'virtualRouters'], message: `exportPodCIDR is set and node ${node.name} has no PodCIDR`, remedy: 'Give the Node spec.podCIDRs, or turn exportPodCIDR off' })
+  const wantsPodCidr = policy.virtualRouters.some((router) => router.exportPodCIDR)
+  if (wantsPodCidr && node.podCidrs.length === 0) faults.push(fault('warning', ['spec', 'virtualRouters'], 'NoPodCidr', `exportPodCIDR is set and node ${node.name} has no PodCIDR`, 'Give the Node spec.podCIDRs, or turn exportPodCIDR off.'))
   const podCidrs = (wantsPodCidr ? node.podCidrs : []).map((prefix) => ({ prefix, routes: podCidrRoutes.get(prefix) ?? [], verdicts: [{ step: 'selected', ok: true, code: 'ExportPodCIDR', message: `PodCIDR of node ${node.name}, exported by policy ${policy.metadata.name}` } as const] }))
-  return { policy, neighbors: services.map((entry) => entry.neighbor), services, podCidrs, faults }
+  return { policy, neighbors: services.map(({ neighbor }) => neighbor), services, podCidrs, faults }
+}
+
+/** The canonical address of `192.0.2.1/32`, which was checked. */
+function hostOf(prefix: string): string {
+  const parts = splitPrefix(prefix)
+  return parts === undefined ? prefix : formatAddress(parts.address)
 }
 
 /** True when the family of the prefix is spoken with the neighbor. */
@@ -71,22 +80,18 @@ export function speaks(neighbor: Neighbor, prefix: string): boolean {
   return neighbor.families.includes(prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast')
 }
 
-function neighborOf(router: VirtualRouter, spec: PolicyNeighbor, source: ObjectRef, node: NodeView, ports: ExportPorts, at: readonly (string | number)[], faults: Fault[]): Neighbor | undefined {
-  const peerAddress = spec.peerAddress.slice(0, spec.peerAddress.indexOf('/'))
-  const password = spec.authSecretRef === null || spec.authSecretRef === undefined ? undefined : ports.password(spec.authSecretRef)
-  if (typeof password === 'object') {
-    // Dialling without the key would only show the router an unsigned session.
-    faults.push({ path: [...at, 'authSecretRef'], message: `${password.reason}: neighbor ${peerAddress} is not dialled`, remedy: password.remedy })
-    return undefined
-  }
-  const families = (spec.families ?? [{ afi: 'ipv4', safi: 'unicast' }, { afi: 'ipv6', safi: 'unicast' }])
-    .filter(({ afi, safi }) => safi === 'unicast' && (afi === 'ipv4' || afi === 'ipv6'))
-    .map(({ afi }) => (afi === 'ipv4' ? ('ipv4-unicast' as const) : ('ipv6-unicast' as const)))
-  if (families.length === 0) {
-    faults.push({ path: [...at, 'families'], message: `no family that is spoken: neighbor ${peerAddress} is not dialled`, remedy: 'Write ipv4/unicast or ipv6/unicast' })
-    return undefined
-  }
-  const { passive, ttlSecurity, sourceAddress, notification, nextHop } = ports.overrides(peerAddress)
+interface NeighborInput {
+  readonly router: VirtualRouter
+  readonly spec: PolicyNeighbor
+  readonly source: ObjectRef
+  readonly peerAddress: string
+  readonly routerId: string
+  readonly password: string | undefined
+  readonly overrides: NeighborOverrides
+}
+
+function neighborOf({ router, spec, source, peerAddress, routerId, password, overrides }: NeighborInput): Neighbor {
+  const { passive, ttlSecurity, sourceAddress, notification, nextHop } = overrides
   return {
     id: `${router.localASN}/${peerAddress}`,
     source,
@@ -95,8 +100,8 @@ function neighborOf(router: VirtualRouter, spec: PolicyNeighbor, source: ObjectR
     peerAsn: spec.peerASN,
     peerAddress,
     peerPort: spec.peerPort,
-    routerId: annotatedRouterId(node, router.localASN) ?? node.routerId,
-    families,
+    routerId,
+    families: familiesOf(spec),
     holdTimeSec: spec.holdTimeSeconds,
     keepaliveSec: spec.keepAliveTimeSeconds,
     connectRetrySec: spec.connectRetryTimeSeconds,
@@ -110,54 +115,21 @@ function neighborOf(router: VirtualRouter, spec: PolicyNeighbor, source: ObjectR
   }
 }
 
-/** `cilium.io/bgp-virtual-router.{asn}: router-id=192.0.2.1,local-port=179`. */
-function annotatedRouterId(node: NodeView, asn: number): string | undefined {
-  const pairs = (node.annotations[`cilium.io/bgp-virtual-router.${asn}`] ?? '').split(',').map((pair) => pair.split('='))
-  return pairs.filter((pair) => pair.length === 2 && pair[0]?.trim() === 'router-id').at(-1)?.[1]?.trim()
+function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] {
+  if (!families) return ['ipv4-unicast', 'ipv6-unicast']
+  return (['ipv4', 'ipv6'] as const).filter((name) => families.some(({ afi, safi }) => afi === name && safi === 'unicast')).map((name) => `${name}-unicast` as const)
 }
 
-function podCidrAttributes(spec: PolicyNeighbor, nodeLabels: Labels, overrides: NeighborOverrides): RouteAttributes {
-  return united((spec.advertisedPathAttributes ?? []).filter(({ selectorType, selector }) => selectorType === 'PodCIDR' && (selector === null || selector === undefined || selectorMatches(selector, nodeLabels))), overrides)
-}
-
-function serviceAttributes(spec: PolicyNeighbor, pool: Pool | undefined, overrides: NeighborOverrides): RouteAttributes {
-  return united((spec.advertisedPathAttributes ?? []).filter(({ selectorType, selector }) => selectorType === 'CiliumLoadBalancerIPPool' && pool !== undefined && (selector === null || selector === undefined || selectorMatches(selector, pool.labels))), overrides)
-}
-
-type PathAttributesSpec = NonNullable<PolicyNeighbor['advertisedPathAttributes']>[number]
-
-/** Several entries that match: communities are united, the highest local preference wins. */
-function united(entries: readonly PathAttributesSpec[], { med }: NeighborOverrides): RouteAttributes {
-  const communities = new Set<number>()
-  const large = new Set<string>()
-  let localPreference: number | undefined
-  for (const entry of entries) {
-    for (const text of entry.communities?.standard ?? []) addKnown(communities, parseStandardCommunity(text))
-    for (const name of entry.communities?.wellKnown ?? []) addKnown(communities, wellKnownCommunity(name))
-    for (const text of entry.communities?.large ?? []) if (isLargeCommunity(text)) large.add(text)
-    if (entry.localPreference !== null && entry.localPreference !== undefined) localPreference = Math.max(localPreference ?? 0, entry.localPreference)
-  }
+/** Of the entries of one type whose selector matches: communities are united, the highest local preference wins. */
+function attributesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType'], labels: Labels | undefined, { med }: NeighborOverrides): RouteAttributes {
+  const entries = (spec.advertisedPathAttributes ?? []).filter(({ selectorType, selector }) => selectorType === type && labels !== undefined && selectorMatches(selector ?? {}, labels))
+  const communities = new Set(entries.flatMap((entry) => [...(entry.communities?.standard ?? []), ...(entry.communities?.wellKnown ?? [])]))
+  const large = new Set(entries.flatMap((entry) => entry.communities?.large ?? []))
+  const preferences = entries.flatMap(({ localPreference }) => localPreference ?? [])
   return {
     ...(communities.size === 0 ? {} : { communities: [...communities].sort((a, b) => a - b) }),
     ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
-    ...(localPreference === undefined ? {} : { localPreference }),
+    ...(preferences.length === 0 ? {} : { localPreference: Math.max(...preferences) }),
     ...(med === undefined ? {} : { med }),
   }
-}
-
-function addKnown(set: Set<number>, value: number | undefined): void {
-  if (value !== undefined) set.add(value)
-}
-
-/** Communities that are not understood, each with its path. */
-export function communityFaults(policy: CiliumBgpPeeringPolicy): readonly Fault[] {
-  return policy.spec.virtualRouters.flatMap((router, r) => router.neighbors.flatMap((neighbor, n) => (neighbor.advertisedPathAttributes ?? []).flatMap((entry, a) => {
-    const at = ['spec', 'virtualRouters', r, 'neighbors', n, 'advertisedPathAttributes', a, 'communities']
-    const wrong = [
-      ...(entry.communities?.standard ?? []).filter((text) => parseStandardCommunity(text) === undefined).map((text) => ({ field: 'standard', text, form: '65000:100, quoted, since YAML reads 65000:100 as a number' })),
-      ...(entry.communities?.wellKnown ?? []).filter((name) => wellKnownCommunity(name) === undefined).map((text) => ({ field: 'wellKnown', text, form: 'no-export, no-advertise, blackhole ...' })),
-      ...(entry.communities?.large ?? []).filter((text) => !isLargeCommunity(text)).map((text) => ({ field: 'large', text, form: '65000:1:2' })),
-    ]
-    return wrong.map(({ field, text, form }) => ({ path: [...at, field], message: `${text} is no community and is not sent (${formatPath([field])})`, remedy: `Write ${form}` }))
-  })))
 }

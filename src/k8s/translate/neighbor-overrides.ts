@@ -4,12 +4,17 @@
  */
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { parseAddress } from '../../ip/address.ts'
-import { type Fault, formatPath } from '../kinds/narrow.ts'
+import { formatAddress, parseAddress } from '../../ip/address.ts'
+import { fault, narrow, type Fault } from '../kinds/narrow.ts'
 
 export const neighborsAnnotation = 'herald.dev/neighbors'
 
-const address = z.string().refine((text) => parseAddress(text) !== undefined, 'is no address')
+const address = z.string().transform((text, context) => {
+  const parsed = parseAddress(text)
+  if (parsed !== undefined) return formatAddress(parsed)
+  context.addIssue(`${text} is not an address`)
+  return z.NEVER
+})
 
 const overridesSchema = z.strictObject({
   passive: z.boolean(),
@@ -22,7 +27,7 @@ const overridesSchema = z.strictObject({
   med: z.number().int().min(0).max(4294967295),
 }).partial()
 
-export type NeighborOverrides = { readonly [K in keyof z.infer<typeof overridesSchema>]: z.infer<typeof overridesSchema>[K] | undefined }
+export type NeighborOverrides = z.infer<typeof overridesSchema>
 
 export interface ParsedOverrides {
   of(peerAddress: string): NeighborOverrides
@@ -33,15 +38,19 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
   const text = annotations[neighborsAnnotation]
   if (text === undefined) return { of: () => ({}), faults: [] }
   const path = ['metadata', 'annotations', neighborsAnnotation]
+  const read = readMap(text)
+  if (read === undefined) return { of: () => ({}), faults: [fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation} is no YAML map of neighbors`, `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`)] }
   const byAddress = new Map<string, NeighborOverrides>()
   const faults: Fault[] = []
-  const read = readMap(text)
-  if (read === undefined) return { of: () => ({}), faults: [{ path, message: 'is no YAML map of neighbors', remedy: `Write '{"192.0.2.1": {ttlSecurity: 1}}'` }] }
   for (const [key, value] of Object.entries(read)) {
-    if (key !== '*' && parseAddress(key) === undefined) faults.push({ path: [...path, key], message: `${key} is no address`, remedy: 'Key by the peer address without mask, or by "*"' })
-    const result = overridesSchema.safeParse(value)
-    if (result.success) byAddress.set(key, result.data)
-    else for (const issue of result.error.issues) faults.push({ path: [...path, key], message: `${formatPath(issue.path.filter((part) => typeof part !== 'symbol'))} ${issue.message}`.trim(), remedy: `This version knows ${Object.keys(overridesSchema.shape).join(', ')}; the neighbor keeps its defaults` })
+    const peer = parseAddress(key)
+    if (key !== '*' && peer === undefined) {
+      faults.push(fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation}: ${key} is not an address`, 'Key by the peer address without mask, or by "*".'))
+      continue
+    }
+    const narrowed = narrow(overridesSchema, value, () => [], { at: [...path, key], meanwhile: 'the neighbor keeps its defaults' })
+    faults.push(...narrowed.faults)
+    if (narrowed.value !== undefined) byAddress.set(peer === undefined ? key : formatAddress(peer), narrowed.value)
   }
   return { of: (peerAddress) => ({ ...byAddress.get('*'), ...byAddress.get(peerAddress) }), faults }
 }

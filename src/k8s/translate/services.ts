@@ -3,8 +3,8 @@ import { frontendId, type Backend, type DesiredService, type Frontend, type Obje
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Pool } from '../ipam/allocate.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
-import type { Service } from '../kinds/service.ts'
-import { formatSelector, selectorMatches, type Labels } from '../label-selector.ts'
+import { selectableLabels, type Service } from '../kinds/service.ts'
+import { formatSelector, selectorMatches } from '../label-selector.ts'
 import { speaks, type NodeExports } from './exports.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -14,7 +14,7 @@ export interface ServiceInput {
   readonly service: Service
   readonly slices: readonly EndpointSlice[]
   readonly addresses: readonly string[]
-  readonly pool: Pool | undefined
+  readonly poolOf: (address: string) => Pool | undefined
   readonly allocated: Verdict
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
@@ -26,16 +26,12 @@ export function isClassServed(service: Service, { loadBalancerClass }: Translato
   return !name || ['herald.dev/bgp', 'io.cilium/bgp-control-plane', loadBalancerClass].includes(name)
 }
 
-/** The labels of a Service with the pseudo labels that selectors may name. */
-export function selectableLabels({ metadata }: Service): Labels {
-  return { ...metadata.labels, 'io.kubernetes.service.name': metadata.name, 'io.kubernetes.service.namespace': metadata.namespace ?? 'default' }
-}
-
 const yes = (step: Verdict['step'], code: string, message: string): Verdict => ({ step, ok: true, code, message })
 const no = (step: Verdict['step'], code: string, message: string, remedy: string): Verdict => ({ step, ok: false, code, message, remedy })
 
 export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService {
-  const { key, source, service, pool, addresses } = input
+  const { key, source, service, addresses } = input
+  const pool = input.poolOf(addresses[0] ?? '')
   const endpoints = countEndpoints(input.slices, options.nodeName)
   const className = service.spec.loadBalancerClass
   const isOurs = isClassServed(service, options)
@@ -45,19 +41,20 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   if (isOurs) {
     verdicts.push(input.allocated)
     const served = addresses.filter((address) => options.datapath === 'none' || !address.includes(':'))
-    const chosen = routesOf(input, served)
+    const chosen = routesOf(input)
     verdicts.push(selectedVerdict(input, chosen), supportedVerdict(service, addresses, served, options), eligibleVerdict(service, endpoints, options))
     const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(input, served, options.nodeName)
-    if (verdicts.every(({ ok }) => ok)) routes = chosen
+    if (verdicts.every(({ ok }) => ok)) routes = chosen.filter(({ prefix }) => served.includes(prefix.slice(0, prefix.indexOf('/'))))
   }
   return { key, source, addresses, ...(pool === undefined ? {} : { pool: pool.name }), externalTrafficPolicy: service.spec.externalTrafficPolicy, frontends, routes, remoteBackends: endpoints.remote, verdicts }
 }
 
 /** Routes of one address with equal attributes go together. */
-function routesOf({ service, exports, pool }: ServiceInput, addresses: readonly string[]): readonly Route[] {
+function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readonly Route[] {
   const labels = selectableLabels(service)
   return addresses.flatMap((address) => {
+    const pool = poolOf(address)
     const prefix = `${address}/${address.includes(':') ? 128 : 32}`
     const routes = new Map<string, Route>()
     for (const { neighbor, selector, attributesFor } of exports?.services ?? []) {

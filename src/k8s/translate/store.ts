@@ -14,7 +14,7 @@ export interface Stored<K extends ServedKind> {
   readonly seen: number
 }
 
-/** What a change touched: `before` and `after` are of the kind asked for. */
+/** What a change touched. */
 export interface Change {
   readonly kind: ServedKind
   readonly id: string
@@ -26,7 +26,8 @@ export class ObjectStore {
   readonly tables: Tables = { Service: new Map(), EndpointSlice: new Map(), Node: new Map(), Secret: new Map(), CiliumBGPPeeringPolicy: new Map(), CiliumLoadBalancerIPPool: new Map() }
   readonly #problems = new Map<string, readonly Problem[]>()
   #seen = 0
-  isProblemsChanged = false
+  /** Grows whenever {@link problems} changes. */
+  problemsVersion = 0
 
   upsert(key: ObjectKey, raw: RawObject, origin: Origin | undefined): Change | undefined {
     if (!isServed(key)) {
@@ -59,7 +60,7 @@ export class ObjectStore {
   #setProblems(key: ObjectKey, faults: readonly Fault[], origin: Origin | undefined): void {
     const id = `${key.apiVersion} ${key.kind} ${idOf(key)}`
     if (faults.length === 0 && !this.#problems.has(id)) return
-    this.isProblemsChanged = true
+    this.problemsVersion++
     if (faults.length === 0) this.#problems.delete(id)
     else this.#problems.set(id, faults.map((fault) => problemOf(fault, key, origin)))
   }

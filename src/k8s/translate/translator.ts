@@ -4,23 +4,24 @@
  *     upsert, remove --> store (last good version) --> dirty: one Service, or the whole node
  *     flush: pools --> policy of this node --> addresses --> services --> delta
  *
- * A Service or EndpointSlice costs its Service; a Node, Secret, policy or pool costs everything. Nothing is said before
- * every kind was delivered once.
+ * A Service or EndpointSlice costs its Service; this Node, a Secret, policy or pool costs every Service. Nothing is said
+ * before every kind was delivered once.
  */
-import type { DesiredDelta, DesiredPodCidr, DesiredService, Neighbor, Problem } from '../../desired/model.ts'
-import { parseAddress } from '../../ip/address.ts'
-import { usablePools } from '../ipam/pools.ts'
+import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
+import { poolsOf } from '../ipam/pools.ts'
+import type { RecordWarning } from '../ipam/record.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { fault } from '../kinds/narrow.ts'
 import { podCidrsOf } from '../kinds/node.ts'
+import { problemOf } from '../kinds/problems.ts'
 import { passwordOf } from '../kinds/secret.ts'
 import type { Service } from '../kinds/service.ts'
 import { selectorMatches } from '../label-selector.ts'
-import { problemOf, refOf } from '../kinds/problems.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
-import { communityFaults, exportsOf, type NodeExports } from './exports.ts'
-import { parseOverrides } from './neighbor-overrides.ts'
-import { translateService } from './services.ts'
+import { exportsOf, type NodeExports } from './exports.ts'
+import { routerIdOf } from './router-id.ts'
+import { isClassServed, translateService } from './services.ts'
 import { byAge, ObjectStore, type Change } from './store.ts'
 import type { Translator, TranslatorOptions } from './types.ts'
 
@@ -38,14 +39,18 @@ class NodeTranslator implements Translator {
   readonly #serviceOfSlice = new Map<string, string>()
   readonly #dirty = new Set<string>()
   readonly #emitted = new Set<string>()
+  #arePoolsDirty = true
   #isNodeDirty = true
   #isSynced = false
   #exports: NodeExports | undefined
   #noExports = ''
+  #poolProblems: readonly Problem[] = []
   #nodeProblems: readonly Problem[] = []
+  #recordWarning: RecordWarning | undefined
+  #problemsVersion = 0
+  #hasProblems = false
   #lastSpeaker = ''
   #lastPodCidrs = '[]'
-  #lastProblems = '[]'
 
   constructor(options: TranslatorOptions) {
     this.#options = options
@@ -66,24 +71,24 @@ class NodeTranslator implements Translator {
 
   flush(): DesiredDelta {
     if (!this.#isSynced) return { services: new Map() }
-    if (this.#isNodeDirty) this.#translateNode()
+    const hasNewProblems = this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
+    if (this.#arePoolsDirty) this.#translatePools()
+    const node = this.#isNodeDirty ? this.#translateNode() : {}
     const services = this.#translateServices()
-    const neighbors: readonly Neighbor[] = this.#exports?.neighbors ?? []
-    const speaker = JSON.stringify(neighbors)
-    const podCidrs: readonly DesiredPodCidr[] = this.#exports?.podCidrs ?? []
-    const podCidrText = JSON.stringify(podCidrs)
-    const problems = [...this.#store.problems(), ...this.#nodeProblems, ...this.#recordProblems()]
-    const problemText = JSON.stringify(problems)
-    const delta: DesiredDelta = {
-      services,
-      ...(speaker === this.#lastSpeaker ? {} : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining: false } }),
-      ...(podCidrText === this.#lastPodCidrs ? {} : { podCidrs }),
-      ...(problemText === this.#lastProblems ? {} : { problems }),
-    }
-    this.#lastSpeaker = speaker
-    this.#lastPodCidrs = podCidrText
-    this.#lastProblems = problemText
-    return delta
+    const { warning } = this.#addresses
+    const hasNewWarning = warning !== this.#recordWarning
+    this.#recordWarning = warning
+    this.#problemsVersion = this.#store.problemsVersion
+    const problems = hasNewProblems || hasNewWarning ? this.#problems() : undefined
+    const isNews = problems !== undefined && (problems.length > 0 || this.#hasProblems)
+    if (isNews) this.#hasProblems = problems.length > 0
+    return { services, ...node, ...(isNews ? { problems } : {}) }
+  }
+
+  #problems(): readonly Problem[] {
+    const record = this.#recordWarning
+    const recordProblems: readonly Problem[] = record === undefined ? [] : [{ severity: 'warning', object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
+    return [...this.#store.problems(), ...this.#poolProblems, ...this.#nodeProblems, ...recordProblems]
   }
 
   #touched(change: Change | undefined): void {
@@ -91,6 +96,7 @@ class NodeTranslator implements Translator {
     const { kind, id } = change
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
+    else if (kind === 'CiliumLoadBalancerIPPool') this.#arePoolsDirty = true
     else if (kind !== 'Node' || id === this.#options.nodeName) this.#isNodeDirty = true
   }
 
@@ -110,46 +116,60 @@ class NodeTranslator implements Translator {
     this.#dirty.add(service)
   }
 
-  #translateNode(): void {
+  #touchAll(): void {
+    for (const id of this.#store.tables.Service.keys()) this.#dirty.add(id)
+  }
+
+  #translatePools(): void {
+    const stored = this.#store.tables.CiliumLoadBalancerIPPool
+    const { pools, conflicts } = poolsOf([...stored.values()].sort(byAge).map(({ value }) => value))
+    this.#poolProblems = conflicts.flatMap(({ pool, other }) => {
+      const found = stored.get(pool.metadata.name)
+      return found === undefined ? [] : [problemOf(fault('error', ['spec', 'blocks'], 'PoolConflict', `the pool overlaps ${other}, which is older: its addresses in use stay, new ones are not given away`, 'Remove the addresses from one of the two.'), found.key, found.origin)]
+    })
+    this.#addresses.setPools(pools)
+    this.#touchAll()
+    this.#arePoolsDirty = false
+  }
+
+  /** The parts of a delta that are about the node itself, where they changed. */
+  #translateNode(): Pick<DesiredDelta, 'speaker' | 'podCidrs'> {
     const problems: Problem[] = []
-    const { CiliumLoadBalancerIPPool: pools, Service: services } = this.#store.tables
-    const ordered = [...pools.values()].sort(byAge)
-    const { pools: usable, conflicts } = usablePools(ordered.map(({ value }) => value))
-    for (const { pool, other } of conflicts) {
-      const stored = pools.get(pool.metadata.name)
-      if (stored !== undefined) problems.push(problemOf({ severity: 'error', path: ['spec', 'blocks'], code: 'PoolConflict', message: `the pool overlaps ${other}, which is older, and is not used`, remedy: 'Remove the addresses from one of the two.' }, stored.key, stored.origin))
-    }
-    this.#addresses.ipam.setPools(usable)
     this.#exports = this.#exportsOfNode(problems)
     this.#nodeProblems = problems
-    for (const id of services.keys()) this.#dirty.add(id)
+    this.#touchAll()
     this.#isNodeDirty = false
+    const { neighbors = [], podCidrs = [] } = this.#exports ?? {}
+    const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
+    this.#lastSpeaker = JSON.stringify(neighbors)
+    this.#lastPodCidrs = JSON.stringify(podCidrs)
+    return {
+      ...(this.#lastSpeaker === speakerBefore ? {} : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining: false } }),
+      ...(this.#lastPodCidrs === podCidrsBefore ? {} : { podCidrs }),
+    }
   }
 
   #exportsOfNode(problems: Problem[]): NodeExports | undefined {
     const { Node: nodes, CiliumBGPPeeringPolicy: policies } = this.#store.tables
     const { nodeName } = this.#options
-    const node = nodes.get(nodeName)?.value
+    const stored = nodes.get(nodeName)
+    const node = stored?.value
+    const nodeKey: ObjectKey = stored?.key ?? { apiVersion: 'v1', kind: 'Node', namespace: '', name: nodeName }
     const labels = node?.metadata.labels ?? {}
     if (node === undefined && policies.size > 0) {
-      const key: ObjectKey = { apiVersion: 'v1', kind: 'Node', namespace: '', name: nodeName }
-      problems.push(problemOf({ path: [], code: 'NoNode', message: `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`, remedy: 'Add the Node, or give its name with --node-name.' }, key, undefined))
+      problems.push(problemOf(fault('warning', [], 'NoNode', `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`, 'Add the Node, or give its name with --node-name.'), nodeKey, undefined))
     }
-    const matching = [...policies.values()].filter(({ value }) => selectorMatches(value.spec.nodeSelector ?? {}, labels)).sort(byAge)
-    const [chosen, ...others] = matching
+    const [chosen, ...others] = [...policies.values()].filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, labels)).sort(byAge)
     for (const { key, origin } of others) {
-      problems.push(problemOf({ severity: 'error', path: ['spec', 'nodeSelector'], code: 'PolicyConflict', message: `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${nodeName}; this one has no effect there`, remedy: 'Let their node selectors exclude each other.' }, key, origin))
+      problems.push(problemOf(fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${nodeName}; this one has no effect there`, 'Let their node selectors exclude each other.'), key, origin))
     }
     this.#noExports = policies.size === 0 ? 'there is no CiliumBGPPeeringPolicy' : `no CiliumBGPPeeringPolicy selects node ${nodeName}`
     if (chosen === undefined) return undefined
-    const internal = (node?.status?.addresses ?? []).find(({ type, address }) => type === 'InternalIP' && typeof parseAddress(address) === 'number')?.address
-    if (internal === undefined) problems.push(problemOf({ path: [], code: 'DerivedRouterId', message: `node ${nodeName} has no IPv4 InternalIP: its router ID ${derivedRouterId(nodeName)} is derived from its name`, remedy: 'Give the Node an InternalIP, or the annotation cilium.io/bgp-virtual-router.{asn}: router-id=...' }, chosen.key, chosen.origin))
-    const overrides = parseOverrides(chosen.value.metadata.annotations)
-    const found = exportsOf(chosen.value, chosen.source, { name: nodeName, labels, annotations: node?.metadata.annotations ?? {}, podCidrs: node === undefined ? [] : podCidrsOf(node), routerId: internal ?? derivedRouterId(nodeName) }, {
-      password: (name) => this.#password(name),
-      overrides: (address) => overrides.of(address),
-    })
-    for (const fault of [...found.faults, ...overrides.faults, ...communityFaults(chosen.value)]) problems.push(problemOf(fault, chosen.key, chosen.origin))
+    const routerIds = new Map(chosen.value.virtualRouters.map(({ localASN }) => [localASN, routerIdOf(nodeName, node, localASN)]))
+    for (const { faults } of routerIds.values()) problems.push(...faults.map((found) => problemOf(found, nodeKey, stored?.origin)))
+    const view = { name: nodeName, labels, podCidrs: node === undefined ? [] : podCidrsOf(node), routerIdOf: (asn: number) => routerIds.get(asn)?.routerId ?? '' }
+    const found = exportsOf(chosen.value, chosen.source, view, (name) => this.#password(name))
+    problems.push(...found.faults.map((each) => problemOf(each, chosen.key, chosen.origin)))
     return found
   }
 
@@ -163,41 +183,31 @@ class NodeTranslator implements Translator {
 
   #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
     const table = this.#store.tables.Service
-    const delta = new Map<string, DesiredService | undefined>()
-    const changed = new Map<string, Service | undefined>()
-    for (const id of this.#dirty) {
+    const loadBalancer = (id: string): Service | undefined => {
       const service = table.get(id)?.value
-      if (service !== undefined || this.#emitted.has(id)) changed.set(id, service?.spec.type === 'LoadBalancer' ? service : undefined)
+      return service?.spec.type === 'LoadBalancer' ? service : undefined
     }
-    this.#addresses.settle(changed)
-    this.#dirty.clear()
-    for (const [id, service] of changed) {
-      if (service === undefined) {
+    const moved = this.#addresses.settle(this.#dirty, (id) => {
+      const service = loadBalancer(id)
+      return service !== undefined && isClassServed(service, this.#options) ? service : undefined
+    })
+    const delta = new Map<string, DesiredService | undefined>()
+    for (const id of new Set([...this.#dirty, ...moved])) {
+      const service = loadBalancer(id)
+      const source = table.get(id)?.source
+      if (service === undefined || source === undefined) {
         if (this.#emitted.delete(id)) delta.set(id, undefined)
         continue
       }
-      const answer = this.#addresses.answerOf(id)
-      const source = table.get(id)?.source ?? refOf({ apiVersion: 'v1', kind: 'Service', namespace: '', name: id }, undefined)
+      const { addresses, verdict } = this.#addresses.answerOf(id)
       this.#emitted.add(id)
       delta.set(id, translateService({
         key: id, source, service, slices: [...(this.#slices.get(id)?.values() ?? [])],
-        addresses: answer?.addresses ?? [], pool: answer?.pool,
-        allocated: answer?.verdict ?? { step: 'allocated', ok: false, code: 'NotAllocated', message: 'no address', remedy: 'Remove the loadBalancerClass.' },
+        addresses, allocated: verdict, poolOf: (address) => this.#addresses.poolOf(address),
         exports: this.#exports, noExports: this.#noExports,
       }, this.#options))
     }
+    this.#dirty.clear()
     return delta
   }
-
-  #recordProblems(): readonly Problem[] {
-    const message = this.#addresses.warning
-    return message === undefined ? [] : [{ severity: 'warning', object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', code: 'RecordElsewhere', message, remedy: 'Make the folder writable.' }]
-  }
-}
-
-/** FNV-1a of the name, never 0: RFC 6286 asks for nothing but unique within the AS. */
-function derivedRouterId(name: string): string {
-  let hash = 0x811c9dc5
-  for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0
-  return [24, 16, 8, 0].map((shift) => (hash >>> shift) & 255).join('.')
 }

@@ -1,52 +1,98 @@
 /** Sessions, under our names and under those on which Cilium users have written their alerts. */
-import { Gauge, type Registry } from 'prom-client'
+import { isIPv6 } from 'node:net'
+import { Counter, Gauge, type Registry } from 'prom-client'
+import type { PeerView } from '../../api/types.ts'
+import { Growth } from './growth.ts'
 import type { Snapshot } from './snapshot.ts'
 
 const fsmStates = ['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']
 
+const labelNames = ['vrouter', 'neighbor', 'neighbor_asn'] as const
+type Labels = Record<(typeof labelNames)[number], string>
+
+interface Reading {
+  readonly name: string
+  readonly help: string
+  readonly read: (peer: PeerView) => number
+}
+
+const isUp = (peer: PeerView): number => (peer.sessionState === 'Established' ? 1 : 0)
+
+const gauges: readonly Reading[] = [
+  { name: 'herald_bgp_session_up', help: '1 when the session is Established', read: isUp },
+  { name: 'herald_bgp_session_fsm_state', help: '0 Idle, 1 Connect, 2 Active, 3 OpenSent, 4 OpenConfirm, 5 Established', read: (peer) => fsmStates.indexOf(peer.sessionState) },
+  { name: 'herald_bgp_session_uptime_seconds', help: 'Time since the session was established; 0 when it is not', read: (peer) => peer.uptimeSeconds ?? 0 },
+  { name: 'herald_bgp_hold_time_seconds', help: 'Negotiated hold time', read: (peer) => peer.holdTimeSeconds ?? 0 },
+  { name: 'herald_bgp_keepalive_seconds', help: 'Negotiated keepalive interval', read: (peer) => peer.keepaliveSeconds ?? 0 },
+  { name: 'herald_bgp_last_error_code', help: 'Code of the last NOTIFICATION sent or received, 0 for none (RFC 4271 4.5)', read: (peer) => peer.lastReset?.code ?? 0 },
+]
+
+const counters: readonly Reading[] = [
+  { name: 'herald_bgp_session_flaps_total', help: 'Times the session was lost', read: (peer) => peer.flaps },
+  { name: 'herald_bgp_messages_received_total', help: 'Messages received, over all connections', read: (peer) => peer.messagesIn },
+  { name: 'herald_bgp_messages_sent_total', help: 'Messages sent, over all connections', read: (peer) => peer.messagesOut },
+]
+
 export function addPeerMetrics(registry: Registry): (snapshot: Snapshot) => void {
-  const labelNames = ['vrouter', 'neighbor', 'neighbor_asn'] as const
-  const familyLabels = [...labelNames, 'afi', 'safi'] as const
   const registers = [registry]
-  const gauge = (name: string, help: string): Gauge<(typeof labelNames)[number]> => new Gauge({ name, help, labelNames, registers })
-  const familyGauge = (name: string, help: string): Gauge<(typeof familyLabels)[number]> => new Gauge({ name, help, labelNames: familyLabels, registers })
-  const all = {
-    up: gauge('herald_bgp_session_up', '1 when the session is Established'),
-    alias: gauge('cilium_bgp_control_plane_session_state', '1 when the session is Established (the name Cilium uses)'),
-    state: gauge('herald_bgp_session_fsm_state', '0 Idle, 1 Connect, 2 Active, 3 OpenSent, 4 OpenConfirm, 5 Established'),
-    uptime: gauge('herald_bgp_session_uptime_seconds', 'Time since the session was established; 0 when it is not'),
-    flaps: gauge('herald_bgp_session_flaps_total', 'Times the session was lost'),
-    messagesIn: gauge('herald_bgp_messages_received_total', 'Messages received on the present connection'),
-    messagesOut: gauge('herald_bgp_messages_sent_total', 'Messages sent on the present connection'),
-    hold: gauge('herald_bgp_hold_time_seconds', 'Negotiated hold time'),
-    keepalive: gauge('herald_bgp_keepalive_seconds', 'Negotiated keepalive interval'),
-    lastError: gauge('herald_bgp_last_error_code', 'Code of the last NOTIFICATION sent or received, 0 for none (RFC 4271 4.5)'),
-  }
-  const families = [
-    [familyGauge('herald_bgp_advertised_routes', 'Prefixes that the peer holds from us'), 'advertised'],
-    [familyGauge('cilium_bgp_control_plane_advertised_routes', 'Prefixes that the peer holds from us (the name Cilium uses)'), 'advertised'],
-    [familyGauge('herald_bgp_received_routes', 'Prefixes received from the peer'), 'received'],
-    [familyGauge('cilium_bgp_control_plane_received_routes', 'Prefixes received from the peer (the name Cilium uses)'), 'received'],
-  ] as const
+  const levels = gauges.map((reading) => ({ ...reading, metric: new Gauge({ name: reading.name, help: reading.help, labelNames, registers }) }))
+  const counts = counters.map((reading) => ({ ...reading, growth: new Growth(), metric: new Counter({ name: reading.name, help: reading.help, labelNames, registers }) }))
+  const setRoutes = addRoutes(registry, 'herald_bgp', '', ourLabels)
+  const setAliases = addCiliumAliases(registry)
+  let known = new Map<string, Labels>()
   return ({ peers }) => {
-    // A peer that left must not linger as a series.
-    for (const metric of [...Object.values(all), ...families.map(([metric]) => metric)]) metric.reset()
+    const now = new Map(peers.map((peer) => [peer.id, ourLabels(peer)]))
+    // A peer that left must not linger as a series; the counters of those that stay go on.
+    for (const [id, labels] of known) if (!isSame(labels, now.get(id))) for (const { metric } of counts) metric.remove(labels)
+    known = now
+    for (const { metric, read } of levels) {
+      metric.reset()
+      for (const peer of peers) metric.set(ourLabels(peer), read(peer))
+    }
+    for (const { metric, read, growth } of counts) {
+      for (const peer of peers) metric.inc(ourLabels(peer), growth.of(peer.id, read(peer)))
+      growth.next()
+    }
+    setRoutes(peers)
+    setAliases(peers)
+  }
+}
+
+const isSame = (a: Labels, b: Labels | undefined): boolean => b !== undefined && labelNames.every((name) => a[name] === b[name])
+
+function ourLabels(peer: PeerView): Labels {
+  return { vrouter: peer.virtualRouter, neighbor: peer.peerAddress, neighbor_asn: String(peer.peerAs) }
+}
+
+/** Cilium's neighbor is address:port. */
+function ciliumLabels(peer: PeerView): Labels {
+  return { ...ourLabels(peer), neighbor: `${isIPv6(peer.peerAddress) ? `[${peer.peerAddress}]` : peer.peerAddress}:${peer.peerPort}` }
+}
+
+function addCiliumAliases(registry: Registry): (peers: readonly PeerView[]) => void {
+  const state = new Gauge({ name: 'cilium_bgp_control_plane_session_state', help: '1 when the session is Established (the name Cilium uses)', labelNames, registers: [registry] })
+  const setRoutes = addRoutes(registry, 'cilium_bgp_control_plane', ' (the name Cilium uses)', ciliumLabels)
+  return (peers) => {
+    state.reset()
+    for (const peer of peers) state.set(ciliumLabels(peer), isUp(peer))
+    setRoutes(peers)
+  }
+}
+
+function addRoutes(registry: Registry, prefix: string, note: string, labelsOf: (peer: PeerView) => Labels): (peers: readonly PeerView[]) => void {
+  const registers = [registry]
+  const familyLabels = [...labelNames, 'afi', 'safi'] as const
+  const advertised = new Gauge({ name: `${prefix}_advertised_routes`, help: `Prefixes that the peer holds from us${note}`, labelNames: familyLabels, registers })
+  const received = new Gauge({ name: `${prefix}_received_routes`, help: `Prefixes received from the peer${note}`, labelNames: familyLabels, registers })
+  return (peers) => {
+    advertised.reset()
+    received.reset()
     for (const peer of peers) {
-      const labels = { vrouter: peer.virtualRouter, neighbor: peer.peerAddress, neighbor_asn: String(peer.peerAs) }
-      const isUp = peer.sessionState === 'Established' ? 1 : 0
-      all.up.set(labels, isUp)
-      all.alias.set(labels, isUp)
-      all.state.set(labels, fsmStates.indexOf(peer.sessionState))
-      all.uptime.set(labels, peer.uptimeSeconds ?? 0)
-      all.flaps.set(labels, peer.flaps)
-      all.messagesIn.set(labels, peer.messagesIn)
-      all.messagesOut.set(labels, peer.messagesOut)
-      all.hold.set(labels, peer.holdTimeSeconds ?? 0)
-      all.keepalive.set(labels, peer.keepaliveSeconds ?? 0)
-      all.lastError.set(labels, peer.lastReset?.code ?? 0)
-      for (const family of peer.families) {
-        const [afi = '', safi = ''] = family.family.split('-')
-        for (const [metric, key] of families) metric.set({ ...labels, afi, safi }, family[key])
+      for (const counts of peer.families) {
+        const [afi = '', safi = ''] = counts.family.split('-')
+        const labels = { ...labelsOf(peer), afi, safi }
+        advertised.set(labels, counts.advertised)
+        received.set(labels, counts.received)
       }
     }
   }

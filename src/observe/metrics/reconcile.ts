@@ -1,5 +1,6 @@
 /** The loop of the agent. */
-import { Gauge, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from 'prom-client'
+import { Growth } from './growth.ts'
 
 export interface ReconcileFigures {
   readonly count: number
@@ -9,12 +10,14 @@ export interface ReconcileFigures {
 
 export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigures) => void {
   const registers = [registry]
-  const runs = new Gauge({ name: 'herald_reconcile_total', help: 'Deltas of desired state that were applied', registers })
-  const errors = new Gauge({ name: 'herald_reconcile_errors_total', help: 'Applications that failed and were tried again', registers })
+  const runs = new Counter({ name: 'herald_reconcile_total', help: 'Deltas of desired state that were applied', registers })
+  const errors = new Counter({ name: 'herald_reconcile_errors_total', help: 'Applications that failed and were tried again', registers })
   const last = new Gauge({ name: 'herald_reconcile_last_duration_seconds', help: 'Duration of the last application', registers })
+  const growth = new Growth()
   return (figures) => {
-    runs.set(figures.count)
-    errors.set(figures.errors)
+    runs.inc(growth.of('count', figures.count))
+    errors.inc(growth.of('errors', figures.errors))
+    growth.next()
     last.set(figures.lastMs / 1000)
   }
 }

@@ -1,25 +1,76 @@
-/** Services by state, and traffic per Service. Series are bounded by the number of Services. */
-import { Gauge, type Registry } from 'prom-client'
+/** Services by state, and their traffic: in all, and per Service for the first of them by name. */
+import { Counter, Gauge, type Registry } from 'prom-client'
+import type { ServiceView } from '../../api/types.ts'
+import { Growth } from './growth.ts'
 import type { Snapshot } from './snapshot.ts'
 
 const states = ['Announced', 'Programmed', 'Pending', 'NotServed']
 
+/** Services with series of their own; each has five. The others are in the totals. */
+export const maxServicesWithSeries = 1_000
+
+interface Traffic {
+  packetsIn: number
+  packetsOut: number
+  bytesIn: number
+  bytesOut: number
+  newConnections: number
+}
+
+const keys = ['packetsIn', 'packetsOut', 'bytesIn', 'bytesOut', 'newConnections'] as const
+
 export function addServiceMetrics(registry: Registry): (snapshot: Snapshot) => void {
   const registers = [registry]
   const byState = new Gauge({ name: 'herald_services', help: 'LoadBalancer Services by state', labelNames: ['state'], registers })
-  const packets = new Gauge({ name: 'herald_service_packets_total', help: 'Packets of a Service', labelNames: ['service', 'direction'], registers })
-  const bytes = new Gauge({ name: 'herald_service_bytes_total', help: 'Bytes of a Service', labelNames: ['service', 'direction'], registers })
-  const connections = new Gauge({ name: 'herald_service_connections_total', help: 'Connections opened to a Service', labelNames: ['service'], registers })
+  const withoutSeries = new Gauge({ name: 'herald_services_without_series', help: 'Services beyond the first 1000 by name: counted in the totals only', registers })
+  const each = addCounters(registry, 'service', ['service'])
+  const all = addCounters(registry, 'services', [])
+  const growth = new Growth()
+  let known = new Set<string>()
   return ({ services }) => {
-    for (const metric of [packets, bytes, connections]) metric.reset()
     for (const state of states) byState.set({ state }, services.filter((service) => service.state === state).length)
-    for (const { service, frontends } of services) {
-      const sum = (key: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'newConnections'): number => frontends.reduce((total, frontend) => total + frontend[key], 0)
-      packets.set({ service, direction: 'in' }, sum('packetsIn'))
-      packets.set({ service, direction: 'out' }, sum('packetsOut'))
-      bytes.set({ service, direction: 'in' }, sum('bytesIn'))
-      bytes.set({ service, direction: 'out' }, sum('bytesOut'))
-      connections.set({ service }, sum('newConnections'))
+    const byName = [...services].sort((a, b) => (a.service < b.service ? -1 : 1))
+    const shown = new Set(byName.slice(0, maxServicesWithSeries).map(({ service }) => service))
+    for (const service of known) if (!shown.has(service)) each.remove({ service })
+    for (const view of byName) {
+      const grown = trafficOf(view, growth)
+      all.add({}, grown)
+      if (shown.has(view.service)) each.add({ service: view.service }, grown)
     }
+    growth.next()
+    known = shown
+    withoutSeries.set(services.length - shown.size)
+  }
+}
+
+function trafficOf({ frontends }: ServiceView, growth: Growth): Traffic {
+  const grown: Traffic = { packetsIn: 0, packetsOut: 0, bytesIn: 0, bytesOut: 0, newConnections: 0 }
+  for (const frontend of frontends) for (const key of keys) grown[key] += growth.of(`${frontend.id} ${key}`, frontend[key])
+  return grown
+}
+
+interface Counters {
+  add(labels: Readonly<Record<string, string>>, grown: Traffic): void
+  remove(labels: Readonly<Record<string, string>>): void
+}
+
+function addCounters(registry: Registry, subject: 'service' | 'services', labelNames: readonly string[]): Counters {
+  const registers = [registry]
+  const whose = subject === 'service' ? 'of a Service' : 'of all Services'
+  const packets = new Counter({ name: `herald_${subject}_packets_total`, help: `Packets ${whose}`, labelNames: [...labelNames, 'direction'], registers })
+  const bytes = new Counter({ name: `herald_${subject}_bytes_total`, help: `Bytes ${whose}`, labelNames: [...labelNames, 'direction'], registers })
+  const connections = new Counter({ name: `herald_${subject}_connections_total`, help: `Connections opened to ${subject === 'service' ? 'a Service' : 'all Services'}`, labelNames: [...labelNames], registers })
+  return {
+    add: (labels, grown) => {
+      packets.inc({ ...labels, direction: 'in' }, grown.packetsIn)
+      packets.inc({ ...labels, direction: 'out' }, grown.packetsOut)
+      bytes.inc({ ...labels, direction: 'in' }, grown.bytesIn)
+      bytes.inc({ ...labels, direction: 'out' }, grown.bytesOut)
+      connections.inc(labels, grown.newConnections)
+    },
+    remove: (labels) => {
+      for (const direction of ['in', 'out']) for (const metric of [packets, bytes]) metric.remove({ ...labels, direction })
+      connections.remove(labels)
+    },
   }
 }

@@ -101,6 +101,6 @@ export function updateOf(ctx: CodecContext): fc.Arbitrary<UpdateMessage> {
   })))
 }
 
-export const notificationMessage: fc.Arbitrary<NotificationMessage> = plain(fc.record({ type: fc.constant('notification' as const), code: u8, subcode: u8, data: fc.uint8Array({ maxLength: 256 }) }))
+export const notificationMessage: fc.Arbitrary<NotificationMessage> = plain(fc.record({ type: fc.constant('notification' as const), code: u8, subcode: u8, data: fc.uint8Array({ maxLength: 258 }) }))
 
 export const routeRefreshMessage: fc.Arbitrary<RouteRefreshMessage> = plain(fc.record({ type: fc.constant('routeRefresh' as const), family, subtype: u8 }))

@@ -2,28 +2,22 @@
  * Attributes that a node speaker has no use for. Some are checked for their length, because RFC 7606 asks for it
  * whether they are used or not; the rest is discarded without a look inside, which is where other engines crashed.
  */
-import type { CodecContext } from '../types.ts'
-import { type AttributeCodec, type Disposition, optionalNonTransitive, optionalTransitive } from './codec.ts'
-
-const isOldSpeaker = (ctx: CodecContext): boolean => !ctx.fourOctetAs
+import { type AttributeCodec, optionalNonTransitive, optionalTransitive } from './codec.ts'
 
 interface Unused {
   readonly type: number
   readonly name: string
   readonly flags: number
   readonly isLengthValid?: (length: number) => boolean
-  readonly onMalformed?: Disposition
-  readonly isExpected?: (ctx: CodecContext) => boolean
 }
 
-function ofLength({ type, name, flags, isLengthValid, onMalformed = 'treat-as-withdraw', isExpected = () => true }: Unused): AttributeCodec {
+function ofLength({ type, name, flags, isLengthValid }: Unused): AttributeCodec {
   return {
     type,
     name,
     flags,
-    onMalformed,
+    onMalformed: 'treat-as-withdraw',
     subcode: 9,
-    isExpected,
     decode: (value) => {
       const length = value.left
       if (isLengthValid?.(length) === false) return `${length} octets`
@@ -42,9 +36,6 @@ export const unused: readonly AttributeCodec[] = [
   ofLength({ type: 25, name: 'IPv6 EXTENDED COMMUNITIES', flags: optionalTransitive, isLengthValid: (length) => length > 0 && length % 20 === 0 }),
   // RFC 9234 5
   ofLength({ type: 35, name: 'ONLY_TO_CUSTOMER', flags: optionalTransitive, isLengthValid: (length) => length === 4 }),
-  // RFC 6793 6: discarded from a four-octet speaker; from an old one kept as bytes, a stub has no path to mend.
-  ofLength({ type: 17, name: 'AS4_PATH', flags: optionalTransitive, isExpected: isOldSpeaker, onMalformed: 'attribute-discard', isLengthValid: (length) => length >= 6 && length % 2 === 0 }),
-  ofLength({ type: 18, name: 'AS4_AGGREGATOR', flags: optionalTransitive, isExpected: isOldSpeaker, onMalformed: 'attribute-discard', isLengthValid: (length) => length === 8 }),
   discarded({ type: 23, name: 'TUNNEL_ENCAPSULATION', flags: optionalTransitive }),
   discarded({ type: 26, name: 'AIGP', flags: optionalNonTransitive }),
   discarded({ type: 29, name: 'BGP-LS', flags: optionalNonTransitive }),

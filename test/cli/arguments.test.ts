@@ -1,0 +1,77 @@
+/** Words, flags and the configuration file: what is understood, and that nothing else is. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { Command } from 'commander'
+import type { AgentOptions } from '../../src/agent/options.ts'
+import { addAgent } from '../../src/cli/agent.ts'
+import { routesQuery } from '../../src/cli/bgp.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'herald-arguments-'))
+after(() => rmSync(folder, { recursive: true }))
+
+test("bgp routes understands Cilium's words, in their order, with their defaults", () => {
+  assert.deepEqual(routesQuery([]), { table: 'available', family: 'ipv4-unicast' })
+  assert.deepEqual(routesQuery(['received', 'ipv6', 'unicast']), { table: 'received', family: 'ipv6-unicast' })
+  assert.deepEqual(routesQuery(['advertised', 'ipv4', 'unicast', 'peer', '192.0.2.1']), { table: 'advertised', family: 'ipv4-unicast', peer: '192.0.2.1' })
+  assert.deepEqual(routesQuery(['advertised', 'peer', 'fe80::1%eth0']), { table: 'advertised', family: 'ipv4-unicast', peer: 'fe80::1%eth0' })
+})
+
+test('bgp routes refuses a peer without address, an address that is none, and words too many', () => {
+  for (const words of [['advertised', 'ipv4', 'unicast', 'peer'], ['advertised', 'peer', '192.0.2.256'], ['advertised', 'ipv4', 'multicast'], ['advertised', '192.0.2.1'], ['peer', '192.0.2.1', 'peer'], ['ipv4', 'advertised']]) {
+    assert.throws(() => routesQuery(words), { code: 'ERR_USAGE' }, words.join(' '))
+  }
+})
+
+/** What the agent would be started with. */
+async function options(words: readonly string[], config?: string): Promise<AgentOptions> {
+  const found: AgentOptions[] = []
+  const program = new Command()
+  addAgent(program, async (given) => void found.push(given))
+  const file = join(folder, 'config.yaml')
+  if (config !== undefined) writeFileSync(file, config)
+  await program.parseAsync(['agent', '--manifests', '/m', ...words, ...(config === undefined ? [] : ['--config', file])], { from: 'user' })
+  const [given] = found
+  assert.ok(given)
+  return given
+}
+
+const usage = { code: 'ERR_USAGE' }
+
+test('a flag wins over the environment, the environment over the file, the file over the default', async () => {
+  const before = process.env['NODE_NAME']
+  try {
+    process.env['NODE_NAME'] = 'from-environment'
+    assert.equal((await options(['--node-name', 'from-flag'], 'nodeName: from-file')).nodeName, 'from-flag')
+    assert.equal((await options([], 'nodeName: from-file')).nodeName, 'from-environment')
+    delete process.env['NODE_NAME']
+    assert.equal((await options([], 'nodeName: from-file')).nodeName, 'from-file')
+    assert.notEqual((await options([])).nodeName, '')
+  } finally {
+    if (before === undefined) delete process.env['NODE_NAME']
+    else process.env['NODE_NAME'] = before
+  }
+})
+
+test('the file goes through the checks of the flags', async () => {
+  const given = await options(['--datapath', 'ebpf'], 'datapath: none\nbgpListen: "[::1]:1179"\nhttp: none\ninterfaces: ^eth')
+  assert.deepEqual([given.datapath, given.bgpListen, given.http, given.interfaces], ['ebpf', { host: '::1', port: 1179 }, undefined, '^eth'])
+})
+
+test('a file with an unknown key, a wrong type or a value no flag would take is refused, also where a flag overrides it', async () => {
+  const wrong = ['nope: 1', 'config: other.yaml', 'datapath: xdp', 'nodeName: 7', 'nodeName: ""', 'nodeName: [a]', 'nodeName: null', 'bgpListen: {host: "::", port: 179}', 'bgpListen: nowhere', 'interfaces: "("', 'socketLb: "yes"', '- a', '', 'a: [']
+  for (const text of wrong) await assert.rejects(options([], text), usage, text)
+  await assert.rejects(options(['--node-name', 'n'], 'nodeName: 7'), usage)
+})
+
+test('what this version does not do is refused, also when it comes from the file', async () => {
+  for (const text of ['socketLb: true', 'kubeconfig: /k', 'record: /r']) await assert.rejects(options([], text), usage, text)
+  await assert.rejects(options(['--socket-lb']), usage)
+})
+
+test('an endpoint is an address with a port, or none', async () => {
+  assert.equal((await options(['--bgp-listen', 'none'])).bgpListen, undefined)
+  assert.deepEqual((await options(['--http', '[::]:0'])).http, { host: '::', port: 0 })
+})

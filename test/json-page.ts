@@ -1,0 +1,72 @@
+/** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
+import { z } from 'zod'
+import * as types from '../src/api/types.ts'
+
+interface JsonSchema {
+  readonly type?: string
+  readonly enum?: readonly string[]
+  readonly description?: string
+  readonly items?: JsonSchema
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly additionalProperties?: JsonSchema | boolean
+  readonly required?: readonly string[]
+}
+
+const jsonSchema = (schema: z.ZodType): JsonSchema => {
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema)
+  return rest as JsonSchema
+}
+
+const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
+  ['Status', jsonSchema(types.statusSchema)], ['Peer', jsonSchema(types.peerSchema)], ['Route', jsonSchema(types.routeSchema)], ['Service', jsonSchema(types.serviceSchema)],
+  ['Explanation', jsonSchema(types.explainSchema)], ['Verdict', jsonSchema(types.verdictSchema)], ['Problem', jsonSchema(types.problemSchema)], ['Reset', jsonSchema(types.resetSchema)],
+  ['FamilyCount', jsonSchema(types.familyCountSchema)], ['Frontend', jsonSchema(types.frontendSchema)], ['Backend', jsonSchema(types.backendSchema)], ['Map', jsonSchema(types.mapSchema)],
+])
+
+const bare = ({ description: _description, ...rest }: JsonSchema): string => JSON.stringify(rest)
+const names = new Map([...schemas].map(([name, schema]) => [bare(schema), name]))
+
+function typeText(schema: JsonSchema): string {
+  const name = names.get(bare(schema))
+  if (name !== undefined) return `[${name}](#${name.toLowerCase()})`
+  if (schema.enum !== undefined) return schema.enum.map((word) => `\`${word}\``).join(', ')
+  if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`
+  if (typeof schema.additionalProperties === 'object') return `map of ${typeText(schema.additionalProperties)}`
+  return schema.type ?? 'anything'
+}
+
+function rows(schema: JsonSchema, prefix: string): string[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([key, inner]) => {
+    const path = `${prefix}${key}`
+    if (inner.properties !== undefined && !names.has(bare(inner))) return rows(inner, `${path}.`)
+    return [`| \`${path}\` | ${typeText(inner)} | ${schema.required?.includes(key) === true ? 'always' : 'sometimes'} | ${inner.description ?? ''} |`]
+  })
+}
+
+const introduction = `# JSON
+
+What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and what the API answers, over the agent's unix socket and over HTTP. Made from the schemas in \`src/api/types.ts\`.
+
+| path | verb | answer |
+|---|---|---|
+| \`/api/v1/status\` | \`herald status\` | [Status](#status) |
+| \`/api/v1/peers\` | \`herald bgp peers\` | list of [Peer](#peer) |
+| \`/api/v1/routes?table=&family=&peer=\` | \`herald bgp routes\` | list of [Route](#route) |
+| \`/api/v1/services\` | \`herald lb list\` | list of [Service](#service) |
+| \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
+| | \`herald validate\` | list of [Problem](#problem) |
+| | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
+
+\`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is \`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. \`kind\` is \`service\`, \`route\` or \`peer\`.
+
+The API takes GET and HEAD only. A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter is wrong), 404, 405, 413 (a request with a body) or 500. Beside it: \`/healthz\` (the process lives), \`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), \`/metrics\` ([metrics.md](metrics.md)).
+
+Keys are added, never renamed. Addresses and prefixes are plain text, durations are seconds in keys that end in \`Seconds\`, moments are ISO 8601.
+`
+
+export function jsonPage(): string {
+  const parts = [...schemas].map(([name, schema]) => `## ${name}\n\n| key | type | present | meaning |\n|---|---|---|---|\n${rows(schema, '').join('\n')}\n`)
+  return [introduction, ...parts].join('\n')
+}
+
+if (import.meta.main) process.stdout.write(jsonPage())
