@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Drives a program for bench/kernel.ts. BPF_PROG_TEST_RUN with a repeat feeds a program its own output; this one writes
+ * the headers of the next flow over whatever the last run left, then calls the program under measurement.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#define HEADER_BYTES 54 /* Ethernet, IPv4 without options, TCP without options */
+#define IPV4_SOURCE_LOW 28
+#define TCP_SOURCE 34
+
+struct job {
+	__u32 flow_mask; /* number of flows - 1, a power of two - 1 */
+	__u32 next;
+	__u8 header[HEADER_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} target SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct job);
+} jobs SEC(".maps");
+
+SEC("tc")
+int driver(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct job *job = bpf_map_lookup_elem(&jobs, &zero);
+	if (!job)
+		return -1;
+	__u32 flow = job->next++ & job->flow_mask;
+	*(__u16 *)(job->header + IPV4_SOURCE_LOW) = bpf_htons(flow & 0xffff);
+	*(__u16 *)(job->header + TCP_SOURCE) = bpf_htons(40000 + (flow >> 16));
+	if (bpf_skb_store_bytes(skb, 0, job->header, HEADER_BYTES, 0))
+		return -1;
+	bpf_tail_call(skb, &target, 0);
+	return -1;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
