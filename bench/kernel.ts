@@ -11,6 +11,7 @@ import { buildBpf } from '../scripts/build-bpf.ts'
 import { openKernelDatapath, type KernelDatapath } from '../src/datapath/kernel.ts'
 import { unloadDatapath } from '../src/datapath/unload.ts'
 import { frontendId, type Frontend } from '../src/desired/model.ts'
+import { HeraldError } from '../src/errors.ts'
 import { BpfObject, runProgram } from '../src/sys/bpf.ts'
 import { mountBpffs, unmountBpffs } from '../src/sys/mount.ts'
 import { tcpFrame, tcpFlag } from '../test/datapath/frames.ts'
@@ -72,7 +73,10 @@ function packetRows(datapath: KernelDatapath, objectFolder: string): Row[] {
     const run = (program: number, flows: number, flags: number, repeat: number): number => {
       driver.openMap('target').update(word(0), word(program))
       driver.openMap('jobs').update(word(0), Uint8Array.from([...word(flows - 1), ...word(0), ...segment(flags), 0, 0]))
-      return runProgram(driver.programFd('driver'), segment(flags), repeat).durationNs
+      const { packet, durationNs } = runProgram(driver.programFd('driver'), segment(flags), repeat)
+      // The last packet shows whether the work was done: its destination is a backend, or was left alone.
+      if ((packet[31] === 1) !== (program === datapath.programs.ingress)) throw new HeraldError('ERR_READ_BACK', 'the measured program did not translate')
+      return durationNs
     }
     return flowCounts.map((flows) => {
       run(datapath.programs.ingress, flows, tcpFlag.SYN, flows)
