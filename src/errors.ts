@@ -15,7 +15,7 @@ export const errorTable = {
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
   ERR_BGP_NOTIFICATION: 'See the code and subcode in RFC 4271 section 6; the peer log shows the other side.',
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
-  ERR_SYSCALL: 'See the errno that the message names; `herald doctor` checks what the kernel and the privileges allow.',
+  ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
   ERR_BPF_LOAD: 'The verifier log is in the message; the kernel must be 5.10 or later with BTF.',

@@ -34,12 +34,21 @@ export const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).vers
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {
   const log = createLogger({ level: options.logLevel, format: options.logFormat })
-  mkdirSync(options.stateDir, { recursive: true, mode: 0o700 })
-  const release = lockPath(join(options.stateDir, 'lock'), 'file')
+  const release = lockState(options.stateDir)
   try {
     return await runLocked(options, log)
   } finally {
     release()
+  }
+}
+
+function lockState(stateDir: string): () => void {
+  try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    return lockPath(join(stateDir, 'lock'), 'file')
+  } catch (error) {
+    if (error instanceof HeraldError) throw error
+    throw new HeraldError('ERR_SYSCALL', `--state-dir ${stateDir} cannot be used: ${messageOf(error)}`, { cause: error })
   }
 }
 

@@ -1,12 +1,17 @@
 /** The documentation and the program name the same things, both ways. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { Command } from 'commander'
 import { laterVerbs } from '../src/cli/later-verbs.ts'
 import { createProgram, descendants } from '../src/cli/program.ts'
+import { reasonNames } from '../src/datapath/layout.ts'
 import { errorTable } from '../src/errors.ts'
+import { createMetrics } from '../src/observe/metrics.ts'
+import { maxServicesWithSeries } from '../src/observe/metrics/services.ts'
+import { memoryViews } from './api/memory-views.ts'
 import { jsonPage } from './json-page.ts'
+import { parseExposition } from './observe/exposition.ts'
 
 const page = (name: string): string => readFileSync(new URL(`../docs/${name}.md`, import.meta.url), 'utf8')
 
@@ -52,4 +57,33 @@ test('docs/cli.md lists exactly the verbs that this version refuses', () => {
 test('docs/json.md is what the schemas say, and every key says what it means', () => {
   assert.equal(page('json'), jsonPage(), 'write it anew: node test/json-page.ts > docs/json.md')
   assert.doesNotMatch(page('json'), / \|  \|$/m)
+})
+
+test('docs/metrics.md names exactly the families of a scrape, with type, labels and meaning', async () => {
+  const families = parseExposition(await createMetrics(() => ({ count: 1, errors: 0, lastMs: 1 }))(memoryViews()))
+  const scraped = [...families.values()].map(({ name, type, help, samples }) => [`\`${name}\``, type, [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', '), help])
+  const [table = '', rest = ''] = page('metrics').split(/^## Labels$/m)
+  assert.deepEqual(rows(table), scraped)
+  assert.ok(rest.includes(`the first ${maxServicesWithSeries} by name`))
+  for (const reason of reasonNames) assert.ok(rest.includes(`\`${reason}\``), reason)
+  const labels = new Set(rows(rest).flatMap(([cell = '']) => [...cell.matchAll(/`(\w+)`/g)].map((match) => match[1])))
+  const used = new Set([...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))))
+  assert.deepEqual([...labels].sort(), [...used].sort())
+})
+
+test('every link from one page to another leads to a page, and to a heading of it', () => {
+  const root = new URL('../', import.meta.url)
+  const pages = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', ...readdirSync(new URL('docs', root)).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)]
+  const anchors = (text: string): string[] => [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'))
+  const dead = pages.flatMap((name) => {
+    const here = new URL(name, root)
+    const links = [...readFileSync(here, 'utf8').matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = '']) => link)
+    return links.filter((link) => {
+      const target = new URL(link, here)
+      const anchor = target.hash.slice(1)
+      target.hash = ''
+      return !existsSync(target) || (anchor !== '' && !anchors(readFileSync(target, 'utf8')).includes(anchor))
+    }).map((link) => `${name}: ${link}`)
+  })
+  assert.deepEqual(dead, [])
 })

@@ -121,7 +121,7 @@ export class Agent {
     const started = performance.now()
     if (delta.speaker !== undefined) {
       this.#speaker = delta.speaker
-      if (delta.speaker.neighbors.length > 0) this.#parts.marker.set()
+      if (delta.speaker.neighbors.length > 0) this.#mark()
       this.#attach()
       this.#parts.speaker.post({ type: 'configure', neighbors: delta.speaker.neighbors })
     }
@@ -139,6 +139,15 @@ export class Agent {
     this.reconcile.count++
     this.reconcile.lastMs = performance.now() - started
     this.reconcile.lastAt = Date.now()
+  }
+
+  /** A state directory that takes nothing costs the restart's grace, not the sessions. */
+  #mark(): void {
+    try {
+      this.#parts.marker.set()
+    } catch (error) {
+      this.#parts.log.error({ err: error }, 'the state directory takes no mark: the next start of the agent will not count as a restart')
+    }
   }
 
   #wake(): void {

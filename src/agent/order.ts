@@ -153,21 +153,22 @@ export class Order {
     return this.#announced.set(key, service.routes)
   }
 
-  /** True when every frontend of the Service was written and read back. */
+  /** True when every frontend of the Service was written and read back. One that fails does not keep the others from it. */
   #program(service: DesiredService): boolean {
     this.#frontendsOf.set(service.key, service.frontends.map((frontend) => frontend.id))
-    try {
-      for (const frontend of service.frontends) {
-        this.#frontendOwner.set(frontend.id, service.key)
-        this.#draining.delete(frontend.id)
+    let failure: unknown
+    for (const frontend of service.frontends) {
+      this.#frontendOwner.set(frontend.id, service.key)
+      this.#draining.delete(frontend.id)
+      try {
         if (!this.isProgrammed(frontend)) this.#write(frontend)
+      } catch (error) {
+        failure ??= error
       }
-      this.#failures.delete(service.key)
-      return true
-    } catch (error) {
-      this.#retry(service.key, messageOf(error))
-      return false
     }
+    if (failure !== undefined) this.#retry(service.key, messageOf(failure))
+    else this.#failures.delete(service.key)
+    return failure === undefined
   }
 
   #write(frontend: Frontend): void {
@@ -187,9 +188,11 @@ export class Order {
   /** What was served and announced before the failure stays so; the rest waits for the retry. */
   #retry(key: string, message: string): void {
     const attempts = (this.#failures.get(key)?.attempts ?? 0) + 1
-    this.#failures.set(key, { message, attempts })
+    const failure = { message, attempts }
+    this.#failures.set(key, failure)
     this.#ports.later(Math.min(this.#times.retryMs * 2 ** (attempts - 1), this.#times.retryMaxMs), () => {
-      if (!this.#failures.has(key)) return
+      // Done, or failed anew since: then the newer failure's timer is the one that counts.
+      if (this.#failures.get(key) !== failure) return
       this.#dirty.add(key)
       this.#ports.wake()
     })

@@ -39,6 +39,8 @@ interface Reply {
 
 const limits = { maxHeaderSize: 8 * 1024, headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 1_000 }
 const maxConnections = 128
+/** A connection on which nothing moves for so long is closed: also one whose client never reads. */
+const idleMs = 30_000
 
 const json = (value: unknown, status = 200): Reply => ({ status, type: 'application/json', body: `${JSON.stringify(value)}\n` })
 const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
@@ -105,6 +107,7 @@ function createServer(views: AgentViews): http.Server {
   // Nobody is told to go on and send a body.
   server.on('checkContinue', handle)
   server.maxConnections = maxConnections
+  server.timeout = idleMs
   server.on('clientError', (_error, socket) => socket.destroy())
   return server
 }

@@ -40,7 +40,7 @@ export const familyCountSchema = z.object({
 
 export const peerSchema = z.object({
   node: z.string().describe('Name of the Node'),
-  id: z.string().describe('Identifies the peer on this node'),
+  id: z.string().describe('Identifies the peer on this node, as 65001/192.0.2.1'),
   virtualRouter: z.string().describe('The virtual router or BGP instance that configures the peer'),
   localAs: z.number().describe('Our AS number'),
   peerAs: z.number().describe('AS number of the peer'),
@@ -66,7 +66,7 @@ export const peerSchema = z.object({
 export const routeSchema = z.object({
   node: z.string().describe('Name of the Node'),
   virtualRouter: z.string().describe('The virtual router or BGP instance'),
-  peer: z.string().optional().describe('Whom it was sent to, or who sent it; absent in the table available'),
+  peer: z.string().optional().describe('Id of the peer it was sent to, or that sent it; absent in the table available'),
   prefix: z.string().describe('Address and length'),
   nextHop: z.string().describe('NEXT_HOP as on the wire'),
   ageSeconds: z.number().describe('Time since it was sent or received'),
@@ -106,14 +106,14 @@ export const serviceSchema = z.object({
   externalTrafficPolicy: z.string().describe('Cluster or Local'),
   remoteBackends: z.number().describe('Endpoints on other nodes, which this version does not use'),
   frontends: z.array(frontendSchema).describe('One per address, protocol and port'),
-  verdicts: z.array(verdictSchema).describe('The chain up to the first no'),
+  verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
 })
 
 export const explainSchema = z.object({
   subject: z.string().describe('What was asked for'),
   exists: z.boolean().describe('Whether there is such a thing'),
   ok: z.boolean().describe('Whether every step says yes'),
-  verdicts: z.array(verdictSchema).describe('The chain up to the first no'),
+  verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
   announcedTo: z.array(routeSchema).describe('What was sent to which peer'),
 })
 

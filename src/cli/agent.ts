@@ -5,7 +5,7 @@ import { hostname } from 'node:os'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError, messageOf } from '../errors.ts'
-import { defaultSocket } from './reading.ts'
+import { socketOption } from './reading.ts'
 
 interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'manifests'> {
   readonly manifests?: string
@@ -41,7 +41,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .addOption(new Option('--interfaces <regex>', 'interfaces on which VIP traffic arrives').argParser(regex).default(undefined, 'those that route to a neighbor or hold the default route'))
     .addOption(new Option('--bgp-listen <addr:port>', 'BGP listener, or none').argParser(endpointOrNone).default({ host: '::', port: 179 }, '[::]:179'))
     .option('--state-dir <dir>', 'what outlives the process', '/var/lib/herald')
-    .addOption(new Option('--socket <path>', 'unix socket of the API').env('HERALD_SOCKET').default(defaultSocket))
+    .addOption(socketOption('unix socket of the API'))
     .addOption(new Option('--http <addr:port>', 'HTTP address of the API and /metrics, or none').argParser(endpointOrNone).default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'))
     .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
     .addOption(new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto'))

@@ -6,7 +6,7 @@ import type { PeerView, RoutesQuery, RouteView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
 import { formatTable } from './table.ts'
-import { formatDuration } from './text.ts'
+import { addressOfPeer, formatDuration } from './text.ts'
 
 export function addBgp(program: Command): void {
   const bgp = program.command('bgp').description('sessions and routes')
@@ -48,12 +48,12 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
 }
 
 function peersTable(peers: readonly PeerView[], isWide: boolean): string {
-  const header = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received', 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset'] : [])]
+  const header = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received', 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Reason'] : [])]
   const rows = peers.flatMap((peer) => peer.families.map(({ family, received, advertised }, i) => {
     const isFirst = i === 0
     const session = isFirst ? [peer.node, String(peer.localAs), String(peer.peerAs), peer.peerAddress, peer.sessionState, peer.uptimeSeconds === undefined ? '-' : formatDuration(peer.uptimeSeconds)] : ['', '', '', '', '', '']
     const hold = peer.holdTimeSeconds === undefined ? '-' : `${peer.holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
-    const wide = isFirst ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-'] : ['', '', '']
+    const wide = isFirst ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-', peer.reason ?? '-'] : ['', '', '', '']
     return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
   }))
   return formatTable(header, rows)
@@ -62,12 +62,7 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
 function routesTable(routes: readonly RouteView[], isWide: boolean): string {
   const header = ['VRouter', ...(routes.some((route) => route.peer !== undefined) || isWide ? ['Peer'] : []), 'Prefix', 'NextHop', 'Age', 'Attrs']
   const hasPeer = header.includes('Peer')
-  return formatTable(header, routes.map((route) => [route.virtualRouter, ...(hasPeer ? [peerAddress(route)] : []), route.prefix, route.nextHop, formatDuration(route.ageSeconds), attributesText(route)]))
-}
-
-/** A peer's id is `<local AS>/<address>`; the AS is in the column before. */
-function peerAddress({ peer = '-' }: RouteView): string {
-  return peer.slice(peer.indexOf('/') + 1)
+  return formatTable(header, routes.map((route) => [route.virtualRouter, ...(hasPeer ? [addressOfPeer(route.peer)] : []), route.prefix, route.nextHop, formatDuration(route.ageSeconds), attributesText(route)]))
 }
 
 function attributesText({ origin, asPath, med, localPreference, communities, largeCommunities }: RouteView): string {

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { fetchExplain } from '../api/client.ts'
 import type { ExplainSubject, ExplainView } from '../api/types.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
-import { paint, printable } from './text.ts'
+import { addressOfPeer, paint, printable } from './text.ts'
 
 const kinds = ['service', 'route', 'peer']
 
@@ -32,6 +32,6 @@ function chain(view: ExplainView): string {
     `  ${ok ? paint('green', 'yes') : paint('red', 'no ')}  ${printable(step).padEnd(11)} ${printable(message)}`,
     ...(ok || remedy === undefined ? [] : [`                   ${paint('yellow', `-> ${remedy}`)}`]),
   ])
-  const sent = view.announcedTo.map((route) => printable(`       sent to     ${route.peer ?? '-'}  ${route.prefix} next hop ${route.nextHop}${route.communities.length === 0 ? '' : `, communities ${route.communities.join(' ')}`}`))
+  const sent = view.announcedTo.map((route) => printable(`       sent to     ${addressOfPeer(route.peer)}  ${route.prefix} next hop ${route.nextHop}${route.communities.length === 0 ? '' : `, communities ${route.communities.join(' ')}`}`))
   return `${[printable(view.subject), ...steps, ...sent].join('\n')}\n`
 }

@@ -6,7 +6,9 @@ import { asciiJson, isPrintable } from './text.ts'
 /** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
 export const exitCode = { ok: 0, degraded: 1, usage: 2, unreachable: 3 } as const
 
-export const defaultSocket = '/run/herald/herald.sock'
+const defaultSocket = '/run/herald/herald.sock'
+/** sun_path of sockaddr_un without its NUL. */
+const maxSocketBytes = 107
 
 export type OutputFormat = 'table' | 'wide' | 'json' | 'yaml'
 
@@ -27,8 +29,19 @@ export function withReadingOptions(command: Command): Command {
   return command
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'wide', 'json', 'yaml']).default('table'))
     .option('--watch', 'print again whenever the answer changes, until interrupted')
-    .addOption(new Option('--socket <path>', 'unix socket of the agent').env('HERALD_SOCKET').default(defaultSocket))
+    .addOption(socketOption('unix socket of the agent'))
     .option('--server <url>', 'HTTP address of the agent in place of the socket', serverUrl)
+}
+
+/** The same for the agent and for those who ask it. */
+export function socketOption(description: string): Option {
+  return new Option('--socket <path>', description).env('HERALD_SOCKET').argParser(socketPath).default(defaultSocket)
+}
+
+function socketPath(text: string): string {
+  // An empty path would make the client ask TCP port 80.
+  if (text === '' || Buffer.byteLength(text) > maxSocketBytes) throw new InvalidArgumentError(`Write a path of 1 to ${maxSocketBytes} bytes.`)
+  return text
 }
 
 function serverUrl(text: string): string {

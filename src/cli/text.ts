@@ -41,6 +41,11 @@ export function paint(style: Parameters<typeof styleText>[0], text: string): str
   return styleText(style, printable(text), { stream: process.stdout })
 }
 
+/** The API names peers `<local AS>/<address>`; people name them by address. */
+export function addressOfPeer(id = '-'): string {
+  return id.slice(id.indexOf('/') + 1)
+}
+
 /** `45s`, `5m32s`, `3h7m`, `12d4h`: the two largest units, as kubectl shows ages. */
 export function formatDuration(seconds: number): string {
   const units: readonly [string, number][] = [['d', 86_400], ['h', 3_600], ['m', 60], ['s', 1]]

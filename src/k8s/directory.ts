@@ -18,6 +18,8 @@ export interface DirectoryOptions {
   readonly directory: string
   /** How often the folder is looked at without being told (network file systems tell nothing). */
   readonly rescanMs?: number
+  /** A file that was written so recently and lost objects may be half written: it is looked at again. */
+  readonly settleMs?: number
 }
 
 interface ManifestFile {
@@ -38,8 +40,6 @@ interface Listing {
 
 /** Several notices of one change come within this time. */
 const coalesceMs = 2
-/** A file that was written just now and lost objects may be half written: it is looked at again. */
-const settleMs = 25
 
 export function directorySource(options: DirectoryOptions): ObjectSource {
   return new DirectorySource(options)
@@ -48,6 +48,7 @@ export function directorySource(options: DirectoryOptions): ObjectSource {
 class DirectorySource implements ObjectSource {
   readonly #directory: string
   readonly #rescanMs: number
+  readonly #settleMs: number
   readonly #versions = new ObjectVersions()
   #files: ReadonlyMap<string, ManifestFile> = new Map()
   #problems = '[]'
@@ -57,9 +58,10 @@ class DirectorySource implements ObjectSource {
   #pending: NodeJS.Timeout | undefined
   #settling: NodeJS.Timeout | undefined
 
-  constructor({ directory, rescanMs = 2000 }: DirectoryOptions) {
+  constructor({ directory, rescanMs = 2000, settleMs = 25 }: DirectoryOptions) {
     this.#directory = directory
     this.#rescanMs = rescanMs
+    this.#settleMs = settleMs
   }
 
   /** Delivers everything once, then {@link SourceEvents.synced}; afterwards what changes. */
@@ -93,7 +95,7 @@ class DirectorySource implements ObjectSource {
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined
       this.#scan()
-    }, settleMs)
+    }, this.#settleMs)
   }
 
   /** True when something was delivered. */
@@ -158,7 +160,7 @@ class DirectorySource implements ObjectSource {
       if (before?.stamp === stamp) return before
       const text = readFileSync(join(this.#directory, name), 'utf8')
       const documents = before?.text === text ? before.documents : readDocuments(name, text, before?.documents)
-      if (before !== undefined && Number(stat.mtimeMs) > Date.now() - settleMs && losesObjects(before, documents)) {
+      if (before !== undefined && Number(stat.mtimeMs) > Date.now() - this.#settleMs && losesObjects(before, documents)) {
         this.#lookAgain()
         return before
       }

@@ -9,9 +9,11 @@ export type Labels = Readonly<Record<string, string>>
 
 /** An empty selector matches everything; what a missing one means is up to the field. */
 export function selectorMatches(selector: LabelSelector, labels: Labels): boolean {
-  const labelsHold = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value)
+  // Labels are somebody's text: `constructor` is not one of every object.
+  const labelOf = (key: string): string | undefined => (Object.hasOwn(labels, key) ? labels[key] : undefined)
+  const labelsHold = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labelOf(key) === value)
   return labelsHold && (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-    const value = labels[key]
+    const value = labelOf(key)
     switch (operator) {
       case 'In':
         return value !== undefined && values.includes(value)

@@ -38,6 +38,7 @@ class World {
   #now = 0
   #crashAfter = Infinity
   failing = false
+  readonly failingIds = new Set<string>()
   order = this.start()
 
   start(): Order {
@@ -48,7 +49,7 @@ class World {
         readAll: () => this.kernel.readAll(),
         read: (id) => this.kernel.read(id),
         upsert: (frontend) => this.#act(`upsert ${frontend.id}`, () => {
-          if (this.failing) throw new HeraldError('ERR_MAP_FULL', 'map full')
+          if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
           this.kernel.upsert(frontend)
         }),
         remove: (id) => this.#act(`remove ${id}`, () => this.kernel.remove(id)),
@@ -192,6 +193,63 @@ test('one Service that cannot be programmed does not keep others from being anno
   world.order.want(want(bad, service('web', '10.0.0.1', ['10.1.0.1'])))
   world.run()
   assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+})
+
+/** One Service with a port 80 and a port 443 on one address. */
+function twoPorts(backends: readonly string[]): DesiredService {
+  const one = service('web', '10.0.0.1', backends)
+  return { ...one, frontends: [80, 443].flatMap((port) => one.frontends.map((frontend) => ({ ...frontend, port, id: frontendId('10.0.0.1', 'TCP', port) }))) }
+}
+
+test('a port that cannot be programmed does not keep the other ports of its Service from following the backends', () => {
+  const world = new World()
+  world.order.want(want(twoPorts(['10.1.0.1'])))
+  world.run()
+  world.failingIds.add('10.0.0.1:80/TCP')
+  world.order.want(want(twoPorts(['10.1.0.2'])))
+  world.run()
+  assert.deepEqual(world.kernel.read('10.0.0.1:443/TCP')?.backends.map(({ address }) => address), ['10.1.0.2'])
+  assert.equal(world.order.verdict('default/web').code, 'ProgrammingFailed')
+})
+
+test('a port that cannot be programmed does not let the adopted ports of its Service drain as leftovers', () => {
+  const world = new World()
+  world.order.want(want(twoPorts(['10.1.0.1'])))
+  world.run()
+  world.order = world.start()
+  world.failingIds.add('10.0.0.1:80/TCP')
+  world.order.want(want(twoPorts(['10.1.0.1', '10.1.0.2'])))
+  world.run()
+  world.order.releaseLeftovers()
+  world.advance(60_000)
+  assert.ok(!world.actions.some((action) => action.startsWith('remove')), world.actions.join(', '))
+  assert.equal(world.kernel.readAll().length, 2)
+})
+
+test('a Service that changes all the time while it cannot be programmed has one retry under way, not one per change', () => {
+  const world = new World()
+  world.failing = true
+  for (let i = 1; i <= 100; i++) {
+    world.order.want(want(service('web', '10.0.0.1', [`10.1.0.${i}`])))
+    world.run()
+    world.advance(1)
+  }
+  const before = world.actions.length
+  for (let ms = 0; ms < 20_000; ms += 100) world.advance(100)
+  // 500, 1000, 2000 and then every 4000 ms.
+  assert.ok(world.actions.length - before <= 8, `${world.actions.length - before} writes`)
+})
+
+test('a Service whose address changes: the old one is withdrawn first and drains, the new one is served before it is announced', () => {
+  const world = new World()
+  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+  world.run()
+  world.order.want(want(service('web', '10.0.0.2', ['10.1.0.1'])))
+  world.run()
+  assert.deepEqual(world.actions.slice(2), ['announce 10.0.0.1/32=0', 'upsert 10.0.0.2:80/TCP', 'announce 10.0.0.2/32=1'])
+  world.advance(5000)
+  assert.equal(world.actions.at(-1), 'remove 10.0.0.1:80/TCP')
+  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.address), ['10.0.0.2'])
 })
 
 test('leftovers of an earlier process are kept until the first full set is known, then drain', () => {

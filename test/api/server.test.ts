@@ -126,6 +126,13 @@ test('a file that is no socket is left alone', async () => {
   assert.equal(existsSync(file), true)
 })
 
+test('a socket where there can be none is refused with its path', async () => {
+  const file = join(folder, 'plain')
+  writeFileSync(file, '')
+  await assert.rejects(createApiServer({ views, socket: join(file, 'herald.sock') }), { code: 'ERR_SYSCALL', message: /plain/ })
+  assert.equal(existsSync(file), true)
+})
+
 test('a path where nobody listens is an unreachable agent', async () => {
   await assert.rejects(fetchPeers({ socket: join(folder, 'none.sock') }), { code: 'ERR_AGENT_UNREACHABLE' })
 })

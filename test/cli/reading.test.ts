@@ -82,8 +82,9 @@ test("bgp peers has Cilium's columns, one row per family, and wide adds timers, 
   assert.equal(narrow.split('\n')[0]?.replace(/ {3,}/g, '|'), 'Node|Local AS|Peer AS|Peer Address|Session State|Uptime|Family|Received|Advertised')
   assert.match(narrow, /^node1 +65001 +65000 +192\.0\.2\.1 +Established +2m5s +ipv4\/unicast +1 +3\n +ipv6\/unicast +0 +2$/m)
   const wide = (await run(['bgp', 'peers', '-o', 'wide'])).stdout
-  assert.match(wide, / {3}Hold\/Keepalive {3}Capabilities +Last Reset$/m)
-  assert.match(wide, / 9s\/3s +four-octet-as,graceful-restart +-$/m)
+  assert.match(wide, / {3}Hold\/Keepalive {3}Capabilities +Last Reset +Reason$/m)
+  assert.match(wide, / 9s\/3s +four-octet-as,graceful-restart +- +-$/m)
+  assert.match(wide, / Cease: bye.* connection refused$/m)
 })
 
 test('bgp routes and lb list show attributes, backends with their state, counters and reasons', async () => {
@@ -92,6 +93,11 @@ test('bgp routes and lb list show attributes, backends with their state, counter
   const wide = (await run(['lb', 'list', '-o', 'wide'])).stdout
   assert.match(wide, /^default\/web +203\.0\.113\.10:80\/TCP +Announced +10\.1\.1\.5:8080,10\.1\.1\.6:8080 \(pending\) +200 +1200\/1000 +pool +-$/m)
   assert.match(wide, /^default\/shop .* no pool bye/m)
+})
+
+test('explain shows each step, the remedy of a no, and whom it was sent to', async () => {
+  assert.equal((await run(['explain', 'service', 'web'])).stdout, 'service default/web\n  yes  class       no loadBalancerClass\n       sent to     192.0.2.1  203.0.113.10/32 next hop 192.0.2.9, communities 65001:1\n')
+  assert.equal((await run(['explain', 'route', '192.0.2.0/24'])).stdout, 'route 192.0.2.0/24\n  no   valid       not there\n                   -> look elsewhere\n')
 })
 
 test('the same answers come over HTTP', async () => {

@@ -46,13 +46,20 @@ function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
     if (fault.code < 1 || fault.code > 7 || fault.reason === '') return `no fault that a NOTIFICATION can say: ${JSON.stringify(fault)}`
   }
   if (decoded === undefined || !decoded.ok) return undefined
-  const { message } = decoded.value
+  const { message, problems, endOfRib } = decoded.value
+  if (problems.length > 64) return `${problems.length} problems of one message`
+  if (message.type === 'update') {
+    const announced = message.nlri.length + (message.mpReach?.prefixes.length ?? 0)
+    const others = message.withdrawn.length + (message.mpUnreach?.prefixes.length ?? 0)
+    if (problems.some(({ action }) => action === 'treat-as-withdraw') && announced === 0) return 'a treat-as-withdraw that has nothing to withdraw'
+    if (endOfRib !== undefined && announced + others + problems.length + Object.keys(message.attributes).length > 0) return 'an End-of-RIB with something in it'
+  }
   if (message.type === 'notification') notificationText(message.code, message.subcode, message.data)
   const sent = encodeMessage(message, ctx)
   const again = see(sent, sent.length, ctx).decoded
   if (again === undefined) return 'what it decodes to cannot be sent'
   // Of a message with a problem, the rest alone may be no message any more.
-  if (!again.ok) return decoded.value.problems.length > 0 ? undefined : `what it decodes to is refused: ${again.fault.reason}`
+  if (!again.ok) return problems.length > 0 ? undefined : `what it decodes to is refused: ${again.fault.reason}`
   return isDeepStrictEqual(again.value.message, message) ? undefined : 'encoded again it decodes to something else'
 }
 

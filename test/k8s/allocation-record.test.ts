@@ -152,6 +152,20 @@ test('the address recorded for a Service that is not seen yet is not given to an
     assert.deepEqual(Object.keys(Object(read(folder))), ['default/aaa'])
   }))
 
+test('an agent that has not heard of a removal yet does not move the Service that got the address since', () =>
+  inFolder((folder) => {
+    const [early, late] = [agentOn(folder, service('old')), agentOn(folder, service('old'))]
+    early.flush()
+    late.flush()
+    remove(early, 'Service', 'old')
+    assert.deepEqual(addressesOf(change(early, service('web')), 'web'), ['198.51.100.0'])
+    const behind = change(late, service('web'))
+    assert.deepEqual([addressesOf(behind, 'web'), verdictOf(serviceOf(behind, 'web'), 'allocated')?.ok], [[''], false])
+    assert.deepEqual(read(folder), { 'default/web': ['198.51.100.0'] })
+    assert.deepEqual(addressesOf(remove(late, 'Service', 'old'), 'web'), ['198.51.100.0'])
+    assert.deepEqual(read(folder), { 'default/web': ['198.51.100.0'] })
+  }))
+
 test('a recorded Service that was absent at the start, perhaps in a broken file, gives way only when its address is needed', () =>
   inFolder((folder) => {
     const record = openAllocationRecord(folder, folder)
@@ -167,11 +181,12 @@ test('a recorded Service that was absent at the start, perhaps in a broken file,
 
 test('a Service finds its address again when its pool comes back', () =>
   inFolder((folder) => {
-    const translator = agentOn(folder, service('aaa') + service('web'))
+    const translator = agentOn(folder, service('aaa') + service('bbb') + service('web'))
     translator.flush()
     remove(translator, 'Service', 'aaa')
+    remove(translator, 'Service', 'bbb')
     assert.deepEqual(addressesOf(remove(translator, 'CiliumLoadBalancerIPPool', 'pool'), 'web'), [''])
-    assert.deepEqual(addressesOf(change(translator, pool + service('aab')), 'aab', 'web'), ['198.51.100.0', '198.51.100.1'])
+    assert.deepEqual(addressesOf(change(translator, pool + service('aab')), 'aab', 'web'), ['198.51.100.0', '198.51.100.2'])
   }))
 
 test('three agents in processes of their own come to the same addresses, whatever order they see', () =>

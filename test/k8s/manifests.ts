@@ -69,8 +69,9 @@ export function change(translator: Translator, text: string): DesiredDelta {
   return translator.flush()
 }
 
-export function remove(translator: Translator, kind: string, name: string): DesiredDelta {
-  translator.remove({ apiVersion: kind === 'Service' ? 'v1' : 'cilium.io/v2', kind, namespace: kind === 'Service' ? 'default' : '', name })
+export function remove(translator: Translator, kind: 'Service' | 'CiliumBGPPeeringPolicy' | 'CiliumLoadBalancerIPPool', name: string): DesiredDelta {
+  const apiVersion = { Service: 'v1', CiliumBGPPeeringPolicy: 'cilium.io/v2alpha1', CiliumLoadBalancerIPPool: 'cilium.io/v2' }[kind]
+  translator.remove({ apiVersion, kind, namespace: kind === 'Service' ? 'default' : '', name })
   return translator.flush()
 }
 

@@ -61,6 +61,9 @@ function endOfRibFamily(body: Uint8Array, mpUnreach: MpUnreach | undefined): Afi
   return isAlone && mpUnreach?.prefixes.length === 0 ? mpUnreach.family : undefined
 }
 
+/** Problems told of one message beside treat-as-withdraw: thousands of repeated attributes are one story. */
+const maxNotes = 32
+
 class AttributeWalk {
   attributes: PathAttributes = {}
   mpReach: MpReach | undefined
@@ -73,6 +76,7 @@ class AttributeWalk {
   /** Subcode of the first treat-as-withdraw, should there be nothing to withdraw. */
   #withdrawSubcode: number | undefined
   #withdrawReason = ''
+  #notes = 0
   /** What is wrong with a NEXT_HOP that no NLRI hangs on. */
   #idleNextHop: string | undefined
 
@@ -198,7 +202,7 @@ class AttributeWalk {
   }
 
   #note(action: 'attribute-discard' | 'ignore', attribute: number, reason: string): void {
-    this.problems.push({ action, attribute, reason })
+    if (this.#notes++ < maxNotes) this.problems.push({ action, attribute, reason })
   }
 }
 

@@ -66,7 +66,11 @@ export class Speaker implements PeersHost {
     const { listen } = this.#options
     if (listen === undefined) return this.#emit({ type: 'ready', listening: false })
     try {
-      this.#listener = await openListener({ ...listen, onRefused: (address) => this.#emit({ type: 'log', level: 'info', message: `refused a connection of ${address}: no neighbor has this address` }) })
+      this.#listener = await openListener({
+        ...listen,
+        onRefused: (address) => this.#emit({ type: 'log', level: 'info', message: `refused a connection of ${address}: no neighbor has this address` }),
+        onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
+      })
       this.#listener.setPeers(this.#peers.listenerPeers)
       this.#emit({ type: 'ready', listening: true })
     } catch (error) {

@@ -66,7 +66,7 @@ export interface Refusal {
 }
 
 export function toInteger(address: Address): bigint {
-  return addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
+  return typeof address === 'number' ? BigInt(address) : addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
 }
 
 function fromInteger(value: bigint, family: Family): Address {
@@ -83,9 +83,7 @@ export function overlaps(a: AddressRange, b: AddressRange): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last
 }
 
-function rangeWith(pool: Pool, address: Address): AddressRange | undefined {
-  const family = familyOfAddress(address)
-  const value = toInteger(address)
+function rangeWith(pool: Pool, family: Family, value: bigint): AddressRange | undefined {
   return pool.ranges.find((range) => range.family === family && range.first <= value && value <= range.last)
 }
 
@@ -94,6 +92,8 @@ interface Holder {
   readonly addresses: readonly string[]
   readonly request?: AddressRequest
 }
+
+const nobody: ReadonlySet<string> = new Set()
 
 interface Found {
   readonly address: string
@@ -115,15 +115,21 @@ export class Ipam {
 
   /** The pool that contains an address; of several the one that still gives addresses away. */
   poolOf(address: string): Pool | undefined {
-    const value = parseAddress(address)
-    if (value === undefined) return undefined
-    const pools = this.#pools.filter((pool) => rangeWith(pool, value) !== undefined)
+    const parsed = parseAddress(address)
+    if (parsed === undefined) return undefined
+    const [family, value] = [familyOfAddress(parsed), toInteger(parsed)]
+    const pools = this.#pools.filter((pool) => rangeWith(pool, family, value) !== undefined)
     return pools.find(({ closed }) => closed === undefined) ?? pools[0]
   }
 
   /** What a Service holds; empty when nothing. */
   addressesOf(key: string): readonly string[] {
     return this.#assigned.get(key)?.addresses ?? []
+  }
+
+  /** Who holds an address, or has it reserved. */
+  holdersOf(address: string): ReadonlySet<string> {
+    return this.#holders.get(address) ?? nobody
   }
 
   /** Keeps addresses for a Service that was not seen yet; {@link assign} makes them its own. */
@@ -211,7 +217,7 @@ export class Ipam {
       .filter(({ address, value }) => familyOfAddress(value) === family && (this.#obstacle(request, address) ?? this.#reservation(address)) === undefined)
       .sort((a, b) => compareAddresses(a.value, b.value))
     for (const { address, value } of candidates) {
-      const pool = pools.find((each) => rangeWith(each, value) !== undefined)
+      const pool = pools.find((each) => rangeWith(each, family, toInteger(value)) !== undefined)
       if (pool !== undefined) return { address, pool }
     }
     return undefined
@@ -246,13 +252,13 @@ export class Ipam {
 
   /** What is recorded for a Service that was not seen yet is not given to another; whom it may share with is not known. */
   #reservation(address: string): Refusal | undefined {
-    const key = [...(this.#holders.get(address) ?? [])].find((each) => this.#assigned.get(each)?.request === undefined)
+    const key = [...this.holdersOf(address)].find((each) => this.#assigned.get(each)?.request === undefined)
     return key === undefined ? undefined : { code: 'AlreadyAllocated', message: `${address} is recorded for ${key}`, remedy: 'Request another address.' }
   }
 
   /** Why an address cannot be given to a Service beside those that hold it. */
   #obstacle(request: AddressRequest, address: string): Refusal | undefined {
-    for (const key of this.#holders.get(address) ?? []) {
+    for (const key of this.holdersOf(address)) {
       if (key === request.key) continue
       const other = this.#assigned.get(key)?.request
       if (other === undefined) continue
@@ -280,10 +286,11 @@ function isSelected(pool: Pool, request: AddressRequest): boolean {
 }
 
 function isSpared(pool: Pool, address: string): boolean {
-  const value = parseAddress(address)
-  const range = value === undefined ? undefined : rangeWith(pool, value)
-  if (value === undefined || range === undefined || !range.sparesEnds) return false
-  return toInteger(value) === range.first || toInteger(value) === range.last
+  const parsed = parseAddress(address)
+  if (parsed === undefined) return false
+  const value = toInteger(parsed)
+  const range = rangeWith(pool, familyOfAddress(parsed), value)
+  return range !== undefined && range.sparesEnds && (value === range.first || value === range.last)
 }
 
 function permits(request: AddressRequest, other: AddressRequest): boolean {

@@ -88,8 +88,10 @@ class FileRecord implements AllocationRecord {
         return 'busy'
       }
     } catch (error) {
+      // It may be readable all the same.
+      const recorded = this.peek()
       this.#failed(error)
-      choose(this.#entries, new Map())
+      choose(recorded, recorded)
       return 'unwritten'
     }
     try {

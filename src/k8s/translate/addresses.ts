@@ -10,7 +10,7 @@
 import type { Verdict } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Ipam, type AddressRequest, type Assignment, type Pool, type Refusal } from '../ipam/allocate.ts'
-import { openAllocationRecord, type AllocationChanges, type AllocationRecord, type Allocations, type RecordWarning } from '../ipam/record.ts'
+import { openAllocationRecord, type AllocationChanges, type AllocationRecord, type Allocations, type Choose, type RecordWarning } from '../ipam/record.ts'
 import { requestedAddresses, selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -33,9 +33,12 @@ interface Wish {
   readonly service: Service
   readonly request: AddressRequest
   readonly status: readonly string[]
+  readonly rank: number
+  /** Its creationTimestamp; without one it counts as young. */
+  readonly created: string
 }
 
-const notYet: AddressAnswer = { addresses: [], verdict: { step: 'allocated', ok: false, code: 'RecordBusy', message: 'another agent holds the lock of the allocation record', remedy: 'It is tried again by itself.' } }
+const notYet: AddressAnswer = { addresses: [], verdict: { step: 'allocated', ok: false, code: 'RecordBusy', message: 'it waits for another agent, which holds the allocation record or is ahead of what was read here', remedy: 'It is tried again by itself.' } }
 
 export class ServiceAddresses {
   readonly #ipam = new Ipam()
@@ -93,13 +96,10 @@ export class ServiceAddresses {
 
   #exchange(changed: ReadonlyMap<string, Service | undefined>): void {
     this.#postponed = new Set()
-    if (this.#record === undefined) {
-      this.#choose(changed, new Map(), new Map())
-      return
-    }
-    const outcome = this.#record.exchange((recorded, news) => this.#choose(changed, recorded, news))
+    const choose: Choose = (recorded, news) => this.#choose(changed, recorded, news)
+    const outcome = this.#record === undefined ? unrecorded(choose) : this.#record.exchange(choose)
     if (outcome === 'recorded') this.#unwritten.clear()
-    if (outcome !== 'busy') return
+    if (this.#record === undefined || outcome !== 'busy') return
     const recorded = this.#record.peek()
     const certain = new Map([...changed].filter(([key, service]) => service !== undefined && recorded.has(key)))
     this.#choose(certain, recorded, recorded)
@@ -115,15 +115,23 @@ export class ServiceAddresses {
       this.#ipam.release(key)
       this.#settled.delete(key)
       this.#waiting.delete(key)
+      this.#unwritten.add(key)
     }
     const wishes = [...changed].flatMap(([key, service]): Wish[] => {
       if (service === undefined) return []
       const status = statusAddresses(service)
       const own = this.#ipam.addressesOf(key)
-      return [{ key, service, status, request: requestOf(service, recorded.get(key) ?? (own.length > 0 ? own : status)) }]
+      const request = requestOf(service, recorded.get(key) ?? (own.length > 0 ? own : status))
+      return [{ key, service, status, request, rank: rankOf(request), created: service.metadata.creationTimestamp ?? '~' }]
     })
-    for (const wish of wishes.sort(byRank)) this.#grant(wish, changes)
-    for (const key of changed.keys()) this.#unwritten.add(key)
+    for (const wish of wishes.sort(byRank)) {
+      if (this.#isAhead(wish.key, recorded)) {
+        this.#waiting.add(wish.key)
+        continue
+      }
+      this.#grant(wish, changes)
+      this.#unwritten.add(wish.key)
+    }
     for (const key of this.#unwritten) {
       const found = this.#settled.get(key)
       // A Service that lost its pool finds its addresses again when the pool comes back.
@@ -149,6 +157,14 @@ export class ServiceAddresses {
       if (this.#isFirst) this.#absent.add(key)
     }
     this.#isFirst = false
+  }
+
+  /**
+   * Another agent gave this Service an address that, as far as we know, a Service holds which is no longer recorded with
+   * it: that one is gone, and we shall hear of it.
+   */
+  #isAhead(key: string, recorded: Allocations): boolean {
+    return (recorded.get(key) ?? []).some((address) => [...this.#ipam.holdersOf(address)].some((other) => other !== key && this.#settled.has(other) && !this.#unwritten.has(other) && recorded.get(other)?.includes(address) !== true))
   }
 
   #grant({ key, service, request, status }: Wish, changes: Map<string, readonly string[] | undefined>): void {
@@ -177,6 +193,12 @@ export class ServiceAddresses {
   }
 }
 
+/** Without a record there is nothing to agree with. */
+function unrecorded(choose: Choose): 'recorded' {
+  choose(new Map(), new Map())
+  return 'recorded'
+}
+
 function isRefusal(found: Assignment | Refusal): found is Refusal {
   return 'code' in found
 }
@@ -195,11 +217,12 @@ function foreignAnswer(status: readonly string[]): AddressAnswer {
 }
 
 function byRank(a: Wish, b: Wish): number {
-  const held = Number(b.request.held.length > 0) - Number(a.request.held.length > 0)
-  const asking = Number(b.request.explicit.length > 0) - Number(a.request.explicit.length > 0)
-  const [first, second] = [a, b].map(({ service }) => service.metadata.creationTimestamp ?? '~')
-  const age = first === second || first === undefined || second === undefined ? 0 : first < second ? -1 : 1
-  return held || asking || age || (a.key < b.key ? -1 : 1)
+  return a.rank - b.rank || (a.created === b.created ? 0 : a.created < b.created ? -1 : 1) || (a.key < b.key ? -1 : 1)
+}
+
+/** Holders first, then who asks by name. */
+function rankOf({ held, explicit }: AddressRequest): number {
+  return held.length > 0 ? 0 : explicit.length > 0 ? 1 : 2
 }
 
 function statusAddresses({ status }: Service): readonly string[] {

@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { fault, narrow, type Fault } from '../kinds/narrow.ts'
 
-export const neighborsAnnotation = 'herald.dev/neighbors'
+const neighborsAnnotation = 'herald.dev/neighbors'
 
 const address = z.string().transform((text, context) => {
   const parsed = parseAddress(text)

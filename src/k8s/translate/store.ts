@@ -5,7 +5,7 @@ import { isServed, notServed, parsers, type KindTable, type ServedKind } from '.
 import { problemOf, refOf } from '../kinds/problems.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 
-export interface Stored<K extends ServedKind> {
+interface Stored<K extends ServedKind> {
   readonly key: ObjectKey
   readonly value: KindTable[K]
   readonly origin: Origin | undefined
@@ -58,7 +58,8 @@ export class ObjectStore {
   }
 
   #setProblems(key: ObjectKey, faults: readonly Fault[], origin: Origin | undefined): void {
-    const id = `${key.apiVersion} ${key.kind} ${idOf(key)}`
+    // One object in whatever version it is written.
+    const id = `${key.apiVersion.split('/')[0]} ${key.kind} ${idOf(key)}`
     if (faults.length === 0 && !this.#problems.has(id)) return
     this.problemsVersion++
     if (faults.length === 0) this.#problems.delete(id)
@@ -67,7 +68,7 @@ export class ObjectStore {
 }
 
 /** `namespace/name`, or the name alone of what has no namespace. */
-export function idOf({ namespace, name }: ObjectKey): string {
+function idOf({ namespace, name }: ObjectKey): string {
   return namespace === '' ? name : `${namespace}/${name}`
 }
 

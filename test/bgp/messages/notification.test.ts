@@ -16,6 +16,12 @@ test('an administrative shutdown with a text has the octets that FRR, BIRD and O
   assert.equal(notificationText(code, subcode, data), 'Cease/Administrative Shutdown "maintenance window 42"')
 })
 
+test('a text is read from a shutdown and from a reset, and from nothing else', () => {
+  assert.equal(notificationText(6, 4, communication('new address')), 'Cease/Administrative Reset "new address"')
+  for (const subcode of [0, 1, 3, 5, 6, 7, 8, 10]) assert.doesNotMatch(notificationText(6, subcode, communication('new address')), /new address/)
+  assert.doesNotMatch(notificationText(4, 2, communication('new address')), /new address/)
+})
+
 test('codes and subcodes are named as in the RFCs, unknown ones keep their number', () => {
   const cases: readonly (readonly [number, number, string])[] = [
     [1, 1, 'Message Header Error/Connection Not Synchronized'],
@@ -68,6 +74,7 @@ test('whatever an operator types is sent as at most 255 octets of valid UTF-8', 
 
 test('a length past the end of the message shows no text and does nothing else (vector C23)', () => {
   assert.equal(shutdownText(bytesOf('80616263')), undefined)
+  assert.equal(shutdownText(bytesOf('04616263')), undefined, 'by one octet')
   assert.equal(shutdownText(none), undefined)
   assert.equal(notificationText(6, 2, bytesOf('80616263')), 'Cease/Administrative Shutdown')
   assert.equal(notificationText(6, 4, none), 'Cease/Administrative Reset')

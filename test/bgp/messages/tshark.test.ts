@@ -138,7 +138,7 @@ test('packed messages follow each other without a gap: as many as were counted, 
   assert.equal(row?.[1]?.length, all.length)
 })
 
-/** Wireshark takes a prefix of length 0 among others for a sign of ADD-PATH (RFC 7911), and attributes of others for broken ones. */
+/** Wireshark takes a prefix of length 0 among others for a sign of ADD-PATH (RFC 7911), and reads into attributes whose value is random here. */
 function withoutGuesses({ attributes: { unknown: _, ...known }, withdrawn, nlri, mpReach, mpUnreach }: UpdateMessage): UpdateMessage {
   const specific = (all: readonly Prefix[]): readonly Prefix[] => all.filter((prefix) => prefixLength(prefix) > 0)
   return {

@@ -64,6 +64,25 @@ test('a NEXT_HOP beside MP_REACH_NLRI alone is ignored, before it or behind it (
   assert.equal(outcome({ attributes: [mpReach, origin, asPath, badNextHop], nlri }), 'treat-as-withdraw')
 })
 
+test('a NEXT_HOP that no host can have withdraws the routes (RFC 4271 6.3, RFC 7606 7.3)', () => {
+  const hosts: Readonly<Record<string, boolean>> = { '00000000': false, '00ffffff': false, '01000000': true, '7effffff': true, '7f000001': false, '80000000': true, dfffffff: true, e0000000: false, f0000001: false, ffffffff: false }
+  for (const [address, isHost] of Object.entries(hosts)) assert.equal(outcome({ attributes: [origin, asPath, `400304${address}`], nlri }), isHost ? 'accept' : 'treat-as-withdraw', address)
+})
+
+test('an IPv6 next hop that no host can have withdraws the routes (RFC 4760 3, RFC 7606 7.11)', () => {
+  const hosts: Readonly<Record<string, boolean>> = {
+    ['0'.repeat(32)]: false, [`${'0'.repeat(31)}1`]: false, [`${'0'.repeat(31)}2`]: true, [`ff02${'0'.repeat(27)}1`]: false, [`fe80${'0'.repeat(27)}1`]: true,
+    [`${'0'.repeat(20)}ffff0a000001`]: false, [`${'0'.repeat(20)}fffe0a000001`]: true,
+  }
+  for (const [address, isHost] of Object.entries(hosts)) assert.equal(outcome({ attributes: [origin, asPath, `800e1e00020110${address}004020010db800000001`] }), isHost ? 'accept' : 'treat-as-withdraw', address)
+})
+
+test('an MP_REACH_NLRI without prefixes announces nothing and is no error; without its reserved octet it is one (RFC 4760 3)', () => {
+  const head = '00020110' + '20010db8000000000000000000000001'
+  assert.equal(outcome({ attributes: [`800e15${head}00`, origin, asPath] }), 'accept')
+  assert.equal(outcome({ attributes: [`800e14${head}`, origin, asPath] }), 'reset 3/9:')
+})
+
 test('a header that is cut short after good attributes withdraws the routes, it does not reset (RFC 7606 4)', () => {
   for (const rest of ['80', '8004', '9004', '900400', '50']) {
     assert.equal(outcome({ attributes: [origin, asPath, nextHop, rest], nlri }), 'treat-as-withdraw', rest)
@@ -76,6 +95,13 @@ test('an unknown well-known attribute is answered with itself, in at most 64 oct
   assert.equal(outcome({ attributes: [origin, asPath, nextHop, '40c8020102'], nlri }), 'reset 3/2:40c8020102')
   const long = `50c80fa0${'ab'.repeat(4000)}`
   assert.equal(outcome({ attributes: [long], nlri }), `reset 3/2:${long.slice(0, 128)}`)
+})
+
+test('thousands of faulty attributes in one message are told as a few problems, and the one that withdraws is among them', () => {
+  const attributes = [origin, asPath, nextHop, ...Array.from({ length: 900 }, () => '40010100'), '80040100']
+  const decoded = decodeMessage(2, Uint8Array.from(Buffer.from(`0000${(attributes.join('').length / 2).toString(16).padStart(4, '0')}${attributes.join('')}${nlri}`, 'hex')), ctxOf())
+  assert.ok(decoded.ok)
+  assert.deepEqual(decoded.value.problems.map(({ action }) => action), [...Array.from({ length: 32 }, () => 'attribute-discard'), 'treat-as-withdraw'])
 })
 
 test('End-of-RIB is one only when there is nothing else in it, not when the rest was ignored (RFC 4724 2)', () => {
