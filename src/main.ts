@@ -95,11 +95,12 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     metrics: metricsOf(agent),
   })
   const server = await createApiServer({ views, socket: options.socket, ...(options.http === undefined ? {} : { http: options.http }) })
+  if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
 
   const end = await ended(speaker, () => agent.speaker?.isDraining === true)
-  log.info({ why: end.why }, 'agent stopping')
+  log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
   if (end.mode === 'shutdown') marker.clear()

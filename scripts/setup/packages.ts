@@ -43,6 +43,9 @@ export const labNeeds: readonly Need[] = [
 export const testNeeds: readonly Need[] = [
   ...labNeeds,
   { what: 'BIRD', packages: ['bird2'], proofs: program('bird'), lost: 'the interop tests with BIRD', services: ['bird'] },
+  { what: 'GoBGP', packages: ['gobgpd'], proofs: program('gobgpd'), lost: 'the interop tests with GoBGP', services: ['gobgpd'] },
+  { what: 'OpenBGPD', packages: ['openbgpd'], proofs: program('bgpctl'), lost: 'the interop tests with OpenBGPD', services: ['openbgpd'] },
+  { what: 'ExaBGP', packages: ['exabgp'], proofs: program('exabgp'), lost: 'the interop tests with ExaBGP', services: ['exabgp'] },
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },

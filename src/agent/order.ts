@@ -156,18 +156,25 @@ export class Order {
   /** True when every frontend of the Service was written and read back. One that fails does not keep the others from it. */
   #program(service: DesiredService): boolean {
     this.#frontendsOf.set(service.key, service.frontends.map((frontend) => frontend.id))
+    const added: string[] = []
     let failure: unknown
     for (const frontend of service.frontends) {
       this.#frontendOwner.set(frontend.id, service.key)
       this.#draining.delete(frontend.id)
+      const isNew = !this.#held.has(frontend.id)
       try {
         if (!this.isProgrammed(frontend)) this.#write(frontend)
+        if (isNew) added.push(frontend.id)
       } catch (error) {
         failure ??= error
       }
     }
-    if (failure !== undefined) this.#retry(service.key, messageOf(failure))
-    else this.#failures.delete(service.key)
+    if (failure === undefined) this.#failures.delete(service.key)
+    else {
+      this.#retry(service.key, messageOf(failure))
+      // No router sends here yet, and the room of these ports may be all that another Service lacks.
+      if (!service.routes.some(({ prefix }) => this.#announced.has(prefix))) for (const id of added) this.#remove(id)
+    }
     return failure === undefined
   }
 
@@ -205,14 +212,18 @@ export class Order {
       // Wanted again, or drained anew, in the meantime.
       if (this.#draining.get(id) !== generation) return
       this.#draining.delete(id)
-      try {
-        this.#ports.datapath.remove(id)
-        this.#held.delete(id)
-      } catch {
-        // A removal that fails leaves an address that still answers: try again after another drain.
-        this.#drain(id)
-      }
+      this.#remove(id)
     })
+  }
+
+  #remove(id: string): void {
+    try {
+      this.#ports.datapath.remove(id)
+      this.#held.delete(id)
+    } catch {
+      // A removal that fails leaves an address that still answers: try again after another drain.
+      this.#drain(id)
+    }
   }
 
   #post(prefixes: ReadonlySet<string>): void {

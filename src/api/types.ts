@@ -153,6 +153,7 @@ export const statusSchema = z.object({
     attach: z.string().optional().describe('tcx or clsact'),
     interfaces: z.array(z.string()).describe('Interfaces with our programs'),
     adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
+    schema: z.number().optional().describe('Schema version of the maps'),
     maps: z.array(mapSchema).describe('Fill of the maps'),
     reasons: z.record(z.string(), z.number()).describe('Packets answered in place or dropped, by reason'),
     problem: z.string().optional().describe('Why the datapath that was asked for could not be had'),

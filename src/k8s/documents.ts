@@ -26,8 +26,11 @@ export interface ManifestDocument {
 
 /** Reads a file; `before` are its documents as read the last time, taken over where text and line are equal. */
 export function readDocuments(file: string, text: string, before: readonly ManifestDocument[] = []): readonly ManifestDocument[] {
-  const known = new Map(before.map((document) => [`${document.line} ${document.text}`, document]))
-  return splitDocuments(text).map((part) => known.get(`${part.line} ${part.text}`) ?? readDocument(file, part.text, part.line))
+  const known = new Map(before.map((document) => [document.line, document]))
+  return splitDocuments(text).map((part) => {
+    const same = known.get(part.line)
+    return same?.text === part.text ? same : readDocument(file, part.text, part.line)
+  })
 }
 
 /** A line that starts with `---` always separates: no scalar of YAML may hold one in its first column. */
@@ -145,7 +148,8 @@ function originOf(file: string, text: string, firstLine: number, base: readonly 
 
 /** Lines before the first that says something: the separator, blank ones, comments. */
 function leadingLines(text: string): number {
-  return Math.max(0, text.split('\n').findIndex((line) => !/^(---\s*)?(#.*)?\s*$/.test(line)))
+  const leading = /^(?:(?:---[ \t]*)?(?:#.*)?[ \t\r]*\n)*/.exec(text)?.[0] ?? ''
+  return leading.split('\n').length - 1
 }
 
 function offsetOf(contents: unknown, path: readonly (string | number)[]): number | undefined {

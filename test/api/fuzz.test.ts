@@ -39,7 +39,7 @@ const target = fc.oneof(fc.webPath(), fc.string(), fc.constantFrom('/api/v1/rout
 const header = fc.constantFrom('Host: x', 'Upgrade: websocket', 'Connection: upgrade', 'Expect: 100-continue', 'Content-Length: -1', 'Content-Length: 3', 'Transfer-Encoding: chunked', 'Transfer-Encoding: gzip')
 const request = fc.tuple(method, target, fc.array(header, { maxLength: 4 })).map(([verb, path, headers]) => Buffer.from(`${verb} ${path} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`))
 
-test('neither bytes nor malformed requests get a 5xx or take the server down', async () => {
+test('neither bytes nor malformed requests get a 5xx or take the server down', { timeout: 60_000 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.uint8Array({ maxLength: 300 }), request), async (bytes) => {
       assert.doesNotMatch(await exchange(bytes), /^HTTP\/1\.1 5/)

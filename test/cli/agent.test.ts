@@ -17,15 +17,29 @@ import { waitFor } from '../wait.ts'
 
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'herald-agent-'))
-let agent: ChildProcess | undefined
+const agents: ChildProcess[] = []
 
 after(() => {
-  agent?.kill('SIGKILL')
+  for (const agent of agents) agent.kill('SIGKILL')
   rmSync(folder, { recursive: true, force: true })
 })
 
+/** An agent with a state directory and a socket of its own. */
+function startAgent(name: string, http: string): { readonly socket: string; stop(): Promise<unknown> } {
+  const socket = join(folder, `${name}.sock`)
+  const agent = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, name), '--socket', socket, '--http', http], { stdio: 'ignore' })
+  agents.push(agent)
+  const ended = once(agent, 'exit')
+  return {
+    socket,
+    stop: () => {
+      agent.kill('SIGINT')
+      return ended
+    },
+  }
+}
+
 const manifests = join(folder, 'manifests')
-const socket = join(folder, 'herald.sock')
 mkdirSync(manifests)
 writeFileSync(join(manifests, 'all.yaml'), `apiVersion: v1
 kind: Node
@@ -77,9 +91,8 @@ function undocumented(value: unknown, schema: JsonSchema, path: string): string[
   return Object.entries(value).flatMap(([key, inner]) => (properties[key] === undefined ? [`${path}.${key}`] : undocumented(inner, properties[key], `${path}.${key}`)))
 }
 
-test('what a running agent answers is what docs/json.md documents, key by key, and its metrics are well-formed', async () => {
-  agent = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', '127.0.0.1:0'], { stdio: 'ignore' })
-  const ended = once(agent, 'exit')
+test('what a running agent answers is what docs/json.md documents, key by key, and its metrics are well-formed', { timeout: 30_000 }, async () => {
+  const { socket, stop } = startAgent('answers', '127.0.0.1:0')
   const status = await waitFor('all objects', async () => {
     const found = await fetchStatus({ socket }).catch(() => undefined)
     return found?.source.synced === true && found.problems.length > 0 && found
@@ -95,12 +108,11 @@ test('what a running agent answers is what docs/json.md documents, key by key, a
     schema.parse(answer)
     assert.deepEqual(undocumented(answer, z.toJSONSchema(schema) as JsonSchema, name), [])
   }
-  assert.ok(parseExposition(await metrics()).has('herald_bgp_session_up'))
-  agent.kill('SIGINT')
-  assert.deepEqual(await ended, [0, null])
+  assert.ok(parseExposition(await metrics(socket)).has('herald_bgp_session_up'))
+  assert.deepEqual(await stop(), [0, null])
 })
 
-function metrics(): Promise<string> {
+function metrics(socket: string): Promise<string> {
   return new Promise((resolve, reject) => {
     http.get({ socketPath: socket, path: '/metrics' }, (response) => {
       let body = ''
@@ -109,16 +121,14 @@ function metrics(): Promise<string> {
   })
 }
 
-test('an agent whose HTTP port is taken goes on with its socket, says so in status, and stops cleanly', async () => {
+test('an agent whose HTTP port is taken goes on with its socket, says so in status, and stops cleanly', { timeout: 30_000 }, async () => {
   const occupant = net.createServer().listen(0, '127.0.0.1')
   await once(occupant, 'listening')
   const address = occupant.address()
   assert.ok(typeof address === 'object' && address !== null)
-  const started = spawn(herald, ['agent', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', `127.0.0.1:${address.port}`], { stdio: 'ignore' })
-  agent = started
+  const { socket, stop } = startAgent('no-http', `127.0.0.1:${address.port}`)
   const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined), { deadlineMs: 20_000 })
-  assert.ok(status.warnings.some((warning) => /^no HTTP, .*EADDRINUSE.*--http$/.test(warning)), status.warnings.join('\n'))
-  started.kill('SIGINT')
-  assert.deepEqual(await once(started, 'exit'), [0, null])
   occupant.close()
+  assert.ok(status.warnings.some((warning) => /^no HTTP, .*EADDRINUSE.*--http$/.test(warning)), status.warnings.join('\n'))
+  assert.deepEqual(await stop(), [0, null])
 })

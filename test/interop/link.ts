@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { SpeakerOptions, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
+import type { FromSpeaker, PeerSnapshot, RouteSnapshot, SpeakerOptions, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 
 /** Why an interop test cannot run here, or false. */
 export function missing(...programs: readonly string[]): string | false {
   if (process.getuid?.() !== 0) return 'needs root for network namespaces'
   const absent = programs.filter((program) => ![program, `/usr/sbin/${program}`, `/usr/bin/${program}`, `/usr/lib/frr/${program}`].some((path) => path.startsWith('/') && existsSync(path)))
-  return absent.length === 0 ? false : `needs ${absent.join(', ')} (apt-get install frr bird2 tshark tcpdump iproute2)`
+  return absent.length === 0 ? false : `needs ${absent.join(', ')} (apt-get install frr bird2 gobgpd openbgpd exabgp tshark tcpdump iproute2)`
 }
 
 export class Link {
@@ -80,14 +80,18 @@ export class Link {
   }
 }
 
+type Answer = Extract<FromSpeaker, { readonly type: 'answer' }>
+
 export class SpeakerProcess {
   readonly #child: ChildProcess
   readonly said: { readonly type: string; readonly message?: string }[] = []
+  readonly #answers = new Map<number, Answer>()
+  #asked = 0
   stderr = ''
 
   constructor(link: Link, options: SpeakerOptions) {
     this.#child = link.spawn('dut', process.execPath, fileURLToPath(new URL('speaker-process.ts', import.meta.url)), JSON.stringify(options))
-    if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.said.push(JSON.parse(line)))
+    if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(JSON.parse(line)))
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.stderr += chunk.toString()
     })
@@ -99,6 +103,16 @@ export class SpeakerProcess {
     for (const message of messages) this.#child.stdin?.write(`${JSON.stringify(message)}\n`)
   }
 
+  /** Its peers as they are now. */
+  async peers(): Promise<readonly PeerSnapshot[]> {
+    return (await this.#ask({ what: 'peers' })).peers ?? []
+  }
+
+  /** The IPv4 routes it has received. */
+  async received(): Promise<readonly RouteSnapshot[]> {
+    return (await this.#ask({ what: 'routes', table: 'received', family: 'ipv4-unicast' })).routes ?? []
+  }
+
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await waitFor('the process gone', () => this.#child.signalCode !== null)
@@ -107,6 +121,17 @@ export class SpeakerProcess {
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     this.post({ type: 'stop', mode, text })
     await waitFor('the process gone', () => this.#child.exitCode !== null)
+  }
+
+  #ask(query: Extract<ToSpeaker, { readonly type: 'query' }>['query']): Promise<Answer> {
+    const id = ++this.#asked
+    this.post({ type: 'query', id, query })
+    return waitFor('the answer', () => this.#answers.get(id))
+  }
+
+  #hear(line: Answer | { readonly type: string; readonly message?: string }): void {
+    if ('id' in line) this.#answers.set(line.id, line)
+    else this.said.push(line)
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * The speaker's thread as a process of its own, to be run inside a network namespace: SpeakerOptions as argument,
- * ToSpeaker as JSON lines on stdin, peers and log as JSON lines on stdout.
+ * ToSpeaker as JSON lines on stdin, peers, log and answers as JSON lines on stdout.
  */
 import { createInterface } from 'node:readline'
 import type { ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
@@ -16,6 +16,12 @@ thread.onExit((error) => {
 })
 for await (const line of createInterface({ input: process.stdin })) {
   const message: ToSpeaker = JSON.parse(line)
+  if (message.type === 'query') {
+    const { id, query } = message
+    if (query.what === 'peers') print({ type: 'answer', id, peers: await thread.peers() })
+    if (query.what === 'routes') print({ type: 'answer', id, routes: await thread.routes(query) })
+    continue
+  }
   if (message.type !== 'stop') {
     thread.post(message)
     continue

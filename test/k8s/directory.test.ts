@@ -99,6 +99,8 @@ test('sub-folders are followed, also new ones and ones that come back; dots and 
         mkdirSync(join(folder, 'team', 'web'), { recursive: true })
         write(join(folder, 'team', 'web'), 'a.yaml', service(name))
         await waitFor(name, () => ports.has(name))
+        write(join(folder, 'team', 'web'), 'b.yaml', service(`${name}-more`))
+        await waitFor(`${name}-more`, () => ports.has(`${name}-more`))
         rmSync(join(folder, 'team'), { recursive: true })
         await waitFor(`${name} to go`, () => ports.size === 0)
       }

@@ -54,6 +54,9 @@ test('problems are told when they change, and once', () => {
   assert.equal(change(translator, slice('web', 'node-b')).problems, undefined)
   assert.deepEqual(codesOf(change(translator, service('api')).problems), ['PoolConflict'])
   assert.deepEqual(remove(translator, 'CiliumLoadBalancerIPPool', 'other').problems, [])
+  const older = pool.replace('cilium.io/v2', 'cilium.io/v2alpha1')
+  assert.deepEqual(codesOf(change(translator, older.replace('blocks:', 'size: 1, blocks:')).problems), ['UnknownField'])
+  assert.deepEqual(change(translator, pool).problems, [], 'the same object in another version')
 })
 
 test('a broken Service leaves its last good version in force and is listed with its line', () => {

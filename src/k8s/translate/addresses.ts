@@ -78,7 +78,10 @@ export class ServiceAddresses {
     return this.#settled.get(key)?.answer ?? notYet
   }
 
-  /** Settles the Services named, and those that wait; `serviceOf` knows nothing of what is gone or not ours. Tells whose answer changed. */
+  /**
+   * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf` answers
+   * undefined for a Service that is gone or not ours.
+   */
   settle(dirty: Iterable<string>, serviceOf: (key: string) => Service | undefined): readonly string[] {
     const changed = new Map<string, Service | undefined>()
     for (const key of new Set([...this.#postponed, ...dirty])) {
