@@ -38,7 +38,7 @@ export interface GracefulRestartConfig {
   readonly notification: boolean
 }
 
-/** One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`. */
+/** One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`, with `%<interface>` where the address is link-local or `::`. */
 export interface Neighbor {
   readonly id: string
   readonly source: ObjectRef
@@ -47,6 +47,7 @@ export interface Neighbor {
   readonly localAsn: number
   /** 0: accept whatever the peer's OPEN says. */
   readonly peerAsn: number
+  /** `::` with an interface: whatever router is found there (unnumbered). */
   readonly peerAddress: string
   readonly peerPort: number
   /** BGP Identifier as dotted IPv4. */
@@ -69,6 +70,34 @@ export interface Neighbor {
   readonly sourceAddress?: string
   /** Next hop announced for a family in place of the session's own address. */
   readonly nextHops?: Readonly<Partial<Record<AddressFamilyName, string>>>
+  /** The AS shown to this neighbor in place of localAsn (RFC 7705); the path then is `localAs localAsn`, as in FRR. */
+  readonly localAs?: number
+  /** The device that the session is bound to; needed for a link-local peer, and the one to look on for an unnumbered peer. */
+  readonly interface?: string
+  /** Wait between the connection and our OPEN (RFC 4271 8.1.1 DelayOpenTime), seconds. */
+  readonly delayOpenSec?: number
+  /** Unacknowledged data ends the connection after this long (RFC 5482); by default twice the hold time. */
+  readonly tcpUserTimeoutSec?: number
+  /** Our side of RFC 9234: `customer` when the neighbor is our provider. */
+  readonly role?: BgpRole
+  /** RFC 7911: take several paths of one prefix. */
+  readonly addPathReceive?: boolean
+  /** More prefixes of one family than this end the session with Cease/Maximum Number of Prefixes (RFC 4486). */
+  readonly maxPrefixes?: number
+  /** At most so many prefixes of one family are announced; the others are held back. */
+  readonly maxPrefixesOut?: number
+  /** What may be imported (RFC 8212: nothing else is). */
+  readonly importPrefixes?: readonly ImportPrefix[]
+}
+
+/** RFC 9234 4.1. */
+export type BgpRole = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer'
+
+/** The prefix itself, or with `ge` and `le` its parts of these lengths, as in FRR's prefix-list. */
+export interface ImportPrefix {
+  readonly prefix: string
+  readonly ge?: number
+  readonly le?: number
 }
 
 /** Attributes that a policy adds to a route; absent means: not sent. */
@@ -80,6 +109,10 @@ export interface RouteAttributes {
   /** Sent on iBGP only. */
   readonly localPreference?: number
   readonly med?: number
+  /** How often our AS is put in front of the path once more; on eBGP only. */
+  readonly asPathPrepend?: number
+  /** RFC 4360, each as 16 hexadecimal digits, unique. */
+  readonly extendedCommunities?: readonly string[]
 }
 
 /** A prefix to announce to some neighbors. One prefix may have several routes, for different neighbors. */

@@ -25,7 +25,7 @@ function corpusOf(file: string, key: 'hex' | 'send'): Uint8Array[] {
 const corpus = [...corpusOf('captures.json', 'hex'), ...corpusOf('vectors.json', 'send')]
 
 const contexts: readonly CodecContext[] = [true, false].flatMap((fourOctetAs) => [true, false].flatMap((isExternal) => [4096, 65535].map((maxMessageBytes) =>
-  ({ fourOctetAs, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes, extendedNextHop: isExternal }))))
+  ({ fourOctetAs, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes, extendedNextHop: isExternal, addPathReceive: maxMessageBytes === 4096 ? [] : [ipv4Unicast, ipv6Unicast] }))))
 
 interface Seen {
   readonly frame: Frame

@@ -22,7 +22,7 @@ interface Capture {
 }
 
 const captures: readonly Capture[] = JSON.parse(readFileSync(new URL('captures.json', import.meta.url), 'utf8'))
-const ctx: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false }
+const ctx: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
 
 function decode(bytes: Uint8Array): Decoded<DecodedMessage> {
   const frame = frameMessage(bytes, 0, bytes.length, ctx.maxMessageBytes)

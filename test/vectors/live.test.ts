@@ -98,7 +98,7 @@ function open({ opt }: Pick<Vector, 'opt'>): Uint8Array {
 
 function announce({ opt }: Pick<Vector, 'opt'>, prefixes: readonly string[]): Uint8Array {
   const isExternal = opt.ibgp !== true
-  const ctx = { fourOctetAs: opt.as2 !== true, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false }
+  const ctx = { fourOctetAs: opt.as2 !== true, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
   const parsed = prefixes.map((prefix) => parsePrefix(prefix) ?? 0)
   const v6 = parsed.filter((prefix) => typeof prefix === 'string')
   return encodeUpdate({

@@ -32,7 +32,7 @@ const needsSession: Readonly<Record<string, string>> = {
 
 /** What the codec makes of a vector, in the words of `expect`. */
 function outcome({ send, opt }: Vector): string {
-  const ctx: CodecContext = { fourOctetAs: opt.as2 !== true, isExternal: opt.ibgp !== true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false }
+  const ctx: CodecContext = { fourOctetAs: opt.as2 !== true, isExternal: opt.ibgp !== true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
   const bytes = Uint8Array.from(Buffer.from(send, 'hex'))
   const frame = frameMessage(bytes, 0, bytes.length, ctx.maxMessageBytes)
   if (frame.kind === 'more') return 'more'

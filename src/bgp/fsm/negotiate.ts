@@ -76,7 +76,7 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
   return {
     ok: true,
     value: {
-      codec: { fourOctetAs: asn !== undefined, isExternal, families, maxMessageBytes: 4096, extendedNextHop },
+      codec: { fourOctetAs: asn !== undefined, isExternal, families, maxMessageBytes: 4096, extendedNextHop, addPathReceive: [] },
       peerAsn,
       holdTimeSec,
       // RFC 4271 4.4: a third of the hold time, or more often where configured; never 0 while there is a hold time.

@@ -47,6 +47,41 @@ const extendedNextHop: CapabilityCodec<'extendedNextHop'> = {
   },
 }
 
+/** RFC 8654 3: empty. */
+const extendedMessage: CapabilityCodec<'extendedMessage'> = {
+  code: 6,
+  decode: (value) => (value.left === 0 ? { type: 'extendedMessage' } : undefined),
+  encode: () => {},
+}
+
+/** RFC 9234 4.1:  role:u8 */
+const role: CapabilityCodec<'role'> = {
+  code: 9,
+  decode: (value) => (value.left === 1 ? { type: 'role', role: value.u8() } : undefined),
+  encode: (capability, out) => out.u8(capability.role),
+}
+
+/** RFC 7911 4:  (afi:u16 safi:u8 mode:u8)*; a tuple with another mode than 1 to 3 is ignored. */
+const addPath: CapabilityCodec<'addPath'> = {
+  code: 69,
+  decode: (value) => {
+    if (value.left % 4 !== 0) return undefined
+    const entries = []
+    while (value.left > 0) entries.push({ family: { afi: value.u16(), safi: value.u8() }, mode: value.u8() })
+    return { type: 'addPath', entries: entries.filter(({ mode }) => mode >= 1 && mode <= 3) }
+  },
+  encode: ({ entries }, out) => {
+    for (const { family, mode } of entries) out.u16(family.afi).u8(family.safi).u8(mode)
+  },
+}
+
+/** RFC 7313 3.1: empty. */
+const enhancedRouteRefresh: CapabilityCodec<'enhancedRouteRefresh'> = {
+  code: 70,
+  decode: (value) => (value.left === 0 ? { type: 'enhancedRouteRefresh' } : undefined),
+  encode: () => {},
+}
+
 /** RFC 4724 3, RFC 8538 2:  R:1 N:1 reserved:2 restartTime:12 (afi:u16 safi:u8 F:1 reserved:7)* */
 const gracefulRestart: CapabilityCodec<'gracefulRestart'> = {
   code: 64,
@@ -71,7 +106,7 @@ const fourOctetAs: CapabilityCodec<'fourOctetAs'> = {
 }
 
 const decoders = new Map<number, (value: Reader) => Capability | undefined>(
-  [multiprotocol, routeRefresh, extendedNextHop, gracefulRestart, fourOctetAs].map((codec) => [codec.code, codec.decode]),
+  [multiprotocol, routeRefresh, extendedNextHop, extendedMessage, role, gracefulRestart, fourOctetAs, addPath, enhancedRouteRefresh].map((codec) => [codec.code, codec.decode]),
 )
 
 /** The capabilities of one parameter, or why its framing is malformed (OPEN error 2/0). */
@@ -101,6 +136,14 @@ export function encodeCapability(capability: Capability, out: Writer): void {
       multiprotocol.encode(capability, value)
       break
     case 'routeRefresh':
+    case 'extendedMessage':
+    case 'enhancedRouteRefresh':
+      break
+    case 'role':
+      role.encode(capability, value)
+      break
+    case 'addPath':
+      addPath.encode(capability, value)
       break
     case 'extendedNextHop':
       extendedNextHop.encode(capability, value)
@@ -121,8 +164,12 @@ const codes: Readonly<Record<Exclude<Capability['type'], 'unknown'>, number>> = 
   multiprotocol: multiprotocol.code,
   routeRefresh: routeRefresh.code,
   extendedNextHop: extendedNextHop.code,
+  extendedMessage: extendedMessage.code,
+  role: role.code,
   gracefulRestart: gracefulRestart.code,
   fourOctetAs: fourOctetAs.code,
+  addPath: addPath.code,
+  enhancedRouteRefresh: enhancedRouteRefresh.code,
 }
 
 export function codeOf(capability: Capability): number {

@@ -20,8 +20,12 @@ export type Capability =
   | { readonly type: 'multiprotocol'; readonly family: AfiSafi } // 1, RFC 4760
   | { readonly type: 'routeRefresh' } // 2, RFC 2918
   | { readonly type: 'extendedNextHop'; readonly entries: readonly { readonly family: AfiSafi; readonly nextHopAfi: number }[] } // 5, RFC 8950
+  | { readonly type: 'extendedMessage' } // 6, RFC 8654
+  | { readonly type: 'role'; readonly role: number } // 9, RFC 9234
   | { readonly type: 'gracefulRestart'; readonly restartState: boolean; readonly notification: boolean; readonly restartTimeSec: number; readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[] } // 64, RFC 4724
   | { readonly type: 'fourOctetAs'; readonly asn: number } // 65, RFC 6793
+  | { readonly type: 'addPath'; readonly entries: readonly { readonly family: AfiSafi; readonly mode: number }[] } // 69, RFC 7911: mode 1 receive, 2 send, 3 both
+  | { readonly type: 'enhancedRouteRefresh' } // 70, RFC 7313
   | { readonly type: 'unknown'; readonly code: number; readonly value: Uint8Array }
 
 export interface OpenMessage {
@@ -65,6 +69,8 @@ export interface PathAttributes {
   /** 8 octets each (RFC 4360), as 16 hexadecimal digits. */
   readonly extendedCommunities?: readonly string[]
   readonly largeCommunities?: readonly (readonly [number, number, number])[]
+  /** ONLY_TO_CUSTOMER (RFC 9234 5): the AS that said so. */
+  readonly otc?: number
   readonly unknown?: readonly UnknownAttribute[]
 }
 
@@ -73,11 +79,14 @@ export interface MpReach {
   readonly nextHop: Address
   readonly linkLocal?: Address
   readonly prefixes: readonly Prefix[]
+  /** Path identifiers in the order of the prefixes, where RFC 7911 was negotiated. */
+  readonly pathIds?: readonly number[]
 }
 
 export interface MpUnreach {
   readonly family: AfiSafi
   readonly prefixes: readonly Prefix[]
+  readonly pathIds?: readonly number[]
 }
 
 /** Whether an UPDATE without routes is End-of-RIB (RFC 4724 2), its bytes say: decoding tells beside the message. */
@@ -86,6 +95,9 @@ export interface UpdateMessage {
   readonly withdrawn: readonly Prefix[]
   readonly attributes: PathAttributes
   readonly nlri: readonly Prefix[]
+  /** Path identifiers of `withdrawn` and `nlri`, where RFC 7911 was negotiated for IPv4 unicast. */
+  readonly withdrawnPathIds?: readonly number[]
+  readonly nlriPathIds?: readonly number[]
   readonly mpReach?: MpReach
   readonly mpUnreach?: MpUnreach
 }
@@ -121,6 +133,8 @@ export interface CodecContext {
   readonly maxMessageBytes: number
   /** RFC 8950 was negotiated for IPv4 unicast. */
   readonly extendedNextHop: boolean
+  /** Families whose received prefixes carry a path identifier (RFC 7911). */
+  readonly addPathReceive: readonly AfiSafi[]
 }
 
 /** A fault that ends the session (RFC 4271 section 6): what the NOTIFICATION says. `data` is at most 64 octets, copied. */

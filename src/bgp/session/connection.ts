@@ -348,7 +348,7 @@ interface SendProgress {
 }
 
 /** Before negotiation only an OPEN or a NOTIFICATION is decoded, and neither looks at this. */
-const openContext: CodecContext = { fourOctetAs: true, isExternal: true, families: [], maxMessageBytes: defaultMaxMessageBytes, extendedNextHop: false }
+const openContext: CodecContext = { fourOctetAs: true, isExternal: true, families: [], maxMessageBytes: defaultMaxMessageBytes, extendedNextHop: false, addPathReceive: [] }
 
 function unexpectedEvent(type: number): FsmEvent {
   if (type === MessageType.open) return { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 }

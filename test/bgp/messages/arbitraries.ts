@@ -11,7 +11,7 @@ export const u8 = fc.nat({ max: 0xff })
 export const u16 = fc.nat({ max: 0xffff })
 export const u32 = fc.nat({ max: 0xffffffff })
 
-export const ctxOf = (over: Partial<CodecContext> = {}): CodecContext => ({ fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, ...over })
+export const ctxOf = (over: Partial<CodecContext> = {}): CodecContext => ({ fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [], ...over })
 
 export const contexts: fc.Arbitrary<CodecContext> = fc.record({ fourOctetAs: fc.boolean(), isExternal: fc.boolean() }).map((flags) => ctxOf({ ...flags, maxMessageBytes: 65535 }))
 

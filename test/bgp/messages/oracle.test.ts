@@ -84,6 +84,14 @@ function expectedCapability(capability: Capability): readonly [code: number, val
       return [1, { ...capability.family, reserved: 0 }]
     case 'routeRefresh':
       return [2, []]
+    case 'extendedMessage':
+      return [6, []]
+    case 'role':
+      return [9, [capability.role]]
+    case 'addPath':
+      return [69, capability.entries.flatMap(({ family, mode }) => [family.afi >> 8, family.afi & 255, family.safi, mode])]
+    case 'enhancedRouteRefresh':
+      return [70, []]
     case 'extendedNextHop':
       return [5, capability.entries.map(({ family, nextHopAfi }) => ({ ...family, nextHopAfi }))]
     case 'gracefulRestart':

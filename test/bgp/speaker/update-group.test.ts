@@ -8,7 +8,7 @@ import { formatPrefix, parsePrefix, type Prefix } from '../../../src/ip/prefix.t
 import { LocRib } from '../../../src/rib/loc-rib.ts'
 import { hostRoutes } from './pair.ts'
 
-const codec: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false }
+const codec: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
 const view = { localAsn: 65_001, isExternal: true, nextHops: { 'ipv4-unicast': 0xc6336401 } }
 const prefix = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
 
