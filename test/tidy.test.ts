@@ -34,7 +34,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/desired': ['src/ip'],
   'src/bgp/messages': ['src/ip'],
   'src/bgp/fsm': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/speaker/protocol.ts', 'src/bgp/session/types.ts'],
-  'src/bgp/session/types.ts': ['src/ip', 'src/bgp/messages', 'src/bgp/speaker/protocol.ts'],
+  'src/bgp/session/types.ts': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/speaker/protocol.ts'],
   'src/bgp/session': ['src/ip', 'src/errors.ts', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session/types.ts', 'src/bgp/speaker/protocol.ts', 'src/sys'],
   'src/bgp/speaker/protocol.ts': ['src/desired'],
   'src/bgp/speaker': ['src/ip', 'src/errors.ts', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session', 'src/bgp/session/types.ts', 'src/bgp/speaker/protocol.ts', 'src/rib', 'src/policy'],

@@ -11,6 +11,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/bgp/speaker/protocol.ts'
+import { system } from '../../src/bgp/session/system.ts'
 import { Speaker } from '../../src/bgp/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
 
@@ -78,7 +79,7 @@ class Router {
   readonly transitions: string[] = []
   #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
   #next = 1
-  readonly speaker = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, (message: FromSpeaker) => {
+  readonly speaker = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
     if (message.type === 'peer') {
       this.peer = message.peer
       this.transitions.push(message.peer.state)

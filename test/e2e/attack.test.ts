@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { encodeOpen } from '../../src/bgp/messages/open.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/bgp/speaker/protocol.ts'
+import { system } from '../../src/bgp/session/system.ts'
 import { Speaker } from '../../src/bgp/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
 
@@ -60,7 +61,7 @@ let agent: ChildProcess | undefined
 let output = ''
 let restingRss = 0
 let answered: ((routes: readonly RouteSnapshot[]) => void) | undefined
-const router = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, (message: FromSpeaker) => {
+const router = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
   if (message.type === 'peer') {
     peer = message.peer
     transitions.push(message.peer.state)

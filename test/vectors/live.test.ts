@@ -12,6 +12,7 @@ import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import { type Capability, ipv4Unicast, ipv6Unicast, Origin } from '../../src/bgp/messages/types.ts'
 import { encodeUpdate } from '../../src/bgp/messages/update.ts'
 import type { FromSpeaker, RouteSnapshot } from '../../src/bgp/speaker/protocol.ts'
+import { system } from '../../src/bgp/session/system.ts'
 import { Speaker } from '../../src/bgp/speaker/speaker.ts'
 import type { Neighbor } from '../../src/desired/model.ts'
 import { parseAddress } from '../../src/ip/address.ts'
@@ -43,7 +44,7 @@ class Observer {
   readonly transitions = new Map<string, string[]>()
   readonly #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
   #next = 1
-  readonly speaker = new Speaker({ listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false }, (message: FromSpeaker) => {
+  readonly speaker = new Speaker({ listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
     if (message.type === 'peer') this.transitions.set(message.peer.peerAddress, [...(this.transitions.get(message.peer.peerAddress) ?? []), message.peer.state])
     if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
   })

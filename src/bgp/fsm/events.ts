@@ -4,7 +4,7 @@
  */
 import type { FsmState } from '../speaker/protocol.ts'
 
-export type TimerName = 'connectRetry' | 'hold' | 'keepalive' | 'sendHold' | 'idleHold' | 'stable'
+export type TimerName = 'connectRetry' | 'hold' | 'keepalive' | 'sendHold' | 'idleHold' | 'stable' | 'delayOpen'
 
 /** Octets as plain numbers: events and actions survive JSON. */
 export type Octets = readonly number[]
@@ -23,12 +23,13 @@ export type FsmEvent =
   | { readonly type: 'sendHoldExpired' } // RFC 9687
   /** Established for twice the hold time: earlier failures are forgiven. */
   | { readonly type: 'stableExpired' }
+  | { readonly type: 'delayOpenExpired' } // [12]
   | { readonly type: 'tcpUp' } // [16, 17]
   | { readonly type: 'tcpFailed'; readonly reason: string } // [18]
   /** An acceptable OPEN, negotiated. [19] */
   | { readonly type: 'openReceived'; readonly holdTimeSec: number; readonly keepaliveSec: number }
-  /** Anything that RFC 4271 section 6 answers by a NOTIFICATION. [21, 22, 28] */
-  | { readonly type: 'fault'; readonly code: number; readonly subcode: number; readonly data: Octets }
+  /** Anything that RFC 4271 section 6 answers by a NOTIFICATION. [21, 22, 28] `idleHoldSec`: the next attempt waits at least so long. */
+  | { readonly type: 'fault'; readonly code: number; readonly subcode: number; readonly data: Octets; readonly idleHoldSec?: number }
   /** Another connection of this peer was kept. [23] */
   | { readonly type: 'collisionDump' }
   | { readonly type: 'notificationReceived'; readonly code: number; readonly subcode: number } // [24, 25]
@@ -54,6 +55,8 @@ export interface FsmFacts {
   readonly passive: boolean
   /** Upper bound of the wait between two dials, seconds. */
   readonly connectRetrySec: number
+  /** RFC 4271 8.1.1 DelayOpenTime, seconds; 0: OPEN is sent at once. */
+  readonly delayOpenSec: number
   /** Dials that failed in a row, and failures of whole sessions in a row: exponents of the back-offs. */
   readonly dialFailures: number
   readonly sessionFailures: number

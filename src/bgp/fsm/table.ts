@@ -4,6 +4,8 @@
  *     Idle --start, idleHoldExpired--> Connect --tcpUp--> OpenSent --OPEN--> OpenConfirm --KEEPALIVE--> Established
  *                         `--passive--> Active --tcpUp-------^
  *
+ * With DelayOpen (8.1.1) a connection first waits in Connect or Active for its timer or for the peer's OPEN.
+ *
  * A cell answers the next state and orders; timers are orders and come back as events. A missing cell does not compile.
  * Every way into Idle is `toIdle`, which closes, disarms everything and arms the idle hold with its back-off.
  */
@@ -15,18 +17,19 @@ import { connectRetrySec, dialTimeoutSec, idleHoldSec, keepaliveIntervalSec, ope
 type Cell<T extends FsmEvent['type']> = (facts: FsmFacts, event: Extract<FsmEvent, { type: T }>) => Transition
 type Row = { readonly [T in FsmEvent['type']]: Cell<T> }
 
-const allTimers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable']
+const allTimers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable', 'delayOpen']
 const disarmAll: readonly FsmAction[] = allTimers.map((timer) => ({ do: 'disarm', timer }))
 
 const arm = (timer: TimerName, sec: number): FsmAction[] => (sec > 0 ? [{ do: 'arm', timer, sec }] : [{ do: 'disarm', timer }])
 const notify = (code: number, subcode: number, data: Octets = []): FsmAction => ({ do: 'notify', code, subcode, data })
 const to = (next: FsmState, ...actions: FsmAction[]): Transition => ({ next, actions })
 
-/** The one way into Idle. `wait` false: nothing brings the connection back by itself. */
-function toIdle(facts: FsmFacts, first: readonly FsmAction[], { wait, isFailure }: { readonly wait: boolean; readonly isFailure: boolean }): Transition {
+/** The one way into Idle. `wait` false: nothing brings the connection back by itself; a number: not before so many seconds. */
+function toIdle(facts: FsmFacts, first: readonly FsmAction[], { wait, isFailure }: { readonly wait: boolean | number; readonly isFailure: boolean }): Transition {
+  const idleSec = wait === false ? 0 : Math.max(wait === true ? 0 : wait, idleHoldSec(facts.sessionFailures, facts.random))
   return {
     next: 'Idle',
-    actions: [...first, { do: 'close' }, ...disarmAll, ...(wait ? arm('idleHold', idleHoldSec(facts.sessionFailures, facts.random)) : [])],
+    actions: [...first, { do: 'close' }, ...disarmAll, ...(idleSec > 0 ? arm('idleHold', idleSec) : [])],
     facts: { holdTimeSec: 0, keepaliveSec: 0, dialFailures: 0, ...(isFailure ? { sessionFailures: facts.sessionFailures + 1 } : {}) },
   }
 }
@@ -48,12 +51,25 @@ function retry(facts: FsmFacts): Transition {
 }
 
 function sayOpen(): Transition {
-  return { next: 'OpenSent', actions: [{ do: 'disarm', timer: 'connectRetry' }, { do: 'sendOpen' }, ...arm('hold', openHoldSec)], facts: { dialFailures: 0 } }
+  return { next: 'OpenSent', actions: [{ do: 'disarm', timer: 'connectRetry' }, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }, ...arm('hold', openHoldSec)], facts: { dialFailures: 0 } }
+}
+
+/** RFC 4271 8.2.2, events 16 and 17: OPEN goes out at once, or when DelayOpenTimer has expired. */
+const connectedIn = (state: 'Connect' | 'Active') => (facts: FsmFacts): Transition =>
+  facts.delayOpenSec === 0 ? sayOpen() : to(state, { do: 'disarm', timer: 'connectRetry' }, { do: 'arm', timer: 'delayOpen', sec: facts.delayOpenSec })
+
+/** The answer to an acceptable OPEN. */
+function confirm(facts: FsmFacts, { holdTimeSec, keepaliveSec }: { readonly holdTimeSec: number; readonly keepaliveSec: number }, ...first: FsmAction[]): Transition {
+  return {
+    next: 'OpenConfirm',
+    actions: [...first, { do: 'sendKeepalive' }, ...arm('hold', holdTimeSec), ...arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)), ...arm('sendHold', sendHoldSec(holdTimeSec))],
+    facts: { holdTimeSec, keepaliveSec, dialFailures: 0 },
+  }
 }
 
 const stay = (state: FsmState) => (): Transition => to(state)
 const failCell = (facts: FsmFacts): Transition => fail(facts)
-const faultCell: Cell<'fault'> = (facts, { code, subcode, data }) => fail(facts, notify(code, subcode, data))
+const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: wait }) => toIdle(facts, [notify(code, subcode, data)], { wait: wait ?? true, isFailure: true })
 const stopCell: Cell<'stop'> = (facts, { subcode, data }) => toIdle(facts, [notify(6, subcode, data)], { wait: false, isFailure: false })
 /** Nothing is connected, or nothing may be said (RFC 4724 4.1). */
 const silentStop = (facts: FsmFacts): Transition => toIdle(facts, [], { wait: false, isFailure: false })
@@ -75,6 +91,7 @@ const idle: Row = {
   keepaliveExpired: stay('Idle'),
   sendHoldExpired: stay('Idle'),
   stableExpired: stay('Idle'),
+  delayOpenExpired: stay('Idle'),
   tcpUp: () => to('Idle', { do: 'close' }),
   tcpFailed: stay('Idle'),
   openReceived: stay('Idle'),
@@ -86,14 +103,19 @@ const idle: Row = {
   routeRefreshReceived: stay('Idle'),
 }
 
-/** Connect and Active have no connection that could carry a message: whatever claims so is an error (8.2.2 "any other event"). */
+/**
+ * Connect and Active: a connection is there only while DelayOpen runs, and then only an OPEN is right on it (RFC 4271
+ * 8.2.2, event 20); whatever else comes is an error that is not answered.
+ */
 const withoutConnection = {
   stop: silentStop,
   abandon: silentStop,
   holdExpired: failCell,
   keepaliveExpired: failCell,
   sendHoldExpired: failCell,
-  openReceived: failCell,
+  delayOpenExpired: sayOpen,
+  openReceived: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'openReceived' }>) =>
+    facts.delayOpenSec === 0 ? fail(facts) : confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }),
   fault: failCell,
   collisionDump: silentStop,
   notificationReceived: failCell,
@@ -108,7 +130,7 @@ const connect: Row = {
   idleHoldExpired: stay('Connect'),
   stableExpired: stay('Connect'),
   connectRetryExpired: () => to('Connect', { do: 'close' }, ...dial),
-  tcpUp: sayOpen,
+  tcpUp: connectedIn('Connect'),
   // 8.2.2 goes to Idle; a router that is not up yet is no reason for idle hold, so we wait in Active for it to dial.
   tcpFailed: retry,
 }
@@ -119,7 +141,7 @@ const active: Row = {
   idleHoldExpired: stay('Active'),
   stableExpired: stay('Active'),
   connectRetryExpired: () => to('Connect', ...dial),
-  tcpUp: sayOpen,
+  tcpUp: connectedIn('Active'),
   tcpFailed: retry,
 }
 
@@ -133,13 +155,10 @@ const openSent: Row = {
   keepaliveExpired: unexpectedTimer(1),
   sendHoldExpired: unexpectedTimer(1),
   stableExpired: stay('OpenSent'),
+  delayOpenExpired: unexpectedTimer(1),
   tcpUp: stay('OpenSent'),
   tcpFailed: retry,
-  openReceived: (facts, { holdTimeSec, keepaliveSec }) => ({
-    next: 'OpenConfirm',
-    actions: [{ do: 'sendKeepalive' }, ...arm('hold', holdTimeSec), ...arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)), ...arm('sendHold', sendHoldSec(holdTimeSec))],
-    facts: { holdTimeSec, keepaliveSec },
-  }),
+  openReceived: (facts, event) => confirm(facts, event),
   fault: faultCell,
   collisionDump: dumpCell,
   notificationReceived: notificationCell,
@@ -163,6 +182,7 @@ const openConfirm: Row = {
   keepaliveExpired: keepGoing('OpenConfirm'),
   sendHoldExpired: sendHoldCell,
   stableExpired: stay('OpenConfirm'),
+  delayOpenExpired: unexpectedTimer(2),
   tcpUp: stay('OpenConfirm'),
   tcpFailed: failCell,
   openReceived: unexpected(2, MessageType.open),
@@ -184,6 +204,7 @@ const established: Row = {
   keepaliveExpired: keepGoing('Established'),
   sendHoldExpired: sendHoldCell,
   stableExpired: () => ({ next: 'Established', actions: [], facts: { sessionFailures: 0 } }),
+  delayOpenExpired: unexpectedTimer(3),
   tcpUp: stay('Established'),
   tcpFailed: failCell,
   openReceived: unexpected(3, MessageType.open),

@@ -7,46 +7,43 @@
  * before a body is decoded. At most `messagesPerTurn` messages are handled before the loop gets a turn; while a
  * backlog waits, the socket is paused, so the buffer is bounded by one read.
  */
-import type net from 'node:net'
 import { decodeMessage } from '../messages/decode.ts'
 import { defaultMaxMessageBytes, frameMessage } from '../messages/header.ts'
 import { keepaliveBytes } from '../messages/keepalive.ts'
 import { encodeNotification } from '../messages/notification.ts'
 import { encodeOpen } from '../messages/open.ts'
-import { type CodecContext, type Message, MessageType, type NotificationFault, type OpenMessage, type RouteRefreshMessage, type UpdateMessage, type UpdateProblem } from '../messages/types.ts'
+import { type CodecContext, MessageType, type NotificationFault, type OpenMessage, type RouteRefreshMessage } from '../messages/types.ts'
+import type { DecodedUpdate } from '../messages/update.ts'
 import type { Direction } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../fsm/events.ts'
 import type { Agreement } from '../fsm/negotiate.ts'
 import { step } from '../fsm/table.ts'
 import type { FsmState } from '../speaker/protocol.ts'
-import { unwrittenBytes } from '../../sys/tcp-socket.ts'
-import type { Clock, Timer } from './clock.ts'
+import { messageOf } from '../../errors.ts'
+import type { Environment, Timer, Transport } from './environment.ts'
 
 const messagesPerTurn = 64
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
-/** Above this many unsent octets the speaker stops, to resync when the queue is empty. */
-const highWaterBytes = 1_048_576
-
 /** Facts that outlive a connection: they belong to the peer. */
 export interface SharedFacts {
-  readonly passive: boolean
-  readonly connectRetrySec: number
+  passive: boolean
+  connectRetrySec: number
+  delayOpenSec: number
   dialFailures: number
   sessionFailures: number
 }
 
 export interface ConnectionHost {
-  dial(): net.Socket
-  readonly clock: Clock
-  readonly peerPort: number
-  readonly peerAddress: string
+  readonly environment: Environment
+  /** Throws ERR_SYSCALL. */
+  dial(): Transport
   localOpen(): OpenMessage
   /** Judges an OPEN; a `drop` means that another connection is kept. */
   openReceived(connection: Connection, open: OpenMessage): { readonly kind: 'agreed'; readonly agreement: Agreement } | { readonly kind: 'refused'; readonly fault: NotificationFault } | { readonly kind: 'drop' }
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void
   up(connection: Connection): void
-  update(message: UpdateMessage, problems: readonly UpdateProblem[]): void
+  update(update: DecodedUpdate): void
   routeRefresh(message: RouteRefreshMessage): void
   drained(): void
 }
@@ -60,19 +57,21 @@ export class Connection {
   detail: string | undefined
   messagesIn = 0
   messagesOut = 0
+  /** Resolves when the last connection is gone for good. */
+  closed: Promise<void> = Promise.resolve()
   readonly #host: ConnectionHost
   readonly #shared: SharedFacts
   readonly #events: FsmEvent[] = []
   readonly #timers = new Map<TimerName, { readonly handle: Timer; readonly sec: number }>()
   #facts = { holdTimeSec: 0, keepaliveSec: 0 }
   #isStepping = false
-  #socket: net.Socket | undefined
+  #transport: Transport | undefined
   #received: Uint8Array = new Uint8Array(0)
   #isBacklogged = false
-  /** The speaker was told to stop and waits for `drained`. */
-  #isFull = false
-  #progress: SendProgress = { flushed: 0, unwritten: 0 }
-  #pending: { readonly message: Message; readonly problems: readonly UpdateProblem[] } | undefined
+  /** What had left when the send hold timer was armed. */
+  #sendMark = ''
+  #pendingUpdate: DecodedUpdate | undefined
+  #pendingRefresh: RouteRefreshMessage | undefined
 
   /** Starts in Idle; a connection that the peer opened starts in Active, waiting to be adopted. */
   constructor(host: ConnectionHost, shared: SharedFacts, state: 'Idle' | 'Active' = 'Idle') {
@@ -81,14 +80,14 @@ export class Connection {
     this.state = state
   }
 
-  get socket(): net.Socket | undefined {
-    return this.#socket
+  get transport(): Transport | undefined {
+    return this.#transport
   }
 
   /** Takes a connection that the peer opened. */
-  adopt(socket: net.Socket): void {
+  adopt(transport: Transport): void {
     this.direction = 'incoming'
-    this.#attach(socket)
+    this.#attach(transport)
     this.fire({ type: 'tcpUp' })
   }
 
@@ -105,17 +104,14 @@ export class Connection {
 
   /** Writes whole messages; false when the queue is above its high-water mark. */
   write(bytes: Uint8Array, count: number): boolean {
-    const socket = this.#socket
-    if (socket === undefined || socket.destroyed) return false
+    if (this.#transport === undefined) return false
     this.messagesOut += count
-    socket.write(bytes)
-    this.#isFull ||= socket.writableLength > highWaterBytes
-    return !this.#isFull
+    return this.#transport.write(bytes)
   }
 
   #step(event: FsmEvent): void {
     const previous = this.state
-    const facts: FsmFacts = { ...this.#shared, ...this.#facts, random: Math.random() }
+    const facts: FsmFacts = { ...this.#shared, ...this.#facts, random: this.#host.environment.random() }
     const transition = step(previous, facts, event)
     this.state = transition.next
     const { holdTimeSec = this.#facts.holdTimeSec, keepaliveSec = this.#facts.keepaliveSec } = transition.facts ?? {}
@@ -150,68 +146,47 @@ export class Connection {
   }
 
   #deliver(): void {
-    const pending = this.#pending
-    this.#pending = undefined
-    if (pending?.message.type === 'update') this.#host.update(pending.message, pending.problems)
-    else if (pending?.message.type === 'routeRefresh') this.#host.routeRefresh(pending.message)
+    const [update, refresh] = [this.#pendingUpdate, this.#pendingRefresh]
+    this.#pendingUpdate = this.#pendingRefresh = undefined
+    if (update !== undefined) this.#host.update(update)
+    if (refresh !== undefined) this.#host.routeRefresh(refresh)
   }
 
   #dial(): void {
     this.direction = 'outgoing'
     try {
-      const socket = this.#host.dial()
-      this.#attach(socket)
-      socket.once('connect', () => {
-        if (this.#socket === socket) this.fire({ type: 'tcpUp' })
-      })
-      socket.connect({ port: this.#host.peerPort, host: this.#host.peerAddress })
+      this.#attach(this.#host.dial())
     } catch (error) {
       // The socket could not be made (no such source address, no privilege): the same as a failed dial, later.
-      this.#events.push({ type: 'tcpFailed', reason: error instanceof Error ? error.message : String(error) })
+      this.#events.push({ type: 'tcpFailed', reason: messageOf(error) })
     }
   }
 
-  #attach(socket: net.Socket): void {
-    this.#socket = socket
+  #attach(transport: Transport): void {
+    this.#transport = transport
     this.#received = new Uint8Array(0)
     this.#isBacklogged = false
-    this.#isFull = false
     this.agreement = undefined
     this.remoteOpen = undefined
     this.messagesIn = 0
     this.messagesOut = 0
-    socket.setNoDelay(true)
-    socket.on('data', (chunk: Uint8Array) => {
-      if (this.#socket === socket) this.#receive(chunk)
+    let close: () => void = () => {}
+    this.closed = new Promise((resolve) => {
+      close = resolve
     })
-    socket.on('drain', () => {
-      if (this.#socket !== socket || !this.#isFull) return
-      this.#isFull = false
-      this.#host.drained()
+    transport.attach({
+      connected: () => this.fire({ type: 'tcpUp' }),
+      data: (chunk) => this.#receive(chunk),
+      drained: () => this.#host.drained(),
+      failed: (reason) => this.fire({ type: 'tcpFailed', reason }),
+      closed: close,
     })
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(socket, connectError(error)))
-    socket.on('close', () => this.#failed(socket, 'the peer closed the connection'))
-    socket.on('end', () => this.#failed(socket, 'the peer closed the connection'))
-  }
-
-  #failed(socket: net.Socket, reason: string): void {
-    if (this.#socket !== socket) return
-    this.fire({ type: 'tcpFailed', reason })
   }
 
   #close(): void {
-    const socket = this.#socket
-    this.#socket = undefined
+    this.#transport?.close(closeGraceSec)
+    this.#transport = undefined
     this.#received = new Uint8Array(0)
-    if (socket === undefined || socket.destroyed) return
-    if (socket.connecting) {
-      socket.destroy()
-      return
-    }
-    const cut = this.#host.clock.after(closeGraceSec, () => socket.destroy())
-    socket.once('close', () => cut.cancel())
-    // Flushes what was written, says FIN, and does not wait for the peer's.
-    socket.destroySoon()
   }
 
   #receive(chunk: Uint8Array): void {
@@ -220,16 +195,16 @@ export class Connection {
   }
 
   #drain(): void {
-    const socket = this.#socket
+    const transport = this.#transport
     this.#isBacklogged = false
     let at = 0
-    for (let handled = 0; this.#socket === socket; handled++) {
+    for (let handled = 0; this.#transport === transport; handled++) {
       if (handled === messagesPerTurn) {
         this.#isBacklogged = true
-        socket?.pause()
-        setImmediate(() => {
-          if (this.#socket !== socket) return
-          socket?.resume()
+        transport?.pause()
+        this.#host.environment.soon(() => {
+          if (this.#transport !== transport) return
+          transport?.resume()
           this.#drain()
         })
         break
@@ -241,7 +216,7 @@ export class Connection {
       this.messagesIn++
       this.#message(frame.type, frame.body)
     }
-    if (this.#socket === socket) this.#received = this.#received.subarray(at)
+    if (this.#transport === transport) this.#received = this.#received.subarray(at)
   }
 
   #fault(fault: NotificationFault): void {
@@ -249,22 +224,22 @@ export class Connection {
     this.fire({ type: 'fault', code: fault.code, subcode: fault.subcode, data: [...fault.data] })
   }
 
+  /** The table decides by state and type before a body is decoded (RFC 4271 8.2.2, RFC 6608 4). */
   #message(type: number, body: Uint8Array): void {
-    const isExpected = this.state === 'Established' || (type === MessageType.open && this.state === 'OpenSent')
     if (type === MessageType.keepalive) return this.fire({ type: 'keepaliveReceived' })
-    if (!isExpected && type !== MessageType.notification) return this.fire(unexpectedEvent(type))
-    if (type === MessageType.open && this.state === 'Established') return this.fire(unexpectedEvent(type))
+    const isWanted = type === MessageType.open ? this.state !== 'OpenConfirm' && this.state !== 'Established' : this.state === 'Established'
+    if (!isWanted && type !== MessageType.notification) return this.fire(unexpectedEvent(type))
     const decoded = decodeMessage(type, body, this.agreement?.codec ?? openContext)
     if (!decoded.ok) return this.#fault(decoded.fault)
-    const { message, problems } = decoded.value
+    const { message } = decoded.value
     switch (message.type) {
       case 'open':
         return this.#open(message)
       case 'update':
-        this.#pending = { message, problems }
+        this.#pendingUpdate = { ...decoded.value, message }
         return this.fire({ type: 'updateReceived' })
       case 'routeRefresh':
-        this.#pending = { message, problems }
+        this.#pendingRefresh = message
         return this.fire({ type: 'routeRefreshReceived' })
       case 'notification':
         this.lastNotification = message
@@ -293,8 +268,8 @@ export class Connection {
       return
     }
     this.#disarm(timer)
-    if (timer === 'sendHold') this.#progress = this.#sendProgress()
-    this.#timers.set(timer, { handle: this.#host.clock.after(sec, () => this.#expired(timer)), sec })
+    if (timer === 'sendHold') this.#sendMark = this.#transport?.backlog().mark ?? ''
+    this.#timers.set(timer, { handle: this.#host.environment.after(sec, () => this.#expired(timer)), sec })
   }
 
   #disarm(timer: TimerName): void {
@@ -316,7 +291,8 @@ export class Connection {
   #holdExpired(): void {
     const heard = this.messagesIn
     const armed = this.#timers.get('hold')
-    setImmediate(() => setImmediate(() => {
+    const { environment } = this.#host
+    environment.soon(() => environment.soon(() => {
       if (this.#timers.get('hold') !== armed || armed === undefined) return
       if (this.messagesIn !== heard || this.#isBacklogged) {
         armed.handle.refresh()
@@ -327,24 +303,13 @@ export class Connection {
     }))
   }
 
-  #sendProgress(): SendProgress {
-    const socket = this.#socket
-    return socket === undefined ? { flushed: 0, unwritten: 0 } : { flushed: socket.bytesWritten - socket.writableLength, unwritten: unwrittenBytes(socket) }
-  }
-
   /** RFC 9687: something waits to be sent and nothing of it left since the timer was armed. */
   #isSendBlocked(): boolean {
-    const before = this.#progress
-    const now = this.#sendProgress()
-    this.#progress = now
-    return (this.#socket?.writableLength ?? 0) > 0 && now.flushed === before.flushed && now.unwritten === before.unwritten
+    const { octets, mark } = this.#transport?.backlog() ?? { octets: 0, mark: '' }
+    const isStuck = octets > 0 && mark === this.#sendMark
+    this.#sendMark = mark
+    return isStuck
   }
-}
-
-/** What has left: whole writes, and how much of the one under way has not. */
-interface SendProgress {
-  readonly flushed: number
-  readonly unwritten: number
 }
 
 /** Before negotiation only an OPEN or a NOTIFICATION is decoded, and neither looks at this. */
@@ -353,17 +318,4 @@ const openContext: CodecContext = { fourOctetAs: true, isExternal: true, familie
 function unexpectedEvent(type: number): FsmEvent {
   if (type === MessageType.open) return { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 }
   return { type: type === MessageType.update ? 'updateReceived' : 'routeRefreshReceived' }
-}
-
-const connectErrors: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'the peer refuses connections on this port',
-  EHOSTUNREACH: 'no route to the peer',
-  ENETUNREACH: 'no route to the peer',
-  ETIMEDOUT: 'no answer',
-  ECONNRESET: 'the peer reset the connection',
-  EPIPE: 'the peer closed the connection',
-}
-
-function connectError(error: NodeJS.ErrnoException): string {
-  return connectErrors[error.code ?? ''] ?? error.message
 }

@@ -11,33 +11,8 @@ import net from 'node:net'
 import { HeraldError, messageOf } from '../../errors.ts'
 import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
 import { createListenFd, setListenKey } from '../../sys/tcp-socket.ts'
-
-/** A neighbor as the listener knows it. */
-export interface ListenerPeer {
-  readonly address: Address
-  /** TCP-MD5 key (RFC 2385). */
-  readonly password?: string
-  /** Owns the socket from here on. */
-  accept(socket: net.Socket): void
-}
-
-export interface ListenerOptions {
-  readonly host: string
-  /** 0 lets the kernel choose, see {@link Listener.port}. */
-  readonly port: number
-  /** A connection from a source that is no neighbor was closed; told at most once in ten seconds. */
-  onRefused(address: string): void
-  /** Something failed and listening goes on without it, as a key that the kernel refuses. */
-  onProblem?(message: string): void
-}
-
-export interface Listener {
-  readonly port: number
-  /** Replaces the set of neighbors; keys are set and removed by difference. Of two with one address the first is taken. */
-  setPeers(peers: readonly ListenerPeer[]): void
-  /** Stops listening; accepted connections are not touched. */
-  close(): Promise<void>
-}
+import type { Listener, ListenerOptions, ListenerPeer } from './environment.ts'
+import { SocketTransport } from './socket-transport.ts'
 
 /** Pending connections; one per neighbor and some for strangers. */
 const backlog = 128
@@ -123,7 +98,7 @@ class KeyedListener implements Listener {
     const peer = source === undefined ? undefined : this.#peers.get(source)
     const isKeyed = peer?.password === undefined || (source !== undefined && this.#keys.get(source) === peer.password)
     if (peer !== undefined && isKeyed) {
-      peer.accept(socket)
+      peer.accept(new SocketTransport(socket))
       return
     }
     // A reset may already wait; it is of no interest.

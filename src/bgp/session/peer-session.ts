@@ -7,20 +7,21 @@
  * Each connection has its own state machine; the one that wins becomes the primary, the other one ends with
  * Cease/Connection Collision Resolution. An event of a connection that was let go reaches nobody.
  */
-import type net from 'node:net'
 import type { Neighbor } from '../../desired/model.ts'
+import { HeraldError } from '../../errors.ts'
 import { type Address, parseAddress, parseIpv4 } from '../../ip/address.ts'
 import { messageOf } from '../../errors.ts'
-import { createDialSocket, prepareAccepted, setUserTimeout } from '../../sys/tcp-socket.ts'
 import { judgeCollision } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent } from '../fsm/events.ts'
-import { localOpen, negotiate } from '../fsm/negotiate.ts'
+import { localOpen, negotiate, ownAsn } from '../fsm/negotiate.ts'
 import { dialTimeoutSec, sendHoldSec } from '../fsm/timers.ts'
-import { Cease, encodeShutdownText, notificationText } from '../messages/notification.ts'
-import type { OpenMessage, RouteRefreshMessage, UpdateMessage, UpdateProblem } from '../messages/types.ts'
-import type { FsmState, ResetReason } from '../speaker/protocol.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { Cease, encodeShutdownText } from '../messages/notification.ts'
+import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../messages/types.ts'
+import type { DecodedUpdate } from '../messages/update.ts'
+import type { FsmState, ResetReason, SessionTransition } from '../speaker/protocol.ts'
 import { Connection, type ConnectionHost, type SharedFacts } from './connection.ts'
+import type { DialOptions, Environment, Transport } from './environment.ts'
+import { progressReason, resetReason, TransitionLog } from './transitions.ts'
 import type { NegotiatedSession, PeerSession, SessionEvents } from './types.ts'
 
 export interface SessionOptions {
@@ -29,11 +30,10 @@ export interface SessionOptions {
   /** RFC 4724 R and F for sessions that an earlier process left; see {@link restartFlags}. */
   readonly isRestart: boolean
   readonly isForwardingPreserved: boolean
-  /** For tests that run time faster. */
-  readonly clock?: Clock
+  readonly environment: Environment
 }
 
-export type AcceptingSession = PeerSession & { accept(socket: net.Socket): void }
+export type AcceptingSession = PeerSession & { accept(transport: Transport): void }
 
 const rank: Readonly<Record<FsmState, number>> = { Idle: 0, Connect: 1, Active: 1, OpenSent: 2, OpenConfirm: 3, Established: 4 }
 
@@ -42,17 +42,17 @@ export function createPeerSession(options: SessionOptions): AcceptingSession {
 }
 
 class Session implements AcceptingSession, ConnectionHost {
-  readonly peerAddress: string
-  readonly peerPort: number
-  readonly clock: Clock
+  readonly environment: Environment
   flaps = 0
   lastReset: ResetReason | undefined
   negotiated: NegotiatedSession | undefined
-  readonly #neighbor: Neighbor
-  readonly #peer: Address
+  #neighbor: Neighbor
+  /** Unknown while no router was found on the interface of an unnumbered neighbor. */
+  readonly #peer: Address | undefined
   readonly #events: SessionEvents
   readonly #options: SessionOptions
   readonly #shared: SharedFacts
+  readonly #log = new TransitionLog()
   #primary: Connection
   #second: Connection | undefined
   #shown: FsmState = 'Idle'
@@ -66,19 +66,21 @@ class Session implements AcceptingSession, ConnectionHost {
   constructor(options: SessionOptions) {
     const { neighbor } = options
     this.#options = options
-    this.clock = options.clock ?? systemClock
+    this.environment = options.environment
     this.#neighbor = neighbor
     this.#events = options.events
-    this.#peer = parseAddress(neighbor.peerAddress) ?? 0
-    this.peerAddress = neighbor.peerAddress
-    this.peerPort = neighbor.peerPort
-    this.#shared = { passive: neighbor.passive, connectRetrySec: neighbor.connectRetrySec, dialFailures: 0, sessionFailures: 0 }
+    this.#peer = parseAddress(neighbor.peerAddress)
+    this.#shared = { passive: neighbor.passive, connectRetrySec: neighbor.connectRetrySec, delayOpenSec: neighbor.delayOpenSec ?? 0, dialFailures: 0, sessionFailures: 0 }
     this.#primary = new Connection(this, this.#shared)
   }
 
   get state(): FsmState {
     const second = this.#second
     return second !== undefined && rank[second.state] > rank[this.#primary.state] ? second.state : this.#primary.state
+  }
+
+  get transitions(): readonly SessionTransition[] {
+    return this.#log.entries
   }
 
   get messagesIn(): number {
@@ -94,7 +96,7 @@ class Session implements AcceptingSession, ConnectionHost {
       case 'Established':
         return undefined
       case 'Connect':
-        return this.#dialProblem ?? `dialling ${this.peerAddress} port ${this.peerPort}`
+        return this.#dialProblem ?? `dialling ${this.#neighbor.peerAddress} port ${this.#neighbor.peerPort}`
       case 'Active':
         // A passive session waits; what an earlier connection died of says more.
         return this.#dialProblem ?? this.lastReset?.text ?? 'waiting for the peer to dial'
@@ -112,13 +114,26 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#primary.fire({ type: 'start' })
   }
 
+  configure(neighbor: Neighbor): void {
+    this.#neighbor = neighbor
+    this.#shared.passive = neighbor.passive
+    this.#shared.connectRetrySec = neighbor.connectRetrySec
+    this.#shared.delayOpenSec = neighbor.delayOpenSec ?? 0
+    this.#boundUnacknowledged()
+  }
+
+  fail({ code, subcode, data, reason }: NotificationFault, idleHoldSec: number): void {
+    this.#primary.detail = reason
+    this.#primary.fire({ type: 'fault', code, subcode, data: [...data], idleHoldSec })
+  }
+
   send(messages: Uint8Array, count: number): boolean {
     return this.#primary.state === 'Established' && this.#primary.write(messages, count)
   }
 
   async stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void> {
     this.#isStopped = true
-    const closing = [this.#primary, this.#second].map((connection) => closed(connection?.socket))
+    const closing = [this.#primary.closed, this.#second?.closed]
     const event: FsmEvent = cease === 'silent' ? { type: 'abandon' } : this.#ceaseEvent(cease.subcode, cease.text === '' ? [] : [...encodeShutdownText(cease.text)])
     this.#second?.fire(event)
     this.#primary.fire(event)
@@ -126,27 +141,23 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   /** A connection that the peer opened; refused while idle, so that a peer that errs cannot spin. */
-  accept(socket: net.Socket): void {
+  accept(transport: Transport): void {
     const primary = this.#primary
-    if (this.#isStopped || primary.state === 'Idle' || this.#second !== undefined) {
-      socket.destroy()
-      return
-    }
+    if (this.#isStopped || primary.state === 'Idle' || this.#second !== undefined) return transport.destroy()
     try {
-      prepareAccepted(socket, this.#socketOptions())
+      transport.prepare(this.#dialOptions())
     } catch (error) {
       this.#events.log('warn', `cannot prepare a connection of the peer: ${messageOf(error)}`)
-      socket.destroy()
-      return
+      return transport.destroy()
     }
-    if (primary.state === 'Active') return primary.adopt(socket)
+    if (primary.state === 'Active' && primary.transport === undefined) return primary.adopt(transport)
     // The dial under way may meet a dial of the peer: both go on, and the OPENs decide (RFC 4271 6.8).
     this.#second = new Connection(this, this.#shared, 'Active')
-    this.#second.adopt(socket)
+    this.#second.adopt(transport)
   }
 
-  dial(): net.Socket {
-    return createDialSocket(this.#socketOptions())
+  dial(): Transport {
+    return this.environment.dial(this.#dialOptions())
   }
 
   localOpen(): OpenMessage {
@@ -158,31 +169,25 @@ class Session implements AcceptingSession, ConnectionHost {
     if (!agreed.ok) return { kind: 'refused', fault: agreed.fault }
     const agreement = agreed.value
     const other = connection === this.#primary ? this.#second : this.#primary
-    const rival = other === undefined ? undefined : { state: other.state, direction: other.direction, gracefulRestart: other.agreement?.gracefulRestart === true, establishedSec: this.clock.uptimeSec() - this.#establishedAtSec }
-    const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: this.#neighbor.localAsn }
+    const rival = other === undefined ? undefined : { state: other.state, direction: other.direction, gracefulRestart: other.agreement?.gracefulRestart === true, establishedSec: this.environment.uptimeSec() - this.#establishedAtSec }
+    const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: ownAsn(this.#neighbor) }
     const verdict = judgeCollision(local, { bgpId: open.bgpId, asn: agreement.peerAsn }, connection.direction, rival)
     if (verdict === 'dump' || verdict === 'yield') this.#events.log('info', `two connections met (RFC 4271 6.8): the ${connection.direction} one ${verdict === 'dump' ? 'is kept' : 'is closed'}`)
     if (verdict === 'yield') return { kind: 'drop' }
-    if (verdict === 'supersede' && other?.state === 'Established') this.lastReset = reset('local', 'the peer opened a new connection: it restarted')
+    if (verdict === 'supersede' && other?.state === 'Established') this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
     if (verdict !== 'alone') other?.fire({ type: verdict === 'dump' ? 'collisionDump' : 'abandon' })
     return { kind: 'agreed', agreement }
   }
 
   up(connection: Connection): void {
-    const { agreement, remoteOpen, socket } = connection
-    if (agreement === undefined || remoteOpen === undefined || socket === undefined) return
+    const { agreement, remoteOpen, transport } = connection
+    if (agreement === undefined || remoteOpen === undefined || transport === undefined) return
     if (connection !== this.#primary) this.#promote()
-    const { holdTimeSec, keepaliveSec, families, routeRefresh, gracefulRestart, capabilities, codec, peerAsn } = agreement
-    this.negotiated = {
-      codec, holdTimeSec, keepaliveSec, families, routeRefresh, gracefulRestart, capabilities, peerAsn, remoteOpen,
-      localAddress: localAddressOf(socket),
-      localPort: socket.localPort ?? 0,
-      remotePort: socket.remotePort ?? 0,
-    }
-    // A peer that no longer acknowledges is noticed by TCP no later than by the send hold timer.
-    if (holdTimeSec > 0) setUserTimeout(socket, sendHoldSec(holdTimeSec) * 1000)
+    const { localAddress, localPort, remotePort } = transport
+    this.negotiated = { ...agreement, remoteOpen, localAddress, localPort, remotePort }
+    this.#boundUnacknowledged()
     this.#wasEstablishedOnce = true
-    this.#establishedAtSec = this.clock.uptimeSec()
+    this.#establishedAtSec = this.environment.uptimeSec()
     this.#dialProblem = undefined
   }
 
@@ -191,30 +196,19 @@ class Session implements AcceptingSession, ConnectionHost {
     if (event.type === 'connectRetryExpired' && previous === 'Connect') this.#dialFailed(`no answer within ${dialTimeoutSec} s`)
     if (connection.state === 'OpenSent') this.#dialProblem = undefined
     for (const action of actions) if (action.do === 'arm' && action.timer === 'idleHold') this.#idleHoldSec = action.sec
-    const changedPrimary = this.#primary
-    const isLost = previous === 'Established' && connection.state !== 'Established'
-    if (rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent && event.type !== 'collisionDump') this.#note(connection, event, actions)
-    if (connection === this.#second && rank[connection.state] < rank.OpenSent) {
-      this.#second = undefined
-      connection.fire({ type: 'abandon' })
-    }
-    // The primary gave up while the peer's connection is still good: that one is the session now.
-    if (connection === this.#primary && rank[connection.state] < rank.OpenSent && this.#second !== undefined && rank[this.#second.state] >= rank.OpenSent && !this.#isStopped) {
-      this.#promote()
-    }
-    const isFailed = !isLost && connection === changedPrimary && rank[previous] >= rank.OpenSent && rank[this.state] < rank.OpenSent
-    if (isFailed) this.#events.down(this.lastReset ?? reset('local', 'the session ended'), false)
-    if (isLost) {
-      this.negotiated = undefined
-      this.flaps++
-      this.#events.down(this.lastReset ?? reset('local', 'the session ended'), true)
-    }
-    this.#show()
+    const hasEnded = rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent
+    const why = this.#why(connection, hasEnded, event, actions)
+    const wasPrimary = connection === this.#primary
+    const isRestart = this.#isRestart(event, actions)
+    this.#settle(connection)
+    if (hasEnded && previous === 'Established') this.#lost(isRestart)
+    else if (hasEnded && wasPrimary && rank[this.state] < rank.OpenSent) this.#down({ wasEstablished: false, isRestart: false })
+    this.#show(why)
     if (connection === this.#primary && connection.state === 'Established' && previous === 'OpenConfirm' && this.negotiated !== undefined) this.#events.established(this.negotiated)
   }
 
-  update(message: UpdateMessage, problems: readonly UpdateProblem[]): void {
-    this.#events.update(message, problems)
+  update(update: DecodedUpdate): void {
+    this.#events.update(update)
   }
 
   routeRefresh(message: RouteRefreshMessage): void {
@@ -223,6 +217,16 @@ class Session implements AcceptingSession, ConnectionHost {
 
   drained(): void {
     this.#events.drained()
+  }
+
+  /** After an event of a connection: one that gave up is let go, and one that is still good becomes the session. */
+  #settle(connection: Connection): void {
+    if (connection === this.#second && rank[connection.state] < rank.OpenSent && connection.transport === undefined) {
+      this.#second = undefined
+      connection.fire({ type: 'abandon' })
+    }
+    const hasGivenUp = connection === this.#primary && rank[connection.state] < rank.OpenSent
+    if (hasGivenUp && !this.#isStopped && this.#second !== undefined && rank[this.#second.state] >= rank.OpenSent) this.#promote()
   }
 
   /** The second connection becomes the primary; the old one is let go without a word unless it still has an OPEN to answer. */
@@ -234,42 +238,52 @@ class Session implements AcceptingSession, ConnectionHost {
     if (this.#second === undefined) old.fire({ type: 'abandon' })
   }
 
-  /** RFC 8538 3.1: where both sides keep routes over a NOTIFICATION, a real end is a Hard Reset that carries the reason. */
-  #ceaseEvent(subcode: number, data: readonly number[]): FsmEvent {
-    const theirs = this.negotiated?.remoteOpen.capabilities.find((capability) => capability.type === 'gracefulRestart')
-    const isKept = this.#neighbor.gracefulRestart?.notification === true && theirs?.notification === true
-    return isKept ? { type: 'stop', subcode: Cease.hardReset, data: [6, subcode, ...data] } : { type: 'stop', subcode, data }
+  #lost(isRestart: boolean): void {
+    this.negotiated = undefined
+    this.flaps++
+    this.#down({ wasEstablished: true, isRestart })
   }
 
-  #show(): void {
+  #down(end: Parameters<SessionEvents['down']>[1]): void {
+    this.#events.down(this.lastReset ?? { at: this.#at(), direction: 'local', text: 'the session ended' }, end)
+  }
+
+  /** RFC 4724 4.2: a lost connection; RFC 8538 4: with the N bit also a NOTIFICATION of either side that is no Hard Reset. */
+  #isRestart(event: FsmEvent, actions: readonly FsmAction[]): boolean {
+    const { negotiated } = this
+    if (negotiated?.gracefulRestart !== true || this.#isStopped) return false
+    const said = event.type === 'notificationReceived' ? event : actions.find((action) => action.do === 'notify')
+    if (said === undefined) return true
+    return negotiated.notificationRestart && !(said.code === 6 && said.subcode === Cease.hardReset)
+  }
+
+  /** RFC 8538 3.1: where both sides keep routes over a NOTIFICATION, a real end is a Hard Reset that carries the reason. */
+  #ceaseEvent(subcode: number, data: readonly number[]): FsmEvent {
+    return this.negotiated?.notificationRestart === true ? { type: 'stop', subcode: Cease.hardReset, data: [6, subcode, ...data] } : { type: 'stop', subcode, data }
+  }
+
+  #show(reason: string): void {
     const state = this.state
     if (state === this.#shown) return
     const previous = this.#shown
     this.#shown = state
+    this.#log.add(this.#at(), previous, state, reason)
     this.#events.stateChanged(state, previous)
   }
 
-  #note(connection: Connection, event: FsmEvent, actions: readonly FsmAction[]): void {
-    const sent = actions.find((action) => action.do === 'notify')
-    const detail = connection.detail === undefined ? '' : `: ${connection.detail}`
+  /** In words; an end is remembered as the last reset. */
+  #why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
+    const { detail, lastNotification: notification } = connection
     connection.detail = undefined
-    if (event.type === 'notificationReceived') {
-      const { code, subcode, data } = connection.lastNotification ?? { ...event, data: new Uint8Array(0) }
-      this.lastReset = { ...reset('received', `peer closed: ${notificationText(code, subcode, data)}`), code, subcode }
-    } else if (sent !== undefined) {
-      const why = event.type === 'holdExpired' ? ': nothing heard from the peer' : event.type === 'sendHoldExpired' ? ': the peer does not read' : detail
-      this.lastReset = { ...reset('sent', `${notificationText(sent.code, sent.subcode, Uint8Array.from(sent.data))}${why}`), code: sent.code, subcode: sent.subcode }
-    } else if (event.type === 'tcpFailed') {
-      this.lastReset = reset('local', event.reason)
-    } else if (event.type !== 'abandon' || this.#isStopped) {
-      this.lastReset = reset('local', this.#isStopped ? 'stopped here' : event.type)
-    }
+    if (!hasEnded || event.type === 'collisionDump') return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
+    this.lastReset = resetReason(this.#at(), event, actions, { detail, notification, isStopped: this.#isStopped }) ?? this.lastReset
+    return this.lastReset?.text ?? progressReason(event, connection.direction)
   }
 
   /** Told once, however often the dial fails in the same way. */
   #dialFailed(reason: string): void {
     const problem = this.#dialReason(reason)
-    if (problem !== this.#dialProblem) this.#events.log('warn', `cannot connect to ${this.peerAddress} port ${this.peerPort}: ${problem}`)
+    if (problem !== this.#dialProblem) this.#events.log('warn', `cannot connect to ${this.#neighbor.peerAddress} port ${this.#neighbor.peerPort}: ${problem}`)
     this.#dialProblem = problem
   }
 
@@ -278,39 +292,40 @@ class Session implements AcceptingSession, ConnectionHost {
     return isMd5Suspect ? `${reason}: SYN unanswered while a key is set, MD5 key mismatch suspected` : reason
   }
 
+  /** A peer that no longer acknowledges is noticed by TCP no later than by the send hold timer (RFC 5482). */
+  #boundUnacknowledged(): void {
+    const { negotiated } = this
+    const timeoutSec = this.#neighbor.tcpUserTimeoutSec ?? sendHoldSec(negotiated?.holdTimeSec ?? 0)
+    if (negotiated !== undefined && timeoutSec > 0) this.#primary.transport?.setUserTimeout(timeoutSec * 1000)
+  }
+
   /**
    * R is set for one restart time after a restarted process began. F is set when forwarding outlived the session that
-   * the peer remembers: an earlier process's, or an earlier one of this process. Never on a first start.
+   * the peer remembers: an earlier process's, or an earlier one of this process. Never on a first start (RFC 4724 4.1).
    */
   #restartFlags(): { readonly isRestart: boolean; readonly isForwardingPreserved: boolean } {
-    const isRestart = this.#options.isRestart && !this.#wasEstablishedOnce && this.clock.uptimeSec() < (this.#neighbor.gracefulRestart?.restartTimeSec ?? 0)
+    const isRestart = this.#options.isRestart && !this.#wasEstablishedOnce && this.environment.uptimeSec() < (this.#neighbor.gracefulRestart?.restartTimeSec ?? 0)
     return { isRestart, isForwardingPreserved: this.#wasEstablishedOnce || (isRestart && this.#options.isForwardingPreserved) }
   }
 
-  #socketOptions(): Parameters<typeof createDialSocket>[0] {
-    const { ttlSecurityHops, multihopTtl, password, sourceAddress, localAsn, peerAsn } = this.#neighbor
+  #dialOptions(): DialOptions {
+    const { ttlSecurityHops, multihopTtl, password, sourceAddress, peerAsn, peerPort, peerAddress, tcpUserTimeoutSec, interface: device } = this.#neighbor
+    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', `${peerAddress} is no address`)
     const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
-    const isInternal = localAsn === peerAsn
+    const isInternal = ownAsn(this.#neighbor) === peerAsn
     return {
       peer: this.#peer,
+      port: peerPort,
       ttl: ttlSecurityHops !== undefined ? 255 : isInternal ? 64 : multihopTtl,
       ...(ttlSecurityHops === undefined ? {} : { minTtl: 256 - ttlSecurityHops }),
       ...(password === undefined ? {} : { password }),
       ...(source === undefined ? {} : { source }),
+      ...(device === undefined ? {} : { device }),
+      ...(tcpUserTimeoutSec === undefined ? {} : { userTimeoutMs: tcpUserTimeoutSec * 1000 }),
     }
   }
-}
 
-function reset(direction: ResetReason['direction'], text: string): ResetReason {
-  return { at: new Date().toISOString(), direction, text }
-}
-
-function localAddressOf(socket: net.Socket): Address {
-  const text = (socket.localAddress ?? '0.0.0.0').replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '')
-  return parseAddress(text) ?? 0
-}
-
-async function closed(socket: net.Socket | undefined): Promise<void> {
-  if (socket === undefined || socket.destroyed) return
-  await new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  #at(): string {
+    return new Date(this.environment.now()).toISOString()
+  }
 }

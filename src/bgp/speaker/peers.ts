@@ -10,7 +10,8 @@ import { AdjRibIn } from '../../rib/adj-rib-in.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
 import type { UpdateMessage, UpdateProblem } from '../messages/types.ts'
-import { type ListenerPeer } from '../session/listener.ts'
+import { sessionParameters } from '../session/session-parameters.ts'
+import type { Environment, ListenerPeer } from '../session/environment.ts'
 import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
 import type { FsmState, PeerSnapshot, SpeakerOptions } from './protocol.ts'
@@ -44,13 +45,15 @@ export interface PeersHost {
 
 export class Peers {
   readonly #options: SpeakerOptions
+  readonly #environment: Environment
   readonly #host: PeersHost
   readonly #peers = new Map<string, Peer>()
   /** Sessions on their way out, by neighbor id: a successor starts when its predecessor is closed. */
   readonly #closing = new Map<string, Promise<void>>()
 
-  constructor(options: SpeakerOptions, host: PeersHost) {
+  constructor(options: SpeakerOptions, environment: Environment, host: PeersHost) {
     this.#options = options
+    this.#environment = environment
     this.#host = host
   }
 
@@ -73,7 +76,7 @@ export class Peers {
       const address = parseAddress(neighbor.peerAddress)
       if (address === undefined) return []
       const { password } = neighbor
-      return [{ address, ...(password === undefined ? {} : { password }), accept: (socket) => session.accept(socket) } satisfies ListenerPeer]
+      return [{ address, ...(password === undefined ? {} : { password }), accept: (transport) => session.accept(transport) } satisfies ListenerPeer]
     })
   }
 
@@ -92,7 +95,7 @@ export class Peers {
   start(): void {
     for (const peer of this.all) {
       if (peer.since !== 0) continue
-      peer.since = Date.now()
+      peer.since = this.#environment.now()
       const closing = this.#closing.get(peer.neighbor.id)
       if (closing === undefined) peer.session.start()
       else void closing.then(() => peer.isGone || peer.session.start())
@@ -109,17 +112,18 @@ export class Peers {
   #add(neighbor: Neighbor): void {
     const isCurrent = (): boolean => !peer.isGone
     const host = this.#host
+    const environment = this.#environment
     const tolerated = new LineBudget()
     const events: SessionEvents = {
       stateChanged: (state, previous) => {
-        peer.since = Date.now()
+        peer.since = environment.now()
         if (isCurrent()) host.stateChanged(peer, state, previous)
       },
       established: (negotiated) => isCurrent() && host.established(peer, negotiated),
       down: () => isCurrent() && host.down(peer),
       drained: () => isCurrent() && host.drained(peer),
-      update: (message, problems) => {
-        const now = Date.now()
+      update: ({ message, problems }) => {
+        const now = environment.now()
         peer.adjRibIn.apply(message, isLoop(message, neighbor.localAsn) ? [...problems, ownAsInPath] : problems, now)
         for (const { action, reason } of problems) {
           const more = tolerated.take(now)
@@ -134,7 +138,7 @@ export class Peers {
       log: (level, message) => host.log(peer, level, message),
     }
     const { isRestart, isForwardingPreserved } = this.#options
-    const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved })
+    const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved, environment })
     const peer: Peer = { neighbor, session, adjRibIn: new AdjRibIn(), since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
     this.#peers.set(neighbor.id, peer)
   }
@@ -142,6 +146,7 @@ export class Peers {
   #update(peer: Peer, next: Neighbor): void {
     const isViewChanged = JSON.stringify(peer.neighbor.nextHops ?? {}) !== JSON.stringify(next.nextHops ?? {})
     peer.neighbor = next
+    peer.session.configure(next)
     if (isViewChanged) this.#host.viewChanged(peer)
   }
 
@@ -188,13 +193,6 @@ class LineBudget {
 
 const familyNames: readonly (readonly [number, AddressFamilyName])[] = [[1, 'ipv4-unicast'], [2, 'ipv6-unicast']]
 
-/** What a session is made of, as text to compare. Names, the source object and next hops are not among it. */
-function sessionParameters(neighbor: Neighbor): string {
-  const { source: _source, virtualRouter: _virtualRouter, nextHops: _nextHops, ...parameters } = neighbor
-  return JSON.stringify(Object.entries(parameters).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)))
-}
-
-/** The peer as the API shows it; never its key. */
 /** RFC 4271 9.1.2: a path through our own AS is not eligible, and the path that it replaces is gone. */
 function isLoop({ attributes }: UpdateMessage, localAsn: number): boolean {
   return attributes.asPath?.some((segment) => segment.asns.includes(localAsn)) === true
@@ -202,6 +200,7 @@ function isLoop({ attributes }: UpdateMessage, localAsn: number): boolean {
 
 const ownAsInPath: UpdateProblem = { action: 'treat-as-withdraw', reason: 'our own AS is in the path' }
 
+/** The peer as the API shows it; never its key. */
 export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
@@ -229,6 +228,7 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer
     messagesIn: session.messagesIn,
     messagesOut: session.messagesOut,
     flaps: session.flaps,
+    transitions: session.transitions,
     ...(lastReset === undefined ? {} : { lastReset }),
     ...(reason === undefined ? {} : { reason }),
   }

@@ -55,6 +55,16 @@ export interface ResetReason {
   readonly text: string
 }
 
+/** A change of state of a session, and why. The same one again and again is kept once: `times`, `at` is the last. */
+export interface SessionTransition {
+  /** ISO 8601 */
+  readonly at: string
+  readonly from: FsmState
+  readonly to: FsmState
+  readonly reason: string
+  readonly times: number
+}
+
 /** One peer as it is now. Times are ISO 8601, durations seconds. */
 export interface PeerSnapshot {
   readonly id: string
@@ -78,6 +88,8 @@ export interface PeerSnapshot {
   readonly messagesOut: number
   readonly flaps: number
   readonly lastReset?: ResetReason
+  /** The last 20, oldest first. */
+  readonly transitions: readonly SessionTransition[]
   /** Why the session is not Established; undefined when it is. */
   readonly reason?: string
 }

@@ -17,7 +17,7 @@ import { chooseNextHop, type ExportView } from '../../policy/export.ts'
 import { LocRib } from '../../rib/loc-rib.ts'
 import { afiSafiOf } from '../fsm/negotiate.ts'
 import { encodeEndOfRib } from '../messages/pack.ts'
-import { type Listener, openListener } from '../session/listener.ts'
+import type { Environment, Listener } from '../session/environment.ts'
 import type { NegotiatedSession } from '../session/types.ts'
 import { type Peer, Peers, peerSnapshot, type PeersHost } from './peers.ts'
 import type { FromSpeaker, FsmState, PrefixRoutes, RouteSnapshot, SpeakerOptions, SpeakerQuery, ToSpeaker } from './protocol.ts'
@@ -34,21 +34,23 @@ type FamilyReason = Partial<Record<AddressFamilyName, string>>
 
 export class Speaker implements PeersHost {
   readonly #options: SpeakerOptions
+  readonly #environment: Environment
   readonly #emit: (message: FromSpeaker) => void
   readonly #locRib = new LocRib()
   readonly #peers: Peers
   readonly #groups = new Map<string, UpdateGroup[]>()
   #dirty = new Set<Prefix>()
-  #flushing: NodeJS.Immediate | undefined
+  #isFlushDue = false
   #prefixesPerTurn = maxPrefixesPerTurn
   #isSynced = false
   #isStopping = false
   #listener: Listener | undefined
 
-  constructor(options: SpeakerOptions, emit: (message: FromSpeaker) => void) {
+  constructor(options: SpeakerOptions, environment: Environment, emit: (message: FromSpeaker) => void) {
     this.#options = options
+    this.#environment = environment
     this.#emit = emit
-    this.#peers = new Peers(options, this)
+    this.#peers = new Peers(options, environment, this)
   }
 
   /** The port that the listener got; undefined without one. */
@@ -66,7 +68,7 @@ export class Speaker implements PeersHost {
     const { listen } = this.#options
     if (listen === undefined) return this.#emit({ type: 'ready', listening: false })
     try {
-      this.#listener = await openListener({
+      this.#listener = await this.#environment.listen({
         ...listen,
         onRefused: (address) => this.#emit({ type: 'log', level: 'info', message: `refused a connection of ${address}: no neighbor has this address` }),
         onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
@@ -168,7 +170,7 @@ export class Speaker implements PeersHost {
   }
 
   #setRoutes(prefixes: readonly PrefixRoutes[]): void {
-    const now = Date.now()
+    const now = this.#environment.now()
     for (const { prefix: text, routes } of prefixes) {
       const prefix = parsePrefix(text)
       if (prefix === undefined) {
@@ -181,16 +183,17 @@ export class Speaker implements PeersHost {
   }
 
   #schedule(): void {
-    if (this.#isStopping) return
-    this.#flushing ??= setImmediate(() => {
-      this.#flushing = undefined
-      this.#flush()
+    if (this.#isStopping || this.#isFlushDue) return
+    this.#isFlushDue = true
+    this.#environment.soon(() => {
+      this.#isFlushDue = false
+      if (!this.#isStopping) this.#flush()
     })
   }
 
   #flush(): void {
-    const now = Date.now()
-    const started = performance.now()
+    const now = this.#environment.now()
+    const isOver = this.#environment.startTurn(turnMs)
     const groups = this.#allGroups()
     const limit = Math.ceil(this.#prefixesPerTurn / Math.max(1, groups.length))
     const prefixes = this.#takeDirty(limit)
@@ -198,8 +201,7 @@ export class Speaker implements PeersHost {
       if (prefixes.length > 0) group.flush(prefixes, now)
       if (prefixes.length < limit) group.continueResync(limit - prefixes.length, now)
     }
-    const isLong = performance.now() - started > turnMs
-    this.#prefixesPerTurn = isLong ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2) : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
+    this.#prefixesPerTurn = isOver() ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2) : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
     if (this.#dirty.size > 0 || groups.some((group) => group.isBusy)) this.#schedule()
     else if (this.#isSynced) this.#sendEndOfRib()
   }
@@ -232,7 +234,6 @@ export class Speaker implements PeersHost {
   async #stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     if (this.#isStopping) return
     this.#isStopping = true
-    clearImmediate(this.#flushing)
     await this.#peers.stop(mode, text)
     await this.#listener?.close()
     this.#emit({ type: 'stopped' })

@@ -34,7 +34,7 @@ interface Step {
 /** Plays events as a driver does: socket and timers follow the actions. */
 function play({ events, passive }: { readonly events: readonly (readonly [FsmEvent, number])[]; readonly passive: boolean }): Step[] {
   let state: FsmState = 'Idle'
-  let facts: FsmFacts = { passive, connectRetrySec: 120, dialFailures: 0, sessionFailures: 0, holdTimeSec: 0, keepaliveSec: 0, random: 0 }
+  let facts: FsmFacts = { passive, connectRetrySec: 120, delayOpenSec: 0, dialFailures: 0, sessionFailures: 0, holdTimeSec: 0, keepaliveSec: 0, random: 0 }
   const armed = new Map<TimerName, number>()
   let isOpen = false
   const steps: Step[] = []
@@ -129,6 +129,6 @@ test('events and transitions survive JSON, so that a session can be recorded and
 
 test('the table is total: every state has a cell for every event', () => {
   const types = Object.keys(table.Idle).sort()
-  assert.equal(types.length, 18)
+  assert.equal(types.length, 19)
   for (const row of Object.values(table)) assert.deepEqual(Object.keys(row).sort(), types)
 })

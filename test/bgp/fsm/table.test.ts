@@ -4,8 +4,8 @@ import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../../../src/bgp/
 import { step, table } from '../../../src/bgp/fsm/table.ts'
 import type { FsmState } from '../../../src/bgp/speaker/protocol.ts'
 
-const facts: FsmFacts = { passive: false, connectRetrySec: 120, dialFailures: 0, sessionFailures: 0, holdTimeSec: 90, keepaliveSec: 30, random: 0 }
-const timers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable']
+const facts: FsmFacts = { passive: false, connectRetrySec: 120, delayOpenSec: 0, dialFailures: 0, sessionFailures: 0, holdTimeSec: 90, keepaliveSec: 30, random: 0 }
+const timers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable', 'delayOpen']
 
 const events: { readonly [T in FsmEvent['type']]: Extract<FsmEvent, { type: T }> } = {
   start: { type: 'start' },
@@ -17,6 +17,7 @@ const events: { readonly [T in FsmEvent['type']]: Extract<FsmEvent, { type: T }>
   keepaliveExpired: { type: 'keepaliveExpired' },
   sendHoldExpired: { type: 'sendHoldExpired' },
   stableExpired: { type: 'stableExpired' },
+  delayOpenExpired: { type: 'delayOpenExpired' },
   tcpUp: { type: 'tcpUp' },
   tcpFailed: { type: 'tcpFailed', reason: 'reset' },
   openReceived: { type: 'openReceived', holdTimeSec: 9, keepaliveSec: 3 },
@@ -39,6 +40,7 @@ const clauses: Readonly<Record<FsmEvent['type'], string>> = {
   keepaliveExpired: 'RFC 4271 8.1.3 event 11',
   sendHoldExpired: 'RFC 9687',
   stableExpired: 'RFC 4271 8.1.1 DampPeerOscillations',
+  delayOpenExpired: 'RFC 4271 8.1.3 event 12',
   tcpUp: 'RFC 4271 8.1.4 events 16 and 17',
   tcpFailed: 'RFC 4271 8.1.4 event 18',
   openReceived: 'RFC 4271 8.1.5 event 19, RFC 6608',
@@ -55,14 +57,14 @@ const failed = 'clean; arm idleHold 0.75'
 const failure = (notification: string): string => `Idle: notify ${notification}; ${failed}`
 const dial = 'dial; arm connectRetry 10'
 const ignored = (state: FsmState): string => `${state}:`
-const sayOpen = 'OpenSent: disarm connectRetry; sendOpen; arm hold 30'
+const sayOpen = 'OpenSent: disarm connectRetry; disarm delayOpen; sendOpen; arm hold 30'
 const retry = 'Active: clean; arm connectRetry 3.75'
 const goOn = (state: FsmState): string => `${state}: sendKeepalive; arm keepalive 22.5`
 
 const noConnection = (state: FsmState): Omit<Record<FsmEvent['type'], string>, 'connectRetryExpired'> => ({
   start: ignored(state), stop: 'Idle: clean', abandon: 'Idle: clean', idleHoldExpired: ignored(state), stableExpired: ignored(state),
   holdExpired: `Idle: ${failed}`, keepaliveExpired: `Idle: ${failed}`, sendHoldExpired: `Idle: ${failed}`,
-  tcpUp: sayOpen, tcpFailed: retry,
+  delayOpenExpired: sayOpen, tcpUp: sayOpen, tcpFailed: retry,
   openReceived: `Idle: ${failed}`, fault: `Idle: ${failed}`, collisionDump: 'Idle: clean', notificationReceived: `Idle: ${failed}`,
   keepaliveReceived: `Idle: ${failed}`, updateReceived: `Idle: ${failed}`, routeRefreshReceived: `Idle: ${failed}`,
 })
@@ -75,26 +77,26 @@ const connected = (state: FsmState): Pick<Record<FsmEvent['type'], string>, 'sta
 const expected: Readonly<Record<FsmState, Readonly<Record<FsmEvent['type'], string>>>> = {
   Idle: {
     start: `Connect: disarm idleHold; ${dial}`, idleHoldExpired: `Connect: disarm idleHold; ${dial}`, stop: 'Idle: clean', abandon: 'Idle: clean', tcpUp: 'Idle: close',
-    connectRetryExpired: 'Idle:', holdExpired: 'Idle:', keepaliveExpired: 'Idle:', sendHoldExpired: 'Idle:', stableExpired: 'Idle:', tcpFailed: 'Idle:', openReceived: 'Idle:', fault: 'Idle:',
+    connectRetryExpired: 'Idle:', holdExpired: 'Idle:', keepaliveExpired: 'Idle:', sendHoldExpired: 'Idle:', stableExpired: 'Idle:', delayOpenExpired: 'Idle:', tcpFailed: 'Idle:', openReceived: 'Idle:', fault: 'Idle:',
     collisionDump: 'Idle:', notificationReceived: 'Idle:', keepaliveReceived: 'Idle:', updateReceived: 'Idle:', routeRefreshReceived: 'Idle:',
   },
   Connect: { ...noConnection('Connect'), connectRetryExpired: `Connect: close; ${dial}` },
   Active: { ...noConnection('Active'), connectRetryExpired: `Connect: ${dial}` },
   OpenSent: {
     ...connected('OpenSent'),
-    connectRetryExpired: failure('5/1'), keepaliveExpired: failure('5/1'), sendHoldExpired: failure('5/1'), tcpFailed: retry,
+    connectRetryExpired: failure('5/1'), delayOpenExpired: failure('5/1'), keepaliveExpired: failure('5/1'), sendHoldExpired: failure('5/1'), tcpFailed: retry,
     openReceived: 'OpenConfirm: sendKeepalive; arm hold 9; arm keepalive 2.25; arm sendHold 30',
     keepaliveReceived: failure('5/1 [4]'), updateReceived: failure('5/1 [2]'), routeRefreshReceived: failure('5/1 [5]'),
   },
   OpenConfirm: {
     ...connected('OpenConfirm'),
-    connectRetryExpired: failure('5/2'), keepaliveExpired: goOn('OpenConfirm'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
+    connectRetryExpired: failure('5/2'), delayOpenExpired: failure('5/2'), keepaliveExpired: goOn('OpenConfirm'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
     openReceived: failure('5/2 [1]'), updateReceived: failure('5/2 [2]'), routeRefreshReceived: failure('5/2 [5]'),
     keepaliveReceived: 'Established: arm hold 90; arm stable 180; sessionUp',
   },
   Established: {
     ...connected('Established'),
-    connectRetryExpired: failure('5/3'), keepaliveExpired: goOn('Established'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
+    connectRetryExpired: failure('5/3'), delayOpenExpired: failure('5/3'), keepaliveExpired: goOn('Established'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
     openReceived: failure('5/3 [1]'), keepaliveReceived: 'Established: arm hold 90',
     updateReceived: 'Established: arm hold 90; deliver', routeRefreshReceived: 'Established: arm hold 90; deliver',
   },
@@ -170,4 +172,20 @@ test('dials wait 5, 10, 20, 30 s, never longer than configured', () => {
   }
   assert.deepEqual([0, 1, 2, 3, 50].map((failures) => wait(failures, 120)), [5, 10, 20, 30, 30])
   assert.deepEqual([wait(0, 3), wait(9, 12)], [3, 12])
+})
+
+test('with DelayOpen a connection waits for its timer or for the OPEN of the peer (RFC 4271 8.1.1, 8.2.2 events 12 and 20)', () => {
+  const delayed = { ...facts, delayOpenSec: 2 }
+  for (const state of ['Connect', 'Active'] as const) {
+    const up = step(state, delayed, events.tcpUp)
+    assert.equal(show(up.next, up.actions), `${state}: disarm connectRetry; arm delayOpen 2`)
+    const first = step(state, delayed, events.openReceived)
+    assert.equal(show(first.next, first.actions), 'OpenConfirm: disarm delayOpen; sendOpen; sendKeepalive; arm hold 9; arm keepalive 2.25; arm sendHold 30')
+    for (const wrong of [events.keepaliveReceived, events.updateReceived, events.fault]) assert.equal(show(step(state, delayed, wrong).next, []), 'Idle:')
+  }
+})
+
+test('a fault may ask for a longer wait, which never shortens the back-off', () => {
+  const wait = (sessionFailures: number): number | undefined => step('Established', { ...facts, sessionFailures, random: 0.5 }, { ...events.fault, idleHoldSec: 30 }).actions.flatMap((action) => (action.do === 'arm' && action.timer === 'idleHold' ? [action.sec] : []))[0]
+  assert.deepEqual([wait(0), wait(9)], [30, 60])
 })

@@ -4,9 +4,11 @@ import type { Neighbor } from '../../../src/desired/model.ts'
 import { encodeOpen } from '../../../src/bgp/messages/open.ts'
 import type { Capability, RouteRefreshMessage, UpdateMessage } from '../../../src/bgp/messages/types.ts'
 import { ipv4Unicast } from '../../../src/bgp/messages/types.ts'
-import { type Clock, systemClock } from '../../../src/bgp/session/clock.ts'
-import { type Listener, openListener } from '../../../src/bgp/session/listener.ts'
+import type { Environment, Listener } from '../../../src/bgp/session/environment.ts'
+import { openListener } from '../../../src/bgp/session/listener.ts'
+import { system } from '../../../src/bgp/session/system.ts'
 import { type AcceptingSession, createPeerSession, type SessionOptions } from '../../../src/bgp/session/peer-session.ts'
+import type { DecodedUpdate } from '../../../src/bgp/messages/update.ts'
 import type { NegotiatedSession, SessionEvents } from '../../../src/bgp/session/types.ts'
 import type { FsmState, ResetReason } from '../../../src/bgp/speaker/protocol.ts'
 import { parseAddress } from '../../../src/ip/address.ts'
@@ -31,14 +33,14 @@ export function neighbor(overrides: Partial<Neighbor> = {}): Neighbor {
   }
 }
 
-/** A clock on which one second takes 1/`factor` of a second. */
-export function fastClock(factor: number): Clock {
-  return { after: (sec, callback) => systemClock.after(sec / factor, callback), uptimeSec: () => systemClock.uptimeSec() * factor }
+/** One second takes 1/`factor` of a second. */
+export function faster(factor: number): Environment {
+  return { ...system, after: (sec, callback) => system.after(sec / factor, callback), uptimeSec: () => system.uptimeSec() * factor }
 }
 
 export class Recorder implements SessionEvents {
   readonly states: FsmState[] = []
-  readonly downs: { readonly reason: ResetReason; readonly wasEstablished: boolean }[] = []
+  readonly downs: { readonly reason: ResetReason; readonly wasEstablished: boolean; readonly isRestart: boolean }[] = []
   readonly negotiations: NegotiatedSession[] = []
   readonly updates: UpdateMessage[] = []
   readonly refreshes: RouteRefreshMessage[] = []
@@ -50,14 +52,14 @@ export class Recorder implements SessionEvents {
   established(negotiated: NegotiatedSession): void {
     this.negotiations.push(negotiated)
   }
-  update(message: UpdateMessage): void {
+  update({ message }: DecodedUpdate): void {
     this.updates.push(message)
   }
   routeRefresh(message: RouteRefreshMessage): void {
     this.refreshes.push(message)
   }
-  down(reason: ResetReason, wasEstablished: boolean): void {
-    this.downs.push({ reason, wasEstablished })
+  down(reason: ResetReason, end: { readonly wasEstablished: boolean; readonly isRestart: boolean }): void {
+    this.downs.push({ reason, ...end })
   }
   drained(): void {
     this.drainedCount++
@@ -72,7 +74,7 @@ export interface Side {
 
 export function side(overrides: Partial<Neighbor>, options: Partial<Omit<SessionOptions, 'neighbor' | 'events'>> = {}): Side {
   const events = new Recorder()
-  return { events, session: createPeerSession({ neighbor: neighbor(overrides), events, isRestart: false, isForwardingPreserved: false, ...options }) }
+  return { events, session: createPeerSession({ neighbor: neighbor(overrides), events, isRestart: false, isForwardingPreserved: false, environment: system, ...options }) }
 }
 
 /** Two sessions of ours at 127.0.0.1 (AS 64512) and 127.0.0.2 (AS 64513), each with a listener; nothing has started. */
@@ -95,7 +97,7 @@ export class Pair {
     this.b = b
     for (const [index, side] of [a, b].entries()) {
       const { peerAddress, password } = configs[index] as Neighbor
-      listeners[index]?.setPeers([{ address: parseAddress(peerAddress) ?? 0, ...(password === undefined ? {} : { password }), accept: (socket) => side.session.accept(socket) }])
+      listeners[index]?.setPeers([{ address: parseAddress(peerAddress) ?? 0, ...(password === undefined ? {} : { password }), accept: (transport) => side.session.accept(transport) }])
     }
   }
 

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import net from 'node:net'
 import { test } from 'node:test'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
+import type { Transport } from '../../../src/bgp/session/environment.ts'
 import { openListener } from '../../../src/bgp/session/listener.ts'
 import { parseAddress } from '../../../src/ip/address.ts'
 import { createDialSocket } from '../../../src/sys/tcp-socket.ts'
 import { waitFor } from '../../wait.ts'
-import { fastClock, Pair, peerOpen, RawPeer, side } from './fixture.ts'
+import { faster, Pair, peerOpen, RawPeer, side } from './fixture.ts'
 
 const both = (pair: Pair) => (): boolean => pair.a.session.state === 'Established' && pair.b.session.state === 'Established'
 
@@ -37,9 +38,9 @@ test('a connection from an unknown source is closed at once and told once', asyn
 test('a dual-stack listener knows an IPv4 neighbor by its mapped address, and an IPv6 neighbor too', async () => {
   const listener = await openListener({ host: '::', port: 0, onRefused: () => {} })
   const accepted: string[] = []
-  const take = (name: string) => (socket: net.Socket) => {
+  const take = (name: string) => (transport: Transport) => {
     accepted.push(name)
-    socket.destroy()
+    transport.destroy()
   }
   listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: take('ipv4') }, { address: parseAddress('::1') ?? 0, accept: take('ipv6') }])
   await dial(listener.port, '127.0.0.1', '127.0.0.2')
@@ -66,9 +67,9 @@ test('sessions with one TCP-MD5 key come up in both directions (RFC 2385)', asyn
 test('a dual-stack listener holds the key of an IPv4 neighbor under its mapped address', async () => {
   const listener = await openListener({ host: '::', port: 0, onRefused: () => {} })
   let accepted = 0
-  const peer = { address: parseAddress('127.0.0.2') ?? 0, accept: (socket: net.Socket) => {
+  const peer = { address: parseAddress('127.0.0.2') ?? 0, accept: (transport: Transport) => {
     accepted++
-    socket.destroy()
+    transport.destroy()
   } }
   const dialSigned = (): net.Socket => {
     const socket = createDialSocket({ peer: parseAddress('127.0.0.1') ?? 0, ttl: 1, password: 'secret', source: parseAddress('127.0.0.2') ?? 0 })
@@ -86,7 +87,7 @@ test('a dual-stack listener holds the key of an IPv4 neighbor under its mapped a
 })
 
 test('with different keys nothing comes up, and the reason suspects the key', async () => {
-  await using pair = await Pair.open({}, { password: 'secret' }, { password: 'other' }, { clock: fastClock(50) })
+  await using pair = await Pair.open({}, { password: 'secret' }, { password: 'other' }, { environment: faster(50) })
   pair.start()
   await waitFor('the suspicion', () => pair.a.session.reason?.includes('MD5 key mismatch suspected'))
   assert.deepEqual([pair.a.events.negotiations.length, pair.b.events.negotiations.length], [0, 0])
@@ -101,7 +102,7 @@ test('GTSM on both sides lets a directly connected peer in (RFC 5082)', async ()
 })
 
 test('GTSM drops a peer that sends with a smaller TTL', async () => {
-  await using pair = await Pair.open({}, { ttlSecurityHops: 1 }, { multihopTtl: 64, passive: true }, { clock: fastClock(50) })
+  await using pair = await Pair.open({}, { ttlSecurityHops: 1 }, { multihopTtl: 64, passive: true }, { environment: faster(50) })
   pair.b.session.start()
   pair.a.session.start()
   await waitFor('the first attempt is over', () => pair.a.events.states.includes('OpenSent') && pair.a.session.state !== 'OpenSent')
@@ -113,8 +114,8 @@ const gracefulRestart = { type: 'gracefulRestart', restartState: true, notificat
 /** A session that is Established with a hand-made peer at 127.0.0.2, which can connect a second time. */
 async function restartable(withGracefulRestart: boolean, secondsPerSecond: number) {
   const listener = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
-  const { session, events } = side({ passive: true, holdTimeSec: 0, keepaliveSec: 0, ...(withGracefulRestart ? { gracefulRestart: { restartTimeSec: 120, notification: false } } : {}) }, { clock: fastClock(secondsPerSecond) })
-  listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: (socket) => session.accept(socket) }])
+  const { session, events } = side({ passive: true, holdTimeSec: 0, keepaliveSec: 0, ...(withGracefulRestart ? { gracefulRestart: { restartTimeSec: 120, notification: false } } : {}) }, { environment: faster(secondsPerSecond) })
+  listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: (transport) => session.accept(transport) }])
   session.start()
   const connect = async () => {
     const peer = await dial(listener.port, '127.0.0.1', '127.0.0.2')
@@ -166,7 +167,7 @@ for (const { title, bgpId, outgoingLoses } of [
     await using peer = await RawPeer.listen()
     const listener = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
     const { session, events } = side({ peerPort: peer.port, sourceAddress: '127.0.0.1' })
-    listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: (socket) => session.accept(socket) }])
+    listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: (transport) => session.accept(transport) }])
     session.start()
     await waitFor('our OPEN', () => peer.messages[0]?.startsWith('01'))
     peer.socket?.write(peerOpen([], 9, bgpId))
@@ -203,7 +204,7 @@ test('R and F are set in the OPENs of a restarted process, for one restart time 
     { isRestart: false, uptimeSec: 1, want: { restartState: false, forwarding: false } },
   ]
   for (const { isRestart, uptimeSec, want } of cases) {
-    await using pair = await Pair.open(config, {}, {}, { isRestart, isForwardingPreserved: true, clock: { after: fastClock(1).after, uptimeSec: () => uptimeSec } })
+    await using pair = await Pair.open(config, {}, {}, { isRestart, isForwardingPreserved: true, environment: { ...faster(1), uptimeSec: () => uptimeSec } })
     pair.start()
     await waitFor('both Established', both(pair))
     const capability = pair.a.session.negotiated?.remoteOpen.capabilities.find(({ type }) => type === 'gracefulRestart')

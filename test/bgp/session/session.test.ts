@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { waitFor } from '../../wait.ts'
 import { encodeUpdate } from '../../../src/bgp/messages/update.ts'
-import { bytes, fastClock, marker, Pair, peerOpen, RawPeer, side } from './fixture.ts'
+import { bytes, faster, marker, Pair, peerOpen, RawPeer, side } from './fixture.ts'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { prefixOf } from '../../../src/ip/prefix.ts'
 
@@ -163,7 +163,7 @@ test('many messages in one segment are all handled, in turns', async () => {
 
 test('a silent peer gets Hold Timer Expired 4/0 after the negotiated time (RFC 4271 6.5)', async () => {
   await using peer = await RawPeer.listen()
-  const { session } = side({ peerPort: peer.port }, { clock: fastClock(20) })
+  const { session } = side({ peerPort: peer.port }, { environment: faster(20) })
   session.start()
   await waitFor('our OPEN', () => peer.messages[0]?.startsWith('01'))
   peer.socket?.write(Buffer.concat([peerOpen(), keepaliveBytes]))
@@ -174,7 +174,7 @@ test('a silent peer gets Hold Timer Expired 4/0 after the negotiated time (RFC 4
 
 test('a peer that stays silent after TCP is let go long before 240 s, also in OpenConfirm', async () => {
   await using peer = await RawPeer.listen()
-  const { session } = side({ peerPort: peer.port }, { clock: fastClock(50) })
+  const { session } = side({ peerPort: peer.port }, { environment: faster(50) })
   session.start()
   await waitFor('the NOTIFICATION', () => peer.messages.at(-1) === '030400')
   await waitFor('the next dial', () => peer.connections === 2)
@@ -185,7 +185,7 @@ test('a peer that stays silent after TCP is let go long before 240 s, also in Op
 
 test('a peer that does not read is let go by the send hold timer (RFC 9687), and send answers false before', async () => {
   await using peer = await RawPeer.listen((socket) => void socket.write(Buffer.concat([peerOpen(), keepaliveBytes])))
-  const { session, events } = side({ peerPort: peer.port }, { clock: fastClock(20) })
+  const { session, events } = side({ peerPort: peer.port }, { environment: faster(20) })
   session.start()
   await waitFor('Established', () => session.state === 'Established')
   peer.socket?.pause()
@@ -220,7 +220,7 @@ test('send answers true again after drained', async () => {
 
 test('an OPEN that is refused again and again is not retried without a pause (idle hold 1 s, doubling)', async () => {
   await using peer = await RawPeer.listen((socket) => void socket.write(bytes(`${marker} 001d 01 04 fc77 005a 0a000002 00`)))
-  const { session } = side({ peerPort: peer.port }, { clock: fastClock(20) })
+  const { session } = side({ peerPort: peer.port }, { environment: faster(20) })
   const startedAt = performance.now()
   session.start()
   await waitFor('four dials', () => peer.connections === 4)

@@ -8,7 +8,7 @@ test('100 reconfigurations in one turn end with the last one, and a neighbor tha
   await using rack = await Rack.open(2)
   await rack.connect()
   const [changed, untouched] = rack.neighbors as [typeof rack.neighbors[0] & object, typeof rack.neighbors[0] & object]
-  for (let i = 0; i < 100; i++) rack.node.speaker.handle({ type: 'configure', neighbors: [{ ...changed, holdTimeSec: 30 + i }, untouched] })
+  for (let i = 0; i < 100; i++) rack.node.speaker.handle({ type: 'configure', neighbors: [{ ...changed, multihopTtl: 2 + i }, untouched] })
   await waitFor('the last configuration in force', () => rack.node.peers.find(({ id }) => id === changed.id)?.state === 'Established', { deadlineMs: 20_000 })
   assert.equal(rack.node.peers.length, 2)
   assert.equal(rack.routers[1]?.peers[0]?.flaps, 0)

@@ -2,6 +2,7 @@
 import { waitFor } from '../../wait.ts'
 import type { Neighbor } from '../../../src/desired/model.ts'
 import type { FromSpeaker, PeerSnapshot, PrefixRoutes, RouteSnapshot, SpeakerQuery } from '../../../src/bgp/speaker/protocol.ts'
+import { system } from '../../../src/bgp/session/system.ts'
 import { Speaker } from '../../../src/bgp/speaker/speaker.ts'
 
 export const nodeAddress = '127.0.0.2'
@@ -14,7 +15,7 @@ export class Recorded {
   #nextId = 0
 
   constructor(listen: string | undefined, restart = { isRestart: false, isForwardingPreserved: false }) {
-    this.speaker = new Speaker({ ...(listen === undefined ? {} : { listen: { host: listen, port: 0 } }), ...restart }, (message) => this.said.push(message))
+    this.speaker = new Speaker({ ...(listen === undefined ? {} : { listen: { host: listen, port: 0 } }), ...restart }, system, (message) => this.said.push(message))
   }
 
   ask(query: SpeakerQuery): Extract<FromSpeaker, { type: 'answer' }> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { system } from '../../../src/bgp/session/system.ts'
 import { waitFor } from '../../wait.ts'
 import { hostRoutes, neighborOf, nextHop, nodeAddress, nodeAsn, Rack, Recorded } from './pair.ts'
 
@@ -93,17 +94,17 @@ test('a neighbor that leaves the configuration gets Cease/Peer De-configured 6/3
   assert.equal(second.peers[0]?.flaps, 0)
 })
 
-test('a changed session parameter gives a new session, a changed name or next hop does not', async () => {
+test('a changed session parameter gives a new session, a changed name, next hop, timer or limit does not', async () => {
   await using rack = await Rack.open(1)
   await rack.connect()
   const [router] = rack.routers as [Recorded]
   rack.announce('192.0.2.1/32')
   await waitFor('announced', () => router.prefixes.length === 1)
-  const renamed = rack.neighbors.map((neighbor) => ({ ...neighbor, virtualRouter: 'rack1', nextHops: { 'ipv4-unicast': '198.51.100.7' } }))
+  const renamed = rack.neighbors.map((neighbor) => ({ ...neighbor, virtualRouter: 'rack1', holdTimeSec: 30, maxPrefixes: 100, gracefulRestart: { restartTimeSec: 60, notification: false }, nextHops: { 'ipv4-unicast': '198.51.100.7' } }))
   rack.node.speaker.handle({ type: 'configure', neighbors: renamed })
   await waitFor('the new next hop', () => router.routes('received')[0]?.nextHop === '198.51.100.7')
   assert.equal(router.peers[0]?.flaps, 0)
-  rack.node.speaker.handle({ type: 'configure', neighbors: renamed.map((neighbor) => ({ ...neighbor, holdTimeSec: 30 })) })
+  rack.node.speaker.handle({ type: 'configure', neighbors: renamed.map((neighbor) => ({ ...neighbor, multihopTtl: 3 })) })
   const reset = await waitFor('the Cease', () => lastReset(router))
   assert.deepEqual([reset.code, reset.subcode], [6, 6])
   await rack.established()
@@ -164,7 +165,7 @@ test('a port that is taken leaves a speaker that dials only and says so', async 
   await first.speaker.start()
   const said: unknown[] = []
   const { Speaker } = await import('../../../src/bgp/speaker/speaker.ts')
-  const second = new Speaker({ listen: { host: '127.0.0.1', port: first.speaker.port ?? 0 }, isRestart: false, isForwardingPreserved: false }, (message) => said.push(message))
+  const second = new Speaker({ listen: { host: '127.0.0.1', port: first.speaker.port ?? 0 }, isRestart: false, isForwardingPreserved: false }, system, (message) => said.push(message))
   await second.start()
   assert.match(JSON.stringify(said), /"ready","listening":false,"problem":"cannot listen on 127\.0\.0\.1/)
   await first.stop()

@@ -1,0 +1,120 @@
+/** A TCP socket of the process as sessions see it. */
+import type net from 'node:net'
+import { type Address, parseAddress } from '../../ip/address.ts'
+import { prepareAccepted, setUserTimeout, unwrittenBytes } from '../../sys/tcp-socket.ts'
+import type { DialOptions, SendBacklog, Transport, TransportHandlers } from './environment.ts'
+
+/** Above this many unsent octets the speaker stops, to resync when the queue is empty. */
+const highWaterBytes = 1_048_576
+
+export class SocketTransport implements Transport {
+  readonly #socket: net.Socket
+  readonly #connect: (() => void) | undefined
+  #handlers: TransportHandlers | undefined
+  /** Told to stop writing; told to go on when all has left. */
+  #isFull = false
+  #cut: NodeJS.Timeout | undefined
+
+  /** `connect`: the connection is still to be made. */
+  constructor(socket: net.Socket, connect?: () => void) {
+    this.#socket = socket
+    this.#connect = connect
+  }
+
+  get localAddress(): Address {
+    const text = (this.#socket.localAddress ?? '0.0.0.0').replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '')
+    return parseAddress(text) ?? 0
+  }
+
+  get localPort(): number {
+    return this.#socket.localPort ?? 0
+  }
+
+  get remotePort(): number {
+    return this.#socket.remotePort ?? 0
+  }
+
+  attach(handlers: TransportHandlers): void {
+    const socket = this.#socket
+    this.#handlers = handlers
+    socket.setNoDelay(true)
+    socket.on('data', (chunk: Uint8Array) => this.#handlers?.data(chunk))
+    socket.on('drain', () => {
+      if (!this.#isFull) return
+      this.#isFull = false
+      this.#handlers?.drained()
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(connectErrors[error.code ?? ''] ?? error.message))
+    socket.on('end', () => this.#failed(peerClosed))
+    socket.on('close', () => {
+      clearTimeout(this.#cut)
+      this.#failed(peerClosed)
+      handlers.closed()
+    })
+    if (this.#connect === undefined) return
+    socket.once('connect', () => this.#handlers?.connected())
+    this.#connect()
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (!this.#socket.destroyed) this.#socket.write(bytes)
+    this.#isFull ||= this.#socket.writableLength > highWaterBytes
+    return !this.#isFull
+  }
+
+  backlog(): SendBacklog {
+    const { bytesWritten, writableLength } = this.#socket
+    // Whole writes that left, and how much of the one under way has not.
+    return { octets: writableLength, mark: `${bytesWritten - writableLength}/${unwrittenBytes(this.#socket)}` }
+  }
+
+  prepare(options: DialOptions): void {
+    prepareAccepted(this.#socket, options)
+  }
+
+  setUserTimeout(timeoutMs: number): void {
+    setUserTimeout(this.#socket, timeoutMs)
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  close(graceSec: number): void {
+    const socket = this.#socket
+    this.#handlers = undefined
+    if (socket.destroyed) return
+    if (socket.connecting) return void socket.destroy()
+    // The peer's FIN is not waited for.
+    this.#cut = setTimeout(() => socket.destroy(), graceSec * 1000)
+    socket.destroySoon()
+  }
+
+  destroy(): void {
+    this.#handlers = undefined
+    // A reset may already wait; it is of no interest.
+    this.#socket.on('error', () => {})
+    this.#socket.destroy()
+  }
+
+  #failed(reason: string): void {
+    const handlers = this.#handlers
+    this.#handlers = undefined
+    handlers?.failed(reason)
+  }
+}
+
+const peerClosed = 'the peer closed the connection'
+
+const connectErrors: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'the peer refuses connections on this port',
+  EHOSTUNREACH: 'no route to the peer',
+  ENETUNREACH: 'no route to the peer',
+  ETIMEDOUT: 'no answer',
+  ECONNRESET: 'the peer reset the connection',
+  EPIPE: peerClosed,
+}

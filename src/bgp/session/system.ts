@@ -1,0 +1,35 @@
+/** The process's own clock, chance and sockets. */
+import { type Address, formatAddress } from '../../ip/address.ts'
+import { createDialSocket } from '../../sys/tcp-socket.ts'
+import type { DialOptions, Environment } from './environment.ts'
+import { openListener } from './listener.ts'
+import { SocketTransport } from './socket-transport.ts'
+
+export const system: Environment = {
+  now: () => Date.now(),
+  uptimeSec: () => process.uptime(),
+  random: () => Math.random(),
+  after: (sec, callback) => {
+    const timeout = setTimeout(callback, sec * 1000)
+    return { refresh: () => void timeout.refresh(), cancel: () => clearTimeout(timeout) }
+  },
+  soon: (callback) => void setImmediate(callback),
+  startTurn: (limitMs) => {
+    const started = performance.now()
+    return () => performance.now() - started > limitMs
+  },
+  dial: (options) => {
+    const socket = createDialSocket(options)
+    return new SocketTransport(socket, () => socket.connect({ port: options.port, host: hostOf(options) }))
+  },
+  listen: openListener,
+}
+
+/** A link-local address means nothing without its interface (RFC 4007 11). */
+function hostOf({ peer, device }: DialOptions): string {
+  return isLinkLocal(peer) && device !== undefined ? `${formatAddress(peer)}%${device}` : formatAddress(peer)
+}
+
+export function isLinkLocal(address: Address): boolean {
+  return typeof address === 'string' && address.charCodeAt(0) === 0xfe && (address.charCodeAt(1) & 0xc0) === 0x80
+}
