@@ -22,6 +22,7 @@ export const errorTable = {
   ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
   ERR_MAP_FULL: 'Remove Services or give the map a larger size; what is programmed keeps being served.',
   ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',
+  ERR_RECORDING: 'Give `herald replay` a file that `herald agent --record FILE` of the same version wrote.',
   ERR_LAB: 'See the step that failed; `npm run lab -- --check` prints the evidence it looked at.',
 } as const
 

@@ -61,6 +61,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     ...(options.bgpListen === undefined ? {} : { listen: options.bgpListen }),
     isRestart: marker.isRestart,
     isForwardingPreserved,
+    ...(options.record === undefined ? {} : { record: options.record }),
   })
   const warnings: string[] = []
   speaker.onLog((line) => {

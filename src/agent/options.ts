@@ -16,6 +16,8 @@ export interface AgentOptions {
   readonly attach: 'auto' | 'tcx' | 'clsact'
   readonly bgpSecretsNamespace: string
   readonly loadBalancerClass?: string
+  /** Where every input and output of the speaker is written. */
+  readonly record?: string
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'json' | 'text'
 }

@@ -13,7 +13,6 @@ interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'manifests'> {
   readonly http: Endpoint | 'none'
   readonly config?: string
   readonly kubeconfig?: string
-  readonly record?: string
   readonly socketLb?: boolean
 }
 
@@ -23,9 +22,8 @@ interface Endpoint {
 }
 
 /** What the contract names and this version does not do: better refused than ignored. */
-const notYet: Readonly<Record<'kubeconfig' | 'record' | 'socketLb', string>> = {
+const notYet: Readonly<Record<'kubeconfig' | 'socketLb', string>> = {
   kubeconfig: '--kubeconfig: this version reads a folder of manifests only; give --manifests DIR',
-  record: '--record: not in this version',
   socketLb: '--socket-lb: not in this version',
 }
 
@@ -48,7 +46,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
     .option('--socket-lb', 'not in this version')
-    .option('--record <file>', 'not in this version')
+    .option('--record <file>', 'write every input and output of the BGP speaker to this file, without keys; see `herald replay`')
     .addOption(new Option('--log-level <level>', 'least level logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .addOption(new Option('--log-format <format>', 'how lines look').choices(['json', 'text']).default('json'))
     .option('--config <file>', 'YAML file with the same keys as flags, in camelCase; flags and environment win')
@@ -64,7 +62,7 @@ async function startAgent(options: AgentOptions): Promise<void> {
 }
 
 function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Flags): AgentOptions {
-  for (const name of ['kubeconfig', 'record', 'socketLb'] as const) if (flags[name] !== undefined) throw new HeraldError('ERR_USAGE', notYet[name])
+  for (const name of ['kubeconfig', 'socketLb'] as const) if (flags[name] !== undefined) throw new HeraldError('ERR_USAGE', notYet[name])
   if (manifests === undefined) throw new HeraldError('ERR_USAGE', '--manifests DIR is needed: the folder of Kubernetes YAML to read')
   return { ...flags, manifests, ...(bgpListen === 'none' ? {} : { bgpListen }), ...(http === 'none' ? {} : { http }) }
 }

@@ -7,6 +7,7 @@ import { addCompletion } from './completion.ts'
 import { addExplain } from './explain.ts'
 import { addLb } from './lb.ts'
 import { addLaterVerbs } from './later-verbs.ts'
+import { addReplay } from './replay.ts'
 import { addStatus } from './status.ts'
 import { addValidate } from './validate.ts'
 import { addVersion } from './version.ts'
@@ -18,6 +19,7 @@ export function createProgram(): Command {
   addLb(program)
   addExplain(program)
   addValidate(program)
+  addReplay(program)
   addAgent(program)
   addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)

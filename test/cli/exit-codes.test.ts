@@ -39,7 +39,7 @@ test('a verb that this version lacks is refused in one line, with whatever it is
     const { status, stdout, stderr } = run(...verb.split(' '), 'metallb', '--follow', '--help')
     assert.deepEqual([status, stdout, stderr], [2, '', `herald: ${verb} is not in this version\n`])
   }
-  assert.doesNotMatch(run('--help').stdout, /replay/)
+  assert.doesNotMatch(run('--help').stdout, /observe/)
 })
 
 test('an agent that cannot open its socket ends, and leaves nothing running', () => {
@@ -69,6 +69,6 @@ test('completion knows every verb there is and none that is not', () => {
   for (const shell of ['bash', 'zsh', 'fish']) {
     const { stdout } = run('completion', shell)
     assert.match(stdout, /explain/)
-    assert.doesNotMatch(stdout, /replay/)
+    assert.doesNotMatch(stdout, /observe/)
   }
 })

@@ -16,6 +16,8 @@ export interface SpeakerOptions {
   readonly isRestart: boolean
   /** True when forwarding survived the restart (pins adopted, or --datapath none): RFC 4724 F bit. */
   readonly isForwardingPreserved: boolean
+  /** A file for every input and output; see ../recording/format.ts. */
+  readonly record?: string
 }
 
 /** All routes of one prefix; replaces what was said before. No entries: withdraw. */
