@@ -123,7 +123,7 @@ export class Agent {
       this.#speaker = delta.speaker
       if (delta.speaker.neighbors.length > 0) this.#mark()
       this.#attach()
-      this.#parts.speaker.post({ type: 'configure', neighbors: delta.speaker.neighbors })
+      this.#parts.speaker.post({ type: 'configure', neighbors: delta.speaker.neighbors, isDraining: delta.speaker.isDraining })
     }
     if (delta.problems !== undefined) {
       this.#report(this.#problems, delta.problems)

@@ -88,7 +88,7 @@ async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], upti
 }
 
 function peerView(node: string, peer: PeerSnapshot): PeerView {
-  const { state, since, localAsn, peerAsn, holdTimeSec, keepaliveSec, capabilities, families, lastReset, ...rest } = peer
+  const { state, since, localAsn, peerAsn, holdTimeSec, keepaliveSec, capabilities, families, lastReset, transitions, ...rest } = peer
   return {
     ...rest,
     node,
@@ -96,6 +96,7 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     peerAs: peerAsn,
     sessionState: state,
     capabilities: [...capabilities],
+    transitions: transitions.map((transition) => ({ ...transition })),
     families: families.map((family) => ({ ...family })),
     ...(state === 'Established' ? { uptimeSeconds: secondsSince(Date.parse(since)) } : {}),
     ...(holdTimeSec === undefined ? {} : { holdTimeSeconds: holdTimeSec }),
@@ -105,8 +106,8 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
 }
 
 function routeView(node: string, route: RouteSnapshot): RouteView {
-  const { since, communities, largeCommunities, ...rest } = route
-  return { ...rest, node, ageSeconds: secondsSince(Date.parse(since)), communities: [...communities], largeCommunities: [...largeCommunities] }
+  const { since, communities, largeCommunities, extendedCommunities, ...rest } = route
+  return { ...rest, node, ageSeconds: secondsSince(Date.parse(since)), communities: [...communities], largeCommunities: [...largeCommunities], extendedCommunities: [...extendedCommunities] }
 }
 
 async function routesOf(parts: ViewParts, query: RoutesQuery): Promise<readonly RouteView[]> {

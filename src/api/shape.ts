@@ -33,10 +33,11 @@ const problemShape: Shape = { severity: 'string', object: 'string', field: 'stri
 export const peerShape: Shape = {
   node: 'string', id: 'string', virtualRouter: 'string', localAs: 'number', peerAs: 'number', peerAddress: 'string', peerPort: 'number', sessionState: 'string', routerId: 'string',
   capabilities: ['string'], gracefulRestart: 'boolean', families: [{ family: 'string', received: 'number', advertised: 'number' }], messagesIn: 'number', messagesOut: 'number', flaps: 'number',
+  transitions: [{ at: 'string', from: 'string', to: 'string', reason: 'string', times: 'number' }],
 }
 
 export const routeShape: Shape = {
-  node: 'string', virtualRouter: 'string', prefix: 'string', nextHop: 'string', ageSeconds: 'number', origin: 'string', asPath: 'string', communities: ['string'], largeCommunities: ['string'],
+  node: 'string', virtualRouter: 'string', prefix: 'string', nextHop: 'string', ageSeconds: 'number', origin: 'string', asPath: 'string', communities: ['string'], largeCommunities: ['string'], extendedCommunities: ['string'],
 }
 
 const frontendShape: Shape = {

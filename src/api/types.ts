@@ -32,6 +32,14 @@ export const resetSchema = z.object({
   text: z.string().describe('For people, with the shutdown communication of the peer when there was one (RFC 9003)'),
 })
 
+export const transitionSchema = z.object({
+  at: z.string().describe('ISO 8601, of the last time'),
+  from: z.string().describe('State before'),
+  to: z.string().describe('State after'),
+  reason: z.string().describe('For people'),
+  times: z.number().describe('How often, one after the other'),
+})
+
 export const familyCountSchema = z.object({
   family: z.string().describe('ipv4-unicast or ipv6-unicast'),
   received: z.number().describe('Prefixes received from the peer'),
@@ -60,6 +68,7 @@ export const peerSchema = z.object({
   messagesOut: z.number().describe('Messages sent on the present connection'),
   flaps: z.number().describe('Times that the Established session was lost'),
   lastReset: resetSchema.optional().describe('Why the session was lost, or could not be had, the last time'),
+  transitions: z.array(transitionSchema).describe('The last 20 changes of state, oldest first'),
   reason: z.string().optional().describe('Why the session is not Established'),
 })
 
@@ -76,6 +85,11 @@ export const routeSchema = z.object({
   localPreference: z.number().optional().describe('LOCAL_PREF'),
   communities: z.array(z.string()).describe('RFC 1997, as 65001:1'),
   largeCommunities: z.array(z.string()).describe('RFC 8092, as 65001:1:2'),
+  extendedCommunities: z.array(z.string()).describe('RFC 4360, 16 hexadecimal digits each'),
+  pathId: z.number().optional().describe('Path identifier (RFC 7911)'),
+  stale: z.boolean().optional().describe('Kept for a peer that restarts (RFC 4724)'),
+  best: z.boolean().optional().describe('Whether the decision process chose it (RFC 4271 9.1.2.2)'),
+  decision: z.string().optional().describe('The step that decided, or why the path is not used'),
 })
 
 export const backendSchema = z.object({
@@ -115,6 +129,7 @@ export const explainSchema = z.object({
   ok: z.boolean().describe('Whether every step says yes'),
   verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
   announcedTo: z.array(routeSchema).describe('What was sent to which peer'),
+  paths: z.array(routeSchema).optional().describe('Of a route: every path to it that is known, with the step that decided'),
 })
 
 export const mapSchema = z.object({

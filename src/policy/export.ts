@@ -16,6 +16,12 @@ const asSequence = 2
 export interface ExportView {
   readonly localAsn: number
   readonly isExternal: boolean
+  /** The AS shown to this neighbor in front of localAsn (RFC 7705). */
+  readonly localAs?: number
+  /** Every route carries GRACEFUL_SHUTDOWN (RFC 8326 4.2). */
+  readonly isGracefulShutdown?: boolean
+  /** ONLY_TO_CUSTOMER as the role of the session wants it (RFC 9234 5). */
+  readonly otc?: number
   /** Families that are announced, each with the next hop that its routes get. */
   readonly nextHops: Readonly<Partial<Record<AddressFamilyName, Address>>>
 }

@@ -117,6 +117,11 @@ export class AdjRibOut {
     this.#record(prefix, this.paths(prefix), [{ attributes, members: member, at }], member)
   }
 
+  /** What was to be announced was withdrawn instead. */
+  retract(prefix: Prefix, members: MemberMask): void {
+    this.#record(prefix, this.paths(prefix), [], members)
+  }
+
   /** The session of this member ended: nothing counts as sent to it. */
   forget(member: MemberMask): void {
     for (const [prefix, paths] of this.#sent) this.#record(prefix, paths, [], member)

@@ -8,17 +8,17 @@ export const peers: readonly PeerView[] = [
   {
     node: 'node1', id: '65001/192.0.2.1', virtualRouter: '65001', localAs: 65001, peerAs: 65000, peerAddress: '192.0.2.1', peerPort: 179, localAddress: '192.0.2.9', sessionState: 'Established', uptimeSeconds: 125,
     routerId: '192.0.2.9', peerRouterId: '192.0.2.1', holdTimeSeconds: 9, keepaliveSeconds: 3, capabilities: ['four-octet-as', 'graceful-restart'], gracefulRestart: true,
-    families: [{ family: 'ipv4-unicast', received: 1, advertised: 3 }, { family: 'ipv6-unicast', received: 0, advertised: 2 }], messagesIn: 40, messagesOut: 42, flaps: 1,
+    families: [{ family: 'ipv4-unicast', received: 1, advertised: 3 }, { family: 'ipv6-unicast', received: 0, advertised: 2 }], messagesIn: 40, messagesOut: 42, flaps: 1, transitions: [{ at: '2026-01-01T00:00:00.000Z', from: 'OpenConfirm', to: 'Established', reason: 'the peer confirmed our OPEN', times: 1 }],
   },
   {
     node: 'node1', id: '65001/2001:db8::2', virtualRouter: '65001', localAs: 65001, peerAs: 4_200_000_000, peerAddress: '2001:db8::2', peerPort: 1179, sessionState: 'Active',
-    routerId: '192.0.2.9', capabilities: [], gracefulRestart: false, families: [{ family: 'ipv6-unicast', received: 0, advertised: 0 }], messagesIn: 0, messagesOut: 0, flaps: 7,
+    routerId: '192.0.2.9', capabilities: [], gracefulRestart: false, families: [{ family: 'ipv6-unicast', received: 0, advertised: 0 }], messagesIn: 0, messagesOut: 0, flaps: 7, transitions: [],
     lastReset: { at: '2026-01-01T00:00:00.000Z', direction: 'received', code: 6, subcode: 2, text: `Cease: ${hostile}` }, reason: 'connection refused',
   },
 ]
 
 export const routes: readonly RouteView[] = [
-  { node: 'node1', virtualRouter: '65001', peer: '65001/192.0.2.1', prefix: '203.0.113.10/32', nextHop: '192.0.2.9', ageSeconds: 61, origin: 'IGP', asPath: '65001', med: 5, communities: ['65001:1'], largeCommunities: ['65001:1:2'] },
+  { node: 'node1', virtualRouter: '65001', peer: '65001/192.0.2.1', prefix: '203.0.113.10/32', nextHop: '192.0.2.9', ageSeconds: 61, origin: 'IGP', asPath: '65001', med: 5, communities: ['65001:1'], largeCommunities: ['65001:1:2'], extendedCommunities: [] },
 ]
 
 const counters = { packetsIn: 1200, bytesIn: 90_000, packetsOut: 1000, bytesOut: 800_000, newConnections: 200 }

@@ -3,6 +3,9 @@ import { finishMessage, headerBytes, maxFaultDataBytes, startMessage } from './h
 import { Reader } from './reader.ts'
 import { type Decoded, MessageType, type RouteRefreshMessage } from './types.ts'
 
+/** RFC 7313 3.2: a request, and the begin and the end of its answer. */
+export const RefreshSubtype = { request: 0, begin: 1, end: 2 } as const
+
 export function encodeRouteRefresh(message: RouteRefreshMessage): Uint8Array {
   const writer = startMessage(MessageType.routeRefresh, 23)
   return finishMessage(writer.u16(message.family.afi).u8(message.subtype).u8(message.family.safi))

@@ -144,7 +144,8 @@ export class Peers {
   }
 
   #update(peer: Peer, next: Neighbor): void {
-    const isViewChanged = JSON.stringify(peer.neighbor.nextHops ?? {}) !== JSON.stringify(next.nextHops ?? {})
+    const view = ({ nextHops, maxPrefixesOut }: Neighbor): string => JSON.stringify([nextHops ?? {}, maxPrefixesOut])
+    const isViewChanged = view(peer.neighbor) !== view(next)
     peer.neighbor = next
     peer.session.configure(next)
     if (isViewChanged) this.#host.viewChanged(peer)

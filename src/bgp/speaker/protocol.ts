@@ -27,7 +27,8 @@ export interface PrefixRoutes {
 }
 
 export type ToSpeaker =
-  | { readonly type: 'configure'; readonly neighbors: readonly Neighbor[] }
+  /** `isDraining`: every route goes out again with GRACEFUL_SHUTDOWN (RFC 8326) and is withdrawn a little later; sessions stay. */
+  | { readonly type: 'configure'; readonly neighbors: readonly Neighbor[]; readonly isDraining?: boolean }
   | { readonly type: 'routes'; readonly prefixes: readonly PrefixRoutes[] }
   /** Every desired route was sent in `routes`: End-of-RIB may go out. */
   | { readonly type: 'synced' }
@@ -39,6 +40,8 @@ export type SpeakerQuery =
   | { readonly what: 'peers' }
   | { readonly what: 'routes'; readonly table: 'available' | 'advertised' | 'received'; readonly family: AddressFamilyName; readonly peer?: string }
   | { readonly what: 'route'; readonly prefix: string }
+  /** Every path to a prefix: our own and what was received. */
+  | { readonly what: 'paths'; readonly prefix: string }
 
 export type FsmState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
 
@@ -110,6 +113,14 @@ export interface RouteSnapshot {
   readonly localPreference?: number
   readonly communities: readonly string[]
   readonly largeCommunities: readonly string[]
+  /** 16 hexadecimal digits each. */
+  readonly extendedCommunities: readonly string[]
+  readonly pathId?: number
+  /** Kept for a peer that restarts (RFC 4724 4.2). */
+  readonly stale?: boolean
+  readonly best?: boolean
+  /** The step of the decision process that decided, or why the path is not used. */
+  readonly decision?: string
 }
 
 export type FromSpeaker =

@@ -8,8 +8,8 @@ import type { PathAttributes } from '../messages/types.ts'
 import type { RouteSnapshot } from './protocol.ts'
 
 /** A path of an Adj-RIB. `at` is ms since the epoch. */
-export function pathSnapshot(neighbor: Neighbor, prefix: Prefix, path: { readonly attributes: PathAttributes; readonly at: number }): RouteSnapshot {
-  const { origin, asPath = [], nextHop, med, localPref, communities = [], largeCommunities = [] } = path.attributes
+export function pathSnapshot(neighbor: Neighbor, prefix: Prefix, path: { readonly attributes: PathAttributes; readonly at: number; readonly pathId?: number; readonly isStale?: boolean }): RouteSnapshot {
+  const { origin, asPath = [], nextHop, med, localPref, communities = [], largeCommunities = [], extendedCommunities = [] } = path.attributes
   return {
     peer: neighbor.id,
     virtualRouter: neighbor.virtualRouter,
@@ -22,6 +22,9 @@ export function pathSnapshot(neighbor: Neighbor, prefix: Prefix, path: { readonl
     ...(localPref === undefined ? {} : { localPreference: localPref }),
     communities: communities.map(formatCommunity),
     largeCommunities: largeCommunities.map(formatLargeCommunity),
+    extendedCommunities,
+    ...(path.pathId === undefined ? {} : { pathId: path.pathId }),
+    ...(path.isStale === true ? { stale: true } : {}),
   }
 }
 
@@ -40,6 +43,7 @@ export function localSnapshots(prefix: Prefix, entry: LocRibEntry, virtualRouter
       ...(attributes.localPreference === undefined ? {} : { localPreference: attributes.localPreference }),
       communities: (attributes.communities ?? []).map(formatCommunity),
       largeCommunities: attributes.largeCommunities ?? [],
+      extendedCommunities: attributes.extendedCommunities ?? [],
     }))
   })
 }

@@ -17,7 +17,7 @@ import { chooseNextHop, type ExportView } from '../../policy/export.ts'
 import { LocRib } from '../../rib/loc-rib.ts'
 import { afiSafiOf } from '../fsm/negotiate.ts'
 import { encodeEndOfRib } from '../messages/pack.ts'
-import type { Environment, Listener } from '../session/environment.ts'
+import type { Environment, Listener, Timer } from '../session/environment.ts'
 import type { NegotiatedSession } from '../session/types.ts'
 import { type Peer, Peers, peerSnapshot, type PeersHost } from './peers.ts'
 import type { FromSpeaker, FsmState, PrefixRoutes, RouteSnapshot, SpeakerOptions, SpeakerQuery, ToSpeaker } from './protocol.ts'
@@ -29,6 +29,11 @@ const maxPrefixesPerTurn = 32_768
 const minPrefixesPerTurn = 1_024
 /** A turn that took longer makes the next one half as large: many attribute sets cost more than many prefixes. */
 const turnMs = 50
+
+/** Routers need this long to move their traffic away from routes that carry GRACEFUL_SHUTDOWN. */
+const gracefulShutdownSec = 10
+
+type DrainPhase = 'none' | 'announcing' | 'withdrawn'
 
 type FamilyReason = Partial<Record<AddressFamilyName, string>>
 
@@ -43,6 +48,8 @@ export class Speaker implements PeersHost {
   #isFlushDue = false
   #prefixesPerTurn = maxPrefixesPerTurn
   #isSynced = false
+  #drain: DrainPhase = 'none'
+  #drainTimer: Timer | undefined
   #isStopping = false
   #listener: Listener | undefined
 
@@ -85,6 +92,7 @@ export class Speaker implements PeersHost {
     switch (message.type) {
       case 'configure':
         if (this.#isStopping) return
+        this.#setDraining(message.isDraining === true)
         this.#peers.configure(message.neighbors)
         this.#setListenerPeers()
         return this.#peers.start()
@@ -136,6 +144,20 @@ export class Speaker implements PeersHost {
     this.#emit({ type: 'log', level, peer: peer.neighbor.id, message })
   }
 
+  /** RFC 8326 4: first the community, so that routers move on while packets are still served; then the routes go. */
+  #setDraining(isDraining: boolean): void {
+    if (isDraining === (this.#drain !== 'none')) return
+    this.#drain = isDraining ? 'announcing' : 'none'
+    this.#drainTimer?.cancel()
+    this.#drainTimer = !isDraining ? undefined : this.#environment.after(gracefulShutdownSec, () => {
+      this.#drain = 'withdrawn'
+      for (const peer of this.#peers.all) this.viewChanged(peer)
+      this.#emit({ type: 'log', level: 'info', message: 'drained: every route is withdrawn, the sessions stay' })
+    })
+    for (const peer of this.#peers.all) this.viewChanged(peer)
+    this.#emit({ type: 'log', level: 'info', message: isDraining ? `draining: routes carry GRACEFUL_SHUTDOWN and are withdrawn after ${gracefulShutdownSec} s (RFC 8326)` : 'drain undone: every route is announced as before' })
+  }
+
   #setListenerPeers(): void {
     try {
       this.#listener?.setPeers(this.#peers.listenerPeers)
@@ -145,17 +167,19 @@ export class Speaker implements PeersHost {
   }
 
   #joinGroup(peer: Peer, negotiated: NegotiatedSession, sent: Parameters<UpdateGroup['join']>[1]): void {
-    const { view, reasons } = exportView(peer, negotiated)
+    const { view, reasons } = exportView(peer, negotiated, this.#drain)
     for (const reason of Object.values(reasons)) this.log(peer, 'warn', reason)
-    const key = groupKey(view, negotiated.codec)
+    const { maxPrefixesOut } = peer.neighbor
+    const limits = maxPrefixesOut === undefined ? {} : { maxPrefixesOut }
+    const key = groupKey(view, negotiated.codec, limits)
     const groups = this.#groups.get(key) ?? []
     let group = groups.find((candidate) => !candidate.isFull)
     if (group === undefined) {
-      group = new UpdateGroup(view, negotiated.codec, this.#locRib)
+      group = new UpdateGroup(view, negotiated.codec, this.#locRib, limits)
       this.#groups.set(key, [...groups, group])
     }
     peer.group = group
-    group.join({ id: peer.neighbor.id, send: (messages, count) => peer.session.send(messages, count) }, sent)
+    group.join({ id: peer.neighbor.id, isRefreshEnhanced: negotiated.enhancedRouteRefresh, send: (messages, count) => peer.session.send(messages, count) }, sent)
     this.#schedule()
   }
 
@@ -253,6 +277,10 @@ export class Speaker implements PeersHost {
       }
       case 'routes':
         return { routes: this.#routes(query) }
+      case 'paths': {
+        const prefix = parsePrefix(query.prefix)
+        return { routes: prefix === undefined ? [] : this.#paths(prefix) }
+      }
     }
   }
 
@@ -261,6 +289,17 @@ export class Speaker implements PeersHost {
       const path = peer.group?.sentPath(peer.neighbor.id, prefix)
       return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, path)]
     })
+  }
+
+  /** Our own routes and what peers announce of one prefix. */
+  #paths(prefix: Prefix): readonly RouteSnapshot[] {
+    const entry = this.#locRib.get(prefix)
+    const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter)
+    const received = this.#peers.all.flatMap((peer) => {
+      const path = peer.adjRibIn.get(prefix)
+      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, path)]
+    })
+    return [...own, ...received]
   }
 
   #routes({ table, family, peer: name }: Extract<SpeakerQuery, { what: 'routes' }>): readonly RouteSnapshot[] {
@@ -278,10 +317,10 @@ export class Speaker implements PeersHost {
 }
 
 /** What this session hears, and why a configured family is left out. */
-function exportView({ neighbor }: Peer, negotiated: NegotiatedSession): { readonly view: ExportView; readonly reasons: FamilyReason } {
+function exportView({ neighbor }: Peer, negotiated: NegotiatedSession, drain: DrainPhase): { readonly view: ExportView; readonly reasons: FamilyReason } {
   const nextHops: Partial<Record<AddressFamilyName, Address>> = {}
   const reasons: FamilyReason = {}
-  for (const family of neighbor.families) {
+  for (const family of drain === 'withdrawn' ? [] : neighbor.families) {
     const { afi, safi } = afiSafiOf[family]
     if (!negotiated.families.some((other) => other.afi === afi && other.safi === safi)) {
       reasons[family] = `${family} is not announced: the peer did not offer it`
@@ -291,5 +330,15 @@ function exportView({ neighbor }: Peer, negotiated: NegotiatedSession): { readon
     if (choice.ok) nextHops[family] = choice.nextHop
     else reasons[family] = choice.reason
   }
-  return { view: { localAsn: neighbor.localAsn, isExternal: negotiated.codec.isExternal, nextHops }, reasons }
+  const { localAsn, localAs } = neighbor
+  return {
+    reasons,
+    view: {
+      localAsn,
+      isExternal: negotiated.codec.isExternal,
+      nextHops,
+      ...(localAs === undefined ? {} : { localAs }),
+      ...(drain === 'announcing' ? { isGracefulShutdown: true } : {}),
+    },
+  }
 }

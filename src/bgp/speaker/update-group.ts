@@ -17,11 +17,14 @@ import { AdjRibOut, Batches, type Batch, maxMembers, type MemberMask, type Wante
 import { AttributeTable } from '../../rib/attribute-table.ts'
 import type { LocalRoutes, LocRib } from '../../rib/loc-rib.ts'
 import { packAnnouncements, packWithdrawals } from '../messages/pack.ts'
+import { encodeRouteRefresh, RefreshSubtype } from '../messages/route-refresh.ts'
 import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast, type PathAttributes } from '../messages/types.ts'
 
 export interface GroupMember {
   /** Neighbor id. */
   readonly id: string
+  /** RFC 7313 was negotiated: a refresh is framed by BoRR and EoRR. */
+  readonly isRefreshEnhanced: boolean
   send(messages: Uint8Array, count: number): boolean
 }
 
@@ -33,6 +36,16 @@ interface Slot {
   /** A resync is due but has not begun. */
   isWaiting: boolean
   readonly refresh: Set<AddressFamilyName>
+  /** Families whose refresh was begun on the wire (BoRR) and not ended (EoRR). */
+  readonly refreshing: Set<AddressFamilyName>
+  /** Some prefixes are not sent because the member has as many as it may. */
+  isAtLimit: boolean
+}
+
+/** What a group does beyond its view; sessions of one group have it in common. */
+export interface GroupLimits {
+  /** Prefixes of one family that a member is sent at most. */
+  readonly maxPrefixesOut?: number
 }
 
 interface Resync {
@@ -44,31 +57,37 @@ interface Resync {
 const minRemembered = 8192
 
 const familyName = (prefix: Prefix): AddressFamilyName => (prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast')
+const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = { 'ipv4-unicast': ipv4Unicast, 'ipv6-unicast': ipv6Unicast }
 const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
 
 /** Sessions with equal keys share a group. */
-export function groupKey(view: ExportView, codec: CodecContext): string {
-  const nextHops = Object.entries(view.nextHops).sort(([a], [b]) => (a < b ? -1 : 1))
-  return JSON.stringify([view.localAsn, view.isExternal, nextHops, codec.fourOctetAs, codec.maxMessageBytes, codec.extendedNextHop, codec.families])
+export function groupKey(view: ExportView, codec: CodecContext, limits: GroupLimits): string {
+  const { nextHops, ...facts } = view
+  const sorted = (record: object): unknown => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify([sorted(facts), sorted(nextHops), codec.fourOctetAs, codec.maxMessageBytes, codec.extendedNextHop, codec.families, limits.maxPrefixesOut])
 }
 
 export class UpdateGroup {
   /** How many buffers were encoded; tests and metrics compare it with what was written. */
   encodings = 0
+  /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
+  tooLarge = 0
   readonly adjRibOut = new AdjRibOut()
   readonly view: ExportView
   readonly #codec: CodecContext
   readonly #locRib: LocRib
+  readonly #limits: GroupLimits
   readonly #table = new AttributeTable()
   readonly #slots = new Map<string, Slot>()
   readonly #wanted = new Map<LocalRoutes, Readonly<Record<AddressFamilyName, readonly WantedPath[]>>>()
   #resync: Resync | undefined
   #sweepAt = minRemembered
 
-  constructor(view: ExportView, codec: CodecContext, locRib: LocRib) {
+  constructor(view: ExportView, codec: CodecContext, locRib: LocRib, limits: GroupLimits = {}) {
     this.view = view
     this.#codec = codec
     this.#locRib = locRib
+    this.#limits = limits
   }
 
   get attributeSets(): number {
@@ -92,7 +111,7 @@ export class UpdateGroup {
   join(member: GroupMember, sent: Iterable<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> = []): void {
     const taken = [...this.#slots.values()].reduce((mask, slot) => mask | slot.bit, 0)
     const bit = ~taken & (taken + 1)
-    this.#slots.set(member.id, { member, bit, isBlocked: false, isWaiting: true, refresh: new Set() })
+    this.#slots.set(member.id, { member, bit, isBlocked: false, isWaiting: true, refresh: new Set(), refreshing: new Set(), isAtLimit: false })
     this.#wanted.clear()
     for (const [prefix, path] of sent) this.adjRibOut.adopt(prefix, this.#table.intern({ ...path.attributes }), bit, path.at)
   }
@@ -147,8 +166,17 @@ export class UpdateGroup {
     const ready = this.#ready()
     if (ready === 0 || prefixes.length === 0) return
     const batches = new Batches(now)
-    for (const prefix of prefixes) this.adjRibOut.diff(prefix, this.#want(prefix), ready, batches)
-    this.#send(batches.list())
+    for (const prefix of prefixes) this.adjRibOut.diff(prefix, this.#withinLimit(prefix, this.#want(prefix)), ready, batches)
+    const list = batches.list()
+    this.#send(list)
+    // Room that a withdrawal made is for what was held back.
+    const roomy = list.reduce((mask, { attributes, members }) => (attributes === undefined ? mask | members : mask), 0)
+    for (const slot of this.#slots.values()) if (slot.isAtLimit && (slot.bit & roomy) !== 0) [slot.isAtLimit, slot.isWaiting] = [false, true]
+  }
+
+  /** True when prefixes are held back from this member by maxPrefixesOut. */
+  isHoldingBack(id: string): boolean {
+    return this.#slots.get(id)?.isAtLimit === true
   }
 
   /** One step of the resync under way, or the beginning of the next; at most `limit` prefixes. */
@@ -165,6 +193,16 @@ export class UpdateGroup {
       prefixes.push(next.value)
     }
     this.flush(prefixes, now)
+    if (this.#resync === undefined) this.#endRefreshes(resync.members)
+  }
+
+  /** RFC 7313 4: EoRR when all of a refresh was sent; a member that has to be resynced once more gets it then. */
+  #endRefreshes(members: MemberMask): void {
+    for (const slot of this.#slots.values()) {
+      if ((slot.bit & members) === 0 || slot.isBlocked || slot.isWaiting) continue
+      for (const family of slot.refreshing) slot.member.send(encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.end }), 1)
+      slot.refreshing.clear()
+    }
   }
 
   #beginResync(): Resync | undefined {
@@ -174,6 +212,10 @@ export class UpdateGroup {
       slot.isWaiting = false
       members |= slot.bit
       if (slot.refresh.size > 0) this.adjRibOut.invalidate(slot.bit, (prefix) => slot.refresh.has(familyName(prefix)))
+      for (const family of slot.member.isRefreshEnhanced ? slot.refresh : []) {
+        slot.member.send(encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.begin }), 1)
+        slot.refreshing.add(family)
+      }
       slot.refresh.clear()
     }
     return members === 0 ? undefined : { members, prefixes: wantedThenSent(this.#locRib, this.adjRibOut) }
@@ -195,6 +237,19 @@ export class UpdateGroup {
       this.#wanted.set(routes, wanted)
     }
     return wanted[familyName(prefix)]
+  }
+
+  /** Without the members that would get a prefix more than they may have. */
+  #withinLimit(prefix: Prefix, wanted: readonly WantedPath[]): readonly WantedPath[] {
+    const limit = this.#limits.maxPrefixesOut
+    if (limit === undefined || wanted.length === 0) return wanted
+    let full = 0
+    for (const slot of this.#slots.values()) {
+      if (this.adjRibOut.count(slot.bit, prefixFamily(prefix)) < limit || this.adjRibOut.sentTo(prefix, slot.bit) !== undefined) continue
+      slot.isAtLimit = true
+      full |= slot.bit
+    }
+    return full === 0 ? wanted : wanted.map((path) => ({ ...path, members: path.members & ~full }))
   }
 
   #sweep(): void {
@@ -226,7 +281,9 @@ export class UpdateGroup {
       if (out === undefined) outgoing.set(members, (out = { buffers: [], count: 0 }))
       for (const part of byFamily(prefixes)) {
         const family = afiSafi(part[0] as Prefix)
-        const { bytes, count } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
+        const { bytes, count, tooLarge } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
+        for (const prefix of tooLarge) this.adjRibOut.retract(prefix, members)
+        this.tooLarge += tooLarge.length
         this.encodings++
         out.buffers.push(bytes)
         out.count += count

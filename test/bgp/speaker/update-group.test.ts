@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { decodeMessage } from '../../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../../src/bgp/messages/header.ts'
 import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../../src/bgp/messages/types.ts'
-import { type GroupMember, UpdateGroup } from '../../../src/bgp/speaker/update-group.ts'
+import { type GroupLimits, type GroupMember, UpdateGroup } from '../../../src/bgp/speaker/update-group.ts'
 import { formatPrefix, parsePrefix, type Prefix } from '../../../src/ip/prefix.ts'
 import { LocRib } from '../../../src/rib/loc-rib.ts'
 import { hostRoutes } from './pair.ts'
@@ -15,6 +15,8 @@ const prefix = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
 /** A peer that reads everything, or stops taking more after `room` sends. */
 class Reader implements GroupMember {
   readonly id: string
+  readonly isRefreshEnhanced = true
+  readonly refreshes: string[] = []
   readonly buffers: Uint8Array[] = []
   readonly table = new Map<Prefix, number | undefined>()
   messages = 0
@@ -44,7 +46,12 @@ class Reader implements GroupMember {
       if (frame.kind !== 'frame') return assert.fail(frame.kind)
       at += frame.length
       const decoded = decodeMessage(frame.type, frame.body, codec)
-      if (!decoded.ok || decoded.value.message.type !== 'update') return assert.fail('no UPDATE')
+      if (!decoded.ok) return assert.fail('no message')
+      if (decoded.value.message.type === 'routeRefresh') {
+        this.refreshes.push(`${decoded.value.message.family.afi}:${decoded.value.message.subtype} after ${this.messages}`)
+        continue
+      }
+      if (decoded.value.message.type !== 'update') return assert.fail('no UPDATE')
       const { withdrawn, nlri, attributes } = decoded.value.message
       for (const gone of withdrawn) this.table.delete(gone)
       for (const reached of nlri) this.table.set(reached, attributes.med)
@@ -55,10 +62,11 @@ class Reader implements GroupMember {
 
 class Fixture {
   readonly locRib = new LocRib()
-  readonly group = new UpdateGroup(view, codec, this.locRib)
+  readonly group: UpdateGroup
   readonly readers = ['a', 'b'].map((id) => new Reader(id))
 
-  constructor() {
+  constructor(limits: GroupLimits = {}) {
+    this.group = new UpdateGroup(view, codec, this.locRib, limits)
     for (const reader of this.readers) this.group.join(reader)
     this.settle()
   }
@@ -142,7 +150,54 @@ test('a refresh sends again what the member has of the family, once however ofte
   fixture.group.refresh('b', 'ipv6-unicast')
   fixture.settle()
   assert.deepEqual(b.prefixes, ['192.0.2.1/32', '192.0.2.2/32'])
-  assert.deepEqual([a.buffers.length, b.buffers.length], [before[0], before[1] + 1])
+  // The UPDATE, and BoRR and EoRR of two families.
+  assert.deepEqual([a.buffers.length, b.buffers.length], [before[0], before[1] + 5])
+})
+
+test('a refresh is framed by BoRR and EoRR where both sides can, and EoRR waits for all of it (RFC 7313 4)', () => {
+  const fixture = new Fixture()
+  for (const text of hostRoutes(300)) fixture.set(text, Number(text.split('.')[3]?.split('/')[0]), false)
+  fixture.group.flush(hostRoutes(300).map(prefix), 1)
+  const [, b] = fixture.readers as [Reader, Reader]
+  const before = b.messages
+  fixture.group.refresh('b', 'ipv4-unicast')
+  b.room = 2
+  for (let i = 0; i < 3 && fixture.group.isBusy; i++) fixture.group.continueResync(100, 1)
+  assert.deepEqual(b.refreshes, [`1:1 after ${before + 1}`], 'a queue that is full ends nothing')
+  b.room = Number.POSITIVE_INFINITY
+  fixture.group.drained('b')
+  fixture.settle(100)
+  assert.equal(b.refreshes.length, 2)
+  assert.match(b.refreshes[1] ?? '', /^1:2 after /)
+  assert.equal(Number(b.refreshes[1]?.split(' ').at(-1)), b.messages, 'EoRR is the last message')
+  assert.equal(b.table.size, 300)
+})
+
+test('a member is sent no more prefixes than maxPrefixesOut, and what was held back takes the room of a withdrawal', () => {
+  const fixture = new Fixture({ maxPrefixesOut: 2 })
+  for (const text of ['192.0.2.1/32', '192.0.2.2/32', '192.0.2.3/32']) fixture.set(text, 1)
+  const [a] = fixture.readers as [Reader, Reader]
+  assert.deepEqual(a.prefixes, ['192.0.2.1/32', '192.0.2.2/32'])
+  assert.equal(fixture.group.isHoldingBack('a'), true)
+  fixture.set('192.0.2.2/32', 5)
+  assert.equal(a.table.get(prefix('192.0.2.2/32')), 5, 'a change needs no room')
+  fixture.set('192.0.2.1/32', undefined)
+  fixture.settle()
+  assert.deepEqual(a.prefixes, ['192.0.2.2/32', '192.0.2.3/32'])
+  fixture.settle()
+  assert.equal(fixture.group.isHoldingBack('a'), false)
+})
+
+test('a route whose attributes leave no room for it is withdrawn and does not count as sent (RFC 4271 9.2)', () => {
+  const fixture = new Fixture()
+  fixture.set('192.0.2.1/32', 1)
+  const communities = Array.from({ length: 1100 }, (_, i) => i)
+  fixture.locRib.set(prefix('192.0.2.1/32'), [{ neighbors: ['a', 'b'], attributes: { communities } }], 1)
+  fixture.group.flush([prefix('192.0.2.1/32')], 1)
+  const [a] = fixture.readers as [Reader, Reader]
+  assert.deepEqual(a.prefixes, [])
+  assert.equal(fixture.group.sentCount('a', 'ipv4'), 0)
+  assert.equal(fixture.group.tooLarge, 1)
 })
 
 test('a family without next hop is not sent', () => {
