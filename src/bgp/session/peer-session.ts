@@ -115,11 +115,14 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   configure(neighbor: Neighbor): void {
+    const isLimitChanged = neighbor.maxPrefixes !== this.#neighbor.maxPrefixes
     this.#neighbor = neighbor
     this.#shared.passive = neighbor.passive
     this.#shared.connectRetrySec = neighbor.connectRetrySec
     this.#shared.delayOpenSec = neighbor.delayOpenSec ?? 0
     this.#boundUnacknowledged()
+    // Who raised a limit does not want to wait for the session that the old one ended.
+    if (isLimitChanged && !this.#isStopped && this.state === 'Idle') this.#primary.fire({ type: 'start' })
   }
 
   fail({ code, subcode, data, reason }: NotificationFault, idleHoldSec: number): void {
