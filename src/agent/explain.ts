@@ -28,6 +28,13 @@ function reasonOf(id: string, peers: readonly PeerSnapshot[]): string {
   return `${peer.peerAddress} (${peer.state === 'Established' ? 'the family is not negotiated, or no next hop for it' : (peer.reason ?? peer.state)})`
 }
 
+/** A prefix that only peers know: a node imports what its policy names and announces nothing of it (RFC 8212). */
+export function receivedVerdicts(paths: readonly RouteView[]): VerdictView[] {
+  const best = paths.find((path) => path.best === true)
+  if (best !== undefined) return [{ step: 'selected', ok: true, code: 'Imported', message: `Received from ${best.peer ?? 'this node'} and imported; ${best.decision ?? 'the only path'}. A node announces nothing that it received` }]
+  return [{ step: 'selected', ok: false, code: 'NotImported', message: `Received from ${paths.map((path) => path.peer ?? 'this node').join(', ')}, and not used: ${paths[0]?.decision ?? 'no importPrefixes of the neighbor names it (RFC 8212)'}`, remedy: 'Name the prefix in importPrefixes of herald.dev/neighbors if it is to be used' }]
+}
+
 export function podCidrVerdicts(podCidr: DesiredPodCidr, sent: readonly RouteView[], peers: readonly PeerSnapshot[]): VerdictView[] {
   const own = podCidr.verdicts.map((verdict) => ({ ...verdict }))
   return own.every((verdict) => verdict.ok) ? [...own, announcedVerdict(podCidr.routes, sent, peers)] : own

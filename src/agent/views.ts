@@ -8,7 +8,7 @@ import { hostPrefix } from '../ip/prefix.ts'
 import { parseAddress } from '../ip/address.ts'
 import { formatPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { Agent } from './agent.ts'
-import { announcedVerdict, peerVerdicts, podCidrVerdicts } from './explain.ts'
+import { announcedVerdict, peerVerdicts, podCidrVerdicts, receivedVerdicts } from './explain.ts'
 
 export interface ViewParts {
   readonly nodeName: string
@@ -204,17 +204,24 @@ async function explainPeer(parts: ViewParts, address: string): Promise<ExplainVi
     return missing(subject, problem?.message ?? `No policy that selects this node has a neighbor ${address}`, problem?.remedy ?? 'Add the neighbor to the policy, or correct the address')
   }
   const neighbor = parts.agent.speaker?.neighbors.find((found) => found.id === peer.id)
-  return answer(subject, peerVerdicts(peer, neighbor), [])
+  return { ...answer(subject, peerVerdicts(peer, neighbor), []), transitions: peer.transitions.map((transition) => ({ ...transition })) }
 }
 
 async function explainRoute(parts: ViewParts, text: string): Promise<ExplainView> {
   const prefix = canonicalPrefix(text)
   const subject = `route ${prefix ?? text}`
   if (prefix === undefined) return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
+  const paths = (await parts.speaker.paths(prefix)).map((route) => routeView(parts.nodeName, route))
+  return { ...(await explainOrigin(parts, subject, prefix, paths)), ...(paths.length === 0 ? {} : { paths }) }
+}
+
+/** Why this node announces a prefix, or that it only knows it from others. */
+async function explainOrigin(parts: ViewParts, subject: string, prefix: string, paths: readonly RouteView[]): Promise<ExplainView> {
   const sent = await routesTo(parts, [prefix])
   const podCidr = parts.agent.podCidrs.find((found) => found.prefix === prefix)
   if (podCidr !== undefined) return answer(subject, podCidrVerdicts(podCidr, sent, await parts.speaker.peers()), sent)
   const service = [...parts.agent.order.services.values()].find((found) => found.addresses.some((address) => canonicalPrefix(address) === prefix))
+  if (service === undefined && paths.length > 0) return answer(subject, receivedVerdicts(paths), sent)
   if (service === undefined) return missing(subject, 'No Service holds this address and no PodCIDR of this node equals it', 'See `herald bgp routes available`')
   return { ...(await explainService(parts, service.key)), subject }
 }

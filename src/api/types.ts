@@ -130,6 +130,7 @@ export const explainSchema = z.object({
   verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
   announcedTo: z.array(routeSchema).describe('What was sent to which peer'),
   paths: z.array(routeSchema).optional().describe('Of a route: every path to it that is known, with the step that decided'),
+  transitions: z.array(transitionSchema).optional().describe('Of a peer: the last 20 changes of state, oldest first'),
 })
 
 export const mapSchema = z.object({

@@ -33,5 +33,7 @@ function chain(view: ExplainView): string {
     ...(ok || remedy === undefined ? [] : [`                   ${paint('yellow', `-> ${remedy}`)}`]),
   ])
   const sent = view.announcedTo.map((route) => printable(`       sent to     ${addressOfPeer(route.peer)}  ${route.prefix} next hop ${route.nextHop}${route.communities.length === 0 ? '' : `, communities ${route.communities.join(' ')}`}`))
-  return `${[printable(view.subject), ...steps, ...sent].join('\n')}\n`
+  const paths = (view.paths ?? []).map((path) => printable(`       ${path.best === true ? 'best path' : 'path     '}   ${path.peer === undefined ? 'of this node' : addressOfPeer(path.peer)}  next hop ${path.nextHop}${path.asPath === '' ? '' : `, AS path ${path.asPath}`}${path.stale === true ? ', stale' : ''}${path.decision === undefined ? '' : `: ${path.decision}`}`))
+  const transitions = (view.transitions ?? []).map(({ at, from, to, reason, times }) => printable(`       ${at}  ${from} -> ${to}: ${reason}${times === 1 ? '' : ` (${times} times)`}`))
+  return `${[printable(view.subject), ...steps, ...sent, ...paths, ...transitions].join('\n')}\n`
 }

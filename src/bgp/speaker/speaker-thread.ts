@@ -20,6 +20,8 @@ export interface SpeakerThread {
   routes(query: Omit<Extract<SpeakerQuery, { readonly what: 'routes' }>, 'what'>): Promise<readonly RouteSnapshot[]>
   /** Who was sent a prefix, and how. */
   route(prefix: string): Promise<readonly RouteSnapshot[]>
+  /** Every path to a prefix: our own and what was received. */
+  paths(prefix: string): Promise<readonly RouteSnapshot[]>
   onPeer(listener: (peer: PeerSnapshot, previous: Event<'peer'>['previous']) => void): void
   /** Also a listener that could not be opened. */
   onLog(listener: (line: SpeakerLog) => void): void
@@ -75,6 +77,10 @@ class Thread implements SpeakerThread {
 
   async route(prefix: string): Promise<readonly RouteSnapshot[]> {
     return (await this.#ask({ what: 'route', prefix })).routes ?? []
+  }
+
+  async paths(prefix: string): Promise<readonly RouteSnapshot[]> {
+    return (await this.#ask({ what: 'paths', prefix })).routes ?? []
   }
 
   onPeer(listener: Parameters<SpeakerThread['onPeer']>[0]): void {
