@@ -1,12 +1,17 @@
-/** Two network namespaces with a link between them: `dut` runs our speaker, `router` a routing daemon. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+/**
+ * Two network namespaces with a link between them: `dut` runs our speaker, `router` a routing daemon.
+ * One link lives as long as the tests with one daemon do, so that one capture holds all that was said.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot, SpeakerOptions, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
-import { waitFor } from '../wait.ts'
+import { promisify } from 'node:util'
+import { endpoints } from './peering.ts'
+
+export type Side = 'dut' | 'router'
+
+const execute = promisify(execFile)
 
 /** Why an interop test cannot run here, or false. */
 export function missing(...programs: readonly string[]): string | false {
@@ -19,122 +24,90 @@ export class Link {
   readonly directory: string
   readonly #name: string
   readonly #children = new Set<ChildProcess>()
-  readonly #daemons: string[] = []
+  readonly #pidFiles = new Set<string>()
 
   constructor(name: string) {
-    this.#name = `it-${name}-${process.pid}`
+    this.#name = `it-${name.toLowerCase()}-${process.pid}`
     this.directory = mkdtempSync(join(tmpdir(), 'herald-interop-'))
+    // Some daemons give up their privileges and still read their files.
+    chmodSync(this.directory, 0o755)
+  }
+
+  async up(): Promise<void> {
     const [dut, router] = [this.namespace('dut'), this.namespace('router')]
-    try {
-      for (const namespace of [dut, router]) {
-        run('ip', 'netns', 'add', namespace)
-        // Addresses are usable at once: no duplicate address detection.
-        this.in(namespace, 'sysctl', '-qw', 'net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0')
+    for (const side of ['dut', 'router'] as const) {
+      await run('ip', 'netns', 'add', this.namespace(side))
+      // Addresses are usable at once: no duplicate address detection, and no link-local address but ours.
+      await this.in(side, 'sysctl', '-qw', 'net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0', 'net.ipv6.conf.default.addr_gen_mode=1')
+    }
+    await run('ip', 'link', 'add', 'eth0', 'netns', dut, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', router)
+    for (const side of ['dut', 'router'] as const) {
+      for (const device of ['lo', 'eth0']) await this.in(side, 'ip', 'link', 'set', device, 'up')
+      for (const { herald, router: other } of Object.values(endpoints)) {
+        const address = side === 'dut' ? herald : other
+        await this.in(side, 'ip', 'address', 'add', `${address}/${address.includes(':') ? 64 : 24}`, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []))
       }
-      run('ip', 'link', 'add', 'eth0', 'netns', dut, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', router)
-      for (const [namespace, addresses] of [[dut, ['10.90.0.1/24', '10.90.0.3/24', 'fd90::1/64']], [router, ['10.90.0.2/24', '10.90.0.4/24', 'fd90::2/64']]] as const) {
-        for (const address of addresses) this.in(namespace, 'ip', 'address', 'add', address, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []))
-        for (const device of ['lo', 'eth0']) this.in(namespace, 'ip', 'link', 'set', device, 'up')
-      }
-    } catch (error) {
-      this.close()
-      throw error
     }
   }
 
-  namespace(side: 'dut' | 'router'): string {
+  namespace(side: Side): string {
     return `${this.#name}-${side}`
   }
 
-  /** Output of a command inside a namespace. */
-  in(namespace: string, ...command: readonly string[]): string {
-    return run('ip', 'netns', 'exec', namespace, ...command)
+  /** Output of a command on one side. */
+  in(side: Side, ...command: readonly string[]): Promise<string> {
+    return run('ip', 'netns', 'exec', this.namespace(side), ...command)
   }
 
-  router(...command: readonly string[]): string {
-    return this.in(this.namespace('router'), ...command)
+  /** Output of a command that may fail, as a client does while its daemon is not up: what it printed, or nothing. */
+  async attempt(side: Side, ...command: readonly string[]): Promise<string> {
+    try {
+      return await this.in(side, ...command)
+    } catch (error) {
+      return error instanceof Error && 'stdout' in error && typeof error.stdout === 'string' ? error.stdout : ''
+    }
   }
 
-  spawn(side: 'dut' | 'router', ...command: readonly string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', this.namespace(side), ...command], { stdio: ['pipe', 'pipe', 'pipe'] })
+  /** A process that leads a group of its own; the whole group is ended on close. */
+  spawn(side: Side, ...command: readonly string[]): ChildProcess {
+    const child = spawn('ip', ['netns', 'exec', this.namespace(side), ...command], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
     this.#children.add(child)
+    child.once('exit', () => this.#children.delete(child))
     return child
   }
 
   /** A daemon that went to the background, by its pid file; ended on close. */
   adopt(pidFile: string): void {
-    this.#daemons.push(pidFile)
+    this.#pidFiles.add(pidFile)
   }
 
-  close(): void {
-    for (const child of this.#children) child.kill('SIGKILL')
-    for (const pidFile of this.#daemons) {
-      const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0
-      // A daemon that ended by itself is what is wanted.
-      if (pid > 0 && existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL')
-    }
+  async close(): Promise<void> {
+    for (const child of this.#children) signalGroup(child, 'SIGKILL')
+    for (const pidFile of this.#pidFiles) signalFile(pidFile, 'SIGKILL')
     for (const side of ['dut', 'router'] as const) {
-      if (existsSync(`/run/netns/${this.namespace(side)}`)) run('ip', 'netns', 'delete', this.namespace(side))
+      if (existsSync(`/run/netns/${this.namespace(side)}`)) await run('ip', 'netns', 'delete', this.namespace(side))
     }
     rmSync(this.directory, { recursive: true, force: true })
   }
 }
 
-type Answer = Extract<FromSpeaker, { readonly type: 'answer' }>
-
-export class SpeakerProcess {
-  readonly #child: ChildProcess
-  readonly said: { readonly type: string; readonly message?: string }[] = []
-  readonly #answers = new Map<number, Answer>()
-  #asked = 0
-  stderr = ''
-
-  constructor(link: Link, options: SpeakerOptions) {
-    this.#child = link.spawn('dut', process.execPath, fileURLToPath(new URL('speaker-process.ts', import.meta.url)), JSON.stringify(options))
-    if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(JSON.parse(line)))
-    this.#child.stderr?.on('data', (chunk: Buffer) => {
-      this.stderr += chunk.toString()
-    })
-    // Writing to a process that was killed on purpose is no failure.
-    this.#child.stdin?.on('error', () => {})
-  }
-
-  post(...messages: readonly ToSpeaker[]): void {
-    for (const message of messages) this.#child.stdin?.write(`${JSON.stringify(message)}\n`)
-  }
-
-  /** Its peers as they are now. */
-  async peers(): Promise<readonly PeerSnapshot[]> {
-    return (await this.#ask({ what: 'peers' })).peers ?? []
-  }
-
-  /** The IPv4 routes it has received. */
-  async received(): Promise<readonly RouteSnapshot[]> {
-    return (await this.#ask({ what: 'routes', table: 'received', family: 'ipv4-unicast' })).routes ?? []
-  }
-
-  async kill(): Promise<void> {
-    this.#child.kill('SIGKILL')
-    await waitFor('the process gone', () => this.#child.signalCode !== null)
-  }
-
-  async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
-    this.post({ type: 'stop', mode, text })
-    await waitFor('the process gone', () => this.#child.exitCode !== null)
-  }
-
-  #ask(query: Extract<ToSpeaker, { readonly type: 'query' }>['query']): Promise<Answer> {
-    const id = ++this.#asked
-    this.post({ type: 'query', id, query })
-    return waitFor('the answer', () => this.#answers.get(id))
-  }
-
-  #hear(line: Answer | { readonly type: string; readonly message?: string }): void {
-    if ('id' in line) this.#answers.set(line.id, line)
-    else this.said.push(line)
-  }
+/** Whether the process of a pid file is there. */
+export function isAlive(pidFile: string): boolean {
+  return existsSync(pidFile) && existsSync(`/proc/${readFileSync(pidFile, 'utf8').trim()}`)
 }
 
-function run(command: string, ...parameters: readonly string[]): string {
-  return execFileSync(command, parameters, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 * 1024 * 1024 })
+/** A process that ended by itself is left alone. */
+export function signalFile(pidFile: string, signal: NodeJS.Signals): void {
+  if (isAlive(pidFile)) process.kill(Number(readFileSync(pidFile, 'utf8')), signal)
+}
+
+/** The child and what it has started; a child that ended by itself is left alone. */
+export function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid !== undefined && !hasEnded(child)) process.kill(-child.pid, signal)
+}
+
+export const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
+
+async function run(command: string, ...parameters: readonly string[]): Promise<string> {
+  return (await execute(command, parameters, { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })).stdout
 }

@@ -11,7 +11,7 @@ import type { AfiSafi, Capability } from '../messages/types.ts'
 import type { Environment, Timer } from '../session/environment.ts'
 
 /** Routes that are kept for a peer; what {@link ../../rib/adj-rib-in.ts} offers. */
-export interface StaleRoutes {
+export interface StaleTable {
   /** Everything that is there is stale from now on. */
   markStale(): void
   /** Drops what is still stale of a family. */
@@ -25,8 +25,8 @@ const staleTimeSec = 360
 
 export const unicastFamilies: readonly (readonly [AfiSafi, AddressFamilyName])[] = [[{ afi: 1, safi: 1 }, 'ipv4-unicast'], [{ afi: 2, safi: 1 }, 'ipv6-unicast']]
 
-export class RestartHelper {
-  readonly #routes: StaleRoutes
+export class StaleRoutes {
+  readonly #routes: StaleTable
   readonly #environment: Environment
   readonly #log: (message: string) => void
   #timer: Timer | undefined
@@ -34,7 +34,7 @@ export class RestartHelper {
   /** Families whose End-of-RIB is awaited. */
   #awaited: readonly AfiSafi[] = []
 
-  constructor(routes: StaleRoutes, environment: Environment, log: (message: string) => void) {
+  constructor(routes: StaleTable, environment: Environment, log: (message: string) => void) {
     this.#routes = routes
     this.#environment = environment
     this.#log = log
