@@ -12,6 +12,8 @@ import { Origin, type PathAttributes } from '../bgp/messages/types.ts'
 /** RFC 4271 9.1.1 leaves the default open; every implementation takes 100. */
 export const defaultLocalPreference = 100
 const asSequence = 2
+/** GRACEFUL_SHUTDOWN, 65535:0 (RFC 8326 5). */
+const gracefulShutdown = 0xffff0000
 
 export interface ExportView {
   readonly localAsn: number
@@ -54,7 +56,10 @@ export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['n
 
 /** Attributes of an originated route (RFC 4271 5.1): LOCAL_PREF inside the AS only, our AS in AS_PATH outside only. */
 export function exportAttributes(route: RouteAttributes, view: ExportView, nextHop: Address): PathAttributes {
-  const { communities = [], largeCommunities = [], localPreference = defaultLocalPreference, med } = route
+  const { largeCommunities = [], med } = route
+  const communities = view.isGracefulShutdown === true ? [...(route.communities ?? []), gracefulShutdown] : (route.communities ?? [])
+  // RFC 8326 4.1: inside the AS the sender itself makes the route the last resort.
+  const localPreference = view.isGracefulShutdown === true ? 0 : (route.localPreference ?? defaultLocalPreference)
   const large = largeCommunities.map(parseLargeCommunity).filter((community) => community !== undefined)
   return {
     origin: Origin.igp,

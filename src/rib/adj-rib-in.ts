@@ -2,7 +2,7 @@
  * Adj-RIB-In of one peer: what it sent, for people to look at. Nothing of it is used (RFC 8212: no import policy,
  * no import), so a bound costs nothing but the view: beyond it prefixes are counted and not kept.
  */
-import type { PathAttributes, UpdateMessage, UpdateProblem } from '../bgp/messages/types.ts'
+import type { AfiSafi, PathAttributes, UpdateMessage, UpdateProblem } from '../bgp/messages/types.ts'
 import { type Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { AttributeTable } from './attribute-table.ts'
@@ -21,6 +21,7 @@ export class AdjRibIn {
   readonly #maxPrefixes: number
   readonly #maxAttributeSets: number
   readonly #paths = new Map<Prefix, ReceivedPath>()
+  readonly #stale = new Set<Prefix>()
   readonly #table = new AttributeTable()
   /** Paths that went since the last sweep. */
   #freed = 0
@@ -55,7 +56,24 @@ export class AdjRibIn {
     if (mpReach !== undefined) this.#announce(mpReach.prefixes, { ...message.attributes, nextHop: mpReach.nextHop }, isWithdraw, now)
   }
 
+  /** RFC 4724 4.2: everything that is there is stale until it is announced again. */
+  markStale(): void {
+    for (const prefix of this.#paths.keys()) this.#stale.add(prefix)
+    Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
+  }
+
+  /** Removes what is still stale of a family. */
+  sweepStale({ afi }: AfiSafi): void {
+    const family = afi === 1 ? 'ipv4' : 'ipv6'
+    for (const prefix of [...this.#stale]) if (prefixFamily(prefix) === family) this.#remove(prefix)
+  }
+
+  isStale(prefix: Prefix): boolean {
+    return this.#stale.has(prefix)
+  }
+
   clear(): void {
+    this.#stale.clear()
     this.#paths.clear()
     this.#table.keepOnly(new Set())
     this.#freed = 0
@@ -73,6 +91,7 @@ export class AdjRibIn {
 
   /** What has no room is counted; an older path of the same prefix is no longer true and goes. */
   #keep(prefix: Prefix, path: ReceivedPath | undefined): void {
+    this.#stale.delete(prefix)
     const family = prefixFamily(prefix)
     const isKnown = this.#paths.has(prefix)
     if (path !== undefined && (isKnown || this.#paths.size < this.#maxPrefixes)) {
@@ -93,6 +112,7 @@ export class AdjRibIn {
   }
 
   #remove(prefix: Prefix): void {
+    this.#stale.delete(prefix)
     const family = prefixFamily(prefix)
     if (this.#paths.delete(prefix)) {
       this.#kept[family]--

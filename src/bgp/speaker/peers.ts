@@ -15,6 +15,7 @@ import type { Environment, ListenerPeer } from '../session/environment.ts'
 import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
 import type { FsmState, PeerSnapshot, SpeakerOptions } from './protocol.ts'
+import { type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
 
 /** One neighbor and its session. */
@@ -22,6 +23,8 @@ export interface Peer {
   neighbor: Neighbor
   readonly session: AcceptingSession
   readonly adjRibIn: AdjRibIn
+  /** What is kept for the peer while it restarts. */
+  readonly staleRoutes: StaleRoutes
   /** ms since the epoch of the last change of state. */
   since: number
   /** Set while Established. */
@@ -106,6 +109,7 @@ export class Peers {
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     const cease = { subcode: Cease.administrativeShutdown, text }
     const ends = this.all.map(({ session }) => session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease))
+    for (const { staleRoutes } of this.all) staleRoutes.end()
     await Promise.all([...ends, ...this.#closing.values()])
   }
 
@@ -119,16 +123,28 @@ export class Peers {
         peer.since = environment.now()
         if (isCurrent()) host.stateChanged(peer, state, previous)
       },
-      established: (negotiated) => isCurrent() && host.established(peer, negotiated),
-      down: () => isCurrent() && host.down(peer),
+      established: (negotiated) => {
+        restart = negotiated.peerRestart
+        peer.staleRoutes.established(restart)
+        if (isCurrent()) host.established(peer, negotiated)
+      },
+      down: (_reason, { isRestart }) => {
+        if (isRestart && restart !== undefined && isCurrent()) peer.staleRoutes.lost(restart)
+        // A failed attempt meanwhile changes nothing for a peer that is waited for.
+        else if (restart !== undefined || !peer.staleRoutes.isHelping) forget(peer)
+        restart = undefined
+        if (isCurrent()) host.down(peer)
+      },
       drained: () => isCurrent() && host.drained(peer),
-      update: ({ message, problems }) => {
+      update: ({ message, problems, endOfRib }) => {
         const now = environment.now()
         peer.adjRibIn.apply(message, isLoop(message, neighbor.localAsn) ? [...problems, ownAsInPath] : problems, now)
         for (const { action, reason } of problems) {
           const more = tolerated.take(now)
           if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
         }
+        if (endOfRib !== undefined) peer.staleRoutes.endOfRib(endOfRib)
+        boundPrefixes(peer)
       },
       // RFC 7313 5: other subtypes are for those who announced enhanced route refresh.
       routeRefresh: ({ family, subtype }) => {
@@ -137,9 +153,12 @@ export class Peers {
       },
       log: (level, message) => host.log(peer, level, message),
     }
+    let restart: PeerRestart | undefined
     const { isRestart, isForwardingPreserved } = this.#options
     const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved, environment })
-    const peer: Peer = { neighbor, session, adjRibIn: new AdjRibIn(), since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
+    const adjRibIn = new AdjRibIn()
+    const staleRoutes = new StaleRoutes(adjRibIn, environment, (message) => host.log(peer, 'info', message))
+    const peer: Peer = { neighbor, session, adjRibIn, staleRoutes, since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
     this.#peers.set(neighbor.id, peer)
   }
 
@@ -156,6 +175,7 @@ export class Peers {
     this.#peers.delete(id)
     const previous = peer.session.state
     this.#host.down(peer)
+    forget(peer)
     peer.isGone = true
     const earlier = this.#closing.get(id)
     const closing = Promise.all([earlier, peer.session.stop({ subcode, text: '' })]).then(() => {
@@ -163,6 +183,26 @@ export class Peers {
     })
     this.#closing.set(id, closing)
     if (previous !== 'Idle') this.#host.stateChanged(peer, 'Idle', previous)
+  }
+}
+
+function forget({ staleRoutes, adjRibIn }: Peer): void {
+  staleRoutes.end()
+  adjRibIn.clear()
+}
+
+/** A session that was ended for its prefixes is not tried again for so long; a changed limit ends the wait. */
+const tooManyPrefixesSec = 300
+
+/** RFC 4486 4: more prefixes than the neighbor may send end its session; the data is family and limit. */
+function boundPrefixes({ neighbor, adjRibIn, session }: Peer): void {
+  const { maxPrefixes } = neighbor
+  if (maxPrefixes === undefined) return
+  for (const [family, name] of unicastFamilies) {
+    const count = adjRibIn.count(family.afi === 1 ? 'ipv4' : 'ipv6')
+    if (count <= maxPrefixes) continue
+    const data = Uint8Array.of(0, family.afi, family.safi, maxPrefixes >>> 24, maxPrefixes >>> 16, maxPrefixes >>> 8, maxPrefixes)
+    return session.fail({ code: 6, subcode: Cease.maximumPrefixes, data, reason: `${count} prefixes of ${name}, at most ${maxPrefixes} are taken (maxPrefixes)` }, tooManyPrefixesSec)
   }
 }
 

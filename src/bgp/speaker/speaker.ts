@@ -118,7 +118,6 @@ export class Speaker implements PeersHost {
   }
 
   down(peer: Peer): void {
-    peer.adjRibIn.clear()
     this.#leaveGroup(peer)
   }
 
@@ -258,6 +257,7 @@ export class Speaker implements PeersHost {
   async #stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     if (this.#isStopping) return
     this.#isStopping = true
+    this.#drainTimer?.cancel()
     await this.#peers.stop(mode, text)
     await this.#listener?.close()
     this.#emit({ type: 'stopped' })
@@ -297,7 +297,7 @@ export class Speaker implements PeersHost {
     const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter)
     const received = this.#peers.all.flatMap((peer) => {
       const path = peer.adjRibIn.get(prefix)
-      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, path)]
+      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, { ...path, isStale: peer.adjRibIn.isStale(prefix) })]
     })
     return [...own, ...received]
   }
@@ -311,7 +311,7 @@ export class Speaker implements PeersHost {
     const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
     return peers.flatMap((peer) => {
       const paths = table === 'advertised' ? (peer.group?.sentTo(peer.neighbor.id) ?? []) : peer.adjRibIn.entries()
-      return [...paths].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
+      return [...paths].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, { ...path, isStale: table === 'received' && peer.adjRibIn.isStale(prefix) }))
     })
   }
 }
