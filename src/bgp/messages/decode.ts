@@ -17,7 +17,11 @@ export interface DecodedMessage {
   readonly problems: readonly UpdateProblem[]
   /** The message is the End-of-RIB of this family (RFC 4724 2). */
   readonly endOfRib?: AfiSafi
+  /** Of an UPDATE; see attributes/block.ts. */
+  readonly block: Uint8Array
 }
+
+const noBlock = new Uint8Array(0)
 
 /** `type` and `body` come from a frame, so the type is known and the body has its least length. */
 export function decodeMessage(type: number, body: Uint8Array, ctx: CodecContext): Decoded<DecodedMessage> {
@@ -36,5 +40,5 @@ export function decodeMessage(type: number, body: Uint8Array, ctx: CodecContext)
 }
 
 function plain(decoded: Decoded<Message>): Decoded<DecodedMessage> {
-  return decoded.ok ? { ok: true, value: { message: decoded.value, problems: [] } } : decoded
+  return decoded.ok ? { ok: true, value: { message: decoded.value, problems: [], block: noBlock } } : decoded
 }

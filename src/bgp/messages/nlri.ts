@@ -4,18 +4,32 @@ import { type Prefix, prefixAddress, prefixLength, prefixOf } from '../../ip/pre
 import type { Reader } from './reader.ts'
 import type { Writer } from './writer.ts'
 
-/** Reads to the end of `reader`; a string says what is wrong. Bits beyond the length are cleared. May overrun. */
-export function decodePrefixes(reader: Reader, afi: number): readonly Prefix[] | string {
+/** Prefixes as they came; `pathIds` in the same order where each was preceded by one. */
+export interface Nlri {
+  readonly prefixes: readonly Prefix[]
+  readonly pathIds?: readonly number[]
+}
+
+/**
+ * Reads to the end of `reader`; a string says what is wrong. Bits beyond the length are cleared. May overrun.
+ * With `hasPathIds` each prefix comes as  pathId:u32 length:u8 address  (RFC 7911 3).
+ */
+export function decodePrefixes(reader: Reader, afi: number, hasPathIds = false): Nlri | string {
   const prefixes: Prefix[] = []
+  const pathIds: number[] = []
   const maximum = afi === 1 ? 32 : 128
   while (reader.left > 0) {
+    if (hasPathIds) {
+      if (reader.left < 5) return 'path identifier cut short'
+      pathIds.push(reader.u32())
+    }
     const length = reader.u8()
     if (length > maximum) return `prefix length ${length}`
     const octets = (length + 7) >> 3
     if (octets > reader.left) return `prefix of length ${length} cut short`
     prefixes.push(afi === 1 ? decodeIpv4(reader, length, octets) : decodeIpv6(reader, length, octets))
   }
-  return prefixes
+  return hasPathIds ? { prefixes, pathIds } : { prefixes }
 }
 
 function decodeIpv4(reader: Reader, length: number, octets: number): Prefix {
@@ -28,6 +42,13 @@ function decodeIpv6(reader: Reader, length: number, octets: number): Prefix {
   let address = ''
   for (let i = 0; i < 16; i++) address += String.fromCharCode(i < octets ? reader.u8() : 0)
   return prefixOf(address, length)
+}
+
+export function encodePrefixes({ prefixes, pathIds }: Nlri, out: Writer): void {
+  for (const [i, prefix] of prefixes.entries()) {
+    if (pathIds !== undefined) out.u32(pathIds[i] ?? 0)
+    encodePrefix(prefix, out)
+  }
 }
 
 export function encodePrefix(prefix: Prefix, out: Writer): void {

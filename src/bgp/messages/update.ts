@@ -7,12 +7,14 @@
  * The order of checks is what keeps one bad attribute from resetting a session: slices are computed once, prefixes
  * are read before attributes are judged, and the walk goes on after a fault so that the prefixes of MP_REACH are found.
  */
+import { mergeAs4 } from './attributes/as4.ts'
+import { attributeBlock } from './attributes/block.ts'
 import { flag, type AttributeCodec } from './attributes/codec.ts'
-import { decodeMpReach, decodeMpUnreach, encodeMpReach, encodeMpUnreach, mpFlags, mpReachType, mpUnreachType } from './attributes/mp-nlri.ts'
+import { decodeMpReach, decodeMpUnreach, encodeMpReach, encodeMpUnreach, hasPathIds, mpFlags, mpReachType, mpUnreachType } from './attributes/mp-nlri.ts'
 import { nextHop as nextHopCodec } from './attributes/next-hop.ts'
 import { attributeByType, attributeCodecs } from './attributes/table.ts'
 import { finishMessage, maxFaultDataBytes, startMessage } from './header.ts'
-import { decodePrefixes, encodePrefix } from './nlri.ts'
+import { decodePrefixes, encodePrefixes, type Nlri } from './nlri.ts'
 import { Reader } from './reader.ts'
 import { type AfiSafi, type CodecContext, type Decoded, ipv4Unicast, MessageType, type MpReach, type MpUnreach, type NotificationFault, type PathAttributes, type UnknownAttribute, type UpdateMessage, type UpdateProblem } from './types.ts'
 import { Writer } from './writer.ts'
@@ -23,6 +25,8 @@ export interface DecodedUpdate {
   readonly problems: readonly UpdateProblem[]
   /** The message is the End-of-RIB of this family. Not to be had from the message: an empty one may have held what was ignored. */
   readonly endOfRib?: AfiSafi
+  /** The attributes of the announced routes as octets, often a view of the body; see attributes/block.ts. */
+  readonly block: Uint8Array
 }
 
 /** `body` has at least four octets (framing saw to it). */
@@ -33,24 +37,36 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
   const attributesLength = ((body[attributesAt - 2] as number) << 8) | (body[attributesAt - 1] as number)
   if (attributesAt + attributesLength > body.length) return refuse(1, `attributes of ${attributesLength} octets`)
 
-  const withdrawn = decodePrefixes(new Reader(body, 2, 2 + withdrawnLength), 1)
+  const isMultipath = hasPathIds(ipv4Unicast, ctx)
+  const withdrawn = decodePrefixes(new Reader(body, 2, 2 + withdrawnLength), 1, isMultipath)
   if (typeof withdrawn === 'string') return refuse(10, `withdrawn routes: ${withdrawn}`)
-  const nlri = decodePrefixes(new Reader(body, attributesAt + attributesLength), 1)
+  const nlri = decodePrefixes(new Reader(body, attributesAt + attributesLength), 1, isMultipath)
   if (typeof nlri === 'string') return refuse(10, `NLRI: ${nlri}`)
 
-  const walk = new AttributeWalk(ctx, nlri.length > 0)
+  const walk = new AttributeWalk(ctx, nlri.prefixes.length > 0)
   const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing()
   if (fault !== undefined) return { ok: false, fault }
   const message: UpdateMessage = {
     type: 'update',
-    withdrawn,
+    withdrawn: withdrawn.prefixes,
     attributes: walk.attributes,
-    nlri,
+    nlri: nlri.prefixes,
+    ...(withdrawn.pathIds === undefined ? {} : { withdrawnPathIds: withdrawn.pathIds }),
+    ...(nlri.pathIds === undefined ? {} : { nlriPathIds: nlri.pathIds }),
     ...(walk.mpReach === undefined ? {} : { mpReach: walk.mpReach }),
     ...(walk.mpUnreach === undefined ? {} : { mpUnreach: walk.mpUnreach }),
   }
   const endOfRib = endOfRibFamily(body, walk.mpUnreach)
-  return { ok: true, value: { message, problems: walk.problems, ...(endOfRib === undefined ? {} : { endOfRib }) } }
+  const block = attributeBlock(body.subarray(attributesAt, attributesAt + attributesLength), walk.mpReach)
+  return { ok: true, value: { message, problems: walk.problems, block, ...(endOfRib === undefined ? {} : { endOfRib }) } }
+}
+
+/** The attributes that a block stands for, for the routes of one family; the context is that of the UPDATE. */
+export function decodeBlock(block: Uint8Array, { afi, safi }: AfiSafi, ctx: CodecContext): PathAttributes {
+  const walk = new AttributeWalk(ctx, true)
+  walk.run(new Reader(block))
+  const { attributes, mpReach } = walk
+  return mpReach !== undefined && mpReach.family.afi === afi && mpReach.family.safi === safi ? { ...attributes, nextHop: mpReach.nextHop } : attributes
 }
 
 /** RFC 4724 2: no octet beside the two lengths, or an MP_UNREACH_NLRI without prefixes and nothing else. */
@@ -87,6 +103,13 @@ class AttributeWalk {
 
   /** Reads all attributes; answers the fault that resets the session, if there is one. */
   run(reader: Reader): NotificationFault | undefined {
+    const fault = this.#walk(reader)
+    // RFC 6793 4.2.3
+    if (!this.#ctx.fourOctetAs) this.attributes = mergeAs4(this.attributes)
+    return fault
+  }
+
+  #walk(reader: Reader): NotificationFault | undefined {
     while (reader.left > 0) {
       const whole = reader.peek()
       const flags = reader.left > 1 ? reader.u8() : 0
@@ -244,7 +267,7 @@ export function encodeAttribute(flags: number, type: number, value: Uint8Array, 
 export function encodeUpdate(message: UpdateMessage, ctx: CodecContext): Uint8Array {
   const out = startMessage(MessageType.update, 512)
   const withdrawn = new Writer(64)
-  for (const prefix of message.withdrawn) encodePrefix(prefix, withdrawn)
+  encodePrefixes(nlriOf(message.withdrawn, message.withdrawnPathIds), withdrawn)
   const attributes = new Writer(256)
   if (message.mpUnreach !== undefined) {
     const value = new Writer(64)
@@ -258,6 +281,8 @@ export function encodeUpdate(message: UpdateMessage, ctx: CodecContext): Uint8Ar
   }
   attributes.bytes(encodeAttributes(message.attributes, ctx))
   out.u16(withdrawn.length).bytes(withdrawn.finish()).u16(attributes.length).bytes(attributes.finish())
-  for (const prefix of message.nlri) encodePrefix(prefix, out)
+  encodePrefixes(nlriOf(message.nlri, message.nlriPathIds), out)
   return finishMessage(out)
 }
+
+const nlriOf = (prefixes: Nlri['prefixes'], pathIds: Nlri['pathIds']): Nlri => ({ prefixes, ...(pathIds === undefined ? {} : { pathIds }) })

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { addressFromBytes, type Address } from '../../../src/ip/address.ts'
 import { type Prefix, prefixOf } from '../../../src/ip/prefix.ts'
-import { type AsPathSegment, type Capability, type CodecContext, ipv4Unicast, ipv6Unicast, type NotificationMessage, type OpenMessage, type PathAttributes, type RouteRefreshMessage, type UnknownAttribute, type UpdateMessage } from '../../../src/bgp/messages/types.ts'
+import { type AfiSafi, type AsPathSegment, type Capability, type CodecContext, ipv4Unicast, ipv6Unicast, type NotificationMessage, type OpenMessage, type PathAttributes, type RouteRefreshMessage, type UnknownAttribute, type UpdateMessage } from '../../../src/bgp/messages/types.ts'
 
 /** fast-check's records have no prototype; decoded ones do. */
 const plain = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T> => arbitrary.map((value) => structuredClone(value))
@@ -14,6 +14,9 @@ export const u32 = fc.nat({ max: 0xffffffff })
 export const ctxOf = (over: Partial<CodecContext> = {}): CodecContext => ({ fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [], ...over })
 
 export const contexts: fc.Arbitrary<CodecContext> = fc.record({ fourOctetAs: fc.boolean(), isExternal: fc.boolean() }).map((flags) => ctxOf({ ...flags, maxMessageBytes: 65535 }))
+
+/** Also with path identifiers, which we take and never send (RFC 7911). */
+export const receivingContexts: fc.Arbitrary<CodecContext> = fc.tuple(contexts, fc.subarray([ipv4Unicast, ipv6Unicast])).map(([ctx, addPathReceive]) => ({ ...ctx, addPathReceive }))
 
 const ipv6Address: fc.Arbitrary<Address> = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(addressFromBytes)
 export const ipv4Prefix: fc.Arbitrary<Prefix> = fc.tuple(u32, fc.nat({ max: 32 })).map(([address, length]) => prefixOf(address, length))
@@ -27,12 +30,16 @@ const linkLocal: fc.Arbitrary<Address> = fc.uint8Array({ minLength: 8, maxLength
 const family = fc.record({ afi: u16, safi: u8 })
 
 /** Codes that the decoder keeps as bytes. */
-const unknownCode = fc.constantFrom(0, 3, 6, 9, 66, 69, 70, 71, 73, 75, 128, 255)
+const unknownCode = fc.constantFrom(0, 3, 66, 71, 73, 75, 128, 255)
 
 export const capability: fc.Arbitrary<Capability> = fc.oneof(
   fc.record({ type: fc.constant('multiprotocol' as const), family }),
   fc.record({ type: fc.constant('routeRefresh' as const) }),
   fc.record({ type: fc.constant('extendedNextHop' as const), entries: fc.array(fc.record({ family: fc.record({ afi: u16, safi: u16 }), nextHopAfi: u16 }), { maxLength: 42 }) }),
+  fc.record({ type: fc.constant('extendedMessage' as const) }),
+  fc.record({ type: fc.constant('role' as const), role: u8 }),
+  fc.record({ type: fc.constant('addPath' as const), entries: fc.array(fc.record({ family, mode: fc.integer({ min: 1, max: 3 }) }), { maxLength: 63 }) }),
+  fc.record({ type: fc.constant('enhancedRouteRefresh' as const) }),
   fc.record({ type: fc.constant('gracefulRestart' as const), restartState: fc.boolean(), notification: fc.boolean(), restartTimeSec: fc.nat({ max: 4095 }), families: fc.array(fc.record({ family, forwarding: fc.boolean() }), { maxLength: 63 }) }),
   fc.record({ type: fc.constant('fourOctetAs' as const), asn: fc.integer({ min: 1, max: 0xffffffff }) }),
   fc.record({ type: fc.constant('unknown' as const), code: unknownCode, value: fc.uint8Array({ maxLength: 255 }) }),
@@ -72,6 +79,7 @@ export function attributesOf(ctx: CodecContext): fc.Arbitrary<PathAttributes> {
     communities: fc.array(u32, { minLength: 1, maxLength: 100 }),
     extendedCommunities: fc.array(hex64, { minLength: 1, maxLength: 40 }),
     largeCommunities,
+    otc: u32,
     unknown: unknownAttributes,
   }
   const always = { origin: fc.nat({ max: 2 }), asPath: asPathOf(ctx) }
@@ -98,7 +106,20 @@ export function updateOf(ctx: CodecContext): fc.Arbitrary<UpdateMessage> {
     nlri: routes?.[1] ?? [],
     ...(reach === undefined ? {} : { mpReach: reach }),
     ...(unreach === undefined ? {} : { mpUnreach: unreach }),
-  })))
+  } satisfies UpdateMessage)).map((message) => withPathIds(message, ctx)))
+}
+
+/** RFC 7911: where it was negotiated, every prefix has an identifier. */
+function withPathIds(message: UpdateMessage, { addPathReceive }: CodecContext): UpdateMessage {
+  const has = (family: AfiSafi): boolean => addPathReceive.some(({ afi, safi }) => afi === family.afi && safi === family.safi)
+  const ids = (prefixes: readonly Prefix[]): readonly number[] => prefixes.map((_, i) => (i * 0x01000193) >>> 0)
+  const { withdrawn, nlri, mpReach, mpUnreach } = message
+  return {
+    ...message,
+    ...(has(ipv4Unicast) ? { withdrawnPathIds: ids(withdrawn), nlriPathIds: ids(nlri) } : {}),
+    ...(mpReach !== undefined && has(mpReach.family) ? { mpReach: { ...mpReach, pathIds: ids(mpReach.prefixes) } } : {}),
+    ...(mpUnreach !== undefined && has(mpUnreach.family) ? { mpUnreach: { ...mpUnreach, pathIds: ids(mpUnreach.prefixes) } } : {}),
+  }
 }
 
 export const notificationMessage: fc.Arbitrary<NotificationMessage> = plain(fc.record({ type: fc.constant('notification' as const), code: u8, subcode: u8, data: fc.uint8Array({ maxLength: 258 }) }))

@@ -42,6 +42,7 @@ function expectedAttributes(attributes: PathAttributes): Map<number, readonly [f
     [10, 0x80, attributes.clusterList],
     [16, 0xc0, attributes.extendedCommunities?.flatMap((hex) => [word(hex.slice(0, 8)), word(hex.slice(8))])],
     [32, 0xc0, attributes.largeCommunities?.flat()],
+    [35, 0xc0, attributes.otc === undefined ? undefined : [attributes.otc]],
     ...(attributes.unknown ?? []).map(({ flags, type, value }) => [type, flags, [...value]] as const),
   ]
   return new Map(rows.filter(([, , value]) => value !== undefined).map(([type, flags, value]) => [type, [flags, value]]))
@@ -51,7 +52,7 @@ function attributeValue({ type, value }: WireAttribute, ctx: CodecContext): unkn
   const bytes = Buffer.from(value)
   if (type === 2) return (ctx.fourOctetAs ? values.asPath4 : values.asPath2).parse(bytes).all
   if (type === 7) return (ctx.fourOctetAs ? values.aggregator4 : values.aggregator2).parse(bytes)
-  if ([3, 4, 5, 8, 9, 10, 16, 32].includes(type)) return values.u32.parse(bytes).all
+  if ([3, 4, 5, 8, 9, 10, 16, 32, 35].includes(type)) return values.u32.parse(bytes).all
   return values.u8.parse(bytes).all
 }
 

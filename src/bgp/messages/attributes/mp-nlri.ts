@@ -4,7 +4,7 @@
  * Faults here leave no prefixes to withdraw, so they reset the session (RFC 7606 5.3, 7.11, 7.12).
  */
 import { type Address, addressBytes, addressFromBytes } from '../../../ip/address.ts'
-import { decodePrefixes, encodePrefix } from '../nlri.ts'
+import { decodePrefixes, encodePrefixes, type Nlri } from '../nlri.ts'
 import type { Reader } from '../reader.ts'
 import type { AfiSafi, CodecContext, MpReach, MpUnreach } from '../types.ts'
 import type { Writer } from '../writer.ts'
@@ -19,9 +19,16 @@ export const mpFlags = optionalNonTransitive
 export type MpReachResult = { readonly kind: 'reach'; readonly reach: MpReach; readonly badNextHop?: string } | { readonly kind: 'ignored' } | { readonly kind: 'fault'; readonly reason: string }
 export type MpUnreachResult = { readonly kind: 'unreach'; readonly unreach: MpUnreach } | { readonly kind: 'ignored' } | { readonly kind: 'fault'; readonly reason: string }
 
-export function isNegotiated({ afi, safi }: AfiSafi, ctx: CodecContext): boolean {
-  return ctx.families.some((family) => family.afi === afi && family.safi === safi)
+export function isNegotiated(family: AfiSafi, ctx: CodecContext): boolean {
+  return includes(ctx.families, family)
 }
+
+/** RFC 7911: received prefixes of the family carry a path identifier. */
+export function hasPathIds(family: AfiSafi, ctx: CodecContext): boolean {
+  return ctx.addPathReceive.length > 0 && includes(ctx.addPathReceive, family)
+}
+
+const includes = (families: readonly AfiSafi[], { afi, safi }: AfiSafi): boolean => families.some((family) => family.afi === afi && family.safi === safi)
 
 export function decodeMpReach(value: Reader, ctx: CodecContext): MpReachResult {
   if (value.left < 5) return { kind: 'fault', reason: `${value.left} octets` }
@@ -33,12 +40,12 @@ export function decodeMpReach(value: Reader, ctx: CodecContext): MpReachResult {
   const octets = value.copy(nextHopLength)
   // Reserved, once the number of SNPAs: ignored on receipt.
   value.u8()
-  const prefixes = decodePrefixes(value, family.afi)
-  if (typeof prefixes === 'string') return { kind: 'fault', reason: prefixes }
+  const nlri = decodePrefixes(value, family.afi, hasPathIds(family, ctx))
+  if (typeof nlri === 'string') return { kind: 'fault', reason: nlri }
   const nextHop = addressFromBytes(octets.subarray(0, nextHopLength === 4 ? 4 : 16))
   const linkLocal = nextHopLength === 32 && octets[16] === 0xfe && ((octets[17] ?? 0) & 0xc0) === 0x80 ? (addressFromBytes(octets.subarray(16)) as string) : undefined
   const badNextHop = family.afi === 1 && nextHopLength !== 4 && !ctx.extendedNextHop ? 'an IPv6 next hop that was not negotiated (RFC 8950)' : nextHopFault(nextHop)
-  return { kind: 'reach', reach: { family, nextHop, ...(linkLocal === undefined ? {} : { linkLocal }), prefixes }, ...(badNextHop === undefined ? {} : { badNextHop }) }
+  return { kind: 'reach', reach: { family, nextHop, ...(linkLocal === undefined ? {} : { linkLocal }), ...nlri }, ...(badNextHop === undefined ? {} : { badNextHop }) }
 }
 
 /** Addresses that no host has: unspecified, loopback, multicast, and IPv4 in IPv6 clothes. */
@@ -54,12 +61,12 @@ export function decodeMpUnreach(value: Reader, ctx: CodecContext): MpUnreachResu
   if (value.left < 3) return { kind: 'fault', reason: `${value.left} octets` }
   const family = { afi: value.u16(), safi: value.u8() }
   if (!isNegotiated(family, ctx)) return { kind: 'ignored' }
-  const prefixes = decodePrefixes(value, family.afi)
-  return typeof prefixes === 'string' ? { kind: 'fault', reason: prefixes } : { kind: 'unreach', unreach: { family, prefixes } }
+  const nlri = decodePrefixes(value, family.afi, hasPathIds(family, ctx))
+  return typeof nlri === 'string' ? { kind: 'fault', reason: nlri } : { kind: 'unreach', unreach: { family, ...nlri } }
 }
 
 /** Everything of MP_REACH_NLRI before its prefixes. */
-export function encodeMpReachHead({ family, nextHop, linkLocal }: Omit<MpReach, 'prefixes'>, out: Writer): void {
+export function encodeMpReachHead({ family, nextHop, linkLocal }: Omit<MpReach, keyof Nlri>, out: Writer): void {
   const octets = addressBytes(nextHop)
   out.u16(family.afi).u8(family.safi).u8(octets.length + (linkLocal === undefined ? 0 : 16)).bytes(octets)
   if (linkLocal !== undefined) out.bytes(addressBytes(linkLocal))
@@ -68,10 +75,10 @@ export function encodeMpReachHead({ family, nextHop, linkLocal }: Omit<MpReach, 
 
 export function encodeMpReach(reach: MpReach, out: Writer): void {
   encodeMpReachHead(reach, out)
-  for (const prefix of reach.prefixes) encodePrefix(prefix, out)
+  encodePrefixes(reach, out)
 }
 
 export function encodeMpUnreach(unreach: MpUnreach, out: Writer): void {
   out.u16(unreach.family.afi).u8(unreach.family.safi)
-  for (const prefix of unreach.prefixes) encodePrefix(prefix, out)
+  encodePrefixes(unreach, out)
 }

@@ -34,8 +34,6 @@ function discarded({ type, name, flags }: Unused): AttributeCodec {
 export const unused: readonly AttributeCodec[] = [
   // RFC 5701 2 and RFC 7606 7.15
   ofLength({ type: 25, name: 'IPv6 EXTENDED COMMUNITIES', flags: optionalTransitive, isLengthValid: (length) => length > 0 && length % 20 === 0 }),
-  // RFC 9234 5
-  ofLength({ type: 35, name: 'ONLY_TO_CUSTOMER', flags: optionalTransitive, isLengthValid: (length) => length === 4 }),
   discarded({ type: 23, name: 'TUNNEL_ENCAPSULATION', flags: optionalTransitive }),
   discarded({ type: 26, name: 'AIGP', flags: optionalNonTransitive }),
   discarded({ type: 29, name: 'BGP-LS', flags: optionalNonTransitive }),
