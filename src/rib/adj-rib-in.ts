@@ -1,122 +1,209 @@
 /**
- * Adj-RIB-In of one peer: what it sent, for people to look at. Nothing of it is used (RFC 8212: no import policy,
- * no import), so a bound costs nothing but the view: beyond it prefixes are counted and not kept.
+ * Adj-RIB-In of one peer: what it sent (RFC 4271 3.2). Paths are numbers in columns, attributes octets in one buffer
+ * (path-table.ts, attribute-blocks.ts), so a full table is some tens of megabytes and is decoded only where somebody
+ * looks. Both have a bound: beyond it prefixes are counted and not kept.
+ *
+ *     UPDATE --withdrawals--> paths of each family <--announcements, one interned block for all of them
  */
-import type { AfiSafi, PathAttributes, UpdateMessage, UpdateProblem } from '../bgp/messages/types.ts'
+import type { AfiSafi, CodecContext, PathAttributes, UpdateProblem } from '../bgp/messages/types.ts'
+import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import { type Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
-import { AttributeTable } from './attribute-table.ts'
+import { AttributeBlocks, noBlock } from './attribute-blocks.ts'
+import { Mark, maxPathsPerPrefix, PathTable } from './path-table.ts'
 
 export interface ReceivedPath {
   readonly attributes: PathAttributes
-  /** ms since the epoch */
+  /** ms since the epoch, of whole seconds. */
   readonly at: number
+  /** Where RFC 7911 was negotiated and the peer gave another one than 0. */
+  readonly pathId?: number
+  /** Of a peer that restarts (RFC 4724 4.2), not announced again yet. */
+  readonly isStale: boolean
 }
 
-const defaultMaxPrefixes = 20_000
-/** Sets may be 4 KB each, and a peer may make every one of its own. */
-const defaultMaxAttributeSets = 4_096
+export interface AdjRibInOptions {
+  readonly maxPrefixes?: number
+  readonly maxAttributeBytes?: number
+  /** Of the hash tables; a peer must not know it. */
+  readonly seed?: number
+}
+
+/** A full table and some. */
+const defaultMaxPrefixes = 1_200_000
+const defaultMaxAttributeBytes = 128 * 1024 * 1024
+
+const familyOf = ({ afi }: AfiSafi): Family => (afi === 1 ? 'ipv4' : 'ipv6')
+const afiSafiOf: Readonly<Record<Family, AfiSafi>> = { ipv4: { afi: 1, safi: 1 }, ipv6: { afi: 2, safi: 1 } }
+const families: readonly Family[] = ['ipv4', 'ipv6']
 
 export class AdjRibIn {
   readonly #maxPrefixes: number
-  readonly #maxAttributeSets: number
-  readonly #paths = new Map<Prefix, ReceivedPath>()
-  readonly #stale = new Set<Prefix>()
-  readonly #table = new AttributeTable()
-  /** Paths that went since the last sweep. */
-  #freed = 0
-  readonly #kept: Record<Family, number> = { ipv4: 0, ipv6: 0 }
+  readonly #blocks: AttributeBlocks
+  readonly #seed: number
+  #tables: Readonly<Record<Family, PathTable>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
-  constructor(maxPrefixes = defaultMaxPrefixes, maxAttributeSets = defaultMaxAttributeSets) {
+  constructor({ maxPrefixes = defaultMaxPrefixes, maxAttributeBytes = defaultMaxAttributeBytes, seed = 0 }: AdjRibInOptions = {}) {
     this.#maxPrefixes = maxPrefixes
-    this.#maxAttributeSets = maxAttributeSets
+    this.#blocks = new AttributeBlocks(maxAttributeBytes, seed)
+    this.#seed = seed
+    this.#tables = this.#emptyTables()
   }
 
-  /** Prefixes that the peer announces; those beyond the bound are counted by announcement and may count twice. */
+  /** Memory held, octets. */
+  get bytes(): number {
+    return this.#blocks.bytes + this.#tables.ipv4.bytes + this.#tables.ipv6.bytes
+  }
+
+  /** Different attribute sets. */
+  get attributeSets(): number {
+    return this.#blocks.size
+  }
+
+  /** Some prefixes are counted only. */
+  get isIncomplete(): boolean {
+    return this.#beyond.ipv4 + this.#beyond.ipv6 > 0
+  }
+
+  /** Paths that the peer announces; those beyond the bound are counted by announcement and may count twice. */
   count(family: Family): number {
-    return this.#kept[family] + this.#beyond[family]
+    return this.#tables[family].size + this.#beyond[family]
   }
 
-  entries(): MapIterator<[Prefix, ReceivedPath]> {
-    return this.#paths.entries()
+  *entries(): Generator<readonly [Prefix, ReceivedPath]> {
+    for (const family of families) {
+      const table = this.#tables[family]
+      for (let slot = 0; slot < table.slots; slot++) if (table.isUsed(slot)) yield [table.prefixAt(slot), this.#pathAt(family, slot)]
+    }
   }
 
-  get(prefix: Prefix): ReceivedPath | undefined {
-    return this.#paths.get(prefix)
+  /** The paths of a prefix; more than one only with RFC 7911. */
+  paths(prefix: Prefix): readonly ReceivedPath[] {
+    const family = prefixFamily(prefix)
+    return this.#tables[family].findAll(prefix).map((slot) => this.#pathAt(family, slot))
   }
 
-  /** Applies an UPDATE; with a treat-as-withdraw among the problems its announcements withdraw (RFC 7606 2). */
-  apply(message: UpdateMessage, problems: readonly UpdateProblem[], now: number): void {
-    for (const prefix of message.withdrawn) this.#remove(prefix)
-    for (const prefix of message.mpUnreach?.prefixes ?? []) this.#remove(prefix)
-    const isWithdraw = problems.some(({ action }) => action === 'treat-as-withdraw')
-    this.#announce(message.nlri, message.attributes, isWithdraw, now)
-    const { mpReach } = message
-    if (mpReach !== undefined) this.#announce(mpReach.prefixes, { ...message.attributes, nextHop: mpReach.nextHop }, isWithdraw, now)
+  /**
+   * Applies an UPDATE; with a treat-as-withdraw among the problems its announcements withdraw (RFC 7606 2). `touched`
+   * is called for each prefix whose paths may have changed.
+   */
+  apply({ message, problems, block }: Pick<DecodedUpdate, 'message' | 'problems' | 'block'>, ctx: CodecContext, now: number, touched?: (prefix: Prefix) => void): void {
+    const { withdrawn, withdrawnPathIds, nlri, nlriPathIds, mpReach, mpUnreach } = message
+    this.#withdraw(withdrawn, withdrawnPathIds, touched)
+    if (mpUnreach !== undefined) this.#withdraw(mpUnreach.prefixes, mpUnreach.pathIds, touched)
+    if (nlri.length === 0 && mpReach === undefined) return
+    if (isTreatedAsWithdraw(problems)) {
+      this.#withdraw(nlri, nlriPathIds, touched)
+      if (mpReach !== undefined) this.#withdraw(mpReach.prefixes, mpReach.pathIds, touched)
+      return
+    }
+    const id = this.#blocks.intern(block, ctx)
+    const timeSec = Math.floor(now / 1000)
+    this.#announce(nlri, nlriPathIds, id, timeSec, touched)
+    if (mpReach !== undefined) this.#announce(mpReach.prefixes, mpReach.pathIds, id, timeSec, touched)
+    this.#blocks.discard(id)
   }
 
   /** RFC 4724 4.2: everything that is there is stale until it is announced again. */
   markStale(): void {
-    for (const prefix of this.#paths.keys()) this.#stale.add(prefix)
+    for (const family of families) this.#tables[family].markAll(Mark.stale)
     Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
   }
 
   /** Removes what is still stale of a family. */
-  sweepStale({ afi }: AfiSafi): void {
-    const family = afi === 1 ? 'ipv4' : 'ipv6'
-    for (const prefix of [...this.#stale]) if (prefixFamily(prefix) === family) this.#remove(prefix)
+  sweepStale(family: AfiSafi, touched?: (prefix: Prefix) => void): void {
+    this.#sweep(familyOf(family), Mark.stale, touched)
   }
 
-  isStale(prefix: Prefix): boolean {
-    return this.#stale.has(prefix)
+  /** RFC 7313 4, BoRR: what is not announced again until EoRR goes. */
+  beginRefresh(family: AfiSafi): void {
+    this.#tables[familyOf(family)].markAll(Mark.refresh)
+  }
+
+  /** RFC 7313 4, EoRR. */
+  endRefresh(family: AfiSafi, touched?: (prefix: Prefix) => void): void {
+    this.#sweep(familyOf(family), Mark.refresh, touched)
   }
 
   clear(): void {
-    this.#stale.clear()
-    this.#paths.clear()
-    this.#table.keepOnly(new Set())
-    this.#freed = 0
-    Object.assign(this.#kept, { ipv4: 0, ipv6: 0 })
+    this.#tables = this.#emptyTables()
+    this.#blocks.clear()
     Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
   }
 
-  #announce(prefixes: readonly Prefix[], attributes: PathAttributes, isWithdraw: boolean, now: number): void {
-    if (prefixes.length === 0) return
-    if (isWithdraw) return prefixes.forEach((prefix) => this.#remove(prefix))
-    if (this.#table.size >= this.#maxAttributeSets) this.#sweep()
-    const path = this.#table.size >= this.#maxAttributeSets ? undefined : { attributes: this.#table.intern(attributes), at: now }
-    for (const prefix of prefixes) this.#keep(prefix, path)
+  #emptyTables(): Readonly<Record<Family, PathTable>> {
+    return { ipv4: new PathTable(1, this.#seed), ipv6: new PathTable(4, this.#seed) }
+  }
+
+  #pathAt(family: Family, slot: number): ReceivedPath {
+    const table = this.#tables[family]
+    const pathId = table.pathIdAt(slot)
+    return {
+      attributes: this.#blocks.decode(table.blockAt(slot), afiSafiOf[family]),
+      at: table.timeAt(slot) * 1000,
+      ...(pathId === 0 ? {} : { pathId }),
+      isStale: table.isMarked(slot, Mark.stale),
+    }
+  }
+
+  #withdraw(prefixes: readonly Prefix[], pathIds: readonly number[] | undefined, touched?: (prefix: Prefix) => void): void {
+    for (let i = 0; i < prefixes.length; i++) {
+      this.#remove(prefixes[i] as Prefix, pathIds?.[i] ?? 0)
+      touched?.(prefixes[i] as Prefix)
+    }
+  }
+
+  #announce(prefixes: readonly Prefix[], pathIds: readonly number[] | undefined, block: number, timeSec: number, touched?: (prefix: Prefix) => void): void {
+    for (let i = 0; i < prefixes.length; i++) {
+      this.#keep(prefixes[i] as Prefix, pathIds?.[i] ?? 0, block, timeSec)
+      touched?.(prefixes[i] as Prefix)
+    }
   }
 
   /** What has no room is counted; an older path of the same prefix is no longer true and goes. */
-  #keep(prefix: Prefix, path: ReceivedPath | undefined): void {
-    this.#stale.delete(prefix)
+  #keep(prefix: Prefix, pathId: number, block: number, timeSec: number): void {
     const family = prefixFamily(prefix)
-    const isKnown = this.#paths.has(prefix)
-    if (path !== undefined && (isKnown || this.#paths.size < this.#maxPrefixes)) {
-      this.#paths.set(prefix, path)
-      if (isKnown) this.#freed++
-      else this.#kept[family]++
+    const table = this.#tables[family]
+    if (block === noBlock || !this.#hasRoom(table, prefix, pathId)) {
+      this.#drop(table, prefix, pathId)
+      this.#beyond[family]++
       return
     }
-    if (isKnown) this.#remove(prefix)
-    this.#beyond[family]++
+    this.#blocks.hold(block)
+    const previous = table.set(prefix, pathId, block, timeSec)
+    if (previous >= 0) this.#blocks.release(previous)
   }
 
-  /** Only when enough paths went that it can be worth its cost: a full table must not be swept for every UPDATE. */
-  #sweep(): void {
-    if (this.#freed * 4 < this.#maxAttributeSets) return
-    this.#freed = 0
-    this.#table.keepOnly(new Set([...this.#paths.values()].map((kept) => kept.attributes)))
+  #hasRoom(table: PathTable, prefix: Prefix, pathId: number): boolean {
+    const isFull = this.#tables.ipv4.size + this.#tables.ipv6.size >= this.#maxPrefixes
+    if (!isFull && pathId === 0) return true
+    return table.find(prefix, pathId) >= 0 || (!isFull && table.findAll(prefix).length < maxPathsPerPrefix)
   }
 
-  #remove(prefix: Prefix): void {
-    this.#stale.delete(prefix)
+  #remove(prefix: Prefix, pathId: number): void {
     const family = prefixFamily(prefix)
-    if (this.#paths.delete(prefix)) {
-      this.#kept[family]--
-      this.#freed++
-    } else if (this.#beyond[family] > 0) this.#beyond[family]--
+    if (!this.#drop(this.#tables[family], prefix, pathId) && this.#beyond[family] > 0) this.#beyond[family]--
+  }
+
+  #drop(table: PathTable, prefix: Prefix, pathId: number): boolean {
+    const block = table.delete(prefix, pathId)
+    if (block >= 0) this.#blocks.release(block)
+    return block >= 0
+  }
+
+  #sweep(family: Family, mark: number, touched?: (prefix: Prefix) => void): void {
+    const table = this.#tables[family]
+    const gone: Prefix[] = []
+    table.sweep(mark, (slot) => {
+      this.#blocks.release(table.blockAt(slot))
+      if (touched !== undefined) gone.push(table.prefixAt(slot))
+    })
+    if (touched !== undefined) for (const prefix of gone) touched(prefix)
   }
 }
+
+function isTreatedAsWithdraw(problems: readonly UpdateProblem[]): boolean {
+  return problems.length > 0 && problems.some(({ action }) => action === 'treat-as-withdraw')
+}
+

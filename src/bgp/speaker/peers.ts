@@ -9,6 +9,7 @@ import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
 import { AdjRibIn } from '../../rib/adj-rib-in.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
+import { RefreshSubtype } from '../messages/route-refresh.ts'
 import type { UpdateMessage, UpdateProblem } from '../messages/types.ts'
 import { sessionParameters } from '../session/session-parameters.ts'
 import type { Environment, ListenerPeer } from '../session/environment.ts'
@@ -136,9 +137,12 @@ export class Peers {
         if (isCurrent()) host.down(peer)
       },
       drained: () => isCurrent() && host.drained(peer),
-      update: ({ message, problems, endOfRib }) => {
+      update: (update) => {
         const now = environment.now()
-        peer.adjRibIn.apply(message, isLoop(message, neighbor.localAsn) ? [...problems, ownAsInPath] : problems, now)
+        const { problems, endOfRib } = update
+        const codec = peer.session.negotiated?.codec
+        if (codec === undefined) return
+        peer.adjRibIn.apply(isLoop(update.message, neighbor.localAsn) ? { ...update, problems: [...problems, ownAsInPath] } : update, codec, now)
         for (const { action, reason } of problems) {
           const more = tolerated.take(now)
           if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
@@ -146,17 +150,21 @@ export class Peers {
         if (endOfRib !== undefined) peer.staleRoutes.endOfRib(endOfRib)
         boundPrefixes(peer)
       },
-      // RFC 7313 5: other subtypes are for those who announced enhanced route refresh.
       routeRefresh: ({ family, subtype }) => {
-        const name = familyNames.find(([afi]) => afi === family.afi && family.safi === 1)?.[1]
-        if (isCurrent() && subtype === 0 && name !== undefined) host.routeRefresh(peer, name)
+        const name = unicastFamilies.find(([one]) => one.afi === family.afi && one.safi === family.safi)?.[1]
+        const isEnhanced = peer.session.negotiated?.enhancedRouteRefresh === true
+        if (name === undefined || !isCurrent()) return
+        if (subtype === RefreshSubtype.request) host.routeRefresh(peer, name)
+        // RFC 7313 5: BoRR and EoRR mean something only where both sides announced it; other subtypes are ignored.
+        else if (subtype === RefreshSubtype.begin && isEnhanced) adjRibIn.beginRefresh(family)
+        else if (subtype === RefreshSubtype.end && isEnhanced) adjRibIn.endRefresh(family)
       },
       log: (level, message) => host.log(peer, level, message),
     }
     let restart: PeerRestart | undefined
     const { isRestart, isForwardingPreserved } = this.#options
     const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved, environment })
-    const adjRibIn = new AdjRibIn()
+    const adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
     const staleRoutes = new StaleRoutes(adjRibIn, environment, (message) => host.log(peer, 'info', message))
     const peer: Peer = { neighbor, session, adjRibIn, staleRoutes, since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
     this.#peers.set(neighbor.id, peer)
@@ -231,8 +239,6 @@ class LineBudget {
     return withheld
   }
 }
-
-const familyNames: readonly (readonly [number, AddressFamilyName])[] = [[1, 'ipv4-unicast'], [2, 'ipv6-unicast']]
 
 /** RFC 4271 9.1.2: a path through our own AS is not eligible, and the path that it replaces is gone. */
 function isLoop({ attributes }: UpdateMessage, localAsn: number): boolean {

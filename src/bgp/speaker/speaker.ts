@@ -296,8 +296,7 @@ export class Speaker implements PeersHost {
     const entry = this.#locRib.get(prefix)
     const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter)
     const received = this.#peers.all.flatMap((peer) => {
-      const path = peer.adjRibIn.get(prefix)
-      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, { ...path, isStale: peer.adjRibIn.isStale(prefix) })]
+      return peer.adjRibIn.paths(prefix).map((path) => pathSnapshot(peer.neighbor, prefix, path))
     })
     return [...own, ...received]
   }
@@ -311,7 +310,7 @@ export class Speaker implements PeersHost {
     const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
     return peers.flatMap((peer) => {
       const paths = table === 'advertised' ? (peer.group?.sentTo(peer.neighbor.id) ?? []) : peer.adjRibIn.entries()
-      return [...paths].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, { ...path, isStale: table === 'received' && peer.adjRibIn.isStale(prefix) }))
+      return [...paths].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
     })
   }
 }

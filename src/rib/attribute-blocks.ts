@@ -1,0 +1,213 @@
+/**
+ * Interned attribute blocks: equal octets of one context are one number, counted by reference, in one growing buffer.
+ *
+ *     block (octets of an UPDATE) --hash--> id --offset, length--> octets, decoded when somebody looks
+ *
+ * A full table of 200 000 attribute sets is 200 000 slices of one buffer, and no object.
+ */
+import type { AfiSafi, CodecContext, PathAttributes } from '../bgp/messages/types.ts'
+import { decodeBlock } from '../bgp/messages/update.ts'
+
+/** No block. */
+export const noBlock = 0xffffffff
+
+/** Octets that nobody refers to are tolerated up to this many before the buffer is packed. */
+const tolerableWaste = 1_048_576
+/** Decoded sets that are remembered: people look at a table from its beginning, again and again. */
+const maxDecoded = 1024
+
+export class AttributeBlocks {
+  readonly #maxBytes: number
+  readonly #seed: number
+  #octets = new Uint8Array(4096)
+  #used = 0
+  #wasted = 0
+  /** By id. */
+  #offsets = new Uint32Array(64)
+  #lengths = new Uint16Array(64)
+  #references = new Uint32Array(64)
+  #contextOf = new Uint8Array(64)
+  #hashes = new Uint32Array(64)
+  #ids = 0
+  #free: number[] = []
+  /** Open addressing; id + 1, 0 is empty. */
+  #slots = new Uint32Array(128)
+  readonly #contexts: CodecContext[] = []
+  readonly #decoded = new Map<string, PathAttributes>()
+
+  /** `seed` keeps a peer from choosing blocks that collide. */
+  constructor(maxBytes: number, seed: number) {
+    this.#maxBytes = maxBytes
+    this.#seed = seed >>> 0
+  }
+
+  /** Blocks in use. */
+  get size(): number {
+    return this.#ids - this.#free.length
+  }
+
+  /** Memory held, octets. */
+  get bytes(): number {
+    return this.#octets.length + this.#slots.byteLength + this.#offsets.byteLength + this.#lengths.byteLength + this.#references.byteLength + this.#contextOf.byteLength + this.#hashes.byteLength
+  }
+
+  /** The id of a block without a reference of its own yet; {@link noBlock} when there is no room. A copy is kept. */
+  intern(block: Uint8Array, ctx: CodecContext): number {
+    const context = this.#contextIndex(ctx)
+    const hash = this.#hash(block, context)
+    const mask = this.#slots.length - 1
+    let slot = hash & mask
+    for (let entry = this.#slots[slot] as number; entry !== 0; entry = this.#slots[slot] as number) {
+      const id = entry - 1
+      if (this.#hashes[id] === hash && this.#contextOf[id] === context && this.#isEqual(id, block)) return id
+      slot = (slot + 1) & mask
+    }
+    if (this.#used - this.#wasted + block.length > this.#maxBytes) return noBlock
+    const id = this.#add(block, context, hash)
+    if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2)
+    else this.#slots[slot] = id + 1
+    return id
+  }
+
+  hold(id: number): void {
+    this.#references[id] = (this.#references[id] as number) + 1
+  }
+
+  /** The last reference frees the block. */
+  release(id: number): void {
+    const references = (this.#references[id] as number) - 1
+    this.#references[id] = references
+    if (references > 0) return
+    this.#unlink(id)
+    this.#wasted += this.#lengths[id] as number
+    this.#free.push(id)
+    if (this.#wasted > tolerableWaste && this.#wasted * 2 > this.#used) this.#pack()
+  }
+
+  /** Frees a block that nothing came to refer to. */
+  discard(id: number): void {
+    if (id === noBlock || (this.#references[id] as number) > 0) return
+    this.hold(id)
+    this.release(id)
+  }
+
+  decode(id: number, family: AfiSafi): PathAttributes {
+    const key = `${id}/${family.afi}`
+    const known = this.#decoded.get(key)
+    if (known !== undefined) return known
+    const ctx = this.#contexts[this.#contextOf[id] as number] as CodecContext
+    const offset = this.#offsets[id] as number
+    const attributes = decodeBlock(this.#octets.slice(offset, offset + (this.#lengths[id] as number)), family, ctx)
+    if (this.#decoded.size >= maxDecoded) this.#decoded.clear()
+    this.#decoded.set(key, attributes)
+    return attributes
+  }
+
+  clear(): void {
+    this.#octets = new Uint8Array(4096)
+    this.#slots = new Uint32Array(128)
+    this.#used = this.#wasted = this.#ids = 0
+    this.#free = []
+    this.#decoded.clear()
+    this.#grow(64)
+  }
+
+  /** Sessions of one peer seldom differ in their context; a table sees very few. */
+  #contextIndex(ctx: CodecContext): number {
+    const index = this.#contexts.indexOf(ctx)
+    if (index >= 0) return index
+    const key = JSON.stringify(ctx)
+    const equal = this.#contexts.findIndex((known) => JSON.stringify(known) === key)
+    return equal >= 0 ? equal : this.#contexts.push(ctx) - 1
+  }
+
+  /** FNV-1a over the octets, mixed at the end. */
+  #hash(block: Uint8Array, context: number): number {
+    let hash = (0x811c9dc5 ^ this.#seed ^ context) >>> 0
+    for (let i = 0; i < block.length; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
+    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d ^ this.#seed)
+    return (hash ^ (hash >>> 13)) >>> 0
+  }
+
+  #isEqual(id: number, block: Uint8Array): boolean {
+    if (this.#lengths[id] !== block.length) return false
+    const offset = this.#offsets[id] as number
+    for (let i = 0; i < block.length; i++) if (this.#octets[offset + i] !== block[i]) return false
+    return true
+  }
+
+  #add(block: Uint8Array, context: number, hash: number): number {
+    if (this.#used + block.length > this.#octets.length) {
+      const grown = new Uint8Array(Math.max(Math.ceil(this.#octets.length * 1.5), this.#used + block.length))
+      grown.set(this.#octets.subarray(0, this.#used))
+      this.#octets = grown
+    }
+    const id = this.#free.pop() ?? this.#ids++
+    if (id >= this.#offsets.length) this.#grow(Math.ceil(this.#offsets.length * 1.5))
+    this.#octets.set(block, this.#used)
+    this.#offsets[id] = this.#used
+    this.#lengths[id] = block.length
+    this.#references[id] = 0
+    this.#contextOf[id] = context
+    this.#hashes[id] = hash
+    this.#used += block.length
+    // An id that was used before may still be remembered decoded.
+    this.#decoded.delete(`${id}/1`)
+    this.#decoded.delete(`${id}/2`)
+    return id
+  }
+
+  #grow(length: number): void {
+    const grown = <T extends Uint8Array | Uint16Array | Uint32Array>(array: T, next: T): T => {
+      next.set(array.subarray(0, this.#ids))
+      return next
+    }
+    this.#offsets = grown(this.#offsets, new Uint32Array(length))
+    this.#lengths = grown(this.#lengths, new Uint16Array(length))
+    this.#references = grown(this.#references, new Uint32Array(length))
+    this.#contextOf = grown(this.#contextOf, new Uint8Array(length))
+    this.#hashes = grown(this.#hashes, new Uint32Array(length))
+  }
+
+  #rehash(length: number): void {
+    const free = new Set(this.#free)
+    this.#slots = new Uint32Array(length)
+    for (let id = 0; id < this.#ids; id++) {
+      if (free.has(id)) continue
+      let slot = (this.#hashes[id] as number) & (length - 1)
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & (length - 1)
+      this.#slots[slot] = id + 1
+    }
+  }
+
+  /** Takes an id out of the hash table; what follows moves up, so that no gap cuts a chain. */
+  #unlink(id: number): void {
+    const mask = this.#slots.length - 1
+    let gap = (this.#hashes[id] as number) & mask
+    while (this.#slots[gap] !== id + 1) gap = (gap + 1) & mask
+    for (let next = (gap + 1) & mask; this.#slots[next] !== 0; next = (next + 1) & mask) {
+      const home = (this.#hashes[(this.#slots[next] as number) - 1] as number) & mask
+      if (((next - home) & mask) < ((next - gap) & mask)) continue
+      this.#slots[gap] = this.#slots[next] as number
+      gap = next
+    }
+    this.#slots[gap] = 0
+  }
+
+  /** Moves what is in use together. */
+  #pack(): void {
+    const free = new Set(this.#free)
+    const live = Array.from({ length: this.#ids }, (_, id) => id).filter((id) => !free.has(id)).sort((a, b) => (this.#offsets[a] as number) - (this.#offsets[b] as number))
+    const packed = new Uint8Array(Math.max(4096, Math.ceil((this.#used - this.#wasted) * 1.25)))
+    let at = 0
+    for (const id of live) {
+      const [offset, length] = [this.#offsets[id] as number, this.#lengths[id] as number]
+      packed.set(this.#octets.subarray(offset, offset + length), at)
+      this.#offsets[id] = at
+      at += length
+    }
+    this.#octets = packed
+    this.#used = at
+    this.#wasted = 0
+  }
+}

@@ -1,0 +1,244 @@
+/**
+ * Paths of one family in columns of numbers: (prefix, path identifier) -> attribute block, time, marks.
+ *
+ *     hash of the prefix --linear probing--> slot: key words, length, identifier, block, time, marks
+ *
+ * A million prefixes are five arrays and no object. Paths of one prefix differ in their identifier only and lie in one
+ * run of slots, so that all of them are found.
+ */
+import { type Prefix, prefixLength } from '../ip/prefix.ts'
+
+/** Marks of a slot beside its length. */
+export const Mark = { stale: 1, refresh: 2 } as const
+
+/** Paths of one prefix: enough for a fabric, and no chain that a peer could make endless (RFC 7911). */
+export const maxPathsPerPrefix = 64
+
+const firstSlots = 64
+
+export class PathTable {
+  /** 32-bit words of an address: 1 or 4. */
+  readonly #words: 1 | 4
+  readonly #seed: number
+  size = 0
+  #keys: Uint32Array
+  /** Prefix length + 1; 0 is an empty slot. */
+  #lengths: Uint8Array
+  #marks: Uint8Array
+  #blocks: Uint32Array
+  #times: Uint32Array
+  /** Only where RFC 7911 was negotiated. */
+  #pathIds: Uint32Array | undefined
+  readonly #key = new Uint32Array(4)
+
+  constructor(words: 1 | 4, seed: number) {
+    this.#words = words
+    this.#seed = seed >>> 0
+    this.#keys = new Uint32Array(firstSlots * words)
+    this.#lengths = new Uint8Array(firstSlots)
+    this.#marks = new Uint8Array(firstSlots)
+    this.#blocks = new Uint32Array(firstSlots)
+    this.#times = new Uint32Array(firstSlots)
+  }
+
+  get bytes(): number {
+    return this.#keys.byteLength + this.#lengths.byteLength + this.#marks.byteLength + this.#blocks.byteLength + this.#times.byteLength + (this.#pathIds?.byteLength ?? 0)
+  }
+
+  get slots(): number {
+    return this.#lengths.length
+  }
+
+  /** The slot of a path, or -1. */
+  find(prefix: Prefix, pathId: number): number {
+    const slot = this.#locate(prefix, pathId)
+    return this.#lengths[slot] === 0 ? -1 : slot
+  }
+
+  /** Every slot of a prefix. */
+  findAll(prefix: Prefix): readonly number[] {
+    const found: number[] = []
+    const length = this.#read(prefix)
+    const mask = this.#lengths.length - 1
+    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + 1) & mask) if (this.#isKey(slot, length)) found.push(slot)
+    return found
+  }
+
+  /** Replaces or adds a path and clears its marks; answers the block that it had, or -1. */
+  set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
+    if (pathId !== 0 && this.#pathIds === undefined) this.#pathIds = new Uint32Array(this.#lengths.length)
+    let slot = this.#locate(prefix, pathId)
+    const isNew = this.#lengths[slot] === 0
+    const previous = isNew ? -1 : (this.#blocks[slot] as number)
+    if (isNew) {
+      if ((this.size + 1) * 4 > this.#lengths.length * 3) {
+        this.#resize(this.#lengths.length * 2)
+        slot = this.#locate(prefix, pathId)
+      }
+      this.#write(slot, prefix, pathId)
+      this.size++
+    }
+    this.#blocks[slot] = block
+    this.#times[slot] = timeSec
+    this.#marks[slot] = 0
+    return previous
+  }
+
+  /** Removes a path; answers the block that it had, or -1. */
+  delete(prefix: Prefix, pathId: number): number {
+    const slot = this.find(prefix, pathId)
+    if (slot < 0) return -1
+    const block = this.#blocks[slot] as number
+    this.#remove(slot)
+    return block
+  }
+
+  isUsed(slot: number): boolean {
+    return this.#lengths[slot] !== 0
+  }
+
+  blockAt(slot: number): number {
+    return this.#blocks[slot] as number
+  }
+
+  timeAt(slot: number): number {
+    return this.#times[slot] as number
+  }
+
+  pathIdAt(slot: number): number {
+    return this.#pathIds?.[slot] ?? 0
+  }
+
+  isMarked(slot: number, mark: number): boolean {
+    return ((this.#marks[slot] as number) & mark) !== 0
+  }
+
+  prefixAt(slot: number): Prefix {
+    const length = (this.#lengths[slot] as number) - 1
+    if (this.#words === 1) return (this.#keys[slot] as number) * 64 + length
+    let text = ''
+    for (let i = 0; i < 16; i++) text += String.fromCharCode(((this.#keys[slot * 4 + (i >> 2)] as number) >>> (24 - 8 * (i & 3))) & 255)
+    return text + String.fromCharCode(length)
+  }
+
+  /** Marks every path. */
+  markAll(mark: number): void {
+    for (let slot = 0; slot < this.#lengths.length; slot++) if (this.#lengths[slot] !== 0) this.#marks[slot] = (this.#marks[slot] as number) | mark
+  }
+
+  /** Removes every path with this mark, told one by one before it goes. */
+  sweep(mark: number, gone: (slot: number) => void): void {
+    const doomed: (readonly [Prefix, number])[] = []
+    for (let slot = 0; slot < this.#lengths.length; slot++) {
+      if (this.#lengths[slot] === 0 || !this.isMarked(slot, mark)) continue
+      gone(slot)
+      doomed.push([this.prefixAt(slot), this.pathIdAt(slot)])
+    }
+    for (const [prefix, pathId] of doomed) this.delete(prefix, pathId)
+    const fitting = fittingSlots(this.size)
+    if (fitting < this.#lengths.length / 4) this.#resize(fitting)
+  }
+
+  /** Address into the scratch key; answers length + 1. */
+  #read(prefix: Prefix): number {
+    const key = this.#key
+    if (typeof prefix === 'number') {
+      key[0] = Math.floor(prefix / 64)
+      return (prefix % 64) + 1
+    }
+    for (let word = 0; word < 4; word++) {
+      const at = word * 4
+      key[word] = ((prefix.charCodeAt(at) << 24) | (prefix.charCodeAt(at + 1) << 16) | (prefix.charCodeAt(at + 2) << 8) | prefix.charCodeAt(at + 3)) >>> 0
+    }
+    return prefixLength(prefix) + 1
+  }
+
+  /** Of the scratch key. */
+  #home(length: number): number {
+    let hash = this.#seed ^ Math.imul(length, 0x9e3779b1)
+    for (let word = 0; word < this.#words; word++) {
+      hash = Math.imul(hash ^ (this.#key[word] as number), 0x85ebca6b ^ this.#seed | 1)
+      hash ^= hash >>> 15
+    }
+    hash = Math.imul(hash, 0x2c1b3c6d)
+    return (hash ^ (hash >>> 13)) >>> 0
+  }
+
+  #isKey(slot: number, length: number): boolean {
+    if (this.#lengths[slot] !== length) return false
+    if (this.#words === 1) return this.#keys[slot] === this.#key[0]
+    for (let word = 0; word < 4; word++) if (this.#keys[slot * 4 + word] !== this.#key[word]) return false
+    return true
+  }
+
+  /** The slot of a path, or the empty one where it would go. */
+  #locate(prefix: Prefix, pathId: number): number {
+    const length = this.#read(prefix)
+    const mask = this.#lengths.length - 1
+    let slot = this.#home(length) & mask
+    while (this.#lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + 1) & mask
+    return slot
+  }
+
+  #write(slot: number, prefix: Prefix, pathId: number): void {
+    this.#lengths[slot] = this.#read(prefix)
+    for (let word = 0; word < this.#words; word++) this.#keys[slot * this.#words + word] = this.#key[word] as number
+    if (this.#pathIds !== undefined) this.#pathIds[slot] = pathId
+  }
+
+  /** What follows moves up, so that no gap cuts a run of slots. */
+  #remove(slot: number): void {
+    const mask = this.#lengths.length - 1
+    let gap = slot
+    for (let next = (gap + 1) & mask; this.#lengths[next] !== 0; next = (next + 1) & mask) {
+      for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[next * this.#words + word] as number
+      const home = this.#home(this.#lengths[next] as number) & mask
+      if (((next - home) & mask) < ((next - gap) & mask)) continue
+      this.#move(next, gap)
+      gap = next
+    }
+    this.#lengths[gap] = 0
+    this.size--
+  }
+
+  #move(from: number, to: number): void {
+    for (let word = 0; word < this.#words; word++) this.#keys[to * this.#words + word] = this.#keys[from * this.#words + word] as number
+    this.#lengths[to] = this.#lengths[from] as number
+    this.#marks[to] = this.#marks[from] as number
+    this.#blocks[to] = this.#blocks[from] as number
+    this.#times[to] = this.#times[from] as number
+    if (this.#pathIds !== undefined) this.#pathIds[to] = this.#pathIds[from] as number
+  }
+
+  #resize(slots: number): void {
+    const old = { keys: this.#keys, lengths: this.#lengths, marks: this.#marks, blocks: this.#blocks, times: this.#times, pathIds: this.#pathIds }
+    const words = this.#words
+    const mask = slots - 1
+    this.#keys = new Uint32Array(slots * words)
+    this.#lengths = new Uint8Array(slots)
+    this.#marks = new Uint8Array(slots)
+    this.#blocks = new Uint32Array(slots)
+    this.#times = new Uint32Array(slots)
+    if (old.pathIds !== undefined) this.#pathIds = new Uint32Array(slots)
+    for (let from = 0; from < old.lengths.length; from++) {
+      const length = old.lengths[from] as number
+      if (length === 0) continue
+      for (let word = 0; word < words; word++) this.#key[word] = old.keys[from * words + word] as number
+      let to = this.#home(length) & mask
+      while (this.#lengths[to] !== 0) to = (to + 1) & mask
+      for (let word = 0; word < words; word++) this.#keys[to * words + word] = this.#key[word] as number
+      this.#lengths[to] = length
+      this.#marks[to] = old.marks[from] as number
+      this.#blocks[to] = old.blocks[from] as number
+      this.#times[to] = old.times[from] as number
+      if (this.#pathIds !== undefined && old.pathIds !== undefined) this.#pathIds[to] = old.pathIds[from] as number
+    }
+  }
+}
+
+/** The least power of two that `size` fills by no more than three quarters. */
+function fittingSlots(size: number): number {
+  let slots = firstSlots
+  while (size * 4 > slots * 3) slots *= 2
+  return slots
+}
