@@ -1,9 +1,9 @@
 /**
- * Interned attribute blocks: equal octets of one context are one number, counted by reference, in one growing buffer.
+ * Interned attribute blocks: equal octets of one context are one number, counted by reference, in a row of chunks.
  *
  *     block (octets of an UPDATE) --hash--> id --offset, length--> octets, decoded when somebody looks
  *
- * A full table of 200 000 attribute sets is 200 000 slices of one buffer, and no object.
+ * A full table of 200 000 attribute sets is 200 000 slices of some buffers, and no object.
  */
 import type { AfiSafi, CodecContext, PathAttributes } from '../bgp/messages/types.ts'
 import { decodeBlock } from '../bgp/messages/update.ts'
@@ -11,7 +11,11 @@ import { decodeBlock } from '../bgp/messages/update.ts'
 /** No block. */
 export const noBlock = 0xffffffff
 
-/** Octets that nobody refers to are tolerated up to this many before the buffer is packed. */
+/** A chunk holds at least four of the largest blocks; a block never spans two. */
+const chunkBits = 18
+const chunkBytes = 1 << chunkBits
+
+/** Octets that nobody refers to are tolerated up to this many before the chunks are packed. */
 const tolerableWaste = 1_048_576
 /** Decoded sets that are remembered: people look at a table from its beginning, again and again. */
 const maxDecoded = 1024
@@ -19,7 +23,8 @@ const maxDecoded = 1024
 export class AttributeBlocks {
   readonly #maxBytes: number
   readonly #seed: number
-  #octets = new Uint8Array(4096)
+  #chunks: Uint8Array[] = []
+  /** Where the next block goes, counted over all chunks. */
   #used = 0
   #wasted = 0
   /** By id. */
@@ -48,7 +53,7 @@ export class AttributeBlocks {
 
   /** Memory held, octets. */
   get bytes(): number {
-    return this.#octets.length + this.#slots.byteLength + this.#offsets.byteLength + this.#lengths.byteLength + this.#references.byteLength + this.#contextOf.byteLength + this.#hashes.byteLength
+    return this.#chunks.length * chunkBytes + this.#slots.byteLength + this.#offsets.byteLength + this.#lengths.byteLength + this.#references.byteLength + this.#contextOf.byteLength + this.#hashes.byteLength
   }
 
   /** The id of a block without a reference of its own yet; {@link noBlock} when there is no room. A copy is kept. */
@@ -96,15 +101,14 @@ export class AttributeBlocks {
     const known = this.#decoded.get(key)
     if (known !== undefined) return known
     const ctx = this.#contexts[this.#contextOf[id] as number] as CodecContext
-    const offset = this.#offsets[id] as number
-    const attributes = decodeBlock(this.#octets.slice(offset, offset + (this.#lengths[id] as number)), family, ctx)
+    const attributes = decodeBlock(this.#block(id).slice(), family, ctx)
     if (this.#decoded.size >= maxDecoded) this.#decoded.clear()
     this.#decoded.set(key, attributes)
     return attributes
   }
 
   clear(): void {
-    this.#octets = new Uint8Array(4096)
+    this.#chunks = []
     this.#slots = new Uint32Array(128)
     this.#used = this.#wasted = this.#ids = 0
     this.#free = []
@@ -132,25 +136,37 @@ export class AttributeBlocks {
   #isEqual(id: number, block: Uint8Array): boolean {
     if (this.#lengths[id] !== block.length) return false
     const offset = this.#offsets[id] as number
-    for (let i = 0; i < block.length; i++) if (this.#octets[offset + i] !== block[i]) return false
+    const chunk = this.#chunks[offset >>> chunkBits] as Uint8Array
+    const at = offset & (chunkBytes - 1)
+    for (let i = 0; i < block.length; i++) if (chunk[at + i] !== block[i]) return false
     return true
   }
 
+  #block(id: number): Uint8Array {
+    const offset = this.#offsets[id] as number
+    const at = offset & (chunkBytes - 1)
+    return (this.#chunks[offset >>> chunkBits] as Uint8Array).subarray(at, at + (this.#lengths[id] as number))
+  }
+
+  /** Copies a block behind the last one; answers where. */
+  #append(block: Uint8Array): number {
+    const left = chunkBytes - (this.#used & (chunkBytes - 1))
+    if (block.length > left) this.#used += left
+    const offset = this.#used
+    const chunk = (this.#chunks[offset >>> chunkBits] ??= new Uint8Array(chunkBytes))
+    chunk.set(block, offset & (chunkBytes - 1))
+    this.#used += block.length
+    return offset
+  }
+
   #add(block: Uint8Array, context: number, hash: number): number {
-    if (this.#used + block.length > this.#octets.length) {
-      const grown = new Uint8Array(Math.max(Math.ceil(this.#octets.length * 1.5), this.#used + block.length))
-      grown.set(this.#octets.subarray(0, this.#used))
-      this.#octets = grown
-    }
     const id = this.#free.pop() ?? this.#ids++
     if (id >= this.#offsets.length) this.#grow(Math.ceil(this.#offsets.length * 1.5))
-    this.#octets.set(block, this.#used)
-    this.#offsets[id] = this.#used
+    this.#offsets[id] = this.#append(block)
     this.#lengths[id] = block.length
     this.#references[id] = 0
     this.#contextOf[id] = context
     this.#hashes[id] = hash
-    this.#used += block.length
     // An id that was used before may still be remembered decoded.
     this.#decoded.delete(`${id}/1`)
     this.#decoded.delete(`${id}/2`)
@@ -198,16 +214,13 @@ export class AttributeBlocks {
   #pack(): void {
     const free = new Set(this.#free)
     const live = Array.from({ length: this.#ids }, (_, id) => id).filter((id) => !free.has(id)).sort((a, b) => (this.#offsets[a] as number) - (this.#offsets[b] as number))
-    const packed = new Uint8Array(Math.max(4096, Math.ceil((this.#used - this.#wasted) * 1.25)))
-    let at = 0
+    const old = this.#chunks
+    this.#chunks = []
+    this.#used = this.#wasted = 0
     for (const id of live) {
-      const [offset, length] = [this.#offsets[id] as number, this.#lengths[id] as number]
-      packed.set(this.#octets.subarray(offset, offset + length), at)
-      this.#offsets[id] = at
-      at += length
+      const offset = this.#offsets[id] as number
+      const at = offset & (chunkBytes - 1)
+      this.#offsets[id] = this.#append((old[offset >>> chunkBits] as Uint8Array).subarray(at, at + (this.#lengths[id] as number)))
     }
-    this.#octets = packed
-    this.#used = at
-    this.#wasted = 0
   }
 }
