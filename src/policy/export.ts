@@ -56,20 +56,28 @@ export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['n
 
 /** Attributes of an originated route (RFC 4271 5.1): LOCAL_PREF inside the AS only, our AS in AS_PATH outside only. */
 export function exportAttributes(route: RouteAttributes, view: ExportView, nextHop: Address): PathAttributes {
-  const { largeCommunities = [], med } = route
+  const { largeCommunities = [], extendedCommunities = [], med } = route
   const communities = view.isGracefulShutdown === true ? [...(route.communities ?? []), gracefulShutdown] : (route.communities ?? [])
   // RFC 8326 4.1: inside the AS the sender itself makes the route the last resort.
   const localPreference = view.isGracefulShutdown === true ? 0 : (route.localPreference ?? defaultLocalPreference)
   const large = largeCommunities.map(parseLargeCommunity).filter((community) => community !== undefined)
   return {
     origin: Origin.igp,
-    asPath: view.isExternal ? [{ type: asSequence, asns: [view.localAsn] }] : [],
+    asPath: view.isExternal ? [{ type: asSequence, asns: externalPath(view, route.asPathPrepend) }] : [],
     nextHop,
     ...(med === undefined ? {} : { med }),
     ...(view.isExternal ? {} : { localPref: localPreference }),
     ...(communities.length === 0 ? {} : { communities: [...new Set(communities)].sort((a, b) => a - b) }),
+    ...(extendedCommunities.length === 0 ? {} : { extendedCommunities: [...new Set(extendedCommunities)].sort() }),
     ...(large.length === 0 ? {} : { largeCommunities: uniqueSorted(large) }),
+    ...(view.otc === undefined ? {} : { otc: view.otc }),
   }
+}
+
+/** Our AS, once more for each prepend (RFC 4271 5.1.2), behind the one that this neighbor knows us by (RFC 7705 4). */
+function externalPath({ localAsn, localAs }: ExportView, asPathPrepend = 0): readonly number[] {
+  const shown = localAs ?? localAsn
+  return [...Array.from({ length: asPathPrepend }, () => shown), ...(localAs === undefined || localAs === localAsn ? [] : [localAs]), localAsn]
 }
 
 type LargeCommunity = readonly [number, number, number]

@@ -1,9 +1,11 @@
 /**
- * What this node wants to announce: prefix -> its routes, as the agent said last. Equal route lists of different
- * prefixes are one object, so 100 000 host routes of one policy cost one entry each and one list.
+ * Loc-RIB (RFC 4271 3.2). What this node wants to announce: prefix -> its routes, as the agent said last; equal route
+ * lists of different prefixes are one object, so 100 000 host routes of one policy cost one entry each and one list.
+ * Beside it what was imported: the eligible paths of peers, with the decision between them.
  */
 import type { RouteAttributes } from '../desired/model.ts'
 import type { Prefix } from '../ip/prefix.ts'
+import { type Candidate, decide, type Decision } from './decision.ts'
 
 export interface LocalRoute {
   /** Neighbor ids. */
@@ -19,12 +21,24 @@ export interface LocRibEntry {
   readonly since: number
 }
 
+/** Of a path that this node originates. */
+export const ownCandidate: Candidate = { peer: undefined, attributes: {}, isExternal: false, bgpId: 0, peerAddress: 0, pathId: 0 }
+
+/** Imported prefixes; what is beyond is not chosen among. */
+const maxImported = 100_000
+
 /** Interned lists that nothing uses any more are swept when they could outnumber the entries by this many. */
 const sweepMargin = 1024
+
+interface Imported {
+  readonly candidates: readonly Candidate[]
+  readonly decision: Decision
+}
 
 export class LocRib {
   readonly #entries = new Map<Prefix, LocRibEntry>()
   readonly #lists = new Map<string, LocalRoutes>()
+  readonly #imported = new Map<Prefix, Imported>()
 
   get size(): number {
     return this.#entries.size
@@ -52,6 +66,34 @@ export class LocRib {
     return true
   }
 
+  /** Replaces what one peer offers for a prefix; none removes it. False when there is no room for another prefix. */
+  setImported(prefix: Prefix, peer: string, candidates: readonly Candidate[]): boolean {
+    const known = this.#imported.get(prefix)
+    if (known === undefined && candidates.length === 0) return true
+    if (known === undefined && this.#imported.size >= maxImported) return false
+    const all = [...(known?.candidates ?? []).filter((candidate) => candidate.peer !== peer), ...candidates]
+    const decision = decide(all)
+    if (decision === undefined) this.#imported.delete(prefix)
+    else this.#imported.set(prefix, { candidates: all, decision })
+    return true
+  }
+
+  /** A peer is gone, or its policy changed. */
+  forgetImported(peer: string): void {
+    for (const [prefix, { candidates }] of this.#imported) if (candidates.some((candidate) => candidate.peer === peer)) this.setImported(prefix, peer, [])
+  }
+
+  /** The chosen path of a prefix and why the others were not; a route of this node always wins. */
+  decision(prefix: Prefix): Decision | undefined {
+    const imported = this.#imported.get(prefix)
+    return this.#entries.has(prefix) ? decide([ownCandidate, ...(imported?.candidates ?? [])]) : imported?.decision
+  }
+
+  /** Live iterator over the prefixes that were imported. */
+  imported(): MapIterator<Prefix> {
+    return this.#imported.keys()
+  }
+
   #intern(routes: LocalRoutes): LocalRoutes {
     const key = routes.map(routeKey).join('\n')
     const known = this.#lists.get(key)
@@ -69,6 +111,6 @@ export class LocRib {
 
 // By hand: this runs once for every route that is said, and is several times faster than JSON.
 function routeKey({ neighbors, attributes }: LocalRoute): string {
-  const { communities, largeCommunities, localPreference, med } = attributes
-  return `${neighbors.join()}|${communities?.join() ?? ''}|${largeCommunities?.join() ?? ''}|${localPreference ?? ''}|${med ?? ''}`
+  const { communities, largeCommunities, localPreference, med, asPathPrepend, extendedCommunities } = attributes
+  return `${neighbors.join()}|${communities?.join() ?? ''}|${largeCommunities?.join() ?? ''}|${localPreference ?? ''}|${med ?? ''}|${asPathPrepend ?? ''}|${extendedCommunities?.join() ?? ''}`
 }

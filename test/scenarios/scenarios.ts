@@ -115,6 +115,19 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: 'refresh-of-the-peer',
+    comment: 'A peer frames its answer to a refresh with BoRR and EoRR; what it did not send again between them is gone (RFC 7313 4).',
+    run: async (stage) => {
+      await establish(stage, {}, [{ type: 'enhancedRouteRefresh' }])
+      const another = Buffer.from(goodUpdate)
+      another[another.length - 1] = 0x65
+      stage.peer.socket?.write(Buffer.concat([goodUpdate, another]))
+      await waitFor('two routes', () => stage.snapshot().families[0]?.received === 2)
+      stage.peer.socket?.write(Buffer.concat([bytes(`${marker} 0017 05 0001 01 01`), another, bytes(`${marker} 0017 05 0001 02 01`)]))
+      await waitFor('one route', () => stage.snapshot().families[0]?.received === 1)
+    },
+  },
+  {
     name: 'open-in-established',
     comment: 'A second OPEN in Established is a Finite State Machine Error 5/3 with the type of the message (RFC 6608 4).',
     run: async (stage) => {

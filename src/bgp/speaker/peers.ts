@@ -7,14 +7,16 @@
  */
 import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
 import { AdjRibIn } from '../../rib/adj-rib-in.ts'
+import type { LocRib } from '../../rib/loc-rib.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
 import { RefreshSubtype } from '../messages/route-refresh.ts'
-import type { UpdateMessage, UpdateProblem } from '../messages/types.ts'
+import type { AfiSafi } from '../messages/types.ts'
 import { sessionParameters } from '../session/session-parameters.ts'
 import type { Environment, ListenerPeer } from '../session/environment.ts'
 import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
+import { Importer } from './importer.ts'
 import type { FsmState, PeerSnapshot, SpeakerOptions } from './protocol.ts'
 import { type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
@@ -24,6 +26,7 @@ export interface Peer {
   neighbor: Neighbor
   readonly session: AcceptingSession
   readonly adjRibIn: AdjRibIn
+  readonly importer: Importer
   /** What is kept for the peer while it restarts. */
   readonly staleRoutes: StaleRoutes
   /** ms since the epoch of the last change of state. */
@@ -50,14 +53,16 @@ export interface PeersHost {
 export class Peers {
   readonly #options: SpeakerOptions
   readonly #environment: Environment
+  readonly #locRib: LocRib
   readonly #host: PeersHost
   readonly #peers = new Map<string, Peer>()
   /** Sessions on their way out, by neighbor id: a successor starts when its predecessor is closed. */
   readonly #closing = new Map<string, Promise<void>>()
 
-  constructor(options: SpeakerOptions, environment: Environment, host: PeersHost) {
+  constructor(options: SpeakerOptions, environment: Environment, locRib: LocRib, host: PeersHost) {
     this.#options = options
     this.#environment = environment
+    this.#locRib = locRib
     this.#host = host
   }
 
@@ -126,6 +131,7 @@ export class Peers {
       },
       established: (negotiated) => {
         restart = negotiated.peerRestart
+        importer.established(peer.neighbor, negotiated)
         peer.staleRoutes.established(restart)
         if (isCurrent()) host.established(peer, negotiated)
       },
@@ -142,7 +148,7 @@ export class Peers {
         const { problems, endOfRib } = update
         const codec = peer.session.negotiated?.codec
         if (codec === undefined) return
-        peer.adjRibIn.apply(isLoop(update.message, neighbor.localAsn) ? { ...update, problems: [...problems, ownAsInPath] } : update, codec, now)
+        adjRibIn.apply(importer.receive(update), codec, now, importer.touched)
         for (const { action, reason } of problems) {
           const more = tolerated.take(now)
           if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
@@ -157,7 +163,7 @@ export class Peers {
         if (subtype === RefreshSubtype.request) host.routeRefresh(peer, name)
         // RFC 7313 5: BoRR and EoRR mean something only where both sides announced it; other subtypes are ignored.
         else if (subtype === RefreshSubtype.begin && isEnhanced) adjRibIn.beginRefresh(family)
-        else if (subtype === RefreshSubtype.end && isEnhanced) adjRibIn.endRefresh(family)
+        else if (subtype === RefreshSubtype.end && isEnhanced) adjRibIn.endRefresh(family, importer.touched)
       },
       log: (level, message) => host.log(peer, level, message),
     }
@@ -165,8 +171,13 @@ export class Peers {
     const { isRestart, isForwardingPreserved } = this.#options
     const session = createPeerSession({ neighbor, events, isRestart, isForwardingPreserved, environment })
     const adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
-    const staleRoutes = new StaleRoutes(adjRibIn, environment, (message) => host.log(peer, 'info', message))
-    const peer: Peer = { neighbor, session, adjRibIn, staleRoutes, since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
+    const importer = new Importer(neighbor, adjRibIn, this.#locRib, () => {
+      const more = tolerated.take(environment.now())
+      if (more !== undefined) host.log(peer, 'warn', 'more prefixes are imported than the Loc-RIB holds: some are not used')
+    })
+    const staleTable = { markStale: () => adjRibIn.markStale(), sweepStale: (family: AfiSafi) => adjRibIn.sweepStale(family, importer.touched) }
+    const staleRoutes = new StaleRoutes(staleTable, environment, (message) => host.log(peer, 'info', message))
+    const peer: Peer = { neighbor, session, adjRibIn, importer, staleRoutes, since: 0, group: undefined, isEndOfRibSent: false, isGone: false }
     this.#peers.set(neighbor.id, peer)
   }
 
@@ -175,6 +186,7 @@ export class Peers {
     const isViewChanged = view(peer.neighbor) !== view(next)
     peer.neighbor = next
     peer.session.configure(next)
+    peer.importer.configure(next)
     if (isViewChanged) this.#host.viewChanged(peer)
   }
 
@@ -194,9 +206,10 @@ export class Peers {
   }
 }
 
-function forget({ staleRoutes, adjRibIn }: Peer): void {
+function forget({ staleRoutes, adjRibIn, importer }: Peer): void {
   staleRoutes.end()
   adjRibIn.clear()
+  importer.forget()
 }
 
 /** A session that was ended for its prefixes is not tried again for so long; a changed limit ends the wait. */
@@ -239,13 +252,6 @@ class LineBudget {
     return withheld
   }
 }
-
-/** RFC 4271 9.1.2: a path through our own AS is not eligible, and the path that it replaces is gone. */
-function isLoop({ attributes }: UpdateMessage, localAsn: number): boolean {
-  return attributes.asPath?.some((segment) => segment.asns.includes(localAsn)) === true
-}
-
-const ownAsInPath: UpdateProblem = { action: 'treat-as-withdraw', reason: 'our own AS is in the path' }
 
 /** The peer as the API shows it; never its key. */
 export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {

@@ -14,6 +14,7 @@ import { messageOf } from '../../errors.ts'
 import type { Address } from '../../ip/address.ts'
 import { parsePrefix, type Prefix, prefixFamily } from '../../ip/prefix.ts'
 import { chooseNextHop, type ExportView } from '../../policy/export.ts'
+import { egressOtc } from '../../policy/import.ts'
 import { LocRib } from '../../rib/loc-rib.ts'
 import { afiSafiOf } from '../fsm/negotiate.ts'
 import { encodeEndOfRib } from '../messages/pack.ts'
@@ -57,7 +58,7 @@ export class Speaker implements PeersHost {
     this.#options = options
     this.#environment = environment
     this.#emit = emit
-    this.#peers = new Peers(options, environment, this)
+    this.#peers = new Peers(options, environment, this.#locRib, this)
   }
 
   /** The port that the listener got; undefined without one. */
@@ -294,9 +295,9 @@ export class Speaker implements PeersHost {
   /** Our own routes and what peers announce of one prefix. */
   #paths(prefix: Prefix): readonly RouteSnapshot[] {
     const entry = this.#locRib.get(prefix)
-    const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter)
+    const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter).map((route) => ({ ...route, best: true, decision: 'originated by this node' }))
     const received = this.#peers.all.flatMap((peer) => {
-      return peer.adjRibIn.paths(prefix).map((path) => pathSnapshot(peer.neighbor, prefix, path))
+      return peer.adjRibIn.paths(prefix).map((path) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }))
     })
     return [...own, ...received]
   }
@@ -329,7 +330,8 @@ function exportView({ neighbor }: Peer, negotiated: NegotiatedSession, drain: Dr
     if (choice.ok) nextHops[family] = choice.nextHop
     else reasons[family] = choice.reason
   }
-  const { localAsn, localAs } = neighbor
+  const { localAsn, localAs, role } = neighbor
+  const otc = negotiated.codec.isExternal ? egressOtc(role, localAs ?? localAsn) : undefined
   return {
     reasons,
     view: {
@@ -337,6 +339,7 @@ function exportView({ neighbor }: Peer, negotiated: NegotiatedSession, drain: Dr
       isExternal: negotiated.codec.isExternal,
       nextHops,
       ...(localAs === undefined ? {} : { localAs }),
+      ...(otc === undefined ? {} : { otc }),
       ...(drain === 'announcing' ? { isGracefulShutdown: true } : {}),
     },
   }

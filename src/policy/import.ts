@@ -1,0 +1,100 @@
+/**
+ * What may be used of what a peer sends. A node imports nothing that its neighbor's importPrefixes do not name (RFC 8212
+ * 2), and announces nothing that it received, so NO_EXPORT and its kin (RFC 1997) need no rule here.
+ *
+ *     path --ingressProblem--> withdrawn (AS_SET, own AS, first AS)    kept in Adj-RIB-In
+ *          --importVerdict---> not eligible, with a reason             a candidate, with the attributes that policy gives it
+ */
+import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
+import type { BgpRole, ImportPrefix } from '../desired/model.ts'
+import { type Address, formatAddress } from '../ip/address.ts'
+import { parsePrefix, type Prefix, prefixAddress, prefixFamily, prefixLength, prefixOf } from '../ip/prefix.ts'
+
+/** The facts of a session that decide what is eligible. */
+export interface ImportFacts {
+  readonly isExternal: boolean
+  /** The node's AS and the one that it shows to this neighbor (RFC 7705). */
+  readonly ownAsns: readonly number[]
+  readonly peerAsn: number
+  /** Our BGP Identifier; also our CLUSTER_ID, though we reflect nothing. */
+  readonly bgpId: number
+  readonly localAddress: Address
+  /** Our role (RFC 9234). */
+  readonly role?: BgpRole
+}
+
+export type ImportVerdict = { readonly ok: true; readonly attributes: PathAttributes } | { readonly ok: false; readonly reason: string }
+
+const asSet = 1
+const asSequence = 2
+const confederationSet = 4
+const gracefulShutdown = 0xffff0000
+
+/** Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not. */
+export function ingressProblem({ asPath = [] }: PathAttributes, facts: ImportFacts): string | undefined {
+  if (asPath.some(({ asns }) => facts.ownAsns.some((own) => asns.includes(own)))) return 'our own AS is in the path (RFC 4271 9.1.2)'
+  // RFC 9774 3: where such a route comes from cannot be verified.
+  if (asPath.some(({ type }) => type === asSet || type === confederationSet)) return 'the path has an AS_SET (RFC 9774 3)'
+  if (facts.isExternal && facts.role !== 'rs-client' && firstAs(asPath) !== facts.peerAsn) return `the first AS of the path is not the neighbor's, ${facts.peerAsn} (RFC 4271 6.3)`
+  return undefined
+}
+
+/** Whether a path may be used, and with which attributes; the prefix is judged by {@link compileImport}. */
+export function importVerdict(attributes: PathAttributes, facts: ImportFacts): ImportVerdict {
+  const { originatorId, clusterList = [], nextHop, communities = [] } = attributes
+  if (!facts.isExternal && originatorId === facts.bgpId) return no('it is a route of ours that was reflected: ORIGINATOR_ID is our BGP Identifier (RFC 4456 8)')
+  if (!facts.isExternal && clusterList.includes(facts.bgpId)) return no('it came through us: our CLUSTER_ID is in CLUSTER_LIST (RFC 4456 8)')
+  if (nextHop !== undefined && nextHop === facts.localAddress) return no(`its next hop ${formatAddress(nextHop)} is our own address (RFC 4271 5.1.3)`)
+  const leak = routeLeak(attributes, facts)
+  if (leak !== undefined) return no(leak)
+  return {
+    ok: true,
+    attributes: {
+      ...attributes,
+      ...ingressOtc(attributes, facts),
+      // RFC 8326 4.3: a route that is about to go is the last choice.
+      ...(communities.includes(gracefulShutdown) ? { localPref: 0 } : {}),
+    },
+  }
+}
+
+const no = (reason: string): ImportVerdict => ({ ok: false, reason })
+
+/** RFC 9234 5, ingress 1 and 2: a route that only goes to customers came from where it must not come from. */
+function routeLeak({ otc }: PathAttributes, { isExternal, role, peerAsn }: ImportFacts): string | undefined {
+  if (!isExternal || otc === undefined) return undefined
+  if (role === 'provider' || role === 'rs') return `a route leak: a ${role === 'provider' ? 'customer' : 'route server client'} passes on what is for customers only, OTC ${otc} (RFC 9234 5)`
+  if (role === 'peer' && otc !== peerAsn) return `a route leak: a peer passes on what is for customers only, OTC ${otc} (RFC 9234 5)`
+  return undefined
+}
+
+/** RFC 9234 5, ingress 3. */
+function ingressOtc({ otc }: PathAttributes, { isExternal, role, peerAsn }: ImportFacts): Pick<PathAttributes, 'otc'> {
+  const isFromAbove = role === 'customer' || role === 'peer' || role === 'rs-client'
+  return isExternal && otc === undefined && isFromAbove ? { otc: peerAsn } : {}
+}
+
+/** RFC 9234 5, egress 1: what goes to a customer, a peer or a route server client is for customers only from there on. */
+export function egressOtc(role: BgpRole | undefined, ownAsn: number): number | undefined {
+  return role === 'provider' || role === 'peer' || role === 'rs' ? ownAsn : undefined
+}
+
+function firstAs(asPath: readonly AsPathSegment[]): number | undefined {
+  const [first] = asPath
+  return first?.type === asSequence ? first.asns[0] : undefined
+}
+
+/** Which prefixes may be imported; nothing without a list (RFC 8212 2). Entries as in FRR's prefix-list: ge and le bound the length. */
+export function compileImport(entries: readonly ImportPrefix[] = []): (prefix: Prefix) => boolean {
+  const rules = entries.flatMap(({ prefix: text, ge, le }) => {
+    const prefix = parsePrefix(text)
+    if (prefix === undefined) return []
+    const length = prefixLength(prefix)
+    const maximum = prefixFamily(prefix) === 'ipv4' ? 32 : 128
+    return [{ prefix, length, from: ge ?? length, to: le ?? (ge === undefined ? length : maximum) }]
+  })
+  return (prefix) => rules.some((rule) => {
+    const length = prefixLength(prefix)
+    return prefixFamily(prefix) === prefixFamily(rule.prefix) && length >= rule.from && length <= rule.to && prefixOf(prefixAddress(prefix), rule.length) === rule.prefix
+  })
+}
