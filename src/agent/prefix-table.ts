@@ -41,18 +41,47 @@ export class PrefixTable {
     return this.#owners.keys()
   }
 
-  /** What the speaker should hold for a prefix. Where owners differ for one neighbor, the first owner by name wins. */
+  /**
+   * What the speaker should hold for a prefix: for each neighbor the routes of all owners made one, whatever their
+   * order ({@link united}); neighbors that hear the same share a route.
+   */
   merged(prefix: string): PrefixRoutes {
-    const taken = new Set<string>()
-    const routes: { neighbors: readonly string[]; attributes: RouteAttributes }[] = []
-    for (const owner of [...(this.#owners.get(prefix) ?? [])].sort()) {
-      for (const route of this.#byOwner.get(owner) ?? []) {
-        if (route.prefix !== prefix) continue
-        const neighbors = route.neighbors.filter((neighbor) => !taken.has(neighbor))
-        for (const neighbor of neighbors) taken.add(neighbor)
-        if (neighbors.length > 0) routes.push({ neighbors, attributes: route.attributes })
-      }
+    const wanted = [...(this.#owners.get(prefix) ?? [])].flatMap((owner) => (this.#byOwner.get(owner) ?? []).filter((route) => route.prefix === prefix))
+    const [only] = wanted
+    if (only !== undefined && wanted.length === 1) return { prefix, routes: [{ neighbors: only.neighbors, attributes: only.attributes }] }
+    const byNeighbor = new Map<string, RouteAttributes[]>()
+    for (const { neighbors, attributes } of wanted) for (const neighbor of neighbors) byNeighbor.set(neighbor, [...(byNeighbor.get(neighbor) ?? []), attributes])
+    const routes = new Map<string, { readonly neighbors: string[]; readonly attributes: RouteAttributes }>()
+    for (const [neighbor, all] of [...byNeighbor].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const attributes = united(all)
+      const key = JSON.stringify(attributes)
+      const route = routes.get(key)
+      if (route === undefined) routes.set(key, { neighbors: [neighbor], attributes })
+      else route.neighbors.push(neighbor)
     }
-    return { prefix, routes }
+    return { prefix, routes: [...routes.values()] }
+  }
+}
+
+/**
+ * Of several wishes for one route: communities of every kind are united, the highest local preference, the lowest MED
+ * and the longest prepend hold, as Cilium and MetalLB do for advertisements of one address.
+ */
+export function united(all: readonly RouteAttributes[]): RouteAttributes {
+  const [only] = all
+  if (only !== undefined && all.length === 1) return only
+  const union = <T extends string | number>(lists: readonly (readonly T[] | undefined)[]): readonly T[] => [...new Set(lists.flatMap((list) => list ?? []))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  const numbers = (key: 'localPreference' | 'med' | 'asPathPrepend'): readonly number[] => all.flatMap((one) => one[key] ?? [])
+  const communities = union(all.map((one) => one.communities))
+  const largeCommunities = union(all.map((one) => one.largeCommunities))
+  const extendedCommunities = union(all.map((one) => one.extendedCommunities))
+  const [preferences, meds, prepends] = [numbers('localPreference'), numbers('med'), numbers('asPathPrepend')]
+  return {
+    ...(communities.length === 0 ? {} : { communities }),
+    ...(largeCommunities.length === 0 ? {} : { largeCommunities }),
+    ...(preferences.length === 0 ? {} : { localPreference: Math.max(...preferences) }),
+    ...(meds.length === 0 ? {} : { med: Math.min(...meds) }),
+    ...(prepends.length === 0 ? {} : { asPathPrepend: Math.max(...prepends) }),
+    ...(extendedCommunities.length === 0 ? {} : { extendedCommunities }),
   }
 }

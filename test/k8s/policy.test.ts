@@ -129,7 +129,7 @@ test('herald.dev/neighbors sets what the schema lacks, for all or for one neighb
   const delta = translatorWith(annotated('{"*": {passive: true, med: 5}, "192.168.1.2": {ttlSecurity: 1, passive: false, sourceAddress: "192.168.1.10", nextHop: "2001:DB8::9"}}')).flush()
   assert.deepEqual(delta.speaker?.neighbors.map(({ passive, ttlSecurityHops, sourceAddress, nextHops }) => [passive, ttlSecurityHops, sourceAddress, nextHops]), [[true, undefined, undefined, undefined], [false, 1, '192.168.1.10', { 'ipv6-unicast': '2001:db8::9' }]])
   assert.deepEqual(delta.podCidrs?.[0]?.routes.map(({ attributes }) => attributes), [{ med: 5 }, { med: 5 }])
-  for (const [text, code] of [['{"192.168.1.2": {passiv: true}}', 'UnknownField'], ['{"192.168.1.2": {role: customer}}', 'UnknownField'], ['{"192.168.1.2": {ttlSecurity: 0}}', 'InvalidField'], ['{router: {passive: true}}', 'InvalidAnnotation'], ['- a', 'InvalidAnnotation'], ['{', 'InvalidAnnotation']] as const) {
+  for (const [text, code] of [['{"192.168.1.2": {passiv: true}}', 'UnknownField'], ['{"192.168.1.2": {bfd: {}}}', 'NotServed'], ['{"192.168.1.2": {role: client}}', 'InvalidField'], ['{"192.168.1.2": {importPrefixes: [10.0.0.1/8]}}', 'InvalidField'], ['{"192.168.1.2": {extendedCommunities: [rt:1]}}', 'InvalidField'], ['{"192.168.1.2": {ttlSecurity: 0}}', 'InvalidField'], ['{router: {passive: true}}', 'InvalidAnnotation'], ['- a', 'InvalidAnnotation'], ['{', 'InvalidAnnotation']] as const) {
     const { problems, speaker } = translatorWith(annotated(text)).flush()
     assert.deepEqual([codesOf(problems), speaker?.neighbors.length], [[code], 2], text)
   }

@@ -51,3 +51,25 @@ test('IPv4 routes carry an IPv6 next hop where RFC 8950 was negotiated', () => {
 test('a link-local address of the session is no next hop for others', () => {
   assert.equal(chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok, false)
 })
+
+test('prepends put our AS in front once more, on eBGP only (RFC 4271 5.1.2)', () => {
+  assert.deepEqual(exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: true, nextHops: {} }, 1).asPath, [{ type: 2, asns: [65001, 65001, 65001] }])
+  assert.deepEqual(exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: false, nextHops: {} }, 1).asPath, [])
+})
+
+test('the AS shown to a neighbor stands in front of our own (RFC 7705 4)', () => {
+  const view = { localAsn: 65001, localAs: 64999, isExternal: true, nextHops: {} }
+  assert.deepEqual(exportAttributes({}, view, 1).asPath, [{ type: 2, asns: [64999, 65001] }])
+  assert.deepEqual(exportAttributes({ asPathPrepend: 1 }, view, 1).asPath, [{ type: 2, asns: [64999, 64999, 65001] }])
+})
+
+test('a drained node adds GRACEFUL_SHUTDOWN, and LOCAL_PREF 0 inside the AS (RFC 8326 4)', () => {
+  const outside = exportAttributes({ communities: [7] }, { localAsn: 65001, isExternal: true, isGracefulShutdown: true, nextHops: {} }, 1)
+  assert.deepEqual([outside.communities, outside.localPref], [[7, 0xffff0000], undefined])
+  assert.equal(exportAttributes({ localPreference: 300 }, { localAsn: 65001, isExternal: false, isGracefulShutdown: true, nextHops: {} }, 1).localPref, 0)
+})
+
+test('extended communities go out ascending and once, and OTC as the role wants it (RFC 4360 3, RFC 9234 5)', () => {
+  const found = exportAttributes({ extendedCommunities: ['0003fde800000064', '0002fde800000064', '0002fde800000064'] }, { localAsn: 65001, isExternal: true, otc: 65001, nextHops: {} }, 1)
+  assert.deepEqual([found.extendedCommunities, found.otc], [['0002fde800000064', '0003fde800000064'], 65001])
+})

@@ -15,8 +15,8 @@ import { parseOverrides, type NeighborOverrides } from './neighbor-overrides.ts'
 export interface ServiceExport {
   readonly neighbor: Neighbor
   readonly selector: LabelSelector | undefined
-  /** Attributes per address, by the pool that holds it. */
-  readonly attributesFor: (pool: Pool | undefined) => RouteAttributes
+  /** Attributes of a prefix, by the pool that holds its address. */
+  readonly attributesFor: (pool: Pool | undefined, prefix: string) => RouteAttributes
 }
 
 export interface NodeExports {
@@ -48,6 +48,10 @@ export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, nod
     for (const spec of router.neighbors) {
       const peerAddress = hostOf(spec.peerAddress)
       const own = overrides.of(peerAddress)
+      if (needsInterface(peerAddress) && own.interface === undefined) {
+        faults.push(fault('error', [...spec.path, 'peerAddress'], 'NoInterface', `neighbor ${peerAddress} is not dialled: ${peerAddress === '::' ? 'an unnumbered neighbor' : 'a link-local address'} needs an interface`, `Write herald.dev/neighbors: '{"${peerAddress}": {interface: eth0}}'.`))
+        continue
+      }
       const password = spec.authSecretRef ? passwordOf(spec.authSecretRef) : undefined
       if (typeof password === 'object') {
         // Dialling without the key would only show the router an unsigned session.
@@ -55,10 +59,10 @@ export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, nod
         continue
       }
       const neighbor = neighborOf({ router, spec, source, peerAddress, routerId: node.routerIdOf(router.localASN), password, overrides: own })
-      services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own) })
+      services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool, prefix) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own, prefix) })
       for (const prefix of router.exportPodCIDR ? node.podCidrs : []) {
         if (!speaks(neighbor, prefix)) continue
-        const route: Route = { prefix, neighbors: [neighbor.id], attributes: attributesOf(spec, 'PodCIDR', node.labels, own) }
+        const route: Route = { prefix, neighbors: [neighbor.id], attributes: attributesOf(spec, 'PodCIDR', node.labels, own, prefix) }
         podCidrRoutes.set(prefix, [...(podCidrRoutes.get(prefix) ?? []), route])
       }
     }
@@ -91,9 +95,9 @@ interface NeighborInput {
 }
 
 function neighborOf({ router, spec, source, peerAddress, routerId, password, overrides }: NeighborInput): Neighbor {
-  const { passive, ttlSecurity, sourceAddress, notification, nextHop } = overrides
+  const { ttlSecurity, sourceAddress, notification, nextHop, tcpUserTimeout, delayOpen, med: _med, asPathPrepend: _prepend, extendedCommunities: _extended, passive = false, ...named } = overrides
   return {
-    id: `${router.localASN}/${peerAddress}`,
+    id: `${router.localASN}/${peerAddress}${needsInterface(peerAddress) && named.interface !== undefined ? `%${named.interface}` : ''}`,
     source,
     virtualRouter: String(router.localASN),
     localAsn: router.localASN,
@@ -106,13 +110,30 @@ function neighborOf({ router, spec, source, peerAddress, routerId, password, ove
     keepaliveSec: spec.keepAliveTimeSeconds,
     connectRetrySec: spec.connectRetryTimeSeconds,
     multihopTtl: spec.eBGPMultihopTTL,
-    passive: passive ?? false,
+    passive,
+    ...written(named),
     ...(password === undefined ? {} : { password }),
     ...(spec.gracefulRestart?.enabled === true ? { gracefulRestart: { restartTimeSec: spec.gracefulRestart.restartTimeSeconds, notification: notification ?? false } } : {}),
     ...(ttlSecurity === undefined ? {} : { ttlSecurityHops: ttlSecurity }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
-    ...(nextHop === undefined ? {} : { nextHops: { [nextHop.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast']: nextHop } }),
+    ...(tcpUserTimeout === undefined ? {} : { tcpUserTimeoutSec: tcpUserTimeout }),
+    ...(delayOpen === undefined ? {} : { delayOpenSec: delayOpen }),
+    ...(nextHop === undefined ? {} : { nextHops: nextHopsOf(nextHop) }),
   }
+}
+
+/** Without the keys that nobody wrote. */
+function written<T extends object>(keys: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+function nextHopsOf({ ipv4, ipv6 }: NonNullable<NeighborOverrides['nextHop']>): NonNullable<Neighbor['nextHops']> {
+  return { ...(ipv4 === undefined ? {} : { 'ipv4-unicast': ipv4 }), ...(ipv6 === undefined ? {} : { 'ipv6-unicast': ipv6 }) }
+}
+
+/** A link-local address means nothing without its interface, and `::` is whatever router is there (unnumbered). */
+function needsInterface(peerAddress: string): boolean {
+  return peerAddress === '::' || /^fe[89ab]/.test(peerAddress)
 }
 
 function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] {
@@ -120,16 +141,25 @@ function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] 
   return (['ipv4', 'ipv6'] as const).filter((name) => families.some(({ afi, safi }) => afi === name && safi === 'unicast')).map((name) => `${name}-unicast` as const)
 }
 
-/** Of the entries of one type whose selector matches: communities are united, the highest local preference wins. */
-function attributesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType'], labels: Labels | undefined, { med }: NeighborOverrides): RouteAttributes {
+/**
+ * Of the entries of one type whose selector matches: communities are united, the highest local preference wins. What
+ * the annotation says of the neighbor comes on top, per family.
+ */
+function attributesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType'], labels: Labels | undefined, overrides: NeighborOverrides, prefix: string): RouteAttributes {
   const entries = (spec.advertisedPathAttributes ?? []).filter(({ selectorType, selector }) => selectorType === type && labels !== undefined && selectorMatches(selector ?? {}, labels))
   const communities = new Set(entries.flatMap((entry) => [...(entry.communities?.standard ?? []), ...(entry.communities?.wellKnown ?? [])]))
   const large = new Set(entries.flatMap((entry) => entry.communities?.large ?? []))
   const preferences = entries.flatMap(({ localPreference }) => localPreference ?? [])
+  const family = prefix.includes(':') ? 'ipv6' : 'ipv4'
+  const med = overrides.med?.[family]
+  const asPathPrepend = overrides.asPathPrepend?.[family] ?? 0
+  const extended = overrides.extendedCommunities?.[family] ?? []
   return {
     ...(communities.size === 0 ? {} : { communities: [...communities].sort((a, b) => a - b) }),
     ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
     ...(preferences.length === 0 ? {} : { localPreference: Math.max(...preferences) }),
     ...(med === undefined ? {} : { med }),
+    ...(asPathPrepend === 0 ? {} : { asPathPrepend }),
+    ...(extended.length === 0 ? {} : { extendedCommunities: [...new Set(extended)].sort() }),
   }
 }

@@ -59,7 +59,7 @@ function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readon
     const routes = new Map<string, Route>()
     for (const { neighbor, selector, attributesFor } of exports?.services ?? []) {
       if (selector === undefined || !selectorMatches(selector, labels) || !speaks(neighbor, prefix)) continue
-      const attributes = attributesFor(pool)
+      const attributes = attributesFor(pool, prefix)
       const id = JSON.stringify(attributes)
       routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor.id], attributes })
     }

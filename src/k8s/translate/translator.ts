@@ -27,6 +27,8 @@ import type { Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
 
+const drainAnnotation = 'herald.dev/drain'
+
 export function createTranslator(options: TranslatorOptions): Translator {
   return new NodeTranslator(options)
 }
@@ -141,12 +143,22 @@ class NodeTranslator implements Translator {
     this.#isNodeDirty = false
     const { neighbors = [], podCidrs = [] } = this.#exports ?? {}
     const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
-    this.#lastSpeaker = JSON.stringify(neighbors)
+    const isDraining = this.#isDraining(problems)
+    this.#lastSpeaker = JSON.stringify([neighbors, isDraining])
     this.#lastPodCidrs = JSON.stringify(podCidrs)
     return {
-      ...(this.#lastSpeaker === speakerBefore ? {} : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining: false } }),
+      ...(this.#lastSpeaker === speakerBefore ? {} : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining } }),
       ...(this.#lastPodCidrs === podCidrsBefore ? {} : { podCidrs }),
     }
+  }
+
+  /** The Node annotation `herald.dev/drain`; a cordon alone drains nothing. */
+  #isDraining(problems: Problem[]): boolean {
+    const stored = this.#store.tables.Node.get(this.#options.nodeName)
+    const written = stored?.value.metadata.annotations[drainAnnotation]
+    if (stored === undefined || written === undefined || written === 'true' || written === 'false') return written === 'true'
+    problems.push(problemOf(fault('error', ['metadata', 'annotations', drainAnnotation], 'InvalidAnnotation', `${drainAnnotation} is ${written}: the node is not drained`, 'Write "true" or "false".'), stored.key, stored.origin))
+    return false
   }
 
   #exportsOfNode(problems: Problem[]): NodeExports | undefined {
