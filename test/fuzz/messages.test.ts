@@ -10,11 +10,12 @@ import { isDeepStrictEqual } from 'node:util'
 import { type DecodedMessage, decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { type Frame, frameMessage } from '../../src/bgp/messages/header.ts'
 import { notificationText } from '../../src/bgp/messages/notification.ts'
-import { type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
+import { type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast, MessageType } from '../../src/bgp/messages/types.ts'
 import { encodeMessage } from '../bgp/messages/encode-message.ts'
+import { leastSeverity, Severity } from './disposition.ts'
 import { mutate, seededRandom } from './mutate.ts'
 
-const messageCount = Number(process.env['HERALD_FUZZ_MESSAGES'] ?? 200_000)
+const messageCount = Number(process.env['HERALD_FUZZ_MESSAGES'] ?? 1_000_000)
 const seed = Number(process.env['HERALD_FUZZ_SEED'] ?? 20250901)
 
 function corpusOf(file: string, key: 'hex' | 'send'): Uint8Array[] {
@@ -37,6 +38,13 @@ function see(bytes: Uint8Array, end: number, ctx: CodecContext): Seen {
   return frame.kind === 'frame' ? { frame, decoded: decodeMessage(frame.type, frame.body, ctx) } : { frame }
 }
 
+/** How the decoder judged an UPDATE. */
+function severity(decoded: Decoded<DecodedMessage>): Severity {
+  if (!decoded.ok) return Severity.reset
+  const actions = decoded.value.problems.map(({ action }) => action)
+  return actions.includes('treat-as-withdraw') ? Severity.withdraw : actions.includes('attribute-discard') ? Severity.discard : Severity.accept
+}
+
 /** What holds for whatever arrives; a text says what does not. */
 function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
   const { frame, decoded } = see(bytes, bytes.length, ctx)
@@ -44,6 +52,10 @@ function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
   if (fault !== undefined) {
     if (fault.data.length > 64) return `${fault.data.length} octets of NOTIFICATION data`
     if (fault.code < 1 || fault.code > 7 || fault.reason === '') return `no fault that a NOTIFICATION can say: ${JSON.stringify(fault)}`
+  }
+  if (frame.kind === 'frame' && frame.type === MessageType.update && decoded !== undefined) {
+    const [least, found] = [leastSeverity(frame.body, ctx), severity(decoded)]
+    if (found < least) return `judged too mildly: severity ${found}, at least ${least} by RFC 7606`
   }
   if (decoded === undefined || !decoded.ok) return undefined
   const { message, problems, endOfRib } = decoded.value
