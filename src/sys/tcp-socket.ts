@@ -37,7 +37,7 @@ export interface BgpSocketOptions {
   readonly peer: Address
   /** TTL of packets sent. */
   readonly ttl: number
-  /** GTSM (RFC 5082): packets with a smaller TTL are dropped by the kernel. */
+  /** GTSM (RFC 5082 3): packets with a smaller TTL are dropped by the kernel. */
   readonly minTtl?: number
   /** TCP-MD5 key (RFC 2385), at most 80 octets. */
   readonly password?: string

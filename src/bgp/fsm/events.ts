@@ -1,5 +1,5 @@
 /**
- * Events and actions of one connection's state machine (RFC 4271 8.1; numbers of its events in brackets). Both are plain
+ * Events and actions of one connection's state machine (RFC 4271 8.1.2, 8.1.3, 8.1.4, 8.1.5; numbers of its events in brackets). Both are plain
  * values, so that a session can be recorded and replayed.
  */
 import type { FsmState } from '../speaker/protocol.ts'

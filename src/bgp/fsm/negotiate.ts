@@ -91,7 +91,7 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
   const peerAsn = asn ?? remote.myAs
   const isExternal = peerAsn !== ownAsn(neighbor)
   if (neighbor.peerAsn !== 0 && peerAsn !== neighbor.peerAsn) return refuse(2, `the peer is AS ${peerAsn}, configured is ${neighbor.peerAsn}`)
-  // RFC 6286 2.1: equal identifiers are an error inside one AS only.
+  // RFC 6286 2.2: equal identifiers are an error inside one AS only.
   if (!isExternal && remote.bgpId === parseIpv4(neighbor.routerId)) return refuse(3, 'the peer of our own AS has our BGP Identifier')
   const families = commonFamilies(neighbor, remote)
   if (families.length === 0) return refuse(7, 'no address family in common', wantedFamilies(neighbor))

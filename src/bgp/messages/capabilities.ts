@@ -98,7 +98,7 @@ const gracefulRestart: CapabilityCodec<'gracefulRestart'> = {
   },
 }
 
-/** RFC 6793 3:  asn:u32 */
+/** RFC 6793 3, 4.1:  asn:u32 */
 const fourOctetAs: CapabilityCodec<'fourOctetAs'> = {
   code: 65,
   decode: (value) => (value.left === 4 ? { type: 'fourOctetAs', asn: value.u32() } : undefined),

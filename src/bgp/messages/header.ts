@@ -1,5 +1,5 @@
 /**
- * RFC 4271 4.1: marker(16 x ff) length(2) type(1). Framing checks marker, length bounds by type and by what was
+ * RFC 4271 4.1: marker(16 x ff) length(2) type(1). Framing (RFC 4271 6.1) checks marker, length bounds by type and by what was
  * negotiated, and type, before it waits for the body.
  */
 import { Writer } from './writer.ts'

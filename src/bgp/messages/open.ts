@@ -1,6 +1,6 @@
 /**
  * OPEN, RFC 4271 4.2:  version:u8 myAs:u16 holdTime:u16 bgpId:u32 length:u8 (type:u8 length:u8 value)*
- * RFC 9072: when the first parameter type is 255, a two-octet length follows and parameters have two-octet lengths.
+ * RFC 9072 2: when the first parameter type is 255, a two-octet length follows and parameters have two-octet lengths.
  */
 import { decodeCapabilities, encodeCapability } from './capabilities.ts'
 import { finishMessage, startMessage } from './header.ts'
@@ -42,6 +42,7 @@ export function decodeOpen(body: Uint8Array): Decoded<OpenMessage> {
     return refuse(2, new Uint8Array(0), 'AS 0 (RFC 7607)')
   }
   if (holdTimeSec === 1 || holdTimeSec === 2) return refuse(6, Uint8Array.of(0, holdTimeSec), `hold time ${holdTimeSec} s`)
+  // RFC 6286 2.1
   if (bgpId === 0) return refuse(3, new Uint8Array(0), 'BGP Identifier 0.0.0.0')
   return { ok: true, value: { type: 'open', version, myAs, holdTimeSec, bgpId, capabilities } }
 }

@@ -2,7 +2,7 @@
  * UPDATE, RFC 4271 4.3:  withdrawnLength:u16 withdrawn attributesLength:u16 attributes nlri
  *
  *     body --three slices from the lengths--> withdrawn, nlri: syntax first (3/10)
- *                                        `--> attributes: walked to the end, strongest fault wins (RFC 7606 2)
+ *                                        `--> attributes: walked to the end, strongest fault wins (RFC 7606 3 h)
  *
  * The order of checks is what keeps one bad attribute from resetting a session: slices are computed once, prefixes
  * are read before attributes are judged, and the walk goes on after a fault so that the prefixes of MP_REACH are found.
@@ -21,7 +21,7 @@ import { Writer } from './writer.ts'
 
 export interface DecodedUpdate {
   readonly message: UpdateMessage
-  /** With a treat-as-withdraw among them, every prefix of the message is to be withdrawn. */
+  /** With a treat-as-withdraw among them (RFC 7606 2), every prefix of the message is to be withdrawn. */
   readonly problems: readonly UpdateProblem[]
   /** The message is the End-of-RIB of this family. Not to be had from the message: an empty one may have held what was ignored. */
   readonly endOfRib?: AfiSafi
@@ -162,6 +162,7 @@ class AttributeWalk {
     if (type === 0) return void this.#note('ignore', type, 'attribute type 0')
     const codec = attributeByType.get(type)
     if (codec === undefined) return this.#unknown(flags, type, value, whole)
+    // RFC 7606 3 g
     if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
     this.#seen.add(type)
     if (codec.isExpected?.(this.#ctx) === false) return void this.#note('attribute-discard', type, `${codec.name} is of no use on this session`)

@@ -287,7 +287,7 @@ export class Connection {
     this.fire({ type: `${timer}Expired` })
   }
 
-  /** A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead. */
+  /** RFC 4271 6.5. A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead. */
   #holdExpired(): void {
     const heard = this.messagesIn
     const armed = this.#timers.get('hold')

@@ -111,7 +111,7 @@ export class Peers {
     }
   }
 
-  /** Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart, else with 6/2. */
+  /** Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart (RFC 4724 4), else with 6/2. */
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     const cease = { subcode: Cease.administrativeShutdown, text }
     const ends = this.all.map(({ session }) => session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease))

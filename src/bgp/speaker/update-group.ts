@@ -133,7 +133,7 @@ export class UpdateGroup {
     slot.isWaiting = true
   }
 
-  /** RFC 2918: what the member has of this family goes out again, once however often it asks meanwhile. */
+  /** RFC 2918 4: what the member has of this family goes out again, once however often it asks meanwhile. */
   refresh(id: string, family: AddressFamilyName): void {
     const slot = this.#slots.get(id)
     if (slot === undefined) return

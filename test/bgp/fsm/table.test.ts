@@ -144,7 +144,7 @@ test('hold time 0 arms neither hold, keepalive nor send hold (RFC 4271 4.2, RFC 
   assert.equal(show('OpenConfirm', actions), 'OpenConfirm: sendKeepalive; disarm hold; disarm keepalive; disarm sendHold')
 })
 
-test('idle hold doubles from 1 s to 60 s with jitter of a quarter either way', () => {
+test('idle hold doubles from 1 s to 60 s with jitter of a quarter either way (RFC 4271 8.1.1, 10)', () => {
   const wait = (sessionFailures: number, random: number): number => {
     const { actions } = step('Established', { ...facts, sessionFailures, random }, events.holdExpired)
     const armed = actions.find((action) => action.do === 'arm' && action.timer === 'idleHold')

@@ -50,7 +50,7 @@ test('roles that do not fit, or several of them, are Role Mismatch 2/11, and a p
   assert.equal(internal.ok, true, 'inside an AS roles mean nothing')
 })
 
-test('a role mismatch ends the session with 2/11 and names both roles', async () => {
+test('a role is offered where it is configured, and a mismatch ends the session with 2/11 and names both (RFC 9234 4.1, 4.2)', async () => {
   await using pair = await Pair.open({}, { role: 'customer' }, { role: 'customer' }, { environment: faster(10) })
   pair.start()
   const reason = await waitFor('the refusal', () => pair.a.session.lastReset ?? pair.b.session.lastReset)

@@ -36,7 +36,7 @@ test('a stop says Cease with its subcode and the text of RFC 9003, and the peer 
   assert.equal(pair.b.session.flaps, 1)
 })
 
-test('where both sides set the N bit, a stop is a Hard Reset that carries the reason (RFC 8538 3.1)', async () => {
+test('where both sides set the N bit, a stop is a Hard Reset that carries the reason (RFC 8538 2, 3.1)', async () => {
   const kept = { restartTimeSec: 120, notification: true }
   for (const { theirs, code } of [{ theirs: kept, code: [6, 9] }, { theirs: { ...kept, notification: false }, code: [6, 3] }]) {
     await using pair = await Pair.open({}, { gracefulRestart: kept }, { gracefulRestart: theirs })

@@ -1,7 +1,7 @@
 /**
  * AS4_PATH, RFC 6793 3:  (segmentType:u8 count:u8 asn:u32 * count)*. AS4_AGGREGATOR:  asn:u32 address:u32.
- * Sent to a two-octet speaker when, and only when, AS_PATH or AGGREGATOR hold an AS that does not fit (4.2.2);
- * discarded from a four-octet speaker (6); from a two-octet one merged into AS_PATH and AGGREGATOR (4.2.3), so that
+ * Sent to a two-octet speaker when, and only when, AS_PATH or AGGREGATOR hold an AS that does not fit (RFC 6793 4.2.2);
+ * discarded from a four-octet speaker (RFC 6793 6); from a two-octet one merged into AS_PATH and AGGREGATOR (4.2.3), so that
  * nobody beyond the decoder knows of them.
  */
 import { asTrans } from '../open.ts'

@@ -1,6 +1,6 @@
 /**
  * COMMUNITIES, RFC 1997, RFC 7606 7.8:  community:u32 *
- * EXTENDED COMMUNITIES, RFC 4360, RFC 7606 7.14:  8 octets *
+ * EXTENDED COMMUNITIES, RFC 4360 2, 3, RFC 7606 7.14:  8 octets *
  * LARGE_COMMUNITY, RFC 8092 3:  global:u32 local1:u32 local2:u32 *
  */
 import type { Reader } from '../reader.ts'
