@@ -50,7 +50,7 @@ export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['n
   const fits = isIpv4 === (family === 'ipv4-unicast') || (family === 'ipv4-unicast' && session.extendedNextHop)
   const shown = formatAddress(nextHop)
   if (!fits) return say(`${text === undefined ? `the session runs over ${isIpv4 ? 'IPv4' : 'IPv6'}` : `the configured next hop is ${shown}`}; give the neighbor a next hop of this family`)
-  if (text === undefined && shown.startsWith('fe80:')) return say(`the session's own address ${shown} is link-local; give the neighbor a next hop of this family`)
+  // RFC 2545 3 asks for a global address; between link-local neighbors there is none, and routers take this one (RFC 8950 4).
   return { ok: true, nextHop }
 }
 

@@ -2,7 +2,7 @@
  * What may be used of what a peer sends. A node imports nothing that its neighbor's importPrefixes do not name (RFC 8212
  * 2), and announces nothing that it received, so NO_EXPORT and its kin (RFC 1997) need no rule here.
  *
- *     path --ingressProblem--> withdrawn (AS_SET, own AS, first AS)    kept in Adj-RIB-In
+ *     path --ingressProblem--> withdrawn (own AS, AS_SET, first AS)    kept in Adj-RIB-In
  *          --importVerdict---> not eligible, with a reason             a candidate, with the attributes that policy gives it
  */
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
@@ -30,9 +30,12 @@ const asSequence = 2
 const confederationSet = 4
 const gracefulShutdown = 0xffff0000
 
+/** Behind a router every node of one AS sends such paths to every other one: nothing to be told about. */
+export const ownAsInPath = 'our own AS is in the path (RFC 4271 9.1.2)'
+
 /** Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not. */
 export function ingressProblem({ asPath = [] }: PathAttributes, facts: ImportFacts): string | undefined {
-  if (asPath.some(({ asns }) => facts.ownAsns.some((own) => asns.includes(own)))) return 'our own AS is in the path (RFC 4271 9.1.2)'
+  if (asPath.some(({ asns }) => facts.ownAsns.some((own) => asns.includes(own)))) return ownAsInPath
   // RFC 9774 3: where such a route comes from cannot be verified.
   if (asPath.some(({ type }) => type === asSet || type === confederationSet)) return 'the path has an AS_SET (RFC 9774 3)'
   if (facts.isExternal && facts.role !== 'rs-client' && firstAs(asPath) !== facts.peerAsn) return `the first AS of the path is not the neighbor's, ${facts.peerAsn} (RFC 4271 6.3)`
@@ -52,8 +55,8 @@ export function importVerdict(attributes: PathAttributes, facts: ImportFacts): I
     attributes: {
       ...attributes,
       ...ingressOtc(attributes, facts),
-      // RFC 8326 4.3: a route that is about to go is the last choice.
-      ...(communities.includes(gracefulShutdown) ? { localPref: 0 } : {}),
+      // RFC 8326 4.3: what is about to go is the last choice; inside the AS its sender has seen to that.
+      ...(facts.isExternal && communities.includes(gracefulShutdown) ? { localPref: 0 } : {}),
     },
   }
 }

@@ -119,6 +119,8 @@ export class AdjRibIn {
   /** RFC 7313 4, BoRR: what is not announced again until EoRR goes. */
   beginRefresh(family: AfiSafi): void {
     this.#tables[familyOf(family)].markAll(Mark.refresh)
+    // They come again; counted twice they would end the session for too many prefixes.
+    this.#beyond[familyOf(family)] = 0
   }
 
   /** RFC 7313 4, EoRR. */

@@ -72,11 +72,16 @@ const steps: readonly Step[] = [
   { name: 'lower peer address', value: ({ peerAddress }) => peerAddress, show: ({ peerAddress }) => formatAddress(peerAddress) },
   // RFC 7911 leaves it open; without it two paths of one peer would be equal.
   numeric('lower path identifier', ({ pathId }) => pathId),
+  // Two links to one router, each unnumbered: identifier and address are the same.
+  { name: 'first neighbor by name', value: ({ peer = '' }) => peer, show: ({ peer = '' }) => peer },
 ]
+
+/** Peer and path identifier name a path of a prefix: with them the order of arrival has no say in what is told. */
+const byName = (a: Candidate, b: Candidate): number => compareAddresses(a.peer ?? '', b.peer ?? '') || a.pathId - b.pathId
 
 /** undefined without candidates. */
 export function decide(candidates: readonly Candidate[]): Decision | undefined {
-  let left = candidates
+  let left = candidates.length < 2 ? candidates : candidates.toSorted(byName)
   const losses: Loss[] = []
   for (const step of steps) {
     if (left.length < 2) break

@@ -8,6 +8,7 @@ const socketCall = libc.func('int socket(int domain, int type, int protocol)')
 const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
 const bindCall = libc.func('int bind(int fd, void *address, uint32_t length)')
 const closeCall = libc.func('int close(int fd)')
+const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
 
 // linux/in.h, linux/in6.h, linux/tcp.h, asm-generic/socket.h
 const afInet = 2
@@ -17,6 +18,7 @@ const sockNonBlock = 0o4000
 const sockCloseOnExec = 0o2000000
 const solSocket = 1
 const soReuseAddr = 2
+const soBindToDevice = 25
 const ipProtoIp = 0
 const ipTos = 1
 const ipTtl = 2
@@ -42,6 +44,10 @@ export interface BgpSocketOptions {
   /** TCP-MD5 key (RFC 2385), at most 80 octets. */
   readonly password?: string
   readonly source?: Address
+  /** The interface it is bound to; also the zone of link-local addresses. */
+  readonly device?: string
+  /** TCP_USER_TIMEOUT (RFC 5482), also of the SYN. */
+  readonly userTimeoutMs?: number
 }
 
 /** An unconnected socket with all options set; connect it. Throws ERR_SYSCALL. */
@@ -51,8 +57,12 @@ export function createDialSocket(options: BgpSocketOptions): net.Socket {
   try {
     setTtl(fd, isIpv4, options)
     if (options.password !== undefined) setMd5Key(fd, options.peer, options.password, false)
+    if (options.userTimeoutMs !== undefined) setInt(fd, ipProtoTcp, tcpUserTimeout, options.userTimeoutMs)
+    if (options.device !== undefined) bindToDevice(fd, options.device)
     if (options.source !== undefined) {
       const address = socketAddress(options.source, 0, false)
+      // sin6_scope_id: a link-local address means nothing without it.
+      if (options.device !== undefined && address.length === 28) address.writeUInt32LE(Number(ifNameToIndex(options.device)), 24)
       checked('bind to the source address', bindCall(fd, address, address.length))
     }
   } catch (error) {
@@ -92,6 +102,11 @@ export function createListenFd(host: Address, port: number): number {
 export function setListenKey(fd: number, listenHost: Address, peer: Address, password: string): void {
   // An IPv6 socket knows IPv4 peers by their mapped address only.
   setMd5Key(fd, peer, password, typeof listenHost !== 'number' && typeof peer === 'number')
+}
+
+function bindToDevice(fd: number, device: string): void {
+  const name = Buffer.from(`${device}\0`)
+  checked(`bind to interface ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
 }
 
 function setTtl(fd: number, isIpv4: boolean, { ttl, minTtl }: BgpSocketOptions): void {

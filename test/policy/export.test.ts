@@ -48,8 +48,11 @@ test('IPv4 routes carry an IPv6 next hop where RFC 8950 was negotiated', () => {
   assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: true }), { ok: true, nextHop: v6 })
 })
 
-test('a link-local address of the session is no next hop for others', () => {
-  assert.equal(chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok, false)
+
+test('between link-local neighbors the link-local address is the next hop, of IPv4 routes where RFC 8950 4 was negotiated', () => {
+  assert.deepEqual(chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }), { ok: true, nextHop: address('fe80::1') })
+  assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok, false)
+  assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: true }).ok, true)
 })
 
 test('prepends put our AS in front once more, on eBGP only (RFC 4271 5.1.2)', () => {

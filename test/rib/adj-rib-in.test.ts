@@ -134,9 +134,19 @@ test('BoRR to EoRR removes what was not announced again, and stale marks are ano
   assert.deepEqual([...rib.entries()].map(([, { isStale }]) => isStale), [false])
 })
 
+test('a refresh of more than there is room for counts each prefix once (RFC 7313 4)', () => {
+  const rib = new AdjRibIn({ maxPrefixes: 1 })
+  const both = [prefix('192.0.2.0/24'), prefix('198.51.100.0/24')]
+  say(rib, { nlri: both }, 1000)
+  rib.beginRefresh(ipv4Unicast)
+  say(rib, { nlri: both }, 2000)
+  rib.endRefresh(ipv4Unicast)
+  assert.equal(rib.count('ipv4'), 2)
+})
+
 /** The same as a Map would have it. */
 class Model {
-  readonly paths = new Map<string, { readonly med: number; isStale: boolean }>()
+  readonly paths = new Map<string, { readonly med: number; isStale: boolean; isOld?: boolean }>()
   key = (one: Prefix, pathId: number): string => `${String(one)}#${pathId}`
 }
 
@@ -145,6 +155,8 @@ const operation = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('withdraw' as const), host: fc.nat({ max: 40 }), pathId: fc.nat({ max: 2 }), isIpv6: fc.boolean() }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'markStale' as const }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('sweepStale' as const), isIpv6: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('beginRefresh' as const), isIpv6: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('endRefresh' as const), isIpv6: fc.boolean() }) },
 )
 
 test('whatever is announced, withdrawn, marked and swept, the table holds what a plain map would', () => {
@@ -159,6 +171,13 @@ test('whatever is announced, withdrawn, marked and swept, the table holds what a
       } else if (one.kind === 'sweepStale') {
         rib.sweepStale(one.isIpv6 ? ipv6Unicast : ipv4Unicast)
         for (const [key, { isStale }] of model.paths) if (isStale && /^\d+#/.test(key) !== one.isIpv6) model.paths.delete(key)
+      } else if (one.kind === 'beginRefresh' || one.kind === 'endRefresh') {
+        rib[one.kind](one.isIpv6 ? ipv6Unicast : ipv4Unicast)
+        for (const [key, path] of model.paths) {
+          if (/^\d+#/.test(key) === one.isIpv6) continue
+          if (one.kind === 'beginRefresh') path.isOld = true
+          else if (path.isOld === true) model.paths.delete(key)
+        }
       } else {
         const target = prefixFor(one.host, one.isIpv6)
         const ids = [one.pathId]
@@ -173,7 +192,8 @@ test('whatever is announced, withdrawn, marked and swept, the table holds what a
       }
     }
     const found = new Map([...rib.entries()].map(([at, { attributes: { med }, pathId, isStale }]) => [model.key(at, pathId ?? 0), { med, isStale }]))
-    assert.deepEqual(new Map([...found].sort()), new Map([...model.paths].sort()))
+    const expected = new Map([...model.paths].map(([key, { med, isStale }]) => [key, { med, isStale }]))
+    assert.deepEqual(new Map([...found].sort()), new Map([...expected].sort()))
     assert.equal([...rib.entries()].filter(([at]) => prefixFamily(at) === 'ipv4').length, rib.count('ipv4'))
     assert.ok(rib.attributeSets <= 20)
   }), { numRuns: 200 })

@@ -38,6 +38,7 @@ export type InputEvent =
   | { readonly in: 'drained'; readonly connection: number }
   | { readonly in: 'failed'; readonly connection: number; readonly reason: string }
   | { readonly in: 'closed'; readonly connection: number }
+  | { readonly in: 'router'; readonly discovery: number; readonly address: string }
   | { readonly in: 'timer'; readonly timer: number }
   | { readonly in: 'soon'; readonly soon: number }
 
@@ -55,6 +56,8 @@ export type OutputEvent =
   | { readonly out: 'write'; readonly connection: number; readonly bytes: string }
   | { readonly out: 'close'; readonly connection: number }
   | { readonly out: 'destroy'; readonly connection: number }
+  | { readonly out: 'discover'; readonly discovery: number; readonly device: string }
+  | { readonly out: 'endDiscovery'; readonly discovery: number }
   | { readonly out: 'arm'; readonly timer: number; readonly sec: number }
   | { readonly out: 'tell'; readonly message: FromSpeaker }
 

@@ -7,7 +7,7 @@
  * Inputs happen one after the other, and what the speaker does until the next one is their answer. A whole turn has one
  * time, so that a replay sees the same clock.
  */
-import { formatAddress } from '../../ip/address.ts'
+import { type Address, formatAddress } from '../../ip/address.ts'
 import { messageOf } from '../../errors.ts'
 import type { DialOptions, Environment, Listener, ListenerOptions, ListenerPeer, SendBacklog, Timer, Transport, TransportHandlers } from '../session/environment.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from '../speaker/protocol.ts'
@@ -24,6 +24,7 @@ export class Recorder implements Environment {
   #connections = 0
   #timers = 0
   #soons = 0
+  #discoveries = 0
 
   /** `seed` of the jitter. */
   constructor(real: Environment, options: SpeakerOptions, seed: number, line: (line: RecordingHead | RecordedEvent) => void) {
@@ -110,6 +111,21 @@ export class Recorder implements Environment {
     } catch (error) {
       this.#input({ in: 'notListening', problem: messageOf(error) })
       throw error
+    }
+  }
+
+  discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
+    const discovery = ++this.#discoveries
+    this.output({ out: 'discover', discovery, device })
+    const real = this.orRefusal(() => this.#real.discoverRouters(device, (router) => {
+      this.#input({ in: 'router', discovery, address: formatAddress(router) })
+      found(router)
+    }))
+    return {
+      close: () => {
+        this.output({ out: 'endDiscovery', discovery })
+        real.close()
+      },
     }
   }
 

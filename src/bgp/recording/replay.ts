@@ -58,6 +58,7 @@ class Replay implements Environment {
   readonly #random: () => number
   readonly #timers = new Map<number, () => void>()
   readonly #soons = new Map<number, () => void>()
+  readonly #discoveries = new Map<number, (router: Address) => void>()
   readonly #transports = new Map<number, ReplayTransport>()
   #listenerPeers: readonly ListenerPeer[] = []
   #listening: { readonly options: ListenerOptions; resolve(listener: Listener): void; reject(error: HeraldError): void } | undefined
@@ -66,7 +67,7 @@ class Replay implements Environment {
   #n = 0
   #inputs = 0
   #outputs = 0
-  #made = { connections: 0, timers: 0, soons: 0 }
+  #made = { connections: 0, timers: 0, soons: 0, discoveries: 0 }
   #difference: ReplayOutcome['difference']
 
   constructor(head: RecordingHead, lines: readonly Line[]) {
@@ -140,6 +141,14 @@ class Replay implements Environment {
     })
   }
 
+  discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
+    const discovery = ++this.#made.discoveries
+    this.output({ out: 'discover', discovery, device })
+    this.mayRefuse()
+    this.#discoveries.set(discovery, found)
+    return { close: () => this.output({ out: 'endDiscovery', discovery }) }
+  }
+
   output(event: OutputEvent): void {
     const replayed = JSON.stringify({ n: this.#n, ...event })
     const line = this.#lines[this.#next]
@@ -168,6 +177,8 @@ class Replay implements Environment {
         return this.#timers.get(event.timer)?.()
       case 'soon':
         return this.#soons.get(event.soon)?.()
+      case 'router':
+        return this.#discoveries.get(event.discovery)?.(parseAddress(event.address) ?? 0)
       case 'listening':
         return this.#listening?.resolve({ port: event.port, close: async () => {}, setPeers: (peers) => void (this.#listenerPeers = peers) })
       case 'notListening':

@@ -113,4 +113,6 @@ export interface Environment {
   dial(options: DialOptions): Transport
   /** Listens, or rejects with ERR_BGP_LISTEN. */
   listen(options: ListenerOptions): Promise<Listener>
+  /** Looks for routers on an interface until it is closed (RFC 4861 4.2); throws ERR_SYSCALL. */
+  discoverRouters(device: string, found: (router: Address) => void): { close(): void }
 }

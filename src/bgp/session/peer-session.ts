@@ -8,9 +8,8 @@
  * Cease/Connection Collision Resolution. An event of a connection that was let go reaches nobody.
  */
 import type { Neighbor } from '../../desired/model.ts'
-import { HeraldError } from '../../errors.ts'
-import { type Address, parseAddress, parseIpv4 } from '../../ip/address.ts'
-import { messageOf } from '../../errors.ts'
+import { type Address, formatAddress, parseAddress, parseIpv4 } from '../../ip/address.ts'
+import { HeraldError, messageOf } from '../../errors.ts'
 import { judgeCollision } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent } from '../fsm/events.ts'
 import { localOpen, negotiate, ownAsn } from '../fsm/negotiate.ts'
@@ -33,13 +32,17 @@ export interface SessionOptions {
   readonly environment: Environment
 }
 
-export type AcceptingSession = PeerSession & { accept(transport: Transport): void }
+/** `peer`: its address, unknown while an unnumbered one was not found. */
+export type AcceptingSession = PeerSession & { readonly peer: Address | undefined; accept(transport: Transport): void }
 
 const rank: Readonly<Record<FsmState, number>> = { Idle: 0, Connect: 1, Active: 1, OpenSent: 2, OpenConfirm: 3, Established: 4 }
 
 export function createPeerSession(options: SessionOptions): AcceptingSession {
   return new Session(options)
 }
+
+/** `::` with an interface stands for whatever router is there. */
+const isUnnumbered = ({ peerAddress }: Neighbor): boolean => peerAddress === '::'
 
 class Session implements AcceptingSession, ConnectionHost {
   readonly environment: Environment
@@ -48,7 +51,8 @@ class Session implements AcceptingSession, ConnectionHost {
   negotiated: NegotiatedSession | undefined
   #neighbor: Neighbor
   /** Unknown while no router was found on the interface of an unnumbered neighbor. */
-  readonly #peer: Address | undefined
+  #peer: Address | undefined
+  #discovery: { close(): void } | undefined
   readonly #events: SessionEvents
   readonly #options: SessionOptions
   readonly #shared: SharedFacts
@@ -69,7 +73,7 @@ class Session implements AcceptingSession, ConnectionHost {
     this.environment = options.environment
     this.#neighbor = neighbor
     this.#events = options.events
-    this.#peer = parseAddress(neighbor.peerAddress)
+    this.#peer = isUnnumbered(neighbor) ? undefined : parseAddress(neighbor.peerAddress)
     this.#shared = { passive: neighbor.passive, connectRetrySec: neighbor.connectRetrySec, delayOpenSec: neighbor.delayOpenSec ?? 0, dialFailures: 0, sessionFailures: 0 }
     this.#primary = new Connection(this, this.#shared)
   }
@@ -96,7 +100,7 @@ class Session implements AcceptingSession, ConnectionHost {
       case 'Established':
         return undefined
       case 'Connect':
-        return this.#dialProblem ?? `dialling ${this.#neighbor.peerAddress} port ${this.#neighbor.peerPort}`
+        return this.#dialProblem ?? `dialling ${this.#peerText} port ${this.#neighbor.peerPort}`
       case 'Active':
         // A passive session waits; what an earlier connection died of says more.
         return this.#dialProblem ?? this.lastReset?.text ?? 'waiting for the peer to dial'
@@ -109,8 +113,13 @@ class Session implements AcceptingSession, ConnectionHost {
     }
   }
 
+  get peer(): Address | undefined {
+    return this.#peer
+  }
+
   start(): void {
     this.#isStopped = false
+    this.#discover()
     this.#primary.fire({ type: 'start' })
   }
 
@@ -136,6 +145,8 @@ class Session implements AcceptingSession, ConnectionHost {
 
   async stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void> {
     this.#isStopped = true
+    this.#discovery?.close()
+    this.#discovery = undefined
     const closing = [this.#primary.closed, this.#second?.closed]
     const event: FsmEvent = cease === 'silent' ? { type: 'abandon' } : this.#ceaseEvent(cease.subcode, cease.text === '' ? [] : [...encodeShutdownText(cease.text)])
     this.#second?.fire(event)
@@ -241,6 +252,30 @@ class Session implements AcceptingSession, ConnectionHost {
     if (this.#second === undefined) old.fire({ type: 'abandon' })
   }
 
+  /** An unnumbered neighbor is the router that is found on its interface (RFC 4861 4.2). */
+  #discover(): void {
+    const { interface: device } = this.#neighbor
+    if (!isUnnumbered(this.#neighbor) || device === undefined || this.#discovery !== undefined) return
+    try {
+      this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
+    } catch (error) {
+      this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
+    }
+  }
+
+  /** A router that is there is kept for as long as its session is. */
+  #found(router: Address): void {
+    if (router === this.#peer || (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)) return
+    this.#peer = router
+    this.#events.log('info', `found router ${this.#peerText} on ${this.#neighbor.interface ?? ''}`)
+    this.#events.peerFound()
+    if (!this.#neighbor.passive && this.#primary.state === 'Active' && this.#primary.transport === undefined) this.#primary.fire({ type: 'connectRetryExpired' })
+  }
+
+  get #peerText(): string {
+    return this.#peer === undefined ? this.#neighbor.peerAddress : formatAddress(this.#peer)
+  }
+
   #lost(isRestart: boolean): void {
     this.negotiated = undefined
     this.flaps++
@@ -286,7 +321,7 @@ class Session implements AcceptingSession, ConnectionHost {
   /** Told once, however often the dial fails in the same way. */
   #dialFailed(reason: string): void {
     const problem = this.#dialReason(reason)
-    if (problem !== this.#dialProblem) this.#events.log('warn', `cannot connect to ${this.#neighbor.peerAddress} port ${this.#neighbor.peerPort}: ${problem}`)
+    if (problem !== this.#dialProblem) this.#events.log('warn', `cannot connect to ${this.#peerText} port ${this.#neighbor.peerPort}: ${problem}`)
     this.#dialProblem = problem
   }
 
@@ -313,7 +348,7 @@ class Session implements AcceptingSession, ConnectionHost {
 
   #dialOptions(): DialOptions {
     const { ttlSecurityHops, multihopTtl, password, sourceAddress, peerAsn, peerPort, peerAddress, tcpUserTimeoutSec, interface: device } = this.#neighbor
-    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', `${peerAddress} is no address`)
+    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', device === undefined ? `${peerAddress} is no address` : `no router has advertised itself on ${device} yet`)
     const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
     const isInternal = ownAsn(this.#neighbor) === peerAsn
     return {

@@ -1,5 +1,6 @@
 /** The process's own clock, chance and sockets. */
 import { type Address, formatAddress } from '../../ip/address.ts'
+import { openRouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
 import type { DialOptions, Environment } from './environment.ts'
 import { openListener } from './listener.ts'
@@ -23,6 +24,27 @@ export const system: Environment = {
     return new SocketTransport(socket, () => socket.connect({ port: options.port, host: hostOf(options) }))
   },
   listen: openListener,
+  discoverRouters,
+}
+
+const pollMs = 250
+/** RFC 4861 6.3.7: MAX_RTR_SOLICITATIONS times, then now and then for a router that came later. */
+const solicitEveryMs = 4_000
+
+function discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
+  const discovery = openRouterDiscovery(device)
+  discovery.solicit()
+  const solicitation = setInterval(() => discovery.solicit(), solicitEveryMs)
+  const poll = setInterval(() => {
+    for (const router of discovery.poll()) found(router)
+  }, pollMs)
+  return {
+    close: () => {
+      clearInterval(solicitation)
+      clearInterval(poll)
+      discovery.close()
+    },
+  }
 }
 
 /** A link-local address means nothing without its interface (RFC 4007 11). */

@@ -46,6 +46,8 @@ export interface SessionEvents {
    * which the peer's routes are kept for a while (RFC 4724 4.2, RFC 8538 4).
    */
   down(reason: ResetReason, end: { readonly wasEstablished: boolean; readonly isRestart: boolean }): void
+  /** The address of an unnumbered peer is known now, or another one. */
+  peerFound(): void
   /** The send queue fell below its low-water mark after `send` had answered false. */
   drained(): void
   log(level: 'info' | 'warn' | 'error', message: string): void

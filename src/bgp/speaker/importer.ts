@@ -72,13 +72,19 @@ export class Importer {
     this.#locRib.forgetImported(this.#id)
   }
 
-  /** How a received path stands in the decision, for people. */
-  standing(prefix: Prefix, { attributes, pathId = 0 }: ReceivedPath): { readonly best?: boolean; readonly decision: string } {
-    if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
+  /** Why a received path may never be used, whatever importPrefixes says. */
+  ineligible({ attributes }: ReceivedPath): { readonly decision?: string } {
     const verdict = this.#facts === undefined ? undefined : importVerdict(attributes, this.#facts)
-    if (verdict?.ok === false) return { decision: `not eligible: ${verdict.reason}` }
+    return verdict?.ok === false ? { decision: `not eligible: ${verdict.reason}` } : {}
+  }
+
+  /** How a received path stands in the decision, for people. */
+  standing(prefix: Prefix, path: ReceivedPath): { readonly best?: boolean; readonly decision: string } {
+    const { decision: ineligible } = this.ineligible(path)
+    if (ineligible !== undefined) return { decision: ineligible }
+    if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
     const decision = this.#locRib.decision(prefix)
-    const isThis = (candidate: Candidate): boolean => candidate.peer === this.#id && candidate.pathId === pathId
+    const isThis = (candidate: Candidate): boolean => candidate.peer === this.#id && candidate.pathId === (path.pathId ?? 0)
     if (decision === undefined) return { decision: 'no room in the Loc-RIB' }
     if (isThis(decision.best)) return { best: true, decision: decision.losses.length === 0 ? 'the only path' : `best of ${decision.losses.length + 1}` }
     return { best: false, decision: decision.losses.find(({ candidate }) => isThis(candidate))?.reason ?? 'no room in the Loc-RIB' }

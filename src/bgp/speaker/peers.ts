@@ -7,8 +7,9 @@
  */
 import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
 import { AdjRibIn } from '../../rib/adj-rib-in.ts'
+import { ownAsInPath } from '../../policy/import.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
-import { formatAddress, parseAddress } from '../../ip/address.ts'
+import { formatAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
 import { RefreshSubtype } from '../messages/route-refresh.ts'
 import type { AfiSafi } from '../messages/types.ts'
@@ -44,6 +45,8 @@ export interface PeersHost {
   established(peer: Peer, negotiated: NegotiatedSession): void
   down(peer: Peer): void
   drained(peer: Peer): void
+  /** Who may connect to the listener has changed. */
+  peerFound(): void
   routeRefresh(peer: Peer, family: AddressFamilyName): void
   /** Facts changed that shape UPDATEs but not the session. */
   viewChanged(peer: Peer): void
@@ -76,13 +79,13 @@ export class Peers {
 
   /** The peer that a user names: by id, or by address. */
   find(name: string): readonly Peer[] {
-    return this.all.filter(({ neighbor }) => neighbor.id === name || neighbor.peerAddress === name)
+    return this.all.filter(({ neighbor, session }) => neighbor.id === name || neighbor.peerAddress === name || (session.peer !== undefined && formatAddress(session.peer) === name))
   }
 
   /** Who may connect to the listener. */
   get listenerPeers(): readonly ListenerPeer[] {
     return this.all.flatMap(({ neighbor, session }) => {
-      const address = parseAddress(neighbor.peerAddress)
+      const address = session.peer
       if (address === undefined) return []
       const { password } = neighbor
       return [{ address, ...(password === undefined ? {} : { password }), accept: (transport) => session.accept(transport) } satisfies ListenerPeer]
@@ -143,13 +146,16 @@ export class Peers {
         if (isCurrent()) host.down(peer)
       },
       drained: () => isCurrent() && host.drained(peer),
+      peerFound: () => isCurrent() && host.peerFound(),
       update: (update) => {
         const now = environment.now()
-        const { problems, endOfRib } = update
+        const received = importer.receive(update)
+        const { problems, endOfRib } = received
         const codec = peer.session.negotiated?.codec
         if (codec === undefined) return
-        adjRibIn.apply(importer.receive(update), codec, now, importer.touched)
+        adjRibIn.apply(received, codec, now, importer.touched)
         for (const { action, reason } of problems) {
+          if (reason === ownAsInPath) continue
           const more = tolerated.take(now)
           if (more !== undefined) host.log(peer, 'warn', `UPDATE error tolerated as ${action} (RFC 7606): ${reason}${more === 0 ? '' : `; ${more} before it were not logged`}`)
         }
@@ -261,7 +267,7 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer
     virtualRouter: neighbor.virtualRouter,
     localAsn: neighbor.localAsn,
     peerAsn: negotiated?.peerAsn ?? neighbor.peerAsn,
-    peerAddress: neighbor.peerAddress,
+    peerAddress: session.peer === undefined ? neighbor.peerAddress : formatAddress(session.peer),
     peerPort: neighbor.peerPort,
     state: session.state,
     since: new Date(since).toISOString(),

@@ -127,6 +127,10 @@ export class Speaker implements PeersHost {
     this.#schedule()
   }
 
+  peerFound(): void {
+    this.#setListenerPeers()
+  }
+
   routeRefresh(peer: Peer, family: AddressFamilyName): void {
     peer.group?.refresh(peer.neighbor.id, family)
     this.#schedule()
@@ -310,8 +314,8 @@ export class Speaker implements PeersHost {
     }
     const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
     return peers.flatMap((peer) => {
-      const paths = table === 'advertised' ? (peer.group?.sentTo(peer.neighbor.id) ?? []) : peer.adjRibIn.entries()
-      return [...paths].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
+      if (table === 'advertised') return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
+      return [...peer.adjRibIn.entries()].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(path) }))
     })
   }
 }

@@ -64,6 +64,7 @@ export class Recorder implements SessionEvents {
   drained(): void {
     this.drainedCount++
   }
+  peerFound(): void {}
   log(): void {}
 }
 

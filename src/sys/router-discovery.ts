@@ -1,0 +1,117 @@
+/**
+ * Routers on a link, by their Router Advertisements (RFC 4861 4.2, 6.1.2): how the router of an unnumbered neighbor is
+ * found. Listens and solicits; advertises nothing, so that nobody takes this node for a router.
+ */
+import koffi from 'koffi'
+import { type Address, addressFromBytes } from '../ip/address.ts'
+import { HeraldError } from '../errors.ts'
+import { checked, libc } from './libc.ts'
+
+const socketCall = libc.func('int socket(int domain, int type, int protocol)')
+const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
+const sendtoCall = libc.func('intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)')
+const recvfromCall = libc.func('intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)')
+const closeCall = libc.func('int close(int fd)')
+const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
+
+// linux/in6.h, linux/icmpv6.h, asm-generic/socket.h
+const afInet6 = 10
+const sockRaw = 3
+const sockNonBlock = 0o4000
+const sockCloseOnExec = 0o2000000
+const ipProtoIcmpv6 = 58
+const solSocket = 1
+const soBindToDevice = 25
+const ipProtoIpv6 = 41
+const ipv6MulticastHops = 18
+const icmp6Filter = 1
+const routerSolicitation = 133
+const routerAdvertisement = 134
+
+/** Type to reachable and retransmission times (RFC 4861 4.2). */
+const leastAdvertisementBytes = 16
+/** Advertisements taken in one poll: a flood waits in the socket's buffer, which the kernel bounds. */
+const maxPerPoll = 32
+
+export interface RouterDiscovery {
+  /** Routers that advertised themselves since the last call, in the order of arrival; those with lifetime 0 too: they speak BGP all the same. */
+  poll(): readonly Address[]
+  /** Asks the routers of the link to advertise themselves now. */
+  solicit(): void
+  close(): void
+}
+
+/** Throws ERR_SYSCALL when there is no such interface or no privilege (CAP_NET_RAW). */
+export function openRouterDiscovery(device: string): RouterDiscovery {
+  const index = Number(ifNameToIndex(device))
+  if (index === 0) throw new HeraldError('ERR_SYSCALL', `there is no interface ${device}`)
+  const fd = checked(`raw ICMPv6 socket on ${device}`, socketCall(afInet6, sockRaw | sockNonBlock | sockCloseOnExec, ipProtoIcmpv6))
+  try {
+    const name = Buffer.from(`${device}\0`)
+    checked(`bind to ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
+    const filter = Buffer.alloc(32, 0xff)
+    filter.writeUInt32LE((0xffffffff ^ (1 << (routerAdvertisement % 32))) >>> 0, Math.floor(routerAdvertisement / 32) * 4)
+    checked('ICMP6_FILTER', setsockoptCall(fd, ipProtoIcmpv6, icmp6Filter, filter, filter.length))
+    const hops = Buffer.alloc(4)
+    hops.writeInt32LE(255)
+    checked('IPV6_MULTICAST_HOPS', setsockoptCall(fd, ipProtoIpv6, ipv6MulticastHops, hops, hops.length))
+  } catch (error) {
+    closeCall(fd)
+    throw error
+  }
+  return new IcmpDiscovery(fd, index)
+}
+
+class IcmpDiscovery implements RouterDiscovery {
+  readonly #fd: number
+  readonly #index: number
+  readonly #packet = Buffer.alloc(2048)
+  readonly #source = Buffer.alloc(28)
+  readonly #sourceLength = Buffer.alloc(4)
+
+  constructor(fd: number, index: number) {
+    this.#fd = fd
+    this.#index = index
+  }
+
+  poll(): readonly Address[] {
+    const found: Address[] = []
+    for (let taken = 0; taken < maxPerPoll; taken++) {
+      this.#sourceLength.writeUInt32LE(this.#source.length)
+      const length = Number(recvfromCall(this.#fd, this.#packet, this.#packet.length, 0, this.#source, this.#sourceLength))
+      if (length < 0) {
+        if (koffi.errno() === koffi.os.errno['EAGAIN']) break
+        checked('recvfrom of Router Advertisements', length)
+      }
+      const router = this.#router(length)
+      if (router !== undefined) found.push(router)
+    }
+    return found
+  }
+
+  solicit(): void {
+    const packet = Buffer.alloc(8)
+    packet[0] = routerSolicitation
+    const allRouters = Buffer.alloc(28)
+    allRouters.writeUInt16LE(afInet6, 0)
+    allRouters.set([0xff, 0x02], 8)
+    allRouters[23] = 2
+    allRouters.writeUInt32LE(this.#index, 24)
+    // A link that is down takes nothing; the router's next advertisement comes by itself.
+    sendtoCall(this.#fd, packet, packet.length, 0, allRouters, allRouters.length)
+  }
+
+  close(): void {
+    closeCall(this.#fd)
+  }
+
+  /**
+   * RFC 4861 6.1.2: a link-local source, code 0, and the fixed part there. The kernel has checked the checksum; a
+   * link-local source does not cross a router, which is what the hop limit of 255 is to show.
+   */
+  #router(length: number): Address | undefined {
+    const isAdvertisement = length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
+    const isLinkLocal = this.#source[8] === 0xfe && ((this.#source[9] ?? 0) & 0xc0) === 0x80
+    return isAdvertisement && isLinkLocal ? addressFromBytes(Uint8Array.from(this.#source.subarray(8, 24))) : undefined
+  }
+}
