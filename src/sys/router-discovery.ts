@@ -1,6 +1,7 @@
 /**
  * Routers on a link, by their Router Advertisements (RFC 4861 4.2, 6.1.2): how the router of an unnumbered neighbor is
- * found. Listens and solicits; advertises nothing, so that nobody takes this node for a router.
+ * found. It listens, solicits, and advertises this node with a router lifetime of 0: FRR takes a connection only from
+ * whom it has heard so, and with that lifetime nobody takes the node for a default router (6.2.5).
  */
 import koffi from 'koffi'
 import { type Address, addressFromBytes } from '../ip/address.ts'
@@ -24,9 +25,13 @@ const solSocket = 1
 const soBindToDevice = 25
 const ipProtoIpv6 = 41
 const ipv6MulticastHops = 18
+const ipv6MulticastLoop = 19
 const icmp6Filter = 1
 const routerSolicitation = 133
 const routerAdvertisement = 134
+/** ff02::1 and ff02::2. */
+const allNodes = 1
+const allRouters = 2
 
 /** Type to reachable and retransmission times (RFC 4861 4.2). */
 const leastAdvertisementBytes = 16
@@ -36,7 +41,7 @@ const maxPerPoll = 32
 export interface RouterDiscovery {
   /** Routers that advertised themselves since the last call, in the order of arrival; those with lifetime 0 too: they speak BGP all the same. */
   poll(): readonly Address[]
-  /** Asks the routers of the link to advertise themselves now. */
+  /** Asks the routers of the link to advertise themselves now, and shows them our link-local address. */
   solicit(): void
   close(): void
 }
@@ -52,14 +57,20 @@ export function openRouterDiscovery(device: string): RouterDiscovery {
     const filter = Buffer.alloc(32, 0xff)
     filter.writeUInt32LE((0xffffffff ^ (1 << (routerAdvertisement % 32))) >>> 0, Math.floor(routerAdvertisement / 32) * 4)
     checked('ICMP6_FILTER', setsockoptCall(fd, ipProtoIcmpv6, icmp6Filter, filter, filter.length))
-    const hops = Buffer.alloc(4)
-    hops.writeInt32LE(255)
-    checked('IPV6_MULTICAST_HOPS', setsockoptCall(fd, ipProtoIpv6, ipv6MulticastHops, hops, hops.length))
+    setInt(fd, ipv6MulticastHops, 255)
+    // Our own advertisement is not one to be found.
+    setInt(fd, ipv6MulticastLoop, 0)
   } catch (error) {
     closeCall(fd)
     throw error
   }
   return new IcmpDiscovery(fd, index)
+}
+
+function setInt(fd: number, name: number, value: number): void {
+  const octets = Buffer.alloc(4)
+  octets.writeInt32LE(value)
+  checked(`setsockopt(${ipProtoIpv6}, ${name})`, setsockoptCall(fd, ipProtoIpv6, name, octets, octets.length))
 }
 
 class IcmpDiscovery implements RouterDiscovery {
@@ -90,15 +101,19 @@ class IcmpDiscovery implements RouterDiscovery {
   }
 
   solicit(): void {
-    const packet = Buffer.alloc(8)
-    packet[0] = routerSolicitation
-    const allRouters = Buffer.alloc(28)
-    allRouters.writeUInt16LE(afInet6, 0)
-    allRouters.set([0xff, 0x02], 8)
-    allRouters[23] = 2
-    allRouters.writeUInt32LE(this.#index, 24)
-    // A link that is down takes nothing; the router's next advertisement comes by itself.
-    sendtoCall(this.#fd, packet, packet.length, 0, allRouters, allRouters.length)
+    this.#multicast(allRouters, Uint8Array.of(routerSolicitation, 0, 0, 0, 0, 0, 0, 0))
+    // Hop limit, flags, lifetime and timers are all 0: unspecified.
+    this.#multicast(allNodes, Uint8Array.of(routerAdvertisement, ...new Uint8Array(15)))
+  }
+
+  /** To ff02::`group` on the interface; a link that is down takes nothing, and is tried again. */
+  #multicast(group: number, packet: Uint8Array): void {
+    const address = Buffer.alloc(28)
+    address.writeUInt16LE(afInet6, 0)
+    address.set([0xff, 0x02], 8)
+    address[23] = group
+    address.writeUInt32LE(this.#index, 24)
+    sendtoCall(this.#fd, packet, packet.length, 0, address, address.length)
   }
 
   close(): void {
