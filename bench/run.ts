@@ -1,16 +1,17 @@
 /**
- * `npm run bench [-- announce | latency | start | kernel]`: figures, each beside its goal. Bounded, and in a network
+ * `npm run bench [-- announce | full-table | latency | start | kernel]`: figures, each beside its goal. Bounded, and in a network
  * namespace of its own, so that nothing else is met.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { benchAnnounce } from './announce.ts'
+import { benchFullTable } from './full-table.ts'
 import { benchKernel } from './kernel.ts'
 import { benchLatency } from './latency.ts'
 import { printMachine } from './report.ts'
 import { benchStart } from './start.ts'
 
-const parts: Readonly<Record<string, () => Promise<void>>> = { announce: benchAnnounce, latency: benchLatency, start: benchStart, kernel: benchKernel }
+const parts: Readonly<Record<string, () => Promise<void>>> = { announce: benchAnnounce, latency: benchLatency, 'full-table': benchFullTable, start: benchStart, kernel: benchKernel }
 const inside = 'HERALD_BENCH_NAMESPACE'
 
 const wanted = process.argv.slice(2)

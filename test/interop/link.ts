@@ -43,8 +43,7 @@ export class Link {
     await run('ip', 'link', 'add', 'eth0', 'netns', dut, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', router)
     for (const side of ['dut', 'router'] as const) {
       for (const device of ['lo', 'eth0']) await this.in(side, 'ip', 'link', 'set', device, 'up')
-      for (const { herald, router: other } of Object.values(endpoints)) {
-        const address = side === 'dut' ? herald : other
+      for (const address of new Set(Object.values(endpoints).map((ends) => (side === 'dut' ? ends.herald : ends.router)))) {
         await this.in(side, 'ip', 'address', 'add', `${address}/${address.includes(':') ? 64 : 24}`, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []))
       }
     }
@@ -66,6 +65,12 @@ export class Link {
     } catch (error) {
       return error instanceof Error && 'stdout' in error && typeof error.stdout === 'string' ? error.stdout : ''
     }
+  }
+
+  /** A counter of TCP on Herald's side, by its name in /proc/net/netstat. */
+  async counter(name: string): Promise<number> {
+    const [names = '', values = ''] = (await this.in('dut', 'cat', '/proc/net/netstat')).split('\n').filter((line) => line.startsWith('TcpExt:'))
+    return Number(values.split(' ')[names.split(' ').indexOf(name)])
   }
 
   /** A process that leads a group of its own; the whole group is ended on close. */
