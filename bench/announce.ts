@@ -1,17 +1,21 @@
 /**
- * Host routes with equal attributes to four routers: from Established to the last prefix at the slowest one, with BIRD
- * doing the same job in the same run. Both hold the routes before the sessions come up.
+ * Host routes with equal attributes to four routers: from Established to the last prefix at the slowest one, with BIRD,
+ * OpenBGPD, GoBGP and FRR doing the same job in the same run. All hold the routes before the sessions come up.
  */
-import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type AnnouncerEngine, announcers } from './announcers.ts'
 import { startSpeakerThread } from '../src/bgp/speaker/speaker-thread.ts'
+import { usageOf } from './receivers.ts'
 import { hostRoute, neighbors, sinkAddresses, sinkAsn, sinkPort } from './neighbors.ts'
 import { median, ms, printTable, type Row } from './report.ts'
 import { type Sinks, type SinkState, startSinks } from './sink.ts'
 
 const repetitions = 3
+/** Some daemons take minutes for what others do in milliseconds. */
+const engineDeadlineMs = 45_000
 /** Goals per size: time, and UPDATEs per peer 2 + n/800. */
 const sizes = [{ n: 1_000, goalMs: undefined }, { n: 10_000, goalMs: 30 }, { n: 100_000, goalMs: 200 }] as const
 
@@ -20,22 +24,28 @@ interface Run {
   readonly elapsedMs: number
   readonly medianPeerMs: number
   readonly updates: number
+  /** Of an engine that is a process of its own. */
+  readonly rssMiB: number
 }
 
 export async function benchAnnounce(): Promise<void> {
+  for (const host of [1, 2]) spawnSync('ip', ['address', 'add', `10.98.0.${host}/32`, 'dev', 'lo'])
   const sinks = await startSinks({ addresses: sinkAddresses, port: sinkPort, asn: sinkAsn })
-  const hasBird = spawnSync('bird', ['--version']).status === 0
   const rows: Row[] = []
   try {
     for (const { n, goalMs } of sizes) {
       const ours: Run[] = []
-      const birds: Run[] = []
-      // In turn, so that a slow phase of the machine meets both.
+      const theirs = new Map<string, Run[]>()
       for (let i = 0; i < repetitions; i++) {
+        console.log(`  ${n} routes, round ${i + 1} of ${repetitions}`)
         ours.push(await runHerald(sinks, n))
-        if (hasBird) birds.push(await runBird(sinks, n))
+        // In turn, so that a slow phase of the machine meets all.
+        for (const engine of announcers) {
+          const run = await runEngine(engine, sinks, n)
+          if (run !== undefined) theirs.set(engine.name, [...(theirs.get(engine.name) ?? []), run])
+        }
       }
-      rows.push(...rowsOf(n, goalMs, ours, birds))
+      rows.push(...rowsOf(n, goalMs, ours, theirs))
     }
   } finally {
     await sinks.stop()
@@ -43,31 +53,32 @@ export async function benchAnnounce(): Promise<void> {
   printTable(`Established -> n host routes at 4 peers (slowest), median of ${repetitions}`, rows)
 }
 
-function rowsOf(n: number, goalMs: number | undefined, ours: readonly Run[], birds: readonly Run[]): Row[] {
+function rowsOf(n: number, goalMs: number | undefined, ours: readonly Run[], theirs: ReadonlyMap<string, readonly Run[]>): Row[] {
   const own = median(ours.map((run) => run.elapsedMs))
   const most = Math.max(...ours.map((run) => run.updates))
   const goalUpdates = Math.floor(2 + n / 800)
-  const rows: Row[] = [
-    { what: `${n} routes, herald`, value: ms(own), ...(goalMs === undefined ? {} : { goal: `<= ${goalMs} ms`, isMet: own <= goalMs }) },
-    { what: `${n} routes, herald, UPDATEs per peer`, value: String(most), goal: `<= ${goalUpdates}`, isMet: most <= goalUpdates },
-  ]
-  if (birds.length === 0) return rows
-  // BIRD often leaves one of its peers waiting for its next poll, up to 3 s: its middle peer is the fair anchor.
-  const bird = median(birds.map((run) => run.medianPeerMs))
-  const slowest = median(birds.map((run) => run.elapsedMs))
+  const anchors = announcers.map(({ name }): Row & { readonly time?: number } => {
+    const runs = theirs.get(name) ?? []
+    if (runs.length === 0) return { what: `${n} routes, ${name}`, value: `not within ${engineDeadlineMs / 1000} s` }
+    // BIRD often leaves one of its peers waiting for its next poll, up to 3 s: the middle peer is the fair anchor.
+    const [middle, slowest] = [median(runs.map((run) => run.medianPeerMs)), median(runs.map((run) => run.elapsedMs))]
+    return { what: `${n} routes, ${name}, middle peer (slowest)`, value: `${ms(middle)} (${ms(slowest)}), ${Math.max(...runs.map((run) => run.updates))} UPDATEs, RSS ${Math.round(median(runs.map((run) => run.rssMiB)))} MiB`, time: middle }
+  })
+  const fastest = Math.min(...anchors.flatMap(({ time }) => time ?? []))
   return [
-    ...rows,
-    { what: `${n} routes, bird, middle peer (slowest)`, value: `${ms(bird)} (${ms(slowest)}), ${Math.max(...birds.map((run) => run.updates))} UPDATEs` },
-    { what: `${n} routes, herald slowest / bird middle`, value: `${(own / bird).toFixed(2)}x`, goal: '< 1.00x', isMet: own < bird },
+    { what: `${n} routes, herald`, value: `${ms(own)}`, ...(goalMs === undefined ? {} : { goal: `<= ${goalMs} ms`, isMet: own <= goalMs }) },
+    { what: `${n} routes, herald, UPDATEs per peer`, value: String(most), goal: `<= ${goalUpdates}`, isMet: most <= goalUpdates },
+    ...anchors.map(({ time: _time, ...row }) => row),
+    ...(Number.isFinite(fastest) ? [{ what: `${n} routes, herald slowest / fastest other's middle`, value: `${(own / fastest).toFixed(2)}x`, goal: '< 1.00x', isMet: own < fastest }] : []),
   ]
 }
 
-async function arrived(sinks: Sinks, n: number): Promise<Run> {
+async function arrived(sinks: Sinks, n: number, deadlineMs?: number): Promise<Run> {
   const isComplete = (state: SinkState): boolean => state.isEstablished && state.announced >= n
-  await sinks.until(`${n} routes at every router`, (states) => states.length === sinkAddresses.length && states.every(isComplete))
+  await sinks.until(`${n} routes at every router`, (states) => states.length === sinkAddresses.length && states.every(isComplete), deadlineMs)
   const states = [...sinks.states.values()]
   const elapsed = states.map((state) => state.lastAt - state.establishedAt)
-  return { elapsedMs: Math.max(...elapsed), medianPeerMs: median(elapsed), updates: Math.max(...states.map((state) => state.updates)) }
+  return { elapsedMs: Math.max(...elapsed), medianPeerMs: median(elapsed), updates: Math.max(...states.map((state) => state.updates)), rssMiB: 0 }
 }
 
 const gone = (sinks: Sinks): Promise<void> => sinks.until('the sessions to end', (states) => states.every((state) => !state.isEstablished))
@@ -92,29 +103,19 @@ async function runHerald(sinks: Sinks, n: number): Promise<Run> {
   }
 }
 
-async function runBird(sinks: Sinks, n: number): Promise<Run> {
-  const folder = mkdtempSync(join(tmpdir(), 'bn-bird-'))
-  const control = join(folder, 'bird.ctl')
-  writeFileSync(join(folder, 'bird.conf'), birdConfiguration(n))
-  const bird = spawn('bird', ['-f', '-c', join(folder, 'bird.conf'), '-s', control, '-P', join(folder, 'bird.pid')], { stdio: 'ignore' })
+/** undefined: not done in time. */
+async function runEngine(engine: AnnouncerEngine, sinks: Sinks, n: number): Promise<Run | undefined> {
+  const folder = mkdtempSync(join(tmpdir(), 'bn-announce-'))
+  const announcer = await engine.start(folder, n)
   try {
-    return await arrived(sinks, n)
+    const run = await arrived(sinks, n, engineDeadlineMs)
+    return { ...run, rssMiB: usageOf(announcer.pids).rssBytes / 2 ** 20 }
+  } catch {
+    // Not within the deadline: said in the table.
+    return undefined
   } finally {
-    bird.kill('SIGTERM')
-    await new Promise((resolve) => bird.once('exit', resolve))
+    await announcer.stop()
     await gone(sinks)
-    rmSync(folder, { recursive: true })
+    rmSync(folder, { recursive: true, force: true })
   }
-}
-
-function birdConfiguration(n: number): string {
-  const routes = Array.from({ length: n }, (_, i) => `  route ${hostRoute(i)} blackhole;`).join('\n')
-  const peers = sinkAddresses.map((address, i) => `protocol bgp peer${i} {
-  local 127.0.0.1 as 65001;
-  neighbor ${address} port ${sinkPort} as ${sinkAsn};
-  multihop 2;
-  connect delay time 1;
-  ipv4 { import none; export all; next hop self; };
-}`).join('\n')
-  return `log "/dev/null" all;\nrouter id 192.0.2.8;\nprotocol device {}\nprotocol static hosts {\n  ipv4;\n${routes}\n}\n${peers}\n`
 }

@@ -11,6 +11,8 @@ export interface FeedSettings {
   readonly receiver: string
   readonly asn: number
   readonly prefixes: number
+  /** `full` by default; `hosts`: /32s with equal attributes. */
+  readonly kind?: 'full' | 'hosts'
 }
 
 export interface Feed {
@@ -64,6 +66,21 @@ export function buildTable({ asn, prefixes }: FeedSettings): Buffer {
   return Buffer.concat(updates)
 }
 
+/** `prefixes` host routes of 10.0.0.0/8 with equal attributes, 700 to an UPDATE. */
+function buildHosts({ asn, prefixes }: FeedSettings): Buffer {
+  const as = Buffer.alloc(4)
+  as.writeUInt32BE(asn)
+  const attributes = Buffer.concat([Buffer.from([0x40, 1, 1, 0, 0x40, 2, 6, 2, 1]), as, Buffer.from([0x40, 3, 4, 10, 98, 0, 2])])
+  const lengths = Buffer.alloc(4)
+  lengths.writeUInt16BE(attributes.length, 2)
+  const updates: Buffer[] = []
+  for (let first = 0; first < prefixes; first += 700) {
+    const nlri = Buffer.concat(Array.from({ length: Math.min(700, prefixes - first) }, (_, i) => Buffer.from([32, 10, ((first + i) >> 16) & 255, ((first + i) >> 8) & 255, (first + i) & 255])))
+    updates.push(message(2, Buffer.concat([lengths, attributes, nlri])))
+  }
+  return Buffer.concat(updates)
+}
+
 type Told = { readonly what: 'ready' } | { readonly what: 'established' | 'written'; readonly at: number } | { readonly what: 'gap'; readonly ms: number }
 
 /** Resolves when the session is Established; rejects when it does not come up in a minute. */
@@ -86,8 +103,9 @@ export function startFeed(settings: FeedSettings, isWatched: boolean): Promise<F
 
 if (!isMainThread && parentPort !== null) {
   const port = parentPort
-  const { receiver, asn, isWatched, prefixes } = workerData as FeedSettings & { readonly isWatched: boolean }
-  const table = buildTable({ receiver, asn, prefixes })
+  const { isWatched, ...settings } = workerData as FeedSettings & { readonly isWatched: boolean }
+  const { receiver, asn, kind } = settings
+  const table = kind === 'hosts' ? buildHosts(settings) : buildTable(settings)
   const session = (localAddress: string, holdTimeSec: number, heard: (type: number, socket: net.Socket) => void): void => {
     const socket = net.connect({ host: receiver, port: 179, localAddress, noDelay: true })
     let received: Buffer = Buffer.alloc(0)

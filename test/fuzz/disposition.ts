@@ -56,7 +56,7 @@ function severityOf({ flags, type, value }: Element, ctx: CodecContext, hasNlri:
   // RFC 4760 3: without NLRI of its own, NEXT_HOP is ignored.
   if (type === 3 && !hasNlri) return accept
   const isMultiprotocol = type === 14 || type === 15
-  if ((flags & 0xc0) !== wanted) return isMultiprotocol ? reset : [6, 7, 17, 18].includes(type) ? discard : withdraw
+  if ((flags & 0xc0) !== wanted) return isMultiprotocol ? reset : withdraw
   const length = value.length
   switch (type) {
     case 1:

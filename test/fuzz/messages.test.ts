@@ -23,7 +23,7 @@ function corpusOf(file: string, key: 'hex' | 'send'): Uint8Array[] {
   return entries.map((entry) => Uint8Array.from(Buffer.from(String(entry[key]), 'hex'))).filter((bytes) => bytes.length > 0)
 }
 
-const corpus = [...corpusOf('captures.json', 'hex'), ...corpusOf('vectors.json', 'send')]
+const corpus = [...corpusOf('captures.json', 'hex'), ...corpusOf('vectors.json', 'send'), ...corpusOf('boundary.json', 'send')]
 
 const contexts: readonly CodecContext[] = [true, false].flatMap((fourOctetAs) => [true, false].flatMap((isExternal) => [4096, 65535].map((maxMessageBytes) =>
   ({ fourOctetAs, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes, extendedNextHop: isExternal, addPathReceive: maxMessageBytes === 4096 ? [] : [ipv4Unicast, ipv6Unicast] }))))

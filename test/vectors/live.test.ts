@@ -28,7 +28,8 @@ interface Vector {
   readonly opt: { readonly as2?: boolean; readonly ibgp?: boolean; readonly ownas?: boolean; readonly slow?: boolean }
 }
 
-const vectors: readonly Vector[] = JSON.parse(readFileSync(new URL('vectors.json', import.meta.url), 'utf8'))
+/** vectors.json, and what it leaves out of the table it is from. */
+const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')))
 const port = 30_000 + (process.pid % 20_000)
 const speakerAddress = '127.0.0.31'
 const peerAs = 65_001

@@ -166,7 +166,10 @@ class AttributeWalk {
     if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
     this.#seen.add(type)
     if (codec.isExpected?.(this.#ctx) === false) return void this.#note('attribute-discard', type, `${codec.name} is of no use on this session`)
-    const found = flagFault(flags, codec) ?? codec.decode(value, this.#ctx)
+    const wrongFlags = flagFault(flags, codec)
+    // RFC 7606 3 c: whatever a malformed value leads to, wrong flags withdraw.
+    if (wrongFlags !== undefined && codec !== nextHopCodec) return void this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${wrongFlags}`)
+    const found = wrongFlags ?? codec.decode(value, this.#ctx)
     if (typeof found === 'string') this.#malformed(codec, found)
     else this.#keep(found)
     return undefined

@@ -25,7 +25,7 @@ const inside = ctxOf({ isExternal: false })
 const localPref = '40050400000064'
 
 const cases: readonly (readonly [title: string, outcome: string, ...elements: readonly (readonly [Parameters<typeof outcome>[0], CodecContext?])[]])[] = [
-  ['wrong Optional or Transitive bits withdraw (RFC 7606 3 c)', 'withdraw', [{ origin: 'c0010100' }], [{ asPath: '80020602010000fde9' }], [{ more: '400804fde90001' }], [{ more: 'c0040400000001' }]],
+  ['wrong Optional or Transitive bits withdraw (RFC 7606 3 c)', 'withdraw', [{ origin: 'c0010100' }], [{ asPath: '80020602010000fde9' }], [{ more: '400804fde90001' }], [{ more: 'c0040400000001' }], [{ more: 'c00600' }], [{ more: '400708000000010a000001' }]],
   ['a missing ORIGIN, AS_PATH, NEXT_HOP or, inside, LOCAL_PREF withdraws (RFC 7606 3 d)', 'withdraw', [{ origin: '' }], [{ asPath: '' }], [{ nextHop: '' }], [{}, inside]],
   ['of a repeated attribute the first one counts (RFC 7606 3 g)', 'discard', [{ more: '40010102' }], [{ more: '8004040000000180040400000002' }]],
   ['a repeated MP_REACH_NLRI or MP_UNREACH_NLRI resets with 3/1 (RFC 7606 3 g)', 'reset 3/1', [{ more: '800f03000201800f03000201' }]],
