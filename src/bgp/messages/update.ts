@@ -46,16 +46,9 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
   const walk = new AttributeWalk(ctx, nlri.prefixes.length > 0)
   const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing()
   if (fault !== undefined) return { ok: false, fault }
-  const message: UpdateMessage = {
-    type: 'update',
-    withdrawn: withdrawn.prefixes,
-    attributes: walk.attributes,
-    nlri: nlri.prefixes,
-    ...(withdrawn.pathIds === undefined ? {} : { withdrawnPathIds: withdrawn.pathIds }),
-    ...(nlri.pathIds === undefined ? {} : { nlriPathIds: nlri.pathIds }),
-    ...(walk.mpReach === undefined ? {} : { mpReach: walk.mpReach }),
-    ...(walk.mpUnreach === undefined ? {} : { mpUnreach: walk.mpUnreach }),
-  }
+  const hasMore = isMultipath || walk.mpReach !== undefined || walk.mpUnreach !== undefined
+  const plain: UpdateMessage = { type: 'update', withdrawn: withdrawn.prefixes, attributes: walk.attributes, nlri: nlri.prefixes }
+  const message = hasMore ? { ...plain, ...multiprotocol(walk, withdrawn, nlri) } : plain
   const endOfRib = endOfRibFamily(body, walk.mpUnreach)
   const block = attributeBlock(body.subarray(attributesAt, attributesAt + attributesLength), walk.mpReach)
   return { ok: true, value: { message, problems: walk.problems, block, ...(endOfRib === undefined ? {} : { endOfRib }) } }
@@ -67,6 +60,16 @@ export function decodeBlock(block: Uint8Array, { afi, safi }: AfiSafi, ctx: Code
   walk.run(new Reader(block))
   const { attributes, mpReach } = walk
   return mpReach !== undefined && mpReach.family.afi === afi && mpReach.family.safi === safi ? { ...attributes, nextHop: mpReach.nextHop } : attributes
+}
+
+/** What a plain IPv4 UPDATE does not have. */
+function multiprotocol({ mpReach, mpUnreach }: AttributeWalk, withdrawn: Nlri, nlri: Nlri): Partial<UpdateMessage> {
+  return {
+    ...(withdrawn.pathIds === undefined ? {} : { withdrawnPathIds: withdrawn.pathIds }),
+    ...(nlri.pathIds === undefined ? {} : { nlriPathIds: nlri.pathIds }),
+    ...(mpReach === undefined ? {} : { mpReach }),
+    ...(mpUnreach === undefined ? {} : { mpUnreach }),
+  }
 }
 
 /** RFC 4724 2: no octet beside the two lengths, or an MP_UNREACH_NLRI without prefixes and nothing else. */
@@ -175,9 +178,11 @@ class AttributeWalk {
     return undefined
   }
 
+  /** One object takes all of them: a full table has a million. */
   #keep(found: Partial<PathAttributes>): void {
-    const unknown = found.unknown === undefined ? this.attributes.unknown : [...(this.attributes.unknown ?? []), ...found.unknown]
-    this.attributes = { ...this.attributes, ...found, ...(unknown === undefined ? {} : { unknown }) }
+    const { unknown } = this.attributes
+    Object.assign(this.attributes, found)
+    if (unknown !== undefined && found.unknown !== undefined) Object.assign(this.attributes, { unknown: [...unknown, ...found.unknown] })
   }
 
   #multiprotocol(flags: number, type: number, value: Reader): NotificationFault | undefined {
