@@ -34,7 +34,8 @@ export class Bird extends RouterDaemon {
     const value = (attribute: string): string => new RegExp(`BGP\\.${attribute}: (.*)`).exec(text)?.[1]?.trim() ?? ''
     const med = value('med')
     return {
-      nextHop: value('next_hop').split(' ')[0] ?? '',
+      // A lone link-local next hop is shown with :: in front.
+      nextHop: value('next_hop').split(' ').find((address) => address !== '::') ?? '',
       asPath: value('as_path'),
       communities: tuples(value('community')),
       largeCommunities: tuples(value('large_community')),
@@ -72,6 +73,7 @@ export class Bird extends RouterDaemon {
       'router id 10.90.0.2;', 'protocol device {}',
       `protocol static s4 { ipv4; ${[this.ownNetworks.ipv4, ...networks].map((network) => `route ${network} blackhole;`).join(' ')} }`,
       `protocol static s6 { ipv6; route ${this.ownNetworks.ipv6} blackhole; }`,
+      peerings.some(({ transport }) => transport === 'unnumbered') && 'protocol radv { interface "eth0" { max ra interval 4; min ra interval 3; }; }',
       ...peerings.map((each) => this.#protocol(each)),
     )
   }
@@ -80,7 +82,7 @@ export class Bird extends RouterDaemon {
     const { transport, families, dialler, holdTimeSec, password, isTtlSecured, restartTimeSec, routerRole, isOldSpeaker, routerAsn = this.asn, expectedAsn = this.heraldAsn } = session
     const { herald, router } = endpoints[transport]
     const isUnnumbered = transport === 'unnumbered'
-    // Where it has no better one, it says :: beside its link-local address.
+    // On a link-local session it says :: beside its link-local address unless it is told a next hop.
     const nextHop6 = isLinkLocal(transport) || !herald.includes(':') ? `next hop address ${globalIpv6.router};` : ''
     const nextHop4 = isLinkLocal(transport) ? `extended next hop on; ${nextHop6}` : herald.includes(':') && 'extended next hop on;'
     return lines(
