@@ -71,7 +71,7 @@ const openbgpd: AnnouncerEngine = {
     const config = join(folder, 'openbgpd.conf')
     mkdirSync('/run/openbgpd', { recursive: true })
     const peers = sinkAddresses.map((address) => `neighbor ${address} {\n  remote-as ${sinkAsn}\n  port ${sinkPort}\n  multihop 2\n}`)
-    writeFileSync(config, `AS ${receiverAsn}\nrouter-id 192.0.2.8\nfib-update no\nconnect-retry 1\nlisten on 127.0.0.1\nsocket "${join(folder, 'bgpd.sock')}"\n${hosts(n).map((host) => `network ${host}`).join('\n')}\n${peers.join('\n')}\nallow to any\ndeny from any\n`, { mode: 0o600 })
+    writeFileSync(config, `AS ${receiverAsn}\nrouter-id 192.0.2.8\nfib-update no\nconnect-retry 1\nlisten on 127.0.0.1\nsocket "${join(folder, 'bgpd.sock')}"\nprefix-set hosts {\n${hosts(n).join('\n')}\n}\nnetwork prefix-set hosts\n${peers.join('\n')}\nallow to any\ndeny from any\n`, { mode: 0o600 })
     const child = spawn('/usr/sbin/bgpd', ['-d', '-f', config], { stdio: 'ignore' })
     return announcer(child, () => [child.pid ?? 0, ...run('pgrep', '-P', String(child.pid ?? 0)).trim().split('\n').map(Number)])
   },

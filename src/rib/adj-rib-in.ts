@@ -78,6 +78,14 @@ export class AdjRibIn {
     }
   }
 
+  /** Every prefix, once for each of its paths; nothing is decoded. */
+  *prefixes(): Generator<Prefix> {
+    for (const family of families) {
+      const table = this.#tables[family]
+      for (let slot = 0; slot < table.slots; slot++) if (table.isUsed(slot)) yield table.prefixAt(slot)
+    }
+  }
+
   /** The paths of a prefix; more than one only with RFC 7911. */
   paths(prefix: Prefix): readonly ReceivedPath[] {
     const family = prefixFamily(prefix)

@@ -105,7 +105,8 @@ const idle: Row = {
 
 /**
  * Connect and Active: a connection is there only while DelayOpen runs, and then only an OPEN is right on it (RFC 4271
- * 8.2.2, event 20); whatever else comes is an error that is not answered.
+ * 8.2.2, event 20). What is wrong with it, and a lost collision, is said also before our own OPEN
+ * (SendNOTIFICATIONwithoutOPEN); whatever else comes is an error that is not answered.
  */
 const withoutConnection = {
   stop: silentStop,
@@ -116,8 +117,8 @@ const withoutConnection = {
   delayOpenExpired: sayOpen,
   openReceived: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'openReceived' }>) =>
     facts.delayOpenSec === 0 ? fail(facts) : confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }),
-  fault: failCell,
-  collisionDump: silentStop,
+  fault: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'fault' }>) => (facts.delayOpenSec === 0 ? fail(facts) : faultCell(facts, event)),
+  collisionDump: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'collisionDump' }>) => (facts.delayOpenSec === 0 ? silentStop(facts) : dumpCell(facts, event)),
   notificationReceived: failCell,
   keepaliveReceived: failCell,
   updateReceived: failCell,

@@ -54,6 +54,10 @@ export class Connection {
   direction: Direction = 'outgoing'
   agreement: Agreement | undefined
   remoteOpen: OpenMessage | undefined
+  /** TCP is up. */
+  isConnected = false
+  /** In place of the peer's DelayOpenTime, on a second connection. */
+  delayOpenSec: number | undefined
   /** Why the last fault or NOTIFICATION happened, in words. */
   detail: string | undefined
   messagesIn = 0
@@ -91,6 +95,7 @@ export class Connection {
   adopt(transport: Transport): void {
     this.direction = 'incoming'
     this.#attach(transport)
+    this.isConnected = true
     this.fire({ type: 'tcpUp' })
   }
 
@@ -114,7 +119,7 @@ export class Connection {
 
   #step(event: FsmEvent): void {
     const previous = this.state
-    const facts: FsmFacts = { ...this.#shared, ...this.#facts, random: this.#host.environment.random() }
+    const facts: FsmFacts = { ...this.#shared, ...this.#facts, delayOpenSec: this.delayOpenSec ?? this.#shared.delayOpenSec, random: this.#host.environment.random() }
     const transition = step(previous, facts, event)
     this.state = transition.next
     const { holdTimeSec = this.#facts.holdTimeSec, keepaliveSec = this.#facts.keepaliveSec } = transition.facts ?? {}
@@ -157,6 +162,7 @@ export class Connection {
 
   #dial(): void {
     this.direction = 'outgoing'
+    this.delayOpenSec = undefined
     try {
       this.#attach(this.#host.dial())
     } catch (error) {
@@ -166,6 +172,7 @@ export class Connection {
   }
 
   #attach(transport: Transport): void {
+    this.isConnected = false
     this.#transport = transport
     this.#received = new Uint8Array(0)
     this.#isBacklogged = false
@@ -178,7 +185,10 @@ export class Connection {
       close = resolve
     })
     transport.attach({
-      connected: () => this.fire({ type: 'tcpUp' }),
+      connected: () => {
+        this.isConnected = true
+        this.fire({ type: 'tcpUp' })
+      },
       data: (chunk) => this.#receive(chunk),
       drained: () => this.#host.drained(),
       failed: (reason) => this.fire({ type: 'tcpFailed', reason }),
@@ -187,6 +197,7 @@ export class Connection {
   }
 
   #close(): void {
+    this.isConnected = false
     this.#transport?.close(closeGraceSec)
     this.#transport = undefined
     this.#received = new Uint8Array(0)

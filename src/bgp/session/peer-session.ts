@@ -13,7 +13,7 @@ import { HeraldError, messageOf } from '../../errors.ts'
 import { judgeCollision } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent } from '../fsm/events.ts'
 import { localOpen, negotiate, ownAsn } from '../fsm/negotiate.ts'
-import { dialTimeoutSec, sendHoldSec } from '../fsm/timers.ts'
+import { dialTimeoutSec, openHoldSec, sendHoldSec } from '../fsm/timers.ts'
 import { Cease, encodeShutdownText } from '../messages/notification.ts'
 import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../messages/types.ts'
 import type { DecodedUpdate } from '../messages/update.ts'
@@ -164,9 +164,14 @@ class Session implements AcceptingSession, ConnectionHost {
       this.#events.log('warn', `cannot prepare a connection of the peer: ${messageOf(error)}`)
       return transport.destroy()
     }
-    if (primary.state === 'Active' && primary.transport === undefined) return primary.adopt(transport)
-    // The dial under way may meet a dial of the peer: both go on, and the OPENs decide (RFC 4271 6.8).
+    if (primary.state === 'Active' && primary.transport === undefined) {
+      primary.delayOpenSec = undefined
+      return primary.adopt(transport)
+    }
+    // The dial under way may meet a dial of the peer: both go on, and the OPENs decide (RFC 4271 6.8). Ours waits for
+    // the peer's there: with one OPEN of ours, on the first connection, the two sides cannot choose differently.
     this.#second = new Connection(this, this.#shared, 'Active')
+    this.#second.delayOpenSec = openHoldSec
     this.#second.adopt(transport)
   }
 
@@ -183,13 +188,15 @@ class Session implements AcceptingSession, ConnectionHost {
     if (!agreed.ok) return { kind: 'refused', fault: agreed.fault }
     const agreement = agreed.value
     const other = connection === this.#primary ? this.#second : this.#primary
-    const rival = other === undefined ? undefined : { state: other.state, direction: other.direction, gracefulRestart: other.agreement?.gracefulRestart === true, establishedSec: this.environment.uptimeSec() - this.#establishedAtSec }
+    // A connection that waits for the peer's OPEN counts like one on which ours was sent.
+    const rival = other === undefined ? undefined : { state: other.isConnected && rank[other.state] < rank.OpenSent ? 'OpenSent' as const : other.state, direction: other.direction, gracefulRestart: other.agreement?.gracefulRestart === true, establishedSec: this.environment.uptimeSec() - this.#establishedAtSec }
     const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: ownAsn(this.#neighbor) }
     const verdict = judgeCollision(local, { bgpId: open.bgpId, asn: agreement.peerAsn }, connection.direction, rival)
     if (verdict === 'dump' || verdict === 'yield') this.#events.log('info', `two connections met (RFC 4271 6.8): the ${connection.direction} one ${verdict === 'dump' ? 'is kept' : 'is closed'}`)
     if (verdict === 'yield') return { kind: 'drop' }
     if (verdict === 'supersede' && other?.state === 'Established') this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
     if (verdict !== 'alone') other?.fire({ type: verdict === 'dump' ? 'collisionDump' : 'abandon' })
+    if (connection === this.#second) this.#promote()
     return { kind: 'agreed', agreement }
   }
 
@@ -216,7 +223,7 @@ class Session implements AcceptingSession, ConnectionHost {
     const isRestart = this.#isRestart(event, actions)
     this.#settle(connection)
     if (hasEnded && previous === 'Established') this.#lost(isRestart)
-    else if (hasEnded && wasPrimary && rank[this.state] < rank.OpenSent) this.#down({ wasEstablished: false, isRestart: false })
+    else if (hasEnded && wasPrimary && event.type !== 'collisionDump' && rank[this.state] < rank.OpenSent) this.#down({ wasEstablished: false, isRestart: false })
     this.#show(why)
     if (connection === this.#primary && connection.state === 'Established' && previous === 'OpenConfirm' && this.negotiated !== undefined) this.#events.established(this.negotiated)
   }
@@ -240,22 +247,26 @@ class Session implements AcceptingSession, ConnectionHost {
       connection.fire({ type: 'abandon' })
     }
     const hasGivenUp = connection === this.#primary && rank[connection.state] < rank.OpenSent
-    if (hasGivenUp && !this.#isStopped && this.#second !== undefined && rank[this.#second.state] >= rank.OpenSent) this.#promote()
+    if (hasGivenUp && !this.#isStopped && this.#second?.isConnected === true) this.#promote()
   }
 
-  /** The second connection becomes the primary; the old one is let go without a word unless it still has an OPEN to answer. */
+  /** The second connection becomes the primary; the old one is let go without a word unless it still has something to say. */
   #promote(): void {
     const old = this.#primary
     if (this.#second === undefined) return
     this.#primary = this.#second
-    this.#second = rank[old.state] >= rank.OpenSent ? old : undefined
+    this.#second = old.isConnected ? old : undefined
     if (this.#second === undefined) old.fire({ type: 'abandon' })
+    // It is the session now: its OPEN waits for nobody any more.
+    if (this.#primary.state === 'Active' && this.#primary.isConnected) this.#primary.fire({ type: 'delayOpenExpired' })
   }
 
   /** An unnumbered neighbor is the router that is found on its interface (RFC 4861 4.2). */
   #discover(): void {
     const { interface: device } = this.#neighbor
-    if (!isUnnumbered(this.#neighbor) || device === undefined || this.#discovery !== undefined) return
+    // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its address.
+    const isLinkLocal = isUnnumbered(this.#neighbor) || this.#neighbor.peerAddress.startsWith('fe80:')
+    if (!isLinkLocal || device === undefined || this.#discovery !== undefined) return
     try {
       this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
     } catch (error) {
@@ -265,7 +276,7 @@ class Session implements AcceptingSession, ConnectionHost {
 
   /** A router that is there is kept for as long as its session is. */
   #found(router: Address): void {
-    if (router === this.#peer || (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)) return
+    if (!isUnnumbered(this.#neighbor) || router === this.#peer || (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)) return
     this.#peer = router
     this.#events.log('info', `found router ${this.#peerText} on ${this.#neighbor.interface ?? ''}`)
     this.#events.peerFound()

@@ -42,15 +42,16 @@ export class Importer {
     }
   }
 
-  /** A changed importPrefixes is in force at once, without a reset. */
-  configure({ importPrefixes }: Neighbor): void {
+  /** A changed importPrefixes is in force at once, without a reset; answers whether it changed. */
+  configure({ importPrefixes }: Neighbor): boolean {
     const entries = JSON.stringify(importPrefixes ?? [])
-    if (entries === this.#entries) return
+    if (entries === this.#entries) return false
     this.#entries = entries
     this.#isNamed = importPrefixes === undefined || importPrefixes.length === 0 ? undefined : compileImport(importPrefixes)
     this.#locRib.forgetImported(this.#id)
     const { touched } = this
-    if (touched !== undefined) for (const [prefix] of this.#adjRibIn.entries()) touched(prefix)
+    if (touched !== undefined) for (const prefix of this.#adjRibIn.prefixes()) touched(prefix)
+    return true
   }
 
   established(neighbor: Neighbor, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {

@@ -11,7 +11,7 @@ import { ownAsInPath } from '../../policy/import.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
 import { formatAddress } from '../../ip/address.ts'
 import { Cease } from '../messages/notification.ts'
-import { RefreshSubtype } from '../messages/route-refresh.ts'
+import { encodeRouteRefresh, RefreshSubtype } from '../messages/route-refresh.ts'
 import type { AfiSafi } from '../messages/types.ts'
 import { sessionParameters } from '../session/session-parameters.ts'
 import type { Environment, ListenerPeer } from '../session/environment.ts'
@@ -192,7 +192,7 @@ export class Peers {
     const isViewChanged = view(peer.neighbor) !== view(next)
     peer.neighbor = next
     peer.session.configure(next)
-    peer.importer.configure(next)
+    if (peer.importer.configure(next)) askAgain(peer)
     if (isViewChanged) this.#host.viewChanged(peer)
   }
 
@@ -210,6 +210,13 @@ export class Peers {
     this.#closing.set(id, closing)
     if (previous !== 'Idle') this.#host.stateChanged(peer, 'Idle', previous)
   }
+}
+
+/** RFC 2918 3: a new import policy needs what was counted only; everything else is in Adj-RIB-In. */
+function askAgain({ session, adjRibIn }: Peer): void {
+  const { negotiated } = session
+  if (negotiated?.routeRefresh !== true || !adjRibIn.isIncomplete) return
+  for (const family of negotiated.families) session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
 }
 
 function forget({ staleRoutes, adjRibIn, importer }: Peer): void {

@@ -34,6 +34,9 @@ const turnMs = 50
 /** Routers need this long to move their traffic away from routes that carry GRACEFUL_SHUTDOWN. */
 const gracefulShutdownSec = 10
 
+/** Routes of a peer that one answer lists: a full table would keep the loop from everything else for seconds. */
+const maxShown = 20_000
+
 type DrainPhase = 'none' | 'announcing' | 'withdrawn'
 
 type FamilyReason = Partial<Record<AddressFamilyName, string>>
@@ -315,7 +318,12 @@ export class Speaker implements PeersHost {
     const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
     return peers.flatMap((peer) => {
       if (table === 'advertised') return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
-      return [...peer.adjRibIn.entries()].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(path) }))
+      const shown: RouteSnapshot[] = []
+      for (const [prefix, path] of peer.adjRibIn.entries()) {
+        if (shown.length === maxShown) break
+        if (isMeant(prefix)) shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(path) })
+      }
+      return shown
     })
   }
 }

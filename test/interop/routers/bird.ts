@@ -82,9 +82,8 @@ export class Bird extends RouterDaemon {
     const { transport, families, dialler, holdTimeSec, password, isTtlSecured, restartTimeSec, routerRole, isOldSpeaker, routerAsn = this.asn, expectedAsn = this.heraldAsn } = session
     const { herald, router } = endpoints[transport]
     const isUnnumbered = transport === 'unnumbered'
-    // On a link-local session it says :: beside its link-local address unless it is told a next hop.
-    const nextHop6 = isLinkLocal(transport) || !herald.includes(':') ? `next hop address ${globalIpv6.router};` : ''
-    const nextHop4 = isLinkLocal(transport) ? `extended next hop on; ${nextHop6}` : herald.includes(':') && 'extended next hop on;'
+    const nextHop6 = !herald.includes(':') ? `next hop address ${globalIpv6.router};` : ''
+    const nextHop4 = herald.includes(':') && 'extended next hop on;'
     return lines(
       `protocol bgp ${isUnnumbered ? 'unnumbered' : nameOf(transport)} {`,
       isUnnumbered ? `  local as ${routerAsn}; neighbor range fe80::/10 as ${expectedAsn}; dynamic name "found";` : `  local ${router} as ${routerAsn}; neighbor ${herald} as ${expectedAsn};`,

@@ -48,7 +48,7 @@ async function collide(rig: Rig, routerId: string): Promise<Round> {
   assert.ok(await rig.isEstablished(), 'the end of the lost connections ends no session')
   return {
     verdicts: rig.speaker.said.slice(heardBefore).flatMap(({ message }) => (message?.startsWith('two connections met') === true ? [message] : [])),
-    falls: (await rig.speaker.peers()).flatMap(({ transitions }) => transitions.filter(({ from, to }) => progress.indexOf(to) < progress.indexOf(from)).map(({ reason }) => reason)),
+    falls: (await rig.speaker.peers()).flatMap(({ transitions }) => transitions.filter(({ from, to, reason }) => progress.indexOf(to) < progress.indexOf(from) && !(from !== 'Established' && reason.startsWith('two connections met'))).map(({ reason }) => reason)),
   }
 }
 
@@ -57,7 +57,7 @@ const progress = ['Idle', 'Connect', 'OpenSent', 'OpenConfirm', 'Established']
 interface Round {
   /** What Herald decided where two connections met. */
   readonly verdicts: readonly string[]
-  /** Why sessions that had come up, or nearly, went down again. */
+  /** Why sessions that had come up, or nearly, went down again; not that the other connection of one is kept. */
   readonly falls: readonly string[]
 }
 
@@ -73,10 +73,7 @@ export const storms: readonly Scenario[] = [
       for (let round = 0; round < collisionRounds; round++) rounds.push(await collide(rig, round % 2 === 0 ? '10.90.0.1' : '10.90.0.9'))
       const [asSmaller, asLarger] = [0, 1].map((rest) => rounds.filter((_, round) => round % 2 === rest).flatMap(({ verdicts }) => verdicts)) as [string[], string[]]
       assert.deepEqual(asLarger.filter((verdict) => !/outgoing one is kept|incoming one is closed/.test(verdict)), [])
-      // A router that reads our OPEN on its connection before the KEEPALIVE that established ours ends the latter too.
-      const falls = rounds.flatMap((round) => round.falls)
-      assert.deepEqual(falls.filter((reason) => !/Connection Collision Resolution/.test(reason)), [])
-      assert.ok(falls.length < 60, `${falls.length} sessions went down again`)
+      assert.deepEqual(rounds.flatMap((round) => round.falls), [], 'sessions went down again')
       // OpenBGPD and ExaBGP drop their own dial when a connection arrives, so that hardly two OPENs meet.
       if (!['FRR', 'BIRD'].includes(rig.router.name)) return
       assert.ok(asLarger.length > 40 && asSmaller.length > 40, `${asSmaller.length} and ${asLarger.length} collisions came about`)

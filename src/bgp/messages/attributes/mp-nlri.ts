@@ -42,10 +42,12 @@ export function decodeMpReach(value: Reader, ctx: CodecContext): MpReachResult {
   value.u8()
   const nlri = decodePrefixes(value, family.afi, hasPathIds(family, ctx))
   if (typeof nlri === 'string') return { kind: 'fault', reason: nlri }
-  const nextHop = addressFromBytes(octets.subarray(0, nextHopLength === 4 ? 4 : 16))
   const linkLocal = nextHopLength === 32 && octets[16] === 0xfe && ((octets[17] ?? 0) & 0xc0) === 0x80 ? (addressFromBytes(octets.subarray(16)) as string) : undefined
+  // BIRD has :: for the global address where the session runs over link-local ones: the other one is what it means.
+  const isGlobalAbsent = linkLocal !== undefined && octets.subarray(0, 16).every((octet) => octet === 0)
+  const nextHop = isGlobalAbsent ? linkLocal : addressFromBytes(octets.subarray(0, nextHopLength === 4 ? 4 : 16))
   const badNextHop = family.afi === 1 && nextHopLength !== 4 && !ctx.extendedNextHop ? 'an IPv6 next hop that was not negotiated (RFC 8950)' : nextHopFault(nextHop)
-  return { kind: 'reach', reach: { family, nextHop, ...(linkLocal === undefined ? {} : { linkLocal }), ...nlri }, ...(badNextHop === undefined ? {} : { badNextHop }) }
+  return { kind: 'reach', reach: { family, nextHop, ...(linkLocal === undefined || isGlobalAbsent ? {} : { linkLocal }), ...nlri }, ...(badNextHop === undefined ? {} : { badNextHop }) }
 }
 
 /** Addresses that no host has: unspecified, loopback, multicast, and IPv4 in IPv6 clothes. */
