@@ -35,6 +35,13 @@ const retryMs = 500
 const retryMaxMs = 30_000
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
+/**
+ * A restart waits so long for an object that cannot be read now: what it says may be on the routers and in the kernel,
+ * and End-of-RIB would remove it (RFC 4724 4.1; the cap is that of a deferred selection).
+ */
+const heldBackMs = 60_000
+/** Problems of a file or an object that is not in force in any version. */
+const unread: ReadonlySet<string> = new Set(['InvalidYaml', 'NoObject', 'Unreadable', 'InvalidField'])
 /** Interfaces come and go without an event of ours. */
 const uplinksEveryMs = 5_000
 
@@ -49,6 +56,9 @@ export class Agent {
   #isRunning = false
   #isSynced = false
   #isSettled = false
+  /** When an earlier agent's routes may be given up all the same; undefined: there was none. */
+  readonly #holdBackUntil: number | undefined
+  #isHeldBack = false
   #uplinkProblem: string | undefined
   #attached = ''
   /** Duration of the last application of a delta, ms, and when it was. */
@@ -56,6 +66,7 @@ export class Agent {
 
   constructor(parts: AgentParts) {
     this.#parts = parts
+    this.#holdBackUntil = parts.marker.isRestart ? performance.now() + heldBackMs : undefined
     this.order = new Order(
       {
         datapath: parts.datapath,
@@ -99,6 +110,7 @@ export class Agent {
       problems: (list) => {
         this.#report(this.#fileProblems, list)
         this.#fileProblems = list
+        this.#wake()
       },
       flush: () => this.#apply(translator.flush()),
       synced: () => {
@@ -136,6 +148,7 @@ export class Agent {
     this.order.want(delta.services)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.
     if (this.order.pending > 0) this.#run()
+    else if (this.#isHeldBack && !this.#isSettled) this.#wake()
     this.reconcile.count++
     this.reconcile.lastMs = performance.now() - started
     this.reconcile.lastAt = Date.now()
@@ -161,7 +174,20 @@ export class Agent {
 
   #run(): void {
     if (this.order.run(sliceServices)) this.#wake()
-    else if (this.#isSynced && !this.#isSettled) this.#settle()
+    else if (this.#isSynced && !this.#isSettled && !this.#mustHoldBack()) this.#settle()
+  }
+
+  /** After a restart, while something cannot be read and the wait for it is not over. */
+  #mustHoldBack(): boolean {
+    const leftMs = (this.#holdBackUntil ?? 0) - performance.now()
+    const missing = this.problems.filter(({ severity, code }) => severity === 'error' && unread.has(code))
+    if (leftMs <= 0 || missing.length === 0) return false
+    if (!this.#isHeldBack) {
+      this.#parts.log.warn({ missing: missing.map(problemText) }, `not everything can be read: End-of-RIB and what an earlier agent left wait up to ${Math.ceil(leftMs / 1000)} s for it`)
+      this.#later(leftMs + 1, () => this.#wake())
+    }
+    this.#isHeldBack = true
+    return true
   }
 
   /** Every desired route was handed to the speaker once: End-of-RIB may go out, leftovers may drain. */

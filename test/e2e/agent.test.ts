@@ -223,6 +223,20 @@ test('a killed agent comes back as a restart: same addresses, R and F set, route
   assert.match(output, /"restart":true/)
 })
 
+test('an agent that restarts while a manifest is broken waits for it with End-of-RIB: the routes of that manifest stay at the router (RFC 4724 4.1)', async () => {
+  agent?.kill('SIGKILL')
+  await exited()
+  write('web.yaml', 'kind: Service\n  broken: [')
+  startAgent()
+  await waitFor('the wait', () => output.includes('not everything can be read'), { deadlineMs: 15_000 })
+  await waitFor('the session', () => router.peer?.state === 'Established')
+  const both = ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9']
+  assert.deepEqual(await router.received(), both)
+  write('web.yaml', service('web'))
+  await waitFor('everything read', () => output.includes('all objects read and applied'))
+  await routes(both)
+})
+
 test('SIGTERM closes silently for a graceful restart, SIGINT says Administrative Shutdown', async () => {
   agent?.kill('SIGTERM')
   assert.equal(await exited(), 0)
