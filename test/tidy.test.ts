@@ -67,7 +67,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** No clock, socket, environment, randomness or log in these. */
-const pure = ['src/errors.ts', 'src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session/connection.ts', 'src/bgp/session/peer-session.ts', 'src/bgp/session/transitions.ts', 'src/bgp/speaker/speaker.ts', 'src/bgp/speaker/peers.ts', 'src/bgp/speaker/update-group.ts', 'src/bgp/recording/format.ts', 'src/bgp/recording/replay.ts', 'src/rib', 'src/policy', 'src/k8s/kinds', 'src/k8s/translate', 'src/k8s/ipam/allocate.ts', 'src/k8s/label-selector.ts', 'src/datapath/layout.ts', 'src/datapath/maglev.ts', 'src/datapath/fake.ts', 'src/reconcile']
+const pure = ['src/errors.ts', 'src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session/connection.ts', 'src/bgp/session/peer-session.ts', 'src/bgp/session/transitions.ts', 'src/bgp/speaker/speaker.ts', 'src/bgp/speaker/peer.ts', 'src/bgp/speaker/peers.ts', 'src/bgp/speaker/importer.ts', 'src/bgp/speaker/stale-routes.ts', 'src/bgp/speaker/update-group.ts', 'src/bgp/recording/format.ts', 'src/bgp/recording/replay.ts', 'src/rib', 'src/policy', 'src/k8s/kinds', 'src/k8s/translate', 'src/k8s/ipam/allocate.ts', 'src/k8s/label-selector.ts', 'src/datapath/layout.ts', 'src/datapath/maglev.ts', 'src/datapath/fake.ts', 'src/reconcile']
 const impure = /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.)/
 
 const within = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`)

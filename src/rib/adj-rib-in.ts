@@ -165,21 +165,25 @@ export class AdjRibIn {
   }
 
   #announce(prefixes: readonly Prefix[], pathIds: readonly number[] | undefined, block: number, timeSec: number, touched?: (prefix: Prefix) => void): void {
+    if (prefixes.length === 0) return
+    const family = prefixFamily(prefixes[0] as Prefix)
+    const table = this.#tables[family]
+    // With room for all of them and no identifiers, which is nearly always, nothing else is to be asked.
+    const isRoomy = block !== noBlock && pathIds === undefined && this.#tables.ipv4.size + this.#tables.ipv6.size + prefixes.length <= this.#maxPrefixes
     for (let i = 0; i < prefixes.length; i++) {
-      this.#keep(prefixes[i] as Prefix, pathIds?.[i] ?? 0, block, timeSec)
-      touched?.(prefixes[i] as Prefix)
+      const prefix = prefixes[i] as Prefix
+      const pathId = pathIds?.[i] ?? 0
+      if (isRoomy || (block !== noBlock && this.#hasRoom(table, prefix, pathId))) this.#keep(table, prefix, pathId, block, timeSec)
+      else {
+        // What has no room is counted; an older path of the same prefix is no longer true and goes.
+        this.#drop(table, prefix, pathId)
+        this.#beyond[family]++
+      }
+      touched?.(prefix)
     }
   }
 
-  /** What has no room is counted; an older path of the same prefix is no longer true and goes. */
-  #keep(prefix: Prefix, pathId: number, block: number, timeSec: number): void {
-    const family = prefixFamily(prefix)
-    const table = this.#tables[family]
-    if (block === noBlock || !this.#hasRoom(table, prefix, pathId)) {
-      this.#drop(table, prefix, pathId)
-      this.#beyond[family]++
-      return
-    }
+  #keep(table: PathTable, prefix: Prefix, pathId: number, block: number, timeSec: number): void {
     this.#blocks.hold(block)
     const previous = table.set(prefix, pathId, block, timeSec)
     if (previous >= 0) this.#blocks.release(previous)

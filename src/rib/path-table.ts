@@ -69,15 +69,17 @@ export class PathTable {
   /** Replaces or adds a path and clears its marks; answers the block that it had, or -1. */
   set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
     if (pathId !== 0 && this.#pathIds === undefined) this.#pathIds = new Uint32Array(this.#lengths.length)
-    let slot = this.#locate(prefix, pathId)
-    const isNew = this.#lengths[slot] === 0
-    const previous = isNew ? -1 : (this.#blocks[slot] as number)
-    if (isNew) {
+    const length = this.#read(prefix)
+    let slot = this.#probe(length, pathId)
+    let previous = -1
+    if (this.#lengths[slot] !== 0) previous = this.#blocks[slot] as number
+    else {
       if ((this.size + 1) * 4 > this.#lengths.length * 3) {
         this.#resize(this.#lengths.length * 2)
-        slot = this.#locate(prefix, pathId)
+        this.#read(prefix)
+        slot = this.#probe(length, pathId)
       }
-      this.#write(slot, prefix, pathId)
+      this.#write(slot, length, pathId)
       this.size++
     }
     this.#blocks[slot] = block
@@ -178,15 +180,21 @@ export class PathTable {
 
   /** The slot of a path, or the empty one where it would go. */
   #locate(prefix: Prefix, pathId: number): number {
-    const length = this.#read(prefix)
-    const mask = this.#lengths.length - 1
+    return this.#probe(this.#read(prefix), pathId)
+  }
+
+  /** The same for the scratch key. */
+  #probe(length: number, pathId: number): number {
+    const lengths = this.#lengths
+    const mask = lengths.length - 1
     let slot = this.#home(length) & mask
-    while (this.#lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + 1) & mask
+    while (lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + 1) & mask
     return slot
   }
 
-  #write(slot: number, prefix: Prefix, pathId: number): void {
-    this.#lengths[slot] = this.#read(prefix)
+  /** Puts the scratch key into a slot. */
+  #write(slot: number, length: number, pathId: number): void {
+    this.#lengths[slot] = length
     for (let word = 0; word < this.#words; word++) this.#keys[slot * this.#words + word] = this.#key[word] as number
     if (this.#pathIds !== undefined) this.#pathIds[slot] = pathId
   }

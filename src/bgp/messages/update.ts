@@ -83,6 +83,21 @@ function endOfRibFamily(body: Uint8Array, mpUnreach: MpUnreach | undefined): Afi
 /** Problems told of one message beside treat-as-withdraw: thousands of repeated attributes are one story. */
 const maxNotes = 32
 
+/** Attribute types, nearly all of them below 32. */
+class TypeSet {
+  #low = 0
+  #others: Set<number> | undefined
+
+  has(type: number): boolean {
+    return type < 32 ? ((this.#low >>> type) & 1) === 1 : this.#others?.has(type) === true
+  }
+
+  add(type: number): void {
+    if (type < 32) this.#low |= 1 << type
+    else (this.#others ??= new Set()).add(type)
+  }
+}
+
 class AttributeWalk {
   attributes: PathAttributes = {}
   mpReach: MpReach | undefined
@@ -91,7 +106,7 @@ class AttributeWalk {
   readonly #ctx: CodecContext
   /** Routes in the NLRI field itself, not in MP_REACH_NLRI. */
   readonly #hasNlri: boolean
-  readonly #seen = new Set<number>()
+  readonly #seen = new TypeSet()
   /** Subcode of the first treat-as-withdraw, should there be nothing to withdraw. */
   #withdrawSubcode: number | undefined
   #withdrawReason = ''
@@ -114,7 +129,6 @@ class AttributeWalk {
 
   #walk(reader: Reader): NotificationFault | undefined {
     while (reader.left > 0) {
-      const whole = reader.peek()
       const flags = reader.left > 1 ? reader.u8() : 0
       const headLeft = flags & flag.extendedLength ? 3 : 2
       if (reader.left < headLeft) {
@@ -131,7 +145,7 @@ class AttributeWalk {
         this.#withdraw(type, 1, reason)
         return undefined
       }
-      const fault = this.#attribute(flags, type, reader.sub(length), whole)
+      const fault = this.#attribute(flags, type, reader.sub(length))
       if (fault !== undefined) return fault
     }
     return undefined
@@ -147,7 +161,8 @@ class AttributeWalk {
     else if (this.#idleNextHop !== undefined) this.#withdraw(nextHopCodec.type, nextHopCodec.subcode, `NEXT_HOP: ${this.#idleNextHop}`)
     const { origin, asPath, nextHop, localPref } = this.attributes
     const isReach = this.#hasNlri || (this.mpReach?.prefixes.length ?? 0) > 0
-    if (isReach) {
+    const isComplete = origin !== undefined && asPath !== undefined && (nextHop !== undefined || !this.#hasNlri) && (localPref !== undefined || this.#ctx.isExternal)
+    if (isReach && !isComplete) {
       const absent = [
         ...(origin === undefined && !this.#seen.has(1) ? ['ORIGIN'] : []),
         ...(asPath === undefined && !this.#seen.has(2) ? ['AS_PATH'] : []),
@@ -160,11 +175,11 @@ class AttributeWalk {
     return undefined
   }
 
-  #attribute(flags: number, type: number, value: Reader, whole: Reader): NotificationFault | undefined {
+  #attribute(flags: number, type: number, value: Reader): NotificationFault | undefined {
     if (type === mpReachType || type === mpUnreachType) return this.#multiprotocol(flags, type, value)
     if (type === 0) return void this.#note('ignore', type, 'attribute type 0')
     const codec = attributeByType.get(type)
-    if (codec === undefined) return this.#unknown(flags, type, value, whole)
+    if (codec === undefined) return this.#unknown(flags, type, value)
     // RFC 7606 3 g
     if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
     this.#seen.add(type)
@@ -206,10 +221,11 @@ class AttributeWalk {
   }
 
   /** RFC 4271 6.3 and 9: an unknown well-known attribute resets, non-transitive is ignored, transitive is kept as bytes. */
-  #unknown(flags: number, type: number, value: Reader, whole: Reader): NotificationFault | undefined {
+  #unknown(flags: number, type: number, value: Reader): NotificationFault | undefined {
     if ((flags & flag.optional) === 0) {
-      const octets = value.left + (flags & flag.extendedLength ? 4 : 3)
-      return { ...updateFault(2, `unknown well-known attribute ${type}`), data: whole.copy(Math.min(maxFaultDataBytes, octets)) }
+      const head = flags & flag.extendedLength ? [flags, type, value.left >> 8, value.left & 0xff] : [flags, type, value.left]
+      const data = Uint8Array.of(...head, ...value.copy(Math.min(maxFaultDataBytes - head.length, value.left)))
+      return { ...updateFault(2, `unknown well-known attribute ${type}`), data }
     }
     if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `attribute ${type} again, the first one counts`)
     this.#seen.add(type)
