@@ -3,7 +3,6 @@
  * found. It listens, solicits, and advertises this node with a router lifetime of 0: FRR takes a connection only from
  * whom it has heard so, and with that lifetime nobody takes the node for a default router (6.2.5).
  */
-import koffi from 'koffi'
 import { type Address, addressFromBytes } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
 import { checked, libc } from './libc.ts'
@@ -41,6 +40,8 @@ const maxPerPoll = 32
 export interface RouterDiscovery {
   /** Routers that advertised themselves since the last call, in the order of arrival; those with lifetime 0 too: they speak BGP all the same. */
   poll(): readonly Address[]
+  /** The interface is gone, or another one has its name now: open anew. */
+  readonly isGone: boolean
   /** Asks the routers of the link to advertise themselves now, and shows them our link-local address. */
   solicit(): void
   close(): void
@@ -64,7 +65,7 @@ export function openRouterDiscovery(device: string): RouterDiscovery {
     closeCall(fd)
     throw error
   }
-  return new IcmpDiscovery(fd, index)
+  return new IcmpDiscovery(fd, device, index)
 }
 
 function setInt(fd: number, name: number, value: number): void {
@@ -75,14 +76,20 @@ function setInt(fd: number, name: number, value: number): void {
 
 class IcmpDiscovery implements RouterDiscovery {
   readonly #fd: number
+  readonly #device: string
   readonly #index: number
   readonly #packet = Buffer.alloc(2048)
   readonly #source = Buffer.alloc(28)
   readonly #sourceLength = Buffer.alloc(4)
 
-  constructor(fd: number, index: number) {
+  constructor(fd: number, device: string, index: number) {
     this.#fd = fd
+    this.#device = device
     this.#index = index
+  }
+
+  get isGone(): boolean {
+    return Number(ifNameToIndex(this.#device)) !== this.#index
   }
 
   poll(): readonly Address[] {
@@ -90,10 +97,8 @@ class IcmpDiscovery implements RouterDiscovery {
     for (let taken = 0; taken < maxPerPoll; taken++) {
       this.#sourceLength.writeUInt32LE(this.#source.length)
       const length = Number(recvfromCall(this.#fd, this.#packet, this.#packet.length, 0, this.#source, this.#sourceLength))
-      if (length < 0) {
-        if (koffi.errno() === koffi.os.errno['EAGAIN']) break
-        checked('recvfrom of Router Advertisements', length)
-      }
+      // Nothing there, or a link that went down: the next poll tries again.
+      if (length < 0) break
       const router = this.#router(length)
       if (router !== undefined) found.push(router)
     }

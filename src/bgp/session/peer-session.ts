@@ -53,6 +53,7 @@ class Session implements AcceptingSession, ConnectionHost {
   /** Unknown while no router was found on the interface of an unnumbered neighbor. */
   #peer: Address | undefined
   #discovery: { close(): void } | undefined
+  #discoveryProblem: string | undefined
   readonly #events: SessionEvents
   readonly #options: SessionOptions
   readonly #shared: SharedFacts
@@ -176,6 +177,8 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   dial(): Transport {
+    // An interface that was not there at the start may be there now.
+    this.#discover()
     return this.environment.dial(this.#dialOptions())
   }
 
@@ -265,12 +268,13 @@ class Session implements AcceptingSession, ConnectionHost {
   #discover(): void {
     const { interface: device } = this.#neighbor
     // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its address.
-    const isLinkLocal = isUnnumbered(this.#neighbor) || this.#neighbor.peerAddress.startsWith('fe80:')
+    const isLinkLocal = isUnnumbered(this.#neighbor) || /^fe[89ab]/.test(this.#neighbor.peerAddress)
     if (!isLinkLocal || device === undefined || this.#discovery !== undefined) return
     try {
       this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
     } catch (error) {
-      this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
+      if (this.#discoveryProblem !== messageOf(error)) this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
+      this.#discoveryProblem = messageOf(error)
     }
   }
 
@@ -359,7 +363,7 @@ class Session implements AcceptingSession, ConnectionHost {
 
   #dialOptions(): DialOptions {
     const { ttlSecurityHops, multihopTtl, password, sourceAddress, peerAsn, peerPort, peerAddress, tcpUserTimeoutSec, interface: device } = this.#neighbor
-    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', device === undefined ? `${peerAddress} is no address` : `no router has advertised itself on ${device} yet`)
+    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', device === undefined ? `${peerAddress} is no address` : this.#discovery === undefined ? `routers on ${device} cannot be looked for: ${this.#discoveryProblem ?? 'not started'}` : `no router has advertised itself on ${device} yet`)
     const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
     const isInternal = ownAsn(this.#neighbor) === peerAsn
     return {

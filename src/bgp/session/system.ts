@@ -1,6 +1,6 @@
 /** The process's own clock, chance and sockets. */
 import { type Address, formatAddress } from '../../ip/address.ts'
-import { openRouterDiscovery } from '../../sys/router-discovery.ts'
+import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
 import type { DialOptions, Environment } from './environment.ts'
 import { openListener } from './listener.ts'
@@ -32,18 +32,34 @@ const pollMs = 250
 const solicitEveryMs = 4_000
 
 function discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
-  const discovery = openRouterDiscovery(device)
+  let discovery: RouterDiscovery | undefined = openRouterDiscovery(device)
   discovery.solicit()
-  const solicitation = setInterval(() => discovery.solicit(), solicitEveryMs)
+  const solicitation = setInterval(() => {
+    if (discovery?.isGone !== false) {
+      discovery?.close()
+      discovery = reopened(device)
+    }
+    discovery?.solicit()
+  }, solicitEveryMs)
   const poll = setInterval(() => {
-    for (const router of discovery.poll()) found(router)
+    for (const router of discovery?.poll() ?? []) found(router)
   }, pollMs)
   return {
     close: () => {
       clearInterval(solicitation)
       clearInterval(poll)
-      discovery.close()
+      discovery?.close()
     },
+  }
+}
+
+/** undefined while the interface is away. */
+function reopened(device: string): RouterDiscovery | undefined {
+  try {
+    return openRouterDiscovery(device)
+  } catch {
+    // It was there, and may be again: the next solicitation tries.
+    return undefined
   }
 }
 
