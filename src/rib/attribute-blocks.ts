@@ -125,10 +125,16 @@ export class AttributeBlocks {
     return equal >= 0 ? equal : this.#contexts.push(ctx) - 1
   }
 
-  /** FNV-1a over the octets, mixed at the end. */
+  /** Like FNV-1a, with four octets at a time, mixed at the end. */
   #hash(block: Uint8Array, context: number): number {
     let hash = (0x811c9dc5 ^ this.#seed ^ context) >>> 0
-    for (let i = 0; i < block.length; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
+    const whole = block.length & ~3
+    for (let i = 0; i < whole; i += 4) {
+      const word = (block[i] as number) | ((block[i + 1] as number) << 8) | ((block[i + 2] as number) << 16) | ((block[i + 3] as number) << 24)
+      hash = Math.imul(hash ^ word, 0x85ebca6b)
+      hash ^= hash >>> 15
+    }
+    for (let i = whole; i < block.length; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d ^ this.#seed)
     return (hash ^ (hash >>> 13)) >>> 0
   }
@@ -168,8 +174,10 @@ export class AttributeBlocks {
     this.#contextOf[id] = context
     this.#hashes[id] = hash
     // An id that was used before may still be remembered decoded.
-    this.#decoded.delete(`${id}/1`)
-    this.#decoded.delete(`${id}/2`)
+    if (this.#decoded.size > 0) {
+      this.#decoded.delete(`${id}/1`)
+      this.#decoded.delete(`${id}/2`)
+    }
     return id
   }
 

@@ -1,10 +1,10 @@
 /**
  * Paths of one family in columns of numbers: (prefix, path identifier) -> attribute block, time, marks.
  *
- *     hash of the prefix --linear probing--> slot: key words, length, identifier, block, time, marks
+ *     hash of the prefix --probing--> slot: key words, length, identifier, block, time, marks
  *
  * A million prefixes are five arrays and no object. Paths of one prefix differ in their identifier only and lie in one
- * run of slots, so that all of them are found.
+ * run of probes, so that all of them are found.
  */
 import { type Prefix, prefixLength } from '../ip/prefix.ts'
 
@@ -17,6 +17,12 @@ export const maxPathsPerPrefix = 64
 const firstSlots = 64
 const groupBits = 4
 const groupMask = (1 << groupBits) - 1
+/**
+ * From a taken slot probing goes on in the next group: with steps of one, two groups that meet would make each of their
+ * prefixes walk past all of the other's. Odd, so that every slot comes by; the inverse modulo 2^32 counts steps.
+ */
+const stride = 17
+const inverseStride = 0xf0f0f0f1
 
 export class PathTable {
   /** 32-bit words of an address: 1 or 4. */
@@ -62,7 +68,7 @@ export class PathTable {
     const found: number[] = []
     const length = this.#read(prefix)
     const mask = this.#lengths.length - 1
-    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + 1) & mask) if (this.#isKey(slot, length)) found.push(slot)
+    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask) if (this.#isKey(slot, length)) found.push(slot)
     return found
   }
 
@@ -188,7 +194,7 @@ export class PathTable {
     const lengths = this.#lengths
     const mask = lengths.length - 1
     let slot = this.#home(length) & mask
-    while (lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + 1) & mask
+    while (lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + stride) & mask
     return slot
   }
 
@@ -203,10 +209,10 @@ export class PathTable {
   #remove(slot: number): void {
     const mask = this.#lengths.length - 1
     let gap = slot
-    for (let next = (gap + 1) & mask; this.#lengths[next] !== 0; next = (next + 1) & mask) {
+    for (let next = (gap + stride) & mask; this.#lengths[next] !== 0; next = (next + stride) & mask) {
       for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[next * this.#words + word] as number
       const home = this.#home(this.#lengths[next] as number) & mask
-      if (((next - home) & mask) < ((next - gap) & mask)) continue
+      if (steps(home, next, mask) < steps(gap, next, mask)) continue
       this.#move(next, gap)
       gap = next
     }
@@ -224,29 +230,35 @@ export class PathTable {
   }
 
   #resize(slots: number): void {
-    const old = { keys: this.#keys, lengths: this.#lengths, marks: this.#marks, blocks: this.#blocks, times: this.#times, pathIds: this.#pathIds }
+    const [oldKeys, oldLengths, oldMarks, oldBlocks, oldTimes, oldPathIds] = [this.#keys, this.#lengths, this.#marks, this.#blocks, this.#times, this.#pathIds]
     const words = this.#words
     const mask = slots - 1
-    this.#keys = new Uint32Array(slots * words)
-    this.#lengths = new Uint8Array(slots)
-    this.#marks = new Uint8Array(slots)
-    this.#blocks = new Uint32Array(slots)
-    this.#times = new Uint32Array(slots)
-    if (old.pathIds !== undefined) this.#pathIds = new Uint32Array(slots)
-    for (let from = 0; from < old.lengths.length; from++) {
-      const length = old.lengths[from] as number
+    const key = this.#key
+    const keys = (this.#keys = new Uint32Array(slots * words))
+    const lengths = (this.#lengths = new Uint8Array(slots))
+    const marks = (this.#marks = new Uint8Array(slots))
+    const blocks = (this.#blocks = new Uint32Array(slots))
+    const times = (this.#times = new Uint32Array(slots))
+    const pathIds = oldPathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
+    for (let from = 0; from < oldLengths.length; from++) {
+      const length = oldLengths[from] as number
       if (length === 0) continue
-      for (let word = 0; word < words; word++) this.#key[word] = old.keys[from * words + word] as number
+      for (let word = 0; word < words; word++) key[word] = oldKeys[from * words + word] as number
       let to = this.#home(length) & mask
-      while (this.#lengths[to] !== 0) to = (to + 1) & mask
-      for (let word = 0; word < words; word++) this.#keys[to * words + word] = this.#key[word] as number
-      this.#lengths[to] = length
-      this.#marks[to] = old.marks[from] as number
-      this.#blocks[to] = old.blocks[from] as number
-      this.#times[to] = old.times[from] as number
-      if (this.#pathIds !== undefined && old.pathIds !== undefined) this.#pathIds[to] = old.pathIds[from] as number
+      while (lengths[to] !== 0) to = (to + stride) & mask
+      for (let word = 0; word < words; word++) keys[to * words + word] = key[word] as number
+      lengths[to] = length
+      marks[to] = oldMarks[from] as number
+      blocks[to] = oldBlocks[from] as number
+      times[to] = oldTimes[from] as number
+      if (pathIds !== undefined && oldPathIds !== undefined) pathIds[to] = oldPathIds[from] as number
     }
   }
+}
+
+/** Probes from one slot to another. */
+function steps(from: number, to: number, mask: number): number {
+  return Math.imul(to - from, inverseStride) & mask
 }
 
 /** 32 bits of both, by a multiplier that the seed decides. */
