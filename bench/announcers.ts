@@ -4,11 +4,11 @@
  * the sinks.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Feed, startFeed } from './feeder.ts'
 import { hostRoute, sinkAddresses, sinkAsn, sinkPort } from './neighbors.ts'
-import { feederAsn, receiverAddress, receiverAsn } from './receivers.ts'
+import { ended, feederAsn, receiverAddress, receiverAsn } from './receivers.ts'
 
 export interface Announcer {
   readonly pids: readonly number[]
@@ -31,12 +31,7 @@ function announcer(child: ChildProcess, pids: () => readonly number[] = () => [c
     },
     stop: async () => {
       await before()
-      if (child.exitCode !== null || child.signalCode !== null) return
-      const exited = new Promise((resolve) => child.once('exit', resolve))
-      child.kill('SIGTERM')
-      const cut = setTimeout(() => child.kill('SIGKILL'), 10_000)
-      await exited
-      clearTimeout(cut)
+      await ended(child)
     },
   }
 }
@@ -85,14 +80,25 @@ const gobgp: AnnouncerEngine = {
     const head = `[global.config]\n  as = ${receiverAsn}\n  router-id = "192.0.2.8"\n  local-address-list = ["${receiverAddress}"]\n[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "10.98.0.2"\n    peer-as = ${feederAsn}\n  [neighbors.transport.config]\n    passive-mode = true\n`
     writeFileSync(config, head)
     const child = spawn('gobgpd', ['-f', config, '--api-hosts', '127.0.0.1:50051', '-l', 'error'], { stdio: 'ignore' })
-    const feed: Feed = await startFeed({ receiver: receiverAddress, asn: feederAsn, prefixes: n, kind: 'hosts' }, false)
-    const deadline = Date.now() + 60_000
-    while (Number(/\|\s*(\d+)\s+\d+\s*$/m.exec(run('gobgp', 'neighbor'))?.[1] ?? 0) < n && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100))
+    let feed: Feed | undefined
+    try {
+      feed = await startFeed({ receiver: receiverAddress, asn: feederAsn, prefixes: n, kind: 'hosts' }, false)
+      const giveUpAt = Date.now() + 60_000
+      while (Number(/\|\s*(\d+)\s+\d+\s*$/m.exec(run('gobgp', 'neighbor'))?.[1] ?? 0) < n) {
+        if (Date.now() > giveUpAt) throw new Error('it does not take the routes')
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+    } catch (error) {
+      await feed?.stop()
+      await ended(child)
+      throw error
+    }
+    const fed = feed
     const peers = sinkAddresses.map((address) => `[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "${address}"\n    peer-as = ${sinkAsn}\n  [neighbors.transport.config]\n    remote-port = ${sinkPort}\n  [neighbors.timers.config]\n    connect-retry = 1\n  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = 2\n`)
     writeFileSync(config, head + peers.join(''))
     child.kill('SIGHUP')
-    return announcer(child, undefined, () => feed.stop())
+    return announcer(child, undefined, () => fed.stop())
   },
 }
 
-export const announcers: readonly AnnouncerEngine[] = [bird, openbgpd, gobgp, frr].filter(({ program }) => existsSync(program))
+export const announcers: readonly AnnouncerEngine[] = [bird, openbgpd, gobgp, frr]

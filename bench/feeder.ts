@@ -13,15 +13,17 @@ export interface FeedSettings {
   readonly prefixes: number
   /** `full` by default; `hosts`: /32s with equal attributes. */
   readonly kind?: 'full' | 'hosts'
+  /** How often the table is sent in a row; once by default. */
+  readonly times?: number
 }
 
 export interface Feed {
   /** ms of nowMs() at which the session was Established. */
   readonly establishedAt: number
-  /** When the last octet had been handed to the kernel; undefined: not yet. */
-  readonly writtenAt: () => number | undefined
-  /** Longest time between two KEEPALIVEs on the quiet session, ms; undefined without one, negative when it was lost. */
-  readonly longestGapMs: () => number | undefined
+  /** When the last octet had been handed to the kernel; rejects when that takes more than a minute. */
+  written(): Promise<number>
+  /** Longest time without a KEEPALIVE on the quiet session, ms, the one that lasts included; Infinity when it was lost. */
+  longestGapMs(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -81,32 +83,45 @@ function buildHosts({ asn, prefixes }: FeedSettings): Buffer {
   return Buffer.concat(updates)
 }
 
-type Told = { readonly what: 'ready' } | { readonly what: 'established' | 'written'; readonly at: number } | { readonly what: 'gap'; readonly ms: number }
+type Told = { readonly what: 'established'; readonly at: number } | { readonly what: 'written'; readonly at: number } | { readonly what: 'gap'; readonly ms: number }
 
-/** Resolves when the session is Established; rejects when it does not come up in a minute. */
-export function startFeed(settings: FeedSettings, isWatched: boolean): Promise<Feed> {
+/** Resolves when the session is Established; rejects, and leaves nothing, when it does not come up in a minute. */
+export async function startFeed(settings: FeedSettings, isWatched: boolean): Promise<Feed> {
   const worker = new Worker(new URL(import.meta.url), { workerData: { ...settings, isWatched } })
-  let writtenAt: number | undefined
-  let gap: number | undefined
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error('the feeder has no session after a minute')), 60_000)
+  const told = <W extends Told['what']>(what: W): Promise<Extract<Told, { what: W }>> => new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`the feeder has said nothing of '${what}' for a minute`)), 60_000)
     worker.once('error', reject)
-    worker.on('message', (told: Told) => {
-      if (told.what === 'written') writtenAt = told.at
-      if (told.what === 'gap') gap = told.ms
-      if (told.what !== 'established') return
+    worker.on('message', (message: Told) => {
+      if (message.what !== what) return
       clearTimeout(late)
-      resolve({ establishedAt: told.at, writtenAt: () => writtenAt, longestGapMs: () => gap, stop: async () => void (await worker.terminate()) })
+      resolve(message as Extract<Told, { what: W }>)
     })
   })
+  const written = told('written')
+  written.catch(() => {}) // asked for later, or not at all
+  try {
+    return {
+      establishedAt: (await told('established')).at,
+      written: async () => (await written).at,
+      longestGapMs: async () => {
+        const gap = told('gap')
+        worker.postMessage('gap')
+        return (await gap).ms
+      },
+      stop: async () => void (await worker.terminate()),
+    }
+  } catch (error) {
+    await worker.terminate()
+    throw error
+  }
 }
 
 if (!isMainThread && parentPort !== null) {
   const port = parentPort
   const { isWatched, ...settings } = workerData as FeedSettings & { readonly isWatched: boolean }
-  const { receiver, asn, kind } = settings
+  const { receiver, asn, kind, times = 1 } = settings
   const table = kind === 'hosts' ? buildHosts(settings) : buildTable(settings)
-  const session = (localAddress: string, holdTimeSec: number, heard: (type: number, socket: net.Socket) => void): void => {
+  const session = (localAddress: string, holdTimeSec: number, heard: (type: number, socket: net.Socket) => void, lost: () => void = () => {}): void => {
     const socket = net.connect({ host: receiver, port: 179, localAddress, noDelay: true })
     let received: Buffer = Buffer.alloc(0)
     socket.on('connect', () => socket.write(openMessage(asn, holdTimeSec, localAddress.split('.').map(Number))))
@@ -122,8 +137,10 @@ if (!isMainThread && parentPort !== null) {
     socket.on('error', () => socket.destroy())
     let isOver = false
     socket.on('close', () => {
-      if (!isOver) setTimeout(() => session(localAddress, holdTimeSec, heard), 200)
+      if (isOver) return
       isOver = true
+      lost()
+      setTimeout(() => session(localAddress, holdTimeSec, heard, lost), 200)
     })
   }
   let isFed = false
@@ -133,24 +150,29 @@ if (!isMainThread && parentPort !== null) {
     if (isFed) return void socket.write(keepalive)
     isFed = true
     port.postMessage({ what: 'established', at: nowMs() } satisfies Told)
+    for (let sent = 1; sent < times; sent++) socket.write(table)
     socket.write(table, () => port.postMessage({ what: 'written', at: nowMs() } satisfies Told))
     setInterval(() => socket.write(keepalive), 10_000).unref()
   })
   if (isWatched) {
     let lastAt = 0
     let longest = 0
-    session('10.98.0.3', 3, (type, socket) => {
-      const at = nowMs()
+    let isLost = false
+    const heard = (type: number, socket: net.Socket): void => {
       if (type === 1) {
-        // A second OPEN: the session had been lost.
-        if (lastAt !== 0) port.postMessage({ what: 'gap', ms: -1 } satisfies Told)
         socket.write(keepalive)
-        setInterval(() => socket.write(keepalive), 500)
+        setInterval(() => socket.write(keepalive), 500).unref()
       } else if (type === 4) {
+        const at = nowMs()
         if (lastAt !== 0) longest = Math.max(longest, at - lastAt)
         lastAt = at
-        port.postMessage({ what: 'gap', ms: longest } satisfies Told)
       }
+    }
+    // Before the first KEEPALIVE it is dialled as often as the receiver needs to be ready.
+    session('10.98.0.3', 3, heard, () => (isLost ||= lastAt !== 0))
+    port.on('message', () => {
+      const ms = isLost || lastAt === 0 ? Number.POSITIVE_INFINITY : Math.max(longest, nowMs() - lastAt)
+      port.postMessage({ what: 'gap', ms } satisfies Told)
     })
   }
 }

@@ -31,7 +31,8 @@ export interface Engine {
 
 const run = (command: string, ...flags: readonly string[]): string => execFileSync(command, flags, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 2 ** 28 })
 
-async function ended(child: ChildProcess): Promise<void> {
+/** Ends a daemon, and waits for that. */
+export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const exited = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGTERM')
@@ -43,11 +44,13 @@ async function ended(child: ChildProcess): Promise<void> {
 /** A daemon in the foreground, up when `isUp` says so. */
 async function daemon(command: string, flags: readonly string[], isUp: () => boolean): Promise<ChildProcess> {
   const child = spawn(command, flags, { stdio: 'ignore' })
+  child.on('error', () => {}) // it does not come up
   for (let tries = 0; tries < 200; tries++) {
     if (child.exitCode !== null) throw new Error(`${command} ended with ${child.exitCode}`)
     if (isUp()) return child
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
+  await ended(child)
   throw new Error(`${command} does not come up`)
 }
 
@@ -148,10 +151,16 @@ const gobgp: Engine = {
   },
 }
 
-export const engines: readonly Engine[] = [herald, bird, openbgpd, frr, gobgp]
+/** Ours, the reference of the goals, and the others. */
+export const engines: readonly [Engine, Engine, ...Engine[]] = [herald, bird, openbgpd, frr, gobgp]
 
 /** Resident memory and CPU time of processes. */
-export function usageOf(pids: readonly number[]): { readonly rssBytes: number; readonly cpuMs: number } {
+export interface Usage {
+  readonly rssBytes: number
+  readonly cpuMs: number
+}
+
+export function usageOf(pids: readonly number[]): Usage {
   let [rssBytes, cpuMs] = [0, 0]
   for (const pid of pids) {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')

@@ -26,7 +26,8 @@ export function printMachine(): void {
       return 'not installed'
     }
   }
-  console.log(`${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, node ${process.version}, herald ${String(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version)}, bird ${version('dpkg-query', '-W', '-f=${Version}', 'bird2')}`)
+  const daemons = ['bird2', 'openbgpd', 'frr', 'gobgpd'].map((name) => `${name} ${version('dpkg-query', '-W', '-f=${Version}', name)}`)
+  console.log(`${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, node ${process.version}, herald ${String(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version)}, ${daemons.join(', ')}`)
 }
 
 /** Milliseconds on the clock that all threads and processes share. */
@@ -39,6 +40,11 @@ export function quantile(values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
 }
 
-export const median = (values: readonly number[]): number => quantile(values, 0.5)
+/** The middle one; of an even number the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const [low = Number.NaN, high = Number.NaN] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
+  return (low + high) / 2
+}
 
 export const ms = (value: number): string => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`

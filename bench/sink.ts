@@ -24,6 +24,8 @@ export interface SinkState {
   readonly announced: number
   readonly withdrawn: number
   readonly updates: number
+  /** Time that reading took this router itself. */
+  readonly busyMs: number
 }
 
 export interface Sinks {
@@ -83,7 +85,7 @@ class Sink {
   }
 
   #fresh(): SinkState {
-    return { address: this.#address, isEstablished: false, establishedAt: 0, firstAt: 0, lastAt: 0, announced: 0, withdrawn: 0, updates: 0 }
+    return { address: this.#address, isEstablished: false, establishedAt: 0, firstAt: 0, lastAt: 0, announced: 0, withdrawn: 0, updates: 0, busyMs: 0 }
   }
 
   accept(socket: net.Socket): void {
@@ -109,6 +111,7 @@ class Sink {
       from += length
     }
     this.#received = this.#received.subarray(from)
+    this.#state.busyMs += nowMs() - at
     this.#report({ ...this.#state })
   }
 
