@@ -198,7 +198,7 @@ async function explainService(parts: ViewParts, name: string): Promise<ExplainVi
 
 async function explainPeer(parts: ViewParts, address: string): Promise<ExplainView> {
   const subject = `peer ${address}`
-  const peer = (await parts.speaker.peers()).find((found) => found.peerAddress === address || found.id === address)
+  const peer = (await parts.speaker.peers()).find((found) => [found.peerAddress, found.peerAddress.replace(/%.*/, ''), found.id].includes(address))
   if (peer === undefined) {
     const problem = parts.agent.problems.find((found) => found.message.includes(address))
     return missing(subject, problem?.message ?? `No policy that selects this node has a neighbor ${address}`, problem?.remedy ?? 'Add the neighbor to the policy, or correct the address')

@@ -65,6 +65,16 @@ function formatIpv6(address: Ipv6Address): string {
   return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`
 }
 
+/** fe80::/10. */
+export function isLinkLocal(address: Address): boolean {
+  return typeof address === 'string' && address.charCodeAt(0) === 0xfe && (address.charCodeAt(1) & 0xc0) === 0x80
+}
+
+/** With its zone where the address means nothing without one, as fe80::1%eth0 (RFC 4007 11). */
+export function formatScoped(address: Address, zone: string | undefined): string {
+  return isLinkLocal(address) && zone !== undefined ? `${formatAddress(address)}%${zone}` : formatAddress(address)
+}
+
 /** 4 octets give an IPv4 address, 16 an IPv6 address; any other length is a bug of the caller. */
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length === 4) return (((bytes[0] ?? 0) << 24) | ((bytes[1] ?? 0) << 16) | ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0)) >>> 0

@@ -3,7 +3,7 @@
  * found. It listens, solicits, and advertises this node with a router lifetime of 0: FRR takes a connection only from
  * whom it has heard so, and with that lifetime nobody takes the node for a default router (6.2.5).
  */
-import { type Address, addressFromBytes } from '../ip/address.ts'
+import { type Address, addressFromBytes, isLinkLocal } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
 import { checked, libc } from './libc.ts'
 
@@ -131,7 +131,7 @@ class IcmpDiscovery implements RouterDiscovery {
    */
   #router(length: number): Address | undefined {
     const isAdvertisement = length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
-    const isLinkLocal = this.#source[8] === 0xfe && ((this.#source[9] ?? 0) & 0xc0) === 0x80
-    return isAdvertisement && isLinkLocal ? addressFromBytes(Uint8Array.from(this.#source.subarray(8, 24))) : undefined
+    const source = addressFromBytes(this.#source.subarray(8, 24))
+    return isAdvertisement && isLinkLocal(source) ? source : undefined
   }
 }

@@ -17,7 +17,7 @@ export class SpeakerProcess {
   #asked = 0
   stderr = ''
 
-  constructor(link: Link, options: SpeakerOptions) {
+  constructor(link: Pick<Link, 'spawn'>, options: SpeakerOptions) {
     this.#child = link.spawn('dut', process.execPath, fileURLToPath(new URL('speaker-process.ts', import.meta.url)), JSON.stringify(options))
     if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(JSON.parse(line)))
     this.#child.stderr?.on('data', (chunk: Buffer) => {

@@ -55,6 +55,13 @@ test('a link-local neighbor needs an interface, which its key may carry, and has
   }
 })
 
+test('keys with several interfaces make one neighbor on each, with what the address alone has in common', () => {
+  const sessions = (text: string, peer: string): readonly unknown[] => deltaOf(text, peer).speaker?.neighbors.map(({ id, passive = false, maxPrefixes = 0 }) => [id, passive, maxPrefixes]) ?? []
+  const unnumbered = '{peerAddress: "::/128", peerASN: 65000}'
+  assert.deepEqual(sessions('{"::": {maxPrefixes: 9}, "::%eth0": {}, "::%eth1": {passive: true, maxPrefixes: 7}}', unnumbered), [['65001/::%eth0', false, 9], ['65001/::%eth1', true, 7]])
+  assert.deepEqual(sessions('{"fe80::1": {interface: eth0}, "fe80::1%eth1": {}}', '{peerAddress: "fe80::1/128", peerASN: 65000}'), [['65001/fe80::1%eth0', false, 0], ['65001/fe80::1%eth1', false, 0]])
+})
+
 test('the Node annotation herald.dev/drain drains and, taken away, ends it; a cordon does not (RFC 8326)', () => {
   const marked = (value: string): string => node.replace('metadata: {', `metadata: {annotations: {herald.dev/drain: ${value}}, `)
   const translator = translatorWith(policyWith(first) + rest)

@@ -7,7 +7,7 @@
  * Inputs happen one after the other, and what the speaker does until the next one is their answer. A whole turn has one
  * time, so that a replay sees the same clock.
  */
-import { type Address, formatAddress } from '../../ip/address.ts'
+import { type Address, formatAddress, formatScoped } from '../../ip/address.ts'
 import { messageOf } from '../../errors.ts'
 import type { DialOptions, Environment, Listener, ListenerOptions, ListenerPeer, SendBacklog, Timer, Transport, TransportHandlers } from '../session/environment.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from '../speaker/protocol.ts'
@@ -161,7 +161,7 @@ export class Recorder implements Environment {
       ...peer,
       accept: (transport) => {
         const connection = ++this.#connections
-        this.#input({ in: 'accepted', connection, from: formatAddress(peer.address), endpoint: endpointOf(transport) })
+        this.#input({ in: 'accepted', connection, from: formatScoped(peer.address, peer.device), endpoint: endpointOf(transport) })
         peer.accept(new RecordedTransport(transport, connection, this))
       },
     }

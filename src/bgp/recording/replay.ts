@@ -4,7 +4,7 @@
  *
  *     lines --inputs--> ReplayEnvironment --> Speaker --outputs--> compared, the first difference ends it
  */
-import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
+import { type Address, formatAddress, formatScoped, parseAddress } from '../../ip/address.ts'
 import { HeraldError } from '../../errors.ts'
 import type { DialOptions, Environment, Listener, ListenerOptions, ListenerPeer, SendBacklog, Timer, Transport, TransportHandlers } from '../session/environment.ts'
 import { Speaker } from '../speaker/speaker.ts'
@@ -191,7 +191,7 @@ class Replay implements Environment {
         this.#made.connections++
         const transport = this.#transport(event.connection)
         transport.endpoint = event.endpoint
-        return this.#listenerPeers.find(({ address }) => formatAddress(address) === event.from)?.accept(transport)
+        return this.#listenerPeers.find(({ address, device }) => formatScoped(address, device) === event.from)?.accept(transport)
       }
       default:
         return this.#transports.get(event.connection)?.happen(event)

@@ -9,7 +9,7 @@
  */
 import net from 'node:net'
 import { HeraldError, messageOf } from '../../errors.ts'
-import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
+import { type Address, formatAddress, formatScoped, parseAddress } from '../../ip/address.ts'
 import { createListenFd, setListenKey } from '../../sys/tcp-socket.ts'
 import type { Listener, ListenerOptions, ListenerPeer } from './environment.ts'
 import { SocketTransport } from './socket-transport.ts'
@@ -36,7 +36,9 @@ class KeyedListener implements Listener {
   readonly #options: ListenerOptions
   readonly #server: net.Server
   #fd = -1
-  #peers: ReadonlyMap<Address, ListenerPeer> = new Map()
+  /** By address, with the zone of a link-local one: routers on two links may have the same. */
+  #peers: ReadonlyMap<string, ListenerPeer> = new Map()
+  /** The kernel tells keys apart by address only. */
   readonly #keys = new Map<Address, string>()
   #refusedAt = -Infinity
 
@@ -64,15 +66,19 @@ class KeyedListener implements Listener {
   }
 
   setPeers(peers: readonly ListenerPeer[]): void {
-    const byAddress = new Map<Address, ListenerPeer>()
-    for (const peer of peers) if (!byAddress.has(peer.address)) byAddress.set(peer.address, peer)
-    this.#peers = byAddress
-    for (const address of [...this.#keys.keys()]) {
-      if (byAddress.get(address)?.password === undefined) this.#setKey(address, undefined)
+    const bySource = new Map<string, ListenerPeer>()
+    const passwords = new Map<Address, string | undefined>()
+    for (const peer of peers) {
+      const { address, device, password } = peer
+      const source = formatScoped(address, device)
+      if (bySource.has(source)) continue
+      bySource.set(source, peer)
+      if (!passwords.has(address)) passwords.set(address, password)
+      else if (passwords.get(address) !== password) this.#options.onProblem?.(`TCP-MD5 key of ${source}: ${formatAddress(address)} on another interface has another one, and the kernel tells keys apart by address only; give both the same`)
     }
-    for (const [address, { password }] of byAddress) {
-      if (password !== undefined && this.#keys.get(address) !== password) this.#setKey(address, password)
-    }
+    this.#peers = bySource
+    for (const address of [...this.#keys.keys()]) if (passwords.get(address) === undefined) this.#setKey(address, undefined)
+    for (const [address, password] of passwords) if (password !== undefined && this.#keys.get(address) !== password) this.#setKey(address, password)
   }
 
   close(): Promise<void> {
@@ -96,7 +102,7 @@ class KeyedListener implements Listener {
   #accept(socket: net.Socket): void {
     const source = sourceOf(socket)
     const peer = source === undefined ? undefined : this.#peers.get(source)
-    const isKeyed = peer?.password === undefined || (source !== undefined && this.#keys.get(source) === peer.password)
+    const isKeyed = peer?.password === undefined || this.#keys.get(peer.address) === peer.password
     if (peer !== undefined && isKeyed) {
       peer.accept(new SocketTransport(socket))
       return
@@ -104,19 +110,20 @@ class KeyedListener implements Listener {
     // A reset may already wait; it is of no interest.
     socket.on('error', () => {})
     socket.destroy()
-    this.#refused(source)
+    this.#refused(source ?? 'an unknown source')
   }
 
-  #refused(source: Address | undefined): void {
+  #refused(source: string): void {
     const now = performance.now()
     if (now - this.#refusedAt < refusalEveryMs) return
     this.#refusedAt = now
-    this.#options.onRefused(source === undefined ? 'an unknown source' : formatAddress(source))
+    this.#options.onRefused(source)
   }
 }
 
-/** The peer's address; IPv4-mapped ones of a dual-stack socket as IPv4, link-local ones without their zone. */
-function sourceOf(socket: net.Socket): Address | undefined {
-  const text = socket.remoteAddress?.replace(/%.*$/, '').replace(/^::ffff:(?=[0-9.]+$)/i, '')
-  return text === undefined ? undefined : parseAddress(text)
+/** The peer's address as text; IPv4-mapped ones of a dual-stack socket as IPv4, link-local ones with their zone. */
+function sourceOf(socket: net.Socket): string | undefined {
+  const [host = '', zone] = (socket.remoteAddress ?? '').replace(/^::ffff:(?=[0-9.]+$)/i, '').split('%')
+  const address = parseAddress(host)
+  return address === undefined ? undefined : formatScoped(address, zone)
 }

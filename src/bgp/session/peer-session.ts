@@ -8,7 +8,7 @@
  * Cease/Connection Collision Resolution. An event of a connection that was let go reaches nobody.
  */
 import type { Neighbor } from '../../desired/model.ts'
-import { type Address, formatAddress, parseAddress, parseIpv4 } from '../../ip/address.ts'
+import { type Address, formatScoped, isLinkLocal, parseAddress, parseIpv4 } from '../../ip/address.ts'
 import { HeraldError, messageOf } from '../../errors.ts'
 import { judgeCollision } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent } from '../fsm/events.ts'
@@ -268,8 +268,8 @@ class Session implements AcceptingSession, ConnectionHost {
   #discover(): void {
     const { interface: device } = this.#neighbor
     // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its address.
-    const isLinkLocal = isUnnumbered(this.#neighbor) || /^fe[89ab]/.test(this.#neighbor.peerAddress)
-    if (!isLinkLocal || device === undefined || this.#discovery !== undefined) return
+    const isOnLink = isUnnumbered(this.#neighbor) || (this.#peer !== undefined && isLinkLocal(this.#peer))
+    if (!isOnLink || device === undefined || this.#discovery !== undefined) return
     try {
       this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
     } catch (error) {
@@ -288,7 +288,7 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   get #peerText(): string {
-    return this.#peer === undefined ? this.#neighbor.peerAddress : formatAddress(this.#peer)
+    return this.#peer === undefined ? this.#neighbor.peerAddress : formatScoped(this.#peer, this.#neighbor.interface)
   }
 
   #lost(isRestart: boolean): void {

@@ -1,8 +1,8 @@
 /** The process's own clock, chance and sockets. */
-import { type Address, formatAddress } from '../../ip/address.ts'
+import { type Address, formatScoped } from '../../ip/address.ts'
 import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
-import type { DialOptions, Environment } from './environment.ts'
+import type { Environment } from './environment.ts'
 import { openListener } from './listener.ts'
 import { SocketTransport } from './socket-transport.ts'
 
@@ -21,7 +21,7 @@ export const system: Environment = {
   },
   dial: (options) => {
     const socket = createDialSocket(options)
-    return new SocketTransport(socket, () => socket.connect({ port: options.port, host: hostOf(options) }))
+    return new SocketTransport(socket, () => socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }))
   },
   listen: openListener,
   discoverRouters,
@@ -61,13 +61,4 @@ function reopened(device: string): RouterDiscovery | undefined {
     // It was there, and may be again: the next solicitation tries.
     return undefined
   }
-}
-
-/** A link-local address means nothing without its interface (RFC 4007 11). */
-function hostOf({ peer, device }: DialOptions): string {
-  return isLinkLocal(peer) && device !== undefined ? `${formatAddress(peer)}%${device}` : formatAddress(peer)
-}
-
-export function isLinkLocal(address: Address): boolean {
-  return typeof address === 'string' && address.charCodeAt(0) === 0xfe && (address.charCodeAt(1) & 0xc0) === 0x80
 }

@@ -4,7 +4,7 @@
  *     session --UPDATE--> importer --> Adj-RIB-In --> Loc-RIB        --down--> stale routes, or nothing is left
  */
 import type { AddressFamilyName, Neighbor } from '../../desired/model.ts'
-import { formatAddress } from '../../ip/address.ts'
+import { formatAddress, formatScoped } from '../../ip/address.ts'
 import { ownAsInPath } from '../../policy/import.ts'
 import { AdjRibIn } from '../../rib/adj-rib-in.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
@@ -200,7 +200,7 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer
     virtualRouter: neighbor.virtualRouter,
     localAsn: neighbor.localAsn,
     peerAsn: negotiated?.peerAsn ?? neighbor.peerAsn,
-    peerAddress: session.peer === undefined ? neighbor.peerAddress : formatAddress(session.peer),
+    peerAddress: session.peer === undefined ? neighbor.peerAddress : formatScoped(session.peer, neighbor.interface),
     peerPort: neighbor.peerPort,
     state: session.state,
     since: new Date(since).toISOString(),

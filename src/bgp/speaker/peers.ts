@@ -6,7 +6,7 @@
  * Only what a session is made of resets it (../session/session-parameters.ts); names, next hops and routes never do.
  */
 import type { Neighbor } from '../../desired/model.ts'
-import { formatAddress } from '../../ip/address.ts'
+import { formatAddress, formatScoped } from '../../ip/address.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
 import { Cease } from '../messages/notification.ts'
 import type { Environment, ListenerPeer } from '../session/environment.ts'
@@ -40,7 +40,7 @@ export class Peers {
 
   /** The peer that a user names: by id, or by address. */
   find(name: string): readonly Peer[] {
-    return this.all.filter(({ neighbor, session }) => neighbor.id === name || neighbor.peerAddress === name || (session.peer !== undefined && formatAddress(session.peer) === name))
+    return this.all.filter(({ neighbor, session }) => neighbor.id === name || neighbor.peerAddress === name || (session.peer !== undefined && [formatAddress(session.peer), formatScoped(session.peer, neighbor.interface)].includes(name)))
   }
 
   /** Who may connect to the listener. */
@@ -48,8 +48,8 @@ export class Peers {
     return this.all.flatMap(({ neighbor, session }) => {
       const address = session.peer
       if (address === undefined) return []
-      const { password } = neighbor
-      return [{ address, ...(password === undefined ? {} : { password }), accept: (transport) => session.accept(transport) } satisfies ListenerPeer]
+      const { password, interface: device } = neighbor
+      return [{ address, ...(password === undefined ? {} : { password }), ...(device === undefined ? {} : { device }), accept: (transport) => session.accept(transport) } satisfies ListenerPeer]
     })
   }
 

@@ -44,11 +44,20 @@ export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, nod
   const faults: Fault[] = [...overrides.faults]
   const services: ServiceExport[] = []
   const podCidrRoutes = new Map<string, Route[]>()
+  const add = (router: VirtualRouter, spec: PolicyNeighbor, peerAddress: string, own: NeighborOverrides, password: string | undefined): void => {
+    const neighbor = neighborOf({ router, spec, source, peerAddress, routerId: node.routerIdOf(router.localASN), password, overrides: own })
+    services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool, prefix) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own, prefix) })
+    for (const prefix of router.exportPodCIDR ? node.podCidrs : []) {
+      if (!speaks(neighbor, prefix)) continue
+      const route: Route = { prefix, neighbors: [neighbor.id], attributes: attributesOf(spec, 'PodCIDR', node.labels, own, prefix) }
+      podCidrRoutes.set(prefix, [...(podCidrRoutes.get(prefix) ?? []), route])
+    }
+  }
   for (const router of policy.virtualRouters) {
     for (const spec of router.neighbors) {
       const peerAddress = hostOf(spec.peerAddress)
-      const own = overrides.of(peerAddress)
-      if (needsInterface(peerAddress) && own.interface === undefined) {
+      const all = overrides.of(peerAddress)
+      if (needsInterface(peerAddress) && all.some((own) => own.interface === undefined)) {
         faults.push(fault('error', [...spec.path, 'peerAddress'], 'NoInterface', `neighbor ${peerAddress} is not dialled: ${peerAddress === '::' ? 'an unnumbered neighbor' : 'a link-local address'} needs an interface`, `Write herald.dev/neighbors: '{"${peerAddress}": {interface: eth0}}'.`))
         continue
       }
@@ -58,13 +67,8 @@ export function exportsOf(policy: CiliumBgpPeeringPolicy, source: ObjectRef, nod
         faults.push(fault('error', [...spec.path, 'authSecretRef'], 'NoPassword', `${password.reason}: neighbor ${peerAddress} is not dialled`, password.remedy))
         continue
       }
-      const neighbor = neighborOf({ router, spec, source, peerAddress, routerId: node.routerIdOf(router.localASN), password, overrides: own })
-      services.push({ neighbor, selector: spec.serviceSelector ?? router.serviceSelector ?? undefined, attributesFor: (pool, prefix) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own, prefix) })
-      for (const prefix of router.exportPodCIDR ? node.podCidrs : []) {
-        if (!speaks(neighbor, prefix)) continue
-        const route: Route = { prefix, neighbors: [neighbor.id], attributes: attributesOf(spec, 'PodCIDR', node.labels, own, prefix) }
-        podCidrRoutes.set(prefix, [...(podCidrRoutes.get(prefix) ?? []), route])
-      }
+      // A router on each interface, where the annotation names several.
+      for (const own of needsInterface(peerAddress) ? all : all.slice(0, 1)) add(router, spec, peerAddress, own, password)
     }
   }
   const wantsPodCidr = policy.virtualRouters.some((router) => router.exportPodCIDR)

@@ -70,18 +70,19 @@ export type NeighborOverrides = z.infer<typeof schema>
 const later = new Set(['bfd'])
 
 export interface ParsedOverrides {
-  /** `zone` is the interface of a link-local peer, where the policy's own words give one. */
-  of(peerAddress: string): NeighborOverrides
+  /** One for each interface that keys such as `fe80::1%eth0` or `::%eth0` name, else the one of the address. */
+  of(peerAddress: string): readonly NeighborOverrides[]
   readonly faults: readonly Fault[]
 }
 
 export function parseOverrides(annotations: Readonly<Record<string, string>>): ParsedOverrides {
   const written = annotations[neighborsAnnotation]
-  if (written === undefined) return { of: () => ({}), faults: [] }
+  if (written === undefined) return { of: () => [{}], faults: [] }
   const path = ['metadata', 'annotations', neighborsAnnotation]
   const read = readMap(written)
-  if (read === undefined) return { of: () => ({}), faults: [fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation} is no YAML map of neighbors`, `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`)] }
+  if (read === undefined) return { of: () => [{}], faults: [fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation} is no YAML map of neighbors`, `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`)] }
   const byAddress = new Map<string, NeighborOverrides>()
+  const zones = new Map<string, NeighborOverrides[]>()
   const faults: Fault[] = []
   for (const [key, value] of Object.entries(read)) {
     const [host = '', zone] = key.split('%')
@@ -90,10 +91,18 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
       faults.push(fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation}: ${key} is not an address`, 'Key by the peer address without mask, or by "*".'))
       continue
     }
-    const found = { ...overridesOf(value, [...path, key], faults), ...(zone === undefined ? {} : { interface: zone }) }
-    byAddress.set(peer === undefined ? key : formatAddress(peer), found)
+    const found = overridesOf(value, [...path, key], faults)
+    const name = peer === undefined ? key : formatAddress(peer)
+    if (zone === undefined) byAddress.set(name, found)
+    else zones.set(name, [...(zones.get(name) ?? []), { ...found, interface: zone }])
   }
-  return { of: (peerAddress) => ({ ...byAddress.get('*'), ...byAddress.get(peerAddress) }), faults }
+  const of = (peerAddress: string): readonly NeighborOverrides[] => {
+    const own = { ...byAddress.get('*'), ...byAddress.get(peerAddress) }
+    const zoned = (zones.get(peerAddress) ?? []).map((each) => ({ ...own, ...each }))
+    const isCovered = zoned.length > 0 && (own.interface === undefined || zoned.some((each) => each.interface === own.interface))
+    return isCovered ? zoned : [own, ...zoned]
+  }
+  return { of, faults }
 }
 
 /** The keys of one neighbor that are right. */

@@ -50,6 +50,19 @@ test('a dual-stack listener knows an IPv4 neighbor by its mapped address, and an
   await listener.close()
 })
 
+test('one link-local address on two interfaces can have one TCP-MD5 key only, which is told', async () => {
+  const problems: string[] = []
+  const listener = await openListener({ host: '::', port: 0, onRefused: () => {}, onProblem: (problem) => problems.push(problem) })
+  const address = parseAddress('fe80::2') ?? 0
+  const accept = (transport: Transport): void => transport.destroy()
+  listener.setPeers([{ address, device: 'eth0', password: 'one', accept }, { address, device: 'eth1', password: 'one', accept }])
+  assert.deepEqual(problems, [])
+  listener.setPeers([{ address, device: 'eth0', password: 'one', accept }, { address, device: 'eth1', accept }])
+  assert.equal(problems.length, 1)
+  assert.match(problems[0] ?? '', /^TCP-MD5 key of fe80::2%eth1: fe80::2 on another interface has another one/)
+  await listener.close()
+})
+
 test('a port that is taken is ERR_BGP_LISTEN naming it', async () => {
   const first = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
   await assert.rejects(openListener({ host: '127.0.0.1', port: first.port, onRefused: () => {} }), (error: Error & { code?: string }) => error.code === 'ERR_BGP_LISTEN' && error.message.includes(String(first.port)) && error.message.includes('EADDRINUSE'))
