@@ -88,6 +88,12 @@ export interface Neighbor {
   readonly maxPrefixesOut?: number
   /** What may be imported (RFC 8212: nothing else is). */
   readonly importPrefixes?: readonly ImportPrefix[]
+  /** Whether the first AS of an eBGP path has to be the neighbor's; true when absent (RFC 4271 6.3). */
+  readonly enforceFirstAs?: boolean
+  /** Whether a path with AS_SET counts as withdrawn; true when absent (RFC 9774 3). */
+  readonly rejectAsSets?: boolean
+  /** How often our own AS may be in a path; 0 when absent (RFC 4271 9.1.2). */
+  readonly allowAsIn?: number
 }
 
 /** RFC 9234 4.1. */

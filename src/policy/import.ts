@@ -4,11 +4,15 @@
  *
  *     path --ingressProblem--> withdrawn (own AS, AS_SET, first AS)    kept in Adj-RIB-In
  *          --importVerdict---> not eligible, with a reason             a candidate, with the attributes that policy gives it
+ *     prefix --isMartian-----> not eligible
  */
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
-import type { BgpRole, ImportPrefix } from '../desired/model.ts'
+import type { BgpRole, ImportPrefix, Neighbor } from '../desired/model.ts'
 import { type Address, formatAddress } from '../ip/address.ts'
 import { parsePrefix, type Prefix, prefixAddress, prefixFamily, prefixLength, prefixOf } from '../ip/prefix.ts'
+
+/** What the neighbor's configuration relaxes. */
+export type IngressChecks = Pick<Neighbor, 'enforceFirstAs' | 'rejectAsSets' | 'allowAsIn'>
 
 /** The facts of a session that decide what is eligible. */
 export interface ImportFacts {
@@ -34,11 +38,11 @@ const gracefulShutdown = 0xffff0000
 export const ownAsInPath = 'our own AS is in the path (RFC 4271 9.1.2)'
 
 /** Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not. */
-export function ingressProblem({ asPath = [] }: PathAttributes, facts: ImportFacts): string | undefined {
-  if (asPath.some(({ asns }) => facts.ownAsns.some((own) => asns.includes(own)))) return ownAsInPath
+export function ingressProblem({ asPath = [] }: PathAttributes, { isExternal, ownAsns, peerAsn, role }: ImportFacts, { enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: IngressChecks = {}): string | undefined {
+  if (ownAsns.some((own) => occurrences(asPath, own) > allowAsIn)) return ownAsInPath
   // RFC 9774 3: where such a route comes from cannot be verified.
-  if (asPath.some(({ type }) => type === asSet || type === confederationSet)) return 'the path has an AS_SET (RFC 9774 3)'
-  if (facts.isExternal && facts.role !== 'rs-client' && firstAs(asPath) !== facts.peerAsn) return `the first AS of the path is not the neighbor's, ${facts.peerAsn} (RFC 4271 6.3)`
+  if (rejectAsSets && asPath.some(({ type }) => type === asSet || type === confederationSet)) return 'the path has an AS_SET (RFC 9774 3)'
+  if (isExternal && enforceFirstAs && role !== 'rs-client' && firstAs(asPath) !== peerAsn) return `the first AS of the path is not the neighbor's, ${peerAsn} (RFC 4271 6.3)`
   return undefined
 }
 
@@ -82,10 +86,19 @@ export function egressOtc(role: BgpRole | undefined, ownAsn: number): number | u
   return role === 'provider' || role === 'peer' || role === 'rs' ? ownAsn : undefined
 }
 
+function occurrences(asPath: readonly AsPathSegment[], asn: number): number {
+  let count = 0
+  for (const { asns } of asPath) for (const each of asns) if (each === asn) count++
+  return count
+}
+
 function firstAs(asPath: readonly AsPathSegment[]): number | undefined {
   const [first] = asPath
   return first?.type === asSequence ? first.asns[0] : undefined
 }
+
+/** Prefixes that are nobody's to announce: loopback, multicast and class E. */
+export const isMartian = compileImport([{ prefix: '127.0.0.0/8', le: 32 }, { prefix: '224.0.0.0/3', le: 32 }, { prefix: '::1/128' }, { prefix: 'ff00::/8', le: 128 }])
 
 /** Which prefixes may be imported; nothing without a list (RFC 8212 2). Entries as in FRR's prefix-list: ge and le bound the length. */
 export function compileImport(entries: readonly ImportPrefix[] = []): (prefix: Prefix) => boolean {

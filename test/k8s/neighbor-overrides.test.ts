@@ -12,14 +12,14 @@ const annotated = (text: string, ...peers: readonly string[]): string => policyW
 const deltaOf = (text: string, ...peers: readonly string[]): DesiredDelta => translatorWith(annotated(text, ...peers) + rest).flush()
 
 test('every key of the contract becomes a field of the neighbor', () => {
-  const { speaker, problems } = deltaOf('{"192.168.1.1": {passive: true, ttlSecurity: 2, sourceAddress: 192.168.1.9, interface: eth0, localAs: 64999, role: customer, addPathReceive: true, delayOpen: 3, tcpUserTimeout: 20, maxPrefixes: 10, maxPrefixesOut: 5, importPrefixes: [10.0.0.0/8 ge 16 le 24, "2001:db8::/32"], nextHop: {ipv4: 192.0.2.7, ipv6: "2001:db8::7"}}}')
+  const { speaker, problems } = deltaOf('{"192.168.1.1": {passive: true, ttlSecurity: 2, sourceAddress: 192.168.1.9, interface: eth0, localAs: 64999, role: customer, addPathReceive: true, delayOpen: 3, tcpUserTimeout: 20, maxPrefixes: 10, maxPrefixesOut: 5, enforceFirstAs: false, rejectAsSets: false, allowAsIn: 1, importPrefixes: [10.0.0.0/8 ge 16 le 24, "2001:db8::/32"], nextHop: {ipv4: 192.0.2.7, ipv6: "2001:db8::7"}}}')
   assert.deepEqual(problems ?? [], [])
   const [{ id, source: _source, password: _password, ...neighbor } = { id: '', source: {} }] = speaker?.neighbors ?? []
   assert.equal(id, '65001/192.168.1.1')
   assert.deepEqual(neighbor, {
     virtualRouter: '65001', localAsn: 65001, peerAsn: 65000, peerAddress: '192.168.1.1', peerPort: 179, routerId: '192.168.1.10', families: ['ipv4-unicast', 'ipv6-unicast'],
     holdTimeSec: 90, keepaliveSec: 30, connectRetrySec: 120, multihopTtl: 1,
-    passive: true, ttlSecurityHops: 2, sourceAddress: '192.168.1.9', interface: 'eth0', localAs: 64999, role: 'customer', addPathReceive: true, delayOpenSec: 3, tcpUserTimeoutSec: 20, maxPrefixes: 10, maxPrefixesOut: 5,
+    passive: true, ttlSecurityHops: 2, sourceAddress: '192.168.1.9', interface: 'eth0', localAs: 64999, role: 'customer', addPathReceive: true, delayOpenSec: 3, tcpUserTimeoutSec: 20, maxPrefixes: 10, maxPrefixesOut: 5, enforceFirstAs: false, rejectAsSets: false, allowAsIn: 1,
     importPrefixes: [{ prefix: '10.0.0.0/8', ge: 16, le: 24 }, { prefix: '2001:db8::/32' }], nextHops: { 'ipv4-unicast': '192.0.2.7', 'ipv6-unicast': '2001:db8::7' },
   })
 })

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { PathAttributes } from '../../src/bgp/messages/types.ts'
 import type { BgpRole } from '../../src/desired/model.ts'
 import { parsePrefix } from '../../src/ip/prefix.ts'
-import { compileImport, egressOtc, type ImportFacts, importVerdict, ingressProblem } from '../../src/policy/import.ts'
+import { compileImport, egressOtc, type ImportFacts, importVerdict, ingressProblem, isMartian } from '../../src/policy/import.ts'
 
 const facts: ImportFacts = { isExternal: true, ownAsns: [65001, 64999], peerAsn: 65010, bgpId: 0x0a000001, localAddress: 0xc0000201 }
 const inside: ImportFacts = { ...facts, isExternal: false, peerAsn: 65001 }
@@ -13,15 +13,18 @@ const through = (...asns: number[]): PathAttributes => ({ ...path, asPath: [{ ty
 test('a path through our own AS, also the one shown to this neighbor, counts as withdrawn (RFC 4271 9.1.2, RFC 7705 4)', () => {
   assert.deepEqual([ingressProblem(path, facts), importVerdict(path, facts).ok], [undefined, true])
   for (const own of facts.ownAsns) assert.match(ingressProblem(through(65010, own), facts) ?? '', /our own AS/)
+  assert.deepEqual([1, 2, 3].map((times) => ingressProblem(through(65010, ...Array<number>(times).fill(65001)), facts, { allowAsIn: 2 }) === undefined), [true, true, false])
 })
 
 test('AS_SET and AS_CONFED_SET count as withdrawn (RFC 9774 3, RFC 6472)', () => {
   for (const type of [1, 4]) assert.match(ingressProblem({ ...path, asPath: [{ type: 2, asns: [65010] }, { type, asns: [1, 2] }] }, { ...facts, isExternal: type === 1 }) ?? '', /AS_SET/)
+  assert.equal(ingressProblem({ ...path, asPath: [{ type: 2, asns: [65010] }, { type: 1, asns: [1, 2] }] }, facts, { rejectAsSets: false }), undefined)
 })
 
 test('on eBGP the first AS must be the neighbor\'s, but for the route server of a client (RFC 4271 6.3)', () => {
   for (const strange of [through(65020, 65010), through(), { ...path, asPath: [] }]) assert.match(ingressProblem(strange, facts) ?? '', /first AS/)
   assert.equal(ingressProblem(through(65020), { ...facts, role: 'rs-client' }), undefined)
+  assert.equal(ingressProblem(through(65020, 65010), facts, { enforceFirstAs: false }), undefined)
   assert.equal(ingressProblem({ ...path, asPath: [] }, inside), undefined)
 })
 
@@ -65,4 +68,10 @@ test('nothing is imported that no list names; ge and le bound the length as in a
   assert.deepEqual(matches([{ prefix: '10.0.0.0/8', ge: 16 }], '10.0.0.0/8', '10.1.0.0/16', '10.1.1.1/32'), [false, true, true])
   assert.deepEqual(matches([{ prefix: '2001:db8::/32', ge: 48, le: 64 }], '2001:db8::/32', '2001:db8:1::/48', '2001:db8:1::1/128', '10.0.0.0/8'), [false, true, false, false])
   assert.deepEqual(matches([{ prefix: '0.0.0.0/0' }], '0.0.0.0/0', '10.0.0.0/8', '::/0'), [true, false, false])
+})
+
+test('loopback, multicast and class E prefixes are never imported, what holds them is', () => {
+  const judged = (...prefixes: string[]): boolean[] => prefixes.map((text) => isMartian(parsePrefix(text) ?? assert.fail(text)))
+  assert.deepEqual(judged('127.0.0.0/8', '127.0.0.1/32', '224.0.0.0/4', '239.1.1.1/32', '240.0.0.0/4', '255.255.255.255/32', '::1/128', 'ff00::/8', 'ff02::1/128'), Array(9).fill(true))
+  assert.deepEqual(judged('0.0.0.0/0', '126.0.0.0/8', '128.0.0.0/1', '223.255.255.0/24', '::/0', '2001:db8::/32', 'fd00::/8'), Array(7).fill(false))
 })

@@ -6,13 +6,14 @@
 import type { Neighbor } from '../../desired/model.ts'
 import { type Address, parseAddress, parseIpv4 } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
-import { compileImport, type ImportFacts, importVerdict, ingressProblem } from '../../policy/import.ts'
+import { compileImport, type ImportFacts, importVerdict, ingressProblem, isMartian } from '../../policy/import.ts'
 import type { AdjRibIn, ReceivedPath } from '../../rib/adj-rib-in.ts'
 import type { Candidate } from '../../rib/decision.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
 import type { DecodedUpdate } from '../messages/update.ts'
 import type { NegotiatedSession } from '../session/types.ts'
 
+const martian = 'not eligible: nobody routes loopback, multicast or class E addresses'
 const notNamed = 'not imported: no importPrefixes of the neighbor names it (RFC 8212 2)'
 
 export class Importer {
@@ -21,7 +22,7 @@ export class Importer {
   readonly #locRib: LocRib
   readonly #full: () => void
   #isNamed: ((prefix: Prefix) => boolean) | undefined
-  #entries = ''
+  #neighbor: Neighbor
   #facts: ImportFacts | undefined
   #origin: Pick<Candidate, 'isExternal' | 'bgpId' | 'peerAddress'> = { isExternal: true, bgpId: 0, peerAddress: 0 }
 
@@ -31,27 +32,26 @@ export class Importer {
     this.#adjRibIn = adjRibIn
     this.#locRib = locRib
     this.#full = full
-    this.configure(neighbor)
+    this.#neighbor = neighbor
+    this.#importAnew()
   }
 
   /** To be called for each prefix whose paths may have changed; undefined: nothing is imported, nobody needs to know. */
   get touched(): ((prefix: Prefix) => void) | undefined {
     const isNamed = this.#isNamed
     return isNamed === undefined ? undefined : (prefix) => {
-      if (isNamed(prefix)) this.#consider(prefix)
+      if (isNamed(prefix) && !isMartian(prefix)) this.#consider(prefix)
     }
   }
 
-  /** A changed importPrefixes is in force at once, without a reset; answers whether it changed. */
-  configure({ importPrefixes }: Neighbor): boolean {
-    const entries = JSON.stringify(importPrefixes ?? [])
-    if (entries === this.#entries) return false
-    this.#entries = entries
-    this.#isNamed = importPrefixes === undefined || importPrefixes.length === 0 ? undefined : compileImport(importPrefixes)
-    this.#locRib.forgetImported(this.#id)
-    const { touched } = this
-    if (touched !== undefined) for (const prefix of this.#adjRibIn.prefixes()) touched(prefix)
-    return true
+  /** What changed is in force at once, without a reset; answers whether the peer has to be asked for its routes again. */
+  configure(next: Neighbor): boolean {
+    const previous = this.#neighbor
+    this.#neighbor = next
+    const isOtherList = listOf(previous) !== listOf(next)
+    if (isOtherList) this.#importAnew()
+    // What was withdrawn or counted only is not in Adj-RIB-In.
+    return checksOf(previous) !== checksOf(next) || (isOtherList && this.#adjRibIn.isIncomplete)
   }
 
   established(neighbor: Neighbor, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {
@@ -64,7 +64,7 @@ export class Importer {
   receive(update: DecodedUpdate): DecodedUpdate {
     const { nlri, mpReach, attributes } = update.message
     if (this.#facts === undefined || (nlri.length === 0 && mpReach === undefined)) return update
-    const reason = ingressProblem(attributes, this.#facts)
+    const reason = ingressProblem(attributes, this.#facts, this.#neighbor)
     return reason === undefined ? update : { ...update, problems: [...update.problems, { action: 'treat-as-withdraw', reason }] }
   }
 
@@ -74,14 +74,15 @@ export class Importer {
   }
 
   /** Why a received path may never be used, whatever importPrefixes says. */
-  ineligible({ attributes }: ReceivedPath): { readonly decision?: string } {
+  ineligible(prefix: Prefix, { attributes }: ReceivedPath): { readonly decision?: string } {
+    if (isMartian(prefix)) return { decision: martian }
     const verdict = this.#facts === undefined ? undefined : importVerdict(attributes, this.#facts)
     return verdict?.ok === false ? { decision: `not eligible: ${verdict.reason}` } : {}
   }
 
   /** How a received path stands in the decision, for people. */
   standing(prefix: Prefix, path: ReceivedPath): { readonly best?: boolean; readonly decision: string } {
-    const { decision: ineligible } = this.ineligible(path)
+    const { decision: ineligible } = this.ineligible(prefix, path)
     if (ineligible !== undefined) return { decision: ineligible }
     if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
     const decision = this.#locRib.decision(prefix)
@@ -89,6 +90,14 @@ export class Importer {
     if (decision === undefined) return { decision: 'no room in the Loc-RIB' }
     if (isThis(decision.best)) return { best: true, decision: decision.losses.length === 0 ? 'the only path' : `best of ${decision.losses.length + 1}` }
     return { best: false, decision: decision.losses.find(({ candidate }) => isThis(candidate))?.reason ?? 'no room in the Loc-RIB' }
+  }
+
+  #importAnew(): void {
+    const { importPrefixes = [] } = this.#neighbor
+    this.#isNamed = importPrefixes.length === 0 ? undefined : compileImport(importPrefixes)
+    this.#locRib.forgetImported(this.#id)
+    const { touched } = this
+    if (touched !== undefined) for (const prefix of this.#adjRibIn.prefixes()) touched(prefix)
   }
 
   #consider(prefix: Prefix): void {
@@ -101,3 +110,6 @@ export class Importer {
     if (!this.#locRib.setImported(prefix, this.#id, candidates)) this.#full()
   }
 }
+
+const listOf = ({ importPrefixes = [] }: Neighbor): string => JSON.stringify(importPrefixes)
+const checksOf = ({ enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: Neighbor): string => JSON.stringify([enforceFirstAs, rejectAsSets, allowAsIn])

@@ -146,10 +146,10 @@ export class Peer implements SessionEvents {
     if (withheld !== undefined) this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
   }
 
-  /** RFC 2918 3: a new import policy needs what was counted only; everything else is in Adj-RIB-In. */
+  /** RFC 2918 3: a new import policy needs what is not in Adj-RIB-In. */
   #askAgain(): void {
     const { negotiated } = this.session
-    if (negotiated?.routeRefresh !== true || !this.adjRibIn.isIncomplete) return
+    if (negotiated?.routeRefresh !== true) return
     for (const family of negotiated.families) this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
   }
 

@@ -322,7 +322,7 @@ export class Speaker implements PeersHost {
       const shown: RouteSnapshot[] = []
       for (const [prefix, path] of peer.adjRibIn.entries()) {
         if (shown.length === maxShown) break
-        if (isMeant(prefix)) shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(path) })
+        if (isMeant(prefix)) shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) })
       }
       return shown
     })

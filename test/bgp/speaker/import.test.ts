@@ -1,6 +1,7 @@
 /** Imports, the decision between them and how it is shown, between speakers of our own. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Neighbor } from '../../../src/desired/model.ts'
 import type { RouteSnapshot } from '../../../src/bgp/speaker/protocol.ts'
 import { waitFor } from '../../wait.ts'
 import { Rack, type Recorded } from './pair.ts'
@@ -30,4 +31,25 @@ test('of what two routers announce only the named prefixes are imported, the bes
   await waitFor('the other path is chosen', () => paths(rack.node, '198.51.100.0/24')[0]?.best === true)
   rack.announce('198.51.100.0/24')
   assert.deepEqual(paths(rack.node, '198.51.100.0/24').map(({ best, decision }) => [best, decision]), [[true, 'originated by this node'], [false, 'locally originated: of this node against received']])
+})
+
+test('a check that is relaxed asks the router for its routes again, and no session is reset (RFC 2918 3)', async () => {
+  // The router is of the node's own AS and shows another one: its routes have the path 65011 65001.
+  await using rack = await Rack.open(1, { importPrefixes: [{ prefix: '0.0.0.0/0', le: 32 }] }, { localAsn: 65_001, localAs: 65_011 })
+  await rack.connect()
+  const [router] = rack.routers as [Recorded]
+  const neighbors = [router.peers[0]?.id ?? '']
+  const judge = (checks: Partial<Neighbor>): void => rack.node.speaker.handle({ type: 'configure', neighbors: rack.neighbors.map((neighbor) => ({ ...neighbor, ...checks })) })
+  router.speaker.handle({ type: 'routes', prefixes: ['198.51.100.0/24', '127.0.0.0/8'].map((prefix) => ({ prefix, routes: [{ neighbors, attributes: {} }] })) })
+  await waitFor('the UPDATE', () => (rack.node.peers[0]?.messagesIn ?? 0) > 2)
+  const shown = (): unknown => rack.node.routes('received').map(({ prefix, decision }) => [prefix, decision])
+  assert.deepEqual(shown(), [])
+  judge({ allowAsIn: 1 })
+  await waitFor('both prefixes', () => rack.node.prefixes.length === 2)
+  assert.equal(paths(rack.node, '198.51.100.0/24')[0]?.decision, 'the only path')
+  assert.match(paths(rack.node, '127.0.0.0/8')[0]?.decision ?? '', /^not eligible: nobody routes loopback/)
+  judge({})
+  await waitFor('nothing again', () => rack.node.prefixes.length === 0)
+  assert.deepEqual(paths(rack.node, '198.51.100.0/24'), [])
+  assert.deepEqual(rack.node.peers.map(({ flaps }) => flaps), [0])
 })
