@@ -3,6 +3,7 @@
  * found. It listens, solicits, and advertises this node with a router lifetime of 0: FRR takes a connection only from
  * whom it has heard so, and with that lifetime nobody takes the node for a default router (6.2.5).
  */
+import koffi from 'koffi'
 import { type Address, addressFromBytes, isLinkLocal } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
 import { checked, libc } from './libc.ts'
@@ -22,6 +23,7 @@ const sockCloseOnExec = 0o2000000
 const ipProtoIcmpv6 = 58
 const solSocket = 1
 const soBindToDevice = 25
+const soAttachFilter = 26
 const ipProtoIpv6 = 41
 const ipv6MulticastHops = 18
 const ipv6MulticastLoop = 19
@@ -34,6 +36,13 @@ const allRouters = 2
 
 /** Type to reachable and retransmission times (RFC 4861 4.2). */
 const leastAdvertisementBytes = 16
+/** linux/filter.h: the octet `hop_limit` of the IPv6 header is to be 255, else nothing of the packet is passed on. */
+const hopLimit255 = [
+  { code: 0x30, jumpTrue: 0, jumpFalse: 0, k: 0xfff00000 + 7 }, // A = octet 7 behind SKF_NET_OFF
+  { code: 0x15, jumpTrue: 0, jumpFalse: 1, k: 255 },
+  { code: 0x06, jumpTrue: 0, jumpFalse: 0, k: 0xffffffff },
+  { code: 0x06, jumpTrue: 0, jumpFalse: 0, k: 0 },
+] as const
 /** Advertisements taken in one poll: a flood waits in the socket's buffer, which the kernel bounds. */
 const maxPerPoll = 32
 
@@ -53,6 +62,7 @@ export function openRouterDiscovery(device: string): RouterDiscovery {
   if (index === 0) throw new HeraldError('ERR_SYSCALL', `there is no interface ${device}`)
   const fd = checked(`raw ICMPv6 socket on ${device}`, socketCall(afInet6, sockRaw | sockNonBlock | sockCloseOnExec, ipProtoIcmpv6))
   try {
+    attach(fd)
     const name = Buffer.from(`${device}\0`)
     checked(`bind to ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
     const filter = Buffer.alloc(32, 0xff)
@@ -66,6 +76,20 @@ export function openRouterDiscovery(device: string): RouterDiscovery {
     throw error
   }
   return new IcmpDiscovery(fd, device, index)
+}
+
+/** RFC 4861 6.1.2: what a router has forwarded is no advertisement of this link. */
+function attach(fd: number): void {
+  const instructions = Buffer.alloc(8 * hopLimit255.length)
+  for (const [i, { code, jumpTrue, jumpFalse, k }] of hopLimit255.entries()) {
+    instructions.writeUInt16LE(code, 8 * i)
+    instructions.set([jumpTrue, jumpFalse], 8 * i + 2)
+    instructions.writeUInt32LE(k, 8 * i + 4)
+  }
+  const program = Buffer.alloc(16)
+  program.writeUInt16LE(hopLimit255.length, 0)
+  program.writeBigUInt64LE(koffi.address(instructions), 8)
+  checked('SO_ATTACH_FILTER', setsockoptCall(fd, solSocket, soAttachFilter, program, program.length))
 }
 
 function setInt(fd: number, name: number, value: number): void {
@@ -125,10 +149,7 @@ class IcmpDiscovery implements RouterDiscovery {
     closeCall(this.#fd)
   }
 
-  /**
-   * RFC 4861 6.1.2: a link-local source, code 0, and the fixed part there. The kernel has checked the checksum; a
-   * link-local source does not cross a router, which is what the hop limit of 255 is to show.
-   */
+  /** RFC 4861 6.1.2: a link-local source, code 0, and the fixed part there; the kernel has checked hop limit and checksum. */
   #router(length: number): Address | undefined {
     const isAdvertisement = length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
     const source = addressFromBytes(this.#source.subarray(8, 24))

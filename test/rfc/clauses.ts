@@ -79,7 +79,8 @@ const rows: Readonly<Record<number, string>> = {
     4 | MP_UNREACH_NLRI withdraws them
     8 | families are what both sides announce`,
   4861: `
-    4.2 | an unnumbered neighbor is found by its Router Advertisement`,
+    4.2 | an unnumbered neighbor is found by its Router Advertisement
+    6.1.2 | an advertisement that a router may have forwarded is dropped`,
   5082: `
     3 | packets of a neighbor with ttlSecurity leave with TTL 255 and are dropped below the bound`,
   5482: ` | a peer that does not acknowledge is noticed by TCP within tcpUserTimeout`,
