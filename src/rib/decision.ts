@@ -64,10 +64,10 @@ const steps: readonly Step[] = [
   numeric('lower MED of the same neighbor AS', ({ attributes }) => attributes.med ?? 0, { group: neighborAs }),
   // RFC 4271 9.1.2.2 d
   { name: 'eBGP before iBGP', value: ({ isExternal }) => (isExternal ? 0 : 1), show: ({ isExternal }) => (isExternal ? 'eBGP' : 'iBGP') },
-  // RFC 4456 9
-  numeric('shorter CLUSTER_LIST', ({ attributes }) => attributes.clusterList?.length ?? 0),
   // RFC 4271 9.1.2.2 f, RFC 4456 9
   { name: 'lower BGP Identifier', value: ({ attributes, bgpId }) => attributes.originatorId ?? bgpId, show: ({ attributes, bgpId }) => formatAddress(attributes.originatorId ?? bgpId) },
+  // RFC 4456 9: between f and g
+  numeric('shorter CLUSTER_LIST', ({ attributes }) => attributes.clusterList?.length ?? 0),
   // RFC 4271 9.1.2.2 g
   { name: 'lower peer address', value: ({ peerAddress }) => peerAddress, show: ({ peerAddress }) => formatAddress(peerAddress) },
   // RFC 7911 leaves it open; without it two paths of one peer would be equal.

@@ -4,7 +4,7 @@
  *     UPDATE --ingressProblem--> Adj-RIB-In --prefix named by importPrefixes?--> importVerdict --> Loc-RIB candidates
  */
 import type { Neighbor } from '../../desired/model.ts'
-import { type Address, parseAddress, parseIpv4 } from '../../ip/address.ts'
+import { type Address, parseIpv4 } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
 import { compileImport, type ImportFacts, importVerdict, ingressProblem, isMartian } from '../../policy/import.ts'
 import type { AdjRibIn, ReceivedPath } from '../../rib/adj-rib-in.ts'
@@ -54,10 +54,10 @@ export class Importer {
     return checksOf(previous) !== checksOf(next) || (isOtherList && this.#adjRibIn.isIncomplete)
   }
 
-  established(neighbor: Neighbor, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {
-    const { localAsn, localAs, role, routerId, peerAddress } = neighbor
+  established(peerAddress: Address | undefined, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {
+    const { localAsn, localAs, role, routerId } = this.#neighbor
     this.#facts = { isExternal: codec.isExternal, ownAsns: [localAsn, ...(localAs === undefined ? [] : [localAs])], peerAsn, bgpId: parseIpv4(routerId) ?? 0, localAddress, ...(role === undefined ? {} : { role }) }
-    this.#origin = { isExternal: codec.isExternal, bgpId: remoteOpen.bgpId, peerAddress: parseAddress(peerAddress) ?? (0 satisfies Address) }
+    this.#origin = { isExternal: codec.isExternal, bgpId: remoteOpen.bgpId, peerAddress: peerAddress ?? 0 }
   }
 
   /** The UPDATE as it counts: what policy treats as withdrawn carries that as a problem. */

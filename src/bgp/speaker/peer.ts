@@ -92,7 +92,7 @@ export class Peer implements SessionEvents {
 
   established(negotiated: NegotiatedSession): void {
     this.#restart = negotiated.peerRestart
-    this.importer.established(this.neighbor, negotiated)
+    this.importer.established(this.session.peer, negotiated)
     this.staleRoutes.established(this.#restart)
     if (!this.isGone) this.#host.established(this, negotiated)
   }
