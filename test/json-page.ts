@@ -20,7 +20,7 @@ const jsonSchema = (schema: z.ZodType): JsonSchema => {
 const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Status', jsonSchema(types.statusSchema)], ['Peer', jsonSchema(types.peerSchema)], ['Route', jsonSchema(types.routeSchema)], ['Service', jsonSchema(types.serviceSchema)],
   ['Explanation', jsonSchema(types.explainSchema)], ['Verdict', jsonSchema(types.verdictSchema)], ['Problem', jsonSchema(types.problemSchema)], ['Reset', jsonSchema(types.resetSchema)],
-  ['Transition', jsonSchema(types.transitionSchema)], ['FamilyCount', jsonSchema(types.familyCountSchema)], ['Frontend', jsonSchema(types.frontendSchema)], ['Backend', jsonSchema(types.backendSchema)], ['Map', jsonSchema(types.mapSchema)],
+  ['Transition', jsonSchema(types.transitionSchema)], ['FamilyCount', jsonSchema(types.familyCountSchema)], ['UpdateErrors', jsonSchema(types.updateErrorsSchema)], ['Frontend', jsonSchema(types.frontendSchema)], ['Backend', jsonSchema(types.backendSchema)], ['Map', jsonSchema(types.mapSchema)],
 ])
 
 const bare = ({ description: _description, ...rest }: JsonSchema): string => JSON.stringify(rest)

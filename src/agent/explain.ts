@@ -44,7 +44,7 @@ export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined)
   const { kind, name } = neighbor?.source ?? { kind: 'policy', name: peer.virtualRouter }
   const configured: VerdictView = { step: 'selected', ok: true, code: 'Configured', message: `Neighbor AS ${peer.peerAsn} of ${kind} ${name}, local AS ${peer.localAsn}` }
   if (peer.state === 'Established') {
-    return [configured, { step: 'announced', ok: true, code: 'Established', message: `Established since ${peer.since}, ${peer.families.map((family) => `${family.family} ${family.advertised} sent, ${family.received} received`).join('; ')}` }]
+    return [configured, { step: 'announced', ok: true, code: 'Established', message: `Established since ${peer.since}, ${peer.families.map((family) => `${family.family} ${family.advertised} sent, ${family.received} received`).join('; ')}${errorsText(peer)}` }]
   }
   const last = peer.lastReset === undefined ? '' : `; last reset ${peer.lastReset.at}: ${peer.lastReset.text}`
   return [
@@ -53,8 +53,20 @@ export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined)
       step: 'announced',
       ok: false,
       code: `State${peer.state}`,
-      message: `${peer.reason ?? peer.state}${last}`,
+      message: `${peer.reason ?? peer.state}${last}${errorsText(peer)}`,
       remedy: `Check that ${peer.peerAddress} port ${peer.peerPort} answers, and that its AS, password and TTL agree with the policy`,
     },
   ]
+}
+
+/** Why routes that the peer sent may be missing although the session lives. */
+function errorsText({ updateErrors }: PeerSnapshot): string {
+  if (updateErrors === undefined) return ''
+  const { treatedAsWithdraw, attributeDiscarded, ownAsInPath, last } = updateErrors
+  return [
+    treatedAsWithdraw > 0 && `; routes of ${treatedAsWithdraw} UPDATEs count as withdrawn for an error`,
+    attributeDiscarded > 0 && `; ${attributeDiscarded} UPDATEs lost an attribute`,
+    last !== undefined && `; last error ${last.at}: ${last.text}`,
+    ownAsInPath > 0 && `; ${ownAsInPath} UPDATEs not used, our own AS is in the path (allowAsIn)`,
+  ].filter(Boolean).join('')
 }

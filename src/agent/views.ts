@@ -222,7 +222,10 @@ async function explainOrigin(parts: ViewParts, subject: string, prefix: string, 
   if (podCidr !== undefined) return answer(subject, podCidrVerdicts(podCidr, sent, await parts.speaker.peers()), sent)
   const service = [...parts.agent.order.services.values()].find((found) => found.addresses.some((address) => canonicalPrefix(address) === prefix))
   if (service === undefined && paths.length > 0) return answer(subject, receivedVerdicts(paths), sent)
-  if (service === undefined) return missing(subject, 'No Service holds this address and no PodCIDR of this node equals it', 'See `herald bgp routes available`')
+  if (service === undefined) {
+    const faulty = (await parts.speaker.peers()).filter(({ updateErrors }) => updateErrors !== undefined).map(({ peerAddress }) => `\`herald explain peer ${peerAddress}\``)
+    return missing(subject, 'No Service holds this address and no PodCIDR of this node equals it', ['See `herald bgp routes available`', ...faulty.map((command) => `${command} (not every UPDATE counts as sent)`)].join(', '))
+  }
   return { ...(await explainService(parts, service.key)), subject }
 }
 

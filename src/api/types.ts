@@ -46,6 +46,13 @@ export const familyCountSchema = z.object({
   advertised: z.number().describe('Prefixes that the peer holds from us'),
 })
 
+export const updateErrorsSchema = z.object({
+  treatedAsWithdraw: z.number().describe('UPDATEs whose routes count as withdrawn (RFC 7606 2)'),
+  attributeDiscarded: z.number().describe('UPDATEs without an attribute that was wrong (RFC 7606 2)'),
+  ownAsInPath: z.number().describe('UPDATEs with our own AS in the path, whose routes count as withdrawn (RFC 4271 9.1.2)'),
+  last: z.object({ at: z.string().describe('ISO 8601'), text: z.string().describe('For people') }).optional().describe('The last error'),
+})
+
 export const peerSchema = z.object({
   node: z.string().describe('Name of the Node'),
   id: z.string().describe('Identifies the peer on this node, as 65001/192.0.2.1'),
@@ -68,6 +75,7 @@ export const peerSchema = z.object({
   messagesOut: z.number().describe('Messages sent on the present connection'),
   flaps: z.number().describe('Times that the Established session was lost'),
   lastReset: resetSchema.optional().describe('Why the session was lost, or could not be had, the last time'),
+  updateErrors: updateErrorsSchema.optional().describe('What was wrong with UPDATEs and cost no session, since the peer was configured; absent when nothing was'),
   transitions: z.array(transitionSchema).describe('The last 20 changes of state, oldest first'),
   reason: z.string().optional().describe('Why the session is not Established'),
 })

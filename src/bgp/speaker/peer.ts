@@ -10,13 +10,13 @@ import { AdjRibIn } from '../../rib/adj-rib-in.ts'
 import type { LocRib } from '../../rib/loc-rib.ts'
 import { Cease } from '../messages/notification.ts'
 import { encodeRouteRefresh, RefreshSubtype } from '../messages/route-refresh.ts'
-import type { RouteRefreshMessage } from '../messages/types.ts'
+import type { RouteRefreshMessage, UpdateProblem } from '../messages/types.ts'
 import type { DecodedUpdate } from '../messages/update.ts'
 import type { Environment } from '../session/environment.ts'
 import { type AcceptingSession, createPeerSession } from '../session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from '../session/types.ts'
 import { Importer } from './importer.ts'
-import type { FsmState, PeerSnapshot, ResetReason, SpeakerOptions } from './protocol.ts'
+import type { FsmState, PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
 import { type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
 
@@ -45,6 +45,7 @@ export class Peer implements SessionEvents {
   readonly staleRoutes: StaleRoutes
   /** ms since the epoch of the last change of state. */
   since = 0
+  updateErrors: UpdateErrors | undefined
   /** Set while Established. */
   group: UpdateGroup | undefined
   /** End-of-RIB went out on this session (RFC 4724 2). */
@@ -119,9 +120,7 @@ export class Peer implements SessionEvents {
     if (codec === undefined) return
     const received = this.importer.receive(update)
     this.adjRibIn.apply(received, codec, this.#environment.now(), this.importer.touched)
-    for (const { action, reason } of received.problems) {
-      if (reason !== ownAsInPath) this.#warn(`UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
-    }
+    if (received.problems.length > 0) this.#tolerate(received.problems)
     if (received.endOfRib !== undefined) this.staleRoutes.endOfRib(received.endOfRib)
     this.#boundPrefixes()
   }
@@ -138,6 +137,20 @@ export class Peer implements SessionEvents {
 
   log(level: 'info' | 'warn' | 'error', message: string): void {
     this.#host.log(this, level, message)
+  }
+
+  #tolerate(problems: readonly UpdateProblem[]): void {
+    const errors = problems.filter(({ reason }) => reason !== ownAsInPath)
+    const { treatedAsWithdraw, attributeDiscarded, ownAsInPath: ownAs, last } = this.updateErrors ?? { treatedAsWithdraw: 0, attributeDiscarded: 0, ownAsInPath: 0 }
+    const one = (action: UpdateProblem['action']): number => (errors.some((error) => error.action === action) ? 1 : 0)
+    const text = errors.at(-1)?.reason
+    this.updateErrors = {
+      treatedAsWithdraw: treatedAsWithdraw + one('treat-as-withdraw'),
+      attributeDiscarded: attributeDiscarded + one('attribute-discard'),
+      ownAsInPath: ownAs + (errors.length < problems.length ? 1 : 0),
+      ...(text === undefined ? (last === undefined ? {} : { last }) : { last: { at: new Date(this.#environment.now()).toISOString(), text } }),
+    }
+    for (const { action, reason } of errors) this.#warn(`UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
   }
 
   /** What a peer can cause as often as it likes. */
@@ -193,7 +206,7 @@ class LineBudget {
 }
 
 /** The peer as the API shows it; never its key. */
-export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer): PeerSnapshot {
+export function peerSnapshot({ neighbor, session, adjRibIn, since, group, updateErrors }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
     id: neighbor.id,
@@ -222,6 +235,7 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group }: Peer
     flaps: session.flaps,
     transitions: session.transitions,
     ...(lastReset === undefined ? {} : { lastReset }),
+    ...(updateErrors === undefined ? {} : { updateErrors }),
     ...(reason === undefined ? {} : { reason }),
   }
 }

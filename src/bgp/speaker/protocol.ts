@@ -71,6 +71,18 @@ export interface SessionTransition {
 }
 
 /** One peer as it is now. Times are ISO 8601, durations seconds. */
+/** UPDATEs of a peer that did not count as sent and cost no session, since it was configured. */
+export interface UpdateErrors {
+  /** Their routes count as withdrawn (RFC 7606 2). */
+  readonly treatedAsWithdraw: number
+  /** Without an attribute that was wrong (RFC 7606 2). */
+  readonly attributeDiscarded: number
+  /** With our own AS in the path, which is no error: their routes count as withdrawn too (RFC 4271 9.1.2). */
+  readonly ownAsInPath: number
+  /** The last error. */
+  readonly last?: { readonly at: string; readonly text: string }
+}
+
 export interface PeerSnapshot {
   readonly id: string
   readonly virtualRouter: string
@@ -93,6 +105,8 @@ export interface PeerSnapshot {
   readonly messagesOut: number
   readonly flaps: number
   readonly lastReset?: ResetReason
+  /** Absent when there were none. */
+  readonly updateErrors?: UpdateErrors
   /** The last 20, oldest first. */
   readonly transitions: readonly SessionTransition[]
   /** Why the session is not Established; undefined when it is. */

@@ -30,6 +30,8 @@ const gauges: readonly Reading[] = [
 const counters: readonly Reading[] = [
   { name: 'herald_bgp_session_flaps_total', help: 'Times the session was lost', read: (peer) => peer.flaps },
   { name: 'herald_bgp_messages_received_total', help: 'Messages received, over all connections', read: (peer) => peer.messagesIn },
+  { name: 'herald_bgp_updates_treated_as_withdraw_total', help: 'UPDATEs whose routes count as withdrawn for an error (RFC 7606 2)', read: (peer) => peer.updateErrors?.treatedAsWithdraw ?? 0 },
+  { name: 'herald_bgp_updates_attribute_discarded_total', help: 'UPDATEs without an attribute that was wrong (RFC 7606 2)', read: (peer) => peer.updateErrors?.attributeDiscarded ?? 0 },
   { name: 'herald_bgp_messages_sent_total', help: 'Messages sent, over all connections', read: (peer) => peer.messagesOut },
 ]
 

@@ -44,6 +44,7 @@ test('a check that is relaxed asks the router for its routes again, and no sessi
   await waitFor('the UPDATE', () => (rack.node.peers[0]?.messagesIn ?? 0) > 2)
   const shown = (): unknown => rack.node.routes('received').map(({ prefix, decision }) => [prefix, decision])
   assert.deepEqual(shown(), [])
+  assert.deepEqual(rack.node.peers[0]?.updateErrors, { treatedAsWithdraw: 0, attributeDiscarded: 0, ownAsInPath: 1 })
   judge({ allowAsIn: 1 })
   await waitFor('both prefixes', () => rack.node.prefixes.length === 2)
   assert.equal(paths(rack.node, '198.51.100.0/24')[0]?.decision, 'the only path')
