@@ -96,12 +96,20 @@ class Router {
   }
 
   async received(): Promise<string[]> {
+    return (await this.#routes()).map((route) => `${route.prefix} via ${route.nextHop}`).sort()
+  }
+
+  /** Routes that it keeps for the agent that is gone, or has not said End-of-RIB; a second restart meanwhile costs them (RFC 4724 4.2). */
+  async hasStale(): Promise<boolean> {
+    return (await this.#routes()).some(({ stale }) => stale === true)
+  }
+
+  #routes(): Promise<readonly RouteSnapshot[]> {
     const id = this.#next++
-    const routes = await new Promise<readonly RouteSnapshot[]>((resolve) => {
+    return new Promise<readonly RouteSnapshot[]>((resolve) => {
       this.#answers.set(id, resolve)
       this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family: 'ipv4-unicast' } })
     })
-    return routes.map((route) => `${route.prefix} via ${route.nextHop}`).sort()
   }
 }
 
@@ -219,7 +227,8 @@ test('a killed agent comes back as a restart: same addresses, R and F set, route
   await exited()
   startAgent()
   await waitFor('the session again', () => router.peer?.state === 'Established' && router.transitions.filter((state) => state === 'Established').length === 2)
-  await routes(['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9'])
+  await waitFor('every route again', async () => !(await router.hasStale()))
+  assert.deepEqual(await router.received(), ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9'])
   assert.match(output, /"restart":true/)
 })
 
@@ -234,7 +243,8 @@ test('an agent that restarts while a manifest is broken waits for it with End-of
   assert.deepEqual(await router.received(), both)
   write('web.yaml', service('web'))
   await waitFor('everything read', () => output.includes('all objects read and applied'))
-  await routes(both)
+  await waitFor('every route again', async () => !(await router.hasStale()))
+  assert.deepEqual(await router.received(), both)
 })
 
 test('SIGTERM closes silently for a graceful restart, SIGINT says Administrative Shutdown', async () => {
