@@ -64,6 +64,8 @@ class Session implements AcceptingSession, ConnectionHost {
   #isStopped = true
   #wasEstablishedOnce = false
   #establishedAtSec = 0
+  /** After the loss of a session that was stable and may come back by a graceful restart. */
+  #isRestartAwaited = false
   #dialProblem: string | undefined
   /** Wait until the next attempt, as last armed. */
   #idleHoldSec = 0
@@ -155,10 +157,15 @@ class Session implements AcceptingSession, ConnectionHost {
     await Promise.all(closing)
   }
 
-  /** A connection that the peer opened; refused while idle, so that a peer that errs cannot spin. */
+  /**
+   * A connection that the peer opened; refused while idle, so that a peer that errs cannot spin. One that restarts
+   * gracefully is let in at once, since its routes are stale until then (RFC 4724 4.2).
+   */
   accept(transport: Transport): void {
     const primary = this.#primary
-    if (this.#isStopped || primary.state === 'Idle' || this.#second !== undefined) return transport.destroy()
+    if (this.#isStopped || this.#second !== undefined || (primary.state === 'Idle' && !this.#isRestartAwaited)) return transport.destroy()
+    if (primary.state === 'Idle') primary.fire({ type: 'start' })
+    this.#isRestartAwaited = false
     try {
       transport.prepare(this.#dialOptions())
     } catch (error) {
@@ -294,6 +301,7 @@ class Session implements AcceptingSession, ConnectionHost {
   #lost(isRestart: boolean): void {
     this.negotiated = undefined
     this.flaps++
+    this.#isRestartAwaited = isRestart && this.#shared.sessionFailures <= 1
     this.#down({ wasEstablished: true, isRestart })
   }
 

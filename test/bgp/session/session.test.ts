@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import net from 'node:net'
 import { test } from 'node:test'
 import { waitFor } from '../../wait.ts'
 import { encodeUpdate } from '../../../src/bgp/messages/update.ts'
@@ -227,4 +228,28 @@ test('an OPEN that is refused again and again is not retried without a pause (id
   // 1 + 2 + 4 s of idle hold at the least jitter, on a clock that runs twenty times as fast.
   assert.ok(performance.now() - startedAt >= (7 * 0.75 * 1000) / 20 - 5)
   await session.stop('silent')
+})
+
+test('a peer that restarts gracefully is let in at once, but not again and again (RFC 4724 4.2)', async () => {
+  // Idle hold takes minutes on this clock.
+  await using pair = await Pair.open({ gracefulRestart: { restartTimeSec: 120, notification: false } }, { passive: true }, {}, { environment: faster(0.01) })
+  const { session } = pair.a
+  session.start()
+  const connect = async (): Promise<net.Socket> => {
+    const socket = net.connect({ port: pair.listeners[0]?.port ?? 0, host: '127.0.0.1', localAddress: '127.0.0.2' })
+    socket.on('error', () => {})
+    socket.on('data', () => {})
+    socket.write(peerOpen([{ type: 'gracefulRestart', restartState: false, notification: false, restartTimeSec: 120, families: [] }]))
+    socket.write(keepaliveBytes)
+    return socket
+  }
+  for (const _round of [1, 2]) {
+    const socket = await connect()
+    await waitFor('Established', () => session.state === 'Established')
+    socket.destroy()
+    await waitFor('the loss', () => session.state !== 'Established')
+  }
+  const refused = await connect()
+  await waitFor('the refusal', () => refused.closed)
+  assert.equal(session.state, 'Idle')
 })
