@@ -17,7 +17,11 @@ const repetitions = 3
 /** Some daemons take minutes for what others do in milliseconds. */
 const engineDeadlineMs = 45_000
 /** Goals per size: time, and UPDATEs per peer 2 + n/800. */
-const sizes = [{ n: 1_000, goalMs: undefined }, { n: 10_000, goalMs: 30 }, { n: 100_000, goalMs: 200 }] as const
+const sizes = [
+  { n: 1_000, goalMs: undefined },
+  { n: 10_000, goalMs: 30 },
+  { n: 100_000, goalMs: 200 },
+] as const
 
 interface Run {
   /** At the slowest router, and at the one in the middle. */
@@ -47,7 +51,8 @@ export async function benchAnnounce(): Promise<void> {
         console.log(`  ${n} routes, round ${i + 1} of ${repetitions}`)
         ours.push(await runHerald(sinks, n))
         // In turn, so that a slow phase of the machine meets all.
-        for (const engine of announcers.filter(({ program }) => existsSync(program))) theirs.set(engine.name, [...(theirs.get(engine.name) ?? []), await runEngine(engine, sinks, n)])
+        for (const engine of announcers.filter(({ program }) => existsSync(program)))
+          theirs.set(engine.name, [...(theirs.get(engine.name) ?? []), await runEngine(engine, sinks, n)])
       }
       rows.push(...rowsOf(n, goalMs, ours, theirs))
     }
@@ -57,43 +62,86 @@ export async function benchAnnounce(): Promise<void> {
   printTable(`Established -> n host routes at 4 peers (slowest), median of ${repetitions}`, rows)
 }
 
-function rowsOf(n: number, goalMs: number | undefined, ours: readonly Run[], theirs: ReadonlyMap<string, readonly (Run | Failure)[]>): Row[] {
+function rowsOf(
+  n: number,
+  goalMs: number | undefined,
+  ours: readonly Run[],
+  theirs: ReadonlyMap<string, readonly (Run | Failure)[]>,
+): Row[] {
   const own = median(ours.map((run) => run.elapsedMs))
   const most = Math.max(...ours.map((run) => run.updates))
   const goalUpdates = Math.floor(2 + n / 800)
   const anchors = announcers.map(({ name }) => anchorOf(n, name, theirs.get(name)))
   const fastest = Math.min(...anchors.flatMap(({ time }) => time ?? []))
   return [
-    { what: `${n} routes, herald`, value: `${ms(own)}`, ...(goalMs === undefined ? {} : { goal: `<= ${goalMs} ms`, isMet: own <= goalMs }) },
-    { what: `${n} routes, herald, UPDATEs per peer`, value: String(most), goal: `<= ${goalUpdates}`, isMet: most <= goalUpdates },
-    { what: `${n} routes, the routers' own reading of that, all four`, value: ms(median(ours.map((run) => run.routersMs))) },
+    {
+      what: `${n} routes, herald`,
+      value: `${ms(own)}`,
+      ...(goalMs === undefined ? {} : { goal: `<= ${goalMs} ms`, isMet: own <= goalMs }),
+    },
+    {
+      what: `${n} routes, herald, UPDATEs per peer`,
+      value: String(most),
+      goal: `<= ${goalUpdates}`,
+      isMet: most <= goalUpdates,
+    },
+    {
+      what: `${n} routes, the routers' own reading of that, all four`,
+      value: ms(median(ours.map((run) => run.routersMs))),
+    },
     ...anchors.map(({ row }) => row),
-    ...(Number.isFinite(fastest) ? [{ what: `${n} routes, herald slowest / fastest other's middle`, value: `${(own / fastest).toFixed(2)}x`, ...(goalMs === undefined ? {} : { goal: '< 1.00x', isMet: own < fastest }) }] : []),
+    ...(Number.isFinite(fastest)
+      ? [
+          {
+            what: `${n} routes, herald slowest / fastest other's middle`,
+            value: `${(own / fastest).toFixed(2)}x`,
+            ...(goalMs === undefined ? {} : { goal: '< 1.00x', isMet: own < fastest }),
+          },
+        ]
+      : []),
   ]
 }
 
-function anchorOf(n: number, name: string, rounds: readonly (Run | Failure)[] | undefined): { readonly row: Row; readonly time?: number } {
+function anchorOf(
+  n: number,
+  name: string,
+  rounds: readonly (Run | Failure)[] | undefined,
+): { readonly row: Row; readonly time?: number } {
   const what = `${n} routes, ${name}, middle peers (slowest)`
   if (rounds === undefined) return { row: { what, value: 'not installed' } }
   const runs = rounds.filter((round) => 'elapsedMs' in round)
   const problems = rounds.flatMap((round) => ('problem' in round ? round.problem : []))
   const failed = problems.length === 0 ? '' : `${problems.length} of ${rounds.length} rounds: ${problems[0] ?? ''}`
   if (runs.length === 0) return { row: { what, value: failed } }
-  // BIRD often leaves one of its peers waiting for its next poll, up to 3 s: the peers in the middle are the fair anchor.
+  // BIRD often leaves one of its peers waiting for its next poll, up to 3 s: the peers in the middle are the fair
+  // anchor.
   const [middle, slowest] = [median(runs.map((run) => run.medianPeerMs)), median(runs.map((run) => run.elapsedMs))]
-  const value = `${ms(middle)} (${ms(slowest)}), ${Math.max(...runs.map((run) => run.updates))} UPDATEs, RSS ${Math.round(median(runs.map((run) => run.rssMiB)))} MiB`
+  const value =
+    `${ms(middle)} (${ms(slowest)}), ${Math.max(...runs.map((run) => run.updates))} UPDATEs, RSS ` +
+    `${Math.round(median(runs.map((run) => run.rssMiB)))} MiB`
   return { row: { what, value: failed === '' ? value : `${value}; ${failed}` }, time: middle }
 }
 
 async function arrived(sinks: Sinks, n: number, deadlineMs?: number): Promise<Run> {
   const isComplete = (state: SinkState): boolean => state.isEstablished && state.announced >= n
-  await sinks.until(`${n} routes at every router`, (states) => states.length === sinkAddresses.length && states.every(isComplete), deadlineMs)
+  await sinks.until(
+    `${n} routes at every router`,
+    (states) => states.length === sinkAddresses.length && states.every(isComplete),
+    deadlineMs,
+  )
   const states = [...sinks.states.values()]
   const elapsed = states.map((state) => state.lastAt - state.establishedAt)
-  return { elapsedMs: Math.max(...elapsed), medianPeerMs: median(elapsed), updates: Math.max(...states.map((state) => state.updates)), rssMiB: 0, routersMs: states.reduce((sum, state) => sum + state.busyMs, 0) }
+  return {
+    elapsedMs: Math.max(...elapsed),
+    medianPeerMs: median(elapsed),
+    updates: Math.max(...states.map((state) => state.updates)),
+    rssMiB: 0,
+    routersMs: states.reduce((sum, state) => sum + state.busyMs, 0),
+  }
 }
 
-const gone = (sinks: Sinks): Promise<void> => sinks.until('the sessions to end', (states) => states.every((state) => !state.isEstablished))
+const gone = (sinks: Sinks): Promise<void> =>
+  sinks.until('the sessions to end', (states) => states.every((state) => !state.isEstablished))
 
 async function runHerald(sinks: Sinks, n: number): Promise<Run> {
   const speaker = startSpeakerThread({ isRestart: false, isForwardingPreserved: false })
@@ -101,7 +149,10 @@ async function runHerald(sinks: Sinks, n: number): Promise<Run> {
   const ids = all.map((neighbor) => neighbor.id)
   // In slices, as the agent posts them.
   for (let from = 0; from < n; from += 1_000) {
-    const prefixes = Array.from({ length: Math.min(1_000, n - from) }, (_, i) => ({ prefix: hostRoute(from + i), routes: [{ neighbors: ids, attributes: {} }] }))
+    const prefixes = Array.from({ length: Math.min(1_000, n - from) }, (_, i) => ({
+      prefix: hostRoute(from + i),
+      routes: [{ neighbors: ids, attributes: {} }],
+    }))
     speaker.post({ type: 'routes', prefixes })
   }
   speaker.post({ type: 'synced' })

@@ -21,10 +21,15 @@ export interface AnnouncerEngine {
   start(folder: string, n: number): Promise<Announcer>
 }
 
-const run = (command: string, ...flags: readonly string[]): string => execFileSync(command, flags, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+const run = (command: string, ...flags: readonly string[]): string =>
+  execFileSync(command, flags, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
 const hosts = (n: number): readonly string[] => Array.from({ length: n }, (_, i) => hostRoute(i))
 
-function announcer(child: ChildProcess, pids: () => readonly number[] = () => [child.pid ?? 0], before: () => Promise<void> = async () => {}): Announcer {
+function announcer(
+  child: ChildProcess,
+  pids: () => readonly number[] = () => [child.pid ?? 0],
+  before: () => Promise<void> = async () => {},
+): Announcer {
   return {
     get pids() {
       return pids()
@@ -41,9 +46,22 @@ const bird: AnnouncerEngine = {
   program: '/usr/sbin/bird',
   start: async (folder, n) => {
     const config = join(folder, 'bird.conf')
-    const peers = sinkAddresses.map((address, i) => `protocol bgp peer${i} { local 127.0.0.1 as ${receiverAsn}; neighbor ${address} port ${sinkPort} as ${sinkAsn}; multihop 2; connect delay time 1; ipv4 { import none; export all; next hop self; }; }`)
-    writeFileSync(config, `log "/dev/null" all;\nrouter id 192.0.2.8;\nprotocol device {}\nprotocol static hosts {\n  ipv4;\n${hosts(n).map((host) => `  route ${host} blackhole;`).join('\n')}\n}\n${peers.join('\n')}\n`)
-    return announcer(spawn('bird', ['-f', '-c', config, '-s', join(folder, 'bird.ctl'), '-P', join(folder, 'bird.pid')], { stdio: 'ignore' }))
+    const peers = sinkAddresses.map(
+      (address, i) =>
+        `protocol bgp peer${i} { local 127.0.0.1 as ${receiverAsn}; neighbor ${address} port ${sinkPort} as ` +
+        `${sinkAsn}; multihop 2; connect delay time 1; ipv4 { import none; export all; next hop self; }; }`,
+    )
+    writeFileSync(
+      config,
+      `log "/dev/null" all;\nrouter id 192.0.2.8;\nprotocol device {}\nprotocol static hosts {\n  ipv4;\n${hosts(n)
+        .map((host) => `  route ${host} blackhole;`)
+        .join('\n')}\n}\n${peers.join('\n')}\n`,
+    )
+    return announcer(
+      spawn('bird', ['-f', '-c', config, '-s', join(folder, 'bird.ctl'), '-P', join(folder, 'bird.pid')], {
+        stdio: 'ignore',
+      }),
+    )
   },
 }
 
@@ -52,10 +70,26 @@ const frr: AnnouncerEngine = {
   program: '/usr/lib/frr/bgpd',
   start: async (folder, n) => {
     const config = join(folder, 'bgpd.conf')
-    const peers = sinkAddresses.map((address) => ` neighbor ${address} remote-as ${sinkAsn}\n neighbor ${address} port ${sinkPort}\n neighbor ${address} disable-connected-check\n neighbor ${address} timers connect 1\n`)
-    writeFileSync(config, `frr defaults traditional\nrouter bgp ${receiverAsn}\n bgp router-id 192.0.2.8\n no bgp ebgp-requires-policy\n no bgp network import-check\n${peers.join('')} address-family ipv4 unicast\n${hosts(n).map((host) => `  network ${host}`).join('\n')}\n exit-address-family\n`)
+    const peers = sinkAddresses.map(
+      (address) =>
+        ` neighbor ${address} remote-as ${sinkAsn}\n neighbor ${address} port ${sinkPort}\n neighbor ${address} ` +
+        `disable-connected-check\n neighbor ${address} timers connect 1\n`,
+    )
+    writeFileSync(
+      config,
+      `frr defaults traditional\nrouter bgp ${receiverAsn}\n bgp router-id 192.0.2.8\n no bgp ` +
+        `ebgp-requires-policy\n no bgp network import-check\n${peers.join('')} address-family ipv4 unicast\n${hosts(n)
+          .map((host) => `  network ${host}`)
+          .join('\n')}\n exit-address-family\n`,
+    )
     run('chmod', '-R', 'a+rwX', folder)
-    return announcer(spawn('/usr/lib/frr/bgpd', ['-n', '-S', '-p', '0', '-f', config, '-i', join(folder, 'bgpd.pid'), '--vty_socket', folder], { stdio: 'ignore' }))
+    return announcer(
+      spawn(
+        '/usr/lib/frr/bgpd',
+        ['-n', '-S', '-p', '0', '-f', config, '-i', join(folder, 'bgpd.pid'), '--vty_socket', folder],
+        { stdio: 'ignore' },
+      ),
+    )
   },
 }
 
@@ -65,10 +99,24 @@ const openbgpd: AnnouncerEngine = {
   start: async (folder, n) => {
     const config = join(folder, 'openbgpd.conf')
     mkdirSync('/run/openbgpd', { recursive: true })
-    const peers = sinkAddresses.map((address) => `neighbor ${address} {\n  remote-as ${sinkAsn}\n  port ${sinkPort}\n  multihop 2\n}`)
-    writeFileSync(config, `AS ${receiverAsn}\nrouter-id 192.0.2.8\nfib-update no\nconnect-retry 1\nlisten on 127.0.0.1\nsocket "${join(folder, 'bgpd.sock')}"\nprefix-set hosts {\n${hosts(n).join('\n')}\n}\nnetwork prefix-set hosts\n${peers.join('\n')}\nallow to any\ndeny from any\n`, { mode: 0o600 })
+    const peers = sinkAddresses.map(
+      (address) => `neighbor ${address} {\n  remote-as ${sinkAsn}\n  port ${sinkPort}\n  multihop 2\n}`,
+    )
+    writeFileSync(
+      config,
+      `AS ${receiverAsn}\nrouter-id 192.0.2.8\nfib-update no\nconnect-retry 1\nlisten on 127.0.0.1\nsocket ` +
+        `"${join(folder, 'bgpd.sock')}"\nprefix-set hosts {\n${hosts(n).join('\n')}\n}\nnetwork prefix-set ` +
+        `hosts\n${peers.join('\n')}\nallow to any\ndeny from any\n`,
+      { mode: 0o600 },
+    )
     const child = spawn('/usr/sbin/bgpd', ['-d', '-f', config], { stdio: 'ignore' })
-    return announcer(child, () => [child.pid ?? 0, ...run('pgrep', '-P', String(child.pid ?? 0)).trim().split('\n').map(Number)])
+    return announcer(child, () => [
+      child.pid ?? 0,
+      ...run('pgrep', '-P', String(child.pid ?? 0))
+        .trim()
+        .split('\n')
+        .map(Number),
+    ])
   },
 }
 
@@ -77,7 +125,10 @@ const gobgp: AnnouncerEngine = {
   program: '/usr/bin/gobgpd',
   start: async (folder, n) => {
     const config = join(folder, 'gobgpd.toml')
-    const head = `[global.config]\n  as = ${receiverAsn}\n  router-id = "192.0.2.8"\n  local-address-list = ["${receiverAddress}"]\n[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "10.98.0.2"\n    peer-as = ${feederAsn}\n  [neighbors.transport.config]\n    passive-mode = true\n`
+    const head =
+      `[global.config]\n  as = ${receiverAsn}\n  router-id = "192.0.2.8"\n  local-address-list = ` +
+      `["${receiverAddress}"]\n[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "10.98.0.2"\n    ` +
+      `peer-as = ${feederAsn}\n  [neighbors.transport.config]\n    passive-mode = true\n`
     writeFileSync(config, head)
     const child = spawn('gobgpd', ['-f', config, '--api-hosts', '127.0.0.1:50051', '-l', 'error'], { stdio: 'ignore' })
     let feed: Feed | undefined
@@ -94,7 +145,12 @@ const gobgp: AnnouncerEngine = {
       throw error
     }
     const fed = feed
-    const peers = sinkAddresses.map((address) => `[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "${address}"\n    peer-as = ${sinkAsn}\n  [neighbors.transport.config]\n    remote-port = ${sinkPort}\n  [neighbors.timers.config]\n    connect-retry = 1\n  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = 2\n`)
+    const peers = sinkAddresses.map(
+      (address) =>
+        `[[neighbors]]\n  [neighbors.config]\n    neighbor-address = "${address}"\n    peer-as = ${sinkAsn}\n  ` +
+        `[neighbors.transport.config]\n    remote-port = ${sinkPort}\n  [neighbors.timers.config]\n    ` +
+        `connect-retry = 1\n  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = 2\n`,
+    )
     writeFileSync(config, head + peers.join(''))
     child.kill('SIGHUP')
     return announcer(child, undefined, () => fed.stop())

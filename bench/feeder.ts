@@ -22,7 +22,9 @@ export interface Feed {
   readonly establishedAt: number
   /** When the last octet had been handed to the kernel; rejects when that takes more than a minute. */
   written(): Promise<number>
-  /** Longest time without a KEEPALIVE on the quiet session, ms, the one that lasts included; Infinity when it was lost. */
+  /**
+   * Longest time without a KEEPALIVE on the quiet session, ms, the one that lasts included; Infinity when it was lost.
+   */
   longestGapMs(): Promise<number>
   stop(): Promise<void>
 }
@@ -43,7 +45,21 @@ function openMessage(asn: number, holdTimeSec: number, id: readonly number[]): B
   const as = Buffer.alloc(4)
   as.writeUInt32BE(asn)
   const capabilities = [1, 4, 0, 1, 0, 1, 65, 4, ...as]
-  return message(1, Buffer.from([4, as[2] ?? 0, as[3] ?? 0, 0, holdTimeSec, ...id, capabilities.length + 2, 2, capabilities.length, ...capabilities]))
+  return message(
+    1,
+    Buffer.from([
+      4,
+      as[2] ?? 0,
+      as[3] ?? 0,
+      0,
+      holdTimeSec,
+      ...id,
+      capabilities.length + 2,
+      2,
+      capabilities.length,
+      ...capabilities,
+    ]),
+  )
 }
 
 /** `prefixes` /24s from 1.0.0.0 on, five to an attribute set: paths of 3 to 6 ASes and two communities. */
@@ -59,8 +75,17 @@ export function buildTable({ asn, prefixes }: FeedSettings): Buffer {
     const communities = Buffer.alloc(8)
     communities.writeUInt32BE((65_000 * 65_536 + (first % 60_000)) >>> 0)
     communities.writeUInt32BE((65_001 * 65_536 + (first >> 8)) >>> 0, 4)
-    const attributes = Buffer.concat([Buffer.from([0x40, 1, 1, 0, 0x40, 2, path.length]), path, Buffer.from([0x40, 3, 4, 10, 98, 0, 2, 0xc0, 8, 8]), communities])
-    const nlri = Buffer.concat(Array.from({ length: Math.min(perUpdate, prefixes - first) }, (_, i) => Buffer.from([24, 1 + ((first + i) >> 16), ((first + i) >> 8) & 255, (first + i) & 255])))
+    const attributes = Buffer.concat([
+      Buffer.from([0x40, 1, 1, 0, 0x40, 2, path.length]),
+      path,
+      Buffer.from([0x40, 3, 4, 10, 98, 0, 2, 0xc0, 8, 8]),
+      communities,
+    ])
+    const nlri = Buffer.concat(
+      Array.from({ length: Math.min(perUpdate, prefixes - first) }, (_, i) =>
+        Buffer.from([24, 1 + ((first + i) >> 16), ((first + i) >> 8) & 255, (first + i) & 255]),
+      ),
+    )
     const lengths = Buffer.alloc(4)
     lengths.writeUInt16BE(attributes.length, 2)
     updates.push(message(2, Buffer.concat([lengths, attributes, nlri])))
@@ -72,31 +97,43 @@ export function buildTable({ asn, prefixes }: FeedSettings): Buffer {
 function buildHosts({ asn, prefixes }: FeedSettings): Buffer {
   const as = Buffer.alloc(4)
   as.writeUInt32BE(asn)
-  const attributes = Buffer.concat([Buffer.from([0x40, 1, 1, 0, 0x40, 2, 6, 2, 1]), as, Buffer.from([0x40, 3, 4, 10, 98, 0, 2])])
+  const attributes = Buffer.concat([
+    Buffer.from([0x40, 1, 1, 0, 0x40, 2, 6, 2, 1]),
+    as,
+    Buffer.from([0x40, 3, 4, 10, 98, 0, 2]),
+  ])
   const lengths = Buffer.alloc(4)
   lengths.writeUInt16BE(attributes.length, 2)
   const updates: Buffer[] = []
   for (let first = 0; first < prefixes; first += 700) {
-    const nlri = Buffer.concat(Array.from({ length: Math.min(700, prefixes - first) }, (_, i) => Buffer.from([32, 10, ((first + i) >> 16) & 255, ((first + i) >> 8) & 255, (first + i) & 255])))
+    const nlri = Buffer.concat(
+      Array.from({ length: Math.min(700, prefixes - first) }, (_, i) =>
+        Buffer.from([32, 10, ((first + i) >> 16) & 255, ((first + i) >> 8) & 255, (first + i) & 255]),
+      ),
+    )
     updates.push(message(2, Buffer.concat([lengths, attributes, nlri])))
   }
   return Buffer.concat(updates)
 }
 
-type Told = { readonly what: 'established'; readonly at: number } | { readonly what: 'written'; readonly at: number } | { readonly what: 'gap'; readonly ms: number }
+type Told =
+  | { readonly what: 'established'; readonly at: number }
+  | { readonly what: 'written'; readonly at: number }
+  | { readonly what: 'gap'; readonly ms: number }
 
 /** Resolves when the session is Established; rejects, and leaves nothing, when it does not come up in a minute. */
 export async function startFeed(settings: FeedSettings, isWatched: boolean): Promise<Feed> {
   const worker = new Worker(new URL(import.meta.url), { workerData: { ...settings, isWatched } })
-  const told = <W extends Told['what']>(what: W): Promise<Extract<Told, { what: W }>> => new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`the feeder has said nothing of '${what}' for a minute`)), 60_000)
-    worker.once('error', reject)
-    worker.on('message', (message: Told) => {
-      if (message.what !== what) return
-      clearTimeout(late)
-      resolve(message as Extract<Told, { what: W }>)
+  const told = <W extends Told['what']>(what: W): Promise<Extract<Told, { what: W }>> =>
+    new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`the feeder has said nothing of '${what}' for a minute`)), 60_000)
+      worker.once('error', reject)
+      worker.on('message', (message: Told) => {
+        if (message.what !== what) return
+        clearTimeout(late)
+        resolve(message as Extract<Told, { what: W }>)
+      })
     })
-  })
   const written = told('written')
   written.catch(() => {}) // asked for later, or not at all
   try {
@@ -121,7 +158,12 @@ if (!isMainThread && parentPort !== null) {
   const { isWatched, ...settings } = workerData as FeedSettings & { readonly isWatched: boolean }
   const { receiver, asn, kind, times = 1 } = settings
   const table = kind === 'hosts' ? buildHosts(settings) : buildTable(settings)
-  const session = (localAddress: string, holdTimeSec: number, heard: (type: number, socket: net.Socket) => void, lost: () => void = () => {}): void => {
+  const session = (
+    localAddress: string,
+    holdTimeSec: number,
+    heard: (type: number, socket: net.Socket) => void,
+    lost: () => void = () => {},
+  ): void => {
     const socket = net.connect({ host: receiver, port: 179, localAddress, noDelay: true })
     let received: Buffer = Buffer.alloc(0)
     socket.on('connect', () => socket.write(openMessage(asn, holdTimeSec, localAddress.split('.').map(Number))))

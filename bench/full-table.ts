@@ -41,22 +41,31 @@ export async function benchFullTable(): Promise<void> {
   }
   for (let round = 1; round <= rounds; round++) {
     // Neither is always the first.
-    for (const engine of round % 2 === 0 ? [reference, ours] : [ours, reference]) await run(engine, `, round ${round} of ${rounds}`)
+    for (const engine of round % 2 === 0 ? [reference, ours] : [ours, reference])
+      await run(engine, `, round ${round} of ${rounds}`)
   }
   for (const engine of others) await run(engine, '')
   console.log(`  ${ours.name} takes ${watchedTables} tables beside a session with a hold time of 3 s`)
   const gapMs = await take(ours, watch, watchedTables)
   const rows = engines.flatMap((engine) => rowsOf(engine, results.get(engine) ?? [], problems.get(engine)))
-  printTable(`Established -> ${prefixes} prefixes received, ${prefixes / 5} attribute sets`, [...rows, ...goalRows(results.get(ours) ?? [], results.get(reference) ?? [], gapMs)])
+  printTable(`Established -> ${prefixes} prefixes received, ${prefixes / 5} attribute sets`, [
+    ...rows,
+    ...goalRows(results.get(ours) ?? [], results.get(reference) ?? [], gapMs),
+  ])
 }
 
-const range = (values: readonly number[], show: (value: number) => string): string => `${show(median(values))}${values.length === 1 ? '' : ` (${show(Math.min(...values))} to ${show(Math.max(...values))})`}`
-const middle = (results: readonly Result[], figure: keyof Result): number => median(results.map((result) => result[figure]))
+const range = (values: readonly number[], show: (value: number) => string): string =>
+  `${show(median(values))}${values.length === 1 ? '' : ` (${show(Math.min(...values))} to ${show(Math.max(...values))})`}`
+const middle = (results: readonly Result[], figure: keyof Result): number =>
+  median(results.map((result) => result[figure]))
 
 function rowsOf({ name }: Engine, results: readonly Result[], problem: string | undefined): Row[] {
   const failed = problem === undefined ? [] : [{ what: name, value: problem }]
   if (results.length === 0) return failed
-  const value = `${range(results.map(({ elapsedMs }) => elapsedMs), ms)}, CPU ${ms(middle(results, 'cpuMs'))}, RSS ${Math.round(middle(results, 'rssBytes') / 2 ** 20)} MiB, ${Math.round(middle(results, 'bytesPerPrefix'))} B/prefix`
+  const value = `${range(
+    results.map(({ elapsedMs }) => elapsedMs),
+    ms,
+  )}, CPU ${ms(middle(results, 'cpuMs'))}, RSS ${Math.round(middle(results, 'rssBytes') / 2 ** 20)} MiB, ${Math.round(middle(results, 'bytesPerPrefix'))} B/prefix`
   return [{ what: name, value }, ...failed]
 }
 
@@ -64,14 +73,37 @@ function goalRows(ours: readonly Result[], reference: readonly Result[], gapMs: 
   const ratio = middle(ours, 'elapsedMs') / middle(reference, 'elapsedMs')
   const bytes = middle(ours, 'bytesPerPrefix')
   return [
-    ...(Number.isNaN(ratio) ? [] : [{ what: `herald / BIRD, medians of ${rounds}`, value: `${ratio.toFixed(2)}x`, goal: '<= 1.00x', isMet: ratio <= 1 }]),
-    { what: 'herald, memory per prefix', value: `${Math.round(bytes)} B`, goal: `<= ${goalBytes} B`, isMet: bytes <= goalBytes },
-    { what: `herald, ${watchedTables} tables in a row: longest time without a KEEPALIVE on a 3 s session`, value: typeof gapMs === 'string' ? gapMs : Number.isFinite(gapMs) ? ms(gapMs) : 'session lost', goal: '< 3000 ms', isMet: typeof gapMs === 'number' && gapMs < 3_000 },
+    ...(Number.isNaN(ratio)
+      ? []
+      : [
+          {
+            what: `herald / BIRD, medians of ${rounds}`,
+            value: `${ratio.toFixed(2)}x`,
+            goal: '<= 1.00x',
+            isMet: ratio <= 1,
+          },
+        ]),
+    {
+      what: 'herald, memory per prefix',
+      value: `${Math.round(bytes)} B`,
+      goal: `<= ${goalBytes} B`,
+      isMet: bytes <= goalBytes,
+    },
+    {
+      what: `herald, ${watchedTables} tables in a row: longest time without a KEEPALIVE on a 3 s session`,
+      value: typeof gapMs === 'string' ? gapMs : Number.isFinite(gapMs) ? ms(gapMs) : 'session lost',
+      goal: '< 3000 ms',
+      isMet: typeof gapMs === 'number' && gapMs < 3_000,
+    },
   ]
 }
 
 /** Starts an engine and a feed and answers what `observe` sees, or why it could not. */
-async function take<T>(engine: Engine, observe: (receiver: Receiver, feed: Feed, before: Usage) => Promise<T>, times = 1): Promise<T | string> {
+async function take<T>(
+  engine: Engine,
+  observe: (receiver: Receiver, feed: Feed, before: Usage) => Promise<T>,
+  times = 1,
+): Promise<T | string> {
   const folder = mkdtempSync(join(tmpdir(), 'bn-table-'))
   let receiver: Receiver | undefined
   let feed: Feed | undefined
@@ -91,12 +123,18 @@ async function take<T>(engine: Engine, observe: (receiver: Receiver, feed: Feed,
 
 async function measure(receiver: Receiver, { establishedAt }: Feed, before: Usage): Promise<Result | string> {
   while ((await receiver.count()) < prefixes) {
-    if (nowMs() > establishedAt + deadlineMs) return `not within ${deadlineMs / 1000} s (${await receiver.count()} prefixes)`
+    if (nowMs() > establishedAt + deadlineMs)
+      return `not within ${deadlineMs / 1000} s (${await receiver.count()} prefixes)`
     await new Promise((resolve) => setTimeout(resolve, pollMs))
   }
   const elapsedMs = nowMs() - establishedAt
   const after = usageOf(receiver.pids)
-  return { elapsedMs, cpuMs: after.cpuMs - before.cpuMs, rssBytes: after.rssBytes, bytesPerPrefix: (after.rssBytes - before.rssBytes) / prefixes }
+  return {
+    elapsedMs,
+    cpuMs: after.cpuMs - before.cpuMs,
+    rssBytes: after.rssBytes,
+    bytesPerPrefix: (after.rssBytes - before.rssBytes) / prefixes,
+  }
 }
 
 async function watch(receiver: Receiver, feed: Feed): Promise<number | string> {

@@ -41,7 +41,14 @@ export async function benchKernel(): Promise<void> {
 function frontend(n: number): Frontend {
   const address = `10.${128 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`
   const backends = [1, 2].map((i) => ({ address: `10.1.${(n >> 6) & 255}.${((n & 63) << 1) + i}`, port: 8080 }))
-  return { id: frontendId(address, 'TCP', 80), service: `default/svc-${n}`, address, protocol: 'TCP', port: 80, backends }
+  return {
+    id: frontendId(address, 'TCP', 80),
+    service: `default/svc-${n}`,
+    address,
+    protocol: 'TCP',
+    port: 80,
+    backends,
+  }
 }
 
 function mapRows(datapath: KernelDatapath): Row[] {
@@ -75,12 +82,18 @@ function packetRows(datapath: KernelDatapath, objectFolder: string): Row[] {
       driver.openMap('jobs').update(word(0), Uint8Array.from([...word(flows - 1), ...word(0), ...segment(flags), 0, 0]))
       const { packet, durationNs } = runProgram(driver.programFd('driver'), segment(flags), repeat)
       // The last packet shows whether the work was done: its destination is a backend, or was left alone.
-      if ((packet[31] === 1) !== (program === datapath.programs.ingress)) throw new HeraldError('ERR_READ_BACK', 'the measured program did not translate')
+      if ((packet[31] === 1) !== (program === datapath.programs.ingress))
+        throw new HeraldError('ERR_READ_BACK', 'the measured program did not translate')
       return durationNs
     }
     return flowCounts.map((flows) => {
       run(datapath.programs.ingress, flows, tcpFlag.SYN, flows)
-      const pairs = Array.from({ length: rounds }, () => run(datapath.programs.ingress, flows, tcpFlag.ACK, packetsPerRound) - run(empty.programFd('empty'), flows, tcpFlag.ACK, packetsPerRound))
+      const pairs = Array.from(
+        { length: rounds },
+        () =>
+          run(datapath.programs.ingress, flows, tcpFlag.ACK, packetsPerRound) -
+          run(empty.programFd('empty'), flows, tcpFlag.ACK, packetsPerRound),
+      )
       return { what: `${flows} flows, program - empty program`, value: `${median(pairs)} ns` }
     })
   } finally {

@@ -29,18 +29,38 @@ export async function benchLatency(): Promise<void> {
   const rows: Row[] = []
   const sinks = await startSinks({ addresses: sinkAddresses, port: sinkPort, asn: sinkAsn })
   try {
-    for (const n of sizes) rows.push(...rowsOf(`desired-state event -> UPDATE, ${n} Services present`, await inProcess(sinks, n), { p50: 1, p99: 5 }))
-    for (const n of sizes) rows.push(...rowsOf(`manifest renamed -> UPDATE, ${n} Services present`, await asProcess(sinks, n)))
+    for (const n of sizes)
+      rows.push(
+        ...rowsOf(`desired-state event -> UPDATE, ${n} Services present`, await inProcess(sinks, n), {
+          p50: 1,
+          p99: 5,
+        }),
+      )
+    for (const n of sizes)
+      rows.push(...rowsOf(`manifest renamed -> UPDATE, ${n} Services present`, await asProcess(sinks, n)))
   } finally {
     await sinks.stop()
   }
   printTable(`One EndpointSlice changes, ${changes} times, slowest of 4 routers`, rows)
 }
 
-function rowsOf(what: string, latencies: readonly number[], goal?: { readonly p50: number; readonly p99: number }): Row[] {
-  return ([['p50', 0.5], ['p99', 0.99]] as const).map(([name, q]) => {
+function rowsOf(
+  what: string,
+  latencies: readonly number[],
+  goal?: { readonly p50: number; readonly p99: number },
+): Row[] {
+  return (
+    [
+      ['p50', 0.5],
+      ['p99', 0.99],
+    ] as const
+  ).map(([name, q]) => {
     const value = quantile(latencies, q)
-    return { what: `${what}, ${name}`, value: ms(value), ...(goal === undefined ? {} : { goal: `<= ${goal[name]} ms`, isMet: value <= goal[name] }) }
+    return {
+      what: `${what}, ${name}`,
+      value: ms(value),
+      ...(goal === undefined ? {} : { goal: `<= ${goal[name]} ms`, isMet: value <= goal[name] }),
+    }
   })
 }
 
@@ -52,14 +72,22 @@ async function measure(sinks: Sinks, change: (isReady: boolean) => void): Promis
     const before = new Map([...sinks.states].map(([address, state]) => [address, state.updates]))
     const at = nowMs()
     change(isReady)
-    await sinks.until('the change', (states) => states.every((state) => state.updates > (before.get(state.address) ?? 0)), 5_000)
+    await sinks.until(
+      'the change',
+      (states) => states.every((state) => state.updates > (before.get(state.address) ?? 0)),
+      5_000,
+    )
     latencies.push(Math.max(...[...sinks.states.values()].map((state) => state.lastAt)) - at)
   }
   return latencies
 }
 
 async function settled(sinks: Sinks, n: number): Promise<void> {
-  await sinks.until(`${n} Services at every router`, (states) => states.length === sinkAddresses.length && states.every((state) => state.isEstablished && state.announced >= n))
+  await sinks.until(
+    `${n} Services at every router`,
+    (states) =>
+      states.length === sinkAddresses.length && states.every((state) => state.isEstablished && state.announced >= n),
+  )
 }
 
 async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
@@ -68,14 +96,16 @@ async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
   const speaker = startSpeakerThread({ isRestart: false, isForwardingPreserved: false })
   let events: SourceEvents | undefined
   const deliver = (name: string, text: string): void => {
-    for (const { objects } of readDocuments(name, text)) for (const { key, object, origin } of objects) events?.upsert(key, object, origin)
+    for (const { objects } of readDocuments(name, text))
+      for (const { key, object, origin } of objects) events?.upsert(key, object, origin)
     events?.flush()
   }
   const agent = new Agent({
     source: {
       start: async (sink) => {
         events = sink
-        for (const name of readdirSync(join(folder, 'manifests')).sort()) deliver(name, readFileSync(join(folder, 'manifests', name), 'utf8'))
+        for (const name of readdirSync(join(folder, 'manifests')).sort())
+          deliver(name, readFileSync(join(folder, 'manifests', name), 'utf8'))
         sink.synced()
       },
       stop: async () => {},
@@ -91,7 +121,11 @@ async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
     await agent.start()
     await settled(sinks, n + 1)
     // Parsed beforehand: the event is an object, as an API server would deliver it.
-    const [gone, ready] = [false, true].map((isReady) => readDocuments('svc-0', serviceDocuments('svc-0', isReady)).flatMap(({ objects }) => objects).filter(({ key }) => key.kind === 'EndpointSlice'))
+    const [gone, ready] = [false, true].map((isReady) =>
+      readDocuments('svc-0', serviceDocuments('svc-0', isReady))
+        .flatMap(({ objects }) => objects)
+        .filter(({ key }) => key.kind === 'EndpointSlice'),
+    )
     return await measure(sinks, (isReady) => {
       for (const { key, object, origin } of (isReady ? ready : gone) ?? []) events?.upsert(key, object, origin)
       events?.flush()

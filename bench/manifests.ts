@@ -9,7 +9,9 @@ export function writeManifests(folder: string, services: number): void {
   mkdirSync(folder, { recursive: true })
   replace(folder, 'node.yaml', configuration())
   for (let file = 0; file * servicesPerFile < services; file++) {
-    const documents = Array.from({ length: Math.min(servicesPerFile, services - file * servicesPerFile) }, (_, i) => serviceDocuments(`svc-${file * servicesPerFile + i}`, true))
+    const documents = Array.from({ length: Math.min(servicesPerFile, services - file * servicesPerFile) }, (_, i) =>
+      serviceDocuments(`svc-${file * servicesPerFile + i}`, true),
+    )
     replace(folder, `services-${String(file).padStart(4, '0')}.yaml`, documents.join('---\n'))
   }
 }
@@ -22,13 +24,15 @@ export function replace(folder: string, name: string, text: string): void {
 
 /** A Service and its EndpointSlice; its pods are ready, or gone. */
 export function serviceDocuments(name: string, isReady: boolean): string {
-  const endpoints = isReady ? `
+  const endpoints = isReady
+    ? `
 - addresses: [10.1.1.5]
   nodeName: node1
   conditions: {ready: true}
 - addresses: [10.1.1.6]
   nodeName: node1
-  conditions: {ready: true}` : ' []'
+  conditions: {ready: true}`
+    : ' []'
   return `apiVersion: v1
 kind: Service
 metadata:
@@ -80,6 +84,12 @@ spec:
   - localASN: 65001
     serviceSelector: {}
     neighbors:
-${sinkAddresses.map((address) => `    - {peerAddress: ${address}/32, peerPort: ${sinkPort}, peerASN: ${sinkAsn}, families: [{afi: ipv4, safi: unicast}]}`).join('\n')}
+${sinkAddresses
+  .map(
+    (address) =>
+      `    - {peerAddress: ${address}/32, peerPort: ${sinkPort}, peerASN: ` +
+      `${sinkAsn}, families: [{afi: ipv4, safi: unicast}]}`,
+  )
+  .join('\n')}
 `
 }

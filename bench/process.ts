@@ -11,7 +11,30 @@ export class AgentProcess {
   readonly #child: ChildProcess
 
   constructor(folder: string, ...flags: readonly string[]) {
-    this.#child = spawn(process.execPath, ['--max-semi-space-size=2', buildProgram(), 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags], { stdio: 'inherit' })
+    this.#child = spawn(
+      process.execPath,
+      [
+        '--max-semi-space-size=2',
+        buildProgram(),
+        'agent',
+        '--node-name',
+        'node1',
+        '--manifests',
+        join(folder, 'manifests'),
+        '--bgp-listen',
+        'none',
+        '--http',
+        'none',
+        '--state-dir',
+        join(folder, 'state'),
+        '--socket',
+        join(folder, 'herald.sock'),
+        '--log-level',
+        'error',
+        ...flags,
+      ],
+      { stdio: 'inherit' },
+    )
   }
 
   get rssMiB(): number {
@@ -20,7 +43,9 @@ export class AgentProcess {
 
   /** CPU time so far. */
   get cpuMs(): number {
-    const fields = this.#proc('stat').replace(/^.*\) /, '').split(' ')
+    const fields = this.#proc('stat')
+      .replace(/^.*\) /, '')
+      .split(' ')
     return (Number(fields[11]) + Number(fields[12])) * tickMs
   }
 

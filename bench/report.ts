@@ -12,10 +12,21 @@ export interface Row {
 }
 
 export function printTable(title: string, rows: readonly Row[]): void {
-  const cells = rows.map(({ what, value, goal, isMet }) => [what, value, goal ?? '', isMet === undefined ? '' : isMet ? 'met' : 'missed'])
+  const cells = rows.map(({ what, value, goal, isMet }) => [
+    what,
+    value,
+    goal ?? '',
+    isMet === undefined ? '' : isMet ? 'met' : 'missed',
+  ])
   const widths = [0, 1, 2].map((column) => Math.max(...cells.map((row) => (row[column] ?? '').length)))
   console.log(`\n${title}`)
-  for (const row of cells) console.log(`  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}`)
+  for (const row of cells)
+    console.log(
+      `  ${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd()}`,
+    )
 }
 
 export function printMachine(): void {
@@ -26,8 +37,15 @@ export function printMachine(): void {
       return 'not installed'
     }
   }
-  const daemons = ['bird2', 'openbgpd', 'frr', 'gobgpd'].map((name) => `${name} ${version('dpkg-query', '-W', '-f=${Version}', name)}`)
-  console.log(`${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, node ${process.version}, herald ${String(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version)}, ${daemons.join(', ')}`)
+  const daemons = ['bird2', 'openbgpd', 'frr', 'gobgpd'].map(
+    (name) => `${name} ${version('dpkg-query', '-W', '-f=${Version}', name)}`,
+  )
+  console.log(
+    `${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ` +
+      `${release()}, node ${process.version}, herald ` +
+      `${String(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version)}, ` +
+      `${daemons.join(', ')}`,
+  )
 }
 
 /** Milliseconds on the clock that all threads and processes share. */

@@ -1,5 +1,6 @@
 /**
- * `npm run bench [-- announce | full-table | latency | start | kernel]`: figures, each beside its goal. Bounded, and in a network
+ * `npm run bench [-- announce | full-table | latency | start | kernel]`: figures, each beside its goal. Bounded, and in
+ * a network
  * namespace of its own, so that nothing else is met.
  */
 import { spawnSync } from 'node:child_process'
@@ -11,7 +12,13 @@ import { benchLatency } from './latency.ts'
 import { printMachine } from './report.ts'
 import { benchStart } from './start.ts'
 
-const parts: Readonly<Record<string, () => Promise<void>>> = { announce: benchAnnounce, latency: benchLatency, 'full-table': benchFullTable, start: benchStart, kernel: benchKernel }
+const parts: Readonly<Record<string, () => Promise<void>>> = {
+  announce: benchAnnounce,
+  latency: benchLatency,
+  'full-table': benchFullTable,
+  start: benchStart,
+  kernel: benchKernel,
+}
 const inside = 'HERALD_BENCH_NAMESPACE'
 
 const wanted = process.argv.slice(2)
@@ -25,7 +32,11 @@ if (unknown.length > 0) {
 } else if (process.env[inside] === undefined) {
   // Loopback with the segment size of an Ethernet, as routers see it.
   const script = 'ip link set lo mtu 1500 up && exec "$0" "$@"'
-  const child = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...wanted], { stdio: 'inherit', env: { ...process.env, [inside]: '1' } })
+  const child = spawnSync(
+    'unshare',
+    ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...wanted],
+    { stdio: 'inherit', env: { ...process.env, [inside]: '1' } },
+  )
   process.exitCode = child.status ?? 1
 } else {
   printMachine()

@@ -85,7 +85,17 @@ class Sink {
   }
 
   #fresh(): SinkState {
-    return { address: this.#address, isEstablished: false, establishedAt: 0, firstAt: 0, lastAt: 0, announced: 0, withdrawn: 0, updates: 0, busyMs: 0 }
+    return {
+      address: this.#address,
+      isEstablished: false,
+      establishedAt: 0,
+      firstAt: 0,
+      lastAt: 0,
+      announced: 0,
+      withdrawn: 0,
+      updates: 0,
+      busyMs: 0,
+    }
   }
 
   accept(socket: net.Socket): void {
@@ -107,7 +117,12 @@ class Sink {
     while (this.#received.length - from >= headerBytes) {
       const length = this.#received.readUInt16BE(from + 16)
       if (this.#received.length - from < length) break
-      this.#message(socket, this.#received.readUInt8(from + 18), this.#received.subarray(from + headerBytes, from + length), at)
+      this.#message(
+        socket,
+        this.#received.readUInt8(from + 18),
+        this.#received.subarray(from + headerBytes, from + length),
+        at,
+      )
       from += length
     }
     this.#received = this.#received.subarray(from)
@@ -145,7 +160,18 @@ class Sink {
     asn.writeUInt32BE(this.#asn)
     const id = this.#address.split('.').map(Number)
     const capabilities = [1, 4, 0, 1, 0, 1, 65, 4, ...asn]
-    const body = Buffer.from([4, asn[2] ?? 0, asn[3] ?? 0, 0, 90, ...id, capabilities.length + 2, 2, capabilities.length, ...capabilities])
+    const body = Buffer.from([
+      4,
+      asn[2] ?? 0,
+      asn[3] ?? 0,
+      0,
+      90,
+      ...id,
+      capabilities.length + 2,
+      2,
+      capabilities.length,
+      ...capabilities,
+    ])
     return message(1, body)
   }
 }
@@ -168,9 +194,14 @@ function countPrefixes(bytes: Buffer): number {
 if (!isMainThread && parentPort !== null) {
   const port = parentPort
   const settings = workerData as SinkSettings
-  await Promise.all(settings.addresses.map((address) => new Promise<void>((resolve) => {
-    const sink = new Sink(address, settings.asn, (state) => port.postMessage(state))
-    net.createServer((socket) => sink.accept(socket)).listen(settings.port, address, () => resolve())
-  })))
+  await Promise.all(
+    settings.addresses.map(
+      (address) =>
+        new Promise<void>((resolve) => {
+          const sink = new Sink(address, settings.asn, (state) => port.postMessage(state))
+          net.createServer((socket) => sink.accept(socket)).listen(settings.port, address, () => resolve())
+        }),
+    ),
+  )
   port.postMessage('ready')
 }

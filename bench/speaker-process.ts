@@ -1,4 +1,6 @@
-/** Herald's speaker as a process of its own, for its CPU and memory: ToSpeaker as JSON lines on stdin, peers on demand. */
+/**
+ * Herald's speaker as a process of its own, for its CPU and memory: ToSpeaker as JSON lines on stdin, peers on demand.
+ */
 import { createInterface } from 'node:readline'
 import { startSpeakerThread } from '../src/bgp/speaker/speaker-thread.ts'
 import type { ToSpeaker } from '../src/bgp/speaker/protocol.ts'

@@ -17,24 +17,52 @@ export async function benchStart(): Promise<void> {
   const idle = await run(1)
   const loaded = await run(services)
   const rows: Row[] = [
-    { what: `start -> first UPDATE, ${services} Services`, value: ms(loaded.firstMs), goal: '<= 1500 ms', isMet: loaded.firstMs <= 1_500 },
+    {
+      what: `start -> first UPDATE, ${services} Services`,
+      value: ms(loaded.firstMs),
+      goal: '<= 1500 ms',
+      isMet: loaded.firstMs <= 1_500,
+    },
     { what: `start -> last UPDATE, ${services} Services`, value: ms(loaded.lastMs) },
     { what: 'RSS idle', value: `${idle.rssMiB.toFixed(0)} MiB`, goal: '<= 80 MB', isMet: idle.rssMiB <= 76 },
-    { what: `RSS with ${services} Services and 4 peers`, value: `${loaded.rssMiB.toFixed(0)} MiB`, goal: '<= 120 MB', isMet: loaded.rssMiB <= 114 },
-    { what: 'CPU idle', value: `${idle.cpuPercent.toFixed(2)} % of a core`, goal: '< 0.5 %', isMet: idle.cpuPercent < 0.5 },
-    { what: `CPU idle, ${services} Services`, value: `${loaded.cpuPercent.toFixed(2)} % of a core`, goal: '< 0.5 %', isMet: loaded.cpuPercent < 0.5 },
+    {
+      what: `RSS with ${services} Services and 4 peers`,
+      value: `${loaded.rssMiB.toFixed(0)} MiB`,
+      goal: '<= 120 MB',
+      isMet: loaded.rssMiB <= 114,
+    },
+    {
+      what: 'CPU idle',
+      value: `${idle.cpuPercent.toFixed(2)} % of a core`,
+      goal: '< 0.5 %',
+      isMet: idle.cpuPercent < 0.5,
+    },
+    {
+      what: `CPU idle, ${services} Services`,
+      value: `${loaded.cpuPercent.toFixed(2)} % of a core`,
+      goal: '< 0.5 %',
+      isMet: loaded.cpuPercent < 0.5,
+    },
   ]
   printTable('The agent as a process (manifests, --datapath none, 4 routers)', rows)
 }
 
-async function run(n: number): Promise<{ readonly firstMs: number; readonly lastMs: number; readonly rssMiB: number; readonly cpuPercent: number }> {
+async function run(n: number): Promise<{
+  readonly firstMs: number
+  readonly lastMs: number
+  readonly rssMiB: number
+  readonly cpuPercent: number
+}> {
   const folder = mkdtempSync(join(tmpdir(), 'bn-start-'))
   writeManifests(join(folder, 'manifests'), n)
   const sinks = await startSinks({ addresses: sinkAddresses, port: sinkPort, asn: sinkAsn })
   const at = nowMs()
   const agent = new AgentProcess(folder, '--datapath', 'none')
   try {
-    await sinks.until(`${n} Services at every router`, (states) => states.length === sinkAddresses.length && states.every((state) => state.announced >= n))
+    await sinks.until(
+      `${n} Services at every router`,
+      (states) => states.length === sinkAddresses.length && states.every((state) => state.announced >= n),
+    )
     const states = [...sinks.states.values()]
     await rest(restMs)
     const before = agent.cpuMs

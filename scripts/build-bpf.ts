@@ -12,7 +12,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const sourceFolder = join(root, 'src/datapath/bpf')
 const outputFolder = join(root, 'build/bpf')
 
-/** Compiles what is older than its sources and returns the path of herald.bpf.o. Throws ERR_BPF_OBJECT_MISSING with clang's words. */
+/**
+ * Compiles what is older than its sources and returns the path of herald.bpf.o. Throws ERR_BPF_OBJECT_MISSING with
+ * clang's words.
+ */
 export function buildBpf(): string {
   mkdirSync(outputFolder, { recursive: true })
   const sources = readdirSync(sourceFolder)
@@ -27,7 +30,9 @@ export function buildBpf(): string {
 /** Debian keeps asm/ in a folder per architecture, which clang does not search for the bpf target. */
 function includeFolders(): string[] {
   const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
-  return [`/usr/include/${machine}-linux-gnu`].filter((folder) => existsSync(folder)).flatMap((folder) => ['-idirafter', folder])
+  return [`/usr/include/${machine}-linux-gnu`]
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => ['-idirafter', folder])
 }
 
 function compile(source: string, output: string): void {
@@ -35,9 +40,14 @@ function compile(source: string, output: string): void {
   const partial = `${output}.${process.pid}`
   const flags = ['-target', 'bpf', '-mcpu=v3', '-O2', '-g', '-Wall', '-Wextra', '-Werror']
   try {
-    execFileSync('clang', [...flags, ...includeFolders(), '-c', source, '-o', partial], { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' })
+    execFileSync('clang', [...flags, ...includeFolders(), '-c', source, '-o', partial], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      encoding: 'utf8',
+    })
   } catch (error) {
-    throw new HeraldError('ERR_BPF_OBJECT_MISSING', `clang could not compile ${source}: ${messageOf(error)}`, { cause: error })
+    throw new HeraldError('ERR_BPF_OBJECT_MISSING', `clang could not compile ${source}: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
   renameSync(partial, output)
 }

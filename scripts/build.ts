@@ -15,7 +15,11 @@ export function buildProgram(): string {
   if (built !== undefined) return built
   const output = join(root, 'build')
   rmSync(join(output, 'src'), { recursive: true, force: true })
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--outDir', output], { cwd: root, stdio: 'inherit' })
+  execFileSync(
+    process.execPath,
+    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--outDir', output],
+    { cwd: root, stdio: 'inherit' },
+  )
   built = join(output, 'src/cli/herald.js')
   return built
 }

@@ -1,4 +1,7 @@
-/** `npm run fuzz [-- MESSAGES [SEED]]`: ten million mutated messages through the decoder, a new seed each time, in slices with a line each. */
+/**
+ * `npm run fuzz [-- MESSAGES [SEED]]`: ten million mutated messages through the decoder, a new seed each time, in
+ * slices with a line each.
+ */
 import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { dirname, join } from 'node:path'
@@ -14,13 +17,21 @@ for (let part = 0; done < total; part++) {
   const messages = Math.min(slice, total - done)
   const startedAt = performance.now()
   const { status, stdout } = spawnSync(process.execPath, ['--test', join(root, 'test/fuzz/messages.test.ts')], {
-    encoding: 'utf8', env: { ...process.env, HERALD_FUZZ_MESSAGES: String(messages), HERALD_FUZZ_SEED: String(seed + part) },
+    encoding: 'utf8',
+    env: { ...process.env, HERALD_FUZZ_MESSAGES: String(messages), HERALD_FUZZ_SEED: String(seed + part) },
   })
   if (status !== 0) {
-    console.error(`${stdout}\nfailed with seed ${seed + part}: HERALD_FUZZ_SEED=${seed + part} npm test -- test/fuzz/messages.test.ts`)
+    console.error(
+      `${stdout}\nfailed with seed ${seed + part}: HERALD_FUZZ_SEED=${seed + part} npm test -- ` +
+        `test/fuzz/messages.test.ts`,
+    )
     process.exit(1)
   }
   done += messages
-  console.log(`${done} of ${total} messages, seed ${seed + part}, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
+  console.log(
+    `${done} of ${total} messages, seed ${seed + part}, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`,
+  )
 }
-console.log(`${total} mutated messages: none crashed, hung, was read beyond its end or judged more mildly than RFC 7606 asks`)
+console.log(
+  `${total} mutated messages: none crashed, hung, was read beyond its end or judged more mildly than RFC 7606 asks`,
+)

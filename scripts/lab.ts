@@ -48,7 +48,9 @@ async function main(): Promise<number> {
   if (given === undefined) return 2
   const { isCheck } = given
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  steps.line(`\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client\n`)
+  steps.line(
+    `\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client\n`,
+  )
   const machine = await prepare(given.hasDatapath)
   if (machine === undefined) return 3
   if (isStopping) return 130
@@ -79,9 +81,14 @@ async function main(): Promise<number> {
 function readArguments(): { readonly isCheck: boolean; readonly hasDatapath: boolean } | undefined {
   try {
     const { values } = parseArgs({
-      options: { check: { type: 'boolean', default: false }, datapath: { type: 'string', default: 'auto' }, help: { type: 'boolean', short: 'h', default: false } },
+      options: {
+        check: { type: 'boolean', default: false },
+        datapath: { type: 'string', default: 'auto' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
     })
-    if (!values.help && ['auto', 'none'].includes(values.datapath)) return { isCheck: values.check, hasDatapath: values.datapath === 'auto' }
+    if (!values.help && ['auto', 'none'].includes(values.datapath))
+      return { isCheck: values.check, hasDatapath: values.datapath === 'auto' }
     console.error(usage)
   } catch (error) {
     console.error(`${messageOf(error)}\n${usage}`)
@@ -94,11 +101,23 @@ async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
   const missing = missingPackages(labNeeds)
   const isRoot = process.geteuid?.() === 0
   if (isRoot && missing.length > 0) {
-    await steps.step('packages', (note) => installPackages(missing, note), () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`).catch(() => {}) // what is still missing is reported next
+    await steps
+      .step(
+        'packages',
+        (note) => installPackages(missing, note),
+        () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`,
+      )
+      .catch(() => {}) // what is still missing is reported next
   }
   const machine = inspectMachine(labNeeds)
-  const verdict = `${machine.distribution}, Linux ${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`
-  await steps.step('machine', async () => verdict, (text) => text)
+  const verdict =
+    `${machine.distribution}, Linux ` +
+    `${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`
+  await steps.step(
+    'machine',
+    async () => verdict,
+    (text) => text,
+  )
   for (const lack of machine.lacks) steps.line(`    ${lackText(lack)}`)
   if (!machine.canDeploy) {
     steps.line('\n  The lab cannot run here; nothing was changed.')
@@ -106,11 +125,15 @@ async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
   }
   if (!machine.canBpf || !wantsDatapath) return { ...machine, canBpf: false }
   try {
-    await steps.step('kernel programs', async (note) => {
-      note('compiling')
-      const { buildBpf } = await import('./build-bpf.ts')
-      return buildBpf()
-    }, (path) => `${relative(root, path)}, ${Math.round(statSync(path).size / 1024)} KiB`)
+    await steps.step(
+      'kernel programs',
+      async (note) => {
+        note('compiling')
+        const { buildBpf } = await import('./build-bpf.ts')
+        return buildBpf()
+      },
+      (path) => `${relative(root, path)}, ${Math.round(statSync(path).size / 1024)} KiB`,
+    )
     return machine
   } catch {
     steps.line('    the kernel programs could not be built: the lab runs with --datapath none')
@@ -119,20 +142,27 @@ async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
 }
 
 async function deploy(machine: Machine, isCheck: boolean): Promise<{ rack: Rack; capture: Capture | undefined }> {
-  const canCapture = isCheck && ['/usr/bin/tcpdump', '/usr/sbin/tcpdump'].some((path) => existsSync(path)) && existsSync('/usr/bin/tshark')
+  const canCapture =
+    isCheck &&
+    ['/usr/bin/tcpdump', '/usr/sbin/tcpdump'].some((path) => existsSync(path)) &&
+    existsSync('/usr/bin/tshark')
   let capture: Capture | undefined
-  const opened = await steps.step('topology', async () => {
-    lab = Lab.open({
-      file: join(root, 'containerlab/rack/topology.clab.yml'),
-      root,
-      heraldArguments: machine.canBpf ? [] : ['--datapath', 'none'],
-      beforeCommands: async (up) => {
-        if (canCapture) capture = await Capture.start(up, 'tor1', 'br0')
-      },
-    })
-    await lab.up()
-    return lab
-  }, (up) => `${up.names.length} nodes, ${up.topology.links.length} links, in ${up.workFolder}`)
+  const opened = await steps.step(
+    'topology',
+    async () => {
+      lab = Lab.open({
+        file: join(root, 'containerlab/rack/topology.clab.yml'),
+        root,
+        heraldArguments: machine.canBpf ? [] : ['--datapath', 'none'],
+        beforeCommands: async (up) => {
+          if (canCapture) capture = await Capture.start(up, 'tor1', 'br0')
+        },
+      })
+      await lab.up()
+      return lab
+    },
+    (up) => `${up.names.length} nodes, ${up.topology.links.length} links, in ${up.workFolder}`,
+  )
   const rack = new Rack(opened)
   await waitForRoutes({ rack, steps, hasDatapath: machine.canBpf })
   return { rack, capture }
@@ -151,11 +181,20 @@ async function stay(rack: Rack, machine: Machine): Promise<void> {
 /** True when nothing is left. */
 async function tearDown(traces: Traces | undefined): Promise<boolean> {
   try {
-    await steps.step('tear-down', async () => {
-      await lab?.destroy()
-      // The kernel frees programs a moment after their last reference is gone.
-      if (traces !== undefined) await until('nothing is left', () => leftovers(traces), (left) => left.length === 0)
-    }, () => 'no process, namespace, pinned program or file is left')
+    await steps.step(
+      'tear-down',
+      async () => {
+        await lab?.destroy()
+        // The kernel frees programs a moment after their last reference is gone.
+        if (traces !== undefined)
+          await until(
+            'nothing is left',
+            () => leftovers(traces),
+            (left) => left.length === 0,
+          )
+      },
+      () => 'no process, namespace, pinned program or file is left',
+    )
     return true
   } catch {
     return false // the step list has printed what is left
@@ -174,7 +213,11 @@ function printLogs(): void {
 
 function printResult({ passed, failed, skipped }: CheckResult, isClean: boolean): void {
   const count = passed + (isClean ? 1 : 0)
-  steps.line(`\n  ${count} checks passed, ${failed.length + (isClean ? 0 : 1)} failed${failed.length > 0 ? ` (${failed.join(', ')})` : ''}, ${skipped.length} skipped${skipped.length > 0 ? ` (${skipped.join(', ')})` : ''}`)
+  steps.line(
+    `\n  ${count} checks passed, ${failed.length + (isClean ? 0 : 1)} ` +
+      `failed${failed.length > 0 ? ` (${failed.join(', ')})` : ''}, ${skipped.length} ` +
+      `skipped${skipped.length > 0 ? ` (${skipped.join(', ')})` : ''}`,
+  )
 }
 
 // Whatever ends this process (a closed pipe, a defect), the work folder goes as well.

@@ -35,7 +35,10 @@ if (process.platform !== 'linux') {
 }
 if (!installed()) {
   console.error('herald: installing npm packages from package-lock.json (about half a minute) ...')
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: ['ignore', 2, 2] })
+  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+  })
   if (npm.status !== 0) {
     console.error('herald: `npm ci` failed, see above. It needs the npm registry and a writable checkout.')
     process.exit(3)

@@ -11,7 +11,7 @@ import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/errors.ts'
 import { StepList } from '../src/lab/steps.ts'
-import { typeCheck } from './check.ts'
+import { lintCheck, typeCheck } from './check.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, missingPackages, testNeeds } from './setup/packages.ts'
 import { suiteNames, suitesOf, type Suite } from './setup/suites.ts'
@@ -19,7 +19,8 @@ import { paint, TestReport } from './setup/test-report.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const steps = new StepList(process.stdout)
-const isStrict = ['1', 'true'].includes(process.env['HERALD_STRICT'] ?? '') || ['1', 'true'].includes(process.env['CI'] ?? '')
+const isStrict =
+  ['1', 'true'].includes(process.env['HERALD_STRICT'] ?? '') || ['1', 'true'].includes(process.env['CI'] ?? '')
 /** A file that takes longer than this hangs. */
 const fileTimeoutMs = 10 * 60_000
 
@@ -31,10 +32,15 @@ function selected(words: readonly string[]): Suite[] | undefined {
   const unknown = words.filter((word) => !word.endsWith('.ts') && !suiteNames.some((name) => name === word))
   const missing = [...paths].filter((path) => !all.some((suite) => suite.files.includes(path)))
   if (unknown.length + missing.length > 0) {
-    console.error(`no such suite or test file: ${[...unknown, ...missing].join(' ')}\nusage: npm test [-- ${suiteNames.join(' | ')} | test/FILE.test.ts ...]`)
+    console.error(
+      `no such suite or test file: ${[...unknown, ...missing].join(' ')}\nusage: npm test [-- ` +
+        `${suiteNames.join(' | ')} | test/FILE.test.ts ...]`,
+    )
     return undefined
   }
-  return all.map((suite) => (words.includes(suite.name) ? suite : { ...suite, files: suite.files.filter((file) => paths.has(file)) }))
+  return all.map((suite) =>
+    words.includes(suite.name) ? suite : { ...suite, files: suite.files.filter((file) => paths.has(file)) },
+  )
 }
 
 async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
@@ -42,10 +48,22 @@ async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
   if (!suites.some((suite) => suite.isSerial && suite.files.length > 0)) return undefined
   const missing = missingPackages(testNeeds)
   if (missing.length > 0 && process.geteuid?.() === 0) {
-    await steps.step('packages', (note) => installPackages(missing, note), () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`).catch(() => {}) // what is still missing is reported next
+    await steps
+      .step(
+        'packages',
+        (note) => installPackages(missing, note),
+        () => `installed ${missing.map((need) => need.packages[0]).join(' ')}`,
+      )
+      .catch(() => {}) // what is still missing is reported next
   }
   const machine = inspectMachine(testNeeds)
-  await steps.step('machine', async () => `${machine.distribution}, Linux ${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`, (text) => text)
+  await steps.step(
+    'machine',
+    async () =>
+      `${machine.distribution}, Linux ` +
+      `${machine.kernel}${machine.isRoot ? ', root' : ''}${machine.canBpf ? ', eBPF' : ''}`,
+    (text) => text,
+  )
   for (const lack of machine.lacks) steps.line(`    ${lackText(lack)}`)
   return machine
 }
@@ -53,7 +71,11 @@ async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
 async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
   if (machine?.canBpf !== true) return true
   try {
-    await steps.step('kernel programs', async () => (await import('./build-bpf.ts')).buildBpf(), (path) => relative(root, path))
+    await steps.step(
+      'kernel programs',
+      async () => (await import('./build-bpf.ts')).buildBpf(),
+      (path) => relative(root, path),
+    )
     return true
   } catch {
     return false // the step list has printed clang's words
@@ -64,6 +86,8 @@ async function main(): Promise<number> {
   const suites = selected(process.argv.slice(2))
   if (suites === undefined) return 2
   const machine = await setUp(suites)
+  const isLinted = lintCheck()
+  steps.line(`  ${isLinted ? paint('green', '✓') : paint('red', '✗')} format and lint`)
   const isTyped = typeCheck()
   steps.line(`  ${isTyped ? paint('green', '✓') : paint('red', '✗')} type check`)
   const isBuilt = await buildPrograms(machine)
@@ -71,9 +95,13 @@ async function main(): Promise<number> {
   for (const suite of suites.filter((each) => each.files.length > 0)) {
     steps.line(`\n${paint('bold', suite.name)}`)
     // The files find the pinned Node by this process; `concurrency` counts files at a time.
-    await report.follow(run({ files: [...suite.files], concurrency: suite.isSerial ? 1 : true, timeout: fileTimeoutMs }), suite.isSerial)
+    await report.follow(
+      run({ files: [...suite.files], concurrency: suite.isSerial ? 1 : true, timeout: fileTimeoutMs }),
+      suite.isSerial,
+    )
   }
   const faults = [
+    ...(isLinted ? [] : ['format or lint failed']),
     ...(isTyped ? [] : ['the type check failed']),
     ...(isBuilt ? [] : ['the kernel programs could not be built']),
     ...(isStrict && report.skips.length > 0 ? [`strict: ${report.skips.length} skipped test(s) count as failed`] : []),

@@ -6,7 +6,9 @@ export const errorTable = {
   ERR_USAGE: 'Run the command with --help.',
   ERR_NOT_ROOT: 'Run as root, or grant CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_NET_RAW and CAP_NET_BIND_SERVICE.',
   ERR_AGENT_UNREACHABLE: 'Start `herald agent` on this node, or give its socket with --socket.',
-  ERR_AGENT_ANSWER: 'The agent answered, but not with what was asked; its log has the reason. Compare `herald version` with the version in `herald status`.',
+  ERR_AGENT_ANSWER:
+    'The agent answered, but not with what was asked; its log has the reason. Compare `herald version` with the ' +
+    'version in `herald status`.',
   ERR_ALREADY_RUNNING: 'Stop the other agent first, or give this one its own --state-dir and --bpffs.',
   ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
   ERR_INVALID_OBJECT: 'Correct the field that the message names; the last good version of the object stays in force.',

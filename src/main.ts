@@ -1,7 +1,8 @@
 /**
  * Composition root of `herald agent`: builds the graph, starts it, handles signals. No logic lives here.
  *
- * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop, and
+ * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop,
+ * and
  * so is SIGTERM on a drained node.
  */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
@@ -48,7 +49,9 @@ function lockState(stateDir: string): () => void {
     return lockPath(join(stateDir, 'lock'), 'file')
   } catch (error) {
     if (error instanceof HeraldError) throw error
-    throw new HeraldError('ERR_SYSCALL', `--state-dir ${stateDir} cannot be used: ${messageOf(error)}`, { cause: error })
+    throw new HeraldError('ERR_SYSCALL', `--state-dir ${stateDir} cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
 }
 
@@ -95,7 +98,11 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     warnings,
     metrics: metricsOf(agent),
   })
-  const server = await createApiServer({ views, socket: options.socket, ...(options.http === undefined ? {} : { http: options.http }) })
+  const server = await createApiServer({
+    views,
+    socket: options.socket,
+    ...(options.http === undefined ? {} : { http: options.http }),
+  })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
@@ -129,7 +136,13 @@ interface End {
 
 function ended(speaker: SpeakerThread, isDraining: () => boolean): Promise<End> {
   return new Promise((resolve) => {
-    process.once('SIGTERM', () => resolve(isDraining() ? { code: 0, why: 'node is drained', mode: 'shutdown' } : { code: 0, why: 'agent is restarting', mode: 'restart' }))
+    process.once('SIGTERM', () =>
+      resolve(
+        isDraining()
+          ? { code: 0, why: 'node is drained', mode: 'shutdown' }
+          : { code: 0, why: 'agent is restarting', mode: 'restart' },
+      ),
+    )
     process.once('SIGINT', () => resolve({ code: 0, why: 'agent was stopped', mode: 'shutdown' }))
     speaker.onExit((error) => resolve({ code: 1, why: `the speaker ended: ${messageOf(error)}` }))
   })
@@ -151,7 +164,11 @@ interface OpenedDatapath {
 }
 
 function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
-  const none = (problem?: string): OpenedDatapath => ({ datapath: createNoneDatapath(), problem, releaseBpffs: () => {} })
+  const none = (problem?: string): OpenedDatapath => ({
+    datapath: createNoneDatapath(),
+    problem,
+    releaseBpffs: () => {},
+  })
   if (options.datapath === 'none') return none()
   try {
     mountBpffs(options.bpffs)
@@ -159,12 +176,19 @@ function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
     mkdirSync(base, { recursive: true, mode: 0o700 })
     const releaseBpffs = lockPath(base, 'directory')
     const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
-    return { datapath: openKernelDatapath({ bpffs: options.bpffs, objectFile, attach: options.attach }), problem: undefined, releaseBpffs }
+    return {
+      datapath: openKernelDatapath({ bpffs: options.bpffs, objectFile, attach: options.attach }),
+      problem: undefined,
+      releaseBpffs,
+    }
   } catch (error) {
     // A second agent on this node must not run at all; everything else only costs the datapath.
-    if (options.datapath === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING')) throw error
+    if (options.datapath === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING'))
+      throw error
     const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
-    const problem = `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served only if something else (kube-proxy) does`
+    const problem =
+      `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served ` +
+      `only if something else (kube-proxy) does`
     log.warn(problem)
     return none(problem)
   }

@@ -16,29 +16,45 @@ import { parseExposition } from './observe/exposition.ts'
 const page = (name: string): string => readFileSync(new URL(`../docs/${name}.md`, import.meta.url), 'utf8')
 
 /** Text below each heading of level two, by heading. */
-const sections = (text: string): ReadonlyMap<string, string> => new Map(text.split(/^## /m).slice(1).map((section) => [section.slice(0, section.indexOf('\n')), section.slice(section.indexOf('\n'))]))
+const sections = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    text
+      .split(/^## /m)
+      .slice(1)
+      .map((section) => [section.slice(0, section.indexOf('\n')), section.slice(section.indexOf('\n'))]),
+  )
 
 /** The cells of every table row, without header and rule. */
-const rows = (text: string): string[][] => [...text.matchAll(/^\| (?!---)(.*?) ?\|$/gm)].map((match) => (match[1] ?? '').split(/ ?\| ?/)).filter(([first]) => first?.startsWith('`') === true)
+const rows = (text: string): string[][] =>
+  [...text.matchAll(/^\| (?!---)(.*?) ?\|$/gm)]
+    .map((match) => (match[1] ?? '').split(/ ?\| ?/))
+    .filter(([first]) => first?.startsWith('`') === true)
 
 test('docs/errors.md documents exactly the codes of the error table, with their hints', () => {
   const found = [...page('errors').matchAll(/^\| `(ERR_[A-Z_]+)` \| (.+) \|$/gm)].map(([, code, hint]) => [code, hint])
   assert.deepEqual(found, Object.entries(errorTable))
 })
 
-const fullName = (command: Command): string => (command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`)
+const fullName = (command: Command): string =>
+  command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`
 
 function flagRows(command: Command): string[][] {
   return command.options.map(({ flags, defaultValue, defaultValueDescription, description, argChoices, envVar }) => {
     const fallback: unknown = defaultValueDescription ?? defaultValue
-    return [`\`${flags}\``, fallback === undefined ? '' : `\`${String(fallback)}\``, `${description}${argChoices === undefined ? '' : `: ${argChoices.join(', ')}`}${envVar === undefined ? '' : ` (env \`${envVar}\`)`}`]
+    return [
+      `\`${flags}\``,
+      fallback === undefined ? '' : `\`${String(fallback)}\``,
+      `${description}${argChoices === undefined ? '' : `: ${argChoices.join(', ')}`}${envVar === undefined ? '' : ` (env \`${envVar}\`)`}`,
+    ]
   })
 }
 
 test('docs/cli.md has one section per verb with exactly its flags, defaults and an example', () => {
   const found = sections(page('cli'))
   const later = new Set<string>(laterVerbs.map((verb) => `herald ${verb}`))
-  const verbs = descendants(createProgram()).filter((command) => command.commands.length === 0 && !later.has(fullName(command)))
+  const verbs = descendants(createProgram()).filter(
+    (command) => command.commands.length === 0 && !later.has(fullName(command)),
+  )
   assert.deepEqual([...found.keys()].filter((name) => name.startsWith('herald ')).sort(), verbs.map(fullName).sort())
   const shared = rows(found.get('Flags of reading verbs') ?? '')
   for (const verb of verbs) {
@@ -50,40 +66,64 @@ test('docs/cli.md has one section per verb with exactly its flags, defaults and 
 })
 
 test('docs/cli.md lists exactly the verbs that this version refuses', () => {
-  const listed = [...(sections(page('cli')).get('Not in this version') ?? '').matchAll(/`([a-z ]+)`/g)].map((match) => match[1])
+  const listed = [...(sections(page('cli')).get('Not in this version') ?? '').matchAll(/`([a-z ]+)`/g)].map(
+    (match) => match[1],
+  )
   assert.deepEqual(listed, [...laterVerbs])
 })
 
 test('docs/json.md is what the schemas say, and every key says what it means', () => {
   assert.equal(page('json'), jsonPage(), 'write it anew: node test/json-page.ts > docs/json.md')
-  assert.doesNotMatch(page('json'), / \|  \|$/m)
+  assert.doesNotMatch(page('json'), / \| {2}\|$/m)
 })
 
 test('docs/metrics.md names exactly the families of a scrape, with type, labels and meaning', async () => {
   const families = parseExposition(await createMetrics(() => ({ count: 1, errors: 0, lastMs: 1 }))(memoryViews()))
-  const scraped = [...families.values()].map(({ name, type, help, samples }) => [`\`${name}\``, type, [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', '), help])
+  const scraped = [...families.values()].map(({ name, type, help, samples }) => [
+    `\`${name}\``,
+    type,
+    [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', '),
+    help,
+  ])
   const [table = '', rest = ''] = page('metrics').split(/^## Labels$/m)
   assert.deepEqual(rows(table), scraped)
   assert.ok(rest.includes(`the first ${maxServicesWithSeries} by name`))
   for (const reason of reasonNames) assert.ok(rest.includes(`\`${reason}\``), reason)
   const labels = new Set(rows(rest).flatMap(([cell = '']) => [...cell.matchAll(/`(\w+)`/g)].map((match) => match[1])))
-  const used = new Set([...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))))
+  const used = new Set(
+    [...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))),
+  )
   assert.deepEqual([...labels].sort(), [...used].sort())
 })
 
 test('every link from one page to another leads to a page, and to a heading of it', () => {
   const root = new URL('../', import.meta.url)
-  const pages = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', ...readdirSync(new URL('docs', root)).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)]
-  const anchors = (text: string): string[] => [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'))
+  const pages = [
+    'README.md',
+    'ARCHITECTURE.md',
+    'CONTRIBUTING.md',
+    ...readdirSync(new URL('docs', root))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `docs/${name}`),
+  ]
+  const anchors = (text: string): string[] =>
+    [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    )
   const dead = pages.flatMap((name) => {
     const here = new URL(name, root)
     const links = [...readFileSync(here, 'utf8').matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = '']) => link)
-    return links.filter((link) => {
-      const target = new URL(link, here)
-      const anchor = target.hash.slice(1)
-      target.hash = ''
-      return !existsSync(target) || (anchor !== '' && !anchors(readFileSync(target, 'utf8')).includes(anchor))
-    }).map((link) => `${name}: ${link}`)
+    return links
+      .filter((link) => {
+        const target = new URL(link, here)
+        const anchor = target.hash.slice(1)
+        target.hash = ''
+        return !existsSync(target) || (anchor !== '' && !anchors(readFileSync(target, 'utf8')).includes(anchor))
+      })
+      .map((link) => `${name}: ${link}`)
   })
   assert.deepEqual(dead, [])
 })

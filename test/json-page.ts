@@ -18,9 +18,20 @@ const jsonSchema = (schema: z.ZodType): JsonSchema => {
 }
 
 const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
-  ['Status', jsonSchema(types.statusSchema)], ['Peer', jsonSchema(types.peerSchema)], ['Route', jsonSchema(types.routeSchema)], ['Service', jsonSchema(types.serviceSchema)],
-  ['Explanation', jsonSchema(types.explainSchema)], ['Verdict', jsonSchema(types.verdictSchema)], ['Problem', jsonSchema(types.problemSchema)], ['Reset', jsonSchema(types.resetSchema)],
-  ['Transition', jsonSchema(types.transitionSchema)], ['FamilyCount', jsonSchema(types.familyCountSchema)], ['UpdateErrors', jsonSchema(types.updateErrorsSchema)], ['Frontend', jsonSchema(types.frontendSchema)], ['Backend', jsonSchema(types.backendSchema)], ['Map', jsonSchema(types.mapSchema)],
+  ['Status', jsonSchema(types.statusSchema)],
+  ['Peer', jsonSchema(types.peerSchema)],
+  ['Route', jsonSchema(types.routeSchema)],
+  ['Service', jsonSchema(types.serviceSchema)],
+  ['Explanation', jsonSchema(types.explainSchema)],
+  ['Verdict', jsonSchema(types.verdictSchema)],
+  ['Problem', jsonSchema(types.problemSchema)],
+  ['Reset', jsonSchema(types.resetSchema)],
+  ['Transition', jsonSchema(types.transitionSchema)],
+  ['FamilyCount', jsonSchema(types.familyCountSchema)],
+  ['UpdateErrors', jsonSchema(types.updateErrorsSchema)],
+  ['Frontend', jsonSchema(types.frontendSchema)],
+  ['Backend', jsonSchema(types.backendSchema)],
+  ['Map', jsonSchema(types.mapSchema)],
 ])
 
 const bare = ({ description: _description, ...rest }: JsonSchema): string => JSON.stringify(rest)
@@ -39,13 +50,18 @@ function rows(schema: JsonSchema, prefix: string): string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, inner]) => {
     const path = `${prefix}${key}`
     if (inner.properties !== undefined && !names.has(bare(inner))) return rows(inner, `${path}.`)
-    return [`| \`${path}\` | ${typeText(inner)} | ${schema.required?.includes(key) === true ? 'always' : 'sometimes'} | ${inner.description ?? ''} |`]
+    return [
+      `| \`${path}\` | ${typeText(inner)} | ${schema.required?.includes(key) === true ? 'always' : 'sometimes'} ` +
+        `| ${inner.description ?? ''} |`,
+    ]
   })
 }
 
-const introduction = `# JSON
+const introduction =
+  `# JSON
 
-What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and what the API answers, over the agent's unix socket and over HTTP. Made from the schemas in \`src/api/types.ts\`.
+What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and what the API answers, over the ` +
+  `agent's unix socket and over HTTP. Made from the schemas in \`src/api/types.ts\`.
 
 | path | verb | answer |
 |---|---|---|
@@ -57,15 +73,23 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
 
-\`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is \`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. \`kind\` is \`service\`, \`route\` or \`peer\`.
+\`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is ` +
+  `\`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. ` +
+  `\`kind\` is \`service\`, \`route\` or \`peer\`.
 
-The API takes GET and HEAD only. A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter is wrong), 404, 405, 413 (a request with a body) or 500. Beside it: \`/healthz\` (the process lives), \`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), \`/metrics\` ([metrics.md](metrics.md)).
+The API takes GET and HEAD only. A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter ` +
+  `is wrong), 404, 405, 413 (a request with a body) or 500. Beside it: \`/healthz\` (the process lives), ` +
+  `\`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), ` +
+  `\`/metrics\` ([metrics.md](metrics.md)).
 
 Keys are added, never renamed. Addresses and prefixes are plain text, durations are seconds in keys that end in \`Seconds\`, moments are ISO 8601.
 `
 
 export function jsonPage(): string {
-  const parts = [...schemas].map(([name, schema]) => `## ${name}\n\n| key | type | present | meaning |\n|---|---|---|---|\n${rows(schema, '').join('\n')}\n`)
+  const parts = [...schemas].map(
+    ([name, schema]) =>
+      `## ${name}\n\n| key | type | present | meaning |\n|---|---|---|---|\n${rows(schema, '').join('\n')}\n`,
+  )
   return [introduction, ...parts].join('\n')
 }
 

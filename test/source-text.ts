@@ -1,36 +1,57 @@
-/** Reads TypeScript as text, as far as the rules of tidy.test.ts need: imports, functions with their length, code without comments. */
+/**
+ * Reads TypeScript as text, as far as the rules of tidy.test.ts need: imports, functions with their length, code
+ * without comments.
+ */
 
 /** Blanks comments and (unless `keepStrings`) the contents of strings, keeping every line where it is. */
 export function stripCommentsAndStrings(source: string, keepStrings = false): string {
-  const token = /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\[\s\S]|[^`\\])*`|\/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n[])+\/[dgimsuvy]*(?=\s*[.,;)\]}]|\s*$)/gm
+  const token =
+    /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\[\s\S]|[^`\\])*`|\/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n[])+\/[dgimsuvy]*(?=\s*[.,;)\]}]|\s*$)/gm
   return source.replace(token, (text) => {
     if (text.startsWith('/*') || text.startsWith('//')) return text.replace(/[^\n]/g, ' ')
-    return keepStrings ? text : text.replace(/[^\n]/g, (character, at: number) => (at === 0 || at === text.length - 1 ? character : ' '))
+    return keepStrings
+      ? text
+      : text.replace(/[^\n]/g, (character, at: number) => (at === 0 || at === text.length - 1 ? character : ' '))
   })
 }
 
 export function importsOf(source: string): { readonly specifier: string; readonly isTypeOnly: boolean }[] {
   const statement = /^(?:import|export)\s+(type\s+)?(?:([^'"`;]*?)\s+from\s+)?['"]([^'"]+)['"]/gm
   const dynamic = /\bimport\(\s*['"]([^'"]+)['"]\s*\)/g
-  const found = [...source.matchAll(statement)].map((match) => ({ specifier: match[3] ?? '', isTypeOnly: match[1] !== undefined || onlyTypes(match[2] ?? '') }))
+  const found = [...source.matchAll(statement)].map((match) => ({
+    specifier: match[3] ?? '',
+    isTypeOnly: match[1] !== undefined || onlyTypes(match[2] ?? ''),
+  }))
   return [...found, ...[...source.matchAll(dynamic)].map((match) => ({ specifier: match[1] ?? '', isTypeOnly: false }))]
 }
 
 function onlyTypes(clause: string): boolean {
   const names = /^\{([\s\S]*)\}$/.exec(clause.trim())?.[1]
-  return names !== undefined && names.split(',').map((name) => name.trim()).filter((name) => name !== '').every((name) => name.startsWith('type '))
+  return (
+    names !== undefined &&
+    names
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '')
+      .every((name) => name.startsWith('type '))
+  )
 }
 
 /** Functions, methods and arrow functions with a block body, by matching braces. */
-export function functionsOf(source: string): { readonly name: string; readonly line: number; readonly lines: number }[] {
+export function functionsOf(
+  source: string,
+): { readonly name: string; readonly line: number; readonly lines: number }[] {
   const text = stripCommentsAndStrings(source)
-  const start = /(?:\bfunction\s*\*?\s*(\w*)\s*(?:<[^>{]*>)?\(|^[ ]+(?:(?:private|public|protected|static|override|async|get|set)\s+)*(#?\w+)\s*(?:<[^>{]*>)?\([^;{}]*\)(?:\s*:[^;{}=]+)?\s*\{|=>\s*\{)/gm
+  const start =
+    /(?:\bfunction\s*\*?\s*(\w*)\s*(?:<[^>{]*>)?\(|^[ ]+(?:(?:private|public|protected|static|override|async|get|set)\s+)*(#?\w+)\s*(?:<[^>{]*>)?\([^;{}]*\)(?:\s*:[^;{}=]+)?\s*\{|=>\s*\{)/gm
   const control = new Set(['if', 'for', 'while', 'switch', 'catch', 'with', 'return'])
   const found: { name: string; line: number; lines: number }[] = []
   for (const match of text.matchAll(start)) {
     const name = match[1] ?? match[2] ?? '=>'
     if (control.has(name)) continue
-    const from = match[0].endsWith('{') ? match.index + match[0].length - 1 : bodyStart(text, match.index + match[0].length - 1)
+    const from = match[0].endsWith('{')
+      ? match.index + match[0].length - 1
+      : bodyStart(text, match.index + match[0].length - 1)
     const to = closing(text, from, '{', '}')
     if (from < 0 || to < 0) continue
     found.push({ name, line: lineAt(text, match.index), lines: lineAt(text, to) - lineAt(text, match.index) + 1 })

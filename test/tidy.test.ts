@@ -25,7 +25,12 @@ function filesBelow(folder: string, endings: readonly string[]): string[] {
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 const sources = filesBelow('src', ['.ts', '.tsx'])
-const code = [...sources, ...filesBelow('test', ['.ts']), ...filesBelow('scripts', ['.ts', '.mjs']), ...filesBelow('bench', ['.ts'])]
+const code = [
+  ...sources,
+  ...filesBelow('test', ['.ts']),
+  ...filesBelow('scripts', ['.ts', '.mjs']),
+  ...filesBelow('bench', ['.ts']),
+]
 
 /** The longest matching path decides; a room may import itself, the places inside it, and the rooms listed. */
 const layers: Readonly<Record<string, readonly string[]>> = {
@@ -33,21 +38,75 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/ip': ['src/errors.ts'],
   'src/desired': ['src/ip'],
   'src/bgp/messages': ['src/ip'],
-  'src/bgp/fsm': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/speaker/protocol.ts', 'src/bgp/session/types.ts'],
+  'src/bgp/fsm': [
+    'src/ip',
+    'src/desired',
+    'src/bgp/messages',
+    'src/bgp/speaker/protocol.ts',
+    'src/bgp/session/types.ts',
+  ],
   'src/bgp/session/types.ts': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/speaker/protocol.ts'],
-  'src/bgp/session': ['src/ip', 'src/errors.ts', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session/types.ts', 'src/bgp/speaker/protocol.ts', 'src/sys'],
+  'src/bgp/session': [
+    'src/ip',
+    'src/errors.ts',
+    'src/desired',
+    'src/bgp/messages',
+    'src/bgp/fsm',
+    'src/bgp/session/types.ts',
+    'src/bgp/speaker/protocol.ts',
+    'src/sys',
+  ],
   'src/bgp/speaker/protocol.ts': ['src/desired'],
-  'src/bgp/speaker': ['src/ip', 'src/errors.ts', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session', 'src/bgp/session/types.ts', 'src/bgp/speaker/protocol.ts', 'src/rib', 'src/policy'],
-  'src/bgp/speaker/worker.ts': ['src/errors.ts', 'src/bgp/speaker', 'src/bgp/speaker/protocol.ts', 'src/bgp/session', 'src/bgp/recording'],
-  'src/bgp/recording': ['src/ip', 'src/errors.ts', 'src/bgp/messages', 'src/bgp/session', 'src/bgp/speaker', 'src/bgp/speaker/protocol.ts'],
+  'src/bgp/speaker': [
+    'src/ip',
+    'src/errors.ts',
+    'src/desired',
+    'src/bgp/messages',
+    'src/bgp/fsm',
+    'src/bgp/session',
+    'src/bgp/session/types.ts',
+    'src/bgp/speaker/protocol.ts',
+    'src/rib',
+    'src/policy',
+  ],
+  'src/bgp/speaker/worker.ts': [
+    'src/errors.ts',
+    'src/bgp/speaker',
+    'src/bgp/speaker/protocol.ts',
+    'src/bgp/session',
+    'src/bgp/recording',
+  ],
+  'src/bgp/recording': [
+    'src/ip',
+    'src/errors.ts',
+    'src/bgp/messages',
+    'src/bgp/session',
+    'src/bgp/speaker',
+    'src/bgp/speaker/protocol.ts',
+  ],
   'src/policy': ['src/ip', 'src/desired', 'src/bgp/messages'],
   'src/rib': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/policy'],
   'src/k8s': ['src/ip', 'src/errors.ts', 'src/desired', 'src/sys'],
   'src/k8s/kinds': ['src/ip', 'src/desired', 'src/k8s/source.ts', 'src/k8s/label-selector.ts'],
   'src/k8s/source.ts': ['src/desired'],
   'src/k8s/label-selector.ts': [],
-  'src/k8s/translate': ['src/ip', 'src/errors.ts', 'src/desired', 'src/k8s/source.ts', 'src/k8s/label-selector.ts', 'src/k8s/kinds', 'src/k8s/ipam'],
-  'src/k8s/ipam': ['src/ip', 'src/errors.ts', 'src/desired', 'src/k8s/source.ts', 'src/k8s/label-selector.ts', 'src/k8s/kinds'],
+  'src/k8s/translate': [
+    'src/ip',
+    'src/errors.ts',
+    'src/desired',
+    'src/k8s/source.ts',
+    'src/k8s/label-selector.ts',
+    'src/k8s/kinds',
+    'src/k8s/ipam',
+  ],
+  'src/k8s/ipam': [
+    'src/ip',
+    'src/errors.ts',
+    'src/desired',
+    'src/k8s/source.ts',
+    'src/k8s/label-selector.ts',
+    'src/k8s/kinds',
+  ],
   'src/datapath': ['src/ip', 'src/errors.ts', 'src/desired', 'src/reconcile', 'src/sys'],
   'src/reconcile': ['src/ip', 'src/desired', 'src/datapath/datapath.ts'],
   'src/datapath/datapath.ts': ['src/desired'],
@@ -56,7 +115,23 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/api/types.ts': [],
   'src/api': ['src/errors.ts', 'src/api/types.ts'],
   'src/agent/options.ts': ['src/errors.ts'],
-  'src/agent': ['src/ip', 'src/errors.ts', 'src/desired', 'src/reconcile', 'src/datapath/datapath.ts', 'src/bgp/speaker', 'src/bgp/speaker/protocol.ts', 'src/k8s', 'src/k8s/source.ts', 'src/k8s/translate', 'src/k8s/ipam', 'src/api/types.ts', 'src/observe', 'src/sys', 'src/agent/options.ts'],
+  'src/agent': [
+    'src/ip',
+    'src/errors.ts',
+    'src/desired',
+    'src/reconcile',
+    'src/datapath/datapath.ts',
+    'src/bgp/speaker',
+    'src/bgp/speaker/protocol.ts',
+    'src/k8s',
+    'src/k8s/source.ts',
+    'src/k8s/translate',
+    'src/k8s/ipam',
+    'src/api/types.ts',
+    'src/observe',
+    'src/sys',
+    'src/agent/options.ts',
+  ],
   'src/main.ts': ['*'],
   'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts'],
   'src/cli/agent.ts': ['src/errors.ts', 'src/main.ts', 'src/cli', 'src/agent/options.ts'],
@@ -67,11 +142,42 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** No clock, socket, environment, randomness or log in these. */
-const pure = ['src/errors.ts', 'src/ip', 'src/desired', 'src/bgp/messages', 'src/bgp/fsm', 'src/bgp/session/connection.ts', 'src/bgp/session/peer-session.ts', 'src/bgp/session/transitions.ts', 'src/bgp/speaker/speaker.ts', 'src/bgp/speaker/peer.ts', 'src/bgp/speaker/peers.ts', 'src/bgp/speaker/importer.ts', 'src/bgp/speaker/stale-routes.ts', 'src/bgp/speaker/update-group.ts', 'src/bgp/recording/format.ts', 'src/bgp/recording/replay.ts', 'src/rib', 'src/policy', 'src/k8s/kinds', 'src/k8s/translate', 'src/k8s/ipam/allocate.ts', 'src/k8s/label-selector.ts', 'src/datapath/layout.ts', 'src/datapath/maglev.ts', 'src/datapath/fake.ts', 'src/reconcile']
-const impure = /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.)/
+const pure = [
+  'src/errors.ts',
+  'src/ip',
+  'src/desired',
+  'src/bgp/messages',
+  'src/bgp/fsm',
+  'src/bgp/session/connection.ts',
+  'src/bgp/session/peer-session.ts',
+  'src/bgp/session/transitions.ts',
+  'src/bgp/speaker/speaker.ts',
+  'src/bgp/speaker/peer.ts',
+  'src/bgp/speaker/peers.ts',
+  'src/bgp/speaker/importer.ts',
+  'src/bgp/speaker/stale-routes.ts',
+  'src/bgp/speaker/update-group.ts',
+  'src/bgp/recording/format.ts',
+  'src/bgp/recording/replay.ts',
+  'src/rib',
+  'src/policy',
+  'src/k8s/kinds',
+  'src/k8s/translate',
+  'src/k8s/ipam/allocate.ts',
+  'src/k8s/label-selector.ts',
+  'src/datapath/layout.ts',
+  'src/datapath/maglev.ts',
+  'src/datapath/fake.ts',
+  'src/reconcile',
+]
+const impure =
+  /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.)/
 
 const within = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`)
-const roomOf = (path: string): string => Object.keys(layers).filter((room) => within(path, room)).sort((a, b) => b.length - a.length)[0] ?? ''
+const roomOf = (path: string): string =>
+  Object.keys(layers)
+    .filter((room) => within(path, room))
+    .sort((a, b) => b.length - a.length)[0] ?? ''
 
 function imports(path: string): { readonly target: string; readonly isTypeOnly: boolean }[] {
   return importsOf(read(path))
@@ -94,7 +200,14 @@ test('imports point only to the rooms that the layers allow', () => {
 })
 
 test('nothing imports in a circle', () => {
-  const edges = new Map(sources.map((path) => [path, imports(path).filter((edge) => !edge.isTypeOnly).map((edge) => edge.target)]))
+  const edges = new Map(
+    sources.map((path) => [
+      path,
+      imports(path)
+        .filter((edge) => !edge.isTypeOnly)
+        .map((edge) => edge.target),
+    ]),
+  )
   const done = new Set<string>()
   const circles: string[] = []
   const visit = (path: string, trail: readonly string[]): void => {
@@ -113,13 +226,19 @@ test('pure rooms touch no clock, socket, environment, randomness or log', () => 
     .flatMap((path) => {
       const text = stripCommentsAndStrings(read(path))
       const nodeImports = importsOf(read(path)).filter(({ specifier }) => specifier.startsWith('node:'))
-      return [...nodeImports.map(({ specifier }) => `${path}: ${specifier}`), ...(impure.exec(text) ?? []).slice(0, 1).map((word) => `${path}: ${word}`)]
+      return [
+        ...nodeImports.map(({ specifier }) => `${path}: ${specifier}`),
+        ...(impure.exec(text) ?? []).slice(0, 1).map((word) => `${path}: ${word}`),
+      ]
     })
   assert.deepEqual(wrong, [])
 })
 
 test('only src/sys calls foreign functions and only one file knows the Kubernetes client', () => {
-  const owners: Readonly<Record<string, string>> = { koffi: 'src/sys', '@kubernetes/client-node': 'src/k8s/apiserver.ts' }
+  const owners: Readonly<Record<string, string>> = {
+    koffi: 'src/sys',
+    '@kubernetes/client-node': 'src/k8s/apiserver.ts',
+  }
   const wrong = sources.flatMap((path) =>
     importsOf(read(path))
       .filter(({ specifier }) => owners[specifier] !== undefined && !within(path, owners[specifier] ?? ''))
@@ -130,16 +249,25 @@ test('only src/sys calls foreign functions and only one file knows the Kubernete
 
 test('there are no barrels and no files named after nothing', () => {
   const banned = /(^|[/-])(index|utils?|helpers?|common|managers?|misc)\.[a-z]+$/
-  assert.deepEqual(code.filter((path) => banned.test(path)), [])
+  assert.deepEqual(
+    code.filter((path) => banned.test(path)),
+    [],
+  )
 })
 
 test(`files have at most ${maxFileLines} lines`, () => {
-  const long = [...code, ...filesBelow('src', ['.c', '.h'])].filter((path) => read(path).split('\n').length - 1 > maxFileLines)
+  const long = [...code, ...filesBelow('src', ['.c', '.h'])].filter(
+    (path) => read(path).split('\n').length - 1 > maxFileLines,
+  )
   assert.deepEqual(long, [])
 })
 
 test(`functions have at most ${maxFunctionLines} lines`, () => {
-  const long = sources.flatMap((path) => functionsOf(read(path)).filter((found) => found.lines > maxFunctionLines).map((found) => `${path}:${found.line} ${found.name} (${found.lines})`))
+  const long = sources.flatMap((path) =>
+    functionsOf(read(path))
+      .filter((found) => found.lines > maxFunctionLines)
+      .map((found) => `${path}:${found.line} ${found.name} (${found.lines})`),
+  )
   assert.deepEqual(long, [])
 })
 
@@ -154,7 +282,9 @@ test('there is no any, no silenced type error and no bare Error in the program',
     const text = stripCommentsAndStrings(read(path))
     return rules.filter(([pattern]) => pattern.test(text)).map(([, name]) => `${path}: ${name}`)
   })
-  const silenced = code.filter((path) => path !== 'test/tidy.test.ts' && /@ts-(ignore|nocheck|expect-error)/.test(read(path)))
+  const silenced = code.filter(
+    (path) => path !== 'test/tidy.test.ts' && /@ts-(ignore|nocheck|expect-error)/.test(read(path)),
+  )
   assert.deepEqual([...wrong, ...silenced], [])
 })
 
@@ -162,19 +292,29 @@ test('tests wait on a state with a deadline and never just sleep', () => {
   // test/wait.ts owns the one timer: it polls a condition until a deadline.
   const sleeping = filesBelow('test', ['.ts'])
     .filter((path) => path !== 'test/wait.ts' && path !== 'test/tidy.test.ts')
-    .filter((path) => /\bsetTimeout\(\s*(resolve|r|done)\b|timers\/promises|\bAtomics\.wait\(/.test(stripCommentsAndStrings(read(path), true)))
+    .filter((path) =>
+      /\bsetTimeout\(\s*(resolve|r|done)\b|timers\/promises|\bAtomics\.wait\(/.test(
+        stripCommentsAndStrings(read(path), true),
+      ),
+    )
   assert.deepEqual(sleeping, [])
 })
 
 test('tests are neither skipped for good nor focused', () => {
-  const wrong = filesBelow('test', ['.ts']).filter((path) => path !== 'test/tidy.test.ts' && /\b(test|it|describe)\.(only|todo)\(|skip: true/.test(stripCommentsAndStrings(read(path))))
+  const wrong = filesBelow('test', ['.ts']).filter(
+    (path) =>
+      path !== 'test/tidy.test.ts' &&
+      /\b(test|it|describe)\.(only|todo)\(|skip: true/.test(stripCommentsAndStrings(read(path))),
+  )
   assert.deepEqual(wrong, [])
 })
 
 test('every path that ARCHITECTURE.md names exists and the page stays short', () => {
   const page = read('ARCHITECTURE.md')
   assert.ok(page.split('\n').length <= 400)
-  const named = [...page.matchAll(/`((?:src|test|bench|containerlab|docs|scripts|bin|charts)\/[\w./<>*-]*)`/g)].map((match) => match[1] ?? '')
+  const named = [...page.matchAll(/`((?:src|test|bench|containerlab|docs|scripts|bin|charts)\/[\w./<>*-]*)`/g)].map(
+    (match) => match[1] ?? '',
+  )
   const dead = named.filter((path) => !/[<>*]/.test(path) && !existsSync(join(root, path)))
   assert.deepEqual(dead, [])
 })

@@ -5,8 +5,15 @@ export interface WaitOptions {
   readonly everyMs?: number
 }
 
-/** Resolves with the first value of `read` that is neither undefined nor false; rejects with what was waited for at the deadline. */
-export async function waitFor<T>(what: string, read: () => T | Promise<T>, options: WaitOptions = {}): Promise<Exclude<T, undefined | false>> {
+/**
+ * Resolves with the first value of `read` that is neither undefined nor false; rejects with what was waited for at the
+ * deadline.
+ */
+export async function waitFor<T>(
+  what: string,
+  read: () => T | Promise<T>,
+  options: WaitOptions = {},
+): Promise<Exclude<T, undefined | false>> {
   const { deadlineMs = 10_000, everyMs = 20 } = options
   const deadline = Date.now() + deadlineMs
   for (;;) {

@@ -8,9 +8,17 @@ const node = process.env.NODE_NAME ?? 'node'
 createServer((request, response) => {
   const { remoteAddress, remotePort } = request.socket
   response.setHeader('content-type', 'application/json')
-  response.end(`${JSON.stringify({ pod, node, client: `${remoteAddress?.replace('::ffff:', '')}:${remotePort}`, host: request.headers.host, path: request.url })}\n`)
+  response.end(
+    `${JSON.stringify({ pod, node, client: `${remoteAddress?.replace('::ffff:', '')}:${remotePort}`, host: request.headers.host, path: request.url })}\n`,
+  )
 }).listen(8080)
 
 const udp = createSocket('udp4')
-udp.on('message', (message, from) => udp.send(JSON.stringify({ pod, node, client: `${from.address}:${from.port}`, echo: message.toString() }), from.port, from.address))
+udp.on('message', (message, from) =>
+  udp.send(
+    JSON.stringify({ pod, node, client: `${from.address}:${from.port}`, echo: message.toString() }),
+    from.port,
+    from.address,
+  ),
+)
 udp.bind(7007)

@@ -34,26 +34,56 @@ export function inspectMachine(needs: readonly Need[]): Machine {
   const distribution = distributionName()
   const lacks: Lack[] = []
   if (!isRoot) {
-    lacks.push({ what: 'root', getIt: 'run it again with sudo, or as root', lost: 'the lab, the datapath and the interop tests', stillRuns: rootless })
+    lacks.push({
+      what: 'root',
+      getIt: 'run it again with sudo, or as root',
+      lost: 'the lab, the datapath and the interop tests',
+      stillRuns: rootless,
+    })
   }
   const withheld = isRoot ? withheldCapabilities() : []
   if (withheld.length > 0) {
-    lacks.push({ what: `the capabilities ${withheld.join(', ')}`, getIt: 'run outside the container, or start it with --privileged', lost: 'the lab, the datapath and the interop tests', stillRuns: rootless })
+    lacks.push({
+      what: `the capabilities ${withheld.join(', ')}`,
+      getIt: 'run outside the container, or start it with --privileged',
+      lost: 'the lab, the datapath and the interop tests',
+      stillRuns: rootless,
+    })
   }
-  const hasNamespaces = isRoot && withheld.length === 0 && succeeds('unshare', '--net', '--mount', '--pid', '--fork', 'true')
+  const hasNamespaces =
+    isRoot && withheld.length === 0 && succeeds('unshare', '--net', '--mount', '--pid', '--fork', 'true')
   if (isRoot && withheld.length === 0 && !hasNamespaces) {
-    lacks.push({ what: 'network namespaces', getIt: 'a kernel with CONFIG_NET_NS, CONFIG_PID_NS and util-linux', lost: 'the lab, the datapath and the interop tests', stillRuns: rootless })
+    lacks.push({
+      what: 'network namespaces',
+      getIt: 'a kernel with CONFIG_NET_NS, CONFIG_PID_NS and util-linux',
+      lost: 'the lab, the datapath and the interop tests',
+      stillRuns: rootless,
+    })
   }
   const bpf = bpfLack(hasNamespaces)
   if (bpf !== undefined) lacks.push(bpf)
   const missing = missingPackages(needs)
   for (const need of missing) {
     const isAbsent = need.packages[0] === 'libbpf1' && /Ubuntu 22\.04/.test(distribution)
-    const getIt = isAbsent ? 'Ubuntu 24.04 or Debian 12; Ubuntu 22.04 only has libbpf.so.0' : `apt-get install ${need.packages[0]}`
-    lacks.push({ what: `${need.what} (package ${need.packages.join(' or ')})`, getIt, lost: need.lost, stillRuns: 'everything else' })
+    const getIt = isAbsent
+      ? 'Ubuntu 24.04 or Debian 12; Ubuntu 22.04 only has libbpf.so.0'
+      : `apt-get install ${need.packages[0]}`
+    lacks.push({
+      what: `${need.what} (package ${need.packages.join(' or ')})`,
+      getIt,
+      lost: need.lost,
+      stillRuns: 'everything else',
+    })
   }
   const canDeploy = hasNamespaces && !missing.some((need) => need.isVital)
-  return { distribution, kernel: release(), isRoot, canDeploy, canBpf: hasNamespaces && bpf === undefined && !missing.some((need) => need.isForBpf), lacks }
+  return {
+    distribution,
+    kernel: release(),
+    isRoot,
+    canDeploy,
+    canBpf: hasNamespaces && bpf === undefined && !missing.some((need) => need.isForBpf),
+    lacks,
+  }
 }
 
 /** One line for people. */
@@ -65,17 +95,29 @@ function bpfLack(hasNamespaces: boolean): Lack | undefined {
   const lost = 'the eBPF datapath (the lab runs with --datapath none) and its tests'
   const stillRuns = 'sessions and routes'
   if (!existsSync('/sys/kernel/btf/vmlinux')) {
-    return { what: '/sys/kernel/btf/vmlinux', getIt: `a kernel 5.10 or later with CONFIG_DEBUG_INFO_BTF (this is ${release()})`, lost, stillRuns }
+    return {
+      what: '/sys/kernel/btf/vmlinux',
+      getIt: `a kernel 5.10 or later with CONFIG_DEBUG_INFO_BTF (this is ${release()})`,
+      lost,
+      stillRuns,
+    }
   }
   if (hasNamespaces && !succeeds('unshare', '--mount', 'mount', '-t', 'bpf', 'bpf', '/sys/fs/bpf')) {
-    return { what: 'a BPF file system', getIt: 'run outside the container, or on a kernel with CONFIG_BPF_SYSCALL', lost, stillRuns }
+    return {
+      what: 'a BPF file system',
+      getIt: 'run outside the container, or on a kernel with CONFIG_BPF_SYSCALL',
+      lost,
+      stillRuns,
+    }
   }
   return undefined
 }
 
 function withheldCapabilities(): string[] {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`)
-  return Object.entries(capabilities).filter(([, bit]) => (effective & (1n << BigInt(bit))) === 0n).map(([name]) => `CAP_${name}`)
+  return Object.entries(capabilities)
+    .filter(([, bit]) => (effective & (1n << BigInt(bit))) === 0n)
+    .map(([name]) => `CAP_${name}`)
 }
 
 function distributionName(): string {

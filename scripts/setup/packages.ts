@@ -24,17 +24,54 @@ export interface Need {
 }
 
 const datapathLost = 'the eBPF datapath and its tests'
-const program = (name: string): string[] => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'].map((folder) => `${folder}/${name}`)
+const program = (name: string): string[] =>
+  ['/usr/sbin', '/usr/bin', '/sbin', '/bin'].map((folder) => `${folder}/${name}`)
 
 export const labNeeds: readonly Need[] = [
-  { what: 'ip', packages: ['iproute2'], proofs: program('ip'), lost: 'the lab, the datapath and the interop tests', isVital: true },
-  { what: 'unshare and nsenter', packages: ['util-linux'], proofs: program('nsenter'), lost: 'the lab, the datapath and the interop tests', isVital: true },
-  { what: 'FRR', packages: ['frr'], proofs: ['/usr/lib/frr/bgpd'], lost: 'the lab and the interop tests with FRR', isVital: true, services: ['frr'] },
+  {
+    what: 'ip',
+    packages: ['iproute2'],
+    proofs: program('ip'),
+    lost: 'the lab, the datapath and the interop tests',
+    isVital: true,
+  },
+  {
+    what: 'unshare and nsenter',
+    packages: ['util-linux'],
+    proofs: program('nsenter'),
+    lost: 'the lab, the datapath and the interop tests',
+    isVital: true,
+  },
+  {
+    what: 'FRR',
+    packages: ['frr'],
+    proofs: ['/usr/lib/frr/bgpd'],
+    lost: 'the lab and the interop tests with FRR',
+    isVital: true,
+    services: ['frr'],
+  },
   { what: 'libbpf.so.1', packages: ['libbpf1'], proofs: ['libbpf.so.1'], lost: datapathLost, isForBpf: true },
-  { what: 'libbpf headers', packages: ['libbpf-dev'], proofs: ['/usr/include/bpf/bpf_helpers.h'], lost: datapathLost, isForBpf: true },
-  { what: 'kernel headers for programs', packages: ['linux-libc-dev'], proofs: ['/usr/include/linux/bpf.h'], lost: datapathLost, isForBpf: true },
+  {
+    what: 'libbpf headers',
+    packages: ['libbpf-dev'],
+    proofs: ['/usr/include/bpf/bpf_helpers.h'],
+    lost: datapathLost,
+    isForBpf: true,
+  },
+  {
+    what: 'kernel headers for programs',
+    packages: ['linux-libc-dev'],
+    proofs: ['/usr/include/linux/bpf.h'],
+    lost: datapathLost,
+    isForBpf: true,
+  },
   { what: 'clang', packages: ['clang'], proofs: program('clang'), lost: datapathLost, isForBpf: true },
-  { what: 'bpftool', packages: ['bpftool', 'linux-tools-generic'], proofs: program('bpftool'), lost: 'the evidence of pinned programs in the lab check' },
+  {
+    what: 'bpftool',
+    packages: ['bpftool', 'linux-tools-generic'],
+    proofs: program('bpftool'),
+    lost: 'the evidence of pinned programs in the lab check',
+  },
   { what: 'tcpdump', packages: ['tcpdump'], proofs: program('tcpdump'), lost: 'the capture in the lab check' },
   { what: 'tshark', packages: ['tshark'], proofs: program('tshark'), lost: 'the decoding of captures' },
   { what: 'curl', packages: ['curl'], proofs: program('curl'), lost: 'the request in the lab' },
@@ -42,18 +79,46 @@ export const labNeeds: readonly Need[] = [
 
 export const testNeeds: readonly Need[] = [
   ...labNeeds,
-  { what: 'BIRD', packages: ['bird2'], proofs: program('bird'), lost: 'the interop tests with BIRD', services: ['bird'] },
-  { what: 'GoBGP', packages: ['gobgpd'], proofs: program('gobgpd'), lost: 'the interop tests with GoBGP', services: ['gobgpd'] },
-  { what: 'OpenBGPD', packages: ['openbgpd'], proofs: program('bgpctl'), lost: 'the interop tests with OpenBGPD', services: ['openbgpd'] },
-  { what: 'ExaBGP', packages: ['exabgp'], proofs: program('exabgp'), lost: 'the interop tests with ExaBGP', services: ['exabgp'] },
+  {
+    what: 'BIRD',
+    packages: ['bird2'],
+    proofs: program('bird'),
+    lost: 'the interop tests with BIRD',
+    services: ['bird'],
+  },
+  {
+    what: 'GoBGP',
+    packages: ['gobgpd'],
+    proofs: program('gobgpd'),
+    lost: 'the interop tests with GoBGP',
+    services: ['gobgpd'],
+  },
+  {
+    what: 'OpenBGPD',
+    packages: ['openbgpd'],
+    proofs: program('bgpctl'),
+    lost: 'the interop tests with OpenBGPD',
+    services: ['openbgpd'],
+  },
+  {
+    what: 'ExaBGP',
+    packages: ['exabgp'],
+    proofs: program('exabgp'),
+    lost: 'the interop tests with ExaBGP',
+    services: ['exabgp'],
+  },
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },
 ]
 
 export function missingPackages(needs: readonly Need[]): Need[] {
-  const libraries = needs.some((need) => need.proofs.some(isLibrary)) ? spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '' : ''
-  return needs.filter((need) => !need.proofs.some((proof) => (isLibrary(proof) ? libraries.includes(proof) : existsSync(proof))))
+  const libraries = needs.some((need) => need.proofs.some(isLibrary))
+    ? (spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '')
+    : ''
+  return needs.filter(
+    (need) => !need.proofs.some((proof) => (isLibrary(proof) ? libraries.includes(proof) : existsSync(proof))),
+  )
 }
 
 /**
@@ -61,10 +126,16 @@ export function missingPackages(needs: readonly Need[]): Need[] {
  * left out: what they are needed for is reported afterwards. Throws ERR_LAB with apt's last words.
  */
 export async function installPackages(needs: readonly Need[], note: (text: string) => void): Promise<void> {
-  if (!existsSync('/usr/bin/apt-get')) throw new HeraldError('ERR_LAB', `no apt-get here; install by hand: ${needs.map((need) => need.packages[0]).join(' ')}`)
+  if (!existsSync('/usr/bin/apt-get'))
+    throw new HeraldError(
+      'ERR_LAB',
+      `no apt-get here; install by hand: ${needs.map((need) => need.packages[0]).join(' ')}`,
+    )
   note('reading package lists')
   // Old lists are good enough when a mirror is away for a moment.
-  await apt(['update'], note).catch((error: unknown) => note(`apt-get update failed, using the lists there are: ${String(error)}`))
+  await apt(['update'], note).catch((error: unknown) =>
+    note(`apt-get update failed, using the lists there are: ${String(error)}`),
+  )
   const names = needs.flatMap((need) => need.packages.find(hasCandidate) ?? [])
   if (names.length === 0) return
   const restore = forbidServiceStarts()
@@ -84,11 +155,23 @@ function isLibrary(proof: string): boolean {
 }
 
 function hasCandidate(name: string): boolean {
-  return /Candidate: (?!\(none\))/.test(spawnSync('apt-cache', ['policy', name], { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } }).stdout ?? '')
+  return /Candidate: (?!\(none\))/.test(
+    spawnSync('apt-cache', ['policy', name], { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } }).stdout ?? '',
+  )
 }
 
 function apt(args: readonly string[], note: (text: string) => void): Promise<void> {
-  const options = ['-o', 'APT::Status-Fd=3', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3', '-o', 'Dpkg::Options::=--force-confold', '-qq']
+  const options = [
+    '-o',
+    'APT::Status-Fd=3',
+    '-o',
+    'DPkg::Lock::Timeout=300',
+    '-o',
+    'Acquire::Retries=3',
+    '-o',
+    'Dpkg::Options::=--force-confold',
+    '-qq',
+  ]
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_SUSPEND: '1', LC_ALL: 'C' }
   const child = spawn('apt-get', [...options, ...args], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env })
   let words = ''
@@ -103,13 +186,23 @@ function apt(args: readonly string[], note: (text: string) => void): Promise<voi
   })
   return new Promise((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code) => (code === 0 ? resolve() : reject(new HeraldError('ERR_LAB', `apt-get ${args[0]} ended with ${code}: ${words.trim().split('\n').slice(-5).join(' | ')}`))))
+    child.once('close', (code) =>
+      code === 0
+        ? resolve()
+        : reject(
+            new HeraldError(
+              'ERR_LAB',
+              `apt-get ${args[0]} ended with ${code}: ${words.trim().split('\n').slice(-5).join(' | ')}`,
+            ),
+          ),
+    )
   })
 }
 
 const policyFile = '/usr/sbin/policy-rc.d'
 const savedPolicy = `${policyFile}.herald-saved`
-const policyText = '#!/bin/sh\n# Written by herald while it installs packages, removed afterwards: no service may start.\nexit 101\n'
+const policyText =
+  '#!/bin/sh\n# Written by herald while it installs packages, removed afterwards: no service may start.\nexit 101\n'
 
 /** Answers how to undo it. What an interrupted earlier run left is taken over. */
 function forbidServiceStarts(): () => void {

@@ -20,7 +20,9 @@ export function suitesOf(root: string): Suite[] {
   const folderOf = (name: string): string => name.split('/')[0] ?? ''
   return suiteNames.map((name) => ({
     name,
-    files: files.filter((file) => (name === 'unit' ? !own.some((folder) => folder === folderOf(file)) : folderOf(file) === name)).map((file) => join(root, 'test', file)),
+    files: files
+      .filter((file) => (name === 'unit' ? !own.some((folder) => folder === folderOf(file)) : folderOf(file) === name))
+      .map((file) => join(root, 'test', file)),
     isSerial: name !== 'unit' && name !== 'vectors',
   }))
 }

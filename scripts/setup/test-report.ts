@@ -13,7 +13,15 @@ interface FileTally {
   output: string
 }
 
-const countNames = { tests: 'tests', suites: 'suites', pass: 'passed', fail: 'failed', cancelled: 'cancelled', skipped: 'skipped', todo: 'todo' } as const
+const countNames = {
+  tests: 'tests',
+  suites: 'suites',
+  pass: 'passed',
+  fail: 'failed',
+  cancelled: 'cancelled',
+  skipped: 'skipped',
+  todo: 'todo',
+} as const
 type Counts = Record<(typeof countNames)[keyof typeof countNames], number>
 
 export class TestReport {
@@ -54,8 +62,16 @@ export class TestReport {
       const { file, name, line, details } = event
       if (details.type !== 'suite') this.#tally(entryOf(event)).failed++
       // A parent only repeats what its children said.
-      if (details.error.cause !== undefined && typeof details.error.cause === 'string' && /subtests? failed/.test(details.error.cause)) return
-      this.#failures.push(`${this.#short(file)}${line === undefined ? '' : `:${line}`}: ${name}\n${indent(inspect(details.error.cause ?? details.error, { colors: process.stdout.isTTY }))}`)
+      if (
+        details.error.cause !== undefined &&
+        typeof details.error.cause === 'string' &&
+        /subtests? failed/.test(details.error.cause)
+      )
+        return
+      this.#failures.push(
+        `${this.#short(file)}${line === undefined ? '' : `:${line}`}: ` +
+          `${name}\n${indent(inspect(details.error.cause ?? details.error, { colors: process.stdout.isTTY }))}`,
+      )
     })
     stream.on('test:diagnostic', ({ file, message }) => {
       if (file !== undefined) print(`    ${message}`)
@@ -68,7 +84,8 @@ export class TestReport {
     }
     stream.on('test:summary', ({ file, counts, duration_ms }) => {
       if (file !== undefined) this.#finishFile(file, duration_ms)
-      else for (const key of Object.values(countNames)) this.#counts[key] += Number((counts as Partial<Counts>)[key] ?? 0)
+      else
+        for (const key of Object.values(countNames)) this.#counts[key] += Number((counts as Partial<Counts>)[key] ?? 0)
     })
     for await (const _ of stream.resume()) void _
   }
@@ -76,7 +93,8 @@ export class TestReport {
   /** Failures again, skips by name, `faults` outside of tests, then the counts as `node --test` prints them. */
   finish(faults: readonly string[]): void {
     if (this.#failures.length > 0) print(`\n${paint('red', 'Failures')}\n\n${this.#failures.join('\n\n')}`)
-    if (this.#skips.length > 0) print(`\n${paint('yellow', 'Skipped on this machine')}\n${this.#skips.map((skip) => `  ${skip}`).join('\n')}`)
+    if (this.#skips.length > 0)
+      print(`\n${paint('yellow', 'Skipped on this machine')}\n${this.#skips.map((skip) => `  ${skip}`).join('\n')}`)
     if (faults.length > 0) print(`\n${faults.map((fault) => paint('red', fault)).join('\n')}`)
     print('')
     for (const [name, key] of Object.entries(countNames)) print(`# ${name} ${this.#counts[key]}`)
@@ -85,9 +103,16 @@ export class TestReport {
 
   #finishFile(file: string, durationMs: number): void {
     const tally = this.#tally(file)
-    const parts = [`${tally.passed} passed`, ...(tally.failed > 0 ? [`${tally.failed} failed`] : []), ...(tally.skipped > 0 ? [`${tally.skipped} skipped`] : [])]
+    const parts = [
+      `${tally.passed} passed`,
+      ...(tally.failed > 0 ? [`${tally.failed} failed`] : []),
+      ...(tally.skipped > 0 ? [`${tally.skipped} skipped`] : []),
+    ]
     const mark = tally.failed > 0 ? paint('red', '✗') : tally.passed > 0 ? paint('green', '✓') : paint('yellow', '-')
-    print(`  ${mark} ${this.#short(file).padEnd(52)} ${parts.join(', ')}  ${paint('dim', `${(durationMs / 1000).toFixed(1)} s`)}`)
+    print(
+      `  ${mark} ${this.#short(file).padEnd(52)} ${parts.join(', ')}  ` +
+        `${paint('dim', `${(durationMs / 1000).toFixed(1)} s`)}`,
+    )
     if (tally.failed > 0 && tally.output !== '') print(indent(tally.output.trimEnd()))
   }
 
@@ -109,7 +134,10 @@ function entryOf(event: { readonly file?: string | undefined; readonly entryFile
 }
 
 function indent(text: string): string {
-  return text.split('\n').map((line) => `    ${line}`).join('\n')
+  return text
+    .split('\n')
+    .map((line) => `    ${line}`)
+    .join('\n')
 }
 
 export function paint(format: Parameters<typeof styleText>[0], text: string): string {

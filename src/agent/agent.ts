@@ -135,7 +135,11 @@ export class Agent {
       this.#speaker = delta.speaker
       if (delta.speaker.neighbors.length > 0) this.#mark()
       this.#attach()
-      this.#parts.speaker.post({ type: 'configure', neighbors: delta.speaker.neighbors, isDraining: delta.speaker.isDraining })
+      this.#parts.speaker.post({
+        type: 'configure',
+        neighbors: delta.speaker.neighbors,
+        isDraining: delta.speaker.isDraining,
+      })
     }
     if (delta.problems !== undefined) {
       this.#report(this.#problems, delta.problems)
@@ -159,7 +163,10 @@ export class Agent {
     try {
       this.#parts.marker.set()
     } catch (error) {
-      this.#parts.log.error({ err: error }, 'the state directory takes no mark: the next start of the agent will not count as a restart')
+      this.#parts.log.error(
+        { err: error },
+        'the state directory takes no mark: the next start of the agent will not count as a restart',
+      )
     }
   }
 
@@ -183,7 +190,11 @@ export class Agent {
     const missing = this.problems.filter(({ severity, code }) => severity === 'error' && unread.has(code))
     if (leftMs <= 0 || missing.length === 0) return false
     if (!this.#isHeldBack) {
-      this.#parts.log.warn({ missing: missing.map(problemText) }, `not everything can be read: End-of-RIB and what an earlier agent left wait up to ${Math.ceil(leftMs / 1000)} s for it`)
+      this.#parts.log.warn(
+        { missing: missing.map(problemText) },
+        `not everything can be read: End-of-RIB and what an earlier agent left wait up to ` +
+          `${Math.ceil(leftMs / 1000)} s for it`,
+      )
       this.#later(leftMs + 1, () => this.#wake())
     }
     this.#isHeldBack = true
@@ -195,7 +206,10 @@ export class Agent {
     this.#isSettled = true
     this.#parts.speaker.post({ type: 'synced' })
     this.order.releaseLeftovers()
-    this.#parts.log.info({ services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 }, 'all objects read and applied')
+    this.#parts.log.info(
+      { services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 },
+      'all objects read and applied',
+    )
   }
 
   #attach(): void {
@@ -204,12 +218,16 @@ export class Agent {
     try {
       const interfaces = this.#parts.uplinks(neighbors)
       this.#parts.datapath.attach(interfaces)
-      this.#uplinkProblem = interfaces.length === 0 ? 'no interface routes to a neighbor: packets for announced addresses would not be served' : undefined
+      this.#uplinkProblem =
+        interfaces.length === 0
+          ? 'no interface routes to a neighbor: packets for announced addresses would not be served'
+          : undefined
       const attached = interfaces.join(' ')
       if (attached !== this.#attached) this.#parts.log.info({ interfaces }, 'attached to uplinks')
       this.#attached = attached
     } catch (error) {
-      if (this.#uplinkProblem !== messageOf(error)) this.#parts.log.error({ err: error }, 'attaching to uplinks failed, tried again')
+      if (this.#uplinkProblem !== messageOf(error))
+        this.#parts.log.error({ err: error }, 'attaching to uplinks failed, tried again')
       this.#uplinkProblem = messageOf(error)
       this.reconcile.errors++
     }
@@ -220,14 +238,16 @@ export class Agent {
     const texts = new Set(known.map(problemText))
     for (const problem of problems) {
       const text = problemText(problem)
-      if (!texts.has(text)) this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, text)
+      if (!texts.has(text))
+        this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, text)
     }
   }
 
   #peerChanged(peer: PeerSnapshot, previous: string): void {
     const fields = { peer: peer.peerAddress, peerAs: peer.peerAsn, state: peer.state, previous }
     if (peer.state === 'Established') this.#parts.log.info(fields, 'session established')
-    else if (previous === 'Established') this.#parts.log.warn({ ...fields, reason: peer.lastReset?.text }, 'session lost')
+    else if (previous === 'Established')
+      this.#parts.log.warn({ ...fields, reason: peer.lastReset?.text }, 'session lost')
     else this.#parts.log.debug(fields, 'session state')
   }
 
@@ -242,7 +262,9 @@ export class Agent {
 
 export function problemText(problem: Problem): string {
   const { object } = problem
-  const name = [object.kind, object.namespace, object.name].filter((part) => part !== undefined && part !== '').join('/')
+  const name = [object.kind, object.namespace, object.name]
+    .filter((part) => part !== undefined && part !== '')
+    .join('/')
   const place = object.file === undefined ? '' : `${object.file}${object.line === undefined ? '' : `:${object.line}`}: `
   return `${place}${name}${problem.field === '' ? '' : ` ${problem.field}`}: ${problem.message}. ${problem.remedy}`
 }

@@ -94,7 +94,12 @@ export class Order {
 
   /** Announces the node's PodCIDRs: the CNI serves them, so nothing is gated. */
   wantPodCidrs(podCidrs: readonly DesiredPodCidr[]): void {
-    this.#post(this.#announced.set(podCidrOwner, podCidrs.flatMap((podCidr) => podCidr.routes)))
+    this.#post(
+      this.#announced.set(
+        podCidrOwner,
+        podCidrs.flatMap((podCidr) => podCidr.routes),
+      ),
+    )
   }
 
   /** After the first full set of wanted Services was run: what the kernel holds beyond it may drain. */
@@ -106,7 +111,8 @@ export class Order {
   run(limit: number): boolean {
     const batch = [...this.#dirty].slice(0, limit)
     const grown = new Set<string>()
-    // Withdrawals first, over the whole batch: an address that moves between Services is never announced for the old one.
+    // Withdrawals first, over the whole batch: an address that moves between Services is never announced for the old
+    // one.
     for (const key of batch) this.#shrink(key)
     for (const key of batch) {
       this.#dirty.delete(key)
@@ -120,13 +126,37 @@ export class Order {
   verdict(key: string): Verdict {
     const service = this.#wanted.get(key)
     const failure = this.#failures.get(key)
-    if (!this.#isGated) return { step: 'programmed', ok: true, code: 'NotGated', message: 'Nothing is programmed (--datapath none): the cluster serves the address itself' }
+    if (!this.#isGated)
+      return {
+        step: 'programmed',
+        ok: true,
+        code: 'NotGated',
+        message: 'Nothing is programmed (--datapath none): the cluster serves the address itself',
+      }
     if (failure !== undefined) {
-      return { step: 'programmed', ok: false, code: 'ProgrammingFailed', message: failure.message, remedy: 'It is retried; `herald status` shows the fill of the maps' }
+      return {
+        step: 'programmed',
+        ok: false,
+        code: 'ProgrammingFailed',
+        message: failure.message,
+        remedy: 'It is retried; `herald status` shows the fill of the maps',
+      }
     }
     const missing = (service?.frontends ?? []).filter((frontend) => !this.isProgrammed(frontend))
-    if (missing.length > 0) return { step: 'programmed', ok: false, code: 'Programming', message: `${missing.length} port(s) are being written`, remedy: 'Wait a moment' }
-    return { step: 'programmed', ok: true, code: 'Programmed', message: `${service?.frontends.length ?? 0} port(s) read back from the kernel` }
+    if (missing.length > 0)
+      return {
+        step: 'programmed',
+        ok: false,
+        code: 'Programming',
+        message: `${missing.length} port(s) are being written`,
+        remedy: 'Wait a moment',
+      }
+    return {
+      step: 'programmed',
+      ok: true,
+      code: 'Programmed',
+      message: `${service?.frontends.length ?? 0} port(s) read back from the kernel`,
+    }
   }
 
   /** Withdraws what is no longer wanted and drains the frontends behind it. */
@@ -153,9 +183,14 @@ export class Order {
     return this.#announced.set(key, service.routes)
   }
 
-  /** True when every frontend of the Service was written and read back. One that fails does not keep the others from it. */
+  /**
+   * True when every frontend of the Service was written and read back. One that fails does not keep the others from it.
+   */
   #program(service: DesiredService): boolean {
-    this.#frontendsOf.set(service.key, service.frontends.map((frontend) => frontend.id))
+    this.#frontendsOf.set(
+      service.key,
+      service.frontends.map((frontend) => frontend.id),
+    )
     const added: string[] = []
     let failure: unknown
     for (const frontend of service.frontends) {

@@ -46,11 +46,15 @@ export class PrefixTable {
    * order ({@link united}); neighbors that hear the same share a route.
    */
   merged(prefix: string): PrefixRoutes {
-    const wanted = [...(this.#owners.get(prefix) ?? [])].flatMap((owner) => (this.#byOwner.get(owner) ?? []).filter((route) => route.prefix === prefix))
+    const wanted = [...(this.#owners.get(prefix) ?? [])].flatMap((owner) =>
+      (this.#byOwner.get(owner) ?? []).filter((route) => route.prefix === prefix),
+    )
     const [only] = wanted
-    if (only !== undefined && wanted.length === 1) return { prefix, routes: [{ neighbors: only.neighbors, attributes: only.attributes }] }
+    if (only !== undefined && wanted.length === 1)
+      return { prefix, routes: [{ neighbors: only.neighbors, attributes: only.attributes }] }
     const byNeighbor = new Map<string, RouteAttributes[]>()
-    for (const { neighbors, attributes } of wanted) for (const neighbor of neighbors) byNeighbor.set(neighbor, [...(byNeighbor.get(neighbor) ?? []), attributes])
+    for (const { neighbors, attributes } of wanted)
+      for (const neighbor of neighbors) byNeighbor.set(neighbor, [...(byNeighbor.get(neighbor) ?? []), attributes])
     const routes = new Map<string, { readonly neighbors: string[]; readonly attributes: RouteAttributes }>()
     for (const [neighbor, all] of [...byNeighbor].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const attributes = united(all)
@@ -70,8 +74,10 @@ export class PrefixTable {
 export function united(all: readonly RouteAttributes[]): RouteAttributes {
   const [only] = all
   if (only !== undefined && all.length === 1) return only
-  const union = <T extends string | number>(lists: readonly (readonly T[] | undefined)[]): readonly T[] => [...new Set(lists.flatMap((list) => list ?? []))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
-  const numbers = (key: 'localPreference' | 'med' | 'asPathPrepend'): readonly number[] => all.flatMap((one) => one[key] ?? [])
+  const union = <T extends string | number>(lists: readonly (readonly T[] | undefined)[]): readonly T[] =>
+    [...new Set(lists.flatMap((list) => list ?? []))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  const numbers = (key: 'localPreference' | 'med' | 'asPathPrepend'): readonly number[] =>
+    all.flatMap((one) => one[key] ?? [])
   const communities = union(all.map((one) => one.communities))
   const largeCommunities = union(all.map((one) => one.largeCommunities))
   const extendedCommunities = union(all.map((one) => one.extendedCommunities))

@@ -1,5 +1,20 @@
-/** What the API shows: snapshots of the agent, the speaker and the datapath as JSON values. Nothing is computed twice: verdicts come from where they were made. */
-import type { AgentViews, ExplainSubject, ExplainView, FrontendView, PeerView, ProblemView, RouteView, RoutesQuery, ServiceView, StatusView, VerdictView } from '../api/types.ts'
+/**
+ * What the API shows: snapshots of the agent, the speaker and the datapath as JSON values. Nothing is computed twice:
+ * verdicts come from where they were made.
+ */
+import type {
+  AgentViews,
+  ExplainSubject,
+  ExplainView,
+  FrontendView,
+  PeerView,
+  ProblemView,
+  RouteView,
+  RoutesQuery,
+  ServiceView,
+  StatusView,
+  VerdictView,
+} from '../api/types.ts'
 import type { PeerSnapshot, RouteSnapshot } from '../bgp/speaker/protocol.ts'
 import type { SpeakerThread } from '../bgp/speaker/speaker-thread.ts'
 import type { Datapath } from '../datapath/datapath.ts'
@@ -26,7 +41,8 @@ export interface ViewParts {
 
 export function createViews(parts: ViewParts): AgentViews {
   const started = Date.now()
-  const peers = async (): Promise<readonly PeerView[]> => (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
+  const peers = async (): Promise<readonly PeerView[]> =>
+    (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
   const views: AgentViews = {
     peers,
     status: async () => statusView(parts, await parts.speaker.peers(), secondsSince(started)),
@@ -47,7 +63,11 @@ function readiness(parts: ViewParts): { readonly ok: boolean; readonly text: str
 
 const secondsSince = (at: number): number => Math.max(0, Math.round((Date.now() - at) / 1000))
 
-async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], uptimeSeconds: number): Promise<StatusView> {
+async function statusView(
+  parts: ViewParts,
+  peers: readonly PeerSnapshot[],
+  uptimeSeconds: number,
+): Promise<StatusView> {
   const { agent, datapath } = parts
   const advertised = await prefixesWithPeers(parts)
   const states = [...agent.order.services.values()].map((service) => stateOf(agent, service, advertised))
@@ -58,7 +78,9 @@ async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], upti
     ...parts.warnings,
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
     ...(agent.uplinkProblem === undefined ? [] : [agent.uplinkProblem]),
-    ...peers.filter((peer) => peer.state !== 'Established').map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
+    ...peers
+      .filter((peer) => peer.state !== 'Established')
+      .map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
     ...(agent.isSynced ? [] : ['manifests are being read']),
   ]
   const isDegraded = warnings.length > parts.warnings.length || problems.some((problem) => problem.severity === 'error')
@@ -70,11 +92,19 @@ async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], upti
     source: { kind: 'manifests', synced: agent.isSynced, detail: parts.sourceDetail },
     sessions: { established, configured: peers.length },
     routes: {
-      advertised: peers.reduce((sum, peer) => sum + peer.families.reduce((all, family) => all + family.advertised, 0), 0),
+      advertised: peers.reduce(
+        (sum, peer) => sum + peer.families.reduce((all, family) => all + family.advertised, 0),
+        0,
+      ),
       podCidrs: agent.podCidrs.length,
       services: [...agent.order.services.values()].reduce((sum, service) => sum + service.routes.length, 0),
     },
-    services: { total: states.length, announced: count('Announced'), pending: count('Pending') + count('Programmed'), notServed: count('NotServed') },
+    services: {
+      total: states.length,
+      announced: count('Announced'),
+      pending: count('Pending') + count('Programmed'),
+      notServed: count('NotServed'),
+    },
     datapath: {
       ...datapath.status,
       interfaces: [...datapath.status.interfaces],
@@ -88,7 +118,19 @@ async function statusView(parts: ViewParts, peers: readonly PeerSnapshot[], upti
 }
 
 function peerView(node: string, peer: PeerSnapshot): PeerView {
-  const { state, since, localAsn, peerAsn, holdTimeSec, keepaliveSec, capabilities, families, lastReset, transitions, ...rest } = peer
+  const {
+    state,
+    since,
+    localAsn,
+    peerAsn,
+    holdTimeSec,
+    keepaliveSec,
+    capabilities,
+    families,
+    lastReset,
+    transitions,
+    ...rest
+  } = peer
   return {
     ...rest,
     node,
@@ -107,7 +149,14 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
 
 function routeView(node: string, route: RouteSnapshot): RouteView {
   const { since, communities, largeCommunities, extendedCommunities, ...rest } = route
-  return { ...rest, node, ageSeconds: secondsSince(Date.parse(since)), communities: [...communities], largeCommunities: [...largeCommunities], extendedCommunities: [...extendedCommunities] }
+  return {
+    ...rest,
+    node,
+    ageSeconds: secondsSince(Date.parse(since)),
+    communities: [...communities],
+    largeCommunities: [...largeCommunities],
+    extendedCommunities: [...extendedCommunities],
+  }
 }
 
 async function routesOf(parts: ViewParts, query: RoutesQuery): Promise<readonly RouteView[]> {
@@ -116,7 +165,9 @@ async function routesOf(parts: ViewParts, query: RoutesQuery): Promise<readonly 
 
 /** Prefixes that at least one peer was sent. */
 async function prefixesWithPeers(parts: ViewParts): Promise<ReadonlySet<string>> {
-  const both = await Promise.all((['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => parts.speaker.routes({ table: 'advertised', family })))
+  const both = await Promise.all(
+    (['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => parts.speaker.routes({ table: 'advertised', family })),
+  )
   return new Set(both.flat().map((route) => route.prefix))
 }
 
@@ -145,7 +196,10 @@ function frontendView(parts: ViewParts, frontend: Frontend): FrontendView {
     protocol: frontend.protocol,
     port: frontend.port,
     programmed,
-    backends: frontend.backends.map((backend) => ({ ...backend, state: programmed ? ('active' as const) : ('pending' as const) })),
+    backends: frontend.backends.map((backend) => ({
+      ...backend,
+      state: programmed ? ('active' as const) : ('pending' as const),
+    })),
     ...none,
     ...parts.datapath.counters(frontend.id),
   }
@@ -160,7 +214,9 @@ function stateOf(agent: Agent, service: DesiredService, advertised: ReadonlySet<
 /** The chain up to the kernel; what comes after the first no is left out. */
 function verdictsOf(agent: Agent, service: DesiredService): VerdictView[] {
   const isRefused = service.verdicts.some((verdict) => !verdict.ok)
-  return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({ ...verdict }))
+  return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({
+    ...verdict,
+  }))
 }
 
 async function explain(parts: ViewParts, subject: ExplainSubject): Promise<ExplainView> {
@@ -175,56 +231,104 @@ async function explain(parts: ViewParts, subject: ExplainSubject): Promise<Expla
 }
 
 function answer(subject: string, verdicts: readonly VerdictView[], announcedTo: readonly RouteView[]): ExplainView {
-  return { subject, exists: true, ok: verdicts.every((verdict) => verdict.ok), verdicts: [...verdicts], announcedTo: [...announcedTo] }
+  return {
+    subject,
+    exists: true,
+    ok: verdicts.every((verdict) => verdict.ok),
+    verdicts: [...verdicts],
+    announcedTo: [...announcedTo],
+  }
 }
 
 function missing(subject: string, message: string, remedy: string): ExplainView {
-  return { subject, exists: false, ok: false, verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy }], announcedTo: [] }
+  return {
+    subject,
+    exists: false,
+    ok: false,
+    verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy }],
+    announcedTo: [],
+  }
 }
 
 async function explainService(parts: ViewParts, name: string): Promise<ExplainView> {
   const subject = `service ${name}`
   const service = parts.agent.order.service(name)
   if (service === undefined) {
-    const problem = parts.agent.problems.find(({ object }) => object.kind === 'Service' && `${object.namespace}/${object.name}` === name)
+    const problem = parts.agent.problems.find(
+      ({ object }) => object.kind === 'Service' && `${object.namespace}/${object.name}` === name,
+    )
     if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
-    return missing(subject, `No LoadBalancer Service ${name} was read from ${parts.sourceDetail}`, 'Check namespace and name, and that spec.type is LoadBalancer')
+    return missing(
+      subject,
+      `No LoadBalancer Service ${name} was read from ${parts.sourceDetail}`,
+      'Check namespace and name, and that spec.type is LoadBalancer',
+    )
   }
   const verdicts = verdictsOf(parts.agent, service)
-  const sent = await routesTo(parts, service.routes.map((route) => route.prefix))
-  if (verdicts.every((verdict) => verdict.ok)) verdicts.push(announcedVerdict(service.routes, sent, await parts.speaker.peers()))
+  const sent = await routesTo(
+    parts,
+    service.routes.map((route) => route.prefix),
+  )
+  if (verdicts.every((verdict) => verdict.ok))
+    verdicts.push(announcedVerdict(service.routes, sent, await parts.speaker.peers()))
   return answer(subject, verdicts, sent)
 }
 
 async function explainPeer(parts: ViewParts, address: string): Promise<ExplainView> {
   const subject = `peer ${address}`
-  const peer = (await parts.speaker.peers()).find((found) => [found.peerAddress, found.peerAddress.replace(/%.*/, ''), found.id].includes(address))
+  const peer = (await parts.speaker.peers()).find((found) =>
+    [found.peerAddress, found.peerAddress.replace(/%.*/, ''), found.id].includes(address),
+  )
   if (peer === undefined) {
     const problem = parts.agent.problems.find((found) => found.message.includes(address))
-    return missing(subject, problem?.message ?? `No policy that selects this node has a neighbor ${address}`, problem?.remedy ?? 'Add the neighbor to the policy, or correct the address')
+    return missing(
+      subject,
+      problem?.message ?? `No policy that selects this node has a neighbor ${address}`,
+      problem?.remedy ?? 'Add the neighbor to the policy, or correct the address',
+    )
   }
   const neighbor = parts.agent.speaker?.neighbors.find((found) => found.id === peer.id)
-  return { ...answer(subject, peerVerdicts(peer, neighbor), []), transitions: peer.transitions.map((transition) => ({ ...transition })) }
+  return {
+    ...answer(subject, peerVerdicts(peer, neighbor), []),
+    transitions: peer.transitions.map((transition) => ({ ...transition })),
+  }
 }
 
 async function explainRoute(parts: ViewParts, text: string): Promise<ExplainView> {
   const prefix = canonicalPrefix(text)
   const subject = `route ${prefix ?? text}`
-  if (prefix === undefined) return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
+  if (prefix === undefined)
+    return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
   const paths = (await parts.speaker.paths(prefix)).map((route) => routeView(parts.nodeName, route))
   return { ...(await explainOrigin(parts, subject, prefix, paths)), ...(paths.length === 0 ? {} : { paths }) }
 }
 
 /** Why this node announces a prefix, or that it only knows it from others. */
-async function explainOrigin(parts: ViewParts, subject: string, prefix: string, paths: readonly RouteView[]): Promise<ExplainView> {
+async function explainOrigin(
+  parts: ViewParts,
+  subject: string,
+  prefix: string,
+  paths: readonly RouteView[],
+): Promise<ExplainView> {
   const sent = await routesTo(parts, [prefix])
   const podCidr = parts.agent.podCidrs.find((found) => found.prefix === prefix)
   if (podCidr !== undefined) return answer(subject, podCidrVerdicts(podCidr, sent, await parts.speaker.peers()), sent)
-  const service = [...parts.agent.order.services.values()].find((found) => found.addresses.some((address) => canonicalPrefix(address) === prefix))
+  const service = [...parts.agent.order.services.values()].find((found) =>
+    found.addresses.some((address) => canonicalPrefix(address) === prefix),
+  )
   if (service === undefined && paths.length > 0) return answer(subject, receivedVerdicts(paths), sent)
   if (service === undefined) {
-    const faulty = (await parts.speaker.peers()).filter(({ updateErrors }) => updateErrors !== undefined).map(({ peerAddress }) => `\`herald explain peer ${peerAddress}\``)
-    return missing(subject, 'No Service holds this address and no PodCIDR of this node equals it', ['See `herald bgp routes available`', ...faulty.map((command) => `${command} (not every UPDATE counts as sent)`)].join(', '))
+    const faulty = (await parts.speaker.peers())
+      .filter(({ updateErrors }) => updateErrors !== undefined)
+      .map(({ peerAddress }) => `\`herald explain peer ${peerAddress}\``)
+    return missing(
+      subject,
+      'No Service holds this address and no PodCIDR of this node equals it',
+      [
+        'See `herald bgp routes available`',
+        ...faulty.map((command) => `${command} (not every UPDATE counts as sent)`),
+      ].join(', '),
+    )
   }
   return { ...(await explainService(parts, service.key)), subject }
 }

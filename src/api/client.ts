@@ -18,21 +18,37 @@ const deadlineMs = 10_000
 /** Thousands of Services with their backends and verdicts take some tens of MB. */
 const maxBodyBytes = 256 * 1024 * 1024
 
-export const fetchStatus = (location: ApiLocation): Promise<StatusView> => fetchJson(location, '/api/v1/status', statusShape)
-export const fetchPeers = (location: ApiLocation): Promise<readonly PeerView[]> => fetchJson(location, '/api/v1/peers', [peerShape])
-export const fetchServices = (location: ApiLocation): Promise<readonly ServiceView[]> => fetchJson(location, '/api/v1/services', [serviceShape])
-export const fetchRoutes = (location: ApiLocation, query: RoutesQuery): Promise<readonly RouteView[]> => fetchJson(location, `/api/v1/routes?${search(query)}`, [routeShape])
-export const fetchExplain = (location: ApiLocation, subject: ExplainSubject): Promise<ExplainView> => fetchJson(location, `/api/v1/explain?${search(subject)}`, explainShape)
+export const fetchStatus = (location: ApiLocation): Promise<StatusView> =>
+  fetchJson(location, '/api/v1/status', statusShape)
+export const fetchPeers = (location: ApiLocation): Promise<readonly PeerView[]> =>
+  fetchJson(location, '/api/v1/peers', [peerShape])
+export const fetchServices = (location: ApiLocation): Promise<readonly ServiceView[]> =>
+  fetchJson(location, '/api/v1/services', [serviceShape])
+export const fetchRoutes = (location: ApiLocation, query: RoutesQuery): Promise<readonly RouteView[]> =>
+  fetchJson(location, `/api/v1/routes?${search(query)}`, [routeShape])
+export const fetchExplain = (location: ApiLocation, subject: ExplainSubject): Promise<ExplainView> =>
+  fetchJson(location, `/api/v1/explain?${search(subject)}`, explainShape)
 
 const search = (query: RoutesQuery | ExplainSubject): string => new URLSearchParams({ ...query }).toString()
 
-/** The JSON at `path`. Throws ERR_AGENT_UNREACHABLE when nobody answers, ERR_AGENT_ANSWER when the answer is a refusal or no such thing. */
+/**
+ * The JSON at `path`. Throws ERR_AGENT_UNREACHABLE when nobody answers, ERR_AGENT_ANSWER when the answer is a refusal
+ * or no such thing.
+ */
 async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape): Promise<T> {
   const { status, body } = await get(location, path)
   const value = parsed(body)
-  if (status !== 200) throw new HeraldError('ERR_AGENT_ANSWER', `the agent answered ${status}: ${refusal(value) ?? body.trim().slice(0, 200)}`)
+  if (status !== 200)
+    throw new HeraldError(
+      'ERR_AGENT_ANSWER',
+      `the agent answered ${status}: ${refusal(value) ?? body.trim().slice(0, 200)}`,
+    )
   const fault = fits(value, shape)
-  if (fault !== undefined) throw new HeraldError('ERR_AGENT_ANSWER', `what answers at ${location.server ?? location.socket} is no agent of this version: ${fault}`)
+  if (fault !== undefined)
+    throw new HeraldError(
+      'ERR_AGENT_ANSWER',
+      `what answers at ${location.server ?? location.socket} is no agent of this version: ${fault}`,
+    )
   return value as T
 }
 
@@ -51,9 +67,17 @@ function refusal(value: unknown): string | undefined {
   return typeof body?.error?.message === 'string' ? body.error.message : undefined
 }
 
-function get({ socket, server }: ApiLocation, path: string): Promise<{ readonly status: number; readonly body: string }> {
+function get(
+  { socket, server }: ApiLocation,
+  path: string,
+): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
-    const fail = (error: Error): void => reject(new HeraldError('ERR_AGENT_UNREACHABLE', `cannot reach the agent at ${server ?? socket}: ${messageOf(error)}`, { cause: error }))
+    const fail = (error: Error): void =>
+      reject(
+        new HeraldError('ERR_AGENT_UNREACHABLE', `cannot reach the agent at ${server ?? socket}: ${messageOf(error)}`, {
+          cause: error,
+        }),
+      )
     const receive = (response: http.IncomingMessage): void => {
       const chunks: Buffer[] = []
       let bytes = 0
@@ -64,11 +88,18 @@ function get({ socket, server }: ApiLocation, path: string): Promise<{ readonly 
         reject(new HeraldError('ERR_AGENT_ANSWER', `the answer is longer than ${maxBodyBytes} bytes`))
         request.destroy()
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
+      )
       response.on('error', fail)
     }
-    const request = server === undefined ? http.get({ socketPath: socket, path, agent: false }, receive) : http.get(new URL(path, server), { agent: false }, receive)
-    request.setTimeout(deadlineMs, () => request.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)))
+    const request =
+      server === undefined
+        ? http.get({ socketPath: socket, path, agent: false }, receive)
+        : http.get(new URL(path, server), { agent: false }, receive)
+    request.setTimeout(deadlineMs, () =>
+      request.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)),
+    )
     request.on('error', fail)
   })
 }

@@ -5,7 +5,8 @@
  *
  * Everything a client could overuse is bounded: header size, connections, time for a request; bodies are refused.
  *
- * The socket is what the command line needs, so without it there is no server. HTTP is for scraping and probes: when its
+ * The socket is what the command line needs, so without it there is no server. HTTP is for scraping and probes: when
+ * its
  * port is taken the agent goes on announcing, and `status` says so.
  */
 import { lstatSync, mkdirSync, rmSync } from 'node:fs'
@@ -37,15 +38,28 @@ interface Reply {
   readonly body: string
 }
 
-const limits = { maxHeaderSize: 8 * 1024, headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 1_000 }
+const limits = {
+  maxHeaderSize: 8 * 1024,
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+}
 const maxConnections = 128
 /** A connection on which nothing moves for so long is closed: also one whose client never reads. */
 const idleMs = 30_000
 
-const json = (value: unknown, status = 200): Reply => ({ status, type: 'application/json', body: `${JSON.stringify(value)}\n` })
+const json = (value: unknown, status = 200): Reply => ({
+  status,
+  type: 'application/json',
+  body: `${JSON.stringify(value)}\n`,
+})
 const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
 
-/** Throws ERR_ALREADY_RUNNING when another agent answers on the socket, ERR_USAGE or ERR_SYSCALL when there can be no socket. */
+/**
+ * Throws ERR_ALREADY_RUNNING when another agent answers on the socket, ERR_USAGE or ERR_SYSCALL when there can be no
+ * socket.
+ */
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
   await clearStaleSocket(options.socket)
   const remote = options.http === undefined ? undefined : await listeningHttp(options.views, options.http)
@@ -66,9 +80,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
 }
 
 /** The listening server, or why there is none. */
-async function listeningHttp(views: AgentViews, where: { readonly host: string; readonly port: number }): Promise<http.Server | string> {
+async function listeningHttp(
+  views: AgentViews,
+  where: { readonly host: string; readonly port: number },
+): Promise<http.Server | string> {
   const server = createServer(views)
-  return listening(server, () => server.listen(where)).catch((error: unknown) => `no HTTP, so no metrics and no probes: ${messageOf(error)}. Free the port, or choose another with --http`)
+  return listening(server, () => server.listen(where)).catch(
+    (error: unknown) =>
+      `no HTTP, so no metrics and no probes: ${messageOf(error)}. Free the port, or choose another with --http`,
+  )
 }
 
 /** For its owner and group from the first moment on, whatever the umask of the process. */
@@ -97,9 +117,18 @@ function withWarning(views: AgentViews, warning: string): AgentViews {
 function createServer(views: AgentViews): http.Server {
   const handle: http.RequestListener = (request, response) => {
     void answer(views, request)
-      .catch((error: unknown) => json({ error: { code: error instanceof HeraldError ? error.code : 'INTERNAL', message: messageOf(error) } }, 500))
+      .catch((error: unknown) =>
+        json(
+          { error: { code: error instanceof HeraldError ? error.code : 'INTERNAL', message: messageOf(error) } },
+          500,
+        ),
+      )
       .then(({ status, type, body, isLast }) => {
-        response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...(isLast === true ? { connection: 'close' } : {}) })
+        response.writeHead(status, {
+          'content-type': type,
+          'cache-control': 'no-store',
+          ...(isLast === true ? { connection: 'close' } : {}),
+        })
         response.end(request.method === 'HEAD' ? undefined : body)
       })
   }
@@ -113,9 +142,14 @@ function createServer(views: AgentViews): http.Server {
 }
 
 async function answer(views: AgentViews, request: http.IncomingMessage): Promise<Reply> {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
-  if (hasBody(request)) return { ...json({ error: { code: 'BODY', message: 'a request has no body here' } }, 413), isLast: true }
-  const url = request.url?.startsWith('/') === true && !request.url.startsWith('//') ? URL.parse(request.url, 'http://herald') : null
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
+  if (hasBody(request))
+    return { ...json({ error: { code: 'BODY', message: 'a request has no body here' } }, 413), isLast: true }
+  const url =
+    request.url?.startsWith('/') === true && !request.url.startsWith('//')
+      ? URL.parse(request.url, 'http://herald')
+      : null
   if (url === null) return badRequest('the request target is no path')
   switch (url.pathname) {
     case '/healthz':
@@ -149,15 +183,18 @@ async function routes(views: AgentViews, query: URLSearchParams): Promise<Reply>
   const table = query.get('table') ?? 'advertised'
   const family = query.get('family') ?? 'ipv4-unicast'
   const peer = query.get('peer')
-  if (table !== 'available' && table !== 'advertised' && table !== 'received') return badRequest('table is available, advertised or received')
-  if (family !== 'ipv4-unicast' && family !== 'ipv6-unicast') return badRequest('family is ipv4-unicast or ipv6-unicast')
+  if (table !== 'available' && table !== 'advertised' && table !== 'received')
+    return badRequest('table is available, advertised or received')
+  if (family !== 'ipv4-unicast' && family !== 'ipv6-unicast')
+    return badRequest('family is ipv4-unicast or ipv6-unicast')
   return json(await views.routes({ table, family, ...(peer === null ? {} : { peer }) }))
 }
 
 async function explain(views: AgentViews, query: URLSearchParams): Promise<Reply> {
   const kind = query.get('kind') as ExplainSubject['kind'] | null
   const name = query.get('name')
-  if (name === null || (kind !== 'service' && kind !== 'route' && kind !== 'peer')) return badRequest('kind is service, route or peer, and name is needed')
+  if (name === null || (kind !== 'service' && kind !== 'route' && kind !== 'peer'))
+    return badRequest('kind is service, route or peer, and name is needed')
   return json(await views.explain({ kind, name }))
 }
 
@@ -170,15 +207,18 @@ async function clearStaleSocket(path: string): Promise<void> {
   try {
     mkdirSync(dirname(path), { recursive: true })
     const found = lstatSync(path, { throwIfNoEntry: false })
-    if (found !== undefined && !found.isSocket()) throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)
+    if (found !== undefined && !found.isSocket())
+      throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)
   } catch (error) {
     if (error instanceof HeraldError) throw error
     throw new HeraldError('ERR_SYSCALL', `--socket ${path}: ${messageOf(error)}`, { cause: error })
   }
   const refusal = await probe(path)
   // EAGAIN: somebody listens, and is busy.
-  if (refusal === undefined || refusal.code === 'EAGAIN') throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent answers on ${path}`)
-  if (refusal.code !== 'ECONNREFUSED' && refusal.code !== 'ENOENT') throw new HeraldError('ERR_SYSCALL', `--socket ${path}: ${refusal.message}`, { cause: refusal })
+  if (refusal === undefined || refusal.code === 'EAGAIN')
+    throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent answers on ${path}`)
+  if (refusal.code !== 'ECONNREFUSED' && refusal.code !== 'ENOENT')
+    throw new HeraldError('ERR_SYSCALL', `--socket ${path}: ${refusal.message}`, { cause: refusal })
   rmSync(path, { force: true })
 }
 

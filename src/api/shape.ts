@@ -28,35 +28,95 @@ function first<T>(items: readonly T[], fault: (item: T, i: number) => string | u
 }
 
 const verdictShape: Shape = { step: 'string', ok: 'boolean', code: 'string', message: 'string' }
-const problemShape: Shape = { severity: 'string', object: 'string', field: 'string', code: 'string', message: 'string', remedy: 'string' }
+const problemShape: Shape = {
+  severity: 'string',
+  object: 'string',
+  field: 'string',
+  code: 'string',
+  message: 'string',
+  remedy: 'string',
+}
 
 export const peerShape: Shape = {
-  node: 'string', id: 'string', virtualRouter: 'string', localAs: 'number', peerAs: 'number', peerAddress: 'string', peerPort: 'number', sessionState: 'string', routerId: 'string',
-  capabilities: ['string'], gracefulRestart: 'boolean', families: [{ family: 'string', received: 'number', advertised: 'number' }], messagesIn: 'number', messagesOut: 'number', flaps: 'number',
+  node: 'string',
+  id: 'string',
+  virtualRouter: 'string',
+  localAs: 'number',
+  peerAs: 'number',
+  peerAddress: 'string',
+  peerPort: 'number',
+  sessionState: 'string',
+  routerId: 'string',
+  capabilities: ['string'],
+  gracefulRestart: 'boolean',
+  families: [{ family: 'string', received: 'number', advertised: 'number' }],
+  messagesIn: 'number',
+  messagesOut: 'number',
+  flaps: 'number',
   transitions: [{ at: 'string', from: 'string', to: 'string', reason: 'string', times: 'number' }],
 }
 
 export const routeShape: Shape = {
-  node: 'string', virtualRouter: 'string', prefix: 'string', nextHop: 'string', ageSeconds: 'number', origin: 'string', asPath: 'string', communities: ['string'], largeCommunities: ['string'], extendedCommunities: ['string'],
+  node: 'string',
+  virtualRouter: 'string',
+  prefix: 'string',
+  nextHop: 'string',
+  ageSeconds: 'number',
+  origin: 'string',
+  asPath: 'string',
+  communities: ['string'],
+  largeCommunities: ['string'],
+  extendedCommunities: ['string'],
 }
 
 const frontendShape: Shape = {
-  id: 'string', address: 'string', protocol: 'string', port: 'number', programmed: 'boolean', backends: [{ address: 'string', port: 'number', state: 'string' }],
-  packetsIn: 'number', bytesIn: 'number', packetsOut: 'number', bytesOut: 'number', newConnections: 'number',
+  id: 'string',
+  address: 'string',
+  protocol: 'string',
+  port: 'number',
+  programmed: 'boolean',
+  backends: [{ address: 'string', port: 'number', state: 'string' }],
+  packetsIn: 'number',
+  bytesIn: 'number',
+  packetsOut: 'number',
+  bytesOut: 'number',
+  newConnections: 'number',
 }
 
 export const serviceShape: Shape = {
-  service: 'string', addresses: ['string'], state: 'string', externalTrafficPolicy: 'string', remoteBackends: 'number', frontends: [frontendShape], verdicts: [verdictShape],
+  service: 'string',
+  addresses: ['string'],
+  state: 'string',
+  externalTrafficPolicy: 'string',
+  remoteBackends: 'number',
+  frontends: [frontendShape],
+  verdicts: [verdictShape],
 }
 
-export const explainShape: Shape = { subject: 'string', exists: 'boolean', ok: 'boolean', verdicts: [verdictShape], announcedTo: [routeShape] }
+export const explainShape: Shape = {
+  subject: 'string',
+  exists: 'boolean',
+  ok: 'boolean',
+  verdicts: [verdictShape],
+  announcedTo: [routeShape],
+}
 
 export const statusShape: Shape = {
-  node: 'string', version: 'string', uptimeSeconds: 'number', health: 'string',
+  node: 'string',
+  version: 'string',
+  uptimeSeconds: 'number',
+  health: 'string',
   source: { kind: 'string', synced: 'boolean', detail: 'string' },
   sessions: { established: 'number', configured: 'number' },
   routes: { advertised: 'number', podCidrs: 'number', services: 'number' },
   services: { total: 'number', announced: 'number', pending: 'number', notServed: 'number' },
-  datapath: { kind: 'string', interfaces: ['string'], adopted: 'boolean', maps: [{ name: 'string', entries: 'number', maxEntries: 'number' }], reasons: 'object' },
-  warnings: ['string'], problems: [problemShape],
+  datapath: {
+    kind: 'string',
+    interfaces: ['string'],
+    adopted: 'boolean',
+    maps: [{ name: 'string', entries: 'number', maxEntries: 'number' }],
+    reasons: 'object',
+  },
+  warnings: ['string'],
+  problems: [problemShape],
 }

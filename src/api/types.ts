@@ -1,11 +1,14 @@
 /**
  * The JSON of every reading verb and of /api/v1, one schema for server, command line and docs/json.md.
- * camelCase, addresses as text, FSM states in RFC words, durations in keys that end in Seconds. Keys may be added, never renamed.
+ * camelCase, addresses as text, FSM states in RFC words, durations in keys that end in Seconds. Keys may be added,
+ * never renamed.
  */
 import { z } from 'zod'
 
 export const verdictSchema = z.object({
-  step: z.enum(['valid', 'class', 'allocated', 'selected', 'eligible', 'supported', 'programmed', 'announced']).describe('Where in the chain'),
+  step: z
+    .enum(['valid', 'class', 'allocated', 'selected', 'eligible', 'supported', 'programmed', 'announced'])
+    .describe('Where in the chain'),
   ok: z.boolean().describe('Whether this step says yes'),
   code: z.string().describe('The reason as one word, stable'),
   message: z.string().describe('The reason as a sentence'),
@@ -26,7 +29,9 @@ export const problemSchema = z.object({
 
 export const resetSchema = z.object({
   at: z.string().describe('ISO 8601'),
-  direction: z.enum(['sent', 'received', 'local']).describe('Who ended the session: a NOTIFICATION sent or received, or neither'),
+  direction: z
+    .enum(['sent', 'received', 'local'])
+    .describe('Who ended the session: a NOTIFICATION sent or received, or neither'),
   code: z.number().optional().describe('NOTIFICATION error code (RFC 4271 4.5)'),
   subcode: z.number().optional().describe('NOTIFICATION error subcode'),
   text: z.string().describe('For people, with the shutdown communication of the peer when there was one (RFC 9003)'),
@@ -49,8 +54,13 @@ export const familyCountSchema = z.object({
 export const updateErrorsSchema = z.object({
   treatedAsWithdraw: z.number().describe('UPDATEs whose routes count as withdrawn (RFC 7606 2)'),
   attributeDiscarded: z.number().describe('UPDATEs without an attribute that was wrong (RFC 7606 2)'),
-  ownAsInPath: z.number().describe('UPDATEs with our own AS in the path, whose routes count as withdrawn (RFC 4271 9.1.2)'),
-  last: z.object({ at: z.string().describe('ISO 8601'), text: z.string().describe('For people') }).optional().describe('The last error'),
+  ownAsInPath: z
+    .number()
+    .describe('UPDATEs with our own AS in the path, whose routes count as withdrawn (RFC 4271 9.1.2)'),
+  last: z
+    .object({ at: z.string().describe('ISO 8601'), text: z.string().describe('For people') })
+    .optional()
+    .describe('The last error'),
 })
 
 export const peerSchema = z.object({
@@ -62,7 +72,9 @@ export const peerSchema = z.object({
   peerAddress: z.string().describe('Address of the peer'),
   peerPort: z.number().describe('TCP port that is dialled'),
   localAddress: z.string().optional().describe('Our address of the present connection'),
-  sessionState: z.enum(['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']).describe('State of RFC 4271 section 8.2.2'),
+  sessionState: z
+    .enum(['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established'])
+    .describe('State of RFC 4271 section 8.2.2'),
   uptimeSeconds: z.number().optional().describe('Absent unless Established'),
   routerId: z.string().describe('Our BGP identifier'),
   peerRouterId: z.string().optional().describe('BGP identifier of the peer, from its OPEN'),
@@ -75,7 +87,11 @@ export const peerSchema = z.object({
   messagesOut: z.number().describe('Messages sent on the present connection'),
   flaps: z.number().describe('Times that the Established session was lost'),
   lastReset: resetSchema.optional().describe('Why the session was lost, or could not be had, the last time'),
-  updateErrors: updateErrorsSchema.optional().describe('What was wrong with UPDATEs and cost no session, since the peer was configured; absent when nothing was'),
+  updateErrors: updateErrorsSchema
+    .optional()
+    .describe(
+      'What was wrong with UPDATEs and cost no session, since the peer was configured; absent when nothing was',
+    ),
   transitions: z.array(transitionSchema).describe('The last 20 changes of state, oldest first'),
   reason: z.string().optional().describe('Why the session is not Established'),
 })
@@ -124,7 +140,9 @@ export const serviceSchema = z.object({
   service: z.string().describe('namespace/name'),
   addresses: z.array(z.string()).describe('Addresses that the Service holds'),
   pool: z.string().optional().describe('Pool that the address came from'),
-  state: z.enum(['Announced', 'Programmed', 'Pending', 'NotServed']).describe('Programmed: in the kernel, at no peer. Pending: on its way to the kernel. NotServed: a verdict says no'),
+  state: z
+    .enum(['Announced', 'Programmed', 'Pending', 'NotServed'])
+    .describe('Programmed: in the kernel, at no peer. Pending: on its way to the kernel. NotServed: a verdict says no'),
   externalTrafficPolicy: z.string().describe('Cluster or Local'),
   remoteBackends: z.number().describe('Endpoints on other nodes, which this version does not use'),
   frontends: z.array(frontendSchema).describe('One per address, protocol and port'),
@@ -137,7 +155,10 @@ export const explainSchema = z.object({
   ok: z.boolean().describe('Whether every step says yes'),
   verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
   announcedTo: z.array(routeSchema).describe('What was sent to which peer'),
-  paths: z.array(routeSchema).optional().describe('Of a route: every path to it that is known, with the step that decided'),
+  paths: z
+    .array(routeSchema)
+    .optional()
+    .describe('Of a route: every path to it that is known, with the step that decided'),
   transitions: z.array(transitionSchema).optional().describe('Of a peer: the last 20 changes of state, oldest first'),
 })
 
@@ -151,37 +172,49 @@ export const statusSchema = z.object({
   node: z.string().describe('Name of the Node'),
   version: z.string().describe('Version of the agent'),
   uptimeSeconds: z.number().describe('Age of the agent'),
-  health: z.enum(['ok', 'degraded']).describe('degraded: a session is down, an object is broken or the datapath is not what was asked for'),
-  source: z.object({
-    kind: z.enum(['manifests', 'kubernetes']).describe('Where objects come from'),
-    synced: z.boolean().describe('Whether every object was read once'),
-    detail: z.string().describe('The folder or the API server'),
-  }).describe('The source of objects'),
-  sessions: z.object({
-    established: z.number().describe('Sessions in Established'),
-    configured: z.number().describe('Sessions that there should be'),
-  }).describe('BGP sessions'),
-  routes: z.object({
-    advertised: z.number().describe('Prefixes that peers hold from us, summed over peers'),
-    podCidrs: z.number().describe('PodCIDRs to announce'),
-    services: z.number().describe('Service prefixes to announce'),
-  }).describe('Routes'),
-  services: z.object({
-    total: z.number().describe('LoadBalancer Services'),
-    announced: z.number().describe('In state Announced'),
-    pending: z.number().describe('In state Pending or Programmed'),
-    notServed: z.number().describe('In state NotServed'),
-  }).describe('Services by state'),
-  datapath: z.object({
-    kind: z.enum(['ebpf', 'none', 'fake']).describe('What serves addresses'),
-    attach: z.string().optional().describe('tcx or clsact'),
-    interfaces: z.array(z.string()).describe('Interfaces with our programs'),
-    adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
-    schema: z.number().optional().describe('Schema version of the maps'),
-    maps: z.array(mapSchema).describe('Fill of the maps'),
-    reasons: z.record(z.string(), z.number()).describe('Packets answered in place or dropped, by reason'),
-    problem: z.string().optional().describe('Why the datapath that was asked for could not be had'),
-  }).describe('The kernel'),
+  health: z
+    .enum(['ok', 'degraded'])
+    .describe('degraded: a session is down, an object is broken or the datapath is not what was asked for'),
+  source: z
+    .object({
+      kind: z.enum(['manifests', 'kubernetes']).describe('Where objects come from'),
+      synced: z.boolean().describe('Whether every object was read once'),
+      detail: z.string().describe('The folder or the API server'),
+    })
+    .describe('The source of objects'),
+  sessions: z
+    .object({
+      established: z.number().describe('Sessions in Established'),
+      configured: z.number().describe('Sessions that there should be'),
+    })
+    .describe('BGP sessions'),
+  routes: z
+    .object({
+      advertised: z.number().describe('Prefixes that peers hold from us, summed over peers'),
+      podCidrs: z.number().describe('PodCIDRs to announce'),
+      services: z.number().describe('Service prefixes to announce'),
+    })
+    .describe('Routes'),
+  services: z
+    .object({
+      total: z.number().describe('LoadBalancer Services'),
+      announced: z.number().describe('In state Announced'),
+      pending: z.number().describe('In state Pending or Programmed'),
+      notServed: z.number().describe('In state NotServed'),
+    })
+    .describe('Services by state'),
+  datapath: z
+    .object({
+      kind: z.enum(['ebpf', 'none', 'fake']).describe('What serves addresses'),
+      attach: z.string().optional().describe('tcx or clsact'),
+      interfaces: z.array(z.string()).describe('Interfaces with our programs'),
+      adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
+      schema: z.number().optional().describe('Schema version of the maps'),
+      maps: z.array(mapSchema).describe('Fill of the maps'),
+      reasons: z.record(z.string(), z.number()).describe('Packets answered in place or dropped, by reason'),
+      problem: z.string().optional().describe('Why the datapath that was asked for could not be had'),
+    })
+    .describe('The kernel'),
   warnings: z.array(z.string()).describe('What else is not as it should be'),
   problems: z.array(problemSchema).describe('Broken or half honoured objects'),
 })

@@ -32,22 +32,49 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
   program
     .command('agent')
     .description('the per-node daemon: BGP speaker and eBPF load balancer')
-    .addOption(new Option('--node-name <name>', 'name of this Node').env('NODE_NAME').default(hostname(), 'the host name'))
+    .addOption(
+      new Option('--node-name <name>', 'name of this Node').env('NODE_NAME').default(hostname(), 'the host name'),
+    )
     .option('--manifests <dir>', 'folder of Kubernetes YAML to read')
     .option('--kubeconfig <file>', 'not in this version')
-    .addOption(new Option('--datapath <kind>', 'what serves announced addresses').choices(['auto', 'ebpf', 'none']).default('auto'))
-    .addOption(new Option('--interfaces <regex>', 'interfaces on which VIP traffic arrives').argParser(regex).default(undefined, 'those that route to a neighbor or hold the default route'))
-    .addOption(new Option('--bgp-listen <addr:port>', 'BGP listener, or none').argParser(endpointOrNone).default({ host: '::', port: 179 }, '[::]:179'))
+    .addOption(
+      new Option('--datapath <kind>', 'what serves announced addresses')
+        .choices(['auto', 'ebpf', 'none'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--interfaces <regex>', 'interfaces on which VIP traffic arrives')
+        .argParser(regex)
+        .default(undefined, 'those that route to a neighbor or hold the default route'),
+    )
+    .addOption(
+      new Option('--bgp-listen <addr:port>', 'BGP listener, or none')
+        .argParser(endpointOrNone)
+        .default({ host: '::', port: 179 }, '[::]:179'),
+    )
     .option('--state-dir <dir>', 'what outlives the process', '/var/lib/herald')
     .addOption(socketOption('unix socket of the API'))
-    .addOption(new Option('--http <addr:port>', 'HTTP address of the API and /metrics, or none').argParser(endpointOrNone).default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'))
+    .addOption(
+      new Option('--http <addr:port>', 'HTTP address of the API and /metrics, or none')
+        .argParser(endpointOrNone)
+        .default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'),
+    )
     .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
-    .addOption(new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto'))
+    .addOption(
+      new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto'),
+    )
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
     .option('--socket-lb', 'not in this version')
-    .option('--record <file>', 'write every input and output of the BGP speaker to this file, without keys; see `herald replay`')
-    .addOption(new Option('--log-level <level>', 'least level logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
+    .option(
+      '--record <file>',
+      'write every input and output of the BGP speaker to this file, without keys; see `herald replay`',
+    )
+    .addOption(
+      new Option('--log-level <level>', 'least level logged')
+        .choices(['debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
     .addOption(new Option('--log-format <format>', 'how lines look').choices(['json', 'text']).default('json'))
     .option('--config <file>', 'YAML file with the same keys as flags, in camelCase; flags and environment win')
     .action(async (_flags: Flags, command: Command) => {
@@ -62,8 +89,10 @@ async function startAgent(options: AgentOptions): Promise<void> {
 }
 
 function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Flags): AgentOptions {
-  for (const name of ['kubeconfig', 'socketLb'] as const) if (flags[name] !== undefined) throw new HeraldError('ERR_USAGE', notYet[name])
-  if (manifests === undefined) throw new HeraldError('ERR_USAGE', '--manifests DIR is needed: the folder of Kubernetes YAML to read')
+  for (const name of ['kubeconfig', 'socketLb'] as const)
+    if (flags[name] !== undefined) throw new HeraldError('ERR_USAGE', notYet[name])
+  if (manifests === undefined)
+    throw new HeraldError('ERR_USAGE', '--manifests DIR is needed: the folder of Kubernetes YAML to read')
   return { ...flags, manifests, ...(bgpListen === 'none' ? {} : { bgpListen }), ...(http === 'none' ? {} : { http }) }
 }
 
@@ -84,7 +113,11 @@ async function applyConfig(command: Command): Promise<void> {
 /** `value` as the flag would have it. Throws ERR_USAGE. */
 function configValue(option: Option, value: unknown, where: string): unknown {
   const wanted = option.isBoolean() ? 'boolean' : 'string'
-  if (typeof value !== wanted || value === '') throw new HeraldError('ERR_USAGE', `${where}: a ${wanted === 'string' ? 'text' : 'true or false'} is wanted, not ${JSON.stringify(value)}`)
+  if (typeof value !== wanted || value === '')
+    throw new HeraldError(
+      'ERR_USAGE',
+      `${where}: a ${wanted === 'string' ? 'text' : 'true or false'} is wanted, not ${JSON.stringify(value)}`,
+    )
   if (typeof value !== 'string') return value
   try {
     return option.parseArg === undefined ? value : option.parseArg(value, undefined)
@@ -101,7 +134,8 @@ async function readConfig(file: string): Promise<object> {
   } catch (error) {
     throw new HeraldError('ERR_USAGE', `--config ${file}: ${messageOf(error)}`, { cause: error })
   }
-  if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new HeraldError('ERR_USAGE', `--config ${file}: a YAML map of flags is wanted`)
+  if (typeof values !== 'object' || values === null || Array.isArray(values))
+    throw new HeraldError('ERR_USAGE', `--config ${file}: a YAML map of flags is wanted`)
   return values
 }
 
@@ -111,7 +145,8 @@ function endpointOrNone(text: string): Endpoint | 'none' {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
   const port = Number(match?.[3])
   const host = match?.[1] ?? match?.[2] ?? ''
-  if (isIP(host) === 0 || port > 65535) throw new InvalidArgumentError('Write ADDRESS:PORT, as 127.0.0.1:9472 or [::]:179, or none.')
+  if (isIP(host) === 0 || port > 65535)
+    throw new InvalidArgumentError('Write ADDRESS:PORT, as 127.0.0.1:9472 or [::]:179, or none.')
   return { host, port }
 }
 

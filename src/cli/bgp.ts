@@ -28,7 +28,8 @@ export function addBgp(program: Command): void {
 }
 
 /**
- * Cilium's grammar: `[available|advertised|received] [ipv4|ipv6] [unicast] [peer ADDRESS]`, by default `available ipv4 unicast`.
+ * Cilium's grammar: `[available|advertised|received] [ipv4|ipv6] [unicast] [peer ADDRESS]`, by default `available ipv4
+ * unicast`.
  * Throws ERR_USAGE for anything else.
  */
 export function routesQuery(words: readonly string[]): RoutesQuery {
@@ -42,27 +43,74 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
   const family = take('ipv4', 'ipv6') ?? 'ipv4'
   take('unicast')
   const peer = take('peer') === undefined ? undefined : (rest.shift() ?? '')
-  if (peer !== undefined && isIP(peer) === 0) throw new HeraldError('ERR_USAGE', peer === '' ? 'peer: which address?' : `peer ${peer}: not an address`)
-  if (rest.length > 0) throw new HeraldError('ERR_USAGE', `bgp routes: what is ${rest.join(' ')}? Write [available|advertised|received] [ipv4|ipv6] [unicast] [peer ADDRESS]`)
+  if (peer !== undefined && isIP(peer) === 0)
+    throw new HeraldError('ERR_USAGE', peer === '' ? 'peer: which address?' : `peer ${peer}: not an address`)
+  if (rest.length > 0)
+    throw new HeraldError(
+      'ERR_USAGE',
+      `bgp routes: what is ${rest.join(' ')}? Write [available|advertised|received] [ipv4|ipv6] [unicast] [peer ` +
+        `ADDRESS]`,
+    )
   return { table, family: `${family}-unicast`, ...(peer === undefined ? {} : { peer }) }
 }
 
 function peersTable(peers: readonly PeerView[], isWide: boolean): string {
-  const header = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received', 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Reason'] : [])]
-  const rows = peers.flatMap((peer) => peer.families.map(({ family, received, advertised }, i) => {
-    const isFirst = i === 0
-    const session = isFirst ? [peer.node, String(peer.localAs), String(peer.peerAs), peer.peerAddress, peer.sessionState, peer.uptimeSeconds === undefined ? '-' : formatDuration(peer.uptimeSeconds)] : ['', '', '', '', '', '']
-    const hold = peer.holdTimeSeconds === undefined ? '-' : `${peer.holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
-    const wide = isFirst ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-', peer.reason ?? '-'] : ['', '', '', '']
-    return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
-  }))
+  const header = [
+    'Node',
+    'Local AS',
+    'Peer AS',
+    'Peer Address',
+    'Session State',
+    'Uptime',
+    'Family',
+    'Received',
+    'Advertised',
+    ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Reason'] : []),
+  ]
+  const rows = peers.flatMap((peer) =>
+    peer.families.map(({ family, received, advertised }, i) => {
+      const isFirst = i === 0
+      const session = isFirst
+        ? [
+            peer.node,
+            String(peer.localAs),
+            String(peer.peerAs),
+            peer.peerAddress,
+            peer.sessionState,
+            peer.uptimeSeconds === undefined ? '-' : formatDuration(peer.uptimeSeconds),
+          ]
+        : ['', '', '', '', '', '']
+      const hold = peer.holdTimeSeconds === undefined ? '-' : `${peer.holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
+      const wide = isFirst
+        ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-', peer.reason ?? '-']
+        : ['', '', '', '']
+      return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
+    }),
+  )
   return formatTable(header, rows)
 }
 
 function routesTable(routes: readonly RouteView[], isWide: boolean): string {
-  const header = ['VRouter', ...(routes.some((route) => route.peer !== undefined) || isWide ? ['Peer'] : []), 'Prefix', 'NextHop', 'Age', 'Attrs']
+  const header = [
+    'VRouter',
+    ...(routes.some((route) => route.peer !== undefined) || isWide ? ['Peer'] : []),
+    'Prefix',
+    'NextHop',
+    'Age',
+    'Attrs',
+  ]
   const hasPeer = header.includes('Peer')
-  return formatTable(header, routes.map((route) => [route.virtualRouter, ...(hasPeer ? [addressOfPeer(route.peer)] : []), route.prefix, route.nextHop, formatDuration(route.ageSeconds), attributesText(route)]))
+  return formatTable(
+    header,
+    routes.map((route) => [
+      route.virtualRouter,
+      ...(hasPeer ? [addressOfPeer(route.peer)] : []),
+      route.prefix,
+      route.nextHop,
+      formatDuration(route.ageSeconds),
+      attributesText(route),
+    ]),
+  )
 }
 
 function attributesText({ origin, asPath, med, localPreference, communities, largeCommunities }: RouteView): string {

@@ -17,14 +17,23 @@ export function addCompletion(program: Command): void {
 
 /** For every verb path (`` , `bgp`, `bgp peers`) what may follow it. */
 function wordsOf(command: Command, path = ''): [string, string[]][] {
-  const verbs = command.createHelp().visibleCommands(command).filter((child) => child.name() !== 'help')
+  const verbs = command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((child) => child.name() !== 'help')
   const words = [...verbs.map((child) => child.name()), ...command.options.flatMap((option) => option.long ?? [])]
   return [[path, words], ...verbs.flatMap((child) => wordsOf(child, `${path} ${child.name()}`.trim()))]
 }
 
 function script(shell: Shell, words: readonly [string, string[]][]): string {
   if (shell === 'fish') {
-    return words.map(([path, next]) => `complete -c herald -f -n '${path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`}' -a '${next.join(' ')}'\n`).join('')
+    return words
+      .map(
+        ([path, next]) =>
+          `complete -c herald -f -n ` +
+          `'${path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`}' -a '${next.join(' ')}'\n`,
+      )
+      .join('')
   }
   const cases = words.map(([path, next]) => `    "${path}") words="${next.join(' ')}" ;;`).join('\n')
   const bash = `_herald() {

@@ -5,7 +5,12 @@ import { createProgram } from './program.ts'
 import { exitCode } from './reading.ts'
 import { printable } from './text.ts'
 
-const unreachable: ReadonlySet<ErrorCode> = new Set(['ERR_AGENT_UNREACHABLE', 'ERR_NOT_ROOT', 'ERR_LIBBPF_MISSING', 'ERR_BPFFS'])
+const unreachable: ReadonlySet<ErrorCode> = new Set([
+  'ERR_AGENT_UNREACHABLE',
+  'ERR_NOT_ROOT',
+  'ERR_LIBBPF_MISSING',
+  'ERR_BPFFS',
+])
 
 async function run(): Promise<void> {
   try {

@@ -1,4 +1,6 @@
-/** Verbs that other versions have: refused by name, so that nobody looks for a spelling mistake. Listed in docs/cli.md. */
+/**
+ * Verbs that other versions have: refused by name, so that nobody looks for a spelling mistake. Listed in docs/cli.md.
+ */
 import type { Command } from 'commander'
 import { exitCode } from './reading.ts'
 

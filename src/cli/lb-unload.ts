@@ -8,6 +8,10 @@ export function addLbUnload(lb: Command): void {
     .action(async ({ bpffs }: { readonly bpffs: string }) => {
       const { unloadDatapath } = await import('../datapath/unload.ts')
       const removed = unloadDatapath(bpffs)
-      process.stdout.write(removed.length === 0 ? 'nothing of herald is loaded\n' : `${removed.map((what) => `removed ${what}`).join('\n')}\n`)
+      process.stdout.write(
+        removed.length === 0
+          ? 'nothing of herald is loaded\n'
+          : `${removed.map((what) => `removed ${what}`).join('\n')}\n`,
+      )
     })
 }

@@ -24,7 +24,8 @@ export function createProgram(): Command {
   addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)
   addLaterVerbs(program)
-  for (const command of [program, ...descendants(program)]) command.exitOverride().showHelpAfterError('(--help lists what there is)')
+  for (const command of [program, ...descendants(program)])
+    command.exitOverride().showHelpAfterError('(--help lists what there is)')
   return program
 }
 

@@ -1,4 +1,6 @@
-/** What all reading verbs share: where the agent is, the output format, watching, and exit codes that scripts can trust. */
+/**
+ * What all reading verbs share: where the agent is, the output format, watching, and exit codes that scripts can trust.
+ */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ApiLocation } from '../api/client.ts'
 import { asciiJson, isPrintable } from './text.ts'
@@ -27,7 +29,9 @@ const watchEveryMs = 1_000
 
 export function withReadingOptions(command: Command): Command {
   return command
-    .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'wide', 'json', 'yaml']).default('table'))
+    .addOption(
+      new Option('-o, --output <format>', 'output format').choices(['table', 'wide', 'json', 'yaml']).default('table'),
+    )
     .option('--watch', 'print again whenever the answer changes, until interrupted')
     .addOption(socketOption('unix socket of the agent'))
     .option('--server <url>', 'HTTP address of the agent in place of the socket', serverUrl)
@@ -40,7 +44,8 @@ export function socketOption(description: string): Option {
 
 function socketPath(text: string): string {
   // An empty path would make the client ask TCP port 80.
-  if (text === '' || Buffer.byteLength(text) > maxSocketBytes) throw new InvalidArgumentError(`Write a path of 1 to ${maxSocketBytes} bytes.`)
+  if (text === '' || Buffer.byteLength(text) > maxSocketBytes)
+    throw new InvalidArgumentError(`Write a path of 1 to ${maxSocketBytes} bytes.`)
   return text
 }
 
@@ -49,7 +54,9 @@ function serverUrl(text: string): string {
   return text
 }
 
-/** Reads once, or with --watch until interrupted, and prints; sets the exit code, with --watch that of the last answer. */
+/**
+ * Reads once, or with --watch until interrupted, and prints; sets the exit code, with --watch that of the last answer.
+ */
 export async function show<T>(options: ReadingOptions, read: () => Promise<Reading<T>>): Promise<void> {
   const isWatching = options.watch === true
   // Without a code process.exit ends with process.exitCode: what the last answer meant.

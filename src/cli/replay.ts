@@ -17,7 +17,12 @@ export function addReplay(program: Command): void {
       const { inputs, outputs, difference } = outcome
       if (output === 'json') process.stdout.write(asciiJson(outcome))
       else if (difference === undefined) process.stdout.write(`${inputs} inputs, ${outputs} outputs, all as recorded\n`)
-      else process.stdout.write(`${printable(`${file}:${difference.line}: after input ${difference.n} the output differs`)}\n  recorded: ${printable(difference.recorded ?? 'nothing')}\n  replayed: ${printable(difference.replayed ?? 'nothing')}\n`)
+      else
+        process.stdout.write(
+          `${printable(`${file}:${difference.line}: after input ${difference.n} the output differs`)}\n  ` +
+            `recorded: ${printable(difference.recorded ?? 'nothing')}\n  replayed: ` +
+            `${printable(difference.replayed ?? 'nothing')}\n`,
+        )
       process.exitCode = difference === undefined ? exitCode.ok : exitCode.degraded
     })
 }

@@ -14,7 +14,9 @@ interface StatusOptions extends ReadingOptions {
 const pollEveryMs = 200
 
 export function addStatus(program: Command): void {
-  withReadingOptions(program.command('status').description('sessions, routes, Services, datapath and warnings on one screen'))
+  withReadingOptions(
+    program.command('status').description('sessions, routes, Services, datapath and warnings on one screen'),
+  )
     .option('--wait', 'wait until everything is ok, also for an agent that is about to start')
     .addOption(new Option('--timeout <seconds>', 'how long --wait waits').argParser(seconds).default(300))
     .action(async (options: StatusOptions) => {
@@ -31,7 +33,8 @@ async function read(options: ReadingOptions): Promise<Reading<StatusView>> {
 /** Returns when the agent is ok or the time is up; what is then the case is shown and decides the exit code. */
 async function untilOk(options: StatusOptions): Promise<void> {
   const deadline = Date.now() + options.timeout * 1_000
-  while (Date.now() < deadline && !(await isOk(options))) await new Promise((resolve) => setTimeout(resolve, pollEveryMs))
+  while (Date.now() < deadline && !(await isOk(options)))
+    await new Promise((resolve) => setTimeout(resolve, pollEveryMs))
 }
 
 async function isOk(options: ReadingOptions): Promise<boolean> {
@@ -58,18 +61,33 @@ function screen(status: StatusView): string {
     ['Source', printable(`${source.kind} ${source.detail}, ${source.synced ? 'synced' : 'being read'}`)],
     ['Sessions', paint(isAllUp ? 'green' : 'red', `${sessions.established}/${sessions.configured} established`)],
     ['Routes', `${routes.advertised} advertised; wanted: ${routes.podCidrs} PodCIDR, ${routes.services} Service`],
-    ['Services', `${services.announced} announced, ${services.pending} pending, ${services.notServed} not served here, ${services.total} in all`],
+    [
+      'Services',
+      `${services.announced} announced, ${services.pending} pending, ${services.notServed} not served here, ` +
+        `${services.total} in all`,
+    ],
     ['Datapath', datapathText(datapath)],
-    ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => ['', printable(`${name.padEnd(12)} ${entries}/${maxEntries}`)]),
+    ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
+      '',
+      printable(`${name.padEnd(12)} ${entries}/${maxEntries}`),
+    ]),
   ]
-  const reasons = Object.entries(datapath.reasons).filter(([, packets]) => packets > 0).map(([reason, packets]) => `${reason} ${packets}`)
+  const reasons = Object.entries(datapath.reasons)
+    .filter(([, packets]) => packets > 0)
+    .map(([reason, packets]) => `${reason} ${packets}`)
   if (reasons.length > 0) lines.push(['Packets', printable(reasons.join(', '))])
   const notes = [
     ...status.warnings.map((warning) => paint('yellow', `! ${warning}`)),
     ...status.problems.map((problem) => {
-      const place = problem.file === undefined ? '' : `${problem.file}${problem.line === undefined ? '' : `:${problem.line}`} `
-      const text = `${place}${problem.object}${problem.field === '' ? '' : ` ${problem.field}`}: ${problem.message}. ${problem.remedy}`
-      return paint(problem.severity === 'error' ? 'red' : 'yellow', `${problem.severity === 'error' ? 'x' : '!'} ${text}`)
+      const place =
+        problem.file === undefined ? '' : `${problem.file}${problem.line === undefined ? '' : `:${problem.line}`} `
+      const text =
+        `${place}${problem.object}${problem.field === '' ? '' : ` ${problem.field}`}: ` +
+        `${problem.message}. ${problem.remedy}`
+      return paint(
+        problem.severity === 'error' ? 'red' : 'yellow',
+        `${problem.severity === 'error' ? 'x' : '!'} ${text}`,
+      )
     }),
   ]
   return `${lines.map(([name, text]) => `${name.padEnd(10)}${text}`).join('\n')}\n${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}`
@@ -78,5 +96,8 @@ function screen(status: StatusView): string {
 function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {
   if (problem !== undefined) return paint('red', `none: ${problem}`)
   if (kind === 'none') return 'none (announcing only)'
-  return printable(`${kind}, ${attach ?? 'not attached'} on ${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}${adopted ? ', adopted from an earlier process' : ''}`)
+  return printable(
+    `${kind}, ${attach ?? 'not attached'} on ` +
+      `${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}${adopted ? ', adopted from an earlier process' : ''}`,
+  )
 }

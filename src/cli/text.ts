@@ -2,7 +2,8 @@
 import { styleText } from 'node:util'
 
 /** C0, DEL, C1, line separators, directional marks and overrides, invisible tags, unpaired surrogates. */
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
+const unprintable =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
 
 /** `text` with everything escaped that moves the cursor, hides, or turns the direction: `\x1b`, `\u{202e}`. */
 export function printable(text: string): string {
@@ -19,13 +20,21 @@ export function isPrintable(text: string): boolean {
 
 /** JSON in which what is not printable is written as `\uXXXX`, which every reader of JSON undoes. */
 export function asciiJson(value: unknown): string {
-  const escape = (text: string): string => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
-  return `${JSON.stringify(value, null, 2).split('\n').map((line) => line.replace(unprintable, escape)).join('\n')}\n`
+  const escaped = (text: string): string =>
+    text
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join('')
+  return `${JSON.stringify(value, null, 2)
+    .split('\n')
+    .map((line) => line.replace(unprintable, escaped))
+    .join('\n')}\n`
 }
 
 /** Marks that sit on the character before them. */
 const zeroWidth = /^(?:\p{Mn}|\p{Me}|\p{Cf})$/u
-const wide = /^(?:\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])$/u
+const wide =
+  /^(?:\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])$/u
 const plain = /^[\x20-\x7e]*$/
 
 /** Columns of a terminal that printable text takes (Unicode annex 11, without ambiguous width). */
@@ -48,7 +57,12 @@ export function addressOfPeer(id = '-'): string {
 
 /** `45s`, `5m32s`, `3h7m`, `12d4h`: the two largest units, as kubectl shows ages. */
 export function formatDuration(seconds: number): string {
-  const units: readonly [string, number][] = [['d', 86_400], ['h', 3_600], ['m', 60], ['s', 1]]
+  const units: readonly [string, number][] = [
+    ['d', 86_400],
+    ['h', 3_600],
+    ['m', 60],
+    ['s', 1],
+  ]
   const first = units.findIndex(([, size]) => seconds >= size)
   if (first < 0) return '0s'
   const [name, size] = units[first] ?? ['s', 1]

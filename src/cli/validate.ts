@@ -26,7 +26,10 @@ export function addValidate(program: Command): void {
 function filesOf(path: string): string[] {
   try {
     if (!statSync(path).isDirectory()) return [path]
-    return readdirSync(path).filter((name) => !name.startsWith('.') && /\.(ya?ml|json)$/.test(name)).sort().map((name) => join(path, name))
+    return readdirSync(path)
+      .filter((name) => !name.startsWith('.') && /\.(ya?ml|json)$/.test(name))
+      .sort()
+      .map((name) => join(path, name))
   } catch (error) {
     throw new HeraldError('ERR_USAGE', `cannot read ${path}: ${messageOf(error)}`, { cause: error })
   }
@@ -40,7 +43,8 @@ function read(path: string): string {
   }
 }
 
-const nameOf = ({ kind, namespace, name }: Problem['object']): string => [kind, namespace, name].filter((part) => part !== undefined && part !== '').join('/')
+const nameOf = ({ kind, namespace, name }: Problem['object']): string =>
+  [kind, namespace, name].filter((part) => part !== undefined && part !== '').join('/')
 
 /** As the API shows problems (docs/json.md). */
 function flat({ object, ...rest }: Problem): object {

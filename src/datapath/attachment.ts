@@ -1,7 +1,19 @@
 /** Where the two programs are attached: by TCX links, pinned, or by clsact filters, which persist by themselves. */
 import { unlinkSync } from 'node:fs'
 import { closeFd, openPinned, pin } from '../sys/bpf.ts'
-import { attachFilter, createTcxLink, destroyClsact, detachFilter, detachLink, filterProgramId, isTcxSupported, tcxLinkInterface, updateLink, type Direction, type FilterPlace } from '../sys/bpf-attach.ts'
+import {
+  attachFilter,
+  createTcxLink,
+  destroyClsact,
+  detachFilter,
+  detachLink,
+  filterProgramId,
+  isTcxSupported,
+  tcxLinkInterface,
+  updateLink,
+  type Direction,
+  type FilterPlace,
+} from '../sys/bpf-attach.ts'
 import { hasTcFilters, listLinks } from '../sys/netlink.ts'
 import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
@@ -24,7 +36,11 @@ export function chooseAttachMode(wanted: 'auto' | AttachMode, programs: ProgramF
 /** The interfaces on which an earlier process left our programs in this mode. */
 export function attachedInterfaces(pins: Pins, mode: AttachMode): Set<number> {
   if (mode === 'tcx') return new Set(liveLinks(pins).map(({ ifindex }) => ifindex))
-  return new Set(listLinks().filter(({ index }) => directions.some((direction) => filterProgramId(placeOf(index, direction)) !== undefined)).map(({ index }) => index))
+  return new Set(
+    listLinks()
+      .filter(({ index }) => directions.some((direction) => filterProgramId(placeOf(index, direction)) !== undefined))
+      .map(({ index }) => index),
+  )
 }
 
 /** Pinned links whose interface still exists; the others are removed. */
@@ -69,15 +85,18 @@ function attachLink(pins: Pins, ifindex: number, direction: Direction, program: 
 
 /** Removes our TCX links from an interface, also while another process holds them. */
 export function detachLinks(pins: Pins, ifindex: number): string[] {
-  return pins.links().filter((link) => link.ifindex === ifindex).map(({ path, direction }) => {
-    const fd = openPinned(path)
-    if (fd !== undefined) {
-      detachLink(fd)
-      closeFd(fd)
-    }
-    unlinkSync(path)
-    return `TCX link of interface ${ifindex} ${direction}`
-  })
+  return pins
+    .links()
+    .filter((link) => link.ifindex === ifindex)
+    .map(({ path, direction }) => {
+      const fd = openPinned(path)
+      if (fd !== undefined) {
+        detachLink(fd)
+        closeFd(fd)
+      }
+      unlinkSync(path)
+      return `TCX link of interface ${ifindex} ${direction}`
+    })
 }
 
 /** Removes our filters from an interface, and the clsact qdisc when nothing else uses it. */

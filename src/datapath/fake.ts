@@ -1,4 +1,7 @@
-/** The datapath in memory: the same table over maps that are as bounded and as particular as the kernel's. No packet flows. */
+/**
+ * The datapath in memory: the same table over maps that are as bounded and as particular as the kernel's. No packet
+ * flows.
+ */
 import { HeraldError } from '../errors.ts'
 import type { Datapath, FrontendCounters } from './datapath.ts'
 import { FrontendTable, type DatapathMaps, type HashStore } from './frontend-table.ts'
@@ -61,7 +64,8 @@ function createHashStore(name: string, maxEntries: number): HashStore {
     maxEntries,
     lookup: (key) => entries.get(key.join())?.[1].slice(),
     update: (key, value) => {
-      if (!entries.has(key.join()) && entries.size >= maxEntries) throw new HeraldError('ERR_MAP_FULL', `map ${name} takes no more than ${maxEntries} entries`)
+      if (!entries.has(key.join()) && entries.size >= maxEntries)
+        throw new HeraldError('ERR_MAP_FULL', `map ${name} takes no more than ${maxEntries} entries`)
       entries.set(key.join(), [key.slice(), value.slice()])
     },
     delete: (key) => entries.delete(key.join()),

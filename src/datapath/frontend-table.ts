@@ -13,7 +13,21 @@ import { compareAddresses, parseIpv4 } from '../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../desired/model.ts'
 import { isServed } from '../reconcile/frontends.ts'
 import type { FrontendCounters, MapUsage, ProgrammedFrontend } from './datapath.ts'
-import { decodeFrontend, decodeFrontendKey, encodeFrontend, encodeFrontendKey, encodeVip, encodeVipKey, decodeVipKey, readBackend, sizes, writeBackend, writeDrain, type BackendRef, type FrontendRecord } from './layout.ts'
+import {
+  decodeFrontend,
+  decodeFrontendKey,
+  encodeFrontend,
+  encodeFrontendKey,
+  encodeVip,
+  encodeVipKey,
+  decodeVipKey,
+  readBackend,
+  sizes,
+  writeBackend,
+  writeDrain,
+  type BackendRef,
+  type FrontendRecord,
+} from './layout.ts'
 import { maglevTable, tableLength } from './maglev.ts'
 import { IdPool, StretchPool } from './slots.ts'
 
@@ -78,8 +92,15 @@ export class FrontendTable {
     this.#services = new IdPool('service ids', maps.counters.maxEntries)
     this.#backendIds = new IdPool('backend slots', maps.backends.byteLength / sizes.backend)
     for (const [key, value] of maps.frontends.entries()) this.#adopt(key, decodeFrontend(value))
-    const tables = [...this.#entries.values()].map(({ record }) => ({ offset: record.tableOffset, length: record.tableLength }))
-    this.#stretches = new StretchPool(maps.tables.length / wordsPerSlot, stretchGraceNs, tables.filter(({ length }) => length > 0))
+    const tables = [...this.#entries.values()].map(({ record }) => ({
+      offset: record.tableOffset,
+      length: record.tableLength,
+    }))
+    this.#stretches = new StretchPool(
+      maps.tables.length / wordsPerSlot,
+      stretchGraceNs,
+      tables.filter(({ length }) => length > 0),
+    )
     this.#finishWhatWasBegun()
   }
 
@@ -101,7 +122,8 @@ export class FrontendTable {
   /** See {@link Datapath.upsert}. */
   upsert(frontend: Frontend): void {
     const key = encodeFrontendKey(frontend)
-    if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
+    if (key === undefined)
+      throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
     const held = this.#entries.get(frontend.id)
     if (held !== undefined && isServed(frontend, this.read(frontend.id))) return
     const taken = { service: held?.record.service ?? this.#takeService(), backends: [] as number[] }
@@ -163,7 +185,8 @@ export class FrontendTable {
     const now = this.#times.nowNs()
     for (let id = 0; id < this.#maps.backends.byteLength / sizes.backend; id++) {
       const { generation, drainUntilNs } = readBackend(this.#maps.backends, id)
-      if (!named.has(id) && generation !== 0 && drainUntilNs === 0n) writeDrain(this.#maps.backends, id, now + this.#times.drainNs)
+      if (!named.has(id) && generation !== 0 && drainUntilNs === 0n)
+        writeDrain(this.#maps.backends, id, now + this.#times.drainNs)
     }
   }
 
@@ -174,14 +197,28 @@ export class FrontendTable {
   }
 
   /** Slots for every backend, known ones kept, and the Maglev table over them. */
-  #writeBackends(frontend: Frontend, before: FrontendRecord | undefined, taken: { readonly service: number; readonly backends: number[] }): FrontendRecord {
-    const known = new Map((before === undefined ? [] : this.#activeOf(before)).map(({ ref, backend }) => [nameOf(backend), ref]))
-    const wanted = [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(compareBackends)
+  #writeBackends(
+    frontend: Frontend,
+    before: FrontendRecord | undefined,
+    taken: { readonly service: number; readonly backends: number[] },
+  ): FrontendRecord {
+    const known = new Map(
+      (before === undefined ? [] : this.#activeOf(before)).map(({ ref, backend }) => [nameOf(backend), ref]),
+    )
+    const wanted = [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(
+      compareBackends,
+    )
     const refs = wanted.map((backend) => known.get(nameOf(backend)) ?? this.#takeBackend(backend, taken))
     const length = tableLength(refs.length)
     const offset = length === 0 ? 0 : this.#stretches.take(length, this.#times.nowNs())
     if (length > 0) this.#writeTable(offset, maglevTable(wanted.map(nameOf), length), refs)
-    return { service: taken.service, backends: refs.length, only: (refs.length === 1 ? refs[0] : undefined) ?? noBackend, tableOffset: offset, tableLength: length }
+    return {
+      service: taken.service,
+      backends: refs.length,
+      only: (refs.length === 1 ? refs[0] : undefined) ?? noBackend,
+      tableOffset: offset,
+      tableLength: length,
+    }
   }
 
   #takeBackend(backend: Backend, taken: { readonly service: number; readonly backends: number[] }): BackendRef {
@@ -247,9 +284,17 @@ export class FrontendTable {
 
   #readBack(frontend: Frontend): void {
     const held = this.read(frontend.id)
-    const wanted = { ...frontend, backends: [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(compareBackends) }
+    const wanted = {
+      ...frontend,
+      backends: [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(
+        compareBackends,
+      ),
+    }
     if (isServed(wanted, held)) return
-    throw new HeraldError('ERR_READ_BACK', `${frontend.id} holds ${held === undefined ? 'nothing' : held.backends.map(nameOf).join(', ')}`)
+    throw new HeraldError(
+      'ERR_READ_BACK',
+      `${frontend.id} holds ${held === undefined ? 'nothing' : held.backends.map(nameOf).join(', ')}`,
+    )
   }
 
   /** The references that packets of this frontend meet, each once. */
@@ -258,7 +303,8 @@ export class FrontendTable {
     if (record.tableLength === 0) return [record.only]
     const refs = new Map<number, number>()
     const end = (record.tableOffset + record.tableLength) * wordsPerSlot
-    for (let word = record.tableOffset * wordsPerSlot; word < end; word += wordsPerSlot) refs.set(this.#maps.tables[word] ?? 0, this.#maps.tables[word + 1] ?? 0)
+    for (let word = record.tableOffset * wordsPerSlot; word < end; word += wordsPerSlot)
+      refs.set(this.#maps.tables[word] ?? 0, this.#maps.tables[word + 1] ?? 0)
     return [...refs].map(([id, generation]) => ({ id, generation }))
   }
 
@@ -270,7 +316,9 @@ export class FrontendTable {
   }
 
   #backendsOf(record: FrontendRecord): readonly Backend[] {
-    return this.#activeOf(record).map(({ backend }) => backend).sort(compareBackends)
+    return this.#activeOf(record)
+      .map(({ backend }) => backend)
+      .sort(compareBackends)
   }
 }
 

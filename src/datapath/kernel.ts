@@ -7,9 +7,16 @@
  */
 import { existsSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
-import { BpfMap, BpfObject, possibleCpus } from '../sys/bpf.ts'
+import { type BpfMap, BpfObject, possibleCpus } from '../sys/bpf.ts'
 import { ifnameToIndex, listLinks } from '../sys/netlink.ts'
-import { attachedInterfaces, attachInterface, chooseAttachMode, detachFilters, detachLinks, type ProgramFds } from './attachment.ts'
+import {
+  attachedInterfaces,
+  attachInterface,
+  chooseAttachMode,
+  detachFilters,
+  detachLinks,
+  type ProgramFds,
+} from './attachment.ts'
 import type { AttachMode, Datapath, FrontendCounters } from './datapath.ts'
 import { FrontendTable, type DatapathMaps, type HashStore } from './frontend-table.ts'
 import { decodeCounters, reasonNames, schema, sizes } from './layout.ts'
@@ -40,8 +47,10 @@ export interface KernelDatapath extends Datapath {
  */
 export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
   const pins = new Pins(options.bpffs)
-  if (!existsSync(options.objectFile)) throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${options.objectFile} does not exist`)
-  const adopted = existsSync(pins.map('frontends')) && directions.every((direction) => existsSync(pins.program(direction)))
+  if (!existsSync(options.objectFile))
+    throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${options.objectFile} does not exist`)
+  const adopted =
+    existsSync(pins.map('frontends')) && directions.every((direction) => existsSync(pins.program(direction)))
   pins.makeFolders()
   const object = new BpfObject(options.objectFile)
   try {
@@ -60,7 +69,10 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
 
 function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject, adopted: boolean): KernelDatapath {
   const log = options.log ?? (() => {})
-  const programs: ProgramFds = { ingress: object.programFd(programNames.ingress), egress: object.programFd(programNames.egress) }
+  const programs: ProgramFds = {
+    ingress: object.programFd(programNames.ingress),
+    egress: object.programFd(programNames.egress),
+  }
   const mode = chooseAttachMode(options.attach, programs)
   const held = adoptInterfaces(pins, mode, programs, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
@@ -90,7 +102,10 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
     remove: (id) => table().remove(id),
     counters: (id) => table().counters(id),
     reasons: () => readReasons(whileOpen(reasons)),
-    usage: () => [...table().usage(), { name: 'connections', entries: connections.estimateEntries(), maxEntries: connections.info.maxEntries }],
+    usage: () => [
+      ...table().usage(),
+      { name: 'connections', entries: connections.estimateEntries(), maxEntries: connections.info.maxEntries },
+    ],
     attach: (names) => attachExactly(whileOpen(pins), mode, programs, held, names, log),
     close: () => {
       if (isClosed) return
@@ -103,7 +118,12 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
 }
 
 /** Where an earlier process attached, in either mode: the programs there become ours. */
-function adoptInterfaces(pins: Pins, mode: AttachMode, programs: ProgramFds, log: (message: string) => void): Map<number, string> {
+function adoptInterfaces(
+  pins: Pins,
+  mode: AttachMode,
+  programs: ProgramFds,
+  log: (message: string) => void,
+): Map<number, string> {
   const names = new Map(listLinks().map(({ index, name }) => [index, name]))
   const held = new Map<number, string>()
   for (const former of ['tcx', 'clsact'] as const) {
@@ -117,7 +137,14 @@ function adoptInterfaces(pins: Pins, mode: AttachMode, programs: ProgramFds, log
   return held
 }
 
-function attachExactly(pins: Pins, mode: AttachMode, programs: ProgramFds, held: Map<number, string>, names: readonly string[], log: (message: string) => void): void {
+function attachExactly(
+  pins: Pins,
+  mode: AttachMode,
+  programs: ProgramFds,
+  held: Map<number, string>,
+  names: readonly string[],
+  log: (message: string) => void,
+): void {
   const wanted = new Map(names.map((name) => [ifnameToIndex(name), name]))
   for (const [ifindex, name] of wanted) {
     // Also when held: the interface may have been made anew, or its link removed by someone.
@@ -127,7 +154,8 @@ function attachExactly(pins: Pins, mode: AttachMode, programs: ProgramFds, held:
   for (const former of ['tcx', 'clsact'] as const) {
     for (const ifindex of attachedInterfaces(pins, former)) {
       if (wanted.has(ifindex) && former === mode) continue
-      for (const removed of former === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex)) log(`removed ${removed}`)
+      for (const removed of former === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex))
+        log(`removed ${removed}`)
     }
   }
   for (const ifindex of [...held.keys()]) if (!wanted.has(ifindex)) held.delete(ifindex)

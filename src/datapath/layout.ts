@@ -53,7 +53,15 @@ export interface FrontendRecord {
   readonly tableLength: number
 }
 
-export const sizes = { vipKey: 4, vip: 4, frontendKey: 8, frontend: 24, backend: 24, backendRef: 8, counters: 40 } as const
+export const sizes = {
+  vipKey: 4,
+  vip: 4,
+  frontendKey: 8,
+  frontend: 24,
+  backend: 24,
+  backendRef: 8,
+  counters: 40,
+} as const
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
@@ -107,7 +115,11 @@ export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined
 export function decodeFrontendKey(key: Uint8Array): FrontendKey {
   const view = viewOf(key)
   const isTcp = view.getUint8(offsets.frontend_key.protocol) === ipProtocols.TCP
-  return { address: formatAddress(view.getUint32(offsets.frontend_key.address)), port: view.getUint16(offsets.frontend_key.port), protocol: isTcp ? 'TCP' : 'UDP' }
+  return {
+    address: formatAddress(view.getUint32(offsets.frontend_key.address)),
+    port: view.getUint16(offsets.frontend_key.port),
+    protocol: isTcp ? 'TCP' : 'UDP',
+  }
 }
 
 export function encodeFrontend(record: FrontendRecord): Uint8Array {
@@ -165,7 +177,8 @@ export function decodeCounters(perCpu: Uint8Array): FrontendCounters {
   const view = viewOf(perCpu)
   const total = (field: keyof typeof offsets.counters): number => {
     let sum = 0
-    for (let at = 0; at < perCpu.length; at += sizes.counters) sum += Number(view.getBigUint64(at + offsets.counters[field], true))
+    for (let at = 0; at < perCpu.length; at += sizes.counters)
+      sum += Number(view.getBigUint64(at + offsets.counters[field], true))
     return sum
   }
   return {

@@ -1,5 +1,6 @@
 /**
- * Maglev tables (Eisenbud et al., NSDI 2016, section 3.4): each backend walks the slots in an order of its own and takes
+ * Maglev tables (Eisenbud et al., NSDI 2016, section 3.4): each backend walks the slots in an order of its own and
+ * takes
  * the next free one in turn, so that shares differ by one slot at most and few slots move when a backend comes or goes.
  * The order follows from the backend's name alone: every node builds the same table from the same backends.
  */

@@ -1,7 +1,8 @@
 /**
  * What outlives the process, all under `<bpffs>/herald/v<schema>/`:
  *
- *     maps/<name>       programs/herald_ingress, herald_egress       links/<ifindex>-ingress, <ifindex>-egress (TCX only)
+ *     maps/<name>       programs/herald_ingress, herald_egress       links/<ifindex>-ingress, <ifindex>-egress (TCX
+ * only)
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +12,17 @@ import type { Direction } from '../sys/bpf-attach.ts'
 import { isBpffs } from '../sys/mount.ts'
 import { schema } from './layout.ts'
 
-export const mapNames = ['vips', 'frontends', 'backends', 'tables', 'connections', 'fragments', 'counters', 'reasons', 'limits'] as const
+export const mapNames = [
+  'vips',
+  'frontends',
+  'backends',
+  'tables',
+  'connections',
+  'fragments',
+  'counters',
+  'reasons',
+  'limits',
+] as const
 export type MapName = (typeof mapNames)[number]
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
 export const directions: readonly Direction[] = ['ingress', 'egress']
@@ -28,7 +39,8 @@ export class Pins {
   }
 
   makeFolders(): void {
-    for (const kind of ['maps', 'programs', 'links']) mkdirSync(join(this.folder, kind), { recursive: true, mode: 0o700 })
+    for (const kind of ['maps', 'programs', 'links'])
+      mkdirSync(join(this.folder, kind), { recursive: true, mode: 0o700 })
   }
 
   map(name: MapName): string {
@@ -49,7 +61,15 @@ export class Pins {
     if (!existsSync(folder)) return []
     return readdirSync(folder).flatMap((name) => {
       const match = /^(\d+)-(ingress|egress)$/.exec(name)
-      return match === null ? [] : [{ ifindex: Number(match[1]), direction: match[2] === 'ingress' ? 'ingress' as const : 'egress' as const, path: join(folder, name) }]
+      return match === null
+        ? []
+        : [
+            {
+              ifindex: Number(match[1]),
+              direction: match[2] === 'ingress' ? ('ingress' as const) : ('egress' as const),
+              path: join(folder, name),
+            },
+          ]
     })
   }
 

@@ -88,7 +88,8 @@ export class StretchPool {
     this.#wake(nowNs)
     const index = this.#free.findIndex((stretch) => stretch.length >= length)
     const found = this.#free[index]
-    if (found === undefined) throw new HeraldError('ERR_MAP_FULL', `no ${length} free slots in a row are left for a Maglev table`)
+    if (found === undefined)
+      throw new HeraldError('ERR_MAP_FULL', `no ${length} free slots in a row are left for a Maglev table`)
     if (found.length === length) this.#free.splice(index, 1)
     else this.#free[index] = { offset: found.offset + length, length: found.length - length }
     return found.offset

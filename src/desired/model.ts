@@ -38,7 +38,10 @@ export interface GracefulRestartConfig {
   readonly notification: boolean
 }
 
-/** One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`, with `%<interface>` where the address is link-local or `::`. */
+/**
+ * One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`, with `%<interface>` where the address is
+ * link-local or `::`.
+ */
 export interface Neighbor {
   readonly id: string
   readonly source: ObjectRef
@@ -72,7 +75,10 @@ export interface Neighbor {
   readonly nextHops?: Readonly<Partial<Record<AddressFamilyName, string>>>
   /** The AS shown to this neighbor in place of localAsn (RFC 7705); the path then is `localAs localAsn`, as in FRR. */
   readonly localAs?: number
-  /** The device that the session is bound to; needed for a link-local peer, and the one to look on for an unnumbered peer. */
+  /**
+   * The device that the session is bound to; needed for a link-local peer, and the one to look on for an unnumbered
+   * peer.
+   */
   readonly interface?: string
   /** Wait between the connection and our OPEN (RFC 4271 8.1.1 DelayOpenTime), seconds. */
   readonly delayOpenSec?: number
@@ -135,7 +141,10 @@ export interface Backend {
   readonly port: number
 }
 
-/** One address, protocol and port that this node serves, with the backends on this node. `id`: `<vip>:<port>/<protocol>`. */
+/**
+ * One address, protocol and port that this node serves, with the backends on this node. `id`:
+ * `<vip>:<port>/<protocol>`.
+ */
 export interface Frontend {
   readonly id: string
   readonly service: string

@@ -13,7 +13,10 @@ export function familyOfAddress(address: Address): Family {
   return typeof address === 'number' ? 'ipv4' : 'ipv6'
 }
 
-/** Parses dotted IPv4 (no leading zeros: they read as octal elsewhere) or IPv6 without zone; undefined when it is neither. */
+/**
+ * Parses dotted IPv4 (no leading zeros: they read as octal elsewhere) or IPv6 without zone; undefined when it is
+ * neither.
+ */
 export function parseAddress(text: string): Address | undefined {
   return text.includes(':') ? parseIpv6(text) : parseIpv4(text)
 }
@@ -77,13 +80,15 @@ export function formatScoped(address: Address, zone: string | undefined): string
 
 /** 4 octets give an IPv4 address, 16 an IPv6 address; any other length is a bug of the caller. */
 export function addressFromBytes(bytes: Uint8Array): Address {
-  if (bytes.length === 4) return (((bytes[0] ?? 0) << 24) | ((bytes[1] ?? 0) << 16) | ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0)) >>> 0
+  if (bytes.length === 4)
+    return (((bytes[0] ?? 0) << 24) | ((bytes[1] ?? 0) << 16) | ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0)) >>> 0
   return String.fromCharCode(...bytes)
 }
 
 /** The octets of an address in network order: 4 or 16. */
 export function addressBytes(address: Address): Uint8Array {
-  if (typeof address === 'number') return Uint8Array.of(address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255)
+  if (typeof address === 'number')
+    return Uint8Array.of(address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255)
   return Uint8Array.from(address, (character) => character.charCodeAt(0))
 }
 

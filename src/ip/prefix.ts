@@ -2,7 +2,16 @@
  * Prefixes as values that are cheap Map keys: IPv4 is the number address * 64 + length (38 bits), IPv6 a string of
  * 17 characters, the 16 masked octets and the length. Two prefixes are equal exactly when their values are `===`.
  */
-import { addressBytes, addressFromBytes, compareAddresses, type Address, type Family, familyOfAddress, formatAddress, parseAddress } from './address.ts'
+import {
+  addressBytes,
+  addressFromBytes,
+  compareAddresses,
+  type Address,
+  type Family,
+  familyOfAddress,
+  formatAddress,
+  parseAddress,
+} from './address.ts'
 
 export type Prefix = number | string
 
@@ -19,7 +28,7 @@ export function prefixOf(address: Address, length: number): Prefix {
     bytes[whole] = (bytes[whole] ?? 0) & (0xff00 >> (length & 7))
     bytes.fill(0, whole + 1)
   }
-  return addressFromBytes(bytes) as string + String.fromCharCode(length)
+  return (addressFromBytes(bytes) as string) + String.fromCharCode(length)
 }
 
 export function prefixFamily(prefix: Prefix): Family {

@@ -129,7 +129,8 @@ class DirectorySource implements ObjectSource {
       for (const name of readdirSync(folder).sort()) {
         if (name.startsWith('.')) continue
         if (/\.(ya?ml|json)$/.test(name)) listing.names.push(prefix + name)
-        else if (statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true) this.#list(join(folder, name), `${prefix}${name}/`, listing)
+        else if (statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true)
+          this.#list(join(folder, name), `${prefix}${name}/`, listing)
       }
     } catch (error) {
       listing.problems.push(fileProblem(prefix === '' ? folder : prefix, error))
@@ -160,7 +161,11 @@ class DirectorySource implements ObjectSource {
       if (before?.stamp === stamp) return before
       const text = readFileSync(join(this.#directory, name), 'utf8')
       const documents = before?.text === text ? before.documents : readDocuments(name, text, before?.documents)
-      if (before !== undefined && Number(stat.mtimeMs) > Date.now() - this.#settleMs && losesObjects(before, documents)) {
+      if (
+        before !== undefined &&
+        Number(stat.mtimeMs) > Date.now() - this.#settleMs &&
+        losesObjects(before, documents)
+      ) {
         this.#lookAgain()
         return before
       }
@@ -177,7 +182,11 @@ class DirectorySource implements ObjectSource {
     const events = this.#events
     if (events === undefined) return false
     const { upserts, removals } = this.#versions.takeChanges()
-    const problems = [...listing, ...[...this.#files.values()].flatMap((file) => file.problems), ...this.#versions.problems()]
+    const problems = [
+      ...listing,
+      ...[...this.#files.values()].flatMap((file) => file.problems),
+      ...this.#versions.problems(),
+    ]
     const problemText = JSON.stringify(problems)
     if (upserts.length + removals.length === 0 && problemText === this.#problems) return false
     for (const { key } of removals) events.remove(key)
@@ -203,5 +212,12 @@ function inForce(documents: readonly ManifestDocument[], before: ManifestFile | 
 }
 
 function fileProblem(file: string, error: unknown): Problem {
-  return { severity: 'error', object: { kind: 'File', name: file, file }, field: '', code: 'Unreadable', message: messageOf(error), remedy: 'Make it readable; what was read last stays in force.' }
+  return {
+    severity: 'error',
+    object: { kind: 'File', name: file, file },
+    field: '',
+    code: 'Unreadable',
+    message: messageOf(error),
+    remedy: 'Make it readable; what was read last stays in force.',
+  }
 }

@@ -25,7 +25,11 @@ export interface ManifestDocument {
 }
 
 /** Reads a file; `before` are its documents as read the last time, taken over where text and line are equal. */
-export function readDocuments(file: string, text: string, before: readonly ManifestDocument[] = []): readonly ManifestDocument[] {
+export function readDocuments(
+  file: string,
+  text: string,
+  before: readonly ManifestDocument[] = [],
+): readonly ManifestDocument[] {
   const known = new Map(before.map((document) => [document.line, document]))
   return splitDocuments(text).map((part) => {
     const same = known.get(part.line)
@@ -59,21 +63,42 @@ function readDocument(file: string, text: string, line: number): ManifestDocumen
       field: '',
       code: 'InvalidYaml',
       message: parsed.message,
-      remedy: 'Correct the document; until then everything that this file held stays in force, what was deleted from it too.',
+      remedy:
+        'Correct the document; until then everything that this file held stays in force, what was deleted from it too.',
       column: parsed.column,
     }
     return { text, line, objects: [], problem }
   }
   const found = objectsOf(parsed.value, [])
-  const objects = found.map(({ key, object, path }) => ({ key, id: objectId(key), object, origin: originOf(file, text, line, path) }))
+  const objects = found.map(({ key, object, path }) => ({
+    key,
+    id: objectId(key),
+    object,
+    origin: originOf(file, text, line, path),
+  }))
   if (found.length > 0 || parsed.value === null) return { text, line, objects }
   const object: ObjectRef = { kind: 'File', name: file, file, line }
-  return { text, line, objects, problem: { severity: 'error', object, field: '', code: 'NoObject', message: 'the document is no Kubernetes object', remedy: 'Give it apiVersion, kind and metadata.name.', column: 1 } }
+  return {
+    text,
+    line,
+    objects,
+    problem: {
+      severity: 'error',
+      object,
+      field: '',
+      code: 'NoObject',
+      message: 'the document is no Kubernetes object',
+      remedy: 'Give it apiVersion, kind and metadata.name.',
+      column: 1,
+    },
+  }
 }
 
 type Parsed = { readonly value: unknown } | ({ readonly message: string } & Position)
 
-/** Thousands of documents are read at the start: the quick parser first; the one that knows positions when it objects. */
+/**
+ * Thousands of documents are read at the start: the quick parser first; the one that knows positions when it objects.
+ */
 function parseText(text: string): Parsed {
   return parseQuickly(text) ?? parseWithPositions(text)
 }
@@ -82,7 +107,9 @@ function parseQuickly(text: string): Parsed | undefined {
   // Aliases can multiply without end; the other parser counts them.
   if (/[&*]/.test(text)) return undefined
   try {
-    return { value: text.trimStart().startsWith('{') ? JSON.parse(text) : load(text, { schema: CORE_SCHEMA }) ?? null }
+    return {
+      value: text.trimStart().startsWith('{') ? JSON.parse(text) : (load(text, { schema: CORE_SCHEMA }) ?? null),
+    }
   } catch {
     // Whatever is wrong is found again, with its place.
     return undefined
@@ -116,9 +143,21 @@ function isRecord(value: unknown): value is RawObject {
 function objectsOf(value: unknown, path: readonly (string | number)[]): Found[] {
   if (!isRecord(value)) return []
   const { apiVersion, kind, metadata, items } = value
-  if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) return items.flatMap((item, index) => objectsOf(item, [...path, 'items', index]))
-  if (typeof apiVersion !== 'string' || typeof kind !== 'string' || !isRecord(metadata) || typeof metadata['name'] !== 'string') return []
-  const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : isClusterScoped(apiVersion, kind) ? '' : 'default'
+  if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items))
+    return items.flatMap((item, index) => objectsOf(item, [...path, 'items', index]))
+  if (
+    typeof apiVersion !== 'string' ||
+    typeof kind !== 'string' ||
+    !isRecord(metadata) ||
+    typeof metadata['name'] !== 'string'
+  )
+    return []
+  const namespace =
+    typeof metadata['namespace'] === 'string'
+      ? metadata['namespace']
+      : isClusterScoped(apiVersion, kind)
+        ? ''
+        : 'default'
   return [{ key: { apiVersion, kind, namespace, name: metadata['name'] }, object: value, path }]
 }
 
@@ -143,7 +182,13 @@ function originOf(file: string, text: string, firstLine: number, base: readonly 
     }
     return { line: firstLine + leadingLines(text), column: 1 }
   }
-  return { file, get line() { return base.length === 0 ? firstLine + leadingLines(text) : locate([]).line }, locate }
+  return {
+    file,
+    get line() {
+      return base.length === 0 ? firstLine + leadingLines(text) : locate([]).line
+    },
+    locate,
+  }
 }
 
 /** Lines before the first that says something: the separator, blank ones, comments. */

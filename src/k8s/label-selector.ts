@@ -2,7 +2,13 @@
 
 export interface LabelSelector {
   readonly matchLabels?: Readonly<Record<string, string>> | undefined
-  readonly matchExpressions?: readonly { readonly key: string; readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist'; readonly values?: readonly string[] | undefined }[] | undefined
+  readonly matchExpressions?:
+    | readonly {
+        readonly key: string
+        readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist'
+        readonly values?: readonly string[] | undefined
+      }[]
+    | undefined
 }
 
 export type Labels = Readonly<Record<string, string>>
@@ -12,20 +18,23 @@ export function selectorMatches(selector: LabelSelector, labels: Labels): boolea
   // Labels are somebody's text: `constructor` is not one of every object.
   const labelOf = (key: string): string | undefined => (Object.hasOwn(labels, key) ? labels[key] : undefined)
   const labelsHold = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labelOf(key) === value)
-  return labelsHold && (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-    const value = labelOf(key)
-    switch (operator) {
-      case 'In':
-        return value !== undefined && values.includes(value)
-      // As in Kubernetes: an absent label is not in any list.
-      case 'NotIn':
-        return value === undefined || !values.includes(value)
-      case 'Exists':
-        return value !== undefined
-      case 'DoesNotExist':
-        return value === undefined
-    }
-  })
+  return (
+    labelsHold &&
+    (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
+      const value = labelOf(key)
+      switch (operator) {
+        case 'In':
+          return value !== undefined && values.includes(value)
+        // As in Kubernetes: an absent label is not in any list.
+        case 'NotIn':
+          return value === undefined || !values.includes(value)
+        case 'Exists':
+          return value !== undefined
+        case 'DoesNotExist':
+          return value === undefined
+      }
+    })
+  )
 }
 
 /** `app=web,tier in (a,b)`, as kubectl writes it; `everything` for an empty selector. */

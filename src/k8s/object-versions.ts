@@ -1,4 +1,7 @@
-/** Which version of an object is in force when files may hold the same one: that of the first file in order of names. Pure. */
+/**
+ * Which version of an object is in force when files may hold the same one: that of the first file in order of names.
+ * Pure.
+ */
 import type { Problem } from '../desired/model.ts'
 import type { ManifestObject } from './documents.ts'
 
@@ -17,8 +20,14 @@ export class ObjectVersions {
   /** A file held `before` and holds `after` now; objects in both, as the same value, did not change. */
   replace(before: readonly ManifestObject[], after: readonly ManifestObject[]): void {
     const [old, now] = [new Set(before), new Set(after)]
-    for (const found of before) if (!now.has(found)) this.#set(found.id, (this.#versions.get(found.id) ?? []).filter((each) => each !== found))
-    for (const found of after) if (!old.has(found)) this.#set(found.id, [...(this.#versions.get(found.id) ?? []), found])
+    for (const found of before)
+      if (!now.has(found))
+        this.#set(
+          found.id,
+          (this.#versions.get(found.id) ?? []).filter((each) => each !== found),
+        )
+    for (const found of after)
+      if (!old.has(found)) this.#set(found.id, [...(this.#versions.get(found.id) ?? []), found])
   }
 
   #set(id: string, versions: readonly ManifestObject[]): void {

@@ -39,14 +39,21 @@ export async function checkRack(context: CheckContext): Promise<CheckResult> {
   const skipped: string[] = []
   let passed = 0
   for (const check of checks) {
-    const isPossible = check.needs === 'routes' || (check.needs === 'datapath' ? context.hasDatapath : context.capture !== undefined)
+    const isPossible =
+      check.needs === 'routes' || (check.needs === 'datapath' ? context.hasDatapath : context.capture !== undefined)
     if (!isPossible) {
       skipped.push(check.title)
-      context.steps.line(`  - ${check.title}: skipped, no ${check.needs === 'datapath' ? 'eBPF here' : 'tcpdump or tshark'}`)
+      context.steps.line(
+        `  - ${check.title}: skipped, no ${check.needs === 'datapath' ? 'eBPF here' : 'tcpdump or tshark'}`,
+      )
       continue
     }
     try {
-      await context.steps.step(check.title, (note) => check.run(context, note), (evidence) => evidence)
+      await context.steps.step(
+        check.title,
+        (note) => check.run(context, note),
+        (evidence) => evidence,
+      )
       passed++
     } catch {
       failed.push(check.title) // the step list has printed why
@@ -81,7 +88,12 @@ const hops = (nodes: readonly string[]): string => (nodes.length === 0 ? 'no rou
 /** Waits until every router has exactly these next hops for a prefix; none means no route. */
 async function routersHave(rack: Rack, prefix: string, nodes: readonly string[]): Promise<void> {
   for (const router of rack.routers) {
-    await until(`${router}: ${prefix} ${hops(nodes)}`, () => rack.routes(router), (table) => isSame(table, prefix, nodes), { signal: rack.lab.signal })
+    await until(
+      `${router}: ${prefix} ${hops(nodes)}`,
+      () => rack.routes(router),
+      (table) => isSame(table, prefix, nodes),
+      { signal: rack.lab.signal },
+    )
   }
 }
 
@@ -102,20 +114,29 @@ async function serviceRoutes({ rack }: CheckContext): Promise<string> {
 }
 
 function spreadText(answers: Answers): string {
-  const by = Object.entries(answers.answered).sort(([a], [b]) => a.localeCompare(b)).map(([who, count]) => `${who} ${count}`)
-  const errors = answers.errors.length === 0 ? '' : `, ${answers.errors.length} failed (${[...new Set(answers.errors)].join(', ')})`
+  const by = Object.entries(answers.answered)
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([who, count]) => `${who} ${count}`)
+  const errors =
+    answers.errors.length === 0 ? '' : `, ${answers.errors.length} failed (${[...new Set(answers.errors)].join(', ')})`
   return `${answers.count - answers.errors.length} of ${answers.count} answered: ${by.join(', ')}${errors}`
 }
 
 async function httpRequests({ rack }: CheckContext): Promise<string> {
   const answers = await rack.ask('http', `http://${await rack.addressOf(web)}/`, '200')
-  assert(answers.errors.length === 0 && Object.keys(answers.answered).length === 4, `${spreadText(answers)}; wanted 200 over 4 pods`)
+  assert(
+    answers.errors.length === 0 && Object.keys(answers.answered).length === 4,
+    `${spreadText(answers)}; wanted 200 over 4 pods`,
+  )
   return spreadText(answers)
 }
 
 async function udpEchoes({ rack }: CheckContext): Promise<string> {
   const answers = await rack.ask('udp', await rack.addressOf(echo), '7', '100')
-  assert(answers.errors.length === 0 && Object.keys(answers.answered).length === 2, `${spreadText(answers)}; wanted 100 over 2 pods`)
+  assert(
+    answers.errors.length === 0 && Object.keys(answers.answered).length === 2,
+    `${spreadText(answers)}; wanted 100 over 2 pods`,
+  )
   return spreadText(answers)
 }
 
@@ -158,7 +179,12 @@ async function serviceDeleted({ rack, hasDatapath }: CheckContext): Promise<stri
 }
 
 function untilAddress(rack: Rack, service: string): Promise<string> {
-  return until(`${service} has an address`, () => rack.addressOf(service), () => true, { signal: rack.lab.signal })
+  return until(
+    `${service} has an address`,
+    () => rack.addressOf(service),
+    () => true,
+    { signal: rack.lab.signal },
+  )
 }
 
 interface Flow {
@@ -190,7 +216,12 @@ async function agentKilled(context: CheckContext, note: Note): Promise<string> {
   const flowed = async (more: number, what: string): Promise<Flow | undefined> => {
     if (flow === undefined) return undefined
     const from = flow.last()?.requests ?? 0
-    return until(`the connection carries ${more} more requests ${what}`, async () => flow.last(), (now) => (now?.requests ?? 0) >= from + more, { signal: rack.lab.signal })
+    return until(
+      `the connection carries ${more} more requests ${what}`,
+      async () => flow.last(),
+      (now) => (now?.requests ?? 0) >= from + more,
+      { signal: rack.lab.signal },
+    )
   }
   try {
     const pod = (await flowed(5, 'at the start'))?.pods[0]
@@ -204,57 +235,119 @@ async function agentKilled(context: CheckContext, note: Note): Promise<string> {
     await afterRestart(context, node, before)
     const end = await flowed(10, 'after the restart')
     await assertUndisturbed(rack, monitors, before, node)
-    assert(end === undefined || (end.failed === 0 && end.connections === 1), `the connection broke: ${JSON.stringify(end)}`)
-    return [kept, `restarted: ${hasDatapath ? 'adopted, ' : ''}no route withdrawn`, end === undefined ? '' : `${end.requests} requests on 1 TCP connection, 0 failed`].filter((text) => text !== '').join('; ')
+    assert(
+      end === undefined || (end.failed === 0 && end.connections === 1),
+      `the connection broke: ${JSON.stringify(end)}`,
+    )
+    return [
+      kept,
+      `restarted: ${hasDatapath ? 'adopted, ' : ''}no route withdrawn`,
+      end === undefined ? '' : `${end.requests} requests on 1 TCP connection, 0 failed`,
+    ]
+      .filter((text) => text !== '')
+      .join('; ')
   } finally {
     flow?.stop()
     for (const monitor of monitors) monitor.stop()
-    if (!rack.lab.signal.aborted) for (const name of rack.nodes) if (rack.lab.hasEnded(name)) rack.lab.startCommand(name)
+    if (!rack.lab.signal.aborted)
+      for (const name of rack.nodes) if (rack.lab.hasEnded(name)) rack.lab.startCommand(name)
   }
 }
 
 /** Session down, routes there, programs pinned, traffic flowing. */
-async function whileDead({ rack, hasDatapath }: CheckContext, node: string, before: readonly RouteTable[], flows: () => Promise<void>): Promise<string> {
+async function whileDead(
+  { rack, hasDatapath }: CheckContext,
+  node: string,
+  before: readonly RouteTable[],
+  flows: () => Promise<void>,
+): Promise<string> {
   for (const router of rack.routers) {
-    await until(`${router} sees the session with ${node} down`, () => rack.sessions(router), (sessions) => sessions.get(node) !== 'Established', { signal: rack.lab.signal })
+    await until(
+      `${router} sees the session with ${node} down`,
+      () => rack.sessions(router),
+      (sessions) => sessions.get(node) !== 'Established',
+      { signal: rack.lab.signal },
+    )
   }
   await flows()
   const pins = hasDatapath ? await pinnedObjects(rack.lab, node) : []
   const programs = pins.filter((pin) => pin.kind === 'prog')
-  assert(!hasDatapath || programs.length > 0, `bpftool finds no pinned program on ${node}; pins: ${pins.map((pin) => pin.path).join(' ')}`)
+  assert(
+    !hasDatapath || programs.length > 0,
+    `bpftool finds no pinned program on ${node}; pins: ${pins.map((pin) => pin.path).join(' ')}`,
+  )
   for (const [i, router] of rack.routers.entries()) {
     const now = await rack.routes(router)
-    for (const [prefix, nodes] of before[i] ?? []) assert(isSame(now, prefix, nodes), `${router}: ${prefix} was ${hops(nodes)}, is ${hops(now.get(prefix) ?? [])}`)
+    for (const [prefix, nodes] of before[i] ?? [])
+      assert(isSame(now, prefix, nodes), `${router}: ${prefix} was ${hops(nodes)}, is ${hops(now.get(prefix) ?? [])}`)
   }
-  const shown = hasDatapath ? `, bpftool shows ${programs.map((pin) => `${pin.name} (id ${pin.id})`).join(', ')} and ${pins.length - programs.length} more pins` : ''
+  const shown = hasDatapath
+    ? `, bpftool shows ${programs.map((pin) => `${pin.name} (id ${pin.id})`).join(', ')} and ` +
+      `${pins.length - programs.length} more pins`
+    : ''
   return `${node}'s agent killed: sessions down, all routes kept${shown}`
 }
 
 /** Sessions up again, everything adopted, nothing stale any more. */
-async function afterRestart({ rack, hasDatapath }: CheckContext, node: string, before: readonly RouteTable[]): Promise<void> {
+async function afterRestart(
+  { rack, hasDatapath }: CheckContext,
+  node: string,
+  before: readonly RouteTable[],
+): Promise<void> {
   const signal = rack.lab.signal
   for (const [i, router] of rack.routers.entries()) {
-    await until(`${router} has its session with ${node} again`, () => rack.sessions(router), (sessions) => sessions.get(node) === 'Established', { deadlineMs: 30_000, signal })
-    await until(`${router} has no stale route`, () => rack.stalePrefixes(router), (stale) => stale.length === 0, { deadlineMs: 30_000, signal })
+    await until(
+      `${router} has its session with ${node} again`,
+      () => rack.sessions(router),
+      (sessions) => sessions.get(node) === 'Established',
+      { deadlineMs: 30_000, signal },
+    )
+    await until(
+      `${router} has no stale route`,
+      () => rack.stalePrefixes(router),
+      (stale) => stale.length === 0,
+      { deadlineMs: 30_000, signal },
+    )
     const now = await rack.routes(router)
-    for (const [prefix, nodes] of before[i] ?? []) assert(isSame(now, prefix, nodes), `${router}: ${prefix} was ${hops(nodes)}, is ${hops(now.get(prefix) ?? [])} after the restart`)
+    for (const [prefix, nodes] of before[i] ?? [])
+      assert(
+        isSame(now, prefix, nodes),
+        `${router}: ${prefix} was ${hops(nodes)}, is ${hops(now.get(prefix) ?? [])} after the restart`,
+      )
   }
-  if (hasDatapath) await until(`${node} says adopted`, async () => (await rack.status(node)).datapath, (datapath) => datapath.adopted, { signal })
+  if (hasDatapath)
+    await until(
+      `${node} says adopted`,
+      async () => (await rack.status(node)).datapath,
+      (datapath) => datapath.adopted,
+      { signal },
+    )
 }
 
 /** The kernel's own log of route changes: no prefix of the node was deleted or lost it as a next hop. */
-async function assertUndisturbed(rack: Rack, monitors: readonly RouteMonitor[], before: readonly RouteTable[], node: string): Promise<void> {
+async function assertUndisturbed(
+  rack: Rack,
+  monitors: readonly RouteMonitor[],
+  before: readonly RouteTable[],
+  node: string,
+): Promise<void> {
   const addresses = await rack.addressesOf(node)
   const prefixes = [...(before[0] ?? [])].filter(([, nodes]) => nodes.includes(node)).map(([prefix]) => prefix)
   const lines = monitors.flatMap((monitor) => prefixes.flatMap((prefix) => monitor.about(prefix)))
-  const lost = lines.filter((line) => line.startsWith('Deleted') || (line.includes(' via ') && !line.split(/[\s\\]+/).some((word) => addresses.includes(word))))
+  const lost = lines.filter(
+    (line) =>
+      line.startsWith('Deleted') ||
+      (line.includes(' via ') && !line.split(/[\s\\]+/).some((word) => addresses.includes(word))),
+  )
   assert(lost.length === 0, `withdrawn meanwhile: ${lost.join(' | ')}`)
 }
 
 async function sessionCapture({ capture }: CheckContext): Promise<string> {
   if (capture === undefined) throw new HeraldError('ERR_LAB', 'there is no capture')
   const { frames, malformed, messages } = await capture.decode()
-  const text = `${frames} frames: ${Object.entries(messages).map(([name, count]) => `${count} ${name}`).join(', ')}; ${malformed} malformed`
+  const text = `${frames} frames: ${Object.entries(messages)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ')}; ${malformed} malformed`
   assert(malformed === 0 && ['OPEN', 'UPDATE', 'KEEPALIVE'].every((name) => (messages[name] ?? 0) > 0), text)
   return `tshark: ${text}`
 }

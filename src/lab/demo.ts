@@ -25,31 +25,48 @@ export async function waitForRoutes({ rack, steps }: DemoOptions): Promise<void>
   const signal = rack.lab.signal
   const total = rack.routers.length * rack.nodes.length
   await steps.step('sessions', async (note) => {
-    await until(`${total} sessions are Established`, async () => {
-      const states = (await Promise.all(rack.routers.map((router) => rack.sessions(router)))).flatMap((sessions) => [...sessions.values()])
-      const up = states.filter((state) => state === 'Established').length
-      note(`${up}/${total} Established`)
-      return up
-    }, (up) => up === total, { deadlineMs: startDeadlineMs, signal, hopeless: () => endedAgent(rack.lab) })
+    await until(
+      `${total} sessions are Established`,
+      async () => {
+        const states = (await Promise.all(rack.routers.map((router) => rack.sessions(router)))).flatMap((sessions) => [
+          ...sessions.values(),
+        ])
+        const up = states.filter((state) => state === 'Established').length
+        note(`${up}/${total} Established`)
+        return up
+      },
+      (up) => up === total,
+      { deadlineMs: startDeadlineMs, signal, hopeless: () => endedAgent(rack.lab) },
+    )
   })
   await steps.step('routes', async (note) => {
     const wanted = rack.wanted()
     const services = [...wanted.services.values()].filter((nodes) => nodes.length > 0).length
     for (const router of rack.routers) {
-      await until(`${router} has ${wanted.podCidrs.size} PodCIDRs and ${services} Service addresses`, () => rack.routes(router), (table) => table.size === wanted.podCidrs.size + services, { deadlineMs: startDeadlineMs, signal })
+      await until(
+        `${router} has ${wanted.podCidrs.size} PodCIDRs and ${services} Service addresses`,
+        () => rack.routes(router),
+        (table) => table.size === wanted.podCidrs.size + services,
+        { deadlineMs: startDeadlineMs, signal },
+      )
     }
     note(`${wanted.podCidrs.size} PodCIDRs and ${services} Service addresses on ${rack.routers.join(' and ')}`)
   })
 }
 
 /** One request as a person would send it, then 40 to see the spread; undefined where nothing is served. */
-async function serve(options: DemoOptions, address: string): Promise<{ served: Served; spread: Readonly<Record<string, number>> } | undefined> {
+async function serve(
+  options: DemoOptions,
+  address: string,
+): Promise<{ served: Served; spread: Readonly<Record<string, number>> } | undefined> {
   const { rack, steps, hasDatapath } = options
   if (!hasDatapath) return undefined
   const url = `http://${address}/`
   return steps.step('a request', async (note) => {
     const started = performance.now()
-    const text = await rack.lab.node('client').must(['curl', '--silent', '--show-error', '--fail', '--max-time', '5', '--write-out', '%{time_total}', url])
+    const text = await rack.lab
+      .node('client')
+      .must(['curl', '--silent', '--show-error', '--fail', '--max-time', '5', '--write-out', '%{time_total}', url])
     const [line = '', seconds = ''] = text.trim().split('\n')
     const { pod, node, client } = JSON.parse(line) as Pick<Served, 'pod' | 'node' | 'client'>
     const tookMs = Number(seconds) * 1000 || performance.now() - started
@@ -67,11 +84,27 @@ export async function showRack(options: DemoOptions): Promise<void> {
   for (const service of services) addresses.set(service, await rack.addressOf(service))
   const webAddress = addresses.get('default/web')
   const result = webAddress === undefined ? undefined : await serve(options, webAddress)
-  const meaning = new Map<string, string>([...rack.wanted().podCidrs].map(([prefix, node]) => [prefix, `PodCIDR of ${node}`]))
+  const meaning = new Map<string, string>(
+    [...rack.wanted().podCidrs].map(([prefix, node]) => [prefix, `PodCIDR of ${node}`]),
+  )
   for (const [service, address] of addresses) meaning.set(`${address}/32`, service)
-  const sessions = new Map(await Promise.all(rack.routers.map(async (router) => [router, await rack.sessions(router)] as const)))
-  const routes = new Map(await Promise.all(rack.routers.map(async (router) => [router, await rack.routes(router)] as const)))
-  const picture = { nodes: rack.nodes, sessions, routes, meaning, served: result?.served, spread: result?.spread ?? {}, workFolder: rack.lab.workFolder, folder: rack.lab.folder, webAddress }
+  const sessions = new Map(
+    await Promise.all(rack.routers.map(async (router) => [router, await rack.sessions(router)] as const)),
+  )
+  const routes = new Map(
+    await Promise.all(rack.routers.map(async (router) => [router, await rack.routes(router)] as const)),
+  )
+  const picture = {
+    nodes: rack.nodes,
+    sessions,
+    routes,
+    meaning,
+    served: result?.served,
+    spread: result?.spread ?? {},
+    workFolder: rack.lab.workFolder,
+    folder: rack.lab.folder,
+    webAddress,
+  }
   for (const line of drawPicture(picture, (text) => steps.style('bold', text))) steps.line(line)
 }
 
@@ -80,7 +113,9 @@ export function superviseAgents(lab: Lab, steps: StepList): void {
   const watch = (name: string): void => {
     lab.command(name)?.once('exit', (code, signal) => {
       if (lab.signal.aborted) return
-      steps.line(`  ${name}: the agent ended (${signal ?? `exit ${code}`}); it is started again in ${restartAfterMs / 1000} s`)
+      steps.line(
+        `  ${name}: the agent ended (${signal ?? `exit ${code}`}); it is started again in ${restartAfterMs / 1000} s`,
+      )
       setTimeout(() => {
         if (lab.signal.aborted) return
         lab.startCommand(name)

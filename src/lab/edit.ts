@@ -3,7 +3,10 @@ import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { isMap, isSeq, parseAllDocuments, type Document } from 'yaml'
 
-/** Writes beside and renames, so that no reader meets half a file. A leading dot keeps the partial file out of the input. */
+/**
+ * Writes beside and renames, so that no reader meets half a file. A leading dot keeps the partial file out of the
+ * input.
+ */
 function replaceFile(path: string, text: string): void {
   const partial = path.replace(/([^/]+)$/, '.$1.partial')
   writeFileSync(partial, text)
@@ -11,10 +14,15 @@ function replaceFile(path: string, text: string): void {
 }
 
 function documentsOf(path: string): Document[] {
-  return parseAllDocuments(readFileSync(path, 'utf8')).flatMap((document) => ('toString' in document && 'contents' in document ? [document as Document] : []))
+  return parseAllDocuments(readFileSync(path, 'utf8')).flatMap((document) =>
+    'toString' in document && 'contents' in document ? [document as Document] : [],
+  )
 }
 
-/** Removes a pod's endpoints from every EndpointSlice, as the control plane does when the pod is gone. Answers how to undo it. */
+/**
+ * Removes a pod's endpoints from every EndpointSlice, as the control plane does when the pod is gone. Answers how to
+ * undo it.
+ */
 export function removePod(folder: string, pod: string): () => void {
   const undo: (() => void)[] = []
   for (const name of readdirSync(folder).filter((file) => file.endsWith('.yaml'))) {

@@ -29,7 +29,9 @@ const frr: Recipe = {
     'install -d -m 755 -o frr -g frr /run/frr',
     'touch /etc/frr/vtysh.conf',
     // Every daemon that the file names, after those that the others wait for (mgmtd exists from FRR 9 on).
-    'for daemon in $(cd /usr/lib/frr; ls mgmtd 2>/dev/null) zebra $(sed -n "s/^\\([a-z0-9]*d\\)=yes.*/\\1/p" /etc/frr/daemons | grep -vx -e zebra -e mgmtd); do /usr/lib/frr/$daemon -d -A 127.0.0.1 >/run/frr/boot.log 2>&1 || { cat /run/frr/boot.log; exit 1; }; done',
+    'for daemon in $(cd /usr/lib/frr; ls mgmtd 2>/dev/null) zebra $(sed -n "s/^\\([a-z0-9]*d\\)=yes.*/\\1/p" ' +
+      '/etc/frr/daemons | grep -vx -e zebra -e mgmtd); do /usr/lib/frr/$daemon -d -A 127.0.0.1 ' +
+      '>/run/frr/boot.log 2>&1 || { cat /run/frr/boot.log; exit 1; }; done',
     'test ! -e /etc/frr/frr.conf || vtysh -b </dev/null',
   ],
 }
@@ -38,7 +40,13 @@ const frr: Recipe = {
 export function recipeFor(image: string, root: string): Recipe {
   if (/(^|\/)frr(outing\/frr)?(:|$)/.test(image)) return frr
   if (/(^|\/)herald(:|@|$)/.test(image)) {
-    return { name: 'herald', entrypoint: [join(root, 'bin', 'herald')], privateFolders: ['/run'], hasBpffs: true, boot: [] }
+    return {
+      name: 'herald',
+      entrypoint: [join(root, 'bin', 'herald')],
+      privateFolders: ['/run'],
+      hasBpffs: true,
+      boot: [],
+    }
   }
   return hostTools
 }
@@ -46,5 +54,7 @@ export function recipeFor(image: string, root: string): Recipe {
 /** What the machine lacks for a recipe, as one line each; empty when it can boot. */
 export function missingFor(recipe: Recipe): string[] {
   if (recipe.name !== 'frr') return []
-  return ['/usr/lib/frr/zebra', '/usr/lib/frr/bgpd', '/usr/bin/vtysh'].filter((path) => !existsSync(path)).map((path) => `${path} is missing: apt-get install frr`)
+  return ['/usr/lib/frr/zebra', '/usr/lib/frr/bgpd', '/usr/bin/vtysh']
+    .filter((path) => !existsSync(path))
+    .map((path) => `${path} is missing: apt-get install frr`)
 }

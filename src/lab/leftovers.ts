@@ -14,7 +14,8 @@ export interface Traces {
 /** Collects what the lab put on this machine. */
 export async function tracesOf(lab: Lab): Promise<Traces> {
   const bpf: string[] = []
-  for (const name of lab.heraldNodes) for (const pin of await pinnedObjects(lab, name)) bpf.push(`${pin.kind} ${pin.id}`)
+  for (const name of lab.heraldNodes)
+    for (const pin of await pinnedObjects(lab, name)) bpf.push(`${pin.kind} ${pin.id}`)
   return { workFolder: lab.workFolder, namespaces: new Set(lab.names.map((name) => lab.node(name).netns)), bpf }
 }
 

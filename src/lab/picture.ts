@@ -31,7 +31,13 @@ export function drawPicture(picture: Picture, bold: Bold): string[] {
     ...diagram,
     '',
     bold('  Sessions, as the routers see them'),
-    ...columns([['', ...picture.nodes], ...[...picture.sessions].map(([router, states]) => [router, ...picture.nodes.map((node) => states.get(node) ?? '-')])]),
+    ...columns([
+      ['', ...picture.nodes],
+      ...[...picture.sessions].map(([router, states]) => [
+        router,
+        ...picture.nodes.map((node) => states.get(node) ?? '-'),
+      ]),
+    ]),
     '',
     ...routeLines(picture, bold),
     ...servedLines(picture, bold),
@@ -60,16 +66,29 @@ function routeLines({ routes, meaning }: Picture, bold: Bold): string[] {
   const routers = [...routes.keys()]
   const prefixes = [...new Set([...routes.values()].flatMap((table) => [...table.keys()]))].sort()
   const hopsText = (router: string, prefix: string): string => (routes.get(router)?.get(prefix) ?? ['-']).join(' ')
-  const rows = prefixes.map((prefix) => [prefix, meaning.get(prefix) ?? '', ...routers.map((router) => hopsText(router, prefix))])
-  return [bold('  Routes in the routers, with the nodes they lead to (several: ECMP)'), ...columns([['', '', ...routers], ...rows]), '']
+  const rows = prefixes.map((prefix) => [
+    prefix,
+    meaning.get(prefix) ?? '',
+    ...routers.map((router) => hopsText(router, prefix)),
+  ])
+  return [
+    bold('  Routes in the routers, with the nodes they lead to (several: ECMP)'),
+    ...columns([['', '', ...routers], ...rows]),
+    '',
+  ]
 }
 
 function servedLines({ served, spread }: Picture, bold: Bold): string[] {
-  if (served === undefined) return [bold('  Served'), '    nothing: without eBPF on this machine the agents announce and do not serve', '']
+  if (served === undefined)
+    return [bold('  Served'), '    nothing: without eBPF on this machine the agents announce and do not serve', '']
   return [
     bold('  A request, served'),
-    `    client ${served.client}  ->  ${served.url}  ->  ${served.node}  ->  ${served.pod}    ${served.tookMs.toFixed(1)} ms`,
-    `    40 more: ${Object.entries(spread).sort(([a], [b]) => a.localeCompare(b)).map(([who, count]) => `${who} ${count}`).join(', ')}`,
+    `    client ${served.client}  ->  ${served.url}  ->  ${served.node}  ->  ${served.pod}    ` +
+      `${served.tookMs.toFixed(1)} ms`,
+    `    40 more: ${Object.entries(spread)
+      .sort(([a], [b]) => a.localeCompare(b))
+      .map(([who, count]) => `${who} ${count}`)
+      .join(', ')}`,
     '',
   ]
 }
@@ -79,7 +98,9 @@ function tryNext({ workFolder, folder, webAddress }: Picture, bold: Bold): strin
     [`${workFolder}/node1 herald status`, ''],
     [`${workFolder}/node1 herald explain service default/echo`, 'why node1 does not announce it'],
     [`${workFolder}/tor1 vtysh -c 'show ip route bgp'`, ''],
-    ...(webAddress === undefined ? [] : [[`${workFolder}/client curl -s http://${webAddress}/`, 'again and again: who answers?']]),
+    ...(webAddress === undefined
+      ? []
+      : [[`${workFolder}/client curl -s http://${webAddress}/`, 'again and again: who answers?']]),
     [`rm ${folder}/manifests/echo.yaml`, 'a Service is deleted: look at the routes'],
     [`${workFolder}/node1 sh -c 'kill -9 $(cat /run/cmd.pid)'`, 'the agent dies: routes and traffic stay'],
     [`$EDITOR ${folder}/manifests/*.yaml`, 'what the agents read; applied as you save'],

@@ -1,4 +1,7 @@
-/** The rack as its parts tell it: FRR about sessions and routes, the agents about themselves, the manifests about what should be. */
+/**
+ * The rack as its parts tell it: FRR about sessions and routes, the agents about themselves, the manifests about what
+ * should be.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
@@ -11,12 +14,23 @@ import type { Lab } from './runner.ts'
 export type RouteTable = ReadonlyMap<string, readonly string[]>
 
 /** What client.mjs prints. */
-const answersSchema = z.object({ count: z.number(), answered: z.record(z.string(), z.number()), errors: z.array(z.string()) })
+const answersSchema = z.object({
+  count: z.number(),
+  answered: z.record(z.string(), z.number()),
+  errors: z.array(z.string()),
+})
 export type Answers = z.infer<typeof answersSchema>
 
 const routesSchema = z.record(
   z.string(),
-  z.array(z.object({ protocol: z.string(), selected: z.boolean().optional(), installed: z.boolean().optional(), nexthops: z.array(z.object({ ip: z.string().optional(), fib: z.boolean().optional() })) })),
+  z.array(
+    z.object({
+      protocol: z.string(),
+      selected: z.boolean().optional(),
+      installed: z.boolean().optional(),
+      nexthops: z.array(z.object({ ip: z.string().optional(), fib: z.boolean().optional() })),
+    }),
+  ),
 )
 const summarySchema = z.object({ peers: z.record(z.string(), z.object({ state: z.string() })) })
 const pathsSchema = z.object({ routes: z.record(z.string(), z.array(z.object({ stale: z.boolean().optional() }))) })
@@ -24,9 +38,17 @@ const addressesSchema = z.array(z.object({ addr_info: z.array(z.object({ local: 
 
 const manifestSchema = z.object({
   kind: z.string(),
-  metadata: z.object({ name: z.string(), namespace: z.string().optional(), labels: z.record(z.string(), z.string()).optional() }),
+  metadata: z.object({
+    name: z.string(),
+    namespace: z.string().optional(),
+    labels: z.record(z.string(), z.string()).optional(),
+  }),
   spec: z.object({ podCIDRs: z.array(z.string()).optional() }).optional(),
-  endpoints: z.array(z.object({ nodeName: z.string().optional(), conditions: z.object({ ready: z.boolean().optional() }).optional() })).optional(),
+  endpoints: z
+    .array(
+      z.object({ nodeName: z.string().optional(), conditions: z.object({ ready: z.boolean().optional() }).optional() }),
+    )
+    .optional(),
 })
 
 export interface Wanted {
@@ -60,8 +82,12 @@ export class Rack {
     const table = routesSchema.parse(JSON.parse(await this.#vtysh(router, 'show ip route bgp json')))
     return new Map(
       Object.entries(table).flatMap(([prefix, entries]) => {
-        const chosen = entries.find((entry) => entry.protocol === 'bgp' && entry.selected === true && entry.installed === true)
-        const hops = chosen?.nexthops.filter((hop) => hop.fib === true).map((hop) => this.#nodeOf.get(hop.ip ?? '') ?? hop.ip ?? '?')
+        const chosen = entries.find(
+          (entry) => entry.protocol === 'bgp' && entry.selected === true && entry.installed === true,
+        )
+        const hops = chosen?.nexthops
+          .filter((hop) => hop.fib === true)
+          .map((hop) => this.#nodeOf.get(hop.ip ?? '') ?? hop.ip ?? '?')
         return hops === undefined ? [] : [[prefix, hops.sort()] as const]
       }),
     )
@@ -82,7 +108,9 @@ export class Rack {
   /** Prefixes that a router only keeps because their neighbor is restarting (RFC 4724). */
   async stalePrefixes(router: string): Promise<string[]> {
     const { routes } = pathsSchema.parse(JSON.parse(await this.#vtysh(router, 'show bgp ipv4 unicast json')))
-    return Object.entries(routes).filter(([, paths]) => paths.some((path) => path.stale === true)).map(([prefix]) => prefix)
+    return Object.entries(routes)
+      .filter(([, paths]) => paths.some((path) => path.stale === true))
+      .map(([prefix]) => prefix)
   }
 
   status(node: string): Promise<StatusView> {
@@ -109,7 +137,9 @@ export class Rack {
   /** Runs client.mjs on the client to its end. */
   async ask(...args: readonly string[]): Promise<Answers> {
     const timeoutMs = 60_000
-    return answersSchema.parse(JSON.parse(await this.lab.node('client').must(['node', '/run/client.mjs', ...args], { timeoutMs })))
+    return answersSchema.parse(
+      JSON.parse(await this.lab.node('client').must(['node', '/run/client.mjs', ...args], { timeoutMs })),
+    )
   }
 
   /** What the manifests in force ask for. */
@@ -124,16 +154,21 @@ export class Rack {
       if (kind === 'Node') for (const prefix of spec?.podCIDRs ?? []) podCidrs.set(prefix, metadata.name)
       if (kind !== 'EndpointSlice') continue
       const service = `${metadata.namespace ?? 'default'}/${metadata.labels?.['kubernetes.io/service-name'] ?? ''}`
-      const nodes = endpoints.filter((endpoint) => endpoint.conditions?.ready !== false).flatMap((endpoint) => endpoint.nodeName ?? [])
+      const nodes = endpoints
+        .filter((endpoint) => endpoint.conditions?.ready !== false)
+        .flatMap((endpoint) => endpoint.nodeName ?? [])
       services.set(service, [...new Set([...(services.get(service) ?? []), ...nodes])].sort())
     }
     return { podCidrs, services }
   }
 
   async #herald<T>(node: string, ...verb: string[]): Promise<T> {
-    const { stdout, stderr, code } = await this.lab.node(node).run(['herald', ...verb, '--socket', '/run/herald/herald.sock', '-o', 'json'])
+    const { stdout, stderr, code } = await this.lab
+      .node(node)
+      .run(['herald', ...verb, '--socket', '/run/herald/herald.sock', '-o', 'json'])
     // 1 is an answer too: something is degraded.
-    if (code > 1 || stdout.trim() === '') throw new HeraldError('ERR_LAB', `${node}: herald ${verb.join(' ')}: ${(stderr || stdout).trim().slice(-300)}`)
+    if (code > 1 || stdout.trim() === '')
+      throw new HeraldError('ERR_LAB', `${node}: herald ${verb.join(' ')}: ${(stderr || stdout).trim().slice(-300)}`)
     return JSON.parse(stdout) as T
   }
 
@@ -143,8 +178,11 @@ export class Rack {
 
   async #readAddresses(): Promise<void> {
     for (const node of this.nodes) {
-      const interfaces = addressesSchema.parse(JSON.parse(await this.lab.node(node).must(['ip', '-json', '-4', 'address', 'show'])))
-      for (const { addr_info } of interfaces) for (const { local } of addr_info) if (local !== '127.0.0.1') this.#nodeOf.set(local, node)
+      const interfaces = addressesSchema.parse(
+        JSON.parse(await this.lab.node(node).must(['ip', '-json', '-4', 'address', 'show'])),
+      )
+      for (const { addr_info } of interfaces)
+        for (const { local } of addr_info) if (local !== '127.0.0.1') this.#nodeOf.set(local, node)
     }
   }
 }

@@ -10,7 +10,20 @@
  * {@link Lab.destroy}, or with this process.
  */
 import type { ChildProcess } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, closeSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { HeraldError } from '../errors.ts'
@@ -39,12 +52,15 @@ const pidFile = '/run/cmd.pid'
 /** In the work folder: the process that the lab belongs to. */
 const ownerFile = 'owner.pid'
 
-/** Removes the work folders of labs whose process was killed before it could; everything else of theirs is gone already. */
+/**
+ * Removes the work folders of labs whose process was killed before it could; everything else of theirs is gone already.
+ */
 function sweep(prefix: string): void {
   for (const name of readdirSync(dirname(prefix)).filter((each) => each.startsWith(basename(prefix)))) {
     const folder = join(dirname(prefix), name)
     const owner = join(folder, ownerFile)
-    if (existsSync(owner) && !existsSync(`/proc/${readFileSync(owner, 'utf8').trim()}`)) rmSync(folder, { recursive: true, force: true })
+    if (existsSync(owner) && !existsSync(`/proc/${readFileSync(owner, 'utf8').trim()}`))
+      rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -96,7 +112,9 @@ export class Lab {
 
   /** Names of the nodes that run our own image. */
   get heraldNodes(): readonly string[] {
-    return this.topology.nodes.filter((spec) => recipeFor(spec.image, this.#options.root).name === 'herald').map((spec) => spec.name)
+    return this.topology.nodes
+      .filter((spec) => recipeFor(spec.image, this.#options.root).name === 'herald')
+      .map((spec) => spec.name)
   }
 
   async up(): Promise<void> {
@@ -114,7 +132,10 @@ export class Lab {
     const { spec, recipe, node } = this.#member(name)
     const extra = recipe.name === 'herald' ? (this.#options.heraldArguments ?? []) : []
     const log = openSync(this.logFile(name), 'a')
-    const child = node.start(['sh', '-c', `echo $$ > ${pidFile}; exec "$@"`, 'sh', ...recipe.entrypoint, ...spec.cmd, ...extra], log)
+    const child = node.start(
+      ['sh', '-c', `echo $$ > ${pidFile}; exec "$@"`, 'sh', ...recipe.entrypoint, ...spec.cmd, ...extra],
+      log,
+    )
     closeSync(log)
     this.#commands.set(name, child)
     return child
@@ -154,7 +175,8 @@ export class Lab {
 
   #member(name: string): Member {
     const member = this.#members.get(name)
-    if (member === undefined) throw new HeraldError('ERR_LAB', `there is no node "${name}"; there are ${this.names.join(', ')}`)
+    if (member === undefined)
+      throw new HeraldError('ERR_LAB', `there is no node "${name}"; there are ${this.names.join(', ')}`)
     return member
   }
 
@@ -168,7 +190,9 @@ export class Lab {
     const setup: NodeSetup = {
       name: spec.name,
       // What holds our own files must stay in sight.
-      privateFolders: recipe.privateFolders.filter((folder) => ![this.workFolder, this.#options.root].some((own) => own.startsWith(`${folder}/`))),
+      privateFolders: recipe.privateFolders.filter(
+        (folder) => ![this.workFolder, this.#options.root].some((own) => own.startsWith(`${folder}/`)),
+      ),
       hasBpffs: recipe.hasBpffs,
       binds: spec.binds.map((bind) => this.#bind(bind, spec, recipe)),
       sysctls: spec.sysctls,
@@ -179,13 +203,28 @@ export class Lab {
     this.#members.set(spec.name, { spec, recipe, node })
     const script = join(this.workFolder, spec.name)
     const env = Object.entries(spec.env).map(([key, value]) => `${key}=${value}`)
-    writeFileSync(script, `#!/bin/sh\n# Runs a command inside ${spec.name}.\nexec ${node.enter(['env', `PATH=${this.#path()}`, ...env]).map(shellQuote).join(' ')} "$@"\n`)
+    writeFileSync(
+      script,
+      `#!/bin/sh\n# Runs a command inside ${spec.name}.\nexec ${node
+        .enter(['env', `PATH=${this.#path()}`, ...env])
+        .map(shellQuote)
+        .join(' ')} "$@"\n`,
+    )
     chmodSync(script, 0o755)
   }
 
   /** The pinned Node first, then our program, then the host's tools. */
   #path(): string {
-    return [dirname(process.execPath), join(this.#options.root, 'bin'), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].join(':')
+    return [
+      dirname(process.execPath),
+      join(this.#options.root, 'bin'),
+      '/usr/local/sbin',
+      '/usr/local/bin',
+      '/usr/sbin',
+      '/usr/bin',
+      '/sbin',
+      '/bin',
+    ].join(':')
   }
 
   #bind(bind: TopologyNode['binds'][number], spec: TopologyNode, recipe: Recipe): NodeSetup['binds'][number] {
@@ -194,16 +233,43 @@ export class Lab {
     if (!existsSync(source)) throw new HeraldError('ERR_LAB', `${place}: ${bind.source} does not exist`)
     const isPrivate = recipe.privateFolders.some((folder) => bind.target.startsWith(`${folder}/`))
     // A mount point would have to be made on the host, where it would stay.
-    if (!isPrivate && !existsSync(bind.target)) throw new HeraldError('ERR_LAB', `${place}: the target must exist on this machine or lie below ${recipe.privateFolders.join(' or ')}`)
+    if (!isPrivate && !existsSync(bind.target))
+      throw new HeraldError(
+        'ERR_LAB',
+        `${place}: the target must exist on this machine or lie below ${recipe.privateFolders.join(' or ')}`,
+      )
     return { source, isFolder: statSync(source).isDirectory(), target: bind.target, isReadOnly: bind.isReadOnly }
   }
 
   async #link({ ends: [a, b], mtu }: TopologyLink): Promise<void> {
     const [left, right] = [this.node(a.node), this.node(b.node)]
     const size = mtu === undefined ? [] : ['mtu', String(mtu)]
-    const made = await run(['ip', 'link', 'add', a.interface, ...size, 'netns', String(left.pid), 'type', 'veth', 'peer', 'name', b.interface, ...size, 'netns', String(right.pid)])
-    if (made.code !== 0) throw new HeraldError('ERR_LAB', `link ${a.node}:${a.interface} - ${b.node}:${b.interface}: ${made.stderr.trim()}`)
-    await Promise.all([left.must(['ip', 'link', 'set', a.interface, 'up']), right.must(['ip', 'link', 'set', b.interface, 'up'])])
+    const made = await run([
+      'ip',
+      'link',
+      'add',
+      a.interface,
+      ...size,
+      'netns',
+      String(left.pid),
+      'type',
+      'veth',
+      'peer',
+      'name',
+      b.interface,
+      ...size,
+      'netns',
+      String(right.pid),
+    ])
+    if (made.code !== 0)
+      throw new HeraldError(
+        'ERR_LAB',
+        `link ${a.node}:${a.interface} - ${b.node}:${b.interface}: ${made.stderr.trim()}`,
+      )
+    await Promise.all([
+      left.must(['ip', 'link', 'set', a.interface, 'up']),
+      right.must(['ip', 'link', 'set', b.interface, 'up']),
+    ])
   }
 
   async #boot(spec: TopologyNode): Promise<void> {

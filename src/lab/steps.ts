@@ -1,4 +1,7 @@
-/** The live list of steps: on a terminal a line is rewritten while its step runs, elsewhere lines only ever follow each other. */
+/**
+ * The live list of steps: on a terminal a line is rewritten while its step runs, elsewhere lines only ever follow each
+ * other.
+ */
 import { styleText } from 'node:util'
 import { messageOf } from '../errors.ts'
 
@@ -52,12 +55,17 @@ export class StepList {
   #rewrite(title: string, detail: string, started: number): void {
     const frame = frames[Math.floor((Date.now() - started) / 100) % frames.length] ?? ''
     const room = Math.max((this.#out.columns || 80) - titleWidth - 6, 0)
-    this.#out.write(`\r\x1b[2K  ${this.style('cyan', frame)} ${title.padEnd(titleWidth)} ${this.style('dim', detail.slice(0, room))}`)
+    this.#out.write(
+      `\r\x1b[2K  ${this.style('cyan', frame)} ${title.padEnd(titleWidth)} ${this.style('dim', detail.slice(0, room))}`,
+    )
   }
 
   #finish(mark: string, title: string, detail: string, started: number): void {
     const seconds = this.style('dim', `${((Date.now() - started) / 1000).toFixed(1)} s`)
     const indented = detail.split('\n').join(`\n${' '.repeat(titleWidth + 5)}`)
-    this.#out.write(`${this.isTerminal ? '\r\x1b[2K' : ''}  ${mark} ${title.padEnd(titleWidth)} ${indented}${detail === '' ? '' : '  '}${seconds}\n`)
+    this.#out.write(
+      `${this.isTerminal ? '\r\x1b[2K' : ''}  ${mark} ${title.padEnd(titleWidth)} ` +
+        `${indented}${detail === '' ? '' : '  '}${seconds}\n`,
+    )
   }
 }

@@ -57,7 +57,9 @@ interface Settings {
 const maxInterfaceName = 15
 const nodeKeys = ['kind', 'image', 'group', 'cmd', 'binds', 'exec', 'env', 'sysctls', 'network-mode']
 
-/** Parses the text of a topology file. Throws ERR_LAB with one `file:line: what, remedy` per line for all that is wrong. */
+/**
+ * Parses the text of a topology file. Throws ERR_LAB with one `file:line: what, remedy` per line for all that is wrong.
+ */
 export function parseTopology(text: string, file: string): Topology {
   const reader = new TopologyReader(text, file)
   const topology = reader.read()
@@ -70,7 +72,11 @@ export function splitCommand(line: string): string[] {
   const word = /(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+/g
   const part = /"((?:\\.|[^"\\])*)"|'([^']*)'|\\(.)|([^\s"'\\]+)/g
   return (line.match(word) ?? []).map((text) =>
-    text.replace(part, (_, double?: string, single?: string, escaped?: string, plain?: string) => double?.replace(/\\(["\\$`])/g, '$1') ?? single ?? escaped ?? plain ?? ''),
+    text.replace(
+      part,
+      (_, double?: string, single?: string, escaped?: string, plain?: string) =>
+        double?.replace(/\\(["\\$`])/g, '$1') ?? single ?? escaped ?? plain ?? '',
+    ),
   )
 }
 
@@ -90,7 +96,8 @@ class TopologyReader {
   read(): Topology {
     const none = { name: '', nodes: [], links: [] }
     const root = this.#map(this.#root, 'the file', ['name', 'topology'])
-    const topology = root && this.#map(this.#get(root, 'topology'), 'topology', ['defaults', 'kinds', 'groups', 'nodes', 'links'])
+    const topology =
+      root && this.#map(this.#get(root, 'topology'), 'topology', ['defaults', 'kinds', 'groups', 'nodes', 'links'])
     if (root === undefined || topology === undefined) return none
     const name = this.#text(this.#get(root, 'name'), 'name')
     const nodes = this.#nodes(topology)
@@ -108,18 +115,25 @@ class TopologyReader {
       const own = this.#settings(item.value, `node ${name}`)
       const groupName = own.group ?? defaults.group
       const group = groupName === undefined ? undefined : groups.get(groupName)
-      if (own.group !== undefined && group === undefined) this.#problem(line, `node ${name}: group "${own.group}" is not defined`)
+      if (own.group !== undefined && group === undefined)
+        this.#problem(line, `node ${name}: group "${own.group}" is not defined`)
       const kindName = own.kind ?? group?.kind ?? defaults.kind
-      if (kindName !== 'linux') this.#problem(line, `node ${name}: kind "${kindName ?? ''}" cannot run in a network namespace; only kind linux can`)
+      if (kindName !== 'linux')
+        this.#problem(
+          line,
+          `node ${name}: kind "${kindName ?? ''}" cannot run in a network namespace; only kind linux can`,
+        )
       return this.#merged(name, line, [defaults, kinds.get('linux'), group, own])
     })
   }
 
   #merged(name: string, line: number, levels: readonly (Settings | undefined)[]): TopologyNode {
     const all = levels.filter((level) => level !== undefined)
-    const last = <K extends 'image' | 'cmd' | 'group'>(key: K): string | undefined => all.findLast((level) => level[key] !== undefined)?.[key]
+    const last = <K extends 'image' | 'cmd' | 'group'>(key: K): string | undefined =>
+      all.findLast((level) => level[key] !== undefined)?.[key]
     const image = last('image')
-    if (image === undefined) this.#problem(line, `node ${name}: no image, neither its own nor from its group, kind or the defaults`)
+    if (image === undefined)
+      this.#problem(line, `node ${name}: no image, neither its own nor from its group, kind or the defaults`)
     return {
       name,
       line,
@@ -143,7 +157,12 @@ class TopologyReader {
 
   #named(node: unknown, place: string): Map<string, Settings> {
     const map = node === undefined ? undefined : this.#map(node, `topology.${place}`)
-    return new Map((map?.items ?? []).map((item) => [isScalar(item.key) ? String(item.key.value) : '', this.#settings(item.value, `${place} entry`)]))
+    return new Map(
+      (map?.items ?? []).map((item) => [
+        isScalar(item.key) ? String(item.key.value) : '',
+        this.#settings(item.value, `${place} entry`),
+      ]),
+    )
   }
 
   #settings(node: unknown, place: string): Settings {
@@ -156,9 +175,15 @@ class TopologyReader {
     }
     const mode = map && this.#get(map, 'network-mode')
     const modeText = this.#text(mode, `${place}: network-mode`, false)
-    if (modeText !== undefined && modeText !== 'none') this.#problem(this.#line(mode), `${place}: network-mode "${modeText}" is not possible in network namespaces; write none`)
-    for (const key of ['binds', 'exec'] as const) settings[key] = this.#texts(map && this.#get(map, key), `${place}: ${key}`)
-    for (const key of ['env', 'sysctls'] as const) settings[key] = this.#textMap(map && this.#get(map, key), `${place}: ${key}`)
+    if (modeText !== undefined && modeText !== 'none')
+      this.#problem(
+        this.#line(mode),
+        `${place}: network-mode "${modeText}" is not possible in network namespaces; write none`,
+      )
+    for (const key of ['binds', 'exec'] as const)
+      settings[key] = this.#texts(map && this.#get(map, key), `${place}: ${key}`)
+    for (const key of ['env', 'sysctls'] as const)
+      settings[key] = this.#textMap(map && this.#get(map, key), `${place}: ${key}`)
     return settings
   }
 
@@ -177,7 +202,8 @@ class TopologyReader {
       const ends = texts.map((text) => this.#end(text, line, nodes, taken))
       const mtu = map && this.#get(map, 'mtu')
       const size = isScalar(mtu) && Number.isInteger(mtu.value) ? Number(mtu.value) : undefined
-      if (mtu !== undefined && (size === undefined || size < 68 || size > 65_535)) this.#problem(this.#line(mtu), 'link: mtu is not a number from 68 to 65535')
+      if (mtu !== undefined && (size === undefined || size < 68 || size > 65_535))
+        this.#problem(this.#line(mtu), 'link: mtu is not a number from 68 to 65535')
       const [a, b, ...more] = ends
       if (a === undefined || b === undefined || more.length > 0) {
         this.#problem(line, 'link: write two endpoints as ["node:interface", "node:interface"]')
@@ -189,7 +215,8 @@ class TopologyReader {
 
   #end(text: string, line: number, nodes: readonly TopologyNode[], taken: Set<string>): LinkEnd {
     const [node = '', name = '', ...more] = text.split(':')
-    if (more.length > 0 || name === '' || name.length > maxInterfaceName || /[\s/]/.test(name)) this.#problem(line, `link: endpoint "${text}" is not node:interface (at most ${maxInterfaceName} characters)`)
+    if (more.length > 0 || name === '' || name.length > maxInterfaceName || /[\s/]/.test(name))
+      this.#problem(line, `link: endpoint "${text}" is not node:interface (at most ${maxInterfaceName} characters)`)
     if (!nodes.some((known) => known.name === node)) this.#problem(line, `link: there is no node "${node}"`)
     if (taken.has(text)) this.#problem(line, `link: ${text} is used twice`)
     taken.add(text)
@@ -203,7 +230,11 @@ class TopologyReader {
     }
     for (const { key } of node.items) {
       const name = isScalar(key) ? String(key.value) : '?'
-      if (keys !== undefined && !keys.includes(name)) this.#problem(this.#line(key), `${place}: "${name}" cannot be honoured in network namespaces; remove it (known: ${keys.join(', ')})`)
+      if (keys !== undefined && !keys.includes(name))
+        this.#problem(
+          this.#line(key),
+          `${place}: "${name}" cannot be honoured in network namespaces; remove it (known: ${keys.join(', ')})`,
+        )
     }
     return node
   }
@@ -229,7 +260,12 @@ class TopologyReader {
   #textMap(node: unknown, place: string): Record<string, string> {
     if (node === undefined) return {}
     const map = this.#map(node, place)
-    return Object.fromEntries((map?.items ?? []).map((item) => [isScalar(item.key) ? String(item.key.value) : '', this.#text(item.value, place) ?? '']))
+    return Object.fromEntries(
+      (map?.items ?? []).map((item) => [
+        isScalar(item.key) ? String(item.key.value) : '',
+        this.#text(item.value, place) ?? '',
+      ]),
+    )
   }
 
   #line(node: unknown): number {

@@ -13,7 +13,12 @@ export interface UntilOptions {
  * Reads until the answer has `isDone`; a read that throws counts as not yet. Throws ERR_LAB with `what` and what was
  * seen last at the deadline, or as soon as the signal aborts.
  */
-export async function until<T>(what: string, read: () => Promise<T>, isDone: (value: T) => boolean, options: UntilOptions = {}): Promise<T> {
+export async function until<T>(
+  what: string,
+  read: () => Promise<T>,
+  isDone: (value: T) => boolean,
+  options: UntilOptions = {},
+): Promise<T> {
   const { deadlineMs = 15_000, everyMs = 200, signal, hopeless } = options
   const deadline = Date.now() + deadlineMs
   for (;;) {
@@ -21,14 +26,18 @@ export async function until<T>(what: string, read: () => Promise<T>, isDone: (va
     try {
       const value = await read()
       if (isDone(value)) return value
-      seen = JSON.stringify(value, (_, part: unknown) => (part instanceof Map ? Object.fromEntries(part) : part)).slice(0, 400)
+      seen = JSON.stringify(value, (_, part: unknown) => (part instanceof Map ? Object.fromEntries(part) : part)).slice(
+        0,
+        400,
+      )
     } catch (error) {
       seen = messageOf(error)
     }
     if (signal?.aborted) throw new HeraldError('ERR_LAB', 'stopped')
     const reason = hopeless?.()
     if (reason !== undefined) throw new HeraldError('ERR_LAB', reason)
-    if (Date.now() > deadline) throw new HeraldError('ERR_LAB', `not within ${deadlineMs / 1000} s: ${what}; last seen: ${seen}`)
+    if (Date.now() > deadline)
+      throw new HeraldError('ERR_LAB', `not within ${deadlineMs / 1000} s: ${what}; last seen: ${seen}`)
     await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }

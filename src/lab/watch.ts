@@ -35,7 +35,13 @@ export interface CaptureSummary {
   readonly messages: Readonly<Record<string, number>>
 }
 
-const messageNames: Readonly<Record<string, string>> = { '1': 'OPEN', '2': 'UPDATE', '3': 'NOTIFICATION', '4': 'KEEPALIVE', '5': 'ROUTE-REFRESH' }
+const messageNames: Readonly<Record<string, string>> = {
+  '1': 'OPEN',
+  '2': 'UPDATE',
+  '3': 'NOTIFICATION',
+  '4': 'KEEPALIVE',
+  '5': 'ROUTE-REFRESH',
+}
 
 /** A capture of TCP port 179 on one interface of a node, decoded by tshark. */
 export class Capture {
@@ -50,9 +56,19 @@ export class Capture {
   /** Resolves when tcpdump listens, so that the first SYN is in the file. */
   static async start(lab: Lab, node: string, interfaceName: string): Promise<Capture> {
     const file = join(lab.workFolder, `${node}-${interfaceName}.pcap`)
-    const child = lab.node(node).start(['sh', '-c', 'exec tcpdump --immediate-mode -U -Z root -i "$1" -w "$2" tcp port 179 2>&1', 'sh', interfaceName, file])
+    const child = lab
+      .node(node)
+      .start([
+        'sh',
+        '-c',
+        'exec tcpdump --immediate-mode -U -Z root -i "$1" -w "$2" tcp port 179 2>&1',
+        'sh',
+        interfaceName,
+        file,
+      ])
     if (child.stdout === null) throw new HeraldError('ERR_LAB', 'tcpdump has no output')
-    for await (const line of createInterface({ input: child.stdout })) if (line.includes('listening on')) return new Capture(file, child)
+    for await (const line of createInterface({ input: child.stdout }))
+      if (line.includes('listening on')) return new Capture(file, child)
     throw new HeraldError('ERR_LAB', `tcpdump did not start on ${node} ${interfaceName}`)
   }
 
@@ -64,9 +80,14 @@ export class Capture {
       await ended
     }
     const fields = ['-T', 'fields', '-E', 'separator=;', '-e', 'bgp.type', '-e', '_ws.malformed']
-    const decoded = await run(['tshark', '-r', this.file, '-Y', 'bgp || _ws.malformed', ...fields], { timeoutMs: 60_000 })
+    const decoded = await run(['tshark', '-r', this.file, '-Y', 'bgp || _ws.malformed', ...fields], {
+      timeoutMs: 60_000,
+    })
     if (decoded.code !== 0) throw new HeraldError('ERR_LAB', `tshark: ${decoded.stderr.trim()}`)
-    const rows = decoded.stdout.split('\n').filter((line) => line !== '').map((line) => line.split(';'))
+    const rows = decoded.stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => line.split(';'))
     const messages: Record<string, number> = {}
     for (const type of rows.flatMap(([types = '']) => types.split(','))) {
       const name = messageNames[type] ?? `type ${type}`

@@ -3,7 +3,8 @@
  *
  *     event --pino--> JSON line --> secrets out --> what a terminal would obey escaped --> stdout
  *
- * Secrets are taken out of the finished line, where they have no depth to hide in: pino's own redaction knows fixed paths.
+ * Secrets are taken out of the finished line, where they have no depth to hide in: pino's own redaction knows fixed
+ * paths.
  */
 import pino from 'pino'
 
@@ -19,7 +20,12 @@ export function createLogger(options: { readonly level: LogLevel; readonly forma
   // Synchronous, so that the last line before a crash is written.
   const out = pino.destination({ dest: 1, sync: true })
   const shape = options.format === 'json' ? escaped : textLine
-  const base = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label: string) => ({ level: label }) } }
+  const base = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  }
   return pino(base, { write: (line: string) => void out.write(`${shape(withoutSecrets(line.trimEnd()))}\n`) })
 }
 
@@ -36,6 +42,8 @@ function escaped(text: string): string {
 /** `12:01:02.345 warn  session lost peer=192.0.2.1 reason="..."`. */
 function textLine(json: string): string {
   const { time, level, msg = '', ...fields }: Record<string, unknown> = JSON.parse(json)
-  const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${typeof value === 'string' && !/[\s"=]/.test(value) ? value : JSON.stringify(value)}`)
+  const rest = Object.entries(fields).map(
+    ([key, value]) => ` ${key}=${typeof value === 'string' && !/[\s"=]/.test(value) ? value : JSON.stringify(value)}`,
+  )
   return escaped(`${String(time).slice(11, 23)} ${String(level).padEnd(5)} ${String(msg)}${rest.join('')}`)
 }

@@ -3,7 +3,8 @@
  *
  *     scrape --> views: peers, services, status --> one setter per family in metrics/ --> text
  *
- * Every name is in docs/metrics.md. Labels are bounded: by the configuration, by closed lists, and for Services by a limit.
+ * Every name is in docs/metrics.md. Labels are bounded: by the configuration, by closed lists, and for Services by a
+ * limit.
  */
 import { Registry } from 'prom-client'
 import type { AgentViews } from '../api/types.ts'
@@ -16,7 +17,12 @@ import { addServiceMetrics } from './metrics/services.ts'
 /** Answers the text exposition for a set of views. */
 export function createMetrics(figures: () => ReconcileFigures): (views: AgentViews) => Promise<string> {
   const registry = new Registry()
-  const setters = [addPeerMetrics(registry), addServiceMetrics(registry), addDatapathMetrics(registry), addProcessMetrics(registry)]
+  const setters = [
+    addPeerMetrics(registry),
+    addServiceMetrics(registry),
+    addDatapathMetrics(registry),
+    addProcessMetrics(registry),
+  ]
   const setReconcile = addReconcileMetrics(registry)
   const scrape = async (views: AgentViews): Promise<string> => {
     const [peers, services, status] = await Promise.all([views.peers(), views.services(), views.status()])

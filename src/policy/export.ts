@@ -28,7 +28,9 @@ export interface ExportView {
   readonly nextHops: Readonly<Partial<Record<AddressFamilyName, Address>>>
 }
 
-export type NextHopChoice = { readonly ok: true; readonly nextHop: Address } | { readonly ok: false; readonly reason: string }
+export type NextHopChoice =
+  | { readonly ok: true; readonly nextHop: Address }
+  | { readonly ok: false; readonly reason: string }
 
 /** The facts of a session that decide its next hops. */
 export interface SessionFacts {
@@ -39,9 +41,14 @@ export interface SessionFacts {
 
 /**
  * The next hop of a family on a session: the configured one, else the session's own address where its family fits
- * (RFC 4271 5.1.3, RFC 2545 3, RFC 8950 4). Without one the family cannot be announced and `reason` says what to configure.
+ * (RFC 4271 5.1.3, RFC 2545 3, RFC 8950 4). Without one the family cannot be announced and `reason` says what to
+ * configure.
  */
-export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['nextHops'], session: SessionFacts): NextHopChoice {
+export function chooseNextHop(
+  family: AddressFamilyName,
+  configured: Neighbor['nextHops'],
+  session: SessionFacts,
+): NextHopChoice {
   const text = configured?.[family]
   const nextHop = text === undefined ? session.localAddress : parseAddress(text)
   const say = (why: string): NextHopChoice => ({ ok: false, reason: `${family} is not announced: ${why}` })
@@ -49,15 +56,20 @@ export function chooseNextHop(family: AddressFamilyName, configured: Neighbor['n
   const isIpv4 = familyOfAddress(nextHop) === 'ipv4'
   const fits = isIpv4 === (family === 'ipv4-unicast') || (family === 'ipv4-unicast' && session.extendedNextHop)
   const shown = formatAddress(nextHop)
-  if (!fits) return say(`${text === undefined ? `the session runs over ${isIpv4 ? 'IPv4' : 'IPv6'}` : `the configured next hop is ${shown}`}; give the neighbor a next hop of this family`)
-  // RFC 2545 3 asks for a global address; between link-local neighbors there is none, and routers take this one (RFC 8950 4).
+  if (!fits)
+    return say(
+      `${text === undefined ? `the session runs over ${isIpv4 ? 'IPv4' : 'IPv6'}` : `the configured next hop is ${shown}`}; give the neighbor a next hop of this family`,
+    )
+  // RFC 2545 3 asks for a global address; between link-local neighbors there is none, and routers take this one (RFC
+  // 8950 4).
   return { ok: true, nextHop }
 }
 
 /** Attributes of an originated route (RFC 4271 5.1): LOCAL_PREF inside the AS only, our AS in AS_PATH outside only. */
 export function exportAttributes(route: RouteAttributes, view: ExportView, nextHop: Address): PathAttributes {
   const { largeCommunities = [], extendedCommunities = [], med } = route
-  const communities = view.isGracefulShutdown === true ? [...(route.communities ?? []), gracefulShutdown] : (route.communities ?? [])
+  const communities =
+    view.isGracefulShutdown === true ? [...(route.communities ?? []), gracefulShutdown] : (route.communities ?? [])
   // RFC 8326 4.1: inside the AS the sender itself makes the route the last resort.
   const localPreference = view.isGracefulShutdown === true ? 0 : (route.localPreference ?? defaultLocalPreference)
   const large = largeCommunities.map(parseLargeCommunity).filter((community) => community !== undefined)
@@ -77,7 +89,11 @@ export function exportAttributes(route: RouteAttributes, view: ExportView, nextH
 /** Our AS, once more for each prepend (RFC 4271 5.1.2), behind the one that this neighbor knows us by (RFC 7705 4). */
 function externalPath({ localAsn, localAs }: ExportView, asPathPrepend = 0): readonly number[] {
   const shown = localAs ?? localAsn
-  return [...Array.from({ length: asPathPrepend }, () => shown), ...(localAs === undefined || localAs === localAsn ? [] : [localAs]), localAsn]
+  return [
+    ...Array.from({ length: asPathPrepend }, () => shown),
+    ...(localAs === undefined || localAs === localAsn ? [] : [localAs]),
+    localAsn,
+  ]
 }
 
 type LargeCommunity = readonly [number, number, number]

@@ -1,9 +1,11 @@
 /**
- * What may be used of what a peer sends. A node imports nothing that its neighbor's importPrefixes do not name (RFC 8212
+ * What may be used of what a peer sends. A node imports nothing that its neighbor's importPrefixes do not name (RFC
+ * 8212
  * 2), and announces nothing that it received, so NO_EXPORT and its kin (RFC 1997) need no rule here.
  *
  *     path --ingressProblem--> withdrawn (own AS, AS_SET, first AS)    kept in Adj-RIB-In
- *          --importVerdict---> not eligible, with a reason             a candidate, with the attributes that policy gives it
+ *          --importVerdict---> not eligible, with a reason             a candidate, with the attributes that policy
+ * gives it
  *     prefix --isMartian-----> not eligible
  */
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
@@ -27,7 +29,9 @@ export interface ImportFacts {
   readonly role?: BgpRole
 }
 
-export type ImportVerdict = { readonly ok: true; readonly attributes: PathAttributes } | { readonly ok: false; readonly reason: string }
+export type ImportVerdict =
+  | { readonly ok: true; readonly attributes: PathAttributes }
+  | { readonly ok: false; readonly reason: string }
 
 const asSet = 1
 const asSequence = 2
@@ -37,21 +41,32 @@ const gracefulShutdown = 0xffff0000
 /** Behind a router every node of one AS sends such paths to every other one: nothing to be told about. */
 export const ownAsInPath = 'our own AS is in the path (RFC 4271 9.1.2)'
 
-/** Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not. */
-export function ingressProblem({ asPath = [] }: PathAttributes, { isExternal, ownAsns, peerAsn, role }: ImportFacts, { enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: IngressChecks = {}): string | undefined {
+/**
+ * Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not.
+ */
+export function ingressProblem(
+  { asPath = [] }: PathAttributes,
+  { isExternal, ownAsns, peerAsn, role }: ImportFacts,
+  { enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: IngressChecks = {},
+): string | undefined {
   if (ownAsns.some((own) => occurrences(asPath, own) > allowAsIn)) return ownAsInPath
   // RFC 9774 3: where such a route comes from cannot be verified.
-  if (rejectAsSets && asPath.some(({ type }) => type === asSet || type === confederationSet)) return 'the path has an AS_SET (RFC 9774 3)'
-  if (isExternal && enforceFirstAs && role !== 'rs-client' && firstAs(asPath) !== peerAsn) return `the first AS of the path is not the neighbor's, ${peerAsn} (RFC 4271 6.3)`
+  if (rejectAsSets && asPath.some(({ type }) => type === asSet || type === confederationSet))
+    return 'the path has an AS_SET (RFC 9774 3)'
+  if (isExternal && enforceFirstAs && role !== 'rs-client' && firstAs(asPath) !== peerAsn)
+    return `the first AS of the path is not the neighbor's, ${peerAsn} (RFC 4271 6.3)`
   return undefined
 }
 
 /** Whether a path may be used, and with which attributes; the prefix is judged by {@link compileImport}. */
 export function importVerdict(attributes: PathAttributes, facts: ImportFacts): ImportVerdict {
   const { originatorId, clusterList = [], nextHop, communities = [] } = attributes
-  if (!facts.isExternal && originatorId === facts.bgpId) return no('it is a route of ours that was reflected: ORIGINATOR_ID is our BGP Identifier (RFC 4456 8)')
-  if (!facts.isExternal && clusterList.includes(facts.bgpId)) return no('it came through us: our CLUSTER_ID is in CLUSTER_LIST (RFC 4456 8)')
-  if (nextHop !== undefined && nextHop === facts.localAddress) return no(`its next hop ${formatAddress(nextHop)} is our own address (RFC 4271 5.1.3)`)
+  if (!facts.isExternal && originatorId === facts.bgpId)
+    return no('it is a route of ours that was reflected: ORIGINATOR_ID is our BGP Identifier (RFC 4456 8)')
+  if (!facts.isExternal && clusterList.includes(facts.bgpId))
+    return no('it came through us: our CLUSTER_ID is in CLUSTER_LIST (RFC 4456 8)')
+  if (nextHop !== undefined && nextHop === facts.localAddress)
+    return no(`its next hop ${formatAddress(nextHop)} is our own address (RFC 4271 5.1.3)`)
   const leak = routeLeak(attributes, facts)
   if (leak !== undefined) return no(leak)
   return {
@@ -70,8 +85,13 @@ const no = (reason: string): ImportVerdict => ({ ok: false, reason })
 /** RFC 9234 5, ingress 1 and 2: a route that only goes to customers came from where it must not come from. */
 function routeLeak({ otc }: PathAttributes, { isExternal, role, peerAsn }: ImportFacts): string | undefined {
   if (!isExternal || otc === undefined) return undefined
-  if (role === 'provider' || role === 'rs') return `a route leak: a ${role === 'provider' ? 'customer' : 'route server client'} passes on what is for customers only, OTC ${otc} (RFC 9234 5)`
-  if (role === 'peer' && otc !== peerAsn) return `a route leak: a peer passes on what is for customers only, OTC ${otc} (RFC 9234 5)`
+  if (role === 'provider' || role === 'rs')
+    return (
+      `a route leak: a ${role === 'provider' ? 'customer' : 'route server client'} passes on what is for ` +
+      `customers only, OTC ${otc} (RFC 9234 5)`
+    )
+  if (role === 'peer' && otc !== peerAsn)
+    return `a route leak: a peer passes on what is for customers only, OTC ${otc} (RFC 9234 5)`
   return undefined
 }
 
@@ -81,7 +101,9 @@ function ingressOtc({ otc }: PathAttributes, { isExternal, role, peerAsn }: Impo
   return isExternal && otc === undefined && isFromAbove ? { otc: peerAsn } : {}
 }
 
-/** RFC 9234 5, egress 1: what goes to a customer, a peer or a route server client is for customers only from there on. */
+/**
+ * RFC 9234 5, egress 1: what goes to a customer, a peer or a route server client is for customers only from there on.
+ */
 export function egressOtc(role: BgpRole | undefined, ownAsn: number): number | undefined {
   return role === 'provider' || role === 'peer' || role === 'rs' ? ownAsn : undefined
 }
@@ -98,9 +120,17 @@ function firstAs(asPath: readonly AsPathSegment[]): number | undefined {
 }
 
 /** Prefixes that are nobody's to announce: loopback, multicast and class E. */
-export const isMartian = compileImport([{ prefix: '127.0.0.0/8', le: 32 }, { prefix: '224.0.0.0/3', le: 32 }, { prefix: '::1/128' }, { prefix: 'ff00::/8', le: 128 }])
+export const isMartian = compileImport([
+  { prefix: '127.0.0.0/8', le: 32 },
+  { prefix: '224.0.0.0/3', le: 32 },
+  { prefix: '::1/128' },
+  { prefix: 'ff00::/8', le: 128 },
+])
 
-/** Which prefixes may be imported; nothing without a list (RFC 8212 2). Entries as in FRR's prefix-list: ge and le bound the length. */
+/**
+ * Which prefixes may be imported; nothing without a list (RFC 8212 2). Entries as in FRR's prefix-list: ge and le bound
+ * the length.
+ */
 export function compileImport(entries: readonly ImportPrefix[] = []): (prefix: Prefix) => boolean {
   const rules = entries.flatMap(({ prefix: text, ge, le }) => {
     const prefix = parsePrefix(text)
@@ -109,8 +139,14 @@ export function compileImport(entries: readonly ImportPrefix[] = []): (prefix: P
     const maximum = prefixFamily(prefix) === 'ipv4' ? 32 : 128
     return [{ prefix, length, from: ge ?? length, to: le ?? (ge === undefined ? length : maximum) }]
   })
-  return (prefix) => rules.some((rule) => {
-    const length = prefixLength(prefix)
-    return prefixFamily(prefix) === prefixFamily(rule.prefix) && length >= rule.from && length <= rule.to && prefixOf(prefixAddress(prefix), rule.length) === rule.prefix
-  })
+  return (prefix) =>
+    rules.some((rule) => {
+      const length = prefixLength(prefix)
+      return (
+        prefixFamily(prefix) === prefixFamily(rule.prefix) &&
+        length >= rule.from &&
+        length <= rule.to &&
+        prefixOf(prefixAddress(prefix), rule.length) === rule.prefix
+      )
+    })
 }

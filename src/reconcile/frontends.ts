@@ -8,5 +8,7 @@ export function isServed(wanted: Frontend, held: ProgrammedFrontend | undefined)
 }
 
 function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {
-  return a.length === b.length && a.every((backend, i) => backend.address === b[i]?.address && backend.port === b[i]?.port)
+  return (
+    a.length === b.length && a.every((backend, i) => backend.address === b[i]?.address && backend.port === b[i]?.port)
+  )
 }

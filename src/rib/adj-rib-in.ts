@@ -7,7 +7,7 @@
  */
 import type { AfiSafi, CodecContext, PathAttributes, UpdateProblem } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
-import { type Family } from '../ip/address.ts'
+import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { AttributeBlocks, noBlock } from './attribute-blocks.ts'
 import { Mark, maxPathsPerPrefix, PathTable } from './path-table.ts'
@@ -44,7 +44,11 @@ export class AdjRibIn {
   #tables: Readonly<Record<Family, PathTable>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
-  constructor({ maxPrefixes = defaultMaxPrefixes, maxAttributeBytes = defaultMaxAttributeBytes, seed = 0 }: AdjRibInOptions = {}) {
+  constructor({
+    maxPrefixes = defaultMaxPrefixes,
+    maxAttributeBytes = defaultMaxAttributeBytes,
+    seed = 0,
+  }: AdjRibInOptions = {}) {
     this.#maxPrefixes = maxPrefixes
     this.#blocks = new AttributeBlocks(maxAttributeBytes, seed)
     this.#seed = seed
@@ -74,7 +78,8 @@ export class AdjRibIn {
   *entries(): Generator<readonly [Prefix, ReceivedPath]> {
     for (const family of families) {
       const table = this.#tables[family]
-      for (let slot = 0; slot < table.slots; slot++) if (table.isUsed(slot)) yield [table.prefixAt(slot), this.#pathAt(family, slot)]
+      for (let slot = 0; slot < table.slots; slot++)
+        if (table.isUsed(slot)) yield [table.prefixAt(slot), this.#pathAt(family, slot)]
     }
   }
 
@@ -96,7 +101,12 @@ export class AdjRibIn {
    * Applies an UPDATE; with a treat-as-withdraw among the problems its announcements withdraw (RFC 7606 2). `touched`
    * is called for each prefix whose paths may have changed.
    */
-  apply({ message, problems, block }: Pick<DecodedUpdate, 'message' | 'problems' | 'block'>, ctx: CodecContext, now: number, touched?: (prefix: Prefix) => void): void {
+  apply(
+    { message, problems, block }: Pick<DecodedUpdate, 'message' | 'problems' | 'block'>,
+    ctx: CodecContext,
+    now: number,
+    touched?: (prefix: Prefix) => void,
+  ): void {
     const { withdrawn, withdrawnPathIds, nlri, nlriPathIds, mpReach, mpUnreach } = message
     this.#withdraw(withdrawn, withdrawnPathIds, touched)
     if (mpUnreach !== undefined) this.#withdraw(mpUnreach.prefixes, mpUnreach.pathIds, touched)
@@ -157,23 +167,37 @@ export class AdjRibIn {
     }
   }
 
-  #withdraw(prefixes: readonly Prefix[], pathIds: readonly number[] | undefined, touched?: (prefix: Prefix) => void): void {
+  #withdraw(
+    prefixes: readonly Prefix[],
+    pathIds: readonly number[] | undefined,
+    touched?: (prefix: Prefix) => void,
+  ): void {
     for (let i = 0; i < prefixes.length; i++) {
       this.#remove(prefixes[i] as Prefix, pathIds?.[i] ?? 0)
       touched?.(prefixes[i] as Prefix)
     }
   }
 
-  #announce(prefixes: readonly Prefix[], pathIds: readonly number[] | undefined, block: number, timeSec: number, touched?: (prefix: Prefix) => void): void {
+  #announce(
+    prefixes: readonly Prefix[],
+    pathIds: readonly number[] | undefined,
+    block: number,
+    timeSec: number,
+    touched?: (prefix: Prefix) => void,
+  ): void {
     if (prefixes.length === 0) return
     const family = prefixFamily(prefixes[0] as Prefix)
     const table = this.#tables[family]
     // With room for all of them and no identifiers, which is nearly always, nothing else is to be asked.
-    const isRoomy = block !== noBlock && pathIds === undefined && this.#tables.ipv4.size + this.#tables.ipv6.size + prefixes.length <= this.#maxPrefixes
+    const isRoomy =
+      block !== noBlock &&
+      pathIds === undefined &&
+      this.#tables.ipv4.size + this.#tables.ipv6.size + prefixes.length <= this.#maxPrefixes
     for (let i = 0; i < prefixes.length; i++) {
       const prefix = prefixes[i] as Prefix
       const pathId = pathIds?.[i] ?? 0
-      if (isRoomy || (block !== noBlock && this.#hasRoom(table, prefix, pathId))) this.#keep(table, prefix, pathId, block, timeSec)
+      if (isRoomy || (block !== noBlock && this.#hasRoom(table, prefix, pathId)))
+        this.#keep(table, prefix, pathId, block, timeSec)
       else {
         // What has no room is counted; an older path of the same prefix is no longer true and goes.
         this.#drop(table, prefix, pathId)
@@ -220,4 +244,3 @@ export class AdjRibIn {
 function isTreatedAsWithdraw(problems: readonly UpdateProblem[]): boolean {
   return problems.length > 0 && problems.some(({ action }) => action === 'treat-as-withdraw')
 }
-

@@ -41,7 +41,10 @@ const nothing: readonly SentPath[] = []
 export class AdjRibOut {
   readonly #sent = new Map<Prefix, readonly SentPath[]>()
   /** Prefixes that each member has, by the number of its bit. */
-  readonly #counts: Readonly<Record<Family, Uint32Array>> = { ipv4: new Uint32Array(maxMembers), ipv6: new Uint32Array(maxMembers) }
+  readonly #counts: Readonly<Record<Family, Uint32Array>> = {
+    ipv4: new Uint32Array(maxMembers),
+    ipv6: new Uint32Array(maxMembers),
+  }
 
   get size(): number {
     return this.#sent.size
@@ -191,14 +194,16 @@ export class Batches {
 
   add(attributes: PathAttributes | undefined, members: MemberMask, prefix: Prefix): Batch {
     let batch = this.#last
-    if (batch === undefined || batch.attributes !== attributes || batch.members !== members) this.#last = batch = this.#batch(attributes, members)
+    if (batch === undefined || batch.attributes !== attributes || batch.members !== members)
+      this.#last = batch = this.#batch(attributes, members)
     batch.prefixes.push(prefix)
     return batch
   }
 
   /** Withdrawals first: a peer near its prefix limit gets room before it gets routes. */
   list(): readonly Batch[] {
-    return [...this.#byAttributes.values()].flatMap((byMembers) => [...byMembers.values()])
+    return [...this.#byAttributes.values()]
+      .flatMap((byMembers) => [...byMembers.values()])
       .sort((a, b) => Number(a.attributes !== undefined) - Number(b.attributes !== undefined))
   }
 
@@ -206,7 +211,16 @@ export class Batches {
     let byMembers = this.#byAttributes.get(attributes)
     if (byMembers === undefined) this.#byAttributes.set(attributes, (byMembers = new Map()))
     let batch = byMembers.get(members)
-    if (batch === undefined) byMembers.set(members, (batch = { attributes, members, prefixes: [], record: attributes === undefined ? undefined : [{ attributes, members, at: this.now }] }))
+    if (batch === undefined)
+      byMembers.set(
+        members,
+        (batch = {
+          attributes,
+          members,
+          prefixes: [],
+          record: attributes === undefined ? undefined : [{ attributes, members, at: this.now }],
+        }),
+      )
     return batch
   }
 }

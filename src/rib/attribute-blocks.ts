@@ -53,7 +53,15 @@ export class AttributeBlocks {
 
   /** Memory held, octets. */
   get bytes(): number {
-    return this.#chunks.length * chunkBytes + this.#slots.byteLength + this.#offsets.byteLength + this.#lengths.byteLength + this.#references.byteLength + this.#contextOf.byteLength + this.#hashes.byteLength
+    return (
+      this.#chunks.length * chunkBytes +
+      this.#slots.byteLength +
+      this.#offsets.byteLength +
+      this.#lengths.byteLength +
+      this.#references.byteLength +
+      this.#contextOf.byteLength +
+      this.#hashes.byteLength
+    )
   }
 
   /** The id of a block without a reference of its own yet; {@link noBlock} when there is no room. A copy is kept. */
@@ -130,7 +138,11 @@ export class AttributeBlocks {
     let hash = (0x811c9dc5 ^ this.#seed ^ context) >>> 0
     const whole = block.length & ~3
     for (let i = 0; i < whole; i += 4) {
-      const word = (block[i] as number) | ((block[i + 1] as number) << 8) | ((block[i + 2] as number) << 16) | ((block[i + 3] as number) << 24)
+      const word =
+        (block[i] as number) |
+        ((block[i + 1] as number) << 8) |
+        ((block[i + 2] as number) << 16) |
+        ((block[i + 3] as number) << 24)
       hash = Math.imul(hash ^ word, 0x85ebca6b)
       hash ^= hash >>> 15
     }
@@ -221,14 +233,18 @@ export class AttributeBlocks {
   /** Moves what is in use together. */
   #pack(): void {
     const free = new Set(this.#free)
-    const live = Array.from({ length: this.#ids }, (_, id) => id).filter((id) => !free.has(id)).sort((a, b) => (this.#offsets[a] as number) - (this.#offsets[b] as number))
+    const live = Array.from({ length: this.#ids }, (_, id) => id)
+      .filter((id) => !free.has(id))
+      .sort((a, b) => (this.#offsets[a] as number) - (this.#offsets[b] as number))
     const old = this.#chunks
     this.#chunks = []
     this.#used = this.#wasted = 0
     for (const id of live) {
       const offset = this.#offsets[id] as number
       const at = offset & (chunkBytes - 1)
-      this.#offsets[id] = this.#append((old[offset >>> chunkBits] as Uint8Array).subarray(at, at + (this.#lengths[id] as number)))
+      this.#offsets[id] = this.#append(
+        (old[offset >>> chunkBits] as Uint8Array).subarray(at, at + (this.#lengths[id] as number)),
+      )
     }
   }
 }

@@ -25,10 +25,15 @@ export class AttributeTable {
 
 /** Content as text; independent of the order in which the fields were written. */
 function keyOf(attributes: PathAttributes): string {
-  return JSON.stringify(Object.entries(attributes)
-    .filter(([, value]) => value !== undefined)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => [name, value instanceof Array ? value.map(plain) : value]))
+  return JSON.stringify(
+    Object.entries(attributes)
+      .filter(([, value]) => value !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, value]) => [name, Array.isArray(value) ? value.map(plain) : value]),
+  )
 }
 
-const plain = (item: unknown): unknown => (typeof item === 'object' && item !== null && 'value' in item && item.value instanceof Uint8Array ? { ...item, value: [...item.value] } : item)
+const plain = (item: unknown): unknown =>
+  typeof item === 'object' && item !== null && 'value' in item && item.value instanceof Uint8Array
+    ? { ...item, value: [...item.value] }
+    : item

@@ -48,28 +48,58 @@ export function asPathLength(asPath: readonly AsPathSegment[] = []): number {
   return asPath.reduce((sum, { type, asns }) => sum + (type === asSequence ? asns.length : type === asSet ? 1 : 0), 0)
 }
 
-const neighborAs = ({ attributes: { asPath = [] } }: Candidate): string => String(asPath.find(({ type }) => type === asSequence)?.asns[0] ?? 'own')
+const neighborAs = ({ attributes: { asPath = [] } }: Candidate): string =>
+  String(asPath.find(({ type }) => type === asSequence)?.asns[0] ?? 'own')
 const localPref = ({ attributes }: Candidate): number => attributes.localPref ?? defaultLocalPref
-const numeric = (name: string, value: (candidate: Candidate) => number, more: Partial<Step> = {}): Step => ({ name, value, show: (candidate) => String(value(candidate)), ...more })
+const numeric = (name: string, value: (candidate: Candidate) => number, more: Partial<Step> = {}): Step => ({
+  name,
+  value,
+  show: (candidate) => String(value(candidate)),
+  ...more,
+})
 
 const steps: readonly Step[] = [
-  { name: 'locally originated', value: ({ peer }) => (peer === undefined ? 0 : 1), show: ({ peer }) => (peer === undefined ? 'of this node' : 'received') },
+  {
+    name: 'locally originated',
+    value: ({ peer }) => (peer === undefined ? 0 : 1),
+    show: ({ peer }) => (peer === undefined ? 'of this node' : 'received'),
+  },
   // RFC 4271 9.1.1
-  { name: 'higher LOCAL_PREF', value: (candidate) => -localPref(candidate), show: (candidate) => String(localPref(candidate)) },
+  {
+    name: 'higher LOCAL_PREF',
+    value: (candidate) => -localPref(candidate),
+    show: (candidate) => String(localPref(candidate)),
+  },
   // RFC 4271 9.1.2.2 a
   numeric('shorter AS_PATH', ({ attributes }) => asPathLength(attributes.asPath)),
   // RFC 4271 9.1.2.2 b
-  { name: 'lower ORIGIN', value: ({ attributes }) => attributes.origin ?? 2, show: ({ attributes }) => ['IGP', 'EGP', 'INCOMPLETE'][attributes.origin ?? 2] ?? 'INCOMPLETE' },
+  {
+    name: 'lower ORIGIN',
+    value: ({ attributes }) => attributes.origin ?? 2,
+    show: ({ attributes }) => ['IGP', 'EGP', 'INCOMPLETE'][attributes.origin ?? 2] ?? 'INCOMPLETE',
+  },
   // RFC 4271 9.1.2.2 c
   numeric('lower MED of the same neighbor AS', ({ attributes }) => attributes.med ?? 0, { group: neighborAs }),
   // RFC 4271 9.1.2.2 d
-  { name: 'eBGP before iBGP', value: ({ isExternal }) => (isExternal ? 0 : 1), show: ({ isExternal }) => (isExternal ? 'eBGP' : 'iBGP') },
+  {
+    name: 'eBGP before iBGP',
+    value: ({ isExternal }) => (isExternal ? 0 : 1),
+    show: ({ isExternal }) => (isExternal ? 'eBGP' : 'iBGP'),
+  },
   // RFC 4271 9.1.2.2 f, RFC 4456 9
-  { name: 'lower BGP Identifier', value: ({ attributes, bgpId }) => attributes.originatorId ?? bgpId, show: ({ attributes, bgpId }) => formatAddress(attributes.originatorId ?? bgpId) },
+  {
+    name: 'lower BGP Identifier',
+    value: ({ attributes, bgpId }) => attributes.originatorId ?? bgpId,
+    show: ({ attributes, bgpId }) => formatAddress(attributes.originatorId ?? bgpId),
+  },
   // RFC 4456 9: between f and g
   numeric('shorter CLUSTER_LIST', ({ attributes }) => attributes.clusterList?.length ?? 0),
   // RFC 4271 9.1.2.2 g
-  { name: 'lower peer address', value: ({ peerAddress }) => peerAddress, show: ({ peerAddress }) => formatAddress(peerAddress) },
+  {
+    name: 'lower peer address',
+    value: ({ peerAddress }) => peerAddress,
+    show: ({ peerAddress }) => formatAddress(peerAddress),
+  },
   // RFC 7911 leaves it open; without it two paths of one peer would be equal.
   numeric('lower path identifier', ({ pathId }) => pathId),
   // Two links to one router, each unnumbered: identifier and address are the same.
@@ -77,7 +107,8 @@ const steps: readonly Step[] = [
 ]
 
 /** Peer and path identifier name a path of a prefix: with them the order of arrival has no say in what is told. */
-const byName = (a: Candidate, b: Candidate): number => compareAddresses(a.peer ?? '', b.peer ?? '') || a.pathId - b.pathId
+const byName = (a: Candidate, b: Candidate): number =>
+  compareAddresses(a.peer ?? '', b.peer ?? '') || a.pathId - b.pathId
 
 /** undefined without candidates. */
 export function decide(candidates: readonly Candidate[]): Decision | undefined {
@@ -86,7 +117,12 @@ export function decide(candidates: readonly Candidate[]): Decision | undefined {
   for (const step of steps) {
     if (left.length < 2) break
     const kept = survivors(left, step)
-    for (const loser of left) if (!kept.has(loser)) losses.push({ candidate: loser, reason: `${step.name}: ${step.show(winnerOver(loser, kept, step))} against ${step.show(loser)}` })
+    for (const loser of left)
+      if (!kept.has(loser))
+        losses.push({
+          candidate: loser,
+          reason: `${step.name}: ${step.show(winnerOver(loser, kept, step))} against ${step.show(loser)}`,
+        })
     left = left.filter((candidate) => kept.has(candidate))
   }
   const [best, ...equal] = left

@@ -22,7 +22,14 @@ export interface LocRibEntry {
 }
 
 /** Of a path that this node originates. */
-export const ownCandidate: Candidate = { peer: undefined, attributes: {}, isExternal: false, bgpId: 0, peerAddress: 0, pathId: 0 }
+export const ownCandidate: Candidate = {
+  peer: undefined,
+  attributes: {},
+  isExternal: false,
+  bgpId: 0,
+  peerAddress: 0,
+  pathId: 0,
+}
 
 /** Imported prefixes; what is beyond is not chosen among. */
 const maxImported = 100_000
@@ -80,7 +87,8 @@ export class LocRib {
 
   /** A peer is gone, or its policy changed. */
   forgetImported(peer: string): void {
-    for (const [prefix, { candidates }] of this.#imported) if (candidates.some((candidate) => candidate.peer === peer)) this.setImported(prefix, peer, [])
+    for (const [prefix, { candidates }] of this.#imported)
+      if (candidates.some((candidate) => candidate.peer === peer)) this.setImported(prefix, peer, [])
   }
 
   /** The chosen path of a prefix and why the others were not; a route of this node always wins. */

@@ -50,7 +50,14 @@ export class PathTable {
   }
 
   get bytes(): number {
-    return this.#keys.byteLength + this.#lengths.byteLength + this.#marks.byteLength + this.#blocks.byteLength + this.#times.byteLength + (this.#pathIds?.byteLength ?? 0)
+    return (
+      this.#keys.byteLength +
+      this.#lengths.byteLength +
+      this.#marks.byteLength +
+      this.#blocks.byteLength +
+      this.#times.byteLength +
+      (this.#pathIds?.byteLength ?? 0)
+    )
   }
 
   get slots(): number {
@@ -68,7 +75,8 @@ export class PathTable {
     const found: number[] = []
     const length = this.#read(prefix)
     const mask = this.#lengths.length - 1
-    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask) if (this.#isKey(slot, length)) found.push(slot)
+    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
+      if (this.#isKey(slot, length)) found.push(slot)
     return found
   }
 
@@ -127,13 +135,15 @@ export class PathTable {
     const length = (this.#lengths[slot] as number) - 1
     if (this.#words === 1) return (this.#keys[slot] as number) * 64 + length
     let text = ''
-    for (let i = 0; i < 16; i++) text += String.fromCharCode(((this.#keys[slot * 4 + (i >> 2)] as number) >>> (24 - 8 * (i & 3))) & 255)
+    for (let i = 0; i < 16; i++)
+      text += String.fromCharCode(((this.#keys[slot * 4 + (i >> 2)] as number) >>> (24 - 8 * (i & 3))) & 255)
     return text + String.fromCharCode(length)
   }
 
   /** Marks every path. */
   markAll(mark: number): void {
-    for (let slot = 0; slot < this.#lengths.length; slot++) if (this.#lengths[slot] !== 0) this.#marks[slot] = (this.#marks[slot] as number) | mark
+    for (let slot = 0; slot < this.#lengths.length; slot++)
+      if (this.#lengths[slot] !== 0) this.#marks[slot] = (this.#marks[slot] as number) | mark
   }
 
   /** Removes every path with this mark, told one by one before it goes. */
@@ -158,19 +168,29 @@ export class PathTable {
     }
     for (let word = 0; word < 4; word++) {
       const at = word * 4
-      key[word] = ((prefix.charCodeAt(at) << 24) | (prefix.charCodeAt(at + 1) << 16) | (prefix.charCodeAt(at + 2) << 8) | prefix.charCodeAt(at + 3)) >>> 0
+      key[word] =
+        ((prefix.charCodeAt(at) << 24) |
+          (prefix.charCodeAt(at + 1) << 16) |
+          (prefix.charCodeAt(at + 2) << 8) |
+          prefix.charCodeAt(at + 3)) >>>
+        0
     }
     return prefixLength(prefix) + 1
   }
 
   /**
    * Of the scratch key. IPv4 prefixes that follow each other, as routers send them, lie side by side: the last four
-   * bits of the network number choose the slot in a group, the rest is hashed. One line of the cache then serves several.
+   * bits of the network number choose the slot in a group, the rest is hashed. One line of the cache then serves
+   * several.
    */
   #home(length: number): number {
     if (this.#words === 1) {
       const network = length === 1 ? 0 : (this.#key[0] as number) >>> (33 - length)
-      return ((mixed(this.#seed ^ Math.imul(length, 0x9e3779b1), network >>> groupBits, this.#seed) << groupBits) | (network & groupMask)) >>> 0
+      return (
+        ((mixed(this.#seed ^ Math.imul(length, 0x9e3779b1), network >>> groupBits, this.#seed) << groupBits) |
+          (network & groupMask)) >>>
+        0
+      )
     }
     let hash = this.#seed ^ Math.imul(length, 0x9e3779b1)
     for (let word = 0; word < this.#words; word++) hash = mixed(hash, this.#key[word] as number, this.#seed)
@@ -194,7 +214,8 @@ export class PathTable {
     const lengths = this.#lengths
     const mask = lengths.length - 1
     let slot = this.#home(length) & mask
-    while (lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId)) slot = (slot + stride) & mask
+    while (lengths[slot] !== 0 && !(this.#isKey(slot, length) && this.pathIdAt(slot) === pathId))
+      slot = (slot + stride) & mask
     return slot
   }
 
@@ -221,7 +242,8 @@ export class PathTable {
   }
 
   #move(from: number, to: number): void {
-    for (let word = 0; word < this.#words; word++) this.#keys[to * this.#words + word] = this.#keys[from * this.#words + word] as number
+    for (let word = 0; word < this.#words; word++)
+      this.#keys[to * this.#words + word] = this.#keys[from * this.#words + word] as number
     this.#lengths[to] = this.#lengths[from] as number
     this.#marks[to] = this.#marks[from] as number
     this.#blocks[to] = this.#blocks[from] as number
@@ -230,7 +252,14 @@ export class PathTable {
   }
 
   #resize(slots: number): void {
-    const [oldKeys, oldLengths, oldMarks, oldBlocks, oldTimes, oldPathIds] = [this.#keys, this.#lengths, this.#marks, this.#blocks, this.#times, this.#pathIds]
+    const [oldKeys, oldLengths, oldMarks, oldBlocks, oldTimes, oldPathIds] = [
+      this.#keys,
+      this.#lengths,
+      this.#marks,
+      this.#blocks,
+      this.#times,
+      this.#pathIds,
+    ]
     const words = this.#words
     const mask = slots - 1
     const key = this.#key

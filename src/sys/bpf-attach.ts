@@ -11,7 +11,9 @@ const tcxLinkType = 11
 const tcReplace = 1
 const errno = (name: string): number => koffi.os.errno[name] ?? 0
 
-/** True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails. */
+/**
+ * True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails.
+ */
 export function isTcxSupported(programFd: number): boolean {
   const result = libbpfInt('bpf_link_create', programFd, 0x7fffffff, tcxAttachType.ingress, null)
   if (result >= 0) closeSync(result)
@@ -20,7 +22,10 @@ export function isTcxSupported(programFd: number): boolean {
 
 /** A new link; the descriptor is the caller's to pin and close. */
 export function createTcxLink(programFd: number, ifindex: number, direction: Direction): number {
-  return checkedBpf(`attach to interface ${ifindex} ${direction}`, libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], null))
+  return checkedBpf(
+    `attach to interface ${ifindex} ${direction}`,
+    libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], null),
+  )
 }
 
 /** Replaces the program of a link; no packet passes without one. */
@@ -75,25 +80,39 @@ export function attachFilter(place: FilterPlace, programFd: number): void {
   const made = libbpfInt('bpf_tc_hook_create', tcHook(place.ifindex, tcAttachPoint.ingress | tcAttachPoint.egress))
   if (made !== -errno('EEXIST')) checkedBpf(`clsact qdisc on interface ${place.ifindex}`, made)
   const options = new Uint8Array(tcOptions(place, programFd, tcReplace).buffer)
-  checkedBpf(`filter on interface ${place.ifindex}`, libbpfInt('bpf_tc_attach', tcHook(place.ifindex, tcAttachPoint[place.direction]), options))
+  checkedBpf(
+    `filter on interface ${place.ifindex}`,
+    libbpfInt('bpf_tc_attach', tcHook(place.ifindex, tcAttachPoint[place.direction]), options),
+  )
   takeLibbpfLog()
 }
 
 /** The id of the BPF program in the filter at this place; undefined when there is no such filter. */
 export function filterProgramId(place: FilterPlace): number | undefined {
   const options = tcOptions(place)
-  const result = libbpfInt('bpf_tc_query', tcHook(place.ifindex, tcAttachPoint[place.direction]), new Uint8Array(options.buffer))
+  const result = libbpfInt(
+    'bpf_tc_query',
+    tcHook(place.ifindex, tcAttachPoint[place.direction]),
+    new Uint8Array(options.buffer),
+  )
   takeLibbpfLog()
   // No qdisc, no filter, no interface: the kernel has a different word for each.
   return result < 0 ? undefined : options.getUint32(16, true)
 }
 
 export function detachFilter(place: FilterPlace): void {
-  const result = libbpfInt('bpf_tc_detach', tcHook(place.ifindex, tcAttachPoint[place.direction]), new Uint8Array(tcOptions(place).buffer))
+  const result = libbpfInt(
+    'bpf_tc_detach',
+    tcHook(place.ifindex, tcAttachPoint[place.direction]),
+    new Uint8Array(tcOptions(place).buffer),
+  )
   checkedBpf(`remove filter from interface ${place.ifindex}`, result)
 }
 
 /** Removes the clsact qdisc with everything in it. */
 export function destroyClsact(ifindex: number): void {
-  checkedBpf(`remove clsact from interface ${ifindex}`, libbpfInt('bpf_tc_hook_destroy', tcHook(ifindex, tcAttachPoint.ingress | tcAttachPoint.egress)))
+  checkedBpf(
+    `remove clsact from interface ${ifindex}`,
+    libbpfInt('bpf_tc_hook_destroy', tcHook(ifindex, tcAttachPoint.ingress | tcAttachPoint.egress)),
+  )
 }

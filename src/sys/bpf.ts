@@ -29,7 +29,9 @@ function objectInfo(fd: number, size: number): DataView {
 
 export function mapInfo(fd: number): MapInfo {
   const info = objectInfo(fd, 88)
-  const [type = 0, id = 0, keySize = 0, valueSize = 0, maxEntries = 0] = [0, 4, 8, 12, 16].map((offset) => info.getUint32(offset, true))
+  const [type = 0, id = 0, keySize = 0, valueSize = 0, maxEntries = 0] = [0, 4, 8, 12, 16].map((offset) =>
+    info.getUint32(offset, true),
+  )
   return { type, id, keySize, valueSize, maxEntries }
 }
 
@@ -82,7 +84,10 @@ export class BpfMap {
   update(key: Uint8Array, value: Uint8Array): void {
     const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, 0)
     if (fullErrnos.has(-result)) {
-      throw new HeraldError('ERR_MAP_FULL', `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errnoName(-result)})`)
+      throw new HeraldError(
+        'ERR_MAP_FULL',
+        `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errnoName(-result)})`,
+      )
     }
     checkedBpf(`write to ${this.name}`, result)
   }
@@ -99,7 +104,8 @@ export class BpfMap {
     const keys = new Uint8Array(keySize * batchSize)
     const values = new Uint8Array(valueSize * batchSize)
     for (const count of this.#batches(batchSize, keys, values)) {
-      for (let i = 0; i < count; i++) yield [keys.slice(i * keySize, (i + 1) * keySize), values.slice(i * valueSize, (i + 1) * valueSize)]
+      for (let i = 0; i < count; i++)
+        yield [keys.slice(i * keySize, (i + 1) * keySize), values.slice(i * valueSize, (i + 1) * valueSize)]
     }
   }
 
@@ -111,7 +117,16 @@ export class BpfMap {
     const { keySize, valueSize, maxEntries } = this.info
     const position = new Uint8Array(Math.max(8, keySize))
     const count = new Uint32Array([batchSize])
-    const result = libbpfInt('bpf_map_lookup_batch', this.fd, null, position, new Uint8Array(keySize * batchSize), new Uint8Array(valueSize * batchSize), count, null)
+    const result = libbpfInt(
+      'bpf_map_lookup_batch',
+      this.fd,
+      null,
+      position,
+      new Uint8Array(keySize * batchSize),
+      new Uint8Array(valueSize * batchSize),
+      count,
+      null,
+    )
     const found = count[0] ?? 0
     if (result === -ENOENT) return found
     checkedBpf(`list ${this.name}`, result)
@@ -148,7 +163,10 @@ export interface MappedMemory {
   unmap(): void
 }
 
-/** A compiled object; its maps and programs live until {@link BpfObject.close} or as long as they are pinned or attached. */
+/**
+ * A compiled object; its maps and programs live until {@link BpfObject.close} or as long as they are pinned or
+ * attached.
+ */
 export class BpfObject {
   readonly #path: string
   readonly #object: Pointer
@@ -166,7 +184,10 @@ export class BpfObject {
     return map
   }
 
-  /** Before {@link load}: uses the map pinned at the path when there is one of the same shape, else pins the new one there. */
+  /**
+   * Before {@link load}: uses the map pinned at the path when there is one of the same shape, else pins the new one
+   * there.
+   */
   setPinPath(map: string, path: string): void {
     checkedLoad(`pin path of ${map}`, libbpfInt('bpf_map__set_pin_path', this.#map(map), path) === 0)
   }
@@ -178,7 +199,8 @@ export class BpfObject {
   /** Throws ERR_BPF_LOAD with the words of libbpf and of the verifier. */
   load(): void {
     const result = libbpfInt('bpf_object__load', this.#object)
-    if (result < 0) throw new HeraldError('ERR_BPF_LOAD', `load ${this.#path}: ${errnoName(-result)}\n${takeLibbpfLog()}`)
+    if (result < 0)
+      throw new HeraldError('ERR_BPF_LOAD', `load ${this.#path}: ${errnoName(-result)}\n${takeLibbpfLog()}`)
     takeLibbpfLog()
   }
 
@@ -215,7 +237,11 @@ export function runProgram(fd: number, frame: Uint8Array, repeat = 1): TestRun {
   opts.setUint32(28, out.length, true)
   opts.setUint32(60, repeat, true)
   checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, new Uint8Array(opts.buffer)))
-  return { verdict: opts.getInt32(56, true), packet: out.slice(0, opts.getUint32(28, true)), durationNs: opts.getUint32(64, true) }
+  return {
+    verdict: opts.getInt32(56, true),
+    packet: out.slice(0, opts.getUint32(28, true)),
+    durationNs: opts.getUint32(64, true),
+  }
 }
 
 export function closeFd(fd: number): void {

@@ -24,7 +24,8 @@ const prototypes = {
   bpf_map_update_elem: 'int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)',
   bpf_map_delete_elem: 'int bpf_map_delete_elem(int fd, const void *key)',
   bpf_map_get_next_key: 'int bpf_map_get_next_key(int fd, const void *key, void *next)',
-  bpf_map_lookup_batch: 'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',
+  bpf_map_lookup_batch:
+    'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',
   bpf_obj_get: 'int bpf_obj_get(const char *path)',
   bpf_obj_pin: 'int bpf_obj_pin(int fd, const char *path)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int fd, void *info, void *length)',
@@ -70,7 +71,12 @@ function load(): ReadonlyMap<LibbpfCall, Foreign<unknown>> {
     throw new HeraldError('ERR_LIBBPF_MISSING', `libbpf.so.1 cannot be loaded: ${messageOf(error)}`, { cause: error })
   }
   captureLog(library)
-  return new Map(Object.entries(prototypes).map(([name, prototype]) => [name as LibbpfCall, library.func(prototype) as Foreign<unknown>]))
+  return new Map(
+    Object.entries(prototypes).map(([name, prototype]) => [
+      name as LibbpfCall,
+      library.func(prototype) as Foreign<unknown>,
+    ]),
+  )
 }
 
 function call(name: LibbpfCall, args: readonly unknown[]): unknown {

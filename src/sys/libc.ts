@@ -1,4 +1,6 @@
-/** The C library: the one place that turns -1 and errno into an error. All other files of this room declare calls on it. */
+/**
+ * The C library: the one place that turns -1 and errno into an error. All other files of this room declare calls on it.
+ */
 import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
 

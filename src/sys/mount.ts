@@ -4,7 +4,9 @@ import koffi from 'koffi'
 import { HeraldError, messageOf } from '../errors.ts'
 import { errnoName, libc } from './libc.ts'
 
-const mount = libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)')
+const mount = libc.func(
+  'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)',
+)
 const umount2 = libc.func('int umount2(const char *target, int flags)')
 const bpffsMagic = 0xcafe4a11
 
@@ -26,7 +28,8 @@ export function mountBpffs(path: string): void {
   } catch (error) {
     throw new HeraldError('ERR_BPFFS', `${path} cannot be made: ${messageOf(error)}`, { cause: error })
   }
-  if (Number(mount('bpf', path, 'bpf', 0, 'mode=0700')) < 0) throw new HeraldError('ERR_BPFFS', `mount bpffs at ${path}: ${errnoName(koffi.errno())}`)
+  if (Number(mount('bpf', path, 'bpf', 0, 'mode=0700')) < 0)
+    throw new HeraldError('ERR_BPFFS', `mount bpffs at ${path}: ${errnoName(koffi.errno())}`)
 }
 
 /** Unmounts what {@link mountBpffs} mounted; pins in it that nothing else holds are gone. Throws ERR_BPFFS. */

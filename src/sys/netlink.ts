@@ -1,4 +1,6 @@
-/** rtnetlink (RFC 3549): the few questions about links, routes and filters that the agent asks. A socket per question. */
+/**
+ * rtnetlink (RFC 3549): the few questions about links, routes and filters that the agent asks. A socket per question.
+ */
 import { addressBytes, parseAddress } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
 import { closeFd } from './bpf.ts'
@@ -67,7 +69,8 @@ function readReplies(what: string, data: Uint8Array, bodies: Uint8Array[]): bool
     const length = view.getUint32(at, true)
     const type = view.getUint16(at + 4, true)
     if (type === NLMSG_DONE) return true
-    if (type === NLMSG_ERROR) throw new HeraldError('ERR_SYSCALL', `${what}: ${errnoName(-view.getInt32(at + headerLength, true))}`)
+    if (type === NLMSG_ERROR)
+      throw new HeraldError('ERR_SYSCALL', `${what}: ${errnoName(-view.getInt32(at + headerLength, true))}`)
     if (length < headerLength) return true
     bodies.push(data.slice(at + headerLength, at + length))
     at += (length + 3) & ~3
@@ -88,12 +91,15 @@ function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
   return found
 }
 
-const wordAt = (bytes: Uint8Array, offset: number): number => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true)
+const wordAt = (bytes: Uint8Array, offset: number): number =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true)
 
 /** Every link of this network namespace. */
 export function listLinks(): Link[] {
   return ask('list links', RTM_GETLINK, NLM_F_DUMP, new Uint8Array(16)).map((body) => {
-    const name = new TextDecoder().decode(attributes(body, 16).get(IFLA_IFNAME) ?? new Uint8Array()).replace(/\0.*$/, '')
+    const name = new TextDecoder()
+      .decode(attributes(body, 16).get(IFLA_IFNAME) ?? new Uint8Array())
+      .replace(/\0.*$/, '')
     return { index: wordAt(body, 4), name, flags: wordAt(body, 8) }
   })
 }
@@ -150,12 +156,26 @@ function defaultRouteInterfaces(family: number): number[] {
     .flatMap(routeInterfaces)
 }
 
-/** Names of the interfaces that route to one of the neighbors or hold a default route, or, with a pattern, all whose name matches it; sorted, never the loopback. */
+/**
+ * Names of the interfaces that route to one of the neighbors or hold a default route, or, with a pattern, all whose
+ * name matches it; sorted, never the loopback.
+ */
 export function uplinkInterfaces(neighbors: readonly string[], pattern?: RegExp): string[] {
   const links = listLinks().filter(({ name }) => name !== 'lo')
-  if (pattern !== undefined) return links.map(({ name }) => name).filter((name) => pattern.test(name)).sort()
-  const indexes = new Set([...neighbors.flatMap(interfacesTo), ...defaultRouteInterfaces(AF_INET), ...defaultRouteInterfaces(AF_INET6)])
-  return links.filter(({ index }) => indexes.has(index)).map(({ name }) => name).sort()
+  if (pattern !== undefined)
+    return links
+      .map(({ name }) => name)
+      .filter((name) => pattern.test(name))
+      .sort()
+  const indexes = new Set([
+    ...neighbors.flatMap(interfacesTo),
+    ...defaultRouteInterfaces(AF_INET),
+    ...defaultRouteInterfaces(AF_INET6),
+  ])
+  return links
+    .filter(({ index }) => indexes.has(index))
+    .map(({ name }) => name)
+    .sort()
 }
 
 /** True when any filter hangs on the clsact qdisc of an interface. */

@@ -10,8 +10,12 @@ import { checked, libc } from './libc.ts'
 
 const socketCall = libc.func('int socket(int domain, int type, int protocol)')
 const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
-const sendtoCall = libc.func('intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)')
-const recvfromCall = libc.func('intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)')
+const sendtoCall = libc.func(
+  'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
+)
+const recvfromCall = libc.func(
+  'intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)',
+)
 const closeCall = libc.func('int close(int fd)')
 const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
 
@@ -47,7 +51,10 @@ const hopLimit255 = [
 const maxPerPoll = 32
 
 export interface RouterDiscovery {
-  /** Routers that advertised themselves since the last call, in the order of arrival; those with lifetime 0 too: they speak BGP all the same. */
+  /**
+   * Routers that advertised themselves since the last call, in the order of arrival; those with lifetime 0 too: they
+   * speak BGP all the same.
+   */
   poll(): readonly Address[]
   /** The interface is gone, or another one has its name now: open anew. */
   readonly isGone: boolean
@@ -60,13 +67,19 @@ export interface RouterDiscovery {
 export function openRouterDiscovery(device: string): RouterDiscovery {
   const index = Number(ifNameToIndex(device))
   if (index === 0) throw new HeraldError('ERR_SYSCALL', `there is no interface ${device}`)
-  const fd = checked(`raw ICMPv6 socket on ${device}`, socketCall(afInet6, sockRaw | sockNonBlock | sockCloseOnExec, ipProtoIcmpv6))
+  const fd = checked(
+    `raw ICMPv6 socket on ${device}`,
+    socketCall(afInet6, sockRaw | sockNonBlock | sockCloseOnExec, ipProtoIcmpv6),
+  )
   try {
     attach(fd)
     const name = Buffer.from(`${device}\0`)
     checked(`bind to ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
     const filter = Buffer.alloc(32, 0xff)
-    filter.writeUInt32LE((0xffffffff ^ (1 << (routerAdvertisement % 32))) >>> 0, Math.floor(routerAdvertisement / 32) * 4)
+    filter.writeUInt32LE(
+      (0xffffffff ^ (1 << (routerAdvertisement % 32))) >>> 0,
+      Math.floor(routerAdvertisement / 32) * 4,
+    )
     checked('ICMP6_FILTER', setsockoptCall(fd, ipProtoIcmpv6, icmp6Filter, filter, filter.length))
     setInt(fd, ipv6MulticastHops, 255)
     // Our own advertisement is not one to be found.
@@ -120,7 +133,9 @@ class IcmpDiscovery implements RouterDiscovery {
     const found: Address[] = []
     for (let taken = 0; taken < maxPerPoll; taken++) {
       this.#sourceLength.writeUInt32LE(this.#source.length)
-      const length = Number(recvfromCall(this.#fd, this.#packet, this.#packet.length, 0, this.#source, this.#sourceLength))
+      const length = Number(
+        recvfromCall(this.#fd, this.#packet, this.#packet.length, 0, this.#source, this.#sourceLength),
+      )
       // Nothing there, or a link that went down: the next poll tries again.
       if (length < 0) break
       const router = this.#router(length)
@@ -149,9 +164,13 @@ class IcmpDiscovery implements RouterDiscovery {
     closeCall(this.#fd)
   }
 
-  /** RFC 4861 6.1.2: a link-local source, code 0, and the fixed part there; the kernel has checked hop limit and checksum. */
+  /**
+   * RFC 4861 6.1.2: a link-local source, code 0, and the fixed part there; the kernel has checked hop limit and
+   * checksum.
+   */
   #router(length: number): Address | undefined {
-    const isAdvertisement = length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
+    const isAdvertisement =
+      length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
     const source = addressFromBytes(this.#source.subarray(8, 24))
     return isAdvertisement && isLinkLocal(source) ? source : undefined
   }

@@ -1,4 +1,6 @@
-/** TCP sockets with the options that BGP needs and Node does not set: TCP-MD5, GTSM, TTL, source address, user timeout. */
+/**
+ * TCP sockets with the options that BGP needs and Node does not set: TCP-MD5, GTSM, TTL, source address, user timeout.
+ */
 import net from 'node:net'
 import koffi from 'koffi'
 import { type Address, addressBytes } from '../ip/address.ts'
@@ -62,7 +64,8 @@ export function createDialSocket(options: BgpSocketOptions): net.Socket {
     if (options.source !== undefined) {
       const address = socketAddress(options.source, 0, false)
       // sin6_scope_id: a link-local address means nothing without it.
-      if (options.device !== undefined && address.length === 28) address.writeUInt32LE(Number(ifNameToIndex(options.device)), 24)
+      if (options.device !== undefined && address.length === 28)
+        address.writeUInt32LE(Number(ifNameToIndex(options.device)), 24)
       checked('bind to the source address', bindCall(fd, address, address.length))
     }
   } catch (error) {
@@ -161,14 +164,19 @@ function socketAddress(address: Address, port: number, isMapped: boolean): Buffe
   return value
 }
 
-/** Octets of the write under way that the kernel has not taken; Node's own count falls only when the whole write is done. */
+/**
+ * Octets of the write under way that the kernel has not taken; Node's own count falls only when the whole write is
+ * done.
+ */
 export function unwrittenBytes(socket: net.Socket): number {
   return handleOf(socket)?.writeQueueSize ?? 0
 }
 
 /** Where Node keeps the descriptor and libuv's counters of a connected socket. */
 function handleOf(socket: net.Socket): { readonly fd?: number; readonly writeQueueSize?: number } | null | undefined {
-  return (socket as net.Socket & { readonly _handle?: { readonly fd?: number; readonly writeQueueSize?: number } | null })._handle
+  return (
+    socket as net.Socket & { readonly _handle?: { readonly fd?: number; readonly writeQueueSize?: number } | null }
+  )._handle
 }
 
 function fdOf(socket: net.Socket): number | undefined {

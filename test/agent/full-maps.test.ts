@@ -1,4 +1,7 @@
-/** Maps that are too small for what is wanted: what fits is served and announced, what waits gets the room that others leave. */
+/**
+ * Maps that are too small for what is wanted: what fits is served and announced, what waits gets the room that others
+ * leave.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Order } from '../../src/agent/order.ts'
@@ -14,8 +17,20 @@ function service(i: number): DesiredService {
   const [key, address] = [`default/s${i}`, `10.0.0.${i}`]
   const backends = [1, 2, 3].map((j) => ({ address: `10.1.${i}.${j}`, port: 8080 }))
   return {
-    key, source: { kind: 'Service', namespace: 'default', name: `s${i}` }, addresses: [address], externalTrafficPolicy: 'Cluster', remoteBackends: 0, verdicts: [],
-    frontends: [80, 443].map((port) => ({ id: frontendId(address, 'TCP', port), service: key, address, protocol: 'TCP', port, backends })),
+    key,
+    source: { kind: 'Service', namespace: 'default', name: `s${i}` },
+    addresses: [address],
+    externalTrafficPolicy: 'Cluster',
+    remoteBackends: 0,
+    verdicts: [],
+    frontends: [80, 443].map((port) => ({
+      id: frontendId(address, 'TCP', port),
+      service: key,
+      address,
+      protocol: 'TCP',
+      port,
+      backends,
+    })),
     routes: [{ prefix: `${address}/32`, neighbors: ['65001/192.0.2.1'], attributes: {} }],
   }
 }
@@ -29,18 +44,30 @@ class Node {
 
   constructor(sizes: FakeDatapathOptions) {
     const fake = createFakeDatapath(sizes)
-    const table = (this.#table = new FrontendTable(fake.maps, { nowNs: () => BigInt(this.#now) * 1_000_000n, drainNs: 1_000_000_000n }))
-    this.order = new Order({
-      datapath: { status: fake.status, readAll: () => table.readAll(), read: (id) => table.read(id), upsert: (frontend) => table.upsert(frontend), remove: (id) => table.remove(id) },
-      announce: (prefixes) => {
-        for (const { prefix, routes } of prefixes) {
-          if (routes.length === 0) this.announced.delete(prefix)
-          else this.announced.add(prefix)
-        }
+    const table = (this.#table = new FrontendTable(fake.maps, {
+      nowNs: () => BigInt(this.#now) * 1_000_000n,
+      drainNs: 1_000_000_000n,
+    }))
+    this.order = new Order(
+      {
+        datapath: {
+          status: fake.status,
+          readAll: () => table.readAll(),
+          read: (id) => table.read(id),
+          upsert: (frontend) => table.upsert(frontend),
+          remove: (id) => table.remove(id),
+        },
+        announce: (prefixes) => {
+          for (const { prefix, routes } of prefixes) {
+            if (routes.length === 0) this.announced.delete(prefix)
+            else this.announced.add(prefix)
+          }
+        },
+        later: (afterMs, action) => this.#timers.push({ at: this.#now + afterMs, action }),
+        wake: () => {},
       },
-      later: (afterMs, action) => this.#timers.push({ at: this.#now + afterMs, action }),
-      wake: () => {},
-    }, { drainMs: 5000, retryMs: 500, retryMaxMs: 30_000 })
+      { drainMs: 5000, retryMs: 500, retryMaxMs: 30_000 },
+    )
   }
 
   want(...changes: readonly (readonly [number, DesiredService | undefined])[]): void {
@@ -57,7 +84,12 @@ class Node {
       for (const { action } of due) action()
       while (this.order.run(8));
     }
-    for (const prefix of this.announced) assert.equal(this.#table.readAll().filter(({ address }) => `${address}/32` === prefix).length, 2, `${prefix} is announced without all its ports`)
+    for (const prefix of this.announced)
+      assert.equal(
+        this.#table.readAll().filter(({ address }) => `${address}/32` === prefix).length,
+        2,
+        `${prefix} is announced without all its ports`,
+      )
   }
 }
 
@@ -77,7 +109,7 @@ for (const [map, sizes, reason] of cases) {
     const waiting = Array.from({ length: services }, (_, i) => i).filter((i) => !node.announced.has(`10.0.0.${i}/32`))
     for (const i of waiting) assert.match(node.order.verdict(`default/s${i}`).message, reason)
     const served = new Set(first)
-    for (let left = services; left > first.length;) {
+    for (let left = services; left > first.length; ) {
       const leaving = [...node.announced].slice(0, 2).map((prefix) => Number(/\.(\d+)\//.exec(prefix)?.[1]))
       node.want(...leaving.map((i) => [i, undefined] as const))
       left -= leaving.length
@@ -85,7 +117,11 @@ for (const [map, sizes, reason] of cases) {
       for (const prefix of node.announced) served.add(prefix)
     }
     assert.ok(node.announced.size > 0)
-    assert.equal(served.size, services, `never served: ${waiting.filter((i) => !served.has(`10.0.0.${i}/32`)).join(' ')}`)
+    assert.equal(
+      served.size,
+      services,
+      `never served: ${waiting.filter((i) => !served.has(`10.0.0.${i}/32`)).join(' ')}`,
+    )
   })
 }
 

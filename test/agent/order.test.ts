@@ -21,7 +21,16 @@ function service(name: string, vip: string, backends: readonly string[], isAnnou
     source: { kind: 'Service', namespace: 'default', name },
     addresses: [vip],
     externalTrafficPolicy: 'Cluster',
-    frontends: [{ id, service: `default/${name}`, address: vip, protocol: 'TCP', port: 80, backends: backends.map((address) => ({ address, port: 8080 })) }],
+    frontends: [
+      {
+        id,
+        service: `default/${name}`,
+        address: vip,
+        protocol: 'TCP',
+        port: 80,
+        backends: backends.map((address) => ({ address, port: 8080 })),
+      },
+    ],
     routes: isAnnounced ? [{ prefix: `${vip}/32`, neighbors: [neighbor], attributes: {} }] : [],
     remoteBackends: 0,
     verdicts: [],
@@ -48,18 +57,20 @@ class World {
         status: this.kernel.status,
         readAll: () => this.kernel.readAll(),
         read: (id) => this.kernel.read(id),
-        upsert: (frontend) => this.#act(`upsert ${frontend.id}`, () => {
-          if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
-          this.kernel.upsert(frontend)
-        }),
+        upsert: (frontend) =>
+          this.#act(`upsert ${frontend.id}`, () => {
+            if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
+            this.kernel.upsert(frontend)
+          }),
         remove: (id) => this.#act(`remove ${id}`, () => this.kernel.remove(id)),
       },
-      announce: (prefixes) => this.#act(`announce ${prefixes.map((entry) => `${entry.prefix}=${entry.routes.length}`).join(' ')}`, () => {
-        for (const entry of prefixes) {
-          if (entry.routes.length === 0) this.routers.delete(entry.prefix)
-          else this.routers.set(entry.prefix, entry)
-        }
-      }),
+      announce: (prefixes) =>
+        this.#act(`announce ${prefixes.map((entry) => `${entry.prefix}=${entry.routes.length}`).join(' ')}`, () => {
+          for (const entry of prefixes) {
+            if (entry.routes.length === 0) this.routers.delete(entry.prefix)
+            else this.routers.set(entry.prefix, entry)
+          }
+        }),
       later: (afterMs, action) => {
         this.#timers.push({ at: this.#now + afterMs, action })
       },
@@ -78,7 +89,8 @@ class World {
   /** Every announced host route has at least one frontend in the kernel. */
   check(): void {
     const served = new Set(this.kernel.readAll().map((frontend) => `${frontend.address}/32`))
-    for (const prefix of this.routers.keys()) assert.ok(served.has(prefix), `${prefix} is announced and not served after: ${this.actions.join(', ')}`)
+    for (const prefix of this.routers.keys())
+      assert.ok(served.has(prefix), `${prefix} is announced and not served after: ${this.actions.join(', ')}`)
   }
 
   crashAfter(steps: number): void {
@@ -100,7 +112,8 @@ class World {
 
 class Crash extends Error {}
 
-const want = (...services: DesiredService[]): Map<string, DesiredService | undefined> => new Map(services.map((one) => [one.key, one]))
+const want = (...services: DesiredService[]): Map<string, DesiredService | undefined> =>
+  new Map(services.map((one) => [one.key, one]))
 
 test('a Service is programmed and read back before it is announced', () => {
   const world = new World()
@@ -150,14 +163,20 @@ test('an address shared by two Services stays announced until the last one leave
   const world = new World()
   const a = service('a', '10.0.0.1', ['10.1.0.1'])
   const other = service('b', '10.0.0.1', ['10.1.0.2'])
-  const b = { ...other, frontends: other.frontends.map((frontend) => ({ ...frontend, port: 443, id: frontendId('10.0.0.1', 'TCP', 443) })) }
+  const b = {
+    ...other,
+    frontends: other.frontends.map((frontend) => ({ ...frontend, port: 443, id: frontendId('10.0.0.1', 'TCP', 443) })),
+  }
   world.order.want(want(a, b))
   world.run()
   world.order.want(new Map([['default/a', undefined]]))
   world.run()
   assert.ok(world.routers.has('10.0.0.1/32'))
   world.advance(60_000)
-  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.port), [443])
+  assert.deepEqual(
+    world.kernel.readAll().map((frontend) => frontend.port),
+    [443],
+  )
 })
 
 test('a failed write leaves the Service unannounced, says so and is retried with back-off', () => {
@@ -189,7 +208,13 @@ test('a failed change of backends leaves the announced address as it was', () =>
 
 test('one Service that cannot be programmed does not keep others from being announced', () => {
   const world = new World()
-  const bad = { ...service('bad', '10.0.0.9', ['10.1.0.9']), frontends: [{ ...service('bad', '10.0.0.9', ['10.1.0.9']).frontends[0]!, address: 'no address' }] }
+  const bad = {
+    ...service('bad', '10.0.0.9', ['10.1.0.9']),
+    frontends: service('bad', '10.0.0.9', ['10.1.0.9']).frontends.map((frontend) => ({
+      ...frontend,
+      address: 'no address',
+    })),
+  }
   world.order.want(want(bad, service('web', '10.0.0.1', ['10.1.0.1'])))
   world.run()
   assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
@@ -198,7 +223,12 @@ test('one Service that cannot be programmed does not keep others from being anno
 /** One Service with a port 80 and a port 443 on one address. */
 function twoPorts(backends: readonly string[]): DesiredService {
   const one = service('web', '10.0.0.1', backends)
-  return { ...one, frontends: [80, 443].flatMap((port) => one.frontends.map((frontend) => ({ ...frontend, port, id: frontendId('10.0.0.1', 'TCP', port) }))) }
+  return {
+    ...one,
+    frontends: [80, 443].flatMap((port) =>
+      one.frontends.map((frontend) => ({ ...frontend, port, id: frontendId('10.0.0.1', 'TCP', port) })),
+    ),
+  }
 }
 
 test('a port that cannot be programmed does not keep the other ports of its Service from following the backends', () => {
@@ -208,7 +238,10 @@ test('a port that cannot be programmed does not keep the other ports of its Serv
   world.failingIds.add('10.0.0.1:80/TCP')
   world.order.want(want(twoPorts(['10.1.0.2'])))
   world.run()
-  assert.deepEqual(world.kernel.read('10.0.0.1:443/TCP')?.backends.map(({ address }) => address), ['10.1.0.2'])
+  assert.deepEqual(
+    world.kernel.read('10.0.0.1:443/TCP')?.backends.map(({ address }) => address),
+    ['10.1.0.2'],
+  )
   assert.equal(world.order.verdict('default/web').code, 'ProgrammingFailed')
 })
 
@@ -240,17 +273,28 @@ test('a Service that changes all the time while it cannot be programmed has one 
   assert.ok(world.actions.length - before <= 8, `${world.actions.length - before} writes`)
 })
 
-test('a Service whose address changes: the old one is withdrawn first and drains, the new one is served before it is announced', () => {
-  const world = new World()
-  world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
-  world.run()
-  world.order.want(want(service('web', '10.0.0.2', ['10.1.0.1'])))
-  world.run()
-  assert.deepEqual(world.actions.slice(2), ['announce 10.0.0.1/32=0', 'upsert 10.0.0.2:80/TCP', 'announce 10.0.0.2/32=1'])
-  world.advance(5000)
-  assert.equal(world.actions.at(-1), 'remove 10.0.0.1:80/TCP')
-  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.address), ['10.0.0.2'])
-})
+test(
+  'a Service whose address changes: the old one is withdrawn first and drains, the new one is served before ' +
+    'it is announced',
+  () => {
+    const world = new World()
+    world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))
+    world.run()
+    world.order.want(want(service('web', '10.0.0.2', ['10.1.0.1'])))
+    world.run()
+    assert.deepEqual(world.actions.slice(2), [
+      'announce 10.0.0.1/32=0',
+      'upsert 10.0.0.2:80/TCP',
+      'announce 10.0.0.2/32=1',
+    ])
+    world.advance(5000)
+    assert.equal(world.actions.at(-1), 'remove 10.0.0.1:80/TCP')
+    assert.deepEqual(
+      world.kernel.readAll().map((frontend) => frontend.address),
+      ['10.0.0.2'],
+    )
+  },
+)
 
 test('leftovers of an earlier process are kept until the first full set is known, then drain', () => {
   const world = new World()
@@ -265,49 +309,75 @@ test('leftovers of an earlier process are kept until the first full set is known
   world.routers.delete('10.0.0.2/32') // End-of-RIB: the router drops what was not sent again.
   world.order.releaseLeftovers()
   world.advance(5000)
-  assert.deepEqual(world.kernel.readAll().map((frontend) => frontend.address), ['10.0.0.1'])
+  assert.deepEqual(
+    world.kernel.readAll().map((frontend) => frontend.address),
+    ['10.0.0.1'],
+  )
 })
 
 test('a crash between any two steps of any history converges, and nothing is announced unserved on the way', () => {
   const vips = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
-  const change = fc.record({ name: fc.constantFrom('a', 'b', 'c'), backends: fc.integer({ min: 0, max: 3 }), isGone: fc.boolean(), advanceMs: fc.constantFrom(0, 100, 5000) })
+  const change = fc.record({
+    name: fc.constantFrom('a', 'b', 'c'),
+    backends: fc.integer({ min: 0, max: 3 }),
+    isGone: fc.boolean(),
+    advanceMs: fc.constantFrom(0, 100, 5000),
+  })
   fc.assert(
-    fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), fc.integer({ min: 0, max: 30 }), (history, crashAt) => {
-      const world = new World()
-      world.crashAfter(crashAt)
-      const wanted = new Map<string, DesiredService>()
-      let isCrashed = false
-      for (const { name, backends, isGone, advanceMs } of history) {
-        const vip = vips['abc'.indexOf(name)] ?? ''
-        const one = service(name, vip, Array.from({ length: backends }, (_, i) => `10.1.0.${i + 1}`), backends > 0)
-        if (isGone) wanted.delete(one.key)
-        else wanted.set(one.key, one)
-        if (isCrashed) continue
-        try {
-          world.order.want(new Map([[one.key, isGone ? undefined : one]]))
-          world.run()
-          world.advance(advanceMs)
-        } catch (error) {
-          if (!(error instanceof Crash)) throw error
-          isCrashed = true
+    fc.property(
+      fc.array(change, { minLength: 1, maxLength: 12 }),
+      fc.integer({ min: 0, max: 30 }),
+      (history, crashAt) => {
+        const world = new World()
+        world.crashAfter(crashAt)
+        const wanted = new Map<string, DesiredService>()
+        let isCrashed = false
+        for (const { name, backends, isGone, advanceMs } of history) {
+          const vip = vips['abc'.indexOf(name)] ?? ''
+          const one = service(
+            name,
+            vip,
+            Array.from({ length: backends }, (_, i) => `10.1.0.${i + 1}`),
+            backends > 0,
+          )
+          if (isGone) wanted.delete(one.key)
+          else wanted.set(one.key, one)
+          if (isCrashed) continue
+          try {
+            world.order.want(new Map([[one.key, isGone ? undefined : one]]))
+            world.run()
+            world.advance(advanceMs)
+          } catch (error) {
+            if (!(error instanceof Crash)) throw error
+            isCrashed = true
+          }
         }
-      }
-      // The restarted process knows only the kernel, and then the wanted state of now.
-      world.crashAfter(Infinity)
-      world.order = world.start()
-      world.order.want(wanted)
-      world.run()
-      for (const prefix of world.routers.keys()) {
-        if (![...wanted.values()].some((one) => one.routes.some((route) => route.prefix === prefix))) world.routers.delete(prefix)
-      }
-      world.order.releaseLeftovers()
-      world.advance(5000)
-      assert.deepEqual([...world.routers.keys()].sort(), [...wanted.values()].flatMap((one) => one.routes.map((route) => route.prefix)).sort())
-      assert.deepEqual(
-        world.kernel.readAll().map((frontend) => [frontend.id, frontend.backends]).sort(),
-        [...wanted.values()].flatMap((one) => one.frontends.map((frontend) => [frontend.id, frontend.backends])).sort(),
-      )
-    }),
+        // The restarted process knows only the kernel, and then the wanted state of now.
+        world.crashAfter(Infinity)
+        world.order = world.start()
+        world.order.want(wanted)
+        world.run()
+        for (const prefix of world.routers.keys()) {
+          if (![...wanted.values()].some((one) => one.routes.some((route) => route.prefix === prefix)))
+            world.routers.delete(prefix)
+        }
+        world.order.releaseLeftovers()
+        world.advance(5000)
+        assert.deepEqual(
+          [...world.routers.keys()].sort(),
+          [...wanted.values()].flatMap((one) => one.routes.map((route) => route.prefix)).sort(),
+        )
+        assert.deepEqual(
+          world.kernel
+            .readAll()
+            .map((frontend) => [frontend.id, frontend.backends])
+            .sort(),
+          [...wanted.values()]
+            .flatMap((one) => one.frontends.map((frontend) => [frontend.id, frontend.backends]))
+            .sort(),
+        )
+      },
+    ),
     { numRuns: 400 },
   )
 })

@@ -35,9 +35,31 @@ function exchange(bytes: Uint8Array): Promise<string> {
 }
 
 const method = fc.constantFrom('GET', 'HEAD', 'POST', 'CONNECT', 'OPTIONS', 'get')
-const target = fc.oneof(fc.webPath(), fc.string(), fc.constantFrom('/api/v1/routes?table=%', '/api/v1/explain?kind=service&name=%00%ff', '/api/v1/routes?peer=' + 'a'.repeat(4_000), '//', '/%2e%2e/', '/metrics#x'))
-const header = fc.constantFrom('Host: x', 'Upgrade: websocket', 'Connection: upgrade', 'Expect: 100-continue', 'Content-Length: -1', 'Content-Length: 3', 'Transfer-Encoding: chunked', 'Transfer-Encoding: gzip')
-const request = fc.tuple(method, target, fc.array(header, { maxLength: 4 })).map(([verb, path, headers]) => Buffer.from(`${verb} ${path} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`))
+const target = fc.oneof(
+  fc.webPath(),
+  fc.string(),
+  fc.constantFrom(
+    '/api/v1/routes?table=%',
+    '/api/v1/explain?kind=service&name=%00%ff',
+    '/api/v1/routes?peer=' + 'a'.repeat(4_000),
+    '//',
+    '/%2e%2e/',
+    '/metrics#x',
+  ),
+)
+const header = fc.constantFrom(
+  'Host: x',
+  'Upgrade: websocket',
+  'Connection: upgrade',
+  'Expect: 100-continue',
+  'Content-Length: -1',
+  'Content-Length: 3',
+  'Transfer-Encoding: chunked',
+  'Transfer-Encoding: gzip',
+)
+const request = fc
+  .tuple(method, target, fc.array(header, { maxLength: 4 }))
+  .map(([verb, path, headers]) => Buffer.from(`${verb} ${path} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`))
 
 test('neither bytes nor malformed requests get a 5xx or take the server down', { timeout: 60_000 }, async () => {
   await fc.assert(

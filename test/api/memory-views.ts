@@ -1,4 +1,6 @@
-/** Views that answer from memory: one node with a healthy peer, a lost one that says hostile things, and two Services. */
+/**
+ * Views that answer from memory: one node with a healthy peer, a lost one that says hostile things, and two Services.
+ */
 import type { AgentViews, ExplainView, PeerView, RouteView, ServiceView, StatusView } from '../../src/api/types.ts'
 
 /** Clears a terminal, turns the direction, ends a line. */
@@ -6,46 +8,170 @@ export const hostile = 'bye\u001b[2J\u202egpj\u009b1m\nnext'
 
 export const peers: readonly PeerView[] = [
   {
-    node: 'node1', id: '65001/192.0.2.1', virtualRouter: '65001', localAs: 65001, peerAs: 65000, peerAddress: '192.0.2.1', peerPort: 179, localAddress: '192.0.2.9', sessionState: 'Established', uptimeSeconds: 125,
-    routerId: '192.0.2.9', peerRouterId: '192.0.2.1', holdTimeSeconds: 9, keepaliveSeconds: 3, capabilities: ['four-octet-as', 'graceful-restart'], gracefulRestart: true,
-    families: [{ family: 'ipv4-unicast', received: 1, advertised: 3 }, { family: 'ipv6-unicast', received: 0, advertised: 2 }], messagesIn: 40, messagesOut: 42, flaps: 1, transitions: [{ at: '2026-01-01T00:00:00.000Z', from: 'OpenConfirm', to: 'Established', reason: 'the peer confirmed our OPEN', times: 1 }],
+    node: 'node1',
+    id: '65001/192.0.2.1',
+    virtualRouter: '65001',
+    localAs: 65001,
+    peerAs: 65000,
+    peerAddress: '192.0.2.1',
+    peerPort: 179,
+    localAddress: '192.0.2.9',
+    sessionState: 'Established',
+    uptimeSeconds: 125,
+    routerId: '192.0.2.9',
+    peerRouterId: '192.0.2.1',
+    holdTimeSeconds: 9,
+    keepaliveSeconds: 3,
+    capabilities: ['four-octet-as', 'graceful-restart'],
+    gracefulRestart: true,
+    families: [
+      { family: 'ipv4-unicast', received: 1, advertised: 3 },
+      { family: 'ipv6-unicast', received: 0, advertised: 2 },
+    ],
+    messagesIn: 40,
+    messagesOut: 42,
+    flaps: 1,
+    transitions: [
+      {
+        at: '2026-01-01T00:00:00.000Z',
+        from: 'OpenConfirm',
+        to: 'Established',
+        reason: 'the peer confirmed our OPEN',
+        times: 1,
+      },
+    ],
   },
   {
-    node: 'node1', id: '65001/2001:db8::2', virtualRouter: '65001', localAs: 65001, peerAs: 4_200_000_000, peerAddress: '2001:db8::2', peerPort: 1179, sessionState: 'Active',
-    routerId: '192.0.2.9', capabilities: [], gracefulRestart: false, families: [{ family: 'ipv6-unicast', received: 0, advertised: 0 }], messagesIn: 0, messagesOut: 0, flaps: 7, transitions: [],
-    lastReset: { at: '2026-01-01T00:00:00.000Z', direction: 'received', code: 6, subcode: 2, text: `Cease: ${hostile}` }, reason: 'connection refused',
+    node: 'node1',
+    id: '65001/2001:db8::2',
+    virtualRouter: '65001',
+    localAs: 65001,
+    peerAs: 4_200_000_000,
+    peerAddress: '2001:db8::2',
+    peerPort: 1179,
+    sessionState: 'Active',
+    routerId: '192.0.2.9',
+    capabilities: [],
+    gracefulRestart: false,
+    families: [{ family: 'ipv6-unicast', received: 0, advertised: 0 }],
+    messagesIn: 0,
+    messagesOut: 0,
+    flaps: 7,
+    transitions: [],
+    lastReset: {
+      at: '2026-01-01T00:00:00.000Z',
+      direction: 'received',
+      code: 6,
+      subcode: 2,
+      text: `Cease: ${hostile}`,
+    },
+    reason: 'connection refused',
   },
 ]
 
 export const routes: readonly RouteView[] = [
-  { node: 'node1', virtualRouter: '65001', peer: '65001/192.0.2.1', prefix: '203.0.113.10/32', nextHop: '192.0.2.9', ageSeconds: 61, origin: 'IGP', asPath: '65001', med: 5, communities: ['65001:1'], largeCommunities: ['65001:1:2'], extendedCommunities: [] },
+  {
+    node: 'node1',
+    virtualRouter: '65001',
+    peer: '65001/192.0.2.1',
+    prefix: '203.0.113.10/32',
+    nextHop: '192.0.2.9',
+    ageSeconds: 61,
+    origin: 'IGP',
+    asPath: '65001',
+    med: 5,
+    communities: ['65001:1'],
+    largeCommunities: ['65001:1:2'],
+    extendedCommunities: [],
+  },
 ]
 
 const counters = { packetsIn: 1200, bytesIn: 90_000, packetsOut: 1000, bytesOut: 800_000, newConnections: 200 }
 
 export const services: readonly ServiceView[] = [
   {
-    service: 'default/web', addresses: ['203.0.113.10'], pool: 'pool', state: 'Announced', externalTrafficPolicy: 'Cluster', remoteBackends: 0,
-    frontends: [{ id: '203.0.113.10:80/TCP', address: '203.0.113.10', protocol: 'TCP', port: 80, programmed: true, backends: [{ address: '10.1.1.5', port: 8080, state: 'active' }, { address: '10.1.1.6', port: 8080, state: 'pending' }], ...counters }],
+    service: 'default/web',
+    addresses: ['203.0.113.10'],
+    pool: 'pool',
+    state: 'Announced',
+    externalTrafficPolicy: 'Cluster',
+    remoteBackends: 0,
+    frontends: [
+      {
+        id: '203.0.113.10:80/TCP',
+        address: '203.0.113.10',
+        protocol: 'TCP',
+        port: 80,
+        programmed: true,
+        backends: [
+          { address: '10.1.1.5', port: 8080, state: 'active' },
+          { address: '10.1.1.6', port: 8080, state: 'pending' },
+        ],
+        ...counters,
+      },
+    ],
     verdicts: [{ step: 'class', ok: true, code: 'Ok', message: 'no loadBalancerClass' }],
   },
-  { service: 'default/shop', addresses: [], state: 'NotServed', externalTrafficPolicy: 'Local', remoteBackends: 1, frontends: [], verdicts: [{ step: 'allocated', ok: false, code: 'NoPool', message: `no pool ${hostile}`, remedy: 'add a pool' }] },
+  {
+    service: 'default/shop',
+    addresses: [],
+    state: 'NotServed',
+    externalTrafficPolicy: 'Local',
+    remoteBackends: 1,
+    frontends: [],
+    verdicts: [{ step: 'allocated', ok: false, code: 'NoPool', message: `no pool ${hostile}`, remedy: 'add a pool' }],
+  },
 ]
 
 export const status: StatusView = {
-  node: 'node1', version: '0.1.0', uptimeSeconds: 125, health: 'degraded',
+  node: 'node1',
+  version: '0.1.0',
+  uptimeSeconds: 125,
+  health: 'degraded',
   source: { kind: 'manifests', synced: true, detail: '/etc/herald' },
   sessions: { established: 1, configured: 2 },
   routes: { advertised: 5, podCidrs: 1, services: 2 },
   services: { total: 2, announced: 1, pending: 0, notServed: 1 },
-  datapath: { kind: 'ebpf', attach: 'tcx', interfaces: ['eth1'], adopted: true, maps: [{ name: 'services', entries: 3, maxEntries: 65_536 }], reasons: { noBackend: 2, 'no "such"\\port': 1 } },
+  datapath: {
+    kind: 'ebpf',
+    attach: 'tcx',
+    interfaces: ['eth1'],
+    adopted: true,
+    maps: [{ name: 'services', entries: 3, maxEntries: 65_536 }],
+    reasons: { noBackend: 2, 'no "such"\\port': 1 },
+  },
   warnings: [`peer 2001:db8::2: ${hostile}`],
-  problems: [{ severity: 'error', object: 'Service/default/broken', file: 'web.yaml', line: 9, column: 3, field: 'spec.ports', code: 'Invalid', message: `not a port ${hostile}`, remedy: 'write a number' }],
+  problems: [
+    {
+      severity: 'error',
+      object: 'Service/default/broken',
+      file: 'web.yaml',
+      line: 9,
+      column: 3,
+      field: 'spec.ports',
+      code: 'Invalid',
+      message: `not a port ${hostile}`,
+      remedy: 'write a number',
+    },
+  ],
 }
 
 export function explained(kind: string, name: string): ExplainView {
-  if (name !== 'default/web') return { subject: `${kind} ${name}`, exists: false, ok: false, verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message: 'not there', remedy: 'look elsewhere' }], announcedTo: [] }
-  return { subject: `${kind} ${name}`, exists: true, ok: true, verdicts: [{ step: 'class', ok: true, code: 'Ok', message: 'no loadBalancerClass' }], announcedTo: [...routes] }
+  if (name !== 'default/web')
+    return {
+      subject: `${kind} ${name}`,
+      exists: false,
+      ok: false,
+      verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message: 'not there', remedy: 'look elsewhere' }],
+      announcedTo: [],
+    }
+  return {
+    subject: `${kind} ${name}`,
+    exists: true,
+    ok: true,
+    verdicts: [{ step: 'class', ok: true, code: 'Ok', message: 'no loadBalancerClass' }],
+    announcedTo: [...routes],
+  }
 }
 
 /** `status` can be swapped while a server answers from it. */

@@ -18,7 +18,13 @@ const views: AgentViews = {
   peers: async () => [],
   routes: async () => [],
   services: async () => [],
-  explain: async ({ kind, name }) => ({ subject: `${kind} ${name}`, exists: false, ok: false, verdicts: [], announcedTo: [] }),
+  explain: async ({ kind, name }) => ({
+    subject: `${kind} ${name}`,
+    exists: false,
+    ok: false,
+    verdicts: [],
+    announcedTo: [],
+  }),
   metrics: async () => 'herald_up 1\n',
   ready: () => ({ ok: false, text: 'not synced' }),
 }
@@ -39,7 +45,8 @@ after(async () => {
   rmSync(folder, { recursive: true })
 })
 
-const ask = (path: string, init?: RequestInit): Promise<Response> => fetch(`http://127.0.0.1:${server.port}${path}`, init)
+const ask = (path: string, init?: RequestInit): Promise<Response> =>
+  fetch(`http://127.0.0.1:${server.port}${path}`, init)
 
 /** All that the server answers to raw bytes until it closes the connection. */
 function raw(bytes: string): Promise<string> {
@@ -53,25 +60,47 @@ function raw(bytes: string): Promise<string> {
 }
 
 test('each path answers with its status', async () => {
-  const wanted: [string, number][] = [['/healthz', 200], ['/readyz', 503], ['/metrics', 200], ['/api/v1/peers', 200], ['/api/v1/status', 500], ['/nothing', 404], ['/api/v1/routes?table=x', 400], ['/api/v1/explain?kind=peer', 400]]
+  const wanted: [string, number][] = [
+    ['/healthz', 200],
+    ['/readyz', 503],
+    ['/metrics', 200],
+    ['/api/v1/peers', 200],
+    ['/api/v1/status', 500],
+    ['/nothing', 404],
+    ['/api/v1/routes?table=x', 400],
+    ['/api/v1/explain?kind=peer', 400],
+  ]
   for (const [path, status] of wanted) assert.equal((await ask(path)).status, status, path)
 })
 
 test('a method that could change something is refused', async () => {
-  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) assert.equal((await ask('/api/v1/peers', { method })).status, 405, method)
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
+    assert.equal((await ask('/api/v1/peers', { method })).status, 405, method)
 })
 
 test('the socket is for its owner and group only, and serves the command line', async () => {
   assert.equal(statSync(socket).mode & 0o777, 0o660)
-  assert.deepEqual(await fetchExplain({ socket }, { kind: 'service', name: 'a/b' }), await views.explain({ kind: 'service', name: 'a/b' }))
+  assert.deepEqual(
+    await fetchExplain({ socket }, { kind: 'service', name: 'a/b' }),
+    await views.explain({ kind: 'service', name: 'a/b' }),
+  )
 })
 
 test('a request target that is no path is a bad request, not a failure', async () => {
-  for (const target of ['//', '//host/healthz', '*', 'http://[']) assert.match(await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`), /^HTTP\/1\.1 400 /, target)
+  for (const target of ['//', '//host/healthz', '*', 'http://['])
+    assert.match(
+      await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`),
+      /^HTTP\/1\.1 400 /,
+      target,
+    )
 })
 
 test('a body is refused and its connection closed before it has arrived', { timeout: 15_000 }, async () => {
-  for (const header of ['Content-Length: 1000000', 'Transfer-Encoding: chunked', 'Content-Length: 5\r\nExpect: 100-continue']) {
+  for (const header of [
+    'Content-Length: 1000000',
+    'Transfer-Encoding: chunked',
+    'Content-Length: 5\r\nExpect: 100-continue',
+  ]) {
     const answer = await raw(`GET /healthz HTTP/1.1\r\nHost: x\r\n${header}\r\n\r\n`)
     assert.match(answer, /^HTTP\/1\.1 413 [\s\S]*connection: close/i, header)
     assert.doesNotMatch(answer, /100 Continue/)
@@ -86,7 +115,11 @@ test('HEAD answers without a body', async () => {
 
 test('a taken HTTP port costs HTTP only, and status says so', async () => {
   const path = join(folder, 'second.sock')
-  const second = await createApiServer({ views: memoryViews(), socket: path, http: { host: '127.0.0.1', port: server.port ?? 0 } })
+  const second = await createApiServer({
+    views: memoryViews(),
+    socket: path,
+    http: { host: '127.0.0.1', port: server.port ?? 0 },
+  })
   assert.equal(second.port, undefined)
   assert.match(second.problem ?? '', /EADDRINUSE/)
   const { warnings } = await fetchStatus({ socket: path })
@@ -100,13 +133,20 @@ test('a failing socket leaves no HTTP port behind', async () => {
   const address = probe.address()
   const port = typeof address === 'object' && address !== null ? address.port : 0
   await new Promise((resolve) => probe.close(resolve))
-  await assert.rejects(createApiServer({ views, socket: join(folder, 'x'.repeat(200)), http: { host: '127.0.0.1', port } }), { code: 'ERR_SYSCALL' })
+  await assert.rejects(
+    createApiServer({ views, socket: join(folder, 'x'.repeat(200)), http: { host: '127.0.0.1', port } }),
+    { code: 'ERR_SYSCALL' },
+  )
   await assert.rejects(fetch(`http://127.0.0.1:${port}/healthz`))
 })
 
 test('what a killed agent left is replaced, with the right mode under any umask', async () => {
   const path = join(folder, 'stale.sock')
-  const listener = spawnSync(process.execPath, ['-e', 'require("net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))', path])
+  const listener = spawnSync(process.execPath, [
+    '-e',
+    'require("net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))',
+    path,
+  ])
   assert.equal(listener.signal, 'SIGKILL')
   assert.equal(existsSync(path), true)
   const umask = process.umask(0)
@@ -129,7 +169,10 @@ test('a file that is no socket is left alone', async () => {
 test('a socket where there can be none is refused with its path', async () => {
   const file = join(folder, 'plain')
   writeFileSync(file, '')
-  await assert.rejects(createApiServer({ views, socket: join(file, 'herald.sock') }), { code: 'ERR_SYSCALL', message: /plain/ })
+  await assert.rejects(createApiServer({ views, socket: join(file, 'herald.sock') }), {
+    code: 'ERR_SYSCALL',
+    message: /plain/,
+  })
   assert.equal(existsSync(file), true)
 })
 

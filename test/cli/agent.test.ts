@@ -27,7 +27,27 @@ after(() => {
 /** An agent with a state directory and a socket of its own. */
 function startAgent(name: string, http: string): { readonly socket: string; stop(): Promise<unknown> } {
   const socket = join(folder, `${name}.sock`)
-  const agent = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, name), '--socket', socket, '--http', http], { stdio: 'ignore' })
+  const agent = spawn(
+    herald,
+    [
+      'agent',
+      '--node-name',
+      'node1',
+      '--manifests',
+      manifests,
+      '--datapath',
+      'none',
+      '--bgp-listen',
+      'none',
+      '--state-dir',
+      join(folder, name),
+      '--socket',
+      socket,
+      '--http',
+      http,
+    ],
+    { stdio: 'ignore' },
+  )
   agents.push(agent)
   const ended = once(agent, 'exit')
   return {
@@ -41,7 +61,9 @@ function startAgent(name: string, http: string): { readonly socket: string; stop
 
 const manifests = join(folder, 'manifests')
 mkdirSync(manifests)
-writeFileSync(join(manifests, 'all.yaml'), `apiVersion: v1
+writeFileSync(
+  join(manifests, 'all.yaml'),
+  `apiVersion: v1
 kind: Node
 metadata: {name: node1, labels: {kubernetes.io/os: linux}}
 spec: {podCIDRs: [10.1.1.0/24]}
@@ -76,7 +98,8 @@ apiVersion: v1
 kind: Service
 metadata: {name: broken, namespace: default}
 spec: {type: LoadBalancer, ports: [{port: 99999999, protocol: TCP}]}
-`)
+`,
+)
 
 interface JsonSchema {
   readonly properties?: Readonly<Record<string, JsonSchema>>
@@ -88,21 +111,44 @@ function undocumented(value: unknown, schema: JsonSchema, path: string): string[
   if (Array.isArray(value)) return value.flatMap((item) => undocumented(item, schema.items ?? {}, path))
   const { properties } = schema
   if (typeof value !== 'object' || value === null || properties === undefined) return []
-  return Object.entries(value).flatMap(([key, inner]) => (properties[key] === undefined ? [`${path}.${key}`] : undocumented(inner, properties[key], `${path}.${key}`)))
+  return Object.entries(value).flatMap(([key, inner]) =>
+    properties[key] === undefined ? [`${path}.${key}`] : undocumented(inner, properties[key], `${path}.${key}`),
+  )
 }
 
-test('what a running agent answers is what docs/json.md documents, key by key, and its metrics are well-formed', { timeout: 30_000 }, async () => {
+test('what a running agent answers is what docs/json.md documents, key by key, and its metrics are well-formed', {
+  timeout: 30_000,
+}, async () => {
   const { socket, stop } = startAgent('answers', '127.0.0.1:0')
-  const status = await waitFor('all objects', async () => {
-    const found = await fetchStatus({ socket }).catch(() => undefined)
-    return found?.source.synced === true && found.problems.length > 0 && found
-  }, { deadlineMs: 20_000 })
+  const status = await waitFor(
+    'all objects',
+    async () => {
+      const found = await fetchStatus({ socket }).catch(() => undefined)
+      return found?.source.synced === true && found.problems.length > 0 && found
+    },
+    { deadlineMs: 20_000 },
+  )
   const answers: readonly [string, z.ZodType, unknown][] = [
     ['status', statusSchema, status],
     ['peers', z.array(peerSchema).nonempty(), await fetchPeers({ socket })],
     ['services', z.array(serviceSchema).nonempty(), await fetchServices({ socket })],
-    ['routes', z.array(routeSchema).nonempty(), await fetchRoutes({ socket }, { table: 'available', family: 'ipv4-unicast' })],
-    ...(await Promise.all((['service', 'peer', 'route'] as const).map(async (kind): Promise<[string, z.ZodType, unknown]> => [`explain ${kind}`, explainSchema, await fetchExplain({ socket }, { kind, name: { service: 'default/web', peer: '127.0.0.93', route: '10.1.1.0/24' }[kind] })]))),
+    [
+      'routes',
+      z.array(routeSchema).nonempty(),
+      await fetchRoutes({ socket }, { table: 'available', family: 'ipv4-unicast' }),
+    ],
+    ...(await Promise.all(
+      (['service', 'peer', 'route'] as const).map(
+        async (kind): Promise<[string, z.ZodType, unknown]> => [
+          `explain ${kind}`,
+          explainSchema,
+          await fetchExplain(
+            { socket },
+            { kind, name: { service: 'default/web', peer: '127.0.0.93', route: '10.1.1.0/24' }[kind] },
+          ),
+        ],
+      ),
+    )),
   ]
   for (const [name, schema, answer] of answers) {
     schema.parse(answer)
@@ -114,21 +160,33 @@ test('what a running agent answers is what docs/json.md documents, key by key, a
 
 function metrics(socket: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    http.get({ socketPath: socket, path: '/metrics' }, (response) => {
-      let body = ''
-      response.setEncoding('utf8').on('data', (chunk: string) => (body += chunk)).on('end', () => resolve(body))
-    }).on('error', reject)
+    http
+      .get({ socketPath: socket, path: '/metrics' }, (response) => {
+        let body = ''
+        response
+          .setEncoding('utf8')
+          .on('data', (chunk: string) => (body += chunk))
+          .on('end', () => resolve(body))
+      })
+      .on('error', reject)
   })
 }
 
-test('an agent whose HTTP port is taken goes on with its socket, says so in status, and stops cleanly', { timeout: 30_000 }, async () => {
+test('an agent whose HTTP port is taken goes on with its socket, says so in status, and stops cleanly', {
+  timeout: 30_000,
+}, async () => {
   const occupant = net.createServer().listen(0, '127.0.0.1')
   await once(occupant, 'listening')
   const address = occupant.address()
   assert.ok(typeof address === 'object' && address !== null)
   const { socket, stop } = startAgent('no-http', `127.0.0.1:${address.port}`)
-  const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined), { deadlineMs: 20_000 })
+  const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined), {
+    deadlineMs: 20_000,
+  })
   occupant.close()
-  assert.ok(status.warnings.some((warning) => /^no HTTP, .*EADDRINUSE.*--http$/.test(warning)), status.warnings.join('\n'))
+  assert.ok(
+    status.warnings.some((warning) => /^no HTTP, .*EADDRINUSE.*--http$/.test(warning)),
+    status.warnings.join('\n'),
+  )
   assert.deepEqual(await stop(), [0, null])
 })

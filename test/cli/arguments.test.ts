@@ -15,12 +15,27 @@ after(() => rmSync(folder, { recursive: true }))
 test("bgp routes understands Cilium's words, in their order, with their defaults", () => {
   assert.deepEqual(routesQuery([]), { table: 'available', family: 'ipv4-unicast' })
   assert.deepEqual(routesQuery(['received', 'ipv6', 'unicast']), { table: 'received', family: 'ipv6-unicast' })
-  assert.deepEqual(routesQuery(['advertised', 'ipv4', 'unicast', 'peer', '192.0.2.1']), { table: 'advertised', family: 'ipv4-unicast', peer: '192.0.2.1' })
-  assert.deepEqual(routesQuery(['advertised', 'peer', 'fe80::1%eth0']), { table: 'advertised', family: 'ipv4-unicast', peer: 'fe80::1%eth0' })
+  assert.deepEqual(routesQuery(['advertised', 'ipv4', 'unicast', 'peer', '192.0.2.1']), {
+    table: 'advertised',
+    family: 'ipv4-unicast',
+    peer: '192.0.2.1',
+  })
+  assert.deepEqual(routesQuery(['advertised', 'peer', 'fe80::1%eth0']), {
+    table: 'advertised',
+    family: 'ipv4-unicast',
+    peer: 'fe80::1%eth0',
+  })
 })
 
 test('bgp routes refuses a peer without address, an address that is none, and words too many', () => {
-  for (const words of [['advertised', 'ipv4', 'unicast', 'peer'], ['advertised', 'peer', '192.0.2.256'], ['advertised', 'ipv4', 'multicast'], ['advertised', '192.0.2.1'], ['peer', '192.0.2.1', 'peer'], ['ipv4', 'advertised']]) {
+  for (const words of [
+    ['advertised', 'ipv4', 'unicast', 'peer'],
+    ['advertised', 'peer', '192.0.2.256'],
+    ['advertised', 'ipv4', 'multicast'],
+    ['advertised', '192.0.2.1'],
+    ['peer', '192.0.2.1', 'peer'],
+    ['ipv4', 'advertised'],
+  ]) {
     assert.throws(() => routesQuery(words), { code: 'ERR_USAGE' }, words.join(' '))
   }
 })
@@ -32,7 +47,10 @@ async function options(words: readonly string[], config?: string): Promise<Agent
   addAgent(program, async (given) => void found.push(given))
   const file = join(folder, 'config.yaml')
   if (config !== undefined) writeFileSync(file, config)
-  await program.parseAsync(['agent', '--manifests', '/m', ...words, ...(config === undefined ? [] : ['--config', file])], { from: 'user' })
+  await program.parseAsync(
+    ['agent', '--manifests', '/m', ...words, ...(config === undefined ? [] : ['--config', file])],
+    { from: 'user' },
+  )
   const [given] = found
   assert.ok(given)
   return given
@@ -56,15 +74,40 @@ test('a flag wins over the environment, the environment over the file, the file 
 })
 
 test('the file goes through the checks of the flags', async () => {
-  const given = await options(['--datapath', 'ebpf'], 'datapath: none\nbgpListen: "[::1]:1179"\nhttp: none\ninterfaces: ^eth')
-  assert.deepEqual([given.datapath, given.bgpListen, given.http, given.interfaces], ['ebpf', { host: '::1', port: 1179 }, undefined, '^eth'])
+  const given = await options(
+    ['--datapath', 'ebpf'],
+    'datapath: none\nbgpListen: "[::1]:1179"\nhttp: none\ninterfaces: ^eth',
+  )
+  assert.deepEqual(
+    [given.datapath, given.bgpListen, given.http, given.interfaces],
+    ['ebpf', { host: '::1', port: 1179 }, undefined, '^eth'],
+  )
 })
 
-test('a file with an unknown key, a wrong type or a value no flag would take is refused, also where a flag overrides it', async () => {
-  const wrong = ['nope: 1', 'config: other.yaml', 'datapath: xdp', 'nodeName: 7', 'nodeName: ""', 'nodeName: [a]', 'nodeName: null', 'bgpListen: {host: "::", port: 179}', 'bgpListen: nowhere', 'interfaces: "("', 'socketLb: "yes"', '- a', '', 'a: [']
-  for (const text of wrong) await assert.rejects(options([], text), usage, text)
-  await assert.rejects(options(['--node-name', 'n'], 'nodeName: 7'), usage)
-})
+test(
+  'a file with an unknown key, a wrong type or a value no flag would take is refused, also where a flag ' +
+    'overrides it',
+  async () => {
+    const wrong = [
+      'nope: 1',
+      'config: other.yaml',
+      'datapath: xdp',
+      'nodeName: 7',
+      'nodeName: ""',
+      'nodeName: [a]',
+      'nodeName: null',
+      'bgpListen: {host: "::", port: 179}',
+      'bgpListen: nowhere',
+      'interfaces: "("',
+      'socketLb: "yes"',
+      '- a',
+      '',
+      'a: [',
+    ]
+    for (const text of wrong) await assert.rejects(options([], text), usage, text)
+    await assert.rejects(options(['--node-name', 'n'], 'nodeName: 7'), usage)
+  },
+)
 
 test('what this version does not do is refused, also when it comes from the file', async () => {
   for (const text of ['socketLb: true', 'kubeconfig: /k']) await assert.rejects(options([], text), usage, text)

@@ -10,9 +10,26 @@ import { laterVerbs } from '../../src/cli/later-verbs.ts'
 
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const usageErrors = [
-  ['nope'], [], ['status', '-o', 'xml'], ['status', 'word'], ['status', '--nope'], ['status', '--timeout', '0'], ['status', '--server', 'https://127.0.0.1'], ['status', '--socket', ''], ['status', '--socket', 'x'.repeat(108)], ['bgp'], ['bgp', 'routes', 'all'],
-  ['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer'], ['explain', 'pod', 'x'], ['explain', 'service'], ['validate', '/nonexistent'], ['completion', 'csh'],
-  ['agent', '--bgp-listen', 'foo'], ['agent', '--http', '1.2.3.400:80'], ['agent'], ['agent', '--manifests', '.', '--kubeconfig', 'x'],
+  ['nope'],
+  [],
+  ['status', '-o', 'xml'],
+  ['status', 'word'],
+  ['status', '--nope'],
+  ['status', '--timeout', '0'],
+  ['status', '--server', 'https://127.0.0.1'],
+  ['status', '--socket', ''],
+  ['status', '--socket', 'x'.repeat(108)],
+  ['bgp'],
+  ['bgp', 'routes', 'all'],
+  ['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer'],
+  ['explain', 'pod', 'x'],
+  ['explain', 'service'],
+  ['validate', '/nonexistent'],
+  ['completion', 'csh'],
+  ['agent', '--bgp-listen', 'foo'],
+  ['agent', '--http', '1.2.3.400:80'],
+  ['agent'],
+  ['agent', '--manifests', '.', '--kubeconfig', 'x'],
 ]
 const run = (...words: string[]) => spawnSync(herald, words, { encoding: 'utf8', timeout: 20_000 })
 
@@ -46,7 +63,21 @@ test('an agent that cannot open its socket ends, and leaves nothing running', ()
   const folder = mkdtempSync(join(tmpdir(), 'herald-half-'))
   try {
     writeFileSync(join(folder, 'socket'), 'precious')
-    const { status, stderr } = run('agent', '--manifests', folder, '--datapath', 'none', '--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state'), '--socket', join(folder, 'socket'))
+    const { status, stderr } = run(
+      'agent',
+      '--manifests',
+      folder,
+      '--datapath',
+      'none',
+      '--bgp-listen',
+      'none',
+      '--http',
+      'none',
+      '--state-dir',
+      join(folder, 'state'),
+      '--socket',
+      join(folder, 'socket'),
+    )
     assert.equal(status, 2)
     assert.match(stderr, /is not a socket/)
   } finally {
@@ -55,14 +86,26 @@ test('an agent that cannot open its socket ends, and leaves nothing running', ()
 })
 
 test('bash completes verbs below verbs, and flags', () => {
-  const complete = (...words: string[]): string => spawnSync('bash', ['-c', `eval "$1"; COMP_WORDS=(herald ${words.join(' ')} ""); COMP_CWORD=${words.length + 1}; _herald; echo "\${COMPREPLY[@]}"`, 'bash', run('completion', 'bash').stdout], { encoding: 'utf8' }).stdout.trim()
+  const complete = (...words: string[]): string =>
+    spawnSync(
+      'bash',
+      [
+        '-c',
+        `eval "$1"; COMP_WORDS=(herald ${words.join(' ')} ""); COMP_CWORD=${words.length + 1}; _herald; echo ` +
+          `"\${COMPREPLY[@]}"`,
+        'bash',
+        run('completion', 'bash').stdout,
+      ],
+      { encoding: 'utf8' },
+    ).stdout.trim()
   assert.equal(complete('bgp'), 'peers routes')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
   assert.match(complete(), /^status bgp lb explain /)
 })
 
 test('help is no error', () => {
-  for (const words of [['help'], ['--help'], ['help', 'status'], ['bgp', 'routes', '--help']]) assert.deepEqual([run(...words).status, run(...words).stderr], [0, ''], words.join(' '))
+  for (const words of [['help'], ['--help'], ['help', 'status'], ['bgp', 'routes', '--help']])
+    assert.deepEqual([run(...words).status, run(...words).stderr], [0, ''], words.join(' '))
 })
 
 test('completion knows every verb there is and none that is not', () => {

@@ -11,21 +11,37 @@ const herald = fileURLToPath(new URL('../../src/cli/herald.ts', import.meta.url)
 const folder = mkdtempSync(join(tmpdir(), 'herald-loads-'))
 const hook = join(folder, 'hook.mjs')
 after(() => rmSync(folder, { recursive: true }))
-writeFileSync(hook, `import { registerHooks } from 'node:module'
+writeFileSync(
+  hook,
+  `import { registerHooks } from 'node:module'
 registerHooks({ load(url, context, next) { process.stderr.write('loaded ' + url + '\\n'); return next(url, context) } })
-`)
+`,
+)
 
 function loadedBy(...words: string[]): string[] {
-  const { stderr } = spawnSync(process.execPath, ['--import', hook, herald, ...words], { encoding: 'utf8', timeout: 20_000 })
+  const { stderr } = spawnSync(process.execPath, ['--import', hook, herald, ...words], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  })
   return [...stderr.matchAll(/^loaded (.+)$/gm)].map((match) => match[1] ?? '')
 }
 
 test('reading verbs load the command line, its client and commander, and nothing of the daemon', () => {
   const nowhere = ['--socket', '/nonexistent/herald.sock']
-  for (const words of [['version'], ['status', ...nowhere], ['bgp', 'peers', ...nowhere], ['lb', 'list', ...nowhere], ['explain', 'peer', '192.0.2.1', ...nowhere]]) {
+  for (const words of [
+    ['version'],
+    ['status', ...nowhere],
+    ['bgp', 'peers', ...nowhere],
+    ['lb', 'list', ...nowhere],
+    ['explain', 'peer', '192.0.2.1', ...nowhere],
+  ]) {
     const loaded = loadedBy(...words)
     assert.ok(loaded.some((url) => url.endsWith('/src/cli/status.ts')))
-    const foreign = loaded.filter((url) => url.startsWith('file:') && !/\/src\/(cli|api)\/[\w-]+\.ts$|\/src\/errors\.ts$|\/node_modules\/commander\/|\/hook\.mjs$/.test(url))
+    const foreign = loaded.filter(
+      (url) =>
+        url.startsWith('file:') &&
+        !/\/src\/(cli|api)\/[\w-]+\.ts$|\/src\/errors\.ts$|\/node_modules\/commander\/|\/hook\.mjs$/.test(url),
+    )
     assert.deepEqual(foreign, [], words.join(' '))
   }
 })

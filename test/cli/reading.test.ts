@@ -36,7 +36,9 @@ const plainEnvironment = (): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], 
 
 function run(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
   return new Promise((resolve) => {
-    execFile(herald, words, { env: { ...plainEnvironment(), ...env }, timeout: 20_000 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : (error.code ?? null), stdout, stderr }))
+    execFile(herald, words, { env: { ...plainEnvironment(), ...env }, timeout: 20_000 }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : (error.code ?? null), stdout, stderr }),
+    )
   })
 }
 
@@ -61,7 +63,11 @@ test('JSON and YAML carry the whole view, and not one raw control character', as
 })
 
 test('tables print what a peer or an object says escaped, on one line, also in colour', async () => {
-  const said = hostile.replace('\u001b', '\\x1b').replace('\u202e', '\\u{202e}').replace('\u009b', '\\x9b').replace('\n', '\\x0a')
+  const said = hostile
+    .replace('\u001b', '\\x1b')
+    .replace('\u202e', '\\u{202e}')
+    .replace('\u009b', '\\x9b')
+    .replace('\n', '\\x0a')
   for (const words of [['status'], ['bgp', 'peers', '-o', 'wide'], ['lb', 'list', '-o', 'wide']]) {
     const { stdout } = await run(words)
     assert.doesNotMatch(stdout, control, words.join(' '))
@@ -77,31 +83,60 @@ test('colours appear only where they are wanted', async () => {
   assert.doesNotMatch((await run(['status'], { NO_COLOR: '1' })).stdout, /\u001b/)
 })
 
-test("bgp peers has Cilium's columns, one row per family, and wide adds timers, capabilities and the last reset", async () => {
-  const narrow = (await run(['bgp', 'peers'])).stdout
-  assert.equal(narrow.split('\n')[0]?.replace(/ {3,}/g, '|'), 'Node|Local AS|Peer AS|Peer Address|Session State|Uptime|Family|Received|Advertised')
-  assert.match(narrow, /^node1 +65001 +65000 +192\.0\.2\.1 +Established +2m5s +ipv4\/unicast +1 +3\n +ipv6\/unicast +0 +2$/m)
-  const wide = (await run(['bgp', 'peers', '-o', 'wide'])).stdout
-  assert.match(wide, / {3}Hold\/Keepalive {3}Capabilities +Last Reset +Reason$/m)
-  assert.match(wide, / 9s\/3s +four-octet-as,graceful-restart +- +-$/m)
-  assert.match(wide, / Cease: bye.* connection refused$/m)
-})
+test(
+  "bgp peers has Cilium's columns, one row per family, and wide adds timers, capabilities and the last " + 'reset',
+  async () => {
+    const narrow = (await run(['bgp', 'peers'])).stdout
+    assert.equal(
+      narrow.split('\n')[0]?.replace(/ {3,}/g, '|'),
+      'Node|Local AS|Peer AS|Peer Address|Session State|Uptime|Family|Received|Advertised',
+    )
+    assert.match(
+      narrow,
+      /^node1 +65001 +65000 +192\.0\.2\.1 +Established +2m5s +ipv4\/unicast +1 +3\n +ipv6\/unicast +0 +2$/m,
+    )
+    const wide = (await run(['bgp', 'peers', '-o', 'wide'])).stdout
+    assert.match(wide, / {3}Hold\/Keepalive {3}Capabilities +Last Reset +Reason$/m)
+    assert.match(wide, / 9s\/3s +four-octet-as,graceful-restart +- +-$/m)
+    assert.match(wide, / Cease: bye.* connection refused$/m)
+  },
+)
 
 test('bgp routes and lb list show attributes, backends with their state, counters and reasons', async () => {
-  assert.match((await run(['bgp', 'routes', 'advertised'])).stdout, /^65001 +192\.0\.2\.1 +203\.0\.113\.10\/32 +192\.0\.2\.9 +1m1s +\[Origin: IGP, AsPath: 65001, Med: 5, Communities: 65001:1, LargeCommunities: 65001:1:2\]$/m)
-  assert.deepEqual(JSON.parse((await run(['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer', '192.0.2.99', '-o', 'json'])).stdout), [])
+  assert.match(
+    (await run(['bgp', 'routes', 'advertised'])).stdout,
+    /^65001 +192\.0\.2\.1 +203\.0\.113\.10\/32 +192\.0\.2\.9 +1m1s +\[Origin: IGP, AsPath: 65001, Med: 5, Communities: 65001:1, LargeCommunities: 65001:1:2\]$/m,
+  )
+  assert.deepEqual(
+    JSON.parse(
+      (await run(['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer', '192.0.2.99', '-o', 'json'])).stdout,
+    ),
+    [],
+  )
   const wide = (await run(['lb', 'list', '-o', 'wide'])).stdout
-  assert.match(wide, /^default\/web +203\.0\.113\.10:80\/TCP +Announced +10\.1\.1\.5:8080,10\.1\.1\.6:8080 \(pending\) +200 +1200\/1000 +pool +-$/m)
+  assert.match(
+    wide,
+    /^default\/web +203\.0\.113\.10:80\/TCP +Announced +10\.1\.1\.5:8080,10\.1\.1\.6:8080 \(pending\) +200 +1200\/1000 +pool +-$/m,
+  )
   assert.match(wide, /^default\/shop .* no pool bye/m)
 })
 
 test('explain shows each step, the remedy of a no, and whom it was sent to', async () => {
-  assert.equal((await run(['explain', 'service', 'web'])).stdout, 'service default/web\n  yes  class       no loadBalancerClass\n       sent to     192.0.2.1  203.0.113.10/32 next hop 192.0.2.9, communities 65001:1\n')
-  assert.equal((await run(['explain', 'route', '192.0.2.0/24'])).stdout, 'route 192.0.2.0/24\n  no   valid       not there\n                   -> look elsewhere\n')
+  assert.equal(
+    (await run(['explain', 'service', 'web'])).stdout,
+    'service default/web\n  yes  class       no loadBalancerClass\n       sent to     192.0.2.1  ' +
+      '203.0.113.10/32 next hop 192.0.2.9, communities 65001:1\n',
+  )
+  assert.equal(
+    (await run(['explain', 'route', '192.0.2.0/24'])).stdout,
+    'route 192.0.2.0/24\n  no   valid       not there\n                   -> look elsewhere\n',
+  )
 })
 
 test('the same answers come over HTTP', async () => {
-  const { code, stdout } = await run(['bgp', 'peers', '--server', `http://127.0.0.1:${server.port}`, '-o', 'json'], { HERALD_SOCKET: '/nonexistent' })
+  const { code, stdout } = await run(['bgp', 'peers', '--server', `http://127.0.0.1:${server.port}`, '-o', 'json'], {
+    HERALD_SOCKET: '/nonexistent',
+  })
   assert.deepEqual([code, JSON.parse(stdout)], [0, peers])
 })
 
@@ -122,7 +157,10 @@ test('what the agent refuses is exit 1 with its words, and what is no agent is t
 test('--watch prints on change and ends on SIGINT with the code of the last answer', { timeout: 30_000 }, async () => {
   const plain = { ...status, warnings: [], problems: [] }
   state.status = () => plain
-  const watching = spawn(herald, ['status', '--watch', '-o', 'yaml'], { env: plainEnvironment(), stdio: ['ignore', 'pipe', 'inherit'] })
+  const watching = spawn(herald, ['status', '--watch', '-o', 'yaml'], {
+    env: plainEnvironment(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   let output = ''
   watching.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const ended = new Promise((resolve) => watching.once('exit', (code, signal) => resolve(code ?? signal)))
@@ -155,7 +193,10 @@ test('status --wait returns as soon as all is ok, and with 1 when the time is up
 })
 
 test('a reader that closes the pipe is no failure', { timeout: 30_000 }, async () => {
-  const reading = spawn(herald, ['lb', 'list', '--watch'], { env: plainEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] })
+  const reading = spawn(herald, ['lb', 'list', '--watch'], {
+    env: plainEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let complaint = ''
   reading.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()))
   reading.stdout.destroy()

@@ -16,13 +16,19 @@ const run = (...words: string[]) => spawnSync(herald, ['validate', ...words], { 
 
 test('a broken file is exit 1 with place and remedy on one line, and JSON in the form of the API', () => {
   const file = join(folder, 'broken.yaml')
-  writeFileSync(file, 'apiVersion: v1\nkind: Service\nmetadata: {name: "a\\eb", namespace: default}\nspec: {type: LoadBalancer, ports: [{port: 99999999, protocol: TCP}]}\n')
+  writeFileSync(
+    file,
+    'apiVersion: v1\nkind: Service\nmetadata: {name: "a\\eb", namespace: default}\nspec: {type: LoadBalancer, ' +
+      'ports: [{port: 99999999, protocol: TCP}]}\n',
+  )
   const { status, stdout } = run(file)
   assert.equal(status, 1)
   assert.match(stdout, /broken\.yaml:\d+(:\d+)?: error: /)
   assert.doesNotMatch(stdout, /\u001b/)
   const problems = z.array(problemSchema.strict()).parse(JSON.parse(run(file, '-o', 'json').stdout))
-  assert.ok(problems.some(({ severity, file: place, remedy }) => severity === 'error' && place === file && remedy !== ''))
+  assert.ok(
+    problems.some(({ severity, file: place, remedy }) => severity === 'error' && place === file && remedy !== ''),
+  )
 })
 
 test('a folder without a fault is exit 0', () => {

@@ -15,11 +15,24 @@ import { uplinkInterfaces } from '../../src/sys/netlink.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
-  | { readonly do: 'tcp'; readonly address: string; readonly port: number; readonly size: number; readonly localPort?: number }
+  | {
+      readonly do: 'tcp'
+      readonly address: string
+      readonly port: number
+      readonly size: number
+      readonly localPort?: number
+    }
   | { readonly do: 'udp'; readonly address: string; readonly port: number; readonly size: number }
   | { readonly do: 'connect'; readonly address: string; readonly port: number }
   | { readonly do: 'exchange'; readonly size: number }
-  | { readonly do: 'datapath'; readonly bpffs: string; readonly objectFile: string; readonly attach: 'tcx' | 'clsact'; readonly interfaces: readonly string[]; readonly frontends: readonly Frontend[] }
+  | {
+      readonly do: 'datapath'
+      readonly bpffs: string
+      readonly objectFile: string
+      readonly attach: 'tcx' | 'clsact'
+      readonly interfaces: readonly string[]
+      readonly frontends: readonly Frontend[]
+    }
   | { readonly do: 'reasons' }
   | { readonly do: 'counters'; readonly id: string }
   | { readonly do: 'uplinks'; readonly neighbors: readonly string[] }
@@ -79,7 +92,10 @@ function udp(address: string, port: number, size: number): Promise<number> {
   const socket = createSocket('udp4')
   return new Promise<number>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('ETIMEDOUT')), 1000)
-    socket.once('message', (message) => resolve(message.length)).once('error', reject).once('close', () => clearTimeout(timer))
+    socket
+      .once('message', (message) => resolve(message.length))
+      .once('error', reject)
+      .once('close', () => clearTimeout(timer))
     // A connected socket hears of ICMP errors.
     socket.connect(port, address, () => socket.send(Buffer.alloc(size, 'u')))
   }).finally(() => socket.close())
@@ -87,28 +103,46 @@ function udp(address: string, port: number, size: number): Promise<number> {
 
 function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): unknown {
   datapath?.close()
-  datapath = openKernelDatapath({ ...command, maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64 } })
+  datapath = openKernelDatapath({
+    ...command,
+    maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64 },
+  })
   datapath.attach(command.interfaces)
   for (const frontend of command.frontends) datapath.upsert(frontend)
-  return { status: datapath.status, served: datapath.readAll().map(({ id }) => id).sort() }
+  return {
+    status: datapath.status,
+    served: datapath
+      .readAll()
+      .map(({ id }) => id)
+      .sort(),
+  }
 }
 
-/** Turns transmit checksum offload of a device off: what is sent as CHECKSUM_PARTIAL is finished in software, and verified. */
+/**
+ * Turns transmit checksum offload of a device off: what is sent as CHECKSUM_PARTIAL is finished in software, and
+ * verified.
+ */
 function finishChecksums(device: string): string {
   const value = Uint32Array.of(0x17 /* ETHTOOL_STXCSUM */, 0)
   const request = new DataView(new ArrayBuffer(40))
   new Uint8Array(request.buffer).set(new TextEncoder().encode(device))
   request.setBigUint64(16, koffi.address(value), true)
-  const [socket, ioctl] = [libc.func('int socket(int domain, int type, int protocol)'), libc.func('int ioctl(int fd, unsigned long request, void *argument)')]
+  const [socket, ioctl] = [
+    libc.func('int socket(int domain, int type, int protocol)'),
+    libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
+  ]
   checked('SIOCETHTOOL', Number(ioctl(Number(socket(2, 2, 0)), 0x8946, new Uint8Array(request.buffer))))
   return `${value.length} words`
 }
 
 async function perform(command: Command): Promise<unknown> {
   switch (command.do) {
-    case 'serve': return serve(command.port)
-    case 'tcp': return tcp(command.address, command.port, command.size, command.localPort)
-    case 'udp': return udp(command.address, command.port, command.size)
+    case 'serve':
+      return serve(command.port)
+    case 'tcp':
+      return tcp(command.address, command.port, command.size, command.localPort)
+    case 'udp':
+      return udp(command.address, command.port, command.size)
     case 'connect': {
       connection = await opened(command.address, command.port)
       return (await received(connection, (soFar) => soFar.indexOf(10) + 1 || Infinity)).toString().trim()
@@ -119,12 +153,18 @@ async function perform(command: Command): Promise<unknown> {
       connection.write(Buffer.alloc(command.size, 'y'))
       return (await answer).length
     }
-    case 'datapath': return openDatapath(command)
-    case 'reasons': return datapath?.reasons()
-    case 'counters': return datapath?.counters(command.id)
-    case 'uplinks': return uplinkInterfaces(command.neighbors)
-    case 'finish-checksums': return finishChecksums(command.device)
-    case 'unload': return unloadDatapath(command.bpffs)
+    case 'datapath':
+      return openDatapath(command)
+    case 'reasons':
+      return datapath?.reasons()
+    case 'counters':
+      return datapath?.counters(command.id)
+    case 'uplinks':
+      return uplinkInterfaces(command.neighbors)
+    case 'finish-checksums':
+      return finishChecksums(command.device)
+    case 'unload':
+      return unloadDatapath(command.bpffs)
   }
 }
 

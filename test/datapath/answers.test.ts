@@ -1,7 +1,25 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
-import { checksum, clientMac, frame, ICMP, icmpMessage, ipOctets, moreFragments, ownMac, parse, TCP, tcpFlag, tcpFrame, tcpSegment, UDP, udpDatagram, udpFrame, type Parsed } from './frames.ts'
+import {
+  checksum,
+  clientMac,
+  frame,
+  ICMP,
+  icmpMessage,
+  ipOctets,
+  moreFragments,
+  ownMac,
+  parse,
+  TCP,
+  tcpFlag,
+  tcpFrame,
+  tcpSegment,
+  UDP,
+  udpDatagram,
+  udpFrame,
+  type Parsed,
+} from './frames.ts'
 
 const skip = whyNoKernel()
 const vip = '192.0.2.10'
@@ -21,8 +39,16 @@ test('ping of a VIP is answered in place, whatever the payload does to the check
   datapath.upsert(frontendOf(vip, 80, [pod]))
   const carry = 0xffff - 0x0800
   for (const rest of [0, 1, 0x12345678, carry, carry - 1, carry + 1, 0xf7ff0000, 0xffffffff]) {
-    for (const data of [new Uint8Array(), Uint8Array.of(1), new Uint8Array(56).fill(0xff), new Uint8Array(1400).fill(3)]) {
-      const run = ingress(datapath, frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(8, 0, rest, data) }))
+    for (const data of [
+      new Uint8Array(),
+      Uint8Array.of(1),
+      new Uint8Array(56).fill(0xff),
+      new Uint8Array(1400).fill(3),
+    ]) {
+      const run = ingress(
+        datapath,
+        frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(8, 0, rest, data) }),
+      )
       const answer = parse(run.packet)
       assert.equal(run.verdict, verdict.redirect)
       assertSentBack(answer)
@@ -41,9 +67,16 @@ test('a SYN to a port that no Service owns is reset, acknowledging it (RFC 9293 
     const answer = parse(run.packet)
     assert.equal(run.verdict, verdict.redirect)
     assertSentBack(answer)
-    assert.deepEqual([answer.protocol, answer.sourcePort, answer.destinationPort, answer.totalLength, run.packet.length - answer.l3], [TCP, 81, 40000, 40, 40])
+    assert.deepEqual(
+      [answer.protocol, answer.sourcePort, answer.destinationPort, answer.totalLength, run.packet.length - answer.l3],
+      [TCP, 81, 40000, 40, 40],
+    )
     assert.equal(answer.view.getUint32(answer.l4 + 4), 0, 'sequence number')
-    assert.equal(answer.view.getUint32(answer.l4 + 8), (0xfffffffe + 1 + ('data' in extra ? 3 : 0)) >>> 0, 'acknowledgment')
+    assert.equal(
+      answer.view.getUint32(answer.l4 + 8),
+      (0xfffffffe + 1 + ('data' in extra ? 3 : 0)) >>> 0,
+      'acknowledgment',
+    )
     assert.equal(answer.view.getUint8(answer.l4 + 13), tcpFlag.RST | tcpFlag.ACK)
   }
 })
@@ -51,7 +84,12 @@ test('a SYN to a port that no Service owns is reset, acknowledging it (RFC 9293 
 test('a segment with ACK is reset with the sequence number that it acknowledges', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
-  const answer = parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK | tcpFlag.FIN, seq: 9, ack: 123456, data: new Uint8Array(777) })).packet)
+  const answer = parse(
+    ingress(
+      datapath,
+      tcpFrame({ ...toVip, flags: tcpFlag.ACK | tcpFlag.FIN, seq: 9, ack: 123456, data: new Uint8Array(777) }),
+    ).packet,
+  )
   assertSentBack(answer)
   assert.equal(answer.view.getUint32(answer.l4 + 4), 123456)
   assert.equal(answer.view.getUint8(answer.l4 + 13), tcpFlag.RST)
@@ -60,7 +98,13 @@ test('a segment with ACK is reset with the sequence number that it acknowledges'
 test('a datagram to an unowned port gets port unreachable with the start of it (RFC 792)', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
-  for (const extra of [{}, { data: new Uint8Array(1000).fill(7) }, { data: Uint8Array.of(1) }, { options: new Uint8Array(40).fill(1) }, { vlan: 9 }]) {
+  for (const extra of [
+    {},
+    { data: new Uint8Array(1000).fill(7) },
+    { data: Uint8Array.of(1) },
+    { options: new Uint8Array(40).fill(1) },
+    { vlan: 9 },
+  ]) {
     const bytes = udpFrame({ ...toVip, ...extra })
     const run = ingress(datapath, bytes)
     const answer = parse(run.packet)
@@ -76,9 +120,15 @@ test('another protocol gets protocol unreachable, however short it is', { skip }
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   for (const length of [0, 3, 8, 100]) {
-    const answer = parse(ingress(datapath, frame({ source: client, destination: vip, protocol: 47, payload: new Uint8Array(length) })).packet)
+    const answer = parse(
+      ingress(datapath, frame({ source: client, destination: vip, protocol: 47, payload: new Uint8Array(length) }))
+        .packet,
+    )
     assertSentBack(answer)
-    assert.deepEqual([answer.payload[0], answer.payload[1], answer.payload.length], [3, 2, 8 + 20 + Math.min(8, length)])
+    assert.deepEqual(
+      [answer.payload[0], answer.payload[1], answer.payload.length],
+      [3, 2, 8 + 20 + Math.min(8, length)],
+    )
   }
   assert.equal(datapath.reasons()['unowned_protocol'], 4)
 })
@@ -92,7 +142,9 @@ test('a Service without backends refuses as an unowned port does', { skip }, (t)
   assert.equal(datapath.reasons()['no_backend'], 2)
 })
 
-test('nothing is answered to a RST, an ICMP error, a later fragment or a source that is no host (RFC 1122 3.2.2)', { skip }, (t) => {
+test('nothing is answered to a RST, an ICMP error, a later fragment or a source that is no host (RFC 1122 3.2.2)', {
+  skip,
+}, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   const refused = [
@@ -106,12 +158,29 @@ test('nothing is answered to a RST, an ICMP error, a later fragment or a source 
     frame({ source: client, destination: vip, protocol: 47, payload: new Uint8Array(16), fragment: 3 }),
     frame({ source: client, destination: vip, protocol: UDP, payload: new Uint8Array(16), fragment: 3 }),
     frame({ source: client, destination: vip, protocol: ICMP, payload: new Uint8Array(16), fragment: 3 }),
-    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(8, 0, 1, new Uint8Array(8)), fragment: moreFragments }),
-    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(3, 3, 0, frame({ source: vip, destination: client, protocol: UDP, payload: new Uint8Array(8) }).slice(14)) }),
+    frame({
+      source: client,
+      destination: vip,
+      protocol: ICMP,
+      payload: icmpMessage(8, 0, 1, new Uint8Array(8)),
+      fragment: moreFragments,
+    }),
+    frame({
+      source: client,
+      destination: vip,
+      protocol: ICMP,
+      payload: icmpMessage(
+        3,
+        3,
+        0,
+        frame({ source: vip, destination: client, protocol: UDP, payload: new Uint8Array(8) }).slice(14),
+      ),
+    }),
     frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(0, 0, 0, new Uint8Array(8)) }),
     frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(13, 0, 0, new Uint8Array(12)) }),
   ]
-  for (const [index, bytes] of refused.entries()) assert.equal(ingress(datapath, bytes).verdict, verdict.shot, `packet ${index}`)
+  for (const [index, bytes] of refused.entries())
+    assert.equal(ingress(datapath, bytes).verdict, verdict.shot, `packet ${index}`)
   const counted = Object.values(datapath.reasons()).reduce((sum, packets) => sum + packets, 0)
   assert.equal(counted, refused.length, 'each is counted once')
 })
@@ -131,16 +200,38 @@ test('an ICMP error about a reply reaches the pod, inside and outside translated
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, destinationPort: 80, flags: tcpFlag.SYN }))
-  const reply = frame({ source: vip, destination: client, protocol: TCP, payload: tcpSegment({ source: vip, destination: client, sourcePort: 80, destinationPort: 40000, flags: tcpFlag.ACK }) })
+  const reply = frame({
+    source: vip,
+    destination: client,
+    protocol: TCP,
+    payload: tcpSegment({
+      source: vip,
+      destination: client,
+      sourcePort: 80,
+      destinationPort: 40000,
+      flags: tcpFlag.ACK,
+    }),
+  })
   for (const quoted of [28, 40]) {
-    const run = ingress(datapath, frame({ source: '203.0.113.1', destination: vip, protocol: ICMP, payload: icmpMessage(3, 4, 1400, reply.slice(14, 14 + quoted)) }))
+    const run = ingress(
+      datapath,
+      frame({
+        source: '203.0.113.1',
+        destination: vip,
+        protocol: ICMP,
+        payload: icmpMessage(3, 4, 1400, reply.slice(14, 14 + quoted)),
+      }),
+    )
     const error = parse(run.packet)
     assert.equal(run.verdict, verdict.pass)
     assert.deepEqual([error.source, error.destination], ['203.0.113.1', pod.address])
     assert.ok(error.isIpChecksumRight && error.isL4ChecksumRight)
     const inner = error.payload.slice(8)
     assert.equal(checksum(inner.slice(0, 20)), 0, 'checksum of the quoted header')
-    assert.deepEqual([...inner.slice(12, 16), ...inner.slice(20, 22)], [...ipOctets(pod.address), pod.port >> 8, pod.port & 255])
+    assert.deepEqual(
+      [...inner.slice(12, 16), ...inner.slice(20, 22)],
+      [...ipOctets(pod.address), pod.port >> 8, pod.port & 255],
+    )
   }
 })
 
@@ -148,9 +239,22 @@ test('an ICMP error about a request leaves as one about the VIP, from the VIP wh
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 53, [pod], 'UDP'))
   ingress(datapath, udpFrame({ ...toVip, destinationPort: 53 }))
-  const request = frame({ source: client, destination: pod.address, protocol: UDP, payload: udpDatagram({ source: client, destination: pod.address, sourcePort: 40000, destinationPort: pod.port }) })
-  for (const [source, expected] of [[pod.address, vip], ['10.0.0.1', '10.0.0.1']] as const) {
-    const error = parse(egress(datapath, frame({ source, destination: client, protocol: ICMP, payload: icmpMessage(3, 3, 0, request.slice(14)) })).packet)
+  const request = frame({
+    source: client,
+    destination: pod.address,
+    protocol: UDP,
+    payload: udpDatagram({ source: client, destination: pod.address, sourcePort: 40000, destinationPort: pod.port }),
+  })
+  for (const [source, expected] of [
+    [pod.address, vip],
+    ['10.0.0.1', '10.0.0.1'],
+  ] as const) {
+    const error = parse(
+      egress(
+        datapath,
+        frame({ source, destination: client, protocol: ICMP, payload: icmpMessage(3, 3, 0, request.slice(14)) }),
+      ).packet,
+    )
     assert.equal(error.source, expected)
     assert.ok(error.isIpChecksumRight && error.isL4ChecksumRight)
     const inner = error.payload.slice(8)
@@ -164,9 +268,21 @@ test('an ICMP error that matches no connection, or lies about its packet, is dro
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, destinationPort: 80, flags: tcpFlag.SYN }))
   const quote = (source: string, destinationPort: number): Uint8Array =>
-    frame({ source, destination: client, protocol: TCP, payload: tcpSegment({ source, destination: client, sourcePort: 80, destinationPort, flags: tcpFlag.ACK }) }).slice(14)
-  const about = (inner: Uint8Array): Uint8Array => frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(3, 4, 1400, inner) })
-  const lies = [about(quote(vip, 40001)), about(quote('192.0.2.99', 40000)), about(quote(vip, 40000).slice(0, 20)), about(new Uint8Array()), about(quote(vip, 40000).fill(0xff, 0, 4))]
+    frame({
+      source,
+      destination: client,
+      protocol: TCP,
+      payload: tcpSegment({ source, destination: client, sourcePort: 80, destinationPort, flags: tcpFlag.ACK }),
+    }).slice(14)
+  const about = (inner: Uint8Array): Uint8Array =>
+    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(3, 4, 1400, inner) })
+  const lies = [
+    about(quote(vip, 40001)),
+    about(quote('192.0.2.99', 40000)),
+    about(quote(vip, 40000).slice(0, 20)),
+    about(new Uint8Array()),
+    about(quote(vip, 40000).fill(0xff, 0, 4)),
+  ]
   for (const bytes of lies) assert.equal(ingress(datapath, bytes).verdict, verdict.shot)
   assert.equal(datapath.reasons()['icmp_unmatched'], lies.length)
 })

@@ -2,17 +2,33 @@ import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { contract } from './contract.ts'
 import { kernelFixture, whyNoKernel } from './fixture.ts'
 
-contract('fake', {
-  open: () => {
-    const datapath = createFakeDatapath({ maxVips: 2, maxFrontends: 4, maxBackends: 8, maxTableSlots: 600 })
-    return { datapath, reopen: () => createFakeDatapath({ maps: datapath.maps }) }
+contract(
+  'fake',
+  {
+    open: () => {
+      const datapath = createFakeDatapath({ maxVips: 2, maxFrontends: 4, maxBackends: 8, maxTableSlots: 600 })
+      return { datapath, reopen: () => createFakeDatapath({ maps: datapath.maps }) }
+    },
   },
-}, undefined)
+  undefined,
+)
 
-contract('kernel', {
-  open: (t) => {
-    const fixture = kernelFixture(t)
-    const maxEntries = { vips: 2, frontends: 4, backends: 8, tables: 600, connections: 1024, fragments: 128, counters: 8 }
-    return { datapath: fixture.open({ maxEntries }), reopen: () => fixture.open() }
+contract(
+  'kernel',
+  {
+    open: (t) => {
+      const fixture = kernelFixture(t)
+      const maxEntries = {
+        vips: 2,
+        frontends: 4,
+        backends: 8,
+        tables: 600,
+        connections: 1024,
+        fragments: 128,
+        counters: 8,
+      }
+      return { datapath: fixture.open({ maxEntries }), reopen: () => fixture.open() }
+    },
   },
-}, whyNoKernel())
+  whyNoKernel(),
+)

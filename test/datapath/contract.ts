@@ -19,8 +19,13 @@ export function contract(name: string, subject: Subject, skip: string | undefine
       run(datapath, reopen)
     })
   }
-  const backendsOf = (datapath: Datapath, id = `${vip}:80/TCP`): readonly unknown[] | undefined => datapath.read(id)?.backends
-  const used = (datapath: Datapath): readonly number[] => datapath.usage().slice(0, 4).map(({ entries }) => entries)
+  const backendsOf = (datapath: Datapath, id = `${vip}:80/TCP`): readonly unknown[] | undefined =>
+    datapath.read(id)?.backends
+  const used = (datapath: Datapath): readonly number[] =>
+    datapath
+      .usage()
+      .slice(0, 4)
+      .map(({ entries }) => entries)
 
   check('what was written is read back, with none, one and several backends', (datapath) => {
     for (const backends of [[], pods.slice(0, 1), pods.slice(0, 2), [], pods.slice(1, 3), pods.slice(2, 3)]) {
@@ -39,8 +44,17 @@ export function contract(name: string, subject: Subject, skip: string | undefine
   })
 
   check('backends are sorted and taken once', (datapath) => {
-    datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.10', port: 1 }, { address: '10.1.0.9', port: 2 }, { address: '10.1.0.10', port: 1 }]))
-    assert.deepEqual(backendsOf(datapath), [{ address: '10.1.0.9', port: 2 }, { address: '10.1.0.10', port: 1 }])
+    datapath.upsert(
+      frontendOf(vip, 80, [
+        { address: '10.1.0.10', port: 1 },
+        { address: '10.1.0.9', port: 2 },
+        { address: '10.1.0.10', port: 1 },
+      ]),
+    )
+    assert.deepEqual(backendsOf(datapath), [
+      { address: '10.1.0.9', port: 2 },
+      { address: '10.1.0.10', port: 1 },
+    ])
   })
 
   check('frontends on one VIP are independent, and removing is idempotent', (datapath) => {
@@ -116,7 +130,13 @@ export function contract(name: string, subject: Subject, skip: string | undefine
 
   check('counters exist for what is served and only for that', (datapath) => {
     datapath.upsert(frontendOf(vip, 80, pods.slice(0, 1)))
-    assert.deepEqual(datapath.counters(`${vip}:80/TCP`), { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 })
+    assert.deepEqual(datapath.counters(`${vip}:80/TCP`), {
+      packetsIn: 0,
+      bytesIn: 0,
+      packetsOut: 0,
+      bytesOut: 0,
+      newConnections: 0,
+    })
     assert.equal(datapath.counters(`${vip}:81/TCP`), undefined)
     assert.ok(Object.values(datapath.reasons()).every((packets) => packets === 0))
   })

@@ -13,7 +13,15 @@ import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 
 export const verdict = { pass: -1, shot: 2, redirect: 7 } as const
 
-export const smallMaps = { vips: 16, frontends: 64, backends: 256, tables: 1 << 16, connections: 4096, fragments: 128, counters: 64 } as const
+export const smallMaps = {
+  vips: 16,
+  frontends: 64,
+  backends: 256,
+  tables: 1 << 16,
+  connections: 4096,
+  fragments: 128,
+  counters: 64,
+} as const
 
 /** Why the kernel cannot be tested here; undefined when it can. */
 export function whyNoKernel(): string | undefined {
@@ -48,14 +56,25 @@ export function kernelFixture(t: TestContext): Fixture {
     rmdirSync(bpffs)
   })
   const open = (options: Partial<KernelDatapathOptions> = {}): KernelDatapath => {
-    const datapath = openKernelDatapath({ bpffs, objectFile: buildBpf(), attach: 'auto', maxEntries: smallMaps, ...options })
+    const datapath = openKernelDatapath({
+      bpffs,
+      objectFile: buildBpf(),
+      attach: 'auto',
+      maxEntries: smallMaps,
+      ...options,
+    })
     opened.push(datapath)
     return datapath
   }
   return { bpffs, open }
 }
 
-export function frontendOf(address: string, port: number, backends: readonly Backend[], protocol: Protocol = 'TCP'): Frontend {
+export function frontendOf(
+  address: string,
+  port: number,
+  backends: readonly Backend[],
+  protocol: Protocol = 'TCP',
+): Frontend {
   return { id: frontendId(address, protocol, port), service: 'default/test', address, protocol, port, backends }
 }
 

@@ -55,7 +55,15 @@ export function frame(options: FrameOptions): Uint8Array {
   new Uint8Array(header.buffer).set(extra, 20)
   header.setUint16(10, checksum(new Uint8Array(header.buffer)))
   const tag = options.vlan === undefined ? [] : [0x81, 0, options.vlan >> 8, options.vlan & 255]
-  return Uint8Array.from([...(options.destinationMac ?? ownMac), ...clientMac, ...tag, 8, 0, ...new Uint8Array(header.buffer), ...options.payload])
+  return Uint8Array.from([
+    ...(options.destinationMac ?? ownMac),
+    ...clientMac,
+    ...tag,
+    8,
+    0,
+    ...new Uint8Array(header.buffer),
+    ...options.payload,
+  ])
 }
 
 export interface Endpoints {
@@ -155,7 +163,15 @@ export function parse(bytes: Uint8Array, l3 = bytes[12] === 0x81 ? 18 : 14): Par
   const payload = bytes.subarray(l4, l3 + totalLength)
   const pseudo = protocol === ICMP ? [] : pseudoHeader(source, destination, protocol, payload.length)
   return {
-    protocol, l3, l4, totalLength, headerLength, source, destination, view, payload,
+    protocol,
+    l3,
+    l4,
+    totalLength,
+    headerLength,
+    source,
+    destination,
+    view,
+    payload,
     ttl: view.getUint8(l3 + 8),
     sourcePort: view.getUint16(l4),
     destinationPort: view.getUint16(l4 + 2),

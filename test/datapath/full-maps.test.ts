@@ -1,4 +1,7 @@
-/** Real maps that are full: the kernel's refusal is ERR_MAP_FULL, changes nothing, and the room that others leave is usable. */
+/**
+ * Real maps that are full: the kernel's refusal is ERR_MAP_FULL, changes nothing, and the room that others leave is
+ * usable.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Frontend } from '../../src/desired/model.ts'
@@ -10,16 +13,31 @@ const reason = whyNoKernel()
 const cases: readonly (readonly [string, number, (i: number) => Frontend])[] = [
   ['vips', smallMaps.vips, (i) => frontendOf(`10.0.0.${i}`, 80, [])],
   ['frontends', smallMaps.frontends, (i) => frontendOf('10.0.0.1', 1000 + i, [])],
-  ['backends', smallMaps.backends / 8, (i) => frontendOf(`10.0.0.${i % 8}`, 1000 + i, Array.from({ length: 8 }, (_, j) => ({ address: `10.1.${i}.${j + 1}`, port: 8080 })))],
+  [
+    'backends',
+    smallMaps.backends / 8,
+    (i) =>
+      frontendOf(
+        `10.0.0.${i % 8}`,
+        1000 + i,
+        Array.from({ length: 8 }, (_, j) => ({ address: `10.1.${i}.${j + 1}`, port: 8080 })),
+      ),
+  ],
 ]
 for (const [map, fits, frontend] of cases) {
-  test(`the frontend that finds ${map} full is refused with ERR_MAP_FULL, the others stay, and it fits when one of them goes`, { skip: reason ?? false }, (t) => {
+  test(`the frontend that finds ${map} full is refused with ERR_MAP_FULL, the others stay, and it fits when one ` +
+    `of them goes`, {
+    skip: reason ?? false,
+  }, (t) => {
     const datapath = kernelFixture(t).open()
     for (let i = 0; i < fits; i++) datapath.upsert(frontend(i))
     const before = JSON.stringify(datapath.readAll())
     const more = frontend(fits)
     for (let round = 0; round < 3; round++) {
-      assert.throws(() => datapath.upsert(more), (error) => error instanceof HeraldError && error.code === 'ERR_MAP_FULL')
+      assert.throws(
+        () => datapath.upsert(more),
+        (error) => error instanceof HeraldError && error.code === 'ERR_MAP_FULL',
+      )
       assert.equal(JSON.stringify(datapath.readAll()), before)
     }
     assert.equal(datapath.read(more.id), undefined)

@@ -3,7 +3,17 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
-import { decodeFrontend, decodeFrontendKey, encodeFrontend, encodeFrontendKey, offsets, readBackend, reasonNames, sizes, writeBackend } from '../../src/datapath/layout.ts'
+import {
+  decodeFrontend,
+  decodeFrontendKey,
+  encodeFrontend,
+  encodeFrontendKey,
+  offsets,
+  readBackend,
+  reasonNames,
+  sizes,
+  writeBackend,
+} from '../../src/datapath/layout.ts'
 import { mapNames } from '../../src/datapath/pins.ts'
 
 interface BtfType {
@@ -16,7 +26,9 @@ interface BtfType {
 
 function typesOfObject(): readonly BtfType[] | string {
   try {
-    const dump: unknown = JSON.parse(execFileSync('bpftool', ['btf', 'dump', '-j', 'file', buildBpf()], { encoding: 'utf8' }))
+    const dump: unknown = JSON.parse(
+      execFileSync('bpftool', ['btf', 'dump', '-j', 'file', buildBpf()], { encoding: 'utf8' }),
+    )
     return (dump as { readonly types: readonly BtfType[] }).types
   } catch (error) {
     return `needs clang, libbpf-dev and bpftool: ${String(error).split('\n')[0]}`
@@ -25,7 +37,8 @@ function typesOfObject(): readonly BtfType[] | string {
 
 const types = typesOfObject()
 const skip = typeof types === 'string' ? types : false
-const struct = (name: string): BtfType | undefined => (typeof types === 'string' ? undefined : types.find((type) => type.kind === 'STRUCT' && type.name === name))
+const struct = (name: string): BtfType | undefined =>
+  typeof types === 'string' ? undefined : types.find((type) => type.kind === 'STRUCT' && type.name === name)
 
 test('every field lies where the compiled object has it', { skip }, () => {
   for (const [name, fields] of Object.entries(offsets)) {
@@ -35,13 +48,24 @@ test('every field lies where the compiled object has it', { skip }, () => {
 })
 
 test('every key and value is as long as in the compiled object', { skip }, () => {
-  const names = { vip: 'vip', frontendKey: 'frontend_key', frontend: 'frontend', backend: 'backend', backendRef: 'backend_ref', counters: 'counters' } as const
-  for (const [ours, theirs] of Object.entries(names)) assert.equal(struct(theirs)?.size, sizes[ours as keyof typeof names], theirs)
+  const names = {
+    vip: 'vip',
+    frontendKey: 'frontend_key',
+    frontend: 'frontend',
+    backend: 'backend',
+    backendRef: 'backend_ref',
+    counters: 'counters',
+  } as const
+  for (const [ours, theirs] of Object.entries(names))
+    assert.equal(struct(theirs)?.size, sizes[ours as keyof typeof names], theirs)
   assert.equal(sizes.vipKey, 4)
 })
 
 test('every map of the compiled object is pinned', { skip }, () => {
-  const variables = typeof types === 'string' ? [] : types.filter((type) => type.kind === 'VAR' && type.name !== '_license').map((type) => type.name)
+  const variables =
+    typeof types === 'string'
+      ? []
+      : types.filter((type) => type.kind === 'VAR' && type.name !== '_license').map((type) => type.name)
   assert.deepEqual(variables.sort(), [...mapNames].sort())
 })
 
@@ -55,10 +79,22 @@ test('keys and values survive encoding and decoding', () => {
   const key = { address: '203.0.113.254', protocol: 'UDP', port: 65535 } as const
   assert.deepEqual(decodeFrontendKey(encodeFrontendKey(key) ?? new Uint8Array()), key)
   assert.equal(encodeFrontendKey({ ...key, address: '2001:db8::1' }), undefined)
-  const frontend = { service: 0xffffffff, backends: 2, only: { id: 3, generation: 4 }, tableOffset: 5, tableLength: 0x80000000 }
+  const frontend = {
+    service: 0xffffffff,
+    backends: 2,
+    only: { id: 3, generation: 4 },
+    tableOffset: 5,
+    tableLength: 0x80000000,
+  }
   assert.deepEqual(decodeFrontend(encodeFrontend(frontend)), frontend)
   const array = new DataView(new ArrayBuffer(3 * sizes.backend))
-  const backend = { address: '255.0.0.1', port: 1, generation: 0xfffffffe, service: 9, drainUntilNs: 0xffffffffffffffffn }
+  const backend = {
+    address: '255.0.0.1',
+    port: 1,
+    generation: 0xfffffffe,
+    service: 9,
+    drainUntilNs: 0xffffffffffffffffn,
+  }
   writeBackend(array, 1, backend)
   assert.deepEqual(readBackend(array, 1), backend)
   assert.equal(readBackend(array, 0).generation + readBackend(array, 2).generation, 0)

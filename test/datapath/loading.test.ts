@@ -17,9 +17,16 @@ test('what keeps the datapath from loading is said with a code', { skip }, (t) =
   const { bpffs } = kernelFixture(t)
   const garbage = join(folder, 'garbage.o')
   writeFileSync(garbage, 'not an object')
-  assert.throws(() => openKernelDatapath({ bpffs: folder, objectFile: buildBpf(), attach: 'auto' }), { code: 'ERR_BPFFS' })
-  assert.throws(() => openKernelDatapath({ bpffs, objectFile: join(folder, 'none.o'), attach: 'auto' }), { code: 'ERR_BPF_OBJECT_MISSING' })
-  assert.throws(() => openKernelDatapath({ bpffs, objectFile: garbage, attach: 'auto' }), { code: 'ERR_BPF_LOAD', message: /libbpf: elf/ })
+  assert.throws(() => openKernelDatapath({ bpffs: folder, objectFile: buildBpf(), attach: 'auto' }), {
+    code: 'ERR_BPFFS',
+  })
+  assert.throws(() => openKernelDatapath({ bpffs, objectFile: join(folder, 'none.o'), attach: 'auto' }), {
+    code: 'ERR_BPF_OBJECT_MISSING',
+  })
+  assert.throws(() => openKernelDatapath({ bpffs, objectFile: garbage, attach: 'auto' }), {
+    code: 'ERR_BPF_LOAD',
+    message: /libbpf: elf/,
+  })
 })
 
 test('an unknown interface is an error, and leaves what is attached', { skip }, (t) => {
@@ -49,5 +56,8 @@ test('the datapath that serves nothing holds nothing and never fails', () => {
   datapath.upsert(frontendOf('192.0.2.1', 80, []))
   datapath.remove('x')
   datapath.attach(['eth0'])
-  assert.deepEqual([datapath.status.kind, datapath.readAll(), datapath.read('192.0.2.1:80/TCP'), datapath.usage()], ['none', [], undefined, []])
+  assert.deepEqual(
+    [datapath.status.kind, datapath.readAll(), datapath.read('192.0.2.1:80/TCP'), datapath.usage()],
+    ['none', [], undefined, []],
+  )
 })

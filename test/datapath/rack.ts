@@ -39,20 +39,23 @@ interface Answer {
 function startActor(namespace: string): Actor {
   const script = fileURLToPath(new URL('actor.ts', import.meta.url))
   // Only the network is entered: in the mount namespace of `ip netns exec` pins would die with the process.
-  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, process.execPath, script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, process.execPath, script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const waiting: ((answer: Answer) => void)[] = []
   createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.(JSON.parse(line) as Answer))
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   child.once('exit', () => waiting.splice(0).forEach((settle) => settle({ error: 'the actor is gone' })))
-  const tell = <T>(command: Command): Promise<T> => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within 10 s: ${JSON.stringify(command)}`)), 10_000)
-    waiting.push(({ value, error }) => {
-      clearTimeout(timer)
-      if (error === undefined) resolve(value as T)
-      else reject(new Error(error))
+  const tell = <T>(command: Command): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no answer within 10 s: ${JSON.stringify(command)}`)), 10_000)
+      waiting.push(({ value, error }) => {
+        clearTimeout(timer)
+        if (error === undefined) resolve(value as T)
+        else reject(new Error(error))
+      })
+      child.stdin.write(`${JSON.stringify(command)}\n`)
     })
-    child.stdin.write(`${JSON.stringify(command)}\n`)
-  })
   const kill = (signal: NodeJS.Signals): Promise<void> => {
     child.kill(signal)
     return exited
@@ -65,7 +68,8 @@ export function deployRack(t: TestContext): Rack {
   const namespaces = { client: `${id}c`, node: `${id}n`, pod: `${id}p` } as const
   const bpffs = mkdtempSync(join(tmpdir(), 'dp-'))
   const actors: Actor[] = []
-  const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  const ip = (...args: string[]): string =>
+    execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
   t.after(async () => {
     await Promise.all(actors.map((actor) => actor.kill('SIGKILL')))
     for (const namespace of Object.values(namespaces)) {
@@ -81,7 +85,10 @@ export function deployRack(t: TestContext): Rack {
   mountBpffs(bpffs)
   const run: Rack['run'] = (place, command) => {
     const [program = '', ...args] = command
-    return execFileSync('nsenter', [`--net=/run/netns/${namespaces[place]}`, program, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+    return execFileSync('nsenter', [`--net=/run/netns/${namespaces[place]}`, program, ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
   }
   for (const namespace of Object.values(namespaces)) {
     ip('netns', 'add', namespace)
@@ -93,7 +100,20 @@ export function deployRack(t: TestContext): Rack {
     ip('-n', namespaces[place], 'link', 'set', device, 'up')
   }
   const layUplink = (): void => {
-    ip('link', 'add', 'eth0', 'netns', namespaces.client, 'type', 'veth', 'peer', 'name', uplink, 'netns', namespaces.node)
+    ip(
+      'link',
+      'add',
+      'eth0',
+      'netns',
+      namespaces.client,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      uplink,
+      'netns',
+      namespaces.node,
+    )
     address('client', 'eth0', client)
     address('node', uplink, '198.51.100.1')
     ip('-n', namespaces.client, 'route', 'add', 'default', 'via', '198.51.100.1')
@@ -102,7 +122,13 @@ export function deployRack(t: TestContext): Rack {
   address('node', 'pod0', '10.1.0.1')
   address('pod', 'eth0', ...pods)
   ip('-n', namespaces.pod, 'route', 'add', 'default', 'via', '10.1.0.1')
-  run('node', ['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0'])
+  run('node', [
+    'sysctl',
+    '-qw',
+    'net.ipv4.ip_forward=1',
+    'net.ipv4.conf.all.rp_filter=0',
+    'net.ipv4.conf.default.rp_filter=0',
+  ])
   const actor: Rack['actor'] = (place) => {
     const started = startActor(namespaces[place])
     actors.push(started)

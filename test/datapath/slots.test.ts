@@ -13,52 +13,65 @@ test('a returned id is handed out last', () => {
 })
 
 test('no id is ever in two hands', () => {
-  fc.assert(fc.property(fc.array(fc.nat(7), { maxLength: 5 }), fc.array(fc.option(fc.nat(7)), { maxLength: 80 }), (reserved, steps) => {
-    const pool = new IdPool('ids', 8)
-    const held = new Set(reserved)
-    for (const id of held) pool.reserve(id)
-    for (const step of steps) {
-      if (step !== null) {
-        held.delete(step)
-        pool.give(step)
-      } else if (held.size < 8) {
-        const id = pool.take()
-        assert.ok(!held.has(id) && id < 8)
-        held.add(id)
-      }
-      assert.equal(pool.used, held.size)
-    }
-  }))
+  fc.assert(
+    fc.property(
+      fc.array(fc.nat(7), { maxLength: 5 }),
+      fc.array(fc.option(fc.nat(7)), { maxLength: 80 }),
+      (reserved, steps) => {
+        const pool = new IdPool('ids', 8)
+        const held = new Set(reserved)
+        for (const id of held) pool.reserve(id)
+        for (const step of steps) {
+          if (step !== null) {
+            held.delete(step)
+            pool.give(step)
+          } else if (held.size < 8) {
+            const id = pool.take()
+            assert.ok(!held.has(id) && id < 8)
+            held.add(id)
+          }
+          assert.equal(pool.used, held.size)
+        }
+      },
+    ),
+  )
 })
 
 test('stretches never overlap, and all space comes back', () => {
-  const steps = fc.array(fc.record({ length: fc.integer({ min: 1, max: 9 }), give: fc.boolean(), pick: fc.nat() }), { maxLength: 100 })
-  fc.assert(fc.property(steps, (list) => {
-    const pool = new StretchPool(40, 5n, [{ offset: 10, length: 3 }])
-    const held: { offset: number; length: number }[] = [{ offset: 10, length: 3 }]
-    let now = 0n
-    for (const { length, give, pick } of list) {
-      now += 1n
-      if (give && held.length > 0) {
-        const [stretch] = held.splice(pick % held.length, 1)
-        if (stretch !== undefined) pool.give(stretch.offset, stretch.length, now)
-        continue
+  const steps = fc.array(fc.record({ length: fc.integer({ min: 1, max: 9 }), give: fc.boolean(), pick: fc.nat() }), {
+    maxLength: 100,
+  })
+  fc.assert(
+    fc.property(steps, (list) => {
+      const pool = new StretchPool(40, 5n, [{ offset: 10, length: 3 }])
+      const held: { offset: number; length: number }[] = [{ offset: 10, length: 3 }]
+      let now = 0n
+      for (const { length, give, pick } of list) {
+        now += 1n
+        if (give && held.length > 0) {
+          const [stretch] = held.splice(pick % held.length, 1)
+          if (stretch !== undefined) pool.give(stretch.offset, stretch.length, now)
+          continue
+        }
+        let offset: number
+        try {
+          offset = pool.take(length, now)
+        } catch {
+          // Full, which is allowed to happen in forty slots.
+          continue
+        }
+        assert.ok(offset >= 0 && offset + length <= 40)
+        assert.ok(held.every((other) => offset + length <= other.offset || other.offset + other.length <= offset))
+        held.push({ offset, length })
       }
-      let offset: number
-      try {
-        offset = pool.take(length, now)
-      } catch {
-        // Full, which is allowed to happen in forty slots.
-        continue
-      }
-      assert.ok(offset >= 0 && offset + length <= 40)
-      assert.ok(held.every((other) => offset + length <= other.offset || other.offset + other.length <= offset))
-      held.push({ offset, length })
-    }
-    assert.equal(pool.used, held.reduce((sum, stretch) => sum + stretch.length, 0))
-    for (const { offset, length } of held) pool.give(offset, length, now)
-    assert.equal(pool.take(40, now + 10n), 0)
-  }))
+      assert.equal(
+        pool.used,
+        held.reduce((sum, stretch) => sum + stretch.length, 0),
+      )
+      for (const { offset, length } of held) pool.give(offset, length, now)
+      assert.equal(pool.take(40, now + 10n), 0)
+    }),
+  )
 })
 
 test('a returned stretch rests before it is used again', () => {

@@ -3,7 +3,20 @@ import { test } from 'node:test'
 import { BpfMap, closeFd, openPinned, programInfo } from '../../src/sys/bpf.ts'
 import { waitFor } from '../wait.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
-import { ICMP, icmpMessage, moreFragments, parse, TCP, tcpFlag, tcpFrame, tcpSegment, UDP, udpDatagram, udpFrame, frame } from './frames.ts'
+import {
+  ICMP,
+  icmpMessage,
+  moreFragments,
+  parse,
+  TCP,
+  tcpFlag,
+  tcpFrame,
+  tcpSegment,
+  UDP,
+  udpDatagram,
+  udpFrame,
+  frame,
+} from './frames.ts'
 
 const skip = whyNoKernel()
 const vip = '192.0.2.10'
@@ -28,12 +41,18 @@ test('a TCP connection is translated to the pod and back', { skip }, (t) => {
     const there = ingress(datapath, tcpFrame({ ...toVip, flags: data.length === 0 ? tcpFlag.SYN : tcpFlag.ACK, data }))
     const request = parse(there.packet)
     assert.equal(there.verdict, verdict.pass)
-    assert.deepEqual([request.destination, request.destinationPort, request.source, request.sourcePort], [pod.address, pod.port, client, 40000])
+    assert.deepEqual(
+      [request.destination, request.destinationPort, request.source, request.sourcePort],
+      [pod.address, pod.port, client, 40000],
+    )
     assert.ok(request.isIpChecksumRight && request.isL4ChecksumRight, `checksums of ${data.length} octets in`)
     const back = egress(datapath, tcpFrame({ ...fromPod, flags: tcpFlag.SYN | tcpFlag.ACK, data }))
     const reply = parse(back.packet)
     assert.equal(back.verdict, verdict.pass)
-    assert.deepEqual([reply.source, reply.sourcePort, reply.destination, reply.destinationPort], [vip, 80, client, 40000])
+    assert.deepEqual(
+      [reply.source, reply.sourcePort, reply.destination, reply.destinationPort],
+      [vip, 80, client, 40000],
+    )
     assert.ok(reply.isIpChecksumRight && reply.isL4ChecksumRight, `checksums of ${data.length} octets out`)
   }
   const counters = datapath.counters(`${vip}:80/TCP`)
@@ -59,7 +78,13 @@ test('a UDP checksum that comes out as zero is sent as ones (RFC 768)', { skip }
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 53, [pod], 'UDP'))
   // The payload that makes the translated datagram sum up to zero.
-  const translated = udpDatagram({ source: client, destination: pod.address, sourcePort: 40000, destinationPort: pod.port, data: Uint8Array.of(0, 0) })
+  const translated = udpDatagram({
+    source: client,
+    destination: pod.address,
+    sourcePort: 40000,
+    destinationPort: pod.port,
+    data: Uint8Array.of(0, 0),
+  })
   const sum = new DataView(translated.buffer).getUint16(6)
   const data = Uint8Array.of(sum >> 8, sum & 255)
   const request = parse(ingress(datapath, udpFrame({ ...toVip, destinationPort: 53, data })).packet)
@@ -81,12 +106,26 @@ test('IP options and one VLAN tag are carried through', { skip }, (t) => {
   }
 })
 
-test('fragments follow the first one to the pod and back; without a first one they are dropped and counted', { skip }, (t) => {
+test('fragments follow the first one to the pod and back; without a first one they are dropped and counted', {
+  skip,
+}, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 53, [pod], 'UDP'))
   const data = new Uint8Array(64).fill(5)
-  const split = (datagram: Uint8Array, identification: number, source: string, destination: string): readonly [Uint8Array, Uint8Array] => [
-    frame({ source, destination, protocol: UDP, payload: datagram.slice(0, 40), fragment: moreFragments, identification }),
+  const split = (
+    datagram: Uint8Array,
+    identification: number,
+    source: string,
+    destination: string,
+  ): readonly [Uint8Array, Uint8Array] => [
+    frame({
+      source,
+      destination,
+      protocol: UDP,
+      payload: datagram.slice(0, 40),
+      fragment: moreFragments,
+      identification,
+    }),
     frame({ source, destination, protocol: UDP, payload: datagram.slice(40), fragment: 5, identification }),
   ]
   const whole = { source: client, destination: vip, sourcePort: 40000, destinationPort: 53, data }
@@ -97,9 +136,15 @@ test('fragments follow the first one to the pod and back; without a first one th
   assert.deepEqual([first?.destination, second?.destination], [pod.address, pod.address])
   assert.ok(first?.isIpChecksumRight && second?.isIpChecksumRight)
   const expected = udpDatagram({ ...whole, destination: pod.address, destinationPort: pod.port })
-  assert.deepEqual([...(first?.payload ?? []), ...(second?.payload ?? [])], [...expected], 'the reassembled datagram is right, checksum and all')
+  assert.deepEqual(
+    [...(first?.payload ?? []), ...(second?.payload ?? [])],
+    [...expected],
+    'the reassembled datagram is right, checksum and all',
+  )
   const reply = udpDatagram({ ...fromPod, data })
-  const [firstBack, secondBack] = split(reply, 9, pod.address, client).map((part) => parse(egress(datapath, part).packet))
+  const [firstBack, secondBack] = split(reply, 9, pod.address, client).map((part) =>
+    parse(egress(datapath, part).packet),
+  )
   assert.deepEqual([firstBack?.source, secondBack?.source], [vip, vip])
 })
 
@@ -119,7 +164,12 @@ test('truncated and contradictory headers are never served and never crash', { s
     assert.equal(ingress(datapath, sound.slice(0, length)).verdict, verdict.shot, `${length} octets`)
     assert.equal(egress(datapath, sound.slice(0, length)).verdict, verdict.pass)
   }
-  for (const [offset, value] of [[14, 0x41], [14, 0x4f], [16, 0xff], [17, 3]] as const) {
+  for (const [offset, value] of [
+    [14, 0x41],
+    [14, 0x4f],
+    [16, 0xff],
+    [17, 3],
+  ] as const) {
     const broken = sound.slice()
     broken[offset] = value
     assert.equal(ingress(datapath, broken).verdict, verdict.shot, `octet ${offset} = ${value}`)
@@ -134,14 +184,20 @@ test('connections spread over the backends as the Maglev table says and stay whe
   const chosen = new Map<number, string>()
   const share = new Map<string, number>()
   for (let port = 20000; port < 21000; port++) {
-    const { destination } = parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, flags: tcpFlag.SYN })).packet)
+    const { destination } = parse(
+      ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, flags: tcpFlag.SYN })).packet,
+    )
     chosen.set(port, destination)
     share.set(destination, (share.get(destination) ?? 0) + 1)
   }
-  for (const pod of pods) assert.ok((share.get(pod.address) ?? 0) > 170, `${pod.address}: ${share.get(pod.address)} of 1000`)
+  for (const pod of pods)
+    assert.ok((share.get(pod.address) ?? 0) > 170, `${pod.address}: ${share.get(pod.address)} of 1000`)
   datapath.upsert(frontendOf(vip, 80, [...pods, { address: '10.1.0.9', port: 8080 }]))
   for (const [port, destination] of chosen) {
-    assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, flags: tcpFlag.ACK })).packet).destination, destination)
+    assert.equal(
+      parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, flags: tcpFlag.ACK })).packet).destination,
+      destination,
+    )
   }
 })
 
@@ -151,8 +207,15 @@ test('a removed backend keeps its established connections while it drains, and g
   ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN }))
   datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.6', port: 8080 }]))
   assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK })).packet).destination, pod.address)
-  assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: 40001, flags: tcpFlag.SYN })).packet).destination, '10.1.0.6')
-  assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet).destination, '10.1.0.6', 'a SYN is a new connection')
+  assert.equal(
+    parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: 40001, flags: tcpFlag.SYN })).packet).destination,
+    '10.1.0.6',
+  )
+  assert.equal(
+    parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet).destination,
+    '10.1.0.6',
+    'a SYN is a new connection',
+  )
 })
 
 test('after draining an established connection is reset, so that the client reconnects at once', { skip }, (t) => {
@@ -167,7 +230,10 @@ test('after draining an established connection is reset, so that the client reco
 })
 
 test('a backend slot that is used again belongs to no old connection', { skip }, (t) => {
-  const datapath = kernelFixture(t).open({ drainSec: 0, maxEntries: { backends: 1, tables: 1024, connections: 1024, counters: 4 } })
+  const datapath = kernelFixture(t).open({
+    drainSec: 0,
+    maxEntries: { backends: 1, tables: 1024, connections: 1024, counters: 4 },
+  })
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN }))
   datapath.remove(`${vip}:80/TCP`)
@@ -194,7 +260,8 @@ test('a direct connection from the ports of a former VIP connection is not trans
 test('the second hook of stacked devices does not take the translated SYN for a direct connection', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
-  for (let attempt = 0; attempt < 3; attempt++) ingress(datapath, ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet)
+  for (let attempt = 0; attempt < 3; attempt++)
+    ingress(datapath, ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet)
   assert.equal(parse(egress(datapath, tcpFrame({ ...fromPod, flags: tcpFlag.SYN | tcpFlag.ACK })).packet).source, vip)
 })
 
@@ -209,7 +276,11 @@ test('the verifier walks fewer than 60 000 instructions per program', { skip }, 
 test('replies of a pod that never spoke through the VIP pass untouched', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
-  for (const bytes of [tcpFrame({ ...fromPod, flags: tcpFlag.ACK }), udpFrame(fromPod), frame({ source: pod.address, destination: client, protocol: 47, payload: new Uint8Array(8) })]) {
+  for (const bytes of [
+    tcpFrame({ ...fromPod, flags: tcpFlag.ACK }),
+    udpFrame(fromPod),
+    frame({ source: pod.address, destination: client, protocol: 47, payload: new Uint8Array(8) }),
+  ]) {
     assert.deepEqual(egress(datapath, bytes).packet, bytes)
   }
 })
@@ -224,20 +295,49 @@ test('two connections of one client port to two VIPs with one pod stay apart, al
   assert.equal(first.sourcePort, 40000)
   assert.notEqual(second.sourcePort, 40000, 'the pod must see two connections')
   assert.ok(second.isIpChecksumRight && second.isL4ChecksumRight)
-  for (const [seen, expected] of [[first, vip], [second, secondVip]] as const) {
-    const reply = parse(egress(datapath, tcpFrame({ ...fromPod, destinationPort: seen.sourcePort, flags: tcpFlag.SYN | tcpFlag.ACK })).packet)
+  for (const [seen, expected] of [
+    [first, vip],
+    [second, secondVip],
+  ] as const) {
+    const reply = parse(
+      egress(datapath, tcpFrame({ ...fromPod, destinationPort: seen.sourcePort, flags: tcpFlag.SYN | tcpFlag.ACK }))
+        .packet,
+    )
     assert.deepEqual([reply.source, reply.sourcePort, reply.destinationPort], [expected, 80, 40000])
     assert.ok(reply.isIpChecksumRight && reply.isL4ChecksumRight)
     const later = parse(ingress(datapath, tcpFrame({ ...toVip, destination: expected, flags: tcpFlag.ACK })).packet)
     assert.equal(later.sourcePort, seen.sourcePort)
-    const quoted = frame({ source: expected, destination: client, protocol: TCP, payload: tcpSegment({ source: expected, destination: client, sourcePort: 80, destinationPort: 40000, flags: tcpFlag.ACK }) })
-    const error = parse(ingress(datapath, frame({ source: client, destination: expected, protocol: ICMP, payload: icmpMessage(3, 4, 1400, quoted.slice(14)) })).packet)
+    const quoted = frame({
+      source: expected,
+      destination: client,
+      protocol: TCP,
+      payload: tcpSegment({
+        source: expected,
+        destination: client,
+        sourcePort: 80,
+        destinationPort: 40000,
+        flags: tcpFlag.ACK,
+      }),
+    })
+    const error = parse(
+      ingress(
+        datapath,
+        frame({
+          source: client,
+          destination: expected,
+          protocol: ICMP,
+          payload: icmpMessage(3, 4, 1400, quoted.slice(14)),
+        }),
+      ).packet,
+    )
     assert.ok(error.isL4ChecksumRight)
     assert.equal(error.view.getUint16(error.l4 + 8 + 22), seen.sourcePort)
   }
 })
 
-/** Removes what an LRU map may evict by itself: one half of every connection (the octet is the direction of the key). */
+/**
+ * Removes what an LRU map may evict by itself: one half of every connection (the octet is the direction of the key).
+ */
 function evict(bpffs: string, direction: 0 | 1): void {
   const fd = openPinned(`${bpffs}/herald/v1/maps/connections`)
   assert.ok(fd !== undefined)
@@ -256,22 +356,28 @@ test('an evicted reply half is restored by the next packets of the client', { sk
   evict(fixture.bpffs, 1)
   const reply = tcpFrame({ ...fromPod, flags: tcpFlag.ACK })
   assert.equal(parse(egress(datapath, reply).packet).source, pod.address)
-  await waitFor('the reply half', () => {
-    ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK }))
-    return parse(egress(datapath, reply).packet).source === vip
-  }, { deadlineMs: 3000, everyMs: 50 })
+  await waitFor(
+    'the reply half',
+    () => {
+      ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK }))
+      return parse(egress(datapath, reply).packet).source === vip
+    },
+    { deadlineMs: 3000, everyMs: 50 },
+  )
 })
 
 test('an evicted forward half is chosen again: same pod, same client port', { skip }, (t) => {
   const fixture = kernelFixture(t)
   const datapath = fixture.open()
   const vips = [vip, '192.0.2.20']
-  for (const address of vips) datapath.upsert(frontendOf(address, 80, [pod, { ...pod, port: 8081 }, { ...pod, port: 8082 }]))
+  for (const address of vips)
+    datapath.upsert(frontendOf(address, 80, [pod, { ...pod, port: 8081 }, { ...pod, port: 8082 }]))
   for (let port = 40000; port < 40020; port++) {
-    const seen = (flags: number): readonly number[][] => vips.map((destination) => {
-      const request = parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, destination, flags })).packet)
-      return [request.sourcePort, request.destinationPort]
-    })
+    const seen = (flags: number): readonly number[][] =>
+      vips.map((destination) => {
+        const request = parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, destination, flags })).packet)
+        return [request.sourcePort, request.destinationPort]
+      })
     const before = seen(tcpFlag.SYN)
     evict(fixture.bpffs, 0)
     assert.deepEqual(seen(tcpFlag.ACK), before)

@@ -79,27 +79,52 @@ class Router {
   readonly transitions: string[] = []
   #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
   #next = 1
-  readonly speaker = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
-    if (message.type === 'peer') {
-      this.peer = message.peer
-      this.transitions.push(message.peer.state)
-    }
-    if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
-  })
+  readonly speaker = new Speaker(
+    { listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false },
+    system,
+    (message: FromSpeaker) => {
+      if (message.type === 'peer') {
+        this.peer = message.peer
+        this.transitions.push(message.peer.state)
+      }
+      if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
+    },
+  )
 
   async start(): Promise<void> {
     await this.speaker.start()
-    this.speaker.handle({ type: 'configure', neighbors: [{
-      id: 'node1', source: { kind: 'test', name: 'router' }, virtualRouter: 'router', localAsn: 65000, peerAsn: 65001, peerAddress: '127.0.0.1', peerPort: 179, routerId: '192.0.2.1',
-      families: ['ipv4-unicast'], holdTimeSec: 9, keepaliveSec: 3, connectRetrySec: 5, multihopTtl: 1, passive: true, gracefulRestart: { restartTimeSec: 60, notification: false },
-    }] })
+    this.speaker.handle({
+      type: 'configure',
+      neighbors: [
+        {
+          id: 'node1',
+          source: { kind: 'test', name: 'router' },
+          virtualRouter: 'router',
+          localAsn: 65000,
+          peerAsn: 65001,
+          peerAddress: '127.0.0.1',
+          peerPort: 179,
+          routerId: '192.0.2.1',
+          families: ['ipv4-unicast'],
+          holdTimeSec: 9,
+          keepaliveSec: 3,
+          connectRetrySec: 5,
+          multihopTtl: 1,
+          passive: true,
+          gracefulRestart: { restartTimeSec: 60, notification: false },
+        },
+      ],
+    })
   }
 
   async received(): Promise<string[]> {
     return (await this.#routes()).map((route) => `${route.prefix} via ${route.nextHop}`).sort()
   }
 
-  /** Routes that it keeps for the agent that is gone, or has not said End-of-RIB; a second restart meanwhile costs them (RFC 4724 4.2). */
+  /**
+   * Routes that it keeps for the agent that is gone, or has not said End-of-RIB; a second restart meanwhile costs them
+   * (RFC 4724 4.2).
+   */
   async hasStale(): Promise<boolean> {
     return (await this.#routes()).some(({ stale }) => stale === true)
   }
@@ -117,7 +142,29 @@ const router = new Router()
 
 function startAgent(): void {
   output = ''
-  agent = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', '127.0.0.1:0', '--log-level', 'debug'], { stdio: ['ignore', 'pipe', 'pipe'] })
+  agent = spawn(
+    herald,
+    [
+      'agent',
+      '--node-name',
+      'node1',
+      '--manifests',
+      manifests,
+      '--datapath',
+      'none',
+      '--bgp-listen',
+      'none',
+      '--state-dir',
+      join(folder, 'state'),
+      '--socket',
+      socket,
+      '--http',
+      '127.0.0.1:0',
+      '--log-level',
+      'debug',
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
   agent.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
   agent.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()))
 }
@@ -129,11 +176,18 @@ function write(name: string, text: string): void {
 }
 
 async function run(...args: string[]): Promise<{ readonly code: number; readonly stdout: string }> {
-  const result = await promisify(execFile)(herald, [...args, '--socket', socket]).catch((error: { code: number; stdout: string }) => error)
+  const result = await promisify(execFile)(herald, [...args, '--socket', socket]).catch(
+    (error: { code: number; stdout: string }) => error,
+  )
   return { code: 'code' in result ? result.code : 0, stdout: result.stdout }
 }
 
-const routes = (expected: readonly string[]): Promise<boolean> => waitFor(`the router to hold ${expected.join(', ') || 'nothing'}`, async () => JSON.stringify(await router.received()) === JSON.stringify(expected), { deadlineMs: 15_000 })
+const routes = (expected: readonly string[]): Promise<boolean> =>
+  waitFor(
+    `the router to hold ${expected.join(', ') || 'nothing'}`,
+    async () => JSON.stringify(await router.received()) === JSON.stringify(expected),
+    { deadlineMs: 15_000 },
+  )
 
 async function exited(): Promise<number | null> {
   const child = agent
@@ -171,7 +225,12 @@ test('PodCIDR and Service address arrive at the router, the address from the poo
 test('explain says yes to the end, and no with a remedy where there is one', async () => {
   const yes = await run('explain', 'service', 'default/web', '-o', 'json')
   assert.equal(yes.code, 0)
-  assert.deepEqual(JSON.parse(yes.stdout).verdicts.map((verdict: { ok: boolean }) => verdict.ok).includes(false), false)
+  assert.deepEqual(
+    JSON.parse(yes.stdout)
+      .verdicts.map((verdict: { ok: boolean }) => verdict.ok)
+      .includes(false),
+    false,
+  )
   const no = await run('explain', 'service', 'default/nothing', '-o', 'json')
   assert.equal(no.code, 1)
   assert.ok(JSON.parse(no.stdout).verdicts[0].remedy)
@@ -195,7 +254,12 @@ test('a file that breaks keeps its last good objects in force and names file, li
     return found.code === 1 && JSON.parse(found.stdout).problems.length >= 2 && found
   })
   const problems: { file?: string; line?: number; field: string; remedy: string }[] = JSON.parse(status.stdout).problems
-  assert.ok(problems.some((problem) => problem.field.includes('localASN') && problem.line === 9 && problem.file?.endsWith('policy.yaml')), JSON.stringify(problems))
+  assert.ok(
+    problems.some(
+      (problem) => problem.field.includes('localASN') && problem.line === 9 && problem.file?.endsWith('policy.yaml'),
+    ),
+    JSON.stringify(problems),
+  )
   assert.ok(problems.some((problem) => problem.file?.endsWith('web.yaml') && problem.remedy !== ''))
   assert.deepEqual(await router.received(), ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9'])
   write('policy.yaml', policy)
@@ -205,7 +269,10 @@ test('a file that breaks keeps its last good objects in force and names file, li
 })
 
 test('what cannot be enforced is not announced, and explain says so', async () => {
-  write('ranges.yaml', service('ranges', ', loadBalancerSourceRanges: [192.0.2.0/24], loadBalancerClass: nobody.example/class'))
+  write(
+    'ranges.yaml',
+    service('ranges', ', loadBalancerSourceRanges: [192.0.2.0/24], loadBalancerClass: nobody.example/class'),
+  )
   const found = await waitFor('the verdict', async () => {
     const answer = await run('explain', 'service', 'default/ranges', '-o', 'json')
     return JSON.parse(answer.stdout).exists === true && answer
@@ -217,7 +284,19 @@ test('what cannot be enforced is not announced, and explain says so', async () =
 })
 
 test('a second agent with the same state directory refuses to start and leaves the first alone', async () => {
-  const second = await run('agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state'))
+  const second = await run(
+    'agent',
+    '--node-name',
+    'node1',
+    '--manifests',
+    manifests,
+    '--datapath',
+    'none',
+    '--bgp-listen',
+    'none',
+    '--state-dir',
+    join(folder, 'state'),
+  )
   assert.notEqual(second.code, 0)
   assert.equal((await run('status')).code, 0)
 })
@@ -226,26 +305,35 @@ test('a killed agent comes back as a restart: same addresses, R and F set, route
   agent?.kill('SIGKILL')
   await exited()
   startAgent()
-  await waitFor('the session again', () => router.peer?.state === 'Established' && router.transitions.filter((state) => state === 'Established').length === 2)
+  await waitFor(
+    'the session again',
+    () =>
+      router.peer?.state === 'Established' &&
+      router.transitions.filter((state) => state === 'Established').length === 2,
+  )
   await waitFor('every route again', async () => !(await router.hasStale()))
   assert.deepEqual(await router.received(), ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9'])
   assert.match(output, /"restart":true/)
 })
 
-test('an agent that restarts while a manifest is broken waits for it with End-of-RIB: the routes of that manifest stay at the router (RFC 4724 4.1)', async () => {
-  agent?.kill('SIGKILL')
-  await exited()
-  write('web.yaml', 'kind: Service\n  broken: [')
-  startAgent()
-  await waitFor('the wait', () => output.includes('not everything can be read'), { deadlineMs: 15_000 })
-  await waitFor('the session', () => router.peer?.state === 'Established')
-  const both = ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9']
-  assert.deepEqual(await router.received(), both)
-  write('web.yaml', service('web'))
-  await waitFor('everything read', () => output.includes('all objects read and applied'))
-  await waitFor('every route again', async () => !(await router.hasStale()))
-  assert.deepEqual(await router.received(), both)
-})
+test(
+  'an agent that restarts while a manifest is broken waits for it with End-of-RIB: the routes of that ' +
+    'manifest stay at the router (RFC 4724 4.1)',
+  async () => {
+    agent?.kill('SIGKILL')
+    await exited()
+    write('web.yaml', 'kind: Service\n  broken: [')
+    startAgent()
+    await waitFor('the wait', () => output.includes('not everything can be read'), { deadlineMs: 15_000 })
+    await waitFor('the session', () => router.peer?.state === 'Established')
+    const both = ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9']
+    assert.deepEqual(await router.received(), both)
+    write('web.yaml', service('web'))
+    await waitFor('everything read', () => output.includes('all objects read and applied'))
+    await waitFor('every route again', async () => !(await router.hasStale()))
+    assert.deepEqual(await router.received(), both)
+  },
+)
 
 test('SIGTERM closes silently for a graceful restart, SIGINT says Administrative Shutdown', async () => {
   agent?.kill('SIGTERM')

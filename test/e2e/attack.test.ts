@@ -27,7 +27,9 @@ const strangerAddress = '127.0.0.43'
 const agentAddress = '127.0.0.44'
 const maxRssGrowthBytes = 96 * 2 ** 20
 
-const neighbor = (address: string): string => `    - {peerAddress: ${address}/32, peerPort: ${port}, peerASN: 65000, holdTimeSeconds: 3, keepAliveTimeSeconds: 1, connectRetryTimeSeconds: 1, families: [{afi: ipv4, safi: unicast}]}`
+const neighbor = (address: string): string =>
+  `    - {peerAddress: ${address}/32, peerPort: ${port}, peerASN: 65000, holdTimeSeconds: 3, ` +
+  `keepAliveTimeSeconds: 1, connectRetryTimeSeconds: 1, families: [{afi: ipv4, safi: unicast}]}`
 const policy = `apiVersion: cilium.io/v2alpha1
 kind: CiliumBGPPeeringPolicy
 metadata:
@@ -61,25 +63,57 @@ let agent: ChildProcess | undefined
 let output = ''
 let restingRss = 0
 let answered: ((routes: readonly RouteSnapshot[]) => void) | undefined
-const router = new Speaker({ listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
-  if (message.type === 'peer') {
-    peer = message.peer
-    transitions.push(message.peer.state)
-  }
-  if (message.type === 'answer') answered?.(message.routes ?? [])
-})
+const router = new Speaker(
+  { listen: { host: routerAddress, port }, isRestart: false, isForwardingPreserved: false },
+  system,
+  (message: FromSpeaker) => {
+    if (message.type === 'peer') {
+      peer = message.peer
+      transitions.push(message.peer.state)
+    }
+    if (message.type === 'answer') answered?.(message.routes ?? [])
+  },
+)
 
 function received(): Promise<string> {
   return new Promise((resolve) => {
-    answered = (routes) => resolve(routes.map((route) => `${route.prefix} via ${route.nextHop}`).sort().join(', '))
+    answered = (routes) =>
+      resolve(
+        routes
+          .map((route) => `${route.prefix} via ${route.nextHop}`)
+          .sort()
+          .join(', '),
+      )
     router.handle({ type: 'query', id: 1, query: { what: 'routes', table: 'received', family: 'ipv4-unicast' } })
   })
 }
 
-const routes = (expected: string): Promise<boolean> => waitFor(`the router to hold ${expected}`, async () => (await received()) === expected, { deadlineMs: 15_000 })
+const routes = (expected: string): Promise<boolean> =>
+  waitFor(`the router to hold ${expected}`, async () => (await received()) === expected, { deadlineMs: 15_000 })
 
 function start(...flags: string[]): ChildProcess {
-  const child = spawn(herald, ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--state-dir', state, '--http', 'none', '--bgp-listen', 'none', '--socket', socket, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(
+    herald,
+    [
+      'agent',
+      '--node-name',
+      'node1',
+      '--manifests',
+      manifests,
+      '--datapath',
+      'none',
+      '--state-dir',
+      state,
+      '--http',
+      'none',
+      '--bgp-listen',
+      'none',
+      '--socket',
+      socket,
+      ...flags,
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
   return child
 }
 
@@ -107,18 +141,27 @@ function connect(localAddress: string): Promise<net.Socket> {
   sockets.add(attacker)
   attacker.on('error', () => attacker.destroy())
   attacker.on('close', () => sockets.delete(attacker))
-  return new Promise((resolve) => attacker.once('connect', () => resolve(attacker)).once('close', () => resolve(attacker)))
+  return new Promise((resolve) =>
+    attacker.once('connect', () => resolve(attacker)).once('close', () => resolve(attacker)),
+  )
 }
 
-const isGone = (attacker: net.Socket): Promise<boolean> => waitFor('the connection to be closed', () => attacker.destroyed, { deadlineMs: 15_000 })
+const isGone = (attacker: net.Socket): Promise<boolean> =>
+  waitFor('the connection to be closed', () => attacker.destroyed, { deadlineMs: 15_000 })
 
 /** A connection that the agent's session takes: the neighbor waits out its idle hold after each fault. */
 function taken(): Promise<net.Socket> {
-  return waitFor('the agent to take a connection', async () => {
-    const attacker = await connect(hostileAddress)
-    const isOpen = await new Promise<boolean>((resolve) => attacker.once('data', () => resolve(true)).once('close', () => resolve(false)))
-    return isOpen && attacker
-  }, { deadlineMs: 60_000 })
+  return waitFor(
+    'the agent to take a connection',
+    async () => {
+      const attacker = await connect(hostileAddress)
+      const isOpen = await new Promise<boolean>((resolve) =>
+        attacker.once('data', () => resolve(true)).once('close', () => resolve(false)),
+      )
+      return isOpen && attacker
+    },
+    { deadlineMs: 60_000 },
+  )
 }
 
 function rssBytes(): number {
@@ -130,10 +173,27 @@ before(async () => {
   write('policy.yaml', policy)
   write('node.yaml', node())
   await router.start()
-  router.handle({ type: 'configure', neighbors: [{
-    id: 'node1', source: { kind: 'test', name: 'router' }, virtualRouter: 'router', localAsn: 65000, peerAsn: 65001, peerAddress: '127.0.0.1', peerPort: 179, routerId: '192.0.2.1',
-    families: ['ipv4-unicast'], holdTimeSec: 3, keepaliveSec: 1, connectRetrySec: 1, multihopTtl: 1, passive: true,
-  }] })
+  router.handle({
+    type: 'configure',
+    neighbors: [
+      {
+        id: 'node1',
+        source: { kind: 'test', name: 'router' },
+        virtualRouter: 'router',
+        localAsn: 65000,
+        peerAsn: 65001,
+        peerAddress: '127.0.0.1',
+        peerPort: 179,
+        routerId: '192.0.2.1',
+        families: ['ipv4-unicast'],
+        holdTimeSec: 3,
+        keepaliveSec: 1,
+        connectRetrySec: 1,
+        multihopTtl: 1,
+        passive: true,
+      },
+    ],
+  })
   agent = start('--bgp-listen', `${agentAddress}:${port}`)
   for (const stream of [agent.stdout, agent.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString()))
   await routes(held)
@@ -165,7 +225,9 @@ test('500 connections of a stranger are all closed without an octet being read',
 
 test('500 connections of one neighbor that say nothing: one is kept and waits for its OPEN', async () => {
   const silent = await Promise.all(Array.from({ length: 500 }, () => connect(hostileAddress)))
-  await waitFor('all but two to be closed', () => silent.filter((attacker) => !attacker.destroyed).length <= 2, { deadlineMs: 15_000 })
+  await waitFor('all but two to be closed', () => silent.filter((attacker) => !attacker.destroyed).length <= 2, {
+    deadlineMs: 15_000,
+  })
   for (const attacker of silent) attacker.destroy()
 })
 
@@ -181,13 +243,23 @@ test('a neighbor that sends random octets is answered with a NOTIFICATION and cl
 
 test('a neighbor that establishes and then floods KEEPALIVEs without reading keeps nobody else from its hold time', async () => {
   const attacker = await taken()
-  attacker.write(encodeOpen({ type: 'open', version: 4, myAs: 65000, holdTimeSec: 3, bgpId: 0xc0000263, capabilities: [{ type: 'fourOctetAs', asn: 65000 }] }))
+  attacker.write(
+    encodeOpen({
+      type: 'open',
+      version: 4,
+      myAs: 65000,
+      holdTimeSec: 3,
+      bgpId: 0xc0000263,
+      capabilities: [{ type: 'fourOctetAs', asn: 65000 }],
+    }),
+  )
   attacker.pause()
   const flood = Buffer.concat(Array.from({ length: 2000 }, () => keepaliveBytes))
   const gone = new Promise<void>((resolve) => attacker.once('close', () => resolve()))
   const endsAt = Date.now() + 4000
   while (Date.now() < endsAt && !attacker.destroyed) {
-    if (!attacker.write(flood)) await Promise.race([gone, new Promise<void>((resolve) => attacker.once('drain', resolve))])
+    if (!attacker.write(flood))
+      await Promise.race([gone, new Promise<void>((resolve) => attacker.once('drain', resolve))])
   }
   assert.ok(!attacker.destroyed, 'the flooding session was to be held up too')
   attacker.destroy()
@@ -197,11 +269,19 @@ test('a neighbor that establishes and then floods KEEPALIVEs without reading kee
 
 test('an OPEN that arrives one octet at a time is waited for without a disturbance', async () => {
   const attacker = await taken()
-  const open = encodeOpen({ type: 'open', version: 4, myAs: 65000, holdTimeSec: 3, bgpId: 0xc0000263, capabilities: [{ type: 'fourOctetAs', asn: 65000 }] })
+  const open = encodeOpen({
+    type: 'open',
+    version: 4,
+    myAs: 65000,
+    holdTimeSec: 3,
+    bgpId: 0xc0000263,
+    capabilities: [{ type: 'fourOctetAs', asn: 65000 }],
+  })
   attacker.setNoDelay(true)
   const answer = new Promise<Buffer>((resolve) => attacker.once('data', (chunk: Buffer) => resolve(chunk)))
-  for (const octet of open) await new Promise<void>((resolve) => attacker.write(Uint8Array.of(octet), () => setImmediate(resolve)))
-  assert.deepEqual([...await answer], [...keepaliveBytes])
+  for (const octet of open)
+    await new Promise<void>((resolve) => attacker.write(Uint8Array.of(octet), () => setImmediate(resolve)))
+  assert.deepEqual([...(await answer)], [...keepaliveBytes])
   attacker.destroy()
 })
 
@@ -214,7 +294,9 @@ test('500 connections to the unix socket, some with garbage, leave the session a
     if (i % 2 === 0) client.write(randomFillSync(Buffer.alloc(10_000)))
     return client
   })
-  await waitFor('the garbage to be refused', () => clients.every((client, i) => i % 2 === 1 || client.destroyed), { deadlineMs: 15_000 })
+  await waitFor('the garbage to be refused', () => clients.every((client, i) => i % 2 === 1 || client.destroyed), {
+    deadlineMs: 15_000,
+  })
   for (const client of clients) client.destroy()
 })
 
@@ -225,16 +307,23 @@ test('200 rewrites in a row end with the last one', async () => {
   await routes(held)
 })
 
-test('a symlink loop, a folder that is a file\'s name and a bomb of YAML aliases beside good manifests change nothing', async () => {
-  symlinkSync('loop.yaml', join(manifests, 'loop.yaml'))
-  symlinkSync('.', join(manifests, 'again'))
-  mkdirSync(join(manifests, 'folder.yaml'))
-  const levels = Array.from({ length: 12 }, (_, i) => `a${i}: &a${i} [${Array.from({ length: 10 }, () => (i === 0 ? 'x' : `*a${i - 1}`)).join(', ')}]`)
-  write('bomb.yaml', `apiVersion: v1\nkind: Service\nmetadata: {name: bomb}\n${levels.join('\n')}\n`)
-  await waitFor('the bomb to be named', () => output.includes('bomb.yaml'), { deadlineMs: 15_000 })
-  assert.equal(await received(), held)
-  for (const name of ['loop.yaml', 'again', 'folder.yaml', 'bomb.yaml']) rmSync(join(manifests, name), { recursive: true, force: true })
-})
+test(
+  "a symlink loop, a folder that is a file's name and a bomb of YAML aliases beside good manifests change " + 'nothing',
+  async () => {
+    symlinkSync('loop.yaml', join(manifests, 'loop.yaml'))
+    symlinkSync('.', join(manifests, 'again'))
+    mkdirSync(join(manifests, 'folder.yaml'))
+    const levels = Array.from(
+      { length: 12 },
+      (_, i) => `a${i}: &a${i} [${Array.from({ length: 10 }, () => (i === 0 ? 'x' : `*a${i - 1}`)).join(', ')}]`,
+    )
+    write('bomb.yaml', `apiVersion: v1\nkind: Service\nmetadata: {name: bomb}\n${levels.join('\n')}\n`)
+    await waitFor('the bomb to be named', () => output.includes('bomb.yaml'), { deadlineMs: 15_000 })
+    assert.equal(await received(), held)
+    for (const name of ['loop.yaml', 'again', 'folder.yaml', 'bomb.yaml'])
+      rmSync(join(manifests, name), { recursive: true, force: true })
+  },
+)
 
 test('the folder deleted, a file in its place, and the folder back: what was read last stays in force', async () => {
   renameSync(manifests, `${manifests}.away`)
@@ -259,12 +348,16 @@ test('a state directory that goes away costs the mark of a restart, not the proc
   renameSync(`${state}.away`, state)
 })
 
-test('of two agents on one state directory the second one refuses with a line, and so does one whose state directory is a file', async () => {
-  const second = await refusal('--socket', join(folder, 'second.sock'))
-  assert.equal(second.code, 1)
-  assert.match(second.text, /another herald agent holds/)
-  writeFileSync(join(folder, 'file'), '')
-  const misled = await refusal('--state-dir', join(folder, 'file'), '--socket', join(folder, 'second.sock'))
-  assert.equal(misled.code, 1)
-  assert.match(misled.text, /--state-dir .* cannot be used: EEXIST/)
-})
+test(
+  'of two agents on one state directory the second one refuses with a line, and so does one whose state ' +
+    'directory is a file',
+  async () => {
+    const second = await refusal('--socket', join(folder, 'second.sock'))
+    assert.equal(second.code, 1)
+    assert.match(second.text, /another herald agent holds/)
+    writeFileSync(join(folder, 'file'), '')
+    const misled = await refusal('--state-dir', join(folder, 'file'), '--socket', join(folder, 'second.sock'))
+    assert.equal(misled.code, 1)
+    assert.match(misled.text, /--state-dir .* cannot be used: EEXIST/)
+  },
+)

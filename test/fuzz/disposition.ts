@@ -10,7 +10,26 @@ export type Severity = (typeof Severity)[keyof typeof Severity]
 const { accept, discard, withdraw, reset } = Severity
 
 /** Optional and Transitive bits of the class of each attribute (RFC 7606 3 c). */
-const classes: Readonly<Record<number, number>> = { 1: 0x40, 2: 0x40, 3: 0x40, 4: 0x80, 5: 0x40, 6: 0x40, 7: 0xc0, 8: 0xc0, 9: 0x80, 10: 0x80, 14: 0x80, 15: 0x80, 16: 0xc0, 17: 0xc0, 18: 0xc0, 25: 0xc0, 32: 0xc0, 35: 0xc0 }
+const classes: Readonly<Record<number, number>> = {
+  1: 0x40,
+  2: 0x40,
+  3: 0x40,
+  4: 0x80,
+  5: 0x40,
+  6: 0x40,
+  7: 0xc0,
+  8: 0xc0,
+  9: 0x80,
+  10: 0x80,
+  14: 0x80,
+  15: 0x80,
+  16: 0xc0,
+  17: 0xc0,
+  18: 0xc0,
+  25: 0xc0,
+  32: 0xc0,
+  35: 0xc0,
+}
 const skipped = new Set([23, 26, 29, 39, 40])
 
 interface Element {
@@ -36,9 +55,14 @@ export function leastSeverity(body: Uint8Array, ctx: CodecContext): Severity {
     const isRepeated = seen.has(element.type)
     seen.add(element.type)
     // RFC 7606 3 g
-    const found = isRepeated ? (element.type === 14 || element.type === 15 ? reset : accept) : severityOf(element, ctx, hasNlri)
+    const found = isRepeated
+      ? element.type === 14 || element.type === 15
+        ? reset
+        : accept
+      : severityOf(element, ctx, hasNlri)
     worst = Math.max(worst, found) as Severity
-    if (element.type === 14 && found !== reset && isKnownFamily(element.value, ctx) && hasPrefixes(element.value)) isReach = true
+    if (element.type === 14 && found !== reset && isKnownFamily(element.value, ctx) && hasPrefixes(element.value))
+      isReach = true
   }
   // RFC 7606 3 d
   const mandatory = [1, 2, ...(hasNlri ? [3] : []), ...(ctx.isExternal ? [] : [5])]
@@ -97,8 +121,10 @@ function severityOf({ flags, type, value }: Element, ctx: CodecContext, hasNlri:
 const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) * 256 + (bytes[at + 1] ?? 0)
 const isList = (length: number, element: number): Severity => (length > 0 && length % element === 0 ? accept : withdraw)
 /** RFC 7606 7.5, 7.9, 7.10, RFC 6793 6. */
-const isUnexpected = (type: number, ctx: CodecContext): boolean => (ctx.isExternal && [5, 9, 10].includes(type)) || (ctx.fourOctetAs && [17, 18].includes(type))
-const isKnownFamily = (value: Uint8Array, ctx: CodecContext): boolean => ctx.families.some(({ afi, safi }) => afi === u16(value, 0) && safi === value[2])
+const isUnexpected = (type: number, ctx: CodecContext): boolean =>
+  (ctx.isExternal && [5, 9, 10].includes(type)) || (ctx.fourOctetAs && [17, 18].includes(type))
+const isKnownFamily = (value: Uint8Array, ctx: CodecContext): boolean =>
+  ctx.families.some(({ afi, safi }) => afi === u16(value, 0) && safi === value[2])
 const hasPrefixes = (value: Uint8Array): boolean => value.length > 5 + (value[3] ?? 0)
 
 /** RFC 7606 7.2. */
@@ -115,7 +141,11 @@ function isPath(value: Uint8Array, ctx: CodecContext): boolean {
 }
 
 /** RFC 7606 4: the attributes up to one that runs past the end. */
-function split(attributes: Uint8Array): { readonly elements: readonly Element[]; readonly isCut: boolean; readonly cutType: number | undefined } {
+function split(attributes: Uint8Array): {
+  readonly elements: readonly Element[]
+  readonly isCut: boolean
+  readonly cutType: number | undefined
+} {
   const elements: Element[] = []
   let at = 0
   while (at < attributes.length) {

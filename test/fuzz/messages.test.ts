@@ -19,14 +19,32 @@ const messageCount = Number(process.env['HERALD_FUZZ_MESSAGES'] ?? 1_000_000)
 const seed = Number(process.env['HERALD_FUZZ_SEED'] ?? 20250901)
 
 function corpusOf(file: string, key: 'hex' | 'send'): Uint8Array[] {
-  const entries: readonly Readonly<Record<string, unknown>>[] = JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), 'utf8'))
-  return entries.map((entry) => Uint8Array.from(Buffer.from(String(entry[key]), 'hex'))).filter((bytes) => bytes.length > 0)
+  const entries: readonly Readonly<Record<string, unknown>>[] = JSON.parse(
+    readFileSync(new URL(`../vectors/${file}`, import.meta.url), 'utf8'),
+  )
+  return entries
+    .map((entry) => Uint8Array.from(Buffer.from(String(entry[key]), 'hex')))
+    .filter((bytes) => bytes.length > 0)
 }
 
-const corpus = [...corpusOf('captures.json', 'hex'), ...corpusOf('vectors.json', 'send'), ...corpusOf('boundary.json', 'send')]
+const corpus = [
+  ...corpusOf('captures.json', 'hex'),
+  ...corpusOf('vectors.json', 'send'),
+  ...corpusOf('boundary.json', 'send'),
+]
 
-const contexts: readonly CodecContext[] = [true, false].flatMap((fourOctetAs) => [true, false].flatMap((isExternal) => [4096, 65535].map((maxMessageBytes) =>
-  ({ fourOctetAs, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes, extendedNextHop: isExternal, addPathReceive: maxMessageBytes === 4096 ? [] : [ipv4Unicast, ipv6Unicast] }))))
+const contexts: readonly CodecContext[] = [true, false].flatMap((fourOctetAs) =>
+  [true, false].flatMap((isExternal) =>
+    [4096, 65535].map((maxMessageBytes) => ({
+      fourOctetAs,
+      isExternal,
+      families: [ipv4Unicast, ipv6Unicast],
+      maxMessageBytes,
+      extendedNextHop: isExternal,
+      addPathReceive: maxMessageBytes === 4096 ? [] : [ipv4Unicast, ipv6Unicast],
+    })),
+  ),
+)
 
 interface Seen {
   readonly frame: Frame
@@ -42,7 +60,11 @@ function see(bytes: Uint8Array, end: number, ctx: CodecContext): Seen {
 function severity(decoded: Decoded<DecodedMessage>): Severity {
   if (!decoded.ok) return Severity.reset
   const actions = decoded.value.problems.map(({ action }) => action)
-  return actions.includes('treat-as-withdraw') ? Severity.withdraw : actions.includes('attribute-discard') ? Severity.discard : Severity.accept
+  return actions.includes('treat-as-withdraw')
+    ? Severity.withdraw
+    : actions.includes('attribute-discard')
+      ? Severity.discard
+      : Severity.accept
 }
 
 /** What holds for whatever arrives; a text says what does not. */
@@ -51,7 +73,8 @@ function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
   const fault = frame.kind === 'fault' ? frame.fault : decoded?.ok === false ? decoded.fault : undefined
   if (fault !== undefined) {
     if (fault.data.length > 64) return `${fault.data.length} octets of NOTIFICATION data`
-    if (fault.code < 1 || fault.code > 7 || fault.reason === '') return `no fault that a NOTIFICATION can say: ${JSON.stringify(fault)}`
+    if (fault.code < 1 || fault.code > 7 || fault.reason === '')
+      return `no fault that a NOTIFICATION can say: ${JSON.stringify(fault)}`
   }
   if (frame.kind === 'frame' && frame.type === MessageType.update && decoded !== undefined) {
     const [least, found] = [leastSeverity(frame.body, ctx), severity(decoded)]
@@ -63,8 +86,10 @@ function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
   if (message.type === 'update') {
     const announced = message.nlri.length + (message.mpReach?.prefixes.length ?? 0)
     const others = message.withdrawn.length + (message.mpUnreach?.prefixes.length ?? 0)
-    if (problems.some(({ action }) => action === 'treat-as-withdraw') && announced === 0) return 'a treat-as-withdraw that has nothing to withdraw'
-    if (endOfRib !== undefined && announced + others + problems.length + Object.keys(message.attributes).length > 0) return 'an End-of-RIB with something in it'
+    if (problems.some(({ action }) => action === 'treat-as-withdraw') && announced === 0)
+      return 'a treat-as-withdraw that has nothing to withdraw'
+    if (endOfRib !== undefined && announced + others + problems.length + Object.keys(message.attributes).length > 0)
+      return 'an End-of-RIB with something in it'
   }
   if (message.type === 'notification') notificationText(message.code, message.subcode, message.data)
   const sent = encodeMessage(message, ctx)
@@ -87,7 +112,8 @@ test(`${messageCount} mutated messages are decoded or refused, and what is decod
     } catch (error) {
       found = error instanceof Error ? (error.stack ?? error.message) : String(error)
     }
-    if (found !== undefined) findings.push(`${found}\n  ${Buffer.from(bytes).toString('hex')}\n  ${JSON.stringify(ctx)}`)
+    if (found !== undefined)
+      findings.push(`${found}\n  ${Buffer.from(bytes).toString('hex')}\n  ${JSON.stringify(ctx)}`)
   }
   assert.deepEqual(findings, [])
 })
@@ -98,17 +124,41 @@ test('the mutations reach behind the header: a good part of them is decoded, a g
   for (let i = 0; i < 20_000; i++) {
     const bytes = mutate(corpus, random)
     const { frame, decoded } = see(bytes, bytes.length, contexts[0] as CodecContext)
-    const kind = decoded === undefined ? frame.kind : !decoded.ok ? `refused ${decoded.fault.code}` : `${decoded.value.message.type} ${decoded.value.problems[0]?.action ?? 'without problem'}`
+    const kind =
+      decoded === undefined
+        ? frame.kind
+        : !decoded.ok
+          ? `refused ${decoded.fault.code}`
+          : `${decoded.value.message.type} ${decoded.value.problems[0]?.action ?? 'without problem'}`
     seen.set(kind, (seen.get(kind) ?? 0) + 1)
   }
-  const wanted = ['fault', 'more', 'refused 2', 'refused 3', 'open without problem', 'notification without problem', 'update without problem', 'update treat-as-withdraw', 'update attribute-discard', 'update ignore']
-  assert.deepEqual(wanted.filter((kind) => (seen.get(kind) ?? 0) < 100), [], JSON.stringify([...seen]))
+  const wanted = [
+    'fault',
+    'more',
+    'refused 2',
+    'refused 3',
+    'open without problem',
+    'notification without problem',
+    'update without problem',
+    'update treat-as-withdraw',
+    'update attribute-discard',
+    'update ignore',
+  ]
+  assert.deepEqual(
+    wanted.filter((kind) => (seen.get(kind) ?? 0) < 100),
+    [],
+    JSON.stringify([...seen]),
+  )
 })
 
 test('cut at every length, a message reads the same whatever lies behind it', () => {
   for (const whole of corpus) {
     for (let length = 0; length < whole.length; length++) {
-      for (const [patched, ctx] of [[false, contexts[0]], [true, contexts[0]], [true, contexts[6]]] as const) {
+      for (const [patched, ctx] of [
+        [false, contexts[0]],
+        [true, contexts[0]],
+        [true, contexts[6]],
+      ] as const) {
         const exact = whole.slice(0, length)
         if (patched && length >= 19) exact.set([length >>> 8, length & 0xff], 16)
         const found = see(exact, length, ctx as CodecContext)
@@ -116,14 +166,20 @@ test('cut at every length, a message reads the same whatever lies behind it', ()
           const longer = new Uint8Array(length + 64).fill(behind)
           longer.set(exact)
           const same = see(longer, length, ctx as CodecContext)
-          assert.ok(isDeepStrictEqual(same.decoded, found.decoded) && same.frame.kind === found.frame.kind, `${length} octets of ${Buffer.from(whole).toString('hex')}`)
+          assert.ok(
+            isDeepStrictEqual(same.decoded, found.decoded) && same.frame.kind === found.frame.kind,
+            `${length} octets of ${Buffer.from(whole).toString('hex')}`,
+          )
         }
       }
     }
   }
 })
 
-/** An UPDATE of the largest length whose attributes are one element again and again, all of them in one attribute where `within` names its type. */
+/**
+ * An UPDATE of the largest length whose attributes are one element again and again, all of them in one attribute where
+ * `within` names its type.
+ */
 function filledUpdate(element: readonly number[], within?: number): Uint8Array {
   const bytes = new Uint8Array(65535).fill(0xff)
   const headAt = 23
@@ -145,7 +201,10 @@ test('the largest messages of the most hostile shapes take no more than a moment
     'attribute type 0': [0xc0, 0, 0],
     'unexpected LOCAL_PREF': [0x40, 5, 0],
   }
-  const updates = [...Object.entries(shapes).map(([name, element]) => ({ name, bytes: filledUpdate(element) })), { name: 'AS_PATH of one-AS segments', bytes: filledUpdate([2, 1, 0, 0, 0xfd, 0xe8], 2) }]
+  const updates = [
+    ...Object.entries(shapes).map(([name, element]) => ({ name, bytes: filledUpdate(element) })),
+    { name: 'AS_PATH of one-AS segments', bytes: filledUpdate([2, 1, 0, 0, 0xfd, 0xe8], 2) },
+  ]
   for (const { name, bytes } of updates) {
     const start = performance.now()
     for (let i = 0; i < 5; i++) assert.equal(see(bytes, bytes.length, contexts[1] as CodecContext).frame.kind, 'frame')

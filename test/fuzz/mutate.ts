@@ -27,7 +27,8 @@ export function mutate(corpus: readonly Uint8Array[], random: Random): Uint8Arra
     setU16(bytes, 16, bytes.length)
   }
   // An UPDATE whose attributes end with the message reaches the attributes even when octets came or went.
-  if (random(2) === 0 && bytes.length > 23 && bytes[18] === 2) setU16(bytes, 21, bytes.length - 23 - random(2) * random(Math.min(8, bytes.length - 22)))
+  if (random(2) === 0 && bytes.length > 23 && bytes[18] === 2)
+    setU16(bytes, 21, bytes.length - 23 - random(2) * random(Math.min(8, bytes.length - 22)))
   return bytes
 }
 
@@ -46,7 +47,11 @@ function mutateOnce(bytes: Uint8Array, corpus: readonly Uint8Array[], random: Ra
     case 4:
       return concat(bytes.subarray(0, at + count), bytes.subarray(at))
     case 5:
-      return concat(bytes.subarray(0, at), Uint8Array.from({ length: 1 + random(8) }, () => random(256)), bytes.subarray(at))
+      return concat(
+        bytes.subarray(0, at),
+        Uint8Array.from({ length: 1 + random(8) }, () => random(256)),
+        bytes.subarray(at),
+      )
     default: {
       const other = pick(corpus, random)
       return concat(bytes.subarray(0, at), other.subarray(random(other.length + 1)))

@@ -18,7 +18,20 @@ export class Capture {
     await this.stop()
     const file = join(this.#link.directory, `bgp-${this.#files.length}.pcap`)
     this.#files.push(file)
-    const tcpdump = this.#link.spawn('router', 'tcpdump', '-i', 'eth0', '-U', '-s', '0', '-w', file, 'tcp', 'port', '179')
+    const tcpdump = this.#link.spawn(
+      'router',
+      'tcpdump',
+      '-i',
+      'eth0',
+      '-U',
+      '-s',
+      '0',
+      '-w',
+      file,
+      'tcp',
+      'port',
+      '179',
+    )
     this.#tcpdump = tcpdump
     await new Promise<void>((resolve) => tcpdump.stderr?.once('data', () => resolve()))
   }
@@ -30,7 +43,10 @@ export class Capture {
     await waitFor('tcpdump ended', () => hasEnded(tcpdump))
   }
 
-  /** Of the recording under way: a line for each frame that the filter takes, the values of the fields with tabs between. */
+  /**
+   * Of the recording under way: a line for each frame that the filter takes, the values of the fields with tabs
+   * between.
+   */
   frames(filter: string, ...fields: readonly string[]): Promise<readonly string[]> {
     return this.#read(this.#files.at(-1) ?? '', filter, fields)
   }
@@ -43,7 +59,17 @@ export class Capture {
   }
 
   async #read(file: string, filter: string, fields: readonly string[]): Promise<readonly string[]> {
-    const output = await this.#link.attempt('router', 'tshark', '-r', file, '-Y', filter, '-T', 'fields', ...['frame.number', ...fields].flatMap((field) => ['-e', field]))
+    const output = await this.#link.attempt(
+      'router',
+      'tshark',
+      '-r',
+      file,
+      '-Y',
+      filter,
+      '-T',
+      'fields',
+      ...['frame.number', ...fields].flatMap((field) => ['-e', field]),
+    )
     return output.split('\n').filter(Boolean)
   }
 }

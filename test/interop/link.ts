@@ -16,8 +16,15 @@ const execute = promisify(execFile)
 /** Why an interop test cannot run here, or false. */
 export function missing(...programs: readonly string[]): string | false {
   if (process.getuid?.() !== 0) return 'needs root for network namespaces'
-  const absent = programs.filter((program) => ![program, `/usr/sbin/${program}`, `/usr/bin/${program}`, `/usr/lib/frr/${program}`].some((path) => path.startsWith('/') && existsSync(path)))
-  return absent.length === 0 ? false : `needs ${absent.join(', ')} (apt-get install frr bird2 gobgpd openbgpd exabgp tshark tcpdump iproute2)`
+  const absent = programs.filter(
+    (program) =>
+      ![program, `/usr/sbin/${program}`, `/usr/bin/${program}`, `/usr/lib/frr/${program}`].some(
+        (path) => path.startsWith('/') && existsSync(path),
+      ),
+  )
+  return absent.length === 0
+    ? false
+    : `needs ${absent.join(', ')} (apt-get install frr bird2 gobgpd openbgpd exabgp tshark tcpdump iproute2)`
 }
 
 export class Link {
@@ -38,13 +45,31 @@ export class Link {
     for (const side of ['dut', 'router'] as const) {
       await run('ip', 'netns', 'add', this.namespace(side))
       // Addresses are usable at once: no duplicate address detection, and no link-local address but ours.
-      await this.in(side, 'sysctl', '-qw', 'net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0', 'net.ipv6.conf.default.addr_gen_mode=1')
+      await this.in(
+        side,
+        'sysctl',
+        '-qw',
+        'net.ipv6.conf.all.accept_dad=0',
+        'net.ipv6.conf.default.accept_dad=0',
+        'net.ipv6.conf.default.addr_gen_mode=1',
+      )
     }
     await run('ip', 'link', 'add', 'eth0', 'netns', dut, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', router)
     for (const side of ['dut', 'router'] as const) {
       for (const device of ['lo', 'eth0']) await this.in(side, 'ip', 'link', 'set', device, 'up')
-      for (const address of new Set(Object.values(endpoints).map((ends) => (side === 'dut' ? ends.herald : ends.router)))) {
-        await this.in(side, 'ip', 'address', 'add', `${address}/${address.includes(':') ? 64 : 24}`, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []))
+      for (const address of new Set(
+        Object.values(endpoints).map((ends) => (side === 'dut' ? ends.herald : ends.router)),
+      )) {
+        await this.in(
+          side,
+          'ip',
+          'address',
+          'add',
+          `${address}/${address.includes(':') ? 64 : 24}`,
+          'dev',
+          'eth0',
+          ...(address.includes(':') ? ['nodad'] : []),
+        )
       }
     }
   }
@@ -69,13 +94,18 @@ export class Link {
 
   /** A counter of TCP on Herald's side, by its name in /proc/net/netstat. */
   async counter(name: string): Promise<number> {
-    const [names = '', values = ''] = (await this.in('dut', 'cat', '/proc/net/netstat')).split('\n').filter((line) => line.startsWith('TcpExt:'))
+    const [names = '', values = ''] = (await this.in('dut', 'cat', '/proc/net/netstat'))
+      .split('\n')
+      .filter((line) => line.startsWith('TcpExt:'))
     return Number(values.split(' ')[names.split(' ').indexOf(name)])
   }
 
   /** A process that leads a group of its own; the whole group is ended on close. */
   spawn(side: Side, ...command: readonly string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', this.namespace(side), ...command], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+    const child = spawn('ip', ['netns', 'exec', this.namespace(side), ...command], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    })
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     return child

@@ -29,7 +29,16 @@ import { restart } from './scenarios/restart.ts'
 import { storms } from './scenarios/storms.ts'
 import { sessions } from './scenarios/sessions.ts'
 
-const scenarios: readonly Scenario[] = [...sessions, ...refresh, ...options, ...linkLocals, ...endings, ...failover, ...restart, ...storms]
+const scenarios: readonly Scenario[] = [
+  ...sessions,
+  ...refresh,
+  ...options,
+  ...linkLocals,
+  ...endings,
+  ...failover,
+  ...restart,
+  ...storms,
+]
 const matrix = new Matrix(scenarios)
 
 const routers = {
@@ -75,11 +84,25 @@ async function meet(t: TestContext, name: RouterName): Promise<void> {
     await capture.stop()
     assert.ok((await capture.allFrames('bgp.type == 2')).length > 5)
     // tshark knows no extended messages (RFC 8654) and calls their length malformed.
-    assert.deepEqual(await capture.allFrames('(_ws.malformed || (bgp && _ws.expert.severity == error)) && !(bgp.length > 4096)', '_ws.col.Info'), [])
+    assert.deepEqual(
+      await capture.allFrames(
+        '(_ws.malformed || (bgp && _ws.expert.severity == error)) && !(bgp.length > 4096)',
+        '_ws.col.Info',
+      ),
+      [],
+    )
   })
 }
 
 test('Herald and five routers', { concurrency: true }, async (t) => {
   t.after(() => process.stdout.write(`\n${matrix.text()}\n`))
-  await Promise.all(routerNames.map((name) => t.test(name, { skip: missing(...routers[name].programs, 'ip', 'ss', 'tcpdump', 'tshark', 'mergecap'), concurrency: 1 }, (t) => meet(t, name))))
+  await Promise.all(
+    routerNames.map((name) =>
+      t.test(
+        name,
+        { skip: missing(...routers[name].programs, 'ip', 'ss', 'tcpdump', 'tshark', 'mergecap'), concurrency: 1 },
+        (t) => meet(t, name),
+      ),
+    ),
+  )
 })

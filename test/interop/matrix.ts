@@ -28,8 +28,14 @@ export class Matrix {
       if (!reasons.has(note)) reasons.set(note, reasons.size + 1)
       return `no (${reasons.get(note)})`
     }
-    const line = (first: string, cells: readonly string[]): string => `${first.padEnd(width)}  ${cells.map((cell) => cell.padEnd(9)).join(' ')}`.trimEnd()
-    const rows = this.#scenarios.map((scenario) => line(scenario.row, routerNames.map((router) => cellOf(scenario, router))))
+    const line = (first: string, cells: readonly string[]): string =>
+      `${first.padEnd(width)}  ${cells.map((cell) => cell.padEnd(9)).join(' ')}`.trimEnd()
+    const rows = this.#scenarios.map((scenario) =>
+      line(
+        scenario.row,
+        routerNames.map((router) => cellOf(scenario, router)),
+      ),
+    )
     return [line('', routerNames), ...rows, ...[...reasons].map(([note, number]) => `(${number}) ${note}`)].join('\n')
   }
 }

@@ -18,7 +18,10 @@ export interface Endpoints {
   readonly router: string
 }
 
-const pair = (number: number): Endpoints => ({ herald: `10.90.1.${2 * number + 1}`, router: `10.90.1.${2 * number + 2}` })
+const pair = (number: number): Endpoints => ({
+  herald: `10.90.1.${2 * number + 1}`,
+  router: `10.90.1.${2 * number + 2}`,
+})
 
 export const endpoints: Readonly<Record<Transport, Endpoints>> = {
   ipv4: { herald: '10.90.0.1', router: '10.90.0.2' },
@@ -37,7 +40,18 @@ export const endpoints: Readonly<Record<Transport, Endpoints>> = {
   'pair-9': pair(9),
 }
 
-export const pairs: readonly Pair[] = ['pair-0', 'pair-1', 'pair-2', 'pair-3', 'pair-4', 'pair-5', 'pair-6', 'pair-7', 'pair-8', 'pair-9']
+export const pairs: readonly Pair[] = [
+  'pair-0',
+  'pair-1',
+  'pair-2',
+  'pair-3',
+  'pair-4',
+  'pair-5',
+  'pair-6',
+  'pair-7',
+  'pair-8',
+  'pair-9',
+]
 export const isLinkLocal = (transport: Transport): boolean => transport === 'link-local' || transport === 'unnumbered'
 export const isPair = (transport: Transport): transport is Pair => transport.startsWith('pair-')
 
@@ -83,7 +97,17 @@ export const bothFamilies: readonly AddressFamilyName[] = ['ipv4-unicast', 'ipv6
 
 /** Herald's half of a peering. */
 export function neighborOf(session: Peering, localAsn: number, peerAsn: number): Neighbor {
-  const { transport, families, dialler, holdTimeSec, password, isTtlSecured, restartTimeSec, isNotificationRestart = false, herald } = session
+  const {
+    transport,
+    families,
+    dialler,
+    holdTimeSec,
+    password,
+    isTtlSecured,
+    restartTimeSec,
+    isNotificationRestart = false,
+    herald,
+  } = session
   const { herald: source, router } = endpoints[transport]
   const isBound = isLinkLocal(transport)
   const needsNextHop = families.includes('ipv6-unicast') && !source.includes(':')
@@ -105,7 +129,9 @@ export function neighborOf(session: Peering, localAsn: number, peerAsn: number):
     ...(isBound ? { interface: 'eth0' } : { sourceAddress: source }),
     ...(password === undefined ? {} : { password }),
     ...(isTtlSecured === true ? { ttlSecurityHops: 1 } : {}),
-    ...(restartTimeSec === undefined ? {} : { gracefulRestart: { restartTimeSec, notification: isNotificationRestart } }),
+    ...(restartTimeSec === undefined
+      ? {}
+      : { gracefulRestart: { restartTimeSec, notification: isNotificationRestart } }),
     ...(needsNextHop ? { nextHops: { 'ipv6-unicast': globalIpv6.herald } } : {}),
     ...herald,
   }

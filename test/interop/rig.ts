@@ -23,7 +23,11 @@ export class Rig {
     this.link = link
     this.router = router
     this.capture = capture
-    this.speaker = new SpeakerProcess(link, { listen: { host: '::', port: 179 }, isRestart: false, isForwardingPreserved: false })
+    this.speaker = new SpeakerProcess(link, {
+      listen: { host: '::', port: 179 },
+      isRestart: false,
+      isForwardingPreserved: false,
+    })
   }
 
   /** Both sides configured alike; `Established` is not waited for. */
@@ -45,7 +49,10 @@ export class Rig {
 
   /** Tells the speaker its neighbors, with these differences. */
   configure(differences: Partial<Neighbor> = {}): void {
-    this.speaker.post({ type: 'configure', neighbors: this.neighbors.map((neighbor) => ({ ...neighbor, ...differences })) })
+    this.speaker.post({
+      type: 'configure',
+      neighbors: this.neighbors.map((neighbor) => ({ ...neighbor, ...differences })),
+    })
   }
 
   /** The node is drained: its routes are said to go, and then go; the sessions stay (RFC 8326). */
@@ -60,18 +67,29 @@ export class Rig {
 
   /** TCP connections of BGP between the two. */
   async connections(): Promise<number> {
-    return (await this.link.in('dut', 'ss', '-Htn', 'state', 'established', '( sport = :179 or dport = :179 )')).split('\n').filter(Boolean).length
+    return (await this.link.in('dut', 'ss', '-Htn', 'state', 'established', '( sport = :179 or dport = :179 )'))
+      .split('\n')
+      .filter(Boolean).length
   }
 
   /** A speaker that follows one that was killed or stopped for a restart, and kept its forwarding. */
   restartSpeaker(): void {
-    this.speaker = new SpeakerProcess(this.link, { listen: { host: '::', port: 179 }, isRestart: true, isForwardingPreserved: true })
+    this.speaker = new SpeakerProcess(this.link, {
+      listen: { host: '::', port: 179 },
+      isRestart: true,
+      isForwardingPreserved: true,
+    })
     this.configure()
   }
 
   /** To all neighbors. */
   announce(prefix: string, attributes: RouteAttributes = {}): void {
-    this.speaker.post({ type: 'routes', prefixes: [{ prefix, routes: [{ neighbors: this.neighbors.map(({ id }) => id), attributes }] } satisfies PrefixRoutes] })
+    this.speaker.post({
+      type: 'routes',
+      prefixes: [
+        { prefix, routes: [{ neighbors: this.neighbors.map(({ id }) => id), attributes }] } satisfies PrefixRoutes,
+      ],
+    })
   }
 
   withdraw(prefix: string): void {
@@ -105,29 +123,51 @@ export class Rig {
 
   /** The last reset of the first peer, once it is as asked. */
   reset(what: string, isWanted: (reset: ResetReason) => boolean): Promise<ResetReason> {
-    return waitFor(what, async () => {
-      const { lastReset } = await this.peer()
-      return lastReset !== undefined && isWanted(lastReset) && lastReset
-    }, deadline)
+    return waitFor(
+      what,
+      async () => {
+        const { lastReset } = await this.peer()
+        return lastReset !== undefined && isWanted(lastReset) && lastReset
+      },
+      deadline,
+    )
   }
 
   /** For a failure: what Herald knows, and the end of what the router says. */
   async account(): Promise<string> {
     for (const side of [this.router, this.speaker]) side.signal('SIGCONT')
     const peers = await this.speaker.peers().catch(messageOf)
-    const reports = await Promise.all(this.#peerings.slice(0, 3).map(({ transport }) => this.router.report(transport).catch(messageOf)))
-    return [`Herald: ${JSON.stringify(peers, undefined, 1)}`, this.speaker.stderr, ...reports.map((report) => `${this.router.name}: ...${report.slice(-3_000)}`)].join('\n')
+    const reports = await Promise.all(
+      this.#peerings.slice(0, 3).map(({ transport }) => this.router.report(transport).catch(messageOf)),
+    )
+    return [
+      `Herald: ${JSON.stringify(peers, undefined, 1)}`,
+      this.speaker.stderr,
+      ...reports.map((report) => `${this.router.name}: ...${report.slice(-3_000)}`),
+    ].join('\n')
   }
 
   /** A route of Herald once the router has it. */
-  routed(session: Transport, prefix: string, isWanted: (route: RouterRoute) => boolean = () => true): Promise<RouterRoute> {
-    return waitFor(`${prefix} at ${this.router.name}`, async () => {
-      const route = await this.router.route(session, prefix)
-      return route !== undefined && isWanted(route) && route
-    }, deadline)
+  routed(
+    session: Transport,
+    prefix: string,
+    isWanted: (route: RouterRoute) => boolean = () => true,
+  ): Promise<RouterRoute> {
+    return waitFor(
+      `${prefix} at ${this.router.name}`,
+      async () => {
+        const route = await this.router.route(session, prefix)
+        return route !== undefined && isWanted(route) && route
+      },
+      deadline,
+    )
   }
 
   async gone(session: Transport, prefix: string): Promise<void> {
-    await waitFor(`${prefix} no longer at ${this.router.name}`, async () => (await this.router.route(session, prefix)) === undefined, deadline)
+    await waitFor(
+      `${prefix} no longer at ${this.router.name}`,
+      async () => (await this.router.route(session, prefix)) === undefined,
+      deadline,
+    )
   }
 }

@@ -63,7 +63,10 @@ export abstract class RouterDaemon {
   abstract route(session: Transport, prefix: string): Promise<RouterRoute | undefined>
   /** Asks Herald for its routes once more (RFC 2918). */
   abstract requestRefresh(session: Transport): Promise<void>
-  /** Ends the session with Cease/Administrative Reset (6/4); it comes back by itself. The text where the daemon takes one. */
+  /**
+   * Ends the session with Cease/Administrative Reset (6/4); it comes back by itself. The text where the daemon takes
+   * one.
+   */
   abstract reset(session: Transport, text: string): Promise<void>
   abstract resetAll(): Promise<void>
   /** Ends the session with Cease/Administrative Shutdown (6/2) for good. */
@@ -80,7 +83,10 @@ export abstract class RouterDaemon {
   /** Kills it without a chance to say anything. */
   async kill(): Promise<void> {
     this.signal('SIGKILL')
-    await waitFor(`${this.name} gone`, () => [...this.#pidFiles].every((pidFile) => !isAlive(pidFile)) && [...this.#children].every(hasEnded))
+    await waitFor(
+      `${this.name} gone`,
+      () => [...this.#pidFiles].every((pidFile) => !isAlive(pidFile)) && [...this.#children].every(hasEnded),
+    )
     this.#pidFiles.clear()
     this.#children.clear()
   }
@@ -101,9 +107,11 @@ export abstract class RouterDaemon {
   protected foreground(...command: readonly string[]): void {
     const child = this.link.spawn('router', ...command)
     this.#children.add(child)
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (this.log += chunk.toString()))
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => (this.log += chunk.toString()))
   }
 }
 
 /** Lines of a configuration; what is false or undefined is left out. */
-export const lines = (...given: readonly (string | false | undefined)[]): string => given.filter((line) => line !== false && line !== undefined && line !== '').join('\n')
+export const lines = (...given: readonly (string | false | undefined)[]): string =>
+  given.filter((line) => line !== false && line !== undefined && line !== '').join('\n')

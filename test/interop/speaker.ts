@@ -4,7 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { AddressFamilyName } from '../../src/desired/model.ts'
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot, SpeakerOptions, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
+import type {
+  FromSpeaker,
+  PeerSnapshot,
+  RouteSnapshot,
+  SpeakerOptions,
+  ToSpeaker,
+} from '../../src/bgp/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 import type { Link } from './link.ts'
 
@@ -18,8 +24,14 @@ export class SpeakerProcess {
   stderr = ''
 
   constructor(link: Pick<Link, 'spawn'>, options: SpeakerOptions) {
-    this.#child = link.spawn('dut', process.execPath, fileURLToPath(new URL('speaker-process.ts', import.meta.url)), JSON.stringify(options))
-    if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(JSON.parse(line)))
+    this.#child = link.spawn(
+      'dut',
+      process.execPath,
+      fileURLToPath(new URL('speaker-process.ts', import.meta.url)),
+      JSON.stringify(options),
+    )
+    if (this.#child.stdout !== null)
+      createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(JSON.parse(line)))
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.stderr += chunk.toString()
     })

@@ -2,7 +2,17 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { addressFromBytes, parseAddress } from '../../src/ip/address.ts'
-import { comparePrefixes, formatPrefix, hasHostBits, hostPrefix, parsePrefix, prefixAddress, prefixContains, prefixLength, prefixOf } from '../../src/ip/prefix.ts'
+import {
+  comparePrefixes,
+  formatPrefix,
+  hasHostBits,
+  hostPrefix,
+  parsePrefix,
+  prefixAddress,
+  prefixContains,
+  prefixLength,
+  prefixOf,
+} from '../../src/ip/prefix.ts'
 
 test('a prefix is masked, so that equal prefixes are the same value', () => {
   assert.equal(parsePrefix('10.1.2.3/8'), parsePrefix('10.0.0.0/8'))
@@ -13,7 +23,16 @@ test('a prefix is masked, so that equal prefixes are the same value', () => {
 })
 
 test('text that is no prefix is refused', () => {
-  for (const text of ['10.0.0.0', '10.0.0.0/33', '10.0.0.0/-1', '10.0.0.0/08', '::/129', '/8', '10.0.0.0/', '10.0.0.0/8/9']) {
+  for (const text of [
+    '10.0.0.0',
+    '10.0.0.0/33',
+    '10.0.0.0/-1',
+    '10.0.0.0/08',
+    '::/129',
+    '/8',
+    '10.0.0.0/',
+    '10.0.0.0/8/9',
+  ]) {
     assert.equal(parsePrefix(text), undefined, text)
   }
 })

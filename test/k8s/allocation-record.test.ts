@@ -8,12 +8,26 @@ import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import { openAllocationRecord, type AllocationRecord, type Allocations } from '../../src/k8s/ipam/record.ts'
 import type { Translator } from '../../src/k8s/translate/translator.ts'
-import { addressesOf, change, codesOf, inFolder, node, pool, remove, service, serviceOf, smallestPolicy, translatorWith, verdictOf } from './manifests.ts'
+import {
+  addressesOf,
+  change,
+  codesOf,
+  inFolder,
+  node,
+  pool,
+  remove,
+  service,
+  serviceOf,
+  smallestPolicy,
+  translatorWith,
+  verdictOf,
+} from './manifests.ts'
 
 const base = smallestPolicy + node + pool
 const recordIn = (folder: string): string => join(folder, '.herald', 'allocations.yaml')
 const read = (folder: string): unknown => parse(readFileSync(recordIn(folder), 'utf8'))
-const put = (record: AllocationRecord, key: string, ...addresses: readonly string[]): string => record.exchange(() => new Map([[key, addresses.length === 0 ? undefined : addresses]]))
+const put = (record: AllocationRecord, key: string, ...addresses: readonly string[]): string =>
+  record.exchange(() => new Map([[key, addresses.length === 0 ? undefined : addresses]]))
 
 function agentOn(folder: string, services: string): Translator {
   return translatorWith(base + services, { allocations: { directory: folder, stateDir: join(folder, 'state') } })
@@ -31,7 +45,10 @@ function contentOf(record: AllocationRecord): Allocations {
 test('after a restart a recorded allocation wins over the order of names', () =>
   inFolder((folder) => {
     assert.deepEqual(addressesOf(agentOn(folder, service('web')).flush(), 'web'), ['198.51.100.0'])
-    assert.deepEqual(addressesOf(agentOn(folder, service('aaa') + service('web')).flush(), 'aaa', 'web'), ['198.51.100.1', '198.51.100.0'])
+    assert.deepEqual(addressesOf(agentOn(folder, service('aaa') + service('web')).flush(), 'aaa', 'web'), [
+      '198.51.100.1',
+      '198.51.100.0',
+    ])
     assert.deepEqual(read(folder), { 'default/aaa': ['198.51.100.1'], 'default/web': ['198.51.100.0'] })
   }))
 
@@ -56,7 +73,13 @@ test('agents that share a record see what the others appended and rewrote', () =
     const [first, second] = [openAllocationRecord(folder, folder), openAllocationRecord(folder, folder)]
     put(first, 'default/web', '198.51.100.1', '2001:db8::')
     put(second, 'default/api', '198.51.100.2')
-    assert.deepEqual(contentOf(first), new Map([['default/web', ['198.51.100.1', '2001:db8::']], ['default/api', ['198.51.100.2']]]))
+    assert.deepEqual(
+      contentOf(first),
+      new Map([
+        ['default/web', ['198.51.100.1', '2001:db8::']],
+        ['default/api', ['198.51.100.2']],
+      ]),
+    )
     put(second, 'default/web')
     put(second, 'default/new', '198.51.100.3')
     assert.deepEqual([...contentOf(first).keys()], ['default/api', 'default/new'])
@@ -82,7 +105,11 @@ test('lines may be written by people; what is no allocation is passed over with 
     const record = openAllocationRecord(folder, folder)
     assert.deepEqual(contentOf(record), new Map([['default/web', ['198.51.100.9', '2001:db8::1']]]))
     assert.match(record.warning?.message ?? '', /nonsense/)
-    assert.deepEqual(addressesOf(agentOn(folder, service('web')).flush(), 'web'), ['198.51.100.9'], 'what a pool has stays, the IPv6 address goes')
+    assert.deepEqual(
+      addressesOf(agentOn(folder, service('web')).flush(), 'web'),
+      ['198.51.100.9'],
+      'what a pool has stays, the IPv6 address goes',
+    )
   }))
 
 test('while another agent holds the lock, holders keep their addresses and new Services wait; then the warning goes', () =>
@@ -98,7 +125,10 @@ test('while another agent holds the lock, holders keep their addresses and new S
     assert.deepEqual([...translator.flush().services.keys()], [])
     rmSync(lock)
     const free = translator.flush()
-    assert.deepEqual([[...free.services.keys()], addressesOf(free, 'aaa'), free.problems], [['default/aaa'], ['198.51.100.1'], []])
+    assert.deepEqual(
+      [[...free.services.keys()], addressesOf(free, 'aaa'), free.problems],
+      [['default/aaa'], ['198.51.100.1'], []],
+    )
   }))
 
 test('a lock of an agent that died is removed after a while', () =>
@@ -166,18 +196,31 @@ test('an agent that has not heard of a removal yet does not move the Service tha
     assert.deepEqual(read(folder), { 'default/web': ['198.51.100.0'] })
   }))
 
-test('a recorded Service that was absent at the start, perhaps in a broken file, gives way only when its address is needed', () =>
-  inFolder((folder) => {
-    const record = openAllocationRecord(folder, folder)
-    for (let i = 0; i < 16; i++) put(record, `default/old${i}`, `198.51.100.${i}`)
-    const translator = agentOn(folder, service('old3') + service('old4'))
-    assert.deepEqual(addressesOf(translator.flush(), 'old3', 'old4'), ['198.51.100.3', '198.51.100.4'])
-    assert.deepEqual(addressesOf(change(translator, service('old0')), 'old0'), ['198.51.100.0'])
-    assert.deepEqual(addressesOf(change(translator, service('web', '', '{lbipam.cilium.io/ips: 198.51.100.9}')), 'web'), ['198.51.100.9'])
-    assert.equal(Object.keys(Object(read(folder))).length, 16)
-    assert.deepEqual(addressesOf(change(translator, service('more')), 'more'), ['198.51.100.1'])
-    assert.deepEqual(Object.keys(Object(read(folder))), ['default/more', 'default/old0', 'default/old3', 'default/old4', 'default/web'])
-  }))
+test(
+  'a recorded Service that was absent at the start, perhaps in a broken file, gives way only when its ' +
+    'address is needed',
+  () =>
+    inFolder((folder) => {
+      const record = openAllocationRecord(folder, folder)
+      for (let i = 0; i < 16; i++) put(record, `default/old${i}`, `198.51.100.${i}`)
+      const translator = agentOn(folder, service('old3') + service('old4'))
+      assert.deepEqual(addressesOf(translator.flush(), 'old3', 'old4'), ['198.51.100.3', '198.51.100.4'])
+      assert.deepEqual(addressesOf(change(translator, service('old0')), 'old0'), ['198.51.100.0'])
+      assert.deepEqual(
+        addressesOf(change(translator, service('web', '', '{lbipam.cilium.io/ips: 198.51.100.9}')), 'web'),
+        ['198.51.100.9'],
+      )
+      assert.equal(Object.keys(Object(read(folder))).length, 16)
+      assert.deepEqual(addressesOf(change(translator, service('more')), 'more'), ['198.51.100.1'])
+      assert.deepEqual(Object.keys(Object(read(folder))), [
+        'default/more',
+        'default/old0',
+        'default/old3',
+        'default/old4',
+        'default/web',
+      ])
+    }),
+)
 
 test('a Service finds its address again when its pool comes back', () =>
   inFolder((folder) => {
@@ -186,7 +229,10 @@ test('a Service finds its address again when its pool comes back', () =>
     remove(translator, 'Service', 'aaa')
     remove(translator, 'Service', 'bbb')
     assert.deepEqual(addressesOf(remove(translator, 'CiliumLoadBalancerIPPool', 'pool'), 'web'), [''])
-    assert.deepEqual(addressesOf(change(translator, pool + service('aab')), 'aab', 'web'), ['198.51.100.0', '198.51.100.2'])
+    assert.deepEqual(addressesOf(change(translator, pool + service('aab')), 'aab', 'web'), [
+      '198.51.100.0',
+      '198.51.100.2',
+    ])
   }))
 
 test('three agents in processes of their own come to the same addresses, whatever order they see', () =>
@@ -194,7 +240,9 @@ test('three agents in processes of their own come to the same addresses, whateve
     const names = Array.from({ length: 30 }, (_, i) => `s${i}`)
     const script = fileURLToPath(new URL('concurrent-agent.ts', import.meta.url))
     const orders = [names, [...names].reverse(), [...names.slice(15), ...names.slice(0, 15)]]
-    const outputs = await Promise.all(orders.map((order) => promisify(execFile)(process.execPath, [script, folder, ...order])))
+    const outputs = await Promise.all(
+      orders.map((order) => promisify(execFile)(process.execPath, [script, folder, ...order])),
+    )
     const [first, ...others] = outputs.map(({ stdout }) => JSON.parse(stdout) as [string, string][])
     assert.equal(new Set(first?.map(([, address]) => address)).size, names.length)
     for (const other of others) assert.deepEqual(other, first)

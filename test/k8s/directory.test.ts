@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Problem } from '../../src/desired/model.ts'
@@ -18,7 +27,11 @@ interface Watched {
 const withPort = (name: string, port: number): string => service(name).replace('port: 80', `port: ${port}`)
 
 /** Follows a folder while `run` changes it. */
-async function watching(folder: string, run: (watched: Watched) => Promise<void>, options: Partial<DirectoryOptions> = {}): Promise<void> {
+async function watching(
+  folder: string,
+  run: (watched: Watched) => Promise<void>,
+  options: Partial<DirectoryOptions> = {},
+): Promise<void> {
   const ports = new Map<string, unknown>()
   const log: string[] = []
   let problems: readonly Problem[] = []
@@ -33,8 +46,12 @@ async function watching(folder: string, run: (watched: Watched) => Promise<void>
       ports.delete(name)
       log.push(`-${name}`)
     },
-    problems: (list) => { problems = list },
-    flush: () => { flushes++ },
+    problems: (list) => {
+      problems = list
+    },
+    flush: () => {
+      flushes++
+    },
     synced: () => log.push('synced'),
   })
   try {
@@ -64,9 +81,19 @@ test('a broken document keeps its last good version and everything of its file t
     await watching(folder, async ({ ports, problems }) => {
       write(folder, 'a.yaml', `${withPort('one', 81)}---\nkind: [broken\n`)
       await waitFor('a problem', () => problems().length === 1)
-      assert.deepEqual([...ports], [['one', '81'], ['two', '80'], ['three', '80']])
+      assert.deepEqual(
+        [...ports],
+        [
+          ['one', '81'],
+          ['two', '80'],
+          ['three', '80'],
+        ],
+      )
       const [problem] = problems()
-      assert.deepEqual([problem?.code, problem?.object.file, problem?.object.line, problem?.severity], ['InvalidYaml', 'a.yaml', 8, 'error'])
+      assert.deepEqual(
+        [problem?.code, problem?.object.file, problem?.object.line, problem?.severity],
+        ['InvalidYaml', 'a.yaml', 8, 'error'],
+      )
       assert.match(problem?.remedy ?? '', /what was deleted from it too/)
       write(folder, 'a.yaml', withPort('one', 81))
       await waitFor('the others to go', () => ports.size === 1 && problems().length === 0)
@@ -79,7 +106,10 @@ test('of an object in two files the first file wins, the other is named; moving 
     await watching(folder, async ({ ports, problems, log }) => {
       write(folder, 'a.yaml', withPort('one', 1))
       await waitFor('the first file to win', () => ports.get('one') === '1')
-      assert.deepEqual(problems().map(({ code, object }) => [code, object.file]), [['DuplicateObject', 'b.yaml']])
+      assert.deepEqual(
+        problems().map(({ code, object }) => [code, object.file]),
+        [['DuplicateObject', 'b.yaml']],
+      )
       unlinkSync(join(folder, 'a.yaml'))
       await waitFor('the second file to take over', () => ports.get('one') === '2' && problems().length === 0)
       renameSync(join(folder, 'b.yaml'), join(folder, 'c.yaml'))
@@ -93,18 +123,22 @@ test('sub-folders are followed, also new ones and ones that come back; dots and 
     mkdirSync(join(folder, '.herald'))
     writeFileSync(join(folder, '.herald', 'x.yaml'), service('hidden'))
     writeFileSync(join(folder, 'notes.txt'), service('text'))
-    await watching(folder, async ({ ports }) => {
-      assert.equal(ports.size, 0)
-      for (const name of ['one', 'two']) {
-        mkdirSync(join(folder, 'team', 'web'), { recursive: true })
-        write(join(folder, 'team', 'web'), 'a.yaml', service(name))
-        await waitFor(name, () => ports.has(name))
-        write(join(folder, 'team', 'web'), 'b.yaml', service(`${name}-more`))
-        await waitFor(`${name}-more`, () => ports.has(`${name}-more`))
-        rmSync(join(folder, 'team'), { recursive: true })
-        await waitFor(`${name} to go`, () => ports.size === 0)
-      }
-    }, { rescanMs: 60_000 })
+    await watching(
+      folder,
+      async ({ ports }) => {
+        assert.equal(ports.size, 0)
+        for (const name of ['one', 'two']) {
+          mkdirSync(join(folder, 'team', 'web'), { recursive: true })
+          write(join(folder, 'team', 'web'), 'a.yaml', service(name))
+          await waitFor(name, () => ports.has(name))
+          write(join(folder, 'team', 'web'), 'b.yaml', service(`${name}-more`))
+          await waitFor(`${name}-more`, () => ports.has(`${name}-more`))
+          rmSync(join(folder, 'team'), { recursive: true })
+          await waitFor(`${name} to go`, () => ports.size === 0)
+        }
+      },
+      { rescanMs: 60_000 },
+    )
   }))
 
 test('a mounted ConfigMap is followed when its ..data link is swapped', () =>
@@ -127,8 +161,20 @@ test('a mounted ConfigMap is followed when its ..data link is swapped', () =>
 
 test('the items of a List are objects, in YAML and in JSON', () =>
   inFolder(async (folder) => {
-    const items = ['one', 'two'].map((name) => ({ apiVersion: 'v1', kind: 'Service', metadata: { name }, spec: { ports: [{ port: 80 }] } }))
-    write(folder, 'a.yaml', `apiVersion: v1\nkind: List\nitems:\n${items.slice(0, 1).map((item) => `- ${JSON.stringify(item)}\n`).join('')}`)
+    const items = ['one', 'two'].map((name) => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name },
+      spec: { ports: [{ port: 80 }] },
+    }))
+    write(
+      folder,
+      'a.yaml',
+      `apiVersion: v1\nkind: List\nitems:\n${items
+        .slice(0, 1)
+        .map((item) => `- ${JSON.stringify(item)}\n`)
+        .join('')}`,
+    )
     write(folder, 'b.json', JSON.stringify({ apiVersion: 'v1', kind: 'ServiceList', items: items.slice(1) }))
     await watching(folder, async ({ ports }) => assert.deepEqual([...ports.keys()], ['one', 'two']))
   }))
@@ -138,7 +184,10 @@ test('a file that cannot be read is named and keeps what it gave', () =>
     write(folder, 'a.yaml', service('one'))
     mkdirSync(join(folder, 'folder.yaml'))
     await watching(folder, async ({ ports, problems }) => {
-      assert.deepEqual(problems().map(({ code, object }) => [code, object.name]), [['Unreadable', 'folder.yaml']])
+      assert.deepEqual(
+        problems().map(({ code, object }) => [code, object.name]),
+        [['Unreadable', 'folder.yaml']],
+      )
       unlinkSync(join(folder, 'a.yaml'))
       symlinkSync('a.yaml', join(folder, 'a.yaml'))
       await waitFor('two problems', () => problems().length === 2)
@@ -152,17 +201,27 @@ test('a file that cannot be read is named and keeps what it gave', () =>
 test('a file that is written in place is not taken for empty meanwhile', () =>
   inFolder(async (folder) => {
     writeFileSync(join(folder, 'a.yaml'), service('one') + service('two'))
-    await watching(folder, async ({ ports, log }) => {
-      truncateSync(join(folder, 'a.yaml'))
-      // Another file, to know that the folder was looked at meanwhile.
-      for (const [name, part] of [['x', withPort('one', 81)], ['y', withPort('two', 81)]] as const) {
-        write(folder, `${name}.yaml`, service(name))
-        await waitFor('a look at the folder', () => ports.has(name))
-        appendFileSync(join(folder, 'a.yaml'), part)
-      }
-      await waitFor('the new version', () => ports.get('one') === '81' && ports.get('two') === '81')
-      assert.deepEqual(log.filter((entry) => entry.startsWith('-')), [])
-    }, { settleMs: 60_000 })
+    await watching(
+      folder,
+      async ({ ports, log }) => {
+        truncateSync(join(folder, 'a.yaml'))
+        // Another file, to know that the folder was looked at meanwhile.
+        for (const [name, part] of [
+          ['x', withPort('one', 81)],
+          ['y', withPort('two', 81)],
+        ] as const) {
+          write(folder, `${name}.yaml`, service(name))
+          await waitFor('a look at the folder', () => ports.has(name))
+          appendFileSync(join(folder, 'a.yaml'), part)
+        }
+        await waitFor('the new version', () => ports.get('one') === '81' && ports.get('two') === '81')
+        assert.deepEqual(
+          log.filter((entry) => entry.startsWith('-')),
+          [],
+        )
+      },
+      { settleMs: 60_000 },
+    )
   }))
 
 test('a file that stays empty counts in the end', () =>
@@ -179,21 +238,29 @@ test('a folder that goes away keeps what it gave and is named', () =>
     const manifests = join(folder, 'manifests')
     mkdirSync(manifests)
     write(manifests, 'a.yaml', service('one'))
-    await watching(manifests, async ({ ports, problems }) => {
-      renameSync(manifests, join(folder, 'elsewhere'))
-      await waitFor('a problem', () => codesOf(problems()).join() === 'Unreadable')
-      assert.deepEqual([...ports.keys()], ['one'])
-      renameSync(join(folder, 'elsewhere'), manifests)
-      await waitFor('the problem to go', () => problems().length === 0)
-    }, { rescanMs: 20 })
+    await watching(
+      manifests,
+      async ({ ports, problems }) => {
+        renameSync(manifests, join(folder, 'elsewhere'))
+        await waitFor('a problem', () => codesOf(problems()).join() === 'Unreadable')
+        assert.deepEqual([...ports.keys()], ['one'])
+        renameSync(join(folder, 'elsewhere'), manifests)
+        await waitFor('the problem to go', () => problems().length === 0)
+      },
+      { rescanMs: 20 },
+    )
   }))
 
 test('without any change there is a flush with each re-scan: what had to wait gets its turn', () =>
   inFolder(async (folder) => {
     write(folder, 'a.yaml', service('one'))
-    await watching(folder, async ({ flushes, log }) => {
-      const before = flushes()
-      await waitFor('two more flushes', () => flushes() >= before + 2)
-      assert.deepEqual(log, ['+one', 'synced'])
-    }, { rescanMs: 5 })
+    await watching(
+      folder,
+      async ({ flushes, log }) => {
+        const before = flushes()
+        await waitFor('two more flushes', () => flushes() >= before + 2)
+        assert.deepEqual(log, ['+one', 'synced'])
+      },
+      { rescanMs: 5 },
+    )
   }))

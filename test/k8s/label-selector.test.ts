@@ -15,8 +15,13 @@ test('all requirements of a selector must hold; an empty one matches everything'
     [{ matchExpressions: [{ key: 'app', operator: 'NotIn', values: ['web'] }] }, false, 'app notin (web)'],
     [{ matchExpressions: [{ key: 'app', operator: 'Exists' }] }, true, 'app'],
     [{ matchExpressions: [{ key: 'app', operator: 'DoesNotExist' }] }, false, '!app'],
-    [{ matchLabels: { app: 'web' }, matchExpressions: [{ key: 'tier', operator: 'DoesNotExist' }] }, false, 'app=web,!tier'],
+    [
+      { matchLabels: { app: 'web' }, matchExpressions: [{ key: 'tier', operator: 'DoesNotExist' }] },
+      false,
+      'app=web,!tier',
+    ],
     [{ matchExpressions: [{ key: 'constructor', operator: 'Exists' }] }, false, 'constructor'],
   ]
-  for (const [selector, matches, text] of cases) assert.deepEqual([selectorMatches(selector, labels), formatSelector(selector)], [matches, text])
+  for (const [selector, matches, text] of cases)
+    assert.deepEqual([selectorMatches(selector, labels), formatSelector(selector)], [matches, text])
 })

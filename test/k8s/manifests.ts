@@ -60,7 +60,8 @@ ports: [{name: http, port: 8080}]
 }
 
 export function deliver(translator: Translator, text: string): void {
-  for (const { objects } of readDocuments('test.yaml', text)) for (const { key, object, origin } of objects) translator.upsert(key, object, origin)
+  for (const { objects } of readDocuments('test.yaml', text))
+    for (const { key, object, origin } of objects) translator.upsert(key, object, origin)
 }
 
 /** Delivers and translates. */
@@ -69,14 +70,27 @@ export function change(translator: Translator, text: string): DesiredDelta {
   return translator.flush()
 }
 
-export function remove(translator: Translator, kind: 'Service' | 'CiliumBGPPeeringPolicy' | 'CiliumLoadBalancerIPPool', name: string): DesiredDelta {
-  const apiVersion = { Service: 'v1', CiliumBGPPeeringPolicy: 'cilium.io/v2alpha1', CiliumLoadBalancerIPPool: 'cilium.io/v2' }[kind]
+export function remove(
+  translator: Translator,
+  kind: 'Service' | 'CiliumBGPPeeringPolicy' | 'CiliumLoadBalancerIPPool',
+  name: string,
+): DesiredDelta {
+  const apiVersion = {
+    Service: 'v1',
+    CiliumBGPPeeringPolicy: 'cilium.io/v2alpha1',
+    CiliumLoadBalancerIPPool: 'cilium.io/v2',
+  }[kind]
   translator.remove({ apiVersion, kind, namespace: kind === 'Service' ? 'default' : '', name })
   return translator.flush()
 }
 
 export function translatorWith(text: string, options: Partial<TranslatorOptions> = {}): Translator {
-  const translator = createTranslator({ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system', ...options })
+  const translator = createTranslator({
+    nodeName: 'node-a',
+    datapath: 'ebpf',
+    secretsNamespace: 'kube-system',
+    ...options,
+  })
   deliver(translator, text)
   translator.synced()
   return translator

@@ -1,7 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createTranslator } from '../../src/k8s/translate/translator.ts'
-import { change, codesOf, deliver, node, pool, remove, service, serviceOf, slice, smallestPolicy, translatorWith, verdictOf } from './manifests.ts'
+import {
+  change,
+  codesOf,
+  deliver,
+  node,
+  pool,
+  remove,
+  service,
+  serviceOf,
+  slice,
+  smallestPolicy,
+  translatorWith,
+  verdictOf,
+} from './manifests.ts'
 
 const base = smallestPolicy + node + pool
 const all = base + service('web') + slice('web')
@@ -10,12 +23,30 @@ test('the smallest policy gives a session, the PodCIDR and a served, announced S
   const delta = translatorWith(all).flush()
   const [neighbor] = delta.speaker?.neighbors ?? []
   assert.equal(neighbor?.id, '65001/192.168.1.1')
-  assert.deepEqual([neighbor?.peerPort, neighbor?.holdTimeSec, neighbor?.keepaliveSec, neighbor?.connectRetrySec, neighbor?.routerId], [179, 90, 30, 120, '192.168.1.10'])
-  assert.deepEqual(delta.podCidrs?.map(({ prefix, routes }) => [prefix, routes[0]?.neighbors]), [['10.244.1.0/24', ['65001/192.168.1.1']]])
+  assert.deepEqual(
+    [neighbor?.peerPort, neighbor?.holdTimeSec, neighbor?.keepaliveSec, neighbor?.connectRetrySec, neighbor?.routerId],
+    [179, 90, 30, 120, '192.168.1.10'],
+  )
+  assert.deepEqual(
+    delta.podCidrs?.map(({ prefix, routes }) => [prefix, routes[0]?.neighbors]),
+    [['10.244.1.0/24', ['65001/192.168.1.1']]],
+  )
   const web = serviceOf(delta, 'web')
   assert.deepEqual(web.routes, [{ prefix: '198.51.100.0/32', neighbors: ['65001/192.168.1.1'], attributes: {} }])
-  assert.deepEqual(web.frontends.map(({ id, backends }) => ({ id, backends })), [{ id: '198.51.100.0:80/TCP', backends: [{ address: '10.244.1.5', port: 8080 }] }])
-  assert.deepEqual(web.verdicts.map(({ step, ok }) => [step, ok]), [['class', true], ['allocated', true], ['selected', true], ['supported', true], ['eligible', true]])
+  assert.deepEqual(
+    web.frontends.map(({ id, backends }) => ({ id, backends })),
+    [{ id: '198.51.100.0:80/TCP', backends: [{ address: '10.244.1.5', port: 8080 }] }],
+  )
+  assert.deepEqual(
+    web.verdicts.map(({ step, ok }) => [step, ok]),
+    [
+      ['class', true],
+      ['allocated', true],
+      ['selected', true],
+      ['supported', true],
+      ['eligible', true],
+    ],
+  )
   assert.equal(delta.problems, undefined)
 })
 
@@ -28,29 +59,36 @@ test('nothing is said before every kind was delivered once, and nothing twice', 
   assert.deepEqual(translator.flush(), { services: new Map() })
 })
 
-test('a change of one EndpointSlice among 5 000 Services yields that Service alone, and costs well under a millisecond', () => {
-  const many = Array.from({ length: 5000 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
-  const translator = translatorWith(base.replace('/28', '/16') + many)
-  assert.equal(translator.flush().services.size, 5000)
-  const durations = Array.from({ length: 51 }, (_, i) => {
-    deliver(translator, slice(`s${i}`, 'node-b'))
-    const started = performance.now()
-    const delta = translator.flush()
-    const took = performance.now() - started
-    assert.deepEqual([...delta.services.keys()], [`default/s${i}`])
-    assert.deepEqual([delta.speaker, delta.podCidrs, delta.problems], [undefined, undefined, undefined])
-    assert.deepEqual([serviceOf(delta, `s${i}`).routes, serviceOf(delta, `s${i}`).remoteBackends], [[], 1])
-    return took
-  })
-  // Some tens of microseconds; the median, as the machine may be busy.
-  assert.ok((durations.sort((a, b) => a - b)[25] ?? 0) < 1, `${durations.map((x)=>x.toFixed(2)).join()} ms`)
-})
+test(
+  'a change of one EndpointSlice among 5 000 Services yields that Service alone, and costs well under a ' +
+    'millisecond',
+  () => {
+    const many = Array.from({ length: 5000 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
+    const translator = translatorWith(base.replace('/28', '/16') + many)
+    assert.equal(translator.flush().services.size, 5000)
+    const durations = Array.from({ length: 51 }, (_, i) => {
+      deliver(translator, slice(`s${i}`, 'node-b'))
+      const started = performance.now()
+      const delta = translator.flush()
+      const took = performance.now() - started
+      assert.deepEqual([...delta.services.keys()], [`default/s${i}`])
+      assert.deepEqual([delta.speaker, delta.podCidrs, delta.problems], [undefined, undefined, undefined])
+      assert.deepEqual([serviceOf(delta, `s${i}`).routes, serviceOf(delta, `s${i}`).remoteBackends], [[], 1])
+      return took
+    })
+    // Some tens of microseconds; the median, as the machine may be busy.
+    assert.ok((durations.sort((a, b) => a - b)[25] ?? 0) < 1, `${durations.map((x) => x.toFixed(2)).join()} ms`)
+  },
+)
 
 test('problems are told when they change, and once', () => {
   const translator = translatorWith(all)
   translator.flush()
   assert.deepEqual(codesOf(change(translator, pool.replace('name: pool', 'name: other')).problems), ['PoolConflict'])
-  assert.deepEqual(codesOf(change(translator, service('api').replace('port: 80', 'port: eighty')).problems), ['InvalidField', 'PoolConflict'])
+  assert.deepEqual(codesOf(change(translator, service('api').replace('port: 80', 'port: eighty')).problems), [
+    'InvalidField',
+    'PoolConflict',
+  ])
   assert.equal(change(translator, slice('web', 'node-b')).problems, undefined)
   assert.deepEqual(codesOf(change(translator, service('api')).problems), ['PoolConflict'])
   assert.deepEqual(remove(translator, 'CiliumLoadBalancerIPPool', 'other').problems, [])
@@ -64,38 +102,62 @@ test('a broken Service leaves its last good version in force and is listed with 
   translator.flush()
   const delta = change(translator, service('web').replace('port: 80', 'port: 99999'))
   assert.equal(delta.services.size, 0)
-  assert.deepEqual(delta.problems?.map(({ severity, field, object }) => [severity, field, object.name, object.line]), [['error', 'spec.ports[0].port', 'web', 5]])
+  assert.deepEqual(
+    delta.problems?.map(({ severity, field, object }) => [severity, field, object.name, object.line]),
+    [['error', 'spec.ports[0].port', 'web', 5]],
+  )
 })
 
 test('what this version cannot enforce is not announced, and the verdict says why', () => {
-  for (const [more, code] of [[', loadBalancerSourceRanges: [10.0.0.0/8]', 'SourceRangesNotServed'], [', sessionAffinity: ClientIP', 'SessionAffinityNotServed']] as const) {
+  for (const [more, code] of [
+    [', loadBalancerSourceRanges: [10.0.0.0/8]', 'SourceRangesNotServed'],
+    [', sessionAffinity: ClientIP', 'SessionAffinityNotServed'],
+  ] as const) {
     const web = serviceOf(translatorWith(base + service('web', more) + slice('web')).flush(), 'web')
     assert.deepEqual([web.routes, web.frontends, web.verdicts.find(({ ok }) => !ok)?.code], [[], [], code])
   }
-  const sctp = serviceOf(translatorWith(base + service('web').replace('port: 80', 'port: 80, protocol: SCTP') + slice('web')).flush(), 'web')
+  const sctp = serviceOf(
+    translatorWith(base + service('web').replace('port: 80', 'port: 80, protocol: SCTP') + slice('web')).flush(),
+    'web',
+  )
   assert.equal(sctp.verdicts.find(({ ok }) => !ok)?.code, 'SctpNotServed')
 })
 
 test('endpoints count as ready or as serving while they terminate; a ready one is preferred', () => {
-  const of = (conditions: string): number => serviceOf(translatorWith(base + service('web') + slice('web', 'node-a', conditions)).flush(), 'web').routes.length
+  const of = (conditions: string): number =>
+    serviceOf(translatorWith(base + service('web') + slice('web', 'node-a', conditions)).flush(), 'web').routes.length
   assert.equal(of(''), 1)
   assert.equal(of('ready: false, serving: true, terminating: true'), 1)
   assert.equal(of('ready: false, serving: false, terminating: true'), 0)
   assert.equal(of('ready: false'), 0)
-  const two = slice('web').replace('endpoints: [', 'endpoints: [{addresses: [10.244.1.4], nodeName: node-a, conditions: {ready: false, serving: true, terminating: true}}, ')
+  const two = slice('web').replace(
+    'endpoints: [',
+    'endpoints: [{addresses: [10.244.1.4], nodeName: node-a, conditions: {ready: false, serving: true, ' +
+      'terminating: true}}, ',
+  )
   const [frontend] = serviceOf(translatorWith(base + service('web') + two).flush(), 'web').frontends
-  assert.deepEqual(frontend?.backends.map(({ address }) => address), ['10.244.1.5'])
+  assert.deepEqual(
+    frontend?.backends.map(({ address }) => address),
+    ['10.244.1.5'],
+  )
 })
 
-test('without a local endpoint a node does not announce under ebpf; under none it does when the traffic policy is Cluster', () => {
-  const of = (datapath: 'ebpf' | 'none', more = ''): readonly (string | number | undefined)[] => {
-    const web = serviceOf(translatorWith(base + service('web', more) + slice('web', 'node-b'), { datapath }).flush(), 'web')
-    return [web.routes.length, verdictOf(web, 'eligible')?.code]
-  }
-  assert.deepEqual(of('ebpf'), [0, 'NoLocalBackends'])
-  assert.deepEqual(of('none'), [1, 'HasEndpoints'])
-  assert.deepEqual(of('none', ', externalTrafficPolicy: Local'), [0, 'NoLocalBackends'])
-})
+test(
+  'without a local endpoint a node does not announce under ebpf; under none it does when the traffic policy ' +
+    'is Cluster',
+  () => {
+    const of = (datapath: 'ebpf' | 'none', more = ''): readonly (string | number | undefined)[] => {
+      const web = serviceOf(
+        translatorWith(base + service('web', more) + slice('web', 'node-b'), { datapath }).flush(),
+        'web',
+      )
+      return [web.routes.length, verdictOf(web, 'eligible')?.code]
+    }
+    assert.deepEqual(of('ebpf'), [0, 'NoLocalBackends'])
+    assert.deepEqual(of('none'), [1, 'HasEndpoints'])
+    assert.deepEqual(of('none', ', externalTrafficPolicy: Local'), [0, 'NoLocalBackends'])
+  },
+)
 
 test('a slice that moves to another Service changes both, one that goes withdraws', () => {
   const translator = translatorWith(base + service('web') + service('api') + slice('web'))

@@ -15,38 +15,89 @@ test('every bad input is named with its field and line', () => {
     [two('{peerAddress: 192.168.1.2/32, peerASN: 4294967296}'), 'InvalidField', `${neighbor}.peerASN`, 12],
     [two('{peerAddress: 192.168.1.2/32, peerASN: -1}'), 'InvalidField', `${neighbor}.peerASN`, 12],
     [two('{peerAddress: 192.168.1.2/32}'), 'InvalidField', `${neighbor}.peerASN`, 12],
-    [two('{peerAddress: 192.168.1.2/32, peerASN: 65000, holdTimeSeconds: 2}'), 'InvalidField', `${neighbor}.holdTimeSeconds`, 12],
-    [two('{peerAddress: 192.168.1.2/32, peerASN: 65000, holdTimeSeconds: 9, keepAliveTimeSeconds: 30}'), 'KeepaliveAboveHold', `${neighbor}.keepAliveTimeSeconds`, 12],
+    [
+      two('{peerAddress: 192.168.1.2/32, peerASN: 65000, holdTimeSeconds: 2}'),
+      'InvalidField',
+      `${neighbor}.holdTimeSeconds`,
+      12,
+    ],
+    [
+      two('{peerAddress: 192.168.1.2/32, peerASN: 65000, holdTimeSeconds: 9, keepAliveTimeSeconds: 30}'),
+      'KeepaliveAboveHold',
+      `${neighbor}.keepAliveTimeSeconds`,
+      12,
+    ],
     [two('{peerAddress: 192.168.1.1/32, peerASN: 65000}'), 'DuplicateNeighbor', `${neighbor}.peerAddress`, 12],
     [smallestPolicy.replace('65001', '4294967296'), 'InvalidField', 'spec.virtualRouters[0].localASN', 7],
     [smallestPolicy.replace('65001', '0'), 'InvalidField', 'spec.virtualRouters[0].localASN', 7],
-    [pool.replace('cidr: 198.51.100.0/28', 'start: 10.0.0.9, stop: 10.0.0.1'), 'ReversedRange', 'spec.blocks[0].stop', 5],
-    [pool.replace('cidr: 198.51.100.0/28', 'start: 10.0.0.9, stop: "2001:db8::"'), 'MixedFamilies', 'spec.blocks[0].stop', 5],
+    [
+      pool.replace('cidr: 198.51.100.0/28', 'start: 10.0.0.9, stop: 10.0.0.1'),
+      'ReversedRange',
+      'spec.blocks[0].stop',
+      5,
+    ],
+    [
+      pool.replace('cidr: 198.51.100.0/28', 'start: 10.0.0.9, stop: "2001:db8::"'),
+      'MixedFamilies',
+      'spec.blocks[0].stop',
+      5,
+    ],
     [pool.replace('198.51.100.0/28', '198.51.100.0/33'), 'InvalidPrefix', 'spec.blocks[0].cidr', 5],
     [node.replace('10.244.1.0/24', '10.244.1.0'), 'InvalidPrefix', 'spec.podCIDRs', 5],
     [service('web', ', loadBalancerIP: 10.0.0'), 'InvalidAddress', 'spec.loadBalancerIP', 5],
     ['apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p}\n', 'KindNotServed', '', 1],
   ]
   for (const [text, code, field, line] of cases) {
-    assert.deepEqual(problemsOf(text).map((problem) => [problem.code, problem.field, problem.object.line]), [[code, field, line]])
+    assert.deepEqual(
+      problemsOf(text).map((problem) => [problem.code, problem.field, problem.object.line]),
+      [[code, field, line]],
+    )
   }
   assert.deepEqual(problemsOf('apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n'), [])
 })
 
 test('an unknown field is a warning that names the field it may stand for', () => {
   const cases: readonly (readonly [string, string, string])[] = [
-    [smallestPolicy.replace('exportPodCIDR', 'exportPodCidr'), 'spec.virtualRouters[0].exportPodCidr', 'Did you mean exportPodCIDR?'],
-    [policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, holdTimeSecond: 9}'), 'spec.virtualRouters[0].neighbors[0].holdTimeSecond', 'Did you mean holdTimeSeconds?'],
-    [policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, gracefulRestart: {enabled: true, restartTime: 9}}'), 'spec.virtualRouters[0].neighbors[0].gracefulRestart.restartTime', 'Remove the field, or correct its spelling.'],
-    [smallestPolicy.replace('nodeSelector: {matchLabels', 'nodeSelector: {matchLabel: {a: b}, matchLabels'), 'spec.nodeSelector.matchLabel', 'Did you mean matchLabels?'],
-    [pool.replace('spec: {', 'spec: {allowFirstLastIps: "No", '), 'spec.allowFirstLastIps', 'Did you mean allowFirstLastIPs?'],
+    [
+      smallestPolicy.replace('exportPodCIDR', 'exportPodCidr'),
+      'spec.virtualRouters[0].exportPodCidr',
+      'Did you mean exportPodCIDR?',
+    ],
+    [
+      policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, holdTimeSecond: 9}'),
+      'spec.virtualRouters[0].neighbors[0].holdTimeSecond',
+      'Did you mean holdTimeSeconds?',
+    ],
+    [
+      policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, gracefulRestart: {enabled: true, restartTime: 9}}'),
+      'spec.virtualRouters[0].neighbors[0].gracefulRestart.restartTime',
+      'Remove the field, or correct its spelling.',
+    ],
+    [
+      smallestPolicy.replace('nodeSelector: {matchLabels', 'nodeSelector: {matchLabel: {a: b}, matchLabels'),
+      'spec.nodeSelector.matchLabel',
+      'Did you mean matchLabels?',
+    ],
+    [
+      pool.replace('spec: {', 'spec: {allowFirstLastIps: "No", '),
+      'spec.allowFirstLastIps',
+      'Did you mean allowFirstLastIPs?',
+    ],
     [pool.replace('cidr:', 'end: 1.2.3.4, cidr:'), 'spec.blocks[0].end', 'Remove the field, or correct its spelling.'],
   ]
   for (const [text, field, remedy] of cases) {
-    assert.deepEqual(problemsOf(text).map((problem) => [problem.severity, problem.code, problem.field, problem.remedy]), [['warning', 'UnknownField', field, remedy]])
+    assert.deepEqual(
+      problemsOf(text).map((problem) => [problem.severity, problem.code, problem.field, problem.remedy]),
+      [['warning', 'UnknownField', field, remedy]],
+    )
   }
   const misspelt = problemsOf(smallestPolicy.replace('neighbors:', 'neighbours:'))
-  assert.deepEqual(misspelt.map(({ severity, code, field, remedy }) => [severity, code, field, remedy]).sort()[1], ['warning', 'UnknownField', 'spec.virtualRouters[0].neighbours', 'Did you mean neighbors?'])
+  assert.deepEqual(misspelt.map(({ severity, code, field, remedy }) => [severity, code, field, remedy]).sort()[1], [
+    'warning',
+    'UnknownField',
+    'spec.virtualRouters[0].neighbours',
+    'Did you mean neighbors?',
+  ])
   assert.equal(misspelt[1]?.field, 'spec.virtualRouters[0].neighbors')
 })
 

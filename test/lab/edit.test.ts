@@ -16,7 +16,12 @@ function copyOfManifests(context: TestContext): string {
   return folder
 }
 
-const texts = (folder: string): Record<string, string> => Object.fromEntries(readdirSync(folder).sort().map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
+const texts = (folder: string): Record<string, string> =>
+  Object.fromEntries(
+    readdirSync(folder)
+      .sort()
+      .map((name) => [name, readFileSync(join(folder, name), 'utf8')]),
+  )
 
 /** The pods behind a Service, as its file says. */
 function podsIn(folder: string, file: string): string[] {

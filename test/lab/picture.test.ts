@@ -2,12 +2,30 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { columns, drawPicture, type Picture } from '../../src/lab/picture.ts'
 
-const table = new Map([['10.244.1.0/24', ['node1']], ['198.51.100.0/32', ['node1', 'node2']]])
+const table = new Map([
+  ['10.244.1.0/24', ['node1']],
+  ['198.51.100.0/32', ['node1', 'node2']],
+])
 const picture: Picture = {
   nodes: ['node1', 'node2'],
-  sessions: new Map([['tor1', new Map([['node1', 'Established'], ['node2', 'Active']])], ['tor2', new Map([['node1', 'Established']])]]),
-  routes: new Map([['tor1', table], ['tor2', new Map([['10.244.1.0/24', ['node1']]])]]),
-  meaning: new Map([['10.244.1.0/24', 'PodCIDR of node1'], ['198.51.100.0/32', 'default/web']]),
+  sessions: new Map([
+    [
+      'tor1',
+      new Map([
+        ['node1', 'Established'],
+        ['node2', 'Active'],
+      ]),
+    ],
+    ['tor2', new Map([['node1', 'Established']])],
+  ]),
+  routes: new Map([
+    ['tor1', table],
+    ['tor2', new Map([['10.244.1.0/24', ['node1']]])],
+  ]),
+  meaning: new Map([
+    ['10.244.1.0/24', 'PodCIDR of node1'],
+    ['198.51.100.0/32', 'default/web'],
+  ]),
   served: { url: 'http://198.51.100.0/', pod: 'pod2a', node: 'node2', client: '203.0.113.10:4711', tookMs: 1.25 },
   spread: { 'pod2a on node2': 25, 'pod1a on node1': 15 },
   workFolder: '/tmp/w',
@@ -26,7 +44,10 @@ test('the picture shows the next hops of a prefix on each router side by side', 
 })
 
 test('the picture says who asked, who served and how the rest was spread', () => {
-  assert.match(draw({}), /client 203\.0\.113\.10:4711 {2}-> {2}http:\/\/198\.51\.100\.0\/ {2}-> {2}node2 {2}-> {2}pod2a +1\.[23] ms\n +40 more: pod1a on node1 15, pod2a on node2 25/)
+  assert.match(
+    draw({}),
+    /client 203\.0\.113\.10:4711 {2}-> {2}http:\/\/198\.51\.100\.0\/ {2}-> {2}node2 {2}-> {2}pod2a +1\.[23] ms\n +40 more: pod1a on node1 15, pod2a on node2 25/,
+  )
 })
 
 test('without a datapath the picture says that nothing is served, and why', () => {
@@ -34,5 +55,11 @@ test('without a datapath the picture says that nothing is served, and why', () =
 })
 
 test('columns are as wide as their widest cell and end without blanks', () => {
-  assert.deepEqual(columns([['a', 'bb', ''], ['aaa', 'b', '']]), ['    a     bb', '    aaa   b'])
+  assert.deepEqual(
+    columns([
+      ['a', 'bb', ''],
+      ['aaa', 'b', ''],
+    ]),
+    ['    a     bb', '    aaa   b'],
+  )
 })

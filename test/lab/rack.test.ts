@@ -18,8 +18,14 @@ interface Ended {
 }
 
 /** Runs the lab as a user does; `onOutput` sees all that was printed so far. */
-async function runLab(args: readonly string[], context: TestContext, onOutput?: (output: string, child: ChildProcess) => void): Promise<Ended> {
-  const child = spawn(process.execPath, [join(root, 'scripts/lab.ts'), ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+async function runLab(
+  args: readonly string[],
+  context: TestContext,
+  onOutput?: (output: string, child: ChildProcess) => void,
+): Promise<Ended> {
+  const child = spawn(process.execPath, [join(root, 'scripts/lab.ts'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   context.signal.addEventListener('abort', () => child.kill('SIGTERM'))
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -30,7 +36,10 @@ async function runLab(args: readonly string[], context: TestContext, onOutput?: 
   return { code, output }
 }
 
-test('the rack announces, serves, survives dead backends and killed agents, and leaves nothing behind', { skip, timeout: 300_000 }, async (context) => {
+test('the rack announces, serves, survives dead backends and killed agents, and leaves nothing behind', {
+  skip,
+  timeout: 300_000,
+}, async (context) => {
   let shown = 0
   const { code, output } = await runLab(['--check'], context, (all) => {
     process.stdout.write(all.slice(shown))
@@ -42,13 +51,19 @@ test('the rack announces, serves, survives dead backends and killed agents, and 
   if (skipped !== '0') context.skip(`parts of the check cannot run here: ${names}`)
 })
 
-test('without a datapath the rack still announces, and says what is not checked', { skip, timeout: 300_000 }, async (context) => {
+test('without a datapath the rack still announces, and says what is not checked', {
+  skip,
+  timeout: 300_000,
+}, async (context) => {
   const { code, output } = await runLab(['--check', '--datapath', 'none'], context)
   assert.equal(code, 0, output)
   assert.match(output, /0 failed, [23] skipped \(HTTP requests, UDP echoes/)
 })
 
-test('the lab shows its picture, stays until Ctrl-C and then leaves no file and no process', { skip, timeout: 120_000 }, async (context) => {
+test('the lab shows its picture, stays until Ctrl-C and then leaves no file and no process', {
+  skip,
+  timeout: 120_000,
+}, async (context) => {
   let hasStopped = false
   const { code, output } = await runLab([], context, (all, child) => {
     if (hasStopped || !all.includes('The lab is up.')) return

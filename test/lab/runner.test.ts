@@ -46,7 +46,9 @@ function openPair(context: TestContext, text = pair): Lab {
   return lab
 }
 
-test('two nodes come up with their link, name, binds, environment and kernel settings, and reach each other', { skip }, async (context) => {
+test('two nodes come up with their link, name, binds, environment and kernel settings, and reach each other', {
+  skip,
+}, async (context) => {
   const lab = openPair(context)
   await lab.up()
   const [a, b] = [lab.node('a'), lab.node('b')]
@@ -56,7 +58,9 @@ test('two nodes come up with their link, name, binds, environment and kernel set
   assert.notEqual((await a.run(['sh', '-c', 'echo x > /run/greeting.txt'])).code, 0, 'a read-only bind was written')
   assert.equal((await a.must(['cat', '/proc/sys/net/ipv4/ip_forward'])).trim(), '1')
   assert.match(await b.must(['ip', 'link', 'show', 'eth1']), /mtu 1400/)
-  await waitFor('the command runs', async () => (await a.run(['sh', '-c', 'tr "\\0" " " < /proc/$(cat /run/cmd.pid)/cmdline'])).stdout.startsWith('sleep infinity'))
+  await waitFor('the command runs', async () =>
+    (await a.run(['sh', '-c', 'tr "\\0" " " < /proc/$(cat /run/cmd.pid)/cmdline'])).stdout.startsWith('sleep infinity'),
+  )
   assert.equal((await b.must(['cat', '/proc/1/comm'])).trim(), 'cat', 'b sees processes of others')
 })
 
@@ -76,7 +80,9 @@ test('a killed command can be started again, and its node stays', { skip }, asyn
 test('the script of a node in the work folder runs a command inside it', { skip }, async (context) => {
   const lab = openPair(context)
   await lab.up()
-  const child = spawn(join(lab.workFolder, 'a'), ['sh', '-c', 'uname -n; echo $WHO'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(join(lab.workFolder, 'a'), ['sh', '-c', 'uname -n; echo $WHO'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   assert.deepEqual([(await lines.next()).value, (await lines.next()).value], ['a', 'a'])
 })
@@ -91,7 +97,9 @@ test('tear-down leaves no process, namespace or file, also when it is asked for 
   assert.deepEqual(await leftovers(traces), [])
 })
 
-test('a lab whose process is killed with SIGKILL takes its namespaces and processes with it', { skip }, async (context) => {
+test('a lab whose process is killed with SIGKILL takes its namespaces and processes with it', {
+  skip,
+}, async (context) => {
   const lab = openPair(context)
   const file = join(lab.workFolder, 'pair.clab.yml')
   writeFileSync(file, pair)
@@ -102,7 +110,9 @@ test('a lab whose process is killed with SIGKILL takes its namespaces and proces
     await lab.up()
     console.log(JSON.stringify([lab.workFolder, ...lab.names.map((name) => lab.node(name).netns)]))
   `
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
   const [workFolder = '', ...namespaces] = JSON.parse(line) as string[]
   context.after(() => rmSync(workFolder, { recursive: true, force: true }))
@@ -115,15 +125,23 @@ test('a lab whose process is killed with SIGKILL takes its namespaces and proces
   assert.ok(!existsSync(workFolder), 'the next lab of that name sweeps the folder')
 })
 
-test('a failing exec line is told with its node and words, and the lab can still be torn down', { skip }, async (context) => {
+test('a failing exec line is told with its node and words, and the lab can still be torn down', {
+  skip,
+}, async (context) => {
   const lab = openPair(context, pair.replace('ip addr add 192.0.2.2/30 dev eth1', 'ip addr add 192.0.2.2/30 dev eth9'))
-  await assert.rejects(lab.up(), { code: 'ERR_LAB', message: /^b: ip addr add 192\.0\.2\.2\/30 dev eth9: exit 1: .*eth9/ })
+  await assert.rejects(lab.up(), {
+    code: 'ERR_LAB',
+    message: /^b: ip addr add 192\.0\.2\.2\/30 dev eth9: exit 1: .*eth9/,
+  })
   await lab.destroy()
   assert.ok(!existsSync(lab.workFolder))
 })
 
 test('a bind whose mount point would have to be made on this machine is refused', { skip }, async (context) => {
   const lab = openPair(context, pair.replace('/run/greeting.txt:ro', '/herald-nowhere/greeting.txt'))
-  await assert.rejects(lab.up(), { code: 'ERR_LAB', message: /pair\.clab\.yml:6: node a: bind .* must exist on this machine or lie below \/run/ })
+  await assert.rejects(lab.up(), {
+    code: 'ERR_LAB',
+    message: /pair\.clab\.yml:6: node a: bind .* must exist on this machine or lie below \/run/,
+  })
   assert.ok(!existsSync('/herald-nowhere'))
 })

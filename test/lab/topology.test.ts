@@ -17,16 +17,23 @@ function problemsOf(text: string): string[] {
   }
 }
 
-const node = (more: string): string => `name: t\ntopology:\n  nodes:\n    a:\n      kind: linux\n      image: alpine\n${more}`
+const node = (more: string): string =>
+  `name: t\ntopology:\n  nodes:\n    a:\n      kind: linux\n      image: alpine\n${more}`
 
 test('the rack is accepted: two routers, three nodes with both of them, four pods, one client', () => {
   const file = join(root, 'containerlab/rack/topology.clab.yml')
   const { name, nodes, links } = parseTopology(readFileSync(file, 'utf8'), file)
   assert.equal(name, 'rack')
-  assert.deepEqual(nodes.map((each) => each.name), ['tor1', 'tor2', 'node1', 'node2', 'node3', 'pod1a', 'pod1b', 'pod2a', 'pod3a', 'client'])
+  assert.deepEqual(
+    nodes.map((each) => each.name),
+    ['tor1', 'tor2', 'node1', 'node2', 'node3', 'pod1a', 'pod1b', 'pod2a', 'pod3a', 'client'],
+  )
   assert.equal(links.length, 12)
   const tor1 = nodes[0]
-  assert.deepEqual(tor1?.binds.map((bind) => bind.target), ['/etc/frr/daemons', '/etc/frr/vtysh.conf', '/etc/frr/frr.conf'])
+  assert.deepEqual(
+    tor1?.binds.map((bind) => bind.target),
+    ['/etc/frr/daemons', '/etc/frr/vtysh.conf', '/etc/frr/frr.conf'],
+  )
   assert.equal(tor1?.sysctls['net.ipv4.fib_multipath_hash_policy'], '1')
 })
 
@@ -42,14 +49,20 @@ topology:
     b:
 `
   const [a, b] = parseTopology(text, 'f').nodes
-  assert.deepEqual({ image: a?.image, env: a?.env, exec: a?.exec, cmd: a?.cmd }, { image: 'two', env: { A: '1', B: '2', C: '3' }, exec: [['d'], ['k'], ['g'], ['n']], cmd: ['sleep', '2'] })
+  assert.deepEqual(
+    { image: a?.image, env: a?.env, exec: a?.exec, cmd: a?.cmd },
+    { image: 'two', env: { A: '1', B: '2', C: '3' }, exec: [['d'], ['k'], ['g'], ['n']], cmd: ['sleep', '2'] },
+  )
   assert.equal(b?.image, 'one')
 })
 
 test('a key that namespaces cannot honour is refused with its line, never ignored', () => {
   assert.match(problemsOf(node('      ports: ["80:80"]\n'))[0] ?? '', /^7: node a: "ports" cannot be honoured/)
   assert.match(problemsOf('name: t\nmgmt: {network: x}\ntopology: {nodes: {}}\n')[0] ?? '', /^2: the file: "mgmt"/)
-  assert.match(problemsOf(node('  links:\n    - endpoints: ["a:eth1", "a:eth2"]\n      vars: {}\n'))[0] ?? '', /^9: link: "vars"/)
+  assert.match(
+    problemsOf(node('  links:\n    - endpoints: ["a:eth1", "a:eth2"]\n      vars: {}\n'))[0] ?? '',
+    /^9: link: "vars"/,
+  )
 })
 
 test('a kind other than linux, a network mode other than none and an unknown group are refused with their line', () => {
@@ -69,7 +82,10 @@ test('links must join two known nodes by interfaces that fit and are used once',
 
 test('broken YAML and broken binds are refused with their line', () => {
   assert.match(problemsOf('name: t\ntopology: [\n').join('\n'), /^3: /)
-  assert.match(problemsOf(node('      binds: [relative]\n'))[0] ?? '', /^4: node a: bind "relative" is not source:\/target/)
+  assert.match(
+    problemsOf(node('      binds: [relative]\n'))[0] ?? '',
+    /^4: node a: bind "relative" is not source:\/target/,
+  )
   assert.match(problemsOf('')[0] ?? '', /^1: the file is not a mapping/)
 })
 
@@ -78,7 +94,15 @@ test('every problem of a file is told at once', () => {
 })
 
 test('command lines are split as by a shell without expansion', () => {
-  assert.deepEqual(splitCommand(`vtysh -c "show ip route" -c 'a b' x\\ y $HOME`), ['vtysh', '-c', 'show ip route', '-c', 'a b', 'x y', '$HOME'])
+  assert.deepEqual(splitCommand(`vtysh -c "show ip route" -c 'a b' x\\ y $HOME`), [
+    'vtysh',
+    '-c',
+    'show ip route',
+    '-c',
+    'a b',
+    'x y',
+    '$HOME',
+  ])
   assert.deepEqual(splitCommand(`a "b \\"c\\"" d'e'f ''`), ['a', 'b "c"', 'def', ''])
   assert.deepEqual(splitCommand('  '), [])
 })

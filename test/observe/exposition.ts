@@ -50,7 +50,9 @@ function parseLabels(text: string): Record<string, string> {
   while (labelPattern.lastIndex < text.length) {
     const match = labelPattern.exec(text)
     if (match === null) throw new Error(`labels not understood: ${text}`)
-    labels[match[1] ?? ''] = (match[2] ?? '').replace(/\\(.)/g, (_, character: string) => (character === 'n' ? '\n' : character))
+    labels[match[1] ?? ''] = (match[2] ?? '').replace(/\\(.)/g, (_, character: string) =>
+      character === 'n' ? '\n' : character,
+    )
   }
   return labels
 }

@@ -16,37 +16,72 @@ function scraper(views: Partial<AgentViews> = {}): (changed?: Partial<AgentViews
   return async (changed = {}) => parseExposition(await answer({ ...memoryViews(), ...views, ...changed }))
 }
 
-function value(families: ReadonlyMap<string, Family>, name: string, labels: Readonly<Record<string, string>> = {}): number | undefined {
+function value(
+  families: ReadonlyMap<string, Family>,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): number | undefined {
   const family = families.get(name)
   assert.ok(family, `${name} is missing`)
-  return family.samples.find((sample) => Object.entries(labels).every(([key, wanted]) => sample.labels[key] === wanted))?.value
+  return family.samples.find((sample) => Object.entries(labels).every(([key, wanted]) => sample.labels[key] === wanted))
+    ?.value
 }
 
 test('the text is well-formed, hostile label values included, and _total means counter', async () => {
   const families = await scraper()()
   for (const { name, type, samples } of families.values()) {
     assert.equal(type, name.endsWith('_total') ? 'counter' : 'gauge', name)
-    assert.ok(samples.every((sample) => Number.isFinite(sample.value)), name)
+    assert.ok(
+      samples.every((sample) => Number.isFinite(sample.value)),
+      name,
+    )
   }
   assert.equal(value(families, 'herald_datapath_packets_total', { reason: 'no "such"\\port' }), 1)
 })
 
 test("Cilium's names carry Cilium's labels: vrouter, neighbor as address:port, neighbor_asn, afi, safi", async () => {
   const families = await scraper()()
-  assert.deepEqual(families.get('cilium_bgp_control_plane_session_state')?.samples.map(({ labels, value }) => ({ labels, value })), [
-    { labels: { vrouter: '65001', neighbor: '192.0.2.1:179', neighbor_asn: '65000' }, value: 1 },
-    { labels: { vrouter: '65001', neighbor: '[2001:db8::2]:1179', neighbor_asn: '4200000000' }, value: 0 },
-  ])
-  assert.equal(value(families, 'cilium_bgp_control_plane_advertised_routes', { neighbor: '192.0.2.1:179', afi: 'ipv6', safi: 'unicast' }), 2)
-  assert.equal(value(families, 'cilium_bgp_control_plane_received_routes', { neighbor: '192.0.2.1:179', afi: 'ipv4', safi: 'unicast' }), 1)
+  assert.deepEqual(
+    families.get('cilium_bgp_control_plane_session_state')?.samples.map(({ labels, value }) => ({ labels, value })),
+    [
+      { labels: { vrouter: '65001', neighbor: '192.0.2.1:179', neighbor_asn: '65000' }, value: 1 },
+      { labels: { vrouter: '65001', neighbor: '[2001:db8::2]:1179', neighbor_asn: '4200000000' }, value: 0 },
+    ],
+  )
+  assert.equal(
+    value(families, 'cilium_bgp_control_plane_advertised_routes', {
+      neighbor: '192.0.2.1:179',
+      afi: 'ipv6',
+      safi: 'unicast',
+    }),
+    2,
+  )
+  assert.equal(
+    value(families, 'cilium_bgp_control_plane_received_routes', {
+      neighbor: '192.0.2.1:179',
+      afi: 'ipv4',
+      safi: 'unicast',
+    }),
+    1,
+  )
 })
 
 test('a session is shown by state, uptime, timers, flaps and the code of its last error', async () => {
   const families = await scraper()()
   const lost = { neighbor: '2001:db8::2' }
-  assert.deepEqual(['session_up', 'session_fsm_state', 'session_uptime_seconds', 'last_error_code', 'session_flaps_total'].map((name) => value(families, `herald_bgp_${name}`, lost)), [0, 2, 0, 6, 7])
+  assert.deepEqual(
+    ['session_up', 'session_fsm_state', 'session_uptime_seconds', 'last_error_code', 'session_flaps_total'].map(
+      (name) => value(families, `herald_bgp_${name}`, lost),
+    ),
+    [0, 2, 0, 6, 7],
+  )
   const up = { neighbor: '192.0.2.1' }
-  assert.deepEqual(['session_up', 'session_fsm_state', 'session_uptime_seconds', 'hold_time_seconds', 'keepalive_seconds'].map((name) => value(families, `herald_bgp_${name}`, up)), [1, 5, 125, 9, 3])
+  assert.deepEqual(
+    ['session_up', 'session_fsm_state', 'session_uptime_seconds', 'hold_time_seconds', 'keepalive_seconds'].map(
+      (name) => value(families, `herald_bgp_${name}`, up),
+    ),
+    [1, 5, 125, 9, 3],
+  )
 })
 
 test('counters go on over a new connection, and the series of a peer that left go', async () => {
@@ -54,10 +89,17 @@ test('counters go on over a new connection, and the series of a peer that left g
   const [first, second] = peers
   assert.ok(first && second)
   const withMessages = (messagesIn: number): readonly PeerView[] => [{ ...first, messagesIn }, second]
-  const read = async (messagesIn: number): Promise<number | undefined> => value(await scrape({ peers: async () => withMessages(messagesIn) }), 'herald_bgp_messages_received_total', { neighbor: '192.0.2.1' })
+  const read = async (messagesIn: number): Promise<number | undefined> =>
+    value(await scrape({ peers: async () => withMessages(messagesIn) }), 'herald_bgp_messages_received_total', {
+      neighbor: '192.0.2.1',
+    })
   assert.deepEqual([await read(40), await read(50), await read(5), await read(5), await read(6)], [40, 50, 55, 55, 56])
   const left = await scrape({ peers: async () => [second] })
-  for (const family of left.values()) assert.ok(family.samples.every(({ labels }) => labels['neighbor']?.startsWith('192.0.2.1') !== true), family.name)
+  for (const family of left.values())
+    assert.ok(
+      family.samples.every(({ labels }) => labels['neighbor']?.startsWith('192.0.2.1') !== true),
+      family.name,
+    )
 })
 
 test('a Service that is deleted takes its series along and nothing from the totals', async () => {
@@ -71,7 +113,11 @@ test('a Service that is deleted takes its series along and nothing from the tota
 test(`at most ${maxServicesWithSeries} Services have series of their own; all are in the totals`, async () => {
   const [web] = services
   assert.ok(web)
-  const many: ServiceView[] = Array.from({ length: maxServicesWithSeries + 5 }, (_, i) => ({ ...web, service: `default/s${String(i).padStart(5, '0')}`, frontends: web.frontends.map((frontend) => ({ ...frontend, id: `${i}` })) }))
+  const many: ServiceView[] = Array.from({ length: maxServicesWithSeries + 5 }, (_, i) => ({
+    ...web,
+    service: `default/s${String(i).padStart(5, '0')}`,
+    frontends: web.frontends.map((frontend) => ({ ...frontend, id: `${i}` })),
+  }))
   const families = await scraper({ services: async () => many })()
   assert.equal(families.get('herald_service_connections_total')?.samples.length, maxServicesWithSeries)
   assert.equal(value(families, 'herald_services_without_series'), 5)
@@ -81,7 +127,13 @@ test(`at most ${maxServicesWithSeries} Services have series of their own; all ar
 test('scrapers at the same time share one look', async () => {
   let looks = 0
   const answer = createMetrics(() => figures)
-  const views: AgentViews = { ...memoryViews(), peers: async () => (looks++, peers) }
+  const views: AgentViews = {
+    ...memoryViews(),
+    peers: async () => {
+      looks++
+      return peers
+    },
+  }
   const [a, b] = await Promise.all([answer(views), answer(views)])
   assert.equal(a, b)
   assert.equal(looks, 1)
@@ -91,7 +143,10 @@ test('scrapers at the same time share one look', async () => {
 
 test('a scrape that failed does not fail the next one', async () => {
   const answer = createMetrics(() => figures)
-  await assert.rejects(answer({ ...memoryViews(), status: () => Promise.reject(new TypeError('no status')) }), /no status/)
+  await assert.rejects(
+    answer({ ...memoryViews(), status: () => Promise.reject(new TypeError('no status')) }),
+    /no status/,
+  )
   parseExposition(await answer(memoryViews()))
 })
 
@@ -102,5 +157,8 @@ test('growth: a reading that fell started again at zero, one that was missed sta
     growth.next()
     return grown
   }
-  assert.deepEqual([round(['a', 5], ['b', 1]), round(['a', 7]), round(['a', 2], ['b', 1]), round(['a', 2])], [[5, 1], [2], [2, 1], [0]])
+  assert.deepEqual(
+    [round(['a', 5], ['b', 1]), round(['a', 7]), round(['a', 2], ['b', 1]), round(['a', 2])],
+    [[5, 1], [2], [2, 1], [0]],
+  )
 })

@@ -10,7 +10,11 @@ const external: ExportView = { localAsn: 4_200_000_001, isExternal: true, nextHo
 const internal: ExportView = { ...external, isExternal: false }
 
 test('eBGP sends our AS in AS_PATH and no LOCAL_PREF (RFC 4271 5.1.2, 5.1.5)', () => {
-  assert.deepEqual(exportAttributes({ localPreference: 200 }, external, v4), { origin: 0, asPath: [{ type: 2, asns: [4_200_000_001] }], nextHop: v4 })
+  assert.deepEqual(exportAttributes({ localPreference: 200 }, external, v4), {
+    origin: 0,
+    asPath: [{ type: 2, asns: [4_200_000_001] }],
+    nextHop: v4,
+  })
 })
 
 test('iBGP sends an empty AS_PATH and LOCAL_PREF, 100 unless the route says otherwise', () => {
@@ -19,45 +23,88 @@ test('iBGP sends an empty AS_PATH and LOCAL_PREF, 100 unless the route says othe
 })
 
 test('communities go out ascending and once (RFC 1997, RFC 8092); a MED of 0 is a MED', () => {
-  const sent = exportAttributes({ communities: [0xffffff01, 5, 5], largeCommunities: ['10:0:1', '9:4294967295:0', '10:0:1'], med: 0 }, external, v4)
+  const sent = exportAttributes(
+    { communities: [0xffffff01, 5, 5], largeCommunities: ['10:0:1', '9:4294967295:0', '10:0:1'], med: 0 },
+    external,
+    v4,
+  )
   assert.deepEqual(sent.communities, [5, 0xffffff01])
-  assert.deepEqual(sent.largeCommunities, [[9, 4_294_967_295, 0], [10, 0, 1]])
+  assert.deepEqual(sent.largeCommunities, [
+    [9, 4_294_967_295, 0],
+    [10, 0, 1],
+  ])
   assert.equal(sent.med, 0)
 })
 
 test('what is no large community is left out', () => {
-  assert.equal(exportAttributes({ largeCommunities: ['1:2', '1:2:4294967296', '1:2:x', '01:2:3'] }, external, v4).largeCommunities, undefined)
+  assert.equal(
+    exportAttributes({ largeCommunities: ['1:2', '1:2:4294967296', '1:2:x', '01:2:3'] }, external, v4).largeCommunities,
+    undefined,
+  )
 })
 
 test('the next hop is the address of the session where its family fits (RFC 4271 5.1.3)', () => {
-  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v4, extendedNextHop: false }), { ok: true, nextHop: v4 })
-  assert.deepEqual(chooseNextHop('ipv6-unicast', undefined, { localAddress: v6, extendedNextHop: false }), { ok: true, nextHop: v6 })
+  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v4, extendedNextHop: false }), {
+    ok: true,
+    nextHop: v4,
+  })
+  assert.deepEqual(chooseNextHop('ipv6-unicast', undefined, { localAddress: v6, extendedNextHop: false }), {
+    ok: true,
+    nextHop: v6,
+  })
 })
 
 test('a family that the session cannot carry needs a configured next hop, and the reason says so', () => {
   const over4 = { localAddress: v4, extendedNextHop: false }
   const refused = chooseNextHop('ipv6-unicast', undefined, over4)
-  assert.deepEqual(refused, { ok: false, reason: 'ipv6-unicast is not announced: the session runs over IPv4; give the neighbor a next hop of this family' })
+  assert.deepEqual(refused, {
+    ok: false,
+    reason: 'ipv6-unicast is not announced: the session runs over IPv4; give the neighbor a next hop of this family',
+  })
   assert.deepEqual(chooseNextHop('ipv6-unicast', { 'ipv6-unicast': '2001:db8::1' }, over4), { ok: true, nextHop: v6 })
   assert.equal(chooseNextHop('ipv6-unicast', { 'ipv6-unicast': '192.0.2.9' }, over4).ok, false)
   assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: false }).ok, false)
-  assert.deepEqual(chooseNextHop('ipv4-unicast', { 'ipv4-unicast': '192.0.2.1' }, { localAddress: v6, extendedNextHop: false }), { ok: true, nextHop: v4 })
+  assert.deepEqual(
+    chooseNextHop('ipv4-unicast', { 'ipv4-unicast': '192.0.2.1' }, { localAddress: v6, extendedNextHop: false }),
+    { ok: true, nextHop: v4 },
+  )
 })
 
 test('IPv4 routes carry an IPv6 next hop where RFC 8950 was negotiated', () => {
-  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: true }), { ok: true, nextHop: v6 })
+  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: true }), {
+    ok: true,
+    nextHop: v6,
+  })
 })
 
-
-test('between link-local neighbors the link-local address is the next hop, of IPv4 routes where RFC 8950 4 was negotiated', () => {
-  assert.deepEqual(chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }), { ok: true, nextHop: address('fe80::1') })
-  assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok, false)
-  assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: true }).ok, true)
-})
+test(
+  'between link-local neighbors the link-local address is the next hop, of IPv4 routes where RFC 8950 4 was ' +
+    'negotiated',
+  () => {
+    assert.deepEqual(
+      chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }),
+      { ok: true, nextHop: address('fe80::1') },
+    )
+    assert.equal(
+      chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok,
+      false,
+    )
+    assert.equal(
+      chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: true }).ok,
+      true,
+    )
+  },
+)
 
 test('prepends put our AS in front once more, on eBGP only (RFC 4271 5.1.2)', () => {
-  assert.deepEqual(exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: true, nextHops: {} }, 1).asPath, [{ type: 2, asns: [65001, 65001, 65001] }])
-  assert.deepEqual(exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: false, nextHops: {} }, 1).asPath, [])
+  assert.deepEqual(
+    exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: true, nextHops: {} }, 1).asPath,
+    [{ type: 2, asns: [65001, 65001, 65001] }],
+  )
+  assert.deepEqual(
+    exportAttributes({ asPathPrepend: 2 }, { localAsn: 65001, isExternal: false, nextHops: {} }, 1).asPath,
+    [],
+  )
 })
 
 test('the AS shown to a neighbor stands in front of our own (RFC 7705 4)', () => {
@@ -67,12 +114,27 @@ test('the AS shown to a neighbor stands in front of our own (RFC 7705 4)', () =>
 })
 
 test('a drained node adds GRACEFUL_SHUTDOWN, and LOCAL_PREF 0 inside the AS (RFC 8326 4)', () => {
-  const outside = exportAttributes({ communities: [7] }, { localAsn: 65001, isExternal: true, isGracefulShutdown: true, nextHops: {} }, 1)
+  const outside = exportAttributes(
+    { communities: [7] },
+    { localAsn: 65001, isExternal: true, isGracefulShutdown: true, nextHops: {} },
+    1,
+  )
   assert.deepEqual([outside.communities, outside.localPref], [[7, 0xffff0000], undefined])
-  assert.equal(exportAttributes({ localPreference: 300 }, { localAsn: 65001, isExternal: false, isGracefulShutdown: true, nextHops: {} }, 1).localPref, 0)
+  assert.equal(
+    exportAttributes(
+      { localPreference: 300 },
+      { localAsn: 65001, isExternal: false, isGracefulShutdown: true, nextHops: {} },
+      1,
+    ).localPref,
+    0,
+  )
 })
 
 test('extended communities go out ascending and once, and OTC as the role wants it (RFC 4360 3, RFC 9234 5)', () => {
-  const found = exportAttributes({ extendedCommunities: ['0003fde800000064', '0002fde800000064', '0002fde800000064'] }, { localAsn: 65001, isExternal: true, otc: 65001, nextHops: {} }, 1)
+  const found = exportAttributes(
+    { extendedCommunities: ['0003fde800000064', '0002fde800000064', '0002fde800000064'] },
+    { localAsn: 65001, isExternal: true, otc: 65001, nextHops: {} },
+    1,
+  )
   assert.deepEqual([found.extendedCommunities, found.otc], [['0002fde800000064', '0003fde800000064'], 65001])
 })

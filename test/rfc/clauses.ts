@@ -11,10 +11,39 @@ export interface Clause {
 }
 
 export const titles: Readonly<Record<number, string>> = {
-  1997: 'BGP communities', 2385: 'TCP MD5 signature', 2545: 'IPv6 with multiprotocol BGP', 2918: 'Route refresh', 4271: 'BGP-4', 4360: 'Extended communities', 4456: 'Route reflection, checks of a client', 4486: 'Cease subcodes',
-  4724: 'Graceful restart', 4760: 'Multiprotocol BGP', 4861: 'Router discovery, for unnumbered neighbors', 5082: 'GTSM', 5482: 'TCP user timeout', 5492: 'Capabilities', 6286: 'AS-wide BGP Identifier', 6608: 'FSM error subcodes', 6793: 'Four-octet AS numbers',
-  7313: 'Enhanced route refresh', 7606: 'Revised error handling', 7607: 'AS 0', 7705: 'Local AS', 7911: 'Additional paths, receiving', 8092: 'Large communities', 8212: 'Default policy of eBGP', 8326: 'Graceful shutdown', 8538: 'Graceful restart and NOTIFICATION',
-  8654: 'Extended messages', 8950: 'IPv4 routes with an IPv6 next hop', 9003: 'Shutdown communication', 9072: 'Extended optional parameters', 9234: 'Roles and OTC', 9687: 'Send hold timer', 9774: 'AS_SET deprecated',
+  1997: 'BGP communities',
+  2385: 'TCP MD5 signature',
+  2545: 'IPv6 with multiprotocol BGP',
+  2918: 'Route refresh',
+  4271: 'BGP-4',
+  4360: 'Extended communities',
+  4456: 'Route reflection, checks of a client',
+  4486: 'Cease subcodes',
+  4724: 'Graceful restart',
+  4760: 'Multiprotocol BGP',
+  4861: 'Router discovery, for unnumbered neighbors',
+  5082: 'GTSM',
+  5482: 'TCP user timeout',
+  5492: 'Capabilities',
+  6286: 'AS-wide BGP Identifier',
+  6608: 'FSM error subcodes',
+  6793: 'Four-octet AS numbers',
+  7313: 'Enhanced route refresh',
+  7606: 'Revised error handling',
+  7607: 'AS 0',
+  7705: 'Local AS',
+  7911: 'Additional paths, receiving',
+  8092: 'Large communities',
+  8212: 'Default policy of eBGP',
+  8326: 'Graceful shutdown',
+  8538: 'Graceful restart and NOTIFICATION',
+  8654: 'Extended messages',
+  8950: 'IPv4 routes with an IPv6 next hop',
+  9003: 'Shutdown communication',
+  9072: 'Extended optional parameters',
+  9234: 'Roles and OTC',
+  9687: 'Send hold timer',
+  9774: 'AS_SET deprecated',
 }
 
 /** `clause | what`, by RFC. */
@@ -161,7 +190,12 @@ const rows: Readonly<Record<number, string>> = {
   9774: `3 | a path with AS_SET counts as withdrawn`,
 }
 
-export const clauses: readonly Clause[] = Object.entries(rows).flatMap(([rfc, text]) => text.split('\n').filter((line) => line.trim() !== '').map((line) => {
-  const [clause = '', what = ''] = line.split('|').map((part) => part.trim())
-  return { rfc: Number(rfc), clause, what }
-}))
+export const clauses: readonly Clause[] = Object.entries(rows).flatMap(([rfc, text]) =>
+  text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => {
+      const [clause = '', what = ''] = line.split('|').map((part) => part.trim())
+      return { rfc: Number(rfc), clause, what }
+    }),
+)

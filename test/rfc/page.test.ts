@@ -16,7 +16,12 @@ test('every clause has a test that names it', () => {
 })
 
 test('every RFC of the list has its rows, and no clause is there twice', () => {
-  assert.deepEqual(Object.keys(titles).map(Number).filter((rfc) => !all.some((row) => row.rfc === rfc)), [])
+  assert.deepEqual(
+    Object.keys(titles)
+      .map(Number)
+      .filter((rfc) => !all.some((row) => row.rfc === rfc)),
+    [],
+  )
   assert.equal(new Set(all.map(key)).size, all.length)
 })
 
@@ -25,5 +30,13 @@ test('docs/rfc.md is what code and tests say now; if not: npm run rfc', () => {
 })
 
 test('mentions are read in all the ways in which they are written', () => {
-  assert.deepEqual(mentions('RFC 7606 7.4, 7.5 and 7.9, RFC 4271 9.1.2.2 a; RFC 2385'), ['7606 7.4', '7606 7.5', '7606 7.9', '7606 ', '4271 9.1.2.2 a', '4271 ', '2385 '])
+  assert.deepEqual(mentions('RFC 7606 7.4, 7.5 and 7.9, RFC 4271 9.1.2.2 a; RFC 2385'), [
+    '7606 7.4',
+    '7606 7.5',
+    '7606 7.9',
+    '7606 ',
+    '4271 9.1.2.2 a',
+    '4271 ',
+    '2385 ',
+  ])
 })

@@ -40,41 +40,45 @@ const change = fc.record({
 })
 
 test('applying the diff to what was sent gives what is wanted, whoever lagged behind meanwhile', () => {
-  fc.assert(fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
-    const out = new AdjRibOut()
-    const receivers = new Receivers()
-    const wanted = new Map<Prefix, readonly number[]>()
-    const run = (prefix: Prefix, ready: number): void => {
-      const batches = new Batches(0)
-      out.diff(prefix, wantOf(wanted.get(prefix) ?? []), ready, batches)
-      receivers.read(batches)
-    }
-    for (const { prefix, choices, ready } of changes) {
-      wanted.set(prefix, choices)
-      run(prefix, ready)
-    }
-    for (const prefix of prefixes) run(prefix, 7)
-    for (const prefix of prefixes) {
-      memberBits.forEach((bit, i) => {
-        const want = sets[wanted.get(prefix)?.[i] ?? -1]
-        assert.equal(receivers.tables.get(bit)?.get(prefix), want)
-        assert.equal(out.sentTo(prefix, bit)?.attributes, want)
-      })
-    }
-    for (const bit of memberBits) assert.equal(out.count(bit, 'ipv4'), receivers.tables.get(bit)?.size)
-  }))
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+      const out = new AdjRibOut()
+      const receivers = new Receivers()
+      const wanted = new Map<Prefix, readonly number[]>()
+      const run = (prefix: Prefix, ready: number): void => {
+        const batches = new Batches(0)
+        out.diff(prefix, wantOf(wanted.get(prefix) ?? []), ready, batches)
+        receivers.read(batches)
+      }
+      for (const { prefix, choices, ready } of changes) {
+        wanted.set(prefix, choices)
+        run(prefix, ready)
+      }
+      for (const prefix of prefixes) run(prefix, 7)
+      for (const prefix of prefixes) {
+        memberBits.forEach((bit, i) => {
+          const want = sets[wanted.get(prefix)?.[i] ?? -1]
+          assert.equal(receivers.tables.get(bit)?.get(prefix), want)
+          assert.equal(out.sentTo(prefix, bit)?.attributes, want)
+        })
+      }
+      for (const bit of memberBits) assert.equal(out.count(bit, 'ipv4'), receivers.tables.get(bit)?.size)
+    }),
+  )
 })
 
 test('a diff of what is already sent is empty', () => {
-  fc.assert(fc.property(fc.array(change, { maxLength: 20 }), (changes) => {
-    const out = new AdjRibOut()
-    for (const { prefix, choices, ready } of changes) {
-      out.diff(prefix, wantOf(choices), ready, new Batches(0))
-      const again = new Batches(0)
-      out.diff(prefix, wantOf(choices), ready, again)
-      assert.deepEqual(again.list(), [])
-    }
-  }))
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 20 }), (changes) => {
+      const out = new AdjRibOut()
+      for (const { prefix, choices, ready } of changes) {
+        out.diff(prefix, wantOf(choices), ready, new Batches(0))
+        const again = new Batches(0)
+        out.diff(prefix, wantOf(choices), ready, again)
+        assert.deepEqual(again.list(), [])
+      }
+    }),
+  )
 })
 
 test('prefixes with the same attributes for the same members are one batch, withdrawals come first', () => {
@@ -85,7 +89,10 @@ test('prefixes with the same attributes for the same members are one batch, with
   const second = new Batches(0)
   out.diff(prefixes[0] as Prefix, wantOf([1, 1, 1]), 7, second)
   out.diff(prefixes[1] as Prefix, [], 7, second)
-  assert.deepEqual(second.list().map(({ attributes }) => attributes), [undefined, sets[1]])
+  assert.deepEqual(
+    second.list().map(({ attributes }) => attributes),
+    [undefined, sets[1]],
+  )
 })
 
 test('a member that left was sent nothing, the others keep theirs', () => {
@@ -94,7 +101,10 @@ test('a member that left was sent nothing, the others keep theirs', () => {
   out.forget(1)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 1), undefined)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 2)?.attributes, sets[0])
-  assert.deepEqual([1, 2, 4].map((bit) => out.count(bit, 'ipv4')), [0, 1, 0])
+  assert.deepEqual(
+    [1, 2, 4].map((bit) => out.count(bit, 'ipv4')),
+    [0, 1, 0],
+  )
   out.forget(2)
   assert.equal(out.size, 0)
 })

@@ -18,5 +18,10 @@ for (const { name, comment } of scenarios) {
 }
 
 test('every recording is of a scenario that can be recorded anew', () => {
-  assert.deepEqual(readdirSync(new URL('.', import.meta.url)).filter((name) => name.endsWith('.jsonl')).sort(), scenarios.map(({ name }) => `${name}.jsonl`).sort())
+  assert.deepEqual(
+    readdirSync(new URL('.', import.meta.url))
+      .filter((name) => name.endsWith('.jsonl'))
+      .sort(),
+    scenarios.map(({ name }) => `${name}.jsonl`).sort(),
+  )
 })

@@ -1,6 +1,7 @@
 /**
  * Every vector on the live speaker over TCP: each in a session of its own, from a source address of its own, while one
- * more session stays up through all of them. A valid UPDATE of a sentinel prefix after the vector tells when the speaker
+ * more session stays up through all of them. A valid UPDATE of a sentinel prefix after the vector tells when the
+ * speaker
  * has dealt with it.
  */
 import assert from 'node:assert/strict'
@@ -29,7 +30,9 @@ interface Vector {
 }
 
 /** vectors.json, and what it leaves out of the table it is from. */
-const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')))
+const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] =>
+  JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')),
+)
 const port = 30_000 + (process.pid % 20_000)
 const speakerAddress = '127.0.0.31'
 const peerAs = 65_001
@@ -45,17 +48,30 @@ class Observer {
   readonly transitions = new Map<string, string[]>()
   readonly #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
   #next = 1
-  readonly speaker = new Speaker({ listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false }, system, (message: FromSpeaker) => {
-    if (message.type === 'peer') this.transitions.set(message.peer.peerAddress, [...(this.transitions.get(message.peer.peerAddress) ?? []), message.peer.state])
-    if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
-  })
+  readonly speaker = new Speaker(
+    { listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false },
+    system,
+    (message: FromSpeaker) => {
+      if (message.type === 'peer')
+        this.transitions.set(message.peer.peerAddress, [
+          ...(this.transitions.get(message.peer.peerAddress) ?? []),
+          message.peer.state,
+        ])
+      if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
+    },
+  )
 
   async received(peer: string): Promise<string[]> {
-    const all = await Promise.all((['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => new Promise<readonly RouteSnapshot[]>((resolve) => {
-      const id = this.#next++
-      this.#answers.set(id, resolve)
-      this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family, peer } })
-    })))
+    const all = await Promise.all(
+      (['ipv4-unicast', 'ipv6-unicast'] as const).map(
+        (family) =>
+          new Promise<readonly RouteSnapshot[]>((resolve) => {
+            const id = this.#next++
+            this.#answers.set(id, resolve)
+            this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family, peer } })
+          }),
+      ),
+    )
     return all.flat().map((route) => route.prefix)
   }
 }
@@ -63,8 +79,21 @@ class Observer {
 function neighbor(address: string, vector?: Vector): Neighbor {
   const localAsn = vector?.opt.ibgp === true ? peerAs : ownAs
   return {
-    id: `${localAsn}/${address}`, source: { kind: 'test', name: 'vectors' }, virtualRouter: 'vectors', localAsn, peerAsn: peerAs, peerAddress: address, peerPort: 179, routerId: '10.98.0.254',
-    families: ['ipv4-unicast', 'ipv6-unicast'], holdTimeSec: 90, keepaliveSec: 30, connectRetrySec: 5, multihopTtl: 1, passive: true, nextHops: { 'ipv4-unicast': '10.98.0.254', 'ipv6-unicast': 'fd98::fe' },
+    id: `${localAsn}/${address}`,
+    source: { kind: 'test', name: 'vectors' },
+    virtualRouter: 'vectors',
+    localAsn,
+    peerAsn: peerAs,
+    peerAddress: address,
+    peerPort: 179,
+    routerId: '10.98.0.254',
+    families: ['ipv4-unicast', 'ipv6-unicast'],
+    holdTimeSec: 90,
+    keepaliveSec: 30,
+    connectRetrySec: 5,
+    multihopTtl: 1,
+    passive: true,
+    nextHops: { 'ipv4-unicast': '10.98.0.254', 'ipv6-unicast': 'fd98::fe' },
   }
 }
 
@@ -84,7 +113,8 @@ class RawRouter {
   /** Type octet and body of what arrived, as hexadecimal text. */
   get messages(): string[] {
     const all: string[] = []
-    for (let at = 0; at + 19 <= this.#received.length; at += this.#received.readUInt16BE(at + 16)) all.push(this.#received.subarray(at + 18, at + this.#received.readUInt16BE(at + 16)).toString('hex'))
+    for (let at = 0; at + 19 <= this.#received.length; at += this.#received.readUInt16BE(at + 16))
+      all.push(this.#received.subarray(at + 18, at + this.#received.readUInt16BE(at + 16)).toString('hex'))
     return all
   }
 
@@ -94,20 +124,44 @@ class RawRouter {
 }
 
 function open({ opt }: Pick<Vector, 'opt'>): Uint8Array {
-  const capabilities: Capability[] = [{ type: 'multiprotocol', family: ipv4Unicast }, { type: 'multiprotocol', family: ipv6Unicast }, { type: 'routeRefresh' }, ...(opt.as2 === true ? [] : [{ type: 'fourOctetAs', asn: peerAs } as const])]
+  const capabilities: Capability[] = [
+    { type: 'multiprotocol', family: ipv4Unicast },
+    { type: 'multiprotocol', family: ipv6Unicast },
+    { type: 'routeRefresh' },
+    ...(opt.as2 === true ? [] : [{ type: 'fourOctetAs', asn: peerAs } as const]),
+  ]
   return encodeOpen({ type: 'open', version: 4, myAs: peerAs, holdTimeSec: 90, bgpId: 0x0a620001, capabilities })
 }
 
 function announce({ opt }: Pick<Vector, 'opt'>, prefixes: readonly string[]): Uint8Array {
   const isExternal = opt.ibgp !== true
-  const ctx = { fourOctetAs: opt.as2 !== true, isExternal, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
+  const ctx = {
+    fourOctetAs: opt.as2 !== true,
+    isExternal,
+    families: [ipv4Unicast, ipv6Unicast],
+    maxMessageBytes: 4096,
+    extendedNextHop: false,
+    addPathReceive: [],
+  }
   const parsed = prefixes.map((prefix) => parsePrefix(prefix) ?? 0)
   const v6 = parsed.filter((prefix) => typeof prefix === 'string')
-  return encodeUpdate({
-    type: 'update', withdrawn: [], nlri: parsed.filter((prefix) => typeof prefix === 'number'),
-    attributes: { origin: Origin.igp, asPath: isExternal ? [{ type: 2, asns: [peerAs] }] : [], nextHop: 0x0a620001, ...(isExternal ? {} : { localPref: 100 }) },
-    ...(v6.length === 0 ? {} : { mpReach: { family: ipv6Unicast, nextHop: parseAddress('fd98::1') ?? '', prefixes: v6 } }),
-  }, ctx)
+  return encodeUpdate(
+    {
+      type: 'update',
+      withdrawn: [],
+      nlri: parsed.filter((prefix) => typeof prefix === 'number'),
+      attributes: {
+        origin: Origin.igp,
+        asPath: isExternal ? [{ type: 2, asns: [peerAs] }] : [],
+        nextHop: 0x0a620001,
+        ...(isExternal ? {} : { localPref: 100 }),
+      },
+      ...(v6.length === 0
+        ? {}
+        : { mpReach: { family: ipv6Unicast, nextHop: parseAddress('fd98::1') ?? '', prefixes: v6 } }),
+    },
+    ctx,
+  )
 }
 
 /** What the speaker did, in the words of `expect`. */
@@ -135,11 +189,14 @@ async function outcome(vector: Vector, source: string): Promise<string> {
 
 const notificationOf = (router: RawRouter): string | undefined => {
   const message = router.messages.find((text) => text.startsWith('03'))
-  return message === undefined ? undefined : `reset:${Number.parseInt(message.slice(2, 4), 16)}/${Number.parseInt(message.slice(4, 6), 16)}:${message.slice(6)}`
+  return message === undefined
+    ? undefined
+    : `reset:${Number.parseInt(message.slice(2, 4), 16)}/${Number.parseInt(message.slice(4, 6), 16)}:${message.slice(6)}`
 }
 
 async function afterOpen(vector: Vector, router: RawRouter): Promise<string> {
-  const isAnswered = (): boolean => router.isClosed || notificationOf(router) !== undefined || (vector.phase === 'open' && router.has(4))
+  const isAnswered = (): boolean =>
+    router.isClosed || notificationOf(router) !== undefined || (vector.phase === 'open' && router.has(4))
   await waitFor('an answer', isAnswered)
   // Closing without a word is how a NOTIFICATION is taken (RFC 4271 6.4).
   return notificationOf(router) ?? (router.isClosed ? 'ignore' : 'accept')
@@ -160,7 +217,12 @@ async function afterUpdate(vector: Vector, router: RawRouter, source: string): P
 
 function fits(found: string, expected: string): boolean {
   return expected.split('|').some((one) => {
-    if (!one.startsWith('reset:')) return found === one || (found === 'kept' && one !== 'withdraw' && !expected.startsWith('withdraw|ignore')) || (found === 'accept' && one === 'ignore')
+    if (!one.startsWith('reset:'))
+      return (
+        found === one ||
+        (found === 'kept' && one !== 'withdraw' && !expected.startsWith('withdraw|ignore')) ||
+        (found === 'accept' && one === 'ignore')
+      )
     return one.split(':')[2] === undefined ? found.startsWith(`${one}:`) : found === one
   })
 }
@@ -171,7 +233,10 @@ let right = 0
 
 before(async () => {
   await observer.speaker.start()
-  observer.speaker.handle({ type: 'configure', neighbors: [neighbor(steadySource), ...vectors.map((vector, i) => neighbor(sourceOf(i), vector))] })
+  observer.speaker.handle({
+    type: 'configure',
+    neighbors: [neighbor(steadySource), ...vectors.map((vector, i) => neighbor(sourceOf(i), vector))],
+  })
   steady.router = new RawRouter(steadySource)
   steady.router.socket.write(open({ opt: {} }))
   await waitFor('the steady session', () => steady.router?.has(4) === true)

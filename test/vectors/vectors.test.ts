@@ -21,7 +21,9 @@ interface Vector {
 }
 
 /** vectors.json, and what it leaves out of the table it is from. */
-const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')))
+const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] =>
+  JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')),
+)
 
 const needsSession: Readonly<Record<string, string>> = {
   O03: 'the configured AS decides',
@@ -34,17 +36,26 @@ const needsSession: Readonly<Record<string, string>> = {
   O47: 'the state decides: UPDATE in OpenConfirm',
   O48: 'the state decides: OPEN in Established',
   O49: 'the state decides: NOTIFICATION as the first message',
-  A13: 'the own AS is the session\'s: the path is not eligible',
+  A13: "the own AS is the session's: the path is not eligible",
 }
 
 /** What the codec makes of a vector, in the words of `expect`. */
 function outcome({ send, opt }: Vector): string {
-  const ctx: CodecContext = { fourOctetAs: opt.as2 !== true, isExternal: opt.ibgp !== true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
+  const ctx: CodecContext = {
+    fourOctetAs: opt.as2 !== true,
+    isExternal: opt.ibgp !== true,
+    families: [ipv4Unicast, ipv6Unicast],
+    maxMessageBytes: 4096,
+    extendedNextHop: false,
+    addPathReceive: [],
+  }
   const bytes = Uint8Array.from(Buffer.from(send, 'hex'))
   const frame = frameMessage(bytes, 0, bytes.length, ctx.maxMessageBytes)
   if (frame.kind === 'more') return 'more'
-  const decoded = frame.kind === 'fault' ? { ok: false as const, fault: frame.fault } : decodeMessage(frame.type, frame.body, ctx)
-  if (!decoded.ok) return `reset:${decoded.fault.code}/${decoded.fault.subcode}:${Buffer.from(decoded.fault.data).toString('hex')}`
+  const decoded =
+    frame.kind === 'fault' ? { ok: false as const, fault: frame.fault } : decodeMessage(frame.type, frame.body, ctx)
+  if (!decoded.ok)
+    return `reset:${decoded.fault.code}/${decoded.fault.subcode}:${Buffer.from(decoded.fault.data).toString('hex')}`
   const actions = decoded.value.problems.map((problem) => problem.action)
   if (actions.includes('treat-as-withdraw')) return 'withdraw'
   if (actions.includes('attribute-discard')) return 'discard'
@@ -69,6 +80,12 @@ for (const vector of vectors) {
 
 test('every vector is run here or named as a matter of the session', () => {
   const ids = new Set(vectors.map((vector) => vector.id))
-  assert.deepEqual(Object.keys(needsSession).filter((id) => !ids.has(id)), [])
-  console.log(`vectors: ${vectors.length - Object.keys(needsSession).length} of ${vectors.length} through the codec, ${Object.keys(needsSession).length} through a session`)
+  assert.deepEqual(
+    Object.keys(needsSession).filter((id) => !ids.has(id)),
+    [],
+  )
+  console.log(
+    `vectors: ${vectors.length - Object.keys(needsSession).length} of ${vectors.length} through the codec, ` +
+      `${Object.keys(needsSession).length} through a session`,
+  )
 })

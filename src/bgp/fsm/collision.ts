@@ -21,7 +21,8 @@ export interface Rival {
 
 /**
  * What becomes of the connection with the OPEN (the new one) and of its rival:
- * `alone` no rival; `dump` the rival gets Cease 6/7; `supersede` the rival is closed without a word; `yield` the new one gets Cease 6/7.
+ * `alone` no rival; `dump` the rival gets Cease 6/7; `supersede` the rival is closed without a word; `yield` the new
+ * one gets Cease 6/7.
  */
 export type CollisionVerdict = 'alone' | 'dump' | 'supersede' | 'yield'
 
@@ -34,7 +35,12 @@ export function keptDirection(local: Speaker, remote: Speaker): Direction {
   return isLocalDominant ? 'outgoing' : 'incoming'
 }
 
-export function judgeCollision(local: Speaker, remote: Speaker, direction: Direction, rival: Rival | undefined): CollisionVerdict {
+export function judgeCollision(
+  local: Speaker,
+  remote: Speaker,
+  direction: Direction,
+  rival: Rival | undefined,
+): CollisionVerdict {
   if (rival === undefined) return 'alone'
   switch (rival.state) {
     case 'Idle':
@@ -47,6 +53,8 @@ export function judgeCollision(local: Speaker, remote: Speaker, direction: Direc
       return direction !== rival.direction && direction === keptDirection(local, remote) ? 'dump' : 'yield'
     case 'Established':
       // RFC 4724 4.2: the peer restarted and we have not noticed that its old connection is dead.
-      return rival.gracefulRestart && direction === 'incoming' && rival.establishedSec >= collisionWindowSec ? 'supersede' : 'yield'
+      return rival.gracefulRestart && direction === 'incoming' && rival.establishedSec >= collisionWindowSec
+        ? 'supersede'
+        : 'yield'
   }
 }

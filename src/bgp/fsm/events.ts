@@ -1,5 +1,6 @@
 /**
- * Events and actions of one connection's state machine (RFC 4271 8.1.2, 8.1.3, 8.1.4, 8.1.5; numbers of its events in brackets). Both are plain
+ * Events and actions of one connection's state machine (RFC 4271 8.1.2, 8.1.3, 8.1.4, 8.1.5; numbers of its events in
+ * brackets). Both are plain
  * values, so that a session can be recorded and replayed.
  */
 import type { FsmState } from '../speaker/protocol.ts'
@@ -28,8 +29,17 @@ export type FsmEvent =
   | { readonly type: 'tcpFailed'; readonly reason: string } // [18]
   /** An acceptable OPEN, negotiated. [19] */
   | { readonly type: 'openReceived'; readonly holdTimeSec: number; readonly keepaliveSec: number }
-  /** Anything that RFC 4271 section 6 answers by a NOTIFICATION. [21, 22, 28] `idleHoldSec`: the next attempt waits at least so long. */
-  | { readonly type: 'fault'; readonly code: number; readonly subcode: number; readonly data: Octets; readonly idleHoldSec?: number }
+  /**
+   * Anything that RFC 4271 section 6 answers by a NOTIFICATION. [21, 22, 28] `idleHoldSec`: the next attempt waits at
+   * least so long.
+   */
+  | {
+      readonly type: 'fault'
+      readonly code: number
+      readonly subcode: number
+      readonly data: Octets
+      readonly idleHoldSec?: number
+    }
   /** Another connection of this peer was kept. [23] */
   | { readonly type: 'collisionDump' }
   | { readonly type: 'notificationReceived'; readonly code: number; readonly subcode: number } // [24, 25]

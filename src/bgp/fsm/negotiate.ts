@@ -1,11 +1,25 @@
-/** What two OPENs agree on (RFC 5492 and the RFC of each capability), and why an OPEN is refused (RFC 4271 6.2). Pure. */
+/**
+ * What two OPENs agree on (RFC 5492 and the RFC of each capability), and why an OPEN is refused (RFC 4271 6.2). Pure.
+ */
 import type { AddressFamilyName, BgpRole, Neighbor } from '../../desired/model.ts'
 import { parseIpv4 } from '../../ip/address.ts'
 import { defaultMaxMessageBytes, extendedMaxMessageBytes } from '../messages/header.ts'
 import { asTrans } from '../messages/open.ts'
-import { type AfiSafi, type Capability, type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast, type NotificationFault, type OpenMessage } from '../messages/types.ts'
+import {
+  type AfiSafi,
+  type Capability,
+  type CodecContext,
+  type Decoded,
+  ipv4Unicast,
+  ipv6Unicast,
+  type NotificationFault,
+  type OpenMessage,
+} from '../messages/types.ts'
 
-export const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = { 'ipv4-unicast': ipv4Unicast, 'ipv6-unicast': ipv6Unicast }
+export const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = {
+  'ipv4-unicast': ipv4Unicast,
+  'ipv6-unicast': ipv6Unicast,
+}
 
 /** RFC 4724 flags of our OPEN. */
 export interface RestartFlags {
@@ -29,7 +43,9 @@ export function localOpen(neighbor: Neighbor, restart: RestartFlags): OpenMessag
     { type: 'extendedMessage' },
     ...(neighbor.role === undefined ? [] : [{ type: 'role', role: roles.indexOf(neighbor.role) } as const]),
     { type: 'fourOctetAs', asn },
-    ...(neighbor.addPathReceive === true ? [{ type: 'addPath', entries: families.map((family) => ({ family, mode: AddPath.receive })) } as const] : []),
+    ...(neighbor.addPathReceive === true
+      ? [{ type: 'addPath', entries: families.map((family) => ({ family, mode: AddPath.receive })) } as const]
+      : []),
   ]
   if (neighbor.gracefulRestart !== undefined) {
     capabilities.push({
@@ -57,7 +73,13 @@ const AddPath = { receive: 1, send: 2, both: 3 } as const
 const roles: readonly BgpRole[] = ['provider', 'rs', 'rs-client', 'customer', 'peer']
 
 /** What the peer must be for each role of ours (RFC 9234 4.2, table 2). */
-const counterparts: Readonly<Record<BgpRole, BgpRole>> = { provider: 'customer', customer: 'provider', rs: 'rs-client', 'rs-client': 'rs', peer: 'peer' }
+const counterparts: Readonly<Record<BgpRole, BgpRole>> = {
+  provider: 'customer',
+  customer: 'provider',
+  rs: 'rs-client',
+  'rs-client': 'rs',
+  peer: 'peer',
+}
 
 /** RFC 8950: offered where IPv4 routes may have to carry an IPv6 next hop, over an IPv6 session. */
 function extendedNextHops(neighbor: Neighbor): Capability[] {
@@ -90,9 +112,11 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
   const asn = capability(remote, 'fourOctetAs')?.asn
   const peerAsn = asn ?? remote.myAs
   const isExternal = peerAsn !== ownAsn(neighbor)
-  if (neighbor.peerAsn !== 0 && peerAsn !== neighbor.peerAsn) return refuse(2, `the peer is AS ${peerAsn}, configured is ${neighbor.peerAsn}`)
+  if (neighbor.peerAsn !== 0 && peerAsn !== neighbor.peerAsn)
+    return refuse(2, `the peer is AS ${peerAsn}, configured is ${neighbor.peerAsn}`)
   // RFC 6286 2.2: equal identifiers are an error inside one AS only.
-  if (!isExternal && remote.bgpId === parseIpv4(neighbor.routerId)) return refuse(3, 'the peer of our own AS has our BGP Identifier')
+  if (!isExternal && remote.bgpId === parseIpv4(neighbor.routerId))
+    return refuse(3, 'the peer of our own AS has our BGP Identifier')
   const families = commonFamilies(neighbor, remote)
   if (families.length === 0) return refuse(7, 'no address family in common', wantedFamilies(neighbor))
   const mismatch = isExternal ? roleMismatch(neighbor, remote) : undefined
@@ -100,21 +124,38 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
 
   const holdTimeSec = Math.min(neighbor.holdTimeSec, remote.holdTimeSec)
   const has = (type: Capability['type']): boolean => capability(remote, type) !== undefined
-  const extendedNextHop = extendedNextHops(neighbor).length > 0 && capability(remote, 'extendedNextHop')?.entries.some(({ family, nextHopAfi }) => family.afi === 1 && family.safi === 1 && nextHopAfi === 2) === true
+  const extendedNextHop =
+    extendedNextHops(neighbor).length > 0 &&
+    capability(remote, 'extendedNextHop')?.entries.some(
+      ({ family, nextHopAfi }) => family.afi === 1 && family.safi === 1 && nextHopAfi === 2,
+    ) === true
   const addPathReceive = neighbor.addPathReceive === true ? families.filter((family) => sendsPaths(remote, family)) : []
   const extendedMessage = has('extendedMessage')
   // The peer's families do not matter for our restart: a helper lists those that it can restart itself, often none.
   const peerRestart = neighbor.gracefulRestart === undefined ? undefined : capability(remote, 'gracefulRestart')
   const notificationRestart = neighbor.gracefulRestart?.notification === true && peerRestart?.notification === true
   const named: readonly (readonly [boolean, string])[] = [
-    [asn !== undefined, '4-octet-as'], [has('routeRefresh'), 'route-refresh'], [has('enhancedRouteRefresh'), 'enhanced-route-refresh'], [extendedNextHop, 'extended-next-hop'],
-    [extendedMessage, 'extended-message'], [addPathReceive.length > 0, 'add-path-receive'], [neighbor.role !== undefined && has('role'), 'role'],
-    [peerRestart !== undefined, 'graceful-restart'], [notificationRestart, 'graceful-restart-notification'],
+    [asn !== undefined, '4-octet-as'],
+    [has('routeRefresh'), 'route-refresh'],
+    [has('enhancedRouteRefresh'), 'enhanced-route-refresh'],
+    [extendedNextHop, 'extended-next-hop'],
+    [extendedMessage, 'extended-message'],
+    [addPathReceive.length > 0, 'add-path-receive'],
+    [neighbor.role !== undefined && has('role'), 'role'],
+    [peerRestart !== undefined, 'graceful-restart'],
+    [notificationRestart, 'graceful-restart-notification'],
   ]
   return {
     ok: true,
     value: {
-      codec: { fourOctetAs: asn !== undefined, isExternal, families, maxMessageBytes: extendedMessage ? extendedMaxMessageBytes : defaultMaxMessageBytes, extendedNextHop, addPathReceive },
+      codec: {
+        fourOctetAs: asn !== undefined,
+        isExternal,
+        families,
+        maxMessageBytes: extendedMessage ? extendedMaxMessageBytes : defaultMaxMessageBytes,
+        extendedNextHop,
+        addPathReceive,
+      },
       peerAsn,
       holdTimeSec,
       // RFC 4271 4.4: a third of the hold time, or more often where configured; never 0 while there is a hold time.
@@ -125,12 +166,18 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
       gracefulRestart: peerRestart !== undefined,
       ...(peerRestart === undefined ? {} : { peerRestart }),
       notificationRestart,
-      capabilities: [...families.map(({ afi }) => `mp-ipv${afi === 1 ? 4 : 6}-unicast`), ...named.flatMap(([isNegotiated, name]) => (isNegotiated ? [name] : []))],
+      capabilities: [
+        ...families.map(({ afi }) => `mp-ipv${afi === 1 ? 4 : 6}-unicast`),
+        ...named.flatMap(([isNegotiated, name]) => (isNegotiated ? [name] : [])),
+      ],
     },
   }
 }
 
-function capability<T extends Capability['type']>(open: OpenMessage, type: T): Extract<Capability, { type: T }> | undefined {
+function capability<T extends Capability['type']>(
+  open: OpenMessage,
+  type: T,
+): Extract<Capability, { type: T }> | undefined {
   return open.capabilities.find((one): one is Extract<Capability, { type: T }> => one.type === type)
 }
 
@@ -147,19 +194,25 @@ function roleMismatch(neighbor: Neighbor, remote: OpenMessage): string | undefin
   if (neighbor.role === undefined || role === undefined) return undefined
   if (theirs.size > 1) return 'the peer says that it has several roles'
   const wanted = counterparts[neighbor.role]
-  return role === roles.indexOf(wanted) ? undefined : `the peer is a ${roles[role] ?? `role ${role}`}; a ${neighbor.role} needs a ${wanted}`
+  return role === roles.indexOf(wanted)
+    ? undefined
+    : `the peer is a ${roles[role] ?? `role ${role}`}; a ${neighbor.role} needs a ${wanted}`
 }
 
 /** A speaker that sends no multiprotocol capability at all speaks IPv4 unicast (RFC 4760 8, RFC 4271). */
 function commonFamilies(neighbor: Neighbor, remote: OpenMessage): readonly AfiSafi[] {
   const theirs = remote.capabilities.flatMap((one) => (one.type === 'multiprotocol' ? [one.family] : []))
   const offered = theirs.length === 0 ? [ipv4Unicast] : theirs
-  return neighbor.families.map((family) => afiSafiOf[family]).filter(({ afi, safi }) => offered.some((other) => other.afi === afi && other.safi === safi))
+  return neighbor.families
+    .map((family) => afiSafiOf[family])
+    .filter(({ afi, safi }) => offered.some((other) => other.afi === afi && other.safi === safi))
 }
 
 /** RFC 5492 5: the data names the capabilities that were missed. */
 function wantedFamilies(neighbor: Neighbor): Uint8Array {
-  return Uint8Array.from(neighbor.families.flatMap((family) => [1, 4, 0, afiSafiOf[family].afi, 0, afiSafiOf[family].safi]))
+  return Uint8Array.from(
+    neighbor.families.flatMap((family) => [1, 4, 0, afiSafiOf[family].afi, 0, afiSafiOf[family].safi]),
+  )
 }
 
 function refuse(subcode: number, reason: string, data: Uint8Array = new Uint8Array(0)): Decoded<Agreement> {

@@ -12,74 +12,144 @@
 import { MessageType } from '../messages/types.ts'
 import type { FsmState } from '../speaker/protocol.ts'
 import type { FsmAction, FsmEvent, FsmFacts, Octets, TimerName, Transition } from './events.ts'
-import { connectRetrySec, dialTimeoutSec, idleHoldSec, keepaliveIntervalSec, openHoldSec, sendHoldSec } from './timers.ts'
+import {
+  connectRetrySec,
+  dialTimeoutSec,
+  idleHoldSec,
+  keepaliveIntervalSec,
+  openHoldSec,
+  sendHoldSec,
+} from './timers.ts'
 
 type Cell<T extends FsmEvent['type']> = (facts: FsmFacts, event: Extract<FsmEvent, { type: T }>) => Transition
 type Row = { readonly [T in FsmEvent['type']]: Cell<T> }
 
-const allTimers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable', 'delayOpen']
+const allTimers: readonly TimerName[] = [
+  'connectRetry',
+  'hold',
+  'keepalive',
+  'sendHold',
+  'idleHold',
+  'stable',
+  'delayOpen',
+]
 const disarmAll: readonly FsmAction[] = allTimers.map((timer) => ({ do: 'disarm', timer }))
 
-const arm = (timer: TimerName, sec: number): FsmAction[] => (sec > 0 ? [{ do: 'arm', timer, sec }] : [{ do: 'disarm', timer }])
+const arm = (timer: TimerName, sec: number): FsmAction[] =>
+  sec > 0 ? [{ do: 'arm', timer, sec }] : [{ do: 'disarm', timer }]
 const notify = (code: number, subcode: number, data: Octets = []): FsmAction => ({ do: 'notify', code, subcode, data })
 const to = (next: FsmState, ...actions: FsmAction[]): Transition => ({ next, actions })
 
-/** The one way into Idle. `wait` false: nothing brings the connection back by itself; a number: not before so many seconds. */
-function toIdle(facts: FsmFacts, first: readonly FsmAction[], { wait, isFailure }: { readonly wait: boolean | number; readonly isFailure: boolean }): Transition {
-  const idleSec = wait === false ? 0 : Math.max(wait === true ? 0 : wait, idleHoldSec(facts.sessionFailures, facts.random))
+/**
+ * The one way into Idle. `wait` false: nothing brings the connection back by itself; a number: not before so many
+ * seconds.
+ */
+function toIdle(
+  facts: FsmFacts,
+  first: readonly FsmAction[],
+  { wait, isFailure }: { readonly wait: boolean | number; readonly isFailure: boolean },
+): Transition {
+  const idleSec =
+    wait === false ? 0 : Math.max(wait === true ? 0 : wait, idleHoldSec(facts.sessionFailures, facts.random))
   return {
     next: 'Idle',
     actions: [...first, { do: 'close' }, ...disarmAll, ...(idleSec > 0 ? arm('idleHold', idleSec) : [])],
-    facts: { holdTimeSec: 0, keepaliveSec: 0, dialFailures: 0, ...(isFailure ? { sessionFailures: facts.sessionFailures + 1 } : {}) },
+    facts: {
+      holdTimeSec: 0,
+      keepaliveSec: 0,
+      dialFailures: 0,
+      ...(isFailure ? { sessionFailures: facts.sessionFailures + 1 } : {}),
+    },
   }
 }
 
-const fail = (facts: FsmFacts, ...first: FsmAction[]): Transition => toIdle(facts, first, { wait: true, isFailure: true })
+const fail = (facts: FsmFacts, ...first: FsmAction[]): Transition =>
+  toIdle(facts, first, { wait: true, isFailure: true })
 
 /** In Connect the connect retry timer bounds the dial: an unanswered SYN is not waited for minutes. */
 const dial: readonly FsmAction[] = [{ do: 'dial' }, { do: 'arm', timer: 'connectRetry', sec: dialTimeoutSec }]
 
 /** Dials, or waits for the peer to dial. */
 function begin(facts: FsmFacts): Transition {
-  return facts.passive ? to('Active', { do: 'disarm', timer: 'idleHold' }) : to('Connect', { do: 'disarm', timer: 'idleHold' }, ...dial)
+  return facts.passive
+    ? to('Active', { do: 'disarm', timer: 'idleHold' })
+    : to('Connect', { do: 'disarm', timer: 'idleHold' }, ...dial)
 }
 
 /** Waits for the next dial; a connection from the peer is taken meanwhile. */
 function retry(facts: FsmFacts): Transition {
-  const wait = facts.passive ? [] : arm('connectRetry', connectRetrySec(facts.dialFailures, facts.connectRetrySec, facts.random))
-  return { next: 'Active', actions: [{ do: 'close' }, ...disarmAll, ...wait], facts: { dialFailures: facts.dialFailures + 1 } }
+  const wait = facts.passive
+    ? []
+    : arm('connectRetry', connectRetrySec(facts.dialFailures, facts.connectRetrySec, facts.random))
+  return {
+    next: 'Active',
+    actions: [{ do: 'close' }, ...disarmAll, ...wait],
+    facts: { dialFailures: facts.dialFailures + 1 },
+  }
 }
 
 function sayOpen(): Transition {
-  return { next: 'OpenSent', actions: [{ do: 'disarm', timer: 'connectRetry' }, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }, ...arm('hold', openHoldSec)], facts: { dialFailures: 0 } }
+  return {
+    next: 'OpenSent',
+    actions: [
+      { do: 'disarm', timer: 'connectRetry' },
+      { do: 'disarm', timer: 'delayOpen' },
+      { do: 'sendOpen' },
+      ...arm('hold', openHoldSec),
+    ],
+    facts: { dialFailures: 0 },
+  }
 }
 
 /** RFC 4271 8.2.2, events 16 and 17: OPEN goes out at once, or when DelayOpenTimer has expired. */
-const connectedIn = (state: 'Connect' | 'Active') => (facts: FsmFacts): Transition =>
-  facts.delayOpenSec === 0 ? sayOpen() : to(state, { do: 'disarm', timer: 'connectRetry' }, { do: 'arm', timer: 'delayOpen', sec: facts.delayOpenSec })
+const connectedIn =
+  (state: 'Connect' | 'Active') =>
+  (facts: FsmFacts): Transition =>
+    facts.delayOpenSec === 0
+      ? sayOpen()
+      : to(state, { do: 'disarm', timer: 'connectRetry' }, { do: 'arm', timer: 'delayOpen', sec: facts.delayOpenSec })
 
 /** The answer to an acceptable OPEN. */
-function confirm(facts: FsmFacts, { holdTimeSec, keepaliveSec }: { readonly holdTimeSec: number; readonly keepaliveSec: number }, ...first: FsmAction[]): Transition {
+function confirm(
+  facts: FsmFacts,
+  { holdTimeSec, keepaliveSec }: { readonly holdTimeSec: number; readonly keepaliveSec: number },
+  ...first: FsmAction[]
+): Transition {
   return {
     next: 'OpenConfirm',
-    actions: [...first, { do: 'sendKeepalive' }, ...arm('hold', holdTimeSec), ...arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)), ...arm('sendHold', sendHoldSec(holdTimeSec))],
+    actions: [
+      ...first,
+      { do: 'sendKeepalive' },
+      ...arm('hold', holdTimeSec),
+      ...arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)),
+      ...arm('sendHold', sendHoldSec(holdTimeSec)),
+    ],
     facts: { holdTimeSec, keepaliveSec, dialFailures: 0 },
   }
 }
 
 const stay = (state: FsmState) => (): Transition => to(state)
 const failCell = (facts: FsmFacts): Transition => fail(facts)
-const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: wait }) => toIdle(facts, [notify(code, subcode, data)], { wait: wait ?? true, isFailure: true })
-const stopCell: Cell<'stop'> = (facts, { subcode, data }) => toIdle(facts, [notify(6, subcode, data)], { wait: false, isFailure: false })
+const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: wait }) =>
+  toIdle(facts, [notify(code, subcode, data)], { wait: wait ?? true, isFailure: true })
+const stopCell: Cell<'stop'> = (facts, { subcode, data }) =>
+  toIdle(facts, [notify(6, subcode, data)], { wait: false, isFailure: false })
 /** Nothing is connected, or nothing may be said (RFC 4724 4.1). */
 const silentStop = (facts: FsmFacts): Transition => toIdle(facts, [], { wait: false, isFailure: false })
 /** A lost collision is no failure; the connection that was kept carries on. */
 const dumpCell: Cell<'collisionDump'> = (facts) => toIdle(facts, [notify(6, 7)], { wait: false, isFailure: false })
 /** A NOTIFICATION is never answered (RFC 4271 6.4). The peer's side of a lost collision is no failure either. */
-const notificationCell: Cell<'notificationReceived'> = (facts, { code, subcode }) => toIdle(facts, [], { wait: true, isFailure: !(code === 6 && subcode === 7) })
+const notificationCell: Cell<'notificationReceived'> = (facts, { code, subcode }) =>
+  toIdle(facts, [], { wait: true, isFailure: !(code === 6 && subcode === 7) })
 /** Finite State Machine Error with the type of the message that did not fit (RFC 6608 4). */
-const unexpected = (subcode: number, messageType: number) => (facts: FsmFacts): Transition => fail(facts, notify(5, subcode, [messageType]))
-const unexpectedTimer = (subcode: number) => (facts: FsmFacts): Transition => fail(facts, notify(5, subcode))
+const unexpected =
+  (subcode: number, messageType: number) =>
+  (facts: FsmFacts): Transition =>
+    fail(facts, notify(5, subcode, [messageType]))
+const unexpectedTimer =
+  (subcode: number) =>
+  (facts: FsmFacts): Transition =>
+    fail(facts, notify(5, subcode))
 
 const idle: Row = {
   start: begin,
@@ -116,9 +186,13 @@ const withoutConnection = {
   sendHoldExpired: failCell,
   delayOpenExpired: sayOpen,
   openReceived: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'openReceived' }>) =>
-    facts.delayOpenSec === 0 ? fail(facts) : confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }),
-  fault: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'fault' }>) => (facts.delayOpenSec === 0 ? fail(facts) : faultCell(facts, event)),
-  collisionDump: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'collisionDump' }>) => (facts.delayOpenSec === 0 ? silentStop(facts) : dumpCell(facts, event)),
+    facts.delayOpenSec === 0
+      ? fail(facts)
+      : confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }),
+  fault: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'fault' }>) =>
+    facts.delayOpenSec === 0 ? fail(facts) : faultCell(facts, event),
+  collisionDump: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'collisionDump' }>) =>
+    facts.delayOpenSec === 0 ? silentStop(facts) : dumpCell(facts, event),
   notificationReceived: failCell,
   keepaliveReceived: failCell,
   updateReceived: failCell,
@@ -168,7 +242,10 @@ const openSent: Row = {
   routeRefreshReceived: unexpected(1, MessageType.routeRefresh),
 }
 
-const keepGoing = (state: FsmState) => (facts: FsmFacts): Transition => to(state, { do: 'sendKeepalive' }, ...arm('keepalive', keepaliveIntervalSec(facts.keepaliveSec, facts.random)))
+const keepGoing =
+  (state: FsmState) =>
+  (facts: FsmFacts): Transition =>
+    to(state, { do: 'sendKeepalive' }, ...arm('keepalive', keepaliveIntervalSec(facts.keepaliveSec, facts.random)))
 const heard = (facts: FsmFacts): FsmAction[] => arm('hold', facts.holdTimeSec)
 /** RFC 9687: the NOTIFICATION leaves only if the peer reads again within the short grace of a close. */
 const sendHoldCell = (facts: FsmFacts): Transition => fail(facts, notify(8, 0))
@@ -190,7 +267,8 @@ const openConfirm: Row = {
   fault: faultCell,
   collisionDump: dumpCell,
   notificationReceived: notificationCell,
-  keepaliveReceived: (facts) => to('Established', ...heard(facts), ...arm('stable', Math.max(2 * facts.holdTimeSec, 10)), { do: 'sessionUp' }),
+  keepaliveReceived: (facts) =>
+    to('Established', ...heard(facts), ...arm('stable', Math.max(2 * facts.holdTimeSec, 10)), { do: 'sessionUp' }),
   updateReceived: unexpected(2, MessageType.update),
   routeRefreshReceived: unexpected(2, MessageType.routeRefresh),
 }
@@ -217,7 +295,14 @@ const established: Row = {
   routeRefreshReceived: (facts) => to('Established', ...heard(facts), { do: 'deliver' }),
 }
 
-export const table: Readonly<Record<FsmState, Row>> = { Idle: idle, Connect: connect, Active: active, OpenSent: openSent, OpenConfirm: openConfirm, Established: established }
+export const table: Readonly<Record<FsmState, Row>> = {
+  Idle: idle,
+  Connect: connect,
+  Active: active,
+  OpenSent: openSent,
+  OpenConfirm: openConfirm,
+  Established: established,
+}
 
 export function step(state: FsmState, facts: FsmFacts, event: FsmEvent): Transition {
   const cell = table[state][event.type] as Cell<FsmEvent['type']>

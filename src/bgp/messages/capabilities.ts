@@ -3,7 +3,7 @@
  * capability whose value does not fit its format is kept as unknown, which is as if it had not been sent; only the
  * 4-octet AS must be right, since the AS of the session hangs on it.
  */
-import { bounded, Reader } from './reader.ts'
+import { bounded, type Reader } from './reader.ts'
 import type { Capability } from './types.ts'
 import { Writer } from './writer.ts'
 
@@ -89,12 +89,23 @@ const gracefulRestart: CapabilityCodec<'gracefulRestart'> = {
     if (value.left < 2 || value.left % 4 !== 2) return undefined
     const head = value.u16()
     const families = []
-    while (value.left > 0) families.push({ family: { afi: value.u16(), safi: value.u8() }, forwarding: (value.u8() & 0x80) !== 0 })
-    return { type: 'gracefulRestart', restartState: (head & 0x8000) !== 0, notification: (head & 0x4000) !== 0, restartTimeSec: head & 0x0fff, families }
+    while (value.left > 0)
+      families.push({ family: { afi: value.u16(), safi: value.u8() }, forwarding: (value.u8() & 0x80) !== 0 })
+    return {
+      type: 'gracefulRestart',
+      restartState: (head & 0x8000) !== 0,
+      notification: (head & 0x4000) !== 0,
+      restartTimeSec: head & 0x0fff,
+      families,
+    }
   },
   encode: ({ restartState, notification, restartTimeSec, families }, out) => {
     out.u16((restartState ? 0x8000 : 0) | (notification ? 0x4000 : 0) | (restartTimeSec & 0x0fff))
-    for (const { family, forwarding } of families) out.u16(family.afi).u8(family.safi).u8(forwarding ? 0x80 : 0)
+    for (const { family, forwarding } of families)
+      out
+        .u16(family.afi)
+        .u8(family.safi)
+        .u8(forwarding ? 0x80 : 0)
   },
 }
 
@@ -106,7 +117,17 @@ const fourOctetAs: CapabilityCodec<'fourOctetAs'> = {
 }
 
 const decoders = new Map<number, (value: Reader) => Capability | undefined>(
-  [multiprotocol, routeRefresh, extendedNextHop, extendedMessage, role, gracefulRestart, fourOctetAs, addPath, enhancedRouteRefresh].map((codec) => [codec.code, codec.decode]),
+  [
+    multiprotocol,
+    routeRefresh,
+    extendedNextHop,
+    extendedMessage,
+    role,
+    gracefulRestart,
+    fourOctetAs,
+    addPath,
+    enhancedRouteRefresh,
+  ].map((codec) => [codec.code, codec.decode]),
 )
 
 /** The capabilities of one parameter, or why its framing is malformed (OPEN error 2/0). */

@@ -9,7 +9,14 @@ import { keepalive } from './keepalive.ts'
 import { decodeNotification } from './notification.ts'
 import { decodeOpen } from './open.ts'
 import { decodeRouteRefresh } from './route-refresh.ts'
-import { type AfiSafi, type CodecContext, type Decoded, type Message, MessageType, type UpdateProblem } from './types.ts'
+import {
+  type AfiSafi,
+  type CodecContext,
+  type Decoded,
+  type Message,
+  MessageType,
+  type UpdateProblem,
+} from './types.ts'
 import { decodeUpdate } from './update.ts'
 
 export interface DecodedMessage {

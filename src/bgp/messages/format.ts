@@ -23,7 +23,11 @@ export function formatLargeCommunity(community: readonly [number, number, number
 }
 
 /** Around the ASes of a set and of a confederation's sequence and set (RFC 5065). */
-const brackets: Readonly<Record<number, readonly [string, string]>> = { [asSet]: ['{', '}'], 3: ['(', ')'], 4: ['[', ']'] }
+const brackets: Readonly<Record<number, readonly [string, string]>> = {
+  [asSet]: ['{', '}'],
+  3: ['(', ')'],
+  4: ['[', ']'],
+}
 
 /** `65001 65002 {65003 65004}`; empty for a path inside the AS. */
 export function formatAsPath(asPath: readonly AsPathSegment[]): string {

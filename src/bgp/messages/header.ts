@@ -1,5 +1,6 @@
 /**
- * RFC 4271 4.1: marker(16 x ff) length(2) type(1). Framing (RFC 4271 6.1) checks marker, length bounds by type and by what was
+ * RFC 4271 4.1: marker(16 x ff) length(2) type(1). Framing (RFC 4271 6.1) checks marker, length bounds by type and by
+ * what was
  * negotiated, and type, before it waits for the body.
  */
 import { Writer } from './writer.ts'
@@ -41,8 +42,12 @@ export function frameMessage(bytes: Uint8Array, start: number, end: number, maxM
   const isKnown = minimumBytes[type] !== undefined
   // OPEN and KEEPALIVE stay at 4096 (RFC 8654 4).
   const maximum = type === MessageType.open || type === MessageType.keepalive ? defaultMaxMessageBytes : maxMessageBytes
-  const isBad = length < (minimumBytes[type] ?? headerBytes) || length > maximum || (type === MessageType.keepalive && length !== headerBytes)
-  if (isBad) return fault(2, bytes.slice(start + 16, start + 18), `length ${length} is out of bounds for message type ${type}`)
+  const isBad =
+    length < (minimumBytes[type] ?? headerBytes) ||
+    length > maximum ||
+    (type === MessageType.keepalive && length !== headerBytes)
+  if (isBad)
+    return fault(2, bytes.slice(start + 16, start + 18), `length ${length} is out of bounds for message type ${type}`)
   if (!isKnown) return fault(3, Uint8Array.of(type), `unknown message type ${type}`)
   if (available < length) return more
   return { kind: 'frame', type, body: bytes.subarray(start + headerBytes, start + length), length }

@@ -16,21 +16,73 @@ export const Cease = {
 
 const codeNames: Readonly<Record<number, readonly [string, Readonly<Record<number, string>>]>> = {
   1: ['Message Header Error', { 1: 'Connection Not Synchronized', 2: 'Bad Message Length', 3: 'Bad Message Type' }],
-  2: ['OPEN Message Error', { 1: 'Unsupported Version Number', 2: 'Bad Peer AS', 3: 'Bad BGP Identifier', 4: 'Unsupported Optional Parameter', 6: 'Unacceptable Hold Time', 7: 'Unsupported Capability', 11: 'Role Mismatch' }],
-  3: ['UPDATE Message Error', { 1: 'Malformed Attribute List', 2: 'Unrecognized Well-known Attribute', 3: 'Missing Well-known Attribute', 4: 'Attribute Flags Error', 5: 'Attribute Length Error', 6: 'Invalid ORIGIN Attribute', 8: 'Invalid NEXT_HOP Attribute', 9: 'Optional Attribute Error', 10: 'Invalid Network Field', 11: 'Malformed AS_PATH' }],
+  2: [
+    'OPEN Message Error',
+    {
+      1: 'Unsupported Version Number',
+      2: 'Bad Peer AS',
+      3: 'Bad BGP Identifier',
+      4: 'Unsupported Optional Parameter',
+      6: 'Unacceptable Hold Time',
+      7: 'Unsupported Capability',
+      11: 'Role Mismatch',
+    },
+  ],
+  3: [
+    'UPDATE Message Error',
+    {
+      1: 'Malformed Attribute List',
+      2: 'Unrecognized Well-known Attribute',
+      3: 'Missing Well-known Attribute',
+      4: 'Attribute Flags Error',
+      5: 'Attribute Length Error',
+      6: 'Invalid ORIGIN Attribute',
+      8: 'Invalid NEXT_HOP Attribute',
+      9: 'Optional Attribute Error',
+      10: 'Invalid Network Field',
+      11: 'Malformed AS_PATH',
+    },
+  ],
   4: ['Hold Timer Expired', {}],
-  5: ['Finite State Machine Error', { 1: 'Unexpected Message in OpenSent', 2: 'Unexpected Message in OpenConfirm', 3: 'Unexpected Message in Established' }],
-  6: ['Cease', { 1: 'Maximum Number of Prefixes Reached', 2: 'Administrative Shutdown', 3: 'Peer De-configured', 4: 'Administrative Reset', 5: 'Connection Rejected', 6: 'Other Configuration Change', 7: 'Connection Collision Resolution', 8: 'Out of Resources', 9: 'Hard Reset', 10: 'BFD Down' }],
+  5: [
+    'Finite State Machine Error',
+    {
+      1: 'Unexpected Message in OpenSent',
+      2: 'Unexpected Message in OpenConfirm',
+      3: 'Unexpected Message in Established',
+    },
+  ],
+  6: [
+    'Cease',
+    {
+      1: 'Maximum Number of Prefixes Reached',
+      2: 'Administrative Shutdown',
+      3: 'Peer De-configured',
+      4: 'Administrative Reset',
+      5: 'Connection Rejected',
+      6: 'Other Configuration Change',
+      7: 'Connection Collision Resolution',
+      8: 'Out of Resources',
+      9: 'Hard Reset',
+      10: 'BFD Down',
+    },
+  ],
   7: ['ROUTE-REFRESH Message Error', { 1: 'Invalid Message Length' }],
   8: ['Send Hold Timer Expired', {}],
 }
 
-export function encodeNotification(notification: { readonly code: number; readonly subcode: number; readonly data: Uint8Array }): Uint8Array {
+export function encodeNotification(notification: {
+  readonly code: number
+  readonly subcode: number
+  readonly data: Uint8Array
+}): Uint8Array {
   const writer = startMessage(MessageType.notification, 21 + notification.data.length)
   return finishMessage(writer.u8(notification.code).u8(notification.subcode).bytes(notification.data))
 }
 
-/** A hard reset (RFC 8538 3) that wraps the longest shutdown communication (RFC 9003 2): code, subcode, length, text. */
+/**
+ * A hard reset (RFC 8538 3) that wraps the longest shutdown communication (RFC 9003 2): code, subcode, length, text.
+ */
 const maxDataBytes = 2 + 1 + 255
 
 /** `body` has at least two octets (framing saw to it). Data beyond what any RFC puts there is cut. */
@@ -39,20 +91,27 @@ export function decodeNotification(body: Uint8Array): NotificationMessage {
 }
 
 /**
- * `Cease/Administrative Shutdown "text"`: names of RFC 4271, 4486, 6608, 9003, 9384, 9687; unknown numbers stay numbers.
+ * `Cease/Administrative Shutdown "text"`: names of RFC 4271, 4486, 6608, 9003, 9384, 9687; unknown numbers stay
+ * numbers.
  * A hard reset names what it wraps: `Cease/Hard Reset: Cease/Administrative Reset` (RFC 8538 3).
  */
 export function notificationText(code: number, subcode: number, data: Uint8Array): string {
   const [wrappedCode, wrappedSubcode] = data
-  const isWrapping = code === 6 && subcode === Cease.hardReset && wrappedCode !== undefined && wrappedSubcode !== undefined
+  const isWrapping =
+    code === 6 && subcode === Cease.hardReset && wrappedCode !== undefined && wrappedSubcode !== undefined
   // Once, and no deeper: a hard reset in a hard reset is nothing that anybody means.
-  return isWrapping ? `${oneText(code, subcode, data)}: ${oneText(wrappedCode, wrappedSubcode, data.subarray(2))}` : oneText(code, subcode, data)
+  return isWrapping
+    ? `${oneText(code, subcode, data)}: ${oneText(wrappedCode, wrappedSubcode, data.subarray(2))}`
+    : oneText(code, subcode, data)
 }
 
 function oneText(code: number, subcode: number, data: Uint8Array): string {
   const [name, subcodes] = codeNames[code] ?? [`code ${code}`, {}]
   const detail = subcodes[subcode] ?? (subcode === 0 ? undefined : `subcode ${subcode}`)
-  const text = code === 6 && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset) ? shutdownText(data) : undefined
+  const text =
+    code === 6 && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset)
+      ? shutdownText(data)
+      : undefined
   return `${name}${detail === undefined ? '' : `/${detail}`}${text === undefined || text === '' ? '' : ` "${text}"`}`
 }
 

@@ -20,8 +20,20 @@ export function encodeOpen(open: OpenMessage): Uint8Array {
   const out = startMessage(MessageType.open, 64 + values.length)
   out.u8(open.version).u16(open.myAs).u16(open.holdTimeSec).u32(open.bgpId)
   if (values.length === 0) out.u8(0)
-  else if (values.length + 2 < extendedLength) out.u8(values.length + 2).u8(capabilitiesParameter).u8(values.length).bytes(values.finish())
-  else out.u8(extendedLength).u8(extendedLength).u16(values.length + 3).u8(capabilitiesParameter).u16(values.length).bytes(values.finish())
+  else if (values.length + 2 < extendedLength)
+    out
+      .u8(values.length + 2)
+      .u8(capabilitiesParameter)
+      .u8(values.length)
+      .bytes(values.finish())
+  else
+    out
+      .u8(extendedLength)
+      .u8(extendedLength)
+      .u16(values.length + 3)
+      .u8(capabilitiesParameter)
+      .u16(values.length)
+      .bytes(values.finish())
   return finishMessage(out)
 }
 
@@ -41,7 +53,8 @@ export function decodeOpen(body: Uint8Array): Decoded<OpenMessage> {
   if (myAs === 0 || capabilities.some((capability) => capability.type === 'fourOctetAs' && capability.asn === 0)) {
     return refuse(2, new Uint8Array(0), 'AS 0 (RFC 7607)')
   }
-  if (holdTimeSec === 1 || holdTimeSec === 2) return refuse(6, Uint8Array.of(0, holdTimeSec), `hold time ${holdTimeSec} s`)
+  if (holdTimeSec === 1 || holdTimeSec === 2)
+    return refuse(6, Uint8Array.of(0, holdTimeSec), `hold time ${holdTimeSec} s`)
   // RFC 6286 2.1
   if (bgpId === 0) return refuse(3, new Uint8Array(0), 'BGP Identifier 0.0.0.0')
   return { ok: true, value: { type: 'open', version, myAs, holdTimeSec, bgpId, capabilities } }
@@ -59,7 +72,8 @@ function decodeParameters(reader: Reader): readonly Capability[] | NotificationF
   while (reader.left > 0) {
     const type = reader.u8()
     const value = reader.sub(isExtended ? reader.u16() : reader.u8())
-    if (type !== capabilitiesParameter) return { code: 2, subcode: 4, data: new Uint8Array(0), reason: `optional parameter ${type}` }
+    if (type !== capabilitiesParameter)
+      return { code: 2, subcode: 4, data: new Uint8Array(0), reason: `optional parameter ${type}` }
     const capabilities = decodeCapabilities(value)
     if (typeof capabilities === 'string') return malformed(capabilities)
     all.push(...capabilities)

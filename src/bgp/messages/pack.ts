@@ -30,41 +30,67 @@ const isIpv4Unicast = ({ afi, safi }: AfiSafi): boolean => afi === 1 && safi ===
  * UPDATEs that announce `prefixes` (all of `family`) with `attributes`, whose nextHop decides the form: an IPv4 next
  * hop of IPv4 unicast goes into NEXT_HOP with plain NLRI, everything else into MP_REACH_NLRI (RFC 4760, RFC 8950).
  */
-export function packAnnouncements(attributes: PathAttributes, prefixes: readonly Prefix[], family: AfiSafi, ctx: CodecContext): Packed {
+export function packAnnouncements(
+  attributes: PathAttributes,
+  prefixes: readonly Prefix[],
+  family: AfiSafi,
+  ctx: CodecContext,
+): Packed {
   const { nextHop, ...others } = attributes
   if (isIpv4Unicast(family) && typeof nextHop === 'number') {
     const block = encodeAttributes(attributes, ctx)
-    return packWhatFits(prefixes, family, ctx, { fixedBytes: 4 + block.length, write: (part, out) => {
-      out.u16(0).u16(block.length).bytes(block)
-      for (const prefix of part) encodePrefix(prefix, out)
-    } })
+    return packWhatFits(prefixes, family, ctx, {
+      fixedBytes: 4 + block.length,
+      write: (part, out) => {
+        out.u16(0).u16(block.length).bytes(block)
+        for (const prefix of part) encodePrefix(prefix, out)
+      },
+    })
   }
   const block = encodeAttributes(others, ctx)
   const head = mpReachHead(family, nextHop ?? 0)
-  return packWhatFits(prefixes, family, ctx, { fixedBytes: 4 + 4 + head.length + block.length, write: (part, out) => {
-    const nlriBytes = sizeOf(part)
-    out.u16(0).u16(4 + head.length + nlriBytes + block.length)
-    out.u8(mpFlags | flag.extendedLength).u8(mpReachType).u16(head.length + nlriBytes).bytes(head)
-    for (const prefix of part) encodePrefix(prefix, out)
-    out.bytes(block)
-  } })
+  return packWhatFits(prefixes, family, ctx, {
+    fixedBytes: 4 + 4 + head.length + block.length,
+    write: (part, out) => {
+      const nlriBytes = sizeOf(part)
+      out.u16(0).u16(4 + head.length + nlriBytes + block.length)
+      out
+        .u8(mpFlags | flag.extendedLength)
+        .u8(mpReachType)
+        .u16(head.length + nlriBytes)
+        .bytes(head)
+      for (const prefix of part) encodePrefix(prefix, out)
+      out.bytes(block)
+    },
+  })
 }
 
 /** UPDATEs that withdraw `prefixes` (all of `family`). */
 export function packWithdrawals(prefixes: readonly Prefix[], family: AfiSafi, ctx: CodecContext): Packed {
   if (isIpv4Unicast(family)) {
-    return pack(prefixes, ctx, { fixedBytes: 4, write: (part, out) => {
-      out.u16(sizeOf(part))
-      for (const prefix of part) encodePrefix(prefix, out)
-      out.u16(0)
-    } })
+    return pack(prefixes, ctx, {
+      fixedBytes: 4,
+      write: (part, out) => {
+        out.u16(sizeOf(part))
+        for (const prefix of part) encodePrefix(prefix, out)
+        out.u16(0)
+      },
+    })
   }
-  return pack(prefixes, ctx, { fixedBytes: 4 + 4 + 3, write: (part, out) => {
-    const valueBytes = 3 + sizeOf(part)
-    out.u16(0).u16(4 + valueBytes).u8(mpFlags | flag.extendedLength).u8(mpUnreachType).u16(valueBytes)
-    out.u16(family.afi).u8(family.safi)
-    for (const prefix of part) encodePrefix(prefix, out)
-  } })
+  return pack(prefixes, ctx, {
+    fixedBytes: 4 + 4 + 3,
+    write: (part, out) => {
+      const valueBytes = 3 + sizeOf(part)
+      out
+        .u16(0)
+        .u16(4 + valueBytes)
+        .u8(mpFlags | flag.extendedLength)
+        .u8(mpUnreachType)
+        .u16(valueBytes)
+      out.u16(family.afi).u8(family.safi)
+      for (const prefix of part) encodePrefix(prefix, out)
+    },
+  })
 }
 
 /** RFC 4724 2: an empty UPDATE for IPv4 unicast, an empty MP_UNREACH_NLRI for the others. */
@@ -86,10 +112,18 @@ function packWhatFits(prefixes: readonly Prefix[], family: AfiSafi, ctx: CodecCo
   const room = ctx.maxMessageBytes - headerBytes - form.fixedBytes
   if (room >= maxPrefixBytes) return pack(prefixes, ctx, form)
   const tooLarge = prefixes.filter((prefix) => prefixBytes(prefix) > room)
-  const fitting = pack(prefixes.filter((prefix) => prefixBytes(prefix) <= room), ctx, form)
+  const fitting = pack(
+    prefixes.filter((prefix) => prefixBytes(prefix) <= room),
+    ctx,
+    form,
+  )
   const withdrawals = packWithdrawals(tooLarge, family, ctx)
   const out = new Writer(fitting.bytes.length + withdrawals.bytes.length)
-  return { bytes: out.bytes(fitting.bytes).bytes(withdrawals.bytes).finish(), count: fitting.count + withdrawals.count, tooLarge }
+  return {
+    bytes: out.bytes(fitting.bytes).bytes(withdrawals.bytes).finish(),
+    count: fitting.count + withdrawals.count,
+    tooLarge,
+  }
 }
 
 /** Cuts the prefixes so that each message is as full as it can be. Each of them fits alone. */

@@ -39,7 +39,13 @@ export class Reader {
   u32(): number {
     const at = this.#take(4)
     const bytes = this.#bytes
-    return (((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)) >>> 0
+    return (
+      (((bytes[at] as number) << 24) |
+        ((bytes[at + 1] as number) << 16) |
+        ((bytes[at + 2] as number) << 8) |
+        (bytes[at + 3] as number)) >>>
+      0
+    )
   }
 
   /** A copy of the next octets: what is kept outlives the receive buffer. */

@@ -20,7 +20,15 @@ export function decodeRouteRefresh(body: Uint8Array): Decoded<RouteRefreshMessag
   // RFC 7313 5: BoRR and EoRR have exactly this length; the data is the message.
   if ((subtype === 1 || subtype === 2) && body.length !== 4) {
     const whole = finishMessage(startMessage(MessageType.routeRefresh, headerBytes + body.length).bytes(body))
-    return { ok: false, fault: { code: 7, subcode: 1, data: whole.slice(0, maxFaultDataBytes), reason: `ROUTE-REFRESH subtype ${subtype} of ${whole.length} octets` } }
+    return {
+      ok: false,
+      fault: {
+        code: 7,
+        subcode: 1,
+        data: whole.slice(0, maxFaultDataBytes),
+        reason: `ROUTE-REFRESH subtype ${subtype} of ${whole.length} octets`,
+      },
+    }
   }
   return { ok: true, value: { type: 'routeRefresh', family: { afi, safi }, subtype } }
 }

@@ -1,6 +1,7 @@
 /**
  * BGP messages as values (RFC 4271 section 4). Numbers stay numbers where a peer may send anything; unknown
- * attributes and capabilities stay bytes. A `Uint8Array` in a decoded message is a copy, never a view of the socket's buffer.
+ * attributes and capabilities stay bytes. A `Uint8Array` in a decoded message is a copy, never a view of the socket's
+ * buffer.
  */
 import type { Address } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
@@ -19,12 +20,22 @@ export const ipv6Unicast: AfiSafi = Object.freeze({ afi: 2, safi: 1 })
 export type Capability =
   | { readonly type: 'multiprotocol'; readonly family: AfiSafi } // 1, RFC 4760
   | { readonly type: 'routeRefresh' } // 2, RFC 2918
-  | { readonly type: 'extendedNextHop'; readonly entries: readonly { readonly family: AfiSafi; readonly nextHopAfi: number }[] } // 5, RFC 8950
+  | {
+      readonly type: 'extendedNextHop'
+      readonly entries: readonly { readonly family: AfiSafi; readonly nextHopAfi: number }[]
+    } // 5, RFC 8950
   | { readonly type: 'extendedMessage' } // 6, RFC 8654
   | { readonly type: 'role'; readonly role: number } // 9, RFC 9234
-  | { readonly type: 'gracefulRestart'; readonly restartState: boolean; readonly notification: boolean; readonly restartTimeSec: number; readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[] } // 64, RFC 4724
+  | {
+      readonly type: 'gracefulRestart'
+      readonly restartState: boolean
+      readonly notification: boolean
+      readonly restartTimeSec: number
+      readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[]
+    } // 64, RFC 4724
   | { readonly type: 'fourOctetAs'; readonly asn: number } // 65, RFC 6793
-  | { readonly type: 'addPath'; readonly entries: readonly { readonly family: AfiSafi; readonly mode: number }[] } // 69, RFC 7911: mode 1 receive, 2 send, 3 both
+  // 69, RFC 7911: mode 1 receive, 2 send, 3 both
+  | { readonly type: 'addPath'; readonly entries: readonly { readonly family: AfiSafi; readonly mode: number }[] }
   | { readonly type: 'enhancedRouteRefresh' } // 70, RFC 7313
   | { readonly type: 'unknown'; readonly code: number; readonly value: Uint8Array }
 
@@ -137,7 +148,9 @@ export interface CodecContext {
   readonly addPathReceive: readonly AfiSafi[]
 }
 
-/** A fault that ends the session (RFC 4271 section 6): what the NOTIFICATION says. `data` is at most 64 octets, copied. */
+/**
+ * A fault that ends the session (RFC 4271 section 6): what the NOTIFICATION says. `data` is at most 64 octets, copied.
+ */
 export interface NotificationFault {
   readonly code: number
   readonly subcode: number
@@ -152,4 +165,6 @@ export interface UpdateProblem {
   readonly reason: string
 }
 
-export type Decoded<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly fault: NotificationFault }
+export type Decoded<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly fault: NotificationFault }

@@ -10,20 +10,45 @@
 import { mergeAs4 } from './attributes/as4.ts'
 import { attributeBlock } from './attributes/block.ts'
 import { flag, type AttributeCodec } from './attributes/codec.ts'
-import { decodeMpReach, decodeMpUnreach, encodeMpReach, encodeMpUnreach, hasPathIds, mpFlags, mpReachType, mpUnreachType } from './attributes/mp-nlri.ts'
+import {
+  decodeMpReach,
+  decodeMpUnreach,
+  encodeMpReach,
+  encodeMpUnreach,
+  hasPathIds,
+  mpFlags,
+  mpReachType,
+  mpUnreachType,
+} from './attributes/mp-nlri.ts'
 import { nextHop as nextHopCodec } from './attributes/next-hop.ts'
 import { attributeByType, attributeCodecs } from './attributes/table.ts'
 import { finishMessage, maxFaultDataBytes, startMessage } from './header.ts'
 import { decodePrefixes, encodePrefixes, type Nlri } from './nlri.ts'
 import { Reader } from './reader.ts'
-import { type AfiSafi, type CodecContext, type Decoded, ipv4Unicast, MessageType, type MpReach, type MpUnreach, type NotificationFault, type PathAttributes, type UnknownAttribute, type UpdateMessage, type UpdateProblem } from './types.ts'
+import {
+  type AfiSafi,
+  type CodecContext,
+  type Decoded,
+  ipv4Unicast,
+  MessageType,
+  type MpReach,
+  type MpUnreach,
+  type NotificationFault,
+  type PathAttributes,
+  type UnknownAttribute,
+  type UpdateMessage,
+  type UpdateProblem,
+} from './types.ts'
 import { Writer } from './writer.ts'
 
 export interface DecodedUpdate {
   readonly message: UpdateMessage
   /** With a treat-as-withdraw among them (RFC 7606 2), every prefix of the message is to be withdrawn. */
   readonly problems: readonly UpdateProblem[]
-  /** The message is the End-of-RIB of this family. Not to be had from the message: an empty one may have held what was ignored. */
+  /**
+   * The message is the End-of-RIB of this family. Not to be had from the message: an empty one may have held what was
+   * ignored.
+   */
   readonly endOfRib?: AfiSafi
   /** The attributes of the announced routes as octets, often a view of the body; see attributes/block.ts. */
   readonly block: Uint8Array
@@ -47,11 +72,19 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
   const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing()
   if (fault !== undefined) return { ok: false, fault }
   const hasMore = isMultipath || walk.mpReach !== undefined || walk.mpUnreach !== undefined
-  const plain: UpdateMessage = { type: 'update', withdrawn: withdrawn.prefixes, attributes: walk.attributes, nlri: nlri.prefixes }
+  const plain: UpdateMessage = {
+    type: 'update',
+    withdrawn: withdrawn.prefixes,
+    attributes: walk.attributes,
+    nlri: nlri.prefixes,
+  }
   const message = hasMore ? { ...plain, ...multiprotocol(walk, withdrawn, nlri) } : plain
   const endOfRib = endOfRibFamily(body, walk.mpUnreach)
   const block = attributeBlock(body.subarray(attributesAt, attributesAt + attributesLength), walk.mpReach)
-  return { ok: true, value: { message, problems: walk.problems, block, ...(endOfRib === undefined ? {} : { endOfRib }) } }
+  return {
+    ok: true,
+    value: { message, problems: walk.problems, block, ...(endOfRib === undefined ? {} : { endOfRib }) },
+  }
 }
 
 /** The attributes that a block stands for, for the routes of one family; the context is that of the UPDATE. */
@@ -59,7 +92,9 @@ export function decodeBlock(block: Uint8Array, { afi, safi }: AfiSafi, ctx: Code
   const walk = new AttributeWalk(ctx, true)
   walk.run(new Reader(block))
   const { attributes, mpReach } = walk
-  return mpReach !== undefined && mpReach.family.afi === afi && mpReach.family.safi === safi ? { ...attributes, nextHop: mpReach.nextHop } : attributes
+  return mpReach !== undefined && mpReach.family.afi === afi && mpReach.family.safi === safi
+    ? { ...attributes, nextHop: mpReach.nextHop }
+    : attributes
 }
 
 /** What a plain IPv4 UPDATE does not have. */
@@ -76,7 +111,8 @@ function multiprotocol({ mpReach, mpUnreach }: AttributeWalk, withdrawn: Nlri, n
 function endOfRibFamily(body: Uint8Array, mpUnreach: MpUnreach | undefined): AfiSafi | undefined {
   if (body.length === 4) return ipv4Unicast
   // Lengths, attribute header (its length of one octet or two), AFI and SAFI.
-  const isAlone = body.length === 4 + 3 + 3 || (body.length === 4 + 4 + 3 && ((body[4] ?? 0) & flag.extendedLength) !== 0)
+  const isAlone =
+    body.length === 4 + 3 + 3 || (body.length === 4 + 4 + 3 && ((body[4] ?? 0) & flag.extendedLength) !== 0)
   return isAlone && mpUnreach?.prefixes.length === 0 ? mpUnreach.family : undefined
 }
 
@@ -157,11 +193,17 @@ class AttributeWalk {
    */
   missing(): NotificationFault | undefined {
     // RFC 4760 3: beside MP_REACH_NLRI alone, NEXT_HOP is ignored; some send 0.0.0.0 there.
-    if (this.#idleNextHop !== undefined && this.mpReach !== undefined) this.#note('attribute-discard', nextHopCodec.type, `NEXT_HOP: ${this.#idleNextHop}`)
-    else if (this.#idleNextHop !== undefined) this.#withdraw(nextHopCodec.type, nextHopCodec.subcode, `NEXT_HOP: ${this.#idleNextHop}`)
+    if (this.#idleNextHop !== undefined && this.mpReach !== undefined)
+      this.#note('attribute-discard', nextHopCodec.type, `NEXT_HOP: ${this.#idleNextHop}`)
+    else if (this.#idleNextHop !== undefined)
+      this.#withdraw(nextHopCodec.type, nextHopCodec.subcode, `NEXT_HOP: ${this.#idleNextHop}`)
     const { origin, asPath, nextHop, localPref } = this.attributes
     const isReach = this.#hasNlri || (this.mpReach?.prefixes.length ?? 0) > 0
-    const isComplete = origin !== undefined && asPath !== undefined && (nextHop !== undefined || !this.#hasNlri) && (localPref !== undefined || this.#ctx.isExternal)
+    const isComplete =
+      origin !== undefined &&
+      asPath !== undefined &&
+      (nextHop !== undefined || !this.#hasNlri) &&
+      (localPref !== undefined || this.#ctx.isExternal)
     if (isReach && !isComplete) {
       const absent = [
         ...(origin === undefined && !this.#seen.has(1) ? ['ORIGIN'] : []),
@@ -181,12 +223,15 @@ class AttributeWalk {
     const codec = attributeByType.get(type)
     if (codec === undefined) return this.#unknown(flags, type, value)
     // RFC 7606 3 g
-    if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
+    if (this.#seen.has(type))
+      return void this.#note('attribute-discard', type, `${codec.name} again, the first one counts`)
     this.#seen.add(type)
-    if (codec.isExpected?.(this.#ctx) === false) return void this.#note('attribute-discard', type, `${codec.name} is of no use on this session`)
+    if (codec.isExpected?.(this.#ctx) === false)
+      return void this.#note('attribute-discard', type, `${codec.name} is of no use on this session`)
     const wrongFlags = flagFault(flags, codec)
     // RFC 7606 3 c: whatever a malformed value leads to, wrong flags withdraw.
-    if (wrongFlags !== undefined && codec !== nextHopCodec) return void this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${wrongFlags}`)
+    if (wrongFlags !== undefined && codec !== nextHopCodec)
+      return void this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${wrongFlags}`)
     const found = wrongFlags ?? codec.decode(value, this.#ctx)
     if (typeof found === 'string') this.#malformed(codec, found)
     else this.#keep(found)
@@ -197,18 +242,21 @@ class AttributeWalk {
   #keep(found: Partial<PathAttributes>): void {
     const { unknown } = this.attributes
     Object.assign(this.attributes, found)
-    if (unknown !== undefined && found.unknown !== undefined) Object.assign(this.attributes, { unknown: [...unknown, ...found.unknown] })
+    if (unknown !== undefined && found.unknown !== undefined)
+      Object.assign(this.attributes, { unknown: [...unknown, ...found.unknown] })
   }
 
   #multiprotocol(flags: number, type: number, value: Reader): NotificationFault | undefined {
     const name = type === mpReachType ? 'MP_REACH_NLRI' : 'MP_UNREACH_NLRI'
     if (this.#seen.has(type)) return updateFault(1, `${name} twice`)
     this.#seen.add(type)
-    if ((flags & (flag.optional | flag.transitive)) !== mpFlags) return updateFault(4, `${name}: flags ${flags.toString(16)}`)
+    if ((flags & (flag.optional | flag.transitive)) !== mpFlags)
+      return updateFault(4, `${name}: flags ${flags.toString(16)}`)
     if (type === mpReachType) {
       const found = decodeMpReach(value, this.#ctx)
       if (found.kind === 'fault') return updateFault(9, `${name}: ${found.reason}`)
-      if (found.kind === 'ignored') return void this.#note('ignore', type, `${name} of a family that was not negotiated`)
+      if (found.kind === 'ignored')
+        return void this.#note('ignore', type, `${name} of a family that was not negotiated`)
       this.mpReach = found.reach
       if (found.badNextHop !== undefined) this.#withdraw(type, 9, `${name}: ${found.badNextHop}`)
       return undefined
@@ -220,14 +268,18 @@ class AttributeWalk {
     return undefined
   }
 
-  /** RFC 4271 6.3 and 9: an unknown well-known attribute resets, non-transitive is ignored, transitive is kept as bytes. */
+  /**
+   * RFC 4271 6.3 and 9: an unknown well-known attribute resets, non-transitive is ignored, transitive is kept as bytes.
+   */
   #unknown(flags: number, type: number, value: Reader): NotificationFault | undefined {
     if ((flags & flag.optional) === 0) {
-      const head = flags & flag.extendedLength ? [flags, type, value.left >> 8, value.left & 0xff] : [flags, type, value.left]
+      const head =
+        flags & flag.extendedLength ? [flags, type, value.left >> 8, value.left & 0xff] : [flags, type, value.left]
       const data = Uint8Array.of(...head, ...value.copy(Math.min(maxFaultDataBytes - head.length, value.left)))
       return { ...updateFault(2, `unknown well-known attribute ${type}`), data }
     }
-    if (this.#seen.has(type)) return void this.#note('attribute-discard', type, `attribute ${type} again, the first one counts`)
+    if (this.#seen.has(type))
+      return void this.#note('attribute-discard', type, `attribute ${type} again, the first one counts`)
     this.#seen.add(type)
     if ((flags & flag.transitive) === 0) return undefined
     const kept: UnknownAttribute = { flags: flags & ~flag.extendedLength, type, value: value.copy(value.left) }
@@ -237,7 +289,8 @@ class AttributeWalk {
 
   #malformed(codec: AttributeCodec, reason: string): void {
     if (codec === nextHopCodec && !this.#hasNlri) this.#idleNextHop = reason
-    else if (codec.onMalformed === 'treat-as-withdraw') this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${reason}`)
+    else if (codec.onMalformed === 'treat-as-withdraw')
+      this.#withdraw(codec.type, codec.subcode, `${codec.name}: ${reason}`)
     else this.#note('attribute-discard', codec.type, `${codec.name}: ${reason}`)
   }
 
@@ -283,7 +336,11 @@ export function encodeAttributes(attributes: PathAttributes, ctx: CodecContext):
 }
 
 export function encodeAttribute(flags: number, type: number, value: Uint8Array, out: Writer): void {
-  if (value.length > 255) out.u8(flags | flag.extendedLength).u8(type).u16(value.length)
+  if (value.length > 255)
+    out
+      .u8(flags | flag.extendedLength)
+      .u8(type)
+      .u16(value.length)
   else out.u8(flags).u8(type).u8(value.length)
   out.bytes(value)
 }
@@ -310,4 +367,7 @@ export function encodeUpdate(message: UpdateMessage, ctx: CodecContext): Uint8Ar
   return finishMessage(out)
 }
 
-const nlriOf = (prefixes: Nlri['prefixes'], pathIds: Nlri['pathIds']): Nlri => ({ prefixes, ...(pathIds === undefined ? {} : { pathIds }) })
+const nlriOf = (prefixes: Nlri['prefixes'], pathIds: Nlri['pathIds']): Nlri => ({
+  prefixes,
+  ...(pathIds === undefined ? {} : { pathIds }),
+})

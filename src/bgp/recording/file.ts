@@ -1,4 +1,6 @@
-/** Lines into a file, without ever making the speaker wait; when the disk cannot follow, the recording ends and says so. */
+/**
+ * Lines into a file, without ever making the speaker wait; when the disk cannot follow, the recording ends and says so.
+ */
 import { createWriteStream } from 'node:fs'
 
 const maxWaitingBytes = 64 * 1024 * 1024

@@ -92,5 +92,10 @@ export function isRecorded(message: ToSpeaker | FromSpeaker): boolean {
 /** A key that is set stays a key that is set; its text does not leave the process. */
 export function withoutKeys(message: ToSpeaker): ToSpeaker {
   if (message.type !== 'configure') return message
-  return { ...message, neighbors: message.neighbors.map((neighbor) => (neighbor.password === undefined ? neighbor : { ...neighbor, password: '(not recorded)' })) }
+  return {
+    ...message,
+    neighbors: message.neighbors.map((neighbor) =>
+      neighbor.password === undefined ? neighbor : { ...neighbor, password: '(not recorded)' },
+    ),
+  }
 }

@@ -9,9 +9,30 @@
  */
 import { type Address, formatAddress, formatScoped } from '../../ip/address.ts'
 import { messageOf } from '../../errors.ts'
-import type { DialOptions, Environment, Listener, ListenerOptions, ListenerPeer, SendBacklog, Timer, Transport, TransportHandlers } from '../session/environment.ts'
+import type {
+  DialOptions,
+  Environment,
+  Listener,
+  ListenerOptions,
+  ListenerPeer,
+  SendBacklog,
+  Timer,
+  Transport,
+  TransportHandlers,
+} from '../session/environment.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from '../speaker/protocol.ts'
-import { type Endpoint, type InputEvent, isRecorded, type OutputEvent, type ReadEvent, type RecordedEvent, type RecordingHead, recordingVersion, seededRandom, withoutKeys } from './format.ts'
+import {
+  type Endpoint,
+  type InputEvent,
+  isRecorded,
+  type OutputEvent,
+  type ReadEvent,
+  type RecordedEvent,
+  type RecordingHead,
+  recordingVersion,
+  seededRandom,
+  withoutKeys,
+} from './format.ts'
 
 export class Recorder implements Environment {
   readonly #real: Environment
@@ -27,13 +48,25 @@ export class Recorder implements Environment {
   #discoveries = 0
 
   /** `seed` of the jitter. */
-  constructor(real: Environment, options: SpeakerOptions, seed: number, line: (line: RecordingHead | RecordedEvent) => void) {
+  constructor(
+    real: Environment,
+    options: SpeakerOptions,
+    seed: number,
+    line: (line: RecordingHead | RecordedEvent) => void,
+  ) {
     this.#real = real
     this.#line = line
     this.#startedAt = real.now()
     this.#startedSec = real.uptimeSec()
     this.#random = seededRandom(seed)
-    line({ herald: 'recording', version: recordingVersion, at: this.#startedAt, uptimeSec: this.#startedSec, seed, options })
+    line({
+      herald: 'recording',
+      version: recordingVersion,
+      at: this.#startedAt,
+      uptimeSec: this.#startedSec,
+      seed,
+      options,
+    })
   }
 
   /** Hands a message of the agent to the speaker. */
@@ -89,7 +122,11 @@ export class Recorder implements Environment {
   dial(options: DialOptions): Transport {
     const connection = ++this.#connections
     this.output({ out: 'dial', connection, to: formatAddress(options.peer), port: options.port })
-    return new RecordedTransport(this.orRefusal(() => this.#real.dial(options)), connection, this)
+    return new RecordedTransport(
+      this.orRefusal(() => this.#real.dial(options)),
+      connection,
+      this,
+    )
   }
 
   async listen(options: ListenerOptions): Promise<Listener> {
@@ -107,7 +144,11 @@ export class Recorder implements Environment {
         },
       })
       this.#input({ in: 'listening', port: listener.port })
-      return { port: listener.port, close: () => listener.close(), setPeers: (peers) => listener.setPeers(peers.map((peer) => this.#listenerPeer(peer))) }
+      return {
+        port: listener.port,
+        close: () => listener.close(),
+        setPeers: (peers) => listener.setPeers(peers.map((peer) => this.#listenerPeer(peer))),
+      }
     } catch (error) {
       this.#input({ in: 'notListening', problem: messageOf(error) })
       throw error
@@ -117,10 +158,12 @@ export class Recorder implements Environment {
   discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
     const discovery = ++this.#discoveries
     this.output({ out: 'discover', discovery, device })
-    const real = this.orRefusal(() => this.#real.discoverRouters(device, (router) => {
-      this.#input({ in: 'router', discovery, address: formatAddress(router) })
-      found(router)
-    }))
+    const real = this.orRefusal(() =>
+      this.#real.discoverRouters(device, (router) => {
+        this.#input({ in: 'router', discovery, address: formatAddress(router) })
+        found(router)
+      }),
+    )
     return {
       close: () => {
         this.output({ out: 'endDiscovery', discovery })
@@ -161,7 +204,12 @@ export class Recorder implements Environment {
       ...peer,
       accept: (transport) => {
         const connection = ++this.#connections
-        this.#input({ in: 'accepted', connection, from: formatScoped(peer.address, peer.device), endpoint: endpointOf(transport) })
+        this.#input({
+          in: 'accepted',
+          connection,
+          from: formatScoped(peer.address, peer.device),
+          endpoint: endpointOf(transport),
+        })
         peer.accept(new RecordedTransport(transport, connection, this))
       },
     }
@@ -205,7 +253,8 @@ class RecordedTransport implements Transport {
       handle()
     }
     this.#real.attach({
-      connected: () => after({ in: 'connected', connection, endpoint: endpointOf(this.#real) }, () => handlers.connected()),
+      connected: () =>
+        after({ in: 'connected', connection, endpoint: endpointOf(this.#real) }, () => handlers.connected()),
       data: (bytes) => after({ in: 'data', connection, bytes: hexOf(bytes) }, () => handlers.data(bytes)),
       drained: () => after({ in: 'drained', connection }, () => handlers.drained()),
       failed: (reason) => after({ in: 'failed', connection, reason }, () => handlers.failed(reason)),
@@ -222,7 +271,8 @@ class RecordedTransport implements Transport {
 
   backlog(): SendBacklog {
     const backlog = this.#real.backlog()
-    if (backlog.octets > 0 || backlog.mark !== '') this.#recorder.read({ read: 'backlog', connection: this.#connection, ...backlog })
+    if (backlog.octets > 0 || backlog.mark !== '')
+      this.#recorder.read({ read: 'backlog', connection: this.#connection, ...backlog })
     return backlog
   }
 

@@ -6,15 +6,40 @@
  */
 import { type Address, formatAddress, formatScoped, parseAddress } from '../../ip/address.ts'
 import { HeraldError } from '../../errors.ts'
-import type { DialOptions, Environment, Listener, ListenerOptions, ListenerPeer, SendBacklog, Timer, Transport, TransportHandlers } from '../session/environment.ts'
+import type {
+  DialOptions,
+  Environment,
+  Listener,
+  ListenerOptions,
+  ListenerPeer,
+  SendBacklog,
+  Timer,
+  Transport,
+  TransportHandlers,
+} from '../session/environment.ts'
 import { Speaker } from '../speaker/speaker.ts'
-import { type Endpoint, type InputEvent, isRecorded, type OutputEvent, type ReadEvent, type RecordedEvent, type RecordingHead, recordingVersion, seededRandom } from './format.ts'
+import {
+  type Endpoint,
+  type InputEvent,
+  isRecorded,
+  type OutputEvent,
+  type ReadEvent,
+  type RecordedEvent,
+  type RecordingHead,
+  recordingVersion,
+  seededRandom,
+} from './format.ts'
 
 export interface ReplayOutcome {
   readonly inputs: number
   readonly outputs: number
   /** The first output that is not as recorded; `line` counts from 1. */
-  readonly difference?: { readonly n: number; readonly line: number; readonly recorded?: string; readonly replayed?: string }
+  readonly difference?: {
+    readonly n: number
+    readonly line: number
+    readonly recorded?: string
+    readonly replayed?: string
+  }
 }
 
 interface Line {
@@ -41,14 +66,25 @@ function parseRecording(text: string): { readonly head: RecordingHead; readonly 
   }
   const [first, ...rest] = all
   const head = first?.value as Partial<RecordingHead> | undefined
-  if (head?.herald !== 'recording') throw new HeraldError('ERR_RECORDING', 'the first line is not the head of a recording')
-  if (head.version !== recordingVersion) throw new HeraldError('ERR_RECORDING', `a recording of version ${head.version}; this program reads ${recordingVersion}`)
-  return { head: head as RecordingHead, lines: rest.map(({ number, value }) => ({ number, event: value as RecordedEvent })) }
+  if (head?.herald !== 'recording')
+    throw new HeraldError('ERR_RECORDING', 'the first line is not the head of a recording')
+  if (head.version !== recordingVersion)
+    throw new HeraldError(
+      'ERR_RECORDING',
+      `a recording of version ${head.version}; this program reads ${recordingVersion}`,
+    )
+  return {
+    head: head as RecordingHead,
+    lines: rest.map(({ number, value }) => ({ number, event: value as RecordedEvent })),
+  }
 }
 
 const isInput = (event: RecordedEvent): event is Extract<RecordedEvent, { readonly in: string }> => 'in' in event
 
-function isRead<K extends ReadEvent['read']>(event: RecordedEvent, kind: K): event is Extract<RecordedEvent, { readonly read: K }> {
+function isRead<K extends ReadEvent['read']>(
+  event: RecordedEvent,
+  kind: K,
+): event is Extract<RecordedEvent, { readonly read: K }> {
   return 'read' in event && event.read === kind
 }
 
@@ -61,7 +97,9 @@ class Replay implements Environment {
   readonly #discoveries = new Map<number, (router: Address) => void>()
   readonly #transports = new Map<number, ReplayTransport>()
   #listenerPeers: readonly ListenerPeer[] = []
-  #listening: { readonly options: ListenerOptions; resolve(listener: Listener): void; reject(error: HeraldError): void } | undefined
+  #listening:
+    | { readonly options: ListenerOptions; resolve(listener: Listener): void; reject(error: HeraldError): void }
+    | undefined
   #next = 0
   #at = 0
   #n = 0
@@ -96,7 +134,11 @@ class Replay implements Environment {
       else this.#happen(line.event)
       await settled()
     }
-    return { inputs: this.#inputs, outputs: this.#outputs, ...(this.#difference === undefined ? {} : { difference: this.#difference }) }
+    return {
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      ...(this.#difference === undefined ? {} : { difference: this.#difference }),
+    }
   }
 
   now(): number {
@@ -153,7 +195,11 @@ class Replay implements Environment {
     const replayed = JSON.stringify({ n: this.#n, ...event })
     const line = this.#lines[this.#next]
     if (this.#difference !== undefined) return
-    if (line === undefined || JSON.stringify(line.event) !== replayed) return this.#differs(line !== undefined && line.event.n === this.#n && !isInput(line.event) ? line : undefined, replayed)
+    if (line === undefined || JSON.stringify(line.event) !== replayed)
+      return this.#differs(
+        line !== undefined && line.event.n === this.#n && !isInput(line.event) ? line : undefined,
+        replayed,
+      )
     this.#next++
     this.#outputs++
   }
@@ -180,7 +226,11 @@ class Replay implements Environment {
       case 'router':
         return this.#discoveries.get(event.discovery)?.(parseAddress(event.address) ?? 0)
       case 'listening':
-        return this.#listening?.resolve({ port: event.port, close: async () => {}, setPeers: (peers) => void (this.#listenerPeers = peers) })
+        return this.#listening?.resolve({
+          port: event.port,
+          close: async () => {},
+          setPeers: (peers) => void (this.#listenerPeers = peers),
+        })
       case 'notListening':
         return this.#listening?.reject(new HeraldError('ERR_BGP_LISTEN', event.problem))
       case 'refused':
@@ -191,7 +241,9 @@ class Replay implements Environment {
         this.#made.connections++
         const transport = this.#transport(event.connection)
         transport.endpoint = event.endpoint
-        return this.#listenerPeers.find(({ address, device }) => formatScoped(address, device) === event.from)?.accept(transport)
+        return this.#listenerPeers
+          .find(({ address, device }) => formatScoped(address, device) === event.from)
+          ?.accept(transport)
       }
       default:
         return this.#transports.get(event.connection)?.happen(event)
@@ -249,7 +301,9 @@ class ReplayTransport implements Transport {
         this.endpoint = event.endpoint
         return this.#handlers?.connected()
       case 'data':
-        return this.#handlers?.data(Uint8Array.from(event.bytes.match(/../g) ?? [], (octet) => Number.parseInt(octet, 16)))
+        return this.#handlers?.data(
+          Uint8Array.from(event.bytes.match(/../g) ?? [], (octet) => Number.parseInt(octet, 16)),
+        )
       case 'failed':
         return this.#handlers?.failed(event.reason)
       case 'drained':
@@ -259,7 +313,11 @@ class ReplayTransport implements Transport {
   }
 
   write(bytes: Uint8Array): boolean {
-    this.#replay.output({ out: 'write', connection: this.#connection, bytes: Array.from(bytes, (octet) => octet.toString(16).padStart(2, '0')).join('') })
+    this.#replay.output({
+      out: 'write',
+      connection: this.#connection,
+      bytes: Array.from(bytes, (octet) => octet.toString(16).padStart(2, '0')).join(''),
+    })
     return this.#replay.look('full') === undefined
   }
 

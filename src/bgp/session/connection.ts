@@ -12,7 +12,13 @@ import { defaultMaxMessageBytes, frameMessage } from '../messages/header.ts'
 import { keepaliveBytes } from '../messages/keepalive.ts'
 import { encodeNotification } from '../messages/notification.ts'
 import { encodeOpen } from '../messages/open.ts'
-import { type CodecContext, MessageType, type NotificationFault, type OpenMessage, type RouteRefreshMessage } from '../messages/types.ts'
+import {
+  type CodecContext,
+  MessageType,
+  type NotificationFault,
+  type OpenMessage,
+  type RouteRefreshMessage,
+} from '../messages/types.ts'
 import type { DecodedUpdate } from '../messages/update.ts'
 import type { Direction } from '../fsm/collision.ts'
 import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../fsm/events.ts'
@@ -41,7 +47,13 @@ export interface ConnectionHost {
   dial(): Transport
   localOpen(): OpenMessage
   /** Judges an OPEN; a `drop` means that another connection is kept. */
-  openReceived(connection: Connection, open: OpenMessage): { readonly kind: 'agreed'; readonly agreement: Agreement } | { readonly kind: 'refused'; readonly fault: NotificationFault } | { readonly kind: 'drop' }
+  openReceived(
+    connection: Connection,
+    open: OpenMessage,
+  ):
+    | { readonly kind: 'agreed'; readonly agreement: Agreement }
+    | { readonly kind: 'refused'; readonly fault: NotificationFault }
+    | { readonly kind: 'drop' }
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void
   up(connection: Connection): void
   update(update: DecodedUpdate): void
@@ -119,7 +131,12 @@ export class Connection {
 
   #step(event: FsmEvent): void {
     const previous = this.state
-    const facts: FsmFacts = { ...this.#shared, ...this.#facts, delayOpenSec: this.delayOpenSec ?? this.#shared.delayOpenSec, random: this.#host.environment.random() }
+    const facts: FsmFacts = {
+      ...this.#shared,
+      ...this.#facts,
+      delayOpenSec: this.delayOpenSec ?? this.#shared.delayOpenSec,
+      random: this.#host.environment.random(),
+    }
     const transition = step(previous, facts, event)
     this.state = transition.next
     const { holdTimeSec = this.#facts.holdTimeSec, keepaliveSec = this.#facts.keepaliveSec } = transition.facts ?? {}
@@ -127,7 +144,8 @@ export class Connection {
     this.#shared.dialFailures = transition.facts?.dialFailures ?? this.#shared.dialFailures
     this.#shared.sessionFailures = transition.facts?.sessionFailures ?? this.#shared.sessionFailures
     for (const action of transition.actions) this.#run(action)
-    if (previous !== this.state || event.type === 'tcpFailed' || event.type === 'connectRetryExpired') this.#host.changed(this, previous, event, transition.actions)
+    if (previous !== this.state || event.type === 'tcpFailed' || event.type === 'connectRetryExpired')
+      this.#host.changed(this, previous, event, transition.actions)
   }
 
   #run(action: FsmAction): void {
@@ -226,7 +244,12 @@ export class Connection {
         })
         break
       }
-      const frame = frameMessage(this.#received, at, this.#received.length, this.agreement?.codec.maxMessageBytes ?? defaultMaxMessageBytes)
+      const frame = frameMessage(
+        this.#received,
+        at,
+        this.#received.length,
+        this.agreement?.codec.maxMessageBytes ?? defaultMaxMessageBytes,
+      )
       if (frame.kind === 'more') break
       if (frame.kind === 'fault') return this.#fault(frame.fault)
       at += frame.length
@@ -244,7 +267,10 @@ export class Connection {
   /** The table decides by state and type before a body is decoded (RFC 4271 8.2.2, RFC 6608 4). */
   #message(type: number, body: Uint8Array): void {
     if (type === MessageType.keepalive) return this.fire({ type: 'keepaliveReceived' })
-    const isWanted = type === MessageType.open ? this.state !== 'OpenConfirm' && this.state !== 'Established' : this.state === 'Established'
+    const isWanted =
+      type === MessageType.open
+        ? this.state !== 'OpenConfirm' && this.state !== 'Established'
+        : this.state === 'Established'
     if (!isWanted && type !== MessageType.notification) return this.fire(unexpectedEvent(type))
     const decoded = decodeMessage(type, body, this.agreement?.codec ?? openContext)
     if (!decoded.ok) return this.#fault(decoded.fault)
@@ -282,7 +308,11 @@ export class Connection {
     if (answer.kind === 'refused') return this.#fault(answer.fault)
     if (answer.kind === 'drop') return this.fire({ type: 'collisionDump' })
     this.agreement = answer.agreement
-    this.fire({ type: 'openReceived', holdTimeSec: answer.agreement.holdTimeSec, keepaliveSec: answer.agreement.keepaliveSec })
+    this.fire({
+      type: 'openReceived',
+      holdTimeSec: answer.agreement.holdTimeSec,
+      keepaliveSec: answer.agreement.keepaliveSec,
+    })
   }
 
   #arm(timer: TimerName, sec: number): void {
@@ -311,20 +341,24 @@ export class Connection {
     this.fire({ type: `${timer}Expired` })
   }
 
-  /** RFC 4271 6.5. A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead. */
+  /**
+   * RFC 4271 6.5. A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead.
+   */
   #holdExpired(): void {
     const heard = this.messagesIn
     const armed = this.#timers.get('hold')
     const { environment } = this.#host
-    environment.soon(() => environment.soon(() => {
-      if (this.#timers.get('hold') !== armed || armed === undefined) return
-      if (this.messagesIn !== heard || this.#isBacklogged) {
-        armed.handle.refresh()
-        return
-      }
-      this.#timers.delete('hold')
-      this.fire({ type: 'holdExpired' })
-    }))
+    environment.soon(() =>
+      environment.soon(() => {
+        if (this.#timers.get('hold') !== armed || armed === undefined) return
+        if (this.messagesIn !== heard || this.#isBacklogged) {
+          armed.handle.refresh()
+          return
+        }
+        this.#timers.delete('hold')
+        this.fire({ type: 'holdExpired' })
+      }),
+    )
   }
 
   /** RFC 9687: something waits to be sent and nothing of it left since the timer was armed. */
@@ -337,7 +371,14 @@ export class Connection {
 }
 
 /** Before negotiation only an OPEN or a NOTIFICATION is decoded, and neither looks at this. */
-const openContext: CodecContext = { fourOctetAs: true, isExternal: true, families: [], maxMessageBytes: defaultMaxMessageBytes, extendedNextHop: false, addPathReceive: [] }
+const openContext: CodecContext = {
+  fourOctetAs: true,
+  isExternal: true,
+  families: [],
+  maxMessageBytes: defaultMaxMessageBytes,
+  extendedNextHop: false,
+  addPathReceive: [],
+}
 
 function isUpdate(decoded: DecodedMessage): decoded is DecodedMessage & DecodedUpdate {
   return decoded.message.type === 'update'

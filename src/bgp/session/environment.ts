@@ -1,6 +1,7 @@
 /**
  * Everything outside that sessions and the speaker touch: connections, the clock, chance. What comes in here, in this
- * order, decides what goes out, so a run can be recorded (../recording/record.ts) and repeated (../recording/replay.ts).
+ * order, decides what goes out, so a run can be recorded (../recording/record.ts) and repeated
+ * (../recording/replay.ts).
  *
  *     speaker, sessions --dial, write, after, soon--> Environment (system.ts: sockets and timers of the process)
  *     speaker, sessions <--handlers, callbacks------- Environment
@@ -91,7 +92,9 @@ export interface ListenerOptions {
 
 export interface Listener {
   readonly port: number
-  /** Replaces the set of neighbors; keys are set and removed by difference. Of two with one address the first is taken. */
+  /**
+   * Replaces the set of neighbors; keys are set and removed by difference. Of two with one address the first is taken.
+   */
   setPeers(peers: readonly ListenerPeer[]): void
   /** Stops listening; accepted connections are not touched. */
   close(): Promise<void>

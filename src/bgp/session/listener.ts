@@ -26,7 +26,11 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   try {
     await listener.listen(createListenFd(host, options.port))
   } catch (error) {
-    throw new HeraldError('ERR_BGP_LISTEN', `cannot listen on ${options.host} port ${options.port}: ${messageOf(error)}`, { cause: error })
+    throw new HeraldError(
+      'ERR_BGP_LISTEN',
+      `cannot listen on ${options.host} port ${options.port}: ${messageOf(error)}`,
+      { cause: error },
+    )
   }
   return listener
 }
@@ -74,11 +78,17 @@ class KeyedListener implements Listener {
       if (bySource.has(source)) continue
       bySource.set(source, peer)
       if (!passwords.has(address)) passwords.set(address, password)
-      else if (passwords.get(address) !== password) this.#options.onProblem?.(`TCP-MD5 key of ${source}: ${formatAddress(address)} on another interface has another one, and the kernel tells keys apart by address only; give both the same`)
+      else if (passwords.get(address) !== password)
+        this.#options.onProblem?.(
+          `TCP-MD5 key of ${source}: ${formatAddress(address)} on another interface has another one, and the ` +
+            `kernel tells keys apart by address only; give both the same`,
+        )
     }
     this.#peers = bySource
-    for (const address of [...this.#keys.keys()]) if (passwords.get(address) === undefined) this.#setKey(address, undefined)
-    for (const [address, password] of passwords) if (password !== undefined && this.#keys.get(address) !== password) this.#setKey(address, password)
+    for (const address of [...this.#keys.keys()])
+      if (passwords.get(address) === undefined) this.#setKey(address, undefined)
+    for (const [address, password] of passwords)
+      if (password !== undefined && this.#keys.get(address) !== password) this.#setKey(address, password)
   }
 
   close(): Promise<void> {

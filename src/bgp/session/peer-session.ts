@@ -35,7 +35,14 @@ export interface SessionOptions {
 /** `peer`: its address, unknown while an unnumbered one was not found. */
 export type AcceptingSession = PeerSession & { readonly peer: Address | undefined; accept(transport: Transport): void }
 
-const rank: Readonly<Record<FsmState, number>> = { Idle: 0, Connect: 1, Active: 1, OpenSent: 2, OpenConfirm: 3, Established: 4 }
+const rank: Readonly<Record<FsmState, number>> = {
+  Idle: 0,
+  Connect: 1,
+  Active: 1,
+  OpenSent: 2,
+  OpenConfirm: 3,
+  Established: 4,
+}
 
 export function createPeerSession(options: SessionOptions): AcceptingSession {
   return new Session(options)
@@ -77,7 +84,13 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#neighbor = neighbor
     this.#events = options.events
     this.#peer = isUnnumbered(neighbor) ? undefined : parseAddress(neighbor.peerAddress)
-    this.#shared = { passive: neighbor.passive, connectRetrySec: neighbor.connectRetrySec, delayOpenSec: neighbor.delayOpenSec ?? 0, dialFailures: 0, sessionFailures: 0 }
+    this.#shared = {
+      passive: neighbor.passive,
+      connectRetrySec: neighbor.connectRetrySec,
+      delayOpenSec: neighbor.delayOpenSec ?? 0,
+      dialFailures: 0,
+      sessionFailures: 0,
+    }
     this.#primary = new Connection(this, this.#shared)
   }
 
@@ -112,7 +125,9 @@ class Session implements AcceptingSession, ConnectionHost {
       case 'OpenConfirm':
         return 'waiting for the KEEPALIVE that confirms the OPEN'
       case 'Idle':
-        return this.#isStopped ? 'stopped' : `${this.lastReset?.text ?? 'starting'}; the next attempt follows after ${Math.ceil(this.#idleHoldSec)} s`
+        return this.#isStopped
+          ? 'stopped'
+          : `${this.lastReset?.text ?? 'starting'}; the next attempt follows after ${Math.ceil(this.#idleHoldSec)} s`
     }
   }
 
@@ -151,7 +166,10 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#discovery?.close()
     this.#discovery = undefined
     const closing = [this.#primary.closed, this.#second?.closed]
-    const event: FsmEvent = cease === 'silent' ? { type: 'abandon' } : this.#ceaseEvent(cease.subcode, cease.text === '' ? [] : [...encodeShutdownText(cease.text)])
+    const event: FsmEvent =
+      cease === 'silent'
+        ? { type: 'abandon' }
+        : this.#ceaseEvent(cease.subcode, cease.text === '' ? [] : [...encodeShutdownText(cease.text)])
     this.#second?.fire(event)
     this.#primary.fire(event)
     await Promise.all(closing)
@@ -163,7 +181,8 @@ class Session implements AcceptingSession, ConnectionHost {
    */
   accept(transport: Transport): void {
     const primary = this.#primary
-    if (this.#isStopped || this.#second !== undefined || (primary.state === 'Idle' && !this.#isRestartAwaited)) return transport.destroy()
+    if (this.#isStopped || this.#second !== undefined || (primary.state === 'Idle' && !this.#isRestartAwaited))
+      return transport.destroy()
     if (primary.state === 'Idle') primary.fire({ type: 'start' })
     this.#isRestartAwaited = false
     try {
@@ -199,12 +218,26 @@ class Session implements AcceptingSession, ConnectionHost {
     const agreement = agreed.value
     const other = connection === this.#primary ? this.#second : this.#primary
     // A connection that waits for the peer's OPEN counts like one on which ours was sent.
-    const rival = other === undefined ? undefined : { state: other.isConnected && rank[other.state] < rank.OpenSent ? 'OpenSent' as const : other.state, direction: other.direction, gracefulRestart: other.agreement?.gracefulRestart === true, establishedSec: this.environment.uptimeSec() - this.#establishedAtSec }
+    const rival =
+      other === undefined
+        ? undefined
+        : {
+            state: other.isConnected && rank[other.state] < rank.OpenSent ? ('OpenSent' as const) : other.state,
+            direction: other.direction,
+            gracefulRestart: other.agreement?.gracefulRestart === true,
+            establishedSec: this.environment.uptimeSec() - this.#establishedAtSec,
+          }
     const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: ownAsn(this.#neighbor) }
     const verdict = judgeCollision(local, { bgpId: open.bgpId, asn: agreement.peerAsn }, connection.direction, rival)
-    if (verdict === 'dump' || verdict === 'yield') this.#events.log('info', `two connections met (RFC 4271 6.8): the ${connection.direction} one ${verdict === 'dump' ? 'is kept' : 'is closed'}`)
+    if (verdict === 'dump' || verdict === 'yield')
+      this.#events.log(
+        'info',
+        `two connections met (RFC 4271 6.8): the ${connection.direction} one ` +
+          `${verdict === 'dump' ? 'is kept' : 'is closed'}`,
+      )
     if (verdict === 'yield') return { kind: 'drop' }
-    if (verdict === 'supersede' && other?.state === 'Established') this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
+    if (verdict === 'supersede' && other?.state === 'Established')
+      this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
     if (verdict !== 'alone') other?.fire({ type: verdict === 'dump' ? 'collisionDump' : 'abandon' })
     if (connection === this.#second) this.#promote()
     return { kind: 'agreed', agreement }
@@ -224,7 +257,8 @@ class Session implements AcceptingSession, ConnectionHost {
 
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void {
     if (event.type === 'tcpFailed' && rank[previous] < rank.OpenSent) this.#dialFailed(event.reason)
-    if (event.type === 'connectRetryExpired' && previous === 'Connect') this.#dialFailed(`no answer within ${dialTimeoutSec} s`)
+    if (event.type === 'connectRetryExpired' && previous === 'Connect')
+      this.#dialFailed(`no answer within ${dialTimeoutSec} s`)
     if (connection.state === 'OpenSent') this.#dialProblem = undefined
     for (const action of actions) if (action.do === 'arm' && action.timer === 'idleHold') this.#idleHoldSec = action.sec
     const hasEnded = rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent
@@ -233,9 +267,16 @@ class Session implements AcceptingSession, ConnectionHost {
     const isRestart = this.#isRestart(event, actions)
     this.#settle(connection)
     if (hasEnded && previous === 'Established') this.#lost(isRestart)
-    else if (hasEnded && wasPrimary && event.type !== 'collisionDump' && rank[this.state] < rank.OpenSent) this.#down({ wasEstablished: false, isRestart: false })
+    else if (hasEnded && wasPrimary && event.type !== 'collisionDump' && rank[this.state] < rank.OpenSent)
+      this.#down({ wasEstablished: false, isRestart: false })
     this.#show(why)
-    if (connection === this.#primary && connection.state === 'Established' && previous === 'OpenConfirm' && this.negotiated !== undefined) this.#events.established(this.negotiated)
+    if (
+      connection === this.#primary &&
+      connection.state === 'Established' &&
+      previous === 'OpenConfirm' &&
+      this.negotiated !== undefined
+    )
+      this.#events.established(this.negotiated)
   }
 
   update(update: DecodedUpdate): void {
@@ -260,7 +301,10 @@ class Session implements AcceptingSession, ConnectionHost {
     if (hasGivenUp && !this.#isStopped && this.#second?.isConnected === true) this.#promote()
   }
 
-  /** The second connection becomes the primary; the old one is let go without a word unless it still has something to say. */
+  /**
+   * The second connection becomes the primary; the old one is let go without a word unless it still has something to
+   * say.
+   */
   #promote(): void {
     const old = this.#primary
     if (this.#second === undefined) return
@@ -274,24 +318,32 @@ class Session implements AcceptingSession, ConnectionHost {
   /** An unnumbered neighbor is the router that is found on its interface (RFC 4861 4.2). */
   #discover(): void {
     const { interface: device } = this.#neighbor
-    // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its address.
+    // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its
+    // address.
     const isOnLink = isUnnumbered(this.#neighbor) || (this.#peer !== undefined && isLinkLocal(this.#peer))
     if (!isOnLink || device === undefined || this.#discovery !== undefined) return
     try {
       this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
     } catch (error) {
-      if (this.#discoveryProblem !== messageOf(error)) this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
+      if (this.#discoveryProblem !== messageOf(error))
+        this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
       this.#discoveryProblem = messageOf(error)
     }
   }
 
   /** A router that is there is kept for as long as its session is. */
   #found(router: Address): void {
-    if (!isUnnumbered(this.#neighbor) || router === this.#peer || (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)) return
+    if (
+      !isUnnumbered(this.#neighbor) ||
+      router === this.#peer ||
+      (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)
+    )
+      return
     this.#peer = router
     this.#events.log('info', `found router ${this.#peerText} on ${this.#neighbor.interface ?? ''}`)
     this.#events.peerFound()
-    if (!this.#neighbor.passive && this.#primary.state === 'Active' && this.#primary.transport === undefined) this.#primary.fire({ type: 'connectRetryExpired' })
+    if (!this.#neighbor.passive && this.#primary.state === 'Active' && this.#primary.transport === undefined)
+      this.#primary.fire({ type: 'connectRetryExpired' })
   }
 
   get #peerText(): string {
@@ -309,7 +361,10 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#events.down(this.lastReset ?? { at: this.#at(), direction: 'local', text: 'the session ended' }, end)
   }
 
-  /** RFC 4724 4.2: a lost connection; RFC 8538 4: with the N bit also a NOTIFICATION of either side that is no Hard Reset. */
+  /**
+   * RFC 4724 4.2: a lost connection; RFC 8538 4: with the N bit also a NOTIFICATION of either side that is no Hard
+   * Reset.
+   */
   #isRestart(event: FsmEvent, actions: readonly FsmAction[]): boolean {
     const { negotiated } = this
     if (negotiated?.gracefulRestart !== true || this.#isStopped) return false
@@ -318,9 +373,13 @@ class Session implements AcceptingSession, ConnectionHost {
     return negotiated.notificationRestart && !(said.code === 6 && said.subcode === Cease.hardReset)
   }
 
-  /** RFC 8538 3.1: where both sides keep routes over a NOTIFICATION, a real end is a Hard Reset that carries the reason. */
+  /**
+   * RFC 8538 3.1: where both sides keep routes over a NOTIFICATION, a real end is a Hard Reset that carries the reason.
+   */
   #ceaseEvent(subcode: number, data: readonly number[]): FsmEvent {
-    return this.negotiated?.notificationRestart === true ? { type: 'stop', subcode: Cease.hardReset, data: [6, subcode, ...data] } : { type: 'stop', subcode, data }
+    return this.negotiated?.notificationRestart === true
+      ? { type: 'stop', subcode: Cease.hardReset, data: [6, subcode, ...data] }
+      : { type: 'stop', subcode, data }
   }
 
   #show(reason: string): void {
@@ -336,15 +395,18 @@ class Session implements AcceptingSession, ConnectionHost {
   #why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
     const { detail, lastNotification: notification } = connection
     connection.detail = undefined
-    if (!hasEnded || event.type === 'collisionDump') return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
-    this.lastReset = resetReason(this.#at(), event, actions, { detail, notification, isStopped: this.#isStopped }) ?? this.lastReset
+    if (!hasEnded || event.type === 'collisionDump')
+      return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
+    this.lastReset =
+      resetReason(this.#at(), event, actions, { detail, notification, isStopped: this.#isStopped }) ?? this.lastReset
     return this.lastReset?.text ?? progressReason(event, connection.direction)
   }
 
   /** Told once, however often the dial fails in the same way. */
   #dialFailed(reason: string): void {
     const problem = this.#dialReason(reason)
-    if (problem !== this.#dialProblem) this.#events.log('warn', `cannot connect to ${this.#peerText} port ${this.#neighbor.peerPort}: ${problem}`)
+    if (problem !== this.#dialProblem)
+      this.#events.log('warn', `cannot connect to ${this.#peerText} port ${this.#neighbor.peerPort}: ${problem}`)
     this.#dialProblem = problem
   }
 
@@ -365,13 +427,37 @@ class Session implements AcceptingSession, ConnectionHost {
    * the peer remembers: an earlier process's, or an earlier one of this process. Never on a first start (RFC 4724 4.1).
    */
   #restartFlags(): { readonly isRestart: boolean; readonly isForwardingPreserved: boolean } {
-    const isRestart = this.#options.isRestart && !this.#wasEstablishedOnce && this.environment.uptimeSec() < (this.#neighbor.gracefulRestart?.restartTimeSec ?? 0)
-    return { isRestart, isForwardingPreserved: this.#wasEstablishedOnce || (isRestart && this.#options.isForwardingPreserved) }
+    const isRestart =
+      this.#options.isRestart &&
+      !this.#wasEstablishedOnce &&
+      this.environment.uptimeSec() < (this.#neighbor.gracefulRestart?.restartTimeSec ?? 0)
+    return {
+      isRestart,
+      isForwardingPreserved: this.#wasEstablishedOnce || (isRestart && this.#options.isForwardingPreserved),
+    }
   }
 
   #dialOptions(): DialOptions {
-    const { ttlSecurityHops, multihopTtl, password, sourceAddress, peerAsn, peerPort, peerAddress, tcpUserTimeoutSec, interface: device } = this.#neighbor
-    if (this.#peer === undefined) throw new HeraldError('ERR_SYSCALL', device === undefined ? `${peerAddress} is no address` : this.#discovery === undefined ? `routers on ${device} cannot be looked for: ${this.#discoveryProblem ?? 'not started'}` : `no router has advertised itself on ${device} yet`)
+    const {
+      ttlSecurityHops,
+      multihopTtl,
+      password,
+      sourceAddress,
+      peerAsn,
+      peerPort,
+      peerAddress,
+      tcpUserTimeoutSec,
+      interface: device,
+    } = this.#neighbor
+    if (this.#peer === undefined)
+      throw new HeraldError(
+        'ERR_SYSCALL',
+        device === undefined
+          ? `${peerAddress} is no address`
+          : this.#discovery === undefined
+            ? `routers on ${device} cannot be looked for: ${this.#discoveryProblem ?? 'not started'}`
+            : `no router has advertised itself on ${device} yet`,
+      )
     const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
     const isInternal = ownAsn(this.#neighbor) === peerAsn
     return {

@@ -7,6 +7,35 @@ import type { Neighbor } from '../../desired/model.ts'
 
 /** As text to compare. */
 export function sessionParameters(neighbor: Neighbor): string {
-  const { localAsn, localAs, peerAsn, peerAddress, peerPort, routerId, families, multihopTtl, password, ttlSecurityHops, sourceAddress, role, addPathReceive } = neighbor
-  return JSON.stringify([localAsn, localAs, peerAsn, peerAddress, peerPort, routerId, families, multihopTtl, password, ttlSecurityHops, sourceAddress, neighbor.interface, role, addPathReceive ?? false])
+  const {
+    localAsn,
+    localAs,
+    peerAsn,
+    peerAddress,
+    peerPort,
+    routerId,
+    families,
+    multihopTtl,
+    password,
+    ttlSecurityHops,
+    sourceAddress,
+    role,
+    addPathReceive,
+  } = neighbor
+  return JSON.stringify([
+    localAsn,
+    localAs,
+    peerAsn,
+    peerAddress,
+    peerPort,
+    routerId,
+    families,
+    multihopTtl,
+    password,
+    ttlSecurityHops,
+    sourceAddress,
+    neighbor.interface,
+    role,
+    addPathReceive ?? false,
+  ])
 }

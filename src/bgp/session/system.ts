@@ -21,7 +21,9 @@ export const system: Environment = {
   },
   dial: (options) => {
     const socket = createDialSocket(options)
-    return new SocketTransport(socket, () => socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }))
+    return new SocketTransport(socket, () =>
+      socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }),
+    )
   },
   listen: openListener,
   discoverRouters,

@@ -13,11 +13,16 @@ export class TransitionLog {
     return this.#entries
   }
 
-  /** A peer that cannot be reached goes round in circles: what is among the last ones already is counted, not repeated. */
+  /**
+   * A peer that cannot be reached goes round in circles: what is among the last ones already is counted, not repeated.
+   */
   add(at: string, from: FsmState, to: FsmState, reason: string): void {
     const recent = this.#entries.slice(-3)
     const same = recent.find((entry) => entry.from === from && entry.to === to && entry.reason === reason)
-    this.#entries = [...this.#entries.filter((entry) => entry !== same), { at, from, to, reason, times: (same?.times ?? 0) + 1 }].slice(-kept)
+    this.#entries = [
+      ...this.#entries.filter((entry) => entry !== same),
+      { at, from, to, reason, times: (same?.times ?? 0) + 1 },
+    ].slice(-kept)
   }
 }
 
@@ -30,15 +35,32 @@ export interface EventFacts {
 }
 
 /** The end of a connection on which something was said; undefined when there is nothing to tell of it. */
-export function resetReason(at: string, event: FsmEvent, actions: readonly FsmAction[], facts: EventFacts): ResetReason | undefined {
+export function resetReason(
+  at: string,
+  event: FsmEvent,
+  actions: readonly FsmAction[],
+  facts: EventFacts,
+): ResetReason | undefined {
   const sent = actions.find((action) => action.do === 'notify')
   if (event.type === 'notificationReceived') {
     const { code, subcode } = event
-    return { at, direction: 'received', code, subcode, text: `peer closed: ${notificationText(code, subcode, facts.notification?.data ?? new Uint8Array(0))}` }
+    return {
+      at,
+      direction: 'received',
+      code,
+      subcode,
+      text: `peer closed: ${notificationText(code, subcode, facts.notification?.data ?? new Uint8Array(0))}`,
+    }
   }
   if (sent !== undefined) {
     const { code, subcode } = sent
-    return { at, direction: 'sent', code, subcode, text: `${notificationText(code, subcode, Uint8Array.from(sent.data))}${whySent(event, facts)}` }
+    return {
+      at,
+      direction: 'sent',
+      code,
+      subcode,
+      text: `${notificationText(code, subcode, Uint8Array.from(sent.data))}${whySent(event, facts)}`,
+    }
   }
   if (event.type === 'tcpFailed') return { at, direction: 'local', text: event.reason }
   if (event.type === 'abandon' && !facts.isStopped) return undefined

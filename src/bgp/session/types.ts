@@ -5,7 +5,14 @@
  *     speaker <---SessionEvents----- session <--bytes-- peer
  */
 import type { FsmState, ResetReason, SessionTransition } from '../speaker/protocol.ts'
-import type { AfiSafi, Capability, CodecContext, NotificationFault, OpenMessage, RouteRefreshMessage } from '../messages/types.ts'
+import type {
+  AfiSafi,
+  Capability,
+  CodecContext,
+  NotificationFault,
+  OpenMessage,
+  RouteRefreshMessage,
+} from '../messages/types.ts'
 import type { DecodedUpdate } from '../messages/update.ts'
 import type { Neighbor } from '../../desired/model.ts'
 import type { Address } from '../../ip/address.ts'

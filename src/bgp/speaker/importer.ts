@@ -36,15 +36,21 @@ export class Importer {
     this.#importAnew()
   }
 
-  /** To be called for each prefix whose paths may have changed; undefined: nothing is imported, nobody needs to know. */
+  /**
+   * To be called for each prefix whose paths may have changed; undefined: nothing is imported, nobody needs to know.
+   */
   get touched(): ((prefix: Prefix) => void) | undefined {
     const isNamed = this.#isNamed
-    return isNamed === undefined ? undefined : (prefix) => {
-      if (isNamed(prefix) && !isMartian(prefix)) this.#consider(prefix)
-    }
+    return isNamed === undefined
+      ? undefined
+      : (prefix) => {
+          if (isNamed(prefix) && !isMartian(prefix)) this.#consider(prefix)
+        }
   }
 
-  /** What changed is in force at once, without a reset; answers whether the peer has to be asked for its routes again. */
+  /**
+   * What changed is in force at once, without a reset; answers whether the peer has to be asked for its routes again.
+   */
   configure(next: Neighbor): boolean {
     const previous = this.#neighbor
     this.#neighbor = next
@@ -56,7 +62,14 @@ export class Importer {
 
   established(peerAddress: Address | undefined, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {
     const { localAsn, localAs, role, routerId } = this.#neighbor
-    this.#facts = { isExternal: codec.isExternal, ownAsns: [localAsn, ...(localAs === undefined ? [] : [localAs])], peerAsn, bgpId: parseIpv4(routerId) ?? 0, localAddress, ...(role === undefined ? {} : { role }) }
+    this.#facts = {
+      isExternal: codec.isExternal,
+      ownAsns: [localAsn, ...(localAs === undefined ? [] : [localAs])],
+      peerAsn,
+      bgpId: parseIpv4(routerId) ?? 0,
+      localAddress,
+      ...(role === undefined ? {} : { role }),
+    }
     this.#origin = { isExternal: codec.isExternal, bgpId: remoteOpen.bgpId, peerAddress: peerAddress ?? 0 }
   }
 
@@ -65,7 +78,9 @@ export class Importer {
     const { nlri, mpReach, attributes } = update.message
     if (this.#facts === undefined || (nlri.length === 0 && mpReach === undefined)) return update
     const reason = ingressProblem(attributes, this.#facts, this.#neighbor)
-    return reason === undefined ? update : { ...update, problems: [...update.problems, { action: 'treat-as-withdraw', reason }] }
+    return reason === undefined
+      ? update
+      : { ...update, problems: [...update.problems, { action: 'treat-as-withdraw', reason }] }
   }
 
   /** The peer's routes are gone. */
@@ -86,10 +101,18 @@ export class Importer {
     if (ineligible !== undefined) return { decision: ineligible }
     if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
     const decision = this.#locRib.decision(prefix)
-    const isThis = (candidate: Candidate): boolean => candidate.peer === this.#id && candidate.pathId === (path.pathId ?? 0)
+    const isThis = (candidate: Candidate): boolean =>
+      candidate.peer === this.#id && candidate.pathId === (path.pathId ?? 0)
     if (decision === undefined) return { decision: 'no room in the Loc-RIB' }
-    if (isThis(decision.best)) return { best: true, decision: decision.losses.length === 0 ? 'the only path' : `best of ${decision.losses.length + 1}` }
-    return { best: false, decision: decision.losses.find(({ candidate }) => isThis(candidate))?.reason ?? 'no room in the Loc-RIB' }
+    if (isThis(decision.best))
+      return {
+        best: true,
+        decision: decision.losses.length === 0 ? 'the only path' : `best of ${decision.losses.length + 1}`,
+      }
+    return {
+      best: false,
+      decision: decision.losses.find(({ candidate }) => isThis(candidate))?.reason ?? 'no room in the Loc-RIB',
+    }
   }
 
   #importAnew(): void {
@@ -112,4 +135,5 @@ export class Importer {
 }
 
 const listOf = ({ importPrefixes = [] }: Neighbor): string => JSON.stringify(importPrefixes)
-const checksOf = ({ enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: Neighbor): string => JSON.stringify([enforceFirstAs, rejectAsSets, allowAsIn])
+const checksOf = ({ enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: Neighbor): string =>
+  JSON.stringify([enforceFirstAs, rejectAsSets, allowAsIn])

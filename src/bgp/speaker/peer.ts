@@ -58,15 +58,27 @@ export class Peer implements SessionEvents {
   /** What the peer's last OPEN said of graceful restart. */
   #restart: PeerRestart | undefined
 
-  constructor(neighbor: Neighbor, { isRestart, isForwardingPreserved }: SpeakerOptions, environment: Environment, locRib: LocRib, host: PeersHost) {
+  constructor(
+    neighbor: Neighbor,
+    { isRestart, isForwardingPreserved }: SpeakerOptions,
+    environment: Environment,
+    locRib: LocRib,
+    host: PeersHost,
+  ) {
     this.neighbor = neighbor
     this.#environment = environment
     this.#host = host
     this.session = createPeerSession({ neighbor, events: this, isRestart, isForwardingPreserved, environment })
     this.adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
-    this.importer = new Importer(neighbor, this.adjRibIn, locRib, () => this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used'))
+    this.importer = new Importer(neighbor, this.adjRibIn, locRib, () =>
+      this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used'),
+    )
     const { adjRibIn, importer } = this
-    this.staleRoutes = new StaleRoutes({ markStale: () => adjRibIn.markStale(), sweepStale: (family) => adjRibIn.sweepStale(family, importer.touched) }, environment, (message) => this.log('info', message))
+    this.staleRoutes = new StaleRoutes(
+      { markStale: () => adjRibIn.markStale(), sweepStale: (family) => adjRibIn.sweepStale(family, importer.touched) },
+      environment,
+      (message) => this.log('info', message),
+    )
   }
 
   /** Takes what changes without a new session; answers whether the peer hears something else from now on. */
@@ -141,14 +153,23 @@ export class Peer implements SessionEvents {
 
   #tolerate(problems: readonly UpdateProblem[]): void {
     const errors = problems.filter(({ reason }) => reason !== ownAsInPath)
-    const { treatedAsWithdraw, attributeDiscarded, ownAsInPath: ownAs, last } = this.updateErrors ?? { treatedAsWithdraw: 0, attributeDiscarded: 0, ownAsInPath: 0 }
+    const {
+      treatedAsWithdraw,
+      attributeDiscarded,
+      ownAsInPath: ownAs,
+      last,
+    } = this.updateErrors ?? { treatedAsWithdraw: 0, attributeDiscarded: 0, ownAsInPath: 0 }
     const one = (action: UpdateProblem['action']): number => (errors.some((error) => error.action === action) ? 1 : 0)
     const text = errors.at(-1)?.reason
     this.updateErrors = {
       treatedAsWithdraw: treatedAsWithdraw + one('treat-as-withdraw'),
       attributeDiscarded: attributeDiscarded + one('attribute-discard'),
       ownAsInPath: ownAs + (errors.length < problems.length ? 1 : 0),
-      ...(text === undefined ? (last === undefined ? {} : { last }) : { last: { at: new Date(this.#environment.now()).toISOString(), text } }),
+      ...(text === undefined
+        ? last === undefined
+          ? {}
+          : { last }
+        : { last: { at: new Date(this.#environment.now()).toISOString(), text } }),
     }
     for (const { action, reason } of errors) this.#warn(`UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
   }
@@ -156,14 +177,16 @@ export class Peer implements SessionEvents {
   /** What a peer can cause as often as it likes. */
   #warn(message: string): void {
     const withheld = this.#tolerated.take(this.#environment.now())
-    if (withheld !== undefined) this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
+    if (withheld !== undefined)
+      this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
   }
 
   /** RFC 2918 3: a new import policy needs what is not in Adj-RIB-In. */
   #askAgain(): void {
     const { negotiated } = this.session
     if (negotiated?.routeRefresh !== true) return
-    for (const family of negotiated.families) this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
+    for (const family of negotiated.families)
+      this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
   }
 
   /** RFC 4486 4: more prefixes than the neighbor may send end its session; the data is family and limit. */
@@ -173,8 +196,24 @@ export class Peer implements SessionEvents {
     for (const [family, name] of unicastFamilies) {
       const count = this.adjRibIn.count(family.afi === 1 ? 'ipv4' : 'ipv6')
       if (count <= maxPrefixes) continue
-      const data = Uint8Array.of(0, family.afi, family.safi, maxPrefixes >>> 24, maxPrefixes >>> 16, maxPrefixes >>> 8, maxPrefixes)
-      return this.session.fail({ code: 6, subcode: Cease.maximumPrefixes, data, reason: `${count} prefixes of ${name}, at most ${maxPrefixes} are taken (maxPrefixes)` }, tooManyPrefixesSec)
+      const data = Uint8Array.of(
+        0,
+        family.afi,
+        family.safi,
+        maxPrefixes >>> 24,
+        maxPrefixes >>> 16,
+        maxPrefixes >>> 8,
+        maxPrefixes,
+      )
+      return this.session.fail(
+        {
+          code: 6,
+          subcode: Cease.maximumPrefixes,
+          data,
+          reason: `${count} prefixes of ${name}, at most ${maxPrefixes} are taken (maxPrefixes)`,
+        },
+        tooManyPrefixesSec,
+      )
     }
   }
 }
@@ -218,12 +257,14 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group, update
     state: session.state,
     since: new Date(since).toISOString(),
     routerId: neighbor.routerId,
-    ...(negotiated === undefined ? {} : {
-      localAddress: formatAddress(negotiated.localAddress),
-      peerRouterId: formatAddress(negotiated.remoteOpen.bgpId),
-      holdTimeSec: negotiated.holdTimeSec,
-      keepaliveSec: negotiated.keepaliveSec,
-    }),
+    ...(negotiated === undefined
+      ? {}
+      : {
+          localAddress: formatAddress(negotiated.localAddress),
+          peerRouterId: formatAddress(negotiated.remoteOpen.bgpId),
+          holdTimeSec: negotiated.holdTimeSec,
+          keepaliveSec: negotiated.keepaliveSec,
+        }),
     capabilities: negotiated?.capabilities ?? [],
     gracefulRestart: negotiated?.gracefulRestart ?? false,
     families: neighbor.families.map((family) => {

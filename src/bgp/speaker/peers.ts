@@ -40,7 +40,13 @@ export class Peers {
 
   /** The peer that a user names: by id, or by address. */
   find(name: string): readonly Peer[] {
-    return this.all.filter(({ neighbor, session }) => neighbor.id === name || neighbor.peerAddress === name || (session.peer !== undefined && [formatAddress(session.peer), formatScoped(session.peer, neighbor.interface)].includes(name)))
+    return this.all.filter(
+      ({ neighbor, session }) =>
+        neighbor.id === name ||
+        neighbor.peerAddress === name ||
+        (session.peer !== undefined &&
+          [formatAddress(session.peer), formatScoped(session.peer, neighbor.interface)].includes(name)),
+    )
   }
 
   /** Who may connect to the listener. */
@@ -49,7 +55,14 @@ export class Peers {
       const address = session.peer
       if (address === undefined) return []
       const { password, interface: device } = neighbor
-      return [{ address, ...(password === undefined ? {} : { password }), ...(device === undefined ? {} : { device }), accept: (transport) => session.accept(transport) } satisfies ListenerPeer]
+      return [
+        {
+          address,
+          ...(password === undefined ? {} : { password }),
+          ...(device === undefined ? {} : { device }),
+          accept: (transport) => session.accept(transport),
+        } satisfies ListenerPeer,
+      ]
     })
   }
 
@@ -58,10 +71,13 @@ export class Peers {
     for (const peer of this.all) {
       const next = wanted.get(peer.neighbor.id)
       if (next === undefined) this.#remove(peer, Cease.peerDeconfigured)
-      else if (sessionParameters(next) !== sessionParameters(peer.neighbor)) this.#remove(peer, Cease.otherConfigurationChange)
+      else if (sessionParameters(next) !== sessionParameters(peer.neighbor))
+        this.#remove(peer, Cease.otherConfigurationChange)
       else if (peer.configure(next)) this.#host.viewChanged(peer)
     }
-    for (const neighbor of wanted.values()) if (!this.#peers.has(neighbor.id)) this.#peers.set(neighbor.id, new Peer(neighbor, this.#options, this.#environment, this.#locRib, this.#host))
+    for (const neighbor of wanted.values())
+      if (!this.#peers.has(neighbor.id))
+        this.#peers.set(neighbor.id, new Peer(neighbor, this.#options, this.#environment, this.#locRib, this.#host))
   }
 
   /** To be called after `configure`, when the listener knows the keys of the new peers. */
@@ -75,10 +91,15 @@ export class Peers {
     }
   }
 
-  /** Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart (RFC 4724 4), else with 6/2. */
+  /**
+   * Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart (RFC 4724 4), else with
+   * 6/2.
+   */
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     const cease = { subcode: Cease.administrativeShutdown, text }
-    const ends = this.all.map(({ session }) => session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease))
+    const ends = this.all.map(({ session }) =>
+      session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease),
+    )
     for (const { staleRoutes } of this.all) staleRoutes.end()
     await Promise.all([...ends, ...this.#closing.values()])
   }

@@ -27,7 +27,10 @@ export interface PrefixRoutes {
 }
 
 export type ToSpeaker =
-  /** `isDraining`: every route goes out again with GRACEFUL_SHUTDOWN (RFC 8326) and is withdrawn a little later; sessions stay. */
+  /**
+   * `isDraining`: every route goes out again with GRACEFUL_SHUTDOWN (RFC 8326) and is withdrawn a little later;
+   * sessions stay.
+   */
   | { readonly type: 'configure'; readonly neighbors: readonly Neighbor[]; readonly isDraining?: boolean }
   | { readonly type: 'routes'; readonly prefixes: readonly PrefixRoutes[] }
   /** Every desired route was sent in `routes`: End-of-RIB may go out. */
@@ -38,7 +41,12 @@ export type ToSpeaker =
 
 export type SpeakerQuery =
   | { readonly what: 'peers' }
-  | { readonly what: 'routes'; readonly table: 'available' | 'advertised' | 'received'; readonly family: AddressFamilyName; readonly peer?: string }
+  | {
+      readonly what: 'routes'
+      readonly table: 'available' | 'advertised' | 'received'
+      readonly family: AddressFamilyName
+      readonly peer?: string
+    }
   | { readonly what: 'route'; readonly prefix: string }
   /** Every path to a prefix: our own and what was received. */
   | { readonly what: 'paths'; readonly prefix: string }
@@ -142,6 +150,16 @@ export type FromSpeaker =
   /** Any change of state of any peer, once. */
   | { readonly type: 'peer'; readonly peer: PeerSnapshot; readonly previous: FsmState }
   /** A protocol event worth a log line (a tolerated UPDATE error, a refused connection). */
-  | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly peer?: string; readonly message: string }
-  | { readonly type: 'answer'; readonly id: number; readonly peers?: readonly PeerSnapshot[]; readonly routes?: readonly RouteSnapshot[] }
+  | {
+      readonly type: 'log'
+      readonly level: 'info' | 'warn' | 'error'
+      readonly peer?: string
+      readonly message: string
+    }
+  | {
+      readonly type: 'answer'
+      readonly id: number
+      readonly peers?: readonly PeerSnapshot[]
+      readonly routes?: readonly RouteSnapshot[]
+    }
   | { readonly type: 'stopped' }

@@ -49,7 +49,10 @@ class Thread implements SpeakerThread {
   constructor(options: SpeakerOptions) {
     // The bundled program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), { workerData: options, name: 'speaker' })
+    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+      workerData: options,
+      name: 'speaker',
+    })
     this.#worker.on('message', (message: FromSpeaker) => this.#received(message))
     let cause: unknown
     this.#worker.on('error', (error: unknown) => {
@@ -108,7 +111,13 @@ class Thread implements SpeakerThread {
     const id = this.#nextId++
     return new Promise<Answer>((resolve, reject) => {
       if (this.#end !== undefined) return reject(this.#end)
-      const late = setTimeout(() => this.#questions.get(id)?.reject(new HeraldError('ERR_SPEAKER_EXITED', `the speaker did not answer within ${queryDeadlineMs} ms`)), queryDeadlineMs)
+      const late = setTimeout(
+        () =>
+          this.#questions
+            .get(id)
+            ?.reject(new HeraldError('ERR_SPEAKER_EXITED', `the speaker did not answer within ${queryDeadlineMs} ms`)),
+        queryDeadlineMs,
+      )
       const settle = (): void => {
         clearTimeout(late)
         this.#questions.delete(id)

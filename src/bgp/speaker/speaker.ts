@@ -22,7 +22,15 @@ import type { Environment, Listener, Timer } from '../session/environment.ts'
 import type { NegotiatedSession } from '../session/types.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
-import type { FromSpeaker, FsmState, PrefixRoutes, RouteSnapshot, SpeakerOptions, SpeakerQuery, ToSpeaker } from './protocol.ts'
+import type {
+  FromSpeaker,
+  FsmState,
+  PrefixRoutes,
+  RouteSnapshot,
+  SpeakerOptions,
+  SpeakerQuery,
+  ToSpeaker,
+} from './protocol.ts'
 import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 import { groupKey, UpdateGroup } from './update-group.ts'
 
@@ -82,13 +90,22 @@ export class Speaker implements PeersHost {
     try {
       this.#listener = await this.#environment.listen({
         ...listen,
-        onRefused: (address) => this.#emit({ type: 'log', level: 'info', message: `refused a connection of ${address}: no neighbor has this address` }),
+        onRefused: (address) =>
+          this.#emit({
+            type: 'log',
+            level: 'info',
+            message: `refused a connection of ${address}: no neighbor has this address`,
+          }),
         onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
       })
       this.#listener.setPeers(this.#peers.listenerPeers)
       this.#emit({ type: 'ready', listening: true })
     } catch (error) {
-      this.#emit({ type: 'ready', listening: false, problem: `cannot listen on ${listen.host} port ${listen.port}: ${messageOf(error)}; peers are dialled only` })
+      this.#emit({
+        type: 'ready',
+        listening: false,
+        problem: `cannot listen on ${listen.host} port ${listen.port}: ${messageOf(error)}; peers are dialled only`,
+      })
     }
   }
 
@@ -157,20 +174,32 @@ export class Speaker implements PeersHost {
     if (isDraining === (this.#drain !== 'none')) return
     this.#drain = isDraining ? 'announcing' : 'none'
     this.#drainTimer?.cancel()
-    this.#drainTimer = !isDraining ? undefined : this.#environment.after(gracefulShutdownSec, () => {
-      this.#drain = 'withdrawn'
-      for (const peer of this.#peers.all) this.viewChanged(peer)
-      this.#emit({ type: 'log', level: 'info', message: 'drained: every route is withdrawn, the sessions stay' })
-    })
+    this.#drainTimer = !isDraining
+      ? undefined
+      : this.#environment.after(gracefulShutdownSec, () => {
+          this.#drain = 'withdrawn'
+          for (const peer of this.#peers.all) this.viewChanged(peer)
+          this.#emit({ type: 'log', level: 'info', message: 'drained: every route is withdrawn, the sessions stay' })
+        })
     for (const peer of this.#peers.all) this.viewChanged(peer)
-    this.#emit({ type: 'log', level: 'info', message: isDraining ? `draining: routes carry GRACEFUL_SHUTDOWN and are withdrawn after ${gracefulShutdownSec} s (RFC 8326)` : 'drain undone: every route is announced as before' })
+    this.#emit({
+      type: 'log',
+      level: 'info',
+      message: isDraining
+        ? `draining: routes carry GRACEFUL_SHUTDOWN and are withdrawn after ${gracefulShutdownSec} s (RFC 8326)`
+        : 'drain undone: every route is announced as before',
+    })
   }
 
   #setListenerPeers(): void {
     try {
       this.#listener?.setPeers(this.#peers.listenerPeers)
     } catch (error) {
-      this.#emit({ type: 'log', level: 'error', message: `the listener does not know every neighbor's key: ${messageOf(error)}` })
+      this.#emit({
+        type: 'log',
+        level: 'error',
+        message: `the listener does not know every neighbor's key: ${messageOf(error)}`,
+      })
     }
   }
 
@@ -187,7 +216,14 @@ export class Speaker implements PeersHost {
       this.#groups.set(key, [...groups, group])
     }
     peer.group = group
-    group.join({ id: peer.neighbor.id, isRefreshEnhanced: negotiated.enhancedRouteRefresh, send: (messages, count) => peer.session.send(messages, count) }, sent)
+    group.join(
+      {
+        id: peer.neighbor.id,
+        isRefreshEnhanced: negotiated.enhancedRouteRefresh,
+        send: (messages, count) => peer.session.send(messages, count),
+      },
+      sent,
+    )
     this.#schedule()
   }
 
@@ -233,7 +269,9 @@ export class Speaker implements PeersHost {
       if (prefixes.length > 0) group.flush(prefixes, now)
       if (prefixes.length < limit) group.continueResync(limit - prefixes.length, now)
     }
-    this.#prefixesPerTurn = isOver() ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2) : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
+    this.#prefixesPerTurn = isOver()
+      ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2)
+      : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
     if (this.#dirty.size > 0 || groups.some((group) => group.isBusy)) this.#schedule()
     else if (this.#isSynced) this.#sendEndOfRib()
   }
@@ -276,7 +314,10 @@ export class Speaker implements PeersHost {
     return [...this.#groups.values()].flat()
   }
 
-  #answer(query: SpeakerQuery): { readonly peers?: readonly ReturnType<typeof peerSnapshot>[]; readonly routes?: readonly RouteSnapshot[] } {
+  #answer(query: SpeakerQuery): {
+    readonly peers?: readonly ReturnType<typeof peerSnapshot>[]
+    readonly routes?: readonly RouteSnapshot[]
+  } {
     switch (query.what) {
       case 'peers':
         return { peers: this.#peers.all.map(peerSnapshot) }
@@ -303,9 +344,18 @@ export class Speaker implements PeersHost {
   /** Our own routes and what peers announce of one prefix. */
   #paths(prefix: Prefix): readonly RouteSnapshot[] {
     const entry = this.#locRib.get(prefix)
-    const own = entry === undefined ? [] : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter).map((route) => ({ ...route, best: true, decision: 'originated by this node' }))
+    const own =
+      entry === undefined
+        ? []
+        : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter).map((route) => ({
+            ...route,
+            best: true,
+            decision: 'originated by this node',
+          }))
     const received = this.#peers.all.flatMap((peer) => {
-      return peer.adjRibIn.paths(prefix).map((path) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }))
+      return peer.adjRibIn
+        .paths(prefix)
+        .map((path) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }))
     })
     return [...own, ...received]
   }
@@ -314,15 +364,21 @@ export class Speaker implements PeersHost {
     const isMeant = (prefix: Prefix): boolean => prefixFamily(prefix) === (family === 'ipv4-unicast' ? 'ipv4' : 'ipv6')
     if (table === 'available') {
       const virtualRouterOf = (id: string): string | undefined => this.#peers.get(id)?.neighbor.virtualRouter
-      return [...this.#locRib.entries()].flatMap(([prefix, entry]) => (isMeant(prefix) ? localSnapshots(prefix, entry, virtualRouterOf) : []))
+      return [...this.#locRib.entries()].flatMap(([prefix, entry]) =>
+        isMeant(prefix) ? localSnapshots(prefix, entry, virtualRouterOf) : [],
+      )
     }
     const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
     return peers.flatMap((peer) => {
-      if (table === 'advertised') return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])].filter(([prefix]) => isMeant(prefix)).map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
+      if (table === 'advertised')
+        return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])]
+          .filter(([prefix]) => isMeant(prefix))
+          .map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
       const shown: RouteSnapshot[] = []
       for (const [prefix, path] of peer.adjRibIn.entries()) {
         if (shown.length === maxShown) break
-        if (isMeant(prefix)) shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) })
+        if (isMeant(prefix))
+          shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) })
       }
       return shown
     })
@@ -330,7 +386,11 @@ export class Speaker implements PeersHost {
 }
 
 /** What this session hears, and why a configured family is left out. */
-function exportView({ neighbor }: Peer, negotiated: NegotiatedSession, drain: DrainPhase): { readonly view: ExportView; readonly reasons: FamilyReason } {
+function exportView(
+  { neighbor }: Peer,
+  negotiated: NegotiatedSession,
+  drain: DrainPhase,
+): { readonly view: ExportView; readonly reasons: FamilyReason } {
   const nextHops: Partial<Record<AddressFamilyName, Address>> = {}
   const reasons: FamilyReason = {}
   for (const family of drain === 'withdrawn' ? [] : neighbor.families) {
@@ -339,7 +399,10 @@ function exportView({ neighbor }: Peer, negotiated: NegotiatedSession, drain: Dr
       reasons[family] = `${family} is not announced: the peer did not offer it`
       continue
     }
-    const choice = chooseNextHop(family, neighbor.nextHops, { localAddress: negotiated.localAddress, extendedNextHop: negotiated.codec.extendedNextHop })
+    const choice = chooseNextHop(family, neighbor.nextHops, {
+      localAddress: negotiated.localAddress,
+      extendedNextHop: negotiated.codec.extendedNextHop,
+    })
     if (choice.ok) nextHops[family] = choice.nextHop
     else reasons[family] = choice.reason
   }

@@ -23,7 +23,10 @@ export type PeerRestart = Extract<Capability, { readonly type: 'gracefulRestart'
 /** A peer that came back and never says End-of-RIB keeps its stale routes no longer than this. */
 const staleTimeSec = 360
 
-export const unicastFamilies: readonly (readonly [AfiSafi, AddressFamilyName])[] = [[{ afi: 1, safi: 1 }, 'ipv4-unicast'], [{ afi: 2, safi: 1 }, 'ipv6-unicast']]
+export const unicastFamilies: readonly (readonly [AfiSafi, AddressFamilyName])[] = [
+  [{ afi: 1, safi: 1 }, 'ipv4-unicast'],
+  [{ afi: 2, safi: 1 }, 'ipv6-unicast'],
+]
 
 export class StaleRoutes {
   readonly #routes: StaleTable
@@ -60,7 +63,8 @@ export class StaleRoutes {
   /** The session is back; `restart` is what the new OPEN says. */
   established(restart: PeerRestart | undefined): void {
     if (!this.#isHelping) return
-    const isKept = (family: AfiSafi): boolean => restart?.families.some((listed) => isSame(listed.family, family) && listed.forwarding) === true
+    const isKept = (family: AfiSafi): boolean =>
+      restart?.families.some((listed) => isSame(listed.family, family) && listed.forwarding) === true
     this.#sweep((family) => !isKept(family))
     this.#awaited = unicastFamilies.map(([family]) => family).filter(isKept)
     if (this.#awaited.length === 0) return this.end()

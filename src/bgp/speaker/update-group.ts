@@ -59,15 +59,27 @@ type Want = readonly [Prefix, LocalRoutes | undefined]
 /** What was computed of route lists is remembered up to this many, or twice what is in use. */
 const minRemembered = 8192
 
-const familyName = (prefix: Prefix): AddressFamilyName => (prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast')
-const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = { 'ipv4-unicast': ipv4Unicast, 'ipv6-unicast': ipv6Unicast }
+const familyName = (prefix: Prefix): AddressFamilyName =>
+  prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
+const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = {
+  'ipv4-unicast': ipv4Unicast,
+  'ipv6-unicast': ipv6Unicast,
+}
 const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
 
 /** Sessions with equal keys share a group. */
 export function groupKey(view: ExportView, codec: CodecContext, limits: GroupLimits): string {
   const { nextHops, ...facts } = view
   const sorted = (record: object): unknown => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1))
-  return JSON.stringify([sorted(facts), sorted(nextHops), codec.fourOctetAs, codec.maxMessageBytes, codec.extendedNextHop, codec.families, limits.maxPrefixesOut])
+  return JSON.stringify([
+    sorted(facts),
+    sorted(nextHops),
+    codec.fourOctetAs,
+    codec.maxMessageBytes,
+    codec.extendedNextHop,
+    codec.families,
+    limits.maxPrefixesOut,
+  ])
 }
 
 export class UpdateGroup {
@@ -111,12 +123,24 @@ export class UpdateGroup {
   }
 
   /** `sent` is what the member has already been sent on this session, by another group. */
-  join(member: GroupMember, sent: Iterable<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> = []): void {
+  join(
+    member: GroupMember,
+    sent: Iterable<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> = [],
+  ): void {
     const taken = [...this.#slots.values()].reduce((mask, slot) => mask | slot.bit, 0)
     const bit = ~taken & (taken + 1)
-    this.#slots.set(member.id, { member, bit, isBlocked: false, isWaiting: true, refresh: new Set(), refreshing: new Set(), isAtLimit: false })
+    this.#slots.set(member.id, {
+      member,
+      bit,
+      isBlocked: false,
+      isWaiting: true,
+      refresh: new Set(),
+      refreshing: new Set(),
+      isAtLimit: false,
+    })
     this.#wanted.clear()
-    for (const [prefix, path] of sent) this.adjRibOut.adopt(prefix, this.#table.intern({ ...path.attributes }), bit, path.at)
+    for (const [prefix, path] of sent)
+      this.adjRibOut.adopt(prefix, this.#table.intern({ ...path.attributes }), bit, path.at)
   }
 
   leave(id: string): void {
@@ -182,7 +206,8 @@ export class UpdateGroup {
     this.#send(list)
     // Room that a withdrawal made is for what was held back.
     const roomy = list.reduce((mask, { attributes, members }) => (attributes === undefined ? mask | members : mask), 0)
-    for (const slot of this.#slots.values()) if (slot.isAtLimit && (slot.bit & roomy) !== 0) [slot.isAtLimit, slot.isWaiting] = [false, true]
+    for (const slot of this.#slots.values())
+      if (slot.isAtLimit && (slot.bit & roomy) !== 0) [slot.isAtLimit, slot.isWaiting] = [false, true]
   }
 
   /** True when prefixes are held back from this member by maxPrefixesOut. */
@@ -212,7 +237,11 @@ export class UpdateGroup {
   #endRefreshes(members: MemberMask): void {
     for (const slot of this.#slots.values()) {
       if ((slot.bit & members) === 0 || slot.isBlocked || slot.isWaiting) continue
-      for (const family of slot.refreshing) slot.member.send(encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.end }), 1)
+      for (const family of slot.refreshing)
+        slot.member.send(
+          encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.end }),
+          1,
+        )
       slot.refreshing.clear()
     }
   }
@@ -225,7 +254,10 @@ export class UpdateGroup {
       members |= slot.bit
       if (slot.refresh.size > 0) this.adjRibOut.invalidate(slot.bit, (prefix) => slot.refresh.has(familyName(prefix)))
       for (const family of slot.member.isRefreshEnhanced ? slot.refresh : []) {
-        slot.member.send(encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.begin }), 1)
+        slot.member.send(
+          encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.begin }),
+          1,
+        )
         slot.refreshing.add(family)
       }
       slot.refresh.clear()
@@ -244,7 +276,10 @@ export class UpdateGroup {
     let wanted = this.#wanted.get(routes)
     if (wanted === undefined) {
       if (this.#wanted.size + this.#table.size >= this.#sweepAt) this.#sweep()
-      wanted = { 'ipv4-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv4-unicast']), 'ipv6-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv6-unicast']) }
+      wanted = {
+        'ipv4-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv4-unicast']),
+        'ipv6-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv6-unicast']),
+      }
       this.#wanted.set(routes, wanted)
     }
     return wanted[familyName(prefix)]
@@ -256,7 +291,11 @@ export class UpdateGroup {
     if (limit === undefined || wanted.length === 0) return wanted
     let full = 0
     for (const slot of this.#slots.values()) {
-      if (this.adjRibOut.count(slot.bit, prefixFamily(prefix)) < limit || this.adjRibOut.sentTo(prefix, slot.bit) !== undefined) continue
+      if (
+        this.adjRibOut.count(slot.bit, prefixFamily(prefix)) < limit ||
+        this.adjRibOut.sentTo(prefix, slot.bit) !== undefined
+      )
+        continue
       slot.isAtLimit = true
       full |= slot.bit
     }
@@ -292,7 +331,10 @@ export class UpdateGroup {
       if (out === undefined) outgoing.set(members, (out = { buffers: [], count: 0 }))
       for (const part of byFamily(prefixes)) {
         const family = afiSafi(part[0] as Prefix)
-        const { bytes, count, tooLarge } = attributes === undefined ? packWithdrawals(part, family, this.#codec) : packAnnouncements(attributes, part, family, this.#codec)
+        const { bytes, count, tooLarge } =
+          attributes === undefined
+            ? packWithdrawals(part, family, this.#codec)
+            : packAnnouncements(attributes, part, family, this.#codec)
         for (const prefix of tooLarge) this.adjRibOut.retract(prefix, members)
         this.tooLarge += tooLarge.length
         this.encodings++

@@ -14,8 +14,14 @@ import { Speaker } from './speaker.ts'
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
 const { record, ...options }: SpeakerOptions = workerData
-const file = record === undefined ? undefined : openRecordingFile(record, (message) => port.postMessage({ type: 'log', level: 'error', message } satisfies FromSpeaker))
-const recorder = file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
+const file =
+  record === undefined
+    ? undefined
+    : openRecordingFile(record, (message) =>
+        port.postMessage({ type: 'log', level: 'error', message } satisfies FromSpeaker),
+      )
+const recorder =
+  file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
 
 const speaker = new Speaker(options, recorder ?? system, (message: FromSpeaker) => {
   recorder?.tell(message)

@@ -5,10 +5,20 @@
  *     setPools --> pools      request --asked for by name?--> those addresses -----> Assignment | Refusal
  *     reserve --> holders                 `--no--> held ones, shared ones, lowest free --^
  *
- * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any more;
+ * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any
+ * more;
  * a request that cannot be met does not cost it what it holds.
  */
-import { type Address, addressBytes, addressFromBytes, compareAddresses, type Family, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
+import {
+  type Address,
+  addressBytes,
+  addressFromBytes,
+  compareAddresses,
+  type Family,
+  familyOfAddress,
+  formatAddress,
+  parseAddress,
+} from '../../ip/address.ts'
 import { type LabelSelector, selectorMatches, type Labels } from '../label-selector.ts'
 
 export interface AddressRange {
@@ -60,13 +70,21 @@ export interface Assignment {
 
 /** Codes as Cilium's condition IPAMRequestSatisfied has its reasons, in CamelCase. */
 export interface Refusal {
-  readonly code: 'NoPool' | 'PoolSelectorMismatch' | 'OutOfAddresses' | 'AlreadyAllocated' | 'IncompatibleService' | 'InvalidRequest'
+  readonly code:
+    | 'NoPool'
+    | 'PoolSelectorMismatch'
+    | 'OutOfAddresses'
+    | 'AlreadyAllocated'
+    | 'IncompatibleService'
+    | 'InvalidRequest'
   readonly message: string
   readonly remedy: string
 }
 
 export function toInteger(address: Address): bigint {
-  return typeof address === 'number' ? BigInt(address) : addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
+  return typeof address === 'number'
+    ? BigInt(address)
+    : addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
 }
 
 function fromInteger(value: bigint, family: Family): Address {
@@ -153,11 +171,15 @@ export class Ipam {
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
   assign(request: AddressRequest): Assignment | Refusal {
     this.release(request.key)
-    const kept = request.held.filter((address) => this.poolOf(address) !== undefined && this.#obstacle(request, address) === undefined)
+    const kept = request.held.filter(
+      (address) => this.poolOf(address) !== undefined && this.#obstacle(request, address) === undefined,
+    )
     const found = this.#find(request, kept)
     const addresses = 'addresses' in found ? found.addresses : kept
     if (addresses.length > 0) this.#hold(request.key, { addresses, request })
-    return 'addresses' in found || kept.length === 0 ? found : { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
+    return 'addresses' in found || kept.length === 0
+      ? found
+      : { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
   }
 
   #hold(key: string, holder: Holder): void {
@@ -170,7 +192,12 @@ export class Ipam {
   }
 
   #find(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
-    if (request.invalid.length > 0) return { code: 'InvalidRequest', message: `the request for ${request.invalid.join(', ')} is not an address`, remedy: 'Write IPv4 or IPv6 addresses, separated by commas.' }
+    if (request.invalid.length > 0)
+      return {
+        code: 'InvalidRequest',
+        message: `the request for ${request.invalid.join(', ')} is not an address`,
+        remedy: 'Write IPv4 or IPv6 addresses, separated by commas.',
+      }
     return request.explicit.length > 0 ? this.#explicit(request, kept) : this.#automatic(request, kept)
   }
 
@@ -178,10 +205,32 @@ export class Ipam {
     for (const address of request.explicit) {
       if (kept.includes(address)) continue
       const pool = this.poolOf(address)
-      if (pool === undefined) return { code: 'NoPool', message: `no pool contains the requested address ${address}`, remedy: 'Request an address of a pool, or add it to one.' }
-      if (pool.closed !== undefined) return { code: 'NoPool', message: `the pool ${pool.name} of the requested address ${address} is ${pool.closed}`, remedy: 'Open the pool, or request another address.' }
-      if (!isSelected(pool, request)) return { code: 'PoolSelectorMismatch', message: `the pool ${pool.name} of the requested address ${address} does not select this Service`, remedy: 'Label the Service for the pool, or request another address.' }
-      if (isSpared(pool, address)) return { code: 'NoPool', message: `${address} is the first or last address of a block of pool ${pool.name}, which allowFirstLastIPs: No keeps back`, remedy: 'Request another address, or set allowFirstLastIPs: Yes.' }
+      if (pool === undefined)
+        return {
+          code: 'NoPool',
+          message: `no pool contains the requested address ${address}`,
+          remedy: 'Request an address of a pool, or add it to one.',
+        }
+      if (pool.closed !== undefined)
+        return {
+          code: 'NoPool',
+          message: `the pool ${pool.name} of the requested address ${address} is ${pool.closed}`,
+          remedy: 'Open the pool, or request another address.',
+        }
+      if (!isSelected(pool, request))
+        return {
+          code: 'PoolSelectorMismatch',
+          message: `the pool ${pool.name} of the requested address ${address} does not select this Service`,
+          remedy: 'Label the Service for the pool, or request another address.',
+        }
+      if (isSpared(pool, address))
+        return {
+          code: 'NoPool',
+          message:
+            `${address} is the first or last address of a block of pool ${pool.name}, which ` +
+            `allowFirstLastIPs: No keeps back`,
+          remedy: 'Request another address, or set allowFirstLastIPs: Yes.',
+        }
       const obstacle = this.#obstacle(request, address) ?? this.#reservation(address)
       if (obstacle !== undefined) return obstacle
     }
@@ -190,13 +239,23 @@ export class Ipam {
 
   /** For each family: what is held, else one that may be shared, else the lowest free one. */
   #automatic(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
-    if (this.#pools.length === 0) return { code: 'NoPool', message: 'there is no CiliumLoadBalancerIPPool', remedy: 'Create a pool, or set status.loadBalancer.ingress.' }
+    if (this.#pools.length === 0)
+      return {
+        code: 'NoPool',
+        message: 'there is no CiliumLoadBalancerIPPool',
+        remedy: 'Create a pool, or set status.loadBalancer.ingress.',
+      }
     const usable = this.#pools.filter((pool) => pool.closed === undefined && isSelected(pool, request))
     const addresses: string[] = []
     let refusal: Refusal | undefined
     for (const family of request.families) {
       const own = kept.filter((address) => (address.includes(':') ? 'ipv6' : 'ipv4') === family)
-      const found = own.length > 0 ? own : [this.#shared(request, usable, family) ?? this.#lowest(usable, family) ?? []].flat().map(({ address }) => address)
+      const found =
+        own.length > 0
+          ? own
+          : [this.#shared(request, usable, family) ?? this.#lowest(usable, family) ?? []]
+              .flat()
+              .map(({ address }) => address)
       if (found.length === 0) refusal ??= refusalOf(usable, family)
       addresses.push(...found)
     }
@@ -212,9 +271,15 @@ export class Ipam {
   #shared(request: AddressRequest, pools: readonly Pool[], family: Family): Found | undefined {
     if (request.sharingKey === undefined) return undefined
     const candidates = [...this.#holders]
-      .filter(([, keys]) => [...keys].some((key) => this.#assigned.get(key)?.request?.sharingKey === request.sharingKey))
+      .filter(([, keys]) =>
+        [...keys].some((key) => this.#assigned.get(key)?.request?.sharingKey === request.sharingKey),
+      )
       .flatMap(([address]) => ({ address, value: parseAddress(address) ?? 0 }))
-      .filter(({ address, value }) => familyOfAddress(value) === family && (this.#obstacle(request, address) ?? this.#reservation(address)) === undefined)
+      .filter(
+        ({ address, value }) =>
+          familyOfAddress(value) === family &&
+          (this.#obstacle(request, address) ?? this.#reservation(address)) === undefined,
+      )
       .sort((a, b) => compareAddresses(a.value, b.value))
     for (const { address, value } of candidates) {
       const pool = pools.find((each) => rangeWith(each, family, toInteger(value)) !== undefined)
@@ -228,7 +293,11 @@ export class Ipam {
       for (const range of pool.ranges) {
         if (range.family !== family) continue
         const last = range.sparesEnds ? range.last - 1n : range.last
-        for (let value = this.#cursors.get(range) ?? (range.sparesEnds ? range.first + 1n : range.first); value <= last; value++) {
+        for (
+          let value = this.#cursors.get(range) ?? (range.sparesEnds ? range.first + 1n : range.first);
+          value <= last;
+          value++
+        ) {
           this.#cursors.set(range, value)
           const address = formatAddress(fromInteger(value, family))
           if (!this.#holders.has(address)) return { address, pool }
@@ -250,10 +319,14 @@ export class Ipam {
     }
   }
 
-  /** What is recorded for a Service that was not seen yet is not given to another; whom it may share with is not known. */
+  /**
+   * What is recorded for a Service that was not seen yet is not given to another; whom it may share with is not known.
+   */
   #reservation(address: string): Refusal | undefined {
     const key = [...this.holdersOf(address)].find((each) => this.#assigned.get(each)?.request === undefined)
-    return key === undefined ? undefined : { code: 'AlreadyAllocated', message: `${address} is recorded for ${key}`, remedy: 'Request another address.' }
+    return key === undefined
+      ? undefined
+      : { code: 'AlreadyAllocated', message: `${address} is recorded for ${key}`, remedy: 'Request another address.' }
   }
 
   /** Why an address cannot be given to a Service beside those that hold it. */
@@ -263,22 +336,51 @@ export class Ipam {
       const other = this.#assigned.get(key)?.request
       if (other === undefined) continue
       if (request.sharingKey === undefined || other.sharingKey !== request.sharingKey) {
-        return { code: 'AlreadyAllocated', message: `${address} belongs to ${key}`, remedy: 'Request another address, or give both Services the same lbipam.cilium.io/sharing-key.' }
+        return {
+          code: 'AlreadyAllocated',
+          message: `${address} belongs to ${key}`,
+          remedy: 'Request another address, or give both Services the same lbipam.cilium.io/sharing-key.',
+        }
       }
       if (!permits(request, other) || !permits(other, request)) {
-        return { code: 'IncompatibleService', message: `${address} belongs to ${key} of another namespace`, remedy: 'Name the other namespace in lbipam.cilium.io/sharing-cross-namespace of both Services, or request another address.' }
+        return {
+          code: 'IncompatibleService',
+          message: `${address} belongs to ${key} of another namespace`,
+          remedy:
+            'Name the other namespace in lbipam.cilium.io/sharing-cross-namespace of both Services, or request ' +
+            'another address.',
+        }
       }
       const port = request.ports.find((each) => other.ports.includes(each))
-      if (port !== undefined) return { code: 'IncompatibleService', message: `${key} has port ${port} of ${address}`, remedy: 'Use different ports, or different addresses.' }
-      if (other.trafficKey !== request.trafficKey) return { code: 'IncompatibleService', message: `${key} on ${address} has another externalTrafficPolicy or, under Local, another selector`, remedy: 'Make them equal, or use different addresses.' }
+      if (port !== undefined)
+        return {
+          code: 'IncompatibleService',
+          message: `${key} has port ${port} of ${address}`,
+          remedy: 'Use different ports, or different addresses.',
+        }
+      if (other.trafficKey !== request.trafficKey)
+        return {
+          code: 'IncompatibleService',
+          message: `${key} on ${address} has another externalTrafficPolicy or, under Local, another selector`,
+          remedy: 'Make them equal, or use different addresses.',
+        }
     }
     return undefined
   }
 }
 
 function refusalOf(usable: readonly Pool[], family: Family): Refusal {
-  if (usable.length === 0) return { code: 'PoolSelectorMismatch', message: 'no open pool selects this Service', remedy: 'Label the Service for a pool, or widen the serviceSelector of one.' }
-  return { code: 'OutOfAddresses', message: `no free ${family} address in ${usable.map((pool) => pool.name).join(', ')}`, remedy: 'Add a block to the pool, or delete Services that hold its addresses.' }
+  if (usable.length === 0)
+    return {
+      code: 'PoolSelectorMismatch',
+      message: 'no open pool selects this Service',
+      remedy: 'Label the Service for a pool, or widen the serviceSelector of one.',
+    }
+  return {
+    code: 'OutOfAddresses',
+    message: `no free ${family} address in ${usable.map((pool) => pool.name).join(', ')}`,
+    remedy: 'Add a block to the pool, or delete Services that hold its addresses.',
+  }
 }
 
 function isSelected(pool: Pool, request: AddressRequest): boolean {
@@ -290,9 +392,13 @@ function isSpared(pool: Pool, address: string): boolean {
   if (parsed === undefined) return false
   const value = toInteger(parsed)
   const range = rangeWith(pool, familyOfAddress(parsed), value)
-  return range !== undefined && range.sparesEnds && (value === range.first || value === range.last)
+  return range?.sparesEnds === true && (value === range.first || value === range.last)
 }
 
 function permits(request: AddressRequest, other: AddressRequest): boolean {
-  return request.namespace === other.namespace || request.sharedWith.includes('*') || request.sharedWith.includes(other.namespace)
+  return (
+    request.namespace === other.namespace ||
+    request.sharedWith.includes('*') ||
+    request.sharedWith.includes(other.namespace)
+  )
 }

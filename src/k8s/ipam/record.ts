@@ -7,7 +7,18 @@
  * The file is a YAML map with one line per Service. An append is one write; a last line without its end is of a writer
  * that died, and is passed over and written anew.
  */
-import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '../../errors.ts'
 
@@ -29,7 +40,8 @@ export interface AllocationRecord {
   /** Why the record is not where it should be, is damaged, or was not written the last time. */
   readonly warning: RecordWarning | undefined
   /**
-   * Calls `choose` under the lock. `busy`: another agent holds the lock, and nothing was chosen. `unwritten`: chosen but
+   * Calls `choose` under the lock. `busy`: another agent holds the lock, and nothing was chosen. `unwritten`: chosen
+   * but
    * not recorded, which costs agreement after a restart, never an allocation.
    */
   exchange(choose: Choose): 'recorded' | 'unwritten' | 'busy'
@@ -47,7 +59,11 @@ export interface AllocationRecordOptions {
 const header = '# Written by herald: the addresses of Services. To free one, stop the agents and delete its line.\n'
 const lockStepMs = 2
 
-export function openAllocationRecord(directory: string, stateDir: string, options: AllocationRecordOptions = {}): AllocationRecord {
+export function openAllocationRecord(
+  directory: string,
+  stateDir: string,
+  options: AllocationRecordOptions = {},
+): AllocationRecord {
   return new FileRecord(directory, stateDir, options)
 }
 
@@ -62,7 +78,11 @@ class FileRecord implements AllocationRecord {
   #text = ''
   readonly #entries = new Map<string, readonly string[]>()
 
-  constructor(directory: string, stateDir: string, { lockWaitMs = 500, lockStaleMs = 10_000 }: AllocationRecordOptions) {
+  constructor(
+    directory: string,
+    stateDir: string,
+    { lockWaitMs = 500, lockStaleMs = 10_000 }: AllocationRecordOptions,
+  ) {
     let folder = join(directory, '.herald')
     try {
       mkdirSync(folder, { recursive: true })
@@ -71,7 +91,11 @@ class FileRecord implements AllocationRecord {
       rmSync(probe)
     } catch (error) {
       folder = stateDir
-      this.#place = { code: 'RecordElsewhere', message: `allocations are recorded in ${stateDir}, which other nodes do not see: ${messageOf(error)}`, remedy: 'Make the folder writable.' }
+      this.#place = {
+        code: 'RecordElsewhere',
+        message: `allocations are recorded in ${stateDir}, which other nodes do not see: ${messageOf(error)}`,
+        remedy: 'Make the folder writable.',
+      }
     }
     this.#file = join(folder, 'allocations.yaml')
     this.#lock = new LockFile(join(folder, 'allocations.lock'), lockWaitMs, lockStaleMs)
@@ -84,7 +108,11 @@ class FileRecord implements AllocationRecord {
   exchange(choose: Choose): 'recorded' | 'unwritten' | 'busy' {
     try {
       if (!this.#lock.acquire()) {
-        this.#failure = { code: 'RecordBusy', message: 'another agent holds the lock of the allocation record: new allocations wait for it', remedy: 'It is tried again by itself.' }
+        this.#failure = {
+          code: 'RecordBusy',
+          message: 'another agent holds the lock of the allocation record: new allocations wait for it',
+          remedy: 'It is tried again by itself.',
+        }
         return 'busy'
       }
     } catch (error) {
@@ -125,7 +153,11 @@ class FileRecord implements AllocationRecord {
   }
 
   #failed(error: unknown): void {
-    this.#failure = { code: 'NotRecorded', message: `allocations are not recorded: ${messageOf(error)}`, remedy: 'Make the folder writable; it is tried again by itself.' }
+    this.#failure = {
+      code: 'NotRecorded',
+      message: `allocations are not recorded: ${messageOf(error)}`,
+      remedy: 'Make the folder writable; it is tried again by itself.',
+    }
   }
 
   peek(): Allocations {
@@ -148,14 +180,21 @@ class FileRecord implements AllocationRecord {
     this.#text = text.slice(0, end)
     if (wrong.length > 0) {
       this.#mustRewrite = true
-      this.#damage = { code: 'RecordDamaged', message: `a line of ${this.#file} is no allocation and is passed over: ${(wrong[0] ?? '').slice(0, 80)}`, remedy: 'Correct it; the next change writes the file anew without it.' }
+      this.#damage = {
+        code: 'RecordDamaged',
+        message: `a line of ${this.#file} is no allocation and is passed over: ${(wrong[0] ?? '').slice(0, 80)}`,
+        remedy: 'Correct it; the next change writes the file anew without it.',
+      }
     } else if (!this.#mustRewrite) this.#damage = undefined
     return entries
   }
 
   #write(changes: AllocationChanges): void {
     if (changes.size === 0) return
-    const isAppend = this.#text !== '' && !this.#mustRewrite && [...changes].every(([key, addresses]) => addresses !== undefined && !this.#entries.has(key))
+    const isAppend =
+      this.#text !== '' &&
+      !this.#mustRewrite &&
+      [...changes].every(([key, addresses]) => addresses !== undefined && !this.#entries.has(key))
     for (const [key, addresses] of changes) {
       if (addresses === undefined) this.#entries.delete(key)
       else this.#entries.set(key, addresses)
@@ -166,7 +205,9 @@ class FileRecord implements AllocationRecord {
       this.#text += lines
       return
     }
-    const lines = [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, addresses]) => formatLine(key, addresses))
+    const lines = [...this.#entries]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, addresses]) => formatLine(key, addresses))
     const text = header + lines.join('')
     writeDurably(`${this.#file}.new`, text)
     renameSync(`${this.#file}.new`, this.#file)
@@ -183,12 +224,20 @@ function formatLine(key: string, addresses: readonly string[]): string {
 /** A line as we write it, or as a person would: quotes are optional. */
 function parseLine(line: string): [string, readonly string[]] | undefined {
   const match = /^(["']?)([a-z0-9.-]+\/[a-z0-9.-]+)\1\s*:\s*\[([^\]]*)\]\s*(#.*)?$/.exec(line)
-  const addresses = (match?.[3] ?? '').split(',').map((text) => text.trim().replace(/^(["'])(.*)\1$/, '$2')).filter((text) => text !== '')
-  return match?.[2] === undefined || !addresses.every((text) => /^[0-9a-f.:]+$/.test(text)) ? undefined : [match[2], addresses]
+  const addresses = (match?.[3] ?? '')
+    .split(',')
+    .map((text) => text.trim().replace(/^(["'])(.*)\1$/, '$2'))
+    .filter((text) => text !== '')
+  return match?.[2] === undefined || !addresses.every((text) => /^[0-9a-f.:]+$/.test(text))
+    ? undefined
+    : [match[2], addresses]
 }
 
 /** The lines from `start` on; what follows `end` is a line without its end. */
-function parseLines(text: string, start: number): { readonly entries: Allocations; readonly wrong: readonly string[]; readonly end: number } {
+function parseLines(
+  text: string,
+  start: number,
+): { readonly entries: Allocations; readonly wrong: readonly string[]; readonly end: number } {
   const entries = new Map<string, readonly string[]>()
   const wrong: string[] = []
   const end = text.lastIndexOf('\n') + 1

@@ -11,13 +11,21 @@ const schema = z.object({
       z.object({
         addresses: z.array(z.string()),
         nodeName: z.string().nullish(),
-        conditions: z.object({ ready: z.boolean().nullish(), serving: z.boolean().nullish(), terminating: z.boolean().nullish() }).nullish(),
+        conditions: z
+          .object({ ready: z.boolean().nullish(), serving: z.boolean().nullish(), terminating: z.boolean().nullish() })
+          .nullish(),
       }),
     )
     .nullish()
     .transform((endpoints) => endpoints ?? []),
   ports: z
-    .array(z.object({ name: z.string().nullish(), protocol: z.enum(['TCP', 'UDP', 'SCTP']).nullish(), port: z.number().int().min(1).max(65535).nullish() }))
+    .array(
+      z.object({
+        name: z.string().nullish(),
+        protocol: z.enum(['TCP', 'UDP', 'SCTP']).nullish(),
+        port: z.number().int().min(1).max(65535).nullish(),
+      }),
+    )
     .nullish()
     .transform((ports) => ports ?? []),
 })

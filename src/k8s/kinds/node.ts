@@ -16,16 +16,28 @@ export function parseNode(raw: RawObject): Narrowed<Node> {
   return narrow(schema, raw, (node) =>
     writtenPodCidrs(node)
       .filter((cidr) => parsePrefix(cidr) === undefined)
-      .map((cidr) => fault('error', ['spec', 'podCIDRs'], 'InvalidPrefix', `spec.podCIDRs: ${cidr} is not a prefix`, 'Write a prefix such as 10.244.1.0/24.')),
+      .map((cidr) =>
+        fault(
+          'error',
+          ['spec', 'podCIDRs'],
+          'InvalidPrefix',
+          `spec.podCIDRs: ${cidr} is not a prefix`,
+          'Write a prefix such as 10.244.1.0/24.',
+        ),
+      ),
   )
 }
 
 /** Canonical prefixes, unique. */
 export function podCidrsOf(node: Node): readonly string[] {
-  return [...new Set(writtenPodCidrs(node).flatMap((cidr) => {
-    const prefix = parsePrefix(cidr)
-    return prefix === undefined ? [] : [formatPrefix(prefix)]
-  }))]
+  return [
+    ...new Set(
+      writtenPodCidrs(node).flatMap((cidr) => {
+        const prefix = parsePrefix(cidr)
+        return prefix === undefined ? [] : [formatPrefix(prefix)]
+      }),
+    ),
+  ]
 }
 
 function writtenPodCidrs({ spec }: Node): readonly string[] {

@@ -4,7 +4,12 @@ import { formatPath, type Fault } from './narrow.ts'
 import type { ObjectKey, Origin } from '../source.ts'
 
 export function refOf({ kind, namespace, name }: ObjectKey, origin: Origin | undefined): ObjectRef {
-  return { kind, ...(namespace === '' ? {} : { namespace }), name, ...(origin === undefined ? {} : { file: origin.file, line: origin.line }) }
+  return {
+    kind,
+    ...(namespace === '' ? {} : { namespace }),
+    name,
+    ...(origin === undefined ? {} : { file: origin.file, line: origin.line }),
+  }
 }
 
 export function problemOf(fault: Fault, key: ObjectKey, origin: Origin | undefined): Problem {

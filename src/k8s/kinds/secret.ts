@@ -19,5 +19,7 @@ export function parseSecret(raw: RawObject): Narrowed<Secret> {
 export function passwordOf(secret: Secret): string | undefined {
   if (secret.stringData?.password !== undefined) return secret.stringData.password
   const encoded = secret.data?.password
-  return encoded === undefined ? undefined : new TextDecoder().decode(Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0)))
+  return encoded === undefined
+    ? undefined
+    : new TextDecoder().decode(Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0)))
 }

@@ -10,22 +10,39 @@ const port = z.number().int().min(1).max(65535)
 const schema = z.object({
   metadata: metadataSchema,
   spec: z.object({
-    type: z.string().nullish().transform((type) => type ?? 'ClusterIP'),
+    type: z
+      .string()
+      .nullish()
+      .transform((type) => type ?? 'ClusterIP'),
     loadBalancerClass: z.string().nullish(),
     loadBalancerIP: z.string().nullish(),
     loadBalancerSourceRanges: z.array(z.string()).nullish(),
-    externalTrafficPolicy: z.enum(['Cluster', 'Local']).nullish().transform((policy) => policy ?? 'Cluster'),
+    externalTrafficPolicy: z
+      .enum(['Cluster', 'Local'])
+      .nullish()
+      .transform((policy) => policy ?? 'Cluster'),
     sessionAffinity: z.enum(['None', 'ClientIP']).nullish(),
     selector: z.record(z.string(), z.string()).nullish(),
     ipFamilies: z.array(z.enum(['IPv4', 'IPv6'])).nullish(),
     ipFamilyPolicy: z.enum(['SingleStack', 'PreferDualStack', 'RequireDualStack']).nullish(),
     ports: z
-      .array(z.object({ name: z.string().nullish(), protocol: z.enum(['TCP', 'UDP', 'SCTP']).nullish().transform((protocol) => protocol ?? 'TCP'), port }))
+      .array(
+        z.object({
+          name: z.string().nullish(),
+          protocol: z
+            .enum(['TCP', 'UDP', 'SCTP'])
+            .nullish()
+            .transform((protocol) => protocol ?? 'TCP'),
+          port,
+        }),
+      )
       .nullish()
       .transform((ports) => ports ?? []),
   }),
   status: z
-    .object({ loadBalancer: z.object({ ingress: z.array(z.object({ ip: z.string().nullish() })).nullish() }).nullish() })
+    .object({
+      loadBalancer: z.object({ ingress: z.array(z.object({ ip: z.string().nullish() })).nullish() }).nullish(),
+    })
     .nullish(),
 })
 
@@ -36,7 +53,21 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   const { value, faults } = narrow(schema, raw)
   if (value === undefined) return { faults }
   const { invalid, path } = requestedAddresses(value)
-  return { value, faults: [...faults, ...invalid.map((text) => fault('error', path, 'InvalidAddress', `${formatPath(path)}: ${text} is not an address`, 'Write IPv4 or IPv6 addresses, separated by commas.'))] }
+  return {
+    value,
+    faults: [
+      ...faults,
+      ...invalid.map((text) =>
+        fault(
+          'error',
+          path,
+          'InvalidAddress',
+          `${formatPath(path)}: ${text} is not an address`,
+          'Write IPv4 or IPv6 addresses, separated by commas.',
+        ),
+      ),
+    ],
+  }
 }
 
 export function serviceKey({ metadata }: Service): string {
@@ -45,7 +76,11 @@ export function serviceKey({ metadata }: Service): string {
 
 /** The labels of a Service with the pseudo labels that selectors may name. */
 export function selectableLabels({ metadata }: Service): Labels {
-  return { ...metadata.labels, 'io.kubernetes.service.name': metadata.name, 'io.kubernetes.service.namespace': metadata.namespace ?? 'default' }
+  return {
+    ...metadata.labels,
+    'io.kubernetes.service.name': metadata.name,
+    'io.kubernetes.service.namespace': metadata.namespace ?? 'default',
+  }
 }
 
 export interface RequestedAddresses {
@@ -59,8 +94,13 @@ export interface RequestedAddresses {
 
 /** The addresses that a Service asks for by name: an annotation goes before spec.loadBalancerIP. */
 export function requestedAddresses({ metadata, spec }: Service): RequestedAddresses {
-  const name = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips'].find((each) => metadata.annotations[each] !== undefined)
-  const words = ((name === undefined ? spec.loadBalancerIP : metadata.annotations[name]) ?? '').split(',').map((word) => word.trim()).filter((word) => word !== '')
+  const name = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips'].find(
+    (each) => metadata.annotations[each] !== undefined,
+  )
+  const words = ((name === undefined ? spec.loadBalancerIP : metadata.annotations[name]) ?? '')
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '')
   const addresses = new Set<string>()
   const invalid: string[] = []
   for (const word of words) {
@@ -68,5 +108,9 @@ export function requestedAddresses({ metadata, spec }: Service): RequestedAddres
     if (parsed === undefined) invalid.push(word)
     else addresses.add(formatAddress(parsed))
   }
-  return { addresses: [...addresses], invalid, path: name === undefined ? ['spec', 'loadBalancerIP'] : ['metadata', 'annotations', name] }
+  return {
+    addresses: [...addresses],
+    invalid,
+    path: name === undefined ? ['spec', 'loadBalancerIP'] : ['metadata', 'annotations', name],
+  }
 }

@@ -38,11 +38,23 @@ const versions: Readonly<Record<ServedKind, readonly string[]>> = {
 }
 
 export function isServed(key: ObjectKey): key is ObjectKey & { readonly kind: ServedKind } {
-  return Object.hasOwn(versions, key.kind) && (versions[key.kind as ServedKind]).includes(key.apiVersion)
+  return Object.hasOwn(versions, key.kind) && versions[key.kind as ServedKind].includes(key.apiVersion)
 }
 
 /** Of a kind that means something to a load balancer and is not read: a warning. Of any other kind: nothing. */
 export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
-  const isRelated = apiVersion.startsWith('metallb.io/') || (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
-  return isRelated ? [fault('warning', [], 'KindNotServed', `${kind} of ${apiVersion} is not served yet and has no effect`, 'Use CiliumBGPPeeringPolicy (cilium.io/v2alpha1) and CiliumLoadBalancerIPPool.')] : []
+  const isRelated =
+    apiVersion.startsWith('metallb.io/') ||
+    (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
+  return isRelated
+    ? [
+        fault(
+          'warning',
+          [],
+          'KindNotServed',
+          `${kind} of ${apiVersion} is not served yet and has no effect`,
+          'Use CiliumBGPPeeringPolicy (cilium.io/v2alpha1) and CiliumLoadBalancerIPPool.',
+        ),
+      ]
+    : []
 }

@@ -10,7 +10,14 @@
 import type { Verdict } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { Ipam, type AddressRequest, type Assignment, type Pool, type Refusal } from '../ipam/allocate.ts'
-import { openAllocationRecord, type AllocationChanges, type AllocationRecord, type Allocations, type Choose, type RecordWarning } from '../ipam/record.ts'
+import {
+  openAllocationRecord,
+  type AllocationChanges,
+  type AllocationRecord,
+  type Allocations,
+  type Choose,
+  type RecordWarning,
+} from '../ipam/record.ts'
 import { requestedAddresses, selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -38,7 +45,16 @@ interface Wish {
   readonly created: string
 }
 
-const notYet: AddressAnswer = { addresses: [], verdict: { step: 'allocated', ok: false, code: 'RecordBusy', message: 'it waits for another agent, which holds the allocation record or is ahead of what was read here', remedy: 'It is tried again by itself.' } }
+const notYet: AddressAnswer = {
+  addresses: [],
+  verdict: {
+    step: 'allocated',
+    ok: false,
+    code: 'RecordBusy',
+    message: 'it waits for another agent, which holds the allocation record or is ahead of what was read here',
+    remedy: 'It is tried again by itself.',
+  },
+}
 
 export class ServiceAddresses {
   readonly #ipam = new Ipam()
@@ -58,7 +74,8 @@ export class ServiceAddresses {
   #isFirst = true
 
   constructor({ allocations }: TranslatorOptions) {
-    this.#record = allocations === undefined ? undefined : openAllocationRecord(allocations.directory, allocations.stateDir)
+    this.#record =
+      allocations === undefined ? undefined : openAllocationRecord(allocations.directory, allocations.stateDir)
   }
 
   get warning(): RecordWarning | undefined {
@@ -79,7 +96,8 @@ export class ServiceAddresses {
   }
 
   /**
-   * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf` answers
+   * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf`
+   * answers
    * undefined for a Service that is gone or not ours.
    */
   settle(dirty: Iterable<string>, serviceOf: (key: string) => Service | undefined): readonly string[] {
@@ -88,7 +106,8 @@ export class ServiceAddresses {
       const service = serviceOf(key)
       const known = this.#settled.get(key)
       // A change of endpoints asks for no address.
-      if (service !== known?.service || (known !== undefined && known.generation !== this.#generation)) changed.set(key, service)
+      if (service !== known?.service || (known !== undefined && known.generation !== this.#generation))
+        changed.set(key, service)
     }
     if (changed.size === 0 && !this.#isFirst && this.#unwritten.size === 0) return []
     if (changed.size > 0) for (const key of this.#waiting) changed.set(key, serviceOf(key))
@@ -110,7 +129,11 @@ export class ServiceAddresses {
   }
 
   /** Holders come first, then who asks by name, then age, then name: the order of arrival does not matter. */
-  #choose(changed: ReadonlyMap<string, Service | undefined>, recorded: Allocations, news: Allocations): AllocationChanges {
+  #choose(
+    changed: ReadonlyMap<string, Service | undefined>,
+    recorded: Allocations,
+    news: Allocations,
+  ): AllocationChanges {
     const changes = new Map<string, readonly string[] | undefined>()
     this.#reserve(changed, recorded, news)
     for (const [key, service] of changed) {
@@ -125,7 +148,9 @@ export class ServiceAddresses {
       const status = statusAddresses(service)
       const own = this.#ipam.addressesOf(key)
       const request = requestOf(service, recorded.get(key) ?? (own.length > 0 ? own : status))
-      return [{ key, service, status, request, rank: rankOf(request), created: service.metadata.creationTimestamp ?? '~' }]
+      return [
+        { key, service, status, request, rank: rankOf(request), created: service.metadata.creationTimestamp ?? '~' },
+      ]
     })
     for (const wish of wishes.sort(byRank)) {
       if (this.#isAhead(wish.key, recorded)) {
@@ -163,28 +188,49 @@ export class ServiceAddresses {
   }
 
   /**
-   * Another agent gave this Service an address that, as far as we know, a Service holds which is no longer recorded with
+   * Another agent gave this Service an address that, as far as we know, a Service holds which is no longer recorded
+   * with
    * it: that one is gone, and we shall hear of it.
    */
   #isAhead(key: string, recorded: Allocations): boolean {
-    return (recorded.get(key) ?? []).some((address) => [...this.#ipam.holdersOf(address)].some((other) => other !== key && this.#settled.has(other) && !this.#unwritten.has(other) && recorded.get(other)?.includes(address) !== true))
+    return (recorded.get(key) ?? []).some((address) =>
+      [...this.#ipam.holdersOf(address)].some(
+        (other) =>
+          other !== key &&
+          this.#settled.has(other) &&
+          !this.#unwritten.has(other) &&
+          recorded.get(other)?.includes(address) !== true,
+      ),
+    )
   }
 
   #grant({ key, service, request, status }: Wish, changes: Map<string, readonly string[] | undefined>): void {
     let found = this.#ipam.assign(request)
     if (isRefusal(found) && this.#makeRoom(found, request, changes)) found = this.#ipam.assign(request)
-    const isForeign = isRefusal(found) && status.length > 0 && status.every((address) => this.#ipam.poolOf(address) === undefined)
+    const isForeign =
+      isRefusal(found) && status.length > 0 && status.every((address) => this.#ipam.poolOf(address) === undefined)
     const answer = isForeign ? foreignAnswer(status) : answerOf(found)
     const known = this.#settled.get(key)?.answer
     const isSame = known !== undefined && JSON.stringify(known) === JSON.stringify(answer)
-    this.#settled.set(key, { service, generation: this.#generation, answer: isSame ? known : answer, isOwn: !isRefusal(found) })
+    this.#settled.set(key, {
+      service,
+      generation: this.#generation,
+      answer: isSame ? known : answer,
+      isOwn: !isRefusal(found),
+    })
     if (isForeign || (!isRefusal(found) && found.refusal === undefined)) this.#waiting.delete(key)
     else this.#waiting.add(key)
   }
 
   /** Lets go of recorded Services that were never seen, when one that exists needs their addresses. */
-  #makeRoom({ code }: Refusal, { explicit }: AddressRequest, changes: Map<string, readonly string[] | undefined>): boolean {
-    const isInTheWay = (key: string): boolean => code === 'OutOfAddresses' || (code === 'AlreadyAllocated' && this.#ipam.addressesOf(key).some((address) => explicit.includes(address)))
+  #makeRoom(
+    { code }: Refusal,
+    { explicit }: AddressRequest,
+    changes: Map<string, readonly string[] | undefined>,
+  ): boolean {
+    const isInTheWay = (key: string): boolean =>
+      code === 'OutOfAddresses' ||
+      (code === 'AlreadyAllocated' && this.#ipam.addressesOf(key).some((address) => explicit.includes(address)))
     const leaving = [...this.#absent].filter(isInTheWay)
     for (const key of leaving) {
       this.#absent.delete(key)
@@ -210,13 +256,20 @@ function answerOf(found: Assignment | Refusal): AddressAnswer {
   if (isRefusal(found)) return { addresses: [], verdict: { step: 'allocated', ok: false, ...found } }
   const { addresses, pool, refusal } = found
   const held = `${addresses.join(', ')} of pool ${pool}`
-  if (refusal !== undefined) return { addresses, verdict: { step: 'allocated', ok: true, code: 'RequestRefused', message: `${held} is kept: ${refusal.message}` } }
+  if (refusal !== undefined)
+    return {
+      addresses,
+      verdict: { step: 'allocated', ok: true, code: 'RequestRefused', message: `${held} is kept: ${refusal.message}` },
+    }
   return { addresses, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: held } }
 }
 
 /** Someone else's allocator wrote the status: no pool of ours needs to know the address. */
 function foreignAnswer(status: readonly string[]): AddressAnswer {
-  return { addresses: status, verdict: { step: 'allocated', ok: true, code: 'InStatus', message: `${status.join(', ')} by status.loadBalancer` } }
+  return {
+    addresses: status,
+    verdict: { step: 'allocated', ok: true, code: 'InStatus', message: `${status.join(', ')} by status.loadBalancer` },
+  }
 }
 
 function byRank(a: Wish, b: Wish): number {
@@ -237,7 +290,8 @@ function statusAddresses({ status }: Service): readonly string[] {
 
 function requestOf(service: Service, held: readonly string[]): AddressRequest {
   const { metadata, spec } = service
-  const annotation = (name: string): string | undefined => metadata.annotations[`lbipam.cilium.io/${name}`] ?? metadata.annotations[`io.cilium/lb-ipam-${name}`]
+  const annotation = (name: string): string | undefined =>
+    metadata.annotations[`lbipam.cilium.io/${name}`] ?? metadata.annotations[`io.cilium/lb-ipam-${name}`]
   const isDual = spec.ipFamilyPolicy === 'RequireDualStack' || spec.ipFamilyPolicy === 'PreferDualStack'
   const { addresses, invalid } = requestedAddresses(service)
   return {
@@ -252,6 +306,9 @@ function requestOf(service: Service, held: readonly string[]): AddressRequest {
     sharingKey: annotation('sharing-key'),
     sharedWith: (annotation('sharing-cross-namespace') ?? '').split(',').map((name) => name.trim()),
     ports: spec.ports.map(({ protocol, port }) => `${protocol}/${port}`),
-    trafficKey: spec.externalTrafficPolicy === 'Local' ? `Local ${JSON.stringify(Object.entries(spec.selector ?? {}).sort())}` : 'Cluster',
+    trafficKey:
+      spec.externalTrafficPolicy === 'Local'
+        ? `Local ${JSON.stringify(Object.entries(spec.selector ?? {}).sort())}`
+        : 'Cluster',
   }
 }

@@ -7,7 +7,10 @@ const linkBandwidth = 0x4004
 
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0')
 
-/** `rt:65000:100`, `soo:192.0.2.1:7`, `lb:65000:12500000` (octets per second) or the digits themselves; undefined when it is none. */
+/**
+ * `rt:65000:100`, `soo:192.0.2.1:7`, `lb:65000:12500000` (octets per second) or the digits themselves; undefined when
+ * it is none.
+ */
 export function parseExtendedCommunity(text: string): string | undefined {
   if (/^[0-9a-fA-F]{16}$/.test(text)) return text.toLowerCase()
   const [kind = '', administrator = '', value = ''] = text.split(':')
@@ -21,7 +24,8 @@ export function parseExtendedCommunity(text: string): string | undefined {
 /** Type 0 with a two-octet AS, 1 with an IPv4 address, 2 with a four-octet AS. */
 function specific(subtype: number, administrator: string, value: number): string | undefined {
   const address = administrator.includes('.') ? parseIpv4(administrator) : undefined
-  if (address !== undefined) return value > 0xffff ? undefined : `01${hex(subtype, 2)}${hex(address, 8)}${hex(value, 4)}`
+  if (address !== undefined)
+    return value > 0xffff ? undefined : `01${hex(subtype, 2)}${hex(address, 8)}${hex(value, 4)}`
   const asn = /^[0-9]{1,10}$/.test(administrator) ? Number(administrator) : Number.NaN
   if (asn <= 0xffff) return value > 0xffffffff ? undefined : `00${hex(subtype, 2)}${hex(asn, 4)}${hex(value, 8)}`
   return asn <= 0xffffffff && value <= 0xffff ? `02${hex(subtype, 2)}${hex(asn, 8)}${hex(value, 4)}` : undefined

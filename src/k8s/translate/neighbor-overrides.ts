@@ -28,7 +28,11 @@ const address = text((written) => {
 }, 'an address')
 
 /** The same for both families, or each its own. */
-const perFamily = <T extends z.ZodType>(value: T) => z.union([value.transform((both) => ({ ipv4: both, ipv6: both })), z.strictObject({ ipv4: value, ipv6: value }).partial()])
+const perFamily = <T extends z.ZodType>(value: T) =>
+  z.union([
+    value.transform((both) => ({ ipv4: both, ipv6: both })),
+    z.strictObject({ ipv4: value, ipv6: value }).partial(),
+  ])
 
 const nextHop = z.union([
   address.transform((hop) => (hop.includes(':') ? { ipv6: hop } : { ipv4: hop })),
@@ -50,10 +54,19 @@ const keys = {
   nextHop,
   med: perFamily(u32),
   asPathPrepend: perFamily(number(0, 16)),
-  extendedCommunities: perFamily(z.array(text(parseExtendedCommunity, 'an extended community such as rt:65000:100, soo:192.0.2.1:7, lb:65000:12500000 or 16 hexadecimal digits'))),
+  extendedCommunities: perFamily(
+    z.array(
+      text(
+        parseExtendedCommunity,
+        'an extended community such as rt:65000:100, soo:192.0.2.1:7, lb:65000:12500000 or 16 hexadecimal digits',
+      ),
+    ),
+  ),
   role: z.enum(['provider', 'rs', 'rs-client', 'customer', 'peer']),
   interface: z.string().regex(/^[^\s/]{1,15}$/, 'not the name of an interface'),
-  importPrefixes: z.array(text(parseImportPrefix, 'a prefix such as 10.0.0.0/8, with ge and le as in 10.0.0.0/8 ge 16 le 24')),
+  importPrefixes: z.array(
+    text(parseImportPrefix, 'a prefix such as 10.0.0.0/8, with ge and le as in 10.0.0.0/8 ge 16 le 24'),
+  ),
   enforceFirstAs: z.boolean(),
   rejectAsSets: z.boolean(),
   allowAsIn: number(0, 10),
@@ -83,7 +96,19 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
   if (written === undefined) return { of: () => [{}], faults: [] }
   const path = ['metadata', 'annotations', neighborsAnnotation]
   const read = readMap(written)
-  if (read === undefined) return { of: () => [{}], faults: [fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation} is no YAML map of neighbors`, `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`)] }
+  if (read === undefined)
+    return {
+      of: () => [{}],
+      faults: [
+        fault(
+          'error',
+          path,
+          'InvalidAnnotation',
+          `${neighborsAnnotation} is no YAML map of neighbors`,
+          `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`,
+        ),
+      ],
+    }
   const byAddress = new Map<string, NeighborOverrides>()
   const zones = new Map<string, NeighborOverrides[]>()
   const faults: Fault[] = []
@@ -91,7 +116,15 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
     const [host = '', zone] = key.split('%')
     const peer = parseAddress(host)
     if (key !== '*' && peer === undefined) {
-      faults.push(fault('error', path, 'InvalidAnnotation', `${neighborsAnnotation}: ${key} is not an address`, 'Key by the peer address without mask, or by "*".'))
+      faults.push(
+        fault(
+          'error',
+          path,
+          'InvalidAnnotation',
+          `${neighborsAnnotation}: ${key} is not an address`,
+          'Key by the peer address without mask, or by "*".',
+        ),
+      )
       continue
     }
     const found = overridesOf(value, [...path, key], faults)
@@ -102,7 +135,8 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
   const of = (peerAddress: string): readonly NeighborOverrides[] => {
     const own = { ...byAddress.get('*'), ...byAddress.get(peerAddress) }
     const zoned = (zones.get(peerAddress) ?? []).map((each) => ({ ...own, ...each }))
-    const isCovered = zoned.length > 0 && (own.interface === undefined || zoned.some((each) => each.interface === own.interface))
+    const isCovered =
+      zoned.length > 0 && (own.interface === undefined || zoned.some((each) => each.interface === own.interface))
     return isCovered ? zoned : [own, ...zoned]
   }
   return { of, faults }
@@ -111,13 +145,29 @@ export function parseOverrides(annotations: Readonly<Record<string, string>>): P
 /** The keys of one neighbor that are right. */
 function overridesOf(value: unknown, at: FieldPath, faults: Fault[]): NeighborOverrides {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    faults.push(fault('error', at, 'InvalidAnnotation', `${neighborsAnnotation}: ${String(at.at(-1))} is no map of keys`, `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`))
+    faults.push(
+      fault(
+        'error',
+        at,
+        'InvalidAnnotation',
+        `${neighborsAnnotation}: ${String(at.at(-1))} is no map of keys`,
+        `Write '{"192.0.2.1": {ttlSecurity: 1}}'.`,
+      ),
+    )
     return {}
   }
   let all: NeighborOverrides = {}
   for (const [key, one] of Object.entries(value)) {
     if (later.has(key)) {
-      faults.push(fault('warning', [...at, key], 'NotServed', `${key} is not served in this version`, 'Remove the key, or leave it for a later version.'))
+      faults.push(
+        fault(
+          'warning',
+          [...at, key],
+          'NotServed',
+          `${key} is not served in this version`,
+          'Remove the key, or leave it for a later version.',
+        ),
+      )
       continue
     }
     const narrowed = narrow(schema, { [key]: one }, () => [], { at, meanwhile: 'the neighbor does without it' })
@@ -135,13 +185,19 @@ function parseImportPrefix(written: string): ImportPrefix | undefined {
   const maximum = prefixFamily(prefix) === 'ipv4' ? 32 : 128
   const [from, to] = [ge === undefined ? prefixLength(prefix) : Number(ge), le === undefined ? maximum : Number(le)]
   if (from < prefixLength(prefix) || to < from || to > maximum) return undefined
-  return { prefix: formatPrefix(prefix), ...(ge === undefined ? {} : { ge: Number(ge) }), ...(le === undefined ? {} : { le: Number(le) }) }
+  return {
+    prefix: formatPrefix(prefix),
+    ...(ge === undefined ? {} : { ge: Number(ge) }),
+    ...(le === undefined ? {} : { le: Number(le) }),
+  }
 }
 
 function readMap(written: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = parse(written)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined
   } catch {
     // The parser's words are about a fragment of an annotation; ours name the object.
     return undefined

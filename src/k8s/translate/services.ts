@@ -1,5 +1,13 @@
 /** What one LoadBalancer Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
-import { frontendId, type Backend, type DesiredService, type Frontend, type ObjectRef, type Route, type Verdict } from '../../desired/model.ts'
+import {
+  frontendId,
+  type Backend,
+  type DesiredService,
+  type Frontend,
+  type ObjectRef,
+  type Route,
+  type Verdict,
+} from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Pool } from '../ipam/allocate.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
@@ -27,7 +35,13 @@ export function isClassServed(service: Service, { loadBalancerClass }: Translato
 }
 
 const yes = (step: Verdict['step'], code: string, message: string): Verdict => ({ step, ok: true, code, message })
-const no = (step: Verdict['step'], code: string, message: string, remedy: string): Verdict => ({ step, ok: false, code, message, remedy })
+const no = (step: Verdict['step'], code: string, message: string, remedy: string): Verdict => ({
+  step,
+  ok: false,
+  code,
+  message,
+  remedy,
+})
 
 export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService {
   const { key, source, service, addresses } = input
@@ -35,19 +49,43 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   const endpoints = countEndpoints(input.slices, options.nodeName)
   const className = service.spec.loadBalancerClass
   const isOurs = isClassServed(service, options)
-  const verdicts = [isOurs ? yes('class', 'ClassServed', className ? `class ${className}` : 'no class') : no('class', 'OtherClass', `loadBalancerClass ${className} belongs to another implementation`, 'Remove the class, or give it to the agent with --load-balancer-class.')]
+  const verdicts = [
+    isOurs
+      ? yes('class', 'ClassServed', className ? `class ${className}` : 'no class')
+      : no(
+          'class',
+          'OtherClass',
+          `loadBalancerClass ${className} belongs to another implementation`,
+          'Remove the class, or give it to the agent with --load-balancer-class.',
+        ),
+  ]
   let frontends: readonly Frontend[] = []
   let routes: readonly Route[] = []
   if (isOurs) {
     verdicts.push(input.allocated)
     const served = addresses.filter((address) => options.datapath === 'none' || !address.includes(':'))
     const chosen = routesOf(input)
-    verdicts.push(selectedVerdict(input, chosen), supportedVerdict(service, addresses, served, options), eligibleVerdict(service, endpoints, options))
+    verdicts.push(
+      selectedVerdict(input, chosen),
+      supportedVerdict(service, addresses, served, options),
+      eligibleVerdict(service, endpoints, options),
+    )
     const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(input, served, options.nodeName)
-    if (verdicts.every(({ ok }) => ok)) routes = chosen.filter(({ prefix }) => served.includes(prefix.slice(0, prefix.indexOf('/'))))
+    if (verdicts.every(({ ok }) => ok))
+      routes = chosen.filter(({ prefix }) => served.includes(prefix.slice(0, prefix.indexOf('/'))))
   }
-  return { key, source, addresses, ...(pool === undefined ? {} : { pool: pool.name }), externalTrafficPolicy: service.spec.externalTrafficPolicy, frontends, routes, remoteBackends: endpoints.remote, verdicts }
+  return {
+    key,
+    source,
+    addresses,
+    ...(pool === undefined ? {} : { pool: pool.name }),
+    externalTrafficPolicy: service.spec.externalTrafficPolicy,
+    frontends,
+    routes,
+    remoteBackends: endpoints.remote,
+    verdicts,
+  }
 }
 
 /** Routes of one address with equal attributes go together. */
@@ -68,26 +106,81 @@ function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readon
 }
 
 function selectedVerdict({ service, exports, noExports, addresses }: ServiceInput, routes: readonly Route[]): Verdict {
-  if (exports === undefined) return no('selected', 'NoPolicy', noExports, 'Create a CiliumBGPPeeringPolicy whose nodeSelector matches this node.')
+  if (exports === undefined)
+    return no(
+      'selected',
+      'NoPolicy',
+      noExports,
+      'Create a CiliumBGPPeeringPolicy whose nodeSelector matches this node.',
+    )
   const labels = selectableLabels(service)
-  const matching = exports.services.filter(({ selector }) => selector !== undefined && selectorMatches(selector, labels))
+  const matching = exports.services.filter(
+    ({ selector }) => selector !== undefined && selectorMatches(selector, labels),
+  )
   const policy = exports.policy.metadata.name
   if (matching.length === 0) {
-    const wanted = [...new Set(exports.services.flatMap(({ selector }) => (selector === undefined ? [] : [formatSelector(selector)])))].join('; ')
-    return no('selected', 'NotSelected', `policy ${policy} does not select this Service${wanted === '' ? ': it has no serviceSelector' : ` (it selects ${wanted})`}`, 'Label the Service, or change serviceSelector.')
+    const wanted = [
+      ...new Set(
+        exports.services.flatMap(({ selector }) => (selector === undefined ? [] : [formatSelector(selector)])),
+      ),
+    ].join('; ')
+    return no(
+      'selected',
+      'NotSelected',
+      `policy ${policy} does not select this ` +
+        `Service${wanted === '' ? ': it has no serviceSelector' : ` (it selects ${wanted})`}`,
+      'Label the Service, or change serviceSelector.',
+    )
   }
-  if (routes.length === 0 && addresses.length > 0) return no('selected', 'FamilyNotSpoken', `no neighbor of policy ${policy} speaks the family of ${addresses.join(', ')}`, 'Add the family to the neighbor.')
-  return yes('selected', 'PolicySelects', `policy ${policy}, neighbors ${[...new Set(matching.map(({ neighbor }) => neighbor.id))].join(', ')}`)
+  if (routes.length === 0 && addresses.length > 0)
+    return no(
+      'selected',
+      'FamilyNotSpoken',
+      `no neighbor of policy ${policy} speaks the family of ${addresses.join(', ')}`,
+      'Add the family to the neighbor.',
+    )
+  return yes(
+    'selected',
+    'PolicySelects',
+    `policy ${policy}, neighbors ${[...new Set(matching.map(({ neighbor }) => neighbor.id))].join(', ')}`,
+  )
 }
 
-function supportedVerdict({ spec }: Service, addresses: readonly string[], served: readonly string[], { datapath }: TranslatorOptions): Verdict {
-  if (datapath === 'none') return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
-  if ((spec.loadBalancerSourceRanges ?? []).length > 0) return no('supported', 'SourceRangesNotServed', 'loadBalancerSourceRanges cannot be enforced in this version', 'Remove loadBalancerSourceRanges, or filter on the router.')
-  if (spec.sessionAffinity === 'ClientIP') return no('supported', 'SessionAffinityNotServed', 'sessionAffinity ClientIP cannot be kept in this version', 'Set sessionAffinity: None.')
-  if (spec.ports.some(({ protocol }) => protocol === 'SCTP')) return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
+function supportedVerdict(
+  { spec }: Service,
+  addresses: readonly string[],
+  served: readonly string[],
+  { datapath }: TranslatorOptions,
+): Verdict {
+  if (datapath === 'none')
+    return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
+  if ((spec.loadBalancerSourceRanges ?? []).length > 0)
+    return no(
+      'supported',
+      'SourceRangesNotServed',
+      'loadBalancerSourceRanges cannot be enforced in this version',
+      'Remove loadBalancerSourceRanges, or filter on the router.',
+    )
+  if (spec.sessionAffinity === 'ClientIP')
+    return no(
+      'supported',
+      'SessionAffinityNotServed',
+      'sessionAffinity ClientIP cannot be kept in this version',
+      'Set sessionAffinity: None.',
+    )
+  if (spec.ports.some(({ protocol }) => protocol === 'SCTP'))
+    return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
   const left = addresses.filter((address) => !served.includes(address))
-  if (served.length === 0 && left.length > 0) return no('supported', 'Ipv6NotServed', `the IPv6 address ${left.join(', ')} is not served in this version`, 'Give the Service an IPv4 address.')
-  return left.length > 0 ? yes('supported', 'Ipv4Only', `IPv4 is served; ${left.join(', ')} is not announced in this version`) : yes('supported', 'Supported', 'every field can be enforced')
+  if (served.length === 0 && left.length > 0)
+    return no(
+      'supported',
+      'Ipv6NotServed',
+      `the IPv6 address ${left.join(', ')} is not served in this version`,
+      'Give the Service an IPv4 address.',
+    )
+  return left.length > 0
+    ? yes('supported', 'Ipv4Only', `IPv4 is served; ${left.join(', ')} is not announced in this version`)
+    : yes('supported', 'Supported', 'every field can be enforced')
 }
 
 interface EndpointCount {
@@ -103,39 +196,76 @@ const isUsable = (endpoint: Endpoint): boolean => isReady(endpoint) || endpoint.
 
 function countEndpoints(slices: readonly EndpointSlice[], nodeName: string): EndpointCount {
   const usable = slices.flatMap(({ endpoints }) => endpoints.filter(isUsable))
-  const local = new Set(usable.filter((endpoint) => endpoint.nodeName === nodeName).flatMap(({ addresses }) => addresses))
+  const local = new Set(
+    usable.filter((endpoint) => endpoint.nodeName === nodeName).flatMap(({ addresses }) => addresses),
+  )
   const all = new Set(usable.flatMap(({ addresses }) => addresses))
   return { local: local.size, remote: all.size - local.size }
 }
 
-function eligibleVerdict({ spec }: Service, { local, remote }: EndpointCount, { datapath, nodeName }: TranslatorOptions): Verdict {
-  if (datapath === 'none' && spec.externalTrafficPolicy === 'Cluster' && local + remote > 0) return yes('eligible', 'HasEndpoints', `${local + remote} usable endpoints in the cluster`)
+function eligibleVerdict(
+  { spec }: Service,
+  { local, remote }: EndpointCount,
+  { datapath, nodeName }: TranslatorOptions,
+): Verdict {
+  if (datapath === 'none' && spec.externalTrafficPolicy === 'Cluster' && local + remote > 0)
+    return yes('eligible', 'HasEndpoints', `${local + remote} usable endpoints in the cluster`)
   if (local > 0) return yes('eligible', 'HasLocalBackends', `${local} usable backends on ${nodeName}`)
-  if (remote === 0) return no('eligible', 'NoBackends', 'no usable endpoint anywhere', 'Check the selector of the Service and the readiness of its pods.')
-  const later = spec.externalTrafficPolicy === 'Cluster' ? '; backends on other nodes are served in a later version' : ''
-  return no('eligible', 'NoLocalBackends', `no usable backend on ${nodeName}, ${remote} elsewhere${later}`, 'Run a pod of the Service on this node; other nodes announce it meanwhile.')
+  if (remote === 0)
+    return no(
+      'eligible',
+      'NoBackends',
+      'no usable endpoint anywhere',
+      'Check the selector of the Service and the readiness of its pods.',
+    )
+  const later =
+    spec.externalTrafficPolicy === 'Cluster' ? '; backends on other nodes are served in a later version' : ''
+  return no(
+    'eligible',
+    'NoLocalBackends',
+    `no usable backend on ${nodeName}, ${remote} elsewhere${later}`,
+    'Run a pod of the Service on this node; other nodes announce it meanwhile.',
+  )
 }
 
-function frontendsOf({ key, service, slices }: ServiceInput, addresses: readonly string[], nodeName: string): readonly Frontend[] {
+function frontendsOf(
+  { key, service, slices }: ServiceInput,
+  addresses: readonly string[],
+  nodeName: string,
+): readonly Frontend[] {
   return addresses.flatMap((address) =>
     service.spec.ports.flatMap(({ name, protocol, port }) => {
       if (protocol === 'SCTP') return []
-      const local = slices.filter(({ addressType }) => addressType === (address.includes(':') ? 'IPv6' : 'IPv4')).flatMap((slice) => {
-        const target = slice.ports.find((entry) => (entry.name ?? '') === (name ?? '') && (entry.protocol ?? 'TCP') === protocol)?.port
-        return target ? slice.endpoints.filter((endpoint) => endpoint.nodeName === nodeName).map((endpoint) => ({ endpoint, target })) : []
-      })
+      const local = slices
+        .filter(({ addressType }) => addressType === (address.includes(':') ? 'IPv6' : 'IPv4'))
+        .flatMap((slice) => {
+          const target = slice.ports.find(
+            (entry) => (entry.name ?? '') === (name ?? '') && (entry.protocol ?? 'TCP') === protocol,
+          )?.port
+          return target
+            ? slice.endpoints
+                .filter((endpoint) => endpoint.nodeName === nodeName)
+                .map((endpoint) => ({ endpoint, target }))
+            : []
+        })
       const ready = local.filter(({ endpoint }) => isReady(endpoint))
       const used = ready.length > 0 ? ready : local.filter(({ endpoint }) => isUsable(endpoint))
-      const backends = used.flatMap(({ endpoint, target }) => endpoint.addresses.flatMap((text): Backend[] => {
-        const parsed = parseAddress(text)
-        return parsed === undefined ? [] : [{ address: formatAddress(parsed), port: target }]
-      }))
-      return [{ id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: sorted(backends) }]
+      const backends = used.flatMap(({ endpoint, target }) =>
+        endpoint.addresses.flatMap((text): Backend[] => {
+          const parsed = parseAddress(text)
+          return parsed === undefined ? [] : [{ address: formatAddress(parsed), port: target }]
+        }),
+      )
+      return [
+        { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: sorted(backends) },
+      ]
     }),
   )
 }
 
 function sorted(backends: readonly Backend[]): readonly Backend[] {
   const unique = new Map(backends.map((backend) => [`${backend.address} ${backend.port}`, backend]))
-  return [...unique.values()].sort((a, b) => (a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1))
+  return [...unique.values()].sort((a, b) =>
+    a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1,
+  )
 }

@@ -1,4 +1,6 @@
-/** The objects in force by kind, with the problems of what was delivered. A broken version never replaces a good one. */
+/**
+ * The objects in force by kind, with the problems of what was delivered. A broken version never replaces a good one.
+ */
 import type { ObjectRef, Problem } from '../../desired/model.ts'
 import type { Fault, Metadata, Narrowed } from '../kinds/narrow.ts'
 import { isServed, notServed, parsers, type KindTable, type ServedKind } from '../kinds/table.ts'
@@ -23,7 +25,14 @@ export interface Change {
 type Tables = { readonly [K in ServedKind]: Map<string, Stored<K>> }
 
 export class ObjectStore {
-  readonly tables: Tables = { Service: new Map(), EndpointSlice: new Map(), Node: new Map(), Secret: new Map(), CiliumBGPPeeringPolicy: new Map(), CiliumLoadBalancerIPPool: new Map() }
+  readonly tables: Tables = {
+    Service: new Map(),
+    EndpointSlice: new Map(),
+    Node: new Map(),
+    Secret: new Map(),
+    CiliumBGPPeeringPolicy: new Map(),
+    CiliumLoadBalancerIPPool: new Map(),
+  }
   readonly #problems = new Map<string, readonly Problem[]>()
   #seen = 0
   /** Grows whenever {@link problems} changes. */
@@ -48,7 +57,12 @@ export class ObjectStore {
     return [...this.#problems.values()].flat()
   }
 
-  #put<K extends ServedKind>(kind: K, key: ObjectKey, { value, faults }: Narrowed<KindTable[K]>, origin: Origin | undefined): Change | undefined {
+  #put<K extends ServedKind>(
+    kind: K,
+    key: ObjectKey,
+    { value, faults }: Narrowed<KindTable[K]>,
+    origin: Origin | undefined,
+  ): Change | undefined {
     this.#setProblems(key, faults, origin)
     if (value === undefined) return undefined
     const id = idOf(key)
@@ -63,7 +77,11 @@ export class ObjectStore {
     if (faults.length === 0 && !this.#problems.has(id)) return
     this.problemsVersion++
     if (faults.length === 0) this.#problems.delete(id)
-    else this.#problems.set(id, faults.map((fault) => problemOf(fault, key, origin)))
+    else
+      this.#problems.set(
+        id,
+        faults.map((fault) => problemOf(fault, key, origin)),
+      )
   }
 }
 
@@ -73,9 +91,13 @@ function idOf({ namespace, name }: ObjectKey): string {
 }
 
 /** Oldest first: creationTimestamp, else first seen, else name. */
-export function byAge(a: { readonly seen: number; readonly value: { readonly metadata: Metadata } }, b: typeof a): number {
+export function byAge(
+  a: { readonly seen: number; readonly value: { readonly metadata: Metadata } },
+  b: typeof a,
+): number {
   const [first, second] = [a.value.metadata, b.value.metadata]
-  if (first.creationTimestamp && second.creationTimestamp && first.creationTimestamp !== second.creationTimestamp) return Date.parse(first.creationTimestamp) - Date.parse(second.creationTimestamp)
+  if (first.creationTimestamp && second.creationTimestamp && first.creationTimestamp !== second.creationTimestamp)
+    return Date.parse(first.creationTimestamp) - Date.parse(second.creationTimestamp)
   if (Boolean(first.creationTimestamp) !== Boolean(second.creationTimestamp)) return first.creationTimestamp ? -1 : 1
   return a.seen - b.seen || (first.name < second.name ? -1 : 1)
 }

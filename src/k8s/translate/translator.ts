@@ -4,7 +4,8 @@
  *     upsert, remove --> store (last good version) --> dirty: one Service, or the whole node
  *     flush: pools --> policy of this node --> addresses --> services --> delta
  *
- * A Service or EndpointSlice costs its Service; this Node, a Secret, policy or pool costs every Service. Nothing is said
+ * A Service or EndpointSlice costs its Service; this Node, a Secret, policy or pool costs every Service. Nothing is
+ * said
  * before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
@@ -73,7 +74,8 @@ class NodeTranslator implements Translator {
 
   flush(): DesiredDelta {
     if (!this.#isSynced) return { services: new Map() }
-    const hasNewProblems = this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
+    const hasNewProblems =
+      this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const node = this.#isNodeDirty ? this.#translateNode() : {}
     const services = this.#translateServices()
@@ -89,7 +91,10 @@ class NodeTranslator implements Translator {
 
   #problems(): readonly Problem[] {
     const record = this.#recordWarning
-    const recordProblems: readonly Problem[] = record === undefined ? [] : [{ severity: 'warning', object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
+    const recordProblems: readonly Problem[] =
+      record === undefined
+        ? []
+        : [{ severity: 'warning', object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
     return [...this.#store.problems(), ...this.#poolProblems, ...this.#nodeProblems, ...recordProblems]
   }
 
@@ -127,7 +132,21 @@ class NodeTranslator implements Translator {
     const { pools, conflicts } = poolsOf([...stored.values()].sort(byAge).map(({ value }) => value))
     this.#poolProblems = conflicts.flatMap(({ pool, other }) => {
       const found = stored.get(pool.metadata.name)
-      return found === undefined ? [] : [problemOf(fault('error', ['spec', 'blocks'], 'PoolConflict', `the pool overlaps ${other}, which is older: its addresses in use stay, new ones are not given away`, 'Remove the addresses from one of the two.'), found.key, found.origin)]
+      return found === undefined
+        ? []
+        : [
+            problemOf(
+              fault(
+                'error',
+                ['spec', 'blocks'],
+                'PoolConflict',
+                `the pool overlaps ${other}, which is older: its addresses in use stay, new ones are not given away`,
+                'Remove the addresses from one of the two.',
+              ),
+              found.key,
+              found.origin,
+            ),
+          ]
     })
     this.#addresses.setPools(pools)
     this.#touchAll()
@@ -147,7 +166,9 @@ class NodeTranslator implements Translator {
     this.#lastSpeaker = JSON.stringify([neighbors, isDraining])
     this.#lastPodCidrs = JSON.stringify(podCidrs)
     return {
-      ...(this.#lastSpeaker === speakerBefore ? {} : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining } }),
+      ...(this.#lastSpeaker === speakerBefore
+        ? {}
+        : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining } }),
       ...(this.#lastPodCidrs === podCidrsBefore ? {} : { podCidrs }),
     }
   }
@@ -156,8 +177,21 @@ class NodeTranslator implements Translator {
   #isDraining(problems: Problem[]): boolean {
     const stored = this.#store.tables.Node.get(this.#options.nodeName)
     const written = stored?.value.metadata.annotations[drainAnnotation]
-    if (stored === undefined || written === undefined || written === 'true' || written === 'false') return written === 'true'
-    problems.push(problemOf(fault('error', ['metadata', 'annotations', drainAnnotation], 'InvalidAnnotation', `${drainAnnotation} is ${written}: the node is not drained`, 'Write "true" or "false".'), stored.key, stored.origin))
+    if (stored === undefined || written === undefined || written === 'true' || written === 'false')
+      return written === 'true'
+    problems.push(
+      problemOf(
+        fault(
+          'error',
+          ['metadata', 'annotations', drainAnnotation],
+          'InvalidAnnotation',
+          `${drainAnnotation} is ${written}: the node is not drained`,
+          'Write "true" or "false".',
+        ),
+        stored.key,
+        stored.origin,
+      ),
+    )
     return false
   }
 
@@ -169,17 +203,53 @@ class NodeTranslator implements Translator {
     const nodeKey: ObjectKey = stored?.key ?? { apiVersion: 'v1', kind: 'Node', namespace: '', name: nodeName }
     const labels = node?.metadata.labels ?? {}
     if (node === undefined && policies.size > 0) {
-      problems.push(problemOf(fault('warning', [], 'NoNode', `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`, 'Add the Node, or give its name with --node-name.'), nodeKey, undefined))
+      problems.push(
+        problemOf(
+          fault(
+            'warning',
+            [],
+            'NoNode',
+            `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`,
+            'Add the Node, or give its name with --node-name.',
+          ),
+          nodeKey,
+          undefined,
+        ),
+      )
     }
-    const [chosen, ...others] = [...policies.values()].filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, labels)).sort(byAge)
+    const [chosen, ...others] = [...policies.values()]
+      .filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, labels))
+      .sort(byAge)
     for (const { key, origin } of others) {
-      problems.push(problemOf(fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${nodeName}; this one has no effect there`, 'Let their node selectors exclude each other.'), key, origin))
+      problems.push(
+        problemOf(
+          fault(
+            'error',
+            ['spec', 'nodeSelector'],
+            'PolicyConflict',
+            `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${nodeName}; this one has no ` +
+              `effect there`,
+            'Let their node selectors exclude each other.',
+          ),
+          key,
+          origin,
+        ),
+      )
     }
-    this.#noExports = policies.size === 0 ? 'there is no CiliumBGPPeeringPolicy' : `no CiliumBGPPeeringPolicy selects node ${nodeName}`
+    this.#noExports =
+      policies.size === 0 ? 'there is no CiliumBGPPeeringPolicy' : `no CiliumBGPPeeringPolicy selects node ${nodeName}`
     if (chosen === undefined) return undefined
-    const routerIds = new Map(chosen.value.virtualRouters.map(({ localASN }) => [localASN, routerIdOf(nodeName, node, localASN)]))
-    for (const { faults } of routerIds.values()) problems.push(...faults.map((found) => problemOf(found, nodeKey, stored?.origin)))
-    const view = { name: nodeName, labels, podCidrs: node === undefined ? [] : podCidrsOf(node), routerIdOf: (asn: number) => routerIds.get(asn)?.routerId ?? '' }
+    const routerIds = new Map(
+      chosen.value.virtualRouters.map(({ localASN }) => [localASN, routerIdOf(nodeName, node, localASN)]),
+    )
+    for (const { faults } of routerIds.values())
+      problems.push(...faults.map((found) => problemOf(found, nodeKey, stored?.origin)))
+    const view = {
+      name: nodeName,
+      labels,
+      podCidrs: node === undefined ? [] : podCidrsOf(node),
+      routerIdOf: (asn: number) => routerIds.get(asn)?.routerId ?? '',
+    }
     const found = exportsOf(chosen.value, chosen.source, view, (name) => this.#password(name))
     problems.push(...found.faults.map((each) => problemOf(each, chosen.key, chosen.origin)))
     return found
@@ -213,11 +283,23 @@ class NodeTranslator implements Translator {
       }
       const { addresses, verdict } = this.#addresses.answerOf(id)
       this.#emitted.add(id)
-      delta.set(id, translateService({
-        key: id, source, service, slices: [...(this.#slices.get(id)?.values() ?? [])],
-        addresses, allocated: verdict, poolOf: (address) => this.#addresses.poolOf(address),
-        exports: this.#exports, noExports: this.#noExports,
-      }, this.#options))
+      delta.set(
+        id,
+        translateService(
+          {
+            key: id,
+            source,
+            service,
+            slices: [...(this.#slices.get(id)?.values() ?? [])],
+            addresses,
+            allocated: verdict,
+            poolOf: (address) => this.#addresses.poolOf(address),
+            exports: this.#exports,
+            noExports: this.#noExports,
+          },
+          this.#options,
+        ),
+      )
     }
     this.#dirty.clear()
     return delta

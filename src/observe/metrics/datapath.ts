@@ -5,11 +5,31 @@ import type { Snapshot } from './snapshot.ts'
 
 export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => void {
   const registers = [registry]
-  const entries = new Gauge({ name: 'herald_datapath_map_entries', help: 'Entries of a map', labelNames: ['map'], registers })
-  const max = new Gauge({ name: 'herald_datapath_map_max_entries', help: 'Entries that fit into a map', labelNames: ['map'], registers })
-  const packets = new Counter({ name: 'herald_datapath_packets_total', help: 'Packets answered in place or dropped, by reason', labelNames: ['reason'], registers })
+  const entries = new Gauge({
+    name: 'herald_datapath_map_entries',
+    help: 'Entries of a map',
+    labelNames: ['map'],
+    registers,
+  })
+  const max = new Gauge({
+    name: 'herald_datapath_map_max_entries',
+    help: 'Entries that fit into a map',
+    labelNames: ['map'],
+    registers,
+  })
+  const packets = new Counter({
+    name: 'herald_datapath_packets_total',
+    help: 'Packets answered in place or dropped, by reason',
+    labelNames: ['reason'],
+    registers,
+  })
   const healthy = new Gauge({ name: 'herald_healthy', help: '1 when status is ok, 0 when it is degraded', registers })
-  const problems = new Gauge({ name: 'herald_object_problems', help: 'Objects that are broken, or only half honoured', labelNames: ['severity'], registers })
+  const problems = new Gauge({
+    name: 'herald_object_problems',
+    help: 'Objects that are broken, or only half honoured',
+    labelNames: ['severity'],
+    registers,
+  })
   const synced = new Gauge({ name: 'herald_source_synced', help: '1 when every object was read once', registers })
   const growth = new Growth()
   return ({ status }) => {
@@ -17,10 +37,12 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
       entries.set({ map: name }, used)
       max.set({ map: name }, maxEntries)
     }
-    for (const [reason, count] of Object.entries(status.datapath.reasons)) packets.inc({ reason }, growth.of(reason, count))
+    for (const [reason, count] of Object.entries(status.datapath.reasons))
+      packets.inc({ reason }, growth.of(reason, count))
     growth.next()
     healthy.set(status.health === 'ok' ? 1 : 0)
     synced.set(status.source.synced ? 1 : 0)
-    for (const severity of ['error', 'warning'] as const) problems.set({ severity }, status.problems.filter((problem) => problem.severity === severity).length)
+    for (const severity of ['error', 'warning'] as const)
+      problems.set({ severity }, status.problems.filter((problem) => problem.severity === severity).length)
   }
 }

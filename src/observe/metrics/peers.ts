@@ -20,32 +20,72 @@ const isUp = (peer: PeerView): number => (peer.sessionState === 'Established' ? 
 
 const gauges: readonly Reading[] = [
   { name: 'herald_bgp_session_up', help: '1 when the session is Established', read: isUp },
-  { name: 'herald_bgp_session_fsm_state', help: '0 Idle, 1 Connect, 2 Active, 3 OpenSent, 4 OpenConfirm, 5 Established', read: (peer) => fsmStates.indexOf(peer.sessionState) },
-  { name: 'herald_bgp_session_uptime_seconds', help: 'Time since the session was established; 0 when it is not', read: (peer) => peer.uptimeSeconds ?? 0 },
+  {
+    name: 'herald_bgp_session_fsm_state',
+    help: '0 Idle, 1 Connect, 2 Active, 3 OpenSent, 4 OpenConfirm, 5 Established',
+    read: (peer) => fsmStates.indexOf(peer.sessionState),
+  },
+  {
+    name: 'herald_bgp_session_uptime_seconds',
+    help: 'Time since the session was established; 0 when it is not',
+    read: (peer) => peer.uptimeSeconds ?? 0,
+  },
   { name: 'herald_bgp_hold_time_seconds', help: 'Negotiated hold time', read: (peer) => peer.holdTimeSeconds ?? 0 },
-  { name: 'herald_bgp_keepalive_seconds', help: 'Negotiated keepalive interval', read: (peer) => peer.keepaliveSeconds ?? 0 },
-  { name: 'herald_bgp_last_error_code', help: 'Code of the last NOTIFICATION sent or received, 0 for none (RFC 4271 4.5)', read: (peer) => peer.lastReset?.code ?? 0 },
+  {
+    name: 'herald_bgp_keepalive_seconds',
+    help: 'Negotiated keepalive interval',
+    read: (peer) => peer.keepaliveSeconds ?? 0,
+  },
+  {
+    name: 'herald_bgp_last_error_code',
+    help: 'Code of the last NOTIFICATION sent or received, 0 for none (RFC 4271 4.5)',
+    read: (peer) => peer.lastReset?.code ?? 0,
+  },
 ]
 
 const counters: readonly Reading[] = [
   { name: 'herald_bgp_session_flaps_total', help: 'Times the session was lost', read: (peer) => peer.flaps },
-  { name: 'herald_bgp_messages_received_total', help: 'Messages received, over all connections', read: (peer) => peer.messagesIn },
-  { name: 'herald_bgp_updates_treated_as_withdraw_total', help: 'UPDATEs whose routes count as withdrawn for an error (RFC 7606 2)', read: (peer) => peer.updateErrors?.treatedAsWithdraw ?? 0 },
-  { name: 'herald_bgp_updates_attribute_discarded_total', help: 'UPDATEs without an attribute that was wrong (RFC 7606 2)', read: (peer) => peer.updateErrors?.attributeDiscarded ?? 0 },
-  { name: 'herald_bgp_messages_sent_total', help: 'Messages sent, over all connections', read: (peer) => peer.messagesOut },
+  {
+    name: 'herald_bgp_messages_received_total',
+    help: 'Messages received, over all connections',
+    read: (peer) => peer.messagesIn,
+  },
+  {
+    name: 'herald_bgp_updates_treated_as_withdraw_total',
+    help: 'UPDATEs whose routes count as withdrawn for an error (RFC 7606 2)',
+    read: (peer) => peer.updateErrors?.treatedAsWithdraw ?? 0,
+  },
+  {
+    name: 'herald_bgp_updates_attribute_discarded_total',
+    help: 'UPDATEs without an attribute that was wrong (RFC 7606 2)',
+    read: (peer) => peer.updateErrors?.attributeDiscarded ?? 0,
+  },
+  {
+    name: 'herald_bgp_messages_sent_total',
+    help: 'Messages sent, over all connections',
+    read: (peer) => peer.messagesOut,
+  },
 ]
 
 export function addPeerMetrics(registry: Registry): (snapshot: Snapshot) => void {
   const registers = [registry]
-  const levels = gauges.map((reading) => ({ ...reading, metric: new Gauge({ name: reading.name, help: reading.help, labelNames, registers }) }))
-  const counts = counters.map((reading) => ({ ...reading, growth: new Growth(), metric: new Counter({ name: reading.name, help: reading.help, labelNames, registers }) }))
+  const levels = gauges.map((reading) => ({
+    ...reading,
+    metric: new Gauge({ name: reading.name, help: reading.help, labelNames, registers }),
+  }))
+  const counts = counters.map((reading) => ({
+    ...reading,
+    growth: new Growth(),
+    metric: new Counter({ name: reading.name, help: reading.help, labelNames, registers }),
+  }))
   const setRoutes = addRoutes(registry, 'herald_bgp', '', ourLabels)
   const setAliases = addCiliumAliases(registry)
   let known = new Map<string, Labels>()
   return ({ peers }) => {
     const now = new Map(peers.map((peer) => [peer.id, ourLabels(peer)]))
     // A peer that left must not linger as a series; the counters of those that stay go on.
-    for (const [id, labels] of known) if (!isSame(labels, now.get(id))) for (const { metric } of counts) metric.remove(labels)
+    for (const [id, labels] of known)
+      if (!isSame(labels, now.get(id))) for (const { metric } of counts) metric.remove(labels)
     known = now
     for (const { metric, read } of levels) {
       metric.reset()
@@ -60,7 +100,8 @@ export function addPeerMetrics(registry: Registry): (snapshot: Snapshot) => void
   }
 }
 
-const isSame = (a: Labels, b: Labels | undefined): boolean => b !== undefined && labelNames.every((name) => a[name] === b[name])
+const isSame = (a: Labels, b: Labels | undefined): boolean =>
+  b !== undefined && labelNames.every((name) => a[name] === b[name])
 
 function ourLabels(peer: PeerView): Labels {
   return { vrouter: peer.virtualRouter, neighbor: peer.peerAddress, neighbor_asn: String(peer.peerAs) }
@@ -68,11 +109,19 @@ function ourLabels(peer: PeerView): Labels {
 
 /** Cilium's neighbor is address:port. */
 function ciliumLabels(peer: PeerView): Labels {
-  return { ...ourLabels(peer), neighbor: `${isIPv6(peer.peerAddress) ? `[${peer.peerAddress}]` : peer.peerAddress}:${peer.peerPort}` }
+  return {
+    ...ourLabels(peer),
+    neighbor: `${isIPv6(peer.peerAddress) ? `[${peer.peerAddress}]` : peer.peerAddress}:${peer.peerPort}`,
+  }
 }
 
 function addCiliumAliases(registry: Registry): (peers: readonly PeerView[]) => void {
-  const state = new Gauge({ name: 'cilium_bgp_control_plane_session_state', help: '1 when the session is Established (the name Cilium uses)', labelNames, registers: [registry] })
+  const state = new Gauge({
+    name: 'cilium_bgp_control_plane_session_state',
+    help: '1 when the session is Established (the name Cilium uses)',
+    labelNames,
+    registers: [registry],
+  })
   const setRoutes = addRoutes(registry, 'cilium_bgp_control_plane', ' (the name Cilium uses)', ciliumLabels)
   return (peers) => {
     state.reset()
@@ -81,11 +130,26 @@ function addCiliumAliases(registry: Registry): (peers: readonly PeerView[]) => v
   }
 }
 
-function addRoutes(registry: Registry, prefix: string, note: string, labelsOf: (peer: PeerView) => Labels): (peers: readonly PeerView[]) => void {
+function addRoutes(
+  registry: Registry,
+  prefix: string,
+  note: string,
+  labelsOf: (peer: PeerView) => Labels,
+): (peers: readonly PeerView[]) => void {
   const registers = [registry]
   const familyLabels = [...labelNames, 'afi', 'safi'] as const
-  const advertised = new Gauge({ name: `${prefix}_advertised_routes`, help: `Prefixes that the peer holds from us${note}`, labelNames: familyLabels, registers })
-  const received = new Gauge({ name: `${prefix}_received_routes`, help: `Prefixes received from the peer${note}`, labelNames: familyLabels, registers })
+  const advertised = new Gauge({
+    name: `${prefix}_advertised_routes`,
+    help: `Prefixes that the peer holds from us${note}`,
+    labelNames: familyLabels,
+    registers,
+  })
+  const received = new Gauge({
+    name: `${prefix}_received_routes`,
+    help: `Prefixes received from the peer${note}`,
+    labelNames: familyLabels,
+    registers,
+  })
   return (peers) => {
     advertised.reset()
     received.reset()

@@ -10,9 +10,21 @@ export interface ReconcileFigures {
 
 export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigures) => void {
   const registers = [registry]
-  const runs = new Counter({ name: 'herald_reconcile_total', help: 'Deltas of desired state that were applied', registers })
-  const errors = new Counter({ name: 'herald_reconcile_errors_total', help: 'Applications that failed and were tried again', registers })
-  const last = new Gauge({ name: 'herald_reconcile_last_duration_seconds', help: 'Duration of the last application', registers })
+  const runs = new Counter({
+    name: 'herald_reconcile_total',
+    help: 'Deltas of desired state that were applied',
+    registers,
+  })
+  const errors = new Counter({
+    name: 'herald_reconcile_errors_total',
+    help: 'Applications that failed and were tried again',
+    registers,
+  })
+  const last = new Gauge({
+    name: 'herald_reconcile_last_duration_seconds',
+    help: 'Duration of the last application',
+    registers,
+  })
   const growth = new Growth()
   return (figures) => {
     runs.inc(growth.of('count', figures.count))

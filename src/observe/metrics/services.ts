@@ -21,8 +21,17 @@ const keys = ['packetsIn', 'packetsOut', 'bytesIn', 'bytesOut', 'newConnections'
 
 export function addServiceMetrics(registry: Registry): (snapshot: Snapshot) => void {
   const registers = [registry]
-  const byState = new Gauge({ name: 'herald_services', help: 'LoadBalancer Services by state', labelNames: ['state'], registers })
-  const withoutSeries = new Gauge({ name: 'herald_services_without_series', help: 'Services beyond the first 1000 by name: counted in the totals only', registers })
+  const byState = new Gauge({
+    name: 'herald_services',
+    help: 'LoadBalancer Services by state',
+    labelNames: ['state'],
+    registers,
+  })
+  const withoutSeries = new Gauge({
+    name: 'herald_services_without_series',
+    help: 'Services beyond the first 1000 by name: counted in the totals only',
+    registers,
+  })
   const each = addCounters(registry, 'service', ['service'])
   const all = addCounters(registry, 'services', [])
   const growth = new Growth()
@@ -45,7 +54,8 @@ export function addServiceMetrics(registry: Registry): (snapshot: Snapshot) => v
 
 function trafficOf({ frontends }: ServiceView, growth: Growth): Traffic {
   const grown: Traffic = { packetsIn: 0, packetsOut: 0, bytesIn: 0, bytesOut: 0, newConnections: 0 }
-  for (const frontend of frontends) for (const key of keys) grown[key] += growth.of(`${frontend.id} ${key}`, frontend[key])
+  for (const frontend of frontends)
+    for (const key of keys) grown[key] += growth.of(`${frontend.id} ${key}`, frontend[key])
   return grown
 }
 
@@ -57,9 +67,24 @@ interface Counters {
 function addCounters(registry: Registry, subject: 'service' | 'services', labelNames: readonly string[]): Counters {
   const registers = [registry]
   const whose = subject === 'service' ? 'of a Service' : 'of all Services'
-  const packets = new Counter({ name: `herald_${subject}_packets_total`, help: `Packets ${whose}`, labelNames: [...labelNames, 'direction'], registers })
-  const bytes = new Counter({ name: `herald_${subject}_bytes_total`, help: `Bytes ${whose}`, labelNames: [...labelNames, 'direction'], registers })
-  const connections = new Counter({ name: `herald_${subject}_connections_total`, help: `Connections opened to ${subject === 'service' ? 'a Service' : 'all Services'}`, labelNames: [...labelNames], registers })
+  const packets = new Counter({
+    name: `herald_${subject}_packets_total`,
+    help: `Packets ${whose}`,
+    labelNames: [...labelNames, 'direction'],
+    registers,
+  })
+  const bytes = new Counter({
+    name: `herald_${subject}_bytes_total`,
+    help: `Bytes ${whose}`,
+    labelNames: [...labelNames, 'direction'],
+    registers,
+  })
+  const connections = new Counter({
+    name: `herald_${subject}_connections_total`,
+    help: `Connections opened to ${subject === 'service' ? 'a Service' : 'all Services'}`,
+    labelNames: [...labelNames],
+    registers,
+  })
   return {
     add: (labels, grown) => {
       packets.inc({ ...labels, direction: 'in' }, grown.packetsIn)
@@ -69,7 +94,8 @@ function addCounters(registry: Registry, subject: 'service' | 'services', labelN
       connections.inc(labels, grown.newConnections)
     },
     remove: (labels) => {
-      for (const direction of ['in', 'out']) for (const metric of [packets, bytes]) metric.remove({ ...labels, direction })
+      for (const direction of ['in', 'out'])
+        for (const metric of [packets, bytes]) metric.remove({ ...labels, direction })
       connections.remove(labels)
     },
   }

@@ -7,10 +7,24 @@ import { neighbor } from '../session/fixture.ts'
 
 const multiprotocol4: Capability = { type: 'multiprotocol', family: ipv4Unicast }
 const multiprotocol6: Capability = { type: 'multiprotocol', family: ipv6Unicast }
-const helper: Capability = { type: 'gracefulRestart', restartState: true, notification: true, restartTimeSec: 120, families: [] }
+const helper: Capability = {
+  type: 'gracefulRestart',
+  restartState: true,
+  notification: true,
+  restartTimeSec: 120,
+  families: [],
+}
 const gracefulRestart = { restartTimeSec: 120, notification: false }
 
-const open = (overrides: Partial<OpenMessage> = {}): OpenMessage => ({ type: 'open', version: 4, myAs: 64513, holdTimeSec: 90, bgpId: 0x0a000002, capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 64513 }], ...overrides })
+const open = (overrides: Partial<OpenMessage> = {}): OpenMessage => ({
+  type: 'open',
+  version: 4,
+  myAs: 64513,
+  holdTimeSec: 90,
+  bgpId: 0x0a000002,
+  capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 64513 }],
+  ...overrides,
+})
 
 function agree(local: Partial<Neighbor>, remote: Partial<OpenMessage>) {
   const answer = negotiate(neighbor(local), open(remote))
@@ -25,11 +39,17 @@ function refusal(local: Partial<Neighbor>, remote: Partial<OpenMessage>): string
   return `${code}/${subcode} ${Buffer.from(data).toString('hex')}`.trimEnd()
 }
 
-const fourOctet = (asn: number): Partial<OpenMessage> => ({ myAs: asn > 65535 ? 23456 : asn, capabilities: [multiprotocol4, { type: 'fourOctetAs', asn }] })
+const fourOctet = (asn: number): Partial<OpenMessage> => ({
+  myAs: asn > 65535 ? 23456 : asn,
+  capabilities: [multiprotocol4, { type: 'fourOctetAs', asn }],
+})
 
 test('an AS other than configured is refused by 2/2 (RFC 4271 6.2)', () => {
   assert.equal(refusal({ peerAsn: 64514 }, {}), '2/2')
-  assert.equal(refusal({ peerAsn: 64513 }, { capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 4200000000 }] }), '2/2')
+  assert.equal(
+    refusal({ peerAsn: 64513 }, { capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 4200000000 }] }),
+    '2/2',
+  )
 })
 
 test('the 4-octet AS capability decides over My Autonomous System (RFC 6793 4.1)', () => {
@@ -58,7 +78,13 @@ test('a peer without multiprotocol capability speaks IPv4 unicast (RFC 4760 8)',
 })
 
 test('families are those of both sides', () => {
-  assert.deepEqual(agree({ families: ['ipv4-unicast', 'ipv6-unicast'] }, { capabilities: [multiprotocol6, multiprotocol4, { type: 'multiprotocol', family: { afi: 25, safi: 70 } }] }).families, [ipv4Unicast, ipv6Unicast])
+  assert.deepEqual(
+    agree(
+      { families: ['ipv4-unicast', 'ipv6-unicast'] },
+      { capabilities: [multiprotocol6, multiprotocol4, { type: 'multiprotocol', family: { afi: 25, safi: 70 } }] },
+    ).families,
+    [ipv4Unicast, ipv6Unicast],
+  )
 })
 
 test('the smaller hold time holds; keepalives at a third of it, never 0 while there is one (RFC 4271 4.2, 4.4)', () => {
@@ -82,7 +108,13 @@ test('graceful restart counts when we enable it and the peer sends capability 64
 })
 
 test('what was agreed has short names for people', () => {
-  assert.deepEqual(agree({ gracefulRestart }, { capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 64513 }, { type: 'routeRefresh' }, helper] }).capabilities, ['mp-ipv4-unicast', '4-octet-as', 'route-refresh', 'graceful-restart'])
+  assert.deepEqual(
+    agree(
+      { gracefulRestart },
+      { capabilities: [multiprotocol4, { type: 'fourOctetAs', asn: 64513 }, { type: 'routeRefresh' }, helper] },
+    ).capabilities,
+    ['mp-ipv4-unicast', '4-octet-as', 'route-refresh', 'graceful-restart'],
+  )
 })
 
 const restart = { isRestart: true, isForwardingPreserved: true }
@@ -91,13 +123,28 @@ const fresh = { isRestart: false, isForwardingPreserved: false }
 test('our OPEN carries AS_TRANS and the capability for an AS beyond two octets (RFC 6793 9)', () => {
   const message = localOpen(neighbor({ localAsn: 4200000000 }), fresh)
   assert.equal(message.myAs, 23456)
-  assert.ok(message.capabilities.some((capability) => capability.type === 'fourOctetAs' && capability.asn === 4200000000))
+  assert.ok(
+    message.capabilities.some((capability) => capability.type === 'fourOctetAs' && capability.asn === 4200000000),
+  )
   assert.equal(message.bgpId, 0x0a000001)
 })
 
 test('our OPEN has capability 64 only where configured, with R and F as given (RFC 4724 3)', () => {
-  const find = (config: Partial<Neighbor>, flags: typeof restart): Capability | undefined => localOpen(neighbor(config), flags).capabilities.find(({ type }) => type === 'gracefulRestart')
+  const find = (config: Partial<Neighbor>, flags: typeof restart): Capability | undefined =>
+    localOpen(neighbor(config), flags).capabilities.find(({ type }) => type === 'gracefulRestart')
   assert.equal(find({}, restart), undefined)
-  assert.deepEqual(find({ gracefulRestart }, restart), { type: 'gracefulRestart', restartState: true, notification: false, restartTimeSec: 120, families: [{ family: ipv4Unicast, forwarding: true }] })
-  assert.deepEqual(find({ gracefulRestart }, fresh), { type: 'gracefulRestart', restartState: false, notification: false, restartTimeSec: 120, families: [{ family: ipv4Unicast, forwarding: false }] })
+  assert.deepEqual(find({ gracefulRestart }, restart), {
+    type: 'gracefulRestart',
+    restartState: true,
+    notification: false,
+    restartTimeSec: 120,
+    families: [{ family: ipv4Unicast, forwarding: true }],
+  })
+  assert.deepEqual(find({ gracefulRestart }, fresh), {
+    type: 'gracefulRestart',
+    restartState: false,
+    notification: false,
+    restartTimeSec: 120,
+    families: [{ family: ipv4Unicast, forwarding: false }],
+  })
 })

@@ -9,18 +9,40 @@ const octet = fc.integer({ min: 0, max: 255 })
 const holdTime = fc.constantFrom(0, 3, 9, 90, 65535)
 /** As JSON makes them. */
 const plainObjects = { noNullPrototype: true } as const
-const plain = ['start', 'abandon', 'idleHoldExpired', 'connectRetryExpired', 'holdExpired', 'keepaliveExpired', 'sendHoldExpired', 'stableExpired', 'tcpUp', 'collisionDump', 'keepaliveReceived', 'updateReceived', 'routeRefreshReceived'] as const
+const plain = [
+  'start',
+  'abandon',
+  'idleHoldExpired',
+  'connectRetryExpired',
+  'holdExpired',
+  'keepaliveExpired',
+  'sendHoldExpired',
+  'stableExpired',
+  'tcpUp',
+  'collisionDump',
+  'keepaliveReceived',
+  'updateReceived',
+  'routeRefreshReceived',
+] as const
 
 const event: fc.Arbitrary<FsmEvent> = fc.oneof(
   { weight: 8, arbitrary: fc.constantFrom(...plain).map((type): FsmEvent => ({ type })) },
-  { weight: 2, arbitrary: holdTime.map((holdTimeSec): FsmEvent => ({ type: 'openReceived', holdTimeSec, keepaliveSec: Math.floor(holdTimeSec / 3) })) },
+  {
+    weight: 2,
+    arbitrary: holdTime.map(
+      (holdTimeSec): FsmEvent => ({ type: 'openReceived', holdTimeSec, keepaliveSec: Math.floor(holdTimeSec / 3) }),
+    ),
+  },
   fc.constant<FsmEvent>({ type: 'tcpFailed', reason: 'reset' }),
   fc.record({ type: fc.constant('stop' as const), subcode: octet, data: fc.array(octet) }, plainObjects),
   fc.record({ type: fc.constant('fault' as const), code: octet, subcode: octet, data: fc.array(octet) }, plainObjects),
   fc.record({ type: fc.constant('notificationReceived' as const), code: octet, subcode: octet }, plainObjects),
 )
 
-const run = fc.record({ events: fc.array(fc.tuple(event, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })), { maxLength: 60 }), passive: fc.boolean() })
+const run = fc.record({
+  events: fc.array(fc.tuple(event, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })), { maxLength: 60 }),
+  passive: fc.boolean(),
+})
 
 interface Step {
   readonly before: FsmState
@@ -32,9 +54,24 @@ interface Step {
 }
 
 /** Plays events as a driver does: socket and timers follow the actions. */
-function play({ events, passive }: { readonly events: readonly (readonly [FsmEvent, number])[]; readonly passive: boolean }): Step[] {
+function play({
+  events,
+  passive,
+}: {
+  readonly events: readonly (readonly [FsmEvent, number])[]
+  readonly passive: boolean
+}): Step[] {
   let state: FsmState = 'Idle'
-  let facts: FsmFacts = { passive, connectRetrySec: 120, delayOpenSec: 0, dialFailures: 0, sessionFailures: 0, holdTimeSec: 0, keepaliveSec: 0, random: 0 }
+  let facts: FsmFacts = {
+    passive,
+    connectRetrySec: 120,
+    delayOpenSec: 0,
+    dialFailures: 0,
+    sessionFailures: 0,
+    holdTimeSec: 0,
+    keepaliveSec: 0,
+    random: 0,
+  }
   const armed = new Map<TimerName, number>()
   let isOpen = false
   const steps: Step[] = []
@@ -54,14 +91,21 @@ function play({ events, passive }: { readonly events: readonly (readonly [FsmEve
   return steps
 }
 
-const has = (actions: readonly FsmAction[], kind: FsmAction['do']): boolean => actions.some((action) => action.do === kind)
-const check = (property: (steps: readonly Step[]) => void): void => fc.assert(fc.property(run, (input) => property(play(input))), { numRuns: 500 })
+const has = (actions: readonly FsmAction[], kind: FsmAction['do']): boolean =>
+  actions.some((action) => action.do === kind)
+const check = (property: (steps: readonly Step[]) => void): void =>
+  fc.assert(
+    fc.property(run, (input) => property(play(input))),
+    { numRuns: 500 },
+  )
 
 test('routes pass only in Established: nothing is delivered and no session comes up outside it (RFC 4271 8.2.2)', () => {
   check((steps) => {
     for (const { before, transition } of steps) {
-      if (has(transition.actions, 'deliver')) assert.deepEqual([before, transition.next], ['Established', 'Established'])
-      if (has(transition.actions, 'sessionUp')) assert.deepEqual([before, transition.next], ['OpenConfirm', 'Established'])
+      if (has(transition.actions, 'deliver'))
+        assert.deepEqual([before, transition.next], ['Established', 'Established'])
+      if (has(transition.actions, 'sessionUp'))
+        assert.deepEqual([before, transition.next], ['OpenConfirm', 'Established'])
     }
   })
 })
@@ -71,7 +115,10 @@ test('every way into Idle closes the socket and leaves no timer but the idle hol
     for (const { before, transition, armed, isOpen } of steps) {
       if (transition.next !== 'Idle' || before === 'Idle') continue
       assert.equal(isOpen, false)
-      assert.deepEqual([...armed.keys()].filter((timer) => timer !== 'idleHold'), [])
+      assert.deepEqual(
+        [...armed.keys()].filter((timer) => timer !== 'idleHold'),
+        [],
+      )
     }
   })
 })
@@ -82,7 +129,12 @@ test('a connected state always has a hold timer unless hold time 0 was negotiate
     for (const { event, transition, armed } of steps) {
       if (event.type === 'openReceived') negotiated = event.holdTimeSec
       if (transition.next === 'OpenSent') assert.ok(armed.has('hold'))
-      if (transition.next === 'OpenConfirm' && has(transition.actions, 'sendKeepalive') && event.type === 'openReceived') assert.equal(armed.has('hold'), negotiated > 0)
+      if (
+        transition.next === 'OpenConfirm' &&
+        has(transition.actions, 'sendKeepalive') &&
+        event.type === 'openReceived'
+      )
+        assert.equal(armed.has('hold'), negotiated > 0)
     }
   })
 })
@@ -103,7 +155,8 @@ test('waits are positive, finite and bounded, and one event gives a bounded numb
   check((steps) => {
     for (const { transition } of steps) {
       assert.ok(transition.actions.length <= 10)
-      for (const action of transition.actions) if (action.do === 'arm') assert.ok(action.sec > 0 && action.sec <= 2 * 65535)
+      for (const action of transition.actions)
+        if (action.do === 'arm') assert.ok(action.sec > 0 && action.sec <= 2 * 65535)
     }
   })
 })

@@ -4,8 +4,25 @@ import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../../../src/bgp/
 import { step, table } from '../../../src/bgp/fsm/table.ts'
 import type { FsmState } from '../../../src/bgp/speaker/protocol.ts'
 
-const facts: FsmFacts = { passive: false, connectRetrySec: 120, delayOpenSec: 0, dialFailures: 0, sessionFailures: 0, holdTimeSec: 90, keepaliveSec: 30, random: 0 }
-const timers: readonly TimerName[] = ['connectRetry', 'hold', 'keepalive', 'sendHold', 'idleHold', 'stable', 'delayOpen']
+const facts: FsmFacts = {
+  passive: false,
+  connectRetrySec: 120,
+  delayOpenSec: 0,
+  dialFailures: 0,
+  sessionFailures: 0,
+  holdTimeSec: 90,
+  keepaliveSec: 30,
+  random: 0,
+}
+const timers: readonly TimerName[] = [
+  'connectRetry',
+  'hold',
+  'keepalive',
+  'sendHold',
+  'idleHold',
+  'stable',
+  'delayOpen',
+]
 
 const events: { readonly [T in FsmEvent['type']]: Extract<FsmEvent, { type: T }> } = {
   start: { type: 'start' },
@@ -62,43 +79,112 @@ const retry = 'Active: clean; arm connectRetry 3.75'
 const goOn = (state: FsmState): string => `${state}: sendKeepalive; arm keepalive 22.5`
 
 const noConnection = (state: FsmState): Omit<Record<FsmEvent['type'], string>, 'connectRetryExpired'> => ({
-  start: ignored(state), stop: 'Idle: clean', abandon: 'Idle: clean', idleHoldExpired: ignored(state), stableExpired: ignored(state),
-  holdExpired: `Idle: ${failed}`, keepaliveExpired: `Idle: ${failed}`, sendHoldExpired: `Idle: ${failed}`,
-  delayOpenExpired: sayOpen, tcpUp: sayOpen, tcpFailed: retry,
-  openReceived: `Idle: ${failed}`, fault: `Idle: ${failed}`, collisionDump: 'Idle: clean', notificationReceived: `Idle: ${failed}`,
-  keepaliveReceived: `Idle: ${failed}`, updateReceived: `Idle: ${failed}`, routeRefreshReceived: `Idle: ${failed}`,
+  start: ignored(state),
+  stop: 'Idle: clean',
+  abandon: 'Idle: clean',
+  idleHoldExpired: ignored(state),
+  stableExpired: ignored(state),
+  holdExpired: `Idle: ${failed}`,
+  keepaliveExpired: `Idle: ${failed}`,
+  sendHoldExpired: `Idle: ${failed}`,
+  delayOpenExpired: sayOpen,
+  tcpUp: sayOpen,
+  tcpFailed: retry,
+  openReceived: `Idle: ${failed}`,
+  fault: `Idle: ${failed}`,
+  collisionDump: 'Idle: clean',
+  notificationReceived: `Idle: ${failed}`,
+  keepaliveReceived: `Idle: ${failed}`,
+  updateReceived: `Idle: ${failed}`,
+  routeRefreshReceived: `Idle: ${failed}`,
 })
 
-const connected = (state: FsmState): Pick<Record<FsmEvent['type'], string>, 'start' | 'stop' | 'abandon' | 'idleHoldExpired' | 'stableExpired' | 'holdExpired' | 'tcpUp' | 'fault' | 'collisionDump' | 'notificationReceived'> => ({
-  start: ignored(state), stop: 'Idle: notify 6/2 [0]; clean', abandon: 'Idle: clean', idleHoldExpired: ignored(state), stableExpired: ignored(state),
-  holdExpired: failure('4/0'), tcpUp: ignored(state), fault: failure('2/6 [0,1]'), collisionDump: 'Idle: notify 6/7; clean', notificationReceived: `Idle: ${failed}`,
+const connected = (
+  state: FsmState,
+): Pick<
+  Record<FsmEvent['type'], string>,
+  | 'start'
+  | 'stop'
+  | 'abandon'
+  | 'idleHoldExpired'
+  | 'stableExpired'
+  | 'holdExpired'
+  | 'tcpUp'
+  | 'fault'
+  | 'collisionDump'
+  | 'notificationReceived'
+> => ({
+  start: ignored(state),
+  stop: 'Idle: notify 6/2 [0]; clean',
+  abandon: 'Idle: clean',
+  idleHoldExpired: ignored(state),
+  stableExpired: ignored(state),
+  holdExpired: failure('4/0'),
+  tcpUp: ignored(state),
+  fault: failure('2/6 [0,1]'),
+  collisionDump: 'Idle: notify 6/7; clean',
+  notificationReceived: `Idle: ${failed}`,
 })
 
 const expected: Readonly<Record<FsmState, Readonly<Record<FsmEvent['type'], string>>>> = {
   Idle: {
-    start: `Connect: disarm idleHold; ${dial}`, idleHoldExpired: `Connect: disarm idleHold; ${dial}`, stop: 'Idle: clean', abandon: 'Idle: clean', tcpUp: 'Idle: close',
-    connectRetryExpired: 'Idle:', holdExpired: 'Idle:', keepaliveExpired: 'Idle:', sendHoldExpired: 'Idle:', stableExpired: 'Idle:', delayOpenExpired: 'Idle:', tcpFailed: 'Idle:', openReceived: 'Idle:', fault: 'Idle:',
-    collisionDump: 'Idle:', notificationReceived: 'Idle:', keepaliveReceived: 'Idle:', updateReceived: 'Idle:', routeRefreshReceived: 'Idle:',
+    start: `Connect: disarm idleHold; ${dial}`,
+    idleHoldExpired: `Connect: disarm idleHold; ${dial}`,
+    stop: 'Idle: clean',
+    abandon: 'Idle: clean',
+    tcpUp: 'Idle: close',
+    connectRetryExpired: 'Idle:',
+    holdExpired: 'Idle:',
+    keepaliveExpired: 'Idle:',
+    sendHoldExpired: 'Idle:',
+    stableExpired: 'Idle:',
+    delayOpenExpired: 'Idle:',
+    tcpFailed: 'Idle:',
+    openReceived: 'Idle:',
+    fault: 'Idle:',
+    collisionDump: 'Idle:',
+    notificationReceived: 'Idle:',
+    keepaliveReceived: 'Idle:',
+    updateReceived: 'Idle:',
+    routeRefreshReceived: 'Idle:',
   },
   Connect: { ...noConnection('Connect'), connectRetryExpired: `Connect: close; ${dial}` },
   Active: { ...noConnection('Active'), connectRetryExpired: `Connect: ${dial}` },
   OpenSent: {
     ...connected('OpenSent'),
-    connectRetryExpired: failure('5/1'), delayOpenExpired: failure('5/1'), keepaliveExpired: failure('5/1'), sendHoldExpired: failure('5/1'), tcpFailed: retry,
+    connectRetryExpired: failure('5/1'),
+    delayOpenExpired: failure('5/1'),
+    keepaliveExpired: failure('5/1'),
+    sendHoldExpired: failure('5/1'),
+    tcpFailed: retry,
     openReceived: 'OpenConfirm: sendKeepalive; arm hold 9; arm keepalive 2.25; arm sendHold 30',
-    keepaliveReceived: failure('5/1 [4]'), updateReceived: failure('5/1 [2]'), routeRefreshReceived: failure('5/1 [5]'),
+    keepaliveReceived: failure('5/1 [4]'),
+    updateReceived: failure('5/1 [2]'),
+    routeRefreshReceived: failure('5/1 [5]'),
   },
   OpenConfirm: {
     ...connected('OpenConfirm'),
-    connectRetryExpired: failure('5/2'), delayOpenExpired: failure('5/2'), keepaliveExpired: goOn('OpenConfirm'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
-    openReceived: failure('5/2 [1]'), updateReceived: failure('5/2 [2]'), routeRefreshReceived: failure('5/2 [5]'),
+    connectRetryExpired: failure('5/2'),
+    delayOpenExpired: failure('5/2'),
+    keepaliveExpired: goOn('OpenConfirm'),
+    sendHoldExpired: failure('8/0'),
+    tcpFailed: `Idle: ${failed}`,
+    openReceived: failure('5/2 [1]'),
+    updateReceived: failure('5/2 [2]'),
+    routeRefreshReceived: failure('5/2 [5]'),
     keepaliveReceived: 'Established: arm hold 90; arm stable 180; sessionUp',
   },
   Established: {
     ...connected('Established'),
-    connectRetryExpired: failure('5/3'), delayOpenExpired: failure('5/3'), keepaliveExpired: goOn('Established'), sendHoldExpired: failure('8/0'), tcpFailed: `Idle: ${failed}`,
-    openReceived: failure('5/3 [1]'), keepaliveReceived: 'Established: arm hold 90',
-    updateReceived: 'Established: arm hold 90; deliver', routeRefreshReceived: 'Established: arm hold 90; deliver',
+    connectRetryExpired: failure('5/3'),
+    delayOpenExpired: failure('5/3'),
+    keepaliveExpired: goOn('Established'),
+    sendHoldExpired: failure('8/0'),
+    tcpFailed: `Idle: ${failed}`,
+    openReceived: failure('5/3 [1]'),
+    keepaliveReceived: 'Established: arm hold 90',
+    updateReceived: 'Established: arm hold 90; deliver',
+    routeRefreshReceived: 'Established: arm hold 90; deliver',
   },
 }
 
@@ -116,7 +202,8 @@ function describe(action: FsmAction): string {
 }
 
 const clean = ['close', ...timers.map((timer) => `disarm ${timer}`)].join('; ')
-const show = (next: FsmState, actions: readonly FsmAction[]): string => `${next}: ${actions.map(describe).join('; ').replace(clean, 'clean')}`.trimEnd()
+const show = (next: FsmState, actions: readonly FsmAction[]): string =>
+  `${next}: ${actions.map(describe).join('; ').replace(clean, 'clean')}`.trimEnd()
 
 for (const state of Object.keys(expected) as FsmState[]) {
   for (const type of Object.keys(expected[state]) as FsmEvent['type'][]) {
@@ -128,7 +215,10 @@ for (const state of Object.keys(expected) as FsmState[]) {
 }
 
 test('every cell of the table is expected here', () => {
-  const cells = (rows: Readonly<Record<FsmState, object>>): string[] => Object.entries(rows).flatMap(([state, row]) => Object.keys(row as object).map((type) => `${state} ${type}`)).sort()
+  const cells = (rows: Readonly<Record<FsmState, object>>): string[] =>
+    Object.entries(rows)
+      .flatMap(([state, row]) => Object.keys(row as object).map((type) => `${state} ${type}`))
+      .sort()
   assert.deepEqual(cells(table), cells(expected))
 })
 
@@ -141,7 +231,10 @@ test('a passive session starts into Active without dialling (RFC 4271 8.1.1 Pass
 
 test('hold time 0 arms neither hold, keepalive nor send hold (RFC 4271 4.2, RFC 9687)', () => {
   const { actions } = step('OpenSent', facts, { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 })
-  assert.equal(show('OpenConfirm', actions), 'OpenConfirm: sendKeepalive; disarm hold; disarm keepalive; disarm sendHold')
+  assert.equal(
+    show('OpenConfirm', actions),
+    'OpenConfirm: sendKeepalive; disarm hold; disarm keepalive; disarm sendHold',
+  )
 })
 
 test('idle hold doubles from 1 s to 60 s with jitter of a quarter either way (RFC 4271 8.1.1, 10)', () => {
@@ -150,12 +243,16 @@ test('idle hold doubles from 1 s to 60 s with jitter of a quarter either way (RF
     const armed = actions.find((action) => action.do === 'arm' && action.timer === 'idleHold')
     return armed?.do === 'arm' ? armed.sec : NaN
   }
-  assert.deepEqual([0, 1, 2, 3, 4, 5, 6, 7, 1000].map((failures) => wait(failures, 0.5)), [1, 2, 4, 8, 16, 32, 60, 60, 60])
+  assert.deepEqual(
+    [0, 1, 2, 3, 4, 5, 6, 7, 1000].map((failures) => wait(failures, 0.5)),
+    [1, 2, 4, 8, 16, 32, 60, 60, 60],
+  )
   assert.deepEqual([wait(3, 0), wait(3, 1)], [6, 10])
 })
 
 test('a failure counts, twice the hold time in Established forgives, a lost collision does not count', () => {
-  const failures = (state: FsmState, event: FsmEvent): number | undefined => step(state, { ...facts, sessionFailures: 3 }, event).facts?.sessionFailures
+  const failures = (state: FsmState, event: FsmEvent): number | undefined =>
+    step(state, { ...facts, sessionFailures: 3 }, event).facts?.sessionFailures
   assert.equal(failures('Established', events.holdExpired), 4)
   assert.equal(failures('OpenSent', events.fault), 4)
   assert.equal(failures('Established', events.stableExpired), 0)
@@ -170,22 +267,38 @@ test('dials wait 5, 10, 20, 30 s, never longer than configured', () => {
     const armed = actions.find((action) => action.do === 'arm')
     return armed?.do === 'arm' ? armed.sec : NaN
   }
-  assert.deepEqual([0, 1, 2, 3, 50].map((failures) => wait(failures, 120)), [5, 10, 20, 30, 30])
+  assert.deepEqual(
+    [0, 1, 2, 3, 50].map((failures) => wait(failures, 120)),
+    [5, 10, 20, 30, 30],
+  )
   assert.deepEqual([wait(0, 3), wait(9, 12)], [3, 12])
 })
 
-test('with DelayOpen a connection waits for its timer or for the OPEN of the peer (RFC 4271 8.1.1, 8.2.2 events 12 and 20)', () => {
-  const delayed = { ...facts, delayOpenSec: 2 }
-  for (const state of ['Connect', 'Active'] as const) {
-    const up = step(state, delayed, events.tcpUp)
-    assert.equal(show(up.next, up.actions), `${state}: disarm connectRetry; arm delayOpen 2`)
-    const first = step(state, delayed, events.openReceived)
-    assert.equal(show(first.next, first.actions), 'OpenConfirm: disarm delayOpen; sendOpen; sendKeepalive; arm hold 9; arm keepalive 2.25; arm sendHold 30')
-    for (const wrong of [events.keepaliveReceived, events.updateReceived, events.fault]) assert.equal(show(step(state, delayed, wrong).next, []), 'Idle:')
-  }
-})
+test(
+  'with DelayOpen a connection waits for its timer or for the OPEN of the peer (RFC 4271 8.1.1, 8.2.2 events ' +
+    '12 and 20)',
+  () => {
+    const delayed = { ...facts, delayOpenSec: 2 }
+    for (const state of ['Connect', 'Active'] as const) {
+      const up = step(state, delayed, events.tcpUp)
+      assert.equal(show(up.next, up.actions), `${state}: disarm connectRetry; arm delayOpen 2`)
+      const first = step(state, delayed, events.openReceived)
+      assert.equal(
+        show(first.next, first.actions),
+        'OpenConfirm: disarm delayOpen; sendOpen; sendKeepalive; arm hold 9; arm keepalive 2.25; arm sendHold 30',
+      )
+      for (const wrong of [events.keepaliveReceived, events.updateReceived, events.fault])
+        assert.equal(show(step(state, delayed, wrong).next, []), 'Idle:')
+    }
+  },
+)
 
 test('a fault may ask for a longer wait, which never shortens the back-off', () => {
-  const wait = (sessionFailures: number): number | undefined => step('Established', { ...facts, sessionFailures, random: 0.5 }, { ...events.fault, idleHoldSec: 30 }).actions.flatMap((action) => (action.do === 'arm' && action.timer === 'idleHold' ? [action.sec] : []))[0]
+  const wait = (sessionFailures: number): number | undefined =>
+    step(
+      'Established',
+      { ...facts, sessionFailures, random: 0.5 },
+      { ...events.fault, idleHoldSec: 30 },
+    ).actions.flatMap((action) => (action.do === 'arm' && action.timer === 'idleHold' ? [action.sec] : []))[0]
   assert.deepEqual([wait(0), wait(9)], [30, 60])
 })

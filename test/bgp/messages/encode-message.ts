@@ -1,4 +1,6 @@
-/** Any message to bytes: what decode.ts is for the other direction. The program itself always knows which one it sends. */
+/**
+ * Any message to bytes: what decode.ts is for the other direction. The program itself always knows which one it sends.
+ */
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { encodeNotification } from '../../../src/bgp/messages/notification.ts'
 import { encodeOpen } from '../../../src/bgp/messages/open.ts'

@@ -1,7 +1,12 @@
 /** Framing decides from the header alone: before a body has come, and whatever is in it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { defaultMaxMessageBytes, extendedMaxMessageBytes, type Frame, frameMessage } from '../../../src/bgp/messages/header.ts'
+import {
+  defaultMaxMessageBytes,
+  extendedMaxMessageBytes,
+  type Frame,
+  frameMessage,
+} from '../../../src/bgp/messages/header.ts'
 
 function header(type: number, length: number): Uint8Array {
   const bytes = new Uint8Array(19).fill(0xff)
@@ -9,23 +14,36 @@ function header(type: number, length: number): Uint8Array {
   return bytes
 }
 
-const frame = (bytes: Uint8Array, maximum = defaultMaxMessageBytes): Frame => frameMessage(bytes, 0, bytes.length, maximum)
+const frame = (bytes: Uint8Array, maximum = defaultMaxMessageBytes): Frame =>
+  frameMessage(bytes, 0, bytes.length, maximum)
 
 /** `more`, `frame`, or the NOTIFICATION as `code/subcode:data`. */
 function verdict(bytes: Uint8Array, maximum?: number): string {
   const found = frame(bytes, maximum)
-  return found.kind === 'fault' ? `${found.fault.code}/${found.fault.subcode}:${Buffer.from(found.fault.data).toString('hex')}` : found.kind
+  return found.kind === 'fault'
+    ? `${found.fault.code}/${found.fault.subcode}:${Buffer.from(found.fault.data).toString('hex')}`
+    : found.kind
 }
 
 test('each type has its least and its greatest length (RFC 4271 4.1 and 6.1, RFC 2918, RFC 8654 4)', () => {
-  const bounds: readonly (readonly [number, number, number, number])[] = [[1, 29, 4096, 4096], [2, 23, 4096, 65535], [3, 21, 4096, 65535], [4, 19, 19, 19], [5, 23, 4096, 65535]]
+  const bounds: readonly (readonly [number, number, number, number])[] = [
+    [1, 29, 4096, 4096],
+    [2, 23, 4096, 65535],
+    [3, 21, 4096, 65535],
+    [4, 19, 19, 19],
+    [5, 23, 4096, 65535],
+  ]
   for (const [type, least, greatest, extended] of bounds) {
     const isWhole = (length: number): string => (length === 19 ? 'frame' : 'more')
-    for (const [maximum, most] of [[defaultMaxMessageBytes, greatest], [extendedMaxMessageBytes, extended]] as const) {
+    for (const [maximum, most] of [
+      [defaultMaxMessageBytes, greatest],
+      [extendedMaxMessageBytes, extended],
+    ] as const) {
       assert.equal(verdict(header(type, least - 1), maximum), `1/2:${(least - 1).toString(16).padStart(4, '0')}`)
       assert.equal(verdict(header(type, least), maximum), isWhole(least))
       assert.equal(verdict(header(type, most), maximum), isWhole(most))
-      if (most < 65535) assert.equal(verdict(header(type, most + 1), maximum), `1/2:${(most + 1).toString(16).padStart(4, '0')}`)
+      if (most < 65535)
+        assert.equal(verdict(header(type, most + 1), maximum), `1/2:${(most + 1).toString(16).padStart(4, '0')}`)
     }
   }
 })
@@ -53,6 +71,11 @@ test('a frame begins where it is told and ends where its length says', () => {
   const bytes = Uint8Array.from([1, 2, 3, ...header(2, 24), 0, 0, 0, 0, 9, ...header(4, 19)])
   const update = frameMessage(bytes, 3, bytes.length, defaultMaxMessageBytes)
   assert.deepEqual(update, { kind: 'frame', type: 2, body: Uint8Array.of(0, 0, 0, 0, 9), length: 24 })
-  assert.deepEqual(frameMessage(bytes, 27, bytes.length, defaultMaxMessageBytes), { kind: 'frame', type: 4, body: new Uint8Array(0), length: 19 })
+  assert.deepEqual(frameMessage(bytes, 27, bytes.length, defaultMaxMessageBytes), {
+    kind: 'frame',
+    type: 4,
+    body: new Uint8Array(0),
+    length: 19,
+  })
   assert.deepEqual(frameMessage(bytes, 46, bytes.length, defaultMaxMessageBytes), { kind: 'more' })
 })

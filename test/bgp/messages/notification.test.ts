@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { decodeNotification, encodeNotification, encodeShutdownText, notificationText, shutdownText } from '../../../src/bgp/messages/notification.ts'
+import {
+  decodeNotification,
+  encodeNotification,
+  encodeShutdownText,
+  notificationText,
+  shutdownText,
+} from '../../../src/bgp/messages/notification.ts'
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'))
 const none = new Uint8Array(0)
@@ -11,14 +17,18 @@ const communication = (text: string): Uint8Array => Uint8Array.from([Buffer.byte
 
 test('an administrative shutdown with a text has the octets that FRR, BIRD and OpenBGPD send (RFC 9003 2)', () => {
   const bytes = encodeNotification({ code: 6, subcode: 2, data: encodeShutdownText('maintenance window 42') })
-  assert.equal(Buffer.from(bytes).toString('hex'), `${'ff'.repeat(16)}002b03060215${Buffer.from('maintenance window 42').toString('hex')}`)
+  assert.equal(
+    Buffer.from(bytes).toString('hex'),
+    `${'ff'.repeat(16)}002b03060215${Buffer.from('maintenance window 42').toString('hex')}`,
+  )
   const { code, subcode, data } = decodeNotification(bytes.subarray(19))
   assert.equal(notificationText(code, subcode, data), 'Cease/Administrative Shutdown "maintenance window 42"')
 })
 
 test('a text is read from a shutdown and from a reset, and from nothing else', () => {
   assert.equal(notificationText(6, 4, communication('new address')), 'Cease/Administrative Reset "new address"')
-  for (const subcode of [0, 1, 3, 5, 6, 7, 8, 10]) assert.doesNotMatch(notificationText(6, subcode, communication('new address')), /new address/)
+  for (const subcode of [0, 1, 3, 5, 6, 7, 8, 10])
+    assert.doesNotMatch(notificationText(6, subcode, communication('new address')), /new address/)
   assert.doesNotMatch(notificationText(4, 2, communication('new address')), /new address/)
 })
 
@@ -64,12 +74,18 @@ test('a communication of exactly 255 octets is sent whole, a longer one cut at a
 })
 
 test('whatever an operator types is sent as at most 255 octets of valid UTF-8', () => {
-  fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
-    const data = encodeShutdownText(text)
-    assert.ok(data.length <= 256 && data[0] === data.length - 1)
-    assert.ok(text.startsWith(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data.subarray(1))))
-  }))
-  assert.equal(Buffer.from(encodeShutdownText('\ud800')).toString('hex'), '03efbfbd', 'half a surrogate pair becomes U+FFFD')
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
+      const data = encodeShutdownText(text)
+      assert.ok(data.length <= 256 && data[0] === data.length - 1)
+      assert.ok(text.startsWith(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data.subarray(1))))
+    }),
+  )
+  assert.equal(
+    Buffer.from(encodeShutdownText('\ud800')).toString('hex'),
+    '03efbfbd',
+    'half a surrogate pair becomes U+FFFD',
+  )
 })
 
 test('a length past the end of the message shows no text and does nothing else (vector C23)', () => {
@@ -79,7 +95,11 @@ test('a length past the end of the message shows no text and does nothing else (
   assert.equal(notificationText(6, 2, bytesOf('80616263')), 'Cease/Administrative Shutdown')
   assert.equal(notificationText(6, 4, none), 'Cease/Administrative Reset')
   assert.equal(notificationText(6, 2, bytesOf('00')), 'Cease/Administrative Shutdown')
-  assert.equal(notificationText(6, 2, bytesOf('0261626363')), 'Cease/Administrative Shutdown "ab"', 'octets after the text are not its part')
+  assert.equal(
+    notificationText(6, 2, bytesOf('0261626363')),
+    'Cease/Administrative Shutdown "ab"',
+    'octets after the text are not its part',
+  )
 })
 
 test('what a terminal would act on is escaped: control sequences, directions, line ends, quotes (vector C24)', () => {
@@ -95,9 +115,14 @@ test('what a terminal would act on is escaped: control sequences, directions, li
     ['Wartung bis 18:00, größer 🚧', 'Wartung bis 18:00, größer 🚧'],
   ]
   for (const [text, shown] of cases) assert.equal(shutdownText(communication(text)), shown)
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 258 }), fc.constantFrom(2, 4, 9), (data, subcode) => {
-    assert.match(notificationText(6, subcode, data), /^[^\p{C}\p{Zl}\p{Zp}\\]*(\\u([0-9a-f]{4}|\{[0-9a-f]{5,6}\})[^\p{C}\p{Zl}\p{Zp}\\]*)*$/u)
-  }))
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 258 }), fc.constantFrom(2, 4, 9), (data, subcode) => {
+      assert.match(
+        notificationText(6, subcode, data),
+        /^[^\p{C}\p{Zl}\p{Zp}\\]*(\\u([0-9a-f]{4}|\{[0-9a-f]{5,6}\})[^\p{C}\p{Zl}\p{Zp}\\]*)*$/u,
+      )
+    }),
+  )
 })
 
 test('octets that are no UTF-8 become U+FFFD', () => {
@@ -108,7 +133,9 @@ test('octets that are no UTF-8 become U+FFFD', () => {
 test('a hard reset names what it wraps, once, and its longest text arrives whole (RFC 8538 3)', () => {
   const text = 'x'.repeat(255)
   const wrapped = Uint8Array.from([6, 2, ...encodeShutdownText(text)])
-  const { code, subcode, data } = decodeNotification(encodeNotification({ code: 6, subcode: 9, data: wrapped }).subarray(19))
+  const { code, subcode, data } = decodeNotification(
+    encodeNotification({ code: 6, subcode: 9, data: wrapped }).subarray(19),
+  )
   assert.equal(notificationText(code, subcode, data), `Cease/Hard Reset: Cease/Administrative Shutdown "${text}"`)
   assert.equal(notificationText(6, 9, bytesOf('0400')), 'Cease/Hard Reset: Hold Timer Expired')
   assert.equal(notificationText(6, 9, bytesOf('06')), 'Cease/Hard Reset')

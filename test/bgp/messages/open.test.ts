@@ -13,9 +13,17 @@ interface Fields {
 }
 
 /** `accept`, or the NOTIFICATION as `code/subcode:data`, for an OPEN of these hexadecimal fields. */
-function verdict({ version = '04', myAs = 'fde8', holdTime = '005a', bgpId = '0a000001', parameters = '00' }: Fields): string {
+function verdict({
+  version = '04',
+  myAs = 'fde8',
+  holdTime = '005a',
+  bgpId = '0a000001',
+  parameters = '00',
+}: Fields): string {
   const decoded = decodeOpen(Uint8Array.from(Buffer.from(version + myAs + holdTime + bgpId + parameters, 'hex')))
-  return decoded.ok ? 'accept' : `${decoded.fault.code}/${decoded.fault.subcode}:${Buffer.from(decoded.fault.data).toString('hex')}`
+  return decoded.ok
+    ? 'accept'
+    : `${decoded.fault.code}/${decoded.fault.subcode}:${Buffer.from(decoded.fault.data).toString('hex')}`
 }
 
 test('a version other than 4 is answered with the version spoken here', () => {
@@ -46,13 +54,25 @@ test('an optional parameter that is no capabilities is refused without data (RFC
 })
 
 test('lengths that do not agree are malformed parameters (RFC 4271 6.2)', () => {
-  const malformed = ['01', '03' + '0206', '0402024104', '020203', '0300' + '02', '0003', '05' + '0203' + '410400', '08' + '0206' + '410500000001', '07' + '0205' + '4103000001']
+  const malformed = [
+    '01',
+    '03' + '0206',
+    '0402024104',
+    '020203',
+    '0300' + '02',
+    '0003',
+    '05' + '0203' + '410400',
+    '08' + '0206' + '410500000001',
+    '07' + '0205' + '4103000001',
+  ]
   for (const parameters of malformed) assert.equal(verdict({ parameters }), '2/0:', parameters)
 })
 
 test('extended parameters count their own length only, whatever the first octet says (RFC 9072 2)', () => {
   const parameters = '02' + '0006' + '41040000fde8'
   for (const first of ['ff', '01', '80']) assert.equal(verdict({ parameters: `${first}ff0009${parameters}` }), 'accept')
-  for (const length of ['0008', '000a', 'ffff', '0000']) assert.equal(verdict({ parameters: `ffff${length}${parameters}` }), '2/0:', length)
-  for (const cut of ['ff', 'ffff', 'ffff00', 'ffff000102', 'ffff00020200']) assert.equal(verdict({ parameters: cut }), '2/0:', cut)
+  for (const length of ['0008', '000a', 'ffff', '0000'])
+    assert.equal(verdict({ parameters: `ffff${length}${parameters}` }), '2/0:', length)
+  for (const cut of ['ff', 'ffff', 'ffff00', 'ffff000102', 'ffff00020200'])
+    assert.equal(verdict({ parameters: cut }), '2/0:', cut)
 })

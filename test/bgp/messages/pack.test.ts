@@ -6,7 +6,13 @@ import type { Prefix } from '../../../src/ip/prefix.ts'
 import { decodeMessage } from '../../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../../src/bgp/messages/header.ts'
 import { packAnnouncements, packWithdrawals, type Packed } from '../../../src/bgp/messages/pack.ts'
-import { type CodecContext, ipv4Unicast, ipv6Unicast, type PathAttributes, type UpdateMessage } from '../../../src/bgp/messages/types.ts'
+import {
+  type CodecContext,
+  ipv4Unicast,
+  ipv6Unicast,
+  type PathAttributes,
+  type UpdateMessage,
+} from '../../../src/bgp/messages/types.ts'
 import { addressFromBytes } from '../../../src/ip/address.ts'
 import { attributesOf, contexts, ctxOf, ipv4Prefix, ipv6Prefix } from './arbitraries.ts'
 
@@ -31,7 +37,12 @@ function updatesOf({ bytes, count }: Packed, ctx: CodecContext): UpdateMessage[]
 }
 
 const many = (count: number): Prefix[] => Array.from({ length: count }, (_, i) => (0x0a000000 + i) * 64 + 32)
-const few: PathAttributes = { origin: 0, asPath: [{ type: 2, asns: [65010] }], nextHop: nextHop4, communities: [0xfde80064] }
+const few: PathAttributes = {
+  origin: 0,
+  asPath: [{ type: 2, asns: [65010] }],
+  nextHop: nextHop4,
+  communities: [0xfde80064],
+}
 
 const lengths = fc.constantFrom(4096, 65535)
 const cases = fc.tuple(contexts, lengths).chain(([base, maxMessageBytes]) => {
@@ -39,43 +50,93 @@ const cases = fc.tuple(contexts, lengths).chain(([base, maxMessageBytes]) => {
   return attributesOf(ctx).map((attributes) => ({ ctx, attributes: structuredClone(attributes) }))
 })
 
-test('announcements in NEXT_HOP and NLRI hold every prefix once and the same attributes in each message (RFC 4271 4.3)', () => {
-  fc.assert(fc.property(cases, fc.uniqueArray(ipv4Prefix, { maxLength: 2500, size: 'max' }), ({ ctx, attributes }, prefixes) => {
-    const path = { ...attributes, nextHop: nextHop4 }
-    const packed = packAnnouncements(path, prefixes, ipv4Unicast, ctx)
-    const updates = updatesOf(packed, ctx)
-    assert.deepEqual(updates.flatMap(({ nlri }) => nlri), prefixes)
-    for (const update of updates) assert.deepEqual({ ...update, nlri: [] }, { type: 'update', withdrawn: [], attributes: path, nlri: [] })
-  }), { numRuns: 60 })
-})
+test(
+  'announcements in NEXT_HOP and NLRI hold every prefix once and the same attributes in each message (RFC ' +
+    '4271 4.3)',
+  () => {
+    fc.assert(
+      fc.property(
+        cases,
+        fc.uniqueArray(ipv4Prefix, { maxLength: 2500, size: 'max' }),
+        ({ ctx, attributes }, prefixes) => {
+          const path = { ...attributes, nextHop: nextHop4 }
+          const packed = packAnnouncements(path, prefixes, ipv4Unicast, ctx)
+          const updates = updatesOf(packed, ctx)
+          assert.deepEqual(
+            updates.flatMap(({ nlri }) => nlri),
+            prefixes,
+          )
+          for (const update of updates)
+            assert.deepEqual({ ...update, nlri: [] }, { type: 'update', withdrawn: [], attributes: path, nlri: [] })
+        },
+      ),
+      { numRuns: 60 },
+    )
+  },
+)
 
-test('announcements in MP_REACH_NLRI hold every prefix once, IPv6 and IPv4 over an IPv6 next hop (RFC 4760, RFC 8950)', () => {
-  const families = fc.constantFrom(ipv4Unicast, ipv6Unicast).chain((family) => fc.uniqueArray(family === ipv4Unicast ? ipv4Prefix : ipv6Prefix, { maxLength: 1200, size: 'max' }).map((prefixes) => ({ family, prefixes })))
-  fc.assert(fc.property(cases, families, ({ ctx: base, attributes }, { family, prefixes }) => {
-    const ctx = { ...base, extendedNextHop: true }
-    const updates = updatesOf(packAnnouncements({ ...attributes, nextHop: nextHop6 }, prefixes, family, ctx), ctx)
-    assert.deepEqual(updates.flatMap(({ mpReach }) => mpReach?.prefixes ?? []), prefixes)
-    for (const update of updates) {
-      assert.deepEqual([update.attributes, update.nlri, update.withdrawn], [attributes, [], []])
-      assert.deepEqual({ ...update.mpReach, prefixes: [] }, { family: { ...family }, nextHop: nextHop6, prefixes: [] })
-    }
-  }), { numRuns: 60 })
-})
+test(
+  'announcements in MP_REACH_NLRI hold every prefix once, IPv6 and IPv4 over an IPv6 next hop (RFC 4760, RFC ' +
+    '8950)',
+  () => {
+    const families = fc
+      .constantFrom(ipv4Unicast, ipv6Unicast)
+      .chain((family) =>
+        fc
+          .uniqueArray(family === ipv4Unicast ? ipv4Prefix : ipv6Prefix, { maxLength: 1200, size: 'max' })
+          .map((prefixes) => ({ family, prefixes })),
+      )
+    fc.assert(
+      fc.property(cases, families, ({ ctx: base, attributes }, { family, prefixes }) => {
+        const ctx = { ...base, extendedNextHop: true }
+        const updates = updatesOf(packAnnouncements({ ...attributes, nextHop: nextHop6 }, prefixes, family, ctx), ctx)
+        assert.deepEqual(
+          updates.flatMap(({ mpReach }) => mpReach?.prefixes ?? []),
+          prefixes,
+        )
+        for (const update of updates) {
+          assert.deepEqual([update.attributes, update.nlri, update.withdrawn], [attributes, [], []])
+          assert.deepEqual(
+            { ...update.mpReach, prefixes: [] },
+            { family: { ...family }, nextHop: nextHop6, prefixes: [] },
+          )
+        }
+      }),
+      { numRuns: 60 },
+    )
+  },
+)
 
 test('withdrawals hold every prefix once and no attributes but MP_UNREACH_NLRI', () => {
-  const families = fc.constantFrom(ipv4Unicast, ipv6Unicast).chain((family) => fc.uniqueArray(family === ipv4Unicast ? ipv4Prefix : ipv6Prefix, { maxLength: 2500, size: 'max' }).map((prefixes) => ({ family, prefixes })))
-  fc.assert(fc.property(contexts, lengths, families, (base, maxMessageBytes, { family, prefixes }) => {
-    const ctx = { ...base, maxMessageBytes }
-    const updates = updatesOf(packWithdrawals(prefixes, family, ctx), ctx)
-    assert.deepEqual(updates.flatMap(({ withdrawn, mpUnreach }) => [...withdrawn, ...(mpUnreach?.prefixes ?? [])]), prefixes)
-    for (const update of updates) assert.deepEqual([update.attributes, update.nlri, update.mpReach], [{}, [], undefined])
-  }), { numRuns: 60 })
+  const families = fc
+    .constantFrom(ipv4Unicast, ipv6Unicast)
+    .chain((family) =>
+      fc
+        .uniqueArray(family === ipv4Unicast ? ipv4Prefix : ipv6Prefix, { maxLength: 2500, size: 'max' })
+        .map((prefixes) => ({ family, prefixes })),
+    )
+  fc.assert(
+    fc.property(contexts, lengths, families, (base, maxMessageBytes, { family, prefixes }) => {
+      const ctx = { ...base, maxMessageBytes }
+      const updates = updatesOf(packWithdrawals(prefixes, family, ctx), ctx)
+      assert.deepEqual(
+        updates.flatMap(({ withdrawn, mpUnreach }) => [...withdrawn, ...(mpUnreach?.prefixes ?? [])]),
+        prefixes,
+      )
+      for (const update of updates)
+        assert.deepEqual([update.attributes, update.nlri, update.mpReach], [{}, [], undefined])
+    }),
+    { numRuns: 60 },
+  )
 })
 
 test('n IPv4 /32 take at most 2 + n/800 messages of 4096 octets, announced or withdrawn', () => {
   const ctx = ctxOf()
   for (const n of [0, 1, 799, 800, 801, 4000, 65536]) {
-    for (const { bytes, count } of [packAnnouncements(few, many(n), ipv4Unicast, ctx), packWithdrawals(many(n), ipv4Unicast, ctx)]) {
+    for (const { bytes, count } of [
+      packAnnouncements(few, many(n), ipv4Unicast, ctx),
+      packWithdrawals(many(n), ipv4Unicast, ctx),
+    ]) {
       assert.ok(count <= 2 + n / 800, `${n} prefixes in ${count} messages`)
       assert.equal(count === 0, n === 0)
       assert.ok(bytes.length <= n * 5 + count * 64)

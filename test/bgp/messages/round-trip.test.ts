@@ -1,4 +1,6 @@
-/** What is encoded comes back as it was: every message, every attribute, in both AS number widths, however it is cut. */
+/**
+ * What is encoded comes back as it was: every message, every attribute, in both AS number widths, however it is cut.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
@@ -9,9 +11,22 @@ import { encodeNotification } from '../../../src/bgp/messages/notification.ts'
 import { encodeOpen } from '../../../src/bgp/messages/open.ts'
 import { encodeEndOfRib } from '../../../src/bgp/messages/pack.ts'
 import { encodeRouteRefresh } from '../../../src/bgp/messages/route-refresh.ts'
-import { type CodecContext, ipv4Unicast, ipv6Unicast, type Message, type OpenMessage } from '../../../src/bgp/messages/types.ts'
+import {
+  type CodecContext,
+  ipv4Unicast,
+  ipv6Unicast,
+  type Message,
+  type OpenMessage,
+} from '../../../src/bgp/messages/types.ts'
 import { encodeUpdate } from '../../../src/bgp/messages/update.ts'
-import { receivingContexts, ctxOf, notificationMessage, openMessage, routeRefreshMessage, updateOf } from './arbitraries.ts'
+import {
+  receivingContexts,
+  ctxOf,
+  notificationMessage,
+  openMessage,
+  routeRefreshMessage,
+  updateOf,
+} from './arbitraries.ts'
 
 /** The one message that `bytes` are, which must decode without a problem. */
 function decoded(bytes: Uint8Array, ctx: CodecContext = ctxOf()): Message {
@@ -28,7 +43,14 @@ function decodedWhole(bytes: Uint8Array, ctx: CodecContext): DecodedMessage {
   return result.value
 }
 
-const openWith = (capabilities: OpenMessage['capabilities']): OpenMessage => ({ type: 'open', version: 4, myAs: 65010, holdTimeSec: 90, bgpId: 0x0a000001, capabilities })
+const openWith = (capabilities: OpenMessage['capabilities']): OpenMessage => ({
+  type: 'open',
+  version: 4,
+  myAs: 65010,
+  holdTimeSec: 90,
+  bgpId: 0x0a000001,
+  capabilities,
+})
 
 test('an OPEN with any capabilities comes back as it was (RFC 4271 4.2, RFC 5492)', () => {
   fc.assert(fc.property(openMessage, (open) => assert.deepEqual(decoded(encodeOpen(open)), open)))
@@ -46,41 +68,82 @@ test('an OPEN changes to extended optional parameters where they no longer fit i
   assert.deepEqual(decoded(encodeOpen(many)), many)
 })
 
-test('an UPDATE with any attributes comes back as it was, with two-octet and four-octet ASes (RFC 4271 4.3, RFC 4760, RFC 6793)', () => {
-  const cases = receivingContexts.chain((ctx) => updateOf(ctx).map((update) => ({ ctx, update })))
-  fc.assert(fc.property(cases, ({ ctx, update }) => assert.deepEqual(decoded(encodeUpdate(update, ctx), ctx), update)), { numRuns: 500 })
-})
+test(
+  'an UPDATE with any attributes comes back as it was, with two-octet and four-octet ASes (RFC 4271 4.3, RFC ' +
+    '4760, RFC 6793)',
+  () => {
+    const cases = receivingContexts.chain((ctx) => updateOf(ctx).map((update) => ({ ctx, update })))
+    fc.assert(
+      fc.property(cases, ({ ctx, update }) => assert.deepEqual(decoded(encodeUpdate(update, ctx), ctx), update)),
+      { numRuns: 500 },
+    )
+  },
+)
 
 test('an AS_PATH segment of more than 255 ASes is sent as two (RFC 4271 4.3)', () => {
   const asns = Array.from({ length: 300 }, (_, i) => 64512 + i)
   for (const fourOctetAs of [true, false]) {
     const ctx = ctxOf({ fourOctetAs })
-    const message = decoded(encodeUpdate({ type: 'update', withdrawn: [], attributes: { origin: 0, asPath: [{ type: 2, asns }], nextHop: 0x0a000001 }, nlri: [0x0a000000 * 64 + 8] }, ctx), ctx)
+    const message = decoded(
+      encodeUpdate(
+        {
+          type: 'update',
+          withdrawn: [],
+          attributes: { origin: 0, asPath: [{ type: 2, asns }], nextHop: 0x0a000001 },
+          nlri: [0x0a000000 * 64 + 8],
+        },
+        ctx,
+      ),
+      ctx,
+    )
     assert.ok(message.type === 'update')
-    assert.deepEqual(message.attributes.asPath?.map(({ asns: part }) => part.length), [255, 45])
-    assert.deepEqual(message.attributes.asPath.flatMap((segment) => segment.asns), asns)
+    assert.deepEqual(
+      message.attributes.asPath?.map(({ asns: part }) => part.length),
+      [255, 45],
+    )
+    assert.deepEqual(
+      message.attributes.asPath.flatMap((segment) => segment.asns),
+      asns,
+    )
   }
 })
 
 test('a NOTIFICATION comes back as it was (RFC 4271 4.5)', () => {
-  fc.assert(fc.property(notificationMessage, (notification) => assert.deepEqual(decoded(encodeNotification(notification)), notification)))
+  fc.assert(
+    fc.property(notificationMessage, (notification) =>
+      assert.deepEqual(decoded(encodeNotification(notification)), notification),
+    ),
+  )
 })
 
 test('a ROUTE-REFRESH comes back as it was (RFC 2918, RFC 7313)', () => {
-  fc.assert(fc.property(routeRefreshMessage, (refresh) => assert.deepEqual(decoded(encodeRouteRefresh(refresh)), refresh)))
+  fc.assert(
+    fc.property(routeRefreshMessage, (refresh) => assert.deepEqual(decoded(encodeRouteRefresh(refresh)), refresh)),
+  )
 })
 
 test('End-of-RIB is what RFC 4724 2 says, octet for octet, and reads as one', () => {
   const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
   assert.equal(hex(encodeEndOfRib(ipv4Unicast)), `${'ff'.repeat(16)}00170200000000`)
   assert.equal(hex(encodeEndOfRib(ipv6Unicast)), `${'ff'.repeat(16)}001d0200000006800f03000201`)
-  for (const family of [ipv4Unicast, ipv6Unicast]) assert.deepEqual(decodedWhole(encodeEndOfRib(family), ctxOf()).endOfRib, { ...family })
+  for (const family of [ipv4Unicast, ipv6Unicast])
+    assert.deepEqual(decodedWhole(encodeEndOfRib(family), ctxOf()).endOfRib, { ...family })
 })
 
 test('a stream of messages reads the same wherever it is cut', () => {
   const ctx = ctxOf()
-  const update = fc.sample(updateOf(ctx), { numRuns: 8, seed: 4271 }).map((message) => encodeUpdate(message, ctx)).filter((bytes) => bytes.length <= 600)
-  const messages = [encodeOpen(openWith([])), keepaliveBytes, ...update, encodeRouteRefresh({ type: 'routeRefresh', family: ipv6Unicast, subtype: 0 }), encodeEndOfRib(ipv4Unicast), encodeNotification({ code: 6, subcode: 2, data: Uint8Array.of(0) })]
+  const update = fc
+    .sample(updateOf(ctx), { numRuns: 8, seed: 4271 })
+    .map((message) => encodeUpdate(message, ctx))
+    .filter((bytes) => bytes.length <= 600)
+  const messages = [
+    encodeOpen(openWith([])),
+    keepaliveBytes,
+    ...update,
+    encodeRouteRefresh({ type: 'routeRefresh', family: ipv6Unicast, subtype: 0 }),
+    encodeEndOfRib(ipv4Unicast),
+    encodeNotification({ code: 6, subcode: 2, data: Uint8Array.of(0) }),
+  ]
   const stream = Uint8Array.from(messages.flatMap((message) => [...message]))
   assert.ok(messages.length > 6)
   for (let cut = 0; cut <= stream.length; cut++) {
@@ -105,7 +168,20 @@ test('no decoded value is a view of the receive buffer', () => {
   const ctx = ctxOf()
   const samples = [
     encodeOpen(openWith([{ type: 'unknown', code: 200, value: Uint8Array.of(1, 2, 3) }])),
-    encodeUpdate({ type: 'update', withdrawn: [], attributes: { origin: 0, asPath: [], nextHop: 0x0a000001, unknown: [{ flags: 0xc0, type: 99, value: Uint8Array.of(1, 2, 3) }] }, nlri: [0x0a000000 * 64 + 8] }, ctx),
+    encodeUpdate(
+      {
+        type: 'update',
+        withdrawn: [],
+        attributes: {
+          origin: 0,
+          asPath: [],
+          nextHop: 0x0a000001,
+          unknown: [{ flags: 0xc0, type: 99, value: Uint8Array.of(1, 2, 3) }],
+        },
+        nlri: [0x0a000000 * 64 + 8],
+      },
+      ctx,
+    ),
     encodeNotification({ code: 6, subcode: 2, data: Uint8Array.of(3, 65, 66, 67) }),
   ]
   for (const bytes of samples) {

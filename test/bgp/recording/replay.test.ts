@@ -29,21 +29,55 @@ async function recordARun(): Promise<readonly string[]> {
     return states.length === 2 && states.every((state) => state === 'Established')
   }
   await speaker.start()
-  const routers = ['127.0.0.71', '127.0.0.72'].map((address, i) => ({ address, asn: 65_011 + i, recorded: new Recorded(address) }))
+  const routers = ['127.0.0.71', '127.0.0.72'].map((address, i) => ({
+    address,
+    asn: 65_011 + i,
+    recorded: new Recorded(address),
+  }))
   for (const { address, asn, recorded } of routers) {
     await recorded.speaker.start()
-    recorded.speaker.handle({ type: 'configure', neighbors: [neighborOf(asn, nodeAsn, nodeAddress, { peerPort: speaker.port ?? 0, sourceAddress: address, routerId: address, password: key })] })
-    recorded.speaker.handle({ type: 'routes', prefixes: [{ prefix: '198.51.100.0/24', routes: [{ neighbors: [`${asn}/${nodeAddress}`], attributes: { med: asn } }] }] })
+    recorded.speaker.handle({
+      type: 'configure',
+      neighbors: [
+        neighborOf(asn, nodeAsn, nodeAddress, {
+          peerPort: speaker.port ?? 0,
+          sourceAddress: address,
+          routerId: address,
+          password: key,
+        }),
+      ],
+    })
+    recorded.speaker.handle({
+      type: 'routes',
+      prefixes: [
+        { prefix: '198.51.100.0/24', routes: [{ neighbors: [`${asn}/${nodeAddress}`], attributes: { med: asn } }] },
+      ],
+    })
   }
-  const neighbors = routers.map(({ address, asn, recorded }) => neighborOf(nodeAsn, asn, address, { peerPort: recorded.speaker.port ?? 0, sourceAddress: nodeAddress, routerId: nodeAddress, password: key }))
+  const neighbors = routers.map(({ address, asn, recorded }) =>
+    neighborOf(nodeAsn, asn, address, {
+      peerPort: recorded.speaker.port ?? 0,
+      sourceAddress: nodeAddress,
+      routerId: nodeAddress,
+      password: key,
+    }),
+  )
   hear({ type: 'configure', neighbors })
-  hear({ type: 'routes', prefixes: ['192.0.2.1/32', '192.0.2.2/32'].map((prefix) => ({ prefix, routes: [{ neighbors: neighbors.map(({ id }) => id), attributes: { communities: [65_000 * 65_536 + 1] } }] })) })
+  hear({
+    type: 'routes',
+    prefixes: ['192.0.2.1/32', '192.0.2.2/32'].map((prefix) => ({
+      prefix,
+      routes: [{ neighbors: neighbors.map(({ id }) => id), attributes: { communities: [65_000 * 65_536 + 1] } }],
+    })),
+  })
   hear({ type: 'synced' })
   await waitFor('both sessions', established)
   hear({ type: 'routes', prefixes: [{ prefix: '192.0.2.2/32', routes: [] }] })
   const [first] = routers
   await first?.recorded.stop('shutdown', 'maintenance')
-  await waitFor('the loss', () => said.some((message) => message.type === 'peer' && message.peer.lastReset?.text.includes('maintenance')))
+  await waitFor('the loss', () =>
+    said.some((message) => message.type === 'peer' && message.peer.lastReset?.text.includes('maintenance')),
+  )
   hear({ type: 'stop', mode: 'shutdown', text: 'over' })
   await waitFor('stopped', () => said.some(({ type }) => type === 'stopped'))
   await routers[1]?.recorded.stop()
@@ -74,6 +108,10 @@ test('a recorded run is repeated by the pure core to the octet, without a socket
 })
 
 test('what is no recording is refused by a line number', async () => {
-  for (const text of ['', 'kind: Service', '{"herald":"recording","version":99}']) await assert.rejects(replay(text), (error) => error instanceof HeraldError && error.code === 'ERR_RECORDING')
-  await assert.rejects(replay('{"herald":"recording","version":1,"at":0,"uptimeSec":0,"seed":1,"options":{}}\nnonsense\n\n'), /line 2/)
+  for (const text of ['', 'kind: Service', '{"herald":"recording","version":99}'])
+    await assert.rejects(replay(text), (error) => error instanceof HeraldError && error.code === 'ERR_RECORDING')
+  await assert.rejects(
+    replay('{"herald":"recording","version":1,"at":0,"uptimeSec":0,"seed":1,"options":{}}\nnonsense\n\n'),
+    /line 2/,
+  )
 })

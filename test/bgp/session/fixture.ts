@@ -1,4 +1,6 @@
-/** Sessions over real loopback TCP: neighbors, recorded events, a clock that runs faster, and a peer made of raw bytes. */
+/**
+ * Sessions over real loopback TCP: neighbors, recorded events, a clock that runs faster, and a peer made of raw bytes.
+ */
 import net from 'node:net'
 import type { Neighbor } from '../../../src/desired/model.ts'
 import { encodeOpen } from '../../../src/bgp/messages/open.ts'
@@ -35,7 +37,11 @@ export function neighbor(overrides: Partial<Neighbor> = {}): Neighbor {
 
 /** One second takes 1/`factor` of a second. */
 export function faster(factor: number): Environment {
-  return { ...system, after: (sec, callback) => system.after(sec / factor, callback), uptimeSec: () => system.uptimeSec() * factor }
+  return {
+    ...system,
+    after: (sec, callback) => system.after(sec / factor, callback),
+    uptimeSec: () => system.uptimeSec() * factor,
+  }
 }
 
 export class Recorder implements SessionEvents {
@@ -73,9 +79,22 @@ export interface Side {
   readonly events: Recorder
 }
 
-export function side(overrides: Partial<Neighbor>, options: Partial<Omit<SessionOptions, 'neighbor' | 'events'>> = {}): Side {
+export function side(
+  overrides: Partial<Neighbor>,
+  options: Partial<Omit<SessionOptions, 'neighbor' | 'events'>> = {},
+): Side {
   const events = new Recorder()
-  return { events, session: createPeerSession({ neighbor: neighbor(overrides), events, isRestart: false, isForwardingPreserved: false, environment: system, ...options }) }
+  return {
+    events,
+    session: createPeerSession({
+      neighbor: neighbor(overrides),
+      events,
+      isRestart: false,
+      isForwardingPreserved: false,
+      environment: system,
+      ...options,
+    }),
+  }
 }
 
 /** Two sessions of ours at 127.0.0.1 (AS 64512) and 127.0.0.2 (AS 64513), each with a listener; nothing has started. */
@@ -84,21 +103,46 @@ export class Pair {
   readonly b: Side
   readonly listeners: readonly Listener[]
 
-  static async open(both: Partial<Neighbor> = {}, a: Partial<Neighbor> = {}, b: Partial<Neighbor> = {}, options: Partial<SessionOptions> = {}): Promise<Pair> {
+  static async open(
+    both: Partial<Neighbor> = {},
+    a: Partial<Neighbor> = {},
+    b: Partial<Neighbor> = {},
+    options: Partial<SessionOptions> = {},
+  ): Promise<Pair> {
     const listenerA = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
     const listenerB = await openListener({ host: '127.0.0.2', port: 0, onRefused: () => {} })
     const configA = neighbor({ peerPort: listenerB.port, sourceAddress: '127.0.0.1', ...both, ...a })
-    const configB = neighbor({ localAsn: 64513, peerAsn: 64512, peerAddress: '127.0.0.1', peerPort: listenerA.port, sourceAddress: '127.0.0.2', routerId: '10.0.0.2', ...both, ...b })
+    const configB = neighbor({
+      localAsn: 64513,
+      peerAsn: 64512,
+      peerAddress: '127.0.0.1',
+      peerPort: listenerA.port,
+      sourceAddress: '127.0.0.2',
+      routerId: '10.0.0.2',
+      ...both,
+      ...b,
+    })
     return new Pair([listenerA, listenerB], side(configA, options), side(configB, options), [configA, configB])
   }
 
-  private constructor(listeners: readonly [Listener, Listener], a: Side, b: Side, configs: readonly [Neighbor, Neighbor]) {
+  private constructor(
+    listeners: readonly [Listener, Listener],
+    a: Side,
+    b: Side,
+    configs: readonly [Neighbor, Neighbor],
+  ) {
     this.listeners = listeners
     this.a = a
     this.b = b
     for (const [index, side] of [a, b].entries()) {
       const { peerAddress, password } = configs[index] as Neighbor
-      listeners[index]?.setPeers([{ address: parseAddress(peerAddress) ?? 0, ...(password === undefined ? {} : { password }), accept: (transport) => side.session.accept(transport) }])
+      listeners[index]?.setPeers([
+        {
+          address: parseAddress(peerAddress) ?? 0,
+          ...(password === undefined ? {} : { password }),
+          accept: (transport) => side.session.accept(transport),
+        },
+      ])
     }
   }
 
@@ -169,5 +213,16 @@ export function bytes(hex: string): Buffer {
 
 /** An OPEN of AS 64513 that a session with {@link neighbor} accepts. */
 export function peerOpen(capabilities: readonly Capability[] = [], holdTimeSec = 9, bgpId = 0x0a000002): Uint8Array {
-  return encodeOpen({ type: 'open', version: 4, myAs: 64513, holdTimeSec, bgpId, capabilities: [{ type: 'multiprotocol', family: ipv4Unicast }, { type: 'fourOctetAs', asn: 64513 }, ...capabilities] })
+  return encodeOpen({
+    type: 'open',
+    version: 4,
+    myAs: 64513,
+    holdTimeSec,
+    bgpId,
+    capabilities: [
+      { type: 'multiprotocol', family: ipv4Unicast },
+      { type: 'fourOctetAs', asn: 64513 },
+      ...capabilities,
+    ],
+  })
 }

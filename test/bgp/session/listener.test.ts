@@ -9,9 +9,14 @@ import { createDialSocket } from '../../../src/sys/tcp-socket.ts'
 import { waitFor } from '../../wait.ts'
 import { faster, Pair, peerOpen, RawPeer, side } from './fixture.ts'
 
-const both = (pair: Pair) => (): boolean => pair.a.session.state === 'Established' && pair.b.session.state === 'Established'
+const both = (pair: Pair) => (): boolean =>
+  pair.a.session.state === 'Established' && pair.b.session.state === 'Established'
 
-async function dial(port: number, host: string, localAddress: string): Promise<{ readonly socket: net.Socket; readonly received: () => string; readonly isClosed: () => boolean }> {
+async function dial(
+  port: number,
+  host: string,
+  localAddress: string,
+): Promise<{ readonly socket: net.Socket; readonly received: () => string; readonly isClosed: () => boolean }> {
   const socket = net.connect({ port, host, localAddress })
   let received = ''
   let isClosed = false
@@ -42,7 +47,10 @@ test('a dual-stack listener knows an IPv4 neighbor by its mapped address, and an
     accepted.push(name)
     transport.destroy()
   }
-  listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: take('ipv4') }, { address: parseAddress('::1') ?? 0, accept: take('ipv6') }])
+  listener.setPeers([
+    { address: parseAddress('127.0.0.2') ?? 0, accept: take('ipv4') },
+    { address: parseAddress('::1') ?? 0, accept: take('ipv6') },
+  ])
   await dial(listener.port, '127.0.0.1', '127.0.0.2')
   await waitFor('the IPv4 neighbor', () => accepted.includes('ipv4'))
   await dial(listener.port, '::1', '::1')
@@ -52,12 +60,23 @@ test('a dual-stack listener knows an IPv4 neighbor by its mapped address, and an
 
 test('one link-local address on two interfaces can have one TCP-MD5 key only, which is told', async () => {
   const problems: string[] = []
-  const listener = await openListener({ host: '::', port: 0, onRefused: () => {}, onProblem: (problem) => problems.push(problem) })
+  const listener = await openListener({
+    host: '::',
+    port: 0,
+    onRefused: () => {},
+    onProblem: (problem) => problems.push(problem),
+  })
   const address = parseAddress('fe80::2') ?? 0
   const accept = (transport: Transport): void => transport.destroy()
-  listener.setPeers([{ address, device: 'eth0', password: 'one', accept }, { address, device: 'eth1', password: 'one', accept }])
+  listener.setPeers([
+    { address, device: 'eth0', password: 'one', accept },
+    { address, device: 'eth1', password: 'one', accept },
+  ])
   assert.deepEqual(problems, [])
-  listener.setPeers([{ address, device: 'eth0', password: 'one', accept }, { address, device: 'eth1', accept }])
+  listener.setPeers([
+    { address, device: 'eth0', password: 'one', accept },
+    { address, device: 'eth1', accept },
+  ])
   assert.equal(problems.length, 1)
   assert.match(problems[0] ?? '', /^TCP-MD5 key of fe80::2%eth1: fe80::2 on another interface has another one/)
   await listener.close()
@@ -65,12 +84,21 @@ test('one link-local address on two interfaces can have one TCP-MD5 key only, wh
 
 test('a port that is taken is ERR_BGP_LISTEN naming it', async () => {
   const first = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
-  await assert.rejects(openListener({ host: '127.0.0.1', port: first.port, onRefused: () => {} }), (error: Error & { code?: string }) => error.code === 'ERR_BGP_LISTEN' && error.message.includes(String(first.port)) && error.message.includes('EADDRINUSE'))
+  await assert.rejects(
+    openListener({ host: '127.0.0.1', port: first.port, onRefused: () => {} }),
+    (error: Error & { code?: string }) =>
+      error.code === 'ERR_BGP_LISTEN' &&
+      error.message.includes(String(first.port)) &&
+      error.message.includes('EADDRINUSE'),
+  )
   await first.close()
 })
 
 test('sessions with one TCP-MD5 key come up in both directions (RFC 2385)', async () => {
-  for (const passive of [{ a: true, b: false }, { a: false, b: true }]) {
+  for (const passive of [
+    { a: true, b: false },
+    { a: false, b: true },
+  ]) {
     await using pair = await Pair.open({ password: 'secret' }, { passive: passive.a }, { passive: passive.b })
     pair.start()
     await waitFor('both Established', both(pair))
@@ -80,12 +108,20 @@ test('sessions with one TCP-MD5 key come up in both directions (RFC 2385)', asyn
 test('a dual-stack listener holds the key of an IPv4 neighbor under its mapped address', async () => {
   const listener = await openListener({ host: '::', port: 0, onRefused: () => {} })
   let accepted = 0
-  const peer = { address: parseAddress('127.0.0.2') ?? 0, accept: (transport: Transport) => {
-    accepted++
-    transport.destroy()
-  } }
+  const peer = {
+    address: parseAddress('127.0.0.2') ?? 0,
+    accept: (transport: Transport) => {
+      accepted++
+      transport.destroy()
+    },
+  }
   const dialSigned = (): net.Socket => {
-    const socket = createDialSocket({ peer: parseAddress('127.0.0.1') ?? 0, ttl: 1, password: 'secret', source: parseAddress('127.0.0.2') ?? 0 })
+    const socket = createDialSocket({
+      peer: parseAddress('127.0.0.1') ?? 0,
+      ttl: 1,
+      password: 'secret',
+      source: parseAddress('127.0.0.2') ?? 0,
+    })
     // It is reset when the listener closes it first.
     socket.on('error', () => {})
     return socket.connect(listener.port, '127.0.0.1')
@@ -107,7 +143,10 @@ test('with different keys nothing comes up, and the reason suspects the key', as
 })
 
 test('GTSM on both sides lets a directly connected peer in (RFC 5082)', async () => {
-  for (const passive of [{ a: true, b: false }, { a: false, b: true }]) {
+  for (const passive of [
+    { a: true, b: false },
+    { a: false, b: true },
+  ]) {
     await using pair = await Pair.open({ ttlSecurityHops: 1 }, { passive: passive.a }, { passive: passive.b })
     pair.start()
     await waitFor('both Established', both(pair))
@@ -115,19 +154,41 @@ test('GTSM on both sides lets a directly connected peer in (RFC 5082)', async ()
 })
 
 test('GTSM drops a peer that sends with a smaller TTL', async () => {
-  await using pair = await Pair.open({}, { ttlSecurityHops: 1 }, { multihopTtl: 64, passive: true }, { environment: faster(50) })
+  await using pair = await Pair.open(
+    {},
+    { ttlSecurityHops: 1 },
+    { multihopTtl: 64, passive: true },
+    { environment: faster(50) },
+  )
   pair.b.session.start()
   pair.a.session.start()
-  await waitFor('the first attempt is over', () => pair.a.events.states.includes('OpenSent') && pair.a.session.state !== 'OpenSent')
+  await waitFor(
+    'the first attempt is over',
+    () => pair.a.events.states.includes('OpenSent') && pair.a.session.state !== 'OpenSent',
+  )
   assert.deepEqual(pair.a.events.negotiations, [])
 })
 
-const gracefulRestart = { type: 'gracefulRestart', restartState: true, notification: false, restartTimeSec: 120, families: [] } as const
+const gracefulRestart = {
+  type: 'gracefulRestart',
+  restartState: true,
+  notification: false,
+  restartTimeSec: 120,
+  families: [],
+} as const
 
 /** A session that is Established with a hand-made peer at 127.0.0.2, which can connect a second time. */
 async function restartable(withGracefulRestart: boolean, secondsPerSecond: number) {
   const listener = await openListener({ host: '127.0.0.1', port: 0, onRefused: () => {} })
-  const { session, events } = side({ passive: true, holdTimeSec: 0, keepaliveSec: 0, ...(withGracefulRestart ? { gracefulRestart: { restartTimeSec: 120, notification: false } } : {}) }, { environment: faster(secondsPerSecond) })
+  const { session, events } = side(
+    {
+      passive: true,
+      holdTimeSec: 0,
+      keepaliveSec: 0,
+      ...(withGracefulRestart ? { gracefulRestart: { restartTimeSec: 120, notification: false } } : {}),
+    },
+    { environment: faster(secondsPerSecond) },
+  )
   listener.setPeers([{ address: parseAddress('127.0.0.2') ?? 0, accept: (transport) => session.accept(transport) }])
   session.start()
   const connect = async () => {
@@ -173,8 +234,16 @@ test('a good OPEN of a restarted peer replaces the old connection without NOTIFI
 })
 
 for (const { title, bgpId, outgoingLoses } of [
-  { title: 'the peer with the larger BGP Identifier keeps the connection that it opened', bgpId: 0x0a000002, outgoingLoses: true },
-  { title: 'with the larger BGP Identifier on our side the connection that we opened is kept', bgpId: 0x09000001, outgoingLoses: false },
+  {
+    title: 'the peer with the larger BGP Identifier keeps the connection that it opened',
+    bgpId: 0x0a000002,
+    outgoingLoses: true,
+  },
+  {
+    title: 'with the larger BGP Identifier on our side the connection that we opened is kept',
+    bgpId: 0x09000001,
+    outgoingLoses: false,
+  },
 ]) {
   test(`${title} (RFC 4271 6.8)`, async () => {
     await using peer = await RawPeer.listen()
@@ -188,7 +257,9 @@ for (const { title, bgpId, outgoingLoses } of [
     const incoming = await dial(listener.port, '127.0.0.1', '127.0.0.2')
     incoming.socket.write(peerOpen([], 9, bgpId))
     const collision = '0015030607'
-    await waitFor('the Cease 6/7', () => (outgoingLoses ? peer.received.toString('hex') : incoming.received()).endsWith(collision))
+    await waitFor('the Cease 6/7', () =>
+      (outgoingLoses ? peer.received.toString('hex') : incoming.received()).endsWith(collision),
+    )
     const winner = outgoingLoses ? incoming.socket : peer.socket
     winner?.write(keepaliveBytes)
     await waitFor('Established', () => session.state === 'Established')
@@ -209,19 +280,30 @@ test('right after Established a second connection is a collision and no restart,
   await listener.close()
 })
 
-test('R and F are set in the OPENs of a restarted process, for one restart time and never on a first start (RFC 4724 3)', async () => {
-  const config = { gracefulRestart: { restartTimeSec: 120, notification: false } }
-  const cases = [
-    { isRestart: true, uptimeSec: 1, want: { restartState: true, forwarding: true } },
-    { isRestart: true, uptimeSec: 121, want: { restartState: false, forwarding: false } },
-    { isRestart: false, uptimeSec: 1, want: { restartState: false, forwarding: false } },
-  ]
-  for (const { isRestart, uptimeSec, want } of cases) {
-    await using pair = await Pair.open(config, {}, {}, { isRestart, isForwardingPreserved: true, environment: { ...faster(1), uptimeSec: () => uptimeSec } })
-    pair.start()
-    await waitFor('both Established', both(pair))
-    const capability = pair.a.session.negotiated?.remoteOpen.capabilities.find(({ type }) => type === 'gracefulRestart')
-    assert.ok(capability?.type === 'gracefulRestart')
-    assert.deepEqual({ restartState: capability.restartState, forwarding: capability.families[0]?.forwarding }, want)
-  }
-})
+test(
+  'R and F are set in the OPENs of a restarted process, for one restart time and never on a first start (RFC ' +
+    '4724 3)',
+  async () => {
+    const config = { gracefulRestart: { restartTimeSec: 120, notification: false } }
+    const cases = [
+      { isRestart: true, uptimeSec: 1, want: { restartState: true, forwarding: true } },
+      { isRestart: true, uptimeSec: 121, want: { restartState: false, forwarding: false } },
+      { isRestart: false, uptimeSec: 1, want: { restartState: false, forwarding: false } },
+    ]
+    for (const { isRestart, uptimeSec, want } of cases) {
+      await using pair = await Pair.open(
+        config,
+        {},
+        {},
+        { isRestart, isForwardingPreserved: true, environment: { ...faster(1), uptimeSec: () => uptimeSec } },
+      )
+      pair.start()
+      await waitFor('both Established', both(pair))
+      const capability = pair.a.session.negotiated?.remoteOpen.capabilities.find(
+        ({ type }) => type === 'gracefulRestart',
+      )
+      assert.ok(capability?.type === 'gracefulRestart')
+      assert.deepEqual({ restartState: capability.restartState, forwarding: capability.families[0]?.forwarding }, want)
+    }
+  },
+)

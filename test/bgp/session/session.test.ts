@@ -7,7 +7,8 @@ import { bytes, faster, marker, Pair, peerOpen, RawPeer, side } from './fixture.
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { prefixOf } from '../../../src/ip/prefix.ts'
 
-const both = (pair: Pair) => (): boolean => pair.a.session.state === 'Established' && pair.b.session.state === 'Established'
+const both = (pair: Pair) => (): boolean =>
+  pair.a.session.state === 'Established' && pair.b.session.state === 'Established'
 
 test('two of our own sessions that dial each other come to Established, and an UPDATE arrives', async () => {
   await using pair = await Pair.open()
@@ -15,7 +16,15 @@ test('two of our own sessions that dial each other come to Established, and an U
   await waitFor('both Established', both(pair))
   const codec = pair.a.session.negotiated?.codec
   assert.ok(codec)
-  const update = encodeUpdate({ type: 'update', withdrawn: [], attributes: { origin: 0, asPath: [{ type: 2, asns: [64512] }], nextHop: 0x7f000001 }, nlri: [prefixOf(0x0a010203, 32)] }, codec)
+  const update = encodeUpdate(
+    {
+      type: 'update',
+      withdrawn: [],
+      attributes: { origin: 0, asPath: [{ type: 2, asns: [64512] }], nextHop: 0x7f000001 },
+      nlri: [prefixOf(0x0a010203, 32)],
+    },
+    codec,
+  )
   assert.equal(pair.a.session.send(update, 1), true)
   const message = await waitFor('the UPDATE', () => pair.b.events.updates[0])
   assert.deepEqual(message.nlri, [prefixOf(0x0a010203, 32)])
@@ -39,7 +48,10 @@ test('a stop says Cease with its subcode and the text of RFC 9003, and the peer 
 
 test('where both sides set the N bit, a stop is a Hard Reset that carries the reason (RFC 8538 2, 3.1)', async () => {
   const kept = { restartTimeSec: 120, notification: true }
-  for (const { theirs, code } of [{ theirs: kept, code: [6, 9] }, { theirs: { ...kept, notification: false }, code: [6, 3] }]) {
+  for (const { theirs, code } of [
+    { theirs: kept, code: [6, 9] },
+    { theirs: { ...kept, notification: false }, code: [6, 3] },
+  ]) {
     await using pair = await Pair.open({}, { gracefulRestart: kept }, { gracefulRestart: theirs })
     pair.start()
     await waitFor('both Established', both(pair))
@@ -65,7 +77,14 @@ test('two hundred rounds of both sides dialling at once always leave exactly one
     pair.start()
     await waitFor(`round ${round}: both Established`, both(pair), { everyMs: 2 })
     const [a, b] = [pair.a.session.negotiated, pair.b.session.negotiated]
-    await waitFor(`round ${round}: both on one connection`, () => both(pair)() && pair.a.session.negotiated?.localPort === pair.b.session.negotiated?.remotePort && pair.a.session.negotiated?.remotePort === pair.b.session.negotiated?.localPort, { everyMs: 2 })
+    await waitFor(
+      `round ${round}: both on one connection`,
+      () =>
+        both(pair)() &&
+        pair.a.session.negotiated?.localPort === pair.b.session.negotiated?.remotePort &&
+        pair.a.session.negotiated?.remotePort === pair.b.session.negotiated?.localPort,
+      { everyMs: 2 },
+    )
     assert.deepEqual([pair.a.session.negotiated, pair.b.session.negotiated], [a, b])
     assert.deepEqual([pair.a.session.flaps, pair.b.session.flaps], [0, 0])
   }
@@ -101,19 +120,79 @@ async function closedPort(): Promise<number> {
 }
 
 /** What a peer may send wrongly: state reached first, bytes sent, NOTIFICATION expected (from the type octet on). */
-const faults: readonly { readonly title: string; readonly before: 'OpenSent' | 'OpenConfirm' | 'Established'; readonly hex: string; readonly answer: string }[] = [
-  { title: 'a marker that is not all ones: 1/1 (RFC 4271 6.1)', before: 'OpenSent', hex: `${'ff'.repeat(15)}00 0013 04`, answer: '030101' },
-  { title: 'a length below 19: 1/2 with that length', before: 'OpenSent', hex: `${marker} 0012 04`, answer: '0301020012' },
-  { title: 'a length above 4096: 1/2 with that length', before: 'Established', hex: `${marker} 1001 02`, answer: '0301021001' },
+const faults: readonly {
+  readonly title: string
+  readonly before: 'OpenSent' | 'OpenConfirm' | 'Established'
+  readonly hex: string
+  readonly answer: string
+}[] = [
+  {
+    title: 'a marker that is not all ones: 1/1 (RFC 4271 6.1)',
+    before: 'OpenSent',
+    hex: `${'ff'.repeat(15)}00 0013 04`,
+    answer: '030101',
+  },
+  {
+    title: 'a length below 19: 1/2 with that length',
+    before: 'OpenSent',
+    hex: `${marker} 0012 04`,
+    answer: '0301020012',
+  },
+  {
+    title: 'a length above 4096: 1/2 with that length',
+    before: 'Established',
+    hex: `${marker} 1001 02`,
+    answer: '0301021001',
+  },
   { title: 'an unknown type: 1/3 with that type', before: 'OpenSent', hex: `${marker} 0013 09`, answer: '03010309' },
-  { title: 'a version other than 4: 2/1 with version 4', before: 'OpenSent', hex: `${marker} 001d 01 03 fc01 005a 0a000002 00`, answer: '0302010004' },
-  { title: 'a hold time of 1 s: 2/6', before: 'OpenSent', hex: `${marker} 001d 01 04 fc01 0001 0a000002 00`, answer: '0302060001' },
-  { title: 'the wrong AS: 2/2', before: 'OpenSent', hex: `${marker} 001d 01 04 fc77 005a 0a000002 00`, answer: '030202' },
-  { title: 'a KEEPALIVE in OpenSent: 5/1 with type 4 (RFC 6608 4)', before: 'OpenSent', hex: `${marker} 0013 04`, answer: '03050104' },
-  { title: 'an UPDATE in OpenSent: 5/1 with type 2', before: 'OpenSent', hex: `${marker} 0017 02 0000 0000`, answer: '03050102' },
-  { title: 'an UPDATE in OpenConfirm: 5/2 with type 2', before: 'OpenConfirm', hex: `${marker} 0017 02 0000 0000`, answer: '03050202' },
-  { title: 'a second OPEN in OpenConfirm: 5/2 with type 1', before: 'OpenConfirm', hex: `${marker} 001d 01 04 fc01 005a 0a000002 00`, answer: '03050201' },
-  { title: 'an OPEN in Established: 5/3 with type 1', before: 'Established', hex: `${marker} 001d 01 04 fc01 005a 0a000002 00`, answer: '03050301' },
+  {
+    title: 'a version other than 4: 2/1 with version 4',
+    before: 'OpenSent',
+    hex: `${marker} 001d 01 03 fc01 005a 0a000002 00`,
+    answer: '0302010004',
+  },
+  {
+    title: 'a hold time of 1 s: 2/6',
+    before: 'OpenSent',
+    hex: `${marker} 001d 01 04 fc01 0001 0a000002 00`,
+    answer: '0302060001',
+  },
+  {
+    title: 'the wrong AS: 2/2',
+    before: 'OpenSent',
+    hex: `${marker} 001d 01 04 fc77 005a 0a000002 00`,
+    answer: '030202',
+  },
+  {
+    title: 'a KEEPALIVE in OpenSent: 5/1 with type 4 (RFC 6608 4)',
+    before: 'OpenSent',
+    hex: `${marker} 0013 04`,
+    answer: '03050104',
+  },
+  {
+    title: 'an UPDATE in OpenSent: 5/1 with type 2',
+    before: 'OpenSent',
+    hex: `${marker} 0017 02 0000 0000`,
+    answer: '03050102',
+  },
+  {
+    title: 'an UPDATE in OpenConfirm: 5/2 with type 2',
+    before: 'OpenConfirm',
+    hex: `${marker} 0017 02 0000 0000`,
+    answer: '03050202',
+  },
+  {
+    title: 'a second OPEN in OpenConfirm: 5/2 with type 1',
+    before: 'OpenConfirm',
+    hex: `${marker} 001d 01 04 fc01 005a 0a000002 00`,
+    answer: '03050201',
+  },
+  {
+    title: 'an OPEN in Established: 5/3 with type 1',
+    before: 'Established',
+    hex: `${marker} 001d 01 04 fc01 005a 0a000002 00`,
+    answer: '03050301',
+  },
 ]
 
 for (const { title, before, hex, answer } of faults) {
@@ -155,7 +234,14 @@ test('many messages in one segment are all handled, in turns', async () => {
   session.start()
   await waitFor('our OPEN', () => peer.messages[0]?.startsWith('01'))
   const endOfRib = bytes(`${marker} 0017 02 0000 0000`)
-  peer.socket?.write(Buffer.concat([peerOpen(), keepaliveBytes, ...Array.from({ length: 1000 }, () => endOfRib), bytes(`${marker} 0015 03 0602`)]))
+  peer.socket?.write(
+    Buffer.concat([
+      peerOpen(),
+      keepaliveBytes,
+      ...Array.from({ length: 1000 }, () => endOfRib),
+      bytes(`${marker} 0015 03 0602`),
+    ]),
+  )
   const down = await waitFor('the NOTIFICATION behind them', () => events.downs[0])
   assert.equal(events.updates.length, 1000)
   assert.deepEqual([down.reason.direction, down.reason.code, down.reason.subcode], ['received', 6, 2])
@@ -220,7 +306,9 @@ test('send answers true again after drained', async () => {
 })
 
 test('an OPEN that is refused again and again is not retried without a pause (idle hold 1 s, doubling)', async () => {
-  await using peer = await RawPeer.listen((socket) => void socket.write(bytes(`${marker} 001d 01 04 fc77 005a 0a000002 00`)))
+  await using peer = await RawPeer.listen(
+    (socket) => void socket.write(bytes(`${marker} 001d 01 04 fc77 005a 0a000002 00`)),
+  )
   const { session } = side({ peerPort: peer.port }, { environment: faster(20) })
   const startedAt = performance.now()
   session.start()
@@ -232,14 +320,23 @@ test('an OPEN that is refused again and again is not retried without a pause (id
 
 test('a peer that restarts gracefully is let in at once, but not again and again (RFC 4724 4.2)', async () => {
   // Idle hold takes minutes on this clock.
-  await using pair = await Pair.open({ gracefulRestart: { restartTimeSec: 120, notification: false } }, { passive: true }, {}, { environment: faster(0.01) })
+  await using pair = await Pair.open(
+    { gracefulRestart: { restartTimeSec: 120, notification: false } },
+    { passive: true },
+    {},
+    { environment: faster(0.01) },
+  )
   const { session } = pair.a
   session.start()
   const connect = async (): Promise<net.Socket> => {
     const socket = net.connect({ port: pair.listeners[0]?.port ?? 0, host: '127.0.0.1', localAddress: '127.0.0.2' })
     socket.on('error', () => {})
     socket.on('data', () => {})
-    socket.write(peerOpen([{ type: 'gracefulRestart', restartState: false, notification: false, restartTimeSec: 120, families: [] }]))
+    socket.write(
+      peerOpen([
+        { type: 'gracefulRestart', restartState: false, notification: false, restartTimeSec: 120, families: [] },
+      ]),
+    )
     socket.write(keepaliveBytes)
     return socket
   }

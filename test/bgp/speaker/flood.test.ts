@@ -40,7 +40,18 @@ function keepAlive(socket: net.Socket): void {
 }
 
 const openOf = (asn: number, holdTimeSec: number): Uint8Array =>
-  encodeOpen({ type: 'open', version: 4, myAs: asn, holdTimeSec, bgpId: asn, capabilities: [{ type: 'multiprotocol', family: ipv4Unicast }, { type: 'fourOctetAs', asn }, { type: 'extendedMessage' }] })
+  encodeOpen({
+    type: 'open',
+    version: 4,
+    myAs: asn,
+    holdTimeSec,
+    bgpId: asn,
+    capabilities: [
+      { type: 'multiprotocol', family: ipv4Unicast },
+      { type: 'fourOctetAs', asn },
+      { type: 'extendedMessage' },
+    ],
+  })
 
 /** Comes up, then sends a different attribute of 60 000 octets with every prefix, for so many prefixes. */
 async function bloat(prefixes: number): Promise<void> {
@@ -48,17 +59,48 @@ async function bloat(prefixes: number): Promise<void> {
   socket.resume()
   keepAlive(socket)
   socket.write(Buffer.concat([openOf(65_086, 90), keepaliveBytes]))
-  const codec = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast], maxMessageBytes: 65_535, extendedNextHop: false, addPathReceive: [] }
+  const codec = {
+    fourOctetAs: true,
+    isExternal: true,
+    families: [ipv4Unicast],
+    maxMessageBytes: 65_535,
+    extendedNextHop: false,
+    addPathReceive: [],
+  }
   for (let round = 0; round < prefixes && !socket.destroyed; round++) {
     const value = new Uint8Array(60_000).fill(round & 255)
     value[0] = round >> 8
-    const update = encodeUpdate({ type: 'update', withdrawn: [], attributes: { origin: 0, asPath: [{ type: 2, asns: [65_086] }], nextHop: 0xc6336409, unknown: [{ flags: 0xc0, type: 200, value }] }, nlri: [prefixOf(0x0b000000 + round * 256, 24)] }, codec)
-    if (!socket.write(update)) await waitFor('room to write', () => socket.destroyed || socket.writableLength === 0, { deadlineMs: 30_000, everyMs: 2 })
+    const update = encodeUpdate(
+      {
+        type: 'update',
+        withdrawn: [],
+        attributes: {
+          origin: 0,
+          asPath: [{ type: 2, asns: [65_086] }],
+          nextHop: 0xc6336409,
+          unknown: [{ flags: 0xc0, type: 200, value }],
+        },
+        nlri: [prefixOf(0x0b000000 + round * 256, 24)],
+      },
+      codec,
+    )
+    if (!socket.write(update))
+      await waitFor('room to write', () => socket.destroyed || socket.writableLength === 0, {
+        deadlineMs: 30_000,
+        everyMs: 2,
+      })
   }
 }
 
-test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold time of 3 s alone, in bounded memory', { timeout: 90_000 }, async (t) => {
-  const speaker = startSpeakerThread({ listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false })
+test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold time of 3 s alone, in bounded ' +
+  'memory', {
+  timeout: 90_000,
+}, async (t) => {
+  const speaker = startSpeakerThread({
+    listen: { host: speakerAddress, port },
+    isRestart: false,
+    isForwardingPreserved: false,
+  })
   const router = startSpeakerThread({ isRestart: false, isForwardingPreserved: false })
   t.after(async () => {
     for (const socket of sockets) socket.destroy()
@@ -66,9 +108,18 @@ test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold
   })
   const lost: string[] = []
   router.onPeer((peer, previous) => previous === 'Established' && lost.push(peer.lastReset?.text ?? peer.state))
-  const passive = (asn: number, address: string) => neighborOf(65_001, asn, address, { ...hold, passive: true, routerId: speakerAddress })
-  speaker.post({ type: 'configure', neighbors: [passive(65_082, good), ...Object.values(attackers).map((address, i) => passive(65_083 + i, address))] })
-  router.post({ type: 'configure', neighbors: [neighborOf(65_082, 65_001, speakerAddress, { ...hold, peerPort: port, sourceAddress: good, routerId: good })] })
+  const passive = (asn: number, address: string) =>
+    neighborOf(65_001, asn, address, { ...hold, passive: true, routerId: speakerAddress })
+  speaker.post({
+    type: 'configure',
+    neighbors: [passive(65_082, good), ...Object.values(attackers).map((address, i) => passive(65_083 + i, address))],
+  })
+  router.post({
+    type: 'configure',
+    neighbors: [
+      neighborOf(65_082, 65_001, speakerAddress, { ...hold, peerPort: port, sourceAddress: good, routerId: good }),
+    ],
+  })
   const isUp = async (): Promise<boolean> => (await router.peers())[0]?.state === 'Established'
   await waitFor('the good session', isUp)
   const before = process.memoryUsage().rss
@@ -91,15 +142,25 @@ test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold
   let strangers = 0
   let mutes = 0
   let med = 0
-  await waitFor('twelve seconds of it', async () => {
-    for (let i = 0; i < 20; i++) connect('127.0.0.99').once('connect', () => strangers++)
-    for (let i = 0; i < 5; i++) connect(attackers.mute).once('connect', () => mutes++)
-    // The deaf neighbor falls further behind with every change.
-    med++
-    speaker.post({ type: 'routes', prefixes: hostRoutes(2_000).map((prefix) => ({ prefix, routes: [{ neighbors: [`65001/${attackers.deaf}`], attributes: { med } }] })) })
-    assert.equal((await speaker.peers()).length, 5)
-    return performance.now() - startedAt > 12_000
-  }, { deadlineMs: 60_000, everyMs: 50 })
+  await waitFor(
+    'twelve seconds of it',
+    async () => {
+      for (let i = 0; i < 20; i++) connect('127.0.0.99').once('connect', () => strangers++)
+      for (let i = 0; i < 5; i++) connect(attackers.mute).once('connect', () => mutes++)
+      // The deaf neighbor falls further behind with every change.
+      med++
+      speaker.post({
+        type: 'routes',
+        prefixes: hostRoutes(2_000).map((prefix) => ({
+          prefix,
+          routes: [{ neighbors: [`65001/${attackers.deaf}`], attributes: { med } }],
+        })),
+      })
+      assert.equal((await speaker.peers()).length, 5)
+      return performance.now() - startedAt > 12_000
+    },
+    { deadlineMs: 60_000, everyMs: 50 },
+  )
   await bloating
 
   assert.deepEqual(lost, [])

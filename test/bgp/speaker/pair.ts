@@ -1,7 +1,13 @@
 /** Speakers in this process that meet over loopback: one that announces, and routers that only listen. */
 import { waitFor } from '../../wait.ts'
 import type { Neighbor } from '../../../src/desired/model.ts'
-import type { FromSpeaker, PeerSnapshot, PrefixRoutes, RouteSnapshot, SpeakerQuery } from '../../../src/bgp/speaker/protocol.ts'
+import type {
+  FromSpeaker,
+  PeerSnapshot,
+  PrefixRoutes,
+  RouteSnapshot,
+  SpeakerQuery,
+} from '../../../src/bgp/speaker/protocol.ts'
 import { system } from '../../../src/bgp/session/system.ts'
 import { Speaker } from '../../../src/bgp/speaker/speaker.ts'
 
@@ -15,7 +21,11 @@ export class Recorded {
   #nextId = 0
 
   constructor(listen: string | undefined, restart = { isRestart: false, isForwardingPreserved: false }) {
-    this.speaker = new Speaker({ ...(listen === undefined ? {} : { listen: { host: listen, port: 0 } }), ...restart }, system, (message) => this.said.push(message))
+    this.speaker = new Speaker(
+      { ...(listen === undefined ? {} : { listen: { host: listen, port: 0 } }), ...restart },
+      system,
+      (message) => this.said.push(message),
+    )
   }
 
   ask(query: SpeakerQuery): Extract<FromSpeaker, { type: 'answer' }> {
@@ -30,12 +40,17 @@ export class Recorded {
     return this.ask({ what: 'peers' }).peers ?? []
   }
 
-  routes(table: 'available' | 'advertised' | 'received', family: 'ipv4-unicast' | 'ipv6-unicast' = 'ipv4-unicast'): readonly RouteSnapshot[] {
+  routes(
+    table: 'available' | 'advertised' | 'received',
+    family: 'ipv4-unicast' | 'ipv6-unicast' = 'ipv4-unicast',
+  ): readonly RouteSnapshot[] {
     return this.ask({ what: 'routes', table, family }).routes ?? []
   }
 
   get prefixes(): readonly string[] {
-    return this.routes('received').map((route) => route.prefix).sort()
+    return this.routes('received')
+      .map((route) => route.prefix)
+      .sort()
   }
 
   async stop(mode: 'restart' | 'shutdown' = 'shutdown', text = ''): Promise<void> {
@@ -44,7 +59,12 @@ export class Recorded {
   }
 }
 
-export function neighborOf(localAsn: number, peerAsn: number, peerAddress: string, more: Partial<Neighbor> = {}): Neighbor {
+export function neighborOf(
+  localAsn: number,
+  peerAsn: number,
+  peerAddress: string,
+  more: Partial<Neighbor> = {},
+): Neighbor {
   return {
     id: `${localAsn}/${peerAddress}`,
     source: { kind: 'CiliumBGPPeeringPolicy', name: 'rack0' },
@@ -86,9 +106,19 @@ export class Rack {
       const asn = 65_011 + i
       const router = new Recorded(address)
       await router.speaker.start()
-      router.speaker.handle({ type: 'configure', neighbors: [neighborOf(asn, nodeAsn, nodeAddress, { passive: true, routerId: address, ...routerMore })] })
+      router.speaker.handle({
+        type: 'configure',
+        neighbors: [neighborOf(asn, nodeAsn, nodeAddress, { passive: true, routerId: address, ...routerMore })],
+      })
       routers.push(router)
-      neighbors.push(neighborOf(nodeAsn, asn, address, { peerPort: router.speaker.port ?? 0, sourceAddress: nodeAddress, routerId: nodeAddress, ...more }))
+      neighbors.push(
+        neighborOf(nodeAsn, asn, address, {
+          peerPort: router.speaker.port ?? 0,
+          sourceAddress: nodeAddress,
+          routerId: nodeAddress,
+          ...more,
+        }),
+      )
     }
     const node = new Recorded(undefined)
     await node.speaker.start()
@@ -101,7 +131,12 @@ export class Rack {
   }
 
   async established(): Promise<void> {
-    await waitFor('every session Established', () => this.node.peers.length === this.neighbors.length && [this.node, ...this.routers].every(({ peers }) => peers.every(({ state }) => state === 'Established')))
+    await waitFor(
+      'every session Established',
+      () =>
+        this.node.peers.length === this.neighbors.length &&
+        [this.node, ...this.routers].every(({ peers }) => peers.every(({ state }) => state === 'Established')),
+    )
   }
 
   announce(...prefixes: readonly string[]): void {

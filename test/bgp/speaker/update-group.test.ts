@@ -8,7 +8,14 @@ import { formatPrefix, parsePrefix, type Prefix } from '../../../src/ip/prefix.t
 import { LocRib } from '../../../src/rib/loc-rib.ts'
 import { hostRoutes } from './pair.ts'
 
-const codec: CodecContext = { fourOctetAs: true, isExternal: true, families: [ipv4Unicast, ipv6Unicast], maxMessageBytes: 4096, extendedNextHop: false, addPathReceive: [] }
+const codec: CodecContext = {
+  fourOctetAs: true,
+  isExternal: true,
+  families: [ipv4Unicast, ipv6Unicast],
+  maxMessageBytes: 4096,
+  extendedNextHop: false,
+  addPathReceive: [],
+}
 const view = { localAsn: 65_001, isExternal: true, nextHops: { 'ipv4-unicast': 0xc6336401 } }
 const prefix = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
 
@@ -48,7 +55,9 @@ class Reader implements GroupMember {
       const decoded = decodeMessage(frame.type, frame.body, codec)
       if (!decoded.ok) return assert.fail('no message')
       if (decoded.value.message.type === 'routeRefresh') {
-        this.refreshes.push(`${decoded.value.message.family.afi}:${decoded.value.message.subtype} after ${this.messages}`)
+        this.refreshes.push(
+          `${decoded.value.message.family.afi}:${decoded.value.message.subtype} after ${this.messages}`,
+        )
         continue
       }
       if (decoded.value.message.type !== 'update') return assert.fail('no UPDATE')
@@ -121,7 +130,8 @@ test('a member that joins later is sent everything in bounded steps, the others 
   fixture.group.flush(hostRoutes(1000).map(prefix), 1)
   const before = a.buffers.length
   const late = new Reader('c')
-  for (const text of hostRoutes(1000)) fixture.locRib.set(prefix(text), [{ neighbors: ['a', 'b', 'c'], attributes: { med: 1 } }], 1)
+  for (const text of hostRoutes(1000))
+    fixture.locRib.set(prefix(text), [{ neighbors: ['a', 'b', 'c'], attributes: { med: 1 } }], 1)
   fixture.group.join(late)
   assert.equal(fixture.group.isInSync('c'), false)
   assert.ok(fixture.settle(100) >= 10)
@@ -203,7 +213,10 @@ test('a route whose attributes leave no room for it is withdrawn and does not co
 test('a family without next hop is not sent', () => {
   const fixture = new Fixture()
   fixture.set('2001:db8::1/128', 1)
-  assert.deepEqual(fixture.readers.map((reader) => reader.buffers.length), [0, 0])
+  assert.deepEqual(
+    fixture.readers.map((reader) => reader.buffers.length),
+    [0, 0],
+  )
 })
 
 test('attribute sets that nobody has any more do not pile up, and those in use stay the same objects', () => {

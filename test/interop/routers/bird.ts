@@ -5,7 +5,8 @@ import { endpoints, globalIpv6, isLinkLocal, type Peering, type Transport } from
 import { lines, RouterDaemon, type RouterRoute, type RouterSetup } from '../router-daemon.ts'
 
 /** A protocol for a range of addresses makes one with a number for the neighbor that it finds. */
-const nameOf = (transport: Transport): string => (transport === 'unnumbered' ? 'found1' : `to_${transport.replace('-', '_')}`)
+const nameOf = (transport: Transport): string =>
+  transport === 'unnumbered' ? 'found1' : `to_${transport.replace('-', '_')}`
 
 export class Bird extends RouterDaemon {
   readonly name = 'BIRD'
@@ -16,7 +17,19 @@ export class Bird extends RouterDaemon {
 
   async start(setup: RouterSetup): Promise<void> {
     writeFileSync(this.file('bird.conf'), `${this.#configuration(setup)}\n`)
-    await this.background(this.file('bird.pid'), 'bird', '-c', this.file('bird.conf'), '-s', this.file('bird.ctl'), '-P', this.file('bird.pid'), '-D', this.file('bird.log'), ...(setup.isRestart === true ? ['-R'] : []))
+    await this.background(
+      this.file('bird.pid'),
+      'bird',
+      '-c',
+      this.file('bird.conf'),
+      '-s',
+      this.file('bird.ctl'),
+      '-P',
+      this.file('bird.pid'),
+      '-D',
+      this.file('bird.log'),
+      ...(setup.isRestart === true ? ['-R'] : []),
+    )
     await waitFor('BIRD answers', async () => (await this.#birdc('show status')).includes('Daemon is up'))
   }
 
@@ -25,7 +38,8 @@ export class Bird extends RouterDaemon {
   }
 
   async establishedCount(): Promise<number> {
-    return (await this.#birdc('show protocols')).split('\n').filter((line) => /\bBGP\b.*\bEstablished\b/.test(line)).length
+    return (await this.#birdc('show protocols')).split('\n').filter((line) => /\bBGP\b.*\bEstablished\b/.test(line))
+      .length
   }
 
   async route(session: Transport, prefix: string): Promise<RouterRoute | undefined> {
@@ -35,7 +49,10 @@ export class Bird extends RouterDaemon {
     const med = value('med')
     return {
       // A lone link-local next hop is shown with :: in front.
-      nextHop: value('next_hop').split(' ').find((address) => address !== '::') ?? '',
+      nextHop:
+        value('next_hop')
+          .split(' ')
+          .find((address) => address !== '::') ?? '',
       asPath: value('as_path'),
       communities: tuples(value('community')),
       largeCommunities: tuples(value('large_community')),
@@ -70,26 +87,46 @@ export class Bird extends RouterDaemon {
 
   #configuration({ peerings, networks = [] }: RouterSetup): string {
     return lines(
-      'router id 10.90.0.2;', 'protocol device {}',
-      `protocol static s4 { ipv4; ${[this.ownNetworks.ipv4, ...networks].map((network) => `route ${network} blackhole;`).join(' ')} }`,
+      'router id 10.90.0.2;',
+      'protocol device {}',
+      `protocol static s4 { ipv4; ` +
+        `${[this.ownNetworks.ipv4, ...networks].map((network) => `route ${network} blackhole;`).join(' ')} }`,
       `protocol static s6 { ipv6; route ${this.ownNetworks.ipv6} blackhole; }`,
-      peerings.some(({ transport }) => transport === 'unnumbered') && 'protocol radv { interface "eth0" { max ra interval 4; min ra interval 3; }; }',
+      peerings.some(({ transport }) => transport === 'unnumbered') &&
+        'protocol radv { interface "eth0" { max ra interval 4; min ra interval 3; }; }',
       ...peerings.map((each) => this.#protocol(each)),
     )
   }
 
   #protocol(session: Peering): string {
-    const { transport, families, dialler, holdTimeSec, password, isTtlSecured, restartTimeSec, routerRole, isOldSpeaker, routerAsn = this.asn, expectedAsn = this.heraldAsn } = session
+    const {
+      transport,
+      families,
+      dialler,
+      holdTimeSec,
+      password,
+      isTtlSecured,
+      restartTimeSec,
+      routerRole,
+      isOldSpeaker,
+      routerAsn = this.asn,
+      expectedAsn = this.heraldAsn,
+    } = session
     const { herald, router } = endpoints[transport]
     const isUnnumbered = transport === 'unnumbered'
     const nextHop6 = !herald.includes(':') ? `next hop address ${globalIpv6.router};` : ''
     const nextHop4 = herald.includes(':') && 'extended next hop on;'
     return lines(
       `protocol bgp ${isUnnumbered ? 'unnumbered' : nameOf(transport)} {`,
-      isUnnumbered ? `  local as ${routerAsn}; neighbor range fe80::/10 as ${expectedAsn}; dynamic name "found";` : `  local ${router} as ${routerAsn}; neighbor ${herald} as ${expectedAsn};`,
+      isUnnumbered
+        ? `  local as ${routerAsn}; neighbor range fe80::/10 as ${expectedAsn}; dynamic name "found";`
+        : `  local ${router} as ${routerAsn}; neighbor ${herald} as ${expectedAsn};`,
       isLinkLocal(transport) && '  interface "eth0";',
-      password !== undefined && `  password "${password}";`, isTtlSecured === true && '  ttl security on;', dialler === 'herald' && '  passive on;',
-      `  hold time ${holdTimeSec};`, '  connect retry time 1; connect delay time 1; error wait time 1, 2;',
+      password !== undefined && `  password "${password}";`,
+      isTtlSecured === true && '  ttl security on;',
+      dialler === 'herald' && '  passive on;',
+      `  hold time ${holdTimeSec};`,
+      '  connect retry time 1; connect delay time 1; error wait time 1, 2;',
       restartTimeSec !== undefined && `  graceful restart on; graceful restart time ${restartTimeSec};`,
       isOldSpeaker === true && '  enable as4 off;',
       routerRole !== undefined && `  local role ${routerRole.replace('-', '_')};`,
@@ -102,7 +139,14 @@ export class Bird extends RouterDaemon {
 }
 
 function channel({ hasAddPaths, routerMaxPrefixes }: Peering, nextHop: string | false): string {
-  return [hasAddPaths === true ? 'export all;' : 'export where source = RTS_STATIC;', nextHop, hasAddPaths === true && 'add paths tx;', routerMaxPrefixes !== undefined && `receive limit ${routerMaxPrefixes} action disable;`].filter(Boolean).join(' ')
+  return [
+    hasAddPaths === true ? 'export all;' : 'export where source = RTS_STATIC;',
+    nextHop,
+    hasAddPaths === true && 'add paths tx;',
+    routerMaxPrefixes !== undefined && `receive limit ${routerMaxPrefixes} action disable;`,
+  ]
+    .filter(Boolean)
+    .join(' ')
 }
 
 /** `(65000,100) (65000,101)` and `(1, 2, 3)` as others write them. */

@@ -30,7 +30,19 @@ export class Frr extends RouterDaemon {
     writeFileSync(this.file('vtysh.conf'), '')
     await this.link.in('router', 'chown', '-R', 'frr:frr', this.directory)
     for (const daemon of ['zebra', 'bgpd']) {
-      await this.background(this.file(`${daemon}.pid`), `/usr/lib/frr/${daemon}`, '-d', '-f', this.file(`${daemon}.conf`), '-i', this.file(`${daemon}.pid`), '-z', this.file('zserv.api'), '--vty_socket', this.directory)
+      await this.background(
+        this.file(`${daemon}.pid`),
+        `/usr/lib/frr/${daemon}`,
+        '-d',
+        '-f',
+        this.file(`${daemon}.conf`),
+        '-i',
+        this.file(`${daemon}.pid`),
+        '-z',
+        this.file('zserv.api'),
+        '--vty_socket',
+        this.directory,
+      )
     }
     await waitFor('bgpd answers', async () => (await this.#vtysh('show bgp summary json')).startsWith('{'))
   }
@@ -40,12 +52,16 @@ export class Frr extends RouterDaemon {
   }
 
   async establishedCount(): Promise<number> {
-    const { ipv4Unicast } = await this.#show<{ readonly ipv4Unicast?: { readonly peers?: Readonly<Record<string, { readonly state?: string }>> } }>('bgp summary')
+    const { ipv4Unicast } = await this.#show<{
+      readonly ipv4Unicast?: { readonly peers?: Readonly<Record<string, { readonly state?: string }>> }
+    }>('bgp summary')
     return Object.values(ipv4Unicast?.peers ?? {}).filter(({ state }) => state === 'Established').length
   }
 
   async route(session: Transport, prefix: string): Promise<RouterRoute | undefined> {
-    const { paths = [] } = await this.#show<{ readonly paths?: readonly FrrPath[] }>(`bgp ${familyOf(prefix)} ${prefix}`)
+    const { paths = [] } = await this.#show<{ readonly paths?: readonly FrrPath[] }>(
+      `bgp ${familyOf(prefix)} ${prefix}`,
+    )
     const name = nameOf(session)
     const path = paths.find(({ peer }) => peer.peerId === name || peer.interface === name)
     if (path === undefined) return undefined
@@ -96,33 +112,67 @@ export class Frr extends RouterDaemon {
   }
 
   #vtysh(...commands: readonly string[]): Promise<string> {
-    return this.link.attempt('router', 'vtysh', '--vty_socket', this.directory, '--config_dir', this.directory, ...commands.flatMap((command) => ['-c', command]))
+    return this.link.attempt(
+      'router',
+      'vtysh',
+      '--vty_socket',
+      this.directory,
+      '--config_dir',
+      this.directory,
+      ...commands.flatMap((command) => ['-c', command]),
+    )
   }
 
   #configuration({ peerings, networks = [] }: RouterSetup): string {
     return lines(
-      'frr defaults traditional', 'hostname frr', `log file ${this.file('bgpd.log')} debugging`, 'debug bgp neighbor-events', 'no service integrated-vtysh-config',
+      'frr defaults traditional',
+      'hostname frr',
+      `log file ${this.file('bgpd.log')} debugging`,
+      'debug bgp neighbor-events',
+      'no service integrated-vtysh-config',
       `router bgp ${this.asn}`,
-      ' bgp router-id 10.90.0.2', ' no bgp ebgp-requires-policy', ' no bgp default ipv4-unicast', ' no bgp network import-check', ' bgp graceful-restart stalepath-time 60', ' bgp graceful-restart preserve-fw-state',
-      peerings.some(({ isNotificationRestart }) => isNotificationRestart === true) && ' bgp graceful-restart notification',
+      ' bgp router-id 10.90.0.2',
+      ' no bgp ebgp-requires-policy',
+      ' no bgp default ipv4-unicast',
+      ' no bgp network import-check',
+      ' bgp graceful-restart stalepath-time 60',
+      ' bgp graceful-restart preserve-fw-state',
+      peerings.some(({ isNotificationRestart }) => isNotificationRestart === true) &&
+        ' bgp graceful-restart notification',
       ...peerings.map((each) => this.#neighborLines(each)),
-      ...(['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => lines(
-        ` address-family ${familyWords[family]}`,
-        ...[family === 'ipv4-unicast' ? this.ownNetworks.ipv4 : this.ownNetworks.ipv6, ...(family === 'ipv4-unicast' ? networks : [])].map((network) => `  network ${network}`),
-        ...peerings.filter(({ families }) => families.includes(family)).map((each) => familyLines(each)),
-        ' exit-address-family',
-      )),
+      ...(['ipv4-unicast', 'ipv6-unicast'] as const).map((family) =>
+        lines(
+          ` address-family ${familyWords[family]}`,
+          ...[
+            family === 'ipv4-unicast' ? this.ownNetworks.ipv4 : this.ownNetworks.ipv6,
+            ...(family === 'ipv4-unicast' ? networks : []),
+          ].map((network) => `  network ${network}`),
+          ...peerings.filter(({ families }) => families.includes(family)).map((each) => familyLines(each)),
+          ' exit-address-family',
+        ),
+      ),
       'line vty',
     )
   }
 
-  #neighborLines({ transport, holdTimeSec, dialler, password, isTtlSecured, restartTimeSec, routerRole, isOldSpeaker, expectedAsn = this.heraldAsn }: Peering): string {
+  #neighborLines({
+    transport,
+    holdTimeSec,
+    dialler,
+    password,
+    isTtlSecured,
+    restartTimeSec,
+    routerRole,
+    isOldSpeaker,
+    expectedAsn = this.heraldAsn,
+  }: Peering): string {
     const name = `neighbor ${nameOf(transport)}`
     return lines(
       transport === 'unnumbered' ? ` ${name} interface remote-as external` : ` ${name} remote-as ${expectedAsn}`,
       transport === 'link-local' && ` ${name} interface eth0`,
       isPair(transport) && ` ${name} update-source ${endpoints[transport].router}`,
-      ` ${name} timers ${Math.floor(holdTimeSec / 3)} ${holdTimeSec}`, ` ${name} timers connect 1`,
+      ` ${name} timers ${Math.floor(holdTimeSec / 3)} ${holdTimeSec}`,
+      ` ${name} timers connect 1`,
       dialler === 'herald' && transport !== 'unnumbered' && ` ${name} passive`,
       password !== undefined && ` ${name} password ${password}`,
       isTtlSecured === true && ` ${name} ttl-security hops 1`,
@@ -142,4 +192,3 @@ function familyLines({ transport, hasAddPaths, routerMaxPrefixes }: Peering): st
     routerMaxPrefixes !== undefined && `  ${name} maximum-prefix ${routerMaxPrefixes}`,
   )
 }
-

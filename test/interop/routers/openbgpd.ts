@@ -38,15 +38,26 @@ export class OpenBgpd extends RouterDaemon {
   }
 
   async establishedCount(): Promise<number> {
-    return (await this.#bgpctl('-j', 'show', 'neighbor')).split('\n').filter((line) => /"state": *"Established"/.test(line)).length
+    return (await this.#bgpctl('-j', 'show', 'neighbor'))
+      .split('\n')
+      .filter((line) => /"state": *"Established"/.test(line)).length
   }
 
   async route(session: Transport, prefix: string): Promise<RouterRoute | undefined> {
-    const { rib = [] }: { readonly rib?: readonly Entry[] } = JSON.parse((await this.#bgpctl('-j', 'show', 'rib', 'detail', 'neighbor', endpoints[session].herald, prefix)).trim() || '{}')
+    const { rib = [] }: { readonly rib?: readonly Entry[] } = JSON.parse(
+      (await this.#bgpctl('-j', 'show', 'rib', 'detail', 'neighbor', endpoints[session].herald, prefix)).trim() || '{}',
+    )
     const entry = rib.find((one) => one.prefix === prefix)
     if (entry === undefined) return undefined
     const { exit_nexthop = '', aspath = '', communities = [], large_communities = [], metric, stale } = entry
-    return { nextHop: exit_nexthop, asPath: aspath, communities, largeCommunities: large_communities, ...(metric === undefined ? {} : { med: metric }), isStale: stale === true }
+    return {
+      nextHop: exit_nexthop,
+      asPath: aspath,
+      communities,
+      largeCommunities: large_communities,
+      ...(metric === undefined ? {} : { med: metric }),
+      isStale: stale === true,
+    }
   }
 
   async requestRefresh(session: Transport): Promise<void> {
@@ -83,26 +94,65 @@ export class OpenBgpd extends RouterDaemon {
   #configuration({ peerings, networks = [] }: RouterSetup): string {
     const mine = [this.ownNetworks.ipv4, this.ownNetworks.ipv6, ...networks]
     return lines(
-      `AS ${this.asn}`, 'router-id 10.90.0.2', ...new Set(peerings.map(({ transport }) => `listen on ${endpoints[transport].router}`)),
-      'fib-update no', 'connect-retry 1', 'holdtime min 3', `socket "${this.file('bgpd.sock')}"`,
+      `AS ${this.asn}`,
+      'router-id 10.90.0.2',
+      ...new Set(peerings.map(({ transport }) => `listen on ${endpoints[transport].router}`)),
+      'fib-update no',
+      'connect-retry 1',
+      'holdtime min 3',
+      `socket "${this.file('bgpd.sock')}"`,
       ...mine.map((network) => `network ${network}`),
       ...peerings.map((each) => this.#neighbor(each)),
-      'allow from ebgp', 'allow to ebgp',
+      'allow from ebgp',
+      'allow to ebgp',
       // Over an IPv4 session it would announce ::1 as the next hop of IPv6 routes.
-      ...peerings.filter(({ transport, families }) => families.includes('ipv6-unicast') && !endpoints[transport].herald.includes(':')).map(({ transport }) => lines(`match to ${endpoints[transport].herald} inet6 set nexthop ${globalIpv6.router}`, `match to ${endpoints[transport].herald} inet6 set nexthop no-modify`)),
+      ...peerings
+        .filter(
+          ({ transport, families }) => families.includes('ipv6-unicast') && !endpoints[transport].herald.includes(':'),
+        )
+        .map(({ transport }) =>
+          lines(
+            `match to ${endpoints[transport].herald} inet6 set nexthop ${globalIpv6.router}`,
+            `match to ${endpoints[transport].herald} inet6 set nexthop no-modify`,
+          ),
+        ),
     )
   }
 
-  #neighbor({ transport, families, dialler, holdTimeSec, password, isTtlSecured, restartTimeSec, hasAddPaths, routerMaxPrefixes, routerRole, isOldSpeaker, expectedAsn = this.heraldAsn }: Peering): string {
+  #neighbor({
+    transport,
+    families,
+    dialler,
+    holdTimeSec,
+    password,
+    isTtlSecured,
+    restartTimeSec,
+    hasAddPaths,
+    routerMaxPrefixes,
+    routerRole,
+    isOldSpeaker,
+    expectedAsn = this.heraldAsn,
+  }: Peering): string {
     // Only a multihop session takes a next hop that is not on its own network.
     const isIpv6OverIpv4 = families.includes('ipv6-unicast') && !endpoints[transport].herald.includes(':')
     return lines(
-      `neighbor ${endpoints[transport].herald} {`, `  remote-as ${expectedAsn}`, `  holdtime ${holdTimeSec}`, dialler === 'herald' && '  passive', isPair(transport) && `  local-address ${endpoints[transport].router}`, isIpv6OverIpv4 && '  multihop 2',
-      `  announce IPv4 ${families.includes('ipv4-unicast') ? 'unicast' : 'none'}`, `  announce IPv6 ${families.includes('ipv6-unicast') ? 'unicast' : 'none'}`,
-      restartTimeSec !== undefined && '  announce restart yes', '  announce enhanced refresh yes', hasAddPaths === true && '  announce add-path send all',
+      `neighbor ${endpoints[transport].herald} {`,
+      `  remote-as ${expectedAsn}`,
+      `  holdtime ${holdTimeSec}`,
+      dialler === 'herald' && '  passive',
+      isPair(transport) && `  local-address ${endpoints[transport].router}`,
+      isIpv6OverIpv4 && '  multihop 2',
+      `  announce IPv4 ${families.includes('ipv4-unicast') ? 'unicast' : 'none'}`,
+      `  announce IPv6 ${families.includes('ipv6-unicast') ? 'unicast' : 'none'}`,
+      restartTimeSec !== undefined && '  announce restart yes',
+      '  announce enhanced refresh yes',
+      hasAddPaths === true && '  announce add-path send all',
       isOldSpeaker === true && '  announce as-4byte no',
-      routerRole !== undefined && `  announce policy ${routerRole}`, routerMaxPrefixes !== undefined && `  max-prefix ${routerMaxPrefixes}`,
-      password !== undefined && `  tcp md5sig password ${password}`, isTtlSecured === true && '  ttl-security yes', '}',
+      routerRole !== undefined && `  announce policy ${routerRole}`,
+      routerMaxPrefixes !== undefined && `  max-prefix ${routerMaxPrefixes}`,
+      password !== undefined && `  tcp md5sig password ${password}`,
+      isTtlSecured === true && '  ttl-security yes',
+      '}',
     )
   }
 }

@@ -13,14 +13,28 @@ async function textArrived(rig: Rig): Promise<void> {
   }
   // ExaBGP 4.2.21 fails while it formats any shutdown text (bytes % str in its notification.py) and then says 1/0 to
   // a session that is closed. Our octets are what RFC 9003 2 asks for, as tshark reads them.
-  const said = await waitFor('our Cease', async () => (await rig.capture.frames('bgp.type == 3 && ip.src == 10.90.0.1', 'bgp.notify.major_error', 'bgp.notify.minor_error_cease', 'bgp.notify.communication'))[0], deadline)
+  const said = await waitFor(
+    'our Cease',
+    async () =>
+      (
+        await rig.capture.frames(
+          'bgp.type == 3 && ip.src == 10.90.0.1',
+          'bgp.notify.major_error',
+          'bgp.notify.minor_error_cease',
+          'bgp.notify.communication',
+        )
+      )[0],
+    deadline,
+  )
   assert.deepEqual(said.split('\t').slice(1), ['6', '2', 'node is drained'])
 }
 
 export const endings: readonly Scenario[] = [
   {
     row: 'shutdown text of Herald',
-    title: 'a stop of Herald ends with Cease/Administrative Shutdown and a text that the router gets, and the routes are gone (RFC 4486, RFC 9003 2)',
+    title:
+      'a stop of Herald ends with Cease/Administrative Shutdown and a text that the router gets, and the routes ' +
+      'are gone (RFC 4486, RFC 9003 2)',
     setup: () => ({ peerings: [peering({ restartTimeSec: 60 })] }),
     run: async (rig) => {
       rig.announce('192.0.2.1/32')
@@ -41,12 +55,18 @@ export const endings: readonly Scenario[] = [
       const reset = await rig.reset('the Cease', ({ code }) => code === 6)
       assert.deepEqual([reset.direction, reset.subcode], ['received', 2])
       // ExaBGP takes no text and sends the subcode's name as one.
-      assert.equal(reset.text, `peer closed: Cease/Administrative Shutdown "${rig.router.name === 'ExaBGP' ? 'Administrative Shutdown' : 'maintenance'}"`)
+      assert.equal(
+        reset.text,
+        `peer closed: Cease/Administrative Shutdown ` +
+          `"${rig.router.name === 'ExaBGP' ? 'Administrative Shutdown' : 'maintenance'}"`,
+      )
     },
   },
   {
     row: 'reset by the router',
-    title: 'an administrative reset by the router shows its Cease, and the session comes back with its routes (RFC 4486, RFC 9003 2)',
+    title:
+      'an administrative reset by the router shows its Cease, and the session comes back with its routes (RFC ' +
+      '4486, RFC 9003 2)',
     setup: () => ({ peerings: [peering()] }),
     run: async (rig) => {
       rig.announce('192.0.2.1/32')
@@ -62,7 +82,9 @@ export const endings: readonly Scenario[] = [
   },
   {
     row: 'drain',
-    title: 'routes of a node that is drained go out again with GRACEFUL_SHUTDOWN, then they are withdrawn and the session stays (RFC 8326 4.1)',
+    title:
+      'routes of a node that is drained go out again with GRACEFUL_SHUTDOWN, then they are withdrawn and the ' +
+      'session stays (RFC 8326 4.1)',
     setup: () => ({ peerings: [peering()] }),
     run: async (rig) => {
       rig.announce('192.0.2.1/32')
@@ -70,7 +92,9 @@ export const endings: readonly Scenario[] = [
       await rig.routed('ipv4', '192.0.2.1/32', ({ communities }) => communities.length === 0)
       rig.drain()
       // FRR and OpenBGPD have a name for it.
-      await rig.routed('ipv4', '192.0.2.1/32', ({ communities }) => /^(65535:0|graceful.?shutdown)$/i.test(communities.join()))
+      await rig.routed('ipv4', '192.0.2.1/32', ({ communities }) =>
+        /^(65535:0|graceful.?shutdown)$/i.test(communities.join()),
+      )
       await rig.gone('ipv4', '192.0.2.1/32')
       assert.ok(await rig.isEstablished())
     },

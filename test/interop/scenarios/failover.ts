@@ -8,11 +8,17 @@ import type { Scenario } from '../scenario.ts'
 export const failover: readonly Scenario[] = [
   {
     row: 'hold timer: the router is silent',
-    title: 'a router that falls silent is given up after the negotiated 3 s with Hold Timer Expired, and its routes go (RFC 4271 6.5)',
+    title:
+      'a router that falls silent is given up after the negotiated 3 s with Hold Timer Expired, and its routes ' +
+      'go (RFC 4271 6.5)',
     setup: () => ({ peerings: [peering({ holdTimeSec: 3 })] }),
     run: async (rig) => {
       const { ipv4 } = rig.router.ownNetworks
-      await waitFor('its route', async () => (await rig.speaker.received()).some(({ prefix }) => prefix === ipv4), deadline)
+      await waitFor(
+        'its route',
+        async () => (await rig.speaker.received()).some(({ prefix }) => prefix === ipv4),
+        deadline,
+      )
       rig.router.signal('SIGSTOP')
       const stopped = Date.now()
       const reset = await rig.reset('the expiry', ({ code }) => code === 4)
@@ -28,7 +34,9 @@ export const failover: readonly Scenario[] = [
   },
   {
     row: 'hold timer: Herald is silent',
-    title: 'a Herald that falls silent loses its routes at the router within the hold time, and gets them back (RFC 4271 6.5)',
+    title:
+      'a Herald that falls silent loses its routes at the router within the hold time, and gets them back (RFC ' +
+      '4271 6.5)',
     setup: () => ({ peerings: [peering({ holdTimeSec: 3 })] }),
     run: async (rig) => {
       rig.announce('192.0.2.1/32')

@@ -17,15 +17,24 @@ async function exchange(rig: Rig, transport: Transport): Promise<void> {
     rig.announce(prefix)
     assert.equal((await rig.routed(transport, prefix)).nextHop, endpoints[transport].herald)
   }
-  for (const [family, prefix] of [['ipv4-unicast', ipv4], ['ipv6-unicast', ipv6]] as const) {
-    await waitFor(`${prefix} at Herald`, async () => (await rig.speaker.received(family)).some((route) => route.prefix === prefix), deadline)
+  for (const [family, prefix] of [
+    ['ipv4-unicast', ipv4],
+    ['ipv6-unicast', ipv6],
+  ] as const) {
+    await waitFor(
+      `${prefix} at Herald`,
+      async () => (await rig.speaker.received(family)).some((route) => route.prefix === prefix),
+      deadline,
+    )
   }
 }
 
 export const linkLocals: readonly Scenario[] = [
   {
     row: 'link-local',
-    title: 'a session between configured link-local addresses carries IPv4 and IPv6 routes both ways (RFC 8950 4, RFC 2545 3)',
+    title:
+      'a session between configured link-local addresses carries IPv4 and IPv6 routes both ways (RFC 8950 4, ' +
+      'RFC 2545 3)',
     lacking,
     setup: () => ({ peerings: [linkLocal()] }),
     run: (rig) => exchange(rig, 'link-local'),
@@ -35,7 +44,14 @@ export const linkLocals: readonly Scenario[] = [
     title: 'a session with a router that knows the interface only carries IPv4 and IPv6 routes both ways (RFC 8950 4)',
     lacking,
     // GoBGP does not advertise itself on the interface, so that Herald is told its address.
-    setup: ({ name, heraldAsn }) => ({ peerings: [linkLocal({ transport: 'unnumbered', ...(name === 'GoBGP' ? {} : { herald: { id: `${heraldAsn}/::%eth0`, peerAddress: '::' } }) })] }),
+    setup: ({ name, heraldAsn }) => ({
+      peerings: [
+        linkLocal({
+          transport: 'unnumbered',
+          ...(name === 'GoBGP' ? {} : { herald: { id: `${heraldAsn}/::%eth0`, peerAddress: '::' } }),
+        }),
+      ],
+    }),
     run: (rig) => exchange(rig, 'unnumbered'),
   },
 ]

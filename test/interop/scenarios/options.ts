@@ -13,7 +13,14 @@ const many = Array.from({ length: 1_500 }, (_, number) => `10.128.${number >> 8}
 const limitReached = '001c03060100010100000001'
 
 async function said(rig: Rig, source: string, octets: string): Promise<void> {
-  await waitFor(`${octets} from ${source}`, async () => (await rig.capture.frames(`bgp.type == 3 && ip.src == ${source}`, 'tcp.payload')).some((frame) => frame.includes(octets)), deadline)
+  await waitFor(
+    `${octets} from ${source}`,
+    async () =>
+      (await rig.capture.frames(`bgp.type == 3 && ip.src == ${source}`, 'tcp.payload')).some((frame) =>
+        frame.includes(octets),
+      ),
+    deadline,
+  )
 }
 
 export const options: readonly Scenario[] = [
@@ -26,10 +33,21 @@ export const options: readonly Scenario[] = [
       assert.ok((await rig.peer()).capabilities.includes('extended-message'))
       await waitFor('all its routes', async () => (await rig.speaker.received()).length === many.length + 1, deadline)
       const neighbors = rig.neighbors.map(({ id }) => id)
-      rig.speaker.post({ type: 'routes', prefixes: many.map((prefix) => ({ prefix: prefix.replace('10.128.', '10.129.'), routes: [{ neighbors, attributes: {} }] })) })
+      rig.speaker.post({
+        type: 'routes',
+        prefixes: many.map((prefix) => ({
+          prefix: prefix.replace('10.128.', '10.129.'),
+          routes: [{ neighbors, attributes: {} }],
+        })),
+      })
       await rig.routed('ipv4', '10.129.5.219/32')
       // BIRD sends what each turn of its feed yields, which is less.
-      for (const source of rig.router.name === 'BIRD' ? ['10.90.0.1'] : ['10.90.0.1', '10.90.0.2']) await waitFor(`a large UPDATE from ${source}`, async () => (await rig.capture.frames(`bgp.length > 4096 && ip.src == ${source}`)).length > 0, deadline)
+      for (const source of rig.router.name === 'BIRD' ? ['10.90.0.1'] : ['10.90.0.1', '10.90.0.2'])
+        await waitFor(
+          `a large UPDATE from ${source}`,
+          async () => (await rig.capture.frames(`bgp.length > 4096 && ip.src == ${source}`)).length > 0,
+          deadline,
+        )
     },
   },
   {
@@ -39,16 +57,35 @@ export const options: readonly Scenario[] = [
       peerings: [
         peering({ hasAddPaths: true, herald: { addPathReceive: true } }),
         // ExaBGP has two paths of its own; the others pass on what they learn from two ASes.
-        ...(router.name === 'ExaBGP' ? [] : [...[1, 2].map((number) => peering({ transport: `pair-${number === 1 ? 1 : 2}`, expectedAsn: 65_100 + number, herald: { localAsn: 65_100 + number, routerId: `10.90.0.10${number}` } }))]),
+        ...(router.name === 'ExaBGP'
+          ? []
+          : [
+              ...[1, 2].map((number) =>
+                peering({
+                  transport: `pair-${number === 1 ? 1 : 2}`,
+                  expectedAsn: 65_100 + number,
+                  herald: { localAsn: 65_100 + number, routerId: `10.90.0.10${number}` },
+                }),
+              ),
+            ]),
       ],
     }),
     run: async (rig) => {
       const [own, ...others] = rig.neighbors.map(({ id }) => id)
-      rig.speaker.post({ type: 'routes', prefixes: [{ prefix: '203.0.113.0/24', routes: [{ neighbors: others, attributes: {} }] }] })
-      const paths = await waitFor('both paths', async () => {
-        const found = (await rig.speaker.received()).filter(({ peer, prefix }) => peer === own && prefix === '203.0.113.0/24')
-        return found.length === 2 && found
-      }, deadline)
+      rig.speaker.post({
+        type: 'routes',
+        prefixes: [{ prefix: '203.0.113.0/24', routes: [{ neighbors: others, attributes: {} }] }],
+      })
+      const paths = await waitFor(
+        'both paths',
+        async () => {
+          const found = (await rig.speaker.received()).filter(
+            ({ peer, prefix }) => peer === own && prefix === '203.0.113.0/24',
+          )
+          return found.length === 2 && found
+        },
+        deadline,
+      )
       assert.equal(new Set(paths.map(({ pathId }) => pathId)).size, 2)
       assert.equal(new Set(paths.map(({ asPath, med }) => `${asPath} ${med}`)).size, 2)
     },
@@ -62,7 +99,11 @@ export const options: readonly Scenario[] = [
       assert.ok((await rig.peer()).capabilities.includes('role'))
       rig.announce('192.0.2.1/32')
       await rig.routed('ipv4', '192.0.2.1/32')
-      await waitFor('its route', async () => (await rig.speaker.received()).some(({ prefix }) => prefix === rig.router.ownNetworks.ipv4), deadline)
+      await waitFor(
+        'its route',
+        async () => (await rig.speaker.received()).some(({ prefix }) => prefix === rig.router.ownNetworks.ipv4),
+        deadline,
+      )
     },
   },
   {

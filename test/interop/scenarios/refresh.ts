@@ -18,7 +18,12 @@ export const refresh: readonly Scenario[] = [
       rig.synced()
       await rig.routed('ipv4', '192.0.2.1/32')
       await rig.router.requestRefresh('ipv4')
-      await waitFor('the route a second time', async () => (await rig.capture.frames(`bgp.type == 2 && ${fromHerald} && bgp.nlri_prefix == 192.0.2.1`)).length === 2, deadline)
+      await waitFor(
+        'the route a second time',
+        async () =>
+          (await rig.capture.frames(`bgp.type == 2 && ${fromHerald} && bgp.nlri_prefix == 192.0.2.1`)).length === 2,
+        deadline,
+      )
       assert.equal((await rig.capture.frames('bgp.type == 5 && ip.src == 10.90.0.2')).length > 0, true)
       assert.ok(await rig.isEstablished())
     },
@@ -34,7 +39,10 @@ export const refresh: readonly Scenario[] = [
       await rig.routed('ipv4', '192.0.2.1/32')
       assert.ok((await rig.peer()).capabilities.includes('enhanced-route-refresh'))
       await rig.router.requestRefresh('ipv4')
-      const subtypes = async (): Promise<string> => (await rig.capture.frames(`bgp.type == 5 && ${fromHerald}`, 'bgp.route_refresh.subtype')).map((frame) => frame.split('\t')[1]).join()
+      const subtypes = async (): Promise<string> =>
+        (await rig.capture.frames(`bgp.type == 5 && ${fromHerald}`, 'bgp.route_refresh.subtype'))
+          .map((frame) => frame.split('\t')[1])
+          .join()
       await waitFor('BoRR and EoRR', async () => (await subtypes()) === '1,2', deadline)
       assert.ok(await rig.isEstablished())
     },

@@ -1,4 +1,7 @@
-/** ATOMIC_AGGREGATE (RFC 4271 5.1.6, RFC 7606 7.6): empty. AGGREGATOR (RFC 4271 5.1.7, RFC 7606 7.7):  asn:u16|u32 address:u32 */
+/**
+ * ATOMIC_AGGREGATE (RFC 4271 5.1.6, RFC 7606 7.6): empty. AGGREGATOR (RFC 4271 5.1.7, RFC 7606 7.7):  asn:u16|u32
+ * address:u32
+ */
 import { asTrans } from '../open.ts'
 import { type AttributeCodec, optionalTransitive, wellKnown, wrongLength } from './codec.ts'
 

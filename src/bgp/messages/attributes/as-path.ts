@@ -44,4 +44,12 @@ function encode({ asPath }: PathAttributes, out: Writer, ctx: CodecContext): boo
   return asPath !== undefined
 }
 
-export const asPath: AttributeCodec = { type: 2, name: 'AS_PATH', flags: wellKnown, onMalformed: 'treat-as-withdraw', subcode: 11, decode, encode }
+export const asPath: AttributeCodec = {
+  type: 2,
+  name: 'AS_PATH',
+  flags: wellKnown,
+  onMalformed: 'treat-as-withdraw',
+  subcode: 11,
+  decode,
+  encode,
+}

@@ -1,7 +1,8 @@
 /**
  * AS4_PATH, RFC 6793 3:  (segmentType:u8 count:u8 asn:u32 * count)*. AS4_AGGREGATOR:  asn:u32 address:u32.
  * Sent to a two-octet speaker when, and only when, AS_PATH or AGGREGATOR hold an AS that does not fit (RFC 6793 4.2.2);
- * discarded from a four-octet speaker (RFC 6793 6); from a two-octet one merged into AS_PATH and AGGREGATOR (4.2.3), so that
+ * discarded from a four-octet speaker (RFC 6793 6); from a two-octet one merged into AS_PATH and AGGREGATOR (4.2.3), so
+ * that
  * nobody beyond the decoder knows of them.
  */
 import { asTrans } from '../open.ts'
@@ -16,7 +17,8 @@ const isOldSpeaker = (ctx: CodecContext): boolean => !ctx.fourOctetAs
 const isLarge = (asn: number): boolean => asn > 0xffff
 const hasLarge = (segments: readonly AsPathSegment[]): boolean => segments.some(({ asns }) => asns.some(isLarge))
 /** RFC 6793 3: segments of confederations stay out. */
-const withoutConfederations = (segments: readonly AsPathSegment[]): readonly AsPathSegment[] => segments.filter(({ type }) => type <= asSequence)
+const withoutConfederations = (segments: readonly AsPathSegment[]): readonly AsPathSegment[] =>
+  segments.filter(({ type }) => type <= asSequence)
 
 export const as4Path: AttributeCodec = {
   type: as4PathType,
@@ -47,7 +49,9 @@ export const as4Aggregator: AttributeCodec = {
   isExpected: isOldSpeaker,
   decode: (value) => {
     const length = value.left
-    return length === 8 ? { unknown: [{ flags: optionalTransitive, type: as4AggregatorType, value: value.copy(length) }] } : `${length} octets`
+    return length === 8
+      ? { unknown: [{ flags: optionalTransitive, type: as4AggregatorType, value: value.copy(length) }] }
+      : `${length} octets`
   },
   encode: (attributes, out) => {
     const from = attributes.aggregator
@@ -89,7 +93,14 @@ function mergedPath({ asPath: old }: PathAttributes, path: UnknownAttribute | un
 }
 
 function segmentsOf(value: Reader): readonly AsPathSegment[] | string {
-  const decoded = asPath.decode(value, { fourOctetAs: true, isExternal: false, families: [], maxMessageBytes: 0, extendedNextHop: false, addPathReceive: [] })
+  const decoded = asPath.decode(value, {
+    fourOctetAs: true,
+    isExternal: false,
+    families: [],
+    maxMessageBytes: 0,
+    extendedNextHop: false,
+    addPathReceive: [],
+  })
   return typeof decoded === 'string' ? decoded : (decoded.asPath ?? [])
 }
 
@@ -120,7 +131,8 @@ function joined(segments: readonly AsPathSegment[]): readonly AsPathSegment[] {
   const all: AsPathSegment[] = []
   for (const segment of segments) {
     const last = all.at(-1)
-    if (last?.type === asSequence && segment.type === asSequence) all[all.length - 1] = { type: asSequence, asns: [...last.asns, ...segment.asns] }
+    if (last?.type === asSequence && segment.type === asSequence)
+      all[all.length - 1] = { type: asSequence, asns: [...last.asns, ...segment.asns] }
     else all.push(segment)
   }
   return all

@@ -31,7 +31,9 @@ function withoutMultiprotocol(attributes: Uint8Array): readonly Uint8Array[] | u
   let isFound = false
   for (let at = 0; at + 2 < attributes.length; ) {
     const isLong = ((attributes[at] as number) & flag.extendedLength) !== 0
-    const length = isLong ? ((attributes[at + 2] as number) << 8) | (attributes[at + 3] ?? 0) : (attributes[at + 2] as number)
+    const length = isLong
+      ? ((attributes[at + 2] as number) << 8) | (attributes[at + 3] ?? 0)
+      : (attributes[at + 2] as number)
     const end = at + (isLong ? 4 : 3) + length
     const type = attributes[at + 1]
     if (type === mpReachType || type === mpUnreachType) {

@@ -42,7 +42,8 @@ export const extendedCommunities: AttributeCodec = {
     return typeof found === 'string' ? found : { extendedCommunities: found }
   },
   encode: ({ extendedCommunities: all }, out) => {
-    for (const community of all ?? []) out.u32(Number.parseInt(community.slice(0, 8), 16)).u32(Number.parseInt(community.slice(8), 16))
+    for (const community of all ?? [])
+      out.u32(Number.parseInt(community.slice(0, 8), 16)).u32(Number.parseInt(community.slice(8), 16))
     return all !== undefined && all.length > 0
   },
 }
@@ -64,6 +65,8 @@ export const largeCommunities: AttributeCodec = {
 }
 
 /** RFC 8092 5: a repeated value is removed silently. */
-function withoutRepeats(all: readonly (readonly [number, number, number])[]): readonly (readonly [number, number, number])[] {
+function withoutRepeats(
+  all: readonly (readonly [number, number, number])[],
+): readonly (readonly [number, number, number])[] {
   return [...new Map(all.map((community) => [community.join(':'), community])).values()]
 }

@@ -1,4 +1,6 @@
-/** ORIGINATOR_ID (RFC 4456 8, RFC 7606 7.9):  id:u32. CLUSTER_LIST (8, 7.10):  id:u32 *. Of meaning inside an AS only. */
+/**
+ * ORIGINATOR_ID (RFC 4456 8, RFC 7606 7.9):  id:u32. CLUSTER_LIST (8, 7.10):  id:u32 *. Of meaning inside an AS only.
+ */
 import { type AttributeCodec, optionalNonTransitive, wrongLength } from './codec.ts'
 
 export const originatorId: AttributeCodec = {

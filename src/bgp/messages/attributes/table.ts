@@ -13,8 +13,24 @@ import { unused } from './unused.ts'
 
 /** In the order in which they are sent: ascending type (RFC 4271 5). */
 export const attributeCodecs: readonly AttributeCodec[] = [
-  origin, asPath, nextHop, multiExitDisc, localPref, atomicAggregate, aggregator, communities,
-  originatorId, clusterList, extendedCommunities, as4Path, as4Aggregator, largeCommunities, onlyToCustomer, ...unused,
+  origin,
+  asPath,
+  nextHop,
+  multiExitDisc,
+  localPref,
+  atomicAggregate,
+  aggregator,
+  communities,
+  originatorId,
+  clusterList,
+  extendedCommunities,
+  as4Path,
+  as4Aggregator,
+  largeCommunities,
+  onlyToCustomer,
+  ...unused,
 ]
 
-export const attributeByType: ReadonlyMap<number, AttributeCodec> = new Map(attributeCodecs.map((codec) => [codec.type, codec]))
+export const attributeByType: ReadonlyMap<number, AttributeCodec> = new Map(
+  attributeCodecs.map((codec) => [codec.type, codec]),
+)

@@ -28,12 +28,26 @@ function ofLength({ type, name, flags, isLengthValid }: Unused): AttributeCodec 
 }
 
 function discarded({ type, name, flags }: Unused): AttributeCodec {
-  return { type, name, flags, onMalformed: 'attribute-discard', subcode: 9, isExpected: () => false, decode: () => ({}), encode: () => false }
+  return {
+    type,
+    name,
+    flags,
+    onMalformed: 'attribute-discard',
+    subcode: 9,
+    isExpected: () => false,
+    decode: () => ({}),
+    encode: () => false,
+  }
 }
 
 export const unused: readonly AttributeCodec[] = [
   // RFC 5701 2 and RFC 7606 7.15
-  ofLength({ type: 25, name: 'IPv6 EXTENDED COMMUNITIES', flags: optionalTransitive, isLengthValid: (length) => length > 0 && length % 20 === 0 }),
+  ofLength({
+    type: 25,
+    name: 'IPv6 EXTENDED COMMUNITIES',
+    flags: optionalTransitive,
+    isLengthValid: (length) => length > 0 && length % 20 === 0,
+  }),
   discarded({ type: 23, name: 'TUNNEL_ENCAPSULATION', flags: optionalTransitive }),
   discarded({ type: 26, name: 'AIGP', flags: optionalNonTransitive }),
   discarded({ type: 29, name: 'BGP-LS', flags: optionalNonTransitive }),

@@ -1,0 +1,9 @@
+// `npm run format`: writes every file as the formatter has it (biome.json).
+import { spawnSync } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const biome = join(root, 'node_modules/@biomejs/biome/bin/biome')
+process.exitCode =
+  spawnSync(process.execPath, [biome, 'format', '--write'], { cwd: root, stdio: 'inherit' }).status ?? 1
