@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { PeerSnapshot } from '../src/bgp/speaker/protocol.ts'
+import type { PeerSnapshot } from '../src/speaker/protocol.ts'
 
 export const receiverAddress = '10.98.0.1'
 export const receiverAsn = 65_001

@@ -2,8 +2,8 @@
  * Herald's speaker as a process of its own, for its CPU and memory: ToSpeaker as JSON lines on stdin, peers on demand.
  */
 import { createInterface } from 'node:readline'
-import { startSpeakerThread } from '../src/bgp/speaker/speaker-thread.ts'
-import type { ToSpeaker } from '../src/bgp/speaker/protocol.ts'
+import { startSpeakerThread } from '../src/speaker/speaker-thread.ts'
+import type { ToSpeaker } from '../src/speaker/protocol.ts'
 
 const speaker = startSpeakerThread(JSON.parse(process.argv[2] ?? '{}'))
 for await (const line of createInterface({ input: process.stdin })) {

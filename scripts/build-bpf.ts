@@ -1,15 +1,16 @@
 /**
- * Compiles the kernel programs: src/datapath/bpf/<name>.bpf.c -> build/bpf/<name>.bpf.o. Run by `npm run bpf`, the lab
+ * Compiles the kernel programs: {src/datapath,bench}/bpf/<name>.bpf.c -> build/bpf/<name>.bpf.o. Run by `npm run bpf`, the lab
  * and the tests.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HeraldError, messageOf } from '../src/errors.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const sourceFolder = join(root, 'src/datapath/bpf')
+/** The datapath, and the programs of the benchmarks, which use its headers. */
+const sourceFolders = [join(root, 'src/datapath/bpf'), join(root, 'bench/bpf')]
 const outputFolder = join(root, 'build/bpf')
 
 /**
@@ -18,11 +19,11 @@ const outputFolder = join(root, 'build/bpf')
  */
 export function buildBpf(): string {
   mkdirSync(outputFolder, { recursive: true })
-  const sources = readdirSync(sourceFolder)
-  const newest = Math.max(...sources.map((name) => statSync(join(sourceFolder, name)).mtimeMs))
-  for (const name of sources.filter((source) => source.endsWith('.bpf.c'))) {
-    const output = join(outputFolder, name.replace(/\.c$/, '.o'))
-    if (!existsSync(output) || statSync(output).mtimeMs < newest) compile(join(sourceFolder, name), output)
+  const sources = sourceFolders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+  const newest = Math.max(...sources.map((path) => statSync(path).mtimeMs))
+  for (const source of sources.filter((path) => path.endsWith('.bpf.c'))) {
+    const output = join(outputFolder, basename(source).replace(/\.c$/, '.o'))
+    if (!existsSync(output) || statSync(output).mtimeMs < newest) compile(source, output)
   }
   return join(outputFolder, 'herald.bpf.o')
 }

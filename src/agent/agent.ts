@@ -7,8 +7,8 @@
  * Everything runs on events of the main thread; the speaker has a thread of its own. A delta is applied at once, the
  * Services in it in slices, so that a relist of thousands never holds the loop.
  */
-import type { SpeakerThread } from '../bgp/speaker/speaker-thread.ts'
-import type { PeerSnapshot } from '../bgp/speaker/protocol.ts'
+import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'

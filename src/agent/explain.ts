@@ -1,6 +1,6 @@
 /** The last steps of a chain of reasons: who was sent the route, and why a peer is not up. Pure. */
 import type { RouteView, VerdictView } from '../api/types.ts'
-import type { PeerSnapshot } from '../bgp/speaker/protocol.ts'
+import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { DesiredPodCidr, Neighbor, Route } from '../desired/model.ts'
 
 /** Whether the routes reached every neighbor that they are meant for. */

@@ -11,7 +11,7 @@
  *
  * PodCIDRs, and everything when nothing is programmed (`--datapath none`), are not gated.
  */
-import type { PrefixRoutes } from '../bgp/speaker/protocol.ts'
+import type { PrefixRoutes } from '../speaker/protocol.ts'
 import type { Datapath, ProgrammedFrontend } from '../datapath/datapath.ts'
 import type { DesiredPodCidr, DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'

@@ -2,7 +2,7 @@
  * Which owners (Services, the node's PodCIDRs) want which routes, merged per prefix: two Services that share an
  * address announce one prefix, and it stays announced while one of them still wants it. Pure.
  */
-import type { PrefixRoutes } from '../bgp/speaker/protocol.ts'
+import type { PrefixRoutes } from '../speaker/protocol.ts'
 import type { Route, RouteAttributes } from '../desired/model.ts'
 
 export class PrefixTable {

@@ -15,8 +15,8 @@ import type {
   StatusView,
   VerdictView,
 } from '../api/types.ts'
-import type { PeerSnapshot, RouteSnapshot } from '../bgp/speaker/protocol.ts'
-import type { SpeakerThread } from '../bgp/speaker/speaker-thread.ts'
+import type { PeerSnapshot, RouteSnapshot } from '../speaker/protocol.ts'
+import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import type { DesiredService, Frontend, Problem } from '../desired/model.ts'
 import { hostPrefix } from '../ip/prefix.ts'

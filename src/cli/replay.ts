@@ -12,7 +12,7 @@ export function addReplay(program: Command): void {
     .argument('<file>', 'what `herald agent --record FILE` wrote')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .action(async (file: string, { output }: { readonly output: 'table' | 'json' }) => {
-      const { replay } = await import('../bgp/recording/replay.ts')
+      const { replay } = await import('../speaker/recording/replay.ts')
       const outcome = await replay(read(file))
       const { inputs, outputs, difference } = outcome
       if (output === 'json') process.stdout.write(asciiJson(outcome))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { peerVerdicts } from '../../src/agent/explain.ts'
-import type { PeerSnapshot } from '../../src/bgp/speaker/protocol.ts'
+import type { PeerSnapshot } from '../../src/speaker/protocol.ts'
 
 const peer: PeerSnapshot = {
   id: '65001/192.0.2.1',

@@ -10,9 +10,9 @@ import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/bgp/speaker/protocol.ts'
-import { system } from '../../src/bgp/session/system.ts'
-import { Speaker } from '../../src/bgp/speaker/speaker.ts'
+import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
+import { system } from '../../src/speaker/session/system.ts'
+import { Speaker } from '../../src/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))

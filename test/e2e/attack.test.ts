@@ -13,9 +13,9 @@ import { after, afterEach, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { encodeOpen } from '../../src/bgp/messages/open.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/bgp/speaker/protocol.ts'
-import { system } from '../../src/bgp/session/system.ts'
-import { Speaker } from '../../src/bgp/speaker/speaker.ts'
+import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
+import { system } from '../../src/speaker/session/system.ts'
+import { Speaker } from '../../src/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')

@@ -1,7 +1,7 @@
 /** What a scenario works with: a router that runs, and Herald's speaker as its neighbor. */
 import assert from 'node:assert/strict'
 import type { Neighbor, RouteAttributes } from '../../src/desired/model.ts'
-import type { PeerSnapshot, PrefixRoutes, ResetReason } from '../../src/bgp/speaker/protocol.ts'
+import type { PeerSnapshot, PrefixRoutes, ResetReason } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 import { messageOf } from '../../src/errors.ts'
 import type { Capture } from './capture.ts'

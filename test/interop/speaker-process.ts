@@ -3,8 +3,8 @@
  * ToSpeaker as JSON lines on stdin, peers, log and answers as JSON lines on stdout.
  */
 import { createInterface } from 'node:readline'
-import type { ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
-import { startSpeakerThread } from '../../src/bgp/speaker/speaker-thread.ts'
+import type { ToSpeaker } from '../../src/speaker/protocol.ts'
+import { startSpeakerThread } from '../../src/speaker/speaker-thread.ts'
 
 const print = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`)
 const thread = startSpeakerThread(JSON.parse(process.argv[2] ?? '{}'))

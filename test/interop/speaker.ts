@@ -4,13 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { AddressFamilyName } from '../../src/desired/model.ts'
-import type {
-  FromSpeaker,
-  PeerSnapshot,
-  RouteSnapshot,
-  SpeakerOptions,
-  ToSpeaker,
-} from '../../src/bgp/speaker/protocol.ts'
+import type { FromSpeaker, PeerSnapshot, RouteSnapshot, SpeakerOptions, ToSpeaker } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 import type { Link } from './link.ts'
 

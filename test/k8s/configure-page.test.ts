@@ -7,10 +7,12 @@ import { validateManifests } from '../../src/k8s/validate.ts'
 
 const page = readFileSync(new URL('../../docs/configure.md', import.meta.url), 'utf8')
 const room = new URL('../../src/k8s/', import.meta.url)
-const sources = readdirSync(fileURLToPath(room), { recursive: true })
-  .map(String)
-  .filter((name) => name.endsWith('.ts'))
-  .map((name) => readFileSync(new URL(name, room), 'utf8'))
+const sources = [room, new URL('../../src/allocation/', import.meta.url)].flatMap((folder) =>
+  readdirSync(fileURLToPath(folder), { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(new URL(name, folder), 'utf8')),
+)
 const found = (pattern: RegExp, text: string): readonly string[] =>
   [...text.matchAll(pattern)].map((match) => match[1] ?? '')
 const unique = (list: readonly string[]): readonly string[] => [...new Set(list)].sort()

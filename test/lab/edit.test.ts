@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
-import { removeFile, removePod } from '../../src/lab/edit.ts'
+import { removeFile, removePod } from '../../lab/edit.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { columns, drawPicture, type Picture } from '../../src/lab/picture.ts'
+import { columns, drawPicture, type Picture } from '../../lab/picture.ts'
 
 const table = new Map([
   ['10.244.1.0/24', ['node1']],

@@ -7,8 +7,8 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { leftovers, tracesOf } from '../../src/lab/leftovers.ts'
-import { Lab } from '../../src/lab/runner.ts'
+import { leftovers, tracesOf } from '../../lab/leftovers.ts'
+import { Lab } from '../../lab/runner.ts'
 import { waitFor } from '../wait.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -105,7 +105,7 @@ test('a lab whose process is killed with SIGKILL takes its namespaces and proces
   writeFileSync(file, pair)
   writeFileSync(join(lab.workFolder, 'greeting.txt'), 'hello\n')
   const program = `
-    import { Lab } from ${JSON.stringify(join(root, 'src/lab/runner.ts'))}
+    import { Lab } from ${JSON.stringify(join(root, 'lab/runner.ts'))}
     const lab = Lab.open({ file: ${JSON.stringify(file)}, root: ${JSON.stringify(root)} })
     await lab.up()
     console.log(JSON.stringify([lab.workFolder, ...lab.names.map((name) => lab.node(name).netns)]))

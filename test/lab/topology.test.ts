@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { parseTopology, splitCommand } from '../../src/lab/topology.ts'
+import { parseTopology, splitCommand } from '../../lab/topology.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { replay } from '../../src/bgp/recording/replay.ts'
+import { replay } from '../../src/speaker/recording/replay.ts'
 import { scenarios } from './scenarios.ts'
 
 const read = (name: string): string => readFileSync(new URL(`${name}.jsonl`, import.meta.url), 'utf8')

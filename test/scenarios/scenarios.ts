@@ -3,9 +3,9 @@ import type net from 'node:net'
 import type { Neighbor } from '../../src/desired/model.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import type { Capability } from '../../src/bgp/messages/types.ts'
-import type { PeerSnapshot, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
+import type { PeerSnapshot, ToSpeaker } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
-import { bytes, marker, neighbor, peerOpen, type RawPeer } from '../bgp/session/fixture.ts'
+import { bytes, marker, neighbor, peerOpen, type RawPeer } from '../speaker/session/fixture.ts'
 
 /** The speaker under recording, and a peer at 127.0.0.2 that says what the scenario tells it to say. */
 export interface Stage {

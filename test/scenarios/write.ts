@@ -4,12 +4,12 @@
  */
 import net from 'node:net'
 import { writeFileSync } from 'node:fs'
-import { Recorder } from '../../src/bgp/recording/record.ts'
-import { system } from '../../src/bgp/session/system.ts'
-import type { PeerSnapshot, ToSpeaker } from '../../src/bgp/speaker/protocol.ts'
-import { Speaker } from '../../src/bgp/speaker/speaker.ts'
+import { Recorder } from '../../src/speaker/recording/record.ts'
+import { system } from '../../src/speaker/session/system.ts'
+import type { PeerSnapshot, ToSpeaker } from '../../src/speaker/protocol.ts'
+import { Speaker } from '../../src/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
-import { RawPeer } from '../bgp/session/fixture.ts'
+import { RawPeer } from '../speaker/session/fixture.ts'
 import { type Scenario, scenarios } from './scenarios.ts'
 
 async function record({ name, comment, run }: Scenario): Promise<void> {

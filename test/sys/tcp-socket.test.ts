@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type net from 'node:net'
 import { test } from 'node:test'
-import { openListener } from '../../src/bgp/session/listener.ts'
+import { openListener } from '../../src/speaker/session/listener.ts'
 import { parseAddress } from '../../src/ip/address.ts'
 import { createDialSocket } from '../../src/sys/tcp-socket.ts'
 

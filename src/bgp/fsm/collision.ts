@@ -1,5 +1,5 @@
 /** RFC 4271 6.8 with RFC 6286 2.3, and RFC 4724 4.2: which of two connections of one peer is kept. */
-import type { FsmState } from '../speaker/protocol.ts'
+import type { FsmState } from './events.ts'
 
 export type Direction = 'outgoing' | 'incoming'
 

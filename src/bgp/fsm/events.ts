@@ -3,7 +3,8 @@
  * brackets). Both are plain
  * values, so that a session can be recorded and replayed.
  */
-import type { FsmState } from '../speaker/protocol.ts'
+/** RFC 4271 8.2.2. */
+export type FsmState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
 
 export type TimerName = 'connectRetry' | 'hold' | 'keepalive' | 'sendHold' | 'idleHold' | 'stable' | 'delayOpen'
 

@@ -10,8 +10,7 @@
  * Every way into Idle is `toIdle`, which closes, disarms everything and arms the idle hold with its back-off.
  */
 import { MessageType } from '../messages/types.ts'
-import type { FsmState } from '../speaker/protocol.ts'
-import type { FsmAction, FsmEvent, FsmFacts, Octets, TimerName, Transition } from './events.ts'
+import type { FsmAction, FsmEvent, FsmFacts, FsmState, Octets, TimerName, Transition } from './events.ts'
 import {
   connectRetrySec,
   dialTimeoutSec,

@@ -1,7 +1,7 @@
 /** core/v1 Service, as far as Herald reads it. */
 import { z } from 'zod'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
-import type { Labels } from '../label-selector.ts'
+import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
 import { fault, formatPath, metadataSchema, narrow, type FieldPath, type Narrowed } from './narrow.ts'
 

@@ -9,7 +9,7 @@
  */
 import type { Verdict } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
-import { Ipam, type AddressRequest, type Assignment, type Pool, type Refusal } from '../ipam/allocate.ts'
+import { Ipam, type AddressRequest, type Assignment, type Pool, type Refusal } from '../../allocation/allocate.ts'
 import {
   openAllocationRecord,
   type AllocationChanges,
@@ -17,7 +17,7 @@ import {
   type Allocations,
   type Choose,
   type RecordWarning,
-} from '../ipam/record.ts'
+} from '../../allocation/record.ts'
 import { requestedAddresses, selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import type { TranslatorOptions } from './types.ts'
 

@@ -12,7 +12,7 @@ import type {
 } from '../../desired/model.ts'
 import { formatAddress } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
-import type { Pool } from '../ipam/allocate.ts'
+import type { Pool } from '../../allocation/allocate.ts'
 import type {
   CiliumBgpPeeringPolicy,
   PathAttributes,
@@ -20,7 +20,7 @@ import type {
   VirtualRouter,
 } from '../kinds/cilium-bgp-peering-policy.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
-import { type LabelSelector, type Labels, selectorMatches } from '../label-selector.ts'
+import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
 import { parseOverrides, type NeighborOverrides } from './neighbor-overrides.ts'
 
 /** One neighbor with what it is to hear. */

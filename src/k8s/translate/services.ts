@@ -9,10 +9,10 @@ import {
   type Verdict,
 } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
-import type { Pool } from '../ipam/allocate.ts'
+import type { Pool } from '../../allocation/allocate.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
-import { formatSelector, selectorMatches } from '../label-selector.ts'
+import { formatSelector, selectorMatches } from '../../desired/label-selector.ts'
 import { speaks, type NodeExports } from './exports.ts'
 import type { TranslatorOptions } from './types.ts'
 

@@ -9,15 +9,15 @@
  * before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
-import { poolsOf } from '../ipam/pools.ts'
-import type { RecordWarning } from '../ipam/record.ts'
+import { poolsOf } from './pools.ts'
+import type { RecordWarning } from '../../allocation/record.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { fault } from '../kinds/narrow.ts'
 import { podCidrsOf } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { passwordOf } from '../kinds/secret.ts'
 import type { Service } from '../kinds/service.ts'
-import { selectorMatches } from '../label-selector.ts'
+import { selectorMatches } from '../../desired/label-selector.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
 import { exportsOf, type NodeExports } from './exports.ts'

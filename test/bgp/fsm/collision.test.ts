@@ -8,7 +8,7 @@ import {
   keptDirection,
   type Rival,
 } from '../../../src/bgp/fsm/collision.ts'
-import type { FsmState } from '../../../src/bgp/speaker/protocol.ts'
+import type { FsmState } from '../../../src/bgp/fsm/events.ts'
 
 const low = { bgpId: 0x0a000001, asn: 64512 }
 const high = { bgpId: 0xc0a80001, asn: 64513 }

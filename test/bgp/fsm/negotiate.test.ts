@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { localOpen, negotiate } from '../../../src/bgp/fsm/negotiate.ts'
 import { type Capability, ipv4Unicast, ipv6Unicast, type OpenMessage } from '../../../src/bgp/messages/types.ts'
 import type { Neighbor } from '../../../src/desired/model.ts'
-import { neighbor } from '../session/fixture.ts'
+import { neighbor } from '../../speaker/session/fixture.ts'
 
 const multiprotocol4: Capability = { type: 'multiprotocol', family: ipv4Unicast }
 const multiprotocol6: Capability = { type: 'multiprotocol', family: ipv6Unicast }

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { FsmAction, FsmEvent, FsmFacts, TimerName, Transition } from '../../../src/bgp/fsm/events.ts'
 import { step, table } from '../../../src/bgp/fsm/table.ts'
-import type { FsmState } from '../../../src/bgp/speaker/protocol.ts'
+import type { FsmState } from '../../../src/bgp/fsm/events.ts'
 
 const octet = fc.integer({ min: 0, max: 255 })
 const holdTime = fc.constantFrom(0, 3, 9, 90, 65535)

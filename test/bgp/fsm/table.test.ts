@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../../../src/bgp/fsm/events.ts'
 import { step, table } from '../../../src/bgp/fsm/table.ts'
-import type { FsmState } from '../../../src/bgp/speaker/protocol.ts'
+import type { FsmState } from '../../../src/bgp/fsm/events.ts'
 
 const facts: FsmFacts = {
   passive: false,

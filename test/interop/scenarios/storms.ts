@@ -1,6 +1,6 @@
 /** Many sessions that come and go. */
 import assert from 'node:assert/strict'
-import type { SessionTransition } from '../../../src/bgp/speaker/protocol.ts'
+import type { SessionTransition } from '../../../src/speaker/protocol.ts'
 import { waitFor } from '../../wait.ts'
 import { pairs, peering } from '../peering.ts'
 import { deadline, type Rig } from '../rig.ts'

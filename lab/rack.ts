@@ -1,0 +1,188 @@
+/**
+ * The rack as its parts tell it: FRR about sessions and routes, the agents about themselves, the manifests about what
+ * should be.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseAllDocuments } from 'yaml'
+import { z } from 'zod'
+import type { PeerView, ServiceView, StatusView } from '../src/api/types.ts'
+import { HeraldError } from '../src/errors.ts'
+import type { Lab } from './runner.ts'
+
+/** Prefix to the names of the nodes that its next hops belong to, sorted; installed BGP routes only. */
+export type RouteTable = ReadonlyMap<string, readonly string[]>
+
+/** What client.mjs prints. */
+const answersSchema = z.object({
+  count: z.number(),
+  answered: z.record(z.string(), z.number()),
+  errors: z.array(z.string()),
+})
+export type Answers = z.infer<typeof answersSchema>
+
+const routesSchema = z.record(
+  z.string(),
+  z.array(
+    z.object({
+      protocol: z.string(),
+      selected: z.boolean().optional(),
+      installed: z.boolean().optional(),
+      nexthops: z.array(z.object({ ip: z.string().optional(), fib: z.boolean().optional() })),
+    }),
+  ),
+)
+const summarySchema = z.object({ peers: z.record(z.string(), z.object({ state: z.string() })) })
+const pathsSchema = z.object({ routes: z.record(z.string(), z.array(z.object({ stale: z.boolean().optional() }))) })
+const addressesSchema = z.array(z.object({ addr_info: z.array(z.object({ local: z.string() })) }))
+
+const manifestSchema = z.object({
+  kind: z.string(),
+  metadata: z.object({
+    name: z.string(),
+    namespace: z.string().optional(),
+    labels: z.record(z.string(), z.string()).optional(),
+  }),
+  spec: z.object({ podCIDRs: z.array(z.string()).optional() }).optional(),
+  endpoints: z
+    .array(
+      z.object({ nodeName: z.string().optional(), conditions: z.object({ ready: z.boolean().optional() }).optional() }),
+    )
+    .optional(),
+})
+
+export interface Wanted {
+  /** PodCIDR to node. */
+  readonly podCidrs: ReadonlyMap<string, string>
+  /** `namespace/name` of each Service with ready endpoints to the sorted nodes that have them. */
+  readonly services: ReadonlyMap<string, readonly string[]>
+}
+
+export class Rack {
+  readonly lab: Lab
+  readonly manifests: string
+  readonly #nodeOf = new Map<string, string>()
+
+  constructor(lab: Lab) {
+    this.lab = lab
+    this.manifests = join(lab.folder, 'manifests')
+  }
+
+  get nodes(): readonly string[] {
+    return this.lab.heraldNodes
+  }
+
+  get routers(): readonly string[] {
+    return this.lab.topology.nodes.filter((node) => node.group === 'router').map((node) => node.name)
+  }
+
+  /** The routes that a router took from BGP and forwards by. */
+  async routes(router: string): Promise<RouteTable> {
+    if (this.#nodeOf.size === 0) await this.#readAddresses()
+    const table = routesSchema.parse(JSON.parse(await this.#vtysh(router, 'show ip route bgp json')))
+    return new Map(
+      Object.entries(table).flatMap(([prefix, entries]) => {
+        const chosen = entries.find(
+          (entry) => entry.protocol === 'bgp' && entry.selected === true && entry.installed === true,
+        )
+        const hops = chosen?.nexthops
+          .filter((hop) => hop.fib === true)
+          .map((hop) => this.#nodeOf.get(hop.ip ?? '') ?? hop.ip ?? '?')
+        return hops === undefined ? [] : [[prefix, hops.sort()] as const]
+      }),
+    )
+  }
+
+  async addressesOf(node: string): Promise<string[]> {
+    if (this.#nodeOf.size === 0) await this.#readAddresses()
+    return [...this.#nodeOf].filter(([, owner]) => owner === node).map(([address]) => address)
+  }
+
+  /** FRR's word for the session with each node, by node name. */
+  async sessions(router: string): Promise<ReadonlyMap<string, string>> {
+    if (this.#nodeOf.size === 0) await this.#readAddresses()
+    const { peers } = summarySchema.parse(JSON.parse(await this.#vtysh(router, 'show bgp ipv4 unicast summary json')))
+    return new Map(Object.entries(peers).map(([address, peer]) => [this.#nodeOf.get(address) ?? address, peer.state]))
+  }
+
+  /** Prefixes that a router only keeps because their neighbor is restarting (RFC 4724). */
+  async stalePrefixes(router: string): Promise<string[]> {
+    const { routes } = pathsSchema.parse(JSON.parse(await this.#vtysh(router, 'show bgp ipv4 unicast json')))
+    return Object.entries(routes)
+      .filter(([, paths]) => paths.some((path) => path.stale === true))
+      .map(([prefix]) => prefix)
+  }
+
+  status(node: string): Promise<StatusView> {
+    return this.#herald<StatusView>(node, 'status')
+  }
+
+  peers(node: string): Promise<PeerView[]> {
+    return this.#herald<PeerView[]>(node, 'bgp', 'peers')
+  }
+
+  services(node: string): Promise<ServiceView[]> {
+    return this.#herald<ServiceView[]>(node, 'lb', 'list')
+  }
+
+  /** The address of a Service as the first agent that knows it says. Throws ERR_LAB when none does. */
+  async addressOf(service: string): Promise<string> {
+    for (const node of this.nodes) {
+      const address = (await this.services(node)).find((view) => view.service === service)?.addresses[0]
+      if (address !== undefined) return address
+    }
+    throw new HeraldError('ERR_LAB', `no agent knows an address of ${service}`)
+  }
+
+  /** Runs client.mjs on the client to its end. */
+  async ask(...args: readonly string[]): Promise<Answers> {
+    const timeoutMs = 60_000
+    return answersSchema.parse(
+      JSON.parse(await this.lab.node('client').must(['node', '/run/client.mjs', ...args], { timeoutMs })),
+    )
+  }
+
+  /** What the manifests in force ask for. */
+  wanted(): Wanted {
+    const podCidrs = new Map<string, string>()
+    const services = new Map<string, readonly string[]>()
+    const objects = readdirSync(this.manifests)
+      .filter((name) => name.endsWith('.yaml'))
+      .flatMap((name) => parseAllDocuments(readFileSync(join(this.manifests, name), 'utf8')))
+      .flatMap((document) => ('toJS' in document ? [manifestSchema.parse(document.toJS())] : []))
+    for (const { kind, metadata, spec, endpoints = [] } of objects) {
+      if (kind === 'Node') for (const prefix of spec?.podCIDRs ?? []) podCidrs.set(prefix, metadata.name)
+      if (kind !== 'EndpointSlice') continue
+      const service = `${metadata.namespace ?? 'default'}/${metadata.labels?.['kubernetes.io/service-name'] ?? ''}`
+      const nodes = endpoints
+        .filter((endpoint) => endpoint.conditions?.ready !== false)
+        .flatMap((endpoint) => endpoint.nodeName ?? [])
+      services.set(service, [...new Set([...(services.get(service) ?? []), ...nodes])].sort())
+    }
+    return { podCidrs, services }
+  }
+
+  async #herald<T>(node: string, ...verb: string[]): Promise<T> {
+    const { stdout, stderr, code } = await this.lab
+      .node(node)
+      .run(['herald', ...verb, '--socket', '/run/herald/herald.sock', '-o', 'json'])
+    // 1 is an answer too: something is degraded.
+    if (code > 1 || stdout.trim() === '')
+      throw new HeraldError('ERR_LAB', `${node}: herald ${verb.join(' ')}: ${(stderr || stdout).trim().slice(-300)}`)
+    return JSON.parse(stdout) as T
+  }
+
+  #vtysh(router: string, command: string): Promise<string> {
+    return this.lab.node(router).must(['vtysh', '-c', command])
+  }
+
+  async #readAddresses(): Promise<void> {
+    for (const node of this.nodes) {
+      const interfaces = addressesSchema.parse(
+        JSON.parse(await this.lab.node(node).must(['ip', '-json', '-4', 'address', 'show'])),
+      )
+      for (const { addr_info } of interfaces)
+        for (const { local } of addr_info) if (local !== '127.0.0.1') this.#nodeOf.set(local, node)
+    }
+  }
+}

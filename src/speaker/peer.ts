@@ -1,0 +1,283 @@
+/**
+ * One neighbor: its session, what it sent, what is imported of that, and what is kept while it restarts.
+ *
+ *     session --UPDATE--> importer --> Adj-RIB-In --> Loc-RIB        --down--> stale routes, or nothing is left
+ */
+import type { AddressFamilyName, Neighbor } from '../desired/model.ts'
+import { formatAddress, formatScoped } from '../ip/address.ts'
+import { ownAsInPath } from '../policy/import.ts'
+import { AdjRibIn } from '../rib/adj-rib-in.ts'
+import type { LocRib } from '../rib/loc-rib.ts'
+import { Cease } from '../bgp/messages/notification.ts'
+import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
+import type { RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
+import type { DecodedUpdate } from '../bgp/messages/update.ts'
+import type { Environment } from './session/environment.ts'
+import { type AcceptingSession, createPeerSession } from './session/peer-session.ts'
+import type { NegotiatedSession, SessionEvents } from './session/types.ts'
+import { Importer } from './importer.ts'
+import type { FsmState } from '../bgp/fsm/events.ts'
+import type { PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
+import { type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
+import type { UpdateGroup } from './update-group.ts'
+
+export interface PeersHost {
+  stateChanged(peer: Peer, state: FsmState, previous: FsmState): void
+  established(peer: Peer, negotiated: NegotiatedSession): void
+  down(peer: Peer): void
+  drained(peer: Peer): void
+  /** Who may connect to the listener has changed. */
+  peerFound(): void
+  routeRefresh(peer: Peer, family: AddressFamilyName): void
+  /** Facts changed that shape UPDATEs but not the session. */
+  viewChanged(peer: Peer): void
+  log(peer: Peer, level: 'info' | 'warn' | 'error', message: string): void
+}
+
+/** A session that was ended for its prefixes is not tried again for so long; a changed limit ends the wait. */
+const tooManyPrefixesSec = 300
+
+export class Peer implements SessionEvents {
+  neighbor: Neighbor
+  readonly session: AcceptingSession
+  readonly adjRibIn: AdjRibIn
+  readonly importer: Importer
+  /** What is kept for the peer while it restarts. */
+  readonly staleRoutes: StaleRoutes
+  /** ms since the epoch of the last change of state. */
+  since = 0
+  updateErrors: UpdateErrors | undefined
+  /** Set while Established. */
+  group: UpdateGroup | undefined
+  /** End-of-RIB went out on this session (RFC 4724 2). */
+  isEndOfRibSent = false
+  /** Let go: its session still closes, its events reach nobody. */
+  isGone = false
+  readonly #environment: Environment
+  readonly #host: PeersHost
+  readonly #tolerated = new LineBudget()
+  /** What the peer's last OPEN said of graceful restart. */
+  #restart: PeerRestart | undefined
+
+  constructor(
+    neighbor: Neighbor,
+    { isRestart, isForwardingPreserved }: SpeakerOptions,
+    environment: Environment,
+    locRib: LocRib,
+    host: PeersHost,
+  ) {
+    this.neighbor = neighbor
+    this.#environment = environment
+    this.#host = host
+    this.session = createPeerSession({ neighbor, events: this, isRestart, isForwardingPreserved, environment })
+    this.adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
+    this.importer = new Importer(neighbor, this.adjRibIn, locRib, () =>
+      this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used'),
+    )
+    const { adjRibIn, importer } = this
+    this.staleRoutes = new StaleRoutes(
+      { markStale: () => adjRibIn.markStale(), sweepStale: (family) => adjRibIn.sweepStale(family, importer.touched) },
+      environment,
+      (message) => this.log('info', message),
+    )
+  }
+
+  /** Takes what changes without a new session; answers whether the peer hears something else from now on. */
+  configure(next: Neighbor): boolean {
+    const view = ({ nextHops, maxPrefixesOut }: Neighbor): string => JSON.stringify([nextHops ?? {}, maxPrefixesOut])
+    const isViewChanged = view(this.neighbor) !== view(next)
+    this.neighbor = next
+    this.session.configure(next)
+    if (this.importer.configure(next)) this.#askAgain()
+    return isViewChanged
+  }
+
+  /** Nothing of what it sent is left. */
+  forget(): void {
+    this.staleRoutes.end()
+    this.adjRibIn.clear()
+    this.importer.forget()
+  }
+
+  stateChanged(state: FsmState, previous: FsmState): void {
+    this.since = this.#environment.now()
+    if (!this.isGone) this.#host.stateChanged(this, state, previous)
+  }
+
+  established(negotiated: NegotiatedSession): void {
+    this.#restart = negotiated.peerRestart
+    this.importer.established(this.session.peer, negotiated)
+    this.staleRoutes.established(this.#restart)
+    if (!this.isGone) this.#host.established(this, negotiated)
+  }
+
+  down(_reason: ResetReason, { isRestart }: { readonly isRestart: boolean }): void {
+    const restart = this.#restart
+    this.#restart = undefined
+    if (isRestart && restart !== undefined && !this.isGone) this.staleRoutes.lost(restart)
+    // A failed attempt meanwhile changes nothing for a peer that is waited for.
+    else if (restart !== undefined || !this.staleRoutes.isHelping) this.forget()
+    if (!this.isGone) this.#host.down(this)
+  }
+
+  drained(): void {
+    if (!this.isGone) this.#host.drained(this)
+  }
+
+  peerFound(): void {
+    if (!this.isGone) this.#host.peerFound()
+  }
+
+  update(update: DecodedUpdate): void {
+    const codec = this.session.negotiated?.codec
+    if (codec === undefined) return
+    const received = this.importer.receive(update)
+    this.adjRibIn.apply(received, codec, this.#environment.now(), this.importer.touched)
+    if (received.problems.length > 0) this.#tolerate(received.problems)
+    if (received.endOfRib !== undefined) this.staleRoutes.endOfRib(received.endOfRib)
+    this.#boundPrefixes()
+  }
+
+  routeRefresh({ family, subtype }: RouteRefreshMessage): void {
+    const name = unicastFamilies.find(([one]) => one.afi === family.afi && one.safi === family.safi)?.[1]
+    const isEnhanced = this.session.negotiated?.enhancedRouteRefresh === true
+    if (name === undefined || this.isGone) return
+    if (subtype === RefreshSubtype.request) this.#host.routeRefresh(this, name)
+    // RFC 7313 5: BoRR and EoRR mean something only where both sides announced it; other subtypes are ignored.
+    else if (subtype === RefreshSubtype.begin && isEnhanced) this.adjRibIn.beginRefresh(family)
+    else if (subtype === RefreshSubtype.end && isEnhanced) this.adjRibIn.endRefresh(family, this.importer.touched)
+  }
+
+  log(level: 'info' | 'warn' | 'error', message: string): void {
+    this.#host.log(this, level, message)
+  }
+
+  #tolerate(problems: readonly UpdateProblem[]): void {
+    const errors = problems.filter(({ reason }) => reason !== ownAsInPath)
+    const {
+      treatedAsWithdraw,
+      attributeDiscarded,
+      ownAsInPath: ownAs,
+      last,
+    } = this.updateErrors ?? { treatedAsWithdraw: 0, attributeDiscarded: 0, ownAsInPath: 0 }
+    const one = (action: UpdateProblem['action']): number => (errors.some((error) => error.action === action) ? 1 : 0)
+    const text = errors.at(-1)?.reason
+    this.updateErrors = {
+      treatedAsWithdraw: treatedAsWithdraw + one('treat-as-withdraw'),
+      attributeDiscarded: attributeDiscarded + one('attribute-discard'),
+      ownAsInPath: ownAs + (errors.length < problems.length ? 1 : 0),
+      ...(text === undefined
+        ? last === undefined
+          ? {}
+          : { last }
+        : { last: { at: new Date(this.#environment.now()).toISOString(), text } }),
+    }
+    for (const { action, reason } of errors) this.#warn(`UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
+  }
+
+  /** What a peer can cause as often as it likes. */
+  #warn(message: string): void {
+    const withheld = this.#tolerated.take(this.#environment.now())
+    if (withheld !== undefined)
+      this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
+  }
+
+  /** RFC 2918 3: a new import policy needs what is not in Adj-RIB-In. */
+  #askAgain(): void {
+    const { negotiated } = this.session
+    if (negotiated?.routeRefresh !== true) return
+    for (const family of negotiated.families)
+      this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
+  }
+
+  /** RFC 4486 4: more prefixes than the neighbor may send end its session; the data is family and limit. */
+  #boundPrefixes(): void {
+    const { maxPrefixes } = this.neighbor
+    if (maxPrefixes === undefined) return
+    for (const [family, name] of unicastFamilies) {
+      const count = this.adjRibIn.count(family.afi === 1 ? 'ipv4' : 'ipv6')
+      if (count <= maxPrefixes) continue
+      const data = Uint8Array.of(
+        0,
+        family.afi,
+        family.safi,
+        maxPrefixes >>> 24,
+        maxPrefixes >>> 16,
+        maxPrefixes >>> 8,
+        maxPrefixes,
+      )
+      return this.session.fail(
+        {
+          code: 6,
+          subcode: Cease.maximumPrefixes,
+          data,
+          reason: `${count} prefixes of ${name}, at most ${maxPrefixes} are taken (maxPrefixes)`,
+        },
+        tooManyPrefixesSec,
+      )
+    }
+  }
+}
+
+const linesPerWindow = 10
+const windowMs = 10_000
+
+/** A peer decides how many errors it sends, not how many lines are logged. */
+class LineBudget {
+  #windowAt = 0
+  #taken = 0
+  #withheld = 0
+
+  /** How many lines were withheld since the last one; undefined: withhold this one too. */
+  take(now: number): number | undefined {
+    if (now - this.#windowAt >= windowMs) {
+      this.#windowAt = now
+      this.#taken = 0
+    }
+    if (this.#taken >= linesPerWindow) {
+      this.#withheld++
+      return undefined
+    }
+    this.#taken++
+    const withheld = this.#withheld
+    this.#withheld = 0
+    return withheld
+  }
+}
+
+/** The peer as the API shows it; never its key. */
+export function peerSnapshot({ neighbor, session, adjRibIn, since, group, updateErrors }: Peer): PeerSnapshot {
+  const { negotiated, lastReset, reason } = session
+  return {
+    id: neighbor.id,
+    virtualRouter: neighbor.virtualRouter,
+    localAsn: neighbor.localAsn,
+    peerAsn: negotiated?.peerAsn ?? neighbor.peerAsn,
+    peerAddress: session.peer === undefined ? neighbor.peerAddress : formatScoped(session.peer, neighbor.interface),
+    peerPort: neighbor.peerPort,
+    state: session.state,
+    since: new Date(since).toISOString(),
+    routerId: neighbor.routerId,
+    ...(negotiated === undefined
+      ? {}
+      : {
+          localAddress: formatAddress(negotiated.localAddress),
+          peerRouterId: formatAddress(negotiated.remoteOpen.bgpId),
+          holdTimeSec: negotiated.holdTimeSec,
+          keepaliveSec: negotiated.keepaliveSec,
+        }),
+    capabilities: negotiated?.capabilities ?? [],
+    gracefulRestart: negotiated?.gracefulRestart ?? false,
+    families: neighbor.families.map((family) => {
+      const short = family === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
+      return { family, received: adjRibIn.count(short), advertised: group?.sentCount(neighbor.id, short) ?? 0 }
+    }),
+    messagesIn: session.messagesIn,
+    messagesOut: session.messagesOut,
+    flaps: session.flaps,
+    transitions: session.transitions,
+    ...(lastReset === undefined ? {} : { lastReset }),
+    ...(updateErrors === undefined ? {} : { updateErrors }),
+    ...(reason === undefined ? {} : { reason }),
+  }
+}

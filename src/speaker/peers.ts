@@ -1,0 +1,121 @@
+/**
+ * The neighbors of the configuration.
+ *
+ *     configure --compare--> gone: Cease 6/3     changed: Cease 6/6, then a new session     same: untouched
+ *
+ * Only what a session is made of resets it (../session/session-parameters.ts); names, next hops and routes never do.
+ */
+import type { Neighbor } from '../desired/model.ts'
+import { formatAddress, formatScoped } from '../ip/address.ts'
+import type { LocRib } from '../rib/loc-rib.ts'
+import { Cease } from '../bgp/messages/notification.ts'
+import type { Environment, ListenerPeer } from './session/environment.ts'
+import { sessionParameters } from './session/session-parameters.ts'
+import { Peer, type PeersHost } from './peer.ts'
+import type { SpeakerOptions } from './protocol.ts'
+
+export class Peers {
+  readonly #options: SpeakerOptions
+  readonly #environment: Environment
+  readonly #locRib: LocRib
+  readonly #host: PeersHost
+  readonly #peers = new Map<string, Peer>()
+  /** Sessions on their way out, by neighbor id: a successor starts when its predecessor is closed. */
+  readonly #closing = new Map<string, Promise<void>>()
+
+  constructor(options: SpeakerOptions, environment: Environment, locRib: LocRib, host: PeersHost) {
+    this.#options = options
+    this.#environment = environment
+    this.#locRib = locRib
+    this.#host = host
+  }
+
+  get all(): readonly Peer[] {
+    return [...this.#peers.values()]
+  }
+
+  get(id: string): Peer | undefined {
+    return this.#peers.get(id)
+  }
+
+  /** The peer that a user names: by id, or by address. */
+  find(name: string): readonly Peer[] {
+    return this.all.filter(
+      ({ neighbor, session }) =>
+        neighbor.id === name ||
+        neighbor.peerAddress === name ||
+        (session.peer !== undefined &&
+          [formatAddress(session.peer), formatScoped(session.peer, neighbor.interface)].includes(name)),
+    )
+  }
+
+  /** Who may connect to the listener. */
+  get listenerPeers(): readonly ListenerPeer[] {
+    return this.all.flatMap(({ neighbor, session }) => {
+      const address = session.peer
+      if (address === undefined) return []
+      const { password, interface: device } = neighbor
+      return [
+        {
+          address,
+          ...(password === undefined ? {} : { password }),
+          ...(device === undefined ? {} : { device }),
+          accept: (transport) => session.accept(transport),
+        } satisfies ListenerPeer,
+      ]
+    })
+  }
+
+  configure(neighbors: readonly Neighbor[]): void {
+    const wanted = new Map(neighbors.map((neighbor) => [neighbor.id, neighbor]))
+    for (const peer of this.all) {
+      const next = wanted.get(peer.neighbor.id)
+      if (next === undefined) this.#remove(peer, Cease.peerDeconfigured)
+      else if (sessionParameters(next) !== sessionParameters(peer.neighbor))
+        this.#remove(peer, Cease.otherConfigurationChange)
+      else if (peer.configure(next)) this.#host.viewChanged(peer)
+    }
+    for (const neighbor of wanted.values())
+      if (!this.#peers.has(neighbor.id))
+        this.#peers.set(neighbor.id, new Peer(neighbor, this.#options, this.#environment, this.#locRib, this.#host))
+  }
+
+  /** To be called after `configure`, when the listener knows the keys of the new peers. */
+  start(): void {
+    for (const peer of this.all) {
+      if (peer.since !== 0) continue
+      peer.since = this.#environment.now()
+      const closing = this.#closing.get(peer.neighbor.id)
+      if (closing === undefined) peer.session.start()
+      else void closing.then(() => peer.isGone || peer.session.start())
+    }
+  }
+
+  /**
+   * Ends all sessions: silently where the peer keeps our routes meanwhile and this is a restart (RFC 4724 4), else with
+   * 6/2.
+   */
+  async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
+    const cease = { subcode: Cease.administrativeShutdown, text }
+    const ends = this.all.map(({ session }) =>
+      session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease),
+    )
+    for (const { staleRoutes } of this.all) staleRoutes.end()
+    await Promise.all([...ends, ...this.#closing.values()])
+  }
+
+  #remove(peer: Peer, subcode: number): void {
+    const { id } = peer.neighbor
+    this.#peers.delete(id)
+    const previous = peer.session.state
+    this.#host.down(peer)
+    peer.forget()
+    peer.isGone = true
+    const earlier = this.#closing.get(id)
+    const closing = Promise.all([earlier, peer.session.stop({ subcode, text: '' })]).then(() => {
+      if (this.#closing.get(id) === closing) this.#closing.delete(id)
+    })
+    this.#closing.set(id, closing)
+    if (previous !== 'Idle') this.#host.stateChanged(peer, 'Idle', previous)
+  }
+}

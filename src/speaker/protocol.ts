@@ -1,0 +1,164 @@
+/**
+ * What the agent's thread and the speaker's thread say to each other: plain, serialisable messages only.
+ *
+ *     agent --configure/routes/synced/stop/query--> speaker (worker thread)
+ *     agent <--peer/answer/sent/stopped------------ speaker
+ *
+ * Messages are handled in the order of their arrival. `configure` and `routes` are idempotent.
+ */
+import type { FsmState } from '../bgp/fsm/events.ts'
+import type { AddressFamilyName, Neighbor, RouteAttributes } from '../desired/model.ts'
+
+/** Started once per process, as the worker's workerData. */
+export interface SpeakerOptions {
+  /** `host:port`, or undefined: open no listener. */
+  readonly listen?: { readonly host: string; readonly port: number }
+  /** True when an earlier process of this node left sessions behind (RFC 4724 R bit). */
+  readonly isRestart: boolean
+  /** True when forwarding survived the restart (pins adopted, or --datapath none): RFC 4724 F bit. */
+  readonly isForwardingPreserved: boolean
+  /** A file for every input and output; see ../recording/format.ts. */
+  readonly record?: string
+}
+
+/** All routes of one prefix; replaces what was said before. No entries: withdraw. */
+export interface PrefixRoutes {
+  readonly prefix: string
+  readonly routes: readonly { readonly neighbors: readonly string[]; readonly attributes: RouteAttributes }[]
+}
+
+export type ToSpeaker =
+  /**
+   * `isDraining`: every route goes out again with GRACEFUL_SHUTDOWN (RFC 8326) and is withdrawn a little later;
+   * sessions stay.
+   */
+  | { readonly type: 'configure'; readonly neighbors: readonly Neighbor[]; readonly isDraining?: boolean }
+  | { readonly type: 'routes'; readonly prefixes: readonly PrefixRoutes[] }
+  /** Every desired route was sent in `routes`: End-of-RIB may go out. */
+  | { readonly type: 'synced' }
+  /** restart: no Cease where graceful restart was negotiated. shutdown: Cease/Administrative Shutdown 6/2. */
+  | { readonly type: 'stop'; readonly mode: 'restart' | 'shutdown'; readonly text: string }
+  | { readonly type: 'query'; readonly id: number; readonly query: SpeakerQuery }
+
+export type SpeakerQuery =
+  | { readonly what: 'peers' }
+  | {
+      readonly what: 'routes'
+      readonly table: 'available' | 'advertised' | 'received'
+      readonly family: AddressFamilyName
+      readonly peer?: string
+    }
+  | { readonly what: 'route'; readonly prefix: string }
+  /** Every path to a prefix: our own and what was received. */
+  | { readonly what: 'paths'; readonly prefix: string }
+
+export interface FamilyCounters {
+  readonly family: AddressFamilyName
+  readonly received: number
+  readonly advertised: number
+}
+
+/** Why the session left its state; `text` is for people, `code`/`subcode` are of the NOTIFICATION (RFC 4271 4.5). */
+export interface ResetReason {
+  readonly at: string
+  readonly direction: 'sent' | 'received' | 'local'
+  readonly code?: number
+  readonly subcode?: number
+  readonly text: string
+}
+
+/** A change of state of a session, and why. The same one again and again is kept once: `times`, `at` is the last. */
+export interface SessionTransition {
+  /** ISO 8601 */
+  readonly at: string
+  readonly from: FsmState
+  readonly to: FsmState
+  readonly reason: string
+  readonly times: number
+}
+
+/** One peer as it is now. Times are ISO 8601, durations seconds. */
+/** UPDATEs of a peer that did not count as sent and cost no session, since it was configured. */
+export interface UpdateErrors {
+  /** Their routes count as withdrawn (RFC 7606 2). */
+  readonly treatedAsWithdraw: number
+  /** Without an attribute that was wrong (RFC 7606 2). */
+  readonly attributeDiscarded: number
+  /** With our own AS in the path, which is no error: their routes count as withdrawn too (RFC 4271 9.1.2). */
+  readonly ownAsInPath: number
+  /** The last error. */
+  readonly last?: { readonly at: string; readonly text: string }
+}
+
+export interface PeerSnapshot {
+  readonly id: string
+  readonly virtualRouter: string
+  readonly localAsn: number
+  readonly peerAsn: number
+  readonly peerAddress: string
+  readonly peerPort: number
+  readonly localAddress?: string
+  readonly state: FsmState
+  /** ISO 8601 of the last change of state. */
+  readonly since: string
+  readonly routerId: string
+  readonly peerRouterId?: string
+  readonly holdTimeSec?: number
+  readonly keepaliveSec?: number
+  readonly capabilities: readonly string[]
+  readonly gracefulRestart: boolean
+  readonly families: readonly FamilyCounters[]
+  readonly messagesIn: number
+  readonly messagesOut: number
+  readonly flaps: number
+  readonly lastReset?: ResetReason
+  /** Absent when there were none. */
+  readonly updateErrors?: UpdateErrors
+  /** The last 20, oldest first. */
+  readonly transitions: readonly SessionTransition[]
+  /** Why the session is not Established; undefined when it is. */
+  readonly reason?: string
+}
+
+export interface RouteSnapshot {
+  /** Peer id for `advertised` and `received`; undefined for `available`. */
+  readonly peer?: string
+  readonly virtualRouter: string
+  readonly prefix: string
+  readonly nextHop: string
+  /** ISO 8601 of the send or the arrival. */
+  readonly since: string
+  readonly origin: 'IGP' | 'EGP' | 'INCOMPLETE'
+  readonly asPath: string
+  readonly med?: number
+  readonly localPreference?: number
+  readonly communities: readonly string[]
+  readonly largeCommunities: readonly string[]
+  /** 16 hexadecimal digits each. */
+  readonly extendedCommunities: readonly string[]
+  readonly pathId?: number
+  /** Kept for a peer that restarts (RFC 4724 4.2). */
+  readonly stale?: boolean
+  readonly best?: boolean
+  /** The step of the decision process that decided, or why the path is not used. */
+  readonly decision?: string
+}
+
+export type FromSpeaker =
+  | { readonly type: 'ready'; readonly listening: boolean; readonly problem?: string }
+  /** Any change of state of any peer, once. */
+  | { readonly type: 'peer'; readonly peer: PeerSnapshot; readonly previous: FsmState }
+  /** A protocol event worth a log line (a tolerated UPDATE error, a refused connection). */
+  | {
+      readonly type: 'log'
+      readonly level: 'info' | 'warn' | 'error'
+      readonly peer?: string
+      readonly message: string
+    }
+  | {
+      readonly type: 'answer'
+      readonly id: number
+      readonly peers?: readonly PeerSnapshot[]
+      readonly routes?: readonly RouteSnapshot[]
+    }
+  | { readonly type: 'stopped' }

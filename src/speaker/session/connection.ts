@@ -1,0 +1,389 @@
+/**
+ * One TCP connection (or the wait for one) with its state machine.
+ *
+ *     socket --chunks--> frames --> FSM event --> step() --> actions --> socket, timers, host
+ *
+ * Events are queued and each one's actions run to completion; nothing recurses. The table decides by state and type
+ * before a body is decoded. At most `messagesPerTurn` messages are handled before the loop gets a turn; while a
+ * backlog waits, the socket is paused, so the buffer is bounded by one read.
+ */
+import { type DecodedMessage, decodeMessage } from '../../bgp/messages/decode.ts'
+import { defaultMaxMessageBytes, frameMessage } from '../../bgp/messages/header.ts'
+import { keepaliveBytes } from '../../bgp/messages/keepalive.ts'
+import { encodeNotification } from '../../bgp/messages/notification.ts'
+import { encodeOpen } from '../../bgp/messages/open.ts'
+import {
+  type CodecContext,
+  MessageType,
+  type NotificationFault,
+  type OpenMessage,
+  type RouteRefreshMessage,
+} from '../../bgp/messages/types.ts'
+import type { DecodedUpdate } from '../../bgp/messages/update.ts'
+import type { Direction } from '../../bgp/fsm/collision.ts'
+import type { FsmAction, FsmEvent, FsmFacts, FsmState, TimerName } from '../../bgp/fsm/events.ts'
+import type { Agreement } from '../../bgp/fsm/negotiate.ts'
+import { step } from '../../bgp/fsm/table.ts'
+import { messageOf } from '../../errors.ts'
+import type { Environment, Timer, Transport } from './environment.ts'
+
+/** Of a socket read of 64 KB: some two milliseconds. */
+const messagesPerTurn = 512
+/** A NOTIFICATION gets this long to leave before the connection is cut. */
+const closeGraceSec = 1
+/** Facts that outlive a connection: they belong to the peer. */
+export interface SharedFacts {
+  passive: boolean
+  connectRetrySec: number
+  delayOpenSec: number
+  dialFailures: number
+  sessionFailures: number
+}
+
+export interface ConnectionHost {
+  readonly environment: Environment
+  /** Throws ERR_SYSCALL. */
+  dial(): Transport
+  localOpen(): OpenMessage
+  /** Judges an OPEN; a `drop` means that another connection is kept. */
+  openReceived(
+    connection: Connection,
+    open: OpenMessage,
+  ):
+    | { readonly kind: 'agreed'; readonly agreement: Agreement }
+    | { readonly kind: 'refused'; readonly fault: NotificationFault }
+    | { readonly kind: 'drop' }
+  changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void
+  up(connection: Connection): void
+  update(update: DecodedUpdate): void
+  routeRefresh(message: RouteRefreshMessage): void
+  drained(): void
+}
+
+export class Connection {
+  state: FsmState
+  direction: Direction = 'outgoing'
+  agreement: Agreement | undefined
+  remoteOpen: OpenMessage | undefined
+  /** TCP is up. */
+  isConnected = false
+  /** In place of the peer's DelayOpenTime, on a second connection. */
+  delayOpenSec: number | undefined
+  /** Why the last fault or NOTIFICATION happened, in words. */
+  detail: string | undefined
+  messagesIn = 0
+  messagesOut = 0
+  /** Resolves when the last connection is gone for good. */
+  closed: Promise<void> = Promise.resolve()
+  readonly #host: ConnectionHost
+  readonly #shared: SharedFacts
+  readonly #events: FsmEvent[] = []
+  readonly #timers = new Map<TimerName, { readonly handle: Timer; readonly sec: number }>()
+  #facts = { holdTimeSec: 0, keepaliveSec: 0 }
+  #isStepping = false
+  #transport: Transport | undefined
+  #received: Uint8Array = new Uint8Array(0)
+  #isBacklogged = false
+  /** What had left when the send hold timer was armed. */
+  #sendMark = ''
+  #pendingUpdate: DecodedUpdate | undefined
+  /** An UPDATE was handled in this turn. */
+  #hasUpdate = false
+  #pendingRefresh: RouteRefreshMessage | undefined
+
+  /** Starts in Idle; a connection that the peer opened starts in Active, waiting to be adopted. */
+  constructor(host: ConnectionHost, shared: SharedFacts, state: 'Idle' | 'Active' = 'Idle') {
+    this.#host = host
+    this.#shared = shared
+    this.state = state
+  }
+
+  get transport(): Transport | undefined {
+    return this.#transport
+  }
+
+  /** Takes a connection that the peer opened. */
+  adopt(transport: Transport): void {
+    this.direction = 'incoming'
+    this.#attach(transport)
+    this.isConnected = true
+    this.fire({ type: 'tcpUp' })
+  }
+
+  fire(event: FsmEvent): void {
+    this.#events.push(event)
+    if (this.#isStepping) return
+    this.#isStepping = true
+    try {
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) this.#step(next)
+    } finally {
+      this.#isStepping = false
+    }
+  }
+
+  /** Writes whole messages; false when the queue is above its high-water mark. */
+  write(bytes: Uint8Array, count: number): boolean {
+    if (this.#transport === undefined) return false
+    this.messagesOut += count
+    return this.#transport.write(bytes)
+  }
+
+  #step(event: FsmEvent): void {
+    const previous = this.state
+    const facts: FsmFacts = {
+      ...this.#shared,
+      ...this.#facts,
+      delayOpenSec: this.delayOpenSec ?? this.#shared.delayOpenSec,
+      random: this.#host.environment.random(),
+    }
+    const transition = step(previous, facts, event)
+    this.state = transition.next
+    const { holdTimeSec = this.#facts.holdTimeSec, keepaliveSec = this.#facts.keepaliveSec } = transition.facts ?? {}
+    this.#facts = { holdTimeSec, keepaliveSec }
+    this.#shared.dialFailures = transition.facts?.dialFailures ?? this.#shared.dialFailures
+    this.#shared.sessionFailures = transition.facts?.sessionFailures ?? this.#shared.sessionFailures
+    for (const action of transition.actions) this.#run(action)
+    if (previous !== this.state || event.type === 'tcpFailed' || event.type === 'connectRetryExpired')
+      this.#host.changed(this, previous, event, transition.actions)
+  }
+
+  #run(action: FsmAction): void {
+    switch (action.do) {
+      case 'dial':
+        return this.#dial()
+      case 'sendOpen':
+        return void this.write(encodeOpen(this.#host.localOpen()), 1)
+      case 'sendKeepalive':
+        return void this.write(keepaliveBytes, 1)
+      case 'notify':
+        return void this.write(encodeNotification({ ...action, data: Uint8Array.from(action.data) }), 1)
+      case 'close':
+        return this.#close()
+      case 'arm':
+        return this.#arm(action.timer, action.sec)
+      case 'disarm':
+        return this.#disarm(action.timer)
+      case 'sessionUp':
+        return this.#host.up(this)
+      case 'deliver':
+        return this.#deliver()
+    }
+  }
+
+  #deliver(): void {
+    const [update, refresh] = [this.#pendingUpdate, this.#pendingRefresh]
+    this.#pendingUpdate = this.#pendingRefresh = undefined
+    if (update !== undefined) this.#host.update(update)
+    if (refresh !== undefined) this.#host.routeRefresh(refresh)
+  }
+
+  #dial(): void {
+    this.direction = 'outgoing'
+    this.delayOpenSec = undefined
+    try {
+      this.#attach(this.#host.dial())
+    } catch (error) {
+      // The socket could not be made (no such source address, no privilege): the same as a failed dial, later.
+      this.#events.push({ type: 'tcpFailed', reason: messageOf(error) })
+    }
+  }
+
+  #attach(transport: Transport): void {
+    this.isConnected = false
+    this.#transport = transport
+    this.#received = new Uint8Array(0)
+    this.#isBacklogged = false
+    this.agreement = undefined
+    this.remoteOpen = undefined
+    this.messagesIn = 0
+    this.messagesOut = 0
+    let close: () => void = () => {}
+    this.closed = new Promise((resolve) => {
+      close = resolve
+    })
+    transport.attach({
+      connected: () => {
+        this.isConnected = true
+        this.fire({ type: 'tcpUp' })
+      },
+      data: (chunk) => this.#receive(chunk),
+      drained: () => this.#host.drained(),
+      failed: (reason) => this.fire({ type: 'tcpFailed', reason }),
+      closed: close,
+    })
+  }
+
+  #close(): void {
+    this.isConnected = false
+    this.#transport?.close(closeGraceSec)
+    this.#transport = undefined
+    this.#received = new Uint8Array(0)
+  }
+
+  #receive(chunk: Uint8Array): void {
+    const all = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
+    // A view of a Buffer costs several times that of a plain array, and each message makes some.
+    this.#received = new Uint8Array(all.buffer, all.byteOffset, all.length)
+    if (!this.#isBacklogged) this.#drain()
+  }
+
+  #drain(): void {
+    const transport = this.#transport
+    this.#isBacklogged = false
+    this.#hasUpdate = false
+    let at = 0
+    for (let handled = 0; this.#transport === transport; handled++) {
+      if (handled === messagesPerTurn) {
+        this.#isBacklogged = true
+        transport?.pause()
+        this.#host.environment.soon(() => {
+          if (this.#transport !== transport) return
+          transport?.resume()
+          this.#drain()
+        })
+        break
+      }
+      const frame = frameMessage(
+        this.#received,
+        at,
+        this.#received.length,
+        this.agreement?.codec.maxMessageBytes ?? defaultMaxMessageBytes,
+      )
+      if (frame.kind === 'more') break
+      if (frame.kind === 'fault') return this.#fault(frame.fault)
+      at += frame.length
+      this.messagesIn++
+      this.#message(frame.type, frame.body)
+    }
+    if (this.#transport === transport) this.#received = this.#received.subarray(at)
+  }
+
+  #fault(fault: NotificationFault): void {
+    this.detail = fault.reason
+    this.fire({ type: 'fault', code: fault.code, subcode: fault.subcode, data: [...fault.data] })
+  }
+
+  /** The table decides by state and type before a body is decoded (RFC 4271 8.2.2, RFC 6608 4). */
+  #message(type: number, body: Uint8Array): void {
+    if (type === MessageType.keepalive) return this.fire({ type: 'keepaliveReceived' })
+    const isWanted =
+      type === MessageType.open
+        ? this.state !== 'OpenConfirm' && this.state !== 'Established'
+        : this.state === 'Established'
+    if (!isWanted && type !== MessageType.notification) return this.fire(unexpectedEvent(type))
+    const decoded = decodeMessage(type, body, this.agreement?.codec ?? openContext)
+    if (!decoded.ok) return this.#fault(decoded.fault)
+    if (isUpdate(decoded.value)) return this.#update(decoded.value)
+    const { message } = decoded.value
+    switch (message.type) {
+      case 'open':
+        return this.#open(message)
+      case 'routeRefresh':
+        this.#pendingRefresh = message
+        return this.fire({ type: 'routeRefreshReceived' })
+      case 'notification':
+        this.lastNotification = message
+        return this.fire({ type: 'notificationReceived', code: message.code, subcode: message.subcode })
+      case 'update':
+      case 'keepalive':
+        return undefined
+    }
+  }
+
+  /** The first UPDATE of a turn is an event and restarts the hold timer; those behind it have arrived with it. */
+  #update(update: DecodedUpdate): void {
+    if (this.#hasUpdate && this.state === 'Established') return this.#host.update(update)
+    this.#hasUpdate = true
+    this.#pendingUpdate = update
+    this.fire({ type: 'updateReceived' })
+  }
+
+  /** The NOTIFICATION that ended the connection, when the peer sent one. */
+  lastNotification: { readonly code: number; readonly subcode: number; readonly data: Uint8Array } | undefined
+
+  #open(open: OpenMessage): void {
+    this.remoteOpen = open
+    const answer = this.#host.openReceived(this, open)
+    if (answer.kind === 'refused') return this.#fault(answer.fault)
+    if (answer.kind === 'drop') return this.fire({ type: 'collisionDump' })
+    this.agreement = answer.agreement
+    this.fire({
+      type: 'openReceived',
+      holdTimeSec: answer.agreement.holdTimeSec,
+      keepaliveSec: answer.agreement.keepaliveSec,
+    })
+  }
+
+  #arm(timer: TimerName, sec: number): void {
+    const armed = this.#timers.get(timer)
+    if (armed?.sec === sec) {
+      armed.handle.refresh()
+      return
+    }
+    this.#disarm(timer)
+    if (timer === 'sendHold') this.#sendMark = this.#transport?.backlog().mark ?? ''
+    this.#timers.set(timer, { handle: this.#host.environment.after(sec, () => this.#expired(timer)), sec })
+  }
+
+  #disarm(timer: TimerName): void {
+    this.#timers.get(timer)?.handle.cancel()
+    this.#timers.delete(timer)
+  }
+
+  #expired(timer: TimerName): void {
+    if (timer === 'hold') return this.#holdExpired()
+    if (timer === 'sendHold' && !this.#isSendBlocked()) {
+      this.#timers.get(timer)?.handle.refresh()
+      return
+    }
+    this.#timers.delete(timer)
+    this.fire({ type: `${timer}Expired` })
+  }
+
+  /**
+   * RFC 4271 6.5. A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead.
+   */
+  #holdExpired(): void {
+    const heard = this.messagesIn
+    const armed = this.#timers.get('hold')
+    const { environment } = this.#host
+    environment.soon(() =>
+      environment.soon(() => {
+        if (this.#timers.get('hold') !== armed || armed === undefined) return
+        if (this.messagesIn !== heard || this.#isBacklogged) {
+          armed.handle.refresh()
+          return
+        }
+        this.#timers.delete('hold')
+        this.fire({ type: 'holdExpired' })
+      }),
+    )
+  }
+
+  /** RFC 9687: something waits to be sent and nothing of it left since the timer was armed. */
+  #isSendBlocked(): boolean {
+    const { octets, mark } = this.#transport?.backlog() ?? { octets: 0, mark: '' }
+    const isStuck = octets > 0 && mark === this.#sendMark
+    this.#sendMark = mark
+    return isStuck
+  }
+}
+
+/** Before negotiation only an OPEN or a NOTIFICATION is decoded, and neither looks at this. */
+const openContext: CodecContext = {
+  fourOctetAs: true,
+  isExternal: true,
+  families: [],
+  maxMessageBytes: defaultMaxMessageBytes,
+  extendedNextHop: false,
+  addPathReceive: [],
+}
+
+function isUpdate(decoded: DecodedMessage): decoded is DecodedMessage & DecodedUpdate {
+  return decoded.message.type === 'update'
+}
+
+function unexpectedEvent(type: number): FsmEvent {
+  if (type === MessageType.open) return { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 }
+  return { type: type === MessageType.update ? 'updateReceived' : 'routeRefreshReceived' }
+}

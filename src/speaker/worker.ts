@@ -1,0 +1,35 @@
+/**
+ * Entry of the speaker's thread: wires a {@link Speaker} to its port, on request through a recorder. An error that
+ * nobody handles ends the thread, and with it the process: a speaker in an unknown state must not go on announcing.
+ */
+import { randomInt } from 'node:crypto'
+import { parentPort, workerData } from 'node:worker_threads'
+import { HeraldError } from '../errors.ts'
+import { openRecordingFile } from './recording/file.ts'
+import { Recorder } from './recording/record.ts'
+import { system } from './session/system.ts'
+import type { FromSpeaker, SpeakerOptions, ToSpeaker } from './protocol.ts'
+import { Speaker } from './speaker.ts'
+
+if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
+const port = parentPort
+const { record, ...options }: SpeakerOptions = workerData
+const file =
+  record === undefined
+    ? undefined
+    : openRecordingFile(record, (message) =>
+        port.postMessage({ type: 'log', level: 'error', message } satisfies FromSpeaker),
+      )
+const recorder =
+  file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
+
+const speaker = new Speaker(options, recorder ?? system, (message: FromSpeaker) => {
+  recorder?.tell(message)
+  port.postMessage(message)
+  if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
+})
+await speaker.start()
+port.on('message', (message: ToSpeaker) => {
+  if (recorder === undefined) speaker.handle(message)
+  else recorder.hear(message, (heard) => speaker.handle(heard))
+})

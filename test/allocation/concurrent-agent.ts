@@ -1,0 +1,21 @@
+/**
+ * One of several agents on a folder: sees the Services one after the other, in its own order, and prints their
+ * addresses.
+ */
+import { change, deliver, node, pool, service, smallestPolicy, translatorWith } from '../k8s/manifests.ts'
+
+const [folder = '', ...names] = process.argv.slice(2)
+const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/24'), {
+  allocations: { directory: folder, stateDir: folder },
+})
+translator.flush()
+const addresses = new Map<string, readonly string[]>()
+const note = ({ services }: ReturnType<typeof change>): void =>
+  services.forEach((found, key) => addresses.set(key, found?.addresses ?? []))
+for (const name of names) note(change(translator, service(name)))
+// What the lock postponed is settled by later flushes, as the re-scan of a folder makes them.
+for (let rounds = 0; rounds < 100 && [...addresses.values()].some((list) => list.length === 0); rounds++)
+  note(translator.flush())
+for (const name of names) deliver(translator, service(name))
+note(translator.flush())
+process.stdout.write(JSON.stringify([...addresses].map(([key, list]) => [key, list.join()]).sort()))
