@@ -67,7 +67,7 @@ test('text has one line per event, and what a peer says in it is escaped', () =>
   const output = lines(
     'text',
     String.raw`log.warn({ peer: '192.0.2.1', reason: 'a b"\u001b[2J\u202e\n\u009b', count: 2 }, 'lost ` +
-      `\u001b[1m\nforged line')`,
+      String.raw`\u001b[1m\nforged line')`,
   )
   assert.match(output, /^\d\d:\d\d:\d\d\.\d{3} warn {2}lost /)
   assert.equal(output.split('\n').length, 2)
