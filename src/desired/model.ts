@@ -73,6 +73,8 @@ export interface Neighbor {
   readonly sourceAddress?: string
   /** Next hop announced for a family in place of the session's own address. */
   readonly nextHops?: Readonly<Partial<Record<AddressFamilyName, string>>>
+  /** The node's own address of a family: the next hop where neither configuration nor session gives one. */
+  readonly nodeAddresses?: Readonly<Partial<Record<AddressFamilyName, string>>>
   /** The AS shown to this neighbor in place of localAsn (RFC 7705); the path then is `localAs localAsn`, as in FRR. */
   readonly localAs?: number
   /**

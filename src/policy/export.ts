@@ -37,32 +37,41 @@ export interface SessionFacts {
   readonly localAddress: Address
   /** RFC 8950 was negotiated: IPv4 routes may carry an IPv6 next hop. */
   readonly extendedNextHop: boolean
+  /** Global addresses of the interface that the session runs over, the best one first. */
+  readonly interfaceAddresses: readonly Address[]
 }
 
 /**
  * The next hop of a family on a session: the configured one, else the session's own address where its family fits
- * (RFC 4271 5.1.3, RFC 2545 3, RFC 8950 4). Without one the family cannot be announced and `reason` says what to
- * configure.
+ * (RFC 4271 5.1.3, RFC 2545 3, RFC 8950 4), else a global address of the session's interface, else the node's. Without
+ * any of them the family cannot be announced and `reason` says what to configure.
  */
 export function chooseNextHop(
   family: AddressFamilyName,
-  configured: Neighbor['nextHops'],
+  { nextHops, nodeAddresses }: Pick<Neighbor, 'nextHops' | 'nodeAddresses'>,
   session: SessionFacts,
 ): NextHopChoice {
-  const text = configured?.[family]
-  const nextHop = text === undefined ? session.localAddress : parseAddress(text)
   const say = (why: string): NextHopChoice => ({ ok: false, reason: `${family} is not announced: ${why}` })
-  if (nextHop === undefined) return say(`the configured next hop ${text} is no address`)
-  const isIpv4 = familyOfAddress(nextHop) === 'ipv4'
-  const fits = isIpv4 === (family === 'ipv4-unicast') || (family === 'ipv4-unicast' && session.extendedNextHop)
-  const shown = formatAddress(nextHop)
-  if (!fits)
-    return say(
-      `${text === undefined ? `the session runs over ${isIpv4 ? 'IPv4' : 'IPv6'}` : `the configured next hop is ${shown}`}; give the neighbor a next hop of this family`,
-    )
+  const wanted = family === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
+  const isOfFamily = (address: Address): boolean => familyOfAddress(address) === wanted
+  const mayCarry = (address: Address): boolean => isOfFamily(address) || (wanted === 'ipv4' && session.extendedNextHop)
+  const text = nextHops?.[family]
+  if (text !== undefined) {
+    const configured = parseAddress(text)
+    if (configured === undefined) return say(`the configured next hop ${text} is no address`)
+    if (mayCarry(configured)) return { ok: true, nextHop: configured }
+    return say(`the configured next hop is ${formatAddress(configured)}; give the neighbor a next hop of this family`)
+  }
   // RFC 2545 3 asks for a global address; between link-local neighbors there is none, and routers take this one (RFC
   // 8950 4).
-  return { ok: true, nextHop }
+  if (mayCarry(session.localAddress)) return { ok: true, nextHop: session.localAddress }
+  const nextHop = session.interfaceAddresses.find(isOfFamily) ?? parseAddress(nodeAddresses?.[family] ?? '')
+  if (nextHop !== undefined && isOfFamily(nextHop)) return { ok: true, nextHop }
+  const [other, shown] = wanted === 'ipv6' ? ['IPv4', 'IPv6'] : ['IPv6', 'IPv4']
+  return say(
+    `the session runs over ${other}, and neither its interface nor the Node has an ${shown} address; ` +
+      'give the neighbor a next hop of this family',
+  )
 }
 
 /** Attributes of an originated route (RFC 4271 5.1): LOCAL_PREF inside the AS only, our AS in AS_PATH outside only. */

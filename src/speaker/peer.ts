@@ -49,6 +49,8 @@ export class Peer implements SessionEvents {
   updateErrors: UpdateErrors | undefined
   /** Set while Established. */
   group: UpdateGroup | undefined
+  /** Why families are not announced on this session, or what is odd about their next hops. */
+  problems: Readonly<Partial<Record<AddressFamilyName, string>>> = {}
   /** End-of-RIB went out on this session (RFC 4724 2). */
   isEndOfRibSent = false
   /** Let go: its session still closes, its events reach nobody. */
@@ -84,12 +86,23 @@ export class Peer implements SessionEvents {
 
   /** Takes what changes without a new session; answers whether the peer hears something else from now on. */
   configure(next: Neighbor): boolean {
-    const view = ({ nextHops, maxPrefixesOut }: Neighbor): string => JSON.stringify([nextHops ?? {}, maxPrefixesOut])
+    const view = ({ nextHops, nodeAddresses, maxPrefixesOut }: Neighbor): string =>
+      JSON.stringify([nextHops ?? {}, nodeAddresses ?? {}, maxPrefixesOut])
     const isViewChanged = view(this.neighbor) !== view(next)
     this.neighbor = next
     this.session.configure(next)
-    if (this.importer.configure(next)) this.#askAgain()
+    // RFC 2918 3: a new import policy needs what is not in Adj-RIB-In.
+    if (this.importer.configure(next)) this.askForRoutes()
     return isViewChanged
+  }
+
+  /** Has the peer send all its routes again (RFC 2918 3); false where it cannot be asked. */
+  askForRoutes(): boolean {
+    const { negotiated } = this.session
+    if (negotiated?.routeRefresh !== true) return false
+    for (const family of negotiated.families)
+      this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
+    return true
   }
 
   /** Nothing of what it sent is left. */
@@ -182,14 +195,6 @@ export class Peer implements SessionEvents {
       this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
   }
 
-  /** RFC 2918 3: a new import policy needs what is not in Adj-RIB-In. */
-  #askAgain(): void {
-    const { negotiated } = this.session
-    if (negotiated?.routeRefresh !== true) return
-    for (const family of negotiated.families)
-      this.session.send(encodeRouteRefresh({ type: 'routeRefresh', family, subtype: RefreshSubtype.request }), 1)
-  }
-
   /** RFC 4486 4: more prefixes than the neighbor may send end its session; the data is family and limit. */
   #boundPrefixes(): void {
     const { maxPrefixes } = this.neighbor
@@ -246,7 +251,15 @@ class LineBudget {
 }
 
 /** The peer as the API shows it; never its key. */
-export function peerSnapshot({ neighbor, session, adjRibIn, since, group, updateErrors }: Peer): PeerSnapshot {
+export function peerSnapshot({
+  neighbor,
+  session,
+  adjRibIn,
+  since,
+  group,
+  updateErrors,
+  problems,
+}: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
     id: neighbor.id,
@@ -270,7 +283,13 @@ export function peerSnapshot({ neighbor, session, adjRibIn, since, group, update
     gracefulRestart: negotiated?.gracefulRestart ?? false,
     families: neighbor.families.map((family) => {
       const short = family === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
-      return { family, received: adjRibIn.count(short), advertised: group?.sentCount(neighbor.id, short) ?? 0 }
+      const problem = negotiated === undefined ? undefined : problems[family]
+      return {
+        family,
+        received: adjRibIn.count(short),
+        advertised: group?.sentCount(neighbor.id, short) ?? 0,
+        ...(problem === undefined ? {} : { problem }),
+      }
     }),
     messagesIn: session.messagesIn,
     messagesOut: session.messagesOut,

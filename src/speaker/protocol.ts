@@ -1,7 +1,7 @@
 /**
  * What the agent's thread and the speaker's thread say to each other: plain, serialisable messages only.
  *
- *     agent --configure/routes/synced/stop/query--> speaker (worker thread)
+ *     agent --configure/routes/synced/stop/query/command--> speaker (worker thread)
  *     agent <--peer/answer/sent/stopped------------ speaker
  *
  * Messages are handled in the order of their arrival. `configure` and `routes` are idempotent.
@@ -39,6 +39,21 @@ export type ToSpeaker =
   /** restart: no Cease where graceful restart was negotiated. shutdown: Cease/Administrative Shutdown 6/2. */
   | { readonly type: 'stop'; readonly mode: 'restart' | 'shutdown'; readonly text: string }
   | { readonly type: 'query'; readonly id: number; readonly query: SpeakerQuery }
+  | { readonly type: 'command'; readonly id: number; readonly command: SpeakerCommand }
+
+/**
+ * What an operator has done at once. `peer`: an id, an address, or `*` for all. `reset` ends the session and dials
+ * anew; `soft: 'out'` has our routes sent again, `soft: 'in'` and `refresh` have the peer send its own (RFC 2918).
+ */
+export type SpeakerCommand =
+  | { readonly what: 'reset'; readonly peer: string; readonly soft?: 'in' | 'out' }
+  | { readonly what: 'refresh'; readonly peer: string }
+
+/** What came of a command. `applied`: ids of peers. `refused`: ids, or the name that no peer has, with the reason. */
+export interface CommandAnswer {
+  readonly applied: readonly string[]
+  readonly refused: readonly { readonly peer: string; readonly reason: string }[]
+}
 
 export type SpeakerQuery =
   | { readonly what: 'peers' }
@@ -56,6 +71,8 @@ export interface FamilyCounters {
   readonly family: AddressFamilyName
   readonly received: number
   readonly advertised: number
+  /** Why the family is not announced, or what is odd about its next hop; absent when all is well. */
+  readonly problem?: string
 }
 
 /** Why the session left its state; `text` is for people, `code`/`subcode` are of the NOTIFICATION (RFC 4271 4.5). */
@@ -77,7 +94,6 @@ export interface SessionTransition {
   readonly times: number
 }
 
-/** One peer as it is now. Times are ISO 8601, durations seconds. */
 /** UPDATEs of a peer that did not count as sent and cost no session, since it was configured. */
 export interface UpdateErrors {
   /** Their routes count as withdrawn (RFC 7606 2). */
@@ -90,6 +106,7 @@ export interface UpdateErrors {
   readonly last?: { readonly at: string; readonly text: string }
 }
 
+/** One peer as it is now. Times are ISO 8601, durations seconds. */
 export interface PeerSnapshot {
   readonly id: string
   readonly virtualRouter: string
@@ -160,5 +177,6 @@ export type FromSpeaker =
       readonly id: number
       readonly peers?: readonly PeerSnapshot[]
       readonly routes?: readonly RouteSnapshot[]
+      readonly command?: CommandAnswer
     }
   | { readonly type: 'stopped' }

@@ -21,9 +21,19 @@ import { afiSafiOf } from '../bgp/fsm/negotiate.ts'
 import { encodeEndOfRib } from '../bgp/messages/pack.ts'
 import type { Environment, Listener, Timer } from './session/environment.ts'
 import type { NegotiatedSession } from './session/types.ts'
+import { runCommand } from './commands.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
-import type { FromSpeaker, PrefixRoutes, RouteSnapshot, SpeakerOptions, SpeakerQuery, ToSpeaker } from './protocol.ts'
+import type {
+  CommandAnswer,
+  FromSpeaker,
+  PrefixRoutes,
+  RouteSnapshot,
+  SpeakerCommand,
+  SpeakerOptions,
+  SpeakerQuery,
+  ToSpeaker,
+} from './protocol.ts'
 import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 import { groupKey, UpdateGroup } from './update-group.ts'
 
@@ -120,6 +130,8 @@ export class Speaker implements PeersHost {
         return void this.#stop(message.mode, message.text)
       case 'query':
         return this.#emit({ type: 'answer', id: message.id, ...this.#answer(message.query) })
+      case 'command':
+        return this.#emit({ type: 'answer', id: message.id, command: this.#run(message.command) })
     }
   }
 
@@ -184,6 +196,11 @@ export class Speaker implements PeersHost {
     })
   }
 
+  #run(command: SpeakerCommand): CommandAnswer {
+    const peers = command.peer === '*' ? this.#peers.all : this.#peers.find(command.peer)
+    return runCommand(command, peers, (peer, family) => this.routeRefresh(peer, family))
+  }
+
   #setListenerPeers(): void {
     try {
       this.#listener?.setPeers(this.#peers.listenerPeers)
@@ -199,6 +216,7 @@ export class Speaker implements PeersHost {
   #joinGroup(peer: Peer, negotiated: NegotiatedSession, sent: Parameters<UpdateGroup['join']>[1]): void {
     const { view, reasons } = exportView(peer, negotiated, this.#drain)
     for (const reason of Object.values(reasons)) this.log(peer, 'warn', reason)
+    peer.problems = reasons
     const { maxPrefixesOut } = peer.neighbor
     const limits = maxPrefixesOut === undefined ? {} : { maxPrefixesOut }
     const key = groupKey(view, negotiated.codec, limits)
@@ -392,9 +410,10 @@ function exportView(
       reasons[family] = `${family} is not announced: the peer did not offer it`
       continue
     }
-    const choice = chooseNextHop(family, neighbor.nextHops, {
+    const choice = chooseNextHop(family, neighbor, {
       localAddress: negotiated.localAddress,
       extendedNextHop: negotiated.codec.extendedNextHop,
+      interfaceAddresses: [],
     })
     if (choice.ok) nextHops[family] = choice.nextHop
     else reasons[family] = choice.reason

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Address, parseAddress } from '../../src/ip/address.ts'
-import { chooseNextHop, exportAttributes, type ExportView } from '../../src/policy/export.ts'
+import { chooseNextHop, exportAttributes, type ExportView, type SessionFacts } from '../../src/policy/export.ts'
 
 const address = (text: string): Address => parseAddress(text) ?? assert.fail(text)
 const v4 = address('192.0.2.1')
@@ -43,56 +43,65 @@ test('what is no large community is left out', () => {
   )
 })
 
+const over = (localAddress: Address, more: Partial<SessionFacts> = {}): SessionFacts => ({
+  localAddress,
+  extendedNextHop: false,
+  interfaceAddresses: [],
+  ...more,
+})
+
 test('the next hop is the address of the session where its family fits (RFC 4271 5.1.3)', () => {
-  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v4, extendedNextHop: false }), {
-    ok: true,
-    nextHop: v4,
+  assert.deepEqual(chooseNextHop('ipv4-unicast', {}, over(v4)), { ok: true, nextHop: v4 })
+  assert.deepEqual(chooseNextHop('ipv6-unicast', {}, over(v6)), { ok: true, nextHop: v6 })
+})
+
+test('a family that neither session, interface nor node has an address of is left out, with what to do', () => {
+  const refused = chooseNextHop('ipv6-unicast', {}, over(v4, { interfaceAddresses: [v4] }))
+  assert.deepEqual(refused, {
+    ok: false,
+    reason:
+      'ipv6-unicast is not announced: the session runs over IPv4, and neither its interface nor the Node has an ' +
+      'IPv6 address; give the neighbor a next hop of this family',
   })
-  assert.deepEqual(chooseNextHop('ipv6-unicast', undefined, { localAddress: v6, extendedNextHop: false }), {
+  const configured = (family: 'ipv4-unicast' | 'ipv6-unicast', text: string, session: SessionFacts) =>
+    chooseNextHop(family, { nextHops: { [family]: text } }, session)
+  assert.deepEqual(configured('ipv6-unicast', '2001:db8::1', over(v4)), { ok: true, nextHop: v6 })
+  assert.equal(configured('ipv6-unicast', '192.0.2.9', over(v4)).ok, false)
+  assert.equal(chooseNextHop('ipv4-unicast', {}, over(v6)).ok, false)
+  assert.deepEqual(configured('ipv4-unicast', '192.0.2.1', over(v6)), { ok: true, nextHop: v4 })
+})
+
+test('the next hop of the other family: configured, else of the interface, else of the node, as FRR takes it', () => {
+  const [a, b, c] = ['2001:db8::a', '2001:db8::b', '2001:db8::c'] as const
+  const session = over(v4, { interfaceAddresses: [v4, address(b)] })
+  const nodeAddresses = { 'ipv6-unicast': c }
+  assert.deepEqual(chooseNextHop('ipv6-unicast', { nextHops: { 'ipv6-unicast': a }, nodeAddresses }, session), {
+    ok: true,
+    nextHop: address(a),
+  })
+  assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, session), { ok: true, nextHop: address(b) })
+  assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, over(v4)), { ok: true, nextHop: address(c) })
+  // Of the session's own family its own address is better than any of them.
+  assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, over(v6, { interfaceAddresses: [address(b)] })), {
     ok: true,
     nextHop: v6,
   })
-})
-
-test('a family that the session cannot carry needs a configured next hop, and the reason says so', () => {
-  const over4 = { localAddress: v4, extendedNextHop: false }
-  const refused = chooseNextHop('ipv6-unicast', undefined, over4)
-  assert.deepEqual(refused, {
-    ok: false,
-    reason: 'ipv6-unicast is not announced: the session runs over IPv4; give the neighbor a next hop of this family',
-  })
-  assert.deepEqual(chooseNextHop('ipv6-unicast', { 'ipv6-unicast': '2001:db8::1' }, over4), { ok: true, nextHop: v6 })
-  assert.equal(chooseNextHop('ipv6-unicast', { 'ipv6-unicast': '192.0.2.9' }, over4).ok, false)
-  assert.equal(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: false }).ok, false)
-  assert.deepEqual(
-    chooseNextHop('ipv4-unicast', { 'ipv4-unicast': '192.0.2.1' }, { localAddress: v6, extendedNextHop: false }),
-    { ok: true, nextHop: v4 },
-  )
+  for (const wrong of ['192.0.2.7', 'node-a', ''])
+    assert.equal(chooseNextHop('ipv6-unicast', { nodeAddresses: { 'ipv6-unicast': wrong } }, over(v4)).ok, false)
 })
 
 test('IPv4 routes carry an IPv6 next hop where RFC 8950 was negotiated', () => {
-  assert.deepEqual(chooseNextHop('ipv4-unicast', undefined, { localAddress: v6, extendedNextHop: true }), {
-    ok: true,
-    nextHop: v6,
-  })
+  assert.deepEqual(chooseNextHop('ipv4-unicast', {}, over(v6, { extendedNextHop: true })), { ok: true, nextHop: v6 })
 })
 
 test(
   'between link-local neighbors the link-local address is the next hop, of IPv4 routes where RFC 8950 4 was ' +
     'negotiated',
   () => {
-    assert.deepEqual(
-      chooseNextHop('ipv6-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }),
-      { ok: true, nextHop: address('fe80::1') },
-    )
-    assert.equal(
-      chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: false }).ok,
-      false,
-    )
-    assert.equal(
-      chooseNextHop('ipv4-unicast', undefined, { localAddress: address('fe80::1'), extendedNextHop: true }).ok,
-      true,
-    )
+    const linkLocal = over(address('fe80::1'))
+    assert.deepEqual(chooseNextHop('ipv6-unicast', {}, linkLocal), { ok: true, nextHop: address('fe80::1') })
+    assert.equal(chooseNextHop('ipv4-unicast', {}, linkLocal).ok, false)
+    assert.equal(chooseNextHop('ipv4-unicast', {}, { ...linkLocal, extendedNextHop: true }).ok, true)
   },
 )
 

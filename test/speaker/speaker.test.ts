@@ -157,12 +157,16 @@ test(
           message.message.startsWith('ipv6-unicast is not announced: the session runs over IPv4'),
       ),
     )
+    const problems = (): readonly (string | undefined)[] =>
+      rack.node.peers[0]?.families.map(({ problem }) => problem) ?? []
+    assert.match(problems()[1] ?? '', /^ipv6-unicast is not announced: the session runs over IPv4/)
     const withNextHop = rack.neighbors.map((neighbor) => ({
       ...neighbor,
       nextHops: { ...neighbor.nextHops, 'ipv6-unicast': '2001:db8::99' },
     }))
     rack.node.speaker.handle({ type: 'configure', neighbors: withNextHop })
     await waitFor('IPv6', () => router.routes('received', 'ipv6-unicast')[0]?.nextHop === '2001:db8::99')
+    assert.deepEqual(problems(), [undefined, undefined])
     rack.node.speaker.handle({ type: 'configure', neighbors: rack.neighbors })
     await waitFor('IPv6 withdrawn', () => router.routes('received', 'ipv6-unicast').length === 0)
     assert.equal(router.peers[0]?.flaps, 0)

@@ -74,6 +74,8 @@ class Session implements AcceptingSession, ConnectionHost {
   /** After the loss of a session that was stable and may come back by a graceful restart. */
   #isRestartAwaited = false
   #dialProblem: string | undefined
+  /** An operator's command is being carried out. */
+  #isResetting = false
   /** Wait until the next attempt, as last armed. */
   #idleHoldSec = 0
 
@@ -159,6 +161,18 @@ class Session implements AcceptingSession, ConnectionHost {
 
   send(messages: Uint8Array, count: number): boolean {
     return this.#primary.state === 'Established' && this.#primary.write(messages, count)
+  }
+
+  reset(subcode: number): string | undefined {
+    if (this.#isStopped) return 'the session has not begun or was stopped'
+    const cease = this.#ceaseEvent(subcode, [])
+    this.#isResetting = true
+    this.#second?.fire(cease)
+    this.#primary.fire(cease)
+    this.#isRestartAwaited = false
+    this.#primary.fire({ type: 'start' })
+    this.#isResetting = false
+    return undefined
   }
 
   async stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void> {
@@ -395,6 +409,7 @@ class Session implements AcceptingSession, ConnectionHost {
   #why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
     const { detail, lastNotification: notification } = connection
     connection.detail = undefined
+    if (this.#isResetting && !hasEnded) return 'reset by command'
     if (!hasEnded || event.type === 'collisionDump')
       return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
     this.lastReset =

@@ -79,6 +79,11 @@ export interface PeerSession {
   fail(fault: NotificationFault, idleHoldSec: number): void
   /** Queues whole encoded messages (never retained writable); false: stop until `drained`. Only while Established. */
   send(messages: Uint8Array, count: number): boolean
+  /**
+   * Ends the session with Cease and this subcode and begins anew, without idle hold; answers why not, when it is
+   * stopped. Nothing of it is kept on either side (RFC 8538 3.1).
+   */
+  reset(subcode: number): string | undefined
   /** Ends the session for good: with Cease and this subcode and text (RFC 9003), or silently for a graceful restart. */
   stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void>
 }
