@@ -53,6 +53,8 @@ export interface Neighbor {
   /** `::` with an interface: whatever router is found there (unnumbered). */
   readonly peerAddress: string
   readonly peerPort: number
+  /** A port of this node on which the peer is awaited too, beside the one of the speaker (`local-port`). */
+  readonly listenPort?: number
   /** BGP Identifier as dotted IPv4. */
   readonly routerId: string
   readonly families: readonly AddressFamilyName[]

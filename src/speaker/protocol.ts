@@ -129,6 +129,11 @@ export interface PeerSnapshot {
   readonly messagesOut: number
   readonly flaps: number
   readonly lastReset?: ResetReason
+  /**
+   * What was configured and comes into force with the next session, as `hold time 90 s -> 30 s`: only an OPEN can
+   * carry it. Absent when nothing waits.
+   */
+  readonly pending?: readonly string[]
   /** Absent when there were none. */
   readonly updateErrors?: UpdateErrors
   /** The last 20, oldest first. */

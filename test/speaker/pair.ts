@@ -8,6 +8,7 @@ import type {
   RouteSnapshot,
   SpeakerQuery,
 } from '../../src/speaker/protocol.ts'
+import type { Environment } from '../../src/speaker/session/environment.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
 
@@ -20,11 +21,15 @@ export class Recorded {
   readonly speaker: Speaker
   #nextId = 0
 
-  constructor(listen: string | undefined, restart = { isRestart: false, isForwardingPreserved: false }) {
-    this.speaker = new Speaker(
-      { ...(listen === undefined ? {} : { listen: { host: listen, port: 0 } }), ...restart },
-      system,
-      (message) => this.said.push(message),
+  /** `listen`: an address, with a port where it is not left to the kernel. */
+  constructor(
+    listen: string | { readonly host: string; readonly port: number } | undefined,
+    restart = { isRestart: false, isForwardingPreserved: false },
+    environment: Environment = system,
+  ) {
+    const at = typeof listen === 'string' ? { host: listen, port: 0 } : listen
+    this.speaker = new Speaker({ ...(at === undefined ? {} : { listen: at }), ...restart }, environment, (message) =>
+      this.said.push(message),
     )
   }
 

@@ -73,17 +73,6 @@ export type ReadEvent =
 
 export type RecordedEvent = { readonly n: number } & ((InputEvent & { readonly at: number }) | OutputEvent | ReadEvent)
 
-/** Small, fast and good enough for jitter (mulberry32). Uniform in [0, 1). */
-export function seededRandom(seed: number): () => number {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
-
 /** What an output of the speaker is in a recording; questions of the API are none of its business. */
 export function isRecorded(message: ToSpeaker | FromSpeaker): boolean {
   return message.type !== 'query' && message.type !== 'answer'

@@ -20,6 +20,7 @@ import type {
   Transport,
   TransportHandlers,
 } from '../session/environment.ts'
+import { seededRandom } from '../session/random.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from '../protocol.ts'
 import {
   type Endpoint,
@@ -30,7 +31,6 @@ import {
   type RecordedEvent,
   type RecordingHead,
   recordingVersion,
-  seededRandom,
   withoutKeys,
 } from './format.ts'
 

@@ -17,6 +17,7 @@ import type {
   Transport,
   TransportHandlers,
 } from '../session/environment.ts'
+import { seededRandom } from '../session/random.ts'
 import { Speaker } from '../speaker.ts'
 import {
   type Endpoint,
@@ -27,7 +28,6 @@ import {
   type RecordedEvent,
   type RecordingHead,
   recordingVersion,
-  seededRandom,
 } from './format.ts'
 
 export interface ReplayOutcome {

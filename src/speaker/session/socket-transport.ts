@@ -2,6 +2,7 @@
 import type net from 'node:net'
 import { type Address, parseAddress } from '../../ip/address.ts'
 import { prepareAccepted, setUserTimeout, unwrittenBytes } from '../../sys/tcp-socket.ts'
+import { connectionProblem } from './connection-problem.ts'
 import type { DialOptions, SendBacklog, Transport, TransportHandlers } from './environment.ts'
 
 /** Above this many unsent octets the speaker stops, to resync when the queue is empty. */
@@ -44,11 +45,13 @@ export class SocketTransport implements Transport {
       this.#isFull = false
       this.#handlers?.drained()
     })
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(connectErrors[error.code ?? ''] ?? error.message))
-    socket.on('end', () => this.#failed(peerClosed))
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      this.#failed(connectionProblem(error.code ?? '', error.message)),
+    )
+    socket.on('end', () => this.#failed(connectionProblem('EPIPE')))
     socket.on('close', () => {
       clearTimeout(this.#cut)
-      this.#failed(peerClosed)
+      this.#failed(connectionProblem('EPIPE'))
       handlers.closed()
     })
     if (this.#connect === undefined) return
@@ -106,15 +109,4 @@ export class SocketTransport implements Transport {
     this.#handlers = undefined
     handlers?.failed(reason)
   }
-}
-
-const peerClosed = 'the peer closed the connection'
-
-const connectErrors: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'the peer refuses connections on this port',
-  EHOSTUNREACH: 'no route to the peer',
-  ENETUNREACH: 'no route to the peer',
-  ETIMEDOUT: 'no answer',
-  ECONNRESET: 'the peer reset the connection',
-  EPIPE: peerClosed,
 }
