@@ -4,18 +4,14 @@
  */
 export const errorTable = {
   ERR_USAGE: 'Run the command with --help.',
-  ERR_NOT_ROOT: 'Run as root, or grant CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_NET_RAW and CAP_NET_BIND_SERVICE.',
   ERR_AGENT_UNREACHABLE: 'Start `herald agent` on this node, or give its socket with --socket.',
   ERR_AGENT_ANSWER:
     'The agent answered, but not with what was asked; its log has the reason. Compare `herald version` with the ' +
     'version in `herald status`.',
   ERR_ALREADY_RUNNING: 'Stop the other agent first, or give this one its own --state-dir and --bpffs.',
   ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
-  ERR_INVALID_OBJECT: 'Correct the field that the message names; the last good version of the object stays in force.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
-  ERR_PREFIX: 'Write an address and a length such as 192.0.2.0/24.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
-  ERR_BGP_NOTIFICATION: 'See the code and subcode in RFC 4271 section 6; the peer log shows the other side.',
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
   ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
@@ -30,16 +26,22 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable
 
+/** An errno by its name in asm-generic/errno.h. */
+export type Errno = `E${Uppercase<string>}`
+
 /** An error with a code from {@link errorTable}; `hint` says what to do next. */
 export class HeraldError extends Error {
   readonly code: ErrorCode
   readonly hint: string
+  /** Of the system call that failed, where one did. */
+  readonly errno?: Errno
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options: ErrorOptions & { readonly errno?: Errno } = {}) {
     super(message, options)
     this.name = 'HeraldError'
     this.code = code
     this.hint = errorTable[code]
+    if (options.errno !== undefined) this.errno = options.errno
   }
 }
 

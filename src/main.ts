@@ -24,7 +24,7 @@ import { createTranslator } from './k8s/translate/translator.ts'
 import { createLogger, type Logger } from './observe/logger.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
-import { uplinkInterfaces } from './sys/netlink.ts'
+import { uplinkInterfaces } from './sys/links.ts'
 
 // The same for the sources of a checkout and for the emitted program below build/.
 const packageFile = findPackageJSON(import.meta.url) ?? 'package.json'
@@ -85,7 +85,11 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     speaker,
     marker,
     log,
-    uplinks: (neighbors) => uplinkInterfaces(neighbors, pattern),
+    uplinks: (neighbors) =>
+      uplinkInterfaces(
+        neighbors.map((address) => ({ address })),
+        pattern,
+      ).map(({ name }) => name),
   })
   const views = createViews({
     nodeName: options.nodeName,

@@ -90,7 +90,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/observe',
     'src/sys',
     'src/agent/options.ts',
+    'src/clock',
   ],
+  'src/clock': [],
   'src/main.ts': ['*'],
   'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts'],
   'src/cli/agent.ts': ['src/errors.ts', 'src/main.ts', 'src/cli', 'src/agent/options.ts'],
@@ -130,6 +132,8 @@ const pure = [
   'src/datapath/maglev.ts',
   'src/datapath/fake.ts',
   'src/reconcile',
+  'src/clock/clock.ts',
+  'src/clock/virtual-clock.ts',
 ]
 const impure =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.)/

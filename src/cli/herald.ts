@@ -5,12 +5,7 @@ import { createProgram } from './program.ts'
 import { exitCode } from './reading.ts'
 import { printable } from './text.ts'
 
-const unreachable: ReadonlySet<ErrorCode> = new Set([
-  'ERR_AGENT_UNREACHABLE',
-  'ERR_NOT_ROOT',
-  'ERR_LIBBPF_MISSING',
-  'ERR_BPFFS',
-])
+const unreachable: ReadonlySet<ErrorCode> = new Set(['ERR_AGENT_UNREACHABLE', 'ERR_LIBBPF_MISSING', 'ERR_BPFFS'])
 
 async function run(): Promise<void> {
   try {
@@ -28,7 +23,8 @@ function report(error: unknown): number {
   process.stderr.write(`herald: ${message}\n${error instanceof HeraldError ? `${error.hint}\n` : ''}`)
   if (!(error instanceof HeraldError)) return exitCode.degraded
   if (error.code === 'ERR_USAGE') return exitCode.usage
-  return unreachable.has(error.code) ? exitCode.unreachable : exitCode.degraded
+  const isForbidden = error.errno === 'EPERM' || error.errno === 'EACCES'
+  return isForbidden || unreachable.has(error.code) ? exitCode.unreachable : exitCode.degraded
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -14,7 +14,7 @@ import {
   type Direction,
   type FilterPlace,
 } from '../sys/bpf-attach.ts'
-import { hasTcFilters, listLinks } from '../sys/netlink.ts'
+import { hasTcFilters, listLinks } from '../sys/links.ts'
 import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
 

@@ -8,7 +8,7 @@
 import { existsSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
 import { type BpfMap, BpfObject, possibleCpus } from '../sys/bpf.ts'
-import { ifnameToIndex, listLinks } from '../sys/netlink.ts'
+import { ifnameToIndex, listLinks } from '../sys/links.ts'
 import {
   attachedInterfaces,
   attachInterface,

@@ -1,5 +1,5 @@
 /** `herald lb unload`: takes everything of ours out of the kernel. Works without a running agent, and under one. */
-import { listLinks } from '../sys/netlink.ts'
+import { listLinks } from '../sys/links.ts'
 import { detachFilters, detachLinks } from './attachment.ts'
 import { Pins } from './pins.ts'
 

@@ -1,6 +1,6 @@
 /** Attaching TC programs: TCX links (kernel 6.6), or clsact filters, which persist by themselves. */
 import { closeSync } from 'node:fs'
-import koffi from 'koffi'
+import { errnoNumber } from './libc.ts'
 import { checkedBpf, libbpfInt, takeLibbpfLog } from './libbpf.ts'
 
 export type Direction = 'ingress' | 'egress'
@@ -9,7 +9,6 @@ const tcxAttachType: Readonly<Record<Direction, number>> = { ingress: 46, egress
 const tcAttachPoint: Readonly<Record<Direction, number>> = { ingress: 1, egress: 2 }
 const tcxLinkType = 11
 const tcReplace = 1
-const errno = (name: string): number => koffi.os.errno[name] ?? 0
 
 /**
  * True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails.
@@ -17,7 +16,7 @@ const errno = (name: string): number => koffi.os.errno[name] ?? 0
 export function isTcxSupported(programFd: number): boolean {
   const result = libbpfInt('bpf_link_create', programFd, 0x7fffffff, tcxAttachType.ingress, null)
   if (result >= 0) closeSync(result)
-  return result === -errno('ENODEV')
+  return result === -errnoNumber('ENODEV')
 }
 
 /** A new link; the descriptor is the caller's to pin and close. */
@@ -37,7 +36,7 @@ export function updateLink(linkFd: number, programFd: number): void {
 export function detachLink(linkFd: number): void {
   const result = libbpfInt('bpf_link_detach', linkFd)
   // The interface is gone already.
-  if (result !== -errno('ENOENT') && result !== -errno('ENOLINK')) checkedBpf('bpf_link_detach', result)
+  if (result !== -errnoNumber('ENOENT') && result !== -errnoNumber('ENOLINK')) checkedBpf('bpf_link_detach', result)
 }
 
 /** The interface of a TCX link; 0 when it is gone, undefined when this is no TCX link. */
@@ -78,7 +77,7 @@ function tcOptions(place: FilterPlace, programFd = 0, flags = 0): DataView {
 /** Attaches or atomically replaces the filter at this place; makes the clsact qdisc when there is none. */
 export function attachFilter(place: FilterPlace, programFd: number): void {
   const made = libbpfInt('bpf_tc_hook_create', tcHook(place.ifindex, tcAttachPoint.ingress | tcAttachPoint.egress))
-  if (made !== -errno('EEXIST')) checkedBpf(`clsact qdisc on interface ${place.ifindex}`, made)
+  if (made !== -errnoNumber('EEXIST')) checkedBpf(`clsact qdisc on interface ${place.ifindex}`, made)
   const options = new Uint8Array(tcOptions(place, programFd, tcReplace).buffer)
   checkedBpf(
     `filter on interface ${place.ifindex}`,

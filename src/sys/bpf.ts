@@ -2,11 +2,11 @@
 import { closeSync } from 'node:fs'
 import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
-import { checked, errnoName, libc } from './libc.ts'
+import { checked, errnoName, errnoNumber, libc } from './libc.ts'
 import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
 
-const ENOENT = koffi.os.errno['ENOENT'] ?? 2
-const fullErrnos: ReadonlySet<number> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'].map((name) => koffi.os.errno[name] ?? 0))
+const ENOENT = errnoNumber('ENOENT')
+const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
 const munmap = libc.func('int munmap(void *address, size_t length)')
 const readWrite = 3
@@ -83,11 +83,10 @@ export class BpfMap {
   /** Throws ERR_MAP_FULL when the map takes no more; then it is unchanged. */
   update(key: Uint8Array, value: Uint8Array): void {
     const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, 0)
-    if (fullErrnos.has(-result)) {
-      throw new HeraldError(
-        'ERR_MAP_FULL',
-        `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errnoName(-result)})`,
-      )
+    if (result < 0 && fullErrnos.has(errnoName(-result))) {
+      const errno = errnoName(-result)
+      const message = `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errno})`
+      throw new HeraldError('ERR_MAP_FULL', message, { errno })
     }
     checkedBpf(`write to ${this.name}`, result)
   }

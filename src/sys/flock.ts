@@ -1,8 +1,7 @@
 /** Advisory locks (flock(2)): they end with the process, however it ends, so no stale lock can exist. */
 import { closeSync, constants, openSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
-import { libc, checked } from './libc.ts'
-import koffi from 'koffi'
+import { checked, lastErrno, libc } from './libc.ts'
 
 const flock = libc.func('int flock(int fd, int operation)')
 const lockExclusive = 2
@@ -17,8 +16,8 @@ export function lockPath(path: string, kind: 'file' | 'directory'): () => void {
   const fd = openSync(path, flags, 0o600)
   const result = Number(flock(fd, lockExclusive | lockNonBlocking))
   if (result < 0) {
-    const isHeld = koffi.errno() === koffi.os.errno['EWOULDBLOCK'] || koffi.errno() === koffi.os.errno['EAGAIN']
-    if (!isHeld) checked(`flock ${path}`, result)
+    // EWOULDBLOCK has the same number.
+    if (lastErrno() !== 'EAGAIN' && lastErrno() !== 'EWOULDBLOCK') checked(`flock ${path}`, result)
     closeSync(fd)
     throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent holds ${path}`)
   }

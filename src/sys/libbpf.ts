@@ -4,7 +4,7 @@
  */
 import koffi, { type LibraryHandle } from 'koffi'
 import { HeraldError, messageOf } from '../errors.ts'
-import { errnoName, libc } from './libc.ts'
+import { errnoName, lastErrno, libc } from './libc.ts'
 
 /** Pointers as koffi gives them: opaque, null when the call failed. */
 export type Pointer = bigint | null
@@ -106,12 +106,13 @@ export function takeLibbpfLog(): string {
 export function checkedBpf(what: string, result: number): number {
   if (result >= 0) return result
   const log = takeLibbpfLog()
-  throw new HeraldError('ERR_SYSCALL', `${what}: ${errnoName(-result)}${log === '' ? '' : ` (${log})`}`)
+  const errno = errnoName(-result)
+  throw new HeraldError('ERR_SYSCALL', `${what}: ${errno}${log === '' ? '' : ` (${log})`}`, { errno })
 }
 
 /** The result of a pointer-valued call or of one that follows errno, or ERR_BPF_LOAD with libbpf's words. */
 export function checkedLoad(what: string, isDone: boolean): void {
   if (isDone) return
-  const errno = koffi.errno()
-  throw new HeraldError('ERR_BPF_LOAD', `${what}: ${errnoName(errno)}\n${takeLibbpfLog()}`)
+  const errno = lastErrno()
+  throw new HeraldError('ERR_BPF_LOAD', `${what}: ${errno}\n${takeLibbpfLog()}`, { errno })
 }

@@ -1,20 +1,45 @@
 /**
- * The C library: the one place that turns -1 and errno into an error. All other files of this room declare calls on it.
+ * The C library: each call that more than one file makes is declared here once, and here alone -1 and errno become an
+ * error.
  */
 import koffi from 'koffi'
-import { HeraldError } from '../errors.ts'
+import { type Errno, HeraldError } from '../errors.ts'
 
 export const libc = koffi.load('libc.so.6')
 
-const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]))
+/** asm-generic/errno.h. */
+const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name as Errno]))
 
-export function errnoName(errno: number): string {
-  return errnoNames.get(errno) ?? `errno ${errno}`
+/** The number of an errno on this machine. */
+export function errnoNumber(name: Errno): number {
+  return koffi.os.errno[name] ?? 0
+}
+
+/** The name of an errno; EUNKNOWN for one that nobody has named. */
+export function errnoName(errno: number): Errno {
+  return errnoNames.get(errno) ?? 'EUNKNOWN'
+}
+
+/** The errno of the last call; only right after it. */
+export function lastErrno(): Errno {
+  return errnoName(koffi.errno())
+}
+
+/** A call that failed, as ERR_SYSCALL with its errno. */
+export function syscallError(call: string, errno: Errno): HeraldError {
+  return new HeraldError('ERR_SYSCALL', `${call}: ${errno}`, { errno })
 }
 
 /** The result of a call, or ERR_SYSCALL naming the call and errno when it is negative. Call it right after the call. */
 export function checked(call: string, result: number): number {
   if (result >= 0) return result
-  const errno = koffi.errno()
-  throw new HeraldError('ERR_SYSCALL', `${call}: ${errnoName(errno)}`)
+  throw syscallError(call, lastErrno())
+}
+
+export const closeCall = libc.func('int close(int fd)')
+const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
+
+/** 0 when there is no such interface; then {@link lastErrno} says why. */
+export function interfaceIndex(name: string): number {
+  return Number(ifNameToIndex(name))
 }

@@ -1,8 +1,7 @@
 /** The bpf file system, in which pinned maps, programs and links outlive the process. */
 import { mkdirSync, statfsSync } from 'node:fs'
-import koffi from 'koffi'
-import { HeraldError, messageOf } from '../errors.ts'
-import { errnoName, libc } from './libc.ts'
+import { type Errno, HeraldError, messageOf } from '../errors.ts'
+import { lastErrno, libc } from './libc.ts'
 
 const mount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)',
@@ -28,11 +27,14 @@ export function mountBpffs(path: string): void {
   } catch (error) {
     throw new HeraldError('ERR_BPFFS', `${path} cannot be made: ${messageOf(error)}`, { cause: error })
   }
-  if (Number(mount('bpf', path, 'bpf', 0, 'mode=0700')) < 0)
-    throw new HeraldError('ERR_BPFFS', `mount bpffs at ${path}: ${errnoName(koffi.errno())}`)
+  if (Number(mount('bpf', path, 'bpf', 0, 'mode=0700')) < 0) throw bpffsError(`mount bpffs at ${path}`, lastErrno())
 }
 
 /** Unmounts what {@link mountBpffs} mounted; pins in it that nothing else holds are gone. Throws ERR_BPFFS. */
 export function unmountBpffs(path: string): void {
-  if (Number(umount2(path, 0)) < 0) throw new HeraldError('ERR_BPFFS', `unmount ${path}: ${errnoName(koffi.errno())}`)
+  if (Number(umount2(path, 0)) < 0) throw bpffsError(`unmount ${path}`, lastErrno())
+}
+
+function bpffsError(call: string, errno: Errno): HeraldError {
+  return new HeraldError('ERR_BPFFS', `${call}: ${errno}`, { errno })
 }

@@ -1,85 +1,106 @@
-/**
- * rtnetlink (RFC 3549): the few questions about links, routes and filters that the agent asks. A socket per question.
- */
-import { addressBytes, parseAddress } from '../ip/address.ts'
-import { HeraldError } from '../errors.ts'
-import { closeFd } from './bpf.ts'
-import { checked, errnoName, libc } from './libc.ts'
-import type { Direction } from './bpf-attach.ts'
+/** Netlink (RFC 3549): questions, each on a socket of its own, and events as they happen, on one socket that is kept. */
+import koffi from 'koffi'
+import type { Errno } from '../errors.ts'
+import { checked, closeCall, errnoName, lastErrno, syscallError } from './libc.ts'
+import {
+  AF_NETLINK,
+  bindSocket,
+  openSocket,
+  preparedSocket,
+  recvCall,
+  sendCall,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+} from './socket.ts'
 
-const socket = libc.func('int socket(int domain, int type, int protocol)')
-const send = libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)')
-const recv = libc.func('intptr_t recv(int fd, void *data, size_t length, int flags)')
-const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
-
-const AF_INET = 2
-const AF_INET6 = 10
-const AF_NETLINK = 16
-const SOCK_RAW = 3
-const SOCK_CLOEXEC = 0o2000000
+// linux/netlink.h
 const NLM_F_REQUEST = 1
+const NLM_F_DUMP_INTR = 0x10
 const NLM_F_DUMP = 0x300
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
-const RTM_GETLINK = 18
-const RTM_GETROUTE = 26
-const RTM_GETTFILTER = 46
-const IFLA_IFNAME = 3
-const RTA_DST = 1
-const RTA_OIF = 4
-const RTA_MULTIPATH = 9
-const RTN_UNICAST = 1
-const headerLength = 16
-const routeLength = 12
-const maxReply = 1 << 17
+const headerBytes = 16
+const maxReplyBytes = 1 << 17
+/** A list that changes faster than it can be read is read so often, then taken as it is. */
+const maxDumps = 8
 
-export interface Link {
-  readonly index: number
-  readonly name: string
-  /** IFF_* of net/if.h. */
-  readonly flags: number
+export interface NetlinkMessage {
+  /** RTM_*. */
+  readonly type: number
+  readonly body: Uint8Array
 }
 
-/** The bodies of all answers. Throws ERR_SYSCALL with the errno that the kernel answers. */
-function ask(what: string, type: number, flags: number, body: Uint8Array): Uint8Array[] {
-  const message = new Uint8Array(headerLength + body.length)
+interface Replies {
+  readonly messages: NetlinkMessage[]
+  isDone: boolean
+  /** Something changed while it was listed: an entry may be missing or stand twice. */
+  isTorn: boolean
+}
+
+/** The answer to one question. Throws ERR_SYSCALL with the errno that the kernel answers. */
+export function askOne(what: string, type: number, body: Uint8Array): readonly NetlinkMessage[] {
+  return ask(what, type, 0, body).messages
+}
+
+/** Every entry of a list of the kernel; one that was torn by a change is read again. Throws ERR_SYSCALL. */
+export function askAll(what: string, type: number, body: Uint8Array): readonly NetlinkMessage[] {
+  return untorn(() => ask(what, type, NLM_F_DUMP, body))
+}
+
+/** The first list that was not torn; after too many the last one, which is as true as a list can be here. */
+export function untorn(list: () => Pick<Replies, 'messages' | 'isTorn'>): readonly NetlinkMessage[] {
+  for (let dumps = 1; ; dumps++) {
+    const { messages, isTorn } = list()
+    if (!isTorn || dumps >= maxDumps) return messages
+  }
+}
+
+function ask(what: string, type: number, flags: number, body: Uint8Array): Replies {
+  const message = new Uint8Array(headerBytes + body.length)
   const header = new DataView(message.buffer)
   header.setUint32(0, message.length, true)
   header.setUint16(4, type, true)
   header.setUint16(6, NLM_F_REQUEST | flags, true)
-  message.set(body, headerLength)
-  const fd = checked('netlink socket', Number(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)))
+  message.set(body, headerBytes)
+  const fd = openSocket('netlink socket', AF_NETLINK, SOCK_RAW)
   try {
-    checked(what, Number(send(fd, message, message.length, 0)))
-    const bodies: Uint8Array[] = []
-    const reply = new Uint8Array(maxReply)
-    for (;;) {
-      const length = checked(what, Number(recv(fd, reply, reply.length, 0)))
-      if (readReplies(what, reply.subarray(0, length), bodies) || (flags & NLM_F_DUMP) === 0) return bodies
-    }
+    checked(what, Number(sendCall(fd, message, message.length, 0)))
+    const replies: Replies = { messages: [], isDone: false, isTorn: false }
+    const reply = new Uint8Array(maxReplyBytes)
+    do {
+      const length = checked(what, Number(recvCall(fd, reply, reply.length, 0)))
+      readReplies(what, reply.subarray(0, length), replies)
+    } while (!replies.isDone && (flags & NLM_F_DUMP) !== 0)
+    return replies
   } finally {
-    closeFd(fd)
+    closeCall(fd)
   }
 }
 
-/** Copies the bodies out; true after the last answer of a dump. */
-function readReplies(what: string, data: Uint8Array, bodies: Uint8Array[]): boolean {
+/** Copies the bodies of one datagram out. Throws ERR_SYSCALL with the errno of an NLMSG_ERROR. */
+export function readReplies(what: string, data: Uint8Array, replies: Replies): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  for (let at = 0; at + headerLength <= data.length; ) {
+  for (let at = 0; at + headerBytes <= data.length && !replies.isDone; ) {
     const length = view.getUint32(at, true)
     const type = view.getUint16(at + 4, true)
-    if (type === NLMSG_DONE) return true
-    if (type === NLMSG_ERROR)
-      throw new HeraldError('ERR_SYSCALL', `${what}: ${errnoName(-view.getInt32(at + headerLength, true))}`)
-    if (length < headerLength) return true
-    bodies.push(data.slice(at + headerLength, at + length))
+    if ((view.getUint16(at + 6, true) & NLM_F_DUMP_INTR) !== 0) replies.isTorn = true
+    if (length < headerBytes || length > data.length - at || type === NLMSG_DONE) {
+      replies.isDone = true
+      return
+    }
+    if (type === NLMSG_ERROR) throw syscallError(what, errorOf(view, at + headerBytes))
+    replies.messages.push({ type, body: data.slice(at + headerBytes, at + length) })
     at += (length + 3) & ~3
   }
-  return false
+}
+
+/** struct nlmsgerr begins with -errno; 0 is an acknowledgement, for which nobody here asks. */
+function errorOf(view: DataView, at: number): Errno {
+  return errnoName(at + 4 <= view.byteLength ? -view.getInt32(at, true) : 0)
 }
 
 /** Attributes by type, from an offset on; of a type that repeats, the last. */
-function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
+export function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
   const found = new Map<number, Uint8Array>()
   for (let at = from; at + 4 <= body.length; ) {
@@ -91,98 +112,59 @@ function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
   return found
 }
 
-const wordAt = (bytes: Uint8Array, offset: number): number =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true)
+/** Datagrams taken in one turn of the loop: a flood waits in the socket's buffer, which the kernel bounds. */
+const maxPerTurn = 32
+/** The largest datagram of events: the kernel makes them of pages. */
+const maxEventBytes = 1 << 16
 
-/** Every link of this network namespace. */
-export function listLinks(): Link[] {
-  return ask('list links', RTM_GETLINK, NLM_F_DUMP, new Uint8Array(16)).map((body) => {
-    const name = new TextDecoder()
-      .decode(attributes(body, 16).get(IFLA_IFNAME) ?? new Uint8Array())
-      .replace(/\0.*$/, '')
-    return { index: wordAt(body, 4), name, flags: wordAt(body, 8) }
-  })
-}
-
-/** Throws ERR_SYSCALL when there is no such interface. */
-export function ifnameToIndex(name: string): number {
-  const index = Number(ifNameToIndex(name))
-  return index > 0 ? index : checked(`interface ${name}`, -1)
-}
-
-function routeInterfaces(body: Uint8Array): number[] {
-  const found = attributes(body, routeLength)
-  const single = found.get(RTA_OIF)
-  const hops = found.get(RTA_MULTIPATH)
-  const interfaces = single === undefined ? [] : [wordAt(single, 0)]
-  if (hops === undefined) return interfaces
-  const view = new DataView(hops.buffer, hops.byteOffset, hops.byteLength)
-  // struct rtnexthop
-  for (let at = 0; at + 8 <= hops.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < 8) break
-    interfaces.push(view.getUint32(at + 4, true))
-    at += (length + 3) & ~3
-  }
-  return interfaces
-}
-
-/** The interfaces over which a packet to this address would leave; none when there is no route. */
-function interfacesTo(address: string): number[] {
-  const parsed = parseAddress(address)
-  if (parsed === undefined) return []
-  const octets = addressBytes(parsed)
-  const body = new Uint8Array(routeLength + 4 + octets.length)
-  body[0] = octets.length === 4 ? AF_INET : AF_INET6
-  body[1] = octets.length * 8
-  const view = new DataView(body.buffer)
-  view.setUint16(routeLength, 4 + octets.length, true)
-  view.setUint16(routeLength + 2, RTA_DST, true)
-  body.set(octets, routeLength + 4)
-  try {
-    return ask(`route to ${address}`, RTM_GETROUTE, 0, body).flatMap(routeInterfaces)
-  } catch (error) {
-    // No route to it (yet): it names no uplink.
-    if (error instanceof HeraldError && /ENETUNREACH|EHOSTUNREACH|EACCES|EINVAL/.test(error.message)) return []
-    throw error
-  }
-}
-
-function defaultRouteInterfaces(family: number): number[] {
-  const body = new Uint8Array(routeLength)
-  body[0] = family
-  return ask('list routes', RTM_GETROUTE, NLM_F_DUMP, body)
-    .filter((route) => route[1] === 0 && route[7] === RTN_UNICAST)
-    .flatMap(routeInterfaces)
+export interface NetlinkEvents {
+  /** What the kernel tells about, in its order. */
+  events(messages: readonly NetlinkMessage[]): void
+  /** Events were lost (ENOBUFS), or the socket failed: everything may have changed. */
+  lost(errno: Errno): void
 }
 
 /**
- * Names of the interfaces that route to one of the neighbors or hold a default route, or, with a pattern, all whose
- * name matches it; sorted, never the loopback.
+ * Subscribes to groups of events (RTMGRP_*) on the event loop of this thread; nothing blocks and the process may end
+ * meanwhile. The answer ends it. Throws ERR_SYSCALL.
  */
-export function uplinkInterfaces(neighbors: readonly string[], pattern?: RegExp): string[] {
-  const links = listLinks().filter(({ name }) => name !== 'lo')
-  if (pattern !== undefined)
-    return links
-      .map(({ name }) => name)
-      .filter((name) => pattern.test(name))
-      .sort()
-  const indexes = new Set([
-    ...neighbors.flatMap(interfacesTo),
-    ...defaultRouteInterfaces(AF_INET),
-    ...defaultRouteInterfaces(AF_INET6),
-  ])
-  return links
-    .filter(({ index }) => indexes.has(index))
-    .map(({ name }) => name)
-    .sort()
+export function subscribe(groups: number, listener: NetlinkEvents): () => void {
+  const fd = openSocket('netlink events', AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK)
+  preparedSocket(fd, () => {
+    const address = Buffer.alloc(12)
+    address.writeUInt16LE(AF_NETLINK, 0)
+    address.writeUInt32LE(groups, 8)
+    bindSocket('subscribe to netlink events', fd, address)
+  })
+  const datagram = new Uint8Array(maxEventBytes)
+  const options = { readable: true }
+  const read = (): void => {
+    // After an error (events were lost) libuv has stopped to look at the socket.
+    if (!readEvents(fd, datagram, listener)) poll.start(options, read)
+  }
+  const poll = koffi.node.poll(fd, options, read)
+  poll.unref()
+  return () => {
+    poll.close()
+    closeCall(fd)
+  }
 }
 
-/** True when any filter hangs on the clsact qdisc of an interface. */
-export function hasTcFilters(ifindex: number, direction: Direction): boolean {
-  const body = new Uint8Array(20)
-  const view = new DataView(body.buffer)
-  view.setInt32(4, ifindex, true)
-  view.setUint32(12, direction === 'ingress' ? 0xfffffff2 : 0xfffffff3, true)
-  return ask('list filters', RTM_GETTFILTER, NLM_F_DUMP, body).length > 0
+/** False after an error of the socket. */
+function readEvents(fd: number, datagram: Uint8Array, listener: NetlinkEvents): boolean {
+  const replies: Replies = { messages: [], isDone: false, isTorn: false }
+  let lost: Errno | undefined
+  for (let taken = 0; taken < maxPerTurn; taken++) {
+    const length = Number(recvCall(fd, datagram, datagram.length, 0))
+    if (length <= 0) {
+      const errno = lastErrno()
+      if (length < 0 && errno !== 'EAGAIN' && errno !== 'EINTR') lost = errno
+      break
+    }
+    replies.isDone = false
+    readReplies('netlink event', datagram.subarray(0, length), replies)
+  }
+  if (replies.messages.length > 0) listener.events(replies.messages)
+  if (lost !== undefined) listener.lost(lost)
+  return lost === undefined
 }

@@ -6,37 +6,39 @@
 import koffi from 'koffi'
 import { type Address, addressFromBytes, isLinkLocal } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
-import { checked, libc } from './libc.ts'
+import { closeCall, interfaceIndex, libc } from './libc.ts'
+import {
+  AF_INET6,
+  bindToDevice,
+  IPPROTO_IPV6,
+  octetsOfSockaddrIn6,
+  openSocket,
+  preparedSocket,
+  setIntOption,
+  setOption,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+  socketAddress,
+} from './socket.ts'
 
-const socketCall = libc.func('int socket(int domain, int type, int protocol)')
-const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
 const sendtoCall = libc.func(
   'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
 )
 const recvfromCall = libc.func(
   'intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)',
 )
-const closeCall = libc.func('int close(int fd)')
-const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
 
 // linux/in6.h, linux/icmpv6.h, asm-generic/socket.h
-const afInet6 = 10
-const sockRaw = 3
-const sockNonBlock = 0o4000
-const sockCloseOnExec = 0o2000000
-const ipProtoIcmpv6 = 58
-const solSocket = 1
-const soBindToDevice = 25
-const soAttachFilter = 26
-const ipProtoIpv6 = 41
-const ipv6MulticastHops = 18
-const ipv6MulticastLoop = 19
-const icmp6Filter = 1
+const IPPROTO_ICMPV6 = 58
+const SO_ATTACH_FILTER = 26
+const IPV6_MULTICAST_HOPS = 18
+const IPV6_MULTICAST_LOOP = 19
+const ICMP6_FILTER = 1
 const routerSolicitation = 133
 const routerAdvertisement = 134
-/** ff02::1 and ff02::2. */
-const allNodes = 1
-const allRouters = 2
+const allNodes = addressFromBytes(Uint8Array.of(0xff, 0x02, ...new Uint8Array(13), 1))
+const allRouters = addressFromBytes(Uint8Array.of(0xff, 0x02, ...new Uint8Array(13), 2))
 
 /** Type to reachable and retransmission times (RFC 4861 4.2). */
 const leastAdvertisementBytes = 16
@@ -65,29 +67,22 @@ export interface RouterDiscovery {
 
 /** Throws ERR_SYSCALL when there is no such interface or no privilege (CAP_NET_RAW). */
 export function openRouterDiscovery(device: string): RouterDiscovery {
-  const index = Number(ifNameToIndex(device))
-  if (index === 0) throw new HeraldError('ERR_SYSCALL', `there is no interface ${device}`)
-  const fd = checked(
-    `raw ICMPv6 socket on ${device}`,
-    socketCall(afInet6, sockRaw | sockNonBlock | sockCloseOnExec, ipProtoIcmpv6),
-  )
-  try {
+  const index = interfaceIndex(device)
+  if (index === 0) throw new HeraldError('ERR_SYSCALL', `there is no interface ${device}`, { errno: 'ENODEV' })
+  const fd = openSocket(`raw ICMPv6 socket on ${device}`, AF_INET6, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_ICMPV6)
+  preparedSocket(fd, () => {
     attach(fd)
-    const name = Buffer.from(`${device}\0`)
-    checked(`bind to ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
+    bindToDevice(fd, device)
     const filter = Buffer.alloc(32, 0xff)
     filter.writeUInt32LE(
       (0xffffffff ^ (1 << (routerAdvertisement % 32))) >>> 0,
       Math.floor(routerAdvertisement / 32) * 4,
     )
-    checked('ICMP6_FILTER', setsockoptCall(fd, ipProtoIcmpv6, icmp6Filter, filter, filter.length))
-    setInt(fd, ipv6MulticastHops, 255)
+    setOption('ICMP6_FILTER', fd, IPPROTO_ICMPV6, ICMP6_FILTER, filter)
+    setIntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 255)
     // Our own advertisement is not one to be found.
-    setInt(fd, ipv6MulticastLoop, 0)
-  } catch (error) {
-    closeCall(fd)
-    throw error
-  }
+    setIntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
+  })
   return new IcmpDiscovery(fd, device, index)
 }
 
@@ -102,13 +97,7 @@ function attach(fd: number): void {
   const program = Buffer.alloc(16)
   program.writeUInt16LE(hopLimit255.length, 0)
   program.writeBigUInt64LE(koffi.address(instructions), 8)
-  checked('SO_ATTACH_FILTER', setsockoptCall(fd, solSocket, soAttachFilter, program, program.length))
-}
-
-function setInt(fd: number, name: number, value: number): void {
-  const octets = Buffer.alloc(4)
-  octets.writeInt32LE(value)
-  checked(`setsockopt(${ipProtoIpv6}, ${name})`, setsockoptCall(fd, ipProtoIpv6, name, octets, octets.length))
+  setOption('SO_ATTACH_FILTER', fd, SOL_SOCKET, SO_ATTACH_FILTER, program)
 }
 
 class IcmpDiscovery implements RouterDiscovery {
@@ -126,7 +115,7 @@ class IcmpDiscovery implements RouterDiscovery {
   }
 
   get isGone(): boolean {
-    return Number(ifNameToIndex(this.#device)) !== this.#index
+    return interfaceIndex(this.#device) !== this.#index
   }
 
   poll(): readonly Address[] {
@@ -150,13 +139,9 @@ class IcmpDiscovery implements RouterDiscovery {
     this.#multicast(allNodes, Uint8Array.of(routerAdvertisement, ...new Uint8Array(15)))
   }
 
-  /** To ff02::`group` on the interface; a link that is down takes nothing, and is tried again. */
-  #multicast(group: number, packet: Uint8Array): void {
-    const address = Buffer.alloc(28)
-    address.writeUInt16LE(afInet6, 0)
-    address.set([0xff, 0x02], 8)
-    address[23] = group
-    address.writeUInt32LE(this.#index, 24)
+  /** To a group on the interface; a link that is down takes nothing, and is tried again. */
+  #multicast(group: Address, packet: Uint8Array): void {
+    const address = socketAddress(group, 0, false, this.#index)
     sendtoCall(this.#fd, packet, packet.length, 0, address, address.length)
   }
 
@@ -171,7 +156,7 @@ class IcmpDiscovery implements RouterDiscovery {
   #router(length: number): Address | undefined {
     const isAdvertisement =
       length >= leastAdvertisementBytes && this.#packet[0] === routerAdvertisement && this.#packet[1] === 0
-    const source = addressFromBytes(this.#source.subarray(8, 24))
+    const source = addressFromBytes(octetsOfSockaddrIn6(this.#source))
     return isAdvertisement && isLinkLocal(source) ? source : undefined
   }
 }

@@ -2,37 +2,37 @@
  * TCP sockets with the options that BGP needs and Node does not set: TCP-MD5, GTSM, TTL, source address, user timeout.
  */
 import net from 'node:net'
-import koffi from 'koffi'
-import { type Address, addressBytes } from '../ip/address.ts'
-import { checked, libc } from './libc.ts'
-
-const socketCall = libc.func('int socket(int domain, int type, int protocol)')
-const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
-const bindCall = libc.func('int bind(int fd, void *address, uint32_t length)')
-const closeCall = libc.func('int close(int fd)')
-const ifNameToIndex = libc.func('unsigned int if_nametoindex(const char *name)')
+import type { Address } from '../ip/address.ts'
+import { checked, interfaceIndex, lastErrno } from './libc.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  bindSocket,
+  bindToDevice,
+  IPPROTO_IPV6,
+  openSocket,
+  preparedSocket,
+  setIntOption,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  socketAddress,
+  trySetOption,
+} from './socket.ts'
 
 // linux/in.h, linux/in6.h, linux/tcp.h, asm-generic/socket.h
-const afInet = 2
-const afInet6 = 10
-const sockStream = 1
-const sockNonBlock = 0o4000
-const sockCloseOnExec = 0o2000000
-const solSocket = 1
-const soReuseAddr = 2
-const soBindToDevice = 25
-const ipProtoIp = 0
-const ipTos = 1
-const ipTtl = 2
-const ipMinTtl = 21
-const ipProtoIpv6 = 41
-const ipv6UnicastHops = 16
-const ipv6V6Only = 26
-const ipv6TrafficClass = 67
-const ipv6MinHopCount = 73
-const ipProtoTcp = 6
-const tcpMd5Sig = 14
-const tcpUserTimeout = 18
+const SO_REUSEADDR = 2
+const IPPROTO_IP = 0
+const IP_TOS = 1
+const IP_TTL = 2
+const IP_MINTTL = 21
+const IPV6_UNICAST_HOPS = 16
+const IPV6_V6ONLY = 26
+const IPV6_TCLASS = 67
+const IPV6_MINHOPCOUNT = 73
+const IPPROTO_TCP = 6
+const TCP_MD5SIG = 14
+const TCP_USER_TIMEOUT = 18
 /** Class Selector 6, network control (RFC 4271 appendix E, RFC 4594 3.1). */
 const dscpCs6 = 0xc0
 const maxKeyBytes = 80
@@ -55,23 +55,17 @@ export interface BgpSocketOptions {
 /** An unconnected socket with all options set; connect it. Throws ERR_SYSCALL. */
 export function createDialSocket(options: BgpSocketOptions): net.Socket {
   const isIpv4 = typeof options.peer === 'number'
-  const fd = checked('socket', socketCall(isIpv4 ? afInet : afInet6, sockStream | sockNonBlock | sockCloseOnExec, 0))
-  try {
+  const fd = openSocket('socket', isIpv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK)
+  preparedSocket(fd, () => {
     setTtl(fd, isIpv4, options)
     if (options.password !== undefined) setMd5Key(fd, options.peer, options.password, false)
-    if (options.userTimeoutMs !== undefined) setInt(fd, ipProtoTcp, tcpUserTimeout, options.userTimeoutMs)
+    if (options.userTimeoutMs !== undefined) setIntOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options.userTimeoutMs)
     if (options.device !== undefined) bindToDevice(fd, options.device)
-    if (options.source !== undefined) {
-      const address = socketAddress(options.source, 0, false)
-      // sin6_scope_id: a link-local address means nothing without it.
-      if (options.device !== undefined && address.length === 28)
-        address.writeUInt32LE(Number(ifNameToIndex(options.device)), 24)
-      checked('bind to the source address', bindCall(fd, address, address.length))
-    }
-  } catch (error) {
-    closeCall(fd)
-    throw error
-  }
+    if (options.source === undefined) return
+    // A link-local address means nothing without its interface.
+    const scope = options.device === undefined ? 0 : interfaceIndex(options.device)
+    bindSocket('bind to the source address', fd, socketAddress(options.source, 0, false, scope))
+  })
   return new net.Socket({ fd })
 }
 
@@ -85,20 +79,15 @@ export function prepareAccepted(socket: net.Socket, options: BgpSocketOptions): 
 /** A bound listening descriptor: `::` serves both families. The caller listens on it. */
 export function createListenFd(host: Address, port: number): number {
   const isIpv4 = typeof host === 'number'
-  const fd = checked('socket', socketCall(isIpv4 ? afInet : afInet6, sockStream | sockNonBlock | sockCloseOnExec, 0))
-  try {
-    setInt(fd, solSocket, soReuseAddr, 1)
-    if (!isIpv4) setInt(fd, ipProtoIpv6, ipv6V6Only, 0)
+  const fd = openSocket('socket', isIpv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK)
+  return preparedSocket(fd, () => {
+    setIntOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+    if (!isIpv4) setIntOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)
     // A GTSM peer drops a SYN-ACK with a lower TTL; for the others a high TTL does no harm.
-    setInt(fd, ipProtoIp, ipTtl, 255)
-    if (!isIpv4) setInt(fd, ipProtoIpv6, ipv6UnicastHops, 255)
-    const address = socketAddress(host, port, false)
-    checked(`bind to port ${port}`, bindCall(fd, address, address.length))
-  } catch (error) {
-    closeCall(fd)
-    throw error
-  }
-  return fd
+    setIntOption(fd, IPPROTO_IP, IP_TTL, 255)
+    if (!isIpv4) setIntOption(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255)
+    bindSocket(`bind to port ${port}`, fd, socketAddress(host, port))
+  })
 }
 
 /** Sets (or, with an empty password, removes) a peer's key on a listening descriptor. */
@@ -107,29 +96,19 @@ export function setListenKey(fd: number, listenHost: Address, peer: Address, pas
   setMd5Key(fd, peer, password, typeof listenHost !== 'number' && typeof peer === 'number')
 }
 
-function bindToDevice(fd: number, device: string): void {
-  const name = Buffer.from(`${device}\0`)
-  checked(`bind to interface ${device}`, setsockoptCall(fd, solSocket, soBindToDevice, name, name.length))
-}
-
 function setTtl(fd: number, isIpv4: boolean, { ttl, minTtl }: BgpSocketOptions): void {
-  if (isIpv4) setInt(fd, ipProtoIp, ipTtl, ttl)
-  else setInt(fd, ipProtoIpv6, ipv6UnicastHops, ttl)
-  if (minTtl !== undefined) setInt(fd, isIpv4 ? ipProtoIp : ipProtoIpv6, isIpv4 ? ipMinTtl : ipv6MinHopCount, minTtl)
-  if (isIpv4) setInt(fd, ipProtoIp, ipTos, dscpCs6)
-  else setInt(fd, ipProtoIpv6, ipv6TrafficClass, dscpCs6)
+  if (isIpv4) setIntOption(fd, IPPROTO_IP, IP_TTL, ttl)
+  else setIntOption(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl)
+  if (minTtl !== undefined)
+    setIntOption(fd, isIpv4 ? IPPROTO_IP : IPPROTO_IPV6, isIpv4 ? IP_MINTTL : IPV6_MINHOPCOUNT, minTtl)
+  if (isIpv4) setIntOption(fd, IPPROTO_IP, IP_TOS, dscpCs6)
+  else setIntOption(fd, IPPROTO_IPV6, IPV6_TCLASS, dscpCs6)
 }
 
 /** Unacknowledged data fails the connection after this long (RFC 5482). */
 export function setUserTimeout(socket: net.Socket, timeoutMs: number): void {
   const fd = fdOf(socket)
-  if (fd !== undefined) setInt(fd, ipProtoTcp, tcpUserTimeout, timeoutMs)
-}
-
-function setInt(fd: number, level: number, name: number, value: number): void {
-  const buffer = Buffer.alloc(4)
-  buffer.writeInt32LE(value)
-  checked(`setsockopt(${level}, ${name})`, setsockoptCall(fd, level, name, buffer, buffer.length))
+  if (fd !== undefined) setIntOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, timeoutMs)
 }
 
 /** struct tcp_md5sig: sockaddr_storage[128] flags:u8 prefixlen:u8 keylen:u16 ifindex:s32 key[80] */
@@ -140,28 +119,10 @@ function setMd5Key(fd: number, peer: Address, password: string, isMapped: boolea
   socketAddress(peer, 0, isMapped).copy(value)
   value.writeUInt16LE(key.length, 130)
   key.copy(value, 136)
-  const result = Number(setsockoptCall(fd, ipProtoTcp, tcpMd5Sig, value, value.length))
+  const result = trySetOption(fd, IPPROTO_TCP, TCP_MD5SIG, value)
   // Removing a key that is not there is no error of ours.
-  if (result < 0 && key.length === 0 && koffi.errno() === koffi.os.errno['ENOENT']) return
+  if (result < 0 && key.length === 0 && lastErrno() === 'ENOENT') return
   checked('setsockopt(TCP_MD5SIG)', result)
-}
-
-/** struct sockaddr_in or sockaddr_in6. */
-function socketAddress(address: Address, port: number, isMapped: boolean): Buffer {
-  const octets = addressBytes(address)
-  if (octets.length === 4 && !isMapped) {
-    const value = Buffer.alloc(16)
-    value.writeUInt16LE(afInet, 0)
-    value.writeUInt16BE(port, 2)
-    value.set(octets, 4)
-    return value
-  }
-  const value = Buffer.alloc(28)
-  value.writeUInt16LE(afInet6, 0)
-  value.writeUInt16BE(port, 2)
-  if (isMapped) value.set([0xff, 0xff], 18)
-  value.set(octets, isMapped ? 20 : 8)
-  return value
 }
 
 /**

@@ -11,7 +11,7 @@ import { unloadDatapath } from '../../src/datapath/unload.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
 import { checked, libc } from '../../src/sys/libc.ts'
-import { uplinkInterfaces } from '../../src/sys/netlink.ts'
+import { uplinkInterfaces } from '../../src/sys/links.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
@@ -160,7 +160,7 @@ async function perform(command: Command): Promise<unknown> {
     case 'counters':
       return datapath?.counters(command.id)
     case 'uplinks':
-      return uplinkInterfaces(command.neighbors)
+      return uplinkInterfaces(command.neighbors.map((address) => ({ address }))).map(({ name }) => name)
     case 'finish-checksums':
       return finishChecksums(command.device)
     case 'unload':

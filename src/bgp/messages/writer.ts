@@ -48,11 +48,6 @@ export class Writer {
     return this
   }
 
-  patch8(at: number, value: number): this {
-    this.#bytes[at] = value
-    return this
-  }
-
   /** A copy of what was written. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.#length)
