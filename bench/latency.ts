@@ -12,7 +12,7 @@ import { RestartMarker } from '../src/agent/restart-marker.ts'
 import { startSpeakerThread } from '../src/speaker/speaker-thread.ts'
 import { createNoneDatapath } from '../src/datapath/none.ts'
 import { readDocuments } from '../src/k8s/documents.ts'
-import type { SourceEvents } from '../src/k8s/source.ts'
+import { MemorySource } from '../src/k8s/memory-source.ts'
 import { createTranslator } from '../src/k8s/translate/translator.ts'
 import { createLogger } from '../src/observe/logger.ts'
 import { replace, serviceDocuments, writeManifests } from './manifests.ts'
@@ -94,22 +94,12 @@ async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
   const folder = mkdtempSync(join(tmpdir(), 'bn-latency-'))
   writeManifests(join(folder, 'manifests'), n + 1)
   const speaker = startSpeakerThread({ isRestart: false, isForwardingPreserved: false })
-  let events: SourceEvents | undefined
-  const deliver = (name: string, text: string): void => {
-    for (const { objects } of readDocuments(name, text))
-      for (const { key, object, origin } of objects) events?.upsert(key, object, origin)
-    events?.flush()
-  }
+  const source = new MemorySource()
+  for (const name of readdirSync(join(folder, 'manifests')).sort())
+    for (const { objects } of readDocuments(name, readFileSync(join(folder, 'manifests', name), 'utf8')))
+      source.put(...objects)
   const agent = new Agent({
-    source: {
-      start: async (sink) => {
-        events = sink
-        for (const name of readdirSync(join(folder, 'manifests')).sort())
-          deliver(name, readFileSync(join(folder, 'manifests', name), 'utf8'))
-        sink.synced()
-      },
-      stop: async () => {},
-    },
+    source,
     translator: createTranslator({ nodeName: 'node1', datapath: 'none', secretsNamespace: 'kube-system' }),
     datapath: createNoneDatapath(),
     speaker,
@@ -127,8 +117,8 @@ async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
         .filter(({ key }) => key.kind === 'EndpointSlice'),
     )
     return await measure(sinks, (isReady) => {
-      for (const { key, object, origin } of (isReady ? ready : gone) ?? []) events?.upsert(key, object, origin)
-      events?.flush()
+      source.put(...((isReady ? ready : gone) ?? []))
+      source.flush()
     })
   } finally {
     await agent.stop()

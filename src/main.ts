@@ -20,6 +20,7 @@ import { openKernelDatapath } from './datapath/kernel.ts'
 import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { directorySource } from './k8s/directory.ts'
+import type { ObjectSource } from './k8s/source.ts'
 import { createTranslator } from './k8s/translate/translator.ts'
 import { createLogger, type Logger } from './observe/logger.ts'
 import { lockPath } from './sys/flock.ts'
@@ -72,8 +73,9 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     log[line.level]({ ...(line.peer === undefined ? {} : { peer: line.peer }) }, line.message)
   })
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
+  const source = directorySource({ directory: manifests })
   const agent = new Agent({
-    source: directorySource({ directory: manifests }),
+    source,
     translator: createTranslator({
       nodeName: options.nodeName,
       datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
@@ -110,6 +112,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
+  rescanOnHangup(source, log)
 
   const end = await ended(speaker, () => agent.speaker?.isDraining === true)
   log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
@@ -120,6 +123,13 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+function rescanOnHangup(source: ObjectSource, log: Logger): void {
+  process.on('SIGHUP', () => {
+    log.info('SIGHUP: everything is read again')
+    source.rescan()
+  })
 }
 
 /** The metrics library is loaded by the first scrape: an agent that nobody scrapes does without it. */

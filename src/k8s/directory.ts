@@ -12,7 +12,7 @@ import type { Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import { readDocuments, type ManifestDocument, type ManifestObject } from './documents.ts'
 import { ObjectVersions } from './object-versions.ts'
-import type { ObjectSource, SourceEvents } from './source.ts'
+import type { ObjectSource, SourceEvents, SourceState } from './source.ts'
 
 export interface DirectoryOptions {
   readonly directory: string
@@ -51,6 +51,9 @@ class DirectorySource implements ObjectSource {
   readonly #settleMs: number
   readonly #versions = new ObjectVersions()
   #files: ReadonlyMap<string, ManifestFile> = new Map()
+  #isReachable = false
+  #isSynced = false
+  #hasHadObjects = false
   #problems = '[]'
   #events: SourceEvents | undefined
   readonly #watchers = new Map<string, FSWatcher>()
@@ -64,10 +67,26 @@ class DirectorySource implements ObjectSource {
     this.#settleMs = settleMs
   }
 
+  get state(): SourceState {
+    const kind = { isSynced: this.#isSynced, problem: this.#isReachable ? undefined : 'the folder cannot be listed' }
+    return {
+      isReachable: this.#isReachable,
+      objects: this.#versions.size,
+      hasHadObjects: this.#hasHadObjects,
+      unconfirmed: 0,
+      ofKind: () => kind,
+    }
+  }
+
+  rescan(): void {
+    this.#scan()
+  }
+
   /** Delivers everything once, then {@link SourceEvents.synced}; afterwards what changes. */
   async start(events: SourceEvents): Promise<void> {
     this.#events = events
     this.#scan()
+    this.#isSynced = true
     events.synced()
     this.#rescan = setInterval(() => {
       // Also without a change: what had to wait downstream gets its turn.
@@ -102,6 +121,7 @@ class DirectorySource implements ObjectSource {
   #scan(): boolean {
     const listing: Listing = { names: [], folders: new Set(), problems: [] }
     this.#list(this.#directory, '', listing)
+    this.#isReachable = listing.problems.length === 0
     const files = new Map<string, ManifestFile>()
     for (const name of listing.names) {
       const file = this.#read(name, this.#files.get(name))
@@ -190,7 +210,8 @@ class DirectorySource implements ObjectSource {
     const problemText = JSON.stringify(problems)
     if (upserts.length + removals.length === 0 && problemText === this.#problems) return false
     for (const { key } of removals) events.remove(key)
-    for (const { key, object, origin } of upserts) events.upsert(key, object, origin)
+    for (const { key, object, origin } of upserts) events.upsert(key, object, origin, {})
+    this.#hasHadObjects ||= upserts.length > 0
     if (problemText !== this.#problems) events.problems(problems)
     this.#problems = problemText
     events.flush()

@@ -17,6 +17,11 @@ export class ObjectVersions {
   readonly #doubled = new Set<string>()
   readonly #touched = new Set<string>()
 
+  /** Objects in force. */
+  get size(): number {
+    return this.#inForce.size
+  }
+
   /** A file held `before` and holds `after` now; objects in both, as the same value, did not change. */
   replace(before: readonly ManifestObject[], after: readonly ManifestObject[]): void {
     const [old, now] = [new Set(before), new Set(after)]

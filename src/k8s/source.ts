@@ -1,6 +1,10 @@
 /**
  * Where Kubernetes objects come from: a folder of manifests (directory.ts) or an API server. Sources deliver raw
  * objects; kinds/ narrows them, translate/ makes desired state of them.
+ *
+ *     start -> relistBegins, upsert ..., relistEnds, flush, synced          everything, once
+ *           -> upsert, remove ..., flush                                    what changes, and nothing else
+ *           -> relistBegins, upsert and remove ..., relistEnds, flush       after a gap: the difference
  */
 import type { Problem } from '../desired/model.ts'
 
@@ -12,7 +16,7 @@ export interface Position {
   readonly column: number
 }
 
-/** Where an object was written, and where its fields are: `locate(['spec', 'virtualRouters', 0])`. */
+/** Where an object is written, and where its fields are: `locate(['spec', 'virtualRouters', 0])`. Follows its moves. */
 export interface Origin {
   readonly file: string
   readonly line: number
@@ -26,18 +30,55 @@ export interface ObjectKey {
   readonly name: string
 }
 
+/** What an API server says of a version; a manifest seldom has it. Another uid is another object. */
+export interface ObjectVersion {
+  readonly uid?: string
+  readonly resourceVersion?: string
+  readonly generation?: number
+}
+
 export interface SourceEvents {
-  upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void
+  /** A new object, or a new version of one; an equal version is not delivered again. */
+  upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined, version: ObjectVersion): void
+  /** Gone for certain: a source confirms it before it says so. */
   remove(key: ObjectKey): void
   /** Problems of whole files (broken YAML, unreadable); replaces the list of the call before. */
   problems(list: readonly Problem[]): void
   /** A batch of changes is complete: translate and apply. */
   flush(): void
+  /** These kinds are read anew (undefined: all of them); the difference follows, in as many turns as it takes. */
+  relistBegins?(kinds: readonly string[] | undefined): void
+  relistEnds?(kinds: readonly string[] | undefined): void
   /** Every kind was delivered once. */
   synced(): void
+  /** For the log: what an operator should know and nothing is wrong with. */
+  note?(message: string): void
+}
+
+export interface KindState {
+  /** Delivered once, or known to be absent (a custom resource that is not installed). */
+  readonly isSynced: boolean
+  /** Why it cannot be read now; what was delivered stays in force. */
+  readonly problem: string | undefined
+}
+
+export interface SourceState {
+  /** The folder is there and can be listed; the API server answers. False: what was delivered stays in force. */
+  readonly isReachable: boolean
+  /** Objects in force. None after a restart means that nothing may be removed on the strength of it. */
+  readonly objects: number
+  /** At least one object was delivered since {@link ObjectSource.start}. */
+  readonly hasHadObjects: boolean
+  /** Objects that are missing, or lost a part, and stay in force until that is confirmed. */
+  readonly unconfirmed: number
+  ofKind(kind: string): KindState
 }
 
 export interface ObjectSource {
+  readonly state: SourceState
+  /** Resolves when everything was delivered once, or as soon as it is known that this has to wait. */
   start(events: SourceEvents): Promise<void>
   stop(): Promise<void>
+  /** Reads everything again now (SIGHUP); the difference is delivered. */
+  rescan(): void
 }
