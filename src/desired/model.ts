@@ -8,6 +8,7 @@
  * Addresses and prefixes are text in canonical form here: the model is compared, logged and posted between threads.
  * Everything is plain, immutable and structured-clonable.
  */
+import type { ProblemCode, VerdictCode, VerdictStep } from './codes.ts'
 
 /** Where a fact comes from. `file` and `line` are set in embedded mode. */
 export interface ObjectRef {
@@ -23,9 +24,9 @@ export interface ObjectRef {
  * `code` is a CamelCase word (a Kubernetes condition reason); `remedy` says what to change and is set when ok is false.
  */
 export interface Verdict {
-  readonly step: 'valid' | 'class' | 'allocated' | 'selected' | 'eligible' | 'supported' | 'programmed' | 'announced'
+  readonly step: VerdictStep
   readonly ok: boolean
-  readonly code: string
+  readonly code: VerdictCode
   readonly message: string
   readonly remedy?: string
 }
@@ -191,7 +192,7 @@ export interface Problem {
   readonly object: ObjectRef
   /** Path of the field, as `spec.virtualRouters[0].localASN`; empty for the whole object. */
   readonly field: string
-  readonly code: string
+  readonly code: ProblemCode
   readonly message: string
   readonly remedy: string
   readonly column?: number

@@ -5,6 +5,7 @@
 import { CORE_SCHEMA, load } from 'js-yaml'
 import { isCollection, LineCounter, parseDocument } from 'yaml'
 import type { ObjectRef, Problem } from '../desired/model.ts'
+import { isClusterScoped } from './kinds/table.ts'
 import type { ObjectKey, Origin, Position, RawObject } from './source.ts'
 
 export interface ManifestObject {
@@ -163,10 +164,6 @@ function objectsOf(value: unknown, path: readonly (string | number)[]): Found[] 
 
 function objectId({ apiVersion, kind, namespace, name }: ObjectKey): string {
   return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''}/${kind}/${namespace}/${name}`
-}
-
-function isClusterScoped(apiVersion: string, kind: string): boolean {
-  return apiVersion.startsWith('cilium.io/') || kind === 'Node' || kind === 'Namespace'
 }
 
 function originOf(file: string, text: string, firstLine: number, base: readonly (string | number)[]): Origin {

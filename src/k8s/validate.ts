@@ -1,7 +1,7 @@
 /** What `herald validate` says about manifests: each object by itself, with line and column. Pure. */
 import type { Problem } from '../desired/model.ts'
 import { readDocuments } from './documents.ts'
-import { isServed, notServed, parsers } from './kinds/table.ts'
+import { isServed, notServed, parserOf } from './kinds/table.ts'
 import { problemOf } from './kinds/problems.ts'
 
 export interface ManifestText {
@@ -15,7 +15,7 @@ export function validateManifests(files: readonly ManifestText[]): readonly Prob
     readDocuments(name, text).flatMap(({ problem, objects }) => [
       ...(problem === undefined ? [] : [problem]),
       ...objects.flatMap(({ key, object, origin }) => {
-        const faults = isServed(key) ? parsers[key.kind](object).faults : notServed(key)
+        const faults = isServed(key) ? parserOf(key.kind)(object).faults : notServed(key)
         return faults.map((fault) => problemOf(fault, key, origin))
       }),
     ]),

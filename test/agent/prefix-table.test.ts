@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { PrefixTable, united } from '../../src/agent/prefix-table.ts'
+import { PrefixTable } from '../../src/agent/prefix-table.ts'
+import { united } from '../../src/desired/route-attributes.ts'
 import type { Route, RouteAttributes } from '../../src/desired/model.ts'
 
 const prefix = '203.0.113.0/24'

@@ -3,11 +3,15 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { problemCodes, verdictCodes } from '../../src/desired/codes.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
 
 const page = readFileSync(new URL('../../docs/configure.md', import.meta.url), 'utf8')
 const room = new URL('../../src/k8s/', import.meta.url)
-const sources = [room, new URL('../../src/allocation/', import.meta.url)].flatMap((folder) =>
+const sources = [
+  room,
+  ...['allocation', 'agent'].map((name) => new URL(`../../src/${name}/`, import.meta.url)),
+].flatMap((folder) =>
   readdirSync(fileURLToPath(folder), { recursive: true })
     .map(String)
     .filter((name) => name.endsWith('.ts'))
@@ -17,14 +21,26 @@ const found = (pattern: RegExp, text: string): readonly string[] =>
   [...text.matchAll(pattern)].map((match) => match[1] ?? '')
 const unique = (list: readonly string[]): readonly string[] => [...new Set(list)].sort()
 
-test('docs/configure.md lists exactly the codes of problems and verdicts', () => {
-  const used = sources.flatMap((text) => [
-    ...found(/fault\(\s*'(?:error|warning)',\s*(?:\[[^\]]*\]|\w+),\s*'(\w+)'/g, text),
-    ...found(/(?:yes|no)\(\s*'\w+',\s*'(\w+)'/g, text),
-    ...found(/code: '([A-Z]\w+)'/g, text),
+test('docs/configure.md lists exactly the codes of problems, and of verdicts by their step', () => {
+  const [problems = '', verdicts = ''] = page.slice(page.indexOf('## Codes')).split('An answer on the chain')
+  const codes = found(/`([A-Z]\w+)`/g, problems)
+  assert.deepEqual(unique(codes), unique(Object.keys(problemCodes)))
+  assert.equal(codes.length, unique(codes).length, 'each code stands in one row')
+  const rows = [...verdicts.matchAll(/^\| (\w+) \| (.*?) \| (.*?) \|$/gm)].filter(([, step]) => step !== 'step')
+  const documented = rows.map(([, step = '', yes = '', no = '']) => [
+    step,
+    { yes: found(/`(\w+)`/g, yes), no: found(/`(\w+)`/g, no) },
   ])
-  const documented = found(/`([A-Z]\w+)`/g, page.slice(page.indexOf('## Codes')))
-  assert.deepEqual(unique(used), unique(documented))
+  const known = Object.entries(verdictCodes).filter(([, { yes, no }]) => yes.length + no.length > 0)
+  assert.deepEqual(documented, known)
+})
+
+test('every code of the tables is used', () => {
+  const all = [...Object.keys(problemCodes), ...Object.values(verdictCodes).flatMap(({ yes, no }) => [...yes, ...no])]
+  assert.deepEqual(
+    all.filter((code) => !sources.some((text) => text.includes(`'${code}'`))),
+    [],
+  )
 })
 
 test('docs/configure.md names every field of the policy and the pool, and every annotation', () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DesiredDelta } from '../../src/desired/model.ts'
-import { parseExtendedCommunity } from '../../src/k8s/translate/extended-communities.ts'
+import { parseExtendedCommunity } from '../../src/k8s/dialects/extended-communities.ts'
 import { change, codesOf, node, policyWith, pool, service, serviceOf, slice, translatorWith } from './manifests.ts'
 
 const first = '{peerAddress: 192.168.1.1/32, peerASN: 65000}'

@@ -5,6 +5,7 @@
  *            `---> value  --> cross checks    without a value, this version of the object is not used
  */
 import { z } from 'zod'
+import type { ProblemCode } from '../../desired/codes.ts'
 
 export type FieldPath = readonly (string | number)[]
 
@@ -12,7 +13,7 @@ export type FieldPath = readonly (string | number)[]
 export interface Fault {
   readonly severity: 'error' | 'warning'
   readonly path: FieldPath
-  readonly code: string
+  readonly code: ProblemCode
   readonly message: string
   readonly remedy: string
 }
@@ -75,7 +76,7 @@ export function formatPath(path: FieldPath): string {
 export function fault(
   severity: 'error' | 'warning',
   path: FieldPath,
-  code: string,
+  code: ProblemCode,
   message: string,
   remedy: string,
 ): Fault {

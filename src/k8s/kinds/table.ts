@@ -1,44 +1,71 @@
-/** Every kind that Herald knows, and what becomes of an object of it. */
-import type { ObjectKey, RawObject } from '../source.ts'
-import { parsePeeringPolicy, type CiliumBgpPeeringPolicy } from './cilium-bgp-peering-policy.ts'
-import { parseIpPool, type CiliumLoadBalancerIpPool } from './cilium-load-balancer-ip-pool.ts'
-import { parseEndpointSlice, type EndpointSlice } from './endpoint-slice.ts'
-import { fault, type Fault, type Narrowed } from './narrow.ts'
-import { parseNode, type Node } from './node.ts'
-import { parseSecret, type Secret } from './secret.ts'
-import { parseService, type Service } from './service.ts'
+/** Every kind that Herald knows: one row each. Adding a kind is a row here and a dialect that reads it. */
+import type { ObjectRef } from '../../desired/model.ts'
+import type { ObjectKey, Origin, RawObject } from '../source.ts'
+import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
+import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
+import { parseEndpointSlice } from './endpoint-slice.ts'
+import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
+import { parseNode } from './node.ts'
+import { parseSecret } from './secret.ts'
+import { parseService } from './service.ts'
 
-export interface KindTable {
-  readonly Service: Service
-  readonly EndpointSlice: EndpointSlice
-  readonly Node: Node
-  readonly Secret: Secret
-  readonly CiliumBGPPeeringPolicy: CiliumBgpPeeringPolicy
-  readonly CiliumLoadBalancerIPPool: CiliumLoadBalancerIpPool
+interface Row {
+  /** API group and version, all that are understood alike. */
+  readonly versions: readonly string[]
+  readonly scope: 'Cluster' | 'Namespaced'
+  readonly parse: (raw: RawObject) => Narrowed<{ readonly metadata: Metadata }>
 }
 
-export type ServedKind = keyof KindTable
+export const kinds = {
+  Service: { versions: ['v1'], scope: 'Namespaced', parse: parseService },
+  EndpointSlice: { versions: ['discovery.k8s.io/v1'], scope: 'Namespaced', parse: parseEndpointSlice },
+  Node: { versions: ['v1'], scope: 'Cluster', parse: parseNode },
+  Secret: { versions: ['v1'], scope: 'Namespaced', parse: parseSecret },
+  CiliumBGPPeeringPolicy: { versions: ['cilium.io/v2alpha1'], scope: 'Cluster', parse: parsePeeringPolicy },
+  CiliumLoadBalancerIPPool: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    parse: parseIpPool,
+  },
+} as const satisfies Readonly<Record<string, Row>>
 
-export const parsers: { readonly [K in ServedKind]: (raw: RawObject) => Narrowed<KindTable[K]> } = {
-  Service: parseService,
-  EndpointSlice: parseEndpointSlice,
-  Node: parseNode,
-  Secret: parseSecret,
-  CiliumBGPPeeringPolicy: parsePeeringPolicy,
-  CiliumLoadBalancerIPPool: parseIpPool,
+export type ServedKind = keyof typeof kinds
+
+/** What an object of each kind is narrowed to. */
+export type KindTable = {
+  readonly [K in ServedKind]: NonNullable<ReturnType<(typeof kinds)[K]['parse']>['value']>
 }
 
-const versions: Readonly<Record<ServedKind, readonly string[]>> = {
-  Service: ['v1'],
-  EndpointSlice: ['discovery.k8s.io/v1'],
-  Node: ['v1'],
-  Secret: ['v1'],
-  CiliumBGPPeeringPolicy: ['cilium.io/v2alpha1'],
-  CiliumLoadBalancerIPPool: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+/** An object in force. */
+export interface Stored<K extends ServedKind = ServedKind> {
+  readonly key: ObjectKey
+  readonly value: KindTable[K]
+  readonly origin: Origin | undefined
+  readonly source: ObjectRef
+  /** Order of first sight, for objects without creationTimestamp. */
+  readonly seen: number
+}
+
+/** The objects in force by kind, under `namespace/name`, or the name alone where the kind has no namespace. */
+export type StoredObjects = { readonly [K in ServedKind]: ReadonlyMap<string, Stored<K>> }
+
+export function parserOf<K extends ServedKind>(kind: K): (raw: RawObject) => Narrowed<KindTable[K]> {
+  const table: { readonly [Each in ServedKind]: { readonly parse: (raw: RawObject) => Narrowed<KindTable[Each]> } } =
+    kinds
+  return table[kind].parse
 }
 
 export function isServed(key: ObjectKey): key is ObjectKey & { readonly kind: ServedKind } {
-  return Object.hasOwn(versions, key.kind) && versions[key.kind as ServedKind].includes(key.apiVersion)
+  if (!Object.hasOwn(kinds, key.kind)) return false
+  const versions: readonly string[] = kinds[key.kind as ServedKind].versions
+  return versions.includes(key.apiVersion)
+}
+
+/** A kind that is not read is taken as its group is: every kind of cilium.io has no namespace. */
+export function isClusterScoped(apiVersion: string, kind: string): boolean {
+  return Object.hasOwn(kinds, kind)
+    ? kinds[kind as ServedKind].scope === 'Cluster'
+    : kind === 'Namespace' || apiVersion.startsWith('cilium.io/')
 }
 
 /** Of a kind that means something to a load balancer and is not read: a warning. Of any other kind: nothing. */
@@ -57,4 +84,16 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
         ),
       ]
     : []
+}
+
+/** Oldest first: creationTimestamp, else first seen, else name. */
+export function byAge(
+  a: { readonly seen: number; readonly value: { readonly metadata: Metadata } },
+  b: typeof a,
+): number {
+  const [first, second] = [a.value.metadata, b.value.metadata]
+  if (first.creationTimestamp && second.creationTimestamp && first.creationTimestamp !== second.creationTimestamp)
+    return Date.parse(first.creationTimestamp) - Date.parse(second.creationTimestamp)
+  if (Boolean(first.creationTimestamp) !== Boolean(second.creationTimestamp)) return first.creationTimestamp ? -1 : 1
+  return a.seen - b.seen || (first.name < second.name ? -1 : 1)
 }

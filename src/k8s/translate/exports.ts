@@ -1,130 +1,109 @@
 /**
- * What a CiliumBGPPeeringPolicy makes of this node: neighbors, PodCIDR routes, and for each Service which neighbors
- * hear it with which attributes. Pure.
+ * What the plan of this node comes to: neighbors, PodCIDR routes, and for each Service which neighbors hear it with
+ * which attributes. Pure.
  */
-import type {
-  AddressFamilyName,
-  DesiredPodCidr,
-  Neighbor,
-  ObjectRef,
-  Route,
-  RouteAttributes,
-} from '../../desired/model.ts'
-import { formatAddress } from '../../ip/address.ts'
-import { splitPrefix } from '../../ip/prefix.ts'
+import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
+import { selectorMatches } from '../../desired/label-selector.ts'
+import type { DesiredPodCidr, Neighbor, Problem, Route, RouteAttributes } from '../../desired/model.ts'
+import { united } from '../../desired/route-attributes.ts'
 import type { Pool } from '../../allocation/allocate.ts'
-import type {
-  CiliumBgpPeeringPolicy,
-  PathAttributes,
-  PolicyNeighbor,
-  VirtualRouter,
-} from '../kinds/cilium-bgp-peering-policy.ts'
+import type { NeighborOverrides } from '../dialects/neighbor-annotation.ts'
+import type { Advertisement, NodePlan, PlanNeighbor, PlanSource } from '../dialects/node-plan.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
-import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
-import { parseOverrides, type NeighborOverrides } from './neighbor-overrides.ts'
+import { problemOf } from '../kinds/problems.ts'
 
-/** One neighbor with what it is to hear. */
+/** One neighbor with what it is to hear of Services. */
 export interface ServiceExport {
   readonly neighbor: Neighbor
-  readonly selector: LabelSelector | undefined
+  readonly selector: LabelSelector
   /** Attributes of a prefix, by the pool that holds its address. */
   readonly attributesFor: (pool: Pool | undefined, prefix: string) => RouteAttributes
 }
 
 export interface NodeExports {
-  readonly policy: CiliumBgpPeeringPolicy
+  /** Of the objects that the plan is of. */
+  readonly names: readonly string[]
   readonly neighbors: readonly Neighbor[]
   readonly services: readonly ServiceExport[]
   readonly podCidrs: readonly DesiredPodCidr[]
-  /** Of the policy. */
-  readonly faults: readonly Fault[]
+  readonly problems: readonly Problem[]
 }
 
 export interface NodeView {
   readonly name: string
-  readonly labels: Labels
   readonly podCidrs: readonly string[]
   /** The BGP Identifier of a virtual router, dotted IPv4. */
   readonly routerIdOf: (asn: number) => string
 }
 
-/** The TCP-MD5 key of a Secret, or why there is none. */
-export type PasswordOf = (secretName: string) => string | { readonly reason: string; readonly remedy: string }
+/** The TCP-MD5 key of a Secret by its id, or why there is none. */
+export type PasswordOf = (secretId: string) => string | { readonly reason: string; readonly remedy: string }
 
-export function exportsOf(
-  policy: CiliumBgpPeeringPolicy,
-  source: ObjectRef,
-  node: NodeView,
-  passwordOf: PasswordOf,
-): NodeExports {
-  const overrides = parseOverrides(policy.metadata.annotations)
-  const faults: Fault[] = [...overrides.faults]
+export function exportsOf(plan: NodePlan, node: NodeView, passwordOf: PasswordOf): NodeExports {
+  const problems: Problem[] = []
+  const neighbors: Neighbor[] = []
   const services: ServiceExport[] = []
   const podCidrRoutes = new Map<string, Route[]>()
-  for (const router of policy.virtualRouters) {
-    for (const spec of router.neighbors) {
-      const peerAddress = hostOf(spec.peerAddress)
-      const all = overrides.of(peerAddress)
-      const password = spec.authSecretRef ? passwordOf(spec.authSecretRef) : undefined
-      const obstacle = obstacleOf(spec, peerAddress, all, password)
-      if (obstacle !== undefined || typeof password === 'object') {
-        faults.push(...(obstacle === undefined ? [] : [obstacle]))
-        continue
-      }
-      // A router on each interface, where the annotation names several.
-      for (const own of needsInterface(peerAddress) ? all : all.slice(0, 1)) {
-        const routerId = node.routerIdOf(router.localASN)
-        const neighbor = neighborOf({ router, spec, source, peerAddress, routerId, password, overrides: own })
-        services.push({
-          neighbor,
-          selector: spec.serviceSelector ?? router.serviceSelector ?? undefined,
-          attributesFor: (pool, prefix) => attributesOf(spec, 'CiliumLoadBalancerIPPool', pool?.labels, own, prefix),
-        })
-        for (const prefix of router.exportPodCIDR ? node.podCidrs : []) {
-          if (!speaks(neighbor, prefix)) continue
-          const attributes = attributesOf(spec, 'PodCIDR', node.labels, own, prefix)
-          const routes = podCidrRoutes.get(prefix) ?? []
-          podCidrRoutes.set(prefix, [...routes, { prefix, neighbors: [neighbor.id], attributes }])
-        }
+  for (const planned of plan.neighbors) {
+    const { peerAddress, overrides, advertisements } = planned
+    const password = planned.secret === undefined ? undefined : passwordOf(planned.secret.id)
+    const obstacle = obstacleOf(planned, password)
+    if (obstacle !== undefined || typeof password === 'object') {
+      if (obstacle !== undefined) problems.push(problemIn(planned.from, obstacle))
+      continue
+    }
+    // A router on each interface, where the annotation names several.
+    for (const own of needsInterface(peerAddress) ? overrides : overrides.slice(0, 1)) {
+      const neighbor = neighborOf(planned, node.routerIdOf(planned.localAsn), password, own)
+      neighbors.push(neighbor)
+      services.push(...serviceExportsOf(neighbor, advertisements, own))
+      for (const prefix of node.podCidrs) {
+        const found = advertisements.find(({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix))
+        if (found === undefined) continue
+        const attributes = attributesOf(found, undefined, own)
+        const routes = podCidrRoutes.get(prefix) ?? []
+        podCidrRoutes.set(prefix, [...routes, { prefix, neighbors: [neighbor.id], attributes }])
       }
     }
   }
-  const podCidrs = podCidrsOf(policy, node, podCidrRoutes, faults)
-  return { policy, neighbors: services.map(({ neighbor }) => neighbor), services, podCidrs, faults }
+  return { names: plan.names, neighbors, services, podCidrs: podCidrsOf(plan, node, podCidrRoutes, problems), problems }
+}
+
+export function problemIn({ key, origin }: PlanSource, found: Fault): Problem {
+  return problemOf(found, key, origin)
 }
 
 /** Why a neighbor is not dialled. */
 function obstacleOf(
-  spec: PolicyNeighbor,
-  peerAddress: string,
-  overrides: readonly NeighborOverrides[],
+  { peerAddress, overrides, path, secret }: PlanNeighbor,
   password: ReturnType<PasswordOf> | undefined,
 ): Fault | undefined {
   if (needsInterface(peerAddress) && overrides.some((own) => own.interface === undefined)) {
     const what = peerAddress === '::' ? 'an unnumbered neighbor' : 'a link-local address'
     const message = `neighbor ${peerAddress} is not dialled: ${what} needs an interface`
     const remedy = `Write herald.dev/neighbors: '{"${peerAddress}": {interface: eth0}}'.`
-    return fault('error', [...spec.path, 'peerAddress'], 'NoInterface', message, remedy)
+    return fault('error', [...path, 'peerAddress'], 'NoInterface', message, remedy)
   }
   if (typeof password !== 'object') return undefined
   // Dialling without the key would only show the router an unsigned session.
   const message = `${password.reason}: neighbor ${peerAddress} is not dialled`
-  return fault('error', [...spec.path, 'authSecretRef'], 'NoPassword', message, password.remedy)
+  return fault('error', [...path, secret?.field ?? ''], 'NoPassword', message, password.remedy)
 }
 
 function podCidrsOf(
-  policy: CiliumBgpPeeringPolicy,
+  { names, podCidrExports }: NodePlan,
   node: NodeView,
   routes: ReadonlyMap<string, readonly Route[]>,
-  faults: Fault[],
+  problems: Problem[],
 ): readonly DesiredPodCidr[] {
-  if (!policy.virtualRouters.some((router) => router.exportPodCIDR)) return []
-  if (node.podCidrs.length === 0) {
-    const message = `exportPodCIDR is set and node ${node.name} has no PodCIDR`
-    const remedy = 'Give the Node spec.podCIDRs, or turn exportPodCIDR off.'
-    faults.push(fault('warning', ['spec', 'virtualRouters'], 'NoPodCidr', message, remedy))
-  }
-  const message = `PodCIDR of node ${node.name}, exported by policy ${policy.metadata.name}`
+  if (podCidrExports.length === 0) return []
+  if (node.podCidrs.length === 0)
+    for (const { from, field, path } of podCidrExports) {
+      const message = `${field} is set and node ${node.name} has no PodCIDR`
+      const remedy = `Give the Node spec.podCIDRs, or turn ${field} off.`
+      problems.push(problemIn(from, fault('warning', path, 'NoPodCidr', message, remedy)))
+    }
+  const message = `PodCIDR of node ${node.name}, exported by policy ${names.join(', ')}`
   return node.podCidrs.map((prefix) => ({
     prefix,
     routes: routes.get(prefix) ?? [],
@@ -132,28 +111,49 @@ function podCidrsOf(
   }))
 }
 
-/** The canonical address of `192.0.2.1/32`, which was checked. */
-function hostOf(prefix: string): string {
-  const parts = splitPrefix(prefix)
-  return parts === undefined ? prefix : formatAddress(parts.address)
+function familyOf(prefix: string): Advertisement['family'] {
+  return prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast'
 }
 
 /** True when the family of the prefix is spoken with the neighbor. */
 export function speaks(neighbor: Neighbor, prefix: string): boolean {
-  return neighbor.families.includes(prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast')
+  return neighbor.families.includes(familyOf(prefix))
 }
 
-interface NeighborInput {
-  readonly router: VirtualRouter
-  readonly spec: PolicyNeighbor
-  readonly source: ObjectRef
-  readonly peerAddress: string
-  readonly routerId: string
-  readonly password: string | undefined
-  readonly overrides: NeighborOverrides
+/** Advertisements of one selector say nothing but attributes by family. */
+function serviceExportsOf(
+  neighbor: Neighbor,
+  advertisements: readonly Advertisement[],
+  overrides: NeighborOverrides,
+): readonly ServiceExport[] {
+  const bySelector = new Map<LabelSelector, readonly Advertisement[]>()
+  for (const one of advertisements)
+    if (one.selector !== undefined) bySelector.set(one.selector, [...(bySelector.get(one.selector) ?? []), one])
+  return [...bySelector].map(([selector, all]) => ({
+    neighbor,
+    selector,
+    attributesFor: (pool, prefix) => {
+      const found = all.find(({ family }) => family === familyOf(prefix))
+      return found === undefined ? {} : attributesOf(found, pool?.labels, overrides)
+    },
+  }))
 }
 
-function neighborOf({ router, spec, source, peerAddress, routerId, password, overrides }: NeighborInput): Neighbor {
+function neighborOf(
+  planned: PlanNeighbor,
+  routerId: string,
+  password: string | undefined,
+  overrides: NeighborOverrides,
+): Neighbor {
+  const {
+    from,
+    path: _path,
+    secret: _secret,
+    overrides: _overrides,
+    advertisements: _advertisements,
+    gracefulRestart,
+    ...session
+  } = planned
   const {
     ttlSecurity,
     sourceAddress,
@@ -167,31 +167,19 @@ function neighborOf({ router, spec, source, peerAddress, routerId, password, ove
     passive = false,
     ...named
   } = overrides
+  const { localAsn, peerAddress } = session
+  const zone = needsInterface(peerAddress) && named.interface !== undefined ? `%${named.interface}` : ''
   return {
-    id: `${router.localASN}/${peerAddress}${needsInterface(peerAddress) && named.interface !== undefined ? `%${named.interface}` : ''}`,
-    source,
-    virtualRouter: String(router.localASN),
-    localAsn: router.localASN,
-    peerAsn: spec.peerASN,
-    peerAddress,
-    peerPort: spec.peerPort,
+    id: `${localAsn}/${peerAddress}${zone}`,
+    source: from.source,
+    ...session,
     routerId,
-    families: familiesOf(spec),
-    holdTimeSec: spec.holdTimeSeconds,
-    keepaliveSec: spec.keepAliveTimeSeconds,
-    connectRetrySec: spec.connectRetryTimeSeconds,
-    multihopTtl: spec.eBGPMultihopTTL,
     passive,
     ...written(named),
     ...(password === undefined ? {} : { password }),
-    ...(spec.gracefulRestart?.enabled === true
-      ? {
-          gracefulRestart: {
-            restartTimeSec: spec.gracefulRestart.restartTimeSeconds,
-            notification: notification ?? false,
-          },
-        }
-      : {}),
+    ...(gracefulRestart === undefined
+      ? {}
+      : { gracefulRestart: { ...gracefulRestart, notification: notification ?? false } }),
     ...(ttlSecurity === undefined ? {} : { ttlSecurityHops: ttlSecurity }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
     ...(tcpUserTimeout === undefined ? {} : { tcpUserTimeoutSec: tcpUserTimeout }),
@@ -219,41 +207,22 @@ function needsInterface(peerAddress: string): boolean {
   return peerAddress === '::' || /^fe[89ab]/.test(peerAddress)
 }
 
-function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] {
-  if (!families) return ['ipv4-unicast', 'ipv6-unicast']
-  return (['ipv4', 'ipv6'] as const)
-    .filter((name) => families.some(({ afi, safi }) => afi === name && safi === 'unicast'))
-    .map((name) => `${name}-unicast` as const)
-}
-
-/**
- * Of the entries of one type whose selector matches: communities are united, the highest local preference wins. What
- * the annotation says of the neighbor comes on top, per family.
- */
+/** What the rules that hold give together, and what the annotation says of the neighbor on top, per family. */
 function attributesOf(
-  spec: PolicyNeighbor,
-  type: PathAttributes['selectorType'],
-  labels: Labels | undefined,
+  { attributes, family }: Advertisement,
+  poolLabels: Labels | undefined,
   overrides: NeighborOverrides,
-  prefix: string,
 ): RouteAttributes {
-  const entries = (spec.advertisedPathAttributes ?? []).filter(
-    ({ selectorType, selector }) =>
-      selectorType === type && labels !== undefined && selectorMatches(selector ?? {}, labels),
+  const rules = attributes.filter(
+    ({ poolSelector }) =>
+      poolSelector === undefined || (poolLabels !== undefined && selectorMatches(poolSelector, poolLabels)),
   )
-  const communities = new Set(
-    entries.flatMap((entry) => [...(entry.communities?.standard ?? []), ...(entry.communities?.wellKnown ?? [])]),
-  )
-  const large = new Set(entries.flatMap((entry) => entry.communities?.large ?? []))
-  const preferences = entries.flatMap(({ localPreference }) => localPreference ?? [])
-  const family = prefix.includes(':') ? 'ipv6' : 'ipv4'
-  const med = overrides.med?.[family]
-  const asPathPrepend = overrides.asPathPrepend?.[family] ?? 0
-  const extended = overrides.extendedCommunities?.[family] ?? []
+  const name = family === 'ipv6-unicast' ? 'ipv6' : 'ipv4'
+  const med = overrides.med?.[name]
+  const asPathPrepend = overrides.asPathPrepend?.[name] ?? 0
+  const extended = overrides.extendedCommunities?.[name] ?? []
   return {
-    ...(communities.size === 0 ? {} : { communities: [...communities].sort((a, b) => a - b) }),
-    ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
-    ...(preferences.length === 0 ? {} : { localPreference: Math.max(...preferences) }),
+    ...united(rules.map((rule) => rule.attributes)),
     ...(med === undefined ? {} : { med }),
     ...(asPathPrepend === 0 ? {} : { asPathPrepend }),
     ...(extended.length === 0 ? {} : { extendedCommunities: [...new Set(extended)].sort() }),

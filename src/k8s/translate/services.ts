@@ -8,6 +8,7 @@ import {
   type Route,
   type Verdict,
 } from '../../desired/model.ts'
+import type { VerdictCode } from '../../desired/codes.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Pool } from '../../allocation/allocate.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
@@ -26,7 +27,7 @@ export interface ServiceInput {
   readonly allocated: Verdict
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
-  readonly noExports: string
+  readonly noExports: { readonly message: string; readonly remedy: string }
 }
 
 export function isClassServed(service: Service, { loadBalancerClass }: TranslatorOptions): boolean {
@@ -34,8 +35,8 @@ export function isClassServed(service: Service, { loadBalancerClass }: Translato
   return !name || ['herald.dev/bgp', 'io.cilium/bgp-control-plane', loadBalancerClass].includes(name)
 }
 
-const yes = (step: Verdict['step'], code: string, message: string): Verdict => ({ step, ok: true, code, message })
-const no = (step: Verdict['step'], code: string, message: string, remedy: string): Verdict => ({
+const yes = (step: Verdict['step'], code: VerdictCode, message: string): Verdict => ({ step, ok: true, code, message })
+const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: string): Verdict => ({
   step,
   ok: false,
   code,
@@ -96,7 +97,7 @@ function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readon
     const prefix = `${address}/${address.includes(':') ? 128 : 32}`
     const routes = new Map<string, Route>()
     for (const { neighbor, selector, attributesFor } of exports?.services ?? []) {
-      if (selector === undefined || !selectorMatches(selector, labels) || !speaks(neighbor, prefix)) continue
+      if (!selectorMatches(selector, labels) || !speaks(neighbor, prefix)) continue
       const attributes = attributesFor(pool, prefix)
       const id = JSON.stringify(attributes)
       routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor.id], attributes })
@@ -106,24 +107,12 @@ function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readon
 }
 
 function selectedVerdict({ service, exports, noExports, addresses }: ServiceInput, routes: readonly Route[]): Verdict {
-  if (exports === undefined)
-    return no(
-      'selected',
-      'NoPolicy',
-      noExports,
-      'Create a CiliumBGPPeeringPolicy whose nodeSelector matches this node.',
-    )
+  if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
   const labels = selectableLabels(service)
-  const matching = exports.services.filter(
-    ({ selector }) => selector !== undefined && selectorMatches(selector, labels),
-  )
-  const policy = exports.policy.metadata.name
+  const matching = exports.services.filter(({ selector }) => selectorMatches(selector, labels))
+  const policy = exports.names.join(', ')
   if (matching.length === 0) {
-    const wanted = [
-      ...new Set(
-        exports.services.flatMap(({ selector }) => (selector === undefined ? [] : [formatSelector(selector)])),
-      ),
-    ].join('; ')
+    const wanted = [...new Set(exports.services.map(({ selector }) => formatSelector(selector)))].join('; ')
     return no(
       'selected',
       'NotSelected',

@@ -15,15 +15,17 @@ import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { fault } from '../kinds/narrow.ts'
 import { podCidrsOf } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
+import { byAge } from '../kinds/table.ts'
 import { passwordOf } from '../kinds/secret.ts'
 import type { Service } from '../kinds/service.ts'
-import { selectorMatches } from '../../desired/label-selector.ts'
+import type { DialectAnswer } from '../dialects/node-plan.ts'
+import { planKinds, planNode } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
 import { exportsOf, type NodeExports } from './exports.ts'
 import { routerIdOf } from './router-id.ts'
 import { isClassServed, translateService } from './services.ts'
-import { byAge, ObjectStore, type Change } from './store.ts'
+import { ObjectStore, type Change } from './store.ts'
 import type { Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
@@ -46,7 +48,7 @@ class NodeTranslator implements Translator {
   #isNodeDirty = true
   #isSynced = false
   #exports: NodeExports | undefined
-  #noExports = ''
+  #noExports: DialectAnswer['noPlan'] = { message: '', remedy: '' }
   #poolProblems: readonly Problem[] = []
   #nodeProblems: readonly Problem[] = []
   #recordWarning: RecordWarning | undefined
@@ -104,7 +106,7 @@ class NodeTranslator implements Translator {
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
     else if (kind === 'CiliumLoadBalancerIPPool') this.#arePoolsDirty = true
-    else if (kind !== 'Node' || id === this.#options.nodeName) this.#isNodeDirty = true
+    else if (planKinds.has(kind) || kind === 'Secret' || id === this.#options.nodeName) this.#isNodeDirty = true
   }
 
   #touchedSlice(id: string): void {
@@ -115,7 +117,7 @@ class NodeTranslator implements Translator {
       this.#serviceOfSlice.delete(id)
       this.#dirty.add(before)
     }
-    const slice = this.#store.tables.EndpointSlice.get(id)?.value
+    const slice = this.#store.objects.EndpointSlice.get(id)?.value
     const service = slice === undefined ? undefined : serviceOfSlice(slice)
     if (slice === undefined || service === undefined) return
     this.#serviceOfSlice.set(id, service)
@@ -124,11 +126,11 @@ class NodeTranslator implements Translator {
   }
 
   #touchAll(): void {
-    for (const id of this.#store.tables.Service.keys()) this.#dirty.add(id)
+    for (const id of this.#store.objects.Service.keys()) this.#dirty.add(id)
   }
 
   #translatePools(): void {
-    const stored = this.#store.tables.CiliumLoadBalancerIPPool
+    const stored = this.#store.objects.CiliumLoadBalancerIPPool
     const { pools, conflicts } = poolsOf([...stored.values()].sort(byAge).map(({ value }) => value))
     this.#poolProblems = conflicts.flatMap(({ pool, other }) => {
       const found = stored.get(pool.metadata.name)
@@ -175,7 +177,7 @@ class NodeTranslator implements Translator {
 
   /** The Node annotation `herald.dev/drain`; a cordon alone drains nothing. */
   #isDraining(problems: Problem[]): boolean {
-    const stored = this.#store.tables.Node.get(this.#options.nodeName)
+    const stored = this.#store.objects.Node.get(this.#options.nodeName)
     const written = stored?.value.metadata.annotations[drainAnnotation]
     if (stored === undefined || written === undefined || written === 'true' || written === 'false')
       return written === 'true'
@@ -196,75 +198,46 @@ class NodeTranslator implements Translator {
   }
 
   #exportsOfNode(problems: Problem[]): NodeExports | undefined {
-    const { Node: nodes, CiliumBGPPeeringPolicy: policies } = this.#store.tables
-    const { nodeName } = this.#options
-    const stored = nodes.get(nodeName)
+    const { objects } = this.#store
+    const { nodeName, secretsNamespace } = this.#options
+    const stored = objects.Node.get(nodeName)
     const node = stored?.value
     const nodeKey: ObjectKey = stored?.key ?? { apiVersion: 'v1', kind: 'Node', namespace: '', name: nodeName }
-    const labels = node?.metadata.labels ?? {}
-    if (node === undefined && policies.size > 0) {
-      problems.push(
-        problemOf(
-          fault(
-            'warning',
-            [],
-            'NoNode',
-            `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`,
-            'Add the Node, or give its name with --node-name.',
-          ),
-          nodeKey,
-          undefined,
-        ),
-      )
+    const isAnythingPlanned = [...planKinds].some((kind) => objects[kind].size > 0)
+    if (node === undefined && isAnythingPlanned) {
+      const message = `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`
+      const remedy = 'Add the Node, or give its name with --node-name.'
+      problems.push(problemOf(fault('warning', [], 'NoNode', message, remedy), nodeKey, undefined))
     }
-    const [chosen, ...others] = [...policies.values()]
-      .filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, labels))
-      .sort(byAge)
-    for (const { key, origin } of others) {
-      problems.push(
-        problemOf(
-          fault(
-            'error',
-            ['spec', 'nodeSelector'],
-            'PolicyConflict',
-            `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${nodeName}; this one has no ` +
-              `effect there`,
-            'Let their node selectors exclude each other.',
-          ),
-          key,
-          origin,
-        ),
-      )
-    }
-    this.#noExports =
-      policies.size === 0 ? 'there is no CiliumBGPPeeringPolicy' : `no CiliumBGPPeeringPolicy selects node ${nodeName}`
-    if (chosen === undefined) return undefined
-    const routerIds = new Map(
-      chosen.value.virtualRouters.map(({ localASN }) => [localASN, routerIdOf(nodeName, node, localASN)]),
-    )
+    const facts = { name: nodeName, labels: node?.metadata.labels ?? {} }
+    const answer = planNode(objects, facts, { secretsNamespace })
+    problems.push(...answer.problems)
+    this.#noExports = answer.noPlan
+    if (answer.plan === undefined) return undefined
+    const asns = new Set(answer.plan.neighbors.map(({ localAsn }) => localAsn))
+    const routerIds = new Map([...asns].map((asn) => [asn, routerIdOf(nodeName, node, asn)]))
     for (const { faults } of routerIds.values())
       problems.push(...faults.map((found) => problemOf(found, nodeKey, stored?.origin)))
     const view = {
       name: nodeName,
-      labels,
       podCidrs: node === undefined ? [] : podCidrsOf(node),
       routerIdOf: (asn: number) => routerIds.get(asn)?.routerId ?? '',
     }
-    const found = exportsOf(chosen.value, chosen.source, view, (name) => this.#password(name))
-    problems.push(...found.faults.map((each) => problemOf(each, chosen.key, chosen.origin)))
+    const found = exportsOf(answer.plan, view, (id) => this.#password(id))
+    problems.push(...found.problems)
     return found
   }
 
-  #password(name: string): string | { readonly reason: string; readonly remedy: string } {
-    const { secretsNamespace } = this.#options
-    const secret = this.#store.tables.Secret.get(`${secretsNamespace}/${name}`)?.value
-    const remedy = `Create Secret ${name} in namespace ${secretsNamespace} with the key password.`
-    if (secret === undefined) return { reason: `there is no Secret ${secretsNamespace}/${name}`, remedy }
-    return passwordOf(secret) || { reason: `Secret ${secretsNamespace}/${name} has no key password`, remedy }
+  #password(id: string): string | { readonly reason: string; readonly remedy: string } {
+    const secret = this.#store.objects.Secret.get(id)?.value
+    const [namespace, name] = id.split('/')
+    const remedy = `Create Secret ${name} in namespace ${namespace} with the key password.`
+    if (secret === undefined) return { reason: `there is no Secret ${id}`, remedy }
+    return passwordOf(secret) || { reason: `Secret ${id} has no key password`, remedy }
   }
 
   #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
-    const table = this.#store.tables.Service
+    const table = this.#store.objects.Service
     const loadBalancer = (id: string): Service | undefined => {
       const service = table.get(id)?.value
       return service?.spec.type === 'LoadBalancer' ? service : undefined

@@ -1,0 +1,84 @@
+/**
+ * Every reason code, once: the problems of objects and the answers on the chain of a Service. docs/configure.md lists
+ * the same codes, compared by a test.
+ */
+
+/**
+ * What a problem costs. `part`: the object, or a part of it, may not be in force although it was before a restart, so
+ * that End-of-RIB and removals wait for it (RFC 4724 4.1). `nothing`: everything else that was written is in force.
+ */
+export type Cost = 'part' | 'nothing'
+
+export const problemCodes = {
+  InvalidYaml: 'part',
+  NoObject: 'part',
+  Unreadable: 'part',
+  DuplicateObject: 'nothing',
+  InvalidField: 'part',
+  UnknownField: 'nothing',
+  InvalidAnnotation: 'part',
+  InvalidAddress: 'part',
+  InvalidPrefix: 'part',
+  InvalidPeerAddress: 'part',
+  InvalidPeerMask: 'part',
+  KeepaliveAboveHold: 'part',
+  NoFamily: 'part',
+  DuplicateNeighbor: 'nothing',
+  NoPassword: 'part',
+  NoInterface: 'part',
+  DuplicateRouter: 'part',
+  NoNeighborLeft: 'part',
+  InvalidBlock: 'part',
+  MixedFamilies: 'part',
+  ReversedRange: 'part',
+  PolicyConflict: 'nothing',
+  PoolConflict: 'nothing',
+  NoNodeSelector: 'nothing',
+  NoServiceSelector: 'nothing',
+  SelectorUnderNeighbor: 'nothing',
+  NoBlocks: 'nothing',
+  NoPodCidr: 'nothing',
+  NoNode: 'part',
+  DerivedRouterId: 'nothing',
+  InvalidRouterId: 'part',
+  LocalPortNotServed: 'nothing',
+  KindNotServed: 'nothing',
+  FamilyNotServed: 'nothing',
+  NotServed: 'nothing',
+  RecordElsewhere: 'nothing',
+  RecordDamaged: 'nothing',
+  RecordBusy: 'nothing',
+  NotRecorded: 'nothing',
+} as const satisfies Readonly<Record<string, Cost>>
+
+export type ProblemCode = keyof typeof problemCodes
+
+/** By the step of the chain that they answer. */
+export const verdictCodes = {
+  valid: { yes: [], no: [] },
+  class: { yes: ['ClassServed'], no: ['OtherClass'] },
+  allocated: {
+    yes: ['Allocated', 'InStatus', 'RequestRefused'],
+    no: [
+      'NoPool',
+      'PoolSelectorMismatch',
+      'OutOfAddresses',
+      'AlreadyAllocated',
+      'IncompatibleService',
+      'InvalidRequest',
+      'RecordBusy',
+    ],
+  },
+  selected: { yes: ['PolicySelects', 'ExportPodCIDR'], no: ['NoPolicy', 'NotSelected', 'FamilyNotSpoken'] },
+  supported: {
+    yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],
+    no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed', 'Ipv6NotServed'],
+  },
+  eligible: { yes: ['HasLocalBackends', 'HasEndpoints'], no: ['NoBackends', 'NoLocalBackends'] },
+  programmed: { yes: ['NotGated', 'Programmed'], no: ['ProgrammingFailed', 'Programming'] },
+  announced: { yes: [], no: [] },
+} as const satisfies Readonly<Record<string, { readonly yes: readonly string[]; readonly no: readonly string[] }>>
+
+type Steps = typeof verdictCodes
+export type VerdictStep = keyof Steps
+export type VerdictCode = Steps[VerdictStep]['yes' | 'no'][number]

@@ -1,0 +1,140 @@
+/** CiliumBGPPeeringPolicy -> NodePlan: the oldest policy that selects the node, and nothing of the others. Pure. */
+import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
+import type { AddressFamilyName, Problem, RouteAttributes } from '../../desired/model.ts'
+import { formatAddress } from '../../ip/address.ts'
+import { splitPrefix } from '../../ip/prefix.ts'
+import type { PathAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
+import { fault } from '../kinds/narrow.ts'
+import { problemOf } from '../kinds/problems.ts'
+import { byAge, type Stored } from '../kinds/table.ts'
+import { parseOverrides, type ParsedOverrides } from './neighbor-annotation.ts'
+import type { Advertisement, AttributeRule, Dialect, NodeFacts, NodePlan, PlanNeighbor } from './node-plan.ts'
+
+type Policy = Stored<'CiliumBGPPeeringPolicy'>
+
+export const ciliumV1: Dialect = {
+  planKinds: ['CiliumBGPPeeringPolicy'],
+  plan({ CiliumBGPPeeringPolicy: policies }, node, { secretsNamespace }) {
+    const [chosen, ...others] = [...policies.values()]
+      .filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, node.labels))
+      .sort(byAge)
+    const problems = others.map(({ key, origin }) => problemOf(conflict(chosen, node), key, origin))
+    const noPlan = {
+      message:
+        policies.size === 0
+          ? 'there is no CiliumBGPPeeringPolicy'
+          : `no CiliumBGPPeeringPolicy selects node ${node.name}`,
+      remedy: 'Create a CiliumBGPPeeringPolicy whose nodeSelector matches this node.',
+    }
+    const plan = chosen === undefined ? undefined : planOf(chosen, node, secretsNamespace, problems)
+    return { plan, noPlan, problems }
+  },
+}
+
+function conflict(chosen: Policy | undefined, { name }: NodeFacts) {
+  const message = `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${name}; this one has no effect there`
+  const remedy = 'Let their node selectors exclude each other.'
+  return fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', message, remedy)
+}
+
+function planOf(policy: Policy, node: NodeFacts, secretsNamespace: string, problems: Problem[]): NodePlan {
+  const { key, origin, value } = policy
+  const overrides = parseOverrides(value.metadata.annotations)
+  problems.push(...overrides.faults.map((found) => problemOf(found, key, origin)))
+  const neighbors = value.virtualRouters.flatMap((router) =>
+    router.neighbors.map((spec) => neighborOf({ policy, router, spec, node, overrides, secretsNamespace })),
+  )
+  return {
+    names: [value.metadata.name],
+    neighbors,
+    podCidrExports: value.virtualRouters.some(({ exportPodCIDR }) => exportPodCIDR)
+      ? [{ from: policy, field: 'exportPodCIDR', path: ['spec', 'virtualRouters'] }]
+      : [],
+  }
+}
+
+interface NeighborInput {
+  readonly policy: Policy
+  readonly router: VirtualRouter
+  readonly spec: PolicyNeighbor
+  readonly node: NodeFacts
+  readonly overrides: ParsedOverrides
+  readonly secretsNamespace: string
+}
+
+function neighborOf({ policy, router, spec, node, overrides, secretsNamespace }: NeighborInput): PlanNeighbor {
+  const peerAddress = hostOf(spec.peerAddress)
+  const secret = spec.authSecretRef
+  const families = familiesOf(spec)
+  return {
+    from: policy,
+    path: spec.path,
+    virtualRouter: String(router.localASN),
+    localAsn: router.localASN,
+    peerAsn: spec.peerASN,
+    peerAddress,
+    peerPort: spec.peerPort,
+    families,
+    holdTimeSec: spec.holdTimeSeconds,
+    keepaliveSec: spec.keepAliveTimeSeconds,
+    connectRetrySec: spec.connectRetryTimeSeconds,
+    multihopTtl: spec.eBGPMultihopTTL,
+    ...(spec.gracefulRestart?.enabled === true
+      ? { gracefulRestart: { restartTimeSec: spec.gracefulRestart.restartTimeSeconds } }
+      : {}),
+    ...(secret ? { secret: { id: `${secretsNamespace}/${secret}`, field: 'authSecretRef' } } : {}),
+    overrides: overrides.of(peerAddress),
+    advertisements: families.flatMap((family) => advertisementsOf(family, router, spec, node.labels)),
+  }
+}
+
+/** The canonical address of `192.0.2.1/32`, which was checked. */
+function hostOf(prefix: string): string {
+  const parts = splitPrefix(prefix)
+  return parts === undefined ? prefix : formatAddress(parts.address)
+}
+
+function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] {
+  if (!families) return ['ipv4-unicast', 'ipv6-unicast']
+  return (['ipv4', 'ipv6'] as const)
+    .filter((name) => families.some(({ afi, safi }) => afi === name && safi === 'unicast'))
+    .map((name) => `${name}-unicast` as const)
+}
+
+function advertisementsOf(
+  family: AddressFamilyName,
+  router: VirtualRouter,
+  spec: PolicyNeighbor,
+  nodeLabels: Labels,
+): readonly Advertisement[] {
+  const selector = spec.serviceSelector ?? router.serviceSelector ?? undefined
+  const services = rulesOf(spec, 'CiliumLoadBalancerIPPool').map(
+    ([poolSelector, attributes]): AttributeRule => ({ poolSelector, attributes }),
+  )
+  const podCidrs = rulesOf(spec, 'PodCIDR').flatMap(([nodes, attributes]): AttributeRule[] =>
+    selectorMatches(nodes, nodeLabels) ? [{ attributes }] : [],
+  )
+  return [
+    ...(selector === undefined ? [] : [{ family, type: 'Service' as const, selector, attributes: services }]),
+    ...(router.exportPodCIDR ? [{ family, type: 'PodCIDR' as const, attributes: podCidrs }] : []),
+  ]
+}
+
+function rulesOf(
+  spec: PolicyNeighbor,
+  type: PathAttributes['selectorType'],
+): readonly (readonly [LabelSelector, RouteAttributes])[] {
+  return (spec.advertisedPathAttributes ?? [])
+    .filter(({ selectorType }) => selectorType === type)
+    .map((entry) => [entry.selector ?? {}, attributesOf(entry)])
+}
+
+function attributesOf({ communities, localPreference }: PathAttributes): RouteAttributes {
+  const standard = new Set([...(communities?.standard ?? []), ...(communities?.wellKnown ?? [])])
+  const large = new Set(communities?.large ?? [])
+  return {
+    ...(standard.size === 0 ? {} : { communities: [...standard].sort((a, b) => a - b) }),
+    ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
+    ...(localPreference === undefined || localPreference === null ? {} : { localPreference }),
+  }
+}
