@@ -83,6 +83,21 @@ export class AdjRibIn {
     }
   }
 
+  /**
+   * The paths of a family in small steps, one by one or undefined where there is none, while the table changes: a path
+   * that is there all along comes at least once, and once only unless the table is made larger or smaller meanwhile.
+   */
+  *walk(family: Family): Generator<readonly [Prefix, ReceivedPath] | undefined, void> {
+    let cursor = 0
+    do {
+      const slots: number[] = []
+      cursor = this.#tables[family].bucket(cursor, slots)
+      const found = slots.map((slot) => [this.#tables[family].prefixAt(slot), this.#pathAt(family, slot)] as const)
+      yield undefined
+      yield* found
+    } while (cursor !== 0)
+  }
+
   /** Every prefix, once for each of its paths; nothing is decoded. */
   *prefixes(): Generator<Prefix> {
     for (const family of families) {

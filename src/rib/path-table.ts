@@ -140,6 +140,19 @@ export class PathTable {
     return text + String.fromCharCode(length)
   }
 
+  /**
+   * Adds to `found` the slots of the paths whose probing begins at one place, and answers the place to go on with; 0
+   * is the first, and as an answer the end. Places come by reversed bits: when the table doubles or halves between two
+   * calls, the places that were seen are again exactly those before the cursor.
+   */
+  bucket(cursor: number, found: number[]): number {
+    const mask = this.#lengths.length - 1
+    const home = cursor & mask
+    for (let slot = home; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
+      if ((this.#homeOf(slot) & mask) === home) found.push(slot)
+    return reversed(reversed(cursor | ~mask) + 1)
+  }
+
   /** Marks every path. */
   markAll(mark: number): void {
     for (let slot = 0; slot < this.#lengths.length; slot++)
@@ -197,6 +210,11 @@ export class PathTable {
     return hash >>> 0
   }
 
+  #homeOf(slot: number): number {
+    for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[slot * this.#words + word] as number
+    return this.#home(this.#lengths[slot] as number)
+  }
+
   #isKey(slot: number, length: number): boolean {
     if (this.#lengths[slot] !== length) return false
     if (this.#words === 1) return this.#keys[slot] === this.#key[0]
@@ -231,8 +249,7 @@ export class PathTable {
     const mask = this.#lengths.length - 1
     let gap = slot
     for (let next = (gap + stride) & mask; this.#lengths[next] !== 0; next = (next + stride) & mask) {
-      for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[next * this.#words + word] as number
-      const home = this.#home(this.#lengths[next] as number) & mask
+      const home = this.#homeOf(next) & mask
       if (steps(home, next, mask) < steps(gap, next, mask)) continue
       this.#move(next, gap)
       gap = next
@@ -288,6 +305,16 @@ export class PathTable {
 /** Probes from one slot to another. */
 function steps(from: number, to: number, mask: number): number {
   return Math.imul(to - from, inverseStride) & mask
+}
+
+/** The 32 bits in the other order. */
+function reversed(value: number): number {
+  let bits = value
+  bits = ((bits >>> 1) & 0x55555555) | ((bits & 0x55555555) << 1)
+  bits = ((bits >>> 2) & 0x33333333) | ((bits & 0x33333333) << 2)
+  bits = ((bits >>> 4) & 0x0f0f0f0f) | ((bits & 0x0f0f0f0f) << 4)
+  bits = ((bits >>> 8) & 0x00ff00ff) | ((bits & 0x00ff00ff) << 8)
+  return ((bits >>> 16) | (bits << 16)) >>> 0
 }
 
 /** 32 bits of both, by a multiplier that the seed decides. */

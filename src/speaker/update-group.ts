@@ -93,7 +93,7 @@ export class UpdateGroup {
   encodings = 0
   /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
   tooLarge = 0
-  readonly adjRibOut = new AdjRibOut()
+  readonly adjRibOut: AdjRibOut
   readonly view: ExportView
   readonly #codec: CodecContext
   readonly #locRib: LocRib
@@ -104,7 +104,15 @@ export class UpdateGroup {
   #resync: Resync | undefined
   #sweepAt = minRemembered
 
-  constructor(view: ExportView, codec: CodecContext, locRib: LocRib, limits: GroupLimits = {}) {
+  /** `presence` hears when the first member has a prefix, and when none has it any more. */
+  constructor(
+    view: ExportView,
+    codec: CodecContext,
+    locRib: LocRib,
+    limits: GroupLimits = {},
+    presence?: (prefix: Prefix, isPresent: boolean) => void,
+  ) {
+    this.adjRibOut = new AdjRibOut(presence)
     this.view = view
     this.#codec = codec
     this.#locRib = locRib
