@@ -1,5 +1,5 @@
 /** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
-import { z } from 'zod'
+import * as z from 'zod'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {

@@ -3,7 +3,7 @@
  * camelCase, addresses as text, FSM states in RFC words, durations in keys that end in Seconds. Keys may be added,
  * never renamed.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 
 export const verdictSchema = z.object({
   step: z

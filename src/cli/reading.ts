@@ -4,10 +4,10 @@
 import { once } from 'node:events'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ApiLocation } from '../api/client.ts'
+import { exitCode } from './exit.ts'
 import { asciiJson, isPrintable } from './text.ts'
 
-/** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
-export const exitCode = { ok: 0, degraded: 1, usage: 2, unreachable: 3 } as const
+export { exitCode }
 
 const defaultSocket = '/run/herald/herald.sock'
 /** sun_path of sockaddr_un without its NUL. */
@@ -151,7 +151,7 @@ function between(format: OutputFormat, last: string | undefined): string {
 async function rendered<T>(format: OutputFormat, { data, text }: Reading<T>): Promise<string> {
   if (format === 'json') return asciiJson(data)
   if (format === 'yaml') {
-    const yaml = (await import('yaml')).stringify(data)
+    const yaml = (await import('./yaml.ts')).stringify(data)
     // JSON is YAML too, and can escape everything.
     return isPrintable(yaml) ? yaml : asciiJson(data)
   }
