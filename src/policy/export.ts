@@ -37,8 +37,8 @@ export interface SessionFacts {
   readonly localAddress: Address
   /** RFC 8950 was negotiated: IPv4 routes may carry an IPv6 next hop. */
   readonly extendedNextHop: boolean
-  /** Global addresses of the interface that the session runs over, the best one first. */
-  readonly interfaceAddresses: readonly Address[]
+  /** Global addresses of the interface that the session runs over, the best one first; asked for where they matter. */
+  interfaceAddresses(): readonly Address[]
 }
 
 /**
@@ -65,7 +65,7 @@ export function chooseNextHop(
   // RFC 2545 3 asks for a global address; between link-local neighbors there is none, and routers take this one (RFC
   // 8950 4).
   if (mayCarry(session.localAddress)) return { ok: true, nextHop: session.localAddress }
-  const nextHop = session.interfaceAddresses.find(isOfFamily) ?? parseAddress(nodeAddresses?.[family] ?? '')
+  const nextHop = session.interfaceAddresses().find(isOfFamily) ?? parseAddress(nodeAddresses?.[family] ?? '')
   if (nextHop !== undefined && isOfFamily(nextHop)) return { ok: true, nextHop }
   const [other, shown] = wanted === 'ipv6' ? ['IPv4', 'IPv6'] : ['IPv6', 'IPv4']
   return say(

@@ -10,7 +10,7 @@ import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { AttributeBlocks, noBlock } from './attribute-blocks.ts'
-import { Mark, maxPathsPerPrefix, PathTable } from './path-table.ts'
+import { maxPathsPerPrefix, PathTable } from './path-table.ts'
 
 export interface ReceivedPath {
   readonly attributes: PathAttributes
@@ -83,26 +83,18 @@ export class AdjRibIn {
     }
   }
 
-  /**
-   * The paths of a family in small steps, one by one or undefined where there is none, while the table changes: a path
-   * that is there all along comes at least once, and once only unless the table is made larger or smaller meanwhile.
-   */
-  *walk(family: Family): Generator<readonly [Prefix, ReceivedPath] | undefined, void> {
-    let cursor = 0
-    do {
-      const slots: number[] = []
-      cursor = this.#tables[family].bucket(cursor, slots)
-      const found = slots.map((slot) => [this.#tables[family].prefixAt(slot), this.#pathAt(family, slot)] as const)
-      yield undefined
-      yield* found
-    } while (cursor !== 0)
-  }
-
-  /** Every prefix, once for each of its paths; nothing is decoded. */
-  *prefixes(): Generator<Prefix> {
-    for (const family of families) {
-      const table = this.#tables[family]
-      for (let slot = 0; slot < table.slots; slot++) if (table.isUsed(slot)) yield table.prefixAt(slot)
+  /** Every prefix, once for each of its paths or more often; nothing is decoded. The table may change meanwhile. */
+  *prefixes(): Generator<Prefix, void> {
+    for (const table of [this.#tables.ipv4, this.#tables.ipv6]) {
+      const walk = table.startWalk()
+      try {
+        while (walk.next < table.slots) {
+          const slot = walk.next++
+          if (table.isUsed(slot)) yield table.prefixAt(slot)
+        }
+      } finally {
+        table.endWalk(walk)
+      }
     }
   }
 
@@ -140,25 +132,52 @@ export class AdjRibIn {
 
   /** RFC 4724 4.2: everything that is there is stale until it is announced again. */
   markStale(): void {
-    for (const family of families) this.#tables[family].markAll(Mark.stale)
-    Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
+    for (const family of families) {
+      this.#tables[family].mark('stale')
+      // A refresh does not outlive its session.
+      this.#tables[family].unmark('refresh')
+      this.#beyond[family] = 0
+    }
   }
 
-  /** Removes what is still stale of a family. */
-  sweepStale(family: AfiSafi, touched?: (prefix: Prefix) => void): void {
-    this.#sweep(familyOf(family), Mark.stale, touched)
+  /** What is still stale of a family is to go: {@link sweep} removes it. */
+  sweepStale(family: AfiSafi): void {
+    this.#tables[familyOf(family)].doom('stale')
   }
 
   /** RFC 7313 4, BoRR: what is not announced again until EoRR goes. */
   beginRefresh(family: AfiSafi): void {
-    this.#tables[familyOf(family)].markAll(Mark.refresh)
+    this.#tables[familyOf(family)].mark('refresh')
     // They come again; counted twice they would end the session for too many prefixes.
     this.#beyond[familyOf(family)] = 0
   }
 
-  /** RFC 7313 4, EoRR. */
-  endRefresh(family: AfiSafi, touched?: (prefix: Prefix) => void): void {
-    this.#sweep(familyOf(family), Mark.refresh, touched)
+  /** RFC 7313 4, EoRR: what was not announced again is to go, see {@link sweep}; without a BoRR nothing is. */
+  endRefresh(family: AfiSafi): void {
+    this.#tables[familyOf(family)].doom('refresh')
+  }
+
+  /** Something is left for {@link sweep}. */
+  get isSweepDue(): boolean {
+    return this.#tables.ipv4.isDoomed || this.#tables.ipv6.isDoomed
+  }
+
+  /**
+   * Removes what was found to be gone, looking at no more than so many paths; `touched` is called for each prefix that
+   * lost one. Answers how many more it could have looked at.
+   */
+  sweep(slots: number, touched?: (prefix: Prefix) => void): number {
+    let left = slots
+    for (const family of families) {
+      const table = this.#tables[family]
+      const gone: Prefix[] = []
+      left = table.sweep(left, (slot) => {
+        this.#blocks.release(table.blockAt(slot))
+        if (touched !== undefined) gone.push(table.prefixAt(slot))
+      })
+      if (touched !== undefined) for (const prefix of gone) touched(prefix)
+    }
+    return left
   }
 
   clear(): void {
@@ -178,7 +197,7 @@ export class AdjRibIn {
       attributes: this.#blocks.decode(table.blockAt(slot), afiSafiOf[family]),
       at: table.timeAt(slot) * 1000,
       ...(pathId === 0 ? {} : { pathId }),
-      isStale: table.isMarked(slot, Mark.stale),
+      isStale: table.isMarked(slot, 'stale'),
     }
   }
 
@@ -243,16 +262,6 @@ export class AdjRibIn {
     const block = table.delete(prefix, pathId)
     if (block >= 0) this.#blocks.release(block)
     return block >= 0
-  }
-
-  #sweep(family: Family, mark: number, touched?: (prefix: Prefix) => void): void {
-    const table = this.#tables[family]
-    const gone: Prefix[] = []
-    table.sweep(mark, (slot) => {
-      this.#blocks.release(table.blockAt(slot))
-      if (touched !== undefined) gone.push(table.prefixAt(slot))
-    })
-    if (touched !== undefined) for (const prefix of gone) touched(prefix)
   }
 }
 

@@ -25,7 +25,17 @@ export interface SentPath {
   readonly members: MemberMask
   /** ms since the epoch */
   readonly at: number
+  /** Rises when a refresh begins: what is of an earlier round than it is sent again. */
+  readonly round: number
 }
+
+/** A member that is sent again what it was sent in an earlier round. */
+export interface Refresh {
+  readonly member: MemberMask
+  readonly round: number
+}
+
+const noRefreshes: readonly Refresh[] = []
 
 /** Prefixes that go to the same members with the same attributes; `undefined` withdraws. */
 export interface Batch {
@@ -39,18 +49,13 @@ export interface Batch {
 const nothing: readonly SentPath[] = []
 
 export class AdjRibOut {
+  /** Paths that differ in their round only are kept apart: some member is being refreshed. */
+  keepsRounds = false
   readonly #sent = new Map<Prefix, readonly SentPath[]>()
   /** Prefixes that each member has, by the number of its bit. */
   readonly #counts: Readonly<Record<Family, Uint32Array>> = {
     ipv4: new Uint32Array(maxMembers),
     ipv6: new Uint32Array(maxMembers),
-  }
-
-  /** Called when the first member was sent a prefix, and when none has it any more. */
-  readonly #presence: ((prefix: Prefix, isPresent: boolean) => void) | undefined
-
-  constructor(presence?: (prefix: Prefix, isPresent: boolean) => void) {
-    this.#presence = presence
   }
 
   get size(): number {
@@ -60,6 +65,11 @@ export class AdjRibOut {
   /** A live iterator: entries may come and go while it runs. */
   prefixes(): MapIterator<Prefix> {
     return this.#sent.keys()
+  }
+
+  /** A live iterator over everything that was sent to somebody. */
+  entries(): MapIterator<[Prefix, readonly SentPath[]]> {
+    return this.#sent.entries()
   }
 
   paths(prefix: Prefix): readonly SentPath[] {
@@ -90,7 +100,13 @@ export class AdjRibOut {
   }
 
   /** Adds to `batches` what turns the sent state of a prefix into the wanted one for the members of `ready`. */
-  diff(prefix: Prefix, want: readonly WantedPath[], ready: MemberMask, batches: Batches): void {
+  diff(
+    prefix: Prefix,
+    want: readonly WantedPath[],
+    ready: MemberMask,
+    batches: Batches,
+    refreshes: readonly Refresh[] = noRefreshes,
+  ): void {
     const sent = this.#sent.get(prefix) ?? nothing
     const [only] = want
     if (sent.length === 0 && only !== undefined && want.length === 1) return this.#first(prefix, only, ready, batches)
@@ -99,13 +115,13 @@ export class AdjRibOut {
     const added: SentPath[] = []
     for (const { attributes, members } of want) {
       const wanted = members & ready
-      const kept = sent.find((path) => path.attributes === attributes)?.members ?? 0
+      const kept = keptOf(sent, attributes, refreshes)
       const missing = wanted & ~kept
       stale &= ~(wanted & kept)
       if (missing === 0) continue
       batches.add(attributes, missing, prefix)
       announced |= missing
-      added.push({ attributes, members: missing, at: batches.now })
+      added.push({ attributes, members: missing, at: batches.now, round: batches.round })
     }
     const withdrawn = membersOf(sent) & stale & ~announced
     if (withdrawn !== 0) batches.add(undefined, withdrawn, prefix)
@@ -120,34 +136,16 @@ export class AdjRibOut {
     if (record === undefined) return
     this.#sent.set(prefix, record)
     this.#tally(prefix, 0, missing)
-    this.#presence?.(prefix, true)
   }
 
-  /** Takes over what another group has sent to a member that moves here. */
-  adopt(prefix: Prefix, attributes: PathAttributes, member: MemberMask, at: number): void {
-    this.#record(prefix, this.paths(prefix), [{ attributes, members: member, at }], member)
+  /** Takes over what another group has sent to a member that moves here, in no round of this one. */
+  adopt(prefix: Prefix, { attributes, at }: Pick<SentPath, 'attributes' | 'at'>, member: MemberMask): void {
+    this.#record(prefix, this.paths(prefix), [{ attributes, members: member, at, round: 0 }], member)
   }
 
-  /** What was to be announced was withdrawn instead. */
+  /** Nothing of this prefix counts as sent to these members any more. */
   retract(prefix: Prefix, members: MemberMask): void {
     this.#record(prefix, this.paths(prefix), [], members)
-  }
-
-  /** The session of this member ended: nothing counts as sent to it. */
-  forget(member: MemberMask): void {
-    for (const [prefix, paths] of this.#sent) this.#record(prefix, paths, [], member)
-  }
-
-  /** Makes the next diff send again what this member has of the prefixes that `isMeant` (route refresh). */
-  invalidate(member: MemberMask, isMeant: (prefix: Prefix) => boolean): void {
-    // A copy has the same content and is another object: it differs from everything wanted.
-    const copies = new Map<PathAttributes, PathAttributes>()
-    for (const [prefix, path] of this.sentToMember(member)) {
-      if (!isMeant(prefix)) continue
-      const copy = copies.get(path.attributes) ?? { ...path.attributes }
-      copies.set(path.attributes, copy)
-      this.adopt(prefix, copy, member, path.at)
-    }
   }
 
   #record(prefix: Prefix, sent: readonly SentPath[], added: readonly SentPath[], replaced: MemberMask): void {
@@ -156,11 +154,10 @@ export class AdjRibOut {
       const members = path.members & ~replaced
       if (members !== 0) paths.push(members === path.members ? path : { ...path, members })
     }
-    const next = mergeEqual(paths)
+    const next = mergeEqual(paths, this.keepsRounds)
     if (next.length === 0) this.#sent.delete(prefix)
     else this.#sent.set(prefix, next)
     this.#tally(prefix, membersOf(sent), membersOf(next))
-    if ((sent.length === 0) !== (next.length === 0)) this.#presence?.(prefix, next.length > 0)
   }
 
   #tally(prefix: Prefix, before: MemberMask, after: MemberMask): void {
@@ -179,10 +176,13 @@ function membersOf(paths: readonly SentPath[]): MemberMask {
   return paths.reduce((mask, path) => mask | path.members, 0)
 }
 
-function mergeEqual(paths: readonly SentPath[]): readonly SentPath[] {
+function mergeEqual(paths: readonly SentPath[], keepsRounds: boolean): readonly SentPath[] {
+  if (paths.length < 2) return paths
   const merged: SentPath[] = []
   for (const path of paths) {
-    const at = merged.findIndex((other) => other.attributes === path.attributes)
+    const at = merged.findIndex(
+      (other) => other.attributes === path.attributes && (!keepsRounds || other.round === path.round),
+    )
     const other = merged[at]
     if (other === undefined) merged.push(path)
     else merged[at] = { ...other, members: other.members | path.members }
@@ -190,15 +190,29 @@ function mergeEqual(paths: readonly SentPath[]): readonly SentPath[] {
   return merged
 }
 
+/** Members that have these attributes and are not owed them again. */
+function keptOf(sent: readonly SentPath[], attributes: PathAttributes, refreshes: readonly Refresh[]): MemberMask {
+  let kept = 0
+  for (const path of sent) {
+    if (path.attributes !== attributes) continue
+    kept |= path.members
+    for (const { member, round } of refreshes) if (path.round < round) kept &= ~(member & path.members)
+  }
+  return kept
+}
+
 /** The outcome of many diffs, gathered so that prefixes share messages and members share bytes. */
 export class Batches {
   /** ms since the epoch, recorded as the time of sending. */
   readonly now: number
+  /** See {@link SentPath}. */
+  readonly round: number
   readonly #byAttributes = new Map<PathAttributes | undefined, Map<MemberMask, Batch>>()
   #last: Batch | undefined
 
-  constructor(now: number) {
+  constructor(now: number, round = 0) {
     this.now = now
+    this.round = round
   }
 
   add(attributes: PathAttributes | undefined, members: MemberMask, prefix: Prefix): Batch {
@@ -227,7 +241,7 @@ export class Batches {
           attributes,
           members,
           prefixes: [],
-          record: attributes === undefined ? undefined : [{ attributes, members, at: this.now }],
+          record: attributes === undefined ? undefined : [{ attributes, members, at: this.now, round: this.round }],
         }),
       )
     return batch

@@ -15,17 +15,27 @@ export const noBlock = 0xffffffff
 const chunkBits = 18
 const chunkBytes = 1 << chunkBits
 
-/** Octets that nobody refers to are tolerated up to this many before the chunks are packed. */
+/** Octets that nobody refers to are tolerated up to this many before chunks are emptied. */
 const tolerableWaste = 1_048_576
+/** Chunks that are emptied at a time: some milliseconds. */
+const maxEmptied = 16
+/** Offset of an id that is free. */
+const nowhere = 0xffffffff
 /** Decoded sets that are remembered: people look at a table from its beginning, again and again. */
 const maxDecoded = 1024
 
 export class AttributeBlocks {
   readonly #maxBytes: number
   readonly #seed: number
-  #chunks: Uint8Array[] = []
-  /** Where the next block goes, counted over all chunks. */
-  #used = 0
+  /** Undefined: given back. */
+  #chunks: (Uint8Array | undefined)[] = []
+  /** Octets of each chunk that nobody refers to. */
+  #wastedIn: number[] = []
+  #freeChunks: number[] = []
+  /** The chunk that blocks go to, and where in it. */
+  #current = -1
+  #at = chunkBytes
+  #held = 0
   #wasted = 0
   /** By id. */
   #offsets = new Uint32Array(64)
@@ -54,7 +64,7 @@ export class AttributeBlocks {
   /** Memory held, octets. */
   get bytes(): number {
     return (
-      this.#chunks.length * chunkBytes +
+      (this.#chunks.length - this.#freeChunks.length) * chunkBytes +
       this.#slots.byteLength +
       this.#offsets.byteLength +
       this.#lengths.byteLength +
@@ -75,7 +85,7 @@ export class AttributeBlocks {
       if (this.#hashes[id] === hash && this.#contextOf[id] === context && this.#isEqual(id, block)) return id
       slot = (slot + 1) & mask
     }
-    if (this.#used - this.#wasted + block.length > this.#maxBytes) return noBlock
+    if (this.#held + block.length > this.#maxBytes) return noBlock
     const id = this.#add(block, context, hash)
     if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2)
     else this.#slots[slot] = id + 1
@@ -92,9 +102,13 @@ export class AttributeBlocks {
     this.#references[id] = references
     if (references > 0) return
     this.#unlink(id)
-    this.#wasted += this.#lengths[id] as number
+    const length = this.#lengths[id] as number
+    this.#held -= length
+    this.#waste((this.#offsets[id] as number) >>> chunkBits, length)
+    this.#offsets[id] = nowhere
     this.#free.push(id)
-    if (this.#wasted > tolerableWaste && this.#wasted * 2 > this.#used) this.#pack()
+    // By more than a chunk: then there is one to be emptied.
+    if (this.#wasted > tolerableWaste && this.#wasted > this.#held + chunkBytes) this.#emptyChunks()
   }
 
   /** Frees a block that nothing came to refer to. */
@@ -117,8 +131,12 @@ export class AttributeBlocks {
 
   clear(): void {
     this.#chunks = []
+    this.#wastedIn = []
+    this.#freeChunks = []
+    this.#current = -1
+    this.#at = chunkBytes
     this.#slots = new Uint32Array(128)
-    this.#used = this.#wasted = this.#ids = 0
+    this.#held = this.#wasted = this.#ids = 0
     this.#free = []
     this.#decoded.clear()
     this.#grow(64)
@@ -168,19 +186,31 @@ export class AttributeBlocks {
 
   /** Copies a block behind the last one; answers where. */
   #append(block: Uint8Array): number {
-    const left = chunkBytes - (this.#used & (chunkBytes - 1))
-    if (block.length > left) this.#used += left
-    const offset = this.#used
-    const chunk = (this.#chunks[offset >>> chunkBits] ??= new Uint8Array(chunkBytes))
-    chunk.set(block, offset & (chunkBytes - 1))
-    this.#used += block.length
-    return offset
+    if (block.length > chunkBytes - this.#at || this.#at === chunkBytes) this.#nextChunk()
+    const at = this.#at
+    ;(this.#chunks[this.#current] as Uint8Array).set(block, at)
+    this.#at += block.length
+    return ((this.#current << chunkBits) | at) >>> 0
+  }
+
+  #nextChunk(): void {
+    if (this.#current >= 0) this.#waste(this.#current, chunkBytes - this.#at)
+    this.#current = this.#freeChunks.pop() ?? this.#chunks.length
+    this.#chunks[this.#current] = new Uint8Array(chunkBytes)
+    this.#wastedIn[this.#current] = 0
+    this.#at = 0
+  }
+
+  #waste(chunk: number, octets: number): void {
+    this.#wastedIn[chunk] = (this.#wastedIn[chunk] as number) + octets
+    this.#wasted += octets
   }
 
   #add(block: Uint8Array, context: number, hash: number): number {
     const id = this.#free.pop() ?? this.#ids++
     if (id >= this.#offsets.length) this.#grow(Math.ceil(this.#offsets.length * 1.5))
     this.#offsets[id] = this.#append(block)
+    this.#held += block.length
     this.#lengths[id] = block.length
     this.#references[id] = 0
     this.#contextOf[id] = context
@@ -206,10 +236,9 @@ export class AttributeBlocks {
   }
 
   #rehash(length: number): void {
-    const free = new Set(this.#free)
     this.#slots = new Uint32Array(length)
     for (let id = 0; id < this.#ids; id++) {
-      if (free.has(id)) continue
+      if (this.#offsets[id] === nowhere) continue
       let slot = (this.#hashes[id] as number) & (length - 1)
       while (this.#slots[slot] !== 0) slot = (slot + 1) & (length - 1)
       this.#slots[slot] = id + 1
@@ -230,21 +259,25 @@ export class AttributeBlocks {
     this.#slots[gap] = 0
   }
 
-  /** Moves what is in use together. */
-  #pack(): void {
-    const free = new Set(this.#free)
-    const live = Array.from({ length: this.#ids }, (_, id) => id)
-      .filter((id) => !free.has(id))
-      .sort((a, b) => (this.#offsets[a] as number) - (this.#offsets[b] as number))
-    const old = this.#chunks
-    this.#chunks = []
-    this.#used = this.#wasted = 0
-    for (const id of live) {
+  /** Moves what is in use out of chunks that are mostly waste, a few at a time, and gives them back. */
+  #emptyChunks(): void {
+    const emptied = new Map<number, Uint8Array>()
+    for (const [index, chunk] of this.#chunks.entries()) {
+      if (emptied.size === maxEmptied) break
+      const isMostlyWaste = (this.#wastedIn[index] as number) * 2 > chunkBytes
+      if (chunk !== undefined && index !== this.#current && isMostlyWaste) emptied.set(index, chunk)
+    }
+    for (let id = 0; id < this.#ids; id++) {
       const offset = this.#offsets[id] as number
+      const chunk = offset === nowhere ? undefined : emptied.get(offset >>> chunkBits)
+      if (chunk === undefined) continue
       const at = offset & (chunkBytes - 1)
-      this.#offsets[id] = this.#append(
-        (old[offset >>> chunkBits] as Uint8Array).subarray(at, at + (this.#lengths[id] as number)),
-      )
+      this.#offsets[id] = this.#append(chunk.subarray(at, at + (this.#lengths[id] as number)))
+    }
+    for (const index of emptied.keys()) {
+      this.#wasted -= this.#wastedIn[index] as number
+      this.#chunks[index] = undefined
+      this.#freeChunks.push(index)
     }
   }
 }

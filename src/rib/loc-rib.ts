@@ -19,8 +19,6 @@ export interface LocRibEntry {
   readonly routes: LocalRoutes
   /** When the agent said so, ms since the epoch. */
   readonly since: number
-  /** Where the agent wants to be told whether any peer has the prefix. */
-  readonly mark: number | undefined
 }
 
 /** Of a path that this node originates. */
@@ -33,8 +31,8 @@ export const ownCandidate: Candidate = {
   pathId: 0,
 }
 
-/** Imported prefixes; what is beyond is not chosen among. */
-const maxImported = 100_000
+/** Imported prefixes; what is beyond is refused until there is room. */
+const defaultMaxImported = 100_000
 
 /** Interned lists that nothing uses any more are swept when they could outnumber the entries by this many. */
 const sweepMargin = 1024
@@ -48,6 +46,13 @@ export class LocRib {
   readonly #entries = new Map<Prefix, LocRibEntry>()
   readonly #lists = new Map<string, LocalRoutes>()
   readonly #imported = new Map<Prefix, Imported>()
+  readonly #maxImported: number
+  /** Called when there is room again for an imported prefix. */
+  onRoom: (() => void) | undefined
+
+  constructor({ maxImported = defaultMaxImported }: { readonly maxImported?: number } = {}) {
+    this.#maxImported = maxImported
+  }
 
   get size(): number {
     return this.#entries.size
@@ -67,11 +72,11 @@ export class LocRib {
   }
 
   /** Replaces the routes of a prefix; no routes remove it. True when something changed. */
-  set(prefix: Prefix, routes: LocalRoutes, now: number, mark?: number): boolean {
+  set(prefix: Prefix, routes: LocalRoutes, now: number): boolean {
     if (routes.length === 0) return this.#entries.delete(prefix)
     const interned = this.#intern(routes)
     if (this.#entries.get(prefix)?.routes === interned) return false
-    this.#entries.set(prefix, { routes: interned, since: now, mark })
+    this.#entries.set(prefix, { routes: interned, since: now })
     return true
   }
 
@@ -79,18 +84,24 @@ export class LocRib {
   setImported(prefix: Prefix, peer: string, candidates: readonly Candidate[]): boolean {
     const known = this.#imported.get(prefix)
     if (known === undefined && candidates.length === 0) return true
-    if (known === undefined && this.#imported.size >= maxImported) return false
+    if (known === undefined && !this.hasRoom) return false
     const all = [...(known?.candidates ?? []).filter((candidate) => candidate.peer !== peer), ...candidates]
     const decision = decide(all)
-    if (decision === undefined) this.#imported.delete(prefix)
-    else this.#imported.set(prefix, { candidates: all, decision })
+    if (decision === undefined) {
+      this.#imported.delete(prefix)
+      this.onRoom?.()
+    } else this.#imported.set(prefix, { candidates: all, decision })
     return true
   }
 
-  /** A peer is gone, or its policy changed. */
-  forgetImported(peer: string): void {
-    for (const [prefix, { candidates }] of this.#imported)
-      if (candidates.some((candidate) => candidate.peer === peer)) this.setImported(prefix, peer, [])
+  /** Another prefix can be imported. */
+  get hasRoom(): boolean {
+    return this.#imported.size < this.#maxImported
+  }
+
+  /** Whether something of this peer is among the paths of a prefix. */
+  isOffered(prefix: Prefix, peer: string): boolean {
+    return this.#imported.get(prefix)?.candidates.some((candidate) => candidate.peer === peer) === true
   }
 
   /** The chosen path of a prefix and why the others were not; a route of this node always wins. */

@@ -1,18 +1,29 @@
 /**
- * Paths of one family in columns of numbers: (prefix, path identifier) -> attribute block, time, marks.
+ * Paths of one family in columns of numbers: (prefix, path identifier) -> attribute block, time, round.
  *
- *     hash of the prefix --probing--> slot: key words, length, identifier, block, time, marks
+ *     hash of the prefix --probing--> slot: key words, length, identifier, block, time, round
+ *
+ * A round is the span between two marks. Each path knows the round that it was announced in, so that to mark all of
+ * them is one number, and what carries the mark is what is of an earlier round. What is doomed is removed in slices.
  *
  * A million prefixes are five arrays and no object. Paths of one prefix differ in their identifier only and lie in one
  * run of probes, so that all of them are found.
  */
 import { type Prefix, prefixLength } from '../ip/prefix.ts'
 
-/** Marks of a slot beside its length. */
-export const Mark = { stale: 1, refresh: 2 } as const
+/** What a path can carry that was not announced again since a moment: a restart of the peer, a BoRR. */
+export type Mark = 'stale' | 'refresh'
+
+/** Rounds are octets: when they run out, those that still mean something are numbered anew. */
+const maxRound = 255
 
 /** Paths of one prefix: enough for a fabric, and no chain that a peer could make endless (RFC 7911). */
 export const maxPathsPerPrefix = 64
+
+/** Goes through the slots of a table, over many turns if need be; `next` is the slot to look at. */
+export interface Walk {
+  next: number
+}
 
 const firstSlots = 64
 const groupBits = 4
@@ -32,19 +43,29 @@ export class PathTable {
   #keys: Uint32Array
   /** Prefix length + 1; 0 is an empty slot. */
   #lengths: Uint8Array
-  #marks: Uint8Array
+  #rounds: Uint8Array
   #blocks: Uint32Array
   #times: Uint32Array
   /** Only where RFC 7911 was negotiated. */
   #pathIds: Uint32Array | undefined
   readonly #key = new Uint32Array(4)
+  /** Of paths that are announced now. */
+  #round = 0
+  /** A path was announced in this round. */
+  #isRoundUsed = false
+  /** Paths of an earlier round carry the mark; 0: none does. */
+  readonly #marked: Record<Mark, number> = { stale: 0, refresh: 0 }
+  /** Paths of an earlier round are to be removed; 0: none is. */
+  #doomed = 0
+  readonly #sweep: Walk = { next: 0 }
+  readonly #walks = new Set<Walk>([this.#sweep])
 
   constructor(words: 1 | 4, seed: number) {
     this.#words = words
     this.#seed = seed >>> 0
     this.#keys = new Uint32Array(firstSlots * words)
     this.#lengths = new Uint8Array(firstSlots)
-    this.#marks = new Uint8Array(firstSlots)
+    this.#rounds = new Uint8Array(firstSlots)
     this.#blocks = new Uint32Array(firstSlots)
     this.#times = new Uint32Array(firstSlots)
   }
@@ -53,7 +74,7 @@ export class PathTable {
     return (
       this.#keys.byteLength +
       this.#lengths.byteLength +
-      this.#marks.byteLength +
+      this.#rounds.byteLength +
       this.#blocks.byteLength +
       this.#times.byteLength +
       (this.#pathIds?.byteLength ?? 0)
@@ -80,7 +101,7 @@ export class PathTable {
     return found
   }
 
-  /** Replaces or adds a path and clears its marks; answers the block that it had, or -1. */
+  /** Replaces or adds a path, which carries no mark from then on; answers the block that it had, or -1. */
   set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
     if (pathId !== 0 && this.#pathIds === undefined) this.#pathIds = new Uint32Array(this.#lengths.length)
     const length = this.#read(prefix)
@@ -98,7 +119,8 @@ export class PathTable {
     }
     this.#blocks[slot] = block
     this.#times[slot] = timeSec
-    this.#marks[slot] = 0
+    this.#rounds[slot] = this.#round
+    this.#isRoundUsed = true
     return previous
   }
 
@@ -127,8 +149,8 @@ export class PathTable {
     return this.#pathIds?.[slot] ?? 0
   }
 
-  isMarked(slot: number, mark: number): boolean {
-    return ((this.#marks[slot] as number) & mark) !== 0
+  isMarked(slot: number, mark: Mark): boolean {
+    return (this.#rounds[slot] as number) < this.#marked[mark]
   }
 
   prefixAt(slot: number): Prefix {
@@ -141,35 +163,80 @@ export class PathTable {
   }
 
   /**
-   * Adds to `found` the slots of the paths whose probing begins at one place, and answers the place to go on with; 0
-   * is the first, and as an answer the end. Places come by reversed bits: when the table doubles or halves between two
-   * calls, the places that were seen are again exactly those before the cursor.
+   * Begins a walk that misses no path that is there from its begin to its end, however the table changes meanwhile; a
+   * path may come by twice. To be given back.
    */
-  bucket(cursor: number, found: number[]): number {
-    const mask = this.#lengths.length - 1
-    const home = cursor & mask
-    for (let slot = home; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
-      if ((this.#homeOf(slot) & mask) === home) found.push(slot)
-    return reversed(reversed(cursor | ~mask) + 1)
+  startWalk(): Walk {
+    const walk: Walk = { next: 0 }
+    this.#walks.add(walk)
+    return walk
   }
 
-  /** Marks every path. */
-  markAll(mark: number): void {
-    for (let slot = 0; slot < this.#lengths.length; slot++)
-      if (this.#lengths[slot] !== 0) this.#marks[slot] = (this.#marks[slot] as number) | mark
+  endWalk(walk: Walk): void {
+    this.#walks.delete(walk)
   }
 
-  /** Removes every path with this mark, told one by one before it goes. */
-  sweep(mark: number, gone: (slot: number) => void): void {
-    const doomed: (readonly [Prefix, number])[] = []
-    for (let slot = 0; slot < this.#lengths.length; slot++) {
-      if (this.#lengths[slot] === 0 || !this.isMarked(slot, mark)) continue
-      gone(slot)
-      doomed.push([this.prefixAt(slot), this.pathIdAt(slot)])
+  /** Every path that is there carries the mark; costs the same however many there are. */
+  mark(mark: Mark): void {
+    if (this.#isRoundUsed || this.#round === 0) {
+      if (this.#round === maxRound) this.#renumber()
+      this.#round++
+      this.#isRoundUsed = false
     }
-    for (const [prefix, pathId] of doomed) this.delete(prefix, pathId)
+    this.#marked[mark] = this.#round
+  }
+
+  /** Nothing carries the mark any more. */
+  unmark(mark: Mark): void {
+    this.#marked[mark] = 0
+  }
+
+  /** What carries the mark is to be removed: by {@link sweep}, from the beginning. */
+  doom(mark: Mark): void {
+    if (this.#marked[mark] === 0) return
+    this.#doomed = Math.max(this.#doomed, this.#marked[mark])
+    this.#marked[mark] = 0
+    this.#sweep.next = 0
+  }
+
+  /** Something doomed may be left. */
+  get isDoomed(): boolean {
+    return this.#doomed > 0
+  }
+
+  /** Looks at so many slots and removes what is doomed of them, told one by one before it goes; answers what is left. */
+  sweep(slots: number, gone: (slot: number) => void): number {
+    if (this.#doomed === 0) return slots
+    for (let left = slots; left > 0; left--) {
+      const slot = this.#sweep.next
+      if (slot >= this.#lengths.length) return this.#endSweep(left)
+      if (this.#lengths[slot] !== 0 && (this.#rounds[slot] as number) < this.#doomed) {
+        gone(slot)
+        // What moves up into the slot is looked at next.
+        this.#remove(slot)
+      } else this.#sweep.next++
+    }
+    return 0
+  }
+
+  #endSweep(left: number): number {
+    this.#doomed = this.#sweep.next = 0
     const fitting = fittingSlots(this.size)
     if (fitting < this.#lengths.length / 4) this.#resize(fitting)
+    return left
+  }
+
+  /** The least numbers that keep every path on its side of each mark. */
+  #renumber(): void {
+    const limits = [...new Set([this.#marked.stale, this.#marked.refresh, this.#doomed])].sort((a, b) => a - b)
+    const renumbered = (round: number): number => limits.filter((limit) => limit > 0 && limit <= round).length
+    const table = Uint8Array.from({ length: maxRound + 1 }, (_, round) => renumbered(round))
+    for (let slot = 0; slot < this.#rounds.length; slot++)
+      this.#rounds[slot] = table[this.#rounds[slot] as number] as number
+    this.#marked.stale = renumbered(this.#marked.stale)
+    this.#marked.refresh = renumbered(this.#marked.refresh)
+    this.#doomed = renumbered(this.#doomed)
+    this.#round = limits.length
   }
 
   /** Address into the scratch key; answers length + 1. */
@@ -210,11 +277,6 @@ export class PathTable {
     return hash >>> 0
   }
 
-  #homeOf(slot: number): number {
-    for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[slot * this.#words + word] as number
-    return this.#home(this.#lengths[slot] as number)
-  }
-
   #isKey(slot: number, length: number): boolean {
     if (this.#lengths[slot] !== length) return false
     if (this.#words === 1) return this.#keys[slot] === this.#key[0]
@@ -249,7 +311,8 @@ export class PathTable {
     const mask = this.#lengths.length - 1
     let gap = slot
     for (let next = (gap + stride) & mask; this.#lengths[next] !== 0; next = (next + stride) & mask) {
-      const home = this.#homeOf(next) & mask
+      for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[next * this.#words + word] as number
+      const home = this.#home(this.#lengths[next] as number) & mask
       if (steps(home, next, mask) < steps(gap, next, mask)) continue
       this.#move(next, gap)
       gap = next
@@ -259,30 +322,33 @@ export class PathTable {
   }
 
   #move(from: number, to: number): void {
+    // A walk has not seen what comes from behind it.
+    for (const walk of this.#walks) if (to < walk.next && from >= walk.next) walk.next = to
     for (let word = 0; word < this.#words; word++)
       this.#keys[to * this.#words + word] = this.#keys[from * this.#words + word] as number
     this.#lengths[to] = this.#lengths[from] as number
-    this.#marks[to] = this.#marks[from] as number
+    this.#rounds[to] = this.#rounds[from] as number
     this.#blocks[to] = this.#blocks[from] as number
     this.#times[to] = this.#times[from] as number
     if (this.#pathIds !== undefined) this.#pathIds[to] = this.#pathIds[from] as number
   }
 
   #resize(slots: number): void {
-    const [oldKeys, oldLengths, oldMarks, oldBlocks, oldTimes, oldPathIds] = [
+    const [oldKeys, oldLengths, oldRounds, oldBlocks, oldTimes, oldPathIds] = [
       this.#keys,
       this.#lengths,
-      this.#marks,
+      this.#rounds,
       this.#blocks,
       this.#times,
       this.#pathIds,
     ]
+    for (const walk of this.#walks) walk.next = 0
     const words = this.#words
     const mask = slots - 1
     const key = this.#key
     const keys = (this.#keys = new Uint32Array(slots * words))
     const lengths = (this.#lengths = new Uint8Array(slots))
-    const marks = (this.#marks = new Uint8Array(slots))
+    const rounds = (this.#rounds = new Uint8Array(slots))
     const blocks = (this.#blocks = new Uint32Array(slots))
     const times = (this.#times = new Uint32Array(slots))
     const pathIds = oldPathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
@@ -294,7 +360,7 @@ export class PathTable {
       while (lengths[to] !== 0) to = (to + stride) & mask
       for (let word = 0; word < words; word++) keys[to * words + word] = key[word] as number
       lengths[to] = length
-      marks[to] = oldMarks[from] as number
+      rounds[to] = oldRounds[from] as number
       blocks[to] = oldBlocks[from] as number
       times[to] = oldTimes[from] as number
       if (pathIds !== undefined && oldPathIds !== undefined) pathIds[to] = oldPathIds[from] as number
@@ -305,16 +371,6 @@ export class PathTable {
 /** Probes from one slot to another. */
 function steps(from: number, to: number, mask: number): number {
   return Math.imul(to - from, inverseStride) & mask
-}
-
-/** The 32 bits in the other order. */
-function reversed(value: number): number {
-  let bits = value
-  bits = ((bits >>> 1) & 0x55555555) | ((bits & 0x55555555) << 1)
-  bits = ((bits >>> 2) & 0x33333333) | ((bits & 0x33333333) << 2)
-  bits = ((bits >>> 4) & 0x0f0f0f0f) | ((bits & 0x0f0f0f0f) << 4)
-  bits = ((bits >>> 8) & 0x00ff00ff) | ((bits & 0x00ff00ff) << 8)
-  return ((bits >>> 16) | (bits << 16)) >>> 0
 }
 
 /** 32 bits of both, by a multiplier that the seed decides. */

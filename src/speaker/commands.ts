@@ -7,7 +7,7 @@
 import { Cease } from '../bgp/messages/notification.ts'
 import type { Peer } from './peer.ts'
 import type { CommandAnswer, SpeakerCommand } from './protocol.ts'
-import { unicastFamilies } from './stale-routes.ts'
+import { isSameFamily, unicastFamilies } from './stale-routes.ts'
 
 /** Does it with each of `peers`, which the command names; `sendAgain` has all routes of a family go out again. */
 export function runCommand(
@@ -39,7 +39,6 @@ function run(command: SpeakerCommand, peer: Peer, sendAgain: Parameters<typeof r
       ? undefined
       : 'the peer offers no route refresh (RFC 2918): only a reset brings them again'
   for (const [family, name] of unicastFamilies)
-    if (session.negotiated.families.some(({ afi, safi }) => afi === family.afi && safi === family.safi))
-      sendAgain(peer, name)
+    if (session.negotiated.families.some((one) => isSameFamily(one, family))) sendAgain(peer, name)
   return undefined
 }

@@ -1,7 +1,10 @@
 /**
  * What of one peer's Adj-RIB-In goes into the Loc-RIB.
  *
- *     UPDATE --ingressProblem--> Adj-RIB-In --prefix named by importPrefixes?--> importVerdict --> Loc-RIB candidates
+ *     UPDATE --ingressProblem--> Adj-RIB-In --prefix named by importPrefixes?--> due --importVerdict--> Loc-RIB
+ *     other importPrefixes, end of the session --> all prefixes are due, one after the other
+ *
+ * What is due is looked at in slices and by what is true then, so that nothing depends on the order of events.
  */
 import type { Neighbor } from '../desired/model.ts'
 import { type Address, parseIpv4 } from '../ip/address.ts'
@@ -14,24 +17,43 @@ import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { NegotiatedSession } from './session/types.ts'
 
 const martian = 'not eligible: nobody routes loopback, multicast or class E addresses'
+/** Of a prefix that is looked at, in units of a chore. */
+const considerUnits = 4
+/** Prefixes that had no room in the Loc-RIB are remembered up to this many; then all are looked at again. */
+const maxRefused = 4_096
 const notNamed = 'not imported: no importPrefixes of the neighbor names it (RFC 8212 2)'
+
+export interface ImporterHost {
+  /** {@link Importer.work} has something to do. */
+  importDue(): void
+  /** The Loc-RIB has no room for an import. */
+  locRibFull(): void
+}
 
 export class Importer {
   readonly #id: string
   readonly #adjRibIn: AdjRibIn
   readonly #locRib: LocRib
-  readonly #full: () => void
+  readonly #host: ImporterHost
   #isNamed: ((prefix: Prefix) => boolean) | undefined
   #neighbor: Neighbor
   #facts: ImportFacts | undefined
   #origin: Pick<Candidate, 'isExternal' | 'bgpId' | 'peerAddress'> = { isExternal: true, bgpId: 0, peerAddress: 0 }
 
-  /** `full` is called when the Loc-RIB has no room for an import. */
-  constructor(neighbor: Neighbor, adjRibIn: AdjRibIn, locRib: LocRib, full: () => void) {
+  /** Prefixes to be looked at. */
+  readonly #due = new Set<Prefix>()
+  /** Prefixes to be looked at that nobody has listed. */
+  #walk: Generator<Prefix, void> | undefined
+  /** Prefixes that had no room. */
+  readonly #refused = new Set<Prefix>()
+  /** More were refused than are remembered. */
+  #isShort = false
+
+  constructor(neighbor: Neighbor, adjRibIn: AdjRibIn, locRib: LocRib, host: ImporterHost) {
     this.#id = neighbor.id
     this.#adjRibIn = adjRibIn
     this.#locRib = locRib
-    this.#full = full
+    this.#host = host
     this.#neighbor = neighbor
     this.#importAnew()
   }
@@ -44,7 +66,7 @@ export class Importer {
     return isNamed === undefined
       ? undefined
       : (prefix) => {
-          if (isNamed(prefix) && !isMartian(prefix)) this.#consider(prefix)
+          if (isNamed(prefix)) this.#add(prefix)
         }
   }
 
@@ -85,7 +107,32 @@ export class Importer {
 
   /** The peer's routes are gone. */
   forget(): void {
-    this.#locRib.forgetImported(this.#id)
+    if (this.#isNamed !== undefined) this.#begin(this.#offered())
+  }
+
+  /** There is room in the Loc-RIB: for what was refused. */
+  roomMade(): void {
+    const [prefix] = this.#refused
+    if (prefix !== undefined) {
+      this.#refused.delete(prefix)
+      this.#add(prefix)
+    } else if (this.#isShort) this.#begin(this.#everything())
+  }
+
+  /** Looks at what is due; a unit is about a microsecond. Answers how many it had no use for. */
+  work(units: number): number {
+    let left = units
+    while (left > 0 && this.#walk !== undefined) {
+      const { done, value: prefix } = this.#walk.next()
+      if (done === true) this.#walk = undefined
+      else left -= this.#mayMatter(prefix) ? this.#consider(prefix) : 1
+    }
+    for (const prefix of this.#due) {
+      if (left <= 0) return 0
+      this.#due.delete(prefix)
+      left -= this.#consider(prefix)
+    }
+    return Math.max(0, left)
   }
 
   /** Why a received path may never be used, whatever importPrefixes says. */
@@ -97,6 +144,7 @@ export class Importer {
 
   /** How a received path stands in the decision, for people. */
   standing(prefix: Prefix, path: ReceivedPath): { readonly best?: boolean; readonly decision: string } {
+    if (this.#due.delete(prefix) || this.#walk !== undefined) this.#consider(prefix)
     const { decision: ineligible } = this.ineligible(prefix, path)
     if (ineligible !== undefined) return { decision: ineligible }
     if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
@@ -116,21 +164,58 @@ export class Importer {
   }
 
   #importAnew(): void {
+    const hadList = this.#isNamed !== undefined
     const { importPrefixes = [] } = this.#neighbor
     this.#isNamed = importPrefixes.length === 0 ? undefined : compileImport(importPrefixes)
-    this.#locRib.forgetImported(this.#id)
-    const { touched } = this
-    if (touched !== undefined) for (const prefix of this.#adjRibIn.prefixes()) touched(prefix)
+    if (hadList || this.#isNamed !== undefined) this.#begin(this.#everything())
   }
 
-  #consider(prefix: Prefix): void {
+  #begin(walk: Generator<Prefix, void>): void {
+    this.#walk?.return()
+    this.#walk = walk
+    this.#refused.clear()
+    this.#isShort = false
+    this.#host.importDue()
+  }
+
+  #add(prefix: Prefix): void {
+    this.#due.add(prefix)
+    this.#host.importDue()
+  }
+
+  /** What of this peer is in the Loc-RIB, and maybe more. */
+  *#offered(): Generator<Prefix, void> {
+    yield* this.#locRib.imported()
+  }
+
+  *#everything(): Generator<Prefix, void> {
+    yield* this.#locRib.imported()
+    yield* this.#adjRibIn.prefixes()
+  }
+
+  #mayMatter(prefix: Prefix): boolean {
+    return this.#isNamed?.(prefix) === true || this.#locRib.isOffered(prefix, this.#id)
+  }
+
+  /** What is true of a prefix now goes into the Loc-RIB; answers what it has cost. */
+  #consider(prefix: Prefix): number {
     const facts = this.#facts
-    if (facts === undefined) return
-    const candidates = this.#adjRibIn.paths(prefix).flatMap(({ attributes, pathId = 0 }): Candidate[] => {
-      const verdict = importVerdict(attributes, facts)
-      return verdict.ok ? [{ peer: this.#id, attributes: verdict.attributes, pathId, ...this.#origin }] : []
-    })
-    if (!this.#locRib.setImported(prefix, this.#id, candidates)) this.#full()
+    const isWanted = facts !== undefined && this.#isNamed?.(prefix) === true && !isMartian(prefix)
+    const candidates = (isWanted ? this.#adjRibIn.paths(prefix) : []).flatMap(
+      ({ attributes, pathId = 0 }): Candidate[] => {
+        const verdict = importVerdict(attributes, facts as ImportFacts)
+        return verdict.ok ? [{ peer: this.#id, attributes: verdict.attributes, pathId, ...this.#origin }] : []
+      },
+    )
+    if (this.#locRib.setImported(prefix, this.#id, candidates)) {
+      // What was refused may have been withdrawn meanwhile: then its room is for the next one.
+      if (candidates.length === 0 && this.#locRib.hasRoom) this.roomMade()
+      return considerUnits + candidates.length
+    }
+    if (this.#refused.size < maxRefused) this.#refused.add(prefix)
+    else this.#isShort = true
+    this.#host.locRibFull()
+    return considerUnits
   }
 }
 

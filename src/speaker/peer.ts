@@ -10,15 +10,16 @@ import { AdjRibIn } from '../rib/adj-rib-in.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import { Cease } from '../bgp/messages/notification.ts'
 import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
-import type { RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
+import type { AfiSafi, RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Environment } from './session/environment.ts'
 import { type AcceptingSession, createPeerSession } from './session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from './session/types.ts'
-import { Importer } from './importer.ts'
+import type { Chore } from './chores.ts'
+import { Importer, type ImporterHost } from './importer.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
-import { type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
+import { isSameFamily, type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
 
 export interface PeersHost {
@@ -29,15 +30,20 @@ export interface PeersHost {
   /** Who may connect to the listener has changed. */
   peerFound(): void
   routeRefresh(peer: Peer, family: AddressFamilyName): void
+  /** {@link Peer.work} has something to do. */
+  workDue(peer: Peer): void
   /** Facts changed that shape UPDATEs but not the session. */
   viewChanged(peer: Peer): void
   log(peer: Peer, level: 'info' | 'warn' | 'error', message: string): void
 }
 
+/** Of Adj-RIB-In: most of them stay. */
+const slotsPerUnit = 8
+
 /** A session that was ended for its prefixes is not tried again for so long; a changed limit ends the wait. */
 const tooManyPrefixesSec = 300
 
-export class Peer implements SessionEvents {
+export class Peer implements SessionEvents, Chore, ImporterHost {
   neighbor: Neighbor
   readonly session: AcceptingSession
   readonly adjRibIn: AdjRibIn
@@ -47,6 +53,8 @@ export class Peer implements SessionEvents {
   /** ms since the epoch of the last change of state. */
   since = 0
   updateErrors: UpdateErrors | undefined
+  /** ROUTE-REFRESH messages that meant nothing on their session. */
+  refreshesIgnored = 0
   /** Set while Established. */
   group: UpdateGroup | undefined
   /** Why families are not announced on this session, or what is odd about their next hops. */
@@ -58,6 +66,8 @@ export class Peer implements SessionEvents {
   readonly #environment: Environment
   readonly #host: PeersHost
   readonly #tolerated = new LineBudget()
+  /** AFIs that the peer said End-of-RIB for on this session. */
+  readonly #endOfRibs = new Set<number>()
   /** What the peer's last OPEN said of graceful restart. */
   #restart: PeerRestart | undefined
 
@@ -73,15 +83,36 @@ export class Peer implements SessionEvents {
     this.#host = host
     this.session = createPeerSession({ neighbor, events: this, isRestart, isForwardingPreserved, environment })
     this.adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
-    this.importer = new Importer(neighbor, this.adjRibIn, locRib, () =>
-      this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used'),
-    )
-    const { adjRibIn, importer } = this
+    this.importer = new Importer(neighbor, this.adjRibIn, locRib, this)
+    const { adjRibIn } = this
     this.staleRoutes = new StaleRoutes(
-      { markStale: () => adjRibIn.markStale(), sweepStale: (family) => adjRibIn.sweepStale(family, importer.touched) },
+      {
+        markStale: () => adjRibIn.markStale(),
+        sweepStale: (family) => {
+          adjRibIn.sweepStale(family)
+          this.#sweepDue()
+        },
+      },
       environment,
       (message) => this.log('info', message),
     )
+  }
+
+  /** Removes what is gone and looks at what may be imported, in slices. */
+  work(units: number): number {
+    const left = this.adjRibIn.sweep(units * slotsPerUnit, this.importer.touched) / slotsPerUnit
+    if (this.adjRibIn.isSweepDue) return 0
+    // What went may have been too many.
+    if (left < units) this.#boundPrefixes()
+    return this.importer.work(Math.floor(left))
+  }
+
+  importDue(): void {
+    this.#host.workDue(this)
+  }
+
+  locRibFull(): void {
+    this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used until there is room')
   }
 
   /** Takes what changes without a new session; answers whether the peer hears something else from now on. */
@@ -119,6 +150,7 @@ export class Peer implements SessionEvents {
 
   established(negotiated: NegotiatedSession): void {
     this.#restart = negotiated.peerRestart
+    this.#endOfRibs.clear()
     this.importer.established(this.session.peer, negotiated)
     this.staleRoutes.established(this.#restart)
     if (!this.isGone) this.#host.established(this, negotiated)
@@ -147,18 +179,45 @@ export class Peer implements SessionEvents {
     const received = this.importer.receive(update)
     this.adjRibIn.apply(received, codec, this.#environment.now(), this.importer.touched)
     if (received.problems.length > 0) this.#tolerate(received.problems)
-    if (received.endOfRib !== undefined) this.staleRoutes.endOfRib(received.endOfRib)
+    if (received.endOfRib !== undefined) {
+      this.#endOfRibs.add(received.endOfRib.afi)
+      this.staleRoutes.endOfRib(received.endOfRib)
+    }
     this.#boundPrefixes()
   }
 
   routeRefresh({ family, subtype }: RouteRefreshMessage): void {
-    const name = unicastFamilies.find(([one]) => one.afi === family.afi && one.safi === family.safi)?.[1]
-    const isEnhanced = this.session.negotiated?.enhancedRouteRefresh === true
-    if (name === undefined || this.isGone) return
-    if (subtype === RefreshSubtype.request) this.#host.routeRefresh(this, name)
+    if (this.isGone) return
+    const name = unicastFamilies.find(([one]) => isSameFamily(one, family))?.[1]
+    if (name === undefined || !this.#isNegotiated(family)) {
+      this.refreshesIgnored++
+      return this.#warn(
+        `ROUTE-REFRESH of AFI ${family.afi}, SAFI ${family.safi} is ignored: the session does not have it (RFC 2918 4)`,
+      )
+    }
+    if (subtype === RefreshSubtype.request) return this.#host.routeRefresh(this, name)
     // RFC 7313 5: BoRR and EoRR mean something only where both sides announced it; other subtypes are ignored.
-    else if (subtype === RefreshSubtype.begin && isEnhanced) this.adjRibIn.beginRefresh(family)
-    else if (subtype === RefreshSubtype.end && isEnhanced) this.adjRibIn.endRefresh(family, this.importer.touched)
+    if (this.session.negotiated?.enhancedRouteRefresh !== true || subtype > RefreshSubtype.end) this.refreshesIgnored++
+    else if (subtype === RefreshSubtype.end) {
+      this.adjRibIn.endRefresh(family)
+      this.#sweepDue()
+    } else if (this.#isBeginTimely(family)) this.adjRibIn.beginRefresh(family)
+    else this.refreshesIgnored++
+  }
+
+  /** RFC 2918 4: what was not negotiated for this session is not asked for either. */
+  #isNegotiated(family: AfiSafi): boolean {
+    return this.session.negotiated?.families.some((one) => isSameFamily(one, family)) === true
+  }
+
+  /** RFC 7313 4: a peer with graceful restart says no BoRR before its End-of-RIB. */
+  #isBeginTimely(family: AfiSafi): boolean {
+    const { capabilities = [] } = this.session.negotiated?.remoteOpen ?? {}
+    return !capabilities.some(({ type }) => type === 'gracefulRestart') || this.#endOfRibs.has(family.afi)
+  }
+
+  #sweepDue(): void {
+    if (this.adjRibIn.isSweepDue) this.#host.workDue(this)
   }
 
   log(level: 'info' | 'warn' | 'error', message: string): void {
@@ -199,9 +258,11 @@ export class Peer implements SessionEvents {
   #boundPrefixes(): void {
     const { maxPrefixes } = this.neighbor
     if (maxPrefixes === undefined) return
+    // What was not announced again still counts while it is removed, and is not too much: as many again may be new.
+    const limit = this.adjRibIn.isSweepDue ? 2 * maxPrefixes : maxPrefixes
     for (const [family, name] of unicastFamilies) {
       const count = this.adjRibIn.count(family.afi === 1 ? 'ipv4' : 'ipv6')
-      if (count <= maxPrefixes) continue
+      if (count <= limit) continue
       const data = Uint8Array.of(
         0,
         family.afi,
@@ -259,6 +320,7 @@ export function peerSnapshot({
   group,
   updateErrors,
   problems,
+  refreshesIgnored,
 }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
@@ -297,6 +359,7 @@ export function peerSnapshot({
     transitions: session.transitions,
     ...(lastReset === undefined ? {} : { lastReset }),
     ...(updateErrors === undefined ? {} : { updateErrors }),
+    ...(refreshesIgnored === 0 ? {} : { refreshesIgnored }),
     ...(reason === undefined ? {} : { reason }),
   }
 }

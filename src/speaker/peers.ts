@@ -22,6 +22,8 @@ export class Peers {
   readonly #peers = new Map<string, Peer>()
   /** Sessions on their way out, by neighbor id: a successor starts when its predecessor is closed. */
   readonly #closing = new Map<string, Promise<void>>()
+  /** Nothing starts any more. */
+  #isStopping = false
 
   constructor(options: SpeakerOptions, environment: Environment, locRib: LocRib, host: PeersHost) {
     this.#options = options
@@ -87,7 +89,10 @@ export class Peers {
       peer.since = this.#environment.now()
       const closing = this.#closing.get(peer.neighbor.id)
       if (closing === undefined) peer.session.start()
-      else void closing.then(() => peer.isGone || peer.session.start())
+      else
+        void closing.then(() => {
+          if (!peer.isGone && !this.#isStopping) peer.session.start()
+        })
     }
   }
 
@@ -96,6 +101,7 @@ export class Peers {
    * 6/2.
    */
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
+    this.#isStopping = true
     const cease = { subcode: Cease.administrativeShutdown, text }
     const ends = this.all.map(({ session }) =>
       session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease),

@@ -24,8 +24,6 @@ export interface SpeakerOptions {
 /** All routes of one prefix; replaces what was said before. No entries: withdraw. */
 export interface PrefixRoutes {
   readonly prefix: string
-  /** Its place in the memory that tells whether any peer has it (presence.ts). */
-  readonly mark?: number
   readonly routes: readonly { readonly neighbors: readonly string[]; readonly attributes: RouteAttributes }[]
 }
 
@@ -57,31 +55,17 @@ export interface CommandAnswer {
   readonly refused: readonly { readonly peer: string; readonly reason: string }[]
 }
 
-/** Answered in pieces: `from` is the `next` of the answer before. */
 export type SpeakerQuery =
-  | { readonly what: 'peers'; readonly from?: number }
-  | (RoutesQuery & { readonly from?: number; readonly limit?: number })
-  /** Who was sent a prefix, and how. */
-  | { readonly what: 'route'; readonly prefix: string; readonly from?: number }
+  | { readonly what: 'peers' }
+  | {
+      readonly what: 'routes'
+      readonly table: 'available' | 'advertised' | 'received'
+      readonly family: AddressFamilyName
+      readonly peer?: string
+    }
+  | { readonly what: 'route'; readonly prefix: string }
   /** Every path to a prefix: our own and what was received. */
-  | { readonly what: 'paths'; readonly prefix: string; readonly from?: number }
-
-export interface RoutesQuery {
-  readonly what: 'routes'
-  readonly table: 'available' | 'advertised' | 'received'
-  readonly family: AddressFamilyName
-  /** An id or an address; absent: every peer. */
-  readonly peer?: string
-}
-
-export interface QueryAnswer {
-  readonly peers?: readonly PeerSnapshot[]
-  readonly routes?: readonly RouteSnapshot[]
-  /** There is more: the question again, with this number as `from`. */
-  readonly next?: number
-  /** `from` is not known any more: others have asked a lot meanwhile. */
-  readonly isExpired?: true
-}
+  | { readonly what: 'paths'; readonly prefix: string }
 
 export interface FamilyCounters {
   readonly family: AddressFamilyName
@@ -152,6 +136,8 @@ export interface PeerSnapshot {
   readonly pending?: readonly string[]
   /** Absent when there were none. */
   readonly updateErrors?: UpdateErrors
+  /** ROUTE-REFRESH messages of families or of a kind that the session does not have (RFC 2918 4); absent: none. */
+  readonly refreshesIgnored?: number
   /** The last 20, oldest first. */
   readonly transitions: readonly SessionTransition[]
   /** Why the session is not Established; undefined when it is. */
@@ -193,5 +179,11 @@ export type FromSpeaker =
       readonly peer?: string
       readonly message: string
     }
-  | ({ readonly type: 'answer'; readonly id: number; readonly command?: CommandAnswer } & QueryAnswer)
+  | {
+      readonly type: 'answer'
+      readonly id: number
+      readonly peers?: readonly PeerSnapshot[]
+      readonly routes?: readonly RouteSnapshot[]
+      readonly command?: CommandAnswer
+    }
   | { readonly type: 'stopped' }

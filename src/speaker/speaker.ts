@@ -3,7 +3,7 @@
  *
  *     ToSpeaker --configure--> peers ----established----> update group (joins)
  *               --routes-----> Loc-RIB --dirty prefixes--> flush, once per turn --> every update group --> sessions
- *               --query------> queries.ts, in bounded pieces --> FromSpeaker
+ *               --query------> snapshots --> FromSpeaker
  *
  * Messages of one turn are flushed together, so the newest state of a prefix is the only one that is sent, and a
  * prefix that came and went in the same turn is not sent at all. Work per turn is bounded; what is left waits for
@@ -12,69 +12,74 @@
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { AddressFamilyName } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
-import type { Address } from '../ip/address.ts'
-import { parsePrefix, type Prefix } from '../ip/prefix.ts'
-import { chooseNextHop, type ExportView } from '../policy/export.ts'
-import { egressOtc } from '../policy/import.ts'
+import { parsePrefix, type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { LocRib } from '../rib/loc-rib.ts'
-import { afiSafiOf } from '../bgp/fsm/negotiate.ts'
 import { encodeEndOfRib } from '../bgp/messages/pack.ts'
-import type { Environment, Listener, Timer } from './session/environment.ts'
+import type { Environment, Listener, LocalAddress, Timer } from './session/environment.ts'
 import type { NegotiatedSession } from './session/types.ts'
+import { Chores } from './chores.ts'
 import { runCommand } from './commands.ts'
+import { type DrainPhase, groupKey, type GroupView, groupView } from './group-view.ts'
+import { abandon, type Handover, nothingSent } from './handover.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
-import { Presence } from './presence.ts'
-import type { CommandAnswer, FromSpeaker, PrefixRoutes, SpeakerCommand, SpeakerOptions, ToSpeaker } from './protocol.ts'
-import { Queries } from './queries.ts'
-import { groupKey, UpdateGroup } from './update-group.ts'
+import type {
+  CommandAnswer,
+  FromSpeaker,
+  PrefixRoutes,
+  RouteSnapshot,
+  SpeakerCommand,
+  SpeakerOptions,
+  SpeakerQuery,
+  ToSpeaker,
+} from './protocol.ts'
+import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
+import { UpdateGroup } from './update-group.ts'
 
-/** Prefixes compared per turn, about 20 ms; large, because every cut costs one UPDATE that is not full. */
+/** Prefixes compared per turn; large, because every cut costs one UPDATE that is not full. */
 const maxPrefixesPerTurn = 32_768
 const minPrefixesPerTurn = 1_024
+/** Of the first turns: what they cost is not known yet. */
+const firstPrefixesPerTurn = 8_192
 /** A turn that took longer makes the next one half as large: many attribute sets cost more than many prefixes. */
-const turnMs = 50
+const turnMs = 20
 
 /** Routers need this long to move their traffic away from routes that carry GRACEFUL_SHUTDOWN. */
 const gracefulShutdownSec = 10
 
-type DrainPhase = 'none' | 'announcing' | 'withdrawn'
+/** Routes of a peer that one answer lists: a full table would keep the loop from everything else for seconds. */
+const maxShown = 20_000
 
-type FamilyReason = Partial<Record<AddressFamilyName, string>>
+/** A family that is left out for want of an address is looked at again after so long. */
+const addressRetrySec = 10
 
 export class Speaker implements PeersHost {
   readonly #options: SpeakerOptions
   readonly #environment: Environment
   readonly #emit: (message: FromSpeaker) => void
   readonly #locRib = new LocRib()
+  readonly #chores: Chores
   readonly #peers: Peers
-  readonly #queries: Queries
   readonly #groups = new Map<string, UpdateGroup[]>()
-  readonly #presence: Presence
   #dirty = new Set<Prefix>()
   #isFlushDue = false
-  #prefixesPerTurn = maxPrefixesPerTurn
+  #prefixesPerTurn = firstPrefixesPerTurn
   #isSynced = false
   #drain: DrainPhase = 'none'
   #drainTimer: Timer | undefined
+  #addressTimer: Timer | undefined
   #isStopping = false
   #listener: Listener | undefined
 
-  /** `presence`: memory that is shared with the agent, see presence.ts. */
-  constructor(
-    options: SpeakerOptions,
-    environment: Environment,
-    emit: (message: FromSpeaker) => void,
-    presence?: SharedArrayBuffer,
-  ) {
+  constructor(options: SpeakerOptions, environment: Environment, emit: (message: FromSpeaker) => void) {
     this.#options = options
     this.#environment = environment
     this.#emit = emit
+    this.#chores = new Chores(environment)
+    this.#locRib.onRoom = () => {
+      for (const peer of this.#peers.all) peer.importer.roomMade()
+    }
     this.#peers = new Peers(options, environment, this.#locRib, this)
-    this.#queries = new Queries(this.#peers, this.#locRib)
-    this.#presence = new Presence(presence, this.#locRib, (prefix) =>
-      this.#allGroups().some(({ adjRibOut }) => adjRibOut.paths(prefix).length > 0),
-    )
   }
 
   /** The port that the listener got; undefined without one. */
@@ -130,7 +135,7 @@ export class Speaker implements PeersHost {
       case 'stop':
         return void this.#stop(message.mode, message.text)
       case 'query':
-        return this.#emit({ type: 'answer', id: message.id, ...this.#queries.answer(message.query) })
+        return this.#emit({ type: 'answer', id: message.id, ...this.#answer(message.query) })
       case 'command':
         return this.#emit({ type: 'answer', id: message.id, command: this.#run(message.command) })
     }
@@ -142,11 +147,12 @@ export class Speaker implements PeersHost {
 
   established(peer: Peer, negotiated: NegotiatedSession): void {
     peer.isEndOfRibSent = false
-    this.#joinGroup(peer, negotiated, [])
+    this.#joinGroup(peer, negotiated, nothingSent, this.#view(peer, negotiated))
   }
 
   down(peer: Peer): void {
-    this.#leaveGroup(peer)
+    abandon(this.#leaveGroup(peer))
+    this.#schedule()
   }
 
   drained(peer: Peer): void {
@@ -163,12 +169,18 @@ export class Speaker implements PeersHost {
     this.#schedule()
   }
 
+  workDue(peer: Peer): void {
+    if (!this.#isStopping) this.#chores.add(peer)
+  }
+
   viewChanged(peer: Peer): void {
     const { negotiated } = peer.session
     if (peer.group === undefined || negotiated === undefined) return
-    const sent = [...peer.group.sentTo(peer.neighbor.id)]
-    this.#leaveGroup(peer)
-    this.#joinGroup(peer, negotiated, sent)
+    const view = this.#view(peer, negotiated)
+    const { group } = peer
+    if (groupKey(view.view, negotiated.codec, view.limits) === groupKey(group.view, negotiated.codec, group.limits))
+      return
+    this.#joinGroup(peer, negotiated, this.#leaveGroup(peer), view)
   }
 
   log(peer: Peer, level: 'info' | 'warn' | 'error', message: string): void {
@@ -214,51 +226,73 @@ export class Speaker implements PeersHost {
     }
   }
 
-  #joinGroup(peer: Peer, negotiated: NegotiatedSession, sent: Parameters<UpdateGroup['join']>[1]): void {
-    const { view, reasons } = exportView(peer, negotiated, this.#drain)
-    for (const reason of Object.values(reasons)) this.log(peer, 'warn', reason)
-    peer.problems = reasons
-    const { maxPrefixesOut } = peer.neighbor
-    const limits = maxPrefixesOut === undefined ? {} : { maxPrefixesOut }
+  /** What the session hears from now on; what is wrong with it is told when it is new. */
+  #view(peer: Peer, negotiated: NegotiatedSession): GroupView {
+    let addresses: readonly LocalAddress[] | undefined
+    const view = groupView(peer.neighbor, negotiated, this.#drain, () => {
+      addresses ??= this.#environment.localAddresses()
+      return addresses
+    })
+    for (const [family, problem] of Object.entries(view.problems))
+      if (peer.problems[family as AddressFamilyName] !== problem) this.log(peer, 'warn', problem)
+    peer.problems = view.problems
+    if (view.isAddressMissing) this.#lookAgain()
+    return view
+  }
+
+  /** An address may come later than the session that needs it. */
+  #lookAgain(): void {
+    this.#addressTimer ??= this.#environment.after(addressRetrySec, () => {
+      this.#addressTimer = undefined
+      if (this.#isStopping) return
+      for (const peer of this.#peers.all) if (Object.keys(peer.problems).length > 0) this.viewChanged(peer)
+    })
+  }
+
+  #joinGroup(peer: Peer, negotiated: NegotiatedSession, handover: Handover, { view, limits }: GroupView): void {
     const key = groupKey(view, negotiated.codec, limits)
     const groups = this.#groups.get(key) ?? []
     let group = groups.find((candidate) => !candidate.isFull)
     if (group === undefined) {
-      group = new UpdateGroup(view, negotiated.codec, this.#locRib, limits, this.#presence.changed)
+      group = new UpdateGroup(view, negotiated.codec, this.#locRib, limits)
       this.#groups.set(key, [...groups, group])
     }
     peer.group = group
     group.join(
       {
         id: peer.neighbor.id,
-        isRefreshEnhanced: negotiated.enhancedRouteRefresh,
+        // RFC 7313 4: with graceful restart no BoRR goes out before End-of-RIB.
+        get isRefreshFramed() {
+          const isTimely = peer.isEndOfRibSent || peer.neighbor.gracefulRestart === undefined
+          return negotiated.enhancedRouteRefresh && isTimely
+        },
         send: (messages, count) => peer.session.send(messages, count),
       },
-      sent,
+      handover,
     )
     this.#schedule()
   }
 
-  #leaveGroup(peer: Peer): void {
-    peer.group?.leave(peer.neighbor.id)
+  #leaveGroup(peer: Peer): Handover {
+    const handover = peer.group?.leave(peer.neighbor.id) ?? nothingSent
     peer.group = undefined
     for (const [key, groups] of this.#groups) {
       const kept = groups.filter((group) => !group.isEmpty)
       if (kept.length === 0) this.#groups.delete(key)
       else this.#groups.set(key, kept)
     }
+    return handover
   }
 
   #setRoutes(prefixes: readonly PrefixRoutes[]): void {
     const now = this.#environment.now()
-    for (const { prefix: text, routes, mark } of prefixes) {
+    for (const { prefix: text, routes } of prefixes) {
       const prefix = parsePrefix(text)
       if (prefix === undefined) {
         this.#emit({ type: 'log', level: 'error', message: `${text} is no prefix and is not announced` })
         continue
       }
-      if (this.#locRib.set(prefix, routes, now, mark)) this.#dirty.add(prefix)
-      this.#presence.marked(prefix, mark)
+      if (this.#locRib.set(prefix, routes, now)) this.#dirty.add(prefix)
     }
     if (this.#dirty.size > 0) this.#schedule()
   }
@@ -280,13 +314,13 @@ export class Speaker implements PeersHost {
     const prefixes = this.#takeDirty(limit)
     for (const group of groups) {
       if (prefixes.length > 0) group.flush(prefixes, now)
-      if (prefixes.length < limit) group.continueResync(limit - prefixes.length, now)
+      if (prefixes.length < limit) group.step(limit - prefixes.length, now)
     }
     this.#prefixesPerTurn = isOver()
       ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2)
       : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
+    if (this.#dirty.size === 0 && this.#isSynced) this.#sendEndOfRib()
     if (this.#dirty.size > 0 || groups.some((group) => group.isBusy)) this.#schedule()
-    else if (this.#isSynced) this.#sendEndOfRib()
   }
 
   #takeDirty(limit: number): readonly Prefix[] {
@@ -317,7 +351,9 @@ export class Speaker implements PeersHost {
   async #stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     if (this.#isStopping) return
     this.#isStopping = true
+    this.#chores.end()
     this.#drainTimer?.cancel()
+    this.#addressTimer?.cancel()
     await this.#peers.stop(mode, text)
     await this.#listener?.close()
     this.#emit({ type: 'stopped' })
@@ -326,41 +362,74 @@ export class Speaker implements PeersHost {
   #allGroups(): readonly UpdateGroup[] {
     return [...this.#groups.values()].flat()
   }
-}
 
-/** What this session hears, and why a configured family is left out. */
-function exportView(
-  { neighbor }: Peer,
-  negotiated: NegotiatedSession,
-  drain: DrainPhase,
-): { readonly view: ExportView; readonly reasons: FamilyReason } {
-  const nextHops: Partial<Record<AddressFamilyName, Address>> = {}
-  const reasons: FamilyReason = {}
-  for (const family of drain === 'withdrawn' ? [] : neighbor.families) {
-    const { afi, safi } = afiSafiOf[family]
-    if (!negotiated.families.some((other) => other.afi === afi && other.safi === safi)) {
-      reasons[family] = `${family} is not announced: the peer did not offer it`
-      continue
+  #answer(query: SpeakerQuery): {
+    readonly peers?: readonly ReturnType<typeof peerSnapshot>[]
+    readonly routes?: readonly RouteSnapshot[]
+  } {
+    switch (query.what) {
+      case 'peers':
+        return { peers: this.#peers.all.map(peerSnapshot) }
+      case 'route': {
+        const prefix = parsePrefix(query.prefix)
+        return { routes: prefix === undefined ? [] : this.#advertised(prefix) }
+      }
+      case 'routes':
+        return { routes: this.#routes(query) }
+      case 'paths': {
+        const prefix = parsePrefix(query.prefix)
+        return { routes: prefix === undefined ? [] : this.#paths(prefix) }
+      }
     }
-    const choice = chooseNextHop(family, neighbor, {
-      localAddress: negotiated.localAddress,
-      extendedNextHop: negotiated.codec.extendedNextHop,
-      interfaceAddresses: [],
-    })
-    if (choice.ok) nextHops[family] = choice.nextHop
-    else reasons[family] = choice.reason
   }
-  const { localAsn, localAs, role } = neighbor
-  const otc = negotiated.codec.isExternal ? egressOtc(role, localAs ?? localAsn) : undefined
-  return {
-    reasons,
-    view: {
-      localAsn,
-      isExternal: negotiated.codec.isExternal,
-      nextHops,
-      ...(localAs === undefined ? {} : { localAs }),
-      ...(otc === undefined ? {} : { otc }),
-      ...(drain === 'announcing' ? { isGracefulShutdown: true } : {}),
-    },
+
+  #advertised(prefix: Prefix): readonly RouteSnapshot[] {
+    return this.#peers.all.flatMap((peer) => {
+      const path = peer.group?.sentPath(peer.neighbor.id, prefix)
+      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, path)]
+    })
+  }
+
+  /** Our own routes and what peers announce of one prefix. */
+  #paths(prefix: Prefix): readonly RouteSnapshot[] {
+    const entry = this.#locRib.get(prefix)
+    const own =
+      entry === undefined
+        ? []
+        : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter).map((route) => ({
+            ...route,
+            best: true,
+            decision: 'originated by this node',
+          }))
+    const received = this.#peers.all.flatMap((peer) => {
+      return peer.adjRibIn
+        .paths(prefix)
+        .map((path) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }))
+    })
+    return [...own, ...received]
+  }
+
+  #routes({ table, family, peer: name }: Extract<SpeakerQuery, { what: 'routes' }>): readonly RouteSnapshot[] {
+    const isMeant = (prefix: Prefix): boolean => prefixFamily(prefix) === (family === 'ipv4-unicast' ? 'ipv4' : 'ipv6')
+    if (table === 'available') {
+      const virtualRouterOf = (id: string): string | undefined => this.#peers.get(id)?.neighbor.virtualRouter
+      return [...this.#locRib.entries()].flatMap(([prefix, entry]) =>
+        isMeant(prefix) ? localSnapshots(prefix, entry, virtualRouterOf) : [],
+      )
+    }
+    const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
+    return peers.flatMap((peer) => {
+      if (table === 'advertised')
+        return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])]
+          .filter(([prefix]) => isMeant(prefix))
+          .map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
+      const shown: RouteSnapshot[] = []
+      for (const [prefix, path] of peer.adjRibIn.entries()) {
+        if (shown.length === maxShown) break
+        if (isMeant(prefix))
+          shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) })
+      }
+      return shown
+    })
   }
 }

@@ -53,7 +53,7 @@ export class StaleRoutes {
     // What is stale from an earlier restart was not sent again in time (RFC 4724 4.2).
     this.#sweep(() => true)
     this.#routes.markStale()
-    this.#sweep((family) => !families.some((listed) => isSame(listed.family, family)))
+    this.#sweep((family) => !families.some((listed) => isSameFamily(listed.family, family)))
     this.#isHelping = families.length > 0 && restartTimeSec > 0
     if (!this.#isHelping) return this.end()
     this.#log(`graceful restart: the routes of the peer are kept for ${restartTimeSec} s (RFC 4724 4.2)`)
@@ -64,7 +64,7 @@ export class StaleRoutes {
   established(restart: PeerRestart | undefined): void {
     if (!this.#isHelping) return
     const isKept = (family: AfiSafi): boolean =>
-      restart?.families.some((listed) => isSame(listed.family, family) && listed.forwarding) === true
+      restart?.families.some((listed) => isSameFamily(listed.family, family) && listed.forwarding) === true
     this.#sweep((family) => !isKept(family))
     this.#awaited = unicastFamilies.map(([family]) => family).filter(isKept)
     if (this.#awaited.length === 0) return this.end()
@@ -74,7 +74,7 @@ export class StaleRoutes {
   endOfRib(family: AfiSafi): void {
     if (!this.#isHelping) return
     this.#routes.sweepStale(family)
-    this.#awaited = this.#awaited.filter((other) => !isSame(other, family))
+    this.#awaited = this.#awaited.filter((other) => !isSameFamily(other, family))
     if (this.#awaited.length === 0) this.end()
   }
 
@@ -99,4 +99,4 @@ export class StaleRoutes {
   }
 }
 
-const isSame = (a: AfiSafi, b: AfiSafi): boolean => a.afi === b.afi && a.safi === b.safi
+export const isSameFamily = (a: AfiSafi, b: AfiSafi): boolean => a.afi === b.afi && a.safi === b.safi

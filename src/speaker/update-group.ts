@@ -3,34 +3,39 @@
  *
  *     dirty prefixes ---.
  *                        >-- Loc-RIB: want --diff--> Adj-RIB-Out --batches--> encode once --> send to each member
- *     resync of members-'
+ *     walks of members --'
  *
- * A member that joined, that lagged behind, or that asked for a refresh is resynced: a walk over all prefixes in
- * bounded steps, which sends only differences. A member whose queue is full gets nothing until it has drained and
- * is resynced then, so the only queue is the socket's.
+ * A member that joined or that asked for a refresh is walked through all prefixes in bounded steps, which send only
+ * differences and what a refresh owes. A member whose queue is full gets nothing until it has drained: its walk waits
+ * where it is, and prefixes that change meanwhile are noted; so the only queue is the socket's.
  */
 import type { AddressFamilyName } from '../desired/model.ts'
-import type { Address, Family } from '../ip/address.ts'
+import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
-import { exportAttributes, type ExportView } from '../policy/export.ts'
-import { AdjRibOut, Batches, type Batch, maxMembers, type MemberMask, type WantedPath } from '../rib/adj-rib-out.ts'
-import { AttributeTable } from '../rib/attribute-table.ts'
-import type { LocalRoutes, LocRib } from '../rib/loc-rib.ts'
-import { packAnnouncements, packWithdrawals } from '../bgp/messages/pack.ts'
-import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
+import type { ExportView } from '../policy/export.ts'
+import type { GroupLimits } from './group-view.ts'
 import {
-  type AfiSafi,
-  type CodecContext,
-  ipv4Unicast,
-  ipv6Unicast,
-  type PathAttributes,
-} from '../bgp/messages/types.ts'
+  AdjRibOut,
+  type Batch,
+  Batches,
+  maxMembers,
+  type MemberMask,
+  type Refresh,
+  type SentPath,
+  type WantedPath,
+} from '../rib/adj-rib-out.ts'
+import type { LocalRoutes, LocRib } from '../rib/loc-rib.ts'
+import { WantedPaths } from './wanted-paths.ts'
+import { packAnnouncements, packWithdrawals } from '../bgp/messages/pack.ts'
+import { type Handover, interned, nothingSent, type Place, TakeOver } from './handover.ts'
+import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
+import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
 
 export interface GroupMember {
   /** Neighbor id. */
   readonly id: string
-  /** RFC 7313 was negotiated: a refresh is framed by BoRR and EoRR. */
-  readonly isRefreshEnhanced: boolean
+  /** A refresh that begins now is framed by BoRR and EoRR (RFC 7313). */
+  readonly isRefreshFramed: boolean
   send(messages: Uint8Array, count: number): boolean
 }
 
@@ -39,22 +44,20 @@ interface Slot {
   readonly bit: MemberMask
   /** Its queue is full. */
   isBlocked: boolean
-  /** A resync is due but has not begun. */
+  /** A walk is due but has not begun. */
   isWaiting: boolean
+  /** What it was sent elsewhere and is not taken over yet; nothing is sent before. */
+  takeOver: TakeOver | undefined
+  /** Prefixes that changed while its queue was full. */
+  readonly missed: Set<Prefix>
   readonly refresh: Set<AddressFamilyName>
-  /** Families whose refresh was begun on the wire (BoRR) and not ended (EoRR). */
-  readonly refreshing: Set<AddressFamilyName>
+  /** Families whose refresh has begun, and with which round; framed ones are ended by EoRR. */
+  readonly refreshing: Map<AddressFamilyName, { readonly round: number; readonly isFramed: boolean }>
   /** Some prefixes are not sent because the member has as many as it may. */
   isAtLimit: boolean
 }
 
-/** What a group does beyond its view; sessions of one group have it in common. */
-export interface GroupLimits {
-  /** Prefixes of one family that a member is sent at most. */
-  readonly maxPrefixesOut?: number
-}
-
-interface Resync {
+interface Walk {
   members: MemberMask
   readonly wants: Iterator<Want>
 }
@@ -62,8 +65,8 @@ interface Resync {
 /** A prefix and what the Loc-RIB has for it: found with it, a million look-ups are spared. */
 type Want = readonly [Prefix, LocalRoutes | undefined]
 
-/** What was computed of route lists is remembered up to this many, or twice what is in use. */
-const minRemembered = 8192
+/** Of a member whose queue is full; when more change, it is walked through all of them. */
+const maxMissed = 65_536
 
 const familyName = (prefix: Prefix): AddressFamilyName =>
   prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
@@ -73,105 +76,109 @@ const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = {
 }
 const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
 
-/** Sessions with equal keys share a group. */
-export function groupKey(view: ExportView, codec: CodecContext, limits: GroupLimits): string {
-  const { nextHops, ...facts } = view
-  const sorted = (record: object): unknown => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1))
-  return JSON.stringify([
-    sorted(facts),
-    sorted(nextHops),
-    codec.fourOctetAs,
-    codec.maxMessageBytes,
-    codec.extendedNextHop,
-    codec.families,
-    limits.maxPrefixesOut,
-  ])
-}
-
 export class UpdateGroup {
   /** How many buffers were encoded; tests and metrics compare it with what was written. */
   encodings = 0
   /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
   tooLarge = 0
-  readonly adjRibOut: AdjRibOut
+  readonly adjRibOut = new AdjRibOut()
   readonly view: ExportView
   readonly #codec: CodecContext
   readonly #locRib: LocRib
-  readonly #limits: GroupLimits
-  readonly #table = new AttributeTable()
+  readonly limits: GroupLimits
   readonly #slots = new Map<string, Slot>()
-  readonly #wanted = new Map<LocalRoutes, Readonly<Record<AddressFamilyName, readonly WantedPath[]>>>()
-  #resync: Resync | undefined
-  #sweepAt = minRemembered
+  readonly #wanted: WantedPaths
+  /** Those of one member at a time: a walk that everybody waits for is left to who is slow. */
+  #walks: Walk[] = []
+  /** Places that members have left and that are not empty. */
+  #left: Place[] = []
+  #cleaning: Iterator<Prefix> | undefined
+  #cleaned: MemberMask = 0
+  #round = 0
+  readonly #refreshes: Record<AddressFamilyName, readonly Refresh[]> = { 'ipv4-unicast': [], 'ipv6-unicast': [] }
 
-  /** `presence` hears when the first member has a prefix, and when none has it any more. */
-  constructor(
-    view: ExportView,
-    codec: CodecContext,
-    locRib: LocRib,
-    limits: GroupLimits = {},
-    presence?: (prefix: Prefix, isPresent: boolean) => void,
-  ) {
-    this.adjRibOut = new AdjRibOut(presence)
+  constructor(view: ExportView, codec: CodecContext, locRib: LocRib, limits: GroupLimits = {}) {
     this.view = view
     this.#codec = codec
     this.#locRib = locRib
-    this.#limits = limits
+    this.limits = limits
+    this.#wanted = new WantedPaths(
+      view,
+      (neighbor) => this.#slots.get(neighbor)?.bit ?? 0,
+      () => this.adjRibOut.attributesInUse(),
+    )
   }
 
   get attributeSets(): number {
-    return this.#table.size
+    return this.#wanted.size
   }
 
   get isFull(): boolean {
-    return this.#slots.size >= maxMembers
+    return this.#slots.size + this.#left.length >= maxMembers
   }
 
   get isEmpty(): boolean {
     return this.#slots.size === 0
   }
 
-  /** Something is left to send that needs no event from outside. */
+  /** Something is left to do that needs no event from outside. */
   get isBusy(): boolean {
-    return this.#resync !== undefined || [...this.#slots.values()].some((slot) => slot.isWaiting && !slot.isBlocked)
+    if (this.#left.some(({ state }) => state !== 'left')) return true
+    const walked = this.#walks.reduce((mask, { members }) => mask | members, 0)
+    return [...this.#slots.values()].some(
+      ({ bit, isBlocked, isWaiting, takeOver, missed }) =>
+        takeOver !== undefined || (!isBlocked && (isWaiting || missed.size > 0 || (walked & bit) !== 0)),
+    )
   }
 
-  /** `sent` is what the member has already been sent on this session, by another group. */
-  join(
-    member: GroupMember,
-    sent: Iterable<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> = [],
-  ): void {
-    const taken = [...this.#slots.values()].reduce((mask, slot) => mask | slot.bit, 0)
+  /** `handover` is what the member brings along from another group, on the same session. */
+  join(member: GroupMember, { places, isBlocked, asked, begun }: Handover = nothingSent): void {
+    this.#left = this.#left.filter(({ state }) => state !== 'empty')
+    const taken = [...this.#slots.values(), ...this.#left].reduce((mask, { bit }) => mask | bit, 0)
     const bit = ~taken & (taken + 1)
+    const own = interned((attributes) => this.#wanted.intern(attributes))
+    const adopt = (prefix: Prefix, { attributes, at }: SentPath): void =>
+      this.adjRibOut.adopt(prefix, { attributes: own(attributes), at }, bit)
+    const takeOver = new TakeOver(places, adopt)
+    const round = begun.length > 0 ? ++this.#round : 0
     this.#slots.set(member.id, {
       member,
       bit,
-      isBlocked: false,
+      isBlocked,
       isWaiting: true,
-      refresh: new Set(),
-      refreshing: new Set(),
+      takeOver: takeOver.places.length === 0 ? undefined : takeOver,
+      missed: new Set(),
+      refresh: new Set(asked),
+      refreshing: new Map(begun.map(([family, { isFramed }]) => [family, { round, isFramed }])),
       isAtLimit: false,
     })
-    this.#wanted.clear()
-    for (const [prefix, path] of sent)
-      this.adjRibOut.adopt(prefix, this.#table.intern({ ...path.attributes }), bit, path.at)
+    this.#wanted.forgetMembers()
+    this.#listRefreshes()
   }
 
-  leave(id: string): void {
+  /** Nothing more is sent to the member by this group; the answer is for the next one, or to be abandoned. */
+  leave(id: string): Handover {
     const slot = this.#slots.get(id)
-    if (slot === undefined) return
+    if (slot === undefined) return nothingSent
+    const place: Place = { rib: this.adjRibOut, bit: slot.bit, state: 'left' }
     this.#slots.delete(id)
-    this.#wanted.clear()
-    if (this.#resync !== undefined) this.#resync.members &= ~slot.bit
-    this.adjRibOut.forget(slot.bit)
+    this.#left.push(place)
+    this.#wanted.forgetMembers()
+    for (const walk of this.#walks) walk.members &= ~slot.bit
+    this.#walks = this.#walks.filter(({ members }) => members !== 0)
+    this.#listRefreshes()
+    return {
+      places: [place, ...(slot.takeOver?.places ?? [])],
+      isBlocked: slot.isBlocked,
+      asked: [...slot.refresh],
+      begun: [...slot.refreshing],
+    }
   }
 
   /** The member's queue is empty again. */
   drained(id: string): void {
     const slot = this.#slots.get(id)
-    if (slot?.isBlocked !== true) return
-    slot.isBlocked = false
-    slot.isWaiting = true
+    if (slot !== undefined) slot.isBlocked = false
   }
 
   /** RFC 2918 4: what the member has of this family goes out again, once however often it asks meanwhile. */
@@ -185,34 +192,65 @@ export class UpdateGroup {
   /** True when the member was sent all that is wanted, dirty prefixes aside. */
   isInSync(id: string): boolean {
     const slot = this.#slots.get(id)
-    return slot !== undefined && !slot.isBlocked && !slot.isWaiting && ((this.#resync?.members ?? 0) & slot.bit) === 0
+    return (
+      slot !== undefined &&
+      slot.takeOver === undefined &&
+      !slot.isBlocked &&
+      !slot.isWaiting &&
+      slot.missed.size === 0 &&
+      !this.#isWalked(slot.bit)
+    )
   }
 
-  sentTo(id: string): Generator<readonly [Prefix, { readonly attributes: PathAttributes; readonly at: number }]> {
-    return this.adjRibOut.sentToMember(this.#slots.get(id)?.bit ?? 0)
+  *sentTo(id: string): Generator<readonly [Prefix, SentPath]> {
+    for (const { rib, bit } of this.#placesOf(id)) yield* rib.sentToMember(bit)
   }
 
   /** How many prefixes of a family the member was sent. */
   sentCount(id: string, family: Family): number {
-    const slot = this.#slots.get(id)
-    return slot === undefined ? 0 : this.adjRibOut.count(slot.bit, family)
+    return this.#placesOf(id).reduce((sum, { rib, bit }) => sum + rib.count(bit, family), 0)
   }
 
-  sentPath(id: string, prefix: Prefix): { readonly attributes: PathAttributes; readonly at: number } | undefined {
-    return this.adjRibOut.sentTo(prefix, this.#slots.get(id)?.bit ?? 0)
+  sentPath(id: string, prefix: Prefix): SentPath | undefined {
+    for (const { rib, bit } of this.#placesOf(id)) {
+      const path = rib.sentTo(prefix, bit)
+      if (path !== undefined) return path
+    }
+    return undefined
+  }
+
+  /** Where what was sent to a member stands: here, and where it comes from. */
+  #placesOf(id: string): readonly Pick<Place, 'rib' | 'bit'>[] {
+    const slot = this.#slots.get(id)
+    return slot === undefined ? [] : [{ rib: this.adjRibOut, bit: slot.bit }, ...(slot.takeOver?.places ?? [])]
   }
 
   /** Sends the difference for these prefixes to every member that can take it. */
   flush(prefixes: readonly Prefix[], now: number): void {
+    if (prefixes.length === 0) return
+    for (const slot of this.#slots.values()) if (slot.isBlocked) this.#note(slot, prefixes)
     const ready = this.#ready()
-    if (ready === 0 || prefixes.length === 0) return
-    const batches = new Batches(now)
-    for (const prefix of prefixes) this.#diff(prefix, this.#locRib.get(prefix)?.routes, ready, batches)
+    if (ready !== 0) this.#compare(prefixes, ready, now)
+  }
+
+  /** What a member whose queue is full has missed; one that is walked through everything later misses nothing. */
+  #note(slot: Slot, prefixes: readonly Prefix[]): void {
+    if (slot.takeOver !== undefined || (slot.isWaiting && !this.#isWalked(slot.bit))) return
+    for (const prefix of prefixes) slot.missed.add(prefix)
+    if (slot.missed.size <= maxMissed) return
+    slot.missed.clear()
+    slot.isWaiting = true
+  }
+
+  #compare(prefixes: Iterable<Prefix>, members: MemberMask, now: number): void {
+    const batches = new Batches(now, this.#round)
+    for (const prefix of prefixes) this.#diff(prefix, this.#locRib.get(prefix)?.routes, members, batches)
     this.#sendAll(batches)
   }
 
-  #diff(prefix: Prefix, routes: LocalRoutes | undefined, ready: MemberMask, batches: Batches): void {
-    this.adjRibOut.diff(prefix, this.#withinLimit(prefix, this.#want(prefix, routes)), ready, batches)
+  #diff(prefix: Prefix, routes: LocalRoutes | undefined, members: MemberMask, batches: Batches): void {
+    const wanted = this.#withinLimit(prefix, this.#wanted.of(routes, familyName(prefix)), members)
+    this.adjRibOut.diff(prefix, wanted, members, batches, this.#refreshes[familyName(prefix)])
   }
 
   #sendAll(batches: Batches): void {
@@ -221,7 +259,8 @@ export class UpdateGroup {
     // Room that a withdrawal made is for what was held back.
     const roomy = list.reduce((mask, { attributes, members }) => (attributes === undefined ? mask | members : mask), 0)
     for (const slot of this.#slots.values())
-      if (slot.isAtLimit && (slot.bit & roomy) !== 0) [slot.isAtLimit, slot.isWaiting] = [false, true]
+      if (slot.isAtLimit && (slot.bit & roomy) !== 0 && this.#hasRoom(slot))
+        [slot.isAtLimit, slot.isWaiting] = [false, true]
   }
 
   /** True when prefixes are held back from this member by maxPrefixesOut. */
@@ -229,112 +268,159 @@ export class UpdateGroup {
     return this.#slots.get(id)?.isAtLimit === true
   }
 
-  /** One step of the resync under way, or the beginning of the next; at most `limit` prefixes. */
-  continueResync(limit: number, now: number): void {
-    const resync = (this.#resync ??= this.#beginResync())
-    if (resync === undefined) return
-    const ready = this.#ready()
-    const batches = new Batches(now)
-    for (let compared = 0; compared < limit; compared++) {
-      const next = resync.wants.next()
-      if (next.done === true) {
-        this.#resync = undefined
-        break
-      }
-      this.#diff(next.value[0], next.value[1], ready, batches)
-    }
-    this.#sendAll(batches)
-    if (this.#resync === undefined) this.#endRefreshes(resync.members)
+  #hasRoom({ bit }: Slot): boolean {
+    const { maxPrefixesOut: limit = Number.POSITIVE_INFINITY } = this.limits
+    return this.adjRibOut.count(bit, 'ipv4') < limit || this.adjRibOut.count(bit, 'ipv6') < limit
   }
 
-  /** RFC 7313 4: EoRR when all of a refresh was sent; a member that has to be resynced once more gets it then. */
-  #endRefreshes(members: MemberMask): void {
+  /** A step of what is to be done beside dirty prefixes; at most `limit` of them are looked at. */
+  step(limit: number, now: number): void {
+    let left = this.#clean(limit)
     for (const slot of this.#slots.values()) {
-      if ((slot.bit & members) === 0 || slot.isBlocked || slot.isWaiting) continue
-      for (const family of slot.refreshing)
-        slot.member.send(
-          encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.end }),
-          1,
-        )
-      slot.refreshing.clear()
+      if (slot.takeOver === undefined) continue
+      left = slot.takeOver.step(left)
+      if (slot.takeOver.places.length === 0) slot.takeOver = undefined
     }
+    for (const { bit, isBlocked, missed } of this.#slots.values()) {
+      if (isBlocked || missed.size === 0 || left <= 0) continue
+      const some = [...missed].slice(0, left)
+      for (const prefix of some) missed.delete(prefix)
+      left -= some.length
+      this.#compare(some, bit, now)
+    }
+    this.#beginWalk()
+    for (const walk of [...this.#walks]) left = this.#goOn(walk, left, now)
   }
 
-  #beginResync(): Resync | undefined {
+  /** Empties the places of members whose sessions are over. */
+  #clean(limit: number): number {
+    this.#left = this.#left.filter(({ state }) => state !== 'empty')
+    const abandoned = this.#left.filter(({ state }) => state === 'abandoned')
+    if (this.#cleaning === undefined) {
+      if (abandoned.length === 0) return limit
+      this.#cleaned = abandoned.reduce((mask, { bit }) => mask | bit, 0)
+      this.#cleaning = this.adjRibOut.prefixes()
+    }
+    for (let left = limit; left > 0; left--) {
+      const next = this.#cleaning.next()
+      if (next.done === true) {
+        this.#cleaning = undefined
+        for (const place of abandoned) if ((place.bit & this.#cleaned) !== 0) place.state = 'empty'
+        return left
+      }
+      this.adjRibOut.retract(next.value, this.#cleaned)
+    }
+    return 0
+  }
+
+  #isWalked(bit: MemberMask): boolean {
+    return this.#walks.some(({ members }) => (members & bit) !== 0)
+  }
+
+  /** For every member that waits for one and is not on one. */
+  #beginWalk(): void {
     let members = 0
     for (const slot of this.#slots.values()) {
-      if (!slot.isWaiting || slot.isBlocked) continue
+      if (!slot.isWaiting || slot.isBlocked || slot.takeOver !== undefined || this.#isWalked(slot.bit)) continue
       slot.isWaiting = false
       members |= slot.bit
-      if (slot.refresh.size > 0) this.adjRibOut.invalidate(slot.bit, (prefix) => slot.refresh.has(familyName(prefix)))
-      for (const family of slot.member.isRefreshEnhanced ? slot.refresh : []) {
-        slot.member.send(
-          encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype: RefreshSubtype.begin }),
-          1,
-        )
-        slot.refreshing.add(family)
-      }
-      slot.refresh.clear()
+      slot.missed.clear()
+      this.#beginRefreshes(slot)
     }
-    return members === 0 ? undefined : { members, wants: wantedThenSent(this.#locRib, this.adjRibOut) }
+    if (members !== 0) this.#walks.push({ members, wants: wantedThenSent(this.#locRib, this.adjRibOut) })
+  }
+
+  /** RFC 7313 4: BoRR before the first route; one that was said and not ended holds for a refresh asked for since. */
+  #beginRefreshes(slot: Slot): void {
+    if (slot.refresh.size === 0) return
+    const round = ++this.#round
+    for (const family of slot.refresh) {
+      if (slot.isBlocked) break
+      const wasFramed = slot.refreshing.get(family)?.isFramed === true
+      const isFramed = wasFramed || slot.member.isRefreshFramed
+      slot.refresh.delete(family)
+      slot.refreshing.set(family, { round, isFramed })
+      if (isFramed && !wasFramed) this.#frame(slot, family, RefreshSubtype.begin)
+    }
+    slot.isWaiting = slot.refresh.size > 0
+    this.#listRefreshes()
+  }
+
+  /** RFC 7313 4: EoRR when all of a refresh was sent; true when every one was said. */
+  #endRefreshes(slot: Slot): boolean {
+    for (const [family, { isFramed }] of slot.refreshing) {
+      if (isFramed && slot.isBlocked) return false
+      slot.refreshing.delete(family)
+      if (isFramed) this.#frame(slot, family, RefreshSubtype.end)
+    }
+    this.#listRefreshes()
+    return true
+  }
+
+  #frame(slot: Slot, family: AddressFamilyName, subtype: number): void {
+    const message = encodeRouteRefresh({ type: 'routeRefresh', family: afiSafiOf[family], subtype })
+    if (!slot.member.send(message, 1)) slot.isBlocked = true
+  }
+
+  #listRefreshes(): void {
+    const of = (family: AddressFamilyName): readonly Refresh[] =>
+      [...this.#slots.values()].flatMap(({ bit, refreshing }) => {
+        const round = refreshing.get(family)?.round
+        return round === undefined ? [] : [{ member: bit, round }]
+      })
+    this.#refreshes['ipv4-unicast'] = of('ipv4-unicast')
+    this.#refreshes['ipv6-unicast'] = of('ipv6-unicast')
+    this.adjRibOut.keepsRounds = Object.values(this.#refreshes).some((list) => list.length > 0)
+  }
+
+  /** Goes on with a walk for those of its members that can take more; answers what is left of `limit`. */
+  #goOn(walk: Walk, limit: number, now: number): number {
+    const ready = walk.members & this.#ready()
+    if (ready === 0 || limit <= 0) return limit
+    // Who is slower than others of the same walk gets a walk of its own later.
+    for (const slot of this.#slots.values())
+      if ((slot.bit & walk.members & ~ready) !== 0) [slot.isWaiting, walk.members] = [true, walk.members & ~slot.bit]
+    const batches = new Batches(now, this.#round)
+    let left = limit
+    let isOver = false
+    for (; left > 0 && !isOver; left--) {
+      const { done, value } = walk.wants.next()
+      if (done === true) isOver = true
+      else this.#diff(value[0], value[1], walk.members, batches)
+    }
+    this.#sendAll(batches)
+    if (isOver) this.#endWalk(walk)
+    return left
+  }
+
+  /** Who cannot take EoRR now is on the walk until it can. */
+  #endWalk(walk: Walk): void {
+    for (const slot of this.#slots.values())
+      if ((slot.bit & walk.members) !== 0 && this.#endRefreshes(slot)) walk.members &= ~slot.bit
+    if (walk.members === 0) this.#walks = this.#walks.filter((other) => other !== walk)
   }
 
   #ready(): MemberMask {
     let mask = 0
-    for (const slot of this.#slots.values()) if (!slot.isBlocked) mask |= slot.bit
+    for (const { bit, isBlocked, takeOver } of this.#slots.values())
+      if (!isBlocked && takeOver === undefined) mask |= bit
     return mask
   }
 
-  #want(prefix: Prefix, routes: LocalRoutes | undefined): readonly WantedPath[] {
-    if (routes === undefined) return []
-    let wanted = this.#wanted.get(routes)
-    if (wanted === undefined) {
-      if (this.#wanted.size + this.#table.size >= this.#sweepAt) this.#sweep()
-      wanted = {
-        'ipv4-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv4-unicast']),
-        'ipv6-unicast': this.#wantedPaths(routes, this.view.nextHops['ipv6-unicast']),
-      }
-      this.#wanted.set(routes, wanted)
-    }
-    return wanted[familyName(prefix)]
-  }
-
-  /** Without the members that would get a prefix more than they may have. */
-  #withinLimit(prefix: Prefix, wanted: readonly WantedPath[]): readonly WantedPath[] {
-    const limit = this.#limits.maxPrefixesOut
+  /** Without the members that have a prefix more than they may, or would get one. */
+  #withinLimit(prefix: Prefix, wanted: readonly WantedPath[], members: MemberMask): readonly WantedPath[] {
+    const limit = this.limits.maxPrefixesOut
     if (limit === undefined || wanted.length === 0) return wanted
     let full = 0
     for (const slot of this.#slots.values()) {
-      if (
-        this.adjRibOut.count(slot.bit, prefixFamily(prefix)) < limit ||
-        this.adjRibOut.sentTo(prefix, slot.bit) !== undefined
-      )
-        continue
+      if ((slot.bit & members) === 0) continue
+      const count = this.adjRibOut.count(slot.bit, prefixFamily(prefix))
+      const hasIt = this.adjRibOut.sentTo(prefix, slot.bit) !== undefined
+      if (hasIt ? count <= limit : count < limit) continue
       slot.isAtLimit = true
       full |= slot.bit
     }
     return full === 0 ? wanted : wanted.map((path) => ({ ...path, members: path.members & ~full }))
-  }
-
-  #sweep(): void {
-    this.#wanted.clear()
-    this.#table.keepOnly(this.adjRibOut.attributesInUse())
-    this.#sweepAt = Math.max(minRemembered, 2 * this.#table.size)
-  }
-
-  /** The first route that names a member is the one that it gets. */
-  #wantedPaths(routes: LocalRoutes, nextHop: Address | undefined): readonly WantedPath[] {
-    if (nextHop === undefined) return []
-    const paths = new Map<PathAttributes, MemberMask>()
-    let served = 0
-    for (const { neighbors, attributes } of routes) {
-      const members = neighbors.reduce((mask, id) => mask | (this.#slots.get(id)?.bit ?? 0), 0) & ~served
-      if (members === 0) continue
-      served |= members
-      const path = this.#table.intern(exportAttributes(attributes, this.view, nextHop))
-      paths.set(path, (paths.get(path) ?? 0) | members)
-    }
-    return [...paths].map(([attributes, members]) => ({ attributes, members }))
   }
 
   /** Encodes each batch once, and writes one buffer for all batches that go to the same members. */
@@ -360,7 +446,7 @@ export class UpdateGroup {
       const [only] = buffers
       const bytes = buffers.length === 1 && only !== undefined ? only : Buffer.concat(buffers)
       for (const slot of this.#slots.values()) {
-        if ((slot.bit & members) !== 0 && !slot.member.send(bytes, count)) slot.isBlocked = slot.isWaiting = true
+        if ((slot.bit & members) !== 0 && !slot.member.send(bytes, count)) slot.isBlocked = true
       }
     }
   }

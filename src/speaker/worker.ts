@@ -13,7 +13,7 @@ import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
-const { record, presence, ...options }: SpeakerOptions & { readonly presence?: SharedArrayBuffer } = workerData
+const { record, ...options }: SpeakerOptions = workerData
 const file =
   record === undefined
     ? undefined
@@ -23,12 +23,11 @@ const file =
 const recorder =
   file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
 
-const emit = (message: FromSpeaker): void => {
+const speaker = new Speaker(options, recorder ?? system, (message: FromSpeaker) => {
   recorder?.tell(message)
   port.postMessage(message)
   if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
-}
-const speaker = new Speaker(options, recorder ?? system, emit, presence)
+})
 await speaker.start()
 port.on('message', (message: ToSpeaker) => {
   if (recorder === undefined) speaker.handle(message)

@@ -46,7 +46,7 @@ test('what is no large community is left out', () => {
 const over = (localAddress: Address, more: Partial<SessionFacts> = {}): SessionFacts => ({
   localAddress,
   extendedNextHop: false,
-  interfaceAddresses: [],
+  interfaceAddresses: () => [],
   ...more,
 })
 
@@ -56,7 +56,7 @@ test('the next hop is the address of the session where its family fits (RFC 4271
 })
 
 test('a family that neither session, interface nor node has an address of is left out, with what to do', () => {
-  const refused = chooseNextHop('ipv6-unicast', {}, over(v4, { interfaceAddresses: [v4] }))
+  const refused = chooseNextHop('ipv6-unicast', {}, over(v4, { interfaceAddresses: () => [v4] }))
   assert.deepEqual(refused, {
     ok: false,
     reason:
@@ -73,7 +73,7 @@ test('a family that neither session, interface nor node has an address of is lef
 
 test('the next hop of the other family: configured, else of the interface, else of the node, as FRR takes it', () => {
   const [a, b, c] = ['2001:db8::a', '2001:db8::b', '2001:db8::c'] as const
-  const session = over(v4, { interfaceAddresses: [v4, address(b)] })
+  const session = over(v4, { interfaceAddresses: () => [v4, address(b)] })
   const nodeAddresses = { 'ipv6-unicast': c }
   assert.deepEqual(chooseNextHop('ipv6-unicast', { nextHops: { 'ipv6-unicast': a }, nodeAddresses }, session), {
     ok: true,
@@ -82,10 +82,13 @@ test('the next hop of the other family: configured, else of the interface, else 
   assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, session), { ok: true, nextHop: address(b) })
   assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, over(v4)), { ok: true, nextHop: address(c) })
   // Of the session's own family its own address is better than any of them.
-  assert.deepEqual(chooseNextHop('ipv6-unicast', { nodeAddresses }, over(v6, { interfaceAddresses: [address(b)] })), {
-    ok: true,
-    nextHop: v6,
-  })
+  assert.deepEqual(
+    chooseNextHop('ipv6-unicast', { nodeAddresses }, over(v6, { interfaceAddresses: () => [address(b)] })),
+    {
+      ok: true,
+      nextHop: v6,
+    },
+  )
   for (const wrong of ['192.0.2.7', 'node-a', ''])
     assert.equal(chooseNextHop('ipv6-unicast', { nodeAddresses: { 'ipv6-unicast': wrong } }, over(v4)).ok, false)
 })

@@ -46,6 +46,7 @@ function say(
   rib.apply({ ...decoded.value, problems: [...decoded.value.problems, ...problems] }, ctx, now, touched)
 }
 
+const everything = Number.POSITIVE_INFINITY
 const only = (rib: AdjRibIn, text: string): ReceivedPath | undefined => rib.paths(prefix(text))[0]
 
 test('attribute sets of equal content are one object, whatever the order of their fields', () => {
@@ -202,7 +203,8 @@ test('all stale paths of a prefix go, not only one of them (RFC 4724 4.2, RFC 79
   rib.markStale()
   say(rib, { nlri: [prefix('192.0.2.0/24')], nlriPathIds: [2] }, 2000, { ctx: multipath })
   const gone: Prefix[] = []
-  rib.sweepStale(ipv4Unicast, (one) => gone.push(one))
+  rib.sweepStale(ipv4Unicast)
+  rib.sweep(everything, (one) => gone.push(one))
   assert.deepEqual(
     rib.paths(prefix('192.0.2.0/24')).map(({ pathId, isStale }) => [pathId, isStale]),
     [[2, false]],
@@ -214,13 +216,16 @@ test('BoRR to EoRR removes what was not announced again, and stale marks are ano
   const rib = new AdjRibIn()
   say(rib, { nlri: [prefix('192.0.2.0/24'), prefix('198.51.100.0/24')] }, 1000)
   rib.endRefresh(ipv4Unicast)
+  rib.sweep(everything)
   assert.equal(rib.count('ipv4'), 2, 'EoRR without BoRR removes nothing')
   rib.markStale()
   rib.beginRefresh(ipv4Unicast)
   say(rib, { nlri: [prefix('192.0.2.0/24')] }, 2000)
   rib.endRefresh(ipv6Unicast)
+  rib.sweep(everything)
   assert.equal(rib.count('ipv4'), 2)
   rib.endRefresh(ipv4Unicast)
+  rib.sweep(everything)
   assert.deepEqual(
     [...rib.entries()].map(([, { isStale }]) => isStale),
     [false],
@@ -234,6 +239,7 @@ test('a refresh of more than there is room for counts each prefix once (RFC 7313
   rib.beginRefresh(ipv4Unicast)
   say(rib, { nlri: both }, 2000)
   rib.endRefresh(ipv4Unicast)
+  rib.sweep(everything)
   assert.equal(rib.count('ipv4'), 2)
 })
 
@@ -281,13 +287,15 @@ test('whatever is announced, withdrawn, marked and swept, the table holds what a
       for (const one of operations) {
         if (one.kind === 'markStale') {
           rib.markStale()
-          for (const path of model.paths.values()) path.isStale = true
+          for (const path of model.paths.values()) Object.assign(path, { isStale: true, isOld: false })
         } else if (one.kind === 'sweepStale') {
           rib.sweepStale(one.isIpv6 ? ipv6Unicast : ipv4Unicast)
+          rib.sweep(everything)
           for (const [key, { isStale }] of model.paths)
             if (isStale && /^\d+#/.test(key) !== one.isIpv6) model.paths.delete(key)
         } else if (one.kind === 'beginRefresh' || one.kind === 'endRefresh') {
           rib[one.kind](one.isIpv6 ? ipv6Unicast : ipv4Unicast)
+          rib.sweep(everything)
           for (const [key, path] of model.paths) {
             if (/^\d+#/.test(key) === one.isIpv6) continue
             if (one.kind === 'beginRefresh') path.isOld = true

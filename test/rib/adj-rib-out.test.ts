@@ -98,24 +98,32 @@ test('prefixes with the same attributes for the same members are one batch, with
 test('a member that left was sent nothing, the others keep theirs', () => {
   const out = new AdjRibOut()
   out.diff(prefixes[0] as Prefix, wantOf([0, 0, -1]), 7, new Batches(0))
-  out.forget(1)
+  out.retract(prefixes[0] as Prefix, 1)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 1), undefined)
   assert.equal(out.sentTo(prefixes[0] as Prefix, 2)?.attributes, sets[0])
   assert.deepEqual(
     [1, 2, 4].map((bit) => out.count(bit, 'ipv4')),
     [0, 1, 0],
   )
-  out.forget(2)
+  out.retract(prefixes[0] as Prefix, 2)
   assert.equal(out.size, 0)
 })
 
-test('an invalidated prefix is sent again with the same attributes (RFC 2918)', () => {
+test('what a member was sent before its refresh began is sent again, once (RFC 2918 4)', () => {
   const out = new AdjRibOut()
   const [prefix] = prefixes as readonly [Prefix]
-  out.diff(prefix, wantOf([0, 0, 0]), 7, new Batches(0))
-  out.invalidate(2, () => true)
-  assert.deepEqual(out.sentTo(prefix, 2)?.attributes, sets[0])
-  const batches = new Batches(0)
-  out.diff(prefix, wantOf([0, 0, 0]), 7, batches)
-  assert.deepEqual(batches.list().map(contents), [[sets[0], 2, [prefix]]])
+  out.diff(prefix, wantOf([0, 0, 0]), 7, new Batches(0, 1))
+  out.keepsRounds = true
+  const refreshes = [{ member: 2, round: 2 }]
+  const again = (): readonly (readonly unknown[])[] => {
+    const batches = new Batches(0, 2)
+    out.diff(prefix, wantOf([0, 0, 0]), 7, batches, refreshes)
+    return batches.list().map(contents)
+  }
+  assert.deepEqual(again(), [[sets[0], 2, [prefix]]])
+  assert.deepEqual(again(), [])
+  // When nobody is refreshed, one path for all of them is enough.
+  out.keepsRounds = false
+  out.diff(prefix, wantOf([0, 0, -1]), 7, new Batches(0, 2))
+  assert.equal(out.paths(prefix).length, 1)
 })

@@ -159,11 +159,11 @@ test('a refresh that was under way when the session was lost leaves nothing to t
   const types: number[] = []
   const member = {
     id: 'a',
-    isRefreshEnhanced: true,
+    isRefreshFramed: true,
     send: (message: Uint8Array): boolean => types.push(message[18] ?? 0) > 0,
   }
   const settle = (): void => {
-    while (group.isBusy) group.continueResync(10, 1)
+    while (group.isBusy) group.step(10, 1)
   }
   group.join(member)
   settle()

@@ -49,13 +49,7 @@ export class Recorded {
     table: 'available' | 'advertised' | 'received',
     family: 'ipv4-unicast' | 'ipv6-unicast' = 'ipv4-unicast',
   ): readonly RouteSnapshot[] {
-    const all: RouteSnapshot[] = []
-    for (let from: number | undefined, isFirst = true; isFirst || from !== undefined; isFirst = false) {
-      const answer = this.ask({ what: 'routes', table, family, ...(from === undefined ? {} : { from }) })
-      all.push(...(answer.routes ?? []))
-      from = answer.next
-    }
-    return all
+    return this.ask({ what: 'routes', table, family }).routes ?? []
   }
 
   get prefixes(): readonly string[] {

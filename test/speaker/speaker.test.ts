@@ -166,7 +166,10 @@ test(
     }))
     rack.node.speaker.handle({ type: 'configure', neighbors: withNextHop })
     await waitFor('IPv6', () => router.routes('received', 'ipv6-unicast')[0]?.nextHop === '2001:db8::99')
-    assert.deepEqual(problems(), [undefined, undefined])
+    assert.deepEqual(problems(), [
+      'the next hop 198.51.100.1 of ipv4-unicast is no address of this node: packets go to whoever has it',
+      'the next hop 2001:db8::99 of ipv6-unicast is no address of this node: packets go to whoever has it',
+    ])
     rack.node.speaker.handle({ type: 'configure', neighbors: rack.neighbors })
     await waitFor('IPv6 withdrawn', () => router.routes('received', 'ipv6-unicast').length === 0)
     assert.equal(router.peers[0]?.flaps, 0)

@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import { decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../src/bgp/messages/header.ts'
 import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
-import { type GroupLimits, type GroupMember, UpdateGroup } from '../../src/speaker/update-group.ts'
+import type { GroupLimits } from '../../src/speaker/group-view.ts'
+import { type GroupMember, UpdateGroup } from '../../src/speaker/update-group.ts'
 import { formatPrefix, parsePrefix, type Prefix } from '../../src/ip/prefix.ts'
 import { LocRib } from '../../src/rib/loc-rib.ts'
 import { hostRoutes } from './pair.ts'
@@ -22,7 +23,7 @@ const prefix = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
 /** A peer that reads everything, or stops taking more after `room` sends. */
 class Reader implements GroupMember {
   readonly id: string
-  readonly isRefreshEnhanced = true
+  readonly isRefreshFramed = true
   readonly refreshes: string[] = []
   readonly buffers: Uint8Array[] = []
   readonly table = new Map<Prefix, number | undefined>()
@@ -87,7 +88,7 @@ class Fixture {
 
   settle(limit = 1000): number {
     let turns = 0
-    for (; this.group.isBusy; turns++) this.group.continueResync(limit, 1)
+    for (; this.group.isBusy; turns++) this.group.step(limit, 1)
     return turns
   }
 }
@@ -172,7 +173,7 @@ test('a refresh is framed by BoRR and EoRR where both sides can, and EoRR waits 
   const before = b.messages
   fixture.group.refresh('b', 'ipv4-unicast')
   b.room = 2
-  for (let i = 0; i < 3 && fixture.group.isBusy; i++) fixture.group.continueResync(100, 1)
+  for (let i = 0; i < 3 && fixture.group.isBusy; i++) fixture.group.step(100, 1)
   assert.deepEqual(b.refreshes, [`1:1 after ${before + 1}`], 'a queue that is full ends nothing')
   b.room = Number.POSITIVE_INFINITY
   fixture.group.drained('b')

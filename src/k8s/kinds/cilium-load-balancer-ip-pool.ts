@@ -1,5 +1,5 @@
 /** cilium.io CiliumLoadBalancerIPPool, v2alpha1 and v2: blocks of addresses for Services. */
-import * as z from 'zod'
+import { z } from 'zod'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'

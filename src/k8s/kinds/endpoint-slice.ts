@@ -1,5 +1,5 @@
 /** discovery.k8s.io/v1 EndpointSlice. Target ports are numbers here already. */
-import * as z from 'zod'
+import { z } from 'zod'
 import type { RawObject } from '../source.ts'
 import { metadataSchema, narrow, type Narrowed } from './narrow.ts'
 

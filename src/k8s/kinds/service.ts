@@ -1,5 +1,5 @@
 /** core/v1 Service, as far as Herald reads it. */
-import * as z from 'zod'
+import { z } from 'zod'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'

@@ -49,6 +49,12 @@ export interface Endpoint {
   readonly remotePort: number
 }
 
+export interface RecordedAddress {
+  readonly device: string
+  readonly address: string
+  readonly isGlobal: boolean
+}
+
 /** What went out. */
 export type OutputEvent =
   | { readonly out: 'listen'; readonly host: string; readonly port: number }
@@ -68,6 +74,8 @@ export type ReadEvent =
   | { readonly read: 'backlog'; readonly connection: number; readonly octets: number; readonly mark: string }
   /** A turn of work took longer than its limit. */
   | { readonly read: 'late' }
+  /** The addresses of the machine. */
+  | { readonly read: 'addresses'; readonly addresses: readonly RecordedAddress[] }
   /** `dial` or `prepare` failed. */
   | { readonly read: 'refusal'; readonly reason: string }
 

@@ -15,6 +15,7 @@ import type {
   Listener,
   ListenerOptions,
   ListenerPeer,
+  LocalAddress,
   SendBacklog,
   Timer,
   Transport,
@@ -153,6 +154,16 @@ export class Recorder implements Environment {
       this.#input({ in: 'notListening', problem: messageOf(error) })
       throw error
     }
+  }
+
+  localAddresses(): readonly LocalAddress[] {
+    const all = this.#real.localAddresses()
+    if (all.length > 0)
+      this.read({
+        read: 'addresses',
+        addresses: all.map((one) => ({ ...one, address: formatAddress(one.address) })),
+      })
+    return all
   }
 
   discoverRouters(device: string, found: (router: Address) => void): { close(): void } {

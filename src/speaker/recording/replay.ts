@@ -12,6 +12,7 @@ import type {
   Listener,
   ListenerOptions,
   ListenerPeer,
+  LocalAddress,
   SendBacklog,
   Timer,
   Transport,
@@ -181,6 +182,11 @@ class Replay implements Environment {
     return new Promise((resolve, reject) => {
       this.#listening = { options, resolve, reject }
     })
+  }
+
+  localAddresses(): readonly LocalAddress[] {
+    const { addresses = [] } = this.look('addresses') ?? {}
+    return addresses.map((one) => ({ ...one, address: parseAddress(one.address) ?? 0 }))
   }
 
   discoverRouters(device: string, found: (router: Address) => void): { close(): void } {

@@ -100,6 +100,14 @@ export interface Listener {
   close(): Promise<void>
 }
 
+/** An address of this machine. */
+export interface LocalAddress {
+  readonly device: string
+  readonly address: Address
+  /** Reachable from beyond the link, and neither tentative, deprecated, temporary nor secondary. */
+  readonly isGlobal: boolean
+}
+
 export interface Environment {
   /** ms since the epoch. */
   now(): number
@@ -116,6 +124,8 @@ export interface Environment {
   dial(options: DialOptions): Transport
   /** Listens, or rejects with ERR_BGP_LISTEN. */
   listen(options: ListenerOptions): Promise<Listener>
+  /** The addresses that this machine has now; none: nothing is known of them. */
+  localAddresses(): readonly LocalAddress[]
   /** Looks for routers on an interface until it is closed (RFC 4861 4.2); throws ERR_SYSCALL. */
   discoverRouters(device: string, found: (router: Address) => void): { close(): void }
 }

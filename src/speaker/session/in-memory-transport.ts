@@ -174,6 +174,10 @@ export class InMemoryTransport implements Transport {
     return !isCut && !this.#isPaused && !this.#isOver && (this.#handlers !== undefined || this.#isEnding)
   }
 
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
   get isUnplugged(): boolean {
     return this.#host.isUnplugged
   }

@@ -9,7 +9,7 @@
  * arrives as one piece.
  */
 import type { Address } from '../../ip/address.ts'
-import { formatAddress, formatScoped } from '../../ip/address.ts'
+import { formatAddress, formatScoped, isLinkLocal } from '../../ip/address.ts'
 import { HeraldError } from '../../errors.ts'
 import type {
   DialOptions,
@@ -17,6 +17,7 @@ import type {
   Listener,
   ListenerOptions,
   ListenerPeer,
+  LocalAddress,
   Timer,
   Transport,
 } from './environment.ts'
@@ -186,6 +187,10 @@ export class InMemoryHost implements Environment {
     return listener
   }
 
+  localAddresses(): readonly LocalAddress[] {
+    return this.addresses.map((address) => ({ device: 'eth0', address, isGlobal: !isLinkLocal(address) }))
+  }
+
   discoverRouters(device: string, found: (router: Address) => void): { close(): void } {
     const waiting = this.#discoveries.get(device) ?? new Set()
     this.#discoveries.set(device, waiting.add(found))
@@ -202,7 +207,8 @@ export class InMemoryHost implements Environment {
     const host = this.network.at(peer)
     // Nobody answers the ARP request of an address that nobody has.
     if (host === undefined) return from.fail('EHOSTUNREACH')
-    if (host.isUnplugged || this.isUnplugged) return
+    // A dial that was given up meanwhile reaches nobody.
+    if (host.isUnplugged || this.isUnplugged || from.isOver) return
     const listener = host.#listeners.get(port)
     if (listener === undefined) return from.fail('ECONNREFUSED')
     const source = formatScoped(from.localAddress, from.options?.device)

@@ -1,5 +1,6 @@
 /** The process's own clock, chance and sockets. */
 import { type Address, formatScoped } from '../../ip/address.ts'
+import { listAddresses } from '../../sys/addresses.ts'
 import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
 import type { Environment } from './environment.ts'
@@ -26,6 +27,14 @@ export const system: Environment = {
     )
   },
   listen: openListener,
+  localAddresses: () => {
+    try {
+      return listAddresses()
+    } catch {
+      // Without netlink nothing is known, and nothing is warned about.
+      return []
+    }
+  },
   discoverRouters,
 }
 
