@@ -10,6 +10,8 @@ export const errorTable = {
     'version in `herald status`.',
   ERR_ALREADY_RUNNING: 'Stop the other agent first, or give this one its own --state-dir and --bpffs.',
   ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
+  ERR_ADDRESS_BOOK:
+    'Put back a regular file, or remove what lies in its place; no address is given away until it can be used.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',

@@ -12,6 +12,7 @@ import { Agent } from './agent/agent.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
+import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
 import type { AgentViews } from './api/types.ts'
 import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
@@ -80,7 +81,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
       nodeName: options.nodeName,
       datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
       secretsNamespace: options.bgpSecretsNamespace,
-      allocations: { directory: manifests, stateDir: options.stateDir },
+      addressBook: openFileBook(manifests, options.stateDir),
       ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
     }),
     datapath,

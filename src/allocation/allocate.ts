@@ -2,63 +2,51 @@
  * Address allocation (LB-IPAM): pools, requests, sharing. Pure and deterministic: of equal inputs in equal order come
  * equal addresses, which is how several agents that read one folder agree.
  *
- *     setPools --> pools      request --asked for by name?--> those addresses -----> Assignment | Refusal
+ *     setPools --> table      request --asked for by name?--> those addresses -----> Assignment | Refusal
  *     reserve --> holders                 `--no--> held ones, shared ones, lowest free --^
  *
  * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any
- * more;
- * a request that cannot be met does not cost it what it holds.
+ * more; a request that cannot be met does not cost it what it holds. Between begin and commit everything can be undone.
  */
+import { compareAddresses, type Family, parseAddress } from '../ip/address.ts'
+import type { Labels } from '../desired/label-selector.ts'
+import { type Pool, PoolTable, unfitness } from './pool-table.ts'
 import {
-  type Address,
-  addressBytes,
-  addressFromBytes,
-  compareAddresses,
-  type Family,
-  familyOfAddress,
-  formatAddress,
-  parseAddress,
-} from '../ip/address.ts'
-import { type LabelSelector, selectorMatches, type Labels } from '../desired/label-selector.ts'
+  familyMismatch,
+  invalidRequest,
+  notGiven,
+  nothingFree,
+  recordedFor,
+  type Refusal,
+  reservedAddress,
+  takenBy,
+} from './refusals.ts'
+import { Reserved } from './reserved.ts'
+import { type Aged, byAge, sharingObstacle, type SharingTerms } from './sharing.ts'
 
-export interface AddressRange {
-  readonly family: Family
-  /** Inclusive, as integers. */
-  readonly first: bigint
-  readonly last: bigint
-  /** The first and the last address are not given away; held ones stay. */
-  readonly sparesEnds: boolean
-}
-
-export interface Pool {
-  readonly name: string
-  readonly labels: Labels
-  readonly ranges: readonly AddressRange[]
-  readonly serviceSelector: LabelSelector | undefined
-  /** Why the pool gives no address away any more; those held stay. */
-  readonly closed?: string
-}
-
-export interface AddressRequest {
-  readonly key: string
+export interface AddressRequest extends Aged {
   readonly namespace: string
-  /** With the pseudo labels io.kubernetes.service.name and .namespace. */
+  /** With the pseudo labels that selectors may name. */
   readonly labels: Labels
+  /** In the order in which its addresses are to be. */
   readonly families: readonly Family[]
   /** All families must be satisfied (RequireDualStack), or at least one. */
   readonly needsAllFamilies: boolean
   /** Addresses that the Service asks for by name, and what it asks for and is no address. */
   readonly explicit: readonly string[]
   readonly invalid: readonly string[]
-  /** Addresses that it holds already, by record or by its status. */
-  readonly held: readonly string[]
-  readonly sharingKey: string | undefined
-  /** Namespaces besides its own whose Services may share with it; `*`: any. */
-  readonly sharedWith: readonly string[]
-  /** `TCP/80`: two Services on one address must not meet on a port. */
-  readonly ports: readonly string[]
-  /** Equal for Services that may share: the traffic policy, with the selector under Local. */
-  readonly trafficKey: string
+  /** What its status says that it has. */
+  readonly status: readonly string[]
+  readonly sharing: SharingTerms | undefined
+}
+
+/** What a Service has already. */
+export interface Holding {
+  readonly addresses: readonly string[]
+  /** Another address may be chosen in place of one that is lost. */
+  readonly isReplaceable: boolean
+  /** Addresses that were not held may be chosen. */
+  readonly mayChoose: boolean
 }
 
 export interface Assignment {
@@ -68,195 +56,256 @@ export interface Assignment {
   readonly refusal?: Refusal
 }
 
-/** Codes as Cilium's condition IPAMRequestSatisfied has its reasons, in CamelCase. */
-export interface Refusal {
-  readonly code:
-    | 'NoPool'
-    | 'PoolSelectorMismatch'
-    | 'OutOfAddresses'
-    | 'AlreadyAllocated'
-    | 'IncompatibleService'
-    | 'InvalidRequest'
-  readonly message: string
-  readonly remedy: string
+export function isRefusal(found: Assignment | Refusal): found is Refusal {
+  return 'code' in found
 }
 
-export function toInteger(address: Address): bigint {
-  return typeof address === 'number'
-    ? BigInt(address)
-    : addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
-}
-
-function fromInteger(value: bigint, family: Family): Address {
-  const bytes = new Uint8Array(family === 'ipv4' ? 4 : 16)
-  let left = value
-  for (let i = bytes.length - 1; i >= 0; i--) {
-    bytes[i] = Number(left & 255n)
-    left >>= 8n
-  }
-  return addressFromBytes(bytes)
-}
-
-export function overlaps(a: AddressRange, b: AddressRange): boolean {
-  return a.family === b.family && a.first <= b.last && b.first <= a.last
-}
-
-function rangeWith(pool: Pool, family: Family, value: bigint): AddressRange | undefined {
-  return pool.ranges.find((range) => range.family === family && range.first <= value && value <= range.last)
-}
-
-/** Everybody who has an address; a reservation has no request yet. */
+/** Everybody who has an address; a reservation has no age: who it is for was not seen. */
 interface Holder {
   readonly addresses: readonly string[]
-  readonly request?: AddressRequest
+  readonly age?: Aged
+  readonly sharing?: SharingTerms | undefined
 }
 
-const nobody: ReadonlySet<string> = new Set()
-
-interface Found {
-  readonly address: string
-  readonly pool: Pool
-}
+const nobody: readonly string[] = []
 
 export class Ipam {
   #pools: readonly Pool[] = []
+  #reserved = new Reserved()
+  #table = new PoolTable([], this.#reserved)
   readonly #assigned = new Map<string, Holder>()
-  readonly #holders = new Map<string, Set<string>>()
-  /** Lowest address of a range that may be free. */
-  #cursors = new Map<AddressRange, bigint>()
+  readonly #holders = new Map<string, string | readonly string[]>()
+  /** The addresses that Services of one sharing key have. */
+  readonly #shared = new Map<string, Set<string>>()
+  /** Addresses that nobody holds any more, or that may be shared now. */
+  #freed = new Set<string>()
+  /** What holders were before, while it may have to be undone. */
+  #journal: Map<string, Holder | undefined> | undefined
 
   /** Replaces the pools, oldest first. Nothing is moved by that until {@link assign}. */
   setPools(pools: readonly Pool[]): void {
     this.#pools = pools
-    this.#cursors = new Map()
+    this.#table = new PoolTable(pools, this.#reserved)
   }
 
-  /** The pool that contains an address; of several the one that still gives addresses away. */
-  poolOf(address: string): Pool | undefined {
-    const parsed = parseAddress(address)
-    if (parsed === undefined) return undefined
-    const [family, value] = [familyOfAddress(parsed), toInteger(parsed)]
-    const pools = this.#pools.filter((pool) => rangeWith(pool, family, value) !== undefined)
-    return pools.find(({ closed }) => closed === undefined) ?? pools[0]
+  /** Replaces what nobody may have besides addresses of special use. */
+  setReserved(reserved: Reserved): void {
+    this.#reserved = reserved
+    this.#table = new PoolTable(this.#pools, reserved)
+  }
+
+  /** The pools that contain an address, those first that still give addresses away. */
+  poolsOf(address: string): readonly Pool[] {
+    return this.#table.poolsOf(address)
   }
 
   /** What a Service holds; empty when nothing. */
   addressesOf(key: string): readonly string[] {
-    return this.#assigned.get(key)?.addresses ?? []
+    return this.#assigned.get(key)?.addresses ?? nobody
   }
 
   /** Who holds an address, or has it reserved. */
-  holdersOf(address: string): ReadonlySet<string> {
-    return this.#holders.get(address) ?? nobody
+  holdersOf(address: string): readonly string[] {
+    const found = this.#holders.get(address)
+    return found === undefined ? nobody : typeof found === 'string' ? [found] : found
+  }
+
+  /** Whether addresses are kept for a Service that was not seen. */
+  isReservation(key: string): boolean {
+    const holder = this.#assigned.get(key)
+    return holder !== undefined && holder.age === undefined
   }
 
   /** Keeps addresses for a Service that was not seen yet; {@link assign} makes them its own. */
   reserve(key: string, addresses: readonly string[]): void {
-    this.release(key)
-    this.#hold(key, { addresses })
+    this.#replace(key, { addresses })
   }
 
   release(key: string): void {
-    for (const address of this.addressesOf(key)) {
-      const holders = this.#holders.get(address)
-      holders?.delete(key)
-      if (holders?.size === 0) {
-        this.#holders.delete(address)
-        this.#rewind(address)
-      }
-    }
-    this.#assigned.delete(key)
+    this.#replace(key, undefined)
+  }
+
+  begin(): void {
+    this.#journal = new Map()
+    this.#freed = new Set()
+  }
+
+  commit(): void {
+    this.#journal = undefined
+  }
+
+  rollback(): void {
+    const journal = this.#journal ?? new Map<string, Holder | undefined>()
+    this.#journal = undefined
+    for (const key of journal.keys()) this.#replace(key, undefined)
+    for (const [key, holder] of journal) this.#replace(key, holder)
+  }
+
+  /** The addresses that became free since it was last asked, or that may be shared since. */
+  takeFreed(): Set<string> {
+    const freed = this.#freed
+    this.#freed = new Set()
+    return freed
   }
 
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
-  assign(request: AddressRequest): Assignment | Refusal {
-    this.release(request.key)
-    const kept = request.held.filter(
-      (address) => this.poolOf(address) !== undefined && this.#obstacle(request, address) === undefined,
+  assign(request: AddressRequest, holding: Holding): Assignment | Refusal {
+    const fitting = holding.addresses.filter(
+      (address) => this.poolsOf(address).length > 0 && request.families.includes(familyOf(address)),
     )
-    const found = this.#find(request, kept)
-    const addresses = 'addresses' in found ? found.addresses : kept
-    if (addresses.length > 0) this.#hold(request.key, { addresses, request })
-    return 'addresses' in found || kept.length === 0
-      ? found
-      : { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
+    const kept = fitting.filter((address) => this.#obstacle(request, address, true) === undefined)
+    const found = this.#find(request, holding, kept, fitting)
+    const addresses = isRefusal(found) ? kept : found.addresses
+    this.#replace(
+      request.key,
+      addresses.length === 0
+        ? undefined
+        : { addresses, age: { key: request.key, createdMs: request.createdMs }, sharing: request.sharing },
+    )
+    return isRefusal(found) && kept.length > 0
+      ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
+      : found
   }
 
-  #hold(key: string, holder: Holder): void {
-    this.#assigned.set(key, holder)
-    for (const address of holder.addresses) {
-      const holders = this.#holders.get(address)
-      if (holders === undefined) this.#holders.set(address, new Set([key]))
-      else holders.add(key)
+  /** The ports of its addresses that older Services have which share them: `198.51.100.1 80/TCP` -> the owner. */
+  lostPorts(key: string): ReadonlyMap<string, string> | undefined {
+    const own = this.#assigned.get(key)
+    if (own?.sharing === undefined || own.age === undefined) return undefined
+    let lost: Map<string, string> | undefined
+    for (const address of own.addresses) {
+      for (const other of this.neighborsOf(key, address).sort(byAge)) {
+        const ports = this.#assigned.get(other.key)?.sharing?.ports ?? []
+        if (byAge(other, own.age) > 0) continue
+        for (const port of own.sharing.ports.filter((each) => ports.includes(each))) {
+          lost ??= new Map()
+          if (!lost.has(`${address} ${port}`)) lost.set(`${address} ${port}`, other.key)
+        }
+      }
+    }
+    return lost
+  }
+
+  /** The other Services that have an address. */
+  neighborsOf(key: string, address: string): Aged[] {
+    return this.holdersOf(address).flatMap((other) => {
+      const age = other === key ? undefined : this.#assigned.get(other)?.age
+      return age === undefined ? [] : [age]
+    })
+  }
+
+  /** Whether a Service that waits may have use for an address that became free or may be shared now. */
+  couldUse(request: AddressRequest, address: string): boolean {
+    const owners = this.holdersOf(address).filter((key) => !this.isReservation(key))
+    const mayEnter = owners.every((key) => {
+      const sharing = this.#assigned.get(key)?.sharing
+      return sharing !== undefined && sharing.key === request.sharing?.key
+    })
+    return mayEnter && request.families.some((family) => this.isWanted(request, address, family))
+  }
+
+  /** Whether a pool could give an address to a Service that takes any of a family. */
+  isWanted(request: AddressRequest, address: string, family: Family): boolean {
+    return (
+      familyOf(address) === family &&
+      this.poolsOf(address).some(
+        (pool) => pool.autoAssign && unfitness(pool, request) === undefined && this.#table.gives(pool, address),
+      )
+    )
+  }
+
+  #replace(key: string, now: Holder | undefined): void {
+    const before = this.#assigned.get(key)
+    if (before === undefined && now === undefined) return
+    if (this.#journal !== undefined && !this.#journal.has(key)) this.#journal.set(key, before)
+    if (now === undefined) this.#assigned.delete(key)
+    else this.#assigned.set(key, now)
+    const [old, fresh] = [before?.addresses ?? nobody, now?.addresses ?? nobody]
+    for (const address of old) if (!fresh.includes(address)) this.#leave(key, address)
+    for (const address of fresh) if (!old.includes(address)) this.#enter(key, address)
+    // Kept for a Service that is gone: it gives way to one that is there.
+    if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
+    const [shared, shares] = [before?.sharing?.key, now?.sharing?.key]
+    if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
+    if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
+  }
+
+  #enter(key: string, address: string): void {
+    const holders = this.holdersOf(address)
+    this.#holders.set(address, holders.length === 0 ? key : [...holders, key])
+  }
+
+  #leave(key: string, address: string): void {
+    const [first, ...others] = this.holdersOf(address).filter((each) => each !== key)
+    this.#freed.add(address)
+    if (first !== undefined) this.#holders.set(address, others.length === 0 ? first : [first, ...others])
+    else {
+      this.#holders.delete(address)
+      this.#table.giveBack(address)
     }
   }
 
-  #find(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
-    if (request.invalid.length > 0)
-      return {
-        code: 'InvalidRequest',
-        message: `the request for ${request.invalid.join(', ')} is not an address`,
-        remedy: 'Write IPv4 or IPv6 addresses, separated by commas.',
-      }
-    return request.explicit.length > 0 ? this.#explicit(request, kept) : this.#automatic(request, kept)
+  #share(sharingKey: string, address: string): void {
+    const found = this.#shared.get(sharingKey)
+    if (found === undefined) this.#shared.set(sharingKey, new Set([address]))
+    else if (found.has(address)) return
+    else found.add(address)
+    this.#freed.add(address)
   }
 
-  #explicit(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
+  #unshare(sharingKey: string, address: string): void {
+    if (this.holdersOf(address).some((key) => this.#assigned.get(key)?.sharing?.key === sharingKey)) return
+    const found = this.#shared.get(sharingKey)
+    found?.delete(address)
+    if (found?.size === 0) this.#shared.delete(sharingKey)
+  }
+
+  #find(
+    request: AddressRequest,
+    holding: Holding,
+    kept: readonly string[],
+    fitting: readonly string[],
+  ): Assignment | Refusal {
+    if (request.invalid.length > 0) return invalidRequest(request.invalid)
+    const addresses: string[] = []
     for (const address of request.explicit) {
-      if (kept.includes(address)) continue
-      const pool = this.poolOf(address)
-      if (pool === undefined)
-        return {
-          code: 'NoPool',
-          message: `no pool contains the requested address ${address}`,
-          remedy: 'Request an address of a pool, or add it to one.',
-        }
-      if (pool.closed !== undefined)
-        return {
-          code: 'NoPool',
-          message: `the pool ${pool.name} of the requested address ${address} is ${pool.closed}`,
-          remedy: 'Open the pool, or request another address.',
-        }
-      if (!isSelected(pool, request))
-        return {
-          code: 'PoolSelectorMismatch',
-          message: `the pool ${pool.name} of the requested address ${address} does not select this Service`,
-          remedy: 'Label the Service for the pool, or request another address.',
-        }
-      if (isSpared(pool, address))
-        return {
-          code: 'NoPool',
-          message:
-            `${address} is the first or last address of a block of pool ${pool.name}, which ` +
-            `allowFirstLastIPs: No keeps back`,
-          remedy: 'Request another address, or set allowFirstLastIPs: Yes.',
-        }
-      const obstacle = this.#obstacle(request, address) ?? this.#reservation(address)
-      if (obstacle !== undefined) return obstacle
+      const refusal = kept.includes(address) ? undefined : this.#explicitRefusal(request, address, holding)
+      if (refusal !== undefined) return refusal
+      addresses.push(address)
     }
-    return { addresses: request.explicit, pool: this.#nameOfPool(request.explicit) }
+    // What it was given by record or status belongs to another: it is told, and not moved behind its back.
+    const lost = fitting.find((address) => !kept.includes(address))
+    if (lost !== undefined && !holding.isReplaceable && addresses.length === 0 && kept.length === 0)
+      return this.#obstacle(request, lost, true) ?? nothingFree(this.#table, request, familyOf(lost))
+    return this.#automatic(request, holding, kept, addresses)
   }
 
-  /** For each family: what is held, else one that may be shared, else the lowest free one. */
-  #automatic(request: AddressRequest, kept: readonly string[]): Assignment | Refusal {
-    if (this.#pools.length === 0)
-      return {
-        code: 'NoPool',
-        message: 'there is no CiliumLoadBalancerIPPool',
-        remedy: 'Create a pool, or set status.loadBalancer.ingress.',
-      }
-    const usable = this.#pools.filter((pool) => pool.closed === undefined && isSelected(pool, request))
+  #explicitRefusal(request: AddressRequest, address: string, { mayChoose }: Holding): Refusal | undefined {
+    if (!request.families.includes(familyOf(address))) return familyMismatch(address, request.families)
+    const reserved = this.#reserved.reasonOf(address)
+    if (reserved !== undefined) return reservedAddress(address, reserved)
+    const isGiven = this.#table
+      .poolsOf(address)
+      .some((pool) => unfitness(pool, request) === undefined && this.#table.gives(pool, address))
+    if (!isGiven) return notGiven(address, this.#table, request)
+    const obstacle = this.#obstacle(request, address, false) ?? this.#reservation(request.key, address)
+    if (obstacle !== undefined) return obstacle
+    return mayChoose ? undefined : nothingFree(this.#table, request, familyOf(address))
+  }
+
+  /** For each family: what was asked for by name, what is held, one that may be shared, the lowest free one. */
+  #automatic(
+    request: AddressRequest,
+    { mayChoose }: Holding,
+    kept: readonly string[],
+    named: readonly string[],
+  ): Assignment | Refusal {
     const addresses: string[] = []
     let refusal: Refusal | undefined
     for (const family of request.families) {
-      const own = kept.filter((address) => (address.includes(':') ? 'ipv6' : 'ipv4') === family)
-      const found =
-        own.length > 0
-          ? own
-          : [this.#shared(request, usable, family) ?? this.#lowest(usable, family) ?? []]
-              .flat()
-              .map(({ address }) => address)
-      if (found.length === 0) refusal ??= refusalOf(usable, family)
+      const byName = named.filter((address) => familyOf(address) === family)
+      const own = byName.length > 0 ? byName : kept.filter((address) => familyOf(address) === family)
+      const found = own.length > 0 || !mayChoose ? own : this.#fresh(request, family)
+      if (found.length === 0) refusal ??= nothingFree(this.#table, request, family)
       addresses.push(...found)
     }
     if (refusal !== undefined && (request.needsAllFamilies || addresses.length === 0)) return refusal
@@ -264,141 +313,55 @@ export class Ipam {
   }
 
   #nameOfPool([address = '']: readonly string[]): string {
-    return this.poolOf(address)?.name ?? ''
+    return this.poolsOf(address)[0]?.name ?? ''
+  }
+
+  #fresh(request: AddressRequest, family: Family): readonly string[] {
+    const pools = this.#table.pools.filter((pool) => pool.autoAssign && unfitness(pool, request) === undefined)
+    const isHeld = (address: string): boolean => this.#holders.has(address)
+    const shared = this.#shareable(request, pools, family)
+    if (shared !== undefined) return [shared]
+    for (const pool of pools) {
+      const address = this.#table.lowest(pool, family, isHeld)
+      if (address !== undefined) return [address]
+    }
+    return nobody
   }
 
   /** The lowest address that another Service of the same sharing key holds and that this one may join. */
-  #shared(request: AddressRequest, pools: readonly Pool[], family: Family): Found | undefined {
-    if (request.sharingKey === undefined) return undefined
-    const candidates = [...this.#holders]
-      .filter(([, keys]) =>
-        [...keys].some((key) => this.#assigned.get(key)?.request?.sharingKey === request.sharingKey),
+  #shareable(request: AddressRequest, pools: readonly Pool[], family: Family): string | undefined {
+    if (request.sharing === undefined) return undefined
+    return [...(this.#shared.get(request.sharing.key) ?? [])]
+      .filter((address) => familyOf(address) === family)
+      .sort((a, b) => compareAddresses(parseAddress(a) ?? 0, parseAddress(b) ?? 0))
+      .find(
+        (address) =>
+          (this.#obstacle(request, address, false) ?? this.#reservation(request.key, address)) === undefined &&
+          this.poolsOf(address).some((pool) => pools.includes(pool)),
       )
-      .flatMap(([address]) => ({ address, value: parseAddress(address) ?? 0 }))
-      .filter(
-        ({ address, value }) =>
-          familyOfAddress(value) === family &&
-          (this.#obstacle(request, address) ?? this.#reservation(address)) === undefined,
-      )
-      .sort((a, b) => compareAddresses(a.value, b.value))
-    for (const { address, value } of candidates) {
-      const pool = pools.find((each) => rangeWith(each, family, toInteger(value)) !== undefined)
-      if (pool !== undefined) return { address, pool }
-    }
-    return undefined
   }
 
-  #lowest(pools: readonly Pool[], family: Family): Found | undefined {
-    for (const pool of pools) {
-      for (const range of pool.ranges) {
-        if (range.family !== family) continue
-        const last = range.sparesEnds ? range.last - 1n : range.last
-        for (
-          let value = this.#cursors.get(range) ?? (range.sparesEnds ? range.first + 1n : range.first);
-          value <= last;
-          value++
-        ) {
-          this.#cursors.set(range, value)
-          const address = formatAddress(fromInteger(value, family))
-          if (!this.#holders.has(address)) return { address, pool }
-        }
-        this.#cursors.set(range, last + 1n)
-      }
-    }
-    return undefined
-  }
-
-  /** A freed address may be the lowest one again. */
-  #rewind(address: string): void {
-    const parsed = parseAddress(address)
-    if (parsed === undefined) return
-    const value = toInteger(parsed)
-    for (const [range, cursor] of this.#cursors) {
-      const first = range.sparesEnds ? range.first + 1n : range.first
-      if (range.family === familyOfAddress(parsed) && first <= value && value < cursor) this.#cursors.set(range, value)
-    }
+  /** What is recorded for a Service that was not seen is not given to another: whom it may share with is not known. */
+  #reservation(own: string, address: string): Refusal | undefined {
+    const key = this.holdersOf(address).find((each) => each !== own && this.isReservation(each))
+    return key === undefined ? undefined : recordedFor(address, key)
   }
 
   /**
-   * What is recorded for a Service that was not seen yet is not given to another; whom it may share with is not known.
+   * Why an address cannot be given to a Service beside those that hold it. Who holds it already may meet another on a
+   * port: then the older one has the port.
    */
-  #reservation(address: string): Refusal | undefined {
-    const key = [...this.holdersOf(address)].find((each) => this.#assigned.get(each)?.request === undefined)
-    return key === undefined
-      ? undefined
-      : { code: 'AlreadyAllocated', message: `${address} is recorded for ${key}`, remedy: 'Request another address.' }
-  }
-
-  /** Why an address cannot be given to a Service beside those that hold it. */
-  #obstacle(request: AddressRequest, address: string): Refusal | undefined {
+  #obstacle(request: AddressRequest, address: string, isHeld: boolean): Refusal | undefined {
     for (const key of this.holdersOf(address)) {
-      if (key === request.key) continue
-      const other = this.#assigned.get(key)?.request
-      if (other === undefined) continue
-      if (request.sharingKey === undefined || other.sharingKey !== request.sharingKey) {
-        return {
-          code: 'AlreadyAllocated',
-          message: `${address} belongs to ${key}`,
-          remedy: 'Request another address, or give both Services the same lbipam.cilium.io/sharing-key.',
-        }
-      }
-      if (!permits(request, other) || !permits(other, request)) {
-        return {
-          code: 'IncompatibleService',
-          message: `${address} belongs to ${key} of another namespace`,
-          remedy:
-            'Name the other namespace in lbipam.cilium.io/sharing-cross-namespace of both Services, or request ' +
-            'another address.',
-        }
-      }
-      const port = request.ports.find((each) => other.ports.includes(each))
-      if (port !== undefined)
-        return {
-          code: 'IncompatibleService',
-          message: `${key} has port ${port} of ${address}`,
-          remedy: 'Use different ports, or different addresses.',
-        }
-      if (other.trafficKey !== request.trafficKey)
-        return {
-          code: 'IncompatibleService',
-          message: `${key} on ${address} has another externalTrafficPolicy or, under Local, another selector`,
-          remedy: 'Make them equal, or use different addresses.',
-        }
+      const other = this.#assigned.get(key)
+      if (key === request.key || other?.age === undefined) continue
+      const obstacle = sharingObstacle(request.sharing, other.sharing)
+      if (obstacle !== undefined && !(isHeld && obstacle.kind === 'port')) return takenBy(address, key, obstacle)
     }
     return undefined
   }
 }
 
-function refusalOf(usable: readonly Pool[], family: Family): Refusal {
-  if (usable.length === 0)
-    return {
-      code: 'PoolSelectorMismatch',
-      message: 'no open pool selects this Service',
-      remedy: 'Label the Service for a pool, or widen the serviceSelector of one.',
-    }
-  return {
-    code: 'OutOfAddresses',
-    message: `no free ${family} address in ${usable.map((pool) => pool.name).join(', ')}`,
-    remedy: 'Add a block to the pool, or delete Services that hold its addresses.',
-  }
-}
-
-function isSelected(pool: Pool, request: AddressRequest): boolean {
-  return pool.serviceSelector === undefined || selectorMatches(pool.serviceSelector, request.labels)
-}
-
-function isSpared(pool: Pool, address: string): boolean {
-  const parsed = parseAddress(address)
-  if (parsed === undefined) return false
-  const value = toInteger(parsed)
-  const range = rangeWith(pool, familyOfAddress(parsed), value)
-  return range?.sparesEnds === true && (value === range.first || value === range.last)
-}
-
-function permits(request: AddressRequest, other: AddressRequest): boolean {
-  return (
-    request.namespace === other.namespace ||
-    request.sharedWith.includes('*') ||
-    request.sharedWith.includes(other.namespace)
-  )
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 'ipv6' : 'ipv4'
 }

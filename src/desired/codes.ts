@@ -37,6 +37,11 @@ export const problemCodes = {
   NoServiceSelector: 'nothing',
   SelectorUnderNeighbor: 'nothing',
   NoBlocks: 'nothing',
+  HostBits: 'nothing',
+  OverlappingBlocks: 'nothing',
+  ReservedAddresses: 'nothing',
+  FamiliesTrimmed: 'nothing',
+  DuplicatePort: 'part',
   NoPodCidr: 'nothing',
   NoNode: 'part',
   DerivedRouterId: 'nothing',
@@ -47,8 +52,8 @@ export const problemCodes = {
   NotServed: 'nothing',
   RecordElsewhere: 'nothing',
   RecordDamaged: 'nothing',
-  RecordBusy: 'nothing',
-  NotRecorded: 'nothing',
+  RecordBusy: 'part',
+  NotRecorded: 'part',
 } as const satisfies Readonly<Record<string, Cost>>
 
 export type ProblemCode = keyof typeof problemCodes
@@ -58,7 +63,7 @@ export const verdictCodes = {
   valid: { yes: [], no: [] },
   class: { yes: ['ClassServed'], no: ['OtherClass'] },
   allocated: {
-    yes: ['Allocated', 'InStatus', 'RequestRefused'],
+    yes: ['Allocated', 'RequestRefused', 'SomePortsTaken', 'AddressLeftOut'],
     no: [
       'NoPool',
       'PoolSelectorMismatch',
@@ -66,7 +71,13 @@ export const verdictCodes = {
       'AlreadyAllocated',
       'IncompatibleService',
       'InvalidRequest',
+      'FamilyMismatch',
+      'ReservedAddress',
+      'NotInPool',
+      'PortTaken',
       'RecordBusy',
+      'NotRecorded',
+      'RecordDamaged',
     ],
   },
   selected: { yes: ['PolicySelects', 'ExportPodCIDR'], no: ['NoPolicy', 'NotSelected', 'FamilyNotSpoken'] },
@@ -74,7 +85,10 @@ export const verdictCodes = {
     yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],
     no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed', 'Ipv6NotServed'],
   },
-  eligible: { yes: ['HasLocalBackends', 'HasEndpoints'], no: ['NoBackends', 'NoLocalBackends'] },
+  eligible: {
+    yes: ['HasLocalBackends', 'HasEndpoints', 'SomePortsWithoutBackend'],
+    no: ['NoBackends', 'NoLocalBackends', 'EndpointsWithoutNode', 'NoEndpointOfFamily', 'NoMatchingPort'],
+  },
   programmed: { yes: ['NotGated', 'Programmed'], no: ['ProgrammingFailed', 'Programming'] },
   announced: { yes: [], no: [] },
 } as const satisfies Readonly<Record<string, { readonly yes: readonly string[]; readonly no: readonly string[] }>>

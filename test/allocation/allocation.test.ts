@@ -12,6 +12,7 @@ import {
   service,
   serviceOf,
   slice,
+  slice6,
   smallestPolicy,
   translatorWith,
   verdictOf,
@@ -50,7 +51,8 @@ test('an address in use stays when an older Service arrives and when the pool is
   translator.flush()
   const delta = change(translator, service('aaa') + pool.replace('blocks:', 'disabled: true, blocks:'))
   assert.deepEqual(addressesOf(delta, 'web', 'aaa'), ['198.51.100.0', ''])
-  assert.deepEqual(allocatedOf(delta, 'aaa'), [false, 'PoolSelectorMismatch'])
+  assert.deepEqual(allocatedOf(delta, 'aaa'), [false, 'NoPool'])
+  assert.match(verdictOf(serviceOf(delta, 'aaa'), 'allocated')?.message ?? '', /pool pool is disabled/)
 })
 
 test('an address in use never moves while any pool contains it, whatever is done to the pools', () => {
@@ -236,8 +238,9 @@ test('IPv6 is announced under datapath none; under ebpf it is named as not serve
     dualPool +
     service('both', ', ipFamilyPolicy: RequireDualStack') +
     slice('both') +
+    slice6('both') +
     service('six', ', ipFamilies: [IPv6]') +
-    slice('six')
+    slice6('six')
   const prefixes = (datapath: 'ebpf' | 'none', name: string): readonly string[] =>
     serviceOf(translatorWith(text, { datapath }).flush(), name).routes.map(({ prefix }) => prefix)
   assert.deepEqual(prefixes('none', 'both'), ['203.0.113.0/32', '2001:db8::/128'])
@@ -289,15 +292,20 @@ test('Services of one sharing key share an address when ports, traffic policy an
   ])
 })
 
-test('an address in the status is kept: of a pool as its own, of another allocator as it is', () => {
+test('an address in the status is kept where a pool contains it, also a disabled one; any other is not announced', () => {
   const withStatus = (name: string, ip: string): string =>
     `${service(name)}status: {loadBalancer: {ingress: [{ip: ${ip}}, {hostname: x}]}}\n`
   const delta = translatorWith(base + withStatus('zzz', '198.51.100.0') + service('aaa')).flush()
   assert.deepEqual(addressesOf(delta, 'zzz', 'aaa'), ['198.51.100.0', '198.51.100.1'])
+  const disabled = pool.replace('blocks:', 'disabled: true, blocks:')
+  const kept = translatorWith(
+    smallestPolicy + node + disabled + withStatus('web', '198.51.100.7') + slice('web'),
+  ).flush()
+  assert.deepEqual([addressesOf(kept, 'web'), serviceOf(kept, 'web').routes.length], [['198.51.100.7'], 1])
   const foreign = translatorWith(smallestPolicy + node + withStatus('web', '192.0.2.7') + slice('web')).flush()
   assert.deepEqual(
     [addressesOf(foreign, 'web'), allocatedOf(foreign, 'web'), serviceOf(foreign, 'web').routes.length],
-    [['192.0.2.7'], [true, 'InStatus'], 1],
+    [[''], [false, 'NotInPool'], 0],
   )
 })
 
@@ -305,7 +313,7 @@ test('a Service of another class gets nothing, and gives back what it had when i
   const translator = translatorWith(base + service('web'))
   translator.flush()
   const moved = change(translator, service('web', ', loadBalancerClass: example.com/lb') + service('new'))
-  assert.deepEqual(addressesOf(moved, 'web', 'new'), ['', '198.51.100.0'])
+  assert.deepEqual(addressesOf(moved, 'web', 'new'), ['', '198.51.100.1'])
   assert.deepEqual(
     serviceOf(moved, 'web').verdicts.map(({ code }) => code),
     ['OtherClass'],
@@ -317,5 +325,5 @@ test('a Service of another class gets nothing, and gives back what it had when i
     assert.deepEqual(addressesOf(delta, 'web'), ['198.51.100.0'])
   }
   deliver(translator, service('web'))
-  assert.deepEqual(addressesOf(translator.flush(), 'web'), ['198.51.100.1'])
+  assert.deepEqual(addressesOf(translator.flush(), 'web'), ['198.51.100.0'], 'it was kept for it')
 })

@@ -2,11 +2,12 @@
  * One of several agents on a folder: sees the Services one after the other, in its own order, and prints their
  * addresses.
  */
+import { openFileBook } from '../../src/allocation/file-book.ts'
 import { change, deliver, node, pool, service, smallestPolicy, translatorWith } from '../k8s/manifests.ts'
 
 const [folder = '', ...names] = process.argv.slice(2)
 const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/24'), {
-  allocations: { directory: folder, stateDir: folder },
+  addressBook: openFileBook(folder, folder),
 })
 translator.flush()
 const addresses = new Map<string, readonly string[]>()

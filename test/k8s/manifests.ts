@@ -59,6 +59,14 @@ ports: [{name: http, port: 8080}]
 `
 }
 
+/** A second slice of a Service, with an IPv6 endpoint. */
+export function slice6(name: string, nodeName = 'node-a'): string {
+  return slice(name, nodeName)
+    .replace('-1,', '-2,')
+    .replace('addressType: IPv4', 'addressType: IPv6')
+    .replace('10.244.1.5', '"fd00:10::5"')
+}
+
 export function deliver(translator: Translator, text: string): void {
   for (const { objects } of readDocuments('test.yaml', text))
     for (const { key, object, origin } of objects) translator.upsert(key, object, origin)

@@ -12,6 +12,7 @@ import {
   service,
   serviceOf,
   slice,
+  slice6,
   smallestPolicy,
   translatorWith,
   verdictOf,
@@ -204,7 +205,12 @@ test('each address of a Service has the attributes of its own pool', () => {
     'CiliumLoadBalancerIPPool, selector: {matchLabels: {v: "6"}}, localPreference: 6}]}'
   const { routes } = serviceOf(
     translatorWith(
-      policyWith(peer) + node + pools + service('web', ', ipFamilyPolicy: RequireDualStack') + slice('web'),
+      policyWith(peer) +
+        node +
+        pools +
+        service('web', ', ipFamilyPolicy: RequireDualStack') +
+        slice('web') +
+        slice6('web'),
       { datapath: 'none' },
     ).flush(),
     'web',

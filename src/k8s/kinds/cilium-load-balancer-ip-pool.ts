@@ -1,7 +1,16 @@
 /** cilium.io CiliumLoadBalancerIPPool, v2alpha1 and v2: blocks of addresses for Services. */
 import { z } from 'zod'
-import { compareAddresses, parseAddress } from '../../ip/address.ts'
-import { splitPrefix } from '../../ip/prefix.ts'
+import {
+  type Address,
+  addressBytes,
+  addressFromBytes,
+  compareAddresses,
+  type Family,
+  familyOfAddress,
+  formatAddress,
+  parseAddress,
+} from '../../ip/address.ts'
+import { hasHostBits, parsePrefix, prefixAddress, prefixFamily, prefixLength, splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import {
   fault,
@@ -13,16 +22,10 @@ import {
   type FieldPath,
   type Narrowed,
 } from './narrow.ts'
+import { choice, optionalList, optionalText } from './schemas.ts'
 
-const text = z
-  .string()
-  .nullish()
-  .transform((value) => value ?? undefined)
-const blockSchema = z.strictObject({ cidr: text, start: text, stop: text })
-const blocks = z
-  .array(blockSchema)
-  .nullish()
-  .transform((value) => value ?? undefined)
+const blockSchema = z.strictObject({ cidr: optionalText, start: optionalText, stop: optionalText })
+const blocks = optionalList(blockSchema)
 
 const schema = z.object({
   metadata: metadataSchema,
@@ -31,10 +34,7 @@ const schema = z.object({
     /** What `blocks` was called in early versions. */
     cidrs: blocks,
     serviceSelector: labelSelectorSchema.nullish(),
-    allowFirstLastIPs: z
-      .enum(['Yes', 'No'])
-      .nullish()
-      .transform((value) => value ?? 'Yes'),
+    allowFirstLastIPs: choice(['Yes', 'No'], 'Yes'),
     disabled: z
       .boolean()
       .nullish()
@@ -45,33 +45,110 @@ const schema = z.object({
 export type CiliumLoadBalancerIpPool = z.infer<typeof schema>
 export type PoolBlock = z.infer<typeof blockSchema>
 
+/** The largest address of a family. */
+const largest = { ipv4: 2n ** 32n - 1n, ipv6: 2n ** 128n - 1n } as const
+
 export function parseIpPool(raw: RawObject): Narrowed<CiliumLoadBalancerIpPool> {
   return narrow(schema, raw, ({ spec }) => {
-    const faults = (['blocks', 'cidrs'] as const).flatMap((field) =>
-      (spec[field] ?? []).flatMap((entry, index) => checkBlock(entry, ['spec', field, index])),
+    if (spec.blocks.length + spec.cidrs.length === 0) {
+      const remedy = 'Add a block with cidr, or with start and stop.'
+      return [fault('warning', ['spec', 'blocks'], 'NoBlocks', 'the pool has no addresses', remedy)]
+    }
+    const written = (['blocks', 'cidrs'] as const).flatMap((field) =>
+      spec[field].map((block, index) => ({ block, path: ['spec', field, index] })),
     )
-    const isEmpty = (spec.blocks ?? []).length + (spec.cidrs ?? []).length === 0
-    return isEmpty
-      ? [
-          fault(
-            'warning',
-            ['spec', 'blocks'],
-            'NoBlocks',
-            'spec.blocks is empty: the pool has no addresses',
-            'Add a block with cidr, or with start and stop.',
-          ),
-        ]
-      : faults
+    const faults = written.flatMap(({ block, path }) => checkBlock(block, path))
+    if (faults.some(({ severity }) => severity === 'error')) return faults
+    return [...faults, ...overlapFaults(written)]
   })
+}
+
+interface WrittenBlock {
+  readonly block: PoolBlock
+  readonly path: FieldPath
+}
+
+/** An address in two blocks is given once all the same; the writer may have meant another. */
+function overlapFaults(written: readonly WrittenBlock[]): readonly Fault[] {
+  const ranges = written.flatMap(({ block, path }) => {
+    const range = rangeOfBlock(block)
+    return range === undefined ? [] : [{ ...range, path }]
+  })
+  const sorted = ranges.sort((a, b) =>
+    a.family === b.family ? (a.first < b.first ? -1 : 1) : a.family < b.family ? -1 : 1,
+  )
+  const faults: Fault[] = []
+  let widest = sorted[0]
+  for (const range of sorted.slice(1)) {
+    if (widest?.family === range.family && range.first <= widest.last) {
+      const message = `${rangeText(range)} overlaps ${rangeText(widest)} (${formatPath(widest.path)}) of the same pool`
+      faults.push(fault('warning', range.path, 'OverlappingBlocks', message, 'Write each address in one block.'))
+    }
+    if (widest?.family !== range.family || range.last > widest.last) widest = range
+  }
+  return faults
+}
+
+interface Range {
+  readonly family: Family
+  readonly first: bigint
+  readonly last: bigint
+}
+
+/** The addresses that a checked block stands for. */
+export function rangeOfBlock({ cidr, start, stop }: PoolBlock): Range | undefined {
+  if (cidr !== undefined) {
+    const prefix = parsePrefix(cidr)
+    if (prefix === undefined) return undefined
+    const family = prefixFamily(prefix)
+    const first = integerOf(prefixAddress(prefix))
+    return { family, first, last: first + (1n << BigInt((family === 'ipv4' ? 32 : 128) - prefixLength(prefix))) - 1n }
+  }
+  const [first, last] = [parseAddress(start ?? ''), parseAddress(stop ?? start ?? '')]
+  if (first === undefined || last === undefined) return undefined
+  return { family: familyOfAddress(first), first: integerOf(first), last: integerOf(last) }
+}
+
+function integerOf(address: Address): bigint {
+  return addressBytes(address).reduce((value, octet) => value * 256n + BigInt(octet), 0n)
+}
+
+function rangeText({ family, first, last }: Range): string {
+  return `${textOf(first, family)}-${textOf(last, family)}`
+}
+
+function textOf(value: bigint, family: Family): string {
+  const octets = family === 'ipv4' ? 4 : 16
+  const bytes = Uint8Array.from({ length: octets }, (_, i) => Number((value >> BigInt(8 * (octets - 1 - i))) & 255n))
+  return formatAddress(addressFromBytes(bytes))
+}
+
+/** A prefix with bits beyond its length is wider than its writer may have meant, on one side, and narrower on the other. */
+function hostBitsFault(cidr: string, path: FieldPath): readonly Fault[] {
+  const parts = splitPrefix(cidr)
+  const range = rangeOfBlock({ cidr, start: undefined, stop: undefined })
+  if (parts === undefined || range === undefined || !hasHostBits(cidr)) return []
+  const first = integerOf(parts.address)
+  const last = first + (range.last - range.first)
+  const meant = { ...range, first, last: last > largest[range.family] ? largest[range.family] : last }
+  return [
+    fault(
+      'warning',
+      [...path, 'cidr'],
+      'HostBits',
+      `${cidr} is ${rangeText(range)}`,
+      `Write start and stop if you mean ${rangeText(meant)}, or ${textOf(range.first, range.family)}/${parts.length}.`,
+    ),
+  ]
 }
 
 function checkBlock({ cidr, start, stop }: PoolBlock, path: FieldPath): readonly Fault[] {
   if (cidr !== undefined && (start !== undefined || stop !== undefined)) {
-    return [fault('error', path, 'InvalidBlock', `${formatPath(path)} has both cidr and a range`, 'Write two blocks.')]
+    return [fault('error', path, 'InvalidBlock', 'it has both cidr and a range', 'Write two blocks.')]
   }
   if (cidr !== undefined) {
     return splitPrefix(cidr) !== undefined
-      ? []
+      ? hostBitsFault(cidr, path)
       : [
           fault(
             'error',

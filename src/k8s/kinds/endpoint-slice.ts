@@ -1,43 +1,151 @@
-/** discovery.k8s.io/v1 EndpointSlice. Target ports are numbers here already. */
+/**
+ * discovery.k8s.io/v1 EndpointSlice. Target ports are numbers here already. A cluster has many of them, so what is
+ * kept is small: addresses are packed into one text, and equal lists of ports are one.
+ */
 import { z } from 'zod'
+import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
 import type { RawObject } from '../source.ts'
-import { metadataSchema, narrow, type Narrowed } from './narrow.ts'
+import { fault, type Fault, metadataSchema, narrow, type Metadata, type Narrowed } from './narrow.ts'
+import { choice, optionalList } from './schemas.ts'
+import { sharedText, sharedValue } from './shared.ts'
 
+const condition = z.boolean().nullish()
 const schema = z.object({
   metadata: metadataSchema,
   addressType: z.enum(['IPv4', 'IPv6', 'FQDN']),
-  endpoints: z
-    .array(
-      z.object({
-        addresses: z.array(z.string()),
-        nodeName: z.string().nullish(),
-        conditions: z
-          .object({ ready: z.boolean().nullish(), serving: z.boolean().nullish(), terminating: z.boolean().nullish() })
-          .nullish(),
-      }),
-    )
-    .nullish()
-    .transform((endpoints) => endpoints ?? []),
-  ports: z
-    .array(
-      z.object({
-        name: z.string().nullish(),
-        protocol: z.enum(['TCP', 'UDP', 'SCTP']).nullish(),
-        port: z.number().int().min(1).max(65535).nullish(),
-      }),
-    )
-    .nullish()
-    .transform((ports) => ports ?? []),
+  endpoints: optionalList(
+    z.object({
+      addresses: z.array(z.string()),
+      nodeName: z.string().nullish(),
+      conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
+    }),
+  ),
+  ports: optionalList(
+    z.object({
+      name: z.string().nullish(),
+      protocol: choice(['TCP', 'UDP', 'SCTP'], 'TCP'),
+      port: z.number().int().min(1).max(65535).nullish(),
+    }),
+  ),
 })
 
-export type EndpointSlice = z.infer<typeof schema>
+export interface SlicePort {
+  /** Empty where it has none. */
+  readonly name: string
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP'
+  readonly port: number
+}
+
+/** `ready`: takes connections. `serving`: takes them while it terminates, if none is ready. */
+export type EndpointState = 'ready' | 'serving' | 'not'
+
+export interface EndpointSlice {
+  readonly metadata: Metadata
+  /** `namespace/name` of the Service that it belongs to; undefined for a slice of no Service. */
+  readonly service: string | undefined
+  /** undefined: of type FQDN, whose endpoints have no addresses. */
+  readonly family: Family | undefined
+  /** Ports without a number mean nothing to a load balancer, and are not here. */
+  readonly ports: readonly SlicePort[]
+  /** The node of each endpoint; empty where it is not said. */
+  readonly nodes: readonly string[]
+  /** The addresses of all endpoints, one after the other, a character for each octet. */
+  readonly packed: string
+  /** A letter for each endpoint. */
+  readonly states: string
+}
+
+const letters = { ready: 'r', serving: 's', not: 'n' } as const
+const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
+const noLabels = {}
 
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
-  return narrow(schema, raw)
+  const { value, faults } = narrow(schema, raw)
+  if (value === undefined) return { faults }
+  const { metadata, addressType, endpoints, ports } = value
+  const name = metadata.labels['kubernetes.io/service-name']
+  const family = addressType === 'FQDN' ? undefined : addressType === 'IPv4' ? 'ipv4' : 'ipv6'
+  const nodes: string[] = []
+  let packed = ''
+  let states = ''
+  const wrong: Fault[] = []
+  endpoints.forEach(({ addresses, nodeName, conditions }, index) => {
+    addresses.forEach((text, position) => {
+      const address = family === undefined ? undefined : parseAddress(text)
+      if (family !== undefined && (address === undefined || familyOfAddress(address) !== family)) {
+        const path = ['endpoints', index, 'addresses', position]
+        const remedy = `Write an ${addressType} address, or another addressType.`
+        wrong.push(fault('warning', path, 'InvalidAddress', `${text} is no ${addressType} address: left out`, remedy))
+        return
+      }
+      nodes.push(sharedText(nodeName ?? ''))
+      packed += address === undefined ? '' : pack(address)
+      states += letters[stateOf(conditions ?? {})]
+    })
+  })
+  const compact: EndpointSlice = {
+    metadata: {
+      name: metadata.name,
+      namespace: sharedText(metadata.namespace ?? 'default'),
+      labels: noLabels,
+      annotations: noLabels,
+      creationTimestamp: undefined,
+    },
+    service: name ? `${metadata.namespace ?? 'default'}/${name}` : undefined,
+    family,
+    ports: sharedValue(
+      ports.flatMap((entry) =>
+        entry.port ? [{ name: entry.name ?? '', protocol: entry.protocol, port: entry.port }] : [],
+      ),
+    ),
+    nodes,
+    packed,
+    states: sharedText(states),
+  }
+  return { value: compact, faults: [...faults, ...wrong] }
+}
+
+interface Conditions {
+  readonly ready?: boolean | null | undefined
+  readonly serving?: boolean | null | undefined
+}
+
+/** As MetalLB counts: ready, which it is when nothing is said, or still serving while it terminates. */
+function stateOf({ ready, serving }: Conditions): EndpointState {
+  return (ready ?? true) ? 'ready' : serving === true ? 'serving' : 'not'
+}
+
+export interface Endpoint {
+  /** undefined: of a slice of type FQDN. */
+  readonly address: Address | undefined
+  readonly nodeName: string
+  readonly state: EndpointState
+}
+
+/** The endpoints of a slice, one for each address. */
+export function endpointsOf({ family, nodes, packed, states }: EndpointSlice): readonly Endpoint[] {
+  const size = family === undefined ? 0 : family === 'ipv4' ? 4 : 16
+  return nodes.map((nodeName, index) => ({
+    address: size === 0 ? undefined : unpack(packed.slice(index * size, (index + 1) * size)),
+    nodeName,
+    state: stateOfLetter[states[index] ?? 'n'] ?? 'not',
+  }))
+}
+
+function pack(address: Address): string {
+  return typeof address === 'string'
+    ? address
+    : String.fromCharCode(address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255)
+}
+
+function unpack(text: string): Address {
+  if (text.length !== 4) return text
+  return (
+    ((text.charCodeAt(0) << 24) | (text.charCodeAt(1) << 16) | (text.charCodeAt(2) << 8) | text.charCodeAt(3)) >>> 0
+  )
 }
 
 /** `namespace/name` of the Service that the slice belongs to; undefined for a slice of no Service. */
-export function serviceOfSlice(slice: EndpointSlice): string | undefined {
-  const name = slice.metadata.labels['kubernetes.io/service-name']
-  return name === undefined ? undefined : `${slice.metadata.namespace ?? 'default'}/${name}`
+export function serviceOfSlice({ service }: EndpointSlice): string | undefined {
+  return service
 }

@@ -1,73 +1,187 @@
-/** core/v1 Service, as far as Herald reads it. */
+/** core/v1 Service, as far as Herald reads it; of one that is no LoadBalancer nothing is kept but that. */
 import { z } from 'zod'
-import { formatAddress, parseAddress } from '../../ip/address.ts'
+import { type Family, formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
-import { fault, formatPath, metadataSchema, narrow, type FieldPath, type Narrowed } from './narrow.ts'
+import { fault, type Fault, metadataSchema, narrow, type FieldPath, type Metadata, type Narrowed } from './narrow.ts'
+import { choice, optionalList, optionalText } from './schemas.ts'
+import { sharedText, sharedValue } from './shared.ts'
 
-const port = z.number().int().min(1).max(65535)
+const protocols = ['TCP', 'UDP', 'SCTP'] as const
+const ipFamilies = z.enum(['IPv4', 'IPv6'])
 
 const schema = z.object({
   metadata: metadataSchema,
   spec: z.object({
-    type: z
-      .string()
-      .nullish()
-      .transform((type) => type ?? 'ClusterIP'),
-    loadBalancerClass: z.string().nullish(),
-    loadBalancerIP: z.string().nullish(),
-    loadBalancerSourceRanges: z.array(z.string()).nullish(),
-    externalTrafficPolicy: z
-      .enum(['Cluster', 'Local'])
-      .nullish()
-      .transform((policy) => policy ?? 'Cluster'),
-    sessionAffinity: z.enum(['None', 'ClientIP']).nullish(),
+    type: choice(['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'], 'ClusterIP'),
+    clusterIPs: optionalList(z.string()),
+    loadBalancerClass: optionalText,
+    loadBalancerIP: optionalText,
+    loadBalancerSourceRanges: optionalList(z.string()),
+    externalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
+    sessionAffinity: choice(['None', 'ClientIP'], 'None'),
     selector: z.record(z.string(), z.string()).nullish(),
-    ipFamilies: z.array(z.enum(['IPv4', 'IPv6'])).nullish(),
-    ipFamilyPolicy: z.enum(['SingleStack', 'PreferDualStack', 'RequireDualStack']).nullish(),
-    ports: z
-      .array(
-        z.object({
-          name: z.string().nullish(),
-          protocol: z
-            .enum(['TCP', 'UDP', 'SCTP'])
-            .nullish()
-            .transform((protocol) => protocol ?? 'TCP'),
-          port,
-        }),
-      )
-      .nullish()
-      .transform((ports) => ports ?? []),
+    ipFamilies: optionalList(ipFamilies),
+    ipFamilyPolicy: choice(['SingleStack', 'PreferDualStack', 'RequireDualStack'], undefined),
+    ports: optionalList(
+      z.object({
+        name: z.string().nullish(),
+        protocol: choice(protocols, 'TCP'),
+        port: z.number().int().min(1).max(65535),
+      }),
+    ),
   }),
   status: z
     .object({
-      loadBalancer: z.object({ ingress: z.array(z.object({ ip: z.string().nullish() })).nullish() }).nullish(),
+      loadBalancer: z.object({ ingress: optionalList(z.object({ ip: z.string().nullish() })) }).nullish(),
     })
     .nullish(),
 })
 
-export type Service = z.infer<typeof schema>
+type Written = z.infer<typeof schema>
+
+export interface ServicePort {
+  /** Empty where it has none. */
+  readonly name: string
+  readonly protocol: (typeof protocols)[number]
+  readonly port: number
+}
+
+export interface Service {
+  readonly metadata: Metadata
+  readonly spec: {
+    readonly type: Written['spec']['type']
+    readonly loadBalancerClass: string | undefined
+    readonly loadBalancerIP: string | undefined
+    readonly loadBalancerSourceRanges: readonly string[]
+    readonly externalTrafficPolicy: 'Cluster' | 'Local'
+    readonly sessionAffinity: 'None' | 'ClientIP'
+    readonly selector: Labels
+    /** In order, as the API server would complete them. */
+    readonly families: readonly Family[]
+    /** Both of two families must be had. */
+    readonly needsAllFamilies: boolean
+    readonly ports: readonly ServicePort[]
+  }
+  /** Addresses of status.loadBalancer.ingress, canonical. */
+  readonly status: readonly string[]
+}
+
+const otherSpec: Service['spec'] = {
+  type: 'ClusterIP',
+  loadBalancerClass: undefined,
+  loadBalancerIP: undefined,
+  loadBalancerSourceRanges: [],
+  externalTrafficPolicy: 'Cluster',
+  sessionAffinity: 'None',
+  selector: {},
+  families: [],
+  needsAllFamilies: false,
+  ports: [],
+}
+const nothing: readonly string[] = []
 
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */
 export function parseService(raw: RawObject): Narrowed<Service> {
-  const { value, faults } = narrow(schema, raw)
+  const { value, faults } = narrow(schema, raw, checkSpec)
   if (value === undefined) return { faults }
-  const { invalid, path } = requestedAddresses(value)
-  return {
-    value,
-    faults: [
-      ...faults,
-      ...invalid.map((text) =>
-        fault(
-          'error',
-          path,
-          'InvalidAddress',
-          `${formatPath(path)}: ${text} is not an address`,
-          'Write IPv4 or IPv6 addresses, separated by commas.',
-        ),
-      ),
-    ],
+  const service = compact(value)
+  if (service.spec.type !== 'LoadBalancer') return { value: service, faults }
+  const { invalid, path } = requestedAddresses(service)
+  const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
+  const requests = invalid.map((text) => fault('error', path, 'InvalidAddress', `${text} is not an address`, remedy))
+  return { value: service, faults: [...faults, ...requests, ...statusFaults(value)] }
+}
+
+/** What the API server would refuse, beyond single fields. */
+function checkSpec({ spec }: Written): readonly Fault[] {
+  const faults: Fault[] = []
+  if (spec.type !== 'LoadBalancer') return faults
+  if (new Set(spec.ipFamilies).size < spec.ipFamilies.length) {
+    const message = `${spec.ipFamilies.join(', ')}: a family is there twice`
+    faults.push(fault('error', ['spec', 'ipFamilies'], 'InvalidField', message, 'Write each family once.'))
   }
+  if (spec.ipFamilyPolicy === 'SingleStack' && new Set(spec.ipFamilies).size > 1) {
+    const message = `SingleStack with the families ${spec.ipFamilies.join(', ')}: only the first one counts`
+    const remedy = 'Write PreferDualStack or RequireDualStack, or one family in spec.ipFamilies.'
+    faults.push(fault('warning', ['spec', 'ipFamilyPolicy'], 'FamiliesTrimmed', message, remedy))
+  }
+  const seen = new Set<string>()
+  spec.ports.forEach(({ protocol, port }, index) => {
+    if (seen.has(`${port}/${protocol}`)) {
+      const message = `${port}/${protocol} is a port of this Service already`
+      faults.push(fault('error', ['spec', 'ports', index, 'port'], 'DuplicatePort', message, 'Write each port once.'))
+    }
+    seen.add(`${port}/${protocol}`)
+  })
+  return faults
+}
+
+function statusFaults({ status }: Written): readonly Fault[] {
+  return (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }, index) => {
+    if (!ip || parseAddress(ip) !== undefined) return []
+    const path = ['status', 'loadBalancer', 'ingress', index, 'ip']
+    const message = `${JSON.stringify(ip)} is not an address: it is not announced`
+    return [fault('warning', path, 'InvalidAddress', message, 'Correct it, or leave the status to the allocation.')]
+  })
+}
+
+function compact({ metadata, spec, status }: Written): Service {
+  const isLoadBalancer = spec.type === 'LoadBalancer'
+  const own = {
+    name: metadata.name,
+    namespace: sharedText(metadata.namespace ?? 'default'),
+    labels: isLoadBalancer ? sharedLabels(metadata.labels) : otherSpec.selector,
+    annotations: isLoadBalancer ? meaningful(metadata.annotations) : otherSpec.selector,
+    creationTimestamp: metadata.creationTimestamp,
+  }
+  if (!isLoadBalancer) return { metadata: own, spec: { ...otherSpec, type: spec.type }, status: nothing }
+  const families = familiesOf(spec)
+  return {
+    metadata: own,
+    spec: sharedValue({
+      type: spec.type,
+      loadBalancerClass: spec.loadBalancerClass,
+      loadBalancerIP: spec.loadBalancerIP,
+      loadBalancerSourceRanges: spec.loadBalancerSourceRanges,
+      externalTrafficPolicy: spec.externalTrafficPolicy,
+      sessionAffinity: spec.sessionAffinity,
+      // It only counts where two Services share an address.
+      selector: spec.externalTrafficPolicy === 'Local' ? (spec.selector ?? {}) : {},
+      families,
+      needsAllFamilies: families.length === 2 && spec.ipFamilyPolicy !== 'PreferDualStack',
+      ports: spec.ports.map(({ name, protocol, port }) => ({ name: name ?? '', protocol, port })),
+    }),
+    status: (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => {
+      const address = parseAddress(ip ?? '')
+      return address === undefined ? [] : [formatAddress(address)]
+    }),
+  }
+}
+
+function sharedLabels(labels: Labels): Labels {
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [sharedText(name), sharedText(value)]))
+}
+
+/** Without what others wrote for themselves, such as the whole manifest once more; empty is as absent. */
+function meaningful(annotations: Labels): Labels {
+  const own = Object.entries(annotations).filter(
+    ([name, value]) => value !== '' && /^[^/]*(cilium|metallb|herald)/.test(name),
+  )
+  return own.length === 0 ? otherSpec.selector : Object.fromEntries(own)
+}
+
+/** As the API server completes them: of the cluster IPs, else IPv4; a policy of both adds the other one. */
+function familiesOf({ ipFamilies: listed, ipFamilyPolicy: policy, clusterIPs }: Written['spec']): readonly Family[] {
+  const derived = clusterIPs.flatMap((ip) => {
+    const address = parseAddress(ip)
+    return address === undefined ? [] : typeof address === 'number' ? (['ipv4'] as const) : (['ipv6'] as const)
+  })
+  const written = listed.map((name): Family => (name === 'IPv4' ? 'ipv4' : 'ipv6'))
+  const known = [...new Set(written.length > 0 ? written : derived)]
+  const [first = 'ipv4', second = first === 'ipv4' ? 'ipv6' : 'ipv4'] = known
+  const isDual = policy === undefined ? known.length === 2 : policy !== 'SingleStack'
+  return isDual ? [first, second] : [first]
 }
 
 export function serviceKey({ metadata }: Service): string {
@@ -94,9 +208,7 @@ export interface RequestedAddresses {
 
 /** The addresses that a Service asks for by name: an annotation goes before spec.loadBalancerIP. */
 export function requestedAddresses({ metadata, spec }: Service): RequestedAddresses {
-  const name = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips'].find(
-    (each) => metadata.annotations[each] !== undefined,
-  )
+  const name = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips'].find((each) => metadata.annotations[each]?.trim())
   const words = ((name === undefined ? spec.loadBalancerIP : metadata.annotations[name]) ?? '')
     .split(',')
     .map((word) => word.trim())
@@ -113,4 +225,19 @@ export function requestedAddresses({ metadata, spec }: Service): RequestedAddres
     invalid,
     path: name === undefined ? ['spec', 'loadBalancerIP'] : ['metadata', 'annotations', name],
   }
+}
+
+export interface SharingRequest {
+  readonly key: string
+  /** Namespaces besides its own; `*`: any. */
+  readonly namespaces: readonly string[]
+}
+
+/** With whom a Service is ready to share its address. */
+export function sharingOf({ metadata: { annotations } }: Service): SharingRequest | undefined {
+  const key = annotations['lbipam.cilium.io/sharing-key'] || annotations['io.cilium/lb-ipam-sharing-key']
+  const across =
+    annotations['lbipam.cilium.io/sharing-cross-namespace'] || annotations['io.cilium/lb-ipam-sharing-cross-namespace']
+  const namespaces = (across ?? '').split(',').map((name) => name.trim())
+  return key ? { key, namespaces: namespaces.filter((name) => name !== '') } : undefined
 }

@@ -1,64 +1,42 @@
-/**
- * From CiliumLoadBalancerIPPool objects to pools: of two that overlap the younger one gives no address away any more.
- * Pure.
- */
-import { familyOfAddress, parseAddress } from '../../ip/address.ts'
-import { parsePrefix, prefixAddress, prefixFamily, prefixLength } from '../../ip/prefix.ts'
-import type { CiliumLoadBalancerIpPool, PoolBlock } from '../kinds/cilium-load-balancer-ip-pool.ts'
-import { type AddressRange, overlaps, type Pool, toInteger } from '../../allocation/allocate.ts'
+/** Which pools give: of two that overlap the younger one gives no address away any more. Pure. */
+import type { Problem } from '../../desired/model.ts'
+import { overlaps } from '../../allocation/intervals.ts'
+import type { Pool } from '../../allocation/pool-table.ts'
+import { type Reserved, skippedOf } from '../../allocation/reserved.ts'
+import type { PlannedPool } from '../dialects/pools.ts'
+import { fault } from '../kinds/narrow.ts'
+import { problemOf } from '../kinds/problems.ts'
 
-export interface PoolConflict {
-  readonly pool: CiliumLoadBalancerIpPool
-  readonly other: string
-}
+/** So many parts that are skipped are named for each pool. */
+const namedParts = 4
 
-/** `pools` oldest first. */
-export function poolsOf(pools: readonly CiliumLoadBalancerIpPool[]): {
-  readonly pools: readonly Pool[]
-  readonly conflicts: readonly PoolConflict[]
-} {
-  const found: Pool[] = []
-  const conflicts: PoolConflict[] = []
-  for (const pool of pools) {
-    const ranges = [...(pool.spec.blocks ?? []), ...(pool.spec.cidrs ?? [])].flatMap(
-      (block) => rangeOf(block, pool.spec.allowFirstLastIPs === 'Yes') ?? [],
-    )
-    const other = pool.spec.disabled
-      ? undefined
-      : found.find(
-          (each) =>
-            each.closed === undefined && each.ranges.some((range) => ranges.some((own) => overlaps(range, own))),
-        )
-    if (other !== undefined) conflicts.push({ pool, other: other.name })
-    const closed = pool.spec.disabled
-      ? 'disabled'
-      : other === undefined
-        ? undefined
-        : `in conflict with pool ${other.name}`
-    found.push({
-      name: pool.metadata.name,
-      labels: pool.metadata.labels,
-      ranges,
-      serviceSelector: pool.spec.serviceSelector ?? undefined,
-      ...(closed === undefined ? {} : { closed }),
-    })
+/** `planned` oldest first. */
+export function poolsOf(
+  planned: readonly PlannedPool[],
+  reserved: Reserved,
+): { readonly pools: readonly Pool[]; readonly problems: readonly Problem[] } {
+  const pools: Pool[] = []
+  const problems: Problem[] = []
+  for (const { pool, from, path } of planned) {
+    const other =
+      pool.closed === undefined
+        ? pools.find(
+            (each) =>
+              each.closed === undefined && each.ranges.some((range) => pool.ranges.some((own) => overlaps(range, own))),
+          )
+        : undefined
+    if (other !== undefined) {
+      const message = `the pool overlaps ${other.name}, which is older: its addresses in use stay, new ones are not given away`
+      const remedy = 'Remove the addresses from one of the two.'
+      problems.push(problemOf(fault('error', path, 'PoolConflict', message, remedy), from.key, from.origin))
+    }
+    const skipped = skippedOf(pool.ranges, reserved, namedParts)
+    if (skipped.length > 0) {
+      const message = `neither given away nor announced: ${skipped.join(', ')}`
+      const remedy = 'Take these addresses out of the pool.'
+      problems.push(problemOf(fault('warning', path, 'ReservedAddresses', message, remedy), from.key, from.origin))
+    }
+    pools.push(other === undefined ? pool : { ...pool, closed: `in conflict with pool ${other.name}` })
   }
-  return { pools: found, conflicts }
-}
-
-function rangeOf({ cidr, start, stop }: PoolBlock, allowFirstLast: boolean): AddressRange | undefined {
-  if (cidr === undefined) {
-    const first = parseAddress(start ?? '')
-    const last = parseAddress(stop ?? start ?? '')
-    return first === undefined || last === undefined
-      ? undefined
-      : { family: familyOfAddress(first), first: toInteger(first), last: toInteger(last), sparesEnds: false }
-  }
-  const prefix = parsePrefix(cidr)
-  if (prefix === undefined) return undefined
-  const family = prefixFamily(prefix)
-  const hostBits = (family === 'ipv4' ? 32 : 128) - prefixLength(prefix)
-  const first = toInteger(prefixAddress(prefix))
-  // A /31, /32, /127 or /128 has no first and last address to spare.
-  return { family, first, last: first + (1n << BigInt(hostBits)) - 1n, sparesEnds: !allowFirstLast && hostBits > 1 }
+  return { pools, problems }
 }

@@ -1,7 +1,6 @@
 /** What one LoadBalancer Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
 import {
   frontendId,
-  type Backend,
   type DesiredService,
   type Frontend,
   type ObjectRef,
@@ -9,11 +8,15 @@ import {
   type Verdict,
 } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
-import { formatAddress, parseAddress } from '../../ip/address.ts'
-import type { Pool } from '../../allocation/allocate.ts'
+import { parseAddress } from '../../ip/address.ts'
+import type { AddressAnswer } from '../../allocation/address-source.ts'
+import type { Pool } from '../../allocation/pool-table.ts'
+import type { Reserved } from '../../allocation/reserved.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { formatSelector, selectorMatches } from '../../desired/label-selector.ts'
+import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
+import { ServiceEndpoints } from './endpoints.ts'
 import { speaks, type NodeExports } from './exports.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -22,9 +25,10 @@ export interface ServiceInput {
   readonly source: ObjectRef
   readonly service: Service
   readonly slices: readonly EndpointSlice[]
-  readonly addresses: readonly string[]
+  readonly answer: AddressAnswer
   readonly poolOf: (address: string) => Pool | undefined
-  readonly allocated: Verdict
+  /** What nobody may have. */
+  readonly reserved: Reserved
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
   readonly noExports: { readonly message: string; readonly remedy: string }
@@ -45,37 +49,32 @@ const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: s
 })
 
 export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService {
-  const { key, source, service, addresses } = input
-  const pool = input.poolOf(addresses[0] ?? '')
-  const endpoints = countEndpoints(input.slices, options.nodeName)
-  const className = service.spec.loadBalancerClass
+  const { key, source, service, answer } = input
+  const { addresses } = answer
+  const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
   const isOurs = isClassServed(service, options)
-  const verdicts = [
-    isOurs
-      ? yes('class', 'ClassServed', className ? `class ${className}` : 'no class')
-      : no(
-          'class',
-          'OtherClass',
-          `loadBalancerClass ${className} belongs to another implementation`,
-          'Remove the class, or give it to the agent with --load-balancer-class.',
-        ),
-  ]
+  const verdicts = [classVerdict(service, isOurs)]
   let frontends: readonly Frontend[] = []
   let routes: readonly Route[] = []
   if (isOurs) {
-    verdicts.push(input.allocated)
-    const served = addresses.filter((address) => options.datapath === 'none' || !address.includes(':'))
-    const chosen = routesOf(input)
+    const allowed = addresses.filter((address) => whyNot(address, input, endpoints) === undefined)
+    const served = allowed.filter((address) => options.datapath === 'none' || !address.includes(':'))
+    const ports = portsOf(served, input, endpoints)
+    const chosen = routesOf(input, allowed)
     verdicts.push(
-      selectedVerdict(input, chosen),
-      supportedVerdict(service, addresses, served, options),
-      eligibleVerdict(service, endpoints, options),
+      allocatedVerdict(input, endpoints, ports),
+      selectedVerdict(input, chosen, allowed),
+      supportedVerdict(service, allowed, served, options),
+      eligibleVerdict(service, endpoints, ports, options),
     )
     const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
-    if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(input, served, options.nodeName)
-    if (verdicts.every(({ ok }) => ok))
-      routes = chosen.filter(({ prefix }) => served.includes(prefix.slice(0, prefix.indexOf('/'))))
+    if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
+    if (verdicts.every(({ ok }) => ok)) {
+      const eligible = eligibleAddresses(ports, countsEverywhere(service, options))
+      routes = chosen.filter(({ prefix }) => eligible.has(prefix.slice(0, prefix.indexOf('/'))))
+    }
   }
+  const pool = input.poolOf(addresses[0] ?? '')
   return {
     key,
     source,
@@ -84,13 +83,70 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     externalTrafficPolicy: service.spec.externalTrafficPolicy,
     frontends,
     routes,
-    remoteBackends: endpoints.remote,
+    remoteBackends: endpoints.count().remote,
     verdicts,
   }
 }
 
+function classVerdict({ spec: { loadBalancerClass } }: Service, isOurs: boolean): Verdict {
+  return isOurs
+    ? yes('class', 'ClassServed', loadBalancerClass ? `class ${loadBalancerClass}` : 'no class')
+    : no(
+        'class',
+        'OtherClass',
+        `loadBalancerClass ${loadBalancerClass} belongs to another implementation`,
+        'Remove the class, or give it to the agent with --load-balancer-class.',
+      )
+}
+
+/** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
+function whyNot(
+  address: string,
+  { poolOf, reserved }: ServiceInput,
+  endpoints: ServiceEndpoints,
+): { readonly code: 'ReservedAddress' | 'NotInPool'; readonly text: string } | undefined {
+  const reason = reserved.reasonOf(address)
+  if (reason !== undefined) return { code: 'ReservedAddress', text: `${address} is ${reason}` }
+  const parsed = parseAddress(address)
+  if (parsed !== undefined && endpoints.has(parsed))
+    return { code: 'ReservedAddress', text: `${address} is the address of an endpoint of the Service` }
+  return poolOf(address) === undefined ? { code: 'NotInPool', text: `${address} is in no pool` } : undefined
+}
+
+/** What the allocation said, less what may not be announced, and less the ports that an older Service has. */
+function allocatedVerdict(input: ServiceInput, endpoints: ServiceEndpoints, ports: readonly ServedPort[]): Verdict {
+  const { verdict, addresses, lostPorts } = input.answer
+  if (!verdict.ok) return verdict
+  const refused = addresses.flatMap((address) => whyNot(address, input, endpoints) ?? [])
+  const left = refused.map(({ text }) => `${text}: it is not announced`).join('; ')
+  const remedy = 'Use an address that is in a pool and that nothing else has.'
+  const [first] = refused
+  if (first !== undefined && refused.length === addresses.length) return no('allocated', first.code, left, remedy)
+  const taken = [...(lostPorts ?? [])].map(([place, owner]) => {
+    const [address = '', port = ''] = place.split(' ')
+    return `port ${port} of ${address} belongs to ${owner}, which is older`
+  })
+  if (taken.length > 0 && ports.length === 0)
+    return no('allocated', 'PortTaken', taken.join('; '), 'Use other ports, or another address.')
+  if (taken.length > 0) return yes('allocated', 'SomePortsTaken', [verdict.message, ...taken].join('; '))
+  return refused.length === 0 ? verdict : yes('allocated', 'AddressLeftOut', `${verdict.message}; ${left}`)
+}
+
+/** The ports of the served addresses that are this Service's own. */
+function portsOf(
+  served: readonly string[],
+  { service, answer: { lostPorts } }: ServiceInput,
+  endpoints: ServiceEndpoints,
+): readonly ServedPort[] {
+  return served.flatMap((address) =>
+    service.spec.ports
+      .filter(({ port, protocol }) => lostPorts?.has(`${address} ${port}/${protocol}`) !== true)
+      .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port) })),
+  )
+}
+
 /** Routes of one address with equal attributes go together. */
-function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readonly Route[] {
+function routesOf({ service, exports, poolOf }: ServiceInput, addresses: readonly string[]): readonly Route[] {
   const labels = selectableLabels(service)
   return addresses.flatMap((address) => {
     const pool = poolOf(address)
@@ -106,7 +162,11 @@ function routesOf({ service, addresses, exports, poolOf }: ServiceInput): readon
   })
 }
 
-function selectedVerdict({ service, exports, noExports, addresses }: ServiceInput, routes: readonly Route[]): Verdict {
+function selectedVerdict(
+  { service, exports, noExports }: ServiceInput,
+  routes: readonly Route[],
+  addresses: readonly string[],
+): Verdict {
   if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
   const labels = selectableLabels(service)
   const matching = exports.services.filter(({ selector }) => selectorMatches(selector, labels))
@@ -143,7 +203,7 @@ function supportedVerdict(
 ): Verdict {
   if (datapath === 'none')
     return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
-  if ((spec.loadBalancerSourceRanges ?? []).length > 0)
+  if (spec.loadBalancerSourceRanges.length > 0)
     return no(
       'supported',
       'SourceRangesNotServed',
@@ -172,89 +232,10 @@ function supportedVerdict(
     : yes('supported', 'Supported', 'every field can be enforced')
 }
 
-interface EndpointCount {
-  readonly local: number
-  readonly remote: number
-}
-
-type Endpoint = EndpointSlice['endpoints'][number]
-
-const isReady = ({ conditions }: Endpoint): boolean => conditions?.ready ?? true
-/** As MetalLB counts: ready, or still serving while it terminates. */
-const isUsable = (endpoint: Endpoint): boolean => isReady(endpoint) || endpoint.conditions?.serving === true
-
-function countEndpoints(slices: readonly EndpointSlice[], nodeName: string): EndpointCount {
-  const usable = slices.flatMap(({ endpoints }) => endpoints.filter(isUsable))
-  const local = new Set(
-    usable.filter((endpoint) => endpoint.nodeName === nodeName).flatMap(({ addresses }) => addresses),
-  )
-  const all = new Set(usable.flatMap(({ addresses }) => addresses))
-  return { local: local.size, remote: all.size - local.size }
-}
-
-function eligibleVerdict(
-  { spec }: Service,
-  { local, remote }: EndpointCount,
-  { datapath, nodeName }: TranslatorOptions,
-): Verdict {
-  if (datapath === 'none' && spec.externalTrafficPolicy === 'Cluster' && local + remote > 0)
-    return yes('eligible', 'HasEndpoints', `${local + remote} usable endpoints in the cluster`)
-  if (local > 0) return yes('eligible', 'HasLocalBackends', `${local} usable backends on ${nodeName}`)
-  if (remote === 0)
-    return no(
-      'eligible',
-      'NoBackends',
-      'no usable endpoint anywhere',
-      'Check the selector of the Service and the readiness of its pods.',
-    )
-  const later =
-    spec.externalTrafficPolicy === 'Cluster' ? '; backends on other nodes are served in a later version' : ''
-  return no(
-    'eligible',
-    'NoLocalBackends',
-    `no usable backend on ${nodeName}, ${remote} elsewhere${later}`,
-    'Run a pod of the Service on this node; other nodes announce it meanwhile.',
-  )
-}
-
-function frontendsOf(
-  { key, service, slices }: ServiceInput,
-  addresses: readonly string[],
-  nodeName: string,
-): readonly Frontend[] {
-  return addresses.flatMap((address) =>
-    service.spec.ports.flatMap(({ name, protocol, port }) => {
-      if (protocol === 'SCTP') return []
-      const local = slices
-        .filter(({ addressType }) => addressType === (address.includes(':') ? 'IPv6' : 'IPv4'))
-        .flatMap((slice) => {
-          const target = slice.ports.find(
-            (entry) => (entry.name ?? '') === (name ?? '') && (entry.protocol ?? 'TCP') === protocol,
-          )?.port
-          return target
-            ? slice.endpoints
-                .filter((endpoint) => endpoint.nodeName === nodeName)
-                .map((endpoint) => ({ endpoint, target }))
-            : []
-        })
-      const ready = local.filter(({ endpoint }) => isReady(endpoint))
-      const used = ready.length > 0 ? ready : local.filter(({ endpoint }) => isUsable(endpoint))
-      const backends = used.flatMap(({ endpoint, target }) =>
-        endpoint.addresses.flatMap((text): Backend[] => {
-          const parsed = parseAddress(text)
-          return parsed === undefined ? [] : [{ address: formatAddress(parsed), port: target }]
-        }),
-      )
-      return [
-        { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: sorted(backends) },
-      ]
-    }),
-  )
-}
-
-function sorted(backends: readonly Backend[]): readonly Backend[] {
-  const unique = new Map(backends.map((backend) => [`${backend.address} ${backend.port}`, backend]))
-  return [...unique.values()].sort((a, b) =>
-    a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1,
+function frontendsOf(key: string, ports: readonly ServedPort[]): readonly Frontend[] {
+  return ports.flatMap(({ address, port: { port, protocol }, backends }) =>
+    protocol === 'SCTP'
+      ? []
+      : [{ id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: backends.local }],
   )
 }

@@ -1,5 +1,5 @@
 /**
- * Objects in, deltas of desired state out. Pure but for the record of allocations.
+ * Objects in, deltas of desired state out. Pure: the record of allocations is a port.
  *
  *     upsert, remove --> store (last good version) --> dirty: one Service, or the whole node
  *     flush: pools --> policy of this node --> addresses --> services --> delta
@@ -10,19 +10,22 @@
  */
 import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
 import { poolsOf } from './pools.ts'
-import type { RecordWarning } from '../../allocation/record.ts'
+import type { BookWarning } from '../../allocation/address-book.ts'
+import { FolderAllocator } from '../../allocation/folder-allocator.ts'
+import { MemoryBook } from '../../allocation/memory-book.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { fault } from '../kinds/narrow.ts'
 import { podCidrsOf } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
-import { byAge } from '../kinds/table.ts'
 import { passwordOf } from '../kinds/secret.ts'
 import type { Service } from '../kinds/service.ts'
 import type { DialectAnswer } from '../dialects/node-plan.ts'
+import { planPools, poolKinds } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
 import { exportsOf, type NodeExports } from './exports.ts'
+import { reservedPlaces } from './reserved.ts'
 import { routerIdOf } from './router-id.ts'
 import { isClassServed, translateService } from './services.ts'
 import { ObjectStore, type Change } from './store.ts'
@@ -46,12 +49,13 @@ class NodeTranslator implements Translator {
   readonly #emitted = new Set<string>()
   #arePoolsDirty = true
   #isNodeDirty = true
+  #isReservedDirty = true
   #isSynced = false
   #exports: NodeExports | undefined
   #noExports: DialectAnswer['noPlan'] = { message: '', remedy: '' }
   #poolProblems: readonly Problem[] = []
   #nodeProblems: readonly Problem[] = []
-  #recordWarning: RecordWarning | undefined
+  #recordWarning: BookWarning | undefined
   #problemsVersion = 0
   #hasProblems = false
   #lastSpeaker = ''
@@ -59,7 +63,7 @@ class NodeTranslator implements Translator {
 
   constructor(options: TranslatorOptions) {
     this.#options = options
-    this.#addresses = new ServiceAddresses(options)
+    this.#addresses = new ServiceAddresses(new FolderAllocator(options.addressBook ?? new MemoryBook()))
   }
 
   upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void {
@@ -78,8 +82,9 @@ class NodeTranslator implements Translator {
     if (!this.#isSynced) return { services: new Map() }
     const hasNewProblems =
       this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
-    if (this.#arePoolsDirty) this.#translatePools()
     const node = this.#isNodeDirty ? this.#translateNode() : {}
+    if (this.#isReservedDirty) this.#reserve()
+    if (this.#arePoolsDirty) this.#translatePools()
     const services = this.#translateServices()
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
@@ -94,9 +99,7 @@ class NodeTranslator implements Translator {
   #problems(): readonly Problem[] {
     const record = this.#recordWarning
     const recordProblems: readonly Problem[] =
-      record === undefined
-        ? []
-        : [{ severity: 'warning', object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
+      record === undefined ? [] : [{ object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
     return [...this.#store.problems(), ...this.#poolProblems, ...this.#nodeProblems, ...recordProblems]
   }
 
@@ -105,8 +108,9 @@ class NodeTranslator implements Translator {
     const { kind, id } = change
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
-    else if (kind === 'CiliumLoadBalancerIPPool') this.#arePoolsDirty = true
+    else if (poolKinds.has(kind)) this.#arePoolsDirty = true
     else if (planKinds.has(kind) || kind === 'Secret' || id === this.#options.nodeName) this.#isNodeDirty = true
+    if (kind === 'Node') this.#isReservedDirty = true
   }
 
   #touchedSlice(id: string): void {
@@ -130,29 +134,18 @@ class NodeTranslator implements Translator {
   }
 
   #translatePools(): void {
-    const stored = this.#store.objects.CiliumLoadBalancerIPPool
-    const { pools, conflicts } = poolsOf([...stored.values()].sort(byAge).map(({ value }) => value))
-    this.#poolProblems = conflicts.flatMap(({ pool, other }) => {
-      const found = stored.get(pool.metadata.name)
-      return found === undefined
-        ? []
-        : [
-            problemOf(
-              fault(
-                'error',
-                ['spec', 'blocks'],
-                'PoolConflict',
-                `the pool overlaps ${other}, which is older: its addresses in use stay, new ones are not given away`,
-                'Remove the addresses from one of the two.',
-              ),
-              found.key,
-              found.origin,
-            ),
-          ]
-    })
+    const { pools, problems } = poolsOf(planPools(this.#store.objects), this.#addresses.reserved)
+    this.#poolProblems = problems
     this.#addresses.setPools(pools)
     this.#touchAll()
     this.#arePoolsDirty = false
+  }
+
+  /** What a Service may not have changes with the nodes and the neighbors; then the pools are told, too. */
+  #reserve(): void {
+    const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
+    if (this.#addresses.setReserved(reservedPlaces(nodes, this.#exports?.neighbors ?? []))) this.#arePoolsDirty = true
+    this.#isReservedDirty = false
   }
 
   /** The parts of a delta that are about the node itself, where they changed. */
@@ -162,6 +155,7 @@ class NodeTranslator implements Translator {
     this.#nodeProblems = problems
     this.#touchAll()
     this.#isNodeDirty = false
+    this.#isReservedDirty = true
     const { neighbors = [], podCidrs = [] } = this.#exports ?? {}
     const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
     const isDraining = this.#isDraining(problems)
@@ -254,7 +248,6 @@ class NodeTranslator implements Translator {
         if (this.#emitted.delete(id)) delta.set(id, undefined)
         continue
       }
-      const { addresses, verdict } = this.#addresses.answerOf(id)
       this.#emitted.add(id)
       delta.set(
         id,
@@ -264,8 +257,8 @@ class NodeTranslator implements Translator {
             source,
             service,
             slices: [...(this.#slices.get(id)?.values() ?? [])],
-            addresses,
-            allocated: verdict,
+            answer: this.#addresses.answerOf(id),
+            reserved: this.#addresses.reserved,
             poolOf: (address) => this.#addresses.poolOf(address),
             exports: this.#exports,
             noExports: this.#noExports,

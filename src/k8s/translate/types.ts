@@ -1,4 +1,5 @@
 /** The surface of the translator: raw objects in, deltas of desired state out. */
+import type { AddressBook } from '../../allocation/address-book.ts'
 import type { DesiredDelta } from '../../desired/model.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 
@@ -11,7 +12,7 @@ export interface TranslatorOptions {
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
   /** Where allocations are recorded; absent: kept in memory only. */
-  readonly allocations?: { readonly directory: string; readonly stateDir: string }
+  readonly addressBook?: AddressBook
 }
 
 export interface Translator {

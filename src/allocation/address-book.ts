@@ -1,0 +1,53 @@
+/**
+ * Where allocations are recorded, as a port: a file beside the manifests (file-book.ts), or memory (memory-book.ts).
+ * What the book says wins over a fresh choice, and nothing is given away that it did not take.
+ */
+
+/** Addresses by Service, `namespace/name`. Canonical text. */
+export type Allocations = ReadonlyMap<string, readonly string[]>
+
+/**
+ * What becomes of a line: its addresses; `release`: the Service is gone, and its line is kept for a while in case it
+ * comes back; `forget`: the addresses are needed now.
+ */
+export type AllocationChange = readonly string[] | 'release' | 'forget'
+export type AllocationChanges = ReadonlyMap<string, AllocationChange>
+
+export interface Recorded {
+  /** All lines, those of Services that are gone too. */
+  readonly entries: Allocations
+  /** What others changed since the exchange before; undefined: the line is gone. */
+  readonly news: ReadonlyMap<string, readonly string[] | undefined>
+  /** Lines that are kept for Services that are gone, in the order in which they went. */
+  readonly released: ReadonlySet<string>
+  /** Lines that cannot be read: what they name is somebody's, and is given to nobody. */
+  readonly unclear: { readonly addresses: readonly string[]; readonly keys: ReadonlySet<string> }
+}
+
+/** Sees what is recorded and answers what changes. What it answers is not in force before the exchange says so. */
+export type Choose = (recorded: Recorded) => AllocationChanges
+
+export const nothingUnclear: Recorded['unclear'] = { addresses: [], keys: new Set() }
+
+export interface BookWarning {
+  /** `error`: nothing new is given away meanwhile. */
+  readonly severity: 'error' | 'warning'
+  readonly code: 'RecordBusy' | 'NotRecorded' | 'RecordDamaged' | 'RecordElsewhere'
+  readonly message: string
+  readonly remedy: string
+}
+
+export interface AddressBook {
+  /** Why the book is not where it should be, is damaged, or could not be used the last time. */
+  readonly warning: BookWarning | undefined
+  /**
+   * Calls `choose`, alone among all agents. `busy`: another agent is at it, and nothing was chosen. `failed`: the book
+   * cannot be read or written; what was chosen, if it came to that, must be undone.
+   */
+  exchange(choose: Choose): 'recorded' | 'busy' | 'failed'
+  /** What is recorded as far as it is known now, for as long as there can be no exchange. */
+  peek(): Allocations
+}
+
+/** How many lines are kept at most for Services that are gone; the oldest give way. */
+export const releasedLimit = 1024

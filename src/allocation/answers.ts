@@ -1,0 +1,63 @@
+/** What allocation tells of one Service: addresses and a verdict. Pure. */
+import type { VerdictCode } from '../desired/codes.ts'
+import type { Verdict } from '../desired/model.ts'
+import type { BookWarning } from './address-book.ts'
+import type { AddressAnswer } from './address-source.ts'
+import { type Assignment, isRefusal } from './allocate.ts'
+import type { Refusal } from './refusals.ts'
+
+const no = (code: VerdictCode, message: string, remedy: string): AddressAnswer => ({
+  addresses: [],
+  verdict: { step: 'allocated', ok: false, code, message, remedy },
+})
+
+/** Nothing was chosen for it yet, for want of the book. */
+export function notYet(warning: BookWarning | undefined): AddressAnswer {
+  const message =
+    warning === undefined || warning.code === 'RecordBusy'
+      ? 'it waits for another agent, which holds the allocation record or is ahead of what was read here'
+      : `no address is given away: ${warning.message}`
+  const isBusy = warning === undefined || warning.code === 'RecordBusy'
+  return no(isBusy ? 'RecordBusy' : 'NotRecorded', message, warning?.remedy ?? 'It is tried again by itself.')
+}
+
+/** Its line is there and says nothing that can be read: another address would be a move. */
+export const unclearLine: AddressAnswer = no(
+  'RecordDamaged',
+  'its line in the allocation record cannot be read',
+  'Correct the line, or delete it for a new address.',
+)
+
+export function answerOf(found: Assignment | Refusal, lostPorts: AddressAnswer['lostPorts']): AddressAnswer {
+  if (isRefusal(found)) return no(found.code, found.message, found.remedy)
+  const { addresses, pool, refusal } = found
+  const held = `${addresses.join(', ')} of pool ${pool}`
+  const verdict: Verdict =
+    refusal === undefined
+      ? { step: 'allocated', ok: true, code: 'Allocated', message: held }
+      : { step: 'allocated', ok: true, code: 'RequestRefused', message: `${held} is kept: ${refusal.message}` }
+  return { addresses, verdict, ...(lostPorts === undefined ? {} : { lostPorts }) }
+}
+
+/** Somebody wrote addresses into the status that are none of ours. */
+export function notInPool(status: readonly string[], refusal: Refusal): AddressAnswer {
+  const message = `${status.join(', ')} of the status is in no pool, and so it is not announced; ${refusal.message}`
+  return no('NotInPool', message, 'Put the address into a pool, which may be disabled, or clear the status.')
+}
+
+export function isSameAnswer(a: AddressAnswer | undefined, b: AddressAnswer): boolean {
+  return (
+    a !== undefined &&
+    a.verdict.code === b.verdict.code &&
+    a.verdict.message === b.verdict.message &&
+    a.addresses.join() === b.addresses.join() &&
+    isSameMap(a.lostPorts, b.lostPorts)
+  )
+}
+
+export function isSameMap(
+  a: ReadonlyMap<string, string> | undefined,
+  b: ReadonlyMap<string, string> | undefined,
+): boolean {
+  return (a?.size ?? 0) === (b?.size ?? 0) && [...(a ?? [])].every(([key, value]) => b?.get(key) === value)
+}

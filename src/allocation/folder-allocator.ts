@@ -1,0 +1,312 @@
+/**
+ * Allocates the addresses of Services in an agent that reads a folder: those of the book, else of their status, else
+ * fresh ones, recorded so that all agents of a folder agree. Pure: the book is a port.
+ *
+ *     settle: what changed --> book.exchange --> reserve, release, assign --> recorded: answers
+ *                                                                        `--> not recorded: undone, tried again
+ *
+ * Recorded addresses of Services that were not seen yet are kept free. While the book cannot be used, nothing is given
+ * away and nothing changes: who holds addresses keeps them. Who waits is looked at when an address became free.
+ */
+import type { AddressBook, AllocationChange, AllocationChanges, BookWarning, Recorded } from './address-book.ts'
+import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
+import { type AddressRequest, type Holding, Ipam, isRefusal } from './allocate.ts'
+import { answerOf, isSameAnswer, isSameMap, notInPool, notYet, unclearLine } from './answers.ts'
+import { Freed } from './freed.ts'
+import type { Pool } from './pool-table.ts'
+import type { Refusal } from './refusals.ts'
+import type { Reserved } from './reserved.ts'
+import { byRank, Waiting } from './waiting.ts'
+
+interface Settled {
+  readonly subject: object
+  /** Of the pools under which it was settled. */
+  readonly generation: number
+  readonly answer: AddressAnswer
+  /** Set while it is without something that it asks for. */
+  readonly waits?: AddressRequest | undefined
+}
+
+/** A Service that is looked at in this exchange. */
+interface Candidate {
+  readonly request: AddressRequest
+  readonly subject: object
+  readonly holding: Holding
+}
+
+type Changed = ReadonlyMap<string, Wish | undefined>
+type Changes = Map<string, AllocationChange>
+
+const unclearKey = '\u0000unclear'
+const unsettled = notYet(undefined)
+
+export class FolderAllocator implements AddressSource {
+  readonly #ipam = new Ipam()
+  readonly #book: AddressBook
+  readonly #settled = new Map<string, Settled>()
+  readonly #waiting = new Waiting()
+  /** Services whose recorded addresses somebody has here who lost them elsewhere: the news will come. */
+  readonly #ahead = new Set<string>()
+  /** Services that changed while the book could not be used. */
+  #postponed: ReadonlySet<string> = new Set()
+  /** Recorded Services that were absent when everything was read: they give way when their addresses are needed. */
+  readonly #absent = new Set<string>()
+  #isFirst = true
+  #generation = 0
+  #poolsText = ''
+  /** What was settled before this exchange, and who stopped being absent, should it have to be undone. */
+  #before = new Map<string, Settled | undefined>()
+  #dropped: string[] = []
+  /** Services that share an address with one that changed. */
+  #neighbors = new Set<string>()
+
+  constructor(book: AddressBook) {
+    this.#book = book
+  }
+
+  get warning(): BookWarning | undefined {
+    return this.#book.warning
+  }
+
+  setPools(pools: readonly Pool[]): void {
+    const text = JSON.stringify(pools, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
+    if (text === this.#poolsText) return
+    this.#poolsText = text
+    this.#ipam.setPools(pools)
+    this.#generation++
+  }
+
+  setReserved(reserved: Reserved): void {
+    this.#ipam.setReserved(reserved)
+    this.#generation++
+  }
+
+  poolsOf(address: string): readonly Pool[] {
+    return this.#ipam.poolsOf(address)
+  }
+
+  answerOf(key: string): AddressAnswer {
+    return this.#settled.get(key)?.answer ?? unsettled
+  }
+
+  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {
+    const changed = new Map<string, Wish | undefined>()
+    for (const key of dirty) {
+      const wish = wishOf(key)
+      const known = this.#settled.get(key)
+      // A change of endpoints asks for no address.
+      if (wish?.subject !== known?.subject || (known !== undefined && known.generation !== this.#generation))
+        changed.set(key, wish)
+    }
+    for (const key of this.#postponed) changed.set(key, wishOf(key))
+    if (changed.size === 0 && !this.#isFirst) return []
+    for (const key of this.#ahead) changed.set(key, wishOf(key))
+    this.#before = new Map()
+    this.#dropped = []
+    const outcome = this.#book.exchange((recorded) => this.#choose(changed, recorded))
+    if (outcome === 'recorded') {
+      this.#ipam.commit()
+      this.#postponed = new Set()
+    } else {
+      this.#undo()
+      this.#hold(changed)
+    }
+    return [...this.#before]
+      .filter(([key, known]) => this.#settled.get(key)?.answer !== known?.answer)
+      .map(([key]) => key)
+  }
+
+  #undo(): void {
+    this.#ipam.rollback()
+    for (const [key, known] of this.#before) this.#put(key, known)
+    for (const key of this.#dropped) this.#absent.add(key)
+  }
+
+  #put(key: string, now: Settled | undefined): void {
+    const known = this.#settled.get(key)
+    if (!this.#before.has(key)) this.#before.set(key, known)
+    if (now === undefined) this.#settled.delete(key)
+    else
+      this.#settled.set(key, isSameAnswer(known?.answer, now.answer) && known ? { ...now, answer: known.answer } : now)
+    if (now?.waits === undefined) this.#waiting.delete(key)
+    else this.#waiting.add(now.waits)
+  }
+
+  /** Without the book: who holds addresses keeps them, who has a line in it gets what it says, all else waits. */
+  #hold(changed: Changed): void {
+    const recorded = this.#book.peek()
+    this.#ipam.begin()
+    for (const [key, wish] of changed) {
+      const had = this.#ipam.addressesOf(key)
+      if (wish === undefined) {
+        this.#put(key, undefined)
+        if (had.length > 0) this.#ipam.reserve(key, had)
+      } else if ((this.#settled.get(key)?.answer.addresses.length ?? 0) === 0) {
+        const holding = { addresses: recorded.get(key) ?? [], isReplaceable: false, mayChoose: false }
+        const found = this.#ipam.assign(wish.request(), holding)
+        const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found, undefined)
+        this.#put(key, { subject: wish.subject, generation: this.#generation, answer })
+      }
+    }
+    this.#ipam.commit()
+    this.#postponed = new Set(changed.keys())
+  }
+
+  /** Holders come first, then who asks by name, then age, then name: the order of arrival does not matter. */
+  #choose(changed: Changed, recorded: Recorded): AllocationChanges {
+    const changes: Changes = new Map()
+    this.#reserve(changed, recorded)
+    this.#ipam.begin()
+    this.#neighbors = new Set()
+    for (const [key, wish] of changed) if (wish === undefined) this.#leave(key, recorded, changes)
+    const candidates = [...changed].flatMap(([key, wish]) =>
+      wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
+    )
+    this.#grantInOrder(candidates, recorded, changes)
+    for (const key of this.#neighbors) {
+      const known = this.#settled.get(key)
+      const lostPorts = this.#ipam.lostPorts(key)
+      if (known !== undefined && !isSameMap(known.answer.lostPorts, lostPorts))
+        this.#put(key, { ...known, answer: { ...known.answer, lostPorts } })
+    }
+    return changes
+  }
+
+  /** Facts, not choices: they stay when the exchange fails. */
+  #reserve(changed: Changed, { entries, news, unclear }: Recorded): void {
+    this.#ipam.reserve(unclearKey, unclear.addresses)
+    for (const [key, addresses] of news) {
+      if (changed.get(key) !== undefined || this.#settled.has(key)) continue
+      if (addresses === undefined) this.#ipam.release(key)
+      else this.#ipam.reserve(key, addresses)
+      if (this.#isFirst && addresses !== undefined) this.#absent.add(key)
+    }
+    for (const key of this.#absent) if (changed.get(key) !== undefined || !entries.has(key)) this.#absent.delete(key)
+    this.#isFirst = false
+  }
+
+  #leave(key: string, { entries, released }: Recorded, changes: Changes): void {
+    this.#meetNeighbors(key)
+    this.#put(key, undefined)
+    this.#ahead.delete(key)
+    const line = entries.get(key)
+    if (line === undefined) this.#ipam.release(key)
+    else {
+      this.#ipam.reserve(key, line)
+      if (!released.has(key)) changes.set(key, 'release')
+    }
+  }
+
+  #candidate(key: string, request: AddressRequest, subject: object, { entries }: Recorded): Candidate {
+    const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
+    const addresses = entries.get(key) ?? (own.length > 0 ? own : request.status)
+    return { request, subject, holding: { addresses, isReplaceable: own.length > 0, mayChoose: true } }
+  }
+
+  /** Who waits takes its place among those that changed, as long as something is free that it may use. */
+  #grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): void {
+    const line = [...candidates].sort(
+      (a, b) => Number(!isHolder(a)) - Number(!isHolder(b)) || byRank(a.request, b.request),
+    )
+    const pending = new Set(line.map(({ request }) => request.key))
+    let next = 0
+    const grantWhile = (isDue: (candidate: Candidate) => boolean): void => {
+      for (let first = line[next]; first !== undefined && isDue(first); first = line[++next]) {
+        pending.delete(first.request.key)
+        this.#grant(first, recorded, changes)
+      }
+    }
+    grantWhile(isHolder)
+    for (;;) {
+      const freed = new Freed(this.#ipam, this.#ipam.takeFreed())
+      if (freed.size === 0) break
+      for (const waiter of this.#waiting.inOrder()) {
+        if (freed.size === 0) break
+        if (pending.has(waiter.key)) continue
+        grantWhile(({ request }) => byRank(request, waiter) < 0)
+        const subject = this.#settled.get(waiter.key)?.subject
+        if (subject === undefined || !freed.serves(waiter)) continue
+        this.#grant(this.#candidate(waiter.key, waiter, subject, recorded), recorded, changes)
+        freed.take(this.#ipam.addressesOf(waiter.key))
+      }
+    }
+    grantWhile(() => true)
+  }
+
+  #grant({ request, subject, holding }: Candidate, recorded: Recorded, changes: Changes): void {
+    const { key } = request
+    if (this.#isAhead(key, recorded)) {
+      this.#ahead.add(key)
+      return
+    }
+    this.#ahead.delete(key)
+    this.#meetNeighbors(key)
+    const isUnclear = recorded.unclear.keys.has(key) && !recorded.entries.has(key)
+    let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
+    const refusalOf = (): Refusal | undefined => (isRefusal(found) ? found : found.refusal)
+    for (const _ of request.families) {
+      const refusal = isUnclear ? undefined : refusalOf()
+      if (refusal === undefined || !this.#makeRoom(refusal, request, recorded, changes)) break
+      found = this.#ipam.assign(request, holding)
+    }
+    this.#meetNeighbors(key)
+    const isForeign =
+      isRefusal(found) &&
+      request.status.length > 0 &&
+      request.status.every((address) => this.#ipam.poolsOf(address).length === 0)
+    const answer =
+      isForeign && isRefusal(found) ? notInPool(request.status, found) : answerOf(found, this.#ipam.lostPorts(key))
+    this.#put(key, {
+      subject,
+      generation: this.#generation,
+      answer: isUnclear && isRefusal(found) ? unclearLine : answer,
+      waits: refusalOf() === undefined ? undefined : request,
+    })
+    const line = recorded.entries.get(key)
+    // A Service that lost its pool finds its addresses again when the pool comes back.
+    const recordable = isRefusal(found) ? line : found.addresses
+    if (recordable !== undefined && (line?.join() !== recordable.join() || recorded.released.has(key)))
+      changes.set(key, recordable)
+  }
+
+  #meetNeighbors(key: string): void {
+    for (const address of this.#ipam.addressesOf(key))
+      for (const other of this.#ipam.neighborsOf(key, address)) this.#neighbors.add(other.key)
+  }
+
+  /**
+   * Another agent gave this Service an address that, as far as we know, a Service holds which is no longer recorded
+   * with it: that one is gone, and we shall hear of it.
+   */
+  #isAhead(key: string, { entries }: Recorded): boolean {
+    return (entries.get(key) ?? []).some((address) =>
+      this.#ipam
+        .neighborsOf(key, address)
+        .some((other) => !this.#before.has(other.key) && entries.get(other.key)?.includes(address) !== true),
+    )
+  }
+
+  /** Lets go of one recorded Service that is not there, where this one lacks exactly its address. */
+  #makeRoom(refusal: Refusal, request: AddressRequest, { released }: Recorded, changes: Changes): boolean {
+    const { code, family } = refusal
+    if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') return false
+    const isInTheWay = (key: string): boolean =>
+      this.#ipam.isReservation(key) &&
+      this.#ipam
+        .addressesOf(key)
+        .some((address) =>
+          family === undefined ? request.explicit.includes(address) : this.#ipam.isWanted(request, address, family),
+        )
+    const justReleased = [...changes].filter(([, change]) => change === 'release').map(([key]) => key)
+    const leaving = [...released, ...justReleased].find(isInTheWay) ?? [...this.#absent].sort().find(isInTheWay)
+    if (leaving === undefined) return false
+    if (this.#absent.delete(leaving)) this.#dropped.push(leaving)
+    this.#ipam.release(leaving)
+    changes.set(leaving, 'forget')
+    return true
+  }
+}
+
+function isHolder({ holding }: Candidate): boolean {
+  return holding.addresses.length > 0
+}

@@ -1,0 +1,42 @@
+/** An address book in memory: for one agent alone, and for tests. It forgets by number and never by time. Pure. */
+import {
+  type AddressBook,
+  type Allocations,
+  type BookWarning,
+  type Choose,
+  nothingUnclear,
+  releasedLimit,
+} from './address-book.ts'
+
+export class MemoryBook implements AddressBook {
+  readonly #entries = new Map<string, readonly string[]>()
+  readonly #released = new Set<string>()
+  #isFirst = true
+  readonly warning: BookWarning | undefined = undefined
+
+  constructor(entries: Allocations = new Map()) {
+    for (const [key, addresses] of entries) this.#entries.set(key, addresses)
+  }
+
+  exchange(choose: Choose): 'recorded' {
+    const news: Allocations = this.#isFirst ? new Map(this.#entries) : new Map()
+    this.#isFirst = false
+    const changes = choose({ entries: this.#entries, news, released: this.#released, unclear: nothingUnclear })
+    for (const [key, change] of changes) {
+      this.#released.delete(key)
+      if (change === 'forget') this.#entries.delete(key)
+      else if (change !== 'release') this.#entries.set(key, change)
+      else if (this.#entries.has(key)) this.#released.add(key)
+    }
+    for (const key of this.#released) {
+      if (this.#released.size <= releasedLimit) break
+      this.#released.delete(key)
+      this.#entries.delete(key)
+    }
+    return 'recorded'
+  }
+
+  peek(): Allocations {
+    return this.#entries
+  }
+}

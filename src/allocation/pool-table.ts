@@ -1,0 +1,217 @@
+/**
+ * Pools of addresses in neutral form, and which of their addresses may be given away. Pure.
+ *
+ *     ranges of a pool --minus both ends where they are spared, minus what is reserved--> FreeRange: next, freed
+ */
+import { type Family, familyOfAddress, formatAddress, parseAddress } from '../ip/address.ts'
+import { formatSelector, type LabelSelector, type Labels, selectorMatches } from '../desired/label-selector.ts'
+import { ascending, fromInteger, type Interval, IntervalIndex, toInteger, without } from './intervals.ts'
+import type { Reserved } from './reserved.ts'
+
+export interface AddressRange extends Interval {
+  /** The first and the last address are not given away; held ones stay. */
+  readonly sparesEnds: boolean
+}
+
+export interface Pool {
+  /** Of the object that it was made from, for messages. */
+  readonly kind: string
+  readonly name: string
+  readonly labels: Labels
+  readonly ranges: readonly AddressRange[]
+  /** Any of them has to match; without any, every Service is selected. */
+  readonly selectors: readonly LabelSelector[]
+  /** Whose Services it serves; without any, all. */
+  readonly namespaces: readonly string[]
+  /** Without it, its addresses are only given to those who ask for them by name. */
+  readonly autoAssign: boolean
+  /** Lower ones give first; among equals the order of the list decides. */
+  readonly priority: number
+  /** Why the pool gives no address away any more; those held stay. */
+  readonly closed?: string
+}
+
+/** What a pool looks at when it is asked for an address. */
+export interface PoolCustomer {
+  readonly namespace: string
+  /** With the pseudo labels that selectors may name. */
+  readonly labels: Labels
+}
+
+/** One run of addresses that may be given away, with those of it that may be free. */
+class FreeRange implements Interval {
+  readonly family: Family
+  readonly first: bigint
+  readonly last: bigint
+  readonly #pool: PoolStock
+  readonly #index: number
+  /** From here on nothing was given away yet, except by name. */
+  #next: bigint
+  /** A heap of those below, lowest on top, that were given back; some of them may be taken again. */
+  readonly #freed: bigint[] = []
+  readonly #inHeap = new Set<bigint>()
+
+  constructor({ family, first, last }: Interval, pool: PoolStock, index: number) {
+    this.family = family
+    this.first = first
+    this.last = last
+    this.#pool = pool
+    this.#index = index
+    this.#next = first
+  }
+
+  giveBack(value: bigint): void {
+    if (value < this.#next && !this.#inHeap.has(value)) {
+      this.#inHeap.add(value)
+      push(this.#freed, value)
+    }
+    this.#pool.reopen(this.#index)
+  }
+
+  /** The lowest free one, which stays on offer until it is held. */
+  lowest(isHeld: (address: string) => boolean): string | undefined {
+    for (let value = this.#freed[0]; value !== undefined; value = this.#freed[0]) {
+      const address = formatAddress(fromInteger(value, this.family))
+      if (!isHeld(address)) return address
+      pop(this.#freed)
+      this.#inHeap.delete(value)
+    }
+    for (; this.#next <= this.last; this.#next++) {
+      const address = formatAddress(fromInteger(this.#next, this.family))
+      if (!isHeld(address)) return address
+    }
+    return undefined
+  }
+}
+
+/** The ranges of one pool that give addresses away. */
+class PoolStock {
+  readonly ranges: readonly FreeRange[]
+  /** Every range before this one is exhausted. */
+  #start = 0
+
+  constructor(ranges: readonly Interval[]) {
+    this.ranges = ranges.map((range, index) => new FreeRange(range, this, index))
+  }
+
+  reopen(index: number): void {
+    this.#start = Math.min(this.#start, index)
+  }
+
+  lowest(isHeld: (address: string) => boolean): string | undefined {
+    for (; this.#start < this.ranges.length; this.#start++) {
+      const address = this.ranges[this.#start]?.lowest(isHeld)
+      if (address !== undefined) return address
+    }
+    return undefined
+  }
+}
+
+interface PoolRange extends Interval {
+  readonly pool: Pool
+}
+
+export class PoolTable {
+  /** In the order in which they give. */
+  readonly pools: readonly Pool[]
+  readonly #index: IntervalIndex<PoolRange>
+  readonly #free: IntervalIndex<FreeRange>
+  readonly #stocks = new Map<Pool, Readonly<Record<Family, PoolStock>>>()
+
+  /** `pools` oldest first. */
+  constructor(pools: readonly Pool[], reserved: Reserved) {
+    this.pools = [...pools].sort((a, b) => a.priority - b.priority)
+    this.#index = new IntervalIndex(this.pools.flatMap((pool) => pool.ranges.map((range) => ({ ...range, pool }))))
+    const free: FreeRange[] = []
+    for (const pool of this.pools) {
+      const given = pool.ranges.flatMap((range) => without(withoutEnds(range), reserved.all))
+      const stockOf = (family: Family): PoolStock => new PoolStock(given.filter((range) => range.family === family))
+      const stocks = { ipv4: stockOf('ipv4'), ipv6: stockOf('ipv6') }
+      this.#stocks.set(pool, stocks)
+      free.push(...stocks.ipv4.ranges, ...stocks.ipv6.ranges)
+    }
+    this.#free = new IntervalIndex(free)
+  }
+
+  /** The pools that contain an address, open ones first. */
+  poolsOf(address: string): readonly Pool[] {
+    const parsed = parseAddress(address)
+    if (parsed === undefined) return []
+    const found = this.#index.at(familyOfAddress(parsed), toInteger(parsed))
+    if (found.length === 1 && found[0] !== undefined) return [found[0].pool]
+    const pools = [...new Set(found.map(({ pool }) => pool))]
+    return [...pools.filter(({ closed }) => closed === undefined), ...pools.filter((pool) => pool.closed !== undefined)]
+  }
+
+  /** Whether the pool gives this address away, to those who ask for it by name. */
+  gives(pool: Pool, address: string): boolean {
+    const parsed = parseAddress(address)
+    if (parsed === undefined) return false
+    const [family, value] = [familyOfAddress(parsed), toInteger(parsed)]
+    const ranges = this.#stocks.get(pool)?.[family].ranges ?? []
+    return this.#free.at(family, value).some((range) => ranges.includes(range))
+  }
+
+  lowest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {
+    return this.#stocks.get(pool)?.[family].lowest(isHeld)
+  }
+
+  hasFamily(pool: Pool, family: Family): boolean {
+    return (this.#stocks.get(pool)?.[family].ranges.length ?? 0) > 0
+  }
+
+  /** A freed address may be given away again. */
+  giveBack(address: string): void {
+    const parsed = parseAddress(address)
+    if (parsed === undefined) return
+    const value = toInteger(parsed)
+    for (const range of this.#free.at(familyOfAddress(parsed), value)) range.giveBack(value)
+  }
+}
+
+function withoutEnds({ family, first, last, sparesEnds }: AddressRange): Interval {
+  return sparesEnds ? { family, first: first + 1n, last: last - 1n } : { family, first, last }
+}
+
+/** Why a pool does not serve a Service, apart from its family and what is left in it; undefined: it does. */
+export function unfitness(pool: Pool, { namespace, labels }: PoolCustomer): 'closed' | 'selector' | undefined {
+  if (pool.closed !== undefined) return 'closed'
+  const isSelected =
+    (pool.namespaces.length === 0 || pool.namespaces.includes(namespace)) &&
+    (pool.selectors.length === 0 || pool.selectors.some((selector) => selectorMatches(selector, labels)))
+  return isSelected ? undefined : 'selector'
+}
+
+/** What a pool selects, as text: `app=web`. */
+export function selectionText({ namespaces, selectors }: Pool): string {
+  return [
+    ...(namespaces.length === 0 ? [] : [`namespace ${namespaces.join(', ')}`]),
+    ...selectors.map(formatSelector),
+  ].join('; ')
+}
+
+function push(heap: bigint[], value: bigint): void {
+  let at = heap.push(value) - 1
+  while (at > 0) {
+    const parent = (at - 1) >> 1
+    if (ascending(heap[parent] ?? 0n, value) <= 0) break
+    heap[at] = heap[parent] ?? 0n
+    at = parent
+  }
+  heap[at] = value
+}
+
+function pop(heap: bigint[]): void {
+  const value = heap.pop()
+  if (value === undefined || heap.length === 0) return
+  let at = 0
+  for (;;) {
+    let child = 2 * at + 1
+    if (child >= heap.length) break
+    if (child + 1 < heap.length && ascending(heap[child + 1] ?? 0n, heap[child] ?? 0n) < 0) child++
+    if (ascending(heap[child] ?? 0n, value) >= 0) break
+    heap[at] = heap[child] ?? 0n
+    at = child
+  }
+  heap[at] = value
+}

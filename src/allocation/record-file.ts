@@ -1,0 +1,241 @@
+/**
+ * One file of allocations on the disk. New keys are appended in one write; anything else is written to a new file that
+ * takes the place of the old one. No link is followed, and nothing but a regular file is read.
+ *
+ * What was read once stays known when the file is gone, emptied or cut: that is an accident, and it is written anew.
+ */
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { HeraldError } from '../errors.ts'
+import { type AllocationChanges, releasedLimit } from './address-book.ts'
+import { isErrno } from './errno.ts'
+import { type DamagedLine, formatLine, parseRecord, type RecordLine } from './record-lines.ts'
+
+const header = '# Written by herald: the addresses of Services. To free one, stop the agents and delete its line.\n'
+const maxBytes = 64n << 20n
+const { O_RDONLY, O_WRONLY, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants
+
+/** The lines of a record by key. */
+export type Lines = ReadonlyMap<string, RecordLine>
+
+export class RecordFile {
+  readonly path: string
+  /** The file as last read or written. */
+  #text = ''
+  #inode = 0
+  /** Of the file as last read: when it is the same, so is the file. */
+  #stamp = ''
+  #lines: Map<string, RecordLine> = new Map()
+  #damaged: readonly DamagedLine[] = []
+  #rest = ''
+  readonly #released = new Map<string, number>()
+  /** The file lacks something that is known. */
+  #mustRewrite = false
+  /** Grows whenever the lines change, except by {@link write}. */
+  version = 0
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  get lines(): Lines {
+    return this.#lines
+  }
+
+  /** Lines of Services that are gone, in the order in which they went. */
+  get released(): ReadonlySet<string> {
+    return new Set([...this.#released].sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1)).map(([key]) => key))
+  }
+
+  get damaged(): readonly DamagedLine[] {
+    return this.#damaged
+  }
+
+  /** The beginning of a line that a writer left when it died. */
+  get rest(): string {
+    return this.#rest
+  }
+
+  /** Reads what the file says now; throws when it cannot be read, which is not the same as its absence. */
+  read(): void {
+    const found = this.#content()
+    if (found === undefined) return
+    const isCut = found.text === '' || (found.inode === this.#inode && this.#text.startsWith(found.text))
+    if (isCut && found.text !== this.#text && this.#lines.size > 0) {
+      this.#mustRewrite = true
+      return
+    }
+    this.#stamp = found.stamp
+    this.#inode = found.inode
+    if (found.text === this.#text) return
+    const { lines, damaged, rest } = parseRecord(found.text)
+    this.#lines = new Map()
+    this.#released.clear()
+    for (const line of lines) this.#set(line.key, line)
+    this.#damaged = damaged
+    this.#rest = rest
+    this.#mustRewrite = rest !== ''
+    this.#text = found.text
+    this.version++
+  }
+
+  /** Forgets lines of Services that went more than `graceMs` ago, and the oldest beyond the limit; in memory first. */
+  expire(nowMs: number, graceMs: number): void {
+    let surplus = this.#released.size - releasedLimit
+    for (const key of this.#released.size === 0 ? [] : this.released) {
+      if (surplus-- <= 0 && nowMs - (this.#released.get(key) ?? 0) < graceMs) continue
+      this.#set(key, undefined)
+      this.#mustRewrite = true
+      this.version++
+    }
+  }
+
+  /** Takes lines of another record, which count before its own. */
+  adopt(lines: Lines): void {
+    for (const [key, line] of lines) this.#set(key, line)
+    if (lines.size === 0) return
+    this.#mustRewrite = true
+    this.version++
+  }
+
+  /** On the disk when it returns; when it throws, nothing changed but perhaps the file, which is read anew. */
+  write(changes: AllocationChanges, nowMs: number): void {
+    if (changes.size === 0 && !(this.#mustRewrite && this.#lines.size > 0)) return
+    const changed = new Map<string, RecordLine | undefined>()
+    for (const [key, change] of changes) {
+      const known = this.#lines.get(key)
+      if (change === 'forget') changed.set(key, undefined)
+      else if (change !== 'release') changed.set(key, { key, addresses: change })
+      else if (known !== undefined) changed.set(key, { ...known, releasedMs: nowMs })
+    }
+    const isAppend =
+      this.#text.endsWith('\n') &&
+      !this.#mustRewrite &&
+      [...changed].every(([key, line]) => line !== undefined && !this.#lines.has(key))
+    try {
+      if (isAppend) this.#append([...changed.values()].flatMap((line) => line ?? []))
+      else this.#rewrite(changed)
+    } catch (error) {
+      // How much of it is on the disk is not known.
+      this.#inode = 0
+      this.#text = ''
+      this.#stamp = ''
+      throw error
+    }
+    for (const [key, line] of changed) this.#set(key, line)
+  }
+
+  #set(key: string, line: RecordLine | undefined): void {
+    this.#released.delete(key)
+    if (line === undefined) this.#lines.delete(key)
+    else this.#lines.set(key, line)
+    if (line?.releasedMs !== undefined) this.#released.set(key, line.releasedMs)
+  }
+
+  remove(): void {
+    rmSync(this.path, { force: true })
+    this.#lines = new Map()
+    this.#released.clear()
+    this.#text = ''
+    this.#stamp = ''
+    this.#inode = 0
+    this.#mustRewrite = false
+  }
+
+  /** undefined: the same as the last time. */
+  #content(): { readonly text: string; readonly inode: number; readonly stamp: string } | undefined {
+    let descriptor: number
+    try {
+      descriptor = openSync(this.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return { text: '', inode: 0, stamp: '' }
+      throw error
+    }
+    try {
+      const { inode, stamp } = this.#regular(descriptor)
+      return stamp === this.#stamp ? undefined : { text: readFileSync(descriptor, 'utf8'), inode, stamp }
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+
+  #regular(descriptor: number): { readonly inode: number; readonly size: number; readonly stamp: string } {
+    const stat = fstatSync(descriptor, { bigint: true })
+    if (!stat.isFile()) throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is not a regular file`)
+    if (stat.size > maxBytes) throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is larger than 64 MiB`)
+    const { ino, size, mtimeNs, ctimeNs } = stat
+    return { inode: Number(ino), size: Number(size), stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}` }
+  }
+
+  #append(lines: readonly RecordLine[]): void {
+    const text = lines.map(formatLine).join('')
+    const descriptor = openSync(this.path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK)
+    try {
+      const { inode, size } = this.#regular(descriptor)
+      if (inode !== this.#inode)
+        throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} was replaced while it was used`)
+      try {
+        writeFileSync(descriptor, text)
+        fdatasyncSync(descriptor)
+      } catch (error) {
+        ftruncateSync(descriptor, size)
+        throw error
+      }
+    } finally {
+      closeSync(descriptor)
+    }
+    this.#text += text
+  }
+
+  /** A crash of the machine leaves the old file or the new one. Lines that cannot be read stay as they are. */
+  #rewrite(changed: ReadonlyMap<string, RecordLine | undefined>): void {
+    const lines = new Map<string, RecordLine | undefined>([...this.#lines, ...changed])
+    const known = [...lines.values()]
+      .flatMap((line) => line ?? [])
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .map(formatLine)
+    const text = header + [...known, ...this.#damaged.map((line) => `${line.text}\n`)].join('')
+    if (lstatSync(this.path, { throwIfNoEntry: false })?.isFile() === false)
+      throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is not a regular file`)
+    const fresh = `${this.path}.new`
+    rmSync(fresh, { force: true })
+    const descriptor = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
+    try {
+      writeFileSync(descriptor, text)
+      fsyncSync(descriptor)
+      this.#inode = fstatSync(descriptor).ino
+    } finally {
+      closeSync(descriptor)
+    }
+    renameSync(fresh, this.path)
+    syncFolder(dirname(this.path))
+    this.#text = text
+    this.#rest = ''
+    this.#mustRewrite = false
+  }
+}
+
+/** The new name is on the disk too, where the file system can say so. */
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, O_RDONLY)
+  try {
+    fsyncSync(descriptor)
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL', 'ENOTSUP', 'EBADF')) throw error
+  } finally {
+    closeSync(descriptor)
+  }
+}

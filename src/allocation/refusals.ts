@@ -1,0 +1,165 @@
+/** Why a Service gets no address, in words: every pool that was looked at is named with its reason. Pure. */
+import type { Family } from '../ip/address.ts'
+import { type Pool, type PoolCustomer, type PoolTable, selectionText, unfitness } from './pool-table.ts'
+import type { SharingObstacle } from './sharing.ts'
+
+/** Codes as Cilium's condition IPAMRequestSatisfied has its reasons, in CamelCase, with some more. */
+export interface Refusal {
+  readonly code:
+    | 'NoPool'
+    | 'PoolSelectorMismatch'
+    | 'OutOfAddresses'
+    | 'AlreadyAllocated'
+    | 'IncompatibleService'
+    | 'InvalidRequest'
+    | 'FamilyMismatch'
+    | 'ReservedAddress'
+  readonly message: string
+  readonly remedy: string
+  /** Of which there was no address. */
+  readonly family?: Family
+}
+
+/** So many pools are named; a cluster may have hundreds. */
+const namedPools = 8
+
+export function invalidRequest(invalid: readonly string[]): Refusal {
+  return {
+    code: 'InvalidRequest',
+    message: `the request for ${invalid.join(', ')} is not an address`,
+    remedy: 'Write IPv4 or IPv6 addresses, separated by commas.',
+  }
+}
+
+export function familyMismatch(address: string, families: readonly Family[]): Refusal {
+  return {
+    code: 'FamilyMismatch',
+    message: `the requested address ${address} is none of the families of the Service: ${families.map(nameOf).join(', ')}`,
+    remedy: 'Request an address of these families, or write the other one in spec.ipFamilies.',
+  }
+}
+
+export function reservedAddress(address: string, reason: string): Refusal {
+  return {
+    code: 'ReservedAddress',
+    message: `${address} is ${reason}: it is neither given away nor announced`,
+    remedy: 'Use another address, and take this one out of the pools.',
+  }
+}
+
+const nameOf = (family: Family): string => (family === 'ipv4' ? 'IPv4' : 'IPv6')
+
+/** No pool that gives this address away serves the Service. */
+export function notGiven(address: string, table: PoolTable, customer: PoolCustomer): Refusal {
+  const pools = table.poolsOf(address)
+  const names = (list: readonly Pool[]): string => list.map(({ name }) => name).join(', ')
+  if (pools.length === 0)
+    return {
+      code: 'NoPool',
+      message: `no pool contains the requested address ${address}`,
+      remedy: 'Request an address of a pool, or add it to one.',
+    }
+  const open = pools.filter((pool) => pool.closed === undefined)
+  if (open.length === 0)
+    return {
+      code: 'NoPool',
+      message:
+        `the requested address ${address} is in ` +
+        pools.map(({ name, closed }) => `pool ${name}, which is ${closed ?? ''}`).join('; '),
+      remedy: 'Open the pool, or request another address.',
+    }
+  if (open.every((pool) => unfitness(pool, customer) !== undefined))
+    return {
+      code: 'PoolSelectorMismatch',
+      message:
+        `the pool ${names(open)} of the requested address ${address} does not select this Service ` +
+        `(it selects ${open.map(selectionText).join('; ')})`,
+      remedy: 'Label the Service for the pool, or request another address.',
+    }
+  return {
+    code: 'NoPool',
+    message: `${address} is the first or last address of a block of pool ${names(open)}, which allows neither`,
+    remedy: 'Request another address, or let the pool give its first and last addresses.',
+  }
+}
+
+/** No pool had an address of the family for a Service that takes any: each is named with what is in the way. */
+export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Family): Refusal {
+  const { pools } = table
+  if (pools.length === 0)
+    return { code: 'NoPool', message: 'there is no pool of addresses', remedy: 'Create a pool with free addresses.' }
+  const reasons = pools.map((pool) => reasonOf(pool, table, customer, family))
+  const named = pools.slice(0, namedPools).map(({ name }, index) => `pool ${name} ${reasons[index]?.text ?? ''}`)
+  const more = pools.length > namedPools ? `, and ${pools.length - namedPools} more` : ''
+  const message = `no ${nameOf(family)} address: ${named.join(', ')}${more}`
+  const has = (kind: string): boolean => reasons.some((reason) => reason.kind === kind)
+  if (has('full') || has('family'))
+    return {
+      code: 'OutOfAddresses',
+      message,
+      family,
+      remedy: 'Add a block to a pool that selects the Service, or delete Services that hold its addresses.',
+    }
+  if (has('selector'))
+    return {
+      code: 'PoolSelectorMismatch',
+      message,
+      remedy: 'Label the Service for a pool, or widen what a pool selects.',
+    }
+  return {
+    code: 'NoPool',
+    message,
+    remedy: has('manual') ? 'Request an address of the pool by name, or let it assign by itself.' : 'Open a pool.',
+  }
+}
+
+interface PoolReason {
+  readonly kind: 'closed' | 'selector' | 'family' | 'manual' | 'full'
+  readonly text: string
+}
+
+function reasonOf(pool: Pool, table: PoolTable, customer: PoolCustomer, family: Family): PoolReason {
+  const kind = unfitness(pool, customer)
+  if (kind === 'closed') return { kind, text: `is ${pool.closed ?? ''}` }
+  if (kind === 'selector') return { kind, text: `selects ${selectionText(pool)}` }
+  if (!table.hasFamily(pool, family)) return { kind: 'family', text: `gives no ${nameOf(family)} addresses` }
+  if (!pool.autoAssign) return { kind: 'manual', text: 'only gives to those who ask by name' }
+  return { kind: 'full', text: 'is full' }
+}
+
+export function takenBy(address: string, owner: string, obstacle: SharingObstacle): Refusal {
+  switch (obstacle.kind) {
+    case 'key':
+      return {
+        code: 'AlreadyAllocated',
+        message: `${address} belongs to ${owner}`,
+        remedy: 'Request another address, or give both Services the same sharing key.',
+      }
+    case 'namespace':
+      return {
+        code: 'IncompatibleService',
+        message: `${address} belongs to ${owner} of another namespace`,
+        remedy: 'Let both Services share across namespaces, each naming the other one, or request another address.',
+      }
+    case 'port':
+      return {
+        code: 'IncompatibleService',
+        message: `${owner} has port ${obstacle.port} of ${address}`,
+        remedy: 'Use different ports, or different addresses.',
+      }
+    case 'traffic':
+      return {
+        code: 'IncompatibleService',
+        message: `${owner} on ${address} has another externalTrafficPolicy or, under Local, another selector`,
+        remedy: 'Make them equal, or use different addresses.',
+      }
+  }
+}
+
+export function recordedFor(address: string, owner: string): Refusal {
+  return {
+    code: 'AlreadyAllocated',
+    message: `${address} is recorded for ${owner}`,
+    remedy: 'Request another address.',
+  }
+}

@@ -1,0 +1,28 @@
+/** The pools of all dialects, in neutral form. Pure. */
+import type { Pool } from '../../allocation/pool-table.ts'
+import type { FieldPath } from '../kinds/narrow.ts'
+import { byAge, type ServedKind, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { ciliumPools } from './cilium-pools.ts'
+
+/** A pool before it is known which others it overlaps, with the object that it was made of. */
+export interface PlannedPool {
+  readonly pool: Pool
+  readonly from: Stored
+  /** The field with its addresses. */
+  readonly path: FieldPath
+}
+
+export interface PoolDialect {
+  /** A change of an object of these may change the pools. */
+  readonly poolKinds: readonly ServedKind[]
+  pools(objects: StoredObjects): readonly PlannedPool[]
+}
+
+const dialects: readonly PoolDialect[] = [ciliumPools]
+
+export const poolKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.poolKinds))
+
+/** Oldest first. */
+export function planPools(objects: StoredObjects): readonly PlannedPool[] {
+  return dialects.flatMap((dialect) => dialect.pools(objects)).sort((a, b) => byAge(a.from, b.from))
+}
