@@ -1,4 +1,4 @@
-/** The agent as a process of its own, as it is released (emitted JavaScript), with what Linux says of it. */
+/** The agent as a process of its own, as it is released (the built program), with what Linux says of it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,6 @@ export class AgentProcess {
     this.#child = spawn(
       process.execPath,
       [
-        '--max-semi-space-size=2',
         buildProgram(),
         'agent',
         '--node-name',

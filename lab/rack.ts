@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { PeerView, ServiceView, StatusView } from '../src/api/types.ts'
 import { HeraldError } from '../src/errors.ts'
 import type { Lab } from './runner.ts'

@@ -14,6 +14,8 @@ export const errorTable = {
     'Put back a regular file, or remove what lies in its place; no address is given away until it can be used.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
+  ERR_BUSY: 'Ask again in a moment: as many questions as may wait do so already.',
+  ERR_EXPIRED: 'Ask again from the beginning: the place to go on from is not kept any more.',
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
   ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',

@@ -1,5 +1,5 @@
 /** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
-import { z } from 'zod'
+import * as z from 'zod'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {
@@ -67,8 +67,8 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 |---|---|---|
 | \`/api/v1/status\` | \`herald status\` | [Status](#status) |
 | \`/api/v1/peers\` | \`herald bgp peers\` | list of [Peer](#peer) |
-| \`/api/v1/routes?table=&family=&peer=\` | \`herald bgp routes\` | list of [Route](#route) |
-| \`/api/v1/services\` | \`herald lb list\` | list of [Service](#service) |
+| \`/api/v1/routes?table=&family=&peer=&limit=&continue=\` | \`herald bgp routes\` | list of [Route](#route) |
+| \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
@@ -77,8 +77,18 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
   `\`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. ` +
   `\`kind\` is \`service\`, \`route\` or \`peer\`.
 
+Lists of routes and Services come in pages. With \`limit\` (1 to 500) or \`continue\` the answer is ` +
+  `\`{"items": [...], "continue": "..."}\`; \`continue\` is there when there is more, and is given back as ` +
+  `\`continue\` for the next page. With neither of them the answer is the first 500 as a list, and the header ` +
+  `\`herald-continue\` is there when there is more. Verbs follow the pages and print one list. A table that ` +
+  `changes meanwhile is listed as it is when its turn comes. A place that is not kept any more (too many other ` +
+  `walks, another agent) is refused with 410: begin again.
+
+One request of a connection is worked on at a time, equal ones share an answer, and when too many wait the next is ` +
+  `refused with 503 and \`Retry-After\`. \`/healthz\` and \`/readyz\` are answered whatever else waits.
+
 The API takes GET and HEAD only. A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter ` +
-  `is wrong), 404, 405, 413 (a request with a body) or 500. Beside it: \`/healthz\` (the process lives), ` +
+  `is wrong), 404, 405, 410, 413 (a request with a body), 500 or 503. Beside it: \`/healthz\` (the process lives), ` +
   `\`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), ` +
   `\`/metrics\` ([metrics.md](metrics.md)).
 

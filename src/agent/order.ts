@@ -15,7 +15,7 @@ import type { PrefixRoutes } from '../speaker/protocol.ts'
 import type { Datapath, ProgrammedFrontend } from '../datapath/datapath.ts'
 import type { DesiredPodCidr, DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
-import { isServed } from '../reconcile/frontends.ts'
+import { isHeld } from '../reconcile/frontends.ts'
 import { PrefixTable } from './prefix-table.ts'
 
 export interface OrderPorts {
@@ -217,14 +217,14 @@ export class Order {
     const { datapath } = this.#ports
     datapath.upsert(frontend)
     const found = datapath.read(frontend.id)
-    if (found === undefined || !isServed(frontend, found)) {
+    if (found === undefined || !isHeld(frontend, found)) {
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the kernel does not hold the backends that were written`)
     }
     this.#held.set(frontend.id, found)
   }
 
   isProgrammed(frontend: Frontend): boolean {
-    return isServed(frontend, this.#held.get(frontend.id))
+    return isHeld(frontend, this.#held.get(frontend.id))
   }
 
   /** What was served and announced before the failure stays so; the rest waits for the retry. */

@@ -6,23 +6,25 @@ import type {
   AgentViews,
   ExplainSubject,
   ExplainView,
-  FrontendView,
+  Page,
+  PageQuery,
   PeerView,
   ProblemView,
   RouteView,
   RoutesQuery,
-  ServiceView,
   StatusView,
   VerdictView,
 } from '../api/types.ts'
 import type { PeerSnapshot, RouteSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Datapath } from '../datapath/datapath.ts'
-import type { DesiredService, Frontend, Problem } from '../desired/model.ts'
+import type { Problem } from '../desired/model.ts'
+import { HeraldError } from '../errors.ts'
 import { hostPrefix } from '../ip/prefix.ts'
 import { parseAddress } from '../ip/address.ts'
 import { formatPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { Agent } from './agent.ts'
+import { countServices, servicesPage, serviceVerdicts } from './service-views.ts'
 import { announcedVerdict, peerVerdicts, podCidrVerdicts, receivedVerdicts } from './explain.ts'
 
 export interface ViewParts {
@@ -39,15 +41,23 @@ export interface ViewParts {
   readonly metrics: (views: AgentViews) => Promise<string>
 }
 
+interface Snapshots {
+  readonly nodeName: string
+  readonly speaker: Pick<SpeakerThread, 'routes'>
+  /** ms since the epoch: which process a walk belongs to. */
+  readonly started: number
+}
+
 export function createViews(parts: ViewParts): AgentViews {
   const started = Date.now()
+  const snapshots: Snapshots = { nodeName: parts.nodeName, speaker: parts.speaker, started }
   const peers = async (): Promise<readonly PeerView[]> =>
     (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
   const views: AgentViews = {
     peers,
     status: async () => statusView(parts, await parts.speaker.peers(), secondsSince(started)),
-    routes: (query) => routesOf(parts, query),
-    services: () => servicesOf(parts),
+    routes: (query, page) => routesPage(snapshots, query, page),
+    services: async (page) => servicesPage(parts, page),
     explain: (subject) => explain(parts, subject),
     metrics: () => parts.metrics(views),
     ready: () => readiness(parts),
@@ -69,9 +79,7 @@ async function statusView(
   uptimeSeconds: number,
 ): Promise<StatusView> {
   const { agent, datapath } = parts
-  const advertised = await prefixesWithPeers(parts)
-  const states = [...agent.order.services.values()].map((service) => stateOf(agent, service, advertised))
-  const count = (state: ServiceView['state']): number => states.filter((found) => found === state).length
+  const { total, states, routes } = await countServices(parts)
   const problems = agent.problems.map(problemView)
   const established = peers.filter((peer) => peer.state === 'Established').length
   const warnings = [
@@ -97,13 +105,13 @@ async function statusView(
         0,
       ),
       podCidrs: agent.podCidrs.length,
-      services: [...agent.order.services.values()].reduce((sum, service) => sum + service.routes.length, 0),
+      services: routes,
     },
     services: {
-      total: states.length,
-      announced: count('Announced'),
-      pending: count('Pending') + count('Programmed'),
-      notServed: count('NotServed'),
+      total,
+      announced: states.Announced,
+      pending: states.Pending + states.Programmed,
+      notServed: states.NotServed,
     },
     datapath: {
       ...datapath.status,
@@ -159,64 +167,20 @@ function routeView(node: string, route: RouteSnapshot): RouteView {
   }
 }
 
-async function routesOf(parts: ViewParts, query: RoutesQuery): Promise<readonly RouteView[]> {
-  return (await parts.speaker.routes(query)).map((route) => routeView(parts.nodeName, route))
-}
-
-/** Prefixes that at least one peer was sent. */
-async function prefixesWithPeers(parts: ViewParts): Promise<ReadonlySet<string>> {
-  const both = await Promise.all(
-    (['ipv4-unicast', 'ipv6-unicast'] as const).map((family) => parts.speaker.routes({ table: 'advertised', family })),
-  )
-  return new Set(both.flat().map((route) => route.prefix))
-}
-
-async function servicesOf(parts: ViewParts): Promise<readonly ServiceView[]> {
-  const advertised = await prefixesWithPeers(parts)
-  return [...parts.agent.order.services.values()]
-    .sort((a, b) => (a.key < b.key ? -1 : 1))
-    .map((service) => ({
-      service: service.key,
-      addresses: [...service.addresses],
-      ...(service.pool === undefined ? {} : { pool: service.pool }),
-      state: stateOf(parts.agent, service, advertised),
-      externalTrafficPolicy: service.externalTrafficPolicy,
-      remoteBackends: service.remoteBackends,
-      frontends: service.frontends.map((frontend) => frontendView(parts, frontend)),
-      verdicts: verdictsOf(parts.agent, service),
-    }))
-}
-
-function frontendView(parts: ViewParts, frontend: Frontend): FrontendView {
-  const programmed = parts.agent.order.isProgrammed(frontend)
-  const none = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+/** `continue` is the number of a walk that the speaker keeps, and is of this process only. */
+async function routesPage(
+  { nodeName, speaker, started }: Snapshots,
+  query: RoutesQuery,
+  { limit, continue: token }: PageQuery,
+): Promise<Page<RouteView>> {
+  const [process, walk] = token?.split('.') ?? []
+  if (token !== undefined && (process !== started.toString(36) || !/^[1-9]\d{0,14}$/.test(walk ?? '')))
+    throw new HeraldError('ERR_EXPIRED', 'continue: no such place in this table')
+  const { routes, next } = await speaker.routes(query, limit, walk === undefined ? undefined : Number(walk))
   return {
-    id: frontend.id,
-    address: frontend.address,
-    protocol: frontend.protocol,
-    port: frontend.port,
-    programmed,
-    backends: frontend.backends.map((backend) => ({
-      ...backend,
-      state: programmed ? ('active' as const) : ('pending' as const),
-    })),
-    ...none,
-    ...parts.datapath.counters(frontend.id),
+    items: routes.map((route) => routeView(nodeName, route)),
+    ...(next === undefined ? {} : { continue: `${started.toString(36)}.${next}` }),
   }
-}
-
-function stateOf(agent: Agent, service: DesiredService, advertised: ReadonlySet<string>): ServiceView['state'] {
-  if (service.verdicts.some((verdict) => !verdict.ok)) return 'NotServed'
-  if (!agent.order.verdict(service.key).ok) return 'Pending'
-  return service.routes.some((route) => advertised.has(route.prefix)) ? 'Announced' : 'Programmed'
-}
-
-/** The chain up to the kernel; what comes after the first no is left out. */
-function verdictsOf(agent: Agent, service: DesiredService): VerdictView[] {
-  const isRefused = service.verdicts.some((verdict) => !verdict.ok)
-  return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({
-    ...verdict,
-  }))
 }
 
 async function explain(parts: ViewParts, subject: ExplainSubject): Promise<ExplainView> {
@@ -264,7 +228,7 @@ async function explainService(parts: ViewParts, name: string): Promise<ExplainVi
       'Check namespace and name, and that spec.type is LoadBalancer',
     )
   }
-  const verdicts = verdictsOf(parts.agent, service)
+  const verdicts = serviceVerdicts(parts, service)
   const sent = await routesTo(
     parts,
     service.routes.map((route) => route.prefix),

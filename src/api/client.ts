@@ -6,7 +6,16 @@
 import http from 'node:http'
 import { HeraldError, messageOf } from '../errors.ts'
 import { explainShape, fits, peerShape, routeShape, serviceShape, type Shape, statusShape } from './shape.ts'
-import type { ExplainSubject, ExplainView, PeerView, RoutesQuery, RouteView, ServiceView, StatusView } from './types.ts'
+import type {
+  ExplainSubject,
+  ExplainView,
+  Page,
+  PeerView,
+  RoutesQuery,
+  RouteView,
+  ServiceView,
+  StatusView,
+} from './types.ts'
 
 export interface ApiLocation {
   readonly socket: string
@@ -15,21 +24,33 @@ export interface ApiLocation {
 }
 
 const deadlineMs = 10_000
-/** Thousands of Services with their backends and verdicts take some tens of MB. */
-const maxBodyBytes = 256 * 1024 * 1024
+/** A page of Services with hundreds of backends each. */
+const maxBodyBytes = 64 * 1024 * 1024
+const pageItems = 500
 
 export const fetchStatus = (location: ApiLocation): Promise<StatusView> =>
   fetchJson(location, '/api/v1/status', statusShape)
 export const fetchPeers = (location: ApiLocation): Promise<readonly PeerView[]> =>
   fetchJson(location, '/api/v1/peers', [peerShape])
-export const fetchServices = (location: ApiLocation): Promise<readonly ServiceView[]> =>
-  fetchJson(location, '/api/v1/services', [serviceShape])
-export const fetchRoutes = (location: ApiLocation, query: RoutesQuery): Promise<readonly RouteView[]> =>
-  fetchJson(location, `/api/v1/routes?${search(query)}`, [routeShape])
+/** Page by page, as the agent gives them. */
+export const fetchServices = (location: ApiLocation): AsyncGenerator<readonly ServiceView[]> =>
+  fetchPages(location, '/api/v1/services?', serviceShape)
+export const fetchRoutes = (location: ApiLocation, query: RoutesQuery): AsyncGenerator<readonly RouteView[]> =>
+  fetchPages(location, `/api/v1/routes?${search(query)}&`, routeShape)
 export const fetchExplain = (location: ApiLocation, subject: ExplainSubject): Promise<ExplainView> =>
   fetchJson(location, `/api/v1/explain?${search(subject)}`, explainShape)
 
 const search = (query: RoutesQuery | ExplainSubject): string => new URLSearchParams({ ...query }).toString()
+
+async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape): AsyncGenerator<readonly T[]> {
+  let token: string | undefined
+  do {
+    const next = token === undefined ? '' : `&continue=${encodeURIComponent(token)}`
+    const page: Page<T> = await fetchJson(location, `${path}limit=${pageItems}${next}`, { items: [shape] })
+    yield page.items
+    token = page.continue
+  } while (token !== undefined)
+}
 
 /**
  * The JSON at `path`. Throws ERR_AGENT_UNREACHABLE when nobody answers, ERR_AGENT_ANSWER when the answer is a refusal

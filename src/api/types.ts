@@ -3,7 +3,7 @@
  * camelCase, addresses as text, FSM states in RFC words, durations in keys that end in Seconds. Keys may be added,
  * never renamed.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 
 export const verdictSchema = z.object({
   step: z
@@ -232,13 +232,25 @@ export type StatusView = z.infer<typeof statusSchema>
 export interface AgentViews {
   status(): Promise<StatusView>
   peers(): Promise<readonly PeerView[]>
-  routes(query: RoutesQuery): Promise<readonly RouteView[]>
-  services(): Promise<readonly ServiceView[]>
+  routes(query: RoutesQuery, page: PageQuery): Promise<Page<RouteView>>
+  services(page: PageQuery): Promise<Page<ServiceView>>
   explain(subject: ExplainSubject): Promise<ExplainView>
   /** Prometheus text exposition. */
   metrics(): Promise<string>
   /** Synced and datapath loaded; the text says what is missing. */
   ready(): { readonly ok: boolean; readonly text: string }
+}
+
+/** Of a long list: about `limit` items from the place that `continue` of the page before names. */
+export interface PageQuery {
+  readonly limit: number
+  readonly continue?: string
+}
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  /** There are more. Opaque. */
+  readonly continue?: string
 }
 
 export interface RoutesQuery {

@@ -2,9 +2,11 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
+import { fileURLToPath } from 'node:url'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError, messageOf } from '../errors.ts'
+import { withOptions } from './hand-over.ts'
 import { socketOption } from './reading.ts'
 
 interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'manifests'> {
@@ -21,6 +23,9 @@ interface Endpoint {
   readonly port: number
 }
 
+/** Of the engine; docs/adr/0009-one-file.md has the figures. */
+const agentFlags = ['--max-semi-space-size=2']
+
 /** What the contract names and this version does not do: better refused than ignored. */
 const notYet: Readonly<Record<'kubeconfig' | 'socketLb', string>> = {
   kubeconfig: '--kubeconfig: this version reads a folder of manifests only; give --manifests DIR',
@@ -28,7 +33,7 @@ const notYet: Readonly<Record<'kubeconfig' | 'socketLb', string>> = {
 }
 
 /** `start` gets what flags, environment, file and defaults say together. */
-export function addAgent(program: Command, start: (options: AgentOptions) => Promise<void> = startAgent): void {
+export function addAgent(program: Command, start: (options: AgentOptions) => Promise<void> = becomeAgent): void {
   program
     .command('agent')
     .description('the per-node daemon: BGP speaker and eBPF load balancer')
@@ -83,9 +88,16 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     })
 }
 
-async function startAgent(options: AgentOptions): Promise<void> {
-  const { runAgent } = await import('../main.ts')
-  process.exit(await runAgent(options))
+/**
+ * Becomes the agent: the same process id, with another program. Its file lies beside this folder, in the sources and in
+ * the built program.
+ */
+async function becomeAgent(options: AgentOptions): Promise<void> {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  const program = fileURLToPath(new URL(`../herald.${extension}`, import.meta.url))
+  // The words are for those who look at the list of processes.
+  const words = [process.execPath, ...agentFlags, program, ...process.argv.slice(2)]
+  process.execve?.(process.execPath, words, withOptions(process.env, options))
 }
 
 function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Flags): AgentOptions {
@@ -127,7 +139,7 @@ function configValue(option: Option, value: unknown, where: string): unknown {
 }
 
 async function readConfig(file: string): Promise<object> {
-  const { parse } = await import('yaml')
+  const { parse } = await import('./yaml.ts')
   let values: unknown
   try {
     values = parse(readFileSync(file, 'utf8'))

@@ -4,8 +4,8 @@ import type { Command } from 'commander'
 import { fetchPeers, fetchRoutes } from '../api/client.ts'
 import type { PeerView, RoutesQuery, RouteView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
-import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
-import { formatTable } from './table.ts'
+import { exitCode, type ReadingOptions, show, showList, withReadingOptions } from './reading.ts'
+import { formatTable, Table } from './table.ts'
 import { addressOfPeer, formatDuration } from './text.ts'
 
 export function addBgp(program: Command): void {
@@ -20,9 +20,9 @@ export function addBgp(program: Command): void {
     .argument('[words...]', 'available, advertised or received, then ipv4 or ipv6, unicast, peer ADDRESS')
     .action((words: string[], options: ReadingOptions) => {
       const query = routesQuery(words)
-      return show(options, async () => {
-        const routes = await fetchRoutes(options, query)
-        return { data: routes, text: (isWide) => routesTable(routes, isWide), code: exitCode.ok }
+      return showList(options, {
+        pages: () => fetchRoutes(options, query),
+        table: (isWide) => routesTable(isWide || query.table !== 'available'),
       })
     })
 }
@@ -90,27 +90,19 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
   return formatTable(header, rows)
 }
 
-function routesTable(routes: readonly RouteView[], isWide: boolean): string {
-  const header = [
-    'VRouter',
-    ...(routes.some((route) => route.peer !== undefined) || isWide ? ['Peer'] : []),
-    'Prefix',
-    'NextHop',
-    'Age',
-    'Attrs',
-  ]
-  const hasPeer = header.includes('Peer')
-  return formatTable(
-    header,
-    routes.map((route) => [
-      route.virtualRouter,
-      ...(hasPeer ? [addressOfPeer(route.peer)] : []),
-      route.prefix,
-      route.nextHop,
-      formatDuration(route.ageSeconds),
-      attributesText(route),
-    ]),
-  )
+function routesTable(hasPeer: boolean): (page: readonly RouteView[]) => string {
+  const table = new Table(['VRouter', ...(hasPeer ? ['Peer'] : []), 'Prefix', 'NextHop', 'Age', 'Attrs'])
+  return (page) =>
+    table.page(
+      page.map((route) => [
+        route.virtualRouter,
+        ...(hasPeer ? [addressOfPeer(route.peer)] : []),
+        route.prefix,
+        route.nextHop,
+        formatDuration(route.ageSeconds),
+        attributesText(route),
+      ]),
+    )
 }
 
 function attributesText({ origin, asPath, med, localPreference, communities, largeCommunities }: RouteView): string {

@@ -1,12 +1,13 @@
 /**
  * What all reading verbs share: where the agent is, the output format, watching, and exit codes that scripts can trust.
  */
+import { once } from 'node:events'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ApiLocation } from '../api/client.ts'
+import { exitCode } from './exit.ts'
 import { asciiJson, isPrintable } from './text.ts'
 
-/** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
-export const exitCode = { ok: 0, degraded: 1, usage: 2, unreachable: 3 } as const
+export { exitCode }
 
 const defaultSocket = '/run/herald/herald.sock'
 /** sun_path of sockaddr_un without its NUL. */
@@ -73,6 +74,72 @@ export async function show<T>(options: ReadingOptions, read: () => Promise<Readi
   }
 }
 
+/** What is read in pages; `table` makes the rows of each page text. */
+export interface Listing<T> {
+  readonly pages: () => AsyncIterable<readonly T[]>
+  readonly table: (isWide: boolean) => (page: readonly T[]) => string
+}
+
+/** The same for long lists: printed page by page, so that no list has to fit into memory; with --watch it has to. */
+export async function showList<T>(options: ReadingOptions, { pages, table }: Listing<T>): Promise<void> {
+  const { output } = options
+  if (options.watch === true)
+    return show(options, async () => {
+      const data: T[] = []
+      for await (const page of pages()) data.push(...page)
+      return { data, text: (isWide) => table(isWide)(data), code: exitCode.ok }
+    })
+  const format =
+    output === 'json' ? jsonPages<T>() : output === 'yaml' ? await yamlPages<T>() : textPages(table(output === 'wide'))
+  for await (const page of pages()) await written(format.page(page))
+  await written(format.end())
+}
+
+/** Waits for a slow reader. */
+async function written(text: string): Promise<void> {
+  if (text !== '' && !process.stdout.write(text)) await once(process.stdout, 'drain')
+}
+
+interface PageFormat<T> {
+  page(items: readonly T[]): string
+  end(): string
+}
+
+function textPages<T>(table: (page: readonly T[]) => string): PageFormat<T> {
+  return { page: table, end: () => '' }
+}
+
+/** One list, as asciiJson writes it. */
+function jsonPages<T>(): PageFormat<T> {
+  let isBegun = false
+  return {
+    page: (items) => {
+      if (items.length === 0) return ''
+      const start = isBegun ? ',\n' : '[\n'
+      isBegun = true
+      return start + asciiJson(items).slice(2, -3)
+    },
+    end: () => (isBegun ? '\n]\n' : '[]\n'),
+  }
+}
+
+async function yamlPages<T>(): Promise<PageFormat<T>> {
+  const { stringify } = await import('yaml')
+  let isBegun = false
+  return {
+    page: (items) => {
+      if (items.length === 0) return ''
+      isBegun = true
+      return items.map((item) => yamlItem(stringify([item]), item)).join('')
+    },
+    end: () => (isBegun ? '' : '[]\n'),
+  }
+}
+
+/** JSON is YAML too, and can escape everything. */
+const yamlItem = (yaml: string, item: unknown): string =>
+  isPrintable(yaml) ? yaml : `- ${asciiJson(item).trimEnd().replaceAll('\n', '\n  ')}\n`
+
 /** What parts one answer from the next while watching. */
 function between(format: OutputFormat, last: string | undefined): string {
   if (format === 'yaml') return '---\n'
@@ -84,7 +151,7 @@ function between(format: OutputFormat, last: string | undefined): string {
 async function rendered<T>(format: OutputFormat, { data, text }: Reading<T>): Promise<string> {
   if (format === 'json') return asciiJson(data)
   if (format === 'yaml') {
-    const yaml = (await import('yaml')).stringify(data)
+    const yaml = (await import('./yaml.ts')).stringify(data)
     // JSON is YAML too, and can escape everything.
     return isPrintable(yaml) ? yaml : asciiJson(data)
   }

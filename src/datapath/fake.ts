@@ -1,74 +1,40 @@
-/**
- * The datapath in memory: the same table over maps that are as bounded and as particular as the kernel's. No packet
- * flows.
- */
-import { HeraldError } from '../errors.ts'
-import type { Datapath, FrontendCounters } from './datapath.ts'
-import { FrontendTable, type DatapathMaps, type HashStore } from './frontend-table.ts'
-import { reasonNames, schema, sizes } from './layout.ts'
+/** The datapath in memory: the same tables over maps that are as bounded and as particular as the kernel's. Pure. */
+import type { Datapath } from './datapath.ts'
+import { schema, type MapName } from './layout.ts'
+import { MemoryMaps } from './memory-maps.ts'
+import { servedOver } from './served.ts'
+import type { TableTimes } from './tables/services.ts'
 
 export interface FakeDatapathOptions {
-  readonly maxVips?: number
-  readonly maxFrontends?: number
-  readonly maxBackends?: number
-  readonly maxTableSlots?: number
+  /** Entries of maps when they are made. */
+  readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
   /** Maps of an earlier fake, as {@link FakeDatapath.maps}: then this one adopts them. */
-  readonly maps?: DatapathMaps
+  readonly maps?: MemoryMaps
+  /** By default time stands still: nothing drains to its end, which the rules allow. */
+  readonly times?: TableTimes
+  /** Interfaces on which an earlier process left the programs. */
+  readonly interfaces?: readonly string[]
 }
 
 export interface FakeDatapath extends Datapath {
-  readonly maps: DatapathMaps
+  readonly maps: MemoryMaps
 }
 
-const noTraffic: FrontendCounters = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+/** Small: a node of a test. */
+const fewEntries = { vips: 1024, frontends: 1024, backends: 4096, tables: 1 << 18, counters: 1024 } as const
 
 export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatapath {
-  const maps = options.maps ?? createMaps(options)
-  // Time stands still: nothing drains to its end, which the rules allow.
-  const table = new FrontendTable(maps, { nowNs: () => 1n, drainNs: 1n })
-  let interfaces: readonly string[] = []
+  const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
+  let interfaces = [...(options.interfaces ?? [])]
   return {
     maps,
+    ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 1n }),
     get status() {
       return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema }
     },
-    readAll: () => table.readAll(),
-    read: (id) => table.read(id),
-    upsert: (frontend) => table.upsert(frontend),
-    remove: (id) => table.remove(id),
-    counters: (id) => table.counters(id),
-    reasons: () => Object.fromEntries(reasonNames.map((name) => [name, 0])),
-    usage: () => [...table.usage(), { name: 'connections', entries: 0, maxEntries: 0 }],
     attach: (names) => {
       interfaces = [...names]
     },
     close: () => {},
-  }
-}
-
-function createMaps(options: FakeDatapathOptions): DatapathMaps {
-  const { maxVips = 16384, maxFrontends = 32768, maxBackends = 4096, maxTableSlots = 1 << 18 } = options
-  return {
-    vips: createHashStore('vips', maxVips),
-    frontends: createHashStore('frontends', maxFrontends),
-    backends: new DataView(new ArrayBuffer(maxBackends * sizes.backend)),
-    tables: new Uint32Array((maxTableSlots * sizes.backendRef) / 4),
-    counters: { maxEntries: maxFrontends, read: () => noTraffic, clear: () => {} },
-  }
-}
-
-function createHashStore(name: string, maxEntries: number): HashStore {
-  const entries = new Map<string, readonly [Uint8Array, Uint8Array]>()
-  return {
-    name,
-    maxEntries,
-    lookup: (key) => entries.get(key.join())?.[1].slice(),
-    update: (key, value) => {
-      if (!entries.has(key.join()) && entries.size >= maxEntries)
-        throw new HeraldError('ERR_MAP_FULL', `map ${name} takes no more than ${maxEntries} entries`)
-      entries.set(key.join(), [key.slice(), value.slice()])
-    },
-    delete: (key) => entries.delete(key.join()),
-    entries: () => entries.values(),
   }
 }

@@ -2,12 +2,12 @@
  * The real datapath: loads the compiled programs, pins everything, and writes what is to be served into the maps.
  *
  *     open:    pinned maps of an earlier process --reused--> new programs --link update--> same interfaces
- *     run:     upsert / remove --> FrontendTable --> maps <-- programs <-- packets
+ *     run:     upsert / remove --> tables/ --> maps <-- programs <-- packets
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
-import { type BpfMap, BpfObject, possibleCpus } from '../sys/bpf.ts'
+import { BpfObject } from '../sys/bpf.ts'
 import { ifnameToIndex, listLinks } from '../sys/links.ts'
 import {
   attachedInterfaces,
@@ -17,10 +17,11 @@ import {
   detachLinks,
   type ProgramFds,
 } from './attachment.ts'
-import type { AttachMode, Datapath, FrontendCounters } from './datapath.ts'
-import { FrontendTable, type DatapathMaps, type HashStore } from './frontend-table.ts'
-import { decodeCounters, reasonNames, schema, sizes } from './layout.ts'
-import { directions, mapNames, Pins, programNames, type MapName } from './pins.ts'
+import type { AttachMode, Datapath } from './datapath.ts'
+import { KernelMaps } from './kernel-maps.ts'
+import { mapNames, schema, type MapName } from './layout.ts'
+import { directions, Pins, programNames } from './pins.ts'
+import { servedOver } from './served.ts'
 
 export interface KernelDatapathOptions {
   /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
@@ -76,43 +77,31 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
   const mode = chooseAttachMode(options.attach, programs)
   const held = adoptInterfaces(pins, mode, programs, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
-  const memories = { backends: object.openMap('backends').mapMemory(), tables: object.openMap('tables').mapMemory() }
-  const frontends = new FrontendTable(kernelMaps(object, memories.backends.buffer, memories.tables.buffer), {
-    nowNs: () => process.hrtime.bigint(),
-    drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
-  })
-  if (adopted) log(`adopted ${frontends.readAll().length} frontends from ${pins.folder}`)
-  const connections = object.openMap('connections')
-  const reasons = object.openMap('reasons')
+  const maps = new KernelMaps(object)
   let isClosed = false
   // Touching memory after it was unmapped would end the process.
-  const whileOpen = <T>(value: T): T => {
-    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed')
-    return value
+  const checkOpen = (): void => {
+    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
   }
-  const table = (): FrontendTable => whileOpen(frontends)
+  const times = {
+    nowNs: () => process.hrtime.bigint(),
+    drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
+  }
+  const served = servedOver(maps, times, checkOpen)
+  if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)
   return {
     programs,
+    ...served,
     get status() {
       return { kind: 'ebpf' as const, attach: mode, interfaces: [...held.values()].sort(), adopted, schema }
     },
-    readAll: () => table().readAll(),
-    read: (id) => table().read(id),
-    upsert: (frontend) => table().upsert(frontend),
-    remove: (id) => table().remove(id),
-    counters: (id) => table().counters(id),
-    reasons: () => readReasons(whileOpen(reasons)),
-    usage: () => [
-      ...table().usage(),
-      { name: 'connections', entries: connections.estimateEntries(), maxEntries: connections.info.maxEntries },
-    ],
-    attach: (names) => attachExactly(whileOpen(pins), mode, programs, held, names, log),
+    attach: (names) => {
+      checkOpen()
+      attachExactly(pins, mode, programs, held, names, log)
+    },
     close: () => {
-      if (isClosed) return
       isClosed = true
-      memories.backends.unmap()
-      memories.tables.unmap()
-      object.close()
+      maps.close()
     },
   }
 }
@@ -159,53 +148,4 @@ function attachExactly(
     }
   }
   for (const ifindex of [...held.keys()]) if (!wanted.has(ifindex)) held.delete(ifindex)
-}
-
-function kernelMaps(object: BpfObject, backends: ArrayBuffer, tables: ArrayBuffer): DatapathMaps {
-  const counters = object.openMap('counters')
-  const cpus = possibleCpus()
-  const perCpu = new Uint8Array(sizes.counters * cpus)
-  return {
-    vips: hashStore(object.openMap('vips')),
-    frontends: hashStore(object.openMap('frontends')),
-    backends: new DataView(backends),
-    tables: new Uint32Array(tables),
-    counters: {
-      maxEntries: counters.info.maxEntries,
-      read: (service): FrontendCounters => {
-        counters.lookup(wordOf(service), perCpu)
-        return decodeCounters(perCpu)
-      },
-      clear: (service) => counters.update(wordOf(service), new Uint8Array(perCpu.length)),
-    },
-  }
-}
-
-function hashStore(map: BpfMap): HashStore {
-  return {
-    name: map.name,
-    maxEntries: map.info.maxEntries,
-    lookup: (key) => {
-      const value = new Uint8Array(map.info.valueSize)
-      return map.lookup(key, value) ? value : undefined
-    },
-    update: (key, value) => map.update(key, value),
-    delete: (key) => map.delete(key),
-    entries: () => map.entries(),
-  }
-}
-
-function readReasons(map: BpfMap): Readonly<Record<string, number>> {
-  const perCpu = new BigUint64Array(possibleCpus())
-  const bytes = new Uint8Array(perCpu.buffer)
-  return Object.fromEntries(
-    reasonNames.map((name, reason) => {
-      map.lookup(wordOf(reason), bytes)
-      return [name, Number(perCpu.reduce((sum, packets) => sum + packets, 0n))]
-    }),
-  )
-}
-
-function wordOf(value: number): Uint8Array {
-  return new Uint8Array(Uint32Array.of(value).buffer)
 }

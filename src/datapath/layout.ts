@@ -27,8 +27,6 @@ export const reasonNames = [
   'rewrite_failed',
 ] as const
 
-export type Reason = (typeof reasonNames)[number]
-
 /** `struct backend_ref`: a slot of a Maglev table. */
 export interface BackendRef {
   readonly id: number
@@ -61,7 +59,34 @@ export const sizes = {
   backend: 24,
   backendRef: 8,
   counters: 40,
+  reason: 8,
 } as const
+
+interface MapShape {
+  /** `memory` is an array that lies in the agent's memory too, `array` a per-CPU array, `lru` a hash that forgets. */
+  readonly kind: 'hash' | 'lru' | 'array' | 'memory'
+  readonly keyBytes: number
+  /** Of one CPU. */
+  readonly valueBytes: number
+  readonly maxEntries: number
+}
+
+/** Every map of the programs, by its name there. */
+export const mapShapes = {
+  vips: { kind: 'hash', keyBytes: sizes.vipKey, valueBytes: sizes.vip, maxEntries: 16_384 },
+  frontends: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.frontend, maxEntries: 32_768 },
+  backends: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backend, maxEntries: 65_536 },
+  tables: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backendRef, maxEntries: 1 << 22 },
+  connections: { kind: 'lru', keyBytes: 16, valueBytes: 32, maxEntries: 1 << 19 },
+  fragments: { kind: 'lru', keyBytes: 12, valueBytes: 4, maxEntries: 8_192 },
+  counters: { kind: 'array', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 32_768 },
+  reasons: { kind: 'array', keyBytes: 4, valueBytes: sizes.reason, maxEntries: reasonNames.length },
+  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 2 },
+} as const satisfies Readonly<Record<string, MapShape>>
+
+export type MapName = keyof typeof mapShapes
+
+export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
@@ -92,6 +117,10 @@ export function encodeVip(frontends: number): Uint8Array {
   const value = new Uint8Array(sizes.vip)
   viewOf(value).setUint32(offsets.vip.frontends, frontends, true)
   return value
+}
+
+export function decodeVip(value: Uint8Array): number {
+  return viewOf(value).getUint32(offsets.vip.frontends, true)
 }
 
 export interface FrontendKey {

@@ -10,20 +10,8 @@ import { HeraldError } from '../errors.ts'
 import { closeFd, mapInfo, openPinned, pin } from '../sys/bpf.ts'
 import type { Direction } from '../sys/bpf-attach.ts'
 import { isBpffs } from '../sys/mount.ts'
-import { schema } from './layout.ts'
+import { schema, type MapName } from './layout.ts'
 
-export const mapNames = [
-  'vips',
-  'frontends',
-  'backends',
-  'tables',
-  'connections',
-  'fragments',
-  'counters',
-  'reasons',
-  'limits',
-] as const
-export type MapName = (typeof mapNames)[number]
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
 export const directions: readonly Direction[] = ['ingress', 'egress']
 

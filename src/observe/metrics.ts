@@ -1,32 +1,48 @@
 /**
  * Prometheus metrics, read from snapshots when they are scraped, so that nothing hot pays for them.
  *
- *     scrape --> views: peers, services, status --> one setter per family in metrics/ --> text
+ *     scrape --> views: peers, status, pages of Services --> one setter per family in metrics/ --> text
  *
  * Every name is in docs/metrics.md. Labels are bounded: by the configuration, by closed lists, and for Services by a
  * limit.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Registry } from 'prom-client'
-import type { AgentViews } from '../api/types.ts'
+import type { AgentViews, Page, ServiceView } from '../api/types.ts'
 import { addDatapathMetrics } from './metrics/datapath.ts'
 import { addPeerMetrics } from './metrics/peers.ts'
 import { addProcessMetrics } from './metrics/process.ts'
 import { addReconcileMetrics, type ReconcileFigures } from './metrics/reconcile.ts'
 import { addServiceMetrics } from './metrics/services.ts'
 
+/** Read in one turn of the loop: each is some map look-ups in the kernel. */
+const servicesAtOnce = 200
+
 /** Answers the text exposition for a set of views. */
 export function createMetrics(figures: () => ReconcileFigures): (views: AgentViews) => Promise<string> {
   const registry = new Registry()
-  const setters = [
-    addPeerMetrics(registry),
-    addServiceMetrics(registry),
-    addDatapathMetrics(registry),
-    addProcessMetrics(registry),
-  ]
+  const setPeers = addPeerMetrics(registry)
+  const services = addServiceMetrics(registry)
+  const setters = [setPeers, addDatapathMetrics(registry), addProcessMetrics(registry)]
   const setReconcile = addReconcileMetrics(registry)
   const scrape = async (views: AgentViews): Promise<string> => {
-    const [peers, services, status] = await Promise.all([views.peers(), views.services(), views.status()])
-    for (const set of setters) set({ peers, services, status })
+    const [peers, status] = await Promise.all([views.peers(), views.status()])
+    try {
+      let page: Page<ServiceView> | undefined
+      while (page === undefined || page.continue !== undefined) {
+        page = await views.services({
+          limit: servicesAtOnce,
+          ...(page?.continue === undefined ? {} : { continue: page.continue }),
+        })
+        services.add(page.items)
+        await nextTurn()
+      }
+      services.end()
+    } catch (error) {
+      services.cut()
+      throw error
+    }
+    for (const set of setters) set({ peers, status })
     setReconcile(figures())
     return registry.metrics()
   }

@@ -83,18 +83,30 @@ export class AdjRibIn {
     }
   }
 
+  /**
+   * The paths of a family in small steps, one by one or undefined where there is none, while the table changes: a path
+   * that is there all along comes at least once, and once only unless the table is made larger or smaller meanwhile.
+   */
+  *walk(family: Family): Generator<readonly [Prefix, ReceivedPath] | undefined, void> {
+    let cursor = 0
+    do {
+      const slots: number[] = []
+      cursor = this.#tables[family].bucket(cursor, slots)
+      const found = slots.map((slot) => [this.#tables[family].prefixAt(slot), this.#pathAt(family, slot)] as const)
+      yield undefined
+      yield* found
+    } while (cursor !== 0)
+  }
+
   /** Every prefix, once for each of its paths or more often; nothing is decoded. The table may change meanwhile. */
   *prefixes(): Generator<Prefix, void> {
     for (const table of [this.#tables.ipv4, this.#tables.ipv6]) {
-      const walk = table.startWalk()
-      try {
-        while (walk.next < table.slots) {
-          const slot = walk.next++
-          if (table.isUsed(slot)) yield table.prefixAt(slot)
-        }
-      } finally {
-        table.endWalk(walk)
-      }
+      let cursor = 0
+      do {
+        const slots: number[] = []
+        cursor = table.bucket(cursor, slots)
+        yield* slots.map((slot) => table.prefixAt(slot))
+      } while (cursor !== 0)
     }
   }
 

@@ -58,6 +58,13 @@ export class AdjRibOut {
     ipv6: new Uint32Array(maxMembers),
   }
 
+  /** Called when the first member was sent a prefix, and when none has it any more. */
+  readonly #presence: ((prefix: Prefix, isPresent: boolean) => void) | undefined
+
+  constructor(presence?: (prefix: Prefix, isPresent: boolean) => void) {
+    this.#presence = presence
+  }
+
   get size(): number {
     return this.#sent.size
   }
@@ -136,6 +143,7 @@ export class AdjRibOut {
     if (record === undefined) return
     this.#sent.set(prefix, record)
     this.#tally(prefix, 0, missing)
+    this.#presence?.(prefix, true)
   }
 
   /** Takes over what another group has sent to a member that moves here, in no round of this one. */
@@ -158,6 +166,7 @@ export class AdjRibOut {
     if (next.length === 0) this.#sent.delete(prefix)
     else this.#sent.set(prefix, next)
     this.#tally(prefix, membersOf(sent), membersOf(next))
+    if ((sent.length === 0) !== (next.length === 0)) this.#presence?.(prefix, next.length > 0)
   }
 
   #tally(prefix: Prefix, before: MemberMask, after: MemberMask): void {

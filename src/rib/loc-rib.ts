@@ -19,6 +19,8 @@ export interface LocRibEntry {
   readonly routes: LocalRoutes
   /** When the agent said so, ms since the epoch. */
   readonly since: number
+  /** Where the agent wants to be told whether any peer has the prefix. */
+  readonly mark: number | undefined
 }
 
 /** Of a path that this node originates. */
@@ -72,11 +74,11 @@ export class LocRib {
   }
 
   /** Replaces the routes of a prefix; no routes remove it. True when something changed. */
-  set(prefix: Prefix, routes: LocalRoutes, now: number): boolean {
+  set(prefix: Prefix, routes: LocalRoutes, now: number, mark?: number): boolean {
     if (routes.length === 0) return this.#entries.delete(prefix)
     const interned = this.#intern(routes)
     if (this.#entries.get(prefix)?.routes === interned) return false
-    this.#entries.set(prefix, { routes: interned, since: now })
+    this.#entries.set(prefix, { routes: interned, since: now, mark })
     return true
   }
 

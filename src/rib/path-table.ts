@@ -20,11 +20,6 @@ const maxRound = 255
 /** Paths of one prefix: enough for a fabric, and no chain that a peer could make endless (RFC 7911). */
 export const maxPathsPerPrefix = 64
 
-/** Goes through the slots of a table, over many turns if need be; `next` is the slot to look at. */
-export interface Walk {
-  next: number
-}
-
 const firstSlots = 64
 const groupBits = 4
 const groupMask = (1 << groupBits) - 1
@@ -57,8 +52,8 @@ export class PathTable {
   readonly #marked: Record<Mark, number> = { stale: 0, refresh: 0 }
   /** Paths of an earlier round are to be removed; 0: none is. */
   #doomed = 0
-  readonly #sweep: Walk = { next: 0 }
-  readonly #walks = new Set<Walk>([this.#sweep])
+  /** The next slot that the removal looks at. */
+  #cursor = 0
 
   constructor(words: 1 | 4, seed: number) {
     this.#words = words
@@ -163,17 +158,16 @@ export class PathTable {
   }
 
   /**
-   * Begins a walk that misses no path that is there from its begin to its end, however the table changes meanwhile; a
-   * path may come by twice. To be given back.
+   * Adds to `found` the slots of the paths whose probing begins at one place, and answers the place to go on with; 0
+   * is the first, and as an answer the end. Places come by reversed bits: when the table doubles or halves between two
+   * calls, the places that were seen are again exactly those before the cursor.
    */
-  startWalk(): Walk {
-    const walk: Walk = { next: 0 }
-    this.#walks.add(walk)
-    return walk
-  }
-
-  endWalk(walk: Walk): void {
-    this.#walks.delete(walk)
+  bucket(cursor: number, found: number[]): number {
+    const mask = this.#lengths.length - 1
+    const home = cursor & mask
+    for (let slot = home; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
+      if ((this.#homeOf(slot) & mask) === home) found.push(slot)
+    return reversed(reversed(cursor | ~mask) + 1)
   }
 
   /** Every path that is there carries the mark; costs the same however many there are. */
@@ -196,7 +190,7 @@ export class PathTable {
     if (this.#marked[mark] === 0) return
     this.#doomed = Math.max(this.#doomed, this.#marked[mark])
     this.#marked[mark] = 0
-    this.#sweep.next = 0
+    this.#cursor = 0
   }
 
   /** Something doomed may be left. */
@@ -208,19 +202,19 @@ export class PathTable {
   sweep(slots: number, gone: (slot: number) => void): number {
     if (this.#doomed === 0) return slots
     for (let left = slots; left > 0; left--) {
-      const slot = this.#sweep.next
+      const slot = this.#cursor
       if (slot >= this.#lengths.length) return this.#endSweep(left)
       if (this.#lengths[slot] !== 0 && (this.#rounds[slot] as number) < this.#doomed) {
         gone(slot)
         // What moves up into the slot is looked at next.
         this.#remove(slot)
-      } else this.#sweep.next++
+      } else this.#cursor++
     }
     return 0
   }
 
   #endSweep(left: number): number {
-    this.#doomed = this.#sweep.next = 0
+    this.#doomed = this.#cursor = 0
     const fitting = fittingSlots(this.size)
     if (fitting < this.#lengths.length / 4) this.#resize(fitting)
     return left
@@ -277,6 +271,11 @@ export class PathTable {
     return hash >>> 0
   }
 
+  #homeOf(slot: number): number {
+    for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[slot * this.#words + word] as number
+    return this.#home(this.#lengths[slot] as number)
+  }
+
   #isKey(slot: number, length: number): boolean {
     if (this.#lengths[slot] !== length) return false
     if (this.#words === 1) return this.#keys[slot] === this.#key[0]
@@ -311,8 +310,7 @@ export class PathTable {
     const mask = this.#lengths.length - 1
     let gap = slot
     for (let next = (gap + stride) & mask; this.#lengths[next] !== 0; next = (next + stride) & mask) {
-      for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[next * this.#words + word] as number
-      const home = this.#home(this.#lengths[next] as number) & mask
+      const home = this.#homeOf(next) & mask
       if (steps(home, next, mask) < steps(gap, next, mask)) continue
       this.#move(next, gap)
       gap = next
@@ -322,8 +320,8 @@ export class PathTable {
   }
 
   #move(from: number, to: number): void {
-    // A walk has not seen what comes from behind it.
-    for (const walk of this.#walks) if (to < walk.next && from >= walk.next) walk.next = to
+    // The removal has not seen what comes from behind it.
+    if (to < this.#cursor && from >= this.#cursor) this.#cursor = to
     for (let word = 0; word < this.#words; word++)
       this.#keys[to * this.#words + word] = this.#keys[from * this.#words + word] as number
     this.#lengths[to] = this.#lengths[from] as number
@@ -342,7 +340,7 @@ export class PathTable {
       this.#times,
       this.#pathIds,
     ]
-    for (const walk of this.#walks) walk.next = 0
+    this.#cursor = 0
     const words = this.#words
     const mask = slots - 1
     const key = this.#key
@@ -371,6 +369,16 @@ export class PathTable {
 /** Probes from one slot to another. */
 function steps(from: number, to: number, mask: number): number {
   return Math.imul(to - from, inverseStride) & mask
+}
+
+/** The 32 bits in the other order. */
+function reversed(value: number): number {
+  let bits = value
+  bits = ((bits >>> 1) & 0x55555555) | ((bits & 0x55555555) << 1)
+  bits = ((bits >>> 2) & 0x33333333) | ((bits & 0x33333333) << 2)
+  bits = ((bits >>> 4) & 0x0f0f0f0f) | ((bits & 0x0f0f0f0f) << 4)
+  bits = ((bits >>> 8) & 0x00ff00ff) | ((bits & 0x00ff00ff) << 8)
+  return ((bits >>> 16) | (bits << 16)) >>> 0
 }
 
 /** 32 bits of both, by a multiplier that the seed decides. */

@@ -24,6 +24,8 @@ export interface SpeakerOptions {
 /** All routes of one prefix; replaces what was said before. No entries: withdraw. */
 export interface PrefixRoutes {
   readonly prefix: string
+  /** Its place in the memory that tells whether any peer has it (presence.ts). */
+  readonly mark?: number
   readonly routes: readonly { readonly neighbors: readonly string[]; readonly attributes: RouteAttributes }[]
 }
 
@@ -55,17 +57,31 @@ export interface CommandAnswer {
   readonly refused: readonly { readonly peer: string; readonly reason: string }[]
 }
 
+/** Answered in pieces: `from` is the `next` of the answer before. */
 export type SpeakerQuery =
-  | { readonly what: 'peers' }
-  | {
-      readonly what: 'routes'
-      readonly table: 'available' | 'advertised' | 'received'
-      readonly family: AddressFamilyName
-      readonly peer?: string
-    }
-  | { readonly what: 'route'; readonly prefix: string }
+  | { readonly what: 'peers'; readonly from?: number }
+  | (RoutesQuery & { readonly from?: number; readonly limit?: number })
+  /** Who was sent a prefix, and how. */
+  | { readonly what: 'route'; readonly prefix: string; readonly from?: number }
   /** Every path to a prefix: our own and what was received. */
-  | { readonly what: 'paths'; readonly prefix: string }
+  | { readonly what: 'paths'; readonly prefix: string; readonly from?: number }
+
+export interface RoutesQuery {
+  readonly what: 'routes'
+  readonly table: 'available' | 'advertised' | 'received'
+  readonly family: AddressFamilyName
+  /** An id or an address; absent: every peer. */
+  readonly peer?: string
+}
+
+export interface QueryAnswer {
+  readonly peers?: readonly PeerSnapshot[]
+  readonly routes?: readonly RouteSnapshot[]
+  /** There is more: the question again, with this number as `from`. */
+  readonly next?: number
+  /** `from` is not known any more: others have asked a lot meanwhile. */
+  readonly isExpired?: true
+}
 
 export interface FamilyCounters {
   readonly family: AddressFamilyName
@@ -179,11 +195,5 @@ export type FromSpeaker =
       readonly peer?: string
       readonly message: string
     }
-  | {
-      readonly type: 'answer'
-      readonly id: number
-      readonly peers?: readonly PeerSnapshot[]
-      readonly routes?: readonly RouteSnapshot[]
-      readonly command?: CommandAnswer
-    }
+  | ({ readonly type: 'answer'; readonly id: number; readonly command?: CommandAnswer } & QueryAnswer)
   | { readonly type: 'stopped' }

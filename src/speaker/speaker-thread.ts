@@ -1,12 +1,26 @@
 /**
  * The agent's end of the speaker's thread: posts messages, subscribes to events, asks questions with a deadline.
  * Messages posted before the thread is up wait in its port.
+ *
+ * The speaker has at most one question at a time: the next is posted when the answer is there, so what is asked here,
+ * however much at once, costs the speaker one bounded answer (queries.ts) between two of its own turns.
  */
 import { Worker } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot, SpeakerOptions, SpeakerQuery, ToSpeaker } from './protocol.ts'
+import { PrefixMarks } from './presence.ts'
+import type {
+  FromSpeaker,
+  PeerSnapshot,
+  RoutesQuery,
+  RouteSnapshot,
+  SpeakerOptions,
+  SpeakerQuery,
+  ToSpeaker,
+} from './protocol.ts'
 
 const queryDeadlineMs = 5_000
+/** Questions that wait for their turn; more are refused. */
+const maxWaiting = 256
 /** Sessions get this long to close; then the thread is ended. */
 const stopDeadlineMs = 3_000
 
@@ -14,14 +28,29 @@ type Event<T extends FromSpeaker['type']> = Extract<FromSpeaker, { readonly type
 type Answer = Event<'answer'>
 export type SpeakerLog = Omit<Event<'log'>, 'type'>
 
+export interface RoutesPage {
+  readonly routes: readonly RouteSnapshot[]
+  readonly next?: number
+}
+
+interface Question {
+  readonly id: number
+  readonly query: SpeakerQuery
+  resolve(answer: Answer): void
+  reject(error: HeraldError): void
+}
+
 export interface SpeakerThread {
   post(message: ToSpeaker): void
   peers(): Promise<readonly PeerSnapshot[]>
-  routes(query: Omit<Extract<SpeakerQuery, { readonly what: 'routes' }>, 'what'>): Promise<readonly RouteSnapshot[]>
+  /** At most `limit` routes of a table; `next` is `from` of what follows. */
+  routes(query: Omit<RoutesQuery, 'what'>, limit: number, from?: number): Promise<RoutesPage>
   /** Who was sent a prefix, and how. */
   route(prefix: string): Promise<readonly RouteSnapshot[]>
   /** Every path to a prefix: our own and what was received. */
   paths(prefix: string): Promise<readonly RouteSnapshot[]>
+  /** Whether some peer was sent what was posted for this prefix; costs nothing. */
+  isAtAnyPeer(prefix: string): boolean
   onPeer(listener: (peer: PeerSnapshot, previous: Event<'peer'>['previous']) => void): void
   /** Also a listener that could not be opened. */
   onLog(listener: (line: SpeakerLog) => void): void
@@ -37,7 +66,12 @@ export function startSpeakerThread(options: SpeakerOptions): SpeakerThread {
 
 class Thread implements SpeakerThread {
   readonly #worker: Worker
-  readonly #questions = new Map<number, { resolve(answer: Answer): void; reject(error: HeraldError): void }>()
+  readonly #marks = new PrefixMarks()
+  /** In the order in which they were asked; a question that is too late is not in it any more. */
+  readonly #questions = new Map<number, Question>()
+  /** The question that the speaker has. */
+  #asked: number | undefined
+  #peers: Promise<readonly PeerSnapshot[]> | undefined
   readonly #onPeer: Parameters<SpeakerThread['onPeer']>[0][] = []
   readonly #onLog: Parameters<SpeakerThread['onLog']>[0][] = []
   readonly #onExit: Parameters<SpeakerThread['onExit']>[0][] = []
@@ -50,7 +84,7 @@ class Thread implements SpeakerThread {
     // The bundled program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
-      workerData: options,
+      workerData: { ...options, presence: this.#marks.buffer },
       name: 'speaker',
     })
     this.#worker.on('message', (message: FromSpeaker) => this.#received(message))
@@ -67,23 +101,42 @@ class Thread implements SpeakerThread {
   }
 
   post(message: ToSpeaker): void {
-    this.#worker.postMessage(message)
+    const isRoutes = message.type === 'routes'
+    this.#worker.postMessage(isRoutes ? { ...message, prefixes: this.#marks.marked(message.prefixes) } : message)
   }
 
-  async peers(): Promise<readonly PeerSnapshot[]> {
-    return (await this.#ask({ what: 'peers' })).peers ?? []
+  isAtAnyPeer(prefix: string): boolean {
+    return this.#marks.isAtAnyPeer(prefix)
   }
 
-  async routes(query: Parameters<SpeakerThread['routes']>[0]): Promise<readonly RouteSnapshot[]> {
-    return (await this.#ask({ what: 'routes', ...query })).routes ?? []
+  /** Those who ask at the same time share an answer. */
+  peers(): Promise<readonly PeerSnapshot[]> {
+    this.#peers ??= this.#allPeers().finally(() => (this.#peers = undefined))
+    return this.#peers
   }
 
-  async route(prefix: string): Promise<readonly RouteSnapshot[]> {
-    return (await this.#ask({ what: 'route', prefix })).routes ?? []
+  async routes(query: Omit<RoutesQuery, 'what'>, limit: number, from?: number): Promise<RoutesPage> {
+    const routes: RouteSnapshot[] = []
+    let next = from
+    do {
+      const answer = await this.#ask({
+        what: 'routes',
+        ...query,
+        limit: limit - routes.length,
+        ...(next === undefined ? {} : { from: next }),
+      })
+      routes.push(...checked(answer))
+      next = answer.next
+    } while (next !== undefined && routes.length < limit)
+    return next === undefined ? { routes } : { routes, next }
   }
 
-  async paths(prefix: string): Promise<readonly RouteSnapshot[]> {
-    return (await this.#ask({ what: 'paths', prefix })).routes ?? []
+  route(prefix: string): Promise<readonly RouteSnapshot[]> {
+    return this.#all({ what: 'route', prefix })
+  }
+
+  paths(prefix: string): Promise<readonly RouteSnapshot[]> {
+    return this.#all({ what: 'paths', prefix })
   }
 
   onPeer(listener: Parameters<SpeakerThread['onPeer']>[0]): void {
@@ -107,10 +160,34 @@ class Thread implements SpeakerThread {
     clearTimeout(cut)
   }
 
+  async #allPeers(): Promise<readonly PeerSnapshot[]> {
+    const peers: PeerSnapshot[] = []
+    let from: number | undefined = 0
+    while (from !== undefined) {
+      const answer: Answer = await this.#ask({ what: 'peers', from })
+      peers.push(...(answer.peers ?? []))
+      from = answer.next
+    }
+    return peers
+  }
+
+  async #all(query: Extract<SpeakerQuery, { readonly prefix: string }>): Promise<readonly RouteSnapshot[]> {
+    const routes: RouteSnapshot[] = []
+    let from: number | undefined
+    do {
+      const answer: Answer = await this.#ask({ ...query, ...(from === undefined ? {} : { from }) })
+      routes.push(...checked(answer))
+      from = answer.next
+    } while (from !== undefined)
+    return routes
+  }
+
   #ask(query: SpeakerQuery): Promise<Answer> {
     const id = this.#nextId++
     return new Promise<Answer>((resolve, reject) => {
       if (this.#end !== undefined) return reject(this.#end)
+      if (this.#questions.size >= maxWaiting)
+        return reject(new HeraldError('ERR_BUSY', `${maxWaiting} questions wait for the speaker`))
       const late = setTimeout(
         () =>
           this.#questions
@@ -123,6 +200,8 @@ class Thread implements SpeakerThread {
         this.#questions.delete(id)
       }
       this.#questions.set(id, {
+        id,
+        query,
         resolve: (answer) => {
           settle()
           resolve(answer)
@@ -132,8 +211,24 @@ class Thread implements SpeakerThread {
           reject(error)
         },
       })
-      this.post({ type: 'query', id, query })
+      this.#askNext()
     })
+  }
+
+  /** A question that was given up still is the speaker's until it has answered. */
+  #askNext(): void {
+    if (this.#asked !== undefined) return
+    for (const { id, query } of this.#questions.values()) {
+      this.#asked = id
+      return this.post({ type: 'query', id, query })
+    }
+  }
+
+  #answered(answer: Answer): void {
+    this.#questions.get(answer.id)?.resolve(answer)
+    if (this.#asked !== answer.id) return
+    this.#asked = undefined
+    this.#askNext()
   }
 
   #received(message: FromSpeaker): void {
@@ -146,7 +241,7 @@ class Thread implements SpeakerThread {
       case 'log':
         return this.#log(message)
       case 'answer':
-        return this.#questions.get(message.id)?.resolve(message)
+        return this.#answered(message)
       case 'stopped':
         // The thread closes its port and ends by itself.
         return
@@ -163,4 +258,10 @@ class Thread implements SpeakerThread {
     for (const question of [...this.#questions.values()]) question.reject(this.#end)
     if (!this.#isStopping) for (const listener of this.#onExit) listener(this.#end)
   }
+}
+
+/** The routes of an answer; ERR_EXPIRED when the walk that it should go on with is gone. */
+function checked({ routes = [], isExpired }: Answer): readonly RouteSnapshot[] {
+  if (isExpired === true) throw new HeraldError('ERR_EXPIRED', 'the walk over this table is not kept any more')
+  return routes
 }

@@ -3,7 +3,7 @@
  *
  *     ToSpeaker --configure--> peers ----established----> update group (joins)
  *               --routes-----> Loc-RIB --dirty prefixes--> flush, once per turn --> every update group --> sessions
- *               --query------> snapshots --> FromSpeaker
+ *               --query------> queries.ts, in bounded pieces --> FromSpeaker
  *
  * Messages of one turn are flushed together, so the newest state of a prefix is the only one that is sent, and a
  * prefix that came and went in the same turn is not sent at all. Work per turn is bounded; what is left waits for
@@ -12,7 +12,7 @@
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { AddressFamilyName } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
-import { parsePrefix, type Prefix, prefixFamily } from '../ip/prefix.ts'
+import { parsePrefix, type Prefix } from '../ip/prefix.ts'
 import { LocRib } from '../rib/loc-rib.ts'
 import { encodeEndOfRib } from '../bgp/messages/pack.ts'
 import type { Environment, Listener, LocalAddress, Timer } from './session/environment.ts'
@@ -23,17 +23,9 @@ import { type DrainPhase, groupKey, type GroupView, groupView } from './group-vi
 import { abandon, type Handover, nothingSent } from './handover.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
-import type {
-  CommandAnswer,
-  FromSpeaker,
-  PrefixRoutes,
-  RouteSnapshot,
-  SpeakerCommand,
-  SpeakerOptions,
-  SpeakerQuery,
-  ToSpeaker,
-} from './protocol.ts'
-import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
+import { Presence } from './presence.ts'
+import type { CommandAnswer, FromSpeaker, PrefixRoutes, SpeakerCommand, SpeakerOptions, ToSpeaker } from './protocol.ts'
+import { Queries } from './queries.ts'
 import { UpdateGroup } from './update-group.ts'
 
 /** Prefixes compared per turn; large, because every cut costs one UPDATE that is not full. */
@@ -47,9 +39,6 @@ const turnMs = 20
 /** Routers need this long to move their traffic away from routes that carry GRACEFUL_SHUTDOWN. */
 const gracefulShutdownSec = 10
 
-/** Routes of a peer that one answer lists: a full table would keep the loop from everything else for seconds. */
-const maxShown = 20_000
-
 /** A family that is left out for want of an address is looked at again after so long. */
 const addressRetrySec = 10
 
@@ -60,7 +49,9 @@ export class Speaker implements PeersHost {
   readonly #locRib = new LocRib()
   readonly #chores: Chores
   readonly #peers: Peers
+  readonly #queries: Queries
   readonly #groups = new Map<string, UpdateGroup[]>()
+  readonly #presence: Presence
   #dirty = new Set<Prefix>()
   #isFlushDue = false
   #prefixesPerTurn = firstPrefixesPerTurn
@@ -71,7 +62,13 @@ export class Speaker implements PeersHost {
   #isStopping = false
   #listener: Listener | undefined
 
-  constructor(options: SpeakerOptions, environment: Environment, emit: (message: FromSpeaker) => void) {
+  /** `presence`: memory that is shared with the agent, see presence.ts. */
+  constructor(
+    options: SpeakerOptions,
+    environment: Environment,
+    emit: (message: FromSpeaker) => void,
+    presence?: SharedArrayBuffer,
+  ) {
     this.#options = options
     this.#environment = environment
     this.#emit = emit
@@ -80,6 +77,10 @@ export class Speaker implements PeersHost {
       for (const peer of this.#peers.all) peer.importer.roomMade()
     }
     this.#peers = new Peers(options, environment, this.#locRib, this)
+    this.#queries = new Queries(this.#peers, this.#locRib)
+    this.#presence = new Presence(presence, this.#locRib, (prefix) =>
+      this.#allGroups().some(({ adjRibOut }) => adjRibOut.paths(prefix).length > 0),
+    )
   }
 
   /** The port that the listener got; undefined without one. */
@@ -135,7 +136,7 @@ export class Speaker implements PeersHost {
       case 'stop':
         return void this.#stop(message.mode, message.text)
       case 'query':
-        return this.#emit({ type: 'answer', id: message.id, ...this.#answer(message.query) })
+        return this.#emit({ type: 'answer', id: message.id, ...this.#queries.answer(message.query) })
       case 'command':
         return this.#emit({ type: 'answer', id: message.id, command: this.#run(message.command) })
     }
@@ -254,7 +255,7 @@ export class Speaker implements PeersHost {
     const groups = this.#groups.get(key) ?? []
     let group = groups.find((candidate) => !candidate.isFull)
     if (group === undefined) {
-      group = new UpdateGroup(view, negotiated.codec, this.#locRib, limits)
+      group = new UpdateGroup(view, negotiated.codec, this.#locRib, limits, this.#presence.changed)
       this.#groups.set(key, [...groups, group])
     }
     peer.group = group
@@ -276,23 +277,27 @@ export class Speaker implements PeersHost {
   #leaveGroup(peer: Peer): Handover {
     const handover = peer.group?.leave(peer.neighbor.id) ?? nothingSent
     peer.group = undefined
+    return handover
+  }
+
+  #dropEmptyGroups(): void {
     for (const [key, groups] of this.#groups) {
       const kept = groups.filter((group) => !group.isEmpty)
       if (kept.length === 0) this.#groups.delete(key)
       else this.#groups.set(key, kept)
     }
-    return handover
   }
 
   #setRoutes(prefixes: readonly PrefixRoutes[]): void {
     const now = this.#environment.now()
-    for (const { prefix: text, routes } of prefixes) {
+    for (const { prefix: text, routes, mark } of prefixes) {
       const prefix = parsePrefix(text)
       if (prefix === undefined) {
         this.#emit({ type: 'log', level: 'error', message: `${text} is no prefix and is not announced` })
         continue
       }
-      if (this.#locRib.set(prefix, routes, now)) this.#dirty.add(prefix)
+      if (this.#locRib.set(prefix, routes, now, mark)) this.#dirty.add(prefix)
+      this.#presence.marked(prefix, mark)
     }
     if (this.#dirty.size > 0) this.#schedule()
   }
@@ -319,8 +324,9 @@ export class Speaker implements PeersHost {
     this.#prefixesPerTurn = isOver()
       ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2)
       : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
+    this.#dropEmptyGroups()
     if (this.#dirty.size === 0 && this.#isSynced) this.#sendEndOfRib()
-    if (this.#dirty.size > 0 || groups.some((group) => group.isBusy)) this.#schedule()
+    if (this.#dirty.size > 0 || this.#allGroups().some((group) => group.isBusy)) this.#schedule()
   }
 
   #takeDirty(limit: number): readonly Prefix[] {
@@ -361,75 +367,5 @@ export class Speaker implements PeersHost {
 
   #allGroups(): readonly UpdateGroup[] {
     return [...this.#groups.values()].flat()
-  }
-
-  #answer(query: SpeakerQuery): {
-    readonly peers?: readonly ReturnType<typeof peerSnapshot>[]
-    readonly routes?: readonly RouteSnapshot[]
-  } {
-    switch (query.what) {
-      case 'peers':
-        return { peers: this.#peers.all.map(peerSnapshot) }
-      case 'route': {
-        const prefix = parsePrefix(query.prefix)
-        return { routes: prefix === undefined ? [] : this.#advertised(prefix) }
-      }
-      case 'routes':
-        return { routes: this.#routes(query) }
-      case 'paths': {
-        const prefix = parsePrefix(query.prefix)
-        return { routes: prefix === undefined ? [] : this.#paths(prefix) }
-      }
-    }
-  }
-
-  #advertised(prefix: Prefix): readonly RouteSnapshot[] {
-    return this.#peers.all.flatMap((peer) => {
-      const path = peer.group?.sentPath(peer.neighbor.id, prefix)
-      return path === undefined ? [] : [pathSnapshot(peer.neighbor, prefix, path)]
-    })
-  }
-
-  /** Our own routes and what peers announce of one prefix. */
-  #paths(prefix: Prefix): readonly RouteSnapshot[] {
-    const entry = this.#locRib.get(prefix)
-    const own =
-      entry === undefined
-        ? []
-        : localSnapshots(prefix, entry, (id) => this.#peers.get(id)?.neighbor.virtualRouter).map((route) => ({
-            ...route,
-            best: true,
-            decision: 'originated by this node',
-          }))
-    const received = this.#peers.all.flatMap((peer) => {
-      return peer.adjRibIn
-        .paths(prefix)
-        .map((path) => ({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }))
-    })
-    return [...own, ...received]
-  }
-
-  #routes({ table, family, peer: name }: Extract<SpeakerQuery, { what: 'routes' }>): readonly RouteSnapshot[] {
-    const isMeant = (prefix: Prefix): boolean => prefixFamily(prefix) === (family === 'ipv4-unicast' ? 'ipv4' : 'ipv6')
-    if (table === 'available') {
-      const virtualRouterOf = (id: string): string | undefined => this.#peers.get(id)?.neighbor.virtualRouter
-      return [...this.#locRib.entries()].flatMap(([prefix, entry]) =>
-        isMeant(prefix) ? localSnapshots(prefix, entry, virtualRouterOf) : [],
-      )
-    }
-    const peers = name === undefined ? this.#peers.all : this.#peers.find(name)
-    return peers.flatMap((peer) => {
-      if (table === 'advertised')
-        return [...(peer.group?.sentTo(peer.neighbor.id) ?? [])]
-          .filter(([prefix]) => isMeant(prefix))
-          .map(([prefix, path]) => pathSnapshot(peer.neighbor, prefix, path))
-      const shown: RouteSnapshot[] = []
-      for (const [prefix, path] of peer.adjRibIn.entries()) {
-        if (shown.length === maxShown) break
-        if (isMeant(prefix))
-          shown.push({ ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) })
-      }
-      return shown
-    })
   }
 }

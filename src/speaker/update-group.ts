@@ -81,7 +81,7 @@ export class UpdateGroup {
   encodings = 0
   /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
   tooLarge = 0
-  readonly adjRibOut = new AdjRibOut()
+  readonly adjRibOut: AdjRibOut
   readonly view: ExportView
   readonly #codec: CodecContext
   readonly #locRib: LocRib
@@ -97,7 +97,15 @@ export class UpdateGroup {
   #round = 0
   readonly #refreshes: Record<AddressFamilyName, readonly Refresh[]> = { 'ipv4-unicast': [], 'ipv6-unicast': [] }
 
-  constructor(view: ExportView, codec: CodecContext, locRib: LocRib, limits: GroupLimits = {}) {
+  /** `presence` hears when the first member has a prefix, and when none has it any more. */
+  constructor(
+    view: ExportView,
+    codec: CodecContext,
+    locRib: LocRib,
+    limits: GroupLimits = {},
+    presence?: (prefix: Prefix, isPresent: boolean) => void,
+  ) {
+    this.adjRibOut = new AdjRibOut(presence)
     this.view = view
     this.#codec = codec
     this.#locRib = locRib
@@ -117,8 +125,9 @@ export class UpdateGroup {
     return this.#slots.size + this.#left.length >= maxMembers
   }
 
+  /** No member is here, and nothing of one that was. */
   get isEmpty(): boolean {
-    return this.#slots.size === 0
+    return this.#slots.size === 0 && this.#left.every(({ state }) => state === 'empty')
   }
 
   /** Something is left to do that needs no event from outside. */

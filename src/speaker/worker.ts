@@ -13,7 +13,7 @@ import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
-const { record, ...options }: SpeakerOptions = workerData
+const { record, presence, ...options }: SpeakerOptions & { readonly presence?: SharedArrayBuffer } = workerData
 const file =
   record === undefined
     ? undefined
@@ -23,11 +23,12 @@ const file =
 const recorder =
   file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
 
-const speaker = new Speaker(options, recorder ?? system, (message: FromSpeaker) => {
+const emit = (message: FromSpeaker): void => {
   recorder?.tell(message)
   port.postMessage(message)
   if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
-})
+}
+const speaker = new Speaker(options, recorder ?? system, emit, presence)
 await speaker.start()
 port.on('message', (message: ToSpeaker) => {
   if (recorder === undefined) speaker.handle(message)

@@ -7,6 +7,8 @@ import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type 
 
 const ENOENT = errnoNumber('ENOENT')
 const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
+/** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
+const updateFlags = { any: 0, new: 1, existing: 2 } as const
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
 const munmap = libc.func('int munmap(void *address, size_t length)')
 const readWrite = 3
@@ -80,9 +82,12 @@ export class BpfMap {
     return result === -ENOENT ? false : checkedBpf(`look up in ${this.name}`, result) >= 0
   }
 
-  /** Throws ERR_MAP_FULL when the map takes no more; then it is unchanged. */
-  update(key: Uint8Array, value: Uint8Array): void {
-    const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, 0)
+  /**
+   * Throws ERR_MAP_FULL when the map takes no more, ERR_SYSCALL (EEXIST, ENOENT) when `mode` forbids it; then it is
+   * unchanged.
+   */
+  update(key: Uint8Array, value: Uint8Array, mode: keyof typeof updateFlags = 'any'): void {
+    const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags[mode])
     if (result < 0 && fullErrnos.has(errnoName(-result))) {
       const errno = errnoName(-result)
       const message = `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errno})`

@@ -5,12 +5,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Order } from '../../src/agent/order.ts'
-import { createFakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
-import { FrontendTable } from '../../src/datapath/frontend-table.ts'
+import { createFakeDatapath, type FakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 
 const services = 24
-const ample = { maxVips: 1024, maxFrontends: 1024, maxBackends: 1024, maxTableSlots: 1 << 18 }
+const ample = { vips: 1024, frontends: 1024, counters: 1024, backends: 1024, tables: 1 << 18 }
+
+type Entries = NonNullable<FakeDatapathOptions['maxEntries']>
 
 /** Two ports and three backends on an address of its own. */
 function service(i: number): DesiredService {
@@ -39,19 +40,16 @@ class Node {
   readonly announced = new Set<string>()
   #now = 1
   #timers: { readonly at: number; readonly action: () => void }[] = []
-  readonly #table: FrontendTable
+  readonly #table: FakeDatapath
   readonly order: Order
 
-  constructor(sizes: FakeDatapathOptions) {
-    const fake = createFakeDatapath(sizes)
-    const table = (this.#table = new FrontendTable(fake.maps, {
-      nowNs: () => BigInt(this.#now) * 1_000_000n,
-      drainNs: 1_000_000_000n,
-    }))
+  constructor(maxEntries: Entries) {
+    const times = { nowNs: () => BigInt(this.#now) * 1_000_000n, drainNs: 1_000_000_000n }
+    const table = (this.#table = createFakeDatapath({ maxEntries, times }))
     this.order = new Order(
       {
         datapath: {
-          status: fake.status,
+          status: table.status,
           readAll: () => table.readAll(),
           read: (id) => table.read(id),
           upsert: (frontend) => table.upsert(frontend),
@@ -84,6 +82,7 @@ class Node {
       for (const { action } of due) action()
       while (this.order.run(8));
     }
+    assert.deepEqual(this.#table.maps.check(), [])
     for (const prefix of this.announced)
       assert.equal(
         this.#table.readAll().filter(({ address }) => `${address}/32` === prefix).length,
@@ -93,11 +92,11 @@ class Node {
   }
 }
 
-const cases: readonly (readonly [string, FakeDatapathOptions, RegExp])[] = [
-  ['vips', { maxVips: 8 }, /vips/],
-  ['frontends', { maxFrontends: 16 }, /service ids/],
-  ['backends', { maxBackends: 48 }, /backend slots/],
-  ['tables', { maxTableSlots: 16_384 }, /Maglev table/],
+const cases: readonly (readonly [string, Entries, RegExp])[] = [
+  ['vips', { vips: 8 }, /vips/],
+  ['frontends', { frontends: 16, counters: 16 }, /service ids/],
+  ['backends', { backends: 48 }, /backend slots/],
+  ['tables', { tables: 16_384 }, /Maglev table/],
 ]
 for (const [map, sizes, reason] of cases) {
   test(`full ${map}: what fits stays served, and every Service that waited gets its turn when others leave`, () => {
@@ -126,7 +125,7 @@ for (const [map, sizes, reason] of cases) {
 }
 
 test('a Service that gets only some of its ports holds no room that another Service could be announced with', () => {
-  const node = new Node({ ...ample, maxFrontends: 1 })
+  const node = new Node({ ...ample, frontends: 1, counters: 1 })
   const [both, one] = [service(1), service(2)]
   node.want([1, both], [2, { ...one, frontends: one.frontends.slice(0, 1) }])
   assert.deepEqual([...node.announced], ['10.0.0.2/32'])

@@ -1,7 +1,16 @@
 /**
  * Views that answer from memory: one node with a healthy peer, a lost one that says hostile things, and two Services.
  */
-import type { AgentViews, ExplainView, PeerView, RouteView, ServiceView, StatusView } from '../../src/api/types.ts'
+import type {
+  AgentViews,
+  ExplainView,
+  Page,
+  PageQuery,
+  PeerView,
+  RouteView,
+  ServiceView,
+  StatusView,
+} from '../../src/api/types.ts'
 
 /** Clears a terminal, turns the direction, ends a line. */
 export const hostile = 'bye\u001b[2J\u202egpj\u009b1m\nnext'
@@ -174,13 +183,24 @@ export function explained(kind: string, name: string): ExplainView {
   }
 }
 
+/** `continue` is how many items came before. */
+export function pageOf<T>(all: readonly T[], { limit, continue: token = '0' }: PageQuery): Page<T> {
+  const from = Number(token)
+  const items = all.slice(from, from + limit)
+  return from + limit < all.length ? { items, continue: String(from + limit) } : { items }
+}
+
 /** `status` can be swapped while a server answers from it. */
 export function memoryViews(state: { status: () => StatusView } = { status: () => status }): AgentViews {
   return {
     status: async () => state.status(),
     peers: async () => peers,
-    routes: async ({ peer }) => routes.filter((route) => peer === undefined || route.peer?.endsWith(`/${peer}`)),
-    services: async () => services,
+    routes: async ({ peer }, page) =>
+      pageOf(
+        routes.filter((route) => peer === undefined || route.peer?.endsWith(`/${peer}`)),
+        page,
+      ),
+    services: async (page) => pageOf(services, page),
     explain: async ({ kind, name }) => explained(kind, name),
     metrics: async () => 'herald_up 1\n',
     ready: () => ({ ok: true, text: 'ok' }),

@@ -16,8 +16,8 @@ import { memoryViews } from './memory-views.ts'
 const views: AgentViews = {
   status: () => Promise.reject(new HeraldError('ERR_SYSCALL', 'no status here')),
   peers: async () => [],
-  routes: async () => [],
-  services: async () => [],
+  routes: async () => ({ items: [] }),
+  services: async () => ({ items: [] }),
   explain: async ({ kind, name }) => ({
     subject: `${kind} ${name}`,
     exists: false,

@@ -1,7 +1,7 @@
 /** The shapes that the command line checks answers with are the required keys of the schemas. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   explainShape,
   fits,

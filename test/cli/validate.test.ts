@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { z } from 'zod'
+import * as z from 'zod'
 import { problemSchema } from '../../src/api/types.ts'
 
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))

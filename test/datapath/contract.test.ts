@@ -6,7 +6,9 @@ contract(
   'fake',
   {
     open: () => {
-      const datapath = createFakeDatapath({ maxVips: 2, maxFrontends: 4, maxBackends: 8, maxTableSlots: 600 })
+      const datapath = createFakeDatapath({
+        maxEntries: { vips: 2, frontends: 4, backends: 8, tables: 600, counters: 8 },
+      })
       return { datapath, reopen: () => createFakeDatapath({ maps: datapath.maps }) }
     },
   },

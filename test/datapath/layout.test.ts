@@ -8,13 +8,14 @@ import {
   decodeFrontendKey,
   encodeFrontend,
   encodeFrontendKey,
+  mapNames,
+  mapShapes,
   offsets,
   readBackend,
   reasonNames,
   sizes,
   writeBackend,
 } from '../../src/datapath/layout.ts'
-import { mapNames } from '../../src/datapath/pins.ts'
 
 interface BtfType {
   readonly id: number
@@ -67,6 +68,31 @@ test('every map of the compiled object is pinned', { skip }, () => {
       ? []
       : types.filter((type) => type.kind === 'VAR' && type.name !== '_license').map((type) => type.name)
   assert.deepEqual(variables.sort(), [...mapNames].sort())
+})
+
+test('every map has the kind, sizes and entries that the header gives it', { skip }, () => {
+  const header = readFileSync(new URL('../../src/datapath/bpf/layout.h', import.meta.url), 'utf8')
+  const kinds = { HASH: 'hash', LRU_HASH: 'lru', ARRAY: 'memory', PERCPU_ARRAY: 'array' } as const
+  const bytesOf = (type: string): number =>
+    ({ __u32: 4, __be32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
+  const entriesOf = (text: string): number => {
+    const [base = '', shift = '0'] = text.split(' << ')
+    const named = { REASON_COUNT: reasonNames.length, LIMIT_COUNT: 2 }[base]
+    return (named ?? Number(base)) * 2 ** Number(shift)
+  }
+  const maps = [...header.matchAll(/^struct \{\n((?:\t__.*\n)+)\} (\w+) SEC/gm)].map(([, body = '', name = '']) => {
+    const field = (pattern: RegExp): string => pattern.exec(body)?.[1] ?? ''
+    return [
+      name,
+      {
+        kind: kinds[field(/BPF_MAP_TYPE_(\w+)/) as keyof typeof kinds],
+        keyBytes: bytesOf(field(/__type\(key, (.*?)\)/)),
+        valueBytes: bytesOf(field(/__type\(value, (.*?)\)/)),
+        maxEntries: entriesOf(field(/max_entries, (.*?)\)/)),
+      },
+    ]
+  })
+  assert.deepEqual(Object.fromEntries(maps), mapShapes)
 })
 
 test('reasons have the names and the order of the programs', () => {

@@ -19,7 +19,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (message.type === 'query') {
     const { id, query } = message
     if (query.what === 'peers') print({ type: 'answer', id, peers: await thread.peers() })
-    if (query.what === 'routes') print({ type: 'answer', id, routes: await thread.routes(query) })
+    if (query.what === 'routes')
+      print({ type: 'answer', id, ...(await thread.routes(query, Number.POSITIVE_INFINITY)) })
     continue
   }
   if (message.type !== 'stop') {

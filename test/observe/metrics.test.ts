@@ -5,7 +5,7 @@ import type { AgentViews, PeerView, ServiceView } from '../../src/api/types.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { Growth } from '../../src/observe/metrics/growth.ts'
 import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
-import { memoryViews, peers, services } from '../api/memory-views.ts'
+import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
 import { type Family, parseExposition } from './exposition.ts'
 
 const figures = { count: 3, errors: 1, lastMs: 12 }
@@ -105,7 +105,7 @@ test('counters go on over a new connection, and the series of a peer that left g
 test('a Service that is deleted takes its series along and nothing from the totals', async () => {
   const scrape = scraper()
   assert.equal(value(await scrape(), 'herald_services_packets_total', { direction: 'in' }), 1200)
-  const without = await scrape({ services: async () => services.slice(1) })
+  const without = await scrape({ services: async () => ({ items: services.slice(1) }) })
   assert.equal(value(without, 'herald_services_packets_total', { direction: 'in' }), 1200)
   assert.equal(value(without, 'herald_service_packets_total', { service: 'default/web' }), undefined)
 })
@@ -118,7 +118,7 @@ test(`at most ${maxServicesWithSeries} Services have series of their own; all ar
     service: `default/s${String(i).padStart(5, '0')}`,
     frontends: web.frontends.map((frontend) => ({ ...frontend, id: `${i}` })),
   }))
-  const families = await scraper({ services: async () => many })()
+  const families = await scraper({ services: async (page) => pageOf(many, page) })()
   assert.equal(families.get('herald_service_connections_total')?.samples.length, maxServicesWithSeries)
   assert.equal(value(families, 'herald_services_without_series'), 5)
   assert.equal(value(families, 'herald_services_connections_total'), 200 * many.length)

@@ -49,7 +49,13 @@ export class Recorded {
     table: 'available' | 'advertised' | 'received',
     family: 'ipv4-unicast' | 'ipv6-unicast' = 'ipv4-unicast',
   ): readonly RouteSnapshot[] {
-    return this.ask({ what: 'routes', table, family }).routes ?? []
+    const all: RouteSnapshot[] = []
+    for (let from: number | undefined, isFirst = true; isFirst || from !== undefined; isFirst = false) {
+      const answer = this.ask({ what: 'routes', table, family, ...(from === undefined ? {} : { from }) })
+      all.push(...(answer.routes ?? []))
+      from = answer.next
+    }
+    return all
   }
 
   get prefixes(): readonly string[] {

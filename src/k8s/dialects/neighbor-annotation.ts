@@ -3,7 +3,7 @@
  * Each key is judged by itself: one that is wrong is reported and left out, the others of the neighbor hold. Pure.
  */
 import { parse } from 'yaml'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ImportPrefix } from '../../desired/model.ts'
 import { formatAddress, parseAddress } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'

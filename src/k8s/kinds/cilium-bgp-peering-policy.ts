@@ -3,7 +3,7 @@
  * a
  * broken one is left out, the others stay. A policy of which nothing else is left is not used at all.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { familyOfAddress } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'

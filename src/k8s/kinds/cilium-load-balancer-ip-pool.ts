@@ -1,5 +1,5 @@
 /** cilium.io CiliumLoadBalancerIPPool, v2alpha1 and v2: blocks of addresses for Services. */
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   type Address,
   addressBytes,

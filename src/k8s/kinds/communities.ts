@@ -1,5 +1,5 @@
 /** Communities as Cilium's kinds spell them, narrowed to what goes on the wire. Pure. */
-import { z } from 'zod'
+import * as z from 'zod'
 
 const wellKnown: ReadonlyMap<string, number> = new Map([
   ['internet', 0],

@@ -2,7 +2,7 @@
  * discovery.k8s.io/v1 EndpointSlice. Target ports are numbers here already. A cluster has many of them, so what is
  * kept is small: addresses are packed into one text, and equal lists of ports are one.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, type Metadata, type Narrowed } from './narrow.ts'

@@ -4,7 +4,7 @@
  *     raw --zod--> issues --> faults          an unknown field of a strict schema is a warning and is passed over
  *            `---> value  --> cross checks    without a value, this version of the object is not used
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ProblemCode } from '../../desired/codes.ts'
 
 export type FieldPath = readonly (string | number)[]

@@ -1,5 +1,5 @@
 /** core/v1 Node: labels, annotations, PodCIDRs and addresses. */
-import { z } from 'zod'
+import * as z from 'zod'
 import { formatPrefix, parsePrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'

@@ -1,5 +1,5 @@
 /** Pieces of schemas that the kinds have in common, with the API server's leniency: "" and null are "not set". Pure. */
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** One of a few words; "", null and nothing are the default. */
 export function choice<const T extends readonly string[], const D extends T[number] | undefined>(

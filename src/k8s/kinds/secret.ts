@@ -1,5 +1,5 @@
 /** core/v1 Secret: only the key `password` is looked at. */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { RawObject } from '../source.ts'
 import { metadataSchema, narrow, type Narrowed } from './narrow.ts'
 

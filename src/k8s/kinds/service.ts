@@ -1,5 +1,5 @@
 /** core/v1 Service, as far as Herald reads it; of one that is no LoadBalancer nothing is kept but that. */
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Family, formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'

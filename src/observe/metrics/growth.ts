@@ -13,6 +13,12 @@ export class Growth {
     return reading < last ? reading : reading - last
   }
 
+  /** Ends a round that was cut short: what was not read counts as read before. */
+  cut(): void {
+    for (const [id, reading] of this.#seen) this.#last.set(id, reading)
+    this.#seen = new Map()
+  }
+
   /** Ends a round of readings: what was not read in it is forgotten. */
   next(): void {
     this.#last = this.#seen

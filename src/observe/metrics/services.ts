@@ -2,7 +2,6 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { ServiceView } from '../../api/types.ts'
 import { Growth } from './growth.ts'
-import type { Snapshot } from './snapshot.ts'
 
 const states = ['Announced', 'Programmed', 'Pending', 'NotServed']
 
@@ -19,7 +18,14 @@ interface Traffic {
 
 const keys = ['packetsIn', 'packetsOut', 'bytesIn', 'bytesOut', 'newConnections'] as const
 
-export function addServiceMetrics(registry: Registry): (snapshot: Snapshot) => void {
+/** Takes the Services of a scrape page by page, by name; `end` when there are no more, `cut` when they cannot be had. */
+export interface ServiceMetrics {
+  add(page: readonly ServiceView[]): void
+  end(): void
+  cut(): void
+}
+
+export function addServiceMetrics(registry: Registry): ServiceMetrics {
   const registers = [registry]
   const byState = new Gauge({
     name: 'herald_services',
@@ -36,19 +42,30 @@ export function addServiceMetrics(registry: Registry): (snapshot: Snapshot) => v
   const all = addCounters(registry, 'services', [])
   const growth = new Growth()
   let known = new Set<string>()
-  return ({ services }) => {
-    for (const state of states) byState.set({ state }, services.filter((service) => service.state === state).length)
-    const byName = [...services].sort((a, b) => (a.service < b.service ? -1 : 1))
-    const shown = new Set(byName.slice(0, maxServicesWithSeries).map(({ service }) => service))
-    for (const service of known) if (!shown.has(service)) each.remove({ service })
-    for (const view of byName) {
-      const grown = trafficOf(view, growth)
-      all.add({}, grown)
-      if (shown.has(view.service)) each.add({ service: view.service }, grown)
-    }
-    growth.next()
-    known = shown
-    withoutSeries.set(services.length - shown.size)
+  let shown = new Set<string>()
+  let counts = new Map<string, number>()
+  return {
+    add: (page) => {
+      for (const view of page) {
+        counts.set(view.state, (counts.get(view.state) ?? 0) + 1)
+        const grown = trafficOf(view, growth)
+        all.add({}, grown)
+        if (shown.size >= maxServicesWithSeries) continue
+        shown.add(view.service)
+        each.add({ service: view.service }, grown)
+      }
+    },
+    end: () => {
+      for (const state of states) byState.set({ state }, counts.get(state) ?? 0)
+      for (const service of known) if (!shown.has(service)) each.remove({ service })
+      growth.next()
+      withoutSeries.set([...counts.values()].reduce((sum, count) => sum + count, 0) - shown.size)
+      ;[known, shown, counts] = [shown, new Set(), new Map()]
+    },
+    cut: () => {
+      growth.cut()
+      ;[known, shown, counts] = [new Set([...known, ...shown]), new Set(), new Map()]
+    },
   }
 }
 

@@ -1,18 +1,18 @@
 /**
  * What the kernel serves, written and read back through the maps. The order of writes is the point: whatever a packet
  * meets in between is the old state or the new one, and a crash between any two steps leaves one that is served or one
- * that {@link FrontendTable} finishes or gives back when it is built again.
+ * that {@link ServiceTable} finishes or gives back when it is built again.
  *
  *     upsert:  backends -> Maglev table -> frontend -> vip -> read back -> old backends drain, old table rests
  *     remove:  frontend -> vip (with the last frontend on it)           -> backends drain, table rests
  *
  * The state lies in the maps alone; what is kept here beside them (who owns which slot) is derived from them.
  */
-import { HeraldError } from '../errors.ts'
-import { compareAddresses, parseIpv4 } from '../ip/address.ts'
-import { frontendId, type Backend, type Frontend } from '../desired/model.ts'
-import { isServed } from '../reconcile/frontends.ts'
-import type { FrontendCounters, MapUsage, ProgrammedFrontend } from './datapath.ts'
+import { HeraldError } from '../../errors.ts'
+import { compareAddresses, parseIpv4 } from '../../ip/address.ts'
+import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
+import { isHeld } from '../../reconcile/frontends.ts'
+import type { FrontendCounters, MapUsage, ProgrammedFrontend } from '../datapath.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
@@ -27,36 +27,11 @@ import {
   writeDrain,
   type BackendRef,
   type FrontendRecord,
-} from './layout.ts'
-import { maglevTable, tableLength } from './maglev.ts'
-import { IdPool, StretchPool } from './slots.ts'
-
-/** A hash map of the kernel; `update` throws ERR_MAP_FULL and then has changed nothing. */
-export interface HashStore {
-  readonly name: string
-  readonly maxEntries: number
-  lookup(key: Uint8Array): Uint8Array | undefined
-  update(key: Uint8Array, value: Uint8Array): void
-  /** False when there was no such key. */
-  delete(key: Uint8Array): boolean
-  entries(): Iterable<readonly [Uint8Array, Uint8Array]>
-}
-
-export interface CounterStore {
-  readonly maxEntries: number
-  read(service: number): FrontendCounters
-  clear(service: number): void
-}
-
-/** The maps by the names that they have in bpf/layout.h; the arrays are memory shared with the kernel. */
-export interface DatapathMaps {
-  readonly vips: HashStore
-  readonly frontends: HashStore
-  readonly backends: DataView
-  /** Slots of all Maglev tables, two words each: backend id, generation. */
-  readonly tables: Uint32Array
-  readonly counters: CounterStore
-}
+} from '../layout.ts'
+import { maglevTable, tableLength } from '../maglev.ts'
+import type { Maps, MapStore } from '../maps.ts'
+import { IdPool, StretchPool } from '../slots.ts'
+import { CounterTable } from './counters.ts'
 
 export interface TableTimes {
   /** CLOCK_MONOTONIC, as the programs see it. */
@@ -76,8 +51,13 @@ interface Entry {
   record: FrontendRecord
 }
 
-export class FrontendTable {
-  readonly #maps: DatapathMaps
+export class ServiceTable {
+  readonly #vips: MapStore
+  readonly #frontends: MapStore
+  readonly #backends: DataView
+  /** Slots of all Maglev tables, two words each: backend id, generation. */
+  readonly #tables: Uint32Array
+  readonly #counters: CounterTable
   readonly #times: TableTimes
   readonly #entries = new Map<string, Entry>()
   readonly #frontendsOf = new Map<string, number>()
@@ -86,18 +66,23 @@ export class FrontendTable {
   readonly #stretches: StretchPool
 
   /** Takes over what the maps hold. */
-  constructor(maps: DatapathMaps, times: TableTimes) {
-    this.#maps = maps
+  constructor(maps: Maps, times: TableTimes) {
+    this.#vips = maps.store('vips')
+    this.#frontends = maps.store('frontends')
+    this.#backends = maps.memory('backends')
+    const tablesMemory = maps.memory('tables')
+    this.#tables = new Uint32Array(tablesMemory.buffer, tablesMemory.byteOffset, tablesMemory.byteLength / 4)
+    this.#counters = new CounterTable(maps.store('counters'))
     this.#times = times
-    this.#services = new IdPool('service ids', maps.counters.maxEntries)
-    this.#backendIds = new IdPool('backend slots', maps.backends.byteLength / sizes.backend)
-    for (const [key, value] of maps.frontends.entries()) this.#adopt(key, decodeFrontend(value))
+    this.#services = new IdPool('service ids', this.#counters.maxEntries)
+    this.#backendIds = new IdPool('backend slots', this.#backends.byteLength / sizes.backend)
+    for (const [key, value] of this.#frontends.entries()) this.#adopt(key, decodeFrontend(value))
     const tables = [...this.#entries.values()].map(({ record }) => ({
       offset: record.tableOffset,
       length: record.tableLength,
     }))
     this.#stretches = new StretchPool(
-      maps.tables.length / wordsPerSlot,
+      this.#tables.length / wordsPerSlot,
       stretchGraceNs,
       tables.filter(({ length }) => length > 0),
     )
@@ -112,9 +97,9 @@ export class FrontendTable {
   read(id: string): ProgrammedFrontend | undefined {
     const entry = this.#entries.get(id)
     if (entry === undefined) return undefined
-    const value = this.#maps.frontends.lookup(entry.key)
+    const value = this.#frontends.get(entry.key)
     const vip = encodeVipKey(entry.address)
-    if (value === undefined || vip === undefined || this.#maps.vips.lookup(vip) === undefined) return undefined
+    if (value === undefined || vip === undefined || this.#vips.get(vip) === undefined) return undefined
     const record = decodeFrontend(value)
     return { id, ...decodeFrontendKey(entry.key), backends: this.#backendsOf(record), serviceId: record.service }
   }
@@ -125,7 +110,7 @@ export class FrontendTable {
     if (key === undefined)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
     const held = this.#entries.get(frontend.id)
-    if (held !== undefined && isServed(frontend, this.read(frontend.id))) return
+    if (held !== undefined && isHeld(frontend, this.read(frontend.id))) return
     const taken = { service: held?.record.service ?? this.#takeService(), backends: [] as number[] }
     let record: FrontendRecord
     try {
@@ -145,7 +130,7 @@ export class FrontendTable {
   remove(id: string): void {
     const entry = this.#entries.get(id)
     if (entry === undefined) return
-    this.#maps.frontends.delete(entry.key)
+    this.#frontends.delete(entry.key)
     this.#entries.delete(id)
     this.#setVip(entry.address, (this.#frontendsOf.get(entry.address) ?? 1) - 1)
     this.#retire(entry.record, new Set())
@@ -154,16 +139,15 @@ export class FrontendTable {
 
   counters(id: string): FrontendCounters | undefined {
     const entry = this.#entries.get(id)
-    return entry === undefined ? undefined : this.#maps.counters.read(entry.record.service)
+    return entry === undefined ? undefined : this.#counters.read(entry.record.service)
   }
 
   usage(): readonly MapUsage[] {
-    const { vips, frontends, backends, tables } = this.#maps
     return [
-      { name: 'vips', entries: this.#frontendsOf.size, maxEntries: vips.maxEntries },
-      { name: 'frontends', entries: this.#entries.size, maxEntries: frontends.maxEntries },
-      { name: 'backends', entries: this.#backendIds.used, maxEntries: backends.byteLength / sizes.backend },
-      { name: 'tables', entries: this.#stretches.used, maxEntries: tables.length / wordsPerSlot },
+      { name: 'vips', entries: this.#frontendsOf.size, maxEntries: this.#vips.maxEntries },
+      { name: 'frontends', entries: this.#entries.size, maxEntries: this.#frontends.maxEntries },
+      { name: 'backends', entries: this.#backendIds.used, maxEntries: this.#backends.byteLength / sizes.backend },
+      { name: 'tables', entries: this.#stretches.used, maxEntries: this.#tables.length / wordsPerSlot },
     ]
   }
 
@@ -178,21 +162,21 @@ export class FrontendTable {
 
   /** A crash may have left a VIP without its last frontend, or backends that no frontend names yet or any more. */
   #finishWhatWasBegun(): void {
-    for (const [key] of [...this.#maps.vips.entries()]) {
-      if (!this.#frontendsOf.has(decodeVipKey(key))) this.#maps.vips.delete(key)
+    for (const [key] of [...this.#vips.entries()]) {
+      if (!this.#frontendsOf.has(decodeVipKey(key))) this.#vips.delete(key)
     }
     const named = new Set([...this.#entries.values()].flatMap(({ record }) => this.#refsOf(record).map(({ id }) => id)))
     const now = this.#times.nowNs()
-    for (let id = 0; id < this.#maps.backends.byteLength / sizes.backend; id++) {
-      const { generation, drainUntilNs } = readBackend(this.#maps.backends, id)
+    for (let id = 0; id < this.#backends.byteLength / sizes.backend; id++) {
+      const { generation, drainUntilNs } = readBackend(this.#backends, id)
       if (!named.has(id) && generation !== 0 && drainUntilNs === 0n)
-        writeDrain(this.#maps.backends, id, now + this.#times.drainNs)
+        writeDrain(this.#backends, id, now + this.#times.drainNs)
     }
   }
 
   #takeService(): number {
     const service = this.#services.take()
-    this.#maps.counters.clear(service)
+    this.#counters.clear(service)
     return service
   }
 
@@ -224,31 +208,30 @@ export class FrontendTable {
   #takeBackend(backend: Backend, taken: { readonly service: number; readonly backends: number[] }): BackendRef {
     const id = this.#backendIds.take()
     taken.backends.push(id)
-    const { generation: last } = readBackend(this.#maps.backends, id)
+    const { generation: last } = readBackend(this.#backends, id)
     // 0 is what a slot that was never used holds.
     const generation = last === 0xffffffff ? 1 : last + 1
-    writeBackend(this.#maps.backends, id, { ...backend, generation, service: taken.service, drainUntilNs: 0n })
+    writeBackend(this.#backends, id, { ...backend, generation, service: taken.service, drainUntilNs: 0n })
     return { id, generation }
   }
 
   #writeTable(offset: number, table: Uint32Array, refs: readonly BackendRef[]): void {
     for (let slot = 0; slot < table.length; slot++) {
       const ref = refs[table[slot] ?? 0] ?? noBackend
-      this.#maps.tables[(offset + slot) * wordsPerSlot] = ref.id
-      this.#maps.tables[(offset + slot) * wordsPerSlot + 1] = ref.generation
+      this.#tables[(offset + slot) * wordsPerSlot] = ref.id
+      this.#tables[(offset + slot) * wordsPerSlot + 1] = ref.generation
     }
   }
 
   /** From the first update on packets meet the new state; when the map of VIPs is full it is taken back. */
   #publish(frontend: Frontend, key: Uint8Array, record: FrontendRecord, before: FrontendRecord | undefined): void {
-    const { frontends } = this.#maps
     try {
-      frontends.update(key, encodeFrontend(record))
+      this.#frontends.put(key, encodeFrontend(record))
       try {
         this.#setVip(frontend.address, (this.#frontendsOf.get(frontend.address) ?? 0) + (before === undefined ? 1 : 0))
       } catch (error) {
-        if (before === undefined) frontends.delete(key)
-        else frontends.update(key, encodeFrontend(before))
+        if (before === undefined) this.#frontends.delete(key)
+        else this.#frontends.put(key, encodeFrontend(before))
         throw error
       }
     } catch (error) {
@@ -260,8 +243,8 @@ export class FrontendTable {
   #setVip(address: string, frontends: number): void {
     const key = encodeVipKey(address)
     if (key === undefined) return
-    if (frontends > 0) this.#maps.vips.update(key, encodeVip(frontends))
-    else this.#maps.vips.delete(key)
+    if (frontends > 0) this.#vips.put(key, encodeVip(frontends))
+    else this.#vips.delete(key)
     if (frontends > 0) this.#frontendsOf.set(address, frontends)
     else this.#frontendsOf.delete(address)
   }
@@ -278,7 +261,7 @@ export class FrontendTable {
   }
 
   #drain(id: number, forNs: bigint): void {
-    writeDrain(this.#maps.backends, id, this.#times.nowNs() + forNs)
+    writeDrain(this.#backends, id, this.#times.nowNs() + forNs)
     this.#backendIds.give(id)
   }
 
@@ -290,7 +273,7 @@ export class FrontendTable {
         compareBackends,
       ),
     }
-    if (isServed(wanted, held)) return
+    if (isHeld(wanted, held)) return
     throw new HeraldError(
       'ERR_READ_BACK',
       `${frontend.id} holds ${held === undefined ? 'nothing' : held.backends.map(nameOf).join(', ')}`,
@@ -304,13 +287,13 @@ export class FrontendTable {
     const refs = new Map<number, number>()
     const end = (record.tableOffset + record.tableLength) * wordsPerSlot
     for (let word = record.tableOffset * wordsPerSlot; word < end; word += wordsPerSlot)
-      refs.set(this.#maps.tables[word] ?? 0, this.#maps.tables[word + 1] ?? 0)
+      refs.set(this.#tables[word] ?? 0, this.#tables[word + 1] ?? 0)
     return [...refs].map(([id, generation]) => ({ id, generation }))
   }
 
   #activeOf(record: FrontendRecord): { readonly ref: BackendRef; readonly backend: Backend }[] {
     return this.#refsOf(record)
-      .map((ref) => ({ ref, held: readBackend(this.#maps.backends, ref.id) }))
+      .map((ref) => ({ ref, held: readBackend(this.#backends, ref.id) }))
       .filter(({ ref, held }) => held.generation === ref.generation && held.drainUntilNs === 0n)
       .map(({ ref, held }) => ({ ref, backend: { address: held.address, port: held.port } }))
   }

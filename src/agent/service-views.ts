@@ -1,0 +1,118 @@
+/**
+ * Services as the API shows them, page by page, and how many there are of each state. Thousands of them are looked at
+ * in slices, between which the loop goes on.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { FrontendView, Page, PageQuery, ServiceView, VerdictView } from '../api/types.ts'
+import type { Datapath } from '../datapath/datapath.ts'
+import type { DesiredService, Frontend } from '../desired/model.ts'
+import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import type { Order } from './order.ts'
+
+export interface ServiceParts {
+  readonly agent: { readonly order: Pick<Order, 'services' | 'verdict' | 'isProgrammed'> }
+  readonly speaker: Pick<SpeakerThread, 'isAtAnyPeer'>
+  readonly datapath: Pick<Datapath, 'counters'>
+}
+
+/** Services that are counted in one turn of the loop, some microseconds each. */
+const sliceServices = 500
+
+export interface ServiceCounts {
+  readonly total: number
+  readonly states: Readonly<Record<ServiceView['state'], number>>
+  /** Prefixes to announce. */
+  readonly routes: number
+}
+
+/** By name; `continue` is the name of the last one. */
+export function servicesPage(parts: ServiceParts, { limit, continue: after }: PageQuery): Page<ServiceView> {
+  const { keys, isMore } = firstKeys(parts.agent.order.services.keys(), limit, after)
+  const items = keys.flatMap((key) => {
+    const service = parts.agent.order.services.get(key)
+    return service === undefined ? [] : [serviceView(parts, service)]
+  })
+  const last = keys.at(-1)
+  return isMore && last !== undefined ? { items, continue: last } : { items }
+}
+
+/** The first `limit` names behind `after`: one pass, and no more memory than twice the page. */
+function firstKeys(
+  all: Iterable<string>,
+  limit: number,
+  after = '',
+): { readonly keys: readonly string[]; readonly isMore: boolean } {
+  let keys: string[] = []
+  let isMore = false
+  let highest: string | undefined
+  for (const key of all) {
+    if (key <= after) continue
+    if (highest !== undefined && key > highest) {
+      isMore = true
+      continue
+    }
+    keys.push(key)
+    if (keys.length < 2 * limit) continue
+    keys = keys.sort().slice(0, limit)
+    isMore = true
+    highest = keys.at(-1)
+  }
+  keys.sort()
+  return { keys: keys.slice(0, limit), isMore: isMore || keys.length > limit }
+}
+
+export async function countServices(parts: ServiceParts): Promise<ServiceCounts> {
+  const states = { Announced: 0, Programmed: 0, Pending: 0, NotServed: 0 }
+  let [total, routes] = [0, 0]
+  for (const service of parts.agent.order.services.values()) {
+    states[stateOf(parts, service)]++
+    routes += service.routes.length
+    if (++total % sliceServices === 0) await nextTurn()
+  }
+  return { total, states, routes }
+}
+
+function serviceView(parts: ServiceParts, service: DesiredService): ServiceView {
+  return {
+    service: service.key,
+    addresses: [...service.addresses],
+    ...(service.pool === undefined ? {} : { pool: service.pool }),
+    state: stateOf(parts, service),
+    externalTrafficPolicy: service.externalTrafficPolicy,
+    remoteBackends: service.remoteBackends,
+    frontends: service.frontends.map((frontend) => frontendView(parts, frontend)),
+    verdicts: serviceVerdicts(parts, service),
+  }
+}
+
+function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): FrontendView {
+  const programmed = agent.order.isProgrammed(frontend)
+  const none = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+  return {
+    id: frontend.id,
+    address: frontend.address,
+    protocol: frontend.protocol,
+    port: frontend.port,
+    programmed,
+    backends: frontend.backends.map((backend) => ({
+      ...backend,
+      state: programmed ? ('active' as const) : ('pending' as const),
+    })),
+    ...none,
+    ...datapath.counters(frontend.id),
+  }
+}
+
+function stateOf({ agent, speaker }: ServiceParts, service: DesiredService): ServiceView['state'] {
+  if (service.verdicts.some((verdict) => !verdict.ok)) return 'NotServed'
+  if (!agent.order.verdict(service.key).ok) return 'Pending'
+  return service.routes.some((route) => speaker.isAtAnyPeer(route.prefix)) ? 'Announced' : 'Programmed'
+}
+
+/** The chain up to the kernel; what comes after the first no is left out. */
+export function serviceVerdicts({ agent }: Pick<ServiceParts, 'agent'>, service: DesiredService): VerdictView[] {
+  const isRefused = service.verdicts.some((verdict) => !verdict.ok)
+  return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({
+    ...verdict,
+  }))
+}

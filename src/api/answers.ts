@@ -1,0 +1,139 @@
+/**
+ * From a request to its answer:
+ *
+ *     GET /healthz /readyz                                           at once, whatever else is asked
+ *     GET /metrics /api/v1/{status,peers,routes,services,explain}    through the lane
+ */
+import type http from 'node:http'
+import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
+import type { Lane } from './lane.ts'
+import type { AgentViews, ExplainSubject, Page, PageQuery } from './types.ts'
+
+export interface Reply {
+  readonly status: number
+  /** The connection ends with this answer. */
+  readonly isLast?: boolean
+  readonly type: string
+  readonly body: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Items of one page, and so what an answer costs at most. */
+export const maxPageItems = 500
+/** Of an answer that names the next page in a header, as the list itself has no place for it. */
+export const continueHeader = 'herald-continue'
+
+const json = (value: unknown, status = 200): Reply => ({
+  status,
+  type: 'application/json',
+  body: `${JSON.stringify(value)}\n`,
+})
+const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
+
+const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410 }
+
+/** Never rejects. */
+export async function answer(views: AgentViews, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+  try {
+    return await answerTo(views, lane, request)
+  } catch (error) {
+    const code = error instanceof HeraldError ? error.code : undefined
+    const reply = json(
+      { error: { code: code ?? 'INTERNAL', message: messageOf(error) } },
+      (code === undefined ? undefined : statusOf[code]) ?? 500,
+    )
+    return reply.status === 503 ? { ...reply, headers: { 'retry-after': '1' } } : reply
+  }
+}
+
+async function answerTo(views: AgentViews, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
+  if (hasBody(request))
+    return { ...json({ error: { code: 'BODY', message: 'a request has no body here' } }, 413), isLast: true }
+  const url =
+    request.url?.startsWith('/') === true && !request.url.startsWith('//')
+      ? URL.parse(request.url, 'http://herald')
+      : null
+  if (url === null) return badRequest('the request target is no path')
+  switch (url.pathname) {
+    case '/healthz':
+      return text('ok\n')
+    case '/readyz': {
+      const ready = views.ready()
+      return text(`${ready.text}\n`, ready.ok ? 200 : 503)
+    }
+  }
+  const work = workOf(views, url)
+  return typeof work === 'function' ? lane.run(`${url.pathname}?${url.searchParams.toString()}`, work) : work
+}
+
+/** What has to be done for a path, or why nothing is. */
+function workOf(views: AgentViews, { pathname, searchParams: query }: URL): (() => Promise<Reply>) | Reply {
+  switch (pathname) {
+    case '/metrics':
+      return async () => ({
+        status: 200,
+        type: 'text/plain; version=0.0.4; charset=utf-8',
+        body: await views.metrics(),
+      })
+    case '/api/v1/status':
+      return async () => json(await views.status())
+    case '/api/v1/peers':
+      return async () => json(await views.peers())
+    case '/api/v1/services':
+      return paged(query, (page) => views.services(page))
+    case '/api/v1/routes':
+      return routes(views, query)
+    case '/api/v1/explain':
+      return explain(views, query)
+    default:
+      return json({ error: { code: 'NOT_FOUND', message: `no such path: ${pathname}` } }, 404)
+  }
+}
+
+function hasBody({ headers }: http.IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+}
+
+function routes(views: AgentViews, query: URLSearchParams): (() => Promise<Reply>) | Reply {
+  const table = query.get('table') ?? 'advertised'
+  const family = query.get('family') ?? 'ipv4-unicast'
+  const peer = query.get('peer')
+  if (table !== 'available' && table !== 'advertised' && table !== 'received')
+    return badRequest('table is available, advertised or received')
+  if (family !== 'ipv4-unicast' && family !== 'ipv6-unicast')
+    return badRequest('family is ipv4-unicast or ipv6-unicast')
+  return paged(query, (page) => views.routes({ table, family, ...(peer === null ? {} : { peer }) }, page))
+}
+
+function explain(views: AgentViews, query: URLSearchParams): (() => Promise<Reply>) | Reply {
+  const kind = query.get('kind') as ExplainSubject['kind'] | null
+  const name = query.get('name')
+  if (name === null || (kind !== 'service' && kind !== 'route' && kind !== 'peer'))
+    return badRequest('kind is service, route or peer, and name is needed')
+  return async () => json(await views.explain({ kind, name }))
+}
+
+/** With `limit` or `continue` a page, else the first page as a list. */
+function paged(
+  query: URLSearchParams,
+  read: (page: PageQuery) => Promise<Page<unknown>>,
+): (() => Promise<Reply>) | Reply {
+  const [limitText, token] = [query.get('limit'), query.get('continue')]
+  const limit = limitText === null ? maxPageItems : /^[1-9]\d{0,8}$/.test(limitText) ? Number(limitText) : 0
+  if (limit === 0) return badRequest(`limit is a number from 1 on; a page has at most ${maxPageItems} items`)
+  if (token === '') return badRequest('continue is what the page before said, or not given')
+  const page = { limit: Math.min(limit, maxPageItems), ...(token === null ? {} : { continue: token }) }
+  return async () => {
+    const found = await read(page)
+    if (limitText !== null || token !== null) return json(found)
+    const next: Record<string, string> =
+      found.continue === undefined ? {} : { [continueHeader]: encodeURIComponent(found.continue) }
+    return { ...json(found.items), headers: next }
+  }
+}
+
+function badRequest(message: string): Reply {
+  return json({ error: { code: 'BAD_REQUEST', message } }, 400)
+}

@@ -1,0 +1,19 @@
+/** How the options get from the command line to the process that replaces it: in one variable of its environment. */
+import type { AgentOptions } from '../agent/options.ts'
+import { HeraldError } from '../errors.ts'
+
+type Variables = Record<string, string | undefined>
+
+const variable = 'HERALD_AGENT_OPTIONS'
+
+export function withOptions(environment: Variables, options: AgentOptions): Variables {
+  return { ...environment, [variable]: JSON.stringify(options) }
+}
+
+/** What {@link withOptions} left, which is then gone. Throws ERR_USAGE. */
+export function takeOptions(environment: Variables): AgentOptions {
+  const text = environment[variable]
+  if (text === undefined) throw new HeraldError('ERR_USAGE', 'this is no command of its own; run `herald agent`')
+  delete environment[variable]
+  return JSON.parse(text)
+}

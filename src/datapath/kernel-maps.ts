@@ -1,0 +1,91 @@
+/** The maps of the kernel, of a loaded object. */
+import { HeraldError } from '../errors.ts'
+import { type BpfMap, type BpfObject, type MappedMemory, possibleCpus } from '../sys/bpf.ts'
+import { mapShapes, type MapName } from './layout.ts'
+import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
+
+class KernelMap implements MapStore {
+  readonly name: MapName
+  readonly keyBytes: number
+  readonly valueBytes: number
+  readonly maxEntries: number
+  readonly #map: BpfMap
+
+  constructor(name: MapName, map: BpfMap) {
+    this.name = name
+    this.#map = map
+    this.keyBytes = map.info.keySize
+    // A value of a per-CPU map is padded to 8 octets for each possible CPU.
+    const isPerCpu = mapShapes[name].kind === 'array'
+    this.valueBytes = isPerCpu ? ((map.info.valueSize + 7) & ~7) * possibleCpus() : map.info.valueSize
+    this.maxEntries = map.info.maxEntries
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    this.#check('look up in', key)
+    const value = new Uint8Array(this.valueBytes)
+    return this.#map.lookup(key, value) ? value : undefined
+  }
+
+  put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
+    this.#check('write to', key, value)
+    this.#map.update(key, value, mode)
+  }
+
+  delete(key: Uint8Array): boolean {
+    this.#check('delete from', key)
+    return this.#map.delete(key)
+  }
+
+  entries(): Iterable<readonly [Uint8Array, Uint8Array]> {
+    return this.#map.entries()
+  }
+
+  used(): number {
+    return this.#map.estimateEntries()
+  }
+
+  /** The kernel takes the sizes that it knows, wherever the octets end. */
+  #check(call: string, key: Uint8Array, value?: Uint8Array): void {
+    if (key.length === this.keyBytes && (value === undefined || value.length === this.valueBytes)) return
+    throw new HeraldError('ERR_SYSCALL', `${call} ${this.name}: EINVAL`, { errno: 'EINVAL' })
+  }
+}
+
+export class KernelMaps implements Maps {
+  readonly #object: BpfObject
+  readonly #stores = new Map<MapName, MapStore>()
+  readonly #memories = new Map<MapName, MappedMemory>()
+  #isClosed = false
+
+  /** Takes over the object: it lives until {@link close}. */
+  constructor(object: BpfObject) {
+    this.#object = object
+  }
+
+  store(name: StoreName): MapStore {
+    this.#checkOpen()
+    const store = this.#stores.get(name) ?? new KernelMap(name, this.#object.openMap(name))
+    this.#stores.set(name, store)
+    return store
+  }
+
+  memory(name: MemoryName): DataView {
+    this.#checkOpen()
+    const memory = this.#memories.get(name) ?? this.#object.openMap(name).mapMemory()
+    this.#memories.set(name, memory)
+    return new DataView(memory.buffer)
+  }
+
+  /** What came from {@link memory} must not be touched afterwards. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    for (const memory of this.#memories.values()) memory.unmap()
+    this.#object.close()
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The seam to the kernel: maps, by the names that they have in bpf/layout.h. `kernel-maps.ts` has the real ones,
+ * `memory-maps.ts` has maps in memory that are as bounded and as particular. Above it lies a table per feature.
+ *
+ *     tables/services.ts, counters.ts, reasons.ts  -->  Maps  <--  kernel-maps.ts (libbpf), memory-maps.ts
+ */
+import type { MapName } from './layout.ts'
+
+/** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
+export type PutMode = 'any' | 'new' | 'existing'
+
+/**
+ * A map that is read and written by calls. Keys and values are octets of exactly `keyBytes` and `valueBytes`; a value
+ * of a per-CPU map holds those of all CPUs in a row. Failures throw ERR_MAP_FULL or ERR_SYSCALL (with errno: EINVAL
+ * for a wrong size, EEXIST, ENOENT) and have changed nothing.
+ */
+export interface MapStore {
+  readonly name: MapName
+  readonly keyBytes: number
+  readonly valueBytes: number
+  readonly maxEntries: number
+  get(key: Uint8Array): Uint8Array | undefined
+  put(key: Uint8Array, value: Uint8Array, mode?: PutMode): void
+  /** False when there was no such key. */
+  delete(key: Uint8Array): boolean
+  /** Read in batches; entries written meanwhile may or may not be among them. */
+  entries(): Iterable<readonly [Uint8Array, Uint8Array]>
+  /** How many entries it holds; an estimate for a large map, which nobody walks to count. */
+  used(): number
+}
+
+/** Maps that are read and written by calls. */
+export type StoreName = Exclude<MapName, MemoryName>
+/** Arrays that lie in the agent's memory too (BPF_F_MMAPABLE): what is written is seen by packets at once. */
+export type MemoryName = 'backends' | 'tables'
+
+export interface Maps {
+  store(name: StoreName): MapStore
+  memory(name: MemoryName): DataView
+}
+
+/** The key of an array: its index. */
+export function indexKey(index: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(index).buffer)
+}

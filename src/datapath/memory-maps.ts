@@ -1,0 +1,230 @@
+/**
+ * Maps in memory that keep the kernel's rules: capacity, sizes of keys and values, what exists and what must not, and
+ * arrays of which every entry exists. For tests there is {@link MemoryMaps.dump} and {@link MemoryMaps.check}. Pure.
+ */
+import { type Errno, HeraldError } from '../errors.ts'
+import { frontendId } from '../desired/model.ts'
+import {
+  decodeFrontend,
+  decodeFrontendKey,
+  decodeVip,
+  decodeVipKey,
+  mapNames,
+  mapShapes,
+  readBackend,
+  sizes,
+  type FrontendRecord,
+  type MapName,
+} from './layout.ts'
+import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
+
+type Entry = readonly [Uint8Array, Uint8Array]
+
+function refusal(name: string, call: string, errno: Errno): HeraldError {
+  return new HeraldError('ERR_SYSCALL', `${call} ${name}: ${errno}`, { errno })
+}
+
+abstract class MemoryStore implements MapStore {
+  readonly name: MapName
+  readonly keyBytes: number
+  readonly valueBytes: number
+  readonly maxEntries: number
+
+  constructor(name: MapName, maxEntries: number) {
+    this.name = name
+    this.keyBytes = mapShapes[name].keyBytes
+    this.valueBytes = mapShapes[name].valueBytes
+    this.maxEntries = maxEntries
+  }
+
+  abstract get(key: Uint8Array): Uint8Array | undefined
+  abstract put(key: Uint8Array, value: Uint8Array, mode?: PutMode): void
+  abstract delete(key: Uint8Array): boolean
+  abstract entries(): Iterable<Entry>
+  abstract used(): number
+
+  protected checkSizes(call: string, key: Uint8Array, value?: Uint8Array): void {
+    if (key.length !== this.keyBytes || (value !== undefined && value.length !== this.valueBytes))
+      throw refusal(this.name, call, 'EINVAL')
+  }
+
+  protected full(): HeraldError {
+    const message = `map ${this.name} takes no more than ${this.maxEntries} entries (E2BIG)`
+    return new HeraldError('ERR_MAP_FULL', message, { errno: 'E2BIG' })
+  }
+}
+
+/** BPF_MAP_TYPE_HASH; also the LRU maps, of which only the programs write. */
+class MemoryHash extends MemoryStore {
+  readonly #entries = new Map<string, Entry>()
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    this.checkSizes('look up in', key)
+    return this.#entries.get(key.join())?.[1].slice()
+  }
+
+  put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
+    this.checkSizes('write to', key, value)
+    const isThere = this.#entries.has(key.join())
+    if (isThere && mode === 'new') throw refusal(this.name, 'write to', 'EEXIST')
+    if (!isThere && mode === 'existing') throw refusal(this.name, 'write to', 'ENOENT')
+    if (!isThere && this.#entries.size >= this.maxEntries) throw this.full()
+    this.#entries.set(key.join(), [key.slice(), value.slice()])
+  }
+
+  delete(key: Uint8Array): boolean {
+    this.checkSizes('delete from', key)
+    return this.#entries.delete(key.join())
+  }
+
+  entries(): Iterable<Entry> {
+    return [...this.#entries.values()].map(([key, value]) => [key.slice(), value.slice()] as const)
+  }
+
+  used(): number {
+    return this.#entries.size
+  }
+}
+
+/** BPF_MAP_TYPE_PERCPU_ARRAY on a machine with one CPU: every entry exists, none can be deleted. */
+class MemoryArray extends MemoryStore {
+  readonly #values: Uint8Array[]
+
+  constructor(name: MapName, maxEntries: number) {
+    super(name, maxEntries)
+    this.#values = Array.from({ length: maxEntries }, () => new Uint8Array(this.valueBytes))
+  }
+
+  #indexOf(call: string, key: Uint8Array, value?: Uint8Array): number {
+    this.checkSizes(call, key, value)
+    return new DataView(key.buffer, key.byteOffset).getUint32(0, true)
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#values[this.#indexOf('look up in', key)]?.slice()
+  }
+
+  put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
+    const index = this.#indexOf('write to', key, value)
+    if (index >= this.maxEntries) throw this.full()
+    if (mode === 'new') throw refusal(this.name, 'write to', 'EEXIST')
+    this.#values[index] = value.slice()
+  }
+
+  delete(key: Uint8Array): boolean {
+    this.#indexOf('delete from', key)
+    throw refusal(this.name, 'delete from', 'EINVAL')
+  }
+
+  entries(): Iterable<Entry> {
+    return this.#values.map((value, index) => [new Uint8Array(Uint32Array.of(index).buffer), value.slice()] as const)
+  }
+
+  used(): number {
+    return this.maxEntries
+  }
+}
+
+export class MemoryMaps implements Maps {
+  readonly #stores = new Map<MapName, MapStore>()
+  readonly #memories = new Map<MapName, DataView>()
+
+  constructor(maxEntries: Readonly<Partial<Record<MapName, number>>> = {}) {
+    for (const name of mapNames) {
+      const { kind, valueBytes } = mapShapes[name]
+      const entries = maxEntries[name] ?? mapShapes[name].maxEntries
+      if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
+      else this.#stores.set(name, kind === 'array' ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
+    }
+  }
+
+  store(name: StoreName): MapStore {
+    const store = this.#stores.get(name)
+    if (store === undefined) throw refusal(name, 'open map', 'ENOENT')
+    return store
+  }
+
+  memory(name: MemoryName): DataView {
+    const memory = this.#memories.get(name)
+    if (memory === undefined) throw refusal(name, 'open map', 'ENOENT')
+    return memory
+  }
+
+  /** What the maps hold, one line per VIP and frontend, sorted. */
+  dump(): string {
+    const vips = [...this.store('vips').entries()].map(
+      ([key, value]) => `vip ${decodeVipKey(key)} frontends ${decodeVip(value)}`,
+    )
+    const frontends = this.#frontends().map(({ id, record }) => {
+      const backends = this.#refsOf(record).map(({ id: slot, generation }) => {
+        const held = readBackend(this.memory('backends'), slot)
+        const state = held.generation !== generation ? ' other' : held.drainUntilNs === 0n ? '' : ' draining'
+        return `${held.address}:${held.port}${state}`
+      })
+      return `frontend ${id} -> ${backends.sort().join(' ') || 'nothing'}`
+    })
+    return [...vips, ...frontends].sort().join('\n')
+  }
+
+  /** What does not fit together, in words; empty when every packet would be served as the maps say. */
+  check(): readonly string[] {
+    const frontends = this.#frontends()
+    const vips = new Map([...this.store('vips').entries()].map(([key, value]) => [decodeVipKey(key), decodeVip(value)]))
+    const onVip = Map.groupBy(frontends, ({ address }) => address)
+    const wrong = [...vips]
+      .filter(([address, count]) => count !== (onVip.get(address)?.length ?? 0))
+      .map(([address, count]) => `VIP ${address} counts ${count} frontends, ${onVip.get(address)?.length ?? 0} exist`)
+    for (const address of onVip.keys()) if (!vips.has(address)) wrong.push(`${address} has frontends and is no VIP`)
+    const services = Map.groupBy(frontends, ({ record }) => record.service)
+    for (const [service, users] of services)
+      if (users.length > 1) wrong.push(`service id ${service} is used by ${users.map(({ id }) => id).join(', ')}`)
+    return [...wrong, ...this.#wrongTables(frontends), ...frontends.flatMap((found) => this.#wrongBackends(found))]
+  }
+
+  #frontends(): { readonly id: string; readonly address: string; readonly record: FrontendRecord }[] {
+    return [...this.store('frontends').entries()].map(([key, value]) => {
+      const { address, protocol, port } = decodeFrontendKey(key)
+      return { id: frontendId(address, protocol, port), address, record: decodeFrontend(value) }
+    })
+  }
+
+  #wrongTables(frontends: readonly { readonly id: string; readonly record: FrontendRecord }[]): string[] {
+    const slots = this.memory('tables').byteLength / sizes.backendRef
+    const stretches = frontends
+      .filter(({ record }) => record.tableLength > 0)
+      .sort((a, b) => a.record.tableOffset - b.record.tableOffset)
+    return stretches.flatMap(({ id, record }, i) => {
+      const end = record.tableOffset + record.tableLength
+      const next = stretches[i + 1]
+      return [
+        ...(end > slots ? [`the table of ${id} ends behind the map`] : []),
+        ...(next !== undefined && next.record.tableOffset < end ? [`the tables of ${id} and ${next.id} overlap`] : []),
+      ]
+    })
+  }
+
+  #wrongBackends({ id, record }: { readonly id: string; readonly record: FrontendRecord }): string[] {
+    const refs = this.#refsOf(record)
+    const wrong = refs
+      .filter((ref) => {
+        const held = readBackend(this.memory('backends'), ref.id)
+        return held.generation !== ref.generation || held.drainUntilNs !== 0n || held.service !== record.service
+      })
+      .map((ref) => `${id} names backend ${ref.id}.${ref.generation}, which is not there for it`)
+    return refs.length === record.backends ? wrong : [...wrong, `${id} names ${refs.length} of ${record.backends}`]
+  }
+
+  #refsOf(record: FrontendRecord): readonly { readonly id: number; readonly generation: number }[] {
+    if (record.backends === 0) return []
+    if (record.tableLength === 0) return [record.only]
+    const tables = this.memory('tables')
+    const refs = new Map<number, number>()
+    const end = Math.min(record.tableOffset + record.tableLength, tables.byteLength / sizes.backendRef)
+    for (let slot = record.tableOffset; slot < end; slot++)
+      refs.set(
+        tables.getUint32(slot * sizes.backendRef, true),
+        tables.getUint32(slot * sizes.backendRef + sizes.backendRef / 2, true),
+      )
+    return [...refs].map(([id, generation]) => ({ id, generation }))
+  }
+}

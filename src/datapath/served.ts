@@ -1,0 +1,31 @@
+/** What a datapath serves and says of it, over whatever maps: the kernel's or those in memory. Pure. */
+import type { Datapath } from './datapath.ts'
+import type { Maps } from './maps.ts'
+import { readReasons } from './tables/reasons.ts'
+import { ServiceTable, type TableTimes } from './tables/services.ts'
+
+type Served = Pick<Datapath, 'readAll' | 'read' | 'upsert' | 'remove' | 'counters' | 'reasons' | 'usage'>
+
+/** Takes over what the maps hold. `checkOpen` throws once the maps may not be touched any more. */
+export function servedOver(maps: Maps, times: TableTimes, checkOpen: () => void = () => {}): Served {
+  const services = new ServiceTable(maps, times)
+  const table = (): ServiceTable => {
+    checkOpen()
+    return services
+  }
+  return {
+    readAll: () => table().readAll(),
+    read: (id) => table().read(id),
+    upsert: (frontend) => table().upsert(frontend),
+    remove: (id) => table().remove(id),
+    counters: (id) => table().counters(id),
+    reasons: () => readReasons(maps.store('reasons')),
+    usage: () => {
+      const connections = maps.store('connections')
+      return [
+        ...table().usage(),
+        { name: connections.name, entries: connections.used(), maxEntries: connections.maxEntries },
+      ]
+    },
+  }
+}

@@ -1,0 +1,132 @@
+/** The bundled program: what is in which file, that it runs, and when bin/herald takes it. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { fetchStatus } from '../../src/api/client.ts'
+import { buildProgram } from '../../scripts/build.ts'
+import { waitFor } from '../wait.ts'
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+mkdirSync(join(root, 'build'), { recursive: true })
+// Inside the checkout, whose node_modules has koffi.
+const folder = mkdtempSync(join(root, 'build/test-'))
+const build = join(folder, 'build')
+const agents: ChildProcess[] = []
+after(() => {
+  for (const agent of agents) agent.kill('SIGKILL')
+  rmSync(folder, { recursive: true, force: true })
+})
+const herald = buildProgram(build)
+
+const text = (name: string): string => readFileSync(join(build, name), 'utf8')
+/** Paths of the modules that esbuild says went into a file. */
+const modulesOf = (name: string): string[] =>
+  [...text(name).matchAll(/^\/\/ (\S+\.(?:ts|js|mjs|cjs))$/gm)].map((m) => m[1] ?? '')
+
+function startAgent(name: string): { readonly pid: number; readonly socket: string } {
+  const manifests = join(folder, 'manifests')
+  mkdirSync(manifests, { recursive: true })
+  writeFileSync(
+    join(manifests, 'node.yaml'),
+    'apiVersion: v1\nkind: Node\nmetadata: {name: node1}\nspec: {podCIDRs: [10.1.1.0/24]}\n',
+  )
+  const socket = join(folder, `${name}.sock`)
+  const words = ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--http', 'none']
+  const places = ['--bgp-listen', 'none', '--state-dir', join(folder, name), '--socket', socket]
+  const agent = spawn(process.execPath, [herald, ...words, ...places], { stdio: 'ignore' })
+  agents.push(agent)
+  return { pid: agent.pid ?? 0, socket }
+}
+
+test('each file holds what its process needs and nothing of the others', () => {
+  const foreign = (name: string, pattern: RegExp): string[] => modulesOf(name).filter((path) => pattern.test(path))
+  assert.ok(modulesOf('herald.js').includes('src/main.ts'))
+  assert.deepEqual(foreign('herald.js', /node_modules\/commander\/|src\/cli\/(?!exit|text|hand-over)/), [])
+  // Named imports from 'zod' bring the messages of fifty languages along.
+  assert.deepEqual(foreign('herald.js', /zod\/.*\/locales\/(?!en\.)/), [])
+  assert.ok(modulesOf('worker.js').includes('src/speaker/worker.ts'))
+  assert.deepEqual(
+    foreign('worker.js', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|observe)\//),
+    [],
+  )
+  assert.deepEqual(foreign('cli/herald.js', /node_modules\/(?!commander\/)|src\/(?!cli\/|api\/|errors\.ts)/), [])
+})
+
+test('the license of each bundled package is kept', () => {
+  const licenses = text('LICENSES.txt')
+  const files = ['herald.js', 'worker.js', ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`)]
+  const packages = new Set(
+    files.flatMap(modulesOf).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []),
+  )
+  assert.ok(packages.has('zod') && packages.has('commander'))
+  for (const name of packages) assert.match(licenses, new RegExp(`^${name} \\S+ \\(\\S+\\)$`, 'm'))
+})
+
+test('the built agent starts, keeps its process id, answers, and loses what the command line handed over', async () => {
+  const { pid, socket } = startAgent('runs')
+  const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined))
+  assert.equal(status.node, 'node1')
+  const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+  assert.ok(words.includes(join(build, 'herald.js')), words.join(' '))
+  assert.deepEqual(words.slice(words.indexOf('agent'), words.indexOf('agent') + 3), ['agent', '--node-name', 'node1'])
+  const seen = (output: string): string =>
+    execFileSync(process.execPath, [herald, 'status', '--socket', socket, '-o', output], { encoding: 'utf8' })
+  assert.match(seen('json'), /"node": "node1"/)
+  assert.match(seen('yaml'), /^node: node1$/m)
+  agents.at(-1)?.kill('SIGINT')
+  assert.deepEqual(await once(agents.at(-1) ?? assert.fail(), 'exit'), [0, null])
+})
+
+test('an agent that cannot start says why and ends with the code of its fault', () => {
+  const words = ['agent', '--manifests', '/nonexistent', '--state-dir', join(folder, 'fails'), '--datapath', 'none']
+  const { status, stderr } = spawnSync(process.execPath, [herald, ...words], { encoding: 'utf8' })
+  assert.deepEqual([status, /--manifests \/nonexistent is not a folder/.test(stderr)], [1, true], stderr)
+})
+
+test('the verbs that load more do so from files beside the command line', () => {
+  const file = join(folder, 'manifests/node.yaml')
+  assert.equal(spawnSync(process.execPath, [herald, 'validate', file]).status, 0)
+  const { stderr } = spawnSync(process.execPath, [herald, 'replay', '/nonexistent'], { encoding: 'utf8' })
+  assert.match(stderr, /^herald: .*\/nonexistent/)
+})
+
+test('bin/herald runs the built program while it is not older than the sources, else the sources', () => {
+  const place = join(folder, 'checkout')
+  const programs = { built: join(place, 'build/cli/herald.js'), sources: join(place, 'src/cli/herald.ts') }
+  for (const [name, path] of Object.entries(programs)) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, `console.log('${name}')\n`)
+  }
+  cpSync(join(root, 'bin'), join(place, 'bin'), { recursive: true })
+  writeFileSync(join(place, 'package.json'), '{"type": "module"}')
+  symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'))
+  const says = (): string => execFileSync(join(place, 'bin/herald'), { encoding: 'utf8' }).trim()
+  assert.equal(says(), 'sources', 'nothing is built')
+  writeFileSync(join(place, 'build/herald.js'), '')
+  const at = (path: string, second: number): void => utimesSync(join(place, path), second, second)
+  for (const path of ['src/cli/herald.ts', 'src/cli', 'src', 'package.json', 'build/herald.js']) at(path, 1_000)
+  assert.equal(says(), 'built')
+  at('src/cli/herald.ts', 1_001)
+  assert.equal(says(), 'sources', 'a file was edited')
+  at('src/cli/herald.ts', 999)
+  at('src/cli', 1_001)
+  assert.equal(says(), 'sources', 'a file was removed')
+  rmSync(join(place, 'src'), { recursive: true })
+  assert.equal(says(), 'built', 'an installed package without sources')
+  assert.ok(existsSync(programs.built))
+})
