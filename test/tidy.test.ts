@@ -55,7 +55,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/speaker/recording',
   ],
   'src/speaker/recording': [...bgp, 'src/speaker/session', 'src/speaker', 'src/speaker/protocol.ts'],
-  'src/k8s': ['src/ip', 'src/errors.ts', 'src/desired', 'src/sys'],
+  'src/k8s': ['src/ip', 'src/errors.ts', 'src/desired', 'src/clock', 'src/sys'],
   'src/k8s/source.ts': ['src/desired'],
   'src/k8s/kinds': ['src/ip', 'src/desired', 'src/k8s/source.ts'],
   'src/k8s/dialects': ['src/ip', 'src/desired', 'src/k8s/source.ts', 'src/k8s/kinds', 'src/allocation'],

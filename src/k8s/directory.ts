@@ -1,45 +1,41 @@
 /**
  * A folder of manifests as a source of objects.
  *
- *     fs.watch, re-scan --> scan: stat every file --> changed ones: read --> documents --> versions --> events
+ *     fs.watch ------> files that are named --.
+ *     every 2 s, ----> the whole folder -------+--> changed? read --> pieces --> records --> versions --> events
+ *     while sth. waits                                                            in force, or waiting
  *
- * A file that cannot be read, or a document that is broken, keeps the objects it last gave. Of two files that hold the
- * same object the first in order of names wins. Files and folders whose names start with a dot are not input.
+ * A look at the folder is a generator that is driven in slices of a few milliseconds. A file that cannot be read, or
+ * one with a broken document, keeps the objects it last gave; what vanishes is confirmed first (object-versions.ts).
  */
-import { readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs'
-import { join } from 'node:path'
+import { lstatSync, watch, type FSWatcher } from 'node:fs'
+import type { Clock, Wait } from '../clock/clock.ts'
+import { systemClock } from '../clock/system-clock.ts'
 import type { Problem } from '../desired/model.ts'
-import { messageOf } from '../errors.ts'
-import { readDocuments, type ManifestDocument, type ManifestObject } from './documents.ts'
-import { ObjectVersions } from './object-versions.ts'
-import type { ObjectSource, SourceEvents, SourceState } from './source.ts'
+import { FolderReader } from './directory/folder-reader.ts'
+import { isGone, isManifestName, listed, listFolder, type ListedFile, type Listing } from './directory/listing.ts'
+import type { FileFault } from './directory/manifest-file.ts'
+import type { ManifestRecord } from './directory/manifest-record.ts'
+import { ObjectVersions, type Change, type Patience } from './object-versions.ts'
+import type { KindState, ObjectSource, RawObject, SourceEvents, SourceState } from './source.ts'
 
-export interface DirectoryOptions {
+export interface DirectoryOptions extends Partial<Patience> {
   readonly directory: string
   /** How often the folder is looked at without being told (network file systems tell nothing). */
   readonly rescanMs?: number
-  /** A file that was written so recently and lost objects may be half written: it is looked at again. */
-  readonly settleMs?: number
-}
-
-interface ManifestFile {
-  readonly stamp: string
-  readonly text: string
-  readonly documents: readonly ManifestDocument[]
-  /** Objects in force: of the last good version where a document is broken now. */
-  readonly objects: readonly ManifestObject[]
-  readonly problems: readonly Problem[]
-}
-
-interface Listing {
-  /** Relative paths, in order. */
-  readonly names: string[]
-  readonly folders: Set<string>
-  readonly problems: Problem[]
+  readonly clock?: Clock
 }
 
 /** Several notices of one change come within this time. */
 const coalesceMs = 2
+/** The loop is not held for longer. */
+const sliceMs = 5
+/** A look at a long folder is taken less often: it may cost this part of the time. */
+const lookShare = 1 / 400
+/** More than these are looked at with the whole folder. */
+const fewFiles = 100
+/** A file that was written so shortly before it was read may change again with the same time stamp. */
+const tickMs = 100
 
 export function directorySource(options: DirectoryOptions): ObjectSource {
   return new DirectorySource(options)
@@ -48,197 +44,307 @@ export function directorySource(options: DirectoryOptions): ObjectSource {
 class DirectorySource implements ObjectSource {
   readonly #directory: string
   readonly #rescanMs: number
-  readonly #settleMs: number
-  readonly #versions = new ObjectVersions()
-  #files: ReadonlyMap<string, ManifestFile> = new Map()
+  readonly #clock: Clock
+  readonly #versions: ObjectVersions
+  readonly #reader: FolderReader
+  readonly #watchers = new Map<string, FSWatcher>()
+  readonly #noticed = new Set<string>()
+  #events: SourceEvents | undefined
+  #work: Generator<void> | undefined
+  #next: Wait | undefined
+  #nextAt = Number.POSITIVE_INFINITY
+  #mustList = false
+  #started: (() => void) | undefined
+  #folderFaults: ReadonlyMap<string, FileFault> = new Map()
+  #failed = new Map<string, Problem>()
+  #device: number | undefined
   #isReachable = false
   #isSynced = false
   #hasHadObjects = false
+  #delivered = 0
   #problems = '[]'
-  #events: SourceEvents | undefined
-  readonly #watchers = new Map<string, FSWatcher>()
-  #rescan: NodeJS.Timeout | undefined
-  #pending: NodeJS.Timeout | undefined
-  #settling: NodeJS.Timeout | undefined
 
-  constructor({ directory, rescanMs = 2000, settleMs = 25 }: DirectoryOptions) {
+  constructor({ directory, rescanMs = 2000, clock = systemClock, ...patience }: DirectoryOptions) {
     this.#directory = directory
     this.#rescanMs = rescanMs
-    this.#settleMs = settleMs
+    this.#clock = clock
+    this.#versions = new ObjectVersions({ confirmMs: 1000, confirmAllMs: 3000, cutMs: 50, ...patience })
+    this.#reader = new FolderReader(directory, this.#versions)
   }
 
   get state(): SourceState {
-    const kind = { isSynced: this.#isSynced, problem: this.#isReachable ? undefined : 'the folder cannot be listed' }
+    const kind: KindState = {
+      isSynced: this.#isSynced,
+      problem: this.#isReachable ? undefined : (this.#folderFaults.get('')?.message ?? 'not read yet'),
+    }
     return {
       isReachable: this.#isReachable,
       objects: this.#versions.size,
       hasHadObjects: this.#hasHadObjects,
-      unconfirmed: 0,
+      unconfirmed: this.#versions.unconfirmed,
       ofKind: () => kind,
     }
   }
 
-  rescan(): void {
-    this.#scan()
-  }
-
-  /** Delivers everything once, then {@link SourceEvents.synced}; afterwards what changes. */
-  async start(events: SourceEvents): Promise<void> {
+  start(events: SourceEvents): Promise<void> {
     this.#events = events
-    this.#scan()
-    this.#isSynced = true
-    events.synced()
-    this.#rescan = setInterval(() => {
-      // Also without a change: what had to wait downstream gets its turn.
-      if (!this.#scan()) events.flush()
-    }, this.#rescanMs)
+    return new Promise((resolve) => {
+      this.#started = resolve
+      this.#lookNow()
+    })
   }
 
   async stop(): Promise<void> {
     this.#events = undefined
-    clearInterval(this.#rescan)
-    clearTimeout(this.#pending)
-    clearTimeout(this.#settling)
+    this.#next?.cancel()
     for (const watcher of this.#watchers.values()) watcher.close()
     this.#watchers.clear()
+    this.#started?.()
   }
 
-  #notice(): void {
-    this.#pending ??= setTimeout(() => {
-      this.#pending = undefined
-      this.#scan()
-    }, coalesceMs)
+  rescan(): void {
+    this.#reader.forgetStamps()
+    this.#lookNow()
   }
 
-  #lookAgain(): void {
-    this.#settling ??= setTimeout(() => {
-      this.#settling = undefined
-      this.#scan()
-    }, this.#settleMs)
+  #lookNow(): void {
+    this.#mustList = true
+    this.#lookWithin(0)
   }
 
-  /** True when something was delivered. */
-  #scan(): boolean {
-    const listing: Listing = { names: [], folders: new Set(), problems: [] }
-    this.#list(this.#directory, '', listing)
-    this.#isReachable = listing.problems.length === 0
-    const files = new Map<string, ManifestFile>()
-    for (const name of listing.names) {
-      const file = this.#read(name, this.#files.get(name))
-      if (file !== undefined) files.set(name, file)
-    }
-    for (const [name, before] of this.#files) {
-      if (files.has(name)) continue
-      // A folder that cannot be listed says nothing about its files: they stay.
-      if (listing.problems.length > 0) files.set(name, before)
-      else this.#versions.replace(before.objects, [])
-    }
-    for (const [name, file] of files) {
-      const before = this.#files.get(name)
-      if (before !== file) this.#versions.replace(before?.objects ?? [], file.objects)
-    }
-    this.#files = files
-    for (const folder of this.#watchers.keys()) if (!listing.folders.has(folder)) this.#unwatch(folder)
-    return this.#deliver(listing.problems)
+  /** A look is due in so many milliseconds at the latest. */
+  #lookWithin(ms: number): void {
+    const at = this.#clock.monotonic() + ms
+    if (this.#events === undefined || at >= this.#nextAt) return
+    this.#next?.cancel()
+    this.#nextAt = at
+    this.#next = this.#clock.after(ms, () => {
+      this.#nextAt = Number.POSITIVE_INFINITY
+      // The look under way ends first; it asks for the next one.
+      if (this.#work === undefined) this.#begin()
+      else this.#mustList = true
+    })
   }
 
-  #list(folder: string, prefix: string, listing: Listing): void {
-    listing.folders.add(folder)
-    this.#watch(folder)
+  #begin(): void {
+    this.#work = this.#look()
+    this.#drive(this.#clock.monotonic())
+  }
+
+  /** One slice of the look, and the next one when others had their turn. */
+  #drive(began: number): void {
+    const { monotonic } = this.#clock
+    const until = monotonic() + sliceMs
     try {
-      for (const name of readdirSync(folder).sort()) {
-        if (name.startsWith('.')) continue
-        if (/\.(ya?ml|json)$/.test(name)) listing.names.push(prefix + name)
-        else if (statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true)
-          this.#list(join(folder, name), `${prefix}${name}/`, listing)
-      }
+      do {
+        if (this.#events === undefined || this.#work?.next().done !== false) return this.#end(monotonic() - began)
+      } while (monotonic() < until)
+      this.#clock.soon(() => this.#drive(began))
     } catch (error) {
-      listing.problems.push(fileProblem(prefix === '' ? folder : prefix, error))
+      // A look is an attempt: whatever ends it, the next one is taken.
+      this.#failed.set('', failureOf('File', this.#directory, error))
+      this.#end(monotonic() - began)
     }
   }
 
-  #watch(folder: string): void {
-    if (this.#watchers.has(folder)) return
-    try {
-      const watcher = watch(folder, () => this.#notice())
-      // A folder that went away: the next scan says so.
-      watcher.on('error', () => this.#unwatch(folder))
-      this.#watchers.set(folder, watcher)
-    } catch {
-      // Out of watches, or not there: the re-scan finds changes more slowly, and the listing reports a missing folder.
+  #end(tookMs: number): void {
+    this.#work = undefined
+    this.#reader.forgetText()
+    const waitMs = this.#reader.hasFreshFile ? tickMs : Number.POSITIVE_INFINITY
+    const mustLook = this.#mustList || this.#noticed.size > 0
+    const regularMs = Math.max(this.#rescanMs, tookMs / lookShare)
+    this.#lookWithin(mustLook ? coalesceMs : Math.min(waitMs, this.#versions.nextLookMs ?? regularMs, regularMs))
+    this.#started?.()
+    this.#started = undefined
+  }
+
+  *#look(): Generator<void> {
+    const isWhole = this.#mustList || this.#noticed.size === 0
+    const names = [...this.#noticed]
+    this.#noticed.clear()
+    this.#mustList = false
+    this.#delivered = 0
+    this.#versions.beginLook()
+    this.#failed.delete('')
+    const files = isWhole ? yield* this.#list() : this.#named(names)
+    if (files === undefined) return
+    const relist = isWhole && !this.#isSynced && this.#isReachable
+    if (relist) this.#events?.relistBegins?.(undefined)
+    for (const [name, file] of files) yield* this.#readFile(name, file)
+    const gone: ManifestRecord[] = []
+    for (const id of this.#versions.pending()) {
+      const change = this.#decide(id)
+      if (change?.isLoss === true && change.upsert === undefined && change.remove !== undefined)
+        gone.push(change.remove)
+      yield
     }
+    if (gone.length > 0) this.#events?.note?.(goneText(gone))
+    if (relist) this.#events?.relistEnds?.(undefined)
+    this.#finish(isWhole)
   }
 
-  #unwatch(folder: string): void {
-    this.#watchers.get(folder)?.close()
-    this.#watchers.delete(folder)
+  /** All files of the folder that are to be looked at; undefined when the folder cannot be listed. */
+  *#list(): Generator<void, ReadonlyMap<string, ListedFile | undefined>> {
+    const listing = yield* listFolder(this.#directory)
+    if (listing.device !== undefined && listing.files.size === 0 && this.#isElsewhere(listing.device))
+      listing.faults.set('', {
+        code: 'Unreadable',
+        message: 'another file system is mounted here, and it holds no manifest',
+        remedy: 'Mount the right one; what was read stays in force.',
+      })
+    this.#isReachable = !listing.faults.has('')
+    if (this.#isReachable) this.#device = listing.device
+    this.#folderFaults = listing.faults
+    this.#watchAll(listing)
+    const files = new Map<string, ListedFile | undefined>(listing.files)
+    for (const name of this.#reader.names())
+      if (!files.has(name) && !isHidden(name, listing.faults)) files.set(name, undefined)
+    return files
   }
 
-  #read(name: string, before: ManifestFile | undefined): ManifestFile | undefined {
-    try {
-      const stat = statSync(join(this.#directory, name), { bigint: true })
-      const stamp = `${stat.ino} ${stat.size} ${stat.mtimeNs}`
-      if (before?.stamp === stamp) return before
-      const text = readFileSync(join(this.#directory, name), 'utf8')
-      const documents = before?.text === text ? before.documents : readDocuments(name, text, before?.documents)
-      if (
-        before !== undefined &&
-        Number(stat.mtimeMs) > Date.now() - this.#settleMs &&
-        losesObjects(before, documents)
-      ) {
-        this.#lookAgain()
-        return before
+  #isElsewhere(device: number): boolean {
+    return this.#device !== undefined && this.#device !== device && this.#versions.size > 0
+  }
+
+  /** Files that a watch named, as they are now; the whole folder where a name alone does not say enough. */
+  #named(names: readonly string[]): ReadonlyMap<string, ListedFile | undefined> {
+    const found = new Map<string, ListedFile | undefined>()
+    for (const name of names) {
+      const path = `${this.#directory}/${name}`
+      try {
+        const stat = lstatSync(path, { throwIfNoEntry: false })
+        if (stat === undefined) found.set(name, undefined)
+        else if (stat.isFile() && stat.nlink === 1) found.set(name, listed(path, stat))
+        else this.#mustList = true
+      } catch (error) {
+        if (!isGone(error)) this.#mustList = true
+        else found.set(name, undefined)
       }
-      const problems = documents.flatMap(({ problem }) => problem ?? [])
-      return { stamp, text, documents, objects: inForce(documents, before), problems }
-    } catch (error) {
-      // Gone between listing and reading.
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-      return { text: '', documents: [], objects: [], ...before, stamp: '', problems: [fileProblem(name, error)] }
+    }
+    return found
+  }
+
+  *#readFile(name: string, file: ListedFile | undefined): Generator<void> {
+    const wall = this.#clock.now()
+    const ids = this.#reader.read(name, file, { now: this.#clock.monotonic(), wall })
+    for (let step = ids.next(); step.done !== true; step = ids.next()) {
+      if (step.value !== undefined) this.#decide(step.value)
+      yield
     }
   }
 
-  #deliver(listing: readonly Problem[]): boolean {
+  #decide(id: string): Change | undefined {
     const events = this.#events
-    if (events === undefined) return false
-    const { upserts, removals } = this.#versions.takeChanges()
+    const change = this.#versions.decide(
+      id,
+      this.#clock.monotonic(),
+      (record) => this.#reader.jsonOf(record) !== undefined,
+    )
+    if (change === undefined || events === undefined) return undefined
+    const { remove, upsert } = change
+    if (remove !== undefined) this.#guarded(remove, () => events.remove(remove))
+    if (upsert !== undefined) this.#guarded(upsert, () => this.#upsert(events, upsert))
+    this.#delivered++
+    return change
+  }
+
+  #upsert(events: SourceEvents, record: ManifestRecord): void {
+    const json = this.#reader.jsonOf(record)
+    record.json = undefined
+    this.#hasHadObjects = true
+    if (json !== undefined) events.upsert(record, JSON.parse(json) as RawObject, record, record.version)
+  }
+
+  /** What one object does to a consumer is told of that object, and costs no other. */
+  #guarded(record: ManifestRecord, deliver: () => void): void {
+    try {
+      this.#failed.delete(record.id)
+      deliver()
+    } catch (error) {
+      this.#failed.set(record.id, failureOf(record.kind, record.name, error, record))
+    }
+  }
+
+  #finish(isWhole: boolean): void {
+    const events = this.#events
+    if (events === undefined) return
     const problems = [
-      ...listing,
-      ...[...this.#files.values()].flatMap((file) => file.problems),
+      ...[...this.#folderFaults].map(([name, fault]) => problemOf(name === '' ? this.#directory : name, fault)),
+      ...this.#reader.problems(),
       ...this.#versions.problems(),
+      ...this.#failed.values(),
     ]
-    const problemText = JSON.stringify(problems)
-    if (upserts.length + removals.length === 0 && problemText === this.#problems) return false
-    for (const { key } of removals) events.remove(key)
-    for (const { key, object, origin } of upserts) events.upsert(key, object, origin, {})
-    this.#hasHadObjects ||= upserts.length > 0
-    if (problemText !== this.#problems) events.problems(problems)
-    this.#problems = problemText
-    events.flush()
-    return true
+    const text = JSON.stringify(problems)
+    if (text !== this.#problems) events.problems(problems)
+    const isNews = text !== this.#problems || this.#delivered > 0
+    this.#problems = text
+    // Also without a change: what had to wait downstream gets its turn.
+    if (isNews || isWhole) events.flush()
+    if (this.#isSynced || !this.#isReachable) return
+    this.#isSynced = true
+    events.synced()
+  }
+
+  #notice(prefix: string, name: string | null): void {
+    if (name !== null && isManifestName(name) && this.#noticed.size < fewFiles) this.#noticed.add(prefix + name)
+    else this.#mustList = true
+    this.#lookWithin(coalesceMs)
+  }
+
+  #watchAll({ folders }: Listing): void {
+    for (const [prefix, watcher] of this.#watchers)
+      if (!folders.has(prefix)) {
+        watcher.close()
+        this.#watchers.delete(prefix)
+      }
+    for (const [prefix, folder] of folders) if (!this.#watchers.has(prefix)) this.#watch(prefix, folder)
+  }
+
+  #watch(prefix: string, folder: string): void {
+    const unwatch = (): void => {
+      this.#watchers.get(prefix)?.close()
+      this.#watchers.delete(prefix)
+    }
+    try {
+      const watcher = watch(folder, (_type, name) => this.#notice(prefix, name))
+      // A folder that went away: the next look says so.
+      watcher.on('error', unwatch)
+      this.#watchers.set(prefix, watcher)
+    } catch {
+      // Out of watches, or not there: looking finds changes more slowly, and the listing reports a missing folder.
+    }
   }
 }
 
-function losesObjects(before: ManifestFile, documents: readonly ManifestDocument[]): boolean {
-  const now = new Set(documents.flatMap(({ objects }) => objects.map(({ id }) => id)))
-  return before.objects.some(({ id }) => !now.has(id))
+/** True of what is in a folder that cannot be listed, or cannot be looked at itself. */
+function isHidden(name: string, faults: ReadonlyMap<string, FileFault>): boolean {
+  for (const hidden of faults.keys())
+    if (name === hidden || hidden === '' || name.startsWith(hidden.endsWith('/') ? hidden : `${hidden}/`)) return true
+  return false
 }
 
-/** While a document is broken, the objects that no good document of the file holds now stay as they were. */
-function inForce(documents: readonly ManifestDocument[], before: ManifestFile | undefined): readonly ManifestObject[] {
-  const good = documents.flatMap(({ objects }) => objects)
-  if (before === undefined || documents.every(({ problem }) => problem === undefined)) return good
-  const held = new Set(good.map(({ id }) => id))
-  return [...good, ...before.objects.filter(({ id }) => !held.has(id))]
+function problemOf(name: string, { code, message, remedy, line, column }: FileFault): Problem {
+  const object = { kind: 'File', name, file: name, ...(line === undefined ? {} : { line }) }
+  return { severity: 'error', object, field: '', code, message, remedy, ...(column === undefined ? {} : { column }) }
 }
 
-function fileProblem(file: string, error: unknown): Problem {
+/** What was thrown may quote the object: only its kind is told. */
+function failureOf(kind: string, name: string, error: unknown, record?: ManifestRecord): Problem {
   return {
     severity: 'error',
-    object: { kind: 'File', name: file, file },
+    object: { kind, name, ...(record === undefined ? {} : { namespace: record.namespace, file: record.file }) },
     field: '',
     code: 'Unreadable',
-    message: messageOf(error),
-    remedy: 'Make it readable; what was read last stays in force.',
+    message: `reading it failed inside Herald: ${error instanceof Error ? error.name : typeof error}`,
+    remedy: 'What was read of it last stays in force. Report this with the manifest.',
   }
+}
+
+function goneText(gone: readonly ManifestRecord[]): string {
+  const named = gone.slice(0, 5).map(({ kind, namespace, name, file }) => {
+    const space = namespace === '' ? '' : `${namespace}/`
+    return `${kind} ${space}${name} (was in ${file})`
+  })
+  const more = gone.length > named.length ? ` and ${gone.length - named.length} more` : ''
+  return `gone from the folder, confirmed: ${named.join(', ')}${more}`
 }

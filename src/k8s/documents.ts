@@ -1,202 +1,284 @@
 /**
- * The objects in the text of one manifest file. Documents are split by hand, so that a broken one costs only itself and
- * an unchanged one is not parsed again; positions are found by a second parse, when a problem asks for one. Pure.
+ * The objects in the text of one manifest file.
+ *
+ *     text --pieces.ts--> documents, items --yaml.ts--> values --> objects: key, canonical JSON, digest, shape
+ *
+ * An object keeps no text of the file alive: what is delivered is parsed from its canonical JSON.
  */
-import { CORE_SCHEMA, load } from 'js-yaml'
-import { isCollection, LineCounter, parseDocument } from 'yaml'
-import type { ObjectRef, Problem } from '../desired/model.ts'
-import { isClusterScoped } from './kinds/table.ts'
-import type { ObjectKey, Origin, Position, RawObject } from './source.ts'
+import { hash } from 'node:crypto'
+import type { ProblemCode } from '../desired/codes.ts'
+import type { Problem } from '../desired/model.ts'
+import { canonicalJson, isRecord } from './canonical.ts'
+import { isClusterScoped, isServed, notServed } from './kinds/table.ts'
+import { brokenLabelRule, brokenNameRule } from './object-name.ts'
+import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
+import type { ObjectKey, ObjectVersion, Origin, Position, RawObject } from './source.ts'
+import { maxDepth, readYaml, yamlLocator, type Path, type YamlValue } from './yaml.ts'
 
-export interface ManifestObject {
+/** What a piece holds. Offsets are into the piece. */
+export interface PieceContent {
+  readonly objects: readonly FoundObject[]
+  readonly faults: readonly PieceFault[]
+  /** See {@link YamlValue.openPath}; of JSON nothing is open. */
+  readonly openPath: Path
+}
+
+export interface FoundObject {
   readonly key: ObjectKey
-  /** Group, kind, namespace and name: the same object in whatever version. */
+  /** Where in the piece it is. */
+  readonly path: Path
+  readonly json: string
+  readonly version: ObjectVersion
+}
+
+export interface PieceFault {
+  readonly severity: 'error' | 'warning'
+  readonly code: ProblemCode
+  readonly offset: number
+  readonly message: string
+  readonly remedy: string
+}
+
+export const noVersion: ObjectVersion = {}
+
+/** Of one piece: a long List comes in many. */
+const maxObjects = 10_000
+const maxFaults = 50
+
+const stays = 'until then everything that this file held stays in force, what was deleted from it too'
+
+export function readPiece(text: string, isItem: boolean): PieceContent {
+  const isLong = text.length > longDocument
+  if (isLong && isUnrelated(text)) return { objects: [], faults: [], openPath: [] }
+  if (text.length > maxDocument) return refused('LimitExceeded', 0, tooLong, 'Split it into several documents.')
+  const parsed = readJson(text) ?? readYaml(text)
+  if (!('value' in parsed))
+    return refused('InvalidYaml', parsed.offset, parsed.message, `Correct the document; ${stays}.`)
+  const value = isItem && Array.isArray(parsed.value) ? parsed.value[0] : parsed.value
+  const base = isItem ? [0] : []
+  const faults: PieceFault[] = parsed.doubledKeys.slice(0, 10).map((offset) => ({
+    severity: 'warning',
+    code: 'DuplicateKey',
+    offset,
+    message: 'the key stands twice in this mapping; as with kubectl, the last one counts',
+    remedy: 'Remove one of the two.',
+  }))
+  const objects: FoundObject[] = []
+  const locate = yamlLocator(text)
+  const offsetOf = (path: Path): number => locate(path) ?? leadingBlank(text)
+  if (value !== null || isItem) collect(value, base, { objects, faults, offsetOf })
+  if (objects.length >= maxObjects) {
+    const message = `the document holds ${maxObjects} objects or more`
+    return refused('LimitExceeded', 0, message, 'Split it, and write aliases (*) out.')
+  }
+  return { objects, faults, openPath: parsed.openPath }
+}
+
+const tooLong = `the document is longer than ${maxDocument / 1024} KiB and no List that is written item by item`
+
+function refused(code: ProblemCode, offset: number, message: string, remedy: string): PieceContent {
+  return { objects: [], faults: [{ severity: 'error', code, offset, message, remedy }], openPath: [] }
+}
+
+function readJson(text: string): YamlValue | undefined {
+  if (!/^\s*\{\s*["}]/.test(text)) return undefined
+  try {
+    return { value: JSON.parse(text) as unknown, doubledKeys: [], openPath: [] }
+  } catch {
+    // It may be YAML all the same; what is wrong with it is found again, with its place.
+    return undefined
+  }
+}
+
+/** A long object of a kind that nothing here reads, as a CustomResourceDefinition is, need not be parsed. */
+function isUnrelated(text: string): boolean {
+  const [apiVersion, kind] = ['apiVersion', 'kind'].map(
+    (key) => new RegExp(`^${key}:[ \\t]*["']?([\\w./-]+)["']?[ \\t\\r]*(?:#.*)?$`, 'm').exec(text)?.[1],
+  )
+  if (apiVersion === undefined || kind === undefined || kind.endsWith('List')) return false
+  return !isRelated({ apiVersion, kind, namespace: '', name: '' })
+}
+
+/** Objects of other kinds mean nothing to a load balancer and are passed over. */
+export function isRelated(key: ObjectKey): boolean {
+  return isServed(key) || notServed(key).length > 0
+}
+
+interface Collected {
+  readonly objects: FoundObject[]
+  readonly faults: PieceFault[]
+  offsetOf(path: Path): number
+}
+
+function collect(value: unknown, path: Path, found: Collected): void {
+  const { objects, faults } = found
+  if (objects.length >= maxObjects || faults.length >= maxFaults) return
+  if (path.length > maxDepth) {
+    const message = 'Lists stand in Lists without end'
+    faults.push(...refused('LimitExceeded', found.offsetOf([]), message, 'Write the objects out.').faults)
+    return
+  }
+  const items = listItems(value)
+  if (items !== undefined) for (const [index, item] of items.entries()) collect(item, [...path, 'items', index], found)
+  else collectObject(value, path, found)
+}
+
+/** The items of a List; those of a list of one kind, as a FooList, need not repeat it. */
+function listItems(value: unknown): readonly unknown[] | undefined {
+  if (!isRecord(value) || typeof value['kind'] !== 'string' || !value['kind'].endsWith('List')) return undefined
+  const { apiVersion, kind, items } = value
+  if (items === null || (items === undefined && kind === 'List')) return []
+  if (!Array.isArray(items)) return undefined
+  const inherited = { apiVersion, kind: String(kind).slice(0, -'List'.length) }
+  return kind === 'List'
+    ? items
+    : items.map((item: unknown) => (isRecord(item) && item['kind'] === undefined ? { ...inherited, ...item } : item))
+}
+
+function collectObject(value: unknown, path: Path, { objects, faults, offsetOf }: Collected): void {
+  const fail = (at: Path, code: ProblemCode, message: string, remedy: string): void => {
+    faults.push({ severity: 'error', code, offset: offsetOf(at), message, remedy })
+  }
+  const lack = lackOf(value)
+  if (lack !== undefined) return fail([...path, ...lack.path], 'NoObject', lack.message, lack.remedy)
+  const key = keyOf(value as RawObject)
+  const isRead = isRelated(key)
+  const nameRule = isRead ? brokenNameRule(key.kind, key.name) : undefined
+  if (nameRule !== undefined)
+    return fail([...path, 'metadata', 'name'], 'InvalidName', `metadata.name is not ${nameRule}`, 'Rename the object.')
+  const spaceRule = isRead && key.namespace !== '' ? brokenLabelRule(key.namespace) : undefined
+  if (spaceRule !== undefined)
+    return fail(
+      [...path, 'metadata', 'namespace'],
+      'InvalidName',
+      `metadata.namespace is not ${spaceRule}`,
+      'Rename it.',
+    )
+  const json = canonicalJson(value)
+  if (typeof json !== 'string')
+    return fail([...path, ...json.path], 'InvalidYaml', json.message, `Write the object out, and simpler; ${stays}.`)
+  objects.push({ key, path, json, version: versionOf(value as RawObject) })
+}
+
+interface Lack {
+  readonly path: Path
+  readonly message: string
+  readonly remedy: string
+}
+
+function lackOf(value: unknown): Lack | undefined {
+  const remedy = 'Give it apiVersion, kind and metadata.name.'
+  if (!isRecord(value)) return { path: [], message: 'the document is no Kubernetes object', remedy }
+  const { apiVersion, kind, metadata } = value
+  const name = isRecord(metadata) ? metadata['name'] : undefined
+  const wrong = [
+    ['apiVersion', apiVersion, ['apiVersion']] as const,
+    ['kind', kind, ['kind']] as const,
+    ['metadata.name', name, ['metadata', 'name']] as const,
+  ].filter(([, written]) => typeof written !== 'string' || written === '')
+  const [first] = wrong
+  if (first === undefined) return undefined
+  const [field, written, path] = first
+  if (typeof written === 'number' || typeof written === 'boolean')
+    return { path, message: `${field} is no text to YAML`, remedy: 'Put it in quotes.' }
+  const fields = wrong.map(([each]) => each).join(' and ')
+  return { path: [], message: `the document is no Kubernetes object: it has no ${fields}`, remedy }
+}
+
+function keyOf({ apiVersion, kind, metadata }: RawObject): ObjectKey {
+  const { name, namespace } = isRecord(metadata) ? metadata : {}
+  const key = { apiVersion: shared(String(apiVersion)), kind: shared(String(kind)) }
+  const written = typeof namespace === 'string' && namespace !== '' ? namespace : 'default'
+  return {
+    ...key,
+    namespace: isClusterScoped(key.apiVersion, key.kind) ? '' : shared(written),
+    name: detached(String(name)),
+  }
+}
+
+function versionOf({ metadata }: RawObject): ObjectVersion {
+  const { uid, resourceVersion, generation } = isRecord(metadata) ? metadata : {}
+  if (uid === undefined && resourceVersion === undefined && generation === undefined) return noVersion
+  return {
+    ...(typeof uid === 'string' ? { uid: detached(uid) } : {}),
+    ...(typeof resourceVersion === 'string' ? { resourceVersion: detached(resourceVersion) } : {}),
+    ...(typeof generation === 'number' ? { generation } : {}),
+  }
+}
+
+/** A copy that does not keep the text of the file, of which it was cut, in memory. */
+function detached(text: string): string {
+  return Buffer.from(text).toString()
+}
+
+const known = new Map<string, string>()
+
+/** One copy of what thousands of objects have in common. */
+function shared(text: string): string {
+  const found = known.get(text)
+  if (found !== undefined) return found
+  if (known.size > 10_000) known.clear()
+  const copy = detached(text)
+  known.set(copy, copy)
+  return copy
+}
+
+/** Group, kind, namespace and name: the same object in whatever version. */
+export function objectId({ apiVersion, kind, namespace, name }: ObjectKey): string {
+  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''}/${kind}/${namespace}/${name}`
+}
+
+/** 48 bits: enough to tell one version from the next. */
+export function digestOf(text: string | Buffer): number {
+  return hash('sha1', text, 'buffer').readUIntBE(0, 6)
+}
+
+function leadingBlank(text: string): number {
+  return /^(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*/.exec(text)?.[0].length ?? 0
+}
+
+/** Where in the file an offset of a piece is. */
+export function positionIn(text: string, piece: Piece, offset: number): Position {
+  const at = piece.start + offset
+  return { line: piece.line + linesIn(text, piece.start, at), column: at - text.lastIndexOf('\n', at - 1) }
+}
+
+/** Answers where the node at a path of a piece is, in a file whose text is at hand; `[]` is where it begins. */
+export function locatorIn(text: string, piece: Piece): (path: Path) => Position {
+  const slice = text.slice(piece.start, piece.end)
+  const locate = yamlLocator(slice)
+  return (path) => positionIn(text, piece, (path.length === 0 ? undefined : locate(path)) ?? leadingBlank(slice))
+}
+
+export function problemOfFault(file: string, text: string, piece: Piece, fault: PieceFault): Problem {
+  const { line, column } = positionIn(text, piece, fault.offset)
+  const { severity, code, message, remedy } = fault
+  return { severity, object: { kind: 'File', name: file, file, line }, field: '', code, message, remedy, column }
+}
+
+export interface ManifestObject extends FoundObject {
   readonly id: string
   readonly object: RawObject
   readonly origin: Origin
 }
 
-/** What one document gave; `problem` is set when it could not be read. */
 export interface ManifestDocument {
-  readonly text: string
-  /** 1-based line of the first character. */
-  readonly line: number
   readonly objects: readonly ManifestObject[]
-  readonly problem?: Problem
+  readonly problems: readonly Problem[]
 }
 
-/** Reads a file; `before` are its documents as read the last time, taken over where text and line are equal. */
-export function readDocuments(
-  file: string,
-  text: string,
-  before: readonly ManifestDocument[] = [],
-): readonly ManifestDocument[] {
-  const known = new Map(before.map((document) => [document.line, document]))
-  return splitDocuments(text).map((part) => {
-    const same = known.get(part.line)
-    return same?.text === part.text ? same : readDocument(file, part.text, part.line)
-  })
-}
-
-/** A line that starts with `---` always separates: no scalar of YAML may hold one in its first column. */
-function splitDocuments(text: string): { readonly text: string; readonly line: number }[] {
-  const parts: { text: string; line: number }[] = []
-  const separator = /^---(?=\s|$)/gm
-  let start = 0
-  let line = 1
-  const take = (end: number): void => {
-    const part = text.slice(start, end)
-    if (/^\s*[^\s#]/m.test(part.replace(/^---/, ''))) parts.push({ text: part, line })
-    line += part.split('\n').length - 1
-    start = end
-  }
-  for (let match = separator.exec(text); match !== null; match = separator.exec(text)) take(match.index)
-  take(text.length)
-  return parts
-}
-
-function readDocument(file: string, text: string, line: number): ManifestDocument {
-  const parsed = parseText(text)
-  if ('message' in parsed) {
-    const problem: Problem = {
-      severity: 'error',
-      object: { kind: 'File', name: file, file, line: line + parsed.line - 1 },
-      field: '',
-      code: 'InvalidYaml',
-      message: parsed.message,
-      remedy:
-        'Correct the document; until then everything that this file held stays in force, what was deleted from it too.',
-      column: parsed.column,
-    }
-    return { text, line, objects: [], problem }
-  }
-  const found = objectsOf(parsed.value, [])
-  const objects = found.map(({ key, object, path }) => ({
-    key,
-    id: objectId(key),
-    object,
-    origin: originOf(file, text, line, path),
-  }))
-  if (found.length > 0 || parsed.value === null) return { text, line, objects }
-  const object: ObjectRef = { kind: 'File', name: file, file, line }
-  return {
-    text,
-    line,
-    objects,
-    problem: {
-      severity: 'error',
-      object,
-      field: '',
-      code: 'NoObject',
-      message: 'the document is no Kubernetes object',
-      remedy: 'Give it apiVersion, kind and metadata.name.',
-      column: 1,
-    },
-  }
-}
-
-type Parsed = { readonly value: unknown } | ({ readonly message: string } & Position)
-
-/**
- * Thousands of documents are read at the start: the quick parser first; the one that knows positions when it objects.
- */
-function parseText(text: string): Parsed {
-  return parseQuickly(text) ?? parseWithPositions(text)
-}
-
-function parseQuickly(text: string): Parsed | undefined {
-  // Aliases can multiply without end; the other parser counts them.
-  if (/[&*]/.test(text)) return undefined
-  try {
+/** A whole text at once, as `herald validate` reads it. */
+export function readDocuments(file: string, text: string): readonly ManifestDocument[] {
+  return [...piecesOf(text)].map((piece) => {
+    const { objects, faults } = readPiece(text.slice(piece.start, piece.end), piece.isItem)
+    const locateInPiece = locatorIn(text, piece)
     return {
-      value: text.trimStart().startsWith('{') ? JSON.parse(text) : (load(text, { schema: CORE_SCHEMA }) ?? null),
+      objects: objects.map((found) => {
+        const locate = (path: Path): Position => locateInPiece([...found.path, ...path])
+        const origin = { file, line: locate([]).line, locate }
+        return { ...found, id: objectId(found.key), object: JSON.parse(found.json) as RawObject, origin }
+      }),
+      problems: faults.map((fault) => problemOfFault(file, text, piece, fault)),
     }
-  } catch {
-    // Whatever is wrong is found again, with its place.
-    return undefined
-  }
-}
-
-function parseWithPositions(text: string): Parsed {
-  const lines = new LineCounter()
-  try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
-    const [error] = document.errors
-    if (error === undefined) return { value: document.toJS({ maxAliasCount: 100 }) }
-    const { line, col } = lines.linePos(error.pos[0])
-    return { message: error.message, line, column: col }
-  } catch (error) {
-    // toJS throws on an unresolved alias or too many of them; neither has a position.
-    return { message: error instanceof Error ? error.message : String(error), line: 1, column: 1 }
-  }
-}
-
-interface Found {
-  readonly key: ObjectKey
-  readonly object: RawObject
-  readonly path: readonly (string | number)[]
-}
-
-function isRecord(value: unknown): value is RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function objectsOf(value: unknown, path: readonly (string | number)[]): Found[] {
-  if (!isRecord(value)) return []
-  const { apiVersion, kind, metadata, items } = value
-  if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items))
-    return items.flatMap((item, index) => objectsOf(item, [...path, 'items', index]))
-  if (
-    typeof apiVersion !== 'string' ||
-    typeof kind !== 'string' ||
-    !isRecord(metadata) ||
-    typeof metadata['name'] !== 'string'
-  )
-    return []
-  const namespace =
-    typeof metadata['namespace'] === 'string'
-      ? metadata['namespace']
-      : isClusterScoped(apiVersion, kind)
-        ? ''
-        : 'default'
-  return [{ key: { apiVersion, kind, namespace, name: metadata['name'] }, object: value, path }]
-}
-
-function objectId({ apiVersion, kind, namespace, name }: ObjectKey): string {
-  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''}/${kind}/${namespace}/${name}`
-}
-
-function originOf(file: string, text: string, firstLine: number, base: readonly (string | number)[]): Origin {
-  const locate = (path: readonly (string | number)[]): Position => {
-    const lines = new LineCounter()
-    const document = parseDocument(text, { lineCounter: lines })
-    // The nearest ancestor that is written down stands for a field that is absent.
-    for (let length = base.length + path.length; length > 0; length--) {
-      const offset = offsetOf(document.contents, [...base, ...path].slice(0, length))
-      if (offset === undefined) continue
-      const { line, col } = lines.linePos(offset)
-      return { line: firstLine + line - 1, column: col }
-    }
-    return { line: firstLine + leadingLines(text), column: 1 }
-  }
-  return {
-    file,
-    get line() {
-      return base.length === 0 ? firstLine + leadingLines(text) : locate([]).line
-    },
-    locate,
-  }
-}
-
-/** Lines before the first that says something: the separator, blank ones, comments. */
-function leadingLines(text: string): number {
-  const leading = /^(?:(?:---[ \t]*)?(?:#.*)?[ \t\r]*\n)*/.exec(text)?.[0] ?? ''
-  return leading.split('\n').length - 1
-}
-
-function offsetOf(contents: unknown, path: readonly (string | number)[]): number | undefined {
-  const node = isCollection(contents) ? contents.getIn(path, true) : undefined
-  if (typeof node !== 'object' || node === null || !('range' in node) || !Array.isArray(node.range)) return undefined
-  const [start] = node.range
-  return typeof start === 'number' ? start : undefined
+  })
 }

@@ -12,8 +12,8 @@ export interface ManifestText {
 /** Problems in order of files and lines; empty when all is well. */
 export function validateManifests(files: readonly ManifestText[]): readonly Problem[] {
   return files.flatMap(({ name, text }) =>
-    readDocuments(name, text).flatMap(({ problem, objects }) => [
-      ...(problem === undefined ? [] : [problem]),
+    readDocuments(name, text).flatMap(({ problems, objects }) => [
+      ...problems,
       ...objects.flatMap(({ key, object, origin }) => {
         const faults = isServed(key) ? parserOf(key.kind)(object).faults : notServed(key)
         return faults.map((fault) => problemOf(fault, key, origin))

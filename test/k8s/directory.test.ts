@@ -113,8 +113,9 @@ test('of an object in two files the first file wins, the other is named; moving 
       unlinkSync(join(folder, 'a.yaml'))
       await waitFor('the second file to take over', () => ports.get('one') === '2' && problems().length === 0)
       renameSync(join(folder, 'b.yaml'), join(folder, 'c.yaml'))
-      await waitFor('the place to follow', () => log.length === 5)
-      assert.deepEqual(log, ['+one', 'synced', '+one', '+one', '+one'])
+      write(folder, 'z.yaml', service('another'))
+      await waitFor('a look at the folder', () => ports.has('another'))
+      assert.deepEqual(log, ['+one', 'synced', '+one', '+one', '+another'])
     })
   }))
 
@@ -207,8 +208,8 @@ test('a file that is written in place is not taken for empty meanwhile', () =>
         truncateSync(join(folder, 'a.yaml'))
         // Another file, to know that the folder was looked at meanwhile.
         for (const [name, part] of [
-          ['x', withPort('one', 81)],
-          ['y', withPort('two', 81)],
+          ['first', withPort('one', 81)],
+          ['second', withPort('two', 81)],
         ] as const) {
           write(folder, `${name}.yaml`, service(name))
           await waitFor('a look at the folder', () => ports.has(name))
@@ -220,7 +221,7 @@ test('a file that is written in place is not taken for empty meanwhile', () =>
           [],
         )
       },
-      { settleMs: 60_000 },
+      { confirmMs: 60_000, confirmAllMs: 60_000 },
     )
   }))
 

@@ -76,12 +76,9 @@ test('aliases that multiply without end are refused', () => {
   assert.equal(problem?.code, 'InvalidYaml')
 })
 
-test('a key that is given twice is an error, not the last one that counts', () => {
-  const [problem] = validateManifests([
-    {
-      name: 'f.yaml',
-      text: smallestPolicy.replace('  - localASN: 65001\n', '  - localASN: 65001\n    localASN: 65002\n'),
-    },
-  ])
-  assert.deepEqual([problem?.code, problem?.object.line], ['InvalidYaml', 8])
+test('of a key that is given twice the last one counts, as with kubectl, and a warning says where it stands', () => {
+  const text = smallestPolicy.replace('  - localASN: 65001\n', '  - localASN: 65001\n    localASN: 65002\n')
+  const [problem, ...others] = validateManifests([{ name: 'f.yaml', text }])
+  assert.deepEqual([problem?.code, problem?.severity, problem?.object.line], ['DuplicateKey', 'warning', 8])
+  assert.equal(others.length, 0)
 })

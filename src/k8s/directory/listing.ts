@@ -1,0 +1,145 @@
+/**
+ * What a folder of manifests holds: the files that are input, in order of names. Links are followed, to each place
+ * once; names that start with a dot are not input. The agent and `herald validate` list by the same rules.
+ */
+import { readdirSync, realpathSync, statSync, type Dirent, type Stats } from 'node:fs'
+import { join } from 'node:path'
+import { messageOf } from '../../errors.ts'
+import { faultOfType, type FileFault } from './manifest-file.ts'
+
+export interface ListedFile {
+  readonly path: string
+  /** Changes whenever the file does, unless two changes fall into one tick of the file system's clock. */
+  readonly stamp: string
+  readonly mtimeMs: number
+  /** It is named like a manifest and cannot be one. */
+  readonly fault: FileFault | undefined
+}
+
+export interface Listing {
+  /** By the path relative to the folder. */
+  readonly files: Map<string, ListedFile>
+  /** Paths of all folders, by their relative path with a / at the end ('' is the folder itself). */
+  readonly folders: Map<string, string>
+  /** By relative path; what is below says nothing. */
+  readonly faults: Map<string, FileFault>
+  /** Names that are no input: other files, and links to what is listed already. */
+  readonly ignored: string[]
+  /** Of the folder itself; undefined when it cannot be listed. */
+  readonly device: number | undefined
+}
+
+export const maxFiles = 50_000
+export const maxFolderDepth = 16
+const manifestName = /\.(ya?ml|json)$/
+
+export function isManifestName(name: string): boolean {
+  return manifestName.test(name) && !name.startsWith('.')
+}
+
+/** Yields after every few names, so that a long folder holds nobody. */
+export function* listFolder(root: string): Generator<void, Listing> {
+  const listing = {
+    files: new Map<string, ListedFile>(),
+    folders: new Map<string, string>(),
+    faults: new Map<string, FileFault>(),
+    ignored: [],
+    device: undefined as number | undefined,
+  }
+  try {
+    listing.device = statSync(root).dev
+    yield* new Lister(listing).list(root, '', 0)
+  } catch (error) {
+    listing.faults.set('', unreadable(error))
+  }
+  if (listing.faults.has('')) listing.device = undefined
+  return listing
+}
+
+class Lister {
+  readonly #listing: Listing
+  readonly #seen = new Set<string>()
+  #isFull = false
+
+  constructor(listing: Listing) {
+    this.#listing = listing
+  }
+
+  *list(folder: string, prefix: string, depth: number): Generator<void> {
+    const { folders, faults, ignored } = this.#listing
+    try {
+      const real = realpathSync(folder)
+      if (this.#seen.has(real)) {
+        ignored.push(prefix)
+        return
+      }
+      this.#seen.add(real)
+      folders.set(prefix, folder)
+      const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))
+      for (const entry of entries) {
+        yield
+        if (entry.name.startsWith('.') || this.#isFull) continue
+        yield* this.#entry(entry, join(folder, entry.name), prefix + entry.name, depth)
+      }
+    } catch (error) {
+      // A folder that went away since its name was read is not there; everything else may be there tomorrow.
+      if (prefix === '' || !isGone(error)) faults.set(prefix, unreadable(error))
+    }
+  }
+
+  *#entry(entry: Dirent, path: string, name: string, depth: number): Generator<void> {
+    const { faults, ignored } = this.#listing
+    const isNamed = manifestName.test(entry.name)
+    if (!isNamed && !entry.isDirectory() && !entry.isSymbolicLink()) {
+      ignored.push(name)
+      return
+    }
+    let stat: Stats | undefined
+    try {
+      stat = statSync(path, { throwIfNoEntry: false })
+    } catch (error) {
+      faults.set(name, unreadable(error))
+    }
+    if (stat === undefined) return
+    if (isNamed) this.#file(entry, path, name, stat)
+    else if (!stat.isDirectory()) ignored.push(name)
+    else if (depth < maxFolderDepth) yield* this.list(path, `${name}/`, depth + 1)
+    else faults.set(name, tooMuch(`folders stand more than ${maxFolderDepth} deep`))
+  }
+
+  #file(entry: Dirent, path: string, name: string, stat: Stats): void {
+    const { files, faults, ignored } = this.#listing
+    const identity = `${stat.dev}:${stat.ino}`
+    const isLink = entry.isSymbolicLink()
+    if (this.#seen.has(identity) || (isLink && this.#seen.has(`file ${identity}`))) {
+      ignored.push(name)
+      return
+    }
+    // Two names of one file are two files, unless one of them is a link.
+    this.#seen.add(isLink ? identity : `file ${identity}`)
+    if (files.size >= maxFiles) {
+      this.#isFull = true
+      faults.set('', tooMuch(`the folder holds more than ${maxFiles} manifests`))
+      return
+    }
+    files.set(name, listed(path, stat))
+  }
+}
+
+export function listed(path: string, stat: Stats): ListedFile {
+  const stamp = `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeMs} ${stat.ctimeMs}`
+  return { path, stamp, mtimeMs: stat.mtimeMs, fault: faultOfType(stat) }
+}
+
+export function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+}
+
+export function unreadable(error: unknown): FileFault {
+  const remedy = 'Make it readable; what was read last stays in force.'
+  return { code: 'Unreadable', message: messageOf(error), remedy }
+}
+
+function tooMuch(message: string): FileFault {
+  return { code: 'LimitExceeded', message, remedy: 'Give --manifests a smaller folder.' }
+}
