@@ -133,17 +133,17 @@ class DirectorySource implements ObjectSource {
 
   /** One slice of the look, and the next one when others had their turn. */
   #drive(began: number): void {
-    const { monotonic } = this.#clock
-    const until = monotonic() + sliceMs
+    const until = this.#clock.monotonic() + sliceMs
     try {
       do {
-        if (this.#events === undefined || this.#work?.next().done !== false) return this.#end(monotonic() - began)
-      } while (monotonic() < until)
+        if (this.#events === undefined || this.#work?.next().done !== false)
+          return this.#end(this.#clock.monotonic() - began)
+      } while (this.#clock.monotonic() < until)
       this.#clock.soon(() => this.#drive(began))
     } catch (error) {
       // A look is an attempt: whatever ends it, the next one is taken.
       this.#failed.set('', failureOf('File', this.#directory, error))
-      this.#end(monotonic() - began)
+      this.#end(this.#clock.monotonic() - began)
     }
   }
 

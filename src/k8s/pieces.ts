@@ -43,9 +43,9 @@ function* documentsOf(text: string): Generator<Piece> {
 
 /** A byte order mark may stand before each document, since files are joined. */
 function skipMark(text: string, start: number, end: number): number {
-  let at = start
-  while (at < end && ' \t\r\n'.includes(text.charAt(at))) at++
-  return text.charCodeAt(at) === 0xfeff ? at + 1 : start
+  const lead = /(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]*\ufeff/y
+  lead.lastIndex = start
+  return lead.test(text) && lead.lastIndex <= end ? lead.lastIndex : start
 }
 
 /** More than blanks, comments and directives, which say nothing about the objects. */
@@ -102,7 +102,7 @@ function yamlItems(text: string): Items | undefined {
   const after = indent === '' ? /\n(?=[^\s#-])/g : new RegExp(`\\n(?= {0,${indent.length - 1}}[^\\s#])`, 'g')
   after.lastIndex = start
   const end = (after.exec(text)?.index ?? text.length - 1) + 1
-  return { start, end, empty: `${indent}[]\n`, isYaml: true, items: yamlStarts(text, start, end, indent) }
+  return { start, end, empty: ` ${indent}[]\n`, isYaml: true, items: yamlStarts(text, start, end, indent) }
 }
 
 function* yamlStarts(text: string, start: number, end: number, indent: string): Generator<readonly [number, number]> {

@@ -257,6 +257,7 @@ class Finder {
   readonly #events: readonly Event[]
   /** Index of the event that an anchor stands before. */
   readonly #anchors = new Map<string, number>()
+  readonly #known = new Map<number, readonly number[]>()
   #hops = 0
 
   constructor(text: string, events: readonly Event[]) {
@@ -325,9 +326,12 @@ class Finder {
     return event.style === SCALAR_STYLE.PLAIN ? keyText(resolvePlain(text)) : text
   }
 
-  /** Indices of the events at which the children of a collection begin. */
+  /** Indices of the events at which the children of a collection begin; a List is asked for each of its items. */
   #children(index: number): readonly number[] {
+    const known = this.#known.get(index)
+    if (known !== undefined) return known
     const found: number[] = []
+    this.#known.set(index, found)
     let depth = 0
     for (let at = index + 1; at < this.#events.length; at++) {
       const type = this.#events[at]?.type
