@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { type Prefix, parsePrefix } from '../../src/ip/prefix.ts'
+import { type Candidate, decide } from '../../src/rib/decision.ts'
 import { LocRib } from '../../src/rib/loc-rib.ts'
 
 const one = parsePrefix('192.0.2.1/32') as Prefix
@@ -36,4 +38,53 @@ test('lists that nothing uses any more do not pile up', () => {
   for (let med = 0; med < 5_000; med++) rib.set(one, routes(med), med)
   rib.set(two, routes(4_999), 0)
   assert.equal(rib.get(two)?.routes, rib.get(one)?.routes)
+})
+
+const candidate = (peer: string, med = 0): Candidate => ({
+  peer,
+  attributes: { med, asPath: [] },
+  isExternal: true,
+  bgpId: 1,
+  peerAddress: 1,
+  pathId: 0,
+})
+
+test('a full Loc-RIB refuses another prefix, not another path of one that it has, and says when there is room', () => {
+  const rib = new LocRib({ maxImported: 1 })
+  let room = 0
+  rib.onRoom = () => room++
+  assert.equal(rib.setImported(one, 'a', [candidate('a')]), true)
+  assert.equal(rib.setImported(two, 'a', [candidate('a')]), false)
+  assert.equal(rib.setImported(one, 'b', [candidate('b')]), true)
+  assert.deepEqual([rib.hasRoom, room], [false, 0])
+  assert.equal(rib.setImported(two, 'a', []), true, 'what was refused can be withdrawn')
+  rib.setImported(one, 'a', [])
+  assert.deepEqual([rib.hasRoom, room], [false, 0])
+  rib.setImported(one, 'b', [])
+  assert.deepEqual([rib.hasRoom, room], [true, 1])
+})
+
+test('what each peer offers last is what is decided among, whatever it offered before', () => {
+  const offer = fc.record({
+    prefix: fc.constantFrom(one, two),
+    peer: fc.constantFrom('a', 'b', 'c'),
+    med: fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+  })
+  fc.assert(
+    fc.property(fc.array(offer, { maxLength: 40 }), (offers) => {
+      const rib = new LocRib()
+      const last = new Map<string, Candidate>()
+      for (const { prefix, peer, med } of offers) {
+        const candidates = med === undefined ? [] : [candidate(peer, med)]
+        rib.setImported(prefix, peer, candidates)
+        last.delete(`${prefix} ${peer}`)
+        for (const each of candidates) last.set(`${prefix} ${peer}`, each)
+      }
+      for (const prefix of [one, two]) {
+        const all = ['a', 'b', 'c'].flatMap((peer) => last.get(`${prefix} ${peer}`) ?? [])
+        assert.deepEqual(rib.decision(prefix)?.best, decide(all)?.best)
+        for (const peer of ['a', 'b', 'c']) assert.equal(rib.isOffered(prefix, peer), last.has(`${prefix} ${peer}`))
+      }
+    }),
+  )
 })
