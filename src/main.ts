@@ -7,6 +7,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
+import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Agent } from './agent/agent.ts'
 import type { AgentOptions } from './agent/options.ts'
@@ -82,6 +83,8 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
       datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
       secretsNamespace: options.bgpSecretsNamespace,
       addressBook: openFileBook(manifests, options.stateDir),
+      nowMs: () => performance.now(),
+      localAddresses: () => Object.values(networkInterfaces()).flatMap((all = []) => all.map(({ address }) => address)),
       ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
     }),
     datapath,

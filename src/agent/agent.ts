@@ -112,11 +112,11 @@ export class Agent {
         this.#fileProblems = list
         this.#wake()
       },
-      flush: () => this.#apply(translator.flush()),
+      flush: () => this.#translate(),
       synced: () => {
         translator.synced()
         this.#isSynced = true
-        this.#apply(translator.flush())
+        this.#translate()
         this.#wake()
       },
     })
@@ -127,6 +127,13 @@ export class Agent {
     for (const timer of this.#timers) clearTimeout(timer)
     this.#timers.clear()
     await this.#parts.source.stop()
+  }
+
+  /** A bounded number of Services; the others follow in turns of their own. */
+  #translate(): void {
+    const { translator } = this.#parts
+    this.#apply(translator.flush())
+    if (translator.hasMore) setImmediate(() => this.#translate())
   }
 
   #apply(delta: DesiredDelta): void {
@@ -152,7 +159,7 @@ export class Agent {
     this.order.want(delta.services)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.
     if (this.order.pending > 0) this.#run()
-    else if (this.#isHeldBack && !this.#isSettled) this.#wake()
+    else if (!this.#isSettled) this.#wake()
     this.reconcile.count++
     this.reconcile.lastMs = performance.now() - started
     this.reconcile.lastAt = Date.now()
@@ -181,7 +188,8 @@ export class Agent {
 
   #run(): void {
     if (this.order.run(sliceServices)) this.#wake()
-    else if (this.#isSynced && !this.#isSettled && !this.#mustHoldBack()) this.#settle()
+    else if (this.#isSynced && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
+      this.#settle()
   }
 
   /** After a restart, while something cannot be read and the wait for it is not over. */

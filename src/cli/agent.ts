@@ -38,7 +38,10 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .command('agent')
     .description('the per-node daemon: BGP speaker and eBPF load balancer')
     .addOption(
-      new Option('--node-name <name>', 'name of this Node').env('NODE_NAME').default(hostname(), 'the host name'),
+      new Option('--node-name <name>', 'name of this Node')
+        .env('NODE_NAME')
+        .argParser(nodeName)
+        .default(hostname().trim().toLowerCase(), 'the host name'),
     )
     .option('--manifests <dir>', 'folder of Kubernetes YAML to read')
     .option('--kubeconfig <file>', 'not in this version')
@@ -160,6 +163,13 @@ function endpointOrNone(text: string): Endpoint | 'none' {
   if (isIP(host) === 0 || port > 65535)
     throw new InvalidArgumentError('Write ADDRESS:PORT, as 127.0.0.1:9472 or [::]:179, or none.')
   return { host, port }
+}
+
+/** As kubelet takes a host name, also a given one: lower case, without blanks around it. */
+function nodeName(text: string): string {
+  const name = text.trim().toLowerCase()
+  if (name === '') throw new InvalidArgumentError('A name is wanted.')
+  return name
 }
 
 function regex(text: string): string {

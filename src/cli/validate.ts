@@ -7,16 +7,24 @@ import { HeraldError, messageOf } from '../errors.ts'
 import { exitCode } from './reading.ts'
 import { asciiJson, printable } from './text.ts'
 
+interface Flags {
+  readonly output: 'table' | 'json'
+  readonly nodeName?: string
+  readonly bgpSecretsNamespace: string
+}
+
 export function addValidate(program: Command): void {
   program
     .command('validate')
     .description('check manifests offline')
     .argument('<file...>', 'files or folders of YAML')
+    .option('--node-name <name>', 'the node to judge for; by default every Node among the manifests')
+    .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
-    .action(async (paths: string[], { output }: { readonly output: 'table' | 'json' }) => {
+    .action(async (paths: string[], { output, nodeName, bgpSecretsNamespace: secretsNamespace }: Flags) => {
       const { validateManifests } = await import('../k8s/validate.ts')
       const files = paths.flatMap(filesOf).map((name) => ({ name, text: read(name) }))
-      const problems = validateManifests(files)
+      const problems = validateManifests(files, { secretsNamespace, ...(nodeName === undefined ? {} : { nodeName }) })
       if (output === 'json') process.stdout.write(asciiJson(problems.map(flat)))
       else process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
       process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok

@@ -67,7 +67,7 @@ export interface Neighbor {
   readonly multihopTtl: number
   /** Never dial, only accept. */
   readonly passive: boolean
-  /** TCP-MD5 key (RFC 2385). Never logged and never shown. */
+  /** TCP-MD5 key (RFC 2385), an octet per character (U+0000..U+00FF). Never logged and never shown. */
   readonly password?: string
   readonly gracefulRestart?: GracefulRestartConfig
   /** GTSM (RFC 5082) in hops; 1: the peer is directly connected. */

@@ -98,3 +98,20 @@ export function compareAddresses(a: Address, b: Address): number {
   if (typeof b === 'number') return 1
   return a < b ? -1 : a > b ? 1 : 0
 }
+
+/**
+ * A unicast host address that a router may be known by: not of 0/8, 127/8, 224/4 or 240/4 (RFC 4271 6.2, RFC 6890).
+ */
+export function isUnicastIpv4(address: Ipv4Address): boolean {
+  const first = address >>> 24
+  return first >= 1 && first <= 223 && first !== 127
+}
+
+/** The IPv4 address that ::ffff:a.b.c.d stands for (RFC 4291 2.5.5.2); any other address as it is. */
+export function unmapped(address: Address): Address {
+  return typeof address === 'string' && address.startsWith(mappedStart)
+    ? addressFromBytes(addressBytes(address).subarray(12))
+    : address
+}
+
+const mappedStart = `${'\0'.repeat(10)}\xff\xff`

@@ -114,7 +114,7 @@ export function setUserTimeout(socket: net.Socket, timeoutMs: number): void {
 /** struct tcp_md5sig: sockaddr_storage[128] flags:u8 prefixlen:u8 keylen:u16 ifindex:s32 key[80] */
 function setMd5Key(fd: number, peer: Address, password: string, isMapped: boolean): void {
   // A longer key is the kernel's to refuse: one that is cut would never match the peer's.
-  const key = Buffer.from(password, 'utf8')
+  const key = Buffer.from(password, 'latin1')
   const value = Buffer.alloc(128 + 8 + maxKeyBytes)
   socketAddress(peer, 0, isMapped).copy(value)
   value.writeUInt16LE(key.length, 130)

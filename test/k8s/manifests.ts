@@ -92,6 +92,16 @@ export function remove(
   return translator.flush()
 }
 
+/** Every flush that waits, as one delta. */
+export function flushAll(translator: Translator): DesiredDelta {
+  let all = translator.flush()
+  while (translator.hasMore) {
+    const next = translator.flush()
+    all = { ...all, ...next, services: new Map([...all.services, ...next.services]) }
+  }
+  return all
+}
+
 export function translatorWith(text: string, options: Partial<TranslatorOptions> = {}): Translator {
   const translator = createTranslator({
     nodeName: 'node-a',

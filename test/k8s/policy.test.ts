@@ -22,7 +22,7 @@ const rest = node + pool + service('web') + slice('web')
 const first = '{peerAddress: 192.168.1.1/32, peerASN: 65000}'
 const idsOf = ({ speaker }: DesiredDelta): readonly string[] | undefined => speaker?.neighbors.map(({ id }) => id)
 
-test('one bad neighbor is left out with its problem, the others and their routes stay', () => {
+test('a bad neighbor keeps its last good version; one that was never good is left out, the others and their routes stay', () => {
   const bad = [
     '{peerAddress: 192.168.1.2, peerASN: 65000}',
     '{peerAddress: 192.168.1.2/32, peerASN: 4294967296}',
@@ -38,7 +38,8 @@ test('one bad neighbor is left out with its problem, the others and their routes
   for (const text of bad) {
     const translator = translatorWith(policyWith(first, '{peerAddress: 192.168.1.2/32, peerASN: 65000}') + rest)
     assert.deepEqual(idsOf(translator.flush()), ['65001/192.168.1.1', '65001/192.168.1.2'])
-    const delta = change(translator, policyWith(first, text))
+    assert.equal(change(translator, policyWith(first, text)).speaker, undefined, `it stays: ${text}`)
+    const delta = translatorWith(policyWith(first, text) + rest).flush()
     assert.deepEqual(idsOf(delta), ['65001/192.168.1.1'], text)
     assert.deepEqual(
       serviceOf(delta, 'web').routes.map(({ neighbors }) => neighbors),
@@ -89,12 +90,12 @@ test('of two policies on one node the older one stays, the other is a problem, a
   translator.flush()
   const delta = change(
     translator,
-    smallestPolicy.replace('name: bgp-peering', 'name: another').replace('65001', '65009'),
+    smallestPolicy.replace('name: bgp-peering', 'name: the-other').replace('65001', '65009'),
   )
   assert.equal(delta.speaker, undefined)
   assert.deepEqual(
     delta.problems?.map(({ code, object }) => [code, object.name]),
-    [['PolicyConflict', 'another']],
+    [['PolicyConflict', 'the-other']],
   )
   const after = remove(translator, 'CiliumBGPPeeringPolicy', 'bgp-peering')
   assert.deepEqual([idsOf(after), after.problems], [['65009/192.168.1.1'], []])
@@ -122,8 +123,12 @@ test(
       text.replace('name: node-a,', `name: node-a, annotations: {cilium.io/bgp-virtual-router.65001: "${value}"},`)
     const cases: readonly (readonly [string, string | RegExp, readonly string[]])[] = [
       [annotated('router-id=10.9.9.9'), '10.9.9.9', []],
-      [annotated('router-id=10.9.9.8, router-id=10.9.9.9,nonsense,a=b=c'), '10.9.9.9', []],
-      [annotated('router-id=10.9.9.9,local-port=1179'), '10.9.9.9', ['LocalPortNotServed']],
+      [annotated('router-id=10.9.9.8, router-id=10.9.9.9'), '10.9.9.9', []],
+      [annotated('nonsense,router-id=10.9.9.9,a=b=c'), '10.9.9.9', ['InvalidAnnotation', 'InvalidAnnotation']],
+      [annotated('router-id=10.9.9.9,local-port=1179'), '10.9.9.9', []],
+      [annotated('router-id=10.9.9.9,local-port=70000'), '10.9.9.9', ['InvalidLocalPort']],
+      [annotated('router-id=224.0.0.5'), '192.168.1.10', ['InvalidRouterId']],
+      [annotated('router-id=127.1.1.1'), '192.168.1.10', ['InvalidRouterId']],
       [annotated('router-id=10.9.9'), '192.168.1.10', ['InvalidRouterId']],
       [annotated('router-id=0.0.0.0'), '192.168.1.10', ['InvalidRouterId']],
       [annotated('router-id=2001:db8::1'), '192.168.1.10', ['InvalidRouterId']],
@@ -296,7 +301,7 @@ test('a neighbor whose Secret or key is missing is not dialled, and is when the 
     deliver(translator, text)
     const delta = translator.flush()
     assert.deepEqual(idsOf(delta) ?? ['65001/192.168.1.1'], ['65001/192.168.1.1'])
-    if (delta.problems !== undefined) assert.match(delta.problems[0]?.message ?? '', /not dialled/)
+    if (delta.problems !== undefined) assert.match(delta.problems.at(-1)?.message ?? '', /not dialled/)
   }
   const delta = change(translator, secret('data: {password: c2VjcmV0}'))
   assert.deepEqual([delta.speaker?.neighbors[1]?.password, delta.problems], ['secret', []])

@@ -1,13 +1,11 @@
 /** CiliumBGPPeeringPolicy -> NodePlan: the oldest policy that selects the node, and nothing of the others. Pure. */
 import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
-import type { AddressFamilyName, Problem, RouteAttributes } from '../../desired/model.ts'
-import { formatAddress } from '../../ip/address.ts'
-import { splitPrefix } from '../../ip/prefix.ts'
+import type { AddressFamilyName, RouteAttributes } from '../../desired/model.ts'
 import type { PathAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
 import { fault } from '../kinds/narrow.ts'
+import { overridesFor } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored } from '../kinds/table.ts'
-import { parseOverrides, type ParsedOverrides } from './neighbor-annotation.ts'
 import type { Advertisement, AttributeRule, Dialect, NodeFacts, NodePlan, PlanNeighbor } from './node-plan.ts'
 
 type Policy = Stored<'CiliumBGPPeeringPolicy'>
@@ -16,7 +14,7 @@ export const ciliumV1: Dialect = {
   planKinds: ['CiliumBGPPeeringPolicy'],
   plan({ CiliumBGPPeeringPolicy: policies }, node, { secretsNamespace }) {
     const [chosen, ...others] = [...policies.values()]
-      .filter(({ value }) => selectorMatches(value.nodeSelector ?? {}, node.labels))
+      .filter(({ value }) => node.isStandIn || selectorMatches(value.nodeSelector ?? {}, node.labels))
       .sort(byAge)
     const problems = others.map(({ key, origin }) => problemOf(conflict(chosen, node), key, origin))
     const noPlan = {
@@ -26,7 +24,7 @@ export const ciliumV1: Dialect = {
           : `no CiliumBGPPeeringPolicy selects node ${node.name}`,
       remedy: 'Create a CiliumBGPPeeringPolicy whose nodeSelector matches this node.',
     }
-    const plan = chosen === undefined ? undefined : planOf(chosen, node, secretsNamespace, problems)
+    const plan = chosen === undefined ? undefined : planOf(chosen, node, secretsNamespace)
     return { plan, noPlan, problems }
   },
 }
@@ -37,12 +35,10 @@ function conflict(chosen: Policy | undefined, { name }: NodeFacts) {
   return fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', message, remedy)
 }
 
-function planOf(policy: Policy, node: NodeFacts, secretsNamespace: string, problems: Problem[]): NodePlan {
-  const { key, origin, value } = policy
-  const overrides = parseOverrides(value.metadata.annotations)
-  problems.push(...overrides.faults.map((found) => problemOf(found, key, origin)))
+function planOf(policy: Policy, node: NodeFacts, secretsNamespace: string): NodePlan {
+  const { value } = policy
   const neighbors = value.virtualRouters.flatMap((router) =>
-    router.neighbors.map((spec) => neighborOf({ policy, router, spec, node, overrides, secretsNamespace })),
+    router.neighbors.map((spec) => neighborOf({ policy, router, spec, node, secretsNamespace })),
   )
   return {
     names: [value.metadata.name],
@@ -58,13 +54,12 @@ interface NeighborInput {
   readonly router: VirtualRouter
   readonly spec: PolicyNeighbor
   readonly node: NodeFacts
-  readonly overrides: ParsedOverrides
   readonly secretsNamespace: string
 }
 
-function neighborOf({ policy, router, spec, node, overrides, secretsNamespace }: NeighborInput): PlanNeighbor {
-  const peerAddress = hostOf(spec.peerAddress)
-  const secret = spec.authSecretRef
+function neighborOf({ policy, router, spec, node, secretsNamespace }: NeighborInput): PlanNeighbor {
+  const { peerAddress, authSecretRef: secret } = spec
+  const { neighborKeys } = node
   const families = familiesOf(spec)
   return {
     from: policy,
@@ -83,15 +78,10 @@ function neighborOf({ policy, router, spec, node, overrides, secretsNamespace }:
       ? { gracefulRestart: { restartTimeSec: spec.gracefulRestart.restartTimeSeconds } }
       : {}),
     ...(secret ? { secret: { id: `${secretsNamespace}/${secret}`, field: 'authSecretRef' } } : {}),
-    overrides: overrides.of(peerAddress),
+    overrides: overridesFor(peerAddress, [policy.value.neighborKeys, neighborKeys]),
+    ownKeys: new Set(overridesFor(peerAddress, [neighborKeys]).flatMap((keys) => Object.keys(keys))),
     advertisements: families.flatMap((family) => advertisementsOf(family, router, spec, node.labels)),
   }
-}
-
-/** The canonical address of `192.0.2.1/32`, which was checked. */
-function hostOf(prefix: string): string {
-  const parts = splitPrefix(prefix)
-  return parts === undefined ? prefix : formatAddress(parts.address)
 }
 
 function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] {

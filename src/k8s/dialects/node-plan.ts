@@ -15,7 +15,7 @@ import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
 import type { FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey, Origin } from '../source.ts'
-import type { NeighborOverrides } from './neighbor-annotation.ts'
+import type { NeighborAnnotation, NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 
 /** The object that asks for something, to be named in what is said about it. */
 export interface PlanSource {
@@ -44,8 +44,10 @@ export interface PlanNeighbor {
   readonly gracefulRestart?: Omit<GracefulRestartConfig, 'notification'>
   /** The Secret with the TCP-MD5 key: `namespace/name`, and the field that names it. */
   readonly secret?: { readonly id: string; readonly field: string }
-  /** What our annotation adds; several for a link-local address that is on several interfaces. */
+  /** What our annotations add; several for a link-local address that is on several interfaces. */
   readonly overrides: readonly NeighborOverrides[]
+  /** Which of them the Node itself says, so that no other node shares them. */
+  readonly ownKeys: ReadonlySet<string>
   readonly advertisements: readonly Advertisement[]
 }
 
@@ -76,6 +78,10 @@ export interface NodePlan {
 export interface NodeFacts {
   readonly name: string
   readonly labels: Labels
+  /** What the Node says of neighbors; it goes before what a policy says, which other nodes share. */
+  readonly neighborKeys: NeighborAnnotation
+  /** It stands for whatever node the configuration is for: every selector of nodes selects it. */
+  readonly isStandIn: boolean
 }
 
 export interface PlanOptions {

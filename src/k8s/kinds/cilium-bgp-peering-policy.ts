@@ -1,25 +1,18 @@
 /**
- * cilium.io/v2alpha1 CiliumBGPPeeringPolicy: virtual routers and their neighbors. Each neighbor is narrowed by itself:
- * a
- * broken one is left out, the others stay. A policy of which nothing else is left is not used at all.
+ * cilium.io/v2alpha1 CiliumBGPPeeringPolicy: virtual routers and their neighbors, each a part with its last good
+ * version, and so is what herald.dev/neighbors says. A policy of which no neighbor is left is not used at all.
  */
 import * as z from 'zod'
-import { familyOfAddress } from '../../ip/address.ts'
+import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { largeCommunity, standardCommunity, wellKnownCommunity } from './communities.ts'
-import {
-  fault,
-  formatPath,
-  labelSelectorSchema,
-  metadataSchema,
-  narrow,
-  type Fault,
-  type FieldPath,
-  type Narrowed,
-} from './narrow.ts'
+import { labelSelectorSchema } from './label-syntax.ts'
+import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed, type Part } from './narrow.ts'
+import { parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
+import { narrowParts } from './parts.ts'
 
-const asn = z.number().int().min(0, 'an AS number is at least 0').max(4294967295, 'an AS number is at most 4294967295')
+const asn = z.number().int().min(0).max(4294967295)
 const selector = labelSelectorSchema.nullish()
 
 const attributesSchema = z.strictObject({
@@ -91,7 +84,7 @@ const neighborSchema = z
   }))
 
 const routerSchema = z.strictObject({
-  localASN: asn.min(1, 'a local AS number is at least 1'),
+  localASN: asn.min(1),
   exportPodCIDR: z
     .boolean()
     .nullish()
@@ -99,19 +92,19 @@ const routerSchema = z.strictObject({
   podIPPoolSelector: selector,
   serviceSelector: selector,
   serviceAdvertisements: z.array(z.string()).nullish(),
-  neighbors: z.array(z.unknown()).min(1, 'at least one neighbor is needed'),
+  neighbors: z.array(z.unknown()).min(1, 'no neighbor is written, and at least one is needed'),
 })
 
 const policySchema = z.object({
   metadata: metadataSchema,
   spec: z.strictObject({
     nodeSelector: selector,
-    virtualRouters: z.array(routerSchema).min(1, 'at least one virtual router is needed'),
+    virtualRouters: z.array(z.unknown()).min(1, 'no virtual router is written, and at least one is needed'),
   }),
 })
 
 export type PathAttributes = z.infer<typeof attributesSchema>
-/** `path`: where it stands in the object, for faults that are found later. */
+/** `path`: where it stands in the object, for faults that are found later. `peerAddress` is canonical, without mask. */
 export type PolicyNeighbor = z.infer<typeof neighborSchema> & { readonly path: FieldPath }
 export type VirtualRouter = Omit<z.infer<typeof routerSchema>, 'neighbors'> & {
   readonly neighbors: readonly PolicyNeighbor[]
@@ -121,29 +114,34 @@ export interface CiliumBgpPeeringPolicy {
   readonly metadata: z.infer<typeof metadataSchema>
   readonly nodeSelector: z.infer<typeof labelSelectorSchema> | undefined
   readonly virtualRouters: readonly VirtualRouter[]
+  readonly neighborKeys: NeighborAnnotation
 }
 
-export function parsePeeringPolicy(raw: RawObject): Narrowed<CiliumBgpPeeringPolicy> {
-  const { value, faults: policyFaults } = narrow(policySchema, raw, ({ spec }) => checkPolicy(spec))
+export function parsePeeringPolicy(raw: RawObject, before?: CiliumBgpPeeringPolicy): Narrowed<CiliumBgpPeeringPolicy> {
+  const { value, faults: policyFaults } = narrow(policySchema, raw, ({ spec }) => checkNodeSelector(spec.nodeSelector))
   if (value === undefined) return { faults: policyFaults }
   const { metadata, spec } = value
-  const faults = [...policyFaults]
-  const virtualRouters = spec.virtualRouters.map((router, index) => {
-    const path = ['spec', 'virtualRouters', index]
-    const neighbors = parseNeighbors(router.neighbors, [...path, 'neighbors'], faults)
-    const isSelecting = router.serviceSelector || neighbors.some(({ serviceSelector }) => serviceSelector)
-    if (!isSelecting && neighbors.length > 0)
-      faults.push(
+  const annotation = parseNeighborAnnotation(metadata.annotations, before?.neighborKeys)
+  const { parts, faults: routerFaults } = narrowParts(
+    spec.virtualRouters.map((entry, index) => [['spec', 'virtualRouters', index], entry]),
+    {
+      what: 'this virtual router',
+      before: new Map((before?.virtualRouters ?? []).map((router) => [String(router.localASN), router])),
+      keyOf: (entry) => numberKey(fieldOf(entry, 'localASN')),
+      parse: parseRouter,
+      twice: (at, key) =>
         fault(
-          'warning',
-          [...path, 'serviceSelector'],
-          'NoServiceSelector',
-          `${formatPath(path)}.serviceSelector is absent: no Service is announced`,
-          'Write serviceSelector with matchLabels, or {} for every Service.',
+          'error',
+          [...at, 'localASN'],
+          'DuplicateRouter',
+          `AS ${key} has a virtual router already, which counts`,
+          'Put the neighbors into one virtual router.',
         ),
-      )
-    return { ...router, neighbors }
-  })
+    },
+  )
+  const faults = [...policyFaults, ...annotation.faults, ...routerFaults]
+  const virtualRouters = parts.map((part) => part.value)
+  if (virtualRouters.length === 0) return { faults }
   if (virtualRouters.every(({ neighbors }) => neighbors.length === 0)) {
     faults.push(
       fault(
@@ -156,99 +154,111 @@ export function parsePeeringPolicy(raw: RawObject): Narrowed<CiliumBgpPeeringPol
     )
     return { faults }
   }
-  return { value: { metadata, nodeSelector: spec.nodeSelector ?? undefined, virtualRouters }, faults }
+  return {
+    value: { metadata, nodeSelector: spec.nodeSelector ?? undefined, virtualRouters, neighborKeys: annotation.keys },
+    faults,
+  }
 }
 
-function checkPolicy({ nodeSelector, virtualRouters }: z.infer<typeof policySchema>['spec']): Fault[] {
+function checkNodeSelector(nodeSelector: unknown): Fault[] {
+  if (nodeSelector) return []
+  const message = 'it is absent: the policy applies to every node'
+  const remedy = 'Write nodeSelector: {} to say so, or matchLabels to choose nodes.'
+  return [fault('warning', ['spec', 'nodeSelector'], 'NoNodeSelector', message, remedy)]
+}
+
+function parseRouter(entry: unknown, part: Part, before: VirtualRouter | undefined): Narrowed<VirtualRouter> {
+  const { value, faults } = narrow(routerSchema, entry, (router) => checkRouter(router, part.at), part)
+  if (value === undefined) return { faults }
+  const { parts, faults: neighborFaults } = narrowParts(
+    value.neighbors.map((each, index) => [[...part.at, 'neighbors', index], each]),
+    {
+      what: 'this neighbor',
+      before: new Map((before?.neighbors ?? []).map((neighbor) => [neighbor.peerAddress, neighbor])),
+      keyOf: (each) => hostOf(fieldOf(each, 'peerAddress')),
+      parse: (each, at) => narrow(neighborSchema, each, (peer) => checkNeighbor(peer, at.at), at),
+      twice: (at, key) =>
+        fault(
+          'error',
+          [...at, 'peerAddress'],
+          'DuplicateNeighbor',
+          `${key} is listed twice in one virtual router; the first one counts`,
+          'Remove one of the two.',
+        ),
+    },
+  )
+  const neighbors = parts.map(({ key, at, value: peer }) => ({ ...peer, peerAddress: key, path: at }))
+  const router = { ...value, neighbors }
+  return { value: router, faults: [...faults, ...neighborFaults, ...checkSelecting(router, part.at)] }
+}
+
+function checkSelecting({ serviceSelector, neighbors }: VirtualRouter, at: FieldPath): Fault[] {
+  const isSelecting = serviceSelector || neighbors.some((neighbor) => neighbor.serviceSelector)
+  if (isSelecting || neighbors.length === 0) return []
+  const remedy = 'Write serviceSelector with matchLabels, or {} for every Service.'
+  const message = 'it is absent: no Service is announced'
+  return [fault('warning', [...at, 'serviceSelector'], 'NoServiceSelector', message, remedy)]
+}
+
+function checkRouter(
+  { podIPPoolSelector, serviceAdvertisements }: z.infer<typeof routerSchema>,
+  at: FieldPath,
+): Fault[] {
   const faults: Fault[] = []
-  if (!nodeSelector)
+  if (podIPPoolSelector)
     faults.push(
       fault(
         'warning',
-        ['spec', 'nodeSelector'],
-        'NoNodeSelector',
-        'spec.nodeSelector is absent: the policy applies to every node',
-        'Write nodeSelector: {} to say so, or matchLabels to choose nodes.',
+        [...at, 'podIPPoolSelector'],
+        'NotServed',
+        'it has no effect: pod IP pools exist in Cilium only',
+        'Use exportPodCIDR.',
       ),
     )
-  const seen = new Set<number>()
-  virtualRouters.forEach(({ localASN, podIPPoolSelector, serviceAdvertisements }, index) => {
-    const path = ['spec', 'virtualRouters', index]
-    if (seen.has(localASN))
-      faults.push(
-        fault(
-          'error',
-          [...path, 'localASN'],
-          'DuplicateRouter',
-          `AS ${localASN} has two virtual routers`,
-          'Put the neighbors into one virtual router.',
-        ),
-      )
-    seen.add(localASN)
-    if (podIPPoolSelector)
+  for (const kind of serviceAdvertisements ?? [])
+    if (kind !== 'LoadBalancerIP')
       faults.push(
         fault(
           'warning',
-          [...path, 'podIPPoolSelector'],
+          [...at, 'serviceAdvertisements'],
           'NotServed',
-          'podIPPoolSelector is not served: pod IP pools exist in Cilium only',
-          'Use exportPodCIDR.',
+          `${kind} is not served in this version`,
+          'Use LoadBalancerIP.',
         ),
       )
-    for (const kind of serviceAdvertisements ?? []) {
-      if (kind !== 'LoadBalancerIP')
-        faults.push(
-          fault(
-            'warning',
-            [...path, 'serviceAdvertisements'],
-            'NotServed',
-            `serviceAdvertisements ${kind} is not served in this version`,
-            'Use LoadBalancerIP.',
-          ),
-        )
-    }
-  })
   return faults
 }
 
-function parseNeighbors(entries: readonly unknown[], at: FieldPath, faults: Fault[]): readonly PolicyNeighbor[] {
-  const found = new Map<string, PolicyNeighbor>()
-  entries.forEach((entry, index) => {
-    const path = [...at, index]
-    const narrowed = narrow(neighborSchema, entry, (peer) => checkNeighbor(peer, path), {
-      at: path,
-      meanwhile: 'this neighbor is left out until then',
-    })
-    faults.push(...narrowed.faults)
-    const peer = narrowed.value
-    if (peer === undefined) return
-    if (found.has(peer.peerAddress))
-      faults.push(
-        fault(
-          'error',
-          [...path, 'peerAddress'],
-          'DuplicateNeighbor',
-          `${peer.peerAddress} is listed twice in one virtual router; the first one counts`,
-          'Remove one of the two.',
-        ),
-      )
-    else found.set(peer.peerAddress, { ...peer, path })
-  })
-  return [...found.values()]
+function fieldOf(entry: unknown, name: string): unknown {
+  return typeof entry === 'object' && entry !== null && Object.hasOwn(entry, name)
+    ? Reflect.get(entry, name)
+    : undefined
+}
+
+function numberKey(value: unknown): string | undefined {
+  return typeof value === 'number' ? String(value) : undefined
+}
+
+/** The canonical address of `192.0.2.1/32`; also where the mask is wrong or lost. */
+function hostOf(written: unknown): string | undefined {
+  if (typeof written !== 'string') return undefined
+  const slash = written.indexOf('/')
+  const address = parseAddress((slash < 0 ? written : written.slice(0, slash)).trim())
+  return address === undefined ? undefined : formatAddress(unmapped(address))
 }
 
 function checkPeerAddress({ peerAddress }: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {
   const path = [...at, 'peerAddress']
+  const host = hostOf(peerAddress)
   const parts = splitPrefix(peerAddress)
-  if (parts === undefined) {
+  if (host === undefined || (parts === undefined && peerAddress.includes('/'))) {
     const remedy = 'Write 192.0.2.1/32 or 2001:db8::1/128.'
-    return [
-      fault('error', path, 'InvalidPeerAddress', `peerAddress ${peerAddress} is not an address with a mask`, remedy),
-    ]
+    return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} is not an address with a mask`, remedy)]
   }
-  if (parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128)) return []
-  const remedy = 'End the address with /32 (IPv4) or /128 (IPv6).'
-  return [fault('error', path, 'InvalidPeerMask', `peerAddress ${peerAddress} is a network, not one router`, remedy)]
+  if (parts !== undefined && parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128)) return []
+  const remedy = `Write ${host}/${host.includes(':') ? 128 : 32}.`
+  if (parts === undefined) return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} has no mask`, remedy)]
+  return [fault('error', path, 'InvalidPeerMask', `${peerAddress} is a network, not one router`, remedy)]
 }
 
 function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {
@@ -291,7 +301,7 @@ function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fau
         'error',
         [...at, 'families'],
         'NoFamily',
-        'no family is left that is served: this neighbor is left out',
+        'no family is left that is served',
         'Use ipv4/unicast or ipv6/unicast.',
       ),
     )

@@ -12,16 +12,8 @@ import {
 } from '../../ip/address.ts'
 import { hasHostBits, parsePrefix, prefixAddress, prefixFamily, prefixLength, splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
-import {
-  fault,
-  formatPath,
-  labelSelectorSchema,
-  metadataSchema,
-  narrow,
-  type Fault,
-  type FieldPath,
-  type Narrowed,
-} from './narrow.ts'
+import { labelSelectorSchema } from './label-syntax.ts'
+import { fault, formatPath, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
 
 const blockSchema = z.strictObject({ cidr: optionalText, start: optionalText, stop: optionalText })

@@ -1,6 +1,18 @@
 /** Pieces of schemas that the kinds have in common, with the API server's leniency: "" and null are "not set". Pure. */
 import * as z from 'zod'
 
+/** map[string]string: a null value is "" there, and no map is an empty one. */
+export const textMap = z
+  .record(
+    z.string(),
+    z
+      .string()
+      .nullable()
+      .transform((text) => text ?? ''),
+  )
+  .nullish()
+  .transform((map) => map ?? {})
+
 /** One of a few words; "", null and nothing are the default. */
 export function choice<const T extends readonly string[], const D extends T[number] | undefined>(
   words: T,
@@ -23,4 +35,13 @@ export function optionalList<T extends z.ZodType>(element: T) {
     .array(element)
     .nullish()
     .transform((list) => list ?? [])
+}
+
+/** RFC 3339, as the API server writes it; anything else counts as absent and is said (see {@link timestampFault}). */
+const timestamp = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/
+
+/** In UTC with seconds, so that texts compare as times do; undefined when it is none. */
+export function canonicalTime(text: string): string | undefined {
+  const ms = timestamp.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(ms) ? undefined : `${new Date(ms).toISOString().slice(0, 19)}Z`
 }

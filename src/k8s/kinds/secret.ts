@@ -1,25 +1,105 @@
-/** core/v1 Secret: only the key `password` is looked at. */
+/** core/v1 Secret: only the field `password` is looked at, and only where a neighbor names the Secret. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
-import { metadataSchema, narrow, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
 
-const schema = z.object({
-  metadata: metadataSchema,
-  data: z.object({ password: z.base64().optional() }).nullish(),
-  stringData: z.object({ password: z.string().optional() }).nullish(),
-})
+const schema = z.object({ metadata: metadataSchema, data: z.unknown().optional(), stringData: z.unknown().optional() })
 
-export type Secret = z.infer<typeof schema>
-
-export function parseSecret(raw: RawObject): Narrowed<Secret> {
-  return narrow(schema, raw)
+export interface Secret {
+  readonly metadata: z.infer<typeof metadataSchema>
+  /**
+   * The TCP-MD5 key, an octet per character (U+0000..U+00FF): the kernel signs with octets, whatever text they are in.
+   * The last good one while the Secret is broken; absent when there never was a good one.
+   */
+  readonly key?: string
+  /** There is a field `password`, good or not. */
+  readonly hasKey: boolean
+  /** Of the key, to be said where a neighbor names the Secret; a key is never shown. */
+  readonly keyFaults: readonly Fault[]
 }
 
-/** The key of a session as text; a password is octets, taken as Latin-1 would corrupt UTF-8 keys. */
-export function passwordOf(secret: Secret): string | undefined {
-  if (secret.stringData?.password !== undefined) return secret.stringData.password
-  const encoded = secret.data?.password
-  return encoded === undefined
-    ? undefined
-    : new TextDecoder().decode(Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0)))
+/** TCP_MD5SIG_MAXKEYLEN of linux/tcp.h. */
+const maxKeyOctets = 80
+
+export function parseSecret(raw: RawObject, before?: Secret): Narrowed<Secret> {
+  const { value, faults } = narrow(schema, raw, () => [], {
+    at: [],
+    meanwhile: 'the last good version stays in force',
+    isSecret: true,
+  })
+  if (value === undefined) return { faults }
+  const found = keyOf(value)
+  const key = found.key ?? before?.key
+  const isKept = found.key === undefined && key !== undefined
+  const keyFaults = found.faults.map((each) =>
+    isKept ? { ...each, remedy: `${each.remedy} The key that was good before stays in force.` } : each,
+  )
+  const hasKey = (fieldOf(value.stringData) ?? fieldOf(value.data)) !== undefined
+  return { value: { metadata: value.metadata, ...(key === undefined ? {} : { key }), hasKey, keyFaults }, faults }
+}
+
+interface FoundKey {
+  readonly key?: string
+  readonly faults: readonly Fault[]
+}
+
+/** As the API server has it, `stringData` goes before `data`. */
+function keyOf({ data, stringData }: z.infer<typeof schema>): FoundKey {
+  const [plain, encoded] = [fieldOf(stringData), fieldOf(data)]
+  const path = [plain === undefined ? 'data' : 'stringData', 'password']
+  const bad = (code: 'InvalidKey' | 'KeyTooLong', message: string, remedy: string): FoundKey => ({
+    faults: [fault('error', path, code, message, remedy)],
+  })
+  const written = plain ?? encoded
+  if (written === undefined)
+    return bad('InvalidKey', 'there is no field password', 'Write the key into stringData: {password: "..."}.')
+  if (typeof written !== 'string')
+    return bad('InvalidKey', 'the key is no text', 'Write the key in quotes, as password: "...".')
+  const key = plain === undefined ? decodeBase64(written) : octetsOf(new TextEncoder().encode(written))
+  if (key === undefined)
+    return bad('InvalidKey', 'the key is not base64', 'Encode it with `echo -n KEY | base64`, or use stringData.')
+  if (key === '') return bad('InvalidKey', 'the key is empty', 'Write the key that the router has.')
+  if (key.length > maxKeyOctets)
+    return bad(
+      'KeyTooLong',
+      `the key has ${key.length} octets, and the kernel takes at most ${maxKeyOctets} (TCP-MD5)`,
+      `Use a key of at most ${maxKeyOctets} octets, here and on the router.`,
+    )
+  return { key, faults: oddities(key).map(([message, remedy]) => fault('warning', path, 'OddKey', message, remedy)) }
+}
+
+/** null counts as absent, as everywhere. */
+function fieldOf(map: unknown): unknown {
+  const found: unknown =
+    typeof map === 'object' && map !== null && Object.hasOwn(map, 'password') ? Reflect.get(map, 'password') : undefined
+  return found ?? undefined
+}
+
+/** What a router is unlikely to have in its key; it is used all the same. */
+function oddities(key: string): readonly (readonly [string, string])[] {
+  const retype = 'Encode it without: `echo -n KEY | base64`.'
+  if (/[\r\n]$/.test(key))
+    return [['the key ends in a line end, which `echo` adds and the router does not have', retype]]
+  if (/^\s|\s$/.test(key)) return [['the key begins or ends with a blank', retype]]
+  if (/[\0-\x1f\x7f]/.test(key))
+    return [['the key holds a control character, which a router cannot be given', 'Use printable characters.']]
+  if (/[\x80-\xff]/.test(key))
+    return [
+      [
+        'the key is not ASCII: it is used octet by octet, and a router may have the same text in other octets',
+        'Use letters and digits of ASCII.',
+      ],
+    ]
+  return []
+}
+
+function decodeBase64(text: string): string | undefined {
+  // The API server takes line ends inside, as base64 of coreutils folds its lines.
+  const bare = text.replace(/[\r\n]/g, '')
+  if (bare.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(bare)) return undefined
+  return atob(bare)
+}
+
+function octetsOf(bytes: Uint8Array): string {
+  return Array.from(bytes, (octet) => String.fromCharCode(octet)).join('')
 }

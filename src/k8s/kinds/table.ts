@@ -5,6 +5,7 @@ import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
 import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
+import { canonicalTime } from './schemas.ts'
 import { parseNode } from './node.ts'
 import { parseSecret } from './secret.ts'
 import { parseService } from './service.ts'
@@ -13,7 +14,8 @@ interface Row {
   /** API group and version, all that are understood alike. */
   readonly versions: readonly string[]
   readonly scope: 'Cluster' | 'Namespaced'
-  readonly parse: (raw: RawObject) => Narrowed<{ readonly metadata: Metadata }>
+  /** `before`: the version in force, of which parts stay that are broken now. */
+  readonly parse: (raw: RawObject, before?: never) => Narrowed<{ readonly metadata: Metadata }>
 }
 
 export const kinds = {
@@ -42,17 +44,34 @@ export interface Stored<K extends ServedKind = ServedKind> {
   readonly value: KindTable[K]
   readonly origin: Origin | undefined
   readonly source: ObjectRef
-  /** Order of first sight, for objects without creationTimestamp. */
-  readonly seen: number
+  /** Deleted, and still in force. */
+  readonly isGone?: boolean
 }
 
 /** The objects in force by kind, under `namespace/name`, or the name alone where the kind has no namespace. */
 export type StoredObjects = { readonly [K in ServedKind]: ReadonlyMap<string, Stored<K>> }
 
-export function parserOf<K extends ServedKind>(kind: K): (raw: RawObject) => Narrowed<KindTable[K]> {
-  const table: { readonly [Each in ServedKind]: { readonly parse: (raw: RawObject) => Narrowed<KindTable[Each]> } } =
-    kinds
-  return table[kind].parse
+type Parser<T> = (raw: RawObject, before?: T) => Narrowed<T>
+
+export function parseObject<K extends ServedKind>(
+  kind: K,
+  raw: RawObject,
+  before: KindTable[K] | undefined,
+): Narrowed<KindTable[K]> {
+  const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
+  const { faults, ...narrowed } = table[kind].parse(raw, before)
+  return { ...narrowed, faults: [...timestampFaults(raw), ...faults] }
+}
+
+/** A time that cannot be read makes the object as young as one without any. */
+function timestampFaults({ metadata }: RawObject): readonly Fault[] {
+  const written: unknown =
+    typeof metadata === 'object' && metadata !== null ? Reflect.get(metadata, 'creationTimestamp') : undefined
+  if (written === undefined || written === null) return []
+  if (typeof written === 'string' && canonicalTime(written) !== undefined) return []
+  const message = `${JSON.stringify(written).slice(0, 60)} is no time, so that the object counts as the youngest`
+  const remedy = 'Write it as "2026-01-31T12:00:00Z", or leave it out.'
+  return [fault('warning', ['metadata', 'creationTimestamp'], 'InvalidTimestamp', message, remedy)]
 }
 
 export function isServed(key: ObjectKey): key is ObjectKey & { readonly kind: ServedKind } {
@@ -86,14 +105,16 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
     : []
 }
 
-/** Oldest first: creationTimestamp, else first seen, else name. */
+/** Oldest first: creationTimestamp, then namespace and name; what has no time is younger than what has one. */
 export function byAge(
-  a: { readonly seen: number; readonly value: { readonly metadata: Metadata } },
-  b: typeof a,
+  { value: { metadata: a } }: { readonly value: { readonly metadata: Metadata } },
+  { value: { metadata: b } }: { readonly value: { readonly metadata: Metadata } },
 ): number {
-  const [first, second] = [a.value.metadata, b.value.metadata]
-  if (first.creationTimestamp && second.creationTimestamp && first.creationTimestamp !== second.creationTimestamp)
-    return Date.parse(first.creationTimestamp) - Date.parse(second.creationTimestamp)
-  if (Boolean(first.creationTimestamp) !== Boolean(second.creationTimestamp)) return first.creationTimestamp ? -1 : 1
-  return a.seen - b.seen || (first.name < second.name ? -1 : 1)
+  const order = [
+    [a.creationTimestamp ?? '~', b.creationTimestamp ?? '~'],
+    [a.namespace ?? '', b.namespace ?? ''],
+    [a.name, b.name],
+  ] as const
+  for (const [first, second] of order) if (first !== second) return first < second ? -1 : 1
+  return 0
 }

@@ -7,9 +7,16 @@ import { selectorMatches } from '../../desired/label-selector.ts'
 import type { DesiredPodCidr, Neighbor, Problem, Route, RouteAttributes } from '../../desired/model.ts'
 import { united } from '../../desired/route-attributes.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
-import type { NeighborOverrides } from '../dialects/neighbor-annotation.ts'
-import type { Advertisement, NodePlan, PlanNeighbor, PlanSource } from '../dialects/node-plan.ts'
+import {
+  planKey,
+  type Advertisement,
+  type NodePlan,
+  type PlanNeighbor,
+  type PlanSource,
+} from '../dialects/node-plan.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
+import { neighborsAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
+import type { NodeAddress } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
 
 /** One neighbor with what it is to hear of Services. */
@@ -23,71 +30,166 @@ export interface ServiceExport {
 export interface NodeExports {
   /** Of the objects that the plan is of. */
   readonly names: readonly string[]
-  readonly neighbors: readonly Neighbor[]
+  /** The neighbors by their plan key. */
+  readonly inForce: ReadonlyMap<string, readonly Neighbor[]>
   readonly services: readonly ServiceExport[]
   readonly podCidrs: readonly DesiredPodCidr[]
   readonly problems: readonly Problem[]
+  /** Equal where every Service would be exported alike. */
+  readonly signature: string
 }
 
 export interface NodeView {
   readonly name: string
   readonly podCidrs: readonly string[]
-  /** The BGP Identifier of a virtual router, dotted IPv4. */
-  readonly routerIdOf: (asn: number) => string
+  /** Of the Node, canonical. */
+  readonly addresses: readonly NodeAddress[]
+  /** Whether an address is one of the node, by the Node or by its interfaces. */
+  readonly isOwn: (address: string) => boolean
+  readonly isStandIn: boolean
+  readonly routerOf: (asn: number) => RouterView
+}
+
+export interface RouterView {
+  /** BGP Identifier, dotted IPv4. */
+  readonly routerId: string
+  readonly listenPort?: number
 }
 
 /** The TCP-MD5 key of a Secret by its id, or why there is none. */
-export type PasswordOf = (secretId: string) => string | { readonly reason: string; readonly remedy: string }
+export type PasswordOf = (secretId: string) => string | NoPassword
 
-export function exportsOf(plan: NodePlan, node: NodeView, passwordOf: PasswordOf): NodeExports {
+export interface NoPassword {
+  readonly reason: string
+  readonly remedy: string
+}
+
+/** `before`: the neighbors in force by their plan key; one that cannot be made now is what it was. */
+export function exportsOf(
+  plan: NodePlan,
+  node: NodeView,
+  passwordOf: PasswordOf,
+  before: ReadonlyMap<string, readonly Neighbor[]>,
+): NodeExports {
   const problems: Problem[] = []
-  const neighbors: Neighbor[] = []
+  const inForce = new Map<string, readonly Neighbor[]>()
   const services: ServiceExport[] = []
   const podCidrRoutes = new Map<string, Route[]>()
   for (const planned of plan.neighbors) {
-    const { peerAddress, overrides, advertisements } = planned
-    const password = planned.secret === undefined ? undefined : passwordOf(planned.secret.id)
-    const obstacle = obstacleOf(planned, password)
-    if (obstacle !== undefined || typeof password === 'object') {
-      if (obstacle !== undefined) problems.push(problemIn(planned.from, obstacle))
-      continue
-    }
-    // A router on each interface, where the annotation names several.
-    for (const own of needsInterface(peerAddress) ? overrides : overrides.slice(0, 1)) {
-      const neighbor = neighborOf(planned, node.routerIdOf(planned.localAsn), password, own)
-      neighbors.push(neighbor)
-      services.push(...serviceExportsOf(neighbor, advertisements, own))
+    const key = planKey(planned)
+    const made = sessionsOf(planned, node, passwordOf, before.get(key) ?? [])
+    problems.push(...made.faults.map((found) => problemIn(planned.from, found)))
+    inForce.set(
+      key,
+      made.sessions.map(({ neighbor }) => neighbor),
+    )
+    for (const { neighbor, overrides } of made.sessions) {
+      services.push(...serviceExportsOf(neighbor, planned.advertisements, overrides))
       for (const prefix of node.podCidrs) {
-        const found = advertisements.find(({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix))
+        const found = planned.advertisements.find(
+          ({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix),
+        )
         if (found === undefined) continue
-        const attributes = attributesOf(found, undefined, own)
+        const attributes = attributesOf(found, undefined, overrides)
         const routes = podCidrRoutes.get(prefix) ?? []
         podCidrRoutes.set(prefix, [...routes, { prefix, neighbors: [neighbor.id], attributes }])
       }
     }
   }
-  return { names: plan.names, neighbors, services, podCidrs: podCidrsOf(plan, node, podCidrRoutes, problems), problems }
+  const signature = JSON.stringify([plan.names, services.map(({ neighbor: { id } }) => id), plan.neighbors.map(heard)])
+  const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
+  return { names: plan.names, inForce, services, podCidrs, problems, signature }
+}
+
+/** All that decides what a neighbor hears of Services. */
+function heard({ advertisements, overrides }: PlanNeighbor): unknown {
+  return [advertisements, overrides]
+}
+
+interface Session {
+  readonly neighbor: Neighbor
+  readonly overrides: NeighborOverrides
+}
+
+interface Sessions {
+  readonly sessions: readonly Session[]
+  readonly faults: readonly Fault[]
+}
+
+/** The sessions with one neighbor: on several interfaces several, and none when something is against it. */
+function sessionsOf(
+  planned: PlanNeighbor,
+  node: NodeView,
+  passwordOf: PasswordOf,
+  before: readonly Neighbor[],
+): Sessions {
+  const { peerAddress, overrides, secret, path } = planned
+  if (node.addresses.some(({ address }) => address === peerAddress)) {
+    const message = `${peerAddress} is an address of node ${node.name} itself: there is no session with it`
+    const remedy = 'Nothing needs to be done where other nodes share the policy; else write the address of a router.'
+    return { sessions: [], faults: [fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)] }
+  }
+  const password = secret === undefined ? undefined : passwordOf(secret.id)
+  const missing = typeof password === 'object' ? password : undefined
+  const obstacle = obstacleOf(planned, missing, before.length > 0)
+  if (obstacle !== undefined) {
+    const kept = before.map((neighbor) => ({
+      neighbor,
+      overrides: overrides.find((own) => own.interface === neighbor.interface) ?? overrides[0] ?? {},
+    }))
+    // What is not among the manifests of a stand-in is elsewhere.
+    return { sessions: kept, faults: node.isStandIn && obstacle.code === 'NoPassword' ? [] : [obstacle] }
+  }
+  const wanted = needsInterface(peerAddress) ? overrides : overrides.slice(0, 1)
+  return {
+    sessions: wanted.map((own) => ({
+      neighbor: neighborOf({ planned, node, overrides: own, ...(typeof password === 'string' ? { password } : {}) }),
+      overrides: own,
+    })),
+    faults: wanted.flatMap((own) => foreignAddresses(planned, own, node)),
+  }
 }
 
 export function problemIn({ key, origin }: PlanSource, found: Fault): Problem {
   return problemOf(found, key, origin)
 }
 
-/** Why a neighbor is not dialled. */
+/** Why a neighbor cannot be dialled as it is written. */
 function obstacleOf(
   { peerAddress, overrides, path, secret }: PlanNeighbor,
-  password: ReturnType<PasswordOf> | undefined,
+  missing: NoPassword | undefined,
+  isKept: boolean,
 ): Fault | undefined {
+  const outcome = isKept ? 'its last good version stays in force' : 'it is not dialled'
   if (needsInterface(peerAddress) && overrides.some((own) => own.interface === undefined)) {
     const what = peerAddress === '::' ? 'an unnumbered neighbor' : 'a link-local address'
-    const message = `neighbor ${peerAddress} is not dialled: ${what} needs an interface`
+    const message = `neighbor ${peerAddress}: ${what} needs an interface; ${outcome}`
     const remedy = `Write herald.dev/neighbors: '{"${peerAddress}": {interface: eth0}}'.`
     return fault('error', [...path, 'peerAddress'], 'NoInterface', message, remedy)
   }
-  if (typeof password !== 'object') return undefined
+  if (missing === undefined) return undefined
   // Dialling without the key would only show the router an unsigned session.
-  const message = `${password.reason}: neighbor ${peerAddress} is not dialled`
-  return fault('error', [...path, secret?.field ?? ''], 'NoPassword', message, password.remedy)
+  const message = `${missing.reason}; neighbor ${peerAddress}: ${outcome}`
+  return fault('error', [...path, secret?.field ?? ''], 'NoPassword', message, missing.remedy)
+}
+
+/** What a policy, which other nodes share, says of an address that is none of this node. */
+function foreignAddresses({ peerAddress, ownKeys }: PlanNeighbor, own: NeighborOverrides, node: NodeView): Fault[] {
+  if (node.isStandIn || node.addresses.length === 0) return []
+  const said: readonly (readonly [string, string, string | undefined])[] = [
+    ['nextHop', 'next hop', own.nextHop?.ipv4],
+    ['nextHop', 'next hop', own.nextHop?.ipv6],
+    ['sourceAddress', 'source address', own.sourceAddress],
+  ]
+  return said.flatMap(([key, what, address]) => {
+    if (address === undefined || ownKeys.has(key) || node.isOwn(address)) return []
+    const message = `the ${what} ${address} of neighbor ${peerAddress} is no address of node ${node.name}`
+    const remedy =
+      `If each node is to have its own, write herald.dev/neighbors: '{"${peerAddress}": {${key}: ...}}' into its Node, ` +
+      'which goes before the policy.'
+    const path = ['metadata', 'annotations', neighborsAnnotation]
+    return [fault('warning', path, 'NotOwnAddress', message, remedy)]
+  })
 }
 
 function podCidrsOf(
@@ -97,7 +199,7 @@ function podCidrsOf(
   problems: Problem[],
 ): readonly DesiredPodCidr[] {
   if (podCidrExports.length === 0) return []
-  if (node.podCidrs.length === 0)
+  if (node.podCidrs.length === 0 && !node.isStandIn)
     for (const { from, field, path } of podCidrExports) {
       const message = `${field} is set and node ${node.name} has no PodCIDR`
       const remedy = `Give the Node spec.podCIDRs, or turn ${field} off.`
@@ -139,17 +241,20 @@ function serviceExportsOf(
   }))
 }
 
-function neighborOf(
-  planned: PlanNeighbor,
-  routerId: string,
-  password: string | undefined,
-  overrides: NeighborOverrides,
-): Neighbor {
+interface NeighborInput {
+  readonly planned: PlanNeighbor
+  readonly node: NodeView
+  readonly overrides: NeighborOverrides
+  readonly password?: string
+}
+
+function neighborOf({ planned, node, overrides, password }: NeighborInput): Neighbor {
   const {
     from,
     path: _path,
     secret: _secret,
     overrides: _overrides,
+    ownKeys: _ownKeys,
     advertisements: _advertisements,
     gracefulRestart,
     ...session
@@ -173,7 +278,7 @@ function neighborOf(
     id: `${localAsn}/${peerAddress}${zone}`,
     source: from.source,
     ...session,
-    routerId,
+    ...node.routerOf(localAsn),
     passive,
     ...written(named),
     ...(password === undefined ? {} : { password }),
@@ -185,7 +290,16 @@ function neighborOf(
     ...(tcpUserTimeout === undefined ? {} : { tcpUserTimeoutSec: tcpUserTimeout }),
     ...(delayOpen === undefined ? {} : { delayOpenSec: delayOpen }),
     ...(nextHop === undefined ? {} : { nextHops: nextHopsOf(nextHop) }),
+    ...nodeAddressesOf(node),
   }
+}
+
+/** The InternalIPs, the first one of each family. */
+function nodeAddressesOf({ addresses }: NodeView): Pick<Neighbor, 'nodeAddresses'> {
+  const internal = addresses.filter(({ type }) => type === 'InternalIP').map(({ address }) => address)
+  const [ipv4, ipv6] = [false, true].map((isIpv6) => internal.find((address) => address.includes(':') === isIpv6))
+  if (ipv4 === undefined && ipv6 === undefined) return {}
+  return { nodeAddresses: nextHopsOf({ ipv4, ipv6 }) }
 }
 
 /** Without the keys that nobody wrote. */

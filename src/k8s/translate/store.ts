@@ -1,20 +1,22 @@
 /**
- * The objects in force by kind, with the problems of what was delivered. A broken version never replaces a good one.
+ * The objects in force by kind, with the problems of what was delivered. A broken version never replaces a good one, a
+ * broken part is what it was in the version before, and an equal version is no change.
  */
 import type { Problem } from '../../desired/model.ts'
-import type { Fault, Narrowed } from '../kinds/narrow.ts'
+import type { Fault, Metadata, Narrowed } from '../kinds/narrow.ts'
 import { problemOf, refOf } from '../kinds/problems.ts'
 import {
   isServed,
   kinds,
   notServed,
-  parserOf,
+  parseObject,
   type KindTable,
   type ServedKind,
   type Stored,
   type StoredObjects,
 } from '../kinds/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
+import { sameValue } from './same-value.ts'
 
 /** What a change touched. */
 export interface Change {
@@ -27,9 +29,14 @@ type Tables = { readonly [K in ServedKind]: Map<string, Stored<K>> }
 export class ObjectStore {
   readonly #tables = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, new Map()])) as Tables
   readonly #problems = new Map<string, readonly Problem[]>()
-  #seen = 0
+  readonly #outlives: (kind: ServedKind, id: string) => boolean
   /** Grows whenever {@link problems} changes. */
   problemsVersion = 0
+
+  /** `outlives`: whether an object stays in force when it is deleted. */
+  constructor(outlives: (kind: ServedKind, id: string) => boolean = () => false) {
+    this.#outlives = outlives
+  }
 
   get objects(): StoredObjects {
     return this.#tables
@@ -40,32 +47,48 @@ export class ObjectStore {
       this.#setProblems(key, notServed(key), origin)
       return undefined
     }
-    return this.#put(key.kind, key, parserOf(key.kind)(raw), origin)
+    return this.#put(key.kind, key, raw, origin)
   }
 
   remove(key: ObjectKey): Change | undefined {
     this.#setProblems(key, [], undefined)
     if (!isServed(key)) return undefined
-    const id = idOf(key)
-    return this.#tables[key.kind].delete(id) ? { kind: key.kind, id } : undefined
+    return this.#delete(key.kind, idOf(key))
+  }
+
+  /** Lets go of what outlived its deletion and is not needed any more. */
+  forget(kind: ServedKind, id: string): void {
+    if (this.#tables[kind].get(id)?.isGone === true) this.#tables[kind].delete(id)
   }
 
   problems(): readonly Problem[] {
     return [...this.#problems.values()].flat()
   }
 
-  #put<K extends ServedKind>(
-    kind: K,
-    key: ObjectKey,
-    { value, faults }: Narrowed<KindTable[K]>,
-    origin: Origin | undefined,
-  ): Change | undefined {
-    this.#setProblems(key, faults, origin)
-    if (value === undefined) return undefined
+  #delete<K extends ServedKind>(kind: K, id: string): Change | undefined {
+    const table: Map<string, Stored<K>> = this.#tables[kind]
+    const stored = table.get(id)
+    if (stored === undefined) return undefined
+    if (this.#outlives(kind, id)) table.set(id, { ...stored, isGone: true })
+    else table.delete(id)
+    return { kind, id }
+  }
+
+  #put<K extends ServedKind>(kind: K, key: ObjectKey, raw: RawObject, origin: Origin | undefined): Change | undefined {
     const id = idOf(key)
     const table: Map<string, Stored<K>> = this.#tables[kind]
-    table.set(id, { key, value, origin, source: refOf(key, origin), seen: table.get(id)?.seen ?? this.#seen++ })
-    return { kind, id }
+    const before = table.get(id)
+    const { value, faults }: Narrowed<KindTable[K]> = parseObject(
+      kind,
+      raw,
+      isAnother(before?.value, raw) ? undefined : before?.value,
+    )
+    this.#setProblems(key, faults, origin)
+    if (value === undefined) return undefined
+    const isSame = before !== undefined && before.isGone !== true && sameValue(before.value, value)
+    // The same value, and so the same reference: nothing downstream has to look at it.
+    table.set(id, { key, value: isSame ? before.value : value, origin, source: refOf(key, origin) })
+    return isSame ? undefined : { kind, id }
   }
 
   #setProblems(key: ObjectKey, faults: readonly Fault[], origin: Origin | undefined): void {
@@ -80,6 +103,13 @@ export class ObjectStore {
         faults.map((fault) => problemOf(fault, key, origin)),
       )
   }
+}
+
+/** Of the same name, and created anew: nothing of the one before it holds. */
+function isAnother(before: { readonly metadata: Metadata } | undefined, { metadata }: RawObject): boolean {
+  const uid: unknown = typeof metadata === 'object' && metadata !== null ? Reflect.get(metadata, 'uid') : undefined
+  const known = before?.metadata.uid
+  return typeof uid === 'string' && typeof known === 'string' && uid !== known
 }
 
 /** `namespace/name`, or the name alone of what has no namespace. */

@@ -1,12 +1,12 @@
 /**
  * Objects in, deltas of desired state out. Pure: the record of allocations is a port.
  *
- *     upsert, remove --> store (last good version) --> dirty: one Service, or the whole node
- *     flush: pools --> policy of this node --> addresses --> services --> delta
+ *     upsert, remove --> store (last good version) --> dirty: one Service, the node, or the pools
+ *     flush: pools --> plan of this node --> addresses --> a bounded number of Services --> delta
  *
- * A Service or EndpointSlice costs its Service; this Node, a Secret, policy or pool costs every Service. Nothing is
- * said
- * before every kind was delivered once.
+ * A Service or EndpointSlice costs its Service. This Node, a Secret that a neighbor names and a policy cost the node,
+ * and every Service only where what neighbors hear of Services changed; a pool costs every Service. An equal version
+ * of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
 import { poolsOf } from './pools.ts'
@@ -14,26 +14,23 @@ import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
-import { fault } from '../kinds/narrow.ts'
-import { podCidrsOf } from '../kinds/node.ts'
-import { problemOf } from '../kinds/problems.ts'
-import { passwordOf } from '../kinds/secret.ts'
 import type { Service } from '../kinds/service.ts'
-import type { DialectAnswer } from '../dialects/node-plan.ts'
 import { planPools, poolKinds } from '../dialects/pools.ts'
-import { planKinds, planNode } from '../dialects/table.ts'
+import { planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
-import { exportsOf, type NodeExports } from './exports.ts'
 import { reservedPlaces } from './reserved.ts'
-import { routerIdOf } from './router-id.ts'
+import { NodeTranslation, type NodeAnswer } from './node.ts'
+import { sameValue } from './same-value.ts'
 import { isClassServed, translateService } from './services.ts'
 import { ObjectStore, type Change } from './store.ts'
 import type { Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
 
-const drainAnnotation = 'herald.dev/drain'
+/** Services of one flush, and how long it may take: BGP and the API share the loop. */
+const flushServices = 256
+const flushMs = 5
 
 export function createTranslator(options: TranslatorOptions): Translator {
   return new NodeTranslator(options)
@@ -41,20 +38,21 @@ export function createTranslator(options: TranslatorOptions): Translator {
 
 class NodeTranslator implements Translator {
   readonly #options: TranslatorOptions
-  readonly #store = new ObjectStore()
+  readonly #store: ObjectStore
+  readonly #node: NodeTranslation
   readonly #addresses: ServiceAddresses
   readonly #slices = new Map<string, Map<string, EndpointSlice>>()
   readonly #serviceOfSlice = new Map<string, string>()
   readonly #dirty = new Set<string>()
-  readonly #emitted = new Set<string>()
+  /** Services whose addresses are settled, and which wait to be translated. */
+  readonly #waiting = new Set<string>()
+  readonly #emitted = new Map<string, DesiredService>()
   #arePoolsDirty = true
   #isNodeDirty = true
   #isReservedDirty = true
   #isSynced = false
-  #exports: NodeExports | undefined
-  #noExports: DialectAnswer['noPlan'] = { message: '', remedy: '' }
+  #answer: NodeAnswer | undefined
   #poolProblems: readonly Problem[] = []
-  #nodeProblems: readonly Problem[] = []
   #recordWarning: BookWarning | undefined
   #problemsVersion = 0
   #hasProblems = false
@@ -63,6 +61,11 @@ class NodeTranslator implements Translator {
 
   constructor(options: TranslatorOptions) {
     this.#options = options
+    this.#node = new NodeTranslation(options)
+    // A moment without its Node or a key changes nothing; another node's, or a key that nobody names, may go.
+    this.#store = new ObjectStore((kind, id) =>
+      kind === 'Secret' ? this.#node.secrets.has(id) : kind === 'Node' && id === options.nodeName,
+    )
     this.#addresses = new ServiceAddresses(new FolderAllocator(options.addressBook ?? new MemoryBook()))
   }
 
@@ -76,6 +79,10 @@ class NodeTranslator implements Translator {
 
   synced(): void {
     this.#isSynced = true
+  }
+
+  get hasMore(): boolean {
+    return this.#waiting.size > 0
   }
 
   flush(): DesiredDelta {
@@ -100,7 +107,7 @@ class NodeTranslator implements Translator {
     const record = this.#recordWarning
     const recordProblems: readonly Problem[] =
       record === undefined ? [] : [{ object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
-    return [...this.#store.problems(), ...this.#poolProblems, ...this.#nodeProblems, ...recordProblems]
+    return [...this.#store.problems(), ...this.#poolProblems, ...(this.#answer?.problems ?? []), ...recordProblems]
   }
 
   #touched(change: Change | undefined): void {
@@ -109,7 +116,8 @@ class NodeTranslator implements Translator {
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
     else if (poolKinds.has(kind)) this.#arePoolsDirty = true
-    else if (planKinds.has(kind) || kind === 'Secret' || id === this.#options.nodeName) this.#isNodeDirty = true
+    else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
+    else if (planKinds.has(kind) || id === this.#options.nodeName) this.#isNodeDirty = true
     if (kind === 'Node') this.#isReservedDirty = true
   }
 
@@ -144,21 +152,26 @@ class NodeTranslator implements Translator {
   /** What a Service may not have changes with the nodes and the neighbors; then the pools are told, too. */
   #reserve(): void {
     const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
-    if (this.#addresses.setReserved(reservedPlaces(nodes, this.#exports?.neighbors ?? []))) this.#arePoolsDirty = true
+    const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
+    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors))) this.#arePoolsDirty = true
     this.#isReservedDirty = false
   }
 
   /** The parts of a delta that are about the node itself, where they changed. */
   #translateNode(): Pick<DesiredDelta, 'speaker' | 'podCidrs'> {
-    const problems: Problem[] = []
-    this.#exports = this.#exportsOfNode(problems)
-    this.#nodeProblems = problems
-    this.#touchAll()
+    const before = this.#answer
+    const answer = this.#node.translate(this.#store.objects)
+    this.#answer = answer
     this.#isNodeDirty = false
     this.#isReservedDirty = true
-    const { neighbors = [], podCidrs = [] } = this.#exports ?? {}
+    for (const [id, { isGone }] of this.#store.objects.Secret)
+      if (isGone === true && !this.#node.secrets.has(id)) this.#store.forget('Secret', id)
+    // A label that no selector names, or a new key, is nothing to the Services.
+    if (before === undefined || signatureOf(before) !== signatureOf(answer)) this.#touchAll()
+    const neighbors = [...(answer.exports?.inForce.values() ?? [])].flat()
+    const { podCidrs = [] } = answer.exports ?? {}
     const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
-    const isDraining = this.#isDraining(problems)
+    const { isDraining } = answer
     this.#lastSpeaker = JSON.stringify([neighbors, isDraining])
     this.#lastPodCidrs = JSON.stringify(podCidrs)
     return {
@@ -167,67 +180,6 @@ class NodeTranslator implements Translator {
         : { speaker: { nodeName: this.#options.nodeName, neighbors, isDraining } }),
       ...(this.#lastPodCidrs === podCidrsBefore ? {} : { podCidrs }),
     }
-  }
-
-  /** The Node annotation `herald.dev/drain`; a cordon alone drains nothing. */
-  #isDraining(problems: Problem[]): boolean {
-    const stored = this.#store.objects.Node.get(this.#options.nodeName)
-    const written = stored?.value.metadata.annotations[drainAnnotation]
-    if (stored === undefined || written === undefined || written === 'true' || written === 'false')
-      return written === 'true'
-    problems.push(
-      problemOf(
-        fault(
-          'error',
-          ['metadata', 'annotations', drainAnnotation],
-          'InvalidAnnotation',
-          `${drainAnnotation} is ${written}: the node is not drained`,
-          'Write "true" or "false".',
-        ),
-        stored.key,
-        stored.origin,
-      ),
-    )
-    return false
-  }
-
-  #exportsOfNode(problems: Problem[]): NodeExports | undefined {
-    const { objects } = this.#store
-    const { nodeName, secretsNamespace } = this.#options
-    const stored = objects.Node.get(nodeName)
-    const node = stored?.value
-    const nodeKey: ObjectKey = stored?.key ?? { apiVersion: 'v1', kind: 'Node', namespace: '', name: nodeName }
-    const isAnythingPlanned = [...planKinds].some((kind) => objects[kind].size > 0)
-    if (node === undefined && isAnythingPlanned) {
-      const message = `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`
-      const remedy = 'Add the Node, or give its name with --node-name.'
-      problems.push(problemOf(fault('warning', [], 'NoNode', message, remedy), nodeKey, undefined))
-    }
-    const facts = { name: nodeName, labels: node?.metadata.labels ?? {} }
-    const answer = planNode(objects, facts, { secretsNamespace })
-    problems.push(...answer.problems)
-    this.#noExports = answer.noPlan
-    if (answer.plan === undefined) return undefined
-    const asns = new Set(answer.plan.neighbors.map(({ localAsn }) => localAsn))
-    const routerIds = new Map([...asns].map((asn) => [asn, routerIdOf(nodeName, node, asn)]))
-    for (const { faults } of routerIds.values())
-      problems.push(...faults.map((found) => problemOf(found, nodeKey, stored?.origin)))
-    const view = {
-      name: nodeName,
-      podCidrs: node === undefined ? [] : podCidrsOf(node),
-      routerIdOf: (asn: number) => routerIds.get(asn)?.routerId ?? '',
-    }
-    const found = exportsOf(answer.plan, view, (id) => this.#password(id))
-    problems.push(...found.problems)
-    return found
-  }
-
-  #password(id: string): string | { readonly reason: string; readonly remedy: string } {
-    const secret = this.#store.objects.Secret.get(id)?.value
-    const [namespace, name] = id.split('/')
-    const remedy = `Create Secret ${name} in namespace ${namespace} with the key password.`
-    if (secret === undefined) return { reason: `there is no Secret ${id}`, remedy }
-    return passwordOf(secret) || { reason: `Secret ${id} has no key password`, remedy }
   }
 
   #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
@@ -240,34 +192,48 @@ class NodeTranslator implements Translator {
       const service = loadBalancer(id)
       return service !== undefined && isClassServed(service, this.#options) ? service : undefined
     })
-    const delta = new Map<string, DesiredService | undefined>()
-    for (const id of new Set([...this.#dirty, ...moved])) {
-      const service = loadBalancer(id)
-      const source = table.get(id)?.source
-      if (service === undefined || source === undefined) {
-        if (this.#emitted.delete(id)) delta.set(id, undefined)
-        continue
-      }
-      this.#emitted.add(id)
-      delta.set(
-        id,
-        translateService(
-          {
-            key: id,
-            source,
-            service,
-            slices: [...(this.#slices.get(id)?.values() ?? [])],
-            answer: this.#addresses.answerOf(id),
-            reserved: this.#addresses.reserved,
-            poolOf: (address) => this.#addresses.poolOf(address),
-            exports: this.#exports,
-            noExports: this.#noExports,
-          },
-          this.#options,
-        ),
-      )
-    }
+    for (const id of [...this.#dirty, ...moved]) this.#waiting.add(id)
     this.#dirty.clear()
+    const delta = new Map<string, DesiredService | undefined>()
+    const { nowMs = () => 0 } = this.#options
+    const endMs = nowMs() + flushMs
+    let count = 0
+    for (const id of this.#waiting) {
+      if (count >= flushServices || (count > 0 && nowMs() >= endMs)) break
+      count++
+      this.#waiting.delete(id)
+      this.#translateService(id, loadBalancer(id), delta)
+    }
     return delta
   }
+
+  #translateService(id: string, service: Service | undefined, delta: Map<string, DesiredService | undefined>): void {
+    const source = this.#store.objects.Service.get(id)?.source
+    if (service === undefined || source === undefined) {
+      if (this.#emitted.delete(id)) delta.set(id, undefined)
+      return
+    }
+    const desired = translateService(
+      {
+        key: id,
+        source,
+        service,
+        slices: [...(this.#slices.get(id)?.values() ?? [])],
+        answer: this.#addresses.answerOf(id),
+        reserved: this.#addresses.reserved,
+        poolOf: (address) => this.#addresses.poolOf(address),
+        exports: this.#answer?.exports,
+        noExports: this.#answer?.noExports ?? { message: '', remedy: '' },
+      },
+      this.#options,
+    )
+    if (sameValue(this.#emitted.get(id), desired)) return
+    this.#emitted.set(id, desired)
+    delta.set(id, desired)
+  }
+}
+
+/** Equal where every Service would be exported alike. */
+function signatureOf({ exports, noExports }: NodeAnswer): string {
+  return exports === undefined ? `none: ${noExports.message}` : exports.signature
 }

@@ -11,6 +11,15 @@ export interface TranslatorOptions {
   readonly datapath: 'ebpf' | 'none'
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
+  /** Addresses of the node's interfaces at the moment, canonical. */
+  readonly localAddresses?: () => readonly string[]
+  /**
+   * There is no Node: what is judged is the configuration alone, for whatever node it is for, and what it names and
+   * does not hold is elsewhere.
+   */
+  readonly isStandIn?: boolean
+  /** A clock in ms, by which a flush is bounded; without one it is bounded by its size only. */
+  readonly nowMs?: () => number
   /** Where allocations are recorded; absent: kept in memory only. */
   readonly addressBook?: AddressBook
 }
@@ -20,6 +29,10 @@ export interface Translator {
   remove(key: ObjectKey): void
   /** Every kind was delivered once: from now on {@link flush} yields. */
   synced(): void
-  /** What changed since the flush before; empty before {@link synced}. */
+  /**
+   * What changed since the flush before; empty before {@link synced}. A flush is bounded: {@link hasMore} says whether
+   * Services wait for the next one.
+   */
   flush(): DesiredDelta
+  readonly hasMore: boolean
 }

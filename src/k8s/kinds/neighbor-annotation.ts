@@ -1,0 +1,241 @@
+/**
+ * The annotation `herald.dev/neighbors`: what foreign schemas lack, as YAML text keyed by the peer address ("*": all).
+ * Each key is judged by itself: one that is wrong is reported and left out, the others of the neighbor hold. Pure.
+ */
+import { parse, YAMLParseError } from 'yaml'
+import * as z from 'zod'
+import type { ImportPrefix } from '../../desired/model.ts'
+import { formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
+import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
+import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
+import { narrowParts } from './parts.ts'
+import { parseExtendedCommunity } from './extended-communities.ts'
+
+export const neighborsAnnotation = 'herald.dev/neighbors'
+
+/** A text that `read` understands; `what` is said of one that it does not. */
+function text<T>(read: (written: string) => T | undefined, what: string) {
+  return z.string().transform((written, context) => {
+    const found = read(written)
+    if (found !== undefined) return found
+    context.addIssue(`${written} is not ${what}`)
+    return z.NEVER
+  })
+}
+
+/** Canonical; ::ffff:192.0.2.1 is 192.0.2.1. */
+function canonical(written: string): string | undefined {
+  const parsed = parseAddress(written)
+  return parsed === undefined ? undefined : formatAddress(unmapped(parsed))
+}
+
+const address = text(canonical, 'an address')
+/** IPv4 addresses that routers write as ::ffff:192.0.2.1 may be next hops of IPv6 routes, as in RFC 4798 2. */
+const ipv6Address = text((written) => {
+  const parsed = parseAddress(written)
+  return typeof parsed === 'string' ? formatAddress(parsed) : undefined
+}, 'an IPv6 address')
+
+/** The same for both families, or each its own. */
+const perFamily = <T extends z.ZodType>(value: T) =>
+  z.union([
+    value.transform((both) => ({ ipv4: both, ipv6: both })),
+    z.strictObject({ ipv4: value, ipv6: value }).partial(),
+  ])
+
+const nextHop = z.union([
+  address.transform((hop) => (hop.includes(':') ? { ipv6: hop } : { ipv4: hop })),
+  z.strictObject({ ipv4: address, ipv6: ipv6Address }).partial(),
+])
+
+const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
+const interfaceName = /^[^\s/]{1,15}$/
+const u32 = number(0)
+const limit = number(1)
+const asn = number(1)
+
+const keys = {
+  passive: z.boolean(),
+  /** GTSM in hops: 1 is directly connected. */
+  ttlSecurity: number(1, 254),
+  sourceAddress: address,
+  /** RFC 8538 N bit. */
+  notification: z.boolean(),
+  nextHop,
+  med: perFamily(u32),
+  asPathPrepend: perFamily(number(0, 16)),
+  extendedCommunities: perFamily(
+    z.array(
+      text(
+        parseExtendedCommunity,
+        'an extended community such as rt:65000:100, soo:192.0.2.1:7, lb:65000:12500000 or 16 hexadecimal digits',
+      ),
+    ),
+  ),
+  role: z.enum(['provider', 'rs', 'rs-client', 'customer', 'peer']),
+  interface: z.string().regex(interfaceName, 'not the name of an interface'),
+  importPrefixes: z.array(
+    text(parseImportPrefix, 'a prefix such as 10.0.0.0/8, with ge and le as in 10.0.0.0/8 ge 16 le 24'),
+  ),
+  enforceFirstAs: z.boolean(),
+  rejectAsSets: z.boolean(),
+  allowAsIn: number(0, 10),
+  maxPrefixes: limit,
+  maxPrefixesOut: limit,
+  tcpUserTimeout: number(1, 3600),
+  localAs: asn,
+  addPathReceive: z.boolean(),
+  delayOpen: number(0, 240),
+} as const
+
+const schema = z.strictObject(keys).partial()
+
+export type NeighborOverrides = z.infer<typeof schema>
+
+/** The keys of one entry of the annotation. */
+export interface NeighborKeys {
+  /** Canonical address, or `*`. */
+  readonly address: string
+  /** Of a key such as `fe80::1%eth0` or `::%eth0`. */
+  readonly zone?: string
+  readonly keys: NeighborOverrides
+}
+
+export type NeighborAnnotation = readonly NeighborKeys[]
+
+/** Keys of the contract that this version does not honour. */
+const later = new Set(['bfd'])
+
+const example = `${neighborsAnnotation}: '{"192.0.2.1": {ttlSecurity: 1}}'`
+
+/** Parts, each with its last good version: the annotation, each entry of it, each key of an entry. */
+export function parseNeighborAnnotation(
+  annotations: Readonly<Record<string, string>>,
+  before: NeighborAnnotation = [],
+): { readonly keys: NeighborAnnotation; readonly faults: readonly Fault[] } {
+  const written = annotations[neighborsAnnotation] ?? ''
+  if (written.trim() === '') return { keys: [], faults: [] }
+  const path = ['metadata', 'annotations', neighborsAnnotation]
+  const read = readMap(written)
+  if (typeof read === 'string') {
+    const rest = before.length > 0 ? 'until then what it said before stays in force' : 'until then it says nothing'
+    const message = `no YAML map of neighbors: ${read}`
+    return { keys: before, faults: [fault('error', path, 'InvalidAnnotation', message, `Write ${example}; ${rest}.`)] }
+  }
+  const { parts, faults } = narrowParts(
+    Object.entries(read).map(([key, entry]) => [[...path, key], [key, entry] as const]),
+    {
+      what: 'this entry',
+      before: new Map(before.map((entry) => [entryKey(entry), entry])),
+      keyOf: ([key]) => {
+        const target = targetOf(key)
+        return target === undefined ? undefined : entryKey(target)
+      },
+      parse: parseEntry,
+      twice: (at) =>
+        fault('error', at, 'DuplicateNeighbor', 'this address has an entry already, which counts', 'Remove one.'),
+    },
+  )
+  return { keys: parts.map(({ value }) => value), faults }
+}
+
+/** What the annotations say of one neighbor; later ones go before earlier ones, and within one the address before `*`. */
+export function overridesFor(
+  peerAddress: string,
+  annotations: readonly NeighborAnnotation[],
+): readonly NeighborOverrides[] {
+  const layers = annotations.flatMap((entries) =>
+    ['*', peerAddress].flatMap((name) => entries.filter(({ address, zone }) => address === name && zone === undefined)),
+  )
+  const own: NeighborOverrides = Object.assign({}, ...layers.map((layer) => layer.keys))
+  const zones = new Map<string, NeighborOverrides>()
+  for (const { address, zone, keys: zoned } of annotations.flat())
+    if (address === peerAddress && zone !== undefined)
+      zones.set(zone, { ...own, ...zones.get(zone), ...zoned, interface: zone })
+  const isCovered = zones.size > 0 && (own.interface === undefined || zones.has(own.interface))
+  return isCovered ? [...zones.values()] : [own, ...zones.values()]
+}
+
+function targetOf(key: string): Pick<NeighborKeys, 'address' | 'zone'> | undefined {
+  if (key === '*') return { address: '*' }
+  const [host = '', zone] = key.split('%')
+  const parsed = parseAddress(host)
+  if (parsed === undefined || (zone !== undefined && !interfaceName.test(zone))) return undefined
+  return { address: formatAddress(unmapped(parsed)), ...(zone === undefined ? {} : { zone }) }
+}
+
+function entryKey({ address, zone }: Pick<NeighborKeys, 'address' | 'zone'>): string {
+  return zone === undefined ? address : `${address}%${zone}`
+}
+
+function parseEntry(
+  [key, entry]: readonly [string, unknown],
+  { at, meanwhile }: Part,
+  before: NeighborKeys | undefined,
+): Narrowed<NeighborKeys> {
+  const target = targetOf(key)
+  const say = (message: string, remedy: string): Narrowed<NeighborKeys> => ({
+    faults: [fault('error', at, 'InvalidAnnotation', message, `${remedy}; ${meanwhile}.`)],
+  })
+  if (target === undefined)
+    return say(`${key} is not an address`, 'Key by the peer address without mask, as "192.0.2.1", or by "*"')
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
+    return say('no map of keys', `Write ${example}`)
+  const unserved = Object.keys(entry).filter((name) => later.has(name))
+  const { parts, faults } = narrowParts(
+    Object.entries(entry)
+      .filter(([name]) => !later.has(name))
+      .map(([name, one]) => [[...at, name], { [name]: one }]),
+    {
+      what: 'this key',
+      before: new Map(Object.entries(before?.keys ?? {}).map(([name, one]) => [name, { [name]: one }])),
+      keyOf: (one) => Object.keys(one)[0],
+      parse: (one, part) => narrow(schema, one, () => [], { ...part, at }),
+    },
+  )
+  return {
+    value: { ...target, keys: Object.assign({}, ...parts.map(({ value }) => value)) },
+    faults: [
+      ...unserved.map((name) =>
+        fault(
+          'warning',
+          [...at, name],
+          'NotServed',
+          `${name} is not served in this version`,
+          'Remove the key, or leave it for a later version.',
+        ),
+      ),
+      ...faults,
+    ],
+  }
+}
+
+/** `10.0.0.0/8 ge 16 le 24`, as FRR's prefix-list has it; undefined when it is none. */
+function parseImportPrefix(written: string): ImportPrefix | undefined {
+  const [, network = '', ge, le] = /^(\S+)(?:\s+ge\s+(\d+))?(?:\s+le\s+(\d+))?$/.exec(written.trim()) ?? []
+  const prefix = parsePrefix(network)
+  if (prefix === undefined || hasHostBits(network)) return undefined
+  const maximum = prefixFamily(prefix) === 'ipv4' ? 32 : 128
+  const [from, to] = [ge === undefined ? prefixLength(prefix) : Number(ge), le === undefined ? maximum : Number(le)]
+  if (from < prefixLength(prefix) || to < from || to > maximum) return undefined
+  return {
+    prefix: formatPrefix(prefix),
+    ...(ge === undefined ? {} : { ge: Number(ge) }),
+    ...(le === undefined ? {} : { le: Number(le) }),
+  }
+}
+
+/** The map, or why there is none: where in the text, without the text itself. */
+function readMap(written: string): Record<string, unknown> | string {
+  try {
+    const value: unknown = parse(written, { logLevel: 'error' })
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : 'it is something else'
+  } catch (error) {
+    const place = error instanceof YAMLParseError ? error.linePos?.[0] : undefined
+    return place === undefined
+      ? 'it cannot be read'
+      : `it cannot be read at its line ${place.line}, column ${place.col}`
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * What the configuration asks of this node, judged with what is in force: sessions, PodCIDRs, and what is said about
+ * the node, the policies and the keys. Pure but for its memory of the neighbors in force.
+ */
+import type { Neighbor, Problem } from '../../desired/model.ts'
+import type { DialectAnswer } from '../dialects/node-plan.ts'
+import { planKinds, planNode } from '../dialects/table.ts'
+import { fault, type Fault } from '../kinds/narrow.ts'
+import { nearest } from '../kinds/nearest.ts'
+import { problemOf } from '../kinds/problems.ts'
+import type { Stored, StoredObjects } from '../kinds/table.ts'
+import type { ObjectKey } from '../source.ts'
+import { exportsOf, type NodeExports, type NodeView, type NoPassword, type RouterView } from './exports.ts'
+import { routerIdOf } from './router-id.ts'
+import type { TranslatorOptions } from './types.ts'
+
+export interface NodeAnswer {
+  /** undefined: nothing applies to this node, for the reason given. */
+  readonly exports: NodeExports | undefined
+  readonly noExports: DialectAnswer['noPlan']
+  readonly isDraining: boolean
+  readonly problems: readonly Problem[]
+}
+
+export class NodeTranslation {
+  readonly #options: TranslatorOptions
+  #inForce: ReadonlyMap<string, readonly Neighbor[]> = new Map()
+  #secrets: ReadonlySet<string> = new Set()
+
+  constructor(options: TranslatorOptions) {
+    this.#options = options
+  }
+
+  /** The Secrets that neighbors name, there or not. */
+  get secrets(): ReadonlySet<string> {
+    return this.#secrets
+  }
+
+  translate(objects: StoredObjects): NodeAnswer {
+    const { nodeName, secretsNamespace, isStandIn = false } = this.#options
+    const stored = objects.Node.get(nodeName)
+    const node = stored?.value
+    const problems: Problem[] = []
+    if (!isStandIn) problems.push(...nodeProblems(objects, nodeName))
+    const facts = {
+      name: nodeName,
+      labels: node?.metadata.labels ?? {},
+      neighborKeys: node?.neighborKeys ?? [],
+      isStandIn,
+    }
+    const { plan, noPlan, problems: planProblems } = planNode(objects, facts, { secretsNamespace })
+    problems.push(...planProblems)
+    this.#secrets = new Set(plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
+    problems.push(...this.#keyProblems(objects, plan === undefined))
+    const isDraining = node?.isDraining ?? false
+    if (plan === undefined) {
+      this.#inForce = new Map()
+      return { exports: undefined, noExports: noPlan, isDraining, problems }
+    }
+    const routers = new Map<number, RouterView>()
+    for (const { localAsn } of plan.neighbors) {
+      if (routers.has(localAsn)) continue
+      const { routerId, faults } = routerIdOf(nodeName, node, localAsn)
+      const listenPort = node?.routers.find(({ asn }) => asn === localAsn)?.listenPort
+      routers.set(localAsn, { routerId, ...(listenPort === undefined ? {} : { listenPort }) })
+      if (!isStandIn) problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
+    }
+    const passwordOf = (id: string): string | NoPassword => passwordIn(objects, id)
+    const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)
+    this.#inForce = exports.inForce
+    return { exports, noExports: noPlan, isDraining, problems: [...problems, ...exports.problems] }
+  }
+
+  #view(stored: Stored<'Node'> | undefined, routers: ReadonlyMap<number, RouterView>): NodeView {
+    const { nodeName, isStandIn = false, localAddresses = () => [] } = this.#options
+    const addresses = stored?.value.addresses ?? []
+    return {
+      name: nodeName,
+      podCidrs: stored?.value.podCidrs ?? [],
+      addresses,
+      isOwn: (address) => addresses.some((each) => each.address === address) || localAddresses().includes(address),
+      isStandIn,
+      routerOf: (asn) => routers.get(asn) ?? { routerId: '' },
+    }
+  }
+
+  /** Of the keys that neighbors name; where there is no plan that could, of every Secret with a key. */
+  #keyProblems({ Secret: secrets }: StoredObjects, isPlanless: boolean): Problem[] {
+    const { secretsNamespace, isStandIn = false } = this.#options
+    const named = [...secrets].filter(([id, { value }]) =>
+      isStandIn && isPlanless ? id.startsWith(`${secretsNamespace}/`) && value.hasKey : this.#secrets.has(id),
+    )
+    return named.flatMap(([id, { key, origin, value, isGone }]) => {
+      if (isGone !== true) return value.keyFaults.map((each) => problemOf(each, key, origin))
+      const remedy = 'Write the Secret again, or remove authSecretRef.'
+      const message = `Secret ${id} is deleted, and a neighbor names it: its last key stays in force`
+      return value.key === undefined
+        ? []
+        : [problemOf(fault('warning', [], 'SecretGone', message, remedy), key, undefined)]
+    })
+  }
+}
+
+const nodeKey = (name: string): ObjectKey => ({ apiVersion: 'v1', kind: 'Node', namespace: '', name })
+
+/** Without its Node a node knows no labels, no PodCIDR and no address. */
+function nodeProblems(objects: StoredObjects, nodeName: string): Problem[] {
+  const stored = objects.Node.get(nodeName)
+  const say = (message: string, remedy: string): Problem[] => {
+    const found: Fault = fault('error', [], 'NoNode', message, remedy)
+    return [problemOf(found, nodeKey(nodeName), undefined)]
+  }
+  if (stored?.isGone === true)
+    return say(`Node ${nodeName} is deleted: what it said last stays in force`, 'Write the Node again.')
+  const isConfigured = objects.Node.size > 0 || [...planKinds].some((kind) => objects[kind].size > 0)
+  if (stored !== undefined || !isConfigured) return []
+  const names = [...objects.Node.keys()]
+  const near = nearest(nodeName, names)
+  const others = near === undefined ? names.slice(0, 3).join(', ') : near
+  const hint =
+    near === undefined ? 'Add the Node, or give its name with --node-name' : `Did you mean --node-name ${near}`
+  return say(
+    `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`,
+    near === undefined ? `${hint}${others === '' ? '' : `; there is ${others}`}.` : `${hint}? Else add the Node.`,
+  )
+}
+
+function passwordIn({ Secret: secrets }: StoredObjects, id: string): string | NoPassword {
+  const key = secrets.get(id)?.value.key
+  if (key !== undefined) return key
+  const [namespace, name] = id.split('/')
+  return secrets.has(id)
+    ? { reason: `Secret ${id} has no key that can be used`, remedy: `Correct Secret ${id}.` }
+    : {
+        reason: `there is no Secret ${id}`,
+        remedy: `Create Secret ${name} in namespace ${namespace} with the field password.`,
+      }
+}
