@@ -56,6 +56,7 @@ export const problemCodes = {
   DerivedRouterId: 'nothing',
   InvalidRouterId: 'part',
   InvalidLocalPort: 'part',
+  PreferenceConflict: 'nothing',
   SelfNeighbor: 'nothing',
   NotOwnAddress: 'nothing',
   KindNotServed: 'nothing',

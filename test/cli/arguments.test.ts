@@ -118,3 +118,10 @@ test('an endpoint is an address with a port, or none', async () => {
   assert.equal((await options(['--bgp-listen', 'none'])).bgpListen, undefined)
   assert.deepEqual((await options(['--http', '[::]:0'])).http, { host: '::', port: 0 })
 })
+
+test('the name of the node is as kubelet has it, given or not: lower case, without blanks around it', async () => {
+  assert.equal((await options(['--node-name', '  Node-A.Example.org '])).nodeName, 'node-a.example.org')
+  assert.equal((await options([], 'nodeName: Worker7')).nodeName, 'worker7')
+  const { nodeName } = await options([])
+  assert.equal(nodeName, nodeName.trim().toLowerCase())
+})

@@ -37,3 +37,19 @@ test('a folder without a fault is exit 0', () => {
   const { status, stdout } = run(good)
   assert.deepEqual([status, stdout], [0, '1 file(s) ok\n'])
 })
+
+test('what the agent of a node would say is said, for every Node or for the one that is named', () => {
+  const text = (name: string, address: string): string =>
+    `apiVersion: v1\nkind: Node\nmetadata: {name: ${name}}\nstatus: {addresses: [{type: InternalIP, address: ${address}}]}\n---\n`
+  const policy =
+    'apiVersion: cilium.io/v2alpha1\nkind: CiliumBGPPeeringPolicy\nmetadata: {name: p}\nspec:\n  nodeSelector: {}\n' +
+    '  virtualRouters:\n  - localASN: 1\n    serviceSelector: {}\n    neighbors: [{peerAddress: "::/128", peerASN: 2}]\n'
+  const file = join(folder, 'nodes.yaml')
+  writeFileSync(file, text('n1', '10.0.0.1') + text('n2', 'fd00::2') + policy)
+  const all = run(file)
+  assert.equal(all.status, 1)
+  assert.match(all.stdout, /nodes\.yaml:\d+:\d+: error: CiliumBGPPeeringPolicy\/p .*peerAddress: .* needs an interface/)
+  assert.match(all.stdout, /Node\/n2 .*: router ID \d+\.\d+\.\d+\.\d+ is derived|node n2 has no IPv4 InternalIP/)
+  assert.doesNotMatch(run(file, '--node-name', 'n1').stdout, /n2/)
+  assert.match(run(file, '--node-name', 'n3').stdout, /there is no Node n3/)
+})

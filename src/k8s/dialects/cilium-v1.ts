@@ -1,8 +1,8 @@
 /** CiliumBGPPeeringPolicy -> NodePlan: the oldest policy that selects the node, and nothing of the others. Pure. */
-import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
+import { type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
 import type { AddressFamilyName, RouteAttributes } from '../../desired/model.ts'
 import type { PathAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
-import { fault } from '../kinds/narrow.ts'
+import { fault, type FieldPath } from '../kinds/narrow.ts'
 import { overridesFor } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored } from '../kinds/table.ts'
@@ -11,6 +11,7 @@ import type { Advertisement, AttributeRule, Dialect, NodeFacts, NodePlan, PlanNe
 type Policy = Stored<'CiliumBGPPeeringPolicy'>
 
 export const ciliumV1: Dialect = {
+  loadBalancerClasses: ['io.cilium/bgp-control-plane'],
   planKinds: ['CiliumBGPPeeringPolicy'],
   plan({ CiliumBGPPeeringPolicy: policies }, node, { secretsNamespace }) {
     const [chosen, ...others] = [...policies.values()]
@@ -80,7 +81,7 @@ function neighborOf({ policy, router, spec, node, secretsNamespace }: NeighborIn
     ...(secret ? { secret: { id: `${secretsNamespace}/${secret}`, field: 'authSecretRef' } } : {}),
     overrides: overridesFor(peerAddress, [policy.value.neighborKeys, neighborKeys]),
     ownKeys: new Set(overridesFor(peerAddress, [neighborKeys]).flatMap((keys) => Object.keys(keys))),
-    advertisements: families.flatMap((family) => advertisementsOf(family, router, spec, node.labels)),
+    advertisements: families.flatMap((family) => advertisementsOf({ policy, router, spec, node }, family)),
   }
 }
 
@@ -92,17 +93,15 @@ function familiesOf({ families }: PolicyNeighbor): readonly AddressFamilyName[] 
 }
 
 function advertisementsOf(
+  { policy, router, spec, node }: Omit<NeighborInput, 'secretsNamespace'>,
   family: AddressFamilyName,
-  router: VirtualRouter,
-  spec: PolicyNeighbor,
-  nodeLabels: Labels,
 ): readonly Advertisement[] {
   const selector = spec.serviceSelector ?? router.serviceSelector ?? undefined
   const services = rulesOf(spec, 'CiliumLoadBalancerIPPool').map(
-    ([poolSelector, attributes]): AttributeRule => ({ poolSelector, attributes }),
+    ({ selector: poolSelector, ...rule }): AttributeRule => ({ from: policy, poolSelector, ...rule }),
   )
-  const podCidrs = rulesOf(spec, 'PodCIDR').flatMap(([nodes, attributes]): AttributeRule[] =>
-    selectorMatches(nodes, nodeLabels) ? [{ attributes }] : [],
+  const podCidrs = rulesOf(spec, 'PodCIDR').flatMap(({ selector: nodes, ...rule }): AttributeRule[] =>
+    selectorMatches(nodes, node.labels) ? [{ from: policy, ...rule }] : [],
   )
   return [
     ...(selector === undefined ? [] : [{ family, type: 'Service' as const, selector, attributes: services }]),
@@ -110,13 +109,24 @@ function advertisementsOf(
   ]
 }
 
-function rulesOf(
-  spec: PolicyNeighbor,
-  type: PathAttributes['selectorType'],
-): readonly (readonly [LabelSelector, RouteAttributes])[] {
-  return (spec.advertisedPathAttributes ?? [])
-    .filter(({ selectorType }) => selectorType === type)
-    .map((entry) => [entry.selector ?? {}, attributesOf(entry)])
+interface WrittenRule {
+  readonly path: FieldPath
+  readonly selector: LabelSelector
+  readonly attributes: RouteAttributes
+}
+
+function rulesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType']): readonly WrittenRule[] {
+  return (spec.advertisedPathAttributes ?? []).flatMap((entry, index): WrittenRule[] =>
+    entry.selectorType === type
+      ? [
+          {
+            path: [...spec.path, 'advertisedPathAttributes', index],
+            selector: entry.selector ?? {},
+            attributes: attributesOf(entry),
+          },
+        ]
+      : [],
+  )
 }
 
 function attributesOf({ communities, localPreference }: PathAttributes): RouteAttributes {

@@ -62,6 +62,9 @@ export interface Advertisement {
 
 /** Attributes that hold where the pool of the address has such labels; without a selector they hold always. */
 export interface AttributeRule {
+  /** Who says so, and where. */
+  readonly from: PlanSource
+  readonly path: FieldPath
   readonly poolSelector?: LabelSelector
   readonly attributes: RouteAttributes
 }
@@ -97,6 +100,7 @@ export interface DialectAnswer {
 }
 
 export interface Dialect {
+  readonly loadBalancerClasses: readonly string[]
   /** A change of an object of these may change the plan of every node. */
   readonly planKinds: readonly ServedKind[]
   plan(objects: StoredObjects, node: NodeFacts, options: PlanOptions): DialectAnswer

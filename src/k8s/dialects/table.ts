@@ -15,6 +15,12 @@ import {
 
 const dialects: readonly Dialect[] = [ciliumV1]
 
+/** Values of loadBalancerClass that are ours: our own, and those of the dialects. */
+export const servedClasses: readonly string[] = [
+  'herald.dev/bgp',
+  ...dialects.flatMap((dialect) => dialect.loadBalancerClasses),
+]
+
 /** A change of an object of these kinds may change the plan of every node. */
 export const planKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.planKinds))
 

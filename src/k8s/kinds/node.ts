@@ -47,7 +47,8 @@ export interface Node {
   readonly isDraining: boolean
 }
 
-const routerAnnotation = 'cilium.io/bgp-virtual-router.'
+/** Ends in the AS number of the virtual router. */
+export const routerAnnotation = 'cilium.io/bgp-virtual-router.'
 const drainAnnotation = 'herald.dev/drain'
 
 export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {

@@ -103,7 +103,11 @@ export function exportsOf(
 
 /** All that decides what a neighbor hears of Services. */
 function heard({ advertisements, overrides }: PlanNeighbor): unknown {
-  return [advertisements, overrides]
+  const rules = advertisements.map(({ attributes, ...rest }) => [
+    rest,
+    attributes.map((rule) => [rule.poolSelector, rule.attributes]),
+  ])
+  return [rules, overrides]
 }
 
 interface Session {

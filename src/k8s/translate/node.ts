@@ -4,6 +4,7 @@
  */
 import type { Neighbor, Problem } from '../../desired/model.ts'
 import type { DialectAnswer } from '../dialects/node-plan.ts'
+import { planPools } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
@@ -11,6 +12,7 @@ import { problemOf } from '../kinds/problems.ts'
 import type { Stored, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey } from '../source.ts'
 import { exportsOf, type NodeExports, type NodeView, type NoPassword, type RouterView } from './exports.ts'
+import { preferenceConflicts } from './preference-conflicts.ts'
 import { routerIdOf } from './router-id.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -68,6 +70,12 @@ export class NodeTranslation {
     const passwordOf = (id: string): string | NoPassword => passwordIn(objects, id)
     const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)
     this.#inForce = exports.inForce
+    problems.push(
+      ...preferenceConflicts(
+        plan,
+        planPools(objects).map(({ pool }) => pool.labels),
+      ),
+    )
     return { exports, noExports: noPlan, isDraining, problems: [...problems, ...exports.problems] }
   }
 

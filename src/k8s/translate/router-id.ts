@@ -1,7 +1,7 @@
 /** The BGP Identifier of a virtual router: from the Node's annotation, its IPv4 InternalIP, or its name. Pure. */
 import { formatAddress, isUnicastIpv4, parseIpv4 } from '../../ip/address.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
-import type { Node } from '../kinds/node.ts'
+import { routerAnnotation, type Node } from '../kinds/node.ts'
 
 export interface RouterId {
   /** Dotted IPv4, always unicast. */
@@ -21,8 +21,7 @@ export function routerIdOf(nodeName: string, node: Node | undefined, asn: number
   const routerId = derivedRouterId(nodeName)
   const message = `node ${nodeName} has no IPv4 InternalIP: router ID ${routerId} is derived from its name`
   const remedy =
-    `Give the Node an InternalIP, or write the annotation cilium.io/bgp-virtual-router.${asn}: ` +
-    'router-id=192.0.2.1.'
+    `Give the Node an InternalIP, or write the annotation ${routerAnnotation}${asn}: ` + 'router-id=192.0.2.1.'
   return { routerId, faults: [fault('warning', ['status', 'addresses'], 'DerivedRouterId', message, remedy)] }
 }
 

@@ -18,6 +18,7 @@ import { formatSelector, selectorMatches } from '../../desired/label-selector.ts
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { speaks, type NodeExports } from './exports.ts'
+import { servedClasses } from '../dialects/table.ts'
 import type { TranslatorOptions } from './types.ts'
 
 export interface ServiceInput {
@@ -36,7 +37,7 @@ export interface ServiceInput {
 
 export function isClassServed(service: Service, { loadBalancerClass }: TranslatorOptions): boolean {
   const name = service.spec.loadBalancerClass
-  return !name || ['herald.dev/bgp', 'io.cilium/bgp-control-plane', loadBalancerClass].includes(name)
+  return !name || servedClasses.includes(name) || name === loadBalancerClass
 }
 
 const yes = (step: Verdict['step'], code: VerdictCode, message: string): Verdict => ({ step, ok: true, code, message })

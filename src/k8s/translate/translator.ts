@@ -115,7 +115,7 @@ class NodeTranslator implements Translator {
     const { kind, id } = change
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
-    else if (poolKinds.has(kind)) this.#arePoolsDirty = true
+    else if (poolKinds.has(kind)) this.#arePoolsDirty = this.#isNodeDirty = true
     else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
     else if (planKinds.has(kind) || id === this.#options.nodeName) this.#isNodeDirty = true
     if (kind === 'Node') this.#isReservedDirty = true

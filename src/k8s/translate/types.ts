@@ -5,7 +5,7 @@ import type { ObjectKey, Origin, RawObject } from '../source.ts'
 
 export interface TranslatorOptions {
   readonly nodeName: string
-  /** Served besides no class, `herald.dev/bgp` and `io.cilium/bgp-control-plane`. */
+  /** Served besides no class and the built-in ones. */
   readonly loadBalancerClass?: string
   /** `none`: something else serves the addresses, so nothing is held back for lack of a local backend. */
   readonly datapath: 'ebpf' | 'none'

@@ -1,0 +1,82 @@
+/** Work per event is work per change, and the work of one turn is bounded. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { change, deliver, flushAll, node, pool, service, slice, smallestPolicy, translatorWith } from './manifests.ts'
+
+const all = smallestPolicy + node + pool + service('web') + slice('web')
+const nothing = { services: new Map() }
+
+test('what changes nothing costs nothing: heartbeats, other Secrets, other nodes, labels that no selector names', () => {
+  const translator = translatorWith('')
+  // One by one, since where an object is written is part of what is shown of it.
+  for (const text of [smallestPolicy, node, pool, service('web'), slice('web')]) deliver(translator, text)
+  translator.flush()
+  const beat = node.replace('status: {', 'status: {conditions: [{type: Ready, lastHeartbeatTime: "12:00"}], ')
+  const secret = '---\napiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: kube-system}\ndata: {a: eA==}\n'
+  for (const text of [
+    beat,
+    beat.replace('12:00', '12:10'),
+    secret,
+    secret.replace('eA==', 'eB=='),
+    node.replace('node-a', 'node-z'),
+    node.replace('labels: {', 'labels: {rack: "7", '),
+    service('web').replace('labels: {', 'labels: {team: blue, '),
+    slice('web').replace('labels: {', 'labels: {checked: "yes", '),
+    smallestPolicy.replace('name: bgp-peering', 'name: bgp-peering, labels: {a: b}'),
+  ])
+    assert.deepEqual(change(translator, text), nothing, text)
+})
+
+test('a key or a timer of a neighbor costs the speaker, and no Service', () => {
+  const keyed = smallestPolicy.replace('peerASN: 65000', 'peerASN: 65000, authSecretRef: tor')
+  const secret = (key: string): string =>
+    `---\napiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: kube-system}\nstringData: {password: ${key}}\n`
+  const translator = translatorWith(all.replace(smallestPolicy, keyed) + secret('one'))
+  translator.flush()
+  const delta = change(translator, secret('two'))
+  assert.deepEqual([delta.services.size, delta.speaker?.neighbors[0]?.password], [0, 'two'])
+  const timers = change(translator, keyed.replace('peerASN: 65000', 'peerASN: 65000, holdTimeSeconds: 30'))
+  assert.deepEqual([timers.services.size, timers.speaker?.neighbors[0]?.holdTimeSec], [0, 30])
+})
+
+test('a flush takes 256 Services, says that more wait, and the rest follows', () => {
+  const many = Array.from({ length: 600 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
+  const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/16') + many)
+  const sizes: number[] = []
+  do sizes.push(translator.flush().services.size)
+  while (translator.hasMore)
+  assert.deepEqual(sizes, [256, 256, 88])
+  deliver(
+    translator,
+    smallestPolicy.replace(
+      'peerASN: 65000',
+      'peerASN: 65000, advertisedPathAttributes: ' +
+        '[{selectorType: CiliumLoadBalancerIPPool, communities: {wellKnown: [no-export]}}]',
+    ),
+  )
+  assert.equal(flushAll(translator).services.size, 600)
+})
+
+test('a flush ends after 5 ms of its clock, with at least one Service done', () => {
+  let nowMs = 0
+  const many = Array.from({ length: 40 }, (_, i) => service(`s${i}`)).join('')
+  const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/24') + many, {
+    // Each look at the clock is a millisecond later.
+    nowMs: () => nowMs++,
+  })
+  const first = translator.flush().services.size
+  assert.ok(first >= 1 && first <= 5, `${first}`)
+  assert.equal(translator.hasMore, true)
+  let rest = 0
+  while (translator.hasMore) rest += translator.flush().services.size
+  assert.equal(first + rest, 40)
+})
+
+test('a Service that changes while it waits is translated once, as it is then', () => {
+  const many = Array.from({ length: 300 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
+  const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/16') + many)
+  assert.equal(translator.flush().services.size, 256)
+  deliver(translator, service('s299', ', sessionAffinity: ClientIP'))
+  const rest = translator.flush()
+  assert.deepEqual([rest.services.size, rest.services.get('default/s299')?.routes], [44, []])
+})
