@@ -275,7 +275,7 @@ test('Services of one sharing key share an address when ports, traffic policy an
     '198.51.100.1',
   ])
   const local = (selector: string): string => `, externalTrafficPolicy: Local, selector: {app: ${selector}}`
-  assert.deepEqual(of(make('a', 80, local('x')), make('b', 443, local('x')), make('c', 444, local('y'))), [
+  assert.deepEqual(of(make('a', 80, local('x')), make('b', 443, local('x')), make('c', 444, local('z'))), [
     '198.51.100.0',
     '198.51.100.0',
     '198.51.100.1',

@@ -71,6 +71,12 @@ test('a next hop of a policy is warned about on the node whose address it is not
   assert.match(problems[0]?.message ?? '', /fd77:1::b of neighbor 192\.168\.1\.1 is no address of node n2/)
   const local = translatorWith(policy + nodes, { nodeName: 'n2', localAddresses: () => ['10.0.0.1', 'fd77:1::b'] })
   assert.deepEqual(codes(local.flush()), [], 'its interfaces have them')
+  const addresses: string[] = []
+  const later = translatorWith(policy + nodes, { nodeName: 'n2', localAddresses: () => addresses })
+  assert.equal(codes(later.flush()).length, 2)
+  assert.equal(later.flush().problems, undefined, 'said once')
+  addresses.push('10.0.0.1', 'fd77:1::b')
+  assert.deepEqual(later.flush().problems, [], 'the warning goes with its cause')
 })
 
 test('a Node says next hop and source address for itself, before the policy, and without a warning', () => {
@@ -125,6 +131,10 @@ test('without its Node an agent is degraded, and the name that may be meant is s
   assert.match(missing('worker-l')?.remedy ?? '', /--node-name worker-1\?/)
   assert.match(missing('something-else')?.remedy ?? '', /there is worker-1\./)
   assert.equal(missing('worker-1'), undefined)
+  const broken = translatorWith(smallestPolicy + nodeOf('worker-1', ['10.0.0.1']).replace('os: linux', 'os: 7'), {
+    nodeName: 'worker-1',
+  }).flush()
+  assert.match(errors(broken.problems).at(-1)?.message ?? '', /Node worker-1 is not understood/)
 })
 
 test('local-port is a port on which neighbors of the AS are awaited; with the Node it follows', () => {

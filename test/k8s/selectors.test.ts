@@ -43,7 +43,7 @@ const wrong: readonly (readonly [selector: string, field: string, remedy: RegExp
   ['{matchLabels: {a: "b-"}}', '.matchLabels.a', /letters/],
   [`{matchLabels: {a: ${'x'.repeat(64)}}}`, '.matchLabels.a', /63/],
   ['{matchLabels: {port: 80}}', '.matchLabels.port', /port: "80"/],
-  ['{matchLabels: {on: true}}', '.matchLabels.on', /on: "true"/],
+  ['{matchLabels: {flag: yes}}', '.matchLabels.flag', /flag: "true"/],
   ['{matchLabels: [a]}', '.matchLabels', /a map/],
   ['web', '', /a map/],
 ]

@@ -58,7 +58,7 @@ test('problems come in the order of files and lines, with the line of the field'
     { name: 'b.yaml', text: node.replace('10.244.1.0/24', 'x') },
     {
       name: 'a.yaml',
-      text: `${pool.replace('198.51.100.0/28', 'y')}---\n${policyWith('{peerAddress: z, peerASN: 1}', tor)}`,
+      text: `${pool.replace('198.51.100.0/28', 'none')}---\n${policyWith('{peerAddress: z, peerASN: 1}', tor)}`,
     },
   ])
   assert.deepEqual(

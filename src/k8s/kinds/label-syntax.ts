@@ -60,7 +60,7 @@ const requirement = z
     context.addIssue({
       code: 'custom',
       path: ['values'],
-      message: needsValues ? `${operator} without values selects nothing that is meant` : `${operator} takes no values`,
+      message: needsValues ? `${operator} needs at least one value, and there is none` : `${operator} takes no values`,
       params: { remedy: needsValues ? 'Write at least one value, as values: [web]' : 'Remove the values' },
     })
   })

@@ -38,12 +38,13 @@ export class NodeTranslation {
     return this.#secrets
   }
 
-  translate(objects: StoredObjects): NodeAnswer {
+  /** `isNodeBroken`: there is a Node, and something is wrong with its last version. */
+  translate(objects: StoredObjects, isNodeBroken = false): NodeAnswer {
     const { nodeName, secretsNamespace, isStandIn = false } = this.#options
     const stored = objects.Node.get(nodeName)
     const node = stored?.value
     const problems: Problem[] = []
-    if (!isStandIn) problems.push(...nodeProblems(objects, nodeName))
+    if (!isStandIn) problems.push(...nodeProblems(objects, nodeName, isNodeBroken))
     const facts = {
       name: nodeName,
       labels: node?.metadata.labels ?? {},
@@ -112,7 +113,7 @@ export class NodeTranslation {
 const nodeKey = (name: string): ObjectKey => ({ apiVersion: 'v1', kind: 'Node', namespace: '', name })
 
 /** Without its Node a node knows no labels, no PodCIDR and no address. */
-function nodeProblems(objects: StoredObjects, nodeName: string): Problem[] {
+function nodeProblems(objects: StoredObjects, nodeName: string, isBroken: boolean): Problem[] {
   const stored = objects.Node.get(nodeName)
   const say = (message: string, remedy: string): Problem[] => {
     const found: Fault = fault('error', [], 'NoNode', message, remedy)
@@ -122,14 +123,16 @@ function nodeProblems(objects: StoredObjects, nodeName: string): Problem[] {
     return say(`Node ${nodeName} is deleted: what it said last stays in force`, 'Write the Node again.')
   const isConfigured = objects.Node.size > 0 || [...planKinds].some((kind) => objects[kind].size > 0)
   if (stored !== undefined || !isConfigured) return []
+  const outcome = 'only policies that select every node apply, and no PodCIDR is known'
+  if (isBroken) return say(`Node ${nodeName} is not understood: ${outcome}`, 'Correct the Node.')
   const names = [...objects.Node.keys()]
   const near = nearest(nodeName, names)
-  const others = near === undefined ? names.slice(0, 3).join(', ') : near
-  const hint =
-    near === undefined ? 'Add the Node, or give its name with --node-name' : `Did you mean --node-name ${near}`
+  const others = names.length === 0 ? '' : `; there is ${names.slice(0, 3).join(', ')}`
   return say(
-    `there is no Node ${nodeName}: only policies that select every node apply, and no PodCIDR is known`,
-    near === undefined ? `${hint}${others === '' ? '' : `; there is ${others}`}.` : `${hint}? Else add the Node.`,
+    `there is no Node ${nodeName}: ${outcome}`,
+    near === undefined
+      ? `Add the Node, or give its name with --node-name${others}.`
+      : `Did you mean --node-name ${near}? Else add the Node.`,
   )
 }
 

@@ -61,6 +61,11 @@ export class ObjectStore {
     if (this.#tables[kind].get(id)?.isGone === true) this.#tables[kind].delete(id)
   }
 
+  /** Whether something is wrong with the last version that was delivered. */
+  hasProblems(kind: ServedKind, id: string): boolean {
+    return this.#problems.has(problemKey(kinds[kind].versions[0], kind, id))
+  }
+
   problems(): readonly Problem[] {
     return [...this.#problems.values()].flat()
   }
@@ -92,8 +97,7 @@ export class ObjectStore {
   }
 
   #setProblems(key: ObjectKey, faults: readonly Fault[], origin: Origin | undefined): void {
-    // One object in whatever version it is written.
-    const id = `${key.apiVersion.split('/')[0]} ${key.kind} ${idOf(key)}`
+    const id = problemKey(key.apiVersion, key.kind, idOf(key))
     if (faults.length === 0 && !this.#problems.has(id)) return
     this.problemsVersion++
     if (faults.length === 0) this.#problems.delete(id)
@@ -103,6 +107,11 @@ export class ObjectStore {
         faults.map((fault) => problemOf(fault, key, origin)),
       )
   }
+}
+
+/** One object in whatever version it is written. */
+function problemKey(apiVersion: string, kind: string, id: string): string {
+  return `${apiVersion.split('/')[0]} ${kind} ${id}`
 }
 
 /** Of the same name, and created anew: nothing of the one before it holds. */

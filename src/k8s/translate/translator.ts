@@ -55,7 +55,7 @@ class NodeTranslator implements Translator {
   #poolProblems: readonly Problem[] = []
   #recordWarning: BookWarning | undefined
   #problemsVersion = 0
-  #hasProblems = false
+  #lastProblems: readonly Problem[] = []
   #lastSpeaker = ''
   #lastPodCidrs = '[]'
 
@@ -87,6 +87,8 @@ class NodeTranslator implements Translator {
 
   flush(): DesiredDelta {
     if (!this.#isSynced) return { services: new Map() }
+    // Interfaces get addresses without a word to us.
+    this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
     const hasNewProblems =
       this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
     const node = this.#isNodeDirty ? this.#translateNode() : {}
@@ -98,8 +100,8 @@ class NodeTranslator implements Translator {
     this.#recordWarning = warning
     this.#problemsVersion = this.#store.problemsVersion
     const problems = hasNewProblems || hasNewWarning ? this.#problems() : undefined
-    const isNews = problems !== undefined && (problems.length > 0 || this.#hasProblems)
-    if (isNews) this.#hasProblems = problems.length > 0
+    const isNews = problems !== undefined && !sameValue(problems, this.#lastProblems)
+    if (isNews) this.#lastProblems = problems
     return { services, ...node, ...(isNews ? { problems } : {}) }
   }
 
@@ -160,7 +162,7 @@ class NodeTranslator implements Translator {
   /** The parts of a delta that are about the node itself, where they changed. */
   #translateNode(): Pick<DesiredDelta, 'speaker' | 'podCidrs'> {
     const before = this.#answer
-    const answer = this.#node.translate(this.#store.objects)
+    const answer = this.#node.translate(this.#store.objects, this.#store.hasProblems('Node', this.#options.nodeName))
     this.#answer = answer
     this.#isNodeDirty = false
     this.#isReservedDirty = true
