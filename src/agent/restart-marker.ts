@@ -2,8 +2,9 @@
  * Remembers in the state directory that an agent of this boot had sessions, so that the next one knows whether it
  * restarts (RFC 4724: R bit) or starts. A planned stop removes the mark; after a reboot the boot id differs.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { readOwnFile, replaceOwnFile } from '../sys/own-file.ts'
 
 export class RestartMarker {
   readonly #file: string
@@ -16,13 +17,12 @@ export class RestartMarker {
   }
 
   get isRestart(): boolean {
-    return existsSync(this.#file) && readFileSync(this.#file, 'utf8').trim() === this.#bootId
+    return readOwnFile(this.#file)?.trim() === this.#bootId
   }
 
   /** Sessions may exist from now on. */
   set(): void {
-    writeFileSync(`${this.#file}.new`, `${this.#bootId}\n`)
-    renameSync(`${this.#file}.new`, this.#file)
+    replaceOwnFile(this.#file, `${this.#bootId}\n`)
   }
 
   /** Sessions were ended by a Cease: the next start is a first start. */

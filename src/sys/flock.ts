@@ -12,7 +12,8 @@ const lockNonBlocking = 4
  * Throws ERR_ALREADY_RUNNING when another process holds it. The answer releases it.
  */
 export function lockPath(path: string, kind: 'file' | 'directory'): () => void {
-  const flags = kind === 'directory' ? constants.O_RDONLY | constants.O_DIRECTORY : constants.O_RDWR | constants.O_CREAT
+  const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
+  const flags = (kind === 'directory' ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_NONBLOCK) | O_NOFOLLOW
   const fd = openSync(path, flags, 0o600)
   const result = Number(flock(fd, lockExclusive | lockNonBlocking))
   if (result < 0) {

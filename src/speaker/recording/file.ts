@@ -2,6 +2,8 @@
  * Lines into a file, without ever making the speaker wait; when the disk cannot follow, the recording ends and says so.
  */
 import { createWriteStream } from 'node:fs'
+import { messageOf } from '../../errors.ts'
+import { createOwnFile } from '../../sys/own-file.ts'
 
 const maxWaitingBytes = 64 * 1024 * 1024
 
@@ -11,14 +13,21 @@ export interface RecordingFile {
   end(): Promise<void>
 }
 
-/** Overwrites `path`. `onProblem` is called once, when the recording has to end early. */
+/** Takes the place of a file at `path`, never of a link. `onProblem` is called once, when the recording has to end early. */
 export function openRecordingFile(path: string, onProblem: (message: string) => void): RecordingFile {
-  const stream = createWriteStream(path, { mode: 0o600 })
   let hasEnded = false
   const giveUp = (reason: string): void => {
     if (!hasEnded) onProblem(`the recording in ${path} ended: ${reason}`)
     hasEnded = true
   }
+  let fd: number
+  try {
+    fd = createOwnFile(path)
+  } catch (error) {
+    giveUp(messageOf(error))
+    return { write: () => {}, end: async () => {} }
+  }
+  const stream = createWriteStream(path, { fd })
   stream.on('error', (error) => giveUp(error.message))
   return {
     write: (line) => {

@@ -1,0 +1,56 @@
+/**
+ * Files that the program writes, as root and often into folders that others can write to: no link that somebody
+ * planted is followed, and nothing but a regular file is read or replaced.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { HeraldError } from '../errors.ts'
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
+
+/** Opens a new file for writing; a regular file in its place is removed. Throws ERR_SYSCALL of anything else there. */
+export function createOwnFile(path: string, mode = 0o600): number {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found !== undefined && !found.isFile())
+    throw new HeraldError('ERR_SYSCALL', `${path}: it is a link, a folder or a device, which is not written to`)
+  rmSync(path, { force: true })
+  return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode)
+}
+
+/** Takes the place of the file at once: it holds the old text or the new one. */
+export function replaceOwnFile(path: string, text: string): void {
+  const fresh = `${path}.new`
+  // Whatever is planted there is removed, not followed.
+  rmSync(fresh, { force: true, recursive: true })
+  const fd = createOwnFile(fresh)
+  try {
+    writeSync(fd, text)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(fresh, path)
+}
+
+/** The text of a regular file; undefined when there is none, or something else stands there. */
+export function readOwnFile(path: string): string | undefined {
+  let fd: number
+  try {
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  } catch {
+    return undefined
+  }
+  try {
+    return fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
