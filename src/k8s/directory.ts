@@ -54,6 +54,7 @@ class DirectorySource implements ObjectSource {
   #next: Wait | undefined
   #nextAt = Number.POSITIVE_INFINITY
   #mustList = false
+  #wasWhole = true
   #started: (() => void) | undefined
   #folderFaults: ReadonlyMap<string, FileFault> = new Map()
   #failed = new Map<string, Problem>()
@@ -159,10 +160,12 @@ class DirectorySource implements ObjectSource {
   }
 
   *#look(): Generator<void> {
-    const isWhole = this.#mustList || this.#noticed.size === 0
+    // Files that were named come first; the whole folder has its turn after them.
+    const isWhole = this.#noticed.size === 0 || (this.#mustList && !this.#wasWhole)
+    this.#wasWhole = isWhole
     const names = [...this.#noticed]
     this.#noticed.clear()
-    this.#mustList = false
+    if (isWhole) this.#mustList = false
     this.#delivered = 0
     this.#versions.beginLook()
     this.#failed.delete('')
@@ -286,6 +289,8 @@ class DirectorySource implements ObjectSource {
   }
 
   #notice(prefix: string, name: string | null): void {
+    // Names with a dot are no input; with two they are what a mounted ConfigMap switches.
+    if (name?.startsWith('.') === true && !name.startsWith('..')) return
     if (name !== null && isManifestName(name) && this.#noticed.size < fewFiles) this.#noticed.add(prefix + name)
     else this.#mustList = true
     this.#lookWithin(coalesceMs)

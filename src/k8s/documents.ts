@@ -28,6 +28,8 @@ export interface FoundObject {
   /** Where in the piece it is. */
   readonly path: Path
   readonly json: string
+  /** As parsed: its texts are cut out of that of the file, and keep it in memory. */
+  readonly value: RawObject
   readonly version: ObjectVersion
 }
 
@@ -157,7 +159,7 @@ function collectObject(value: unknown, path: Path, { objects, faults, offsetOf }
   const json = canonicalJson(value)
   if (typeof json !== 'string')
     return fail([...path, ...json.path], 'InvalidYaml', json.message, `Write the object out, and simpler; ${stays}.`)
-  objects.push({ key, path, json, version: versionOf(value as RawObject) })
+  objects.push({ key, path, json, value: value as RawObject, version: versionOf(value as RawObject) })
 }
 
 interface Lack {

@@ -177,7 +177,7 @@ class Builder {
   }
 
   /** In the order of writing, as go-yaml does: what is merged after a key of the same name takes its place. */
-  #merge(into: Record<string, unknown> | unknown[], value: unknown): void {
+  #merge(into: Record<string, unknown>, value: unknown): void {
     const sources: readonly unknown[] = Array.isArray(value) ? value.toReversed() : [value]
     for (const source of sources) {
       if (typeof source !== 'object' || source === null || Array.isArray(source))
@@ -191,10 +191,10 @@ class Builder {
   }
 }
 
-function set(container: object, key: string, value: unknown): void {
+function set(container: Record<string, unknown>, key: string, value: unknown): void {
   // Assigned, `__proto__` would be no key.
   if (key === '__proto__') Object.defineProperty(container, key, { value, enumerable: true, configurable: true })
-  else Reflect.set(container, key, value)
+  else container[key] = value
 }
 
 function resolve(text: string, tag: string, isPlain: boolean): Scalar {

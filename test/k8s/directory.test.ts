@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import type { Clock, Wait } from '../../src/clock/clock.ts'
 import type { Problem } from '../../src/desired/model.ts'
 import { directorySource, type DirectoryOptions } from '../../src/k8s/directory.ts'
 import { waitFor } from '../wait.ts'
@@ -264,4 +265,63 @@ test('without any change there is a flush with each re-scan: what had to wait ge
       },
       { rescanMs: 5 },
     )
+  }))
+
+/** A clock on which everything takes a tenth of a millisecond, and which counts the turns of the loop. */
+class BusyClock implements Clock {
+  turns = 0
+  #elapsedMs = 0
+  readonly #soon: (() => void)[] = []
+
+  now(): number {
+    return 0
+  }
+
+  monotonic(): number {
+    this.#elapsedMs += 0.1
+    return this.#elapsedMs
+  }
+
+  after(ms: number, action: () => void): Wait {
+    if (ms === 0) this.#soon.push(action)
+    return { cancel: () => {} }
+  }
+
+  soon(action: () => void): void {
+    this.#soon.push(action)
+  }
+
+  run(): void {
+    for (let action = this.#soon.shift(); action !== undefined; action = this.#soon.shift()) {
+      this.turns++
+      action()
+    }
+  }
+}
+
+test('a file of many objects, as documents or as a List, is read and delivered in many short turns', () =>
+  inFolder(async (folder) => {
+    const names = Array.from({ length: 5000 }, (_, i) => `s-${i}`)
+    const item = (name: string): object => ({ apiVersion: 'v1', kind: 'Service', metadata: { name }, spec: {} })
+    write(folder, 'a.yaml', names.map((name) => service(name)).join(''))
+    write(folder, 'b.json', JSON.stringify({ kind: 'List', items: names.map((name) => item(`b${name}`)) }))
+    const clock = new BusyClock()
+    const source = directorySource({ directory: folder, clock })
+    let objects = 0
+    const perTurn = new Map<number, number>()
+    const started = source.start({
+      upsert: () => {
+        objects++
+        perTurn.set(clock.turns, (perTurn.get(clock.turns) ?? 0) + 1)
+      },
+      remove: () => {},
+      problems: () => {},
+      flush: () => {},
+      synced: () => {},
+    })
+    clock.run()
+    await started
+    await source.stop()
+    assert.equal(objects, 10_000)
+    assert.ok(Math.max(...perTurn.values()) <= 50, `${Math.max(...perTurn.values())} objects in one turn`)
   }))

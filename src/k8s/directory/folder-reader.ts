@@ -74,6 +74,8 @@ export class FolderReader {
     const file = before ?? new ManifestFile(name)
     this.#files.set(name, file)
     const bytes = listed.fault ?? readOrFault(listed.path)
+    // A long file is read, summed and decoded in a turn each.
+    yield undefined
     if (bytes === undefined) return this.#gone(file)
     file.isGone = false
     if (isFault(bytes)) return this.#failed(file, bytes, listed.stamp)
@@ -81,12 +83,14 @@ export class FolderReader {
     file.stamp = isFresh ? '' : listed.stamp
     const digest = digestOf(bytes)
     if (digest === file.digest) return
+    yield undefined
     const text = decode(bytes)
     if (isFault(text)) return this.#failed(file, text, file.stamp)
     file.digest = digest
     file.changedAt = time.now
     file.isCut = !/\n[ \t\r]*$/.test(text.slice(-80)) && text !== ''
     this.#text = { name, text }
+    yield undefined
     yield* this.#readText(file, text)
   }
 
@@ -164,7 +168,7 @@ export class FolderReader {
       path: found.path,
       version: found.version,
       digest,
-      shape: sharedShape(shapeOf(JSON.parse(found.json))),
+      shape: sharedShape(shapeOf(found.value)),
       source: file,
       locate: this.#locate,
     })

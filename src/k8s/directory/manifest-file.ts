@@ -109,16 +109,17 @@ function halfACharacter(text: string): FileFault {
   return encodingFault(text, 'the file ends within a character of UTF-16')
 }
 
-/** Offset of the first byte that belongs to no character. */
+/** Offset of the first byte that belongs to no character: there the decoder puts U+FFFD that was not written. */
 function wrongByte(bytes: Buffer): number {
-  let [good, bad] = [0, bytes.length]
-  // The longest part from the start that is UTF-8: a character that the middle cuts is given the room to end.
-  while (bad - good > 4) {
-    const middle = (good + bad) >> 1
-    if ([0, 1, 2, 3].some((less) => isUtf8(bytes.subarray(0, middle - less)))) good = middle - 3
-    else bad = middle
+  const text = bytes.toString('utf8')
+  let offset = 0
+  let from = 0
+  for (let at = text.indexOf('\ufffd'); at >= 0; at = text.indexOf('\ufffd', from)) {
+    offset += Buffer.byteLength(text.slice(from, at))
+    if (bytes.toString('latin1', offset, offset + 3) !== '\xef\xbf\xbd') return offset
+    offset += 3
+    from = at + 1
   }
-  for (let end = bad; end >= good; end--) if (isUtf8(bytes.subarray(0, end))) return end
   return 0
 }
 
