@@ -43,8 +43,8 @@ export interface AddressRequest extends Aged {
 /** What a Service has already. */
 export interface Holding {
   readonly addresses: readonly string[]
-  /** Another address may be chosen in place of one that is lost. */
-  readonly isReplaceable: boolean
+  /** By the book, and not only by what its status says: then another one may be chosen in place of one that is lost. */
+  readonly isRecorded: boolean
   /** Addresses that were not held may be chosen. */
   readonly mayChoose: boolean
 }
@@ -54,6 +54,8 @@ export interface Assignment {
   readonly pool: string
   /** The request was refused, and the Service keeps what it held. */
   readonly refusal?: Refusal
+  /** Why it has not what was recorded for it. */
+  readonly lost?: Refusal
 }
 
 export function isRefusal(found: Assignment | Refusal): found is Refusal {
@@ -153,7 +155,7 @@ export class Ipam {
     const fitting = holding.addresses.filter(
       (address) => this.poolsOf(address).length > 0 && request.families.includes(familyOf(address)),
     )
-    const kept = fitting.filter((address) => this.#obstacle(request, address, true) === undefined)
+    const kept = fitting.filter((address) => this.#claimRefusal(request, address, holding) === undefined)
     const found = this.#find(request, holding, kept, fitting)
     const addresses = isRefusal(found) ? kept : found.addresses
     this.#replace(
@@ -227,6 +229,8 @@ export class Ipam {
     const [shared, shares] = [before?.sharing?.key, now?.sharing?.key]
     if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
     if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
+    // Others may fit beside it now.
+    if (shares !== undefined && before?.sharing !== now?.sharing) for (const address of fresh) this.#freed.add(address)
   }
 
   #enter(key: string, address: string): void {
@@ -247,9 +251,7 @@ export class Ipam {
   #share(sharingKey: string, address: string): void {
     const found = this.#shared.get(sharingKey)
     if (found === undefined) this.#shared.set(sharingKey, new Set([address]))
-    else if (found.has(address)) return
     else found.add(address)
-    this.#freed.add(address)
   }
 
   #unshare(sharingKey: string, address: string): void {
@@ -272,11 +274,12 @@ export class Ipam {
       if (refusal !== undefined) return refusal
       addresses.push(address)
     }
-    // What it was given by record or status belongs to another: it is told, and not moved behind its back.
-    const lost = fitting.find((address) => !kept.includes(address))
-    if (lost !== undefined && !holding.isReplaceable && addresses.length === 0 && kept.length === 0)
-      return this.#obstacle(request, lost, true) ?? nothingFree(this.#table, request, familyOf(lost))
-    return this.#automatic(request, holding, kept, addresses)
+    const other = fitting.find((address) => !kept.includes(address))
+    const lost = other === undefined ? undefined : this.#claimRefusal(request, other, holding)
+    // What its status says belongs to another: it is told, and does not get another one behind its back.
+    if (lost !== undefined && !holding.isRecorded && addresses.length === 0 && kept.length === 0) return lost
+    const found = this.#automatic(request, holding, kept, addresses)
+    return lost === undefined || isRefusal(found) ? found : { ...found, lost }
   }
 
   #explicitRefusal(request: AddressRequest, address: string, { mayChoose }: Holding): Refusal | undefined {
@@ -345,6 +348,11 @@ export class Ipam {
   #reservation(own: string, address: string): Refusal | undefined {
     const key = this.holdersOf(address).find((each) => each !== own && this.isReservation(each))
     return key === undefined ? undefined : recordedFor(address, key)
+  }
+
+  /** Why a Service cannot have what it has by book or status; the book goes before the status of another. */
+  #claimRefusal(request: AddressRequest, address: string, { isRecorded }: Holding): Refusal | undefined {
+    return this.#obstacle(request, address, true) ?? (isRecorded ? undefined : this.#reservation(request.key, address))
   }
 
   /**

@@ -10,12 +10,13 @@
  */
 import type { AddressBook, AllocationChange, AllocationChanges, BookWarning, Recorded } from './address-book.ts'
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
-import { type AddressRequest, type Holding, Ipam, isRefusal } from './allocate.ts'
+import { type AddressRequest, type Assignment, familyOf, type Holding, Ipam, isRefusal } from './allocate.ts'
 import { answerOf, isSameAnswer, isSameMap, notInPool, notYet, unclearLine } from './answers.ts'
 import { Freed } from './freed.ts'
 import type { Pool } from './pool-table.ts'
 import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
+import { byAge } from './sharing.ts'
 import { byRank, Waiting } from './waiting.ts'
 
 interface Settled {
@@ -32,11 +33,14 @@ interface Candidate {
   readonly request: AddressRequest
   readonly subject: object
   readonly holding: Holding
+  /** Who has addresses goes first: by the book, then by status alone, then who has none. */
+  readonly rank: 'recorded' | 'inStatus' | 'without'
 }
 
 type Changed = ReadonlyMap<string, Wish | undefined>
 type Changes = Map<string, AllocationChange>
 
+const ranks: readonly Candidate['rank'][] = ['recorded', 'inStatus', 'without']
 const unclearKey = '\u0000unclear'
 const unsettled = notYet(undefined)
 
@@ -57,6 +61,8 @@ export class FolderAllocator implements AddressSource {
   /** What was settled before this exchange, and who stopped being absent, should it have to be undone. */
   #before = new Map<string, Settled | undefined>()
   #dropped: string[] = []
+  /** Services that are there and are looked at in this exchange. */
+  #here: ReadonlySet<string> = new Set()
   /** Services that share an address with one that changed. */
   #neighbors = new Set<string>()
 
@@ -142,7 +148,7 @@ export class FolderAllocator implements AddressSource {
         this.#put(key, undefined)
         if (had.length > 0) this.#ipam.reserve(key, had)
       } else if ((this.#settled.get(key)?.answer.addresses.length ?? 0) === 0) {
-        const holding = { addresses: recorded.get(key) ?? [], isReplaceable: false, mayChoose: false }
+        const holding = { addresses: recorded.get(key) ?? [], isRecorded: true, mayChoose: false }
         const found = this.#ipam.assign(wish.request(), holding)
         const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found, undefined)
         this.#put(key, { subject: wish.subject, generation: this.#generation, answer })
@@ -162,6 +168,10 @@ export class FolderAllocator implements AddressSource {
     const candidates = [...changed].flatMap(([key, wish]) =>
       wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
     )
+    // What each of them has already is not for another of them.
+    for (const { request, holding } of candidates)
+      if (this.#ipam.addressesOf(request.key).length === 0) this.#ipam.reserve(request.key, holding.addresses)
+    this.#here = new Set(candidates.map(({ request }) => request.key))
     this.#grantInOrder(candidates, recorded, changes)
     for (const key of this.#neighbors) {
       const known = this.#settled.get(key)
@@ -176,7 +186,7 @@ export class FolderAllocator implements AddressSource {
   #reserve(changed: Changed, { entries, news, unclear }: Recorded): void {
     this.#ipam.reserve(unclearKey, unclear.addresses)
     for (const [key, addresses] of news) {
-      if (changed.get(key) !== undefined || this.#settled.has(key)) continue
+      if (this.#settled.has(key)) continue
       if (addresses === undefined) this.#ipam.release(key)
       else this.#ipam.reserve(key, addresses)
       if (this.#isFirst && addresses !== undefined) this.#absent.add(key)
@@ -199,14 +209,18 @@ export class FolderAllocator implements AddressSource {
 
   #candidate(key: string, request: AddressRequest, subject: object, { entries }: Recorded): Candidate {
     const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
-    const addresses = entries.get(key) ?? (own.length > 0 ? own : request.status)
-    return { request, subject, holding: { addresses, isReplaceable: own.length > 0, mayChoose: true } }
+    const recorded = entries.get(key) ?? own
+    const addresses = recorded.length > 0 ? recorded : request.status
+    const rank = recorded.length > 0 ? 'recorded' : addresses.length > 0 ? 'inStatus' : 'without'
+    return { request, subject, rank, holding: { addresses, isRecorded: rank === 'recorded', mayChoose: true } }
   }
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
   #grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): void {
     const line = [...candidates].sort(
-      (a, b) => Number(!isHolder(a)) - Number(!isHolder(b)) || byRank(a.request, b.request),
+      (a, b) =>
+        ranks.indexOf(a.rank) - ranks.indexOf(b.rank) ||
+        (a.rank === 'without' ? byRank(a.request, b.request) : byAge(a.request, b.request)),
     )
     const pending = new Set(line.map(({ request }) => request.key))
     let next = 0
@@ -216,7 +230,7 @@ export class FolderAllocator implements AddressSource {
         this.#grant(first, recorded, changes)
       }
     }
-    grantWhile(isHolder)
+    grantWhile(({ rank }) => rank !== 'without')
     for (;;) {
       const freed = new Freed(this.#ipam, this.#ipam.takeFreed())
       if (freed.size === 0) break
@@ -226,8 +240,11 @@ export class FolderAllocator implements AddressSource {
         grantWhile(({ request }) => byRank(request, waiter) < 0)
         const subject = this.#settled.get(waiter.key)?.subject
         if (subject === undefined || !freed.serves(waiter)) continue
+        const had = this.#ipam.addressesOf(waiter.key)
         this.#grant(this.#candidate(waiter.key, waiter, subject, recorded), recorded, changes)
-        freed.take(this.#ipam.addressesOf(waiter.key))
+        // What it shares another may have as well.
+        if (waiter.sharing === undefined)
+          freed.take(this.#ipam.addressesOf(waiter.key).filter((address) => !had.includes(address)))
       }
     }
     grantWhile(() => true)
@@ -260,13 +277,24 @@ export class FolderAllocator implements AddressSource {
       subject,
       generation: this.#generation,
       answer: isUnclear && isRefusal(found) ? unclearLine : answer,
-      waits: refusalOf() === undefined ? undefined : request,
+      waits: refusalOf() === undefined && !isPartial(request, found) ? undefined : request,
     })
+    this.#record(key, isRefusal(found) ? undefined : found.addresses, holding, recorded, changes)
+  }
+
+  #record(
+    key: string,
+    own: readonly string[] | undefined,
+    holding: Holding,
+    recorded: Recorded,
+    changes: Changes,
+  ): void {
     const line = recorded.entries.get(key)
-    // A Service that lost its pool finds its addresses again when the pool comes back.
-    const recordable = isRefusal(found) ? line : found.addresses
-    if (recordable !== undefined && (line?.join() !== recordable.join() || recorded.released.has(key)))
-      changes.set(key, recordable)
+    const isInPool = line?.some((address) => this.#ipam.poolsOf(address).length > 0) === true
+    // It does not fit, or another has it. One that lost its pool finds its addresses again when the pool comes back.
+    if (own === undefined && holding.isRecorded && isInPool) changes.set(key, 'forget')
+    const now = own ?? (changes.has(key) ? undefined : line)
+    if (now !== undefined && (line?.join() !== now.join() || recorded.released.has(key))) changes.set(key, now)
   }
 
   #meetNeighbors(key: string): void {
@@ -292,10 +320,13 @@ export class FolderAllocator implements AddressSource {
     if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') return false
     const isInTheWay = (key: string): boolean =>
       this.#ipam.isReservation(key) &&
+      !this.#here.has(key) &&
       this.#ipam
         .addressesOf(key)
         .some((address) =>
-          family === undefined ? request.explicit.includes(address) : this.#ipam.isWanted(request, address, family),
+          family === undefined
+            ? request.explicit.includes(address) || request.status.includes(address)
+            : this.#ipam.isWanted(request, address, family),
         )
     const justReleased = [...changes].filter(([, change]) => change === 'release').map(([key]) => key)
     const leaving = [...released, ...justReleased].find(isInTheWay) ?? [...this.#absent].sort().find(isInTheWay)
@@ -307,6 +338,7 @@ export class FolderAllocator implements AddressSource {
   }
 }
 
-function isHolder({ holding }: Candidate): boolean {
-  return holding.addresses.length > 0
+/** It would take an address of a family that it has none of. */
+function isPartial({ families }: AddressRequest, found: Assignment | Refusal): boolean {
+  return !isRefusal(found) && !families.every((family) => found.addresses.some((each) => familyOf(each) === family))
 }
