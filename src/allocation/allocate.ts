@@ -65,6 +65,8 @@ export function isRefusal(found: Assignment | Refusal): found is Refusal {
 /** Everybody who has an address; a reservation has no age: who it is for was not seen. */
 interface Holder {
   readonly addresses: readonly string[]
+  /** Reserved by a status alone: of several the oldest has it. */
+  readonly isClaim?: boolean
   readonly age?: Aged
   readonly sharing?: SharingTerms | undefined
 }
@@ -119,8 +121,8 @@ export class Ipam {
   }
 
   /** Keeps addresses for a Service that was not seen yet; {@link assign} makes them its own. */
-  reserve(key: string, addresses: readonly string[]): void {
-    this.#replace(key, { addresses })
+  reserve(key: string, addresses: readonly string[], by: 'recorded' | 'claimed' = 'recorded'): void {
+    this.#replace(key, by === 'recorded' ? { addresses } : { addresses, isClaim: true })
   }
 
   release(key: string): void {
@@ -143,11 +145,16 @@ export class Ipam {
     for (const [key, holder] of journal) this.#replace(key, holder)
   }
 
-  /** The addresses that became free since it was last asked, or that may be shared since. */
+  /** The addresses that became free since it was last asked and still are, and those that may be shared since. */
   takeFreed(): Set<string> {
-    const freed = this.#freed
+    const freed = new Set([...this.#freed].filter((address) => this.#isOpen(address)))
     this.#freed = new Set()
     return freed
+  }
+
+  #isOpen(address: string): boolean {
+    const owners = this.holdersOf(address).filter((key) => !this.isReservation(key))
+    return owners.every((key) => this.#assigned.get(key)?.sharing !== undefined)
   }
 
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
@@ -345,14 +352,18 @@ export class Ipam {
   }
 
   /** What is recorded for a Service that was not seen is not given to another: whom it may share with is not known. */
-  #reservation(own: string, address: string): Refusal | undefined {
-    const key = this.holdersOf(address).find((each) => each !== own && this.isReservation(each))
+  #reservation(own: string, address: string, by: 'recorded' | 'any' = 'any'): Refusal | undefined {
+    const key = this.holdersOf(address).find(
+      (each) =>
+        each !== own && this.isReservation(each) && (by === 'any' || this.#assigned.get(each)?.isClaim !== true),
+    )
     return key === undefined ? undefined : recordedFor(address, key)
   }
 
   /** Why a Service cannot have what it has by book or status; the book goes before the status of another. */
   #claimRefusal(request: AddressRequest, address: string, { isRecorded }: Holding): Refusal | undefined {
-    return this.#obstacle(request, address, true) ?? (isRecorded ? undefined : this.#reservation(request.key, address))
+    const obstacle = this.#obstacle(request, address, true)
+    return obstacle ?? (isRecorded ? undefined : this.#reservation(request.key, address, 'recorded'))
   }
 
   /**

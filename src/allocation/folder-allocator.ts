@@ -107,7 +107,6 @@ export class FolderAllocator implements AddressSource {
     for (const key of this.#postponed) changed.set(key, wishOf(key))
     if (changed.size === 0 && !this.#isFirst) return []
     for (const key of this.#ahead) changed.set(key, wishOf(key))
-    this.#before = new Map()
     this.#dropped = []
     const outcome = this.#book.exchange((recorded) => this.#choose(changed, recorded))
     if (outcome === 'recorded') {
@@ -117,9 +116,10 @@ export class FolderAllocator implements AddressSource {
       this.#undo()
       this.#hold(changed)
     }
-    return [...this.#before]
-      .filter(([key, known]) => this.#settled.get(key)?.answer !== known?.answer)
-      .map(([key]) => key)
+    const before = this.#before
+    this.#before = new Map()
+    this.#here = new Set()
+    return [...before].filter(([key, known]) => this.#settled.get(key)?.answer !== known?.answer).map(([key]) => key)
   }
 
   #undo(): void {
@@ -169,8 +169,9 @@ export class FolderAllocator implements AddressSource {
       wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
     )
     // What each of them has already is not for another of them.
-    for (const { request, holding } of candidates)
-      if (this.#ipam.addressesOf(request.key).length === 0) this.#ipam.reserve(request.key, holding.addresses)
+    for (const { request, holding, rank } of candidates)
+      if (this.#ipam.addressesOf(request.key).length === 0)
+        this.#ipam.reserve(request.key, holding.addresses, rank === 'inStatus' ? 'claimed' : 'recorded')
     this.#here = new Set(candidates.map(({ request }) => request.key))
     this.#grantInOrder(candidates, recorded, changes)
     for (const key of this.#neighbors) {

@@ -66,8 +66,8 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const name = metadata.labels['kubernetes.io/service-name']
   const family = addressType === 'FQDN' ? undefined : addressType === 'IPv4' ? 'ipv4' : 'ipv6'
   const nodes: string[] = []
-  let packed = ''
-  let states = ''
+  const packed: string[] = []
+  const states: string[] = []
   const wrong: Fault[] = []
   endpoints.forEach(({ addresses, nodeName, conditions }, index) => {
     addresses.forEach((text, position) => {
@@ -79,8 +79,8 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
         return
       }
       nodes.push(sharedText(nodeName ?? ''))
-      packed += address === undefined ? '' : pack(address)
-      states += letters[stateOf(conditions ?? {})]
+      if (address !== undefined) packed.push(pack(address))
+      states.push(letters[stateOf(conditions ?? {})])
     })
   })
   const compact: EndpointSlice = {
@@ -98,9 +98,10 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
         entry.port ? [{ name: entry.name ?? '', protocol: entry.protocol, port: entry.port }] : [],
       ),
     ),
-    nodes,
-    packed,
-    states: sharedText(states),
+    // Joined, a text is one piece; added up, it would be a tree of pieces.
+    nodes: nodes.slice(),
+    packed: packed.join(''),
+    states: sharedText(states.join('')),
   }
   return { value: compact, faults: [...faults, ...wrong] }
 }
