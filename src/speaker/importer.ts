@@ -14,6 +14,7 @@ import type { AdjRibIn, ReceivedPath } from '../rib/adj-rib-in.ts'
 import type { Candidate } from '../rib/decision.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
+import type { Effect } from './session/neighbor-effects.ts'
 import type { NegotiatedSession } from './session/types.ts'
 
 const martian = 'not eligible: nobody routes loopback, multicast or class E addresses'
@@ -73,13 +74,11 @@ export class Importer {
   /**
    * What changed is in force at once, without a reset; answers whether the peer has to be asked for its routes again.
    */
-  configure(next: Neighbor): boolean {
-    const previous = this.#neighbor
+  configure(next: Neighbor, changed: ReadonlySet<Effect>): boolean {
     this.#neighbor = next
-    const isOtherList = listOf(previous) !== listOf(next)
-    if (isOtherList) this.#importAnew()
+    if (changed.has('importList')) this.#importAnew()
     // What was withdrawn or counted only is not in Adj-RIB-In.
-    return checksOf(previous) !== checksOf(next) || (isOtherList && this.#adjRibIn.isIncomplete)
+    return changed.has('importChecks') || (changed.has('importList') && this.#adjRibIn.isIncomplete)
   }
 
   established(peerAddress: Address | undefined, { codec, peerAsn, localAddress, remoteOpen }: NegotiatedSession): void {
@@ -218,7 +217,3 @@ export class Importer {
     return considerUnits
   }
 }
-
-const listOf = ({ importPrefixes = [] }: Neighbor): string => JSON.stringify(importPrefixes)
-const checksOf = ({ enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: Neighbor): string =>
-  JSON.stringify([enforceFirstAs, rejectAsSets, allowAsIn])

@@ -8,18 +8,20 @@ import { formatAddress, formatScoped } from '../ip/address.ts'
 import { ownAsInPath } from '../policy/import.ts'
 import { AdjRibIn } from '../rib/adj-rib-in.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
+import type { PeerRestart } from '../bgp/fsm/negotiate.ts'
 import { Cease } from '../bgp/messages/notification.ts'
 import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
 import type { AfiSafi, RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Environment } from './session/environment.ts'
+import type { Effect } from './session/neighbor-effects.ts'
 import { type AcceptingSession, createPeerSession } from './session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from './session/types.ts'
 import type { Chore } from './chores.ts'
 import { Importer, type ImporterHost } from './importer.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
-import { isSameFamily, type PeerRestart, StaleRoutes, unicastFamilies } from './stale-routes.ts'
+import { isSameFamily, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
 
 export interface PeersHost {
@@ -115,16 +117,14 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used until there is room')
   }
 
-  /** Takes what changes without a new session; answers whether the peer hears something else from now on. */
-  configure(next: Neighbor): boolean {
-    const view = ({ nextHops, nodeAddresses, maxPrefixesOut }: Neighbor): string =>
-      JSON.stringify([nextHops ?? {}, nodeAddresses ?? {}, maxPrefixesOut])
-    const isViewChanged = view(this.neighbor) !== view(next)
+  /** Takes what changes without a new session; `changed` is what that does. */
+  configure(next: Neighbor, changed: ReadonlySet<Effect>): void {
     this.neighbor = next
     this.session.configure(next)
     // RFC 2918 3: a new import policy needs what is not in Adj-RIB-In.
-    if (this.importer.configure(next)) this.askForRoutes()
-    return isViewChanged
+    if (this.importer.configure(next, changed)) this.askForRoutes()
+    if (changed.has('view')) this.#host.viewChanged(this)
+    if (changed.has('limit') && this.session.negotiated !== undefined) this.#boundPrefixes()
   }
 
   /** Has the peer send all its routes again (RFC 2918 3); false where it cannot be asked. */
@@ -358,6 +358,7 @@ export function peerSnapshot({
     flaps: session.flaps,
     transitions: session.transitions,
     ...(lastReset === undefined ? {} : { lastReset }),
+    ...(session.pending.length === 0 ? {} : { pending: session.pending }),
     ...(updateErrors === undefined ? {} : { updateErrors }),
     ...(refreshesIgnored === 0 ? {} : { refreshesIgnored }),
     ...(reason === undefined ? {} : { reason }),

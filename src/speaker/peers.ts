@@ -3,14 +3,14 @@
  *
  *     configure --compare--> gone: Cease 6/3     changed: Cease 6/6, then a new session     same: untouched
  *
- * Only what a session is made of resets it (../session/session-parameters.ts); names, next hops and routes never do.
+ * Only what a session is made of resets it (./session/neighbor-effects.ts); names, next hops and routes never do.
  */
 import type { Neighbor } from '../desired/model.ts'
 import { formatAddress, formatScoped } from '../ip/address.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import { Cease } from '../bgp/messages/notification.ts'
 import type { Environment, ListenerPeer } from './session/environment.ts'
-import { sessionParameters } from './session/session-parameters.ts'
+import { changedFields, effectsOf } from './session/neighbor-effects.ts'
 import { Peer, type PeersHost } from './peer.ts'
 import type { SpeakerOptions } from './protocol.ts'
 
@@ -73,9 +73,11 @@ export class Peers {
     for (const peer of this.all) {
       const next = wanted.get(peer.neighbor.id)
       if (next === undefined) this.#remove(peer, Cease.peerDeconfigured)
-      else if (sessionParameters(next) !== sessionParameters(peer.neighbor))
-        this.#remove(peer, Cease.otherConfigurationChange)
-      else if (peer.configure(next)) this.#host.viewChanged(peer)
+      else {
+        const changed = effectsOf(changedFields(peer.neighbor, next))
+        if (changed.has('newSession')) this.#remove(peer, Cease.otherConfigurationChange)
+        else peer.configure(next, changed)
+      }
     }
     for (const neighbor of wanted.values())
       if (!this.#peers.has(neighbor.id))
@@ -84,6 +86,7 @@ export class Peers {
 
   /** To be called after `configure`, when the listener knows the keys of the new peers. */
   start(): void {
+    if (this.#isStopping) return
     for (const peer of this.all) {
       if (peer.since !== 0) continue
       peer.since = this.#environment.now()

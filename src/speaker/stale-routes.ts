@@ -7,7 +7,8 @@
  *                      `--restart time of the peer over--> gone
  */
 import type { AddressFamilyName } from '../desired/model.ts'
-import type { AfiSafi, Capability } from '../bgp/messages/types.ts'
+import type { PeerRestart } from '../bgp/fsm/negotiate.ts'
+import type { AfiSafi } from '../bgp/messages/types.ts'
 import type { Environment, Timer } from './session/environment.ts'
 
 /** Routes that are kept for a peer; what {@link ../rib/adj-rib-in.ts} offers. */
@@ -17,8 +18,6 @@ export interface StaleTable {
   /** Drops what is still stale of a family. */
   sweepStale(family: AfiSafi): void
 }
-
-export type PeerRestart = Extract<Capability, { readonly type: 'gracefulRestart' }>
 
 /** A peer that came back and never says End-of-RIB keeps its stale routes no longer than this. */
 const staleTimeSec = 360

@@ -40,7 +40,7 @@ test('the end of a connection that lost a collision takes nothing from the one t
   }
 })
 
-test('a stop at the moment at which the peer goes away leaves a session that starts again', async () => {
+test('a stop at the moment at which the peer goes away is for good, and the next session of the peer comes up', async () => {
   for (const order of ['stop first', 'loss first']) {
     await using peer = await RawPeer.listen((socket) => void socket.write(Buffer.concat([peerOpen(), keepaliveBytes])))
     const { session } = side({ peerPort: peer.port }, { environment: faster(20) })
@@ -52,8 +52,12 @@ test('a stop at the moment at which the peer goes away leaves a session that sta
     await stopped
     assert.equal(session.state, 'Idle')
     session.start()
-    await waitFor(`Established again, ${order}`, () => session.state === 'Established')
-    await session.stop('silent')
+    assert.equal(session.reason, 'stopped')
+    const next = side({ peerPort: peer.port })
+    next.session.start()
+    await waitFor(`Established again, ${order}`, () => next.session.state === 'Established')
+    assert.equal(peer.connections, 2)
+    await next.session.stop('silent')
   }
 })
 

@@ -1,7 +1,11 @@
 /** Waiting in the time of a network in memory: nothing sleeps, and a deadline is one of that clock. */
 import type { Address } from '../../src/ip/address.ts'
 import type { Transport } from '../../src/speaker/session/environment.ts'
-import type { InMemoryHost, InMemoryNetwork } from '../../src/speaker/session/in-memory.ts'
+import { type InMemoryHost, InMemoryNetwork } from '../../src/speaker/session/in-memory.ts'
+import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
+import type { Capability } from '../../src/bgp/messages/types.ts'
+import type { Neighbor } from '../../src/desired/model.ts'
+import { neighbor, peerOpen, side } from './session/fixture.ts'
 
 /** Lets time pass until `read` gives a value; rejects with what was waited for after `limitSec` of that clock. */
 export async function seen<T>(
@@ -89,3 +93,25 @@ export class ScriptedPeer {
     return connection
   }
 }
+
+/** One session at 192.0.2.1 and a scripted peer at 192.0.2.2 with the AS of {@link peerOpen}. Nothing has started. */
+export async function sessionStage(
+  overrides: Partial<Neighbor> = {},
+  onConnection?: (connection: ScriptedConnection) => void,
+) {
+  const network = new InMemoryNetwork()
+  const [own, far] = [0xc0000201, 0xc0000202]
+  const host = network.host(own)
+  const config = neighbor({ id: '64512/192.0.2.2', peerAddress: '192.0.2.2', ...overrides })
+  const { session, events } = side(config, { environment: host })
+  const listener = await host.listen({ host: '::', port: 179, onRefused: () => {} })
+  listener.setPeers([{ address: far, accept: (transport) => session.accept(transport) }])
+  const peer = new ScriptedPeer(network.host(far), own, onConnection)
+  return { network, host, session, events, peer, config }
+}
+
+/** Says OPEN and KEEPALIVE at once. */
+export const agreeable =
+  (capabilities: readonly Capability[] = [], bgpId = 0x0a000002, holdTimeSec = 9) =>
+  (connection: ScriptedConnection): void =>
+    connection.say(peerOpen(capabilities, holdTimeSec, bgpId), keepaliveBytes)

@@ -1,8 +1,8 @@
 /**
  * Events and actions of one connection's state machine (RFC 4271 8.1.2, 8.1.3, 8.1.4, 8.1.5; numbers of its events in
- * brackets). Both are plain
- * values, so that a session can be recorded and replayed.
+ * brackets). Both are plain values, so that a session can be recorded and replayed.
  */
+
 /** RFC 4271 8.2.2. */
 export type FsmState = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established'
 
@@ -43,10 +43,19 @@ export type FsmEvent =
     }
   /** Another connection of this peer was kept. [23] */
   | { readonly type: 'collisionDump' }
-  | { readonly type: 'notificationReceived'; readonly code: number; readonly subcode: number } // [24, 25]
+  | {
+      readonly type: 'notificationReceived'
+      readonly code: number
+      readonly subcode: number
+      readonly data: Octets
+    } // [24, 25]
   | { readonly type: 'keepaliveReceived' } // [26]
   | { readonly type: 'updateReceived' } // [27]
   | { readonly type: 'routeRefreshReceived' } // RFC 2918
+  /** A message that the state does not expect, of which nothing was read but its type (RFC 6608 4). */
+  | { readonly type: 'unexpectedMessage'; readonly messageType: number }
+  /** The configuration changed; `changed`: fields of the neighbor, `keepaliveSec`: of the session, where there is one. */
+  | { readonly type: 'configured'; readonly changed: readonly string[]; readonly keepaliveSec?: number }
 
 export type FsmAction =
   | { readonly do: 'dial' }
@@ -64,6 +73,8 @@ export type FsmAction =
 /** What the machine remembers beside its state. */
 export interface FsmFacts {
   readonly passive: boolean
+  /** TCP is up: in Connect and Active only while DelayOpen runs. */
+  readonly isConnected: boolean
   /** Upper bound of the wait between two dials, seconds. */
   readonly connectRetrySec: number
   /** RFC 4271 8.1.1 DelayOpenTime, seconds; 0: OPEN is sent at once. */

@@ -90,21 +90,24 @@ function extendedNextHops(neighbor: Neighbor): Capability[] {
 /** What the peer's OPEN says of graceful restart (RFC 4724 3, RFC 8538 2). */
 export type PeerRestart = Extract<Capability, { type: 'gracefulRestart' }>
 
+/** What two OPENs settled. Times in seconds, 0 is off. */
 export interface Agreement {
   readonly codec: CodecContext
+  /** Resolved AS of the peer. */
   readonly peerAsn: number
   readonly holdTimeSec: number
   readonly keepaliveSec: number
   readonly families: readonly AfiSafi[]
   readonly routeRefresh: boolean
+  /** RFC 7313: a refresh is framed by BoRR and EoRR. */
   readonly enhancedRouteRefresh: boolean
-  /** Enabled here and capability 64 in the peer's OPEN. */
+  /** RFC 4724 as Herald counts it: enabled here and capability 64 in the peer's OPEN, with families or not. */
   readonly gracefulRestart: boolean
   /** The peer's side of it, where it is enabled here. */
   readonly peerRestart?: PeerRestart
   /** Both set the N bit: routes outlive a NOTIFICATION that is no Hard Reset (RFC 8538 4). */
   readonly notificationRestart: boolean
-  /** Short names for display. */
+  /** Short names for display: `4-octet-as`, `route-refresh`, `graceful-restart`, `mp-ipv4-unicast` ... */
   readonly capabilities: readonly string[]
 }
 
@@ -158,8 +161,7 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
       },
       peerAsn,
       holdTimeSec,
-      // RFC 4271 4.4: a third of the hold time, or more often where configured; never 0 while there is a hold time.
-      keepaliveSec: holdTimeSec === 0 ? 0 : Math.max(1, Math.min(neighbor.keepaliveSec, Math.floor(holdTimeSec / 3))),
+      keepaliveSec: keepaliveSecOf(neighbor, holdTimeSec),
       families,
       routeRefresh: has('routeRefresh'),
       enhancedRouteRefresh: has('enhancedRouteRefresh'),
@@ -172,6 +174,11 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
       ],
     },
   }
+}
+
+/** RFC 4271 4.4: a third of the hold time, or more often where configured; never 0 while there is a hold time. */
+export function keepaliveSecOf({ keepaliveSec }: Pick<Neighbor, 'keepaliveSec'>, holdTimeSec: number): number {
+  return holdTimeSec === 0 ? 0 : Math.max(1, Math.min(keepaliveSec, Math.floor(holdTimeSec / 3)))
 }
 
 function capability<T extends Capability['type']>(

@@ -10,9 +10,12 @@
  * Every way into Idle is `toIdle`, which closes, disarms everything and arms the idle hold with its back-off.
  */
 import { MessageType } from '../messages/types.ts'
+import { isDecision } from './cease.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, Octets, TimerName, Transition } from './events.ts'
 import {
+  confirmHoldSec,
   connectRetrySec,
+  decisionHoldSec,
   dialTimeoutSec,
   idleHoldSec,
   keepaliveIntervalSec,
@@ -21,7 +24,9 @@ import {
 } from './timers.ts'
 
 type Cell<T extends FsmEvent['type']> = (facts: FsmFacts, event: Extract<FsmEvent, { type: T }>) => Transition
-type Row = { readonly [T in FsmEvent['type']]: Cell<T> }
+type MessageEvent = 'openReceived' | 'updateReceived' | 'keepaliveReceived' | 'routeRefreshReceived'
+/** `unexpected`: the state's cell for an unexpected message answers, and the body is never read. */
+type Row = { readonly [T in FsmEvent['type']]: Cell<T> | (T extends MessageEvent ? 'unexpected' : never) }
 
 const allTimers: readonly TimerName[] = [
   'connectRetry',
@@ -39,20 +44,15 @@ const arm = (timer: TimerName, sec: number): FsmAction[] =>
 const notify = (code: number, subcode: number, data: Octets = []): FsmAction => ({ do: 'notify', code, subcode, data })
 const to = (next: FsmState, ...actions: FsmAction[]): Transition => ({ next, actions })
 
-/**
- * The one way into Idle. `wait` false: nothing brings the connection back by itself; a number: not before so many
- * seconds.
- */
+/** The one way into Idle. `holdSec` 0: nothing brings the connection back by itself. */
 function toIdle(
   facts: FsmFacts,
   first: readonly FsmAction[],
-  { wait, isFailure }: { readonly wait: boolean | number; readonly isFailure: boolean },
+  { holdSec, isFailure }: { readonly holdSec: number; readonly isFailure: boolean },
 ): Transition {
-  const idleSec =
-    wait === false ? 0 : Math.max(wait === true ? 0 : wait, idleHoldSec(facts.sessionFailures, facts.random))
   return {
     next: 'Idle',
-    actions: [...first, { do: 'close' }, ...disarmAll, ...(idleSec > 0 ? arm('idleHold', idleSec) : [])],
+    actions: [...first, { do: 'close' }, ...disarmAll, ...(holdSec > 0 ? arm('idleHold', holdSec) : [])],
     facts: {
       holdTimeSec: 0,
       keepaliveSec: 0,
@@ -62,8 +62,10 @@ function toIdle(
   }
 }
 
+const end = (facts: FsmFacts, ...first: FsmAction[]): Transition =>
+  toIdle(facts, first, { holdSec: 0, isFailure: false })
 const fail = (facts: FsmFacts, ...first: FsmAction[]): Transition =>
-  toIdle(facts, first, { wait: true, isFailure: true })
+  toIdle(facts, first, { holdSec: idleHoldSec(facts.sessionFailures, facts.random), isFailure: true })
 
 /** In Connect the connect retry timer bounds the dial: an unanswered SYN is not waited for minutes. */
 const dial: readonly FsmAction[] = [{ do: 'dial' }, { do: 'arm', timer: 'connectRetry', sec: dialTimeoutSec }]
@@ -119,7 +121,7 @@ function confirm(
     actions: [
       ...first,
       { do: 'sendKeepalive' },
-      ...arm('hold', holdTimeSec),
+      ...arm('hold', confirmHoldSec(holdTimeSec)),
       ...arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)),
       ...arm('sendHold', sendHoldSec(holdTimeSec)),
     ],
@@ -129,21 +131,27 @@ function confirm(
 
 const stay = (state: FsmState) => (): Transition => to(state)
 const failCell = (facts: FsmFacts): Transition => fail(facts)
-const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: wait }) =>
-  toIdle(facts, [notify(code, subcode, data)], { wait: wait ?? true, isFailure: true })
-const stopCell: Cell<'stop'> = (facts, { subcode, data }) =>
-  toIdle(facts, [notify(6, subcode, data)], { wait: false, isFailure: false })
+const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: atLeastSec = 0 }) =>
+  toIdle(facts, [notify(code, subcode, data)], {
+    holdSec: Math.max(atLeastSec, idleHoldSec(facts.sessionFailures, facts.random)),
+    isFailure: true,
+  })
+const stopCell: Cell<'stop'> = (facts, { subcode, data }) => end(facts, notify(6, subcode, data))
 /** Nothing is connected, or nothing may be said (RFC 4724 4.1). */
-const silentStop = (facts: FsmFacts): Transition => toIdle(facts, [], { wait: false, isFailure: false })
+const silentStop = (facts: FsmFacts): Transition => end(facts)
 /** A lost collision is no failure; the connection that was kept carries on. */
-const dumpCell: Cell<'collisionDump'> = (facts) => toIdle(facts, [notify(6, 7)], { wait: false, isFailure: false })
-/** A NOTIFICATION is never answered (RFC 4271 6.4). The peer's side of a lost collision is no failure either. */
-const notificationCell: Cell<'notificationReceived'> = (facts, { code, subcode }) =>
-  toIdle(facts, [], { wait: true, isFailure: !(code === 6 && subcode === 7) })
+const dumpCell: Cell<'collisionDump'> = (facts) => end(facts, notify(6, 7))
+/** A NOTIFICATION is never answered (RFC 4271 6.4). */
+const notificationIn =
+  (state: FsmState): Cell<'notificationReceived'> =>
+  (facts, event) =>
+    isDecision(event)
+      ? toIdle(facts, [], { holdSec: decisionHoldSec(state === 'Established', facts.random), isFailure: false })
+      : fail(facts)
 /** Finite State Machine Error with the type of the message that did not fit (RFC 6608 4). */
-const unexpected =
-  (subcode: number, messageType: number) =>
-  (facts: FsmFacts): Transition =>
+const misfit =
+  (subcode: number): Cell<'unexpectedMessage'> =>
+  (facts, { messageType }) =>
     fail(facts, notify(5, subcode, [messageType]))
 const unexpectedTimer =
   (subcode: number) =>
@@ -163,60 +171,78 @@ const idle: Row = {
   delayOpenExpired: stay('Idle'),
   tcpUp: () => to('Idle', { do: 'close' }),
   tcpFailed: stay('Idle'),
-  openReceived: stay('Idle'),
+  openReceived: 'unexpected',
   fault: stay('Idle'),
   collisionDump: stay('Idle'),
   notificationReceived: stay('Idle'),
-  keepaliveReceived: stay('Idle'),
-  updateReceived: stay('Idle'),
-  routeRefreshReceived: stay('Idle'),
+  keepaliveReceived: 'unexpected',
+  updateReceived: 'unexpected',
+  routeRefreshReceived: 'unexpected',
+  unexpectedMessage: stay('Idle'),
+  configured: stay('Idle'),
 }
+
+/** What the configuration changed while there is no session: a wait or a dial that is no longer wanted ends. */
+const configuredIn =
+  (state: 'Connect' | 'Active'): Cell<'configured'> =>
+  (facts, { changed }) => {
+    if (facts.isConnected) {
+      if (!changed.includes('delayOpenSec')) return to(state)
+      return facts.delayOpenSec === 0 ? sayOpen() : to(state, ...arm('delayOpen', facts.delayOpenSec))
+    }
+    if (facts.passive) return to('Active', { do: 'close' }, { do: 'disarm', timer: 'connectRetry' })
+    if (state === 'Connect') return to('Connect')
+    if (changed.includes('passive')) return to('Connect', ...dial)
+    if (!changed.includes('connectRetrySec')) return to('Active')
+    const failures = Math.max(0, facts.dialFailures - 1)
+    return to('Active', ...arm('connectRetry', connectRetrySec(failures, facts.connectRetrySec, facts.random)))
+  }
 
 /**
  * Connect and Active: a connection is there only while DelayOpen runs, and then only an OPEN is right on it (RFC 4271
  * 8.2.2, event 20). What is wrong with it, and a lost collision, is said also before our own OPEN
  * (SendNOTIFICATIONwithoutOPEN); whatever else comes is an error that is not answered.
  */
-const withoutConnection = {
+const withoutSession = {
   stop: silentStop,
   abandon: silentStop,
   holdExpired: failCell,
   keepaliveExpired: failCell,
   sendHoldExpired: failCell,
   delayOpenExpired: sayOpen,
+  // 8.2.2 goes to Idle; a router that is not up yet is no reason for idle hold, so we wait in Active for it to dial.
+  tcpFailed: retry,
   openReceived: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'openReceived' }>) =>
-    facts.delayOpenSec === 0
-      ? fail(facts)
-      : confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }),
+    facts.isConnected ? confirm(facts, event, { do: 'disarm', timer: 'delayOpen' }, { do: 'sendOpen' }) : fail(facts),
   fault: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'fault' }>) =>
-    facts.delayOpenSec === 0 ? fail(facts) : faultCell(facts, event),
+    facts.isConnected ? faultCell(facts, event) : fail(facts),
   collisionDump: (facts: FsmFacts, event: Extract<FsmEvent, { type: 'collisionDump' }>) =>
-    facts.delayOpenSec === 0 ? silentStop(facts) : dumpCell(facts, event),
+    facts.isConnected ? dumpCell(facts, event) : silentStop(facts),
   notificationReceived: failCell,
-  keepaliveReceived: failCell,
-  updateReceived: failCell,
-  routeRefreshReceived: failCell,
-} satisfies Partial<Row>
+  keepaliveReceived: 'unexpected',
+  updateReceived: 'unexpected',
+  routeRefreshReceived: 'unexpected',
+  unexpectedMessage: failCell,
+} as const
 
 const connect: Row = {
-  ...withoutConnection,
+  ...withoutSession,
   start: stay('Connect'),
   idleHoldExpired: stay('Connect'),
   stableExpired: stay('Connect'),
   connectRetryExpired: () => to('Connect', { do: 'close' }, ...dial),
   tcpUp: connectedIn('Connect'),
-  // 8.2.2 goes to Idle; a router that is not up yet is no reason for idle hold, so we wait in Active for it to dial.
-  tcpFailed: retry,
+  configured: configuredIn('Connect'),
 }
 
 const active: Row = {
-  ...withoutConnection,
+  ...withoutSession,
   start: stay('Active'),
   idleHoldExpired: stay('Active'),
   stableExpired: stay('Active'),
   connectRetryExpired: () => to('Connect', ...dial),
   tcpUp: connectedIn('Active'),
-  tcpFailed: retry,
+  configured: configuredIn('Active'),
 }
 
 const openSent: Row = {
@@ -235,10 +261,12 @@ const openSent: Row = {
   openReceived: (facts, event) => confirm(facts, event),
   fault: faultCell,
   collisionDump: dumpCell,
-  notificationReceived: notificationCell,
-  keepaliveReceived: unexpected(1, MessageType.keepalive),
-  updateReceived: unexpected(1, MessageType.update),
-  routeRefreshReceived: unexpected(1, MessageType.routeRefresh),
+  notificationReceived: notificationIn('OpenSent'),
+  keepaliveReceived: 'unexpected',
+  updateReceived: 'unexpected',
+  routeRefreshReceived: 'unexpected',
+  unexpectedMessage: misfit(1),
+  configured: stay('OpenSent'),
 }
 
 const keepGoing =
@@ -246,6 +274,17 @@ const keepGoing =
   (facts: FsmFacts): Transition =>
     to(state, { do: 'sendKeepalive' }, ...arm('keepalive', keepaliveIntervalSec(facts.keepaliveSec, facts.random)))
 const heard = (facts: FsmFacts): FsmAction[] => arm('hold', facts.holdTimeSec)
+/** The keepalive interval is ours alone: no OPEN carries it. */
+const keepaliveConfigured =
+  (state: FsmState): Cell<'configured'> =>
+  (facts, { changed, keepaliveSec = facts.keepaliveSec }) =>
+    changed.includes('keepaliveSec')
+      ? {
+          next: state,
+          actions: arm('keepalive', keepaliveIntervalSec(keepaliveSec, facts.random)),
+          facts: { keepaliveSec },
+        }
+      : to(state)
 /** RFC 9687: the NOTIFICATION leaves only if the peer reads again within the short grace of a close. */
 const sendHoldCell = (facts: FsmFacts): Transition => fail(facts, notify(8, 0))
 
@@ -262,14 +301,16 @@ const openConfirm: Row = {
   delayOpenExpired: unexpectedTimer(2),
   tcpUp: stay('OpenConfirm'),
   tcpFailed: failCell,
-  openReceived: unexpected(2, MessageType.open),
+  openReceived: 'unexpected',
   fault: faultCell,
   collisionDump: dumpCell,
-  notificationReceived: notificationCell,
+  notificationReceived: notificationIn('OpenConfirm'),
   keepaliveReceived: (facts) =>
     to('Established', ...heard(facts), ...arm('stable', Math.max(2 * facts.holdTimeSec, 10)), { do: 'sessionUp' }),
-  updateReceived: unexpected(2, MessageType.update),
-  routeRefreshReceived: unexpected(2, MessageType.routeRefresh),
+  updateReceived: 'unexpected',
+  routeRefreshReceived: 'unexpected',
+  unexpectedMessage: misfit(2),
+  configured: keepaliveConfigured('OpenConfirm'),
 }
 
 const established: Row = {
@@ -285,13 +326,15 @@ const established: Row = {
   delayOpenExpired: unexpectedTimer(3),
   tcpUp: stay('Established'),
   tcpFailed: failCell,
-  openReceived: unexpected(3, MessageType.open),
+  openReceived: 'unexpected',
   fault: faultCell,
   collisionDump: dumpCell,
-  notificationReceived: notificationCell,
+  notificationReceived: notificationIn('Established'),
   keepaliveReceived: (facts) => to('Established', ...heard(facts)),
   updateReceived: (facts) => to('Established', ...heard(facts), { do: 'deliver' }),
   routeRefreshReceived: (facts) => to('Established', ...heard(facts), { do: 'deliver' }),
+  unexpectedMessage: misfit(3),
+  configured: keepaliveConfigured('Established'),
 }
 
 export const table: Readonly<Record<FsmState, Row>> = {
@@ -303,7 +346,22 @@ export const table: Readonly<Record<FsmState, Row>> = {
   Established: established,
 }
 
+const messageTypes: Readonly<Record<MessageEvent, number>> = {
+  openReceived: MessageType.open,
+  updateReceived: MessageType.update,
+  keepaliveReceived: MessageType.keepalive,
+  routeRefreshReceived: MessageType.routeRefresh,
+}
+
+/** Whether a message of this type fits the state: the body of another one is not read (RFC 4271 8.2.2, RFC 6608 4). */
+export function isExpected(state: FsmState, messageType: number): boolean {
+  for (const event of Object.keys(messageTypes) as MessageEvent[])
+    if (messageTypes[event] === messageType) return table[state][event] !== 'unexpected'
+  return true
+}
+
 export function step(state: FsmState, facts: FsmFacts, event: FsmEvent): Transition {
-  const cell = table[state][event.type] as Cell<FsmEvent['type']>
-  return cell(facts, event as never)
+  const cell = table[state][event.type] as Cell<FsmEvent['type']> | 'unexpected'
+  if (cell !== 'unexpected') return cell(facts, event as never)
+  return step(state, facts, { type: 'unexpectedMessage', messageType: messageTypes[event.type as MessageEvent] })
 }

@@ -16,6 +16,22 @@ export function idleHoldSec(failures: number, random: number): number {
   return Math.min(idleHoldFirstSec * 2 ** Math.min(failures, 16), idleHoldMaxSec) * (0.75 + random / 2)
 }
 
+/** After an end that somebody decided: no failure, so the wait never grows. */
+const refusedHoldSec = 3
+
+/**
+ * After a Cease that is a decision (see {@link isDecision}): as after a first failure; where the peer ended the attempt
+ * before the session was Established, a little longer, since it may do so at every attempt. x 0.75 to 1.25.
+ */
+export function decisionHoldSec(wasEstablished: boolean, random: number): number {
+  return (wasEstablished ? idleHoldFirstSec : refusedHoldSec) * (0.75 + random / 2)
+}
+
+/** The confirmation of our OPEN is awaited no longer than the OPEN was, whatever was negotiated, also 0. */
+export function confirmHoldSec(holdTimeSec: number): number {
+  return holdTimeSec === 0 ? openHoldSec : Math.min(holdTimeSec, openHoldSec)
+}
+
 /** 5, 10, 20, 30 s, never more than configured, x 0.75 to 1.0 (RFC 4271 10). */
 export function connectRetrySec(failures: number, configuredSec: number, random: number): number {
   return Math.min(dialFirstSec * 2 ** Math.min(failures, 16), dialMaxSec, configuredSec) * (0.75 + random / 4)

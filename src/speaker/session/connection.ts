@@ -20,10 +20,11 @@ import {
   type RouteRefreshMessage,
 } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
-import type { Direction } from '../../bgp/fsm/collision.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, TimerName } from '../../bgp/fsm/events.ts'
 import type { Agreement } from '../../bgp/fsm/negotiate.ts'
-import { step } from '../../bgp/fsm/table.ts'
+import type { ConnectionView, Direction } from '../../bgp/fsm/pair.ts'
+import { isExpected, step } from '../../bgp/fsm/table.ts'
+import type { Neighbor } from '../../desired/model.ts'
 import { messageOf } from '../../errors.ts'
 import type { Environment, Timer, Transport } from './environment.ts'
 
@@ -31,8 +32,9 @@ import type { Environment, Timer, Transport } from './environment.ts'
 const messagesPerTurn = 512
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
-/** Facts that outlive a connection: they belong to the peer. */
-export interface SharedFacts {
+
+/** What outlives a connection: of the session the peer's own; a connection that is none has its own, and they end with it. */
+export interface ConnectionFacts {
   passive: boolean
   connectRetrySec: number
   delayOpenSec: number
@@ -44,15 +46,17 @@ export interface ConnectionHost {
   readonly environment: Environment
   /** Throws ERR_SYSCALL. */
   dial(): Transport
-  localOpen(): OpenMessage
-  /** Judges an OPEN; a `drop` means that another connection is kept. */
+  localOpen(connection: Connection): OpenMessage
+  /** Judges an OPEN; a `drop` means that another connection is kept, a `wait` that it is asked again later. */
   openReceived(
     connection: Connection,
     open: OpenMessage,
+    hasWaited: boolean,
   ):
     | { readonly kind: 'agreed'; readonly agreement: Agreement }
     | { readonly kind: 'refused'; readonly fault: NotificationFault }
     | { readonly kind: 'drop' }
+    | { readonly kind: 'wait'; readonly sec: number }
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void
   up(connection: Connection): void
   update(update: DecodedUpdate): void
@@ -60,26 +64,26 @@ export interface ConnectionHost {
   drained(): void
 }
 
-export class Connection {
+export class Connection implements ConnectionView {
   state: FsmState
   direction: Direction = 'outgoing'
   agreement: Agreement | undefined
   remoteOpen: OpenMessage | undefined
   /** TCP is up. */
   isConnected = false
-  /** In place of the peer's DelayOpenTime, on a second connection. */
-  delayOpenSec: number | undefined
-  /** Why the last fault or NOTIFICATION happened, in words. */
+  /** The configuration that our OPEN on it was made of; undefined before. */
+  offered: Neighbor | undefined
+  facts: ConnectionFacts
+  /** Why the last fault happened, in words. */
   detail: string | undefined
   messagesIn = 0
   messagesOut = 0
   /** Resolves when the last connection is gone for good. */
   closed: Promise<void> = Promise.resolve()
   readonly #host: ConnectionHost
-  readonly #shared: SharedFacts
   readonly #events: FsmEvent[] = []
   readonly #timers = new Map<TimerName, { readonly handle: Timer; readonly sec: number }>()
-  #facts = { holdTimeSec: 0, keepaliveSec: 0 }
+  #negotiated = { holdTimeSec: 0, keepaliveSec: 0 }
   #isStepping = false
   #transport: Transport | undefined
   #received: Uint8Array = new Uint8Array(0)
@@ -90,12 +94,19 @@ export class Connection {
   /** An UPDATE was handled in this turn. */
   #hasUpdate = false
   #pendingRefresh: RouteRefreshMessage | undefined
+  /** An OPEN that is not judged yet. */
+  #waiting: OpenMessage | undefined
+  #waitTimer: Timer | undefined
 
   /** Starts in Idle; a connection that the peer opened starts in Active, waiting to be adopted. */
-  constructor(host: ConnectionHost, shared: SharedFacts, state: 'Idle' | 'Active' = 'Idle') {
+  constructor(host: ConnectionHost, facts: ConnectionFacts, state: 'Idle' | 'Active' = 'Idle') {
     this.#host = host
-    this.#shared = shared
+    this.facts = facts
     this.state = state
+  }
+
+  get hasOpen(): boolean {
+    return this.agreement !== undefined
   }
 
   get transport(): Transport | undefined {
@@ -131,17 +142,17 @@ export class Connection {
   #step(event: FsmEvent): void {
     const previous = this.state
     const facts: FsmFacts = {
-      ...this.#shared,
-      ...this.#facts,
-      delayOpenSec: this.delayOpenSec ?? this.#shared.delayOpenSec,
+      ...this.facts,
+      ...this.#negotiated,
+      isConnected: this.isConnected,
       random: this.#host.environment.random(),
     }
     const transition = step(previous, facts, event)
     this.state = transition.next
-    const { holdTimeSec = this.#facts.holdTimeSec, keepaliveSec = this.#facts.keepaliveSec } = transition.facts ?? {}
-    this.#facts = { holdTimeSec, keepaliveSec }
-    this.#shared.dialFailures = transition.facts?.dialFailures ?? this.#shared.dialFailures
-    this.#shared.sessionFailures = transition.facts?.sessionFailures ?? this.#shared.sessionFailures
+    const { dialFailures, sessionFailures, holdTimeSec, keepaliveSec } = { ...facts, ...transition.facts }
+    this.#negotiated = { holdTimeSec, keepaliveSec }
+    this.facts.dialFailures = dialFailures
+    this.facts.sessionFailures = sessionFailures
     for (const action of transition.actions) this.#run(action)
     if (previous !== this.state || event.type === 'tcpFailed' || event.type === 'connectRetryExpired')
       this.#host.changed(this, previous, event, transition.actions)
@@ -152,7 +163,7 @@ export class Connection {
       case 'dial':
         return this.#dial()
       case 'sendOpen':
-        return void this.write(encodeOpen(this.#host.localOpen()), 1)
+        return void this.write(encodeOpen(this.#host.localOpen(this)), 1)
       case 'sendKeepalive':
         return void this.write(keepaliveBytes, 1)
       case 'notify':
@@ -179,7 +190,6 @@ export class Connection {
 
   #dial(): void {
     this.direction = 'outgoing'
-    this.delayOpenSec = undefined
     try {
       this.#attach(this.#host.dial())
     } catch (error) {
@@ -193,8 +203,7 @@ export class Connection {
     this.#transport = transport
     this.#received = new Uint8Array(0)
     this.#isBacklogged = false
-    this.agreement = undefined
-    this.remoteOpen = undefined
+    this.#forget()
     this.messagesIn = 0
     this.messagesOut = 0
     let close: () => void = () => {}
@@ -218,13 +227,22 @@ export class Connection {
     this.#transport?.close(closeGraceSec)
     this.#transport = undefined
     this.#received = new Uint8Array(0)
+    this.#forget()
+  }
+
+  /** What was said on a connection ends with it. */
+  #forget(): void {
+    this.#endWait()
+    this.agreement = undefined
+    this.remoteOpen = undefined
+    this.offered = undefined
   }
 
   #receive(chunk: Uint8Array): void {
     const all = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
     // A view of a Buffer costs several times that of a plain array, and each message makes some.
     this.#received = new Uint8Array(all.buffer, all.byteOffset, all.length)
-    if (!this.#isBacklogged) this.#drain()
+    if (!this.#isBacklogged && this.#waiting === undefined) this.#drain()
   }
 
   #drain(): void {
@@ -232,7 +250,7 @@ export class Connection {
     this.#isBacklogged = false
     this.#hasUpdate = false
     let at = 0
-    for (let handled = 0; this.#transport === transport; handled++) {
+    for (let handled = 0; this.#transport === transport && this.#waiting === undefined; handled++) {
       if (handled === messagesPerTurn) {
         this.#isBacklogged = true
         transport?.pause()
@@ -265,12 +283,8 @@ export class Connection {
 
   /** The table decides by state and type before a body is decoded (RFC 4271 8.2.2, RFC 6608 4). */
   #message(type: number, body: Uint8Array): void {
+    if (!isExpected(this.state, type)) return this.fire({ type: 'unexpectedMessage', messageType: type })
     if (type === MessageType.keepalive) return this.fire({ type: 'keepaliveReceived' })
-    const isWanted =
-      type === MessageType.open
-        ? this.state !== 'OpenConfirm' && this.state !== 'Established'
-        : this.state === 'Established'
-    if (!isWanted && type !== MessageType.notification) return this.fire(unexpectedEvent(type))
     const decoded = decodeMessage(type, body, this.agreement?.codec ?? openContext)
     if (!decoded.ok) return this.#fault(decoded.fault)
     if (isUpdate(decoded.value)) return this.#update(decoded.value)
@@ -282,8 +296,12 @@ export class Connection {
         this.#pendingRefresh = message
         return this.fire({ type: 'routeRefreshReceived' })
       case 'notification':
-        this.lastNotification = message
-        return this.fire({ type: 'notificationReceived', code: message.code, subcode: message.subcode })
+        return this.fire({
+          type: 'notificationReceived',
+          code: message.code,
+          subcode: message.subcode,
+          data: [...message.data],
+        })
       case 'update':
       case 'keepalive':
         return undefined
@@ -298,12 +316,31 @@ export class Connection {
     this.fire({ type: 'updateReceived' })
   }
 
-  /** The NOTIFICATION that ended the connection, when the peer sent one. */
-  lastNotification: { readonly code: number; readonly subcode: number; readonly data: Uint8Array } | undefined
+  /** The wait for another connection is over: that one ended, or it took too long. */
+  reconsider(): void {
+    const open = this.#waiting
+    if (open === undefined) return
+    this.#endWait()
+    this.#open(open, true)
+    this.#transport?.resume()
+    if (!this.#isBacklogged) this.#drain()
+  }
 
-  #open(open: OpenMessage): void {
+  #endWait(): void {
+    this.#waiting = undefined
+    this.#waitTimer?.cancel()
+  }
+
+  #open(open: OpenMessage, hasWaited = false): void {
     this.remoteOpen = open
-    const answer = this.#host.openReceived(this, open)
+    const answer = this.#host.openReceived(this, open, hasWaited)
+    if (answer.kind === 'wait') {
+      // What follows the OPEN is not read meanwhile.
+      this.#waiting = open
+      this.#transport?.pause()
+      this.#waitTimer = this.#host.environment.after(answer.sec, () => this.reconsider())
+      return
+    }
     if (answer.kind === 'refused') return this.#fault(answer.fault)
     if (answer.kind === 'drop') return this.fire({ type: 'collisionDump' })
     this.agreement = answer.agreement
@@ -381,9 +418,4 @@ const openContext: CodecContext = {
 
 function isUpdate(decoded: DecodedMessage): decoded is DecodedMessage & DecodedUpdate {
   return decoded.message.type === 'update'
-}
-
-function unexpectedEvent(type: number): FsmEvent {
-  if (type === MessageType.open) return { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 }
-  return { type: type === MessageType.update ? 'updateReceived' : 'routeRefreshReceived' }
 }

@@ -21,12 +21,16 @@ export class InMemoryTransport implements Transport {
   options: DialOptions | undefined
   /** RFC 5482, as it was last set. */
   userTimeoutMs: number | undefined
+  /** One way, from here. */
+  readonly delaySec: number
   /** Sends the SYN; of a dialled connection. */
   connect: (() => void) | undefined
   readonly #host: InMemoryHost
   #other: InMemoryTransport | undefined
   #handlers: TransportHandlers | undefined
   #closed: (() => void) | undefined
+  /** Of a dialled connection: the answer to its SYN is here. */
+  #isUp: boolean
   #isPaused = false
   /** Told to stop writing. */
   #isFull = false
@@ -44,7 +48,9 @@ export class InMemoryTransport implements Transport {
     this.localAddress = local.address
     this.localPort = local.port
     this.options = options
+    this.#isUp = options === undefined
     this.userTimeoutMs = options?.userTimeoutMs
+    this.delaySec = host.delaySec()
   }
 
   get remotePort(): number {
@@ -72,7 +78,8 @@ export class InMemoryTransport implements Transport {
   /** The connection that was dialled is up. */
   arrived(): void {
     if (this.#isOver) return
-    this.#host.network.after(this.#host.network.latencySec, () => {
+    this.#host.network.after(this.#other?.delaySec ?? this.delaySec, () => {
+      this.#isUp = true
       this.#handlers?.connected()
       this.#other?.deliver()
     })
@@ -133,7 +140,7 @@ export class InMemoryTransport implements Transport {
     if (this.#isOver) return
     this.#sent.length = 0
     this.#over()
-    this.#host.network.after(this.#host.network.latencySec, () => {
+    this.#host.network.after(this.delaySec, () => {
       if (!this.#host.isUnplugged) this.#other?.ended('ECONNRESET')
     })
   }
@@ -142,7 +149,7 @@ export class InMemoryTransport implements Transport {
   deliver(): void {
     if (this.#isDelivering || this.#sent.length === 0 || this.#other?.canRead !== true) return
     this.#isDelivering = true
-    this.#host.network.after(this.#host.network.latencySec, () => {
+    this.#host.network.after(this.delaySec, () => {
       this.#isDelivering = false
       const other = this.#other
       if (other?.canRead !== true || this.#sent.length === 0) return
@@ -171,7 +178,7 @@ export class InMemoryTransport implements Transport {
 
   get canRead(): boolean {
     const isCut = this.#host.isUnplugged || this.#other?.isUnplugged === true
-    return !isCut && !this.#isPaused && !this.#isOver && (this.#handlers !== undefined || this.#isEnding)
+    return this.#isUp && !isCut && !this.#isPaused && !this.#isOver && (this.#handlers !== undefined || this.#isEnding)
   }
 
   get isOver(): boolean {

@@ -124,6 +124,8 @@ const firstEphemeralPort = 32_768
 export class InMemoryHost implements Environment {
   /** Nothing reaches it or leaves it, and nobody is told: power lost, a cable pulled, a firewall that drops. */
   isUnplugged = false
+  /** How long what leaves here is under way, drawn anew for each connection. */
+  delaySec: () => number
   /** The socket calls of the next dials fail with this reason. */
   dialProblem: string | undefined
   /** Every connection that was dialled from here, the latest last. */
@@ -139,6 +141,7 @@ export class InMemoryHost implements Environment {
     this.network = network
     this.addresses = addresses
     this.#random = random
+    this.delaySec = () => network.latencySec
   }
 
   now(): number {
@@ -173,7 +176,7 @@ export class InMemoryHost implements Environment {
     if (source === undefined || !this.addresses.includes(source))
       throw new HeraldError('ERR_SYSCALL', 'bind to the source address: EADDRNOTAVAIL')
     const transport = new InMemoryTransport(this, { address: source, port: this.#nextPort++ }, options)
-    transport.connect = () => this.network.after(this.network.latencySec, () => this.#reach(transport, options))
+    transport.connect = () => this.network.after(transport.delaySec, () => this.#reach(transport, options))
     this.dialled.push(transport)
     return transport
   }

@@ -1,26 +1,39 @@
 /**
- * One peer: the connection that carries or seeks the session, and at times a second one that the peer opened.
+ * One peer: the connection that is or seeks its session, and at times a candidate beside it.
  *
- *     speaker --start/send/stop--> PeerSession --> primary Connection  (dials, waits, carries the session)
- *                                       `-------> second Connection   (incoming while the primary has one: collision)
+ *     speaker --start/configure/send/stop--> PeerSession --> session   Connection  (dials, waits, carries the session)
+ *     peer opens a connection --------------------'-------> candidate Connection  (until its OPEN says who it is)
  *
- * Each connection has its own state machine; the one that wins becomes the primary, the other one ends with
- * Cease/Connection Collision Resolution. An event of a connection that was let go reaches nobody.
+ * Each connection has its own state machine; which of two is kept, ../../bgp/fsm/pair.ts decides. An event of a
+ * connection that was let go reaches nobody, and what a candidate does is not charged to the session.
  */
-import type { Neighbor } from '../../desired/model.ts'
-import { type Address, formatScoped, isLinkLocal, parseAddress, parseIpv4 } from '../../ip/address.ts'
-import { HeraldError, messageOf } from '../../errors.ts'
-import { judgeCollision } from '../../bgp/fsm/collision.ts'
 import type { FsmAction, FsmEvent, FsmState } from '../../bgp/fsm/events.ts'
-import { localOpen, negotiate, ownAsn } from '../../bgp/fsm/negotiate.ts'
+import { finalCease } from '../../bgp/fsm/cease.ts'
+import { keepaliveSecOf, localOpen, negotiate, ownAsn } from '../../bgp/fsm/negotiate.ts'
+import {
+  admit,
+  type CollisionVerdict,
+  collisionWaitSec,
+  isAwaitedAfter,
+  judgeOpen,
+  keepsRoutes,
+  type SessionEnd,
+  type Speaker,
+} from '../../bgp/fsm/pair.ts'
 import { dialTimeoutSec, openHoldSec, sendHoldSec } from '../../bgp/fsm/timers.ts'
 import { Cease, encodeShutdownText } from '../../bgp/messages/notification.ts'
 import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
+import type { Neighbor } from '../../desired/model.ts'
+import { messageOf } from '../../errors.ts'
+import { type Address, parseIpv4 } from '../../ip/address.ts'
 import type { ResetReason, SessionTransition } from '../protocol.ts'
-import { Connection, type ConnectionHost, type SharedFacts } from './connection.ts'
-import type { DialOptions, Environment, Transport } from './environment.ts'
-import { progressReason, resetReason, TransitionLog } from './transitions.ts'
+import { Connection, type ConnectionFacts, type ConnectionHost } from './connection.ts'
+import { dialOptions } from './dial-options.ts'
+import type { Environment, Transport } from './environment.ts'
+import { changedFields, configuredFacts, pendingChanges } from './neighbor-effects.ts'
+import { PeerAddress } from './peer-address.ts'
+import { progressReason, resetReason, stateReason, TransitionLog } from './transitions.ts'
 import type { NegotiatedSession, PeerSession, SessionEvents } from './types.ts'
 
 export interface SessionOptions {
@@ -48,8 +61,11 @@ export function createPeerSession(options: SessionOptions): AcceptingSession {
   return new Session(options)
 }
 
-/** `::` with an interface stands for whatever router is there. */
-const isUnnumbered = ({ peerAddress }: Neighbor): boolean => peerAddress === '::'
+/** Whoever is at the peer's address decides how often it connects, not how many lines are logged. */
+const candidateEverySec = 10
+
+const isCollision = (event: FsmEvent): boolean =>
+  event.type === 'notificationReceived' && event.code === 6 && event.subcode === Cease.connectionCollision
 
 class Session implements AcceptingSession, ConnectionHost {
   readonly environment: Environment
@@ -57,48 +73,49 @@ class Session implements AcceptingSession, ConnectionHost {
   lastReset: ResetReason | undefined
   negotiated: NegotiatedSession | undefined
   #neighbor: Neighbor
-  /** Unknown while no router was found on the interface of an unnumbered neighbor. */
-  #peer: Address | undefined
-  #discovery: { close(): void } | undefined
-  #discoveryProblem: string | undefined
+  readonly #peer: PeerAddress
   readonly #events: SessionEvents
   readonly #options: SessionOptions
-  readonly #shared: SharedFacts
+  readonly #facts: ConnectionFacts
   readonly #log = new TransitionLog()
-  #primary: Connection
-  #second: Connection | undefined
+  #session: Connection
+  #candidate: Connection | undefined
   #shown: FsmState = 'Idle'
+  /** Not started, or stopped; a stop is for good. */
   #isStopped = true
+  #hasEnded = false
   #wasEstablishedOnce = false
   #establishedAtSec = 0
-  /** After the loss of a session that was stable and may come back by a graceful restart. */
-  #isRestartAwaited = false
+  /** The last session ended in a way after which the peer is let in without idle hold. */
+  #isAwaited = false
+  /** The wait was ordered from outside ({@link fail}). */
+  #isHeld = false
   #dialProblem: string | undefined
+  /** Why a connection that the peer opened came to nothing. */
+  #candidateProblem: string | undefined
+  #candidateToldSec = -Infinity
+  /** Of the environment's uptime. */
+  #idleUntilSec = 0
   /** An operator's command is being carried out. */
   #isResetting = false
-  /** Wait until the next attempt, as last armed. */
-  #idleHoldSec = 0
 
   constructor(options: SessionOptions) {
-    const { neighbor } = options
+    const { neighbor, environment, events } = options
     this.#options = options
-    this.environment = options.environment
+    this.environment = environment
     this.#neighbor = neighbor
-    this.#events = options.events
-    this.#peer = isUnnumbered(neighbor) ? undefined : parseAddress(neighbor.peerAddress)
-    this.#shared = {
-      passive: neighbor.passive,
-      connectRetrySec: neighbor.connectRetrySec,
-      delayOpenSec: neighbor.delayOpenSec ?? 0,
-      dialFailures: 0,
-      sessionFailures: 0,
-    }
-    this.#primary = new Connection(this, this.#shared)
+    this.#events = events
+    this.#peer = new PeerAddress(neighbor, environment, {
+      mayMove: () => rank[this.state] < rank.OpenSent,
+      found: () => this.#found(),
+      problem: (message) => events.log('error', message),
+    })
+    this.#facts = { ...configuredFacts(neighbor), dialFailures: 0, sessionFailures: 0 }
+    this.#session = new Connection(this, this.#facts)
   }
 
   get state(): FsmState {
-    const second = this.#second
-    return second !== undefined && rank[second.state] > rank[this.#primary.state] ? second.state : this.#primary.state
+    return this.#session.state
   }
 
   get transitions(): readonly SessionTransition[] {
@@ -106,190 +123,186 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   get messagesIn(): number {
-    return this.#primary.messagesIn
+    return this.#session.messagesIn
   }
 
   get messagesOut(): number {
-    return this.#primary.messagesOut
-  }
-
-  get reason(): string | undefined {
-    switch (this.state) {
-      case 'Established':
-        return undefined
-      case 'Connect':
-        return this.#dialProblem ?? `dialling ${this.#peerText} port ${this.#neighbor.peerPort}`
-      case 'Active':
-        // A passive session waits; what an earlier connection died of says more.
-        return this.#dialProblem ?? this.lastReset?.text ?? 'waiting for the peer to dial'
-      case 'OpenSent':
-        return 'connected, waiting for the OPEN of the peer'
-      case 'OpenConfirm':
-        return 'waiting for the KEEPALIVE that confirms the OPEN'
-      case 'Idle':
-        return this.#isStopped
-          ? 'stopped'
-          : `${this.lastReset?.text ?? 'starting'}; the next attempt follows after ${Math.ceil(this.#idleHoldSec)} s`
-    }
+    return this.#session.messagesOut
   }
 
   get peer(): Address | undefined {
-    return this.#peer
+    return this.#peer.address
+  }
+
+  get pending(): readonly string[] {
+    const { offered } = this.#session
+    return offered === undefined ? [] : pendingChanges(offered, this.#neighbor)
+  }
+
+  get reason(): string | undefined {
+    return stateReason(this.state, {
+      isStopped: this.#isStopped,
+      dialling: `${this.#peer.text} port ${this.#neighbor.peerPort}`,
+      problem: this.#dialProblem ?? this.#candidateProblem,
+      lastReset: this.lastReset?.text,
+      isPeerConnected: this.#candidate !== undefined,
+      idleSec: this.#idleUntilSec - this.environment.uptimeSec(),
+    })
   }
 
   start(): void {
+    if (this.#hasEnded) return
     this.#isStopped = false
-    this.#discover()
-    this.#primary.fire({ type: 'start' })
+    this.#peer.look()
+    this.#session.fire({ type: 'start' })
   }
 
   configure(neighbor: Neighbor): void {
-    const isLimitChanged = neighbor.maxPrefixes !== this.#neighbor.maxPrefixes
+    const changed = changedFields(this.#neighbor, neighbor)
     this.#neighbor = neighbor
-    this.#shared.passive = neighbor.passive
-    this.#shared.connectRetrySec = neighbor.connectRetrySec
-    this.#shared.delayOpenSec = neighbor.delayOpenSec ?? 0
-    this.#boundUnacknowledged()
-    // Who raised a limit does not want to wait for the session that the old one ended.
-    if (isLimitChanged && !this.#isStopped && this.state === 'Idle') this.#primary.fire({ type: 'start' })
+    Object.assign(this.#facts, configuredFacts(neighbor))
+    for (const connection of [this.#session, this.#candidate]) this.#boundUnacknowledged(connection)
+    if (this.#isStopped) return
+    this.#session.fire({ type: 'configured', changed, ...this.#keepalive() })
+    // Who changed a limit does not want to wait for the session that the old one ended.
+    if (changed.includes('maxPrefixes') && this.#isHeld && this.state === 'Idle') this.#session.fire({ type: 'start' })
   }
 
   fail({ code, subcode, data, reason }: NotificationFault, idleHoldSec: number): void {
-    this.#primary.detail = reason
-    this.#primary.fire({ type: 'fault', code, subcode, data: [...data], idleHoldSec })
+    const said =
+      code === 6 ? finalCease(subcode, [...data], this.#isNotificationRestart) : { code, subcode, data: [...data] }
+    this.#drop(this.#candidate, { type: 'abandon' })
+    this.#session.detail = reason
+    this.#session.fire({ type: 'fault', ...said, idleHoldSec })
+    this.#isHeld = true
   }
 
   send(messages: Uint8Array, count: number): boolean {
-    return this.#primary.state === 'Established' && this.#primary.write(messages, count)
+    return this.#session.state === 'Established' && this.#session.write(messages, count)
   }
 
   reset(subcode: number): string | undefined {
     if (this.#isStopped) return 'the session has not begun or was stopped'
     const cease = this.#ceaseEvent(subcode, [])
     this.#isResetting = true
-    this.#second?.fire(cease)
-    this.#primary.fire(cease)
-    this.#isRestartAwaited = false
-    this.#primary.fire({ type: 'start' })
+    this.#drop(this.#candidate, cease)
+    this.#session.fire(cease)
+    this.#isAwaited = false
+    this.#session.fire({ type: 'start' })
     this.#isResetting = false
     return undefined
   }
 
   async stop(cease: { readonly subcode: number; readonly text: string } | 'silent'): Promise<void> {
     this.#isStopped = true
-    this.#discovery?.close()
-    this.#discovery = undefined
-    const closing = [this.#primary.closed, this.#second?.closed]
+    this.#hasEnded = true
+    this.#peer.close()
+    const closing = [this.#session.closed, this.#candidate?.closed]
     const event: FsmEvent =
       cease === 'silent'
         ? { type: 'abandon' }
         : this.#ceaseEvent(cease.subcode, cease.text === '' ? [] : [...encodeShutdownText(cease.text)])
-    this.#second?.fire(event)
-    this.#primary.fire(event)
+    this.#drop(this.#candidate, event)
+    this.#session.fire(event)
     await Promise.all(closing)
   }
 
-  /**
-   * A connection that the peer opened; refused while idle, so that a peer that errs cannot spin. One that restarts
-   * gracefully is let in at once, since its routes are stale until then (RFC 4724 4.2).
-   */
   accept(transport: Transport): void {
-    const primary = this.#primary
-    if (this.#isStopped || this.#second !== undefined || (primary.state === 'Idle' && !this.#isRestartAwaited))
-      return transport.destroy()
-    if (primary.state === 'Idle') primary.fire({ type: 'start' })
-    this.#isRestartAwaited = false
+    const admission = admit(this.#session, this.#candidate, { isStopped: this.#isStopped, isAwaited: this.#isAwaited })
+    if (admission === 'refuse') return transport.destroy()
+    this.#isAwaited = false
+    if (admission === 'begin') {
+      this.#session.fire({ type: 'start' })
+      return this.accept(transport)
+    }
     try {
-      transport.prepare(this.#dialOptions())
+      transport.prepare(dialOptions(this.#neighbor, this.#peer.known()))
     } catch (error) {
       this.#events.log('warn', `cannot prepare a connection of the peer: ${messageOf(error)}`)
       return transport.destroy()
     }
-    if (primary.state === 'Active' && primary.transport === undefined) {
-      primary.delayOpenSec = undefined
-      return primary.adopt(transport)
-    }
-    // The dial under way may meet a dial of the peer: both go on, and the OPENs decide (RFC 4271 6.8). Ours waits for
-    // the peer's there: with one OPEN of ours, on the first connection, the two sides cannot choose differently.
-    this.#second = new Connection(this, this.#shared, 'Active')
-    this.#second.delayOpenSec = openHoldSec
-    this.#second.adopt(transport)
+    this.#drop(this.#candidate, { type: 'abandon' })
+    const facts = this.#candidateFacts()
+    const candidate = new Connection(this, facts, 'Active')
+    if (admission === 'listen') facts.delayOpenSec = openHoldSec
+    this.#candidate = candidate
+    candidate.adopt(transport)
+    this.#boundUnacknowledged(candidate)
   }
 
   dial(): Transport {
     // An interface that was not there at the start may be there now.
-    this.#discover()
-    return this.environment.dial(this.#dialOptions())
+    this.#peer.look()
+    return this.environment.dial(dialOptions(this.#neighbor, this.#peer.known()))
   }
 
-  localOpen(): OpenMessage {
+  localOpen(connection: Connection): OpenMessage {
+    connection.offered = this.#neighbor
     return localOpen(this.#neighbor, this.#restartFlags())
   }
 
-  openReceived(connection: Connection, open: OpenMessage): ReturnType<ConnectionHost['openReceived']> {
-    const agreed = negotiate(this.#neighbor, open)
-    if (!agreed.ok) return { kind: 'refused', fault: agreed.fault }
-    const agreement = agreed.value
-    const other = connection === this.#primary ? this.#second : this.#primary
-    // A connection that waits for the peer's OPEN counts like one on which ours was sent.
-    const rival =
-      other === undefined
-        ? undefined
-        : {
-            state: other.isConnected && rank[other.state] < rank.OpenSent ? ('OpenSent' as const) : other.state,
-            direction: other.direction,
-            gracefulRestart: other.agreement?.gracefulRestart === true,
-            establishedSec: this.environment.uptimeSec() - this.#establishedAtSec,
-          }
-    const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: ownAsn(this.#neighbor) }
-    const verdict = judgeCollision(local, { bgpId: open.bgpId, asn: agreement.peerAsn }, connection.direction, rival)
-    if (verdict === 'dump' || verdict === 'yield')
-      this.#events.log(
-        'info',
-        `two connections met (RFC 4271 6.8): the ${connection.direction} one ` +
-          `${verdict === 'dump' ? 'is kept' : 'is closed'}`,
-      )
+  openReceived(
+    connection: Connection,
+    open: OpenMessage,
+    hasWaited: boolean,
+  ): ReturnType<ConnectionHost['openReceived']> {
+    // What our OPEN said holds, however the configuration has changed since.
+    const { keepaliveSec } = this.#neighbor
+    const agreed = negotiate({ ...(connection.offered ?? this.#neighbor), keepaliveSec }, open)
+    const other = connection === this.#session ? this.#candidate : this.#session
+    if (!agreed.ok) {
+      // Of a peer with no better connection, this is what its session came to.
+      if (other === this.#session && !other.isConnected) this.#becomeSession(connection)
+      return { kind: 'refused', fault: agreed.fault }
+    }
+    const remote = { bgpId: open.bgpId, asn: agreed.value.peerAsn }
+    const verdict = this.#judge(connection, other, remote, hasWaited)
     if (verdict === 'yield') return { kind: 'drop' }
-    if (verdict === 'supersede' && other?.state === 'Established')
+    if (verdict === 'wait') return { kind: 'wait', sec: collisionWaitSec }
+    if (verdict === 'supersede' && other?.state === 'Established') {
       this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
-    if (verdict !== 'alone') other?.fire({ type: verdict === 'dump' ? 'collisionDump' : 'abandon' })
-    if (connection === this.#second) this.#promote()
-    return { kind: 'agreed', agreement }
+      other.fire({ type: 'abandon' })
+    }
+    if (connection !== this.#session) this.#becomeSession(connection)
+    if (verdict === 'dump') this.#drop(this.#candidate, { type: 'collisionDump' })
+    return { kind: 'agreed', agreement: agreed.value }
   }
 
   up(connection: Connection): void {
     const { agreement, remoteOpen, transport } = connection
     if (agreement === undefined || remoteOpen === undefined || transport === undefined) return
-    if (connection !== this.#primary) this.#promote()
     const { localAddress, localPort, remotePort } = transport
     this.negotiated = { ...agreement, remoteOpen, localAddress, localPort, remotePort }
-    this.#boundUnacknowledged()
+    this.#boundUnacknowledged(connection)
     this.#wasEstablishedOnce = true
     this.#establishedAtSec = this.environment.uptimeSec()
     this.#dialProblem = undefined
+    this.#candidateProblem = undefined
   }
 
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void {
+    if (connection === this.#candidate) return this.#candidateChanged(connection, event, actions)
+    if (connection !== this.#session) return
     if (event.type === 'tcpFailed' && rank[previous] < rank.OpenSent) this.#dialFailed(event.reason)
     if (event.type === 'connectRetryExpired' && previous === 'Connect')
       this.#dialFailed(`no answer within ${dialTimeoutSec} s`)
     if (connection.state === 'OpenSent') this.#dialProblem = undefined
-    for (const action of actions) if (action.do === 'arm' && action.timer === 'idleHold') this.#idleHoldSec = action.sec
+    if (connection.state !== 'Idle') this.#isHeld = false
+    for (const action of actions)
+      if (action.do === 'arm' && action.timer === 'idleHold')
+        this.#idleUntilSec = this.environment.uptimeSec() + action.sec
     const hasEnded = rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent
+    if (hasEnded && previous !== 'Established' && isCollision(event) && this.#candidate !== undefined)
+      return this.#yielded(this.#candidate)
     const why = this.#why(connection, hasEnded, event, actions)
-    const wasPrimary = connection === this.#primary
-    const isRestart = this.#isRestart(event, actions)
-    this.#settle(connection)
-    if (hasEnded && previous === 'Established') this.#lost(isRestart)
-    else if (hasEnded && wasPrimary && event.type !== 'collisionDump' && rank[this.state] < rank.OpenSent)
-      this.#down({ wasEstablished: false, isRestart: false })
+    if (hasEnded && previous === 'Established')
+      this.#lost({ event, actions, agreement: this.negotiated, isStopped: this.#isStopped })
+    else if (hasEnded) this.#down({ wasEstablished: false, isRestart: false })
     this.#show(why)
-    if (
-      connection === this.#primary &&
-      connection.state === 'Established' &&
-      previous === 'OpenConfirm' &&
-      this.negotiated !== undefined
-    )
+    // A candidate that waits because of us need not wait any longer.
+    if (hasEnded && this.#candidate?.state === 'Active') this.#candidate.fire({ type: 'delayOpenExpired' })
+    if (hasEnded) this.#candidate?.reconsider()
+    if (connection.state === 'Established' && previous === 'OpenConfirm' && this.negotiated !== undefined)
       this.#events.established(this.negotiated)
   }
 
@@ -305,69 +318,91 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#events.drained()
   }
 
-  /** After an event of a connection: one that gave up is let go, and one that is still good becomes the session. */
-  #settle(connection: Connection): void {
-    if (connection === this.#second && rank[connection.state] < rank.OpenSent && connection.transport === undefined) {
-      this.#second = undefined
-      connection.fire({ type: 'abandon' })
-    }
-    const hasGivenUp = connection === this.#primary && rank[connection.state] < rank.OpenSent
-    if (hasGivenUp && !this.#isStopped && this.#second?.isConnected === true) this.#promote()
-  }
-
-  /**
-   * The second connection becomes the primary; the old one is let go without a word unless it still has something to
-   * say.
-   */
-  #promote(): void {
-    const old = this.#primary
-    if (this.#second === undefined) return
-    this.#primary = this.#second
-    this.#second = old.isConnected ? old : undefined
-    if (this.#second === undefined) old.fire({ type: 'abandon' })
-    // It is the session now: its OPEN waits for nobody any more.
-    if (this.#primary.state === 'Active' && this.#primary.isConnected) this.#primary.fire({ type: 'delayOpenExpired' })
-  }
-
-  /** An unnumbered neighbor is the router that is found on its interface (RFC 4861 4.2). */
-  #discover(): void {
-    const { interface: device } = this.#neighbor
-    // A router with an interface for a neighbor takes whom it has heard advertise himself, also where we were told its
-    // address.
-    const isOnLink = isUnnumbered(this.#neighbor) || (this.#peer !== undefined && isLinkLocal(this.#peer))
-    if (!isOnLink || device === undefined || this.#discovery !== undefined) return
-    try {
-      this.#discovery = this.environment.discoverRouters(device, (router) => this.#found(router))
-    } catch (error) {
-      if (this.#discoveryProblem !== messageOf(error))
-        this.#events.log('error', `routers on ${device} cannot be looked for: ${messageOf(error)}`)
-      this.#discoveryProblem = messageOf(error)
-    }
-  }
-
-  /** A router that is there is kept for as long as its session is. */
-  #found(router: Address): void {
-    if (
-      !isUnnumbered(this.#neighbor) ||
-      router === this.#peer ||
-      (this.#peer !== undefined && rank[this.state] >= rank.OpenSent)
+  #judge(connection: Connection, other: Connection | undefined, remote: Speaker, hasWaited: boolean): CollisionVerdict {
+    const local = { bgpId: parseIpv4(this.#neighbor.routerId) ?? 0, asn: ownAsn(this.#neighbor) }
+    const { state, direction, isConnected, hasOpen, agreement } = other ?? connection
+    const verdict = judgeOpen(
+      local,
+      remote,
+      connection.direction,
+      other && {
+        state,
+        direction,
+        isConnected,
+        hasOpen,
+        gracefulRestart: agreement?.gracefulRestart === true,
+        establishedSec: this.environment.uptimeSec() - this.#establishedAtSec,
+      },
+      hasWaited,
     )
-      return
-    this.#peer = router
-    this.#events.log('info', `found router ${this.#peerText} on ${this.#neighbor.interface ?? ''}`)
+    if (verdict === 'dump' || verdict === 'yield')
+      this.#events.log(
+        'info',
+        `two connections met (RFC 4271 6.8): the ${connection.direction} one ` +
+          `${verdict === 'dump' ? 'is kept' : 'is closed'}`,
+      )
+    return verdict
+  }
+
+  /** The other one, if it is connected, is the candidate from now on. */
+  #becomeSession(connection: Connection): void {
+    const old = this.#session
+    connection.facts = this.#facts
+    old.facts = this.#candidateFacts()
+    this.#session = connection
+    this.#candidate = old.isConnected ? old : undefined
+    if (this.#candidate === undefined) old.fire({ type: 'abandon' })
+    if (rank[connection.state] > rank[this.#shown]) this.#show('the peer connected')
+  }
+
+  /** The peer keeps the other connection. */
+  #yielded(candidate: Connection): void {
+    this.#becomeSession(candidate)
+    if (candidate.state === 'Active') candidate.fire({ type: 'delayOpenExpired' })
+    this.#show(progressReason({ type: 'collisionDump' }, candidate.direction))
+  }
+
+  /** Its failures are its own, and it never dials again. */
+  #candidateFacts(): ConnectionFacts {
+    return { ...this.#facts, passive: true, dialFailures: 0, sessionFailures: 0 }
+  }
+
+  /** Lets a candidate go. */
+  #drop(candidate: Connection | undefined, event: FsmEvent): void {
+    if (candidate === undefined) return
+    this.#candidate = undefined
+    candidate.fire(event)
+    candidate.fire({ type: 'abandon' })
+  }
+
+  #candidateChanged(candidate: Connection, event: FsmEvent, actions: readonly FsmAction[]): void {
+    if (candidate.isConnected) return
+    this.#drop(candidate, { type: 'abandon' })
+    this.#session.reconsider()
+    const { detail } = candidate
+    const end = resetReason(this.#at(), event, actions, { detail, isStopped: this.#isStopped })?.text
+    if (end === undefined || this.#session.isConnected || this.#isStopped) return
+    const problem = `the peer connected and no session came of it: ${end}`
+    const now = this.environment.uptimeSec()
+    if (problem !== this.#candidateProblem && now >= this.#candidateToldSec + candidateEverySec) {
+      this.#events.log('warn', problem)
+      this.#candidateToldSec = now
+    }
+    this.#candidateProblem = problem
+  }
+
+  #found(): void {
+    this.#events.log('info', `found router ${this.#peer.text} on ${this.#neighbor.interface ?? ''}`)
     this.#events.peerFound()
-    if (!this.#neighbor.passive && this.#primary.state === 'Active' && this.#primary.transport === undefined)
-      this.#primary.fire({ type: 'connectRetryExpired' })
+    if (!this.#neighbor.passive && this.#session.state === 'Active' && !this.#session.isConnected)
+      this.#session.fire({ type: 'connectRetryExpired' })
   }
 
-  get #peerText(): string {
-    return this.#peer === undefined ? this.#neighbor.peerAddress : formatScoped(this.#peer, this.#neighbor.interface)
-  }
-
-  #lost(isRestart: boolean): void {
+  #lost(end: SessionEnd): void {
+    const isRestart = keepsRoutes(end)
     this.negotiated = undefined
     this.flaps++
-    this.#isRestartAwaited = isRestart && this.#shared.sessionFailures <= 1
+    this.#isAwaited = !this.#isStopped && isAwaitedAfter(end, this.#facts.sessionFailures)
     this.#down({ wasEstablished: true, isRestart })
   }
 
@@ -375,25 +410,22 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#events.down(this.lastReset ?? { at: this.#at(), direction: 'local', text: 'the session ended' }, end)
   }
 
-  /**
-   * RFC 4724 4.2: a lost connection; RFC 8538 4: with the N bit also a NOTIFICATION of either side that is no Hard
-   * Reset.
-   */
-  #isRestart(event: FsmEvent, actions: readonly FsmAction[]): boolean {
-    const { negotiated } = this
-    if (negotiated?.gracefulRestart !== true || this.#isStopped) return false
-    const said = event.type === 'notificationReceived' ? event : actions.find((action) => action.do === 'notify')
-    if (said === undefined) return true
-    return negotiated.notificationRestart && !(said.code === 6 && said.subcode === Cease.hardReset)
+  get #isNotificationRestart(): boolean {
+    return this.negotiated?.notificationRestart === true
   }
 
-  /**
-   * RFC 8538 3.1: where both sides keep routes over a NOTIFICATION, a real end is a Hard Reset that carries the reason.
-   */
   #ceaseEvent(subcode: number, data: readonly number[]): FsmEvent {
-    return this.negotiated?.notificationRestart === true
-      ? { type: 'stop', subcode: Cease.hardReset, data: [6, subcode, ...data] }
-      : { type: 'stop', subcode, data }
+    return { type: 'stop', ...finalCease(subcode, data, this.#isNotificationRestart) }
+  }
+
+  /** The interval that the configuration asks for now, where something was agreed; no OPEN carries it. */
+  #keepalive(): { readonly keepaliveSec?: number } {
+    const { agreement } = this.#session
+    if (agreement === undefined) return {}
+    const keepaliveSec = keepaliveSecOf(this.#neighbor, agreement.holdTimeSec)
+    this.#session.agreement = { ...agreement, keepaliveSec }
+    if (this.negotiated !== undefined) this.negotiated = { ...this.negotiated, keepaliveSec }
+    return { keepaliveSec }
   }
 
   #show(reason: string): void {
@@ -407,13 +439,12 @@ class Session implements AcceptingSession, ConnectionHost {
 
   /** In words; an end is remembered as the last reset. */
   #why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
-    const { detail, lastNotification: notification } = connection
+    const { detail } = connection
     connection.detail = undefined
     if (this.#isResetting && !hasEnded) return 'reset by command'
-    if (!hasEnded || event.type === 'collisionDump')
+    if (!hasEnded)
       return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
-    this.lastReset =
-      resetReason(this.#at(), event, actions, { detail, notification, isStopped: this.#isStopped }) ?? this.lastReset
+    this.lastReset = resetReason(this.#at(), event, actions, { detail, isStopped: this.#isStopped }) ?? this.lastReset
     return this.lastReset?.text ?? progressReason(event, connection.direction)
   }
 
@@ -421,7 +452,7 @@ class Session implements AcceptingSession, ConnectionHost {
   #dialFailed(reason: string): void {
     const problem = this.#dialReason(reason)
     if (problem !== this.#dialProblem)
-      this.#events.log('warn', `cannot connect to ${this.#peerText} port ${this.#neighbor.peerPort}: ${problem}`)
+      this.#events.log('warn', `cannot connect to ${this.#peer.text} port ${this.#neighbor.peerPort}: ${problem}`)
     this.#dialProblem = problem
   }
 
@@ -431,10 +462,11 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   /** A peer that no longer acknowledges is noticed by TCP no later than by the send hold timer (RFC 5482). */
-  #boundUnacknowledged(): void {
-    const { negotiated } = this
-    const timeoutSec = this.#neighbor.tcpUserTimeoutSec ?? sendHoldSec(negotiated?.holdTimeSec ?? 0)
-    if (negotiated !== undefined && timeoutSec > 0) this.#primary.transport?.setUserTimeout(timeoutSec * 1000)
+  #boundUnacknowledged(connection: Connection | undefined): void {
+    const isSession = connection === this.#session
+    const timeoutSec =
+      this.#neighbor.tcpUserTimeoutSec ?? (isSession ? sendHoldSec(this.negotiated?.holdTimeSec ?? 0) : 0)
+    connection?.transport?.setUserTimeout(timeoutSec * 1000)
   }
 
   /**
@@ -449,41 +481,6 @@ class Session implements AcceptingSession, ConnectionHost {
     return {
       isRestart,
       isForwardingPreserved: this.#wasEstablishedOnce || (isRestart && this.#options.isForwardingPreserved),
-    }
-  }
-
-  #dialOptions(): DialOptions {
-    const {
-      ttlSecurityHops,
-      multihopTtl,
-      password,
-      sourceAddress,
-      peerAsn,
-      peerPort,
-      peerAddress,
-      tcpUserTimeoutSec,
-      interface: device,
-    } = this.#neighbor
-    if (this.#peer === undefined)
-      throw new HeraldError(
-        'ERR_SYSCALL',
-        device === undefined
-          ? `${peerAddress} is no address`
-          : this.#discovery === undefined
-            ? `routers on ${device} cannot be looked for: ${this.#discoveryProblem ?? 'not started'}`
-            : `no router has advertised itself on ${device} yet`,
-      )
-    const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
-    const isInternal = ownAsn(this.#neighbor) === peerAsn
-    return {
-      peer: this.#peer,
-      port: peerPort,
-      ttl: ttlSecurityHops !== undefined ? 255 : isInternal ? 64 : multihopTtl,
-      ...(ttlSecurityHops === undefined ? {} : { minTtl: 256 - ttlSecurityHops }),
-      ...(password === undefined ? {} : { password }),
-      ...(source === undefined ? {} : { source }),
-      ...(device === undefined ? {} : { device }),
-      ...(tcpUserTimeoutSec === undefined ? {} : { userTimeoutMs: tcpUserTimeoutSec * 1000 }),
     }
   }
 

@@ -30,7 +30,6 @@ export class TransitionLog {
 export interface EventFacts {
   /** Of the last fault, in words. */
   readonly detail: string | undefined
-  readonly notification: { readonly code: number; readonly subcode: number; readonly data: Uint8Array } | undefined
   readonly isStopped: boolean
 }
 
@@ -43,13 +42,13 @@ export function resetReason(
 ): ResetReason | undefined {
   const sent = actions.find((action) => action.do === 'notify')
   if (event.type === 'notificationReceived') {
-    const { code, subcode } = event
+    const { code, subcode, data } = event
     return {
       at,
       direction: 'received',
       code,
       subcode,
-      text: `peer closed: ${notificationText(code, subcode, facts.notification?.data ?? new Uint8Array(0))}`,
+      text: `peer closed: ${notificationText(code, subcode, Uint8Array.from(data))}`,
     }
   }
   if (sent !== undefined) {
@@ -71,6 +70,43 @@ function whySent(event: FsmEvent, { detail }: EventFacts): string {
   if (event.type === 'holdExpired') return ': nothing heard from the peer'
   if (event.type === 'sendHoldExpired') return ': the peer does not read'
   return detail === undefined ? '' : `: ${detail}`
+}
+
+/** What is said of a session that is not Established; undefined when it is. */
+export function stateReason(
+  state: FsmState,
+  now: {
+    readonly isStopped: boolean
+    /** Address and port. */
+    readonly dialling: string
+    /** Why dials, or connections of the peer, come to nothing. */
+    readonly problem: string | undefined
+    readonly lastReset: string | undefined
+    /** A connection of the peer waits for its OPEN. */
+    readonly isPeerConnected: boolean
+    /** What is left of the wait. */
+    readonly idleSec: number
+  },
+): string | undefined {
+  switch (state) {
+    case 'Established':
+      return undefined
+    case 'Connect':
+      return now.problem ?? `dialling ${now.dialling}`
+    case 'Active':
+      if (now.isPeerConnected) return 'the peer connected, waiting for its OPEN'
+      // A passive session waits; what an earlier connection died of says more.
+      return now.problem ?? now.lastReset ?? 'waiting for the peer to dial'
+    case 'OpenSent':
+      return 'connected, waiting for the OPEN of the peer'
+    case 'OpenConfirm':
+      return 'waiting for the KEEPALIVE that confirms the OPEN'
+    case 'Idle': {
+      if (now.isStopped) return 'stopped'
+      const leftSec = Math.max(0, Math.ceil(Math.round(now.idleSec * 1000) / 1000))
+      return `${now.lastReset ?? 'starting'}; the next attempt follows after ${leftSec} s`
+    }
+  }
 }
 
 /** Why the state changed, where no connection ended. */
@@ -97,6 +133,8 @@ export function progressReason(event: FsmEvent, direction: 'incoming' | 'outgoin
     case 'stop':
     case 'abandon':
       return 'stopped here'
+    case 'configured':
+      return 'the configuration changed'
     default:
       return event.type
   }

@@ -6,41 +6,18 @@
  */
 import type { FsmState } from '../../bgp/fsm/events.ts'
 import type { ResetReason, SessionTransition } from '../protocol.ts'
-import type {
-  AfiSafi,
-  Capability,
-  CodecContext,
-  NotificationFault,
-  OpenMessage,
-  RouteRefreshMessage,
-} from '../../bgp/messages/types.ts'
+import type { Agreement } from '../../bgp/fsm/negotiate.ts'
+import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
 import type { Neighbor } from '../../desired/model.ts'
 import type { Address } from '../../ip/address.ts'
 
-/** What OPEN negotiation settled. Times in seconds, 0 is off. */
-export interface NegotiatedSession {
-  readonly codec: CodecContext
-  readonly holdTimeSec: number
-  readonly keepaliveSec: number
+/** What the OPENs agreed on, and the connection that it holds for. Times in seconds, 0 is off. */
+export interface NegotiatedSession extends Agreement {
   readonly localAddress: Address
   readonly localPort: number
   readonly remotePort: number
   readonly remoteOpen: OpenMessage
-  /** Resolved AS of the peer. */
-  readonly peerAsn: number
-  readonly families: readonly AfiSafi[]
-  readonly routeRefresh: boolean
-  /** RFC 4724 as Herald counts it: enabled here and capability 64 in the peer's OPEN, with families or not. */
-  readonly gracefulRestart: boolean
-  /** What the peer's OPEN says of it, where it is enabled here. */
-  readonly peerRestart?: Extract<Capability, { readonly type: 'gracefulRestart' }>
-  /** Both set the N bit: routes outlive a NOTIFICATION that is no Hard Reset (RFC 8538 4). */
-  readonly notificationRestart: boolean
-  /** RFC 7313: a refresh is framed by BoRR and EoRR. */
-  readonly enhancedRouteRefresh: boolean
-  /** Short names for display: `4-octet-as`, `route-refresh`, `graceful-restart`, `mp-ipv4-unicast` ... */
-  readonly capabilities: readonly string[]
 }
 
 export interface SessionEvents {
@@ -67,15 +44,21 @@ export interface PeerSession {
   /** Why the session is not Established, in words; undefined when it is. */
   readonly reason: string | undefined
   readonly lastReset: ResetReason | undefined
+  /** What comes into force with the next OPEN only, in words (see ./neighbor-effects.ts). */
+  readonly pending: readonly string[]
   /** The last changes of state, oldest first, at most 20. */
   readonly transitions: readonly SessionTransition[]
   readonly messagesIn: number
   readonly messagesOut: number
   readonly flaps: number
+  /** Begins to dial or to wait; nothing after a stop. */
   start(): void
-  /** Takes what may change while a session is up; see {@link ./session-parameters.ts}. */
+  /** Takes what may change without a new session; see ./neighbor-effects.ts. */
   configure(neighbor: Neighbor): void
-  /** Ends the session with this NOTIFICATION; the next attempt waits at least so long. */
+  /**
+   * Ends the session with this NOTIFICATION, a Cease as a Hard Reset where RFC 8538 asks for one; the next attempt
+   * waits at least so long, also one of the peer.
+   */
   fail(fault: NotificationFault, idleHoldSec: number): void
   /** Queues whole encoded messages (never retained writable); false: stop until `drained`. Only while Established. */
   send(messages: Uint8Array, count: number): boolean

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FsmAction, FsmEvent, FsmFacts, TimerName } from '../../../src/bgp/fsm/events.ts'
-import { step, table } from '../../../src/bgp/fsm/table.ts'
+import { isExpected, step, table } from '../../../src/bgp/fsm/table.ts'
 import type { FsmState } from '../../../src/bgp/fsm/events.ts'
 
 const facts: FsmFacts = {
   passive: false,
+  isConnected: false,
   connectRetrySec: 120,
   delayOpenSec: 0,
   dialFailures: 0,
@@ -40,10 +41,12 @@ const events: { readonly [T in FsmEvent['type']]: Extract<FsmEvent, { type: T }>
   openReceived: { type: 'openReceived', holdTimeSec: 9, keepaliveSec: 3 },
   fault: { type: 'fault', code: 2, subcode: 6, data: [0, 1] },
   collisionDump: { type: 'collisionDump' },
-  notificationReceived: { type: 'notificationReceived', code: 6, subcode: 4 },
+  notificationReceived: { type: 'notificationReceived', code: 4, subcode: 0, data: [] },
   keepaliveReceived: { type: 'keepaliveReceived' },
   updateReceived: { type: 'updateReceived' },
   routeRefreshReceived: { type: 'routeRefreshReceived' },
+  unexpectedMessage: { type: 'unexpectedMessage', messageType: 4 },
+  configured: { type: 'configured', changed: ['maxPrefixes'] },
 }
 
 /** Clause of each event: RFC 4271 8.1 number where it has one. */
@@ -67,6 +70,8 @@ const clauses: Readonly<Record<FsmEvent['type'], string>> = {
   keepaliveReceived: 'RFC 4271 8.1.5 event 26, RFC 6608',
   updateReceived: 'RFC 4271 8.1.5 event 27, RFC 6608',
   routeRefreshReceived: 'RFC 2918, RFC 6608',
+  unexpectedMessage: 'RFC 6608 4',
+  configured: 'RFC 4271 8.1.1',
 }
 
 // `clean`: the connection is closed and every timer disarmed. At random 0, jitter gives 0.75 of each wait.
@@ -79,6 +84,8 @@ const retry = 'Active: clean; arm connectRetry 3.75'
 const goOn = (state: FsmState): string => `${state}: sendKeepalive; arm keepalive 22.5`
 
 const noConnection = (state: FsmState): Omit<Record<FsmEvent['type'], string>, 'connectRetryExpired'> => ({
+  unexpectedMessage: `Idle: ${failed}`,
+  configured: ignored(state),
   start: ignored(state),
   stop: 'Idle: clean',
   abandon: 'Idle: clean',
@@ -113,7 +120,9 @@ const connected = (
   | 'fault'
   | 'collisionDump'
   | 'notificationReceived'
+  | 'configured'
 > => ({
+  configured: ignored(state),
   start: ignored(state),
   stop: 'Idle: notify 6/2 [0]; clean',
   abandon: 'Idle: clean',
@@ -147,12 +156,15 @@ const expected: Readonly<Record<FsmState, Readonly<Record<FsmEvent['type'], stri
     keepaliveReceived: 'Idle:',
     updateReceived: 'Idle:',
     routeRefreshReceived: 'Idle:',
+    unexpectedMessage: 'Idle:',
+    configured: 'Idle:',
   },
   Connect: { ...noConnection('Connect'), connectRetryExpired: `Connect: close; ${dial}` },
   Active: { ...noConnection('Active'), connectRetryExpired: `Connect: ${dial}` },
   OpenSent: {
     ...connected('OpenSent'),
     connectRetryExpired: failure('5/1'),
+    unexpectedMessage: failure('5/1 [4]'),
     delayOpenExpired: failure('5/1'),
     keepaliveExpired: failure('5/1'),
     sendHoldExpired: failure('5/1'),
@@ -165,6 +177,7 @@ const expected: Readonly<Record<FsmState, Readonly<Record<FsmEvent['type'], stri
   OpenConfirm: {
     ...connected('OpenConfirm'),
     connectRetryExpired: failure('5/2'),
+    unexpectedMessage: failure('5/2 [4]'),
     delayOpenExpired: failure('5/2'),
     keepaliveExpired: goOn('OpenConfirm'),
     sendHoldExpired: failure('8/0'),
@@ -177,6 +190,7 @@ const expected: Readonly<Record<FsmState, Readonly<Record<FsmEvent['type'], stri
   Established: {
     ...connected('Established'),
     connectRetryExpired: failure('5/3'),
+    unexpectedMessage: failure('5/3 [4]'),
     delayOpenExpired: failure('5/3'),
     keepaliveExpired: goOn('Established'),
     sendHoldExpired: failure('8/0'),
@@ -229,12 +243,29 @@ test('a passive session starts into Active without dialling (RFC 4271 8.1.1 Pass
   assert.equal(show(lost.next, lost.actions), 'Active: clean')
 })
 
-test('hold time 0 arms neither hold, keepalive nor send hold (RFC 4271 4.2, RFC 9687)', () => {
+test('hold time 0 arms neither hold, keepalive nor send hold once it is confirmed (RFC 4271 4.2, RFC 9687)', () => {
   const { actions } = step('OpenSent', facts, { type: 'openReceived', holdTimeSec: 0, keepaliveSec: 0 })
   assert.equal(
     show('OpenConfirm', actions),
-    'OpenConfirm: sendKeepalive; disarm hold; disarm keepalive; disarm sendHold',
+    'OpenConfirm: sendKeepalive; arm hold 30; disarm keepalive; disarm sendHold',
   )
+  const up = step('OpenConfirm', { ...facts, holdTimeSec: 0, keepaliveSec: 0 }, events.keepaliveReceived)
+  assert.equal(show(up.next, up.actions), 'Established: disarm hold; arm stable 10; sessionUp')
+})
+
+test('OpenSent and OpenConfirm are bounded, whatever hold time was offered (RFC 4271 8.2.2)', () => {
+  const bound = (state: FsmState, event: FsmEvent): number[] =>
+    step(state, facts, event).actions.flatMap((action) =>
+      action.do === 'arm' && action.timer === 'hold' ? [action.sec] : [],
+    )
+  assert.deepEqual(bound('Connect', events.tcpUp), [30])
+  for (const [holdTimeSec, sec] of [
+    [0, 30],
+    [3, 3],
+    [90, 30],
+    [65535, 30],
+  ] as const)
+    assert.deepEqual(bound('OpenSent', { type: 'openReceived', holdTimeSec, keepaliveSec: 1 }), [sec])
 })
 
 test('idle hold doubles from 1 s to 60 s with jitter of a quarter either way (RFC 4271 8.1.1, 10)', () => {
@@ -257,7 +288,7 @@ test('a failure counts, twice the hold time in Established forgives, a lost coll
   assert.equal(failures('OpenSent', events.fault), 4)
   assert.equal(failures('Established', events.stableExpired), 0)
   assert.equal(failures('OpenConfirm', events.collisionDump), undefined)
-  assert.equal(failures('OpenConfirm', { type: 'notificationReceived', code: 6, subcode: 7 }), undefined)
+  assert.equal(failures('OpenConfirm', { type: 'notificationReceived', code: 6, subcode: 7, data: [] }), undefined)
   assert.equal(failures('Established', events.stop), undefined)
 })
 
@@ -278,7 +309,7 @@ test(
   'with DelayOpen a connection waits for its timer or for the OPEN of the peer (RFC 4271 8.1.1, 8.2.2 events ' +
     '12 and 20)',
   () => {
-    const delayed = { ...facts, delayOpenSec: 2 }
+    const delayed = { ...facts, delayOpenSec: 2, isConnected: true }
     for (const state of ['Connect', 'Active'] as const) {
       const up = step(state, delayed, events.tcpUp)
       assert.equal(show(up.next, up.actions), `${state}: disarm connectRetry; arm delayOpen 2`)
@@ -301,4 +332,71 @@ test('a fault may ask for a longer wait, which never shortens the back-off', () 
       { ...events.fault, idleHoldSec: 30 },
     ).actions.flatMap((action) => (action.do === 'arm' && action.timer === 'idleHold' ? [action.sec] : []))[0]
   assert.deepEqual([wait(0), wait(9)], [30, 60])
+})
+
+test(
+  'an end that the peer decided is no failure, also inside a Hard Reset, and its wait does not grow (RFC 4486, ' +
+    'RFC 8538 3)',
+  () => {
+    const outcome = (subcode: number, data: readonly number[] = [], state: FsmState = 'Established'): string => {
+      const event: FsmEvent = { type: 'notificationReceived', code: 6, subcode, data }
+      const { actions, facts: changed } = step(state, { ...facts, sessionFailures: 5, random: 0.5 }, event)
+      const wait = actions.find((action) => action.do === 'arm')
+      return `${wait?.do === 'arm' ? wait.sec : 0} s, ${changed?.sessionFailures === undefined ? 'no ' : ''}failure`
+    }
+    // Administrative Shutdown, De-configured, Administrative Reset, Other Configuration Change, Collision.
+    for (const decision of [2, 3, 4, 6, 7]) {
+      assert.equal(outcome(decision), '1 s, no failure')
+      assert.equal(outcome(9, [6, decision]), '1 s, no failure')
+      assert.equal(outcome(decision, [], 'OpenConfirm'), '3 s, no failure')
+    }
+    // Maximum Number of Prefixes, Connection Rejected, Out of Resources, BFD Down.
+    for (const fault of [1, 5, 8, 10]) {
+      assert.equal(outcome(fault), '32 s, failure')
+      assert.equal(outcome(9, [6, fault]), '32 s, failure')
+    }
+    assert.equal(outcome(9, [4, 0]), '32 s, failure')
+    assert.equal(outcome(9), '32 s, failure')
+  },
+)
+
+test('a changed fact is in force at once where nothing is connected (RFC 4271 8.1.1 PassiveTcpEstablishment)', () => {
+  const outcome = (state: FsmState, changed: string, more: Partial<FsmFacts> = {}): string => {
+    const { next, actions } = step(state, { ...facts, ...more }, { type: 'configured', changed: [changed] })
+    return show(next, actions)
+  }
+  assert.equal(outcome('Active', 'passive'), `Connect: ${dial}`)
+  assert.equal(outcome('Active', 'passive', { passive: true }), 'Active: close; disarm connectRetry')
+  assert.equal(outcome('Connect', 'passive', { passive: true }), 'Active: close; disarm connectRetry')
+  assert.equal(outcome('Connect', 'connectRetrySec'), 'Connect:', 'the dial under way has its own bound')
+  assert.equal(outcome('Active', 'connectRetrySec', { connectRetrySec: 4 }), 'Active: arm connectRetry 3')
+  for (const state of ['Connect', 'Active'] as const) {
+    assert.equal(outcome(state, 'delayOpenSec', { isConnected: true }), sayOpen)
+    assert.equal(outcome(state, 'delayOpenSec', { isConnected: true, delayOpenSec: 7 }), `${state}: arm delayOpen 7`)
+    assert.equal(outcome(state, 'passive', { isConnected: true, passive: true }), ignored(state))
+  }
+})
+
+test('a changed keepalive interval is in force at once, since no OPEN carries it (RFC 4271 4.4)', () => {
+  for (const state of ['OpenConfirm', 'Established'] as const) {
+    const {
+      next,
+      actions,
+      facts: changed,
+    } = step(state, facts, {
+      type: 'configured',
+      changed: ['keepaliveSec'],
+      keepaliveSec: 4,
+    })
+    assert.equal(show(next, actions), `${state}: arm keepalive 3`)
+    assert.equal(changed?.keepaliveSec, 4)
+  }
+})
+
+test('one table says what a state expects: the body of anything else is not read (RFC 6608 4)', () => {
+  const expectedIn = (state: FsmState): number[] => [1, 2, 3, 4, 5].filter((type) => isExpected(state, type))
+  assert.deepEqual(expectedIn('OpenSent'), [1, 3])
+  assert.deepEqual(expectedIn('OpenConfirm'), [3, 4])
+  assert.deepEqual(expectedIn('Established'), [2, 3, 4, 5])
+  for (const state of ['Connect', 'Active'] as const) assert.deepEqual(expectedIn(state), [1, 3])
 })
