@@ -131,6 +131,7 @@ const pure = [
   'src/speaker/speaker.ts',
   'src/speaker/peer.ts',
   'src/speaker/peers.ts',
+  'src/speaker/listeners.ts',
   'src/speaker/importer.ts',
   'src/speaker/stale-routes.ts',
   'src/speaker/update-group.ts',

@@ -9,7 +9,8 @@ import type { Neighbor } from '../desired/model.ts'
 import { formatAddress, formatScoped } from '../ip/address.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import { Cease } from '../bgp/messages/notification.ts'
-import type { Environment, ListenerPeer } from './session/environment.ts'
+import type { AwaitedPeer } from './listeners.ts'
+import type { Environment } from './session/environment.ts'
 import { changedFields, effectsOf } from './session/neighbor-effects.ts'
 import { Peer, type PeersHost } from './peer.ts'
 import type { SpeakerOptions } from './protocol.ts'
@@ -52,18 +53,19 @@ export class Peers {
   }
 
   /** Who may connect to the listener. */
-  get listenerPeers(): readonly ListenerPeer[] {
+  get listenerPeers(): readonly AwaitedPeer[] {
     return this.all.flatMap(({ neighbor, session }) => {
       const address = session.peer
       if (address === undefined) return []
-      const { password, interface: device } = neighbor
+      const { password, listenPort, interface: device } = neighbor
       return [
         {
           address,
           ...(password === undefined ? {} : { password }),
           ...(device === undefined ? {} : { device }),
+          ...(listenPort === undefined ? {} : { listenPort }),
           accept: (transport) => session.accept(transport),
-        } satisfies ListenerPeer,
+        } satisfies AwaitedPeer,
       ]
     })
   }

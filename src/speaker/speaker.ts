@@ -15,12 +15,13 @@ import { messageOf } from '../errors.ts'
 import { parsePrefix, type Prefix } from '../ip/prefix.ts'
 import { LocRib } from '../rib/loc-rib.ts'
 import { encodeEndOfRib } from '../bgp/messages/pack.ts'
-import type { Environment, Listener, LocalAddress, Timer } from './session/environment.ts'
+import type { Environment, LocalAddress, Timer } from './session/environment.ts'
 import type { NegotiatedSession } from './session/types.ts'
 import { Chores } from './chores.ts'
 import { runCommand } from './commands.ts'
 import { type DrainPhase, groupKey, type GroupView, groupView } from './group-view.ts'
 import { abandon, type Handover, nothingSent } from './handover.ts'
+import { Listeners } from './listeners.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
 import { Presence } from './presence.ts'
@@ -60,7 +61,7 @@ export class Speaker implements PeersHost {
   #drainTimer: Timer | undefined
   #addressTimer: Timer | undefined
   #isStopping = false
-  #listener: Listener | undefined
+  readonly #listeners: Listeners | undefined
 
   /** `presence`: memory that is shared with the agent, see presence.ts. */
   constructor(
@@ -77,6 +78,7 @@ export class Speaker implements PeersHost {
       for (const peer of this.#peers.all) peer.importer.roomMade()
     }
     this.#peers = new Peers(options, environment, this.#locRib, this)
+    this.#listeners = options.listen === undefined ? undefined : this.#listenersAt(options.listen.host)
     this.#queries = new Queries(this.#peers, this.#locRib)
     this.#presence = new Presence(presence, this.#locRib, (prefix) =>
       this.#allGroups().some(({ adjRibOut }) => adjRibOut.paths(prefix).length > 0),
@@ -85,7 +87,7 @@ export class Speaker implements PeersHost {
 
   /** The port that the listener got; undefined without one. */
   get port(): number | undefined {
-    return this.#listener?.port
+    return this.#listeners?.port
   }
 
   /** Buffers encoded by all update groups since they exist. */
@@ -93,22 +95,25 @@ export class Speaker implements PeersHost {
     return this.#allGroups().reduce((sum, group) => sum + group.encodings, 0)
   }
 
+  #listenersAt(host: string): Listeners {
+    return new Listeners(this.#environment, {
+      host,
+      onRefused: (address) =>
+        this.#emit({
+          type: 'log',
+          level: 'info',
+          message: `refused a connection of ${address}: no neighbor has this address`,
+        }),
+      onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
+    })
+  }
+
   /** Opens the listener and reports `ready`; never rejects: without a listener the speaker goes on dialling. */
   async start(): Promise<void> {
     const { listen } = this.#options
     if (listen === undefined) return this.#emit({ type: 'ready', listening: false })
     try {
-      this.#listener = await this.#environment.listen({
-        ...listen,
-        onRefused: (address) =>
-          this.#emit({
-            type: 'log',
-            level: 'info',
-            message: `refused a connection of ${address}: no neighbor has this address`,
-          }),
-        onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
-      })
-      this.#listener.setPeers(this.#peers.listenerPeers)
+      await this.#listeners?.open(listen.port)
       this.#emit({ type: 'ready', listening: true })
     } catch (error) {
       this.#emit({
@@ -126,7 +131,7 @@ export class Speaker implements PeersHost {
         if (this.#isStopping) return
         this.#setDraining(message.isDraining === true)
         this.#peers.configure(message.neighbors)
-        this.#setListenerPeers()
+        this.#listeners?.setPeers(this.#peers.listenerPeers)
         return this.#peers.start()
       case 'routes':
         return this.#setRoutes(message.prefixes)
@@ -162,7 +167,7 @@ export class Speaker implements PeersHost {
   }
 
   peerFound(): void {
-    this.#setListenerPeers()
+    this.#listeners?.setPeers(this.#peers.listenerPeers)
   }
 
   routeRefresh(peer: Peer, family: AddressFamilyName): void {
@@ -213,18 +218,6 @@ export class Speaker implements PeersHost {
   #run(command: SpeakerCommand): CommandAnswer {
     const peers = command.peer === '*' ? this.#peers.all : this.#peers.find(command.peer)
     return runCommand(command, peers, (peer, family) => this.routeRefresh(peer, family))
-  }
-
-  #setListenerPeers(): void {
-    try {
-      this.#listener?.setPeers(this.#peers.listenerPeers)
-    } catch (error) {
-      this.#emit({
-        type: 'log',
-        level: 'error',
-        message: `the listener does not know every neighbor's key: ${messageOf(error)}`,
-      })
-    }
   }
 
   /** What the session hears from now on; what is wrong with it is told when it is new. */
@@ -361,7 +354,7 @@ export class Speaker implements PeersHost {
     this.#drainTimer?.cancel()
     this.#addressTimer?.cancel()
     await this.#peers.stop(mode, text)
-    await this.#listener?.close()
+    await this.#listeners?.close()
     this.#emit({ type: 'stopped' })
   }
 

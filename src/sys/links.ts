@@ -1,5 +1,5 @@
 /** rtnetlink: links, the routes to neighbors, and what changes about them. */
-import { addressBytes, parseAddress } from '../ip/address.ts'
+import { type Address, addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { type Errno, HeraldError } from '../errors.ts'
 import type { Direction } from './bpf-attach.ts'
 import { interfaceIndex, lastErrno, syscallError } from './libc.ts'
@@ -10,6 +10,7 @@ import { AF_INET, AF_INET6 } from './socket.ts'
 const RTM_NEWLINK = 16
 const RTM_GETLINK = 18
 const RTM_GETROUTE = 26
+const RTM_GETNEIGH = 30
 const RTM_GETTFILTER = 46
 const RTMGRP_LINK = 1
 const RTMGRP_IPV4_IFADDR = 0x10
@@ -19,10 +20,16 @@ const RTMGRP_IPV6_ROUTE = 0x400
 const IFLA_IFNAME = 3
 const RTA_DST = 1
 const RTA_OIF = 4
+const RTA_GATEWAY = 5
 const RTA_MULTIPATH = 9
 const RTN_UNICAST = 1
 const ifinfomsgBytes = 16
 const rtmsgBytes = 12
+// linux/neighbour.h
+const NDA_DST = 1
+const ndmsgBytes = 12
+const NUD_INCOMPLETE = 0x01
+const NUD_FAILED = 0x20
 /** What a lookup says of an address to which no route leads (now); EINVAL of one that is none to route to. */
 const noRoute: ReadonlySet<Errno | undefined> = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'])
 
@@ -76,22 +83,75 @@ function routeInterfaces({ body }: NetlinkMessage): number[] {
   return interfaces
 }
 
+/** A question about one address: the fixed part, then its attributes. */
+function question(head: Uint8Array, attributesOf: readonly (readonly [number, Uint8Array])[]): Uint8Array {
+  const parts = attributesOf.map(([type, value]) => {
+    const part = new Uint8Array((4 + value.length + 3) & ~3)
+    new DataView(part.buffer).setUint16(0, 4 + value.length, true)
+    new DataView(part.buffer).setUint16(2, type, true)
+    part.set(value, 4)
+    return part
+  })
+  return Buffer.concat([head, ...parts])
+}
+
+const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer)
+
+/** The route that a packet to this address would take, over an interface where one is given; none: no route. */
+function routeTo(address: Address, device?: string): readonly NetlinkMessage[] {
+  const octets = addressBytes(address)
+  const head = new Uint8Array(rtmsgBytes)
+  head[0] = octets.length === 4 ? AF_INET : AF_INET6
+  head[1] = octets.length * 8
+  const over = device === undefined ? [] : [[RTA_OIF, word(interfaceIndex(device))] as const]
+  try {
+    return askOne(`route to ${formatAddress(address)}`, RTM_GETROUTE, question(head, [[RTA_DST, octets], ...over]))
+  } catch (error) {
+    if (error instanceof HeraldError && noRoute.has(error.errno)) return []
+    throw error
+  }
+}
+
 /** The interfaces over which a packet to this address would leave; none when there is no route. */
 function interfacesTo(address: string): number[] {
   const parsed = parseAddress(address)
-  if (parsed === undefined) return []
-  const octets = addressBytes(parsed)
-  const body = new Uint8Array(rtmsgBytes + 4 + octets.length)
-  body[0] = octets.length === 4 ? AF_INET : AF_INET6
-  body[1] = octets.length * 8
-  const view = new DataView(body.buffer)
-  view.setUint16(rtmsgBytes, 4 + octets.length, true)
-  view.setUint16(rtmsgBytes + 2, RTA_DST, true)
-  body.set(octets, rtmsgBytes + 4)
+  return parsed === undefined ? [] : routeTo(parsed).flatMap(routeInterfaces)
+}
+
+/** Where a packet to an address leaves. */
+export interface NextHop {
+  readonly device: string
+  /** The router that it is handed to; undefined where the address is on the link itself. */
+  readonly gateway?: Address
+  /** Nobody on the link answered the question for the address of the gateway, or of the destination (ARP, ND). */
+  readonly isSilent: boolean
+}
+
+/** undefined when no route leads there. Throws ERR_SYSCALL. */
+export function nextHopTo(address: Address, device?: string): NextHop | undefined {
+  const [route] = routeTo(address, device)
+  const index = route === undefined ? undefined : routeInterfaces(route)[0]
+  const link = listLinks().find((one) => one.index === index)
+  if (route === undefined || index === undefined || link === undefined) return undefined
+  const octets = attributes(route.body, rtmsgBytes).get(RTA_GATEWAY)
+  const gateway = octets === undefined ? undefined : addressFromBytes(octets)
+  const isSilent = !isAnswering(gateway ?? address, index)
+  return { device: link.name, isSilent, ...(gateway === undefined ? {} : { gateway }) }
+}
+
+/** What the neighbor table says of an address: one that is not in it has not answered either. */
+function isAnswering(address: Address, index: number): boolean {
+  const octets = addressBytes(address)
+  const head = new Uint8Array(ndmsgBytes)
+  head[0] = octets.length === 4 ? AF_INET : AF_INET6
+  head.set(word(index), 4)
   try {
-    return askOne(`route to ${address}`, RTM_GETROUTE, body).flatMap(routeInterfaces)
+    const [entry] = askOne('neighbor', RTM_GETNEIGH, question(head, [[NDA_DST, octets]]))
+    // struct ndmsg: the state is at octet 8.
+    const state = entry === undefined ? NUD_FAILED : (entry.body[8] ?? 0) | ((entry.body[9] ?? 0) << 8)
+    return (state & (NUD_FAILED | NUD_INCOMPLETE)) === 0
   } catch (error) {
-    if (error instanceof HeraldError && noRoute.has(error.errno)) return []
+    if (error instanceof HeraldError && error.errno === 'ENOENT') return false
     throw error
   }
 }

@@ -2,7 +2,7 @@
 import type net from 'node:net'
 import type { Neighbor } from '../../src/desired/model.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
-import type { Capability } from '../../src/bgp/messages/types.ts'
+import type { Capability } from '../../src/bgp/messages/capabilities.ts'
 import type { PeerSnapshot, ToSpeaker } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 import { bytes, marker, neighbor, peerOpen, type RawPeer } from '../speaker/session/fixture.ts'

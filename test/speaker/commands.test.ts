@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
-import type { Capability } from '../../src/bgp/messages/types.ts'
+import type { Capability } from '../../src/bgp/messages/capabilities.ts'
 import type { CommandAnswer, SpeakerCommand } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
 import { hostRoutes, Rack, Recorded } from './pair.ts'

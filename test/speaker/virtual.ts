@@ -3,7 +3,7 @@ import type { Address } from '../../src/ip/address.ts'
 import type { Transport } from '../../src/speaker/session/environment.ts'
 import { type InMemoryHost, InMemoryNetwork } from '../../src/speaker/session/in-memory.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
-import type { Capability } from '../../src/bgp/messages/types.ts'
+import type { Capability } from '../../src/bgp/messages/capabilities.ts'
 import type { Neighbor } from '../../src/desired/model.ts'
 import { neighbor, peerOpen, side } from './session/fixture.ts'
 

@@ -3,11 +3,11 @@
  */
 import type { AddressFamilyName, BgpRole, Neighbor } from '../../desired/model.ts'
 import { parseIpv4 } from '../../ip/address.ts'
+import { type Capability, capabilityOf } from '../messages/capabilities.ts'
 import { defaultMaxMessageBytes, extendedMaxMessageBytes } from '../messages/header.ts'
 import { asTrans } from '../messages/open.ts'
 import {
   type AfiSafi,
-  type Capability,
   type CodecContext,
   type Decoded,
   ipv4Unicast,
@@ -112,7 +112,7 @@ export interface Agreement {
 }
 
 export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agreement> {
-  const asn = capability(remote, 'fourOctetAs')?.asn
+  const asn = capabilityOf(remote.capabilities, 'fourOctetAs')?.asn
   const peerAsn = asn ?? remote.myAs
   const isExternal = peerAsn !== ownAsn(neighbor)
   if (neighbor.peerAsn !== 0 && peerAsn !== neighbor.peerAsn)
@@ -126,16 +126,18 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
   if (mismatch !== undefined) return refuse(11, mismatch)
 
   const holdTimeSec = Math.min(neighbor.holdTimeSec, remote.holdTimeSec)
-  const has = (type: Capability['type']): boolean => capability(remote, type) !== undefined
+  const has = (type: Parameters<typeof capabilityOf>[1]): boolean =>
+    capabilityOf(remote.capabilities, type) !== undefined
   const extendedNextHop =
     extendedNextHops(neighbor).length > 0 &&
-    capability(remote, 'extendedNextHop')?.entries.some(
+    capabilityOf(remote.capabilities, 'extendedNextHop')?.entries.some(
       ({ family, nextHopAfi }) => family.afi === 1 && family.safi === 1 && nextHopAfi === 2,
     ) === true
   const addPathReceive = neighbor.addPathReceive === true ? families.filter((family) => sendsPaths(remote, family)) : []
   const extendedMessage = has('extendedMessage')
   // The peer's families do not matter for our restart: a helper lists those that it can restart itself, often none.
-  const peerRestart = neighbor.gracefulRestart === undefined ? undefined : capability(remote, 'gracefulRestart')
+  const peerRestart =
+    neighbor.gracefulRestart === undefined ? undefined : capabilityOf(remote.capabilities, 'gracefulRestart')
   const notificationRestart = neighbor.gracefulRestart?.notification === true && peerRestart?.notification === true
   const named: readonly (readonly [boolean, string])[] = [
     [asn !== undefined, '4-octet-as'],
@@ -181,16 +183,10 @@ export function keepaliveSecOf({ keepaliveSec }: Pick<Neighbor, 'keepaliveSec'>,
   return holdTimeSec === 0 ? 0 : Math.max(1, Math.min(keepaliveSec, Math.floor(holdTimeSec / 3)))
 }
 
-function capability<T extends Capability['type']>(
-  open: OpenMessage,
-  type: T,
-): Extract<Capability, { type: T }> | undefined {
-  return open.capabilities.find((one): one is Extract<Capability, { type: T }> => one.type === type)
-}
-
-/** The first tuple of a family counts (RFC 7911 4). */
 function sendsPaths(remote: OpenMessage, { afi, safi }: AfiSafi): boolean {
-  const entry = capability(remote, 'addPath')?.entries.find(({ family }) => family.afi === afi && family.safi === safi)
+  const entry = capabilityOf(remote.capabilities, 'addPath')?.entries.find(
+    ({ family }) => family.afi === afi && family.safi === safi,
+  )
   return entry !== undefined && entry.mode >= AddPath.send
 }
 

@@ -353,11 +353,14 @@ const messageTypes: Readonly<Record<MessageEvent, number>> = {
   routeRefreshReceived: MessageType.routeRefresh,
 }
 
+const messageEvents: ReadonlyMap<number, MessageEvent> = new Map(
+  (Object.keys(messageTypes) as MessageEvent[]).map((event) => [messageTypes[event], event]),
+)
+
 /** Whether a message of this type fits the state: the body of another one is not read (RFC 4271 8.2.2, RFC 6608 4). */
 export function isExpected(state: FsmState, messageType: number): boolean {
-  for (const event of Object.keys(messageTypes) as MessageEvent[])
-    if (messageTypes[event] === messageType) return table[state][event] !== 'unexpected'
-  return true
+  const event = messageEvents.get(messageType)
+  return event === undefined || table[state][event] !== 'unexpected'
 }
 
 export function step(state: FsmState, facts: FsmFacts, event: FsmEvent): Transition {

@@ -5,7 +5,8 @@
 import { decodeCapabilities, encodeCapability } from './capabilities.ts'
 import { finishMessage, startMessage } from './header.ts'
 import { bounded, Reader } from './reader.ts'
-import { type Capability, type Decoded, MessageType, type NotificationFault, type OpenMessage } from './types.ts'
+import { type Decoded, MessageType, type NotificationFault, type OpenMessage } from './types.ts'
+import type { Capability } from './capabilities.ts'
 import { Writer } from './writer.ts'
 
 /** RFC 6793: stands in the two-octet field for an AS that does not fit. */

@@ -5,6 +5,7 @@
  */
 import type { Address } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
+import type { Capability } from './capabilities.ts'
 
 export const MessageType = { open: 1, update: 2, notification: 3, keepalive: 4, routeRefresh: 5 } as const
 
@@ -16,28 +17,6 @@ export interface AfiSafi {
 
 export const ipv4Unicast: AfiSafi = Object.freeze({ afi: 1, safi: 1 })
 export const ipv6Unicast: AfiSafi = Object.freeze({ afi: 2, safi: 1 })
-
-export type Capability =
-  | { readonly type: 'multiprotocol'; readonly family: AfiSafi } // 1, RFC 4760
-  | { readonly type: 'routeRefresh' } // 2, RFC 2918
-  | {
-      readonly type: 'extendedNextHop'
-      readonly entries: readonly { readonly family: AfiSafi; readonly nextHopAfi: number }[]
-    } // 5, RFC 8950
-  | { readonly type: 'extendedMessage' } // 6, RFC 8654
-  | { readonly type: 'role'; readonly role: number } // 9, RFC 9234
-  | {
-      readonly type: 'gracefulRestart'
-      readonly restartState: boolean
-      readonly notification: boolean
-      readonly restartTimeSec: number
-      readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[]
-    } // 64, RFC 4724
-  | { readonly type: 'fourOctetAs'; readonly asn: number } // 65, RFC 6793
-  // 69, RFC 7911: mode 1 receive, 2 send, 3 both
-  | { readonly type: 'addPath'; readonly entries: readonly { readonly family: AfiSafi; readonly mode: number }[] }
-  | { readonly type: 'enhancedRouteRefresh' } // 70, RFC 7313
-  | { readonly type: 'unknown'; readonly code: number; readonly value: Uint8Array }
 
 export interface OpenMessage {
   readonly type: 'open'

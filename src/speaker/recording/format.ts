@@ -27,8 +27,9 @@ export interface RecordingHead {
 /** What came in. A timer and a `soon` are named by the order in which they were made. */
 export type InputEvent =
   | { readonly in: 'agent'; readonly message: ToSpeaker }
-  | { readonly in: 'listening'; readonly port: number }
-  | { readonly in: 'notListening'; readonly problem: string }
+  /** `listener`: by the order of `listen`; absent: the first. */
+  | { readonly in: 'listening'; readonly port: number; readonly listener?: number }
+  | { readonly in: 'notListening'; readonly problem: string; readonly listener?: number }
   | { readonly in: 'refused'; readonly address: string }
   | { readonly in: 'problem'; readonly problem: string }
   /** The peer with this address opened a connection. */

@@ -47,6 +47,7 @@ export class Recorder implements Environment {
   #timers = 0
   #soons = 0
   #discoveries = 0
+  #listeners = 0
 
   /** `seed` of the jitter. */
   constructor(
@@ -132,6 +133,8 @@ export class Recorder implements Environment {
 
   async listen(options: ListenerOptions): Promise<Listener> {
     this.output({ out: 'listen', host: options.host, port: options.port })
+    this.#listeners++
+    const which = this.#listeners === 1 ? {} : { listener: this.#listeners }
     try {
       const listener = await this.#real.listen({
         ...options,
@@ -144,14 +147,14 @@ export class Recorder implements Environment {
           options.onProblem?.(problem)
         },
       })
-      this.#input({ in: 'listening', port: listener.port })
+      this.#input({ in: 'listening', port: listener.port, ...which })
       return {
         port: listener.port,
         close: () => listener.close(),
         setPeers: (peers) => listener.setPeers(peers.map((peer) => this.#listenerPeer(peer))),
       }
     } catch (error) {
-      this.#input({ in: 'notListening', problem: messageOf(error) })
+      this.#input({ in: 'notListening', problem: messageOf(error), ...which })
       throw error
     }
   }

@@ -89,6 +89,13 @@ function isRead<K extends ReadEvent['read']>(
   return 'read' in event && event.read === kind
 }
 
+interface Listening {
+  readonly options: ListenerOptions
+  resolve(listener: Listener): void
+  reject(error: HeraldError): void
+  peers: readonly ListenerPeer[]
+}
+
 class Replay implements Environment {
   readonly #head: RecordingHead
   readonly #lines: readonly Line[]
@@ -97,10 +104,7 @@ class Replay implements Environment {
   readonly #soons = new Map<number, () => void>()
   readonly #discoveries = new Map<number, (router: Address) => void>()
   readonly #transports = new Map<number, ReplayTransport>()
-  #listenerPeers: readonly ListenerPeer[] = []
-  #listening:
-    | { readonly options: ListenerOptions; resolve(listener: Listener): void; reject(error: HeraldError): void }
-    | undefined
+  readonly #listenings: Listening[] = []
   #next = 0
   #at = 0
   #n = 0
@@ -180,7 +184,7 @@ class Replay implements Environment {
   listen(options: ListenerOptions): Promise<Listener> {
     this.output({ out: 'listen', host: options.host, port: options.port })
     return new Promise((resolve, reject) => {
-      this.#listening = { options, resolve, reject }
+      this.#listenings.push({ options, resolve, reject, peers: [] })
     })
   }
 
@@ -231,23 +235,26 @@ class Replay implements Environment {
         return this.#soons.get(event.soon)?.()
       case 'router':
         return this.#discoveries.get(event.discovery)?.(parseAddress(event.address) ?? 0)
-      case 'listening':
-        return this.#listening?.resolve({
+      case 'listening': {
+        const listening = this.#listenings[(event.listener ?? 1) - 1]
+        return listening?.resolve({
           port: event.port,
           close: async () => {},
-          setPeers: (peers) => void (this.#listenerPeers = peers),
+          setPeers: (peers) => void (listening.peers = peers),
         })
+      }
       case 'notListening':
-        return this.#listening?.reject(new HeraldError('ERR_BGP_LISTEN', event.problem))
+        return this.#listenings[(event.listener ?? 1) - 1]?.reject(new HeraldError('ERR_BGP_LISTEN', event.problem))
       case 'refused':
-        return this.#listening?.options.onRefused(event.address)
+        return this.#listenings[0]?.options.onRefused(event.address)
       case 'problem':
-        return this.#listening?.options.onProblem?.(event.problem)
+        return this.#listenings[0]?.options.onProblem?.(event.problem)
       case 'accepted': {
         this.#made.connections++
         const transport = this.#transport(event.connection)
         transport.endpoint = event.endpoint
-        return this.#listenerPeers
+        return this.#listenings
+          .flatMap(({ peers }) => peers)
           .find(({ address, device }) => formatScoped(address, device) === event.from)
           ?.accept(transport)
       }

@@ -11,15 +11,17 @@ const highWaterBytes = 1_048_576
 export class SocketTransport implements Transport {
   readonly #socket: net.Socket
   readonly #connect: (() => void) | undefined
+  readonly #unreachable: (() => string) | undefined
   #handlers: TransportHandlers | undefined
   /** Told to stop writing; told to go on when all has left. */
   #isFull = false
   #cut: NodeJS.Timeout | undefined
 
-  /** `connect`: the connection is still to be made. */
-  constructor(socket: net.Socket, connect?: () => void) {
+  /** `connect`: the connection is still to be made; `unreachable` says why no packet reaches the peer. */
+  constructor(socket: net.Socket, connect?: () => void, unreachable?: () => string) {
     this.#socket = socket
     this.#connect = connect
+    this.#unreachable = unreachable
   }
 
   get localAddress(): Address {
@@ -45,9 +47,10 @@ export class SocketTransport implements Transport {
       this.#isFull = false
       this.#handlers?.drained()
     })
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      this.#failed(connectionProblem(error.code ?? '', error.message)),
-    )
+    socket.on('error', ({ code = '', message }: NodeJS.ErrnoException) => {
+      const known = code === 'EHOSTUNREACH' ? this.#unreachable?.() : undefined
+      this.#failed(known ?? connectionProblem(code, message))
+    })
     socket.on('end', () => this.#failed(connectionProblem('EPIPE')))
     socket.on('close', () => {
       clearTimeout(this.#cut)

@@ -1,11 +1,14 @@
 /** The process's own clock, chance and sockets. */
 import { type Address, formatScoped } from '../../ip/address.ts'
 import { listAddresses } from '../../sys/addresses.ts'
+import { nextHopTo } from '../../sys/links.ts'
 import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
-import type { Environment } from './environment.ts'
+import { connectionProblem } from './connection-problem.ts'
+import type { DialOptions, Environment } from './environment.ts'
 import { openListener } from './listener.ts'
 import { SocketTransport } from './socket-transport.ts'
+import { unreachableReason } from './unreachable.ts'
 
 export const system: Environment = {
   now: () => Date.now(),
@@ -22,8 +25,10 @@ export const system: Environment = {
   },
   dial: (options) => {
     const socket = createDialSocket(options)
-    return new SocketTransport(socket, () =>
-      socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }),
+    return new SocketTransport(
+      socket,
+      () => socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }),
+      () => unreachable(options),
     )
   },
   listen: openListener,
@@ -36,6 +41,15 @@ export const system: Environment = {
     }
   },
   discoverRouters,
+}
+
+function unreachable({ peer, device }: DialOptions): string {
+  try {
+    return unreachableReason(peer, nextHopTo(peer, device))
+  } catch {
+    // The kernel does not say; what it said of the connection is all that is known.
+    return connectionProblem('EHOSTUNREACH')
+  }
 }
 
 const pollMs = 250

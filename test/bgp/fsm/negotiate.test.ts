@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { localOpen, negotiate } from '../../../src/bgp/fsm/negotiate.ts'
-import { type Capability, ipv4Unicast, ipv6Unicast, type OpenMessage } from '../../../src/bgp/messages/types.ts'
+import { ipv4Unicast, ipv6Unicast, type OpenMessage } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 import type { Neighbor } from '../../../src/desired/model.ts'
 import { neighbor } from '../../speaker/session/fixture.ts'
 

@@ -5,7 +5,6 @@ import { type Prefix, prefixOf } from '../../../src/ip/prefix.ts'
 import {
   type AfiSafi,
   type AsPathSegment,
-  type Capability,
   type CodecContext,
   ipv4Unicast,
   ipv6Unicast,
@@ -16,6 +15,7 @@ import {
   type UnknownAttribute,
   type UpdateMessage,
 } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 
 /** fast-check's records have no prototype; decoded ones do. */
 const plain = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T> => arbitrary.map((value) => structuredClone(value))

@@ -4,13 +4,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { addressBytes } from '../../../src/ip/address.ts'
 import { type Prefix, prefixAddress, prefixLength } from '../../../src/ip/prefix.ts'
-import type {
-  Capability,
-  CodecContext,
-  Message,
-  PathAttributes,
-  UpdateMessage,
-} from '../../../src/bgp/messages/types.ts'
+import type { CodecContext, Message, PathAttributes, UpdateMessage } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 import { contexts, ctxOf, notificationMessage, openMessage, routeRefreshMessage, updateOf } from './arbitraries.ts'
 import { encodeMessage } from './encode-message.ts'
 import {

@@ -15,13 +15,8 @@ import { encodeOpen } from '../../../src/bgp/messages/open.ts'
 import { encodeEndOfRib, packAnnouncements, packWithdrawals } from '../../../src/bgp/messages/pack.ts'
 import { encodeRouteRefresh } from '../../../src/bgp/messages/route-refresh.ts'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
-import {
-  type Capability,
-  ipv4Unicast,
-  ipv6Unicast,
-  type PathAttributes,
-  type UpdateMessage,
-} from '../../../src/bgp/messages/types.ts'
+import { ipv4Unicast, ipv6Unicast, type PathAttributes, type UpdateMessage } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 import { encodeUpdate } from '../../../src/bgp/messages/update.ts'
 import { ctxOf, updateOf } from './arbitraries.ts'
 import { captureFile } from './capture-file.ts'

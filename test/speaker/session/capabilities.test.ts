@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Neighbor } from '../../../src/desired/model.ts'
-import type { Capability } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { waitFor } from '../../wait.ts'
 import { bytes, faster, marker, neighbor, Pair, peerOpen, RawPeer, side } from './fixture.ts'

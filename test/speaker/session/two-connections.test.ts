@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { InMemoryNetwork } from '../../../src/speaker/session/in-memory.ts'
 import { seededRandom } from '../../../src/speaker/session/random.ts'
-import type { Capability } from '../../../src/bgp/messages/types.ts'
+import type { Capability } from '../../../src/bgp/messages/capabilities.ts'
 import { agreeable, type ScriptedConnection, seen, sessionStage } from '../virtual.ts'
 import { bytes, marker, neighbor, peerOpen, side } from './fixture.ts'
 
