@@ -5,13 +5,13 @@
  *
  * A view is everything that shapes the answer besides the route; sessions with equal views hear the same.
  */
+import { SegmentType } from '../bgp/messages/numbers.ts'
 import type { AddressFamilyName, Neighbor, RouteAttributes } from '../desired/model.ts'
 import { type Address, familyOfAddress, formatAddress, parseAddress } from '../ip/address.ts'
 import { Origin, type PathAttributes } from '../bgp/messages/types.ts'
 
 /** RFC 4271 9.1.1 leaves the default open; every implementation takes 100. */
 export const defaultLocalPreference = 100
-const asSequence = 2
 /** GRACEFUL_SHUTDOWN, 65535:0 (RFC 8326 5). */
 const gracefulShutdown = 0xffff0000
 
@@ -84,7 +84,7 @@ export function exportAttributes(route: RouteAttributes, view: ExportView, nextH
   const large = largeCommunities.map(parseLargeCommunity).filter((community) => community !== undefined)
   return {
     origin: Origin.igp,
-    asPath: view.isExternal ? [{ type: asSequence, asns: externalPath(view, route.asPathPrepend) }] : [],
+    asPath: view.isExternal ? [{ type: SegmentType.asSequence, asns: externalPath(view, route.asPathPrepend) }] : [],
     nextHop,
     ...(med === undefined ? {} : { med }),
     ...(view.isExternal ? {} : { localPref: localPreference }),

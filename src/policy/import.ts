@@ -8,6 +8,7 @@
  * gives it
  *     prefix --isMartian-----> not eligible
  */
+import { SegmentType } from '../bgp/messages/numbers.ts'
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
 import type { BgpRole, ImportPrefix, Neighbor } from '../desired/model.ts'
 import { type Address, formatAddress } from '../ip/address.ts'
@@ -33,9 +34,6 @@ export type ImportVerdict =
   | { readonly ok: true; readonly attributes: PathAttributes }
   | { readonly ok: false; readonly reason: string }
 
-const asSet = 1
-const asSequence = 2
-const confederationSet = 4
 const gracefulShutdown = 0xffff0000
 
 /** Behind a router every node of one AS sends such paths to every other one: nothing to be told about. */
@@ -51,7 +49,7 @@ export function ingressProblem(
 ): string | undefined {
   if (ownAsns.some((own) => occurrences(asPath, own) > allowAsIn)) return ownAsInPath
   // RFC 9774 3: where such a route comes from cannot be verified.
-  if (rejectAsSets && asPath.some(({ type }) => type === asSet || type === confederationSet))
+  if (rejectAsSets && asPath.some(({ type }) => type === SegmentType.asSet || type === SegmentType.confederationSet))
     return 'the path has an AS_SET (RFC 9774 3)'
   if (isExternal && enforceFirstAs && role !== 'rs-client' && firstAs(asPath) !== peerAsn)
     return `the first AS of the path is not the neighbor's, ${peerAsn} (RFC 4271 6.3)`
@@ -116,7 +114,7 @@ function occurrences(asPath: readonly AsPathSegment[], asn: number): number {
 
 function firstAs(asPath: readonly AsPathSegment[]): number | undefined {
   const [first] = asPath
-  return first?.type === asSequence ? first.asns[0] : undefined
+  return first?.type === SegmentType.asSequence ? first.asns[0] : undefined
 }
 
 /** Prefixes that are nobody's to announce: loopback, multicast and class E. */

@@ -5,7 +5,14 @@
  *
  *     UPDATE --withdrawals--> paths of each family <--announcements, one interned block for all of them
  */
-import type { AfiSafi, CodecContext, PathAttributes, UpdateProblem } from '../bgp/messages/types.ts'
+import {
+  type AfiSafi,
+  type CodecContext,
+  ipv4Unicast,
+  ipv6Unicast,
+  type PathAttributes,
+  type UpdateProblem,
+} from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
@@ -34,7 +41,7 @@ const defaultMaxPrefixes = 1_200_000
 const defaultMaxAttributeBytes = 128 * 1024 * 1024
 
 const familyOf = ({ afi }: AfiSafi): Family => (afi === 1 ? 'ipv4' : 'ipv6')
-const afiSafiOf: Readonly<Record<Family, AfiSafi>> = { ipv4: { afi: 1, safi: 1 }, ipv6: { afi: 2, safi: 1 } }
+const afiSafiOf: Readonly<Record<Family, AfiSafi>> = { ipv4: ipv4Unicast, ipv6: ipv6Unicast }
 const families: readonly Family[] = ['ipv4', 'ipv6']
 
 export class AdjRibIn {

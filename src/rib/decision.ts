@@ -5,6 +5,7 @@
  *
  * The interior cost of step e is not known to a node that resolves no next hops, and is left out.
  */
+import { SegmentType } from '../bgp/messages/numbers.ts'
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
 import { type Address, compareAddresses, formatAddress } from '../ip/address.ts'
 
@@ -31,8 +32,6 @@ export interface Decision {
 }
 
 const defaultLocalPref = 100
-const asSet = 1
-const asSequence = 2
 
 /** A step keeps the paths with the least value; `show` is for people. */
 interface Step {
@@ -45,11 +44,14 @@ interface Step {
 
 /** RFC 4271 9.1.2.2 a: a set counts as one, confederations as nothing (RFC 5065 5.3). */
 export function asPathLength(asPath: readonly AsPathSegment[] = []): number {
-  return asPath.reduce((sum, { type, asns }) => sum + (type === asSequence ? asns.length : type === asSet ? 1 : 0), 0)
+  return asPath.reduce(
+    (sum, { type, asns }) => sum + (type === SegmentType.asSequence ? asns.length : type === SegmentType.asSet ? 1 : 0),
+    0,
+  )
 }
 
 const neighborAs = ({ attributes: { asPath = [] } }: Candidate): string =>
-  String(asPath.find(({ type }) => type === asSequence)?.asns[0] ?? 'own')
+  String(asPath.find(({ type }) => type === SegmentType.asSequence)?.asns[0] ?? 'own')
 const localPref = ({ attributes }: Candidate): number => attributes.localPref ?? defaultLocalPref
 const numeric = (name: string, value: (candidate: Candidate) => number, more: Partial<Step> = {}): Step => ({
   name,

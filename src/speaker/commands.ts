@@ -4,7 +4,8 @@
  *     command --peers that are meant--> reset: Cease 6/4, then dial      soft out: our routes again
  *                                       soft in, refresh: ROUTE-REFRESH of every family
  */
-import { Cease } from '../bgp/messages/notification.ts'
+
+import { Cease } from '../bgp/messages/numbers.ts'
 import type { Peer } from './peer.ts'
 import type { CommandAnswer, SpeakerCommand } from './protocol.ts'
 import { isSameFamily, unicastFamilies } from './stale-routes.ts'

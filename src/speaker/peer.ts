@@ -3,14 +3,14 @@
  *
  *     session --UPDATE--> importer --> Adj-RIB-In --> Loc-RIB        --down--> stale routes, or nothing is left
  */
+import { Cease, ErrorCode, RefreshSubtype } from '../bgp/messages/numbers.ts'
 import type { AddressFamilyName, Neighbor } from '../desired/model.ts'
 import { formatAddress, formatScoped } from '../ip/address.ts'
 import { ownAsInPath } from '../policy/import.ts'
 import { AdjRibIn } from '../rib/adj-rib-in.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import type { PeerRestart } from '../bgp/fsm/negotiate.ts'
-import { Cease } from '../bgp/messages/notification.ts'
-import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
+import { encodeRouteRefresh } from '../bgp/messages/route-refresh.ts'
 import type { AfiSafi, RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Environment } from './session/environment.ts'
@@ -274,7 +274,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
       )
       return this.session.fail(
         {
-          code: 6,
+          code: ErrorCode.cease,
           subcode: Cease.maximumPrefixes,
           data,
           reason: `${count} prefixes of ${name}, at most ${maxPrefixes} are taken (maxPrefixes)`,

@@ -5,10 +5,10 @@
  *
  * Only what a session is made of resets it (./session/neighbor-effects.ts); names, next hops and routes never do.
  */
+import { Cease } from '../bgp/messages/numbers.ts'
 import type { Neighbor } from '../desired/model.ts'
 import { formatAddress, formatScoped } from '../ip/address.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
-import { Cease } from '../bgp/messages/notification.ts'
 import type { AwaitedPeer } from './listeners.ts'
 import type { Environment } from './session/environment.ts'
 import { changedFields, effectsOf } from './session/neighbor-effects.ts'

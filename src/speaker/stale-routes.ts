@@ -7,7 +7,7 @@
  *                      `--restart time of the peer over--> gone
  */
 import type { AddressFamilyName } from '../desired/model.ts'
-import type { PeerRestart } from '../bgp/fsm/negotiate.ts'
+import { afiSafiOf, type PeerRestart } from '../bgp/fsm/negotiate.ts'
 import type { AfiSafi } from '../bgp/messages/types.ts'
 import type { Environment, Timer } from './session/environment.ts'
 
@@ -22,10 +22,9 @@ export interface StaleTable {
 /** A peer that came back and never says End-of-RIB keeps its stale routes no longer than this. */
 const staleTimeSec = 360
 
-export const unicastFamilies: readonly (readonly [AfiSafi, AddressFamilyName])[] = [
-  [{ afi: 1, safi: 1 }, 'ipv4-unicast'],
-  [{ afi: 2, safi: 1 }, 'ipv6-unicast'],
-]
+export const unicastFamilies: readonly (readonly [AfiSafi, AddressFamilyName])[] = (
+  Object.keys(afiSafiOf) as AddressFamilyName[]
+).map((name) => [afiSafiOf[name], name])
 
 export class StaleRoutes {
   readonly #routes: StaleTable

@@ -9,6 +9,8 @@
  * differences and what a refresh owes. A member whose queue is full gets nothing until it has drained: its walk waits
  * where it is, and prefixes that change meanwhile are noted; so the only queue is the socket's.
  */
+import { RefreshSubtype } from '../bgp/messages/numbers.ts'
+import { afiSafiOf } from '../bgp/fsm/negotiate.ts'
 import type { AddressFamilyName } from '../desired/model.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
@@ -28,7 +30,7 @@ import type { LocalRoutes, LocRib } from '../rib/loc-rib.ts'
 import { WantedPaths } from './wanted-paths.ts'
 import { packAnnouncements, packWithdrawals } from '../bgp/messages/pack.ts'
 import { type Handover, interned, nothingSent, type Place, TakeOver } from './handover.ts'
-import { encodeRouteRefresh, RefreshSubtype } from '../bgp/messages/route-refresh.ts'
+import { encodeRouteRefresh } from '../bgp/messages/route-refresh.ts'
 import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
 
 export interface GroupMember {
@@ -70,10 +72,6 @@ const maxMissed = 65_536
 
 const familyName = (prefix: Prefix): AddressFamilyName =>
   prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
-const afiSafiOf: Readonly<Record<AddressFamilyName, AfiSafi>> = {
-  'ipv4-unicast': ipv4Unicast,
-  'ipv6-unicast': ipv6Unicast,
-}
 const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
 
 export class UpdateGroup {

@@ -3,6 +3,7 @@
  * send itself. The corpus is what engines really sent and the malformed vectors; HERALD_FUZZ_MESSAGES asks for more
  * messages than the suite has time for, HERALD_FUZZ_SEED for others.
  */
+import { MessageType } from '../../src/bgp/messages/numbers.ts'
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
@@ -10,7 +11,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type DecodedMessage, decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { type Frame, frameMessage } from '../../src/bgp/messages/header.ts'
 import { notificationText } from '../../src/bgp/messages/notification.ts'
-import { type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast, MessageType } from '../../src/bgp/messages/types.ts'
+import { type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
 import { encodeMessage } from '../bgp/messages/encode-message.ts'
 import { leastSeverity, Severity } from './disposition.ts'
 import { mutate, seededRandom } from './mutate.ts'

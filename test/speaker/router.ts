@@ -2,13 +2,14 @@
  * A router in memory that believes what it is told: it keeps the table that a speaker makes it have, refreshes and
  * restarts as RFC 7313 and RFC 4724 say, and counts what must not be.
  */
+import { RefreshSubtype } from '../../src/bgp/messages/numbers.ts'
 import assert from 'node:assert/strict'
 import { decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../src/bgp/messages/header.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import { encodeOpen } from '../../src/bgp/messages/open.ts'
 import { encodeEndOfRib, packAnnouncements } from '../../src/bgp/messages/pack.ts'
-import { encodeRouteRefresh, RefreshSubtype } from '../../src/bgp/messages/route-refresh.ts'
+import { encodeRouteRefresh } from '../../src/bgp/messages/route-refresh.ts'
 import { type CodecContext, ipv4Unicast, type PathAttributes } from '../../src/bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../src/bgp/messages/update.ts'
 import { type Address, parseIpv4 } from '../../src/ip/address.ts'

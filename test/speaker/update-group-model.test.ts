@@ -1,10 +1,11 @@
 /** Update groups against a peer that keeps what it is told: whatever happens to its members, in whatever order. */
+import { RefreshSubtype } from '../../src/bgp/messages/numbers.ts'
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../src/bgp/messages/header.ts'
-import { RefreshSubtype } from '../../src/bgp/messages/route-refresh.ts'
+
 import { type CodecContext, ipv4Unicast } from '../../src/bgp/messages/types.ts'
 import { type Prefix, prefixOf } from '../../src/ip/prefix.ts'
 import { LocRib } from '../../src/rib/loc-rib.ts'

@@ -2,7 +2,7 @@
  * What a Cease means beyond its words (RFC 4486, RFC 8538): whether it is a fault, and what a real end looks like where
  * both sides keep routes over a NOTIFICATION.
  */
-import { Cease } from '../messages/notification.ts'
+import { Cease, ErrorCode } from '../messages/numbers.ts'
 import type { Octets } from './events.ts'
 
 interface Notification {
@@ -26,14 +26,16 @@ const decisions: ReadonlySet<number> = new Set([
 
 /** Also inside a Hard Reset (RFC 8538 3). */
 export function isDecision({ code, subcode, data }: Notification): boolean {
-  if (code !== 6) return false
+  if (code !== ErrorCode.cease) return false
   const [wrappedCode, wrappedSubcode = 0] = data
-  return subcode === Cease.hardReset ? wrappedCode === 6 && decisions.has(wrappedSubcode) : decisions.has(subcode)
+  return subcode === Cease.hardReset
+    ? wrappedCode === ErrorCode.cease && decisions.has(wrappedSubcode)
+    : decisions.has(subcode)
 }
 
 /** RFC 8538 3: ends the session for good, whatever was negotiated. */
 export function isHardReset({ code, subcode }: Pick<Notification, 'code' | 'subcode'>): boolean {
-  return code === 6 && subcode === Cease.hardReset
+  return code === ErrorCode.cease && subcode === Cease.hardReset
 }
 
 /**
@@ -43,6 +45,6 @@ export function isHardReset({ code, subcode }: Pick<Notification, 'code' | 'subc
  */
 export function finalCease(subcode: number, data: Octets, isNotificationRestart: boolean): Notification {
   return isNotificationRestart
-    ? { code: 6, subcode: Cease.hardReset, data: [6, subcode, ...data] }
-    : { code: 6, subcode, data }
+    ? { code: ErrorCode.cease, subcode: Cease.hardReset, data: [ErrorCode.cease, subcode, ...data] }
+    : { code: ErrorCode.cease, subcode, data }
 }

@@ -5,7 +5,7 @@ import type { AddressFamilyName, BgpRole, Neighbor } from '../../desired/model.t
 import { parseIpv4 } from '../../ip/address.ts'
 import { type Capability, capabilityOf } from '../messages/capabilities.ts'
 import { defaultMaxMessageBytes, extendedMaxMessageBytes } from '../messages/header.ts'
-import { asTrans } from '../messages/open.ts'
+import { AddPath, asTrans, CapabilityCode, ErrorCode } from '../messages/numbers.ts'
 import {
   type AfiSafi,
   type CodecContext,
@@ -65,9 +65,6 @@ export function localOpen(neighbor: Neighbor, restart: RestartFlags): OpenMessag
     capabilities,
   }
 }
-
-/** RFC 7911 4. */
-const AddPath = { receive: 1, send: 2, both: 3 } as const
 
 /** By their numbers (RFC 9234 4.1). */
 const roles: readonly BgpRole[] = ['provider', 'rs', 'rs-client', 'customer', 'peer']
@@ -214,11 +211,18 @@ function commonFamilies(neighbor: Neighbor, remote: OpenMessage): readonly AfiSa
 /** RFC 5492 5: the data names the capabilities that were missed. */
 function wantedFamilies(neighbor: Neighbor): Uint8Array {
   return Uint8Array.from(
-    neighbor.families.flatMap((family) => [1, 4, 0, afiSafiOf[family].afi, 0, afiSafiOf[family].safi]),
+    neighbor.families.flatMap((family) => [
+      CapabilityCode.multiprotocol,
+      4,
+      0,
+      afiSafiOf[family].afi,
+      0,
+      afiSafiOf[family].safi,
+    ]),
   )
 }
 
 function refuse(subcode: number, reason: string, data: Uint8Array = new Uint8Array(0)): Decoded<Agreement> {
-  const fault: NotificationFault = { code: 2, subcode, data, reason }
+  const fault: NotificationFault = { code: ErrorCode.open, subcode, data, reason }
   return { ok: false, fault }
 }

@@ -9,7 +9,7 @@
  * A cell answers the next state and orders; timers are orders and come back as events. A missing cell does not compile.
  * Every way into Idle is `toIdle`, which closes, disarms everything and arms the idle hold with its back-off.
  */
-import { MessageType } from '../messages/types.ts'
+import { Cease, ErrorCode, MessageType } from '../messages/numbers.ts'
 import { isDecision } from './cease.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, Octets, TimerName, Transition } from './events.ts'
 import {
@@ -136,11 +136,11 @@ const faultCell: Cell<'fault'> = (facts, { code, subcode, data, idleHoldSec: atL
     holdSec: Math.max(atLeastSec, idleHoldSec(facts.sessionFailures, facts.random)),
     isFailure: true,
   })
-const stopCell: Cell<'stop'> = (facts, { subcode, data }) => end(facts, notify(6, subcode, data))
+const stopCell: Cell<'stop'> = (facts, { subcode, data }) => end(facts, notify(ErrorCode.cease, subcode, data))
 /** Nothing is connected, or nothing may be said (RFC 4724 4.1). */
 const silentStop = (facts: FsmFacts): Transition => end(facts)
 /** A lost collision is no failure; the connection that was kept carries on. */
-const dumpCell: Cell<'collisionDump'> = (facts) => end(facts, notify(6, 7))
+const dumpCell: Cell<'collisionDump'> = (facts) => end(facts, notify(ErrorCode.cease, Cease.connectionCollision))
 /** A NOTIFICATION is never answered (RFC 4271 6.4). */
 const notificationIn =
   (state: FsmState): Cell<'notificationReceived'> =>
@@ -152,11 +152,11 @@ const notificationIn =
 const misfit =
   (subcode: number): Cell<'unexpectedMessage'> =>
   (facts, { messageType }) =>
-    fail(facts, notify(5, subcode, [messageType]))
+    fail(facts, notify(ErrorCode.finiteStateMachine, subcode, [messageType]))
 const unexpectedTimer =
   (subcode: number) =>
   (facts: FsmFacts): Transition =>
-    fail(facts, notify(5, subcode))
+    fail(facts, notify(ErrorCode.finiteStateMachine, subcode))
 
 const idle: Row = {
   start: begin,
@@ -251,7 +251,7 @@ const openSent: Row = {
   abandon: silentStop,
   idleHoldExpired: stay('OpenSent'),
   connectRetryExpired: unexpectedTimer(1),
-  holdExpired: (facts) => fail(facts, notify(4, 0)),
+  holdExpired: (facts) => fail(facts, notify(ErrorCode.holdTimerExpired, 0)),
   keepaliveExpired: unexpectedTimer(1),
   sendHoldExpired: unexpectedTimer(1),
   stableExpired: stay('OpenSent'),
@@ -286,7 +286,7 @@ const keepaliveConfigured =
         }
       : to(state)
 /** RFC 9687: the NOTIFICATION leaves only if the peer reads again within the short grace of a close. */
-const sendHoldCell = (facts: FsmFacts): Transition => fail(facts, notify(8, 0))
+const sendHoldCell = (facts: FsmFacts): Transition => fail(facts, notify(ErrorCode.sendHoldTimerExpired, 0))
 
 const openConfirm: Row = {
   start: stay('OpenConfirm'),
@@ -294,7 +294,7 @@ const openConfirm: Row = {
   abandon: silentStop,
   idleHoldExpired: stay('OpenConfirm'),
   connectRetryExpired: unexpectedTimer(2),
-  holdExpired: (facts) => fail(facts, notify(4, 0)),
+  holdExpired: (facts) => fail(facts, notify(ErrorCode.holdTimerExpired, 0)),
   keepaliveExpired: keepGoing('OpenConfirm'),
   sendHoldExpired: sendHoldCell,
   stableExpired: stay('OpenConfirm'),
@@ -319,7 +319,7 @@ const established: Row = {
   abandon: silentStop,
   idleHoldExpired: stay('Established'),
   connectRetryExpired: unexpectedTimer(3),
-  holdExpired: (facts) => fail(facts, notify(4, 0)),
+  holdExpired: (facts) => fail(facts, notify(ErrorCode.holdTimerExpired, 0)),
   keepaliveExpired: keepGoing('Established'),
   sendHoldExpired: sendHoldCell,
   stableExpired: () => ({ next: 'Established', actions: [], facts: { sessionFailures: 0 } }),

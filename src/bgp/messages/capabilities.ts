@@ -5,6 +5,7 @@
  * right, since the AS of the session hangs on it.
  */
 import { bounded, type Reader } from './reader.ts'
+import { CapabilityCode } from './numbers.ts'
 import type { AfiSafi } from './types.ts'
 import { Writer } from './writer.ts'
 
@@ -39,7 +40,7 @@ const addUp = <E extends { readonly family: AfiSafi }>(all: readonly Entries<E>[
 const table = {
   /** RFC 4760 8:  afi:u16 reserved:u8 safi:u8; each instance is a family. */
   multiprotocol: row<{ readonly family: AfiSafi }>({
-    code: 1,
+    code: CapabilityCode.multiprotocol,
     decode: (value) => {
       if (value.left !== 4) return undefined
       const afi = value.u16()
@@ -49,10 +50,10 @@ const table = {
     encode: ({ family }, out) => out.u16(family.afi).u8(0).u8(family.safi),
   }),
   /** RFC 2918 2: empty. */
-  routeRefresh: flag(2),
+  routeRefresh: flag(CapabilityCode.routeRefresh),
   /** RFC 8950 4:  (afi:u16 safi:u16 nextHopAfi:u16)* */
   extendedNextHop: row<Entries<{ readonly family: AfiSafi; readonly nextHopAfi: number }>>({
-    code: 5,
+    code: CapabilityCode.extendedNextHop,
     decode: (value) => {
       if (value.left % 6 !== 0) return undefined
       const entries = []
@@ -65,10 +66,10 @@ const table = {
     several: addUp,
   }),
   /** RFC 8654 3: empty. */
-  extendedMessage: flag(6),
+  extendedMessage: flag(CapabilityCode.extendedMessage),
   /** RFC 9234 4.1:  role:u8; several different ones are a mismatch. */
   role: row<{ readonly role: number }>({
-    code: 9,
+    code: CapabilityCode.role,
     decode: (value) => (value.left === 1 ? { role: value.u8() } : undefined),
     encode: ({ role }, out) => out.u8(role),
   }),
@@ -79,7 +80,7 @@ const table = {
     readonly restartTimeSec: number
     readonly families: readonly { readonly family: AfiSafi; readonly forwarding: boolean }[]
   }>({
-    code: 64,
+    code: CapabilityCode.gracefulRestart,
     decode: (value) => {
       if (value.left < 2 || value.left % 4 !== 2) return undefined
       const head = value.u16()
@@ -104,13 +105,13 @@ const table = {
   }),
   /** RFC 6793 3, 4.1:  asn:u32 */
   fourOctetAs: row<{ readonly asn: number }>({
-    code: 65,
+    code: CapabilityCode.fourOctetAs,
     decode: (value) => (value.left === 4 ? { asn: value.u32() } : undefined),
     encode: ({ asn }, out) => out.u32(asn),
   }),
   /** RFC 7911 4:  (afi:u16 safi:u8 mode:u8)*, mode 1 receive, 2 send, 3 both; a tuple with another mode is ignored. */
   addPath: row<Entries<{ readonly family: AfiSafi; readonly mode: number }>>({
-    code: 69,
+    code: CapabilityCode.addPath,
     decode: (value) => {
       if (value.left % 4 !== 0) return undefined
       const entries = []
@@ -123,7 +124,7 @@ const table = {
     several: addUp,
   }),
   /** RFC 7313 3.1: empty. */
-  enhancedRouteRefresh: flag(70),
+  enhancedRouteRefresh: flag(CapabilityCode.enhancedRouteRefresh),
 }
 
 type Table = typeof table

@@ -9,14 +9,8 @@ import { keepalive } from './keepalive.ts'
 import { decodeNotification } from './notification.ts'
 import { decodeOpen } from './open.ts'
 import { decodeRouteRefresh } from './route-refresh.ts'
-import {
-  type AfiSafi,
-  type CodecContext,
-  type Decoded,
-  type Message,
-  MessageType,
-  type UpdateProblem,
-} from './types.ts'
+import type { AfiSafi, CodecContext, Decoded, Message, UpdateProblem } from './types.ts'
+import { MessageType } from './numbers.ts'
 import { decodeUpdate } from './update.ts'
 
 export interface DecodedMessage {

@@ -1,17 +1,6 @@
 /** Attributes as people write them. */
-import { asSet } from './attributes/as-path.ts'
+import { SegmentType, wellKnownCommunities } from './numbers.ts'
 import type { AsPathSegment } from './types.ts'
-
-const wellKnownCommunities: Readonly<Record<number, string>> = {
-  0xffff0000: 'graceful-shutdown',
-  0xffff0006: 'llgr-stale',
-  0xffff0007: 'no-llgr',
-  0xffff029a: 'blackhole',
-  0xffffff01: 'no-export',
-  0xffffff02: 'no-advertise',
-  0xffffff03: 'no-export-subconfed',
-  0xffffff04: 'no-peer',
-}
 
 /** `65000:100`, or the IANA name of a well-known community. */
 export function formatCommunity(community: number): string {
@@ -24,9 +13,9 @@ export function formatLargeCommunity(community: readonly [number, number, number
 
 /** Around the ASes of a set and of a confederation's sequence and set (RFC 5065). */
 const brackets: Readonly<Record<number, readonly [string, string]>> = {
-  [asSet]: ['{', '}'],
-  3: ['(', ')'],
-  4: ['[', ']'],
+  [SegmentType.asSet]: ['{', '}'],
+  [SegmentType.confederationSequence]: ['(', ')'],
+  [SegmentType.confederationSet]: ['[', ']'],
 }
 
 /** `65001 65002 {65003 65004}`; empty for a path inside the AS. */

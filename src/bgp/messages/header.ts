@@ -4,7 +4,8 @@
  * negotiated, and type, before it waits for the body.
  */
 import { Writer } from './writer.ts'
-import { MessageType, type NotificationFault } from './types.ts'
+import { ErrorCode, MessageType } from './numbers.ts'
+import type { NotificationFault } from './types.ts'
 
 export const headerBytes = 19
 export const defaultMaxMessageBytes = 4096
@@ -54,7 +55,7 @@ export function frameMessage(bytes: Uint8Array, start: number, end: number, maxM
 }
 
 function fault(subcode: number, data: Uint8Array, reason: string): Frame {
-  return { kind: 'fault', fault: { code: 1, subcode, data, reason } }
+  return { kind: 'fault', fault: { code: ErrorCode.messageHeader, subcode, data, reason } }
 }
 
 /** A writer that holds the header of a message; {@link finishMessage} sets its length. */

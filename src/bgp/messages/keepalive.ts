@@ -1,6 +1,7 @@
 /** KEEPALIVE, RFC 4271 4.4: the header alone. */
 import { finishMessage, startMessage } from './header.ts'
-import { MessageType, type KeepaliveMessage } from './types.ts'
+import { MessageType } from './numbers.ts'
+import type { KeepaliveMessage } from './types.ts'
 
 export const keepaliveBytes: Uint8Array = finishMessage(startMessage(MessageType.keepalive, 19))
 

@@ -1,75 +1,7 @@
 /** NOTIFICATION, RFC 4271 4.5:  code:u8 subcode:u8 data */
 import { finishMessage, startMessage } from './header.ts'
-import { MessageType, type NotificationMessage } from './types.ts'
-
-export const Cease = {
-  maximumPrefixes: 1,
-  administrativeShutdown: 2,
-  peerDeconfigured: 3,
-  administrativeReset: 4,
-  connectionRejected: 5,
-  otherConfigurationChange: 6,
-  connectionCollision: 7,
-  outOfResources: 8,
-  hardReset: 9,
-} as const
-
-const codeNames: Readonly<Record<number, readonly [string, Readonly<Record<number, string>>]>> = {
-  1: ['Message Header Error', { 1: 'Connection Not Synchronized', 2: 'Bad Message Length', 3: 'Bad Message Type' }],
-  2: [
-    'OPEN Message Error',
-    {
-      1: 'Unsupported Version Number',
-      2: 'Bad Peer AS',
-      3: 'Bad BGP Identifier',
-      4: 'Unsupported Optional Parameter',
-      6: 'Unacceptable Hold Time',
-      7: 'Unsupported Capability',
-      11: 'Role Mismatch',
-    },
-  ],
-  3: [
-    'UPDATE Message Error',
-    {
-      1: 'Malformed Attribute List',
-      2: 'Unrecognized Well-known Attribute',
-      3: 'Missing Well-known Attribute',
-      4: 'Attribute Flags Error',
-      5: 'Attribute Length Error',
-      6: 'Invalid ORIGIN Attribute',
-      8: 'Invalid NEXT_HOP Attribute',
-      9: 'Optional Attribute Error',
-      10: 'Invalid Network Field',
-      11: 'Malformed AS_PATH',
-    },
-  ],
-  4: ['Hold Timer Expired', {}],
-  5: [
-    'Finite State Machine Error',
-    {
-      1: 'Unexpected Message in OpenSent',
-      2: 'Unexpected Message in OpenConfirm',
-      3: 'Unexpected Message in Established',
-    },
-  ],
-  6: [
-    'Cease',
-    {
-      1: 'Maximum Number of Prefixes Reached',
-      2: 'Administrative Shutdown',
-      3: 'Peer De-configured',
-      4: 'Administrative Reset',
-      5: 'Connection Rejected',
-      6: 'Other Configuration Change',
-      7: 'Connection Collision Resolution',
-      8: 'Out of Resources',
-      9: 'Hard Reset',
-      10: 'BFD Down',
-    },
-  ],
-  7: ['ROUTE-REFRESH Message Error', { 1: 'Invalid Message Length' }],
-  8: ['Send Hold Timer Expired', {}],
-}
+import { Cease, ErrorCode, errorNames, MessageType } from './numbers.ts'
+import type { NotificationMessage } from './types.ts'
 
 export function encodeNotification(notification: {
   readonly code: number
@@ -98,7 +30,7 @@ export function decodeNotification(body: Uint8Array): NotificationMessage {
 export function notificationText(code: number, subcode: number, data: Uint8Array): string {
   const [wrappedCode, wrappedSubcode] = data
   const isWrapping =
-    code === 6 && subcode === Cease.hardReset && wrappedCode !== undefined && wrappedSubcode !== undefined
+    code === ErrorCode.cease && subcode === Cease.hardReset && wrappedCode !== undefined && wrappedSubcode !== undefined
   // Once, and no deeper: a hard reset in a hard reset is nothing that anybody means.
   return isWrapping
     ? `${oneText(code, subcode, data)}: ${oneText(wrappedCode, wrappedSubcode, data.subarray(2))}`
@@ -106,10 +38,10 @@ export function notificationText(code: number, subcode: number, data: Uint8Array
 }
 
 function oneText(code: number, subcode: number, data: Uint8Array): string {
-  const [name, subcodes] = codeNames[code] ?? [`code ${code}`, {}]
+  const [name, subcodes] = errorNames[code] ?? [`code ${code}`, {}]
   const detail = subcodes[subcode] ?? (subcode === 0 ? undefined : `subcode ${subcode}`)
   const text =
-    code === 6 && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset)
+    code === ErrorCode.cease && (subcode === Cease.administrativeShutdown || subcode === Cease.administrativeReset)
       ? shutdownText(data)
       : undefined
   return `${name}${detail === undefined ? '' : `/${detail}`}${text === undefined || text === '' ? '' : ` "${text}"`}`

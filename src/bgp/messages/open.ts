@@ -5,15 +5,12 @@
 import { decodeCapabilities, encodeCapability } from './capabilities.ts'
 import { finishMessage, startMessage } from './header.ts'
 import { bounded, Reader } from './reader.ts'
-import { type Decoded, MessageType, type NotificationFault, type OpenMessage } from './types.ts'
+import { ErrorCode, MessageType, OpenParameter } from './numbers.ts'
+import type { Decoded, NotificationFault, OpenMessage } from './types.ts'
 import type { Capability } from './capabilities.ts'
 import { Writer } from './writer.ts'
 
-/** RFC 6793: stands in the two-octet field for an AS that does not fit. */
-export const asTrans = 23456
-
-const capabilitiesParameter = 2
-const extendedLength = 255
+const { capabilities: capabilitiesParameter, extendedLength } = OpenParameter
 
 export function encodeOpen(open: OpenMessage): Uint8Array {
   const values = new Writer(128)
@@ -74,7 +71,7 @@ function decodeParameters(reader: Reader): readonly Capability[] | NotificationF
     const type = reader.u8()
     const value = reader.sub(isExtended ? reader.u16() : reader.u8())
     if (type !== capabilitiesParameter)
-      return { code: 2, subcode: 4, data: new Uint8Array(0), reason: `optional parameter ${type}` }
+      return { code: ErrorCode.open, subcode: 4, data: new Uint8Array(0), reason: `optional parameter ${type}` }
     const capabilities = decodeCapabilities(value)
     if (typeof capabilities === 'string') return malformed(capabilities)
     all.push(...capabilities)
@@ -83,9 +80,9 @@ function decodeParameters(reader: Reader): readonly Capability[] | NotificationF
 }
 
 function malformed(reason: string): NotificationFault {
-  return { code: 2, subcode: 0, data: new Uint8Array(0), reason }
+  return { code: ErrorCode.open, subcode: 0, data: new Uint8Array(0), reason }
 }
 
 function refuse(subcode: number, data: Uint8Array, reason: string): Decoded<OpenMessage> {
-  return { ok: false, fault: { code: 2, subcode, data, reason } }
+  return { ok: false, fault: { code: ErrorCode.open, subcode, data, reason } }
 }

@@ -8,7 +8,8 @@ import { encodeMpReachHead, mpFlags, mpReachType, mpUnreachType } from './attrib
 import { flag } from './attributes/codec.ts'
 import { headerBytes, startMessage } from './header.ts'
 import { encodePrefix, prefixBytes } from './nlri.ts'
-import { type AfiSafi, type CodecContext, MessageType, type PathAttributes } from './types.ts'
+import { MessageType } from './numbers.ts'
+import type { AfiSafi, CodecContext, PathAttributes } from './types.ts'
 import { encodeAttributes } from './update.ts'
 import { Writer } from './writer.ts'
 

@@ -1,10 +1,8 @@
 /** ROUTE-REFRESH, RFC 2918 3 and RFC 7313 3.2:  afi:u16 subtype:u8 safi:u8 */
 import { finishMessage, headerBytes, maxFaultDataBytes, startMessage } from './header.ts'
 import { Reader } from './reader.ts'
-import { type Decoded, MessageType, type RouteRefreshMessage } from './types.ts'
-
-/** RFC 7313 3.2: a request, and the begin and the end of its answer. */
-export const RefreshSubtype = { request: 0, begin: 1, end: 2 } as const
+import { ErrorCode, MessageType, RefreshSubtype } from './numbers.ts'
+import type { Decoded, RouteRefreshMessage } from './types.ts'
 
 export function encodeRouteRefresh(message: RouteRefreshMessage): Uint8Array {
   const writer = startMessage(MessageType.routeRefresh, 23)
@@ -18,12 +16,12 @@ export function decodeRouteRefresh(body: Uint8Array): Decoded<RouteRefreshMessag
   const subtype = reader.u8()
   const safi = reader.u8()
   // RFC 7313 5: BoRR and EoRR have exactly this length; the data is the message.
-  if ((subtype === 1 || subtype === 2) && body.length !== 4) {
+  if ((subtype === RefreshSubtype.begin || subtype === RefreshSubtype.end) && body.length !== 4) {
     const whole = finishMessage(startMessage(MessageType.routeRefresh, headerBytes + body.length).bytes(body))
     return {
       ok: false,
       fault: {
-        code: 7,
+        code: ErrorCode.routeRefresh,
         subcode: 1,
         data: whole.slice(0, maxFaultDataBytes),
         reason: `ROUTE-REFRESH subtype ${subtype} of ${whole.length} octets`,

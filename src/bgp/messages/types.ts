@@ -7,8 +7,6 @@ import type { Address } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
 import type { Capability } from './capabilities.ts'
 
-export const MessageType = { open: 1, update: 2, notification: 3, keepalive: 4, routeRefresh: 5 } as const
-
 /** RFC 4760. */
 export interface AfiSafi {
   readonly afi: number

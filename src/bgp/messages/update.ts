@@ -30,7 +30,6 @@ import {
   type CodecContext,
   type Decoded,
   ipv4Unicast,
-  MessageType,
   type MpReach,
   type MpUnreach,
   type NotificationFault,
@@ -39,6 +38,7 @@ import {
   type UpdateMessage,
   type UpdateProblem,
 } from './types.ts'
+import { ErrorCode, MessageType } from './numbers.ts'
 import { Writer } from './writer.ts'
 
 export interface DecodedUpdate {
@@ -315,7 +315,7 @@ function flagFault(flags: number, codec: AttributeCodec): string | undefined {
 }
 
 function updateFault(subcode: number, reason: string): NotificationFault {
-  return { code: 3, subcode, data: new Uint8Array(0), reason }
+  return { code: ErrorCode.update, subcode, data: new Uint8Array(0), reason }
 }
 
 function refuse(subcode: number, reason: string): Decoded<DecodedUpdate> {

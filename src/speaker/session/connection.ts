@@ -7,18 +7,13 @@
  * before a body is decoded. At most `messagesPerTurn` messages are handled before the loop gets a turn; while a
  * backlog waits, the socket is paused, so the buffer is bounded by one read.
  */
+import { MessageType } from '../../bgp/messages/numbers.ts'
 import { type DecodedMessage, decodeMessage } from '../../bgp/messages/decode.ts'
 import { defaultMaxMessageBytes, frameMessage } from '../../bgp/messages/header.ts'
 import { keepaliveBytes } from '../../bgp/messages/keepalive.ts'
 import { encodeNotification } from '../../bgp/messages/notification.ts'
 import { encodeOpen } from '../../bgp/messages/open.ts'
-import {
-  type CodecContext,
-  MessageType,
-  type NotificationFault,
-  type OpenMessage,
-  type RouteRefreshMessage,
-} from '../../bgp/messages/types.ts'
+import type { CodecContext, NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, TimerName } from '../../bgp/fsm/events.ts'
 import type { Agreement } from '../../bgp/fsm/negotiate.ts'

@@ -7,6 +7,7 @@
  *     speaker, sessions <--handlers, callbacks------- Environment
  */
 import type { Address } from '../../ip/address.ts'
+import type { BgpSocketOptions } from '../../sys/tcp-socket.ts'
 
 export interface Timer {
   /** Starts the wait anew, also after it has expired. */
@@ -14,19 +15,9 @@ export interface Timer {
   cancel(): void
 }
 
-/** How a connection to a peer is made (TTL, RFC 5082, RFC 2385, RFC 5482). */
-export interface DialOptions {
-  readonly peer: Address
+/** How a connection to a peer is made. */
+export interface DialOptions extends BgpSocketOptions {
   readonly port: number
-  /** TTL of packets sent. */
-  readonly ttl: number
-  /** GTSM: packets with a smaller TTL are dropped by the kernel. */
-  readonly minTtl?: number
-  readonly password?: string
-  readonly source?: Address
-  /** The interface it is bound to; the zone of link-local addresses. */
-  readonly device?: string
-  readonly userTimeoutMs?: number
 }
 
 /** What happens to a connection. Nothing is called after `close` or `destroy` but `closed`. */

@@ -7,6 +7,7 @@
  * Each connection has its own state machine; which of two is kept, ../../bgp/fsm/pair.ts decides. An event of a
  * connection that was let go reaches nobody, and what a candidate does is not charged to the session.
  */
+import { Cease, ErrorCode } from '../../bgp/messages/numbers.ts'
 import type { FsmAction, FsmEvent, FsmState } from '../../bgp/fsm/events.ts'
 import { finalCease } from '../../bgp/fsm/cease.ts'
 import { keepaliveSecOf, localOpen, negotiate, ownAsn } from '../../bgp/fsm/negotiate.ts'
@@ -21,7 +22,7 @@ import {
   type Speaker,
 } from '../../bgp/fsm/pair.ts'
 import { dialTimeoutSec, openHoldSec, sendHoldSec } from '../../bgp/fsm/timers.ts'
-import { Cease, encodeShutdownText } from '../../bgp/messages/notification.ts'
+import { encodeShutdownText } from '../../bgp/messages/notification.ts'
 import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
 import type { Neighbor } from '../../desired/model.ts'
@@ -65,7 +66,7 @@ export function createPeerSession(options: SessionOptions): AcceptingSession {
 const candidateEverySec = 10
 
 const isCollision = (event: FsmEvent): boolean =>
-  event.type === 'notificationReceived' && event.code === 6 && event.subcode === Cease.connectionCollision
+  event.type === 'notificationReceived' && event.code === ErrorCode.cease && event.subcode === Cease.connectionCollision
 
 class Session implements AcceptingSession, ConnectionHost {
   readonly environment: Environment
@@ -170,7 +171,9 @@ class Session implements AcceptingSession, ConnectionHost {
 
   fail({ code, subcode, data, reason }: NotificationFault, idleHoldSec: number): void {
     const said =
-      code === 6 ? finalCease(subcode, [...data], this.#isNotificationRestart) : { code, subcode, data: [...data] }
+      code === ErrorCode.cease
+        ? finalCease(subcode, [...data], this.#isNotificationRestart)
+        : { code, subcode, data: [...data] }
     this.#drop(this.#candidate, { type: 'abandon' })
     this.#session.detail = reason
     this.#session.fire({ type: 'fault', ...said, idleHoldSec })

@@ -2,11 +2,11 @@
  * ATOMIC_AGGREGATE (RFC 4271 5.1.6, RFC 7606 7.6): empty. AGGREGATOR (RFC 4271 5.1.7, RFC 7606 7.7):  asn:u16|u32
  * address:u32
  */
-import { asTrans } from '../open.ts'
+import { AttributeType, asTrans } from '../numbers.ts'
 import { type AttributeCodec, optionalTransitive, wellKnown, wrongLength } from './codec.ts'
 
 export const atomicAggregate: AttributeCodec = {
-  type: 6,
+  type: AttributeType.atomicAggregate,
   name: 'ATOMIC_AGGREGATE',
   flags: wellKnown,
   onMalformed: 'attribute-discard',
@@ -16,7 +16,7 @@ export const atomicAggregate: AttributeCodec = {
 }
 
 export const aggregator: AttributeCodec = {
-  type: 7,
+  type: AttributeType.aggregator,
   name: 'AGGREGATOR',
   flags: optionalTransitive,
   onMalformed: 'attribute-discard',

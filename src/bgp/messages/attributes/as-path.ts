@@ -1,13 +1,11 @@
 /** AS_PATH, RFC 4271 5.1.2, RFC 6793, RFC 7606 7.2:  (segmentType:u8 count:u8 asn:u16|u32 * count)* */
+import { AttributeType, SegmentType, asTrans } from '../numbers.ts'
 import type { Reader } from '../reader.ts'
 import type { AsPathSegment, CodecContext, PathAttributes } from '../types.ts'
-import { asTrans } from '../open.ts'
 import type { Writer } from '../writer.ts'
 import { type AttributeCodec, wellKnown } from './codec.ts'
 
-export const asSet = 1
-export const asSequence = 2
-const lastKnownType = 4
+const { asSet, asSequence, confederationSet: lastKnownType } = SegmentType
 const maxSegmentAses = 255
 
 function decode(value: Reader, ctx: CodecContext): Partial<PathAttributes> | string {
@@ -45,7 +43,7 @@ function encode({ asPath }: PathAttributes, out: Writer, ctx: CodecContext): boo
 }
 
 export const asPath: AttributeCodec = {
-  type: 2,
+  type: AttributeType.asPath,
   name: 'AS_PATH',
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',

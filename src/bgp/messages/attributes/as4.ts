@@ -5,20 +5,20 @@
  * that
  * nobody beyond the decoder knows of them.
  */
-import { asTrans } from '../open.ts'
+import { AttributeType, SegmentType, asTrans } from '../numbers.ts'
 import { Reader } from '../reader.ts'
 import type { AsPathSegment, CodecContext, PathAttributes, UnknownAttribute } from '../types.ts'
-import { asPath, asSequence, asSet } from './as-path.ts'
+import { asPath } from './as-path.ts'
 import { type AttributeCodec, optionalTransitive } from './codec.ts'
 
-const as4PathType = 17
-const as4AggregatorType = 18
+const as4PathType = AttributeType.as4Path
+const as4AggregatorType = AttributeType.as4Aggregator
 const isOldSpeaker = (ctx: CodecContext): boolean => !ctx.fourOctetAs
 const isLarge = (asn: number): boolean => asn > 0xffff
 const hasLarge = (segments: readonly AsPathSegment[]): boolean => segments.some(({ asns }) => asns.some(isLarge))
 /** RFC 6793 3: segments of confederations stay out. */
 const withoutConfederations = (segments: readonly AsPathSegment[]): readonly AsPathSegment[] =>
-  segments.filter(({ type }) => type <= asSequence)
+  segments.filter(({ type }) => type <= SegmentType.asSequence)
 
 export const as4Path: AttributeCodec = {
   type: as4PathType,
@@ -106,7 +106,10 @@ function segmentsOf(value: Reader): readonly AsPathSegment[] | string {
 
 /** RFC 4271 9.1.2.2 a, RFC 5065 5.3: a set counts one, confederations nothing. */
 function lengthOf(segments: readonly AsPathSegment[]): number {
-  return segments.reduce((sum, { type, asns }) => sum + (type === asSequence ? asns.length : type === asSet ? 1 : 0), 0)
+  return segments.reduce(
+    (sum, { type, asns }) => sum + (type === SegmentType.asSequence ? asns.length : type === SegmentType.asSet ? 1 : 0),
+    0,
+  )
 }
 
 /** The first `count` ASes of a path, and the confederations among them. */
@@ -114,13 +117,13 @@ function leading(segments: readonly AsPathSegment[], count: number): readonly As
   const taken: AsPathSegment[] = []
   let left = count
   for (const segment of segments) {
-    if (segment.type > asSequence) {
+    if (segment.type > SegmentType.asSequence) {
       taken.push(segment)
       continue
     }
     if (left === 0) break
-    const asns = segment.type === asSet ? segment.asns : segment.asns.slice(0, left)
-    left -= segment.type === asSet ? 1 : asns.length
+    const asns = segment.type === SegmentType.asSet ? segment.asns : segment.asns.slice(0, left)
+    left -= segment.type === SegmentType.asSet ? 1 : asns.length
     taken.push({ type: segment.type, asns })
   }
   return taken
@@ -131,8 +134,8 @@ function joined(segments: readonly AsPathSegment[]): readonly AsPathSegment[] {
   const all: AsPathSegment[] = []
   for (const segment of segments) {
     const last = all.at(-1)
-    if (last?.type === asSequence && segment.type === asSequence)
-      all[all.length - 1] = { type: asSequence, asns: [...last.asns, ...segment.asns] }
+    if (last?.type === SegmentType.asSequence && segment.type === SegmentType.asSequence)
+      all[all.length - 1] = { type: SegmentType.asSequence, asns: [...last.asns, ...segment.asns] }
     else all.push(segment)
   }
   return all

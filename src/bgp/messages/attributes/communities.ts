@@ -3,6 +3,7 @@
  * EXTENDED COMMUNITIES, RFC 4360 2, 3, RFC 7606 7.14:  8 octets *
  * LARGE_COMMUNITY, RFC 8092 3:  global:u32 local1:u32 local2:u32 *
  */
+import { AttributeType } from '../numbers.ts'
 import type { Reader } from '../reader.ts'
 import { type AttributeCodec, optionalTransitive } from './codec.ts'
 
@@ -15,7 +16,7 @@ function list<T>(value: Reader, bytes: number, read: () => T): readonly T[] | st
 }
 
 export const communities: AttributeCodec = {
-  type: 8,
+  type: AttributeType.communities,
   name: 'COMMUNITIES',
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',
@@ -31,7 +32,7 @@ export const communities: AttributeCodec = {
 }
 
 export const extendedCommunities: AttributeCodec = {
-  type: 16,
+  type: AttributeType.extendedCommunities,
   name: 'EXTENDED COMMUNITIES',
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',
@@ -49,7 +50,7 @@ export const extendedCommunities: AttributeCodec = {
 }
 
 export const largeCommunities: AttributeCodec = {
-  type: 32,
+  type: AttributeType.largeCommunities,
   name: 'LARGE_COMMUNITY',
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',

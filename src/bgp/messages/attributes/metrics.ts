@@ -1,8 +1,9 @@
 /** MULTI_EXIT_DISC (RFC 4271 5.1.4, RFC 7606 7.4) and LOCAL_PREF (5.1.5, 7.5):  value:u32 each */
+import { AttributeType } from '../numbers.ts'
 import { type AttributeCodec, optionalNonTransitive, wellKnown, wrongLength } from './codec.ts'
 
 export const multiExitDisc: AttributeCodec = {
-  type: 4,
+  type: AttributeType.multiExitDisc,
   name: 'MULTI_EXIT_DISC',
   flags: optionalNonTransitive,
   onMalformed: 'treat-as-withdraw',
@@ -15,7 +16,7 @@ export const multiExitDisc: AttributeCodec = {
 }
 
 export const localPref: AttributeCodec = {
-  type: 5,
+  type: AttributeType.localPref,
   name: 'LOCAL_PREF',
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',

@@ -3,6 +3,7 @@
  * MP_UNREACH_NLRI, RFC 4760 4:  afi:u16 safi:u8 nlri
  * Faults here leave no prefixes to withdraw, so they reset the session (RFC 7606 5.3, 7.11, 7.12).
  */
+import { AttributeType } from '../numbers.ts'
 import { type Address, addressBytes, addressFromBytes } from '../../../ip/address.ts'
 import { decodePrefixes, encodePrefixes, type Nlri } from '../nlri.ts'
 import type { Reader } from '../reader.ts'
@@ -11,8 +12,8 @@ import type { Writer } from '../writer.ts'
 import { optionalNonTransitive } from './codec.ts'
 import { isHostAddress } from './next-hop.ts'
 
-export const mpReachType = 14
-export const mpUnreachType = 15
+export const mpReachType = AttributeType.mpReachNlri
+export const mpUnreachType = AttributeType.mpUnreachNlri
 export const mpFlags = optionalNonTransitive
 
 /** `badNextHop`: the prefixes are known and the next hop is unusable, they are withdrawn. */

@@ -1,4 +1,5 @@
 /** NEXT_HOP, RFC 4271 5.1.3, RFC 7606 7.3:  address:u32 */
+import { AttributeType } from '../numbers.ts'
 import { addressBytes } from '../../../ip/address.ts'
 import { type AttributeCodec, wellKnown, wrongLength } from './codec.ts'
 
@@ -9,7 +10,7 @@ export function isHostAddress(address: number): boolean {
 }
 
 export const nextHop: AttributeCodec = {
-  type: 3,
+  type: AttributeType.nextHop,
   name: 'NEXT_HOP',
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',

@@ -1,8 +1,9 @@
 /** ONLY_TO_CUSTOMER, RFC 9234 5:  asn:u32 */
+import { AttributeType } from '../numbers.ts'
 import { type AttributeCodec, optionalTransitive, wrongLength } from './codec.ts'
 
 export const onlyToCustomer: AttributeCodec = {
-  type: 35,
+  type: AttributeType.onlyToCustomer,
   name: 'ONLY_TO_CUSTOMER',
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',

@@ -1,8 +1,9 @@
 /** ORIGIN, RFC 4271 5.1.1, RFC 7606 7.1:  value:u8 in 0..2 */
+import { AttributeType } from '../numbers.ts'
 import { type AttributeCodec, wellKnown, wrongLength } from './codec.ts'
 
 export const origin: AttributeCodec = {
-  type: 1,
+  type: AttributeType.origin,
   name: 'ORIGIN',
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',

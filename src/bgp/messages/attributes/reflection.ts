@@ -1,10 +1,11 @@
 /**
  * ORIGINATOR_ID (RFC 4456 8, RFC 7606 7.9):  id:u32. CLUSTER_LIST (8, 7.10):  id:u32 *. Of meaning inside an AS only.
  */
+import { AttributeType } from '../numbers.ts'
 import { type AttributeCodec, optionalNonTransitive, wrongLength } from './codec.ts'
 
 export const originatorId: AttributeCodec = {
-  type: 9,
+  type: AttributeType.originatorId,
   name: 'ORIGINATOR_ID',
   flags: optionalNonTransitive,
   onMalformed: 'treat-as-withdraw',
@@ -18,7 +19,7 @@ export const originatorId: AttributeCodec = {
 }
 
 export const clusterList: AttributeCodec = {
-  type: 10,
+  type: AttributeType.clusterList,
   name: 'CLUSTER_LIST',
   flags: optionalNonTransitive,
   onMalformed: 'treat-as-withdraw',

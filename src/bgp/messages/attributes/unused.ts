@@ -2,6 +2,7 @@
  * Attributes that a node speaker has no use for. Some are checked for their length, because RFC 7606 asks for it
  * whether they are used or not; the rest is discarded without a look inside, which is where other engines crashed.
  */
+import { AttributeType } from '../numbers.ts'
 import { type AttributeCodec, optionalNonTransitive, optionalTransitive } from './codec.ts'
 
 interface Unused {
@@ -43,14 +44,18 @@ function discarded({ type, name, flags }: Unused): AttributeCodec {
 export const unused: readonly AttributeCodec[] = [
   // RFC 5701 2 and RFC 7606 7.15
   ofLength({
-    type: 25,
+    type: AttributeType.ipv6ExtendedCommunities,
     name: 'IPv6 EXTENDED COMMUNITIES',
     flags: optionalTransitive,
     isLengthValid: (length) => length > 0 && length % 20 === 0,
   }),
-  discarded({ type: 23, name: 'TUNNEL_ENCAPSULATION', flags: optionalTransitive }),
-  discarded({ type: 26, name: 'AIGP', flags: optionalNonTransitive }),
-  discarded({ type: 29, name: 'BGP-LS', flags: optionalNonTransitive }),
-  discarded({ type: 39, name: 'NEXT_HOP_DEPENDENT_CHARACTERISTICS', flags: optionalTransitive }),
-  discarded({ type: 40, name: 'PREFIX_SID', flags: optionalTransitive }),
+  discarded({ type: AttributeType.tunnelEncapsulation, name: 'TUNNEL_ENCAPSULATION', flags: optionalTransitive }),
+  discarded({ type: AttributeType.aigp, name: 'AIGP', flags: optionalNonTransitive }),
+  discarded({ type: AttributeType.bgpLs, name: 'BGP-LS', flags: optionalNonTransitive }),
+  discarded({
+    type: AttributeType.nextHopDependentCharacteristics,
+    name: 'NEXT_HOP_DEPENDENT_CHARACTERISTICS',
+    flags: optionalTransitive,
+  }),
+  discarded({ type: AttributeType.prefixSid, name: 'PREFIX_SID', flags: optionalTransitive }),
 ]
