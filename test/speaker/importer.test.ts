@@ -73,7 +73,10 @@ class Import implements ImporterHost {
   }
 
   name(importPrefix: string): void {
-    this.importer.configure({ ...this.neighbor, importPrefixes: [{ prefix: importPrefix, le: 32 }] })
+    this.importer.configure(
+      { ...this.neighbor, importPrefixes: [{ prefix: importPrefix, le: 32 }] },
+      new Set(['importList']),
+    )
   }
 
   /** Slices until nothing is due; `between` happens after each. */
