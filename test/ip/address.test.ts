@@ -2,7 +2,16 @@ import assert from 'node:assert/strict'
 import { isIP } from 'node:net'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { addressBytes, addressFromBytes, compareAddresses, formatAddress, parseAddress } from '../../src/ip/address.ts'
+import {
+  addressBytes,
+  addressFromBytes,
+  compareAddresses,
+  formatAddress,
+  isUnicastIpv4,
+  parseAddress,
+  parseIpv4,
+  unmapped,
+} from '../../src/ip/address.ts'
 
 test('IPv4 text parses to a number and back', () => {
   assert.equal(parseAddress('192.0.2.1'), 0xc0000201)
@@ -66,4 +75,29 @@ test('order is numeric and IPv4 comes first', () => {
     .sort(compareAddresses)
     .map(formatAddress)
   assert.deepEqual(sorted, ['9.0.0.10', '10.0.0.9', '::1', '::2'])
+})
+
+test('an IPv4-mapped address is the IPv4 address that it stands for, any other is itself (RFC 4291 2.5.5.2)', () => {
+  for (const [written, expected] of [
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::FFFF:C000:201', '192.0.2.1'],
+    ['0:0:0:0:0:ffff:0:0', '0.0.0.0'],
+    ['::192.0.2.1', '::c000:201'],
+    ['::fffe:c000:201', '::fffe:c000:201'],
+    ['1::ffff:c000:201', '1::ffff:c000:201'],
+    ['192.0.2.1', '192.0.2.1'],
+    ['::', '::'],
+  ] as const) {
+    const address = parseAddress(written)
+    assert.ok(address !== undefined)
+    assert.equal(formatAddress(unmapped(address)), expected, written)
+  }
+})
+
+test('unicast IPv4 addresses are those of 1/8 to 223/8 without 127/8 (RFC 6890)', () => {
+  for (let first = 0; first <= 255; first++) {
+    const isUnicast = first >= 1 && first <= 223 && first !== 127
+    for (const rest of ['0.0.0', '255.255.255'])
+      assert.equal(isUnicastIpv4(parseIpv4(`${first}.${rest}`) ?? 0), isUnicast, `${first}.${rest}`)
+  }
 })
