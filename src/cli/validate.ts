@@ -1,6 +1,4 @@
 /** `herald validate FILE...`: checks manifests offline. Exit 1 when an object is broken. */
-import { readFileSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { Problem } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
@@ -23,32 +21,33 @@ export function addValidate(program: Command): void {
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .action(async (paths: string[], { output, nodeName, bgpSecretsNamespace: secretsNamespace }: Flags) => {
       const { validateManifests } = await import('../k8s/validate.ts')
-      const files = paths.flatMap(filesOf).map((name) => ({ name, text: read(name) }))
-      const problems = validateManifests(files, { secretsNamespace, ...(nodeName === undefined ? {} : { nodeName }) })
+      const { readManifests, unreadKinds } = await import('../k8s/directory/read-manifests.ts')
+      const { files, ignored, ...read } = asUsage(() => readManifests(paths))
+      const options = { secretsNamespace, ...(nodeName === undefined ? {} : { nodeName }) }
+      const problems = [...read.problems, ...validateManifests(files, options)]
       if (output === 'json') process.stdout.write(asciiJson(problems.map(flat)))
-      else process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
+      else {
+        process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
+        process.stdout.write(ignoredText(unreadKinds(files), ignored))
+      }
       process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok
     })
 }
 
-function filesOf(path: string): string[] {
+function asUsage<T>(read: () => T): T {
   try {
-    if (!statSync(path).isDirectory()) return [path]
-    return readdirSync(path)
-      .filter((name) => !name.startsWith('.') && /\.(ya?ml|json)$/.test(name))
-      .sort()
-      .map((name) => join(path, name))
+    return read()
   } catch (error) {
-    throw new HeraldError('ERR_USAGE', `cannot read ${path}: ${messageOf(error)}`, { cause: error })
+    throw new HeraldError('ERR_USAGE', `cannot read the manifests: ${messageOf(error)}`, { cause: error })
   }
 }
 
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new HeraldError('ERR_USAGE', `cannot read ${path}: ${messageOf(error)}`, { cause: error })
-  }
+/** What was looked at and has no effect: kinds that nothing here reads, and names in folders that are no manifests. */
+function ignoredText(kinds: ReadonlyMap<string, number>, names: readonly string[]): string {
+  const counts = [...kinds].map(([kind, count]) => `${count} ${kind}`)
+  const shown = names.length > 5 ? [...names.slice(0, 5), `${names.length - 5} more`] : names
+  const parts = [...(counts.length === 0 ? [] : [`of kinds that are not read: ${counts.join(', ')}`]), ...shown]
+  return parts.length === 0 ? '' : `${printable(`ignored: ${parts.join('; ')}`)}\n`
 }
 
 const nameOf = ({ kind, namespace, name }: Problem['object']): string =>

@@ -1,7 +1,7 @@
 /** `herald validate` as a process. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -35,7 +35,7 @@ test('a folder without a fault is exit 0', () => {
   const good = join(folder, 'good.yaml')
   writeFileSync(good, 'apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n')
   const { status, stdout } = run(good)
-  assert.deepEqual([status, stdout], [0, '1 file(s) ok\n'])
+  assert.deepEqual([status, stdout], [0, '1 file(s) ok\nignored: of kinds that are not read: 1 Namespace\n'])
 })
 
 test('what the agent of a node would say is said, for every Node or for the one that is named', () => {
@@ -52,4 +52,33 @@ test('what the agent of a node would say is said, for every Node or for the one 
   assert.match(all.stdout, /Node\/n2 .*: router ID \d+\.\d+\.\d+\.\d+ is derived|node n2 has no IPv4 InternalIP/)
   assert.doesNotMatch(run(file, '--node-name', 'n1').stdout, /n2/)
   assert.match(run(file, '--node-name', 'n3').stdout, /there is no Node n3/)
+})
+
+const web = 'apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n'
+
+test('a folder is read as the agent reads it: sub-folders, links once, UTF-16; what is no input is said', () => {
+  const manifests = join(folder, 'manifests')
+  mkdirSync(join(manifests, 'team'), { recursive: true })
+  mkdirSync(join(manifests, '.herald'))
+  writeFileSync(join(manifests, '.herald', 'x.yaml'), 'broken: [')
+  writeFileSync(join(manifests, 'notes.txt'), 'broken: [')
+  writeFileSync(join(manifests, 'team', 'wide.yaml'), Buffer.from(`\ufeff${web}`, 'utf16le'))
+  symlinkSync('.', join(manifests, 'loop'))
+  symlinkSync('wide.yaml', join(manifests, 'team', 'again.yaml'))
+  const { status, stdout } = run(manifests)
+  assert.equal(status, 0, stdout)
+  assert.match(stdout, /^1 file\(s\) ok\nignored: .*loop\/.*; .*notes\.txt; .*wide\.yaml\n$/)
+})
+
+test('what is not UTF-8, a FIFO and a file that is nested without end are errors with their place, and end', () => {
+  const bad = join(folder, 'bad')
+  mkdirSync(bad)
+  writeFileSync(join(bad, 'latin.yaml'), Buffer.concat([Buffer.from('a: 1\nb: caf'), Buffer.from([0xe9])]))
+  writeFileSync(join(bad, 'deep.yaml'), `a:\n  ${'['.repeat(3500)}${']'.repeat(3500)}\n`)
+  execFileSync('mkfifo', [join(bad, 'fifo.yaml')])
+  const { status, stdout } = run(bad)
+  assert.equal(status, 1)
+  assert.match(stdout, /latin\.yaml:2:7: error: .*byte 0xe9 is not UTF-8/)
+  assert.match(stdout, /deep\.yaml:2:6\d: error: .*more than 64 collections/)
+  assert.match(stdout, /fifo\.yaml: error: .*it is a FIFO/)
 })
