@@ -17,6 +17,7 @@ import { createTranslator } from '../src/k8s/translate/translator.ts'
 import { createLogger } from '../src/observe/logger.ts'
 import { replace, serviceDocuments, writeManifests } from './manifests.ts'
 import { sinkAddresses, sinkAsn, sinkPort } from './neighbors.ts'
+import { buildProgram } from '../scripts/build.ts'
 import { AgentProcess } from './process.ts'
 import { ms, nowMs, printTable, quantile, type Row } from './report.ts'
 import { type Sinks, startSinks } from './sink.ts'
@@ -132,7 +133,7 @@ async function asProcess(sinks: Sinks, n: number): Promise<number[]> {
   const manifests = join(folder, 'manifests')
   writeManifests(manifests, n)
   replace(manifests, 'changing.yaml', serviceDocuments('changing', true))
-  const agent = new AgentProcess(folder, '--datapath', 'none')
+  const agent = new AgentProcess(folder, buildProgram(), '--datapath', 'none')
   try {
     await settled(sinks, n + 1)
     return await measure(sinks, (isReady) => replace(manifests, 'changing.yaml', serviceDocuments('changing', isReady)))

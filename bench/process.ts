@@ -1,8 +1,7 @@
-/** The agent as a process of its own, as it is released (the built program), with what Linux says of it. */
+/** The agent as a process of its own, as it is released (the built program) or of the sources, with what Linux says of it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildProgram } from '../scripts/build.ts'
 
 /** USER_HZ: /proc counts CPU time in hundredths of a second. */
 const tickMs = 10
@@ -10,11 +9,12 @@ const tickMs = 10
 export class AgentProcess {
   readonly #child: ChildProcess
 
-  constructor(folder: string, ...flags: readonly string[]) {
+  /** `program`: the entry of the command line. */
+  constructor(folder: string, program: string, ...flags: readonly string[]) {
     this.#child = spawn(
       process.execPath,
       [
-        buildProgram(),
+        program,
         'agent',
         '--node-name',
         'node1',

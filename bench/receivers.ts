@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { agentFlags } from '../src/cli/hand-over.ts'
 import type { PeerSnapshot } from '../src/speaker/protocol.ts'
 
 export const receiverAddress = '10.98.0.1'
@@ -72,6 +73,7 @@ const herald: Engine = {
     const child = spawn(
       process.execPath,
       [
+        ...agentFlags,
         fileURLToPath(new URL('speaker-process.ts', import.meta.url)),
         JSON.stringify({
           listen: { host: receiverAddress, port: 179 },

@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { writeManifests } from './manifests.ts'
 import { sinkAddresses, sinkAsn, sinkPort } from './neighbors.ts'
+import { buildProgram } from '../scripts/build.ts'
 import { AgentProcess } from './process.ts'
 import { ms, nowMs, printTable, type Row } from './report.ts'
 import { startSinks } from './sink.ts'
@@ -14,8 +16,11 @@ const restMs = 15_000
 const idleMs = 10_000
 
 export async function benchStart(): Promise<void> {
-  const idle = await run(1)
-  const loaded = await run(services)
+  const built = buildProgram()
+  const sources = fileURLToPath(new URL('../src/cli/herald.ts', import.meta.url))
+  const idle = await run(1, built)
+  const loaded = await run(services, built)
+  const unbundled = { idle: await run(1, sources), loaded: await run(services, sources) }
   const rows: Row[] = [
     {
       what: `start -> first UPDATE, ${services} Services`,
@@ -30,6 +35,11 @@ export async function benchStart(): Promise<void> {
       value: `${loaded.rssMiB.toFixed(0)} MiB`,
       goal: '<= 120 MB',
       isMet: loaded.rssMiB <= 114,
+    },
+    { what: 'RSS idle, sources without bundler', value: `${unbundled.idle.rssMiB.toFixed(0)} MiB` },
+    {
+      what: `RSS with ${services} Services and 4 peers, sources without bundler`,
+      value: `${unbundled.loaded.rssMiB.toFixed(0)} MiB`,
     },
     {
       what: 'CPU idle',
@@ -47,7 +57,10 @@ export async function benchStart(): Promise<void> {
   printTable('The agent as a process (manifests, --datapath none, 4 routers)', rows)
 }
 
-async function run(n: number): Promise<{
+async function run(
+  n: number,
+  program: string,
+): Promise<{
   readonly firstMs: number
   readonly lastMs: number
   readonly rssMiB: number
@@ -57,7 +70,7 @@ async function run(n: number): Promise<{
   writeManifests(join(folder, 'manifests'), n)
   const sinks = await startSinks({ addresses: sinkAddresses, port: sinkPort, asn: sinkAsn })
   const at = nowMs()
-  const agent = new AgentProcess(folder, '--datapath', 'none')
+  const agent = new AgentProcess(folder, program, '--datapath', 'none')
   try {
     await sinks.until(
       `${n} Services at every router`,

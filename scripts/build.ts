@@ -1,8 +1,8 @@
 /**
  * `npm run build`: the program as JavaScript below build/, as a release ships it, and the kernel programs.
  *
- *     src/herald.ts          -> build/herald.js       the agent, one file
- *     src/speaker/worker.ts  -> build/worker.js       its speaker's thread, one file
+ *     src/herald.ts          -> build/herald.cjs      the agent, one file
+ *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
  *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what only some verbs need lies in files beside it
  *     the bundled packages   -> build/LICENSES.txt    their licenses
  *
@@ -19,15 +19,31 @@ const external = ['koffi']
 interface Program {
   readonly source: string
   readonly folder: string
-  /** What is loaded late lies in files of its own; otherwise it is part of the one file, run when it is asked for. */
-  readonly isSplit?: boolean
+  readonly flags: readonly string[]
 }
+
+/**
+ * What lives long is CommonJS: an ES module that imports node:http makes Node load its whole fetch, 14 MB. What is
+ * loaded late is part of the one file and runs when it is asked for.
+ */
+const longLived = [
+  '--format=cjs',
+  '--out-extension:.js=.cjs',
+  '--define:import.meta.url=fileUrl',
+  "--banner:js=const fileUrl = require('node:url').pathToFileURL(__filename).href;",
+]
+/** What is loaded late lies in files of its own. Packages in CommonJS call require() for what Node brings. */
+const split = [
+  '--format=esm',
+  '--splitting',
+  "--banner:js=import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+]
 
 /** The agent last: bin/herald takes its time as that of the whole. */
 const programs: readonly Program[] = [
-  { source: 'src/speaker/worker.ts', folder: '' },
-  { source: 'src/cli/herald.ts', folder: 'cli', isSplit: true },
-  { source: 'src/herald.ts', folder: '' },
+  { source: 'src/speaker/worker.ts', folder: '', flags: longLived },
+  { source: 'src/cli/herald.ts', folder: 'cli', flags: split },
+  { source: 'src/herald.ts', folder: '', flags: longLived },
 ]
 
 /** Bundles into `output`; answers the entry of the command line. */
@@ -38,7 +54,7 @@ export function buildProgram(output = join(root, 'build')): string {
     const inputs = programs.flatMap((program) => bundle(program, partial))
     writeFileSync(join(partial, 'LICENSES.txt'), licensesOf(inputs))
     rmSync(join(output, 'cli'), { recursive: true, force: true })
-    for (const name of ['worker.js', 'LICENSES.txt', 'cli', 'herald.js'])
+    for (const name of ['worker.cjs', 'LICENSES.txt', 'cli', 'herald.cjs'])
       renameSync(join(partial, name), join(output, name))
   } finally {
     rmSync(partial, { recursive: true, force: true })
@@ -47,7 +63,7 @@ export function buildProgram(output = join(root, 'build')): string {
 }
 
 /** Answers the files that went in, relative to the root. */
-function bundle({ source, folder, isSplit = false }: Program, output: string): string[] {
+function bundle({ source, folder, flags }: Program, output: string): string[] {
   const metafile = join(output, 'inputs.json')
   mkdirSync(join(output, folder), { recursive: true })
   execFileSync(
@@ -57,17 +73,14 @@ function bundle({ source, folder, isSplit = false }: Program, output: string): s
       source,
       '--bundle',
       '--platform=node',
-      '--format=esm',
       '--target=node24',
       // Names and lines stay as they are: a stack trace can be read.
       '--minify-syntax',
-      '--legal-comments=inline',
+      '--legal-comments=none',
       '--log-level=warning',
       ...external.map((name) => `--external:${name}`),
-      // Packages in CommonJS call require() for what Node brings.
-      "--banner:js=import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
       '--entry-names=[name]',
-      ...(isSplit ? ['--splitting'] : []),
+      ...flags,
       `--metafile=${metafile}`,
       `--outdir=${join(output, folder)}`,
     ],
@@ -75,7 +88,16 @@ function bundle({ source, folder, isSplit = false }: Program, output: string): s
   )
   const { inputs }: { readonly inputs: object } = JSON.parse(readFileSync(metafile, 'utf8'))
   rmSync(metafile)
+  for (const name of readdirSync(join(output, folder)).filter((file) => /\.c?js$/.test(file)))
+    toAscii(join(output, folder, name))
   return Object.keys(inputs)
+}
+
+/** Comments are all that still has other characters, and one of them makes the engine hold the file as UTF-16. */
+function toAscii(file: string): void {
+  const text = readFileSync(file, 'utf8')
+  const inAscii = (comment: string): string => comment.replace(/[^\x00-\x7f]/g, '?')
+  writeFileSync(file, text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, inAscii))
 }
 
 /** What the licenses of the packages among `inputs` want shown. */

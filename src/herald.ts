@@ -5,8 +5,13 @@
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
 import { runAgent } from './main.ts'
+import { giveMemoryBack } from './sys/heap.ts'
+
+/** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
+const settledMs = 10_000
 
 async function run(): Promise<number> {
+  setTimeout(giveMemoryBack, settledMs).unref()
   try {
     return await runAgent(takeOptions(process.env))
   } catch (error) {
@@ -15,4 +20,4 @@ async function run(): Promise<number> {
 }
 
 // At once: an agent that failed half-way through its start has threads that would keep the process alive.
-process.exit(await run())
+void run().then((code) => process.exit(code))

@@ -53,6 +53,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/speaker/protocol.ts',
     'src/speaker/session',
     'src/speaker/recording',
+    'src/sys',
   ],
   'src/speaker/recording': [
     ...bgp,
@@ -104,7 +105,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/clock': [],
   'src/main.ts': ['*'],
-  'src/herald.ts': ['src/main.ts', 'src/cli'],
+  'src/herald.ts': ['src/main.ts', 'src/cli', 'src/sys'],
   'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts'],
   'src/cli/replay.ts': ['src/errors.ts', 'src/speaker/recording', 'src/cli'],
   'src/cli/validate.ts': ['src/errors.ts', 'src/desired', 'src/k8s', 'src/cli'],

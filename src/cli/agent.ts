@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError, messageOf } from '../errors.ts'
-import { withOptions } from './hand-over.ts'
+import { agentFlags, withOptions } from './hand-over.ts'
 import { socketOption } from './reading.ts'
 
 interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'manifests'> {
@@ -22,9 +22,6 @@ interface Endpoint {
   readonly host: string
   readonly port: number
 }
-
-/** Of the engine; docs/adr/0009-one-file.md has the figures. */
-const agentFlags = ['--max-semi-space-size=2']
 
 /** What the contract names and this version does not do: better refused than ignored. */
 const notYet: Readonly<Record<'kubeconfig' | 'socketLb', string>> = {
@@ -96,7 +93,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
  * the built program.
  */
 async function becomeAgent(options: AgentOptions): Promise<void> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'cjs'
   const program = fileURLToPath(new URL(`../herald.${extension}`, import.meta.url))
   // The words are for those who look at the list of processes.
   const words = [process.execPath, ...agentFlags, program, ...process.argv.slice(2)]

@@ -1,8 +1,11 @@
-/** How the options get from the command line to the process that replaces it: in one variable of its environment. */
+/** What the command line gives the process that replaces it: flags of the engine, and the options in a variable. */
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError } from '../errors.ts'
 
 type Variables = Record<string, string | undefined>
+
+/** docs/adr/0009-one-file.md has what each is worth. */
+export const agentFlags: readonly string[] = ['--max-semi-space-size=2', '--no-short-builtin-calls', '--expose-gc']
 
 const variable = 'HERALD_AGENT_OPTIONS'
 

@@ -124,7 +124,7 @@ function jsonPages<T>(): PageFormat<T> {
 }
 
 async function yamlPages<T>(): Promise<PageFormat<T>> {
-  const { stringify } = await import('yaml')
+  const { stringify } = await import('./yaml.ts')
   let isBegun = false
   return {
     page: (items) => {

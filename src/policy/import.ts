@@ -43,16 +43,23 @@ export const ownAsInPath = 'our own AS is in the path (RFC 4271 9.1.2)'
  * Why the routes of an UPDATE count as withdrawn although their attributes are well formed; undefined when they do not.
  */
 export function ingressProblem(
-  { asPath = [] }: PathAttributes,
-  { isExternal, ownAsns, peerAsn, role }: ImportFacts,
-  { enforceFirstAs = true, rejectAsSets = true, allowAsIn = 0 }: IngressChecks = {},
+  { asPath }: PathAttributes,
+  facts: ImportFacts,
+  checks: IngressChecks = {},
 ): string | undefined {
-  if (ownAsns.some((own) => occurrences(asPath, own) > allowAsIn)) return ownAsInPath
+  // Once for each UPDATE of a full table: plain loops, and what is relaxed is looked at only where something was found.
+  let isSet = false
+  let mostOwn = 0
+  if (asPath !== undefined) {
+    for (const { type } of asPath) if (type === SegmentType.asSet || type === SegmentType.confederationSet) isSet = true
+    for (const own of facts.ownAsns) mostOwn = Math.max(mostOwn, occurrences(asPath, own))
+  }
+  if (mostOwn > 0 && mostOwn > (checks.allowAsIn ?? 0)) return ownAsInPath
   // RFC 9774 3: where such a route comes from cannot be verified.
-  if (rejectAsSets && asPath.some(({ type }) => type === SegmentType.asSet || type === SegmentType.confederationSet))
-    return 'the path has an AS_SET (RFC 9774 3)'
-  if (isExternal && enforceFirstAs && role !== 'rs-client' && firstAs(asPath) !== peerAsn)
-    return `the first AS of the path is not the neighbor's, ${peerAsn} (RFC 4271 6.3)`
+  if (isSet && checks.rejectAsSets !== false) return 'the path has an AS_SET (RFC 9774 3)'
+  const isStrange = facts.isExternal && firstAs(asPath) !== facts.peerAsn
+  if (isStrange && facts.role !== 'rs-client' && checks.enforceFirstAs !== false)
+    return `the first AS of the path is not the neighbor's, ${facts.peerAsn} (RFC 4271 6.3)`
   return undefined
 }
 
@@ -112,8 +119,8 @@ function occurrences(asPath: readonly AsPathSegment[], asn: number): number {
   return count
 }
 
-function firstAs(asPath: readonly AsPathSegment[]): number | undefined {
-  const [first] = asPath
+function firstAs(asPath: readonly AsPathSegment[] | undefined): number | undefined {
+  const first = asPath?.[0]
   return first?.type === SegmentType.asSequence ? first.asns[0] : undefined
 }
 

@@ -5,6 +5,7 @@
  * The speaker has at most one question at a time: the next is posted when the answer is there, so what is asked here,
  * however much at once, costs the speaker one bounded answer (queries.ts) between two of its own turns.
  */
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
 import { PrefixMarks } from './presence.ts'
@@ -81,9 +82,8 @@ class Thread implements SpeakerThread {
   #end: HeraldError | undefined
 
   constructor(options: SpeakerOptions) {
-    // The bundled program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+    // The built program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
+    this.#worker = new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: { ...options, presence: this.#marks.buffer },
       name: 'speaker',
     })

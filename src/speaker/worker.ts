@@ -2,11 +2,12 @@
  * Entry of the speaker's thread: wires a {@link Speaker} to its port, on request through a recorder. An error that
  * nobody handles ends the thread, and with it the process: a speaker in an unknown state must not go on announcing.
  */
-import { randomInt } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
+import { collectGarbage } from '../sys/heap.ts'
 import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
+import { rehearse } from './rehearsal.ts'
 import { system } from './session/system.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from './protocol.ts'
 import { Speaker } from './speaker.ts'
@@ -21,7 +22,9 @@ const file =
         port.postMessage({ type: 'log', level: 'error', message } satisfies FromSpeaker),
       )
 const recorder =
-  file === undefined ? undefined : new Recorder(system, options, randomInt(2 ** 32), (line) => file.write(line))
+  file === undefined
+    ? undefined
+    : new Recorder(system, options, Math.floor(Math.random() * 2 ** 32), (line) => file.write(line))
 
 const emit = (message: FromSpeaker): void => {
   recorder?.tell(message)
@@ -29,8 +32,16 @@ const emit = (message: FromSpeaker): void => {
   if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
 }
 const speaker = new Speaker(options, recorder ?? system, emit, presence)
-await speaker.start()
-port.on('message', (message: ToSpeaker) => {
-  if (recorder === undefined) speaker.handle(message)
-  else recorder.hear(message, (heard) => speaker.handle(heard))
-})
+
+async function start(): Promise<void> {
+  await rehearse()
+  collectGarbage()
+  await speaker.start()
+  // What was posted meanwhile waits in the port.
+  port.on('message', (message: ToSpeaker) => {
+    if (recorder === undefined) speaker.handle(message)
+    else recorder.hear(message, (heard) => speaker.handle(heard))
+  })
+}
+
+void start()

@@ -55,13 +55,13 @@ function startAgent(name: string): { readonly pid: number; readonly socket: stri
 
 test('each file holds what its process needs and nothing of the others', () => {
   const foreign = (name: string, pattern: RegExp): string[] => modulesOf(name).filter((path) => pattern.test(path))
-  assert.ok(modulesOf('herald.js').includes('src/main.ts'))
-  assert.deepEqual(foreign('herald.js', /node_modules\/commander\/|src\/cli\/(?!exit|text|hand-over)/), [])
+  assert.ok(modulesOf('herald.cjs').includes('src/main.ts'))
+  assert.deepEqual(foreign('herald.cjs', /node_modules\/commander\/|src\/cli\/(?!exit|text|hand-over)/), [])
   // Named imports from 'zod' bring the messages of fifty languages along.
-  assert.deepEqual(foreign('herald.js', /zod\/.*\/locales\/(?!en\.)/), [])
-  assert.ok(modulesOf('worker.js').includes('src/speaker/worker.ts'))
+  assert.deepEqual(foreign('herald.cjs', /zod\/.*\/locales\/(?!en\.)/), [])
+  assert.ok(modulesOf('worker.cjs').includes('src/speaker/worker.ts'))
   assert.deepEqual(
-    foreign('worker.js', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|observe)\//),
+    foreign('worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|observe)\//),
     [],
   )
   assert.deepEqual(foreign('cli/herald.js', /node_modules\/(?!commander\/)|src\/(?!cli\/|api\/|errors\.ts)/), [])
@@ -69,7 +69,7 @@ test('each file holds what its process needs and nothing of the others', () => {
 
 test('the license of each bundled package is kept', () => {
   const licenses = text('LICENSES.txt')
-  const files = ['herald.js', 'worker.js', ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`)]
+  const files = ['herald.cjs', 'worker.cjs', ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`)]
   const packages = new Set(
     files.flatMap(modulesOf).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []),
   )
@@ -82,7 +82,7 @@ test('the built agent starts, keeps its process id, answers, and loses what the 
   const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined))
   assert.equal(status.node, 'node1')
   const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-  assert.ok(words.includes(join(build, 'herald.js')), words.join(' '))
+  assert.ok(words.includes(join(build, 'herald.cjs')), words.join(' '))
   assert.deepEqual(words.slice(words.indexOf('agent'), words.indexOf('agent') + 3), ['agent', '--node-name', 'node1'])
   const seen = (output: string): string =>
     execFileSync(process.execPath, [herald, 'status', '--socket', socket, '-o', output], { encoding: 'utf8' })
@@ -117,9 +117,9 @@ test('bin/herald runs the built program while it is not older than the sources, 
   symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'))
   const says = (): string => execFileSync(join(place, 'bin/herald'), { encoding: 'utf8' }).trim()
   assert.equal(says(), 'sources', 'nothing is built')
-  writeFileSync(join(place, 'build/herald.js'), '')
+  writeFileSync(join(place, 'build/herald.cjs'), '')
   const at = (path: string, second: number): void => utimesSync(join(place, path), second, second)
-  for (const path of ['src/cli/herald.ts', 'src/cli', 'src', 'package.json', 'build/herald.js']) at(path, 1_000)
+  for (const path of ['src/cli/herald.ts', 'src/cli', 'src', 'package.json', 'build/herald.cjs']) at(path, 1_000)
   assert.equal(says(), 'built')
   at('src/cli/herald.ts', 1_001)
   assert.equal(says(), 'sources', 'a file was edited')
