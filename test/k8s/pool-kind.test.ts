@@ -59,7 +59,7 @@ test('a Service without an address is told of each pool what is in the way', () 
   const named = (name: string, spec: string): string =>
     pool.replace('name: pool', `name: ${name}`).replace(/spec: .*/, `spec: ${spec}`)
   const pools = [
-    named('shut', '{disabled: true, blocks: [{cidr: 10.1.0.0/24}]}'),
+    named('closed', '{disabled: true, blocks: [{cidr: 10.1.0.0/24}]}'),
     named('other', '{serviceSelector: {matchLabels: {app: db}}, blocks: [{cidr: 10.2.0.0/24}]}'),
     named('six', '{blocks: [{cidr: "2001:db8::/64"}]}'),
     named('tiny', '{blocks: [{start: 10.3.0.1}]}'),
@@ -73,11 +73,11 @@ test('a Service without an address is told of each pool what is in the way', () 
     return [verdict?.code, verdict?.message]
   }
   assert.deepEqual(of(''), ['NoPool', 'there is no pool of addresses'])
-  assert.deepEqual(of(pools[0] ?? ''), ['NoPool', 'no IPv4 address: pool shut is disabled'])
+  assert.deepEqual(of(pools[0] ?? ''), ['NoPool', 'no IPv4 address: pool closed is disabled'])
   assert.deepEqual(of(pools[1] ?? ''), ['PoolSelectorMismatch', 'no IPv4 address: pool other selects app=db'])
   assert.deepEqual(of(pools.join('')), [
     'OutOfAddresses',
-    'no IPv4 address: pool shut is disabled, pool other selects app=db, pool six gives no IPv4 addresses, pool tiny is full, ' +
+    'no IPv4 address: pool closed is disabled, pool other selects app=db, pool six gives no IPv4 addresses, pool tiny is full, ' +
       'pool twin is in conflict with pool tiny',
   ])
 })
