@@ -1,11 +1,12 @@
 /**
- * `npm run bench [-- announce | full-table | latency | start | kernel]`: figures, each beside its goal. Bounded, and in
+ * `npm run bench [-- announce | full-table | latency | start | asking | kernel]`: figures, each beside its goal. Bounded, and in
  * a network
  * namespace of its own, so that nothing else is met.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { benchAnnounce } from './announce.ts'
+import { benchAsking } from './asking.ts'
 import { benchFullTable } from './full-table.ts'
 import { benchKernel } from './kernel.ts'
 import { benchLatency } from './latency.ts'
@@ -17,6 +18,7 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   latency: benchLatency,
   'full-table': benchFullTable,
   start: benchStart,
+  asking: benchAsking,
   kernel: benchKernel,
 }
 const inside = 'HERALD_BENCH_NAMESPACE'

@@ -11,6 +11,8 @@ import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Agent } from './agent/agent.ts'
 import type { AgentOptions } from './agent/options.ts'
+import { createCommands } from './agent/commands.ts'
+import { DrainMark } from './agent/drain-mark.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
@@ -24,10 +26,11 @@ import { HeraldError, messageOf } from './errors.ts'
 import { directorySource } from './k8s/directory.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { createTranslator } from './k8s/translate/translator.ts'
-import { createLogger, type Logger } from './observe/logger.ts'
+import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
 import { uplinkInterfaces } from './sys/links.ts'
+import { peerCredentials } from './sys/unix-socket.ts'
 
 // The same for the sources of a checkout and for the emitted program below build/.
 const packageFile = findPackageJSON(import.meta.url) ?? 'package.json'
@@ -37,10 +40,14 @@ export const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).vers
 
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {
-  const log = createLogger({ level: options.logLevel, format: options.logFormat })
+  const output = new LogOutput()
+  const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
+  // What Node itself has to say may be lost like any line of the log; a hang-up during the start is no reason to die.
+  process.stderr.on('error', () => {})
+  process.on('SIGHUP', () => {})
   const release = lockState(options.stateDir)
   try {
-    return await runLocked(options, log)
+    return await runLocked(options, log, output)
   } finally {
     release()
   }
@@ -58,22 +65,12 @@ function lockState(stateDir: string): () => void {
   }
 }
 
-async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
+async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
   const manifests = manifestsFolder(options)
   const marker = new RestartMarker(options.stateDir)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
   const isForwardingPreserved = datapath.status.adopted || datapath.status.kind === 'none'
-  const speaker = startSpeakerThread({
-    ...(options.bgpListen === undefined ? {} : { listen: options.bgpListen }),
-    isRestart: marker.isRestart,
-    isForwardingPreserved,
-    ...(options.record === undefined ? {} : { record: options.record }),
-  })
-  const warnings: string[] = []
-  speaker.onLog((line) => {
-    if (line.peer === undefined && line.level !== 'info') warnings.push(line.message)
-    log[line.level]({ ...(line.peer === undefined ? {} : { peer: line.peer }) }, line.message)
-  })
+  const speaker = startSpeaker(options, marker.isRestart, isForwardingPreserved, log)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const source = directorySource({ directory: manifests })
   const agent = new Agent({
@@ -97,6 +94,8 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
         pattern,
       ).map(({ name }) => name),
   })
+  const drain = new DrainMark(options.stateDir)
+  agent.setDrained(drain.isSet)
   const views = createViews({
     nodeName: options.nodeName,
     version,
@@ -105,12 +104,13 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
     datapath,
     sourceDetail: manifests,
     datapathProblem: problem,
-    warnings,
-    metrics: metricsOf(agent),
+    log: output,
+    metrics: metricsOf(agent, output),
   })
   const server = await createApiServer({
     views,
     socket: options.socket,
+    commands: { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials },
     ...(options.http === undefined ? {} : { http: options.http }),
   })
   if (server.problem !== undefined) log.warn(server.problem)
@@ -118,7 +118,7 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   await agent.start()
   rescanOnHangup(source, log)
 
-  const end = await ended(speaker, () => agent.speaker?.isDraining === true)
+  const end = await ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
   log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
@@ -129,6 +129,22 @@ async function runLocked(options: AgentOptions, log: Logger): Promise<number> {
   return end.code
 }
 
+function startSpeaker(
+  { bgpListen, record }: AgentOptions,
+  isRestart: boolean,
+  isForwardingPreserved: boolean,
+  log: Logger,
+): SpeakerThread {
+  const speaker = startSpeakerThread({
+    ...(bgpListen === undefined ? {} : { listen: bgpListen }),
+    isRestart,
+    isForwardingPreserved,
+    ...(record === undefined ? {} : { record }),
+  })
+  speaker.onLog(({ level, peer, message }) => log[level](peer === undefined ? {} : { peer }, message))
+  return speaker
+}
+
 function rescanOnHangup(source: ObjectSource, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('SIGHUP: everything is read again')
@@ -137,10 +153,12 @@ function rescanOnHangup(source: ObjectSource, log: Logger): void {
 }
 
 /** The metrics library is loaded by the first scrape: an agent that nobody scrapes does without it. */
-function metricsOf(agent: Agent): (views: AgentViews) => Promise<string> {
+function metricsOf(agent: Agent, output: LogOutput): (views: AgentViews) => Promise<string> {
   let metrics: Promise<(views: AgentViews) => Promise<string>> | undefined
   return async (views) => {
-    metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) => createMetrics(() => agent.reconcile))
+    metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) =>
+      createMetrics(() => ({ ...agent.reconcile, lostLogLines: output.lostLines })),
+    )
     return (await metrics)(views)
   }
 }

@@ -30,6 +30,7 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['FamilyCount', jsonSchema(types.familyCountSchema)],
   ['UpdateErrors', jsonSchema(types.updateErrorsSchema)],
   ['Frontend', jsonSchema(types.frontendSchema)],
+  ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],
 ])
@@ -77,9 +78,9 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
   `\`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. ` +
   `\`kind\` is \`service\`, \`route\` or \`peer\`.
 
-Lists of routes and Services come in pages. With \`limit\` (1 to 500) or \`continue\` the answer is ` +
+Lists of routes and Services come in pages. With \`limit\` (1 to 250) or \`continue\` the answer is ` +
   `\`{"items": [...], "continue": "..."}\`; \`continue\` is there when there is more, and is given back as ` +
-  `\`continue\` for the next page. With neither of them the answer is the first 500 as a list, and the header ` +
+  `\`continue\` for the next page. With neither of them the answer is the first 250 as a list, and the header ` +
   `\`herald-continue\` is there when there is more. Verbs follow the pages and print one list. A table that ` +
   `changes meanwhile is listed as it is when its turn comes. A place that is not kept any more (too many other ` +
   `walks, another agent) is refused with 410: begin again.
@@ -87,7 +88,8 @@ Lists of routes and Services come in pages. With \`limit\` (1 to 500) or \`conti
 One request of a connection is worked on at a time, equal ones share an answer, and when too many wait the next is ` +
   `refused with 503 and \`Retry-After\`. \`/healthz\` and \`/readyz\` are answered whatever else waits.
 
-The API takes GET and HEAD only. A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter ` +
+Over HTTP the API takes GET and HEAD only. On the unix socket \`POST /api/v1/commands/reset?peer=&soft=\`, ` +
+  `\`refresh?peer=\` and \`drain?undo=\` give commands; the answer is a [Command](#command). A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter ` +
   `is wrong), 404, 405, 410, 413 (a request with a body), 500 or 503. Beside it: \`/healthz\` (the process lives), ` +
   `\`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), ` +
   `\`/metrics\` ([metrics.md](metrics.md)).

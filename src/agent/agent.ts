@@ -47,6 +47,7 @@ const uplinksEveryMs = 5_000
 
 export class Agent {
   readonly order: Order
+  isDrained = false
   readonly #parts: AgentParts
   readonly #timers = new Set<NodeJS.Timeout>()
   #speaker: DesiredSpeaker | undefined
@@ -142,11 +143,7 @@ export class Agent {
       this.#speaker = delta.speaker
       if (delta.speaker.neighbors.length > 0) this.#mark()
       this.#attach()
-      this.#parts.speaker.post({
-        type: 'configure',
-        neighbors: delta.speaker.neighbors,
-        isDraining: delta.speaker.isDraining,
-      })
+      this.#configure()
     }
     if (delta.problems !== undefined) {
       this.#report(this.#problems, delta.problems)
@@ -163,6 +160,18 @@ export class Agent {
     this.reconcile.count++
     this.reconcile.lastMs = performance.now() - started
     this.reconcile.lastAt = Date.now()
+  }
+
+  /** `herald drain`, beside the annotation of the Node. */
+  setDrained(isDrained: boolean): void {
+    this.isDrained = isDrained
+    this.#configure()
+  }
+
+  #configure(): void {
+    if (this.#speaker === undefined) return
+    const { neighbors, isDraining } = this.#speaker
+    this.#parts.speaker.post({ type: 'configure', neighbors, isDraining: isDraining || this.isDrained })
   }
 
   /** A state directory that takes nothing costs the restart's grace, not the sessions. */

@@ -1,42 +1,87 @@
-/** The last steps of a chain of reasons: who was sent the route, and why a peer is not up. Pure. */
+/**
+ * The last steps of a chain of reasons: who was sent the route, who was not and why, and why a peer is not up. One
+ * verdict has one cause. Pure.
+ */
 import type { RouteView, VerdictView } from '../api/types.ts'
+import type { AddressFamilyName, DesiredPodCidr, Neighbor, Problem, Route } from '../desired/model.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
-import type { DesiredPodCidr, Neighbor, Route } from '../desired/model.ts'
 
-/** Whether the routes reached every neighbor that they are meant for. */
-export function announcedVerdict(
-  routes: readonly Route[],
-  sent: readonly RouteView[],
-  peers: readonly PeerSnapshot[],
-): VerdictView {
-  const wanted = new Set(routes.flatMap((route) => route.neighbors))
-  const reached = new Set(sent.map((route) => route.peer))
-  const silent = [...wanted].filter((id) => !reached.has(id))
-  if (wanted.size === 0) {
-    return {
-      step: 'announced',
-      ok: false,
-      code: 'NoNeighbor',
-      message: 'No neighbor is to hear this route',
-      remedy: 'Give the policy that selects this node a neighbor and a serviceSelector that matches',
-    }
-  }
-  const reasons = silent.map((id) => reasonOf(id, peers)).join('; ')
-  if (silent.length === 0)
-    return { step: 'announced', ok: true, code: 'Announced', message: `Sent to ${[...wanted].join(', ')}` }
-  return {
-    step: 'announced',
-    ok: silent.length < wanted.size,
-    code: silent.length < wanted.size ? 'AnnouncedToSome' : 'NotAnnounced',
-    message: `Not sent to ${reasons}`,
-    remedy: 'See `herald explain peer ADDRESS`',
-  }
+/** What is known of the neighbors while something is explained. */
+export interface Surroundings {
+  readonly peers: readonly PeerSnapshot[]
+  readonly neighbors: readonly Neighbor[]
+  /** Routes are withdrawn, or about to be. */
+  readonly isDraining: boolean
 }
 
-function reasonOf(id: string, peers: readonly PeerSnapshot[]): string {
-  const peer = peers.find((found) => found.id === id)
-  if (peer === undefined) return `${id} (not configured)`
-  return `${peer.peerAddress} (${peer.state === 'Established' ? 'the family is not negotiated, or no next hop for it' : (peer.reason ?? peer.state)})`
+const addressOf = (id: string): string => id.slice(id.indexOf('/') + 1)
+const familyOf = (prefix: string): AddressFamilyName => (prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast')
+const no = (code: string, message: string, remedy: string): VerdictView => ({
+  step: 'announced',
+  ok: false,
+  code,
+  message,
+  remedy,
+})
+
+/** Whether each route reached each neighbor that it is meant for; for each that it did not, why. */
+export function announcedVerdicts(
+  routes: readonly Route[],
+  sent: readonly Pick<RouteView, 'peer' | 'prefix'>[],
+  around: Surroundings,
+): readonly VerdictView[] {
+  const wanted = routes.flatMap(({ prefix, neighbors }) => neighbors.map((id) => ({ prefix, id })))
+  if (wanted.length === 0)
+    return [
+      no(
+        'NoNeighbor',
+        'No neighbor is to hear this route',
+        'Give the policy that selects this node a neighbor and a serviceSelector that matches',
+      ),
+    ]
+  const isSent = ({ prefix, id }: (typeof wanted)[number]): boolean =>
+    sent.some((route) => route.peer === id && route.prefix === prefix)
+  const missing = wanted.filter((one) => !isSent(one))
+  const prefixes = new Set(wanted.map(({ prefix }) => prefix))
+  const name = ({ prefix, id }: (typeof wanted)[number]): string =>
+    prefixes.size === 1 ? addressOf(id) : `${addressOf(id)} (${prefix})`
+  const reached = wanted.filter(isSent).map(name)
+  if (missing.length === 0)
+    return [{ step: 'announced', ok: true, code: 'Announced', message: `Sent to ${reached.join(', ')}` }]
+  const summary =
+    reached.length === 0
+      ? no('NotAnnounced', 'Sent to no neighbor', 'See the reason of each below')
+      : no('AnnouncedToSome', `Sent to ${reached.join(', ')} only`, 'See the reason of each other neighbor below')
+  return [summary, ...missing.map(({ prefix, id }) => notSent(prefix, id, around))]
+}
+
+function notSent(prefix: string, id: string, { peers, neighbors, isDraining }: Surroundings): VerdictView {
+  const because = (code: string, why: string, remedy: string): VerdictView =>
+    no(code, `${prefix} is not sent to ${addressOf(id)}: ${why}`, remedy)
+  const [peer, neighbor] = [peers.find((one) => one.id === id), neighbors.find((one) => one.id === id)]
+  if (peer === undefined)
+    return because('NotConfigured', 'it is no neighbor of this node', 'See `herald bgp peers` for those that are')
+  const see = `See \`herald explain peer ${addressOf(id)}\``
+  if (peer.state !== 'Established')
+    return because('NotEstablished', `the session is not Established: ${peer.reason ?? peer.state}`, see)
+  if (isDraining)
+    return because('Drained', 'the node is drained', 'Undo it: `herald drain --undo`, or herald.dev/drain')
+  const family = peer.families.find((one) => one.family === familyOf(prefix))
+  if (family === undefined)
+    return because(
+      'FamilyNotConfigured',
+      `the neighbor is not configured for ${familyOf(prefix)}`,
+      'Name the family in the families of the neighbor, or leave them out: both are the default',
+    )
+  if (family.problem !== undefined) return because('FamilyNotSent', family.problem, see)
+  const limit = neighbor?.maxPrefixesOut
+  if (limit !== undefined && family.advertised >= limit)
+    return because(
+      'AtPrefixLimit',
+      `it has as many prefixes as it may have (maxPrefixesOut ${limit})`,
+      'Raise the limit',
+    )
+  return because('Sending', 'it is on its way', 'Wait a moment; a peer that takes nothing is ended by its hold timer')
 }
 
 /** A prefix that only peers know: a node imports what its policy names and announces nothing of it (RFC 8212). */
@@ -69,13 +114,28 @@ export function receivedVerdicts(paths: readonly RouteView[]): VerdictView[] {
 export function podCidrVerdicts(
   podCidr: DesiredPodCidr,
   sent: readonly RouteView[],
-  peers: readonly PeerSnapshot[],
-): VerdictView[] {
+  around: Surroundings,
+): readonly VerdictView[] {
   const own = podCidr.verdicts.map((verdict) => ({ ...verdict }))
-  return own.every((verdict) => verdict.ok) ? [...own, announcedVerdict(podCidr.routes, sent, peers)] : own
+  return own.every((verdict) => verdict.ok) ? [...own, ...announcedVerdicts(podCidr.routes, sent, around)] : own
 }
 
-export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined): VerdictView[] {
+/** Problems of an object of which another version, or the rest of it, is in force. */
+export function brokenVersionVerdicts(problems: readonly Problem[]): readonly VerdictView[] {
+  return problems
+    .filter(({ severity }) => severity === 'error')
+    .map(({ object, field, code, message, remedy }) => ({
+      step: 'valid',
+      ok: false,
+      code,
+      message:
+        `What was written last of ${object.kind} ${object.name} is not in force, what was good before is: ` +
+        `${field === '' ? '' : `${field}: `}${message}`,
+      remedy,
+    }))
+}
+
+export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined): readonly VerdictView[] {
   const { kind, name } = neighbor?.source ?? { kind: 'policy', name: peer.virtualRouter }
   const configured: VerdictView = {
     step: 'selected',
@@ -83,31 +143,53 @@ export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined)
     code: 'Configured',
     message: `Neighbor AS ${peer.peerAsn} of ${kind} ${name}, local AS ${peer.localAsn}`,
   }
-  if (peer.state === 'Established') {
-    return [
-      configured,
-      {
-        step: 'announced',
-        ok: true,
-        code: 'Established',
-        message:
-          `Established since ${peer.since}, ` +
-          `${peer.families.map((family) => `${family.family} ${family.advertised} sent, ${family.received} received`).join('; ')}${errorsText(peer)}`,
-      },
-    ]
+  const pending = (peer.pending ?? []).map(
+    (change): VerdictView => ({
+      step: 'selected',
+      ok: true,
+      code: 'WaitsForNextSession',
+      message: `Comes into force with the next session: ${change}`,
+    }),
+  )
+  return [configured, ...pending, ...(peer.state === 'Established' ? upVerdicts(peer) : downVerdicts(peer))]
+}
+
+function upVerdicts(peer: PeerSnapshot): readonly VerdictView[] {
+  const counts = peer.families.map(
+    ({ family, advertised, received }) => `${family} ${advertised} sent, ${received} received`,
+  )
+  const up: VerdictView = {
+    step: 'announced',
+    ok: true,
+    code: 'Established',
+    message: `Established since ${peer.since}, ${counts.join('; ')}${errorsText(peer)}`,
   }
-  const last = peer.lastReset === undefined ? '' : `; last reset ${peer.lastReset.at}: ${peer.lastReset.text}`
+  const unsent = peer.families.flatMap(({ problem }) =>
+    problem === undefined
+      ? []
+      : [no('FamilyNotSent', problem, 'Nothing has to be done when no route of this family is to be announced')],
+  )
+  return [up, ...unsent]
+}
+
+function downVerdicts(peer: PeerSnapshot): readonly VerdictView[] {
+  const { idleHoldSec, lastReset } = peer
+  const last = lastReset === undefined ? '' : `; last reset ${lastReset.at}: ${lastReset.text}`
+  const down = no(
+    `State${peer.state}`,
+    `${peer.reason ?? peer.state}${last}${errorsText(peer)}`,
+    `Check that ${peer.peerAddress} port ${peer.peerPort} answers, and that its AS, password and TTL ` +
+      `agree with the policy`,
+  )
+  if (idleHoldSec === undefined) return [down]
+  const seconds = Math.ceil(idleHoldSec)
   return [
-    configured,
-    {
-      step: 'announced',
-      ok: false,
-      code: `State${peer.state}`,
-      message: `${peer.reason ?? peer.state}${last}${errorsText(peer)}`,
-      remedy:
-        `Check that ${peer.peerAddress} port ${peer.peerPort} answers, and that its AS, password and TTL ` +
-        `agree with the policy`,
-    },
+    down,
+    no(
+      'IdleHold',
+      `The next attempt follows in ${seconds} s: the session failed before (RFC 4271 8.1.1, DampPeerOscillations)`,
+      `Wait, or try at once: \`herald bgp reset ${peer.peerAddress}\``,
+    ),
   ]
 }
 

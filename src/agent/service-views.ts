@@ -23,6 +23,8 @@ export interface ServiceCounts {
   readonly states: Readonly<Record<ServiceView['state'], number>>
   /** Prefixes to announce. */
   readonly routes: number
+  /** Which neighbors hear something of which family, as {@link familyKey}. */
+  readonly families: Set<string>
 }
 
 /** By name; `continue` is the name of the last one. */
@@ -61,15 +63,21 @@ function firstKeys(
   return { keys: keys.slice(0, limit), isMore: isMore || keys.length > limit }
 }
 
+/** A neighbor and the family of a prefix. */
+export const familyKey = (neighbor: string, prefix: string): string =>
+  `${neighbor} ${prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast'}`
+
 export async function countServices(parts: ServiceParts): Promise<ServiceCounts> {
   const states = { Announced: 0, Programmed: 0, Pending: 0, NotServed: 0 }
+  const families = new Set<string>()
   let [total, routes] = [0, 0]
   for (const service of parts.agent.order.services.values()) {
     states[stateOf(parts, service)]++
     routes += service.routes.length
+    for (const { prefix, neighbors } of service.routes) for (const id of neighbors) families.add(familyKey(id, prefix))
     if (++total % sliceServices === 0) await nextTurn()
   }
-  return { total, states, routes }
+  return { total, states, routes, families }
 }
 
 function serviceView(parts: ServiceParts, service: DesiredService): ServiceView {

@@ -4,8 +4,6 @@
  */
 import type {
   AgentViews,
-  ExplainSubject,
-  ExplainView,
   Page,
   PageQuery,
   PeerView,
@@ -13,31 +11,28 @@ import type {
   RouteView,
   RoutesQuery,
   StatusView,
-  VerdictView,
 } from '../api/types.ts'
-import type { PeerSnapshot, RouteSnapshot } from '../speaker/protocol.ts'
+import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import type { Problem } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
-import { hostPrefix } from '../ip/prefix.ts'
-import { parseAddress } from '../ip/address.ts'
-import { formatPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { Agent } from './agent.ts'
-import { countServices, servicesPage, serviceVerdicts } from './service-views.ts'
-import { announcedVerdict, peerVerdicts, podCidrVerdicts, receivedVerdicts } from './explain.ts'
+import { explain, type ExplainParts } from './explain-views.ts'
+import { routeView, secondsSince } from './route-view.ts'
+import { countServices, familyKey, servicesPage, type ServiceParts } from './service-views.ts'
 
 export interface ViewParts {
   readonly nodeName: string
   readonly version: string
-  readonly agent: Agent
-  readonly speaker: SpeakerThread
-  readonly datapath: Datapath
+  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'uplinkProblem'>
+  readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
+  readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons'>
   readonly sourceDetail: string
   /** Set when the datapath that was asked for could not be had. */
   readonly datapathProblem: string | undefined
-  /** Warnings of the start that hold as long as the process lives. */
-  readonly warnings: readonly string[]
+  /** Where lines of the log get lost. */
+  readonly log: { readonly lostLines: number; problem(): string | undefined }
   readonly metrics: (views: AgentViews) => Promise<string>
 }
 
@@ -71,27 +66,33 @@ function readiness(parts: ViewParts): { readonly ok: boolean; readonly text: str
   return { ok: true, text: 'ok' }
 }
 
-const secondsSince = (at: number): number => Math.max(0, Math.round((Date.now() - at) / 1000))
-
 async function statusView(
   parts: ViewParts,
   peers: readonly PeerSnapshot[],
   uptimeSeconds: number,
 ): Promise<StatusView> {
   const { agent, datapath } = parts
-  const { total, states, routes } = await countServices(parts)
+  const { total, states, routes, families } = await countServices(parts)
+  for (const { prefix, neighbors } of agent.podCidrs.flatMap((podCidr) => podCidr.routes))
+    for (const id of neighbors) families.add(familyKey(id, prefix))
   const problems = agent.problems.map(problemView)
   const established = peers.filter((peer) => peer.state === 'Established').length
-  const warnings = [
-    ...parts.warnings,
+  const logProblem = parts.log.problem()
+  const failures = [
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
     ...(agent.uplinkProblem === undefined ? [] : [agent.uplinkProblem]),
     ...peers
       .filter((peer) => peer.state !== 'Established')
       .map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
+    ...peers.flatMap((peer) => unsentFamilies(peer, families)),
+    ...(logProblem === undefined
+      ? []
+      : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
     ...(agent.isSynced ? [] : ['manifests are being read']),
   ]
-  const isDegraded = warnings.length > parts.warnings.length || problems.some((problem) => problem.severity === 'error')
+  const warnings = [...parts.speaker.problems, ...failures]
+  const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
+  const isAnnotated = agent.speaker?.isDraining === true
   return {
     node: parts.nodeName,
     version: parts.version,
@@ -120,9 +121,17 @@ async function statusView(
       reasons: { ...datapath.reasons() },
       ...(parts.datapathProblem === undefined ? {} : { problem: parts.datapathProblem }),
     },
+    ...(agent.isDrained || isAnnotated ? { drain: { command: agent.isDrained, annotation: isAnnotated } } : {}),
     warnings,
     problems,
   }
+}
+
+/** Families that something is to be announced in, and this peer is sent nothing of. */
+function unsentFamilies(peer: PeerSnapshot, wanted: ReadonlySet<string>): readonly string[] {
+  return peer.families.flatMap(({ family, problem }) =>
+    problem !== undefined && wanted.has(`${peer.id} ${family}`) ? [`peer ${peer.peerAddress}: ${problem}`] : [],
+  )
 }
 
 function peerView(node: string, peer: PeerSnapshot): PeerView {
@@ -137,6 +146,8 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     families,
     lastReset,
     transitions,
+    pending,
+    idleHoldSec,
     ...rest
   } = peer
   return {
@@ -152,18 +163,8 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     ...(holdTimeSec === undefined ? {} : { holdTimeSeconds: holdTimeSec }),
     ...(keepaliveSec === undefined ? {} : { keepaliveSeconds: keepaliveSec }),
     ...(lastReset === undefined ? {} : { lastReset: { ...lastReset } }),
-  }
-}
-
-function routeView(node: string, route: RouteSnapshot): RouteView {
-  const { since, communities, largeCommunities, extendedCommunities, ...rest } = route
-  return {
-    ...rest,
-    node,
-    ageSeconds: secondsSince(Date.parse(since)),
-    communities: [...communities],
-    largeCommunities: [...largeCommunities],
-    extendedCommunities: [...extendedCommunities],
+    ...(pending === undefined ? {} : { pending: [...pending] }),
+    ...(idleHoldSec === undefined ? {} : { idleHoldSeconds: Math.ceil(idleHoldSec) }),
   }
 }
 
@@ -181,132 +182,6 @@ async function routesPage(
     items: routes.map((route) => routeView(nodeName, route)),
     ...(next === undefined ? {} : { continue: `${started.toString(36)}.${next}` }),
   }
-}
-
-async function explain(parts: ViewParts, subject: ExplainSubject): Promise<ExplainView> {
-  switch (subject.kind) {
-    case 'service':
-      return explainService(parts, subject.name)
-    case 'peer':
-      return explainPeer(parts, subject.name)
-    case 'route':
-      return explainRoute(parts, subject.name)
-  }
-}
-
-function answer(subject: string, verdicts: readonly VerdictView[], announcedTo: readonly RouteView[]): ExplainView {
-  return {
-    subject,
-    exists: true,
-    ok: verdicts.every((verdict) => verdict.ok),
-    verdicts: [...verdicts],
-    announcedTo: [...announcedTo],
-  }
-}
-
-function missing(subject: string, message: string, remedy: string): ExplainView {
-  return {
-    subject,
-    exists: false,
-    ok: false,
-    verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy }],
-    announcedTo: [],
-  }
-}
-
-async function explainService(parts: ViewParts, name: string): Promise<ExplainView> {
-  const subject = `service ${name}`
-  const service = parts.agent.order.service(name)
-  if (service === undefined) {
-    const problem = parts.agent.problems.find(
-      ({ object }) => object.kind === 'Service' && `${object.namespace}/${object.name}` === name,
-    )
-    if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
-    return missing(
-      subject,
-      `No LoadBalancer Service ${name} was read from ${parts.sourceDetail}`,
-      'Check namespace and name, and that spec.type is LoadBalancer',
-    )
-  }
-  const verdicts = serviceVerdicts(parts, service)
-  const sent = await routesTo(
-    parts,
-    service.routes.map((route) => route.prefix),
-  )
-  if (verdicts.every((verdict) => verdict.ok))
-    verdicts.push(announcedVerdict(service.routes, sent, await parts.speaker.peers()))
-  return answer(subject, verdicts, sent)
-}
-
-async function explainPeer(parts: ViewParts, address: string): Promise<ExplainView> {
-  const subject = `peer ${address}`
-  const peer = (await parts.speaker.peers()).find((found) =>
-    [found.peerAddress, found.peerAddress.replace(/%.*/, ''), found.id].includes(address),
-  )
-  if (peer === undefined) {
-    const problem = parts.agent.problems.find((found) => found.message.includes(address))
-    return missing(
-      subject,
-      problem?.message ?? `No policy that selects this node has a neighbor ${address}`,
-      problem?.remedy ?? 'Add the neighbor to the policy, or correct the address',
-    )
-  }
-  const neighbor = parts.agent.speaker?.neighbors.find((found) => found.id === peer.id)
-  return {
-    ...answer(subject, peerVerdicts(peer, neighbor), []),
-    transitions: peer.transitions.map((transition) => ({ ...transition })),
-  }
-}
-
-async function explainRoute(parts: ViewParts, text: string): Promise<ExplainView> {
-  const prefix = canonicalPrefix(text)
-  const subject = `route ${prefix ?? text}`
-  if (prefix === undefined)
-    return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
-  const paths = (await parts.speaker.paths(prefix)).map((route) => routeView(parts.nodeName, route))
-  return { ...(await explainOrigin(parts, subject, prefix, paths)), ...(paths.length === 0 ? {} : { paths }) }
-}
-
-/** Why this node announces a prefix, or that it only knows it from others. */
-async function explainOrigin(
-  parts: ViewParts,
-  subject: string,
-  prefix: string,
-  paths: readonly RouteView[],
-): Promise<ExplainView> {
-  const sent = await routesTo(parts, [prefix])
-  const podCidr = parts.agent.podCidrs.find((found) => found.prefix === prefix)
-  if (podCidr !== undefined) return answer(subject, podCidrVerdicts(podCidr, sent, await parts.speaker.peers()), sent)
-  const service = [...parts.agent.order.services.values()].find((found) =>
-    found.addresses.some((address) => canonicalPrefix(address) === prefix),
-  )
-  if (service === undefined && paths.length > 0) return answer(subject, receivedVerdicts(paths), sent)
-  if (service === undefined) {
-    const faulty = (await parts.speaker.peers())
-      .filter(({ updateErrors }) => updateErrors !== undefined)
-      .map(({ peerAddress }) => `\`herald explain peer ${peerAddress}\``)
-    return missing(
-      subject,
-      'No Service holds this address and no PodCIDR of this node equals it',
-      [
-        'See `herald bgp routes available`',
-        ...faulty.map((command) => `${command} (not every UPDATE counts as sent)`),
-      ].join(', '),
-    )
-  }
-  return { ...(await explainService(parts, service.key)), subject }
-}
-
-function canonicalPrefix(text: string): string | undefined {
-  const prefix = parsePrefix(text)
-  if (prefix !== undefined) return formatPrefix(prefix)
-  const address = parseAddress(text)
-  return address === undefined ? undefined : formatPrefix(hostPrefix(address))
-}
-
-async function routesTo(parts: ViewParts, prefixes: readonly string[]): Promise<readonly RouteView[]> {
-  const found = await Promise.all(prefixes.map((prefix) => parts.speaker.route(prefix)))
-  return found.flat().map((route) => routeView(parts.nodeName, route))
 }
 
 function problemView(problem: Problem): ProblemView {

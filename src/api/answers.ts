@@ -2,12 +2,13 @@
  * From a request to its answer:
  *
  *     GET /healthz /readyz                                           at once, whatever else is asked
+ *     POST /api/v1/commands/{reset,refresh,drain}                    on the unix socket, of a caller that is known
  *     GET /metrics /api/v1/{status,peers,routes,services,explain}    through the lane
  */
 import type http from 'node:http'
 import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
 import type { Lane } from './lane.ts'
-import type { AgentViews, ExplainSubject, Page, PageQuery } from './types.ts'
+import type { AgentCommand, AgentViews, CommandView, ExplainSubject, Page, PageQuery } from './types.ts'
 
 export interface Reply {
   readonly status: number
@@ -19,7 +20,7 @@ export interface Reply {
 }
 
 /** Items of one page, and so what an answer costs at most. */
-export const maxPageItems = 500
+export const maxPageItems = 250
 /** Of an answer that names the next page in a header, as the list itself has no place for it. */
 export const continueHeader = 'herald-continue'
 
@@ -32,10 +33,16 @@ const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain
 
 const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410 }
 
+export interface Asked {
+  readonly views: AgentViews
+  /** Of who may give commands. */
+  readonly run?: ((command: AgentCommand) => Promise<CommandView>) | undefined
+}
+
 /** Never rejects. */
-export async function answer(views: AgentViews, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+export async function answer(asked: Asked, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
   try {
-    return await answerTo(views, lane, request)
+    return await answerTo(asked, lane, request)
   } catch (error) {
     const code = error instanceof HeraldError ? error.code : undefined
     const reply = json(
@@ -46,8 +53,9 @@ export async function answer(views: AgentViews, lane: Lane<Reply>, request: http
   }
 }
 
-async function answerTo(views: AgentViews, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
-  if (request.method !== 'GET' && request.method !== 'HEAD')
+async function answerTo({ views, run }: Asked, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+  const isReading = request.method === 'GET' || request.method === 'HEAD'
+  if (!isReading && (run === undefined || request.method !== 'POST'))
     return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
   if (hasBody(request))
     return { ...json({ error: { code: 'BODY', message: 'a request has no body here' } }, 413), isLast: true }
@@ -56,6 +64,7 @@ async function answerTo(views: AgentViews, lane: Lane<Reply>, request: http.Inco
       ? URL.parse(request.url, 'http://herald')
       : null
   if (url === null) return badRequest('the request target is no path')
+  if (!isReading) return commanded(run, url)
   switch (url.pathname) {
     case '/healthz':
       return text('ok\n')
@@ -132,6 +141,20 @@ function paged(
       found.continue === undefined ? {} : { [continueHeader]: encodeURIComponent(found.continue) }
     return { ...json(found.items), headers: next }
   }
+}
+
+/** `POST /api/v1/commands/{reset,refresh,drain}?peer=&soft=&undo=` */
+async function commanded(run: Asked['run'], { pathname, searchParams: query }: URL): Promise<Reply> {
+  const what = /^\/api\/v1\/commands\/([a-z]+)$/.exec(pathname)?.[1]
+  const [peer, soft, undo] = ['peer', 'soft', 'undo'].map((key) => query.get(key))
+  const isPeers = what === 'reset' || what === 'refresh'
+  if (run === undefined || (!isPeers && what !== 'drain'))
+    return json({ error: { code: 'NOT_FOUND', message: `no such command: ${pathname}` } }, 404)
+  if (what === 'drain') return json(await run({ what, undo: undo === 'true' }))
+  if (peer === undefined || peer === null || peer === '') return badRequest('peer is needed: an address, an id or *')
+  if (what === 'refresh') return json(await run({ what, peer }))
+  if (soft !== undefined && soft !== null && soft !== 'in' && soft !== 'out') return badRequest('soft is in or out')
+  return json(await run({ what: 'reset', peer, ...(soft === 'in' || soft === 'out' ? { soft } : {}) }))
 }
 
 function badRequest(message: string): Reply {

@@ -5,8 +5,19 @@
  */
 import http from 'node:http'
 import { HeraldError, messageOf } from '../errors.ts'
-import { explainShape, fits, peerShape, routeShape, serviceShape, type Shape, statusShape } from './shape.ts'
+import {
+  commandShape,
+  explainShape,
+  fits,
+  peerShape,
+  routeShape,
+  serviceShape,
+  type Shape,
+  statusShape,
+} from './shape.ts'
 import type {
+  AgentCommand,
+  CommandView,
   ExplainSubject,
   ExplainView,
   Page,
@@ -26,7 +37,7 @@ export interface ApiLocation {
 const deadlineMs = 10_000
 /** A page of Services with hundreds of backends each. */
 const maxBodyBytes = 64 * 1024 * 1024
-const pageItems = 500
+const pageItems = 250
 
 export const fetchStatus = (location: ApiLocation): Promise<StatusView> =>
   fetchJson(location, '/api/v1/status', statusShape)
@@ -42,6 +53,12 @@ export const fetchExplain = (location: ApiLocation, subject: ExplainSubject): Pr
 
 const search = (query: RoutesQuery | ExplainSubject): string => new URLSearchParams({ ...query }).toString()
 
+/** Over the socket only: HTTP takes no commands. */
+export function sendCommand(socket: string, { what, ...words }: AgentCommand): Promise<CommandView> {
+  const query = new URLSearchParams(Object.entries(words).map(([key, value]): [string, string] => [key, String(value)]))
+  return fetchJson({ socket }, `/api/v1/commands/${what}?${query.toString()}`, commandShape, 'POST')
+}
+
 async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape): AsyncGenerator<readonly T[]> {
   let token: string | undefined
   do {
@@ -56,8 +73,8 @@ async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape)
  * The JSON at `path`. Throws ERR_AGENT_UNREACHABLE when nobody answers, ERR_AGENT_ANSWER when the answer is a refusal
  * or no such thing.
  */
-async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape): Promise<T> {
-  const { status, body } = await get(location, path)
+async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, method = 'GET'): Promise<T> {
+  const { status, body } = await request(location, path, method)
   const value = parsed(body)
   if (status !== 200)
     throw new HeraldError(
@@ -88,9 +105,10 @@ function refusal(value: unknown): string | undefined {
   return typeof body?.error?.message === 'string' ? body.error.message : undefined
 }
 
-function get(
+function request(
   { socket, server }: ApiLocation,
   path: string,
+  method: string,
 ): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void =>
@@ -107,20 +125,21 @@ function get(
         chunks.push(chunk)
         if (bytes <= maxBodyBytes) return
         reject(new HeraldError('ERR_AGENT_ANSWER', `the answer is longer than ${maxBodyBytes} bytes`))
-        request.destroy()
+        asked.destroy()
       })
       response.on('end', () =>
         resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
       )
       response.on('error', fail)
     }
-    const request =
+    const asked =
       server === undefined
-        ? http.get({ socketPath: socket, path, agent: false }, receive)
-        : http.get(new URL(path, server), { agent: false }, receive)
-    request.setTimeout(deadlineMs, () =>
-      request.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)),
+        ? http.request({ socketPath: socket, path, method, agent: false }, receive)
+        : http.request(new URL(path, server), { method, agent: false }, receive)
+    asked.setTimeout(deadlineMs, () =>
+      asked.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)),
     )
-    request.on('error', fail)
+    asked.on('error', fail)
+    asked.end()
   })
 }

@@ -24,19 +24,16 @@ export const connectionLimits: ConnectionLimits = {
   answerMs: 30_000,
 }
 
-const sweepMs = 1_000
-
 export class Connections {
   readonly listener: net.Server
   readonly #gates = new Set<Gate>()
   readonly #limits: ConnectionLimits
-  readonly #sweeper: NodeJS.Timeout
+  /** Runs while there are connections. */
+  #sweeper: NodeJS.Timeout | undefined
 
   constructor(server: http.Server, limits: ConnectionLimits = connectionLimits) {
     this.#limits = limits
     this.listener = net.createServer({ allowHalfOpen: true }, (socket) => this.#take(server, socket))
-    this.#sweeper = setInterval(() => this.#sweep(), sweepMs)
-    this.#sweeper.unref()
   }
 
   get size(): number {
@@ -55,9 +52,17 @@ export class Connections {
     if (this.#gates.size >= this.#limits.maxConnections && !this.#makeRoom()) return void socket.destroy()
     const gate = new Gate(socket)
     this.#gates.add(gate)
-    gate.on('close', () => this.#gates.delete(gate))
+    this.#sweeper ??= setInterval(() => this.#sweep(), Math.min(1_000, this.#limits.requestMs / 2)).unref()
+    gate.on('close', () => this.#gone(gate))
     gate.on('error', () => gate.destroy())
     server.emit('connection', gate)
+  }
+
+  #gone(gate: Gate): void {
+    this.#gates.delete(gate)
+    if (this.#gates.size > 0) return
+    clearInterval(this.#sweeper)
+    this.#sweeper = undefined
   }
 
   /** False when each of them is being worked for. */

@@ -9,7 +9,7 @@ export interface LaneLimits {
   readonly maxWaiting: number
 }
 
-export const laneLimits: LaneLimits = { maxRunning: 4, maxWaiting: 64 }
+export const laneLimits: LaneLimits = { maxRunning: 2, maxWaiting: 64 }
 
 export class Lane<T> {
   readonly #limits: LaneLimits

@@ -1,5 +1,5 @@
 /**
- * The read-only API over a unix socket and, when asked, HTTP.
+ * The API over a unix socket and, when asked, HTTP, where it only reads.
  *
  *     client --> connections.ts --> gate.ts --one request--> answers.ts --> lane.ts --> views
  *                (how many)         (one at a time)          (what)         (how much at once)
@@ -20,12 +20,19 @@ import { answer, type Reply } from './answers.ts'
 import { Connections } from './connections.ts'
 import { Gate } from './gate.ts'
 import { Lane } from './lane.ts'
-import type { AgentViews } from './types.ts'
+import type { AgentCommand, AgentCommands, AgentViews, Caller, CommandView } from './types.ts'
 
 export interface ApiServerOptions {
   readonly views: AgentViews
   readonly socket: string
   readonly http?: { readonly host: string; readonly port: number }
+  /** Taken on the unix socket only. */
+  readonly commands?: LocalCommands
+}
+
+export interface LocalCommands extends AgentCommands {
+  /** Who is at the other end; undefined when nobody is any more. */
+  callerOf(socket: net.Socket): Caller | undefined
 }
 
 export interface ApiServer {
@@ -48,10 +55,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const problem = typeof remote === 'string' ? remote : undefined
   const server = typeof remote === 'string' ? undefined : remote
   const views = problem === undefined ? options.views : withWarning(options.views, problem)
-  const local = await listeningSocket(createServer(views), options.socket).catch(async (error: unknown) => {
-    await server?.close()
-    throw new HeraldError('ERR_SYSCALL', `--socket ${options.socket}: ${messageOf(error)}`, { cause: error })
-  })
+  const local = await listeningSocket(createServer(views, options.commands), options.socket).catch(
+    async (error: unknown) => {
+      await server?.close()
+      throw new HeraldError('ERR_SYSCALL', `--socket ${options.socket}: ${messageOf(error)}`, { cause: error })
+    },
+  )
   const address = server?.listener.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : undefined,
@@ -73,10 +82,10 @@ async function listeningHttp(
   )
 }
 
-/** For its owner and group from the first moment on, whatever the umask of the process. */
+/** For its owner from the first moment on, whatever the umask of the process. */
 function listeningSocket(server: Connections, path: string): Promise<Connections> {
   return listening(server, () => {
-    const umask = process.umask(0o117)
+    const umask = process.umask(0o177)
     try {
       // Binding happens within this call.
       server.listener.listen({ path })
@@ -96,14 +105,22 @@ function withWarning(views: AgentViews, warning: string): AgentViews {
   }
 }
 
-function createServer(views: AgentViews): Connections {
+function createServer(views: AgentViews, commands?: LocalCommands): Connections {
   const lane = new Lane<Reply>()
   const handle: http.RequestListener = (request, response) => {
     const gate = request.socket as Duplex
     if (!(gate instanceof Gate)) return void request.destroy()
     gate.requested()
     response.once('close', () => gate.answered())
-    void answer(views, lane, request).then(({ status, type, body, isLast, headers }) => {
+    const run =
+      commands === undefined
+        ? undefined
+        : async (command: AgentCommand): Promise<CommandView> => {
+            const caller = commands.callerOf(gate.socket)
+            if (caller === undefined) throw new HeraldError('ERR_SYSCALL', 'who gives the command is gone')
+            return commands.run(command, caller)
+          }
+    void answer({ views, run }, lane, request).then(({ status, type, body, isLast, headers }) => {
       gate.answering()
       response.writeHead(status, {
         'content-type': type,

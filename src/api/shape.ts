@@ -56,6 +56,12 @@ export const peerShape: Shape = {
   transitions: [{ at: 'string', from: 'string', to: 'string', reason: 'string', times: 'number' }],
 }
 
+export const commandShape: Shape = {
+  what: 'string',
+  applied: ['string'],
+  refused: [{ peer: 'string', reason: 'string' }],
+}
+
 export const routeShape: Shape = {
   node: 'string',
   virtualRouter: 'string',

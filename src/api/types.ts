@@ -49,6 +49,7 @@ export const familyCountSchema = z.object({
   family: z.string().describe('ipv4-unicast or ipv6-unicast'),
   received: z.number().describe('Prefixes received from the peer'),
   advertised: z.number().describe('Prefixes that the peer holds from us'),
+  problem: z.string().optional().describe('Why nothing of this family is sent on the present session'),
 })
 
 export const updateErrorsSchema = z.object({
@@ -94,6 +95,11 @@ export const peerSchema = z.object({
     ),
   transitions: z.array(transitionSchema).describe('The last 20 changes of state, oldest first'),
   reason: z.string().optional().describe('Why the session is not Established'),
+  idleHoldSeconds: z.number().optional().describe('Until the next attempt, after a session that failed'),
+  pending: z
+    .array(z.string())
+    .optional()
+    .describe('What was configured and comes into force with the next session; absent when nothing'),
 })
 
 export const routeSchema = z.object({
@@ -215,10 +221,34 @@ export const statusSchema = z.object({
       problem: z.string().optional().describe('Why the datapath that was asked for could not be had'),
     })
     .describe('The kernel'),
+  drain: z
+    .object({
+      command: z.boolean().describe('By `herald drain`'),
+      annotation: z.boolean().describe('By herald.dev/drain on the Node'),
+    })
+    .optional()
+    .describe('The node is drained: its routes are withdrawn, its sessions stay'),
   warnings: z.array(z.string()).describe('What else is not as it should be'),
   problems: z.array(problemSchema).describe('Broken or half honoured objects'),
 })
 
+export const commandSchema = z.object({
+  what: z.enum(['reset', 'refresh', 'drain']).describe('The command'),
+  peer: z.string().optional().describe('The peer as it was named'),
+  soft: z.enum(['in', 'out']).optional().describe('Of a reset that keeps the session'),
+  undo: z.boolean().optional().describe('Of a drain: whether it was undone'),
+  applied: z.array(z.string()).describe('Ids of the peers with which it was done'),
+  refused: z
+    .array(
+      z.object({
+        peer: z.string().describe('Id, or the name that no peer has'),
+        reason: z.string().describe('Why it was not done'),
+      }),
+    )
+    .describe('Peers with which it was not done'),
+})
+
+export type CommandView = z.infer<typeof commandSchema>
 export type VerdictView = z.infer<typeof verdictSchema>
 export type ProblemView = z.infer<typeof problemSchema>
 export type PeerView = z.infer<typeof peerSchema>
@@ -251,6 +281,23 @@ export interface Page<T> {
   readonly items: readonly T[]
   /** There are more. Opaque. */
   readonly continue?: string
+}
+
+export type AgentCommand =
+  | { readonly what: 'reset'; readonly peer: string; readonly soft?: 'in' | 'out' }
+  | { readonly what: 'refresh'; readonly peer: string }
+  | { readonly what: 'drain'; readonly undo: boolean }
+
+/** The process at the other end of the socket. */
+export interface Caller {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+}
+
+/** What the server may have the running agent do; on the unix socket only. */
+export interface AgentCommands {
+  run(command: AgentCommand, caller: Caller): Promise<CommandView>
 }
 
 export interface RoutesQuery {

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { fetchPeers, fetchRoutes } from '../api/client.ts'
 import type { PeerView, RoutesQuery, RouteView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
+import { addPeerCommands } from './command.ts'
 import { exitCode, type ReadingOptions, show, showList, withReadingOptions } from './reading.ts'
 import { formatTable, Table } from './table.ts'
 import { addressOfPeer, formatDuration } from './text.ts'
@@ -25,6 +26,7 @@ export function addBgp(program: Command): void {
         table: (isWide) => routesTable(isWide || query.table !== 'available'),
       })
     })
+  addPeerCommands(bgp)
 }
 
 /**
@@ -65,7 +67,7 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
     'Family',
     'Received',
     'Advertised',
-    ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Reason'] : []),
+    ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Next Session', 'Reason'] : []),
   ]
   const rows = peers.flatMap((peer) =>
     peer.families.map(({ family, received, advertised }, i) => {
@@ -82,12 +84,25 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
         : ['', '', '', '', '', '']
       const hold = peer.holdTimeSeconds === undefined ? '-' : `${peer.holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
       const wide = isFirst
-        ? [hold, peer.capabilities.join(',') || '-', peer.lastReset?.text ?? '-', peer.reason ?? '-']
-        : ['', '', '', '']
+        ? [
+            hold,
+            peer.capabilities.join(',') || '-',
+            peer.lastReset?.text ?? '-',
+            peer.pending?.join('; ') ?? '-',
+            reasonText(peer),
+          ]
+        : ['', '', '', '', '']
       return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
     }),
   )
   return formatTable(header, rows)
+}
+
+/** Why it is not Established and for how long, or what of its families is not sent. */
+function reasonText({ reason, idleHoldSeconds, families }: PeerView): string {
+  if (reason !== undefined)
+    return idleHoldSeconds === undefined ? reason : `${reason}; next attempt in ${formatDuration(idleHoldSeconds)}`
+  return families.flatMap(({ problem }) => problem ?? []).join('; ') || '-'
 }
 
 function routesTable(hasPeer: boolean): (page: readonly RouteView[]) => string {

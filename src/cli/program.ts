@@ -3,6 +3,7 @@ import { findPackageJSON } from 'node:module'
 import { Command } from 'commander'
 import { addAgent } from './agent.ts'
 import { addBgp } from './bgp.ts'
+import { addDrain } from './command.ts'
 import { addCompletion } from './completion.ts'
 import { addExplain } from './explain.ts'
 import { addLb } from './lb.ts'
@@ -20,6 +21,7 @@ export function createProgram(): Command {
   addExplain(program)
   addValidate(program)
   addReplay(program)
+  addDrain(program)
   addAgent(program)
   addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)

@@ -66,6 +66,7 @@ function screen(status: StatusView): string {
       `${services.announced} announced, ${services.pending} pending, ${services.notServed} not served here, ` +
         `${services.total} in all`,
     ],
+    ...drainLines(status),
     ['Datapath', datapathText(datapath)],
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
@@ -91,6 +92,15 @@ function screen(status: StatusView): string {
     }),
   ]
   return `${lines.map(([name, text]) => `${name.padEnd(10)}${text}`).join('\n')}\n${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}`
+}
+
+function drainLines({ drain }: StatusView): [string, string][] {
+  if (drain === undefined) return []
+  const ways = [
+    ...(drain.command ? ['`herald drain --undo`'] : []),
+    ...(drain.annotation ? ['take herald.dev/drain off the Node'] : []),
+  ]
+  return [['Drain', paint('yellow', `routes are withdrawn, sessions stay; to undo it: ${ways.join(' and ')}`)]]
 }
 
 function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {

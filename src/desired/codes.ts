@@ -102,7 +102,22 @@ export const verdictCodes = {
     no: ['NoBackends', 'NoLocalBackends', 'EndpointsWithoutNode', 'NoEndpointOfFamily', 'NoMatchingPort'],
   },
   programmed: { yes: ['NotGated', 'Programmed'], no: ['ProgrammingFailed', 'Programming'] },
-  announced: { yes: [], no: [] },
+  announced: {
+    yes: ['Announced', 'Established'],
+    no: [
+      'NoNeighbor',
+      'NotAnnounced',
+      'AnnouncedToSome',
+      'NotConfigured',
+      'NotEstablished',
+      'Drained',
+      'FamilyNotConfigured',
+      'FamilyNotSent',
+      'AtPrefixLimit',
+      'Sending',
+      'IdleHold',
+    ],
+  },
 } as const satisfies Readonly<Record<string, { readonly yes: readonly string[]; readonly no: readonly string[] }>>
 
 type Steps = typeof verdictCodes

@@ -3,10 +3,15 @@
  *
  *     event --pino--> JSON line --> secrets out --> what a terminal would obey escaped --> stdout
  *
+ * Where stdout takes nothing (a full disk, a reader that is gone) some lines wait, further ones are lost and counted,
+ * and the process goes on: see {@link LogOutput}.
+ *
  * Secrets are taken out of the finished line, where they have no depth to hide in: pino's own redaction knows fixed
  * paths.
  */
+import { writeSync } from 'node:fs'
 import pino from 'pino'
+import { messageOf } from '../errors.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type Logger = pino.Logger
@@ -16,9 +21,58 @@ const mayHoldSecret = new RegExp(`"(?:${secretKeys.join('|')})":`)
 /** C0, DEL, C1, line separators, marks that hide or turn the direction. */
 const unprintable = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 
-export function createLogger(options: { readonly level: LogLevel; readonly format: 'json' | 'text' }): Logger {
-  // Synchronous, so that the last line before a crash is written.
-  const out = pino.destination({ dest: 1, sync: true })
+/** Octets of lines that wait for room. */
+const maxWaitingBytes = 64 * 1024
+
+/**
+ * Standard output, and what became of lines that it did not take. Written at once, so that the last line before a crash
+ * is there; never waited for, which pino's own destination does, or falls silent for good.
+ */
+export class LogOutput {
+  /** Lost since the start. */
+  lostLines = 0
+  #waiting: Buffer = Buffer.alloc(0)
+  #problem: string | undefined
+  /** Not told yet. */
+  #untold = 0
+
+  /** Why lines wait or are lost now, found by trying; undefined: none does. */
+  problem(): string | undefined {
+    if (this.#problem !== undefined) this.#flush()
+    return this.#problem
+  }
+
+  /** Answers how many lines were lost before this one, when that can be told for the first time. */
+  write(text: string): number {
+    const wasBroken = this.problem() !== undefined
+    const line = Buffer.from(text)
+    if (wasBroken && this.#waiting.length + line.length > maxWaitingBytes) {
+      this.lostLines++
+      this.#untold++
+      return 0
+    }
+    this.#waiting = this.#waiting.length === 0 ? line : Buffer.concat([this.#waiting, line])
+    if (!wasBroken) this.#flush()
+    if (this.#problem !== undefined) return 0
+    const lost = this.#untold
+    this.#untold = 0
+    return lost
+  }
+
+  #flush(): void {
+    try {
+      while (this.#waiting.length > 0) this.#waiting = this.#waiting.subarray(writeSync(1, this.#waiting))
+      this.#problem = undefined
+    } catch (error) {
+      this.#problem = messageOf(error)
+    }
+  }
+}
+
+export function createLogger(
+  options: { readonly level: LogLevel; readonly format: 'json' | 'text' },
+  output = new LogOutput(),
+): Logger {
   const shape = options.format === 'json' ? escaped : textLine
   const base = {
     level: options.level,
@@ -26,7 +80,13 @@ export function createLogger(options: { readonly level: LogLevel; readonly forma
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   }
-  return pino(base, { write: (line: string) => void out.write(`${shape(withoutSecrets(line.trimEnd()))}\n`) })
+  const log = pino(base, {
+    write: (line: string) => {
+      const lost = output.write(`${shape(withoutSecrets(line.trimEnd()))}\n`)
+      if (lost > 0) log.warn({ lost }, 'lines of the log before this one were lost: they could not be written')
+    },
+  })
+  return log
 }
 
 function withoutSecrets(json: string): string {

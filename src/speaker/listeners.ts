@@ -3,8 +3,8 @@
  *
  *     setPeers --ports wanted--> opened, closed by difference --> each knows the neighbors that may connect to it
  *
- * A port that is taken is said once and costs nothing else: the others stay, the neighbor is dialled, and it is tried
- * again whenever the neighbors are set.
+ * A port that is taken is told and costs nothing else: the others stay, the neighbor is dialled, and it is tried and
+ * told again whenever the neighbors are set.
  */
 import { messageOf } from '../errors.ts'
 import type { Environment, Listener, ListenerOptions, ListenerPeer } from './session/environment.ts'
@@ -21,8 +21,6 @@ export class Listeners {
   #peers: readonly AwaitedPeer[] = []
   /** By port; undefined while it is being opened. */
   readonly #extra = new Map<number, Listener | undefined>()
-  /** Ports that could not be opened, with what was said of them. */
-  readonly #problems = new Map<number, string>()
   #isClosed = false
 
   constructor(environment: Environment, options: Options) {
@@ -46,7 +44,6 @@ export class Listeners {
     if (this.#main !== undefined) this.#tell(this.#main, peers)
     const wanted = new Set(peers.flatMap(({ listenPort }) => (listenPort === undefined ? [] : [listenPort])))
     if (this.#main !== undefined) wanted.delete(this.#main.port)
-    for (const port of [...this.#problems.keys()]) if (!wanted.has(port)) this.#problems.delete(port)
     for (const [port, listener] of [...this.#extra]) {
       if (wanted.has(port)) this.#tell(listener, this.#awaitedAt(port))
       else {
@@ -72,13 +69,11 @@ export class Listeners {
       // Nobody may want it any more.
       if (!this.#extra.has(port) || this.#extra.get(port) !== undefined) return void listener.close()
       this.#extra.set(port, listener)
-      this.#problems.delete(port)
       this.#tell(listener, this.#awaitedAt(port))
     } catch (error) {
       this.#extra.delete(port)
       const problem = `${messageOf(error)}; its neighbors are dialled, and awaited on the other ports`
-      if (this.#problems.get(port) !== problem) this.#options.onProblem(problem)
-      this.#problems.set(port, problem)
+      this.#options.onProblem(problem)
     }
   }
 

@@ -150,6 +150,8 @@ export interface PeerSnapshot {
    * carry it. Absent when nothing waits.
    */
   readonly pending?: readonly string[]
+  /** How long idle hold still lasts; absent when the session is not in it. */
+  readonly idleHoldSec?: number
   /** Absent when there were none. */
   readonly updateErrors?: UpdateErrors
   /** ROUTE-REFRESH messages of families or of a kind that the session does not have (RFC 2918 4); absent: none. */
@@ -184,10 +186,15 @@ export interface RouteSnapshot {
   readonly decision?: string
 }
 
+/** `keys`: of neighbors, on the listener. */
+export type SpeakerConcern = 'listener' | 'keys' | 'recording'
+
 export type FromSpeaker =
   | { readonly type: 'ready'; readonly listening: boolean; readonly problem?: string }
   /** Any change of state of any peer, once. */
   | { readonly type: 'peer'; readonly peer: PeerSnapshot; readonly previous: FsmState }
+  /** What is not as it should be about one thing, all of it: replaces what was said before. */
+  | { readonly type: 'problems'; readonly about: SpeakerConcern; readonly texts: readonly string[] }
   /** A protocol event worth a log line (a tolerated UPDATE error, a refused connection). */
   | {
       readonly type: 'log'

@@ -17,7 +17,7 @@ import type { QueryAnswer, RoutesQuery, RouteSnapshot, SpeakerQuery } from './pr
 import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 
 /** Of one answer. A route costs some microseconds, most of them for its way to the other thread. */
-export const maxRoutesPerAnswer = 128
+export const maxRoutesPerAnswer = 64
 /** Prefixes, or empty places of a table, that one answer passes. */
 export const maxStepsPerAnswer = 4_096
 export const maxPeersPerAnswer = 32

@@ -10,16 +10,21 @@ import { Worker } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
 import { PrefixMarks } from './presence.ts'
 import type {
+  CommandAnswer,
   FromSpeaker,
   PeerSnapshot,
   RoutesQuery,
   RouteSnapshot,
+  SpeakerCommand,
+  SpeakerConcern,
   SpeakerOptions,
   SpeakerQuery,
   ToSpeaker,
 } from './protocol.ts'
 
 const queryDeadlineMs = 5_000
+/** A problem that was gone for longer is a new one. */
+const forgottenMs = 1_000
 /** Questions that wait for their turn; more are refused. */
 const maxWaiting = 256
 /** Sessions get this long to close; then the thread is ended. */
@@ -34,9 +39,15 @@ export interface RoutesPage {
   readonly next?: number
 }
 
+interface Concern {
+  readonly texts: readonly string[]
+  /** When each text was there the last time, performance.now(). */
+  readonly logged: Map<string, number>
+}
+
 interface Question {
   readonly id: number
-  readonly query: SpeakerQuery
+  readonly message: ToSpeaker
   resolve(answer: Answer): void
   reject(error: HeraldError): void
 }
@@ -50,8 +61,12 @@ export interface SpeakerThread {
   route(prefix: string): Promise<readonly RouteSnapshot[]>
   /** Every path to a prefix: our own and what was received. */
   paths(prefix: string): Promise<readonly RouteSnapshot[]>
+  /** Has something done with a peer; answers what came of it. */
+  command(command: SpeakerCommand): Promise<CommandAnswer>
   /** Whether some peer was sent what was posted for this prefix; costs nothing. */
   isAtAnyPeer(prefix: string): boolean
+  /** What is wrong with the speaker itself now; it goes with its cause. */
+  readonly problems: readonly string[]
   onPeer(listener: (peer: PeerSnapshot, previous: Event<'peer'>['previous']) => void): void
   /** Also a listener that could not be opened. */
   onLog(listener: (line: SpeakerLog) => void): void
@@ -68,6 +83,7 @@ export function startSpeakerThread(options: SpeakerOptions): SpeakerThread {
 class Thread implements SpeakerThread {
   readonly #worker: Worker
   readonly #marks = new PrefixMarks()
+  readonly #concerns = new Map<SpeakerConcern, Concern>()
   /** In the order in which they were asked; a question that is too late is not in it any more. */
   readonly #questions = new Map<number, Question>()
   /** The question that the speaker has. */
@@ -103,6 +119,10 @@ class Thread implements SpeakerThread {
   post(message: ToSpeaker): void {
     const isRoutes = message.type === 'routes'
     this.#worker.postMessage(isRoutes ? { ...message, prefixes: this.#marks.marked(message.prefixes) } : message)
+  }
+
+  get problems(): readonly string[] {
+    return [...this.#concerns.values()].flatMap(({ texts }) => texts)
   }
 
   isAtAnyPeer(prefix: string): boolean {
@@ -160,6 +180,10 @@ class Thread implements SpeakerThread {
     clearTimeout(cut)
   }
 
+  async command(command: SpeakerCommand): Promise<CommandAnswer> {
+    return (await this.#askWith((id) => ({ type: 'command', id, command }))).command ?? { applied: [], refused: [] }
+  }
+
   async #allPeers(): Promise<readonly PeerSnapshot[]> {
     const peers: PeerSnapshot[] = []
     let from: number | undefined = 0
@@ -183,6 +207,10 @@ class Thread implements SpeakerThread {
   }
 
   #ask(query: SpeakerQuery): Promise<Answer> {
+    return this.#askWith((id) => ({ type: 'query', id, query }))
+  }
+
+  #askWith(messageOf: (id: number) => ToSpeaker): Promise<Answer> {
     const id = this.#nextId++
     return new Promise<Answer>((resolve, reject) => {
       if (this.#end !== undefined) return reject(this.#end)
@@ -201,7 +229,7 @@ class Thread implements SpeakerThread {
       }
       this.#questions.set(id, {
         id,
-        query,
+        message: messageOf(id),
         resolve: (answer) => {
           settle()
           resolve(answer)
@@ -218,9 +246,9 @@ class Thread implements SpeakerThread {
   /** A question that was given up still is the speaker's until it has answered. */
   #askNext(): void {
     if (this.#asked !== undefined) return
-    for (const { id, query } of this.#questions.values()) {
+    for (const { id, message } of this.#questions.values()) {
       this.#asked = id
-      return this.post({ type: 'query', id, query })
+      return this.post(message)
     }
   }
 
@@ -234,8 +262,9 @@ class Thread implements SpeakerThread {
   #received(message: FromSpeaker): void {
     switch (message.type) {
       case 'ready':
-        if (message.problem !== undefined) this.#log({ level: 'warn', message: message.problem })
-        return
+        return this.#concerned('listener', message.problem === undefined ? [] : [message.problem])
+      case 'problems':
+        return this.#concerned(message.about, message.texts)
       case 'peer':
         return this.#onPeer.forEach((listener) => listener(message.peer, message.previous))
       case 'log':
@@ -246,6 +275,16 @@ class Thread implements SpeakerThread {
         // The thread closes its port and ends by itself.
         return
     }
+  }
+
+  /** Logs what is new; what went and came back at once, as it does when it is tried again, is not. */
+  #concerned(about: SpeakerConcern, texts: readonly string[]): void {
+    const now = performance.now()
+    const { texts: before, logged } = this.#concerns.get(about) ?? { texts: [], logged: new Map<string, number>() }
+    for (const text of before) logged.set(text, now)
+    for (const [text, at] of logged) if (now - at > forgottenMs) logged.delete(text)
+    for (const message of texts) if (!logged.has(message)) this.#log({ level: 'error', message })
+    this.#concerns.set(about, { texts, logged })
   }
 
   #log({ level, message, peer }: SpeakerLog): void {

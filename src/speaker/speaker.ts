@@ -62,6 +62,8 @@ export class Speaker implements PeersHost {
   #addressTimer: Timer | undefined
   #isStopping = false
   readonly #listeners: Listeners | undefined
+  /** What the listeners met with the last set of neighbors. */
+  #keyProblems: readonly string[] = []
 
   /** `presence`: memory that is shared with the agent, see presence.ts. */
   constructor(
@@ -104,7 +106,7 @@ export class Speaker implements PeersHost {
           level: 'info',
           message: `refused a connection of ${address}: no neighbor has this address`,
         }),
-      onProblem: (message) => this.#emit({ type: 'log', level: 'error', message }),
+      onProblem: (message) => this.#keyProblem(message),
     })
   }
 
@@ -131,7 +133,7 @@ export class Speaker implements PeersHost {
         if (this.#isStopping) return
         this.#setDraining(message.isDraining === true)
         this.#peers.configure(message.neighbors)
-        this.#listeners?.setPeers(this.#peers.listenerPeers)
+        this.#setListenerPeers()
         return this.#peers.start()
       case 'routes':
         return this.#setRoutes(message.prefixes)
@@ -167,7 +169,7 @@ export class Speaker implements PeersHost {
   }
 
   peerFound(): void {
-    this.#listeners?.setPeers(this.#peers.listenerPeers)
+    this.#setListenerPeers()
   }
 
   routeRefresh(peer: Peer, family: AddressFamilyName): void {
@@ -218,6 +220,17 @@ export class Speaker implements PeersHost {
   #run(command: SpeakerCommand): CommandAnswer {
     const peers = command.peer === '*' ? this.#peers.all : this.#peers.find(command.peer)
     return runCommand(command, peers, (peer, family) => this.routeRefresh(peer, family))
+  }
+
+  #setListenerPeers(): void {
+    // What is still wrong is told again: every key and port that is not in force is tried again.
+    if (this.#keyProblems.length > 0) this.#emit({ type: 'problems', about: 'keys', texts: (this.#keyProblems = []) })
+    this.#listeners?.setPeers(this.#peers.listenerPeers)
+  }
+
+  #keyProblem(text: string): void {
+    this.#keyProblems = [...this.#keyProblems, text]
+    this.#emit({ type: 'problems', about: 'keys', texts: this.#keyProblems })
   }
 
   /** What the session hears from now on; what is wrong with it is told when it is new. */

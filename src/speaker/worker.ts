@@ -19,7 +19,7 @@ const file =
   record === undefined
     ? undefined
     : openRecordingFile(record, (message) =>
-        port.postMessage({ type: 'log', level: 'error', message } satisfies FromSpeaker),
+        port.postMessage({ type: 'problems', about: 'recording', texts: [message] } satisfies FromSpeaker),
       )
 const recorder =
   file === undefined

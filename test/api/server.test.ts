@@ -78,8 +78,8 @@ test('a method that could change something is refused', async () => {
     assert.equal((await ask('/api/v1/peers', { method })).status, 405, method)
 })
 
-test('the socket is for its owner and group only, and serves the command line', async () => {
-  assert.equal(statSync(socket).mode & 0o777, 0o660)
+test('the socket is for its owner only, and serves the command line', async () => {
+  assert.equal(statSync(socket).mode & 0o777, 0o600)
   assert.deepEqual(
     await fetchExplain({ socket }, { kind: 'service', name: 'a/b' }),
     await views.explain({ kind: 'service', name: 'a/b' }),
@@ -151,7 +151,7 @@ test('what a killed agent left is replaced, with the right mode under any umask'
   assert.equal(existsSync(path), true)
   const umask = process.umask(0)
   const next = await createApiServer({ views, socket: path }).finally(() => assert.equal(process.umask(umask), 0))
-  assert.equal(statSync(path).mode & 0o777, 0o660)
+  assert.equal(statSync(path).mode & 0o777, 0o600)
   await next.close()
 })
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as z from 'zod'
 import {
+  commandShape,
   explainShape,
   fits,
   peerShape,
@@ -11,7 +12,14 @@ import {
   type Shape,
   statusShape,
 } from '../../src/api/shape.ts'
-import { explainSchema, peerSchema, routeSchema, serviceSchema, statusSchema } from '../../src/api/types.ts'
+import {
+  commandSchema,
+  explainSchema,
+  peerSchema,
+  routeSchema,
+  serviceSchema,
+  statusSchema,
+} from '../../src/api/types.ts'
 import { explained, peers, routes, services, status } from './memory-views.ts'
 
 interface JsonSchema {
@@ -36,6 +44,7 @@ test('every shape has exactly the keys that its schema requires, with their type
     [serviceSchema, serviceShape],
     [explainSchema, explainShape],
     [statusSchema, statusShape],
+    [commandSchema, commandShape],
   ]
   for (const [schema, shape] of pairs) assert.deepEqual(shape, shapeOf(z.toJSONSchema(schema) as JsonSchema))
 })

@@ -98,7 +98,7 @@ test('bash completes verbs below verbs, and flags', () => {
       ],
       { encoding: 'utf8' },
     ).stdout.trim()
-  assert.equal(complete('bgp'), 'peers routes')
+  assert.equal(complete('bgp'), 'peers routes reset refresh')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
   assert.match(complete(), /^status bgp lb explain /)
 })

@@ -8,7 +8,7 @@ import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
 import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
 import { type Family, parseExposition } from './exposition.ts'
 
-const figures = { count: 3, errors: 1, lastMs: 12 }
+const figures = { count: 3, errors: 1, lastMs: 12, lostLogLines: 0 }
 
 /** Scrapes views that the test changes between scrapes. */
 function scraper(views: Partial<AgentViews> = {}): (changed?: Partial<AgentViews>) => Promise<Map<string, Family>> {

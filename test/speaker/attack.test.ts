@@ -124,8 +124,26 @@ test('a key that the kernel refuses is told, and the neighbor beside it comes up
   assert.ok(
     router.said.some(
       (message) =>
-        message.type === 'log' && message.level === 'error' && message.message.startsWith('TCP-MD5 key of 127.0.0.65'),
+        message.type === 'problems' && message.texts.some((text) => text.startsWith('TCP-MD5 key of 127.0.0.65')),
     ),
   )
+  // The warning goes with its cause, and comes with it.
+  const problems = (): readonly string[] => {
+    const last = router.said.findLast((message) => message.type === 'problems')
+    return last?.type === 'problems' ? last.texts : []
+  }
+  assert.equal(problems().length, 1)
+  const keyed = (password: string): void =>
+    router.speaker.handle({
+      type: 'configure',
+      neighbors: [
+        neighborOf(65_100, nodeAsn, '127.0.0.65', { passive: true, password }),
+        neighborOf(65_100, nodeAsn, nodeAddress, { passive: true, routerId: '127.0.0.64' }),
+      ],
+    })
+  keyed('right')
+  assert.deepEqual(problems(), [])
+  keyed('y'.repeat(81))
+  assert.equal(problems().length, 1)
   await Promise.all([router, node].map((recorded) => recorded.stop()))
 })

@@ -40,8 +40,10 @@ async function stage(main: number | undefined) {
     await network.advance(0.5)
     return open
   }
-  const problems = (): string[] =>
-    node.said.flatMap((said) => (said.type === 'log' && said.level === 'error' ? [said.message] : []))
+  const problems = (): readonly string[] => {
+    const last = node.said.findLast((said) => said.type === 'problems')
+    return last?.type === 'problems' ? last.texts : []
+  }
   return { network, host, node, peers, configure, reached, problems }
 }
 
@@ -68,7 +70,7 @@ test('a port is opened and closed as neighbors ask for it, and a change costs no
   assert.deepEqual([node.peers[0]?.state, node.peers[0]?.flaps], ['Established', 0])
 })
 
-test('a port that is taken is said once, costs nothing else, and is tried again', async () => {
+test('a port that is taken is a problem while it is, costs nothing else, and is tried again', async () => {
   const { host, configure, reached, problems } = await stage(179)
   const other = await host.listen({ host: '::', port: 1790, onRefused: () => {} })
   await configure(1790, 1791)
@@ -79,6 +81,7 @@ test('a port that is taken is said once, costs nothing else, and is tried again'
   await other.close()
   await configure(1790, 1791)
   assert.deepEqual(await reached(1790), [[1790], []])
+  assert.deepEqual(problems(), [])
 })
 
 test('the port of the speaker is not opened twice, and without a listener none is', async () => {

@@ -6,6 +6,7 @@ export interface ReconcileFigures {
   readonly count: number
   readonly errors: number
   readonly lastMs: number
+  readonly lostLogLines: number
 }
 
 export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigures) => void {
@@ -25,10 +26,16 @@ export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigu
     help: 'Duration of the last application',
     registers,
   })
+  const lost = new Counter({
+    name: 'herald_log_lines_lost_total',
+    help: 'Lines of the log that could not be written',
+    registers,
+  })
   const growth = new Growth()
   return (figures) => {
     runs.inc(growth.of('count', figures.count))
     errors.inc(growth.of('errors', figures.errors))
+    lost.inc(growth.of('lost', figures.lostLogLines))
     growth.next()
     last.set(figures.lastMs / 1000)
   }
