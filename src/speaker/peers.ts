@@ -7,8 +7,9 @@
  */
 import { Cease } from '../bgp/messages/numbers.ts'
 import type { Neighbor } from '../desired/model.ts'
-import { formatAddress, formatScoped } from '../ip/address.ts'
+import { formatAddress, formatScoped, parseAddress } from '../ip/address.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
+import { isOurs } from './group-view.ts'
 import type { AwaitedPeer } from './listeners.ts'
 import type { Environment } from './session/environment.ts'
 import { changedFields, effectsOf } from './session/neighbor-effects.ts'
@@ -92,6 +93,7 @@ export class Peers {
     for (const peer of this.all) {
       if (peer.since !== 0) continue
       peer.since = this.#environment.now()
+      this.#warnOfSource(peer)
       const closing = this.#closing.get(peer.neighbor.id)
       if (closing === undefined) peer.session.start()
       else
@@ -99,6 +101,17 @@ export class Peers {
           if (!peer.isGone && !this.#isStopping) peer.session.start()
         })
     }
+  }
+
+  #warnOfSource(peer: Peer): void {
+    const { sourceAddress } = peer.neighbor
+    const source = sourceAddress === undefined ? undefined : parseAddress(sourceAddress)
+    if (source === undefined || isOurs(source, this.#environment.localAddresses())) return
+    this.#host.log(
+      peer,
+      'warn',
+      `the source address ${sourceAddress} is no address of this node: nothing leaves from it`,
+    )
   }
 
   /**
