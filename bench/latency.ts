@@ -8,7 +8,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent } from '../src/agent/agent.ts'
+import { InForceRecord } from '../src/agent/in-force.ts'
+import { MemoryLinks } from '../src/agent/links.ts'
 import { RestartMarker } from '../src/agent/restart-marker.ts'
+import { systemClock } from '../src/clock/system-clock.ts'
 import { startSpeakerThread } from '../src/speaker/speaker-thread.ts'
 import { createNoneDatapath } from '../src/datapath/none.ts'
 import { readDocuments } from '../src/k8s/documents.ts'
@@ -106,7 +109,9 @@ async function inProcess(sinks: Sinks, n: number): Promise<number[]> {
     speaker,
     marker: new RestartMarker(join(folder, 'state')),
     log: createLogger({ level: 'error', format: 'json' }),
-    uplinks: () => [],
+    record: new InForceRecord(join(folder, 'state')),
+    links: new MemoryLinks(),
+    clock: systemClock,
   })
   try {
     await agent.start()

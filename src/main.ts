@@ -10,6 +10,7 @@ import { findPackageJSON } from 'node:module'
 import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Agent } from './agent/agent.ts'
+import { InForceRecord } from './agent/in-force.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
 import { DrainMark } from './agent/drain-mark.ts'
@@ -18,6 +19,7 @@ import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
 import type { AgentViews } from './api/types.ts'
+import { systemClock } from './clock/system-clock.ts'
 import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openKernelDatapath } from './datapath/kernel.ts'
@@ -29,14 +31,14 @@ import { createTranslator } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
-import { uplinkInterfaces } from './sys/links.ts'
+import { lookAtLinks, watchLinks } from './sys/links.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
 
 // The same for the sources of a checkout and for the emitted program below build/.
 const packageFile = findPackageJSON(import.meta.url) ?? 'package.json'
 const root = dirname(packageFile)
 
-export const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).version)
+const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).version)
 
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {
@@ -66,10 +68,12 @@ function lockState(stateDir: string): () => void {
 }
 
 async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
-  const manifests = manifestsFolder(options)
   const marker = new RestartMarker(options.stateDir)
+  const manifests = manifestsFolder(options, marker, log)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
-  const isForwardingPreserved = datapath.status.adopted || datapath.status.kind === 'none'
+  // Maps alone forward nothing: the programs of the earlier process must be on an uplink (RFC 4724 4.1, F bit).
+  const { adopted, interfaces, kind } = datapath.status
+  const isForwardingPreserved = kind === 'none' || (adopted && interfaces.length > 0)
   const speaker = startSpeaker(options, marker.isRestart, isForwardingPreserved, log)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const source = directorySource({ directory: manifests })
@@ -88,11 +92,9 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     speaker,
     marker,
     log,
-    uplinks: (neighbors) =>
-      uplinkInterfaces(
-        neighbors.map((address) => ({ address })),
-        pattern,
-      ).map(({ name }) => name),
+    record: new InForceRecord(options.stateDir),
+    links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
+    clock: systemClock,
   })
   const drain = new DrainMark(options.stateDir)
   agent.setDrained(drain.isSet)
@@ -184,11 +186,11 @@ function ended(speaker: SpeakerThread, isDraining: () => boolean): Promise<End> 
   })
 }
 
-function manifestsFolder(options: AgentOptions): string {
-  const { manifests } = options
-  if (!existsSync(manifests) || !statSync(manifests).isDirectory()) {
-    throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
-  }
+/** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */
+function manifestsFolder({ manifests }: AgentOptions, marker: RestartMarker, log: Logger): string {
+  if (existsSync(manifests) && statSync(manifests).isDirectory()) return manifests
+  if (!marker.isRestart) throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
+  log.warn(`--manifests ${manifests} is not a folder (yet): what an earlier agent left stays until it is`)
   return manifests
 }
 

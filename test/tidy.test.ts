@@ -177,6 +177,7 @@ const pure = [
   'src/reconcile',
   'src/clock/clock.ts',
   'src/clock/virtual-clock.ts',
+  'src/clock/scoped-clock.ts',
 ]
 const impure =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.)/
@@ -242,6 +243,28 @@ test('pure rooms touch no clock, socket, environment, randomness or log', () => 
   assert.deepEqual(wrong, [])
 })
 
+test('a pure room does not reach a clock, socket, file, environment, random source or log by any path', () => {
+  const reasonsOf = (path: string): readonly string[] => {
+    const text = read(path)
+    const foreign = importsOf(text)
+      .filter(({ specifier, isTypeOnly }) => !isTypeOnly && /^(node:|koffi$|pino$|undici$)/.test(specifier))
+      .map(({ specifier }) => specifier)
+    return [...(impure.exec(stripCommentsAndStrings(text)) ?? []).slice(0, 1), ...foreign]
+  }
+  const reasons = new Map(sources.map((path) => [path, reasonsOf(path)]))
+  const wrong = new Set<string>()
+  for (const path of sources.filter((each) => pure.some((place) => within(each, place)))) {
+    const trails = new Map([[path, path]])
+    for (const [at, trail] of trails) {
+      const [reason] = reasons.get(at) ?? []
+      if (reason !== undefined) wrong.add(`${trail}: ${reason}`)
+      for (const { target, isTypeOnly } of imports(at))
+        if (!isTypeOnly && !trails.has(target)) trails.set(target, `${trail} -> ${target}`)
+    }
+  }
+  assert.deepEqual([...wrong], [])
+})
+
 test('only src/sys calls foreign functions and only one file knows the Kubernetes client', () => {
   const owners: Readonly<Record<string, string>> = {
     koffi: 'src/sys',
@@ -262,6 +285,19 @@ test('no dialect of configuration is named outside kinds and dialects', () => {
     .filter((path) => path.startsWith('src/') && !owners.some((place) => within(path, place)))
     .filter((path) => /cilium|metallb/i.test(stripCommentsAndStrings(read(path), true)))
   assert.deepEqual(wrong, [])
+})
+
+test('every error code is raised somewhere', () => {
+  const text = sources
+    .filter((path) => path !== 'src/errors.ts')
+    .map((path) => read(path))
+    .join('\n')
+  const codes = [...read('src/errors.ts').matchAll(/^ {2}(ERR_\w+):/gm)].map((match) => match[1] ?? '')
+  assert.ok(codes.length > 5)
+  assert.deepEqual(
+    codes.filter((each) => !text.includes(`'${each}'`)),
+    [],
+  )
 })
 
 test('there are no barrels and no files named after nothing', () => {

@@ -3,30 +3,38 @@
  *
  *     source --upsert/remove--> translator --flush--> delta --> order --> datapath, speaker
  *                                                        `----> speaker (neighbors)
+ *     links --events--> uplinks --> datapath (attach), order (serving or not)
  *
  * Everything runs on events of the main thread; the speaker has a thread of its own. A delta is applied at once, the
  * Services in it in slices, so that a relist of thousands never holds the loop.
  */
-import type { SpeakerThread } from '../speaker/speaker-thread.ts'
-import type { PeerSnapshot } from '../speaker/protocol.ts'
+import type { Clock } from '../clock/clock.ts'
+import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import type { ObjectSource } from '../k8s/source.ts'
 import type { Translator } from '../k8s/translate/translator.ts'
-import type { Logger } from '../observe/logger.ts'
+import type { PeerSnapshot } from '../speaker/protocol.ts'
+import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import type { AgentLog } from './agent-log.ts'
+import { type CurrentFault, Faults } from './faults.ts'
+import { type InForce, type InForceRecord, missingAfterRestart } from './in-force.ts'
+import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import type { RestartMarker } from './restart-marker.ts'
+import { Uplinks } from './uplinks.ts'
 
 export interface AgentParts {
   readonly source: ObjectSource
   readonly translator: Translator
   readonly datapath: Datapath
-  readonly speaker: SpeakerThread
+  readonly speaker: Pick<SpeakerThread, 'post' | 'onPeer'>
   readonly marker: RestartMarker
-  readonly log: Logger
-  /** The interfaces on which packets for VIPs arrive, given the neighbors' addresses. */
-  uplinks(neighbors: readonly string[]): readonly string[]
+  readonly record: InForceRecord
+  readonly links: Links
+  readonly clock: Clock
+  readonly log: AgentLog
 }
 
 /** A withdrawn address is served this long: a router's reconvergence, generously. */
@@ -36,20 +44,23 @@ const retryMaxMs = 30_000
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
 /**
- * A restart waits so long for an object that cannot be read now: what it says may be on the routers and in the kernel,
- * and End-of-RIB would remove it (RFC 4724 4.1; the cap is that of a deferred selection).
+ * A restart waits so long for what was in force before and is not now: it may be on the routers and in the kernel, and
+ * End-of-RIB would remove it (RFC 4724 4.1; the cap is that of a deferred selection).
  */
 const heldBackMs = 60_000
-/** Problems of a file or an object that is not in force in any version. */
-const unread: ReadonlySet<string> = new Set(['InvalidYaml', 'NoObject', 'Unreadable', 'InvalidField'])
-/** Interfaces come and go without an event of ours. */
-const uplinksEveryMs = 5_000
+/** What is in force is remembered so long after a change, for many prefixes later: it costs the loop a copy of them. */
+const leastRememberMs = 1_000
+const prefixesPerMs = 10
+/** Named in a log line; the others are counted. */
+const namedMissing = 5
 
 export class Agent {
   readonly order: Order
   isDrained = false
   readonly #parts: AgentParts
-  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #faults: Faults
+  readonly #uplinks: Uplinks
+  readonly #clock: ScopedClock
   #speaker: DesiredSpeaker | undefined
   #podCidrs: readonly DesiredPodCidr[] = []
   #problems: readonly Problem[] = []
@@ -57,26 +68,44 @@ export class Agent {
   #isRunning = false
   #isSynced = false
   #isSettled = false
+  #isStopped = false
   /** When an earlier agent's routes may be given up all the same; undefined: there was none. */
   readonly #holdBackUntil: number | undefined
+  readonly #before: InForce | undefined
   #isHeldBack = false
-  #uplinkProblem: string | undefined
-  #attached = ''
+  /** What is remembered, and whether it is being written anew. */
+  #remembered = ''
+  #isRemembering = false
   /** Duration of the last application of a delta, ms, and when it was. */
   readonly reconcile = { count: 0, errors: 0, lastMs: 0, lastAt: 0 }
 
   constructor(parts: AgentParts) {
+    const { datapath, log, marker, record, speaker } = parts
+    const clock = new ScopedClock(parts.clock)
     this.#parts = parts
-    this.#holdBackUntil = parts.marker.isRestart ? performance.now() + heldBackMs : undefined
+    this.#clock = clock
+    this.#holdBackUntil = marker.isRestart ? clock.monotonic() + heldBackMs : undefined
+    this.#before = marker.isRestart ? record.read() : undefined
+    this.#faults = new Faults(clock, log)
     this.order = new Order(
       {
-        datapath: parts.datapath,
-        announce: (prefixes) => parts.speaker.post({ type: 'routes', prefixes }),
-        later: (afterMs, action) => this.#later(afterMs, action),
+        datapath,
+        clock,
+        faults: this.#faults,
+        announce: (prefixes) => speaker.post({ type: 'routes', prefixes }),
         wake: () => this.#wake(),
+        ...(log.isLevelEnabled('debug') ? { trace: (step: string) => log.debug({}, step) } : {}),
       },
       { drainMs, retryMs, retryMaxMs },
     )
+    this.#uplinks = new Uplinks({
+      datapath,
+      clock,
+      log,
+      links: parts.links,
+      faults: this.#faults,
+      serving: (isServing) => this.order.setServing(isServing),
+    })
   }
 
   get speaker(): DesiredSpeaker | undefined {
@@ -91,20 +120,25 @@ export class Agent {
     return [...this.#fileProblems, ...this.#problems]
   }
 
+  /** What fails now and is tried again. */
+  get faults(): readonly CurrentFault[] {
+    return this.#faults.current
+  }
+
+  /** Failures since the start, by the key of their fault. */
+  get failures(): ReadonlyMap<string, number> {
+    return this.#faults.totals
+  }
+
   /** Every kind was read once. */
   get isSynced(): boolean {
     return this.#isSynced
   }
 
-  get uplinkProblem(): string | undefined {
-    return this.#uplinkProblem
-  }
-
   async start(): Promise<void> {
     const { source, translator, speaker } = this.#parts
     speaker.onPeer((peer, previous) => this.#peerChanged(peer, previous))
-    const uplinks = setInterval(() => this.#attach(), uplinksEveryMs)
-    this.#timers.add(uplinks)
+    this.#uplinks.start()
     await source.start({
       upsert: (key, object, origin) => translator.upsert(key, object, origin),
       remove: (key) => translator.remove(key),
@@ -120,29 +154,38 @@ export class Agent {
         this.#translate()
         this.#wake()
       },
+      note: (message) => this.#parts.log.info({}, message),
     })
   }
 
   /** Stops reading and working; the kernel keeps what it has. */
   async stop(): Promise<void> {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
+    this.#isStopped = true
+    this.#clock.end()
+    this.#uplinks.stop()
     await this.#parts.source.stop()
+    if (this.#isSettled) await this.#remember()
   }
 
   /** A bounded number of Services; the others follow in turns of their own. */
   #translate(): void {
     const { translator } = this.#parts
     this.#apply(translator.flush())
-    if (translator.hasMore) setImmediate(() => this.#translate())
+    if (translator.hasMore) this.#clock.soon(() => this.#translate())
   }
 
   #apply(delta: DesiredDelta): void {
-    const started = performance.now()
+    const started = this.#clock.monotonic()
     if (delta.speaker !== undefined) {
+      const { neighbors } = delta.speaker
       this.#speaker = delta.speaker
-      if (delta.speaker.neighbors.length > 0) this.#mark()
-      this.#attach()
+      if (neighbors.length > 0) this.#mark()
+      this.#uplinks.setNeighbors(
+        neighbors.map(({ peerAddress, interface: device }) => ({
+          address: peerAddress,
+          ...(device === undefined ? {} : { interface: device }),
+        })),
+      )
       this.#configure()
     }
     if (delta.problems !== undefined) {
@@ -156,10 +199,10 @@ export class Agent {
     this.order.want(delta.services)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.
     if (this.order.pending > 0) this.#run()
-    else if (!this.#isSettled) this.#wake()
+    else this.#wake()
     this.reconcile.count++
-    this.reconcile.lastMs = performance.now() - started
-    this.reconcile.lastAt = Date.now()
+    this.reconcile.lastMs = this.#clock.monotonic() - started
+    this.reconcile.lastAt = this.#clock.now()
   }
 
   /** `herald drain`, beside the annotation of the Node. */
@@ -178,75 +221,110 @@ export class Agent {
   #mark(): void {
     try {
       this.#parts.marker.set()
+      this.#faults.clear('state mark', '')
     } catch (error) {
-      this.#parts.log.error(
-        { err: error },
-        'the state directory takes no mark: the next start of the agent will not count as a restart',
-      )
+      const cost = 'the next start of the agent will not count as a restart'
+      this.#faults.raise('state mark', '', `the state directory takes no mark, ${cost}: ${messageOf(error)}`)
     }
   }
 
   #wake(): void {
     if (this.#isRunning) return
     this.#isRunning = true
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#isRunning = false
       this.#run()
     })
   }
 
   #run(): void {
+    if (this.#isStopped) return
     if (this.order.run(sliceServices)) this.#wake()
     else if (this.#isSynced && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
       this.#settle()
+    else if (this.#isSettled) this.#rememberSoon()
   }
 
-  /** After a restart, while something cannot be read and the wait for it is not over. */
+  /** After a restart, while something that was in force is missing and the wait for it is not over. */
   #mustHoldBack(): boolean {
-    const leftMs = (this.#holdBackUntil ?? 0) - performance.now()
-    const missing = this.problems.filter(({ severity, code }) => severity === 'error' && unread.has(code))
-    if (leftMs <= 0 || missing.length === 0) return false
-    if (!this.#isHeldBack) {
-      this.#parts.log.warn(
-        { missing: missing.map(problemText) },
-        `not everything can be read: End-of-RIB and what an earlier agent left wait up to ` +
-          `${Math.ceil(leftMs / 1000)} s for it`,
-      )
-      this.#later(leftMs + 1, () => this.#wake())
+    if (this.#holdBackUntil === undefined) return false
+    const { source, log } = this.#parts
+    const missing = missingAfterRestart({
+      before: this.#before,
+      now: this.#inForce(),
+      problems: this.problems,
+      hasFaults: this.#faults.current.some(({ key }) => key !== 'restart'),
+      source: source.state,
+    })
+    if (missing.length === 0) return false
+    const leftMs = this.#holdBackUntil - this.#clock.monotonic()
+    const names = [
+      ...missing.slice(0, namedMissing),
+      ...(missing.length > namedMissing ? [`${missing.length - namedMissing} more`] : []),
+    ].join(', ')
+    if (leftMs > 0) {
+      if (!this.#isHeldBack) {
+        log.warn(
+          { missing: missing.length },
+          `in force before the restart and not now: ${names}; End-of-RIB and what an earlier agent left wait up to ` +
+            `${Math.ceil(leftMs / 1000)} s for it`,
+        )
+        this.#clock.after(leftMs + 1, () => this.#wake())
+      }
+      this.#isHeldBack = true
+      return true
     }
-    this.#isHeldBack = true
+    if (source.state.isReachable) {
+      log.warn({ missing: missing.length }, `waited long enough after the restart, given up: ${names}`)
+      return false
+    }
+    // Nothing is given up on the strength of a source that cannot be read.
+    this.#faults.raise('restart', '', `the source cannot be read; kept as an earlier agent left it: ${names}`)
+    this.#clock.after(retryMaxMs, () => this.#wake())
     return true
   }
 
   /** Every desired route was handed to the speaker once: End-of-RIB may go out, leftovers may drain. */
   #settle(): void {
     this.#isSettled = true
+    this.#faults.clear('restart', '')
     this.#parts.speaker.post({ type: 'synced' })
     this.order.releaseLeftovers()
     this.#parts.log.info(
       { services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 },
       'all objects read and applied',
     )
+    this.#rememberSoon()
   }
 
-  #attach(): void {
-    const neighbors = this.#speaker?.neighbors.map((neighbor) => neighbor.peerAddress) ?? []
-    if (neighbors.length === 0 || this.#parts.datapath.status.kind === 'none') return
+  #inForce(): InForce {
+    const neighbors = this.#speaker?.neighbors.map(({ id }) => id) ?? []
+    return { neighbors, prefixes: [...this.order.announced.prefixes] }
+  }
+
+  /** Off the path of a change: once for all changes of some seconds. */
+  #rememberSoon(): void {
+    if (this.#isRemembering || this.#remembered === this.#inForceMark()) return
+    this.#isRemembering = true
+    const waitMs = Math.max(leastRememberMs, this.order.announced.size / prefixesPerMs)
+    this.#clock.after(waitMs, () => {
+      this.#isRemembering = false
+      void this.#remember()
+    })
+  }
+
+  #inForceMark(): string {
+    return `${this.order.announced.version} ${this.#speaker?.neighbors.map(({ id }) => id).join(' ') ?? ''}`
+  }
+
+  async #remember(): Promise<void> {
+    this.#remembered = this.#inForceMark()
     try {
-      const interfaces = this.#parts.uplinks(neighbors)
-      this.#parts.datapath.attach(interfaces)
-      this.#uplinkProblem =
-        interfaces.length === 0
-          ? 'no interface routes to a neighbor: packets for announced addresses would not be served'
-          : undefined
-      const attached = interfaces.join(' ')
-      if (attached !== this.#attached) this.#parts.log.info({ interfaces }, 'attached to uplinks')
-      this.#attached = attached
+      await this.#parts.record.write(this.#inForce())
+      this.#faults.clear('state record', '')
     } catch (error) {
-      if (this.#uplinkProblem !== messageOf(error))
-        this.#parts.log.error({ err: error }, 'attaching to uplinks failed, tried again')
-      this.#uplinkProblem = messageOf(error)
-      this.reconcile.errors++
+      const cost = 'the next start will not know what is missing'
+      this.#faults.raise('state record', '', `the state directory takes no record, ${cost}: ${messageOf(error)}`)
     }
   }
 
@@ -267,17 +345,9 @@ export class Agent {
       this.#parts.log.warn({ ...fields, reason: peer.lastReset?.text }, 'session lost')
     else this.#parts.log.debug(fields, 'session state')
   }
-
-  #later(afterMs: number, action: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      action()
-    }, afterMs)
-    this.#timers.add(timer)
-  }
 }
 
-export function problemText(problem: Problem): string {
+function problemText(problem: Problem): string {
   const { object } = problem
   const name = [object.kind, object.namespace, object.name]
     .filter((part) => part !== undefined && part !== '')

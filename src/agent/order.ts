@@ -4,28 +4,35 @@
  *     wanted grows    1 program frontends   2 read them back   3 announce
  *     wanted shrinks  1 withdraw            2 drain (routers converge, packets under way are still served)   3 remove
  *
- * This file alone owns that order. It keeps what is wanted and what was done, works level-triggered on dirty
- * Services in bounded slices, and every step is idempotent, so a crash between any two converges: what an earlier
- * process left in the kernel is read at the start, is never removed before the first full set of wanted Services
- * is known, and then leaves through the same drain as everything else.
+ * What is to be done is a plan (reconcile/plan.ts); this file keeps what is wanted and what was done, and runs the
+ * steps of dirty Services in bounded slices. Every step is idempotent, so a crash between any two converges: what an
+ * earlier process left in the kernel is read at the start, is never removed before the first full set of wanted
+ * Services is known, and then leaves through the same drain as everything else.
  *
  * PodCIDRs, and everything when nothing is programmed (`--datapath none`), are not gated.
  */
-import type { PrefixRoutes } from '../speaker/protocol.ts'
+import type { Clock } from '../clock/clock.ts'
 import type { Datapath, ProgrammedFrontend } from '../datapath/datapath.ts'
 import type { DesiredPodCidr, DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { isHeld } from '../reconcile/frontends.ts'
+import { formatStep, planLeftovers, planServices, type PlanView, type Step } from '../reconcile/plan.ts'
+import type { PrefixRoutes } from '../speaker/protocol.ts'
+import { Claims } from './claims.ts'
+import { Drains } from './drains.ts'
+import type { Faults } from './faults.ts'
 import { PrefixTable } from './prefix-table.ts'
 
 export interface OrderPorts {
   readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'read' | 'upsert' | 'remove'>
+  readonly clock: Clock
+  readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** Posts to the speaker; what is posted is in force until it is replaced. */
   announce(prefixes: readonly PrefixRoutes[]): void
-  /** Runs `action` once, `afterMs` from now. */
-  later(afterMs: number, action: () => void): void
   /** Something is left to do: call {@link Order.run} soon. */
   wake(): void
+  /** Told of each step that is more than keeping, for the log. */
+  trace?(step: string): void
 }
 
 export interface OrderTimes {
@@ -36,29 +43,46 @@ export interface OrderTimes {
   readonly retryMaxMs: number
 }
 
+const noPrefixes: ReadonlySet<string> = new Set()
 const podCidrOwner = '\u0000podCIDR'
 
 export class Order {
   readonly #ports: OrderPorts
   readonly #times: OrderTimes
   readonly #isGated: boolean
+  #isServing: boolean
   readonly #wanted = new Map<string, DesiredService>()
   /** What the kernel holds, as last read back. */
   readonly #held = new Map<string, ProgrammedFrontend>()
-  /** Which Service wants a frontend; a frontend that nobody wants is draining or left over. */
-  readonly #frontendOwner = new Map<string, string>()
-  readonly #frontendsOf = new Map<string, readonly string[]>()
+  readonly #claims = new Claims()
   readonly #dirty = new Set<string>()
-  readonly #draining = new Map<string, number>()
+  readonly #drains: Drains
   readonly #failures = new Map<string, { readonly message: string; readonly attempts: number }>()
+  /** By Service: the fault that it is part of. */
+  readonly #faultOf = new Map<string, string>()
   readonly #announced = new PrefixTable()
-  #generation = 0
+  readonly #view: PlanView
 
   constructor(ports: OrderPorts, times: OrderTimes) {
     this.#ports = ports
     this.#times = times
     this.#isGated = ports.datapath.status.kind !== 'none'
+    this.#isServing = ports.datapath.status.interfaces.length > 0
     for (const frontend of ports.datapath.readAll()) this.#held.set(frontend.id, frontend)
+    this.#drains = new Drains(ports.clock, times, (id) => this.#remove(id))
+    const isServing = (): boolean => this.#isServing
+    this.#view = {
+      isGated: this.#isGated,
+      get isServing() {
+        return isServing()
+      },
+      wanted: (key) => this.#wanted.get(key),
+      claimed: (key) => this.#claims.of(key),
+      claimants: (id) => this.#claims.on(id),
+      owner: (id) => this.#claims.owner(id),
+      held: (id) => this.#held.get(id),
+      announced: (key) => this.#announced.routesOf(key),
+    }
   }
 
   get pending(): number {
@@ -73,6 +97,11 @@ export class Order {
     return this.#announced.has(prefix)
   }
 
+  /** Prefixes that are announced, PodCIDRs among them; `version` is another number when one came or went. */
+  get announced(): Pick<PrefixTable, 'version' | 'size' | 'prefixes'> {
+    return this.#announced
+  }
+
   service(key: string): DesiredService | undefined {
     return this.#wanted.get(key)
   }
@@ -84,8 +113,11 @@ export class Order {
   /** Takes the wanted state of some Services; `undefined` is a Service that is gone. */
   want(services: ReadonlyMap<string, DesiredService | undefined>): void {
     for (const [key, service] of services) {
-      if (service === undefined) this.#wanted.delete(key)
-      else this.#wanted.set(key, service)
+      if (service === undefined) {
+        this.#wanted.delete(key)
+        this.#setFault(key, undefined)
+      } else this.#wanted.set(key, service)
+      this.#claims.want(key, service?.frontends.map(({ id }) => id) ?? [])
       this.#dirty.add(key)
       this.#failures.delete(key)
     }
@@ -94,31 +126,37 @@ export class Order {
 
   /** Announces the node's PodCIDRs: the CNI serves them, so nothing is gated. */
   wantPodCidrs(podCidrs: readonly DesiredPodCidr[]): void {
-    this.#post(
-      this.#announced.set(
-        podCidrOwner,
-        podCidrs.flatMap((podCidr) => podCidr.routes),
-      ),
-    )
+    const routes = podCidrs.flatMap((podCidr) => podCidr.routes)
+    this.#post(this.#announced.set(podCidrOwner, routes))
+  }
+
+  /** Whether our programs are on an uplink: without, no Service is announced, and what is held stays in the kernel. */
+  setServing(isServing: boolean): void {
+    if (!this.#isGated || isServing === this.#isServing) return
+    this.#isServing = isServing
+    for (const [key, { routes }] of this.#wanted) if (routes.length > 0) this.#dirty.add(key)
+    if (this.#dirty.size > 0) this.#ports.wake()
   }
 
   /** After the first full set of wanted Services was run: what the kernel holds beyond it may drain. */
   releaseLeftovers(): void {
-    for (const id of this.#held.keys()) if (!this.#frontendOwner.has(id)) this.#drain(id)
+    for (const step of planLeftovers(this.#held.keys(), this.#view)) this.#run(step)
   }
 
-  /** Works on at most `limit` dirty Services; true when some are left. */
+  /** Works on at most `limit` dirty Services and those that succeed them; true when some are left. */
   run(limit: number): boolean {
-    const batch = [...this.#dirty].slice(0, limit)
-    const grown = new Set<string>()
-    // Withdrawals first, over the whole batch: an address that moves between Services is never announced for the old
-    // one.
-    for (const key of batch) this.#shrink(key)
-    for (const key of batch) {
-      this.#dirty.delete(key)
-      for (const prefix of this.#grow(key)) grown.add(prefix)
+    const asked: string[] = []
+    for (const key of this.#dirty) {
+      if (asked.length >= limit) break
+      asked.push(key)
     }
-    this.#post(grown)
+    if (asked.length === 0) return false
+    const { services, steps } = planServices(asked, this.#view)
+    for (const key of services) this.#dirty.delete(key)
+    const touched = new Set<string>()
+    for (const part of partsOf(steps)) this.#runPart(part, touched)
+    for (const key of services) this.#claims.settle(key)
+    this.#post(touched)
     return this.#dirty.size > 0
   }
 
@@ -126,91 +164,91 @@ export class Order {
   verdict(key: string): Verdict {
     const service = this.#wanted.get(key)
     const failure = this.#failures.get(key)
-    if (!this.#isGated)
-      return {
-        step: 'programmed',
-        ok: true,
-        code: 'NotGated',
-        message: 'Nothing is programmed (--datapath none): the cluster serves the address itself',
-      }
-    if (failure !== undefined) {
-      return {
-        step: 'programmed',
-        ok: false,
-        code: 'ProgrammingFailed',
-        message: failure.message,
-        remedy: 'It is retried; `herald status` shows the fill of the maps',
-      }
-    }
-    const missing = (service?.frontends ?? []).filter((frontend) => !this.isProgrammed(frontend))
-    if (missing.length > 0)
-      return {
-        step: 'programmed',
-        ok: false,
-        code: 'Programming',
-        message: `${missing.length} port(s) are being written`,
-        remedy: 'Wait a moment',
-      }
-    return {
+    const no = (code: Verdict['code'], message: string, remedy: string): Verdict => ({
       step: 'programmed',
-      ok: true,
-      code: 'Programmed',
-      message: `${service?.frontends.length ?? 0} port(s) read back from the kernel`,
-    }
+      ok: false,
+      code,
+      message,
+      remedy,
+    })
+    const yes = (code: Verdict['code'], message: string): Verdict => ({ step: 'programmed', ok: true, code, message })
+    if (!this.#isGated)
+      return yes('NotGated', 'Nothing is programmed (--datapath none): the cluster serves the address itself')
+    if (failure !== undefined)
+      return no('ProgrammingFailed', failure.message, 'It is retried; `herald status` shows the fill of the maps')
+    const frontends = service?.frontends ?? []
+    const taken = frontends.find(({ id }) => (this.#claims.owner(id) ?? key) !== key)
+    if (taken !== undefined)
+      return no(
+        'FrontendTaken',
+        `${taken.id} is served for Service ${this.#claims.owner(taken.id)}, which holds it`,
+        'Give one of the two Services another port or address',
+      )
+    const missing = frontends.filter((frontend) => !this.isProgrammed(frontend))
+    if (missing.length > 0) return no('Programming', `${missing.length} port(s) are being written`, 'Wait a moment')
+    if (!this.#isServing)
+      return no(
+        'NoUplink',
+        'Our programs are on no interface: packets for the address would not be served',
+        'See the warnings of `herald status`; name the interfaces with --interfaces',
+      )
+    return yes('Programmed', `${frontends.length} port(s) read back from the kernel`)
   }
 
-  /** Withdraws what is no longer wanted and drains the frontends behind it. */
-  #shrink(key: string): void {
-    const service = this.#wanted.get(key)
-    const stillWanted = new Set(service?.routes.map((route) => route.prefix))
-    const kept = this.#announced.routesOf(key).filter((route) => stillWanted.has(route.prefix))
-    if (kept.length < this.#announced.routesOf(key).length) this.#post(this.#announced.set(key, kept))
-
-    const ids = new Set(service?.frontends.map((frontend) => frontend.id))
-    for (const id of this.#frontendsOf.get(key) ?? []) {
-      if (ids.has(id) || this.#frontendOwner.get(id) !== key) continue
-      this.#frontendOwner.delete(id)
-      this.#drain(id)
-    }
-    if (service === undefined) this.#frontendsOf.delete(key)
+  isProgrammed(frontend: Frontend): boolean {
+    return isHeld(frontend, this.#held.get(frontend.id))
   }
 
-  /** Programs what is wanted and answers the prefixes that may now be announced. */
-  #grow(key: string): ReadonlySet<string> {
-    const service = this.#wanted.get(key)
-    if (service === undefined) return new Set()
-    if (this.#isGated && !this.#program(service)) return new Set()
-    return this.#announced.set(key, service.routes)
-  }
-
-  /**
-   * True when every frontend of the Service was written and read back. One that fails does not keep the others from it.
-   */
-  #program(service: DesiredService): boolean {
-    this.#frontendsOf.set(
-      service.key,
-      service.frontends.map((frontend) => frontend.id),
-    )
+  /** Steps of a Service that stand or fall together, or a step that stands alone. */
+  #runPart({ service, steps }: Part, touched: Set<string>): void {
     const added: string[] = []
     let failure: unknown
-    for (const frontend of service.frontends) {
-      this.#frontendOwner.set(frontend.id, service.key)
-      this.#draining.delete(frontend.id)
-      const isNew = !this.#held.has(frontend.id)
+    for (const step of steps) {
+      const isNew = step.do === 'program' && !this.#held.has(step.frontend.id)
       try {
-        if (!this.isProgrammed(frontend)) this.#write(frontend)
-        if (isNew) added.push(frontend.id)
+        if (step.do !== 'announce' || failure === undefined) for (const prefix of this.#run(step)) touched.add(prefix)
+        if (isNew) added.push(step.frontend.id)
       } catch (error) {
+        // One frontend that fails does not keep the others from it.
+        if (step.do !== 'program') throw error
         failure ??= error
       }
     }
-    if (failure === undefined) this.#failures.delete(service.key)
-    else {
-      this.#retry(service.key, messageOf(failure))
-      // No router sends here yet, and the room of these ports may be all that another Service lacks.
-      if (!service.routes.some(({ prefix }) => this.#announced.has(prefix))) for (const id of added) this.#remove(id)
+    if (service !== undefined) this.#programmed(service, failure, added)
+  }
+
+  /** One step of a plan; answers prefixes to post at its end. Throws when a frontend cannot be written and read back. */
+  #run(step: Step): ReadonlySet<string> {
+    if (step.do !== 'keep') this.#ports.trace?.(formatStep(step))
+    switch (step.do) {
+      case 'withdraw':
+        this.#post(this.#announced.drop(step.service, new Set(step.prefixes)))
+        return noPrefixes
+      case 'release':
+        return this.#announced.drop(step.service, new Set(step.prefixes))
+      case 'announce':
+        return this.#announced.set(step.service, step.routes)
+      case 'hand over':
+        this.#claims.own(step.frontend, step.to)
+        return noPrefixes
+      case 'drain':
+        this.#claims.own(step.frontend, undefined)
+        if (this.#held.has(step.frontend)) this.#drains.add(step.frontend)
+        return noPrefixes
+      case 'keep':
+        if (step.why === 'Held') this.#own(step.what, step.service)
+        return noPrefixes
+      case 'program':
+        this.#own(step.frontend.id, step.service)
+        this.#write(step.frontend)
+        return noPrefixes
     }
-    return failure === undefined
+  }
+
+  #own(frontend: string, service: string): void {
+    this.#claims.own(frontend, service)
+    this.#drains.cancel(frontend)
+    this.#ports.faults.clear('remove', frontend)
   }
 
   #write(frontend: Frontend): void {
@@ -223,16 +261,37 @@ export class Order {
     this.#held.set(frontend.id, found)
   }
 
-  isProgrammed(frontend: Frontend): boolean {
-    return isHeld(frontend, this.#held.get(frontend.id))
+  /** What was served and announced before a failure stays so; the rest waits for the retry. */
+  #programmed(key: string, failure: unknown, added: readonly string[]): void {
+    const code = failure instanceof HeraldError ? failure.code : 'ERR_SYSCALL'
+    this.#setFault(key, failure === undefined ? undefined : { key: `program ${code}`, message: messageOf(failure) })
+    if (failure === undefined) {
+      this.#failures.delete(key)
+      return
+    }
+    this.#retry(key, messageOf(failure))
+    // No router sends here yet, and the room of these ports may be all that another Service lacks.
+    if (this.#announced.routesOf(key).length === 0) for (const id of added) if (!this.#remove(id)) this.#drains.add(id)
   }
 
-  /** What was served and announced before the failure stays so; the rest waits for the retry. */
+  /** A Service has at most one fault: that of its last failure. */
+  #setFault(service: string, fault: { readonly key: string; readonly message: string } | undefined): void {
+    const { faults } = this.#ports
+    const before = this.#faultOf.get(service)
+    if (before !== undefined && before !== fault?.key) {
+      this.#faultOf.delete(service)
+      faults.clear(before, service)
+    }
+    if (fault === undefined) return
+    this.#faultOf.set(service, fault.key)
+    faults.raise(fault.key, service, fault.message)
+  }
+
   #retry(key: string, message: string): void {
     const attempts = (this.#failures.get(key)?.attempts ?? 0) + 1
     const failure = { message, attempts }
     this.#failures.set(key, failure)
-    this.#ports.later(Math.min(this.#times.retryMs * 2 ** (attempts - 1), this.#times.retryMaxMs), () => {
+    this.#ports.clock.after(Math.min(this.#times.retryMs * 2 ** (attempts - 1), this.#times.retryMaxMs), () => {
       // Done, or failed anew since: then the newer failure's timer is the one that counts.
       if (this.#failures.get(key) !== failure) return
       this.#dirty.add(key)
@@ -240,28 +299,38 @@ export class Order {
     })
   }
 
-  #drain(id: string): void {
-    const generation = ++this.#generation
-    this.#draining.set(id, generation)
-    this.#ports.later(this.#times.drainMs, () => {
-      // Wanted again, or drained anew, in the meantime.
-      if (this.#draining.get(id) !== generation) return
-      this.#draining.delete(id)
-      this.#remove(id)
-    })
-  }
-
-  #remove(id: string): void {
+  /** False when it failed: an address that still answers, tried again by whoever asked. */
+  #remove(id: string): boolean {
     try {
       this.#ports.datapath.remove(id)
-      this.#held.delete(id)
-    } catch {
-      // A removal that fails leaves an address that still answers: try again after another drain.
-      this.#drain(id)
+    } catch (error) {
+      this.#ports.faults.raise('remove', id, `cannot be removed and still answers: ${messageOf(error)}`)
+      return false
     }
+    this.#held.delete(id)
+    this.#ports.faults.clear('remove', id)
+    this.#ports.trace?.(`remove ${id}`)
+    return true
   }
 
   #post(prefixes: ReadonlySet<string>): void {
     if (prefixes.size > 0) this.#ports.announce([...prefixes].map((prefix) => this.#announced.merged(prefix)))
   }
+}
+
+interface Part {
+  readonly service: string | undefined
+  readonly steps: Step[]
+}
+
+/** Steps that stand or fall together: the frontends of a Service with its announcement. */
+function partsOf(steps: readonly Step[]): readonly Part[] {
+  const parts: Part[] = []
+  for (const step of steps) {
+    const service = step.do === 'program' || step.do === 'keep' || step.do === 'announce' ? step.service : undefined
+    const last = parts.at(-1)
+    if (service !== undefined && last?.service === service) last.steps.push(step)
+    else parts.push({ service, steps: [step] })
+  }
+  return parts
 }

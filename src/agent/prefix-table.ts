@@ -9,12 +9,14 @@ import { united } from '../desired/route-attributes.ts'
 export class PrefixTable {
   readonly #byOwner = new Map<string, readonly Route[]>()
   readonly #owners = new Map<string, Set<string>>()
+  #version = 0
 
   /** Replaces what an owner wants; answers the prefixes whose routes may have changed. */
   set(owner: string, routes: readonly Route[]): ReadonlySet<string> {
-    const touched = new Set<string>()
-    for (const { prefix } of this.#byOwner.get(owner) ?? []) {
-      touched.add(prefix)
+    const before = this.routesOf(owner)
+    const touched = new Set([...before, ...routes].map(({ prefix }) => prefix))
+    const had = [...touched].map((prefix) => this.#owners.has(prefix))
+    for (const { prefix } of before) {
       const owners = this.#owners.get(prefix)
       owners?.delete(owner)
       if (owners?.size === 0) this.#owners.delete(prefix)
@@ -22,12 +24,21 @@ export class PrefixTable {
     if (routes.length === 0) this.#byOwner.delete(owner)
     else this.#byOwner.set(owner, routes)
     for (const { prefix } of routes) {
-      touched.add(prefix)
       const owners = this.#owners.get(prefix)
       if (owners === undefined) this.#owners.set(prefix, new Set([owner]))
       else owners.add(owner)
     }
+    if ([...touched].some((prefix, i) => this.#owners.has(prefix) !== had[i])) this.#version++
     return touched
+  }
+
+  /** An owner wants these prefixes no more; answers those of them that it wanted. */
+  drop(owner: string, prefixes: ReadonlySet<string>): ReadonlySet<string> {
+    const routes = this.routesOf(owner)
+    const kept = routes.filter(({ prefix }) => !prefixes.has(prefix))
+    if (kept.length === routes.length) return new Set()
+    this.set(owner, kept)
+    return new Set(routes.filter(({ prefix }) => prefixes.has(prefix)).map(({ prefix }) => prefix))
   }
 
   has(prefix: string): boolean {
@@ -40,6 +51,15 @@ export class PrefixTable {
 
   get prefixes(): IterableIterator<string> {
     return this.#owners.keys()
+  }
+
+  get size(): number {
+    return this.#owners.size
+  }
+
+  /** Another number whenever a prefix came or went. */
+  get version(): number {
+    return this.#version
   }
 
   /**

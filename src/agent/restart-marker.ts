@@ -6,6 +6,8 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { readOwnFile, replaceOwnFile } from '../sys/own-file.ts'
 
+const maxBytes = 128
+
 export class RestartMarker {
   readonly #file: string
   readonly #bootId: string
@@ -16,11 +18,12 @@ export class RestartMarker {
     this.#bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   }
 
+  /** A mark that cannot be read is none: the agent starts, and does not claim to restart. */
   get isRestart(): boolean {
-    return readOwnFile(this.#file)?.trim() === this.#bootId
+    return readOwnFile(this.#file, maxBytes)?.trim() === this.#bootId
   }
 
-  /** Sessions may exist from now on. */
+  /** Sessions may exist from now on. Throws what the system answers. */
   set(): void {
     replaceOwnFile(this.#file, `${this.#bootId}\n`)
   }

@@ -25,7 +25,7 @@ import { countServices, familyKey, servicesPage, type ServiceParts } from './ser
 export interface ViewParts {
   readonly nodeName: string
   readonly version: string
-  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'uplinkProblem'>
+  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults'>
   readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
   readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons'>
   readonly sourceDetail: string
@@ -80,7 +80,7 @@ async function statusView(
   const logProblem = parts.log.problem()
   const failures = [
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
-    ...(agent.uplinkProblem === undefined ? [] : [agent.uplinkProblem]),
+    ...agent.faults.map(({ text }) => text),
     ...peers
       .filter((peer) => peer.state !== 'Established')
       .map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),

@@ -1,4 +1,5 @@
 /** The datapath in memory: the same tables over maps that are as bounded and as particular as the kernel's. Pure. */
+import { HeraldError } from '../errors.ts'
 import type { Datapath } from './datapath.ts'
 import { schema, type MapName } from './layout.ts'
 import { MemoryMaps } from './memory-maps.ts'
@@ -18,6 +19,8 @@ export interface FakeDatapathOptions {
 
 export interface FakeDatapath extends Datapath {
   readonly maps: MemoryMaps
+  /** Interfaces that the kernel refuses: programs cannot be attached there, those on others are. */
+  readonly refused: Set<string>
 }
 
 /** Small: a node of a test. */
@@ -26,14 +29,19 @@ const fewEntries = { vips: 1024, frontends: 1024, backends: 4096, tables: 1 << 1
 export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatapath {
   const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
   let interfaces = [...(options.interfaces ?? [])]
+  const refused = new Set<string>()
   return {
     maps,
+    refused,
     ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 1n }),
     get status() {
       return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema }
     },
     attach: (names) => {
-      interfaces = [...names]
+      interfaces = names.filter((name) => !refused.has(name))
+      const name = names.find((each) => refused.has(each))
+      if (name === undefined) return
+      throw new HeraldError('ERR_SYSCALL', `attach to interface ${name}: EBUSY`, { errno: 'EBUSY' })
     },
     close: () => {},
   }

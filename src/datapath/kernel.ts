@@ -76,6 +76,7 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
   }
   const mode = chooseAttachMode(options.attach, programs)
   const held = adoptInterfaces(pins, mode, programs, log)
+  const attachments = { pins, mode, programs, held, isSwept: false }
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   const maps = new KernelMaps(object)
   let isClosed = false
@@ -97,7 +98,7 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
     },
     attach: (names) => {
       checkOpen()
-      attachExactly(pins, mode, programs, held, names, log)
+      attachExactly(attachments, names, log)
     },
     close: () => {
       isClosed = true
@@ -126,26 +127,42 @@ function adoptInterfaces(
   return held
 }
 
-function attachExactly(
-  pins: Pins,
-  mode: AttachMode,
-  programs: ProgramFds,
-  held: Map<number, string>,
-  names: readonly string[],
-  log: (message: string) => void,
-): void {
-  const wanted = new Map(names.map((name) => [ifnameToIndex(name), name]))
-  for (const [ifindex, name] of wanted) {
-    // Also when held: the interface may have been made anew, or its link removed by someone.
-    attachInterface(pins, mode, ifindex, programs)
-    held.set(ifindex, name)
+interface Attachments {
+  readonly pins: Pins
+  readonly mode: AttachMode
+  readonly programs: ProgramFds
+  /** By index: what carries our programs now. */
+  readonly held: Map<number, string>
+  /** What an earlier process left in either mode was looked for: one question per interface of the machine. */
+  isSwept: boolean
+}
+
+/** One interface that fails does not keep the others from it; then the first failure is thrown. */
+function attachExactly(attachments: Attachments, names: readonly string[], log: (message: string) => void): void {
+  const { pins, mode, programs, held } = attachments
+  const wanted = new Set<number>()
+  let failure: unknown
+  for (const name of names) {
+    try {
+      const ifindex = ifnameToIndex(name)
+      wanted.add(ifindex)
+      // Also when held: its link may have been removed by someone.
+      attachInterface(pins, mode, ifindex, programs)
+      held.set(ifindex, name)
+    } catch (error) {
+      failure ??= error
+    }
   }
   for (const former of ['tcx', 'clsact'] as const) {
-    for (const ifindex of attachedInterfaces(pins, former)) {
+    const carriers = attachments.isSwept ? (former === mode ? held.keys() : []) : attachedInterfaces(pins, former)
+    for (const ifindex of [...carriers]) {
       if (wanted.has(ifindex) && former === mode) continue
       for (const removed of former === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex))
         log(`removed ${removed}`)
+      if (former === mode) held.delete(ifindex)
     }
   }
-  for (const ifindex of [...held.keys()]) if (!wanted.has(ifindex)) held.delete(ifindex)
+  attachments.isSwept = true
+  for (const ifindex of held.keys()) if (!wanted.has(ifindex)) held.delete(ifindex)
+  if (failure !== undefined) throw failure
 }

@@ -9,7 +9,7 @@ import type { FrontendCounters } from './datapath.ts'
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
 export const schema = 1
 
-export const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
+const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
 
 /** In the order of `enum reason`. */
 export const reasonNames = [

@@ -101,7 +101,10 @@ export const verdictCodes = {
     yes: ['HasLocalBackends', 'HasEndpoints', 'SomePortsWithoutBackend'],
     no: ['NoBackends', 'NoLocalBackends', 'EndpointsWithoutNode', 'NoEndpointOfFamily', 'NoMatchingPort'],
   },
-  programmed: { yes: ['NotGated', 'Programmed'], no: ['ProgrammingFailed', 'Programming'] },
+  programmed: {
+    yes: ['NotGated', 'Programmed'],
+    no: ['ProgrammingFailed', 'Programming', 'FrontendTaken', 'NoUplink'],
+  },
   announced: {
     yes: ['Announced', 'Established'],
     no: [

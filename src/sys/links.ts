@@ -34,6 +34,7 @@ const NUD_FAILED = 0x20
 const noRoute: ReadonlySet<Errno | undefined> = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'])
 
 export interface Link {
+  /** Of the kernel: an interface that is made anew has another one. */
   readonly index: number
   readonly name: string
 }
@@ -164,21 +165,27 @@ function defaultRouteInterfaces(family: number): number[] {
   return askAll('list routes', RTM_GETROUTE, body).filter(isDefaultRoute).flatMap(routeInterfaces)
 }
 
+export interface LinksSeen {
+  readonly links: readonly Link[]
+  readonly uplinks: readonly Link[]
+}
+
 /**
- * The interfaces that route to one of the neighbors or hold a default route, or, with a pattern, all whose name
- * matches it; sorted by name, never the loopback. Throws ERR_SYSCALL.
+ * Every link but the loopback, sorted by name, and the uplinks among them: those that route to one of the neighbors or
+ * hold a default route, or, with a pattern, all whose name matches it. Throws ERR_SYSCALL.
  */
-export function uplinkInterfaces(neighbors: readonly Reach[], pattern?: RegExp): Link[] {
-  const byName = (a: Link, b: Link): number => (a.name < b.name ? -1 : 1)
-  const links = listLinks().filter(({ name }) => name !== 'lo')
-  if (pattern !== undefined) return links.filter(({ name }) => pattern.test(name)).sort(byName)
+export function lookAtLinks(neighbors: readonly Reach[], pattern?: RegExp): LinksSeen {
+  const links = listLinks()
+    .filter(({ name }) => name !== 'lo')
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  if (pattern !== undefined) return { links, uplinks: links.filter(({ name }) => pattern.test(name)) }
   const names = new Set(neighbors.flatMap((neighbor) => neighbor.interface ?? []))
   const indexes = new Set([
     ...neighbors.filter((neighbor) => neighbor.interface === undefined).flatMap(({ address }) => interfacesTo(address)),
     ...defaultRouteInterfaces(AF_INET),
     ...defaultRouteInterfaces(AF_INET6),
   ])
-  return links.filter(({ index, name }) => indexes.has(index) || names.has(name)).sort(byName)
+  return { links, uplinks: links.filter(({ index, name }) => indexes.has(index) || names.has(name)) }
 }
 
 /**

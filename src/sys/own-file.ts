@@ -13,6 +13,7 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
 import { HeraldError } from '../errors.ts'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
@@ -40,8 +41,21 @@ export function replaceOwnFile(path: string, text: string): void {
   renameSync(fresh, path)
 }
 
-/** The text of a regular file; undefined when there is none, or something else stands there. */
-export function readOwnFile(path: string): string | undefined {
+/** The same without holding the loop. */
+export async function replaceOwnFileLater(path: string, text: string): Promise<void> {
+  const fresh = `${path}.new`
+  await rm(fresh, { force: true, recursive: true })
+  const file = await open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  try {
+    await file.writeFile(text)
+  } finally {
+    await file.close()
+  }
+  await rename(fresh, path)
+}
+
+/** The text of a regular file of at most `maxBytes`; undefined when there is none, or something else stands there. */
+export function readOwnFile(path: string, maxBytes = Infinity): string | undefined {
   let fd: number
   try {
     fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
@@ -49,7 +63,8 @@ export function readOwnFile(path: string): string | undefined {
     return undefined
   }
   try {
-    return fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : undefined
+    const stat = fstatSync(fd)
+    return stat.isFile() && stat.size <= maxBytes ? readFileSync(fd, 'utf8') : undefined
   } finally {
     closeSync(fd)
   }

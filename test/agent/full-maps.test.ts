@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Faults } from '../../src/agent/faults.ts'
 import { Order } from '../../src/agent/order.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { createFakeDatapath, type FakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 
@@ -38,14 +40,14 @@ function service(i: number): DesiredService {
 
 class Node {
   readonly announced = new Set<string>()
-  #now = 1
-  #timers: { readonly at: number; readonly action: () => void }[] = []
+  readonly #clock = new VirtualClock()
+  readonly faults = new Faults(this.#clock, { error: () => {}, info: () => {} })
   readonly #table: FakeDatapath
   readonly order: Order
 
   constructor(maxEntries: Entries) {
-    const times = { nowNs: () => BigInt(this.#now) * 1_000_000n, drainNs: 1_000_000_000n }
-    const table = (this.#table = createFakeDatapath({ maxEntries, times }))
+    const times = { nowNs: () => BigInt(1 + this.#clock.monotonic()) * 1_000_000n, drainNs: 1_000_000_000n }
+    const table = (this.#table = createFakeDatapath({ maxEntries, times, interfaces: ['eth0'] }))
     this.order = new Order(
       {
         datapath: {
@@ -61,7 +63,8 @@ class Node {
             else this.announced.add(prefix)
           }
         },
-        later: (afterMs, action) => this.#timers.push({ at: this.#now + afterMs, action }),
+        clock: this.#clock,
+        faults: this.faults,
         wake: () => {},
       },
       { drainMs: 5000, retryMs: 500, retryMaxMs: 30_000 },
@@ -74,12 +77,8 @@ class Node {
   }
 
   advance(ms: number): void {
-    const until = this.#now + ms
-    while (this.#now < until) {
-      this.#now += 100
-      const due = this.#timers.filter(({ at }) => at <= this.#now)
-      this.#timers = this.#timers.filter(({ at }) => at > this.#now)
-      for (const { action } of due) action()
+    for (let left = ms; left > 0; left -= 100) {
+      this.#clock.advance(100)
       while (this.order.run(8));
     }
     assert.deepEqual(this.#table.maps.check(), [])

@@ -117,7 +117,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       isSynced: true,
       podCidrs: world.podCidrs ?? [],
       problems: world.problems ?? [],
-      uplinkProblem: undefined,
+      faults: [],
     },
     speaker: {
       peers: async () => peers,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ScopedClock } from '../../src/clock/scoped-clock.ts'
 import { systemClock } from '../../src/clock/system-clock.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { waitFor } from '../wait.ts'
@@ -58,4 +59,22 @@ test("the system's clock waits, cancels and runs what is to be soon", async () =
   assert.deepEqual(ran.sort(), ['after', 'soon'])
   assert.ok(systemClock.monotonic() - from >= 4)
   assert.ok(Math.abs(systemClock.now() - Date.now()) < 1000)
+})
+
+test('a scope ends all its waits at once, begins none any more, and leaves those of others', () => {
+  const clock = new VirtualClock(1000)
+  const scope = new ScopedClock(clock)
+  const ran: string[] = []
+  clock.after(2, () => ran.push('of another'))
+  scope.after(1, () => ran.push('due'))
+  scope.after(1, () => ran.push('cancelled')).cancel()
+  scope.after(3, () => ran.push('too late'))
+  scope.soon(() => ran.push('soon'))
+  clock.advance(1)
+  scope.soon(() => ran.push('ended'))
+  scope.end()
+  scope.after(1, () => ran.push('begun later')).cancel()
+  clock.advance(10)
+  assert.deepEqual(ran, ['soon', 'due', 'of another'])
+  assert.deepEqual([scope.now(), scope.monotonic(), clock.pending], [1011, 11, 0])
 })

@@ -8,10 +8,14 @@ import { createInterface } from 'node:readline'
 import koffi from 'koffi'
 import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
+import { MemoryLog } from '../../src/agent/agent-log.ts'
+import { Faults } from '../../src/agent/faults.ts'
+import { Uplinks } from '../../src/agent/uplinks.ts'
+import { systemClock } from '../../src/clock/system-clock.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
 import { checked, libc } from '../../src/sys/libc.ts'
-import { uplinkInterfaces } from '../../src/sys/links.ts'
+import { lookAtLinks, watchLinks } from '../../src/sys/links.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
@@ -36,11 +40,44 @@ export type Command =
   | { readonly do: 'reasons' }
   | { readonly do: 'counters'; readonly id: string }
   | { readonly do: 'uplinks'; readonly neighbors: readonly string[] }
+  /** Keeps the programs on the uplinks from here on, by the kernel's events. */
+  | { readonly do: 'follow'; readonly neighbors: readonly string[] }
+  | { readonly do: 'followed' }
+  /** Holds the loop, so that events wait. */
+  | { readonly do: 'busy'; readonly ms: number }
   | { readonly do: 'finish-checksums'; readonly device: string }
   | { readonly do: 'unload'; readonly bpffs: string }
 
 let datapath: KernelDatapath | undefined
 let connection: Socket | undefined
+let uplinks: Uplinks | undefined
+let faults: Faults | undefined
+const serving: boolean[] = []
+
+function follow(neighbors: readonly string[]): unknown {
+  if (datapath === undefined) return 'no datapath'
+  const log = new MemoryLog()
+  faults = new Faults(systemClock, log)
+  uplinks = new Uplinks({
+    datapath,
+    links: { look: (reaches) => lookAtLinks(reaches), watch: watchLinks },
+    clock: systemClock,
+    faults,
+    log,
+    serving: (isServing) => {
+      if (serving.at(-1) !== isServing) serving.push(isServing)
+    },
+  })
+  uplinks.start()
+  uplinks.setNeighbors(neighbors.map((address) => ({ address })))
+  return datapath.status.interfaces
+}
+
+function busy(ms: number): number {
+  const until = performance.now() + ms
+  while (performance.now() < until);
+  return ms
+}
 
 /** Echoes over TCP and UDP; each TCP connection starts with a line that says who is talking to whom. */
 async function serve(port: number): Promise<string> {
@@ -160,7 +197,13 @@ async function perform(command: Command): Promise<unknown> {
     case 'counters':
       return datapath?.counters(command.id)
     case 'uplinks':
-      return uplinkInterfaces(command.neighbors.map((address) => ({ address }))).map(({ name }) => name)
+      return lookAtLinks(command.neighbors.map((address) => ({ address }))).uplinks.map(({ name }) => name)
+    case 'follow':
+      return follow(command.neighbors)
+    case 'followed':
+      return { interfaces: datapath?.status.interfaces, serving, faults: faults?.current.map(({ key }) => key) }
+    case 'busy':
+      return busy(command.ms)
     case 'finish-checksums':
       return finishChecksums(command.device)
     case 'unload':

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { createNoneDatapath } from '../../src/datapath/none.ts'
 import { openKernelDatapath } from '../../src/datapath/kernel.ts'
-import { listLinks, uplinkInterfaces } from '../../src/sys/links.ts'
+import { listLinks, lookAtLinks } from '../../src/sys/links.ts'
 import { frontendOf, kernelFixture, whyNoKernel } from './fixture.ts'
 
 const skip = whyNoKernel()
@@ -29,9 +29,12 @@ test('what keeps the datapath from loading is said with a code', { skip }, (t) =
   })
 })
 
-test('an unknown interface is an error, and leaves what is attached', { skip }, (t) => {
+test('an unknown interface is an error, and keeps no other one from its programs', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
-  assert.throws(() => datapath.attach(['lo', 'no-such-if']), { code: 'ERR_SYSCALL', message: /no-such-if: ENODEV/ })
+  const wrong = { code: 'ERR_SYSCALL', errno: 'ENODEV', message: /no-such-if: ENODEV/ }
+  assert.throws(() => datapath.attach(['no-such-if', 'lo']), wrong)
+  assert.deepEqual(datapath.status.interfaces, ['lo'])
+  assert.throws(() => datapath.attach(['no-such-if']), wrong)
   assert.deepEqual(datapath.status.interfaces, [])
 })
 
@@ -46,10 +49,10 @@ test('a closed datapath refuses instead of touching memory that is gone', { skip
 
 test('a pattern chooses interfaces by name, never the loopback', () => {
   assert.ok(listLinks().some(({ name, index }) => name === 'lo' && index === 1))
-  assert.equal(uplinkInterfaces([], /./).length, listLinks().length - 1)
-  assert.deepEqual(uplinkInterfaces([], /^no-such-if$/), [])
+  assert.equal(lookAtLinks([], /./).uplinks.length, listLinks().length - 1)
+  assert.deepEqual(lookAtLinks([], /^no-such-if$/).uplinks, [])
   const reaches = ['127.0.0.1', '::1', 'not an address'].map((address) => ({ address }))
-  assert.ok(!uplinkInterfaces(reaches).some(({ name }) => name === 'lo'))
+  assert.ok(!lookAtLinks(reaches).links.some(({ name }) => name === 'lo'))
 })
 
 test('the datapath that serves nothing holds nothing and never fails', () => {

@@ -26,7 +26,9 @@ export interface Rack {
   readonly bpffs: string
   actor(place: 'client' | 'node' | 'pod'): Actor
   /** Runs a command inside a place and answers with what it printed. */
-  run(place: 'client' | 'node' | 'pod', command: readonly string[]): string
+  run(place: 'client' | 'node' | 'pod', command: readonly string[], input?: string): string
+  /** Lays the cable between client and node. */
+  layUplink(): void
   /** Removes the cable between client and node and lays another. */
   renewUplink(): void
 }
@@ -83,11 +85,12 @@ export function deployRack(t: TestContext): Rack {
     rmdirSync(bpffs)
   })
   mountBpffs(bpffs)
-  const run: Rack['run'] = (place, command) => {
+  const run: Rack['run'] = (place, command, input = '') => {
     const [program = '', ...args] = command
     return execFileSync('nsenter', [`--net=/run/netns/${namespaces[place]}`, program, ...args], {
       encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
+      input,
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
   }
   for (const namespace of Object.values(namespaces)) {
@@ -138,5 +141,5 @@ export function deployRack(t: TestContext): Rack {
     ip('-n', namespaces.node, 'link', 'delete', uplink)
     layUplink()
   }
-  return { bpffs, actor, run, renewUplink }
+  return { bpffs, actor, run, layUplink, renewUplink }
 }

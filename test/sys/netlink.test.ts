@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HeraldError } from '../../src/errors.ts'
-import { ifnameToIndex, listLinks, uplinkInterfaces, watchLinks } from '../../src/sys/links.ts'
+import { ifnameToIndex, listLinks, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
 import { errnoName, errnoNumber } from '../../src/sys/libc.ts'
 import { askOne, attributes, readReplies, untorn, type NetlinkMessage } from '../../src/sys/netlink.ts'
 
@@ -78,13 +78,10 @@ test('attributes are read by type; of one that repeats the last, and a broken le
 })
 
 test('the interface that a session is bound to is an uplink, whatever its peer address is', () => {
-  assert.deepEqual(
-    uplinkInterfaces([{ address: '::', interface: 'no-such-if' }], /^$/).map(({ name }) => name),
-    [],
-  )
+  assert.deepEqual(lookAtLinks([{ address: '::', interface: 'no-such-if' }], /^$/).uplinks, [])
   const other = listLinks().find(({ name }) => name !== 'lo')
   if (other === undefined) return
-  assert.ok(uplinkInterfaces([{ address: '::', interface: other.name }]).some(({ name }) => name === other.name))
+  assert.ok(lookAtLinks([{ address: '::', interface: other.name }]).uplinks.some(({ name }) => name === other.name))
 })
 
 test('a watch of links is opened and ended without holding the process', () => {

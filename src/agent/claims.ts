@@ -1,0 +1,62 @@
+/**
+ * Which Services want which frontend, and for which of them it is in the kernel. A frontend that two want has one
+ * owner, and passes on to the next when that one wants it no more: it never goes with the first of them. Pure.
+ */
+export class Claims {
+  readonly #byService = new Map<string, readonly string[]>()
+  /** By frontend, sorted: who succeeds must not depend on who came first. */
+  readonly #byFrontend = new Map<string, readonly string[]>()
+  readonly #owners = new Map<string, string>()
+  /** What a Service claimed before and may still own. */
+  readonly #former = new Map<string, Set<string>>()
+
+  /** Replaces what a Service wants. */
+  want(service: string, frontends: readonly string[]): void {
+    for (const id of this.#byService.get(service) ?? []) {
+      this.#withdrawClaim(id, service)
+      this.#remember(service, id)
+    }
+    if (frontends.length === 0) this.#byService.delete(service)
+    else this.#byService.set(service, frontends)
+    for (const id of frontends) {
+      const others = (this.#byFrontend.get(id) ?? []).filter((other) => other !== service)
+      this.#byFrontend.set(id, [...others, service].sort())
+    }
+  }
+
+  #withdrawClaim(id: string, service: string): void {
+    const left = (this.#byFrontend.get(id) ?? []).filter((other) => other !== service)
+    if (left.length === 0) this.#byFrontend.delete(id)
+    else this.#byFrontend.set(id, left)
+  }
+
+  #remember(service: string, id: string): void {
+    const former = this.#former.get(service)
+    if (former === undefined) this.#former.set(service, new Set([id]))
+    else former.add(id)
+  }
+
+  /** What a Service wants, or wanted and may still own. */
+  of(service: string): readonly string[] {
+    return [...new Set([...(this.#byService.get(service) ?? []), ...(this.#former.get(service) ?? [])])]
+  }
+
+  /** Who wants a frontend now. */
+  on(frontend: string): readonly string[] {
+    return this.#byFrontend.get(frontend) ?? []
+  }
+
+  owner(frontend: string): string | undefined {
+    return this.#owners.get(frontend)
+  }
+
+  own(frontend: string, service: string | undefined): void {
+    if (service === undefined) this.#owners.delete(frontend)
+    else this.#owners.set(frontend, service)
+  }
+
+  /** The plan of a Service was run: it owns nothing any more that it does not want. */
+  settle(service: string): void {
+    this.#former.delete(service)
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Keeps our programs on the uplinks, and says whether any of them serves.
+ *
+ *     event of the kernel, slow poll --> look --> uplinks now + those of a moment ago --> attach where something changed
+ *                                                                  `--> none of them there for a second: not serving
+ *
+ * A link that is made anew has the programs before its addresses are back. A link that is no uplink any more (its
+ * route vanished) keeps them for a minute: absence for a moment changes nothing, and programs do no harm there.
+ */
+import type { Clock, Wait } from '../clock/clock.ts'
+import type { Datapath } from '../datapath/datapath.ts'
+import { messageOf } from '../errors.ts'
+import type { AgentLog } from './agent-log.ts'
+import type { Faults } from './faults.ts'
+import type { Link, LinksSeen, Reach } from '../sys/links.ts'
+import type { Links } from './links.ts'
+
+export interface UplinkParts {
+  readonly datapath: Pick<Datapath, 'status' | 'attach'>
+  readonly links: Links
+  readonly clock: Clock
+  readonly faults: Pick<Faults, 'raise' | 'clear'>
+  readonly log: Pick<AgentLog, 'info' | 'warn'>
+  /** Told whenever it may have changed whether packets for our addresses meet our programs. */
+  serving(isServing: boolean): void
+}
+
+/** Events tell of changes; this finds what no event told. */
+const pollMs = 60_000
+/** Programs leave an interface that has not been an uplink for so long. */
+const leaveMs = 60_000
+/** Without any uplink for so long, nothing is announced: less is a driver that resets, or a bridge made anew. */
+const lostMs = 1_000
+const retryMs = 500
+const retryMaxMs = 30_000
+/** A flood of events (a full table of routes) takes at most this part of the loop, after a burst that is taken at once. */
+const lookShare = 0.05
+const burstMs = 100
+const leastSpacingMs = 2
+
+export class Uplinks {
+  readonly #parts: UplinkParts
+  #neighbors: readonly Reach[] = []
+  /** By name: when it was an uplink last. */
+  readonly #lastUplink = new Map<string, number>()
+  /** What was attached, with indexes; undefined: try again whatever is seen. */
+  #attached: string | undefined
+  #failures = 0
+  /** `debtMs`: time of the loop that looks took and that is not yet made up for by idle time. */
+  #lastLook = { at: -Infinity, debtMs: 0 }
+  #waits = new Map<'look' | 'poll' | 'lost' | 'retry', Wait>()
+  #endWatch: (() => void) | undefined
+
+  constructor(parts: UplinkParts) {
+    this.#parts = parts
+  }
+
+  /** Without a datapath there is nothing to keep. */
+  start(): void {
+    if (this.#parts.datapath.status.kind === 'none') return
+    try {
+      this.#endWatch = this.#parts.links.watch(() => this.#changed())
+    } catch (error) {
+      this.#parts.log.warn(
+        { err: error },
+        `changes of interfaces are found only every ${pollMs / 1000} s: the kernel tells nothing about them`,
+      )
+    }
+    this.#poll()
+  }
+
+  stop(): void {
+    this.#endWatch?.()
+    for (const wait of this.#waits.values()) wait.cancel()
+    this.#waits.clear()
+  }
+
+  /** The neighbors to which uplinks route; looks at once. */
+  setNeighbors(neighbors: readonly Reach[]): void {
+    this.#neighbors = neighbors
+    this.#look()
+  }
+
+  #poll(): void {
+    this.#after('poll', pollMs, () => {
+      // Also when nothing is seen to have changed: somebody may have removed our programs.
+      this.#attached = undefined
+      this.#look()
+      this.#poll()
+    })
+  }
+
+  #changed(): void {
+    if (this.#waits.has('look')) return
+    const idleMs = this.#parts.clock.monotonic() - this.#lastLook.at
+    const leftMs = Math.max(leastSpacingMs, (this.#lastLook.debtMs - burstMs) / lookShare) - idleMs
+    if (leftMs <= 0) this.#look()
+    else this.#after('look', leftMs, () => this.#look())
+  }
+
+  #look(): void {
+    const { clock, links, faults, datapath } = this.#parts
+    if (this.#neighbors.length === 0 || datapath.status.kind === 'none') return
+    const at = clock.monotonic()
+    let seen: LinksSeen
+    try {
+      seen = links.look(this.#neighbors)
+      faults.clear('links', '')
+    } catch (error) {
+      faults.raise('links', '', `the interfaces cannot be listed: ${messageOf(error)}`)
+      return this.#retry()
+    }
+    for (const { name } of seen.uplinks) this.#lastUplink.set(name, at)
+    for (const [name, last] of this.#lastUplink) if (at - last >= leaveMs) this.#lastUplink.delete(name)
+    this.#attach(seen.links.filter(({ name }) => this.#lastUplink.has(name)))
+    this.#judge(seen)
+    const endedAt = clock.monotonic()
+    const { at: before, debtMs } = this.#lastLook
+    const stillMs = debtMs === 0 ? 0 : Math.max(0, debtMs - (at - before) * lookShare)
+    this.#lastLook = { at: endedAt, debtMs: stillMs + endedAt - at }
+  }
+
+  #attach(wanted: readonly Link[]): void {
+    const { datapath, faults, log } = this.#parts
+    const attached = wanted.map(({ index, name }) => `${index} ${name}`).join()
+    if (attached === this.#attached) return
+    const before = datapath.status.interfaces.join(' ')
+    try {
+      datapath.attach(wanted.map(({ name }) => name))
+      this.#attached = attached
+      this.#failures = 0
+      faults.clear('attach', '')
+    } catch (error) {
+      this.#attached = undefined
+      faults.raise('attach', '', `our programs are not on every uplink: ${messageOf(error)}`)
+      this.#retry()
+    }
+    const { interfaces } = datapath.status
+    if (interfaces.join(' ') !== before) log.info({ interfaces }, 'attached to uplinks')
+  }
+
+  /** Serving begins at once; it ends when no uplink was there for a while. */
+  #judge(seen: LinksSeen): void {
+    const { datapath, faults, serving } = this.#parts
+    const names = new Set(seen.links.map(({ name }) => name))
+    if (datapath.status.interfaces.some((name) => names.has(name))) {
+      this.#cancel('lost')
+      faults.clear('uplink', '')
+      return serving(true)
+    }
+    if (this.#waits.has('lost')) return
+    this.#after('lost', lostMs, () => {
+      const why = seen.uplinks.length === 0 ? 'no interface routes to a neighbor' : 'our programs are on no uplink'
+      faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
+      serving(false)
+    })
+  }
+
+  #retry(): void {
+    const waitMs = Math.min(retryMs * 2 ** this.#failures++, retryMaxMs)
+    this.#after('retry', waitMs, () => this.#look())
+  }
+
+  #after(what: 'look' | 'poll' | 'lost' | 'retry', ms: number, action: () => void): void {
+    this.#cancel(what)
+    const wait = this.#parts.clock.after(ms, () => {
+      this.#waits.delete(what)
+      action()
+    })
+    this.#waits.set(what, wait)
+  }
+
+  #cancel(what: 'look' | 'poll' | 'lost' | 'retry'): void {
+    this.#waits.get(what)?.cancel()
+    this.#waits.delete(what)
+  }
+}

@@ -1,0 +1,375 @@
+/**
+ * The loop of a node with its outside in memory: objects are put, time is turned, and what the kernel holds and the
+ * speaker was told is looked at.
+ */
+import assert from 'node:assert/strict'
+import { mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { Agent } from '../../src/agent/agent.ts'
+import { MemoryLog } from '../../src/agent/agent-log.ts'
+import { InForceRecord } from '../../src/agent/in-force.ts'
+import { MemoryLinks } from '../../src/agent/links.ts'
+import { RestartMarker } from '../../src/agent/restart-marker.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+import { createFakeDatapath, type FakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
+import { readDocuments } from '../../src/k8s/documents.ts'
+import { MemorySource, type MemoryObject } from '../../src/k8s/memory-source.ts'
+import { createTranslator } from '../../src/k8s/translate/translator.ts'
+import { InMemorySpeakerThread } from '../../src/speaker/in-memory-thread.ts'
+import { node, policyWith, pool, service, slice, smallestPolicy } from '../k8s/manifests.ts'
+import { waitFor } from '../wait.ts'
+
+const eth0 = { index: 2, name: 'eth0' }
+const objectsOf = (text: string): MemoryObject[] => readDocuments('test.yaml', text).flatMap(({ objects }) => objects)
+const keysOf = (text: string): MemoryObject['key'][] => objectsOf(text).map(({ key }) => key)
+const web = service('web') + slice('web')
+const db = service('db') + slice('db')
+const all = smallestPolicy + node + pool + web + db
+
+/** One life of an agent; {@link restart} is the next, over the same kernel and state directory. */
+class Life {
+  readonly clock = new VirtualClock()
+  readonly source = new MemorySource()
+  readonly speaker = new InMemorySpeakerThread()
+  readonly links = new MemoryLinks()
+  readonly log = new MemoryLog()
+  readonly datapath: FakeDatapath
+  readonly record: InForceRecord
+  readonly agent: Agent
+  readonly #stateDir: string
+
+  constructor(stateDir: string, options: FakeDatapathOptions = {}) {
+    this.#stateDir = stateDir
+    this.datapath = createFakeDatapath(options)
+    this.record = new InForceRecord(stateDir)
+    this.links.set([eth0])
+    this.agent = new Agent({
+      source: this.source,
+      translator: createTranslator({ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system' }),
+      datapath: this.datapath,
+      speaker: this.speaker,
+      marker: new RestartMarker(stateDir),
+      record: this.record,
+      links: this.links,
+      clock: this.clock,
+      log: this.log,
+    })
+  }
+
+  async start(text: string): Promise<this> {
+    this.source.put(...objectsOf(text))
+    await this.agent.start()
+    this.clock.settle()
+    return this
+  }
+
+  /** Objects come or change. */
+  put(text: string): void {
+    this.source.put(...objectsOf(text))
+    this.source.flush()
+    this.clock.settle()
+  }
+
+  remove(text: string): void {
+    this.source.remove(...keysOf(text))
+    this.source.flush()
+    this.clock.settle()
+  }
+
+  /** The process is gone without a word, after it remembered what was in force. */
+  async die(): Promise<void> {
+    this.clock.advance(5_000)
+    const prefixes = [...this.agent.order.announced.prefixes].sort()
+    await waitFor('the record', () => this.record.read()?.prefixes.toSorted().join() === prefixes.join())
+  }
+
+  loseStateDir(): void {
+    renameSync(this.#stateDir, `${this.#stateDir}.away`)
+  }
+
+  findStateDir(): void {
+    renameSync(`${this.#stateDir}.away`, this.#stateDir)
+  }
+
+  restart(options: FakeDatapathOptions = {}): Life {
+    const { interfaces } = this.datapath.status
+    return new Life(this.#stateDir, { maps: this.datapath.maps, interfaces, ...options })
+  }
+
+  get announced(): string[] {
+    return [...this.speaker.announced.keys()].sort()
+  }
+
+  get served(): string[] {
+    assert.deepEqual(this.datapath.maps.check(), [])
+    return this.datapath
+      .readAll()
+      .map(({ id }) => id)
+      .sort()
+  }
+
+  get faults(): string[] {
+    return this.agent.faults.map(({ key }) => key)
+  }
+
+  lines(pattern: RegExp): number {
+    return this.log.lines.filter((line) => pattern.test(line)).length
+  }
+}
+
+function life(t: TestContext, options: FakeDatapathOptions = {}): Life {
+  const stateDir = mkdtempSync(join(tmpdir(), 'life-'))
+  t.after(() => rmSync(stateDir, { recursive: true }))
+  return new Life(stateDir, options)
+}
+
+const [first, second] = ['198.51.100.0', '198.51.100.1']
+const podCidr = '10.244.1.0/24'
+const everything = [podCidr, `${first}/32`, `${second}/32`]
+
+test('what is in the source is served, announced and followed by End-of-RIB, in this order', async (t) => {
+  const one = await life(t).start(all)
+  assert.deepEqual(one.announced, everything)
+  assert.deepEqual(one.served, [`${first}:80/TCP`, `${second}:80/TCP`])
+  assert.deepEqual(one.datapath.status.interfaces, ['eth0'])
+  const kinds = one.speaker.posted.map(({ type }) => type)
+  assert.equal(kinds[0], 'configure')
+  assert.equal(kinds.at(-1), 'synced')
+  assert.deepEqual([one.agent.isSynced, one.faults], [true, []])
+})
+
+test('a change costs its Service alone: one write, one message', async (t) => {
+  const one = await life(t).start(all)
+  const before = one.speaker.posted.length
+  one.put(slice('web').replace('10.244.1.5', '10.244.1.6'))
+  assert.equal(one.datapath.read(`${second}:80/TCP`)?.backends[0]?.address, '10.244.1.6')
+  assert.equal(one.speaker.posted.length - before, 1)
+  one.put(slice('web').replace('10.244.1.5', '10.244.1.6'))
+  assert.ok(one.speaker.posted.length - before <= 2)
+})
+
+test('a Service that goes is withdrawn at once, drains for five seconds and is removed', async (t) => {
+  const one = await life(t).start(all)
+  one.remove(web)
+  assert.deepEqual(one.announced, [podCidr, `${first}/32`])
+  one.clock.advance(4_999)
+  assert.equal(one.served.length, 2)
+  one.clock.advance(1)
+  assert.deepEqual(one.served, [`${first}:80/TCP`])
+})
+
+test('thousands of Services are applied in slices, each a turn of the loop', async (t) => {
+  const one = life(t, { maxEntries: { vips: 2048, frontends: 2048, counters: 2048 } })
+  const many = Array.from({ length: 500 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
+  const wide = pool.replace('198.51.100.0/28', '198.18.0.0/16')
+  one.source.put(...objectsOf(smallestPolicy + node + wide + many))
+  await one.agent.start()
+  assert.equal(one.announced.length, 1 + 64)
+  assert.equal(one.speaker.isSynced, false)
+  one.clock.settle()
+  assert.equal(one.announced.length, 501)
+  assert.equal(one.speaker.isSynced, true)
+})
+
+test('a problem is logged once, however often the list is made anew, and once more when it comes back', async (t) => {
+  const bad = policyWith('{peerAddress: nonsense, peerASN: 65000}', '{peerAddress: 192.168.1.1/32, peerASN: 65000}')
+  const one = await life(t).start(bad + node + pool + web)
+  assert.equal(one.lines(/error .*nonsense/), 1)
+  one.put(db)
+  one.put(slice('db').replace('10.244.1.5', '10.244.1.9'))
+  assert.equal(one.lines(/error .*nonsense/), 1)
+  one.put(smallestPolicy)
+  assert.ok(!one.agent.problems.some(({ severity }) => severity === 'error'))
+  one.put(bad)
+  assert.equal(one.lines(/error .*nonsense/), 2)
+})
+
+test('sessions are logged when they are up and when they are lost', async (t) => {
+  const one = await life(t).start(all)
+  const [neighbor] = one.speaker.neighbors
+  assert.ok(neighbor !== undefined)
+  const peer = {
+    ...neighbor,
+    state: 'Established' as const,
+    since: '',
+    capabilities: [],
+    gracefulRestart: false,
+    families: [],
+    messagesIn: 0,
+    messagesOut: 0,
+    flaps: 0,
+    transitions: [],
+  }
+  one.speaker.tell(peer, 'OpenConfirm')
+  one.speaker.tell({ ...peer, state: 'Idle' }, 'Established')
+  one.speaker.tell({ ...peer, state: 'Connect' }, 'Idle')
+  assert.deepEqual(one.log.lines.slice(-3), ['info session established', 'warn session lost', 'debug session state'])
+})
+
+test('full maps are one fault, said once, which ends with its cause', async (t) => {
+  const one = await life(t, { maxEntries: { vips: 1 } }).start(all)
+  assert.deepEqual(one.announced, [podCidr, `${second}/32`])
+  one.clock.advance(60_000)
+  const [fault] = one.agent.faults
+  assert.equal(fault?.key, 'program ERR_MAP_FULL')
+  assert.match(fault.text, /default\/db: map vips takes no more than 1 entries/)
+  assert.ok(fault.times > 4, `${fault.times} failures counted`)
+  assert.equal(one.lines(/map vips takes no more/), 1)
+  one.remove(web)
+  one.clock.advance(60_000)
+  assert.deepEqual([one.announced, one.faults], [[podCidr, `${first}/32`], []])
+  assert.ok((one.agent.failures.get('program ERR_MAP_FULL') ?? 0) >= fault.times)
+})
+
+test('programs that cannot be attached: nothing is announced but PodCIDRs, and it is tried until it works', async (t) => {
+  const one = life(t)
+  one.datapath.refused.add('eth0')
+  await one.start(all)
+  assert.deepEqual(one.announced, [podCidr])
+  assert.equal(one.agent.order.verdict('default/web').code, 'NoUplink')
+  one.clock.advance(60_000)
+  assert.deepEqual(one.faults, ['attach', 'uplink'])
+  assert.equal(one.lines(/EBUSY/), 1)
+  one.datapath.refused.clear()
+  one.clock.advance(30_000)
+  assert.deepEqual([one.announced, one.faults], [everything, []])
+})
+
+test('an uplink that is away for less than a second changes nothing at the routers, and has its programs at once', async (t) => {
+  const one = await life(t).start(all)
+  const before = one.speaker.posted.length
+  one.links.set([])
+  one.clock.advance(900)
+  one.links.set([{ ...eth0, index: 7 }], [])
+  one.clock.settle()
+  assert.deepEqual(one.datapath.status.interfaces, ['eth0'])
+  one.clock.advance(5_000)
+  assert.equal(one.speaker.posted.length, before)
+  assert.deepEqual(one.faults, [])
+})
+
+test('without any uplink for a second every Service is withdrawn, none is removed, and all are back with the uplink', async (t) => {
+  const one = await life(t).start(all)
+  one.links.set([])
+  one.clock.advance(1_100)
+  assert.deepEqual([one.announced, one.faults], [[podCidr], ['uplink']])
+  one.clock.advance(60_000)
+  assert.equal(one.served.length, 2)
+  one.links.set([{ ...eth0, index: 8 }])
+  one.clock.advance(10)
+  assert.deepEqual([one.announced, one.faults], [everything, []])
+})
+
+test('a restart with everything in place takes over what is held, and nothing is written, withdrawn or removed', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const dump = one.datapath.maps.dump()
+  const next = await one.restart().start(all)
+  assert.deepEqual([next.announced, next.datapath.maps.dump()], [everything, dump])
+  assert.equal(next.speaker.isSynced, true)
+  next.clock.advance(60_000)
+  assert.equal(next.datapath.maps.dump(), dump)
+})
+
+test('what was removed while no agent ran is withdrawn by End-of-RIB and drains, without a wait', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const next = await one.restart().start(smallestPolicy + node + pool + db)
+  assert.deepEqual([next.speaker.isSynced, next.served.length], [true, 2])
+  next.clock.advance(5_000)
+  assert.deepEqual(next.served, [`${first}:80/TCP`])
+})
+
+const broken: readonly (readonly [string, string])[] = [
+  ['a policy whose only neighbor is broken', all.replace('192.168.1.1/32', '192.168.1.999')],
+  [
+    'a pool with a range that is reversed',
+    all.replace('{cidr: 198.51.100.0/28}', '{start: 198.51.100.9, stop: 198.51.100.0}'),
+  ],
+  [
+    'a Service that is broken',
+    all.replace('{type: LoadBalancer, ports: [{name: http, port: 80}]}', '{type: LoadBalancer, ports: 7}'),
+  ],
+]
+for (const [title, text] of broken) {
+  test(`${title} at a restart: End-of-RIB and removals wait for it, up to a minute`, async (t) => {
+    const one = await life(t).start(all)
+    await one.die()
+    const next = await one.restart().start(text)
+    assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
+    assert.equal(next.lines(/warn in force before the restart and not now: /), 1)
+    next.clock.advance(30_000)
+    assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
+    next.put(all)
+    assert.equal(next.speaker.isSynced, true)
+    assert.deepEqual(next.announced, everything)
+
+    const last = await next.restart().start(text)
+    last.clock.advance(60_002)
+    assert.equal(last.speaker.isSynced, true)
+    assert.equal(last.lines(/warn waited long enough after the restart, given up: /), 1)
+  })
+}
+
+test('an error that takes nothing from what was in force holds nothing back', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const bad = service('new').replace('ports: [{name: http, port: 80}]', 'ports: 7')
+  assert.equal((await one.restart().start(all + bad)).speaker.isSynced, true)
+})
+
+test('an empty source after a restart removes nothing until it had its time', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const next = await one.restart().start('')
+  assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
+  next.put(all)
+  assert.deepEqual([next.speaker.isSynced, next.announced], [true, everything])
+})
+
+test('a source that cannot be reached after a restart takes nothing away, however long that lasts', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const next = one.restart()
+  next.source.isReachable = false
+  await next.start('')
+  next.clock.advance(600_000)
+  assert.deepEqual([next.speaker.isSynced, next.served.length, next.faults], [false, 2, ['restart']])
+  next.source.isReachable = true
+  next.put(all)
+  next.clock.advance(30_000)
+  assert.deepEqual([next.speaker.isSynced, next.announced, next.faults], [true, everything, []])
+})
+
+test('a first start waits for nothing, whatever is broken', async (t) => {
+  const one = await life(t).start(all.replace('192.168.1.1/32', '192.168.1.999'))
+  assert.equal(one.speaker.isSynced, true)
+})
+
+test('a state directory that goes away costs the memory of a restart, not the agent, and is said for each use', async (t) => {
+  const one = await life(t).start(all)
+  one.loseStateDir()
+  one.remove(db)
+  one.put(policyWith('{peerAddress: 192.168.1.2/32, peerASN: 65000}'))
+  one.clock.advance(1_000)
+  await waitFor('both faults', () => one.faults.join() === 'state mark,state record')
+  assert.deepEqual([one.lines(/takes no mark/), one.lines(/takes no record/)], [1, 1])
+  assert.deepEqual(one.announced, [podCidr, `${second}/32`])
+  one.findStateDir()
+  one.put(smallestPolicy)
+  one.clock.advance(1_000)
+  await waitFor('no fault', () => one.faults.length === 0)
+})
+
+test('an agent that was stopped does nothing more, and the kernel keeps what it has', async (t) => {
+  const one = await life(t).start(all)
+  one.remove(web)
+  await one.agent.stop()
+  const posted = one.speaker.posted.length
+  assert.deepEqual(one.record.read()?.prefixes.toSorted(), [podCidr, `${first}/32`])
+  one.put(all)
+  one.clock.advance(600_000)
+  assert.deepEqual([one.speaker.posted.length, one.served.length], [posted, 2])
+})
