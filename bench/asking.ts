@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { fetchPeers, fetchRoutes, fetchStatus } from '../src/api/client.ts'
 import { startFeed } from './feeder.ts'
 import type { LoopLine, LoopThread } from './loop-watch.ts'
+import { buildProgram } from '../scripts/build.ts'
 import { AgentProcess } from './process.ts'
 import { feederAsn, receiverAddress, receiverAsn } from './receivers.ts'
 import { ms, nowMs, printTable } from './report.ts'
@@ -45,11 +46,13 @@ export async function benchAsking(): Promise<void> {
   for (const host of [1, 2, 3]) spawnSync('ip', ['address', 'add', `10.98.0.${host}/32`, 'dev', 'lo'])
   const folder = mkdtempSync(join(tmpdir(), 'bn-asking-'))
   const watch = join(folder, 'loops')
+  const built = buildProgram()
   writeManifests(folder)
   process.env['HERALD_LOOP_WATCH'] = watch
   process.env['NODE_OPTIONS'] = `--import=${new URL('loop-watch.ts', import.meta.url).href}`
   const agent = new AgentProcess(
     folder,
+    built,
     ...['--datapath', 'none', '--bgp-listen', `${receiverAddress}:179`, '--http', `127.0.0.1:${httpPort}`],
   )
   delete process.env['NODE_OPTIONS']
