@@ -168,15 +168,21 @@ function checkNodeSelector(nodeSelector: unknown): Fault[] {
 }
 
 function parseRouter(entry: unknown, part: Part, before: VirtualRouter | undefined): Narrowed<VirtualRouter> {
-  const { value, faults } = narrow(routerSchema, entry, (router) => checkRouter(router, part.at), part)
+  const { value, faults } = narrow(routerSchema, entry, (router) => checkRouter(router, part.at), {
+    ...part,
+    before,
+  })
   if (value === undefined) return { faults }
   const { parts, faults: neighborFaults } = narrowParts(
     value.neighbors.map((each, index) => [[...part.at, 'neighbors', index], each]),
     {
       what: 'this neighbor',
-      before: new Map((before?.neighbors ?? []).map((neighbor) => [neighbor.peerAddress, neighbor])),
+      before: new Map<string, z.infer<typeof neighborSchema>>(
+        (before?.neighbors ?? []).map((neighbor) => [neighbor.peerAddress, neighbor]),
+      ),
       keyOf: (each) => hostOf(fieldOf(each, 'peerAddress')),
-      parse: (each, at) => narrow(neighborSchema, each, (peer) => checkNeighbor(peer, at.at), at),
+      parse: (each, at, known) =>
+        narrow(neighborSchema, each, (peer) => checkNeighbor(peer, at.at), { ...at, before: known }),
       twice: (at, key) =>
         fault(
           'error',
@@ -247,12 +253,27 @@ function hostOf(written: unknown): string | undefined {
   return address === undefined ? undefined : formatAddress(unmapped(address))
 }
 
+/** What a text that is no address with a mask was meant to be, where it can be told. */
+function addressRemedy(written: string): string {
+  const bare = written.replace(/\s+/g, '')
+  const [, link = '', zone = ''] = /^([^%]+)%([^/]+)(?:\/\d+)?$/.exec(bare) ?? []
+  if (hostOf(link) !== undefined)
+    return `Write ${hostOf(link)}/128, and the interface as herald.dev/neighbors: '{"${hostOf(link)}": {interface: ${zone}}}'.`
+  const [, withPort = '', port = ''] = /^(\d+\.\d+\.\d+\.\d+)(?:\/32)?:(\d+)$/.exec(bare) ?? []
+  if (hostOf(withPort) !== undefined) return `Write ${hostOf(withPort)}/32, and peerPort: ${port}.`
+  const plain = bare.replace(/\/.*$/, '').replace(/^[\d.]+$/, (text) => text.replace(/(^|\.)0+(?=\d)/g, '$1'))
+  const host = hostOf(plain)
+  return host === undefined
+    ? 'Write 192.0.2.1/32 or 2001:db8::1/128.'
+    : `Write ${host}/${host.includes(':') ? 128 : 32}.`
+}
+
 function checkPeerAddress({ peerAddress }: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {
   const path = [...at, 'peerAddress']
   const host = hostOf(peerAddress)
   const parts = splitPrefix(peerAddress)
   if (host === undefined || (parts === undefined && peerAddress.includes('/'))) {
-    const remedy = 'Write 192.0.2.1/32 or 2001:db8::1/128.'
+    const remedy = addressRemedy(peerAddress)
     return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} is not an address with a mask`, remedy)]
   }
   if (parts !== undefined && parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128)) return []

@@ -9,6 +9,7 @@ import {
   familyOfAddress,
   formatAddress,
   parseAddress,
+  parseIpv4,
 } from '../../ip/address.ts'
 import { hasHostBits, parsePrefix, prefixAddress, prefixFamily, prefixLength, splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
@@ -40,8 +41,11 @@ export type PoolBlock = z.infer<typeof blockSchema>
 /** The largest address of a family. */
 const largest = { ipv4: 2n ** 32n - 1n, ipv6: 2n ** 128n - 1n } as const
 
-export function parseIpPool(raw: RawObject): Narrowed<CiliumLoadBalancerIpPool> {
-  return narrow(schema, raw, ({ spec }) => {
+export function parseIpPool(raw: RawObject, before?: CiliumLoadBalancerIpPool): Narrowed<CiliumLoadBalancerIpPool> {
+  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const check = ({ spec }: CiliumLoadBalancerIpPool): readonly Fault[] => {
+    const halves = halfWritten(raw)
+    if (halves.length > 0) return halves
     if (spec.blocks.length + spec.cidrs.length === 0) {
       const remedy = 'Add a block with cidr, or with start and stop.'
       return [fault('warning', ['spec', 'blocks'], 'NoBlocks', 'the pool has no addresses', remedy)]
@@ -52,7 +56,24 @@ export function parseIpPool(raw: RawObject): Narrowed<CiliumLoadBalancerIpPool> 
     const faults = written.flatMap(({ block, path }) => checkBlock(block, path))
     if (faults.some(({ severity }) => severity === 'error')) return faults
     return [...faults, ...overlapFaults(written)]
-  })
+  }
+  return narrow(schema, raw, check, part)
+}
+
+const someBlocks = z.array(z.record(z.string(), z.unknown()).catch({})).catch([])
+const blocksAsWritten = z.object({ spec: z.object({ blocks: someBlocks, cidrs: someBlocks }) })
+
+/** Blocks with a start and another word for its end: they would be one address. */
+function halfWritten(raw: RawObject): readonly Fault[] {
+  const { data } = blocksAsWritten.safeParse(raw)
+  return (['blocks', 'cidrs'] as const).flatMap((field) =>
+    (data?.spec[field] ?? []).flatMap((block, index): Fault[] => {
+      const other = Object.keys(block).find((key) => !['cidr', 'start', 'stop'].includes(key))
+      if (other === undefined || !block['start'] || block['stop']) return []
+      const message = `${other} is not a field of a block, which would be one address without its stop`
+      return [fault('error', ['spec', field, index, other], 'InvalidBlock', message, 'Write stop.')]
+    }),
+  )
 }
 
 interface WrittenBlock {
@@ -134,6 +155,22 @@ function hostBitsFault(cidr: string, path: FieldPath): readonly Fault[] {
   ]
 }
 
+/** What a text that is no prefix was meant to be, where it can be told. */
+function prefixRemedy(cidr: string): string {
+  const bare = cidr.replace(/\s+/g, '')
+  const address = parseAddress(bare)
+  if (address !== undefined)
+    return `Write ${bare}/${typeof address === 'number' ? 32 : 128}, or the length that is meant.`
+  const [start = '', stop = ''] = bare.split('-')
+  if (parseAddress(start) !== undefined && parseAddress(stop) !== undefined)
+    return `Write start: ${start} and stop: ${stop}.`
+  const [network = '', mask = ''] = bare.split('/')
+  const bits = integerOf(parseIpv4(mask) ?? 0).toString(2)
+  if (parseAddress(network) !== undefined && /^1{1,32}0*$/.test(bits) && bits.length === 32)
+    return `Write ${network}/${bits.replaceAll('0', '').length}.`
+  return parsePrefix(bare) === undefined ? 'Write an address and a length such as 192.0.2.0/28.' : `Write ${bare}.`
+}
+
 function checkBlock({ cidr, start, stop }: PoolBlock, path: FieldPath): readonly Fault[] {
   if (cidr !== undefined && (start !== undefined || stop !== undefined)) {
     return [fault('error', path, 'InvalidBlock', 'it has both cidr and a range', 'Write two blocks.')]
@@ -141,15 +178,7 @@ function checkBlock({ cidr, start, stop }: PoolBlock, path: FieldPath): readonly
   if (cidr !== undefined) {
     return splitPrefix(cidr) !== undefined
       ? hostBitsFault(cidr, path)
-      : [
-          fault(
-            'error',
-            [...path, 'cidr'],
-            'InvalidPrefix',
-            `cidr ${cidr} is not a prefix`,
-            'Write an address and a length such as 192.0.2.0/28.',
-          ),
-        ]
+      : [fault('error', [...path, 'cidr'], 'InvalidPrefix', `cidr ${cidr} is not a prefix`, prefixRemedy(cidr))]
   }
   const first = parseAddress(start ?? '')
   if (first === undefined)
@@ -158,7 +187,7 @@ function checkBlock({ cidr, start, stop }: PoolBlock, path: FieldPath): readonly
         'error',
         [...path, 'start'],
         'InvalidAddress',
-        `start ${start ?? '(absent)'} is not an address`,
+        start === undefined ? 'it is missing' : `${start} is not an address`,
         'Write cidr, or start with an optional stop.',
       ),
     ]
@@ -169,7 +198,7 @@ function checkBlock({ cidr, start, stop }: PoolBlock, path: FieldPath): readonly
         'error',
         [...path, 'stop'],
         'InvalidAddress',
-        `stop ${stop ?? ''} is not an address`,
+        `${stop ?? ''} is not an address`,
         'Write the last address of the range.',
       ),
     ]

@@ -32,6 +32,8 @@ export interface Part {
   readonly meanwhile: string
   /** Its values are never shown. */
   readonly isSecret?: boolean
+  /** The version in force: a misspelt field that would change it is an error. */
+  readonly before?: unknown
 }
 
 const wholeObject: Part = { at: [], meanwhile: 'the last good version stays in force' }
@@ -74,7 +76,7 @@ export function narrow<T>(
   check: (value: T) => readonly Fault[] = () => [],
   part: Part = wholeObject,
 ): Narrowed<T> {
-  let warnings: Fault[] = []
+  let warnings: UnknownField[] = []
   let input = raw
   let result = schema.safeParse(raw)
   if (!result.success && result.error.issues.some((issue) => issue.code === 'unrecognized_keys')) {
@@ -85,14 +87,34 @@ export function narrow<T>(
     result = schema.safeParse(input)
   }
   if (!result.success)
-    return { faults: [...warnings, ...result.error.issues.map((issue) => faultOfIssue(issue, input, part))] }
-  const faults = [...warnings, ...check(result.data).map((found) => withOutcome(found, part))]
+    return {
+      faults: [
+        ...warnings.map(({ meant: _meant, ...found }) => found),
+        ...result.error.issues.map((issue) => faultOfIssue(issue, input, part)),
+      ],
+    }
+  const { data } = result
+  const said = warnings.map((each) => misspelt(each, data, part))
+  const faults = [...said, ...check(data).map((found) => withOutcome(found, part))]
   return faults.some(({ severity }) => severity === 'error') ? { faults } : { value: result.data, faults }
 }
 
 /** An error costs the object or part, and says so. */
 function withOutcome(found: Fault, { meanwhile }: Part): Fault {
   return found.severity === 'error' ? { ...found, remedy: `${found.remedy.replace(/\.$/, '')}; ${meanwhile}.` } : found
+}
+
+/**
+ * A field that is only misspelt takes away what it said before, as a key or a port: the version in force stays then,
+ * as it does at an API server, which refuses such a field.
+ */
+function misspelt(found: UnknownField, data: unknown, part: Part): Fault {
+  const { meant, ...unknown } = found
+  if (meant === undefined || part.before === undefined) return unknown
+  const [was, is] = [part.before, data].map((version) => JSON.stringify(valueAt(version, meant)))
+  if (was === is) return unknown
+  const message = `not a field of this kind, and ${String(meant.at(-1))}, which was in force, is not written`
+  return asError(unknown, message, part)
 }
 
 function plainPath(path: readonly PropertyKey[]): FieldPath {
@@ -105,26 +127,45 @@ function valueAt(root: unknown, path: FieldPath): unknown {
   return found
 }
 
+/** `meant`: the field that it may stand for, within the part. */
+interface UnknownField extends Fault {
+  readonly meant?: FieldPath
+}
+
 function dropKeys(
   schema: z.core.$ZodType,
   root: unknown,
   path: FieldPath,
   keys: readonly string[],
-  { at }: Part,
-): Fault[] {
+  part: Part,
+): UnknownField[] {
+  const { at } = part
   const holder = valueAt(root, path)
   const known = fieldsAt(schema, path)
+  // Without any field of its own a map means something else: a selector selects everything, a pool is empty.
+  const isNothingLeft = typeof holder === 'object' && holder !== null && Object.keys(holder).length === keys.length
   return keys.map((key) => {
+    const written: unknown = valueAt(holder, [key])
     if (typeof holder === 'object' && holder !== null) Reflect.deleteProperty(holder, key)
     const near = nearest(key, known)
-    return fault(
-      'warning',
-      [...at, ...path, key],
-      'UnknownField',
-      'not a field of this kind, so it has no effect',
-      near === undefined ? 'Remove the field, or correct its spelling.' : `Did you mean ${near}?`,
-    )
+    const remedy = near === undefined ? remedyWithout(key, written, known) : `Did you mean ${near}?`
+    const message = 'not a field of this kind, so it has no effect'
+    const found = fault('warning', [...at, ...path, key], 'UnknownField', message, remedy)
+    if (isNothingLeft && path.length > 0)
+      return asError(found, 'not a field of this kind, and nothing else is written beside it', part)
+    return near === undefined ? found : { ...found, meant: [...path, near] }
   })
+}
+
+function remedyWithout(key: string, written: unknown, known: readonly string[]): string {
+  const isLabel = known.includes('matchLabels') && ['string', 'number', 'boolean'].includes(typeof written)
+  if (isLabel) return `Write matchLabels: {${key}: ${JSON.stringify(String(written))}}.`
+  return 'Remove the field, or correct its spelling.'
+}
+
+function asError(found: Fault, message: string, part: Part): Fault {
+  const remedy = found.remedy.replace(/^Did you mean (.*)\?$/, 'Write $1')
+  return withOutcome({ ...found, severity: 'error', code: 'InvalidField', message, remedy }, part)
 }
 
 /** The names of the fields that a schema has at a path. */
@@ -169,7 +210,7 @@ function wordsFor(
   if (issue.code === 'invalid_type') return wordsForType(issue.expected, written, step)
   if (issue.code === 'invalid_value') {
     const words = issue.values.map(String)
-    const near = nearest(String(value), words)
+    const near = nearest(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''), words)
     const list = words.length === 1 ? words.join() : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
     return {
       message: `${shown} is none of ${words.join(', ')}`,
@@ -209,7 +250,18 @@ function wordsForType(
   const isBare =
     expected === 'boolean' ? /^(true|false)$/.test(bare) : /^(number|int)$/.test(expected) && /^-?\d+$/.test(bare)
   if (isBare) return { message, remedy: `Write it without quotes, ${label}${bare}` }
+  const meant = /^(number|int)$/.test(expected) ? numberIn(bare, step) : undefined
+  if (meant !== undefined) return { message, remedy: `Write ${label}${meant}` }
   return { message, remedy: write }
+}
+
+/** The one number of a text such as `AS65000`, `9s` or `65,000`; of `1.10`, an AS number in asdot (RFC 5396). */
+function numberIn(text: string, step: string | number | undefined): number | undefined {
+  const [, high, low] = /^(\d{1,5})\.(\d{1,5})$/.exec(text) ?? []
+  if (high !== undefined && low !== undefined)
+    return /as(n|number)?$/i.test(String(step)) ? Number(high) * 65536 + Number(low) : undefined
+  const [, digits] = /^[^\d.,:-]*(\d{1,3}(?:[,_ ]\d{3})+|\d{1,10})[^\d.,:-]*$/.exec(text) ?? []
+  return digits === undefined ? undefined : Number(digits.replace(/\D/g, ''))
 }
 
 function kindOf(value: unknown): string {
@@ -219,8 +271,9 @@ function kindOf(value: unknown): string {
   return typeof value === 'boolean' ? 'a boolean' : (kindsOfValue[typeof value] ?? typeof value)
 }
 
-/** Short, on one line. */
+/** Short, on one line. What a map or a list holds is not shown: it may be a key. */
 function shownValue(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return 'it'
   const text = JSON.stringify(value) ?? 'nothing'
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }

@@ -8,6 +8,7 @@ import type { ImportPrefix } from '../../desired/model.ts'
 import { formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
 import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
+import { nearest } from './nearest.ts'
 import { narrowParts } from './parts.ts'
 import { parseExtendedCommunity } from './extended-communities.ts'
 
@@ -189,8 +190,14 @@ function parseEntry(
     {
       what: 'this key',
       before: new Map(Object.entries(before?.keys ?? {}).map(([name, one]) => [name, { [name]: one }])),
-      keyOf: (one) => Object.keys(one)[0],
-      parse: (one, part) => narrow(schema, one, () => [], { ...part, at }),
+      keyOf: (one) => meantKey(Object.keys(one)[0] ?? '', entry, before?.keys ?? {}),
+      parse: (one, part) => {
+        const [name = ''] = Object.keys(one)
+        const meant = meantKey(name, entry, before?.keys ?? {})
+        if (meant === name) return narrow(schema, one, () => [], { ...part, at })
+        const message = `not a key that is known, and ${meant}, which was in force, is not written`
+        return { faults: [fault('error', part.at, 'InvalidField', message, `Write ${meant}; ${part.meanwhile}.`)] }
+      },
     },
   )
   return {
@@ -208,6 +215,17 @@ function parseEntry(
       ...faults,
     ],
   }
+}
+
+/** The key that a misspelt one stands for: one that is in force, and is not written any more. */
+function meantKey(name: string, entry: object, before: NeighborOverrides): string {
+  if (Object.hasOwn(keys, name)) return name
+  return (
+    nearest(
+      name,
+      Object.keys(before).filter((each) => !Object.hasOwn(entry, each)),
+    ) ?? name
+  )
 }
 
 /** `10.0.0.0/8 ge 16 le 24`, as FRR's prefix-list has it; undefined when it is none. */

@@ -1,0 +1,169 @@
+/** What a slip of the pen must not do: select everything, empty a pool, change a session, show a key, end a reading. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DesiredDelta, Problem } from '../../src/desired/model.ts'
+import { validateManifests } from '../../src/k8s/validate.ts'
+import { addressesOf, change, flushAll, node, policyWith, pool, service, serviceOf } from './manifests.ts'
+import { slice, smallestPolicy, translatorWith } from './manifests.ts'
+
+const problemsOf = (text: string): readonly Problem[] => validateManifests([{ name: 'f.yaml', text }])
+const errorsOf = (text: string): readonly Problem[] => problemsOf(text).filter(({ severity }) => severity === 'error')
+const web = node + pool + service('web') + slice('web')
+const selecting = (selector: string): string =>
+  smallestPolicy.replace('serviceSelector: {matchLabels: {expose-via-bgp: "true"}}', `serviceSelector: ${selector}`)
+const onNodes = (selector: string): string =>
+  smallestPolicy.replace('nodeSelector: {matchLabels: {kubernetes.io/os: linux}}', `nodeSelector: ${selector}`)
+const routesOf = (delta: DesiredDelta): number => serviceOf(delta, 'web').routes.length
+const attributes = (rule: string): string =>
+  policyWith(`{peerAddress: 192.168.1.1/32, peerASN: 65000, advertisedPathAttributes: [${rule}]}`)
+
+test('a selector of which no field is known selects nothing new, and the remedy writes matchLabels', () => {
+  const slips: readonly (readonly [string, RegExp])[] = [
+    [selecting('{expose-via-bgp: "true"}'), /Write matchLabels: \{expose-via-bgp: "true"\}/],
+    [selecting('{app: 5}'), /Write matchLabels: \{app: "5"\}/],
+    [selecting('{matchLabel: {a: b}}'), /Write matchLabels/],
+    [selecting('{matchExpression: [{key: a, operator: Exists}]}'), /Write matchExpressions/],
+    [onNodes('{rack: a}'), /Write matchLabels: \{rack: "a"\}/],
+    [attributes('{selectorType: PodCIDR, selector: {rack: a}}'), /Write matchLabels: \{rack: "a"\}/],
+    [pool.replace('spec: {', 'spec: {serviceSelector: {team: red}, '), /Write matchLabels: \{team: "red"\}/],
+  ]
+  for (const [text, remedy] of slips) {
+    assert.match(errorsOf(text).find(({ code }) => code === 'InvalidField')?.remedy ?? '', remedy, text)
+    assert.equal(flushAll(translatorWith(text + node)).speaker?.neighbors.length ?? 0, 0)
+  }
+})
+
+test('a slip in a selector leaves the selection that was in force', () => {
+  const translator = translatorWith(smallestPolicy + web + service('other').replace('"true"', '"no"'))
+  flushAll(translator)
+  const delta = change(translator, selecting('{expose: "true"}'))
+  assert.deepEqual([delta.services.size, delta.speaker], [0, undefined])
+  assert.equal(delta.problems?.filter(({ severity }) => severity === 'error').length, 1)
+})
+
+test('a pool whose field or block is misspelt keeps the addresses that it had', () => {
+  const range = pool.replace('cidr: 198.51.100.0/28', 'start: 198.51.100.1, stop: 198.51.100.9')
+  const first = service('a') + service('b') + service('web') + slice('web')
+  for (const slip of [
+    range.replace('stop:', 'end:'),
+    range.replace('stop:', 'last:'),
+    range.replace('blocks:', 'blocs:'),
+    range.replace('blocks:', 'addresses:'),
+    range.replace('blocks:', 'disabled: false, block:'),
+  ]) {
+    const translator = translatorWith(smallestPolicy + node + range + first)
+    assert.deepEqual(addressesOf(flushAll(translator), 'web'), ['198.51.100.3'])
+    const delta = change(translator, slip)
+    assert.equal(delta.services.size, 0, slip)
+    assert.equal(
+      delta.problems?.some(({ severity }) => severity === 'error'),
+      true,
+      slip,
+    )
+    assert.ok(problemsOf(slip).length > 0, slip)
+  }
+})
+
+test('a misspelt field of a neighbor leaves what it said before in force; without a version before it is a warning', () => {
+  const good = '{peerAddress: 192.168.1.1/32, peerASN: 65000, holdTimeSeconds: 9, peerPort: 1179, authSecretRef: tor}'
+  const secret = `---
+apiVersion: v1
+kind: Secret
+metadata: {name: tor, namespace: kube-system}
+stringData: {password: hunter2}
+`
+  for (const slip of [
+    good.replace('holdTimeSeconds', 'holdtimeseconds'),
+    good.replace('peerPort', 'peerport'),
+    good.replace('authSecretRef', 'authSecretref'),
+  ]) {
+    const translator = translatorWith(policyWith(good) + secret + web)
+    flushAll(translator)
+    const delta = change(translator, policyWith(slip))
+    assert.equal(delta.speaker, undefined, slip)
+    assert.match(
+      delta.problems?.[0]?.remedy ?? '',
+      /Write (holdTimeSeconds|peerPort|authSecretRef); the last good version/,
+    )
+    assert.deepEqual(errorsOf(policyWith(slip)), [])
+  }
+  const exported = translatorWith(smallestPolicy + web)
+  flushAll(exported)
+  assert.equal(change(exported, smallestPolicy.replace('exportPodCIDR', 'exportPodCidr')).podCidrs, undefined)
+})
+
+test('a misspelt key of herald.dev/neighbors leaves what it said before in force', () => {
+  const annotated = (keys: string): string =>
+    smallestPolicy.replace(
+      'name: bgp-peering',
+      `name: bgp-peering, annotations: {herald.dev/neighbors: '{"192.168.1.1": {${keys}}}'}`,
+    )
+  const translator = translatorWith(annotated('ttlSecurity: 1, passive: true') + web)
+  flushAll(translator)
+  const delta = change(translator, annotated('ttlSecurty: 1, passive: true'))
+  assert.equal(delta.speaker, undefined)
+  assert.match(delta.problems?.[0]?.remedy ?? '', /Write ttlSecurity; the last good version of this key/)
+  const gone = change(translator, annotated('passive: true'))
+  assert.equal(gone.speaker?.neighbors[0]?.ttlSecurityHops, undefined)
+})
+
+test('no message shows what a map or a list holds, nor anything of a Secret: it may be a key', () => {
+  const secret = (metadata: string): string =>
+    `apiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: kube-system, ${metadata}}\n` +
+    'stringData: {password: &key hunter2, more: hunter2}\n'
+  for (const text of [
+    policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, authSecretRef: {name: tor, password: hunter2}}'),
+    policyWith('{peerAddress: 192.168.1.1/32, peerASN: [hunter2]}'),
+    policyWith('{peerAddress: {password: hunter2}, peerASN: 1}'),
+    service('web', ', externalTrafficPolicy: {password: hunter2}'),
+    secret('creationTimestamp: hunter2'),
+    secret('creationTimestamp: {password: hunter2}'),
+    secret('labels: {a: [hunter2]}'),
+    pool.replace('name: pool', 'name: pool, creationTimestamp: {password: hunter2}'),
+  ]) {
+    const problems = problemsOf(text)
+    assert.ok(problems.length > 0, text)
+    assert.doesNotMatch(JSON.stringify(problems), /hunter2/)
+    assert.doesNotMatch(JSON.stringify(translatorWith(text).flush().problems ?? []), /hunter2/)
+  }
+})
+
+test('values that are no text for anybody are answered with a problem where one of a few words is expected', () => {
+  for (const written of ['{toString: 1}', '{valueOf: 1, toString: 2}', '[{toString: x}]', '{__proto__: 1}'])
+    for (const text of [
+      service('web', `, externalTrafficPolicy: ${written}`),
+      service('web').replace('type: LoadBalancer', `type: ${written}`),
+      slice('web').replace('addressType: IPv4', `addressType: ${written}`),
+      pool.replace('spec: {', `spec: {allowFirstLastIPs: ${written}, `),
+    ]) {
+      assert.equal(errorsOf(text).length, 1, text)
+      assert.equal(routesOf(flushAll(translatorWith(smallestPolicy + web))), 1)
+    }
+})
+
+test('a number or a prefix in other words is written out in the remedy', () => {
+  const peer = (more: string): string => policyWith(`{peerAddress: 192.168.1.1/32, ${more}}`)
+  const at = (address: string): string => policyWith(`{peerAddress: "${address}", peerASN: 65000}`)
+  const block = (text: string): string => pool.replace('cidr: 198.51.100.0/28', `cidr: ${text}`)
+  for (const [text, remedy] of [
+    [peer('peerASN: AS65000'), /Write peerASN: 65000;/],
+    [peer('peerASN: "65,000"'), /Write peerASN: 65000;/],
+    [peer('peerASN: "1.10"'), /Write peerASN: 65546;/],
+    [peer('peerASN: 65000, holdTimeSeconds: 9s'), /Write holdTimeSeconds: 9;/],
+    [at('fe80::1%eth0/128'), /Write fe80::1\/128.*interface: eth0/],
+    [at('192.168.1.1:1179'), /Write 192\.168\.1\.1\/32, and peerPort: 1179;/],
+    [at('192.168.001.001/32'), /Write 192\.168\.1\.1\/32;/],
+    [at('192.168.1.1/255.255.255.255'), /Write 192\.168\.1\.1\/32;/],
+    [block('198.51.100.9'), /Write 198\.51\.100\.9\/32,/],
+    [block('198.51.100.1-198.51.100.9'), /Write start: 198\.51\.100\.1 and stop: 198\.51\.100\.9;/],
+    [block('198.51.100.0/255.255.255.192'), /Write 198\.51\.100\.0\/26;/],
+    [block('"198.51.100.0 / 24"'), /Write 198\.51\.100\.0\/24;/],
+  ] as const)
+    assert.match(
+      errorsOf(text)
+        .map((problem) => problem.remedy)
+        .join('\n'),
+      remedy,
+      text,
+    )
+})
