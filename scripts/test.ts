@@ -1,7 +1,7 @@
 /**
  * `npm test [-- SUITE | FILE ...]`: everything, from a fresh clone.
  *
- *     packages (as root) -> type check -> kernel programs -> unit -> vectors -> datapath -> e2e -> interop -> lab
+ *     packages (as root) -> type check -> kernel programs -> unit -> vectors -> apiserver -> datapath -> e2e -> interop -> lab
  *
  * What this machine cannot run is skipped by name and counted; with HERALD_STRICT=1 or CI=true a skip is a failure.
  * Exit codes: 0 ok, 1 failed, 2 usage.
@@ -10,6 +10,7 @@ import { dirname, relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/errors.ts'
+import { ensureBinaries } from '../test/apiserver/binaries.ts'
 import { StepList } from '../lab/steps.ts'
 import { lintCheck, typeCheck } from './check.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
@@ -68,6 +69,17 @@ async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
   return machine
 }
 
+/** A control plane to test against: some minutes of compiling the first time, nothing afterwards. */
+async function buildControlPlane(suites: readonly Suite[]): Promise<void> {
+  if (!suites.some((suite) => suite.name === 'apiserver' && suite.files.length > 0)) return
+  const found = await steps.step(
+    'kube-apiserver',
+    (note) => ensureBinaries(note),
+    (answer) => (typeof answer === 'string' ? `skipped: ${answer}` : `Kubernetes ${answer.version}`),
+  )
+  if (typeof found === 'string') steps.line(`    the tests against a real API server are skipped: ${found}`)
+}
+
 async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
   if (machine?.canBpf !== true) return true
   try {
@@ -90,6 +102,7 @@ async function main(): Promise<number> {
   steps.line(`  ${isLinted ? paint('green', '✓') : paint('red', '✗')} format and lint`)
   const isTyped = typeCheck()
   steps.line(`  ${isTyped ? paint('green', '✓') : paint('red', '✗')} type check`)
+  await buildControlPlane(suites)
   const isBuilt = await buildPrograms(machine)
   const report = new TestReport(root)
   for (const suite of suites.filter((each) => each.files.length > 0)) {

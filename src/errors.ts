@@ -12,6 +12,8 @@ export const errorTable = {
   ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
   ERR_ADDRESS_BOOK:
     'Put back a regular file, or remove what lies in its place; no address is given away until it can be used.',
+  ERR_KUBECONFIG: 'Try the same with `kubectl --kubeconfig FILE get nodes`; in a pod, look at its service account.',
+  ERR_API_SERVER: 'What is in force stays; the agent tries again by itself. Compare with `kubectl get --raw /readyz`.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
   ERR_BUSY: 'Ask again in a moment: as many questions as may wait do so already.',

@@ -14,19 +14,32 @@ interface Row {
   /** API group and version, all that are understood alike. */
   readonly versions: readonly string[]
   readonly scope: 'Cluster' | 'Namespaced'
+  /** Its name in paths of the API. */
+  readonly resource: string
   /** `before`: the version in force, of which parts stay that are broken now. */
   readonly parse: (raw: RawObject, before?: never) => Narrowed<{ readonly metadata: Metadata }>
 }
 
 export const kinds = {
-  Service: { versions: ['v1'], scope: 'Namespaced', parse: parseService },
-  EndpointSlice: { versions: ['discovery.k8s.io/v1'], scope: 'Namespaced', parse: parseEndpointSlice },
-  Node: { versions: ['v1'], scope: 'Cluster', parse: parseNode },
-  Secret: { versions: ['v1'], scope: 'Namespaced', parse: parseSecret },
-  CiliumBGPPeeringPolicy: { versions: ['cilium.io/v2alpha1'], scope: 'Cluster', parse: parsePeeringPolicy },
+  Service: { versions: ['v1'], scope: 'Namespaced', resource: 'services', parse: parseService },
+  EndpointSlice: {
+    versions: ['discovery.k8s.io/v1'],
+    scope: 'Namespaced',
+    resource: 'endpointslices',
+    parse: parseEndpointSlice,
+  },
+  Node: { versions: ['v1'], scope: 'Cluster', resource: 'nodes', parse: parseNode },
+  Secret: { versions: ['v1'], scope: 'Namespaced', resource: 'secrets', parse: parseSecret },
+  CiliumBGPPeeringPolicy: {
+    versions: ['cilium.io/v2alpha1'],
+    scope: 'Cluster',
+    resource: 'ciliumbgppeeringpolicies',
+    parse: parsePeeringPolicy,
+  },
   CiliumLoadBalancerIPPool: {
     versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
     scope: 'Cluster',
+    resource: 'ciliumloadbalancerippools',
     parse: parseIpPool,
   },
 } as const satisfies Readonly<Record<string, Row>>

@@ -1,0 +1,142 @@
+/**
+ * JSON of thousands of objects, taken apart while it arrives: one object in memory at a time. Pure.
+ *
+ *     list:  {"kind":...,"metadata":{...},"items":[ {...} , {...} ]}  --ItemSplitter--> each item, then what is around
+ *     watch: {...}\n{...}\n                                          --LineSplitter--> each line
+ */
+
+/** One object, or line, of this many octets is refused: etcd takes at most 1.5 MiB. */
+export const maxObjectBytes = 8 * 2 ** 20
+
+const quote = 0x22
+const backslash = 0x5c
+const open = new Set([0x7b, 0x5b])
+const close = new Set([0x7d, 0x5d])
+
+/** The answer is no JSON of the form that was asked for, or too large. */
+export class StreamFault extends SyntaxError {
+  constructor(message: string) {
+    super(message)
+    this.name = 'StreamFault'
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+function parse(chunks: readonly Uint8Array[]): unknown {
+  const [only] = chunks
+  try {
+    return JSON.parse(decoder.decode(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)))
+  } catch (error) {
+    throw new StreamFault(`the API server sent what is no JSON: ${error instanceof Error ? error.name : 'error'}`)
+  }
+}
+
+/** Octets of one value, gathered over reads. */
+class Gathered {
+  #chunks: Uint8Array[] = []
+  #bytes = 0
+
+  add(chunk: Uint8Array): void {
+    if (chunk.length === 0) return
+    this.#bytes += chunk.length
+    if (this.#bytes > maxObjectBytes) throw new StreamFault(`one object has more than ${maxObjectBytes} octets`)
+    // The caller's buffer may be used again.
+    this.#chunks.push(chunk.slice())
+  }
+
+  get isEmpty(): boolean {
+    return this.#bytes === 0
+  }
+
+  take(): unknown {
+    const value = parse(this.#chunks)
+    this.#chunks = []
+    this.#bytes = 0
+    return value
+  }
+}
+
+/** Elements of the array under the key `items` of the outermost object. */
+export class ItemSplitter {
+  #depth = 0
+  #isInString = false
+  #isEscaped = false
+  /** Inside `items`: its elements are at depth 3. */
+  #isInItems = false
+  /** The last string at depth 1, and whether a colon followed it. */
+  #key = ''
+  #isKeyOpen = false
+  readonly #item = new Gathered()
+  /** Everything but the elements. */
+  readonly #around = new Gathered()
+  #isDone = false
+
+  /** Takes octets as they come; `found` gets each element. Throws {@link StreamFault}. */
+  push(chunk: Uint8Array, found: (item: unknown) => void): void {
+    let from = 0
+    for (let at = 0; at < chunk.length; at++) {
+      const octet = chunk[at] as number
+      if (this.#isInString) {
+        this.#inString(octet)
+        continue
+      }
+      if (octet === quote) {
+        this.#isInString = true
+        this.#isKeyOpen = this.#depth === 1
+        if (this.#isKeyOpen) this.#key = ''
+      } else if (open.has(octet)) {
+        this.#depth++
+        if (this.#depth === 2 && octet === 0x5b && this.#key === 'items') {
+          this.#around.add(chunk.subarray(from, at + 1))
+          from = at + 1
+          this.#isInItems = true
+        }
+      } else if (close.has(octet)) {
+        this.#depth--
+        if (this.#isInItems && this.#depth === 2) {
+          this.#item.add(chunk.subarray(from, at + 1))
+          from = at + 1
+          found(this.#item.take())
+        } else if (this.#isInItems && this.#depth === 1) {
+          this.#isInItems = false
+          from = at
+        }
+        if (this.#depth === 0) this.#isDone = true
+      } else if (octet === 0x2c && this.#isInItems && this.#depth === 2) from = at + 1
+    }
+    ;(this.#isInItems ? this.#item : this.#around).add(chunk.subarray(from))
+  }
+
+  #inString(octet: number): void {
+    if (this.#isEscaped) this.#isEscaped = false
+    else if (octet === backslash) this.#isEscaped = true
+    else if (octet === quote) {
+      this.#isInString = false
+      this.#isKeyOpen = false
+      return
+    }
+    if (this.#isKeyOpen && this.#key.length < 16) this.#key += String.fromCharCode(octet)
+  }
+
+  /** What was around the elements, with an empty `items`. Throws where the text ended early. */
+  end(): unknown {
+    if (!this.#isDone) throw new StreamFault('the answer of the API server ended early')
+    return this.#around.take()
+  }
+}
+
+/** JSON values separated by line ends. */
+export class LineSplitter {
+  readonly #line = new Gathered()
+
+  push(chunk: Uint8Array, found: (value: unknown) => void): void {
+    let from = 0
+    for (let at = chunk.indexOf(0x0a); at >= 0; at = chunk.indexOf(0x0a, from)) {
+      this.#line.add(chunk.subarray(from, at))
+      from = at + 1
+      if (!this.#line.isEmpty) found(this.#line.take())
+    }
+    this.#line.add(chunk.subarray(from))
+  }
+}
