@@ -28,6 +28,13 @@ export const unclearLine: AddressAnswer = no(
   'Correct the line, or delete it for a new address.',
 )
 
+/** Nobody has given it an address yet. */
+export const notAllocated: AddressAnswer = no(
+  'NotInStatus',
+  'its status has no address: no allocator has given it one yet',
+  'See that an allocator runs (herald operator, or that of your load balancer) and what it says of the Service.',
+)
+
 export function answerOf(found: Assignment | Refusal, lostPorts: AddressAnswer['lostPorts']): AddressAnswer {
   if (isRefusal(found)) return no(found.code, found.message, found.remedy)
   const { addresses, pool, refusal, lost } = found

@@ -86,6 +86,7 @@ export const verdictCodes = {
       'FamilyMismatch',
       'ReservedAddress',
       'NotInPool',
+      'NotInStatus',
       'PortTaken',
       'RecordBusy',
       'NotRecorded',

@@ -12,6 +12,7 @@ import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.
 import { poolsOf } from './pools.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
+import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { Service } from '../kinds/service.ts'
@@ -66,7 +67,11 @@ class NodeTranslator implements Translator {
     this.#store = new ObjectStore((kind, id) =>
       kind === 'Secret' ? this.#node.secrets.has(id) : kind === 'Node' && id === options.nodeName,
     )
-    this.#addresses = new ServiceAddresses(new FolderAllocator(options.addressBook ?? new MemoryBook()))
+    this.#addresses = new ServiceAddresses(
+      options.isAllocatedElsewhere === true
+        ? new StatusAddresses()
+        : new FolderAllocator(options.addressBook ?? new MemoryBook()),
+    )
   }
 
   upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void {

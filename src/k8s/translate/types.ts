@@ -22,6 +22,8 @@ export interface TranslatorOptions {
   readonly nowMs?: () => number
   /** Where allocations are recorded; absent: kept in memory only. */
   readonly addressBook?: AddressBook
+  /** Somebody else gives addresses away: they are read from the status of Services, and none is chosen here. */
+  readonly isAllocatedElsewhere?: boolean
 }
 
 export interface Translator {

@@ -1,0 +1,104 @@
+/**
+ * The addresses of Services as their status says them: somebody else allocates (an operator, or the controller of
+ * another load balancer), and this node only announces. What the status says is checked as if it were our own: an
+ * address in a pool, reserved for nobody, and of two Services that cannot share it the oldest one's. Pure.
+ */
+import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
+import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
+import { answerOf, isSameAnswer, notAllocated, notInPool } from './answers.ts'
+import type { Pool } from './pool-table.ts'
+import type { Reserved } from './reserved.ts'
+import { byAge } from './sharing.ts'
+
+interface Settled {
+  readonly subject: object
+  readonly request: AddressRequest
+  /** Of the pools under which it was settled. */
+  readonly generation: number
+  readonly answer: AddressAnswer
+}
+
+export class StatusAddresses implements AddressSource {
+  readonly warning = undefined
+  readonly #ipam = new Ipam()
+  readonly #settled = new Map<string, Settled>()
+  /** Who has an address in its status, whether it gets it or not. */
+  readonly #claims = new Map<string, Set<string>>()
+  #generation = 0
+
+  setPools(pools: readonly Pool[]): void {
+    this.#ipam.setPools(pools)
+    this.#generation++
+  }
+
+  setReserved(reserved: Reserved): void {
+    this.#ipam.setReserved(reserved)
+    this.#generation++
+  }
+
+  poolsOf(address: string): readonly Pool[] {
+    return this.#ipam.poolsOf(address)
+  }
+
+  answerOf(key: string): AddressAnswer {
+    return this.#settled.get(key)?.answer ?? notAllocated
+  }
+
+  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {
+    const before = new Map<string, AddressAnswer>()
+    // An address that changes hands is judged anew for everybody who claims it.
+    const rivals = new Map<string, { readonly subject: object; readonly request: AddressRequest }>()
+    const meet = (addresses: readonly string[]): void => {
+      for (const key of addresses.flatMap((address) => [...(this.#claims.get(address) ?? [])])) {
+        const known = this.#settled.get(key)
+        if (known !== undefined && !rivals.has(key)) rivals.set(key, known)
+      }
+    }
+    for (const key of dirty) {
+      const [wish, known] = [wishOf(key), this.#settled.get(key)]
+      if (wish?.subject === known?.subject && (known === undefined || known.generation === this.#generation)) continue
+      const request = wish?.request()
+      meet([...(known?.request.status ?? []), ...(request?.status ?? [])])
+      this.#claim(key, known?.request.status ?? [], request?.status ?? [])
+      before.set(key, this.answerOf(key))
+      if (wish === undefined || request === undefined) {
+        rivals.delete(key)
+        this.#settled.delete(key)
+        this.#ipam.release(key)
+      } else rivals.set(key, { subject: wish.subject, request })
+    }
+    for (const key of rivals.keys()) {
+      if (!before.has(key)) before.set(key, this.answerOf(key))
+      this.#ipam.release(key)
+    }
+    for (const { subject, request } of [...rivals.values()].sort((a, b) => byAge(a.request, b.request)))
+      this.#grant(subject, request)
+    return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
+  }
+
+  #claim(key: string, old: readonly string[], now: readonly string[]): void {
+    for (const address of old) {
+      const claims = this.#claims.get(address)
+      claims?.delete(key)
+      if (claims?.size === 0) this.#claims.delete(address)
+    }
+    for (const address of now) this.#claims.set(address, (this.#claims.get(address) ?? new Set()).add(key))
+  }
+
+  #grant(subject: object, request: AddressRequest): void {
+    const { key, status } = request
+    // What it asks for by name is a matter between the Service and its allocator.
+    const asked = { ...request, explicit: [], invalid: [], needsAllFamilies: false }
+    const found = this.#ipam.assign(asked, { addresses: status, isRecorded: false, mayChoose: false })
+    const isForeign = status.every((address) => this.#ipam.poolsOf(address).length === 0)
+    const answer =
+      status.length === 0
+        ? notAllocated
+        : isRefusal(found) && isForeign
+          ? notInPool(status, found)
+          : answerOf(found, this.#ipam.lostPorts(key))
+    const known = this.#settled.get(key)?.answer
+    const kept = known !== undefined && isSameAnswer(known, answer) ? known : answer
+    this.#settled.set(key, { subject, request, generation: this.#generation, answer: kept })
+  }
+}
