@@ -27,7 +27,7 @@ import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { directorySource } from './k8s/directory.ts'
 import type { ObjectSource } from './k8s/source.ts'
-import { createTranslator } from './k8s/translate/translator.ts'
+import { createTranslator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
@@ -69,21 +69,20 @@ function lockState(stateDir: string): () => void {
 
 async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
-  const manifests = manifestsFolder(options, marker, log)
+  const { source, sourceDetail, addresses } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
   // Maps alone forward nothing: the programs of the earlier process must be on an uplink (RFC 4724 4.1, F bit).
   const { adopted, interfaces, kind } = datapath.status
   const isForwardingPreserved = kind === 'none' || (adopted && interfaces.length > 0)
   const speaker = startSpeaker(options, marker.isRestart, isForwardingPreserved, log)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
-  const source = directorySource({ directory: manifests })
   const agent = new Agent({
     source,
     translator: createTranslator({
       nodeName: options.nodeName,
       datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
       secretsNamespace: options.bgpSecretsNamespace,
-      addressBook: openFileBook(manifests, options.stateDir),
+      ...addresses,
       nowMs: () => performance.now(),
       localAddresses: () => Object.values(networkInterfaces()).flatMap((all = []) => all.map(({ address }) => address)),
       ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
@@ -104,7 +103,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     agent,
     speaker,
     datapath,
-    sourceDetail: manifests,
+    source: { kind: options.source.kind, detail: sourceDetail },
     datapathProblem: problem,
     log: output,
     metrics: metricsOf(agent, output),
@@ -186,8 +185,39 @@ function ended(speaker: SpeakerThread, isDraining: () => boolean): Promise<End> 
   })
 }
 
+interface OpenedSource {
+  readonly source: ObjectSource
+  /** For people: where objects come from. */
+  readonly sourceDetail: string
+  /** Who gives addresses to Services: this agent where there is only a folder, else whoever writes their status. */
+  readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere'>
+}
+
+async function openSource(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedSource> {
+  if (options.source.kind === 'manifests') {
+    const directory = manifestsFolder(options.source.directory, marker, log)
+    const addressBook = openFileBook(directory, options.stateDir)
+    return { source: directorySource({ directory }), sourceDetail: directory, addresses: { addressBook } }
+  }
+  // Loaded by those who need it: the Kubernetes client is a large part of the program.
+  const [{ loadCredentials }, { connectTransport }, { apiServerSource }] = await Promise.all([
+    import('./k8s/apiserver/credentials.ts'),
+    import('./k8s/apiserver/transport.ts'),
+    import('./k8s/apiserver/source.ts'),
+  ])
+  const credentials = loadCredentials(options.source.kubeconfig)
+  const source = apiServerSource({
+    transport: connectTransport(credentials),
+    clock: systemClock,
+    random: Math.random,
+    nodeName: options.nodeName,
+    secretsNamespace: options.bgpSecretsNamespace,
+  })
+  return { source, sourceDetail: credentials.detail, addresses: { isAllocatedElsewhere: true } }
+}
+
 /** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */
-function manifestsFolder({ manifests }: AgentOptions, marker: RestartMarker, log: Logger): string {
+function manifestsFolder(manifests: string, marker: RestartMarker, log: Logger): string {
   if (existsSync(manifests) && statSync(manifests).isDirectory()) return manifests
   if (!marker.isRestart) throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
   log.warn(`--manifests ${manifests} is not a folder (yet): what an earlier agent left stays until it is`)

@@ -64,7 +64,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/k8s': ['src/ip', 'src/errors.ts', 'src/desired', 'src/clock', 'src/sys'],
   'src/k8s/source.ts': ['src/desired'],
-  'src/k8s/apiserver': ['src/errors.ts', 'src/clock', 'src/k8s/source.ts', 'src/k8s/kinds'],
+  'src/k8s/apiserver': ['src/errors.ts', 'src/desired', 'src/clock', 'src/k8s/source.ts', 'src/k8s/kinds'],
   'src/k8s/kinds': ['src/ip', 'src/desired', 'src/k8s/source.ts'],
   'src/k8s/dialects': ['src/ip', 'src/desired', 'src/k8s/source.ts', 'src/k8s/kinds', 'src/allocation'],
   'src/k8s/translate': [

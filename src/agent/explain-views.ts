@@ -23,7 +23,8 @@ import { serviceVerdicts } from './service-views.ts'
 
 export interface ExplainParts {
   readonly nodeName: string
-  readonly sourceDetail: string
+  /** Where objects come from, for people. */
+  readonly source: { readonly detail: string }
   readonly agent: {
     readonly order: Pick<Order, 'services' | 'service' | 'verdict' | 'isProgrammed'>
     readonly speaker: DesiredSpeaker | undefined
@@ -106,7 +107,7 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
     if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
     return missing(
       subject,
-      `No LoadBalancer Service ${key} was read from ${parts.sourceDetail}`,
+      `No LoadBalancer Service ${key} was read from ${parts.source.detail}`,
       'Check namespace and name, and that spec.type is LoadBalancer',
     )
   }

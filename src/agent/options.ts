@@ -2,7 +2,10 @@
 
 export interface AgentOptions {
   readonly nodeName: string
-  readonly manifests: string
+  readonly source:
+    | { readonly kind: 'manifests'; readonly directory: string }
+    /** Without a kubeconfig by the service account of the pod. */
+    | { readonly kind: 'kubernetes'; readonly kubeconfig?: string }
   readonly datapath: 'auto' | 'ebpf' | 'none'
   /** Interfaces on which VIP traffic arrives, as a regular expression; by default those that route to a neighbor. */
   readonly interfaces?: string

@@ -28,7 +28,7 @@ export interface ViewParts {
   readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults'>
   readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
   readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons'>
-  readonly sourceDetail: string
+  readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
   readonly datapathProblem: string | undefined
   /** Where lines of the log get lost. */
@@ -61,7 +61,7 @@ export function createViews(parts: ViewParts): AgentViews {
 }
 
 function readiness(parts: ViewParts): { readonly ok: boolean; readonly text: string } {
-  if (!parts.agent.isSynced) return { ok: false, text: 'manifests are being read' }
+  if (!parts.agent.isSynced) return { ok: false, text: 'objects are being read' }
   if (parts.datapathProblem !== undefined) return { ok: false, text: parts.datapathProblem }
   return { ok: true, text: 'ok' }
 }
@@ -88,7 +88,7 @@ async function statusView(
     ...(logProblem === undefined
       ? []
       : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
-    ...(agent.isSynced ? [] : ['manifests are being read']),
+    ...(agent.isSynced ? [] : ['objects are being read']),
   ]
   const warnings = [...parts.speaker.problems, ...failures]
   const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
@@ -98,7 +98,7 @@ async function statusView(
     version: parts.version,
     uptimeSeconds,
     health: isDegraded ? 'degraded' : 'ok',
-    source: { kind: 'manifests', synced: agent.isSynced, detail: parts.sourceDetail },
+    source: { ...parts.source, synced: agent.isSynced },
     sessions: { established, configured: peers.length },
     routes: {
       advertised: peers.reduce(

@@ -9,7 +9,7 @@ import { HeraldError, messageOf } from '../errors.ts'
 import { agentFlags, withOptions } from './hand-over.ts'
 import { socketOption } from './reading.ts'
 
-interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'manifests'> {
+interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'source'> {
   readonly manifests?: string
   readonly bgpListen: Endpoint | 'none'
   readonly http: Endpoint | 'none'
@@ -24,10 +24,7 @@ interface Endpoint {
 }
 
 /** What the contract names and this version does not do: better refused than ignored. */
-const notYet: Readonly<Record<'kubeconfig' | 'socketLb', string>> = {
-  kubeconfig: '--kubeconfig: this version reads a folder of manifests only; give --manifests DIR',
-  socketLb: '--socket-lb: not in this version',
-}
+const notYet: Readonly<Record<'socketLb', string>> = { socketLb: '--socket-lb: not in this version' }
 
 /** `start` gets what flags, environment, file and defaults say together. */
 export function addAgent(program: Command, start: (options: AgentOptions) => Promise<void> = becomeAgent): void {
@@ -40,8 +37,8 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .argParser(nodeName)
         .default(hostname().trim().toLowerCase(), 'the host name'),
     )
-    .option('--manifests <dir>', 'folder of Kubernetes YAML to read')
-    .option('--kubeconfig <file>', 'not in this version')
+    .option('--manifests <dir>', 'read a folder of Kubernetes YAML, and allocate addresses by itself')
+    .option('--kubeconfig <file>', 'read the API server of this kubeconfig; in a pod, its own without either flag')
     .addOption(
       new Option('--datapath <kind>', 'what serves announced addresses')
         .choices(['auto', 'ebpf', 'none'])
@@ -100,12 +97,27 @@ async function becomeAgent(options: AgentOptions): Promise<void> {
   process.execve?.(process.execPath, words, withOptions(process.env, options))
 }
 
-function optionsOf({ bgpListen, http, manifests, config: _config, ...flags }: Flags): AgentOptions {
-  for (const name of ['kubeconfig', 'socketLb'] as const)
-    if (flags[name] !== undefined) throw new HeraldError('ERR_USAGE', notYet[name])
-  if (manifests === undefined)
-    throw new HeraldError('ERR_USAGE', '--manifests DIR is needed: the folder of Kubernetes YAML to read')
-  return { ...flags, manifests, ...(bgpListen === 'none' ? {} : { bgpListen }), ...(http === 'none' ? {} : { http }) }
+function optionsOf({ bgpListen, http, manifests, kubeconfig, config: _config, ...flags }: Flags): AgentOptions {
+  if (flags.socketLb !== undefined) throw new HeraldError('ERR_USAGE', notYet.socketLb)
+  return {
+    ...flags,
+    source: sourceOf(manifests, kubeconfig),
+    ...(bgpListen === 'none' ? {} : { bgpListen }),
+    ...(http === 'none' ? {} : { http }),
+  }
+}
+
+/** A folder, or an API server; in a pod without either flag its own. */
+function sourceOf(manifests: string | undefined, kubeconfig: string | undefined): AgentOptions['source'] {
+  if (manifests !== undefined && kubeconfig !== undefined)
+    throw new HeraldError('ERR_USAGE', '--manifests and --kubeconfig exclude each other: give one of the two')
+  if (manifests !== undefined) return { kind: 'manifests', directory: manifests }
+  if (kubeconfig !== undefined) return { kind: 'kubernetes', kubeconfig }
+  if (process.env['KUBERNETES_SERVICE_HOST']) return { kind: 'kubernetes' }
+  throw new HeraldError(
+    'ERR_USAGE',
+    '--manifests DIR (a folder of Kubernetes YAML) or --kubeconfig FILE (an API server) is needed outside of a pod',
+  )
 }
 
 /** Sets what the file gives and neither command line nor environment does, through the same checks. */

@@ -133,7 +133,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       usage: () => [],
       reasons: () => ({}),
     },
-    sourceDetail: '/etc/herald',
+    source: { kind: 'manifests', detail: '/etc/herald' },
     datapathProblem: undefined,
     log: { lostLines: 7, problem: () => world.logProblem },
     metrics: unused,

@@ -3,6 +3,7 @@
  * applied together.
  */
 import type { Clock } from '../../clock/clock.ts'
+import type { Problem } from '../../desired/model.ts'
 import { kinds, type ServedKind } from '../kinds/table.ts'
 import type { ObjectSource, SourceEvents, SourceState } from '../source.ts'
 import { Reflector, type Resource } from './reflector.ts'
@@ -80,7 +81,7 @@ class ApiServerSource implements ObjectSource {
         relistBegins: () => this.#events?.relistBegins?.([resource.kind]),
         relistEnds: () => this.#events?.relistEnds?.([resource.kind]),
         changed: () => this.#flushSoon(),
-        stateChanged: () => this.#stateChanged(resource.kind),
+        stateChanged: () => this.#stateChanged(),
         unauthorized: () => transport.renew(),
       },
     })
@@ -95,12 +96,28 @@ class ApiServerSource implements ObjectSource {
     })
   }
 
-  #stateChanged(kind: string): void {
-    const problem = this.#reflectors.get(kind)?.state.problem
-    if (problem !== undefined) this.#events?.note?.(`${problem}; what is in force stays`)
+  #stateChanged(): void {
+    this.#events?.problems(
+      [...this.#reflectors].flatMap(([kind, { state }]) =>
+        state.problem === undefined ? [] : problemOf(kind, state.problem),
+      ),
+    )
     if (this.#isSynced || ![...this.#reflectors.values()].every(({ state }) => state.isSynced)) return
     this.#isSynced = true
     this.#events?.synced()
+  }
+}
+
+/** Of a kind that cannot be read now. */
+function problemOf(kind: string, message: string): Problem {
+  return {
+    severity: 'error',
+    object: { kind, name: '' },
+    field: '',
+    code: 'Unreadable',
+    message,
+    remedy:
+      'What was read last stays in force; let the role of the agent list and watch this kind, or see to the server.',
   }
 }
 

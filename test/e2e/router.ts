@@ -1,0 +1,69 @@
+import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
+import { system } from '../../src/speaker/session/system.ts'
+import { Speaker } from '../../src/speaker/speaker.ts'
+
+/** A router beside an agent: a speaker of our own that only listens, on an address of loopback. */
+export class Router {
+  peer: PeerSnapshot | undefined
+  readonly transitions: string[] = []
+  #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
+  #next = 1
+  readonly speaker: Speaker
+
+  constructor(address: string, port: number) {
+    const options = { listen: { host: address, port }, isRestart: false, isForwardingPreserved: false }
+    this.speaker = new Speaker(options, system, (message: FromSpeaker) => {
+      if (message.type === 'peer') {
+        this.peer = message.peer
+        this.transitions.push(message.peer.state)
+      }
+      if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
+    })
+  }
+
+  async start(): Promise<void> {
+    await this.speaker.start()
+    this.speaker.handle({
+      type: 'configure',
+      neighbors: [
+        {
+          id: 'node1',
+          source: { kind: 'test', name: 'router' },
+          virtualRouter: 'router',
+          localAsn: 65000,
+          peerAsn: 65001,
+          peerAddress: '127.0.0.1',
+          peerPort: 179,
+          routerId: '192.0.2.1',
+          families: ['ipv4-unicast'],
+          holdTimeSec: 9,
+          keepaliveSec: 3,
+          connectRetrySec: 5,
+          multihopTtl: 1,
+          passive: true,
+          gracefulRestart: { restartTimeSec: 60, notification: false },
+        },
+      ],
+    })
+  }
+
+  async received(): Promise<string[]> {
+    return (await this.#routes()).map((route) => `${route.prefix} via ${route.nextHop}`).sort()
+  }
+
+  /**
+   * Routes that it keeps for the agent that is gone, or has not said End-of-RIB; a second restart meanwhile costs them
+   * (RFC 4724 4.2).
+   */
+  async hasStale(): Promise<boolean> {
+    return (await this.#routes()).some(({ stale }) => stale === true)
+  }
+
+  #routes(): Promise<readonly RouteSnapshot[]> {
+    const id = this.#next++
+    return new Promise<readonly RouteSnapshot[]>((resolve) => {
+      this.#answers.set(id, resolve)
+      this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family: 'ipv4-unicast' } })
+    })
+  }
+}
