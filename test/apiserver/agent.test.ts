@@ -114,11 +114,10 @@ function ask(...words: readonly string[]): Promise<{ readonly code: number; read
 
 /** Kinds that the agent cannot read now, as status has them. */
 async function unread(): Promise<readonly string[]> {
-  const {
-    problems,
-  }: { readonly problems: readonly { readonly code: string; readonly object: { readonly kind: string } }[] } =
-    JSON.parse((await ask('status', '-o', 'json')).stdout)
-  return problems.filter(({ code }) => code === 'Unreadable').map(({ object }) => object.kind)
+  const { problems }: { readonly problems: readonly { readonly code: string; readonly object: string }[] } = JSON.parse(
+    (await ask('status', '-o', 'json')).stdout,
+  )
+  return problems.filter(({ code }) => code === 'Unreadable').map(({ object }) => object)
 }
 
 const give = (name: string, ip: string): Promise<unknown> =>
