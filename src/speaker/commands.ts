@@ -33,7 +33,12 @@ function run(command: SpeakerCommand, peer: Peer, sendAgain: Parameters<typeof r
   const { session } = peer
   // RFC 8538 leaves it to the user whether 6/4 is a Hard Reset. It is: who resets a session wants nothing kept of it, and
   // who wants to keep the routes has the soft ones.
-  if (command.what === 'reset' && command.soft === undefined) return session.reset(Cease.administrativeReset)
+  if (command.what === 'reset' && command.soft === undefined) {
+    const refusal = session.reset(Cease.administrativeReset)
+    // Also of a peer that is away.
+    if (refusal === undefined) peer.forget()
+    return refusal
+  }
   if (session.negotiated === undefined) return `the session is not Established: ${session.reason ?? session.state}`
   if (command.what === 'refresh' || command.soft === 'in')
     return peer.askForRoutes()

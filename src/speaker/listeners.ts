@@ -12,6 +12,11 @@ import type { Environment, Listener, ListenerOptions, ListenerPeer } from './ses
 /** `listenPort`: also awaited there. */
 export type AwaitedPeer = ListenerPeer & { readonly listenPort?: number }
 
+/** `listener`: undefined while it is being opened. */
+interface Port {
+  listener: Listener | undefined
+}
+
 type Options = Pick<ListenerOptions, 'host' | 'onRefused'> & { onProblem(message: string): void }
 
 export class Listeners {
@@ -19,8 +24,10 @@ export class Listeners {
   readonly #options: Options
   #main: Listener | undefined
   #peers: readonly AwaitedPeer[] = []
-  /** By port; undefined while it is being opened. */
-  readonly #extra = new Map<number, Listener | undefined>()
+  /** By port, as they are wanted. */
+  readonly #extra = new Map<number, Port>()
+  /** By port: a port that is being opened, or that was, is closed before it is opened again. */
+  readonly #opening = new Map<number, Promise<void>>()
   #isClosed = false
 
   constructor(environment: Environment, options: Options) {
@@ -35,8 +42,11 @@ export class Listeners {
 
   /** Opens the port of the speaker, which serves every neighbor; rejects with ERR_BGP_LISTEN. */
   async open(port: number): Promise<void> {
-    this.#main = await this.#environment.listen({ ...this.#options, port })
-    this.#tell(this.#main, this.#peers)
+    const main = await this.#environment.listen({ ...this.#options, port })
+    // The end came first.
+    if (this.#isClosed) return main.close()
+    this.#main = main
+    this.#tell(main, this.#peers)
   }
 
   setPeers(peers: readonly AwaitedPeer[]): void {
@@ -44,33 +54,47 @@ export class Listeners {
     if (this.#main !== undefined) this.#tell(this.#main, peers)
     const wanted = new Set(peers.flatMap(({ listenPort }) => (listenPort === undefined ? [] : [listenPort])))
     if (this.#main !== undefined) wanted.delete(this.#main.port)
-    for (const [port, listener] of [...this.#extra]) {
+    for (const [port, { listener }] of [...this.#extra]) {
       if (wanted.has(port)) this.#tell(listener, this.#awaitedAt(port))
       else {
         this.#extra.delete(port)
         void listener?.close()
       }
     }
-    for (const port of wanted) if (!this.#extra.has(port)) void this.#openExtra(port)
+    for (const port of wanted) if (!this.#extra.has(port)) this.#want(port)
   }
 
   async close(): Promise<void> {
     this.#isClosed = true
-    const open = [this.#main, ...this.#extra.values()]
+    const open = [this.#main, ...[...this.#extra.values()].map(({ listener }) => listener)]
     this.#extra.clear()
-    await Promise.all(open.map((listener) => listener?.close()))
+    await Promise.all([...open.map((listener) => listener?.close()), ...this.#opening.values()])
   }
 
-  async #openExtra(port: number): Promise<void> {
-    if (this.#isClosed) return
-    this.#extra.set(port, undefined)
+  /** Behind an opening of the same port that is still under way: two at once would be in each other's way. */
+  #want(port: number): void {
+    const extra: Port = { listener: undefined }
+    this.#extra.set(port, extra)
+    const before = this.#opening.get(port)
+    const opening = (
+      before === undefined ? this.#openExtra(port, extra) : before.then(() => this.#openExtra(port, extra))
+    ).then(() => {
+      if (this.#opening.get(port) === opening) this.#opening.delete(port)
+    })
+    this.#opening.set(port, opening)
+  }
+
+  async #openExtra(port: number, extra: Port): Promise<void> {
+    // Nobody may want it any more.
+    const isWanted = (): boolean => this.#extra.get(port) === extra && !this.#isClosed
+    if (!isWanted()) return
     try {
       const listener = await this.#environment.listen({ ...this.#options, port })
-      // Nobody may want it any more.
-      if (!this.#extra.has(port) || this.#extra.get(port) !== undefined) return void listener.close()
-      this.#extra.set(port, listener)
+      if (!isWanted()) return void (await listener.close())
+      extra.listener = listener
       this.#tell(listener, this.#awaitedAt(port))
     } catch (error) {
+      if (!isWanted()) return
       this.#extra.delete(port)
       const problem = `${messageOf(error)}; its neighbors are dialled, and awaited on the other ports`
       this.#options.onProblem(problem)

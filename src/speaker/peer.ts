@@ -9,6 +9,7 @@ import { formatAddress, formatScoped } from '../ip/address.ts'
 import { ownAsInPath } from '../policy/import.ts'
 import { AdjRibIn } from '../rib/adj-rib-in.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
+import { isHardReset } from '../bgp/fsm/cease.ts'
 import type { PeerRestart } from '../bgp/fsm/negotiate.ts'
 import { encodeRouteRefresh } from '../bgp/messages/route-refresh.ts'
 import type { AfiSafi, RouteRefreshMessage, UpdateProblem } from '../bgp/messages/types.ts'
@@ -68,6 +69,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   readonly #environment: Environment
   readonly #host: PeersHost
   readonly #tolerated = new LineBudget()
+  readonly #logged = new LineBudget()
   /** AFIs that the peer said End-of-RIB for on this session. */
   readonly #endOfRibs = new Set<number>()
   /** What the peer's last OPEN said of graceful restart. */
@@ -124,7 +126,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     // RFC 2918 3: a new import policy needs what is not in Adj-RIB-In.
     if (this.importer.configure(next, changed)) this.askForRoutes()
     if (changed.has('view')) this.#host.viewChanged(this)
-    if (changed.has('limit') && this.session.negotiated !== undefined) this.#boundPrefixes()
+    if (changed.has('limit')) this.#boundPrefixes()
   }
 
   /** Has the peer send all its routes again (RFC 2918 3); false where it cannot be asked. */
@@ -156,12 +158,12 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     if (!this.isGone) this.#host.established(this, negotiated)
   }
 
-  down(_reason: ResetReason, { isRestart }: { readonly isRestart: boolean }): void {
+  down(reason: ResetReason, { isRestart }: { readonly isRestart: boolean }): void {
     const restart = this.#restart
     this.#restart = undefined
     if (isRestart && restart !== undefined && !this.isGone) this.staleRoutes.lost(restart)
-    // A failed attempt meanwhile changes nothing for a peer that is waited for.
-    else if (restart !== undefined || !this.staleRoutes.isHelping) this.forget()
+    // A failed attempt meanwhile changes nothing for a peer that is waited for; a Hard Reset does (RFC 8538 3).
+    else if (restart !== undefined || !this.staleRoutes.isHelping || isHardResetOf(reason)) this.forget()
     if (!this.isGone) this.#host.down(this)
   }
 
@@ -220,8 +222,9 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     if (this.adjRibIn.isSweepDue) this.#host.workDue(this)
   }
 
+  /** What the session says: whoever is at the peer's address decides how often it connects. */
   log(level: 'info' | 'warn' | 'error', message: string): void {
-    this.#host.log(this, level, message)
+    this.#logWithin(this.#logged, level, message)
   }
 
   #tolerate(problems: readonly UpdateProblem[]): void {
@@ -249,15 +252,20 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
 
   /** What a peer can cause as often as it likes. */
   #warn(message: string): void {
-    const withheld = this.#tolerated.take(this.#environment.now())
+    this.#logWithin(this.#tolerated, 'warn', message)
+  }
+
+  #logWithin(budget: LineBudget, level: 'info' | 'warn' | 'error', message: string): void {
+    const withheld = budget.take(this.#environment.now())
     if (withheld !== undefined)
-      this.log('warn', `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
+      this.#host.log(this, level, `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
   }
 
   /** RFC 4486 4: more prefixes than the neighbor may send end its session; the data is family and limit. */
   #boundPrefixes(): void {
     const { maxPrefixes } = this.neighbor
-    if (maxPrefixes === undefined) return
+    // What is kept for a peer that is away is judged when it is back: there is no session to end.
+    if (maxPrefixes === undefined || this.session.negotiated === undefined) return
     // What was not announced again still counts while it is removed, and is not too much: as many again may be new.
     const limit = this.adjRibIn.isSweepDue ? 2 * maxPrefixes : maxPrefixes
     for (const [family, name] of unicastFamilies) {
@@ -283,6 +291,10 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
       )
     }
   }
+}
+
+function isHardResetOf({ direction, code = 0, subcode = 0 }: ResetReason): boolean {
+  return direction === 'received' && isHardReset({ code, subcode })
 }
 
 const linesPerWindow = 10

@@ -123,3 +123,46 @@ test('a recording with several ports repeats, the taken one too', async () => {
   assert.equal(outcome.difference, undefined)
   assert.ok(outcome.outputs > 5)
 })
+
+test("a port that is wanted, not wanted and wanted again in one moment is open once and is nobody's when it goes", async () => {
+  const { network, node, configure, reached, problems } = await stage(179)
+  for (const times of [1, 2, 7]) {
+    for (let time = 0; time < times; time++) {
+      void configure(1790)
+      void configure(undefined)
+    }
+    await configure(1790)
+    assert.deepEqual(await reached(1790), [[1790], []], `${times} times`)
+    assert.deepEqual(problems(), [])
+    void configure(1791)
+    void configure(1790)
+    await configure(undefined, undefined)
+    assert.deepEqual(await reached(1790, 1791), [[], []])
+  }
+  void configure(1790)
+  node.speaker.handle({ type: 'stop', mode: 'shutdown', text: '' })
+  await network.advance(5)
+  assert.deepEqual(await reached(179, 1790), [[], []])
+})
+
+test('a speaker that is stopped while it opens its port leaves it closed', async () => {
+  const network = new InMemoryNetwork()
+  const host = network.host(own)
+  let open: () => void = () => {}
+  const isOpen = new Promise<void>((resolve) => (open = resolve))
+  const listen = host.listen.bind(host)
+  host.listen = async (options) => {
+    const listener = await listen(options)
+    await isOpen
+    return listener
+  }
+  const node = new Recorded({ host: '::', port: 179 }, fresh, host)
+  const starting = node.speaker.start()
+  node.speaker.handle({ type: 'stop', mode: 'shutdown', text: '' })
+  await network.advance(1)
+  open()
+  await starting
+  await network.advance(1)
+  const later = await host.listen({ host: '::', port: 179, onRefused: () => {} })
+  await later.close()
+})

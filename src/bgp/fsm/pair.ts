@@ -29,6 +29,8 @@ export interface ConnectionView {
   readonly isConnected: boolean
   /** An acceptable OPEN of the peer arrived on it. */
   readonly hasOpen: boolean
+  /** An acceptable OPEN arrived on it that is answered later, see {@link CollisionVerdict}. */
+  readonly isWaiting?: boolean
 }
 
 /** The other connection, when an OPEN arrives on one. */
@@ -105,7 +107,8 @@ export function admit(
   // In Idle a peer that errs cannot spin.
   if (isStopped || (session.state === 'Idle' && !isAwaited)) return 'refuse'
   if (session.state === 'Idle') return 'begin'
-  if (candidate?.hasOpen === true || candidate?.direction === 'outgoing') return 'refuse'
+  if (candidate?.hasOpen === true || candidate?.isWaiting === true || candidate?.direction === 'outgoing')
+    return 'refuse'
   return session.isConnected || session.state === 'Connect' ? 'listen' : 'speak'
 }
 

@@ -104,6 +104,10 @@ export class Connection implements ConnectionView {
     return this.agreement !== undefined
   }
 
+  get isWaiting(): boolean {
+    return this.#waiting !== undefined
+  }
+
   get transport(): Transport | undefined {
     return this.#transport
   }

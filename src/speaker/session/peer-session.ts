@@ -62,9 +62,6 @@ export function createPeerSession(options: SessionOptions): AcceptingSession {
   return new Session(options)
 }
 
-/** Whoever is at the peer's address decides how often it connects, not how many lines are logged. */
-const candidateEverySec = 10
-
 const isCollision = (event: FsmEvent): boolean =>
   event.type === 'notificationReceived' && event.code === ErrorCode.cease && event.subcode === Cease.connectionCollision
 
@@ -81,6 +78,8 @@ class Session implements AcceptingSession, ConnectionHost {
   readonly #log = new TransitionLog()
   #session: Connection
   #candidate: Connection | undefined
+  /** The candidate waits for the peer's OPEN because of the session. */
+  #isListening = false
   #shown: FsmState = 'Idle'
   /** Not started, or stopped; a stop is for good. */
   #isStopped = true
@@ -94,7 +93,6 @@ class Session implements AcceptingSession, ConnectionHost {
   #dialProblem: string | undefined
   /** Why a connection that the peer opened came to nothing. */
   #candidateProblem: string | undefined
-  #candidateToldSec = -Infinity
   /** Of the environment's uptime. */
   #idleUntilSec = 0
   /** An operator's command is being carried out. */
@@ -165,6 +163,7 @@ class Session implements AcceptingSession, ConnectionHost {
     for (const connection of [this.#session, this.#candidate]) this.#boundUnacknowledged(connection)
     if (this.#isStopped) return
     this.#session.fire({ type: 'configured', changed, ...this.#keepalive() })
+    this.#configureCandidate(changed)
     // Who changed a limit does not want to wait for the session that the old one ended.
     if (changed.includes('maxPrefixes') && this.#isHeld && this.state === 'Idle') this.#session.fire({ type: 'start' })
   }
@@ -227,7 +226,8 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#drop(this.#candidate, { type: 'abandon' })
     const facts = this.#candidateFacts()
     const candidate = new Connection(this, facts, 'Active')
-    if (admission === 'listen') facts.delayOpenSec = openHoldSec
+    this.#isListening = admission === 'listen'
+    if (this.#isListening) facts.delayOpenSec = openHoldSec
     this.#candidate = candidate
     candidate.adopt(transport)
     this.#boundUnacknowledged(candidate)
@@ -370,6 +370,14 @@ class Session implements AcceptingSession, ConnectionHost {
     return { ...this.#facts, passive: true, dialFailures: 0, sessionFailures: 0 }
   }
 
+  /** A connection of the peer waits with our OPEN as configured, unless it waits because of us. */
+  #configureCandidate(changed: readonly string[]): void {
+    const candidate = this.#candidate
+    if (candidate === undefined || this.#isListening || !changed.includes('delayOpenSec')) return
+    candidate.facts.delayOpenSec = this.#facts.delayOpenSec
+    candidate.fire({ type: 'configured', changed })
+  }
+
   /** Lets a candidate go. */
   #drop(candidate: Connection | undefined, event: FsmEvent): void {
     if (candidate === undefined) return
@@ -386,11 +394,7 @@ class Session implements AcceptingSession, ConnectionHost {
     const end = resetReason(this.#at(), event, actions, { detail, isStopped: this.#isStopped })?.text
     if (end === undefined || this.#session.isConnected || this.#isStopped) return
     const problem = `the peer connected and no session came of it: ${end}`
-    const now = this.environment.uptimeSec()
-    if (problem !== this.#candidateProblem && now >= this.#candidateToldSec + candidateEverySec) {
-      this.#events.log('warn', problem)
-      this.#candidateToldSec = now
-    }
+    if (problem !== this.#candidateProblem) this.#events.log('warn', problem)
     this.#candidateProblem = problem
   }
 
