@@ -18,6 +18,9 @@ export const errorTable = {
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
   ERR_BUSY: 'Ask again in a moment: as many questions as may wait do so already.',
   ERR_EXPIRED: 'Ask again from the beginning: the place to go on from is not kept any more.',
+  ERR_OUTPUT: 'Free space where standard output goes; what was printed is not whole, a command was given all the same.',
+  ERR_NO_NEIGHBOR:
+    'See `herald bgp peers` for the neighbors of this node, or `herald explain peer ADDRESS` for why not.',
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
   ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',

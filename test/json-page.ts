@@ -90,7 +90,7 @@ One request of a connection is worked on at a time, equal ones share an answer, 
 
 Over HTTP the API takes GET and HEAD only. On the unix socket \`POST /api/v1/commands/reset?peer=&soft=\`, ` +
   `\`refresh?peer=\` and \`drain?undo=\` give commands; the answer is a [Command](#command). A refusal is \`{"error": {"code", "message"}}\` with status 400 (a parameter ` +
-  `is wrong), 404, 405, 410, 413 (a request with a body), 500 or 503. Beside it: \`/healthz\` (the process lives), ` +
+  `is wrong, unknown or given twice), 404 (no such path, no such neighbor), 405, 410, 413 (a request with a body), 500 or 503. Beside it: \`/healthz\` (the process lives), ` +
   `\`/readyz\` (200 when everything was read and the datapath is loaded, else 503 with the reason), ` +
   `\`/metrics\` ([metrics.md](metrics.md)).
 

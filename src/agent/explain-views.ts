@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ExplainSubject, ExplainView, RouteView, VerdictView } from '../api/types.ts'
 import type { DesiredPodCidr, DesiredService, DesiredSpeaker, Problem, Route } from '../desired/model.ts'
-import { parseAddress } from '../ip/address.ts'
+import { isAddressNamed, parseAddress, splitZone } from '../ip/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
@@ -146,24 +146,13 @@ async function explainPeer(parts: ExplainParts, name: string): Promise<ExplainVi
 const named = (whose: string, verdicts: readonly VerdictView[]): readonly VerdictView[] =>
   verdicts.map((verdict) => ({ ...verdict, message: `${whose}: ${verdict.message}` }))
 
-const parted = (text: string): readonly [string, string | undefined] => {
-  const at = text.indexOf('%')
-  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)]
-}
-
-/** By id, or by address; a zone has to agree where both have one. */
-function isNamed({ id, peerAddress }: PeerSnapshot, name: string): boolean {
-  if (id === name) return true
-  const [asked, askedZone] = parted(name)
-  const [has, zone] = parted(peerAddress)
-  const address = parseAddress(asked)
-  if (address === undefined || parseAddress(has) !== address) return false
-  return askedZone === undefined || askedZone === zone
-}
+/** By id, or by address. */
+const isNamed = ({ id, peerAddress }: PeerSnapshot, name: string): boolean =>
+  id === name || isAddressNamed(peerAddress, name)
 
 /** Whether a problem is about this very address, not one that begins like it. */
 function mentions({ message, field, remedy }: Problem, name: string): boolean {
-  const address = parseAddress(parted(name)[0])
+  const address = parseAddress(splitZone(name)[0])
   if (address === undefined) return false
   return [message, field, remedy]
     .flatMap((text) => text.split(/[^0-9A-Fa-f:.]+/))

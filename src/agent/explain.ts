@@ -30,7 +30,12 @@ export function announcedVerdicts(
   sent: readonly Pick<RouteView, 'peer' | 'prefix'>[],
   around: Surroundings,
 ): readonly VerdictView[] {
-  const wanted = routes.flatMap(({ prefix, neighbors }) => neighbors.map((id) => ({ prefix, id })))
+  // Services that share an address want the same of the same neighbor.
+  const wanted = [
+    ...new Map(
+      routes.flatMap(({ prefix, neighbors }) => neighbors.map((id) => [`${prefix} ${id}`, { prefix, id }])),
+    ).values(),
+  ]
   if (wanted.length === 0)
     return [
       no(

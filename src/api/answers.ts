@@ -31,7 +31,7 @@ const json = (value: unknown, status = 200): Reply => ({
 })
 const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
 
-const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410 }
+const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410, ERR_NO_NEIGHBOR: 404 }
 
 export interface Asked {
   readonly views: AgentViews
@@ -77,8 +77,19 @@ async function answerTo({ views, run }: Asked, lane: Lane<Reply>, request: http.
   return typeof work === 'function' ? lane.run(`${url.pathname}?${url.searchParams.toString()}`, work) : work
 }
 
+const paging = ['limit', 'continue']
+const parametersOf: ReadonlyMap<string, readonly string[]> = new Map([
+  ['/api/v1/services', paging],
+  ['/api/v1/routes', ['table', 'family', 'peer', ...paging]],
+  ['/api/v1/explain', ['kind', 'name']],
+])
+const commandParameters = { reset: ['peer', 'soft'], refresh: ['peer'], drain: ['undo'] } as const
+
 /** What has to be done for a path, or why nothing is. */
 function workOf(views: AgentViews, { pathname, searchParams: query }: URL): (() => Promise<Reply>) | Reply {
+  const parameters = parametersOf.get(pathname)
+  const fault = parameters && misread(query, parameters)
+  if (fault !== undefined) return fault
   switch (pathname) {
     case '/metrics':
       return async () => ({
@@ -105,6 +116,15 @@ function hasBody({ headers }: http.IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
 }
 
+/** A word that nobody reads, or of which one of two counts, would silently be another question or command. */
+function misread(query: URLSearchParams, known: readonly string[]): Reply | undefined {
+  for (const name of query.keys()) {
+    if (!known.includes(name)) return badRequest(`${name}: no such parameter; there is ${known.join(', ')}`)
+    if (query.getAll(name).length > 1) return badRequest(`${name}: given twice`)
+  }
+  return undefined
+}
+
 function routes(views: AgentViews, query: URLSearchParams): (() => Promise<Reply>) | Reply {
   const table = query.get('table') ?? 'advertised'
   const family = query.get('family') ?? 'ipv4-unicast'
@@ -119,7 +139,7 @@ function routes(views: AgentViews, query: URLSearchParams): (() => Promise<Reply
 function explain(views: AgentViews, query: URLSearchParams): (() => Promise<Reply>) | Reply {
   const kind = query.get('kind') as ExplainSubject['kind'] | null
   const name = query.get('name')
-  if (name === null || (kind !== 'service' && kind !== 'route' && kind !== 'peer'))
+  if (name === null || name === '' || (kind !== 'service' && kind !== 'route' && kind !== 'peer'))
     return badRequest('kind is service, route or peer, and name is needed')
   return async () => json(await views.explain({ kind, name }))
 }
@@ -147,10 +167,15 @@ function paged(
 async function commanded(run: Asked['run'], { pathname, searchParams: query }: URL): Promise<Reply> {
   const what = /^\/api\/v1\/commands\/([a-z]+)$/.exec(pathname)?.[1]
   const [peer, soft, undo] = ['peer', 'soft', 'undo'].map((key) => query.get(key))
-  const isPeers = what === 'reset' || what === 'refresh'
-  if (run === undefined || (!isPeers && what !== 'drain'))
+  if (run === undefined || (what !== 'reset' && what !== 'refresh' && what !== 'drain'))
     return json({ error: { code: 'NOT_FOUND', message: `no such command: ${pathname}` } }, 404)
-  if (what === 'drain') return json(await run({ what, undo: undo === 'true' }))
+  const fault = misread(query, commandParameters[what])
+  if (fault !== undefined) return fault
+  if (what === 'drain') {
+    if (undo !== undefined && undo !== null && undo !== 'true' && undo !== 'false')
+      return badRequest('undo is true or false')
+    return json(await run({ what, undo: undo === 'true' }))
+  }
   if (peer === undefined || peer === null || peer === '') return badRequest('peer is needed: an address, an id or *')
   if (what === 'refresh') return json(await run({ what, peer }))
   if (soft !== undefined && soft !== null && soft !== 'in' && soft !== 'out') return badRequest('soft is in or out')

@@ -4,7 +4,7 @@
  * Answers are checked against shapes, not schemas: loading zod would cost every verb more time than asking the agent.
  */
 import http from 'node:http'
-import { HeraldError, messageOf } from '../errors.ts'
+import { type ErrorCode, HeraldError, messageOf } from '../errors.ts'
 import {
   commandShape,
   explainShape,
@@ -78,7 +78,7 @@ async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, m
   const value = parsed(body)
   if (status !== 200)
     throw new HeraldError(
-      'ERR_AGENT_ANSWER',
+      refusalCode(value),
       `the agent answered ${status}: ${refusal(value) ?? body.trim().slice(0, 200)}`,
     )
   const fault = fits(value, shape)
@@ -103,6 +103,14 @@ function parsed(body: string): unknown {
 function refusal(value: unknown): string | undefined {
   const body = value as { readonly error?: { readonly message?: unknown } } | null | undefined
   return typeof body?.error?.message === 'string' ? body.error.message : undefined
+}
+
+const passedOn: readonly ErrorCode[] = ['ERR_BUSY', 'ERR_EXPIRED', 'ERR_NO_NEIGHBOR']
+
+/** The agent's own code where its hint is one for who asks. */
+function refusalCode(value: unknown): ErrorCode {
+  const body = value as { readonly error?: { readonly code?: unknown } } | null | undefined
+  return passedOn.find((code) => code === body?.error?.code) ?? 'ERR_AGENT_ANSWER'
 }
 
 function request(

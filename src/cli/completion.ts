@@ -36,9 +36,13 @@ function script(shell: Shell, words: readonly [string, string[]][]): string {
       .join('')
   }
   const cases = words.map(([path, next]) => `    "${path}") words="${next.join(' ')}" ;;`).join('\n')
+  // Only verbs lead on: arguments and the values of flags do not.
+  const paths = words.flatMap(([path]) => (path === '' ? [] : `"${path}"`)).join('|')
   const bash = `_herald() {
   local path="" word words=""
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do case $word in -*) ;; *) path="\${path:+$path }$word" ;; esac; done
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "\${path:+$path }$word" in ${paths}) path="\${path:+$path }$word" ;; esac
+  done
   case "$path" in
 ${cases}
   esac

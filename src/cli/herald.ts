@@ -1,5 +1,6 @@
 /** The executable: runs the verb and turns what it throws into a line on stderr and an exit code. */
 import { CommanderError } from 'commander'
+import { HeraldError } from '../errors.ts'
 import { exitCode, reportFailure } from './exit.ts'
 import { createProgram } from './program.ts'
 
@@ -7,7 +8,10 @@ async function run(): Promise<void> {
   try {
     await createProgram().parseAsync()
   } catch (error) {
-    process.exit(report(error))
+    const code = report(error)
+    process.exitCode = code
+    // After what was written: a help page that stdout did not take is no success, and 'error' below says so.
+    process.stdout.write('', (failed) => void (failed ?? process.exit()))
   }
 }
 
@@ -19,7 +23,7 @@ function report(error: unknown): number {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // `herald ... | head` closes the pipe; that is no failure of ours.
   if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
-  throw error
+  process.exit(reportFailure(new HeraldError('ERR_OUTPUT', `cannot write the answer: ${error.message}`)))
 })
 // Not awaited here: what a verb loads late may import from the file that this becomes, which must be complete by then.
 void run()

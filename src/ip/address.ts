@@ -78,6 +78,19 @@ export function formatScoped(address: Address, zone: string | undefined): string
   return isLinkLocal(address) && zone !== undefined ? `${formatAddress(address)}%${zone}` : formatAddress(address)
 }
 
+/** `fe80::1%eth0` as address and zone. */
+export function splitZone(text: string): readonly [address: string, zone: string | undefined] {
+  const at = text.indexOf('%')
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)]
+}
+
+/** Whether `asked` is the address `has`, however each is written; a zone that is asked for has to agree. */
+export function isAddressNamed(has: string, asked: string): boolean {
+  const [[address, zone], [askedAddress, askedZone]] = [splitZone(has), splitZone(asked)]
+  const value = parseAddress(askedAddress)
+  return value !== undefined && parseAddress(address) === value && (askedZone === undefined || askedZone === zone)
+}
+
 /** 4 octets give an IPv4 address, 16 an IPv6 address; any other length is a bug of the caller. */
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length === 4)

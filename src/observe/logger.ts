@@ -18,8 +18,9 @@ export type Logger = pino.Logger
 
 const secretKeys = ['password', 'authSecret']
 const mayHoldSecret = new RegExp(`"(?:${secretKeys.join('|')})":`)
-/** C0, DEL, C1, line separators, marks that hide or turn the direction. */
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
+/** C0, DEL, C1, line separators, marks that hide or turn the direction, unpaired surrogates: as cli/text.ts. */
+const unprintable =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
 
 /** Octets of lines that wait for room. */
 const maxWaitingBytes = 64 * 1024
@@ -96,7 +97,12 @@ function withoutSecrets(json: string): string {
 
 /** Also right for JSON: there these characters stand in strings only. */
 function escaped(text: string): string {
-  return text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(unprintable, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
 }
 
 /** `12:01:02.345 warn  session lost peer=192.0.2.1 reason="..."`. */

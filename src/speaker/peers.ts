@@ -7,7 +7,7 @@
  */
 import { Cease } from '../bgp/messages/numbers.ts'
 import type { Neighbor } from '../desired/model.ts'
-import { formatAddress, formatScoped, parseAddress } from '../ip/address.ts'
+import { formatScoped, isAddressNamed, parseAddress } from '../ip/address.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import { isOurs } from './group-view.ts'
 import type { AwaitedPeer } from './listeners.ts'
@@ -42,14 +42,14 @@ export class Peers {
     return this.#peers.get(id)
   }
 
-  /** The peer that a user names: by id, or by address. */
+  /** The peers that a user names: by id, or by address. */
   find(name: string): readonly Peer[] {
     return this.all.filter(
       ({ neighbor, session }) =>
         neighbor.id === name ||
         neighbor.peerAddress === name ||
-        (session.peer !== undefined &&
-          [formatAddress(session.peer), formatScoped(session.peer, neighbor.interface)].includes(name)),
+        isAddressNamed(neighbor.peerAddress, name) ||
+        (session.peer !== undefined && isAddressNamed(formatScoped(session.peer, neighbor.interface), name)),
     )
   }
 

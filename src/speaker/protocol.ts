@@ -81,6 +81,8 @@ export interface QueryAnswer {
   readonly next?: number
   /** `from` is not known any more: others have asked a lot meanwhile. */
   readonly isExpired?: true
+  /** `peer` names no neighbor: an empty table would say that it has no routes. */
+  readonly isStranger?: true
 }
 
 export interface FamilyCounters {

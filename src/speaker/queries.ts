@@ -50,6 +50,9 @@ export class Queries {
     if (query.what === 'peers') return this.#peersFrom(query.from ?? 0)
     const { from, limit = maxRoutesPerAnswer, ...what } = { limit: undefined, ...query }
     const key = JSON.stringify(what)
+    const isStranger = what.what === 'routes' && what.peer !== undefined && this.#peers.find(what.peer).length === 0
+    // A neighbor that goes during a walk ends it: what was there is all there is.
+    if (from === undefined && isStranger) return { routes: [], isStranger }
     if (from === undefined) return this.#page({ query: key, steps: this.#steps(what) }, limit)
     const walk = this.#walks.get(from)
     this.#walks.delete(from)
@@ -97,15 +100,20 @@ export class Queries {
   }
 
   *#routes({ table, family, peer: name }: RoutesQuery): Steps {
-    if (table === 'available') return yield* this.#available(family)
-    for (const peer of name === undefined ? this.#peers.all : this.#peers.find(name))
+    const peers = name === undefined ? undefined : this.#peers.find(name)
+    if (table === 'available') return yield* this.#available(family, peers)
+    for (const peer of peers ?? this.#peers.all)
       yield* table === 'advertised' ? advertised(peer, family) : received(peer, family)
   }
 
-  *#available(family: RoutesQuery['family']): Steps {
+  /** Of some peers: what is meant for one of them. */
+  *#available(family: RoutesQuery['family'], peers?: readonly Peer[]): Steps {
+    const ids = peers && new Set(peers.map(({ neighbor }) => neighbor.id))
+    const virtualRouterOf =
+      ids === undefined ? this.#virtualRouterOf : (id: string) => (ids.has(id) ? this.#virtualRouterOf(id) : undefined)
     for (const [prefix, entry] of this.#locRib.entries()) {
       yield undefined
-      if (isOf(prefix, family)) yield* localSnapshots(prefix, entry, this.#virtualRouterOf)
+      if (isOf(prefix, family)) yield* localSnapshots(prefix, entry, virtualRouterOf)
     }
   }
 

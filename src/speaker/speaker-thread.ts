@@ -299,8 +299,9 @@ class Thread implements SpeakerThread {
   }
 }
 
-/** The routes of an answer; ERR_EXPIRED when the walk that it should go on with is gone. */
-function checked({ routes = [], isExpired }: Answer): readonly RouteSnapshot[] {
+/** The routes of an answer; ERR_EXPIRED when the walk that it should go on with is gone, ERR_NO_NEIGHBOR. */
+function checked({ routes = [], isExpired, isStranger }: Answer): readonly RouteSnapshot[] {
+  if (isStranger === true) throw new HeraldError('ERR_NO_NEIGHBOR', 'peer: this node has no neighbor of that name')
   if (isExpired === true) throw new HeraldError('ERR_EXPIRED', 'the walk over this table is not kept any more')
   return routes
 }

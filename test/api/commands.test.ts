@@ -184,3 +184,14 @@ test('the verbs say what was done, with JSON on request; a refusal is exit 1, no
 test('the end of a caller that is gone has no credentials', () => {
   assert.equal(peerCredentials({} as Parameters<typeof peerCredentials>[0]), undefined)
 })
+
+test('a parameter that is misspelt, given twice or of no known value is no other command', async () => {
+  for (const query of [
+    ...['', '1', 'TRUE', 'true&undo=false'].map((value) => `drain?undo=${value}`),
+    ...['Undo=true', 'peer=192.0.2.1'].map((word) => `drain?${word}`),
+    ...['sof=out', 'Soft=out', 'soft=', 'soft=out&soft=in', 'peer=*'].map((word) => `reset?peer=192.0.2.1&${word}`),
+    'refresh?peer=192.0.2.1&soft=in',
+  ])
+    assert.equal(await over('POST', `/api/v1/commands/${query}`), 400, query)
+  assert.deepEqual([asked, drained], [[], []])
+})

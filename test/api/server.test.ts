@@ -69,6 +69,10 @@ test('each path answers with its status', async () => {
     ['/nothing', 404],
     ['/api/v1/routes?table=x', 400],
     ['/api/v1/explain?kind=peer', 400],
+    ['/api/v1/explain?kind=service&name=', 400],
+    ['/api/v1/routes?famly=ipv6-unicast', 400],
+    ['/api/v1/routes?limit=1&limit=2', 400],
+    ['/api/v1/services?peer=192.0.2.1', 400],
   ]
   for (const [path, status] of wanted) assert.equal((await ask(path)).status, status, path)
 })

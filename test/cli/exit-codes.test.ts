@@ -1,7 +1,7 @@
 /** The program as a process: what it answers with when nothing runs or the line is wrong. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -101,6 +101,10 @@ test('bash completes verbs below verbs, and flags', () => {
   assert.equal(complete('bgp'), 'peers routes reset refresh')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
   assert.match(complete(), /^status bgp lb explain /)
+  // Arguments and the values of flags lead nowhere else.
+  assert.match(complete('status', '-o', 'json'), /--output .*--wait/)
+  assert.match(complete('explain', 'service', 'default/web'), /--output/)
+  assert.match(complete('bgp', 'reset', '192.0.2.1'), /--soft/)
 })
 
 test('help is no error', () => {
@@ -113,5 +117,23 @@ test('completion knows every verb there is and none that is not', () => {
     const { stdout } = run('completion', shell)
     assert.match(stdout, /explain/)
     assert.doesNotMatch(stdout, /observe/)
+  }
+})
+
+test('an answer that stdout does not take is one line on stderr and exit 1, help too', () => {
+  const full = openSync('/dev/full', 'w')
+  try {
+    for (const words of [
+      ['version'],
+      ['completion', 'bash'],
+      ['--help'],
+      ['validate', fileURLToPath(import.meta.url)],
+    ]) {
+      const { status, stderr } = spawnSync(herald, words, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' })
+      assert.equal(status, 1, words.join(' '))
+      assert.match(stderr, /^herald: cannot write the answer: ENOSPC[^\n]*\n[^\n]+\n$/, words.join(' '))
+    }
+  } finally {
+    closeSync(full)
   }
 })

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
+import { isPrintable } from '../../src/cli/text.ts'
 
 const logger = new URL('../../src/observe/logger.ts', import.meta.url).href
 
@@ -79,6 +80,15 @@ test('a line of JSON carries no raw control character either', () => {
   const output = lines('json', String.raw`log.warn({ reason: '\u009b\u202e' }, 'x\u0085')`)
   assert.doesNotMatch(output, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/)
   assert.equal(JSON.parse(output).reason, '\u009b\u202e')
+})
+
+test('the log escapes what the command line does, in text and in JSON', () => {
+  const marks = [0x1b, 0x7f, 0x9b, 0xad, 0x61c, 0x180e, 0x200b, 0x200f, 0x202e, 0x2066, 0xfeff, 0xfff9, 0xe0041, 0xd800]
+  for (const format of ['json', 'text'] as const) {
+    const output = lines(format, `log.warn(String.fromCodePoint(...${JSON.stringify(marks)}))`)
+    assert.ok(isPrintable(output), format)
+    assert.equal(output.match(/\\u/g)?.length, marks.length + 1, format)
+  }
 })
 
 test('what is below the level is not written', () => {

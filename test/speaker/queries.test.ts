@@ -231,3 +231,26 @@ test('peers are told some at a time', () => {
   )
   assert.deepEqual(held.steps, [maxPeersPerAnswer, maxPeersPerAnswer, 1])
 })
+
+test('of a peer that is no neighbor there is no table, not an empty one; addresses are compared as values', () => {
+  const held = new Held(11)
+  held.peers.configure(
+    ['192.0.2.1', '192.0.2.11', '2001:db8::1', 'fe80::1'].map((address) =>
+      neighborOf(65_001, 65_002, address, { passive: true, ...(address === 'fe80::1' ? { interface: 'eth0' } : {}) }),
+    ),
+  )
+  for (const name of ['available', 'advertised', 'received'] as const)
+    for (const stranger of ['192.0.2.111', '192.0.2', '2001:db8::11', 'fe80::1%eth1', '', 'x'])
+      assert.equal(held.ask(table(name, stranger)).isStranger, true, `${name} ${stranger}`)
+  const named = (name: string): readonly string[] => held.peers.find(name).map(({ neighbor }) => neighbor.id)
+  for (const name of ['2001:db8::1', '2001:DB8:0:0::1', '65001/2001:db8::1'])
+    assert.deepEqual(named(name), ['65001/2001:db8::1'])
+  for (const name of ['fe80::1', 'FE80:0::1%eth0']) assert.equal(named(name).length, 1, name)
+})
+
+test('available of one peer is what is meant for it', () => {
+  const held = new Held(2)
+  held.want(hostRoutes(3), ['65001/192.0.2.1'])
+  assert.equal(held.pages(table('available', '192.0.2.1')).flat().length, 3)
+  assert.deepEqual(held.pages(table('available', '192.0.2.2')).flat(), [])
+})
