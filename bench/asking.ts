@@ -166,7 +166,8 @@ function pipelined(): Promise<number> {
         Array.from(
           { length: requests },
           (_, i) =>
-            `GET ${paths[i % paths.length]} HTTP/1.1\r\nHost: x\r\n${i === requests - 1 ? 'Connection: close\r\n' : ''}\r\n`,
+            `GET ${paths[i % paths.length]} HTTP/1.1\r\nHost: ` +
+            `x\r\n${i === requests - 1 ? 'Connection: close\r\n' : ''}\r\n`,
         ).join(''),
       ),
     )

@@ -55,17 +55,19 @@ export async function benchFullTable(): Promise<void> {
 }
 
 const range = (values: readonly number[], show: (value: number) => string): string =>
-  `${show(median(values))}${values.length === 1 ? '' : ` (${show(Math.min(...values))} to ${show(Math.max(...values))})`}`
+  values.length === 1
+    ? show(median(values))
+    : `${show(median(values))} (${show(Math.min(...values))} to ${show(Math.max(...values))})`
 const middle = (results: readonly Result[], figure: keyof Result): number =>
   median(results.map((result) => result[figure]))
 
 function rowsOf({ name }: Engine, results: readonly Result[], problem: string | undefined): Row[] {
   const failed = problem === undefined ? [] : [{ what: name, value: problem }]
   if (results.length === 0) return failed
-  const value = `${range(
-    results.map(({ elapsedMs }) => elapsedMs),
-    ms,
-  )}, CPU ${ms(middle(results, 'cpuMs'))}, RSS ${Math.round(middle(results, 'rssBytes') / 2 ** 20)} MiB, ${Math.round(middle(results, 'bytesPerPrefix'))} B/prefix`
+  const elapsed = results.map(({ elapsedMs }) => elapsedMs)
+  const mebibytes = Math.round(middle(results, 'rssBytes') / 2 ** 20)
+  const memory = `RSS ${mebibytes} MiB, ${Math.round(middle(results, 'bytesPerPrefix'))} B/prefix`
+  const value = `${range(elapsed, ms)}, CPU ${ms(middle(results, 'cpuMs'))}, ${memory}`
   return [{ what: name, value }, ...failed]
 }
 

@@ -1,4 +1,7 @@
-/** The agent as a process of its own, as it is released (the built program) or of the sources, with what Linux says of it. */
+/**
+ * The agent as a process of its own, as it is released (the built program) or of the sources, with what Linux says of
+ * it.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

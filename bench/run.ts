@@ -1,5 +1,6 @@
 /**
- * `npm run bench [-- announce | full-table | latency | start | asking | kernel]`: figures, each beside its goal. Bounded, and in
+ * `npm run bench [-- announce | full-table | latency | start | asking | kernel]`: figures, each beside its goal.
+ * Bounded, and in
  * a network
  * namespace of its own, so that nothing else is met.
  */

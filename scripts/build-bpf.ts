@@ -1,5 +1,6 @@
 /**
- * Compiles the kernel programs: {src/datapath,bench}/bpf/<name>.bpf.c -> build/bpf/<name>.bpf.o. Run by `npm run bpf`, the lab
+ * Compiles the kernel programs: {src/datapath,bench}/bpf/<name>.bpf.c -> build/bpf/<name>.bpf.o. Run by `npm run bpf`,
+ * the lab
  * and the tests.
  */
 import { execFileSync } from 'node:child_process'

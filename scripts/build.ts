@@ -3,7 +3,7 @@
  *
  *     src/herald.ts          -> build/herald.cjs      the agent, one file
  *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
- *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what only some verbs need lies in files beside it
+ *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what few verbs need lies beside it
  *     the bundled packages   -> build/LICENSES.txt    their licenses
  *
  * koffi is native and stays a package: Node finds it in the node_modules of this folder or of one above.

@@ -1,7 +1,8 @@
 /**
  * `npm test [-- SUITE | FILE ...]`: everything, from a fresh clone.
  *
- *     packages (as root) -> type check -> kernel programs -> unit -> vectors -> apiserver -> datapath -> e2e -> interop -> lab
+ *     packages (as root) -> format, lint, types -> kube-apiserver, kernel programs
+ *         -> unit -> vectors -> apiserver -> datapath -> e2e -> interop -> lab
  *
  * What this machine cannot run is skipped by name and counted; with HERALD_STRICT=1 or CI=true a skip is a failure.
  * Exit codes: 0 ok, 1 failed, 2 usage.

@@ -91,3 +91,30 @@ function closing(text: string, from: number, open: string, close: string): numbe
 function lineAt(text: string, index: number): number {
   return text.slice(0, index).split('\n').length
 }
+
+/** What a file exports itself; what it passes on from another counts as an import. */
+export function exportsOf(source: string): readonly { readonly name: string; readonly isType: boolean }[] {
+  const declaration = /^export\s+(?:async\s+|abstract\s+)*(const|let|function\*?|class|interface|type)\s+(\w+)/gm
+  return [...stripCommentsAndStrings(source).matchAll(declaration)].map(([, word = '', name = '']) => ({
+    name,
+    isType: word === 'interface' || word === 'type',
+  }))
+}
+
+/** The names that a file takes from others, by specifier; `*` for all of them. */
+export function namesTaken(
+  source: string,
+): readonly { readonly specifier: string; readonly names: readonly string[] }[] {
+  const statement = /^(?:import|export)\s+(?:type\s+)?([^'"`;]*?)\s+from\s+['"]([^'"]+)['"]/gm
+  const found = [...source.matchAll(statement)].map(([, clause = '', specifier = '']) => {
+    const braces = /\{([\s\S]*)\}/.exec(clause)?.[1]
+    const names = (braces ?? '')
+      .split(',')
+      .map((name) => /^(?:type\s+)?(\w+)/.exec(name.trim())?.[1] ?? '')
+      .filter((name) => name !== '')
+    return { specifier, names: braces === undefined ? ['*'] : names }
+  })
+  // A dynamic import or a worker's address: whatever the file may take from it.
+  const other = /(?:\bimport\(\s*|\bimport type |typeof import\()['"]([^'"]+)['"]/g
+  return [...found, ...[...source.matchAll(other)].map((match) => ({ specifier: match[1] ?? '', names: ['*'] }))]
+}

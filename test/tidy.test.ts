@@ -7,11 +7,12 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { functionsOf, importsOf, stripCommentsAndStrings } from './source-text.ts'
+import { exportsOf, functionsOf, importsOf, namesTaken, stripCommentsAndStrings } from './source-text.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const maxFileLines = 500
 const maxFunctionLines = 70
+const maxColumns = 120
 
 function filesBelow(folder: string, endings: readonly string[]): string[] {
   const base = join(root, folder)
@@ -301,6 +302,21 @@ test('every error code is raised somewhere', () => {
   )
 })
 
+test('every export is taken by another file', () => {
+  const taken = new Set<string>()
+  for (const path of code)
+    for (const { specifier, names } of namesTaken(read(path)))
+      for (const name of names) taken.add(`${relative(root, join(root, dirname(path), specifier))} ${name}`)
+  const wrong = sources.flatMap((path) =>
+    exportsOf(read(path))
+      // A type may stand in a signature only: then its own file names it once more.
+      .filter(({ name, isType }) => !isType || read(path).split(new RegExp(`\\b${name}\\b`)).length <= 2)
+      .filter(({ name }) => !taken.has(`${path} ${name}`) && !taken.has(`${path} *`))
+      .map(({ name }) => `${path}: nobody takes ${name}`),
+  )
+  assert.deepEqual(wrong, [])
+})
+
 test('there are no barrels and no files named after nothing', () => {
   const banned = /(^|[/-])(index|utils?|helpers?|common|managers?|misc)\.[a-z]+$/
   assert.deepEqual(
@@ -314,6 +330,19 @@ test(`files have at most ${maxFileLines} lines`, () => {
     (path) => read(path).split('\n').length - 1 > maxFileLines,
   )
   assert.deepEqual(long, [])
+})
+
+test(`lines have at most ${maxColumns} columns`, () => {
+  // A literal is not broken by the formatter: in tests, and where a line is one pattern, the rest of the line counts.
+  const literal = /'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*(?:`|$)|\/(?:[^/\\]|\\.)+\/[a-z]*/g
+  const isWhole = (path: string, line: string): boolean =>
+    (path.startsWith('test/') ? line.replace(literal, '') : line.replace(/^\s*\/.*\/[a-z]*$/, '')).length <= maxColumns
+  const wide = [...code, ...filesBelow('src', ['.c', '.h'])].flatMap((path) =>
+    read(path)
+      .split('\n')
+      .flatMap((line, index) => (line.length > maxColumns && !isWhole(path, line) ? [`${path}:${index + 1}`] : [])),
+  )
+  assert.deepEqual(wide, [])
 })
 
 test(`functions have at most ${maxFunctionLines} lines`, () => {

@@ -217,7 +217,9 @@ export class Order {
     if (service !== undefined) this.#programmed(service, failure, added)
   }
 
-  /** One step of a plan; answers prefixes to post at its end. Throws when a frontend cannot be written and read back. */
+  /**
+   * One step of a plan; answers prefixes to post at its end. Throws when a frontend cannot be written and read back.
+   */
   #run(step: Step): ReadonlySet<string> {
     if (step.do !== 'keep') this.#ports.trace?.(formatStep(step))
     switch (step.do) {

@@ -1,7 +1,7 @@
 /**
  * Keeps our programs on the uplinks, and says whether any of them serves.
  *
- *     event of the kernel, slow poll --> look --> uplinks now + those of a moment ago --> attach where something changed
+ *     event of the kernel, slow poll --> look --> uplinks now + those of a moment ago --> attach what changed
  *                                                                  `--> none of them there for a second: not serving
  *
  * A link that is made anew has the programs before its addresses are back. A link that is no uplink any more (its
@@ -33,7 +33,9 @@ const leaveMs = 60_000
 const lostMs = 1_000
 const retryMs = 500
 const retryMaxMs = 30_000
-/** A flood of events (a full table of routes) takes at most this part of the loop, after a burst that is taken at once. */
+/**
+ * A flood of events (a full table of routes) takes at most this part of the loop, after a burst that is taken at once.
+ */
 const lookShare = 0.05
 const burstMs = 100
 const leastSpacingMs = 2

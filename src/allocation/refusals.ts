@@ -34,7 +34,9 @@ export function invalidRequest(invalid: readonly string[]): Refusal {
 export function familyMismatch(address: string, families: readonly Family[]): Refusal {
   return {
     code: 'FamilyMismatch',
-    message: `the requested address ${address} is none of the families of the Service: ${families.map(nameOf).join(', ')}`,
+    message:
+      `the requested address ${address} is none of the families of the Service: ` +
+      `${families.map(nameOf).join(', ')}`,
     remedy: 'Request an address of these families, or write the other one in spec.ipFamilies.',
   }
 }

@@ -86,7 +86,7 @@ export function skippedOf(ranges: readonly Interval[], { all }: Reserved, limit:
 }
 
 /** `192.0.2.1-192.0.2.9`, or the one address. */
-export function formatRange({ family, first, last }: Interval): string {
+function formatRange({ family, first, last }: Interval): string {
   const text = (value: bigint): string => formatAddress(fromInteger(value, family))
   return first === last ? text(first) : `${text(first)}-${text(last)}`
 }

@@ -20,9 +20,9 @@ export interface Reply {
 }
 
 /** Items of one page, and so what an answer costs at most. */
-export const maxPageItems = 250
+const maxPageItems = 250
 /** Of an answer that names the next page in a header, as the list itself has no place for it. */
-export const continueHeader = 'herald-continue'
+const continueHeader = 'herald-continue'
 
 const json = (value: unknown, status = 200): Reply => ({
   status,

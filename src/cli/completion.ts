@@ -27,12 +27,10 @@ function wordsOf(command: Command, path = ''): [string, string[]][] {
 
 function script(shell: Shell, words: readonly [string, string[]][]): string {
   if (shell === 'fish') {
+    const condition = (path: string): string =>
+      path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`
     return words
-      .map(
-        ([path, next]) =>
-          `complete -c herald -f -n ` +
-          `'${path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`}' -a '${next.join(' ')}'\n`,
-      )
+      .map(([path, next]) => `complete -c herald -f -n '${condition(path)}' -a '${next.join(' ')}'\n`)
       .join('')
   }
   const cases = words.map(([path, next]) => `    "${path}") words="${next.join(' ')}" ;;`).join('\n')

@@ -47,7 +47,8 @@ function chain(view: ExplainView): string {
     printable(
       `       ${path.best === true ? 'best path' : 'path     '}   ` +
         `${path.peer === undefined ? 'of this node' : addressOfPeer(path.peer)}  next hop ` +
-        `${path.nextHop}${path.asPath === '' ? '' : `, AS path ${path.asPath}`}${path.stale === true ? ', stale' : ''}${path.decision === undefined ? '' : `: ${path.decision}`}`,
+        `${path.nextHop}${path.asPath === '' ? '' : `, AS path ${path.asPath}`}` +
+        `${path.stale === true ? ', stale' : ''}${path.decision === undefined ? '' : `: ${path.decision}`}`,
     ),
   )
   const transitions = (view.transitions ?? []).map(({ at, from, to, reason, times }) =>

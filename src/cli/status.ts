@@ -91,7 +91,8 @@ function screen(status: StatusView): string {
       )
     }),
   ]
-  return `${lines.map(([name, text]) => `${name.padEnd(10)}${text}`).join('\n')}\n${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}`
+  const shown = lines.map(([name, text]) => `${name.padEnd(10)}${text}`).join('\n')
+  return `${shown}\n${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}`
 }
 
 function drainLines({ drain }: StatusView): [string, string][] {
@@ -108,6 +109,7 @@ function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView
   if (kind === 'none') return 'none (announcing only)'
   return printable(
     `${kind}, ${attach ?? 'not attached'} on ` +
-      `${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}${adopted ? ', adopted from an earlier process' : ''}`,
+      `${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}` +
+      `${adopted ? ', adopted from an earlier process' : ''}`,
   )
 }

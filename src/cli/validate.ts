@@ -61,5 +61,6 @@ function flat({ object, ...rest }: Problem): object {
 /** `FILE:LINE:COLUMN: error: Kind/name field: message. Remedy`, as compilers print it. */
 function line({ severity, object, field, column, message, remedy }: Problem): string {
   const place = [object.file ?? '-', object.line, column].filter((part) => part !== undefined).join(':')
-  return `${printable(`${place}: ${severity}: ${nameOf(object)}${field === '' ? '' : ` ${field}`}: ${message}. ${remedy}`)}\n`
+  const what = `${nameOf(object)}${field === '' ? '' : ` ${field}`}`
+  return `${printable(`${place}: ${severity}: ${what}: ${message}. ${remedy}`)}\n`
 }

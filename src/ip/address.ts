@@ -34,7 +34,7 @@ export function parseIpv4(text: string): Ipv4Address | undefined {
   return value
 }
 
-export function parseIpv6(text: string): Ipv6Address | undefined {
+function parseIpv6(text: string): Ipv6Address | undefined {
   if (text.includes('%') || text.includes('/') || !Address6.isValid(text)) return undefined
   // The library drops leading zero octets.
   const significant = new Address6(text).toUnsignedByteArray()

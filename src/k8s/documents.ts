@@ -41,7 +41,7 @@ export interface PieceFault {
   readonly remedy: string
 }
 
-export const noVersion: ObjectVersion = {}
+const noVersion: ObjectVersion = {}
 
 /** Of one piece: a long List comes in many. */
 const maxObjects = 10_000
@@ -240,7 +240,7 @@ function leadingBlank(text: string): number {
 }
 
 /** Where in the file an offset of a piece is. */
-export function positionIn(text: string, piece: Piece, offset: number): Position {
+function positionIn(text: string, piece: Piece, offset: number): Position {
   const at = piece.start + offset
   return { line: piece.line + linesIn(text, piece.start, at), column: at - text.lastIndexOf('\n', at - 1) }
 }

@@ -59,7 +59,9 @@ export function linesIn(text: string, start: number, end: number): number {
   return lines
 }
 
-/** The items of a document that is a List; undefined when it is none, or is not written so that it can be taken apart. */
+/**
+ * The items of a document that is a List; undefined when it is none, or is not written so that it can be taken apart.
+ */
 function itemsOf(text: string, document: Piece): Generator<Piece> | undefined {
   const slice = text.slice(document.start, document.end)
   const found = slice.trimStart().startsWith('{') ? jsonItems(slice) : yamlItems(slice)

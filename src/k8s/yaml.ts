@@ -232,7 +232,8 @@ function inOurWords(reason: string): string {
 }
 
 /**
- * Answers with the offset of the node at a path, or of the nearest one above it that is written down; what was merged or is an alias
+ * Answers with the offset of the node at a path, or of the nearest one above it that is written down; what was merged
+ * or is an alias
  * is where it was written. Undefined when the text cannot be parsed, or holds nothing of the path.
  */
 export function yamlLocator(text: string): (path: Path) => number | undefined {

@@ -11,7 +11,7 @@ import { type Address, familyOfAddress, formatAddress, parseAddress } from '../i
 import { Origin, type PathAttributes } from '../bgp/messages/types.ts'
 
 /** RFC 4271 9.1.1 leaves the default open; every implementation takes 100. */
-export const defaultLocalPreference = 100
+const defaultLocalPreference = 100
 /** GRACEFUL_SHUTDOWN, 65535:0 (RFC 8326 5). */
 const gracefulShutdown = 0xffff0000
 

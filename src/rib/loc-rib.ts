@@ -24,7 +24,7 @@ export interface LocRibEntry {
 }
 
 /** Of a path that this node originates. */
-export const ownCandidate: Candidate = {
+const ownCandidate: Candidate = {
   peer: undefined,
   attributes: {},
   isExternal: false,
@@ -135,5 +135,6 @@ export class LocRib {
 // By hand: this runs once for every route that is said, and is several times faster than JSON.
 function routeKey({ neighbors, attributes }: LocalRoute): string {
   const { communities, largeCommunities, localPreference, med, asPathPrepend, extendedCommunities } = attributes
-  return `${neighbors.join()}|${communities?.join() ?? ''}|${largeCommunities?.join() ?? ''}|${localPreference ?? ''}|${med ?? ''}|${asPathPrepend ?? ''}|${extendedCommunities?.join() ?? ''}`
+  const lists = `${communities?.join() ?? ''}|${largeCommunities?.join() ?? ''}|${extendedCommunities?.join() ?? ''}`
+  return `${neighbors.join()}|${lists}|${localPreference ?? ''}|${med ?? ''}|${asPathPrepend ?? ''}`
 }

@@ -198,7 +198,9 @@ export class PathTable {
     return this.#doomed > 0
   }
 
-  /** Looks at so many slots and removes what is doomed of them, told one by one before it goes; answers what is left. */
+  /**
+   * Looks at so many slots and removes what is doomed of them, told one by one before it goes; answers what is left.
+   */
   sweep(slots: number, gone: (slot: number) => void): number {
     if (this.#doomed === 0) return slots
     for (let left = slots; left > 0; left--) {

@@ -31,7 +31,8 @@ export function runCommand(
 /** undefined when it was done, else why not. */
 function run(command: SpeakerCommand, peer: Peer, sendAgain: Parameters<typeof runCommand>[2]): string | undefined {
   const { session } = peer
-  // RFC 8538 leaves it to the user whether 6/4 is a Hard Reset. It is: who resets a session wants nothing kept of it, and
+  // RFC 8538 leaves it to the user whether 6/4 is a Hard Reset. It is: who resets a session wants nothing kept of it,
+  // and
   // who wants to keep the routes has the soft ones.
   if (command.what === 'reset' && command.soft === undefined) {
     const refusal = session.reset(Cease.administrativeReset)

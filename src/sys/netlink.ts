@@ -1,4 +1,6 @@
-/** Netlink (RFC 3549): questions, each on a socket of its own, and events as they happen, on one socket that is kept. */
+/**
+ * Netlink (RFC 3549): questions, each on a socket of its own, and events as they happen, on one socket that is kept.
+ */
 import koffi from 'koffi'
 import type { Errno } from '../errors.ts'
 import { checked, closeCall, errnoName, lastErrno, syscallError } from './libc.ts'

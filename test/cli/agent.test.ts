@@ -80,7 +80,10 @@ metadata: {name: bgp-peering}
 spec:
   nodeSelector: {matchLabels: {kubernetes.io/os: linux}}
   virtualRouters:
-  - {localASN: 65001, exportPodCIDR: true, serviceSelector: {matchLabels: {expose-via-bgp: "true"}}, neighbors: [{peerAddress: 127.0.0.93/32, peerASN: 65000}]}
+  - localASN: 65001
+    exportPodCIDR: true
+    serviceSelector: {matchLabels: {expose-via-bgp: "true"}}
+    neighbors: [{peerAddress: 127.0.0.93/32, peerASN: 65000}]
 ---
 apiVersion: v1
 kind: Service

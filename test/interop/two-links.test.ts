@@ -24,7 +24,10 @@ router id 192.0.2.${asn - 65_000};
 protocol device {}
 protocol radv { interface "eth0" { max ra interval 4; min ra interval 3; }; }
 protocol static own { ipv4; route 10.${asn - 65_000}.0.0/24 blackhole; }
-protocol bgp node { local fe80::2 as ${asn}; neighbor fe80::1 as 65001; interface "eth0"; hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2; ipv4 { import all; export all; extended next hop on; }; }
+protocol bgp node {
+  local fe80::2 as ${asn}; neighbor fe80::1 as 65001; interface "eth0";
+  hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2;
+  ipv4 { import all; export all; extended next hop on; }; }
 `
 
 test('two routers with one link-local address on two links are two neighbors, whoever dials and however they ' +

@@ -102,7 +102,7 @@ const rows: Readonly<Record<number, string>> = {
     3 | capability 64: R for one restart time after a restart, F only where forwarding survived
     4 | a restart says no Cease, a stop does
     4.1 | the restarting speaker waits for nobody's End-of-RIB
-    4.2 | the helper keeps stale routes for the restart time, drops families without F, and sweeps at End-of-RIB or after the stale time`,
+    4.2 | the helper keeps stale routes for the restart time, drops families without F, and sweeps in the end`,
   4760: `
     3 | MP_REACH_NLRI carries routes of any family
     4 | MP_UNREACH_NLRI withdraws them

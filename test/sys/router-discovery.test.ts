@@ -83,12 +83,16 @@ test('a router is found by its advertisement, and again after it was asked for (
 })
 
 /** Advertises from two addresses in turn, with the hop limit that is given for each. */
-const advertise =
-  `use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6); $| = 1; open(I, ` +
-  `'/sys/class/net/eth0/ifindex'); my $index = <I> + 0;
-my @senders = map { my ($source, $hops) = split /=/; socket(my $s, AF_INET6, SOCK_RAW, 58) or die $!; setsockopt($s, 41, 18, pack('i', $hops)) or die $!;
-  bind($s, pack_sockaddr_in6(0, inet_pton(AF_INET6, $source), $index)) or die $!; $s } @ARGV;
-while (1) { send($_, pack('CCnC12', 134, (0) x 14), 0, pack_sockaddr_in6(0, inet_pton(AF_INET6, 'ff02::1'), $index)) for @senders; select(undef, undef, undef, 0.1) }`
+const advertise = `use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6); $| = 1;
+open(I, '/sys/class/net/eth0/ifindex'); my $index = <I> + 0;
+my @senders = map {
+  my ($source, $hops) = split /=/;
+  socket(my $s, AF_INET6, SOCK_RAW, 58) or die $!;
+  setsockopt($s, 41, 18, pack('i', $hops)) or die $!;
+  bind($s, pack_sockaddr_in6(0, inet_pton(AF_INET6, $source), $index)) or die $!;
+  $s } @ARGV;
+my $all = pack_sockaddr_in6(0, inet_pton(AF_INET6, 'ff02::1'), $index);
+while (1) { send($_, pack('CCnC12', 134, (0) x 14), 0, $all) for @senders; select(undef, undef, undef, 0.1) }`
 
 test('an advertisement with a hop limit below 255 was forwarded, and finds nobody (RFC 4861 6.1.2)', {
   skip: skip === false && !existsSync('/usr/bin/perl') ? 'needs perl' : skip,

@@ -54,7 +54,9 @@ export type FsmEvent =
   | { readonly type: 'routeRefreshReceived' } // RFC 2918
   /** A message that the state does not expect, of which nothing was read but its type (RFC 6608 4). */
   | { readonly type: 'unexpectedMessage'; readonly messageType: number }
-  /** The configuration changed; `changed`: fields of the neighbor, `keepaliveSec`: of the session, where there is one. */
+  /**
+   * The configuration changed; `changed`: fields of the neighbor, `keepaliveSec`: of the session, where there is one.
+   */
   | { readonly type: 'configured'; readonly changed: readonly string[]; readonly keepaliveSec?: number }
 
 export type FsmAction =

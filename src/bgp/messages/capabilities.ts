@@ -178,6 +178,6 @@ export function encodeCapability(capability: Capability, out: Writer): void {
   out.u8(codeOf(capability)).u8(value.length).bytes(value.finish())
 }
 
-export function codeOf(capability: Capability): number {
+function codeOf(capability: Capability): number {
   return capability.type === 'unknown' ? capability.code : table[capability.type].code
 }

@@ -4,7 +4,7 @@
  */
 
 /** Internal to decoding: a read past the end. Every decode function turns it into a returned fault. */
-export class Overrun extends RangeError {
+class Overrun extends RangeError {
   constructor(wanted: number, left: number) {
     super(`${wanted} octets wanted, ${left} left`)
     this.name = 'Overrun'

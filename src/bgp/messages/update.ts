@@ -335,7 +335,7 @@ export function encodeAttributes(attributes: PathAttributes, ctx: CodecContext):
   return out.finish()
 }
 
-export function encodeAttribute(flags: number, type: number, value: Uint8Array, out: Writer): void {
+function encodeAttribute(flags: number, type: number, value: Uint8Array, out: Writer): void {
   if (value.length > 255)
     out
       .u8(flags | flag.extendedLength)

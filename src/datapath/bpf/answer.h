@@ -153,7 +153,8 @@ static __always_inline int answer_reset(struct __sk_buff *skb, const struct pack
 	out.tcp = reset_header(&in, packet->total_length - headers);
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
 	out.tcp.check = partial ? fold(sum) : ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.tcp, sizeof(out.tcp), sum));
-	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out), 0) || bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0))
+	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out), 0) ||
+	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0))
 		return drop(REASON_REWRITE_FAILED);
 	count(reason);
 	return send_back(skb);
@@ -167,7 +168,8 @@ struct unreachable {
 
 /* RFC 792: the IP header and eight octets of what it carried. The message keeps the place of the old transport header:
  * should the hardware finish a checksum there, it meets a message whose sum is right, and writes zero's other form. */
-static __always_inline int answer_unreachable(struct __sk_buff *skb, const struct packet *packet, __u8 code, enum reason reason)
+static __always_inline int answer_unreachable(struct __sk_buff *skb, const struct packet *packet, __u8 code,
+		enum reason reason)
 {
 	struct unreachable out = {};
 	__u32 quoted = packet->header_length + QUOTED_PAYLOAD;
@@ -201,7 +203,8 @@ static __noinline int refuse(struct __sk_buff *skb, const struct packet *packet,
 		return drop(REASON_ANSWER_LIMITED);
 	if (packet->protocol == IPPROTO_TCP)
 		return answer_reset(skb, packet, reason);
-	return answer_unreachable(skb, packet, packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE, reason);
+	return answer_unreachable(skb, packet,
+			packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE, reason);
 }
 
 static __always_inline int answer_echo(struct __sk_buff *skb, const struct packet *packet)

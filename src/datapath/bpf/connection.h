@@ -45,7 +45,8 @@ static __always_inline struct connection_key reversed_key(const struct packet *p
 	return key;
 }
 
-static __always_inline struct connection_key reply_key_of(const struct connection_key *forward, const struct connection *connection)
+static __always_inline struct connection_key reply_key_of(const struct connection_key *forward,
+		const struct connection *connection)
 {
 	struct connection_key key = {
 		.source = connection->address,
@@ -58,7 +59,8 @@ static __always_inline struct connection_key reply_key_of(const struct connectio
 	return key;
 }
 
-static __always_inline struct connection_key forward_key_of(const struct connection_key *reply_key, const struct connection *reply)
+static __always_inline struct connection_key forward_key_of(const struct connection_key *reply_key,
+		const struct connection *reply)
 {
 	struct connection_key key = {
 		.source = reply_key->destination,
@@ -128,7 +130,8 @@ static __always_inline __u32 flow_hash(const struct packet *packet)
 }
 
 /* False when the frontend has no backend. */
-static __always_inline bool choose_backend(const struct frontend *frontend, const struct packet *packet, struct backend_ref *chosen)
+static __always_inline bool choose_backend(const struct frontend *frontend, const struct packet *packet,
+		struct backend_ref *chosen)
 {
 	const struct backend_ref *slot = &frontend->only;
 	__u32 index;
@@ -148,7 +151,8 @@ static __always_inline bool choose_backend(const struct frontend *frontend, cons
 }
 
 /* The reply half as it follows from the forward half. */
-static __always_inline struct connection reply_half(const struct connection_key *forward, const struct connection *connection)
+static __always_inline struct connection reply_half(const struct connection_key *forward,
+		const struct connection *connection)
 {
 	struct connection reply = *connection;
 

@@ -17,7 +17,8 @@
 #include "rewrite.h"
 
 /* Both halves of a new connection. A bare FIN or RST opens nothing. */
-static __always_inline bool open_connection(const struct connection_key *key, const struct packet *packet, const struct frontend *frontend,
+static __always_inline bool open_connection(const struct connection_key *key, const struct packet *packet,
+		const struct frontend *frontend,
 					    struct connection *connection)
 {
 	__u32 id = connection->backend.id;
@@ -43,7 +44,8 @@ static __always_inline bool open_connection(const struct connection_key *key, co
 	       !bpf_map_update_elem(&connections, key, connection, BPF_ANY);
 }
 
-static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct connection *connection, bool is_new)
+static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet,
+		const struct connection *connection, bool is_new)
 {
 	count_in(skb, connection->service, is_new);
 	if (rewrite(skb, packet, DESTINATION, connection))
@@ -52,7 +54,8 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct packet *p
 }
 
 /* The first packet of a connection to this backend, or a SYN on the ports of a former one. */
-static __always_inline int serve_first(struct __sk_buff *skb, const struct packet *packet, const struct frontend *frontend,
+static __always_inline int serve_first(struct __sk_buff *skb, const struct packet *packet,
+		const struct frontend *frontend,
 				       const struct connection_key *key, const struct backend_ref *backend)
 {
 	struct connection connection = { .backend = *backend };

@@ -10,7 +10,8 @@
 
 static __always_inline bool is_icmp_error(__u8 type)
 {
-	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
+	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
+			type == ICMP_PARAMETER_PROBLEM;
 }
 
 /* The packet that an ICMP error quotes; false when it is no first part of TCP or UDP. */
@@ -90,7 +91,8 @@ static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *pack
 	if (rewrite_quote(skb, packet, &quote, DESTINATION, connection))
 		return drop(REASON_REWRITE_FAILED);
 	/* A router's own error keeps the router's address, as on any path. */
-	if (packet->source == quote.destination && rewrite_address(skb, packet->l3, SOURCE, packet->source, connection->address))
+	if (packet->source == quote.destination && rewrite_address(skb, packet->l3, SOURCE, packet->source,
+			connection->address))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }

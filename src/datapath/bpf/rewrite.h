@@ -30,7 +30,8 @@ static __always_inline long rewrite_address(struct __sk_buff *skb, __u32 l3, enu
 }
 
 /* A port in the transport header at `l4`, and the checksum that covers it. */
-static __always_inline long rewrite_port(struct __sk_buff *skb, __u32 checksum, __u64 flags, __u32 l4, enum side side, __be16 from, __be16 to)
+static __always_inline long rewrite_port(struct __sk_buff *skb, __u32 checksum, __u64 flags, __u32 l4, enum side side,
+		__be16 from, __be16 to)
 {
 	if (from == to)
 		return 0;
@@ -53,20 +54,23 @@ static __always_inline __be16 port_of(const struct packet *packet, enum side sid
 	return side == SOURCE ? packet->source_port : packet->destination_port;
 }
 
-static __always_inline long rewrite_transport(struct __sk_buff *skb, const struct packet *packet, enum side side, const struct connection *to)
+static __always_inline long rewrite_transport(struct __sk_buff *skb, const struct packet *packet, enum side side,
+		const struct connection *to)
 {
 	/* A UDP checksum of zero means none (RFC 768): it stays zero, and a sum that becomes zero is written as ones. */
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	__u32 checksum = l4_checksum_offset(packet);
 	enum side client = other(side);
 
-	return bpf_l4_csum_replace(skb, checksum, address_of(packet, side), to->address, sizeof(to->address) | BPF_F_PSEUDO_HDR | flags) ?:
+	return bpf_l4_csum_replace(skb, checksum, address_of(packet, side), to->address,
+			sizeof(to->address) | BPF_F_PSEUDO_HDR | flags) ?:
 	       rewrite_port(skb, checksum, flags, packet->l4, side, port_of(packet, side), to->port) ?:
 	       rewrite_port(skb, checksum, flags, packet->l4, client, port_of(packet, client), to->client_port);
 }
 
 /* One side of a TCP or UDP packet becomes address:port of the connection, the other gets its client port. */
-static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side, const struct connection *to)
+static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side,
+		const struct connection *to)
 {
 	long failed = 0;
 
@@ -79,7 +83,8 @@ static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *
 
 /* The same inside the quoted packet of an ICMP error at packet->l4. The quoted transport checksum is mostly cut off and
  * nobody verifies it; the ICMP checksum covers the quote, but the rewritten IP header keeps its own sum. */
-static __always_inline long rewrite_quote(struct __sk_buff *skb, const struct packet *packet, const struct packet *quote, enum side side,
+static __always_inline long rewrite_quote(struct __sk_buff *skb, const struct packet *packet,
+		const struct packet *quote, enum side side,
 					  const struct connection *to)
 {
 	__u32 checksum = packet->l4 + offsetof(struct icmp, checksum);

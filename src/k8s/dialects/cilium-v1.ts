@@ -31,7 +31,8 @@ export const ciliumV1: Dialect = {
 }
 
 function conflict(chosen: Policy | undefined, { name }: NodeFacts) {
-  const message = `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${name}; this one has no effect there`
+  const message =
+    `policy ${chosen?.key.name ?? ''}, which is older, applies to node ${name}; this one has no ` + `effect there`
   const remedy = 'Let their node selectors exclude each other.'
   return fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', message, remedy)
 }

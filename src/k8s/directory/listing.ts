@@ -29,7 +29,7 @@ export interface Listing {
   readonly device: number | undefined
 }
 
-export const maxFiles = 50_000
+const maxFiles = 50_000
 export const maxFolderDepth = 16
 const manifestName = /\.(ya?ml|json)$/
 

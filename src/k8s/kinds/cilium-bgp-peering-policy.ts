@@ -258,7 +258,10 @@ function addressRemedy(written: string): string {
   const bare = written.replace(/\s+/g, '')
   const [, link = '', zone = ''] = /^([^%]+)%([^/]+)(?:\/\d+)?$/.exec(bare) ?? []
   if (hostOf(link) !== undefined)
-    return `Write ${hostOf(link)}/128, and the interface as herald.dev/neighbors: '{"${hostOf(link)}": {interface: ${zone}}}'.`
+    return (
+      `Write ${hostOf(link)}/128, and the interface as herald.dev/neighbors: '{"${hostOf(link)}": ` +
+      `{interface: ${zone}}}'.`
+    )
   const [, withPort = '', port = ''] = /^(\d+\.\d+\.\d+\.\d+)(?:\/32)?:(\d+)$/.exec(bare) ?? []
   if (hostOf(withPort) !== undefined) return `Write ${hostOf(withPort)}/32, and peerPort: ${port}.`
   const plain = bare.replace(/\/.*$/, '').replace(/^[\d.]+$/, (text) => text.replace(/(^|\.)0+(?=\d)/g, '$1'))

@@ -136,7 +136,9 @@ function textOf(value: bigint, family: Family): string {
   return formatAddress(addressFromBytes(bytes))
 }
 
-/** A prefix with bits beyond its length is wider than its writer may have meant, on one side, and narrower on the other. */
+/**
+ * A prefix with bits beyond its length is wider than its writer may have meant, on one side, and narrower on the other.
+ */
 function hostBitsFault(cidr: string, path: FieldPath): readonly Fault[] {
   const parts = splitPrefix(cidr)
   const range = rangeOfBlock({ cidr, start: undefined, stop: undefined })

@@ -140,7 +140,9 @@ export function parseNeighborAnnotation(
   return { keys: parts.map(({ value }) => value), faults }
 }
 
-/** What the annotations say of one neighbor; later ones go before earlier ones, and within one the address before `*`. */
+/**
+ * What the annotations say of one neighbor; later ones go before earlier ones, and within one the address before `*`.
+ */
 export function overridesFor(
   peerAddress: string,
   annotations: readonly NeighborAnnotation[],

@@ -84,7 +84,9 @@ function timestampFaults({ kind, metadata }: RawObject): readonly Fault[] {
   if (typeof written === 'string' && canonicalTime(written) !== undefined) return []
   // A Secret may have its key there, by an alias.
   const isShown = typeof written !== 'object' && kind !== 'Secret'
-  const message = `${isShown ? JSON.stringify(written).slice(0, 60) : 'it'} is no time, so that the object counts as the youngest`
+  const message =
+    `${isShown ? JSON.stringify(written).slice(0, 60) : 'it'} is no time, so that the object ` +
+    `counts as the youngest`
   const remedy = 'Write it as "2026-01-31T12:00:00Z", or leave it out.'
   return [fault('warning', ['metadata', 'creationTimestamp'], 'InvalidTimestamp', message, remedy)]
 }

@@ -94,14 +94,16 @@ function refused(
     case 'family':
       return no(
         'NoEndpointOfFamily',
-        `${obstacle.endpoints}, but only of type ${obstacle.types}, and the address is ${families.map(typeOf).join(' and ')}`,
+        `${obstacle.endpoints}, but only of type ${obstacle.types}, and the address is ` +
+          `${families.map(typeOf).join(' and ')}`,
         'Give the pods addresses of the family of the Service, or the Service the family of its pods.',
       )
     case 'port':
       return no(
         'NoMatchingPort',
         `${obstacle.endpoints}, but its slice has no port ${obstacle.ports}`,
-        'Give ports of Service and EndpointSlice equal names and protocols; a named targetPort has to exist in the pod.',
+        'Give ports of Service and EndpointSlice equal names and protocols; a named targetPort has to exist in ' +
+          'the pod.',
       )
   }
 }

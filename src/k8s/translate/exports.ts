@@ -154,7 +154,7 @@ function sessionsOf(
   }
 }
 
-export function problemIn({ key, origin }: PlanSource, found: Fault): Problem {
+function problemIn({ key, origin }: PlanSource, found: Fault): Problem {
   return problemOf(found, key, origin)
 }
 
@@ -189,7 +189,8 @@ function foreignAddresses({ peerAddress, ownKeys }: PlanNeighbor, own: NeighborO
     if (address === undefined || ownKeys.has(key) || node.isOwn(address)) return []
     const message = `the ${what} ${address} of neighbor ${peerAddress} is no address of node ${node.name}`
     const remedy =
-      `If each node is to have its own, write herald.dev/neighbors: '{"${peerAddress}": {${key}: ...}}' into its Node, ` +
+      `If each node is to have its own, write herald.dev/neighbors: '{"${peerAddress}": {${key}: ...}}' into ` +
+      `its Node, ` +
       'which goes before the policy.'
     const path = ['metadata', 'annotations', neighborsAnnotation]
     return [fault('warning', path, 'NotOwnAddress', message, remedy)]

@@ -26,7 +26,8 @@ export function poolsOf(
           )
         : undefined
     if (other !== undefined) {
-      const message = `the pool overlaps ${other.name}, which is older: its addresses in use stay, new ones are not given away`
+      const message =
+        `the pool overlaps ${other.name}, which is older: its addresses in use stay, new ones are ` + `not given away`
       const remedy = 'Remove the addresses from one of the two.'
       problems.push(problemOf(fault('error', path, 'PoolConflict', message, remedy), from.key, from.origin))
     }

@@ -1,4 +1,6 @@
-/** Whether two plain values, of objects, lists and scalars, are equal: an equal version of an object is no change. Pure. */
+/**
+ * Whether two plain values, of objects, lists and scalars, are equal: an equal version of an object is no change. Pure.
+ */
 export function sameValue(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false

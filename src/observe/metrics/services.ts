@@ -18,7 +18,9 @@ interface Traffic {
 
 const keys = ['packetsIn', 'packetsOut', 'bytesIn', 'bytesOut', 'newConnections'] as const
 
-/** Takes the Services of a scrape page by page, by name; `end` when there are no more, `cut` when they cannot be had. */
+/**
+ * Takes the Services of a scrape page by page, by name; `end` when there are no more, `cut` when they cannot be had.
+ */
 export interface ServiceMetrics {
   add(page: readonly ServiceView[]): void
   end(): void

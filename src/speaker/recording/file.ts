@@ -13,7 +13,10 @@ export interface RecordingFile {
   end(): Promise<void>
 }
 
-/** Takes the place of a file at `path`, never of a link. `onProblem` is called once, when the recording has to end early. */
+/**
+ * Takes the place of a file at `path`, never of a link. `onProblem` is called once, when the recording has to end
+ * early.
+ */
 export function openRecordingFile(path: string, onProblem: (message: string) => void): RecordingFile {
   let hasEnded = false
   const giveUp = (reason: string): void => {

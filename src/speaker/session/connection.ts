@@ -28,7 +28,10 @@ const messagesPerTurn = 512
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
 
-/** What outlives a connection: of the session the peer's own; a connection that is none has its own, and they end with it. */
+/**
+ * What outlives a connection: of the session the peer's own; a connection that is none has its own, and they end with
+ * it.
+ */
 export interface ConnectionFacts {
   passive: boolean
   connectRetrySec: number

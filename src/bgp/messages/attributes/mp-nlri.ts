@@ -26,7 +26,7 @@ export type MpUnreachResult =
   | { readonly kind: 'ignored' }
   | { readonly kind: 'fault'; readonly reason: string }
 
-export function isNegotiated(family: AfiSafi, ctx: CodecContext): boolean {
+function isNegotiated(family: AfiSafi, ctx: CodecContext): boolean {
   return includes(ctx.families, family)
 }
 
