@@ -1,5 +1,5 @@
 /** Verbs that have the agent do something: over its unix socket only, never over HTTP. */
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { sendCommand } from '../api/client.ts'
 import type { AgentCommand, CommandView } from '../api/types.ts'
 import { exitCode } from './exit.ts'
@@ -16,9 +16,14 @@ const withCommandOptions = (command: Command): Command =>
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .addOption(socketOption('unix socket of the agent'))
 
+function peerName(text: string): string {
+  if (text === '') throw new InvalidArgumentError('Write an address, an id, or *.')
+  return text
+}
+
 export function addPeerCommands(bgp: Command): void {
   withCommandOptions(bgp.command('reset').description('end a session and begin it anew, or have routes sent again'))
-    .argument('<peer>', 'ADDRESS, id, or * for all')
+    .argument('<peer>', 'ADDRESS, id, or * for all', peerName)
     .addOption(
       new Option('--soft <direction>', "keep the session: out sends our routes again, in asks for the peer's").choices([
         'in',
@@ -29,7 +34,7 @@ export function addPeerCommands(bgp: Command): void {
       give({ what: 'reset', peer, ...(options.soft === undefined ? {} : { soft: options.soft }) }, options),
     )
   withCommandOptions(bgp.command('refresh').description('ask a peer for its routes again (RFC 2918)'))
-    .argument('<peer>', 'ADDRESS, id, or * for all')
+    .argument('<peer>', 'ADDRESS, id, or * for all', peerName)
     .action((peer: string, options: CommandOptions) => give({ what: 'refresh', peer }, options))
 }
 

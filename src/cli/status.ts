@@ -41,7 +41,8 @@ async function isOk(options: ReadingOptions): Promise<boolean> {
   try {
     return (await fetchStatus(options)).health === 'ok'
   } catch (error) {
-    if (error instanceof HeraldError && error.code === 'ERR_AGENT_UNREACHABLE') return false
+    if (error instanceof HeraldError && (error.code === 'ERR_AGENT_UNREACHABLE' || error.code === 'ERR_BUSY'))
+      return false
     throw error
   }
 }

@@ -22,6 +22,8 @@ const usageErrors = [
   ['bgp'],
   ['bgp', 'routes', 'all'],
   ['bgp', 'routes', 'advertised', 'ipv4', 'unicast', 'peer'],
+  ['bgp', 'reset', ''],
+  ['bgp', 'refresh', ''],
   ['explain', 'pod', 'x'],
   ['explain', 'service'],
   ['validate', '/nonexistent'],

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
+import { HeraldError } from '../../src/errors.ts'
 import { type ApiServer, createApiServer } from '../../src/api/server.ts'
 import { explained, hostile, memoryViews, peers, routes, services, status } from '../api/memory-views.ts'
 import { waitFor } from '../wait.ts'
@@ -202,4 +203,17 @@ test('a reader that closes the pipe is no failure', { timeout: 30_000 }, async (
   reading.stdout.destroy()
   const code = await new Promise((resolve) => reading.once('exit', (exit, signal) => resolve(exit ?? signal)))
   assert.deepEqual([code, complaint], [0, ''])
+})
+
+test('--wait goes on waiting for an agent that is busy', async () => {
+  let asked = 0
+  state.status = () => {
+    if (++asked < 3) throw new HeraldError('ERR_BUSY', '64 requests wait already')
+    return { ...status, health: 'ok' }
+  }
+  try {
+    assert.equal((await run(['status', '--wait', '--timeout', '15'])).code, 0)
+  } finally {
+    state.status = () => status
+  }
 })
