@@ -185,3 +185,67 @@ test('whoever is at the address of a peer decides how often it connects, not how
   assert.ok(lines.length <= 12, `${lines.length} lines in two seconds`)
   assert.deepEqual([node.peers[0]?.state, node.peers[0]?.flaps], ['Established', 0])
 })
+
+const manyIds = (count: number): number[] => Array.from({ length: count }, (_, id) => id)
+const zero = prefix('0.0.0.0/0')
+const heavy: readonly (readonly [string, Parameters<typeof encodeUpdate>[0]])[] = [
+  [
+    'withdrawals of one octet',
+    { type: 'update', withdrawn: manyIds(64_000).map(() => zero), attributes: {}, nlri: [] },
+  ],
+  [
+    'announcements of one octet',
+    {
+      type: 'update',
+      withdrawn: [],
+      attributes: { ...attributes, nextHop: address('192.0.2.9') },
+      nlri: manyIds(64_000).map(() => zero),
+    },
+  ],
+  [
+    'paths of one prefix (RFC 7911)',
+    {
+      type: 'update',
+      withdrawn: [],
+      attributes: { ...attributes, nextHop: address('192.0.2.9') },
+      nlri: manyIds(13_000).map(() => zero),
+      nlriPathIds: manyIds(13_000),
+    },
+  ],
+  [
+    'communities',
+    {
+      type: 'update',
+      withdrawn: [],
+      attributes: { ...attributes, nextHop: address('192.0.2.9'), communities: manyIds(16_000) },
+      nlri: [zero],
+    },
+  ],
+]
+
+for (const [what, message] of heavy)
+  test(`a turn has room for few of the largest UPDATEs, here ${what}, and all are handled (RFC 8654 4)`, async () => {
+    const isMultipath = message.nlriPathIds !== undefined
+    const { network, session, events, peer } = await sessionStage({ addPathReceive: isMultipath }, (connection) =>
+      connection.say(
+        peerOpen([
+          { type: 'extendedMessage' },
+          ...(isMultipath ? [{ type: 'addPath', entries: [{ family: ipv4Unicast, mode: 2 }] } as const] : []),
+        ]),
+        keepaliveBytes,
+      ),
+    )
+    session.start()
+    await seen(network, 'Established', () => session.state === 'Established')
+    const large = encodeUpdate(message, { ...codec, maxMessageBytes: 65_535 })
+    assert.ok(large.length > 60_000 && large.length <= 65_535, `${large.length} octets`)
+    peer.last?.say(...manyIds(40).map(() => large))
+    let most = 0
+    for (let before = 0; before < 40; before = events.updates.length) {
+      await seen(network, 'more of them', () => events.updates.length > before, 5)
+      most = Math.max(most, events.updates.length - before)
+    }
+    assert.ok(most <= 9, `${most} in one turn`)
+    assert.ok(what === 'communities' || most === 1, `${most} in one turn`)
+    assert.equal(session.state, 'Established')
+  })

@@ -4,8 +4,8 @@
  *     socket --chunks--> frames --> FSM event --> step() --> actions --> socket, timers, host
  *
  * Events are queued and each one's actions run to completion; nothing recurses. The table decides by state and type
- * before a body is decoded. At most `messagesPerTurn` messages are handled before the loop gets a turn; while a
- * backlog waits, the socket is paused, so the buffer is bounded by one read.
+ * before a body is decoded. At most `unitsPerTurn` of work are done before the loop gets a turn, and a message more;
+ * while a backlog waits, the socket is paused, so the buffer is bounded by one read.
  */
 import { MessageType } from '../../bgp/messages/numbers.ts'
 import { type DecodedMessage, decodeMessage } from '../../bgp/messages/decode.ts'
@@ -23,8 +23,16 @@ import type { Neighbor } from '../../desired/model.ts'
 import { messageOf } from '../../errors.ts'
 import type { Environment, Timer, Transport } from './environment.ts'
 
-/** Of a socket read of 64 KB: some two milliseconds. */
-const messagesPerTurn = 512
+/** Some milliseconds, two socket reads of 64 KB with ordinary UPDATEs; a unit is one prefix. */
+const unitsPerTurn = 32_768
+/** Of a message, whatever is in it. */
+const messageUnits = 64
+/** So many octets of a body are a unit, for what is not prefixes. */
+const octetsPerUnit = 16
+/** A prefix with a path identifier (RFC 7911) is looked for among others. */
+const multipathUnits = 4
+/** Less in one read is not remembered for the next one of the same turn. */
+const rememberedUnits = 4_096
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
 
@@ -86,6 +94,9 @@ export class Connection implements ConnectionView {
   #transport: Transport | undefined
   #received: Uint8Array = new Uint8Array(0)
   #isBacklogged = false
+  /** Work of this turn, in units. */
+  #spent = 0
+  #isSpentDue = false
   /** What had left when the send hold timer was armed. */
   #sendMark = ''
   #pendingUpdate: DecodedUpdate | undefined
@@ -205,6 +216,7 @@ export class Connection implements ConnectionView {
     this.#transport = transport
     this.#received = new Uint8Array(0)
     this.#isBacklogged = false
+    this.#spent = 0
     this.#forget()
     this.messagesIn = 0
     this.messagesOut = 0
@@ -252,15 +264,10 @@ export class Connection implements ConnectionView {
     this.#isBacklogged = false
     this.#hasUpdate = false
     let at = 0
-    for (let handled = 0; this.#transport === transport && this.#waiting === undefined; handled++) {
-      if (handled === messagesPerTurn) {
+    while (this.#transport === transport && this.#waiting === undefined) {
+      if (this.#spent >= unitsPerTurn) {
         this.#isBacklogged = true
         transport?.pause()
-        this.#host.environment.soon(() => {
-          if (this.#transport !== transport) return
-          transport?.resume()
-          this.#drain()
-        })
         break
       }
       const frame = frameMessage(
@@ -273,9 +280,24 @@ export class Connection implements ConnectionView {
       if (frame.kind === 'fault') return this.#fault(frame.fault)
       at += frame.length
       this.messagesIn++
+      this.#spent += messageUnits + Math.floor(frame.length / octetsPerUnit)
       this.#message(frame.type, frame.body)
     }
     if (this.#transport === transport) this.#received = this.#received.subarray(at)
+    this.#rest()
+  }
+
+  /** The next turn begins with nothing spent, and with what this one has left. */
+  #rest(): void {
+    if (this.#isSpentDue || (!this.#isBacklogged && this.#spent < rememberedUnits)) return
+    this.#isSpentDue = true
+    this.#host.environment.soon(() => {
+      this.#isSpentDue = false
+      this.#spent = 0
+      if (!this.#isBacklogged) return
+      this.#transport?.resume()
+      this.#drain()
+    })
   }
 
   #fault(fault: NotificationFault): void {
@@ -312,6 +334,7 @@ export class Connection implements ConnectionView {
 
   /** The first UPDATE of a turn is an event and restarts the hold timer; those behind it have arrived with it. */
   #update(update: DecodedUpdate): void {
+    this.#spent += updateUnits(update)
     if (this.#hasUpdate && this.state === 'Established') return this.#host.update(update)
     this.#hasUpdate = true
     this.#pendingUpdate = update
@@ -416,6 +439,14 @@ const openContext: CodecContext = {
   maxMessageBytes: defaultMaxMessageBytes,
   extendedNextHop: false,
   addPathReceive: [],
+}
+
+/** Of the prefixes of an UPDATE. */
+function updateUnits({ message }: DecodedUpdate): number {
+  const { withdrawn, nlri, mpReach, mpUnreach, withdrawnPathIds, nlriPathIds } = message
+  const prefixes = withdrawn.length + nlri.length + (mpReach?.prefixes.length ?? 0) + (mpUnreach?.prefixes.length ?? 0)
+  const isMultipath = (withdrawnPathIds ?? nlriPathIds ?? mpReach?.pathIds ?? mpUnreach?.pathIds) !== undefined
+  return isMultipath ? prefixes * multipathUnits : prefixes
 }
 
 function isUpdate(decoded: DecodedMessage): decoded is DecodedMessage & DecodedUpdate {
