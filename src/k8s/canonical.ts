@@ -17,31 +17,52 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
 export function canonicalJson(value: unknown): string | CanonicalFault {
   const path: (string | number)[] = []
   let values = 0
+  let text = ''
   let fault: CanonicalFault | undefined
-  const refuse = (message: string): string => {
+  const refuse = (message: string): void => {
     fault ??= { path: [...path], message }
-    return 'null'
   }
-  const write = (each: unknown): string => {
+  const write = (each: unknown): void => {
     values++
-    if (fault !== undefined) return 'null'
+    if (fault !== undefined) return
     if (values > maxValues) return refuse(`the object has more than ${maxValues} values: aliases (*) multiply`)
-    if (typeof each === 'number' && !Number.isFinite(each)) return refuse('a number is infinite or none')
-    if (typeof each !== 'object' || each === null) return JSON.stringify(each ?? null)
-    if (path.length >= maxDepth) return refuse(`more than ${maxDepth} collections stand inside each other`)
-    const inside = Array.isArray(each)
-      ? each.map((item, index) => below(index, item))
-      : Object.keys(each)
-          .sort()
-          .map((key) => `${JSON.stringify(key)}:${below(key, Reflect.get(each, key))}`)
-    return Array.isArray(each) ? `[${inside.join()}]` : `{${inside.join()}}`
+    if (typeof each === 'string') text += quoted(each)
+    else if (typeof each === 'number' && !Number.isFinite(each)) refuse('a number is infinite or none')
+    else if (typeof each !== 'object' || each === null) text += JSON.stringify(each ?? null)
+    else if (path.length >= maxDepth) refuse(`more than ${maxDepth} collections stand inside each other`)
+    else if (Array.isArray(each)) writeList(each)
+    else writeMapping(each as Readonly<Record<string, unknown>>)
   }
-  const below = (step: string | number, each: unknown): string => {
+  const writeList = (list: readonly unknown[]): void => {
+    text += '['
+    for (let index = 0; index < list.length; index++) {
+      if (index > 0) text += ','
+      below(index, list[index])
+    }
+    text += ']'
+  }
+  const writeMapping = (mapping: Readonly<Record<string, unknown>>): void => {
+    text += '{'
+    let isFirst = true
+    for (const key of Object.keys(mapping).sort()) {
+      text += isFirst ? `${quoted(key)}:` : `,${quoted(key)}:`
+      isFirst = false
+      below(key, mapping[key])
+    }
+    text += '}'
+  }
+  const below = (step: string | number, each: unknown): void => {
     path.push(step)
-    const written = write(each)
+    write(each)
     path.pop()
-    return written
   }
-  const text = write(value)
+  write(value)
   return fault ?? text
+}
+
+/** In a text that has none of these, quotes are all that JSON adds. */
+const escaped = /["\\\u0000-\u001f\ud800-\udfff]/
+
+export function quoted(text: string): string {
+  return escaped.test(text) ? JSON.stringify(text) : `"${text}"`
 }

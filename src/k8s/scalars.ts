@@ -12,6 +12,8 @@ const words = new Map<string, boolean | null | number>([
   ...['-.inf', '-.Inf', '-.INF'].map((word) => [word, Number.NEGATIVE_INFINITY] as const),
 ])
 
+const longestWord = 5
+
 const float = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/
 const decimal = /^[-+]?(?:0|[1-9][0-9]*)$/
 const based: readonly (readonly [RegExp, number])[] = [
@@ -23,7 +25,7 @@ const based: readonly (readonly [RegExp, number])[] = [
 export type Scalar = string | number | boolean | null
 
 export function resolvePlain(text: string): Scalar {
-  const word = words.get(text)
+  const word = text.length > longestWord ? undefined : words.get(text)
   if (word !== undefined) return word
   const first = text.charCodeAt(0)
   const isDigit = first >= 48 && first <= 57

@@ -2,7 +2,7 @@
  * What of an object may not be missing for a moment: its keys and the items of its lists, without the values. A new
  * version that lacks some of it may be half of a file. Pure.
  */
-import { isRecord } from './canonical.ts'
+import { isRecord, quoted } from './canonical.ts'
 import type { Path } from './yaml.ts'
 
 /** Scalars are 0, texts of several lines the number of them, lists `[identity, shape]` each. */
@@ -13,15 +13,27 @@ const identities = ['name', 'peerAddress', 'key', 'cidr', 'start', 'ip', 'hostna
 
 /** As text, which is the same for most objects of a kind. */
 export function shapeOf(value: unknown): string {
-  return JSON.stringify(measure(value, ''))
+  return measure(value, '')
 }
 
-function measure(value: unknown, key: string): Shape {
-  if (value === null || value === undefined) return null
-  if (typeof value === 'string') return value.includes('\n') ? value.split('\n').length : 0
-  if (typeof value !== 'object') return 0
-  if (Array.isArray(value)) return value.map((item) => [identityOf(item, key), measure(item, '')] as const)
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, measure(each, name)]))
+/** The JSON of a {@link Shape}. */
+function measure(value: unknown, key: string): string {
+  if (value === null || value === undefined) return 'null'
+  if (typeof value === 'string') return value.includes('\n') ? String(value.split('\n').length) : '0'
+  if (typeof value !== 'object') return '0'
+  let text = ''
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      const shape = `[${quoted(identityOf(item, key))},${measure(item, '')}]`
+      text += text === '' ? shape : `,${shape}`
+    }
+    return `[${text}]`
+  }
+  for (const name of Object.keys(value)) {
+    const shape = `${quoted(name)}:${measure(Reflect.get(value, name), name)}`
+    text += text === '' ? shape : `,${shape}`
+  }
+  return `{${text}}`
 }
 
 /** Addresses of an endpoint have none: pods are replaced all the time. */

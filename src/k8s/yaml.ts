@@ -42,7 +42,9 @@ interface Anchor {
 
 interface Frame {
   readonly container: Record<string, unknown> | unknown[]
-  readonly own: Set<string> | undefined
+  readonly isMapping: boolean
+  /** The keys that were written, where others were merged beside them. */
+  own: Set<string> | undefined
   readonly anchor: string | undefined
   readonly isBlock: boolean
   key: string | undefined
@@ -88,8 +90,9 @@ class Builder {
 
   build(): YamlValue {
     const last = this.#events.findLastIndex(({ type }) => type !== EVENT_ID.POP)
-    for (const [index, event] of this.#events.entries()) {
-      if (index === last) this.#openPath = this.#pathInBlocks()
+    let index = 0
+    for (const event of this.#events) {
+      if (index++ === last) this.#openPath = this.#pathInBlocks()
       this.#offset = offsetOf(event) ?? this.#offset
       if (event.type === EVENT_ID.DOCUMENT) this.#beginDocument()
       else if (event.type === EVENT_ID.SCALAR) this.#addScalar(event)
@@ -119,7 +122,8 @@ class Builder {
     if (anchor !== undefined) this.#anchors.set(anchor, { value: container, isWhole: false })
     this.#stack.push({
       container,
-      own: isMapping ? new Set() : undefined,
+      isMapping,
+      own: undefined,
       anchor,
       isBlock: event.style === 1,
       key: undefined,
@@ -142,7 +146,7 @@ class Builder {
     if (event.anchorStart >= 0)
       this.#anchors.set(this.#text.slice(event.anchorStart, event.anchorEnd), { value, isWhole: true })
     const frame = this.#stack.at(-1)
-    const isKey = frame?.own !== undefined && frame.key === undefined && !frame.isMerge
+    const isKey = frame?.isMapping === true && frame.key === undefined && !frame.isMerge
     if (isKey && text === '<<' && ((isPlain && tag === '') || tag === '!!merge')) frame.isMerge = true
     else this.#addValue(value)
   }
@@ -159,6 +163,7 @@ class Builder {
     if (frame === undefined) this.#root = value
     else if (Array.isArray(frame.container)) frame.container.push(value)
     else if (frame.isMerge) {
+      frame.own ??= new Set(Object.keys(frame.container))
       this.#merge(frame.container, value)
       frame.isMerge = false
     } else if (frame.key === undefined) this.#addKey(frame, value)
@@ -171,7 +176,7 @@ class Builder {
   #addKey(frame: Frame, value: unknown): void {
     const key = typeof value === 'object' ? undefined : keyText(value as Scalar)
     if (key === undefined) throw new Stop(this.#offset, 'the key of a mapping is empty, a list or a mapping')
-    if (frame.own?.has(key)) this.#doubled.push(this.#offset)
+    if (frame.own?.has(key) ?? Object.hasOwn(frame.container, key)) this.#doubled.push(this.#offset)
     frame.own?.add(key)
     frame.key = key
   }

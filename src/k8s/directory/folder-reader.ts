@@ -216,7 +216,11 @@ export class FolderReader {
 }
 
 function place(record: ManifestRecord, { start, end, isItem, line }: Piece, firstLine: number): void {
-  Object.assign(record, { start, end, isItem, pieceLine: line, firstLine })
+  record.start = start
+  record.end = end
+  record.isItem = isItem
+  record.pieceLine = line
+  record.firstLine = firstLine
 }
 
 function readOrFault(path: string): Buffer | FileFault | undefined {
