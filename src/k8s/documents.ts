@@ -9,7 +9,7 @@ import { hash } from 'node:crypto'
 import type { ProblemCode } from '../desired/codes.ts'
 import type { Problem } from '../desired/model.ts'
 import { canonicalJson, isRecord } from './canonical.ts'
-import { isClusterScoped, isServed, notServed } from './kinds/table.ts'
+import { isClusterScoped, isServed, misspeltKind, notServed } from './kinds/table.ts'
 import { brokenLabelRule, brokenNameRule } from './object-name.ts'
 import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
 import type { ObjectKey, ObjectVersion, Origin, Position, RawObject } from './source.ts'
@@ -144,6 +144,8 @@ function collectObject(value: unknown, path: Path, { objects, faults, offsetOf }
   const lack = lackOf(value)
   if (lack !== undefined) return fail([...path, ...lack.path], 'NoObject', lack.message, lack.remedy)
   const key = keyOf(value as RawObject)
+  const slip = misspeltKind(key)
+  if (slip !== undefined) return fail([...path, slip.field], 'NoObject', slip.message, slip.remedy)
   const isRead = isRelated(key)
   const nameRule = isRead ? brokenNameRule(key.kind, key.name) : undefined
   if (nameRule !== undefined)

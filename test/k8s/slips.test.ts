@@ -4,7 +4,8 @@ import { test } from 'node:test'
 import type { DesiredDelta, Problem } from '../../src/desired/model.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
 import { addressesOf, change, flushAll, node, policyWith, pool, service, serviceOf } from './manifests.ts'
-import { slice, smallestPolicy, translatorWith } from './manifests.ts'
+import { slice, smallestPolicy, translatorWith, write } from './manifests.ts'
+import { following } from './directory-world.ts'
 
 const problemsOf = (text: string): readonly Problem[] => validateManifests([{ name: 'f.yaml', text }])
 const errorsOf = (text: string): readonly Problem[] => problemsOf(text).filter(({ severity }) => severity === 'error')
@@ -166,4 +167,61 @@ test('a number or a prefix in other words is written out in the remedy', () => {
       remedy,
       text,
     )
+})
+
+const kindSlips: readonly (readonly [string, RegExp])[] = [
+  [service('web').replace('kind: Service', 'kind: Servce'), /Write kind: Service\./],
+  [service('web').replace('kind: Service', 'kind: service'), /Write kind: Service\./],
+  [service('web').replace('kind: Service', 'kind: Services'), /Write kind: Service\./],
+  [service('web').replace('apiVersion: v1', 'apiVersion: V1'), /Write apiVersion: v1\./],
+  [slice('web').replace('EndpointSlice', 'Endpointslice'), /Write kind: EndpointSlice\./],
+  [slice('web').replace('k8s.io/v1', 'k8s.io/v1beta1'), /Write apiVersion: discovery\.k8s\.io\/v1\./],
+  [slice('web').replace('discovery.k8s.io', 'discovery'), /Write apiVersion: discovery\.k8s\.io\/v1\./],
+  [node.replace('kind: Node', 'kind: Nodes'), /Write kind: Node\./],
+  [smallestPolicy.replace('v2alpha1', 'v2'), /Write apiVersion: cilium\.io\/v2alpha1\./],
+  [smallestPolicy.replace('CiliumBGPPeering', 'CiliumBgpPeering'), /Write kind: CiliumBGPPeeringPolicy\./],
+  [pool.replace('LoadBalancerIPPool', 'LoadbalancerIPPool'), /Write kind: CiliumLoadBalancerIPPool\./],
+  [pool.replace('cilium.io/v2', 'cilium.io/v2beta1'), /Write apiVersion: cilium\.io\/v2 or cilium\.io\/v2alpha1\./],
+]
+
+test('a slip in kind or apiVersion is said with what to write, as kubectl refuses it', () => {
+  for (const [text, remedy] of kindSlips) {
+    const [problem, ...others] = problemsOf(text).filter(({ code }) => code === 'NoObject' || code === 'KindNotServed')
+    assert.match(problem?.remedy ?? '', remedy, text)
+    assert.deepEqual(others, [])
+  }
+  for (const other of [
+    'apiVersion: serving.knative.dev/v1\nkind: Service',
+    'apiVersion: v1\nkind: Pod',
+    'apiVersion: v1\nkind: ServiceAccount',
+    'apiVersion: v1\nkind: Endpoints',
+    'apiVersion: cilium.io/v2\nkind: CiliumNode',
+    'apiVersion: node.k8s.io/v1\nkind: RuntimeClass',
+    'apiVersion: external-secrets.io/v1\nkind: Secret',
+  ])
+    assert.deepEqual(problemsOf(`${other}\nmetadata: {name: x}\n`), [], other)
+})
+
+test('an object whose kind is misspelt in its file stays in force', async () => {
+  const held = service('web') + slice('web') + pool
+  await following(
+    (folder) => write(folder, 'a.yaml', held),
+    ({ folder, log, look, confirm, problems }) => {
+      log.length = 0
+      for (const slip of [
+        held.replace('kind: Service', 'kind: Servce'),
+        held.replace('discovery.k8s.io/v1', 'discovery/v1'),
+        held.replace('CiliumLoadBalancerIPPool', 'CiliumLoadbalancerIPPool'),
+      ]) {
+        write(folder, 'a.yaml', slip)
+        look(4)
+        confirm()
+        assert.deepEqual(log, [], slip)
+        assert.equal(problems()[0]?.code, 'NoObject')
+      }
+      write(folder, 'a.yaml', held)
+      look()
+      assert.deepEqual(problems(), [])
+    },
+  )
 })

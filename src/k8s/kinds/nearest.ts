@@ -1,11 +1,15 @@
 /** The known name that a misspelt one stands for. Pure. */
 
-/** If any is near: a third of its letters may differ. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
+/** If any is near: a third of its letters may differ, or as many as `within` says. */
+export function nearest(
+  name: string,
+  known: readonly string[],
+  within = Math.max(2, name.length / 3),
+): string | undefined {
   const [best] = known
     .map((each) => ({ each, distance: editDistance(name.toLowerCase(), each.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)
-  return best !== undefined && best.distance <= Math.max(2, name.length / 3) ? best.each : undefined
+  return best !== undefined && best.distance <= within ? best.each : undefined
 }
 
 /** Levenshtein: letters to insert, delete or replace. Of a very long name only the beginning counts. */

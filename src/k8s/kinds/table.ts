@@ -5,6 +5,7 @@ import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
 import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
+import { nearest } from './nearest.ts'
 import { canonicalTime } from './schemas.ts'
 import { parseNode } from './node.ts'
 import { parseSecret } from './secret.ts'
@@ -97,6 +98,36 @@ export function isServed(key: ObjectKey): key is ObjectKey & { readonly kind: Se
   return versions.includes(key.apiVersion)
 }
 
+/** What a kind that nobody serves, or a version that it does not have, was meant to be. */
+export interface MisspeltKind {
+  readonly field: 'apiVersion' | 'kind'
+  readonly message: string
+  readonly remedy: string
+}
+
+/** kubectl refuses these; passed over, an object in force would end by a slip in its first two lines. */
+export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' | 'kind'>): MisspeltKind | undefined {
+  const row = rowOf(kind)
+  if (row !== undefined) {
+    // A version of its own group may be served elsewhere; other groups have a Service or a Secret of their own.
+    const isOther = row.versions.includes('v1') ? apiVersion.includes('/') : isOfGroup(row, apiVersion)
+    const isSlip = !isOther && !row.versions.includes(apiVersion)
+    const message = `there is no ${kind} of ${apiVersion}`
+    return isSlip ? { field: 'apiVersion', message, remedy: versionRemedy(row) } : undefined
+  }
+  const names = rows.filter(([, each]) => isOfGroup(each, apiVersion)).map(([name]) => name)
+  const near = nearest(kind, names, Math.min(2, Math.floor(kind.length / 3)))
+  if (near === undefined) return undefined
+  return { field: 'kind', message: `there is no kind ${kind} of ${apiVersion}`, remedy: `Write kind: ${near}.` }
+}
+
+const rows: readonly (readonly [string, Row])[] = Object.entries(kinds)
+const rowOf = (kind: string): Row | undefined => rows.find(([name]) => name === kind)?.[1]
+const versionRemedy = ({ versions }: Row): string => `Write apiVersion: ${versions.toReversed().join(' or ')}.`
+const isOfGroup = ({ versions }: Row, apiVersion: string): boolean =>
+  versions.some((each) => groupOf(each) === groupOf(apiVersion))
+const groupOf = (apiVersion: string): string => apiVersion.slice(0, Math.max(0, apiVersion.indexOf('/')))
+
 /** A kind that is not read is taken as its group is: every kind of cilium.io has no namespace. */
 export function isClusterScoped(apiVersion: string, kind: string): boolean {
   return Object.hasOwn(kinds, kind)
@@ -106,7 +137,10 @@ export function isClusterScoped(apiVersion: string, kind: string): boolean {
 
 /** Of a kind that means something to a load balancer and is not read: a warning. Of any other kind: nothing. */
 export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
+  const row = rowOf(kind)
+  const isOtherVersion = row !== undefined && apiVersion.includes('/') && isOfGroup(row, apiVersion)
   const isRelated =
+    isOtherVersion ||
     apiVersion.startsWith('metallb.io/') ||
     (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
   return isRelated
@@ -116,7 +150,9 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
           [],
           'KindNotServed',
           `${kind} of ${apiVersion} is not served yet and has no effect`,
-          'Use CiliumBGPPeeringPolicy (cilium.io/v2alpha1) and CiliumLoadBalancerIPPool.',
+          isOtherVersion
+            ? versionRemedy(row)
+            : 'Use CiliumBGPPeeringPolicy (cilium.io/v2alpha1) and CiliumLoadBalancerIPPool.',
         ),
       ]
     : []
