@@ -80,3 +80,40 @@ test('a Service that changes while it waits is translated once, as it is then', 
   const rest = translator.flush()
   assert.deepEqual([rest.services.size, rest.services.get('default/s299')?.routes], [44, []])
 })
+
+test('one Service or slice with more than anything real is refused with its number, and what it was stays', () => {
+  const list = (count: number, text: (index: number) => string): string =>
+    Array.from({ length: count }, (_, index) => text(index)).join(', ')
+  const greedy = list(65, (i) => `198.51.100.${i}`)
+  const cases: readonly (readonly [string, string])[] = [
+    [service('web', '', `{lbipam.cilium.io/ips: "${greedy}"}`), 'metadata.annotations.lbipam.cilium.io/ips'],
+    [
+      service('web').replace(
+        '{name: http, port: 80}',
+        list(1001, (i) => `{name: p${i}, port: ${i + 1}}`),
+      ),
+      'spec.ports',
+    ],
+    [
+      `${service('web')}status: {loadBalancer: {ingress: [${list(65, (i) => `{ip: 198.51.100.${i}}`)}]}}\n`,
+      'status.loadBalancer.ingress',
+    ],
+    [
+      slice('web').replace(
+        /endpoints: .*/,
+        `endpoints: [${list(1001, (i) => `{addresses: [10.1.${i >> 8}.${i & 255}]}`)}]`,
+      ),
+      'endpoints',
+    ],
+  ]
+  for (const [text, field] of cases) {
+    const translator = translatorWith(all)
+    flushAll(translator)
+    const delta = change(translator, text)
+    assert.equal(delta.services.size, 0, field)
+    assert.deepEqual(
+      delta.problems?.map((problem) => [problem.code, problem.field]),
+      [['LimitExceeded', field]],
+    )
+  }
+})

@@ -5,7 +5,7 @@
 import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
 import type { RawObject } from '../source.ts'
-import { fault, type Fault, metadataSchema, narrow, type Metadata, type Narrowed } from './narrow.ts'
+import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
@@ -15,7 +15,7 @@ const schema = z.object({
   addressType: z.enum(['IPv4', 'IPv6', 'FQDN']),
   endpoints: optionalList(
     z.object({
-      addresses: z.array(z.string()),
+      addresses: z.array(z.string()).max(100, 'at most 100 addresses are one endpoint'),
       nodeName: z.string().nullish(),
       conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
     }),
@@ -55,11 +55,19 @@ export interface EndpointSlice {
   readonly states: string
 }
 
+/** Of endpoints as the API server allows them; of ports as many as a Service may have. */
+const limits = [
+  [['endpoints'], 1000],
+  [['ports'], 1000],
+] as const
+
 const letters = { ready: 'r', serving: 's', not: 'n' } as const
 const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
 const noLabels = {}
 
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
+  const long = tooLong(raw, limits)
+  if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(schema, raw)
   if (value === undefined) return { faults }
   const { metadata, addressType, endpoints, ports } = value

@@ -99,6 +99,17 @@ export function narrow<T>(
   return faults.some(({ severity }) => severity === 'error') ? { faults } : { value: result.data, faults }
 }
 
+/** Lists that are longer than anything real, looked at before they are parsed: one object must not hold the loop. */
+export function tooLong(raw: unknown, limits: readonly (readonly [FieldPath, number])[]): readonly Fault[] {
+  return limits.flatMap(([path, most]) => {
+    const list = valueAt(raw, path)
+    if (!Array.isArray(list) || list.length <= most) return []
+    const message = `it has ${list.length} entries, and at most ${most} are taken`
+    const found = fault('error', path, 'LimitExceeded', message, 'Split it into several objects')
+    return [withOutcome(found, wholeObject)]
+  })
+}
+
 /** An error costs the object or part, and says so. */
 function withOutcome(found: Fault, { meanwhile }: Part): Fault {
   return found.severity === 'error' ? { ...found, remedy: `${found.remedy.replace(/\.$/, '')}; ${meanwhile}.` } : found

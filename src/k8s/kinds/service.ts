@@ -3,7 +3,16 @@ import * as z from 'zod'
 import { type Family, formatAddress, parseAddress } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
-import { fault, type Fault, metadataSchema, narrow, type FieldPath, type Metadata, type Narrowed } from './narrow.ts'
+import {
+  fault,
+  type Fault,
+  metadataSchema,
+  narrow,
+  tooLong,
+  type FieldPath,
+  type Metadata,
+  type Narrowed,
+} from './narrow.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
@@ -81,13 +90,27 @@ const otherSpec: Service['spec'] = {
 }
 const nothing: readonly string[] = []
 
+/** Far more than a Service of two families needs. */
+const maxAddresses = 64
+const limits = [
+  [['spec', 'ports'], 1000],
+  [['status', 'loadBalancer', 'ingress'], maxAddresses],
+] as const
+
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */
 export function parseService(raw: RawObject): Narrowed<Service> {
+  const long = tooLong(raw, limits)
+  if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(schema, raw, checkSpec)
   if (value === undefined) return { faults }
   const service = compact(value)
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults }
-  const { invalid, path } = requestedAddresses(service)
+  const { addresses, invalid, path } = requestedAddresses(service)
+  if (addresses.length > maxAddresses) {
+    const message = `it asks for ${addresses.length} addresses, and at most ${maxAddresses} are given to one Service`
+    const remedy = 'Ask for fewer; the last good version stays in force.'
+    return { faults: [...faults, fault('error', path, 'LimitExceeded', message, remedy)] }
+  }
   const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
   const requests = invalid.map((text) => fault('error', path, 'InvalidAddress', `${text} is not an address`, remedy))
   return { value: service, faults: [...faults, ...requests, ...statusFaults(value)] }
