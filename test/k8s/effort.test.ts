@@ -117,3 +117,17 @@ test('one Service or slice with more than anything real is refused with its numb
     )
   }
 })
+
+test('another node, or a new address of one, is nothing to the Services unless it is inside a pool', () => {
+  const many = Array.from({ length: 600 }, (_, i) => service(`s${i}`)).join('')
+  const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/16') + many)
+  flushAll(translator)
+  const other = (address: string): string => node.replace('node-a', 'node-z').replace('192.168.1.10', address)
+  for (const address of ['192.168.1.77', '192.168.1.78', '10.0.0.1']) {
+    change(translator, other(address).replace('podCIDR: 10.244.1.0/24', 'podCIDR: 10.244.9.0/24'))
+    assert.equal(translator.hasMore, false, address)
+  }
+  const delta = change(translator, other('198.51.2.88'))
+  assert.equal(translator.hasMore, true)
+  assert.match(delta.problems?.at(-1)?.message ?? '', /198\.51\.2\.88 \(the address of node node-z\)/)
+})

@@ -2,15 +2,20 @@
 import type { BookWarning } from '../../allocation/address-book.ts'
 import type { AddressAnswer, AddressSource } from '../../allocation/address-source.ts'
 import type { AddressRequest } from '../../allocation/allocate.ts'
+import { overlaps } from '../../allocation/intervals.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
-import { Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
+import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
 import type { SharingTerms } from '../../allocation/sharing.ts'
 import { requestedAddresses, selectableLabels, serviceKey, sharingOf, type Service } from '../kinds/service.ts'
 
 export class ServiceAddresses {
   readonly #source: AddressSource
+  #pools: readonly Pool[] = []
+  #places: readonly ReservedPlace[] = []
+  #placesText = '[]'
   #reserved = new Reserved()
-  #reservedText = ''
+  /** Of the places inside pools, as the source knows them. */
+  #reservedText = '[]'
 
   constructor(source: AddressSource) {
     this.#source = source
@@ -26,15 +31,32 @@ export class ServiceAddresses {
   }
 
   setPools(pools: readonly Pool[]): void {
+    this.#pools = pools
+    this.#tellReserved()
     this.#source.setPools(pools)
   }
 
-  /** True when something else is reserved now: every Service has to be looked at. */
+  /** True when something else of a pool is reserved now: every Service has to be looked at. */
   setReserved(places: readonly ReservedPlace[]): boolean {
     const text = JSON.stringify(places)
+    if (text === this.#placesText) return false
+    this.#placesText = text
+    this.#places = places
+    this.#reserved = new Reserved(places)
+    return this.#tellReserved()
+  }
+
+  /** What is in no pool is given to nobody anyway: a node that comes or goes is nothing to the Services. */
+  #tellReserved(): boolean {
+    const ranges = this.#pools.flatMap((pool) => pool.ranges)
+    const text = JSON.stringify(
+      this.#places.filter(({ place }) => {
+        const reserved = rangeOfPlace(place)
+        return reserved !== undefined && ranges.some((range) => overlaps(range, reserved))
+      }),
+    )
     if (text === this.#reservedText) return false
     this.#reservedText = text
-    this.#reserved = new Reserved(places)
     this.#source.setReserved(this.#reserved)
     return true
   }

@@ -94,10 +94,10 @@ class NodeTranslator implements Translator {
     if (!this.#isSynced) return { services: new Map() }
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
-    const hasNewProblems =
-      this.#isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
-    const node = this.#isNodeDirty ? this.#translateNode() : {}
+    const isNodeDirty = this.#isNodeDirty
+    const node = isNodeDirty ? this.#translateNode() : {}
     if (this.#isReservedDirty) this.#reserve()
+    const hasNewProblems = isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const services = this.#translateServices()
     const { warning } = this.#addresses
