@@ -8,7 +8,7 @@
  * A look at the folder is a generator that is driven in slices of a few milliseconds. A file that cannot be read, or
  * one with a broken document, keeps the objects it last gave; what vanishes is confirmed first (object-versions.ts).
  */
-import { lstatSync, watch, type FSWatcher } from 'node:fs'
+import { lstatSync, statSync, watch, type FSWatcher } from 'node:fs'
 import type { Clock, Wait } from '../clock/clock.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import type { Problem } from '../desired/model.ts'
@@ -48,6 +48,8 @@ class DirectorySource implements ObjectSource {
   readonly #versions: ObjectVersions
   readonly #reader: FolderReader
   readonly #watchers = new Map<string, FSWatcher>()
+  /** Which folder a watcher is of, by the same keys: of its name there may be another one now. */
+  readonly #watched = new Map<string, string>()
   readonly #noticed = new Set<string>()
   #events: SourceEvents | undefined
   #work: Generator<void> | undefined
@@ -298,7 +300,7 @@ class DirectorySource implements ObjectSource {
 
   #watchAll({ folders }: Listing): void {
     for (const [prefix, watcher] of this.#watchers)
-      if (!folders.has(prefix)) {
+      if (folders.get(prefix) === undefined || identityOf(folders.get(prefix) ?? '') !== this.#watched.get(prefix)) {
         watcher.close()
         this.#watchers.delete(prefix)
       }
@@ -315,9 +317,20 @@ class DirectorySource implements ObjectSource {
       // A folder that went away: the next look says so.
       watcher.on('error', unwatch)
       this.#watchers.set(prefix, watcher)
+      this.#watched.set(prefix, identityOf(folder))
     } catch {
       // Out of watches, or not there: looking finds changes more slowly, and the listing reports a missing folder.
     }
+  }
+}
+
+/** A folder that was made anew, or to which a link leads now, is another one. */
+function identityOf(folder: string): string {
+  try {
+    const { dev, ino } = statSync(folder)
+    return `${dev}:${ino}`
+  } catch {
+    return ''
   }
 }
 

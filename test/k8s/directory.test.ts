@@ -325,3 +325,37 @@ test('a file of many objects, as documents or as a List, is read and delivered i
     assert.equal(objects, 10_000)
     assert.ok(Math.max(...perTurn.values()) <= 50, `${Math.max(...perTurn.values())} objects in one turn`)
   }))
+
+test('a folder that was made anew under its name is watched again, and so is one that a link leads to now', async () => {
+  await inFolder(async (folder) => {
+    for (const name of ['v1', 'v2']) {
+      mkdirSync(join(folder, name, 'sub'), { recursive: true })
+      write(join(folder, name, 'sub'), 'a.yaml', service('one'))
+    }
+    symlinkSync('v1', join(folder, 'now'))
+    const source = directorySource({ directory: join(folder, 'now'), rescanMs: 600_000 })
+    const ports: unknown[] = []
+    await source.start({
+      upsert: (_key, object) => ports.push(/"port":(\d+)/.exec(JSON.stringify(object))?.[1]),
+      remove: () => ports.push('gone'),
+      problems: () => {},
+      flush: () => {},
+      synced: () => {},
+    })
+    const seen = (port: string): Promise<unknown> => waitFor(`port ${port}`, () => ports.at(-1) === port)
+    await seen('80')
+    renameSync(join(folder, 'v1', 'sub'), join(folder, 'v1', '.old'))
+    mkdirSync(join(folder, 'v1', 'sub'))
+    write(join(folder, 'v1', 'sub'), 'a.yaml', service('one').replace('port: 80', 'port: 81'))
+    await seen('81')
+    write(join(folder, 'v1', 'sub'), 'a.yaml', service('one').replace('port: 80', 'port: 82'))
+    await seen('82')
+    symlinkSync('v2', join(folder, 'next'))
+    renameSync(join(folder, 'next'), join(folder, 'now'))
+    source.rescan()
+    await seen('80')
+    write(join(folder, 'v2', 'sub'), 'a.yaml', service('one').replace('port: 80', 'port: 83'))
+    await seen('83')
+    await source.stop()
+  })
+})
