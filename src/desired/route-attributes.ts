@@ -6,6 +6,7 @@ import type { RouteAttributes } from './model.ts'
  * and the longest prepend hold.
  */
 export function united(all: readonly RouteAttributes[]): RouteAttributes {
+  if (all.length === 0) return {}
   const [only] = all
   if (only !== undefined && all.length === 1) return only
   const union = <T extends string | number>(lists: readonly (readonly T[] | undefined)[]): readonly T[] =>

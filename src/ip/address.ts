@@ -22,16 +22,21 @@ export function parseAddress(text: string): Address | undefined {
 }
 
 export function parseIpv4(text: string): Ipv4Address | undefined {
-  const parts = text.split('.')
-  if (parts.length !== 4) return undefined
   let value = 0
-  for (const part of parts) {
-    if (!/^(0|[1-9][0-9]{0,2})$/.test(part)) return undefined
-    const octet = Number(part)
+  let octet = -1
+  let dots = 0
+  for (let at = 0; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 48
+    if (text[at] === '.') {
+      if (octet < 0) return undefined
+      value = value * 256 + octet
+      octet = -1
+      dots++
+    } else if (digit < 0 || digit > 9 || octet === 0) return undefined
+    else octet = octet < 0 ? digit : octet * 10 + digit
     if (octet > 255) return undefined
-    value = value * 256 + octet
   }
-  return value
+  return dots === 3 && octet >= 0 ? value * 256 + octet : undefined
 }
 
 function parseIpv6(text: string): Ipv6Address | undefined {

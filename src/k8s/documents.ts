@@ -175,11 +175,12 @@ function lackOf(value: unknown): Lack | undefined {
   if (!isRecord(value)) return { path: [], message: 'the document is no Kubernetes object', remedy }
   const { apiVersion, kind, metadata } = value
   const name = isRecord(metadata) ? metadata['name'] : undefined
+  if (isText(apiVersion) && isText(kind) && isText(name)) return undefined
   const wrong = [
     ['apiVersion', apiVersion, ['apiVersion']] as const,
     ['kind', kind, ['kind']] as const,
     ['metadata.name', name, ['metadata', 'name']] as const,
-  ].filter(([, written]) => typeof written !== 'string' || written === '')
+  ].filter(([, written]) => !isText(written))
   const [first] = wrong
   if (first === undefined) return undefined
   const [field, written, path] = first
@@ -187,6 +188,10 @@ function lackOf(value: unknown): Lack | undefined {
     return { path, message: `${field} is no text to YAML`, remedy: 'Put it in quotes.' }
   const fields = wrong.map(([each]) => each).join(' and ')
   return { path: [], message: `the document is no Kubernetes object: it has no ${fields}`, remedy }
+}
+
+function isText(written: unknown): boolean {
+  return typeof written === 'string' && written !== ''
 }
 
 function keyOf({ apiVersion, kind, metadata }: RawObject): ObjectKey {
