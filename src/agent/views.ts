@@ -84,13 +84,13 @@ async function statusView(
     ...peers
       .filter((peer) => peer.state !== 'Established')
       .map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
-    ...peers.flatMap((peer) => unsentFamilies(peer, families)),
+    ...familyProblems(peers, families, false),
     ...(logProblem === undefined
       ? []
       : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
     ...(agent.isSynced ? [] : ['objects are being read']),
   ]
-  const warnings = [...parts.speaker.problems, ...failures]
+  const warnings = [...parts.speaker.problems, ...familyProblems(peers, families, true), ...failures]
   const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
   const isAnnotated = agent.speaker?.isDraining === true
   return {
@@ -127,10 +127,18 @@ async function statusView(
   }
 }
 
-/** Families that something is to be announced in, and this peer is sent nothing of. */
-function unsentFamilies(peer: PeerSnapshot, wanted: ReadonlySet<string>): readonly string[] {
-  return peer.families.flatMap(({ family, problem }) =>
-    problem !== undefined && wanted.has(`${peer.id} ${family}`) ? [`peer ${peer.peerAddress}: ${problem}`] : [],
+/** Of families that are announced all the same, which may be meant so; or of those that a peer is sent nothing of. */
+function familyProblems(
+  peers: readonly PeerSnapshot[],
+  wanted: ReadonlySet<string>,
+  isSent: boolean,
+): readonly string[] {
+  return peers.flatMap((peer) =>
+    peer.families.flatMap(({ family, problem, advertised }) =>
+      problem !== undefined && advertised > 0 === isSent && wanted.has(`${peer.id} ${family}`)
+        ? [`peer ${peer.peerAddress}: ${problem}`]
+        : [],
+    ),
   )
 }
 

@@ -131,11 +131,33 @@ export function keepsRoutes({ event, actions, agreement, isStopped }: SessionEnd
   return said === undefined || (agreement.notificationRestart && !isHardReset(said))
 }
 
+/** Ends by decision after which a peer is let in at once, in so many seconds; nobody clears sessions by hand so often. */
+const decisionsAtOnce = 15
+const decisionWindowSec = 60
+
+/** When the last of them were: a peer that comes up and says that it ends, again and again, has to wait like any other. */
+export class DecisionBudget {
+  #taken: number[] = []
+
+  /** True where there are some left. */
+  take(nowSec: number): boolean {
+    this.#taken = this.#taken.filter((at) => nowSec - at < decisionWindowSec)
+    if (this.#taken.length >= decisionsAtOnce) return false
+    this.#taken.push(nowSec)
+    return true
+  }
+}
+
 /**
  * Whether the peer is let in at once, without idle hold. One that restarts gracefully, since its routes are stale until
  * then (RFC 4724 4.2), once for each session that was stable; and one whose operator ended the session (RFC 4486).
  */
-export function isAwaitedAfter(end: SessionEnd, sessionFailures: number): boolean {
-  if (end.event.type === 'notificationReceived' && isDecision(end.event)) return true
+export function isAwaitedAfter(
+  end: SessionEnd,
+  sessionFailures: number,
+  decisions: DecisionBudget,
+  nowSec: number,
+): boolean {
+  if (end.event.type === 'notificationReceived' && isDecision(end.event)) return decisions.take(nowSec)
   return keepsRoutes(end) && sessionFailures <= 1
 }

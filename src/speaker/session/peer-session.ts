@@ -15,6 +15,7 @@ import {
   admit,
   type CollisionVerdict,
   collisionWaitSec,
+  DecisionBudget,
   isAwaitedAfter,
   judgeOpen,
   keepsRoutes,
@@ -88,6 +89,7 @@ class Session implements AcceptingSession, ConnectionHost {
   #establishedAtSec = 0
   /** The last session ended in a way after which the peer is let in without idle hold. */
   #isAwaited = false
+  readonly #decisions = new DecisionBudget()
   /** The wait was ordered from outside ({@link fail}). */
   #isHeld = false
   #dialProblem: string | undefined
@@ -409,7 +411,8 @@ class Session implements AcceptingSession, ConnectionHost {
     const isRestart = keepsRoutes(end)
     this.negotiated = undefined
     this.flaps++
-    this.#isAwaited = !this.#isStopped && isAwaitedAfter(end, this.#facts.sessionFailures)
+    const nowSec = this.environment.uptimeSec()
+    this.#isAwaited = !this.#isStopped && isAwaitedAfter(end, this.#facts.sessionFailures, this.#decisions, nowSec)
     this.#down({ wasEstablished: true, isRestart })
   }
 

@@ -5,6 +5,7 @@ import {
   type CollisionVerdict,
   collisionWindowSec,
   type Direction,
+  DecisionBudget,
   isAwaitedAfter,
   judgeOpen,
   keepsRoutes,
@@ -204,7 +205,16 @@ test('a peer is let in at once after a loss that it may restart from, and after 
     isAwaitedAfter(
       { event, actions: [], agreement: { gracefulRestart, notificationRestart: false }, isStopped: false },
       failures,
+      budget,
+      0,
     )
+  const budget = new DecisionBudget()
   assert.deepEqual([awaited(lost, 1), awaited(lost, 2), awaited(lost, 1, false)], [true, false, false])
   assert.deepEqual([awaited(cease(4), 9, false), awaited(cease(1), 1, false)], [true, false])
+})
+
+test('decisions are believed fifteen times a minute: who ends more sessions than that waits like any other', () => {
+  const budget = new DecisionBudget()
+  const taken = (at: number): number => Array.from({ length: 40 }, () => budget.take(at)).filter(Boolean).length
+  assert.deepEqual([taken(0), taken(59), taken(60), taken(90)], [15, 0, 15, 0])
 })

@@ -55,6 +55,19 @@ test('a passive session is back at once when the operator of the peer has ended 
   }
 })
 
+test('a peer that comes up and ends its session by decision, without end, is let in at a bounded rate', async () => {
+  const { network, session, peer } = await sessionStage({ passive: true })
+  session.start()
+  for (let tenth = 0; tenth < 200; tenth++) {
+    const connection = peer.dial()
+    await network.advance(0.05)
+    agreeable()(connection)
+    connection.say(bytes(`${marker} 0015 03 0604`))
+    await network.advance(0.05)
+  }
+  assert.ok(session.flaps >= 15 && session.flaps <= 15 + 20, `${session.flaps} sessions in 20 s`)
+})
+
 test('a fault of the peer is retried less and less often, and the reason says how long that still lasts (RFC 4271 8.1.1)', async () => {
   const { network, session, peer } = await sessionStage({}, (connection) => {
     agreeable()(connection)
