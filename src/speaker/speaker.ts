@@ -198,8 +198,11 @@ export class Speaker implements PeersHost {
   /** RFC 8326 4: first the community, so that routers move on while packets are still served; then the routes go. */
   #setDraining(isDraining: boolean): void {
     if (isDraining === (this.#drain !== 'none')) return
-    this.#drain = isDraining ? 'announcing' : 'none'
+    // Nobody was told anything yet: a node that was drained before it started is not announced for a moment again.
+    const isNews = this.#peers.all.length > 0
+    this.#drain = !isDraining ? 'none' : isNews ? 'announcing' : 'withdrawn'
     this.#drainTimer?.cancel()
+    if (!isNews) return
     this.#drainTimer = !isDraining
       ? undefined
       : this.#environment.after(gracefulShutdownSec, () => {
