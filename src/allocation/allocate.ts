@@ -22,7 +22,7 @@ import {
   takenBy,
 } from './refusals.ts'
 import { Reserved } from './reserved.ts'
-import { type Aged, byAge, sharingObstacle, type SharingTerms } from './sharing.ts'
+import { type Aged, byAge, sharingObstacle, type SharingTerms, maxSharing } from './sharing.ts'
 
 export interface AddressRequest extends Aged {
   readonly namespace: string
@@ -371,7 +371,10 @@ export class Ipam {
    * port: then the older one has the port.
    */
   #obstacle(request: AddressRequest, address: string, isHeld: boolean): Refusal | undefined {
-    for (const key of this.holdersOf(address)) {
+    const holders = this.holdersOf(address)
+    if (holders.length >= maxSharing && !holders.includes(request.key))
+      return takenBy(address, holders[0] ?? '', { kind: 'crowd' })
+    for (const key of holders) {
       const other = this.#assigned.get(key)
       if (key === request.key || other?.age === undefined) continue
       const obstacle = sharingObstacle(request.sharing, other.sharing)

@@ -1,7 +1,7 @@
 /** Why a Service gets no address, in words: every pool that was looked at is named with its reason. Pure. */
 import type { Family } from '../ip/address.ts'
 import { type Pool, type PoolCustomer, type PoolTable, selectionText, unfitness } from './pool-table.ts'
-import type { SharingObstacle } from './sharing.ts'
+import { maxSharing, type SharingObstacle } from './sharing.ts'
 
 /** Codes as Cilium's condition IPAMRequestSatisfied has its reasons, in CamelCase, with some more. */
 export interface Refusal {
@@ -142,6 +142,12 @@ export function takenBy(address: string, owner: string, obstacle: SharingObstacl
         code: 'IncompatibleService',
         message: `${address} belongs to ${owner} of another namespace`,
         remedy: 'Let both Services share across namespaces, each naming the other one, or request another address.',
+      }
+    case 'crowd':
+      return {
+        code: 'AlreadyAllocated',
+        message: `${address} is shared by ${maxSharing} Services already, which is the most`,
+        remedy: 'Give some of the Services another sharing key.',
       }
     case 'port':
       return {

@@ -12,8 +12,11 @@ export interface SharingTerms {
   readonly ports: readonly string[]
 }
 
+/** Each of those that share an address is compared with all others. */
+export const maxSharing = 256
+
 export type SharingObstacle =
-  | { readonly kind: 'key' | 'namespace' | 'traffic' }
+  | { readonly kind: 'key' | 'namespace' | 'traffic' | 'crowd' }
   | { readonly kind: 'port'; readonly port: string }
 
 /** Why two Services cannot have one address; undefined: they can. */

@@ -327,3 +327,20 @@ test('a Service of another class gets nothing, and gives back what it had when i
   deliver(translator, service('web'))
   assert.deepEqual(addressesOf(translator.flush(), 'web'), ['198.51.100.0'], 'it was kept for it')
 })
+
+test('at most 256 Services share an address: the others get another one, or are told, and nothing takes long', () => {
+  const text = Array.from({ length: 600 }, (_, i) =>
+    service(`s${i}`, '', share()).replace('port: 80', `port: ${1_000 + i}`),
+  ).join('')
+  const translator = translatorWith(base + text)
+  const holders = new Map<string, number>()
+  for (const found of translator.flush().services.values())
+    for (const address of found?.addresses ?? []) holders.set(address, (holders.get(address) ?? 0) + 1)
+  while (translator.hasMore)
+    for (const found of translator.flush().services.values())
+      for (const address of found?.addresses ?? []) holders.set(address, (holders.get(address) ?? 0) + 1)
+  assert.deepEqual(
+    [...holders.values()].sort((a, b) => b - a),
+    [256, 256, 88],
+  )
+})
