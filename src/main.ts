@@ -25,6 +25,7 @@ import type { Datapath } from './datapath/datapath.ts'
 import { openKernelDatapath } from './datapath/kernel.ts'
 import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
+import { apiServerSource } from './k8s/apiserver/source.ts'
 import { directorySource } from './k8s/directory.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { createTranslator, type TranslatorOptions } from './k8s/translate/translator.ts'
@@ -199,21 +200,20 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     const addressBook = openFileBook(directory, options.stateDir)
     return { source: directorySource({ directory }), sourceDetail: directory, addresses: { addressBook } }
   }
-  // Loaded by those who need it: the Kubernetes client is a large part of the program.
-  const [{ loadCredentials }, { connectTransport }, { apiServerSource }] = await Promise.all([
-    import('./k8s/apiserver/credentials.ts'),
-    import('./k8s/apiserver/transport.ts'),
-    import('./k8s/apiserver/source.ts'),
-  ])
-  const credentials = loadCredentials(options.source.kubeconfig)
+  // Read by those who need it: the Kubernetes client is larger than all of the rest.
+  const file = import.meta.url.endsWith('.ts') ? './k8s/apiserver/connect.ts' : './apiserver.cjs'
+  const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await import(
+    new URL(file, import.meta.url).href
+  )
+  const { detail, transport } = connectApiServer(options.source.kubeconfig)
   const source = apiServerSource({
-    transport: connectTransport(credentials),
+    transport,
     clock: systemClock,
     random: Math.random,
     nodeName: options.nodeName,
     secretsNamespace: options.bgpSecretsNamespace,
   })
-  return { source, sourceDetail: credentials.detail, addresses: { isAllocatedElsewhere: true } }
+  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true } }
 }
 
 /** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */

@@ -64,12 +64,21 @@ test('each file holds what its process needs and nothing of the others', () => {
     foreign('worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|observe)\//),
     [],
   )
+  // The Kubernetes client and undici are for an agent with an API server.
+  assert.ok(modulesOf('apiserver.cjs').includes('src/k8s/apiserver/connect.ts'))
+  assert.deepEqual(foreign('apiserver.cjs', /^src\/(?!k8s\/apiserver\/|errors\.ts)/), [])
+  assert.deepEqual(foreign('herald.cjs', /node_modules\/(?:undici|@kubernetes)\//), [])
   assert.deepEqual(foreign('cli/herald.js', /node_modules\/(?!commander\/)|src\/(?!cli\/|api\/|errors\.ts)/), [])
 })
 
 test('the license of each bundled package is kept', () => {
   const licenses = text('LICENSES.txt')
-  const files = ['herald.cjs', 'worker.cjs', ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`)]
+  const files = [
+    'herald.cjs',
+    'worker.cjs',
+    'apiserver.cjs',
+    ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`),
+  ]
   const packages = new Set(
     files.flatMap(modulesOf).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []),
   )

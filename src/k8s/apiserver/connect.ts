@@ -1,0 +1,16 @@
+/**
+ * The part of this room that needs the Kubernetes client and an HTTP/2 client: a file of its own in the built program,
+ * read by an agent that has an API server.
+ */
+import { type Credentials, loadCredentials } from './credentials.ts'
+import { connectTransport, type Transport } from './transport.ts'
+
+export interface ApiServerConnection extends Pick<Credentials, 'detail'> {
+  readonly transport: Transport
+}
+
+/** `kubeconfig` undefined: by the service account of the pod. Throws ERR_KUBECONFIG. */
+export function connectApiServer(kubeconfig: string | undefined): ApiServerConnection {
+  const credentials = loadCredentials(kubeconfig)
+  return { detail: credentials.detail, transport: connectTransport(credentials) }
+}
