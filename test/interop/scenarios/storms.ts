@@ -109,7 +109,10 @@ export const storms: readonly Scenario[] = [
     title:
       '25 times both sides of 8 sessions dial at once: each time one connection of each is kept, whichever side ' +
       'has the larger identifier (RFC 4271 6.8, RFC 6286 2.3)',
-    lacking: { GoBGP: 'it waits 5 s and more after each end of a session' },
+    lacking: {
+      GoBGP: 'it waits 5 s and more after each end of a session',
+      ExaBGP: 'its reactor raises an exception for a peer in such a storm, and resets each connection from then on',
+    },
     setup,
     run: async (rig) => {
       // The larger identifier is in turn the router's and ours.
