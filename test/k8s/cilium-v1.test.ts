@@ -32,8 +32,11 @@ test('a policy is a plan of its neighbors, each with its place in the policy', (
       '{peerAddress: "2001:DB8::1/128", peerASN: 0, families: [{afi: ipv6, safi: unicast}]}',
     ),
   )
-  assert.deepEqual(plan.names, ['bgp-peering'])
-  assert.deepEqual(plan.neighbors.map(planKey), ['65001/192.0.2.1', '65001/2001:db8::1'])
+  assert.deepEqual(plan.names, ['policy bgp-peering'])
+  assert.deepEqual(
+    plan.neighbors.map((one) => planKey(one)),
+    ['65001/192.0.2.1', '65001/2001:db8::1'],
+  )
   const [first, second] = plan.neighbors
   assert.deepEqual(first?.secret, { id: 'keys/tor', field: 'authSecretRef' })
   assert.deepEqual(first?.gracefulRestart, { restartTimeSec: 120 })
@@ -117,7 +120,7 @@ test('of several policies the oldest is the plan, and each of the others is told
     named('c', '2026-01-03T00:00:00Z') + named('b', '2026-01-01T00:00:00Z') + named('a', '2026-01-02T00:00:00Z'),
     linux,
   )
-  assert.deepEqual(plan?.names, ['b'])
+  assert.deepEqual(plan?.names, ['policy b'])
   assert.deepEqual(problems.map(({ code, object }) => [code, object.name]).toSorted(), [
     ['PolicyConflict', 'a'],
     ['PolicyConflict', 'c'],

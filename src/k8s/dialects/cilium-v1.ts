@@ -43,13 +43,15 @@ function planOf(policy: Policy, node: NodeFacts, secretsNamespace: string): Node
     router.neighbors.map((spec) => neighborOf({ policy, router, spec, node, secretsNamespace })),
   )
   return {
-    names: [value.metadata.name],
+    names: [nameOf(policy)],
     neighbors,
     podCidrExports: value.virtualRouters.some(({ exportPodCIDR }) => exportPodCIDR)
       ? [{ from: policy, field: 'exportPodCIDR', path: ['spec', 'virtualRouters'] }]
       : [],
   }
 }
+
+const nameOf = ({ key }: Policy): string => `policy ${key.name}`
 
 interface NeighborInput {
   readonly policy: Policy
@@ -104,9 +106,10 @@ function advertisementsOf(
   const podCidrs = rulesOf(spec, 'PodCIDR').flatMap(({ selector: nodes, ...rule }): AttributeRule[] =>
     selectorMatches(nodes, node.labels) ? [{ from: policy, ...rule }] : [],
   )
+  const said = { name: nameOf(policy), family }
   return [
-    ...(selector === undefined ? [] : [{ family, type: 'Service' as const, selector, attributes: services }]),
-    ...(router.exportPodCIDR ? [{ family, type: 'PodCIDR' as const, attributes: podCidrs }] : []),
+    ...(selector === undefined ? [] : [{ ...said, type: 'Service' as const, selector, attributes: services }]),
+    ...(router.exportPodCIDR ? [{ ...said, type: 'PodCIDR' as const, attributes: podCidrs }] : []),
   ]
 }
 

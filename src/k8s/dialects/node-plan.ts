@@ -24,6 +24,14 @@ export interface PlanSource {
   readonly source: ObjectRef
 }
 
+/** Where a neighbor is told apart from another one of the same local AS and address; part of its id. */
+export interface Apart {
+  /** Where a family of configuration names it so: one that is not 179. */
+  readonly port?: number
+  readonly vrf?: string
+  readonly instance?: string
+}
+
 /** A neighbor of one local AS. Two of a plan never have the same {@link planKey}. */
 export interface PlanNeighbor {
   readonly from: PlanSource
@@ -36,6 +44,11 @@ export interface PlanNeighbor {
   /** Canonical, without mask; `::` is an unnumbered neighbor. */
   readonly peerAddress: string
   readonly peerPort: number
+  readonly apart?: Apart
+  /** BGP Identifier, dotted IPv4, where the configuration says it; else it is the node's. */
+  readonly routerId?: string
+  /** A port of this node on which the peer is awaited too. */
+  readonly listenPort?: number
   readonly families: readonly AddressFamilyName[]
   readonly holdTimeSec: number
   readonly keepaliveSec: number
@@ -44,20 +57,42 @@ export interface PlanNeighbor {
   readonly gracefulRestart?: Omit<GracefulRestartConfig, 'notification'>
   /** The Secret with the TCP-MD5 key: `namespace/name`, and the field that names it. */
   readonly secret?: { readonly id: string; readonly field: string }
+  /** The key itself, where it is written into the object, an octet per character. Never shown. */
+  readonly password?: string
   /** What our annotations add; several for a link-local address that is on several interfaces. */
   readonly overrides: readonly NeighborOverrides[]
   /** Which of them the Node itself says, so that no other node shares them. */
   readonly ownKeys: ReadonlySet<string>
+  /** Several of one family and type add up: what the same prefix gets from each is united. */
   readonly advertisements: readonly Advertisement[]
 }
 
-/** What a neighbor hears of one type in one family. */
+/** Which address of a Service: of its status, its cluster IPs, or its spec.externalIPs. */
+export type ServiceAddressType = 'LoadBalancerIP' | 'ClusterIP' | 'ExternalIP'
+
+/** What a neighbor hears of one type in one family, by one object. */
 export interface Advertisement {
+  /** Who says so, as verdicts name it: `policy bgp-peering`. */
+  readonly name: string
   readonly family: AddressFamilyName
   readonly type: 'Service' | 'PodCIDR'
   /** Of Services, by their labels. */
   readonly selector?: LabelSelector
+  /** Which addresses of a Service; absent: LoadBalancerIP alone. */
+  readonly addressTypes?: readonly ServiceAddressType[]
+  /**
+   * The prefix of a Service is its address cut to this length, and Services in it share the route. Absent: the address
+   * alone, and so it is for a Service that wants its packets on the nodes with its endpoints only.
+   */
+  readonly aggregationLength?: number
+  /** Only addresses of a pool that is named or selected; absent: of any. */
+  readonly pools?: PoolFilter
   readonly attributes: readonly AttributeRule[]
+}
+
+export interface PoolFilter {
+  readonly names: readonly string[]
+  readonly selectors: readonly LabelSelector[]
 }
 
 /** Attributes that hold where the pool of the address has such labels; without a selector they hold always. */
@@ -70,7 +105,7 @@ export interface AttributeRule {
 }
 
 export interface NodePlan {
-  /** Of the objects that the plan is of, by which verdicts name it. */
+  /** The objects that the plan is of, as verdicts name them: `policy bgp-peering`. */
   readonly names: readonly string[]
   readonly neighbors: readonly PlanNeighbor[]
   /** Who exports PodCIDRs, and the field that says so. */
@@ -106,7 +141,13 @@ export interface Dialect {
   plan(objects: StoredObjects, node: NodeFacts, options: PlanOptions): DialectAnswer
 }
 
-/** `<local AS>/<peer address>`. */
-export function planKey({ localAsn, peerAddress }: Pick<PlanNeighbor, 'localAsn' | 'peerAddress'>): string {
-  return `${localAsn}/${peerAddress}`
+/** `<local AS>/<peer address>[:<port>]`, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */
+export function planKey(
+  { localAsn, peerAddress, apart = {} }: Pick<PlanNeighbor, 'localAsn' | 'peerAddress' | 'apart'>,
+  device?: string,
+): string {
+  const { port, vrf, instance } = apart
+  const host = device === undefined ? peerAddress : `${peerAddress}%${device}`
+  const place = port === undefined ? host : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  return `${localAsn}/${place}${vrf === undefined ? '' : `@${vrf}`}${instance === undefined ? '' : `+${instance}`}`
 }

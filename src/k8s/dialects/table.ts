@@ -24,31 +24,51 @@ export const servedClasses: readonly string[] = [
 /** A change of an object of these kinds may change the plan of every node. */
 export const planKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.planKinds))
 
-/** The plans of all dialects as one. A neighbor that two of them ask for is the one of the first. */
+/**
+ * The plans of all dialects as one. Of a neighbor that two of them ask for the settings of the first count, and it
+ * hears what both advertise.
+ */
 export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanOptions): DialectAnswer {
   const answers = dialects.map((dialect) => dialect.plan(objects, node, options))
   const plans = answers.flatMap(({ plan }) => plan ?? [])
-  const problems: Problem[] = answers.flatMap((answer) => answer.problems)
-  const neighbors = new Map<string, PlanNeighbor>()
-  for (const neighbor of plans.flatMap((plan) => plan.neighbors)) {
-    const first = neighbors.get(planKey(neighbor))
-    if (first === undefined) neighbors.set(planKey(neighbor), neighbor)
-    else problems.push(doubled(neighbor, first))
-  }
+  const { neighbors, problems } = unitedNeighbors(plans.flatMap((plan) => plan.neighbors))
+  const said: readonly Problem[] = [...answers.flatMap((answer) => answer.problems), ...problems]
   const noPlan = {
     message: answers.map(({ noPlan: { message } }) => message).join('; '),
     remedy: answers.map(({ noPlan: { remedy } }) => remedy).join(' Or: '),
   }
-  if (plans.length === 0) return { plan: undefined, noPlan, problems }
+  if (plans.length === 0) return { plan: undefined, noPlan, problems: said }
   const plan = {
     names: plans.flatMap(({ names }) => names),
-    neighbors: [...neighbors.values()],
+    neighbors,
     podCidrExports: plans.flatMap(({ podCidrExports }) => podCidrExports),
   }
-  return { plan, noPlan, problems }
+  return { plan, noPlan, problems: said }
+}
+
+/** Each session once, and no two under one key. */
+function unitedNeighbors(all: readonly PlanNeighbor[]): {
+  readonly neighbors: readonly PlanNeighbor[]
+  readonly problems: readonly Problem[]
+} {
+  const found = new Map<string, PlanNeighbor>()
+  const problems: Problem[] = []
+  for (const neighbor of all) {
+    const key = planKey(neighbor)
+    const first = found.get(key)
+    const other = { ...neighbor, apart: { ...neighbor.apart, port: neighbor.peerPort } }
+    if (first === undefined) found.set(key, neighbor)
+    else if (first.peerPort !== neighbor.peerPort && !found.has(planKey(other))) found.set(planKey(other), other)
+    else {
+      problems.push(doubled(neighbor, first))
+      found.set(key, { ...first, advertisements: [...first.advertisements, ...neighbor.advertisements] })
+    }
+  }
+  return { neighbors: [...found.values()], problems }
 }
 
 function doubled({ from, path, peerAddress }: PlanNeighbor, first: PlanNeighbor): Problem {
-  const message = `${peerAddress} is a neighbor of ${first.from.key.kind} ${first.from.key.name} already, which counts`
+  const { kind, name } = first.from.key
+  const message = `${peerAddress} is a neighbor of ${kind} ${name} already, whose settings count`
   return problemOf(fault('error', path, 'DuplicateNeighbor', message, 'Remove one of the two.'), from.key, from.origin)
 }

@@ -4,7 +4,14 @@
  */
 import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
 import { selectorMatches } from '../../desired/label-selector.ts'
-import type { DesiredPodCidr, Neighbor, Problem, Route, RouteAttributes } from '../../desired/model.ts'
+import type {
+  AddressFamilyName,
+  DesiredPodCidr,
+  Neighbor,
+  Problem,
+  Route,
+  RouteAttributes,
+} from '../../desired/model.ts'
 import { united } from '../../desired/route-attributes.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import {
@@ -13,18 +20,27 @@ import {
   type NodePlan,
   type PlanNeighbor,
   type PlanSource,
+  type PoolFilter,
+  type ServiceAddressType,
 } from '../dialects/node-plan.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { neighborsAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import type { NodeAddress } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
 
-/** One neighbor with what it is to hear of Services. */
+/** What one neighbor is to hear of Services in one family, by one advertisement; several add up. */
 export interface ServiceExport {
   readonly neighbor: Neighbor
+  /** Who says so, as verdicts name it. */
+  readonly name: string
   readonly selector: LabelSelector
-  /** Attributes of a prefix, by the pool that holds its address. */
-  readonly attributesFor: (pool: Pool | undefined, prefix: string) => RouteAttributes
+  readonly family: AddressFamilyName
+  readonly addressTypes: readonly ServiceAddressType[]
+  /** See {@link Advertisement.aggregationLength}. */
+  readonly aggregationLength: number | undefined
+  readonly admits: (pool: Pool | undefined) => boolean
+  /** Attributes of a route, by the pool that holds its address. */
+  readonly attributesFor: (pool: Pool | undefined) => RouteAttributes
 }
 
 export interface NodeExports {
@@ -86,11 +102,11 @@ export function exportsOf(
     for (const { neighbor, overrides } of made.sessions) {
       services.push(...serviceExportsOf(neighbor, planned.advertisements, overrides))
       for (const prefix of node.podCidrs) {
-        const found = planned.advertisements.find(
+        const found = planned.advertisements.filter(
           ({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix),
         )
-        if (found === undefined) continue
-        const attributes = attributesOf(found, undefined, overrides)
+        if (found.length === 0) continue
+        const attributes = united(found.map((one) => attributesOf(one, undefined, overrides)))
         const routes = podCidrRoutes.get(prefix) ?? []
         podCidrRoutes.set(prefix, [...routes, { prefix, neighbors: [neighbor.id], attributes }])
       }
@@ -127,13 +143,13 @@ function sessionsOf(
   passwordOf: PasswordOf,
   before: readonly Neighbor[],
 ): Sessions {
-  const { peerAddress, overrides, secret, path } = planned
+  const { peerAddress, overrides, secret, path, password: inline } = planned
   if (node.addresses.some(({ address }) => address === peerAddress)) {
     const message = `${peerAddress} is an address of node ${node.name} itself: there is no session with it`
     const remedy = 'Nothing needs to be done where other nodes share the policy; else write the address of a router.'
     return { sessions: [], faults: [fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)] }
   }
-  const password = secret === undefined ? undefined : passwordOf(secret.id)
+  const password = secret === undefined ? inline : passwordOf(secret.id)
   const missing = typeof password === 'object' ? password : undefined
   const obstacle = obstacleOf(planned, missing, before.length > 0)
   if (obstacle !== undefined) {
@@ -210,7 +226,7 @@ function podCidrsOf(
       const remedy = `Give the Node spec.podCIDRs, or turn ${field} off.`
       problems.push(problemIn(from, fault('warning', path, 'NoPodCidr', message, remedy)))
     }
-  const message = `PodCIDR of node ${node.name}, exported by policy ${names.join(', ')}`
+  const message = `PodCIDR of node ${node.name}, exported by ${names.join(', ')}`
   return node.podCidrs.map((prefix) => ({
     prefix,
     routes: routes.get(prefix) ?? [],
@@ -227,23 +243,26 @@ export function speaks(neighbor: Neighbor, prefix: string): boolean {
   return neighbor.families.includes(familyOf(prefix))
 }
 
-/** Advertisements of one selector say nothing but attributes by family. */
 function serviceExportsOf(
   neighbor: Neighbor,
   advertisements: readonly Advertisement[],
   overrides: NeighborOverrides,
 ): readonly ServiceExport[] {
-  const bySelector = new Map<LabelSelector, readonly Advertisement[]>()
-  for (const one of advertisements)
-    if (one.selector !== undefined) bySelector.set(one.selector, [...(bySelector.get(one.selector) ?? []), one])
-  return [...bySelector].map(([selector, all]) => ({
-    neighbor,
-    selector,
-    attributesFor: (pool, prefix) => {
-      const found = all.find(({ family }) => family === familyOf(prefix))
-      return found === undefined ? {} : attributesOf(found, pool?.labels, overrides)
-    },
-  }))
+  return advertisements.flatMap((one): readonly ServiceExport[] => {
+    const { name, type, selector, family, addressTypes = loadBalancerOnly, aggregationLength, pools } = one
+    if (type !== 'Service' || selector === undefined) return []
+    const admits = (pool: Pool | undefined): boolean => pools === undefined || isAdmitted(pools, pool)
+    const attributesFor = (pool: Pool | undefined): RouteAttributes => attributesOf(one, pool?.labels, overrides)
+    return [{ neighbor, name, selector, family, addressTypes, aggregationLength, admits, attributesFor }]
+  })
+}
+
+const loadBalancerOnly: readonly ServiceAddressType[] = ['LoadBalancerIP']
+
+/** Any pool that is named or selected. */
+function isAdmitted({ names, selectors }: PoolFilter, pool: Pool | undefined): boolean {
+  if (pool === undefined) return false
+  return names.includes(pool.name) || selectors.some((selector) => selectorMatches(selector, pool.labels))
 }
 
 interface NeighborInput {
@@ -261,6 +280,8 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
     overrides: _overrides,
     ownKeys: _ownKeys,
     advertisements: _advertisements,
+    apart: _apart,
+    password: _password,
     gracefulRestart,
     ...session
   } = planned
@@ -277,13 +298,17 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
     passive = false,
     ...named
   } = overrides
-  const { localAsn, peerAddress } = session
-  const zone = needsInterface(peerAddress) && named.interface !== undefined ? `%${named.interface}` : ''
+  const { localAsn, peerAddress, routerId, listenPort, ...rest } = session
+  const router = node.routerOf(localAsn)
+  const port = listenPort ?? router.listenPort
   return {
-    id: `${localAsn}/${peerAddress}${zone}`,
+    id: planKey(planned, needsInterface(peerAddress) ? named.interface : undefined),
     source: from.source,
-    ...session,
-    ...node.routerOf(localAsn),
+    ...rest,
+    localAsn,
+    peerAddress,
+    routerId: routerId ?? router.routerId,
+    ...(port === undefined ? {} : { listenPort: port }),
     passive,
     ...written(named),
     ...(password === undefined ? {} : { password }),
@@ -339,11 +364,13 @@ function attributesOf(
   const name = family === 'ipv6-unicast' ? 'ipv6' : 'ipv4'
   const med = overrides.med?.[name]
   const asPathPrepend = overrides.asPathPrepend?.[name] ?? 0
-  const extended = overrides.extendedCommunities?.[name] ?? []
+  const own = overrides.extendedCommunities?.[name] ?? []
+  const { extendedCommunities: ruled = [], ...said } = united(rules.map((rule) => rule.attributes))
+  const extendedCommunities = [...new Set([...ruled, ...own])].sort()
   return {
-    ...united(rules.map((rule) => rule.attributes)),
+    ...said,
     ...(med === undefined ? {} : { med }),
     ...(asPathPrepend === 0 ? {} : { asPathPrepend }),
-    ...(extended.length === 0 ? {} : { extendedCommunities: [...new Set(extended)].sort() }),
+    ...(extendedCommunities.length === 0 ? {} : { extendedCommunities }),
   }
 }

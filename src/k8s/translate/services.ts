@@ -5,19 +5,22 @@ import {
   type Frontend,
   type ObjectRef,
   type Route,
+  type RouteAttributes,
   type Verdict,
 } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
+import { united } from '../../desired/route-attributes.ts'
 import { parseAddress } from '../../ip/address.ts'
+import { formatPrefix, prefixOf } from '../../ip/prefix.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
-import { formatSelector, selectorMatches } from '../../desired/label-selector.ts'
+import { formatSelector, type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
-import { speaks, type NodeExports } from './exports.ts'
+import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import { servedClasses } from '../dialects/table.ts'
 import type { TranslatorOptions } from './types.ts'
 
@@ -61,10 +64,10 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     const allowed = addresses.filter((address) => whyNot(address, input, endpoints) === undefined)
     const served = allowed.filter((address) => options.datapath === 'none' || !address.includes(':'))
     const ports = portsOf(served, input, endpoints)
-    const chosen = routesOf(input, allowed)
+    const wishes = wishesOf(input, allowed)
     verdicts.push(
       allocatedVerdict(input, endpoints, ports),
-      selectedVerdict(input, chosen, allowed),
+      selectedVerdict(input, wishes, allowed),
       supportedVerdict(service, allowed, served, options),
       eligibleVerdict(service, endpoints, ports, options),
     )
@@ -72,7 +75,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
     if (verdicts.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports, countsEverywhere(service, options))
-      routes = chosen.filter(({ prefix }) => eligible.has(prefix.slice(0, prefix.indexOf('/'))))
+      routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
     }
   }
   const pool = input.poolOf(addresses[0] ?? '')
@@ -146,54 +149,83 @@ function portsOf(
   )
 }
 
-/** Routes of one address with equal attributes go together. */
-function routesOf({ service, exports, poolOf }: ServiceInput, addresses: readonly string[]): readonly Route[] {
-  const labels = selectableLabels(service)
+/** What one neighbor is to hear of one address: all that its advertisements say. */
+interface Wish {
+  readonly address: string
+  readonly prefix: string
+  readonly neighbor: string
+  readonly attributes: RouteAttributes
+}
+
+function wishesOf(input: ServiceInput, addresses: readonly string[]): readonly Wish[] {
+  const selecting = selectingOf(input)
   return addresses.flatMap((address) => {
-    const pool = poolOf(address)
-    const prefix = `${address}/${address.includes(':') ? 128 : 32}`
-    const routes = new Map<string, Route>()
-    for (const { neighbor, selector, attributesFor } of exports?.services ?? []) {
-      if (!selectorMatches(selector, labels) || !speaks(neighbor, prefix)) continue
-      const attributes = attributesFor(pool, prefix)
-      const id = JSON.stringify(attributes)
-      routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor.id], attributes })
-    }
-    return [...routes.values()]
+    const pool = input.poolOf(address)
+    return selecting.flatMap((one): readonly Wish[] => {
+      if (`${familyOf(address)}-unicast` !== one.family) return []
+      const prefix = announcedPrefix(address, one, input.service)
+      if (!one.admits(pool) || !speaks(one.neighbor, prefix)) return []
+      return [{ address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pool) }]
+    })
   })
 }
 
-function selectedVerdict(
-  { service, exports, noExports }: ServiceInput,
-  routes: readonly Route[],
-  addresses: readonly string[],
-): Verdict {
-  if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
+/** Wishes of one neighbor for one prefix are one; neighbors that hear the same of it share a route. */
+function routesOf(wishes: readonly Wish[]): readonly Route[] {
+  const routes = new Map<string, Route>()
+  for (const all of Map.groupBy(wishes, ({ prefix, neighbor }) => `${prefix} ${neighbor}`).values()) {
+    const { prefix = '', neighbor = '' } = all[0] ?? {}
+    const attributes = united(all.map((wish) => wish.attributes))
+    const id = JSON.stringify([prefix, attributes])
+    routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor], attributes })
+  }
+  return [...routes.values()]
+}
+
+function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport[] {
   const labels = selectableLabels(service)
-  const matching = exports.services.filter(({ selector }) => selectorMatches(selector, labels))
-  const policy = exports.names.join(', ')
+  // An advertisement is one for each family, and they have one selector.
+  const known = new Map<LabelSelector, boolean>()
+  return (exports?.services ?? []).filter(({ selector }) => {
+    const isMatching = known.get(selector) ?? selectorMatches(selector, labels)
+    known.set(selector, isMatching)
+    return isMatching
+  })
+}
+
+/** An aggregate draws packets for all of it, and a node without endpoints may not pass on those of a Local Service. */
+function announcedPrefix(address: string, { aggregationLength }: ServiceExport, { spec }: Service): string {
+  const parsed = parseAddress(address)
+  if (parsed === undefined || aggregationLength === undefined || spec.externalTrafficPolicy === 'Local')
+    return `${address}/${address.includes(':') ? 128 : 32}`
+  return formatPrefix(prefixOf(parsed, aggregationLength))
+}
+
+function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses: readonly string[]): Verdict {
+  const { exports, noExports } = input
+  if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
+  const matching = selectingOf(input)
+  const all = exports.names.join(', ')
   if (matching.length === 0) {
     const wanted = [...new Set(exports.services.map(({ selector }) => formatSelector(selector)))].join('; ')
     return no(
       'selected',
       'NotSelected',
-      `policy ${policy} does not select this ` +
+      `${all} does not select this ` +
         `Service${wanted === '' ? ': it has no serviceSelector' : ` (it selects ${wanted})`}`,
       'Label the Service, or change serviceSelector.',
     )
   }
-  if (routes.length === 0 && addresses.length > 0)
+  if (wishes.length === 0 && addresses.length > 0)
     return no(
       'selected',
       'FamilyNotSpoken',
-      `no neighbor of policy ${policy} speaks the family of ${addresses.join(', ')}`,
+      `no neighbor of ${all} speaks the family of ${addresses.join(', ')}`,
       'Add the family to the neighbor.',
     )
-  return yes(
-    'selected',
-    'PolicySelects',
-    `policy ${policy}, neighbors ${[...new Set(matching.map(({ neighbor }) => neighbor.id))].join(', ')}`,
-  )
+  const names = [...new Set(matching.map(({ name }) => name))].join(', ')
+  const neighbors = [...new Set(matching.map(({ neighbor }) => neighbor.id))].join(', ')
+  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}`)
 }
 
 function supportedVerdict(

@@ -86,6 +86,10 @@ class NodeTranslator implements Translator {
     this.#isSynced = true
   }
 
+  get secrets(): ReadonlySet<string> {
+    return this.#node.secrets
+  }
+
   get hasMore(): boolean {
     return this.#waiting.size > 0
   }

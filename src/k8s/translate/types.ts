@@ -37,4 +37,6 @@ export interface Translator {
    */
   flush(): DesiredDelta
   readonly hasMore: boolean
+  /** The Secrets that neighbors name, there or not, as `namespace/name`: no other one is needed. */
+  readonly secrets: ReadonlySet<string>
 }
