@@ -211,7 +211,6 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     clock: systemClock,
     random: Math.random,
     nodeName: options.nodeName,
-    secretsNamespace: options.bgpSecretsNamespace,
   })
   return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true } }
 }

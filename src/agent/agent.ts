@@ -148,6 +148,7 @@ export class Agent {
         this.#wake()
       },
       flush: () => this.#translate(),
+      secrets: () => translator.secrets,
       synced: () => {
         translator.synced()
         this.#isSynced = true

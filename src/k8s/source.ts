@@ -51,6 +51,11 @@ export interface SourceEvents {
   relistEnds?(kinds: readonly string[] | undefined): void
   /** Every kind was delivered once. */
   synced(): void
+  /**
+   * The Secrets that are needed, as `namespace/name`; no others are read from an API server. Asked before
+   * {@link synced}, when all other kinds were delivered, and after each {@link flush}.
+   */
+  secrets?(): ReadonlySet<string>
   /** For the log: what an operator should know and nothing is wrong with. */
   note?(message: string): void
 }

@@ -16,6 +16,8 @@ import { policyCrd, poolCrd } from './crds.ts'
 const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : false
 
+/** What a translator would name. */
+const wantedSecrets: ReadonlySet<string> = new Set(['kube-system/tor'])
 let cluster: Cluster
 const open = new Set<ObjectSource>()
 
@@ -48,7 +50,6 @@ async function follow(kubeconfig: string): Promise<{ readonly source: ObjectSour
     clock: systemClock,
     random: () => 0.5,
     nodeName: 'node1',
-    secretsNamespace: 'kube-system',
   })
   const view = new View()
   const idOf = (key: { readonly kind: string; readonly namespace: string; readonly name: string }): string =>
@@ -62,6 +63,7 @@ async function follow(kubeconfig: string): Promise<{ readonly source: ObjectSour
     },
     problems: () => undefined,
     flush: () => void view.flushes++,
+    secrets: () => wantedSecrets,
     synced: () => {
       view.isSynced = true
     },
@@ -84,7 +86,7 @@ test('what is there is delivered, what changes follows, a foreign Node and Secre
       { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node1' } },
       { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node2' } },
       { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'tor', namespace: 'kube-system' } },
-      { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'other', namespace: 'default' } },
+      { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'other', namespace: 'kube-system' } },
     ]
       .map((object) => JSON.stringify(object))
       .join('\n---\n'),
@@ -92,7 +94,7 @@ test('what is there is delivered, what changes follows, a foreign Node and Secre
   const { view } = await follow(cluster.kubeconfig)
   await waitFor('everything was read', () => view.isSynced)
   assert.ok(view.has('Service/default/web') && view.has('Node/node1') && view.has('Secret/kube-system/tor'))
-  assert.ok(!view.has('Node/node2') && !view.has('Secret/default/other'))
+  assert.ok(!view.has('Node/node2') && !view.has('Secret/kube-system/other'))
   const { metadata } = view.objects.get('Service/default/web') ?? {}
   assert.equal(JSON.stringify(metadata).includes('managedFields'), false)
   await cluster.apply(JSON.stringify(service('later')))

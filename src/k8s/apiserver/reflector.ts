@@ -19,8 +19,11 @@ export interface Resource {
   /** Tried in this order: the first that the server has is used. */
   readonly places: readonly { readonly apiVersion: string; readonly path: string }[]
   readonly fieldSelector?: string
-  /** Nothing else depends on it: where we may not read it (403) it counts as read. */
-  readonly isOptional?: boolean
+  /**
+   * The one object that it is. Nothing else depends on it: where we may not read it (403), or it cannot be read
+   * (500: the key that encrypted it is lost), it counts as read.
+   */
+  readonly object?: { readonly namespace: string; readonly name: string }
 }
 
 export interface ReflectorEvents {
@@ -53,6 +56,8 @@ const watchSpreadSec = 240
 const watchGraceSec = 30
 const firstRetryMs = 500
 const lastRetryMs = 30_000
+/** Of a Secret that the server cannot read either: a word that stands after so many tries. */
+const finalFailures = 3
 /** A watch that lasted so long was in order: what fails next is the first failure. */
 const healthyMs = 10_000
 /** A list that lost all of its objects, or its kind, is asked for once more after so long before it is believed. */
@@ -106,6 +111,10 @@ export class Reflector {
     return this.#state
   }
 
+  get resource(): Resource {
+    return this.#parts.resource
+  }
+
   get size(): number {
     return this.#known.size
   }
@@ -113,6 +122,11 @@ export class Reflector {
   stop(): void {
     this.#abort.abort()
     this.#wake?.()
+  }
+
+  /** What was delivered is not needed any more. */
+  forget(): void {
+    this.#sweep(new Set())
   }
 
   /** Lists again at once. */
@@ -151,7 +165,9 @@ export class Reflector {
     // "Too large resource version": the server has yet to see what we have seen (504); nothing older is taken from it.
     if (status === 504 && this.#resourceVersion === undefined && ++this.#staleTries >= maxStaleTries)
       this.#newest = undefined
-    const isEnough = status === 403 && this.#parts.resource.isOptional === true
+    // A server whose store changes its leader answers 500 for a moment.
+    const isFinal = status === 403 || (status === 500 && this.#failures >= finalFailures)
+    const isEnough = isFinal && this.#parts.resource.object !== undefined
     this.#setState({ isSynced: this.#state.isSynced || isEnough, problem: messageOf(error) })
     const backoffMs =
       Math.min(firstRetryMs * 2 ** Math.min(this.#failures++, 10), lastRetryMs) * (0.75 + this.#parts.random() / 2)

@@ -1,11 +1,14 @@
 /**
- * A Kubernetes API server as a source of objects: a reflector per kind over one connection. Changes of one turn are
- * applied together.
+ * A Kubernetes API server as a source of objects: a reflector per kind, and one per Secret that is needed, over one
+ * connection. Changes of one turn are applied together.
+ *
+ *     every kind but Secrets read --> which Secrets? --> those read --> synced
+ *     each flush --------------------> which Secrets? --> begin and end their reflectors
  */
 import type { Clock } from '../../clock/clock.ts'
 import type { Problem } from '../../desired/model.ts'
 import { kinds, type ServedKind } from '../kinds/table.ts'
-import type { ObjectSource, SourceEvents, SourceState } from '../source.ts'
+import type { KindState, ObjectSource, SourceEvents, SourceState } from '../source.ts'
 import { Reflector, type Resource } from './reflector.ts'
 import type { Transport } from './transport.ts'
 
@@ -16,8 +19,6 @@ export interface ApiServerOptions {
   readonly random: () => number
   /** The only Node that is read. */
   readonly nodeName: string
-  /** The only namespace whose Secrets are read. */
-  readonly secretsNamespace: string
 }
 
 export function apiServerSource(options: ApiServerOptions): ObjectSource {
@@ -26,43 +27,63 @@ export function apiServerSource(options: ApiServerOptions): ObjectSource {
 
 class ApiServerSource implements ObjectSource {
   readonly #options: ApiServerOptions
-  readonly #reflectors: ReadonlyMap<string, Reflector>
+  readonly #ofKind: ReadonlyMap<string, Reflector>
+  /** By `namespace/name`. */
+  readonly #ofSecret = new Map<string, Reflector>()
+  #wantedSecrets: ReadonlySet<string> = new Set()
   #events: SourceEvents | undefined
-  #running: Promise<unknown> = Promise.resolve()
+  readonly #running = new Set<Promise<void>>()
   #hasHadObjects = false
   #isFlushDue = false
   #isSynced = false
 
   constructor(options: ApiServerOptions) {
     this.#options = options
-    this.#reflectors = new Map(resourcesOf(options).map((resource) => [resource.kind, this.#reflector(resource)]))
+    this.#ofKind = new Map(resourcesOf(options).map((resource) => [resource.kind, this.#reflector(resource)]))
   }
 
   get state(): SourceState {
-    const all = [...this.#reflectors.values()]
+    const all = this.#all()
     return {
       isReachable: all.every(({ state }) => state.problem === undefined),
       objects: all.reduce((sum, { size }) => sum + size, 0),
       hasHadObjects: this.#hasHadObjects,
       unconfirmed: 0,
-      ofKind: (kind) => this.#reflectors.get(kind)?.state ?? { isSynced: true, problem: undefined },
+      ofKind: (kind) => this.#ofKind.get(kind)?.state ?? (kind === 'Secret' ? this.#secretState() : absent),
+    }
+  }
+
+  #all(): readonly Reflector[] {
+    return [...this.#ofKind.values(), ...this.#ofSecret.values()]
+  }
+
+  #secretState(): KindState {
+    const states = [...this.#ofSecret.values()].map(({ state }) => state)
+    return {
+      isSynced: this.#areKindsSynced() && states.every(({ isSynced }) => isSynced),
+      problem: states.find(({ problem }) => problem !== undefined)?.problem,
     }
   }
 
   async start(events: SourceEvents): Promise<void> {
     this.#events = events
-    this.#running = Promise.all([...this.#reflectors.values()].map((reflector) => reflector.run()))
+    for (const reflector of this.#ofKind.values()) this.#run(reflector)
+  }
+
+  #run(reflector: Reflector): void {
+    const running = reflector.run().finally(() => this.#running.delete(running))
+    this.#running.add(running)
   }
 
   async stop(): Promise<void> {
     this.#events = undefined
-    for (const reflector of this.#reflectors.values()) reflector.stop()
-    await this.#running
+    for (const reflector of this.#all()) reflector.stop()
+    await Promise.all(this.#running)
     await this.#options.transport.close()
   }
 
   rescan(): void {
-    for (const reflector of this.#reflectors.values()) reflector.relist()
+    for (const reflector of this.#all()) reflector.relist()
   }
 
   #reflector(resource: Resource): Reflector {
@@ -93,50 +114,95 @@ class ApiServerSource implements ObjectSource {
     this.#options.clock.soon(() => {
       this.#isFlushDue = false
       this.#events?.flush()
+      if (this.#isSynced) this.#followSecrets()
     })
   }
 
+  #report(): void {
+    this.#events?.problems(this.#all().flatMap(({ resource, state: { problem } }) => problemOf(resource, problem)))
+  }
+
   #stateChanged(): void {
-    this.#events?.problems(
-      [...this.#reflectors].flatMap(([kind, { state }]) =>
-        state.problem === undefined ? [] : problemOf(kind, state.problem),
-      ),
-    )
-    if (this.#isSynced || ![...this.#reflectors.values()].every(({ state }) => state.isSynced)) return
+    this.#report()
+    if (this.#isSynced || !this.#areKindsSynced()) return
+    this.#followSecrets()
+    if (![...this.#ofSecret.values()].every(({ state }) => state.isSynced)) return
     this.#isSynced = true
     this.#events?.synced()
+    this.#followSecrets()
   }
-}
 
-/** Of a kind that cannot be read now. */
-function problemOf(kind: string, message: string): Problem {
-  return {
-    severity: 'error',
-    object: { kind, name: '' },
-    field: '',
-    code: 'Unreadable',
-    message,
-    remedy:
-      'What was read last stays in force; let the role of the agent list and watch this kind, or see to the server.',
+  #areKindsSynced(): boolean {
+    return [...this.#ofKind.values()].every(({ state }) => state.isSynced)
   }
-}
 
-/** Kinds of this node alone, or of one namespace, are asked for as such: permission and traffic are for no more. */
-function resourcesOf({ nodeName, secretsNamespace }: ApiServerOptions): readonly Resource[] {
-  return (Object.keys(kinds) as ServedKind[]).map((kind) => {
-    const row = kinds[kind]
-    // The newest version is the last of a row.
-    const versions: readonly string[] = [...row.versions].reverse()
-    const within = kind === 'Secret' ? `/namespaces/${encodeURIComponent(secretsNamespace)}` : ''
-    const places = versions.map((apiVersion) => ({
-      apiVersion,
-      path: `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${row.resource}`,
-    }))
-    return {
-      kind,
-      places,
-      ...(kind === 'Node' ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
-      isOptional: kind === 'Secret',
+  /** A Secret that nobody needs any more is forgotten; one that vanishes while it is needed is a removal. */
+  #followSecrets(): void {
+    const wanted = this.#events?.secrets?.()
+    if (wanted === undefined || wanted === this.#wantedSecrets) return
+    this.#wantedSecrets = wanted
+    for (const [id, reflector] of this.#ofSecret) {
+      if (wanted.has(id)) continue
+      this.#ofSecret.delete(id)
+      reflector.stop()
+      reflector.forget()
+      if (reflector.state.problem !== undefined) this.#report()
     }
-  })
+    for (const id of wanted) {
+      if (this.#ofSecret.has(id)) continue
+      const reflector = this.#reflector(secretResource(id))
+      this.#ofSecret.set(id, reflector)
+      this.#run(reflector)
+    }
+  }
+}
+
+const absent: KindState = { isSynced: true, problem: undefined }
+
+/** Of what cannot be read now. */
+function problemOf({ kind, object }: Resource, message: string | undefined): readonly Problem[] {
+  if (message === undefined) return []
+  const { namespace, name } = object ?? { namespace: '', name: '' }
+  const what = object === undefined ? 'this kind' : `Secrets in namespace ${namespace}`
+  const right = `let the role of the agent list and watch ${what}, or see to the server.`
+  return [
+    {
+      severity: 'error',
+      object: { kind, ...(namespace === '' ? {} : { namespace }), name },
+      field: '',
+      code: 'Unreadable',
+      message,
+      remedy: `What was read last stays in force; ${right}`,
+    },
+  ]
+}
+
+/** Only this Node and nothing of other nodes is asked for: permission and traffic are for no more. */
+function resourcesOf({ nodeName }: ApiServerOptions): readonly Resource[] {
+  const read = (Object.keys(kinds) as ServedKind[]).filter((kind) => kind !== 'Secret')
+  return read.map((kind) => ({
+    kind,
+    places: placesOf(kind, ''),
+    ...(kind === 'Node' ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
+  }))
+}
+
+/** One Secret alone: the role may be for it by name, and nothing else of its namespace comes here. */
+function secretResource(id: string): Resource {
+  const [namespace = '', name = ''] = id.split('/')
+  return {
+    kind: 'Secret',
+    places: placesOf('Secret', `/namespaces/${encodeURIComponent(namespace)}`),
+    fieldSelector: `metadata.name=${name}`,
+    object: { namespace, name },
+  }
+}
+
+/** The newest version first, which is the last of a row. */
+function placesOf(kind: ServedKind, within: string): Resource['places'] {
+  const { versions, resource } = kinds[kind]
+  return [...versions].reverse().map((apiVersion) => ({
+    apiVersion,
+    path: `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${resource}`,
+  }))
 }

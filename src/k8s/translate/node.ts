@@ -38,22 +38,35 @@ export class NodeTranslation {
     return this.#secrets
   }
 
-  /** `isNodeBroken`: there is a Node, and something is wrong with its last version. */
-  translate(objects: StoredObjects, isNodeBroken = false): NodeAnswer {
+  /** The same, before anything was translated. */
+  secretsOf(objects: StoredObjects): ReadonlySet<string> {
+    this.#plan(objects)
+    return this.#secrets
+  }
+
+  #plan(objects: StoredObjects): DialectAnswer {
     const { nodeName, secretsNamespace, isStandIn = false } = this.#options
-    const stored = objects.Node.get(nodeName)
-    const node = stored?.value
-    const problems: Problem[] = []
-    if (!isStandIn) problems.push(...nodeProblems(objects, nodeName, isNodeBroken))
+    const node = objects.Node.get(nodeName)?.value
     const facts = {
       name: nodeName,
       labels: node?.metadata.labels ?? {},
       neighborKeys: node?.neighborKeys ?? [],
       isStandIn,
     }
-    const { plan, noPlan, problems: planProblems } = planNode(objects, facts, { secretsNamespace })
+    const answer = planNode(objects, facts, { secretsNamespace })
+    this.#secrets = new Set(answer.plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
+    return answer
+  }
+
+  /** `isNodeBroken`: there is a Node, and something is wrong with its last version. */
+  translate(objects: StoredObjects, isNodeBroken = false): NodeAnswer {
+    const { nodeName, isStandIn = false } = this.#options
+    const stored = objects.Node.get(nodeName)
+    const node = stored?.value
+    const problems: Problem[] = []
+    if (!isStandIn) problems.push(...nodeProblems(objects, nodeName, isNodeBroken))
+    const { plan, noPlan, problems: planProblems } = this.#plan(objects)
     problems.push(...planProblems)
-    this.#secrets = new Set(plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
     problems.push(...this.#keyProblems(objects, plan === undefined))
     const isDraining = node?.isDraining ?? false
     if (plan === undefined) {

@@ -86,12 +86,12 @@ class NodeTranslator implements Translator {
     this.#isSynced = true
   }
 
-  get secrets(): ReadonlySet<string> {
-    return this.#node.secrets
-  }
-
   get hasMore(): boolean {
     return this.#waiting.size > 0
+  }
+
+  get secrets(): ReadonlySet<string> {
+    return this.#isSynced ? this.#node.secrets : this.#node.secretsOf(this.#store.objects)
   }
 
   flush(): DesiredDelta {

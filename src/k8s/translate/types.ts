@@ -37,6 +37,6 @@ export interface Translator {
    */
   flush(): DesiredDelta
   readonly hasMore: boolean
-  /** The Secrets that neighbors name, there or not, as `namespace/name`: no other one is needed. */
+  /** The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed. */
   readonly secrets: ReadonlySet<string>
 }

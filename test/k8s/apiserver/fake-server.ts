@@ -5,6 +5,7 @@
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Credentials } from '../../../src/k8s/apiserver/credentials.ts'
+import type { RawObject } from '../../../src/k8s/source.ts'
 
 /** Self-signed, of 127.0.0.1, good for a hundred years and for nothing but these tests. */
 const certificate = `-----BEGIN CERTIFICATE-----
@@ -32,6 +33,8 @@ interface StoredObject {
 
 interface Watch {
   readonly path: string
+  /** Of the one object that it is for, by its field selector. */
+  readonly name: string | undefined
   readonly stream: ServerHttp2Stream
 }
 
@@ -118,12 +121,19 @@ export class FakeApiServer {
   }
 
   put(path: string, name: string, fields: { readonly uid?: string; readonly [key: string]: unknown } = {}): void {
-    this.serve(path)
     const { uid = `uid-${name}`, ...spec } = fields
-    const metadata = { name, namespace: 'default', uid, resourceVersion: String(++this.#version), managedFields: [{}] }
-    const isNew = this.#objects.get(path)?.has(name) !== true
-    const object = { metadata, spec }
-    this.#objects.get(path)?.set(name, object)
+    this.store(path, { metadata: { name, namespace: 'default', uid, managedFields: [{}] }, spec })
+  }
+
+  /** A whole object; it gets a version where it has none. */
+  store(path: string, { metadata, ...rest }: RawObject): void {
+    this.serve(path)
+    const given = metadata as StoredObject['metadata']
+    const { resourceVersion = String(++this.#version) } = given
+    this.#version = Math.max(this.#version, Number(resourceVersion))
+    const isNew = this.#objects.get(path)?.has(given.name) !== true
+    const object = { ...rest, metadata: { ...given, resourceVersion } }
+    this.#objects.get(path)?.set(given.name, object)
     this.#tell(path, isNew ? 'ADDED' : 'MODIFIED', object)
   }
 
@@ -159,25 +169,28 @@ export class FakeApiServer {
   }
 
   #tell(path: string, type: string, object: StoredObject): void {
-    this.say(path, `${JSON.stringify({ type, object: { kind: 'Any', ...object } })}\n`)
+    const line = `${JSON.stringify({ type, object: { kind: 'Any', ...object } })}\n`
+    for (const { stream, ...watch } of this.#watches)
+      if (watch.path === path && (watch.name ?? object.metadata.name) === object.metadata.name) stream.write(line)
   }
 
   #answer({ path, query, stream }: Request): void {
     const objects = this.#objects.get(path)
     if (objects === undefined) return status(stream, 404, 'the server could not find the requested resource')
+    const name = nameIn(query)
     const since = Number(query.get('resourceVersion') ?? 0)
     if (query.get('watch') === '1') {
       if (since < this.compactedAt) return status(stream, 410, 'too old resource version')
       stream.respond({ ':status': 200, 'content-type': 'application/json' })
-      const watch = { path, stream }
+      const watch = { path, name, stream }
       this.#watches.add(watch)
       stream.on('close', () => this.#watches.delete(watch))
       for (const object of objects.values())
-        if (Number(object.metadata.resourceVersion) > since)
+        if ((name ?? object.metadata.name) === object.metadata.name && Number(object.metadata.resourceVersion) > since)
           stream.write(`${JSON.stringify({ type: 'MODIFIED', object })}\n`)
       return
     }
-    const all = [...objects.values()]
+    const all = [...objects.values()].filter(({ metadata }) => (name ?? metadata.name) === metadata.name)
     const from = Number(query.get('continue') ?? 0)
     const limit = Number(query.get('limit') ?? all.length) || all.length
     const more = from + limit < all.length ? String(from + limit) : ''
@@ -185,6 +198,11 @@ export class FakeApiServer {
     stream.respond({ ':status': 200, 'content-type': 'application/json' })
     stream.end(JSON.stringify({ kind: 'List', metadata, items: all.slice(from, from + limit) }))
   }
+}
+
+/** Of the field selector `metadata.name=NAME`; undefined: every object. */
+function nameIn(query: URLSearchParams): string | undefined {
+  return query.get('fieldSelector')?.replace('metadata.name=', '')
 }
 
 /** The port on which it listens from now on. */
