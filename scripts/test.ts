@@ -1,8 +1,8 @@
 /**
  * `npm test [-- SUITE | FILE ...]`: everything, from a fresh clone.
  *
- *     packages (as root) -> format, lint, types -> kube-apiserver, kernel programs
- *         -> unit -> vectors -> apiserver -> datapath -> e2e -> interop -> lab
+ *     packages (as root) -> format, lint, types -> kube-apiserver, helm, kernel programs
+ *         -> unit -> vectors -> apiserver -> chart -> datapath -> e2e -> interop -> lab
  *
  * What this machine cannot run is skipped by name and counted; with HERALD_STRICT=1 or CI=true a skip is a failure.
  * Exit codes: 0 ok, 1 failed, 2 usage.
@@ -12,6 +12,7 @@ import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/errors.ts'
 import { ensureBinaries } from '../test/apiserver/binaries.ts'
+import { ensureHelm } from '../test/helm/binary.ts'
 import { StepList } from '../lab/steps.ts'
 import { lintCheck, typeCheck } from './check.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
@@ -72,13 +73,22 @@ async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
 
 /** A control plane to test against: some minutes of compiling the first time, nothing afterwards. */
 async function buildControlPlane(suites: readonly Suite[]): Promise<void> {
-  if (!suites.some((suite) => suite.name === 'apiserver' && suite.files.length > 0)) return
+  const isAsked = (...names: readonly Suite['name'][]): boolean =>
+    suites.some((suite) => names.includes(suite.name) && suite.files.length > 0)
+  if (!isAsked('apiserver', 'chart')) return
   const found = await steps.step(
     'kube-apiserver',
     (note) => ensureBinaries(note),
     (answer) => (typeof answer === 'string' ? `skipped: ${answer}` : `Kubernetes ${answer.version}`),
   )
   if (typeof found === 'string') steps.line(`    the tests against a real API server are skipped: ${found}`)
+  if (!isAsked('chart')) return
+  const helm = await steps.step(
+    'helm',
+    (note) => ensureHelm(note),
+    (answer) => ('reason' in answer ? `skipped: ${answer.reason}` : answer.path),
+  )
+  if ('reason' in helm) steps.line(`    the tests of the chart are skipped: ${helm.reason}`)
 }
 
 async function buildPrograms(machine: Machine | undefined): Promise<boolean> {

@@ -107,6 +107,13 @@ export const testNeeds: readonly Need[] = [
     lost: 'the interop tests with ExaBGP',
     services: ['exabgp'],
   },
+  {
+    what: 'promtool',
+    packages: ['prometheus'],
+    proofs: program('promtool'),
+    lost: 'the tests of the alerts',
+    services: ['prometheus'],
+  },
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },

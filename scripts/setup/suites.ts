@@ -3,13 +3,13 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 export interface Suite {
-  readonly name: 'unit' | 'vectors' | 'apiserver' | 'datapath' | 'e2e' | 'interop' | 'lab'
+  readonly name: 'unit' | 'vectors' | 'apiserver' | 'chart' | 'datapath' | 'e2e' | 'interop' | 'lab'
   readonly files: readonly string[]
   /** Files one after the other: they use namespaces, the kernel's BPF or a lot of the machine. */
   readonly isSerial: boolean
 }
 
-const own = ['vectors', 'apiserver', 'datapath', 'e2e', 'interop', 'lab'] as const
+const own = ['vectors', 'apiserver', 'chart', 'datapath', 'e2e', 'interop', 'lab'] as const
 export const suiteNames: readonly Suite['name'][] = ['unit', ...own]
 
 /** The suites in the order in which they run, quick ones first; `root` is the checkout. */

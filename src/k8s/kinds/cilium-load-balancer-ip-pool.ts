@@ -20,20 +20,19 @@ import { choice, optionalList, optionalText } from './schemas.ts'
 const blockSchema = z.strictObject({ cidr: optionalText, start: optionalText, stop: optionalText })
 const blocks = optionalList(blockSchema)
 
-const schema = z.object({
-  metadata: metadataSchema,
-  spec: z.strictObject({
-    blocks,
-    /** What `blocks` was called in early versions. */
-    cidrs: blocks,
-    serviceSelector: labelSelectorSchema.nullish(),
-    allowFirstLastIPs: choice(['Yes', 'No'], 'Yes'),
-    disabled: z
-      .boolean()
-      .nullish()
-      .transform((value) => value ?? false),
-  }),
+export const ipPoolSpec = z.strictObject({
+  blocks,
+  /** What `blocks` was called in early versions. */
+  cidrs: blocks,
+  serviceSelector: labelSelectorSchema.nullish(),
+  allowFirstLastIPs: choice(['Yes', 'No'], 'Yes'),
+  disabled: z
+    .boolean()
+    .nullish()
+    .transform((value) => value ?? false),
 })
+
+const schema = z.object({ metadata: metadataSchema, spec: ipPoolSpec })
 
 export type CiliumLoadBalancerIpPool = z.infer<typeof schema>
 export type PoolBlock = z.infer<typeof blockSchema>

@@ -18,6 +18,8 @@ const wellKnown: ReadonlyMap<string, number> = new Map([
   ['no-peer', 0xffffff04],
 ])
 
+export const wellKnownCommunityNames: readonly string[] = [...wellKnown.keys()]
+
 /** `65000:100`, or one unsigned 32-bit number. */
 export const standardCommunity = z.union([z.string(), z.number()]).transform((text, context) => {
   const parts = decimals(String(text))
@@ -31,7 +33,7 @@ export const standardCommunity = z.union([z.string(), z.number()]).transform((te
 export const wellKnownCommunity = z.string().transform((name, context) => {
   const value = wellKnown.get(name)
   if (value !== undefined) return value
-  context.addIssue(`${name} is no well-known community; write one of ${[...wellKnown.keys()].join(', ')}`)
+  context.addIssue(`${name} is no well-known community; write one of ${wellKnownCommunityNames.join(', ')}`)
   return z.NEVER
 })
 

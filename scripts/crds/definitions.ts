@@ -1,0 +1,111 @@
+/** What a CustomResourceDefinition says beside its schema, and the definition that comes of both. */
+import type * as z from 'zod'
+import { kinds, type ServedKind } from '../../src/k8s/kinds/table.ts'
+import { structuralOf, type Structural, type Texts } from './structural.ts'
+
+/** A column of `kubectl get`; `priority` 1 is for `-o wide`. */
+export interface Column {
+  readonly name: string
+  readonly type: 'string' | 'integer' | 'date' | 'boolean'
+  readonly jsonPath: string
+  readonly description?: string
+  readonly priority?: number
+}
+
+export interface Definition {
+  readonly shortNames: readonly string[]
+  readonly categories: readonly string[]
+  /** Of the object as a whole. */
+  readonly description: string
+  /** Of `spec`, by version where they differ. */
+  readonly spec: z.ZodType | Readonly<Record<string, z.ZodType>>
+  readonly texts: Texts | Readonly<Record<string, Texts>>
+  readonly columns: readonly Column[]
+  /** Beside `conditions`. */
+  readonly status?: Readonly<Record<string, Structural>>
+}
+
+export const ageColumn: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' }
+
+/** What everybody writes into a status: metav1.Condition. */
+const conditions: Structural = {
+  type: 'array',
+  description: 'What is to be known about the object now, one entry for each type.',
+  'x-kubernetes-list-type': 'map',
+  'x-kubernetes-list-map-keys': ['type'],
+  items: {
+    type: 'object',
+    required: ['type', 'status', 'reason', 'message', 'lastTransitionTime'],
+    properties: {
+      type: { type: 'string', maxLength: 316, description: 'What is stated, as herald.dev/Accepted.' },
+      status: { type: 'string', enum: ['True', 'False', 'Unknown'], description: 'Whether it is so.' },
+      reason: { type: 'string', maxLength: 1024, description: 'Why, in one word.' },
+      message: { type: 'string', maxLength: 32768, description: 'Why, for people, and what to change.' },
+      lastTransitionTime: { type: 'string', format: 'date-time', description: 'When the status changed last.' },
+      observedGeneration: {
+        type: 'integer',
+        format: 'int64',
+        minimum: 0,
+        description: 'The generation of the object that this is about.',
+      },
+    },
+  },
+}
+
+const standard = {
+  apiVersion: { type: 'string', description: 'Group and version of this object.' },
+  kind: { type: 'string', description: 'Its kind.' },
+  metadata: { type: 'object' },
+} as const
+
+/** The CustomResourceDefinition of a kind, as an object. */
+export function definitionOf(kind: ServedKind, definition: Definition): object {
+  const { versions, scope, resource } = kinds[kind]
+  const group = String(versions[0]).split('/')[0]
+  const names = versions.map((each) => each.slice(each.indexOf('/') + 1))
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${resource}.${group}`, labels: { 'app.kubernetes.io/part-of': 'herald' } },
+    spec: {
+      group,
+      scope,
+      names: {
+        kind,
+        listKind: `${kind}List`,
+        plural: resource,
+        singular: kind.toLowerCase(),
+        ...(definition.shortNames.length === 0 ? {} : { shortNames: definition.shortNames }),
+        ...(definition.categories.length === 0 ? {} : { categories: definition.categories }),
+      },
+      // The newest version is the last of a row, and is the one that is stored.
+      versions: names.map((name, index) => ({
+        name,
+        served: true,
+        storage: index === names.length - 1,
+        additionalPrinterColumns: definition.columns,
+        subresources: { status: {} },
+        schema: { openAPIV3Schema: schemaOf(definition, name) },
+      })),
+    },
+  }
+}
+
+function schemaOf(definition: Definition, version: string): Structural {
+  const byVersion = <T extends object>(value: T | Readonly<Record<string, T>>): T =>
+    version in value ? ((value as Readonly<Record<string, T>>)[version] as T) : (value as T)
+  return {
+    type: 'object',
+    description: definition.description,
+    required: ['spec'],
+    properties: {
+      ...standard,
+      spec: structuralOf(byVersion(definition.spec), 'spec', byVersion(definition.texts)),
+      status: {
+        type: 'object',
+        description: 'What was found out about the object; never written by people.',
+        properties: { conditions, ...definition.status },
+      },
+    },
+  }
+}

@@ -1,0 +1,199 @@
+/** The CustomResourceDefinitions of the chart on a real API server: what is refused, filled in, explained and listed. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { crdFiles } from '../../scripts/crds.ts'
+import { presentBinaries } from './binaries.ts'
+import { type Cluster, startCluster } from './cluster.ts'
+import { policyCrd } from './crds.ts'
+
+const binaries = presentBinaries()
+const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : false
+let cluster: Cluster
+
+before(async () => {
+  if (binaries === undefined) return
+  cluster = await startCluster(binaries)
+  await cluster.apply([...crdFiles().values()].join('---\n'))
+  const established = ['--for=condition=Established', '--timeout=60s', '--all', 'crd']
+  await cluster.kubectl(['wait', ...established])
+})
+after(() => cluster?.stop())
+
+type Fields = Readonly<Record<string, unknown>>
+
+const neighbor = { peerAddress: '192.168.1.1/32', peerASN: 65000 }
+const policyWith = (of: { readonly router?: Fields; readonly peer?: Fields; readonly spec?: Fields }): string =>
+  JSON.stringify({
+    apiVersion: 'cilium.io/v2alpha1',
+    kind: 'CiliumBGPPeeringPolicy',
+    metadata: { name: 'bgp-peering' },
+    spec: {
+      nodeSelector: { matchLabels: { 'kubernetes.io/os': 'linux' } },
+      virtualRouters: [
+        {
+          localASN: 65001,
+          exportPodCIDR: true,
+          serviceSelector: { matchLabels: { 'expose-via-bgp': 'true' } },
+          neighbors: [{ ...neighbor, ...of.peer }],
+          ...of.router,
+        },
+      ],
+      ...of.spec,
+    },
+  })
+const poolWith = (spec: Fields): string =>
+  JSON.stringify({
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumLoadBalancerIPPool',
+    metadata: { name: 'blue' },
+    spec,
+  })
+const dryRun = (manifest: string): Promise<string> =>
+  cluster.kubectl(['apply', '--dry-run=server', '-o', 'json', '-f', '-'], manifest)
+
+test('the smallest policy is taken, and what it leaves out is filled in', { skip }, async () => {
+  const { spec } = JSON.parse(await dryRun(policyWith({ peer: { gracefulRestart: { enabled: true } } })))
+  const [router] = spec.virtualRouters
+  assert.deepEqual(router.serviceAdvertisements, ['LoadBalancerIP'])
+  assert.deepEqual(router.neighbors, [
+    {
+      ...neighbor,
+      peerPort: 179,
+      eBGPMultihopTTL: 1,
+      connectRetryTimeSeconds: 120,
+      holdTimeSeconds: 90,
+      gracefulRestart: { enabled: true, restartTimeSeconds: 120 },
+    },
+  ])
+})
+
+const accepted: Readonly<Record<string, string>> = {
+  'every field that Cilium had': policyWith({
+    router: {
+      podIPPoolSelector: { matchExpressions: [{ key: 'a', operator: 'NotIn', values: ['b'] }] },
+      serviceAdvertisements: ['LoadBalancerIP', 'ClusterIP', 'ExternalIP'],
+    },
+    peer: {
+      peerAddress: '2001:db8::1/128',
+      peerPort: 1179,
+      authSecretRef: 'key',
+      eBGPMultihopTTL: 255,
+      connectRetryTimeSeconds: 2147483647,
+      holdTimeSeconds: 9,
+      keepAliveTimeSeconds: 9,
+      gracefulRestart: { enabled: true, restartTimeSeconds: 4095 },
+      families: [
+        { afi: 'l2vpn', safi: 'evpn' },
+        { afi: 'ipv4', safi: 'unicast' },
+      ],
+      advertisedPathAttributes: [
+        {
+          selectorType: 'CiliumLoadBalancerIPPool',
+          selector: { matchLabels: { pool: 'blue' } },
+          communities: { standard: ['65535:65535', '4294967295'], wellKnown: ['no-export'], large: ['1:2:4294967295'] },
+          localPreference: 4294967295,
+        },
+      ],
+    },
+  }),
+  'a serviceSelector under the neighbor': policyWith({ peer: { serviceSelector: {} } }),
+  'two routers': policyWith({ router: { neighbors: [neighbor, { ...neighbor, peerAddress: '192.168.2.1/32' }] } }),
+  'a short hold time alone': policyWith({ peer: { holdTimeSeconds: 3 } }),
+  'a pool of prefixes and ranges': poolWith({
+    blocks: [{ cidr: '192.0.2.0/24' }, { start: '198.51.100.1' }, { start: '2001:db8::1', stop: '2001:db8::9' }],
+  }),
+  'a pool without blocks': poolWith({}),
+}
+for (const [what, manifest] of Object.entries(accepted))
+  test(`the API server takes ${what}`, { skip }, async () => {
+    await dryRun(manifest)
+  })
+
+const refused: readonly (readonly [what: string, manifest: string, words: RegExp])[] = [
+  ['a network as peer', policyWith({ peer: { peerAddress: '192.168.1.0/24' } }), /peerAddress is one router: write/],
+  ['an IPv6 peer with /32', policyWith({ peer: { peerAddress: '2001:db8::1/32' } }), /write the mask \/32, or \/128/],
+  ['a peer without a mask', policyWith({ peer: { peerAddress: '192.168.1.1' } }), /must be of type cidr/],
+  [
+    'a keepalive time above the hold time',
+    policyWith({ peer: { holdTimeSeconds: 9, keepAliveTimeSeconds: 10 } }),
+    /neighbors\[0\]\.keepAliveTimeSeconds: .*must not be above holdTimeSeconds/,
+  ],
+  [
+    'a keepalive time above the hold time that is filled in',
+    policyWith({ peer: { keepAliveTimeSeconds: 91 } }),
+    /must not be above holdTimeSeconds/,
+  ],
+  ['a hold time of 2 s', policyWith({ peer: { holdTimeSeconds: 2 } }), /holdTimeSeconds.* greater than or equal to 3/],
+  ['an AS number of 33 bits', policyWith({ router: { localASN: 4294967296 } }), /localASN.* less than or equal to/],
+  ['an unknown family', policyWith({ peer: { families: [{ afi: 'IPv4', safi: 'unicast' }] } }), /Unsupported value/],
+  ['the same router twice', policyWith({ router: { neighbors: [neighbor, neighbor] } }), /Duplicate value/],
+  ['no router', policyWith({ router: { neighbors: [] } }), /should have at least 1 items/],
+  ['a misspelt field', policyWith({ peer: { holdTime: 9 } }), /unknown field "spec.virtualRouters\[0\].*holdTime"/],
+  [
+    'a community of 17 bits',
+    policyWith({
+      peer: { advertisedPathAttributes: [{ selectorType: 'PodCIDR', communities: { standard: ['65536:1'] } }] },
+    }),
+    /standard\[0\].*should match/,
+  ],
+  [
+    'a label value with a slash',
+    policyWith({ spec: { nodeSelector: { matchLabels: { rack: 'a/b' } } } }),
+    /matchLabels.rack.*should match/,
+  ],
+  ['a block of both', poolWith({ blocks: [{ cidr: '192.0.2.0/24', start: '192.0.2.1' }] }), /either cidr, or start/],
+  ['a block of nothing', poolWith({ blocks: [{}] }), /either cidr, or start/],
+]
+for (const [what, manifest, words] of refused)
+  test(`the API server refuses ${what}, and says why`, { skip }, async () => {
+    await assert.rejects(dryRun(manifest), words)
+  })
+
+test('the status is written on its own, and a condition has a type, a status and a reason', { skip }, async () => {
+  await cluster.apply(policyWith({}))
+  const patch = (conditions: readonly Fields[]): Promise<string> =>
+    cluster.kubectl([
+      ...['patch', 'bgpp', 'bgp-peering', '--subresource=status', '--type=merge', '-p'],
+      JSON.stringify({ status: { conditions } }),
+    ])
+  const condition = {
+    type: 'herald.dev/Accepted',
+    status: 'True',
+    reason: 'Accepted',
+    message: '',
+    lastTransitionTime: '2026-01-31T12:00:00Z',
+  }
+  await patch([condition])
+  await assert.rejects(patch([{ ...condition, status: 'Yes' }]), /Unsupported value: "Yes"/)
+  await assert.rejects(patch([condition, condition]), /Duplicate value/)
+  const { status } = JSON.parse(await cluster.kubectl(['get', 'bgpp', 'bgp-peering', '-o', 'json']))
+  assert.deepEqual(status.conditions, [condition])
+})
+
+test('kubectl get shows AS numbers, peer and age, by the short name', { skip }, async () => {
+  await cluster.apply(policyWith({}))
+  const [head = '', line = ''] = (await cluster.kubectl(['get', 'bgpp'])).split('\n')
+  assert.match(head, /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +AGE/)
+  assert.match(line, /^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +\d/)
+  assert.match(await cluster.kubectl(['get', 'ciliumbgp']), /bgp-peering/)
+})
+
+test('kubectl explain says what every field is, with defaults and the words that are taken', { skip }, async () => {
+  const explain = (path: string): Promise<string> => cluster.kubectl(['explain', path])
+  const peer = await explain('bgpp.spec.virtualRouters.neighbors')
+  assert.match(peer, /holdTimeSeconds\t<integer>\n *Hold time of RFC 4271/)
+  assert.match(peer, /peerAddress\t<string> -required-/)
+  assert.match(await explain('bgpp.spec.virtualRouters.neighbors.families.afi'), /ENUM:\n *ipv4\n *ipv6/)
+  assert.match(await explain('ippool.spec'), /allowFirstLastIPs\t<string>\n *enum: "?Yes"?, "?No"?/i)
+  const everything = await cluster.kubectl(['explain', 'bgpp', '--recursive'])
+  assert.match(everything, /virtualRouters\t<\[\]Object> -required-/)
+  assert.doesNotMatch(peer, /<no description>/)
+})
+
+test('a policy of our CRD stays what it was when the CRD is applied again', { skip }, async () => {
+  await cluster.apply(policyWith({}))
+  const read = async (): Promise<string> => cluster.kubectl(['get', 'bgpp', 'bgp-peering', '-o', 'jsonpath={.spec}'])
+  const before = await read()
+  await cluster.apply(JSON.stringify(policyCrd))
+  assert.equal(await read(), before)
+})

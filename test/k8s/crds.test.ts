@@ -1,0 +1,61 @@
+/** The CustomResourceDefinitions of the chart are those that the schemas make. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import * as z from 'zod'
+import { crdFiles, crdOf, presentCrdFiles } from '../../scripts/crds.ts'
+import { structuralOf } from '../../scripts/crds/structural.ts'
+import { parseObject } from '../../src/k8s/kinds/table.ts'
+
+const chart = new URL('../../charts/herald/', import.meta.url)
+
+test('the CRDs in the chart are what the schemas make: write them anew with node scripts/crds.ts', () => {
+  const files = crdFiles()
+  assert.deepEqual([...presentCrdFiles()].sort(), [...files.keys()].sort())
+  for (const [path, text] of files) assert.equal(readFileSync(new URL(path, chart), 'utf8'), text, path)
+})
+
+test('CiliumBGPPeeringPolicy is among the files that helm installs by itself', () => {
+  assert.ok([...crdFiles().keys()].includes('crds/ciliumbgppeeringpolicies.yaml'))
+})
+
+test('a field without a text and a text without its field are no CRD', () => {
+  const schema = z.strictObject({ port: z.number().int() })
+  assert.throws(() => structuralOf(schema, 'spec', { spec: 'a' }), /spec\.port has no text/)
+  const texts = { spec: 'a', 'spec.port': 'b', 'spec.prot': 'c' }
+  assert.throws(() => structuralOf(schema, 'spec', texts), /texts of no field: spec\.prot/)
+})
+
+/** What a structural schema fills in, as the API server does. */
+function defaulted(schema: unknown, value: unknown): unknown {
+  const { properties, items } = schema as { properties?: Record<string, { default?: unknown }>; items?: unknown }
+  if (Array.isArray(value)) return value.map((each) => defaulted(items, each))
+  if (properties === undefined || typeof value !== 'object' || value === null) return value
+  const filled = Object.entries(properties).flatMap(([name, each]): [string, unknown][] => {
+    const written: unknown = Reflect.get(value, name) ?? each.default
+    return written === undefined ? [] : [[name, defaulted(each, written)]]
+  })
+  return Object.fromEntries(filled)
+}
+
+test('what the API server fills in changes nothing of what the agent reads', () => {
+  const neighbor = { peerAddress: '192.168.1.1/32', peerASN: 65000, gracefulRestart: { enabled: true } }
+  const spec = { nodeSelector: {}, virtualRouters: [{ localASN: 65001, serviceSelector: {}, neighbors: [neighbor] }] }
+  const { spec: definition } = crdOf('CiliumBGPPeeringPolicy') as {
+    spec: { versions: { schema: { openAPIV3Schema: { properties: { spec: unknown } } } }[] }
+  }
+  const filled = defaulted(definition.versions[0]?.schema.openAPIV3Schema.properties.spec, spec)
+  assert.notDeepEqual(filled, spec)
+  const parsed = [spec, filled].map((each) => {
+    const raw = {
+      apiVersion: 'cilium.io/v2alpha1',
+      kind: 'CiliumBGPPeeringPolicy',
+      metadata: { name: 'a' },
+      spec: each,
+    }
+    const { value, faults } = parseObject('CiliumBGPPeeringPolicy', raw, undefined)
+    assert.deepEqual(faults, [])
+    return value?.virtualRouters.flatMap(({ neighbors, exportPodCIDR }) => [exportPodCIDR, neighbors])
+  })
+  assert.deepEqual(parsed[1], parsed[0])
+})
