@@ -7,7 +7,7 @@ import type { Backend, Protocol } from '../desired/model.ts'
 import type { FrontendCounters } from './datapath.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
-export const schema = 1
+export const schema = 2
 
 const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
 
@@ -81,7 +81,7 @@ export const mapShapes = {
   fragments: { kind: 'lru', keyBytes: 12, valueBytes: 4, maxEntries: 8_192 },
   counters: { kind: 'array', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 32_768 },
   reasons: { kind: 'array', keyBytes: 4, valueBytes: sizes.reason, maxEntries: reasonNames.length },
-  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 2 },
+  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
 } as const satisfies Readonly<Record<string, MapShape>>
 
 export type MapName = keyof typeof mapShapes

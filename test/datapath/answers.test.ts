@@ -196,6 +196,33 @@ test('answers are limited per CPU, what exceeds the limit is dropped and counted
   assert.ok(answered >= 256, 'a burst is answered')
 })
 
+test('who scans the ports of one VIP silences no other answer: not another VIP, not another kind of the same', {
+  skip,
+}, (t) => {
+  const datapath = kernelFixture(t).open({ drainSec: 0 })
+  const others = Array.from({ length: 8 }, (_, n) => `192.0.2.${20 + n}`)
+  for (const address of [vip, ...others]) {
+    datapath.upsert(frontendOf(address, 80, [pod]))
+    datapath.upsert(frontendOf(address, 82, []))
+  }
+  for (let port = 1000; port < 3000; port++)
+    ingress(datapath, tcpFrame({ ...toVip, destinationPort: port, flags: tcpFlag.SYN }))
+  assert.ok((datapath.reasons()['answer_limited'] ?? 0) > 0, 'the scan is limited')
+  const ping = { source: client, protocol: ICMP, payload: icmpMessage(8, 0, 1, new Uint8Array(8)) }
+  for (const bytes of [
+    tcpFrame({ ...toVip, destinationPort: 82, flags: tcpFlag.SYN }),
+    frame({ ...ping, destination: vip }),
+    frame({ source: client, destination: vip, protocol: 47, payload: new Uint8Array(8) }),
+    ...others.map((destination) => frame({ ...ping, destination })),
+  ])
+    assert.equal(ingress(datapath, bytes).verdict, verdict.redirect)
+  const answered = others.filter(
+    (destination) => ingress(datapath, tcpFrame({ ...toVip, destination, flags: tcpFlag.SYN })).verdict === 7,
+  )
+  // One of 256 VIPs shares the bucket of the scanned one.
+  assert.ok(answered.length >= others.length - 1, `${answered.length} of ${others.length} VIPs answer`)
+})
+
 test('an ICMP error about a reply reaches the pod, inside and outside translated (RFC 5508)', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { FrontendCounters } from '../../src/datapath/datapath.ts'
+import { schema } from '../../src/datapath/layout.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
@@ -32,7 +33,7 @@ for (const attach of ['tcx', 'clsact'] as const) {
     await pod.tell({ do: 'serve', port: 8080 })
     assert.deepEqual(await node.tell({ do: 'uplinks', neighbors: [client] }), [uplink])
     assert.deepEqual(await node.tell(datapathCommand(rack, attach)), {
-      status: { kind: 'ebpf', attach, interfaces: [uplink], adopted: false, schema: 1 },
+      status: { kind: 'ebpf', attach, interfaces: [uplink], adopted: false, schema },
       served: frontends.map(({ id }) => id).sort(),
     })
     const seen = new Set<string>()
@@ -183,7 +184,7 @@ test('after an interface was made anew the programs are attached to it again, an
     'bpf',
     'direct-action',
     'object-pinned',
-    `${rack.bpffs}/herald/v1/programs/herald_egress`,
+    `${rack.bpffs}/herald/v${schema}/programs/herald_egress`,
   ])
   await node.tell({ do: 'unload', bpffs: rack.bpffs })
   const left = rack.run('node', ['tc', 'filter', 'show', 'dev', uplink, 'ingress'])

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { schema } from '../../src/datapath/layout.ts'
 import { BpfMap, closeFd, openPinned, programInfo } from '../../src/sys/bpf.ts'
 import { waitFor } from '../wait.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
@@ -339,7 +340,7 @@ test('two connections of one client port to two VIPs with one pod stay apart, al
  * Removes what an LRU map may evict by itself: one half of every connection (the octet is the direction of the key).
  */
 function evict(bpffs: string, direction: 0 | 1): void {
-  const fd = openPinned(`${bpffs}/herald/v1/maps/connections`)
+  const fd = openPinned(`${bpffs}/herald/v${schema}/maps/connections`)
   assert.ok(fd !== undefined)
   const map = new BpfMap('connections', fd)
   const keys = [...map.entries()].map(([key]) => key).filter((key) => key[13] === direction)

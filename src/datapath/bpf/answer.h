@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Answers made in place and sent back to where the packet came from: a VIP is owned by no interface, so without them a
  * packet that nobody serves would circle between this node and its router until its TTL ends. */
 #ifndef HERALD_ANSWER_H
@@ -7,21 +7,38 @@
 #include <stddef.h>
 #include "packet.h"
 
-/* Per CPU: a burst of 256, then one per millisecond. */
+/* Per CPU, kind of answer and VIP: a burst of 256, then one per millisecond. */
 #define ANSWER_INTERVAL_NS 1000000ULL
 #define ANSWER_BURST 256
 
 #define ANSWER_TTL 64
 #define IP_DONT_FRAGMENT 0x4000
 
-#define MAX_IP_HEADER 60
+#define MAX_IP_OPTIONS 40
 #define QUOTED_PAYLOAD 8
 
+/* Whoever makes one VIP answer in one way takes nothing from another VIP, nor from the other ways of this one. */
+static __always_inline enum limit limit_of(enum reason reason)
+{
+	switch (reason) {
+	case REASON_ECHO_ANSWERED:
+		return LIMIT_ECHO;
+	case REASON_UNOWNED_PORT:
+		return LIMIT_UNOWNED_PORT;
+	case REASON_UNOWNED_PROTOCOL:
+		return LIMIT_UNOWNED_PROTOCOL;
+	case REASON_NO_BACKEND:
+		return LIMIT_NO_BACKEND;
+	default:
+		return LIMIT_BACKEND_GONE;
+	}
+}
+
 /* Token bucket as one number: the time at which the bucket is full of debt. */
-static __always_inline bool is_within_limit(enum limit limit)
+static __always_inline bool is_within_limit(enum reason reason, __be32 vip)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u32 key = limit;
+	__u32 key = limit_of(reason) * VIPS_PER_LIMIT + ((bpf_ntohl(vip) * 0x9e3779b1) >> (32 - VIPS_PER_LIMIT_BITS));
 	__u64 *debt_until = bpf_map_lookup_elem(&limits, &key);
 	__u64 start = now;
 
@@ -163,8 +180,54 @@ static __always_inline int answer_reset(struct __sk_buff *skb, const struct pack
 struct unreachable {
 	struct iphdr ip;
 	struct icmp icmp;
-	__u8 quote[MAX_IP_HEADER + QUOTED_PAYLOAD];
 } __attribute__((packed, aligned(4)));
+
+/* What an ICMP error quotes. Read and written in pieces of constant length: verifiers before 5.16 lose the bounds of
+ * a length that was kept on the stack, and those before 5.12 take no write to the stack at an offset that varies. */
+struct quote {
+	struct iphdr ip;
+	__u32 options[MAX_IP_OPTIONS / 4];
+	__u8 payload[QUOTED_PAYLOAD];
+};
+
+static __always_inline bool load_quote(struct __sk_buff *skb, const struct packet *packet, struct quote *quote)
+{
+	if (bpf_skb_load_bytes(skb, packet->l3, &quote->ip, sizeof(quote->ip)))
+		return false;
+#pragma unroll
+	for (__u32 i = 0; i < MAX_IP_OPTIONS / 4; i++) {
+		if (sizeof(quote->ip) + i * 4 < packet->header_length &&
+		    bpf_skb_load_bytes(skb, packet->l3 + sizeof(quote->ip) + i * 4, &quote->options[i], 4))
+			return false;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < QUOTED_PAYLOAD; i++) {
+		if (packet->header_length + i < packet->total_length &&
+		    bpf_skb_load_bytes(skb, packet->l4 + i, &quote->payload[i], 1))
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool store_quote(struct __sk_buff *skb, const struct packet *packet, const struct quote *quote,
+		__u32 at)
+{
+	if (bpf_skb_store_bytes(skb, at, &quote->ip, sizeof(quote->ip), 0))
+		return false;
+#pragma unroll
+	for (__u32 i = 0; i < MAX_IP_OPTIONS / 4; i++) {
+		if (sizeof(quote->ip) + i * 4 < packet->header_length &&
+		    bpf_skb_store_bytes(skb, at + sizeof(quote->ip) + i * 4, &quote->options[i], 4, 0))
+			return false;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < QUOTED_PAYLOAD; i++) {
+		if (packet->header_length + i < packet->total_length &&
+		    bpf_skb_store_bytes(skb, at + packet->header_length + i, &quote->payload[i], 1, 0))
+			return false;
+	}
+	return true;
+}
 
 /* RFC 792: the IP header and eight octets of what it carried. The message keeps the place of the old transport header:
  * should the hardware finish a checksum there, it meets a message whose sum is right, and writes zero's other form. */
@@ -172,23 +235,23 @@ static __always_inline int answer_unreachable(struct __sk_buff *skb, const struc
 		enum reason reason)
 {
 	struct unreachable out = {};
+	struct quote quote = {};
 	__u32 quoted = packet->header_length + QUOTED_PAYLOAD;
+	__s64 sum;
 
 	if (packet->total_length < quoted)
 		quoted = packet->total_length;
-	/* For the verifier; the length of the header was checked before. */
-	if (quoted < sizeof(struct iphdr) || quoted > sizeof(out.quote))
+	if (!load_quote(skb, packet, &quote))
 		return drop(REASON_BAD_HEADER);
-	if (bpf_skb_load_bytes(skb, packet->l3, out.quote, quoted))
-		return drop(REASON_BAD_HEADER);
-	out.ip = answer_header(packet, IPPROTO_ICMP, sizeof(out.ip) + sizeof(out.icmp) + quoted);
+	out.ip = answer_header(packet, IPPROTO_ICMP, sizeof(out) + quoted);
 	out.icmp.type = ICMP_UNREACHABLE;
 	out.icmp.code = code;
-	/* What lies behind the quote is zero and adds nothing. */
-	out.icmp.checksum = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.icmp, sizeof(out.icmp) + sizeof(out.quote), 0));
-	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out.ip) + sizeof(out.icmp) + quoted, 0) ||
-	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out.ip) + sizeof(out.icmp), 0) ||
-	    bpf_skb_store_bytes(skb, packet->l3 + sizeof(out.ip) + sizeof(out.icmp), out.quote, quoted, 0))
+	/* Options that are not there are zero and add nothing; nor does the rest of a short payload. */
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&quote, sizeof(quote), 0);
+	out.icmp.checksum = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.icmp, sizeof(out.icmp), sum));
+	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out) + quoted, 0) ||
+	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0) ||
+	    !store_quote(skb, packet, &quote, packet->l3 + sizeof(out)))
 		return drop(REASON_REWRITE_FAILED);
 	count(reason);
 	return send_back(skb);
@@ -199,7 +262,7 @@ static __noinline int refuse(struct __sk_buff *skb, const struct packet *packet,
 {
 	if (!is_answerable(packet))
 		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(LIMIT_REFUSAL))
+	if (!is_within_limit(reason, packet->destination))
 		return drop(REASON_ANSWER_LIMITED);
 	if (packet->protocol == IPPROTO_TCP)
 		return answer_reset(skb, packet, reason);
@@ -220,7 +283,7 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 		return drop(REASON_FRAGMENT);
 	if (!is_answerable(packet))
 		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(LIMIT_ECHO))
+	if (!is_within_limit(REASON_ECHO_ANSWERED, packet->destination))
 		return drop(REASON_ANSWER_LIMITED);
 	if (bpf_skb_load_bytes(skb, ttl_offset, &ttl_protocol, sizeof(ttl_protocol)))
 		return drop(REASON_BAD_HEADER);

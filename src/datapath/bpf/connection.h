@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Connections: an entry per direction in one LRU map. Either half may be evicted alone; a packet from the client
  * restores the reply half, and a lost forward half is chosen again from the same table. */
 #ifndef HERALD_CONNECTION_H

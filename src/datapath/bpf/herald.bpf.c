@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The load balancer of one node, on its uplinks only, so that netfilter and every policy of the CNI see client and pod
  * in both directions.
  *
@@ -157,4 +157,4 @@ int herald_egress(struct __sk_buff *skb)
 	return PASS;
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "Dual BSD/GPL";

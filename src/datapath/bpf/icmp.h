@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* ICMP for a VIP, and ICMP errors about packets that were translated. An error quotes the packet it is about; that
  * quote finds the connection, and outer and inner addresses are translated together (RFC 5508 section 4). */
 #ifndef HERALD_ICMP_H

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* What the maps hold. layout.ts writes the same octets; a test compares both through the object's BTF. */
 #ifndef HERALD_LAYOUT_H
 #define HERALD_LAYOUT_H
@@ -111,11 +111,18 @@ enum reason {
 	REASON_COUNT,
 };
 
+/* Answers are limited by kind and VIP: VIPs that share a place by their hash share a bucket of each kind. */
 enum limit {
-	LIMIT_REFUSAL,
 	LIMIT_ECHO,
+	LIMIT_UNOWNED_PORT,
+	LIMIT_UNOWNED_PROTOCOL,
+	LIMIT_NO_BACKEND,
+	LIMIT_BACKEND_GONE,
 	LIMIT_COUNT,
 };
+
+#define VIPS_PER_LIMIT_BITS 8
+#define VIPS_PER_LIMIT (1 << VIPS_PER_LIMIT_BITS)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -180,8 +187,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LIMIT_COUNT);
-	__type(key, __u32); /* enum limit */
+	__uint(max_entries, LIMIT_COUNT << VIPS_PER_LIMIT_BITS);
+	__type(key, __u32); /* enum limit, then the place of the VIP */
 	__type(value, __u64);
 } limits SEC(".maps");
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Reading a packet. Everything is copied out by bpf_skb_load_bytes: it is bounded, it also reads what a driver left
  * in page fragments, and nothing has to be checked again after a rewrite. */
 #ifndef HERALD_PACKET_H

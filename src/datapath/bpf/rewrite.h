@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Changing addresses and ports. The kernel's checksum calls are incremental, so odd lengths and fragments need no
  * care, and they know about checksums that the hardware will finish (CHECKSUM_PARTIAL). */
 #ifndef HERALD_REWRITE_H

@@ -1,0 +1,86 @@
+/**
+ * What the compiled programs may not contain, although this machine's kernel takes it: verifiers from 5.10 on must load
+ * them. Where a kernel of another version can be had the object is loaded there; this finds the known stumbling blocks
+ * without one.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { buildBpf } from '../../scripts/build-bpf.ts'
+import { messageOf } from '../../src/errors.ts'
+
+function disassembly(): readonly string[] | Error {
+  try {
+    const text = execFileSync('llvm-objdump', ['-d', '--no-show-raw-insn', buildBpf()], { encoding: 'utf8' })
+    return text.split('\n').map((line) => line.trim())
+  } catch (error) {
+    return new Error(`needs clang and llvm-objdump: ${messageOf(error).split('\n')[0]}`)
+  }
+}
+
+const lines = disassembly()
+const skip = lines instanceof Error ? lines.message : false
+
+/** Registers that hold a length, by the number of the helper. */
+const lengthRegisters: Readonly<Record<number, readonly number[]>> = {
+  9: [4], // skb_store_bytes
+  26: [4], // skb_load_bytes
+  28: [2, 4], // csum_diff
+  68: [4], // skb_load_bytes_relative
+}
+
+/** Why an instruction is a stumbling block; undefined when it is none. */
+function stumblingBlocks(code: readonly string[]): readonly string[] {
+  const found: string[] = []
+  /** In a run of instructions without a jump into it: what each register holds. */
+  let known = new Map<string, 'constant' | 'stack' | 'stack + variable'>()
+  for (const line of code) {
+    const text = line.replace(/^\d+:\s*/, '')
+    if (/^[\da-f]+ <|:$/.test(line)) known = new Map()
+    const call = /^call (\d+)/.exec(text)
+    if (call !== null) {
+      for (const register of lengthRegisters[Number(call[1])] ?? [])
+        if (known.get(`r${register}`) !== 'constant') found.push(`${line}: the length in r${register} varies`)
+      for (const register of ['r0', 'r1', 'r2', 'r3', 'r4', 'r5']) known.delete(register)
+    }
+    const store = /^\*\(u(?:8|16|32|64) \*\)\((r\d+) [+-] \d+\) = /.exec(text)
+    if (store !== null && known.get(store[1] ?? '') === 'stack + variable')
+      found.push(`${line}: written to the stack at an offset that varies`)
+    const set = /^[rw](\d+) (=|[-+*/&|^]=|<<=|>>=|s>>=) (\S+)/.exec(text)
+    if (set === null) continue
+    const [, number = '', operator = '', value = ''] = set
+    const register = `r${number}`
+    if (operator === '=' && value === 'r10') known.set(register, 'stack')
+    else if (operator === '=' && /^-?(0x)?[\da-f]+$/.test(value)) known.set(register, 'constant')
+    else if (operator === '=' && /^[rw]\d+$/.test(value) && known.has(value.replace('w', 'r')))
+      known.set(register, known.get(value.replace('w', 'r')) ?? 'constant')
+    else if (operator === '+=' && /^r\d+$/.test(value) && known.get(register) === 'stack')
+      known.set(register, 'stack + variable')
+    else if (operator === '=' || known.get(register) === 'constant') known.delete(register)
+  }
+  return found
+}
+
+test('every length that a helper takes is a constant, and no write to the stack has an offset that varies: ' +
+  'verifiers before 5.12 refuse the one, before 5.16 lose the bounds of the other', { skip }, () => {
+  assert.deepEqual(lines instanceof Error ? [] : stumblingBlocks(lines), [])
+})
+
+test('the check for stumbling blocks finds both kinds', () => {
+  assert.match(stumblingBlocks(['1:\tr4 = *(u32 *)(r10 - 8)', '2:\tcall 26']).join(), /length in r4 varies/)
+  assert.deepEqual(stumblingBlocks(['1:\tw4 = 8', '2:\tcall 26']), [])
+  assert.match(
+    stumblingBlocks(['1:\tr1 = r10', '2:\tr1 += r6', '3:\t*(u8 *)(r1 - 4) = w2']).join(),
+    /offset that varies/,
+  )
+})
+
+test('every program is under GPL-2.0 or BSD, as its helpers need', { skip }, () => {
+  const folder = fileURLToPath(new URL('../../src/datapath/bpf', import.meta.url))
+  for (const name of readdirSync(folder).filter((each) => /\.[ch]$/.test(each)))
+    assert.match(readFileSync(`${folder}/${name}`, 'utf8'), /^\/\/ SPDX-License-Identifier: GPL-2\.0-only OR BSD-2-C/)
+  const license = execFileSync('llvm-objdump', ['-s', '-j', 'license', buildBpf()], { encoding: 'utf8' })
+  assert.match(license, /Dual BSD\/GPL/)
+})
