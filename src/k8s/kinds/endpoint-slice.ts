@@ -10,7 +10,7 @@ import { choice, optionalList } from './schemas.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
 const condition = z.boolean().nullish()
-const schema = z.object({
+export const endpointSliceSchema = z.object({
   metadata: metadataSchema,
   addressType: z.enum(['IPv4', 'IPv6', 'FQDN']),
   endpoints: optionalList(
@@ -68,7 +68,7 @@ const noLabels = {}
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
-  const { value, faults } = narrow(schema, raw)
+  const { value, faults } = narrow(endpointSliceSchema, raw)
   if (value === undefined) return { faults }
   const { metadata, addressType, endpoints, ports } = value
   const name = metadata.labels['kubernetes.io/service-name']

@@ -1,12 +1,16 @@
 /**
  * unknown -> a narrow type, or faults that name the field and what to write instead.
  *
- *     raw --zod--> issues --> faults          an unknown field of a strict schema is a warning and is passed over
- *            `---> value  --> cross checks    without a value, this version of the object or part is not used
+ *     raw --quick reader--> value ------------.
+ *       `------> zod ------> value -----------+--> cross checks
+ *                   `------> issues --> faults     an unknown field of a strict schema is a warning, and passed over
+ *
+ * Without a value, this version of the object or part is not used.
  */
 import * as z from 'zod'
 import type { ProblemCode } from '../../desired/codes.ts'
 import { nearest } from './nearest.ts'
+import { readQuickly, refused } from './quick-reader.ts'
 import { canonicalTime, textMap } from './schemas.ts'
 
 export type FieldPath = readonly (string | number)[]
@@ -76,6 +80,8 @@ export function narrow<T>(
   check: (value: T) => readonly Fault[] = () => [],
   part: Part = wholeObject,
 ): Narrowed<T> {
+  const quick = readQuickly(schema, raw)
+  if (quick !== refused) return checked(quick, [], check, part)
   let warnings: UnknownField[] = []
   let input = raw
   let result = schema.safeParse(raw)
@@ -95,8 +101,12 @@ export function narrow<T>(
     }
   const { data } = result
   const said = warnings.map((each) => misspelt(each, data, part))
-  const faults = [...said, ...check(data).map((found) => withOutcome(found, part))]
-  return faults.some(({ severity }) => severity === 'error') ? { faults } : { value: result.data, faults }
+  return checked(data, said, check, part)
+}
+
+function checked<T>(value: T, said: readonly Fault[], check: (value: T) => readonly Fault[], part: Part): Narrowed<T> {
+  const faults = [...said, ...check(value).map((found) => withOutcome(found, part))]
+  return faults.some(({ severity }) => severity === 'error') ? { faults } : { value, faults }
 }
 
 /** Lists that are longer than anything real, looked at before they are parsed: one object must not hold the loop. */

@@ -19,7 +19,7 @@ import { sharedText, sharedValue } from './shared.ts'
 const protocols = ['TCP', 'UDP', 'SCTP'] as const
 const ipFamilies = z.enum(['IPv4', 'IPv6'])
 
-const schema = z.object({
+export const serviceSchema = z.object({
   metadata: metadataSchema,
   spec: z.object({
     type: choice(['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'], 'ClusterIP'),
@@ -47,7 +47,7 @@ const schema = z.object({
     .nullish(),
 })
 
-type Written = z.infer<typeof schema>
+type Written = z.infer<typeof serviceSchema>
 
 export interface ServicePort {
   /** Empty where it has none. */
@@ -101,7 +101,7 @@ const limits = [
 export function parseService(raw: RawObject): Narrowed<Service> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
-  const { value, faults } = narrow(schema, raw, checkSpec)
+  const { value, faults } = narrow(serviceSchema, raw, checkSpec)
   if (value === undefined) return { faults }
   const service = compact(value)
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults }
