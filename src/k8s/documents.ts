@@ -9,6 +9,7 @@ import { hash } from 'node:crypto'
 import type { ProblemCode } from '../desired/codes.ts'
 import type { Problem } from '../desired/model.ts'
 import { canonicalJson, isRecord } from './canonical.ts'
+import { detached } from './detached.ts'
 import { isClusterScoped, isServed, misspeltKind, notServed } from './kinds/table.ts'
 import { brokenLabelRule, brokenNameRule } from './object-name.ts'
 import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
@@ -213,11 +214,6 @@ function versionOf({ metadata }: RawObject): ObjectVersion {
     ...(typeof resourceVersion === 'string' ? { resourceVersion: detached(resourceVersion) } : {}),
     ...(typeof generation === 'number' ? { generation } : {}),
   }
-}
-
-/** A copy that does not keep the text of the file, of which it was cut, in memory. */
-function detached(text: string): string {
-  return Buffer.from(text).toString()
 }
 
 const known = new Map<string, string>()

@@ -1,12 +1,14 @@
 /**
  * One document of YAML as kubectl reads it, and where in it things are.
  *
- *     text --js-yaml--> events --> values: merge keys, anchors, YAML 1.1 words, keys as text
- *                             `--> offset of the node at a path
+ *     text --plain-yaml.ts--> values      where nothing but the plainest forms is written
+ *       `--js-yaml--> events --> values   merge keys, anchors, YAML 1.1 words, keys as text
+ *                       `------> offset of the node at a path
  *
  * A fault says what is wrong in words of ours: those of a parser may quote what stands beside a secret. Pure.
  */
 import { EVENT_ID, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml'
+import { readPlainYaml } from './plain-yaml.ts'
 import { keyText, resolvePlain, type Scalar } from './scalars.ts'
 
 export type Path = readonly (string | number)[]
@@ -62,6 +64,13 @@ class Stop extends Error {
 
 /** A text with one document, or none (null). */
 export function readYaml(text: string): YamlValue | YamlFault {
+  const plain = readPlainYaml(text)
+  if (plain !== undefined) return { ...plain, doubledKeys: [] }
+  return readAnyYaml(text)
+}
+
+/** The same without the short way. */
+export function readAnyYaml(text: string): YamlValue | YamlFault {
   try {
     return new Builder(text, parseEvents(text, { maxDepth })).build()
   } catch (error) {

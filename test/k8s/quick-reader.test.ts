@@ -151,10 +151,11 @@ const slice = {
   ports: [{ name: 'http', protocol: '', port: 8080 }, { port: null }],
 }
 
-for (const [name, schema, right] of [
+const known: readonly (readonly [string, z.ZodType, unknown])[] = [
   ['Services', serviceSchema, service],
   ['EndpointSlices', endpointSliceSchema, slice],
-] as const)
+]
+for (const [name, schema, right] of known)
   test(`the quick reader agrees with zod on ${name} with any field spoilt`, () => {
     assert.notEqual(readQuickly(schema, right), refused)
     fc.assert(
@@ -164,7 +165,7 @@ for (const [name, schema, right] of [
   })
 
 test('a schema with a piece that the quick reader does not know is left to zod', () => {
-  for (const schema of [
+  const unknown: readonly z.ZodType[] = [
     z.email(),
     z.string().regex(/a/),
     z.string().trim(),
@@ -176,6 +177,6 @@ test('a schema with a piece that the quick reader does not know is left to zod',
     }),
     z.string().superRefine(() => {}),
     z.record(z.enum(['a']), z.string()),
-  ])
-    assert.equal(readQuickly(schema, 'a@b.example'), refused)
+  ]
+  for (const schema of unknown) assert.equal(readQuickly(schema, 'a@b.example'), refused)
 })
