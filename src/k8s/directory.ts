@@ -17,7 +17,7 @@ import { isGone, isManifestName, listed, listFolder, type ListedFile, type Listi
 import type { FileFault } from './directory/manifest-file.ts'
 import type { ManifestRecord } from './directory/manifest-record.ts'
 import { ObjectVersions, type Change, type Patience } from './object-versions.ts'
-import type { KindState, ObjectSource, RawObject, SourceEvents, SourceState } from './source.ts'
+import type { KindState, ObjectSource, SourceEvents, SourceState } from './source.ts'
 
 export interface DirectoryOptions extends Partial<Patience> {
   readonly directory: string
@@ -243,7 +243,7 @@ class DirectorySource implements ObjectSource {
     const change = this.#versions.decide(
       id,
       this.#clock.monotonic(),
-      (record) => this.#reader.jsonOf(record) !== undefined,
+      (record) => this.#reader.objectOf(record) !== undefined,
     )
     if (change === undefined || events === undefined) return undefined
     const { remove, upsert } = change
@@ -254,10 +254,10 @@ class DirectorySource implements ObjectSource {
   }
 
   #upsert(events: SourceEvents, record: ManifestRecord): void {
-    const json = this.#reader.jsonOf(record)
-    record.json = undefined
+    const object = this.#reader.objectOf(record)
+    record.object = undefined
     this.#hasHadObjects = true
-    if (json !== undefined) events.upsert(record, JSON.parse(json) as RawObject, record, record.version)
+    if (object !== undefined) events.upsert(record, object, record, record.version)
   }
 
   /** What one object does to a consumer is told of that object, and costs no other. */

@@ -1,15 +1,15 @@
 /**
  * The objects in the text of one manifest file.
  *
- *     text --pieces.ts--> documents, items --yaml.ts--> values --> objects: key, canonical JSON, digest, shape
+ *     text --pieces.ts--> documents, items --yaml.ts--> values --> objects: key, fingerprint, shape
  *
- * An object keeps no text of the file alive: what is delivered is parsed from its canonical JSON.
+ * What is found keeps no text of the file alive.
  */
 import { hash } from 'node:crypto'
 import type { ProblemCode } from '../desired/codes.ts'
 import type { Problem } from '../desired/model.ts'
-import { canonicalJson, isRecord } from './canonical.ts'
 import { detached } from './detached.ts'
+import { fingerprintOf, isRecord } from './fingerprint.ts'
 import { isClusterScoped, isServed, misspeltKind, notServed } from './kinds/table.ts'
 import { brokenLabelRule, brokenNameRule } from './object-name.ts'
 import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
@@ -28,8 +28,8 @@ export interface FoundObject {
   readonly key: ObjectKey
   /** Where in the piece it is. */
   readonly path: Path
-  readonly json: string
-  /** As parsed: its texts are cut out of that of the file, and keep it in memory. */
+  /** Equal for an equal value. */
+  readonly digest: number
   readonly value: RawObject
   readonly version: ObjectVersion
 }
@@ -69,7 +69,7 @@ export function readPiece(text: string, isItem: boolean): PieceContent {
   const objects: FoundObject[] = []
   const locate = yamlLocator(text)
   const offsetOf = (path: Path): number => locate(path) ?? leadingBlank(text)
-  if (value !== null || isItem) collect(value, base, { objects, faults, offsetOf })
+  if (value !== null || isItem) collect(value, base, { objects, faults, isOwn: parsed.isOwn, offsetOf })
   if (objects.length >= maxObjects) {
     const message = `the document holds ${maxObjects} objects or more`
     return refused('LimitExceeded', 0, message, 'Split it, and write aliases (*) out.')
@@ -86,7 +86,7 @@ function refused(code: ProblemCode, offset: number, message: string, remedy: str
 function readJson(text: string): YamlValue | undefined {
   if (!/^\s*\{\s*["}]/.test(text)) return undefined
   try {
-    return { value: JSON.parse(text) as unknown, doubledKeys: [], openPath: [] }
+    return { value: JSON.parse(text) as unknown, doubledKeys: [], openPath: [], isOwn: true }
   } catch {
     // It may be YAML all the same; what is wrong with it is found again, with its place.
     return undefined
@@ -110,6 +110,8 @@ export function isRelated(key: ObjectKey): boolean {
 interface Collected {
   readonly objects: FoundObject[]
   readonly faults: PieceFault[]
+  /** The values are part of nothing else. */
+  readonly isOwn: boolean
   offsetOf(path: Path): number
 }
 
@@ -138,7 +140,7 @@ function listItems(value: unknown): readonly unknown[] | undefined {
     : items.map((item: unknown) => (isRecord(item) && item['kind'] === undefined ? { ...inherited, ...item } : item))
 }
 
-function collectObject(value: unknown, path: Path, { objects, faults, offsetOf }: Collected): void {
+function collectObject(value: unknown, path: Path, { objects, faults, isOwn, offsetOf }: Collected): void {
   const fail = (at: Path, code: ProblemCode, message: string, remedy: string): void => {
     faults.push({ severity: 'error', code, offset: offsetOf(at), message, remedy })
   }
@@ -159,10 +161,17 @@ function collectObject(value: unknown, path: Path, { objects, faults, offsetOf }
       `metadata.namespace is not ${spaceRule}`,
       'Rename it.',
     )
-  const json = canonicalJson(value)
-  if (typeof json !== 'string')
-    return fail([...path, ...json.path], 'InvalidYaml', json.message, `Write the object out, and simpler; ${stays}.`)
-  objects.push({ key, path, json, value: value as RawObject, version: versionOf(value as RawObject) })
+  const digest = fingerprintOf(value)
+  if (typeof digest !== 'number')
+    return fail(
+      [...path, ...digest.path],
+      'InvalidYaml',
+      digest.message,
+      `Write the object out, and simpler; ${stays}.`,
+    )
+  // Once more by itself: an alias is written out where it stands, and no text is cut out of that of the file.
+  const own = isOwn ? value : JSON.parse(JSON.stringify(value))
+  objects.push({ key, path, digest, value: own as RawObject, version: versionOf(own as RawObject) })
 }
 
 interface Lack {
@@ -210,8 +219,8 @@ function versionOf({ metadata }: RawObject): ObjectVersion {
   const { uid, resourceVersion, generation } = isRecord(metadata) ? metadata : {}
   if (uid === undefined && resourceVersion === undefined && generation === undefined) return noVersion
   return {
-    ...(typeof uid === 'string' ? { uid: detached(uid) } : {}),
-    ...(typeof resourceVersion === 'string' ? { resourceVersion: detached(resourceVersion) } : {}),
+    ...(typeof uid === 'string' ? { uid } : {}),
+    ...(typeof resourceVersion === 'string' ? { resourceVersion } : {}),
     ...(typeof generation === 'number' ? { generation } : {}),
   }
 }
@@ -300,7 +309,7 @@ export function readDocuments(file: string, text: string): readonly ManifestDocu
       objects: objects.map((found) => {
         const locate = (path: Path): Position => locateInPiece([...found.path, ...path])
         const origin = { file, line: locate([]).line, locate }
-        return { ...found, id: objectId(found.key), object: JSON.parse(found.json) as RawObject, origin }
+        return { ...found, id: objectId(found.key), object: found.value, origin }
       }),
       problems: faults.map((fault) => problemOfFault(file, text, piece, fault)),
     }

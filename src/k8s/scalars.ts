@@ -32,12 +32,13 @@ export function resolvePlain(text: string): Scalar {
   // '+', '-' and '.'
   if (!isDigit && first !== 43 && first !== 45 && first !== 46) return text
   const plain = first === 46 ? text : text.replaceAll('_', '')
-  if (decimal.test(plain)) return Number(plain)
+  // There is one zero.
+  if (decimal.test(plain)) return Number(plain) + 0
   for (const [pattern, base] of based) {
     const match = pattern.exec(plain)
-    if (match?.[2] !== undefined) return Number.parseInt(match[2], base) * (match[1] === '-' ? -1 : 1)
+    if (match?.[2] !== undefined) return Number.parseInt(match[2], base) * (match[1] === '-' ? -1 : 1) + 0
   }
-  return float.test(plain) ? Number(plain) : text
+  return float.test(plain) ? Number(plain) + 0 : text
 }
 
 /** A scalar as the key of a mapping; undefined for null, which Kubernetes takes for none. */

@@ -2,7 +2,7 @@
  * What of an object may not be missing for a moment: its keys and the items of its lists, without the values. A new
  * version that lacks some of it may be half of a file. Pure.
  */
-import { isRecord, quoted } from './canonical.ts'
+import { isRecord } from './fingerprint.ts'
 import type { Path } from './yaml.ts'
 
 /** Scalars are 0, texts of several lines the number of them, lists `[identity, shape]` each. */
@@ -34,6 +34,13 @@ function measure(value: unknown, key: string): string {
     text += text === '' ? shape : `,${shape}`
   }
   return `{${text}}`
+}
+
+/** In a text that has none of these, quotes are all that JSON adds. */
+const escaped = /["\\\u0000-\u001f\ud800-\udfff]/
+
+function quoted(text: string): string {
+  return escaped.test(text) ? JSON.stringify(text) : `"${text}"`
 }
 
 /** Addresses of an endpoint have none: pods are replaced all the time. */

@@ -28,6 +28,8 @@ export interface YamlValue {
    * that is cut at its end lacks belongs to one of them. It ends before a collection in flow style.
    */
   readonly openPath: Path
+  /** No alias makes one collection stand in two places, and no text is a part of the text that was read. */
+  readonly isOwn: boolean
 }
 
 /** Deeper than any Kubernetes object is. */
@@ -65,7 +67,7 @@ class Stop extends Error {
 /** A text with one document, or none (null). */
 export function readYaml(text: string): YamlValue | YamlFault {
   const plain = readPlainYaml(text)
-  if (plain !== undefined) return { ...plain, doubledKeys: [] }
+  if (plain !== undefined) return { ...plain, doubledKeys: [], isOwn: true }
   return readAnyYaml(text)
 }
 
@@ -109,7 +111,7 @@ class Builder {
       else if (event.type === EVENT_ID.POP) this.#pop()
       else this.#push(event)
     }
-    return { value: this.#root, doubledKeys: this.#doubled, openPath: this.#openPath }
+    return { value: this.#root, doubledKeys: this.#doubled, openPath: this.#openPath, isOwn: false }
   }
 
   #pathInBlocks(): Path {

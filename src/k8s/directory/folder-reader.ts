@@ -7,7 +7,7 @@ import { digestOf, isRelated, locatorIn, objectId, problemOfFault, readPiece, ty
 import type { ObjectVersions } from '../object-versions.ts'
 import { piecesOf, type Piece } from '../pieces.ts'
 import { shapeOf } from '../shape.ts'
-import type { Position } from '../source.ts'
+import type { Position, RawObject } from '../source.ts'
 import type { Path } from '../yaml.ts'
 import { isGone, unreadable, type ListedFile } from './listing.ts'
 import { decode, isFault, ManifestFile, readBytes, type FileFault } from './manifest-file.ts'
@@ -142,7 +142,7 @@ export class FolderReader {
             record.hasFaults = faults.length > 0
             return record
           })
-        for (const { json, id } of last) if (json !== undefined) yield id
+        for (const { object, id } of last) if (object !== undefined) yield id
       }
       records.push(...last)
       yield undefined
@@ -157,7 +157,7 @@ export class FolderReader {
 
   #record(found: FoundObject, file: ManifestFile, known: Known, openPath: Path): ManifestRecord {
     const id = objectId(found.key)
-    const digest = digestOf(found.json)
+    const { digest } = found
     const before = known.take(id)
     if (before?.digest === digest && before.apiVersion === found.key.apiVersion) {
       before.openPath = openPath
@@ -173,21 +173,20 @@ export class FolderReader {
       locate: this.#locate,
     })
     record.openPath = openPath
-    record.json = found.json
+    record.object = found.value
     this.#versions.replace(before, record)
     return record
   }
 
   /** The object of a record, read again where it was not delivered at once; undefined when it is not there any more. */
-  jsonOf(record: ManifestRecord): string | undefined {
-    return (record.json ??= this.#readAgain(record))
+  objectOf(record: ManifestRecord): RawObject | undefined {
+    return (record.object ??= this.#readAgain(record))
   }
 
-  #readAgain(record: ManifestRecord): string | undefined {
+  #readAgain(record: ManifestRecord): RawObject | undefined {
     const text = this.#textOf(record.source.name)
     const content = text === undefined ? undefined : readPiece(text.slice(record.start, record.end), record.isItem)
-    return content?.objects.find(({ key, json }) => objectId(key) === record.id && digestOf(json) === record.digest)
-      ?.json
+    return content?.objects.find(({ key, digest }) => objectId(key) === record.id && digest === record.digest)?.value
   }
 
   #positionOf(record: ManifestRecord, path: Path): Position {

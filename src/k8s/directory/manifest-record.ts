@@ -1,5 +1,5 @@
 /** An object of a file: who it is, where it is, and what tells one version of it from the next; never the object. */
-import type { ObjectKey, ObjectVersion, Origin, Position } from '../source.ts'
+import type { ObjectKey, ObjectVersion, Origin, Position, RawObject } from '../source.ts'
 import type { Path } from '../yaml.ts'
 import type { ManifestFile } from './manifest-file.ts'
 
@@ -34,7 +34,7 @@ export class ManifestRecord implements ObjectKey, Origin {
   openPath: Path | undefined
   movedTo: ManifestRecord | undefined
   /** Between reading and delivering only. */
-  json: string | undefined
+  object: RawObject | undefined
 
   constructor(
     key: ObjectKey,

@@ -1,27 +1,53 @@
-/** The texts and sums by which one version of an object is told from the next. */
+/** The sums by which one version of an object is told from the next. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { canonicalJson } from '../../src/k8s/canonical.ts'
+import fc from 'fast-check'
 import { digestOf } from '../../src/k8s/documents.ts'
+import { fingerprintOf } from '../../src/k8s/fingerprint.ts'
 import { lossOf, shapeOf } from '../../src/k8s/shape.ts'
 import { readYaml } from '../../src/k8s/yaml.ts'
 
 const odd = ['"', '\\', '\n', '\u0000', '\u001f', '\u007f', '\u2028', '\ud800', 'x\udfffy', '\ud83d\ude00', 'é', '']
 
-test('canonical JSON writes every text as JSON does, as a key and as a value', () => {
-  for (const text of odd) {
-    const value = { [text]: [text, 1.5, -0, null, true, {}, []] }
-    assert.equal(canonicalJson(value), JSON.stringify(value))
+test('a fingerprint is the same whatever the order of keys, and another one for another order of items', () => {
+  const one = fingerprintOf({ b: [1, 2], a: { d: 0, c: undefined, e: ['x', { f: true }] } })
+  assert.equal(one, fingerprintOf({ a: { c: null, e: ['x', { f: true }], d: -0 }, b: [1, 2] }))
+  assert.notEqual(fingerprintOf([1, 2]), fingerprintOf([2, 1]))
+})
+
+test('values are equal where their fingerprints are, and only there', () => {
+  const value = fc.letrec<{ value: unknown }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'small' },
+      fc.constantFrom<unknown>(null, true, false, 0, 1, '', '0', '1', 'true', 'null', 'a', 'b', 'ab', ...odd),
+      fc.array(tie('value'), { maxLength: 3 }),
+      fc.dictionary(fc.constantFrom('a', 'b', '0', '', ...odd), tie('value'), { maxKeys: 3, noNullPrototype: true }),
+    ),
+  })).value
+  const seen = new Map<unknown, unknown>()
+  fc.assert(
+    fc.property(value, (each) => {
+      const digest = fingerprintOf(each)
+      assert.ok(Number.isSafeInteger(digest))
+      if (seen.has(digest)) assert.deepEqual(seen.get(digest), each)
+      else for (const other of seen.values()) assert.notDeepStrictEqual(other, each)
+      if (seen.size < 300 || seen.has(digest)) seen.set(digest, each)
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+test('ten thousand objects that differ in one port or one name have as many fingerprints', () => {
+  const digests = new Set<unknown>()
+  for (let n = 0; n < 10_000; n++) {
+    digests.add(fingerprintOf({ spec: { ports: [{ port: n, name: 'a' }] } }))
+    digests.add(fingerprintOf({ spec: { ports: [{ port: 0, name: `n${n}` }] } }))
   }
+  assert.equal(digests.size, 20_000)
 })
 
-test('canonical JSON is the same whatever the order of keys, and another one for another order of items', () => {
-  assert.equal(canonicalJson({ b: [1, 2], a: { d: 0, c: undefined } }), '{"a":{"c":null,"d":0},"b":[1,2]}')
-  assert.notEqual(canonicalJson([1, 2]), canonicalJson([2, 1]))
-})
-
-test('canonical JSON names the place of what it refuses', () => {
-  const refused = canonicalJson({ a: [0, { b: Number.NaN }] })
+test('a fingerprint is refused with the place of what is against it', () => {
+  const refused = fingerprintOf({ a: [0, { b: Number.NaN }] })
   assert.ok(typeof refused === 'object')
   assert.deepEqual(refused.path, ['a', 1, 'b'])
 })
