@@ -130,6 +130,7 @@ const pure = [
   'src/speaker/session/in-memory.ts',
   'src/speaker/session/in-memory-transport.ts',
   'src/speaker/session/random.ts',
+  'src/speaker/session/session-report.ts',
   'src/speaker/session/transitions.ts',
   'src/speaker/speaker.ts',
   'src/speaker/peer.ts',

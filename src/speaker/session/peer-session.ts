@@ -35,7 +35,8 @@ import { dialOptions } from './dial-options.ts'
 import type { Environment, Transport } from './environment.ts'
 import { changedFields, configuredFacts, pendingChanges } from './neighbor-effects.ts'
 import { PeerAddress } from './peer-address.ts'
-import { progressReason, resetReason, stateReason, TransitionLog } from './transitions.ts'
+import { SessionReport } from './session-report.ts'
+import { progressReason } from './transitions.ts'
 import type { NegotiatedSession, PeerSession, SessionEvents } from './types.ts'
 
 export interface SessionOptions {
@@ -69,19 +70,17 @@ const isCollision = (event: FsmEvent): boolean =>
 class Session implements AcceptingSession, ConnectionHost {
   readonly environment: Environment
   flaps = 0
-  lastReset: ResetReason | undefined
   negotiated: NegotiatedSession | undefined
   #neighbor: Neighbor
   readonly #peer: PeerAddress
   readonly #events: SessionEvents
   readonly #options: SessionOptions
   readonly #facts: ConnectionFacts
-  readonly #log = new TransitionLog()
+  readonly #report: SessionReport
   #session: Connection
   #candidate: Connection | undefined
   /** The candidate waits for the peer's OPEN because of the session. */
   #isListening = false
-  #shown: FsmState = 'Idle'
   /** Not started, or stopped; a stop is for good. */
   #isStopped = true
   #hasEnded = false
@@ -92,11 +91,6 @@ class Session implements AcceptingSession, ConnectionHost {
   readonly #decisions = new DecisionBudget()
   /** The wait was ordered from outside ({@link fail}). */
   #isHeld = false
-  #dialProblem: string | undefined
-  /** Why a connection that the peer opened came to nothing. */
-  #candidateProblem: string | undefined
-  /** Of the environment's uptime. */
-  #idleUntilSec = 0
   /** An operator's command is being carried out. */
   #isResetting = false
 
@@ -106,6 +100,13 @@ class Session implements AcceptingSession, ConnectionHost {
     this.environment = environment
     this.#neighbor = neighbor
     this.#events = events
+    this.#report = new SessionReport({
+      environment,
+      events,
+      neighbor: () => this.#neighbor,
+      peerText: () => this.#peer.text,
+      isStopped: () => this.#isStopped,
+    })
     this.#peer = new PeerAddress(neighbor, environment, {
       mayMove: () => rank[this.state] < rank.OpenSent,
       found: () => this.#found(),
@@ -120,7 +121,7 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   get transitions(): readonly SessionTransition[] {
-    return this.#log.entries
+    return this.#report.transitions
   }
 
   get messagesIn(): number {
@@ -141,14 +142,11 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   get reason(): string | undefined {
-    return stateReason(this.state, {
-      isStopped: this.#isStopped,
-      dialling: `${this.#peer.text} port ${this.#neighbor.peerPort}`,
-      problem: this.#dialProblem ?? this.#candidateProblem,
-      lastReset: this.lastReset?.text,
-      isPeerConnected: this.#candidate !== undefined,
-      idleSec: this.#idleUntilSec - this.environment.uptimeSec(),
-    })
+    return this.#report.reason(this.state, this.#candidate !== undefined)
+  }
+
+  get lastReset(): ResetReason | undefined {
+    return this.#report.lastReset
   }
 
   start(): void {
@@ -265,7 +263,7 @@ class Session implements AcceptingSession, ConnectionHost {
     if (verdict === 'yield') return { kind: 'drop' }
     if (verdict === 'wait') return { kind: 'wait', sec: collisionWaitSec }
     if (verdict === 'supersede' && other?.state === 'Established') {
-      this.lastReset = { at: this.#at(), direction: 'local', text: 'the peer opened a new connection: it restarted' }
+      this.#report.lastReset = this.#localReset('the peer opened a new connection: it restarted')
       other.fire({ type: 'abandon' })
     }
     if (connection !== this.#session) this.#becomeSession(connection)
@@ -281,25 +279,23 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#boundUnacknowledged(connection)
     this.#wasEstablishedOnce = true
     this.#establishedAtSec = this.environment.uptimeSec()
-    this.#dialProblem = undefined
-    this.#candidateProblem = undefined
+    this.#report.established()
   }
 
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void {
     if (connection === this.#candidate) return this.#candidateChanged(connection, event, actions)
     if (connection !== this.#session) return
-    if (event.type === 'tcpFailed' && rank[previous] < rank.OpenSent) this.#dialFailed(event.reason)
+    if (event.type === 'tcpFailed' && rank[previous] < rank.OpenSent) this.#report.dialFailed(event.reason)
     if (event.type === 'connectRetryExpired' && previous === 'Connect')
-      this.#dialFailed(`no answer within ${dialTimeoutSec} s`)
-    if (connection.state === 'OpenSent') this.#dialProblem = undefined
+      this.#report.dialFailed(`no answer within ${dialTimeoutSec} s`)
+    if (connection.state === 'OpenSent') this.#report.dialled()
     if (connection.state !== 'Idle') this.#isHeld = false
-    for (const action of actions)
-      if (action.do === 'arm' && action.timer === 'idleHold')
-        this.#idleUntilSec = this.environment.uptimeSec() + action.sec
+    this.#report.armed(actions)
     const hasEnded = rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent
     if (hasEnded && previous !== 'Established' && isCollision(event) && this.#candidate !== undefined)
       return this.#yielded(this.#candidate)
-    const why = this.#why(connection, hasEnded, event, actions)
+    const told = this.#report.why(connection, hasEnded, event, actions)
+    const why = this.#isResetting && !hasEnded ? 'reset by command' : told
     if (hasEnded && previous === 'Established')
       this.#lost({ event, actions, agreement: this.negotiated, isStopped: this.#isStopped })
     else if (hasEnded) this.#down({ wasEstablished: false, isRestart: false })
@@ -357,7 +353,7 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#session = connection
     this.#candidate = old.isConnected ? old : undefined
     if (this.#candidate === undefined) old.fire({ type: 'abandon' })
-    if (rank[connection.state] > rank[this.#shown]) this.#show('the peer connected')
+    if (rank[connection.state] > rank[this.#report.shown]) this.#show('the peer connected')
   }
 
   /** The peer keeps the other connection. */
@@ -392,12 +388,7 @@ class Session implements AcceptingSession, ConnectionHost {
     if (candidate.isConnected) return
     this.#drop(candidate, { type: 'abandon' })
     this.#session.reconsider()
-    const { detail } = candidate
-    const end = resetReason(this.#at(), event, actions, { detail, isStopped: this.#isStopped })?.text
-    if (end === undefined || this.#session.isConnected || this.#isStopped) return
-    const problem = `the peer connected and no session came of it: ${end}`
-    if (problem !== this.#candidateProblem) this.#events.log('warn', problem)
-    this.#candidateProblem = problem
+    if (!this.#session.isConnected && !this.#isStopped) this.#report.candidateFailed(candidate, event, actions)
   }
 
   #found(): void {
@@ -417,7 +408,7 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   #down(end: Parameters<SessionEvents['down']>[1]): void {
-    this.#events.down(this.lastReset ?? { at: this.#at(), direction: 'local', text: 'the session ended' }, end)
+    this.#events.down(this.lastReset ?? this.#localReset('the session ended'), end)
   }
 
   get #isNotificationRestart(): boolean {
@@ -439,36 +430,11 @@ class Session implements AcceptingSession, ConnectionHost {
   }
 
   #show(reason: string): void {
-    const state = this.state
-    if (state === this.#shown) return
-    const previous = this.#shown
-    this.#shown = state
-    this.#log.add(this.#at(), previous, state, reason)
-    this.#events.stateChanged(state, previous)
+    this.#report.show(this.state, reason)
   }
 
-  /** In words; an end is remembered as the last reset. */
-  #why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
-    const { detail } = connection
-    connection.detail = undefined
-    if (this.#isResetting && !hasEnded) return 'reset by command'
-    if (!hasEnded)
-      return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, connection.direction)
-    this.lastReset = resetReason(this.#at(), event, actions, { detail, isStopped: this.#isStopped }) ?? this.lastReset
-    return this.lastReset?.text ?? progressReason(event, connection.direction)
-  }
-
-  /** Told once, however often the dial fails in the same way. */
-  #dialFailed(reason: string): void {
-    const problem = this.#dialReason(reason)
-    if (problem !== this.#dialProblem)
-      this.#events.log('warn', `cannot connect to ${this.#peer.text} port ${this.#neighbor.peerPort}: ${problem}`)
-    this.#dialProblem = problem
-  }
-
-  #dialReason(reason: string): string {
-    const isMd5Suspect = this.#neighbor.password !== undefined && reason.startsWith('no answer')
-    return isMd5Suspect ? `${reason}: SYN unanswered while a key is set, MD5 key mismatch suspected` : reason
+  #localReset(text: string): ResetReason {
+    return { at: this.#report.at(), direction: 'local', text }
   }
 
   /** A peer that no longer acknowledges is noticed by TCP no later than by the send hold timer (RFC 5482). */
@@ -492,9 +458,5 @@ class Session implements AcceptingSession, ConnectionHost {
       isRestart,
       isForwardingPreserved: this.#wasEstablishedOnce || (isRestart && this.#options.isForwardingPreserved),
     }
-  }
-
-  #at(): string {
-    return new Date(this.environment.now()).toISOString()
   }
 }
