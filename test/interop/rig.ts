@@ -5,7 +5,7 @@ import type { PeerSnapshot, PrefixRoutes, ResetReason } from '../../src/speaker/
 import { waitFor } from '../wait.ts'
 import { messageOf } from '../../src/errors.ts'
 import type { Capture } from './capture.ts'
-import type { Link } from './link.ts'
+import type { Link, Side } from './link.ts'
 import { neighborOf, type Peering, type Transport } from './peering.ts'
 import type { RouterDaemon, RouterRoute, RouterSetup } from './router-daemon.ts'
 import { SpeakerProcess } from './speaker.ts'
@@ -65,9 +65,10 @@ export class Rig {
     this.speaker.post({ type: 'configure', neighbors: [] })
   }
 
-  /** TCP connections of BGP between the two. */
-  async connections(): Promise<number> {
-    return (await this.link.in('dut', 'ss', '-Htn', 'state', 'established', '( sport = :179 or dport = :179 )'))
+  /** TCP connections of BGP between the two, also those of which one side has not read the end. */
+  async connections(side: Side = 'dut'): Promise<number> {
+    const states = ['state', 'established', 'state', 'close-wait']
+    return (await this.link.in(side, 'ss', '-Htn', ...states, '( sport = :179 or dport = :179 )'))
       .split('\n')
       .filter(Boolean).length
   }

@@ -77,6 +77,8 @@ export interface FsmFacts {
   readonly passive: boolean
   /** TCP is up: in Connect and Active only while DelayOpen runs. */
   readonly isConnected: boolean
+  /** The peer has just opened a connection, on which its OPEN may come in a moment. */
+  readonly isPeerConnected: boolean
   /** Upper bound of the wait between two dials, seconds. */
   readonly connectRetrySec: number
   /** RFC 4271 8.1.1 DelayOpenTime, seconds; 0: OPEN is sent at once. */

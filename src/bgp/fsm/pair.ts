@@ -49,12 +49,6 @@ export interface Rival extends ConnectionView {
  */
 export type CollisionVerdict = 'alone' | 'wait' | 'both' | 'dump' | 'supersede' | 'yield'
 
-/**
- * A connection that answers at all has its OPEN by now. Without the wait, one side may see the new connection
- * Established in the moment in which the other one closes it.
- */
-export const collisionWaitSec = 2
-
 /** A connection that was opened in parallel may show up this late; before, it is no sign of a restarted peer. */
 export const collisionWindowSec = 5
 
@@ -88,7 +82,7 @@ export function judgeOpen(
 
 export type Admission =
   | 'refuse'
-  /** The idle hold ends for it; to be asked again after that. */
+  /** As `speak`, and the idle hold ends for it. */
   | 'begin'
   /** It is the candidate; one that was there without an OPEN goes. Our OPEN goes out as configured. */
   | 'speak'

@@ -14,6 +14,7 @@ import { isDecision } from './cease.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, Octets, TimerName, Transition } from './events.ts'
 import {
   confirmHoldSec,
+  collisionWaitSec,
   connectRetrySec,
   decisionHoldSec,
   dialTimeoutSec,
@@ -70,11 +71,20 @@ const fail = (facts: FsmFacts, ...first: FsmAction[]): Transition =>
 /** In Connect the connect retry timer bounds the dial: an unanswered SYN is not waited for minutes. */
 const dial: readonly FsmAction[] = [{ do: 'dial' }, { do: 'arm', timer: 'connectRetry', sec: dialTimeoutSec }]
 
+/**
+ * What the peer has just opened may be the session in a moment, and a dial would only collide with it (RFC 4271 6.8): a
+ * peer may have confirmed an OPEN there before it takes ours, and not each one gets over that.
+ */
+function dialUnlessMet(facts: FsmFacts, ...first: FsmAction[]): Transition {
+  return facts.isPeerConnected
+    ? to('Active', ...first, ...arm('connectRetry', collisionWaitSec))
+    : to('Connect', ...first, ...dial)
+}
+
 /** Dials, or waits for the peer to dial. */
 function begin(facts: FsmFacts): Transition {
-  return facts.passive
-    ? to('Active', { do: 'disarm', timer: 'idleHold' })
-    : to('Connect', { do: 'disarm', timer: 'idleHold' }, ...dial)
+  const awake: FsmAction = { do: 'disarm', timer: 'idleHold' }
+  return facts.passive ? to('Active', awake) : dialUnlessMet(facts, awake)
 }
 
 /** Waits for the next dial; a connection from the peer is taken meanwhile. */
@@ -192,7 +202,7 @@ const configuredIn =
     }
     if (facts.passive) return to('Active', { do: 'close' }, { do: 'disarm', timer: 'connectRetry' })
     if (state === 'Connect') return to('Connect')
-    if (changed.includes('passive')) return to('Connect', ...dial)
+    if (changed.includes('passive')) return dialUnlessMet(facts)
     if (!changed.includes('connectRetrySec')) return to('Active')
     const failures = Math.max(0, facts.dialFailures - 1)
     return to('Active', ...arm('connectRetry', connectRetrySec(failures, facts.connectRetrySec, facts.random)))
@@ -230,7 +240,7 @@ const connect: Row = {
   start: stay('Connect'),
   idleHoldExpired: stay('Connect'),
   stableExpired: stay('Connect'),
-  connectRetryExpired: () => to('Connect', { do: 'close' }, ...dial),
+  connectRetryExpired: (facts) => dialUnlessMet(facts, { do: 'close' }),
   tcpUp: connectedIn('Connect'),
   configured: configuredIn('Connect'),
 }
@@ -240,7 +250,7 @@ const active: Row = {
   start: stay('Active'),
   idleHoldExpired: stay('Active'),
   stableExpired: stay('Active'),
-  connectRetryExpired: () => to('Connect', ...dial),
+  connectRetryExpired: (facts) => dialUnlessMet(facts),
   tcpUp: connectedIn('Active'),
   configured: configuredIn('Active'),
 }

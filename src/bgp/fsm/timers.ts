@@ -3,6 +3,12 @@
 /** A peer that accepts TCP and then stays silent holds us no longer than this (RFC 4271 suggests 240). */
 export const openHoldSec = 30
 
+/**
+ * A connection that answers at all has its OPEN by now. Where two connections meet, one side may else see the new one
+ * Established in the moment in which the other closes it; and a dial of ours would meet what the peer has just opened.
+ */
+export const collisionWaitSec = 2
+
 /** A SYN that is not answered. */
 export const dialTimeoutSec = 10
 

@@ -50,6 +50,8 @@ export interface ConnectionFacts {
 
 export interface ConnectionHost {
   readonly environment: Environment
+  /** See {@link FsmFacts.isPeerConnected}; never of a connection that is not the session. */
+  isPeerConnected(connection: Connection): boolean
   /** Throws ERR_SYSCALL. */
   dial(): Transport
   localOpen(connection: Connection): OpenMessage
@@ -158,6 +160,7 @@ export class Connection implements ConnectionView {
       ...this.facts,
       ...this.#negotiated,
       isConnected: this.isConnected,
+      isPeerConnected: this.#host.isPeerConnected(this),
       random: this.#host.environment.random(),
     }
     const transition = step(previous, facts, event)

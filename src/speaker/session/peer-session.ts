@@ -13,8 +13,8 @@ import { finalCease } from '../../bgp/fsm/cease.ts'
 import { keepaliveSecOf, localOpen, negotiate, ownAsn } from '../../bgp/fsm/negotiate.ts'
 import {
   admit,
+  type Admission,
   type CollisionVerdict,
-  collisionWaitSec,
   DecisionBudget,
   isAwaitedAfter,
   judgeOpen,
@@ -22,7 +22,7 @@ import {
   type SessionEnd,
   type Speaker,
 } from '../../bgp/fsm/pair.ts'
-import { dialTimeoutSec, openHoldSec, sendHoldSec } from '../../bgp/fsm/timers.ts'
+import { collisionWaitSec, dialTimeoutSec, openHoldSec, sendHoldSec } from '../../bgp/fsm/timers.ts'
 import { encodeShutdownText } from '../../bgp/messages/notification.ts'
 import type { NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
@@ -79,6 +79,8 @@ class Session implements AcceptingSession, ConnectionHost {
   readonly #report: SessionReport
   #session: Connection
   #candidate: Connection | undefined
+  /** Of the environment's uptime. */
+  #candidateSinceSec = 0
   /** The candidate waits for the peer's OPEN because of the session. */
   #isListening = false
   /** Not started, or stopped; a stop is for good. */
@@ -213,10 +215,11 @@ class Session implements AcceptingSession, ConnectionHost {
     const admission = admit(this.#session, this.#candidate, { isStopped: this.#isStopped, isAwaited: this.#isAwaited })
     if (admission === 'refuse') return transport.destroy()
     this.#isAwaited = false
-    if (admission === 'begin') {
-      this.#session.fire({ type: 'start' })
-      return this.accept(transport)
-    }
+    this.#take(transport, admission)
+    if (admission === 'begin') this.#session.fire({ type: 'start' })
+  }
+
+  #take(transport: Transport, admission: Exclude<Admission, 'refuse'>): void {
     try {
       transport.prepare(dialOptions(this.#neighbor, this.#peer.known()))
     } catch (error) {
@@ -229,8 +232,14 @@ class Session implements AcceptingSession, ConnectionHost {
     this.#isListening = admission === 'listen'
     if (this.#isListening) facts.delayOpenSec = openHoldSec
     this.#candidate = candidate
+    this.#candidateSinceSec = this.environment.uptimeSec()
     candidate.adopt(transport)
     this.#boundUnacknowledged(candidate)
+  }
+
+  isPeerConnected(connection: Connection): boolean {
+    if (connection !== this.#session || this.#candidate === undefined) return false
+    return this.environment.uptimeSec() - this.#candidateSinceSec < collisionWaitSec
   }
 
   dial(): Transport {

@@ -76,6 +76,7 @@ function play({
   let facts: FsmFacts = {
     passive,
     isConnected: false,
+    isPeerConnected: false,
     connectRetrySec: 120,
     delayOpenSec: 0,
     dialFailures: 0,

@@ -7,6 +7,7 @@ import type { FsmState } from '../../../src/bgp/fsm/events.ts'
 const facts: FsmFacts = {
   passive: false,
   isConnected: false,
+  isPeerConnected: false,
   connectRetrySec: 120,
   delayOpenSec: 0,
   dialFailures: 0,

@@ -9,6 +9,7 @@ import { agreeable, type ScriptedConnection, seen, sessionStage } from '../virtu
 import { bytes, marker, neighbor, peerOpen, side } from './fixture.ts'
 
 const collision = '030607'
+const administrativeReset = bytes(`${marker}0015030604`)
 const keepAlive = (connection: ScriptedConnection | undefined): void => connection?.say(keepaliveBytes)
 const restartable: Capability = {
   type: 'gracefulRestart',
@@ -86,6 +87,52 @@ const garbage: readonly (readonly [string, string])[] = [
   ['an OPEN of another AS', `${marker} 001d 01 04 fc77 005a 0a000002 00`],
   ['a Cease', `${marker} 0015 03 0602`],
 ]
+
+/** A session that the peer's operator has just cleared, and a count of our dials. */
+async function cleared() {
+  let dials = 0
+  const stage = await sessionStage({}, (connection) => {
+    dials++
+    if (dials === 1) agreeable()(connection)
+  })
+  stage.session.start()
+  await seen(stage.network, 'Established', () => stage.session.state === 'Established')
+  stage.peer.last?.say(administrativeReset)
+  await seen(stage.network, 'the end', () => stage.session.state === 'Idle')
+  return { ...stage, dials: () => dials }
+}
+
+test('a peer that comes back is not dialled while its own connection may bring an OPEN (RFC 4271 6.8)', async () => {
+  for (const bgpId of [0x0a000009, 0x09000001]) {
+    const { network, session, peer, dials } = await cleared()
+    const back = peer.dial()
+    await network.advance(0.01)
+    assert.deepEqual([session.state, back.isUp, dials()], ['Active', true, 1])
+    agreeable([], bgpId)(back)
+    await network.advance(5)
+    assert.deepEqual([session.state, back.end, dials()], ['Established', undefined, 1])
+  }
+})
+
+test('a silent connection of the peer puts our dial off for 2 s and no longer, whatever would begin it', async () => {
+  const letIn = await cleared()
+  letIn.peer.dial()
+  await letIn.network.advance(1.9)
+  assert.equal(letIn.dials(), 1)
+  await letIn.network.advance(0.2)
+  assert.equal(letIn.dials(), 2, 'let in from Idle')
+
+  let dials = 0
+  const { network, session, peer } = await sessionStage({ passive: true }, () => dials++)
+  session.start()
+  peer.dial()
+  await network.advance(1)
+  session.configure(neighbor({ id: '64512/192.0.2.2', peerAddress: '192.0.2.2' }))
+  await network.advance(1.9)
+  assert.equal(dials, 0)
+  await network.advance(0.2)
+  assert.equal(dials, 1, 'passive no longer')
+})
 
 test('what a second connection does is not charged to the session: its loss costs a second, not a minute (RFC 4271 8.1.1)', async () => {
   for (const [what, hex] of garbage) {
