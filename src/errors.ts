@@ -16,6 +16,7 @@ export const errorTable = {
   ERR_API_SERVER: 'What is in force stays; the agent tries again by itself. Compare with `kubectl get --raw /readyz`.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
+  ERR_HTTP: 'Free the port, or choose another with --http, or none.',
   ERR_BUSY: 'Ask again in a moment: as many questions as may wait do so already.',
   ERR_EXPIRED: 'Ask again from the beginning: the place to go on from is not kept any more.',
   ERR_OUTPUT: 'Free space where standard output goes; what was printed is not whole, a command was given all the same.',

@@ -1,10 +1,10 @@
 /**
- * Entry of the agent's process. `herald agent` reads flags, environment and file, hands the options over and is
- * replaced by this, so that nothing of the command line stays in a process that lives for months.
+ * Entry of the agent's and the operator's process. `herald agent` reads flags, environment and file, hands the options
+ * over and is replaced by this, so that nothing of the command line stays in a process that lives for months. Neither
+ * of the two reads what only the other one needs.
  */
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
-import { runAgent } from './main.ts'
 import { giveMemoryBack } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
@@ -13,7 +13,9 @@ const settledMs = 10_000
 async function run(): Promise<number> {
   setTimeout(giveMemoryBack, settledMs).unref()
   try {
-    return await runAgent(takeOptions(process.env))
+    const { what, options } = takeOptions(process.env)
+    if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
+    return await (await import('./main.ts')).runAgent(options)
   } catch (error) {
     return reportFailure(error)
   }

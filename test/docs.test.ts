@@ -8,6 +8,7 @@ import { createProgram, descendants } from '../src/cli/program.ts'
 import { reasonNames } from '../src/datapath/layout.ts'
 import { errorTable } from '../src/errors.ts'
 import { createMetrics } from '../src/observe/metrics.ts'
+import { createOperatorMetrics } from '../src/observe/operator-metrics.ts'
 import { maxServicesWithSeries } from '../src/observe/metrics/services.ts'
 import { memoryViews } from './api/memory-views.ts'
 import { jsonPage } from './json-page.ts'
@@ -87,7 +88,8 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
     [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', '),
     help,
   ])
-  const [table = '', rest = ''] = page('metrics').split(/^## Labels$/m)
+  const [ofAgent = ''] = page('metrics').split(/^## The operator$/m)
+  const [table = '', rest = ''] = ofAgent.split(/^## Labels$/m)
   assert.deepEqual(rows(table), scraped)
   assert.ok(rest.includes(`the first ${maxServicesWithSeries} by name`))
   for (const reason of reasonNames) assert.ok(rest.includes(`\`${reason}\``), reason)
@@ -96,6 +98,45 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
     [...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))),
   )
   assert.deepEqual([...labels].sort(), [...used].sort())
+})
+
+test('docs/metrics.md names exactly the families of an operator, with type, labels and their values', async () => {
+  const families = parseExposition(
+    await createOperatorMetrics()({
+      version: '0',
+      isLeader: true,
+      isSynced: true,
+      services: { allocated: 1, waiting: 0, owned: 0 },
+      pools: [{ pool: 'blue', family: 'ipv4', total: 4, used: 1 }],
+      problems: { error: 0, warning: 0 },
+      outcomes: { service: { written: 1, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 } },
+      waiting: { service: 0 },
+      inFlight: 0,
+      unreadableKinds: ['Service'],
+      droppedEvents: 0,
+      lostLogLines: 0,
+    }),
+  )
+  const scraped = [...families.values()].map(({ name, type, help, samples }) => [
+    `\`${name}\``,
+    type,
+    [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', '),
+    help,
+  ])
+  const [, text = ''] = page('metrics').split(/^## The operator$/m)
+  const [table = '', labels = ''] = text.split(/^(?=\| label \| values \|$)/m)
+  assert.deepEqual(rows(table), scraped)
+  const documented = new Map(rows(labels).map(([names = '', values = '']) => [names, values]))
+  const used = new Set(
+    [...families.values()].flatMap(({ samples }) => samples.flatMap((each) => Object.keys(each.labels))),
+  )
+  for (const label of used)
+    assert.ok(
+      [...documented.keys()].some((names) => names.includes(`\`${label}\``)),
+      `${label} is not explained`,
+    )
+  for (const { labels: found } of families.get('herald_operator_writes_total')?.samples ?? [])
+    assert.ok(documented.get('`outcome`')?.includes(`\`${String(found['outcome'])}\``), String(found['outcome']))
 })
 
 test('every link from one page to another leads to a page, and to a heading of it', () => {

@@ -124,7 +124,7 @@ export class PoolTable {
     this.#index = new IntervalIndex(this.pools.flatMap((pool) => pool.ranges.map((range) => ({ ...range, pool }))))
     const free: FreeRange[] = []
     for (const pool of this.pools) {
-      const given = pool.ranges.flatMap((range) => without(withoutEnds(range), reserved.all))
+      const given = givenBy(pool, reserved)
       const stockOf = (family: Family): PoolStock => new PoolStock(given.filter((range) => range.family === family))
       const stocks = { ipv4: stockOf('ipv4'), ipv6: stockOf('ipv6') }
       this.#stocks.set(pool, stocks)
@@ -167,6 +167,11 @@ export class PoolTable {
     const value = toInteger(parsed)
     for (const range of this.#free.at(familyOfAddress(parsed), value)) range.giveBack(value)
   }
+}
+
+/** The addresses that a pool gives away, as ranges; they overlap where the pool's do. */
+export function givenBy(pool: Pool, reserved: Reserved): readonly Interval[] {
+  return pool.ranges.flatMap((range) => without(withoutEnds(range), reserved.all))
 }
 
 function withoutEnds({ family, first, last, sparesEnds }: AddressRange): Interval {

@@ -18,7 +18,7 @@ interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'source'> {
   readonly socketLb?: boolean
 }
 
-interface Endpoint {
+export interface Endpoint {
   readonly host: string
   readonly port: number
 }
@@ -86,15 +86,19 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
 }
 
 /**
- * Becomes the agent: the same process id, with another program. Its file lies beside this folder, in the sources and in
- * the built program.
+ * Becomes the agent, or the operator: the same process id, with another program. Its file lies beside this folder, in
+ * the sources and in the built program.
  */
-async function becomeAgent(options: AgentOptions): Promise<void> {
+export function becomeDaemon(environment: NodeJS.ProcessEnv): void {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'cjs'
   const program = fileURLToPath(new URL(`../herald.${extension}`, import.meta.url))
   // The words are for those who look at the list of processes.
   const words = [process.execPath, ...agentFlags, program, ...process.argv.slice(2)]
-  process.execve?.(process.execPath, words, withOptions(process.env, options))
+  process.execve?.(process.execPath, words, environment)
+}
+
+async function becomeAgent(options: AgentOptions): Promise<void> {
+  becomeDaemon(withOptions(process.env, options))
 }
 
 function optionsOf({ bgpListen, http, manifests, kubeconfig, config: _config, ...flags }: Flags): AgentOptions {
@@ -164,7 +168,7 @@ async function readConfig(file: string): Promise<object> {
 }
 
 /** `[::]:179`, `127.0.0.1:9472`, `none`. */
-function endpointOrNone(text: string): Endpoint | 'none' {
+export function endpointOrNone(text: string): Endpoint | 'none' {
   if (text === 'none') return 'none'
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text)
   const port = Number(match?.[3])

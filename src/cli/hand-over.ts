@@ -1,22 +1,39 @@
 /** What the command line gives the process that replaces it: flags of the engine, and the options in a variable. */
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError } from '../errors.ts'
+import type { OperatorOptions } from '../operator/options.ts'
 
 type Variables = Record<string, string | undefined>
 
 /** docs/adr/0009-one-file.md has what each is worth. */
 export const agentFlags: readonly string[] = ['--max-semi-space-size=2', '--no-short-builtin-calls', '--expose-gc']
 
-const variable = 'HERALD_AGENT_OPTIONS'
+const agentVariable = 'HERALD_AGENT_OPTIONS'
+const operatorVariable = 'HERALD_OPERATOR_OPTIONS'
 
 export function withOptions(environment: Variables, options: AgentOptions): Variables {
-  return { ...environment, [variable]: JSON.stringify(options) }
+  return { ...environment, [agentVariable]: JSON.stringify(options) }
 }
 
-/** What {@link withOptions} left, which is then gone. Throws ERR_USAGE. */
-export function takeOptions(environment: Variables): AgentOptions {
-  const text = environment[variable]
-  if (text === undefined) throw new HeraldError('ERR_USAGE', 'this is no command of its own; run `herald agent`')
-  delete environment[variable]
-  return JSON.parse(text)
+export function withOperatorOptions(environment: Variables, options: OperatorOptions): Variables {
+  return { ...environment, [operatorVariable]: JSON.stringify(options) }
+}
+
+/** Which of the two a process is, and its options. */
+export type HandedOver =
+  | { readonly what: 'agent'; readonly options: AgentOptions }
+  | { readonly what: 'operator'; readonly options: OperatorOptions }
+
+/** What was left for this process, which is then gone. Throws ERR_USAGE. */
+export function takeOptions(environment: Variables): HandedOver {
+  for (const [what, variable] of [
+    ['agent', agentVariable],
+    ['operator', operatorVariable],
+  ] as const) {
+    const text = environment[variable]
+    if (text === undefined) continue
+    delete environment[variable]
+    return { what, options: JSON.parse(text) }
+  }
+  throw new HeraldError('ERR_USAGE', 'this is no command of its own; run `herald agent` or `herald operator`')
 }

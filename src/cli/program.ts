@@ -8,6 +8,7 @@ import { addCompletion } from './completion.ts'
 import { addExplain } from './explain.ts'
 import { addLb } from './lb.ts'
 import { addLaterVerbs } from './later-verbs.ts'
+import { addOperator } from './operator.ts'
 import { addReplay } from './replay.ts'
 import { addStatus } from './status.ts'
 import { addValidate } from './validate.ts'
@@ -23,6 +24,7 @@ export function createProgram(): Command {
   addReplay(program)
   addDrain(program)
   addAgent(program)
+  addOperator(program)
   addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)
   addLaterVerbs(program)

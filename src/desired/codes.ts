@@ -87,6 +87,7 @@ export const verdictCodes = {
       'ReservedAddress',
       'NotInPool',
       'NotInStatus',
+      'StatusOwned',
       'PortTaken',
       'RecordBusy',
       'NotRecorded',

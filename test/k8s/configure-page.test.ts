@@ -10,7 +10,7 @@ const page = readFileSync(new URL('../../docs/configure.md', import.meta.url), '
 const room = new URL('../../src/k8s/', import.meta.url)
 const sources = [
   room,
-  ...['allocation', 'agent'].map((name) => new URL(`../../src/${name}/`, import.meta.url)),
+  ...['allocation', 'agent', 'operator'].map((name) => new URL(`../../src/${name}/`, import.meta.url)),
 ].flatMap((folder) =>
   readdirSync(fileURLToPath(folder), { recursive: true })
     .map(String)

@@ -17,8 +17,10 @@ export interface ApiServerOptions {
   readonly clock: Clock
   /** Uniform in [0, 1). */
   readonly random: () => number
-  /** The only Node that is read. */
-  readonly nodeName: string
+  /** The only Node that is read; undefined: all of them. */
+  readonly nodeName?: string
+  /** What is read; undefined: every kind. */
+  readonly kinds?: ReadonlySet<ServedKind>
 }
 
 export function apiServerSource(options: ApiServerOptions): ObjectSource {
@@ -178,12 +180,12 @@ function problemOf({ kind, object }: Resource, message: string | undefined): rea
 }
 
 /** Only this Node and nothing of other nodes is asked for: permission and traffic are for no more. */
-function resourcesOf({ nodeName }: ApiServerOptions): readonly Resource[] {
-  const read = (Object.keys(kinds) as ServedKind[]).filter((kind) => kind !== 'Secret')
+function resourcesOf({ nodeName, kinds: wanted }: ApiServerOptions): readonly Resource[] {
+  const read = (Object.keys(kinds) as ServedKind[]).filter((kind) => kind !== 'Secret' && (wanted?.has(kind) ?? true))
   return read.map((kind) => ({
     kind,
     places: placesOf(kind, ''),
-    ...(kind === 'Node' ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
+    ...(kind === 'Node' && nodeName !== undefined ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
   }))
 }
 

@@ -13,9 +13,19 @@ export interface Answer {
   readonly body: AsyncIterable<Uint8Array>
 }
 
+/** A request that changes something. */
+export interface Change {
+  readonly method: 'POST' | 'PUT' | 'PATCH'
+  readonly path: string
+  readonly contentType: string
+  readonly body: string
+}
+
 export interface Transport {
   /** Rejects with ERR_API_SERVER where there is no answer, ERR_KUBECONFIG where there are no credentials. */
   get(path: string, signal: AbortSignal): Promise<Answer>
+  /** As {@link get}. Never sent twice. */
+  change(change: Change, signal: AbortSignal): Promise<Answer>
   /** The next request makes a new connection with fresh credentials. */
   renew(): void
   close(): Promise<void>
@@ -41,8 +51,26 @@ class Http2Transport implements Transport {
     this.#pingMs = pingMs
   }
 
-  async get(path: string, signal: AbortSignal): Promise<Answer> {
-    const headers = { accept: 'application/json', 'user-agent': 'herald', ...(await this.#credentials.headers()) }
+  get(path: string, signal: AbortSignal): Promise<Answer> {
+    return this.#ask('GET', path, signal)
+  }
+
+  change({ method, path, contentType, body }: Change, signal: AbortSignal): Promise<Answer> {
+    return this.#ask(method, path, signal, { contentType, body })
+  }
+
+  async #ask(
+    method: 'GET' | Change['method'],
+    path: string,
+    signal: AbortSignal,
+    sent?: Pick<Change, 'contentType' | 'body'>,
+  ): Promise<Answer> {
+    const headers = {
+      accept: 'application/json',
+      'user-agent': 'herald',
+      ...(sent === undefined ? {} : { 'content-type': sent.contentType }),
+      ...(await this.#credentials.headers()),
+    }
     this.#client ??= this.#connect()
     const client = this.#client
     try {
@@ -52,10 +80,11 @@ class Http2Transport implements Transport {
         headers: answered,
         body,
       } = await (await client).request({
-        method: 'GET',
+        method,
         path: `${base}${path}`,
         headers,
         signal,
+        ...(sent === undefined ? {} : { body: sent.body }),
       })
       const after = Number(answered['retry-after'])
       return { status: statusCode, retryAfterSec: Number.isFinite(after) ? after : undefined, body }

@@ -4,7 +4,10 @@ import type { Neighbor } from '../../desired/model.ts'
 import type { Node } from '../kinds/node.ts'
 
 /** Sorted, so that equal places are equal text. */
-export function reservedPlaces(nodes: Iterable<Node>, neighbors: readonly Neighbor[]): readonly ReservedPlace[] {
+export function reservedPlaces(
+  nodes: Iterable<Node>,
+  neighbors: readonly Pick<Neighbor, 'peerAddress'>[],
+): readonly ReservedPlace[] {
   const places = new Map<string, string>()
   for (const node of nodes) {
     const { name } = node.metadata

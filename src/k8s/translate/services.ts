@@ -38,8 +38,14 @@ export interface ServiceInput {
   readonly noExports: { readonly message: string; readonly remedy: string }
 }
 
-export function isClassServed(service: Service, { loadBalancerClass }: TranslatorOptions): boolean {
-  const name = service.spec.loadBalancerClass
+export function isClassServed(service: Service, options: Pick<TranslatorOptions, 'loadBalancerClass'>): boolean {
+  return servesClass(service.spec.loadBalancerClass, options)
+}
+
+export function servesClass(
+  name: string | undefined,
+  { loadBalancerClass }: Pick<TranslatorOptions, 'loadBalancerClass'>,
+): boolean {
   return !name || servedClasses.includes(name) || name === loadBalancerClass
 }
 

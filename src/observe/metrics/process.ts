@@ -5,9 +5,13 @@
 import { performance } from 'node:perf_hooks'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { Growth } from './growth.ts'
-import type { Snapshot } from './snapshot.ts'
 
-export function addProcessMetrics(registry: Registry): (snapshot: Snapshot) => void {
+/** Of an agent or an operator. */
+interface VersionedSnapshot {
+  readonly status: { readonly version: string }
+}
+
+export function addProcessMetrics(registry: Registry): (snapshot: VersionedSnapshot) => void {
   const registers = [registry]
   const build = new Gauge({
     name: 'herald_build_info',

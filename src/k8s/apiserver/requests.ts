@@ -1,0 +1,90 @@
+/**
+ * Single requests to the API server, each answered within a time and by at most so many octets: for what is no list
+ * and no watch.
+ */
+import { messageOf } from '../../errors.ts'
+import type { Answer, Change, Transport } from './transport.ts'
+
+/**
+ * `status` 0: no answer, or none that can be read, with the reason in `message`. Whether a change was made is not known
+ * then.
+ */
+export interface Reply {
+  readonly status: number
+  /** The object that was answered; empty where it is none. */
+  readonly object: Readonly<Record<string, unknown>>
+  /** The server's words for an answer that is no success. */
+  readonly message: string
+  readonly retryAfterSec: number | undefined
+}
+
+/** An object has at most 1.5 MiB in etcd; as JSON it is larger. */
+const maxBytes = 4 * 2 ** 20
+
+export class ApiRequests {
+  readonly #transport: Transport
+  readonly #timeoutMs: number
+
+  /** An answer is waited for at most `timeoutMs`. */
+  constructor(transport: Transport, timeoutMs: number) {
+    this.#transport = transport
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** Never rejects. */
+  get(path: string): Promise<Reply> {
+    return this.#answered((signal) => this.#transport.get(path, signal))
+  }
+
+  /** Never rejects. */
+  change(change: Change): Promise<Reply> {
+    return this.#answered((signal) => this.#transport.change(change, signal))
+  }
+
+  async #answered(ask: (signal: AbortSignal) => Promise<Answer>): Promise<Reply> {
+    const signal = AbortSignal.timeout(this.#timeoutMs)
+    try {
+      const { status, retryAfterSec, body } = await ask(signal)
+      const object = objectOf(await textOf(body))
+      // Credentials that are refused are read again; with those of the pod the token has been renewed meanwhile.
+      if (status === 401) this.#transport.renew()
+      const { message } = object
+      const said = typeof message === 'string' && message !== '' ? message : `the API server answers ${status}`
+      return { status, object, message: isSuccess(status) ? '' : said, retryAfterSec }
+    } catch (error) {
+      // Nobody is at the other end any more, or it is overrun: a new connection finds out.
+      if (signal.aborted) this.#transport.renew()
+      const message = signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : messageOf(error)
+      return { status: 0, object: {}, message, retryAfterSec: undefined }
+    }
+  }
+}
+
+export function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300
+}
+
+async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of body) {
+    bytes += chunk.length
+    if (bytes > maxBytes) return ''
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Empty where the text is no JSON object: a proxy answers in HTML. */
+function objectOf(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return recordOf(JSON.parse(text))
+  } catch {
+    return {}
+  }
+}
+
+/** The value where it is an object, else an empty one. */
+export function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
+}

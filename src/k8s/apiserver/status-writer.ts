@@ -1,0 +1,111 @@
+/** Status and events on an API server. */
+import type { EventSeries, ObjectEvent, ObjectVersionRef, StatusOutcome, StatusSink, StatusWrite } from '../status.ts'
+import { fieldManager } from '../status.ts'
+import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
+
+/** Where a server that limits us does not say for how long. */
+const usualWaitSec = 1
+const longestWaitSec = 60
+const events = 'events.k8s.io/v1'
+
+/** `instance` is the name of this process in events. */
+export function statusOnServer(requests: ApiRequests, instance: string): StatusSink {
+  return {
+    apply: async (write) => outcomeOf(await requests.change(applyOf(write))),
+    createEvent: async (event) => {
+      const path = eventsPath(event.regarding.namespace)
+      const body = JSON.stringify(eventOf(event, instance))
+      return outcomeOf(await requests.change({ method: 'POST', path, contentType: 'application/json', body }))
+    },
+    repeatEvent: async (namespace, name, series: EventSeries) => {
+      const path = `${eventsPath(namespace)}/${encodeURIComponent(name)}`
+      const contentType = 'application/merge-patch+json'
+      return outcomeOf(await requests.change({ method: 'PATCH', path, contentType, body: JSON.stringify({ series }) }))
+    },
+  }
+}
+
+/** Objects without a namespace have their events in this one. */
+function eventsPath(namespace: string): string {
+  return `/apis/${events}/namespaces/${encodeURIComponent(namespace || 'default')}/events`
+}
+
+function pathOf({ apiVersion, namespace, resource, name }: ObjectVersionRef): string {
+  const within = namespace === '' ? '' : `/namespaces/${encodeURIComponent(namespace)}`
+  return `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${resource}/${encodeURIComponent(name)}`
+}
+
+function applyOf({ target, status }: StatusWrite): Parameters<ApiRequests['change']>[0] {
+  const { apiVersion, kind, namespace, name, uid, resourceVersion } = target
+  const metadata = { name, ...(namespace === '' ? {} : { namespace }), uid, resourceVersion }
+  return {
+    method: 'PATCH',
+    path: `${pathOf(target)}/status?fieldManager=${fieldManager}&force=false`,
+    // JSON is YAML.
+    contentType: 'application/apply-patch+yaml',
+    body: JSON.stringify({ apiVersion, kind, metadata, status }),
+  }
+}
+
+function eventOf({ regarding, type, reason, action, note, eventTime, name }: ObjectEvent, instance: string): object {
+  const { apiVersion, kind, namespace, name: of, uid } = regarding
+  return {
+    apiVersion: events,
+    kind: 'Event',
+    metadata: { name, namespace: namespace || 'default' },
+    eventTime,
+    reportingController: fieldManager,
+    reportingInstance: instance,
+    action,
+    reason,
+    type,
+    note,
+    regarding: { apiVersion, kind, name: of, uid, ...(namespace === '' ? {} : { namespace }) },
+  }
+}
+
+function outcomeOf({ status, object, message, retryAfterSec }: Reply): StatusOutcome {
+  if (isSuccess(status)) {
+    const { resourceVersion } = recordOf(object['metadata'])
+    return typeof resourceVersion === 'string'
+      ? { kind: 'written', resourceVersion }
+      : { kind: 'failed', message: 'the answer is no object' }
+  }
+  switch (status) {
+    case 404:
+      return { kind: 'gone' }
+    case 409:
+      return conflictOf(object, message)
+    case 429:
+    case 503: {
+      if (status === 503 && retryAfterSec === undefined) return { kind: 'failed', message }
+      const seconds = Math.min(Math.max(retryAfterSec ?? usualWaitSec, 0.1), longestWaitSec)
+      return { kind: 'limited', afterMs: seconds * 1000 }
+    }
+    case 400:
+    case 401:
+    case 403:
+    case 405:
+    case 413:
+    case 415:
+    case 422:
+      return { kind: 'refused', message }
+    default:
+      return { kind: 'failed', message }
+  }
+}
+
+/** Two kinds of conflict: an older version was read, or a field is another manager's. */
+function conflictOf(object: Readonly<Record<string, unknown>>, message: string): StatusOutcome {
+  const { causes } = recordOf(object['details'])
+  const owned = (Array.isArray(causes) ? causes : [])
+    .map(recordOf)
+    .filter(({ reason }) => reason === 'FieldManagerConflict')
+  if (owned.length === 0) return { kind: 'stale' }
+  const words = owned.map((cause) => `${String(cause['message'])}: ${String(cause['field'])}`)
+  return {
+    kind: 'owned',
+    fields: owned.map(({ field }) => String(field)),
+    message: words.length === 0 ? message : [...new Set(words)].join('; '),
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * Where what we have to say about objects goes: a part of their status, and events. Only fields of our own are applied
+ * (server-side apply), each with the version of the object that was read, and nobody's field is ever taken by force.
+ *
+ *     StatusWrite --sink.apply--> written | stale: read again | owned: somebody else's field | ...
+ *
+ * On an API server (apiserver/status-writer.ts), or in memory (memory-cluster.ts).
+ */
+import type { RawObject } from './source.ts'
+
+/** By which our fields are known on the server. */
+export const fieldManager = 'herald-operator'
+
+/** As metav1.Condition has it. */
+export interface StatusCondition {
+  readonly type: string
+  readonly status: 'True' | 'False' | 'Unknown'
+  readonly reason: string
+  readonly message: string
+  readonly lastTransitionTime: string
+}
+
+/** An object in the version that was read. */
+export interface ObjectVersionRef {
+  readonly apiVersion: string
+  readonly kind: string
+  /** Its kind in paths of the API. */
+  readonly resource: string
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly resourceVersion: string
+}
+
+export interface StatusWrite {
+  readonly target: ObjectVersionRef
+  /** All that we say of the object: what is not in it any more, and is nobody else's, goes. */
+  readonly status: RawObject
+}
+
+/** events.k8s.io/v1, as far as it is ours to say. */
+export interface ObjectEvent {
+  readonly regarding: ObjectVersionRef
+  readonly type: 'Normal' | 'Warning'
+  readonly reason: string
+  readonly action: string
+  readonly note: string
+  /** RFC 3339 with microseconds. */
+  readonly eventTime: string
+  /** Unique in its namespace. */
+  readonly name: string
+}
+
+export interface EventSeries {
+  readonly count: number
+  readonly lastObservedTime: string
+}
+
+/**
+ * `stale`: the object is another version by now, which follows. `gone`: there is no such object. `owned`: `fields`
+ * belong to others with other values. `limited`: the server wants us to wait. `refused`: it will say the same again.
+ * `failed`: no answer; it is not known whether it was done.
+ */
+export type StatusOutcome =
+  | { readonly kind: 'written'; readonly resourceVersion: string }
+  | { readonly kind: 'stale' | 'gone' }
+  | { readonly kind: 'owned'; readonly fields: readonly string[]; readonly message: string }
+  | { readonly kind: 'limited'; readonly afterMs: number }
+  | { readonly kind: 'refused' | 'failed'; readonly message: string }
+
+/** Nothing rejects. */
+export interface StatusSink {
+  apply(write: StatusWrite): Promise<StatusOutcome>
+  createEvent(event: ObjectEvent): Promise<StatusOutcome>
+  /** The same event once more. */
+  repeatEvent(namespace: string, name: string, series: EventSeries): Promise<StatusOutcome>
+}

@@ -1,0 +1,231 @@
+/**
+ * Who has which address, of all Services that the API server has. What statuses say is imported before anything is
+ * chosen, whoever wrote it; from then on the record is in memory, and the status of each Service is what outlives us.
+ * Pure.
+ *
+ *     upsert, remove --> objects --> flush: pools, reserved places, dirty Services --> answers, problems, counts
+ */
+import type { AddressAnswer } from '../allocation/address-source.ts'
+import { familyOf } from '../allocation/allocate.ts'
+import { FolderAllocator } from '../allocation/folder-allocator.ts'
+import { MemoryBook } from '../allocation/memory-book.ts'
+import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
+import type { Pool } from '../allocation/pool-table.ts'
+import type { Problem } from '../desired/model.ts'
+import { planPools, poolKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
+import { planKinds, planNode } from '../k8s/dialects/table.ts'
+import type { Service } from '../k8s/kinds/service.ts'
+import type { ServedKind } from '../k8s/kinds/table.ts'
+import type { ObjectKey, RawObject } from '../k8s/source.ts'
+import { ServiceAddresses } from '../k8s/translate/addresses.ts'
+import { poolsOf } from '../k8s/translate/pools.ts'
+import { reservedPlaces } from '../k8s/translate/reserved.ts'
+import { isClassServed, servesClass } from '../k8s/translate/services.ts'
+import { ObjectStore } from '../k8s/translate/store.ts'
+
+/** The kinds that an operator reads: what asks for addresses, what gives them, and what has some already. */
+export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
+  'Service',
+  'Node',
+  ...poolKinds,
+  ...planKinds,
+])
+
+export interface AllocationOptions {
+  readonly loadBalancerClass?: string
+}
+
+export interface Flushed {
+  /** Services with another answer than before. */
+  readonly moved: readonly string[]
+  /** Pools, what is free of them, or their problems may have changed. */
+  readonly arePoolsNew: boolean
+}
+
+/** A pool with the object that it was made of. */
+export interface CountedPool {
+  readonly key: ObjectKey
+  readonly pool: Pool
+  readonly counts: PoolCounts
+  readonly conflict: string | undefined
+}
+
+export class Allocation {
+  readonly #options: AllocationOptions
+  readonly #store = new ObjectStore()
+  readonly #book = new MemoryBook()
+  readonly #addresses = new ServiceAddresses(new FolderAllocator(this.#book))
+  readonly #counter = new PoolCounter()
+  readonly #dirty = new Set<string>()
+  /** Deleted, and still there: they keep what they have, and get nothing. */
+  readonly #leaving = new Set<string>()
+  #planned: readonly PlannedPool[] = []
+  #pools: readonly Pool[] = []
+  #poolProblems: readonly Problem[] = []
+  #arePoolsDirty = true
+  #arePlacesDirty = true
+  #problemsVersion = 0
+  #isSynced = false
+
+  constructor(options: AllocationOptions) {
+    this.#options = options
+  }
+
+  upsert(key: ObjectKey, object: RawObject): void {
+    if (key.kind === 'Service') this.#setLeaving(`${key.namespace}/${key.name}`, object)
+    const change = this.#store.upsert(key, object, undefined)
+    if (change !== undefined) this.#touched(change)
+  }
+
+  remove(key: ObjectKey): void {
+    if (key.kind === 'Service') this.#leaving.delete(`${key.namespace}/${key.name}`)
+    const change = this.#store.remove(key)
+    if (change !== undefined) this.#touched(change)
+  }
+
+  /** Everything was delivered once: from now on addresses are given away. */
+  synced(): void {
+    this.#isSynced = true
+  }
+
+  flush(): Flushed {
+    if (!this.#isSynced) return { moved: [], arePoolsNew: false }
+    if (this.#arePlacesDirty) this.#reserve()
+    const hasNewProblems = this.#store.problemsVersion !== this.#problemsVersion
+    this.#problemsVersion = this.#store.problemsVersion
+    const arePoolsNew = this.#arePoolsDirty
+    if (arePoolsNew) this.#readPools()
+    const moved = this.#addresses.settle(this.#dirty, (key) => this.#served(key))
+    for (const key of [...this.#dirty, ...moved]) this.#counter.hold(key, this.#addressesOf(key))
+    this.#dirty.clear()
+    if (arePoolsNew) this.#count()
+    return { moved, arePoolsNew: arePoolsNew || hasNewProblems || moved.length > 0 }
+  }
+
+  /** What to say of a Service; undefined: it is none of ours, or is not understood. */
+  answerOf(key: string): AddressAnswer | undefined {
+    return this.#isSynced && this.#served(key) !== undefined ? this.#addresses.answerOf(key) : undefined
+  }
+
+  #isOurs(key: string): boolean {
+    const service = this.serviceOf(key)
+    return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options)
+  }
+
+  servesClass(name: string | undefined): boolean {
+    return servesClass(name, this.#options)
+  }
+
+  serviceOf(key: string): Service | undefined {
+    return this.#store.objects.Service.get(key)?.value
+  }
+
+  problems(): readonly Problem[] {
+    return [...this.#store.problems(), ...this.#poolProblems]
+  }
+
+  /** The first thing that is wrong with a Service. */
+  problemOf(key: string): Problem | undefined {
+    return this.#store
+      .problems()
+      .find(
+        ({ severity, object: { kind, namespace, name } }) =>
+          severity === 'error' && kind === 'Service' && `${namespace ?? ''}/${name}` === key,
+      )
+  }
+
+  pools(): readonly CountedPool[] {
+    const counts = this.#counter.counts()
+    return this.#planned.flatMap(({ from }, index) => {
+      const pool = this.#pools[index]
+      const count = pool === undefined ? undefined : counts.get(pool)
+      if (pool === undefined || count === undefined) return []
+      const problem = this.#poolProblems.find(
+        ({ code, object }) => code === 'PoolConflict' && object.kind === pool.kind && object.name === pool.name,
+      )
+      return [{ key: from.key, pool, counts: count, conflict: problem?.message }]
+    })
+  }
+
+  /**
+   * Somebody else gave a Service other addresses than we did, and they are free: then that is what it has. An address
+   * that another Service holds, or that is in no pool, is not taken over.
+   */
+  adopt(key: string): boolean {
+    const service = this.#served(key)
+    const held = this.#counter.heldBy(key)
+    const status = [...new Set(service?.status)]
+    if (service === undefined || held.length === 0 || status.length === 0 || isSameSet(held, status)) return false
+    const isFree = status.every(
+      (address) =>
+        this.#addresses.poolOf(address) !== undefined &&
+        service.spec.families.includes(familyOf(address)) &&
+        this.#addresses.reserved.reasonOf(address) === undefined &&
+        (held.includes(address) || !this.#counter.isHeld(address)),
+    )
+    const hasAll = service.spec.families.every((family) => status.some((address) => familyOf(address) === family))
+    if (!isFree || !(hasAll || status.length >= held.length)) return false
+    this.#book.exchange(() => new Map([[key, status]]))
+    this.#dirty.add(key)
+    return true
+  }
+
+  #served(key: string): Service | undefined {
+    const service = this.serviceOf(key)
+    if (service === undefined || !this.#isOurs(key)) return undefined
+    const hasSome = service.status.length > 0 || this.#counter.heldBy(key).length > 0
+    return this.#leaving.has(key) && !hasSome ? undefined : service
+  }
+
+  #addressesOf(key: string): readonly string[] {
+    return this.#served(key) === undefined ? [] : this.#addresses.answerOf(key).addresses
+  }
+
+  #setLeaving(key: string, { metadata }: RawObject): void {
+    const time: unknown =
+      typeof metadata === 'object' && metadata !== null ? Reflect.get(metadata, 'deletionTimestamp') : undefined
+    const isLeaving = typeof time === 'string'
+    if (isLeaving === this.#leaving.has(key)) return
+    if (isLeaving) this.#leaving.add(key)
+    else this.#leaving.delete(key)
+    this.#dirty.add(key)
+  }
+
+  #touched({ kind, id }: { readonly kind: ServedKind; readonly id: string }): void {
+    if (kind === 'Service') this.#dirty.add(id)
+    if (poolKinds.has(kind)) this.#arePoolsDirty = true
+    if (kind === 'Node' || planKinds.has(kind)) this.#arePlacesDirty = true
+  }
+
+  /** Addresses of nodes, their pods, and the neighbors that any node may have. */
+  #reserve(): void {
+    this.#arePlacesDirty = false
+    const { objects } = this.#store
+    const nodes = [...objects.Node.values()].map(({ value }) => value)
+    const anyNode = { name: '', labels: {}, neighborKeys: [], isStandIn: true }
+    const { plan } = planNode(objects, anyNode, { secretsNamespace: '' })
+    if (this.#addresses.setReserved(reservedPlaces(nodes, plan?.neighbors ?? []))) this.#arePoolsDirty = true
+  }
+
+  #readPools(): void {
+    this.#arePoolsDirty = false
+    this.#planned = planPools(this.#store.objects)
+    const { pools, problems } = poolsOf(this.#planned, this.#addresses.reserved)
+    this.#pools = pools
+    this.#poolProblems = problems
+    this.#addresses.setPools(pools)
+    for (const key of this.#store.objects.Service.keys()) this.#dirty.add(key)
+  }
+
+  #count(): void {
+    const poolsOfAddress = (address: string): readonly Pool[] => {
+      const pool = this.#addresses.poolOf(address)
+      return pool === undefined ? [] : [pool]
+    }
+    this.#counter.setPools(this.#pools, this.#addresses.reserved, poolsOfAddress)
+  }
+}
+
+function isSameSet(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((each) => b.includes(each))
+}

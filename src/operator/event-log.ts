@@ -1,0 +1,98 @@
+/**
+ * Events on objects, each said once: the same words about the same object are counted, and the count is written at most
+ * once in five minutes. Pure but for its clock.
+ */
+import type { Clock } from '../clock/clock.ts'
+import type { ObjectEvent, ObjectVersionRef, StatusOutcome, StatusSink } from '../k8s/status.ts'
+
+/** So many are remembered; of the oldest a new event would be made. */
+const maxRemembered = 4096
+/** Events wait for statuses to be written; more than these at a time are not worth it. */
+const maxPending = 1000
+const repeatMs = 5 * 60_000
+/** A server forgets events after an hour. */
+const forgetMs = 55 * 60_000
+/** As the API has it. */
+const maxNote = 1024
+
+interface Said {
+  readonly event: ObjectEvent
+  readonly sinceMs: number
+  count: number
+  lastObservedTime: string
+  /** When it was written last; undefined: not yet. */
+  writtenMs: number | undefined
+}
+
+export class EventLog {
+  readonly #clock: Clock
+  readonly #sink: StatusSink
+  readonly #add: (key: string) => void
+  readonly #said = new Map<string, Said>()
+  readonly #pending = new Set<string>()
+  #serial = 0
+  /** Of which nothing was written, for want of room. */
+  dropped = 0
+
+  /** `add` has {@link write} called for a key when its turn comes. */
+  constructor(clock: Clock, sink: StatusSink, add: (key: string) => void) {
+    this.#clock = clock
+    this.#sink = sink
+    this.#add = add
+  }
+
+  warn(regarding: ObjectVersionRef, reason: string, action: string, text: string): void {
+    const note = text.length > maxNote ? `${text.slice(0, maxNote - 3)}...` : text
+    const key = `${regarding.uid || `${regarding.kind}/${regarding.namespace}/${regarding.name}`} ${reason} ${note}`
+    const [nowMs, time] = [this.#clock.monotonic(), this.#microTime()]
+    const known = this.#said.get(key)
+    if (known !== undefined && nowMs - known.sinceMs < forgetMs) {
+      known.count++
+      known.lastObservedTime = time
+      if (known.writtenMs === undefined || nowMs - known.writtenMs < repeatMs) return
+    } else {
+      this.#said.delete(key)
+      const name = `${regarding.name.slice(0, 200)}.${this.#clock.now().toString(16)}${(this.#serial++).toString(16)}`
+      const event: ObjectEvent = { regarding, type: 'Warning', reason, action, note, eventTime: time, name }
+      this.#said.set(key, { event, sinceMs: nowMs, count: 1, lastObservedTime: time, writtenMs: undefined })
+      this.#forget()
+    }
+    if (this.#pending.size >= maxPending) {
+      this.dropped++
+      this.#said.delete(key)
+      return
+    }
+    this.#pending.add(key)
+    this.#add(key)
+  }
+
+  write(key: string): Promise<StatusOutcome> | undefined {
+    const said = this.#said.get(key)
+    if (!this.#pending.has(key) || said === undefined) return undefined
+    const { event, count, lastObservedTime } = said
+    if (said.writtenMs === undefined) return this.#sink.createEvent(event)
+    return this.#sink.repeatEvent(event.regarding.namespace, event.name, { count, lastObservedTime })
+  }
+
+  /** What became of {@link write}. An event that cannot be written is no reason to try for ever. */
+  wrote(key: string, { kind }: StatusOutcome): void {
+    if (kind === 'limited' || kind === 'failed') return
+    this.#pending.delete(key)
+    const said = this.#said.get(key)
+    if (said === undefined) return
+    // Gone: the server has forgotten it, or the namespace ends.
+    if (kind === 'gone') this.#said.delete(key)
+    else said.writtenMs = this.#clock.monotonic()
+  }
+
+  #forget(): void {
+    for (const key of this.#said.keys()) {
+      if (this.#said.size <= maxRemembered) return
+      if (!this.#pending.has(key)) this.#said.delete(key)
+    }
+  }
+
+  #microTime(): string {
+    return new Date(this.#clock.now()).toISOString().replace('Z', '000Z')
+  }
+}

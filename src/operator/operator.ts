@@ -1,0 +1,243 @@
+/**
+ * The operator while it leads: objects in, addresses chosen, statuses and events out.
+ *
+ *     source --upsert, remove--> allocation --flush--> Services and pools whose status is another one
+ *                    `-- versions, statuses --> service-writes, pool-writes <--turn-- write-queue --> sink
+ *
+ * The source is started when the Lease is held, so that what it lists is what every leader before wrote.
+ */
+import type { Clock, Wait } from '../clock/clock.ts'
+import type { Problem } from '../desired/model.ts'
+import type { ObjectKey, ObjectSource, ObjectVersion, RawObject, SourceEvents } from '../k8s/source.ts'
+import type { StatusOutcome, StatusSink } from '../k8s/status.ts'
+import { Allocation, type AllocationOptions } from './allocation.ts'
+import { EventLog } from './event-log.ts'
+import type { OperatorFigures } from './figures.ts'
+import type { OperatorLog } from './log.ts'
+import { isPool, PoolWrites } from './pool-writes.ts'
+import { ServiceWrites } from './service-writes.ts'
+import { type Lane, lanes, WriteQueue } from './write-queue.ts'
+
+export interface OperatorParts extends AllocationOptions {
+  readonly source: ObjectSource
+  readonly sink: StatusSink
+  readonly clock: Clock
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  readonly log: OperatorLog
+  /** Whether this process leads, asked right before each write. */
+  readonly isLeader: () => boolean
+}
+
+/** Counts of pools are written so long after they changed. */
+const countMs = 1_000
+/** Who wrote a status may have let go of it, which is no change that is seen. */
+const ownedRetryMs = 5 * 60_000
+/** So many problems of objects are told as events. */
+const maxProblems = 256
+/** So many reasons for which writes fail are remembered, each told once in so long. */
+const maxTold = 64
+const tellAgainMs = 10 * 60_000
+
+type Outcomes = Record<StatusOutcome['kind'], number>
+
+export class Operator {
+  readonly #parts: OperatorParts
+  readonly #allocation: Allocation
+  readonly #services: ServiceWrites
+  readonly #pools: PoolWrites
+  readonly #events: EventLog
+  readonly #queue: WriteQueue
+  readonly #touched = new Set<string>()
+  readonly #outcomes = Object.fromEntries(lanes.map((lane) => [lane, noOutcomes()])) as Record<Lane, Outcomes>
+  readonly #told = new Map<string, number>()
+  readonly #ownedRetries = new Map<string, Wait>()
+  #isSynced = false
+  #count: Wait | undefined
+  #unreadable: ReadonlyMap<string, string> = new Map()
+
+  constructor(parts: OperatorParts) {
+    this.#parts = parts
+    const { clock, random, sink, isLeader } = parts
+    this.#allocation = new Allocation(parts)
+    this.#events = new EventLog(clock, sink, (key) => this.#queue.add('event', key))
+    this.#services = new ServiceWrites({ clock, sink, allocation: this.#allocation, events: this.#events })
+    this.#pools = new PoolWrites(clock, this.#allocation, sink)
+    this.#queue = new WriteQueue({
+      clock,
+      random,
+      mayWrite: isLeader,
+      write: (lane, key) => this.#write(lane, key),
+      onOutcome: (lane, key, outcome) => this.#wrote(lane, key, outcome),
+    })
+  }
+
+  get figures(): OperatorFigures {
+    const problems = this.#allocation.problems()
+    return {
+      isSynced: this.#isSynced,
+      unreadable: this.#unreadable,
+      services: this.#services.counts,
+      pools: this.#pools.counted(),
+      problems: {
+        error: problems.filter(({ severity }) => severity === 'error').length,
+        warning: problems.filter(({ severity }) => severity === 'warning').length,
+      },
+      outcomes: this.#outcomes,
+      waiting: Object.fromEntries(lanes.map((lane) => [lane, this.#queue.waiting(lane)])),
+      inFlight: this.#queue.inFlight,
+      droppedEvents: this.#events.dropped,
+    }
+  }
+
+  async start(): Promise<void> {
+    await this.#parts.source.start(this.#sourceEvents())
+  }
+
+  /** Resolves when nothing is written any more. */
+  async stop(): Promise<void> {
+    this.#count?.cancel()
+    for (const retry of this.#ownedRetries.values()) retry.cancel()
+    await this.#queue.stop()
+    await this.#parts.source.stop()
+  }
+
+  #sourceEvents(): SourceEvents {
+    return {
+      upsert: (key, object, _origin, version) => this.#upsert(key, object, version),
+      remove: (key) => this.#remove(key),
+      problems: (list) => this.#setUnreadable(list),
+      flush: () => this.#flush(),
+      synced: () => {
+        this.#isSynced = true
+        this.#allocation.synced()
+        this.#parts.log.info({}, 'everything was read once: addresses are given away from now on')
+        this.#flush()
+      },
+    }
+  }
+
+  #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
+    if (key.kind !== 'Service') {
+      this.#pools.read(key, object, version)
+      // Somebody may have written its status.
+      if (isPool(key)) this.#countSoon()
+      return this.#allocation.upsert(key, object)
+    }
+    const id = `${key.namespace}/${key.name}`
+    // Older than what we wrote: the allocation would take its status for a wish.
+    if (!this.#services.read(id, key, object, version)) return
+    this.#allocation.upsert(key, object)
+    this.#touched.add(id)
+    if (this.#isSynced && !this.#queue.isBusy('service', id) && this.#allocation.adopt(id))
+      this.#parts.log.info({ service: id }, 'somebody else gave this Service another free address: it keeps that one')
+  }
+
+  #remove(key: ObjectKey): void {
+    this.#allocation.remove(key)
+    if (key.kind !== 'Service') return this.#pools.forget(key)
+    const id = `${key.namespace}/${key.name}`
+    this.#touched.delete(id)
+    this.#services.forget(id)
+  }
+
+  #flush(): void {
+    if (!this.#isSynced) return
+    const { moved, arePoolsNew } = this.#allocation.flush()
+    for (const id of new Set([...this.#touched, ...moved])) {
+      this.#services.settled(id)
+      this.#queue.add('service', id)
+    }
+    this.#touched.clear()
+    if (arePoolsNew) this.#countSoon()
+  }
+
+  #countSoon(): void {
+    if (!this.#isSynced || this.#count !== undefined) return
+    this.#count = this.#parts.clock.after(countMs, () => {
+      this.#count = undefined
+      for (const id of this.#pools.count()) this.#queue.add('pool', id)
+      this.#tellProblems()
+    })
+  }
+
+  /** What cannot be understood, or only in part, says so on the object itself. */
+  #tellProblems(): void {
+    for (const { object, code, field, message, remedy } of this.#allocation.problems().slice(0, maxProblems)) {
+      const { kind, namespace = '', name } = object
+      const target =
+        kind === 'Service'
+          ? this.#services.targetOf(`${namespace}/${name}`)
+          : this.#pools.targetOf(kind, namespace, name)
+      const where = field === '' ? '' : `${field}: `
+      if (target !== undefined) this.#events.warn(target, code, 'Read', `${where}${message}. ${remedy}`)
+    }
+  }
+
+  #write(lane: Lane, key: string): Promise<StatusOutcome> | undefined {
+    switch (lane) {
+      case 'service':
+        return this.#services.write(key)
+      case 'pool':
+        return this.#pools.write(key)
+      case 'event':
+        return this.#events.write(key)
+    }
+  }
+
+  #wrote(lane: Lane, key: string, outcome: StatusOutcome): void {
+    this.#outcomes[lane][outcome.kind]++
+    if (lane === 'event') this.#events.wrote(key, outcome)
+    if (outcome.kind === 'owned' && lane === 'service') {
+      // Without what belongs to others the rest can be said, at once; and what is theirs is tried again later.
+      this.#services.settled(key)
+      this.#queue.add(lane, key)
+      this.#retryOwned(key)
+    }
+    this.#tell(lane, key, outcome)
+  }
+
+  #retryOwned(key: string): void {
+    if (this.#ownedRetries.has(key)) return
+    const retry = (): void => {
+      this.#ownedRetries.delete(key)
+      this.#services.retryOwned(key)
+      this.#queue.add('service', key)
+    }
+    this.#ownedRetries.set(key, this.#parts.clock.after(ownedRetryMs, retry))
+  }
+
+  /** Each reason for a failure once in a while. */
+  #tell(lane: Lane, key: string, outcome: StatusOutcome): void {
+    if (outcome.kind !== 'refused' && outcome.kind !== 'failed' && outcome.kind !== 'owned') return
+    const { log, clock } = this.#parts
+    const reason = `${lane} ${outcome.kind} ${outcome.message}`
+    const nowMs = clock.monotonic()
+    const toldMs = this.#told.get(reason)
+    if (toldMs !== undefined && nowMs - toldMs < tellAgainMs) return
+    this.#told.delete(reason)
+    const [oldest] = this.#told.keys()
+    if (this.#told.size >= maxTold && oldest !== undefined) this.#told.delete(oldest)
+    this.#told.set(reason, nowMs)
+    log.warn({ what: `${lane} ${key}`, why: outcome.message }, textOf[outcome.kind])
+  }
+
+  #setUnreadable(list: readonly Problem[]): void {
+    const now = new Map(list.map(({ object, message }) => [object.kind, message]))
+    const { log } = this.#parts
+    for (const [kind, why] of now)
+      if (this.#unreadable.get(kind) !== why) log.warn({ kind, why }, 'objects cannot be read; what was read stays')
+    for (const kind of this.#unreadable.keys()) if (!now.has(kind)) log.info({ kind }, 'objects are read again')
+    this.#unreadable = now
+  }
+}
+
+const textOf = {
+  refused: 'the API server refuses a write; it is tried again',
+  failed: 'a write had no answer; it is tried again',
+  owned: 'a status belongs to somebody else and is left alone',
+} as const
+
+function noOutcomes(): Outcomes {
+  return { written: 0, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 }
+}

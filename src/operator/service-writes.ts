@@ -1,0 +1,195 @@
+/**
+ * The statuses of Services: what was read of each, what the allocation says, and what became of the last write. A
+ * status that was written counts as read, until the watch has something newer.
+ */
+import type { Clock } from '../clock/clock.ts'
+import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
+import type { StatusOutcome, StatusSink } from '../k8s/status.ts'
+import type { Allocation } from './allocation.ts'
+import type { EventLog } from './event-log.ts'
+import { factsOf, type OwnedByOthers, type Say, sayOf, type ServiceFacts, statusToApply } from './service-status.ts'
+
+interface Known {
+  facts: ServiceFacts
+  /** As it is written, also where nothing else of the Service is understood. */
+  readonly loadBalancerClass: string | undefined
+  owned: OwnedByOthers | undefined
+}
+
+export type ServiceState = 'allocated' | 'waiting' | 'owned'
+
+export interface ServiceWritesParts {
+  readonly clock: Clock
+  readonly allocation: Allocation
+  readonly sink: StatusSink
+  readonly events: EventLog
+}
+
+export class ServiceWrites {
+  readonly #parts: ServiceWritesParts
+  readonly #known = new Map<string, Known>()
+  readonly #states = new Map<string, ServiceState>()
+  readonly #counts: Record<ServiceState, number> = { allocated: 0, waiting: 0, owned: 0 }
+
+  constructor(parts: ServiceWritesParts) {
+    this.#parts = parts
+  }
+
+  /** Services of ours by state. */
+  get counts(): Readonly<Record<ServiceState, number>> {
+    return this.#counts
+  }
+
+  targetOf(key: string): ServiceFacts['target'] | undefined {
+    return this.#known.get(key)?.facts.target
+  }
+
+  /** False for a version that is older than what we wrote ourselves. */
+  read(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): boolean {
+    const { type, loadBalancerClass: named } = recordOf(object['spec'])
+    const loadBalancerClass = typeof named === 'string' ? named : undefined
+    const facts = factsOf(key, object, version)
+    const before = this.#known.get(id)
+    if (type !== 'LoadBalancer' && facts.condition === undefined) {
+      this.#known.delete(id)
+      return true
+    }
+    const isSameObject = before !== undefined && before.facts.target.uid === facts.target.uid
+    if (isSameObject && isOlder(facts.target.resourceVersion, before.facts.target.resourceVersion)) return false
+    this.#known.set(id, { facts, loadBalancerClass, owned: isSameObject ? stillOwned(before, facts) : undefined })
+    return true
+  }
+
+  forget(id: string): void {
+    this.#known.delete(id)
+    this.#count(id)
+  }
+
+  write(id: string): Promise<StatusOutcome> | undefined {
+    const known = this.#known.get(id)
+    if (known === undefined) return undefined
+    const { clock, sink, events } = this.#parts
+    const say = this.#sayOf(id, known.loadBalancerClass)
+    const status = statusToApply(known.facts, say, known.owned, secondsOf(clock))
+    if (status === undefined) return undefined
+    const { target } = known.facts
+    const [condition] = conditionsIn(status)
+    if (condition !== undefined && condition.status !== 'True')
+      events.warn(target, condition.reason, 'Allocate', condition.message)
+    else if (say?.code === 'RequestRefused' || say?.code === 'SomePortsTaken')
+      events.warn(target, say.code, 'Allocate', say.message)
+    return sink.apply({ target, status }).then((outcome) => {
+      this.#wrote(id, known, status, outcome)
+      return outcome
+    })
+  }
+
+  #count(id: string): void {
+    const now = this.#stateOf(id)
+    const before = this.#states.get(id)
+    if (now === before) return
+    if (before !== undefined) this.#counts[before]--
+    if (now === undefined) this.#states.delete(id)
+    else {
+      this.#counts[now]++
+      this.#states.set(id, now)
+    }
+  }
+
+  /** Its answer is another one: it may be counted elsewhere. */
+  settled(id: string): void {
+    this.#count(id)
+  }
+
+  #stateOf(id: string): ServiceState | undefined {
+    const known = this.#known.get(id)
+    const answer = this.#parts.allocation.answerOf(id)
+    if (known === undefined || answer === undefined) return undefined
+    if (known.owned?.ingressText !== undefined) return 'owned'
+    return answer.verdict.ok ? 'allocated' : 'waiting'
+  }
+
+  /** A Service that was never understood is told why; one that is no LoadBalancer of ours is told nothing. */
+  #sayOf(id: string, loadBalancerClass: string | undefined): Say | undefined {
+    const { allocation } = this.#parts
+    const answer = allocation.answerOf(id)
+    if (answer !== undefined) return sayOf(answer)
+    if (allocation.serviceOf(id) !== undefined || !allocation.servesClass(loadBalancerClass)) return undefined
+    const problem = allocation.problemOf(id)
+    if (problem === undefined) return undefined
+    const { code, field, message, remedy } = problem
+    return { addresses: [], ok: false, code, message: `${field === '' ? '' : `${field}: `}${message}. ${remedy}` }
+  }
+
+  #wrote(id: string, known: Known, status: RawObject, outcome: StatusOutcome): void {
+    if (outcome.kind === 'owned') this.#owned(id, known, status, outcome.fields, outcome.message)
+    // Something newer came meanwhile, and what was written is in it.
+    if (outcome.kind !== 'written' || this.#known.get(id) !== known) return
+    const { facts } = known
+    const { ingress } = recordOf(status['loadBalancer'])
+    const [condition] = conditionsIn(status)
+    const isIngressKept = !Array.isArray(ingress) && known.owned?.ingressText !== undefined
+    const entries = isIngressKept ? facts.ingress : Array.isArray(ingress) ? ingress.map(recordOf) : []
+    known.facts = {
+      ...facts,
+      target: { ...facts.target, resourceVersion: outcome.resourceVersion },
+      ingress: entries,
+      ingressText: isIngressKept ? facts.ingressText : JSON.stringify(entries),
+      condition,
+    }
+    this.#count(id)
+  }
+
+  #owned(id: string, known: Known, status: RawObject, fields: readonly string[], message: string): void {
+    const now = this.#known.get(id)
+    if (now === undefined || now.facts.ingressText !== known.facts.ingressText) return
+    const isConditionOwned = fields.some((field) => field.includes('conditions'))
+    const isIngressOwned = fields.some((field) => field.includes('loadBalancer'))
+    const { events } = this.#parts
+    now.owned = {
+      ingressText: isIngressOwned ? now.facts.ingressText : known.owned?.ingressText,
+      isConditionOwned: isConditionOwned || known.owned?.isConditionOwned === true,
+      message,
+    }
+    // Where the condition is ours it says so as well; where it is not, this is all that can be said.
+    if (isConditionOwned && status['conditions'] !== undefined)
+      events.warn(now.facts.target, 'StatusOwned', 'WriteStatus', `the condition cannot be written: ${message}`)
+    this.#count(id)
+  }
+
+  /** What others own is tried again: they may have let go of it. */
+  retryOwned(id: string): void {
+    const known = this.#known.get(id)
+    if (known !== undefined) known.owned = undefined
+  }
+}
+
+/** What others own stays theirs for as long as the values are the same. */
+function stillOwned({ owned, facts: before }: Known, facts: ServiceFacts): OwnedByOthers | undefined {
+  if (owned === undefined) return undefined
+  const isIngressSame = facts.ingressText === before.ingressText
+  const isConditionSame = JSON.stringify(facts.condition) === JSON.stringify(before.condition)
+  const ingressText = isIngressSame ? owned.ingressText : undefined
+  const isConditionOwned = isConditionSame && owned.isConditionOwned
+  return ingressText === undefined && !isConditionOwned ? undefined : { ...owned, ingressText, isConditionOwned }
+}
+
+/** Versions of one resource are numbers that grow; what is no number counts as newer. */
+function isOlder(version: string, than: string): boolean {
+  const isNumber = /^\d{1,20}$/
+  return isNumber.test(version) && isNumber.test(than) && BigInt(version) < BigInt(than)
+}
+
+/** metav1.Time. */
+function secondsOf(clock: Clock): string {
+  return new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+function conditionsIn(status: RawObject): NonNullable<ServiceFacts['condition']>[] {
+  const { conditions } = status
+  return Array.isArray(conditions) ? conditions : []
+}
+
+function recordOf(value: unknown): RawObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
+}

@@ -1,0 +1,168 @@
+/**
+ * Writes to the API server: each key once at a time, at most 16 under way, as fast as the server takes them. What is
+ * written is decided when its turn comes, so that a key that changes while it waits costs one write. Pure but for its
+ * clock.
+ *
+ *     add(key) --> lane: statuses of Services, of pools, events --free?--> write(key) --> outcome
+ *                    ^--- failed: later, ever later; limited: nothing is sent meanwhile ------'
+ */
+import type { Clock, Wait } from '../clock/clock.ts'
+import type { StatusOutcome } from '../k8s/status.ts'
+
+export const maxInFlight = 16
+const firstRetryMs = 500
+const lastRetryMs = 30_000
+/** An object that changed since it was read follows by the watch; should it not, it is looked at again. */
+const staleRetryMs = 2_000
+
+/** In the order in which they go. */
+export const lanes = ['service', 'pool', 'event'] as const
+export type Lane = (typeof lanes)[number]
+
+export interface WriteQueueParts {
+  readonly clock: Clock
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** Asked right before each write. */
+  readonly mayWrite: () => boolean
+  /** undefined: there is nothing to write any more. */
+  readonly write: (lane: Lane, key: string) => Promise<StatusOutcome> | undefined
+  /** Also of what is tried again by itself: all but what is written, gone, or owned by others. */
+  readonly onOutcome: (lane: Lane, key: string, outcome: StatusOutcome) => void
+}
+
+const isFinal: Readonly<Record<StatusOutcome['kind'], boolean>> = {
+  written: true,
+  gone: true,
+  owned: true,
+  stale: false,
+  limited: false,
+  refused: false,
+  failed: false,
+}
+
+interface Entry {
+  failures: number
+  isInFlight: boolean
+  /** Added again while it was under way. */
+  isAgain: boolean
+  retry: Wait | undefined
+}
+
+export class WriteQueue {
+  readonly #parts: WriteQueueParts
+  readonly #waiting: Readonly<Record<Lane, Set<string>>> = { service: new Set(), pool: new Set(), event: new Set() }
+  readonly #entries = new Map<string, Entry>()
+  #inFlight = 0
+  #pausedUntilMs = 0
+  #pause: Wait | undefined
+  #isPumpDue = false
+  #isStopped = false
+  #onIdle: (() => void)[] = []
+
+  constructor(parts: WriteQueueParts) {
+    this.#parts = parts
+  }
+
+  get inFlight(): number {
+    return this.#inFlight
+  }
+
+  /** Of a lane, those under way not counted. */
+  waiting(lane: Lane): number {
+    return this.#waiting[lane].size
+  }
+
+  /** Whether a key waits for its turn, or is under way. */
+  isBusy(lane: Lane, key: string): boolean {
+    return this.#waiting[lane].has(key) || this.#entries.get(`${lane} ${key}`)?.isInFlight === true
+  }
+
+  add(lane: Lane, key: string): void {
+    if (this.#isStopped) return
+    const entry = this.#entries.get(`${lane} ${key}`)
+    if (entry?.isInFlight === true) entry.isAgain = true
+    else this.#waiting[lane].add(key)
+    this.#pumpSoon()
+  }
+
+  /** Nothing is begun any more; resolves when what is under way has ended. */
+  stop(): Promise<void> {
+    this.#isStopped = true
+    this.#pause?.cancel()
+    for (const { retry } of this.#entries.values()) retry?.cancel()
+    return this.#inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
+  }
+
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return
+    this.#isPumpDue = true
+    this.#parts.clock.soon(() => {
+      this.#isPumpDue = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    const { clock, mayWrite } = this.#parts
+    if (clock.monotonic() < this.#pausedUntilMs) return
+    for (const lane of lanes)
+      for (const key of this.#waiting[lane]) {
+        if (this.#isStopped || this.#inFlight >= maxInFlight || !mayWrite()) return
+        this.#waiting[lane].delete(key)
+        this.#begin(lane, key)
+      }
+  }
+
+  #begin(lane: Lane, key: string): void {
+    const id = `${lane} ${key}`
+    const writing = this.#parts.write(lane, key)
+    const entry = this.#entries.get(id) ?? { failures: 0, isInFlight: false, isAgain: false, retry: undefined }
+    entry.retry?.cancel()
+    if (writing === undefined) {
+      this.#entries.delete(id)
+      return
+    }
+    entry.isInFlight = true
+    entry.isAgain = false
+    this.#entries.set(id, entry)
+    this.#inFlight++
+    void writing.then((outcome) => {
+      this.#inFlight--
+      entry.isInFlight = false
+      this.#ended(lane, key, entry, outcome)
+      if (this.#inFlight > 0) return
+      for (const resolve of this.#onIdle.splice(0)) resolve()
+    })
+  }
+
+  #ended(lane: Lane, key: string, entry: Entry, outcome: StatusOutcome): void {
+    const id = `${lane} ${key}`
+    if (isFinal[outcome.kind]) this.#entries.delete(id)
+    else if (outcome.kind === 'limited') this.#limited(lane, key, outcome.afterMs)
+    else this.#later(lane, key, entry, outcome)
+    const { isAgain } = entry
+    entry.isAgain = false
+    this.#parts.onOutcome(lane, key, outcome)
+    if (isAgain) this.add(lane, key)
+    this.#pumpSoon()
+  }
+
+  #limited(lane: Lane, key: string, afterMs: number): void {
+    const { clock } = this.#parts
+    this.#waiting[lane].add(key)
+    const untilMs = clock.monotonic() + afterMs
+    if (untilMs <= this.#pausedUntilMs) return
+    this.#pausedUntilMs = untilMs
+    this.#pause?.cancel()
+    this.#pause = clock.after(afterMs, () => this.#pump())
+  }
+
+  #later(lane: Lane, key: string, entry: Entry, { kind }: StatusOutcome): void {
+    if (this.#isStopped) return
+    const backoffMs = Math.min(firstRetryMs * 2 ** Math.min(entry.failures++, 10), lastRetryMs)
+    const ms = Math.max(backoffMs, kind === 'stale' ? staleRetryMs : 0) * (0.75 + this.#parts.random() / 2)
+    entry.retry?.cancel()
+    entry.retry = this.#parts.clock.after(ms, () => this.add(lane, key))
+  }
+}

@@ -1,0 +1,24 @@
+/** What an operator may do, as docs/operate.md lists it; a test takes verbs away. */
+export interface Rule {
+  readonly apiGroups: readonly string[]
+  readonly resources: readonly string[]
+  readonly verbs: readonly string[]
+}
+
+export const operatorRules: readonly Rule[] = [
+  { apiGroups: [''], resources: ['services', 'nodes'], verbs: ['list', 'watch'] },
+  { apiGroups: [''], resources: ['services/status'], verbs: ['patch'] },
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+  { apiGroups: ['cilium.io'], resources: ['*'], verbs: ['list', 'watch'] },
+  { apiGroups: ['cilium.io'], resources: ['ciliumloadbalancerippools/status'], verbs: ['patch'] },
+]
+
+export const leaseRules: readonly Rule[] = [
+  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'create', 'update'] },
+]
+
+export function roleOf(name: string, rules: readonly Rule[], namespace?: string): object {
+  const kind = namespace === undefined ? 'ClusterRole' : 'Role'
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }) }
+  return { apiVersion: 'rbac.authorization.k8s.io/v1', kind, metadata, rules }
+}

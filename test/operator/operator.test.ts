@@ -1,0 +1,267 @@
+/** The operator over an API server in memory: what it gives, to whom, and what it leaves alone. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { maxInFlight } from '../../src/operator/write-queue.ts'
+import { pool, poolKey, serviceKey, World } from './world.ts'
+
+test('a Service gets the lowest free address, with ipMode VIP, by one write', async () => {
+  const world = new World()
+  world.put('web')
+  await world.lead()
+  await world.settle()
+  assert.deepEqual(world.ingress('web'), [{ ip: '203.0.113.0', ipMode: 'VIP' }])
+  assert.equal(world.condition('web'), 'True Allocated: 203.0.113.0 of pool blue')
+  const writes = world.cluster.written.filter(({ target }) => target.kind === 'Service')
+  assert.equal(writes.length, 1)
+  await world.pass(60_000)
+  assert.equal(world.cluster.written.filter(({ target }) => target.kind === 'Service').length, 1)
+})
+
+test('what statuses say is imported before anything is given, whoever wrote it, and taken over without a word', async () => {
+  const world = new World()
+  world.put('old')
+  world.put('young', { created: 5 })
+  world.cluster.writeStatus(serviceKey('young'), { loadBalancer: { ingress: [{ ip: '203.0.113.0' }] } }, 'controller')
+  await world.lead()
+  await world.settle()
+  assert.deepEqual(world.ingress('young'), [{ ip: '203.0.113.0' }], 'ipMode and owner stay as they were')
+  assert.deepEqual(world.addresses('old'), ['203.0.113.1'])
+  assert.match(world.condition('young'), /^True Allocated/)
+})
+
+test('an address in use stays over a change of the pool and a new leader, and goes with the pool', async () => {
+  const world = new World()
+  for (const name of ['a', 'b', 'c']) world.put(name, { created: name.charCodeAt(0) })
+  const first = await world.lead()
+  await world.settle()
+  const before = ['a', 'b', 'c'].map((name) => world.addresses(name).join())
+  world.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/28'], { disabled: true }))
+  world.cluster.remove(serviceKey('a'))
+  await world.settle()
+  first.isLeader = false
+  await world.lead()
+  world.put('d')
+  await world.settle()
+  assert.deepEqual(
+    ['b', 'c'].map((name) => world.addresses(name).join()),
+    before.slice(1),
+  )
+  assert.match(world.condition('d'), /^False NoPool: .*pool blue is disabled/)
+  world.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.64/28']))
+  await world.settle()
+  assert.deepEqual(world.addresses('b'), ['203.0.113.64'])
+})
+
+test('of two Services with one address the oldest keeps it, and the younger is told', async () => {
+  const world = new World()
+  for (const [name, created] of [
+    ['young', 9],
+    ['old', 1],
+  ] as const) {
+    world.put(name, { created })
+    const ingress = [{ ip: '203.0.113.5' }]
+    world.cluster.writeStatus(serviceKey(name), { loadBalancer: { ingress } }, 'controller')
+  }
+  await world.lead()
+  await world.settle()
+  assert.match(world.condition('old'), /^True Allocated/)
+  assert.match(world.condition('young'), /^False AlreadyAllocated: 203\.0\.113\.5 belongs to default\/old/)
+  assert.deepEqual(world.addresses('young'), ['203.0.113.5'], 'what another wrote stays')
+  assert.deepEqual(
+    world.cluster.events.map(({ reason, regarding }) => `${regarding.name} ${reason}`),
+    ['young AlreadyAllocated'],
+  )
+})
+
+test('addresses that somebody else wrote and that are not ours to change are told, and never forced', async () => {
+  const world = new World()
+  world.put('web')
+  const ingress = [{ ip: '198.51.100.9' }]
+  world.cluster.writeStatus(serviceKey('web'), { loadBalancer: { ingress } }, 'kubectl-patch')
+  const { operator, log } = await world.lead()
+  await world.settle()
+  assert.deepEqual(world.addresses('web'), ['198.51.100.9'])
+  assert.match(world.condition('web'), /^False StatusOwned: 203\.0\.113\.0 is held .*kubectl-patch/)
+  assert.equal(operator.figures.services.owned, 1)
+  assert.equal(world.cluster.events.length, 1)
+  assert.equal(log.lines.filter((line) => line.startsWith('warn')).length, 1)
+  await world.pass(600_000)
+  assert.deepEqual(world.addresses('web'), ['198.51.100.9'])
+  assert.equal(world.cluster.events.length, 1)
+  // Cleared: then it is ours.
+  world.cluster.writeStatus(serviceKey('web'), { loadBalancer: {} }, 'kubectl-patch')
+  await world.settle()
+  assert.deepEqual(world.addresses('web'), ['203.0.113.0'])
+  assert.match(world.condition('web'), /^True Allocated/)
+  assert.equal(operator.figures.services.owned, 0)
+})
+
+test('another free address of a pool that somebody writes is taken over; one of another Service is not', async () => {
+  const world = new World()
+  world.put('a', { created: 1 })
+  world.put('b', { created: 2 })
+  await world.lead()
+  await world.settle()
+  world.cluster.writeStatus(serviceKey('b'), { loadBalancer: { ingress: [{ ip: '203.0.113.7' }] } }, 'kubectl-patch')
+  await world.settle()
+  assert.deepEqual(world.addresses('b'), ['203.0.113.7'])
+  assert.match(world.condition('b'), /^True Allocated: 203\.0\.113\.7/)
+  world.put('c', { created: 3 })
+  await world.settle()
+  assert.deepEqual(world.addresses('c'), ['203.0.113.1'], 'what b had is free')
+  world.cluster.writeStatus(serviceKey('b'), { loadBalancer: { ingress: [{ ip: '203.0.113.0' }] } }, 'kubectl-patch')
+  await world.settle()
+  assert.match(world.condition('b'), /^False StatusOwned: 203\.0\.113\.7 is held/)
+  assert.match(world.condition('a'), /^True Allocated: 203\.0\.113\.0/)
+})
+
+test('a Service that is no LoadBalancer, or of a foreign class, is not written to; one that was ours is cleared', async () => {
+  const world = new World()
+  world.put('plain', { spec: { type: 'ClusterIP' } })
+  world.put('foreign', { spec: { loadBalancerClass: 'example.com/other' } })
+  world.put('web')
+  await world.lead()
+  await world.settle()
+  assert.deepEqual(
+    world.cluster.written.map(({ target }) => target.name),
+    ['web'],
+  )
+  world.put('web', { spec: { type: 'ClusterIP' } })
+  await world.settle()
+  assert.deepEqual([world.addresses('web'), world.condition('web')], [[], ''])
+  world.put('next')
+  await world.settle()
+  assert.equal(world.addresses('next').length, 1)
+})
+
+test('a Service that is being deleted gets nothing, and keeps what it has until it is gone', async () => {
+  const world = new World()
+  const leaving = { metadata: { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['example.com/hold'] } }
+  world.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/32']))
+  world.put('web')
+  const { operator } = await world.lead()
+  await world.settle()
+  world.put('web', leaving)
+  world.put('late', { created: 2, ...leaving })
+  world.put('next', { created: 3 })
+  await world.settle()
+  assert.deepEqual(world.addresses('web'), ['203.0.113.0'])
+  assert.match(world.condition('next'), /^False OutOfAddresses/)
+  assert.deepEqual([world.addresses('late'), world.condition('late')], [[], ''])
+  world.cluster.remove(serviceKey('web'))
+  await world.settle()
+  assert.deepEqual(world.addresses('next'), ['203.0.113.0'])
+  assert.deepEqual({ ...operator.figures.services }, { allocated: 1, waiting: 0, owned: 0 })
+})
+
+test('a Service that was deleted and made anew between two looks is another one, and is written with its own uid', async () => {
+  const world = new World()
+  world.put('web')
+  const { follower } = await world.lead()
+  await world.settle()
+  world.cluster.remove(serviceKey('web'))
+  world.put('web', { created: 50 })
+  assert.deepEqual(world.addresses('web'), [])
+  follower.deliver()
+  await world.settle()
+  assert.equal(world.addresses('web').length, 1)
+  const uids = world.cluster.written.filter(({ target }) => target.kind === 'Service').map(({ target }) => target.uid)
+  assert.equal(new Set(uids).size, 2)
+})
+
+test('a Service that the server took and nobody understands says so itself', async () => {
+  const world = new World()
+  world.put('odd', { spec: { ports: [{ port: 'http' }] } })
+  world.put('other', { spec: { loadBalancerClass: 'example.com/other', ports: [{ port: 'http' }] } })
+  await world.lead()
+  await world.settle()
+  assert.match(world.condition('odd'), /^False InvalidField: spec\.ports\[0\]\.port/)
+  assert.equal(world.condition('other'), '')
+})
+
+test('nobody who does not lead writes, whatever waits', async () => {
+  const world = new World()
+  const running = await world.lead()
+  running.isLeader = false
+  world.put('web')
+  await world.pass(10_000)
+  assert.deepEqual(world.cluster.written, [])
+})
+
+test('a write that fails is tried again, said once, and keeps nobody else waiting', async () => {
+  const world = new World()
+  let fails = true
+  world.cluster.fault = ({ target }) =>
+    fails && target.name === 'bad' ? { kind: 'refused', message: 'services/status is forbidden' } : undefined
+  world.put('bad')
+  world.put('good', { created: 2 })
+  const { operator, log } = await world.lead()
+  await world.pass(20_000)
+  assert.equal(world.addresses('good').length, 1)
+  assert.equal(log.lines.filter((line) => /forbidden/.test(line)).length, 1)
+  const tries = operator.figures.outcomes.service.refused
+  assert.ok(tries > 3 && tries < 12, `${tries} tries`)
+  fails = false
+  await world.pass(40_000)
+  assert.equal(world.addresses('bad').length, 1)
+})
+
+test('a server that limits us hears nothing until it said it may, and then everything', async () => {
+  const world = new World()
+  let limits = true
+  let asked = 0
+  world.cluster.fault = () => {
+    asked++
+    return limits ? { kind: 'limited', afterMs: 5_000 } : undefined
+  }
+  for (let i = 0; i < 10; i++) world.put(`s${i}`, { created: i })
+  await world.lead()
+  await world.settle()
+  const first = asked
+  assert.ok(first <= maxInFlight)
+  await world.pass(4_000)
+  assert.equal(asked, first)
+  limits = false
+  await world.pass(2_000)
+  assert.equal(new Set([...Array(10).keys()].map((i) => world.addresses(`s${i}`).join())).size, 10)
+})
+
+test('pools say how many of their addresses are held, and which of two in conflict gives none', async () => {
+  const world = new World()
+  world.cluster.put(poolKey('twin'), pool('twin', ['203.0.113.8/29']))
+  world.put('a')
+  const { operator } = await world.lead()
+  await world.pass(2_000)
+  const conditions = (name: string): string => {
+    const { status } = world.cluster.objectOf(poolKey(name)) ?? {}
+    const { conditions: list = [] } = status as { conditions?: { type: string; status: string; message: string }[] }
+    return list.map(({ type, status: is, message }) => `${type.split('/')[1]}=${is} ${message}`).join('; ')
+  }
+  assert.equal(
+    conditions('blue'),
+    'PoolConflict=False ; IPsTotal=Unknown 16; IPsAvailable=Unknown 15; IPsUsed=Unknown 1',
+  )
+  assert.match(conditions('twin'), /^PoolConflict=True the pool overlaps blue/)
+  assert.equal(operator.figures.pools.length, 2)
+  const writes = world.cluster.written.length
+  await world.pass(60_000)
+  assert.equal(world.cluster.written.length, writes, 'what is said already is not written again')
+  assert.ok(
+    world.cluster.events.some(({ reason, regarding }) => reason === 'PoolConflict' && regarding.name === 'twin'),
+  )
+})
+
+test('both families, requests and sharing are as in a folder', async () => {
+  const world = new World()
+  world.cluster.put(poolKey('six'), pool('six', ['2001:db8::/124']))
+  world.put('dual', { spec: { ipFamilies: ['IPv6', 'IPv4'], ipFamilyPolicy: 'RequireDualStack' } })
+  world.put('named', { created: 1, annotations: { 'lbipam.cilium.io/ips': '203.0.113.9' } })
+  const sharing = { 'lbipam.cilium.io/sharing-key': 'k' }
+  world.put('s1', { created: 2, annotations: sharing })
+  world.put('s2', { created: 3, annotations: sharing, spec: { ports: [{ port: 81 }] } })
+  await world.lead()
+  await world.settle()
+  assert.deepEqual(world.addresses('dual'), ['2001:db8::', '203.0.113.0'])
+  assert.deepEqual(world.addresses('named'), ['203.0.113.9'])
+  assert.deepEqual(world.addresses('s1'), world.addresses('s2'))
+})
