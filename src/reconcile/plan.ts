@@ -144,12 +144,13 @@ function leaving(service: string, announcing: ReadonlySet<string>, view: PlanVie
   const wanted = new Set(view.wanted(service)?.routes.map(({ prefix }) => prefix))
   if (view.isGated && !view.isServing)
     return announced.length === 0 ? [] : [{ do: 'withdraw', service, prefixes: announced, why: 'NoUplink' }]
+  const ending = announced.filter((prefix) => !wanted.has(prefix))
+  if (ending.length === 0) return []
   const successors = new Map(
     [...announcing]
       .filter((other) => other !== service)
       .flatMap((other) => (view.wanted(other)?.routes ?? []).map(({ prefix }) => [prefix, other] as const)),
   )
-  const ending = announced.filter((prefix) => !wanted.has(prefix))
   const prefixes = ending.filter((prefix) => !successors.has(prefix))
   const released = Map.groupBy(
     ending.filter((prefix) => successors.has(prefix)),

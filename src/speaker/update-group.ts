@@ -28,7 +28,7 @@ import {
 } from '../rib/adj-rib-out.ts'
 import type { LocalRoutes, LocRib } from '../rib/loc-rib.ts'
 import { WantedPaths } from './wanted-paths.ts'
-import { packAnnouncements, packWithdrawals } from '../bgp/messages/pack.ts'
+import { packAnnouncements, packWithdrawals, prefixesToFill } from '../bgp/messages/pack.ts'
 import { type Handover, interned, nothingSent, type Place, TakeOver } from './handover.ts'
 import { encodeRouteRefresh } from '../bgp/messages/route-refresh.ts'
 import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
@@ -388,16 +388,34 @@ export class UpdateGroup {
     for (const slot of this.#slots.values())
       if ((slot.bit & walk.members & ~ready) !== 0) [slot.isWaiting, walk.members] = [true, walk.members & ~slot.bit]
     const batches = new Batches(now, this.#round)
-    let left = limit
-    let isOver = false
-    for (; left > 0 && !isOver; left--) {
-      const { done, value } = walk.wants.next()
-      if (done === true) isOver = true
-      else this.#diff(value[0], value[1], walk.members, batches)
+    const taken = this.#walkOn(walk, limit, batches)
+    let isOver = taken < limit
+    if (!isOver) {
+      // What the last message lacks belongs to this turn: else every turn would end with one that is not full.
+      const lack = this.#lackOf(batches)
+      isOver = lack <= limit && this.#walkOn(walk, lack, batches) < lack
     }
     this.#sendAll(batches)
     if (isOver) this.#endWalk(walk)
-    return left
+    return limit - taken
+  }
+
+  /** Answers how many prefixes were looked at: fewer than `limit` at the end. */
+  #walkOn({ wants, members }: Walk, limit: number, batches: Batches): number {
+    for (let taken = 0; taken < limit; taken++) {
+      const { done, value } = wants.next()
+      if (done === true) return taken
+      this.#diff(value[0], value[1], members, batches)
+    }
+    return limit
+  }
+
+  /** How many prefixes would fill up the last message, where all go into one batch. */
+  #lackOf(batches: Batches): number {
+    const [batch, ...others] = batches.list()
+    if (batch?.attributes === undefined || others.length > 0) return 0
+    const part = byFamily(batch.prefixes).at(-1) ?? []
+    return part[0] === undefined ? 0 : prefixesToFill(batch.attributes, part, afiSafi(part[0]), this.#codec)
   }
 
   /** Who cannot take EoRR now is on the walk until it can. */

@@ -140,6 +140,23 @@ test('a member that joins later is sent everything in bounded steps, the others 
   assert.equal(a.buffers.length, before)
 })
 
+test('a table that goes out in many turns takes no more messages than in one', () => {
+  const messagesIn = (limit: number): number => {
+    const { locRib, group } = new Fixture()
+    const late = new Reader('c')
+    for (const text of hostRoutes(6000)) locRib.set(prefix(text), [{ neighbors: ['c'], attributes: { med: 1 } }], 1)
+    group.join(late)
+    for (let turns = 0; group.isBusy; turns++) {
+      assert.ok(turns < 10)
+      group.step(limit, 1)
+    }
+    assert.equal(late.table.size, 6000)
+    return late.messages
+  }
+  const least = messagesIn(10_000)
+  for (const limit of [900, 1024, 3000, 4097]) assert.ok(messagesIn(limit) <= least + 1, `${limit} prefixes a turn`)
+})
+
 test('the place of a member that left is free of its past', () => {
   const fixture = new Fixture()
   fixture.set('192.0.2.1/32', 1)

@@ -24,6 +24,8 @@ export interface Packed {
 
 /** An IPv6 /128. */
 const maxPrefixBytes = 17
+/** A /32. */
+const maxIpv4Bytes = 5
 
 const isIpv4Unicast = ({ afi, safi }: AfiSafi): boolean => afi === 1 && safi === 1
 
@@ -37,20 +39,40 @@ export function packAnnouncements(
   family: AfiSafi,
   ctx: CodecContext,
 ): Packed {
+  return packWhatFits(prefixes, family, ctx, announcementForm(attributes, family, ctx))
+}
+
+/** How many more prefixes, whatever their length, go into the last of the messages that would announce these. */
+export function prefixesToFill(
+  attributes: PathAttributes,
+  prefixes: readonly Prefix[],
+  family: AfiSafi,
+  ctx: CodecContext,
+): number {
+  const room = ctx.maxMessageBytes - headerBytes - announcementForm(attributes, family, ctx).fixedBytes
+  let bytes = 0
+  for (const prefix of prefixes) {
+    const size = prefixBytes(prefix)
+    bytes = bytes + size > room ? size : bytes + size
+  }
+  return Math.floor((room - bytes) / (isIpv4Unicast(family) ? maxIpv4Bytes : maxPrefixBytes))
+}
+
+function announcementForm(attributes: PathAttributes, family: AfiSafi, ctx: CodecContext): Form {
   const { nextHop, ...others } = attributes
   if (isIpv4Unicast(family) && typeof nextHop === 'number') {
     const block = encodeAttributes(attributes, ctx)
-    return packWhatFits(prefixes, family, ctx, {
+    return {
       fixedBytes: 4 + block.length,
       write: (part, out) => {
         out.u16(0).u16(block.length).bytes(block)
         for (const prefix of part) encodePrefix(prefix, out)
       },
-    })
+    }
   }
   const block = encodeAttributes(others, ctx)
   const head = mpReachHead(family, nextHop ?? 0)
-  return packWhatFits(prefixes, family, ctx, {
+  return {
     fixedBytes: 4 + 4 + head.length + block.length,
     write: (part, out) => {
       const nlriBytes = sizeOf(part)
@@ -63,7 +85,7 @@ export function packAnnouncements(
       for (const prefix of part) encodePrefix(prefix, out)
       out.bytes(block)
     },
-  })
+  }
 }
 
 /** UPDATEs that withdraw `prefixes` (all of `family`). */
