@@ -21,8 +21,11 @@ const tolerableWaste = 1_048_576
 const maxEmptied = 16
 /** Offset of an id that is free. */
 const nowhere = 0xffffffff
-/** Decoded sets that are remembered: people look at a table from its beginning, again and again. */
-const maxDecoded = 1024
+/**
+ * Decoded sets that are remembered: routes that follow each other share them. Each has one place, so that what it takes
+ * the place of is garbage while it is young: a listing of a table made the heap four times as large with a Map.
+ */
+const decodedPlaces = 128
 
 export class AttributeBlocks {
   readonly #maxBytes: number
@@ -48,7 +51,9 @@ export class AttributeBlocks {
   /** Open addressing; id + 1, 0 is empty. */
   #slots = new Uint32Array(128)
   readonly #contexts: CodecContext[] = []
-  readonly #decoded = new Map<string, PathAttributes>()
+  /** By place: id and family of what is remembered, and what. */
+  readonly #decodedKeys = new Float64Array(decodedPlaces).fill(-1)
+  readonly #decoded: (PathAttributes | undefined)[] = Array.from({ length: decodedPlaces }, () => undefined)
 
   /** `seed` keeps a peer from choosing blocks that collide. */
   constructor(maxBytes: number, seed: number) {
@@ -119,13 +124,14 @@ export class AttributeBlocks {
   }
 
   decode(id: number, family: AfiSafi): PathAttributes {
-    const key = `${id}/${family.afi}`
-    const known = this.#decoded.get(key)
+    const key = decodedKey(id, family.afi)
+    const place = key % decodedPlaces
+    const known = this.#decodedKeys[place] === key ? this.#decoded[place] : undefined
     if (known !== undefined) return known
     const ctx = this.#contexts[this.#contextOf[id] as number] as CodecContext
     const attributes = decodeBlock(this.#block(id).slice(), family, ctx)
-    if (this.#decoded.size >= maxDecoded) this.#decoded.clear()
-    this.#decoded.set(key, attributes)
+    this.#decodedKeys[place] = key
+    this.#decoded[place] = attributes
     return attributes
   }
 
@@ -138,8 +144,14 @@ export class AttributeBlocks {
     this.#slots = new Uint32Array(128)
     this.#held = this.#wasted = this.#ids = 0
     this.#free = []
-    this.#decoded.clear()
+    this.#decodedKeys.fill(-1)
+    this.#decoded.fill(undefined)
     this.#grow(64)
+  }
+
+  #forget(key: number): void {
+    const place = key % decodedPlaces
+    if (this.#decodedKeys[place] === key) this.#decodedKeys[place] = -1
   }
 
   /** Sessions of one peer seldom differ in their context; a table sees very few. */
@@ -216,10 +228,8 @@ export class AttributeBlocks {
     this.#contextOf[id] = context
     this.#hashes[id] = hash
     // An id that was used before may still be remembered decoded.
-    if (this.#decoded.size > 0) {
-      this.#decoded.delete(`${id}/1`)
-      this.#decoded.delete(`${id}/2`)
-    }
+    this.#forget(decodedKey(id, 1))
+    this.#forget(decodedKey(id, 2))
     return id
   }
 
@@ -281,3 +291,5 @@ export class AttributeBlocks {
     }
   }
 }
+
+const decodedKey = (id: number, afi: number): number => id * 2 + (afi === 1 ? 0 : 1)
