@@ -3,7 +3,7 @@
  * line and column. Without a Node among them each policy is judged by itself, as if it was for this node. Pure.
  */
 import type { Problem } from '../desired/model.ts'
-import { planKinds } from './dialects/table.ts'
+import { rivalKinds } from './dialects/table.ts'
 import { readDocuments, type ManifestObject } from './documents.ts'
 import { isServed } from './kinds/table.ts'
 import { createTranslator } from './translate/translator.ts'
@@ -34,7 +34,7 @@ function judge(
   objects: readonly ManifestObject[],
   { nodeName, secretsNamespace = 'kube-system' }: ValidateOptions,
 ): readonly Problem[] {
-  const isPlan = ({ key }: ManifestObject): boolean => isServed(key) && planKinds.has(key.kind)
+  const isPlan = ({ key }: ManifestObject): boolean => isServed(key) && rivalKinds.has(key.kind)
   const isNode = ({ key }: ManifestObject): boolean => isServed(key) && key.kind === 'Node'
   const names = nodeName === undefined ? [...new Set(objects.filter(isNode).map(({ key }) => key.name))] : [nodeName]
   const run = (some: readonly ManifestObject[], name: string, isStandIn: boolean): readonly Problem[] =>

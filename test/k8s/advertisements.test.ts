@@ -43,7 +43,7 @@ const says = (more: Partial<Advertisement>): Advertisement => ({
 const rule = (attributes: Advertisement['attributes'][number]['attributes']) => [{ from, path: ['spec'], attributes }]
 const exportsWith = (...neighbors: readonly PlanNeighbor[]): NodeExports =>
   exportsOf(
-    { names: ['config c'], neighbors, podCidrExports: [{ from, path: [], field: 'spec' }] },
+    { names: ['config c'], neighbors, podCidrExports: [{ from, path: [], name: 'config c', field: 'spec' }] },
     {
       name: 'n1',
       podCidrs: ['10.244.0.0/24'],

@@ -105,10 +105,8 @@ test('of two policies on one node the older one stays, the other is a problem, a
 
 test('without a policy for this node there is no session, and the Service says why', () => {
   const none = translatorWith(rest).flush()
-  assert.deepEqual(
-    [idsOf(none), verdictOf(serviceOf(none, 'web'), 'selected')?.message],
-    [[], 'there is no CiliumBGPPeeringPolicy'],
-  )
+  assert.deepEqual(idsOf(none), [])
+  assert.match(verdictOf(serviceOf(none, 'web'), 'selected')?.message ?? '', /^there is no CiliumBGPPeeringPolicy\b/)
   const other = translatorWith(smallestPolicy + rest.replace('os: linux', 'os: windows')).flush()
   assert.deepEqual([idsOf(other), verdictOf(serviceOf(other, 'web'), 'selected')?.code], [[], 'NoPolicy'])
   const absent = translatorWith(smallestPolicy.replace('{matchLabels: {kubernetes.io/os: linux}}', '{}') + pool).flush()

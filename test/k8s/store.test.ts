@@ -41,7 +41,8 @@ test('a broken version is no change, is said, and is forgotten with the next goo
 })
 
 test('an object goes with its problems; one that is to outlive its deletion stays until it is let go', () => {
-  const store = new ObjectStore((kind, id) => kind === 'Secret' && id === 'kube-system/tor')
+  let isNeeded = true
+  const store = new ObjectStore((kind, id) => isNeeded && kind === 'Secret' && id === 'kube-system/tor')
   const [tor, other] = ['tor', 'other'].map((name) => key('Secret', name, 'v1', 'kube-system'))
   assert.ok(tor !== undefined && other !== undefined)
   for (const each of [tor, other])
@@ -52,10 +53,16 @@ test('an object goes with its problems; one that is to outlive its deletion stay
   assert.equal(store.objects.Secret.get('kube-system/tor')?.isGone, true)
   const again = { metadata: { name: 'tor' }, stringData: { password: 'x' } }
   assert.deepEqual(store.upsert(tor, again, undefined), { kind: 'Secret', id: 'kube-system/tor' }, 'it is back')
-  store.forget('Secret', 'kube-system/tor')
+  store.forgetGone()
+  isNeeded = false
+  store.forgetGone()
   assert.equal(store.objects.Secret.size, 1, 'what is there is not let go')
+  isNeeded = true
   store.remove(tor)
-  store.forget('Secret', 'kube-system/tor')
+  store.forgetGone()
+  assert.equal(store.objects.Secret.size, 1, 'it is needed')
+  isNeeded = false
+  store.forgetGone()
   assert.equal(store.objects.Secret.size, 0)
   assert.equal(store.remove(tor), undefined)
 })

@@ -6,6 +6,7 @@ import { fault, type FieldPath } from '../kinds/narrow.ts'
 import { overridesFor } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored } from '../kinds/table.ts'
+import { ciliumAttributes } from './cilium-attributes.ts'
 import type { Advertisement, AttributeRule, Dialect, NodeFacts, NodePlan, PlanNeighbor } from './node-plan.ts'
 
 type Policy = Stored<'CiliumBGPPeeringPolicy'>
@@ -13,12 +14,14 @@ type Policy = Stored<'CiliumBGPPeeringPolicy'>
 export const ciliumV1: Dialect = {
   loadBalancerClasses: ['io.cilium/bgp-control-plane'],
   planKinds: ['CiliumBGPPeeringPolicy'],
+  rivalKinds: ['CiliumBGPPeeringPolicy'],
   plan({ CiliumBGPPeeringPolicy: policies }, node, { secretsNamespace }) {
     const [chosen, ...others] = [...policies.values()]
       .filter(({ value }) => node.isStandIn || selectorMatches(value.nodeSelector ?? {}, node.labels))
       .sort(byAge)
     const problems = others.map(({ key, origin }) => problemOf(conflict(chosen, node), key, origin))
     const noPlan = {
+      isConfigured: policies.size > 0,
       message:
         policies.size === 0
           ? 'there is no CiliumBGPPeeringPolicy'
@@ -46,7 +49,7 @@ function planOf(policy: Policy, node: NodeFacts, secretsNamespace: string): Node
     names: [nameOf(policy)],
     neighbors,
     podCidrExports: value.virtualRouters.some(({ exportPodCIDR }) => exportPodCIDR)
-      ? [{ from: policy, field: 'exportPodCIDR', path: ['spec', 'virtualRouters'] }]
+      ? [{ from: policy, name: nameOf(policy), field: 'exportPodCIDR', path: ['spec', 'virtualRouters'] }]
       : [],
   }
 }
@@ -126,19 +129,9 @@ function rulesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType']): re
           {
             path: [...spec.path, 'advertisedPathAttributes', index],
             selector: entry.selector ?? {},
-            attributes: attributesOf(entry),
+            attributes: ciliumAttributes(entry),
           },
         ]
       : [],
   )
-}
-
-function attributesOf({ communities, localPreference }: PathAttributes): RouteAttributes {
-  const standard = new Set([...(communities?.standard ?? []), ...(communities?.wellKnown ?? [])])
-  const large = new Set(communities?.large ?? [])
-  return {
-    ...(standard.size === 0 ? {} : { communities: [...standard].sort((a, b) => a - b) }),
-    ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
-    ...(localPreference === undefined || localPreference === null ? {} : { localPreference }),
-  }
 }

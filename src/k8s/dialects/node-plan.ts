@@ -12,7 +12,7 @@ import type {
   RouteAttributes,
 } from '../../desired/model.ts'
 import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
-import type { FieldPath } from '../kinds/narrow.ts'
+import type { Fault, FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey, Origin } from '../source.ts'
 import type { NeighborAnnotation, NeighborOverrides } from '../kinds/neighbor-annotation.ts'
@@ -30,6 +30,8 @@ export interface Apart {
   readonly port?: number
   readonly vrf?: string
   readonly instance?: string
+  /** Of a link-local or unnumbered peer, where the configuration names it beside the address. */
+  readonly device?: string
 }
 
 /** A neighbor of one local AS. Two of a plan never have the same {@link planKey}. */
@@ -55,16 +57,23 @@ export interface PlanNeighbor {
   readonly connectRetrySec: number
   readonly multihopTtl: number
   readonly gracefulRestart?: Omit<GracefulRestartConfig, 'notification'>
-  /** The Secret with the TCP-MD5 key: `namespace/name`, and the field that names it. */
-  readonly secret?: { readonly id: string; readonly field: string }
+  /** The Secret with the TCP-MD5 key: `namespace/name`, and the field that names it; `at`: where it is not of `path`. */
+  readonly secret?: { readonly id: string; readonly field: string; readonly at?: Place }
   /** The key itself, where it is written into the object, an octet per character. Never shown. */
   readonly password?: string
   /** What our annotations add; several for a link-local address that is on several interfaces. */
   readonly overrides: readonly NeighborOverrides[]
   /** Which of them the Node itself says, so that no other node shares them. */
   readonly ownKeys: ReadonlySet<string>
+  /** Why it cannot be dialled as it is written: its last good version stays, and without one it is left out. */
+  readonly obstacle?: { readonly fault: Fault; readonly from: PlanSource }
   /** Several of one family and type add up: what the same prefix gets from each is united. */
   readonly advertisements: readonly Advertisement[]
+}
+
+interface Place {
+  readonly from: PlanSource
+  readonly path: FieldPath
 }
 
 /** Which address of a Service: of its status, its cluster IPs, or its spec.externalIPs. */
@@ -108,8 +117,24 @@ export interface NodePlan {
   /** The objects that the plan is of, as verdicts name them: `policy bgp-peering`. */
   readonly names: readonly string[]
   readonly neighbors: readonly PlanNeighbor[]
-  /** Who exports PodCIDRs, and the field that says so. */
-  readonly podCidrExports: readonly { readonly from: PlanSource; readonly path: FieldPath; readonly field: string }[]
+  /** Who exports PodCIDRs, as verdicts name it, and the field that says so. */
+  readonly podCidrExports: readonly (Place & { readonly name: string; readonly field: string })[]
+  /** Objects that the plan names: one of them that is deleted stays in force while it does. */
+  readonly needed?: readonly { readonly kind: ServedKind; readonly id: string }[]
+}
+
+/** A router that has the default route of a family. */
+export interface Gateway {
+  /** Canonical. */
+  readonly address: string
+  readonly device: string
+}
+
+/** What the interfaces of the node are at the moment. */
+export interface NodeNetwork {
+  readonly gateways: Readonly<Partial<Record<'ipv4' | 'ipv6', Gateway>>>
+  /** Canonical addresses by the name of the interface. */
+  readonly addresses: ReadonlyMap<string, readonly string[]>
 }
 
 /** A node as its configuration selects it. */
@@ -120,6 +145,8 @@ export interface NodeFacts {
   readonly neighborKeys: NeighborAnnotation
   /** It stands for whatever node the configuration is for: every selector of nodes selects it. */
   readonly isStandIn: boolean
+  /** Where it is known; what vanished a moment ago is still there. */
+  readonly network?: NodeNetwork
 }
 
 export interface PlanOptions {
@@ -127,10 +154,15 @@ export interface PlanOptions {
   readonly secretsNamespace: string
 }
 
+export interface NoPlan {
+  readonly message: string
+  readonly remedy: string
+}
+
 export interface DialectAnswer {
   /** undefined: nothing applies to the node, for the reason given. */
   readonly plan: NodePlan | undefined
-  readonly noPlan: { readonly message: string; readonly remedy: string }
+  readonly noPlan: NoPlan
   readonly problems: readonly Problem[]
 }
 
@@ -138,7 +170,14 @@ export interface Dialect {
   readonly loadBalancerClasses: readonly string[]
   /** A change of an object of these may change the plan of every node. */
   readonly planKinds: readonly ServedKind[]
-  plan(objects: StoredObjects, node: NodeFacts, options: PlanOptions): DialectAnswer
+  /** Those of them of which one object applies to a node, and no other. */
+  readonly rivalKinds: readonly ServedKind[]
+  /** `isConfigured`: there is something of the dialect, which the reason is about. */
+  plan(
+    objects: StoredObjects,
+    node: NodeFacts,
+    options: PlanOptions,
+  ): DialectAnswer & { readonly noPlan: { readonly isConfigured: boolean } }
 }
 
 /** `<local AS>/<peer address>[:<port>]`, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */
@@ -147,7 +186,8 @@ export function planKey(
   device?: string,
 ): string {
   const { port, vrf, instance } = apart
-  const host = device === undefined ? peerAddress : `${peerAddress}%${device}`
+  const zone = device ?? apart.device
+  const host = zone === undefined ? peerAddress : `${peerAddress}%${zone}`
   const place = port === undefined ? host : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
   return `${localAsn}/${place}${vrf === undefined ? '' : `@${vrf}`}${instance === undefined ? '' : `+${instance}`}`
 }

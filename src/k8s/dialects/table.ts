@@ -4,6 +4,7 @@ import { fault } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import { ciliumV1 } from './cilium-v1.ts'
+import { ciliumV2 } from './cilium-v2.ts'
 import {
   planKey,
   type Dialect,
@@ -13,16 +14,19 @@ import {
   type PlanOptions,
 } from './node-plan.ts'
 
-const dialects: readonly Dialect[] = [ciliumV1]
+const dialects: readonly Dialect[] = [ciliumV1, ciliumV2]
 
 /** Values of loadBalancerClass that are ours: our own, and those of the dialects. */
 export const servedClasses: readonly string[] = [
   'herald.dev/bgp',
-  ...dialects.flatMap((dialect) => dialect.loadBalancerClasses),
+  ...new Set(dialects.flatMap((dialect) => dialect.loadBalancerClasses)),
 ]
 
 /** A change of an object of these kinds may change the plan of every node. */
 export const planKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.planKinds))
+
+/** A node has one object of each of these. */
+export const rivalKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.rivalKinds))
 
 /**
  * The plans of all dialects as one. Of a neighbor that two of them ask for the settings of the first count, and it
@@ -33,15 +37,19 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
   const plans = answers.flatMap(({ plan }) => plan ?? [])
   const { neighbors, problems } = unitedNeighbors(plans.flatMap((plan) => plan.neighbors))
   const said: readonly Problem[] = [...answers.flatMap((answer) => answer.problems), ...problems]
+  // A dialect of which there is nothing has no say where there is something of another.
+  const configured = answers.filter(({ noPlan: { isConfigured } }) => isConfigured)
+  const reasons = (configured.length > 0 ? configured : answers).map((answer) => answer.noPlan)
   const noPlan = {
-    message: answers.map(({ noPlan: { message } }) => message).join('; '),
-    remedy: answers.map(({ noPlan: { remedy } }) => remedy).join(' Or: '),
+    message: reasons.map(({ message }) => message).join('; '),
+    remedy: reasons.map(({ remedy }) => remedy).join(' Or: '),
   }
   if (plans.length === 0) return { plan: undefined, noPlan, problems: said }
   const plan = {
     names: plans.flatMap(({ names }) => names),
     neighbors,
     podCidrExports: plans.flatMap(({ podCidrExports }) => podCidrExports),
+    needed: plans.flatMap(({ needed = [] }) => needed),
   }
   return { plan, noPlan, problems: said }
 }

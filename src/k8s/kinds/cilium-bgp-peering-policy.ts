@@ -6,81 +6,54 @@ import * as z from 'zod'
 import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
-import { largeCommunity, standardCommunity, wellKnownCommunity } from './communities.ts'
+import {
+  asn,
+  communities,
+  connectRetryTimeSeconds,
+  familyFault,
+  gracefulRestart,
+  holdTimeSeconds,
+  isServedFamily,
+  keepaliveFaults,
+  keepaliveOf,
+  keepAliveTimeSeconds,
+  localPreference,
+  noFamily,
+  numberOr,
+} from './cilium-bgp.ts'
+import { fieldOf } from './fields.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed, type Part } from './narrow.ts'
 import { parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
 
-const asn = z.number().int().min(0).max(4294967295)
 const selector = labelSelectorSchema.nullish()
 
 const attributesSchema = z.strictObject({
   selectorType: z.enum(['PodCIDR', 'CiliumLoadBalancerIPPool', 'CiliumPodIPPool']),
   selector,
-  communities: z
-    .strictObject({
-      standard: z.array(standardCommunity).nullish(),
-      wellKnown: z.array(wellKnownCommunity).nullish(),
-      large: z.array(largeCommunity).nullish(),
-    })
-    .nullish(),
-  localPreference: z.number().int().min(0).max(4294967295).nullish(),
+  communities,
+  localPreference,
 })
 
 const neighborSchema = z
   .strictObject({
     peerAddress: z.string(),
-    peerPort: z
-      .number()
-      .int()
-      .min(1)
-      .max(65535)
-      .nullish()
-      .transform((port) => port ?? 179),
+    peerPort: numberOr(1, 65535, 179),
     peerASN: asn,
     authSecretRef: z.string().nullish(),
-    eBGPMultihopTTL: z
-      .number()
-      .int()
-      .min(1)
-      .max(255)
-      .nullish()
-      .transform((ttl) => ttl ?? 1),
-    connectRetryTimeSeconds: z
-      .number()
-      .int()
-      .min(1)
-      .max(2147483647)
-      .nullish()
-      .transform((seconds) => seconds ?? 120),
-    holdTimeSeconds: z
-      .number()
-      .int()
-      .min(3)
-      .max(65535)
-      .nullish()
-      .transform((seconds) => seconds ?? 90),
-    keepAliveTimeSeconds: z.number().int().min(1).max(65535).nullish(),
-    gracefulRestart: z
-      .strictObject({
-        enabled: z.boolean(),
-        restartTimeSeconds: z
-          .number()
-          .int()
-          .min(1)
-          .max(4095)
-          .nullish()
-          .transform((seconds) => seconds ?? 120),
-      })
-      .nullish(),
+    eBGPMultihopTTL: numberOr(1, 255, 1),
+    connectRetryTimeSeconds,
+    holdTimeSeconds,
+    keepAliveTimeSeconds,
+    gracefulRestart,
     families: z.array(z.strictObject({ afi: z.string(), safi: z.string() })).nullish(),
     advertisedPathAttributes: z.array(attributesSchema).nullish(),
     serviceSelector: selector,
   })
   .transform((peer) => ({
     ...peer,
-    keepAliveTimeSeconds: peer.keepAliveTimeSeconds ?? Math.min(30, Math.floor(peer.holdTimeSeconds / 3)),
+    keepAliveTimeSeconds: keepaliveOf(peer.keepAliveTimeSeconds, peer.holdTimeSeconds),
   }))
 
 const routerSchema = z.strictObject({
@@ -240,12 +213,6 @@ function checkRouter(
   return faults
 }
 
-function fieldOf(entry: unknown, name: string): unknown {
-  return typeof entry === 'object' && entry !== null && Object.hasOwn(entry, name)
-    ? Reflect.get(entry, name)
-    : undefined
-}
-
 function numberKey(value: unknown): string | undefined {
   return typeof value === 'number' ? String(value) : undefined
 }
@@ -292,17 +259,7 @@ function checkPeerAddress({ peerAddress }: z.infer<typeof neighborSchema>, at: F
 
 function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {
   const faults: Fault[] = checkPeerAddress(peer, at)
-  const { holdTimeSeconds: hold, keepAliveTimeSeconds: keepalive } = peer
-  if (keepalive > hold)
-    faults.push(
-      fault(
-        'error',
-        [...at, 'keepAliveTimeSeconds'],
-        'KeepaliveAboveHold',
-        `keepAliveTimeSeconds ${keepalive} is above holdTimeSeconds ${hold}`,
-        'Use a third of the hold time.',
-      ),
-    )
+  faults.push(...keepaliveFaults(at, peer.keepAliveTimeSeconds, peer.holdTimeSeconds))
   if (peer.serviceSelector)
     faults.push(
       fault(
@@ -313,27 +270,9 @@ function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fau
         'Move it up one level if it is meant for all neighbors.',
       ),
     )
-  const others = (peer.families ?? []).filter(({ afi, safi }) => !['ipv4', 'ipv6'].includes(afi) || safi !== 'unicast')
-  for (const { afi, safi } of others)
-    faults.push(
-      fault(
-        'warning',
-        [...at, 'families'],
-        'FamilyNotServed',
-        `family ${afi}/${safi} is not served`,
-        'Use ipv4/unicast or ipv6/unicast.',
-      ),
-    )
-  if (peer.families && peer.families.length === others.length)
-    faults.push(
-      fault(
-        'error',
-        [...at, 'families'],
-        'NoFamily',
-        'no family is left that is served',
-        'Use ipv4/unicast or ipv6/unicast.',
-      ),
-    )
+  const others = (peer.families ?? []).filter((family) => !isServedFamily(family))
+  faults.push(...others.map((family) => familyFault(family, [...at, 'families'])))
+  if (peer.families && peer.families.length === others.length) faults.push(noFamily([...at, 'families']))
   peer.advertisedPathAttributes?.forEach(({ selectorType }, index) => {
     if (selectorType === 'CiliumPodIPPool')
       faults.push(

@@ -50,19 +50,13 @@ const nextHop = z.union([
 ])
 
 const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
-const interfaceName = /^[^\s/]{1,15}$/
+export const interfaceName = /^[^\s/]{1,15}$/
 const u32 = number(0)
 const limit = number(1)
 const asn = number(1)
 
-const keys = {
-  passive: z.boolean(),
-  /** GTSM in hops: 1 is directly connected. */
-  ttlSecurity: number(1, 254),
-  sourceAddress: address,
-  /** RFC 8538 N bit. */
-  notification: z.boolean(),
-  nextHop,
+/** Of the routes, as {@link RouteAttributes} has them. */
+export const attributeKeys = {
   med: perFamily(u32),
   asPathPrepend: perFamily(number(0, 16)),
   extendedCommunities: perFamily(
@@ -73,6 +67,17 @@ const keys = {
       ),
     ),
   ),
+} as const
+
+const keys = {
+  passive: z.boolean(),
+  /** GTSM in hops: 1 is directly connected. */
+  ttlSecurity: number(1, 254),
+  sourceAddress: address,
+  /** RFC 8538 N bit. */
+  notification: z.boolean(),
+  nextHop,
+  ...attributeKeys,
   role: z.enum(['provider', 'rs', 'rs-client', 'customer', 'peer']),
   interface: z.string().regex(interfaceName, 'not the name of an interface'),
   importPrefixes: z.array(
@@ -192,13 +197,12 @@ function parseEntry(
     {
       what: 'this key',
       before: new Map(Object.entries(before?.keys ?? {}).map(([name, one]) => [name, { [name]: one }])),
-      keyOf: (one) => meantKey(Object.keys(one)[0] ?? '', entry, before?.keys ?? {}),
+      keyOf: (one) => meantKey(Object.keys(one)[0] ?? '', keys, entry, before?.keys ?? {}),
       parse: (one, part) => {
         const [name = ''] = Object.keys(one)
-        const meant = meantKey(name, entry, before?.keys ?? {})
+        const meant = meantKey(name, keys, entry, before?.keys ?? {})
         if (meant === name) return narrow(schema, one, () => [], { ...part, at })
-        const message = `not a key that is known, and ${meant}, which was in force, is not written`
-        return { faults: [fault('error', part.at, 'InvalidField', message, `Write ${meant}; ${part.meanwhile}.`)] }
+        return { faults: [misspeltKey(meant, part)] }
       },
     },
   )
@@ -220,14 +224,19 @@ function parseEntry(
 }
 
 /** The key that a misspelt one stands for: one that is in force, and is not written any more. */
-function meantKey(name: string, entry: object, before: NeighborOverrides): string {
-  if (Object.hasOwn(keys, name)) return name
+export function meantKey(name: string, known: object, written: object, before: object): string {
+  if (Object.hasOwn(known, name)) return name
   return (
     nearest(
       name,
-      Object.keys(before).filter((each) => !Object.hasOwn(entry, each)),
+      Object.keys(before).filter((each) => !Object.hasOwn(written, each)),
     ) ?? name
   )
+}
+
+export function misspeltKey(meant: string, { at, meanwhile }: Part): Fault {
+  const message = `not a key that is known, and ${meant}, which was in force, is not written`
+  return fault('error', at, 'InvalidField', message, `Write ${meant}; ${meanwhile}.`)
 }
 
 /** `10.0.0.0/8 ge 16 le 24`, as FRR's prefix-list has it; undefined when it is none. */
@@ -246,7 +255,7 @@ function parseImportPrefix(written: string): ImportPrefix | undefined {
 }
 
 /** The map, or why there is none: where in the text, without the text itself. */
-function readMap(written: string): Record<string, unknown> | string {
+export function readMap(written: string): Record<string, unknown> | string {
   try {
     const value: unknown = parse(written, { logLevel: 'error' })
     return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,6 +1,10 @@
 /** Every kind that Herald knows: one row each. Adding a kind is a row here and a dialect that reads it. */
 import type { ObjectRef } from '../../desired/model.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
+import { parseAdvertisement } from './cilium-bgp-advertisement.ts'
+import { parseClusterConfig } from './cilium-bgp-cluster-config.ts'
+import { parseNodeConfigOverride } from './cilium-bgp-node-config-override.ts'
+import { parsePeerConfig } from './cilium-bgp-peer-config.ts'
 import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
@@ -42,6 +46,30 @@ export const kinds = {
     scope: 'Cluster',
     resource: 'ciliumloadbalancerippools',
     parse: parseIpPool,
+  },
+  CiliumBGPClusterConfig: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    resource: 'ciliumbgpclusterconfigs',
+    parse: parseClusterConfig,
+  },
+  CiliumBGPPeerConfig: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    resource: 'ciliumbgppeerconfigs',
+    parse: parsePeerConfig,
+  },
+  CiliumBGPAdvertisement: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    resource: 'ciliumbgpadvertisements',
+    parse: parseAdvertisement,
+  },
+  CiliumBGPNodeConfigOverride: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    resource: 'ciliumbgpnodeconfigoverrides',
+    parse: parseNodeConfigOverride,
   },
 } as const satisfies Readonly<Record<string, Row>>
 
@@ -135,6 +163,9 @@ export function isClusterScoped(apiVersion: string, kind: string): boolean {
     : kind === 'Namespace' || apiVersion.startsWith('cilium.io/')
 }
 
+/** An operator writes it for each node, out of what is read here. */
+const isWrittenByOperators = (kind: string): boolean => kind === 'CiliumBGPNodeConfig'
+
 /** Of a kind that means something to a load balancer and is not read: a warning. Of any other kind: nothing. */
 export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
   const row = rowOf(kind)
@@ -142,7 +173,7 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
   const isRelated =
     isOtherVersion ||
     apiVersion.startsWith('metallb.io/') ||
-    (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
+    (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind) && !isWrittenByOperators(kind))
   return isRelated
     ? [
         fault(
@@ -152,7 +183,7 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
           `${kind} of ${apiVersion} is not served yet and has no effect`,
           isOtherVersion
             ? versionRemedy(row)
-            : 'Use CiliumBGPPeeringPolicy (cilium.io/v2alpha1) and CiliumLoadBalancerIPPool.',
+            : 'Use CiliumBGPPeeringPolicy or CiliumBGPClusterConfig, and CiliumLoadBalancerIPPool.',
         ),
       ]
     : []

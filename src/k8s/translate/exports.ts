@@ -94,7 +94,7 @@ export function exportsOf(
   for (const planned of plan.neighbors) {
     const key = planKey(planned)
     const made = sessionsOf(planned, node, passwordOf, before.get(key) ?? [])
-    problems.push(...made.faults.map((found) => problemIn(planned.from, found)))
+    problems.push(...made.faults.map(({ from, fault: found }) => problemOf(found, from.key, from.origin)))
     inForce.set(
       key,
       made.sessions.map(({ neighbor }) => neighbor),
@@ -131,9 +131,14 @@ interface Session {
   readonly overrides: NeighborOverrides
 }
 
+interface SaidFault {
+  readonly fault: Fault
+  readonly from: PlanSource
+}
+
 interface Sessions {
   readonly sessions: readonly Session[]
-  readonly faults: readonly Fault[]
+  readonly faults: readonly SaidFault[]
 }
 
 /** The sessions with one neighbor: on several interfaces several, and none when something is against it. */
@@ -143,11 +148,12 @@ function sessionsOf(
   passwordOf: PasswordOf,
   before: readonly Neighbor[],
 ): Sessions {
-  const { peerAddress, overrides, secret, path, password: inline } = planned
+  const { from, peerAddress, overrides, secret, path, password: inline } = planned
   if (node.addresses.some(({ address }) => address === peerAddress)) {
     const message = `${peerAddress} is an address of node ${node.name} itself: there is no session with it`
     const remedy = 'Nothing needs to be done where other nodes share the policy; else write the address of a router.'
-    return { sessions: [], faults: [fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)] }
+    const found = fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)
+    return { sessions: [], faults: [{ from, fault: found }] }
   }
   const password = secret === undefined ? inline : passwordOf(secret.id)
   const missing = typeof password === 'object' ? password : undefined
@@ -158,7 +164,7 @@ function sessionsOf(
       overrides: overrides.find((own) => own.interface === neighbor.interface) ?? overrides[0] ?? {},
     }))
     // What is not among the manifests of a stand-in is elsewhere.
-    return { sessions: kept, faults: node.isStandIn && obstacle.code === 'NoPassword' ? [] : [obstacle] }
+    return { sessions: kept, faults: node.isStandIn && obstacle.fault.code === 'NoPassword' ? [] : [obstacle] }
   }
   const wanted = needsInterface(peerAddress) ? overrides : overrides.slice(0, 1)
   return {
@@ -166,31 +172,35 @@ function sessionsOf(
       neighbor: neighborOf({ planned, node, overrides: own, ...(typeof password === 'string' ? { password } : {}) }),
       overrides: own,
     })),
-    faults: wanted.flatMap((own) => foreignAddresses(planned, own, node)),
+    faults: wanted.flatMap((own) => foreignAddresses(planned, own, node).map((found) => ({ from, fault: found }))),
   }
-}
-
-function problemIn({ key, origin }: PlanSource, found: Fault): Problem {
-  return problemOf(found, key, origin)
 }
 
 /** Why a neighbor cannot be dialled as it is written. */
 function obstacleOf(
-  { peerAddress, overrides, path, secret }: PlanNeighbor,
+  { from, peerAddress, overrides, path, secret, obstacle }: PlanNeighbor,
   missing: NoPassword | undefined,
   isKept: boolean,
-): Fault | undefined {
+): SaidFault | undefined {
   const outcome = isKept ? 'its last good version stays in force' : 'it is not dialled'
+  if (obstacle !== undefined) {
+    const message = `${obstacle.fault.message}; neighbor ${peerAddress}: ${outcome}`
+    return { ...obstacle, fault: { ...obstacle.fault, message } }
+  }
   if (needsInterface(peerAddress) && overrides.some((own) => own.interface === undefined)) {
     const what = peerAddress === '::' ? 'an unnumbered neighbor' : 'a link-local address'
     const message = `neighbor ${peerAddress}: ${what} needs an interface; ${outcome}`
     const remedy = `Write herald.dev/neighbors: '{"${peerAddress}": {interface: eth0}}'.`
-    return fault('error', [...path, 'peerAddress'], 'NoInterface', message, remedy)
+    return { from, fault: fault('error', [...path, 'peerAddress'], 'NoInterface', message, remedy) }
   }
   if (missing === undefined) return undefined
   // Dialling without the key would only show the router an unsigned session.
   const message = `${missing.reason}; neighbor ${peerAddress}: ${outcome}`
-  return fault('error', [...path, secret?.field ?? ''], 'NoPassword', message, missing.remedy)
+  const { from: naming, path: within } = secret?.at ?? { from, path }
+  return {
+    from: naming,
+    fault: fault('error', [...within, secret?.field ?? ''], 'NoPassword', message, missing.remedy),
+  }
 }
 
 /** What a policy, which other nodes share, says of an address that is none of this node. */
@@ -214,7 +224,7 @@ function foreignAddresses({ peerAddress, ownKeys }: PlanNeighbor, own: NeighborO
 }
 
 function podCidrsOf(
-  { names, podCidrExports }: NodePlan,
+  { podCidrExports }: NodePlan,
   node: NodeView,
   routes: ReadonlyMap<string, readonly Route[]>,
   problems: Problem[],
@@ -224,9 +234,10 @@ function podCidrsOf(
     for (const { from, field, path } of podCidrExports) {
       const message = `${field} is set and node ${node.name} has no PodCIDR`
       const remedy = `Give the Node spec.podCIDRs, or turn ${field} off.`
-      problems.push(problemIn(from, fault('warning', path, 'NoPodCidr', message, remedy)))
+      problems.push(problemOf(fault('warning', path, 'NoPodCidr', message, remedy), from.key, from.origin))
     }
-  const message = `PodCIDR of node ${node.name}, exported by ${names.join(', ')}`
+  const names = [...new Set(podCidrExports.map(({ name }) => name))].join(', ')
+  const message = `PodCIDR of node ${node.name}, exported by ${names}`
   return node.podCidrs.map((prefix) => ({
     prefix,
     routes: routes.get(prefix) ?? [],
@@ -282,6 +293,7 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
     advertisements: _advertisements,
     apart: _apart,
     password: _password,
+    obstacle: _obstacle,
     gracefulRestart,
     ...session
   } = planned

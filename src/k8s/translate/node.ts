@@ -9,7 +9,7 @@ import { planKinds, planNode } from '../dialects/table.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { problemOf } from '../kinds/problems.ts'
-import type { Stored, StoredObjects } from '../kinds/table.ts'
+import type { ServedKind, Stored, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey } from '../source.ts'
 import { exportsOf, type NodeExports, type NodeView, type NoPassword, type RouterView } from './exports.ts'
 import { preferenceConflicts } from './preference-conflicts.ts'
@@ -28,6 +28,7 @@ export class NodeTranslation {
   readonly #options: TranslatorOptions
   #inForce: ReadonlyMap<string, readonly Neighbor[]> = new Map()
   #secrets: ReadonlySet<string> = new Set()
+  #needed: ReadonlySet<string> = new Set()
 
   constructor(options: TranslatorOptions) {
     this.#options = options
@@ -36,6 +37,11 @@ export class NodeTranslation {
   /** The Secrets that neighbors name, there or not. */
   get secrets(): ReadonlySet<string> {
     return this.#secrets
+  }
+
+  /** Whether the plan in force names an object, so that it stays in force when it is deleted. */
+  needs(kind: ServedKind, id: string): boolean {
+    return this.#needed.has(`${kind} ${id}`)
   }
 
   /** The same, before anything was translated. */
@@ -55,6 +61,7 @@ export class NodeTranslation {
     }
     const answer = planNode(objects, facts, { secretsNamespace })
     this.#secrets = new Set(answer.plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
+    this.#needed = new Set(answer.plan?.needed?.map(({ kind, id }) => `${kind} ${id}`) ?? [])
     return answer
   }
 
@@ -79,7 +86,9 @@ export class NodeTranslation {
       const { routerId, faults } = routerIdOf(nodeName, node, localAsn)
       const listenPort = node?.routers.find(({ asn }) => asn === localAsn)?.listenPort
       routers.set(localAsn, { routerId, ...(listenPort === undefined ? {} : { listenPort }) })
-      if (!isStandIn) problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
+      const isTaken = plan.neighbors.some((each) => each.localAsn === localAsn && each.routerId === undefined)
+      if (!isStandIn && isTaken)
+        problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
     }
     const passwordOf = (id: string): string | NoPassword => passwordIn(objects, id)
     const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)

@@ -28,6 +28,8 @@ type Tables = { readonly [K in ServedKind]: Map<string, Stored<K>> }
 
 export class ObjectStore {
   readonly #tables = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, new Map()])) as Tables
+  /** What outlives its deletion. */
+  readonly #gone = new Map<string, Change>()
   readonly #problems = new Map<string, readonly Problem[]>()
   readonly #outlives: (kind: ServedKind, id: string) => boolean
   /** Grows whenever {@link problems} changes. */
@@ -57,8 +59,12 @@ export class ObjectStore {
   }
 
   /** Lets go of what outlived its deletion and is not needed any more. */
-  forget(kind: ServedKind, id: string): void {
-    if (this.#tables[kind].get(id)?.isGone === true) this.#tables[kind].delete(id)
+  forgetGone(): void {
+    for (const [name, { kind, id }] of this.#gone) {
+      if (this.#outlives(kind, id)) continue
+      this.#tables[kind].delete(id)
+      this.#gone.delete(name)
+    }
   }
 
   /** Whether something is wrong with the last version that was delivered. */
@@ -74,8 +80,11 @@ export class ObjectStore {
     const table: Map<string, Stored<K>> = this.#tables[kind]
     const stored = table.get(id)
     if (stored === undefined) return undefined
-    if (this.#outlives(kind, id)) table.set(id, { ...stored, isGone: true })
-    else table.delete(id)
+    if (!this.#outlives(kind, id)) table.delete(id)
+    else {
+      table.set(id, { ...stored, isGone: true })
+      this.#gone.set(`${kind} ${id}`, { kind, id })
+    }
     return { kind, id }
   }
 
@@ -91,6 +100,7 @@ export class ObjectStore {
     this.#setProblems(key, faults, origin)
     if (value === undefined) return undefined
     const isSame = before !== undefined && before.isGone !== true && sameValue(before.value, value)
+    this.#gone.delete(`${kind} ${id}`)
     // The same value, and so the same reference: nothing downstream has to look at it.
     table.set(id, { key, value: isSame ? before.value : value, origin, source: refOf(key, origin) })
     return isSame ? undefined : { kind, id }

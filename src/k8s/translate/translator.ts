@@ -65,7 +65,9 @@ class NodeTranslator implements Translator {
     this.#node = new NodeTranslation(options)
     // A moment without its Node or a key changes nothing; another node's, or a key that nobody names, may go.
     this.#store = new ObjectStore((kind, id) =>
-      kind === 'Secret' ? this.#node.secrets.has(id) : kind === 'Node' && id === options.nodeName,
+      kind === 'Secret'
+        ? this.#node.secrets.has(id)
+        : (kind === 'Node' && id === options.nodeName) || this.#node.needs(kind, id),
     )
     this.#addresses = new ServiceAddresses(
       options.isAllocatedElsewhere === true
@@ -175,8 +177,7 @@ class NodeTranslator implements Translator {
     this.#answer = answer
     this.#isNodeDirty = false
     this.#isReservedDirty = true
-    for (const [id, { isGone }] of this.#store.objects.Secret)
-      if (isGone === true && !this.#node.secrets.has(id)) this.#store.forget('Secret', id)
+    this.#store.forgetGone()
     // A label that no selector names, or a new key, is nothing to the Services.
     if (before === undefined || signatureOf(before) !== signatureOf(answer)) this.#touchAll()
     const neighbors = [...(answer.exports?.inForce.values() ?? [])].flat()

@@ -1,0 +1,285 @@
+/**
+ * The v2 family of Cilium -> NodePlan. Pure.
+ *
+ *     CiliumBGPClusterConfig --peerConfigRef--> CiliumBGPPeerConfig --labels--> CiliumBGPAdvertisement
+ *     the oldest that selects      settings, families                           what is announced
+ *     the node: instances, peers <-- CiliumBGPNodeConfigOverride of the node
+ */
+import { selectorMatches } from '../../desired/label-selector.ts'
+import type { Problem } from '../../desired/model.ts'
+import type { BgpInstance, BgpPeer, CiliumBgpClusterConfig } from '../kinds/cilium-bgp-cluster-config.ts'
+import type { InstanceOverride } from '../kinds/cilium-bgp-node-config-override.ts'
+import { defaultFamilies, defaultSettings, settingsOf, type PeerFamily } from '../kinds/cilium-bgp-peer-config.ts'
+import { fault, type Fault, type FieldPath } from '../kinds/narrow.ts'
+import { nearest } from '../kinds/nearest.ts'
+import { overridesFor, type NeighborAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
+import { problemOf } from '../kinds/problems.ts'
+import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
+import { sourceOn } from './source-interface.ts'
+import type { Apart, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOptions, PlanSource } from './node-plan.ts'
+
+type Config = Stored<'CiliumBGPClusterConfig'>
+
+export const ciliumV2: Dialect = {
+  loadBalancerClasses: ['io.cilium/bgp-control-plane'],
+  planKinds: ['CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfigOverride'],
+  rivalKinds: ['CiliumBGPClusterConfig'],
+  plan(objects, node, options) {
+    const configs = [...objects.CiliumBGPClusterConfig.values()]
+    const [chosen, ...others] = configs
+      .filter(({ value }) => node.isStandIn || selectorMatches(value.nodeSelector ?? {}, node.labels))
+      .sort(byAge)
+    const problems = others.map(({ key, origin }) => problemOf(conflict(chosen, node), key, origin))
+    const isConfigured = configs.length > 0
+    const message = isConfigured
+      ? `no CiliumBGPClusterConfig selects node ${node.name}`
+      : 'there is no CiliumBGPClusterConfig'
+    const remedy = 'Create a CiliumBGPClusterConfig whose nodeSelector matches this node.'
+    const noPlan = { message, remedy, isConfigured }
+    if (chosen === undefined) return { plan: undefined, noPlan, problems }
+    const planner = new Planner(objects, node, options, chosen)
+    return { plan: planner.plan(), noPlan, problems: [...problems, ...planner.problems] }
+  },
+}
+
+function conflict(chosen: Config | undefined, { name }: NodeFacts): Fault {
+  const message =
+    `CiliumBGPClusterConfig ${chosen?.key.name ?? ''}, which is older, applies to node ${name}; ` +
+    'this one has no effect there'
+  const remedy = 'Let their node selectors exclude each other.'
+  return fault('error', ['spec', 'nodeSelector'], 'PolicyConflict', message, remedy)
+}
+
+class Planner {
+  readonly problems: Problem[] = []
+  readonly #objects: StoredObjects
+  readonly #node: NodeFacts
+  readonly #options: PlanOptions
+  readonly #config: Config
+  readonly #override: Stored<'CiliumBGPNodeConfigOverride'> | undefined
+
+  constructor(objects: StoredObjects, node: NodeFacts, options: PlanOptions, config: Config) {
+    this.#objects = objects
+    this.#node = node
+    this.#options = options
+    this.#config = config
+    this.#override = objects.CiliumBGPNodeConfigOverride.get(node.name)
+  }
+
+  plan(): NodePlan {
+    const { value } = this.#config
+    this.#checkOverride(value)
+    const made = value.instances.flatMap((instance) => this.#neighborsOf(instance))
+    const peerConfigs = new Set(
+      value.instances.flatMap(({ peers }) => peers.flatMap(({ peerConfigRef }) => peerConfigRef?.name ?? [])),
+    )
+    const families = [...peerConfigs].flatMap(
+      (name) => this.#objects.CiliumBGPPeerConfig.get(name)?.value.families ?? [],
+    )
+    for (const name of peerConfigs) this.#checkSilence(name)
+    return {
+      names: [`CiliumBGPClusterConfig ${value.metadata.name}`],
+      neighbors: toldApart(made),
+      podCidrExports: podCidrExportsOf(families, this.#objects),
+      needed: [...peerConfigs].map((id) => ({ kind: 'CiliumBGPPeerConfig', id })),
+    }
+  }
+
+  #say({ key, origin }: PlanSource, found: Fault): void {
+    this.problems.push(problemOf(found, key, origin))
+  }
+
+  #neighborsOf(instance: BgpInstance): readonly PlanNeighbor[] {
+    const { name, path, localASN } = instance
+    const override = this.#override?.value.instances.find((each) => each.name === name)
+    const localAsn = override?.localASN ?? localASN
+    if (localAsn !== undefined)
+      return instance.peers.flatMap((peer) => this.#neighborOf({ instance, override, peer, localAsn }) ?? [])
+    const isElsewhere = [...this.#objects.CiliumBGPNodeConfigOverride.values()].some(({ value }) =>
+      value.instances.some((each) => each.name === name && each.localASN !== undefined),
+    )
+    if (!this.#node.isStandIn || !isElsewhere) {
+      const message = `instance ${name} has no AS number on node ${this.#node.name}: its peers are left out`
+      const remedy = 'Write localASN, here or in a CiliumBGPNodeConfigOverride of the node.'
+      this.#say(this.#config, fault('error', [...path, 'localASN'], 'NoLocalAsn', message, remedy))
+    }
+    return []
+  }
+
+  #neighborOf({ instance, override, peer, localAsn }: PeerInput): PlanNeighbor | undefined {
+    const target = this.#targetOf(peer)
+    const from = this.#peerConfigOf(peer)
+    if (target === undefined || from === 'missing') return undefined
+    const settings = from === undefined ? defaultSettings : settingsOf(from.value.settings)
+    const { address, device } = target
+    const localAddress = override?.peers.find(({ name }) => name === peer.name)?.localAddress
+    const { keys, why } = this.#sourceOf(localAddress, settings.sourceInterface, target)
+    const { neighborKeys } = this.#config.value
+    const isOverridden = localAddress !== undefined
+    const layers: readonly NeighborAnnotation[] = [
+      ...(device === undefined ? [] : [[{ address, zone: device, keys: {} }]]),
+      ...(isOverridden ? [] : [[{ address, keys }]]),
+      neighborKeys,
+      ...(isOverridden ? [[{ address, keys }]] : []),
+      this.#node.neighborKeys,
+    ]
+    const ownKeys = overridesFor(address, [this.#node.neighborKeys]).flatMap((own) => Object.keys(own))
+    const listenPort = override?.localPort ?? instance.localPort
+    const restart = settings.restartTimeSec
+    const families = from?.value.families ?? defaultFamilies
+    const obstacle = from === undefined || why === undefined ? undefined : { from, fault: why }
+    return {
+      from: this.#config,
+      path: peer.path,
+      virtualRouter: instance.name,
+      localAsn,
+      peerAsn: peer.peerASN,
+      peerAddress: address,
+      peerPort: settings.peerPort,
+      apart: apartOf(settings.peerPort, device),
+      ...(override?.routerID === undefined ? {} : { routerId: override.routerID }),
+      ...(listenPort === undefined ? {} : { listenPort }),
+      families: [...new Set(families.map(({ name }) => name))],
+      holdTimeSec: settings.holdTimeSec,
+      keepaliveSec: settings.keepaliveSec,
+      connectRetrySec: settings.connectRetrySec,
+      multihopTtl: settings.multihopTtl,
+      ...(restart === undefined ? {} : { gracefulRestart: { restartTimeSec: restart } }),
+      ...(from === undefined || settings.authSecretRef === undefined
+        ? {}
+        : { secret: this.#secretOf(settings.authSecretRef, from) }),
+      ...(obstacle === undefined || this.#node.isStandIn ? {} : { obstacle }),
+      overrides: overridesFor(address, layers),
+      ownKeys: new Set([...ownKeys, ...(isOverridden ? ['sourceAddress'] : [])]),
+      advertisements: families.flatMap((family) => advertisementsOf(family, this.#objects)),
+    }
+  }
+
+  #secretOf(name: string, from: PlanSource): NonNullable<PlanNeighbor['secret']> {
+    return {
+      id: `${this.#options.secretsNamespace}/${name}`,
+      field: 'authSecretRef',
+      at: { from, path: ['spec'] },
+    }
+  }
+
+  /** Whom the peer is on this node. */
+  #targetOf({ target, path, name }: BgpPeer): Target | undefined {
+    if (target.kind === 'address') return target
+    if (target.kind === 'unnumbered') return { address: '::', device: target.device }
+    const gateway = this.#node.network?.gateways[target.family]
+    if (gateway === undefined) {
+      // What a node routes is not in manifests.
+      if (this.#node.isStandIn) return undefined
+      const message = `node ${this.#node.name} has no default route of ${target.family}: peer ${name} is left out`
+      const remedy = 'Give the node a default route, or write the address of the router into peerAddress.'
+      this.#say(this.#config, fault('error', [...path, 'autoDiscovery'], 'NoGateway', message, remedy))
+      return undefined
+    }
+    return /^fe[89ab]/.test(gateway.address) ? gateway : { address: gateway.address }
+  }
+
+  #peerConfigOf({ peerConfigRef, path }: BgpPeer): Stored<'CiliumBGPPeerConfig'> | 'missing' | undefined {
+    if (peerConfigRef === undefined) return undefined
+    const { name } = peerConfigRef
+    const found = this.#objects.CiliumBGPPeerConfig.get(name)
+    const at = [...path, 'peerConfigRef', 'name']
+    if (found === undefined) {
+      const near = nearest(name, [...this.#objects.CiliumBGPPeerConfig.keys()])
+      const message = `there is no CiliumBGPPeerConfig ${name} that can be used: the peer is left out`
+      const remedy = near === undefined ? 'Create or correct it.' : `Did you mean ${near}? Else create or correct it.`
+      this.#say(this.#config, fault('error', at, 'NoPeerConfig', message, remedy))
+      return 'missing'
+    }
+    if (found.isGone === true) {
+      const message = `CiliumBGPPeerConfig ${name} is deleted: what it said last stays in force for this peer`
+      const remedy = 'Create it again, or remove the peer.'
+      this.#say(this.#config, fault('warning', at, 'PeerConfigGone', message, remedy))
+    }
+    return found
+  }
+
+  #sourceOf(
+    localAddress: string | undefined,
+    device: string | undefined,
+    { address, device: zone }: Target,
+  ): { readonly keys: NeighborOverrides; readonly why?: Fault } {
+    if (localAddress !== undefined) return { keys: { sourceAddress: localAddress } }
+    if (device === undefined || zone !== undefined) return { keys: {} }
+    // A link-local address is of an interface, and so is its source.
+    if (/^fe[89ab]/.test(address)) return { keys: { interface: device } }
+    const found = sourceOn(device, address, this.#node)
+    return typeof found === 'string' ? { keys: { sourceAddress: found } } : { keys: {}, why: found }
+  }
+
+  /** An override of what the configuration does not have is probably a slip. */
+  #checkOverride({ instances, metadata }: CiliumBgpClusterConfig): void {
+    const override = this.#override
+    for (const own of override?.value.instances ?? []) {
+      const instance = instances.find(({ name }) => name === own.name)
+      const say = (path: FieldPath, what: string, names: readonly string[], name: string): void => {
+        const near = nearest(name, names)
+        const message = `CiliumBGPClusterConfig ${metadata.name} has no ${what} ${name}: it has no effect`
+        const remedy = near === undefined ? `Write one of ${names.join(', ')}.` : `Did you mean ${near}?`
+        if (override !== undefined) this.#say(override, fault('warning', path, 'NoSuchPart', message, remedy))
+      }
+      if (instance === undefined) {
+        say(
+          [...own.path, 'name'],
+          'instance',
+          instances.map(({ name }) => name),
+          own.name,
+        )
+        continue
+      }
+      const names = instance.peers.map(({ name }) => name)
+      for (const peer of own.peers)
+        if (!names.includes(peer.name)) say([...peer.path, 'name'], 'peer', names, peer.name)
+    }
+  }
+
+  /** A selector that finds nothing is the commonest reason for a route that is not there. */
+  #checkSilence(name: string): void {
+    const from = this.#objects.CiliumBGPPeerConfig.get(name)
+    const all = [...this.#objects.CiliumBGPAdvertisement.values()]
+    if (from === undefined || (this.#node.isStandIn && all.length === 0)) return
+    const isFound = ({ advertisements }: PeerFamily): boolean =>
+      advertisements === undefined || all.some(({ value }) => selectorMatches(advertisements, value.metadata.labels))
+    for (const family of from.value.families.filter((each) => !isFound(each))) {
+      const message = 'it selects no CiliumBGPAdvertisement: nothing of this family is announced'
+      const remedy = 'Give a CiliumBGPAdvertisement these labels, or correct the selector.'
+      this.#say(from, fault('warning', [...family.path, 'advertisements'], 'NoAdvertisements', message, remedy))
+    }
+  }
+}
+
+interface PeerInput {
+  readonly instance: BgpInstance
+  readonly override: InstanceOverride | undefined
+  readonly peer: BgpPeer
+  readonly localAsn: number
+}
+
+interface Target {
+  readonly address: string
+  readonly device?: string
+}
+
+function apartOf(peerPort: number, device: string | undefined): Apart {
+  return { ...(peerPort === 179 ? {} : { port: peerPort }), ...(device === undefined ? {} : { device }) }
+}
+
+/** Two instances may speak with one address from two of the node: the later one has its name in its id. */
+function toldApart(neighbors: readonly PlanNeighbor[]): readonly PlanNeighbor[] {
+  const keyOf = ({ localAsn, peerAddress, apart }: PlanNeighbor): string =>
+    JSON.stringify([localAsn, peerAddress, apart?.port, apart?.device])
+  const sourceOf = ({ overrides }: PlanNeighbor): string | undefined => overrides[0]?.sourceAddress
+  return neighbors.map((neighbor, index) => {
+    const first = neighbors.slice(0, index).find((other) => keyOf(other) === keyOf(neighbor))
+    const isOther = first !== undefined && first.virtualRouter !== neighbor.virtualRouter
+    return isOther && sourceOf(first) !== sourceOf(neighbor)
+      ? { ...neighbor, apart: { ...neighbor.apart, instance: neighbor.virtualRouter } }
+      : neighbor
+  })
+}

@@ -1,0 +1,213 @@
+/**
+ * cilium.io CiliumBGPPeerConfig: what peers are spoken with. Each family is a part with its last good version, and so
+ * is everything else together: half of the settings of a session are none.
+ */
+import * as z from 'zod'
+import type { AddressFamilyName } from '../../desired/model.ts'
+import type { LabelSelector } from '../../desired/label-selector.ts'
+import type { RawObject } from '../source.ts'
+import {
+  connectRetryTimeSeconds,
+  familyFault,
+  gracefulRestart,
+  holdTimeSeconds,
+  isServedFamily,
+  keepaliveFaults,
+  keepaliveOf,
+  keepAliveTimeSeconds,
+  noFamily,
+  numberOr,
+} from './cilium-bgp.ts'
+import { fieldOf } from './fields.ts'
+import { labelSelectorSchema } from './label-syntax.ts'
+import {
+  fault,
+  metadataSchema,
+  narrow,
+  tooLong,
+  type Fault,
+  type FieldPath,
+  type Narrowed,
+  type Part,
+} from './narrow.ts'
+import { interfaceName } from './neighbor-annotation.ts'
+import { narrowParts } from './parts.ts'
+import { optionalText } from './schemas.ts'
+
+const transport = z
+  .strictObject({
+    peerPort: numberOr(1, 65535, 179),
+    sourceInterface: z.string().regex(interfaceName, 'it is not the name of an interface').nullish(),
+    localPort: z.number().int().min(1).max(65535).nullish(),
+  })
+  .nullish()
+
+const timers = z.strictObject({ connectRetryTimeSeconds, holdTimeSeconds, keepAliveTimeSeconds }).nullish()
+
+const familySchema = z.strictObject({
+  afi: z.string(),
+  safi: z.string(),
+  advertisements: labelSelectorSchema.nullish(),
+})
+
+const settingsSchema = z.strictObject({
+  transport,
+  timers,
+  authSecretRef: optionalText,
+  gracefulRestart,
+  ebgpMultihop: numberOr(1, 255, 1),
+  families: z.array(z.unknown()).nullish(),
+  bfd: z.unknown().optional(),
+})
+
+const schema = z.object({ metadata: metadataSchema, spec: z.record(z.string(), z.unknown()) })
+
+/** With its parts in place: what the API server checks. */
+export const peerConfigSpec = settingsSchema.omit({ bfd: true }).extend({ families: z.array(familySchema).nullish() })
+
+export interface PeerFamily {
+  readonly name: AddressFamilyName
+  readonly path: FieldPath
+  /** Of CiliumBGPAdvertisements; undefined: none. */
+  readonly advertisements: LabelSelector | undefined
+}
+
+export interface PeerSettings {
+  readonly peerPort: number
+  readonly sourceInterface: string | undefined
+  readonly connectRetrySec: number
+  readonly holdTimeSec: number
+  readonly keepaliveSec: number
+  readonly authSecretRef: string | undefined
+  readonly restartTimeSec: number | undefined
+  readonly multihopTtl: number
+}
+
+type WrittenSettings = Omit<z.infer<typeof settingsSchema>, 'families' | 'bfd'>
+
+export interface CiliumBgpPeerConfig {
+  readonly metadata: z.infer<typeof metadataSchema>
+  /** As they are written, so that a field that is only misspelt is known; see {@link settingsOf}. */
+  readonly settings: WrittenSettings
+  /** Those that are written and served; none is written: both, of which nothing is advertised. */
+  readonly families: readonly PeerFamily[]
+}
+
+export const defaultSettings: PeerSettings = settingsOf(settingsSchema.parse({}))
+export const defaultFamilies: readonly PeerFamily[] = (['ipv4-unicast', 'ipv6-unicast'] as const).map((name) => ({
+  name,
+  path: ['spec'],
+  advertisements: undefined,
+}))
+
+const list = ['spec', 'families'] as const
+
+export function parsePeerConfig(raw: RawObject, before?: CiliumBgpPeerConfig): Narrowed<CiliumBgpPeerConfig> {
+  const long = tooLong(raw, [[list, 64]])
+  if (long.length > 0) return { faults: long }
+  const { value, faults: ownFaults } = narrow(schema, raw)
+  if (value === undefined) return { faults: ownFaults }
+  const part = {
+    at: ['spec'],
+    meanwhile: before ? 'the settings that were good before stay in force' : 'the object is not used until then',
+    before: before?.settings,
+  }
+  const narrowed = narrow(settingsSchema, value.spec, checkSettings, part)
+  const settings = narrowed.value === undefined ? before?.settings : withoutFamilies(narrowed.value)
+  const written = value.spec['families'] ?? undefined
+  const families = Array.isArray(written) ? familiesOf(written, before) : undefined
+  const faults = [...ownFaults, ...narrowed.faults, ...(families?.faults ?? [])]
+  if (settings === undefined) return { faults }
+  const found = families?.value ?? (written === undefined ? defaultFamilies : (before?.families ?? []))
+  if (found === defaultFamilies || (families !== undefined && families.isSilent)) faults.push(noAdvertisements(list))
+  if (found.length > 0) return { value: { metadata: value.metadata, settings, families: found }, faults }
+  return { faults: [...faults, withStay(noFamily(list), before)] }
+}
+
+/** An error of the whole object says what stays. */
+const withStay = (found: Fault, before: unknown): Fault => ({
+  ...found,
+  remedy: `${found.remedy} ${before ? 'The last good version stays in force.' : 'The object is not used until then.'}`,
+})
+
+function noAdvertisements(path: FieldPath): Fault {
+  const message = 'no family has advertisements: nothing is announced to these peers'
+  const remedy = 'Write advertisements with matchLabels, or {} for every CiliumBGPAdvertisement.'
+  return fault('warning', path, 'NoAdvertisements', message, remedy)
+}
+
+function withoutFamilies(written: z.infer<typeof settingsSchema>): WrittenSettings {
+  const { families: _families, bfd: _bfd, ...settings } = written
+  return settings
+}
+
+export function settingsOf(written: WrittenSettings): PeerSettings {
+  const { transport: carried, timers: times, gracefulRestart: restart } = written
+  const holdTimeSec = times?.holdTimeSeconds ?? 90
+  return {
+    peerPort: carried?.peerPort ?? 179,
+    sourceInterface: carried?.sourceInterface ?? undefined,
+    connectRetrySec: times?.connectRetryTimeSeconds ?? 120,
+    holdTimeSec,
+    keepaliveSec: keepaliveOf(times?.keepAliveTimeSeconds, holdTimeSec),
+    authSecretRef: written.authSecretRef,
+    restartTimeSec: restart?.enabled === true ? restart.restartTimeSeconds : undefined,
+    multihopTtl: written.ebgpMultihop,
+  }
+}
+
+function checkSettings(written: z.infer<typeof settingsSchema>): readonly Fault[] {
+  const { keepaliveSec, holdTimeSec } = settingsOf(written)
+  const faults = keepaliveFaults(['spec', 'timers'], keepaliveSec, holdTimeSec)
+  if (written.transport?.localPort !== undefined && written.transport.localPort !== null) {
+    const remedy = 'Write localPort of the instance.'
+    const path = ['spec', 'transport', 'localPort']
+    faults.push(fault('warning', path, 'NotServed', 'it has no effect, as in Cilium', remedy))
+  }
+  if (fieldOf(written.bfd, 'enabled') === true) {
+    const remedy = 'Use short timers, or leave it for a later version.'
+    faults.push(fault('warning', ['spec', 'bfd'], 'NotServed', 'BFD is not served in this version', remedy))
+  }
+  return faults
+}
+
+interface Families {
+  readonly value: readonly PeerFamily[]
+  /** No family has advertisements. */
+  readonly isSilent: boolean
+  readonly faults: readonly Fault[]
+}
+
+function familiesOf(written: readonly unknown[], before: CiliumBgpPeerConfig | undefined): Families {
+  const { parts, faults } = narrowParts<ParsedFamily>(
+    written.map((entry, index) => [[...list, index], entry]),
+    {
+      what: 'this family',
+      before: new Map((before?.families ?? []).map((family) => [family.name, family])),
+      keyOf: (entry) => {
+        const [afi, safi] = [fieldOf(entry, 'afi'), fieldOf(entry, 'safi')]
+        return typeof afi === 'string' && typeof safi === 'string' ? `${afi}-${safi}` : undefined
+      },
+      parse: parseFamily,
+      twice: (at, key) =>
+        fault('error', at, 'InvalidField', `${key.replace('-', '/')} is written already, which counts`, 'Remove one.'),
+    },
+  )
+  const value = parts.flatMap(({ at, value: family }): readonly PeerFamily[] =>
+    family === 'other' ? [] : [{ ...family, path: at }],
+  )
+  return { value, isSilent: value.every(({ advertisements }) => advertisements === undefined), faults }
+}
+
+/** `other`: valid, and not served. */
+type ParsedFamily = PeerFamily | 'other'
+
+function parseFamily(entry: unknown, part: Part, before: ParsedFamily | undefined): Narrowed<ParsedFamily> {
+  const check = (family: z.infer<typeof familySchema>): readonly Fault[] =>
+    isServedFamily(family) ? [] : [familyFault(family, part.at)]
+  const { value, faults } = narrow(familySchema, entry, check, { ...part, before })
+  if (value === undefined) return { faults }
+  if (!isServedFamily(value)) return { value: 'other', faults }
+  const name = value.afi === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
+  return { value: { name, path: part.at, advertisements: value.advertisements ?? undefined }, faults }
+}
