@@ -93,12 +93,16 @@ test('helm install makes the release, and the CRD of the policy with it', { skip
 type Question = readonly [who: 'agent' | 'operator', verb: string, resource: string, space?: string]
 
 const allowed: readonly Question[] = [
-  ...['services', 'nodes', 'endpointslices.discovery.k8s.io', 'ciliumbgppeeringpolicies.cilium.io'].flatMap(
-    (resource): Question[] => [
-      ['agent', 'list', resource],
-      ['agent', 'watch', resource],
-    ],
-  ),
+  ...[
+    'services',
+    'nodes',
+    'endpointslices.discovery.k8s.io',
+    'ciliumbgppeeringpolicies.cilium.io',
+    'ciliumbgpclusterconfigs.cilium.io',
+  ].flatMap((resource): Question[] => [
+    ['agent', 'list', resource],
+    ['agent', 'watch', resource],
+  ]),
   ['agent', 'list', 'secrets', 'kube-system'],
   ['operator', 'patch', 'services/status'],
   ['operator', 'watch', 'services'],
