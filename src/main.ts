@@ -7,12 +7,12 @@
  */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
-import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Agent } from './agent/agent.ts'
 import { InForceRecord } from './agent/in-force.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
+import { ownAddresses } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
@@ -30,6 +30,7 @@ import { directorySource } from './k8s/directory.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { createTranslator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
+import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
@@ -85,7 +86,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
       secretsNamespace: options.bgpSecretsNamespace,
       ...addresses,
       nowMs: () => performance.now(),
-      localAddresses: () => Object.values(networkInterfaces()).flatMap((all = []) => all.map(({ address }) => address)),
+      localAddresses: ownAddresses(listAddresses, systemClock),
       ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
     }),
     datapath,

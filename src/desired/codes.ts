@@ -25,6 +25,8 @@ export const problemCodes = {
   InvalidPrefix: 'part',
   InvalidPeerAddress: 'part',
   InvalidPeerMask: 'part',
+  LoopbackPeer: 'nothing',
+  NoSuchNeighbor: 'nothing',
   KeepaliveAboveHold: 'part',
   NoFamily: 'part',
   HostBits: 'nothing',

@@ -1,6 +1,7 @@
 /** No route hijack: only what a pool contains is announced, and never what something else in the cluster has. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { LocalAddress } from '../../src/k8s/translate/types.ts'
 import {
   addressesOf,
   change,
@@ -115,6 +116,28 @@ test('a node that comes with the address of a Service takes the route away, and 
   )
   translator.remove({ apiVersion: 'v1', kind: 'Node', namespace: '', name: 'node-z' })
   assert.equal(serviceOf(translator.flush(), 'web').routes.length, 1)
+})
+
+test('an address of an interface of this node is given to nobody, nor announced while the node has it', () => {
+  const local: LocalAddress[] = [
+    { interface: 'docker0', address: '198.51.100.0' },
+    { interface: 'lo', address: '198.51.100.1' },
+    { interface: 'kube-ipvs0', address: '198.51.100.2' },
+  ]
+  const options = { localAddresses: () => [...local] }
+  const text = smallestPolicy + node + pool + service('a') + service('b') + slice('a') + slice('b')
+  const translator = translatorWith(text, options)
+  const first = translator.flush()
+  assert.deepEqual(addressesOf(first, 'a', 'b'), ['198.51.100.1', '198.51.100.2'], 'where VIPs are bound they may be')
+  const told = first.problems?.find(({ code }) => code === 'ReservedAddresses')
+  assert.match(told?.message ?? '', /198\.51\.100\.0 \(an address of this node, on docker0\)/)
+  local.push({ interface: 'eth1', address: '198.51.100.1' })
+  const taken = serviceOf(translator.flush(), 'a')
+  assert.deepEqual([taken.routes, verdictOf(taken, 'allocated')?.code], [[], 'ReservedAddress'])
+  local.pop()
+  const back = serviceOf(translator.flush(), 'a')
+  assert.deepEqual([back.addresses, back.routes.length], [['198.51.100.1'], 1])
+  assert.equal(translator.flush().services.size, 0, 'no change costs nothing')
 })
 
 test('the address of an endpoint is not announced as that of its Service', () => {

@@ -69,7 +69,16 @@ test('half a character of UTF-16, a lone surrogate and UTF-16 without its mark a
 test('a folder lists its manifests in order, dots and other names left out, links followed to each place once', () =>
   inFolder((folder) => {
     for (const name of ['b', 'a', 'team', '.hidden']) mkdirSync(join(folder, name))
-    for (const name of ['b/x.yml', 'a/y.json', 'a/.z.yaml', 'z.yaml', 'notes.md', '.hidden/x.yaml'])
+    for (const name of [
+      'b/x.yml',
+      'b/Win.YAML',
+      'b/old.Yml',
+      'a/y.json',
+      'a/.z.yaml',
+      'z.yaml',
+      'notes.md',
+      '.hidden/x.yaml',
+    ])
       writeFileSync(join(folder, name), '')
     symlinkSync('.', join(folder, 'loop'))
     symlinkSync('..', join(folder, 'a', 'up'))
@@ -78,7 +87,7 @@ test('a folder lists its manifests in order, dots and other names left out, link
     symlinkSync('nowhere.yaml', join(folder, 'dangling.yaml'))
     linkSync(join(folder, 'z.yaml'), join(folder, 'hard.yaml'))
     const { files, faults, ignored, folders } = list(folder)
-    assert.deepEqual([...files.keys()], ['a/y.json', 'b/x.yml', 'hard.yaml', 'z.yaml'])
+    assert.deepEqual([...files.keys()], ['a/y.json', 'b/Win.YAML', 'b/old.Yml', 'b/x.yml', 'hard.yaml', 'z.yaml'])
     assert.deepEqual([...folders.keys()], ['', 'a/', 'b/', 'team/'])
     assert.deepEqual(ignored.toSorted(), ['a/up/', 'loop/', 'notes.md', 'team/b/', 'zz.yaml'])
     assert.equal(faults.size, 0)

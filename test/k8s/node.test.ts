@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import type { DesiredDelta, Problem } from '../../src/desired/model.ts'
 import { isUnicastIpv4, parseIpv4 } from '../../src/ip/address.ts'
 import { derivedRouterId } from '../../src/k8s/translate/router-id.ts'
+import type { LocalAddress } from '../../src/k8s/translate/types.ts'
 import { change, codesOf, node, policyWith, smallestPolicy, translatorWith } from './manifests.ts'
 
 const tor = '{peerAddress: 192.168.1.1/32, peerASN: 65000}'
@@ -17,6 +18,8 @@ const nodeOf = (name: string, addresses: readonly string[], annotation = ''): st
   node
     .replace('name: node-a,', `name: ${name}, annotations: {herald.dev/neighbors: '${annotation}'},`)
     .replace(/\[\{type: Int.*\]/, `[${addresses.map((each) => `{type: InternalIP, address: "${each}"}`).join(', ')}]`)
+const onEth0 = (...addresses: readonly string[]): readonly LocalAddress[] =>
+  addresses.map((address) => ({ interface: 'eth0', address }))
 const codes = ({ problems }: DesiredDelta): readonly string[] => codesOf(problems)
 const errors = (problems: readonly Problem[] | undefined): readonly Problem[] =>
   (problems ?? []).filter(({ severity }) => severity === 'error')
@@ -69,13 +72,16 @@ test('a next hop of a policy is warned about on the node whose address it is not
     ],
   )
   assert.match(problems[0]?.message ?? '', /fd77:1::b of neighbor 192\.168\.1\.1 is no address of node n2/)
-  const local = translatorWith(policy + nodes, { nodeName: 'n2', localAddresses: () => ['10.0.0.1', 'fd77:1::b'] })
+  const local = translatorWith(policy + nodes, {
+    nodeName: 'n2',
+    localAddresses: () => onEth0('10.0.0.1', 'fd77:1::b'),
+  })
   assert.deepEqual(codes(local.flush()), [], 'its interfaces have them')
-  const addresses: string[] = []
+  const addresses: LocalAddress[] = []
   const later = translatorWith(policy + nodes, { nodeName: 'n2', localAddresses: () => addresses })
   assert.equal(codes(later.flush()).length, 2)
   assert.equal(later.flush().problems, undefined, 'said once')
-  addresses.push('10.0.0.1', 'fd77:1::b')
+  addresses.push(...onEth0('10.0.0.1', 'fd77:1::b'))
   assert.deepEqual(later.flush().problems, [], 'the warning goes with its cause')
 })
 

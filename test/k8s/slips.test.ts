@@ -225,3 +225,73 @@ test('an object whose kind is misspelt in its file stays in force', async () => 
     },
   )
 })
+
+test('a neighbor that no router can be is an error, a loopback one a warning (RFC 6890)', () => {
+  const peer = (address: string): readonly Problem[] =>
+    problemsOf(policyWith(`{peerAddress: "${address}", peerASN: 65000}`)).filter(({ field }) =>
+      field.endsWith('peerAddress'),
+    )
+  for (const address of ['0.0.0.0/32', '0.1.2.3/32', '224.0.0.5/32', '239.1.1.1/32', '240.0.0.1/32', 'ff02::1/128'])
+    assert.deepEqual(
+      peer(address).map(({ code, severity }) => [code, severity]),
+      [['InvalidPeerAddress', 'error']],
+      address,
+    )
+  for (const address of ['255.255.255.255/32', '::ffff:224.0.0.5/128'])
+    assert.equal(peer(address)[0]?.severity, 'error', address)
+  for (const address of ['127.0.0.1/32', '127.99.0.1/32', '::1/128', '::ffff:127.0.0.1/128'])
+    assert.deepEqual(
+      peer(address).map(({ code, severity }) => [code, severity]),
+      [['LoopbackPeer', 'warning']],
+      address,
+    )
+  for (const address of ['1.0.0.1/32', '223.255.255.254/32', '169.254.0.2/32', '2001:db8::1/128'])
+    assert.deepEqual(peer(address), [], address)
+  assert.deepEqual(
+    peer('::/128').map(({ code }) => code),
+    ['NoInterface'],
+    'unnumbered: what lacks is its interface',
+  )
+})
+
+test('an annotation that begins like one that is read, and is none, is told with the one that it may stand for', () => {
+  const onService = (name: string): string => service('web', '', `{${name}: "198.51.100.4"}`)
+  const onPolicy = (name: string): string =>
+    smallestPolicy.replace('name: bgp-peering', `name: p, annotations: {${name}: "{}"}`)
+  const onNode = (name: string): string => node.replace('name: node-a,', `name: node-a, annotations: {${name}: "{}"},`)
+  const slips: readonly (readonly [string, string, string])[] = [
+    [onService('lbipam.cilium.io/ip'), 'lbipam.cilium.io/ip', 'Write lbipam.cilium.io/ips.'],
+    [onService('lbipam.cilium.io/sharing_key'), 'lbipam.cilium.io/sharing_key', 'Write lbipam.cilium.io/sharing-key.'],
+    [onService('io.cilium/lb-ipam-ip'), 'io.cilium/lb-ipam-ip', 'Write io.cilium/lb-ipam-ips.'],
+    [onPolicy('herald.dev/neighbours'), 'herald.dev/neighbours', 'Write herald.dev/neighbors.'],
+    [onNode('herald.dev/drained'), 'herald.dev/drained', 'Write herald.dev/drain.'],
+    [
+      onNode('cilium.io/bgp-virtual-routers.65001'),
+      'cilium.io/bgp-virtual-routers.65001',
+      'Begin it with "cilium.io/bgp-virtual-router.".',
+    ],
+  ]
+  for (const [text, name, remedy] of slips)
+    assert.deepEqual(
+      problemsOf(text)
+        .filter(({ code }) => code === 'UnknownField')
+        .map((each) => [each.field, each.severity, each.remedy]),
+      [[`metadata.annotations.${name}`, 'warning', remedy]],
+    )
+  for (const name of ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips', 'example.org/lbipam', 'cilium.io/anything'])
+    assert.deepEqual(problemsOf(onService(name)), [], name)
+})
+
+test('an entry of herald.dev/neighbors that names no neighbor is told, on a policy and on a Node', () => {
+  const entries = '{"*": {med: 1}, "192.168.1.1": {med: 2}, "192.168.1.2": {med: 3}, "fe80::9%eth0": {}}'
+  const annotated = `annotations: {herald.dev/neighbors: '${entries}'}`
+  const unmet = (text: string): readonly (string | undefined)[] =>
+    problemsOf(text)
+      .filter(({ code }) => code === 'NoSuchNeighbor')
+      .map(({ object, message }) => `${object.kind} ${message.split(' ')[0]}`)
+  const policy = smallestPolicy.replace('name: bgp-peering', `name: bgp-peering, ${annotated}`)
+  assert.deepEqual(unmet(policy), ['CiliumBGPPeeringPolicy 192.168.1.2', 'CiliumBGPPeeringPolicy fe80::9%eth0'])
+  const own = node.replace('name: node-a,', `name: node-a, ${annotated},`)
+  assert.deepEqual(unmet(smallestPolicy + own), ['Node 192.168.1.2', 'Node fe80::9%eth0'])
+  assert.deepEqual(unmet(own), [], 'without a policy nobody knows')
+})

@@ -31,7 +31,8 @@ export interface Listing {
 
 const maxFiles = 50_000
 export const maxFolderDepth = 16
-const manifestName = /\.(ya?ml|json)$/
+/** kubectl reads lower case only; a file of another system would be passed over without a word. */
+const manifestName = /\.(ya?ml|json)$/i
 
 export function isManifestName(name: string): boolean {
   return manifestName.test(name) && !name.startsWith('.')

@@ -3,7 +3,14 @@
  * version, and so is what herald.dev/neighbors says. A policy of which no neighbor is left is not used at all.
  */
 import * as z from 'zod'
-import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
+import {
+  type Address,
+  familyOfAddress,
+  formatAddress,
+  isUnicastIpv4,
+  parseAddress,
+  unmapped,
+} from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import {
@@ -23,8 +30,14 @@ import {
 } from './cilium-bgp.ts'
 import { fieldOf } from './fields.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
+import { unknownAnnotations } from './annotations.ts'
 import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed, type Part } from './narrow.ts'
-import { parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
+import {
+  neighborsAnnotation,
+  parseNeighborAnnotation,
+  unmetEntries,
+  type NeighborAnnotation,
+} from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
 
 const selector = labelSelectorSchema.nullish()
@@ -117,8 +130,15 @@ export function parsePeeringPolicy(raw: RawObject, before?: CiliumBgpPeeringPoli
         ),
     },
   )
-  const faults = [...policyFaults, ...annotation.faults, ...routerFaults]
   const virtualRouters = parts.map((part) => part.value)
+  const addresses = new Set(virtualRouters.flatMap(({ neighbors }) => neighbors.map(({ peerAddress }) => peerAddress)))
+  const faults = [
+    ...policyFaults,
+    ...unknownAnnotations(metadata.annotations, { prefixes: ['herald.dev/'], names: [neighborsAnnotation] }),
+    ...annotation.faults,
+    ...unmetEntries(annotation.keys, addresses, 'this policy'),
+    ...routerFaults,
+  ]
   if (virtualRouters.length === 0) return { faults }
   if (virtualRouters.every(({ neighbors }) => neighbors.length === 0)) {
     faults.push(
@@ -251,10 +271,23 @@ function checkPeerAddress({ peerAddress }: z.infer<typeof neighborSchema>, at: F
     const remedy = addressRemedy(peerAddress)
     return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} is not an address with a mask`, remedy)]
   }
-  if (parts !== undefined && parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128)) return []
+  if (parts !== undefined && parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128))
+    return checkHost(unmapped(parts.address), path)
   const remedy = `Write ${host}/${host.includes(':') ? 128 : 32}.`
   if (parts === undefined) return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} has no mask`, remedy)]
   return [fault('error', path, 'InvalidPeerMask', `${peerAddress} is a network, not one router`, remedy)]
+}
+
+/** `::` is whatever router is on the interface. */
+function checkHost(address: Address, path: FieldPath): Fault[] {
+  const text = formatAddress(address)
+  if (text === '::1' || text.startsWith('127.')) {
+    const message = `${text} is a loopback address: only a router on the same host is there`
+    return [fault('warning', path, 'LoopbackPeer', message, 'Write the address of the router.')]
+  }
+  const isHost = typeof address === 'number' ? isUnicastIpv4(address) : !address.startsWith('\xff')
+  const message = `${text} is no address of one router`
+  return isHost ? [] : [fault('error', path, 'InvalidPeerAddress', message, 'Write the address of the router.')]
 }
 
 function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {

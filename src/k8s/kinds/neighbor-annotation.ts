@@ -164,6 +164,21 @@ export function overridesFor(
   return isCovered ? [...zones.values()] : [own, ...zones.values()]
 }
 
+/** Entries that name no neighbor, where `addresses` are all there are: they have no effect. */
+export function unmetEntries(
+  entries: NeighborAnnotation,
+  addresses: ReadonlySet<string>,
+  where: string,
+): readonly Fault[] {
+  return entries.flatMap((entry): Fault[] => {
+    if (entry.address === '*' || addresses.has(entry.address)) return []
+    const near = nearest(entry.address, [...addresses], 1)
+    const remedy = near === undefined ? 'Remove it, or add the neighbor.' : `Did you mean ${near}? Else remove it.`
+    const message = `${entryKey(entry)} is no neighbor of ${where}: the entry has no effect`
+    return [fault('warning', ['metadata', 'annotations', neighborsAnnotation], 'NoSuchNeighbor', message, remedy)]
+  })
+}
+
 function targetOf(key: string): Pick<NeighborKeys, 'address' | 'zone'> | undefined {
   if (key === '*') return { address: '*' }
   const [host = '', zone] = key.split('%')

@@ -8,7 +8,8 @@ import { formatPrefix, hasHostBits, parsePrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
-import { parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
+import { unknownAnnotations } from './annotations.ts'
+import { neighborsAnnotation, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
 import { optionalList, optionalText } from './schemas.ts'
 
 const schema = z.object({
@@ -50,6 +51,11 @@ export interface Node {
 /** Ends in the AS number of the virtual router. */
 export const routerAnnotation = 'cilium.io/bgp-virtual-router.'
 const drainAnnotation = 'herald.dev/drain'
+const readAnnotations = {
+  prefixes: ['herald.dev/', 'cilium.io/bgp-'],
+  names: [neighborsAnnotation, drainAnnotation],
+  beginnings: [routerAnnotation],
+}
 
 export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
   const { value, faults } = narrow(schema, raw)
@@ -57,7 +63,7 @@ export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
   const { metadata } = value
   const said: Fault[] = [...faults]
   const neighbors = parseNeighborAnnotation(metadata.annotations, before?.neighborKeys)
-  said.push(...neighbors.faults)
+  said.push(...neighbors.faults, ...unknownAnnotations(metadata.annotations, readAnnotations))
   return {
     value: {
       metadata,

@@ -13,6 +13,7 @@ import {
   type Metadata,
   type Narrowed,
 } from './narrow.ts'
+import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
@@ -97,6 +98,18 @@ const limits = [
   [['status', 'loadBalancer', 'ingress'], maxAddresses],
 ] as const
 
+/** The newer spelling goes before the older one. */
+const addressAnnotations = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips']
+const sharingAnnotations = ['lbipam.cilium.io/sharing-key', 'io.cilium/lb-ipam-sharing-key'] as const
+const acrossAnnotations = [
+  'lbipam.cilium.io/sharing-cross-namespace',
+  'io.cilium/lb-ipam-sharing-cross-namespace',
+] as const
+const readAnnotations = {
+  prefixes: ['lbipam.cilium.io/', 'io.cilium/lb-ipam-', 'herald.dev/'],
+  names: [...addressAnnotations, ...sharingAnnotations, ...acrossAnnotations],
+}
+
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */
 export function parseService(raw: RawObject): Narrowed<Service> {
   const long = tooLong(raw, limits)
@@ -105,6 +118,7 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   if (value === undefined) return { faults }
   const service = compact(value)
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults }
+  const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
   const { addresses, invalid, path } = requestedAddresses(service)
   if (addresses.length > maxAddresses) {
     const message = `it asks for ${addresses.length} addresses, and at most ${maxAddresses} are given to one Service`
@@ -113,7 +127,7 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   }
   const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
   const requests = invalid.map((text) => fault('error', path, 'InvalidAddress', `${text} is not an address`, remedy))
-  return { value: service, faults: [...faults, ...requests, ...statusFaults(value)] }
+  return { value: service, faults: [...faults, ...unknown, ...requests, ...statusFaults(value)] }
 }
 
 /** What the API server would refuse, beyond single fields. */
@@ -231,7 +245,7 @@ export interface RequestedAddresses {
 
 /** The addresses that a Service asks for by name: an annotation goes before spec.loadBalancerIP. */
 export function requestedAddresses({ metadata, spec }: Service): RequestedAddresses {
-  const name = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips'].find((each) => metadata.annotations[each]?.trim())
+  const name = addressAnnotations.find((each) => metadata.annotations[each]?.trim())
   const words = ((name === undefined ? spec.loadBalancerIP : metadata.annotations[name]) ?? '')
     .split(',')
     .map((word) => word.trim())
@@ -258,9 +272,9 @@ export interface SharingRequest {
 
 /** With whom a Service is ready to share its address. */
 export function sharingOf({ metadata: { annotations } }: Service): SharingRequest | undefined {
-  const key = annotations['lbipam.cilium.io/sharing-key'] || annotations['io.cilium/lb-ipam-sharing-key']
-  const across =
-    annotations['lbipam.cilium.io/sharing-cross-namespace'] || annotations['io.cilium/lb-ipam-sharing-cross-namespace']
+  const [key, across] = [sharingAnnotations, acrossAnnotations].map(
+    ([newer, older]) => annotations[newer] || annotations[older],
+  )
   const namespaces = (across ?? '').split(',').map((name) => name.trim())
   return key ? { key, namespaces: namespaces.filter((name) => name !== '') } : undefined
 }

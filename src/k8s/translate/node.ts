@@ -8,6 +8,7 @@ import { planPools } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
+import { unmetEntries } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, Stored, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey } from '../source.ts'
@@ -80,6 +81,9 @@ export class NodeTranslation {
       this.#inForce = new Map()
       return { exports: undefined, noExports: noPlan, isDraining, problems }
     }
+    const addresses = new Set(plan.neighbors.map(({ peerAddress }) => peerAddress))
+    const unmet = unmetEntries(node?.neighborKeys ?? [], addresses, 'this node')
+    problems.push(...unmet.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
     const routers = new Map<number, RouterView>()
     for (const { localAsn } of plan.neighbors) {
       if (routers.has(localAsn)) continue
@@ -109,7 +113,8 @@ export class NodeTranslation {
       name: nodeName,
       podCidrs: stored?.value.podCidrs ?? [],
       addresses,
-      isOwn: (address) => addresses.some((each) => each.address === address) || localAddresses().includes(address),
+      isOwn: (address) =>
+        addresses.some((each) => each.address === address) || localAddresses().some((each) => each.address === address),
       isStandIn,
       routerOf: (asn) => routers.get(asn) ?? { routerId: '' },
     }

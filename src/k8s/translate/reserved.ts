@@ -1,14 +1,24 @@
-/** The addresses that something in the cluster has, so that no Service may: nodes, their pods, and neighbors. Pure. */
+/**
+ * The addresses that something has, so that no Service may: nodes, their pods, neighbors, and the interfaces of this
+ * node. Pure.
+ */
 import type { ReservedPlace } from '../../allocation/reserved.ts'
 import type { Neighbor } from '../../desired/model.ts'
 import type { Node } from '../kinds/node.ts'
+import type { LocalAddress } from './types.ts'
+
+/** Where kube-proxy (IPVS) and administrators put the very addresses of Services. */
+const servingInterfaces: ReadonlySet<string> = new Set(['lo', 'kube-ipvs0'])
 
 /** Sorted, so that equal places are equal text. */
 export function reservedPlaces(
   nodes: Iterable<Node>,
   neighbors: readonly Pick<Neighbor, 'peerAddress'>[],
+  local: readonly LocalAddress[] = [],
 ): readonly ReservedPlace[] {
   const places = new Map<string, string>()
+  for (const { interface: name, address } of local)
+    if (!servingInterfaces.has(name)) places.set(address, `an address of this node, on ${name}`)
   for (const node of nodes) {
     const { name } = node.metadata
     for (const cidr of node.podCidrs) places.set(cidr, `of pods on node ${name}`)

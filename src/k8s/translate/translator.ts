@@ -25,7 +25,7 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { sameValue } from './same-value.ts'
 import { isClassServed, translateService } from './services.ts'
 import { ObjectStore, type Change } from './store.ts'
-import type { Translator, TranslatorOptions } from './types.ts'
+import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
 
@@ -51,6 +51,7 @@ class NodeTranslator implements Translator {
   #arePoolsDirty = true
   #isNodeDirty = true
   #isReservedDirty = true
+  #local: readonly LocalAddress[] = []
   #isSynced = false
   #answer: NodeAnswer | undefined
   #poolProblems: readonly Problem[] = []
@@ -102,7 +103,8 @@ class NodeTranslator implements Translator {
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
     const isNodeDirty = this.#isNodeDirty
     const node = isNodeDirty ? this.#translateNode() : {}
-    if (this.#isReservedDirty) this.#reserve()
+    const haveMoved = this.#haveAddressesMoved()
+    if (this.#isReservedDirty || haveMoved) this.#reserve()
     const hasNewProblems = isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const services = this.#translateServices()
@@ -162,11 +164,20 @@ class NodeTranslator implements Translator {
     this.#arePoolsDirty = false
   }
 
+  /** Asked for once in a round of flushes. */
+  #haveAddressesMoved(): boolean {
+    if (this.hasMore) return false
+    const local = this.#options.localAddresses?.() ?? []
+    if (sameValue(local, this.#local)) return false
+    this.#local = local
+    return true
+  }
+
   /** What a Service may not have changes with the nodes and the neighbors; then the pools are told, too. */
   #reserve(): void {
     const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
     const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
-    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors))) this.#arePoolsDirty = true
+    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local))) this.#arePoolsDirty = true
     this.#isReservedDirty = false
   }
 

@@ -3,6 +3,13 @@ import type { AddressBook } from '../../allocation/address-book.ts'
 import type { DesiredDelta } from '../../desired/model.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 
+export interface LocalAddress {
+  /** As `eth0`. */
+  readonly interface: string
+  /** Canonical. */
+  readonly address: string
+}
+
 export interface TranslatorOptions {
   readonly nodeName: string
   /** Served besides no class and the built-in ones. */
@@ -11,8 +18,8 @@ export interface TranslatorOptions {
   readonly datapath: 'ebpf' | 'none'
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
-  /** Addresses of the node's interfaces at the moment, canonical. */
-  readonly localAddresses?: () => readonly string[]
+  /** Those of the node's interfaces at the moment. */
+  readonly localAddresses?: () => readonly LocalAddress[]
   /**
    * There is no Node: what is judged is the configuration alone, for whatever node it is for, and what it names and
    * does not hold is elsewhere.

@@ -1,0 +1,30 @@
+/** Annotations whose name begins like one that is read, and which nothing reads: probably misspelt. Pure. */
+import { fault, type Fault } from './narrow.ts'
+import { nearest } from './nearest.ts'
+
+export interface ReadAnnotations {
+  /** Every name that begins so is meant for what reads the object here. */
+  readonly prefixes: readonly string[]
+  readonly names: readonly string[]
+  /** Names that end in something of the writer's choice begin so. */
+  readonly beginnings?: readonly string[]
+}
+
+export function unknownAnnotations(
+  annotations: Readonly<Record<string, string>>,
+  { prefixes, names, beginnings = [] }: ReadAnnotations,
+): readonly Fault[] {
+  return Object.keys(annotations).flatMap((name): Fault[] => {
+    const isOurs = prefixes.some((prefix) => name.startsWith(prefix))
+    if (!isOurs || names.includes(name) || beginnings.some((beginning) => name.startsWith(beginning))) return []
+    const near = nearest(name, [...names, ...beginnings])
+    const remedy =
+      near === undefined
+        ? `Remove it; there is ${[...names, ...beginnings].join(', ')}.`
+        : beginnings.includes(near)
+          ? `Begin it with "${near}".`
+          : `Write ${near}.`
+    const message = 'no annotation that is known here: it has no effect'
+    return [fault('warning', ['metadata', 'annotations', name], 'UnknownField', message, remedy)]
+  })
+}
