@@ -18,6 +18,15 @@ const routesOf = (delta: DesiredDelta): number => serviceOf(delta, 'web').routes
 const attributes = (rule: string): string =>
   policyWith(`{peerAddress: 192.168.1.1/32, peerASN: 65000, advertisedPathAttributes: [${rule}]}`)
 
+const clusterConfig = (peer: string): string => `---
+apiVersion: cilium.io/v2
+kind: CiliumBGPClusterConfig
+metadata: {name: bgp}
+spec:
+  nodeSelector: {matchLabels: {kubernetes.io/os: linux}}
+  bgpInstances: [{name: i, localASN: 65001, peers: [${peer}]}]
+`
+
 test('a selector of which no field is known selects nothing new, and the remedy writes matchLabels', () => {
   const slips: readonly (readonly [string, RegExp])[] = [
     [selecting('{expose-via-bgp: "true"}'), /Write matchLabels: \{expose-via-bgp: "true"\}/],
@@ -245,6 +254,15 @@ test('a neighbor that no router can be is an error, a loopback one a warning (RF
       [['LoopbackPeer', 'warning']],
       address,
     )
+  const v2 = (address: string): readonly string[] =>
+    problemsOf(clusterConfig(`{name: tor, peerASN: 65000, peerAddress: "${address}"}`))
+      .filter(({ field }) => field.endsWith('peerAddress'))
+      .map(({ code }) => code)
+  assert.deepEqual(['224.0.0.5', '0.0.0.0', '127.0.0.1', '192.168.1.1'].flatMap(v2), [
+    'InvalidPeerAddress',
+    'InvalidPeerAddress',
+    'LoopbackPeer',
+  ])
   for (const address of ['1.0.0.1/32', '223.255.255.254/32', '169.254.0.2/32', '2001:db8::1/128'])
     assert.deepEqual(peer(address), [], address)
   assert.deepEqual(
@@ -291,6 +309,14 @@ test('an entry of herald.dev/neighbors that names no neighbor is told, on a poli
       .map(({ object, message }) => `${object.kind} ${message.split(' ')[0]}`)
   const policy = smallestPolicy.replace('name: bgp-peering', `name: bgp-peering, ${annotated}`)
   assert.deepEqual(unmet(policy), ['CiliumBGPPeeringPolicy 192.168.1.2', 'CiliumBGPPeeringPolicy fe80::9%eth0'])
+  const v2 = (peers: string): string => clusterConfig(peers).replace('name: bgp', `name: bgp, ${annotated}`)
+  assert.deepEqual(unmet(v2('{name: tor, peerASN: 65000, peerAddress: 192.168.1.1}')), [
+    'CiliumBGPClusterConfig 192.168.1.2',
+    'CiliumBGPClusterConfig fe80::9%eth0',
+  ])
+  const gateway =
+    '{name: tor, peerASN: 65000, autoDiscovery: {mode: DefaultGateway, defaultGateway: {addressFamily: ipv4}}}'
+  assert.deepEqual(unmet(v2(gateway)), [], 'the gateway may be any of them')
   const own = node.replace('name: node-a,', `name: node-a, ${annotated},`)
   assert.deepEqual(unmet(smallestPolicy + own), ['Node 192.168.1.2', 'Node fe80::9%eth0'])
   assert.deepEqual(unmet(own), [], 'without a policy nobody knows')

@@ -18,8 +18,16 @@ import {
   type Narrowed,
   type Part,
 } from './narrow.ts'
-import { interfaceName, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
+import { unknownAnnotations } from './annotations.ts'
+import {
+  interfaceName,
+  neighborsAnnotation,
+  parseNeighborAnnotation,
+  unmetEntries,
+  type NeighborAnnotation,
+} from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
+import { hostFaults } from './peer-host.ts'
 import { optionalText } from './schemas.ts'
 
 const discoverySchema = z.strictObject({
@@ -124,7 +132,14 @@ export function parseClusterConfig(raw: RawObject, before?: CiliumBgpClusterConf
       twice: (at, key) => twiceNamed(at, 'DuplicateRouter', `an instance ${key}`),
     },
   )
-  const said = [...ownFaults, ...annotation.faults, ...faults]
+  const targets = parts.flatMap((part) => part.value.peers.map(({ target }) => target))
+  const said = [
+    ...ownFaults,
+    ...unknownAnnotations(metadata.annotations, { prefixes: ['herald.dev/'], names: [neighborsAnnotation] }),
+    ...annotation.faults,
+    ...unmetKeys(annotation.keys, targets),
+    ...faults,
+  ]
   const nodeSelector = spec.nodeSelector ?? undefined
   const own = parts.map((part) => part.value)
   // Not even one instance is understood, and there was none before.
@@ -134,6 +149,13 @@ export function parseClusterConfig(raw: RawObject, before?: CiliumBgpClusterConf
     return { faults: [...said, fault('error', list, 'NoNeighborLeft', message, 'Correct the peers.')] }
   }
   return { value: { metadata, nodeSelector, instances: own, neighborKeys: annotation.keys }, faults: said }
+}
+
+/** What the gateway of a node is, only the node knows. */
+function unmetKeys(keys: NeighborAnnotation, targets: readonly PeerTarget[]): readonly Fault[] {
+  if (targets.some(({ kind }) => kind === 'gateway')) return []
+  const addresses = targets.map((target) => (target.kind === 'address' ? target.address : '::'))
+  return unmetEntries(keys, new Set(addresses), 'this configuration')
 }
 
 function twiceNamed(at: FieldPath, code: 'DuplicateRouter' | 'DuplicateNeighbor', what: string): Fault {
@@ -213,8 +235,9 @@ function checkPeer(peer: WrittenPeer, at: FieldPath): readonly Fault[] {
   const say = (path: FieldPath, message: string, remedy: string): void => {
     faults.push(fault('error', [...at, ...path], 'InvalidField', message, remedy))
   }
-  if (peerAddress !== undefined && addressOf(peerAddress) === undefined)
-    faults.push(addressFault(peerAddress, [...at, 'peerAddress']))
+  const target = peerAddress === undefined ? undefined : addressOf(peerAddress)
+  if (peerAddress !== undefined && target === undefined) faults.push(addressFault(peerAddress, [...at, 'peerAddress']))
+  if (target?.kind === 'address') faults.push(...hostFaults(parseAddress(target.address) ?? 0, [...at, 'peerAddress']))
   if (peerAddress !== undefined && autoDiscovery) {
     const remedy = 'Write one of the two.'
     faults.push(fault('warning', [...at, 'autoDiscovery'], 'NotServed', 'peerAddress is written, and counts', remedy))

@@ -3,14 +3,7 @@
  * version, and so is what herald.dev/neighbors says. A policy of which no neighbor is left is not used at all.
  */
 import * as z from 'zod'
-import {
-  type Address,
-  familyOfAddress,
-  formatAddress,
-  isUnicastIpv4,
-  parseAddress,
-  unmapped,
-} from '../../ip/address.ts'
+import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import {
@@ -39,6 +32,7 @@ import {
   type NeighborAnnotation,
 } from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
+import { hostFaults } from './peer-host.ts'
 
 const selector = labelSelectorSchema.nullish()
 
@@ -272,22 +266,10 @@ function checkPeerAddress({ peerAddress }: z.infer<typeof neighborSchema>, at: F
     return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} is not an address with a mask`, remedy)]
   }
   if (parts !== undefined && parts.length === (familyOfAddress(parts.address) === 'ipv4' ? 32 : 128))
-    return checkHost(unmapped(parts.address), path)
+    return [...hostFaults(unmapped(parts.address), path)]
   const remedy = `Write ${host}/${host.includes(':') ? 128 : 32}.`
   if (parts === undefined) return [fault('error', path, 'InvalidPeerAddress', `${peerAddress} has no mask`, remedy)]
   return [fault('error', path, 'InvalidPeerMask', `${peerAddress} is a network, not one router`, remedy)]
-}
-
-/** `::` is whatever router is on the interface. */
-function checkHost(address: Address, path: FieldPath): Fault[] {
-  const text = formatAddress(address)
-  if (text === '::1' || text.startsWith('127.')) {
-    const message = `${text} is a loopback address: only a router on the same host is there`
-    return [fault('warning', path, 'LoopbackPeer', message, 'Write the address of the router.')]
-  }
-  const isHost = typeof address === 'number' ? isUnicastIpv4(address) : !address.startsWith('\xff')
-  const message = `${text} is no address of one router`
-  return isHost ? [] : [fault('error', path, 'InvalidPeerAddress', message, 'Write the address of the router.')]
 }
 
 function checkNeighbor(peer: z.infer<typeof neighborSchema>, at: FieldPath): Fault[] {
