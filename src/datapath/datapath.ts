@@ -18,6 +18,8 @@ export interface ProgrammedFrontend {
   readonly protocol: Protocol
   readonly port: number
   readonly backends: readonly Backend[]
+  /** Those that take no new connections; sorted, absent when there are none. */
+  readonly resting?: readonly Backend[]
   readonly serviceId: number
 }
 
@@ -53,7 +55,6 @@ export interface Datapath {
   upsert(frontend: Frontend): void
   /** Removes frontend, then the VIP when it was the last one on it. Idempotent. */
   remove(id: string): void
-  /** Makes the address answer (echo, refusal of unowned ports) without any frontend. */
   counters(id: string): FrontendCounters | undefined
   /** Packets dropped or answered in place, by reason, since the maps were made. */
   reasons(): Readonly<Record<string, number>>

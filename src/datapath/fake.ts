@@ -4,14 +4,14 @@ import type { Datapath } from './datapath.ts'
 import { schema, type MapName } from './layout.ts'
 import { MemoryMaps } from './memory-maps.ts'
 import { servedOver } from './served.ts'
-import type { TableTimes } from './tables/services.ts'
+import type { TableTimes } from './tables/backends.ts'
 
 export interface FakeDatapathOptions {
   /** Entries of maps when they are made. */
   readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
   /** Maps of an earlier fake, as {@link FakeDatapath.maps}: then this one adopts them. */
   readonly maps?: MemoryMaps
-  /** By default time stands still: nothing drains to its end, which the rules allow. */
+  /** By default time stands still, and what is removed is gone at once. */
   readonly times?: TableTimes
   /** Interfaces on which an earlier process left the programs. */
   readonly interfaces?: readonly string[]
@@ -24,7 +24,7 @@ export interface FakeDatapath extends Datapath {
 }
 
 /** Small: a node of a test. */
-const fewEntries = { vips: 1024, frontends: 1024, backends: 4096, tables: 1 << 18, counters: 1024 } as const
+const fewEntries = { addresses: 4096, frontends: 1024, backends: 4096, tables: 1 << 18, counters: 1024 } as const
 
 export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatapath {
   const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
@@ -33,7 +33,7 @@ export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatap
   return {
     maps,
     refused,
-    ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 1n }),
+    ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n }),
     get status() {
       return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema }
     },

@@ -16,7 +16,8 @@ class KernelMap implements MapStore {
     this.#map = map
     this.keyBytes = map.info.keySize
     // A value of a per-CPU map is padded to 8 octets for each possible CPU.
-    const isPerCpu = mapShapes[name].kind === 'array'
+    const { kind } = mapShapes[name]
+    const isPerCpu = kind === 'array' || kind === 'perCpu'
     this.valueBytes = isPerCpu ? ((map.info.valueSize + 7) & ~7) * possibleCpus() : map.info.valueSize
     this.maxEntries = map.info.maxEntries
   }

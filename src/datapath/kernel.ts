@@ -35,6 +35,11 @@ export interface KernelDatapathOptions {
   readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
   /** How long established TCP connections go on to a backend that was removed; a pod has 30 s to end by default. */
   readonly drainSec?: number
+  /**
+   * How long after a pod became a backend a segment of it that is of no known flow is taken for one of an older
+   * connection with the pod itself, and passes; later it is dropped.
+   */
+  readonly settleSec?: number
 }
 
 export interface KernelDatapath extends Datapath {
@@ -87,6 +92,7 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
   const times = {
     nowNs: () => process.hrtime.bigint(),
     drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
+    settleNs: BigInt(Math.round((options.settleSec ?? 600) * 1e9)),
   }
   const served = servedOver(maps, times, checkOpen)
   if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)

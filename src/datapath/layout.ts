@@ -23,8 +23,9 @@ export const reasonNames = [
   'bad_header',
   'fragment',
   'icmp_unmatched',
-  'connections_full',
+  'flows_full',
   'rewrite_failed',
+  'reply_unmatched',
 ] as const
 
 /** `struct backend_ref`: a slot of a Maglev table. */
@@ -33,12 +34,20 @@ export interface BackendRef {
   readonly generation: number
 }
 
-/** `struct backend` */
+/** `struct backend`: an address, port and protocol, whatever frontends it has. */
 export interface BackendRecord extends Backend {
+  readonly protocol: Protocol
   readonly generation: number
-  readonly service: number
-  /** 0n while it takes new connections. */
+  /** 0n while it takes new flows, {@link resting} while only established ones go on, else the end of those. */
   readonly drainUntilNs: bigint
+}
+
+/** RESTING: established flows go on, for however long. */
+export const resting = 0xffff_ffff_ffff_ffffn
+
+interface TablePlace {
+  readonly offset: number
+  readonly length: number
 }
 
 /** `struct frontend` */
@@ -47,24 +56,44 @@ export interface FrontendRecord {
   readonly backends: number
   /** The backend when there is exactly one. */
   readonly only: BackendRef
-  readonly tableOffset: number
-  readonly tableLength: number
+  readonly table: TablePlace
+  /** What was in force before: for packets of flows whose state is not here. */
+  readonly previous: TablePlace
+  readonly previousOnly: BackendRef
+  /** References of backends that rest, in the map of tables. */
+  readonly resting: TablePlace
+}
+
+/** How many VIPs a `struct source` names. */
+const vipsPerSource = 4
+
+/** `struct source`: the VIPs behind which a backend stands. */
+export interface SourceRecord {
+  /** The first {@link vipsPerSource} are written, all are counted. */
+  readonly vips: readonly { readonly address: string; readonly port: number }[]
+  readonly backend: BackendRef
+  readonly settledNs: bigint
 }
 
 export const sizes = {
-  vipKey: 4,
-  vip: 4,
+  addressKey: 4,
+  address: 8,
   frontendKey: 8,
-  frontend: 24,
+  frontend: 48,
   backend: 24,
   backendRef: 8,
+  endpoint: 8,
+  source: 56,
   counters: 40,
   reason: 8,
 } as const
 
 interface MapShape {
-  /** `memory` is an array that lies in the agent's memory too, `array` a per-CPU array, `lru` a hash that forgets. */
-  readonly kind: 'hash' | 'lru' | 'array' | 'memory'
+  /**
+   * `memory` is an array that lies in the agent's memory too, `array` a per-CPU array, `perCpu` a per-CPU hash, `lru` a
+   * hash that forgets.
+   */
+  readonly kind: 'hash' | 'lru' | 'array' | 'perCpu' | 'memory'
   readonly keyBytes: number
   /** Of one CPU. */
   readonly valueBytes: number
@@ -73,13 +102,16 @@ interface MapShape {
 
 /** Every map of the programs, by its name there. */
 export const mapShapes = {
-  vips: { kind: 'hash', keyBytes: sizes.vipKey, valueBytes: sizes.vip, maxEntries: 16_384 },
-  frontends: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.frontend, maxEntries: 32_768 },
-  backends: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backend, maxEntries: 65_536 },
+  addresses: { kind: 'hash', keyBytes: sizes.addressKey, valueBytes: sizes.address, maxEntries: 1 << 17 },
+  frontends: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.frontend, maxEntries: 1 << 18 },
+  backends: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backend, maxEntries: 1 << 18 },
   tables: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backendRef, maxEntries: 1 << 22 },
-  connections: { kind: 'lru', keyBytes: 16, valueBytes: 32, maxEntries: 1 << 19 },
+  sources: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.source, maxEntries: 1 << 18 },
+  openings: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 17 },
+  connections: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 19 },
+  datagrams: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 17 },
   fragments: { kind: 'lru', keyBytes: 12, valueBytes: 4, maxEntries: 8_192 },
-  counters: { kind: 'array', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 32_768 },
+  counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 18 },
   reasons: { kind: 'array', keyBytes: 4, valueBytes: sizes.reason, maxEntries: reasonNames.length },
   limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
 } as const satisfies Readonly<Record<string, MapShape>>
@@ -90,37 +122,61 @@ export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
-  vip: { frontends: 0 },
+  address: { frontends: 0, sources: 4 },
   frontend_key: { address: 0, port: 4, protocol: 6, reserved: 7 },
-  frontend: { service: 0, backends: 4, only: 8, table_offset: 16, table_length: 20 },
+  frontend: {
+    service: 0,
+    backends: 4,
+    only: 8,
+    table_offset: 16,
+    table_length: 20,
+    previous_offset: 24,
+    previous_length: 28,
+    previous_only: 32,
+    resting_offset: 40,
+    resting: 44,
+  },
   backend_ref: { id: 0, generation: 4 },
-  backend: { address: 0, port: 4, reserved: 6, generation: 8, service: 12, drain_until_ns: 16 },
+  backend: { address: 0, port: 4, protocol: 6, reserved: 7, generation: 8, reserved2: 12, drain_until_ns: 16 },
+  endpoint: { address: 0, port: 4, reserved: 6 },
+  source: { vips: 0, count: 32, backend: 36, reserved: 44, settled_ns: 48 },
   counters: { packets_in: 0, bytes_in: 8, packets_out: 16, bytes_out: 24, new_connections: 32 },
 } as const
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 /** The 4 octets of an IPv4 address; undefined when the text is none. */
-export function encodeVipKey(address: string): Uint8Array | undefined {
+export function encodeAddressKey(address: string): Uint8Array | undefined {
   const value = parseIpv4(address)
   if (value === undefined) return undefined
-  const key = new Uint8Array(sizes.vipKey)
+  const key = new Uint8Array(sizes.addressKey)
   viewOf(key).setUint32(0, value)
   return key
 }
 
-export function decodeVipKey(key: Uint8Array): string {
+export function decodeAddressKey(key: Uint8Array): string {
   return formatAddress(viewOf(key).getUint32(0))
 }
 
-export function encodeVip(frontends: number): Uint8Array {
-  const value = new Uint8Array(sizes.vip)
-  viewOf(value).setUint32(offsets.vip.frontends, frontends, true)
+/** What an address is to the programs: a VIP while it has frontends, a backend's while it has sources. */
+export interface AddressRecord {
+  readonly frontends: number
+  readonly sources: number
+}
+
+export function encodeAddress({ frontends, sources }: AddressRecord): Uint8Array {
+  const value = new Uint8Array(sizes.address)
+  viewOf(value).setUint32(offsets.address.frontends, frontends, true)
+  viewOf(value).setUint32(offsets.address.sources, sources, true)
   return value
 }
 
-export function decodeVip(value: Uint8Array): number {
-  return viewOf(value).getUint32(offsets.vip.frontends, true)
+export function decodeAddress(value: Uint8Array): AddressRecord {
+  const view = viewOf(value)
+  return {
+    frontends: view.getUint32(offsets.address.frontends, true),
+    sources: view.getUint32(offsets.address.sources, true),
+  }
 }
 
 export interface FrontendKey {
@@ -151,15 +207,31 @@ export function decodeFrontendKey(key: Uint8Array): FrontendKey {
   }
 }
 
+function writeRef(view: DataView, at: number, { id, generation }: BackendRef): void {
+  view.setUint32(at + offsets.backend_ref.id, id, true)
+  view.setUint32(at + offsets.backend_ref.generation, generation, true)
+}
+
+function readRef(view: DataView, at: number): BackendRef {
+  return {
+    id: view.getUint32(at + offsets.backend_ref.id, true),
+    generation: view.getUint32(at + offsets.backend_ref.generation, true),
+  }
+}
+
 export function encodeFrontend(record: FrontendRecord): Uint8Array {
   const value = new Uint8Array(sizes.frontend)
   const view = viewOf(value)
   view.setUint32(offsets.frontend.service, record.service, true)
   view.setUint32(offsets.frontend.backends, record.backends, true)
-  view.setUint32(offsets.frontend.only + offsets.backend_ref.id, record.only.id, true)
-  view.setUint32(offsets.frontend.only + offsets.backend_ref.generation, record.only.generation, true)
-  view.setUint32(offsets.frontend.table_offset, record.tableOffset, true)
-  view.setUint32(offsets.frontend.table_length, record.tableLength, true)
+  writeRef(view, offsets.frontend.only, record.only)
+  writeRef(view, offsets.frontend.previous_only, record.previousOnly)
+  view.setUint32(offsets.frontend.table_offset, record.table.offset, true)
+  view.setUint32(offsets.frontend.table_length, record.table.length, true)
+  view.setUint32(offsets.frontend.previous_offset, record.previous.offset, true)
+  view.setUint32(offsets.frontend.previous_length, record.previous.length, true)
+  view.setUint32(offsets.frontend.resting_offset, record.resting.offset, true)
+  view.setUint32(offsets.frontend.resting, record.resting.length, true)
   return value
 }
 
@@ -169,10 +241,30 @@ export function decodeFrontend(value: Uint8Array): FrontendRecord {
   return {
     service: word(offsets.frontend.service),
     backends: word(offsets.frontend.backends),
-    only: { id: word(offsets.frontend.only), generation: word(offsets.frontend.only + offsets.backend_ref.generation) },
-    tableOffset: word(offsets.frontend.table_offset),
-    tableLength: word(offsets.frontend.table_length),
+    only: readRef(view, offsets.frontend.only),
+    table: { offset: word(offsets.frontend.table_offset), length: word(offsets.frontend.table_length) },
+    previous: { offset: word(offsets.frontend.previous_offset), length: word(offsets.frontend.previous_length) },
+    previousOnly: readRef(view, offsets.frontend.previous_only),
+    resting: { offset: word(offsets.frontend.resting_offset), length: word(offsets.frontend.resting) },
   }
+}
+
+export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8Array {
+  const value = new Uint8Array(sizes.source)
+  const view = viewOf(value)
+  for (const [i, { address, port }] of vips.slice(0, vipsPerSource).entries()) {
+    view.setUint32(i * sizes.endpoint + offsets.endpoint.address, parseIpv4(address) ?? 0)
+    view.setUint16(i * sizes.endpoint + offsets.endpoint.port, port)
+  }
+  view.setUint32(offsets.source.count, vips.length, true)
+  writeRef(view, offsets.source.backend, backend)
+  view.setBigUint64(offsets.source.settled_ns, settledNs, true)
+  return value
+}
+
+/** When what is unknown at a source is no older flow any more. */
+export function decodeSettled(value: Uint8Array): bigint {
+  return viewOf(value).getBigUint64(offsets.source.settled_ns, true)
 }
 
 export function readBackend(array: DataView, id: number): BackendRecord {
@@ -180,8 +272,8 @@ export function readBackend(array: DataView, id: number): BackendRecord {
   return {
     address: formatAddress(array.getUint32(at + offsets.backend.address)),
     port: array.getUint16(at + offsets.backend.port),
+    protocol: array.getUint8(at + offsets.backend.protocol) === ipProtocols.TCP ? 'TCP' : 'UDP',
     generation: array.getUint32(at + offsets.backend.generation, true),
-    service: array.getUint32(at + offsets.backend.service, true),
     drainUntilNs: array.getBigUint64(at + offsets.backend.drain_until_ns, true),
   }
 }
@@ -192,11 +284,11 @@ export function writeBackend(array: DataView, id: number, record: BackendRecord)
   array.setUint32(at + offsets.backend.generation, record.generation, true)
   array.setUint32(at + offsets.backend.address, parseIpv4(record.address) ?? 0)
   array.setUint16(at + offsets.backend.port, record.port)
-  array.setUint32(at + offsets.backend.service, record.service, true)
+  array.setUint8(at + offsets.backend.protocol, ipProtocols[record.protocol])
   array.setBigUint64(at + offsets.backend.drain_until_ns, record.drainUntilNs, true)
 }
 
-/** Ends new connections to a backend now and established ones at a time of CLOCK_MONOTONIC. */
+/** Ends new flows to a backend now and established ones at a time of CLOCK_MONOTONIC; 0n: it takes new ones. */
 export function writeDrain(array: DataView, id: number, untilNs: bigint): void {
   array.setBigUint64(id * sizes.backend + offsets.backend.drain_until_ns, untilNs, true)
 }

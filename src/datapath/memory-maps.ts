@@ -7,8 +7,8 @@ import { frontendId } from '../desired/model.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
-  decodeVip,
-  decodeVipKey,
+  decodeAddress,
+  decodeAddressKey,
   mapNames,
   mapShapes,
   readBackend,
@@ -54,7 +54,10 @@ abstract class MemoryStore implements MapStore {
   }
 }
 
-/** BPF_MAP_TYPE_HASH; also the LRU maps, of which only the programs write. */
+/**
+ * BPF_MAP_TYPE_HASH; also the per-CPU one on a machine with one CPU, and the LRU maps, of which only the programs
+ * write.
+ */
 class MemoryHash extends MemoryStore {
   readonly #entries = new Map<string, Entry>()
 
@@ -152,16 +155,18 @@ export class MemoryMaps implements Maps {
 
   /** What the maps hold, one line per VIP and frontend, sorted. */
   dump(): string {
-    const vips = [...this.store('vips').entries()].map(
-      ([key, value]) => `vip ${decodeVipKey(key)} frontends ${decodeVip(value)}`,
-    )
+    const vips = [...this.store('addresses').entries()].flatMap(([key, value]) => {
+      const { frontends: count } = decodeAddress(value)
+      return count === 0 ? [] : `vip ${decodeAddressKey(key)} frontends ${count}`
+    })
     const frontends = this.#frontends().map(({ id, record }) => {
       const backends = this.#refsOf(record).map(({ id: slot, generation }) => {
         const held = readBackend(this.memory('backends'), slot)
         const state = held.generation !== generation ? ' other' : held.drainUntilNs === 0n ? '' : ' draining'
         return `${held.address}:${held.port}${state}`
       })
-      return `frontend ${id} -> ${backends.sort().join(' ') || 'nothing'}`
+      const rest = record.resting.length === 0 ? '' : `, ${record.resting.length} rest`
+      return `frontend ${id} -> ${backends.sort().join(' ') || 'nothing'}${rest}`
     })
     return [...vips, ...frontends].sort().join('\n')
   }
@@ -169,7 +174,12 @@ export class MemoryMaps implements Maps {
   /** What does not fit together, in words; empty when every packet would be served as the maps say. */
   check(): readonly string[] {
     const frontends = this.#frontends()
-    const vips = new Map([...this.store('vips').entries()].map(([key, value]) => [decodeVipKey(key), decodeVip(value)]))
+    const addresses = [...this.store('addresses').entries()].map(
+      ([key, value]) => [decodeAddressKey(key), decodeAddress(value)] as const,
+    )
+    const vips = new Map(
+      addresses.flatMap(([address, { frontends: count }]) => (count === 0 ? [] : [[address, count] as const])),
+    )
     const onVip = Map.groupBy(frontends, ({ address }) => address)
     const wrong = [...vips]
       .filter(([address, count]) => count !== (onVip.get(address)?.length ?? 0))
@@ -191,14 +201,14 @@ export class MemoryMaps implements Maps {
   #wrongTables(frontends: readonly { readonly id: string; readonly record: FrontendRecord }[]): string[] {
     const slots = this.memory('tables').byteLength / sizes.backendRef
     const stretches = frontends
-      .filter(({ record }) => record.tableLength > 0)
-      .sort((a, b) => a.record.tableOffset - b.record.tableOffset)
-    return stretches.flatMap(({ id, record }, i) => {
-      const end = record.tableOffset + record.tableLength
+      .flatMap(({ id, record }) => [record.table, record.previous, record.resting].map((place) => ({ id, ...place })))
+      .filter(({ length }) => length > 0)
+      .sort((a, b) => a.offset - b.offset)
+    return stretches.flatMap(({ id, offset, length }, i) => {
       const next = stretches[i + 1]
       return [
-        ...(end > slots ? [`the table of ${id} ends behind the map`] : []),
-        ...(next !== undefined && next.record.tableOffset < end ? [`the tables of ${id} and ${next.id} overlap`] : []),
+        ...(offset + length > slots ? [`the table of ${id} ends behind the map`] : []),
+        ...(next !== undefined && next.offset < offset + length ? [`the tables of ${id} and ${next.id} overlap`] : []),
       ]
     })
   }
@@ -208,7 +218,7 @@ export class MemoryMaps implements Maps {
     const wrong = refs
       .filter((ref) => {
         const held = readBackend(this.memory('backends'), ref.id)
-        return held.generation !== ref.generation || held.drainUntilNs !== 0n || held.service !== record.service
+        return held.generation !== ref.generation || held.drainUntilNs !== 0n
       })
       .map((ref) => `${id} names backend ${ref.id}.${ref.generation}, which is not there for it`)
     return refs.length === record.backends ? wrong : [...wrong, `${id} names ${refs.length} of ${record.backends}`]
@@ -216,11 +226,11 @@ export class MemoryMaps implements Maps {
 
   #refsOf(record: FrontendRecord): readonly { readonly id: number; readonly generation: number }[] {
     if (record.backends === 0) return []
-    if (record.tableLength === 0) return [record.only]
+    if (record.table.length === 0) return [record.only]
     const tables = this.memory('tables')
     const refs = new Map<number, number>()
-    const end = Math.min(record.tableOffset + record.tableLength, tables.byteLength / sizes.backendRef)
-    for (let slot = record.tableOffset; slot < end; slot++)
+    const end = Math.min(record.table.offset + record.table.length, tables.byteLength / sizes.backendRef)
+    for (let slot = record.table.offset; slot < end; slot++)
       refs.set(
         tables.getUint32(slot * sizes.backendRef, true),
         tables.getUint32(slot * sizes.backendRef + sizes.backendRef / 2, true),

@@ -2,7 +2,8 @@
 import type { Datapath } from './datapath.ts'
 import type { Maps } from './maps.ts'
 import { readReasons } from './tables/reasons.ts'
-import { ServiceTable, type TableTimes } from './tables/services.ts'
+import type { TableTimes } from './tables/backends.ts'
+import { ServiceTable } from './tables/services.ts'
 
 type Served = Pick<Datapath, 'readAll' | 'read' | 'upsert' | 'remove' | 'counters' | 'reasons' | 'usage'>
 
@@ -20,12 +21,12 @@ export function servedOver(maps: Maps, times: TableTimes, checkOpen: () => void 
     remove: (id) => table().remove(id),
     counters: (id) => table().counters(id),
     reasons: () => readReasons(maps.store('reasons')),
-    usage: () => {
-      const connections = maps.store('connections')
-      return [
-        ...table().usage(),
-        { name: connections.name, entries: connections.used(), maxEntries: connections.maxEntries },
-      ]
-    },
+    usage: () => [
+      ...table().usage(),
+      ...(['openings', 'connections', 'datagrams'] as const).map((name) => {
+        const flows = maps.store(name)
+        return { name, entries: flows.used(), maxEntries: flows.maxEntries }
+      }),
+    ],
   }
 }

@@ -1,12 +1,15 @@
 /** Who owns which place in the arrays of the kernel: ids, backend slots, stretches of the map of tables. */
 import { HeraldError } from '../errors.ts'
 
-/** Hands out the numbers below `size`; a returned one comes back last, so that what still names it ages first. */
+/**
+ * Hands out the numbers below `size`. A returned one rests until its time, and comes back last, so that what still
+ * names it ages first.
+ */
 export class IdPool {
   readonly #name: string
   readonly #size: number
   readonly #used = new Set<number>()
-  readonly #returned: number[] = []
+  readonly #returned: { readonly id: number; readonly fromNs: bigint }[] = []
   #next = 0
   #head = 0
 
@@ -25,29 +28,33 @@ export class IdPool {
   }
 
   /** Throws ERR_MAP_FULL when none is left. */
-  take(): number {
+  take(nowNs: bigint): number {
     while (this.#next < this.#size && this.#used.has(this.#next)) this.#next++
-    const id = this.#next < this.#size ? this.#next++ : this.#oldestReturned()
+    const id = this.#next < this.#size ? this.#next++ : this.#oldestReturned(nowNs)
     if (id === undefined) throw new HeraldError('ERR_MAP_FULL', `all ${this.#size} ${this.#name} are in use`)
     this.#used.add(id)
     return id
   }
 
-  give(id: number): void {
+  /** Free from `fromNs` on. */
+  give(id: number, fromNs: bigint): void {
     if (!this.#used.delete(id)) return
-    this.#returned.push(id)
+    this.#returned.push({ id, fromNs })
   }
 
-  #oldestReturned(): number | undefined {
-    let id = this.#returned[this.#head++]
-    // A reserved number may have been handed out as a fresh one after it was returned.
-    while (id !== undefined && this.#used.has(id)) id = this.#returned[this.#head++]
-    // The front of the queue is cut off once it is most of it: amortised constant time.
-    if (this.#head * 2 > this.#returned.length) {
-      this.#returned.splice(0, this.#head)
-      this.#head = 0
+  #oldestReturned(nowNs: bigint): number | undefined {
+    for (let found = this.#returned[this.#head]; found !== undefined; found = this.#returned[this.#head]) {
+      if (found.fromNs > nowNs) return undefined
+      this.#head++
+      // The front of the queue is cut off once it is most of it: amortised constant time.
+      if (this.#head * 2 > this.#returned.length) {
+        this.#returned.splice(0, this.#head)
+        this.#head = 0
+      }
+      // A reserved number may have been handed out as a fresh one after it was returned.
+      if (!this.#used.has(found.id)) return found.id
     }
-    return id
+    return undefined
   }
 }
 

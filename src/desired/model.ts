@@ -158,6 +158,8 @@ export interface Frontend {
   readonly port: number
   /** Sorted by address and port; may be empty: then connections are refused. */
   readonly backends: readonly Backend[]
+  /** Endpoints that take no new connections now (not ready, or ending): what is established with them goes on. */
+  readonly resting?: readonly Backend[]
 }
 
 export function frontendId(address: string, protocol: Protocol, port: number): string {

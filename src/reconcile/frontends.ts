@@ -4,7 +4,11 @@ import type { ProgrammedFrontend } from '../datapath/datapath.ts'
 
 /** True when the kernel holds exactly what is wanted: nothing needs to be written. */
 export function isHeld(wanted: Frontend, held: ProgrammedFrontend | undefined): boolean {
-  return held !== undefined && sameBackends(wanted.backends, held.backends)
+  return (
+    held !== undefined &&
+    sameBackends(wanted.backends, held.backends) &&
+    sameBackends(wanted.resting ?? [], held.resting ?? [])
+  )
 }
 
 function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {

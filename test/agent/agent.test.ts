@@ -161,7 +161,7 @@ test('a Service that goes is withdrawn at once, drains for five seconds and is r
 })
 
 test('thousands of Services are applied in slices, each a turn of the loop', async (t) => {
-  const one = life(t, { maxEntries: { vips: 2048, frontends: 2048, counters: 2048 } })
+  const one = life(t, { maxEntries: { addresses: 8192, frontends: 2048, counters: 2048 } })
   const many = Array.from({ length: 500 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
   const wide = pool.replace('198.51.100.0/28', '198.18.0.0/16')
   one.source.put(...objectsOf(smallestPolicy + node + wide + many))
@@ -209,14 +209,14 @@ test('sessions are logged when they are up and when they are lost', async (t) =>
 })
 
 test('full maps are one fault, said once, which ends with its cause', async (t) => {
-  const one = await life(t, { maxEntries: { vips: 1 } }).start(all)
+  const one = await life(t, { maxEntries: { addresses: 2 } }).start(all)
   assert.deepEqual(one.announced, [podCidr, `${second}/32`])
   one.clock.advance(60_000)
   const [fault] = one.agent.faults
   assert.equal(fault?.key, 'program ERR_MAP_FULL')
-  assert.match(fault.text, /default\/db: map vips takes no more than 1 entries/)
+  assert.match(fault.text, /default\/db: map addresses takes no more than 2 entries/)
   assert.ok(fault.times > 4, `${fault.times} failures counted`)
-  assert.equal(one.lines(/map vips takes no more/), 1)
+  assert.equal(one.lines(/map addresses takes no more/), 1)
   one.remove(web)
   one.clock.advance(60_000)
   assert.deepEqual([one.announced, one.faults], [[podCidr, `${first}/32`], []])

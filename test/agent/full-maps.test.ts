@@ -11,7 +11,7 @@ import { createFakeDatapath, type FakeDatapath, type FakeDatapathOptions } from 
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 
 const services = 24
-const ample = { vips: 1024, frontends: 1024, counters: 1024, backends: 1024, tables: 1 << 18 }
+const ample = { addresses: 1024, frontends: 1024, counters: 1024, backends: 1024, tables: 1 << 18 }
 
 type Entries = NonNullable<FakeDatapathOptions['maxEntries']>
 
@@ -46,7 +46,11 @@ class Node {
   readonly order: Order
 
   constructor(maxEntries: Entries) {
-    const times = { nowNs: () => BigInt(1 + this.#clock.monotonic()) * 1_000_000n, drainNs: 1_000_000_000n }
+    const times = {
+      nowNs: () => BigInt(1 + this.#clock.monotonic()) * 1_000_000n,
+      drainNs: 1_000_000_000n,
+      settleNs: 0n,
+    }
     const table = (this.#table = createFakeDatapath({ maxEntries, times, interfaces: ['eth0'] }))
     this.order = new Order(
       {
@@ -92,7 +96,7 @@ class Node {
 }
 
 const cases: readonly (readonly [string, Entries, RegExp])[] = [
-  ['vips', { vips: 8 }, /vips/],
+  ['addresses', { addresses: 32 }, /addresses/],
   ['frontends', { frontends: 16, counters: 16 }, /service ids/],
   ['backends', { backends: 48 }, /backend slots/],
   ['tables', { tables: 16_384 }, /Maglev table/],

@@ -5,9 +5,9 @@ import { kernelFixture, whyNoKernel } from './fixture.ts'
 contract(
   'fake',
   {
-    open: () => {
+    open: (_, addresses) => {
       const datapath = createFakeDatapath({
-        maxEntries: { vips: 2, frontends: 4, backends: 8, tables: 600, counters: 8 },
+        maxEntries: { addresses, frontends: 4, backends: 8, tables: 600, counters: 8 },
       })
       return { datapath, reopen: () => createFakeDatapath({ maps: datapath.maps }) }
     },
@@ -18,10 +18,10 @@ contract(
 contract(
   'kernel',
   {
-    open: (t) => {
+    open: (t, addresses) => {
       const fixture = kernelFixture(t)
       const maxEntries = {
-        vips: 2,
+        addresses,
         frontends: 4,
         backends: 8,
         tables: 600,
@@ -29,7 +29,7 @@ contract(
         fragments: 128,
         counters: 8,
       }
-      return { datapath: fixture.open({ maxEntries }), reopen: () => fixture.open() }
+      return { datapath: fixture.open({ maxEntries, drainSec: 0 }), reopen: () => fixture.open() }
     },
   },
   whyNoKernel(),

@@ -5,17 +5,17 @@ import type { Datapath } from '../../src/datapath/datapath.ts'
 import { frontendOf } from './fixture.ts'
 
 export interface Subject {
-  /** A new datapath whose maps take 2 VIPs, 4 frontends, 8 backends and 600 table slots. */
-  open(t: TestContext): { readonly datapath: Datapath; reopen(): Datapath }
+  /** A new datapath whose maps take so many addresses, 4 frontends, 8 backends and 600 table slots. */
+  open(t: TestContext, addresses: number): { readonly datapath: Datapath; reopen(): Datapath }
 }
 
 const vip = '192.0.2.10'
 const pods = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => ({ address: `10.1.0.${n}`, port: 8080 }))
 
 export function contract(name: string, subject: Subject, skip: string | undefined): void {
-  const check = (title: string, run: (datapath: Datapath, reopen: () => Datapath) => void): void => {
+  const check = (title: string, run: (datapath: Datapath, reopen: () => Datapath) => void, addresses = 12): void => {
     test(`${name}: ${title}`, { skip }, (t) => {
-      const { datapath, reopen } = subject.open(t)
+      const { datapath, reopen } = subject.open(t, addresses)
       run(datapath, reopen)
     })
   }
@@ -24,7 +24,7 @@ export function contract(name: string, subject: Subject, skip: string | undefine
   const used = (datapath: Datapath): readonly number[] =>
     datapath
       .usage()
-      .slice(0, 4)
+      .slice(1, 4)
       .map(({ entries }) => entries)
 
   check('what was written is read back, with none, one and several backends', (datapath) => {
@@ -40,7 +40,7 @@ export function contract(name: string, subject: Subject, skip: string | undefine
     const before = datapath.read(`${vip}:80/TCP`)
     datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
     assert.deepEqual(datapath.read(`${vip}:80/TCP`), before)
-    assert.deepEqual(used(datapath), [1, 1, 2, 251])
+    assert.deepEqual(used(datapath), [1, 2, 251])
   })
 
   check('backends are sorted and taken once', (datapath) => {
@@ -66,19 +66,23 @@ export function contract(name: string, subject: Subject, skip: string | undefine
     assert.equal(datapath.read(`${vip}:80/TCP`), undefined)
     assert.deepEqual(backendsOf(datapath, `${vip}:80/UDP`), pods.slice(1, 2))
     datapath.remove(`${vip}:80/UDP`)
-    assert.deepEqual(used(datapath), [0, 0, 0, 0])
+    assert.deepEqual(used(datapath), [0, 0, 0])
   })
 
-  check('a full map of VIPs refuses the new one and keeps the rest', (datapath) => {
-    for (const address of ['192.0.2.1', '192.0.2.2']) datapath.upsert(frontendOf(address, 80, pods.slice(0, 1)))
-    const before = used(datapath)
-    assert.throws(() => datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1))), { code: 'ERR_MAP_FULL' })
-    assert.equal(datapath.read('192.0.2.3:80/TCP'), undefined)
-    assert.deepEqual(used(datapath), before)
-    datapath.upsert(frontendOf('192.0.2.2', 81, pods.slice(0, 1)))
-    datapath.remove('192.0.2.1:80/TCP')
-    datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1)))
-  })
+  check(
+    'a full map of addresses refuses the new one and keeps the rest',
+    (datapath) => {
+      for (const address of ['192.0.2.1', '192.0.2.2']) datapath.upsert(frontendOf(address, 80, pods.slice(0, 1)))
+      const before = used(datapath)
+      assert.throws(() => datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1))), { code: 'ERR_MAP_FULL' })
+      assert.equal(datapath.read('192.0.2.3:80/TCP'), undefined)
+      assert.deepEqual(used(datapath), before)
+      datapath.upsert(frontendOf('192.0.2.2', 81, pods.slice(0, 1)))
+      datapath.remove('192.0.2.1:80/TCP')
+      datapath.upsert(frontendOf('192.0.2.3', 80, pods.slice(0, 1)))
+    },
+    3,
+  )
 
   check('a full map of frontends refuses the new one and keeps the rest', (datapath) => {
     for (const port of [1, 2, 3, 4]) datapath.upsert(frontendOf(vip, port, pods.slice(0, 1)))

@@ -5,20 +5,24 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { openKernelDatapath, type KernelDatapath, type KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import { schema } from '../../src/datapath/layout.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import { frontendId, type Backend, type Frontend, type Protocol } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
-import { runProgram, type TestRun } from '../../src/sys/bpf.ts'
+import { BpfMap, closeFd, openPinned, runProgram, type TestRun } from '../../src/sys/bpf.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 
 export const verdict = { pass: -1, shot: 2, redirect: 7 } as const
 
 export const smallMaps = {
-  vips: 16,
+  addresses: 512,
   frontends: 64,
   backends: 256,
   tables: 1 << 16,
+  sources: 512,
+  openings: 4096,
   connections: 4096,
+  datagrams: 1024,
   fragments: 128,
   counters: 64,
 } as const
@@ -84,4 +88,21 @@ export function ingress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
 
 export function egress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
   return runProgram(datapath.programs.egress, bytes)
+}
+
+/**
+ * Removes what an LRU map may evict by itself: one half of every connection (the octet is the direction of the key).
+ */
+export function evict(bpffs: string, direction: 0 | 1): void {
+  let evicted = 0
+  for (const name of ['openings', 'connections', 'datagrams']) {
+    const fd = openPinned(`${bpffs}/herald/v${schema}/maps/${name}`)
+    if (fd === undefined) throw new Error(`${name} is not pinned`)
+    const map = new BpfMap(name, fd)
+    const keys = [...map.entries()].map(([key]) => key).filter((key) => key[13] === direction)
+    for (const key of keys) map.delete(key)
+    evicted += keys.length
+    closeFd(fd)
+  }
+  if (evicted === 0) throw new Error('nothing to evict')
 }

@@ -10,9 +10,9 @@ import { frontendOf, kernelFixture, smallMaps, whyNoKernel } from './fixture.ts'
 
 const reason = whyNoKernel()
 
-const cases: readonly (readonly [string, number, (i: number) => Frontend])[] = [
-  ['vips', smallMaps.vips, (i) => frontendOf(`10.0.0.${i}`, 80, [])],
-  ['frontends', smallMaps.frontends, (i) => frontendOf('10.0.0.1', 1000 + i, [])],
+const cases: readonly (readonly [string, number, (i: number) => Frontend, { readonly addresses?: number }])[] = [
+  ['addresses', 16, (i) => frontendOf(`10.0.0.${i}`, 80, []), { addresses: 16 }],
+  ['frontends', smallMaps.frontends, (i) => frontendOf('10.0.0.1', 1000 + i, []), {}],
   [
     'backends',
     smallMaps.backends / 8,
@@ -22,14 +22,15 @@ const cases: readonly (readonly [string, number, (i: number) => Frontend])[] = [
         1000 + i,
         Array.from({ length: 8 }, (_, j) => ({ address: `10.1.${i}.${j + 1}`, port: 8080 })),
       ),
+    {},
   ],
 ]
-for (const [map, fits, frontend] of cases) {
+for (const [map, fits, frontend, room] of cases) {
   test(`the frontend that finds ${map} full is refused with ERR_MAP_FULL, the others stay, and it fits when one ` +
     `of them goes`, {
     skip: reason ?? false,
   }, (t) => {
-    const datapath = kernelFixture(t).open()
+    const datapath = kernelFixture(t).open({ drainSec: 0, maxEntries: { ...smallMaps, ...room } })
     for (let i = 0; i < fits; i++) datapath.upsert(frontend(i))
     const before = JSON.stringify(datapath.readAll())
     const more = frontend(fits)

@@ -50,16 +50,18 @@ test('every field lies where the compiled object has it', { skip }, () => {
 
 test('every key and value is as long as in the compiled object', { skip }, () => {
   const names = {
-    vip: 'vip',
+    address: 'address',
     frontendKey: 'frontend_key',
     frontend: 'frontend',
     backend: 'backend',
     backendRef: 'backend_ref',
+    endpoint: 'endpoint',
+    source: 'source',
     counters: 'counters',
   } as const
   for (const [ours, theirs] of Object.entries(names))
     assert.equal(struct(theirs)?.size, sizes[ours as keyof typeof names], theirs)
-  assert.equal(sizes.vipKey, 4)
+  assert.equal(sizes.addressKey, 4)
 })
 
 test('every map of the compiled object is pinned', { skip }, () => {
@@ -72,7 +74,13 @@ test('every map of the compiled object is pinned', { skip }, () => {
 
 test('every map has the kind, sizes and entries that the header gives it', { skip }, () => {
   const header = readFileSync(new URL('../../src/datapath/bpf/layout.h', import.meta.url), 'utf8')
-  const kinds = { HASH: 'hash', LRU_HASH: 'lru', ARRAY: 'memory', PERCPU_ARRAY: 'array' } as const
+  const kinds = {
+    HASH: 'hash',
+    LRU_HASH: 'lru',
+    ARRAY: 'memory',
+    PERCPU_ARRAY: 'array',
+    PERCPU_HASH: 'perCpu',
+  } as const
   const bytesOf = (type: string): number =>
     ({ __u32: 4, __be32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
   const entriesOf = (text: string): number => {
@@ -109,16 +117,18 @@ test('keys and values survive encoding and decoding', () => {
     service: 0xffffffff,
     backends: 2,
     only: { id: 3, generation: 4 },
-    tableOffset: 5,
-    tableLength: 0x80000000,
+    table: { offset: 5, length: 0x80000000 },
+    previous: { offset: 6, length: 7 },
+    previousOnly: { id: 8, generation: 9 },
+    resting: { offset: 10, length: 11 },
   }
   assert.deepEqual(decodeFrontend(encodeFrontend(frontend)), frontend)
   const array = new DataView(new ArrayBuffer(3 * sizes.backend))
   const backend = {
     address: '255.0.0.1',
     port: 1,
+    protocol: 'UDP' as const,
     generation: 0xfffffffe,
-    service: 9,
     drainUntilNs: 0xffffffffffffffffn,
   }
   writeBackend(array, 1, backend)

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { KernelMaps } from '../../src/datapath/kernel-maps.ts'
-import { mapNames, sizes } from '../../src/datapath/layout.ts'
+import { mapNames, mapShapes, sizes } from '../../src/datapath/layout.ts'
 import { indexKey, type Maps, type MapStore } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { BpfObject } from '../../src/sys/bpf.ts'
 import { frontendOf, smallMaps, whyNoKernel } from './fixture.ts'
 
-const maxEntries = { ...smallMaps, vips: 3 }
+const maxEntries = { ...smallMaps, addresses: 3 }
 
 function kernelMaps(t: TestContext): Maps {
   const object = new BpfObject(buildBpf())
@@ -25,7 +25,7 @@ function kernelMaps(t: TestContext): Maps {
 }
 
 const key = (last: number): Uint8Array => Uint8Array.of(192, 0, 2, last)
-const value = (first: number): Uint8Array => Uint8Array.of(first, 0, 0, 0)
+const value = (first: number): Uint8Array => Uint8Array.of(first, 0, 0, 0, 0, 0, 0, 0)
 const sorted = (store: MapStore): string[] => [...store.entries()].map(([k, v]) => `${k.join('.')}=${v[0]}`).sort()
 
 for (const [name, open, skip] of [
@@ -37,21 +37,21 @@ for (const [name, open, skip] of [
   }
 
   check('what is put is got, listed and counted, as a copy', (maps) => {
-    const vips = maps.store('vips')
+    const addresses = maps.store('addresses')
     const written = value(7)
-    vips.put(key(1), written)
+    addresses.put(key(1), written)
     written[0] = 9
-    assert.deepEqual(vips.get(key(1)), value(7))
-    vips.put(key(2), value(2))
-    assert.deepEqual(sorted(vips), ['192.0.2.1=7', '192.0.2.2=2'])
-    assert.deepEqual([vips.used(), vips.maxEntries, vips.keyBytes, vips.valueBytes], [2, 3, 4, 4])
+    assert.deepEqual(addresses.get(key(1)), value(7))
+    addresses.put(key(2), value(2))
+    assert.deepEqual(sorted(addresses), ['192.0.2.1=7', '192.0.2.2=2'])
+    assert.deepEqual([addresses.used(), addresses.maxEntries, addresses.keyBytes, addresses.valueBytes], [2, 3, 4, 8])
   })
 
   check('deleting says whether there was something', (maps) => {
-    const vips = maps.store('vips')
-    vips.put(key(1), value(1))
+    const addresses = maps.store('addresses')
+    addresses.put(key(1), value(1))
     assert.deepEqual(
-      [vips.delete(key(1)), vips.delete(key(1)), vips.get(key(1)), vips.used()],
+      [addresses.delete(key(1)), addresses.delete(key(1)), addresses.get(key(1)), addresses.used()],
       [true, false, undefined, 0],
     )
   })
@@ -59,51 +59,51 @@ for (const [name, open, skip] of [
   check(
     'a full map takes no new key (E2BIG), but a new value of one that it has, and a new key after a deletion',
     (maps) => {
-      const vips = maps.store('vips')
-      for (const last of [1, 2, 3]) vips.put(key(last), value(last))
-      assert.throws(() => vips.put(key(4), value(4)), { code: 'ERR_MAP_FULL', errno: 'E2BIG' })
-      assert.deepEqual(sorted(vips), ['192.0.2.1=1', '192.0.2.2=2', '192.0.2.3=3'])
-      vips.put(key(3), value(9))
-      vips.delete(key(1))
-      vips.put(key(4), value(4))
-      assert.deepEqual(sorted(vips), ['192.0.2.2=2', '192.0.2.3=9', '192.0.2.4=4'])
+      const addresses = maps.store('addresses')
+      for (const last of [1, 2, 3]) addresses.put(key(last), value(last))
+      assert.throws(() => addresses.put(key(4), value(4)), { code: 'ERR_MAP_FULL', errno: 'E2BIG' })
+      assert.deepEqual(sorted(addresses), ['192.0.2.1=1', '192.0.2.2=2', '192.0.2.3=3'])
+      addresses.put(key(3), value(9))
+      addresses.delete(key(1))
+      addresses.put(key(4), value(4))
+      assert.deepEqual(sorted(addresses), ['192.0.2.2=2', '192.0.2.3=9', '192.0.2.4=4'])
     },
   )
 
   check('a put that asks for a new key finds EEXIST, one that asks for an old key finds ENOENT', (maps) => {
-    const vips = maps.store('vips')
-    assert.throws(() => vips.put(key(1), value(1), 'existing'), { code: 'ERR_SYSCALL', errno: 'ENOENT' })
-    vips.put(key(1), value(1), 'new')
-    assert.throws(() => vips.put(key(1), value(2), 'new'), { code: 'ERR_SYSCALL', errno: 'EEXIST' })
-    vips.put(key(1), value(3), 'existing')
-    assert.deepEqual(vips.get(key(1)), value(3))
+    const addresses = maps.store('addresses')
+    assert.throws(() => addresses.put(key(1), value(1), 'existing'), { code: 'ERR_SYSCALL', errno: 'ENOENT' })
+    addresses.put(key(1), value(1), 'new')
+    assert.throws(() => addresses.put(key(1), value(2), 'new'), { code: 'ERR_SYSCALL', errno: 'EEXIST' })
+    addresses.put(key(1), value(3), 'existing')
+    assert.deepEqual(addresses.get(key(1)), value(3))
   })
 
   check('keys and values of another size are refused before anything is read or written', (maps) => {
-    const vips = maps.store('vips')
+    const addresses = maps.store('addresses')
     const short = new Uint8Array(3)
     for (const call of [
-      () => vips.get(short),
-      () => vips.put(short, value(1)),
-      () => vips.put(key(1), short),
-      () => vips.put(key(1), new Uint8Array(8)),
-      () => vips.delete(new Uint8Array(5)),
+      () => addresses.get(short),
+      () => addresses.put(short, value(1)),
+      () => addresses.put(key(1), short),
+      () => addresses.put(key(1), new Uint8Array(9)),
+      () => addresses.delete(new Uint8Array(5)),
     ])
       assert.throws(call, { code: 'ERR_SYSCALL', errno: 'EINVAL' })
-    assert.equal(vips.used(), 0)
+    assert.equal(addresses.used(), 0)
   })
 
   check('of an array every entry exists: none is new, none can be deleted, none lies behind its end', (maps) => {
-    const counters = maps.store('counters')
-    const written = new Uint8Array(counters.valueBytes).fill(1)
-    assert.equal(counters.maxEntries, smallMaps.counters)
-    assert.ok(counters.get(indexKey(5))?.every((octet) => octet === 0))
-    counters.put(indexKey(5), written)
-    assert.deepEqual(counters.get(indexKey(5)), written)
-    assert.throws(() => counters.put(indexKey(5), written, 'new'), { errno: 'EEXIST' })
-    assert.throws(() => counters.delete(indexKey(5)), { errno: 'EINVAL' })
-    assert.equal(counters.get(indexKey(smallMaps.counters)), undefined)
-    assert.throws(() => counters.put(indexKey(smallMaps.counters), written), { code: 'ERR_MAP_FULL' })
+    const limits = maps.store('limits')
+    const written = new Uint8Array(limits.valueBytes).fill(1)
+    assert.equal(limits.maxEntries, mapShapes.limits.maxEntries)
+    assert.ok(limits.get(indexKey(5))?.every((octet) => octet === 0))
+    limits.put(indexKey(5), written)
+    assert.deepEqual(limits.get(indexKey(5)), written)
+    assert.throws(() => limits.put(indexKey(5), written, 'new'), { errno: 'EEXIST' })
+    assert.throws(() => limits.delete(indexKey(5)), { errno: 'EINVAL' })
+    assert.equal(limits.get(indexKey(limits.maxEntries)), undefined)
+    assert.throws(() => limits.put(indexKey(limits.maxEntries), written), { code: 'ERR_MAP_FULL' })
   })
 
   check('memory that is shared has the size of its map, and stays the same', (maps) => {
@@ -150,9 +150,12 @@ test('a check finds what does not fit together', () => {
     ...maps.store('frontends').entries(),
   ]
   const damages: readonly (readonly [RegExp, (maps: MemoryMaps) => void])[] = [
-    [/192\.0\.2\.10 has frontends and is no VIP/, (maps) => maps.store('vips').delete(Uint8Array.of(192, 0, 2, 10))],
-    [/counts 5 frontends, 2 exist/, (maps) => maps.store('vips').put(Uint8Array.of(192, 0, 2, 10), value(5))],
-    [/counts 1 frontends, 0 exist/, (maps) => maps.store('vips').put(key(99), value(1))],
+    [
+      /192\.0\.2\.10 has frontends and is no VIP/,
+      (maps) => maps.store('addresses').delete(Uint8Array.of(192, 0, 2, 10)),
+    ],
+    [/counts 5 frontends, 2 exist/, (maps) => maps.store('addresses').put(Uint8Array.of(192, 0, 2, 10), value(5))],
+    [/counts 1 frontends, 0 exist/, (maps) => maps.store('addresses').put(key(99), value(1))],
     [/names backend 0\.1, which is not there/, (maps) => maps.memory('backends').setUint32(8, 77, true)],
     [
       /service id \d+ is used by .*:80\/TCP, .*:81\/TCP/,

@@ -5,11 +5,22 @@ import { IdPool, StretchPool } from '../../src/datapath/slots.ts'
 
 test('a returned id is handed out last', () => {
   const pool = new IdPool('ids', 4)
-  assert.deepEqual([pool.take(), pool.take()], [0, 1])
-  pool.give(0)
-  pool.give(1)
-  assert.deepEqual([pool.take(), pool.take(), pool.take(), pool.take()], [2, 3, 0, 1])
-  assert.throws(() => pool.take(), { code: 'ERR_MAP_FULL' })
+  assert.deepEqual([pool.take(0n), pool.take(0n)], [0, 1])
+  pool.give(0, 0n)
+  pool.give(1, 0n)
+  assert.deepEqual([pool.take(0n), pool.take(0n), pool.take(0n), pool.take(0n)], [2, 3, 0, 1])
+  assert.throws(() => pool.take(0n), { code: 'ERR_MAP_FULL' })
+})
+
+test('a returned id rests until its time, and then the one that was returned first comes back', () => {
+  const pool = new IdPool('ids', 2)
+  assert.deepEqual([pool.take(0n), pool.take(0n)], [0, 1])
+  pool.give(1, 10n)
+  pool.give(0, 20n)
+  assert.throws(() => pool.take(9n), { code: 'ERR_MAP_FULL' })
+  assert.equal(pool.take(10n), 1)
+  assert.throws(() => pool.take(19n), { code: 'ERR_MAP_FULL' })
+  assert.equal(pool.take(20n), 0)
 })
 
 test('no id is ever in two hands', () => {
@@ -24,9 +35,9 @@ test('no id is ever in two hands', () => {
         for (const step of steps) {
           if (step !== null) {
             held.delete(step)
-            pool.give(step)
+            pool.give(step, 0n)
           } else if (held.size < 8) {
-            const id = pool.take()
+            const id = pool.take(0n)
             assert.ok(!held.has(id) && id < 8)
             held.add(id)
           }

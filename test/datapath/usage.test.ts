@@ -5,15 +5,15 @@ import { tcpFlag, tcpFrame } from './frames.ts'
 
 const reason = whyNoKernel()
 
-test('the fill of a large connection map is known without a walk over it', { skip: reason ?? false }, (t) => {
+test('the fill of a large map of flows is known without a walk over it', { skip: reason ?? false }, (t) => {
   const flows = 30_000
   const datapath = kernelFixture(t).open({
     maxEntries: {
-      vips: 16,
+      addresses: 1024,
       frontends: 64,
       backends: 256,
       tables: 1 << 16,
-      connections: 131_072,
+      openings: 131_072,
       fragments: 128,
       counters: 64,
     },
@@ -30,7 +30,7 @@ test('the fill of a large connection map is known without a walk over it', { ski
         flags: tcpFlag.SYN,
       }),
     )
-  const entries = datapath.usage().find(({ name }) => name === 'connections')?.entries ?? 0
+  const entries = datapath.usage().find(({ name }) => name === 'openings')?.entries ?? 0
   // Two entries a flow, one for each direction; the estimate comes from a quarter of the buckets.
   assert.ok(Math.abs(entries - 2 * flows) < 0.1 * 2 * flows, `${entries} entries for ${flows} flows`)
 })

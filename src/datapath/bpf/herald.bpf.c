@@ -1,139 +1,274 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The load balancer of one node, on its uplinks only, so that netfilter and every policy of the CNI see client and pod
- * in both directions.
+/* The load balancer of one node, on its uplinks only, so that netfilter and every policy of the CNI see client and
+ * pod in both directions.
  *
- *     ingress:  vips -miss-> pass                      egress:  connections (out) -miss-> pass
- *                 |                                                |
- *               frontends -miss-> refuse                           '-> source becomes VIP:port
- *                 |
- *               connections (in) -miss-> Maglev table -> connections (in and out)
- *                 |
- *                 '-> destination becomes the backend -> stack
+ *     ingress:  addresses -miss-> pass                 egress:  flow (out) ---> source becomes VIP:port
+ *                 |     '-a backend's own-> direct.h              | miss
+ *                 | a VIP                                       sources -miss-> pass
+ *               flow (in) -miss-> frontends -miss-> refuse        |
+ *                 |                  '-> Maglev table -> flow   the other half of a flow of one of its VIPs
+ *                 '-> destination becomes the backend -> stack    '-none-> drop: the pod's address never leaks
  */
 #include "answer.h"
-#include "connection.h"
+#include "backend.h"
+#include "direct.h"
+#include "flow.h"
 #include "icmp.h"
+#include "opening.h"
 #include "packet.h"
 #include "rewrite.h"
 
-/* Both halves of a new connection. A bare FIN or RST opens nothing. */
-static __always_inline bool open_connection(const struct connection_key *key, const struct packet *packet,
-		const struct frontend *frontend,
-					    struct connection *connection)
-{
-	__u32 id = connection->backend.id;
-	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
-	struct connection_key reply_key;
-	struct connection reply;
+/* Added to a reason in place of a verdict: nobody serves this packet. */
+#define REFUSE 0x100
 
-	if (!backend)
-		return false;
-	connection->address = backend->address;
-	connection->port = backend->port;
-	connection->service = frontend->service;
-	connection->client_port = key->source_port;
-	connection->seen = coarse_clock();
-	connection->syn_ns = bpf_ktime_get_ns();
-	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
-		return true;
-	if (!choose_client_port(key, connection))
-		return false;
-	reply_key = reply_key_of(key, connection);
-	reply = reply_half(key, connection);
-	return !bpf_map_update_elem(&connections, &reply_key, &reply, BPF_ANY) &&
-	       !bpf_map_update_elem(&connections, key, connection, BPF_ANY);
-}
-
-static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet,
-		const struct connection *connection, bool is_new)
+static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
+		bool is_new)
 {
-	count_in(skb, connection->service, is_new);
-	if (rewrite(skb, packet, DESTINATION, connection))
+	count_in(skb, flow->service, is_new);
+	if (rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }
 
-/* The first packet of a connection to this backend, or a SYN on the ports of a former one. */
-static __always_inline int serve_first(struct __sk_buff *skb, const struct packet *packet,
-		const struct frontend *frontend,
-				       const struct connection_key *key, const struct backend_ref *backend)
+/* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
+static __noinline int serve_first(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key)
 {
-	struct connection connection = { .backend = *backend };
+	bool is_syn = is_new_tcp(packet);
+	struct flow flow = { .client_port = packet->source_port, .flags = is_syn ? FLOW_OPENED_BY_SYN : 0 };
+	const struct backend *backend;
+	enum choice choice;
+	__u32 id;
 
-	if (!open_connection(key, packet, frontend, &connection))
-		return drop(REASON_CONNECTIONS_FULL);
-	return deliver(skb, packet, &connection, packet->protocol != IPPROTO_TCP || is_new_tcp(packet));
-}
-
-static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet, const struct frontend *frontend)
-{
-	struct connection_key key = connection_key(packet, DIRECTION_IN);
-	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
-	bool is_established = packet->protocol == IPPROTO_TCP && !is_new_tcp(packet);
-	enum backend_state state = connection ? backend_state(&connection->backend) : BACKEND_GONE;
-	struct backend_ref backend;
-
-	if (connection && !is_new_tcp(packet) && (state == BACKEND_ACTIVE || (state == BACKEND_DRAINING && is_established))) {
-		keep_reply_half(&key, connection);
-		return deliver(skb, packet, connection, false);
+	if (is_syn || !choose_former(packet, key, &flow)) {
+		choice = choose_anew(packet, &flow);
+		if (choice != CHOICE_MADE)
+			return REFUSE + (choice == CHOICE_NO_FRONTEND ? REASON_UNOWNED_PORT : REASON_NO_BACKEND);
 	}
-	/* The pod is gone: a client that hears so at once reconnects at once. */
-	if (connection && is_established)
-		return refuse(skb, packet, REASON_BACKEND_GONE);
-	if (state == BACKEND_ACTIVE)
-		backend = connection->backend;
-	else if (!choose_backend(frontend, packet, &backend) || backend_state(&backend) != BACKEND_ACTIVE)
-		return refuse(skb, packet, REASON_NO_BACKEND);
-	return serve_first(skb, packet, frontend, &key, &backend);
+	id = flow.backend.id;
+	backend = bpf_map_lookup_elem(&backends, &id);
+	if (!backend)
+		return REFUSE + REASON_NO_BACKEND;
+	flow.address = backend->address;
+	flow.port = backend->port;
+	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
+		flow.flags |= FLOW_NEXT_KNOWN;
+	flow.next = packet->end;
+	if (!(packet->tcp_flags & TCP_RST) && !open_flow(key, &flow))
+		return drop(REASON_FLOWS_FULL);
+	return deliver(skb, packet, &flow, packet->protocol != IPPROTO_TCP || is_syn);
 }
 
-/* A packet for an address that is ours: from here on it is served, answered or dropped, never forwarded. */
+/* A SYN, or a datagram, may belong to another flow than the one before it on this tuple. */
+static __noinline bool is_free(const struct flow_key *key, const struct flow *flow, bool is_opening,
+		enum backend_state state)
+{
+	struct flow_key out_key = out_key_of(key, flow);
+	const struct flow *out;
+
+	if (state == BACKEND_GONE)
+		return true;
+	if (key->protocol != IPPROTO_TCP)
+		return state == BACKEND_DRAINING || (is_opening && state != BACKEND_ACTIVE);
+	if (is_opening && flow->flags & FLOW_OPENED_BY_SYN)
+		return state != BACKEND_ACTIVE;
+	out = find_flow(&out_key);
+	return out && is_over(&out_key, out);
+}
+
+static __noinline void forget_both(const struct flow_key *key, const struct flow *flow)
+{
+	struct flow_key out_key = out_key_of(key, flow);
+	struct flow_key in_key = *key;
+
+	forget_half(&out_key);
+	forget_half(&in_key);
+}
+
+static __noinline void prove(const struct flow_key *key, const struct flow *flow, const struct packet *packet)
+{
+	struct flow_key out_key = out_key_of(key, flow);
+	const struct flow *out = find_flow(&out_key);
+
+	if (out && is_proved_by(packet, out))
+		promote(key, &out_key);
+}
+
+static __always_inline void track_client(const struct flow_key *key, struct flow *flow, const struct packet *packet)
+{
+	struct flow_key out_key;
+
+	if (packet->tcp_flags & (TCP_FIN | TCP_RST)) {
+		out_key = out_key_of(key, flow);
+		note_client_end(&out_key, packet, flow);
+	}
+	if (packet->seq == flow->next)
+		flow->next = packet->end;
+}
+
+static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct flow_key key = flow_key(packet, DIRECTION_IN);
+	struct flow *flow = find_proved(&key);
+	bool is_opening = !flow, is_tcp = packet->protocol == IPPROTO_TCP;
+	enum backend_state state;
+	struct flow copy;
+
+	if (!flow)
+		flow = find_opening(&key);
+	if (!flow)
+		return serve_first(skb, packet, &key);
+	state = backend_state(&flow->backend);
+	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
+		if (is_free(&key, flow, is_opening, state)) {
+			forget_both(&key, flow);
+			return serve_first(skb, packet, &key);
+		}
+	} else if (state == BACKEND_GONE) {
+		/* A client that hears so at once reconnects at once. */
+		return REFUSE + REASON_BACKEND_GONE;
+	} else if (is_tcp && packet->position != LATER_FRAGMENT) {
+		track_client(&key, flow, packet);
+	}
+	if (flow->seen != coarse_clock() && !is_new_tcp(packet))
+		keep_out_half(&key, flow, is_opening);
+	copy = *flow;
+	if (is_opening && !is_new_tcp(packet))
+		prove(&key, &copy, packet);
+	return deliver(skb, packet, &copy, false);
+}
+
+/* A packet for an address that is ours: from here on it is served, answered or dropped, never forwarded. Answers
+ * with a verdict, or with the reason to refuse it. */
 static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 {
-	struct frontend_key key = {};
-	const struct frontend *frontend;
-
 	if (!is_header_sound(skb, packet))
 		return drop(REASON_BAD_HEADER);
 	if (packet->protocol == IPPROTO_ICMP)
 		return receive_icmp(skb, packet);
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return refuse(skb, packet, REASON_UNOWNED_PROTOCOL);
-	if (!parse_ports(skb, packet))
+		return REFUSE + REASON_UNOWNED_PROTOCOL;
+	if (!parse_transport(skb, packet))
 		return drop(packet->position == LATER_FRAGMENT ? REASON_FRAGMENT : REASON_BAD_HEADER);
-	key.address = packet->destination;
-	key.port = packet->destination_port;
-	key.protocol = packet->protocol;
-	frontend = bpf_map_lookup_elem(&frontends, &key);
-	if (!frontend)
-		return refuse(skb, packet, REASON_UNOWNED_PORT);
-	return serve(skb, packet, frontend);
+	return serve(skb, packet);
 }
 
 SEC("tc")
 int herald_ingress(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct connection_key reply_key;
+	const struct address *address;
+	int answer;
 
 	/* What a bridge or a promiscuous port shows us is addressed to another machine. */
 	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse_ipv4(skb, &packet))
 		return PASS;
-	if (bpf_map_lookup_elem(&vips, &packet.destination))
-		return receive(skb, &packet);
-	if (packet.protocol == IPPROTO_TCP && packet.position == WHOLE && parse_ports(skb, &packet) && is_new_tcp(&packet)) {
-		reply_key = reversed_key(&packet, DIRECTION_OUT);
-		forget_replaced(&reply_key);
-	}
+	address = bpf_map_lookup_elem(&addresses, &packet.destination);
+	if (!address)
+		return PASS;
+	if (!address->frontends)
+		return receive_direct(skb, &packet);
+	answer = receive(skb, &packet);
+	return answer >= REFUSE ? refuse(skb, &packet, answer - REFUSE) : answer;
+}
+
+static __always_inline int send_translated(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
+{
+	/* Of the pod's own, with the ports that it has. */
+	if (flow->flags & FLOW_DIRECT && flow->client_port == packet->destination_port)
+		return PASS;
+	count_out(skb, flow->service);
+	if (rewrite(skb, packet, SOURCE, flow))
+		return drop(REASON_REWRITE_FAILED);
 	return PASS;
+}
+
+static __noinline int send_known(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key,
+		struct flow *flow, bool is_opening)
+{
+	struct flow copy;
+	struct flow_key in_key;
+	bool is_proof = false;
+
+	/* The pod begins a connection of its own on the ports of one that is over. */
+	if (is_new_tcp(packet) && is_over(key, flow)) {
+		forget_flow(key, flow);
+		open_direct(key, packet);
+		return PASS;
+	}
+	if (packet->protocol != IPPROTO_TCP) {
+		if (!(flow->flags & FLOW_REPLIED))
+			flow->flags |= FLOW_REPLIED;
+	} else if (packet->position != LATER_FRAGMENT) {
+		is_proof = track_pod(flow, packet);
+	}
+	if (flow->seen != coarse_clock())
+		keep_in_half(key, flow, is_opening);
+	copy = *flow;
+	if (is_opening && is_proof) {
+		in_key = in_key_of(key, &copy);
+		promote(&in_key, key);
+	}
+	return send_translated(skb, packet, &copy);
+}
+
+/* UDP that a backend of one VIP sends unasked is that VIP's: an answer comes back to the same pod. */
+static __noinline bool open_from_pod(const struct flow_key *out_key, const struct source *source, struct flow *out)
+{
+	struct frontend_key key = {
+		.address = source->vips[0].address,
+		.port = source->vips[0].port,
+		.protocol = out_key->protocol,
+	};
+	const struct frontend *frontend = bpf_map_lookup_elem(&frontends, &key);
+	struct flow_key in_key;
+	struct flow in;
+
+	if (!frontend)
+		return false;
+	out->address = key.address;
+	out->port = key.port;
+	out->client_port = out_key->destination_port;
+	out->backend = source->backend;
+	out->service = frontend->service;
+	out->seen = coarse_clock();
+	out->flags = FLOW_REPLIED;
+	in_key = in_key_of(out_key, out);
+	in = in_half(out_key, out);
+	return !put_opening(out_key, out) && !put_opening(&in_key, &in);
+}
+
+/* From a backend, and of no flow that is known: the address of the pod must not leave in place of a VIP. */
+static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key,
+		const struct source *source)
+{
+	struct flow flow = {};
+
+	if (is_new_tcp(packet)) {
+		open_direct(key, packet);
+		return PASS;
+	}
+	/* It was a backend, and may be one again. */
+	if (source->count == 0)
+		return PASS;
+	if (restore_out_half(key, source, &flow))
+		return send_translated(skb, packet, &flow);
+	/* Flows to the pod are older than it is a backend; what the VIPs have is too young to have been evicted. */
+	if (bpf_ktime_get_ns() < source->settled_ns) {
+		open_direct(key, packet);
+		return PASS;
+	}
+	if (packet->protocol == IPPROTO_UDP && source->count == 1 && open_from_pod(key, source, &flow))
+		return send_translated(skb, packet, &flow);
+	return drop(REASON_REPLY_UNMATCHED);
 }
 
 SEC("tc")
 int herald_egress(struct __sk_buff *skb)
 {
-	const struct connection *connection;
+	const struct source *source;
 	struct packet packet = {};
-	struct connection_key key;
+	struct flow_key key;
+	struct flow *flow;
 
 	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
 		return PASS;
@@ -141,20 +276,19 @@ int herald_egress(struct __sk_buff *skb)
 		return send_icmp(skb, &packet);
 	if (packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP)
 		return PASS;
-	if (!parse_ports(skb, &packet))
+	if (!parse_transport(skb, &packet))
 		return PASS;
-	key = connection_key(&packet, DIRECTION_OUT);
-	if (is_new_tcp(&packet)) {
-		forget_replaced(&key);
+	key = flow_key(&packet, DIRECTION_OUT);
+	flow = find_proved(&key);
+	if (flow)
+		return send_known(skb, &packet, &key, flow, false);
+	source = source_at(packet.source, packet.source_port, packet.protocol);
+	if (!source)
 		return PASS;
-	}
-	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection)
-		return PASS;
-	count_out(skb, connection->service);
-	if (rewrite(skb, &packet, SOURCE, connection))
-		return drop(REASON_REWRITE_FAILED);
-	return PASS;
+	flow = find_opening(&key);
+	if (flow)
+		return send_known(skb, &packet, &key, flow, true);
+	return send_unknown(skb, &packet, &key, source);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

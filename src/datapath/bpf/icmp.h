@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* ICMP for a VIP, and ICMP errors about packets that were translated. An error quotes the packet it is about; that
- * quote finds the connection, and outer and inner addresses are translated together (RFC 5508 section 4). */
+ * quote finds the flow, and outer and inner addresses are translated together (RFC 5508 section 4). */
 #ifndef HERALD_ICMP_H
 #define HERALD_ICMP_H
 
 #include "answer.h"
-#include "connection.h"
+#include "flow.h"
 #include "rewrite.h"
 
 static __always_inline bool is_icmp_error(__u8 type)
@@ -41,18 +41,18 @@ static __always_inline bool parse_quote(struct __sk_buff *skb, const struct pack
 /* An error about our reply VIP -> client belongs to the pod that sent it: PMTU discovery depends on this. */
 static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struct packet *packet)
 {
-	const struct connection *connection;
-	struct connection_key key;
+	const struct flow *flow;
+	struct flow_key key;
 	struct packet quote = {};
 
 	if (!parse_quote(skb, packet, &quote) || quote.source != packet->destination)
 		return drop(REASON_ICMP_UNMATCHED);
 	key = reversed_key(&quote, DIRECTION_IN);
-	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection || backend_state(&connection->backend) == BACKEND_GONE)
+	flow = find_flow(&key);
+	if (!flow || backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
-	if (rewrite_quote(skb, packet, &quote, SOURCE, connection) ||
-	    rewrite_address(skb, packet->l3, DESTINATION, packet->destination, connection->address))
+	if (rewrite_quote(skb, packet, &quote, SOURCE, flow) ||
+	    rewrite_address(skb, packet->l3, DESTINATION, packet->destination, flow->address))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }
@@ -75,8 +75,8 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 /* An error about client -> pod, from the pod or from this node: the client only knows the VIP. */
 static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *packet)
 {
-	const struct connection *connection;
-	struct connection_key key;
+	const struct flow *flow;
+	struct flow_key key;
 	struct packet quote = {};
 	__u8 type;
 
@@ -85,14 +85,14 @@ static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *pack
 	if (!parse_quote(skb, packet, &quote))
 		return PASS;
 	key = reversed_key(&quote, DIRECTION_OUT);
-	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection)
+	flow = find_flow(&key);
+	if (!flow)
 		return PASS;
-	if (rewrite_quote(skb, packet, &quote, DESTINATION, connection))
+	if (rewrite_quote(skb, packet, &quote, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	/* A router's own error keeps the router's address, as on any path. */
 	if (packet->source == quote.destination && rewrite_address(skb, packet->l3, SOURCE, packet->source,
-			connection->address))
+			flow->address))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }

@@ -8,8 +8,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* One backend of one frontend. An id is only reused with the next generation, so whoever still holds the old pair
- * (a connection, a table) finds a mismatch instead of another pod. */
+/* A backend is an address, port and protocol, whatever frontends it has. An id is only reused with the next
+ * generation, so whoever still holds the old pair (a flow, a table) finds a mismatch instead of another pod. */
 struct backend_ref {
 	__u32 id;
 	__u32 generation;
@@ -18,15 +18,21 @@ struct backend_ref {
 struct backend {
 	__be32 address;
 	__be16 port;
-	__u16 reserved;
+	__u8 protocol;
+	__u8 reserved;
 	__u32 generation;
-	__u32 service;
-	/* 0: takes new connections. Else, until then (CLOCK_MONOTONIC), only what is established goes on. */
+	__u32 reserved2;
+	/* 0: takes new flows. RESTING: it is still there, and only what is established goes on, for however long. Else
+	 * that goes on until then (CLOCK_MONOTONIC). */
 	__u64 drain_until_ns;
 };
 
-struct vip {
-	__u32 frontends;
+#define RESTING (~0ULL)
+
+/* An address whose packets are looked at: a VIP, or that of a backend. Everything else leaves after this look-up. */
+struct address {
+	__u32 frontends; /* a VIP while there is one */
+	__u32 sources;   /* backend endpoints on it */
 };
 
 struct frontend_key {
@@ -43,14 +49,38 @@ struct frontend {
 	struct backend_ref only;   /* with exactly one backend there is no table */
 	__u32 table_offset;        /* first slot of the Maglev table in the map of all tables */
 	__u32 table_length;
+	/* The table before, for packets of flows whose state is not here. It is written over by the next change. */
+	__u32 previous_offset;
+	__u32 previous_length;
+	struct backend_ref previous_only;
+	__u32 resting_offset;      /* backends that rest, in the map of all tables; for the agent alone */
+	__u32 resting;
+};
+
+struct endpoint {
+	__be32 address;
+	__be16 port;
+	__u16 reserved;
+};
+
+#define VIPS_PER_SOURCE 4
+
+/* The VIPs behind which a backend stands: where a reply that has no flow may belong to. */
+struct source {
+	struct endpoint vips[VIPS_PER_SOURCE];
+	__u32 count; /* may be more than are listed */
+	struct backend_ref backend;
+	__u32 reserved;
+	/* Until then (CLOCK_MONOTONIC) what is unknown is a flow to the pod itself that is older than the backend. */
+	__u64 settled_ns;
 };
 
 enum direction {
-	DIRECTION_IN = 0,  /* client -> VIP; the value is the backend */
-	DIRECTION_OUT = 1, /* backend -> client; the value is the VIP */
+	DIRECTION_IN = 0,  /* client -> VIP, or to a pod with another client port; the value is the backend */
+	DIRECTION_OUT = 1, /* backend -> client; the value is the VIP, or the pod itself */
 };
 
-struct connection_key {
+struct flow_key {
 	__be32 source;
 	__be32 destination;
 	__be16 source_port;
@@ -60,16 +90,32 @@ struct connection_key {
 	__u16 reserved;
 };
 
-struct connection {
+enum flow_flags {
+	FLOW_DIRECT = 1,             /* with the pod's own address; of both halves */
+	FLOW_OPENED_BY_SYN = 2,      /* nothing says that the handshake went on */
+	FLOW_NEXT_KNOWN = 4,
+	FLOW_ACKED_KNOWN = 8,        /* out */
+	FLOW_REPLIED = 16,           /* out */
+	FLOW_POD_FIN = 32,           /* out */
+	FLOW_CLIENT_FIN = 64,        /* out: one was seen, whoever sent it */
+	FLOW_CLIENT_FIN_ACKED = 128, /* out: the pod has acknowledged it */
+	FLOW_RESET = 256,            /* out: by the pod, or by the client with a number that the pod takes */
+};
+
+/* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
+struct flow {
 	__be32 address;
 	__be16 port;
-	/* The client's port: as the backend sees it (in), as it really is (out). They differ only when two connections
-	 * of one client would look the same to the backend. */
+	/* The client's port: as the backend sees it (in), as it really is (out). They differ only when two flows of one
+	 * client would look the same to the backend. */
 	__be16 client_port;
 	struct backend_ref backend;
 	__u32 service;
-	__u32 seen;     /* coarse clock of the last check that the other half exists */
-	__u64 syn_ns;   /* when the last SYN to the VIP passed */
+	__u32 seen;       /* coarse clock of the last packet, roughly */
+	__u32 next;       /* TCP: after the last octet in order, of the client (in), of the pod (out) */
+	__u32 acked;      /* TCP, out: what the pod has acknowledged */
+	__u32 client_end; /* TCP, out: after the client's FIN */
+	__u32 flags;
 };
 
 /* The ports of a datagram whose first fragment has passed. */
@@ -106,8 +152,9 @@ enum reason {
 	REASON_BAD_HEADER,
 	REASON_FRAGMENT,
 	REASON_ICMP_UNMATCHED,
-	REASON_CONNECTIONS_FULL,
+	REASON_FLOWS_FULL,
 	REASON_REWRITE_FAILED,
+	REASON_REPLY_UNMATCHED,
 	REASON_COUNT,
 };
 
@@ -127,15 +174,15 @@ enum limit {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 1 << 17);
 	__type(key, __be32);
-	__type(value, struct vip);
-} vips SEC(".maps");
+	__type(value, struct address);
+} addresses SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 1 << 18);
 	__type(key, struct frontend_key);
 	__type(value, struct frontend);
 } frontends SEC(".maps");
@@ -144,7 +191,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 1 << 18);
 	__type(key, __u32);
 	__type(value, struct backend);
 } backends SEC(".maps");
@@ -157,12 +204,39 @@ struct {
 	__type(value, struct backend_ref);
 } tables SEC(".maps");
 
+/* Backends by address, port and protocol. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 18);
+	__type(key, struct frontend_key);
+	__type(value, struct source);
+} sources SEC(".maps");
+
+/* Flows that anybody can make with a packet: half-open TCP, UDP without an answer to an answer. A flood evicts
+ * its own kind here and nothing else. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} openings SEC(".maps");
+
+/* TCP flows of which both ends know. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 19);
-	__type(key, struct connection_key);
-	__type(value, struct connection);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
 } connections SEC(".maps");
+
+/* UDP flows in which the client went on after a reply. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} datagrams SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -172,9 +246,10 @@ struct {
 } fragments SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 18);
+	__type(key, __u32); /* id of a service */
 	__type(value, struct counters);
 } counters SEC(".maps");
 

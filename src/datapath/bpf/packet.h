@@ -60,6 +60,10 @@ struct packet {
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 position;
+	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */
+	__u32 seq;
+	__u32 ack;
+	__u32 end;
 };
 
 struct vlan {
@@ -134,8 +138,26 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pac
 	return key;
 }
 
-/* Ports and flags of TCP or UDP; those of a later fragment are remembered from the first. */
-static __always_inline bool parse_ports(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *packet)
+{
+	struct tcphdr tcp;
+	__u32 length;
+
+	if (bpf_skb_load_bytes(skb, packet->l4, &tcp, sizeof(tcp)))
+		return false;
+	packet->source_port = tcp.source;
+	packet->destination_port = tcp.dest;
+	packet->tcp_flags = ((__u8 *)&tcp)[13];
+	packet->seq = bpf_ntohl(tcp.seq);
+	packet->ack = bpf_ntohl(tcp.ack_seq);
+	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
+	length = packet->total_length ? packet->total_length - packet->header_length : skb->len - packet->l4;
+	packet->end = packet->seq + length - tcp.doff * 4 + tcp.syn + tcp.fin;
+	return true;
+}
+
+/* Ports of TCP or UDP, and what else tells of TCP; a later fragment has the ports that its first had. */
+static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	struct fragment_key key = fragment_key(packet);
 	struct fragment ports, *known;
@@ -149,20 +171,32 @@ static __always_inline bool parse_ports(struct __sk_buff *skb, struct packet *pa
 		packet->destination_port = known->destination_port;
 		return true;
 	}
-	if (bpf_skb_load_bytes(skb, packet->l4, &ports, sizeof(ports)))
-		return false;
-	if (packet->protocol == IPPROTO_TCP && bpf_skb_load_bytes(skb, packet->l4 + 13, &packet->tcp_flags, 1))
-		return false;
-	packet->source_port = ports.source_port;
-	packet->destination_port = ports.destination_port;
-	if (packet->position == FIRST_FRAGMENT)
+	if (packet->protocol == IPPROTO_TCP) {
+		if (!parse_tcp(skb, packet))
+			return false;
+	} else {
+		if (bpf_skb_load_bytes(skb, packet->l4, &ports, sizeof(ports)))
+			return false;
+		packet->source_port = ports.source_port;
+		packet->destination_port = ports.destination_port;
+	}
+	if (packet->position == FIRST_FRAGMENT) {
+		ports.source_port = packet->source_port;
+		ports.destination_port = packet->destination_port;
 		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+	}
 	return true;
 }
 
 static __always_inline bool is_new_tcp(const struct packet *packet)
 {
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* A segment that belongs to a connection which is open, or claims so. */
+static __always_inline bool is_ack(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK;
 }
 
 #endif

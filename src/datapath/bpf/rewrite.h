@@ -5,7 +5,8 @@
 #define HERALD_REWRITE_H
 
 #include <stddef.h>
-#include "connection.h"
+#include "backend.h"
+#include "flow.h"
 #include "packet.h"
 
 enum side {
@@ -55,7 +56,7 @@ static __always_inline __be16 port_of(const struct packet *packet, enum side sid
 }
 
 static __always_inline long rewrite_transport(struct __sk_buff *skb, const struct packet *packet, enum side side,
-		const struct connection *to)
+		const struct flow *to)
 {
 	/* A UDP checksum of zero means none (RFC 768): it stays zero, and a sum that becomes zero is written as ones. */
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
@@ -68,24 +69,44 @@ static __always_inline long rewrite_transport(struct __sk_buff *skb, const struc
 	       rewrite_port(skb, checksum, flags, packet->l4, client, port_of(packet, client), to->client_port);
 }
 
-/* One side of a TCP or UDP packet becomes address:port of the connection, the other gets its client port. */
+static __always_inline __u32 tuple_hash(__be32 source, __be16 source_port, __be32 destination, __be16 destination_port)
+{
+	__u32 hash = mix(0x7472616e, source);
+
+	hash = mix(hash, destination);
+	/* 0 would mean that there is none. */
+	return mix(hash, (__u32)source_port << 16 | destination_port) | 1;
+}
+
+/* The flow hash of a packet that was translated into this one. */
+static __always_inline __u32 translated_hash(const struct packet *packet)
+{
+	return tuple_hash(packet->source, packet->source_port, packet->destination, packet->destination_port);
+}
+
+/* One side of a TCP or UDP packet becomes address:port of the flow, the other gets its client port. */
 static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side,
-		const struct connection *to)
+		const struct flow *to)
 {
 	long failed = 0;
 
 	if (packet->position != LATER_FRAGMENT)
 		failed = rewrite_transport(skb, packet, side, to);
-	/* The flow hash of the receive queue belongs to the old tuple. */
-	bpf_set_hash_invalid(skb);
+	/* The flow hash of the receive queue belongs to the old tuple. A request gets one that says that it was
+	 * translated: stacked devices (a VLAN and its parent, a bridge and its port) show it twice, and a mark would be
+	 * somebody's. */
+	if (side == DESTINATION)
+		bpf_set_hash(skb, tuple_hash(packet->source, to->client_port, to->address, to->port));
+	else
+		bpf_set_hash_invalid(skb);
 	return failed ?: rewrite_address(skb, packet->l3, side, address_of(packet, side), to->address);
 }
 
-/* The same inside the quoted packet of an ICMP error at packet->l4. The quoted transport checksum is mostly cut off and
- * nobody verifies it; the ICMP checksum covers the quote, but the rewritten IP header keeps its own sum. */
+/* The same inside the quoted packet of an ICMP error at packet->l4. The quoted transport checksum is mostly cut
+ * off and nobody verifies it; the ICMP checksum covers the quote, but the rewritten IP header keeps its own sum. */
 static __always_inline long rewrite_quote(struct __sk_buff *skb, const struct packet *packet,
 		const struct packet *quote, enum side side,
-					  const struct connection *to)
+					  const struct flow *to)
 {
 	__u32 checksum = packet->l4 + offsetof(struct icmp, checksum);
 	enum side client = other(side);

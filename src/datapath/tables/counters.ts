@@ -18,8 +18,12 @@ export class CounterTable {
     return decodeCounters(this.#store.get(indexKey(service)) ?? new Uint8Array(sizes.counters))
   }
 
-  /** A service id begins at nothing, whoever had it before. */
+  /** A service id begins at nothing, whoever had it before. Throws ERR_MAP_FULL. */
   clear(service: number): void {
     this.#store.put(indexKey(service), new Uint8Array(this.#store.valueBytes))
+  }
+
+  remove(service: number): void {
+    this.#store.delete(indexKey(service))
   }
 }

@@ -3,8 +3,8 @@
  * meets in between is the old state or the new one, and a crash between any two steps leaves one that is served or one
  * that {@link ServiceTable} finishes or gives back when it is built again.
  *
- *     upsert:  backends -> Maglev table -> frontend -> vip -> read back -> old backends drain, old table rests
- *     remove:  frontend -> vip (with the last frontend on it)           -> backends drain, table rests
+ *     upsert:  backends -> Maglev table -> frontend -> address -> read back -> old backends drain
+ *     remove:  frontend -> address (with the last frontend on it)           -> backends drain, tables rest
  *
  * The state lies in the maps alone; what is kept here beside them (who owns which slot) is derived from them.
  */
@@ -18,75 +18,50 @@ import {
   decodeFrontendKey,
   encodeFrontend,
   encodeFrontendKey,
-  encodeVip,
-  encodeVipKey,
-  decodeVipKey,
-  readBackend,
-  sizes,
-  writeBackend,
-  writeDrain,
+  type AddressRecord,
   type BackendRef,
   type FrontendRecord,
 } from '../layout.ts'
-import { maglevTable, tableLength } from '../maglev.ts'
 import type { Maps, MapStore } from '../maps.ts'
-import { IdPool, StretchPool } from '../slots.ts'
+import { IdPool } from '../slots.ts'
+import { AddressTable } from './addresses.ts'
+import { BackendTable, nameOf, type TableTimes } from './backends.ts'
 import { CounterTable } from './counters.ts'
+import { TableSpace } from './table-space.ts'
 
-export interface TableTimes {
-  /** CLOCK_MONOTONIC, as the programs see it. */
-  readonly nowNs: () => bigint
-  /** How long established TCP connections go on to a backend that was removed. */
-  readonly drainNs: bigint
-}
-
-const noBackend: BackendRef = { id: 0, generation: 0 }
-const stretchGraceNs = 1_000_000_000n
-const wordsPerSlot = sizes.backendRef / 4
+type Uses = ReadonlyMap<string, Backend & { readonly rests: boolean }>
 
 interface Entry {
   readonly id: string
   readonly address: string
   readonly key: Uint8Array
   record: FrontendRecord
+  /** By name. */
+  uses: Uses
 }
 
 export class ServiceTable {
-  readonly #vips: MapStore
   readonly #frontends: MapStore
-  readonly #backends: DataView
-  /** Slots of all Maglev tables, two words each: backend id, generation. */
-  readonly #tables: Uint32Array
+  readonly #addresses: AddressTable
+  readonly #backends: BackendTable
+  readonly #space: TableSpace
   readonly #counters: CounterTable
   readonly #times: TableTimes
   readonly #entries = new Map<string, Entry>()
-  readonly #frontendsOf = new Map<string, number>()
   readonly #services: IdPool
-  readonly #backendIds: IdPool
-  readonly #stretches: StretchPool
 
   /** Takes over what the maps hold. */
   constructor(maps: Maps, times: TableTimes) {
-    this.#vips = maps.store('vips')
     this.#frontends = maps.store('frontends')
-    this.#backends = maps.memory('backends')
-    const tablesMemory = maps.memory('tables')
-    this.#tables = new Uint32Array(tablesMemory.buffer, tablesMemory.byteOffset, tablesMemory.byteLength / 4)
+    this.#addresses = new AddressTable(maps.store('addresses'))
+    this.#backends = new BackendTable(maps, this.#addresses, times)
     this.#counters = new CounterTable(maps.store('counters'))
     this.#times = times
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
-    this.#backendIds = new IdPool('backend slots', this.#backends.byteLength / sizes.backend)
-    for (const [key, value] of this.#frontends.entries()) this.#adopt(key, decodeFrontend(value))
-    const tables = [...this.#entries.values()].map(({ record }) => ({
-      offset: record.tableOffset,
-      length: record.tableLength,
-    }))
-    this.#stretches = new StretchPool(
-      this.#tables.length / wordsPerSlot,
-      stretchGraceNs,
-      tables.filter(({ length }) => length > 0),
-    )
-    this.#finishWhatWasBegun()
+    const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeFrontend(value) }))
+    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, found)
+    for (const { key, record } of found) this.#adopt(key, record)
+    this.#finishAdoption()
   }
 
   readAll(): readonly ProgrammedFrontend[] {
@@ -96,12 +71,13 @@ export class ServiceTable {
   /** As the maps hold it now; undefined when a packet would not be served. */
   read(id: string): ProgrammedFrontend | undefined {
     const entry = this.#entries.get(id)
-    if (entry === undefined) return undefined
-    const value = this.#frontends.get(entry.key)
-    const vip = encodeVipKey(entry.address)
-    if (value === undefined || vip === undefined || this.#vips.get(vip) === undefined) return undefined
+    const value = entry === undefined ? undefined : this.#frontends.get(entry.key)
+    if (entry === undefined || value === undefined || !this.#addresses.isVip(entry.address)) return undefined
     const record = decodeFrontend(value)
-    return { id, ...decodeFrontendKey(entry.key), backends: this.#backendsOf(record), serviceId: record.service }
+    const resting = this.#existing(this.#space.resting(record))
+    const frontend = { id, ...decodeFrontendKey(entry.key), serviceId: record.service }
+    const backends = this.#existing(this.#space.active(record))
+    return resting.length === 0 ? { ...frontend, backends } : { ...frontend, backends, resting }
   }
 
   /** See {@link Datapath.upsert}. */
@@ -109,21 +85,26 @@ export class ServiceTable {
     const key = encodeFrontendKey(frontend)
     if (key === undefined)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
+    this.#backends.purge()
+    if (this.#addresses.of(frontend.address).sources > 0)
+      throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
+    const wanted = normalised(frontend)
     const held = this.#entries.get(frontend.id)
-    if (held !== undefined && isHeld(frontend, this.read(frontend.id))) return
-    const taken = { service: held?.record.service ?? this.#takeService(), backends: [] as number[] }
-    let record: FrontendRecord
+    if (held !== undefined && isHeld(wanted, this.read(frontend.id))) return
+    const uses = usesOf(wanted)
+    const before: Uses = held?.uses ?? new Map()
+    const service = held?.record.service ?? this.#takeService()
     try {
-      record = this.#writeBackends(frontend, held?.record, taken)
-      this.#publish(frontend, key, record, held?.record)
+      const record = this.#write(wanted, key, service, uses, held)
+      this.#entries.set(frontend.id, { id: frontend.id, address: frontend.address, key, record, uses })
     } catch (error) {
-      this.#giveBack(taken, held === undefined)
+      this.#backends.settle(frontend.id, endpointsOf(before, frontend), uses.keys())
+      if (held === undefined) this.#giveService(service)
       throw error
     }
-    const before = held?.record
-    this.#entries.set(frontend.id, { id: frontend.id, address: frontend.address, key, record })
-    if (before !== undefined) this.#retire(before, new Set(this.#refsOf(record).map(({ id }) => id)))
-    this.#readBack(frontend)
+    this.#backends.settle(frontend.id, endpointsOf(uses, frontend), before.keys())
+    if (!isHeld(wanted, this.read(frontend.id)))
+      throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the maps do not hold the backends that were written`)
   }
 
   /** See {@link Datapath.remove}. */
@@ -132,9 +113,11 @@ export class ServiceTable {
     if (entry === undefined) return
     this.#frontends.delete(entry.key)
     this.#entries.delete(id)
-    this.#setVip(entry.address, (this.#frontendsOf.get(entry.address) ?? 1) - 1)
-    this.#retire(entry.record, new Set())
-    this.#services.give(entry.record.service)
+    this.#addresses.add(entry.address, 'frontends', -1)
+    this.#backends.settle(id, new Map(), entry.uses.keys())
+    this.#backends.purge()
+    this.#space.giveAll(entry.record, this.#times.nowNs())
+    this.#giveService(entry.record.service)
   }
 
   counters(id: string): FrontendCounters | undefined {
@@ -144,169 +127,131 @@ export class ServiceTable {
 
   usage(): readonly MapUsage[] {
     return [
-      { name: 'vips', entries: this.#frontendsOf.size, maxEntries: this.#vips.maxEntries },
+      { name: 'addresses', entries: this.#addresses.used, maxEntries: this.#addresses.maxEntries },
       { name: 'frontends', entries: this.#entries.size, maxEntries: this.#frontends.maxEntries },
-      { name: 'backends', entries: this.#backendIds.used, maxEntries: this.#backends.byteLength / sizes.backend },
-      { name: 'tables', entries: this.#stretches.used, maxEntries: this.#tables.length / wordsPerSlot },
+      { name: 'backends', entries: this.#backends.used, maxEntries: this.#backends.maxEntries },
+      { name: 'tables', entries: this.#space.used, maxEntries: this.#space.size },
     ]
   }
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
     const { address, protocol, port } = decodeFrontendKey(key)
     const id = frontendId(address, protocol, port)
-    this.#entries.set(id, { id, address, key, record })
-    this.#frontendsOf.set(address, (this.#frontendsOf.get(address) ?? 0) + 1)
+    const uses = new Map<string, Backend & { readonly rests: boolean }>()
+    const adopt = (ref: BackendRef, rests: boolean): void => {
+      const found = this.#backends.at(ref)
+      if (found === undefined) return
+      uses.set(nameOf(found, found.protocol), { address: found.address, port: found.port, rests })
+      this.#backends.adopt(id, ref, { address, port, rests })
+    }
+    for (const ref of this.#space.resting(record)) adopt(ref, true)
+    for (const ref of this.#space.active(record)) adopt(ref, false)
+    this.#entries.set(id, { id, address, key, record, uses })
     this.#services.reserve(record.service)
-    for (const ref of this.#refsOf(record)) this.#backendIds.reserve(ref.id)
   }
 
-  /** A crash may have left a VIP without its last frontend, or backends that no frontend names yet or any more. */
-  #finishWhatWasBegun(): void {
-    for (const [key] of [...this.#vips.entries()]) {
-      if (!this.#frontendsOf.has(decodeVipKey(key))) this.#vips.delete(key)
+  /** A crash may have left an address without its last frontend, or backends that no frontend names yet or any more. */
+  #finishAdoption(): void {
+    this.#backends.finishAdoption()
+    const counted = new Map<string, AddressRecord>()
+    const count = (address: string, part: keyof AddressRecord): void => {
+      const before = counted.get(address) ?? { frontends: 0, sources: 0 }
+      counted.set(address, { ...before, [part]: before[part] + 1 })
     }
-    const named = new Set([...this.#entries.values()].flatMap(({ record }) => this.#refsOf(record).map(({ id }) => id)))
-    const now = this.#times.nowNs()
-    for (let id = 0; id < this.#backends.byteLength / sizes.backend; id++) {
-      const { generation, drainUntilNs } = readBackend(this.#backends, id)
-      if (!named.has(id) && generation !== 0 && drainUntilNs === 0n)
-        writeDrain(this.#backends, id, now + this.#times.drainNs)
-    }
+    for (const { address } of this.#entries.values()) count(address, 'frontends')
+    for (const address of this.#backends.counted()) count(address, 'sources')
+    this.#addresses.adopt(counted)
   }
 
   #takeService(): number {
-    const service = this.#services.take()
-    this.#counters.clear(service)
+    const service = this.#services.take(this.#times.nowNs())
+    try {
+      this.#counters.clear(service)
+    } catch (error) {
+      this.#services.give(service, this.#times.nowNs())
+      throw error
+    }
     return service
   }
 
-  /** Slots for every backend, known ones kept, and the Maglev table over them. */
-  #writeBackends(
-    frontend: Frontend,
-    before: FrontendRecord | undefined,
-    taken: { readonly service: number; readonly backends: number[] },
-  ): FrontendRecord {
-    const known = new Map(
-      (before === undefined ? [] : this.#activeOf(before)).map(({ ref, backend }) => [nameOf(backend), ref]),
-    )
-    const wanted = [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(
-      compareBackends,
-    )
-    const refs = wanted.map((backend) => known.get(nameOf(backend)) ?? this.#takeBackend(backend, taken))
-    const length = tableLength(refs.length)
-    const offset = length === 0 ? 0 : this.#stretches.take(length, this.#times.nowNs())
-    if (length > 0) this.#writeTable(offset, maglevTable(wanted.map(nameOf), length), refs)
-    return {
-      service: taken.service,
-      backends: refs.length,
-      only: (refs.length === 1 ? refs[0] : undefined) ?? noBackend,
-      tableOffset: offset,
-      tableLength: length,
+  /** Flows of the Service, if there were any, may go on to be counted for a while. */
+  #giveService(service: number): void {
+    const isUnused = this.#counters.read(service).packetsIn === 0
+    this.#counters.remove(service)
+    this.#services.give(service, this.#times.nowNs() + (isUnused ? 0n : this.#times.drainNs))
+  }
+
+  /** From the frontend's update on packets meet the new state; what fails before or after it is taken back. */
+  #write(frontend: Frontend, key: Uint8Array, service: number, uses: Uses, held: Entry | undefined): FrontendRecord {
+    const refs = new Map<string, BackendRef>()
+    for (const [name, { address, port, rests }] of uses) {
+      const use = { address: frontend.address, port: frontend.port, rests }
+      refs.set(name, this.#backends.take({ address, port }, frontend.protocol, frontend.id, use))
     }
-  }
-
-  #takeBackend(backend: Backend, taken: { readonly service: number; readonly backends: number[] }): BackendRef {
-    const id = this.#backendIds.take()
-    taken.backends.push(id)
-    const { generation: last } = readBackend(this.#backends, id)
-    // 0 is what a slot that was never used holds.
-    const generation = last === 0xffffffff ? 1 : last + 1
-    writeBackend(this.#backends, id, { ...backend, generation, service: taken.service, drainUntilNs: 0n })
-    return { id, generation }
-  }
-
-  #writeTable(offset: number, table: Uint32Array, refs: readonly BackendRef[]): void {
-    for (let slot = 0; slot < table.length; slot++) {
-      const ref = refs[table[slot] ?? 0] ?? noBackend
-      this.#tables[(offset + slot) * wordsPerSlot] = ref.id
-      this.#tables[(offset + slot) * wordsPerSlot + 1] = ref.generation
-    }
-  }
-
-  /** From the first update on packets meet the new state; when the map of VIPs is full it is taken back. */
-  #publish(frontend: Frontend, key: Uint8Array, record: FrontendRecord, before: FrontendRecord | undefined): void {
+    const refsThat = (rest: boolean): readonly (readonly [string, BackendRef])[] =>
+      [...refs].filter(([name]) => uses.get(name)?.rests === rest)
+    const now = this.#times.nowNs()
+    const record = this.#space.write(
+      service,
+      refsThat(false),
+      refsThat(true).map(([, ref]) => ref),
+      held?.record,
+      now,
+    )
     try {
       this.#frontends.put(key, encodeFrontend(record))
-      try {
-        this.#setVip(frontend.address, (this.#frontendsOf.get(frontend.address) ?? 0) + (before === undefined ? 1 : 0))
-      } catch (error) {
-        if (before === undefined) this.#frontends.delete(key)
-        else this.#frontends.put(key, encodeFrontend(before))
-        throw error
-      }
+      if (held === undefined) this.#announce(frontend.address, key)
     } catch (error) {
-      if (record.tableLength > 0) this.#stretches.give(record.tableOffset, record.tableLength, this.#times.nowNs())
+      this.#space.giveNew(record, held?.record, now)
+      throw error
+    }
+    if (held !== undefined) this.#space.giveOld(held.record, record, now)
+    return record
+  }
+
+  /** The address is ours from here on. */
+  #announce(address: string, key: Uint8Array): void {
+    try {
+      this.#addresses.add(address, 'frontends', 1)
+    } catch (error) {
+      this.#frontends.delete(key)
       throw error
     }
   }
 
-  #setVip(address: string, frontends: number): void {
-    const key = encodeVipKey(address)
-    if (key === undefined) return
-    if (frontends > 0) this.#vips.put(key, encodeVip(frontends))
-    else this.#vips.delete(key)
-    if (frontends > 0) this.#frontendsOf.set(address, frontends)
-    else this.#frontendsOf.delete(address)
-  }
-
-  #giveBack(taken: { readonly service: number; readonly backends: readonly number[] }, isNew: boolean): void {
-    for (const id of taken.backends) this.#drain(id, 0n)
-    if (isNew) this.#services.give(taken.service)
-  }
-
-  /** What `before` used and `kept` does not goes out of use. */
-  #retire(before: FrontendRecord, kept: ReadonlySet<number>): void {
-    for (const { id } of this.#refsOf(before)) if (!kept.has(id)) this.#drain(id, this.#times.drainNs)
-    if (before.tableLength > 0) this.#stretches.give(before.tableOffset, before.tableLength, this.#times.nowNs())
-  }
-
-  #drain(id: number, forNs: bigint): void {
-    writeDrain(this.#backends, id, this.#times.nowNs() + forNs)
-    this.#backendIds.give(id)
-  }
-
-  #readBack(frontend: Frontend): void {
-    const held = this.read(frontend.id)
-    const wanted = {
-      ...frontend,
-      backends: [...new Map(frontend.backends.map((backend) => [nameOf(backend), backend])).values()].sort(
-        compareBackends,
-      ),
-    }
-    if (isHeld(wanted, held)) return
-    throw new HeraldError(
-      'ERR_READ_BACK',
-      `${frontend.id} holds ${held === undefined ? 'nothing' : held.backends.map(nameOf).join(', ')}`,
-    )
-  }
-
-  /** The references that packets of this frontend meet, each once. */
-  #refsOf(record: FrontendRecord): BackendRef[] {
-    if (record.backends === 0) return []
-    if (record.tableLength === 0) return [record.only]
-    const refs = new Map<number, number>()
-    const end = (record.tableOffset + record.tableLength) * wordsPerSlot
-    for (let word = record.tableOffset * wordsPerSlot; word < end; word += wordsPerSlot)
-      refs.set(this.#tables[word] ?? 0, this.#tables[word + 1] ?? 0)
-    return [...refs].map(([id, generation]) => ({ id, generation }))
-  }
-
-  #activeOf(record: FrontendRecord): { readonly ref: BackendRef; readonly backend: Backend }[] {
-    return this.#refsOf(record)
-      .map((ref) => ({ ref, held: readBackend(this.#backends, ref.id) }))
-      .filter(({ ref, held }) => held.generation === ref.generation && held.drainUntilNs === 0n)
-      .map(({ ref, held }) => ({ ref, backend: { address: held.address, port: held.port } }))
-  }
-
-  #backendsOf(record: FrontendRecord): readonly Backend[] {
-    return this.#activeOf(record)
-      .map(({ backend }) => backend)
+  #existing(refs: readonly BackendRef[]): readonly Backend[] {
+    return refs
+      .flatMap((ref) => this.#backends.at(ref) ?? [])
+      .map(({ address, port }) => ({ address, port }))
       .sort(compareBackends)
   }
 }
 
-function nameOf(backend: Backend): string {
-  return `${backend.address}:${backend.port}`
+/** Sorted, each once, and none that rests among those that do not. */
+function normalised(frontend: Frontend): Frontend {
+  const textOf = ({ address, port }: Backend): string => `${address}:${port}`
+  const unique = (backends: readonly Backend[]): readonly Backend[] =>
+    [...new Map(backends.map((backend) => [textOf(backend), backend])).values()].sort(compareBackends)
+  const active = new Set(frontend.backends.map(textOf))
+  return {
+    ...frontend,
+    backends: unique(frontend.backends),
+    resting: unique(frontend.resting ?? []).filter((backend) => !active.has(textOf(backend))),
+  }
+}
+
+function usesOf({ backends, resting = [], protocol }: Frontend): Uses {
+  const named = (list: readonly Backend[], rests: boolean): [string, Backend & { readonly rests: boolean }][] =>
+    list.map(({ address, port }) => [nameOf({ address, port }, protocol), { address, port, rests }])
+  return new Map([...named(backends, false), ...named(resting, true)])
+}
+
+/** What a backend has to know of a frontend that uses it. */
+function endpointsOf(
+  uses: Uses,
+  { address, port }: Frontend,
+): Map<string, { address: string; port: number; rests: boolean }> {
+  return new Map([...uses].map(([name, { rests }]) => [name, { address, port, rests }]))
 }
 
 function compareBackends(a: Backend, b: Backend): number {

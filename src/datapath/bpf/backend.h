@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Choosing a backend, and what became of one that was chosen. */
+#ifndef HERALD_BACKEND_H
+#define HERALD_BACKEND_H
+
+#include "packet.h"
+
+/* A table that was read just before it was replaced may name a backend that is gone by now: then the new one is
+ * read. */
+#define CHOICES 3
+
+enum backend_state {
+	BACKEND_GONE,
+	BACKEND_DRAINING, /* gone from every slice: what is established has a while */
+	BACKEND_RESTING,  /* not ready: what is established goes on */
+	BACKEND_ACTIVE,
+};
+
+static __always_inline enum backend_state backend_state(const struct backend_ref *ref)
+{
+	__u32 id = ref->id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+	__u64 until;
+
+	if (!backend || backend->generation != ref->generation)
+		return BACKEND_GONE;
+	until = backend->drain_until_ns;
+	if (until == 0)
+		return BACKEND_ACTIVE;
+	if (until == RESTING)
+		return BACKEND_RESTING;
+	return bpf_ktime_get_ns() < until ? BACKEND_DRAINING : BACKEND_GONE;
+}
+
+static __always_inline __u32 mix(__u32 hash, __u32 word)
+{
+	hash = (hash ^ word) * 0x9e3779b1;
+	return hash ^ (hash >> 15);
+}
+
+/* The same on every node: with one table everywhere, every node chooses the same backend for a flow. */
+static __always_inline __u32 flow_hash(const struct packet *packet)
+{
+	__u32 hash = mix(0x48455241, packet->source);
+
+	hash = mix(hash, (__u32)packet->source_port << 16 | packet->destination_port);
+	hash = mix(hash, packet->destination);
+	hash = mix(hash, packet->protocol);
+	return hash ^ (hash >> 13);
+}
+
+static __always_inline bool read_table(__u32 offset, __u32 length, const struct packet *packet,
+		struct backend_ref *chosen)
+{
+	__u32 index = offset + flow_hash(packet) % length;
+	const struct backend_ref *slot = bpf_map_lookup_elem(&tables, &index);
+
+	if (slot)
+		*chosen = *slot;
+	return slot;
+}
+
+static __always_inline bool choose_current(const struct frontend *frontend, const struct packet *packet,
+		struct backend_ref *chosen)
+{
+	if (frontend->backends > 1)
+		return frontend->table_length != 0 &&
+		       read_table(frontend->table_offset, frontend->table_length, packet, chosen);
+	*chosen = frontend->only;
+	return frontend->backends == 1;
+}
+
+static __always_inline bool choose_previous(const struct frontend *frontend, const struct packet *packet,
+		struct backend_ref *chosen)
+{
+	if (frontend->previous_length)
+		return read_table(frontend->previous_offset, frontend->previous_length, packet, chosen);
+	*chosen = frontend->previous_only;
+	return chosen->generation != 0;
+}
+
+static __always_inline const struct frontend *frontend_of(const struct packet *packet)
+{
+	struct frontend_key key = {
+		.address = packet->destination,
+		.port = packet->destination_port,
+		.protocol = packet->protocol,
+	};
+	return bpf_map_lookup_elem(&frontends, &key);
+}
+
+static __always_inline void count_in(struct __sk_buff *skb, __u32 service, bool is_new)
+{
+	struct counters *total = bpf_map_lookup_elem(&counters, &service);
+
+	if (!total)
+		return;
+	total->packets_in += skb->gso_segs > 1 ? skb->gso_segs : 1;
+	total->bytes_in += skb->len;
+	total->new_connections += is_new;
+}
+
+static __always_inline void count_out(struct __sk_buff *skb, __u32 service)
+{
+	struct counters *total = bpf_map_lookup_elem(&counters, &service);
+
+	if (!total)
+		return;
+	total->packets_out += skb->gso_segs > 1 ? skb->gso_segs : 1;
+	total->bytes_out += skb->len;
+}
+
+#endif

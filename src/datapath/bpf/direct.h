@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Flows to a backend's own address, and those that it begins itself. They are known so that a reply of theirs is
+ * told from one of a VIP's flow, and so that both may use one client port:
+ *
+ *     client:p --> VIP:80   --> pod:8080  the pod sees client:p
+ *     client:p --> pod:8080 --> pod:8080  it came later: the pod sees client:p'
+ */
+#ifndef HERALD_DIRECT_H
+#define HERALD_DIRECT_H
+
+#include "icmp.h"
+#include "opening.h"
+
+static __always_inline const struct source *source_at(__be32 address, __be16 port, __u8 protocol)
+{
+	struct frontend_key key = { .address = address, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&sources, &key);
+}
+
+/* With the ports that it has: one half tells all. */
+static __always_inline void open_direct(const struct flow_key *out_key, const struct packet *packet)
+{
+	struct flow out = {
+		.address = out_key->source,
+		.port = out_key->source_port,
+		.client_port = out_key->destination_port,
+		.service = NO_SERVICE,
+		.seen = coarse_clock(),
+		.flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0),
+	};
+
+	put_opening(out_key, &out);
+}
+
+/* A packet of a flow that the pod sees with the client's own port. */
+static __noinline void follow_direct(const struct flow_key *out_key, struct flow *out, bool is_opening,
+		const struct packet *packet)
+{
+	struct flow_key in_key = in_key_of(out_key, out);
+
+	if (is_new_tcp(packet) && is_over(out_key, out)) {
+		forget_flow(out_key, out);
+		return open_direct(out_key, packet);
+	}
+	if (out->seen != coarse_clock())
+		out->seen = coarse_clock();
+	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
+		note_client_end(out_key, packet, 0);
+	if (is_opening && is_proved_by(packet, out))
+		promote(&in_key, out_key);
+}
+
+/* Beside a flow of a VIP that has these ports at the pod. */
+static __noinline int receive_beside(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct flow_key key = flow_key(packet, DIRECTION_IN);
+	struct flow *in = find_proved(&key);
+	bool is_opening = !in;
+	struct flow_key out_key;
+	struct flow opened = {};
+	struct flow *out;
+
+	if (!in)
+		in = find_opening(&key);
+	if (!in) {
+		opened.address = packet->destination;
+		opened.port = packet->destination_port;
+		opened.service = NO_SERVICE;
+		opened.flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0);
+		if (!open_flow(&key, &opened))
+			return drop(REASON_FLOWS_FULL);
+	} else {
+		opened = *in;
+		out_key = out_key_of(&key, in);
+		if (in->seen != coarse_clock())
+			keep_out_half(&key, in, is_opening);
+		if (packet->tcp_flags & (TCP_FIN | TCP_RST))
+			note_client_end(&out_key, packet, in);
+		out = is_opening ? find_opening(&out_key) : 0;
+		if (out && is_proved_by(packet, out))
+			promote(&key, &out_key);
+	}
+	if (rewrite(skb, packet, DESTINATION, &opened))
+		return drop(REASON_REWRITE_FAILED);
+	return PASS;
+}
+
+/* A packet for an address that has backends and is no VIP. */
+static __noinline int receive_direct(struct __sk_buff *skb, struct packet *packet)
+{
+	struct flow_key out_key, in_key;
+	bool is_opening;
+	struct flow *out;
+
+	if (!is_header_sound(skb, packet) || packet->position == LATER_FRAGMENT)
+		return PASS;
+	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
+		return PASS;
+	if (!source_at(packet->destination, packet->destination_port, packet->protocol))
+		return PASS;
+	/* Translated by the hook of a device below this one. */
+	if (bpf_get_hash_recalc(skb) == translated_hash(packet))
+		return PASS;
+	out_key = reversed_key(packet, DIRECTION_OUT);
+	out = find_proved(&out_key);
+	is_opening = !out;
+	if (!out)
+		out = find_opening(&out_key);
+	if (out && out->flags & FLOW_DIRECT && out->client_port == packet->source_port) {
+		follow_direct(&out_key, out, is_opening, packet);
+		return PASS;
+	}
+	in_key = flow_key(packet, DIRECTION_IN);
+	if (find_flow(&in_key))
+		return receive_beside(skb, packet);
+	if (out && !is_over(&out_key, out))
+		return receive_beside(skb, packet);
+	if (out)
+		forget_flow(&out_key, out);
+	if (!(packet->tcp_flags & TCP_RST))
+		open_direct(&out_key, packet);
+	return PASS;
+}
+
+#endif

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* New flows, and such as have lost their state: which ports they get, where they belong. */
+#ifndef HERALD_OPENING_H
+#define HERALD_OPENING_H
+
+#include "backend.h"
+#include "flow.h"
+
+#define CLIENT_PORTS 4
+#define CLIENT_PORT_STEP 0x3a5d
+#define FIRST_CLIENT_PORT 1024
+
+/* The flow is the pod's own: counted for no Service. */
+#define NO_SERVICE (~0U)
+
+/* The client's port as the pod may see it, in the order of trial; 0 when this one is none to use. Undone by
+ * {@link client_port_before}, so that a reply alone says which flow it is of. */
+static __always_inline __be16 client_port_after(__be16 port, __u32 trial)
+{
+	__u16 moved = bpf_ntohs(port) + trial * CLIENT_PORT_STEP;
+
+	return trial == 0 || moved >= FIRST_CLIENT_PORT ? bpf_htons(moved) : 0;
+}
+
+static __always_inline __be16 client_port_before(__be16 port, __u32 trial)
+{
+	return bpf_htons(bpf_ntohs(port) - trial * CLIENT_PORT_STEP);
+}
+
+/* Two flows of one client port with one pod, by two VIPs or by one and directly: the pod must see two, so the
+ * later one gets another port. A flow that is over makes room. False when every trial met one that is not. */
+static __noinline bool choose_client_port(const struct flow_key *in_key, struct flow *in)
+{
+	struct flow out = out_half(in_key, in);
+	const struct flow *other;
+	struct flow_key key;
+
+	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
+		in->client_port = client_port_after(in_key->source_port, trial);
+		if (!in->client_port)
+			continue;
+		key = out_key_of(in_key, in);
+		other = find_flow(&key);
+		if (!other || is_of_same_client(other, &out))
+			return true;
+		if (is_over(&key, other)) {
+			forget_flow(&key, other);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Both halves; the one of the replies first, and as it was when it is still there. */
+static __noinline bool open_flow(const struct flow_key *in_key, struct flow *in)
+{
+	struct flow_key out_key;
+	struct flow out;
+
+	in->seen = coarse_clock();
+	if (!choose_client_port(in_key, in))
+		return false;
+	out_key = out_key_of(in_key, in);
+	out = out_half(in_key, in);
+	/* Its silence is that of an opening until it is proved. */
+	out.flags |= in->flags & FLOW_OPENED_BY_SYN;
+	if (!find_flow(&out_key) && put_opening(&out_key, &out))
+		return false;
+	return !put_opening(in_key, in);
+}
+
+/* Whether the pod's half of this flow with this backend is known: then that is where it was. */
+static __noinline bool was_served_by(const struct flow_key *in_key, const struct backend_ref *ref)
+{
+	__u32 id = ref->id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+	const struct flow *out;
+	struct flow_key key;
+	struct flow in = {};
+
+	if (!backend || backend->generation != ref->generation)
+		return false;
+	in.address = backend->address;
+	in.port = backend->port;
+	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
+		in.client_port = client_port_after(in_key->source_port, trial);
+		key = out_key_of(in_key, &in);
+		out = find_flow(&key);
+		if (out && out->address == in_key->destination && out->port == in_key->destination_port &&
+		    out->client_port == in_key->source_port)
+			return true;
+	}
+	return false;
+}
+
+enum choice {
+	CHOICE_NO_FRONTEND,
+	CHOICE_NO_BACKEND,
+	CHOICE_MADE,
+};
+
+static __noinline enum choice choose_anew(const struct packet *packet, struct flow *in)
+{
+	const struct frontend *frontend;
+
+	for (int attempt = 0; attempt < CHOICES; attempt++) {
+		frontend = frontend_of(packet);
+		if (!frontend)
+			return CHOICE_NO_FRONTEND;
+		in->service = frontend->service;
+		if (!choose_current(frontend, packet, &in->backend))
+			return CHOICE_NO_BACKEND;
+		if (backend_state(&in->backend) != BACKEND_GONE)
+			return CHOICE_MADE;
+	}
+	return CHOICE_NO_BACKEND;
+}
+
+/* What does not begin a flow goes where it was: the table before this one may know. */
+static __noinline bool choose_former(const struct packet *packet, const struct flow_key *in_key, struct flow *in)
+{
+	const struct frontend *frontend = frontend_of(packet);
+
+	if (!frontend || !choose_previous(frontend, packet, &in->backend) || backend_state(&in->backend) == BACKEND_GONE)
+		return false;
+	in->service = frontend->service;
+	return was_served_by(in_key, &in->backend);
+}
+
+/* Once in a unit of the coarse clock: writes the half of the replies again when it was evicted, but never over
+ * the entry of another flow, and says that it is in use. */
+static __noinline void keep_out_half(const struct flow_key *in_key, struct flow *in, bool is_opening)
+{
+	struct flow_key key = out_key_of(in_key, in);
+	struct flow *out = find_flow(&key);
+	struct flow restored;
+
+	in->seen = coarse_clock();
+	if (out) {
+		out->seen = in->seen;
+		return;
+	}
+	restored = out_half(in_key, in);
+	if (is_opening)
+		put_opening(&key, &restored);
+	else
+		put_proved(&key, &restored);
+}
+
+static __noinline void keep_in_half(const struct flow_key *out_key, struct flow *out, bool is_opening)
+{
+	struct flow_key key = in_key_of(out_key, out);
+	struct flow *in;
+	struct flow restored;
+
+	out->seen = coarse_clock();
+	/* A flow to the pod with its own port needs no half for what comes in. */
+	if (out->flags & FLOW_DIRECT && out->client_port == out_key->destination_port)
+		return;
+	in = find_flow(&key);
+	if (in) {
+		in->seen = out->seen;
+		return;
+	}
+	restored = in_half(out_key, out);
+	if (is_opening)
+		put_opening(&key, &restored);
+	else
+		put_proved(&key, &restored);
+}
+
+/* The flow to this place behind which a reply without one belongs; false when there is none. */
+static __always_inline bool find_former(const struct flow_key *out_key, const struct endpoint *place,
+		struct flow *found)
+{
+	struct flow_key key = {
+		.source = out_key->destination,
+		.destination = place->address,
+		.destination_port = place->port,
+		.protocol = out_key->protocol,
+		.direction = DIRECTION_IN,
+	};
+	const struct flow *in;
+	bool is_opening;
+
+	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
+		key.source_port = client_port_before(out_key->destination_port, trial);
+		in = find_proved(&key);
+		is_opening = !in;
+		if (!in)
+			in = find_opening(&key);
+		if (!in || in->address != out_key->source || in->port != out_key->source_port ||
+		    in->client_port != out_key->destination_port)
+			continue;
+		*found = out_half(&key, in);
+		if (is_opening)
+			put_opening(out_key, found);
+		else
+			put_proved(out_key, found);
+		return true;
+	}
+	return false;
+}
+
+/* The half of the replies was evicted: the other half of one of the VIPs behind which the pod stands brings it
+ * back. */
+static __noinline bool restore_out_half(const struct flow_key *out_key, const struct source *source,
+		struct flow *found)
+{
+	struct endpoint place = { .address = out_key->source, .port = out_key->source_port };
+
+	if (find_former(out_key, &place, found))
+		return true;
+	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++) {
+		if (i >= source->count)
+			break;
+		place = source->vips[i];
+		if (find_former(out_key, &place, found))
+			return true;
+	}
+	return false;
+}
+
+#endif

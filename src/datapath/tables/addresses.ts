@@ -1,0 +1,59 @@
+/** The addresses whose packets are looked at: VIPs, and those of backends. Pure. */
+import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
+import type { MapStore } from '../maps.ts'
+
+const nothing: AddressRecord = { frontends: 0, sources: 0 }
+
+export class AddressTable {
+  readonly #store: MapStore
+  readonly #held = new Map<string, AddressRecord>()
+
+  constructor(store: MapStore) {
+    this.#store = store
+  }
+
+  get used(): number {
+    return this.#held.size
+  }
+
+  get maxEntries(): number {
+    return this.#store.maxEntries
+  }
+
+  of(address: string): AddressRecord {
+    return this.#held.get(address) ?? nothing
+  }
+
+  /** As the map holds it. */
+  isVip(address: string): boolean {
+    const key = encodeAddressKey(address)
+    const value = key === undefined ? undefined : this.#store.get(key)
+    return value !== undefined && decodeAddress(value).frontends > 0
+  }
+
+  /** Throws ERR_MAP_FULL, and has then changed nothing. */
+  add(address: string, part: keyof AddressRecord, more: 1 | -1): void {
+    const key = encodeAddressKey(address)
+    if (key === undefined) return
+    const before = this.of(address)
+    const after = { ...before, [part]: before[part] + more }
+    if (after.frontends > 0 || after.sources > 0) {
+      this.#store.put(key, encodeAddress(after))
+      this.#held.set(address, after)
+    } else {
+      this.#store.delete(key)
+      this.#held.delete(address)
+    }
+  }
+
+  /** Makes the map hold what was counted and nothing else: a crash may have left more or less. */
+  adopt(counted: ReadonlyMap<string, AddressRecord>): void {
+    for (const [key] of [...this.#store.entries()]) if (!counted.has(decodeAddressKey(key))) this.#store.delete(key)
+    for (const [address, record] of counted) {
+      const key = encodeAddressKey(address)
+      if (key === undefined) continue
+      this.#store.put(key, encodeAddress(record))
+      this.#held.set(address, record)
+    }
+  }
+}

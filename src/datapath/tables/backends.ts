@@ -1,0 +1,260 @@
+/**
+ * Backends: each is an address, port and protocol, whatever frontends it has, and readiness is a state of it.
+ *
+ *     a frontend uses it ----> takes new flows
+ *     all let it rest    ----> established flows go on, for however long
+ *     nobody names it    ----> established flows have a while; who comes back meanwhile is the same backend
+ *     that is over       ----> gone: its id is free, for another generation
+ *
+ * Ids are free again only when the while is over, also for a successor that finds them so in the maps. Pure.
+ */
+import type { Backend, Protocol } from '../../desired/model.ts'
+import { HeraldError } from '../../errors.ts'
+import {
+  decodeSettled,
+  encodeFrontendKey,
+  encodeSource,
+  readBackend,
+  resting,
+  sizes,
+  writeBackend,
+  writeDrain,
+  type BackendRecord,
+  type BackendRef,
+} from '../layout.ts'
+import type { Maps, MapStore } from '../maps.ts'
+import { IdPool } from '../slots.ts'
+import type { AddressTable } from './addresses.ts'
+
+export interface TableTimes {
+  /** CLOCK_MONOTONIC, as the programs see it. */
+  readonly nowNs: () => bigint
+  /** How long established TCP connections go on to a backend that was removed. */
+  readonly drainNs: bigint
+  /** So long after a pod became a backend its unknown flows are taken for older ones, with the pod itself. */
+  readonly settleNs: bigint
+}
+
+export interface VipEndpoint {
+  readonly address: string
+  readonly port: number
+}
+
+interface Use extends VipEndpoint {
+  readonly rests: boolean
+}
+
+interface Held extends Backend {
+  readonly protocol: Protocol
+  readonly ref: BackendRef
+  readonly settledNs: bigint
+  /** By frontend. */
+  readonly uses: Map<string, Use>
+  /** Nobody uses it: until then its flows go on. */
+  leavesNs: bigint | undefined
+  /** No packet can have met it yet. */
+  isFresh: boolean
+}
+
+export class BackendTable {
+  readonly #memory: DataView
+  readonly #sources: MapStore
+  readonly #addresses: AddressTable
+  readonly #times: TableTimes
+  readonly #ids: IdPool
+  readonly #held = new Map<string, Held>()
+  /** In the order in which they may go. */
+  readonly #leaving = new Map<string, Held>()
+
+  constructor(maps: Maps, addresses: AddressTable, times: TableTimes) {
+    this.#memory = maps.memory('backends')
+    this.#sources = maps.store('sources')
+    this.#addresses = addresses
+    this.#times = times
+    this.#ids = new IdPool('backend slots', this.maxEntries)
+  }
+
+  get used(): number {
+    return this.#held.size - this.#leaving.size
+  }
+
+  get maxEntries(): number {
+    return this.#memory.byteLength / sizes.backend
+  }
+
+  /** What a reference names; undefined when it is gone, or of another generation. */
+  at(ref: BackendRef): BackendRecord | undefined {
+    const record = readBackend(this.#memory, ref.id)
+    return record.generation === ref.generation ? record : undefined
+  }
+
+  /** The reference of a backend for a frontend that will use it; what new flows need is written. Throws ERR_MAP_FULL. */
+  take(backend: Backend, protocol: Protocol, frontend: string, use: Use): BackendRef {
+    const name = nameOf(backend, protocol)
+    const held = this.#held.get(name) ?? this.#make(name, backend, protocol)
+    const before = held.uses.get(frontend)
+    held.uses.set(frontend, use)
+    try {
+      this.#writeSource(held)
+    } catch (error) {
+      if (before === undefined) held.uses.delete(frontend)
+      else held.uses.set(frontend, before)
+      if (held.isFresh && held.uses.size === 0) this.#free(name, held)
+      throw error
+    }
+    this.#leaving.delete(name)
+    held.leavesNs = undefined
+    // A backend that is to rest rests once no packet can choose it any more.
+    if (!use.rests) this.#writeState(held)
+    return held.ref
+  }
+
+  /** After the frontend was written: what it uses, and in which state; it gives up everything else of `before`. */
+  settle(frontend: string, uses: ReadonlyMap<string, Use>, before: Iterable<string>): void {
+    for (const name of new Set([...before, ...uses.keys()])) {
+      const held = this.#held.get(name)
+      if (held === undefined) continue
+      const use = uses.get(name)
+      if (use === undefined) held.uses.delete(frontend)
+      else held.uses.set(frontend, use)
+      if (held.uses.size === 0 && held.isFresh) {
+        this.#free(name, held)
+        continue
+      }
+      if (held.uses.size > 0) held.isFresh = false
+      else {
+        held.leavesNs = this.#times.nowNs() + this.#times.drainNs
+        this.#leaving.set(name, held)
+      }
+      this.#writeState(held)
+      this.#writeSource(held)
+    }
+  }
+
+  /** Ends what nobody uses and whose while is over. */
+  purge(): void {
+    const now = this.#times.nowNs()
+    for (const [name, held] of this.#leaving) {
+      if ((held.leavesNs ?? now) > now) return
+      this.#free(name, held)
+    }
+  }
+
+  /** Before the first {@link take}: a frontend that was found uses this. */
+  adopt(frontend: string, ref: BackendRef, use: Use): void {
+    const record = this.at(ref)
+    if (record === undefined) return
+    const held = this.#adopted(record, ref)
+    held.uses.set(frontend, use)
+  }
+
+  /** After every {@link adopt}: what nobody uses leaves, at the time that is written or from now on. */
+  finishAdoption(): void {
+    const now = this.#times.nowNs()
+    const ids = new Set([...this.#held.values()].map(({ ref }) => ref.id))
+    const left: (readonly [string, Held])[] = []
+    for (let id = 0; id < this.maxEntries; id++) {
+      const record = readBackend(this.#memory, id)
+      if (record.generation === 0 || ids.has(id)) continue
+      const isForever = record.drainUntilNs === 0n || record.drainUntilNs === resting
+      if (!isForever && record.drainUntilNs <= now) continue
+      // Two slots of one name: the one that is in use is the backend, the other one waits for its end.
+      const name = this.#held.has(nameOf(record, record.protocol)) ? `slot ${id}` : nameOf(record, record.protocol)
+      const held = this.#adopted(record, { id, generation: record.generation }, name)
+      held.leavesNs = isForever ? now + this.#times.drainNs : record.drainUntilNs
+      if (isForever) writeDrain(this.#memory, id, held.leavesNs)
+      left.push([name, held])
+    }
+    left.sort(([, a], [, b]) => Number((a.leavesNs ?? 0n) - (b.leavesNs ?? 0n)))
+    for (const [name, held] of left) this.#leaving.set(name, held)
+    this.#adoptSources()
+  }
+
+  /** By address: how many backends it has; for the table of addresses. */
+  *counted(): Iterable<string> {
+    for (const [name, { address }] of this.#held) if (!name.startsWith('slot ')) yield address
+  }
+
+  #adopted(record: BackendRecord, ref: BackendRef, name = nameOf(record, record.protocol)): Held {
+    const known = this.#held.get(name)
+    if (known !== undefined) return known
+    const { address, port, protocol } = record
+    const held: Held = {
+      address,
+      port,
+      protocol,
+      ref,
+      settledNs: 0n,
+      uses: new Map(),
+      leavesNs: undefined,
+      isFresh: false,
+    }
+    this.#held.set(name, held)
+    this.#ids.reserve(ref.id)
+    return held
+  }
+
+  #adoptSources(): void {
+    const keys = new Map<string, Held>()
+    for (const [name, held] of this.#held) {
+      const key = encodeFrontendKey(held)
+      if (key !== undefined && !name.startsWith('slot ')) keys.set(key.join(), held)
+    }
+    for (const [key, value] of [...this.#sources.entries()]) {
+      const held = keys.get(key.join())
+      if (held === undefined) this.#sources.delete(key)
+      else Object.assign(held, { settledNs: decodeSettled(value) })
+    }
+    for (const held of keys.values()) this.#writeSource(held)
+  }
+
+  #make(name: string, backend: Backend, protocol: Protocol): Held {
+    if (this.#addresses.of(backend.address).frontends > 0)
+      throw new HeraldError('ERR_ADDRESS', `${backend.address} is a served address and cannot be one of a backend too`)
+    this.#addresses.add(backend.address, 'sources', 1)
+    try {
+      const id = this.#ids.take(this.#times.nowNs())
+      const { generation: last } = readBackend(this.#memory, id)
+      // 0 is what a slot that was never used holds.
+      const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
+      const { address, port } = backend
+      writeBackend(this.#memory, id, { address, port, protocol, generation: ref.generation, drainUntilNs: resting })
+      const settledNs = this.#times.nowNs() + this.#times.settleNs
+      const held = { address, port, protocol, ref, settledNs, uses: new Map(), leavesNs: undefined, isFresh: true }
+      this.#held.set(name, held)
+      return held
+    } catch (error) {
+      this.#addresses.add(backend.address, 'sources', -1)
+      throw error
+    }
+  }
+
+  #free(name: string, held: Held): void {
+    this.#held.delete(name)
+    this.#leaving.delete(name)
+    const now = this.#times.nowNs()
+    writeDrain(this.#memory, held.ref.id, now)
+    this.#ids.give(held.ref.id, now)
+    if (name.startsWith('slot ')) return
+    const key = encodeFrontendKey(held)
+    if (key !== undefined) this.#sources.delete(key)
+    this.#addresses.add(held.address, 'sources', -1)
+  }
+
+  #writeState(held: Held): void {
+    const uses = [...held.uses.values()]
+    const state =
+      uses.length === 0 ? (held.leavesNs ?? this.#times.nowNs()) : uses.every(({ rests }) => rests) ? resting : 0n
+    writeDrain(this.#memory, held.ref.id, state)
+  }
+
+  #writeSource(held: Held): void {
+    const key = encodeFrontendKey(held)
+    const { ref: backend, settledNs } = held
+    if (key !== undefined) this.#sources.put(key, encodeSource({ vips: [...held.uses.values()], backend, settledNs }))
+  }
+}
+
+export function nameOf({ address, port }: Backend, protocol: Protocol): string {
+  return `${address}:${port}/${protocol}`
+}
