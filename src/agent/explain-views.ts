@@ -219,7 +219,11 @@ async function holdersOf({ agent }: ExplainParts, prefix: string): Promise<reado
   const holders: DesiredService[] = []
   let compared = 0
   for (const service of agent.order.services.values()) {
-    if (service.addresses.some((address) => canonicalPrefix(address) === prefix)) holders.push(service)
+    const isHolder =
+      service.addresses.some((address) => canonicalPrefix(address) === prefix) ||
+      // Of an aggregate the route alone says so.
+      service.routes.some((route) => route.prefix === prefix)
+    if (isHolder) holders.push(service)
     if (++compared % sliceServices === 0) await nextTurn()
   }
   return holders.sort((a, b) => (a.key < b.key ? -1 : 1))

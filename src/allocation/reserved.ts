@@ -30,9 +30,13 @@ const special: readonly Reservation[] = reservationsOf([
   { place: 'ff00::/8', reason: 'a multicast address' },
 ])
 
+const touchedLimit = 4096
+
 export class Reserved {
   readonly all: readonly Reservation[]
   readonly #index: IntervalIndex<Reservation>
+  /** Thousands of Services are in one aggregate. */
+  readonly #touched = new Map<string, boolean>()
 
   /** What is no address and no prefix is passed over: it reserves nothing. */
   constructor(places: readonly ReservedPlace[] = []) {
@@ -46,6 +50,18 @@ export class Reserved {
     return parsed === undefined
       ? 'not an address'
       : this.#index.at(familyOfAddress(parsed), toInteger(parsed))[0]?.reason
+  }
+
+  /** Whether anything inside a prefix is reserved. */
+  isTouched(prefix: string): boolean {
+    let isTouched = this.#touched.get(prefix)
+    if (isTouched === undefined) {
+      const range = rangeOfPlace(prefix)
+      isTouched = range !== undefined && this.all.some((each) => overlaps(range, each))
+      if (this.#touched.size >= touchedLimit) this.#touched.clear()
+      this.#touched.set(prefix, isTouched)
+    }
+    return isTouched
   }
 }
 

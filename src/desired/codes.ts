@@ -82,9 +82,9 @@ export type ProblemCode = keyof typeof problemCodes
 /** By the step of the chain that they answer. */
 export const verdictCodes = {
   valid: { yes: [], no: [] },
-  class: { yes: ['ClassServed'], no: ['OtherClass'] },
+  class: { yes: ['ClassServed', 'NoClassNeeded'], no: ['OtherClass'] },
   allocated: {
-    yes: ['Allocated', 'RequestRefused', 'SomePortsTaken', 'AddressLeftOut'],
+    yes: ['Allocated', 'RequestRefused', 'SomePortsTaken', 'AddressLeftOut', 'OwnAddress'],
     no: [
       'NoPool',
       'PoolSelectorMismatch',
@@ -103,7 +103,10 @@ export const verdictCodes = {
       'RecordDamaged',
     ],
   },
-  selected: { yes: ['PolicySelects', 'ExportPodCIDR'], no: ['NoPolicy', 'NotSelected', 'FamilyNotSpoken'] },
+  selected: {
+    yes: ['PolicySelects', 'ExportPodCIDR'],
+    no: ['NoPolicy', 'NotSelected', 'FamilyNotSpoken', 'AddressNotAsked'],
+  },
   supported: {
     yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],
     no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed', 'Ipv6NotServed'],

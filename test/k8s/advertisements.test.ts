@@ -7,6 +7,7 @@ import { parseEndpointSlice } from '../../src/k8s/kinds/endpoint-slice.ts'
 import { parseService } from '../../src/k8s/kinds/service.ts'
 import { Reserved } from '../../src/allocation/reserved.ts'
 import { exportsOf, type NodeExports } from '../../src/k8s/translate/exports.ts'
+import { OwnAddresses } from '../../src/k8s/translate/own-addresses.ts'
 import { translateService } from '../../src/k8s/translate/services.ts'
 
 const from = {
@@ -85,13 +86,14 @@ function serviceWith(
     ports: [{ port: 80 }],
   })
   assert.ok(service !== undefined && slice !== undefined)
-  return translateService(
+  const desired = translateService(
     {
       key: 'default/web',
       source: { kind: 'Service', name: 'web' },
       service,
       slices: [slice],
       answer: { addresses, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: '' } },
+      owners: new OwnAddresses(),
       poolOf: () => gold,
       reserved: new Reserved(),
       exports,
@@ -99,6 +101,8 @@ function serviceWith(
     },
     { nodeName: 'n1', datapath: 'ebpf', secretsNamespace: 'kube-system' },
   )
+  assert.ok(desired)
+  return desired
 }
 
 test('two advertisements of one prefix unite communities, and the highest local preference holds (RFC 4271 5.1.5)', () => {
@@ -117,7 +121,7 @@ test('two advertisements of one prefix unite communities, and the highest local 
     },
   ])
   const selected = desired.verdicts.find(({ step }) => step === 'selected')
-  assert.equal(selected?.message, 'advert a, advert b, advert d, neighbors 65001/192.0.2.1')
+  assert.equal(selected?.message, 'advert a, advert b, neighbors 65001/192.0.2.1')
 })
 
 test('several advertisements of PodCIDRs are united likewise', () => {

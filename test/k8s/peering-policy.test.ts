@@ -146,7 +146,9 @@ test('communities are judged each by itself, wherever one stands', () => {
 test('what this version does not serve is a warning, and the rest holds', () => {
   assert.deepEqual(places(routerOf({ podIPPoolSelector: {} })), ['warning podIPPoolSelector'])
   assert.deepEqual(places(routerOf({ serviceAdvertisements: ['LoadBalancerIP'] })), [])
-  assert.deepEqual(places(routerOf({ serviceAdvertisements: ['ClusterIP', 'ExternalIP'] })).length, 2)
+  assert.deepEqual(places(routerOf({ serviceAdvertisements: ['ClusterIP', 'ExternalIP'] })), [])
+  assert.deepEqual(places(routerOf({ serviceAdvertisements: [] })), ['warning serviceAdvertisements'])
+  assert.deepEqual(places(routerOf({ serviceAdvertisements: ['NodeIP'] })), ['error 0'])
   assert.deepEqual(places(neighborOf({ advertisedPathAttributes: [{ selectorType: 'CiliumPodIPPool' }] })), [
     'warning selectorType',
   ])

@@ -110,8 +110,19 @@ function advertisementsOf(
     selectorMatches(nodes, node.labels) ? [{ from: policy, ...rule }] : [],
   )
   const said = { name: nameOf(policy), family }
+  const addressTypes = router.serviceAdvertisements
   return [
-    ...(selector === undefined ? [] : [{ ...said, type: 'Service' as const, selector, attributes: services }]),
+    ...(selector === undefined || addressTypes?.length === 0
+      ? []
+      : [
+          {
+            ...said,
+            type: 'Service' as const,
+            selector,
+            ...(addressTypes ? { addressTypes } : {}),
+            attributes: services,
+          },
+        ]),
     ...(router.exportPodCIDR ? [{ ...said, type: 'PodCIDR' as const, attributes: podCidrs }] : []),
   ]
 }

@@ -5,18 +5,18 @@
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
 import { parseAttributesAnnotation, type AttributesAnnotation } from './attributes-annotation.ts'
-import { communities, localPreference } from './cilium-bgp.ts'
+import { communities, localPreference, serviceAddressTypes } from './cilium-bgp.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { fault, metadataSchema, narrow, tooLong, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 import { narrowParts } from './parts.ts'
-
-const addressTypes = ['LoadBalancerIP', 'ClusterIP', 'ExternalIP'] as const
 
 const entrySchema = z.strictObject({
   advertisementType: z.enum(['PodCIDR', 'CiliumPodIPPool', 'Service', 'Interface']),
   service: z
     .strictObject({
-      addresses: z.array(z.enum(addressTypes)).min(1, 'no type of address is written, and at least one is needed'),
+      addresses: z
+        .array(z.enum(serviceAddressTypes))
+        .min(1, 'no type of address is written, and at least one is needed'),
       aggregationLengthIPv4: z.number().int().min(0).max(31).nullish(),
       aggregationLengthIPv6: z.number().int().min(0).max(127).nullish(),
     })

@@ -20,6 +20,7 @@ import {
   localPreference,
   noFamily,
   numberOr,
+  serviceAddressTypes,
 } from './cilium-bgp.ts'
 import { fieldOf } from './fields.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
@@ -71,7 +72,7 @@ const routerSchema = z.strictObject({
     .transform((isExported) => isExported ?? false),
   podIPPoolSelector: selector,
   serviceSelector: selector,
-  serviceAdvertisements: z.array(z.string()).nullish(),
+  serviceAdvertisements: z.array(z.enum(serviceAddressTypes)).nullish(),
   neighbors: z.array(z.unknown()).min(1, 'no neighbor is written, and at least one is needed'),
 })
 
@@ -213,17 +214,13 @@ function checkRouter(
         'Use exportPodCIDR.',
       ),
     )
-  for (const kind of serviceAdvertisements ?? [])
-    if (kind !== 'LoadBalancerIP')
-      faults.push(
-        fault(
-          'warning',
-          [...at, 'serviceAdvertisements'],
-          'NotServed',
-          `${kind} is not served in this version`,
-          'Use LoadBalancerIP.',
-        ),
-      )
+  if (serviceAdvertisements?.length === 0) {
+    const remedy = 'Leave it out for LoadBalancerIP, or name types of addresses.'
+    const path = [...at, 'serviceAdvertisements']
+    faults.push(
+      fault('warning', path, 'NoServiceSelector', 'it is empty: no address of a Service is announced', remedy),
+    )
+  }
   return faults
 }
 

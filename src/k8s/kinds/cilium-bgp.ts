@@ -6,6 +6,9 @@ import { fault, type Fault, type FieldPath } from './narrow.ts'
 export const asn = z.number().int().min(0).max(4294967295)
 export const port = z.number().int().min(1).max(65535)
 
+/** Which addresses of a Service. */
+export const serviceAddressTypes = ['LoadBalancerIP', 'ClusterIP', 'ExternalIP'] as const
+
 /** Of an instance or a peer: what other objects and versions know it by. */
 export const partName = z.string().min(1).max(255, 'a name has at most 255 characters')
 

@@ -1,6 +1,6 @@
-/** core/v1 Service, as far as Herald reads it; of one that is no LoadBalancer nothing is kept but that. */
+/** core/v1 Service, as far as Herald reads it; of one without addresses of its own nothing is kept but its type. */
 import * as z from 'zod'
-import { type Family, formatAddress, parseAddress } from '../../ip/address.ts'
+import { type Family, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
 import {
@@ -24,11 +24,14 @@ export const serviceSchema = z.object({
   metadata: metadataSchema,
   spec: z.object({
     type: choice(['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'], 'ClusterIP'),
+    clusterIP: optionalText,
     clusterIPs: optionalList(z.string()),
+    externalIPs: optionalList(z.string()),
     loadBalancerClass: optionalText,
     loadBalancerIP: optionalText,
     loadBalancerSourceRanges: optionalList(z.string()),
     externalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
+    internalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
     sessionAffinity: choice(['None', 'ClientIP'], 'None'),
     selector: z.record(z.string(), z.string()).nullish(),
     ipFamilies: optionalList(ipFamilies),
@@ -57,6 +60,13 @@ export interface ServicePort {
   readonly port: number
 }
 
+/** An address that a Service has without a pool. */
+export interface OwnAddress {
+  readonly type: 'ClusterIP' | 'ExternalIP'
+  /** Canonical. */
+  readonly address: string
+}
+
 export interface Service {
   readonly metadata: Metadata
   readonly spec: {
@@ -65,6 +75,8 @@ export interface Service {
     readonly loadBalancerIP: string | undefined
     readonly loadBalancerSourceRanges: readonly string[]
     readonly externalTrafficPolicy: 'Cluster' | 'Local'
+    /** Of its cluster IPs. */
+    readonly internalTrafficPolicy: 'Cluster' | 'Local'
     readonly sessionAffinity: 'None' | 'ClientIP'
     readonly selector: Labels
     /** In order, as the API server would complete them. */
@@ -75,6 +87,8 @@ export interface Service {
   }
   /** Addresses of status.loadBalancer.ingress, canonical. */
   readonly status: readonly string[]
+  /** Its cluster IPs and external IPs. */
+  readonly own: readonly OwnAddress[]
 }
 
 const otherSpec: Service['spec'] = {
@@ -83,6 +97,7 @@ const otherSpec: Service['spec'] = {
   loadBalancerIP: undefined,
   loadBalancerSourceRanges: [],
   externalTrafficPolicy: 'Cluster',
+  internalTrafficPolicy: 'Cluster',
   sessionAffinity: 'None',
   selector: {},
   families: [],
@@ -90,11 +105,13 @@ const otherSpec: Service['spec'] = {
   ports: [],
 }
 const nothing: readonly string[] = []
+const noAddresses: readonly OwnAddress[] = []
 
 /** Far more than a Service of two families needs. */
 const maxAddresses = 64
 const limits = [
   [['spec', 'ports'], 1000],
+  [['spec', 'externalIPs'], maxAddresses],
   [['status', 'loadBalancer', 'ingress'], maxAddresses],
 ] as const
 
@@ -117,7 +134,8 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   const { value, faults } = narrow(serviceSchema, raw, checkSpec)
   if (value === undefined) return { faults }
   const service = compact(value)
-  if (service.spec.type !== 'LoadBalancer') return { value: service, faults }
+  const external = externalFaults(value)
+  if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
   const { addresses, invalid, path } = requestedAddresses(service)
   if (addresses.length > maxAddresses) {
@@ -127,7 +145,7 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   }
   const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
   const requests = invalid.map((text) => fault('error', path, 'InvalidAddress', `${text} is not an address`, remedy))
-  return { value: service, faults: [...faults, ...unknown, ...requests, ...statusFaults(value)] }
+  return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
 }
 
 /** What the API server would refuse, beyond single fields. */
@@ -154,6 +172,15 @@ function checkSpec({ spec }: Written): readonly Fault[] {
   return faults
 }
 
+function externalFaults({ spec }: Written): readonly Fault[] {
+  return spec.externalIPs.flatMap((ip, index) => {
+    if (ip === '' || parseAddress(ip) !== undefined) return []
+    const message = `${JSON.stringify(ip)} is not an address: it is not announced`
+    const remedy = 'Write an IPv4 or IPv6 address without a length.'
+    return [fault('warning', ['spec', 'externalIPs', index], 'InvalidAddress', message, remedy)]
+  })
+}
+
 function statusFaults({ status }: Written): readonly Fault[] {
   return (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }, index) => {
     if (!ip || parseAddress(ip) !== undefined) return []
@@ -165,14 +192,16 @@ function statusFaults({ status }: Written): readonly Fault[] {
 
 function compact({ metadata, spec, status }: Written): Service {
   const isLoadBalancer = spec.type === 'LoadBalancer'
+  const addresses = ownAddressesOf(spec)
+  const isKept = isLoadBalancer || addresses.length > 0
   const own = {
     name: metadata.name,
     namespace: sharedText(metadata.namespace ?? 'default'),
-    labels: isLoadBalancer ? sharedLabels(metadata.labels) : otherSpec.selector,
+    labels: isKept ? sharedLabels(metadata.labels) : otherSpec.selector,
     annotations: isLoadBalancer ? meaningful(metadata.annotations) : otherSpec.selector,
     creationTimestamp: metadata.creationTimestamp,
   }
-  if (!isLoadBalancer) return { metadata: own, spec: { ...otherSpec, type: spec.type }, status: nothing }
+  if (!isKept) return { metadata: own, spec: { ...otherSpec, type: spec.type }, status: nothing, own: noAddresses }
   const families = familiesOf(spec)
   return {
     metadata: own,
@@ -182,6 +211,7 @@ function compact({ metadata, spec, status }: Written): Service {
       loadBalancerIP: spec.loadBalancerIP,
       loadBalancerSourceRanges: spec.loadBalancerSourceRanges,
       externalTrafficPolicy: spec.externalTrafficPolicy,
+      internalTrafficPolicy: spec.internalTrafficPolicy,
       sessionAffinity: spec.sessionAffinity,
       // It only counts where two Services share an address.
       selector: spec.externalTrafficPolicy === 'Local' ? (spec.selector ?? {}) : {},
@@ -193,7 +223,26 @@ function compact({ metadata, spec, status }: Written): Service {
       const address = parseAddress(ip ?? '')
       return address === undefined ? [] : [formatAddress(address)]
     }),
+    own: addresses,
   }
+}
+
+/** "None" and "" are none, and an ExternalName is a name. */
+function ownAddressesOf({ type, clusterIP, clusterIPs, externalIPs }: Written['spec']): readonly OwnAddress[] {
+  if (type === 'ExternalName') return noAddresses
+  const cluster = clusterIPs.length > 0 ? clusterIPs : clusterIP === undefined ? [] : [clusterIP]
+  const found = new Map<string, OwnAddress>()
+  const take = (of: OwnAddress['type'], texts: readonly string[]): void => {
+    for (const text of texts) {
+      const parsed = parseAddress(text)
+      if (parsed === undefined) continue
+      const address = formatAddress(unmapped(parsed))
+      found.set(`${of} ${address}`, { type: of, address })
+    }
+  }
+  take('ClusterIP', cluster)
+  take('ExternalIP', externalIPs)
+  return found.size === 0 ? noAddresses : [...found.values()]
 }
 
 function sharedLabels(labels: Labels): Labels {

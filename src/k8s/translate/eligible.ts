@@ -14,6 +14,8 @@ export interface ServedPort {
   readonly address: string
   readonly port: ServicePort
   readonly backends: PortBackends
+  /** See {@link countsEverywhere}. */
+  readonly everywhere: boolean
 }
 
 export function familyOf(address: string): Family {
@@ -21,16 +23,16 @@ export function familyOf(address: string): Family {
 }
 
 /** Other nodes serve what arrives here, as kube-proxy does, where nothing of ours does. */
-export function countsEverywhere({ spec }: Service, { datapath }: TranslatorOptions): boolean {
-  return datapath === 'none' && spec.externalTrafficPolicy === 'Cluster'
+export function countsEverywhere(policy: 'Cluster' | 'Local', { datapath }: TranslatorOptions): boolean {
+  return datapath === 'none' && policy === 'Cluster'
 }
 
 /** The addresses of which at least one port has a backend. */
-export function eligibleAddresses(ports: readonly ServedPort[], everywhere: boolean): ReadonlySet<string> {
-  return new Set(ports.filter((each) => hasBackend(each, everywhere)).map(({ address }) => address))
+export function eligibleAddresses(ports: readonly ServedPort[]): ReadonlySet<string> {
+  return new Set(ports.filter(hasBackend).map(({ address }) => address))
 }
 
-function hasBackend({ backends }: ServedPort, everywhere: boolean): boolean {
+function hasBackend({ backends, everywhere }: ServedPort): boolean {
   return backends.local.length > 0 || (everywhere && backends.remote > 0)
 }
 
@@ -40,8 +42,11 @@ export function eligibleVerdict(
   ports: readonly ServedPort[],
   options: TranslatorOptions,
 ): Verdict {
-  const everywhere = countsEverywhere(service, options)
-  const eligible = eligibleAddresses(ports, everywhere)
+  const everywhere =
+    ports.length === 0
+      ? countsEverywhere(service.spec.externalTrafficPolicy, options)
+      : ports.some((each) => each.everywhere)
+  const eligible = eligibleAddresses(ports)
   if (eligible.size === 0) {
     const addresses = [...new Set(ports.map(({ address }) => address))]
     const families = addresses.length > 0 ? [...new Set(addresses.map(familyOf))] : service.spec.families
@@ -56,7 +61,7 @@ export function eligibleVerdict(
       .filter((address) => !eligible.has(address))
       .map((address) => `${address} has no ${typeOf(familyOf(address))} backend here and is not announced`),
     ...ports
-      .filter((each) => eligible.has(each.address) && !hasBackend(each, everywhere))
+      .filter((each) => eligible.has(each.address) && !hasBackend(each))
       .map(({ address, port }) => `port ${port.port} (${nameOfPort(port)}) of ${address} has no backend here`),
   ]
   if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking].join('; '))

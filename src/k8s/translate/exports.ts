@@ -51,6 +51,10 @@ export interface NodeExports {
   readonly services: readonly ServiceExport[]
   readonly podCidrs: readonly DesiredPodCidr[]
   readonly problems: readonly Problem[]
+  /** Addresses that Services have without a pool are asked for. */
+  readonly isOwnAsked: boolean
+  /** What is announced may go beyond the pools, so that it depends on what nobody may have outside of them. */
+  readonly isBeyondPools: boolean
   /** Equal where every Service would be exported alike. */
   readonly signature: string
 }
@@ -114,7 +118,9 @@ export function exportsOf(
   }
   const signature = JSON.stringify([plan.names, services.map(({ neighbor: { id } }) => id), plan.neighbors.map(heard)])
   const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
-  return { names: plan.names, inForce, services, podCidrs, problems, signature }
+  const isOwnAsked = services.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
+  const isBeyondPools = isOwnAsked || services.some(({ aggregationLength }) => aggregationLength !== undefined)
+  return { names: plan.names, inForce, services, podCidrs, problems, isOwnAsked, isBeyondPools, signature }
 }
 
 /** All that decides what a neighbor hears of Services. */

@@ -1,4 +1,4 @@
-/** What one LoadBalancer Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
+/** What one Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
 import {
   frontendId,
   type DesiredService,
@@ -16,7 +16,9 @@ import type { AddressAnswer } from '../../allocation/address-source.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
-import { selectableLabels, type Service } from '../kinds/service.ts'
+import { selectableLabels, type Service, type ServicePort } from '../kinds/service.ts'
+import type { ServiceAddressType } from '../dialects/node-plan.ts'
+import type { OwnAddresses } from './own-addresses.ts'
 import { formatSelector, type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
@@ -29,7 +31,10 @@ export interface ServiceInput {
   readonly source: ObjectRef
   readonly service: Service
   readonly slices: readonly EndpointSlice[]
+  /** Of a LoadBalancer. */
   readonly answer: AddressAnswer
+  /** Who has which cluster IP and external IP. */
+  readonly owners: Pick<OwnAddresses, 'clusterOwner' | 'portOwner'>
   readonly poolOf: (address: string) => Pool | undefined
   /** What nobody may have. */
   readonly reserved: Reserved
@@ -58,37 +63,41 @@ const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: s
   remedy,
 })
 
-export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService {
-  const { key, source, service, answer } = input
-  const { addresses } = answer
+/** undefined: it is no LoadBalancer, and no advertisement asks for an address of its own. */
+export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService | undefined {
+  const { key, source, service } = input
   const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
-  const isOurs = isClassServed(service, options)
-  const verdicts = [classVerdict(service, isOurs)]
+  const isOurs = service.spec.type === 'LoadBalancer' && isClassServed(service, options)
+  const asked = askedAddresses(input)
+  if (service.spec.type !== 'LoadBalancer' && asked.length === 0) return undefined
+  const addresses = unitedTypes([...(isOurs ? input.answer.addresses : []).map(ofLoadBalancer), ...asked])
+  const verdicts = [classVerdict(service, isOurs, asked)]
   let frontends: readonly Frontend[] = []
   let routes: readonly Route[] = []
-  if (isOurs) {
-    const allowed = addresses.filter((address) => whyNot(address, input, endpoints) === undefined)
-    const served = allowed.filter((address) => options.datapath === 'none' || !address.includes(':'))
-    const ports = portsOf(served, input, endpoints)
+  if (isOurs || asked.length > 0) {
+    const allowed = addresses.filter((each) => whyNot(each, input, endpoints) === undefined)
+    const served = allowed.filter(({ address }) => options.datapath === 'none' || !address.includes(':'))
+    const ports = portsOf(served, input, endpoints, options)
     const wishes = wishesOf(input, allowed)
+    const [named, kept] = [allowed, served].map((each) => each.map(({ address }) => address))
     verdicts.push(
-      allocatedVerdict(input, endpoints, ports),
-      selectedVerdict(input, wishes, allowed),
-      supportedVerdict(service, allowed, served, options),
+      allocatedVerdict(input, { isOurs, asked, ports, endpoints }),
+      selectedVerdict(input, wishes, named ?? []),
+      supportedVerdict(service, named ?? [], kept ?? [], options),
       eligibleVerdict(service, endpoints, ports, options),
     )
     const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
     if (verdicts.every(({ ok }) => ok)) {
-      const eligible = eligibleAddresses(ports, countsEverywhere(service, options))
+      const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
     }
   }
-  const pool = input.poolOf(addresses[0] ?? '')
+  const pool = input.poolOf(input.answer.addresses[0] ?? '')
   return {
     key,
     source,
-    addresses,
+    addresses: addresses.map(({ address }) => address),
     ...(pool === undefined ? {} : { pool: pool.name }),
     externalTrafficPolicy: service.spec.externalTrafficPolicy,
     frontends,
@@ -98,36 +107,113 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   }
 }
 
-function classVerdict({ spec: { loadBalancerClass } }: Service, isOurs: boolean): Verdict {
-  return isOurs
-    ? yes('class', 'ClassServed', loadBalancerClass ? `class ${loadBalancerClass}` : 'no class')
-    : no(
-        'class',
-        'OtherClass',
-        `loadBalancerClass ${loadBalancerClass} belongs to another implementation`,
-        'Remove the class, or give it to the agent with --load-balancer-class.',
-      )
+/** One address may be of several types. */
+interface TypedAddress {
+  readonly address: string
+  readonly types: readonly ServiceAddressType[]
+}
+
+const ofLoadBalancer = (address: string): TypedAddress => ({ address, types: ['LoadBalancerIP'] })
+
+function unitedTypes(all: readonly TypedAddress[]): readonly TypedAddress[] {
+  return [...Map.groupBy(all, ({ address }) => address)].map(([address, group]) => ({
+    address,
+    types: group.flatMap(({ types }) => types),
+  }))
+}
+
+/** Its own addresses that an advertisement which selects it asks for. */
+function askedAddresses(input: ServiceInput): readonly TypedAddress[] {
+  const { own } = input.service
+  if (own.length === 0 || input.exports?.isOwnAsked !== true) return []
+  const asking = selectingOf(input)
+  return own
+    .filter(({ type, address }) =>
+      asking.some(
+        ({ addressTypes, family }) => addressTypes.includes(type) && family === `${familyOf(address)}-unicast`,
+      ),
+    )
+    .map(({ type, address }) => ({ address, types: [type] }))
+}
+
+function classVerdict({ spec }: Service, isOurs: boolean, asked: readonly TypedAddress[]): Verdict {
+  const { type, loadBalancerClass } = spec
+  if (isOurs) return yes('class', 'ClassServed', loadBalancerClass ? `class ${loadBalancerClass}` : 'no class')
+  if (type !== 'LoadBalancer') return yes('class', 'NoClassNeeded', `of type ${type}: only its own addresses count`)
+  const other = `loadBalancerClass ${loadBalancerClass} belongs to another implementation`
+  return asked.length > 0
+    ? yes('class', 'NoClassNeeded', `${other}: only addresses of its own count`)
+    : no('class', 'OtherClass', other, 'Remove the class, or give it to the agent with --load-balancer-class.')
+}
+
+/** The traffic policy that holds for an address: of one that is a cluster IP and more, the stricter one. */
+function policyOf({ types }: TypedAddress, { spec }: Service): 'Cluster' | 'Local' {
+  const policies = types.map((type) => (type === 'ClusterIP' ? spec.internalTrafficPolicy : spec.externalTrafficPolicy))
+  return policies.includes('Local') ? 'Local' : 'Cluster'
 }
 
 /** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
 function whyNot(
-  address: string,
-  { poolOf, reserved }: ServiceInput,
+  { address, types }: TypedAddress,
+  { key, answer, owners, poolOf, reserved }: ServiceInput,
   endpoints: ServiceEndpoints,
 ): { readonly code: 'ReservedAddress' | 'NotInPool'; readonly text: string } | undefined {
+  const say = (code: 'ReservedAddress' | 'NotInPool', text: string) => ({ code, text: `${address} is ${text}` })
   const reason = reserved.reasonOf(address)
-  if (reason !== undefined) return { code: 'ReservedAddress', text: `${address} is ${reason}` }
+  if (reason !== undefined) return say('ReservedAddress', reason)
   const parsed = parseAddress(address)
   if (parsed !== undefined && endpoints.has(parsed))
-    return { code: 'ReservedAddress', text: `${address} is the address of an endpoint of the Service` }
-  return poolOf(address) === undefined ? { code: 'NotInPool', text: `${address} is in no pool` } : undefined
+    return say('ReservedAddress', 'the address of an endpoint of the Service')
+  const pool = poolOf(address)
+  if (types.includes('LoadBalancerIP')) return pool === undefined ? say('NotInPool', 'in no pool') : undefined
+  // Whoever may write a Service may write any address there: one of a pool is given away by the pool alone.
+  if (pool !== undefined && !answer.addresses.includes(address))
+    return say('ReservedAddress', `of pool ${pool.name}, and the Service did not get it from there`)
+  const owner = owners.clusterOwner({ type: types.includes('ClusterIP') ? 'ClusterIP' : 'ExternalIP', address }, key)
+  return owner === undefined ? undefined : say('ReservedAddress', `the cluster IP of ${owner}`)
+}
+
+interface Settled {
+  readonly isOurs: boolean
+  readonly asked: readonly TypedAddress[]
+  readonly ports: readonly ServedPort[]
+  readonly endpoints: ServiceEndpoints
+}
+
+/** Whose the addresses are: of a pool, or its own ones that are asked for. */
+function allocatedVerdict(input: ServiceInput, settled: Settled): Verdict {
+  const { isOurs, asked, endpoints, ports } = settled
+  const given = isOurs ? givenVerdict(input, settled) : undefined
+  if (asked.length === 0 && given !== undefined) return given
+  const refused = asked.flatMap((each) => whyNot(each, input, endpoints) ?? [])
+  const left = refused.map(({ text }) => `${text}: it is not announced`)
+  const kept = asked.filter((each) => whyNot(each, input, endpoints) === undefined)
+  const own = kept.map(({ address, types }) => `${types.join(' and ')} ${address} is its own`)
+  const taken = kept.flatMap((each) => takenPorts(each, input))
+  const said = [...(given === undefined ? [] : [given.message]), ...own, ...taken, ...left].join('; ')
+  const remedy = 'Use an address, or ports, that nothing else has.'
+  if (taken.length > 0 && ports.length === 0) return no('allocated', 'PortTaken', taken.join('; '), remedy)
+  if (own.length > 0) return yes('allocated', 'OwnAddress', said)
+  if (given !== undefined) return { ...given, message: said }
+  return no('allocated', refused[0]?.code ?? 'ReservedAddress', said, remedy)
+}
+
+/** Ports of an address without a pool that an older Service has. */
+function takenPorts({ address, types }: TypedAddress, { key, service, owners }: ServiceInput): readonly string[] {
+  if (types.includes('LoadBalancerIP')) return []
+  return service.spec.ports.flatMap((port) => {
+    const owner = owners.portOwner(address, port, key)
+    return owner === undefined
+      ? []
+      : [`port ${port.port}/${port.protocol} of ${address} belongs to ${owner}, which is older`]
+  })
 }
 
 /** What the allocation said, less what may not be announced, and less the ports that an older Service has. */
-function allocatedVerdict(input: ServiceInput, endpoints: ServiceEndpoints, ports: readonly ServedPort[]): Verdict {
+function givenVerdict(input: ServiceInput, { endpoints, ports }: Settled): Verdict {
   const { verdict, addresses, lostPorts } = input.answer
   if (!verdict.ok) return verdict
-  const refused = addresses.flatMap((address) => whyNot(address, input, endpoints) ?? [])
+  const refused = addresses.flatMap((address) => whyNot(ofLoadBalancer(address), input, endpoints) ?? [])
   const left = refused.map(({ text }) => `${text}: it is not announced`).join('; ')
   const remedy = 'Use an address that is in a pool and that nothing else has.'
   const [first] = refused
@@ -144,15 +230,22 @@ function allocatedVerdict(input: ServiceInput, endpoints: ServiceEndpoints, port
 
 /** The ports of the served addresses that are this Service's own. */
 function portsOf(
-  served: readonly string[],
-  { service, answer: { lostPorts } }: ServiceInput,
+  served: readonly TypedAddress[],
+  { key, service, answer: { lostPorts }, owners }: ServiceInput,
   endpoints: ServiceEndpoints,
+  options: TranslatorOptions,
 ): readonly ServedPort[] {
-  return served.flatMap((address) =>
-    service.spec.ports
-      .filter(({ port, protocol }) => lostPorts?.has(`${address} ${port}/${protocol}`) !== true)
-      .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port) })),
-  )
+  return served.flatMap((typed) => {
+    const { address, types } = typed
+    const everywhere = countsEverywhere(policyOf(typed, service), options)
+    const isLost = (port: ServicePort): boolean =>
+      types.includes('LoadBalancerIP')
+        ? lostPorts?.has(`${address} ${port.port}/${port.protocol}`) === true
+        : owners.portOwner(address, port, key) !== undefined
+    return service.spec.ports
+      .filter((port) => !isLost(port))
+      .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port), everywhere }))
+  })
 }
 
 /** What one neighbor is to hear of one address: all that its advertisements say. */
@@ -161,17 +254,25 @@ interface Wish {
   readonly prefix: string
   readonly neighbor: string
   readonly attributes: RouteAttributes
+  /** Who says so, as verdicts name it. */
+  readonly name: string
+  /** The aggregate in place of which the address is announced by itself. */
+  readonly alone: string | undefined
 }
 
-function wishesOf(input: ServiceInput, addresses: readonly string[]): readonly Wish[] {
+function wishesOf(input: ServiceInput, addresses: readonly TypedAddress[]): readonly Wish[] {
   const selecting = selectingOf(input)
-  return addresses.flatMap((address) => {
+  return addresses.flatMap((typed) => {
+    const { address, types } = typed
     const pool = input.poolOf(address)
     return selecting.flatMap((one): readonly Wish[] => {
       if (`${familyOf(address)}-unicast` !== one.family) return []
-      const prefix = announcedPrefix(address, one, input.service)
+      if (!one.addressTypes.some((type) => types.includes(type))) return []
+      const { prefix, alone } = announcedPrefix(address, one, policyOf(typed, input.service), input.reserved)
       if (!one.admits(pool) || !speaks(one.neighbor, prefix)) return []
-      return [{ address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pool) }]
+      return [
+        { address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pool), name: one.name, alone },
+      ]
     })
   })
 }
@@ -199,12 +300,24 @@ function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport
   })
 }
 
-/** An aggregate draws packets for all of it, and a node without endpoints may not pass on those of a Local Service. */
-function announcedPrefix(address: string, { aggregationLength }: ServiceExport, { spec }: Service): string {
+/**
+ * An aggregate draws packets for all of it: a node without endpoints may not pass on those of a Local Service, and what
+ * nobody may have is in no aggregate.
+ */
+function announcedPrefix(
+  address: string,
+  { aggregationLength }: ServiceExport,
+  policy: 'Cluster' | 'Local',
+  reserved: Reserved,
+): { readonly prefix: string; readonly alone?: string } {
   const parsed = parseAddress(address)
-  if (parsed === undefined || aggregationLength === undefined || spec.externalTrafficPolicy === 'Local')
-    return `${address}/${address.includes(':') ? 128 : 32}`
-  return formatPrefix(prefixOf(parsed, aggregationLength))
+  const aggregate =
+    parsed === undefined || aggregationLength === undefined || policy === 'Local'
+      ? undefined
+      : formatPrefix(prefixOf(parsed, aggregationLength))
+  const host = `${address}/${address.includes(':') ? 128 : 32}`
+  if (aggregate === undefined) return { prefix: host }
+  return reserved.isTouched(aggregate) ? { prefix: host, alone: aggregate } : { prefix: aggregate }
 }
 
 function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses: readonly string[]): Verdict {
@@ -222,16 +335,31 @@ function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses
       'Label the Service, or change serviceSelector.',
     )
   }
-  if (wishes.length === 0 && addresses.length > 0)
+  if (wishes.length === 0 && addresses.length > 0) return notHeard(matching, addresses, all)
+  const heard = wishes.length > 0 ? wishes : matching.map((one) => ({ name: one.name, neighbor: one.neighbor.id }))
+  const names = [...new Set(heard.map(({ name }) => name))].join(', ')
+  const neighbors = [...new Set(heard.map(({ neighbor }) => neighbor))].join(', ')
+  const alone = [...new Set(wishes.flatMap(({ alone: aggregate }) => aggregate ?? []))]
+  const rest = alone.map((each) => `; ${each} holds addresses that nobody may have, and is not announced as a whole`)
+  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}${rest.join('')}`)
+}
+
+/** It is selected, and no neighbor is to hear any of its addresses. */
+function notHeard(matching: readonly ServiceExport[], addresses: readonly string[], all: string): Verdict {
+  const families = new Set(addresses.map((address) => `${familyOf(address)}-unicast`))
+  const asked = matching.filter(({ family }) => families.has(family))
+  if (asked.length === 0)
     return no(
       'selected',
       'FamilyNotSpoken',
       `no neighbor of ${all} speaks the family of ${addresses.join(', ')}`,
       'Add the family to the neighbor.',
     )
-  const names = [...new Set(matching.map(({ name }) => name))].join(', ')
-  const neighbors = [...new Set(matching.map(({ neighbor }) => neighbor.id))].join(', ')
-  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}`)
+  const [names, types] = [asked.map(({ name }) => name), asked.flatMap(({ addressTypes }) => addressTypes)].map(
+    (each) => [...new Set(each)].join(', '),
+  )
+  const message = `${names} announces ${types}, and ${addresses.join(', ')} is none of these`
+  return no('selected', 'AddressNotAsked', message, 'Name the type of the address in what selects the Service.')
 }
 
 function supportedVerdict(

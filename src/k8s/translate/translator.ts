@@ -8,7 +8,7 @@
  * and every Service only where what neighbors hear of Services changed; a pool costs every Service. An equal version
  * of an object costs nothing. Nothing is said before every kind was delivered once.
  */
-import type { DesiredDelta, DesiredService, Problem } from '../../desired/model.ts'
+import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
 import { poolsOf } from './pools.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
@@ -22,6 +22,7 @@ import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
 import { reservedPlaces } from './reserved.ts'
 import { NodeTranslation, type NodeAnswer } from './node.ts'
+import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from './same-value.ts'
 import { isClassServed, translateService } from './services.ts'
 import { ObjectStore, type Change } from './store.ts'
@@ -47,6 +48,7 @@ class NodeTranslator implements Translator {
   readonly #dirty = new Set<string>()
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
+  readonly #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
   #arePoolsDirty = true
   #isNodeDirty = true
@@ -175,9 +177,11 @@ class NodeTranslator implements Translator {
 
   /** What a Service may not have changes with the nodes and the neighbors; then the pools are told, too. */
   #reserve(): void {
+    const before = this.#addresses.reserved
     const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
     const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
     if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local))) this.#arePoolsDirty = true
+    if (this.#answer?.exports?.isBeyondPools === true && this.#addresses.reserved !== before) this.#touchAll()
     this.#isReservedDirty = false
   }
 
@@ -206,15 +210,12 @@ class NodeTranslator implements Translator {
   }
 
   #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
-    const table = this.#store.objects.Service
-    const loadBalancer = (id: string): Service | undefined => {
-      const service = table.get(id)?.value
-      return service?.spec.type === 'LoadBalancer' ? service : undefined
-    }
+    const serviceOf = (id: string): Service | undefined => this.#store.objects.Service.get(id)?.value
     const moved = this.#addresses.settle(this.#dirty, (id) => {
-      const service = loadBalancer(id)
-      return service !== undefined && isClassServed(service, this.#options) ? service : undefined
+      const service = serviceOf(id)
+      return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
     })
+    for (const id of [...this.#dirty]) for (const rival of this.#own.set(id, serviceOf(id))) this.#waiting.add(rival)
     for (const id of [...this.#dirty, ...moved]) this.#waiting.add(id)
     this.#dirty.clear()
     const delta = new Map<string, DesiredService | undefined>()
@@ -225,24 +226,32 @@ class NodeTranslator implements Translator {
       if (count >= flushServices || (count > 0 && nowMs() >= endMs)) break
       count++
       this.#waiting.delete(id)
-      this.#translateService(id, loadBalancer(id), delta)
+      this.#translateService(id, serviceOf(id), delta)
     }
     return delta
   }
 
   #translateService(id: string, service: Service | undefined, delta: Map<string, DesiredService | undefined>): void {
     const source = this.#store.objects.Service.get(id)?.source
-    if (service === undefined || source === undefined) {
+    const desired = service === undefined || source === undefined ? undefined : this.#desired(id, service, source)
+    if (desired === undefined) {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
       return
     }
-    const desired = translateService(
+    if (sameValue(this.#emitted.get(id), desired)) return
+    this.#emitted.set(id, desired)
+    delta.set(id, desired)
+  }
+
+  #desired(id: string, service: Service, source: ObjectRef): DesiredService | undefined {
+    return translateService(
       {
         key: id,
         source,
         service,
         slices: [...(this.#slices.get(id)?.values() ?? [])],
         answer: this.#addresses.answerOf(id),
+        owners: this.#own,
         reserved: this.#addresses.reserved,
         poolOf: (address) => this.#addresses.poolOf(address),
         exports: this.#answer?.exports,
@@ -250,9 +259,6 @@ class NodeTranslator implements Translator {
       },
       this.#options,
     )
-    if (sameValue(this.#emitted.get(id), desired)) return
-    this.#emitted.set(id, desired)
-    delta.set(id, desired)
   }
 }
 
