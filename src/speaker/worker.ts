@@ -7,7 +7,7 @@ import { HeraldError } from '../errors.ts'
 import { collectGarbage } from '../sys/heap.ts'
 import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
-import { rehearse } from './rehearsal.ts'
+import { rehearse, rehearseSockets } from './rehearsal.ts'
 import { system } from './session/system.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from './protocol.ts'
 import { Speaker } from './speaker.ts'
@@ -35,6 +35,7 @@ const speaker = new Speaker(options, recorder ?? system, emit, presence)
 
 async function start(): Promise<void> {
   await rehearse()
+  await rehearseSockets(system)
   collectGarbage()
   await speaker.start()
   // What was posted meanwhile waits in the port.
