@@ -17,7 +17,8 @@ import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { AttributeBlocks, noBlock } from './attribute-blocks.ts'
-import { maxPathsPerPrefix, PathTable } from './path-table.ts'
+import { PathShards } from './path-shards.ts'
+import { maxPathsPerPrefix } from './path-table.ts'
 
 export interface ReceivedPath {
   readonly attributes: PathAttributes
@@ -48,7 +49,7 @@ export class AdjRibIn {
   readonly #maxPrefixes: number
   readonly #blocks: AttributeBlocks
   readonly #seed: number
-  #tables: Readonly<Record<Family, PathTable>>
+  #tables: Readonly<Record<Family, PathShards>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
   constructor({
@@ -85,8 +86,7 @@ export class AdjRibIn {
   *entries(): Generator<readonly [Prefix, ReceivedPath]> {
     for (const family of families) {
       const table = this.#tables[family]
-      for (let slot = 0; slot < table.slots; slot++)
-        if (table.isUsed(slot)) yield [table.prefixAt(slot), this.#pathAt(family, slot)]
+      for (const slot of table.used()) yield [table.prefixAt(slot), this.#pathAt(family, slot)]
     }
   }
 
@@ -205,8 +205,8 @@ export class AdjRibIn {
     Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
   }
 
-  #emptyTables(): Readonly<Record<Family, PathTable>> {
-    return { ipv4: new PathTable(1, this.#seed), ipv6: new PathTable(4, this.#seed) }
+  #emptyTables(): Readonly<Record<Family, PathShards>> {
+    return { ipv4: new PathShards(1, this.#seed), ipv6: new PathShards(4, this.#seed) }
   }
 
   #pathAt(family: Family, slot: number): ReceivedPath {
@@ -260,13 +260,13 @@ export class AdjRibIn {
     }
   }
 
-  #keep(table: PathTable, prefix: Prefix, pathId: number, block: number, timeSec: number): void {
+  #keep(table: PathShards, prefix: Prefix, pathId: number, block: number, timeSec: number): void {
     this.#blocks.hold(block)
     const previous = table.set(prefix, pathId, block, timeSec)
     if (previous >= 0) this.#blocks.release(previous)
   }
 
-  #hasRoom(table: PathTable, prefix: Prefix, pathId: number): boolean {
+  #hasRoom(table: PathShards, prefix: Prefix, pathId: number): boolean {
     const isFull = this.#tables.ipv4.size + this.#tables.ipv6.size >= this.#maxPrefixes
     if (!isFull && pathId === 0) return true
     return table.find(prefix, pathId) >= 0 || (!isFull && table.findAll(prefix).length < maxPathsPerPrefix)
@@ -277,7 +277,7 @@ export class AdjRibIn {
     if (!this.#drop(this.#tables[family], prefix, pathId) && this.#beyond[family] > 0) this.#beyond[family]--
   }
 
-  #drop(table: PathTable, prefix: Prefix, pathId: number): boolean {
+  #drop(table: PathShards, prefix: Prefix, pathId: number): boolean {
     const block = table.delete(prefix, pathId)
     if (block >= 0) this.#blocks.release(block)
     return block >= 0

@@ -128,8 +128,9 @@ export class PathTable {
     return block
   }
 
-  isUsed(slot: number): boolean {
-    return this.#lengths[slot] !== 0
+  /** The slots that are taken, while the table does not change. */
+  *used(): Generator<number, void> {
+    for (let slot = 0; slot < this.#lengths.length; slot++) if (this.#lengths[slot] !== 0) yield slot
   }
 
   blockAt(slot: number): number {
@@ -260,22 +261,25 @@ export class PathTable {
    * several.
    */
   #home(length: number): number {
-    if (this.#words === 1) {
-      const network = length === 1 ? 0 : (this.#key[0] as number) >>> (33 - length)
-      return (
-        ((mixed(this.#seed ^ Math.imul(length, 0x9e3779b1), network >>> groupBits, this.#seed) << groupBits) |
-          (network & groupMask)) >>>
-        0
-      )
-    }
+    if (this.#words === 1) return this.#homeOfWord(length, this.#key[0] as number)
     let hash = this.#seed ^ Math.imul(length, 0x9e3779b1)
     for (let word = 0; word < this.#words; word++) hash = mixed(hash, this.#key[word] as number, this.#seed)
     return hash >>> 0
   }
 
+  #homeOfWord(length: number, key: number): number {
+    const network = length === 1 ? 0 : key >>> (33 - length)
+    const hash = mixed(this.#seed ^ Math.imul(length, 0x9e3779b1), network >>> groupBits, this.#seed)
+    return ((hash << groupBits) | (network & groupMask)) >>> 0
+  }
+
   #homeOf(slot: number): number {
-    for (let word = 0; word < this.#words; word++) this.#key[word] = this.#keys[slot * this.#words + word] as number
-    return this.#home(this.#lengths[slot] as number)
+    return this.#homeIn(this.#keys, slot, this.#lengths[slot] as number)
+  }
+
+  #homeIn(keys: Uint32Array, slot: number, length: number): number {
+    for (let word = 0; word < this.#words; word++) this.#key[word] = keys[slot * this.#words + word] as number
+    return this.#home(length)
   }
 
   #isKey(slot: number, length: number): boolean {
@@ -334,36 +338,37 @@ export class PathTable {
   }
 
   #resize(slots: number): void {
-    const [oldKeys, oldLengths, oldRounds, oldBlocks, oldTimes, oldPathIds] = [
-      this.#keys,
-      this.#lengths,
-      this.#rounds,
-      this.#blocks,
-      this.#times,
-      this.#pathIds,
-    ]
+    const old = {
+      keys: this.#keys,
+      lengths: this.#lengths,
+      rounds: this.#rounds,
+      blocks: this.#blocks,
+      times: this.#times,
+      pathIds: this.#pathIds,
+    }
     this.#cursor = 0
     const words = this.#words
-    const mask = slots - 1
-    const key = this.#key
-    const keys = (this.#keys = new Uint32Array(slots * words))
+    this.#keys = new Uint32Array(slots * words)
     const lengths = (this.#lengths = new Uint8Array(slots))
     const rounds = (this.#rounds = new Uint8Array(slots))
     const blocks = (this.#blocks = new Uint32Array(slots))
     const times = (this.#times = new Uint32Array(slots))
-    const pathIds = oldPathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
-    for (let from = 0; from < oldLengths.length; from++) {
-      const length = oldLengths[from] as number
+    const pathIds = old.pathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
+    const mask = slots - 1
+    for (let from = 0; from < old.lengths.length; from++) {
+      const length = old.lengths[from] as number
       if (length === 0) continue
-      for (let word = 0; word < words; word++) key[word] = oldKeys[from * words + word] as number
-      let to = this.#home(length) & mask
+      const home =
+        words === 1 ? this.#homeOfWord(length, old.keys[from] as number) : this.#homeIn(old.keys, from, length)
+      let to = home & mask
       while (lengths[to] !== 0) to = (to + stride) & mask
-      for (let word = 0; word < words; word++) keys[to * words + word] = key[word] as number
+      if (words === 1) this.#keys[to] = old.keys[from] as number
+      else this.#keys.set(old.keys.subarray(from * words, (from + 1) * words), to * words)
       lengths[to] = length
-      rounds[to] = oldRounds[from] as number
-      blocks[to] = oldBlocks[from] as number
-      times[to] = oldTimes[from] as number
-      if (pathIds !== undefined && oldPathIds !== undefined) pathIds[to] = oldPathIds[from] as number
+      rounds[to] = old.rounds[from] as number
+      blocks[to] = old.blocks[from] as number
+      times[to] = old.times[from] as number
+      if (pathIds !== undefined && old.pathIds !== undefined) pathIds[to] = old.pathIds[from] as number
     }
   }
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Prefix, prefixOf } from '../../src/ip/prefix.ts'
+import { PathShards } from '../../src/rib/path-shards.ts'
 import { type Mark, PathTable } from '../../src/rib/path-table.ts'
 
 interface Known {
@@ -15,8 +16,8 @@ interface Known {
 const marks: readonly Mark[] = ['stale', 'refresh']
 const prefixAt = (host: number, isWide: boolean): Prefix =>
   isWide
-    ? `${String.fromCharCode(0x20, 1, 0xd, 0xb8).padEnd(14, '\0')}\0${String.fromCharCode(host, 128)}`
-    : prefixOf(host, 32)
+    ? `${String.fromCharCode(0x20, 1, 0xd, 0xb8).padEnd(14, '\0')}${String.fromCharCode(host, 0, 128)}`
+    : prefixOf(host << 13, 32)
 
 const operation = fc.oneof(
   { weight: 8, arbitrary: fc.tuple(fc.constant('set' as const), fc.nat({ max: 120 }), fc.nat({ max: 2 })) },
@@ -29,14 +30,14 @@ const operation = fc.oneof(
 
 /** The same twice: as the table has it, and as a Map would. */
 class Both {
-  readonly table: PathTable
+  readonly table: PathTable | PathShards
   readonly map = new Map<string, Known>()
   readonly #isWide: boolean
   #blocks = 0
 
-  constructor(isWide: boolean, seed: number) {
+  constructor(isWide: boolean, seed: number, Table: typeof PathTable | typeof PathShards = PathTable) {
     this.#isWide = isWide
-    this.table = new PathTable(isWide ? 4 : 1, seed)
+    this.table = new Table(isWide ? 4 : 1, seed)
   }
 
   run([kind, what, pathId = 0]: readonly [string, number | Mark, number?]): void {
@@ -74,13 +75,20 @@ class Both {
 
   check(): void {
     const found = new Map<string, readonly unknown[]>()
-    for (let slot = 0; slot < this.table.slots; slot++)
-      if (this.table.isUsed(slot))
-        found.set(this.#key(this.table.prefixAt(slot), this.table.pathIdAt(slot)), [
-          this.table.blockAt(slot),
-          this.table.isMarked(slot, 'stale'),
-          this.table.isMarked(slot, 'refresh'),
-        ])
+    for (const slot of this.table.used())
+      found.set(this.#key(this.table.prefixAt(slot), this.table.pathIdAt(slot)), [
+        this.table.blockAt(slot),
+        this.table.isMarked(slot, 'stale'),
+        this.table.isMarked(slot, 'refresh'),
+      ])
+    const walked = new Set<string>()
+    let cursor = 0
+    do {
+      const slots: number[] = []
+      cursor = this.table.bucket(cursor, slots)
+      for (const slot of slots) walked.add(this.#key(this.table.prefixAt(slot), this.table.pathIdAt(slot)))
+    } while (cursor !== 0)
+    assert.deepEqual([...walked].sort(), [...found.keys()].sort(), 'a walk comes by all of them')
     const expected = [...this.map].map(([key, { block, stale, refresh }]) => [key, [block, stale, refresh]] as const)
     assert.deepEqual(new Map([...found].sort()), new Map([...expected].sort()))
     assert.equal(this.table.size, this.map.size)
@@ -116,8 +124,9 @@ test('whatever is set, deleted, marked and removed in slices meanwhile, the tabl
       fc.array(operation, { maxLength: 400, size: 'max' }),
       fc.boolean(),
       fc.nat(),
-      (operations, isWide, seed) => {
-        const both = new Both(isWide, seed)
+      fc.constantFrom(PathTable, PathShards),
+      (operations, isWide, seed, Table) => {
+        const both = new Both(isWide, seed, Table)
         for (const one of operations) both.run(one)
         both.check()
         both.sweep(Number.POSITIVE_INFINITY)
@@ -129,7 +138,7 @@ test('whatever is set, deleted, marked and removed in slices meanwhile, the tabl
         )
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 300 },
   )
 })
 
@@ -178,4 +187,22 @@ test('a removal in slices looks at no more slots than it may, and makes a table 
     table.sweep(100, () => assert.fail()),
     100,
   )
+})
+
+test('paths of a table that grows are spread over parts that grow one by one', () => {
+  for (const isWide of [false, true]) {
+    const table = new PathShards(isWide ? 4 : 1, 5)
+    const sizes: number[] = []
+    let before = table.bytes
+    for (let n = 0; n < 60_000; n++) {
+      const [high, low] = [n >> 8, n & 255]
+      const wide = `${String.fromCharCode(0x20, 1, 0xd, 0xb8, 0, 0, high, low).padEnd(16, '\0')}${String.fromCharCode(64)}`
+      table.set(isWide ? wide : prefixOf((n << 8) >>> 0, 24), 0, n, 1)
+      if (table.bytes !== before) sizes.push(table.bytes - before)
+      before = table.bytes
+    }
+    assert.equal(table.size, 60_000)
+    const largest = Math.max(...sizes)
+    assert.ok(largest * 8 < table.bytes, `one step made ${largest} of ${table.bytes} octets`)
+  }
 })

@@ -1,0 +1,141 @@
+/**
+ * Paths of one family in several tables that grow one by one: a table that is made larger moves all that it has, and
+ * one for a whole internet takes tens of milliseconds for that, in which no timer runs.
+ *
+ *     prefix --network of some length--> shard --> path-table.ts          slot here = slot there * shards + shard
+ *
+ * Prefixes that follow each other are in one shard, so that the cache serves them together.
+ */
+import type { Prefix } from '../ip/prefix.ts'
+import { type Mark, PathTable } from './path-table.ts'
+
+const shardBits = 4
+const shards = 1 << shardBits
+/** What an IPv4 prefix, which is a number, is divided by: 4096 addresses that follow each other share a shard. */
+const perShardRun = 64 * 4096
+
+export class PathShards {
+  readonly #tables: readonly PathTable[]
+  readonly #seed: number
+  /** Paths in all of them. */
+  size = 0
+
+  /** `words`: 32-bit words of an address, 1 or 4. */
+  constructor(words: 1 | 4, seed: number) {
+    this.#seed = seed | 0
+    this.#tables = Array.from({ length: shards }, () => new PathTable(words, seed))
+  }
+
+  get bytes(): number {
+    return this.#tables.reduce((sum, table) => sum + table.bytes, 0)
+  }
+
+  #shardOf(prefix: Prefix): number {
+    if (typeof prefix === 'number')
+      return Math.imul((prefix / perShardRun) ^ this.#seed, 0x9e3779b1) >>> (32 - shardBits)
+    let hash = this.#seed
+    // The host octets last but one, for a network that is all hosts.
+    for (const at of [3, 4, 5, 6, 7, 14]) hash = Math.imul(hash ^ prefix.charCodeAt(at), 0x9e3779b1)
+    return hash >>> (32 - shardBits)
+  }
+
+  #table(shard: number): PathTable {
+    return this.#tables[shard] as PathTable
+  }
+
+  /** The table of a slot. */
+  #at(slot: number): PathTable {
+    return this.#table(slot & (shards - 1))
+  }
+
+  /** The slot of a path, or -1. */
+  find(prefix: Prefix, pathId: number): number {
+    const shard = this.#shardOf(prefix)
+    const slot = this.#table(shard).find(prefix, pathId)
+    return slot < 0 ? -1 : slot * shards + shard
+  }
+
+  /** Every slot of a prefix. */
+  findAll(prefix: Prefix): readonly number[] {
+    const shard = this.#shardOf(prefix)
+    return this.#table(shard)
+      .findAll(prefix)
+      .map((slot) => slot * shards + shard)
+  }
+
+  /** See {@link PathTable.set}. */
+  set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
+    const table = this.#tables[this.#shardOf(prefix)] as PathTable
+    const previous = table.set(prefix, pathId, block, timeSec)
+    if (previous < 0) this.size++
+    return previous
+  }
+
+  /** Removes a path; answers the block that it had, or -1. */
+  delete(prefix: Prefix, pathId: number): number {
+    const block = this.#table(this.#shardOf(prefix)).delete(prefix, pathId)
+    if (block >= 0) this.size--
+    return block
+  }
+
+  /** The slots that are taken, while the tables do not change. */
+  *used(): Generator<number, void> {
+    for (const [shard, table] of this.#tables.entries()) for (const slot of table.used()) yield slot * shards + shard
+  }
+
+  blockAt(slot: number): number {
+    return this.#at(slot).blockAt(slot >>> shardBits)
+  }
+
+  timeAt(slot: number): number {
+    return this.#at(slot).timeAt(slot >>> shardBits)
+  }
+
+  pathIdAt(slot: number): number {
+    return this.#at(slot).pathIdAt(slot >>> shardBits)
+  }
+
+  isMarked(slot: number, mark: Mark): boolean {
+    return this.#at(slot).isMarked(slot >>> shardBits, mark)
+  }
+
+  prefixAt(slot: number): Prefix {
+    return this.#at(slot).prefixAt(slot >>> shardBits)
+  }
+
+  /** See {@link PathTable.bucket}: one table after the other; the cursor is a place and a shard. */
+  bucket(cursor: number, found: number[]): number {
+    const shard = cursor & (shards - 1)
+    const slots: number[] = []
+    const place = this.#table(shard).bucket(cursor >>> shardBits, slots)
+    for (const slot of slots) found.push(slot * shards + shard)
+    return place === 0 ? (shard + 1) & (shards - 1) : place * shards + shard
+  }
+
+  mark(mark: Mark): void {
+    for (const table of this.#tables) table.mark(mark)
+  }
+
+  unmark(mark: Mark): void {
+    for (const table of this.#tables) table.unmark(mark)
+  }
+
+  doom(mark: Mark): void {
+    for (const table of this.#tables) table.doom(mark)
+  }
+
+  get isDoomed(): boolean {
+    return this.#tables.some(({ isDoomed }) => isDoomed)
+  }
+
+  /** See {@link PathTable.sweep}. */
+  sweep(slots: number, gone: (slot: number) => void): number {
+    let left = slots
+    for (const [shard, table] of this.#tables.entries())
+      left = table.sweep(left, (slot) => {
+        this.size--
+        gone(slot * shards + shard)
+      })
+    return left
+  }
+}
