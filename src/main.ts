@@ -160,7 +160,7 @@ function metricsOf(agent: Agent, output: LogOutput): (views: AgentViews) => Prom
   let metrics: Promise<(views: AgentViews) => Promise<string>> | undefined
   return async (views) => {
     metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) =>
-      createMetrics(() => ({ ...agent.reconcile, lostLogLines: output.lostLines })),
+      createMetrics(() => ({ ...agent.reconcile, failures: agent.failures, lostLogLines: output.lostLines })),
     )
     return (await metrics)(views)
   }

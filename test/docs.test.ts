@@ -80,7 +80,13 @@ test('docs/json.md is what the schemas say, and every key says what it means', (
 
 test('docs/metrics.md names exactly the families of a scrape, with type, labels and meaning', async () => {
   const families = parseExposition(
-    await createMetrics(() => ({ count: 1, errors: 0, lastMs: 1, lostLogLines: 0 }))(memoryViews()),
+    await createMetrics(() => ({
+      count: 1,
+      errors: 0,
+      lastMs: 1,
+      lostLogLines: 0,
+      failures: new Map([['attach', 1]]),
+    }))(memoryViews()),
   )
   const scraped = [...families.values()].map(({ name, type, help, samples }) => [
     `\`${name}\``,

@@ -115,6 +115,8 @@ export const testNeeds: readonly Need[] = [
     services: ['prometheus'],
   },
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
+  { what: 'fish', packages: ['fish'], proofs: program('fish'), lost: 'the test of its completion' },
+  { what: 'zsh', packages: ['zsh'], proofs: program('zsh'), lost: 'the test of its completion' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },
 ]

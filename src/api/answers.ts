@@ -33,6 +33,13 @@ const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain
 
 const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410, ERR_NO_NEIGHBOR: 404 }
 
+/** For what never became a request. */
+export const notHttp = (status: 400 | 431): Reply =>
+  json(
+    { error: { code: 'REQUEST', message: status === 431 ? 'the head is too long' : 'no request of HTTP/1.1' } },
+    status,
+  )
+
 export interface Asked {
   readonly views: AgentViews
   /** Of who may give commands. */

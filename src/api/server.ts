@@ -16,7 +16,7 @@ import net from 'node:net'
 import { dirname } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { HeraldError, messageOf } from '../errors.ts'
-import { answer, type Reply } from './answers.ts'
+import { answer, notHttp, type Reply } from './answers.ts'
 import { Connections } from './connections.ts'
 import { Gate } from './gate.ts'
 import { Lane } from './lane.ts'
@@ -134,8 +134,24 @@ function createServer(views: AgentViews, commands?: LocalCommands): Connections 
   const server = http.createServer({ maxHeaderSize }, handle)
   // Nobody is told to go on and send a body.
   server.on('checkContinue', handle)
-  server.on('clientError', (_error, socket) => socket.destroy())
+  server.on('clientError', refuse)
   return new Connections(server)
+}
+
+/** What is no request of HTTP (RFC 9112 2.2) is answered as such where anybody still listens; nothing more is read. */
+function refuse(error: NodeJS.ErrnoException, connection: Duplex): void {
+  if (!(connection instanceof Gate) || !connection.writable || error.code === 'ECONNRESET')
+    return void connection.destroy()
+  connection.answering()
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
+  const { type, body } = notHttp(status)
+  const head = [
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`,
+    `content-type: ${type}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  connection.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /** A socket file that nobody answers on is what a killed agent left. Anything else at that path is left alone. */

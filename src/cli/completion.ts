@@ -15,30 +15,49 @@ export function addCompletion(program: Command): void {
     .action((shell: Shell) => void process.stdout.write(script(shell, wordsOf(program))))
 }
 
-/** For every verb path (`` , `bgp`, `bgp peers`) what may follow it. */
-function wordsOf(command: Command, path = ''): [string, string[]][] {
+interface Verb {
+  /** ``, `bgp`, `bgp peers`. */
+  readonly path: string
+  /** What may follow. */
+  readonly words: readonly string[]
+  readonly verbs: readonly string[]
+  readonly takesFiles: boolean
+}
+
+function wordsOf(command: Command, path = ''): readonly Verb[] {
   const verbs = command
     .createHelp()
     .visibleCommands(command)
     .filter((child) => child.name() !== 'help')
-  const words = [...verbs.map((child) => child.name()), ...command.options.flatMap((option) => option.long ?? [])]
-  return [[path, words], ...verbs.flatMap((child) => wordsOf(child, `${path} ${child.name()}`.trim()))]
+  const names = verbs.map((child) => child.name())
+  const takesFiles = command.registeredArguments.some((argument) => argument.name() === 'file')
+  return [
+    { path, words: [...names, ...command.options.flatMap((option) => option.long ?? [])], verbs: names, takesFiles },
+    ...verbs.flatMap((child) => wordsOf(child, `${path} ${child.name()}`.trim())),
+  ]
 }
 
-function script(shell: Shell, words: readonly [string, string[]][]): string {
-  if (shell === 'fish') {
-    const condition = (path: string): string =>
-      path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`
-    return words
-      .map(([path, next]) => `complete -c herald -f -n '${condition(path)}' -a '${next.join(' ')}'\n`)
+/** True after this verb and before any of those below it. */
+function fishCondition({ path, verbs }: Verb): string {
+  if (path === '') return '__fish_use_subcommand'
+  const seen = path.split(' ').map((verb) => `__fish_seen_subcommand_from ${verb}`)
+  return [...seen, ...(verbs.length === 0 ? [] : [`not __fish_seen_subcommand_from ${verbs.join(' ')}`])].join('; and ')
+}
+
+function script(shell: Shell, verbs: readonly Verb[]): string {
+  if (shell === 'fish')
+    return verbs
+      .map((verb) => {
+        const files = verb.takesFiles ? '' : ' -f'
+        return `complete -c herald${files} -n '${fishCondition(verb)}' -a '${verb.words.join(' ')}'\n`
+      })
       .join('')
-  }
-  const cases = words.map(([path, next]) => `    "${path}") words="${next.join(' ')}" ;;`).join('\n')
+  const cases = verbs.map(({ path, words }) => `    "${path}") words="${words.join(' ')}" ;;`).join('\n')
   // Only verbs lead on: arguments and the values of flags do not.
-  const paths = words.flatMap(([path]) => (path === '' ? [] : `"${path}"`)).join('|')
+  const paths = verbs.flatMap(({ path }) => (path === '' ? [] : `"${path}"`)).join('|')
   const bash = `_herald() {
   local path="" word words=""
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  for word in "\${COMP_WORDS[@]:1:$((COMP_CWORD - 1))}"; do
     case "\${path:+$path }$word" in ${paths}) path="\${path:+$path }$word" ;; esac
   done
   case "$path" in

@@ -91,6 +91,27 @@ test('a thousand pipelined requests are answered, in order, one at a time', asyn
   assert.deepEqual([work.most, work.all], [1, 500])
 })
 
+test('what is no request of HTTP is answered with 400, a head that is too long with 431, and the connection ends', async () => {
+  const wrong: readonly (readonly [string, number])[] = [
+    ['nonsense\r\n\r\n', 400],
+    ['GET /healthz HTTP/1.1\r\n\r\n', 400],
+    ['GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n', 400],
+    ['GET /healthz HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n', 400],
+    ['\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400],
+    [`GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+  ]
+  for (const [text, status] of wrong) {
+    const socket = await connect()
+    const heard = listen(socket)
+    const ended = once(socket, 'end')
+    socket.write(text, 'latin1')
+    await ended
+    assert.deepEqual(heard.statuses, [status], JSON.stringify(text.slice(0, 60)))
+    assert.match(heard.text, /connection: close/i)
+  }
+  assert.equal(await healthz(), 200)
+})
+
 test('what is pipelined behind a request that takes long stays with the client', async () => {
   hold()
   const socket = await connect()

@@ -8,7 +8,8 @@ import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
 import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
 import { type Family, parseExposition } from './exposition.ts'
 
-const figures = { count: 3, errors: 1, lastMs: 12, lostLogLines: 0 }
+const failures = new Map([['attach', 2]])
+const figures = { count: 3, errors: 1, lastMs: 12, lostLogLines: 0, failures }
 
 /** Scrapes views that the test changes between scrapes. */
 function scraper(views: Partial<AgentViews> = {}): (changed?: Partial<AgentViews>) => Promise<Map<string, Family>> {
@@ -37,6 +38,16 @@ test('the text is well-formed, hostile label values included, and _total means c
     )
   }
   assert.equal(value(families, 'herald_datapath_packets_total', { reason: 'no "such"\\port' }), 1)
+})
+
+test('failures of the node are counted by what fails, and only grow', async () => {
+  const answer = createMetrics(() => figures)
+  const scrape = async (what: string): Promise<number | undefined> =>
+    value(parseExposition(await answer(memoryViews())), 'herald_failures_total', { what })
+  assert.equal(await scrape('attach'), 2)
+  assert.equal(await scrape('attach'), 2)
+  failures.set('attach', 5).set('remove', 1)
+  assert.deepEqual([await scrape('attach'), await scrape('remove')], [5, 1])
 })
 
 test("Cilium's names carry Cilium's labels: vrouter, neighbor as address:port, neighbor_asn, afi, safi", async () => {

@@ -7,6 +7,8 @@ export interface ReconcileFigures {
   readonly errors: number
   readonly lastMs: number
   readonly lostLogLines: number
+  /** Failures of the node itself since the start, by what fails. */
+  readonly failures: ReadonlyMap<string, number>
 }
 
 export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigures) => void {
@@ -31,11 +33,18 @@ export function addReconcileMetrics(registry: Registry): (figures: ReconcileFigu
     help: 'Lines of the log that could not be written',
     registers,
   })
+  const failures = new Counter({
+    name: 'herald_failures_total',
+    help: 'Failures of the node itself, tried again by themselves: writes, removals, attachment, records',
+    labelNames: ['what'],
+    registers,
+  })
   const growth = new Growth()
   return (figures) => {
     runs.inc(growth.of('count', figures.count))
     errors.inc(growth.of('errors', figures.errors))
     lost.inc(growth.of('lost', figures.lostLogLines))
+    for (const [what, count] of figures.failures) failures.inc({ what }, growth.of(`failures ${what}`, count))
     growth.next()
     last.set(figures.lastMs / 1000)
   }
