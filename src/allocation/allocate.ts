@@ -37,6 +37,8 @@ export interface AddressRequest extends Aged {
   readonly invalid: readonly string[]
   /** What its status says that it has. */
   readonly status: readonly string[]
+  /** What its status says to others until it is written anew: given to nobody else before. */
+  readonly lingering?: readonly string[]
   readonly sharing: SharingTerms | undefined
 }
 
@@ -65,6 +67,8 @@ export function isRefusal(found: Assignment | Refusal): found is Refusal {
 /** Everybody who has an address; a reservation has no age: who it is for was not seen. */
 interface Holder {
   readonly addresses: readonly string[]
+  /** Not its own any more, and not free yet. */
+  readonly lingering?: readonly string[]
   /** Reserved by a status alone: of several the oldest has it. */
   readonly isClaim?: boolean
   readonly age?: Aged
@@ -165,11 +169,13 @@ export class Ipam {
     const kept = fitting.filter((address) => this.#claimRefusal(request, address, holding) === undefined)
     const found = this.#find(request, holding, kept, fitting)
     const addresses = isRefusal(found) ? kept : found.addresses
+    const lingering = (request.lingering ?? nobody).filter((address) => !addresses.includes(address))
+    const age = { key: request.key, createdMs: request.createdMs }
     this.#replace(
       request.key,
-      addresses.length === 0
+      addresses.length + lingering.length === 0
         ? undefined
-        : { addresses, age: { key: request.key, createdMs: request.createdMs }, sharing: request.sharing },
+        : { addresses, age, sharing: request.sharing, ...(lingering.length === 0 ? {} : { lingering }) },
     )
     return isRefusal(found) && kept.length > 0
       ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
@@ -228,9 +234,10 @@ export class Ipam {
     if (this.#journal !== undefined && !this.#journal.has(key)) this.#journal.set(key, before)
     if (now === undefined) this.#assigned.delete(key)
     else this.#assigned.set(key, now)
+    const [left, entered] = [placesOf(before), placesOf(now)]
     const [old, fresh] = [before?.addresses ?? nobody, now?.addresses ?? nobody]
-    for (const address of old) if (!fresh.includes(address)) this.#leave(key, address)
-    for (const address of fresh) if (!old.includes(address)) this.#enter(key, address)
+    for (const address of left) if (!entered.includes(address)) this.#leave(key, address)
+    for (const address of entered) if (!left.includes(address)) this.#enter(key, address)
     // Kept for a Service that is gone: it gives way to one that is there.
     if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
     const [shared, shares] = [before?.sharing?.key, now?.sharing?.key]
@@ -377,11 +384,18 @@ export class Ipam {
     for (const key of holders) {
       const other = this.#assigned.get(key)
       if (key === request.key || other?.age === undefined) continue
+      if (isHeld && !other.addresses.includes(address)) continue
       const obstacle = sharingObstacle(request.sharing, other.sharing)
       if (obstacle !== undefined && !(isHeld && obstacle.kind === 'port')) return takenBy(address, key, obstacle)
     }
     return undefined
   }
+}
+
+/** All that a holder keeps from others. */
+function placesOf(holder: Holder | undefined): readonly string[] {
+  if (holder?.lingering === undefined) return holder?.addresses ?? nobody
+  return [...holder.addresses, ...holder.lingering]
 }
 
 export function familyOf(address: string): Family {

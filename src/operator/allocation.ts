@@ -83,19 +83,25 @@ export class Allocation {
     if (change !== undefined) this.#touched(change)
   }
 
+  /** Something of a Service changed that is no part of what is read of it. */
+  touch(key: string): void {
+    this.#dirty.add(key)
+  }
+
   /** Everything was delivered once: from now on addresses are given away. */
   synced(): void {
     this.#isSynced = true
   }
 
-  flush(): Flushed {
+  /** `lingeringOf` answers what the status of a Service says now. */
+  flush(lingeringOf: (key: string) => readonly string[]): Flushed {
     if (!this.#isSynced) return { moved: [], arePoolsNew: false }
     if (this.#arePlacesDirty) this.#reserve()
     const hasNewProblems = this.#store.problemsVersion !== this.#problemsVersion
     this.#problemsVersion = this.#store.problemsVersion
     const arePoolsNew = this.#arePoolsDirty
     if (arePoolsNew) this.#readPools()
-    const moved = this.#addresses.settle(this.#dirty, (key) => this.#served(key))
+    const moved = this.#addresses.settle(this.#dirty, (key) => this.#served(key), lingeringOf)
     for (const key of [...this.#dirty, ...moved]) this.#counter.hold(key, this.#addressesOf(key))
     this.#dirty.clear()
     if (arePoolsNew) this.#count()

@@ -128,6 +128,7 @@ export class Operator {
     // Older than what we wrote: the allocation would take its status for a wish.
     if (!this.#services.read(id, key, object, version)) return
     this.#allocation.upsert(key, object)
+    this.#allocation.touch(id)
     this.#touched.add(id)
     if (this.#isSynced && !this.#queue.isBusy('service', id) && this.#allocation.adopt(id))
       this.#parts.log.info({ service: id }, 'somebody else gave this Service another free address: it keeps that one')
@@ -143,7 +144,7 @@ export class Operator {
 
   #flush(): void {
     if (!this.#isSynced) return
-    const { moved, arePoolsNew } = this.#allocation.flush()
+    const { moved, arePoolsNew } = this.#allocation.flush((id) => this.#services.addressesOf(id))
     for (const id of new Set([...this.#touched, ...moved])) {
       this.#services.settled(id)
       this.#queue.add('service', id)

@@ -11,6 +11,7 @@ import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 const conditionType = 'herald.dev/AddressAllocated'
 /** Of what a condition says; the API server takes 32 KiB. */
 const maxMessage = 1024
+const maxIngress = 64
 
 /** Of a Service as it was read last; the rest is the allocator's. */
 export interface ServiceFacts {
@@ -19,6 +20,8 @@ export interface ServiceFacts {
   /** status.loadBalancer.ingress as it is written, and as text that is equal where it is. */
   readonly ingress: readonly RawObject[]
   readonly ingressText: string
+  /** Of it, canonical. */
+  readonly addresses: readonly string[]
   /** Ours, whoever wrote it. */
   readonly condition: StatusCondition | undefined
 }
@@ -42,6 +45,7 @@ export function factsOf(key: ObjectKey, object: RawObject, version: ObjectVersio
     isDeleting: typeof recordOf(object['metadata'])['deletionTimestamp'] === 'string',
     ingress: entries,
     ingressText: JSON.stringify(ingress ?? []),
+    addresses: addressesOf(entries),
     condition: own === undefined ? undefined : conditionOf(own),
   }
 }
@@ -143,6 +147,13 @@ function conditionOf(written: RawObject): StatusCondition {
     message: text('message'),
     lastTransitionTime: text('lastTransitionTime'),
   }
+}
+
+/** What is no address is left out; more than these are nobody's. */
+export function addressesOf(ingress: readonly RawObject[]): readonly string[] {
+  return ingress
+    .slice(0, maxIngress)
+    .flatMap(({ ip }) => (typeof ip === 'string' && parseAddress(ip) !== undefined ? [canonical(ip)] : []))
 }
 
 function canonical(ip: string): string {

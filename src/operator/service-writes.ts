@@ -7,7 +7,15 @@ import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { StatusOutcome, StatusSink } from '../k8s/status.ts'
 import type { Allocation } from './allocation.ts'
 import type { EventLog } from './event-log.ts'
-import { factsOf, type OwnedByOthers, type Say, sayOf, type ServiceFacts, statusToApply } from './service-status.ts'
+import {
+  addressesOf,
+  factsOf,
+  type OwnedByOthers,
+  type Say,
+  sayOf,
+  type ServiceFacts,
+  statusToApply,
+} from './service-status.ts'
 
 interface Known {
   facts: ServiceFacts
@@ -58,6 +66,11 @@ export class ServiceWrites {
     if (isSameObject && isOlder(facts.target.resourceVersion, before.facts.target.resourceVersion)) return false
     this.#known.set(id, { facts, loadBalancerClass, owned: isSameObject ? stillOwned(before, facts) : undefined })
     return true
+  }
+
+  /** What the status of a Service says, as far as we know. */
+  addressesOf(key: string): readonly string[] {
+    return this.#known.get(key)?.facts.addresses ?? []
   }
 
   forget(id: string): void {
@@ -135,6 +148,7 @@ export class ServiceWrites {
       target: { ...facts.target, resourceVersion: outcome.resourceVersion },
       ingress: entries,
       ingressText: isIngressKept ? facts.ingressText : JSON.stringify(entries),
+      addresses: addressesOf(entries),
       condition,
     }
     this.#count(id)

@@ -72,14 +72,29 @@ export class ServiceAddresses {
 
   /**
    * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf`
-   * answers undefined for a Service that is gone or not ours.
+   * answers undefined for a Service that is gone or not ours. `lingeringOf`: addresses that a status still says, also
+   * of one that is not ours, and that nobody else gets before it does not.
    */
-  settle(dirty: Iterable<string>, serviceOf: (key: string) => Service | undefined): readonly string[] {
+  settle(
+    dirty: Iterable<string>,
+    serviceOf: (key: string) => Service | undefined,
+    lingeringOf: (key: string) => readonly string[] = () => nothing,
+  ): readonly string[] {
     return this.#source.settle(dirty, (key) => {
-      const service = serviceOf(key)
-      return service === undefined ? undefined : { subject: service, request: () => requestOf(service) }
+      const [service, lingering] = [serviceOf(key), lingeringOf(key)]
+      if (service !== undefined) return { subject: service, request: () => ({ ...requestOf(service), lingering }) }
+      return lingering.length === 0 ? undefined : { subject: lingering, request: () => lingerer(key, lingering) }
     })
   }
+}
+
+const nothing: readonly string[] = []
+
+/** Asks for nothing. */
+function lingerer(key: string, lingering: readonly string[]): AddressRequest {
+  const { POSITIVE_INFINITY: createdMs } = Number
+  const asked = { families: [], needsAllFamilies: false, explicit: nothing, invalid: nothing, status: nothing }
+  return { key, createdMs, namespace: '', labels: {}, sharing: undefined, lingering, ...asked }
 }
 
 function requestOf(service: Service): AddressRequest {
