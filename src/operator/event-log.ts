@@ -12,6 +12,8 @@ const maxPending = 1000
 const repeatMs = 5 * 60_000
 /** A server forgets events after an hour. */
 const forgetMs = 55 * 60_000
+/** Somebody who changes an object all the time gets so many events of it in {@link repeatMs}. */
+const maxPerObject = 10
 /** As the API has it. */
 const maxNote = 1024
 
@@ -30,6 +32,9 @@ export class EventLog {
   readonly #add: (key: string) => void
   readonly #said = new Map<string, Said>()
   readonly #pending = new Set<string>()
+  /** New events by object since {@link #windowMs}. */
+  #perObject = new Map<string, number>()
+  #windowMs = Number.NEGATIVE_INFINITY
   #serial = 0
   /** Of which nothing was written, for want of room. */
   dropped = 0
@@ -43,7 +48,8 @@ export class EventLog {
 
   warn(regarding: ObjectVersionRef, reason: string, action: string, text: string): void {
     const note = text.length > maxNote ? `${text.slice(0, maxNote - 3)}...` : text
-    const key = `${regarding.uid || `${regarding.kind}/${regarding.namespace}/${regarding.name}`} ${reason} ${note}`
+    const object = regarding.uid || `${regarding.kind}/${regarding.namespace}/${regarding.name}`
+    const key = `${object} ${reason} ${note}`
     const [nowMs, time] = [this.#clock.monotonic(), this.#microTime()]
     const known = this.#said.get(key)
     if (known !== undefined && nowMs - known.sinceMs < forgetMs) {
@@ -51,8 +57,13 @@ export class EventLog {
       known.lastObservedTime = time
       if (known.writtenMs === undefined || nowMs - known.writtenMs < repeatMs) return
     } else {
+      if (this.#isTooMany(object, nowMs)) {
+        this.dropped++
+        return
+      }
       this.#said.delete(key)
-      const name = `${regarding.name.slice(0, 200)}.${this.#clock.now().toString(16)}${(this.#serial++).toString(16)}`
+      const stem = regarding.name.slice(0, 200).replace(/[^a-z0-9]+$/, '')
+      const name = `${stem}.${Math.round(this.#clock.now()).toString(16)}${(this.#serial++).toString(16)}`
       const event: ObjectEvent = { regarding, type: 'Warning', reason, action, note, eventTime: time, name }
       this.#said.set(key, { event, sinceMs: nowMs, count: 1, lastObservedTime: time, writtenMs: undefined })
       this.#forget()
@@ -83,6 +94,17 @@ export class EventLog {
     // Gone: the server has forgotten it, or the namespace ends.
     if (kind === 'gone') this.#said.delete(key)
     else said.writtenMs = this.#clock.monotonic()
+  }
+
+  #isTooMany(object: string, nowMs: number): boolean {
+    if (nowMs - this.#windowMs >= repeatMs) {
+      this.#windowMs = nowMs
+      this.#perObject = new Map()
+    }
+    const count = (this.#perObject.get(object) ?? 0) + 1
+    if (count > maxPerObject || this.#perObject.size >= maxRemembered) return true
+    this.#perObject.set(object, count)
+    return false
   }
 
   #forget(): void {

@@ -52,6 +52,8 @@ export class Operator {
   readonly #outcomes = Object.fromEntries(lanes.map((lane) => [lane, noOutcomes()])) as Record<Lane, Outcomes>
   readonly #told = new Map<string, number>()
   readonly #ownedRetries = new Map<string, Wait>()
+  /** Those that were told. */
+  #problems: ReadonlySet<string> = new Set()
   #isSynced = false
   #count: Wait | undefined
   #unreadable: ReadonlyMap<string, string> = new Map()
@@ -162,17 +164,20 @@ export class Operator {
     })
   }
 
-  /** What cannot be understood, or only in part, says so on the object itself. */
+  /** What cannot be understood, or only in part, says so on the object itself, once. */
   #tellProblems(): void {
+    const now = new Set<string>()
     for (const { object, code, field, message, remedy } of this.#allocation.problems().slice(0, maxProblems)) {
       const { kind, namespace = '', name } = object
-      const target =
-        kind === 'Service'
-          ? this.#services.targetOf(`${namespace}/${name}`)
-          : this.#pools.targetOf(kind, namespace, name)
-      const where = field === '' ? '' : `${field}: `
-      if (target !== undefined) this.#events.warn(target, code, 'Read', `${where}${message}. ${remedy}`)
+      const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
+      const problem = `${kind}/${namespace}/${name} ${code} ${text}`
+      now.add(problem)
+      if (this.#problems.has(problem)) continue
+      const id = `${namespace}/${name}`
+      const target = kind === 'Service' ? this.#services.targetOf(id) : this.#pools.targetOf(kind, namespace, name)
+      if (target !== undefined) this.#events.warn(target, code, 'Read', text)
     }
+    this.#problems = now
   }
 
   #write(lane: Lane, key: string): Promise<StatusOutcome> | undefined {

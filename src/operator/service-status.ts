@@ -120,7 +120,10 @@ function ingressOf({ ingress }: ServiceFacts, addresses: readonly string[]): rea
   if (addresses.length === 0) return undefined
   const entryOf = (address: string): RawObject | undefined =>
     ingress.find(({ ip }) => typeof ip === 'string' && canonical(ip) === address)
-  const isSame = ingress.length === addresses.length && addresses.every((address) => entryOf(address) !== undefined)
+  // Also where one is there twice: nobody is told anything else by that.
+  const isSame =
+    addresses.every((address) => entryOf(address) !== undefined) &&
+    ingress.every(({ ip }) => typeof ip === 'string' && addresses.includes(canonical(ip)))
   if (isSame) return ingress
   return addresses.map((ip) => {
     const mode = entryOf(ip)?.['ipMode']

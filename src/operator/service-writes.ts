@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../clock/clock.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
-import type { StatusOutcome, StatusSink } from '../k8s/status.ts'
+import type { StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import type { Allocation } from './allocation.ts'
 import type { EventLog } from './event-log.ts'
 import {
@@ -22,6 +22,8 @@ interface Known {
   /** As it is written, also where nothing else of the Service is understood. */
   readonly loadBalancerClass: string | undefined
   owned: OwnedByOthers | undefined
+  /** What was told by an event last: the same is not told once more. */
+  told: string
 }
 
 export type ServiceState = 'allocated' | 'waiting' | 'owned'
@@ -64,7 +66,8 @@ export class ServiceWrites {
     }
     const isSameObject = before !== undefined && before.facts.target.uid === facts.target.uid
     if (isSameObject && isOlder(facts.target.resourceVersion, before.facts.target.resourceVersion)) return false
-    this.#known.set(id, { facts, loadBalancerClass, owned: isSameObject ? stillOwned(before, facts) : undefined })
+    const [owned, told] = isSameObject ? [stillOwned(before, facts), before.told] : [undefined, '']
+    this.#known.set(id, { facts, loadBalancerClass, owned, told })
     return true
   }
 
@@ -81,20 +84,26 @@ export class ServiceWrites {
   write(id: string): Promise<StatusOutcome> | undefined {
     const known = this.#known.get(id)
     if (known === undefined) return undefined
-    const { clock, sink, events } = this.#parts
+    const { clock, sink } = this.#parts
     const say = this.#sayOf(id, known.loadBalancerClass)
     const status = statusToApply(known.facts, say, known.owned, secondsOf(clock))
     if (status === undefined) return undefined
     const { target } = known.facts
-    const [condition] = conditionsIn(status)
-    if (condition !== undefined && condition.status !== 'True')
-      events.warn(target, condition.reason, 'Allocate', condition.message)
-    else if (say?.code === 'RequestRefused' || say?.code === 'SomePortsTaken')
-      events.warn(target, say.code, 'Allocate', say.message)
+    this.#tell(known, conditionsIn(status)[0])
     return sink.apply({ target, status }).then((outcome) => {
       this.#wrote(id, known, status, outcome)
       return outcome
     })
+  }
+
+  #tell(known: Known, condition: StatusCondition | undefined): void {
+    if (condition === undefined) return
+    const { status, reason, message } = condition
+    const told = `${reason} ${message}`
+    if (told === known.told) return
+    known.told = told
+    if (status !== 'True' || reason === 'RequestRefused' || reason === 'SomePortsTaken')
+      this.#parts.events.warn(known.facts.target, reason, 'Allocate', message)
   }
 
   #count(id: string): void {
@@ -199,7 +208,7 @@ function secondsOf(clock: Clock): string {
   return new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
-function conditionsIn(status: RawObject): NonNullable<ServiceFacts['condition']>[] {
+function conditionsIn(status: RawObject): readonly StatusCondition[] {
   const { conditions } = status
   return Array.isArray(conditions) ? conditions : []
 }

@@ -110,7 +110,7 @@ function requestOf(service: Service): AddressRequest {
     needsAllFamilies: spec.needsAllFamilies,
     explicit: addresses,
     invalid,
-    status,
+    status: [...new Set(status)],
     sharing: sharingTermsOf(service),
   }
 }

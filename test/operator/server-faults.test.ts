@@ -1,0 +1,187 @@
+/** Lease and writes over a connection to a server that answers with everything but what was asked for. */
+import assert from 'node:assert/strict'
+import { afterEach, beforeEach, test } from 'node:test'
+import { leaseOnServer } from '../../src/k8s/apiserver/lease.ts'
+import { ApiRequests } from '../../src/k8s/apiserver/requests.ts'
+import { statusOnServer } from '../../src/k8s/apiserver/status-writer.ts'
+import { connectTransport, type Transport } from '../../src/k8s/apiserver/transport.ts'
+import type { LeaseSpec } from '../../src/k8s/lease.ts'
+import type { StatusOutcome, StatusWrite } from '../../src/k8s/status.ts'
+import { FakeApiServer, type Request } from '../k8s/apiserver/fake-server.ts'
+
+const timeoutMs = 400
+let server: FakeApiServer
+let transport: Transport
+let requests: ApiRequests
+
+beforeEach(async () => {
+  server = new FakeApiServer()
+  transport = connectTransport(await server.start(), 150)
+  requests = new ApiRequests(transport, timeoutMs)
+})
+
+afterEach(async () => {
+  await transport.close()
+  await server.stop()
+})
+
+const write: StatusWrite = {
+  target: {
+    apiVersion: 'v1',
+    kind: 'Service',
+    resource: 'services',
+    namespace: 'default',
+    name: 'web',
+    uid: 'u',
+    resourceVersion: '7',
+  },
+  status: { loadBalancer: { ingress: [{ ip: '203.0.113.1', ipMode: 'VIP' }] } },
+}
+
+/** Every request is answered so. */
+function answers(code: number, body: string, headers: Readonly<Record<string, string>> = {}): void {
+  server.fault = ({ stream }) => {
+    stream.respond({ ':status': code, ...headers })
+    stream.end(body)
+    return true
+  }
+}
+
+const apply = (): Promise<StatusOutcome> => statusOnServer(requests, 'op').apply(write)
+const details = (causes: readonly object[]): string =>
+  JSON.stringify({ kind: 'Status', message: 'Apply failed with 1 conflict', details: { causes } })
+
+test('a status is applied with our field manager, without force, with uid and version', async () => {
+  const asked: { readonly path: string; readonly query: string; readonly type: string; body: string }[] = []
+  server.fault = ({ path, query, headers, stream }: Request) => {
+    const found = { path, query: query.toString(), type: String(headers['content-type']), body: '' }
+    asked.push(found)
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      found.body += text
+    })
+    stream.on('end', () => {
+      stream.respond({ ':status': 200 })
+      stream.end(JSON.stringify({ metadata: { resourceVersion: '8' } }))
+    })
+    return true
+  }
+  assert.deepEqual(await apply(), { kind: 'written', resourceVersion: '8' })
+  const [only] = asked
+  assert.equal(only?.path, '/api/v1/namespaces/default/services/web/status')
+  assert.equal(only?.query, 'fieldManager=herald-operator&force=false')
+  assert.equal(only?.type, 'application/apply-patch+yaml')
+  assert.deepEqual(JSON.parse(only?.body ?? ''), {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'web', namespace: 'default', uid: 'u', resourceVersion: '7' },
+    status: write.status,
+  })
+})
+
+test('each answer that is no success is what it means', async () => {
+  const owned = { reason: 'FieldManagerConflict', message: 'conflict with "x"', field: '.status.loadBalancer.ingress' }
+  const cases: readonly (readonly [number, string, Readonly<Record<string, string>>, StatusOutcome['kind']])[] = [
+    [200, '<html>', {}, 'failed'],
+    [200, '[]', {}, 'failed'],
+    [200, '', {}, 'failed'],
+    [200, `{"metadata":{"resourceVersion":8}}`, {}, 'failed'],
+    [404, '{}', {}, 'gone'],
+    [409, '{"message":"the object has been modified"}', {}, 'stale'],
+    [409, '<html>', {}, 'stale'],
+    [409, details([]), {}, 'stale'],
+    [409, `{"details":{"causes":"x"}}`, {}, 'stale'],
+    [409, details([owned]), {}, 'owned'],
+    [429, '', {}, 'limited'],
+    [429, '', { 'retry-after': '3' }, 'limited'],
+    [429, '', { 'retry-after': 'soon' }, 'limited'],
+    [503, '', { 'retry-after': '3' }, 'limited'],
+    [503, '', {}, 'failed'],
+    [500, '{"message":"etcdserver: request timed out"}', {}, 'failed'],
+    [403, '{"message":"forbidden"}', {}, 'refused'],
+    [422, '{"message":"invalid"}', {}, 'refused'],
+    [302, '', { location: 'https://example.com' }, 'failed'],
+  ]
+  for (const [code, body, headers, kind] of cases) {
+    answers(code, body, headers)
+    const outcome = await apply()
+    assert.equal(outcome.kind, kind, `${code} ${body}`)
+    if (outcome.kind === 'limited') assert.ok(outcome.afterMs >= 100 && outcome.afterMs <= 60_000)
+    if (outcome.kind === 'owned') assert.deepEqual(outcome.fields, ['.status.loadBalancer.ingress'])
+  }
+})
+
+test('a wait that a server asks for has bounds', async () => {
+  for (const [asked, afterMs] of [
+    ['0', 100],
+    ['-5', 100],
+    ['999999999', 60_000],
+  ] as const) {
+    answers(429, '', { 'retry-after': asked })
+    assert.deepEqual(await apply(), { kind: 'limited', afterMs })
+  }
+})
+
+test('no answer, half of one, and one without end are given up in time, and the next request is answered', async () => {
+  const faults: readonly ((request: Request) => boolean)[] = [
+    () => true,
+    ({ stream }) => {
+      stream.respond({ ':status': 200 })
+      stream.write('{"metadata":{')
+      return true
+    },
+    ({ stream }) => {
+      stream.respond({ ':status': 200 })
+      const fill = (): void => {
+        while (!stream.destroyed && stream.write('x'.repeat(65_536)));
+      }
+      stream.on('drain', fill)
+      fill()
+      return true
+    },
+    ({ stream }) => {
+      stream.destroy()
+      return true
+    },
+  ]
+  for (const fault of faults) {
+    server.fault = fault
+    const started = performance.now()
+    assert.equal((await apply()).kind, 'failed')
+    assert.ok(performance.now() - started < timeoutMs + 5_000)
+    answers(200, JSON.stringify({ metadata: { resourceVersion: '9' } }))
+    assert.deepEqual(await apply(), { kind: 'written', resourceVersion: '9' })
+  }
+})
+
+test('a connection that fell silent is made anew by the request that had no answer', async () => {
+  answers(200, JSON.stringify({ metadata: { resourceVersion: '9' } }))
+  assert.equal((await apply()).kind, 'written')
+  server.silence()
+  assert.equal((await apply()).kind, 'failed')
+  assert.equal((await apply()).kind, 'written')
+})
+
+test('a Lease of garbage has no holder and a length that can be waited for; what is no Lease is no answer', async () => {
+  const spec: LeaseSpec = { holder: 'op', durationSec: 15, acquireTime: '', renewTime: '', transitions: 0 }
+  const store = leaseOnServer(requests, 'herald', 'herald-operator')
+  answers(
+    200,
+    JSON.stringify({ metadata: { resourceVersion: '3' }, spec: { holderIdentity: 5, leaseDurationSeconds: {} } }),
+  )
+  const found = await store.read()
+  assert.ok(found.kind === 'found')
+  assert.deepEqual([found.lease.spec.holder, found.lease.spec.durationSec], ['', 15])
+  for (const [code, body, kind] of [
+    [200, '{}', 'failed'],
+    [200, 'null', 'failed'],
+    [200, '{"metadata":{"resourceVersion":7}}', 'failed'],
+    [404, '{}', 'absent'],
+    [409, '{}', 'taken'],
+    [403, '{"message":"no"}', 'failed'],
+    [500, '', 'failed'],
+  ] as const) {
+    answers(code, body)
+    for (const answer of [await store.read(), await store.create(spec), await store.update(spec, '3')])
+      assert.equal(answer.kind, kind, `${code} ${body}`)
+  }
+})
