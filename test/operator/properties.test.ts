@@ -145,7 +145,8 @@ class Play extends World {
       if (!this.condition(each).startsWith('True')) continue
       for (const address of this.addresses(each)) {
         const other = owners.get(address)
-        if (other !== undefined && other !== each && !(isShared(each) && isShared(other))) found.push(`${address}: ${other}, ${each}`)
+        if (other !== undefined && other !== each && !(isShared(each) && isShared(other)))
+          found.push(`${address}: ${other}, ${each}`)
         owners.set(address, each)
       }
     }
