@@ -156,6 +156,8 @@ const block = (path: string): Texts => ({
   [`${path}[].stop`]: { description: 'Last address of a range.', minLength: 1 },
 })
 
+const condition = (type: string, field: string): string => `.status.conditions[?(@.type=="cilium.io/${type}")].${field}`
+
 export const ipPool: Definition = {
   shortNames: ['ippools', 'ippool', 'lbippool', 'lbippools'],
   categories: ['cilium'],
@@ -175,7 +177,8 @@ export const ipPool: Definition = {
   },
   columns: [
     { name: 'Disabled', type: 'boolean', jsonPath: '.spec.disabled' },
-    { name: 'First Block', type: 'string', jsonPath: '.spec.blocks[0].cidr' },
+    { name: 'Conflicting', type: 'string', jsonPath: condition('PoolConflict', 'status') },
+    { name: 'IPs Available', type: 'string', jsonPath: condition('IPsAvailable', 'message') },
     ageColumn,
   ],
 }

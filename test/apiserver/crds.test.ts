@@ -178,6 +178,20 @@ test('kubectl get shows AS numbers, peer and age, by the short name', { skip }, 
   assert.match(await cluster.kubectl(['get', 'ciliumbgp']), /bgp-peering/)
 })
 
+test('kubectl get of a pool shows what the operator counted', { skip }, async () => {
+  await cluster.apply(poolWith({ blocks: [{ cidr: '192.0.2.0/28' }] }))
+  const condition = (type: string, status: string, message: string): Fields => ({
+    ...{ type: `cilium.io/${type}`, status, message, reason: 'noreason' },
+    lastTransitionTime: '2026-01-31T12:00:00Z',
+  })
+  const conditions = [condition('PoolConflict', 'False', ''), condition('IPsAvailable', 'Unknown', '14')]
+  const patch = JSON.stringify({ status: { conditions } })
+  await cluster.kubectl(['patch', 'ippool', 'blue', '--subresource=status', '--type=merge', '-p', patch])
+  const [head = '', line = ''] = (await cluster.kubectl(['get', 'ippools'])).split('\n')
+  assert.match(head, /^NAME +DISABLED +CONFLICTING +IPS AVAILABLE +AGE/)
+  assert.match(line, /^blue +false +False +14 +\d/)
+})
+
 test('kubectl explain says what every field is, with defaults and the words that are taken', { skip }, async () => {
   const explain = (path: string): Promise<string> => cluster.kubectl(['explain', path])
   const peer = await explain('bgpp.spec.virtualRouters.neighbors')
