@@ -16,11 +16,13 @@ sourceContract('a folder', async () => {
   renameSync(mkdtempSync(join(base, 'new-')), folder)
   const clock = new VirtualClock()
   const source = directorySource({ directory: folder, clock })
+  const put = (...objects: readonly RawObject[]): void => {
+    for (const object of objects) writeFileSync(join(folder, `${nameOf(object)}.json`), JSON.stringify(object))
+  }
   return {
     source,
-    put: (...objects) => {
-      for (const object of objects) writeFileSync(join(folder, `${nameOf(object)}.json`), JSON.stringify(object))
-    },
+    put,
+    recreate: put,
     delete: (...names) => {
       for (const name of names) rmSync(join(folder, `${name}.json`))
     },
@@ -45,9 +47,11 @@ sourceContract('memory', async () => {
     object,
     version: object['metadata'] as ObjectVersion,
   })
+  const put = (...objects: readonly RawObject[]): void => source.put(...objects.map(entry))
   return {
     source,
-    put: (...objects) => source.put(...objects.map(entry)),
+    put,
+    recreate: put,
     delete: (...names) => source.remove(...names.map(key)),
     setReachable: (isReachable) => {
       source.isReachable = isReachable

@@ -130,6 +130,7 @@ class ApiServerSource implements ObjectSource {
     this.#followSecrets()
     if (![...this.#ofSecret.values()].every(({ state }) => state.isSynced)) return
     this.#isSynced = true
+    this.#events?.flush()
     this.#events?.synced()
     this.#followSecrets()
   }

@@ -160,6 +160,10 @@ export class FakeApiServer {
     for (const { stream } of this.#watches) stream.end()
   }
 
+  isEmpty(path: string): boolean {
+    return (this.#objects.get(path)?.size ?? 0) === 0
+  }
+
   watches(path: string): number {
     return [...this.#watches].filter((watch) => watch.path === path).length
   }
