@@ -29,6 +29,8 @@ export interface Cluster {
   signal(which: 'apiserver' | 'etcd', signal: NodeJS.Signals): void
   /** Starts it again after it was killed, on the same ports and data. */
   restart(which: 'apiserver' | 'etcd'): Promise<void>
+  /** Kills both; `between` finds their files at rest; then both run again. */
+  pause(between: () => void): Promise<void>
   stop(): Promise<void>
 }
 
@@ -106,9 +108,12 @@ export async function startCluster(binaries: Binaries, flags: readonly string[] 
       asked.on('error', () => resolve(false))
       asked.end()
     })
-  const stop = async (): Promise<void> => {
+  const kill = async (): Promise<void> => {
     for (const child of running.values()) child.kill('SIGKILL')
     await Promise.all([...running.values()].map(ended))
+  }
+  const stop = async (): Promise<void> => {
+    await kill()
     rmSync(folder, { recursive: true, force: true })
   }
   start('etcd')
@@ -156,6 +161,13 @@ export async function startCluster(binaries: Binaries, flags: readonly string[] 
       child?.kill('SIGKILL')
       if (child !== undefined) await ended(child)
       start(which)
+      await waitFor('kube-apiserver is ready again', isReady, { deadlineMs: 60_000, everyMs: 100 })
+    },
+    pause: async (between) => {
+      await kill()
+      between()
+      start('etcd')
+      start('apiserver')
       await waitFor('kube-apiserver is ready again', isReady, { deadlineMs: 60_000, everyMs: 100 })
     },
     stop,

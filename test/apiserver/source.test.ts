@@ -191,7 +191,7 @@ test('a kubeconfig that is not there, names nothing, or whose plugin fails says 
     message: /gone/,
   })
   const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: '/bin/false' }
-  const { headers } = loadCredentials(
+  const credentials = loadCredentials(
     write({
       'current-context': 'c',
       clusters: [{ name: 'c', cluster: { server: cluster.url } }],
@@ -199,7 +199,7 @@ test('a kubeconfig that is not there, names nothing, or whose plugin fails says 
       contexts: [{ name: 'c', context: { cluster: 'c', user: 'c' } }],
     }),
   )
-  await assert.rejects(headers(), { code: 'ERR_KUBECONFIG' })
+  await assert.rejects(credentials.headers(), { code: 'ERR_KUBECONFIG' })
 })
 
 test('an exec plugin gives the token', { skip }, async () => {

@@ -23,12 +23,22 @@ export interface Credentials {
   /** Of one request: tokens expire. Rejects with ERR_KUBECONFIG where a plugin or a file fails. */
   headers(): Promise<Readonly<Record<string, string>>>
   tls(): Promise<TlsOptions>
+  /** The server refused them (401): the next ones are read, or made by the plugin, anew. */
+  renew(): void
 }
+
+/** A plugin that asks a person for a password never ends here. */
+const pluginMs = 60_000
 
 /** `path` undefined: that of the pod's service account. Throws ERR_KUBECONFIG. */
 export function loadCredentials(path: string | undefined): Credentials {
-  const config = new KubeConfig()
   const detail = path === undefined ? "the pod's service account" : path
+  const { config, server } = load(path, detail)
+  return new KubeCredentials(config, server, path, detail)
+}
+
+function load(path: string | undefined, detail: string): { readonly config: KubeConfig; readonly server: URL } {
+  const config = new KubeConfig()
   try {
     if (path === undefined) config.loadFromCluster()
     else config.loadFromFile(path)
@@ -40,20 +50,73 @@ export function loadCredentials(path: string | undefined): Credentials {
     const why = cluster === null ? `its context ${config.getCurrentContext()} names no cluster` : 'its server is no URL'
     throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${why}`)
   }
-  const asked = async (): Promise<RequestOptions> => {
-    const options: RequestOptions = { headers: {} }
+  if (cluster.proxyUrl !== undefined)
+    throw new HeraldError('ERR_KUBECONFIG', `${detail}: proxy-url is not supported; the server is dialled directly`)
+  return { config, server: new URL(cluster.server) }
+}
+
+class KubeCredentials implements Credentials {
+  readonly server: URL
+  readonly detail: string
+  readonly #path: string | undefined
+  readonly #from: string
+  #config: KubeConfig
+  /** Requests that need them at once ask once: a plugin is a process. */
+  #asked: Promise<RequestOptions> | undefined
+
+  constructor(config: KubeConfig, server: URL, path: string | undefined, from: string) {
+    this.#config = config
+    this.#path = path
+    this.#from = from
+    this.server = server
+    this.detail = `${server.href.replace(/\/$/, '')} by ${from}`
+  }
+
+  async headers(): Promise<Readonly<Record<string, string>>> {
+    return headersOf(await this.#options())
+  }
+
+  async tls(): Promise<TlsOptions> {
+    return tlsOf(await this.#options())
+  }
+
+  /** A file that is being written, or that names another server now, is not taken: what was good before may still be. */
+  renew(): void {
+    this.#asked = undefined
     try {
-      await config.applyToHTTPSOptions(options)
+      const { config, server } = load(this.#path, this.#from)
+      if (server.href === this.server.href) this.#config = config
+    } catch {
+      // Said by the server, which goes on refusing what we have.
+    }
+  }
+
+  async #options(): Promise<RequestOptions> {
+    this.#asked ??= this.#ask(this.#config)
+    const asked = this.#asked
+    try {
+      return await asked
+    } finally {
+      if (this.#asked === asked) this.#asked = undefined
+    }
+  }
+
+  async #ask(config: KubeConfig): Promise<RequestOptions> {
+    const options: RequestOptions = { headers: {} }
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      const what = `no credentials within ${pluginMs / 1000} s: a plugin must not ask anybody`
+      timer = setTimeout(() => reject(new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${what}`)), pluginMs)
+    })
+    try {
+      await Promise.race([config.applyToHTTPSOptions(options), late])
     } catch (error) {
-      throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${messageOf(error)}`, { cause: error })
+      if (error instanceof HeraldError) throw error
+      throw new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${messageOf(error)}`, { cause: error })
+    } finally {
+      clearTimeout(timer)
     }
     return options
-  }
-  return {
-    server: new URL(cluster.server),
-    detail: `${cluster.server} by ${detail}`,
-    headers: async () => headersOf(await asked()),
-    tls: async () => tlsOf(await asked()),
   }
 }
 

@@ -49,6 +49,11 @@ class Gathered {
     return this.#bytes === 0
   }
 
+  /** What there is so far, completed. */
+  peek(rest: string): unknown {
+    return parse([...this.#chunks, Buffer.from(rest)])
+  }
+
   take(): unknown {
     const value = parse(this.#chunks)
     this.#chunks = []
@@ -72,8 +77,11 @@ export class ItemSplitter {
   readonly #around = new Gathered()
   #isDone = false
 
-  /** Takes octets as they come; `found` gets each element. Throws {@link StreamFault}. */
-  push(chunk: Uint8Array, found: (item: unknown) => void): void {
+  /**
+   * Takes octets as they come; `found` gets each element, `opened` before the first what came before it. Throws
+   * {@link StreamFault}.
+   */
+  push(chunk: Uint8Array, found: (item: unknown) => void, opened?: (before: unknown) => void): void {
     let from = 0
     for (let at = 0; at < chunk.length; at++) {
       const octet = chunk[at] as number
@@ -91,6 +99,7 @@ export class ItemSplitter {
           this.#around.add(chunk.subarray(from, at + 1))
           from = at + 1
           this.#isInItems = true
+          opened?.(this.#around.peek(']}'))
         }
       } else if (close.has(octet)) {
         this.#depth--

@@ -7,10 +7,13 @@
  *
  * Nothing that fails takes anything away: what was delivered stays in force until the server says otherwise.
  */
-import type { Clock } from '../../clock/clock.ts'
+import type { Clock, Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
-import type { KindState, ObjectKey, ObjectVersion, RawObject } from '../source.ts'
-import { ItemSplitter, LineSplitter } from './json-stream.ts'
+import type { KindState } from '../source.ts'
+import { Delivered, type DeliveredEvents, isOlder, isRecord, metadataOf } from './delivered.ts'
+import { ItemSplitter, LineSplitter, StreamFault } from './json-stream.ts'
+import { Patience } from './patience.ts'
+import { reasonOf, Rejected } from './rejected.ts'
 import type { Answer, Transport } from './transport.ts'
 
 /** Where objects of a kind are on the server. */
@@ -26,16 +29,12 @@ export interface Resource {
   readonly object?: { readonly namespace: string; readonly name: string }
 }
 
-export interface ReflectorEvents {
-  upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void
-  remove(key: ObjectKey): void
+export interface ReflectorEvents extends DeliveredEvents {
   relistBegins(): void
   relistEnds(): void
   /** Something was said: soon is the time to apply it. */
   changed(): void
   stateChanged(): void
-  /** 401: the next request needs fresh credentials. */
-  unauthorized(): void
 }
 
 export interface ReflectorParts {
@@ -58,38 +57,39 @@ const firstRetryMs = 500
 const lastRetryMs = 30_000
 /** Of a Secret that the server cannot read either: a word that stands after so many tries. */
 const finalFailures = 3
-/** A watch that lasted so long was in order: what fails next is the first failure. */
+/** A watch that lasted so long was in order: what fails next is the first failure. One that ends sooner is none. */
 const healthyMs = 10_000
+const shortWatchMs = 1_000
+/** The end of a watch is told when it is not over by then. */
+const momentMs = 2_000
+/** A page that does not go on for so long is asked for again, and one that takes so long in all. */
+const pagePatience = { stallMs: 30_000, wholeMs: 180_000 }
+/** Watches from one version that the server answers with no: then it is listed. */
+const maxRefusals = 3
 /** A list that lost all of its objects, or its kind, is asked for once more after so long before it is believed. */
 const confirmMs = 2_000
 const confirmAbsenceMs = 10_000
 /** A kind that is not installed is looked for so often. */
 const absentMs = 15_000
-/** A server that stays behind what we have seen came back from a backup: after so many tries its word counts. */
+/**
+ * A server that stays behind what we have seen (some 90 s) came back from a backup: its versions count from then on.
+ * What it does not have any more is held for the time in which controllers and people put it there again.
+ */
 const maxStaleTries = 8
+const heldMs = 600_000
 
-/** An answer other than 200. */
-class Rejected extends Error {
-  readonly status: number
-  readonly retryAfterSec: number | undefined
+type Phase = 'list' | 'watch'
 
-  constructor(status: number, message: string, retryAfterSec: number | undefined) {
-    super(message)
-    this.name = 'Rejected'
-    this.status = status
-    this.retryAfterSec = retryAfterSec
-  }
-}
-
-interface Known {
-  readonly key: ObjectKey
-  readonly uid: string
-  readonly resourceVersion: string
+/** Of a watch: what is wrong is the version that it goes on from, not the server. */
+function isAboutVersion(error: unknown): boolean {
+  return (
+    error instanceof StreamFault || (error instanceof Rejected && [0, 400, 403, 404, 500, 504].includes(error.status))
+  )
 }
 
 export class Reflector {
   readonly #parts: ReflectorParts
-  readonly #known = new Map<string, Known>()
+  readonly #delivered: Delivered
   readonly #abort = new AbortController()
   /** Of the place that answered last. */
   #place = 0
@@ -97,14 +97,27 @@ export class Reflector {
   #resourceVersion: string | undefined
   /** The newest that was seen, for "not older than". */
   #newest: string | undefined
-  #failures = 0
+  /** Without pages: the server forgot where the next one begins. */
+  #isInOnePiece = false
+  /** One after the other. */
+  readonly #failures = { list: 0, watch: 0 }
+  #refusals = 0
   #staleTries = 0
+  /** Objects of the last list that are none. */
+  #broken = 0
+  #watchProblem: string | undefined
   #state: KindState = { isSynced: false, problem: undefined }
   #wake: (() => void) | undefined
   #endWatch: (() => void) | undefined
+  #isRelistAsked = false
+  #held: Wait | undefined
+  #untold: Wait | undefined
+  /** A watch ended: who goes on may be another server, or the same one with an older store. */
+  #isToBeChecked = false
 
   constructor(parts: ReflectorParts) {
     this.#parts = parts
+    this.#delivered = new Delivered(parts.resource.kind, parts.events)
   }
 
   get state(): KindState {
@@ -116,21 +129,32 @@ export class Reflector {
   }
 
   get size(): number {
-    return this.#known.size
+    return this.#delivered.size
+  }
+
+  /** Objects in force that the server does not have any more, and does not say that they were deleted. */
+  get unconfirmed(): number {
+    return this.#delivered.held
   }
 
   stop(): void {
     this.#abort.abort()
+    this.#held?.cancel()
+    this.#untold?.cancel()
     this.#wake?.()
   }
 
   /** What was delivered is not needed any more. */
   forget(): void {
-    this.#sweep(new Set())
+    this.#delivered.mayGoBack = false
+    this.#delivered.letGo()
+    this.#delivered.sweep(new Set())
+    this.#parts.events.changed()
   }
 
-  /** Lists again at once. */
+  /** Lists again at once; what is held goes if the list does not have it. */
   relist(): void {
+    this.#isRelistAsked = true
     this.#resourceVersion = undefined
     this.#endWatch?.()
     this.#wake?.()
@@ -141,38 +165,55 @@ export class Reflector {
     const { clock } = this.#parts
     while (!this.#abort.signal.aborted) {
       const started = clock.monotonic()
+      const phase = this.#resourceVersion === undefined ? 'list' : 'watch'
       try {
-        if (this.#resourceVersion === undefined) await this.#list()
-        else await this.#watch()
-        this.#failures = 0
+        await (phase === 'watch' ? this.#watch() : this.#list())
       } catch (error) {
         if (this.#abort.signal.aborted) return
-        if (isAbort(error) && this.#resourceVersion === undefined) continue
-        if (clock.monotonic() - started > healthyMs) this.#failures = 0
-        await this.#failed(error)
+        // The watch was ended for a list.
+        if (phase === 'watch' && this.#isRelistAsked) continue
+        if (phase === 'watch' && clock.monotonic() - started > healthyMs) this.#failures.watch = 0
+        await this.#failed(error, phase)
       }
     }
   }
 
-  async #failed(error: unknown): Promise<void> {
+  async #failed(error: unknown, phase: Phase): Promise<void> {
+    const wasWatch = phase === 'watch'
+    const failures = this.#failures[phase]++
     const status = error instanceof Rejected ? error.status : 0
     if (status === 410) {
       this.#resourceVersion = undefined
+      if (failures > 0) await this.#backOff(failures)
       return
     }
     if (status === 404) return this.#absent()
-    if (status === 401) this.#parts.events.unauthorized()
+    if (wasWatch && isAboutVersion(error) && ++this.#refusals >= maxRefusals) this.#resourceVersion = undefined
+    if (wasWatch) this.#watchProblem = messageOf(error)
     // "Too large resource version": the server has yet to see what we have seen (504); nothing older is taken from it.
-    if (status === 504 && this.#resourceVersion === undefined && ++this.#staleTries >= maxStaleTries)
-      this.#newest = undefined
+    else if (status === 504 && ++this.#staleTries >= maxStaleTries) this.#goBack()
     // A server whose store changes its leader answers 500 for a moment.
-    const isFinal = status === 403 || (status === 500 && this.#failures >= finalFailures)
+    const isFinal = status === 403 || (status === 500 && failures >= finalFailures)
     const isEnough = isFinal && this.#parts.resource.object !== undefined
-    this.#setState({ isSynced: this.#state.isSynced || isEnough, problem: messageOf(error) })
+    // Connections end and tokens expire in the best of clusters: what is over with the next try is not told.
+    const isMoment = wasWatch && failures === 0 && (status === 401 || !(error instanceof Rejected))
+    const tell = (): void => this.#setState(this.#state.isSynced || isEnough, messageOf(error))
+    this.#untold?.cancel()
+    if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
+    else tell()
+    await this.#backOff(failures, error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0)
+  }
+
+  /** `failures`: before this one. */
+  #backOff(failures: number, askedMs = 0): Promise<void> {
     const backoffMs =
-      Math.min(firstRetryMs * 2 ** Math.min(this.#failures++, 10), lastRetryMs) * (0.75 + this.#parts.random() / 2)
-    const askedMs = error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0
-    await this.#sleep(Math.max(backoffMs, Math.min(askedMs, lastRetryMs)))
+      Math.min(firstRetryMs * 2 ** Math.min(failures, 10), lastRetryMs) * (0.75 + this.#parts.random() / 2)
+    return this.#sleep(Math.max(backoffMs, Math.min(askedMs, lastRetryMs)))
+  }
+
+  #goBack(): void {
+    this.#newest = undefined
+    this.#delivered.mayGoBack = true
   }
 
   /** The server has no such kind: counts as read, and is looked for again. What was delivered goes when it is sure. */
@@ -185,36 +226,61 @@ export class Reflector {
     }
     this.#place = 0
     this.#resourceVersion = undefined
-    if (this.#known.size > 0 && this.#state.problem !== absentText) {
-      this.#setState({ isSynced: this.#state.isSynced, problem: absentText })
+    if (this.#delivered.size > 0 && this.#state.problem !== absentText) {
+      this.#setState(this.#state.isSynced, absentText)
       return this.#sleep(confirmAbsenceMs)
     }
-    this.#sweep(new Set())
-    this.#setState({ isSynced: true, problem: undefined })
+    this.forget()
+    this.#failures.list = 0
+    this.#watchProblem = undefined
+    this.#setState(true, undefined)
     await this.#sleep(absentMs * (0.75 + this.#parts.random() / 2))
   }
 
   async #list(): Promise<void> {
-    let seen = await this.#listOnce()
-    if (seen.size === 0 && this.#known.size > 0) {
+    const letsGo = this.#isRelistAsked
+    this.#isRelistAsked = false
+    let list = await this.#listOnce()
+    if (list.seen.size === 0 && this.#delivered.size > this.#delivered.held) {
       await this.#sleep(confirmMs)
       if (this.#abort.signal.aborted) return
-      seen = await this.#listOnce()
+      list = await this.#listOnce()
     }
-    this.#sweep(seen)
+    if (letsGo) this.#delivered.mayGoBack = false
+    this.#delivered.sweep(list.seen)
+    if (letsGo) this.#delivered.letGo()
+    this.#delivered.mayGoBack = false
     this.#staleTries = 0
-    this.#setState({ isSynced: true, problem: undefined })
+    this.#refusals = this.#failures.list = 0
+    this.#broken = list.broken
+    if (!this.#isRelistAsked) this.#resourceVersion = list.resourceVersion
+    this.#isToBeChecked = false
+    this.#newest = list.resourceVersion
+    this.#watchHeld()
+    this.#parts.events.changed()
+    this.#setState(true, undefined)
   }
 
-  /** Everything that there is, delivered as it comes; the keys of it. */
-  async #listOnce(): Promise<ReadonlySet<string>> {
-    const seen = new Set<string>()
+  #watchHeld(): void {
+    if (this.#delivered.held === 0 || this.#held !== undefined) return
+    this.#held = this.#parts.clock.after(heldMs, () => {
+      this.#held = undefined
+      this.#delivered.letGo()
+      this.#parts.events.changed()
+      this.#setState(this.#state.isSynced, undefined)
+    })
+  }
+
+  /** Everything that there is, delivered as it comes. */
+  async #listOnce(): Promise<List> {
+    const list: List = { seen: new Set(), broken: 0, resourceVersion: '' }
     this.#parts.events.relistBegins()
     try {
       let next = ''
-      do next = await this.#page(next, seen)
+      do next = await this.#page(next, list)
       while (next !== '')
-      return seen
+      this.#isInOnePiece = false
+      return list
     } finally {
       this.#parts.events.relistEnds()
       this.#parts.events.changed()
@@ -222,24 +288,81 @@ export class Reflector {
   }
 
   /** Answers where the next page goes on; empty: that was the last. */
-  async #page(from: string, seen: Set<string>): Promise<string> {
-    const query = new URLSearchParams({ limit: String(pageItems) })
+  async #page(from: string, list: List): Promise<string> {
+    const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(pageItems) })
     if (from !== '') query.set('continue', from)
     else if (this.#newest !== undefined) {
       query.set('resourceVersion', this.#newest)
       query.set('resourceVersionMatch', 'NotOlderThan')
     }
-    const answer = await this.#get(query)
+    const apiVersion = this.#parts.resource.places[this.#place]?.apiVersion ?? ''
     const splitter = new ItemSplitter()
-    for await (const chunk of answer.body) splitter.push(chunk, (item) => seen.add(this.#upsert(item)))
-    const { resourceVersion, continue: next } = metadataOf(splitter.end())
-    if (typeof resourceVersion !== 'string' || resourceVersion === '')
-      throw new Rejected(0, 'the list has no resourceVersion: this is no Kubernetes API server', undefined)
-    this.#resourceVersion = this.#newest = resourceVersion
+    const found = (item: unknown): void => {
+      const id = this.#delivered.upsert(item, apiVersion)
+      if (id === undefined) list.broken++
+      else list.seen.add(id)
+    }
+    try {
+      await this.#read(query, (chunk) => splitter.push(chunk, found, (before) => this.#refuseOlder(before)))
+    } catch (error) {
+      // An expired continue token: what would begin with another page now may end the same way.
+      if (from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true
+      throw error
+    }
+    const around = splitter.end()
+    const { resourceVersion, continue: next } = metadataOf(around)
+    if (typeof resourceVersion !== 'string' || resourceVersion === '' || !isRecord(around) || !('items' in around))
+      throw new Rejected(0, 'the answer is no list: this is no Kubernetes API server', undefined)
+    this.#refuseOlder(around)
+    list.resourceVersion = resourceVersion
     return typeof next === 'string' ? next : ''
   }
 
+  /** A server that does not know "not older than", and is. */
+  #refuseOlder(around: unknown): void {
+    const { resourceVersion } = metadataOf(around)
+    if (typeof resourceVersion === 'string' && this.#newest !== undefined && isOlder(resourceVersion, this.#newest))
+      throw new Rejected(504, `${this.#parts.resource.kind}: ${behindText}`, undefined)
+  }
+
+  /** Reads one answer to its end, within bounds of time. */
+  async #read(query: URLSearchParams, take: (chunk: Uint8Array) => void): Promise<void> {
+    const patience = new Patience(this.#parts.clock, this.#abort.signal, pagePatience)
+    try {
+      for await (const chunk of (await this.#get(query, patience.signal)).body) {
+        patience.goesOn()
+        take(chunk)
+      }
+    } catch (error) {
+      if (patience.problem !== undefined)
+        throw new Rejected(0, `${this.#parts.resource.kind}: ${patience.problem}`, undefined)
+      throw error
+    } finally {
+      patience.end()
+    }
+  }
+
+  /**
+   * A watch from a version that the server has yet to reach is silent until it does, which may be for ever. A list of
+   * one item, not older, is answered with an error.
+   */
+  async #check(): Promise<void> {
+    const query = new URLSearchParams({ limit: '1', resourceVersionMatch: 'NotOlderThan' })
+    query.set('resourceVersion', this.#newest ?? '')
+    const splitter = new ItemSplitter()
+    try {
+      await this.#read(query, (chunk) => splitter.push(chunk, () => undefined))
+      this.#refuseOlder(splitter.end())
+    } catch (error) {
+      if (error instanceof Rejected && error.status === 504) this.#resourceVersion = undefined
+      throw error
+    }
+    this.#isToBeChecked = false
+  }
+
   async #watch(): Promise<void> {
+    if (this.#isToBeChecked) await this.#check()
+    this.#isToBeChecked = true
     const { clock, events, random } = this.#parts
     const seconds = Math.round(watchLeastSec + random() * watchSpreadSec)
     const query = new URLSearchParams({
@@ -251,46 +374,68 @@ export class Reflector {
     const late = new AbortController()
     this.#endWatch = () => late.abort()
     const cut = clock.after((seconds + watchGraceSec) * 1000, () => late.abort())
+    const began = clock.monotonic()
+    let hasNews = false
     try {
       const answer = await this.#get(query, AbortSignal.any([this.#abort.signal, late.signal]))
-      this.#setState({ isSynced: this.#state.isSynced, problem: undefined })
+      this.#watchProblem = undefined
+      this.#untold?.cancel()
+      this.#setState(this.#state.isSynced, undefined)
       const lines = new LineSplitter()
       for await (const chunk of answer.body) {
         lines.push(chunk, (line) => this.#event(line))
+        hasNews = true
+        this.#failures.watch = this.#refusals = 0
         events.changed()
         if (this.#resourceVersion === undefined) return
       }
     } finally {
+      events.changed()
       cut.cancel()
       late.abort()
     }
+    const lastedMs = clock.monotonic() - began
+    if (lastedMs > healthyMs) this.#failures.watch = 0
+    if (hasNews || lastedMs > shortWatchMs) return
+    await this.#backOff(this.#failures.watch++)
   }
 
-  /** Throws Rejected for an ERROR event; the version that expired while the watch ran is one (410). */
+  /** Throws Rejected for an ERROR event, of which one may be that the version expired (410). */
   #event(line: unknown): void {
     const { type, object } = isRecord(line) ? line : {}
     const { resourceVersion } = metadataOf(object)
+    const apiVersion = this.#parts.resource.places[this.#place]?.apiVersion ?? ''
+    this.#refuseRepeated(resourceVersion)
     switch (type) {
       case 'ADDED':
       case 'MODIFIED':
-        this.#upsert(object)
+        if (this.#delivered.upsert(object, apiVersion) === undefined)
+          throw new Rejected(0, `${this.#parts.resource.kind}: a watch event without an object`, undefined)
         break
       case 'DELETED':
-        this.#remove(object)
+        this.#delivered.remove(object)
         break
       case 'BOOKMARK':
         break
       default: {
         const { code, message } = isRecord(object) ? object : {}
-        const text = typeof message === 'string' ? message : `a watch event of type ${String(type)}`
-        throw new Rejected(typeof code === 'number' ? code : 0, text, undefined)
+        const text = typeof message === 'string' ? message : `a watch event of type ${String(type).slice(0, 60)}`
+        throw new Rejected(typeof code === 'number' ? code : 0, `${this.#parts.resource.kind}: ${text}`, undefined)
       }
     }
     if (typeof resourceVersion === 'string' && this.#resourceVersion !== undefined)
       this.#resourceVersion = this.#newest = resourceVersion
   }
 
-  async #get(query: URLSearchParams, signal = this.#abort.signal): Promise<Answer> {
+  /** Events of a watch come in order: one that is older is of a server that went back, or of a proxy's memory. */
+  #refuseRepeated(resourceVersion: unknown): void {
+    const since = this.#resourceVersion
+    if (typeof resourceVersion !== 'string' || since === undefined || !isOlder(resourceVersion, since)) return
+    this.#resourceVersion = undefined
+    throw new Rejected(0, `${this.#parts.resource.kind}: ${behindText}`, undefined)
+  }
+
+  async #get(query: URLSearchParams, signal: AbortSignal): Promise<Answer> {
     const { resource, transport } = this.#parts
     if (resource.fieldSelector !== undefined) query.set('fieldSelector', resource.fieldSelector)
     const answer = await transport.get(`${resource.places[this.#place]?.path ?? ''}?${query}`, signal)
@@ -298,56 +443,22 @@ export class Reflector {
     throw new Rejected(answer.status, await reasonOf(resource.kind, answer), answer.retryAfterSec)
   }
 
-  /** Answers the key; an equal version is not delivered again, another uid is another object. */
-  #upsert(item: unknown): string {
-    const { name, namespace, uid, resourceVersion, generation } = metadataOf(item)
-    if (!isRecord(item) || typeof name !== 'string')
-      throw new Rejected(0, 'an object without a name: this is no Kubernetes API server', undefined)
-    const { resource, events } = this.#parts
-    const apiVersion = resource.places[this.#place]?.apiVersion ?? ''
-    const key = { apiVersion, kind: resource.kind, namespace: typeof namespace === 'string' ? namespace : '', name }
-    const id = `${key.namespace}/${name}`
-    const before = this.#known.get(id)
-    const now = { key, uid: String(uid ?? ''), resourceVersion: String(resourceVersion ?? '') }
-    if (
-      before?.uid === now.uid &&
-      before.resourceVersion === now.resourceVersion &&
-      before.key.apiVersion === apiVersion
-    )
-      return id
-    if (before !== undefined && before.uid !== now.uid) events.remove(before.key)
-    this.#known.set(id, now)
-    const version = { uid: now.uid, resourceVersion: now.resourceVersion }
-    events.upsert(key, pruned(item, apiVersion, resource.kind), {
-      ...version,
-      ...(typeof generation === 'number' ? { generation } : {}),
-    })
-    return id
-  }
-
-  #remove(object: unknown): void {
-    const { name, namespace } = metadataOf(object)
-    const id = `${typeof namespace === 'string' ? namespace : ''}/${String(name)}`
-    const known = this.#known.get(id)
-    if (known === undefined) return
-    this.#known.delete(id)
-    this.#parts.events.remove(known.key)
-  }
-
-  /** What a complete list did not have is gone. */
-  #sweep(seen: ReadonlySet<string>): void {
-    for (const [id, { key }] of this.#known) {
-      if (seen.has(id)) continue
-      this.#known.delete(id)
-      this.#parts.events.remove(key)
-    }
-    this.#parts.events.changed()
-  }
-
-  #setState(state: KindState): void {
-    if (this.#state.isSynced === state.isSynced && this.#state.problem === state.problem) return
-    this.#state = state
+  #setState(isSynced: boolean, failure: string | undefined): void {
+    const problem = failure ?? this.#watchProblem ?? this.#oddity()
+    if (this.#state.isSynced === isSynced && this.#state.problem === problem) return
+    this.#state = { isSynced, problem }
     this.#parts.events.stateChanged()
+  }
+
+  /** What is wrong while it is read and watched. */
+  #oddity(): string | undefined {
+    const { kind } = this.#parts.resource
+    if (this.#delivered.held > 0)
+      return (
+        `${kind}: the API server went back in time, as after a restore from a backup; ${this.#delivered.held} that ` +
+        `it has no more stay in force for ${heldMs / 60_000} minutes`
+      )
+    return this.#broken === 0 ? undefined : `${kind}: ${this.#broken} items of the list are no objects`
   }
 
   #sleep(ms: number): Promise<void> {
@@ -361,40 +472,11 @@ export class Reflector {
   }
 }
 
+interface List {
+  readonly seen: Set<string>
+  broken: number
+  resourceVersion: string
+}
+
 const absentText = 'the API server has no such kind any more'
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function metadataOf(object: unknown): Readonly<Record<string, unknown>> {
-  const metadata = isRecord(object) ? object['metadata'] : undefined
-  return isRecord(metadata) ? metadata : {}
-}
-
-/** Items of a list name neither version nor kind; who wrote which field, and kubectl's copy, are half of an object. */
-function pruned(item: Readonly<Record<string, unknown>>, apiVersion: string, kind: string): RawObject {
-  const { managedFields: _managed, annotations, ...metadata } = metadataOf(item)
-  const { 'kubectl.kubernetes.io/last-applied-configuration': _applied, ...kept } = isRecord(annotations)
-    ? annotations
-    : {}
-  return { ...item, apiVersion, kind, metadata: { ...metadata, annotations: kept } }
-}
-
-/** Of {@link Reflector.relist}, through whatever wrapped it. */
-function isAbort(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || isAbort(error.cause))
-}
-
-/** The server's words, from the Status that it sends with an error. */
-async function reasonOf(kind: string, { status, body }: Answer): Promise<string> {
-  const splitter = new ItemSplitter()
-  try {
-    for await (const chunk of body) splitter.push(chunk, () => undefined)
-    const found = splitter.end()
-    if (isRecord(found) && typeof found['message'] === 'string') return `${kind}: ${found['message']}`
-  } catch {
-    // A proxy's page in HTML, or nothing: the number says as much.
-  }
-  return `${kind}: the API server answers ${status}`
-}
+const behindText = 'the API server is behind what it said before'

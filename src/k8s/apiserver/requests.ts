@@ -46,8 +46,6 @@ export class ApiRequests {
     try {
       const { status, retryAfterSec, body } = await ask(signal)
       const object = objectOf(await textOf(body))
-      // Credentials that are refused are read again; with those of the pod the token has been renewed meanwhile.
-      if (status === 401) this.#transport.renew()
       const { message } = object
       const said = typeof message === 'string' && message !== '' ? message : `the API server answers ${status}`
       return { status, object, message: isSuccess(status) ? '' : said, retryAfterSec }

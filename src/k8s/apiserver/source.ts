@@ -7,8 +7,17 @@
  */
 import type { Clock } from '../../clock/clock.ts'
 import type { Problem } from '../../desired/model.ts'
+import { messageOf } from '../../errors.ts'
 import { kinds, type ServedKind } from '../kinds/table.ts'
-import type { KindState, ObjectSource, SourceEvents, SourceState } from '../source.ts'
+import type {
+  KindState,
+  ObjectKey,
+  ObjectSource,
+  ObjectVersion,
+  RawObject,
+  SourceEvents,
+  SourceState,
+} from '../source.ts'
 import { Reflector, type Resource } from './reflector.ts'
 import type { Transport } from './transport.ts'
 
@@ -32,6 +41,8 @@ class ApiServerSource implements ObjectSource {
   readonly #ofKind: ReadonlyMap<string, Reflector>
   /** By `namespace/name`. */
   readonly #ofSecret = new Map<string, Reflector>()
+  /** Objects that could not be taken in, by kind and name. */
+  readonly #failed = new Map<string, Problem>()
   #wantedSecrets: ReadonlySet<string> = new Set()
   #events: SourceEvents | undefined
   readonly #running = new Set<Promise<void>>()
@@ -50,7 +61,7 @@ class ApiServerSource implements ObjectSource {
       isReachable: all.every(({ state }) => state.problem === undefined),
       objects: all.reduce((sum, { size }) => sum + size, 0),
       hasHadObjects: this.#hasHadObjects,
-      unconfirmed: 0,
+      unconfirmed: all.reduce((sum, { unconfirmed }) => sum + unconfirmed, 0),
       ofKind: (kind) => this.#ofKind.get(kind)?.state ?? (kind === 'Secret' ? this.#secretState() : absent),
     }
   }
@@ -96,18 +107,30 @@ class ApiServerSource implements ObjectSource {
       clock,
       random,
       events: {
-        upsert: (key, object, version) => {
-          this.#hasHadObjects = true
-          this.#events?.upsert(key, object, undefined, version)
+        upsert: (key, object, version) => this.#upsert(key, object, version),
+        remove: (key) => {
+          this.#failed.delete(idOf(key))
+          this.#events?.remove(key)
         },
-        remove: (key) => this.#events?.remove(key),
         relistBegins: () => this.#events?.relistBegins?.([resource.kind]),
         relistEnds: () => this.#events?.relistEnds?.([resource.kind]),
         changed: () => this.#flushSoon(),
         stateChanged: () => this.#stateChanged(),
-        unauthorized: () => transport.renew(),
       },
     })
+  }
+
+  /** One object cannot end the agent, nor keep those after it from being read. */
+  #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
+    this.#hasHadObjects = true
+    const id = idOf(key)
+    try {
+      this.#events?.upsert(key, object, undefined, version)
+      if (this.#failed.delete(id)) this.#report()
+    } catch (error) {
+      this.#failed.set(id, failureOf(key, error))
+      this.#report()
+    }
   }
 
   #flushSoon(): void {
@@ -121,7 +144,8 @@ class ApiServerSource implements ObjectSource {
   }
 
   #report(): void {
-    this.#events?.problems(this.#all().flatMap(({ resource, state: { problem } }) => problemOf(resource, problem)))
+    const unread = this.#all().flatMap(({ resource, state: { problem } }) => problemOf(resource, problem))
+    this.#events?.problems([...unread, ...this.#failed.values()])
   }
 
   #stateChanged(): void {
@@ -157,6 +181,19 @@ class ApiServerSource implements ObjectSource {
       this.#ofSecret.set(id, reflector)
       this.#run(reflector)
     }
+  }
+}
+
+const idOf = ({ kind, namespace, name }: ObjectKey): string => `${kind}/${namespace}/${name}`
+
+function failureOf({ kind, namespace, name }: ObjectKey, error: unknown): Problem {
+  return {
+    severity: 'error',
+    object: { kind, ...(namespace === '' ? {} : { namespace }), name },
+    field: '',
+    code: 'Unreadable',
+    message: `it cannot be taken in: ${messageOf(error)}`,
+    remedy: 'Its last version stays in force. Look for what is unusual in it.',
   }
 }
 

@@ -1,8 +1,9 @@
 /**
  * One HTTP/2 connection to the API server for all lists and watches, made anew when it fails: with credentials read
- * again, and found dead within two pings when the other end is gone without a word.
+ * again, and found dead within two pings when the other end is gone without a word. What fails on one stream costs
+ * no other.
  */
-import { Client } from 'undici'
+import { buildConnector, Client } from 'undici'
 import { HeraldError, messageOf } from '../../errors.ts'
 import type { Credentials } from './credentials.ts'
 
@@ -26,7 +27,10 @@ export interface Transport {
   get(path: string, signal: AbortSignal): Promise<Answer>
   /** As {@link get}. Never sent twice. */
   change(change: Change, signal: AbortSignal): Promise<Answer>
-  /** The next request makes a new connection with fresh credentials. */
+  /**
+   * Whatever follows goes over a new connection with fresh credentials; what is under way has its end first. An answer
+   * of 401 does so by itself.
+   */
   renew(): void
   close(): Promise<void>
 }
@@ -45,6 +49,8 @@ class Http2Transport implements Transport {
   readonly #credentials: Credentials
   readonly #pingMs: number
   #client: Promise<Client> | undefined
+  /** Of the credentials: grows when they were renewed. */
+  #generation = 0
 
   constructor(credentials: Credentials, pingMs: number) {
     this.#credentials = credentials
@@ -52,50 +58,49 @@ class Http2Transport implements Transport {
   }
 
   get(path: string, signal: AbortSignal): Promise<Answer> {
-    return this.#ask('GET', path, signal)
+    return this.#ask({ method: 'GET', path }, signal)
   }
 
-  change({ method, path, contentType, body }: Change, signal: AbortSignal): Promise<Answer> {
-    return this.#ask(method, path, signal, { contentType, body })
+  change(change: Change, signal: AbortSignal): Promise<Answer> {
+    return this.#ask(change, signal)
   }
 
-  async #ask(
-    method: 'GET' | Change['method'],
-    path: string,
-    signal: AbortSignal,
-    sent?: Pick<Change, 'contentType' | 'body'>,
-  ): Promise<Answer> {
+  async #ask(asked: Change | { readonly method: 'GET'; readonly path: string }, signal: AbortSignal): Promise<Answer> {
+    const generation = this.#generation
     const headers = {
       accept: 'application/json',
       'user-agent': 'herald',
-      ...(sent === undefined ? {} : { 'content-type': sent.contentType }),
+      ...('body' in asked ? { 'content-type': asked.contentType } : {}),
       ...(await this.#credentials.headers()),
     }
     this.#client ??= this.#connect()
     const client = this.#client
+    const { server } = this.#credentials
     try {
-      const base = this.#credentials.server.pathname.replace(/\/$/, '')
-      const {
-        statusCode,
-        headers: answered,
-        body,
-      } = await (await client).request({
-        method,
-        path: `${base}${path}`,
-        headers,
-        signal,
-        ...(sent === undefined ? {} : { body: sent.body }),
-      })
+      const path = `${server.pathname.replace(/\/$/, '')}${asked.path}`
+      const body = 'body' in asked ? { body: asked.body } : {}
+      const request = { method: asked.method, path, headers, signal, ...body }
+      const { statusCode: status, headers: answered, body: answer } = await (await client).request(request)
+      if (status === 401 && generation === this.#generation) this.renew()
       const after = Number(answered['retry-after'])
-      return { status: statusCode, retryAfterSec: Number.isFinite(after) ? after : undefined, body }
+      return { status, retryAfterSec: Number.isFinite(after) ? after : undefined, body: answer }
     } catch (error) {
-      if (!signal.aborted) this.#discard(client)
-      throw new HeraldError('ERR_API_SERVER', `${this.#credentials.server.host}: ${reasonOf(error)}`, { cause: error })
+      // Without credentials or a connection there is nothing that others could go on with.
+      if (this.#client === client && (await client.catch(() => undefined)) === undefined) this.#client = undefined
+      if (error instanceof HeraldError) throw error
+      throw new HeraldError('ERR_API_SERVER', `${server.host}: ${reasonOf(error)}`, { cause: error })
     }
   }
 
   renew(): void {
-    if (this.#client !== undefined) this.#discard(this.#client)
+    this.#generation++
+    this.#credentials.renew()
+    const before = this.#client
+    this.#client = undefined
+    void before?.then(
+      (client) => client.close(),
+      () => undefined,
+    )
   }
 
   async close(): Promise<void> {
@@ -105,25 +110,37 @@ class Http2Transport implements Transport {
 
   async #connect(): Promise<Client> {
     const { server } = this.#credentials
-    const connect = { ...(await this.#credentials.tls()), timeout: connectMs }
-    return new Client(server.origin, {
+    const tls = await this.#credentials.tls()
+    const client = new Client(server.origin, {
       allowH2: true,
-      connect,
+      connect: http2Connector(buildConnector({ ...tls, allowH2: true, timeout: connectMs }), server.host),
       h2Options: { pingInterval: this.#pingMs },
       headersTimeout: headersMs,
       // A watch is silent for as long as nothing changes; pings tell whether anybody is there.
       bodyTimeout: 0,
       maxConcurrentStreams: 100,
     })
+    // The next connection asks for certificates and keys again: they rotate. Requests under way have their end first.
+    const lost = async (): Promise<void> => {
+      if ((await this.#client) === client) this.#client = undefined
+      await client.close()
+    }
+    client.on('disconnect', () => void lost().catch(() => undefined))
+    client.on('connectionError', () => void lost().catch(() => undefined))
+    return client
   }
+}
 
-  #discard(client: Promise<Client>): void {
-    if (this.#client === client) this.#client = undefined
-    void client.then(
-      (made) => made.destroy(),
-      () => undefined,
-    )
-  }
+/** By HTTP/1.1 the first watch would hold the connection, and everything else wait for its end. */
+function http2Connector(connect: buildConnector.connector, host: string): buildConnector.connector {
+  return (options, done) =>
+    connect(options, (...[error, socket]) => {
+      if (error !== null) return done(error, null)
+      if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2') return done(null, socket)
+      socket.destroy()
+      const why = 'it does not speak HTTP/2 over TLS, as every API server does: is there a proxy before it?'
+      done(new HeraldError('ERR_API_SERVER', `${host}: ${why}`), null)
+    })
 }
 
 /** The innermost reason: `fetch failed` helps nobody. */

@@ -8,7 +8,7 @@ import type { Credentials } from '../../../src/k8s/apiserver/credentials.ts'
 import type { RawObject } from '../../../src/k8s/source.ts'
 
 /** Self-signed, of 127.0.0.1, good for a hundred years and for nothing but these tests. */
-const certificate = `-----BEGIN CERTIFICATE-----
+export const certificate = `-----BEGIN CERTIFICATE-----
 MIIBmzCCAUGgAwIBAgIUB8VVXwR0VnWObgCNCLatEm/h5aAwCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTAyNTkwNloYDzIxMjYxMTA1
 MDI1OTA2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
@@ -20,7 +20,7 @@ zj0EAwIDSAAwRQIhAIqrcQuoMTuQ8ffa8ZRCZIz7kUbUo957GaTpDA2Y5kakAiB6
 sOIhTnk1q2PiV6LPxL8M0H8Hn4ugfB31Cyg7IW0TEA==
 -----END CERTIFICATE-----
 `
-const privateKey = `-----BEGIN PRIVATE KEY-----
+export const privateKey = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgY1Mw5v00Ent1KMuM
 +jhhKmnnH4y931qhjQ1e/flPNqihRANCAATe43W+4En3uegYLgsuwe3XRwdWfjaP
 doo5je/kBwwnZZJT8rMJqlT6ye/0h/IxzfJzbOcp7Rpd0Etn/cB11Yyo
@@ -35,7 +35,17 @@ interface Watch {
   readonly path: string
   /** Of the one object that it is for, by its field selector. */
   readonly name: string | undefined
+  /** Nothing up to this version is said. */
+  readonly since: number
   readonly stream: ServerHttp2Stream
+}
+
+/** An event, kept for the watches that come later. */
+interface Said {
+  readonly path: string
+  readonly name: string
+  readonly version: number
+  readonly line: string
 }
 
 export interface Request {
@@ -54,6 +64,7 @@ export class FakeApiServer {
   #server: Http2SecureServer | undefined
   readonly #objects = new Map<string, Map<string, StoredObject>>()
   readonly #watches = new Set<Watch>()
+  #history: Said[] = []
   /** In front of the server, so that a connection can fall silent without an end. */
   #front: Server | undefined
   readonly #pipes: (readonly [Socket, Socket])[] = []
@@ -61,6 +72,8 @@ export class FakeApiServer {
   /** Watches from before this version are answered 410. */
   compactedAt = 0
   fault: Fault = () => false
+  /** How often fresh credentials were asked for. */
+  renewals = 0
 
   async start(): Promise<Credentials> {
     const server = createSecureServer({ key: privateKey, cert: certificate })
@@ -88,8 +101,9 @@ export class FakeApiServer {
     return {
       server: new URL(`https://127.0.0.1:${port}`),
       detail: 'a test',
-      headers: async () => ({ authorization: 'Bearer test' }),
+      headers: async () => ({ authorization: `Bearer test-${this.renewals}` }),
       tls: async () => ({ ca: certificate }),
+      renew: () => void this.renewals++,
     }
   }
 
@@ -164,18 +178,30 @@ export class FakeApiServer {
     return (this.#objects.get(path)?.size ?? 0) === 0
   }
 
+  /** To this version, as by changes of other kinds. Back: as restored from a backup of then. */
+  setVersion(version: number): void {
+    this.#version = version
+    this.#history = this.#history.filter((said) => said.version <= version)
+    for (const objects of this.#objects.values())
+      for (const [name, { metadata }] of objects) if (Number(metadata.resourceVersion) > version) objects.delete(name)
+  }
+
   watches(path: string): number {
     return [...this.#watches].filter((watch) => watch.path === path).length
   }
 
   lists(path: string): number {
-    return this.requests.filter((asked) => asked.path === path && !asked.query.has('watch')).length
+    return this.requests.filter(
+      ({ path: asked, query }) => asked === path && !query.has('watch') && query.get('limit') !== '1',
+    ).length
   }
 
   #tell(path: string, type: string, object: StoredObject): void {
     const line = `${JSON.stringify({ type, object: { kind: 'Any', ...object } })}\n`
-    for (const { stream, ...watch } of this.#watches)
-      if (watch.path === path && (watch.name ?? object.metadata.name) === object.metadata.name) stream.write(line)
+    const { name, resourceVersion } = object.metadata
+    const said = { path, name, version: Number(resourceVersion), line }
+    this.#history.push(said)
+    for (const { stream, ...watch } of this.#watches) if (isFor(said, watch)) stream.write(line)
   }
 
   #answer({ path, query, stream }: Request): void {
@@ -186,14 +212,14 @@ export class FakeApiServer {
     if (query.get('watch') === '1') {
       if (since < this.compactedAt) return status(stream, 410, 'too old resource version')
       stream.respond({ ':status': 200, 'content-type': 'application/json' })
-      const watch = { path, name, stream }
+      const watch = { path, name, since, stream }
       this.#watches.add(watch)
       stream.on('close', () => this.#watches.delete(watch))
-      for (const object of objects.values())
-        if ((name ?? object.metadata.name) === object.metadata.name && Number(object.metadata.resourceVersion) > since)
-          stream.write(`${JSON.stringify({ type: 'MODIFIED', object })}\n`)
+      for (const said of this.#history) if (isFor(said, watch)) stream.write(said.line)
       return
     }
+    if (query.get('resourceVersionMatch') === 'NotOlderThan' && since > this.#version)
+      return status(stream, 504, `Too large resource version: ${since}, current: ${this.#version}`)
     const all = [...objects.values()].filter(({ metadata }) => (name ?? metadata.name) === metadata.name)
     const from = Number(query.get('continue') ?? 0)
     const limit = Number(query.get('limit') ?? all.length) || all.length
@@ -204,13 +230,17 @@ export class FakeApiServer {
   }
 }
 
+function isFor(said: Omit<Said, 'line'>, watch: Omit<Watch, 'stream'>): boolean {
+  return said.version > watch.since && said.path === watch.path && (watch.name ?? said.name) === said.name
+}
+
 /** Of the field selector `metadata.name=NAME`; undefined: every object. */
 function nameIn(query: URLSearchParams): string | undefined {
   return query.get('fieldSelector')?.replace('metadata.name=', '')
 }
 
 /** The port on which it listens from now on. */
-async function listening(server: Server | Http2SecureServer): Promise<number> {
+export async function listening(server: Pick<Server, 'listen' | 'address'>): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : 0

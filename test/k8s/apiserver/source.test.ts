@@ -2,12 +2,19 @@
 import { systemClock } from '../../../src/clock/system-clock.ts'
 import { apiServerSource } from '../../../src/k8s/apiserver/source.ts'
 import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
+import type { RawObject } from '../../../src/k8s/source.ts'
 import { waitFor } from '../../wait.ts'
 import { ownPrefix, service, sourceContract } from '../source-contract.ts'
 import { FakeApiServer, status } from './fake-server.ts'
 
 const path = '/api/v1/services'
 const marker = `${ownPrefix}-marker`
+
+/** Versions are the server's. */
+const unversioned = ({ metadata, ...rest }: RawObject): RawObject => {
+  const { resourceVersion: _given, ...kept } = metadata as RawObject
+  return { ...rest, metadata: kept }
+}
 
 sourceContract('an API server', async () => {
   const server = new FakeApiServer()
@@ -24,10 +31,10 @@ sourceContract('an API server', async () => {
   return {
     source,
     put: (...objects) => {
-      for (const object of objects) server.store(path, object)
+      for (const object of objects) server.store(path, unversioned(object))
     },
     recreate: (object) => {
-      server.store(path, object)
+      server.store(path, unversioned(object))
     },
     delete: (...names) => {
       for (const name of names) server.delete(path, name)

@@ -1,0 +1,42 @@
+/** How long one answer may take: between two reads, and from its request to its last octet. */
+import type { Clock, Wait } from '../../clock/clock.ts'
+
+export class Patience {
+  readonly signal: AbortSignal
+  readonly #clock: Clock
+  readonly #stallMs: number
+  readonly #over = new AbortController()
+  readonly #whole: Wait
+  #stall: Wait
+  /** What was too slow; undefined: nothing so far. */
+  problem: string | undefined
+
+  constructor(clock: Clock, ends: AbortSignal, { stallMs, wholeMs }: { stallMs: number; wholeMs: number }) {
+    this.#clock = clock
+    this.#stallMs = stallMs
+    this.signal = AbortSignal.any([ends, this.#over.signal])
+    this.#whole = clock.after(wholeMs, () => this.#end(`was not complete after ${wholeMs / 1000} s`))
+    this.#stall = this.#await()
+  }
+
+  /** Something was read. */
+  goesOn(): void {
+    this.#stall.cancel()
+    this.#stall = this.#await()
+  }
+
+  end(): void {
+    this.#stall.cancel()
+    this.#whole.cancel()
+    this.#over.abort()
+  }
+
+  #await(): Wait {
+    return this.#clock.after(this.#stallMs, () => this.#end(`did not go on for ${this.#stallMs / 1000} s`))
+  }
+
+  #end(what: string): void {
+    this.problem ??= `the answer of the API server ${what}`
+    this.#over.abort()
+  }
+}

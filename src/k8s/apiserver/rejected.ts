@@ -1,0 +1,30 @@
+/** What a server says that does not give what was asked for. */
+import { isRecord } from './delivered.ts'
+import { ItemSplitter } from './json-stream.ts'
+import type { Answer } from './transport.ts'
+
+/** An answer other than 200. */
+export class Rejected extends Error {
+  readonly status: number
+  readonly retryAfterSec: number | undefined
+
+  constructor(status: number, message: string, retryAfterSec: number | undefined) {
+    super(message)
+    this.name = 'Rejected'
+    this.status = status
+    this.retryAfterSec = retryAfterSec
+  }
+}
+
+/** The server's words, from the Status that it sends with an error. */
+export async function reasonOf(kind: string, { status, body }: Answer): Promise<string> {
+  const splitter = new ItemSplitter()
+  try {
+    for await (const chunk of body) splitter.push(chunk, () => undefined)
+    const found = splitter.end()
+    if (isRecord(found) && typeof found['message'] === 'string') return `${kind}: ${found['message']}`
+  } catch {
+    // A proxy's page in HTML, or nothing: the number says as much.
+  }
+  return `${kind}: the API server answers ${status}`
+}

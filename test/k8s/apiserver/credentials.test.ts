@@ -1,0 +1,128 @@
+/** Who we are to the server: files and plugins whose answers change, and servers that are none. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http2'
+import { createServer as createHttpsServer } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, test } from 'node:test'
+import { loadCredentials } from '../../../src/k8s/apiserver/credentials.ts'
+import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
+import { certificate, listening, privateKey } from './fake-server.ts'
+
+let folder: string
+const file = (name: string): string => join(folder, name)
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'herald-credentials-'))
+})
+
+afterEach(() => rmSync(folder, { recursive: true }))
+
+interface Parts {
+  readonly server?: string
+  readonly cluster?: object
+  readonly user: object
+}
+
+function kubeconfig({ server = 'https://127.0.0.1:1', cluster = {}, user }: Parts): string {
+  const config = {
+    'current-context': 'c',
+    clusters: [{ name: 'c', cluster: { server, ...cluster } }],
+    users: [{ name: 'c', user }],
+    contexts: [{ name: 'c', context: { cluster: 'c', user: 'c' } }],
+  }
+  writeFileSync(file('kubeconfig'), JSON.stringify(config))
+  return file('kubeconfig')
+}
+
+/** A plugin that counts its runs and hands out `token-<run>`. */
+function plugin(expirationTimestamp?: string, then = ''): object {
+  const expiry = expirationTimestamp === undefined ? '' : `,"expirationTimestamp":"${expirationTimestamp}"`
+  const answer = `{"kind":"ExecCredential","status":{"token":"token-'$n'"${expiry}}}`
+  const script = `#!/bin/sh\necho x >> ${file('runs')}\nn=$(wc -l < ${file('runs')})\n${then}\necho '${answer}'\n`
+  writeFileSync(file('plugin'), script, { mode: 0o755 })
+  return { exec: { apiVersion: 'client.authentication.k8s.io/v1', command: file('plugin') } }
+}
+
+const runs = (): number => readFileSync(file('runs'), 'utf8').split('\n').length - 1
+const bearer = (token: string): object => ({ authorization: `Bearer ${token}` })
+
+test('a plugin is run once for requests of one moment, and its answer is kept until it expires', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: plugin(new Date(Date.now() + 3_600_000).toISOString()) }))
+  const all = await Promise.all([credentials.headers(), credentials.headers(), credentials.tls()])
+  assert.deepEqual(all[0], bearer('token-1'))
+  await credentials.headers()
+  assert.equal(runs(), 1)
+})
+
+test('a plugin whose answer has expired is run again', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: plugin('2020-01-01T00:00:00Z') }))
+  assert.deepEqual(await credentials.headers(), bearer('token-1'))
+  assert.deepEqual(await credentials.headers(), bearer('token-2'))
+})
+
+test('credentials that the server refused are not used again, however long they say they are good', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: plugin() }))
+  assert.deepEqual(await credentials.headers(), bearer('token-1'))
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('token-2'))
+})
+
+test('a kubeconfig that was written anew is read again; one that is broken, or of another server, is not', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: { token: 'first' } }))
+  assert.deepEqual(await credentials.headers(), bearer('first'))
+  kubeconfig({ user: { token: 'second' } })
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('second'))
+  kubeconfig({ server: 'https://192.0.2.1:6443', user: { token: 'third' } })
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('second'))
+  writeFileSync(file('kubeconfig'), '{"clusters": [')
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('second'))
+})
+
+test('a plugin that fails says what it said, and is tried again with the next request', async () => {
+  const fails = `[ $n = 1 ] && { echo no such profile >&2; exit 1; }`
+  const credentials = loadCredentials(kubeconfig({ user: plugin(undefined, fails) }))
+  await assert.rejects(credentials.headers(), { code: 'ERR_KUBECONFIG', message: /no such profile/ })
+  assert.deepEqual(await credentials.headers(), bearer('token-2'))
+})
+
+test("a client's certificate is read from its file for each connection", async () => {
+  for (const name of ['cert', 'key']) writeFileSync(file(name), `${name} 1`)
+  const user = { 'client-certificate': file('cert'), 'client-key': file('key') }
+  const credentials = loadCredentials(kubeconfig({ user }))
+  assert.equal(String((await credentials.tls()).cert), 'cert 1')
+  writeFileSync(file('cert'), 'cert 2')
+  assert.equal(String((await credentials.tls()).cert), 'cert 2')
+})
+
+test('a kubeconfig with a proxy-url is refused: nothing of it is passed over in silence', () => {
+  const path = kubeconfig({ cluster: { 'proxy-url': 'http://proxy:3128' }, user: { token: 't' } })
+  assert.throws(() => loadCredentials(path), { code: 'ERR_KUBECONFIG', message: /proxy-url/ })
+})
+
+for (const [what, make] of [
+  ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],
+  ['speaks no TLS', () => createServer()],
+] as const) {
+  test(`a server that ${what} is said to be none`, async () => {
+    const server = make()
+    const port = await listening(server)
+    const transport = connectTransport({
+      server: new URL(`https://127.0.0.1:${port}`),
+      detail: 'a test',
+      headers: async () => ({}),
+      tls: async () => ({ ca: certificate }),
+      renew: () => undefined,
+    })
+    await assert.rejects(transport.get('/', AbortSignal.timeout(5_000)), {
+      code: 'ERR_API_SERVER',
+      message: new RegExp(`^127.0.0.1:${port}: .*(HTTP/2|disconnected|SSL|wrong version|reset)`),
+    })
+    await transport.close()
+    await new Promise((resolve) => server.close(resolve))
+  })
+}
