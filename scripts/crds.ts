@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { kinds, type ServedKind } from '../src/k8s/kinds/table.ts'
 import { ipPool, peeringPolicy } from './crds/cilium.ts'
+import { advertisement, clusterConfig, nodeConfigOverride, peerConfig } from './crds/cilium-v2.ts'
 import { type Definition, definitionOf } from './crds/definitions.ts'
 
 /** Kinds that Kubernetes itself has. */
@@ -18,6 +19,10 @@ type BuiltIn = 'Service' | 'EndpointSlice' | 'Node' | 'Secret'
 const definitions: Readonly<Partial<Record<Exclude<ServedKind, BuiltIn>, Definition>>> = {
   CiliumBGPPeeringPolicy: peeringPolicy,
   CiliumLoadBalancerIPPool: ipPool,
+  CiliumBGPClusterConfig: clusterConfig,
+  CiliumBGPPeerConfig: peerConfig,
+  CiliumBGPAdvertisement: advertisement,
+  CiliumBGPNodeConfigOverride: nodeConfigOverride,
 }
 
 /** Not in Cilium any more: ours wherever there is none. */

@@ -44,6 +44,25 @@ export const families = {
   },
 } as const
 
+/** What every configuration of a session says alike. */
+export const session = {
+  connectRetryTimeSeconds: 'ConnectRetryTime of RFC 4271, before jitter.',
+  holdTimeSeconds: 'Hold time of RFC 4271 that is offered; a change takes a new session.',
+  keepAliveTimeSeconds: 'Time between KEEPALIVEs. Absent: a third of the hold time, at most 30 seconds.',
+  keepaliveRule: {
+    rule: '!has(self.keepAliveTimeSeconds) || self.keepAliveTimeSeconds <= self.holdTimeSeconds',
+    message: 'keepAliveTimeSeconds must not be above holdTimeSeconds; a third of it is usual',
+    fieldPath: '.keepAliveTimeSeconds',
+  },
+  authSecretRef:
+    'Name of a Secret with the key "password" for TCP-MD5 (RFC 2385), in the namespace that the agent reads ' +
+    'Secrets of.',
+  multihop: 'TTL of packets to an external router that is more than one hop away; 1 is direct.',
+  gracefulRestart: 'Graceful restart (RFC 4724); absent, it is off.',
+  enabled: 'Whether it is offered.',
+  restartTimeSeconds: 'How long the router keeps routes while the agent restarts.',
+} as const
+
 const router = 'spec.virtualRouters[]'
 const neighbor = `${router}.neighbors[]`
 
@@ -80,13 +99,7 @@ const policyTexts: Texts = {
   },
   [neighbor]: {
     description: 'A router.',
-    'x-kubernetes-validations': [
-      {
-        rule: '!has(self.keepAliveTimeSeconds) || self.keepAliveTimeSeconds <= self.holdTimeSeconds',
-        message: 'keepAliveTimeSeconds must not be above holdTimeSeconds; a third of it is usual',
-        fieldPath: '.keepAliveTimeSeconds',
-      },
-    ],
+    'x-kubernetes-validations': [session.keepaliveRule],
   },
   [`${neighbor}.peerAddress`]: {
     description: 'Address of the router with its full mask, as 192.0.2.1/32 or 2001:db8::1/128.',
@@ -101,17 +114,14 @@ const policyTexts: Texts = {
   },
   [`${neighbor}.peerPort`]: 'TCP port of the router.',
   [`${neighbor}.peerASN`]: 'AS number of the router; the same as localASN makes the session internal (iBGP).',
-  [`${neighbor}.authSecretRef`]:
-    'Name of a Secret with the key "password" for TCP-MD5 (RFC 2385), in the namespace that the agent reads Secrets ' +
-    'of.',
-  [`${neighbor}.eBGPMultihopTTL`]: 'TTL of packets to an external router that is more than one hop away; 1 is direct.',
-  [`${neighbor}.connectRetryTimeSeconds`]: 'ConnectRetryTime of RFC 4271, before jitter.',
-  [`${neighbor}.holdTimeSeconds`]: 'Hold time of RFC 4271 that is offered; a change takes a new session.',
-  [`${neighbor}.keepAliveTimeSeconds`]:
-    'Time between KEEPALIVEs. Absent: a third of the hold time, at most 30 seconds.',
-  [`${neighbor}.gracefulRestart`]: 'Graceful restart (RFC 4724); absent, it is off.',
-  [`${neighbor}.gracefulRestart.enabled`]: 'Whether it is offered.',
-  [`${neighbor}.gracefulRestart.restartTimeSeconds`]: 'How long the router keeps routes while the agent restarts.',
+  [`${neighbor}.authSecretRef`]: session.authSecretRef,
+  [`${neighbor}.eBGPMultihopTTL`]: session.multihop,
+  [`${neighbor}.connectRetryTimeSeconds`]: session.connectRetryTimeSeconds,
+  [`${neighbor}.holdTimeSeconds`]: session.holdTimeSeconds,
+  [`${neighbor}.keepAliveTimeSeconds`]: session.keepAliveTimeSeconds,
+  [`${neighbor}.gracefulRestart`]: session.gracefulRestart,
+  [`${neighbor}.gracefulRestart.enabled`]: session.enabled,
+  [`${neighbor}.gracefulRestart.restartTimeSeconds`]: session.restartTimeSeconds,
   [`${neighbor}.families`]: 'Families of routes that are exchanged. Absent: ipv4/unicast and ipv6/unicast.',
   [`${neighbor}.families[].afi`]: families.afi,
   [`${neighbor}.families[].safi`]: families.safi,

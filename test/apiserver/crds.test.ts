@@ -48,6 +48,14 @@ const poolWith = (spec: Fields): string =>
     metadata: { name: 'blue' },
     spec,
   })
+const v2 = (kind: string, spec: Fields): string =>
+  JSON.stringify({ apiVersion: 'cilium.io/v2', kind, metadata: { name: 'a' }, spec })
+const clusterWith = (peer: Fields): string =>
+  v2('CiliumBGPClusterConfig', {
+    nodeSelector: { matchLabels: { rack: 'a' } },
+    bgpInstances: [{ name: 'i', localASN: 65001, peers: [{ name: 'p', ...peer }] }],
+  })
+const advertWith = (entry: Fields): string => v2('CiliumBGPAdvertisement', { advertisements: [entry] })
 const dryRun = (manifest: string): Promise<string> =>
   cluster.kubectl(['apply', '--dry-run=server', '-o', 'json', '-f', '-'], manifest)
 
@@ -103,6 +111,38 @@ const accepted: Readonly<Record<string, string>> = {
     blocks: [{ cidr: '192.0.2.0/24' }, { start: '198.51.100.1' }, { start: '2001:db8::1', stop: '2001:db8::9' }],
   }),
   'a pool without blocks': poolWith({}),
+  'a peer of a cluster configuration': clusterWith({
+    peerAddress: '192.168.1.1',
+    peerASN: 65000,
+    peerConfigRef: { name: 'b' },
+  }),
+  'a peer that is found by its route': clusterWith({
+    autoDiscovery: { mode: 'DefaultGateway', defaultGateway: { addressFamily: 'ipv6' } },
+  }),
+  "a server for BMP, which is Cilium's": v2('CiliumBGPClusterConfig', {
+    bgpInstances: [{ name: 'i', bmpServers: [{ name: 'b', peerAddress: '192.0.2.1', peerPort: 11019 }] }],
+  }),
+  'an empty peer configuration': v2('CiliumBGPPeerConfig', {}),
+  'a peer configuration': v2('CiliumBGPPeerConfig', {
+    timers: { holdTimeSeconds: 9, keepAliveTimeSeconds: 3 },
+    gracefulRestart: { enabled: true },
+    families: [{ afi: 'ipv4', safi: 'unicast', advertisements: { matchLabels: { advertise: 'bgp' } } }],
+  }),
+  'advertisements of all sorts': v2('CiliumBGPAdvertisement', {
+    advertisements: [
+      { advertisementType: 'PodCIDR' },
+      {
+        advertisementType: 'Service',
+        service: { addresses: ['LoadBalancerIP'], aggregationLengthIPv4: 24 },
+        selector: {},
+        attributes: { communities: { standard: ['65000:1'] }, localPreference: 99 },
+      },
+      { advertisementType: 'Interface', interface: { name: 'lo' } },
+    ],
+  }),
+  'what one node does otherwise': v2('CiliumBGPNodeConfigOverride', {
+    bgpInstances: [{ name: 'i', routerID: '192.0.2.1', peers: [{ name: 'p', localAddress: '192.0.2.1' }] }],
+  }),
 }
 for (const [what, manifest] of Object.entries(accepted))
   test(`the API server takes ${what}`, { skip }, async () => {
@@ -142,6 +182,29 @@ const refused: readonly (readonly [what: string, manifest: string, words: RegExp
     /matchLabels.rack.*should match/,
   ],
   ['a block of both', poolWith({ blocks: [{ cidr: '192.0.2.0/24', start: '192.0.2.1' }] }), /either cidr, or start/],
+  ['a discovery without its settings', clusterWith({ autoDiscovery: { mode: 'Unnumbered' } }), /mode Unnumbered needs/],
+  ['two peers of one name', clusterWith({}).replace('{"name":"p"}', '{"name":"p"},{"name":"p"}'), /Duplicate value/],
+  [
+    'a keepalive time above the hold time of a peer configuration',
+    v2('CiliumBGPPeerConfig', { timers: { holdTimeSeconds: 9, keepAliveTimeSeconds: 10 } }),
+    /must not be above holdTimeSeconds/,
+  ],
+  ['an advertisement of Services without any', advertWith({ advertisementType: 'Service' }), /needs service/],
+  ['PodCIDRs with a selector', advertWith({ advertisementType: 'PodCIDR', selector: {} }), /takes no selector/],
+  [
+    'an interface where Services are announced',
+    advertWith({
+      advertisementType: 'Service',
+      service: { addresses: ['ClusterIP'] },
+      interface: { name: 'lo' },
+    }),
+    /interface is for advertisementType Interface/,
+  ],
+  [
+    'a router ID that is a name',
+    v2('CiliumBGPNodeConfigOverride', { bgpInstances: [{ name: 'i', routerID: 'tor1' }] }),
+    /must be of type ipv4/,
+  ],
   ['a block of nothing', poolWith({ blocks: [{}] }), /either cidr, or start/],
 ]
 for (const [what, manifest, words] of refused)
