@@ -19,6 +19,7 @@ import {
   recordedFor,
   type Refusal,
   reservedAddress,
+  severalPools,
   takenBy,
 } from './refusals.ts'
 import { Reserved } from './reserved.ts'
@@ -32,14 +33,17 @@ export interface AddressRequest extends Aged {
   readonly families: readonly Family[]
   /** All families must be satisfied (RequireDualStack), or at least one. */
   readonly needsAllFamilies: boolean
-  /** Addresses that the Service asks for by name, and what it asks for and is no address. */
+  /** Addresses that the Service asks for by name. */
   readonly explicit: readonly string[]
-  readonly invalid: readonly string[]
+  /** Why what it asks for cannot be had, whatever the pools are. */
+  readonly invalid?: string | undefined
   /** What its status says that it has. */
   readonly status: readonly string[]
   /** What its status says to others until it is written anew: given to nobody else before. */
   readonly lingering?: readonly string[]
   readonly sharing: SharingTerms | undefined
+  /** The one pool that it asks for by name, also one that does not assign by itself. */
+  readonly poolName?: string | undefined
 }
 
 /** What a Service has already. */
@@ -58,6 +62,16 @@ export interface Assignment {
   readonly refusal?: Refusal
   /** Why it has not what was recorded for it. */
   readonly lost?: Refusal
+}
+
+type Fresh = ReadonlyMap<Family, string>
+
+const noAddress: Fresh = new Map()
+
+interface Choice {
+  readonly found: Fresh
+  /** One of them is an address that another Service has, too. */
+  readonly isShared: boolean
 }
 
 export function isRefusal(found: Assignment | Refusal): found is Refusal {
@@ -222,9 +236,7 @@ export class Ipam {
   isWanted(request: AddressRequest, address: string, family: Family): boolean {
     return (
       familyOf(address) === family &&
-      this.poolsOf(address).some(
-        (pool) => pool.autoAssign && unfitness(pool, request) === undefined && this.#table.gives(pool, address),
-      )
+      this.poolsOf(address).some((pool) => isOpenTo(pool, request) && this.#table.gives(pool, address))
     )
   }
 
@@ -281,13 +293,14 @@ export class Ipam {
     kept: readonly string[],
     fitting: readonly string[],
   ): Assignment | Refusal {
-    if (request.invalid.length > 0) return invalidRequest(request.invalid)
+    if (request.invalid !== undefined) return invalidRequest(request.invalid)
     const addresses: string[] = []
     for (const address of request.explicit) {
       const refusal = kept.includes(address) ? undefined : this.#explicitRefusal(request, address, holding)
       if (refusal !== undefined) return refusal
       addresses.push(address)
     }
+    if (addresses.length > 1 && !this.#areOfOnePool(addresses)) return severalPools(addresses)
     const other = fitting.find((address) => !kept.includes(address))
     const lost = other === undefined ? undefined : this.#claimRefusal(request, other, holding)
     // What its status says belongs to another: it is told, and does not get another one behind its back.
@@ -309,6 +322,12 @@ export class Ipam {
     return mayChoose ? undefined : nothingFree(this.#table, request, familyOf(address))
   }
 
+  #areOfOnePool([first = '', ...others]: readonly string[]): boolean {
+    const pools = this.poolsOf(first)
+    const hasWhole = [first, ...others].some((address) => this.poolsOf(address).some(({ isWhole }) => isWhole))
+    return !hasWhole || pools.some((pool) => others.every((address) => this.poolsOf(address).includes(pool)))
+  }
+
   /** For each family: what was asked for by name, what is held, one that may be shared, the lowest free one. */
   #automatic(
     request: AddressRequest,
@@ -316,16 +335,24 @@ export class Ipam {
     kept: readonly string[],
     named: readonly string[],
   ): Assignment | Refusal {
-    const addresses: string[] = []
-    let refusal: Refusal | undefined
-    for (const family of request.families) {
+    const { families, poolName } = request
+    const inPool = kept.filter(
+      (address) => poolName === undefined || this.poolsOf(address).some(({ name }) => name === poolName),
+    )
+    const ownOf = (family: Family): readonly string[] => {
       const byName = named.filter((address) => familyOf(address) === family)
-      const own = byName.length > 0 ? byName : kept.filter((address) => familyOf(address) === family)
-      const found = own.length > 0 || !mayChoose ? own : this.#fresh(request, family)
-      if (found.length === 0) refusal ??= nothingFree(this.#table, request, family)
-      addresses.push(...found)
+      return byName.length > 0 ? byName : inPool.filter((address) => familyOf(address) === family)
     }
-    if (refusal !== undefined && (request.needsAllFamilies || addresses.length === 0)) return refusal
+    const own = families.flatMap(ownOf)
+    const missing = families.filter((family) => ownOf(family).length === 0)
+    const fresh = mayChoose && missing.length > 0 ? this.#fresh(request, missing, own) : noAddress
+    const addresses = families.flatMap((family) => {
+      const found = fresh.get(family)
+      return found === undefined ? ownOf(family) : [found]
+    })
+    const lacking = missing.find((family) => !fresh.has(family))
+    if (lacking !== undefined && (request.needsAllFamilies || addresses.length === 0))
+      return nothingFree(this.#table, request, lacking)
     return { addresses, pool: this.#nameOfPool(addresses) }
   }
 
@@ -333,16 +360,42 @@ export class Ipam {
     return this.poolsOf(address)[0]?.name ?? ''
   }
 
-  #fresh(request: AddressRequest, family: Family): readonly string[] {
-    const pools = this.#table.pools.filter((pool) => pool.autoAssign && unfitness(pool, request) === undefined)
-    const isHeld = (address: string): boolean => this.#holders.has(address)
-    const shared = this.#shareable(request, pools, family)
-    if (shared !== undefined) return [shared]
-    for (const pool of pools) {
-      const address = this.#table.lowest(pool, family, isHeld)
-      if (address !== undefined) return [address]
+  /** An address of each missing family, of the first pool that has them all and fits what is `own` already. */
+  #fresh(request: AddressRequest, missing: readonly Family[], own: readonly string[]): Fresh {
+    const open = this.#table.pools.filter((pool) => isOpenTo(pool, request))
+    const choices = this.#sourcesOf(open, own).map((pools) => this.#freshOf(request, missing, pools))
+    const [first = 'ipv4'] = missing
+    const isComplete = ({ found }: Choice): boolean => found.size === missing.length
+    const best =
+      choices.find((choice) => choice.isShared && isComplete(choice)) ??
+      choices.find(isComplete) ??
+      choices.find(({ found }) => found.has(first)) ??
+      choices.find(({ found }) => found.size > 0)
+    return best?.found ?? noAddress
+  }
+
+  /** Pools that may serve one Service together: one that is whole stands alone, and all others are one source. */
+  #sourcesOf(open: readonly Pool[], [held]: readonly string[]): readonly (readonly Pool[])[] {
+    const others = open.filter(({ isWhole }) => isWhole !== true)
+    if (held !== undefined) {
+      const pools = this.poolsOf(held)
+      return [pools.some(({ isWhole }) => isWhole) ? open.filter((pool) => pools.includes(pool)) : others]
     }
-    return nobody
+    return open.flatMap((pool) => (pool.isWhole === true ? [[pool]] : pool === others[0] ? [others] : []))
+  }
+
+  #freshOf(request: AddressRequest, missing: readonly Family[], pools: readonly Pool[]): Choice {
+    const isHeld = (address: string): boolean => this.#holders.has(address)
+    const found = new Map<Family, string>()
+    let isShared = false
+    for (const family of missing) {
+      const shared = this.#shareable(request, pools, family)
+      if (shared !== undefined) isShared = true
+      let address = shared
+      for (const pool of pools) address ??= this.#table.lowest(pool, family, isHeld)
+      if (address !== undefined) found.set(family, address)
+    }
+    return { found, isShared }
   }
 
   /** The lowest address that another Service of the same sharing key holds and that this one may join. */
@@ -396,6 +449,11 @@ export class Ipam {
 function placesOf(holder: Holder | undefined): readonly string[] {
   if (holder?.lingering === undefined) return holder?.addresses ?? nobody
   return [...holder.addresses, ...holder.lingering]
+}
+
+/** Whether a pool gives addresses to a Service that names none. */
+function isOpenTo(pool: Pool, request: AddressRequest): boolean {
+  return (pool.autoAssign || request.poolName === pool.name) && unfitness(pool, request) === undefined
 }
 
 export function familyOf(address: string): Family {

@@ -55,6 +55,17 @@ export function ascending(a: bigint, b: bigint): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
+/** The length of the widest prefix that lies in a range. */
+export function widestPrefixLength({ family, first, last }: Interval): number {
+  const bits = family === 'ipv4' ? 32 : 128
+  for (let length = 0; length < bits; length++) {
+    const size = 1n << BigInt(bits - length)
+    const start = ((first + size - 1n) / size) * size
+    if (start + size - 1n <= last) return length
+  }
+  return bits
+}
+
 export function overlaps(a: Interval, b: Interval): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last
 }

@@ -85,17 +85,24 @@ export class PoolCounter {
 
 const nothing: FamilyCounts = { total: 0n, used: 0n }
 
-function usageKey({ kind, name }: Pool, family: Family): string {
-  return `${kind}/${name} ${family}`
+function usageKey({ kind, namespace = '', name }: Pool, family: Family): string {
+  return `${kind}/${namespace}/${name} ${family}`
 }
 
 /** Addresses of a family; what is in several ranges counts once. */
-function sizeOf(ranges: readonly Interval[], family: Family): bigint {
+function sizeOf(ranges: ReturnType<typeof givenBy>, family: Family): bigint {
   let size = 0n
   const seen: Interval[] = []
   for (const range of ranges.filter((each) => each.family === family)) {
-    for (const part of without(range, seen)) size += part.last - part.first + 1n
+    for (const part of without(range, seen)) size += part.last - part.first + 1n - sparedIn(part)
     seen.push(range)
   }
   return size
+}
+
+/** How many addresses of a range end in .0 or .255, where the pool keeps those back. */
+function sparedIn({ family, first, last, sparesBuggy = false }: ReturnType<typeof givenBy>[0]): bigint {
+  if (!sparesBuggy || family !== 'ipv4') return 0n
+  const below = (end: bigint): bigint => (end + 255n) / 256n + end / 256n
+  return below(last + 1n) - below(first)
 }

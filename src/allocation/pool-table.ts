@@ -11,22 +11,31 @@ import type { Reserved } from './reserved.ts'
 export interface AddressRange extends Interval {
   /** The first and the last address are not given away; held ones stay. */
   readonly sparesEnds: boolean
+  /** IPv4 addresses that end in .0 or .255 are not given away; held ones stay. */
+  readonly sparesBuggy?: boolean
 }
+
+/** Of a pool that says nothing of its priority: it gives last. */
+export const noPriority = Number.MAX_SAFE_INTEGER
 
 export interface Pool {
   /** Of the object that it was made from, for messages. */
   readonly kind: string
   readonly name: string
+  /** Of that object; absent where its kind has none. */
+  readonly namespace?: string
   readonly labels: Labels
   readonly ranges: readonly AddressRange[]
   /** Any of them has to match; without any, every Service is selected. */
   readonly selectors: readonly LabelSelector[]
-  /** Whose Services it serves; without any, all. */
-  readonly namespaces: readonly string[]
+  /** Whose Services it serves; absent: all. */
+  readonly namespaces?: readonly string[]
   /** Without it, its addresses are only given to those who ask for them by name. */
   readonly autoAssign: boolean
   /** Lower ones give first; among equals the order of the list decides. */
   readonly priority: number
+  /** The addresses of a Service all come from it, or none does. */
+  readonly isWhole?: boolean
   /** Why the pool gives no address away any more; those held stay. */
   readonly closed?: string
 }
@@ -36,7 +45,12 @@ export interface PoolCustomer {
   readonly namespace: string
   /** With the pseudo labels that selectors may name. */
   readonly labels: Labels
+  /** The only pool that it takes addresses of. */
+  readonly poolName?: string | undefined
+  readonly families?: readonly Family[]
 }
+
+type GivenRange = Interval & Pick<AddressRange, 'sparesBuggy'>
 
 /** One run of addresses that may be given away, with those of it that may be free. */
 class FreeRange implements Interval {
@@ -45,23 +59,30 @@ class FreeRange implements Interval {
   readonly last: bigint
   readonly #pool: PoolStock
   readonly #index: number
+  readonly #sparesBuggy: boolean
   /** From here on nothing was given away yet, except by name. */
   #next: bigint
   /** A heap of those below, lowest on top, that were given back; some of them may be taken again. */
   readonly #freed: bigint[] = []
   readonly #inHeap = new Set<bigint>()
 
-  constructor({ family, first, last }: Interval, pool: PoolStock, index: number) {
+  constructor({ family, first, last, sparesBuggy = false }: GivenRange, pool: PoolStock, index: number) {
     this.family = family
     this.first = first
     this.last = last
     this.#pool = pool
     this.#index = index
     this.#next = first
+    this.#sparesBuggy = sparesBuggy && family === 'ipv4'
+  }
+
+  gives(value: bigint): boolean {
+    const last = value & 255n
+    return !this.#sparesBuggy || (last !== 0n && last !== 255n)
   }
 
   giveBack(value: bigint): void {
-    if (value < this.#next && !this.#inHeap.has(value)) {
+    if (value < this.#next && this.gives(value) && !this.#inHeap.has(value)) {
       this.#inHeap.add(value)
       push(this.#freed, value)
     }
@@ -77,6 +98,7 @@ class FreeRange implements Interval {
       this.#inHeap.delete(value)
     }
     for (; this.#next <= this.last; this.#next++) {
+      if (!this.gives(this.#next)) continue
       const address = formatAddress(fromInteger(this.#next, this.family))
       if (!isHeld(address)) return address
     }
@@ -90,7 +112,7 @@ class PoolStock {
   /** Every range before this one is exhausted. */
   #start = 0
 
-  constructor(ranges: readonly Interval[]) {
+  constructor(ranges: readonly GivenRange[]) {
     this.ranges = ranges.map((range, index) => new FreeRange(range, this, index))
   }
 
@@ -149,7 +171,7 @@ export class PoolTable {
     if (parsed === undefined) return false
     const [family, value] = [familyOfAddress(parsed), toInteger(parsed)]
     const ranges = this.#stocks.get(pool)?.[family].ranges ?? []
-    return this.#free.at(family, value).some((range) => ranges.includes(range))
+    return this.#free.at(family, value).some((range) => range.gives(value) && ranges.includes(range))
   }
 
   lowest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {
@@ -170,19 +192,23 @@ export class PoolTable {
 }
 
 /** The addresses that a pool gives away, as ranges; they overlap where the pool's do. */
-export function givenBy(pool: Pool, reserved: Reserved): readonly Interval[] {
+export function givenBy(pool: Pool, reserved: Reserved): readonly GivenRange[] {
   return pool.ranges.flatMap((range) => without(withoutEnds(range), reserved.all))
 }
 
-function withoutEnds({ family, first, last, sparesEnds }: AddressRange): Interval {
-  return sparesEnds ? { family, first: first + 1n, last: last - 1n } : { family, first, last }
+function withoutEnds({ sparesEnds, ...range }: AddressRange): GivenRange {
+  return sparesEnds ? { ...range, first: range.first + 1n, last: range.last - 1n } : range
 }
 
 /** Why a pool does not serve a Service, apart from its family and what is left in it; undefined: it does. */
-export function unfitness(pool: Pool, { namespace, labels }: PoolCustomer): 'closed' | 'selector' | undefined {
+export function unfitness(
+  pool: Pool,
+  { namespace, labels, poolName }: PoolCustomer,
+): 'closed' | 'selector' | 'other' | undefined {
+  if (poolName !== undefined && pool.name !== poolName) return 'other'
   if (pool.closed !== undefined) return 'closed'
   const isSelected =
-    (pool.namespaces.length === 0 || pool.namespaces.includes(namespace)) &&
+    (pool.namespaces === undefined || pool.namespaces.includes(namespace)) &&
     (pool.selectors.length === 0 || pool.selectors.some((selector) => selectorMatches(selector, labels)))
   return isSelected ? undefined : 'selector'
 }
@@ -190,10 +216,19 @@ export function unfitness(pool: Pool, { namespace, labels }: PoolCustomer): 'clo
 /** What a pool selects, as text: `app=web`. */
 export function selectionText({ namespaces, selectors }: Pool): string {
   return [
-    ...(namespaces.length === 0 ? [] : [`namespace ${namespaces.join(', ')}`]),
-    ...selectors.map(formatSelector),
-  ].join('; ')
+    ...(namespaces === undefined ? [] : [namespacesText(namespaces)]),
+    ...(selectors.length === 0 ? [] : [selectors.map(formatSelector).join(' or ')]),
+  ].join(' and ')
 }
+
+function namespacesText(namespaces: readonly string[]): string {
+  if (namespaces.length === 0) return 'no namespace'
+  const more = namespaces.length > namedNamespaces ? ` and ${namespaces.length - namedNamespaces} more` : ''
+  return `namespace ${namespaces.slice(0, namedNamespaces).join(', ')}${more}`
+}
+
+/** A selector may select hundreds. */
+const namedNamespaces = 8
 
 function push(heap: bigint[], value: bigint): void {
   let at = heap.push(value) - 1

@@ -23,11 +23,11 @@ export interface Refusal {
 /** So many pools are named; a cluster may have hundreds. */
 const namedPools = 8
 
-export function invalidRequest(invalid: readonly string[]): Refusal {
+export function invalidRequest(message: string): Refusal {
   return {
     code: 'InvalidRequest',
-    message: `the request for ${invalid.join(', ')} is not an address`,
-    remedy: 'Write IPv4 or IPv6 addresses, separated by commas.',
+    message,
+    remedy: 'Ask for IPv4 or IPv6 addresses, separated by commas, in one place.',
   }
 }
 
@@ -46,6 +46,15 @@ export function reservedAddress(address: string, reason: string): Refusal {
     code: 'ReservedAddress',
     message: `${address} is ${reason}: it is neither given away nor announced`,
     remedy: 'Use another address, and take this one out of the pools.',
+  }
+}
+
+/** Of pools that give all addresses of a Service or none. */
+export function severalPools(addresses: readonly string[]): Refusal {
+  return {
+    code: 'InvalidRequest',
+    message: `the requested addresses ${addresses.join(' and ')} are not of one pool`,
+    remedy: 'Request addresses of one pool.',
   }
 }
 
@@ -70,6 +79,14 @@ export function notGiven(address: string, table: PoolTable, customer: PoolCustom
         pools.map(({ name, closed }) => `pool ${name}, which is ${closed ?? ''}`).join('; '),
       remedy: 'Open the pool, or request another address.',
     }
+  if (open.every((pool) => unfitness(pool, customer) === 'other'))
+    return {
+      code: 'InvalidRequest',
+      message:
+        `the requested address ${address} is of pool ${names(open)}, ` +
+        `and the Service asks for pool ${customer.poolName ?? ''}`,
+      remedy: 'Request an address of that pool, or no pool.',
+    }
   if (open.every((pool) => unfitness(pool, customer) !== undefined))
     return {
       code: 'PoolSelectorMismatch',
@@ -87,7 +104,14 @@ export function notGiven(address: string, table: PoolTable, customer: PoolCustom
 
 /** No pool had an address of the family for a Service that takes any: each is named with what is in the way. */
 export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Family): Refusal {
-  const { pools } = table
+  const { poolName } = customer
+  const pools = table.pools.filter(({ name }) => poolName === undefined || name === poolName)
+  if (pools.length === 0 && poolName !== undefined)
+    return {
+      code: 'NoPool',
+      message: `there is no pool ${poolName}, which the Service asks for`,
+      remedy: 'Name a pool that there is, or create it.',
+    }
   if (pools.length === 0)
     return { code: 'NoPool', message: 'there is no pool of addresses', remedy: 'Create a pool with free addresses.' }
   const reasons = pools.map((pool) => reasonOf(pool, table, customer, family))
@@ -122,10 +146,15 @@ interface PoolReason {
 
 function reasonOf(pool: Pool, table: PoolTable, customer: PoolCustomer, family: Family): PoolReason {
   const kind = unfitness(pool, customer)
+  if (kind === 'other') return { kind: 'closed', text: 'is another one than the Service asks for' }
   if (kind === 'closed') return { kind, text: `is ${pool.closed ?? ''}` }
   if (kind === 'selector') return { kind, text: `selects ${selectionText(pool)}` }
   if (!table.hasFamily(pool, family)) return { kind: 'family', text: `gives no ${nameOf(family)} addresses` }
-  if (!pool.autoAssign) return { kind: 'manual', text: 'only gives to those who ask by name' }
+  const other = pool.isWhole === true ? customer.families?.find((each) => !table.hasFamily(pool, each)) : undefined
+  if (other !== undefined)
+    return { kind: 'family', text: `gives no ${nameOf(other)} addresses, and all of a Service are of one pool` }
+  if (!pool.autoAssign && customer.poolName !== pool.name)
+    return { kind: 'manual', text: 'only gives to those who ask by name' }
   return { kind: 'full', text: 'is full' }
 }
 

@@ -88,7 +88,7 @@ export class StatusAddresses implements AddressSource {
   #grant(subject: object, request: AddressRequest): void {
     const { key, status } = request
     // What it asks for by name is a matter between the Service and its allocator.
-    const asked = { ...request, explicit: [], invalid: [], needsAllFamilies: false }
+    const asked = { ...request, explicit: [], invalid: undefined, poolName: undefined, needsAllFamilies: false }
     const found = this.#ipam.assign(asked, { addresses: status, isRecorded: false, mayChoose: false })
     const isForeign = status.every((address) => this.#ipam.poolsOf(address).length === 0)
     const answer =

@@ -55,6 +55,12 @@ export const problemCodes = {
   NoGateway: 'part',
   NoSourceAddress: 'part',
   NoSuchPart: 'nothing',
+  DuplicateEntry: 'part',
+  DuplicateAlias: 'nothing',
+  UnknownCommunity: 'part',
+  UnknownName: 'nothing',
+  InvalidAggregation: 'nothing',
+  ConflictingRequest: 'nothing',
   NoBlocks: 'nothing',
   OverlappingBlocks: 'nothing',
   ReservedAddresses: 'nothing',
@@ -105,7 +111,7 @@ export const verdictCodes = {
   },
   selected: {
     yes: ['PolicySelects', 'ExportPodCIDR'],
-    no: ['NoPolicy', 'NotSelected', 'FamilyNotSpoken', 'AddressNotAsked'],
+    no: ['NoPolicy', 'NotSelected', 'NotAdvertised', 'FamilyNotSpoken', 'AddressNotAsked'],
   },
   supported: {
     yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],

@@ -51,6 +51,8 @@ export interface Neighbor {
   readonly localAsn: number
   /** 0: accept whatever the peer's OPEN says. */
   readonly peerAsn: number
+  /** Where peerAsn is 0: a peer of our own AS is none. */
+  readonly refusesOwnAs?: boolean
   /** `::` with an interface: whatever router is found there (unnumbered). */
   readonly peerAddress: string
   readonly peerPort: number

@@ -1,6 +1,7 @@
 /**
  * What `herald validate` says about manifests: what the agent of each node would say, by the same translation, with
- * line and column. Without a Node among them each policy is judged by itself, as if it was for this node. Pure.
+ * line and column. Without a Node among them all configuration is judged as if it was for this node, and where only one
+ * object can be, each by itself. Pure.
  */
 import type { Problem } from '../desired/model.ts'
 import { rivalKinds } from './dialects/table.ts'

@@ -12,7 +12,7 @@ import { MemoryBook } from '../allocation/memory-book.ts'
 import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
 import type { Pool } from '../allocation/pool-table.ts'
 import type { Problem } from '../desired/model.ts'
-import { planPools, poolKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
+import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
 import { planKinds, planNode } from '../k8s/dialects/table.ts'
 import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind } from '../k8s/kinds/table.ts'
@@ -27,7 +27,7 @@ import { ObjectStore } from '../k8s/translate/store.ts'
 export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
   'Service',
   'Node',
-  ...poolKinds,
+  ...poolInputKinds,
   ...planKinds,
 ])
 
@@ -147,7 +147,11 @@ export class Allocation {
       const count = pool === undefined ? undefined : counts.get(pool)
       if (pool === undefined || count === undefined) return []
       const problem = this.#poolProblems.find(
-        ({ code, object }) => code === 'PoolConflict' && object.kind === pool.kind && object.name === pool.name,
+        ({ code, object }) =>
+          code === 'PoolConflict' &&
+          object.kind === pool.kind &&
+          object.name === pool.name &&
+          (object.namespace ?? '') === (pool.namespace ?? ''),
       )
       return [{ key: from.key, pool, counts: count, conflict: problem?.message }]
     })
@@ -199,7 +203,7 @@ export class Allocation {
 
   #touched({ kind, id }: { readonly kind: ServedKind; readonly id: string }): void {
     if (kind === 'Service') this.#dirty.add(id)
-    if (poolKinds.has(kind)) this.#arePoolsDirty = true
+    if (poolInputKinds.has(kind)) this.#arePoolsDirty = true
     if (kind === 'Node' || planKinds.has(kind)) this.#arePlacesDirty = true
   }
 

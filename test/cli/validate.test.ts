@@ -33,9 +33,9 @@ test('a broken file is exit 1 with place and remedy on one line, and JSON in the
 
 test('a folder without a fault is exit 0', () => {
   const good = join(folder, 'good.yaml')
-  writeFileSync(good, 'apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n')
+  writeFileSync(good, 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n')
   const { status, stdout } = run(good)
-  assert.deepEqual([status, stdout], [0, '1 file(s) ok\nignored: of kinds that are not read: 1 Namespace\n'])
+  assert.deepEqual([status, stdout], [0, '1 file(s) ok\nignored: of kinds that are not read: 1 ConfigMap\n'])
 })
 
 test('what the agent of a node would say is said, for every Node or for the one that is named', () => {

@@ -126,7 +126,7 @@ test('of several policies the oldest is the plan, and each of the others is told
 })
 
 test('the tables of what dialects read hold what is served', () => {
-  for (const kind of ['CiliumBGPPeeringPolicy', 'CiliumBGPClusterConfig', 'CiliumBGPAdvertisement'] as const)
+  for (const kind of ['CiliumBGPPeeringPolicy', 'CiliumBGPClusterConfig', 'CiliumBGPAdvertisement', 'BGPPeer'] as const)
     assert.ok(planKinds.has(kind), kind)
   assert.deepEqual([rivalKinds.has('CiliumBGPClusterConfig'), rivalKinds.has('CiliumBGPAdvertisement')], [true, false])
   assert.equal(new Set(servedClasses).size, servedClasses.length)

@@ -9,6 +9,11 @@ import { advertisementSpec } from '../../src/k8s/kinds/cilium-bgp-advertisement.
 import { clusterConfigSpec } from '../../src/k8s/kinds/cilium-bgp-cluster-config.ts'
 import { nodeConfigOverrideSpec } from '../../src/k8s/kinds/cilium-bgp-node-config-override.ts'
 import { peerConfigSpec } from '../../src/k8s/kinds/cilium-bgp-peer-config.ts'
+import { bfdProfileSpec } from '../../src/k8s/kinds/bfd-profile.ts'
+import { bgpAdvertisementSpec } from '../../src/k8s/kinds/bgp-advertisement.ts'
+import { bgpPeerSpec } from '../../src/k8s/kinds/bgp-peer.ts'
+import { ipAddressPoolSpec } from '../../src/k8s/kinds/ip-address-pool.ts'
+import { l2AdvertisementSpec } from '../../src/k8s/kinds/l2-advertisement.ts'
 import { peeringPolicySpec } from '../../src/k8s/kinds/cilium-bgp-peering-policy.ts'
 import { ipPoolSpec } from '../../src/k8s/kinds/cilium-load-balancer-ip-pool.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
@@ -66,6 +71,11 @@ test('docs/configure.md names every field of the kinds of configuration, and eve
     peerConfigSpec,
     advertisementSpec,
     nodeConfigOverrideSpec,
+    ipAddressPoolSpec,
+    bgpPeerSpec,
+    bgpAdvertisementSpec,
+    bfdProfileSpec,
+    l2AdvertisementSpec,
   }
   for (const [name, spec] of Object.entries(specs)) {
     const fields = fieldsOf(z.toJSONSchema(spec, { io: 'input', unrepresentable: 'any' }))
@@ -78,7 +88,7 @@ test('docs/configure.md names every field of the kinds of configuration, and eve
     )
   }
   const annotations = sources.flatMap((text) =>
-    found(/'((?:lbipam\.cilium\.io|io\.cilium|herald\.dev)\/[\w-]+)'/g, text),
+    found(/'((?:lbipam\.cilium\.io|io\.cilium|herald\.dev|metallb\.io|metallb\.universe\.tf)\/(?!v\d)[\w-]+)'/g, text),
   )
   assert.ok(annotations.length > 3)
   assert.deepEqual(

@@ -45,7 +45,8 @@ test('every bad input is named with its field and line', () => {
     [pool.replace('198.51.100.0/28', '198.51.100.0/33'), 'InvalidPrefix', 'spec.blocks[0].cidr', 5],
     [node.replace('10.244.1.0/24', '10.244.1.0'), 'InvalidPrefix', 'spec.podCIDR', 5],
     [service('web', ', loadBalancerIP: 10.0.0'), 'InvalidAddress', 'spec.loadBalancerIP', 5],
-    ['apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p}\n', 'KindNotServed', '', 1],
+    ['apiVersion: metallb.io/v1beta1\nkind: AddressPool\nmetadata: {name: p}\n', 'KindNotServed', '', 1],
+    ['apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p}\n', 'InvalidField', 'spec', 1],
   ]
   for (const [text, code, field, line] of cases) {
     assert.deepEqual(

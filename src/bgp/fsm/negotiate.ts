@@ -114,6 +114,8 @@ export function negotiate(neighbor: Neighbor, remote: OpenMessage): Decoded<Agre
   const isExternal = peerAsn !== ownAsn(neighbor)
   if (neighbor.peerAsn !== 0 && peerAsn !== neighbor.peerAsn)
     return refuse(2, `the peer is AS ${peerAsn}, configured is ${neighbor.peerAsn}`)
+  if (neighbor.refusesOwnAs === true && !isExternal)
+    return refuse(2, `the peer is AS ${peerAsn}, which is our own, and configured is any other one`)
   // RFC 6286 2.2: equal identifiers are an error inside one AS only.
   if (!isExternal && remote.bgpId === parseIpv4(neighbor.routerId))
     return refuse(3, 'the peer of our own AS has our BGP Identifier')

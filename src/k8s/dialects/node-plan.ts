@@ -11,7 +11,7 @@ import type {
   Problem,
   RouteAttributes,
 } from '../../desired/model.ts'
-import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
+import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
 import type { Fault, FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey, Origin } from '../source.ts'
@@ -43,6 +43,8 @@ export interface PlanNeighbor {
   readonly localAsn: number
   /** 0: whatever the peer's OPEN says. */
   readonly peerAsn: number
+  /** Whatever the peer's OPEN says but our own AS. */
+  readonly refusesOwnAs?: boolean
   /** Canonical, without mask; `::` is an unnumbered neighbor. */
   readonly peerAddress: string
   readonly peerPort: number
@@ -57,12 +59,17 @@ export interface PlanNeighbor {
   readonly connectRetrySec: number
   readonly multihopTtl: number
   readonly gracefulRestart?: Omit<GracefulRestartConfig, 'notification'>
-  /** The Secret with the TCP-MD5 key: `namespace/name`, and the field that names it; `at`: where it is not of `path`. */
-  readonly secret?: { readonly id: string; readonly field: string; readonly at?: Place }
+  /**
+   * The Secret with the TCP-MD5 key: `namespace/name`, the field that names it, and the type that it has to have; `at`:
+   * where it is not of `path`.
+   */
+  readonly secret?: { readonly id: string; readonly field: string; readonly type?: string; readonly at?: Place }
   /** The key itself, where it is written into the object, an octet per character. Never shown. */
   readonly password?: string
   /** What our annotations add; several for a link-local address that is on several interfaces. */
   readonly overrides: readonly NeighborOverrides[]
+  /** Where the source address of the session is written; absent: in an annotation. */
+  readonly sourcePath?: FieldPath
   /** Which of them the Node itself says, so that no other node shares them. */
   readonly ownKeys: ReadonlySet<string>
   /** Why it cannot be dialled as it is written: its last good version stays, and without one it is left out. */
@@ -94,12 +101,17 @@ export interface Advertisement {
    * alone, and so it is for a Service that wants its packets on the nodes with its endpoints only.
    */
   readonly aggregationLength?: number
+  /** It is cut for such a Service, too. */
+  readonly aggregatesLocal?: boolean
   /** Only addresses of a pool that is named or selected; absent: of any. */
   readonly pools?: PoolFilter
   readonly attributes: readonly AttributeRule[]
 }
 
 export interface PoolFilter {
+  /** Only pools made of objects of this kind and namespace. */
+  readonly kind?: string
+  readonly namespace?: string
   readonly names: readonly string[]
   readonly selectors: readonly LabelSelector[]
 }
@@ -109,6 +121,8 @@ export interface AttributeRule {
   /** Who says so, and where. */
   readonly from: PlanSource
   readonly path: FieldPath
+  /** Under the path; `localPreference` when absent. */
+  readonly preferenceField?: string
   readonly poolSelector?: LabelSelector
   readonly attributes: RouteAttributes
 }
@@ -121,6 +135,8 @@ export interface NodePlan {
   readonly podCidrExports: readonly (Place & { readonly name: string; readonly field: string })[]
   /** Objects that the plan names: one of them that is deleted stays in force while it does. */
   readonly needed?: readonly { readonly kind: ServedKind; readonly id: string }[]
+  /** Said of a Service that no advertisement is for. */
+  readonly notAdvertised?: NoPlan
 }
 
 /** A router that has the default route of a family. */
@@ -178,6 +194,11 @@ export interface Dialect {
     node: NodeFacts,
     options: PlanOptions,
   ): DialectAnswer & { readonly noPlan: { readonly isConfigured: boolean } }
+}
+
+/** Any of the selectors; without any, every node. */
+export function selectsNode(selectors: readonly LabelSelector[], { isStandIn, labels }: NodeFacts): boolean {
+  return isStandIn || selectors.length === 0 || selectors.some((selector) => selectorMatches(selector, labels))
 }
 
 /** `<local AS>/<peer address>[:<port>]`, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */

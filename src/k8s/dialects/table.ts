@@ -5,6 +5,7 @@ import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import { ciliumV1 } from './cilium-v1.ts'
 import { ciliumV2 } from './cilium-v2.ts'
+import { metallb } from './metallb.ts'
 import {
   planKey,
   type Dialect,
@@ -14,7 +15,7 @@ import {
   type PlanOptions,
 } from './node-plan.ts'
 
-const dialects: readonly Dialect[] = [ciliumV1, ciliumV2]
+const dialects: readonly Dialect[] = [ciliumV1, ciliumV2, metallb]
 
 /** Values of loadBalancerClass that are ours: our own, and those of the dialects. */
 export const servedClasses: readonly string[] = [
@@ -45,11 +46,13 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     remedy: reasons.map(({ remedy }) => remedy).join(' Or: '),
   }
   if (plans.length === 0) return { plan: undefined, noPlan, problems: said }
+  const [only, ...others] = plans
   const plan = {
     names: plans.flatMap(({ names }) => names),
     neighbors,
     podCidrExports: plans.flatMap(({ podCidrExports }) => podCidrExports),
     needed: plans.flatMap(({ needed = [] }) => needed),
+    ...(only?.notAdvertised === undefined || others.length > 0 ? {} : { notAdvertised: only.notAdvertised }),
   }
   return { plan, noPlan, problems: said }
 }

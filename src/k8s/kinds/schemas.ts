@@ -29,6 +29,14 @@ export const optionalText = z
   .nullish()
   .transform((text) => text || undefined)
 
+/** True or false, or nothing. */
+export function flag(fallback: boolean) {
+  return z
+    .boolean()
+    .nullish()
+    .transform((value) => value ?? fallback)
+}
+
 /** A list that may be missing. */
 export function optionalList<T extends z.ZodType>(element: T) {
   return z

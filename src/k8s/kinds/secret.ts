@@ -1,9 +1,14 @@
 /** core/v1 Secret: only the field `password` is looked at, and only where a neighbor names the Secret. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
-import { fault, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 
-const schema = z.object({ metadata: metadataSchema, data: z.unknown().optional(), stringData: z.unknown().optional() })
+const schema = z.object({
+  metadata: metadataSchema,
+  type: z.unknown().optional(),
+  data: z.unknown().optional(),
+  stringData: z.unknown().optional(),
+})
 
 export interface Secret {
   readonly metadata: z.infer<typeof metadataSchema>
@@ -12,6 +17,8 @@ export interface Secret {
    * The last good one while the Secret is broken; absent when there never was a good one.
    */
   readonly key?: string
+  /** `kubernetes.io/basic-auth`; what has none is Opaque. */
+  readonly type: string
   /** There is a field `password`, good or not. */
   readonly hasKey: boolean
   /** Of the key, to be said where a neighbor names the Secret; a key is never shown. */
@@ -35,10 +42,11 @@ export function parseSecret(raw: RawObject, before?: Secret): Narrowed<Secret> {
     isKept ? { ...each, remedy: `${each.remedy} The key that was good before stays in force.` } : each,
   )
   const hasKey = (fieldOf(value.stringData) ?? fieldOf(value.data)) !== undefined
-  return { value: { metadata: value.metadata, ...(key === undefined ? {} : { key }), hasKey, keyFaults }, faults }
+  const type = typeof value.type === 'string' && value.type !== '' ? value.type : 'Opaque'
+  return { value: { metadata: value.metadata, type, ...(key === undefined ? {} : { key }), hasKey, keyFaults }, faults }
 }
 
-interface FoundKey {
+export interface FoundKey {
   readonly key?: string
   readonly faults: readonly Fault[]
 }
@@ -47,25 +55,38 @@ interface FoundKey {
 function keyOf({ data, stringData }: z.infer<typeof schema>): FoundKey {
   const [plain, encoded] = [fieldOf(stringData), fieldOf(data)]
   const path = [plain === undefined ? 'data' : 'stringData', 'password']
-  const bad = (code: 'InvalidKey' | 'KeyTooLong', message: string, remedy: string): FoundKey => ({
-    faults: [fault('error', path, code, message, remedy)],
-  })
-  const written = plain ?? encoded
-  if (written === undefined)
-    return bad('InvalidKey', 'there is no field password', 'Write the key into stringData: {password: "..."}.')
-  if (typeof written !== 'string')
-    return bad('InvalidKey', 'the key is no text', 'Write the key in quotes, as password: "...".')
-  const key = plain === undefined ? decodeBase64(written) : octetsOf(new TextEncoder().encode(written))
-  if (key === undefined)
-    return bad('InvalidKey', 'the key is not base64', 'Encode it with `echo -n KEY | base64`, or use stringData.')
-  if (key === '') return bad('InvalidKey', 'the key is empty', 'Write the key that the router has.')
+  if (plain !== undefined) return plainKey(plain, path)
+  if (encoded === undefined)
+    return bad(path, 'InvalidKey', 'there is no field password', 'Write the key into stringData: {password: "..."}.')
+  if (typeof encoded !== 'string') return notText(path)
+  const key = decodeBase64(encoded)
+  return key === undefined
+    ? bad(path, 'InvalidKey', 'the key is not base64', 'Encode it with `echo -n KEY | base64`, or use stringData.')
+    : checkedKey(key, path)
+}
+
+/** A key that is written as it is, in octets. */
+export function plainKey(written: unknown, path: FieldPath): FoundKey {
+  return typeof written === 'string' ? checkedKey(octetsOf(new TextEncoder().encode(written)), path) : notText(path)
+}
+
+function checkedKey(key: string, path: FieldPath): FoundKey {
+  if (key === '') return bad(path, 'InvalidKey', 'the key is empty', 'Write the key that the router has.')
   if (key.length > maxKeyOctets)
     return bad(
+      path,
       'KeyTooLong',
       `the key has ${key.length} octets, and the kernel takes at most ${maxKeyOctets} (TCP-MD5)`,
       `Use a key of at most ${maxKeyOctets} octets, here and on the router.`,
     )
   return { key, faults: oddities(key).map(([message, remedy]) => fault('warning', path, 'OddKey', message, remedy)) }
+}
+
+const notText = (path: FieldPath): FoundKey =>
+  bad(path, 'InvalidKey', 'the key is no text', 'Write the key in quotes, as password: "...".')
+
+function bad(path: FieldPath, code: 'InvalidKey' | 'KeyTooLong', message: string, remedy: string): FoundKey {
+  return { faults: [fault('error', path, code, message, remedy)] }
 }
 
 /** null counts as absent, as everywhere. */

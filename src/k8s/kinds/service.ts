@@ -3,18 +3,10 @@ import * as z from 'zod'
 import { type Family, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
-import {
-  fault,
-  type Fault,
-  metadataSchema,
-  narrow,
-  tooLong,
-  type FieldPath,
-  type Metadata,
-  type Narrowed,
-} from './narrow.ts'
+import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
+import { allocationRequest, readAnnotations, sharingOf } from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
 const protocols = ['TCP', 'UDP', 'SCTP'] as const
@@ -115,18 +107,6 @@ const limits = [
   [['status', 'loadBalancer', 'ingress'], maxAddresses],
 ] as const
 
-/** The newer spelling goes before the older one. */
-const addressAnnotations = ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips']
-const sharingAnnotations = ['lbipam.cilium.io/sharing-key', 'io.cilium/lb-ipam-sharing-key'] as const
-const acrossAnnotations = [
-  'lbipam.cilium.io/sharing-cross-namespace',
-  'io.cilium/lb-ipam-sharing-cross-namespace',
-] as const
-const readAnnotations = {
-  prefixes: ['lbipam.cilium.io/', 'io.cilium/lb-ipam-', 'herald.dev/'],
-  names: [...addressAnnotations, ...sharingAnnotations, ...acrossAnnotations],
-}
-
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */
 export function parseService(raw: RawObject): Narrowed<Service> {
   const long = tooLong(raw, limits)
@@ -137,14 +117,13 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   const external = externalFaults(value)
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
-  const { addresses, invalid, path } = requestedAddresses(service)
+  const { addresses, path, faults: requestFaults } = allocationRequest(service)
   if (addresses.length > maxAddresses) {
     const message = `it asks for ${addresses.length} addresses, and at most ${maxAddresses} are given to one Service`
     const remedy = 'Ask for fewer; the last good version stays in force.'
     return { faults: [...faults, fault('error', path, 'LimitExceeded', message, remedy)] }
   }
-  const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
-  const requests = invalid.map((text) => fault('error', path, 'InvalidAddress', `${text} is not an address`, remedy))
+  const requests = [...requestFaults, ...sharingOf(service).faults]
   return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
 }
 
@@ -281,49 +260,4 @@ export function selectableLabels({ metadata }: Service): Labels {
     'io.kubernetes.service.name': metadata.name,
     'io.kubernetes.service.namespace': metadata.namespace ?? 'default',
   }
-}
-
-export interface RequestedAddresses {
-  /** Canonical, unique. */
-  readonly addresses: readonly string[]
-  /** What was asked for and is no address. */
-  readonly invalid: readonly string[]
-  /** The field that asks. */
-  readonly path: FieldPath
-}
-
-/** The addresses that a Service asks for by name: an annotation goes before spec.loadBalancerIP. */
-export function requestedAddresses({ metadata, spec }: Service): RequestedAddresses {
-  const name = addressAnnotations.find((each) => metadata.annotations[each]?.trim())
-  const words = ((name === undefined ? spec.loadBalancerIP : metadata.annotations[name]) ?? '')
-    .split(',')
-    .map((word) => word.trim())
-    .filter((word) => word !== '')
-  const addresses = new Set<string>()
-  const invalid: string[] = []
-  for (const word of words) {
-    const parsed = parseAddress(word)
-    if (parsed === undefined) invalid.push(word)
-    else addresses.add(formatAddress(parsed))
-  }
-  return {
-    addresses: [...addresses],
-    invalid,
-    path: name === undefined ? ['spec', 'loadBalancerIP'] : ['metadata', 'annotations', name],
-  }
-}
-
-export interface SharingRequest {
-  readonly key: string
-  /** Namespaces besides its own; `*`: any. */
-  readonly namespaces: readonly string[]
-}
-
-/** With whom a Service is ready to share its address. */
-export function sharingOf({ metadata: { annotations } }: Service): SharingRequest | undefined {
-  const [key, across] = [sharingAnnotations, acrossAnnotations].map(
-    ([newer, older]) => annotations[newer] || annotations[older],
-  )
-  const namespaces = (across ?? '').split(',').map((name) => name.trim())
-  return key ? { key, namespaces: namespaces.filter((name) => name !== '') } : undefined
 }

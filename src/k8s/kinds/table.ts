@@ -1,13 +1,20 @@
 /** Every kind that Herald knows: one row each. Adding a kind is a row here and a dialect that reads it. */
 import type { ObjectRef } from '../../desired/model.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
+import { parseBfdProfile } from './bfd-profile.ts'
+import { parseBgpAdvertisement } from './bgp-advertisement.ts'
+import { parseBgpPeer } from './bgp-peer.ts'
 import { parseAdvertisement } from './cilium-bgp-advertisement.ts'
 import { parseClusterConfig } from './cilium-bgp-cluster-config.ts'
 import { parseNodeConfigOverride } from './cilium-bgp-node-config-override.ts'
 import { parsePeerConfig } from './cilium-bgp-peer-config.ts'
 import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
+import { parseCommunity } from './community.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
+import { parseIpAddressPool } from './ip-address-pool.ts'
+import { parseL2Advertisement } from './l2-advertisement.ts'
+import { parseNamespace } from './namespace.ts'
 import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { canonicalTime } from './schemas.ts'
@@ -23,6 +30,11 @@ interface Row {
   readonly resource: string
   /** `before`: the version in force, of which parts stay that are broken now. */
   readonly parse: (raw: RawObject, before?: never) => Narrowed<{ readonly metadata: Metadata }>
+}
+
+/** A kind of MetalLB. */
+function metallb<const T>(resource: string, parse: T) {
+  return { versions: ['metallb.io/v1beta1'], scope: 'Namespaced', resource, parse } as const
 }
 
 export const kinds = {
@@ -71,6 +83,13 @@ export const kinds = {
     resource: 'ciliumbgpnodeconfigoverrides',
     parse: parseNodeConfigOverride,
   },
+  Namespace: { versions: ['v1'], scope: 'Cluster', resource: 'namespaces', parse: parseNamespace },
+  IPAddressPool: metallb('ipaddresspools', parseIpAddressPool),
+  BGPPeer: { ...metallb('bgppeers', parseBgpPeer), versions: ['metallb.io/v1beta1', 'metallb.io/v1beta2'] },
+  BGPAdvertisement: metallb('bgpadvertisements', parseBgpAdvertisement),
+  Community: metallb('communities', parseCommunity),
+  BFDProfile: metallb('bfdprofiles', parseBfdProfile),
+  L2Advertisement: metallb('l2advertisements', parseL2Advertisement),
 } as const satisfies Readonly<Record<string, Row>>
 
 export type ServedKind = keyof typeof kinds
@@ -143,11 +162,15 @@ export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' 
     const message = `there is no ${kind} of ${apiVersion}`
     return isSlip ? { field: 'apiVersion', message, remedy: versionRemedy(row) } : undefined
   }
+  if (kind === olderPool) return undefined
   const names = rows.filter(([, each]) => isOfGroup(each, apiVersion)).map(([name]) => name)
   const near = nearest(kind, names, Math.min(2, Math.floor(kind.length / 3)))
   if (near === undefined) return undefined
   return { field: 'kind', message: `there is no kind ${kind} of ${apiVersion}`, remedy: `Write kind: ${near}.` }
 }
+
+/** A kind of early versions of MetalLB, and no misspelt one. */
+const olderPool = 'AddressPool'
 
 const rows: readonly (readonly [string, Row])[] = Object.entries(kinds)
 const rowOf = (kind: string): Row | undefined => rows.find(([name]) => name === kind)?.[1]
@@ -160,7 +183,7 @@ const groupOf = (apiVersion: string): string => apiVersion.slice(0, Math.max(0, 
 export function isClusterScoped(apiVersion: string, kind: string): boolean {
   return Object.hasOwn(kinds, kind)
     ? kinds[kind as ServedKind].scope === 'Cluster'
-    : kind === 'Namespace' || apiVersion.startsWith('cilium.io/')
+    : apiVersion.startsWith('cilium.io/')
 }
 
 /** An operator writes it for each node, out of what is read here. */
@@ -172,7 +195,8 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
   const isOtherVersion = row !== undefined && apiVersion.includes('/') && isOfGroup(row, apiVersion)
   const isRelated =
     isOtherVersion ||
-    apiVersion.startsWith('metallb.io/') ||
+    // What MetalLB writes for others to read asks for nothing.
+    (apiVersion.startsWith('metallb.io/') && !/^(Service(L2|BGP)Status|ConfigurationState)$/.test(kind)) ||
     (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind) && !isWrittenByOperators(kind))
   return isRelated
     ? [
@@ -183,7 +207,9 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
           `${kind} of ${apiVersion} is not served yet and has no effect`,
           isOtherVersion
             ? versionRemedy(row)
-            : 'Use CiliumBGPPeeringPolicy or CiliumBGPClusterConfig, and CiliumLoadBalancerIPPool.',
+            : kind === olderPool
+              ? 'Use IPAddressPool and BGPAdvertisement (metallb.io/v1beta1).'
+              : 'Use CiliumBGPPeeringPolicy or CiliumBGPClusterConfig, and CiliumLoadBalancerIPPool.',
         ),
       ]
     : []

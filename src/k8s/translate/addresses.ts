@@ -6,7 +6,8 @@ import { overlaps } from '../../allocation/intervals.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
 import type { SharingTerms } from '../../allocation/sharing.ts'
-import { requestedAddresses, selectableLabels, serviceKey, sharingOf, type Service } from '../kinds/service.ts'
+import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
+import { allocationRequest, sharingOf } from '../kinds/service-requests.ts'
 
 export class ServiceAddresses {
   readonly #source: AddressSource
@@ -93,13 +94,13 @@ const nothing: readonly string[] = []
 /** Asks for nothing. */
 function lingerer(key: string, lingering: readonly string[]): AddressRequest {
   const { POSITIVE_INFINITY: createdMs } = Number
-  const asked = { families: [], needsAllFamilies: false, explicit: nothing, invalid: nothing, status: nothing }
+  const asked = { families: [], needsAllFamilies: false, explicit: nothing, status: nothing }
   return { key, createdMs, namespace: '', labels: {}, sharing: undefined, lingering, ...asked }
 }
 
 function requestOf(service: Service): AddressRequest {
   const { metadata, spec, status } = service
-  const { addresses, invalid } = requestedAddresses(service)
+  const { addresses, invalid, poolName } = allocationRequest(service)
   const createdMs = Date.parse(metadata.creationTimestamp ?? '')
   return {
     key: serviceKey(service),
@@ -110,6 +111,7 @@ function requestOf(service: Service): AddressRequest {
     needsAllFamilies: spec.needsAllFamilies,
     explicit: addresses,
     invalid,
+    poolName,
     status: [...new Set(status)],
     sharing: sharingTermsOf(service),
   }
@@ -117,7 +119,7 @@ function requestOf(service: Service): AddressRequest {
 
 function sharingTermsOf(service: Service): SharingTerms | undefined {
   const { metadata, spec } = service
-  const sharing = sharingOf(service)
+  const { request: sharing } = sharingOf(service)
   if (sharing === undefined) return undefined
   return {
     key: sharing.key,

@@ -38,6 +38,7 @@ export interface ServiceExport {
   readonly addressTypes: readonly ServiceAddressType[]
   /** See {@link Advertisement.aggregationLength}. */
   readonly aggregationLength: number | undefined
+  readonly aggregatesLocal: boolean
   readonly admits: (pool: Pool | undefined) => boolean
   /** Attributes of a route, by the pool that holds its address. */
   readonly attributesFor: (pool: Pool | undefined) => RouteAttributes
@@ -55,6 +56,7 @@ export interface NodeExports {
   readonly isOwnAsked: boolean
   /** What is announced may go beyond the pools, so that it depends on what nobody may have outside of them. */
   readonly isBeyondPools: boolean
+  readonly notAdvertised: NodePlan['notAdvertised']
   /** Equal where every Service would be exported alike. */
   readonly signature: string
 }
@@ -76,8 +78,8 @@ export interface RouterView {
   readonly listenPort?: number
 }
 
-/** The TCP-MD5 key of a Secret by its id, or why there is none. */
-export type PasswordOf = (secretId: string) => string | NoPassword
+/** The TCP-MD5 key of a Secret, or why there is none. */
+export type PasswordOf = (secret: NonNullable<PlanNeighbor['secret']>) => string | NoPassword
 
 export interface NoPassword {
   readonly reason: string
@@ -120,7 +122,8 @@ export function exportsOf(
   const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
   const isOwnAsked = services.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
   const isBeyondPools = isOwnAsked || services.some(({ aggregationLength }) => aggregationLength !== undefined)
-  return { names: plan.names, inForce, services, podCidrs, problems, isOwnAsked, isBeyondPools, signature }
+  const { names, notAdvertised } = plan
+  return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools, signature }
 }
 
 /** All that decides what a neighbor hears of Services. */
@@ -161,7 +164,7 @@ function sessionsOf(
     const found = fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)
     return { sessions: [], faults: [{ from, fault: found }] }
   }
-  const password = secret === undefined ? inline : passwordOf(secret.id)
+  const password = secret === undefined ? inline : passwordOf(secret)
   const missing = typeof password === 'object' ? password : undefined
   const obstacle = obstacleOf(planned, missing, before.length > 0)
   if (obstacle !== undefined) {
@@ -210,7 +213,11 @@ function obstacleOf(
 }
 
 /** What a policy, which other nodes share, says of an address that is none of this node. */
-function foreignAddresses({ peerAddress, ownKeys }: PlanNeighbor, own: NeighborOverrides, node: NodeView): Fault[] {
+function foreignAddresses(
+  { peerAddress, ownKeys, sourcePath }: PlanNeighbor,
+  own: NeighborOverrides,
+  node: NodeView,
+): Fault[] {
   if (node.isStandIn || node.addresses.length === 0) return []
   const said: readonly (readonly [string, string, string | undefined])[] = [
     ['nextHop', 'next hop', own.nextHop?.ipv4],
@@ -224,7 +231,8 @@ function foreignAddresses({ peerAddress, ownKeys }: PlanNeighbor, own: NeighborO
       `If each node is to have its own, write herald.dev/neighbors: '{"${peerAddress}": {${key}: ...}}' into ` +
       `its Node, ` +
       'which goes before the policy.'
-    const path = ['metadata', 'annotations', neighborsAnnotation]
+    const annotation = ['metadata', 'annotations', neighborsAnnotation]
+    const path = key === 'sourceAddress' ? (sourcePath ?? annotation) : annotation
     return [fault('warning', path, 'NotOwnAddress', message, remedy)]
   })
 }
@@ -267,18 +275,21 @@ function serviceExportsOf(
 ): readonly ServiceExport[] {
   return advertisements.flatMap((one): readonly ServiceExport[] => {
     const { name, type, selector, family, addressTypes = loadBalancerOnly, aggregationLength, pools } = one
+    const { aggregatesLocal = false } = one
     if (type !== 'Service' || selector === undefined) return []
     const admits = (pool: Pool | undefined): boolean => pools === undefined || isAdmitted(pools, pool)
     const attributesFor = (pool: Pool | undefined): RouteAttributes => attributesOf(one, pool?.labels, overrides)
-    return [{ neighbor, name, selector, family, addressTypes, aggregationLength, admits, attributesFor }]
+    return [
+      { neighbor, name, selector, family, addressTypes, aggregationLength, aggregatesLocal, admits, attributesFor },
+    ]
   })
 }
 
 const loadBalancerOnly: readonly ServiceAddressType[] = ['LoadBalancerIP']
 
 /** Any pool that is named or selected. */
-function isAdmitted({ names, selectors }: PoolFilter, pool: Pool | undefined): boolean {
-  if (pool === undefined) return false
+export function isAdmitted({ kind, namespace, names, selectors }: PoolFilter, pool: Pool | undefined): boolean {
+  if (pool === undefined || (kind !== undefined && (pool.kind !== kind || pool.namespace !== namespace))) return false
   return names.includes(pool.name) || selectors.some((selector) => selectorMatches(selector, pool.labels))
 }
 
@@ -298,6 +309,7 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
     ownKeys: _ownKeys,
     advertisements: _advertisements,
     apart: _apart,
+    sourcePath: _sourcePath,
     password: _password,
     obstacle: _obstacle,
     gracefulRestart,

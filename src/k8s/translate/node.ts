@@ -12,7 +12,14 @@ import { unmetEntries } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, Stored, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey } from '../source.ts'
-import { exportsOf, type NodeExports, type NodeView, type NoPassword, type RouterView } from './exports.ts'
+import {
+  exportsOf,
+  type NodeExports,
+  type NodeView,
+  type NoPassword,
+  type PasswordOf,
+  type RouterView,
+} from './exports.ts'
 import { preferenceConflicts } from './preference-conflicts.ts'
 import { routerIdOf } from './router-id.ts'
 import type { TranslatorOptions } from './types.ts'
@@ -94,13 +101,12 @@ export class NodeTranslation {
       if (!isStandIn && isTaken)
         problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
     }
-    const passwordOf = (id: string): string | NoPassword => passwordIn(objects, id)
-    const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)
+    const exports = exportsOf(plan, this.#view(stored, routers), (secret) => passwordIn(objects, secret), this.#inForce)
     this.#inForce = exports.inForce
     problems.push(
       ...preferenceConflicts(
         plan,
-        planPools(objects).map(({ pool }) => pool.labels),
+        planPools(objects).map(({ pool }) => pool),
       ),
     )
     return { exports, noExports: noPlan, isDraining, problems: [...problems, ...exports.problems] }
@@ -128,7 +134,7 @@ export class NodeTranslation {
     )
     return named.flatMap(([id, { key, origin, value, isGone }]) => {
       if (isGone !== true) return value.keyFaults.map((each) => problemOf(each, key, origin))
-      const remedy = 'Write the Secret again, or remove authSecretRef.'
+      const remedy = 'Write the Secret again, or name none in the neighbor.'
       const message = `Secret ${id} is deleted, and a neighbor names it: its last key stays in force`
       return value.key === undefined
         ? []
@@ -136,6 +142,8 @@ export class NodeTranslation {
     })
   }
 }
+
+type SecretName = Parameters<PasswordOf>[0]
 
 const nodeKey = (name: string): ObjectKey => ({ apiVersion: 'v1', kind: 'Node', namespace: '', name })
 
@@ -163,14 +171,18 @@ function nodeProblems(objects: StoredObjects, nodeName: string, isBroken: boolea
   )
 }
 
-function passwordIn({ Secret: secrets }: StoredObjects, id: string): string | NoPassword {
-  const key = secrets.get(id)?.value.key
+function passwordIn({ Secret: secrets }: StoredObjects, { id, type }: SecretName): string | NoPassword {
+  const found = secrets.get(id)?.value
+  if (found !== undefined && type !== undefined && found.type !== type)
+    return { reason: `Secret ${id} is of type ${found.type}`, remedy: `Write type: ${type} into Secret ${id}.` }
+  const key = found?.key
   if (key !== undefined) return key
   const [namespace, name] = id.split('/')
+  const kind = type === undefined ? '' : `, of type ${type}`
   return secrets.has(id)
     ? { reason: `Secret ${id} has no key that can be used`, remedy: `Correct Secret ${id}.` }
     : {
         reason: `there is no Secret ${id}`,
-        remedy: `Create Secret ${name} in namespace ${namespace} with the field password.`,
+        remedy: `Create Secret ${name} in namespace ${namespace}${kind}, with the field password.`,
       }
 }

@@ -17,7 +17,8 @@ export function poolsOf(
 ): { readonly pools: readonly Pool[]; readonly problems: readonly Problem[] } {
   const pools: Pool[] = []
   const problems: Problem[] = []
-  for (const { pool, from, path } of planned) {
+  for (const { pool, from, path, problems: own = [] } of planned) {
+    problems.push(...own)
     const other =
       pool.closed === undefined
         ? pools.find(

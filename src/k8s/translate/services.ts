@@ -306,13 +306,13 @@ function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport
  */
 function announcedPrefix(
   address: string,
-  { aggregationLength }: ServiceExport,
+  { aggregationLength, aggregatesLocal }: ServiceExport,
   policy: 'Cluster' | 'Local',
   reserved: Reserved,
 ): { readonly prefix: string; readonly alone?: string } {
   const parsed = parseAddress(address)
   const aggregate =
-    parsed === undefined || aggregationLength === undefined || policy === 'Local'
+    parsed === undefined || aggregationLength === undefined || (policy === 'Local' && !aggregatesLocal)
       ? undefined
       : formatPrefix(prefixOf(parsed, aggregationLength))
   const host = `${address}/${address.includes(':') ? 128 : 32}`
@@ -323,8 +323,18 @@ function announcedPrefix(
 function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses: readonly string[]): Verdict {
   const { exports, noExports } = input
   if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
-  const matching = selectingOf(input)
+  const selecting = selectingOf(input)
   const all = exports.names.join(', ')
+  const pools = addresses.map((address) => input.poolOf(address))
+  const matching = addresses.length === 0 ? selecting : selecting.filter(({ admits }) => pools.some(admits))
+  const { notAdvertised } = exports
+  if (matching.length === 0 && (selecting.length > 0 || notAdvertised !== undefined)) {
+    const names = [...new Set(pools.flatMap((pool) => pool?.name ?? []))].join(', ')
+    const pool = names === '' ? 'no pool' : `pool ${names}`
+    const { message = `nothing that it says is for ${pool}`, remedy = 'Select the pool by its labels.' } =
+      notAdvertised ?? {}
+    return no('selected', 'NotAdvertised', `${all}: ${message} (${pool})`, remedy)
+  }
   if (matching.length === 0) {
     const wanted = [...new Set(exports.services.map(({ selector }) => formatSelector(selector)))].join('; ')
     return no(

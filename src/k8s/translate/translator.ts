@@ -10,13 +10,14 @@
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
 import { poolsOf } from './pools.ts'
+import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
 import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { Service } from '../kinds/service.ts'
-import { planPools, poolKinds } from '../dialects/pools.ts'
+import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
@@ -56,6 +57,7 @@ class NodeTranslator implements Translator {
   #local: readonly LocalAddress[] = []
   #isSynced = false
   #answer: NodeAnswer | undefined
+  #pools: readonly Pool[] | undefined
   #poolProblems: readonly Problem[] = []
   #recordWarning: BookWarning | undefined
   #problemsVersion = 0
@@ -132,8 +134,10 @@ class NodeTranslator implements Translator {
     const { kind, id } = change
     if (kind === 'Service') this.#dirty.add(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
-    else if (poolKinds.has(kind)) this.#arePoolsDirty = this.#isNodeDirty = true
-    else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
+    else if (poolInputKinds.has(kind)) {
+      this.#arePoolsDirty = true
+      this.#isNodeDirty ||= poolKinds.has(kind)
+    } else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
     else if (planKinds.has(kind) || id === this.#options.nodeName) this.#isNodeDirty = true
     if (kind === 'Node') this.#isReservedDirty = true
   }
@@ -161,9 +165,12 @@ class NodeTranslator implements Translator {
   #translatePools(): void {
     const { pools, problems } = poolsOf(planPools(this.#store.objects), this.#addresses.reserved)
     this.#poolProblems = problems
+    this.#arePoolsDirty = false
+    // A namespace with labels that no pool looks at is nothing to the Services.
+    if (sameValue(pools, this.#pools)) return
+    this.#pools = pools
     this.#addresses.setPools(pools)
     this.#touchAll()
-    this.#arePoolsDirty = false
   }
 
   /** Asked for once in a round of flushes. */
@@ -180,7 +187,10 @@ class NodeTranslator implements Translator {
     const before = this.#addresses.reserved
     const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
     const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
-    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local))) this.#arePoolsDirty = true
+    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local))) {
+      this.#arePoolsDirty = true
+      this.#touchAll()
+    }
     if (this.#answer?.exports?.isBeyondPools === true && this.#addresses.reserved !== before) this.#touchAll()
     this.#isReservedDirty = false
   }

@@ -33,6 +33,7 @@ export const effects: Readonly<Record<keyof Neighbor, Effect>> = {
   localAsn: 'newSession',
   localAs: 'newSession',
   peerAsn: 'newSession',
+  refusesOwnAs: 'newSession',
   peerAddress: 'newSession',
   peerPort: 'newSession',
   listenPort: 'listener',
@@ -65,6 +66,7 @@ export const effects: Readonly<Record<keyof Neighbor, Effect>> = {
 
 /** What a field means when it is absent, where that is a value like another. */
 const absent: Partial<Neighbor> = {
+  refusesOwnAs: false,
   delayOpenSec: 0,
   addPathReceive: false,
   nextHops: {},

@@ -33,6 +33,7 @@ const other: { readonly [F in keyof Required<Neighbor>]: Neighbor[F] } = {
   localAsn: 64_514,
   localAs: 64_515,
   peerAsn: 0,
+  refusesOwnAs: true,
   peerAddress: '192.0.2.3',
   peerPort: 1179,
   listenPort: 1790,

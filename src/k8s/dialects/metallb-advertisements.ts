@@ -1,0 +1,187 @@
+/** BGPAdvertisements with what they name: pools, peers and communities of their namespace. Pure. */
+import type { LabelSelector } from '../../desired/label-selector.ts'
+import { selectorMatches } from '../../desired/label-selector.ts'
+import type { AddressFamilyName, Problem, RouteAttributes } from '../../desired/model.ts'
+import { widestPrefixLength } from '../../allocation/intervals.ts'
+import { rangeOfBlock } from '../kinds/address-blocks.ts'
+import { duplicateAlias } from '../kinds/community.ts'
+import { blockOf } from '../kinds/ip-address-pool.ts'
+import { isCommunityFault, parseMetallbCommunity, type WrittenCommunity } from '../kinds/metallb-communities.ts'
+import { fault, type Fault } from '../kinds/narrow.ts'
+import { nearest } from '../kinds/nearest.ts'
+import { problemOf } from '../kinds/problems.ts'
+import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { type Advertisement, type NodeFacts, selectsNode } from './node-plan.ts'
+
+export interface NamedAdvertisement {
+  readonly namespace: string
+  /** undefined: every peer of the namespace. */
+  readonly peers: ReadonlySet<string> | undefined
+  readonly byFamily: Readonly<Record<AddressFamilyName, readonly Advertisement[]>>
+}
+
+type Written = Stored<'BGPAdvertisement'>
+type Pool = Stored<'IPAddressPool'>
+type Aliases = ReadonlyMap<string, ReadonlyMap<string, WrittenCommunity>>
+
+const everyService: LabelSelector = {}
+
+/** Those that select the node, oldest first, and what is wrong with any of them. */
+export function metallbAdvertisements(
+  objects: StoredObjects,
+  node: NodeFacts,
+): { readonly advertisements: readonly NamedAdvertisement[]; readonly problems: readonly Problem[] } {
+  const { aliases, problems } = aliasesOf(objects)
+  const said = [...problems]
+  const advertisements: NamedAdvertisement[] = []
+  for (const written of [...objects.BGPAdvertisement.values()].sort(byAge)) {
+    const { found, faults } = advertisementOf(written, objects, aliases)
+    said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
+    if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
+  }
+  return { advertisements, problems: said }
+}
+
+function advertisementOf(
+  from: Written,
+  objects: StoredObjects,
+  aliases: Aliases,
+): { readonly found: NamedAdvertisement; readonly faults: readonly Fault[] } {
+  const { namespace, name } = from.key
+  const { spec } = from.value
+  const faults: Fault[] = [...unknownPeers(from, objects)]
+  const attributes = attributesOf(from, aliases.get(namespace) ?? new Map(), faults)
+  const pools = poolsOf(from, objects, faults)
+  const attributeRules = [{ from, path: ['spec'], preferenceField: 'localPref', attributes }]
+  const selectors = spec.serviceSelectors.length === 0 ? [everyService] : spec.serviceSelectors
+  const ofFamily = (family: AddressFamilyName): readonly Advertisement[] => {
+    const [length, whole, field] =
+      family === 'ipv4-unicast'
+        ? ([spec.aggregationLength, 32, 'aggregationLength'] as const)
+        : ([spec.aggregationLengthV6, 128, 'aggregationLengthV6'] as const)
+    const fitting = pools.filter((pool) => {
+      const found = length === whole ? undefined : tooWide(pool, length, family, field)
+      if (found !== undefined) faults.push(found)
+      return found === undefined
+    })
+    const filter = { kind: 'IPAddressPool', namespace, names: fitting.map(({ key }) => key.name), selectors: [] }
+    return selectors.map((selector) => ({
+      name: `BGPAdvertisement ${name}`,
+      family,
+      type: 'Service',
+      selector,
+      ...(length === whole ? {} : { aggregationLength: length, aggregatesLocal: true }),
+      pools: filter,
+      attributes: attributeRules,
+    }))
+  }
+  const byFamily = { 'ipv4-unicast': ofFamily('ipv4-unicast'), 'ipv6-unicast': ofFamily('ipv6-unicast') }
+  return { found: { namespace, peers: spec.peers.length === 0 ? undefined : new Set(spec.peers), byFamily }, faults }
+}
+
+/** The names of a list that stand for nothing. */
+function unknownNames(
+  names: readonly string[],
+  known: (name: string) => boolean,
+  all: () => readonly string[],
+  { field, kind, outcome }: { readonly field: string; readonly kind: string; readonly outcome: string },
+): readonly Fault[] {
+  return names.flatMap((name, index) => {
+    if (known(name)) return []
+    const near = nearest(name, all())
+    const remedy = near === undefined ? `Create the ${kind}, or correct the name.` : `Did you mean ${near}?`
+    const message = `there is no ${kind} ${name} in the namespace: ${outcome}`
+    return [fault('warning', ['spec', field, index], 'UnknownName', message, remedy)]
+  })
+}
+
+function unknownPeers({ key, value }: Written, { BGPPeer: peers }: StoredObjects): readonly Fault[] {
+  const all = (): readonly string[] => namesIn(peers.values(), key.namespace)
+  return unknownNames(value.spec.peers, (name) => peers.has(`${key.namespace}/${name}`), all, {
+    field: 'peers',
+    kind: 'BGPPeer',
+    outcome: 'nothing is announced to it',
+  })
+}
+
+function namesIn(objects: Iterable<Stored>, namespace: string): readonly string[] {
+  return [...objects].flatMap(({ key }) => (key.namespace === namespace ? [key.name] : []))
+}
+
+/** Those that are named or selected; without either, every pool of the namespace. */
+function poolsOf({ key, value: { spec } }: Written, { IPAddressPool: known }: StoredObjects, faults: Fault[]) {
+  const pools: readonly Pool[] = [...known.values()].filter((pool) => pool.key.namespace === key.namespace)
+  faults.push(
+    ...unknownNames(
+      spec.ipAddressPools,
+      (name) => known.has(`${key.namespace}/${name}`),
+      () => pools.map((pool) => pool.key.name),
+      { field: 'ipAddressPools', kind: 'IPAddressPool', outcome: 'nothing of it is announced' },
+    ),
+  )
+  if (spec.ipAddressPools.length === 0 && spec.ipAddressPoolSelectors.length === 0) return pools
+  return pools.filter(
+    ({ key: { name }, value: { metadata } }) =>
+      spec.ipAddressPools.includes(name) ||
+      spec.ipAddressPoolSelectors.some((selector) => selectorMatches(selector, metadata.labels)),
+  )
+}
+
+/** An aggregate may not be wider than what the pool has: it would draw packets for addresses that are not ours. */
+function tooWide(pool: Pool, length: number, family: AddressFamilyName, field: string): Fault | undefined {
+  const { addresses } = pool.value.spec
+  const wrong = addresses.find((text) => {
+    const range = rangeOfBlock(blockOf(text))
+    return range !== undefined && `${range.family}-unicast` === family && widestPrefixLength(range) > length
+  })
+  if (wrong === undefined) return undefined
+  const message = `a prefix of length ${length} is wider than ${wrong} of pool ${pool.key.name}: not announced`
+  const remedy = 'Write a longer length, or announce this pool by another BGPAdvertisement.'
+  return fault('error', ['spec', field], 'InvalidAggregation', message, remedy)
+}
+
+function attributesOf(
+  { value: { spec } }: Written,
+  aliases: ReadonlyMap<string, WrittenCommunity>,
+  faults: Fault[],
+): RouteAttributes {
+  const found = spec.communities.flatMap((text, index): readonly WrittenCommunity[] => {
+    const parsed = parseMetallbCommunity(text.trim())
+    const community = parsed !== undefined && !isCommunityFault(parsed) ? parsed : aliases.get(text)
+    if (community === undefined) {
+      const near = nearest(text, [...aliases.keys()])
+      const message = `no Community of the namespace names ${text}: it is left out, and the rest is announced`
+      const remedy = near === undefined ? `Name ${text} in a Community, or write 65000:100.` : `Did you mean ${near}?`
+      faults.push(fault('error', ['spec', 'communities', index], 'UnknownCommunity', message, remedy))
+    }
+    return community === undefined ? [] : [community]
+  })
+  const standard = new Set(found.flatMap(({ value }) => (typeof value === 'number' ? [value] : [])))
+  const large = new Set(found.flatMap(({ value }) => (typeof value === 'string' ? [value] : [])))
+  return {
+    ...(standard.size === 0 ? {} : { communities: [...standard].sort((a, b) => a - b) }),
+    ...(large.size === 0 ? {} : { largeCommunities: [...large].sort() }),
+    ...(spec.localPref === 0 ? {} : { localPreference: spec.localPref }),
+  }
+}
+
+/** Names of communities by namespace; of two of one name the one in the older object counts. */
+function aliasesOf({ Community: communities }: StoredObjects): {
+  readonly aliases: Aliases
+  readonly problems: readonly Problem[]
+} {
+  const aliases = new Map<string, Map<string, WrittenCommunity>>()
+  const owners = new Map<string, string>()
+  const problems: Problem[] = []
+  for (const { key, origin, value } of [...communities.values()].sort(byAge))
+    for (const { name, value: community, path } of value.aliases) {
+      const own = aliases.get(key.namespace) ?? new Map<string, WrittenCommunity>()
+      aliases.set(key.namespace, own)
+      const owner = owners.get(`${key.namespace}/${name}`)
+      if (owner === undefined) {
+        owners.set(`${key.namespace}/${name}`, key.name)
+        own.set(name, community)
+      } else problems.push(problemOf(duplicateAlias([...path, 'name'], name, `in Community ${owner}`), key, origin))
+    }
+  return { aliases, problems }
+}

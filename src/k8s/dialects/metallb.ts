@@ -1,0 +1,148 @@
+/**
+ * BGPPeer and BGPAdvertisement -> NodePlan: every peer that selects the node is a neighbor, and hears the pools of
+ * every advertisement of its namespace that selects the node and names it. Pure.
+ *
+ *     BGPAdvertisement + Community + IPAddressPool --> advertisements of each family --.
+ *     BGPPeer + Secret name -------------------------> neighbor <--those that name it--'
+ *
+ * Names are of the same namespace. A name or a community that is not there costs only itself.
+ */
+import type { AddressFamilyName, Problem } from '../../desired/model.ts'
+import type { BgpPeer } from '../kinds/bgp-peer.ts'
+import { fault, type Fault } from '../kinds/narrow.ts'
+import { overridesFor, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
+import { problemOf } from '../kinds/problems.ts'
+import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { metallbAdvertisements, type NamedAdvertisement } from './metallb-advertisements.ts'
+import { type Dialect, type NodeFacts, type NodePlan, type PlanNeighbor, selectsNode } from './node-plan.ts'
+
+type Peer = Stored<'BGPPeer'>
+
+export const metallb: Dialect = {
+  loadBalancerClasses: [],
+  planKinds: ['BGPPeer', 'BGPAdvertisement', 'Community', 'BFDProfile'],
+  rivalKinds: [],
+  plan(objects, node) {
+    const all = [...objects.BGPPeer.values()]
+    const selected = all.filter(({ value: { spec } }) => selectsNode(spec.nodeSelectors, node)).sort(byAge)
+    // Whether two peers meet on a node that is not known cannot be said.
+    const peers = node.isStandIn ? withoutTwins(selected) : selected
+    const { advertisements, problems } = metallbAdvertisements(objects, node)
+    const noPlan = {
+      isConfigured: all.length > 0,
+      message: all.length === 0 ? 'there is no BGPPeer' : `no BGPPeer selects node ${node.name}`,
+      remedy: 'Create a BGPPeer whose nodeSelectors match this node.',
+    }
+    const said = [...problems, ...all.flatMap((peer) => profileProblems(peer, objects))]
+    return { plan: peers.length === 0 ? undefined : planOf(peers, advertisements, node), noPlan, problems: said }
+  },
+}
+
+function withoutTwins(peers: readonly Peer[]): readonly Peer[] {
+  const seen = new Set<string>()
+  return peers.filter(({ value: { spec } }) => {
+    const place = JSON.stringify([spec.localASN ?? spec.myASN, spec.peerAddress, spec.interface, spec.vrf])
+    const isTwin = seen.has(place) && spec.nodeSelectors.length > 0
+    seen.add(place)
+    return !isTwin
+  })
+}
+
+function planOf(peers: readonly Peer[], advertisements: readonly NamedAdvertisement[], node: NodeFacts): NodePlan {
+  return {
+    names: peers.map(({ key }) => `BGPPeer ${key.name}`),
+    neighbors: peers.map((peer) => neighborOf(peer, advertisements, node)),
+    podCidrExports: [],
+    notAdvertised: {
+      message: 'no BGPAdvertisement is for it and its pool here',
+      remedy: 'Create a BGPAdvertisement that names the pool; without ipAddressPools it is for every pool.',
+    },
+  }
+}
+
+function neighborOf(from: Peer, advertisements: readonly NamedAdvertisement[], node: NodeFacts): PlanNeighbor {
+  const { key, value } = from
+  const { spec } = value
+  const localAsn = spec.localASN ?? spec.myASN
+  const families = familiesOf(spec)
+  const device = spec.interface === undefined ? {} : { device: spec.interface }
+  return {
+    from,
+    path: ['spec'],
+    virtualRouter: String(spec.myASN),
+    localAsn,
+    peerAsn: spec.dynamicASN === 'internal' ? localAsn : spec.peerASN,
+    ...(spec.dynamicASN === 'external' ? { refusesOwnAs: true } : {}),
+    peerAddress: spec.peerAddress ?? unnumbered,
+    peerPort: spec.peerPort === 0 ? 179 : spec.peerPort,
+    apart: { ...device, ...(spec.vrf === undefined ? {} : { vrf: spec.vrf }) },
+    ...(spec.routerID === undefined ? {} : { routerId: spec.routerID }),
+    families,
+    holdTimeSec: value.holdTimeSec,
+    keepaliveSec: value.keepaliveSec,
+    connectRetrySec: value.connectRetrySec,
+    multihopTtl: spec.ebgpMultiHop ? 255 : 1,
+    ...(spec.enableGracefulRestart ? { gracefulRestart: { restartTimeSec: 120 } } : {}),
+    ...(value.key === undefined ? {} : { password: value.key }),
+    ...(spec.passwordSecret === undefined
+      ? {}
+      : {
+          secret: {
+            id: `${key.namespace}/${spec.passwordSecret.name}`,
+            field: 'passwordSecret',
+            type: 'kubernetes.io/basic-auth',
+          },
+        }),
+    ...keysOf(value, node),
+    advertisements: advertisements
+      .filter(({ namespace, peers }) => namespace === key.namespace && (peers === undefined || peers.has(key.name)))
+      .flatMap(({ byFamily }) => families.flatMap((family) => byFamily[family])),
+  }
+}
+
+/** Whatever router is found on the interface. */
+const unnumbered = '::'
+
+function familiesOf({ peerAddress, dualStackAddressFamily }: BgpPeer['spec']): readonly AddressFamilyName[] {
+  if (peerAddress === undefined || dualStackAddressFamily) return ['ipv4-unicast', 'ipv6-unicast']
+  return [peerAddress.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast']
+}
+
+/** What the annotations say goes before the fields, and of one key of several interfaces only that of the peer counts. */
+function keysOf(
+  { spec, neighborKeys }: BgpPeer,
+  node: NodeFacts,
+): Pick<PlanNeighbor, 'overrides' | 'ownKeys' | 'sourcePath'> {
+  const peerAddress = spec.peerAddress ?? unnumbered
+  const fitting = (annotation: BgpPeer['neighborKeys']): BgpPeer['neighborKeys'] =>
+    annotation.filter(({ zone }) => spec.interface === undefined || zone === undefined || zone === spec.interface)
+  const device = spec.interface ?? spec.vrf
+  const fields: NeighborOverrides = {
+    ...(device === undefined ? {} : { interface: device }),
+    ...(spec.sourceAddress === undefined ? {} : { sourceAddress: spec.sourceAddress }),
+  }
+  const own = overridesFor(peerAddress, [fitting(node.neighborKeys)])
+  const all = overridesFor(peerAddress, [fitting(neighborKeys), fitting(node.neighborKeys)])
+  return {
+    overrides: all.map((keys) => ({ ...fields, ...keys })),
+    ownKeys: new Set(own.flatMap((keys) => Object.keys(keys))),
+    ...(all.some(({ sourceAddress }) => sourceAddress !== undefined) ? {} : { sourcePath: ['spec', 'sourceAddress'] }),
+  }
+}
+
+function profileProblems({ key, origin, value }: Peer, { BFDProfile: profiles }: StoredObjects): readonly Problem[] {
+  const { bfdProfile } = value.spec
+  if (bfdProfile === undefined) return []
+  const path = ['spec', 'bfdProfile']
+  const outcome = 'without BFD the session ends by its hold time'
+  const found: Fault = profiles.has(`${key.namespace}/${bfdProfile}`)
+    ? fault('warning', path, 'NotServed', `BFD is not spoken in this version: ${outcome}`, 'Use a short holdTime.')
+    : fault(
+        'warning',
+        path,
+        'UnknownName',
+        `there is no BFDProfile ${bfdProfile} in namespace ${key.namespace}; ${outcome}`,
+        'Create it, or correct the name.',
+      )
+  return [problemOf(found, key, origin)]
+}

@@ -1,0 +1,158 @@
+/** What a Service asks of the allocation, in the annotations of every family of configuration. Pure. */
+import { type Address, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
+import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
+
+/** A Service as far as its requests go. */
+interface Asking {
+  readonly metadata: Metadata
+  readonly spec: { readonly loadBalancerIP: string | undefined }
+}
+
+/** The first one that is written counts. */
+const addressKeys = [
+  'lbipam.cilium.io/ips',
+  'io.cilium/lb-ipam-ips',
+  'metallb.io/loadBalancerIPs',
+  'metallb.universe.tf/loadBalancerIPs',
+] as const
+const poolKeys = ['metallb.io/address-pool', 'metallb.universe.tf/address-pool'] as const
+const sharingKeys = [
+  'lbipam.cilium.io/sharing-key',
+  'io.cilium/lb-ipam-sharing-key',
+  'metallb.io/allow-shared-ip',
+  'metallb.universe.tf/allow-shared-ip',
+] as const
+const acrossKeys = ['lbipam.cilium.io/sharing-cross-namespace', 'io.cilium/lb-ipam-sharing-cross-namespace'] as const
+
+/** The annotations of a Service that are read, or that somebody else writes for people to read. */
+export const readAnnotations = {
+  prefixes: ['lbipam.cilium.io/', 'io.cilium/lb-ipam-', 'metallb.io/', 'metallb.universe.tf/', 'herald.dev/'],
+  names: [
+    ...addressKeys,
+    ...poolKeys,
+    ...sharingKeys,
+    ...acrossKeys,
+    ...['metallb.io', 'metallb.universe.tf'].map((group) => `${group}/ip-allocated-from-pool`),
+  ],
+}
+
+type Key = (typeof addressKeys | typeof poolKeys | typeof sharingKeys | typeof acrossKeys)[number]
+
+/** Of these a Service has one address of a family, and nothing beside `spec.loadBalancerIP`. */
+const isStrict = (key: Key | undefined): boolean => key?.startsWith('metallb.') === true
+
+export interface AllocationRequest {
+  /** Canonical, unique. */
+  readonly addresses: readonly string[]
+  /** Why the request as a whole cannot be met, whatever the pools are. */
+  readonly invalid: string | undefined
+  /** The pool that it asks for by name. */
+  readonly poolName: string | undefined
+  /** The field that asks for addresses. */
+  readonly path: FieldPath
+  readonly faults: readonly Fault[]
+}
+
+/** An annotation goes before spec.loadBalancerIP. */
+export function allocationRequest({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): AllocationRequest {
+  const asked = firstOf(annotations, addressKeys)
+  const pool = firstOf(annotations, poolKeys)
+  const path = asked === undefined ? ['spec', 'loadBalancerIP'] : pathOf(asked.key)
+  const words = wordsIn(asked === undefined ? (loadBalancerIP ?? '') : asked.text)
+  const parsed = words.map((word) => parseAddress(word))
+  const addresses = [...new Set(parsed.flatMap((address) => (address === undefined ? [] : formatAddress(address))))]
+  const wrong = words.filter((_, index) => parsed[index] === undefined)
+  const faults = wrong.map((word) => {
+    const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
+    return fault('error', path, 'InvalidAddress', `${word} is not an address`, remedy)
+  })
+  const strict = isStrict(asked?.key) ? strictFault(parsed, loadBalancerIP, path) : undefined
+  if (strict !== undefined) faults.push(strict)
+  const notAddresses = wrong.length === 0 ? undefined : `the request for ${wrong.join(', ')} is not an address`
+  return {
+    addresses,
+    invalid: notAddresses ?? strict?.message,
+    poolName: pool?.text,
+    path,
+    faults: [
+      ...faults,
+      ...otherSpellings(annotations, addressKeys, asWritten),
+      ...otherSpellings(annotations, poolKeys),
+    ],
+  }
+}
+
+function strictFault(
+  parsed: readonly (Address | undefined)[],
+  loadBalancerIP: string | undefined,
+  path: FieldPath,
+): Fault | undefined {
+  if (loadBalancerIP !== undefined) {
+    const message = `spec.loadBalancerIP ${loadBalancerIP} is written beside the annotation`
+    return fault('error', path, 'InvalidAnnotation', message, 'Write one of the two.')
+  }
+  const families = parsed.flatMap((address) => (address === undefined ? [] : familyOfAddress(address)))
+  if (new Set(families).size === families.length) return undefined
+  const message = 'it asks for several addresses of one family, and one of each is given'
+  return fault('error', path, 'InvalidAnnotation', message, 'Write one IPv4 address, one IPv6 address, or both.')
+}
+
+const wordsIn = (text: string): readonly string[] =>
+  text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '')
+
+/** So that two spellings of equal addresses do not differ. */
+function asWritten(text: string): string {
+  const canonical = wordsIn(text).map((word) => {
+    const parsed = parseAddress(word)
+    return parsed === undefined ? word : formatAddress(parsed)
+  })
+  return canonical.sort().join()
+}
+
+interface Found<K extends Key> {
+  readonly key: K
+  readonly text: string
+}
+
+function firstOf<K extends Key>(annotations: Metadata['annotations'], keys: readonly K[]): Found<K> | undefined {
+  const key = keys.find((each) => annotations[each]?.trim())
+  return key === undefined ? undefined : { key, text: annotations[key]?.trim() ?? '' }
+}
+
+const pathOf = (key: Key): FieldPath => ['metadata', 'annotations', key]
+
+/** One request in several spellings that do not say the same. */
+function otherSpellings(
+  annotations: Metadata['annotations'],
+  keys: readonly Key[],
+  read: (text: string) => string = (text) => text,
+): readonly Fault[] {
+  const first = firstOf(annotations, keys)
+  if (first === undefined) return []
+  return keys.flatMap((key) => {
+    const text = annotations[key]?.trim() ?? ''
+    if (key === first.key || text === '' || read(text) === read(first.text)) return []
+    const message = `${first.key} says something else, and it counts`
+    return [fault('warning', pathOf(key), 'ConflictingRequest', message, 'Remove one of the two.')]
+  })
+}
+
+export interface SharingRequest {
+  readonly key: string
+  /** Namespaces besides its own; `*`: any. */
+  readonly namespaces: readonly string[]
+}
+
+/** With whom a Service is ready to share its address. */
+export function sharingOf({ metadata: { annotations } }: Pick<Asking, 'metadata'>): {
+  readonly request: SharingRequest | undefined
+  readonly faults: readonly Fault[]
+} {
+  const found = firstOf(annotations, sharingKeys)
+  if (found === undefined) return { request: undefined, faults: [] }
+  const across = isStrict(found.key) ? ['*'] : wordsIn(firstOf(annotations, acrossKeys)?.text ?? '')
+  return { request: { key: found.text, namespaces: across }, faults: otherSpellings(annotations, sharingKeys) }
+}
