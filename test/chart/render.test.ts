@@ -204,6 +204,11 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
     'prometheus.podMonitor.enabled=true,prometheus.serviceMonitor.enabled=true',
     /would scrape everything twice/,
   ],
+  [
+    'no namespace for Secrets',
+    'bgpControlPlane.secretsNamespace.name=',
+    /bgpControlPlane\.secretsNamespace\.name is a namespace/,
+  ],
   ['a state folder that is relative', 'agent.stateDir=herald', /agent\.stateDir is a folder on the node/],
   [
     'an alert that is none',

@@ -121,3 +121,8 @@ periodSeconds: {{ .periodSeconds }}
 timeoutSeconds: {{ .timeoutSeconds }}
 failureThreshold: {{ .failureThreshold }}
 {{- end }}
+
+{{/* Called with a strategy: the default of one type stays beside another, which the API server refuses. */}}
+{{- define "herald.strategy" -}}
+{{- toYaml (ternary . (omit . "rollingUpdate") (eq .type "RollingUpdate")) }}
+{{- end }}
