@@ -15,19 +15,21 @@ const shards = 1 << shardBits
 const perShardRun = 64 * 4096
 
 export class PathShards {
-  readonly #tables: readonly PathTable[]
+  /** Made when the first path comes: most peers send a few. What is marked is what was there before. */
+  readonly #tables: (PathTable | undefined)[] = Array.from({ length: shards }, () => undefined)
+  readonly #words: 1 | 4
   readonly #seed: number
   /** Paths in all of them. */
   size = 0
 
   /** `words`: 32-bit words of an address, 1 or 4. */
   constructor(words: 1 | 4, seed: number) {
+    this.#words = words
     this.#seed = seed | 0
-    this.#tables = Array.from({ length: shards }, () => new PathTable(words, seed))
   }
 
   get bytes(): number {
-    return this.#tables.reduce((sum, table) => sum + table.bytes, 0)
+    return this.#made().reduce((sum, [, table]) => sum + table.bytes, 0)
   }
 
   #shardOf(prefix: Prefix): number {
@@ -39,33 +41,32 @@ export class PathShards {
     return hash >>> (32 - shardBits)
   }
 
-  #table(shard: number): PathTable {
-    return this.#tables[shard] as PathTable
+  #made(): readonly (readonly [number, PathTable])[] {
+    return this.#tables.flatMap((table, shard) => (table === undefined ? [] : [[shard, table] as const]))
   }
 
-  /** The table of a slot. */
+  /** The table of a slot that was found. */
   #at(slot: number): PathTable {
-    return this.#table(slot & (shards - 1))
+    return this.#tables[slot & (shards - 1)] as PathTable
   }
 
   /** The slot of a path, or -1. */
   find(prefix: Prefix, pathId: number): number {
     const shard = this.#shardOf(prefix)
-    const slot = this.#table(shard).find(prefix, pathId)
+    const slot = this.#tables[shard]?.find(prefix, pathId) ?? -1
     return slot < 0 ? -1 : slot * shards + shard
   }
 
   /** Every slot of a prefix. */
   findAll(prefix: Prefix): readonly number[] {
     const shard = this.#shardOf(prefix)
-    return this.#table(shard)
-      .findAll(prefix)
-      .map((slot) => slot * shards + shard)
+    return this.#tables[shard]?.findAll(prefix).map((slot) => slot * shards + shard) ?? []
   }
 
   /** See {@link PathTable.set}. */
   set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
-    const table = this.#tables[this.#shardOf(prefix)] as PathTable
+    const shard = this.#shardOf(prefix)
+    const table = (this.#tables[shard] ??= new PathTable(this.#words, this.#seed))
     const previous = table.set(prefix, pathId, block, timeSec)
     if (previous < 0) this.size++
     return previous
@@ -73,14 +74,14 @@ export class PathShards {
 
   /** Removes a path; answers the block that it had, or -1. */
   delete(prefix: Prefix, pathId: number): number {
-    const block = this.#table(this.#shardOf(prefix)).delete(prefix, pathId)
+    const block = this.#tables[this.#shardOf(prefix)]?.delete(prefix, pathId) ?? -1
     if (block >= 0) this.size--
     return block
   }
 
   /** The slots that are taken, while the tables do not change. */
   *used(): Generator<number, void> {
-    for (const [shard, table] of this.#tables.entries()) for (const slot of table.used()) yield slot * shards + shard
+    for (const [shard, table] of this.#made()) for (const slot of table.used()) yield slot * shards + shard
   }
 
   blockAt(slot: number): number {
@@ -107,31 +108,31 @@ export class PathShards {
   bucket(cursor: number, found: number[]): number {
     const shard = cursor & (shards - 1)
     const slots: number[] = []
-    const place = this.#table(shard).bucket(cursor >>> shardBits, slots)
+    const place = this.#tables[shard]?.bucket(cursor >>> shardBits, slots) ?? 0
     for (const slot of slots) found.push(slot * shards + shard)
     return place === 0 ? (shard + 1) & (shards - 1) : place * shards + shard
   }
 
   mark(mark: Mark): void {
-    for (const table of this.#tables) table.mark(mark)
+    for (const table of this.#tables) table?.mark(mark)
   }
 
   unmark(mark: Mark): void {
-    for (const table of this.#tables) table.unmark(mark)
+    for (const table of this.#tables) table?.unmark(mark)
   }
 
   doom(mark: Mark): void {
-    for (const table of this.#tables) table.doom(mark)
+    for (const table of this.#tables) table?.doom(mark)
   }
 
   get isDoomed(): boolean {
-    return this.#tables.some(({ isDoomed }) => isDoomed)
+    return this.#tables.some((table) => table?.isDoomed === true)
   }
 
   /** See {@link PathTable.sweep}. */
   sweep(slots: number, gone: (slot: number) => void): number {
     let left = slots
-    for (const [shard, table] of this.#tables.entries())
+    for (const [shard, table] of this.#made())
       left = table.sweep(left, (slot) => {
         this.size--
         gone(slot * shards + shard)
