@@ -12,7 +12,7 @@ import { Agent } from './agent/agent.ts'
 import { InForceRecord } from './agent/in-force.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
-import { ownAddresses } from './agent/own-addresses.ts'
+import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
 import { RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
@@ -33,6 +33,7 @@ import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { mountBpffs } from './sys/mount.ts'
+import { defaultGateways } from './sys/gateways.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
 
@@ -87,6 +88,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
       ...addresses,
       nowMs: () => performance.now(),
       localAddresses: ownAddresses(listAddresses, systemClock),
+      gateways: ownGateways(defaultGateways, systemClock),
       ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
     }),
     datapath,

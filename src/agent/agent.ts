@@ -23,6 +23,7 @@ import { type InForce, type InForceRecord, missingAfterRestart } from './in-forc
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import type { RestartMarker } from './restart-marker.ts'
+import { seldomMs } from './seldom.ts'
 import { Uplinks } from './uplinks.ts'
 
 export interface AgentParts {
@@ -38,6 +39,8 @@ export interface AgentParts {
 }
 
 /** A withdrawn address is served this long: a router's reconvergence, generously. */
+/** What is known of the interfaces is younger than this. */
+const networkMs = seldomMs + 100
 const drainMs = 5_000
 const retryMs = 500
 const retryMaxMs = 30_000
@@ -77,6 +80,7 @@ export class Agent {
   #remembered = ''
   #isRemembering = false
   /** Duration of the last application of a delta, ms, and when it was. */
+  #endWatch: () => void = () => undefined
   readonly reconcile = { count: 0, errors: 0, lastMs: 0, lastAt: 0 }
 
   constructor(parts: AgentParts) {
@@ -139,6 +143,7 @@ export class Agent {
     const { source, translator, speaker } = this.#parts
     speaker.onPeer((peer, previous) => this.#peerChanged(peer, previous))
     this.#uplinks.start()
+    this.#endWatch = this.#watchNetwork()
     await source.start({
       upsert: (key, object, origin) => translator.upsert(key, object, origin),
       remove: (key) => translator.remove(key),
@@ -163,9 +168,30 @@ export class Agent {
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#clock.end()
+    this.#endWatch()
     this.#uplinks.stop()
     await this.#parts.source.stop()
     if (this.#isSettled) await this.#remember()
+  }
+
+  /** Neighbors may follow the default route, and leave from the address of an interface. */
+  #watchNetwork(): () => void {
+    const { links, translator } = this.#parts
+    let isDue = false
+    const look = (): void => {
+      if (isDue || !translator.usesNetwork) return
+      isDue = true
+      this.#clock.after(networkMs, () => {
+        isDue = false
+        this.#translate()
+      })
+    }
+    try {
+      return links.watch(look)
+    } catch {
+      // The uplinks say so; each change of an object looks, too.
+      return () => undefined
+    }
   }
 
   /** A bounded number of Services; the others follow in turns of their own. */

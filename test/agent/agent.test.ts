@@ -16,7 +16,8 @@ import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { createFakeDatapath, type FakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
 import { readDocuments } from '../../src/k8s/documents.ts'
 import { MemorySource, type MemoryObject } from '../../src/k8s/memory-source.ts'
-import { createTranslator } from '../../src/k8s/translate/translator.ts'
+import { createTranslator, type TranslatorOptions } from '../../src/k8s/translate/translator.ts'
+import type { DefaultGateways } from '../../src/k8s/translate/types.ts'
 import { InMemorySpeakerThread } from '../../src/speaker/in-memory-thread.ts'
 import { node, policyWith, pool, service, slice, smallestPolicy } from '../k8s/manifests.ts'
 import { waitFor } from '../wait.ts'
@@ -40,14 +41,14 @@ class Life {
   readonly agent: Agent
   readonly #stateDir: string
 
-  constructor(stateDir: string, options: FakeDatapathOptions = {}) {
+  constructor(stateDir: string, options: FakeDatapathOptions = {}, more: Partial<TranslatorOptions> = {}) {
     this.#stateDir = stateDir
     this.datapath = createFakeDatapath(options)
     this.record = new InForceRecord(stateDir)
     this.links.set([eth0])
     this.agent = new Agent({
       source: this.source,
-      translator: createTranslator({ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system' }),
+      translator: createTranslator({ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system', ...more }),
       datapath: this.datapath,
       speaker: this.speaker,
       marker: new RestartMarker(stateDir),
@@ -119,10 +120,10 @@ class Life {
   }
 }
 
-function life(t: TestContext, options: FakeDatapathOptions = {}): Life {
+function life(t: TestContext, options: FakeDatapathOptions = {}, more: Partial<TranslatorOptions> = {}): Life {
   const stateDir = mkdtempSync(join(tmpdir(), 'life-'))
   t.after(() => rmSync(stateDir, { recursive: true }))
-  return new Life(stateDir, options)
+  return new Life(stateDir, options, more)
 }
 
 const [first, second] = ['198.51.100.0', '198.51.100.1']
@@ -361,6 +362,35 @@ test('a state directory that goes away costs the memory of a restart, not the ag
   one.put(smallestPolicy)
   one.clock.advance(1_000)
   await waitFor('no fault', () => one.faults.length === 0)
+})
+
+test('a peer that is the default gateway follows the route, and stays while there is none', async (t) => {
+  const config = `---
+apiVersion: cilium.io/v2
+kind: CiliumBGPClusterConfig
+metadata: {name: gateway}
+spec:
+  bgpInstances:
+  - name: a
+    localASN: 65001
+    peers: [{name: tor, autoDiscovery: {mode: DefaultGateway, defaultGateway: {addressFamily: ipv4}}}]
+`
+  const seen: { gateways: DefaultGateways } = { gateways: {} }
+  const one = life(t, {}, { gateways: () => seen.gateways })
+  const peers = (): readonly string[] => one.agent.speaker?.neighbors.map(({ peerAddress }) => peerAddress) ?? []
+  const route = (address?: string): void => {
+    seen.gateways = address === undefined ? {} : { ipv4: { address, device: 'eth0' } }
+    one.links.set([eth0])
+    one.clock.advance(2_000)
+  }
+  await one.start(config + node)
+  assert.deepEqual(peers(), [])
+  route('10.0.0.1')
+  assert.deepEqual(peers(), ['10.0.0.1'])
+  route()
+  assert.deepEqual(peers(), ['10.0.0.1'], 'a moment without a route is not another router')
+  route('10.0.0.254')
+  assert.deepEqual(peers(), ['10.0.0.254'])
 })
 
 test('an agent that was stopped does nothing more, and the kernel keeps what it has', async (t) => {

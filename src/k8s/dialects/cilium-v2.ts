@@ -57,6 +57,7 @@ class Planner {
   readonly #node: NodeFacts
   readonly #options: PlanOptions
   readonly #config: Config
+  #usesNetwork = false
   readonly #override: Stored<'CiliumBGPNodeConfigOverride'> | undefined
 
   constructor(objects: StoredObjects, node: NodeFacts, options: PlanOptions, config: Config) {
@@ -82,6 +83,7 @@ class Planner {
       names: [`CiliumBGPClusterConfig ${value.metadata.name}`],
       neighbors: toldApart(made),
       podCidrExports: podCidrExportsOf(families, this.#objects),
+      usesNetwork: this.#usesNetwork,
       needed: [...peerConfigs].map((id) => ({ kind: 'CiliumBGPPeerConfig', id })),
     }
   }
@@ -168,6 +170,7 @@ class Planner {
   #targetOf({ target, path, name }: BgpPeer): Target | undefined {
     if (target.kind === 'address') return target
     if (target.kind === 'unnumbered') return { address: '::', device: target.device }
+    this.#usesNetwork = true
     const gateway = this.#node.network?.gateways[target.family]
     if (gateway === undefined) {
       // What a node routes is not in manifests.
@@ -209,6 +212,7 @@ class Planner {
     if (device === undefined || zone !== undefined) return { keys: {} }
     // A link-local address is of an interface, and so is its source.
     if (/^fe[89ab]/.test(address)) return { keys: { interface: device } }
+    this.#usesNetwork = true
     const found = sourceOn(device, address, this.#node)
     return typeof found === 'string' ? { keys: { sourceAddress: found } } : { keys: {}, why: found }
   }

@@ -133,6 +133,8 @@ export interface NodePlan {
   readonly neighbors: readonly PlanNeighbor[]
   /** Who exports PodCIDRs, as verdicts name it, and the field that says so. */
   readonly podCidrExports: readonly (Place & { readonly name: string; readonly field: string })[]
+  /** {@link NodeFacts.network} decides about neighbors. */
+  readonly usesNetwork?: boolean
   /** Objects that the plan names: one of them that is deleted stays in force while it does. */
   readonly needed?: readonly { readonly kind: ServedKind; readonly id: string }[]
   /** Said of a Service that no advertisement is for. */

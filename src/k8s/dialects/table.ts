@@ -53,6 +53,7 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     podCidrExports: plans.flatMap(({ podCidrExports }) => podCidrExports),
     needed: plans.flatMap(({ needed = [] }) => needed),
     ...(only?.notAdvertised === undefined || others.length > 0 ? {} : { notAdvertised: only.notAdvertised }),
+    usesNetwork: plans.some(({ usesNetwork = false }) => usesNetwork),
   }
   return { plan, noPlan, problems: said }
 }

@@ -110,7 +110,7 @@ export function parsePeerConfig(raw: RawObject, before?: CiliumBgpPeerConfig): N
   const part = {
     at: ['spec'],
     meanwhile: before ? 'the settings that were good before stay in force' : 'the object is not used until then',
-    before: before?.settings,
+    before: before && { ...before.settings, families: before.families },
   }
   const narrowed = narrow(settingsSchema, value.spec, checkSettings, part)
   const settings = narrowed.value === undefined ? before?.settings : withoutFamilies(narrowed.value)
@@ -118,7 +118,9 @@ export function parsePeerConfig(raw: RawObject, before?: CiliumBgpPeerConfig): N
   const families = Array.isArray(written) ? familiesOf(written, before) : undefined
   const faults = [...ownFaults, ...narrowed.faults, ...(families?.faults ?? [])]
   if (settings === undefined) return { faults }
-  const found = families?.value ?? (written === undefined ? defaultFamilies : (before?.families ?? []))
+  // Settings that are not understood may have lost their families by a slip.
+  const isNoneWritten = written === undefined && narrowed.value !== undefined
+  const found = families?.value ?? (isNoneWritten ? defaultFamilies : (before?.families ?? []))
   if (found === defaultFamilies || (families !== undefined && families.isSilent)) faults.push(noAdvertisements(list))
   if (found.length > 0) return { value: { metadata: value.metadata, settings, families: found }, faults }
   return { faults: [...faults, withStay(noFamily(list), before)] }

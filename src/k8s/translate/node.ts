@@ -20,6 +20,7 @@ import {
   type PasswordOf,
   type RouterView,
 } from './exports.ts'
+import { KnownNetwork } from './known-network.ts'
 import { preferenceConflicts } from './preference-conflicts.ts'
 import { routerIdOf } from './router-id.ts'
 import type { TranslatorOptions } from './types.ts'
@@ -37,9 +38,17 @@ export class NodeTranslation {
   #inForce: ReadonlyMap<string, readonly Neighbor[]> = new Map()
   #secrets: ReadonlySet<string> = new Set()
   #needed: ReadonlySet<string> = new Set()
+  readonly #network: KnownNetwork
+  usesNetwork = false
 
   constructor(options: TranslatorOptions) {
     this.#options = options
+    this.#network = new KnownNetwork(options)
+  }
+
+  /** Looks at the interfaces; true when what is planned may be otherwise now. */
+  hasNetworkMoved(): boolean {
+    return this.usesNetwork && this.#network.look()
   }
 
   /** The Secrets that neighbors name, there or not. */
@@ -66,8 +75,12 @@ export class NodeTranslation {
       labels: node?.metadata.labels ?? {},
       neighborKeys: node?.neighborKeys ?? [],
       isStandIn,
+      network: this.#network.seen,
     }
-    const answer = planNode(objects, facts, { secretsNamespace })
+    let answer = planNode(objects, facts, { secretsNamespace })
+    this.usesNetwork = answer.plan?.usesNetwork === true
+    if (this.hasNetworkMoved())
+      answer = planNode(objects, { ...facts, network: this.#network.seen }, { secretsNamespace })
     this.#secrets = new Set(answer.plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
     this.#needed = new Set(answer.plan?.needed?.map(({ kind, id }) => `${kind} ${id}`) ?? [])
     return answer

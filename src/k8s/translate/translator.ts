@@ -97,6 +97,10 @@ class NodeTranslator implements Translator {
     return this.#waiting.size > 0
   }
 
+  get usesNetwork(): boolean {
+    return this.#node.usesNetwork
+  }
+
   get secrets(): ReadonlySet<string> {
     return this.#isSynced ? this.#node.secrets : this.#node.secretsOf(this.#store.objects)
   }
@@ -105,6 +109,7 @@ class NodeTranslator implements Translator {
     if (!this.#isSynced) return { services: new Map() }
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
+    if (!this.hasMore && this.#node.hasNetworkMoved()) this.#isNodeDirty = true
     const isNodeDirty = this.#isNodeDirty
     const node = isNodeDirty ? this.#translateNode() : {}
     const haveMoved = this.#haveAddressesMoved()

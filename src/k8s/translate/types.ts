@@ -1,6 +1,7 @@
 /** The surface of the translator: raw objects in, deltas of desired state out. */
 import type { AddressBook } from '../../allocation/address-book.ts'
 import type { DesiredDelta } from '../../desired/model.ts'
+import type { NodeNetwork } from '../dialects/node-plan.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 
 export interface LocalAddress {
@@ -9,6 +10,9 @@ export interface LocalAddress {
   /** Canonical. */
   readonly address: string
 }
+
+/** The routers of the node's default routes. */
+export type DefaultGateways = NodeNetwork['gateways']
 
 export interface TranslatorOptions {
   readonly nodeName: string
@@ -20,6 +24,8 @@ export interface TranslatorOptions {
   readonly secretsNamespace: string
   /** Those of the node's interfaces at the moment. */
   readonly localAddresses?: () => readonly LocalAddress[]
+  /** At the moment. */
+  readonly gateways?: () => DefaultGateways
   /**
    * There is no Node: what is judged is the configuration alone, for whatever node it is for, and what it names and
    * does not hold is elsewhere.
@@ -44,6 +50,8 @@ export interface Translator {
    */
   flush(): DesiredDelta
   readonly hasMore: boolean
+  /** Addresses of interfaces or default routes decide about neighbors: a change of them is worth a {@link flush}. */
+  readonly usesNetwork: boolean
   /** The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed. */
   readonly secrets: ReadonlySet<string>
 }
