@@ -102,10 +102,13 @@ function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): Fr
     protocol: frontend.protocol,
     port: frontend.port,
     programmed,
-    backends: frontend.backends.map((backend) => ({
-      ...backend,
-      state: programmed ? ('active' as const) : ('pending' as const),
-    })),
+    backends: [
+      ...frontend.backends.map((backend) => ({
+        ...backend,
+        state: programmed ? ('active' as const) : ('pending' as const),
+      })),
+      ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const })),
+    ],
     ...none,
     ...datapath.counters(frontend.id),
   }

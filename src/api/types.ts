@@ -125,7 +125,9 @@ export const routeSchema = z.object({
 export const backendSchema = z.object({
   address: z.string().describe('Address of the endpoint'),
   port: z.number().describe('Port of the endpoint'),
-  state: z.enum(['active', 'pending']).describe('active: in the kernel'),
+  state: z
+    .enum(['active', 'pending', 'resting'])
+    .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),
 })
 
 export const frontendSchema = z.object({

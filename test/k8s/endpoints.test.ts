@@ -217,3 +217,37 @@ test('what is kept of a slice is packed, and says the same', () => {
     'fd00::',
   ])
 })
+
+test('an endpoint that a slice names but that takes nothing new rests: not ready, or ending beside a ready one', () => {
+  const states = [
+    ['{ready: true}', 'local'],
+    ['{ready: false, serving: true, terminating: true}', 'rests'],
+    ['{ready: false, serving: false, terminating: true}', 'rests'],
+    ['{ready: false}', 'rests'],
+  ] as const
+  const endpoints = (said: readonly string[]): string =>
+    said.map((conditions, n) => `{addresses: [10.244.1.${n}], nodeName: node-a, conditions: ${conditions}}`).join(', ')
+  const [web] = [
+    serviceOf(
+      translatorWith(base + service('web') + sliceText({ endpoints: endpoints(states.map(([said]) => said)) })).flush(),
+      'web',
+    ),
+  ]
+  const [frontend] = web.frontends
+  const addresses = (wanted: string): readonly string[] =>
+    states.flatMap(([, where], n) => (where === wanted ? `10.244.1.${n}` : []))
+  assert.deepEqual(
+    frontend?.backends.map(({ address }) => address),
+    addresses('local'),
+  )
+  assert.deepEqual(
+    frontend?.resting?.map(({ address }) => address),
+    addresses('rests'),
+  )
+  const idle = serviceOf(
+    translatorWith(base + service('web') + sliceText({ endpoints: endpoints(['{ready: false}']) })).flush(),
+    'web',
+  )
+  assert.deepEqual([idle.routes, idle.frontends[0]?.backends], [[], []], 'nothing is announced')
+  assert.deepEqual(idle.frontends[0]?.resting, [{ address: '10.244.1.0', port: 8080 }], 'and the kernel keeps it')
+})

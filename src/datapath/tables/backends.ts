@@ -95,7 +95,7 @@ export class BackendTable {
     const before = held.uses.get(frontend)
     held.uses.set(frontend, use)
     try {
-      this.#writeSource(held)
+      if (before?.address !== use.address || before.port !== use.port) this.#writeSource(held)
     } catch (error) {
       if (before === undefined) held.uses.delete(frontend)
       else held.uses.set(frontend, before)
@@ -115,8 +115,8 @@ export class BackendTable {
       const held = this.#held.get(name)
       if (held === undefined) continue
       const use = uses.get(name)
-      if (use === undefined) held.uses.delete(frontend)
-      else held.uses.set(frontend, use)
+      const isLeft = use === undefined && held.uses.delete(frontend)
+      if (use !== undefined) held.uses.set(frontend, use)
       if (held.uses.size === 0 && held.isFresh) {
         this.#free(name, held)
         continue
@@ -127,7 +127,7 @@ export class BackendTable {
         this.#leaving.set(name, held)
       }
       this.#writeState(held)
-      this.#writeSource(held)
+      if (isLeft) this.#writeSource(held)
     }
   }
 

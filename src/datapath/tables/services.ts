@@ -59,7 +59,8 @@ export class ServiceTable {
     this.#times = times
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
     const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeFrontend(value) }))
-    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, found)
+    const records = new Map(found.map(({ key, record }) => [idOf(key), record]))
+    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, records)
     for (const { key, record } of found) this.#adopt(key, record)
     this.#finishAdoption()
   }
@@ -116,7 +117,8 @@ export class ServiceTable {
     this.#addresses.add(entry.address, 'frontends', -1)
     this.#backends.settle(id, new Map(), entry.uses.keys())
     this.#backends.purge()
-    this.#space.giveAll(entry.record, this.#times.nowNs())
+    this.#space.giveResting(entry.record, this.#times.nowNs())
+    this.#space.giveRooms(id, this.#times.nowNs())
     this.#giveService(entry.record.service)
   }
 
@@ -135,8 +137,8 @@ export class ServiceTable {
   }
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
-    const { address, protocol, port } = decodeFrontendKey(key)
-    const id = frontendId(address, protocol, port)
+    const { address, port } = decodeFrontendKey(key)
+    const id = idOf(key)
     const uses = new Map<string, Backend & { readonly rests: boolean }>()
     const adopt = (ref: BackendRef, rests: boolean): void => {
       const found = this.#backends.at(ref)
@@ -191,21 +193,23 @@ export class ServiceTable {
     const refsThat = (rest: boolean): readonly (readonly [string, BackendRef])[] =>
       [...refs].filter(([name]) => uses.get(name)?.rests === rest)
     const now = this.#times.nowNs()
-    const record = this.#space.write(
-      service,
+    const written = this.#space.write(
+      frontend.id,
       refsThat(false),
       refsThat(true).map(([, ref]) => ref),
       held?.record,
       now,
     )
+    const record = { service, ...written }
     try {
       this.#frontends.put(key, encodeFrontend(record))
       if (held === undefined) this.#announce(frontend.address, key)
     } catch (error) {
-      this.#space.giveNew(record, held?.record, now)
+      this.#space.giveResting(record, now)
+      if (held === undefined) this.#space.giveRooms(frontend.id, now)
       throw error
     }
-    if (held !== undefined) this.#space.giveOld(held.record, record, now)
+    if (held !== undefined) this.#space.giveResting(held.record, now)
     return record
   }
 
@@ -225,6 +229,11 @@ export class ServiceTable {
       .map(({ address, port }) => ({ address, port }))
       .sort(compareBackends)
   }
+}
+
+function idOf(key: Uint8Array): string {
+  const { address, protocol, port } = decodeFrontendKey(key)
+  return frontendId(address, protocol, port)
 }
 
 /** Sorted, each once, and none that rests among those that do not. */

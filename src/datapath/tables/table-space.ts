@@ -1,32 +1,44 @@
 /**
- * The array of all Maglev tables. A frontend has at most two stretches of it: the table in force, and the one before,
- * which packets of flows without state may ask, and over which the next change is written: whoever still reads it meets
- * backends of this frontend, older or newer ones. Beside them lie the references of backends that rest. Pure.
+ * The array of all Maglev tables. A frontend has at most two rooms in it: for the table in force, and for the one
+ * before, which packets of flows without state may ask. The next change is written over that one: whoever still reads
+ * it meets backends of this frontend, older or newer ones. So changes take no space, however fast they come. Beside
+ * them lie the references of backends that rest. Pure.
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
 import { StretchPool } from '../slots.ts'
 
 const noBackend: BackendRef = { id: 0, generation: 0 }
-const nowhere = { offset: 0, length: 0 }
 const graceNs = 1_000_000_000n
 const wordsPerSlot = sizes.backendRef / 4
+
+interface Room {
+  readonly offset: number
+  readonly length: number
+}
+
+const nowhere: Room = { offset: 0, length: 0 }
 
 export class TableSpace {
   /** Two words for each slot: id, generation. */
   readonly #words: Uint32Array
   readonly #stretches: StretchPool
+  /** By frontend: what its tables have to themselves, which may be more than they need now. */
+  readonly #rooms = new Map<string, readonly Room[]>()
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   #reading = 0
 
-  constructor(memory: DataView, backends: number, found: readonly { readonly record: FrontendRecord }[]) {
+  constructor(memory: DataView, backends: number, found: ReadonlyMap<string, FrontendRecord>) {
     this.#met = new Uint32Array(backends)
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength / 4)
-    const used = found
-      .flatMap(({ record }) => [record.table, record.previous, record.resting])
-      .filter(({ length }) => length > 0)
-    this.#stretches = new StretchPool(this.size, graceNs, used)
+    for (const [id, { table, previous }] of found)
+      this.#rooms.set(
+        id,
+        [table, previous].filter(({ length }) => length > 0),
+      )
+    const resting = [...found.values()].map((record) => record.resting).filter(({ length }) => length > 0)
+    this.#stretches = new StretchPool(this.size, graceNs, [...[...this.#rooms.values()].flat(), ...resting])
   }
 
   get size(): number {
@@ -53,30 +65,31 @@ export class TableSpace {
    * node. Throws ERR_MAP_FULL.
    */
   write(
-    service: number,
+    id: string,
     active: readonly (readonly [string, BackendRef])[],
     resting: readonly BackendRef[],
     before: FrontendRecord | undefined,
     nowNs: bigint,
-  ): FrontendRecord {
+  ): Omit<FrontendRecord, 'service'> {
     const length = tableLength(active.length)
-    const room = before?.previous ?? nowhere
-    const isReused = length > 0 && room.length === length
-    const table = length === 0 ? nowhere : isReused ? room : this.#take(length, nowNs)
-    let rest = nowhere
+    const rest = resting.length === 0 ? nowhere : this.#take(resting.length, nowNs)
+    let table = nowhere
     try {
-      rest = resting.length === 0 ? nowhere : this.#take(resting.length, nowNs)
+      if (length > 0) table = { offset: this.#roomFor(id, length, before?.table ?? nowhere, nowNs), length }
     } catch (error) {
-      if (!isReused) this.#give(table, nowNs)
+      this.#give(rest, nowNs)
       throw error
     }
-    const names = active.map(([name]) => name)
     const refs = active.map(([, ref]) => ref)
-    const order = length === 0 ? new Uint32Array() : maglevTable(names, length)
-    for (let slot = 0; slot < length; slot++) this.#writeRef(table.offset + slot, refs[order[slot] ?? 0] ?? noBackend)
+    if (length > 0) {
+      const order = maglevTable(
+        active.map(([name]) => name),
+        length,
+      )
+      for (let slot = 0; slot < length; slot++) this.#writeRef(table.offset + slot, refs[order[slot] ?? 0] ?? noBackend)
+    }
     for (const [slot, ref] of resting.entries()) this.#writeRef(rest.offset + slot, ref)
     return {
-      service,
       backends: active.length,
       only: (active.length === 1 ? refs[0] : undefined) ?? noBackend,
       table,
@@ -86,28 +99,38 @@ export class TableSpace {
     }
   }
 
-  /** What a record that never came into force took. */
-  giveNew({ table, resting }: FrontendRecord, before: FrontendRecord | undefined, nowNs: bigint): void {
-    if (table.offset !== before?.previous.offset || table.length !== before.previous.length) this.#give(table, nowNs)
+  /** The frontend names these resting ones no more, or never came to. */
+  giveResting({ resting }: Pick<FrontendRecord, 'resting'>, nowNs: bigint): void {
     this.#give(resting, nowNs)
   }
 
-  /** What `before` had and `now` has not. */
-  giveOld(before: FrontendRecord, now: FrontendRecord, nowNs: bigint): void {
-    const isKept = now.table.offset === before.previous.offset && now.table.length === before.previous.length
-    if (!isKept) this.#give(before.previous, nowNs)
-    this.#give(before.resting, nowNs)
+  /** The frontend is gone. */
+  giveRooms(id: string, nowNs: bigint): void {
+    for (const room of this.#rooms.get(id) ?? []) this.#give(room, nowNs)
+    this.#rooms.delete(id)
   }
 
-  giveAll({ table, previous, resting }: FrontendRecord, nowNs: bigint): void {
-    for (const place of [table, previous, resting]) this.#give(place, nowNs)
+  /** Where the next table goes: not over the one in force. */
+  #roomFor(id: string, length: number, inForce: Room, nowNs: bigint): number {
+    const rooms = this.#rooms.get(id) ?? []
+    const kept = rooms.find(({ offset }) => inForce.length > 0 && offset === inForce.offset)
+    const others = rooms.filter((room) => room !== kept)
+    const fitting = others.find((room) => room.length >= length)
+    if (fitting !== undefined) return fitting.offset
+    // With two rooms and none in force the larger one stays, for what comes after.
+    const spare =
+      kept === undefined && others.length > 1 ? others.reduce((a, b) => (a.length < b.length ? a : b)) : others[0]
+    const room = this.#take(length, nowNs)
+    if (spare !== undefined && rooms.length > 1) this.#give(spare, nowNs)
+    this.#rooms.set(id, [...rooms.filter((each) => each !== spare || rooms.length < 2), room])
+    return room.offset
   }
 
-  #take(length: number, nowNs: bigint): { readonly offset: number; readonly length: number } {
+  #take(length: number, nowNs: bigint): Room {
     return { offset: this.#stretches.take(length, nowNs), length }
   }
 
-  #give({ offset, length }: { readonly offset: number; readonly length: number }, nowNs: bigint): void {
+  #give({ offset, length }: Room, nowNs: bigint): void {
     if (length > 0) this.#stretches.give(offset, length, nowNs)
   }
 

@@ -12,6 +12,11 @@ interface SliceView {
 export interface PortBackends {
   /** On this node, sorted and unique: the ready ones, or if there are none those that still serve. */
   readonly local: readonly Backend[]
+  /**
+   * The others on this node, sorted: not ready, or ending. They take nothing new, and what is established with them
+   * goes on for as long as a slice names them.
+   */
+  readonly resting: readonly Backend[]
   /** How many there are on other nodes. */
   readonly remote: number
 }
@@ -43,25 +48,24 @@ export class ServiceEndpoints {
   }
 
   backendsOf(family: Family, port: ServicePort): PortBackends {
-    const ready = new Map<string, Target>()
-    const serving = new Map<string, Target>()
+    const here = {
+      ready: new Map<string, Target>(),
+      serving: new Map<string, Target>(),
+      not: new Map<string, Target>(),
+    }
     const remote = new Set<Address>()
     for (const { slice, endpoints } of this.#views) {
       const target = slice.family === family ? targetOf(slice, port) : undefined
       if (target === undefined) continue
       for (const { address, nodeName, state } of endpoints) {
-        if (address === undefined || state === 'not') continue
-        if (nodeName !== this.#nodeName) remote.add(address)
-        else (state === 'ready' ? ready : serving).set(`${address} ${target}`, { address, port: target })
+        if (address === undefined) continue
+        if (nodeName === this.#nodeName) here[state].set(`${address} ${target}`, { address, port: target })
+        else if (state !== 'not') remote.add(address)
       }
     }
-    const used = [...(ready.size > 0 ? ready : serving).values()].sort(
-      (a, b) => compareAddresses(a.address, b.address) || a.port - b.port,
-    )
-    return {
-      local: used.map((each) => ({ address: formatAddress(each.address), port: each.port })),
-      remote: remote.size,
-    }
+    const used = here.ready.size > 0 ? here.ready : here.serving
+    const others = new Map([...here.serving, ...here.not].filter(([name]) => !used.has(name)))
+    return { local: backendsAt(used), resting: backendsAt(others), remote: remote.size }
   }
 
   /**
@@ -99,6 +103,12 @@ export class ServiceEndpoints {
 interface Target {
   readonly address: Address
   readonly port: number
+}
+
+function backendsAt(targets: ReadonlyMap<string, Target>): readonly Backend[] {
+  return [...targets.values()]
+    .sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port)
+    .map(({ address, port }) => ({ address: formatAddress(address), port }))
 }
 
 export type Obstacle =

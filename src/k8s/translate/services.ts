@@ -410,9 +410,9 @@ function supportedVerdict(
 }
 
 function frontendsOf(key: string, ports: readonly ServedPort[]): readonly Frontend[] {
-  return ports.flatMap(({ address, port: { port, protocol }, backends }) =>
-    protocol === 'SCTP'
-      ? []
-      : [{ id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: backends.local }],
-  )
+  return ports.flatMap(({ address, port: { port, protocol }, backends: { local, resting } }) => {
+    if (protocol === 'SCTP') return []
+    const frontend = { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: local }
+    return resting.length === 0 ? frontend : { ...frontend, resting }
+  })
 }
