@@ -13,9 +13,9 @@ import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
 import type { Pool } from '../allocation/pool-table.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
-import { planKinds, planNode } from '../k8s/dialects/table.ts'
+import { planKinds, planNode, rivalKinds } from '../k8s/dialects/table.ts'
 import type { Service } from '../k8s/kinds/service.ts'
-import type { ServedKind } from '../k8s/kinds/table.ts'
+import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
 import type { ObjectKey, RawObject } from '../k8s/source.ts'
 import { ServiceAddresses } from '../k8s/translate/addresses.ts'
 import { poolsOf } from '../k8s/translate/pools.ts'
@@ -65,6 +65,8 @@ export class Allocation {
   #arePoolsDirty = true
   #arePlacesDirty = true
   #problemsVersion = 0
+  /** By Service, as of a version of the store's problems. */
+  #faults: { readonly version: number; readonly ofService: ReadonlyMap<string, Problem> } | undefined
   #isSynced = false
 
   constructor(options: AllocationOptions) {
@@ -132,12 +134,16 @@ export class Allocation {
 
   /** The first thing that is wrong with a Service. */
   problemOf(key: string): Problem | undefined {
-    return this.#store
-      .problems()
-      .find(
-        ({ severity, object: { kind, namespace, name } }) =>
-          severity === 'error' && kind === 'Service' && `${namespace ?? ''}/${name}` === key,
-      )
+    if (this.#faults?.version !== this.#store.problemsVersion) {
+      const ofService = new Map<string, Problem>()
+      for (const problem of this.#store.problems()) {
+        const { kind, namespace = '', name } = problem.object
+        const id = `${namespace}/${name}`
+        if (problem.severity === 'error' && kind === 'Service' && !ofService.has(id)) ofService.set(id, problem)
+      }
+      this.#faults = { version: this.#store.problemsVersion, ofService }
+    }
+    return this.#faults.ofService.get(key)
   }
 
   pools(): readonly CountedPool[] {
@@ -212,9 +218,7 @@ export class Allocation {
     this.#arePlacesDirty = false
     const { objects } = this.#store
     const nodes = [...objects.Node.values()].map(({ value }) => value)
-    const anyNode = { name: '', labels: {}, neighborKeys: [], isStandIn: true }
-    const { plan } = planNode(objects, anyNode, { secretsNamespace: '' })
-    if (this.#addresses.setReserved(reservedPlaces(nodes, plan?.neighbors ?? []))) this.#arePoolsDirty = true
+    if (this.#addresses.setReserved(reservedPlaces(nodes, neighborsOfAnyNode(objects)))) this.#arePoolsDirty = true
   }
 
   #readPools(): void {
@@ -234,6 +238,19 @@ export class Allocation {
     }
     this.#counter.setPools(this.#pools, this.#addresses.reserved, poolsOfAddress)
   }
+}
+
+/** Of each object that a node has one of by itself: which of them a node has is the node's affair. */
+function neighborsOfAnyNode(objects: StoredObjects): readonly { readonly peerAddress: string }[] {
+  const anyNode = { name: '', labels: {}, neighborKeys: [], isStandIn: true }
+  const none = Object.fromEntries([...rivalKinds].map((kind) => [kind, new Map()]))
+  return [...rivalKinds].flatMap((kind) =>
+    [...objects[kind]].flatMap((only) => {
+      const one: object = { [kind]: new Map<string, unknown>([only]) }
+      const { plan } = planNode({ ...objects, ...none, ...one }, anyNode, { secretsNamespace: '' })
+      return plan?.neighbors ?? []
+    }),
+  )
 }
 
 function isSameSet(a: readonly string[], b: readonly string[]): boolean {

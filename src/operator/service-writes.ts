@@ -158,7 +158,7 @@ export class ServiceWrites {
       ingress: entries,
       ingressText: isIngressKept ? facts.ingressText : JSON.stringify(entries),
       addresses: addressesOf(entries),
-      condition,
+      condition: condition ?? (known.owned?.isConditionOwned === true ? facts.condition : undefined),
     }
     this.#count(id)
   }

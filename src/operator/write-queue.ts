@@ -15,6 +15,10 @@ const lastRetryMs = 30_000
 /** An object that changed since it was read follows by the watch; should it not, it is looked at again. */
 const staleRetryMs = 2_000
 
+/** One object is written so often in a while: somebody may take back what we write, or change it all the time. */
+const maxPerObject = 8
+const whileMs = 10_000
+
 /** In the order in which they go. */
 export const lanes = ['service', 'pool', 'event'] as const
 export type Lane = (typeof lanes)[number]
@@ -59,6 +63,12 @@ export class WriteQueue {
   #isPumpDue = false
   #isStopped = false
   #onIdle: (() => void)[] = []
+  /** Writes by object since {@link #windowMs}. */
+  #recent = new Map<string, number>()
+  #windowMs = Number.NEGATIVE_INFINITY
+  /** Objects that were written often enough for now. */
+  #hot = new Map<string, readonly [Lane, string]>()
+  #cool: Wait | undefined
 
   constructor(parts: WriteQueueParts) {
     this.#parts = parts
@@ -90,6 +100,7 @@ export class WriteQueue {
   stop(): Promise<void> {
     this.#isStopped = true
     this.#pause?.cancel()
+    this.#cool?.cancel()
     for (const { retry } of this.#entries.values()) retry?.cancel()
     return this.#inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
   }
@@ -110,13 +121,35 @@ export class WriteQueue {
       for (const key of this.#waiting[lane]) {
         if (this.#isStopped || this.#inFlight >= maxInFlight || !mayWrite()) return
         this.#waiting[lane].delete(key)
-        this.#begin(lane, key)
+        if (this.#isHot(lane, key)) this.#hold(lane, key)
+        else this.#begin(lane, key)
       }
+  }
+
+  #isHot(lane: Lane, key: string): boolean {
+    const nowMs = this.#parts.clock.monotonic()
+    if (nowMs - this.#windowMs >= whileMs) {
+      this.#windowMs = nowMs
+      this.#recent = new Map()
+    }
+    return (this.#recent.get(`${lane} ${key}`) ?? 0) >= maxPerObject
+  }
+
+  #hold(lane: Lane, key: string): void {
+    const { clock } = this.#parts
+    this.#hot.set(`${lane} ${key}`, [lane, key])
+    this.#cool ??= clock.after(this.#windowMs + whileMs - clock.monotonic(), () => {
+      this.#cool = undefined
+      const hot = [...this.#hot.values()]
+      this.#hot = new Map()
+      for (const [each, of] of hot) this.add(each, of)
+    })
   }
 
   #begin(lane: Lane, key: string): void {
     const id = `${lane} ${key}`
     const writing = this.#parts.write(lane, key)
+    if (writing !== undefined) this.#recent.set(id, (this.#recent.get(id) ?? 0) + 1)
     const entry = this.#entries.get(id) ?? { failures: 0, isInFlight: false, isAgain: false, retry: undefined }
     entry.retry?.cancel()
     if (writing === undefined) {

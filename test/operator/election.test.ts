@@ -161,3 +161,31 @@ test('of two processes of one name the first ends, and a process that starts aga
   await pass(30_000, twin)
   assert.equal(twin.election.isLeader, true)
 })
+
+test('jumps of the wall clock, forth and back, change nothing', async () => {
+  const lease = new MemoryLease()
+  const a = candidate('a', lease)
+  const { clock } = a
+  let jumpMs = 0
+  const jumping = {
+    now: () => clock.now() + jumpMs,
+    monotonic: () => clock.monotonic(),
+    after: (ms: number, action: () => void) => clock.after(ms, action),
+    soon: (action: () => void) => clock.soon(action),
+  }
+  const parts = { store: lease, clock: jumping, random: () => 0, identity: 'j', log: a.log }
+  const events: string[] = []
+  const election = new Election({
+    ...parts,
+    onLeading: () => void events.push('leads'),
+    onLost: (why) => void events.push(why),
+  })
+  election.start()
+  await turns()
+  for (const ms of [3_600_000, -86_400_000, 10 * 365 * 86_400_000, 0]) {
+    jumpMs = ms
+    await pass(20_000, a)
+    assert.equal(election.isLeader, true)
+  }
+  assert.deepEqual(events, ['leads'])
+})

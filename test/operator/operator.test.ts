@@ -1,6 +1,7 @@
 /** The operator over an API server in memory: what it gives, to whom, and what it leaves alone. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { RawObject } from '../../src/k8s/source.ts'
 import { maxInFlight } from '../../src/operator/write-queue.ts'
 import { pool, poolKey, serviceKey, World } from './world.ts'
 
@@ -264,4 +265,107 @@ test('both families, requests and sharing are as in a folder', async () => {
   assert.deepEqual(world.addresses('dual'), ['2001:db8::', '203.0.113.0'])
   assert.deepEqual(world.addresses('named'), ['203.0.113.9'])
   assert.deepEqual(world.addresses('s1'), world.addresses('s2'))
+})
+
+test('a condition of our type that somebody else wrote does not keep a Service from its address', async () => {
+  const world = new World()
+  world.put('web')
+  const condition = { type: 'herald.dev/AddressAllocated', status: 'Maybe', reason: 5, message: ['x'] }
+  world.cluster.writeStatus(serviceKey('web'), { loadBalancer: {}, conditions: [condition] }, 'kubectl-edit')
+  const { operator } = await world.lead()
+  await world.pass(20_000)
+  assert.deepEqual(world.addresses('web'), ['203.0.113.0'])
+  assert.deepEqual(
+    world.cluster.events.map(({ reason, note }) => `${reason}: ${note}`),
+    ['StatusOwned: the condition cannot be written: conflict with kubectl-edit'],
+  )
+  assert.ok(operator.figures.outcomes.service.owned <= 2, 'it is not tried over and over')
+})
+
+test('a status of garbage neither ends the operator nor moves anybody else', async () => {
+  const world = new World()
+  for (const name of ['a', 'b', 'c']) world.put(name, { created: name.charCodeAt(0) })
+  await world.lead()
+  await world.settle()
+  const others = [world.addresses('a'), world.addresses('c')]
+  const garbage: readonly unknown[] = [
+    { loadBalancer: { ingress: [{ ip: 'x' }, { hostname: 'y' }, {}, null, 7] } },
+    { loadBalancer: { ingress: 'none' } },
+    { loadBalancer: { ingress: Array.from({ length: 500 }, () => ({ ip: '203.0.113.0' })) } },
+    { loadBalancer: 5 },
+    { conditions: [null, 5, 'x', { type: 'herald.dev/AddressAllocated' }] },
+    'nothing',
+    [],
+    null,
+  ]
+  for (const status of garbage) {
+    world.cluster.writeStatus(serviceKey('b'), status as RawObject, 'kubectl-edit')
+    await world.pass(3_000)
+    assert.deepEqual([world.addresses('a'), world.addresses('c')], others, JSON.stringify(status).slice(0, 80))
+  }
+  world.cluster.writeStatus(serviceKey('b'), {}, 'kubectl-edit')
+  await world.pass(3_000)
+  assert.deepEqual(world.addresses('b'), ['203.0.113.1'], 'it is given what was meant for it')
+})
+
+test('somebody who changes an object all the time gets few events of it', async () => {
+  const world = new World()
+  await world.lead()
+  for (let i = 0; i < 100; i++) {
+    world.put('web', { annotations: { 'lbipam.cilium.io/ips': `junk-${i}` } })
+    await world.settle()
+  }
+  assert.ok(world.cluster.events.length <= 10, `${world.cluster.events.length} events`)
+  assert.ok(world.cluster.written.length <= 16, `${world.cluster.written.length} writes`)
+  await world.pass(11_000)
+  assert.match(world.condition('web'), /junk-99/)
+})
+
+test('a status that is taken back whenever it is written is not written all the time', async () => {
+  const world = new World()
+  world.put('web')
+  await world.lead()
+  for (let i = 0; i < 200; i++) {
+    world.cluster.writeStatus(serviceKey('web'), { loadBalancer: {} }, 'another')
+    await world.settle()
+  }
+  assert.ok(world.cluster.written.length <= 10, `${world.cluster.written.length} writes`)
+  world.put('calm', { created: 1 })
+  await world.settle()
+  assert.equal(world.addresses('calm').length, 1, 'nobody else waits for that')
+  await world.pass(11_000)
+  assert.equal(world.addresses('web').length, 1)
+})
+
+test('the neighbors of every policy, and nodes, are given to nobody', async () => {
+  const world = new World()
+  const policy = (name: string, peerAddress: string): void =>
+    world.cluster.put(
+      { apiVersion: 'cilium.io/v2alpha1', kind: 'CiliumBGPPeeringPolicy', namespace: '', name },
+      {
+        apiVersion: 'cilium.io/v2alpha1',
+        kind: 'CiliumBGPPeeringPolicy',
+        metadata: { name },
+        spec: {
+          nodeSelector: { matchLabels: { rack: name } },
+          virtualRouters: [{ localASN: 65001, neighbors: [{ peerAddress: `${peerAddress}/32`, peerASN: 65000 }] }],
+        },
+      },
+    )
+  policy('r1', '203.0.113.0')
+  policy('r2', '203.0.113.1')
+  world.cluster.put(
+    { apiVersion: 'v1', kind: 'Node', namespace: '', name: 'n1' },
+    {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'n1' },
+      spec: {},
+      status: { addresses: [{ type: 'InternalIP', address: '203.0.113.2' }] },
+    },
+  )
+  world.put('web')
+  await world.lead()
+  await world.settle()
+  assert.deepEqual(world.addresses('web'), ['203.0.113.3'])
 })

@@ -28,7 +28,9 @@ class ServerLease implements LeaseStore {
   }
 
   async create(spec: LeaseSpec): Promise<LeaseAnswer> {
-    return this.#answerOf(await this.#send('POST', this.#path(), { name: this.#name }, spec))
+    const reply = await this.#send('POST', this.#path(), { name: this.#name }, spec)
+    // There is no such namespace.
+    return reply.status === 404 ? { kind: 'failed', message: reply.message } : this.#answerOf(reply)
   }
 
   async update(spec: LeaseSpec, resourceVersion: string): Promise<LeaseAnswer> {
