@@ -189,8 +189,8 @@ export class Allocation {
   #served(key: string): Service | undefined {
     const service = this.serviceOf(key)
     if (service === undefined || !this.#isOurs(key)) return undefined
-    const hasSome = service.status.length > 0 || this.#counter.heldBy(key).length > 0
-    return this.#leaving.has(key) && !hasSome ? undefined : service
+    // What was chosen and not written by then is not written any more.
+    return this.#leaving.has(key) && service.status.length === 0 ? undefined : service
   }
 
   #addressesOf(key: string): readonly string[] {
@@ -244,13 +244,13 @@ export class Allocation {
 function neighborsOfAnyNode(objects: StoredObjects): readonly { readonly peerAddress: string }[] {
   const anyNode = { name: '', labels: {}, neighborKeys: [], isStandIn: true }
   const none = Object.fromEntries([...rivalKinds].map((kind) => [kind, new Map()]))
-  return [...rivalKinds].flatMap((kind) =>
-    [...objects[kind]].flatMap((only) => {
-      const one: object = { [kind]: new Map<string, unknown>([only]) }
-      const { plan } = planNode({ ...objects, ...none, ...one }, anyNode, { secretsNamespace: '' })
-      return plan?.neighbors ?? []
-    }),
+  const ones = [...rivalKinds].flatMap((kind) =>
+    [...objects[kind]].map((only): object => ({ [kind]: new Map<string, unknown>([only]) })),
   )
+  return [{}, ...ones].flatMap((one) => {
+    const { plan } = planNode({ ...objects, ...none, ...one }, anyNode, { secretsNamespace: '' })
+    return plan?.neighbors ?? []
+  })
 }
 
 function isSameSet(a: readonly string[], b: readonly string[]): boolean {

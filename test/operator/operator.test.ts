@@ -252,6 +252,25 @@ test('pools say how many of their addresses are held, and which of two in confli
   )
 })
 
+test('a pool of another family of kinds counts in fields of its own, and what else is there stays', async () => {
+  const world = new World()
+  const key = { apiVersion: 'metallb.io/v1beta1', kind: 'IPAddressPool', namespace: 'metallb-system', name: 'green' }
+  const spec = { addresses: ['192.0.2.0/29', '2001:db8::/64'], avoidBuggyIPs: true }
+  world.cluster.put(key, { ...key, metadata: { name: 'green', namespace: 'metallb-system' }, spec })
+  world.cluster.remove(poolKey('blue'))
+  world.put('web')
+  await world.lead()
+  await world.pass(2_000)
+  assert.deepEqual(world.addresses('web'), ['192.0.2.1'])
+  const statusOf = (): unknown => world.cluster.objectOf(key)?.['status']
+  const counts = { assignedIPv4: 1, availableIPv4: 6, assignedIPv6: 0, availableIPv6: Number.MAX_SAFE_INTEGER }
+  assert.deepEqual(statusOf(), { loadBalancer: {}, ...counts })
+  world.cluster.remove(serviceKey('web'))
+  await world.settle()
+  await world.pass(2_000)
+  assert.deepEqual(statusOf(), { loadBalancer: {}, ...counts, assignedIPv4: 0, availableIPv4: 7 })
+})
+
 test('both families, requests and sharing are as in a folder', async () => {
   const world = new World()
   world.cluster.put(poolKey('six'), pool('six', ['2001:db8::/124']))
