@@ -3,8 +3,8 @@
  * values; what many share is answered for the one that was named.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { ExplainSubject, ExplainView, RouteView, VerdictView } from '../api/types.ts'
-import type { DesiredPodCidr, DesiredService, DesiredSpeaker, Problem, Route } from '../desired/model.ts'
+import type { ExplainSubject, ExplainView, RouteView } from '../api/types.ts'
+import type { DesiredPodCidr, DesiredService, DesiredSpeaker, Problem, Route, Verdict } from '../desired/model.ts'
 import { isAddressNamed, parseAddress, splitZone } from '../ip/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
@@ -53,7 +53,7 @@ export function explain(parts: ExplainParts, { kind, name }: ExplainSubject): Pr
 
 function answer(
   subject: string,
-  verdicts: readonly VerdictView[],
+  verdicts: readonly Verdict[],
   announcedTo: readonly RouteView[],
   ok = verdicts.every((verdict) => verdict.ok),
 ): ExplainView {
@@ -65,7 +65,7 @@ function missing(subject: string, message: string, remedy: string): ExplainView 
     subject,
     exists: false,
     ok: false,
-    verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy }],
+    verdicts: [{ step: 'valid', ok: false, code: 'NotFound', message, remedy } satisfies Verdict],
     announcedTo: [],
   }
 }
@@ -143,7 +143,7 @@ async function explainPeer(parts: ExplainParts, name: string): Promise<ExplainVi
 }
 
 /** Several are explained at once: each verdict says whose it is. */
-const named = (whose: string, verdicts: readonly VerdictView[]): readonly VerdictView[] =>
+const named = (whose: string, verdicts: readonly Verdict[]): readonly Verdict[] =>
   verdicts.map((verdict) => ({ ...verdict, message: `${whose}: ${verdict.message}` }))
 
 /** By id, or by address. */

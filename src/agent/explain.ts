@@ -2,8 +2,9 @@
  * The last steps of a chain of reasons: who was sent the route, who was not and why, and why a peer is not up. One
  * verdict has one cause. Pure.
  */
-import type { RouteView, VerdictView } from '../api/types.ts'
-import type { AddressFamilyName, DesiredPodCidr, Neighbor, Problem, Route } from '../desired/model.ts'
+import type { RouteView } from '../api/types.ts'
+import type { CodeOf } from '../desired/codes.ts'
+import type { AddressFamilyName, DesiredPodCidr, Neighbor, Problem, Route, Verdict } from '../desired/model.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 
 /** What is known of the neighbors while something is explained. */
@@ -16,7 +17,7 @@ export interface Surroundings {
 
 const addressOf = (id: string): string => id.slice(id.indexOf('/') + 1)
 const familyOf = (prefix: string): AddressFamilyName => (prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast')
-const no = (code: string, message: string, remedy: string): VerdictView => ({
+const no = (code: CodeOf<'announced'>, message: string, remedy: string): Verdict => ({
   step: 'announced',
   ok: false,
   code,
@@ -29,7 +30,7 @@ export function announcedVerdicts(
   routes: readonly Route[],
   sent: readonly Pick<RouteView, 'peer' | 'prefix'>[],
   around: Surroundings,
-): readonly VerdictView[] {
+): readonly Verdict[] {
   // Services that share an address want the same of the same neighbor.
   const wanted = [
     ...new Map(
@@ -60,8 +61,8 @@ export function announcedVerdicts(
   return [summary, ...missing.map(({ prefix, id }) => notSent(prefix, id, around))]
 }
 
-function notSent(prefix: string, id: string, { peers, neighbors, isDraining }: Surroundings): VerdictView {
-  const because = (code: string, why: string, remedy: string): VerdictView =>
+function notSent(prefix: string, id: string, { peers, neighbors, isDraining }: Surroundings): Verdict {
+  const because = (code: CodeOf<'announced'>, why: string, remedy: string): Verdict =>
     no(code, `${prefix} is not sent to ${addressOf(id)}: ${why}`, remedy)
   const [peer, neighbor] = [peers.find((one) => one.id === id), neighbors.find((one) => one.id === id)]
   if (peer === undefined)
@@ -90,7 +91,7 @@ function notSent(prefix: string, id: string, { peers, neighbors, isDraining }: S
 }
 
 /** A prefix that only peers know: a node imports what its policy names and announces nothing of it (RFC 8212). */
-export function receivedVerdicts(paths: readonly RouteView[]): VerdictView[] {
+export function receivedVerdicts(paths: readonly RouteView[]): Verdict[] {
   const best = paths.find((path) => path.best === true)
   if (best !== undefined)
     return [
@@ -120,13 +121,13 @@ export function podCidrVerdicts(
   podCidr: DesiredPodCidr,
   sent: readonly RouteView[],
   around: Surroundings,
-): readonly VerdictView[] {
+): readonly Verdict[] {
   const own = podCidr.verdicts.map((verdict) => ({ ...verdict }))
   return own.every((verdict) => verdict.ok) ? [...own, ...announcedVerdicts(podCidr.routes, sent, around)] : own
 }
 
 /** Problems of an object of which another version, or the rest of it, is in force. */
-export function brokenVersionVerdicts(problems: readonly Problem[]): readonly VerdictView[] {
+export function brokenVersionVerdicts(problems: readonly Problem[]): readonly Verdict[] {
   return problems
     .filter(({ severity }) => severity === 'error')
     .map(({ object, field, code, message, remedy }) => ({
@@ -140,16 +141,16 @@ export function brokenVersionVerdicts(problems: readonly Problem[]): readonly Ve
     }))
 }
 
-export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined): readonly VerdictView[] {
+export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined): readonly Verdict[] {
   const { kind, name } = neighbor?.source ?? { kind: 'policy', name: peer.virtualRouter }
-  const configured: VerdictView = {
+  const configured: Verdict = {
     step: 'selected',
     ok: true,
     code: 'Configured',
     message: `Neighbor AS ${peer.peerAsn} of ${kind} ${name}, local AS ${peer.localAsn}`,
   }
   const pending = (peer.pending ?? []).map(
-    (change): VerdictView => ({
+    (change): Verdict => ({
       step: 'selected',
       ok: true,
       code: 'WaitsForNextSession',
@@ -159,11 +160,11 @@ export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined)
   return [configured, ...pending, ...(peer.state === 'Established' ? upVerdicts(peer) : downVerdicts(peer))]
 }
 
-function upVerdicts(peer: PeerSnapshot): readonly VerdictView[] {
+function upVerdicts(peer: PeerSnapshot): readonly Verdict[] {
   const counts = peer.families.map(
     ({ family, advertised, received }) => `${family} ${advertised} sent, ${received} received`,
   )
-  const up: VerdictView = {
+  const up: Verdict = {
     step: 'announced',
     ok: true,
     code: 'Established',
@@ -177,11 +178,19 @@ function upVerdicts(peer: PeerSnapshot): readonly VerdictView[] {
   return [up, ...unsent]
 }
 
-function downVerdicts(peer: PeerSnapshot): readonly VerdictView[] {
+const stateCodes: Readonly<Record<Exclude<PeerSnapshot['state'], 'Established'>, CodeOf<'announced'>>> = {
+  Idle: 'StateIdle',
+  Connect: 'StateConnect',
+  Active: 'StateActive',
+  OpenSent: 'StateOpenSent',
+  OpenConfirm: 'StateOpenConfirm',
+}
+
+function downVerdicts(peer: PeerSnapshot): readonly Verdict[] {
   const { idleHoldSec, lastReset } = peer
   const last = lastReset === undefined ? '' : `; last reset ${lastReset.at}: ${lastReset.text}`
   const down = no(
-    `State${peer.state}`,
+    peer.state === 'Established' ? 'NotEstablished' : stateCodes[peer.state],
     `${peer.reason ?? peer.state}${last}${errorsText(peer)}`,
     `Check that ${peer.peerAddress} port ${peer.peerPort} answers, and that its AS, password and TTL ` +
       `agree with the policy`,

@@ -3,9 +3,9 @@
  * in slices, between which the loop goes on.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { FrontendView, Page, PageQuery, ServiceView, VerdictView } from '../api/types.ts'
+import type { FrontendView, Page, PageQuery, ServiceView } from '../api/types.ts'
 import type { Datapath } from '../datapath/datapath.ts'
-import type { DesiredService, Frontend } from '../desired/model.ts'
+import type { DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Order } from './order.ts'
 
@@ -121,7 +121,7 @@ function stateOf({ agent, speaker }: ServiceParts, service: DesiredService): Ser
 }
 
 /** The chain up to the kernel; what comes after the first no is left out. */
-export function serviceVerdicts({ agent }: Pick<ServiceParts, 'agent'>, service: DesiredService): VerdictView[] {
+export function serviceVerdicts({ agent }: Pick<ServiceParts, 'agent'>, service: DesiredService): Verdict[] {
   const isRefused = service.verdicts.some((verdict) => !verdict.ok)
   return [...service.verdicts, ...(isRefused ? [] : [agent.order.verdict(service.key)])].map((verdict) => ({
     ...verdict,

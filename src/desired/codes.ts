@@ -87,7 +87,8 @@ export type ProblemCode = keyof typeof problemCodes
 
 /** By the step of the chain that they answer. */
 export const verdictCodes = {
-  valid: { yes: [], no: [] },
+  /** No: also the code of a problem. */
+  valid: { yes: [], no: ['NotFound'] },
   class: { yes: ['ClassServed', 'NoClassNeeded'], no: ['OtherClass'] },
   allocated: {
     yes: ['Allocated', 'RequestRefused', 'SomePortsTaken', 'AddressLeftOut', 'OwnAddress'],
@@ -110,8 +111,8 @@ export const verdictCodes = {
     ],
   },
   selected: {
-    yes: ['PolicySelects', 'ExportPodCIDR'],
-    no: ['NoPolicy', 'NotSelected', 'NotAdvertised', 'FamilyNotSpoken', 'AddressNotAsked'],
+    yes: ['PolicySelects', 'ExportPodCIDR', 'Configured', 'WaitsForNextSession', 'Imported'],
+    no: ['NoPolicy', 'NotSelected', 'NotAdvertised', 'FamilyNotSpoken', 'AddressNotAsked', 'NotImported'],
   },
   supported: {
     yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],
@@ -139,10 +140,16 @@ export const verdictCodes = {
       'AtPrefixLimit',
       'Sending',
       'IdleHold',
+      'StateIdle',
+      'StateConnect',
+      'StateActive',
+      'StateOpenSent',
+      'StateOpenConfirm',
     ],
   },
 } as const satisfies Readonly<Record<string, { readonly yes: readonly string[]; readonly no: readonly string[] }>>
 
 type Steps = typeof verdictCodes
 export type VerdictStep = keyof Steps
-export type VerdictCode = Steps[VerdictStep]['yes' | 'no'][number]
+export type CodeOf<Step extends VerdictStep> = Steps[Step]['yes' | 'no'][number]
+export type VerdictCode = CodeOf<VerdictStep> | ProblemCode

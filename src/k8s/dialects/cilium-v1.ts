@@ -1,7 +1,7 @@
 /** CiliumBGPPeeringPolicy -> NodePlan: the oldest policy that selects the node, and nothing of the others. Pure. */
 import { type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
 import type { AddressFamilyName, RouteAttributes } from '../../desired/model.ts'
-import type { PathAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
+import type { AdvertisedAttributes, PolicyNeighbor, VirtualRouter } from '../kinds/cilium-bgp-peering-policy.ts'
 import { fault, type FieldPath } from '../kinds/narrow.ts'
 import { overridesFor } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
@@ -133,7 +133,7 @@ interface WrittenRule {
   readonly attributes: RouteAttributes
 }
 
-function rulesOf(spec: PolicyNeighbor, type: PathAttributes['selectorType']): readonly WrittenRule[] {
+function rulesOf(spec: PolicyNeighbor, type: AdvertisedAttributes['selectorType']): readonly WrittenRule[] {
   return (spec.advertisedPathAttributes ?? []).flatMap((entry, index): WrittenRule[] =>
     entry.selectorType === type
       ? [

@@ -89,7 +89,7 @@ export const peeringPolicySpec = policySchema.shape.spec.extend({
   virtualRouters: z.array(routerSchema.extend({ neighbors: z.array(neighborSchema).min(1) })).min(1),
 })
 
-export type PathAttributes = z.infer<typeof attributesSchema>
+export type AdvertisedAttributes = z.infer<typeof attributesSchema>
 /** `path`: where it stands in the object, for faults that are found later. `peerAddress` is canonical, without mask. */
 export type PolicyNeighbor = z.infer<typeof neighborSchema> & { readonly path: FieldPath }
 export type VirtualRouter = Omit<z.infer<typeof routerSchema>, 'neighbors'> & {
