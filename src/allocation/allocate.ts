@@ -23,7 +23,7 @@ import {
   takenBy,
 } from './refusals.ts'
 import { Reserved } from './reserved.ts'
-import { type Aged, byAge, sharingObstacle, type SharingTerms, maxSharing } from './sharing.ts'
+import { type Aged, byAge, maxSharing, type SharingObstacle, sharingObstacle, type SharingTerms } from './sharing.ts'
 
 export interface AddressRequest extends Aged {
   readonly namespace: string
@@ -434,14 +434,16 @@ export class Ipam {
     const holders = this.holdersOf(address)
     if (holders.length >= maxSharing && !holders.includes(request.key))
       return takenBy(address, holders[0] ?? '', { kind: 'crowd' })
+    // The oldest of several is named, in whatever order they came.
+    let found: { readonly age: Aged; readonly obstacle: SharingObstacle } | undefined
     for (const key of holders) {
-      const other = this.#assigned.get(key)
-      if (key === request.key || other?.age === undefined) continue
+      const other = key === request.key ? undefined : this.#assigned.get(key)
+      if (other?.age === undefined || (found !== undefined && byAge(found.age, other.age) < 0)) continue
       if (isHeld && !other.addresses.includes(address)) continue
       const obstacle = sharingObstacle(request.sharing, other.sharing)
-      if (obstacle !== undefined && !(isHeld && obstacle.kind === 'port')) return takenBy(address, key, obstacle)
+      if (obstacle !== undefined && !(isHeld && obstacle.kind === 'port')) found = { age: other.age, obstacle }
     }
-    return undefined
+    return found && takenBy(address, found.age.key, found.obstacle)
   }
 }
 
