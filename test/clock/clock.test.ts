@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Wait } from '../../src/clock/clock.ts'
 import { ScopedClock } from '../../src/clock/scoped-clock.ts'
-import { systemClock } from '../../src/clock/system-clock.ts'
+import { systemClock, waitOf } from '../../src/clock/system-clock.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { waitFor } from '../wait.ts'
 
@@ -77,4 +79,88 @@ test('a scope ends all its waits at once, begins none any more, and leaves those
   clock.advance(10)
   assert.deepEqual(ran, ['soon', 'due', 'of another'])
   assert.deepEqual([scope.now(), scope.monotonic(), clock.pending], [1011, 11, 0])
+})
+
+test('a wait that is longer than a timer takes is made of several, and its end is no earlier', () => {
+  const steps: number[] = []
+  const pending: (() => void)[] = []
+  let runs = 0
+  const month = 31 * 86_400_000
+  const noTimer = setTimeout(() => {}, 0)
+  clearTimeout(noTimer)
+  waitOf(
+    month,
+    () => runs++,
+    (stepMs, next) => {
+      steps.push(stepMs)
+      pending.push(next)
+      return noTimer
+    },
+  )
+  for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
+    assert.equal(runs, 0)
+    next()
+  }
+  assert.equal(runs, 1)
+  assert.equal(
+    steps.reduce((sum, each) => sum + each, 0),
+    month,
+  )
+  assert.ok(steps.every((each) => each < 2 ** 31))
+})
+
+test('a wait of days does not run at once, and can be cancelled in any of its steps', async () => {
+  let runs = 0
+  const waits = [2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER].map((ms) => systemClock.after(ms, () => runs++))
+  await new Promise<void>((resolve) => void systemClock.after(20, resolve))
+  assert.equal(runs, 0)
+  for (const wait of waits) wait.cancel()
+})
+
+/** What a program does with a clock, in ms: waits, cancels waits, and lets time go by. */
+const acts = fc.array(
+  fc.oneof(
+    fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: -5, max: 40 }) }),
+    fc.record({ do: fc.constant('cancel' as const), which: fc.nat(12) }),
+    fc.record({ do: fc.constant('advance' as const), ms: fc.nat(30) }),
+    fc.record({ do: fc.constant('end' as const) }),
+  ),
+  { maxLength: 30 },
+)
+
+test('whatever is asked of a clock in a scope runs when it falls due, in order, unless cancelled or ended', () => {
+  fc.assert(
+    fc.property(acts, (all) => {
+      const clock = new VirtualClock()
+      const scope = new ScopedClock(clock)
+      const [ran, expected]: [number[], number[]] = [[], []]
+      const waits: { readonly wait: Wait; readonly dueAt: number; isOff: boolean }[] = []
+      let isEnded = false
+      for (const act of all) {
+        if (act.do === 'wait') {
+          const index = waits.length
+          const wait = scope.after(act.ms, () => ran.push(index))
+          waits.push({ wait, dueAt: clock.monotonic() + Math.max(0, act.ms), isOff: isEnded })
+        } else if (act.do === 'cancel') {
+          const found = waits[act.which]
+          found?.wait.cancel()
+          if (found !== undefined && !ran.includes(act.which)) found.isOff = true
+        } else if (act.do === 'end') {
+          scope.end()
+          isEnded = true
+          for (const [index, each] of waits.entries()) if (!ran.includes(index)) each.isOff = true
+        } else {
+          clock.advance(act.ms)
+          const due = waits
+            .map((each, index) => ({ ...each, index }))
+            .filter(({ dueAt, isOff, index }) => !isOff && dueAt <= clock.monotonic() && !expected.includes(index))
+          // Sorting is stable: of one moment, whoever asked first.
+          expected.push(...due.sort((a, b) => a.dueAt - b.dueAt).map(({ index }) => index))
+          assert.deepEqual(ran, expected)
+        }
+      }
+      assert.equal(clock.pending, waits.filter(({ isOff }, index) => !isOff && !ran.includes(index)).length)
+    }),
+    { numRuns: 500 },
+  )
 })
