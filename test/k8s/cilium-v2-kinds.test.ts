@@ -88,6 +88,9 @@ test('an address is one value however it is written; a mask, a name or nothing i
   const remedies: readonly (readonly [unknown, RegExp])[] = [
     ['192.0.2.1/32', /Write 192\.0\.2\.1;/],
     ['2001:db8::1/128', /Write 2001:db8::1;/],
+    ['192.0.2.1:1790', /Write 192\.0\.2\.1, and peerPort: 1790 in/],
+    ['[2001:db8::1]:1790', /Write 2001:db8::1, and peerPort: 1790 in/],
+    ['192.0.2.01', /Write 192\.0\.2\.1;/],
     ['tor.example', /Write 192\.0\.2\.1 or/],
     ['192.0.2.1%eth0', /Write 192/],
     ['', /Write peerAddress/],
@@ -239,6 +242,8 @@ test('families are each once, others are passed over, and without advertisements
   assert.deepEqual(places(peerConfig({ families: [{ afi: 'ipv4', safi: 'unicast' }] })), [
     'warning NoAdvertisements spec.families',
   ])
+  const broken = peerConfig({ families: [ipv4.advertisements] })
+  assert.ok(!places(broken).some((place) => place.includes('NoAdvertisements')), 'what is broken is not silent')
   assert.deepEqual(errors(peerConfig({ families: null })), [])
   assert.deepEqual(errors(peerConfig({ families: [] })), ['NoFamily spec.families'])
 })

@@ -17,7 +17,16 @@ import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
 import { sourceOn } from './source-interface.ts'
-import type { Apart, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOptions, PlanSource } from './node-plan.ts'
+import type {
+  Advertisement,
+  Apart,
+  Dialect,
+  NodeFacts,
+  NodePlan,
+  PlanNeighbor,
+  PlanOptions,
+  PlanSource,
+} from './node-plan.ts'
 
 type Config = Stored<'CiliumBGPClusterConfig'>
 
@@ -58,6 +67,7 @@ class Planner {
   readonly #options: PlanOptions
   readonly #config: Config
   #usesNetwork = false
+  readonly #advertised = new Map<readonly PeerFamily[], readonly Advertisement[]>()
   readonly #override: Stored<'CiliumBGPNodeConfigOverride'> | undefined
 
   constructor(objects: StoredObjects, node: NodeFacts, options: PlanOptions, config: Config) {
@@ -154,8 +164,17 @@ class Planner {
       ...(obstacle === undefined || this.#node.isStandIn ? {} : { obstacle }),
       overrides: overridesFor(address, layers),
       ownKeys: new Set([...ownKeys, ...(isOverridden ? ['sourceAddress'] : [])]),
-      advertisements: families.flatMap((family) => advertisementsOf(family, this.#objects)),
+      advertisements: this.#advertisementsOf(families),
     }
+  }
+
+  /** Once for all peers of one configuration. */
+  #advertisementsOf(families: readonly PeerFamily[]): readonly Advertisement[] {
+    const known = this.#advertised.get(families)
+    if (known !== undefined) return known
+    const made = families.flatMap((family) => advertisementsOf(family, this.#objects))
+    this.#advertised.set(families, made)
+    return made
   }
 
   #secretOf(name: string, from: PlanSource): NonNullable<PlanNeighbor['secret']> {
@@ -279,8 +298,10 @@ function toldApart(neighbors: readonly PlanNeighbor[]): readonly PlanNeighbor[] 
   const keyOf = ({ localAsn, peerAddress, apart }: PlanNeighbor): string =>
     JSON.stringify([localAsn, peerAddress, apart?.port, apart?.device])
   const sourceOf = ({ overrides }: PlanNeighbor): string | undefined => overrides[0]?.sourceAddress
-  return neighbors.map((neighbor, index) => {
-    const first = neighbors.slice(0, index).find((other) => keyOf(other) === keyOf(neighbor))
+  const firsts = new Map<string, PlanNeighbor>()
+  return neighbors.map((neighbor) => {
+    const first = firsts.get(keyOf(neighbor))
+    if (first === undefined) firsts.set(keyOf(neighbor), neighbor)
     const isOther = first !== undefined && first.virtualRouter !== neighbor.virtualRouter
     return isOther && sourceOf(first) !== sourceOf(neighbor)
       ? { ...neighbor, apart: { ...neighbor.apart, instance: neighbor.virtualRouter } }

@@ -257,9 +257,13 @@ function checkPeer(peer: WrittenPeer, at: FieldPath): readonly Fault[] {
 }
 
 function addressFault(written: string, path: FieldPath): Fault {
+  const [, host = written, port] = /^\s*\[?([\d.]+|[^\s\]]+(?=\]))\]?:(\d+)\s*$/.exec(written) ?? []
+  const bare = host.trim().replace(/\/\d*$/, '')
+  // 10.0.0.01 is octal to some and decimal to others.
+  const plain = bare.replace(/^[\d.]+$/, (text) => text.replace(/(^|\.)0+(?=\d)/g, '$1'))
+  const parsed = parseAddress(plain)
+  const what = parsed === undefined ? '192.0.2.1 or 2001:db8::1' : formatAddress(unmapped(parsed))
+  const rest = parsed === undefined || port === undefined ? '' : `, and peerPort: ${port} in its CiliumBGPPeerConfig`
   const message = `${written} is not an address without a mask`
-  const bare = written.trim().replace(/\/\d*$/, '')
-  const parsed = parseAddress(bare)
-  const remedy = `Write ${parsed === undefined ? '192.0.2.1 or 2001:db8::1' : formatAddress(unmapped(parsed))}.`
-  return fault('error', path, 'InvalidPeerAddress', message, remedy)
+  return fault('error', path, 'InvalidPeerAddress', message, `Write ${what}${rest}.`)
 }

@@ -198,7 +198,11 @@ function familiesOf(written: readonly unknown[], before: CiliumBgpPeerConfig | u
   const value = parts.flatMap(({ at, value: family }): readonly PeerFamily[] =>
     family === 'other' ? [] : [{ ...family, path: at }],
   )
-  return { value, isSilent: value.every(({ advertisements }) => advertisements === undefined), faults }
+  return {
+    value,
+    isSilent: value.length > 0 && value.every(({ advertisements }) => advertisements === undefined),
+    faults,
+  }
 }
 
 /** `other`: valid, and not served. */

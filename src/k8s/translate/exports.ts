@@ -118,7 +118,7 @@ export function exportsOf(
       }
     }
   }
-  const signature = JSON.stringify([plan.names, services.map(({ neighbor: { id } }) => id), plan.neighbors.map(heard)])
+  const signature = signatureOf(plan, inForce)
   const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
   const isOwnAsked = services.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
   const isBeyondPools = isOwnAsked || services.some(({ aggregationLength }) => aggregationLength !== undefined)
@@ -126,13 +126,21 @@ export function exportsOf(
   return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools, signature }
 }
 
-/** All that decides what a neighbor hears of Services. */
-function heard({ advertisements, overrides }: PlanNeighbor): unknown {
-  const rules = advertisements.map(({ attributes, ...rest }) => [
-    rest,
-    attributes.map((rule) => [rule.poolSelector, rule.attributes]),
-  ])
-  return [rules, overrides]
+/** All that decides what neighbors hear of Services; what many of them hear alike is in it once. */
+function signatureOf({ names, neighbors }: NodePlan, inForce: NodeExports['inForce']): string {
+  const numbers = new Map<readonly Advertisement[], number>()
+  const heard = neighbors.map(({ advertisements, overrides }) => {
+    const number = numbers.get(advertisements) ?? numbers.size
+    numbers.set(advertisements, number)
+    return [number, overrides]
+  })
+  const rules = [...numbers.keys()].map((advertisements) =>
+    advertisements.map(({ attributes, ...rest }) => [
+      rest,
+      attributes.map((rule) => [rule.poolSelector, rule.attributes]),
+    ]),
+  )
+  return JSON.stringify([names, [...inForce.values()].map((all) => all.map(({ id }) => id)), heard, rules])
 }
 
 interface Session {
