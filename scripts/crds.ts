@@ -11,18 +11,25 @@ import { stringify } from 'yaml'
 import { kinds, type ServedKind } from '../src/k8s/kinds/table.ts'
 import { ipPool, peeringPolicy } from './crds/cilium.ts'
 import { advertisement, clusterConfig, nodeConfigOverride, peerConfig } from './crds/cilium-v2.ts'
+import { bfdProfile, bgpAdvertisement, bgpPeer, community, ipAddressPool, l2Advertisement } from './crds/metallb.ts'
 import { type Definition, definitionOf } from './crds/definitions.ts'
 
 /** Kinds that Kubernetes itself has. */
-type BuiltIn = 'Service' | 'EndpointSlice' | 'Node' | 'Secret'
+type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret'
 
-const definitions: Readonly<Partial<Record<Exclude<ServedKind, BuiltIn>, Definition>>> = {
+const definitions: Readonly<Record<Exclude<ServedKind, BuiltIn>, Definition>> = {
   CiliumBGPPeeringPolicy: peeringPolicy,
   CiliumLoadBalancerIPPool: ipPool,
   CiliumBGPClusterConfig: clusterConfig,
   CiliumBGPPeerConfig: peerConfig,
   CiliumBGPAdvertisement: advertisement,
   CiliumBGPNodeConfigOverride: nodeConfigOverride,
+  IPAddressPool: ipAddressPool,
+  BGPPeer: bgpPeer,
+  BGPAdvertisement: bgpAdvertisement,
+  Community: community,
+  BFDProfile: bfdProfile,
+  L2Advertisement: l2Advertisement,
 }
 
 /** Not in Cilium any more: ours wherever there is none. */
@@ -45,9 +52,7 @@ export function crdFiles(): ReadonlyMap<string, string> {
 
 /** One of them, as an object. */
 export function crdOf(kind: keyof typeof definitions): object {
-  const definition = definitions[kind]
-  if (definition === undefined) throw new Error(`${kind} has no definition`)
-  return definitionOf(kind, definition)
+  return definitionOf(kind, definitions[kind])
 }
 
 /** Every file that is there now, below charts/herald. */

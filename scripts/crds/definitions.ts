@@ -17,9 +17,11 @@ export interface Definition {
   readonly categories: readonly string[]
   /** Of the object as a whole. */
   readonly description: string
-  /** Of `spec`, by version where they differ. */
-  readonly spec: z.ZodType | Readonly<Record<string, z.ZodType>>
-  readonly texts: Texts | Readonly<Record<string, Texts>>
+  /** Alike in every version. */
+  readonly spec: z.ZodType
+  readonly texts: Texts
+  /** An object without it means something. */
+  readonly isSpecOptional?: boolean
   readonly columns: readonly Column[]
   /** Beside `conditions`. */
   readonly status?: Readonly<Record<string, Structural>>
@@ -85,22 +87,20 @@ export function definitionOf(kind: ServedKind, definition: Definition): object {
         storage: index === names.length - 1,
         additionalPrinterColumns: definition.columns,
         subresources: { status: {} },
-        schema: { openAPIV3Schema: schemaOf(definition, name) },
+        schema: { openAPIV3Schema: schemaOf(definition) },
       })),
     },
   }
 }
 
-function schemaOf(definition: Definition, version: string): Structural {
-  const byVersion = <T extends object>(value: T | Readonly<Record<string, T>>): T =>
-    version in value ? ((value as Readonly<Record<string, T>>)[version] as T) : (value as T)
+function schemaOf(definition: Definition): Structural {
   return {
     type: 'object',
     description: definition.description,
-    required: ['spec'],
+    ...(definition.isSpecOptional === true ? {} : { required: ['spec'] }),
     properties: {
       ...standard,
-      spec: structuralOf(byVersion(definition.spec), 'spec', byVersion(definition.texts)),
+      spec: structuralOf(definition.spec, 'spec', definition.texts),
       status: {
         type: 'object',
         description: 'What was found out about the object; never written by people.',

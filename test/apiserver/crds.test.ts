@@ -55,6 +55,10 @@ const clusterWith = (peer: Fields): string =>
     nodeSelector: { matchLabels: { rack: 'a' } },
     bgpInstances: [{ name: 'i', localASN: 65001, peers: [{ name: 'p', ...peer }] }],
   })
+const metallb = (kind: string, spec: Fields | undefined, version = 'v1beta1'): string =>
+  JSON.stringify({ apiVersion: `metallb.io/${version}`, kind, metadata: { name: 'a', namespace: 'default' }, spec })
+const peerWith = (spec: Fields): string =>
+  metallb('BGPPeer', { myASN: 65001, peerASN: 65000, peerAddress: '192.168.1.1', ...spec }, 'v1beta2')
 const advertWith = (entry: Fields): string => v2('CiliumBGPAdvertisement', { advertisements: [entry] })
 const dryRun = (manifest: string): Promise<string> =>
   cluster.kubectl(['apply', '--dry-run=server', '-o', 'json', '-f', '-'], manifest)
@@ -140,6 +144,33 @@ const accepted: Readonly<Record<string, string>> = {
       { advertisementType: 'Interface', interface: { name: 'lo' } },
     ],
   }),
+  'an IPAddressPool': metallb('IPAddressPool', {
+    addresses: ['192.0.2.0/24', '2001:db8::1-2001:db8::9'],
+    serviceAllocation: { priority: 50, namespaces: ['a'], serviceSelectors: [{ matchLabels: { a: 'b' } }] },
+  }),
+  'a BGPPeer': peerWith({
+    holdTime: '1m30s',
+    keepaliveTime: '30s',
+    passwordSecret: { name: 'key' },
+    bfdProfile: 'fast',
+  }),
+  'a BGPPeer of the early version': metallb('BGPPeer', { myASN: 1, peerASN: 2, peerAddress: '192.168.1.1' }),
+  'a BGPPeer that is found on its interface': metallb(
+    'BGPPeer',
+    { myASN: 65001, dynamicASN: 'external', interface: 'eth0' },
+    'v1beta2',
+  ),
+  'a BGPAdvertisement without a spec': metallb('BGPAdvertisement', undefined),
+  'a BGPAdvertisement': metallb('BGPAdvertisement', {
+    aggregationLength: 24,
+    communities: ['65000:1', 'large:1:2:3', 'no-export'],
+    ipAddressPools: ['a'],
+    peers: ['a'],
+    nodeSelectors: [{ matchExpressions: [{ key: 'rack', operator: 'In', values: ['a'] }] }],
+  }),
+  'a BFDProfile': metallb('BFDProfile', { receiveInterval: 100, detectMultiplier: 3 }),
+  'a Community': metallb('Community', { communities: [{ name: 'vpn', value: '65000:1' }] }),
+  'an L2Advertisement without a spec': metallb('L2Advertisement', undefined),
   'what one node does otherwise': v2('CiliumBGPNodeConfigOverride', {
     bgpInstances: [{ name: 'i', routerID: '192.0.2.1', peers: [{ name: 'p', localAddress: '192.0.2.1' }] }],
   }),
@@ -205,6 +236,18 @@ const refused: readonly (readonly [what: string, manifest: string, words: RegExp
     v2('CiliumBGPNodeConfigOverride', { bgpInstances: [{ name: 'i', routerID: 'tor1' }] }),
     /must be of type ipv4/,
   ],
+  ['a BGPPeer of no AS number', peerWith({ peerASN: 0 }), /either peerASN or dynamicASN is needed/],
+  ['a BGPPeer of two', peerWith({ dynamicASN: 'external' }), /either peerASN or dynamicASN is needed/],
+  ['a BGPPeer nowhere', peerWith({ peerAddress: '' }), /peerAddress or interface is needed/],
+  ['a hold time without a unit', peerWith({ holdTime: '90' }), /holdTime.*should match/],
+  ['two keys', peerWith({ password: 'a', passwordSecret: { name: 'b' } }), /exclude each other/],
+  ['a pool of nothing', metallb('IPAddressPool', { addresses: [] }), /should have at least 1 items/],
+  [
+    'an aggregate of some Services',
+    metallb('BGPAdvertisement', { aggregationLength: 24, serviceSelectors: [{ matchLabels: { a: 'b' } }] }),
+    /an aggregate is of all Services in it/,
+  ],
+  ['a BFD interval of 5 ms', metallb('BFDProfile', { receiveInterval: 5 }), /greater than or equal to 10/],
   ['a block of nothing', poolWith({ blocks: [{}] }), /either cidr, or start/],
 ]
 for (const [what, manifest, words] of refused)

@@ -209,7 +209,7 @@ before(async () => {
   if (skip !== false || binaries === undefined) return
   cluster = await startCluster(binaries)
   const into = ['--namespace', namespace, '--create-namespace', '--kubeconfig', cluster.kubeconfig]
-  await helm('install', 'herald', chart, ...into, '--set', 'crds.cilium=true')
+  await helm('install', 'herald', chart, ...into, '--set', 'crds.cilium=true,crds.metallb=true')
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   await cluster.apply(list([...objects, ...serviceOf('web')]))
   await cluster.kubectl([

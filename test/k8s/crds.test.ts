@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import * as z from 'zod'
 import { crdFiles, crdOf, presentCrdFiles } from '../../scripts/crds.ts'
 import { structuralOf } from '../../scripts/crds/structural.ts'
-import { parseObject } from '../../src/k8s/kinds/table.ts'
+import { kinds, parseObject } from '../../src/k8s/kinds/table.ts'
 
 const chart = new URL('../../charts/herald/', import.meta.url)
 
@@ -13,6 +13,13 @@ test('the CRDs in the chart are what the schemas make: write them anew with node
   const files = crdFiles()
   assert.deepEqual([...presentCrdFiles()].sort(), [...files.keys()].sort())
   for (const [path, text] of files) assert.equal(readFileSync(new URL(path, chart), 'utf8'), text, path)
+})
+
+test('every kind of the table that Kubernetes does not bring has a CRD', () => {
+  const names = [...crdFiles().keys()].map((path) => path.replace(/.*\/|\.yaml$/g, ''))
+  const custom = Object.values(kinds).filter(({ versions: [first] }) => /^(?!.*\.k8s\.io\/).*\..*\//.test(first))
+  assert.ok(custom.length >= 12)
+  assert.deepEqual(names.sort(), custom.map(({ resource }) => resource).sort())
 })
 
 test('CiliumBGPPeeringPolicy is among the files that helm installs by itself', () => {

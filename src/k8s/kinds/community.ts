@@ -23,6 +23,9 @@ const aliasSchema = z.strictObject({
   }),
 })
 
+/** With its parts in place: what the API server checks. */
+export const communitySpec = z.strictObject({ communities: optionalList(aliasSchema) })
+
 export interface CommunityAlias {
   readonly name: string
   readonly value: WrittenCommunity
