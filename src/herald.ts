@@ -9,9 +9,20 @@ import { giveMemoryBack } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
 const settledMs = 10_000
+/** A start that takes longer leaves its garbage later: the loop has to be idle for most of so long. */
+const lookMs = 1_000
+const idleShare = 0.5
+
+function giveMemoryBackWhenIdle(): void {
+  const before = performance.eventLoopUtilization()
+  setTimeout(() => {
+    if (performance.eventLoopUtilization(before).utilization < idleShare) giveMemoryBack()
+    else giveMemoryBackWhenIdle()
+  }, lookMs).unref()
+}
 
 async function run(): Promise<number> {
-  setTimeout(giveMemoryBack, settledMs).unref()
+  setTimeout(giveMemoryBackWhenIdle, settledMs - lookMs).unref()
   try {
     const { what, options } = takeOptions(process.env)
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
