@@ -27,6 +27,9 @@ export const errorTable = {
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
   ERR_BPF_LOAD: 'The verifier log is in the message; the kernel must be 5.10 or later with BTF.',
+  ERR_ATTACH:
+    'Remove or move what the message names (`tc filter show`, `bpftool net`), or leave the interface out with ' +
+    '--interfaces; it is tried again.',
   ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
   ERR_MAP_FULL: 'Remove Services or give the map a larger size; what is programmed keeps being served.',
   ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',

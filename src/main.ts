@@ -23,6 +23,7 @@ import { systemClock } from './clock/system-clock.ts'
 import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openKernelDatapath } from './datapath/kernel.ts'
+import { isServedByPins } from './datapath/pins.ts'
 import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
@@ -255,6 +256,11 @@ function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
     // A second agent on this node must not run at all; everything else only costs the datapath.
     if (options.datapath === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING'))
       throw error
+    // What an earlier process left still serves, by what it knew: announcing beside it would be a guess.
+    if (isServedByPins(options.bpffs)) {
+      log.error('programs of an earlier agent serve and cannot be taken over; `herald lb unload` removes them')
+      throw error
+    }
     const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
     const problem =
       `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served ` +

@@ -144,15 +144,21 @@ export class Uplinks {
   /** Serving begins at once; it ends when no uplink was there for a while. */
   #judge(seen: LinksSeen): void {
     const { datapath, faults, serving } = this.#parts
-    const names = new Set(seen.links.map(({ name }) => name))
-    if (datapath.status.interfaces.some((name) => names.has(name))) {
+    const attached = new Set(datapath.status.interfaces)
+    const links = new Set(seen.links.map(({ name }) => name))
+    const missing = seen.uplinks.filter(({ name }) => !attached.has(name)).map(({ name }) => name)
+    // One that is no uplink for a moment still serves; one that is and has no programs would take packets to nobody.
+    if (missing.length === 0 && [...attached].some((name) => links.has(name))) {
       this.#cancel('lost')
       faults.clear('uplink', '')
       return serving(true)
     }
     if (this.#waits.has('lost')) return
     this.#after('lost', lostMs, () => {
-      const why = seen.uplinks.length === 0 ? 'no interface routes to a neighbor' : 'our programs are on no uplink'
+      const why =
+        seen.uplinks.length === 0
+          ? 'no interface routes to a neighbor'
+          : `our programs do not work on ${missing.join(', ') || 'any uplink'}`
       faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
       serving(false)
     })

@@ -1,4 +1,4 @@
-/** `herald lb unload`: removes every pin, program and filter of ours, with or without a running agent. */
+/** `herald lb unload`: removes every pin, program and filter of ours; refused while an agent runs. */
 import type { Command } from 'commander'
 
 export function addLbUnload(lb: Command): void {

@@ -1,6 +1,6 @@
 /** Where the two programs are attached: by TCX links, pinned, or by clsact filters, which persist by themselves. */
 import { unlinkSync } from 'node:fs'
-import { closeFd, openPinned, pin } from '../sys/bpf.ts'
+import { closeFd, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
 import {
   attachFilter,
   createTcxLink,
@@ -10,16 +10,18 @@ import {
   filterProgramId,
   isTcxSupported,
   tcxLinkInterface,
+  tcxProgramIds,
   updateLink,
   type Direction,
   type FilterPlace,
 } from '../sys/bpf-attach.ts'
-import { hasTcFilters, listLinks } from '../sys/links.ts'
+import { HeraldError } from '../errors.ts'
+import { hasEthernetHeader, hasIngressQdisc, listFilters, listLinks } from '../sys/links.ts'
 import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
 
-/** Behind the filters of Cilium, which uses priority 1; the handle says HE. */
-const filterPriority = 49
+/** The first, and within it before those that are there; the handle says HE. */
+const filterPriority = 1
 const filterHandle = 0x4845
 
 export type ProgramFds = Readonly<Record<Direction, number>>
@@ -53,6 +55,31 @@ function liveLinks(pins: Pins): ReturnType<Pins['links']> {
     if (!isLive) unlinkSync(path)
     return isLive
   })
+}
+
+/** Throws ERR_ATTACH when the programs cannot work on an interface, whoever attaches them. */
+export function checkInterface(mode: AttachMode, ifindex: number, name: string): void {
+  if (!hasEthernetHeader(ifindex))
+    throw new HeraldError('ERR_ATTACH', `${name} has no Ethernet header (tun, WireGuard, GRE, PPP): not served there`)
+  if (mode === 'clsact' && hasIngressQdisc(ifindex))
+    throw new HeraldError('ERR_ATTACH', `${name} has the old ingress qdisc, in whose place clsact has to be`)
+}
+
+/** Throws ERR_ATTACH when a program that is not ours meets packets first, and may keep them from ours. */
+export function checkOrder(mode: AttachMode, ifindex: number, name: string, programs: ProgramFds): void {
+  for (const direction of directions) {
+    const ours = programInfo(programs[direction]).id
+    const chain = tcxProgramIds(ifindex, direction)
+    const before = mode === 'tcx' ? chain.slice(0, Math.max(0, chain.indexOf(ours))) : chain
+    const [first] = before.map((id) => `program ${programName(id)} (id ${id})`)
+    const filter =
+      mode === 'clsact' ? listFilters(ifindex, direction).find(({ priority }) => priority < filterPriority) : undefined
+    const what = first ?? (filter === undefined ? undefined : `a ${filter.kind} filter of priority ${filter.priority}`)
+    if (what !== undefined)
+      throw new HeraldError('ERR_ATTACH', `${what} on ${name} ${direction} is before ours and may keep packets from it`)
+    if (mode === 'tcx' && !chain.includes(ours))
+      throw new HeraldError('ERR_ATTACH', `our program is not on ${name} ${direction} although it was attached`)
+  }
 }
 
 /** Attaches both programs or replaces those that are there, without a packet passing by. */
@@ -103,6 +130,7 @@ export function detachLinks(pins: Pins, ifindex: number): string[] {
 export function detachFilters(ifindex: number): string[] {
   const ours = directions.filter((direction) => filterProgramId(placeOf(ifindex, direction)) !== undefined)
   for (const direction of ours) detachFilter(placeOf(ifindex, direction))
-  if (ours.length > 0 && !directions.some((direction) => hasTcFilters(ifindex, direction))) destroyClsact(ifindex)
+  if (ours.length > 0 && !directions.some((direction) => listFilters(ifindex, direction).length > 0))
+    destroyClsact(ifindex)
   return ours.map((direction) => `filter of interface ${ifindex} ${direction}`)
 }

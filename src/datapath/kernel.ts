@@ -12,6 +12,8 @@ import { ifnameToIndex, listLinks } from '../sys/links.ts'
 import {
   attachedInterfaces,
   attachInterface,
+  checkInterface,
+  checkOrder,
   chooseAttachMode,
   detachFilters,
   detachLinks,
@@ -152,8 +154,11 @@ function attachExactly(attachments: Attachments, names: readonly string[], log: 
     try {
       const ifindex = ifnameToIndex(name)
       wanted.add(ifindex)
+      held.delete(ifindex)
+      checkInterface(mode, ifindex, name)
       // Also when held: its link may have been removed by someone.
       attachInterface(pins, mode, ifindex, programs)
+      checkOrder(mode, ifindex, name, programs)
       held.set(ifindex, name)
     } catch (error) {
       failure ??= error

@@ -15,6 +15,16 @@ import { schema, type MapName } from './layout.ts'
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
 export const directions: readonly Direction[] = ['ingress', 'egress']
 
+/** Whether programs of ours, of any schema, are pinned: then they may serve. */
+export function isServedByPins(bpffs: string): boolean {
+  const root = join(bpffs, 'herald')
+  if (!existsSync(root)) return false
+  return readdirSync(root).some((version) => {
+    const folder = join(root, version, 'programs')
+    return existsSync(folder) && readdirSync(folder).length > 0
+  })
+}
+
 export class Pins {
   readonly bpffs: string
   readonly folder: string

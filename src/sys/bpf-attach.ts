@@ -9,6 +9,7 @@ const tcxAttachType: Readonly<Record<Direction, number>> = { ingress: 46, egress
 const tcAttachPoint: Readonly<Record<Direction, number>> = { ingress: 1, egress: 2 }
 const tcxLinkType = 11
 const tcReplace = 1
+const BPF_F_BEFORE = 8
 
 /**
  * True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails.
@@ -19,12 +20,38 @@ export function isTcxSupported(programFd: number): boolean {
   return result === -errnoNumber('ENODEV')
 }
 
-/** A new link; the descriptor is the caller's to pin and close. */
+/**
+ * A new link, before every program that is there: one that answers with a verdict ends the chain. The descriptor is the
+ * caller's to pin and close.
+ */
 export function createTcxLink(programFd: number, ifindex: number, direction: Direction): number {
+  // struct bpf_link_create_opts: its size, then flags.
+  const options = new DataView(new ArrayBuffer(16))
+  options.setBigUint64(0, 16n, true)
+  options.setUint32(8, BPF_F_BEFORE, true)
   return checkedBpf(
     `attach to interface ${ifindex} ${direction}`,
-    libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], null),
+    libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], new Uint8Array(options.buffer)),
   )
+}
+
+/** Ids of the TCX programs of an interface, in the order in which packets meet them; none where there is no TCX. */
+export function tcxProgramIds(ifindex: number, direction: Direction): readonly number[] {
+  const ids = new Uint32Array(64)
+  const count = Uint32Array.of(ids.length)
+  const result = libbpfInt(
+    'bpf_prog_query',
+    ifindex,
+    tcxAttachType[direction],
+    0,
+    new Uint32Array(1),
+    new Uint8Array(ids.buffer),
+    count,
+  )
+  // Kernels without TCX know no such attach type.
+  if (result === -errnoNumber('EINVAL')) return []
+  checkedBpf(`list the programs of interface ${ifindex} ${direction}`, result)
+  return [...ids.subarray(0, count[0])]
 }
 
 /** Replaces the program of a link; no packet passes without one. */

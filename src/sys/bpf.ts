@@ -50,6 +50,17 @@ export function programInfo(fd: number): ProgramInfo {
   return { id: info.getUint32(4, true), name, verifiedInstructions: info.getUint32(216, true) }
 }
 
+/** The name of a loaded program by its id; a question mark when it is gone. */
+export function programName(id: number): string {
+  const fd = libbpfInt('bpf_prog_get_fd_by_id', id)
+  if (fd < 0) return '?'
+  try {
+    return programInfo(fd).name
+  } finally {
+    closeFd(fd)
+  }
+}
+
 /** The descriptor of what is pinned at a path; undefined when nothing is. */
 export function openPinned(path: string): number | undefined {
   const fd = libbpfInt('bpf_obj_get', path)

@@ -30,6 +30,9 @@ const prototypes = {
   bpf_obj_pin: 'int bpf_obj_pin(int fd, const char *path)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int fd, void *info, void *length)',
   bpf_link_create: 'int bpf_link_create(int program, int target, int attachType, const void *opts)',
+  bpf_prog_query:
+    'int bpf_prog_query(int target, int attachType, uint32 flags, void *attachFlags, void *ids, void *count)',
+  bpf_prog_get_fd_by_id: 'int bpf_prog_get_fd_by_id(uint32 id)',
   bpf_link_update: 'int bpf_link_update(int link, int program, const void *opts)',
   bpf_link_detach: 'int bpf_link_detach(int link)',
   bpf_prog_test_run_opts: 'int bpf_prog_test_run_opts(int program, void *opts)',

@@ -11,7 +11,11 @@ const RTM_NEWLINK = 16
 const RTM_GETLINK = 18
 const RTM_GETROUTE = 26
 const RTM_GETNEIGH = 30
+const RTM_GETQDISC = 38
 const RTM_GETTFILTER = 46
+const TCA_KIND = 1
+const tcmsgBytes = 20
+const ARPHRD_ETHER = 1
 const RTMGRP_LINK = 1
 const RTMGRP_IPV4_IFADDR = 0x10
 const RTMGRP_IPV4_ROUTE = 0x40
@@ -58,6 +62,42 @@ export function listLinks(): Link[] {
         .replace(/\0.*$/, '')
       return { index: wordAt(body, 4), name }
     })
+}
+
+/** Whether packets of an interface begin with an Ethernet header (ARPHRD_ETHER); tun, WireGuard, GRE and PPP have none. */
+export function hasEthernetHeader(ifindex: number): boolean {
+  const body = new Uint8Array(ifinfomsgBytes)
+  body.set(word(ifindex), 4)
+  const [link] = askOne(`interface ${ifindex}`, RTM_GETLINK, body)
+  return link !== undefined && new DataView(link.body.buffer, link.body.byteOffset).getUint16(2, true) === ARPHRD_ETHER
+}
+
+/** True when an interface has the older `ingress` qdisc, in which filters of both directions would be one chain. */
+export function hasIngressQdisc(ifindex: number): boolean {
+  const body = new Uint8Array(tcmsgBytes)
+  body.set(word(ifindex), 4)
+  return askAll('list qdiscs', RTM_GETQDISC, body).some(
+    (qdisc) =>
+      wordAt(qdisc.body, 4) === ifindex && textOf(attributes(qdisc.body, tcmsgBytes).get(TCA_KIND)) === 'ingress',
+  )
+}
+
+const textOf = (octets: Uint8Array | undefined): string => new TextDecoder().decode(octets).replace(/\0.*$/, '')
+
+/** The kinds and priorities of the filters of an interface, in the order in which packets meet them. */
+export function listFilters(
+  ifindex: number,
+  direction: Direction,
+): readonly { readonly priority: number; readonly kind: string }[] {
+  const body = new Uint8Array(tcmsgBytes)
+  body.set(word(ifindex), 4)
+  body.set(word(direction === 'ingress' ? 0xfffffff2 : 0xfffffff3), 12)
+  return askAll('list filters', RTM_GETTFILTER, body)
+    .map((filter) => ({
+      priority: wordAt(filter.body, 16) >>> 16,
+      kind: textOf(attributes(filter.body, tcmsgBytes).get(TCA_KIND)),
+    }))
+    .sort((a, b) => a.priority - b.priority)
 }
 
 /** Throws ERR_SYSCALL when there is no such interface. */
@@ -195,13 +235,4 @@ export function lookAtLinks(neighbors: readonly Reach[], pattern?: RegExp): Link
 export function watchLinks(changed: () => void): () => void {
   const groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
   return subscribe(groups, { events: changed, lost: changed })
-}
-
-/** True when any filter hangs on the clsact qdisc of an interface. */
-export function hasTcFilters(ifindex: number, direction: Direction): boolean {
-  const body = new Uint8Array(20)
-  const view = new DataView(body.buffer)
-  view.setInt32(4, ifindex, true)
-  view.setUint32(12, direction === 'ingress' ? 0xfffffff2 : 0xfffffff3, true)
-  return askAll('list filters', RTM_GETTFILTER, body).length > 0
 }

@@ -109,18 +109,21 @@ test('a flood of events is a few looks, and the last of them sees the last state
   assert.equal(attached.at(-1), 'eth0')
 })
 
-test('a failed attach is one fault, tried again with back-off, and attached as soon as it works', () => {
-  const { clock, datapath, faults, links, log, attached } = bench()
+test('a failed attach is tried again with back-off, and nothing is announced until every uplink has the programs', () => {
+  const { clock, datapath, faults, links, log, attached, serving } = bench()
   datapath.refused.add('eth1')
   clock.advance(10)
   links.set([eth0, eth1], [eth0, eth1])
   clock.advance(20_000)
-  assert.deepEqual([datapath.status.interfaces, faults.current.map(({ key }) => key)], [['eth0'], ['attach']])
+  assert.deepEqual([datapath.status.interfaces, faults.current.map(({ key }) => key)], [['eth0'], ['attach', 'uplink']])
+  assert.match(faults.current.map(({ text }) => text).join(), /do not work on eth1/)
+  assert.equal(serving.at(-1), false)
   assert.ok(attached.length < 10, `${attached.length} attempts`)
   assert.equal(log.lines.filter((line) => /EBUSY/.test(line)).length, 1)
   datapath.refused.clear()
   clock.advance(30_000)
   assert.deepEqual([datapath.status.interfaces, faults.current], [['eth0', 'eth1'], []])
+  assert.equal(serving.at(-1), true)
 })
 
 test('a kernel that lists no interfaces, or tells of no changes, is a fault and takes nothing away', () => {

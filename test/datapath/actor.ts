@@ -15,7 +15,10 @@ import { systemClock } from '../../src/clock/system-clock.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
 import { checked, libc } from '../../src/sys/libc.ts'
-import { lookAtLinks, watchLinks } from '../../src/sys/links.ts'
+import { BpfObject } from '../../src/sys/bpf.ts'
+import { createTcxLink } from '../../src/sys/bpf-attach.ts'
+import { lockPath } from '../../src/sys/flock.ts'
+import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
@@ -43,6 +46,11 @@ export type Command =
   /** Keeps the programs on the uplinks from here on, by the kernel's events. */
   | { readonly do: 'follow'; readonly neighbors: readonly string[] }
   | { readonly do: 'followed' }
+  | { readonly do: 'unfollow' }
+  | { readonly do: 'fault-texts' }
+  /** Puts a program before all others at ingress of a device, as a TCX link or as the first filter. */
+  | { readonly do: 'foreign'; readonly objectFile: string; readonly device: string }
+  | { readonly do: 'lock'; readonly bpffs: string }
   /** Holds the loop, so that events wait. */
   | { readonly do: 'busy'; readonly ms: number }
   | { readonly do: 'finish-checksums'; readonly device: string }
@@ -172,6 +180,12 @@ function finishChecksums(device: string): string {
   return `${value.length} words`
 }
 
+function putBefore(objectFile: string, device: string): number {
+  const object = new BpfObject(objectFile)
+  object.load()
+  return createTcxLink(object.programFd('foreign'), ifnameToIndex(device), 'ingress')
+}
+
 async function perform(command: Command): Promise<unknown> {
   switch (command.do) {
     case 'serve':
@@ -202,6 +216,17 @@ async function perform(command: Command): Promise<unknown> {
       return follow(command.neighbors)
     case 'followed':
       return { interfaces: datapath?.status.interfaces, serving, faults: faults?.current.map(({ key }) => key) }
+    case 'unfollow':
+      uplinks?.stop()
+      serving.length = 0
+      return 'stopped'
+    case 'fault-texts':
+      return faults?.current.map(({ text }) => text)
+    case 'foreign':
+      return putBefore(command.objectFile, command.device)
+    case 'lock':
+      lockPath(`${command.bpffs}/herald`, 'directory')
+      return 'locked'
     case 'busy':
       return busy(command.ms)
     case 'finish-checksums':

@@ -1,6 +1,11 @@
 /** Uplinks that come and go while the agent runs: by the kernel's own events, in network namespaces. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import type { FrontendCounters } from '../../src/datapath/datapath.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
@@ -103,4 +108,140 @@ test('events that were lost in a flood (ENOBUFS) are made up for, and the next o
       () => false,
     )
   await waitFor('an answer over the new link', answered, { deadlineMs: 5_000, everyMs: 5 })
+})
+
+/** A program that ends the chain, as an object of clang's. */
+function foreignObject(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'foreign-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const source = '__attribute__((section("tc"), used)) int foreign(void *skb) { (void)skb; return 0; }'
+  writeFileSync(join(folder, 'foreign.c'), `${source}\nchar l[] __attribute__((section("license"), used)) = "GPL";\n`)
+  const output = join(folder, 'foreign.o')
+  execFileSync('clang', ['-target', 'bpf', '-O2', '-c', join(folder, 'foreign.c'), '-o', output])
+  return output
+}
+
+for (const attach of ['tcx', 'clsact'] as const) {
+  test(`${attach}: what was there before ours does not keep packets from it, whatever it answers`, {
+    skip,
+  }, async (t) => {
+    const rack = deployRack(t)
+    const object = foreignObject(t)
+    rack.run('node', ['tc', 'qdisc', 'add', 'dev', uplink, 'clsact'])
+    for (const direction of ['ingress', 'egress'])
+      rack.run('node', [
+        'tc',
+        'filter',
+        'add',
+        'dev',
+        uplink,
+        direction,
+        'prio',
+        '1',
+        'bpf',
+        'da',
+        'obj',
+        object,
+        'sec',
+        'tc',
+      ])
+    await following(rack, attach)
+    const user = rack.actor('client')
+    await user.tell({ do: 'tcp', address: vip, port: 80, size: 1000 })
+  })
+
+  test(`${attach}: what puts itself before ours is named, and nothing is announced meanwhile`, { skip }, async (t) => {
+    const rack = deployRack(t)
+    const node = await following(rack, attach)
+    await node.tell({ do: 'foreign', objectFile: foreignObject(t), device: uplink })
+    rack.run('node', ['ip', 'link', 'add', 'spare0', 'type', 'veth', 'peer', 'name', 'spare1'])
+    await node.tell({ do: 'unfollow' })
+    assert.deepEqual(await node.tell({ do: 'follow', neighbors: [client] }), [])
+    const { faults } = await waitFor('the fault', async () => {
+      const followed = await node.tell<Followed & { texts: readonly string[] }>({ do: 'followed' })
+      return followed.serving.at(-1) === false ? followed : undefined
+    })
+    assert.ok(faults.includes('attach') && faults.includes('uplink'), faults.join())
+    assert.match(
+      (await node.tell<readonly string[]>({ do: 'fault-texts' })).join('\n'),
+      /program foreign \(id \d+\) on up0 ingress/,
+    )
+  })
+}
+
+test('an interface with the old ingress qdisc is refused under clsact, and taken by TCX', { skip }, async (t) => {
+  const rack = deployRack(t)
+  rack.run('node', ['tc', 'qdisc', 'add', 'dev', uplink, 'ingress'])
+  const node = rack.actor('node')
+  const command = { do: 'datapath', bpffs: rack.bpffs, objectFile: buildBpf(), frontends: [] } as const
+  await assert.rejects(
+    node.tell({ ...command, attach: 'clsact', interfaces: [uplink] }),
+    /up0 has the old ingress qdisc/,
+  )
+  await node.tell({ ...command, attach: 'tcx', interfaces: [uplink] })
+})
+
+test('an interface without an Ethernet header is refused with the reason, and the others are served', {
+  skip,
+}, async (t) => {
+  const rack = deployRack(t)
+  const pod = rack.actor('pod')
+  await pod.tell({ do: 'serve', port: 8080 })
+  rack.run('node', ['ip', 'tuntap', 'add', 'tun0', 'mode', 'tun'])
+  const node = rack.actor('node')
+  const frontends = [frontendOf(vip, 80, [{ address: pods[0], port: 8080 }])]
+  const command = { do: 'datapath', bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', frontends } as const
+  await assert.rejects(node.tell({ ...command, interfaces: ['tun0', uplink] }), /tun0 has no Ethernet header/)
+  await node.tell({ ...command, interfaces: [uplink] })
+  await rack.actor('client').tell({ do: 'tcp', address: vip, port: 80, size: 10 })
+})
+
+test('a bridge and its port, both with our programs, translate a packet once', { skip }, async (t) => {
+  const rack = deployRack(t)
+  const pod = rack.actor('pod')
+  await pod.tell({ do: 'serve', port: 8080 })
+  const { address } = JSON.parse(rack.run('node', ['ip', '-j', 'link', 'show', uplink]))[0] as { address: string }
+  for (const command of [
+    `ip link add br0 address ${address} type bridge`,
+    `ip address del 198.51.100.1/24 dev ${uplink}`,
+    `ip link set ${uplink} master br0`,
+    'ip address add 198.51.100.1/24 dev br0',
+    'ip link set br0 up',
+  ])
+    rack.run('node', command.split(' '))
+  const node = rack.actor('node')
+  const frontends = [
+    frontendOf(
+      vip,
+      80,
+      pods.map((each) => ({ address: each, port: 8080 })),
+    ),
+  ]
+  await node.tell({
+    do: 'datapath',
+    bpffs: rack.bpffs,
+    objectFile: buildBpf(),
+    attach: 'tcx',
+    interfaces: [uplink, 'br0'],
+    frontends,
+  })
+  const user = rack.actor('client')
+  for (let n = 0; n < 10; n++) {
+    const localPort = 42_000 + n
+    assert.match(
+      await user.tell<string>({ do: 'tcp', address: vip, port: 80, size: 5000, localPort }),
+      /198\.51\.100\.7/,
+    )
+  }
+  const { newConnections, packetsIn } = await node.tell<FrontendCounters>({ do: 'counters', id: `${vip}:80/TCP` })
+  assert.equal(newConnections, 10)
+  assert.ok(packetsIn < 200, `${packetsIn} packets`)
+})
+
+test('unloading is refused while an agent runs', { skip }, async (t) => {
+  const rack = deployRack(t)
+  const node = await following(rack)
+  await node.tell({ do: 'lock', bpffs: rack.bpffs })
+  await assert.rejects(rack.actor('node').tell({ do: 'unload', bpffs: rack.bpffs }), /another herald agent holds/)
+  await rack.actor('client').tell({ do: 'tcp', address: vip, port: 80, size: 10 })
 })
