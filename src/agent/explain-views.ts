@@ -146,9 +146,9 @@ async function explainPeer(parts: ExplainParts, name: string): Promise<ExplainVi
 const named = (whose: string, verdicts: readonly Verdict[]): readonly Verdict[] =>
   verdicts.map((verdict) => ({ ...verdict, message: `${whose}: ${verdict.message}` }))
 
-/** By id, or by address. */
+/** By id, with or without our AS, or by address. */
 const isNamed = ({ id, peerAddress }: PeerSnapshot, name: string): boolean =>
-  id === name || isAddressNamed(peerAddress, name)
+  id === name || id.slice(id.indexOf('/') + 1) === name || isAddressNamed(peerAddress, name)
 
 /** Whether a problem is about this very address, not one that begins like it. */
 function mentions({ message, field, remedy }: Problem, name: string): boolean {

@@ -42,11 +42,12 @@ export class Peers {
     return this.#peers.get(id)
   }
 
-  /** The peers that a user names: by id, or by address. */
+  /** The peers that a user names: by id, with or without our AS, or by address. */
   find(name: string): readonly Peer[] {
     return this.all.filter(
       ({ neighbor, session }) =>
         neighbor.id === name ||
+        neighbor.id.slice(neighbor.id.indexOf('/') + 1) === name ||
         neighbor.peerAddress === name ||
         isAddressNamed(neighbor.peerAddress, name) ||
         (session.peer !== undefined && isAddressNamed(formatScoped(session.peer, neighbor.interface), name)),

@@ -262,6 +262,15 @@ test('addresses and prefixes are compared as values, however they are written', 
   assert.equal((await explain({ peers }, 'peer', '192.0.2.1')).exists, false)
   assert.equal((await explain({ peers }, 'peer', 'fe80::1%eth2')).exists, false)
   assert.equal((await explain({ peers }, 'peer', '65001/192.0.2.10')).exists, true)
+  const other = { ...peer('192.0.2.10'), id: '65001/192.0.2.10:1790' }
+  assert.equal((await explain({ peers: [other] }, 'peer', '192.0.2.10:1790')).exists, true)
+})
+
+test('an aggregate is explained by the Services that are announced in it', async () => {
+  const routes = [{ prefix: '203.0.113.0/24', neighbors: [idOf(first)], attributes: {} }]
+  const services = [service('default/in', ['203.0.113.10'], { routes }), service('default/out', ['203.0.113.11'])]
+  const view = await explain({ services }, 'route', '203.0.113.0/24')
+  assert.deepEqual([view.exists, told(view).some((line) => line.includes('default/out'))], [true, false])
 })
 
 const broken = (object: Problem['object'], message: string): Problem => ({

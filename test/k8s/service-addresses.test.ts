@@ -213,3 +213,9 @@ test('aggregates: Services share one; what nobody may have is in none', () => {
   const local = translatorWith(more + a.replace('10.96.0.10', '10.96.0.10, internalTrafficPolicy: Local')).flush()
   assert.deepEqual(prefixesOf(local, 'a'), ['10.96.0.10/32'])
 })
+
+test("an external IP is announced by itself, whatever is aggregated: what is around it is nobody's", () => {
+  const more = config('ClusterIP, ExternalIP').replace('ExternalIP]', 'ExternalIP], aggregationLengthIPv4: 24')
+  const web = plain('web', ', clusterIP: 10.96.0.10, externalIPs: [203.0.113.7]') + slice('web')
+  assert.deepEqual(prefixesOf(translatorWith(more + web).flush(), 'web'), ['10.96.0.0/24', '203.0.113.7/32'])
+})

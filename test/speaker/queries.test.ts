@@ -248,6 +248,18 @@ test('of a peer that is no neighbor there is no table, not an empty one; address
   for (const name of ['fe80::1', 'FE80:0::1%eth0']) assert.equal(named(name).length, 1, name)
 })
 
+test('a peer whose id has a port is found by it, without our AS, as it is shown', () => {
+  const held = new Held(11)
+  const [low, high] = [
+    neighborOf(65_001, 65_002, '192.0.2.1', { passive: true }),
+    { ...neighborOf(65_001, 65_002, '192.0.2.1', { passive: true }), id: '65001/192.0.2.1:1790', peerPort: 1790 },
+  ]
+  held.peers.configure([low, high])
+  const named = (name: string): readonly string[] => held.peers.find(name).map(({ neighbor }) => neighbor.id)
+  assert.deepEqual(named('192.0.2.1:1790'), [high.id])
+  assert.deepEqual(named('192.0.2.1'), [low.id, high.id])
+})
+
 test('available of one peer is what is meant for it', () => {
   const held = new Held(2)
   held.want(hostRoutes(3), ['65001/192.0.2.1'])

@@ -268,7 +268,7 @@ function wishesOf(input: ServiceInput, addresses: readonly TypedAddress[]): read
     return selecting.flatMap((one): readonly Wish[] => {
       if (`${familyOf(address)}-unicast` !== one.family) return []
       if (!one.addressTypes.some((type) => types.includes(type))) return []
-      const { prefix, alone } = announcedPrefix(address, one, policyOf(typed, input.service), input.reserved)
+      const { prefix, alone } = announcedPrefix(typed, one, policyOf(typed, input.service), input.reserved)
       if (!one.admits(pool) || !speaks(one.neighbor, prefix)) return []
       return [
         { address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pool), name: one.name, alone },
@@ -305,14 +305,16 @@ function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport
  * nobody may have is in no aggregate.
  */
 function announcedPrefix(
-  address: string,
+  { address, types }: TypedAddress,
   { aggregationLength, aggregatesLocal }: ServiceExport,
   policy: 'Cluster' | 'Local',
   reserved: Reserved,
 ): { readonly prefix: string; readonly alone?: string } {
   const parsed = parseAddress(address)
+  // What is around an external IP is nobody's here: whoever may write a Service would draw packets for a network.
+  const isAlone = (policy === 'Local' && !aggregatesLocal) || types.every((type) => type === 'ExternalIP')
   const aggregate =
-    parsed === undefined || aggregationLength === undefined || (policy === 'Local' && !aggregatesLocal)
+    parsed === undefined || aggregationLength === undefined || isAlone
       ? undefined
       : formatPrefix(prefixOf(parsed, aggregationLength))
   const host = `${address}/${address.includes(':') ? 128 : 32}`
