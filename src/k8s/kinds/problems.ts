@@ -10,12 +10,26 @@ export function refOf({ kind, namespace, name }: ObjectKey, origin: Origin | und
   return namespace === '' ? { kind, name, file, line } : { kind, namespace, name, file, line }
 }
 
+/** Lines come and go above an object that stays as it is: where it stands is asked for when it is shown. */
+function refAt(ref: ObjectRef, origin: Origin, line: number): ObjectRef {
+  const below = line - origin.line
+  return {
+    ...ref,
+    get file() {
+      return origin.file
+    },
+    get line() {
+      return origin.line + below
+    },
+  }
+}
+
 export function problemOf(fault: Fault, key: ObjectKey, origin: Origin | undefined): Problem {
   const at = origin?.locate(fault.path)
   const ref = refOf(key, origin)
   return {
     severity: fault.severity,
-    object: at === undefined ? ref : { ...ref, line: at.line },
+    object: at === undefined || origin === undefined ? ref : refAt(ref, origin, at.line),
     field: formatPath(fault.path),
     code: fault.code,
     message: fault.message,
