@@ -14,7 +14,7 @@ import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
 import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
-import { RestartMarker } from './agent/restart-marker.ts'
+import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
@@ -75,10 +75,12 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
-  // Maps alone forward nothing: the programs of the earlier process must be on an uplink (RFC 4724 4.1, F bit).
-  const { adopted, interfaces, kind } = datapath.status
-  const isForwardingPreserved = kind === 'none' || (adopted && interfaces.length > 0)
-  const speaker = startSpeaker(options, marker.isRestart, isForwardingPreserved, log)
+  const forwarding = forwardingOf(datapath.status)
+  if (marker.isRestart) {
+    const told = `routers are told that forwarding ${forwarding.isPreserved ? 'went on' : 'was interrupted'}`
+    log.info({ forwarding: forwarding.isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${forwarding.why}`)
+  }
+  const speaker = startSpeaker(options, marker.isRestart, forwarding.isPreserved, log)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const agent = new Agent({
     source,
