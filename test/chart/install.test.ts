@@ -191,6 +191,19 @@ test('a second operator in another namespace is refused, agents alone are not', 
   assert.equal((await ofRelease('herald')).length, 14)
 })
 
+test('agents for nodes that have agents already are refused, in whatever namespace', { skip }, async () => {
+  const withoutOperator = ['--set', 'operator.enabled=false']
+  const words = /agents of Herald are there already for the same nodes: DaemonSet herald-agent in namespace/
+  for (const into of [namespace, 'other']) await assert.rejects(install('third', into, ...withoutOperator), words)
+  assert.deepEqual(await ofRelease('third'), [])
+})
+
+test('a namespace of Secrets that is not there is said before anything is made', { skip }, async () => {
+  const elsewhere = ['--set', 'bgpControlPlane.secretsNamespace.name=nowhere', '--set', 'agent.nodeSelector.rack=c']
+  await assert.rejects(install('fourth', namespace, ...elsewhere), /there is no namespace nowhere/)
+  assert.deepEqual(await ofRelease('fourth'), [])
+})
+
 test('CRDs of others are left alone, those that are missing come, stay with an upgrade and are kept', {
   skip,
 }, async () => {

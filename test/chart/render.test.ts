@@ -209,6 +209,8 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
     'bgpControlPlane.secretsNamespace.name=',
     /bgpControlPlane\.secretsNamespace\.name is a namespace/,
   ],
+  ['no image', 'image.repository=', /image\.repository is the name of the image/],
+  ['a digest that is none', 'image.digest=latest', /image\.digest is sha256: and 64 digits/],
   ['a state folder that is relative', 'agent.stateDir=herald', /agent\.stateDir is a folder on the node/],
   [
     'an alert that is none',
