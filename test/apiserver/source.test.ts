@@ -1,13 +1,15 @@
 /** The source of objects against a real kube-apiserver with etcd. */
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { cpSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import type { Clock } from '../../src/clock/clock.ts'
 import { systemClock } from '../../src/clock/system-clock.ts'
 import { loadCredentials } from '../../src/k8s/apiserver/credentials.ts'
 import { apiServerSource } from '../../src/k8s/apiserver/source.ts'
 import { connectTransport } from '../../src/k8s/apiserver/transport.ts'
 import type { ObjectSource, RawObject } from '../../src/k8s/source.ts'
+import { fasterClock } from '../k8s/apiserver/reflector-world.ts'
 import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
@@ -44,10 +46,13 @@ class View {
   }
 }
 
-async function follow(kubeconfig: string): Promise<{ readonly source: ObjectSource; readonly view: View }> {
+async function follow(
+  kubeconfig: string,
+  clock: Clock = systemClock,
+): Promise<{ readonly source: ObjectSource; readonly view: View }> {
   const source = apiServerSource({
     transport: connectTransport(loadCredentials(kubeconfig), 1_000),
-    clock: systemClock,
+    clock,
     random: () => 0.5,
     nodeName: 'node1',
   })
@@ -146,6 +151,28 @@ test('a server that stalls (SIGSTOP) is noticed, and takes nothing away', { skip
   }
   await waitFor('it is over', () => source.state.isReachable, { deadlineMs: 60_000 })
   assert.deepEqual(view.removed, [])
+})
+
+test('an etcd restored from a backup takes nothing away, and what happens afterwards arrives', { skip }, async () => {
+  const [data, backup] = ['etcd', 'backup'].map((name) => join(cluster.folder, name)) as [string, string]
+  await cluster.apply(JSON.stringify(service('before-backup')))
+  await cluster.pause(() => cpSync(data, backup, { recursive: true }))
+  const { source, view } = await follow(cluster.kubeconfig, fasterClock(10))
+  await waitFor('everything was read', () => view.isSynced, { deadlineMs: 30_000 })
+  // Enough versions that the server stays behind for a while.
+  for (let port = 1; port <= 20; port++) await cluster.apply(JSON.stringify(service('lost', port)))
+  await waitFor('it is there', () => view.has('Service/default/lost'))
+  await cluster.pause(() => {
+    rmSync(data, { recursive: true })
+    renameSync(backup, data)
+  })
+  await cluster.apply(JSON.stringify(service('after-restore')))
+  await waitFor('news', () => view.has('Service/default/after-restore'), { deadlineMs: 150_000 })
+  assert.deepEqual([view.removed, source.state.unconfirmed > 0], [[], true])
+  assert.match(source.state.ofKind('Service').problem ?? '', /went back in time/)
+  source.rescan()
+  await waitFor('it is let go', () => !view.has('Service/default/lost'), { deadlineMs: 30_000 })
+  assert.ok(view.has('Service/default/before-backup'))
 })
 
 test('a right that is taken away degrades its kind and takes nothing away', { skip }, async () => {

@@ -42,8 +42,11 @@ export class Delivered {
     return this.#held.size
   }
 
-  /** Answers the object's id; undefined for what is no object. */
-  upsert(item: unknown, apiVersion: string): string | undefined {
+  /**
+   * Answers the object's id; undefined for what is no object. `isCurrent`: of a list that is known to be newer than all
+   * that was delivered. Where it has an older version the past was written anew, and the server went back unnoticed.
+   */
+  upsert(item: unknown, apiVersion: string, isCurrent = false): string | undefined {
     const { name, namespace, uid: givenUid, resourceVersion: givenVersion, generation } = metadataOf(item)
     if (!isRecord(item) || typeof name !== 'string' || name === '') return undefined
     const id = `${typeof namespace === 'string' ? namespace : ''}/${name}`
@@ -55,7 +58,10 @@ export class Delivered {
     if (before !== undefined) {
       const isSame = before.uid === uid && before.resourceVersion === resourceVersion
       if (isSame && before.apiVersion === apiVersion) return id
-      if (!mayBeOlder && isOlder(resourceVersion, before.resourceVersion)) return id
+      if (!mayBeOlder && isOlder(resourceVersion, before.resourceVersion)) {
+        if (!isCurrent) return id
+        this.mayGoBack = true
+      }
       if (before.uid !== uid) this.#events.remove(this.#keyOf(id, before))
     }
     const version = { apiVersion, uid, resourceVersion }

@@ -72,10 +72,13 @@ const confirmAbsenceMs = 10_000
 /** A kind that is not installed is looked for so often. */
 const absentMs = 15_000
 /**
- * A server that stays behind what we have seen (some 90 s) came back from a backup: its versions count from then on.
- * What it does not have any more is held for the time in which controllers and people put it there again.
+ * A server that is behind what we have seen for so long came back from a backup: its versions count from then on. What
+ * it does not have any more is held for the time in which controllers and people put it there again.
  */
-const maxStaleTries = 8
+const behindMs = 60_000
+/** A server that was behind for so long may have come back with another past: what it lacks is not certain. */
+const doubtMs = 10_000
+const behindRetryMs = 5_000
 const heldMs = 600_000
 
 type Phase = 'list' | 'watch'
@@ -102,7 +105,7 @@ export class Reflector {
   /** One after the other. */
   readonly #failures = { list: 0, watch: 0 }
   #refusals = 0
-  #staleTries = 0
+  #behindSince: number | undefined
   /** Objects of the last list that are none. */
   #broken = 0
   #watchProblem: string | undefined
@@ -191,7 +194,7 @@ export class Reflector {
     if (wasWatch && isAboutVersion(error) && ++this.#refusals >= maxRefusals) this.#resourceVersion = undefined
     if (wasWatch) this.#watchProblem = messageOf(error)
     // "Too large resource version": the server has yet to see what we have seen (504); nothing older is taken from it.
-    else if (status === 504 && ++this.#staleTries >= maxStaleTries) this.#goBack()
+    else if (status === 504) this.#isBehind()
     // A server whose store changes its leader answers 500 for a moment.
     const isFinal = status === 403 || (status === 500 && failures >= finalFailures)
     const isEnough = isFinal && this.#parts.resource.object !== undefined
@@ -201,7 +204,8 @@ export class Reflector {
     this.#untold?.cancel()
     if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
     else tell()
-    await this.#backOff(failures, error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0)
+    if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, firstRetryMs * 2 ** failures))
+    else await this.#backOff(failures, error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0)
   }
 
   /** `failures`: before this one. */
@@ -211,7 +215,10 @@ export class Reflector {
     return this.#sleep(Math.max(backoffMs, Math.min(askedMs, lastRetryMs)))
   }
 
-  #goBack(): void {
+  #isBehind(): void {
+    const now = this.#parts.clock.monotonic()
+    this.#behindSince ??= now
+    if (now - this.#behindSince < behindMs) return
     this.#newest = undefined
     this.#delivered.mayGoBack = true
   }
@@ -246,11 +253,14 @@ export class Reflector {
       if (this.#abort.signal.aborted) return
       list = await this.#listOnce()
     }
+    const { monotonic } = this.#parts.clock
+    const behindForMs = this.#behindSince === undefined ? 0 : monotonic() - this.#behindSince
+    this.#delivered.mayGoBack ||= behindForMs >= doubtMs
     if (letsGo) this.#delivered.mayGoBack = false
     this.#delivered.sweep(list.seen)
     if (letsGo) this.#delivered.letGo()
     this.#delivered.mayGoBack = false
-    this.#staleTries = 0
+    this.#behindSince = undefined
     this.#refusals = this.#failures.list = 0
     this.#broken = list.broken
     if (!this.#isRelistAsked) this.#resourceVersion = list.resourceVersion
@@ -297,13 +307,18 @@ export class Reflector {
     }
     const apiVersion = this.#parts.resource.places[this.#place]?.apiVersion ?? ''
     const splitter = new ItemSplitter()
+    let isCurrent = false
+    const opened = (before: unknown): void => {
+      this.#refuseOlder(before)
+      isCurrent = this.#newest !== undefined && typeof metadataOf(before)['resourceVersion'] === 'string'
+    }
     const found = (item: unknown): void => {
-      const id = this.#delivered.upsert(item, apiVersion)
+      const id = this.#delivered.upsert(item, apiVersion, isCurrent)
       if (id === undefined) list.broken++
       else list.seen.add(id)
     }
     try {
-      await this.#read(query, (chunk) => splitter.push(chunk, found, (before) => this.#refuseOlder(before)))
+      await this.#read(query, (chunk) => splitter.push(chunk, found, opened))
     } catch (error) {
       // An expired continue token: what would begin with another page now may end the same way.
       if (from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { Delivered, isOlder } from '../../../src/k8s/apiserver/delivered.ts'
 import { waitFor } from '../../wait.ts'
+import type { Request } from './fake-server.ts'
 import { fasterClock, isList, path, ReflectorWorld } from './reflector-world.ts'
 
 let world: ReflectorWorld
@@ -14,6 +15,8 @@ beforeEach(async () => {
 afterEach(() => world.end())
 
 const restored = (problem: string | undefined): boolean => /went back in time/.test(problem ?? '')
+/** Not the look before a watch goes on. */
+const isWholeList = (request: Request): boolean => isList(request) && request.query.get('limit') !== '1'
 const bookmark = (resourceVersion: string): string =>
   `${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion } } })}\n`
 
@@ -76,6 +79,40 @@ test('a server restored from a backup takes nothing away: what it has no more is
 
 test('a bookmark of a version that is past is noticed as well', async () => {
   const reflector = await restore(200, () => world.server.say(path, bookmark('101')))
+  assert.deepEqual([world.removed, reflector.unconfirmed], [[], 1])
+})
+
+test('a past that was written anew shows in a list that is newer, and takes nothing away either', async () => {
+  world.server.put(path, 'a', { n: 1 })
+  const reflector = world.begin(undefined, fasterClock(20))
+  await world.isWatched()
+  world.server.put(path, 'a', { n: 2 })
+  world.server.put(path, 'b')
+  await world.has('b')
+  const a = { metadata: { name: 'a', namespace: 'default', uid: 'uid-a', resourceVersion: '101' }, spec: { n: 1 } }
+  world.once(({ stream }) => {
+    stream.respond({ ':status': 200 })
+    stream.end(JSON.stringify({ metadata: { resourceVersion: '104' }, items: [a] }))
+  }, isWholeList)
+  world.server.compactedAt = 104
+  world.server.setVersion(104)
+  world.server.endWatches()
+  await waitFor('it is told', () => restored(reflector.state.problem))
+  assert.deepEqual([world.objects.get('a'), world.removed, reflector.unconfirmed], [{ n: 1 }, [], 1])
+})
+
+test('what a server lacks that was behind for a while, and is not any more, is held', async () => {
+  world.server.put(path, 'a')
+  const reflector = world.begin(undefined, fasterClock(20))
+  await world.isWatched()
+  world.server.setVersion(200)
+  world.server.put(path, 'b')
+  await world.has('b')
+  world.server.setVersion(101)
+  world.server.endWatches()
+  await waitFor('some tries', () => world.server.lists(path) >= 6)
+  world.server.setVersion(300)
+  await waitFor('it is told', () => restored(reflector.state.problem))
   assert.deepEqual([world.removed, reflector.unconfirmed], [[], 1])
 })
 
