@@ -1,7 +1,4 @@
-/**
- * The agent as a process of its own, as it is released (the built program) or of the sources, with what Linux says of
- * it.
- */
+/** Processes of their own, with what Linux says of them: the agent as it is released (the built program) or of the sources. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,34 +6,11 @@ import { join } from 'node:path'
 /** USER_HZ: /proc counts CPU time in hundredths of a second. */
 const tickMs = 10
 
-export class AgentProcess {
+export class MeasuredProcess {
   readonly #child: ChildProcess
 
-  /** `program`: the entry of the command line. */
-  constructor(folder: string, program: string, ...flags: readonly string[]) {
-    this.#child = spawn(
-      process.execPath,
-      [
-        program,
-        'agent',
-        '--node-name',
-        'node1',
-        '--manifests',
-        join(folder, 'manifests'),
-        '--bgp-listen',
-        'none',
-        '--http',
-        'none',
-        '--state-dir',
-        join(folder, 'state'),
-        '--socket',
-        join(folder, 'herald.sock'),
-        '--log-level',
-        'error',
-        ...flags,
-      ],
-      { stdio: 'inherit' },
-    )
+  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+    this.#child = spawn(command, args, { stdio: 'inherit', env })
   }
 
   get rssMiB(): number {
@@ -51,14 +25,25 @@ export class AgentProcess {
     return (Number(fields[11]) + Number(fields[12])) * tickMs
   }
 
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null) return
+  async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
-    this.#child.kill('SIGINT')
+    this.#child.kill(signal)
     await exited
   }
 
   #proc(name: string): string {
     return readFileSync(`/proc/${this.#child.pid ?? 0}/${name}`, 'utf8')
+  }
+}
+
+export class AgentProcess extends MeasuredProcess {
+  /** `program`: the entry of the command line. */
+  constructor(folder: string, program: string, ...flags: readonly string[]) {
+    super(process.execPath, [
+      ...[program, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests')],
+      ...['--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state')],
+      ...['--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags],
+    ])
   }
 }

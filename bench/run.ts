@@ -7,11 +7,14 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { benchAnnounce } from './announce.ts'
+import { readFlags } from './flags.ts'
 import { benchAsking } from './asking.ts'
 import { benchFullTable } from './full-table.ts'
 import { benchKernel } from './kernel.ts'
+import { benchKubernetes } from './kubernetes.ts'
 import { benchLatency } from './latency.ts'
 import { printMachine } from './report.ts'
+import { benchSource } from './source.ts'
 import { benchStart } from './start.ts'
 
 const parts: Readonly<Record<string, () => Promise<void>>> = {
@@ -21,10 +24,12 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   asking: benchAsking,
   kernel: benchKernel,
+  source: benchSource,
+  kubernetes: benchKubernetes,
 }
 const inside = 'HERALD_BENCH_NAMESPACE'
 
-const wanted = process.argv.slice(2)
+const { parts: wanted, env } = readFlags(process.argv.slice(2))
 const unknown = wanted.filter((name) => parts[name] === undefined)
 if (unknown.length > 0) {
   console.error(`no such part: ${unknown.join(' ')}; there are ${Object.keys(parts).join(', ')}`)
@@ -38,7 +43,7 @@ if (unknown.length > 0) {
   const child = spawnSync(
     'unshare',
     ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...wanted],
-    { stdio: 'inherit', env: { ...process.env, [inside]: '1' } },
+    { stdio: 'inherit', env: { ...process.env, ...env, [inside]: '1' } },
   )
   process.exitCode = child.status ?? 1
 } else {

@@ -131,3 +131,20 @@ test('another node, or a new address of one, is nothing to the Services unless i
   assert.equal(translator.hasMore, true)
   assert.match(delta.problems?.at(-1)?.message ?? '', /198\.51\.2\.88 \(the address of node node-z\)/)
 })
+
+test('addresses of thousands are settled in parts, and nothing is made of them before the last part', () => {
+  const many = Array.from({ length: 300 }, (_, i) => service(`s${i}`)).join('')
+  let now = 0
+  // Every look at the clock is a flush's time later.
+  const translator = translatorWith('', { isAllocatedElsewhere: true, nowMs: () => (now += 5) })
+  deliver(translator, smallestPolicy + node + pool + many)
+  const sizes: number[] = []
+  do sizes.push(translator.flush().services.size)
+  while (translator.hasMore)
+  const first = sizes.findIndex((size) => size > 0)
+  assert.ok(first >= 4, `nothing in ${first} flushes`)
+  assert.equal(
+    sizes.reduce((sum, size) => sum + size, 0),
+    300,
+  )
+})

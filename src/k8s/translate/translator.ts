@@ -34,6 +34,9 @@ export type { Translator, TranslatorOptions } from './types.ts'
 /** Services of one flush, and how long it may take: BGP and the API share the loop. */
 const flushServices = 256
 const flushMs = 5
+/** Services whose addresses are settled between two looks at the clock, and in one flush. */
+const settledTogether = 64
+const mostSettled = 4_096
 
 export function createTranslator(options: TranslatorOptions): Translator {
   return new NodeTranslator(options)
@@ -49,6 +52,7 @@ class NodeTranslator implements Translator {
   readonly #dirty = new Set<string>()
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
+  #hasUnsettled = false
   readonly #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
   #arePoolsDirty = true
@@ -94,7 +98,7 @@ class NodeTranslator implements Translator {
   }
 
   get hasMore(): boolean {
-    return this.#waiting.size > 0
+    return this.#waiting.size > 0 || this.#hasUnsettled
   }
 
   get usesNetwork(): boolean {
@@ -226,16 +230,12 @@ class NodeTranslator implements Translator {
 
   #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
     const serviceOf = (id: string): Service | undefined => this.#store.objects.Service.get(id)?.value
-    const moved = this.#addresses.settle(this.#dirty, (id) => {
-      const service = serviceOf(id)
-      return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
-    })
-    for (const id of [...this.#dirty]) for (const rival of this.#own.set(id, serviceOf(id))) this.#waiting.add(rival)
-    for (const id of [...this.#dirty, ...moved]) this.#waiting.add(id)
-    this.#dirty.clear()
-    const delta = new Map<string, DesiredService | undefined>()
     const { nowMs = () => 0 } = this.#options
     const endMs = nowMs() + flushMs
+    this.#settle(serviceOf, () => nowMs() >= endMs)
+    // Who has which address is known before anything is made of it.
+    if (this.#hasUnsettled) return new Map()
+    const delta = new Map<string, DesiredService | undefined>()
     let count = 0
     for (const id of this.#waiting) {
       if (count >= flushServices || (count > 0 && nowMs() >= endMs)) break
@@ -244,6 +244,28 @@ class NodeTranslator implements Translator {
       this.#translateService(id, serviceOf(id), delta)
     }
     return delta
+  }
+
+  /** An allocator of ours chooses with all before it; what statuses say comes out the same in whatever parts. */
+  #settle(serviceOf: (id: string) => Service | undefined, isOver: () => boolean): void {
+    const part = this.#options.isAllocatedElsewhere === true ? settledTogether : Number.POSITIVE_INFINITY
+    let settled = 0
+    do {
+      const ids: string[] = []
+      for (const id of this.#dirty) {
+        if (ids.length >= part) break
+        ids.push(id)
+        this.#dirty.delete(id)
+      }
+      settled += ids.length
+      const moved = this.#addresses.settle(ids, (id) => {
+        const service = serviceOf(id)
+        return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
+      })
+      for (const id of ids) for (const rival of this.#own.set(id, serviceOf(id))) this.#waiting.add(rival)
+      for (const id of [...ids, ...moved]) this.#waiting.add(id)
+    } while (this.#dirty.size > 0 && settled < mostSettled && !isOver())
+    this.#hasUnsettled = this.#dirty.size > 0
   }
 
   #translateService(id: string, service: Service | undefined, delta: Map<string, DesiredService | undefined>): void {

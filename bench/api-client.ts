@@ -1,0 +1,54 @@
+/** Requests to a real API server as fast as it takes them: one HTTP/2 connection, a bounded number at a time. */
+import { type ClientHttp2Session, connect } from 'node:http2'
+import { nowMs } from './report.ts'
+
+const atOnce = 64
+
+export class ApiClient {
+  readonly #session: ClientHttp2Session
+
+  constructor(url: string) {
+    this.#session = connect(url, { rejectUnauthorized: false })
+  }
+
+  /** The clock when the answer was there; rejects with the server's words. */
+  send(method: 'POST' | 'PUT' | 'DELETE', path: string, object?: object): Promise<number> {
+    const stream = this.#session.request({
+      ':method': method,
+      ':path': path,
+      authorization: 'Bearer token-admin',
+      'content-type': 'application/json',
+    })
+    stream.end(object === undefined ? undefined : JSON.stringify(object))
+    return new Promise((resolve, reject) => {
+      let status = 0
+      let text = ''
+      stream.setEncoding('utf8')
+      stream.on('response', (headers) => {
+        status = Number(headers[':status'])
+      })
+      stream.on('data', (chunk: string) => {
+        text += chunk
+      })
+      stream.on('error', reject)
+      stream.on('end', () => {
+        if (status < 300) resolve(nowMs())
+        else reject(new Error(`${method} ${path}: ${status} ${text.slice(0, 300)}`))
+      })
+    })
+  }
+
+  /** `make` for 0 to `count` - 1; the answer is the clock after the last one. */
+  async all(count: number, make: (i: number) => Promise<unknown>): Promise<number> {
+    let next = 0
+    const work = async (): Promise<void> => {
+      while (next < count) await make(next++)
+    }
+    await Promise.all(Array.from({ length: atOnce }, work))
+    return nowMs()
+  }
+
+  close(): void {
+    this.#session.destroy()
+  }
+}
