@@ -61,6 +61,7 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
     random: Math.random,
     log,
     isLeader: () => election.isLeader,
+    isClassRequired: options.requireLoadBalancerClass,
     ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
   })
   const probes = await startProbes(options, election, operator, output, log)

@@ -19,6 +19,12 @@ export interface AgentOptions {
   readonly attach: 'auto' | 'tcx' | 'clsact'
   readonly bgpSecretsNamespace: string
   readonly loadBalancerClass?: string
+  /** Services without a class are left alone. */
+  readonly requireLoadBalancerClass: boolean
+  /** The label that excludes a node from load balancers means nothing. */
+  readonly ignoreExcludeLb: boolean
+  /** What of the Node ends the announcement of Services. */
+  readonly withdrawOn: readonly string[]
   /** Where every input and output of the speaker is written. */
   readonly record?: string
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'

@@ -67,6 +67,17 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
+    .option('--require-load-balancer-class', 'leave Services without a loadBalancerClass alone', false)
+    .option('--ignore-exclude-lb', 'announce in spite of the label exclude-from-external-load-balancers', false)
+    .addOption(
+      new Option(
+        '--withdraw-on <list>',
+        'what of the Node withdraws its Services: unschedulable, not-ready, disk-pressure, memory-pressure, ' +
+          'pid-pressure, taint:KEY, separated by commas',
+      )
+        .argParser(withdrawals)
+        .default([], 'nothing'),
+    )
     .option('--socket-lb', 'not in this version')
     .option(
       '--record <file>',
@@ -183,6 +194,17 @@ function nodeName(text: string): string {
   const name = text.trim().toLowerCase()
   if (name === '') throw new InvalidArgumentError('A name is wanted.')
   return name
+}
+
+const withdrawalWords = ['unschedulable', 'not-ready', 'disk-pressure', 'memory-pressure', 'pid-pressure']
+
+/** `unschedulable,not-ready,taint:example.org/maintenance` */
+function withdrawals(text: string): readonly string[] {
+  const words = text.split(',').map((word) => word.trim())
+  for (const word of words)
+    if (!withdrawalWords.includes(word) && !/^taint:\S+$/.test(word))
+      throw new InvalidArgumentError(`${word} is none of ${withdrawalWords.join(', ')} and taint:KEY.`)
+  return words
 }
 
 function regex(text: string): string {

@@ -36,6 +36,7 @@ export function addOperator(
         .default({ host: '127.0.0.1', port: 9473 }, '127.0.0.1:9473'),
     )
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
+    .option('--require-load-balancer-class', 'leave Services without a loadBalancerClass alone', false)
     .addOption(
       new Option('--log-level <level>', 'least level logged')
         .choices(['debug', 'info', 'warn', 'error'])

@@ -120,7 +120,16 @@ export const verdictCodes = {
   },
   eligible: {
     yes: ['HasLocalBackends', 'HasEndpoints', 'SomePortsWithoutBackend'],
-    no: ['NoBackends', 'NoLocalBackends', 'EndpointsWithoutNode', 'NoEndpointOfFamily', 'NoMatchingPort'],
+    no: [
+      'NoBackends',
+      'NoLocalBackends',
+      'EndpointsWithoutNode',
+      'NoEndpointOfFamily',
+      'NoMatchingPort',
+      'NodeExcluded',
+      'NetworkUnavailable',
+      'NodeWithdrawn',
+    ],
   },
   programmed: {
     yes: ['NotGated', 'Programmed'],

@@ -33,6 +33,7 @@ export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
 
 export interface AllocationOptions {
   readonly loadBalancerClass?: string
+  readonly isClassRequired?: boolean
 }
 
 export interface Flushed {

@@ -10,6 +10,8 @@ export interface OperatorOptions {
   /** undefined: no HTTP port. */
   readonly http?: { readonly host: string; readonly port: number }
   readonly loadBalancerClass?: string
+  /** Services without a class are left alone. */
+  readonly requireLoadBalancerClass: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'json' | 'text'
 }

@@ -347,3 +347,62 @@ test('names of namespaces keep configuration apart: an advertisement is for pool
   const foreign = everywhere.replace('metallb-system', 'elsewhere')
   assert.deepEqual(hears(flush(tor + production + foreign + rest)), [])
 })
+
+test('herald.dev/attributes on an advertisement adds what the schema lacks, and a misspelt annotation is told', () => {
+  const said = (text: string): string =>
+    advertisement('a', 'communities: ["1:1"]').replace('metallb-system', `metallb-system, annotations: {${text}}`)
+  const text = said(`herald.dev/attributes: '{med: 50, asPathPrepend: 2, extendedCommunities: [rt:1:2]}'`)
+  assert.deepEqual(routesOf(flush(tor + production + text + rest)), [
+    [
+      '192.168.10.0/32',
+      [toTor],
+      { communities: [65537], med: 50, asPathPrepend: 2, extendedCommunities: ['0002000100000002'] },
+    ],
+  ])
+  const slip = flush(tor + production + said(`herald.dev/attribute: '{med: 50}'`) + rest)
+  assert.deepEqual(codesOf(slip.problems), ['UnknownField'])
+})
+
+test('a deleted Community stays in force while it is named, and goes with its last advertisement', () => {
+  const ad = advertisement('a', 'communities: [vpn]')
+  const translator = translatorWith(tor + production + community('names', ['vpn', '1:1']) + ad + rest)
+  translator.flush()
+  translator.remove({ apiVersion: 'metallb.io/v1beta1', kind: 'Community', namespace: 'metallb-system', name: 'names' })
+  const gone = translator.flush()
+  assert.deepEqual(
+    [gone.services.size, gone.problems?.map(({ severity, code }) => [severity, code])],
+    [0, [['warning', 'UnknownCommunity']]],
+  )
+  const moved = change(translator, community('others', ['vpn', '1:2']))
+  assert.deepEqual([routesOf(moved), moved.problems], [[['192.168.10.0/32', [toTor], { communities: [65538] }]], []])
+})
+
+test('ten thousand peers of other nodes cost this one little', () => {
+  const many = Array.from({ length: 10_000 }, (_, index) =>
+    peer(
+      `p${index}`,
+      `myASN: 1, peerASN: 2, peerAddress: 10.${index >> 8}.${index & 255}.1, nodeSelectors: [{matchLabels: {n: "${index}"}}]`,
+    ),
+  )
+  const translator = translatorWith(
+    node.replace('labels: {', 'labels: {n: "77", ') +
+      production +
+      everywhere +
+      service('web') +
+      slice('web') +
+      many.join(''),
+  )
+  const delta = translator.flush()
+  assert.deepEqual(
+    delta.speaker?.neighbors.map(({ id }) => id),
+    ['1/10.0.77.1'],
+  )
+  assert.equal(routesOf(delta).length, 1)
+  assert.equal(
+    change(
+      translator,
+      peer('p5', 'myASN: 1, peerASN: 3, peerAddress: 10.0.5.1, nodeSelectors: [{matchLabels: {n: "5"}}]'),
+    ).speaker,
+    undefined,
+  )
+})

@@ -3,6 +3,7 @@ import type { LabelSelector } from '../../desired/label-selector.ts'
 import { selectorMatches } from '../../desired/label-selector.ts'
 import type { AddressFamilyName, Problem, RouteAttributes } from '../../desired/model.ts'
 import { widestPrefixLength } from '../../allocation/intervals.ts'
+import { annotatedAttributes } from '../kinds/attributes-annotation.ts'
 import { rangeOfBlock } from '../kinds/address-blocks.ts'
 import { duplicateAlias } from '../kinds/community.ts'
 import { blockOf } from '../kinds/ip-address-pool.ts'
@@ -11,7 +12,7 @@ import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
-import { type Advertisement, type NodeFacts, selectsNode } from './node-plan.ts'
+import { type Advertisement, type NodeFacts, type NodePlan, selectsNode } from './node-plan.ts'
 
 export interface NamedAdvertisement {
   readonly namespace: string
@@ -22,7 +23,15 @@ export interface NamedAdvertisement {
 
 type Written = Stored<'BGPAdvertisement'>
 type Pool = Stored<'IPAddressPool'>
-type Aliases = ReadonlyMap<string, ReadonlyMap<string, WrittenCommunity>>
+
+/** What a name of a community stands for, and the object that says so. */
+interface Alias {
+  readonly value: WrittenCommunity
+  readonly from: Stored<'Community'>
+}
+
+/** By namespace and name. */
+type Aliases = ReadonlyMap<string, ReadonlyMap<string, Alias>>
 
 const everyService: LabelSelector = {}
 
@@ -30,7 +39,11 @@ const everyService: LabelSelector = {}
 export function metallbAdvertisements(
   objects: StoredObjects,
   node: NodeFacts,
-): { readonly advertisements: readonly NamedAdvertisement[]; readonly problems: readonly Problem[] } {
+): {
+  readonly advertisements: readonly NamedAdvertisement[]
+  readonly problems: readonly Problem[]
+  readonly needed: NonNullable<NodePlan['needed']>
+} {
   const { aliases, problems } = aliasesOf(objects)
   const said = [...problems]
   const advertisements: NamedAdvertisement[] = []
@@ -39,7 +52,17 @@ export function metallbAdvertisements(
     said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
     if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
   }
-  return { advertisements, problems: said }
+  return { advertisements, problems: said, needed: neededBy(objects, aliases) }
+}
+
+/** The Communities that advertisements name: one of them that is deleted stays in force while they do. */
+function neededBy({ BGPAdvertisement: all }: StoredObjects, aliases: Aliases): NonNullable<NodePlan['needed']> {
+  return [...all.values()].flatMap(({ key, value }) =>
+    value.spec.communities.flatMap((name) => {
+      const found = aliases.get(key.namespace)?.get(name)
+      return found === undefined ? [] : [{ kind: 'Community' as const, id: `${key.namespace}/${found.from.key.name}` }]
+    }),
+  )
 }
 
 function advertisementOf(
@@ -52,7 +75,6 @@ function advertisementOf(
   const faults: Fault[] = [...unknownPeers(from, objects)]
   const attributes = attributesOf(from, aliases.get(namespace) ?? new Map(), faults)
   const pools = poolsOf(from, objects, faults)
-  const attributeRules = [{ from, path: ['spec'], preferenceField: 'localPref', attributes }]
   const selectors = spec.serviceSelectors.length === 0 ? [everyService] : spec.serviceSelectors
   const ofFamily = (family: AddressFamilyName): readonly Advertisement[] => {
     const [length, whole, field] =
@@ -65,6 +87,8 @@ function advertisementOf(
       return found === undefined
     })
     const filter = { kind: 'IPAddressPool', namespace, names: fitting.map(({ key }) => key.name), selectors: [] }
+    const said = { ...attributes, ...annotatedAttributes(from.value.attributeKeys, family) }
+    const attributeRules = [{ from, path: ['spec'], preferenceField: 'localPref', attributes: said }]
     return selectors.map((selector) => ({
       name: `BGPAdvertisement ${name}`,
       family,
@@ -142,12 +166,18 @@ function tooWide(pool: Pool, length: number, family: AddressFamilyName, field: s
 
 function attributesOf(
   { value: { spec } }: Written,
-  aliases: ReadonlyMap<string, WrittenCommunity>,
+  aliases: ReadonlyMap<string, Alias>,
   faults: Fault[],
 ): RouteAttributes {
   const found = spec.communities.flatMap((text, index): readonly WrittenCommunity[] => {
     const parsed = parseMetallbCommunity(text.trim())
-    const community = parsed !== undefined && !isCommunityFault(parsed) ? parsed : aliases.get(text)
+    const alias = aliases.get(text)
+    const community = parsed !== undefined && !isCommunityFault(parsed) ? parsed : alias?.value
+    if (community !== undefined && community === alias?.value && alias.from.isGone === true) {
+      const message = `Community ${alias.from.key.name} is deleted: what it said last stays in force`
+      const remedy = 'Write the Community again, or name none.'
+      faults.push(fault('warning', ['spec', 'communities', index], 'UnknownCommunity', message, remedy))
+    }
     if (community === undefined) {
       const near = nearest(text, [...aliases.keys()])
       const message = `no Community of the namespace names ${text}: it is left out, and the rest is announced`
@@ -170,18 +200,18 @@ function aliasesOf({ Community: communities }: StoredObjects): {
   readonly aliases: Aliases
   readonly problems: readonly Problem[]
 } {
-  const aliases = new Map<string, Map<string, WrittenCommunity>>()
-  const owners = new Map<string, string>()
+  const aliases = new Map<string, Map<string, Alias>>()
   const problems: Problem[] = []
-  for (const { key, origin, value } of [...communities.values()].sort(byAge))
-    for (const { name, value: community, path } of value.aliases) {
-      const own = aliases.get(key.namespace) ?? new Map<string, WrittenCommunity>()
+  const isGone = (from: Stored<'Community'>): number => Number(from.isGone === true)
+  for (const from of [...communities.values()].sort((a, b) => isGone(a) - isGone(b) || byAge(a, b)))
+    for (const { name, value, path } of from.value.aliases) {
+      const { key, origin } = from
+      const own = aliases.get(key.namespace) ?? new Map<string, Alias>()
       aliases.set(key.namespace, own)
-      const owner = owners.get(`${key.namespace}/${name}`)
-      if (owner === undefined) {
-        owners.set(`${key.namespace}/${name}`, key.name)
-        own.set(name, community)
-      } else problems.push(problemOf(duplicateAlias([...path, 'name'], name, `in Community ${owner}`), key, origin))
+      const owner = own.get(name)?.from.key.name
+      if (owner === undefined) own.set(name, { value, from })
+      else if (from.isGone !== true)
+        problems.push(problemOf(duplicateAlias([...path, 'name'], name, `in Community ${owner}`), key, origin))
     }
   return { aliases, problems }
 }

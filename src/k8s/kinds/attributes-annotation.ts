@@ -8,7 +8,7 @@ import { fault, narrow, type Fault } from './narrow.ts'
 import { attributeKeys, meantKey, misspeltKey, readMap } from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
 
-const attributesAnnotation = 'herald.dev/attributes'
+export const attributesAnnotation = 'herald.dev/attributes'
 
 const schema = z.strictObject(attributeKeys).partial()
 

@@ -1,6 +1,8 @@
 /** metallb.io/v1beta1 BGPAdvertisement: which pools are announced, from where, to whom and with what. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
+import { unknownAnnotations } from './annotations.ts'
+import { type AttributesAnnotation, attributesAnnotation, parseAttributesAnnotation } from './attributes-annotation.ts'
 import { duplicateFaults, selectorFaults } from './duplicates.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { isCommunityFault, parseMetallbCommunity } from './metallb-communities.ts'
@@ -55,11 +57,20 @@ const emptySpec = {
   serviceSelectors: [],
 }
 
-export type BgpAdvertisement = z.infer<typeof schema>
+export type BgpAdvertisement = z.infer<typeof schema> & {
+  /** `herald.dev/attributes` */
+  readonly attributeKeys: AttributesAnnotation
+}
+
+const readAnnotations = { prefixes: ['herald.dev/'], names: [attributesAnnotation] }
 
 export function parseBgpAdvertisement(raw: RawObject, before?: BgpAdvertisement): Narrowed<BgpAdvertisement> {
   const part = { at: [], meanwhile: 'the last good version stays in force', before }
-  return narrow(schema, raw, ({ spec }) => checkSpec(spec), part)
+  const { value, faults } = narrow(schema, raw, ({ spec }) => checkSpec(spec), part)
+  if (value === undefined) return { faults }
+  const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
+  const annotation = parseAttributesAnnotation(value.metadata.annotations, before?.attributeKeys)
+  return { value: { ...value, attributeKeys: annotation.keys }, faults: [...faults, ...annotation.faults, ...unknown] }
 }
 
 function checkSpec(spec: BgpAdvertisement['spec']): readonly Fault[] {

@@ -6,11 +6,18 @@ import * as z from 'zod'
 import { formatAddress, isUnicastIpv4, parseAddress, parseIpv4, splitZone, unmapped } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
+import { unknownAnnotations } from './annotations.ts'
 import { selectorFaults } from './duplicates.ts'
 import { optionalDuration } from './go-duration.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Metadata, type Narrowed } from './narrow.ts'
-import { interfaceName, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
+import {
+  interfaceName,
+  neighborsAnnotation,
+  parseNeighborAnnotation,
+  unmetEntries,
+  type NeighborAnnotation,
+} from './neighbor-annotation.ts'
 import { choice, flag, optionalList, optionalText } from './schemas.ts'
 import { plainKey } from './secret.ts'
 
@@ -77,6 +84,7 @@ export interface BgpPeer {
   readonly written: Written
 }
 
+const readAnnotations = { prefixes: ['herald.dev/'], names: [neighborsAnnotation] }
 const meanwhile = 'the last good version stays in force'
 
 export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer> {
@@ -86,6 +94,8 @@ export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer
   const said = [...faults, ...key.faults].map((found) => withoutKey(found, key.written))
   if (value === undefined || key.faults.some(({ severity }) => severity === 'error')) return { faults: said }
   const { password: _password, holdTime, keepaliveTime, connectTime, ...spec } = value.spec
+  const own = new Set([canonical(spec.peerAddress) ?? '::'])
+  const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
   const annotation = parseNeighborAnnotation(value.metadata.annotations, before?.neighborKeys)
   return {
     value: {
@@ -102,7 +112,7 @@ export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer
       neighborKeys: annotation.keys,
       written: { ...value, spec: { ...value.spec, password: undefined } },
     },
-    faults: [...said, ...annotation.faults],
+    faults: [...said, ...annotation.faults, ...unknown, ...unmetEntries(annotation.keys, own, 'this BGPPeer')],
   }
 }
 

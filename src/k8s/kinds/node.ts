@@ -14,8 +14,20 @@ import { optionalList, optionalText } from './schemas.ts'
 
 const schema = z.object({
   metadata: metadataSchema,
-  spec: z.object({ podCIDR: optionalText, podCIDRs: optionalList(z.string()) }).nullish(),
-  status: z.object({ addresses: optionalList(z.object({ type: z.string(), address: z.string() })) }).nullish(),
+  spec: z
+    .object({
+      podCIDR: optionalText,
+      podCIDRs: optionalList(z.string()),
+      unschedulable: z.unknown().optional(),
+      taints: z.unknown().optional(),
+    })
+    .nullish(),
+  status: z
+    .object({
+      addresses: optionalList(z.object({ type: z.string(), address: z.string() })),
+      conditions: z.unknown().optional(),
+    })
+    .nullish(),
 })
 
 type Written = z.infer<typeof schema>
@@ -46,6 +58,12 @@ export interface Node {
   readonly neighborKeys: NeighborAnnotation
   /** `herald.dev/drain` */
   readonly isDraining: boolean
+  /** Cordoned. */
+  readonly isUnschedulable: boolean
+  /** Keys of its taints. */
+  readonly taints: readonly string[]
+  /** `NotReady`, and conditions such as `NetworkUnavailable` that are true and should not be; without heartbeats. */
+  readonly troubles: readonly string[]
 }
 
 /** Ends in the AS number of the virtual router. */
@@ -72,9 +90,30 @@ export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
       routers: routersOf(metadata.annotations, before?.routers ?? [], said),
       neighborKeys: neighbors.keys,
       isDraining: drainOf(metadata.annotations, before?.isDraining ?? false, said),
+      isUnschedulable: value.spec?.unschedulable === true,
+      taints: entriesOf(value.spec?.taints, 'key').map(([key]) => key),
+      troubles: troublesOf(value),
     },
     faults: said,
   }
+}
+
+/** Texts of the entries of a list by one of their fields; what has none is passed over. */
+function entriesOf(list: unknown, field: string): readonly (readonly [string, object])[] {
+  if (!Array.isArray(list)) return []
+  return list.flatMap((entry: unknown): readonly (readonly [string, object])[] => {
+    const text: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, field) : undefined
+    return typeof text === 'string' && typeof entry === 'object' && entry !== null ? [[text, entry]] : []
+  })
+}
+
+function troublesOf({ status }: Written): readonly string[] {
+  const found = entriesOf(status?.conditions, 'type').flatMap(([type, condition]): readonly string[] => {
+    const value: unknown = Reflect.get(condition, 'status')
+    if (type === 'Ready') return value === 'False' || value === 'Unknown' ? ['NotReady'] : []
+    return value === 'True' ? [type] : []
+  })
+  return [...new Set(found)].sort()
 }
 
 function podCidrsOf({ spec }: Written, before: readonly string[] | undefined, faults: Fault[]): readonly string[] {

@@ -21,6 +21,7 @@ import {
   type RouterView,
 } from './exports.ts'
 import { KnownNetwork } from './known-network.ts'
+import { nodeObstacle, type NodeObstacle } from './node-fitness.ts'
 import { preferenceConflicts } from './preference-conflicts.ts'
 import { routerIdOf } from './router-id.ts'
 import type { TranslatorOptions } from './types.ts'
@@ -30,6 +31,8 @@ export interface NodeAnswer {
   readonly exports: NodeExports | undefined
   readonly noExports: DialectAnswer['noPlan']
   readonly isDraining: boolean
+  /** Why no Service is announced from here, whatever the configuration says. */
+  readonly obstacle: NodeObstacle | undefined
   readonly problems: readonly Problem[]
 }
 
@@ -97,9 +100,10 @@ export class NodeTranslation {
     problems.push(...planProblems)
     problems.push(...this.#keyProblems(objects, plan === undefined))
     const isDraining = node?.isDraining ?? false
+    const obstacle = nodeObstacle(node, this.#options)
     if (plan === undefined) {
       this.#inForce = new Map()
-      return { exports: undefined, noExports: noPlan, isDraining, problems }
+      return { exports: undefined, noExports: noPlan, isDraining, obstacle, problems }
     }
     const addresses = new Set(plan.neighbors.map(({ peerAddress }) => peerAddress))
     const unmet = unmetEntries(node?.neighborKeys ?? [], addresses, 'this node')
@@ -122,7 +126,7 @@ export class NodeTranslation {
         planPools(objects).map(({ pool }) => pool),
       ),
     )
-    return { exports, noExports: noPlan, isDraining, problems: [...problems, ...exports.problems] }
+    return { exports, noExports: noPlan, isDraining, obstacle, problems: [...problems, ...exports.problems] }
   }
 
   #view(stored: Stored<'Node'> | undefined, routers: ReadonlyMap<number, RouterView>): NodeView {

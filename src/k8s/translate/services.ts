@@ -24,6 +24,7 @@ import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type Se
 import { ServiceEndpoints } from './endpoints.ts'
 import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import { servedClasses } from '../dialects/table.ts'
+import type { NodeObstacle } from './node-fitness.ts'
 import type { TranslatorOptions } from './types.ts'
 
 export interface ServiceInput {
@@ -41,17 +42,22 @@ export interface ServiceInput {
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
   readonly noExports: { readonly message: string; readonly remedy: string }
+  /** Why no Service is announced from this node. */
+  readonly nodeObstacle?: NodeObstacle | undefined
 }
 
-export function isClassServed(service: Service, options: Pick<TranslatorOptions, 'loadBalancerClass'>): boolean {
+export type ClassOptions = Pick<TranslatorOptions, 'loadBalancerClass' | 'isClassRequired'>
+
+export function isClassServed(service: Service, options: ClassOptions): boolean {
   return servesClass(service.spec.loadBalancerClass, options)
 }
 
 export function servesClass(
   name: string | undefined,
-  { loadBalancerClass }: Pick<TranslatorOptions, 'loadBalancerClass'>,
+  { loadBalancerClass, isClassRequired = false }: ClassOptions,
 ): boolean {
-  return !name || servedClasses.includes(name) || name === loadBalancerClass
+  if (!name) return !isClassRequired
+  return servedClasses.includes(name) || name === loadBalancerClass
 }
 
 const yes = (step: Verdict['step'], code: VerdictCode, message: string): Verdict => ({ step, ok: true, code, message })
@@ -84,7 +90,9 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
       allocatedVerdict(input, { isOurs, asked, ports, endpoints }),
       selectedVerdict(input, wishes, named ?? []),
       supportedVerdict(service, named ?? [], kept ?? [], options),
-      eligibleVerdict(service, endpoints, ports, options),
+      input.nodeObstacle === undefined
+        ? eligibleVerdict(service, endpoints, ports, options)
+        : { step: 'eligible', ok: false, ...input.nodeObstacle },
     )
     const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
@@ -140,10 +148,12 @@ function classVerdict({ spec }: Service, isOurs: boolean, asked: readonly TypedA
   const { type, loadBalancerClass } = spec
   if (isOurs) return yes('class', 'ClassServed', loadBalancerClass ? `class ${loadBalancerClass}` : 'no class')
   if (type !== 'LoadBalancer') return yes('class', 'NoClassNeeded', `of type ${type}: only its own addresses count`)
-  const other = `loadBalancerClass ${loadBalancerClass} belongs to another implementation`
+  const other = loadBalancerClass
+    ? `loadBalancerClass ${loadBalancerClass} belongs to another implementation`
+    : 'it has no loadBalancerClass, and one is required'
   return asked.length > 0
     ? yes('class', 'NoClassNeeded', `${other}: only addresses of its own count`)
-    : no('class', 'OtherClass', other, 'Remove the class, or give it to the agent with --load-balancer-class.')
+    : no('class', 'OtherClass', other, 'Give it a class that is served: --load-balancer-class names one more.')
 }
 
 /** The traffic policy that holds for an address: of one that is a cluster IP and more, the stricter one. */

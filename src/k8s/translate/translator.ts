@@ -293,6 +293,7 @@ class NodeTranslator implements Translator {
         poolOf: (address) => this.#addresses.poolOf(address),
         exports: this.#answer?.exports,
         noExports: this.#answer?.noExports ?? { message: '', remedy: '' },
+        nodeObstacle: this.#answer?.obstacle,
       },
       this.#options,
     )
@@ -300,6 +301,7 @@ class NodeTranslator implements Translator {
 }
 
 /** Equal where every Service would be exported alike. */
-function signatureOf({ exports, noExports }: NodeAnswer): string {
-  return exports === undefined ? `none: ${noExports.message}` : exports.signature
+function signatureOf({ exports, noExports, obstacle }: NodeAnswer): string {
+  const node = obstacle === undefined ? '' : obstacle.message
+  return exports === undefined ? `none: ${noExports.message}` : `${node} ${exports.signature}`
 }

@@ -18,6 +18,12 @@ export interface TranslatorOptions {
   readonly nodeName: string
   /** Served besides no class and the built-in ones. */
   readonly loadBalancerClass?: string
+  /** The label that excludes a node from load balancers means nothing. */
+  readonly ignoreExcludeLb?: boolean
+  /** What of the Node ends the announcement of Services: `unschedulable`, `not-ready`, `taint:KEY`, ... */
+  readonly withdrawOn?: readonly string[]
+  /** Services without a class are left alone. */
+  readonly isClassRequired?: boolean
   /** `none`: something else serves the addresses, so nothing is held back for lack of a local backend. */
   readonly datapath: 'ebpf' | 'none'
   /** The one namespace whose Secrets authSecretRef may name. */
