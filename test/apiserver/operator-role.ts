@@ -6,10 +6,10 @@ export interface Rule {
 }
 
 export const operatorRules: readonly Rule[] = [
-  { apiGroups: [''], resources: ['services', 'nodes'], verbs: ['list', 'watch'] },
+  { apiGroups: [''], resources: ['services', 'nodes', 'namespaces'], verbs: ['list', 'watch'] },
   { apiGroups: [''], resources: ['services/status'], verbs: ['patch'] },
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
-  { apiGroups: ['cilium.io'], resources: ['*'], verbs: ['list', 'watch'] },
+  { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*'], verbs: ['list', 'watch'] },
   { apiGroups: ['cilium.io'], resources: ['ciliumloadbalancerippools/status'], verbs: ['patch'] },
 ]
 
