@@ -157,7 +157,8 @@ test('an etcd restored from a backup takes nothing away, and what happens afterw
   const [data, backup] = ['etcd', 'backup'].map((name) => join(cluster.folder, name)) as [string, string]
   await cluster.apply(JSON.stringify(service('before-backup')))
   await cluster.pause(() => cpSync(data, backup, { recursive: true }))
-  const { source, view } = await follow(cluster.kubeconfig, fasterClock(10))
+  // Faster, but not so fast that the server's 3 s before a 504 count as silence.
+  const { source, view } = await follow(cluster.kubeconfig, fasterClock(4))
   await waitFor('everything was read', () => view.isSynced, { deadlineMs: 30_000 })
   // Enough versions that the server stays behind for a while.
   for (let port = 1; port <= 20; port++) await cluster.apply(JSON.stringify(service('lost', port)))
