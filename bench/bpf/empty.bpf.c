@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-// The least a tc program can be: what bench/packet.ts measures ours against.
+// The least a tc program can be: what bench/kernel.ts measures ours against.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -23,6 +23,7 @@ import type { AttachMode, Datapath } from './datapath.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { mapNames, schema, type MapName } from './layout.ts'
 import { directions, Pins, programNames } from './pins.ts'
+import { probe } from './probe.ts'
 import { servedOver } from './served.ts'
 
 export interface KernelDatapathOptions {
@@ -101,6 +102,10 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
   return {
     programs,
     ...served,
+    upsert: (frontend) => {
+      served.upsert(frontend)
+      probe(programs.ingress, frontend, frontend.backends)
+    },
     get status() {
       return { kind: 'ebpf' as const, attach: mode, interfaces: [...held.values()].sort(), adopted, schema }
     },

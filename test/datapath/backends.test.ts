@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
+import { probe } from '../../src/datapath/probe.ts'
 import { waitFor } from '../wait.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict, whyNoKernel } from './fixture.ts'
 import { parse, tcpFlag, tcpFrame } from './frames.ts'
@@ -134,4 +135,30 @@ test('an address is a VIP or a backend of ours, never both', { skip }, (t) => {
   })
   assert.equal(datapath.readAll().length, 1)
   assert.equal(request(datapath, SYN), pod.address)
+})
+
+test('what is written is proved by a first packet, which leaves no trace; one that reaches no backend is an error', {
+  skip,
+}, (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = fixture.open()
+  for (const protocol of ['TCP', 'UDP'] as const) {
+    datapath.upsert(frontendOf(vip, 80, [pod, other], protocol))
+    assert.equal(datapath.counters(`${vip}:80/${protocol}`)?.packetsIn, 0)
+  }
+  const flows = datapath.usage().filter(({ name }) => ['openings', 'connections', 'datagrams'].includes(name))
+  assert.deepEqual(
+    flows.map(({ entries }) => entries),
+    [0, 0, 0],
+  )
+  for (const protocol of ['TCP', 'UDP'] as const) {
+    const place = frontendOf(vip, 80, [pod], protocol)
+    probe(datapath.programs.ingress, place, [pod, other])
+    assert.throws(() => probe(datapath.programs.ingress, place, [{ address: '10.1.0.99', port: 1 }]), {
+      code: 'ERR_READ_BACK',
+      message: /goes to 10\.1\.0\.[56]:8080, and reaches no backend/,
+    })
+    assert.throws(() => probe(datapath.programs.ingress, { ...place, port: 81 }, [pod]), /is answered or dropped/)
+    assert.throws(() => probe(datapath.programs.egress, place, [pod]), /goes to 192\.0\.2\.10:80/)
+  }
 })

