@@ -175,7 +175,7 @@ export class Allocation {
     if (service === undefined || held.length === 0 || status.length === 0 || isSameSet(held, status)) return false
     const isFree = status.every(
       (address) =>
-        this.#addresses.poolOf(address) !== undefined &&
+        this.#addresses.poolsOf(address).length > 0 &&
         service.spec.families.includes(familyOf(address)) &&
         this.#addresses.reserved.reasonOf(address) === undefined &&
         (held.includes(address) || !this.#counter.isHeld(address)),
@@ -234,7 +234,7 @@ export class Allocation {
 
   #count(): void {
     const poolsOfAddress = (address: string): readonly Pool[] => {
-      const pool = this.#addresses.poolOf(address)
+      const [pool] = this.#addresses.poolsOf(address)
       return pool === undefined ? [] : [pool]
     }
     this.#counter.setPools(this.#pools, this.#addresses.reserved, poolsOfAddress)

@@ -94,7 +94,7 @@ function serviceWith(
       slices: [slice],
       answer: { addresses, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: '' } },
       owners: new OwnAddresses(),
-      poolOf: () => gold,
+      poolsOf: () => [gold],
       reserved: new Reserved(),
       exports,
       noExports: { message: '', remedy: '' },
@@ -174,11 +174,10 @@ test('an advertisement may name or select the pools of its addresses', () => {
 test('the id of a neighbor carries what tells it apart: port, VRF and instance', () => {
   const idOf = (more: Partial<PlanNeighbor>) => planKey(neighbor(more))
   assert.equal(idOf({}), '65001/192.0.2.1')
-  assert.equal(idOf({ peerPort: 1790 }), '65001/192.0.2.1', 'one port needs no name')
-  assert.equal(idOf({ apart: { port: 1790 } }), '65001/192.0.2.1:1790')
-  assert.equal(idOf({ peerAddress: '2001:db8::1', apart: { port: 1790 } }), '65001/[2001:db8::1]:1790')
+  assert.equal(idOf({ peerPort: 1790 }), '65001/192.0.2.1:1790')
+  assert.equal(idOf({ peerAddress: '2001:db8::1', peerPort: 1790 }), '65001/[2001:db8::1]:1790')
   assert.equal(idOf({ apart: { vrf: 'red', instance: 'b' } }), '65001/192.0.2.1@red+b')
-  const zoned = neighbor({ peerAddress: 'fe80::1', apart: { port: 1790 }, overrides: [{ interface: 'eth0' }] })
+  const zoned = neighbor({ peerAddress: 'fe80::1', peerPort: 1790, overrides: [{ interface: 'eth0' }] })
   assert.deepEqual(
     [...exportsWith(zoned).inForce.values()].flat().map(({ id }) => id),
     ['65001/[fe80::1%eth0]:1790'],

@@ -117,7 +117,7 @@ test('a deleted peer configuration stays in force while a peer names it, and is 
   const other = change(translator, peersOf('{name: tor, peerAddress: 192.168.1.1}'))
   assert.deepEqual(codesOf(other.problems), [])
   const again = change(translator, clusterConfig())
-  assert.deepEqual([idsOf(again), codesOf(again.problems)], [[], ['NoPeerConfig']], 'it was let go')
+  assert.deepEqual([idsOf(again), codesOf(again.problems)], [['65001/192.168.1.1'], ['NoPeerConfig']], 'it was let go')
 })
 
 test('a broken version of any of the objects changes nothing, and says so at its field', () => {

@@ -27,7 +27,6 @@ test('a cluster configuration is a plan of its peers, with what their configurat
     peerAsn: 65000,
     peerAddress: '192.168.1.1',
     peerPort: 1790,
-    apart: { port: 1790 },
     families: ['ipv4-unicast'],
     holdTimeSec: 9,
     keepaliveSec: 3,

@@ -88,8 +88,8 @@ test('a name that stands for nothing is said at the object and costs only itself
   assert.deepEqual(
     delta.problems?.map(({ code, field, object }) => [code, field, object.name]),
     [
-      ['UnknownName', 'spec.peers[1]', 'a'],
       ['UnknownCommunity', 'spec.communities[0]', 'a'],
+      ['UnknownName', 'spec.peers[1]', 'a'],
       ['UnknownName', 'spec.ipAddressPools[1]', 'a'],
     ],
   )
@@ -212,7 +212,7 @@ test('every field of a peer is in force', () => {
     nodeAddresses: _addresses,
     ...rest
   } = only(peer('a', spec)) ?? { id: '', source: '', nodeAddresses: {} }
-  assert.equal(id, '64520/2001:db8::1@red')
+  assert.equal(id, '64520/[2001:db8::1]:180@red')
   assert.deepEqual(rest, {
     virtualRouter: '64512',
     localAsn: 64520,

@@ -17,16 +17,7 @@ import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
 import { sourceOn } from './source-interface.ts'
-import type {
-  Advertisement,
-  Apart,
-  Dialect,
-  NodeFacts,
-  NodePlan,
-  PlanNeighbor,
-  PlanOptions,
-  PlanSource,
-} from './node-plan.ts'
+import type { Advertisement, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOptions, PlanSource } from './node-plan.ts'
 
 type Config = Stored<'CiliumBGPClusterConfig'>
 
@@ -67,6 +58,8 @@ class Planner {
   readonly #options: PlanOptions
   readonly #config: Config
   #usesNetwork = false
+  /** Which CiliumBGPPeerConfig each peer has. */
+  readonly #meant = new Map<string, string>()
   readonly #advertised = new Map<readonly PeerFamily[], readonly Advertisement[]>()
   readonly #override: Stored<'CiliumBGPNodeConfigOverride'> | undefined
 
@@ -82,9 +75,10 @@ class Planner {
     const { value } = this.#config
     this.#checkOverride(value)
     const made = value.instances.flatMap((instance) => this.#neighborsOf(instance))
-    const peerConfigs = new Set(
-      value.instances.flatMap(({ peers }) => peers.flatMap(({ peerConfigRef }) => peerConfigRef?.name ?? [])),
+    const named = value.instances.flatMap(({ peers }) =>
+      peers.flatMap(({ peerConfigRef }) => peerConfigRef?.name ?? []),
     )
+    const peerConfigs = new Set([...named, ...this.#meant.values()].filter((name) => name !== noPeerConfig))
     const families = [...peerConfigs].flatMap(
       (name) => this.#objects.CiliumBGPPeerConfig.get(name)?.value.families ?? [],
     )
@@ -95,6 +89,7 @@ class Planner {
       podCidrExports: podCidrExportsOf(families, this.#objects),
       usesNetwork: this.#usesNetwork,
       needed: [...peerConfigs].map((id) => ({ kind: 'CiliumBGPPeerConfig', id })),
+      meant: this.#meant,
     }
   }
 
@@ -121,7 +116,8 @@ class Planner {
 
   #neighborOf({ instance, override, peer, localAsn }: PeerInput): PlanNeighbor | undefined {
     const target = this.#targetOf(peer)
-    const from = this.#peerConfigOf(peer)
+    const place = JSON.stringify(['CiliumBGPClusterConfig', this.#config.key.name, instance.name, peer.name])
+    const from = this.#peerConfigOf(peer, place)
     if (target === undefined || from === 'missing') return undefined
     const settings = from === undefined ? defaultSettings : settingsOf(from.value.settings)
     const { address, device } = target
@@ -149,7 +145,7 @@ class Planner {
       peerAsn: peer.peerASN,
       peerAddress: address,
       peerPort: settings.peerPort,
-      apart: apartOf(settings.peerPort, device),
+      ...(device === undefined ? {} : { apart: { device } }),
       ...(override?.routerID === undefined ? {} : { routerId: override.routerID }),
       ...(listenPort === undefined ? {} : { listenPort }),
       families: [...new Set(families.map(({ name }) => name))],
@@ -202,19 +198,29 @@ class Planner {
     return /^fe[89ab]/.test(gateway.address) ? gateway : { address: gateway.address }
   }
 
-  #peerConfigOf({ peerConfigRef, path }: BgpPeer): Stored<'CiliumBGPPeerConfig'> | 'missing' | undefined {
-    if (peerConfigRef === undefined) return undefined
-    const { name } = peerConfigRef
-    const found = this.#objects.CiliumBGPPeerConfig.get(name)
+  /** `place` of the peer. One that names what is not there keeps what it had. */
+  #peerConfigOf(
+    { peerConfigRef, path }: BgpPeer,
+    place: string,
+  ): Stored<'CiliumBGPPeerConfig'> | 'missing' | undefined {
+    const all = this.#objects.CiliumBGPPeerConfig
+    const wanted = peerConfigRef?.name ?? noPeerConfig
+    const before = this.#node.meant?.get(place)
+    const isThere = (name: string): boolean => name === noPeerConfig || all.has(name)
+    const name = isThere(wanted) || before === undefined || !isThere(before) ? wanted : before
+    const found = all.get(name)
     const at = [...path, 'peerConfigRef', 'name']
-    if (found === undefined) {
-      const near = nearest(name, [...this.#objects.CiliumBGPPeerConfig.keys()])
-      const message = `there is no CiliumBGPPeerConfig ${name} that can be used: the peer is left out`
+    if (!isThere(wanted)) {
+      const near = nearest(wanted, [...all.keys()])
+      const kept = name === noPeerConfig ? 'the peer keeps the defaults' : `the peer keeps what ${name} says`
+      const outcome = isThere(name) ? kept : 'the peer is left out'
+      const message = `there is no CiliumBGPPeerConfig ${wanted} that can be used: ${outcome}`
       const remedy = near === undefined ? 'Create or correct it.' : `Did you mean ${near}? Else create or correct it.`
       this.#say(this.#config, fault('error', at, 'NoPeerConfig', message, remedy))
-      return 'missing'
     }
-    if (found.isGone === true) {
+    if (!isThere(name)) return 'missing'
+    this.#meant.set(place, name)
+    if (name === wanted && found?.isGone === true) {
       const message = `CiliumBGPPeerConfig ${name} is deleted: what it said last stays in force for this peer`
       const remedy = 'Create it again, or remove the peer.'
       this.#say(this.#config, fault('warning', at, 'PeerConfigGone', message, remedy))
@@ -277,6 +283,9 @@ class Planner {
   }
 }
 
+/** What a peer has that names none. */
+const noPeerConfig = ''
+
 interface PeerInput {
   readonly instance: BgpInstance
   readonly override: InstanceOverride | undefined
@@ -289,14 +298,10 @@ interface Target {
   readonly device?: string
 }
 
-function apartOf(peerPort: number, device: string | undefined): Apart {
-  return { ...(peerPort === 179 ? {} : { port: peerPort }), ...(device === undefined ? {} : { device }) }
-}
-
 /** Two instances may speak with one address from two of the node: the later one has its name in its id. */
 function toldApart(neighbors: readonly PlanNeighbor[]): readonly PlanNeighbor[] {
-  const keyOf = ({ localAsn, peerAddress, apart }: PlanNeighbor): string =>
-    JSON.stringify([localAsn, peerAddress, apart?.port, apart?.device])
+  const keyOf = ({ localAsn, peerAddress, peerPort, apart }: PlanNeighbor): string =>
+    JSON.stringify([localAsn, peerAddress, peerPort, apart?.device])
   const sourceOf = ({ overrides }: PlanNeighbor): string | undefined => overrides[0]?.sourceAddress
   const firsts = new Map<string, PlanNeighbor>()
   return neighbors.map((neighbor) => {

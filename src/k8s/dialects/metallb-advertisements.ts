@@ -7,12 +7,17 @@ import { annotatedAttributes } from '../kinds/attributes-annotation.ts'
 import { rangeOfBlock } from '../kinds/address-blocks.ts'
 import { duplicateAlias } from '../kinds/community.ts'
 import { blockOf } from '../kinds/ip-address-pool.ts'
-import { isCommunityFault, parseMetallbCommunity, type WrittenCommunity } from '../kinds/metallb-communities.ts'
+import {
+  formatMetallbCommunity,
+  isCommunityFault,
+  parseMetallbCommunity,
+  type WrittenCommunity,
+} from '../kinds/metallb-communities.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
-import { type Advertisement, type NodeFacts, type NodePlan, selectsNode } from './node-plan.ts'
+import { type Advertisement, type Meanings, type NodeFacts, type NodePlan, selectsNode } from './node-plan.ts'
 
 export interface NamedAdvertisement {
   readonly namespace: string
@@ -43,16 +48,20 @@ export function metallbAdvertisements(
   readonly advertisements: readonly NamedAdvertisement[]
   readonly problems: readonly Problem[]
   readonly needed: NonNullable<NodePlan['needed']>
+  readonly meant: Meanings
 } {
   const { aliases, problems } = aliasesOf(objects)
   const said = [...problems]
+  const meant = new Map<string, string>()
   const advertisements: NamedAdvertisement[] = []
   for (const written of [...objects.BGPAdvertisement.values()].sort(byAge)) {
-    const { found, faults } = advertisementOf(written, objects, aliases)
+    const { communities, faults: unknown } = communitiesOf(written, aliases, { before: node.meant, meant })
+    said.push(...unknown.map((each) => problemOf(each, written.key, written.origin)))
+    const { found, faults } = advertisementOf(written, objects, attributesOf(written, communities))
     said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
     if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
   }
-  return { advertisements, problems: said, needed: neededBy(objects, aliases) }
+  return { advertisements, problems: said, needed: neededBy(objects, aliases), meant }
 }
 
 /** The Communities that advertisements name: one of them that is deleted stays in force while they do. */
@@ -68,12 +77,11 @@ function neededBy({ BGPAdvertisement: all }: StoredObjects, aliases: Aliases): N
 function advertisementOf(
   from: Written,
   objects: StoredObjects,
-  aliases: Aliases,
+  attributes: RouteAttributes,
 ): { readonly found: NamedAdvertisement; readonly faults: readonly Fault[] } {
   const { namespace, name } = from.key
   const { spec } = from.value
   const faults: Fault[] = [...unknownPeers(from, objects)]
-  const attributes = attributesOf(from, aliases.get(namespace) ?? new Map(), faults)
   const pools = poolsOf(from, objects, faults)
   const selectors = spec.serviceSelectors.length === 0 ? [everyService] : spec.serviceSelectors
   const ofFamily = (family: AddressFamilyName): readonly Advertisement[] => {
@@ -164,28 +172,60 @@ function tooWide(pool: Pool, length: number, family: AddressFamilyName, field: s
   return fault('error', ['spec', field], 'InvalidAggregation', message, remedy)
 }
 
-function attributesOf(
-  { value: { spec } }: Written,
-  aliases: ReadonlyMap<string, Alias>,
-  faults: Fault[],
-): RouteAttributes {
-  const found = spec.communities.flatMap((text, index): readonly WrittenCommunity[] => {
-    const parsed = parseMetallbCommunity(text.trim())
+/**
+ * What the communities of an advertisement are. A name that stands for nothing stands for what it did, or for what
+ * stood in its place before it was written so: a slip takes no community off a route.
+ */
+function communitiesOf(
+  { key, value: { spec } }: Written,
+  byNamespace: Aliases,
+  { before, meant }: { readonly before: Meanings | undefined; readonly meant: Map<string, string> },
+): { readonly communities: readonly WrittenCommunity[]; readonly faults: readonly Fault[] } {
+  const aliases = byNamespace.get(key.namespace) ?? new Map<string, Alias>()
+  const faults: Fault[] = []
+  const communities = spec.communities.flatMap((text, index): readonly WrittenCommunity[] => {
+    const place = (...more: readonly (string | number)[]): string =>
+      JSON.stringify([key.kind, key.namespace, key.name, ...more])
+    const places = [place(text), place(index, spec.communities.length)]
     const alias = aliases.get(text)
-    const community = parsed !== undefined && !isCommunityFault(parsed) ? parsed : alias?.value
-    if (community !== undefined && community === alias?.value && alias.from.isGone === true) {
+    const known = parsedCommunity(text.trim()) ?? alias?.value
+    const kept =
+      known === undefined ? places.flatMap((each) => parsedCommunity(before?.get(each) ?? '') ?? [])[0] : known
+    if (kept !== undefined) for (const each of places) meant.set(each, formatMetallbCommunity(kept))
+    if (known === undefined) faults.push(unknownCommunity({ text, index, kept, aliases }))
+    else if (known === alias?.value && alias.from.isGone === true) {
       const message = `Community ${alias.from.key.name} is deleted: what it said last stays in force`
       const remedy = 'Write the Community again, or name none.'
       faults.push(fault('warning', ['spec', 'communities', index], 'UnknownCommunity', message, remedy))
     }
-    if (community === undefined) {
-      const near = nearest(text, [...aliases.keys()])
-      const message = `no Community of the namespace names ${text}: it is left out, and the rest is announced`
-      const remedy = near === undefined ? `Name ${text} in a Community, or write 65000:100.` : `Did you mean ${near}?`
-      faults.push(fault('error', ['spec', 'communities', index], 'UnknownCommunity', message, remedy))
-    }
-    return community === undefined ? [] : [community]
+    return kept === undefined ? [] : [kept]
   })
+  return { communities, faults }
+}
+
+function parsedCommunity(text: string): WrittenCommunity | undefined {
+  const parsed = parseMetallbCommunity(text)
+  return parsed !== undefined && !isCommunityFault(parsed) ? parsed : undefined
+}
+
+function unknownCommunity(unknown: {
+  readonly text: string
+  readonly index: number
+  readonly kept: WrittenCommunity | undefined
+  readonly aliases: ReadonlyMap<string, Alias>
+}): Fault {
+  const { text, index, kept, aliases } = unknown
+  const near = nearest(text, [...aliases.keys()])
+  const outcome =
+    kept === undefined
+      ? 'it is left out, and the rest is announced'
+      : `${formatMetallbCommunity(kept)}, which was in force, stays`
+  const remedy = near === undefined ? `Name ${text} in a Community, or write 65000:100.` : `Did you mean ${near}?`
+  const message = `no Community of the namespace names ${text}: ${outcome}`
+  return fault('error', ['spec', 'communities', index], 'UnknownCommunity', message, remedy)
+}
+
+function attributesOf({ value: { spec } }: Written, found: readonly WrittenCommunity[]): RouteAttributes {
   const standard = new Set(found.flatMap(({ value }) => (typeof value === 'number' ? [value] : [])))
   const large = new Set(found.flatMap(({ value }) => (typeof value === 'string' ? [value] : [])))
   return {

@@ -27,14 +27,14 @@ export const metallb: Dialect = {
     const selected = all.filter(({ value: { spec } }) => selectsNode(spec.nodeSelectors, node)).sort(byAge)
     // Whether two peers meet on a node that is not known cannot be said.
     const peers = node.isStandIn ? withoutTwins(selected) : selected
-    const { advertisements, problems, needed } = metallbAdvertisements(objects, node)
+    const { advertisements, problems, needed, meant } = metallbAdvertisements(objects, node)
     const noPlan = {
       isConfigured: all.length > 0,
       message: all.length === 0 ? 'there is no BGPPeer' : `no BGPPeer selects node ${node.name}`,
       remedy: 'Create a BGPPeer whose nodeSelectors match this node.',
     }
     const said = [...problems, ...all.flatMap((peer) => profileProblems(peer, objects))]
-    const plan = peers.length === 0 ? undefined : { ...planOf(peers, advertisements, node), needed }
+    const plan = peers.length === 0 ? undefined : { ...planOf(peers, advertisements, node), needed, meant }
     return { plan, noPlan, problems: said }
   },
 }

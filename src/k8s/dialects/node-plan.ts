@@ -26,8 +26,6 @@ export interface PlanSource {
 
 /** Where a neighbor is told apart from another one of the same local AS and address; part of its id. */
 export interface Apart {
-  /** Where a family of configuration names it so: one that is not 179. */
-  readonly port?: number
   readonly vrf?: string
   readonly instance?: string
   /** Of a link-local or unnumbered peer, where the configuration names it beside the address. */
@@ -137,9 +135,13 @@ export interface NodePlan {
   readonly usesNetwork?: boolean
   /** Objects that the plan names: one of them that is deleted stays in force while it does. */
   readonly needed?: readonly { readonly kind: ServedKind; readonly id: string }[]
+  /** What names in the configuration stand for, by their place: the next plan gets it as {@link NodeFacts.meant}. */
+  readonly meant?: Meanings
   /** Said of a Service that no advertisement is for. */
   readonly notAdvertised?: NoPlan
 }
+
+export type Meanings = ReadonlyMap<string, string>
 
 /** A router that has the default route of a family. */
 export interface Gateway {
@@ -165,6 +167,8 @@ export interface NodeFacts {
   readonly isStandIn: boolean
   /** Where it is known; what vanished a moment ago is still there. */
   readonly network?: NodeNetwork
+  /** Of the plan in force: a name that stands for nothing stands for what it did, so that a slip takes nothing away. */
+  readonly meant?: Meanings
 }
 
 export interface PlanOptions {
@@ -203,14 +207,20 @@ export function selectsNode(selectors: readonly LabelSelector[], { isStandIn, la
   return isStandIn || selectors.length === 0 || selectors.some((selector) => selectorMatches(selector, labels))
 }
 
-/** `<local AS>/<peer address>[:<port>]`, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */
+/** `<local AS>/<peer address>[:<port>]`, of a port that is not 179, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */
 export function planKey(
-  { localAsn, peerAddress, apart = {} }: Pick<PlanNeighbor, 'localAsn' | 'peerAddress' | 'apart'>,
+  {
+    localAsn,
+    peerAddress,
+    peerPort,
+    apart = {},
+  }: Pick<PlanNeighbor, 'localAsn' | 'peerAddress' | 'peerPort' | 'apart'>,
   device?: string,
 ): string {
-  const { port, vrf, instance } = apart
+  const { vrf, instance } = apart
   const zone = device ?? apart.device
   const host = zone === undefined ? peerAddress : `${peerAddress}%${zone}`
-  const place = port === undefined ? host : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  // Whoever else is a neighbor, an id stays what it is: a session ends with its id.
+  const place = peerPort === 179 ? host : host.includes(':') ? `[${host}]:${peerPort}` : `${host}:${peerPort}`
   return `${localAsn}/${place}${vrf === undefined ? '' : `@${vrf}`}${instance === undefined ? '' : `+${instance}`}`
 }

@@ -52,6 +52,7 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     neighbors,
     podCidrExports: plans.flatMap(({ podCidrExports }) => podCidrExports),
     needed: plans.flatMap(({ needed = [] }) => needed),
+    meant: new Map(plans.flatMap(({ meant = new Map() }) => [...meant])),
     ...(only?.notAdvertised === undefined || others.length > 0 ? {} : { notAdvertised: only.notAdvertised }),
     usesNetwork: plans.some(({ usesNetwork = false }) => usesNetwork),
   }
@@ -68,9 +69,7 @@ function unitedNeighbors(all: readonly PlanNeighbor[]): {
   for (const neighbor of all) {
     const key = planKey(neighbor)
     const first = found.get(key)
-    const other = { ...neighbor, apart: { ...neighbor.apart, port: neighbor.peerPort } }
     if (first === undefined) found.set(key, neighbor)
-    else if (first.peerPort !== neighbor.peerPort && !found.has(planKey(other))) found.set(planKey(other), other)
     else {
       problems.push(doubled(neighbor, first))
       found.set(key, { ...first, advertisements: [...first.advertisements, ...neighbor.advertisements] })

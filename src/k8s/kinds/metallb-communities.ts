@@ -33,3 +33,8 @@ export function parseMetallbCommunity(text: string): WrittenCommunity | Communit
 export function isCommunityFault(found: WrittenCommunity | CommunityFault): found is CommunityFault {
   return 'message' in found
 }
+
+/** As it is written. */
+export function formatMetallbCommunity({ value }: WrittenCommunity): string {
+  return typeof value === 'string' ? `large:${value}` : `${value >>> 16}:${value & 0xffff}`
+}

@@ -62,9 +62,9 @@ export class ServiceAddresses {
     return true
   }
 
-  /** The pool that contains an address; of several the one that still gives addresses away. */
-  poolOf(address: string): Pool | undefined {
-    return this.#source.poolsOf(address)[0]
+  /** The pools that contain an address, those first that still give addresses away. */
+  poolsOf(address: string): readonly Pool[] {
+    return this.#source.poolsOf(address)
   }
 
   answerOf(key: string): AddressAnswer {

@@ -2,7 +2,7 @@
  * What the plan of this node comes to: neighbors, PodCIDR routes, and for each Service which neighbors hear it with
  * which attributes. Pure.
  */
-import type { LabelSelector, Labels } from '../../desired/label-selector.ts'
+import type { LabelSelector } from '../../desired/label-selector.ts'
 import { selectorMatches } from '../../desired/label-selector.ts'
 import type {
   AddressFamilyName,
@@ -39,9 +39,10 @@ export interface ServiceExport {
   /** See {@link Advertisement.aggregationLength}. */
   readonly aggregationLength: number | undefined
   readonly aggregatesLocal: boolean
-  readonly admits: (pool: Pool | undefined) => boolean
-  /** Attributes of a route, by the pool that holds its address. */
-  readonly attributesFor: (pool: Pool | undefined) => RouteAttributes
+  /** Of the pools that hold an address, whichever of them gives it away. */
+  readonly admits: (pools: readonly Pool[]) => boolean
+  /** Attributes of a route, by the pools that hold its address. */
+  readonly attributesFor: (pools: readonly Pool[]) => RouteAttributes
 }
 
 export interface NodeExports {
@@ -112,7 +113,7 @@ export function exportsOf(
           ({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix),
         )
         if (found.length === 0) continue
-        const attributes = united(found.map((one) => attributesOf(one, undefined, overrides)))
+        const attributes = united(found.map((one) => attributesOf(one, [], overrides)))
         const routes = podCidrRoutes.get(prefix) ?? []
         podCidrRoutes.set(prefix, [...routes, { prefix, neighbors: [neighbor.id], attributes }])
       }
@@ -285,8 +286,9 @@ function serviceExportsOf(
     const { name, type, selector, family, addressTypes = loadBalancerOnly, aggregationLength, pools } = one
     const { aggregatesLocal = false } = one
     if (type !== 'Service' || selector === undefined) return []
-    const admits = (pool: Pool | undefined): boolean => pools === undefined || isAdmitted(pools, pool)
-    const attributesFor = (pool: Pool | undefined): RouteAttributes => attributesOf(one, pool?.labels, overrides)
+    const admits = (held: readonly Pool[]): boolean =>
+      pools === undefined || held.some((pool) => isAdmitted(pools, pool))
+    const attributesFor = (held: readonly Pool[]): RouteAttributes => attributesOf(one, held, overrides)
     return [
       { neighbor, name, selector, family, addressTypes, aggregationLength, aggregatesLocal, admits, attributesFor },
     ]
@@ -392,12 +394,12 @@ function needsInterface(peerAddress: string): boolean {
 /** What the rules that hold give together, and what the annotation says of the neighbor on top, per family. */
 function attributesOf(
   { attributes, family }: Advertisement,
-  poolLabels: Labels | undefined,
+  pools: readonly Pick<Pool, 'labels'>[],
   overrides: NeighborOverrides,
 ): RouteAttributes {
   const rules = attributes.filter(
     ({ poolSelector }) =>
-      poolSelector === undefined || (poolLabels !== undefined && selectorMatches(poolSelector, poolLabels)),
+      poolSelector === undefined || pools.some(({ labels }) => selectorMatches(poolSelector, labels)),
   )
   const name = family === 'ipv6-unicast' ? 'ipv6' : 'ipv4'
   const med = overrides.med?.[name]

@@ -3,7 +3,7 @@
  * the node, the policies and the keys. Pure but for its memory of the neighbors in force.
  */
 import type { Neighbor, Problem } from '../../desired/model.ts'
-import type { DialectAnswer } from '../dialects/node-plan.ts'
+import type { DialectAnswer, NodePlan } from '../dialects/node-plan.ts'
 import { planPools } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
@@ -41,6 +41,7 @@ export class NodeTranslation {
   #inForce: ReadonlyMap<string, readonly Neighbor[]> = new Map()
   #secrets: ReadonlySet<string> = new Set()
   #needed: ReadonlySet<string> = new Set()
+  #meant: NodePlan['meant'] = new Map()
   readonly #network: KnownNetwork
   usesNetwork = false
 
@@ -79,6 +80,7 @@ export class NodeTranslation {
       neighborKeys: node?.neighborKeys ?? [],
       isStandIn,
       network: this.#network.seen,
+      meant: this.#meant ?? new Map(),
     }
     let answer = planNode(objects, facts, { secretsNamespace })
     this.usesNetwork = answer.plan?.usesNetwork === true
@@ -97,6 +99,7 @@ export class NodeTranslation {
     const problems: Problem[] = []
     if (!isStandIn) problems.push(...nodeProblems(objects, nodeName, isNodeBroken))
     const { plan, noPlan, problems: planProblems } = this.#plan(objects)
+    this.#meant = plan?.meant
     problems.push(...planProblems)
     problems.push(...this.#keyProblems(objects, plan === undefined))
     const isDraining = node?.isDraining ?? false

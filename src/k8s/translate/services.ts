@@ -36,7 +36,8 @@ export interface ServiceInput {
   readonly answer: AddressAnswer
   /** Who has which cluster IP and external IP. */
   readonly owners: Pick<OwnAddresses, 'clusterOwner' | 'portOwner'>
-  readonly poolOf: (address: string) => Pool | undefined
+  /** Those that hold an address, the one that gives it away first. */
+  readonly poolsOf: (address: string) => readonly Pool[]
   /** What nobody may have. */
   readonly reserved: Reserved
   /** undefined: no policy applies to this node, for the reason given. */
@@ -101,7 +102,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
     }
   }
-  const pool = input.poolOf(input.answer.addresses[0] ?? '')
+  const [pool] = input.poolsOf(input.answer.addresses[0] ?? '')
   return {
     key,
     source,
@@ -165,7 +166,7 @@ function policyOf({ types }: TypedAddress, { spec }: Service): 'Cluster' | 'Loca
 /** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
 function whyNot(
   { address, types }: TypedAddress,
-  { key, answer, owners, poolOf, reserved }: ServiceInput,
+  { key, answer, owners, poolsOf, reserved }: ServiceInput,
   endpoints: ServiceEndpoints,
 ): { readonly code: 'ReservedAddress' | 'NotInPool'; readonly text: string } | undefined {
   const say = (code: 'ReservedAddress' | 'NotInPool', text: string) => ({ code, text: `${address} is ${text}` })
@@ -174,7 +175,7 @@ function whyNot(
   const parsed = parseAddress(address)
   if (parsed !== undefined && endpoints.has(parsed))
     return say('ReservedAddress', 'the address of an endpoint of the Service')
-  const pool = poolOf(address)
+  const [pool] = poolsOf(address)
   if (types.includes('LoadBalancerIP')) return pool === undefined ? say('NotInPool', 'in no pool') : undefined
   // Whoever may write a Service may write any address there: one of a pool is given away by the pool alone.
   if (pool !== undefined && !answer.addresses.includes(address))
@@ -274,14 +275,14 @@ function wishesOf(input: ServiceInput, addresses: readonly TypedAddress[]): read
   const selecting = selectingOf(input)
   return addresses.flatMap((typed) => {
     const { address, types } = typed
-    const pool = input.poolOf(address)
+    const pools = input.poolsOf(address)
     return selecting.flatMap((one): readonly Wish[] => {
       if (`${familyOf(address)}-unicast` !== one.family) return []
       if (!one.addressTypes.some((type) => types.includes(type))) return []
       const { prefix, alone } = announcedPrefix(typed, one, policyOf(typed, input.service), input.reserved)
-      if (!one.admits(pool) || !speaks(one.neighbor, prefix)) return []
+      if (!one.admits(pools) || !speaks(one.neighbor, prefix)) return []
       return [
-        { address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pool), name: one.name, alone },
+        { address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pools), name: one.name, alone },
       ]
     })
   })
@@ -337,11 +338,11 @@ function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses
   if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
   const selecting = selectingOf(input)
   const all = exports.names.join(', ')
-  const pools = addresses.map((address) => input.poolOf(address))
+  const pools = addresses.map((address) => input.poolsOf(address))
   const matching = addresses.length === 0 ? selecting : selecting.filter(({ admits }) => pools.some(admits))
   const { notAdvertised } = exports
   if (matching.length === 0 && (selecting.length > 0 || notAdvertised !== undefined)) {
-    const names = [...new Set(pools.flatMap((pool) => pool?.name ?? []))].join(', ')
+    const names = [...new Set(pools.flat().map(({ name }) => name))].join(', ')
     const pool = names === '' ? 'no pool' : `pool ${names}`
     const { message = `nothing that it says is for ${pool}`, remedy = 'Select the pool by its labels.' } =
       notAdvertised ?? {}

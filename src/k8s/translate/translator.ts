@@ -290,7 +290,7 @@ class NodeTranslator implements Translator {
         answer: this.#addresses.answerOf(id),
         owners: this.#own,
         reserved: this.#addresses.reserved,
-        poolOf: (address) => this.#addresses.poolOf(address),
+        poolsOf: (address) => this.#addresses.poolsOf(address),
         exports: this.#answer?.exports,
         noExports: this.#answer?.noExports ?? { message: '', remedy: '' },
         nodeObstacle: this.#answer?.obstacle,
