@@ -5,7 +5,7 @@
  * and
  * so is SIGTERM on a drained node.
  */
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Agent } from './agent/agent.ts'
@@ -33,6 +33,7 @@ import { createTranslator, type TranslatorOptions } from './k8s/translate/transl
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
+import { makeFolder } from './sys/folder.ts'
 import { mountBpffs } from './sys/mount.ts'
 import { defaultGateways } from './sys/gateways.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
@@ -61,7 +62,7 @@ export async function runAgent(options: AgentOptions): Promise<number> {
 
 function lockState(stateDir: string): () => void {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    makeFolder(stateDir, 0o700)
     return lockPath(join(stateDir, 'lock'), 'file')
   } catch (error) {
     if (error instanceof HeraldError) throw error
@@ -249,7 +250,7 @@ function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
   try {
     mountBpffs(options.bpffs)
     const base = join(options.bpffs, 'herald')
-    mkdirSync(base, { recursive: true, mode: 0o700 })
+    makeFolder(base, 0o700)
     const releaseBpffs = lockPath(base, 'directory')
     const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
     return {

@@ -96,12 +96,13 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/reconcile': ['src/ip', 'src/desired', 'src/datapath/datapath.ts'],
   'src/datapath/datapath.ts': ['src/desired'],
-  'src/datapath': ['src/ip', 'src/errors.ts', 'src/desired', 'src/reconcile', 'src/sys'],
+  'src/datapath': ['src/ip', 'src/errors.ts', 'src/desired', 'src/reconcile', 'src/sys', 'src/sys/folder.ts'],
   'src/sys': ['src/ip', 'src/errors.ts'],
   'src/sys/own-file.ts': ['src/errors.ts'],
+  'src/sys/folder.ts': [],
   'src/observe': ['src/errors.ts', 'src/desired', 'src/api/types.ts'],
   'src/api/types.ts': [],
-  'src/api': ['src/errors.ts', 'src/api/types.ts'],
+  'src/api': ['src/errors.ts', 'src/api/types.ts', 'src/sys/folder.ts'],
   'src/agent/options.ts': ['src/errors.ts'],
   'src/agent': [
     'src/ip',
@@ -119,6 +120,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/observe',
     'src/sys',
     'src/sys/own-file.ts',
+    'src/sys/folder.ts',
     'src/agent/options.ts',
     'src/clock',
   ],
@@ -323,6 +325,13 @@ test('only src/sys calls foreign functions and only one file knows the Kubernete
       .filter(({ specifier }) => owners[specifier] !== undefined && !within(path, owners[specifier] ?? ''))
       .map(({ specifier }) => `${path}: ${specifier}`),
   )
+  assert.deepEqual(wrong, [])
+})
+
+test('folders with their parents are made by src/sys/folder.ts: the way of Node never ends on procfs', () => {
+  const wrong = sources
+    .filter((path) => path.startsWith('src/'))
+    .filter((path) => /mkdir(?:Sync)?\([^\n]*recursive/.test(stripCommentsAndStrings(read(path), true)))
   assert.deepEqual(wrong, [])
 })
 

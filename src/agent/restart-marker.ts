@@ -2,9 +2,10 @@
  * Remembers in the state directory that an agent of this boot had sessions, so that the next one knows whether it
  * restarts (RFC 4724: R bit) or starts. A planned stop removes the mark; after a reboot the boot id differs.
  */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatapathStatus } from '../datapath/datapath.ts'
+import { makeFolder } from '../sys/folder.ts'
 import { readOwnFile, replaceOwnFile } from '../sys/own-file.ts'
 
 const maxBytes = 128
@@ -29,7 +30,7 @@ export class RestartMarker {
   readonly #bootId: string
 
   constructor(stateDir: string) {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    makeFolder(stateDir, 0o700)
     this.#file = join(stateDir, 'sessions')
     this.#bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   }

@@ -10,12 +10,13 @@
  * The socket is what the command line needs, so without it there is no server. HTTP is for scraping and probes: when
  * its port is taken the agent goes on announcing, and `status` says so.
  */
-import { lstatSync, mkdirSync, rmSync } from 'node:fs'
+import { lstatSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { HeraldError, messageOf } from '../errors.ts'
+import { makeFolder } from '../sys/folder.ts'
 import { answer, notHttp, type Reply } from './answers.ts'
 import { Connections } from './connections.ts'
 import { Gate } from './gate.ts'
@@ -157,7 +158,7 @@ function refuse(error: NodeJS.ErrnoException, connection: Duplex): void {
 /** A socket file that nobody answers on is what a killed agent left. Anything else at that path is left alone. */
 async function clearStaleSocket(path: string): Promise<void> {
   try {
-    mkdirSync(dirname(path), { recursive: true })
+    makeFolder(dirname(path))
     const found = lstatSync(path, { throwIfNoEntry: false })
     if (found !== undefined && !found.isSocket())
       throw new HeraldError('ERR_USAGE', `--socket ${path}: exists and is not a socket`)

@@ -4,11 +4,12 @@
  *     maps/<name>       programs/herald_ingress, herald_egress       links/<ifindex>-ingress, <ifindex>-egress (TCX
  * only)
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { closeFd, mapInfo, openPinned, pin } from '../sys/bpf.ts'
 import type { Direction } from '../sys/bpf-attach.ts'
+import { makeFolder } from '../sys/folder.ts'
 import { isBpffs } from '../sys/mount.ts'
 import { schema, type MapName } from './layout.ts'
 
@@ -37,8 +38,7 @@ export class Pins {
   }
 
   makeFolders(): void {
-    for (const kind of ['maps', 'programs', 'links'])
-      mkdirSync(join(this.folder, kind), { recursive: true, mode: 0o700 })
+    for (const kind of ['maps', 'programs', 'links']) makeFolder(join(this.folder, kind), 0o700)
   }
 
   map(name: MapName): string {

@@ -1,7 +1,7 @@
 /** Advisory locks (flock(2)): they end with the process, however it ends, so no stale lock can exist. */
 import { closeSync, constants, openSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
-import { checked, lastErrno, libc } from './libc.ts'
+import { lastErrno, libc, syscallError } from './libc.ts'
 
 const flock = libc.func('int flock(int fd, int operation)')
 const lockExclusive = 2
@@ -17,9 +17,10 @@ export function lockPath(path: string, kind: 'file' | 'directory'): () => void {
   const fd = openSync(path, flags, 0o600)
   const result = Number(flock(fd, lockExclusive | lockNonBlocking))
   if (result < 0) {
-    // EWOULDBLOCK has the same number.
-    if (lastErrno() !== 'EAGAIN' && lastErrno() !== 'EWOULDBLOCK') checked(`flock ${path}`, result)
+    const errno = lastErrno()
     closeSync(fd)
+    // EWOULDBLOCK has the same number.
+    if (errno !== 'EAGAIN' && errno !== 'EWOULDBLOCK') throw syscallError(`flock ${path}`, errno)
     throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent holds ${path}`)
   }
   return () => closeSync(fd)

@@ -117,7 +117,7 @@ function routeInterfaces({ body }: NetlinkMessage): number[] {
   // struct rtnexthop
   for (let at = 0; at + 8 <= hops.length; ) {
     const length = view.getUint16(at, true)
-    if (length < 8) break
+    if (length < 8 || length > hops.length - at) break
     interfaces.push(view.getUint32(at + 4, true))
     at += (length + 3) & ~3
   }

@@ -1,6 +1,7 @@
 /** The bpf file system, in which pinned maps, programs and links outlive the process. */
-import { mkdirSync, statfsSync } from 'node:fs'
+import { statfsSync } from 'node:fs'
 import { type Errno, HeraldError, messageOf } from '../errors.ts'
+import { makeFolder } from './folder.ts'
 import { lastErrno, libc } from './libc.ts'
 
 const mount = libc.func(
@@ -23,7 +24,7 @@ export function isBpffs(path: string): boolean {
 export function mountBpffs(path: string): void {
   if (isBpffs(path)) return
   try {
-    mkdirSync(path, { recursive: true })
+    makeFolder(path)
   } catch (error) {
     throw new HeraldError('ERR_BPFFS', `${path} cannot be made: ${messageOf(error)}`, { cause: error })
   }

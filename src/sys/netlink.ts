@@ -9,7 +9,7 @@ import {
   bindSocket,
   openSocket,
   preparedSocket,
-  recvCall,
+  recvfromCall,
   sendCall,
   SOCK_NONBLOCK,
   SOCK_RAW,
@@ -35,7 +35,7 @@ export interface NetlinkMessage {
 interface Replies {
   readonly messages: NetlinkMessage[]
   isDone: boolean
-  /** Something changed while it was listed: an entry may be missing or stand twice. */
+  /** Something changed while it was listed, or a length was wrong: an entry may be missing or stand twice. */
   isTorn: boolean
 }
 
@@ -68,29 +68,68 @@ function ask(what: string, type: number, flags: number, body: Uint8Array): Repli
   try {
     checked(what, Number(sendCall(fd, message, message.length, 0)))
     const replies: Replies = { messages: [], isDone: false, isTorn: false }
-    const reply = new Uint8Array(maxReplyBytes)
-    do {
-      const length = checked(what, Number(recvCall(fd, reply, reply.length, 0)))
-      readReplies(what, reply.subarray(0, length), replies)
-    } while (!replies.isDone && (flags & NLM_F_DUMP) !== 0)
-    return replies
+    const inbox = new Inbox(fd, maxReplyBytes)
+    for (;;) {
+      checked(what, inbox.receive())
+      if (!inbox.isOfKernel) continue
+      readReplies(what, inbox.datagram, replies)
+      if (replies.isDone || (flags & NLM_F_DUMP) === 0) return replies
+    }
   } finally {
     closeCall(fd)
   }
 }
 
-/** Copies the bodies of one datagram out. Throws ERR_SYSCALL with the errno of an NLMSG_ERROR. */
+/** Any process with CAP_NET_ADMIN may send to a netlink socket: who has sent is looked at (netlink(7)). */
+class Inbox {
+  readonly #fd: number
+  readonly #octets: Uint8Array
+  /** struct sockaddr_nl: family:u16 pad:u16 port:u32 groups:u32 */
+  readonly #sender = Buffer.alloc(12)
+  readonly #senderLength = Buffer.alloc(4)
+  datagram: Uint8Array = new Uint8Array()
+
+  constructor(fd: number, maxBytes: number) {
+    this.#fd = fd
+    this.#octets = new Uint8Array(maxBytes)
+  }
+
+  /** The length of the next datagram; negative when there is none. */
+  receive(): number {
+    this.#senderLength.writeUInt32LE(this.#sender.length)
+    const length = Number(
+      recvfromCall(this.#fd, this.#octets, this.#octets.length, 0, this.#sender, this.#senderLength),
+    )
+    this.datagram = this.#octets.subarray(0, Math.max(0, length))
+    return length
+  }
+
+  get isOfKernel(): boolean {
+    return this.#sender.readUInt32LE(4) === 0
+  }
+}
+
+/**
+ * Copies the bodies of one datagram out. Throws ERR_SYSCALL with the errno of an NLMSG_ERROR, or of the NLMSG_DONE of a
+ * list that broke off.
+ */
 export function readReplies(what: string, data: Uint8Array, replies: Replies): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   for (let at = 0; at + headerBytes <= data.length && !replies.isDone; ) {
     const length = view.getUint32(at, true)
     const type = view.getUint16(at + 4, true)
     if ((view.getUint16(at + 6, true) & NLM_F_DUMP_INTR) !== 0) replies.isTorn = true
-    if (length < headerBytes || length > data.length - at || type === NLMSG_DONE) {
-      replies.isDone = true
+    if (length < headerBytes || length > data.length - at) {
+      ;[replies.isDone, replies.isTorn] = [true, true]
       return
     }
     if (type === NLMSG_ERROR) throw syscallError(what, errorOf(view, at + headerBytes))
+    if (type === NLMSG_DONE) {
+      if (length >= headerBytes + 4 && view.getInt32(at + headerBytes, true) < 0)
+        throw syscallError(what, errorOf(view, at + headerBytes))
+      replies.isDone = true
+      return
+    }
     replies.messages.push({ type, body: data.slice(at + headerBytes, at + length) })
     at += (length + 3) & ~3
   }
@@ -101,13 +140,13 @@ function errorOf(view: DataView, at: number): Errno {
   return errnoName(at + 4 <= view.byteLength ? -view.getInt32(at, true) : 0)
 }
 
-/** Attributes by type, from an offset on; of a type that repeats, the last. */
+/** Attributes by type, from an offset on; of a type that repeats, the last. A length that cannot be ends them. */
 export function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
   const found = new Map<number, Uint8Array>()
   for (let at = from; at + 4 <= body.length; ) {
     const length = view.getUint16(at, true)
-    if (length < 4) break
+    if (length < 4 || length > body.length - at) break
     found.set(view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length))
     at += (length + 3) & ~3
   }
@@ -138,11 +177,11 @@ export function subscribe(groups: number, listener: NetlinkEvents): () => void {
     address.writeUInt32LE(groups, 8)
     bindSocket('subscribe to netlink events', fd, address)
   })
-  const datagram = new Uint8Array(maxEventBytes)
+  const inbox = new Inbox(fd, maxEventBytes)
   const options = { readable: true }
   const read = (): void => {
     // After an error (events were lost) libuv has stopped to look at the socket.
-    if (!readEvents(fd, datagram, listener)) poll.start(options, read)
+    if (!readEvents(inbox, listener)) poll.start(options, read)
   }
   const poll = koffi.node.poll(fd, options, read)
   poll.unref()
@@ -153,18 +192,19 @@ export function subscribe(groups: number, listener: NetlinkEvents): () => void {
 }
 
 /** False after an error of the socket. */
-function readEvents(fd: number, datagram: Uint8Array, listener: NetlinkEvents): boolean {
+function readEvents(inbox: Inbox, listener: NetlinkEvents): boolean {
   const replies: Replies = { messages: [], isDone: false, isTorn: false }
   let lost: Errno | undefined
   for (let taken = 0; taken < maxPerTurn; taken++) {
-    const length = Number(recvCall(fd, datagram, datagram.length, 0))
+    const length = inbox.receive()
     if (length <= 0) {
       const errno = lastErrno()
       if (length < 0 && errno !== 'EAGAIN' && errno !== 'EINTR') lost = errno
       break
     }
+    if (!inbox.isOfKernel) continue
     replies.isDone = false
-    readReplies('netlink event', datagram.subarray(0, length), replies)
+    readReplies('netlink event', inbox.datagram, replies)
   }
   if (replies.messages.length > 0) listener.events(replies.messages)
   if (lost !== undefined) listener.lost(lost)

@@ -11,7 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { HeraldError } from '../errors.ts'
@@ -34,7 +34,8 @@ export function replaceOwnFile(path: string, text: string): void {
   rmSync(fresh, { force: true, recursive: true })
   const fd = createOwnFile(fresh)
   try {
-    writeSync(fd, text)
+    // Not writeSync: a disk that is nearly full takes a part, which is no error.
+    writeFileSync(fd, text)
   } finally {
     closeSync(fd)
   }

@@ -6,7 +6,7 @@
 import koffi from 'koffi'
 import { type Address, addressFromBytes, isLinkLocal } from '../ip/address.ts'
 import { HeraldError } from '../errors.ts'
-import { closeCall, interfaceIndex, libc } from './libc.ts'
+import { closeCall, interfaceIndex } from './libc.ts'
 import {
   AF_INET6,
   bindToDevice,
@@ -14,6 +14,8 @@ import {
   octetsOfSockaddrIn6,
   openSocket,
   preparedSocket,
+  recvfromCall,
+  sendtoCall,
   setIntOption,
   setOption,
   SOCK_NONBLOCK,
@@ -21,13 +23,6 @@ import {
   SOL_SOCKET,
   socketAddress,
 } from './socket.ts'
-
-const sendtoCall = libc.func(
-  'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
-)
-const recvfromCall = libc.func(
-  'intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)',
-)
 
 // linux/in6.h, linux/icmpv6.h, asm-generic/socket.h
 const IPPROTO_ICMPV6 = 58

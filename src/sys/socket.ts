@@ -6,7 +6,12 @@ const socketCall = libc.func('int socket(int domain, int type, int protocol)')
 const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)')
 const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)')
 export const sendCall = libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)')
-export const recvCall = libc.func('intptr_t recv(int fd, void *data, size_t length, int flags)')
+export const sendtoCall = libc.func(
+  'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
+)
+export const recvfromCall = libc.func(
+  'intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)',
+)
 
 export const AF_INET = 2
 export const AF_INET6 = 10

@@ -3,7 +3,7 @@
  * src/sys says of them, by step.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
+import { closeSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { HeraldError } from '../../src/errors.ts'
@@ -11,6 +11,9 @@ import { formatAddress, parseAddress } from '../../src/ip/address.ts'
 import { listAddresses } from '../../src/sys/addresses.ts'
 import { ifnameToIndex, listLinks, lookAtLinks, nextHopTo, watchLinks } from '../../src/sys/links.ts'
 import { isBpffs, mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import { errnoNumber } from '../../src/sys/libc.ts'
+import { subscribe } from '../../src/sys/netlink.ts'
+import { AF_NETLINK, openSocket, sendtoCall, SOCK_RAW } from '../../src/sys/socket.ts'
 import { waitFor } from '../wait.ts'
 
 const ip = (line: string): void => void execFileSync('ip', line.split(' '), { stdio: ['ignore', 'ignore', 'inherit'] })
@@ -92,6 +95,31 @@ steps['news'] = [
   await hears('its end', () => ip('link delete veth2')),
 ]
 end()
+
+const heard: number[] = []
+const hush = subscribe(1, {
+  events: (messages) => heard.push(...messages.map(({ type }) => type)),
+  lost: (errno) => heard.push(errnoNumber(errno)),
+})
+// struct sockaddr_nl of the kernel's own name for the subscription, and a message that pretends to be of the kernel.
+const [port = 0] = readFileSync('/proc/net/netlink', 'utf8')
+  .split('\n')
+  .map((line) => line.trim().split(/\s+/))
+  .filter(([, protocol, , groups]) => protocol === '0' && groups === '00000001')
+  .map((words) => Number(words[2]))
+const to = Buffer.alloc(12)
+to.writeUInt16LE(AF_NETLINK, 0)
+to.writeUInt32LE(port, 4)
+const forged = Buffer.alloc(16)
+forged.writeUInt32LE(16, 0)
+forged.writeUInt16LE(0x7777, 4)
+const forger = openSocket('forger', AF_NETLINK, SOCK_RAW)
+const sent = Number(sendtoCall(forger, forged, forged.length, 0, to, to.length))
+ip('link add veth4 type veth peer name veth5')
+await waitFor('a link', () => heard.includes(16))
+steps['forged'] = [sent, heard.includes(0x7777)]
+hush()
+closeSync(forger)
 
 const folder = mkdtempSync(join(tmpdir(), 'herald-sys-'))
 const bpffs = join(folder, 'below', 'bpf')

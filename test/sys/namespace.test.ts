@@ -67,6 +67,12 @@ test('news of links, addresses and routes of both families are heard', { skip },
   assert.deepEqual(steps['news'], [true, true, true, true, true, true])
 })
 
+test('news that another process sends to the socket are not of the kernel, and not heard (netlink(7))', {
+  skip,
+}, () => {
+  assert.deepEqual(steps['forged'], [16, false])
+})
+
 test('bpffs is mounted once where there is none, folders made, and errors carry their errno', { skip }, () => {
   assert.deepEqual(steps['bpffs'], [false, null, true, null, null, false, ['ERR_BPFFS', 'EINVAL'], ['ERR_BPFFS', null]])
 })

@@ -1,6 +1,6 @@
 /** What the program writes follows no link that somebody planted. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { RestartMarker } from '../../src/agent/restart-marker.ts'
 import { openRecordingFile } from '../../src/speaker/recording/file.ts'
 import { lockPath } from '../../src/sys/flock.ts'
-import { createOwnFile, readOwnFile, replaceOwnFile } from '../../src/sys/own-file.ts'
+import { createOwnFile, readOwnFile, replaceOwnFile, replaceOwnFileLater } from '../../src/sys/own-file.ts'
 
 /** A state directory in which every name is a link to a file outside, or to one that is not there. */
 async function withLinks(
@@ -74,4 +74,47 @@ test('a FIFO or a folder in the place of a file is neither waited for nor writte
     for (const name of ['fifo', 'file.new']) assert.throws(() => createOwnFile(join(folder, name)), /not written to/)
     replaceOwnFile(join(folder, 'file'), 'text')
     assert.equal(readOwnFile(join(folder, 'file')), 'text')
+  }))
+
+test('a disk that takes a part of the text only costs the new text, not the old one', () =>
+  withLinks([], async (folder) => {
+    const source = new URL('../../src/sys/own-file.ts', import.meta.url).href
+    for (const call of ['replaceOwnFile', 'replaceOwnFileLater']) {
+      const file = join(folder, call)
+      writeFileSync(file, 'old')
+      // A limit of the size stands for the disk: write(2) takes what fits, and says how much.
+      const script = `import { ${call} } from ${JSON.stringify(source)}
+process.on('SIGXFSZ', () => {})
+try { await ${call}(${JSON.stringify(file)}, 'x'.repeat(3000)); console.log('written') }
+catch ({ code }) { console.log(code) }`
+      const { stdout } = spawnSync(
+        'prlimit',
+        ['--fsize=1000', process.execPath, '--input-type=module', '--eval', script],
+        { encoding: 'utf8' },
+      )
+      assert.deepEqual([stdout, readFileSync(file, 'utf8')], ['EFBIG\n', 'old'], call)
+    }
+  }))
+
+test('a text that is replaced again and again is always a whole one to who reads it', () =>
+  withLinks([], async (folder) => {
+    const file = join(folder, 'file')
+    const texts = ['a'.repeat(70_000), 'b'.repeat(10), '']
+    let isOver = false
+    const writing = (async () => {
+      for (let i = 0; i < 60; i++) await replaceOwnFileLater(file, texts[i % 3] ?? '')
+      isOver = true
+    })()
+    for (let reads = 0; !isOver; reads++) {
+      const found = readOwnFile(file)
+      assert.ok(found === undefined ? reads < 1_000 : texts.includes(found), found?.slice(0, 20))
+      await new Promise(setImmediate)
+    }
+    await writing
+  }))
+
+test('a file that is larger than was asked for is none', () =>
+  withLinks([], (folder) => {
+    writeFileSync(join(folder, 'file'), '12345')
+    assert.deepEqual([readOwnFile(join(folder, 'file'), 5), readOwnFile(join(folder, 'file'), 4)], ['12345', undefined])
   }))
