@@ -357,8 +357,13 @@ export class Agent {
 
   /** Logs what was not known before. */
   #report(known: readonly Problem[], problems: readonly Problem[]): void {
-    const texts = new Set(known.map(problemText))
-    for (const problem of problems) {
+    // Of thousands nearly all are the very ones that are known.
+    const same = new Set(known)
+    const news = problems.filter((problem) => !same.has(problem))
+    if (news.length === 0) return
+    const still = new Set(problems)
+    const texts = new Set(known.filter((problem) => !still.has(problem)).map(problemText))
+    for (const problem of news) {
       const text = problemText(problem)
       if (!texts.has(text))
         this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, text)

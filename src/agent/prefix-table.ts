@@ -4,32 +4,54 @@
  */
 import type { PrefixRoutes } from '../speaker/protocol.ts'
 import type { Route, RouteAttributes } from '../desired/model.ts'
+import { sameValue } from '../desired/same-value.ts'
 import { united } from '../desired/route-attributes.ts'
+
+/** What some owners want alike of one prefix. */
+interface Wish {
+  readonly neighbors: readonly string[]
+  readonly attributes: RouteAttributes
+  owners: number
+}
 
 export class PrefixTable {
   readonly #byOwner = new Map<string, readonly Route[]>()
-  readonly #owners = new Map<string, Set<string>>()
+  /** Thousands of Services may be in one aggregate, and nearly all of them want the same. */
+  readonly #wishes = new Map<string, Wish[]>()
   #version = 0
 
-  /** Replaces what an owner wants; answers the prefixes whose routes may have changed. */
+  /** Replaces what an owner wants; answers the prefixes whose routes changed. */
   set(owner: string, routes: readonly Route[]): ReadonlySet<string> {
     const before = this.routesOf(owner)
     const touched = new Set([...before, ...routes].map(({ prefix }) => prefix))
-    const had = [...touched].map((prefix) => this.#owners.has(prefix))
-    for (const { prefix } of before) {
-      const owners = this.#owners.get(prefix)
-      owners?.delete(owner)
-      if (owners?.size === 0) this.#owners.delete(prefix)
-    }
+    const had = [...touched].map((prefix) => this.#wishes.has(prefix))
+    // Added first: what stays as it was is no news.
+    const news = [...routes.filter((route) => this.#add(route)), ...before.filter((route) => this.#end(route))]
     if (routes.length === 0) this.#byOwner.delete(owner)
     else this.#byOwner.set(owner, routes)
-    for (const { prefix } of routes) {
-      const owners = this.#owners.get(prefix)
-      if (owners === undefined) this.#owners.set(prefix, new Set([owner]))
-      else owners.add(owner)
-    }
-    if ([...touched].some((prefix, i) => this.#owners.has(prefix) !== had[i])) this.#version++
-    return touched
+    if ([...touched].some((prefix, i) => this.#wishes.has(prefix) !== had[i])) this.#version++
+    return new Set(news.map(({ prefix }) => prefix))
+  }
+
+  /** Whether nobody wanted it before. */
+  #add({ prefix, neighbors, attributes }: Route): boolean {
+    const wishes = this.#wishes.get(prefix)
+    const alike = wishes?.find((wish) => isSameWish(wish, { neighbors, attributes }))
+    if (alike !== undefined) alike.owners++
+    else if (wishes === undefined) this.#wishes.set(prefix, [{ neighbors, attributes, owners: 1 }])
+    else wishes.push({ neighbors, attributes, owners: 1 })
+    return alike === undefined
+  }
+
+  /** Whether nobody wants it any more. */
+  #end(route: Route): boolean {
+    const wishes = this.#wishes.get(route.prefix) ?? []
+    const index = wishes.findIndex((wish) => isSameWish(wish, route))
+    const wish = wishes[index]
+    if (wish === undefined || --wish.owners > 0) return false
+    if (wishes.length === 1) this.#wishes.delete(route.prefix)
+    else wishes.splice(index, 1)
+    return true
   }
 
   /** An owner wants these prefixes no more; answers those of them that it wanted. */
@@ -42,7 +64,7 @@ export class PrefixTable {
   }
 
   has(prefix: string): boolean {
-    return this.#owners.has(prefix)
+    return this.#wishes.has(prefix)
   }
 
   routesOf(owner: string): readonly Route[] {
@@ -50,11 +72,11 @@ export class PrefixTable {
   }
 
   get prefixes(): IterableIterator<string> {
-    return this.#owners.keys()
+    return this.#wishes.keys()
   }
 
   get size(): number {
-    return this.#owners.size
+    return this.#wishes.size
   }
 
   /** Another number whenever a prefix came or went. */
@@ -67,9 +89,7 @@ export class PrefixTable {
    * order ({@link united}); neighbors that hear the same share a route.
    */
   merged(prefix: string): PrefixRoutes {
-    const wanted = [...(this.#owners.get(prefix) ?? [])].flatMap((owner) =>
-      (this.#byOwner.get(owner) ?? []).filter((route) => route.prefix === prefix),
-    )
+    const wanted = this.#wishes.get(prefix) ?? []
     const [only] = wanted
     if (only !== undefined && wanted.length === 1)
       return { prefix, routes: [{ neighbors: only.neighbors, attributes: only.attributes }] }
@@ -86,4 +106,10 @@ export class PrefixTable {
     }
     return { prefix, routes: [...routes.values()] }
   }
+}
+
+type Asked = Pick<Route, 'neighbors' | 'attributes'>
+
+function isSameWish(a: Asked, b: Asked): boolean {
+  return sameValue(a.neighbors, b.neighbors) && sameValue(a.attributes, b.attributes)
 }

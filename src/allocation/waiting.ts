@@ -1,6 +1,7 @@
 /** Services that wait for an address, in the order in which they get one. Pure. */
 import type { AddressRequest } from './allocate.ts'
 import { byAge } from './sharing.ts'
+import { Sorted } from './sorted.ts'
 
 /** Who asks by name goes before who takes any; then age. */
 export function byRank(a: AddressRequest, b: AddressRequest): number {
@@ -9,7 +10,7 @@ export function byRank(a: AddressRequest, b: AddressRequest): number {
 
 export class Waiting {
   readonly #byKey = new Map<string, AddressRequest>()
-  #sorted: readonly AddressRequest[] | undefined = []
+  readonly #line = new Sorted(byRank)
 
   get size(): number {
     return this.#byKey.size
@@ -20,17 +21,20 @@ export class Waiting {
   }
 
   add(request: AddressRequest): void {
+    this.delete(request.key)
     this.#byKey.set(request.key, request)
-    this.#sorted = undefined
+    this.#line.add(request)
   }
 
   delete(key: string): void {
-    if (this.#byKey.delete(key)) this.#sorted = undefined
+    const request = this.#byKey.get(key)
+    if (request === undefined) return
+    this.#byKey.delete(key)
+    this.#line.delete(request)
   }
 
-  /** First in line first. */
+  /** First in line first, as it is now. */
   inOrder(): readonly AddressRequest[] {
-    this.#sorted ??= [...this.#byKey.values()].sort(byRank)
-    return this.#sorted
+    return [...this.#line.items]
   }
 }

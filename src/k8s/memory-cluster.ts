@@ -6,7 +6,7 @@
  *     sink(manager).apply ------------------^
  */
 import { MemoryLease } from './lease.ts'
-import { sameValue } from './translate/same-value.ts'
+import { sameValue } from '../desired/same-value.ts'
 import type { ObjectKey, ObjectSource, RawObject, SourceEvents, SourceState } from './source.ts'
 import type { ObjectEvent, StatusOutcome, StatusSink, StatusWrite } from './status.ts'
 

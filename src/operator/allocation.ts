@@ -66,8 +66,6 @@ export class Allocation {
   #arePoolsDirty = true
   #arePlacesDirty = true
   #problemsVersion = 0
-  /** By Service, as of a version of the store's problems. */
-  #faults: { readonly version: number; readonly ofService: ReadonlyMap<string, Problem> } | undefined
   #isSynced = false
 
   constructor(options: AllocationOptions) {
@@ -135,16 +133,7 @@ export class Allocation {
 
   /** The first thing that is wrong with a Service. */
   problemOf(key: string): Problem | undefined {
-    if (this.#faults?.version !== this.#store.problemsVersion) {
-      const ofService = new Map<string, Problem>()
-      for (const problem of this.#store.problems()) {
-        const { kind, namespace = '', name } = problem.object
-        const id = `${namespace}/${name}`
-        if (problem.severity === 'error' && kind === 'Service' && !ofService.has(id)) ofService.set(id, problem)
-      }
-      this.#faults = { version: this.#store.problemsVersion, ofService }
-    }
-    return this.#faults.ofService.get(key)
+    return this.#store.problemsOf('Service', key).find(({ severity }) => severity === 'error')
   }
 
   pools(): readonly CountedPool[] {

@@ -5,7 +5,7 @@ import { poolKinds } from '../k8s/dialects/pools.ts'
 import { kinds, type ServedKind } from '../k8s/kinds/table.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusOutcome, StatusSink } from '../k8s/status.ts'
-import { sameValue } from '../k8s/translate/same-value.ts'
+import { sameValue } from '../desired/same-value.ts'
 import type { Allocation, CountedPool } from './allocation.ts'
 
 interface Known {

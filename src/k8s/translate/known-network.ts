@@ -3,7 +3,7 @@
  * nothing. Pure but for its memory.
  */
 import type { NodeNetwork } from '../dialects/node-plan.ts'
-import { sameValue } from './same-value.ts'
+import { sameValue } from '../../desired/same-value.ts'
 import type { LocalAddress, TranslatorOptions } from './types.ts'
 
 type Asked = Pick<TranslatorOptions, 'localAddresses' | 'gateways'>

@@ -16,7 +16,7 @@ import {
   type StoredObjects,
 } from '../kinds/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
-import { sameValue } from './same-value.ts'
+import { sameValue } from '../../desired/same-value.ts'
 
 /** What a change touched. */
 export interface Change {
@@ -69,7 +69,12 @@ export class ObjectStore {
 
   /** Whether something is wrong with the last version that was delivered. */
   hasProblems(kind: ServedKind, id: string): boolean {
-    return this.#problems.has(problemKey(kinds[kind].versions[0], kind, id))
+    return this.problemsOf(kind, id).length > 0
+  }
+
+  /** Of one object. */
+  problemsOf(kind: ServedKind, id: string): readonly Problem[] {
+    return this.#problems.get(problemKey(kinds[kind].versions[0], kind, id)) ?? []
   }
 
   problems(): readonly Problem[] {
@@ -108,14 +113,14 @@ export class ObjectStore {
 
   #setProblems(key: ObjectKey, faults: readonly Fault[], origin: Origin | undefined): void {
     const id = problemKey(key.apiVersion, key.kind, idOf(key))
-    if (faults.length === 0 && !this.#problems.has(id)) return
+    const known = this.#problems.get(id)
+    if (faults.length === 0 && known === undefined) return
+    const problems = faults.map((fault) => problemOf(fault, key, origin))
+    // Thousands of objects may have some: the same once more costs nothing.
+    if (sameValue(problems, known)) return
     this.problemsVersion++
-    if (faults.length === 0) this.#problems.delete(id)
-    else
-      this.#problems.set(
-        id,
-        faults.map((fault) => problemOf(fault, key, origin)),
-      )
+    if (problems.length === 0) this.#problems.delete(id)
+    else this.#problems.set(id, problems)
   }
 }
 

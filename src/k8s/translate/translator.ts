@@ -24,7 +24,7 @@ import { ServiceAddresses } from './addresses.ts'
 import { reservedPlaces } from './reserved.ts'
 import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
-import { sameValue } from './same-value.ts'
+import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
 import { ObjectStore, type Change } from './store.ts'
 import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
@@ -53,7 +53,8 @@ class NodeTranslator implements Translator {
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
   #hasUnsettled = false
-  readonly #own = new OwnAddresses()
+  /** Empty as long as no advertisement asks for an address without a pool. */
+  #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
   #arePoolsDirty = true
   #isNodeDirty = true
@@ -214,6 +215,10 @@ class NodeTranslator implements Translator {
     this.#store.forgetGone()
     // A label that no selector names, or a new key, is nothing to the Services.
     if (before === undefined || signatureOf(before) !== signatureOf(answer)) this.#touchAll()
+    if (before?.exports?.isOwnAsked !== answer.exports?.isOwnAsked) {
+      this.#own = new OwnAddresses()
+      this.#touchAll()
+    }
     const neighbors = [...(answer.exports?.inForce.values() ?? [])].flat()
     const { podCidrs = [] } = answer.exports ?? {}
     const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
@@ -249,6 +254,7 @@ class NodeTranslator implements Translator {
   /** An allocator of ours chooses with all before it; what statuses say comes out the same in whatever parts. */
   #settle(serviceOf: (id: string) => Service | undefined, isOver: () => boolean): void {
     const part = this.#options.isAllocatedElsewhere === true ? settledTogether : Number.POSITIVE_INFINITY
+    const isOwnAsked = this.#answer?.exports?.isOwnAsked === true
     let settled = 0
     do {
       const ids: string[] = []
@@ -262,9 +268,10 @@ class NodeTranslator implements Translator {
         const service = serviceOf(id)
         return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
       })
-      for (const id of ids) for (const rival of this.#own.set(id, serviceOf(id))) this.#waiting.add(rival)
+      if (isOwnAsked) for (const id of ids) this.#own.set(id, serviceOf(id))
       for (const id of [...ids, ...moved]) this.#waiting.add(id)
     } while (this.#dirty.size > 0 && settled < mostSettled && !isOver())
+    for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
     this.#hasUnsettled = this.#dirty.size > 0
   }
 
