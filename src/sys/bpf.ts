@@ -241,25 +241,28 @@ export interface TestRun {
   readonly durationNs: number
 }
 
+const testRunOptsBytes = 80
+/** The beginning of struct __sk_buff, up to its mark. */
+const contextBytes = 16
+
 /** BPF_PROG_TEST_RUN: runs a TC program on a frame, with `skb->mark`. With `repeat` it is fed its own output. */
 export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0): TestRun {
-  // In buffers of their own: the collector moves the contents of a small array.
-  const input = new Uint8Array(new ArrayBuffer(frame.length))
-  input.set(frame)
-  // The beginning of struct __sk_buff.
-  const context = new DataView(new ArrayBuffer(16))
-  context.setUint32(8, mark, true)
   const out = new Uint8Array(frame.length + 256)
-  const opts = new DataView(new ArrayBuffer(80))
-  opts.setBigUint64(0, 80n, true)
-  opts.setBigUint64(8, koffi.address(input), true)
+  // All that the call reads lies in what is handed to it: the collector takes or moves what only an address names.
+  const memory = new Uint8Array(new ArrayBuffer(testRunOptsBytes + contextBytes + frame.length))
+  memory.set(frame, testRunOptsBytes + contextBytes)
+  const opts = new DataView(memory.buffer)
+  const at = koffi.address(memory)
+  opts.setBigUint64(0, BigInt(testRunOptsBytes), true)
+  opts.setBigUint64(8, at + BigInt(testRunOptsBytes + contextBytes), true)
   opts.setBigUint64(16, koffi.address(out), true)
   opts.setUint32(24, frame.length, true)
   opts.setUint32(28, out.length, true)
-  opts.setBigUint64(32, koffi.address(context.buffer), true)
-  opts.setUint32(48, context.byteLength, true)
+  opts.setBigUint64(32, at + BigInt(testRunOptsBytes), true)
+  opts.setUint32(48, contextBytes, true)
   opts.setUint32(60, repeat, true)
-  checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, new Uint8Array(opts.buffer)))
+  opts.setUint32(testRunOptsBytes + 8, mark, true)
+  checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, memory))
   return {
     verdict: opts.getInt32(56, true),
     packet: out.slice(0, opts.getUint32(28, true)),

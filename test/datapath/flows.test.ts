@@ -420,3 +420,42 @@ test('a flood of SYNs, datagrams and stray segments from as many sources evicts 
     assert.equal(parse(egress(datapath, udpFrame(reply)).packet).source, vip)
   }
 })
+
+for (const protocol of ['TCP', 'UDP'] as const) {
+  test(`${protocol}: who takes every port of a client, by forging its address, keeps it from no new flow`, {
+    skip,
+  }, (t) => {
+    const datapath = kernelFixture(t).open({ settleSec: 0 })
+    const vips = [vip, ...[1, 2, 3, 4, 5].map((n) => `192.0.2.${20 + n}`)]
+    for (const address of vips) datapath.upsert(frontendOf(address, 80, [pod], protocol))
+    const make = protocol === 'TCP' ? tcpFrame : udpFrame
+    const held = new Connection(datapath, 40_000, vips[1])
+    if (protocol === 'TCP') held.open()
+    for (const flags of [SYN, ACK]) {
+      for (let sourcePort = 1024; sourcePort < 65_536; sourcePort += 61)
+        for (const near of [
+          40_000,
+          40_000 + 0x3a5d,
+          (40_000 + 2 * 0x3a5d) % 65_536,
+          (40_000 + 3 * 0x3a5d) % 65_536,
+          sourcePort,
+        ])
+          ingress(
+            datapath,
+            make({ source: client, sourcePort: near, destination: pod.address, destinationPort: pod.port, flags }),
+          )
+      for (const destination of vips.slice(2))
+        ingress(datapath, make({ source: client, sourcePort: 40_000, destination, destinationPort: 80, flags }))
+    }
+    const there = parse(
+      ingress(datapath, make({ source: client, sourcePort: 40_000, destination: vip, destinationPort: 80, flags: SYN }))
+        .packet,
+    )
+    assert.equal(there.destination, pod.address)
+    const reply = { source: pod.address, sourcePort: pod.port, destination: client, destinationPort: there.sourcePort }
+    const back = parse(egress(datapath, make({ ...reply, flags: SYN | ACK })).packet)
+    assert.deepEqual([back.source, back.sourcePort, back.destinationPort], [vip, 80, 40_000])
+    if (protocol === 'TCP') held.assertAlive('what both ends know of')
+    assert.equal(datapath.reasons()['flows_full'], 0)
+  })
+}

@@ -27,11 +27,13 @@ static __always_inline __be16 client_port_before(__be16 port, __u32 trial)
 	return bpf_htons(bpf_ntohs(port) - trial * CLIENT_PORT_STEP);
 }
 
-/* Two flows of one client port with one pod, by two VIPs or by one and directly: the pod must see two, so the
- * later one gets another port. A flow that is over makes room. False when every trial met one that is not. */
+/* Two flows of one client port with one pod, by two VIPs or by one and directly: the pod must see two, so the later one
+ * gets another port. A flow that is over makes room, and when every port is taken one of which only one end is known:
+ * whoever forges the client's address could take them all. False when every trial met one that both ends know of. */
 static __noinline bool choose_client_port(const struct flow_key *in_key, struct flow *in)
 {
 	struct flow out = out_half(in_key, in);
+	__u32 unproved = CLIENT_PORTS;
 	const struct flow *other;
 	struct flow_key key;
 
@@ -40,15 +42,29 @@ static __noinline bool choose_client_port(const struct flow_key *in_key, struct 
 		if (!in->client_port)
 			continue;
 		key = out_key_of(in_key, in);
-		other = find_flow(&key);
-		if (!other || is_of_same_client(other, &out))
+		other = find_proved(&key);
+		if (!other) {
+			other = find_opening(&key);
+			if (!other)
+				return true;
+			if (unproved == CLIENT_PORTS)
+				unproved = trial;
+		}
+		if (is_of_same_client(other, &out))
 			return true;
 		if (is_over(&key, other)) {
 			forget_flow(&key, other);
 			return true;
 		}
 	}
-	return false;
+	if (unproved == CLIENT_PORTS)
+		return false;
+	in->client_port = client_port_after(in_key->source_port, unproved);
+	key = out_key_of(in_key, in);
+	other = find_opening(&key);
+	if (other)
+		forget_flow(&key, other);
+	return true;
 }
 
 /* Both halves; the one of the replies first, and as it was when it is still there. */
