@@ -23,11 +23,13 @@ import { directions, type Pins } from './pins.ts'
 /** The first, and within it before those that are there; the handle says HE. */
 const filterPriority = 1
 const filterHandle = 0x4845
+/** Where filters of schema 1 are. */
+const formerPriority = 49
 
 export type ProgramFds = Readonly<Record<Direction, number>>
 
-function placeOf(ifindex: number, direction: Direction): FilterPlace {
-  return { ifindex, direction, handle: filterHandle, priority: filterPriority }
+function placeOf(ifindex: number, direction: Direction, priority = filterPriority): FilterPlace {
+  return { ifindex, direction, handle: filterHandle, priority }
 }
 
 export function chooseAttachMode(wanted: 'auto' | AttachMode, programs: ProgramFds): AttachMode {
@@ -126,10 +128,33 @@ export function detachLinks(pins: Pins, ifindex: number): string[] {
     })
 }
 
+function detachFormerFilters(ifindex: number): readonly Direction[] {
+  const former = directions.filter(
+    (direction) => filterProgramId(placeOf(ifindex, direction, formerPriority)) !== undefined,
+  )
+  for (const direction of former) detachFilter(placeOf(ifindex, direction, formerPriority))
+  return former
+}
+
+/** Once ours are attached: what versions with another schema left serves nobody, by what they knew. */
+export function retireFormer(pins: Pins): string[] {
+  const links = pins.others().flatMap((former) => {
+    const carriers = new Set(former.links().map(({ ifindex }) => ifindex))
+    return [...[...carriers].flatMap((ifindex) => detachLinks(former, ifindex)), ...former.removeVersion()]
+  })
+  return [
+    ...links,
+    ...listLinks().flatMap(({ index, name }) =>
+      detachFormerFilters(index).map((direction) => `former filter of ${name} ${direction}`),
+    ),
+  ]
+}
+
 /** Removes our filters from an interface, and the clsact qdisc when nothing else uses it. */
 export function detachFilters(ifindex: number): string[] {
   const ours = directions.filter((direction) => filterProgramId(placeOf(ifindex, direction)) !== undefined)
   for (const direction of ours) detachFilter(placeOf(ifindex, direction))
+  ours.push(...detachFormerFilters(ifindex))
   if (ours.length > 0 && !directions.some((direction) => listFilters(ifindex, direction).length > 0))
     destroyClsact(ifindex)
   return ours.map((direction) => `filter of interface ${ifindex} ${direction}`)

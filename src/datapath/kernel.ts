@@ -17,6 +17,7 @@ import {
   chooseAttachMode,
   detachFilters,
   detachLinks,
+  retireFormer,
   type ProgramFds,
 } from './attachment.ts'
 import type { AttachMode, Datapath } from './datapath.ts'
@@ -84,7 +85,7 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
   }
   const mode = chooseAttachMode(options.attach, programs)
   const held = adoptInterfaces(pins, mode, programs, log)
-  const attachments = { pins, mode, programs, held, isSwept: false }
+  const attachments = { pins, mode, programs, held, isSwept: false, isAlone: false }
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   const maps = new KernelMaps(object)
   let isClosed = false
@@ -148,6 +149,8 @@ interface Attachments {
   readonly held: Map<number, string>
   /** What an earlier process left in either mode was looked for: one question per interface of the machine. */
   isSwept: boolean
+  /** What versions with another schema left was removed. */
+  isAlone: boolean
 }
 
 /** One interface that fails does not keep the others from it; then the first failure is thrown. */
@@ -177,6 +180,10 @@ function attachExactly(attachments: Attachments, names: readonly string[], log: 
         log(`removed ${removed}`)
       if (former === mode) held.delete(ifindex)
     }
+  }
+  if (!attachments.isAlone && held.size > 0 && failure === undefined) {
+    for (const removed of retireFormer(pins)) log(`removed ${removed}`)
+    attachments.isAlone = true
   }
   attachments.isSwept = true
   for (const ifindex of held.keys()) if (!wanted.has(ifindex)) held.delete(ifindex)

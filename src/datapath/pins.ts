@@ -31,10 +31,19 @@ export class Pins {
   readonly folder: string
 
   /** Throws ERR_BPFFS when nothing can be pinned there. */
-  constructor(bpffs: string) {
+  constructor(bpffs: string, version = schema) {
     if (!isBpffs(bpffs)) throw new HeraldError('ERR_BPFFS', `${bpffs} is no bpf file system`)
     this.bpffs = bpffs
-    this.folder = join(bpffs, 'herald', `v${schema}`)
+    this.folder = join(bpffs, 'herald', `v${version}`)
+  }
+
+  /** The pins of versions with another schema. */
+  others(): readonly Pins[] {
+    return readdirSync(join(this.bpffs, 'herald'))
+      .flatMap((name) => /^v(\d+)$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .filter((version) => version !== schema)
+      .map((version) => new Pins(this.bpffs, version))
   }
 
   makeFolders(): void {
@@ -93,8 +102,16 @@ export class Pins {
 
   /** Removes every pin of every schema version and the folders; answers what was removed. */
   removeAll(): string[] {
+    return this.#remove(join(this.bpffs, 'herald'))
+  }
+
+  /** Removes the pins of this schema version; answers what was removed. */
+  removeVersion(): string[] {
+    return this.#remove(this.folder)
+  }
+
+  #remove(root: string): string[] {
     const removed: string[] = []
-    const root = join(this.bpffs, 'herald')
     const remove = (folder: string): void => {
       for (const entry of readdirSync(folder, { withFileTypes: true })) {
         const path = join(folder, entry.name)

@@ -15,7 +15,8 @@ import { systemClock } from '../../src/clock/system-clock.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
 import { checked, libc } from '../../src/sys/libc.ts'
-import { BpfObject } from '../../src/sys/bpf.ts'
+import { Pins } from '../../src/datapath/pins.ts'
+import { BpfObject, pin } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
@@ -50,6 +51,8 @@ export type Command =
   | { readonly do: 'fault-texts' }
   /** Puts a program before all others at ingress of a device, as a TCX link or as the first filter. */
   | { readonly do: 'foreign'; readonly objectFile: string; readonly device: string }
+  /** Leaves a link as a version with schema 1 would. */
+  | { readonly do: 'former'; readonly bpffs: string; readonly objectFile: string; readonly device: string }
   | { readonly do: 'lock'; readonly bpffs: string }
   /** Holds the loop, so that events wait. */
   | { readonly do: 'busy'; readonly ms: number }
@@ -224,6 +227,12 @@ async function perform(command: Command): Promise<unknown> {
       return faults?.current.map(({ text }) => text)
     case 'foreign':
       return putBefore(command.objectFile, command.device)
+    case 'former': {
+      const pins = new Pins(command.bpffs, 1)
+      pins.makeFolders()
+      pin(putBefore(command.objectFile, command.device), pins.link(ifnameToIndex(command.device), 'ingress'))
+      return 'left'
+    }
     case 'lock':
       lockPath(`${command.bpffs}/herald`, 'directory')
       return 'locked'

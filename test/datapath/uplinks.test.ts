@@ -1,12 +1,13 @@
 /** Uplinks that come and go while the agent runs: by the kernel's own events, in network namespaces. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import type { FrontendCounters } from '../../src/datapath/datapath.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'
+import { schema } from '../../src/datapath/layout.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
@@ -245,3 +246,25 @@ test('unloading is refused while an agent runs', { skip }, async (t) => {
   await assert.rejects(rack.actor('node').tell({ do: 'unload', bpffs: rack.bpffs }), /another herald agent holds/)
   await rack.actor('client').tell({ do: 'tcp', address: vip, port: 80, size: 10 })
 })
+
+for (const attach of ['tcx', 'clsact'] as const) {
+  test(`${attach}: what a version with another schema left is removed once ours is attached, and serves nobody`, {
+    skip,
+  }, async (t) => {
+    const rack = deployRack(t)
+    const object = foreignObject(t)
+    if (attach === 'clsact') {
+      rack.run('node', ['tc', 'qdisc', 'add', 'dev', uplink, 'clsact'])
+      for (const direction of ['ingress', 'egress'])
+        rack.run(
+          'node',
+          `tc filter add dev ${uplink} ${direction} prio 49 handle 0x4845 bpf da obj ${object} sec tc`.split(' '),
+        )
+    } else await rack.actor('node').tell({ do: 'former', bpffs: rack.bpffs, objectFile: object, device: uplink })
+    await following(rack, attach)
+    await rack.actor('client').tell({ do: 'tcp', address: vip, port: 80, size: 1000 })
+    assert.deepEqual(readdirSync(join(rack.bpffs, 'herald')), [`v${schema}`])
+    assert.doesNotMatch(rack.run('node', ['tc', 'filter', 'show', 'dev', uplink, 'ingress']), /pref 49/)
+    assert.doesNotMatch(rack.run('node', ['bpftool', 'net', 'show', 'dev', uplink]), /foreign/)
+  })
+}
