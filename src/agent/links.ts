@@ -10,7 +10,7 @@ export interface Links {
 
 /** Interfaces of which every one is an uplink unless told otherwise. */
 export class MemoryLinks implements Links {
-  #seen: LinksSeen = { links: [], uplinks: [] }
+  #seen: LinksSeen = { links: [], uplinks: [], others: [] }
   readonly #watchers = new Set<() => void>()
   /** How often somebody looked. */
   looks = 0
@@ -27,7 +27,7 @@ export class MemoryLinks implements Links {
 
   /** Replaces what there is, and tells whoever watches. */
   set(links: readonly Link[], uplinks: readonly Link[] = links): void {
-    this.#seen = { links, uplinks }
+    this.#seen = { links, uplinks, others: [] }
     for (const changed of this.#watchers) changed()
   }
 }

@@ -114,7 +114,8 @@ export class Uplinks {
     }
     for (const { name } of seen.uplinks) this.#lastUplink.set(name, at)
     for (const [name, last] of this.#lastUplink) if (at - last >= leaveMs) this.#lastUplink.delete(name)
-    this.#attach(seen.links.filter(({ name }) => this.#lastUplink.has(name)))
+    const wanted = seen.links.filter(({ name }) => this.#lastUplink.has(name))
+    this.#attach(wanted, seen.others)
     this.#judge(seen)
     const endedAt = clock.monotonic()
     const { at: before, debtMs } = this.#lastLook
@@ -122,13 +123,16 @@ export class Uplinks {
     this.#lastLook = { at: endedAt, debtMs: stillMs + endedAt - at }
   }
 
-  #attach(wanted: readonly Link[]): void {
+  #attach(wanted: readonly Link[], others: readonly Link[]): void {
     const { datapath, faults, log } = this.#parts
-    const attached = wanted.map(({ index, name }) => `${index} ${name}`).join()
+    const attached = [...wanted, ...others].map(({ index, name }) => `${index} ${name}`).join()
     if (attached === this.#attached) return
     const before = datapath.status.interfaces.join(' ')
     try {
-      datapath.attach(wanted.map(({ name }) => name))
+      datapath.attach(
+        wanted.map(({ name }) => name),
+        others.map(({ name }) => name),
+      )
       this.#attached = attached
       this.#failures = 0
       faults.clear('attach', '')

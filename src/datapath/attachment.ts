@@ -84,6 +84,18 @@ export function checkOrder(mode: AttachMode, ifindex: number, name: string, prog
   }
 }
 
+/** Attaches the program for replies alone, or puts it in the place of another one of ours. */
+export function attachReplies(pins: Pins, mode: AttachMode, ifindex: number, program: number): void {
+  if (mode === 'clsact') attachFilter(placeOf(ifindex, 'egress'), program)
+  else attachLink(pins, ifindex, 'egress', program)
+}
+
+/** The interfaces on which an earlier process left the program for replies alone. */
+export function isForReplies(pins: Pins, mode: AttachMode, ifindex: number): boolean {
+  if (mode === 'clsact') return filterProgramId(placeOf(ifindex, 'ingress')) === undefined
+  return !pins.links().some((link) => link.ifindex === ifindex && link.direction === 'ingress')
+}
+
 /** Attaches both programs or replaces those that are there, without a packet passing by. */
 export function attachInterface(pins: Pins, mode: AttachMode, ifindex: number, programs: ProgramFds): void {
   // Replies before requests: no connection is translated one way only.

@@ -59,8 +59,11 @@ export interface Datapath {
   /** Packets dropped or answered in place, by reason, since the maps were made. */
   reasons(): Readonly<Record<string, number>>
   usage(): readonly MapUsage[]
-  /** Attaches to exactly these interfaces; programs on others are detached. */
-  attach(interfaces: readonly string[]): void
+  /**
+   * Attaches to exactly these interfaces, and to `others` what translates replies that leave by them; programs on the
+   * rest are detached.
+   */
+  attach(interfaces: readonly string[], others?: readonly string[]): void
   /** Lets go of file descriptors; pins stay and the kernel keeps serving. */
   close(): void
 }

@@ -6,12 +6,14 @@
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
-import { HeraldError } from '../errors.ts'
+import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
 import { ifnameToIndex, listLinks } from '../sys/links.ts'
 import {
   attachedInterfaces,
   attachInterface,
+  attachReplies,
+  isForReplies,
   checkInterface,
   checkOrder,
   chooseAttachMode,
@@ -23,7 +25,7 @@ import {
 import type { AttachMode, Datapath } from './datapath.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { mapNames, schema, type MapName } from './layout.ts'
-import { directions, Pins, programNames } from './pins.ts'
+import { directions, Pins, programNames, replyProgramName } from './pins.ts'
 import { probe } from './probe.ts'
 import { servedOver } from './served.ts'
 
@@ -84,8 +86,9 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
     egress: object.programFd(programNames.egress),
   }
   const mode = chooseAttachMode(options.attach, programs)
-  const held = adoptInterfaces(pins, mode, programs, log)
-  const attachments = { pins, mode, programs, held, isSwept: false, isAlone: false }
+  const replies = { program: object.programFd(replyProgramName), held: new Map<number, string>() }
+  const held = adoptInterfaces(pins, mode, programs, replies, log)
+  const attachments = { pins, mode, programs, replies, held, isSwept: false, isAlone: false }
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   const maps = new KernelMaps(object)
   let isClosed = false
@@ -110,9 +113,9 @@ function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject,
     get status() {
       return { kind: 'ebpf' as const, attach: mode, interfaces: [...held.values()].sort(), adopted, schema }
     },
-    attach: (names) => {
+    attach: (names, others = []) => {
       checkOpen()
-      attachExactly(attachments, names, log)
+      attachExactly(attachments, names, others, log)
     },
     close: () => {
       isClosed = true
@@ -126,6 +129,7 @@ function adoptInterfaces(
   pins: Pins,
   mode: AttachMode,
   programs: ProgramFds,
+  replies: Replies,
   log: (message: string) => void,
 ): Map<number, string> {
   const names = new Map(listLinks().map(({ index, name }) => [index, name]))
@@ -133,15 +137,24 @@ function adoptInterfaces(
   for (const former of ['tcx', 'clsact'] as const) {
     for (const ifindex of attachedInterfaces(pins, former)) {
       const name = names.get(ifindex) ?? String(ifindex)
-      attachInterface(pins, former, ifindex, programs)
+      const isOther = isForReplies(pins, former, ifindex)
+      if (isOther) attachReplies(pins, former, ifindex, replies.program)
+      else attachInterface(pins, former, ifindex, programs)
       log(`replaced the programs on ${name} (${former})`)
-      if (former === mode) held.set(ifindex, name)
+      if (former === mode) (isOther ? replies.held : held).set(ifindex, name)
     }
   }
   return held
 }
 
+/** The program on interfaces that are no uplinks, and where it is. */
+interface Replies {
+  readonly program: number
+  readonly held: Map<number, string>
+}
+
 interface Attachments {
+  readonly replies: Replies
   readonly pins: Pins
   readonly mode: AttachMode
   readonly programs: ProgramFds
@@ -153,9 +166,18 @@ interface Attachments {
   isAlone: boolean
 }
 
+function detach(pins: Pins, mode: AttachMode, ifindex: number): readonly string[] {
+  return mode === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex)
+}
+
 /** One interface that fails does not keep the others from it; then the first failure is thrown. */
-function attachExactly(attachments: Attachments, names: readonly string[], log: (message: string) => void): void {
-  const { pins, mode, programs, held } = attachments
+function attachExactly(
+  attachments: Attachments,
+  names: readonly string[],
+  others: readonly string[],
+  log: (message: string) => void,
+): void {
+  const { pins, mode, programs, held, replies } = attachments
   const wanted = new Set<number>()
   let failure: unknown
   for (const name of names) {
@@ -172,13 +194,14 @@ function attachExactly(attachments: Attachments, names: readonly string[], log: 
       failure ??= error
     }
   }
+  for (const ifindex of attachOthers(attachments, others, wanted, log)) wanted.add(ifindex)
   for (const former of ['tcx', 'clsact'] as const) {
-    const carriers = attachments.isSwept ? (former === mode ? held.keys() : []) : attachedInterfaces(pins, former)
+    const known = former === mode ? [...held.keys(), ...replies.held.keys()] : []
+    const carriers = attachments.isSwept ? known : attachedInterfaces(pins, former)
     for (const ifindex of [...carriers]) {
       if (wanted.has(ifindex) && former === mode) continue
-      for (const removed of former === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex))
-        log(`removed ${removed}`)
-      if (former === mode) held.delete(ifindex)
+      for (const removed of detach(pins, former, ifindex)) log(`removed ${removed}`)
+      if (former === mode) for (const map of [held, replies.held]) map.delete(ifindex)
     }
   }
   if (!attachments.isAlone && held.size > 0 && failure === undefined) {
@@ -186,6 +209,32 @@ function attachExactly(attachments: Attachments, names: readonly string[], log: 
     attachments.isAlone = true
   }
   attachments.isSwept = true
-  for (const ifindex of held.keys()) if (!wanted.has(ifindex)) held.delete(ifindex)
+  for (const map of [held, replies.held])
+    for (const ifindex of map.keys()) if (!wanted.has(ifindex)) map.delete(ifindex)
   if (failure !== undefined) throw failure
+}
+
+/** Interfaces that carry replies only: one that fails costs no uplink, and is said. Answers with those that are held. */
+function attachOthers(
+  { pins, mode, held, replies }: Attachments,
+  others: readonly string[],
+  uplinks: ReadonlySet<number>,
+  log: (message: string) => void,
+): readonly number[] {
+  const attached: number[] = []
+  for (const name of others) {
+    try {
+      const ifindex = ifnameToIndex(name)
+      if (uplinks.has(ifindex)) continue
+      checkInterface(mode, ifindex, name)
+      // It was an uplink: what takes requests leaves it.
+      if (held.delete(ifindex)) for (const removed of detach(pins, mode, ifindex)) log(`removed ${removed}`)
+      attachReplies(pins, mode, ifindex, replies.program)
+      replies.held.set(ifindex, name)
+      attached.push(ifindex)
+    } catch (error) {
+      log(`replies by ${name} are not translated: ${messageOf(error)}`)
+    }
+  }
+  return attached
 }

@@ -14,6 +14,8 @@ import { isBpffs } from '../sys/mount.ts'
 import { schema, type MapName } from './layout.ts'
 
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
+/** At egress of what is no uplink. */
+export const replyProgramName = 'herald_reply'
 export const directions: readonly Direction[] = ['ingress', 'egress']
 
 /** Whether programs of ours, of any schema, are pinned: then they may serve. */

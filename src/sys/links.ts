@@ -15,7 +15,8 @@ const RTM_GETQDISC = 38
 const RTM_GETTFILTER = 46
 const TCA_KIND = 1
 const tcmsgBytes = 20
-const ARPHRD_ETHER = 1
+/** ARPHRD_ETHER, and ARPHRD_LOOPBACK, which has the same header. */
+const ethernetTypes: readonly number[] = [1, 772]
 const RTMGRP_LINK = 1
 const RTMGRP_IPV4_IFADDR = 0x10
 const RTMGRP_IPV4_ROUTE = 0x40
@@ -64,12 +65,13 @@ export function listLinks(): Link[] {
     })
 }
 
-/** Whether packets of an interface begin with an Ethernet header (ARPHRD_ETHER); tun, WireGuard, GRE and PPP have none. */
+/** Whether packets of an interface begin with an Ethernet header; of tun, WireGuard, GRE and PPP they do not. */
 export function hasEthernetHeader(ifindex: number): boolean {
   const body = new Uint8Array(ifinfomsgBytes)
   body.set(word(ifindex), 4)
   const [link] = askOne(`interface ${ifindex}`, RTM_GETLINK, body)
-  return link !== undefined && new DataView(link.body.buffer, link.body.byteOffset).getUint16(2, true) === ARPHRD_ETHER
+  if (link === undefined) return false
+  return ethernetTypes.includes(new DataView(link.body.buffer, link.body.byteOffset).getUint16(2, true))
 }
 
 /** True when an interface has the older `ingress` qdisc, in which filters of both directions would be one chain. */
@@ -197,17 +199,21 @@ function isAnswering(address: Address, index: number): boolean {
   }
 }
 
-const isDefaultRoute = ({ body }: NetlinkMessage): boolean => body[1] === 0 && body[7] === RTN_UNICAST
-
-function defaultRouteInterfaces(family: number): number[] {
+function routes(family: number): readonly NetlinkMessage[] {
   const body = new Uint8Array(rtmsgBytes)
   body[0] = family
-  return askAll('list routes', RTM_GETROUTE, body).filter(isDefaultRoute).flatMap(routeInterfaces)
+  return askAll('list routes', RTM_GETROUTE, body).filter((route) => route.body[7] === RTN_UNICAST)
 }
+
+const isDefaultRoute = ({ body }: NetlinkMessage): boolean => body[1] === 0
+/** To more than one host: a route to one pod is none by which a client is reached. */
+const isToMany = ({ body }: NetlinkMessage): boolean => (body[1] ?? 0) < 32
 
 export interface LinksSeen {
   readonly links: readonly Link[]
   readonly uplinks: readonly Link[]
+  /** Links that are no uplinks and lead to more than one host by IPv4: a reply may leave by them. */
+  readonly others: readonly Link[]
 }
 
 /**
@@ -218,14 +224,21 @@ export function lookAtLinks(neighbors: readonly Reach[], pattern?: RegExp): Link
   const links = listLinks()
     .filter(({ name }) => name !== 'lo')
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-  if (pattern !== undefined) return { links, uplinks: links.filter(({ name }) => pattern.test(name)) }
+  const ipv4 = routes(AF_INET)
+  const leading = new Set(ipv4.filter(isToMany).flatMap(routeInterfaces))
+  const seen = (uplinks: readonly Link[]): LinksSeen => ({
+    links,
+    uplinks,
+    others: links.filter((link) => leading.has(link.index) && !uplinks.includes(link)),
+  })
+  if (pattern !== undefined) return seen(links.filter(({ name }) => pattern.test(name)))
   const names = new Set(neighbors.flatMap((neighbor) => neighbor.interface ?? []))
   const indexes = new Set([
     ...neighbors.filter((neighbor) => neighbor.interface === undefined).flatMap(({ address }) => interfacesTo(address)),
-    ...defaultRouteInterfaces(AF_INET),
-    ...defaultRouteInterfaces(AF_INET6),
+    ...ipv4.filter(isDefaultRoute).flatMap(routeInterfaces),
+    ...routes(AF_INET6).filter(isDefaultRoute).flatMap(routeInterfaces),
   ])
-  return { links, uplinks: links.filter(({ index, name }) => indexes.has(index) || names.has(name)) }
+  return seen(links.filter(({ index, name }) => indexes.has(index) || names.has(name)))
 }
 
 /**

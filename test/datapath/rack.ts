@@ -29,6 +29,8 @@ export interface Rack {
   run(place: 'client' | 'node' | 'pod', command: readonly string[], input?: string): string
   /** Lays the cable between client and node. */
   layUplink(): void
+  /** Lays another cable between client and node, of one name at both ends, in a /24. */
+  layCable(name: string, atNode: string, atClient: string): void
   /** Removes the cable between client and node and lays another. */
   renewUplink(): void
 }
@@ -102,21 +104,15 @@ export function deployRack(t: TestContext): Rack {
     for (const text of addresses) ip('-n', namespaces[place], 'address', 'add', `${text}/24`, 'dev', device)
     ip('-n', namespaces[place], 'link', 'set', device, 'up')
   }
+  const layCable: Rack['layCable'] = (name, atNode, atClient) => {
+    const ends = ['netns', namespaces.client, 'type', 'veth', 'peer', 'name', name, 'netns', namespaces.node]
+    ip('link', 'add', name, ...ends)
+    address('client', name, atClient)
+    address('node', name, atNode)
+  }
   const layUplink = (): void => {
-    ip(
-      'link',
-      'add',
-      'eth0',
-      'netns',
-      namespaces.client,
-      'type',
-      'veth',
-      'peer',
-      'name',
-      uplink,
-      'netns',
-      namespaces.node,
-    )
+    const ends = ['netns', namespaces.client, 'type', 'veth', 'peer', 'name', uplink, 'netns', namespaces.node]
+    ip('link', 'add', 'eth0', ...ends)
     address('client', 'eth0', client)
     address('node', uplink, '198.51.100.1')
     ip('-n', namespaces.client, 'route', 'add', 'default', 'via', '198.51.100.1')
@@ -141,5 +137,5 @@ export function deployRack(t: TestContext): Rack {
     ip('-n', namespaces.node, 'link', 'delete', uplink)
     layUplink()
   }
-  return { bpffs, actor, run, layUplink, renewUplink }
+  return { bpffs, actor, run, layUplink, layCable, renewUplink }
 }

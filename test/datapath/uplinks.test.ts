@@ -268,3 +268,34 @@ for (const attach of ['tcx', 'clsact'] as const) {
     assert.doesNotMatch(rack.run('node', ['bpftool', 'net', 'show', 'dev', uplink]), /foreign/)
   })
 }
+
+for (const attach of ['tcx', 'clsact'] as const) {
+  test(`${attach}: a reply that leaves by another interface than the request came in is translated all the same`, {
+    skip,
+  }, async (t) => {
+    const rack = deployRack(t)
+    const node = await following(rack, attach)
+    const user = rack.actor('client')
+    await user.tell({ do: 'tcp', address: vip, port: 80, size: 1000 })
+    rack.layCable('second0', '203.0.113.1', '203.0.113.7')
+    rack.run('client', ['sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.second0.rp_filter=0'])
+    await waitFor('the program for replies', () => {
+      const links = readdirSync(join(rack.bpffs, 'herald', `v${schema}`, 'links'))
+      if (attach === 'tcx')
+        return links.some((name) => name.endsWith('egress') && !links.includes(name.replace('egress', 'ingress')))
+          ? true
+          : undefined
+      const filters = rack.run('node', ['tc', 'filter', 'show', 'dev', 'second0', 'egress'])
+      return /herald_reply/.test(filters) ? true : undefined
+    })
+    rack.run('node', ['ip', 'route', 'add', `${client}/32`, 'via', '203.0.113.7', 'dev', 'second0'])
+    const sent = (): number => {
+      const [link] = JSON.parse(rack.run('node', ['ip', '-s', '-j', 'link', 'show', 'second0']))
+      return (link as { readonly stats64: { readonly tx: { readonly packets: number } } }).stats64.tx.packets
+    }
+    const before = sent()
+    await user.tell({ do: 'tcp', address: vip, port: 80, size: 100_000 })
+    assert.ok(sent() > before + 3, 'replies leave by the second interface')
+    assert.equal((await node.tell<Record<string, number>>({ do: 'reasons' }))['reply_unmatched'], 0)
+  })
+}

@@ -291,4 +291,29 @@ int herald_egress(struct __sk_buff *skb)
 	return send_unknown(skb, &packet, &key, source);
 }
 
+/* On interfaces that are no uplinks and by which pods may be left all the same: a reply of a known flow of a VIP leaves
+ * with the VIP's address by any of them, and everything else is nothing of ours. */
+SEC("tc")
+int herald_reply(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct flow_key key;
+	struct flow *flow;
+
+	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
+		return PASS;
+	if (packet.protocol == IPPROTO_ICMP)
+		return send_icmp(skb, &packet);
+	if ((packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP) || !parse_transport(skb, &packet))
+		return PASS;
+	key = flow_key(&packet, DIRECTION_OUT);
+	flow = find_proved(&key);
+	if (flow)
+		return send_known(skb, &packet, &key, flow, false);
+	if (!source_at(packet.source, packet.source_port, packet.protocol))
+		return PASS;
+	flow = find_opening(&key);
+	return flow ? send_known(skb, &packet, &key, flow, true) : PASS;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";
