@@ -212,7 +212,9 @@ export class FolderAllocator implements AddressSource {
     const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
     const recorded = entries.get(key) ?? own
     const addresses = recorded.length > 0 ? recorded : request.status
-    const rank = recorded.length > 0 ? 'recorded' : addresses.length > 0 ? 'inStatus' : 'without'
+    // Also of one that is not understood now: what its status says is not given away before it is looked at.
+    const isInStatus = addresses.length > 0 || (request.lingering ?? []).length > 0
+    const rank = recorded.length > 0 ? 'recorded' : isInStatus ? 'inStatus' : 'without'
     return { request, subject, rank, holding: { addresses, isRecorded: rank === 'recorded', mayChoose: true } }
   }
 

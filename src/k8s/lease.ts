@@ -42,6 +42,11 @@ export class MemoryLease implements LeaseStore {
     return this.#lease
   }
 
+  /** As somebody does by hand. */
+  remove(): void {
+    this.#lease = undefined
+  }
+
   async read(): Promise<LeaseAnswer> {
     return this.#reached(() => (this.#lease === undefined ? { kind: 'absent' } : { kind: 'found', lease: this.#lease }))
   }
@@ -51,7 +56,10 @@ export class MemoryLease implements LeaseStore {
   }
 
   async update(spec: LeaseSpec, resourceVersion: string): Promise<LeaseAnswer> {
-    return this.#reached(() => (this.#lease?.resourceVersion === resourceVersion ? this.#put(spec) : { kind: 'taken' }))
+    return this.#reached(() => {
+      if (this.#lease === undefined) return { kind: 'absent' }
+      return this.#lease.resourceVersion === resourceVersion ? this.#put(spec) : { kind: 'taken' }
+    })
   }
 
   #reached(answer: () => LeaseAnswer): LeaseAnswer {

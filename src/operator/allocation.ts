@@ -11,13 +11,14 @@ import { FolderAllocator } from '../allocation/folder-allocator.ts'
 import { MemoryBook } from '../allocation/memory-book.ts'
 import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
 import type { Pool } from '../allocation/pool-table.ts'
+import { byAge } from '../allocation/sharing.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
 import { planKinds, planNode, rivalKinds } from '../k8s/dialects/table.ts'
 import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
 import type { ObjectKey, RawObject } from '../k8s/source.ts'
-import { ServiceAddresses } from '../k8s/translate/addresses.ts'
+import { ageOf, ServiceAddresses } from '../k8s/translate/addresses.ts'
 import { poolsOf } from '../k8s/translate/pools.ts'
 import { reservedPlaces } from '../k8s/translate/reserved.ts'
 import { isClassServed, servesClass } from '../k8s/translate/services.ts'
@@ -154,17 +155,26 @@ export class Allocation {
   }
 
   /**
-   * Somebody else gave a Service other addresses than we did, and they are free: then that is what it has. An address
-   * that another Service holds, or that is in no pool, is not taken over.
+   * Somebody else gave Services other addresses than we did, and they are free: then that is what they have; of several
+   * with one address the oldest. What another Service holds, what it did not ask for, and what is in no pool that
+   * serves it is not taken over. Answers who has others now.
    */
-  adopt(key: string): boolean {
+  adopt(keys: readonly string[]): readonly string[] {
+    const ages = keys.flatMap((key) => {
+      const service = this.#served(key)
+      return service === undefined ? [] : [ageOf(service)]
+    })
+    return ages.sort(byAge).flatMap(({ key }) => (this.#adopt(key) ? [key] : []))
+  }
+
+  #adopt(key: string): boolean {
     const service = this.#served(key)
     const held = this.#counter.heldBy(key)
     const status = [...new Set(service?.status)]
     if (service === undefined || held.length === 0 || status.length === 0 || isSameSet(held, status)) return false
     const isFree = status.every(
       (address) =>
-        this.#addresses.poolsOf(address).length > 0 &&
+        this.#addresses.mayHave(service, address) &&
         service.spec.families.includes(familyOf(address)) &&
         this.#addresses.reserved.reasonOf(address) === undefined &&
         (held.includes(address) || !this.#counter.isHeld(address)),
@@ -172,6 +182,7 @@ export class Allocation {
     const hasAll = service.spec.families.every((family) => status.some((address) => familyOf(address) === family))
     if (!isFree || !(hasAll || status.length >= held.length)) return false
     this.#book.exchange(() => new Map([[key, status]]))
+    this.#counter.hold(key, status)
     this.#dirty.add(key)
     return true
   }

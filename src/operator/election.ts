@@ -13,11 +13,13 @@ import type { LeaseAnswer, LeaseRecord, LeaseSpec, LeaseStore } from '../k8s/lea
 import type { OperatorLog } from './log.ts'
 
 const leaseDurationSec = 15
+/** Whatever a Lease says: who lives renews it every 2 s, and a Lease of 68 years must not outlast its holder. */
+const longestWaitSec = 60
 const renewDeadlineMs = 10_000
 const retryMs = 2_000
 /** Looks of those that wait are spread by a fifth more. */
 const spread = 1.2
-const rememberedSpecs = 8
+const rememberedTerms = 8
 
 export interface ElectionParts {
   readonly store: LeaseStore
@@ -45,8 +47,8 @@ export class Election {
   #wait: Wait | undefined
   #deadline: Wait | undefined
   #failure = ''
-  /** What was written, or asked for, last. */
-  #written: readonly string[] = []
+  /** Of what was written, or asked for, last: an edit of anything else leaves the Lease ours. */
+  #terms: readonly string[] = []
 
   constructor(parts: ElectionParts) {
     this.#parts = parts
@@ -149,11 +151,12 @@ export class Election {
     // Deleted, or with a label more: it is still ours.
     if (found.kind === 'absent') return this.#create()
     if (found.kind !== 'found' || found.lease.spec.holder !== identity) return found
-    if (!this.#written.includes(JSON.stringify(found.lease.spec))) {
+    if (!this.#terms.includes(termOf(found.lease.spec))) {
       this.#lost(`another operator calls itself ${identity} as well`)
       return { kind: 'taken' }
     }
-    return this.#update({ ...found.lease.spec, renewTime: this.#now() }, found.lease.resourceVersion)
+    const spec = { ...found.lease.spec, durationSec: leaseDurationSec, renewTime: this.#now() }
+    return this.#update(spec, found.lease.resourceVersion)
   }
 
   #create(): Promise<LeaseAnswer> {
@@ -169,19 +172,25 @@ export class Election {
 
   /** An update without an answer may have been made. */
   #remember(spec: LeaseSpec): void {
-    this.#written = [...this.#written.slice(1 - rememberedSpecs), JSON.stringify(spec)]
+    this.#terms = [...this.#terms.slice(1 - rememberedTerms), termOf(spec)]
   }
 
   async #acquire(): Promise<LeaseAnswer> {
-    const { store, clock } = this.#parts
-    const found = await store.read()
-    if (found.kind === 'absent') return this.#create()
+    const found = await this.#parts.store.read()
+    // Deleted: who held it may not know yet, and has it back at its next renewal.
+    if (found.kind === 'absent') return this.#isHeldByAnother() ? found : this.#create()
     if (found.kind !== 'found') return found
     this.#observe(found.lease)
-    const { holder, durationSec } = found.lease.spec
-    const isOwn = holder === '' || holder === this.#parts.identity
-    if (!isOwn && clock.monotonic() < this.#observedAtMs + durationSec * 1000) return found
+    if (this.#isHeldByAnother()) return found
     return this.#role === 'over' ? found : this.#update(this.#specOf(found.lease.spec), found.lease.resourceVersion)
+  }
+
+  /** As far as it was seen. A length that was shortened by hand is not known to the holder. */
+  #isHeldByAnother(): boolean {
+    const { holder = '', durationSec = 0 } = this.#observed?.spec ?? {}
+    if (holder === '' || holder === this.#parts.identity) return false
+    const waitSec = Math.min(Math.max(durationSec, leaseDurationSec), longestWaitSec)
+    return this.#parts.clock.monotonic() < this.#observedAtMs + waitSec * 1000
   }
 
   #observe(lease: LeaseRecord): void {
@@ -210,4 +219,9 @@ export class Election {
   #now(): string {
     return new Date(this.#parts.clock.now()).toISOString().replace('Z', '000Z')
   }
+}
+
+/** From taking a Lease to losing it: two processes of one name have different ones. */
+function termOf({ acquireTime, transitions }: LeaseSpec): string {
+  return `${transitions} ${acquireTime}`
 }

@@ -3,6 +3,7 @@
  * once in five minutes. Pure but for its clock.
  */
 import type { Clock } from '../clock/clock.ts'
+import { clipped } from './clipped.ts'
 import type { ObjectEvent, ObjectVersionRef, StatusOutcome, StatusSink } from '../k8s/status.ts'
 
 /** So many are remembered; of the oldest a new event would be made. */
@@ -14,7 +15,7 @@ const repeatMs = 5 * 60_000
 const forgetMs = 55 * 60_000
 /** Somebody who changes an object all the time gets so many events of it in {@link repeatMs}. */
 const maxPerObject = 10
-/** As the API has it. */
+/** Octets, as the API has it. */
 const maxNote = 1024
 
 interface Said {
@@ -47,7 +48,7 @@ export class EventLog {
   }
 
   warn(regarding: ObjectVersionRef, reason: string, action: string, text: string): void {
-    const note = text.length > maxNote ? `${text.slice(0, maxNote - 3)}...` : text
+    const note = clipped(text, maxNote)
     const object = regarding.uid || `${regarding.kind}/${regarding.namespace}/${regarding.name}`
     const key = `${object} ${reason} ${note}`
     const [nowMs, time] = [this.#clock.monotonic(), this.#microTime()]

@@ -33,6 +33,8 @@ export interface OperatorParts extends AllocationOptions {
 const countMs = 1_000
 /** Who wrote a status may have let go of it, which is no change that is seen. */
 const ownedRetryMs = 5 * 60_000
+/** A watch is not behind for so long what was written through the same server. */
+const passedOverMs = 10_000
 /** So many problems of objects are told as events. */
 const maxProblems = 256
 /** So many reasons for which writes fail are remembered, each told once in so long. */
@@ -52,6 +54,8 @@ export class Operator {
   readonly #outcomes = Object.fromEntries(lanes.map((lane) => [lane, noOutcomes()])) as Record<Lane, Outcomes>
   readonly #told = new Map<string, number>()
   readonly #ownedRetries = new Map<string, Wait>()
+  /** Services of which an older version came than the one that we wrote. */
+  readonly #passedOver = new Map<string, Wait>()
   /** Those that were told. */
   #problems: ReadonlySet<string> = new Set()
   #isSynced = false
@@ -99,7 +103,7 @@ export class Operator {
   /** Resolves when nothing is written any more. */
   async stop(): Promise<void> {
     this.#count?.cancel()
-    for (const retry of this.#ownedRetries.values()) retry.cancel()
+    for (const wait of [...this.#ownedRetries.values(), ...this.#passedOver.values()]) wait.cancel()
     await this.#queue.stop()
     await this.#parts.source.stop()
   }
@@ -127,13 +131,31 @@ export class Operator {
       return this.#allocation.upsert(key, object)
     }
     const id = `${key.namespace}/${key.name}`
+    this.#passedOver.get(id)?.cancel()
+    this.#passedOver.delete(id)
     // Older than what we wrote: the allocation would take its status for a wish.
-    if (!this.#services.read(id, key, object, version)) return
+    if (!this.#services.read(id, key, object, version)) return this.#passOver(id, key, object, version)
     this.#allocation.upsert(key, object)
     this.#allocation.touch(id)
     this.#touched.add(id)
-    if (this.#isSynced && !this.#queue.isBusy('service', id) && this.#allocation.adopt(id))
-      this.#parts.log.info({ service: id }, 'somebody else gave this Service another free address: it keeps that one')
+  }
+
+  /** What we wrote follows by the watch; should it not, the server went back to a backup. */
+  #passOver(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): void {
+    const { clock, log } = this.#parts
+    const wait = clock.after(passedOverMs, () => {
+      log.warn({ service: id }, 'the API server does not know what was written any more: what it has now counts')
+      this.#services.forget(id)
+      this.#upsert(key, object, version)
+      this.#flush()
+    })
+    this.#passedOver.set(id, wait)
+  }
+
+  #adopt(): void {
+    const rewritten = [...this.#touched].filter((id) => !this.#queue.isBusy('service', id))
+    for (const service of this.#allocation.adopt(rewritten))
+      this.#parts.log.info({ service }, 'somebody else gave this Service another free address: it keeps that one')
   }
 
   #remove(key: ObjectKey): void {
@@ -141,11 +163,14 @@ export class Operator {
     if (key.kind !== 'Service') return this.#pools.forget(key)
     const id = `${key.namespace}/${key.name}`
     this.#touched.delete(id)
+    this.#passedOver.get(id)?.cancel()
+    this.#passedOver.delete(id)
     this.#services.forget(id)
   }
 
   #flush(): void {
     if (!this.#isSynced) return
+    this.#adopt()
     const { moved, arePoolsNew } = this.#allocation.flush((id) => this.#services.addressesOf(id))
     for (const id of new Set([...this.#touched, ...moved])) {
       this.#services.settled(id)

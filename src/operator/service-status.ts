@@ -3,13 +3,14 @@
  */
 import type { AddressAnswer } from '../allocation/address-source.ts'
 import type { VerdictCode } from '../desired/codes.ts'
-import { formatAddress, parseAddress } from '../ip/address.ts'
+import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
+import { clipped } from './clipped.ts'
 
 /** The one condition that is ours. */
 const conditionType = 'herald.dev/AddressAllocated'
-/** Of what a condition says; the API server takes 32 KiB. */
+/** Octets of what a condition says; the API server takes 32 KiB. */
 const maxMessage = 1024
 const maxIngress = 64
 
@@ -64,6 +65,8 @@ export interface Say {
   readonly ok: boolean
   readonly code: string
   readonly message: string
+  /** The Service is not understood: what was given to it stays. An apply without the addresses would take them away. */
+  readonly isUnread?: boolean
 }
 
 export function sayOf({ addresses, verdict, lostPorts }: AddressAnswer): Say {
@@ -89,7 +92,7 @@ export function statusToApply(
 ): RawObject | undefined {
   if (say === undefined) return facts.condition === undefined || owned?.isConditionOwned === true ? undefined : {}
   if (facts.isDeleting) return undefined
-  const ingress = ingressOf(facts, say.addresses)
+  const ingress = say.isUnread === true ? keptIngress(facts) : ingressOf(facts, say.addresses)
   const isTaken = owned?.ingressText !== undefined && ingress !== undefined && ingress !== facts.ingress
   const said = isTaken ? takenSay(say, owned.message) : say
   const condition = owned?.isConditionOwned === true ? undefined : conditionFor(facts, said, now)
@@ -115,6 +118,10 @@ function takenSay({ addresses }: Say, message: string): Say {
   }
 }
 
+function keptIngress({ ingress }: ServiceFacts): readonly RawObject[] | undefined {
+  return ingress.length === 0 ? undefined : ingress
+}
+
 /** The very list that is there where it has the addresses; undefined where there are none to give. */
 function ingressOf({ ingress }: ServiceFacts, addresses: readonly string[]): readonly RawObject[] | undefined {
   if (addresses.length === 0) return undefined
@@ -134,7 +141,7 @@ function ingressOf({ ingress }: ServiceFacts, addresses: readonly string[]): rea
 /** The one that is there where it says the same. */
 function conditionFor({ condition: before }: ServiceFacts, { ok, code, message }: Say, now: string): StatusCondition {
   const status = ok ? 'True' : 'False'
-  const text = message.length > maxMessage ? `${message.slice(0, maxMessage - 3)}...` : message
+  const text = clipped(message, maxMessage)
   if (before?.status === status && before.reason === code && before.message === text) return before
   const lastTransitionTime = before?.status === status ? before.lastTransitionTime : now
   return { type: conditionType, status, reason: code, message: text, lastTransitionTime }
@@ -161,7 +168,7 @@ export function addressesOf(ingress: readonly RawObject[]): readonly string[] {
 
 function canonical(ip: string): string {
   const parsed = parseAddress(ip)
-  return parsed === undefined ? ip : formatAddress(parsed)
+  return parsed === undefined ? ip : formatAddress(unmapped(parsed))
 }
 
 function recordOf(value: unknown): RawObject {

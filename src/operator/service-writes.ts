@@ -140,7 +140,8 @@ export class ServiceWrites {
     const problem = allocation.problemOf(id)
     if (problem === undefined) return undefined
     const { code, field, message, remedy } = problem
-    return { addresses: [], ok: false, code, message: `${field === '' ? '' : `${field}: `}${message}. ${remedy}` }
+    const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
+    return { addresses: [], ok: false, code, message: text, isUnread: true }
   }
 
   #wrote(id: string, known: Known, status: RawObject, outcome: StatusOutcome): void {

@@ -146,6 +146,63 @@ test('a Lease that somebody else took is lost at the next renewal; one that got 
   assert.deepEqual(a.events, ['leads', 'lost: thief holds the Lease'])
 })
 
+test('a Lease that is deleted by hand is never held by two: who waits leaves its holder the time to make it anew', async () => {
+  const lease = new MemoryLease()
+  const clock = new VirtualClock()
+  const [a, b] = [candidate('a', lease, clock), candidate('b', lease, clock)]
+  a.election.start()
+  await turns()
+  // Half a turn later: it looks first after a deletion.
+  await pass(1_000, a)
+  b.election.start()
+  for (let round = 0; round < 20; round++) {
+    await pass(500 * (1 + (round % 5)), a, b)
+    lease.remove()
+    for (let i = 0; i < 10; i++) {
+      await pass(500, a, b)
+      assert.ok(!(a.election.isLeader && b.election.isLeader), `both lead after deletion ${round}`)
+    }
+  }
+  assert.deepEqual([a.events, b.events], [['leads'], []])
+  // With its holder gone as well, it is free when it would have been.
+  await a.election.stop()
+  lease.remove()
+  await pass(18_000, b)
+  assert.equal(b.election.isLeader, true)
+})
+
+test('a Lease of another length, written by hand, is neither lost nor taken early, nor kept for ever', async () => {
+  for (const durationSec of [1, 0, -5, 2 ** 31 - 1]) {
+    const lease = new MemoryLease()
+    const clock = new VirtualClock()
+    const [a, b] = [candidate('a', lease, clock), candidate('b', lease, clock)]
+    a.election.start()
+    await turns()
+    await pass(1_000, a)
+    b.election.start()
+    await pass(4_000, a, b)
+    const edit = async (): Promise<void> => {
+      const now = lease.lease
+      assert.ok(now !== undefined)
+      await lease.update({ ...now.spec, durationSec }, now.resourceVersion)
+    }
+    for (let i = 0; i < 10; i++) {
+      await edit()
+      await pass(2_000, a, b)
+    }
+    assert.deepEqual([a.events, b.events], [['leads'], []], `${durationSec} s`)
+    assert.equal(lease.lease?.spec.durationSec, 15, 'the next renewal corrects it')
+    // Its holder dies with the edit in force.
+    await edit()
+    const late = candidate('late', lease)
+    late.election.start()
+    await pass(14_000, late)
+    assert.equal(late.election.isLeader, false, `${durationSec} s: not early`)
+    await pass(50_000, late)
+    assert.equal(late.election.isLeader, true, `${durationSec} s: not never`)
+  }
+})
+
 test('of two processes of one name the first ends, and a process that starts again leads at once', async () => {
   const lease = new MemoryLease()
   const clock = new VirtualClock()

@@ -200,7 +200,7 @@ function compact({ metadata, spec, status }: Written): Service {
     }),
     status: (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => {
       const address = parseAddress(ip ?? '')
-      return address === undefined ? [] : [formatAddress(address)]
+      return address === undefined ? [] : [formatAddress(unmapped(address))]
     }),
     own: addresses,
   }

@@ -3,9 +3,9 @@ import type { BookWarning } from '../../allocation/address-book.ts'
 import type { AddressAnswer, AddressSource } from '../../allocation/address-source.ts'
 import type { AddressRequest } from '../../allocation/allocate.ts'
 import { overlaps } from '../../allocation/intervals.ts'
-import type { Pool } from '../../allocation/pool-table.ts'
+import { type Pool, unfitness } from '../../allocation/pool-table.ts'
 import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
-import type { SharingTerms } from '../../allocation/sharing.ts'
+import type { Aged, SharingTerms } from '../../allocation/sharing.ts'
 import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import { allocationRequest, sharingOf } from '../kinds/service-requests.ts'
 
@@ -67,6 +67,14 @@ export class ServiceAddresses {
     return this.#source.poolsOf(address)
   }
 
+  /** Whether a Service could be given an address, were it free: by what it asks for and whom its pools serve. */
+  mayHave(service: Service, address: string): boolean {
+    const request = requestOf(service)
+    const isAsked = request.explicit.length === 0 || request.explicit.includes(address)
+    const pools = this.#source.poolsOf(address)
+    return request.invalid === undefined && isAsked && pools.some((pool) => unfitness(pool, request) === undefined)
+  }
+
   answerOf(key: string): AddressAnswer {
     return this.#source.answerOf(key)
   }
@@ -101,10 +109,8 @@ function lingerer(key: string, lingering: readonly string[]): AddressRequest {
 function requestOf(service: Service): AddressRequest {
   const { metadata, spec, status } = service
   const { addresses, invalid, poolName } = allocationRequest(service)
-  const createdMs = Date.parse(metadata.creationTimestamp ?? '')
   return {
-    key: serviceKey(service),
-    createdMs: Number.isNaN(createdMs) ? Number.POSITIVE_INFINITY : createdMs,
+    ...ageOf(service),
     namespace: metadata.namespace ?? 'default',
     labels: selectableLabels(service),
     families: spec.families,
@@ -115,6 +121,11 @@ function requestOf(service: Service): AddressRequest {
     status: [...new Set(status)],
     sharing: sharingTermsOf(service),
   }
+}
+
+export function ageOf(service: Service): Aged {
+  const createdMs = Date.parse(service.metadata.creationTimestamp ?? '')
+  return { key: serviceKey(service), createdMs: Number.isNaN(createdMs) ? Number.POSITIVE_INFINITY : createdMs }
 }
 
 function sharingTermsOf(service: Service): SharingTerms | undefined {
