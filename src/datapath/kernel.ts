@@ -6,6 +6,7 @@
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
 import { ifnameToIndex, listLinks } from '../sys/links.ts'
@@ -22,6 +23,7 @@ import {
   retireFormer,
   type ProgramFds,
 } from './attachment.ts'
+import { flowCapacity } from './capacity.ts'
 import type { AttachMode, Datapath } from './datapath.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { mapNames, schema, type MapName } from './layout.ts'
@@ -66,8 +68,9 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   pins.makeFolders()
   const object = new BpfObject(options.objectFile)
   try {
+    const fitting = flowCapacity(totalmem())
     for (const name of mapNames) {
-      const entries = pins.maxEntries(name) ?? options.maxEntries?.[name]
+      const entries = pins.maxEntries(name) ?? options.maxEntries?.[name] ?? fitting[name]
       if (entries !== undefined) object.setMaxEntries(name, entries)
       object.setPinPath(name, pins.map(name))
     }
