@@ -1,5 +1,6 @@
 /** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
 import * as z from 'zod'
+import { migrationParts } from '../src/api/migration.ts'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {
@@ -33,6 +34,7 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],
+  ...Object.entries(migrationParts).map(([name, schema]): [string, JsonSchema] => [name, jsonSchema(schema)]),
 ])
 
 const bare = ({ description: _description, ...rest }: JsonSchema): string => JSON.stringify(rest)
@@ -62,7 +64,7 @@ const introduction =
   `# JSON
 
 What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and what the API answers, over the ` +
-  `agent's unix socket and over HTTP. Made from the schemas in \`src/api/types.ts\`.
+  `agent's unix socket and over HTTP. Made from the schemas in \`src/api/\`.
 
 | path | verb | answer |
 |---|---|---|
@@ -72,6 +74,7 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
 | | \`herald validate\` | list of [Problem](#problem) |
+| | \`herald migrate\` | [Migration](#migration) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
 
 \`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is ` +

@@ -8,6 +8,7 @@ import { addCompletion } from './completion.ts'
 import { addExplain } from './explain.ts'
 import { addLb } from './lb.ts'
 import { addLaterVerbs } from './later-verbs.ts'
+import { addMigrate } from './migrate.ts'
 import { addOperator } from './operator.ts'
 import { addReplay } from './replay.ts'
 import { addStatus } from './status.ts'
@@ -21,6 +22,7 @@ export function createProgram(): Command {
   addLb(program)
   addExplain(program)
   addValidate(program)
+  addMigrate(program)
   addReplay(program)
   addDrain(program)
   addAgent(program)

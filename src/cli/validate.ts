@@ -1,7 +1,7 @@
 /** `herald validate FILE...`: checks manifests offline. Exit 1 when an object is broken. */
 import { type Command, Option } from 'commander'
 import type { Problem } from '../desired/model.ts'
-import { HeraldError, messageOf } from '../errors.ts'
+import { readFound } from './manifests.ts'
 import { exitCode } from './reading.ts'
 import { asciiJson, printable } from './text.ts'
 
@@ -21,8 +21,8 @@ export function addValidate(program: Command): void {
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .action(async (paths: string[], { output, nodeName, bgpSecretsNamespace: secretsNamespace }: Flags) => {
       const { validateManifests } = await import('../k8s/validate.ts')
-      const { readManifests, unreadKinds } = await import('../k8s/directory/read-manifests.ts')
-      const { files, ignored, ...read } = asUsage(() => readManifests(paths))
+      const { unreadKinds } = await import('../k8s/directory/read-manifests.ts')
+      const { files, ignored, ...read } = await readFound(paths)
       const options = { secretsNamespace, ...(nodeName === undefined ? {} : { nodeName }) }
       const problems = [...read.problems, ...validateManifests(files, options)]
       if (output === 'json') process.stdout.write(asciiJson(problems.map(flat)))
@@ -32,14 +32,6 @@ export function addValidate(program: Command): void {
       }
       process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok
     })
-}
-
-function asUsage<T>(read: () => T): T {
-  try {
-    return read()
-  } catch (error) {
-    throw new HeraldError('ERR_USAGE', `cannot read the manifests: ${messageOf(error)}`, { cause: error })
-  }
 }
 
 /** What was looked at and has no effect: kinds that nothing here reads, and names in folders that are no manifests. */

@@ -179,12 +179,12 @@ const isOfGroup = ({ versions }: Row, apiVersion: string): boolean =>
   versions.some((each) => groupOf(each) === groupOf(apiVersion))
 const groupOf = (apiVersion: string): string => apiVersion.slice(0, Math.max(0, apiVersion.indexOf('/')))
 
-/** A kind that is not read is taken as its group is: every kind of cilium.io has no namespace. */
+/** A kind that is not read is taken as its group is, of which in these no kind has a namespace. */
 export function isClusterScoped(apiVersion: string, kind: string): boolean {
-  return Object.hasOwn(kinds, kind)
-    ? kinds[kind as ServedKind].scope === 'Cluster'
-    : apiVersion.startsWith('cilium.io/')
+  return Object.hasOwn(kinds, kind) ? kinds[kind as ServedKind].scope === 'Cluster' : clusterGroups.test(apiVersion)
 }
+
+const clusterGroups = /^(cilium\.io|apiextensions\.k8s\.io|admissionregistration\.k8s\.io)\//
 
 /** An operator writes it for each node, out of what is read here. */
 const isWrittenByOperators = (kind: string): boolean => kind === 'CiliumBGPNodeConfig'
