@@ -13,6 +13,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { BuildOptions } from 'esbuild'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const external = ['koffi']
@@ -20,32 +21,32 @@ const external = ['koffi']
 interface Program {
   readonly source: string
   readonly folder: string
-  readonly flags: readonly string[]
+  readonly options: BuildOptions
 }
 
 /**
  * What lives long is CommonJS: an ES module that imports node:http makes Node load its whole fetch, 14 MB. What is
  * loaded late is part of the one file and runs when it is asked for.
  */
-const longLived = [
-  '--format=cjs',
-  '--out-extension:.js=.cjs',
-  '--define:import.meta.url=fileUrl',
-  "--banner:js=const fileUrl = require('node:url').pathToFileURL(__filename).href;",
-]
+const longLived: BuildOptions = {
+  format: 'cjs',
+  outExtension: { '.js': '.cjs' },
+  define: { 'import.meta.url': 'fileUrl' },
+  banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
+}
 /** What is loaded late lies in files of its own. Packages in CommonJS call require() for what Node brings. */
-const split = [
-  '--format=esm',
-  '--splitting',
-  "--banner:js=import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-]
+const split: BuildOptions = {
+  format: 'esm',
+  splitting: true,
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+}
 
 /** The agent last: bin/herald takes its time as that of the whole. */
 const programs: readonly Program[] = [
-  { source: 'src/speaker/worker.ts', folder: '', flags: longLived },
-  { source: 'src/k8s/apiserver/connect.ts', folder: '', flags: [...longLived, '--entry-names=apiserver'] },
-  { source: 'src/cli/herald.ts', folder: 'cli', flags: split },
-  { source: 'src/herald.ts', folder: '', flags: longLived },
+  { source: 'src/speaker/worker.ts', folder: '', options: longLived },
+  { source: 'src/k8s/apiserver/connect.ts', folder: '', options: { ...longLived, entryNames: 'apiserver' } },
+  { source: 'src/cli/herald.ts', folder: 'cli', options: split },
+  { source: 'src/herald.ts', folder: '', options: longLived },
 ]
 
 /** Bundles into `output`; answers the entry of the command line. */
@@ -65,29 +66,28 @@ export function buildProgram(output = join(root, 'build')): string {
 }
 
 /** Answers the files that went in, relative to the root. */
-function bundle({ source, folder, flags }: Program, output: string): string[] {
+function bundle({ source, folder, options }: Program, output: string): string[] {
   const metafile = join(output, 'inputs.json')
   mkdirSync(join(output, folder), { recursive: true })
-  execFileSync(
-    process.execPath,
-    [
-      join(root, 'node_modules/esbuild/bin/esbuild'),
-      source,
-      '--bundle',
-      '--platform=node',
-      '--target=node24',
-      // Names and lines stay as they are: a stack trace can be read.
-      '--minify-syntax',
-      '--legal-comments=none',
-      '--log-level=warning',
-      ...external.map((name) => `--external:${name}`),
-      '--entry-names=[name]',
-      ...flags,
-      `--metafile=${metafile}`,
-      `--outdir=${join(output, folder)}`,
-    ],
-    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] },
-  )
+  const whole: BuildOptions = {
+    entryPoints: [source],
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    // Names and lines stay as they are: a stack trace can be read.
+    minifySyntax: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    external: [...external],
+    entryNames: '[name]',
+    ...options,
+    outdir: join(output, folder),
+  }
+  const bundler = join(root, 'scripts/bundle.ts')
+  execFileSync(process.execPath, [bundler, JSON.stringify(whole), metafile], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
   const { inputs }: { readonly inputs: object } = JSON.parse(readFileSync(metafile, 'utf8'))
   rmSync(metafile)
   for (const name of readdirSync(join(output, folder)).filter((file) => /\.c?js$/.test(file)))

@@ -14,11 +14,13 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { fetchStatus } from '../../src/api/client.ts'
 import { buildProgram } from '../../scripts/build.ts'
+import { FakeApiServer } from '../k8s/apiserver/fake-server.ts'
 import { waitFor } from '../wait.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -67,8 +69,38 @@ test('each file holds what its process needs and nothing of the others', () => {
   // The Kubernetes client and undici are for an agent with an API server.
   assert.ok(modulesOf('apiserver.cjs').includes('src/k8s/apiserver/connect.ts'))
   assert.deepEqual(foreign('apiserver.cjs', /^src\/(?!k8s\/apiserver\/|errors\.ts)/), [])
+  // Of the client the kubeconfig, of undici the connection: the rest takes 20 MiB.
+  const rest = /client-node\/dist\/(gen|index)|undici\/lib\/(web|mock|cache|interceptor)\/|node_modules\/(ws|socks|tar)/
+  assert.deepEqual(foreign('apiserver.cjs', rest), [])
   assert.deepEqual(foreign('herald.cjs', /node_modules\/(?:undici|@kubernetes)\//), [])
   assert.deepEqual(foreign('cli/herald.js', /node_modules\/(?!commander\/)|src\/(?!cli\/|api\/|errors\.ts)/), [])
+})
+
+test('the part for an API server reads a kubeconfig, and lists over HTTP/2 what the server has', async () => {
+  const server = new FakeApiServer()
+  server.store('/api/v1/nodes', { metadata: { name: 'node1' } })
+  const { server: url, tls } = await server.start()
+  const certificate = Buffer.from(String((await tls()).ca)).toString('base64')
+  const kubeconfig = join(folder, 'kubeconfig')
+  const named = { cluster: 'c', context: 'x', user: 'u' }
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      'current-context': named.context,
+      contexts: [{ name: named.context, context: named }],
+      clusters: [{ name: named.cluster, cluster: { server: url.href, 'certificate-authority-data': certificate } }],
+      users: [{ name: named.user, user: { token: 'one' } }],
+    }),
+  )
+  const part: typeof import('../../src/k8s/apiserver/connect.ts') = createRequire(herald)(join(build, 'apiserver.cjs'))
+  const { transport } = part.connectApiServer(kubeconfig)
+  const { status, body } = await transport.get('/api/v1/nodes', new AbortController().signal)
+  const chunks: Uint8Array[] = []
+  for await (const chunk of body) chunks.push(chunk)
+  await transport.close()
+  await server.stop()
+  assert.equal(status, 200)
+  assert.match(Buffer.concat(chunks).toString(), /"name":"node1"/)
 })
 
 test('the license of each bundled package is kept', () => {

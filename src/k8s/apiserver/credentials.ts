@@ -3,7 +3,8 @@
  * the pod. The only file that knows the Kubernetes client, of which nothing but this is used.
  */
 import type { RequestOptions } from 'node:https'
-import { KubeConfig } from '@kubernetes/client-node'
+// Not the whole package, which brings an HTTP client, tar and WebSockets along.
+import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { HeraldError, messageOf } from '../../errors.ts'
 
 /** Of one connection; asked for anew with each, since certificates and keys rotate. */
