@@ -23,6 +23,8 @@ export class Gate extends Duplex {
   /** Octets of the request that is waited for have come. */
   hasBegun = false
   #chunk: Buffer = Buffer.alloc(0)
+  /** The last octets of a head that was let through in part: its end may be cut anywhere. */
+  #tail: Buffer = Buffer.alloc(0)
   #isEnded = false
 
   constructor(socket: Socket) {
@@ -60,6 +62,8 @@ export class Gate extends Duplex {
 
   override _read(): void {
     this.#feed()
+    // Node asks once, and again only after something was pushed: what has come meanwhile waits until that is read.
+    if (this.readableLength > 0) this.push('')
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -83,10 +87,12 @@ export class Gate extends Duplex {
 
   #feed(): void {
     while (!this.destroyed && this.state === 'waiting' && this.readableLength === 0 && this.#chunk.length > 0) {
-      const end = this.#chunk.indexOf(headEnd)
-      const cut = end < 0 ? this.#chunk.length : end + headEnd.length
+      const head = Buffer.concat([this.#tail, this.#chunk])
+      const end = head.indexOf(headEnd)
+      const cut = end < 0 ? this.#chunk.length : end + headEnd.length - this.#tail.length
       const part = this.#chunk.subarray(0, cut)
       this.#chunk = this.#chunk.subarray(cut)
+      this.#tail = end < 0 ? head.subarray(1 - headEnd.length) : Buffer.alloc(0)
       this.push(part)
     }
     if (this.#chunk.length > 0 || this.state !== 'waiting' || this.destroyed) return

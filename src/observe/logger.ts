@@ -37,6 +37,12 @@ export class LogOutput {
   /** Not told yet. */
   #untold = 0
 
+  constructor() {
+    // Opening the stream is what makes a pipe or a socket answer EAGAIN where its reader is late, in place of a wait;
+    // Node undoes it when the process ends.
+    void process.stdout
+  }
+
   /** Why lines wait or are lost now, found by trying; undefined: none does. */
   problem(): string | undefined {
     if (this.#problem !== undefined) this.#flush()

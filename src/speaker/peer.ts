@@ -340,7 +340,10 @@ export function peerSnapshot({
     virtualRouter: neighbor.virtualRouter,
     localAsn: neighbor.localAsn,
     peerAsn: negotiated?.peerAsn ?? neighbor.peerAsn,
-    peerAddress: session.peer === undefined ? neighbor.peerAddress : formatScoped(session.peer, neighbor.interface),
+    peerAddress:
+      session.peer === undefined
+        ? `${neighbor.peerAddress}${neighbor.interface === undefined ? '' : `%${neighbor.interface}`}`
+        : formatScoped(session.peer, neighbor.interface),
     peerPort: neighbor.peerPort,
     state: session.state,
     since: new Date(since).toISOString(),

@@ -87,9 +87,49 @@ exit \${PIPESTATUS[0]}`,
   assert.match(stderr, /^\[true,"EPIPE: /)
 })
 
-test('a closed stdout and a reader that reads nothing for now cost no wait', () => {
+test('a closed stdout costs no wait', () => {
   const [command, words] = node(`log.info('x')
 say('lives')`)
   const { status, stderr } = spawnSync('sh', ['-c', 'exec "$@" >&-', 'sh', command, ...words], { encoding: 'utf8' })
   assert.deepEqual([status, stderr], [0, 'lives\n'])
 })
+
+for (const [what, shell] of [
+  ['a pipe', '"$@" | { read -r _ <&3; cat; }'],
+  // As systemd connects stdout to its journal.
+  ['a socket', 'exec "$@"'],
+] as const)
+  test(`a reader of ${what} that reads nothing for now costs no wait, and gets whole lines later`, async () => {
+    const [command, words] = node(`for (let i = 0; i < 20_000; i++) log.info({ i }, 'x'.repeat(100))
+say('lives ' + output.problem())
+process.stdin.once('data', () => {
+  let isSaid = false
+  setInterval(() => {
+    if (output.problem() !== undefined) return
+    if (!isSaid) return void (log.info('later'), (isSaid = true))
+    say('done ' + output.lostLines + ' ' + output.problem())
+    process.exit(0)
+  }, 20)
+})`)
+    const child = spawn('bash', ['-c', shell, 'bash', command, ...words], { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] })
+    after(() => child.kill('SIGKILL'))
+    let said = ''
+    let read = ''
+    child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    await waitFor('its word, with nobody reading', () => /^lives EAGAIN/m.test(said))
+    child.stdout?.on('data', (chunk: Buffer) => (read += chunk.toString()))
+    if (what === 'a pipe') (child.stdio[3] as NodeJS.WritableStream).write('go\n')
+    child.stdin?.write('go\n')
+    await waitFor('the end', () => /^done/m.test(said) && read.includes('later'))
+    const lost = Number(/^done (\d+) undefined$/m.exec(said)?.[1])
+    const lines = read
+      .trimEnd()
+      .split('\n')
+      .map((line): { i?: number; lost?: number } => JSON.parse(line))
+    const numbers = lines.flatMap(({ i }) => (i === undefined ? [] : [i]))
+    assert.deepEqual(
+      numbers,
+      numbers.map((_, at) => at),
+    )
+    assert.ok(lost > 0 && numbers.length + lost >= 20_000, `${numbers.length} written, ${lost} lost`)
+  })

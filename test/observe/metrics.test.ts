@@ -1,6 +1,7 @@
 /** What Prometheus reads. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import type { AgentViews, PeerView, ServiceView } from '../../src/api/types.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { Growth } from '../../src/observe/metrics/growth.ts'
@@ -133,6 +134,97 @@ test(`at most ${maxServicesWithSeries} Services have series of their own; all ar
   assert.equal(families.get('herald_service_connections_total')?.samples.length, maxServicesWithSeries)
   assert.equal(value(families, 'herald_services_without_series'), 5)
   assert.equal(value(families, 'herald_services_connections_total'), 200 * many.length)
+})
+
+test('peers that have one address each have their series: by interface, by port, before a router is found', async () => {
+  const [first] = peers
+  assert.ok(first)
+  const at = (id: string, changed: Partial<PeerView>): PeerView => ({ ...first, id: `65001/${id}`, ...changed })
+  const unnumbered = ['eth0', 'eth1'].map((name) => at(`::%${name}`, { peerAddress: `::%${name}` }))
+  const linkLocal = ['eth0', 'eth1'].map((name) => at(`fe80::1%${name}`, { peerAddress: `fe80::1%${name}` }))
+  const ports = [at('192.0.2.1', {}), at('192.0.2.1:1790', { peerPort: 1790 })]
+  const all = [...unnumbered, ...linkLocal, ...ports]
+  const scrape = scraper()
+  const families = await scrape({ peers: async () => all })
+  const labelled = (name: string): readonly unknown[] =>
+    families.get(name)?.samples.map(({ labels }) => labels['neighbor']) ?? []
+  assert.deepEqual(
+    labelled('herald_bgp_session_up'),
+    all.map(({ id }) => id.slice(6)),
+  )
+  assert.equal(new Set(labelled('cilium_bgp_control_plane_session_state')).size, all.length)
+  // The router of an unnumbered one is found: its counters go on.
+  const found = all.map((peer) => (peer.id.endsWith('::%eth1') ? { ...peer, peerAddress: 'fe80::9%eth1' } : peer))
+  const later = await scrape({ peers: async () => found })
+  assert.equal(value(later, 'herald_bgp_messages_received_total', { neighbor: '::%eth1' }), 40)
+})
+
+test('names and reasons of any text come out of the exposition as they went in', async () => {
+  const [web] = services
+  assert.ok(web)
+  await fc.assert(
+    fc.asyncProperty(
+      fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', '"', '\\', '\n', '{', '}', ',', '=', 'é', ' ') }), {
+        maxLength: 6,
+      }),
+      async (names) => {
+        const hostile = names.map((name) => ({ ...web, service: name, frontends: [] }))
+        const families = await scraper({ services: async (page) => pageOf(hostile, page) })()
+        assert.deepEqual(
+          families.get('herald_service_connections_total')?.samples.map(({ labels }) => labels['service']),
+          names,
+        )
+      },
+    ),
+    { numRuns: 60 },
+  )
+})
+
+test('growth over any history of readings is all that came, whole rounds or cut ones', () => {
+  const round = fc.record(
+    { restarts: fc.boolean(), more: fc.nat(1_000), isCut: fc.boolean() },
+    { noNullPrototype: true },
+  )
+  fc.assert(
+    fc.property(fc.array(round, { maxLength: 20 }), (rounds) => {
+      const growth = new Growth()
+      let [reading, came, shown] = [0, 0, 0]
+      for (const { restarts, more, isCut } of rounds) {
+        // A source that starts again and is beyond its old reading at once cannot be told from one that goes on.
+        reading = restarts && more < reading ? more : reading + more
+        came += more
+        shown += growth.of('a', reading)
+        assert.equal(shown, came)
+        if (isCut) growth.cut()
+        else growth.next()
+      }
+    }),
+  )
+})
+
+test('a scrape that is cut among the Services counts nothing twice and loses nothing', async () => {
+  const [web] = services
+  assert.ok(web)
+  const many: ServiceView[] = Array.from({ length: 450 }, (_, i) => ({
+    ...web,
+    service: `default/s${String(i).padStart(3, '0')}`,
+    frontends: web.frontends.map((frontend) => ({ ...frontend, id: `${i}`, packetsIn: 10 })),
+  }))
+  const answer = createMetrics(() => figures)
+  const failing = (pages: number): AgentViews => {
+    let asked = 0
+    return {
+      ...memoryViews(),
+      services: async (page) => {
+        if (asked++ === pages) throw new TypeError('gone')
+        return pageOf(many, page)
+      },
+    }
+  }
+  for (const pages of [0, 1, 2]) await assert.rejects(answer(failing(pages)), /gone/)
+  const families = parseExposition(await answer(failing(99)))
+  assert.equal(value(families, 'herald_services_packets_total', { direction: 'in' }), 10 * many.length)
+  assert.equal(families.get('herald_service_connections_total')?.samples.length, many.length)
 })
 
 test('scrapers at the same time share one look', async () => {

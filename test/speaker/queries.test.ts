@@ -266,3 +266,21 @@ test('available of one peer is what is meant for it', () => {
   assert.equal(held.pages(table('available', '192.0.2.1')).flat().length, 3)
   assert.deepEqual(held.pages(table('available', '192.0.2.2')).flat(), [])
 })
+
+test('an unnumbered peer has its interface in its address before a router is found there, and is found by it', () => {
+  const held = new Held(11)
+  held.peers.configure(
+    ['eth0', 'eth1'].map((name) => ({
+      ...neighborOf(65_001, 65_002, '::', { passive: true, interface: name }),
+      id: `65001/::%${name}`,
+    })),
+  )
+  const { peers = [] } = held.ask({ what: 'peers', from: 0 })
+  const shown = peers.map(({ peerAddress }) => peerAddress)
+  assert.deepEqual(shown, ['::%eth0', '::%eth1'])
+  for (const name of shown)
+    assert.deepEqual(
+      held.peers.find(name).map(({ neighbor }) => neighbor.id),
+      [`65001/${name}`],
+    )
+})

@@ -103,8 +103,12 @@ export function addPeerMetrics(registry: Registry): (snapshot: Snapshot) => void
 const isSame = (a: Labels, b: Labels | undefined): boolean =>
   b !== undefined && labelNames.every((name) => a[name] === b[name])
 
-function ourLabels(peer: PeerView): Labels {
-  return { vrouter: peer.virtualRouter, neighbor: peer.peerAddress, neighbor_asn: String(peer.peerAs) }
+/**
+ * The id without our AS: the address, with what tells it from another peer (interface, port), and the same before and
+ * after the router of an unnumbered one was found.
+ */
+function ourLabels({ id, virtualRouter, peerAs }: PeerView): Labels {
+  return { vrouter: virtualRouter, neighbor: id.slice(id.indexOf('/') + 1), neighbor_asn: String(peerAs) }
 }
 
 /** Cilium's neighbor is address:port. */
