@@ -3,11 +3,14 @@
  * line with its evidence; a failed one does not stop the others.
  */
 import { HeraldError } from '../src/errors.ts'
-import { removeFile, removePod } from './edit.ts'
+import { apiChecks } from './api-check.ts'
 import { pinnedObjects } from './leftovers.ts'
-import type { Answers, Rack, RouteTable } from './rack.ts'
+import { hops, isSame, routersHave, spreadText } from './routes.ts'
+import type { Rack, RouteTable } from './rack.ts'
+import { type Flow, startFlow } from './flow.ts'
 import type { Note, StepList } from './steps.ts'
 import { until } from './until.ts'
+import { Walk } from './walk.ts'
 import { RouteMonitor, type Capture } from './watch.ts'
 
 export interface CheckContext {
@@ -38,7 +41,9 @@ export async function checkRack(context: CheckContext): Promise<CheckResult> {
   const failed: string[] = []
   const skipped: string[] = []
   let passed = 0
-  for (const check of checks) {
+  const { cluster } = context.rack
+  const walk = cluster && new Walk(context.rack, cluster, context.hasDatapath)
+  for (const check of [...checks, ...checksOfCluster(context.rack, walk)]) {
     const isPossible =
       check.needs === 'routes' || (check.needs === 'datapath' ? context.hasDatapath : context.capture !== undefined)
     if (!isPossible) {
@@ -60,6 +65,7 @@ export async function checkRack(context: CheckContext): Promise<CheckResult> {
     }
     if (context.rack.lab.signal.aborted) break
   }
+  walk?.stop()
   return { passed, failed, skipped }
 }
 
@@ -79,22 +85,11 @@ const checks: readonly Check[] = [
   { title: 'session capture', needs: 'capture', run: sessionCapture },
 ]
 
-function isSame(table: RouteTable, prefix: string, nodes: readonly string[]): boolean {
-  return (table.get(prefix) ?? []).join(' ') === nodes.join(' ')
-}
-
-const hops = (nodes: readonly string[]): string => (nodes.length === 0 ? 'no route' : `via ${nodes.join(' ')}`)
-
-/** Waits until every router has exactly these next hops for a prefix; none means no route. */
-async function routersHave(rack: Rack, prefix: string, nodes: readonly string[]): Promise<void> {
-  for (const router of rack.routers) {
-    await until(
-      `${router}: ${prefix} ${hops(nodes)}`,
-      () => rack.routes(router),
-      (table) => isSame(table, prefix, nodes),
-      { signal: rack.lab.signal },
-    )
-  }
+function checksOfCluster(rack: Rack, walk: Walk | undefined): readonly Check[] {
+  const { cluster } = rack
+  if (cluster === undefined) return []
+  const views = Object.entries(apiChecks).map(([title, run]) => [title, () => run(rack, cluster)] as const)
+  return [...views, ...Object.entries(walk?.steps ?? {})].map(([title, run]) => ({ title, needs: 'routes', run }))
 }
 
 async function podCidrRoutes({ rack }: CheckContext): Promise<string> {
@@ -111,15 +106,6 @@ async function serviceRoutes({ rack }: CheckContext): Promise<string> {
     lines.push(`${service} ${prefix} ${hops(nodes)}`)
   }
   return `${lines.join(', ')} on ${rack.routers.join(' and ')}`
-}
-
-function spreadText(answers: Answers): string {
-  const by = Object.entries(answers.answered)
-    .sort(([a], [b]) => a.localeCompare(b))
-    .map(([who, count]) => `${who} ${count}`)
-  const errors =
-    answers.errors.length === 0 ? '' : `, ${answers.errors.length} failed (${[...new Set(answers.errors)].join(', ')})`
-  return `${answers.count - answers.errors.length} of ${answers.count} answered: ${by.join(', ')}${errors}`
 }
 
 async function httpRequests({ rack }: CheckContext): Promise<string> {
@@ -145,7 +131,7 @@ async function backendDies({ rack, hasDatapath }: CheckContext): Promise<string>
   const prefix = `${await rack.addressOf(web)}/32`
   const before = rack.wanted().services.get(web) ?? []
   await rack.lab.killCommand('pod2a', 'KILL')
-  const restore = removePod(rack.manifests, 'pod2a')
+  const restore = await rack.removePod('pod2a')
   try {
     const without = before.filter((node) => node !== 'node2')
     await routersHave(rack, prefix, without)
@@ -154,7 +140,7 @@ async function backendDies({ rack, hasDatapath }: CheckContext): Promise<string>
     return `pod2a killed: ${prefix} ${hops(without)}${answers === undefined ? '' : `; ${spreadText(answers)}`}`
   } finally {
     rack.lab.startCommand('pod2a')
-    restore()
+    await restore()
     await routersHave(rack, prefix, before)
   }
 }
@@ -163,7 +149,7 @@ async function serviceDeleted({ rack, hasDatapath }: CheckContext): Promise<stri
   const prefix = `${await rack.addressOf(echo)}/32`
   const other = `${await rack.addressOf(web)}/32`
   const monitors = rack.routers.map((router) => new RouteMonitor(rack.lab, router))
-  const restore = removeFile(rack.manifests, 'echo.yaml')
+  const restore = await rack.removeFile('echo.yaml')
   try {
     await routersHave(rack, prefix, [])
     const answers = hasDatapath ? await rack.ask('http', `http://${other.replace('/32', '')}/`, '20') : undefined
@@ -173,7 +159,7 @@ async function serviceDeleted({ rack, hasDatapath }: CheckContext): Promise<stri
     return `${echo}: ${prefix} gone from ${rack.routers.join(' and ')}; ${other} untouched`
   } finally {
     for (const monitor of monitors) monitor.stop()
-    restore()
+    await restore()
     await routersHave(rack, `${await untilAddress(rack, echo)}/32`, rack.wanted().services.get(echo) ?? [])
   }
 }
@@ -185,27 +171,6 @@ function untilAddress(rack: Rack, service: string): Promise<string> {
     () => true,
     { signal: rack.lab.signal },
   )
-}
-
-interface Flow {
-  readonly requests: number
-  readonly failed: number
-  readonly connections: number
-  readonly pods: readonly string[]
-}
-
-/** One kept TCP connection from the client; `last` is its newest count. */
-function startFlow(rack: Rack, url: string): { last(): Flow | undefined; stop(): void } {
-  const child = rack.lab.node('client').start(['node', '/run/client.mjs', 'flow', url])
-  let last: Flow | undefined
-  let partial = ''
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (partial + text).split('\n')
-    partial = lines.pop() ?? ''
-    const newest = lines.at(-1)
-    if (newest !== undefined) last = JSON.parse(newest) as Flow
-  })
-  return { last: () => last, stop: () => void child.kill('SIGTERM') }
 }
 
 async function agentKilled(context: CheckContext, note: Note): Promise<string> {

@@ -103,18 +103,19 @@ export async function showRack(options: DemoOptions): Promise<void> {
     spread: result?.spread ?? {},
     workFolder: rack.lab.workFolder,
     folder: rack.lab.folder,
+    api: rack.cluster,
     webAddress,
   }
   for (const line of drawPicture(picture, (text) => steps.style('bold', text))) steps.line(line)
 }
 
-/** Starts agents again when they end, as a DaemonSet would, and says so, until the lab ends. */
+/** Starts agents and the operator again when they end, as Kubernetes would, and says so, until the lab ends. */
 export function superviseAgents(lab: Lab, steps: StepList): void {
   const watch = (name: string): void => {
     lab.command(name)?.once('exit', (code, signal) => {
       if (lab.signal.aborted) return
       steps.line(
-        `  ${name}: the agent ended (${signal ?? `exit ${code}`}); it is started again in ${restartAfterMs / 1000} s`,
+        `  ${name}: its process ended (${signal ?? `exit ${code}`}); it is started again in ${restartAfterMs / 1000} s`,
       )
       setTimeout(() => {
         if (lab.signal.aborted) return
@@ -123,5 +124,5 @@ export function superviseAgents(lab: Lab, steps: StepList): void {
       }, restartAfterMs)
     })
   }
-  for (const name of lab.heraldNodes) watch(name)
+  for (const name of [...lab.heraldNodes, 'operator']) watch(name)
 }

@@ -34,6 +34,8 @@ export interface Outcome {
 
 export interface RunOptions {
   readonly timeoutMs?: number
+  /** Ends the program. */
+  readonly signal?: AbortSignal
 }
 
 const commandTimeoutMs = 20_000
@@ -55,6 +57,7 @@ export function run(
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: options.env ?? process.env,
+      ...(options.signal && { signal: options.signal, killSignal: 'SIGKILL' }),
     })
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? commandTimeoutMs)
     let [stdout, stderr] = ['', '']

@@ -20,6 +20,8 @@ export interface Picture {
   readonly spread: Readonly<Record<string, number>>
   readonly workFolder: string
   readonly folder: string
+  /** Where the agents read an API server: the administrator's kubeconfig, and the folder of a kubectl. */
+  readonly api?: { readonly kubeconfig: string; readonly programs: string } | undefined
   readonly webAddress: string | undefined
 }
 
@@ -93,7 +95,7 @@ function servedLines({ served, spread }: Picture, bold: Bold): string[] {
   ]
 }
 
-function tryNext({ workFolder, folder, webAddress }: Picture, bold: Bold): string[] {
+function tryNext({ workFolder, folder, api, webAddress }: Picture, bold: Bold): string[] {
   const rows = [
     [`${workFolder}/node1 herald status`, ''],
     [`${workFolder}/node1 herald explain service default/echo`, 'why node1 does not announce it'],
@@ -101,9 +103,18 @@ function tryNext({ workFolder, folder, webAddress }: Picture, bold: Bold): strin
     ...(webAddress === undefined
       ? []
       : [[`${workFolder}/client curl -s http://${webAddress}/`, 'again and again: who answers?']]),
-    [`rm ${folder}/manifests/echo.yaml`, 'a Service is deleted: look at the routes'],
+    ...(api === undefined
+      ? [[`rm ${folder}/manifests/echo.yaml`, 'a Service is deleted: look at the routes']]
+      : [
+          [`export KUBECONFIG=${api.kubeconfig}`, 'the administrator; for kubectl, helm, herald'],
+          [`export PATH=$PATH:${api.programs}`, 'where there is no kubectl yet'],
+          ['kubectl get svc,bgpp', 'addresses in status, the policy in force'],
+          ['kubectl delete svc echo', 'a Service is deleted: look at the routes'],
+        ]),
     [`${workFolder}/node1 sh -c 'kill -9 $(cat /run/cmd.pid)'`, 'the agent dies: routes and traffic stay'],
-    [`$EDITOR ${folder}/manifests/*.yaml`, 'what the agents read; applied as you save'],
+    api === undefined
+      ? [`$EDITOR ${folder}/manifests/*.yaml`, 'what the agents read; applied as you save']
+      : [`kubectl apply -f ${folder}/manifests`, 'everything as it was'],
   ]
   return [bold('  Try next, in another terminal'), ...columns(rows)]
 }

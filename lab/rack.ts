@@ -8,6 +8,8 @@ import { parseAllDocuments } from 'yaml'
 import * as z from 'zod'
 import type { PeerView, ServiceView, StatusView } from '../src/api/types.ts'
 import { HeraldError } from '../src/errors.ts'
+import type { LabCluster } from './cluster.ts'
+import { removeFile, removePod } from './edit.ts'
 import type { Lab } from './runner.ts'
 
 /** Prefix to the names of the nodes that its next hops belong to, sorted; installed BGP routes only. */
@@ -34,6 +36,10 @@ const routesSchema = z.record(
 )
 const summarySchema = z.object({ peers: z.record(z.string(), z.object({ state: z.string() })) })
 const pathsSchema = z.object({ routes: z.record(z.string(), z.array(z.object({ stale: z.boolean().optional() }))) })
+const neighborsSchema = z.record(
+  z.string(),
+  z.object({ connectionsEstablished: z.number(), connectionsDropped: z.number() }),
+)
 const addressesSchema = z.array(z.object({ addr_info: z.array(z.object({ local: z.string() })) }))
 
 const manifestSchema = z.object({
@@ -60,11 +66,14 @@ export interface Wanted {
 
 export class Rack {
   readonly lab: Lab
+  /** Where agents read an API server: what is in the folder is applied there. */
+  readonly cluster: LabCluster | undefined
   readonly manifests: string
   readonly #nodeOf = new Map<string, string>()
 
-  constructor(lab: Lab) {
+  constructor(lab: Lab, cluster?: LabCluster) {
     this.lab = lab
+    this.cluster = cluster
     this.manifests = join(lab.folder, 'manifests')
   }
 
@@ -103,6 +112,15 @@ export class Rack {
     if (this.#nodeOf.size === 0) await this.#readAddresses()
     const { peers } = summarySchema.parse(JSON.parse(await this.#vtysh(router, 'show bgp ipv4 unicast summary json')))
     return new Map(Object.entries(peers).map(([address, peer]) => [this.#nodeOf.get(address) ?? address, peer.state]))
+  }
+
+  /** How often each session of a router came up and went down so far: a flap shows also when it is over. */
+  async connections(router: string): Promise<readonly string[]> {
+    const neighbors = neighborsSchema.parse(JSON.parse(await this.#vtysh(router, 'show bgp neighbors json')))
+    return Object.entries(neighbors).map(
+      ([address, { connectionsEstablished: up, connectionsDropped: down }]) =>
+        `${router} ${this.#nodeOf.get(address) ?? address}: up ${up} times, down ${down} times`,
+    )
   }
 
   /** Prefixes that a router only keeps because their neighbor is restarting (RFC 4724). */
@@ -160,6 +178,31 @@ export class Rack {
       services.set(service, [...new Set([...(services.get(service) ?? []), ...nodes])].sort())
     }
     return { podCidrs, services }
+  }
+
+  /** Takes a pod's endpoints away, as the control plane does when it is gone. Answers how to undo it. */
+  async removePod(pod: string): Promise<() => Promise<void>> {
+    const undo = removePod(this.manifests, pod)
+    await this.apply()
+    return async () => {
+      undo()
+      await this.apply()
+    }
+  }
+
+  /** Deletes the objects of a file. Answers how to undo it. */
+  async removeFile(name: string): Promise<() => Promise<void>> {
+    await this.cluster?.kubectl('delete', '--filename', join(this.manifests, name))
+    const undo = removeFile(this.manifests, name)
+    return async () => {
+      undo()
+      await this.apply()
+    }
+  }
+
+  /** Brings the folder into the API server, where there is one. */
+  async apply(): Promise<void> {
+    await this.cluster?.kubectl('apply', '--filename', this.manifests)
   }
 
   async #herald<T>(node: string, ...verb: string[]): Promise<T> {

@@ -36,8 +36,8 @@ export interface LabOptions {
   readonly file: string
   /** The checkout that stands in for our own image. */
   readonly root: string
-  /** Called when the links are up and nothing runs yet, to start a capture for example. */
-  beforeCommands?(lab: Lab): Promise<void>
+  /** What is deployed beside or instead of what the file says; commands may name files below the work folder. */
+  reshape?(topology: Topology, workFolder: string): Topology
   /** Arguments added to the command of nodes that run our own image. */
   readonly heraldArguments?: readonly string[]
 }
@@ -76,13 +76,13 @@ export class Lab {
   readonly #ending = new AbortController()
 
   private constructor(topology: Topology, options: LabOptions) {
-    this.topology = topology
     this.#options = options
     const prefix = join(tmpdir(), `herald-${topology.name}-`)
     sweep(prefix)
     this.workFolder = mkdtempSync(prefix)
     writeFileSync(join(this.workFolder, ownerFile), `${process.pid}\n`)
     this.folder = join(this.workFolder, basename(dirname(resolve(options.file))))
+    this.topology = options.reshape?.(topology, this.workFolder) ?? topology
   }
 
   /** Reads the topology; nothing is made before {@link up}. Throws ERR_LAB for what cannot be deployed. */
@@ -118,13 +118,23 @@ export class Lab {
   }
 
   async up(): Promise<void> {
+    await this.make()
+    this.startCommands()
+  }
+
+  /** Nodes, links and what images start by themselves; no node's `cmd` runs yet. */
+  async make(): Promise<void> {
     cpSync(dirname(resolve(this.#options.file)), this.folder, { recursive: true })
     mkdirSync(join(this.workFolder, 'log'))
     await this.#each(async (spec) => this.#create(spec))
     for (const link of this.topology.links) await this.#link(link)
     await this.#each(async (spec) => this.#boot(spec))
-    await this.#options.beforeCommands?.(this)
-    for (const spec of this.topology.nodes) if (spec.cmd.length > 0) this.startCommand(spec.name)
+  }
+
+  /** Every `cmd` that was not started yet. */
+  startCommands(): void {
+    for (const { name, cmd } of this.topology.nodes)
+      if (cmd.length > 0 && !this.#commands.has(name)) this.startCommand(name)
   }
 
   /** Starts the node's `cmd` (again); what it prints goes to the node's log. */

@@ -1,8 +1,9 @@
 /**
- * `npm run lab [-- --check] [--datapath none]`: everything from a bare machine to a served request.
+ * `npm run lab [-- --check] [--api] [--datapath none]`: everything from a bare machine to a served request.
  *
  *     preflight -> packages -> kernel programs -> topology -> sessions -> routes -> picture, until Ctrl-C
- *                                                                            `-> --check: assert, end
+ *                                              |            |                 `-> --check: assert, end
+ *        --api: kube-apiserver, helm (built) --'            `-- API server -> chart -> objects -> tokens
  *
  * Exit codes: 0 ok, 1 a check or step failed, 2 usage, 3 this machine cannot run it.
  */
@@ -12,6 +13,8 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { HeraldError, messageOf } from '../src/errors.ts'
 import { checkRack, type CheckResult } from '../lab/check.ts'
+import { LabCluster } from '../lab/cluster.ts'
+import { type ControlPlanePrograms, withControlPlane } from '../lab/control-plane.ts'
 import { showRack, superviseAgents, waitForRoutes } from '../lab/demo.ts'
 import { leftovers, tracesOf, type Traces } from '../lab/leftovers.ts'
 import { Rack } from '../lab/rack.ts'
@@ -19,15 +22,19 @@ import { Lab } from '../lab/runner.ts'
 import { StepList } from '../lab/steps.ts'
 import { until } from '../lab/until.ts'
 import { Capture } from '../lab/watch.ts'
+import { ensureBinaries } from '../test/apiserver/binaries.ts'
+import { ensureHelm } from '../test/helm/binary.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, labNeeds, missingPackages } from './setup/packages.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const usage = 'usage: npm run lab [-- [--check] [--datapath none]]'
+const usage = 'usage: npm run lab [-- [--check] [--api] [--datapath none]]'
 const steps = new StepList(process.stdout)
 
 let lab: Lab | undefined
 let isStopping = false
+/** For what is built before there is a lab. */
+const building = new AbortController()
 let stopped: () => void = () => {}
 const whenStopped = new Promise<void>((resolve) => (stopped = resolve))
 
@@ -39,6 +46,7 @@ function onSignal(): void {
   }
   isStopping = true
   steps.line('\n  stopping …')
+  building.abort()
   void lab?.destroy()
   stopped()
 }
@@ -46,19 +54,22 @@ function onSignal(): void {
 async function main(): Promise<number> {
   const given = readArguments()
   if (given === undefined) return 2
-  const { isCheck } = given
+  const { isCheck, hasApi } = given
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   steps.line(
-    `\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client\n`,
+    `\n  ${steps.style('bold', 'Herald lab')}  containerlab/rack: two ToR routers, three nodes, four pods, a client` +
+      `${hasApi ? '; an API server' : ''}\n`,
   )
   const machine = await prepare(given.hasDatapath)
   if (machine === undefined) return 3
+  const programs = hasApi ? await buildControlPlane() : undefined
+  if (hasApi && programs === undefined) return isStopping ? 130 : 3
   if (isStopping) return 130
   let traces: Traces | undefined
   let result: CheckResult | undefined
   let hasFailed = false
   try {
-    const { rack, capture } = await deploy(machine, isCheck)
+    const { rack, capture } = await deploy(machine, isCheck, programs)
     traces = await tracesOf(rack.lab)
     if (isCheck) {
       result = await checkRack({ rack, steps, hasDatapath: machine.canBpf, capture })
@@ -78,17 +89,24 @@ async function main(): Promise<number> {
   return hasFailed || !isClean || (result?.failed.length ?? 0) > 0 ? 1 : isStopping && isCheck ? 130 : 0
 }
 
-function readArguments(): { readonly isCheck: boolean; readonly hasDatapath: boolean } | undefined {
+interface Arguments {
+  readonly isCheck: boolean
+  readonly hasApi: boolean
+  readonly hasDatapath: boolean
+}
+
+function readArguments(): Arguments | undefined {
   try {
     const { values } = parseArgs({
       options: {
         check: { type: 'boolean', default: false },
+        api: { type: 'boolean', default: false },
         datapath: { type: 'string', default: 'auto' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
     if (!values.help && ['auto', 'none'].includes(values.datapath))
-      return { isCheck: values.check, hasDatapath: values.datapath === 'auto' }
+      return { isCheck: values.check, hasApi: values.api, hasDatapath: values.datapath === 'auto' }
     console.error(usage)
   } catch (error) {
     console.error(`${messageOf(error)}\n${usage}`)
@@ -141,12 +159,36 @@ async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
   }
 }
 
-async function deploy(machine: Machine, isCheck: boolean): Promise<{ rack: Rack; capture: Capture | undefined }> {
+/** What the API server is made of, found or built; undefined when it cannot be had, which is said. */
+async function buildControlPlane(): Promise<ControlPlanePrograms | undefined> {
+  const server = await steps.step(
+    'kube-apiserver',
+    (note) => ensureBinaries(note, building.signal),
+    (answer) => (typeof answer === 'string' ? `none: ${answer}` : `Kubernetes ${answer.version}`),
+  )
+  if (isStopping) return undefined
+  const helm = await steps.step(
+    'helm',
+    (note) => ensureHelm(note, building.signal),
+    (answer) => ('reason' in answer ? `none: ${answer.reason}` : answer.path),
+  )
+  if (typeof server !== 'string' && 'path' in helm) return { ...server, helm: helm.path }
+  steps.line(
+    '\n  The lab cannot have its API server; nothing was changed. Still runs: npm run lab, without --api.' +
+      '\n  Go: https://go.dev/dl, unpacked to /usr/local, and /usr/local/go/bin in PATH; it is compiled once.',
+  )
+  return undefined
+}
+
+async function deploy(
+  machine: Machine,
+  isCheck: boolean,
+  programs: ControlPlanePrograms | undefined,
+): Promise<{ rack: Rack; capture: Capture | undefined }> {
   const canCapture =
     isCheck &&
     ['/usr/bin/tcpdump', '/usr/sbin/tcpdump'].some((path) => existsSync(path)) &&
     existsSync('/usr/bin/tshark')
-  let capture: Capture | undefined
   const opened = await steps.step(
     'topology',
     async () => {
@@ -154,18 +196,43 @@ async function deploy(machine: Machine, isCheck: boolean): Promise<{ rack: Rack;
         file: join(root, 'containerlab/rack/topology.clab.yml'),
         root,
         heraldArguments: machine.canBpf ? [] : ['--datapath', 'none'],
-        beforeCommands: async (up) => {
-          if (canCapture) capture = await Capture.start(up, 'tor1', 'br0')
-        },
+        ...(programs && { reshape: (topology, workFolder) => withControlPlane(topology, workFolder, programs) }),
       })
-      await lab.up()
+      await lab.make()
       return lab
     },
     (up) => `${up.names.length} nodes, ${up.topology.links.length} links, in ${up.workFolder}`,
   )
-  const rack = new Rack(opened)
+  const capture = canCapture ? await Capture.start(opened, 'tor1', 'br0') : undefined
+  const rack = new Rack(opened, programs && (await startCluster(opened, programs)))
+  opened.startCommands()
   await waitForRoutes({ rack, steps, hasDatapath: machine.canBpf })
   return { rack, capture }
+}
+
+/** As a user does it: the chart, then what is in the folder. */
+async function startCluster(opened: Lab, programs: ControlPlanePrograms): Promise<LabCluster> {
+  const cluster = await steps.step(
+    'API server',
+    () => LabCluster.start(opened, programs),
+    () => 'etcd and kube-apiserver are ready',
+  )
+  await steps.step(
+    'helm install',
+    () => cluster.installHerald(join(root, 'charts/herald')),
+    () => 'CRDs, service accounts and roles of charts/herald',
+  )
+  await steps.step(
+    'kubectl apply',
+    () => new Rack(opened, cluster).apply(),
+    () => 'Nodes, Services, EndpointSlices, pool and policy',
+  )
+  await steps.step(
+    'log in',
+    () => cluster.logIn(),
+    () => 'the operator, and for each agent a token of its own',
+  )
+  return cluster
 }
 
 async function stay(rack: Rack, machine: Machine): Promise<void> {
@@ -203,7 +270,7 @@ async function tearDown(traces: Traces | undefined): Promise<boolean> {
 
 /** The last lines of what the agents printed, for whoever must find out why. */
 function printLogs(): void {
-  for (const name of lab?.heraldNodes ?? []) {
+  for (const name of [...(lab?.heraldNodes ?? []), 'operator', 'apiserver']) {
     const file = lab?.logFile(name) ?? ''
     if (!existsSync(file)) continue
     steps.line(`\n  ${name}, last lines of its log:`)

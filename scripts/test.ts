@@ -75,20 +75,21 @@ async function setUp(suites: readonly Suite[]): Promise<Machine | undefined> {
 async function buildControlPlane(suites: readonly Suite[]): Promise<void> {
   const isAsked = (...names: readonly Suite['name'][]): boolean =>
     suites.some((suite) => names.includes(suite.name) && suite.files.length > 0)
-  if (!isAsked('apiserver', 'chart')) return
+  if (!isAsked('apiserver', 'chart', 'lab')) return
   const found = await steps.step(
     'kube-apiserver',
     (note) => ensureBinaries(note),
     (answer) => (typeof answer === 'string' ? `skipped: ${answer}` : `Kubernetes ${answer.version}`),
   )
   if (typeof found === 'string') steps.line(`    the tests against a real API server are skipped: ${found}`)
-  if (!isAsked('chart')) return
+  if (!isAsked('chart', 'lab')) return
   const helm = await steps.step(
     'helm',
     (note) => ensureHelm(note),
     (answer) => ('reason' in answer ? `skipped: ${answer.reason}` : answer.path),
   )
-  if ('reason' in helm) steps.line(`    the tests of the chart are skipped: ${helm.reason}`)
+  if ('reason' in helm)
+    steps.line(`    the tests of the chart and of the lab with an API server are skipped: ${helm.reason}`)
 }
 
 async function buildPrograms(machine: Machine | undefined): Promise<boolean> {

@@ -45,15 +45,19 @@ function buildObstacle({ override }: GoTools): string | undefined {
   }
 }
 
-/** Builds into the cache folder; some minutes. Answers why it could not. */
-export async function buildGoTools(tools: GoTools, note: (text: string) => void): Promise<string | undefined> {
+/** Builds into the cache folder; some minutes. Answers why it could not; `signal` ends it. */
+export async function buildGoTools(
+  tools: GoTools,
+  note: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
   const obstacle = buildObstacle(tools)
   if (obstacle !== undefined) return obstacle
   const folder = cacheFolder(tools)
   const partial = `${folder}.${process.pid}`
   mkdirSync(partial, { recursive: true })
   try {
-    await goInstall(tools, partial, note)
+    await goInstall(tools, partial, note, signal)
     for (const [name, ours] of Object.entries(tools.renamed ?? {})) renameSync(join(partial, name), join(partial, ours))
     rmSync(folder, { recursive: true, force: true })
     renameSync(partial, folder)
@@ -68,11 +72,13 @@ function goInstall(
   { moduleFolder, what, stamps = [] }: GoTools,
   folder: string,
   note: (text: string) => void,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const flags = ['-s', '-w', ...stamps.map((stamp) => `-X ${stamp}`)].join(' ')
   const args = ['install', '-v', '-trimpath', '-ldflags', flags, 'tool']
   const env = { ...process.env, CGO_ENABLED: '0', GOBIN: folder, GOFLAGS: '-mod=mod' }
-  const child = spawn('go', args, { cwd: moduleFolder, env, stdio: ['ignore', 'ignore', 'pipe'] })
+  const stopping = signal === undefined ? {} : { signal }
+  const child = spawn('go', args, { cwd: moduleFolder, env, stdio: ['ignore', 'ignore', 'pipe'], ...stopping })
   let words = ''
   let packages = 0
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -49,9 +49,9 @@ export function presentBinaries(): Binaries | undefined {
 }
 
 /** Finds or builds them; some minutes the first time. `note` hears what is going on. */
-export async function ensureBinaries(note: (text: string) => void): Promise<Binaries | string> {
+export async function ensureBinaries(note: (text: string) => void, signal?: AbortSignal): Promise<Binaries | string> {
   const present = presentBinaries()
   if (present !== undefined) return present
-  const obstacle = await buildGoTools(tools, note)
+  const obstacle = await buildGoTools(tools, note, signal)
   return obstacle ?? presentBinaries() ?? `go install left no binaries in ${cacheFolder(tools)}`
 }

@@ -26,10 +26,11 @@ export function presentHelm(): string | undefined {
 /** Finds or builds it; two minutes the first time. `reason` says why there is none. */
 export async function ensureHelm(
   note: (text: string) => void,
+  signal?: AbortSignal,
 ): Promise<{ readonly path: string } | { readonly reason: string }> {
   const present = presentHelm()
   if (present !== undefined) return { path: present }
-  const reason = await buildGoTools(tools, note)
+  const reason = await buildGoTools(tools, note, signal)
   const path = presentHelm()
   return path === undefined ? { reason: reason ?? `go install left no helm in ${cacheFolder(tools)}` } : { path }
 }

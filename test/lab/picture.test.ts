@@ -54,6 +54,14 @@ test('without a datapath the picture says that nothing is served, and why', () =
   assert.match(draw({ served: undefined, webAddress: undefined }), /nothing: without eBPF on this machine/)
 })
 
+test('on an API server the picture names its kubeconfig and kubectl, and no folder that agents read', () => {
+  const text = draw({ api: { kubeconfig: '/tmp/w/kubeconfig', programs: '/root/.cache/k' } })
+  assert.match(text, /export KUBECONFIG=\/tmp\/w\/kubeconfig/)
+  assert.match(text, /export PATH=\$PATH:\/root\/\.cache\/k/)
+  assert.match(text, /kubectl apply -f \/tmp\/w\/rack\/manifests/)
+  assert.doesNotMatch(text, /\$EDITOR|rm \/tmp/)
+})
+
 test('columns are as wide as their widest cell and end without blanks', () => {
   assert.deepEqual(
     columns([

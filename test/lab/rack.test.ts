@@ -1,40 +1,13 @@
 /** The whole main job: `npm run lab -- --check` in a process of its own, as a user runs it. */
 import assert from 'node:assert/strict'
-import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { test, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { test } from 'node:test'
 import { inspectMachine } from '../../scripts/setup/machine.ts'
 import { labNeeds } from '../../scripts/setup/packages.ts'
+import { runLab } from './run-lab.ts'
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const machine = inspectMachine(labNeeds)
 const skip = machine.canDeploy ? false : machine.lacks.map((lack) => lack.what).join(', ')
-
-interface Ended {
-  readonly code: number | null
-  readonly output: string
-}
-
-/** Runs the lab as a user does; `onOutput` sees all that was printed so far. */
-async function runLab(
-  args: readonly string[],
-  context: TestContext,
-  onOutput?: (output: string, child: ChildProcess) => void,
-): Promise<Ended> {
-  const child = spawn(process.execPath, [join(root, 'scripts/lab.ts'), ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  context.signal.addEventListener('abort', () => child.kill('SIGTERM'))
-  let output = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output += text
-    onOutput?.(output, child)
-  })
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { code, output }
-}
 
 test('the rack announces, serves, survives dead backends and killed agents, and leaves nothing behind', {
   skip,
