@@ -12,6 +12,8 @@ export class MemoryBook implements AddressBook {
   readonly #entries = new Map<string, readonly string[]>()
   readonly #released = new Set<string>()
   #isFirst = true
+  /** Lines that had to go since the exchange before. */
+  #forgotten = new Map<string, undefined>()
   readonly warning: BookWarning | undefined = undefined
 
   constructor(entries: Allocations = new Map()) {
@@ -19,8 +21,9 @@ export class MemoryBook implements AddressBook {
   }
 
   exchange(choose: Choose): 'recorded' {
-    const news: Allocations = this.#isFirst ? new Map(this.#entries) : new Map()
+    const news = this.#isFirst ? new Map(this.#entries) : this.#forgotten
     this.#isFirst = false
+    this.#forgotten = new Map()
     const changes = choose({ entries: this.#entries, news, released: this.#released, unclear: nothingUnclear })
     for (const [key, change] of changes) {
       this.#released.delete(key)
@@ -32,6 +35,7 @@ export class MemoryBook implements AddressBook {
       if (this.#released.size <= releasedLimit) break
       this.#released.delete(key)
       this.#entries.delete(key)
+      this.#forgotten.set(key, undefined)
     }
     return 'recorded'
   }
