@@ -19,7 +19,7 @@ import { showRack, superviseAgents, waitForRoutes } from '../lab/demo.ts'
 import { leftovers, tracesOf, type Traces } from '../lab/leftovers.ts'
 import { Rack } from '../lab/rack.ts'
 import { Lab } from '../lab/runner.ts'
-import { StepList } from '../lab/steps.ts'
+import { type Note, StepList } from '../lab/steps.ts'
 import { until } from '../lab/until.ts'
 import { Capture } from '../lab/watch.ts'
 import { ensureBinaries } from '../test/apiserver/binaries.ts'
@@ -161,23 +161,41 @@ async function prepare(wantsDatapath: boolean): Promise<Machine | undefined> {
 
 /** What the API server is made of, found or built; undefined when it cannot be had, which is said. */
 async function buildControlPlane(): Promise<ControlPlanePrograms | undefined> {
-  const server = await steps.step(
+  const server = await foundIn(
     'kube-apiserver',
     (note) => ensureBinaries(note, building.signal),
-    (answer) => (typeof answer === 'string' ? `none: ${answer}` : `Kubernetes ${answer.version}`),
+    ({ version }) => `Kubernetes ${version}`,
   )
   if (isStopping) return undefined
-  const helm = await steps.step(
+  const helm = await foundIn(
     'helm',
-    (note) => ensureHelm(note, building.signal),
-    (answer) => ('reason' in answer ? `none: ${answer.reason}` : answer.path),
+    async (note) => {
+      const answer = await ensureHelm(note, building.signal)
+      return 'reason' in answer ? answer.reason : answer
+    },
+    ({ path }) => path,
   )
-  if (typeof server !== 'string' && 'path' in helm) return { ...server, helm: helm.path }
-  steps.line(
-    '\n  The lab cannot have its API server; nothing was changed. Still runs: npm run lab, without --api.' +
-      '\n  Go: https://go.dev/dl, unpacked to /usr/local, and /usr/local/go/bin in PATH; it is compiled once.',
-  )
+  if (server !== undefined && helm !== undefined) return { ...server, helm: helm.path }
+  if (!isStopping)
+    steps.line(
+      '\n  The lab cannot have its API server; nothing was changed. Still runs: npm run lab, without --api.' +
+        '\n  Go is at https://go.dev/dl: unpack it to /usr/local, put /usr/local/go/bin into PATH, run this again.',
+    )
   return undefined
+}
+
+/** One step; undefined where it answers a reason, which then stands behind its title. */
+async function foundIn<T extends object>(
+  title: string,
+  find: (note: Note) => Promise<T | string>,
+  describe: (found: T) => string,
+): Promise<T | undefined> {
+  const action = async (note: Note): Promise<T> => {
+    const answer = await find(note)
+    if (typeof answer === 'string') throw new HeraldError('ERR_LAB', answer)
+    return answer
+  }
+  return steps.step(title, action, describe).catch(() => undefined)
 }
 
 async function deploy(

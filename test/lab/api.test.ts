@@ -83,8 +83,8 @@ test('without Go the lab says what is missing and how to get it, and touches not
   const env = { ...rest, XDG_CACHE_HOME: home, PATH: PATH.join(':') }
   const { code, output } = await runLab(['--api'], context, undefined, env)
   assert.equal(code, 3, output)
-  assert.match(output, /go 1\.26 is not there; or set KUBEBUILDER_ASSETS/)
-  assert.match(output, /go 1\.26 is not there; or set HERALD_HELM/)
+  assert.match(output, /✗ kube-apiserver +go 1\.26 is not there; or set KUBEBUILDER_ASSETS/)
+  assert.match(output, /✗ helm +go 1\.26 is not there; or set HERALD_HELM/)
   assert.match(output, /Still runs: npm run lab, without --api/)
   assert.ok(!output.includes('topology  '))
 })

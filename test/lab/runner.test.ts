@@ -118,7 +118,9 @@ test('a lab whose process is killed with SIGKILL takes its namespaces and proces
   context.after(() => rmSync(workFolder, { recursive: true, force: true }))
   const traces = { workFolder: '/nonexistent', namespaces: new Set(namespaces), bpf: [] }
   assert.notDeepEqual(await leftovers(traces), [])
+  const ended = once(child, 'exit')
   child.kill('SIGKILL')
+  await ended
   await waitFor('nothing runs in the namespaces', async () => (await leftovers(traces)).length === 0)
   assert.ok(existsSync(workFolder))
   openPair(context)
