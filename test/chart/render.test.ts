@@ -211,6 +211,19 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
   ],
   ['no image', 'image.repository=', /image\.repository is the name of the image/],
   ['a digest that is none', 'image.digest=latest', /image\.digest is sha256: and 64 digits/],
+  [
+    'an address without brackets',
+    'operator.http.address=::',
+    /operator\.http\.address :: is no address: write it as .* or \[::\]/,
+  ],
+  ['a name for an address', 'agent.http.address=localhost', /agent\.http\.address localhost is no address/],
+  [
+    'an operator that no kubelet can ask',
+    'operator.http.address=127.0.0.1',
+    /operator\.http\.address 127\.0\.0\.1 is loopback, where the kubelet cannot ask/,
+  ],
+  ['an operator without an address', 'operator.http.address=', /operator\.http\.address is empty/],
+  ['a class that no Service can have', 'loadBalancerClass=my class', /loadBalancerClass "my class" is a name that no/],
   ['a state folder that is relative', 'agent.stateDir=herald', /agent\.stateDir is a folder on the node/],
   [
     'an alert that is none',
