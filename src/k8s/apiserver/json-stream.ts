@@ -10,8 +10,11 @@ export const maxObjectBytes = 8 * 2 ** 20
 
 const quote = 0x22
 const backslash = 0x5c
-const open = new Set([0x7b, 0x5b])
-const close = new Set([0x7d, 0x5d])
+const [openObject, closeObject] = [0x7b, 0x7d]
+const [openArray, closeArray] = [0x5b, 0x5d]
+const comma = 0x2c
+/** Of a key at the top so many octets of each read are looked at. */
+const keyBytes = 16
 
 /** The answer is no JSON of the form that was asked for, or too large. */
 export class StreamFault extends SyntaxError {
@@ -84,24 +87,24 @@ export class ItemSplitter {
   push(chunk: Uint8Array, found: (item: unknown) => void, opened?: (before: unknown) => void): void {
     let from = 0
     for (let at = 0; at < chunk.length; at++) {
-      const octet = chunk[at] as number
       if (this.#isInString) {
-        this.#inString(octet)
+        at = this.#isKeyOpen ? this.#inKey(chunk, at) : this.#inString(chunk, at)
         continue
       }
+      const octet = chunk[at]
       if (octet === quote) {
         this.#isInString = true
         this.#isKeyOpen = this.#depth === 1
         if (this.#isKeyOpen) this.#key = ''
-      } else if (open.has(octet)) {
+      } else if (octet === openObject || octet === openArray) {
         this.#depth++
-        if (this.#depth === 2 && octet === 0x5b && this.#key === 'items') {
+        if (this.#depth === 2 && octet === openArray && this.#key === 'items') {
           this.#around.add(chunk.subarray(from, at + 1))
           from = at + 1
           this.#isInItems = true
           opened?.(this.#around.peek(']}'))
         }
-      } else if (close.has(octet)) {
+      } else if (octet === closeObject || octet === closeArray) {
         this.#depth--
         if (this.#isInItems && this.#depth === 2) {
           this.#item.add(chunk.subarray(from, at + 1))
@@ -112,20 +115,33 @@ export class ItemSplitter {
           from = at
         }
         if (this.#depth === 0) this.#isDone = true
-      } else if (octet === 0x2c && this.#isInItems && this.#depth === 2) from = at + 1
+      } else if (octet === comma && this.#isInItems && this.#depth === 2) from = at + 1
     }
     ;(this.#isInItems ? this.#item : this.#around).add(chunk.subarray(from))
   }
 
-  #inString(octet: number): void {
-    if (this.#isEscaped) this.#isEscaped = false
-    else if (octet === backslash) this.#isEscaped = true
-    else if (octet === quote) {
-      this.#isInString = false
-      this.#isKeyOpen = false
-      return
+  /** Goes on in a string; answers where it ends, or the end of the chunk. Most of what a server sends is strings. */
+  #inString(chunk: Uint8Array, from: number): number {
+    let at = this.#isEscaped ? from + 1 : from
+    while (at < chunk.length) {
+      const octet = chunk[at]
+      if (octet === quote) {
+        this.#isInString = this.#isEscaped = false
+        return at
+      }
+      at += octet === backslash ? 2 : 1
     }
-    if (this.#isKeyOpen && this.#key.length < 16) this.#key += String.fromCharCode(octet)
+    // The octet that is escaped may be in the next chunk.
+    this.#isEscaped = at > chunk.length
+    return at
+  }
+
+  /** The same, of one that is kept. */
+  #inKey(chunk: Uint8Array, from: number): number {
+    const to = this.#inString(chunk, from)
+    this.#key += String.fromCharCode(...chunk.subarray(from, Math.min(to, from + keyBytes)))
+    if (!this.#isInString) this.#isKeyOpen = false
+    return to
   }
 
   /** What was around the elements, with an empty `items`. Throws where the text ended early. */

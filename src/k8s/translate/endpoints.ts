@@ -25,26 +25,34 @@ const isUsable = ({ state }: Endpoint): boolean => state !== 'not'
 
 export class ServiceEndpoints {
   readonly #views: readonly SliceView[]
+  readonly #all: readonly Endpoint[]
   readonly #nodeName: string
+  #counted: { readonly local: number; readonly remote: number } | undefined
 
   constructor(slices: readonly EndpointSlice[], nodeName: string) {
     this.#views = slices.map((slice) => ({ slice, endpoints: endpointsOf(slice) }))
+    this.#all = this.#views.flatMap(({ endpoints }) => endpoints)
     this.#nodeName = nodeName
   }
 
   /** Usable endpoints on this node and elsewhere, each address once, whatever ports they have. */
   count(): { readonly local: number; readonly remote: number } {
+    this.#counted ??= this.#count()
+    return this.#counted
+  }
+
+  #count(): { readonly local: number; readonly remote: number } {
     const local = new Set<Address>()
     const remote = new Set<Address>()
-    for (const { address, nodeName } of this.#all().filter(isUsable))
-      if (address !== undefined) (nodeName === this.#nodeName ? local : remote).add(address)
+    for (const { address, nodeName, state } of this.#all)
+      if (address !== undefined && state !== 'not') (nodeName === this.#nodeName ? local : remote).add(address)
     for (const address of local) remote.delete(address)
     return { local: local.size, remote: remote.size }
   }
 
   /** Whether an address is that of an endpoint. */
   has(address: Address): boolean {
-    return this.#all().some((endpoint) => endpoint.address === address)
+    return this.#all.some((endpoint) => endpoint.address === address)
   }
 
   backendsOf(family: Family, port: ServicePort): PortBackends {
@@ -73,8 +81,8 @@ export class ServiceEndpoints {
    * as this one.
    */
   obstacle(families: readonly Family[], ports: readonly ServicePort[], everywhere: boolean): Obstacle {
-    const usable = this.#all().filter(isUsable)
-    if (usable.length === 0) return { kind: 'none', total: this.#all().length }
+    const usable = this.#all.filter(isUsable)
+    if (usable.length === 0) return { kind: 'none', total: this.#all.length }
     const isHere = ({ nodeName }: Endpoint): boolean => everywhere || nodeName === this.#nodeName
     const here = usable.filter(isHere)
     if (here.length === 0) {
@@ -93,10 +101,6 @@ export class ServiceEndpoints {
       this.#views.filter(({ endpoints }) => endpoints.some(isUsable)).map(({ slice }) => typeOf(slice.family)),
     )
     return { kind: 'family', endpoints: text, types: [...types].join(' and ') }
-  }
-
-  #all(): readonly Endpoint[] {
-    return this.#views.flatMap(({ endpoints }) => endpoints)
   }
 }
 

@@ -288,7 +288,15 @@ function serviceExportsOf(
     if (type !== 'Service' || selector === undefined) return []
     const admits = (held: readonly Pool[]): boolean =>
       pools === undefined || held.some((pool) => isAdmitted(pools, pool))
-    const attributesFor = (held: readonly Pool[]): RouteAttributes => attributesOf(one, held, overrides)
+    const ofPool = new WeakMap<Pool, RouteAttributes>()
+    // Thousands of Services have their addresses of one pool, and share what is made for it.
+    const attributesFor = (held: readonly Pool[]): RouteAttributes => {
+      const [pool] = held
+      if (pool === undefined || held.length > 1) return attributesOf(one, held, overrides)
+      const known = ofPool.get(pool) ?? attributesOf(one, held, overrides)
+      ofPool.set(pool, known)
+      return known
+    }
     return [
       { neighbor, name, selector, family, addressTypes, aggregationLength, aggregatesLocal, admits, attributesFor },
     ]

@@ -10,6 +10,7 @@ import {
 } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
 import { united } from '../../desired/route-attributes.ts'
+import { sameValue } from '../../desired/same-value.ts'
 import { parseAddress } from '../../ip/address.ts'
 import { formatPrefix, prefixOf } from '../../ip/prefix.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
@@ -70,34 +71,51 @@ const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: s
   remedy,
 })
 
+/** Thousands of Services are told the same. */
+const verdictLimit = 1 << 10
+const verdicts = new Map<string, Verdict>()
+
+function sharedVerdict(verdict: Verdict): Verdict {
+  // Of which each Service has its own.
+  if (verdict.step === 'allocated') return verdict
+  const found = verdicts.get(verdict.message)
+  if (found !== undefined && sameValue(found, verdict)) return found
+  if (verdicts.size >= verdictLimit) verdicts.clear()
+  verdicts.set(verdict.message, verdict)
+  return verdict
+}
+
 /** undefined: it is no LoadBalancer, and no advertisement asks for an address of its own. */
 export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService | undefined {
   const { key, source, service } = input
-  const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
   const isOurs = service.spec.type === 'LoadBalancer' && isClassServed(service, options)
-  const asked = askedAddresses(input)
+  const mayAsk = service.own.length > 0 && input.exports?.isOwnAsked === true
+  const selecting = isOurs || mayAsk ? selectingOf(input) : []
+  const asked = mayAsk ? askedAddresses(service, selecting) : []
   if (service.spec.type !== 'LoadBalancer' && asked.length === 0) return undefined
+  const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
+  const refusalOf = judgeOf(input, endpoints)
   const addresses = unitedTypes([...(isOurs ? input.answer.addresses : []).map(ofLoadBalancer), ...asked])
-  const verdicts = [classVerdict(service, isOurs, asked)]
+  const said = [classVerdict(service, isOurs, asked)]
   let frontends: readonly Frontend[] = []
   let routes: readonly Route[] = []
   if (isOurs || asked.length > 0) {
-    const allowed = addresses.filter((each) => whyNot(each, input, endpoints) === undefined)
+    const allowed = addresses.filter((each) => refusalOf(each) === undefined)
     const served = allowed.filter(({ address }) => options.datapath === 'none' || !address.includes(':'))
     const ports = portsOf(served, input, endpoints, options)
-    const wishes = wishesOf(input, allowed)
+    const wishes = wishesOf(input, selecting, allowed)
     const [named, kept] = [allowed, served].map((each) => each.map(({ address }) => address))
-    verdicts.push(
-      allocatedVerdict(input, { isOurs, asked, ports, endpoints }),
-      selectedVerdict(input, wishes, named ?? []),
+    said.push(
+      allocatedVerdict(input, { isOurs, asked, ports, refusalOf }),
+      selectedVerdict(input, selecting, wishes, named ?? []),
       supportedVerdict(service, named ?? [], kept ?? [], options),
       input.nodeObstacle === undefined
         ? eligibleVerdict(service, endpoints, ports, options)
         : { step: 'eligible', ok: false, ...input.nodeObstacle },
     )
-    const isUsable = verdicts.every(({ ok, step }) => ok || step === 'eligible')
+    const isUsable = said.every(({ ok, step }) => ok || step === 'eligible')
     if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
-    if (verdicts.every(({ ok }) => ok)) {
+    if (said.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
     }
@@ -112,7 +130,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     frontends,
     routes,
     remoteBackends: endpoints.count().remote,
-    verdicts,
+    verdicts: said.map(sharedVerdict),
   }
 }
 
@@ -132,13 +150,10 @@ function unitedTypes(all: readonly TypedAddress[]): readonly TypedAddress[] {
 }
 
 /** Its own addresses that an advertisement which selects it asks for. */
-function askedAddresses(input: ServiceInput): readonly TypedAddress[] {
-  const { own } = input.service
-  if (own.length === 0 || input.exports?.isOwnAsked !== true) return []
-  const asking = selectingOf(input)
+function askedAddresses({ own }: Service, selecting: readonly ServiceExport[]): readonly TypedAddress[] {
   return own
     .filter(({ type, address }) =>
-      asking.some(
+      selecting.some(
         ({ addressTypes, family }) => addressTypes.includes(type) && family === `${familyOf(address)}-unicast`,
       ),
     )
@@ -163,12 +178,27 @@ function policyOf({ types }: TypedAddress, { spec }: Service): 'Cluster' | 'Loca
   return policies.includes('Local') ? 'Local' : 'Cluster'
 }
 
+interface WhyNot {
+  readonly code: 'ReservedAddress' | 'NotInPool'
+  readonly text: string
+}
+
+/** Several verdicts ask about one address. */
+function judgeOf(input: ServiceInput, endpoints: ServiceEndpoints): (typed: TypedAddress) => WhyNot | undefined {
+  const known = new Map<string, WhyNot | undefined>()
+  return (typed) => {
+    const name = `${typed.address} ${typed.types.join()}`
+    if (!known.has(name)) known.set(name, whyNot(typed, input, endpoints))
+    return known.get(name)
+  }
+}
+
 /** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
 function whyNot(
   { address, types }: TypedAddress,
   { key, answer, owners, poolsOf, reserved }: ServiceInput,
   endpoints: ServiceEndpoints,
-): { readonly code: 'ReservedAddress' | 'NotInPool'; readonly text: string } | undefined {
+): WhyNot | undefined {
   const say = (code: 'ReservedAddress' | 'NotInPool', text: string) => ({ code, text: `${address} is ${text}` })
   const reason = reserved.reasonOf(address)
   if (reason !== undefined) return say('ReservedAddress', reason)
@@ -188,17 +218,17 @@ interface Settled {
   readonly isOurs: boolean
   readonly asked: readonly TypedAddress[]
   readonly ports: readonly ServedPort[]
-  readonly endpoints: ServiceEndpoints
+  readonly refusalOf: (typed: TypedAddress) => WhyNot | undefined
 }
 
 /** Whose the addresses are: of a pool, or its own ones that are asked for. */
 function allocatedVerdict(input: ServiceInput, settled: Settled): Verdict {
-  const { isOurs, asked, endpoints, ports } = settled
+  const { isOurs, asked, refusalOf, ports } = settled
   const given = isOurs ? givenVerdict(input, settled) : undefined
   if (asked.length === 0 && given !== undefined) return given
-  const refused = asked.flatMap((each) => whyNot(each, input, endpoints) ?? [])
+  const refused = asked.flatMap((each) => refusalOf(each) ?? [])
   const left = refused.map(({ text }) => `${text}: it is not announced`)
-  const kept = asked.filter((each) => whyNot(each, input, endpoints) === undefined)
+  const kept = asked.filter((each) => refusalOf(each) === undefined)
   const own = kept.map(({ address, types }) => `${types.join(' and ')} ${address} is its own`)
   const taken = kept.flatMap((each) => takenPorts(each, input))
   const said = [...(given === undefined ? [] : [given.message]), ...own, ...taken, ...left].join('; ')
@@ -221,10 +251,10 @@ function takenPorts({ address, types }: TypedAddress, { key, service, owners }: 
 }
 
 /** What the allocation said, less what may not be announced, and less the ports that an older Service has. */
-function givenVerdict(input: ServiceInput, { endpoints, ports }: Settled): Verdict {
+function givenVerdict(input: ServiceInput, { refusalOf, ports }: Settled): Verdict {
   const { verdict, addresses, lostPorts } = input.answer
   if (!verdict.ok) return verdict
-  const refused = addresses.flatMap((address) => whyNot(ofLoadBalancer(address), input, endpoints) ?? [])
+  const refused = addresses.flatMap((address) => refusalOf(ofLoadBalancer(address)) ?? [])
   const left = refused.map(({ text }) => `${text}: it is not announced`).join('; ')
   const remedy = 'Use an address that is in a pool and that nothing else has.'
   const [first] = refused
@@ -271,8 +301,11 @@ interface Wish {
   readonly alone: string | undefined
 }
 
-function wishesOf(input: ServiceInput, addresses: readonly TypedAddress[]): readonly Wish[] {
-  const selecting = selectingOf(input)
+function wishesOf(
+  input: ServiceInput,
+  selecting: readonly ServiceExport[],
+  addresses: readonly TypedAddress[],
+): readonly Wish[] {
   return addresses.flatMap((typed) => {
     const { address, types } = typed
     const pools = input.poolsOf(address)
@@ -333,10 +366,14 @@ function announcedPrefix(
   return reserved.isTouched(aggregate) ? { prefix: host, alone: aggregate } : { prefix: aggregate }
 }
 
-function selectedVerdict(input: ServiceInput, wishes: readonly Wish[], addresses: readonly string[]): Verdict {
+function selectedVerdict(
+  input: ServiceInput,
+  selecting: readonly ServiceExport[],
+  wishes: readonly Wish[],
+  addresses: readonly string[],
+): Verdict {
   const { exports, noExports } = input
   if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
-  const selecting = selectingOf(input)
   const all = exports.names.join(', ')
   const pools = addresses.map((address) => input.poolsOf(address))
   const matching = addresses.length === 0 ? selecting : selecting.filter(({ admits }) => pools.some(admits))
