@@ -11,8 +11,9 @@ import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
 
 interface Settled {
-  readonly subject: object
-  readonly request: AddressRequest
+  readonly wish: Wish
+  /** Of its request, which is made anew where another claims one of them. */
+  readonly status: readonly string[]
   /** Of the pools under which it was settled. */
   readonly generation: number
   readonly answer: AddressAnswer
@@ -47,32 +48,34 @@ export class StatusAddresses implements AddressSource {
   settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {
     const before = new Map<string, AddressAnswer>()
     // An address that changes hands is judged anew for everybody who claims it.
-    const rivals = new Map<string, { readonly subject: object; readonly request: AddressRequest }>()
+    const rivals = new Map<string, { readonly wish: Wish; readonly request: AddressRequest }>()
     const meet = (addresses: readonly string[]): void => {
       for (const key of addresses.flatMap((address) => [...(this.#claims.get(address) ?? [])])) {
         const known = this.#settled.get(key)
-        if (known !== undefined && !rivals.has(key)) rivals.set(key, known)
+        if (known !== undefined && !rivals.has(key))
+          rivals.set(key, { wish: known.wish, request: known.wish.request() })
       }
     }
     for (const key of dirty) {
       const [wish, known] = [wishOf(key), this.#settled.get(key)]
-      if (wish?.subject === known?.subject && (known === undefined || known.generation === this.#generation)) continue
+      if (wish?.subject === known?.wish.subject && (known === undefined || known.generation === this.#generation))
+        continue
       const request = wish?.request()
-      meet([...(known?.request.status ?? []), ...(request?.status ?? [])])
-      this.#claim(key, known?.request.status ?? [], request?.status ?? [])
+      meet([...(known?.status ?? []), ...(request?.status ?? [])])
+      this.#claim(key, known?.status ?? [], request?.status ?? [])
       before.set(key, this.answerOf(key))
       if (wish === undefined || request === undefined) {
         rivals.delete(key)
         this.#settled.delete(key)
         this.#ipam.release(key)
-      } else rivals.set(key, { subject: wish.subject, request })
+      } else rivals.set(key, { wish, request })
     }
     for (const key of rivals.keys()) {
       if (!before.has(key)) before.set(key, this.answerOf(key))
       this.#ipam.release(key)
     }
-    for (const { subject, request } of [...rivals.values()].sort((a, b) => byAge(a.request, b.request)))
-      this.#grant(subject, request)
+    for (const { wish, request } of [...rivals.values()].sort((a, b) => byAge(a.request, b.request)))
+      this.#grant(wish, request)
     return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
   }
 
@@ -85,7 +88,7 @@ export class StatusAddresses implements AddressSource {
     for (const address of now) this.#claims.set(address, (this.#claims.get(address) ?? new Set()).add(key))
   }
 
-  #grant(subject: object, request: AddressRequest): void {
+  #grant(wish: Wish, request: AddressRequest): void {
     const { key, status } = request
     // What it asks for by name is a matter between the Service and its allocator.
     const asked = { ...request, explicit: [], invalid: undefined, poolName: undefined, needsAllFamilies: false }
@@ -99,6 +102,6 @@ export class StatusAddresses implements AddressSource {
           : answerOf(found, this.#ipam.lostPorts(key))
     const known = this.#settled.get(key)?.answer
     const kept = known !== undefined && isSameAnswer(known, answer) ? known : answer
-    this.#settled.set(key, { subject, request, generation: this.#generation, answer: kept })
+    this.#settled.set(key, { wish, status, generation: this.#generation, answer: kept })
   }
 }

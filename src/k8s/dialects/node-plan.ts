@@ -4,13 +4,7 @@
  *
  *     objects of a dialect --> NodePlan --> translate/exports.ts --> neighbors, PodCIDR routes, exports of Services
  */
-import type {
-  AddressFamilyName,
-  GracefulRestartConfig,
-  ObjectRef,
-  Problem,
-  RouteAttributes,
-} from '../../desired/model.ts'
+import type { AddressFamilyName, GracefulRestartConfig, Problem, RouteAttributes } from '../../desired/model.ts'
 import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
 import type { Fault, FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
@@ -21,7 +15,6 @@ import type { NeighborAnnotation, NeighborOverrides } from '../kinds/neighbor-an
 export interface PlanSource {
   readonly key: ObjectKey
   readonly origin: Origin | undefined
-  readonly source: ObjectRef
 }
 
 /** Where a neighbor is told apart from another one of the same local AS and address; part of its id. */

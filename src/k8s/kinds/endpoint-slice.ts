@@ -153,8 +153,3 @@ function unpack(text: string): Address {
     ((text.charCodeAt(0) << 24) | (text.charCodeAt(1) << 16) | (text.charCodeAt(2) << 8) | text.charCodeAt(3)) >>> 0
   )
 }
-
-/** `namespace/name` of the Service that the slice belongs to; undefined for a slice of no Service. */
-export function serviceOfSlice({ service }: EndpointSlice): string | undefined {
-  return service
-}

@@ -1,5 +1,4 @@
 /** Every kind that Herald knows: one row each. Adding a kind is a row here and a dialect that reads it. */
-import type { ObjectRef } from '../../desired/model.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { parseBfdProfile } from './bfd-profile.ts'
 import { parseBgpAdvertisement } from './bgp-advertisement.ts'
@@ -104,7 +103,6 @@ export interface Stored<K extends ServedKind = ServedKind> {
   readonly key: ObjectKey
   readonly value: KindTable[K]
   readonly origin: Origin | undefined
-  readonly source: ObjectRef
   /** Deleted, and still in force. */
   readonly isGone?: boolean
 }

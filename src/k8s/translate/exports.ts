@@ -26,7 +26,7 @@ import {
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { neighborsAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import type { NodeAddress } from '../kinds/node.ts'
-import { problemOf } from '../kinds/problems.ts'
+import { problemOf, refOf } from '../kinds/problems.ts'
 
 /** What one neighbor is to hear of Services in one family, by one advertisement; several add up. */
 export interface ServiceExport {
@@ -351,7 +351,7 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
   const port = listenPort ?? router.listenPort
   return {
     id: planKey(planned, needsInterface(peerAddress) ? named.interface : undefined),
-    source: from.source,
+    source: refOf(from.key, from.origin),
     ...rest,
     localAsn,
     peerAddress,

@@ -4,7 +4,7 @@
  */
 import type { Problem } from '../../desired/model.ts'
 import type { Fault, Metadata, Narrowed } from '../kinds/narrow.ts'
-import { problemOf, refOf } from '../kinds/problems.ts'
+import { problemOf } from '../kinds/problems.ts'
 import {
   isServed,
   kinds,
@@ -107,7 +107,7 @@ export class ObjectStore {
     const isSame = before !== undefined && before.isGone !== true && sameValue(before.value, value)
     this.#gone.delete(`${kind} ${id}`)
     // The same value, and so the same reference: nothing downstream has to look at it.
-    table.set(id, { key, value: isSame ? before.value : value, origin, source: refOf(key, origin) })
+    table.set(id, { key, value: isSame ? before.value : value, origin })
     return isSame ? undefined : { kind, id }
   }
 

@@ -15,7 +15,8 @@ import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
-import { serviceOfSlice, type EndpointSlice } from '../kinds/endpoint-slice.ts'
+import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { refOf } from '../kinds/problems.ts'
 import type { Service } from '../kinds/service.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { planKinds } from '../dialects/table.ts'
@@ -47,8 +48,9 @@ class NodeTranslator implements Translator {
   readonly #store: ObjectStore
   readonly #node: NodeTranslation
   readonly #addresses: ServiceAddresses
-  readonly #slices = new Map<string, Map<string, EndpointSlice>>()
-  readonly #serviceOfSlice = new Map<string, string>()
+  readonly #slices = new Map<string, readonly EndpointSlice[]>()
+  /** Those of {@link #slices}. */
+  readonly #sliceById = new Map<string, EndpointSlice>()
   readonly #dirty = new Set<string>()
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
@@ -153,19 +155,19 @@ class NodeTranslator implements Translator {
   }
 
   #touchedSlice(id: string): void {
-    const before = this.#serviceOfSlice.get(id)
-    if (before !== undefined) {
-      this.#slices.get(before)?.delete(id)
-      if (this.#slices.get(before)?.size === 0) this.#slices.delete(before)
-      this.#serviceOfSlice.delete(id)
-      this.#dirty.add(before)
+    const before = this.#sliceById.get(id)
+    if (before?.service !== undefined) {
+      const left = this.#slices.get(before.service)?.filter((each) => each !== before) ?? []
+      if (left.length === 0) this.#slices.delete(before.service)
+      else this.#slices.set(before.service, left)
+      this.#sliceById.delete(id)
+      this.#dirty.add(before.service)
     }
     const slice = this.#store.objects.EndpointSlice.get(id)?.value
-    const service = slice === undefined ? undefined : serviceOfSlice(slice)
-    if (slice === undefined || service === undefined) return
-    this.#serviceOfSlice.set(id, service)
-    this.#slices.set(service, (this.#slices.get(service) ?? new Map<string, EndpointSlice>()).set(id, slice))
-    this.#dirty.add(service)
+    if (slice?.service === undefined) return
+    this.#sliceById.set(id, slice)
+    this.#slices.set(slice.service, [...(this.#slices.get(slice.service) ?? []), slice])
+    this.#dirty.add(slice.service)
   }
 
   #touchAll(): void {
@@ -276,7 +278,8 @@ class NodeTranslator implements Translator {
   }
 
   #translateService(id: string, service: Service | undefined, delta: Map<string, DesiredService | undefined>): void {
-    const source = this.#store.objects.Service.get(id)?.source
+    const stored = this.#store.objects.Service.get(id)
+    const source = stored === undefined ? undefined : refOf(stored.key, stored.origin)
     const desired = service === undefined || source === undefined ? undefined : this.#desired(id, service, source)
     if (desired === undefined) {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
@@ -293,7 +296,7 @@ class NodeTranslator implements Translator {
         key: id,
         source,
         service,
-        slices: [...(this.#slices.get(id)?.values() ?? [])],
+        slices: this.#slices.get(id) ?? [],
         answer: this.#addresses.answerOf(id),
         owners: this.#own,
         reserved: this.#addresses.reserved,
