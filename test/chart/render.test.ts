@@ -118,10 +118,14 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--bgp-secrets-namespace=bgp-secrets',
     '--interfaces=^(eth|bond)[0-9]+$',
     '--load-balancer-class=example.com/bgp',
+    '--require-load-balancer-class',
+    '--ignore-exclude-lb',
+    '--withdraw-on=unschedulable,taint:example.org/maintenance',
     '--log-level=debug',
     '--log-format=text',
     '--record=/var/log/herald: a #1.jsonl',
   ])
+  assert.ok(argsOf(only(objects, 'Deployment')).includes('--require-load-balancer-class'))
   const pod = podOf(agent)
   assert.equal(pod.containers[0]?.livenessProbe?.httpGet.host, '2001:db8::1')
   assert.match(pod.containers[0]?.image ?? '', /^registry\.example\/herald@sha256:0+$/)
@@ -192,6 +196,7 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
   ['a misspelt key below', 'agent.datapth=none', /at '\/agent': additional properties 'datapth' not allowed/],
   ['a misspelt key far below', 'agent.http.prot=1', /at '\/agent\/http': additional properties 'prot' not allowed/],
   ['a word that is none', 'agent.datapath=xdp', /value must be one of 'auto', 'ebpf', 'none'/],
+  ['a condition that is none', 'agent.withdrawOn={notready}', /agent\.withdrawOn: notready is none of unschedulable, /],
   ['a port that is none', 'agent.http.port=70000', /at '\/agent\/http\/port': maximum/],
   ['a number as a label', 'agent.nodeSelector.rack=1', /at '\/agent\/nodeSelector\/rack': got number, want string/],
   ['a text where a switch is', 'crds.cilium=yes', /at '\/crds\/cilium': got string, want boolean/],
