@@ -100,6 +100,29 @@ test('a community that is not named any more is off the routes at once; one that
   assert.deepEqual([communitiesIn(other), codesOf(other.problems)], [[edge + 8], ['UnknownCommunity']])
 })
 
+test('a slip in the name of a peer or a pool takes no route away; another name is another one', () => {
+  const list = (peers: string, pools: string) =>
+    metallb.advertisement('e', `peers: [${peers}], ipAddressPools: [${pools}]`)
+  const base = metallb.tor + metallb.production + web
+  const cases: readonly (readonly [string, string, string])[] = [
+    ['troo', 'production', 'spec.peers[0]'],
+    ['tor', 'prodcution', 'spec.ipAddressPools[0]'],
+  ]
+  for (const [peers, pools, field] of cases) {
+    const translator = translatorWith(base + list('tor', 'production'))
+    translator.flush()
+    const slip = change(translator, list(peers, pools))
+    assert.deepEqual([slip.speaker, slip.services.size], [undefined, 0], field)
+    assert.deepEqual(
+      slip.problems?.map((problem) => [problem.code, problem.field]),
+      [['UnknownName', field]],
+    )
+    assert.match(slip.problems?.[0]?.message ?? '', /(tor|production), which was in force, stays$/)
+    const other = change(translator, list('partner', 'production'))
+    assert.deepEqual([serviceOf(other, 'web').routes, codesOf(other.problems)], [[], ['UnknownName']])
+  }
+})
+
 test('a pool of another family over the same addresses takes no route and no attribute away', () => {
   const over = pool.replace('198.51.100.0/28', '192.168.10.0/24')
   const translator = translatorWith(labelled + metallb.community('c', ['edge', '64512:1']) + web)

@@ -17,6 +17,7 @@ import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { type ListPlace, NameMemory } from './name-memory.ts'
 import { type Advertisement, type Meanings, type NodeFacts, type NodePlan, selectsNode } from './node-plan.ts'
 
 export interface NamedAdvertisement {
@@ -52,16 +53,16 @@ export function metallbAdvertisements(
 } {
   const { aliases, problems } = aliasesOf(objects)
   const said = [...problems]
-  const meant = new Map<string, string>()
+  const memory = new NameMemory(node.meant)
   const advertisements: NamedAdvertisement[] = []
   for (const written of [...objects.BGPAdvertisement.values()].sort(byAge)) {
-    const { communities, faults: unknown } = communitiesOf(written, aliases, { before: node.meant, meant })
+    const { communities, faults: unknown } = communitiesOf(written, aliases, memory)
     said.push(...unknown.map((each) => problemOf(each, written.key, written.origin)))
-    const { found, faults } = advertisementOf(written, objects, attributesOf(written, communities))
+    const { found, faults } = advertisementOf(written, objects, attributesOf(written, communities), memory)
     said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
     if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
   }
-  return { advertisements, problems: said, needed: neededBy(objects, aliases), meant }
+  return { advertisements, problems: said, needed: neededBy(objects, aliases), meant: memory.meant }
 }
 
 /** The Communities that advertisements name: one of them that is deleted stays in force while they do. */
@@ -78,11 +79,13 @@ function advertisementOf(
   from: Written,
   objects: StoredObjects,
   attributes: RouteAttributes,
+  memory: NameMemory,
 ): { readonly found: NamedAdvertisement; readonly faults: readonly Fault[] } {
   const { namespace, name } = from.key
   const { spec } = from.value
-  const faults: Fault[] = [...unknownPeers(from, objects)]
-  const pools = poolsOf(from, objects, faults)
+  const faults: Fault[] = []
+  const peers = peersOf(from, objects, { memory, faults })
+  const pools = poolsOf(from, objects, { memory, faults })
   const selectors = spec.serviceSelectors.length === 0 ? [everyService] : spec.serviceSelectors
   const ofFamily = (family: AddressFamilyName): readonly Advertisement[] => {
     const [length, whole, field] =
@@ -108,29 +111,38 @@ function advertisementOf(
     }))
   }
   const byFamily = { 'ipv4-unicast': ofFamily('ipv4-unicast'), 'ipv6-unicast': ofFamily('ipv6-unicast') }
-  return { found: { namespace, peers: spec.peers.length === 0 ? undefined : new Set(spec.peers), byFamily }, faults }
+  return { found: { namespace, peers: spec.peers.length === 0 ? undefined : new Set(peers), byFamily }, faults }
 }
 
-/** The names of a list that stand for nothing. */
-function unknownNames(
-  names: readonly string[],
-  known: (name: string) => boolean,
-  all: () => readonly string[],
-  { field, kind, outcome }: { readonly field: string; readonly kind: string; readonly outcome: string },
-): readonly Fault[] {
-  return names.flatMap((name, index) => {
-    if (known(name)) return []
-    const near = nearest(name, all())
+interface Said {
+  readonly memory: NameMemory
+  readonly faults: Fault[]
+}
+
+/** What the names of a list stand for; each that stands for nothing is said. */
+function knownNames(
+  { key, field, list }: Omit<ListPlace, 'index'>,
+  known: readonly string[],
+  { memory, faults }: Said,
+  { kind, outcome }: { readonly kind: string; readonly outcome: string },
+): readonly string[] {
+  const all = new Set(known)
+  return list.flatMap((name, index) => {
+    const meant = memory.nameAt({ key, field, list, index }, (each) => all.has(each))
+    if (meant === name) return [name]
+    const near = meant ?? nearest(name, known)
     const remedy = near === undefined ? `Create the ${kind}, or correct the name.` : `Did you mean ${near}?`
-    const message = `there is no ${kind} ${name} in the namespace: ${outcome}`
-    return [fault('warning', ['spec', field, index], 'UnknownName', message, remedy)]
+    const stays = meant === undefined ? outcome : `${meant}, which was in force, stays`
+    const message = `there is no ${kind} ${name} in the namespace: ${stays}`
+    faults.push(fault('warning', ['spec', field, index], 'UnknownName', message, remedy))
+    return meant === undefined ? [] : [meant]
   })
 }
 
-function unknownPeers({ key, value }: Written, { BGPPeer: peers }: StoredObjects): readonly Fault[] {
-  const all = (): readonly string[] => namesIn(peers.values(), key.namespace)
-  return unknownNames(value.spec.peers, (name) => peers.has(`${key.namespace}/${name}`), all, {
-    field: 'peers',
+function peersOf({ key, value: { spec } }: Written, { BGPPeer: known }: StoredObjects, said: Said): readonly string[] {
+  if (spec.peers.length === 0) return []
+  const place = { key, field: 'peers', list: spec.peers }
+  return knownNames(place, namesIn(known.values(), key.namespace), said, {
     kind: 'BGPPeer',
     outcome: 'nothing is announced to it',
   })
@@ -141,20 +153,15 @@ function namesIn(objects: Iterable<Stored>, namespace: string): readonly string[
 }
 
 /** Those that are named or selected; without either, every pool of the namespace. */
-function poolsOf({ key, value: { spec } }: Written, { IPAddressPool: known }: StoredObjects, faults: Fault[]) {
+function poolsOf({ key, value: { spec } }: Written, { IPAddressPool: known }: StoredObjects, said: Said) {
   const pools: readonly Pool[] = [...known.values()].filter((pool) => pool.key.namespace === key.namespace)
-  faults.push(
-    ...unknownNames(
-      spec.ipAddressPools,
-      (name) => known.has(`${key.namespace}/${name}`),
-      () => pools.map((pool) => pool.key.name),
-      { field: 'ipAddressPools', kind: 'IPAddressPool', outcome: 'nothing of it is announced' },
-    ),
-  )
+  const place = { key, field: 'ipAddressPools', list: spec.ipAddressPools }
+  const names = pools.map((pool) => pool.key.name)
+  const named = knownNames(place, names, said, { kind: 'IPAddressPool', outcome: 'nothing of it is announced' })
   if (spec.ipAddressPools.length === 0 && spec.ipAddressPoolSelectors.length === 0) return pools
   return pools.filter(
     ({ key: { name }, value: { metadata } }) =>
-      spec.ipAddressPools.includes(name) ||
+      named.includes(name) ||
       spec.ipAddressPoolSelectors.some((selector) => selectorMatches(selector, metadata.labels)),
   )
 }
@@ -173,32 +180,31 @@ function tooWide(pool: Pool, length: number, family: AddressFamilyName, field: s
 }
 
 /**
- * What the communities of an advertisement are. A name that stands for nothing stands for what it did, or for what
- * stood in its place before it was written so: a slip takes no community off a route.
+ * What the communities of an advertisement are. A name that stands for nothing any more stands for what it did: a slip,
+ * here or in the Community, takes nothing off a route.
  */
 function communitiesOf(
   { key, value: { spec } }: Written,
   byNamespace: Aliases,
-  { before, meant }: { readonly before: Meanings | undefined; readonly meant: Map<string, string> },
+  memory: NameMemory,
 ): { readonly communities: readonly WrittenCommunity[]; readonly faults: readonly Fault[] } {
   const aliases = byNamespace.get(key.namespace) ?? new Map<string, Alias>()
   const faults: Fault[] = []
+  const communityOf = (name: string): WrittenCommunity | undefined =>
+    parsedCommunity(name.trim()) ?? aliases.get(name)?.value ?? parsedCommunity(memory.standsFor(key, name) ?? '')
   const communities = spec.communities.flatMap((text, index): readonly WrittenCommunity[] => {
-    const place = (...more: readonly (string | number)[]): string =>
-      JSON.stringify([key.kind, key.namespace, key.name, ...more])
-    const places = [place(text), place(index, spec.communities.length)]
-    const alias = aliases.get(text)
-    const known = parsedCommunity(text.trim()) ?? alias?.value
-    const kept =
-      known === undefined ? places.flatMap((each) => parsedCommunity(before?.get(each) ?? '') ?? [])[0] : known
-    if (kept !== undefined) for (const each of places) meant.set(each, formatMetallbCommunity(kept))
-    if (known === undefined) faults.push(unknownCommunity({ text, index, kept, aliases }))
-    else if (known === alias?.value && alias.from.isGone === true) {
+    const list = spec.communities
+    const name = memory.nameAt({ key, field: 'communities', list, index }, (each) => communityOf(each) !== undefined)
+    const found = name === undefined ? undefined : communityOf(name)
+    const [known, alias] = [parsedCommunity(text.trim()), aliases.get(text)]
+    if (name !== undefined && found !== undefined) memory.note(key, name, formatMetallbCommunity(found))
+    if (known === undefined && alias === undefined) faults.push(unknownCommunity({ text, index, kept: found, aliases }))
+    else if (known === undefined && alias?.from.isGone === true) {
       const message = `Community ${alias.from.key.name} is deleted: what it said last stays in force`
       const remedy = 'Write the Community again, or name none.'
       faults.push(fault('warning', ['spec', 'communities', index], 'UnknownCommunity', message, remedy))
     }
-    return kept === undefined ? [] : [kept]
+    return found === undefined ? [] : [found]
   })
   return { communities, faults }
 }

@@ -88,7 +88,9 @@ const readAnnotations = { prefixes: ['herald.dev/'], names: [neighborsAnnotation
 const meanwhile = 'the last good version stays in force'
 
 export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer> {
-  const part = { at: [], meanwhile, before: before?.written }
+  // The key itself is not kept twice: that there was one is enough to know it by.
+  const known = before && { ...before.written, spec: { ...before.written.spec, password: before.key && '***' } }
+  const part = { at: [], meanwhile, before: known }
   const { value, faults } = narrow(schema, raw, ({ spec }) => checkSpec(spec, raw.apiVersion), part)
   const key = keyOf(raw)
   const said = [...faults, ...key.faults].map((found) => withoutKey(found, key.written))

@@ -7,6 +7,7 @@ import type { AddressFamilyName } from '../../desired/model.ts'
 import type { LabelSelector } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
 import {
+  afi,
   connectRetryTimeSeconds,
   familyFault,
   gracefulRestart,
@@ -17,6 +18,7 @@ import {
   keepAliveTimeSeconds,
   noFamily,
   numberOr,
+  safi,
 } from './cilium-bgp.ts'
 import { fieldOf } from './fields.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
@@ -45,8 +47,8 @@ const transport = z
 const timers = z.strictObject({ connectRetryTimeSeconds, holdTimeSeconds, keepAliveTimeSeconds }).nullish()
 
 const familySchema = z.strictObject({
-  afi: z.string(),
-  safi: z.string(),
+  afi,
+  safi,
   advertisements: labelSelectorSchema.nullish(),
 })
 
@@ -187,8 +189,8 @@ function familiesOf(written: readonly unknown[], before: CiliumBgpPeerConfig | u
       what: 'this family',
       before: new Map((before?.families ?? []).map((family) => [family.name, family])),
       keyOf: (entry) => {
-        const [afi, safi] = [fieldOf(entry, 'afi'), fieldOf(entry, 'safi')]
-        return typeof afi === 'string' && typeof safi === 'string' ? `${afi}-${safi}` : undefined
+        const [first, second] = [afi.safeParse(fieldOf(entry, 'afi')), safi.safeParse(fieldOf(entry, 'safi'))]
+        return first.success && second.success ? `${first.data}-${second.data}` : undefined
       },
       parse: parseFamily,
       twice: (at, key) =>

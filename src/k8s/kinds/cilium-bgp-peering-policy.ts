@@ -7,6 +7,7 @@ import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import {
+  afi,
   asn,
   communities,
   connectRetryTimeSeconds,
@@ -20,6 +21,7 @@ import {
   localPreference,
   noFamily,
   numberOr,
+  safi,
   serviceAddressTypes,
 } from './cilium-bgp.ts'
 import { fieldOf } from './fields.ts'
@@ -55,7 +57,7 @@ const neighborSchema = z
     holdTimeSeconds,
     keepAliveTimeSeconds,
     gracefulRestart,
-    families: z.array(z.strictObject({ afi: z.string(), safi: z.string() })).nullish(),
+    families: z.array(z.strictObject({ afi, safi })).nullish(),
     advertisedPathAttributes: z.array(attributesSchema).nullish(),
     serviceSelector: selector,
   })

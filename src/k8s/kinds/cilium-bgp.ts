@@ -52,6 +52,14 @@ export const communities = z
 
 export const localPreference = asn.nullish()
 
+/** Those that the kinds name; all but two are not served. */
+export const afi = z.enum(['ipv4', 'ipv6', 'l2vpn', 'ls', 'opaque'])
+export const safi = z.enum([
+  ...(['unicast', 'multicast', 'mpls_label', 'encapsulation', 'vpls', 'evpn', 'ls', 'sr_policy', 'mup'] as const),
+  ...(['mpls_vpn', 'mpls_vpn_multicast', 'route_target_constraints', 'flowspec_unicast'] as const),
+  ...(['flowspec_vpn', 'key_value'] as const),
+])
+
 interface Family {
   readonly afi: string
   readonly safi: string

@@ -172,7 +172,7 @@ function dropKeys(
     const remedy = near === undefined ? remedyWithout(key, written, known) : `Did you mean ${near}?`
     const message = 'not a field of this kind, so it has no effect'
     const found = fault('warning', [...at, ...path, key], 'UnknownField', message, remedy)
-    if (isNothingLeft && path.length > 0)
+    if (isNothingLeft && (path.length > 0 || at.at(-1) === 'spec'))
       return asError(found, 'not a field of this kind, and nothing else is written beside it', part)
     return near === undefined ? found : { ...found, meant: [...path, near] }
   })

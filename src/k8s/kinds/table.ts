@@ -18,6 +18,7 @@ import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { canonicalTime } from './schemas.ts'
 import { parseNode } from './node.ts'
+import { outlineFaults } from './outline.ts'
 import { parseSecret } from './secret.ts'
 import { parseService } from './service.ts'
 
@@ -118,8 +119,10 @@ export function parseObject<K extends ServedKind>(
   before: KindTable[K] | undefined,
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
+  const around = outlineFaults(kind, raw, before)
+  if (around.some(({ severity }) => severity === 'error')) return { faults: around }
   const { faults, ...narrowed } = table[kind].parse(raw, before)
-  return { ...narrowed, faults: [...timestampFaults(raw), ...faults] }
+  return { ...narrowed, faults: [...around, ...timestampFaults(raw), ...faults] }
 }
 
 /** A time that cannot be read makes the object as young as one without any. */

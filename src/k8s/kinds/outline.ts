@@ -1,0 +1,57 @@
+/** The fields around what a kind has of its own: a slip in one of them takes away all that is below it. Pure. */
+import type { RawObject } from '../source.ts'
+import { fault, type Fault, type Metadata } from './narrow.ts'
+import { nearest } from './nearest.ts'
+
+const ofEvery = ['apiVersion', 'kind', 'metadata']
+const ofMost = ['spec', 'status']
+const ofSome: Readonly<Record<string, readonly string[]>> = {
+  Secret: ['data', 'stringData', 'type', 'immutable'],
+  EndpointSlice: ['addressType', 'endpoints', 'ports'],
+}
+const ofMetadata = [
+  ...['name', 'namespace', 'uid', 'labels', 'annotations', 'creationTimestamp', 'resourceVersion', 'generation'],
+  ...['deletionTimestamp', 'deletionGracePeriodSeconds', 'finalizers', 'ownerReferences', 'managedFields'],
+  ...['generateName', 'selfLink'],
+]
+
+/** An error costs the whole object. `before`: the version in force. */
+export function outlineFaults(
+  kind: string,
+  raw: RawObject,
+  before: { readonly metadata: Metadata } | undefined,
+): readonly Fault[] {
+  const metadata: unknown = raw.metadata
+  const outer = slips(raw, [...ofEvery, ...(ofSome[kind] ?? ofMost)]).map(([key, meant]) => said([key], meant, true))
+  const inner = slips(metadata, ofMetadata).map(([key, meant]) =>
+    said(['metadata', key], meant, isInForce(before?.metadata, meant)),
+  )
+  return [...outer, ...inner]
+}
+
+/** Fields that are none, with those that they may stand for and that are not written. */
+function slips(written: unknown, known: readonly string[]): readonly (readonly [string, string])[] {
+  if (typeof written !== 'object' || written === null || Array.isArray(written)) return []
+  return Object.keys(written).flatMap((key): readonly (readonly [string, string])[] => {
+    if (known.includes(key)) return []
+    const near = nearest(
+      key,
+      known.filter((each) => !Object.hasOwn(written, each)),
+    )
+    return near === undefined ? [] : [[key, near]]
+  })
+}
+
+function isInForce(before: Metadata | undefined, field: string): boolean {
+  const held: unknown = before === undefined ? undefined : Reflect.get(before, field)
+  return typeof held === 'object' && held !== null && Object.keys(held).length > 0
+}
+
+function said(path: readonly string[], meant: string, isError: boolean): Fault {
+  if (!isError) {
+    const message = 'not a field of this kind, so it has no effect'
+    return fault('warning', path, 'UnknownField', message, `Did you mean ${meant}?`)
+  }
+  const message = `not a field of this kind, and ${meant} is not written`
+  return fault('error', path, 'InvalidField', message, `Write ${meant}; the last good version stays in force.`)
+}
