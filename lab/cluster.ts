@@ -2,7 +2,7 @@
  * The API server of a lab as a person and its processes use it: kubectl and helm on the host, one service account's
  * token for each process.
  *
- *     startApiServer -> installHerald (helm) -> applyFolder (kubectl) -> startProcesses: tokens, operator, agents
+ *     start -> installHerald (helm) -> Rack.apply (kubectl) -> logIn: tokens, operator; then the lab starts the agents
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'

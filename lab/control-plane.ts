@@ -20,7 +20,7 @@ export interface ControlPlanePrograms {
 export const apiserverAddress = '192.168.100.1'
 export const apiserverPort = 6443
 const etcdUrl = 'http://192.168.100.2:2379'
-/** Where nobody but a person looks: the agents' part of the topology keeps its own names. */
+/** Interface of each client on that segment; no link of a topology has this name. */
 const segment = 'mgmt0'
 
 /** Below the work folder of the lab. */

@@ -20,7 +20,7 @@ const skip = noLab === false ? noServer : noLab
 
 const workFolderIn = (output: string): string => /in (\S*herald-rack-\S+)/.exec(output)?.[1] ?? '/'
 
-/** Processes that name the folder on their command line, and were started by nobody's hand but the lab's. */
+/** Processes that name the folder on their command line: etcd, kube-apiserver, relays, agents, kubectl. */
 function processesOf(workFolder: string): readonly string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
