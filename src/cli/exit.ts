@@ -2,10 +2,15 @@
 import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
 import { printable } from './text.ts'
 
-/** 0 ok, 1 degraded or failed, 2 usage, 3 agent unreachable or privilege missing. */
+/** 0 ok, 1 degraded or failed, 2 usage, 3 agent or API server unreachable, or privilege missing. */
 export const exitCode = { ok: 0, degraded: 1, usage: 2, unreachable: 3 } as const
 
-const unreachable: ReadonlySet<ErrorCode> = new Set(['ERR_AGENT_UNREACHABLE', 'ERR_LIBBPF_MISSING', 'ERR_BPFFS'])
+const unreachable: ReadonlySet<ErrorCode> = new Set([
+  'ERR_AGENT_UNREACHABLE',
+  'ERR_API_SERVER',
+  'ERR_LIBBPF_MISSING',
+  'ERR_BPFFS',
+])
 
 /** Says on stderr what went wrong and what to do; the answer is the exit code. */
 export function reportFailure(error: unknown): number {

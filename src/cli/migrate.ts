@@ -1,6 +1,6 @@
 /** `herald migrate metallb|cilium`: what a move would change. Reads only; exit 1 when something needs a decision. */
 import { Argument, type Command, Option } from 'commander'
-import { HeraldError } from '../errors.ts'
+import { HeraldError, messageOf } from '../errors.ts'
 import type { Finding, Inventory, MovingReport, SessionRow, Unread } from '../k8s/dialects/moving/report.ts'
 import type { MovingOptions } from '../k8s/moving.ts'
 import { exitCode } from './exit.ts'
@@ -13,6 +13,7 @@ interface Flags {
   readonly node?: string
   readonly backend?: 'frr-k8s' | 'frr' | 'native'
   readonly loadBalancerClass?: string
+  readonly requireLoadBalancerClass: boolean
   readonly bgpSecretsNamespace: string
   readonly output: 'table' | 'json' | 'yaml'
 }
@@ -31,6 +32,7 @@ export function addMigrate(program: Command): void {
         .default(undefined, 'as its DaemonSet says'),
     )
     .option('--load-balancer-class <class>', 'loadBalancerClass that Herald will serve besides the built-in ones')
+    .option('--require-load-balancer-class', 'Herald will leave Services without a loadBalancerClass alone', false)
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json', 'yaml']).default('table'))
     .action(async (from: 'metallb' | 'cilium', paths: string[], flags: Flags) => {
@@ -38,6 +40,7 @@ export function addMigrate(program: Command): void {
       const options: MovingOptions = {
         from,
         secretsNamespace,
+        isClassRequired: flags.requireLoadBalancerClass,
         ...(node === undefined ? {} : { nodeName: node }),
         ...(backend === undefined ? {} : { backend }),
         ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
@@ -91,11 +94,20 @@ async function inventoryOfCluster(kubeconfig: string, options: MovingOptions): P
     new URL(file, import.meta.url).href
   )
   const { readCluster } = await import('../k8s/moving-cluster.ts')
-  const { transport } = connectApiServer(kubeconfig)
+  const { transport } = asUsage(() => connectApiServer(kubeconfig))
   try {
     return await readCluster(transport, options)
   } finally {
     await transport.close()
+  }
+}
+
+/** A kubeconfig that cannot be read is no difference. */
+function asUsage<T>(connect: () => T): T {
+  try {
+    return connect()
+  } catch (error) {
+    throw new HeraldError('ERR_USAGE', messageOf(error), { cause: error })
   }
 }
 

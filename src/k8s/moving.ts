@@ -37,6 +37,8 @@ export interface MovingOptions {
   readonly backend?: Backend
   readonly secretsNamespace: string
   readonly loadBalancerClass?: string
+  /** Services without a class are left alone. */
+  readonly isClassRequired?: boolean
 }
 
 /** Of a Secret that is not among what was read, so that its session can be shown. */

@@ -65,10 +65,23 @@ test('wrong words are exit 2: no family, no source, two sources, a node or a fil
     ['metallb', file, '--kubeconfig', '/nonexistent'],
     ['metallb', file, '--node', 'node-z'],
     ['metallb', '/nonexistent'],
+    ['metallb', '--kubeconfig', '/nonexistent'],
     ['metallb', file, '-o', 'wide'],
     ['metallb', file, '--backend', 'bird'],
   ])
     assert.equal(run(...words).status, 2, words.join(' '))
+})
+
+test('an API server that is not there is exit 3, and no difference', () => {
+  const config = join(folder, 'kubeconfig')
+  writeFileSync(
+    config,
+    'apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]\n' +
+      'users: [{name: a, user: {token: x}}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n',
+  )
+  const { status, stdout, stderr } = run('metallb', '--kubeconfig', config)
+  assert.deepEqual([status, stdout], [3, ''])
+  assert.match(stderr, /127\.0\.0\.1:1/)
 })
 
 test('what an object says reaches no terminal raw', () => {

@@ -10,7 +10,11 @@ export class Router {
   #next = 1
   readonly speaker: Speaker
 
-  constructor(address: string, port: number) {
+  readonly #from: string
+
+  /** `from`: where the agent dials from. */
+  constructor(address: string, port: number, from = '127.0.0.1') {
+    this.#from = from
     const options = { listen: { host: address, port }, isRestart: false, isForwardingPreserved: false }
     this.speaker = new Speaker(options, system, (message: FromSpeaker) => {
       if (message.type === 'peer') {
@@ -32,7 +36,7 @@ export class Router {
           virtualRouter: 'router',
           localAsn: 65000,
           peerAsn: 65001,
-          peerAddress: '127.0.0.1',
+          peerAddress: this.#from,
           peerPort: 179,
           routerId: '192.0.2.1',
           families: ['ipv4-unicast'],

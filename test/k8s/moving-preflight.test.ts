@@ -166,6 +166,7 @@ test('M4, M10: the class that MetalLB serves, Services that it leaves alone, and
       .filter((code) => code.startsWith('Class'))
   assert.deepEqual(said({}), ['ClassNotServed', 'ClassTakesMore'])
   assert.deepEqual(said({ loadBalancerClass: 'metallb' }), ['ClassTakesMore'])
+  assert.deepEqual(said({ isClassRequired: true }), ['ClassNotServed'])
   assert.deepEqual(namesOf(service('web') + controller(), 'ClassTakesMore'), [])
   assert.equal(namesOf(speaker('frr', ', args: [--ignore-exclude-lb]'), 'ExcludeLabelHeeded').length, 1)
   assert.deepEqual(namesOf(speaker('frr'), 'ExcludeLabelHeeded'), [])

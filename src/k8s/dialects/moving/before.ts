@@ -24,6 +24,7 @@ interface BeforeInput {
     readonly backend?: Backend
     readonly secretsNamespace: string
     readonly loadBalancerClass?: string
+    readonly isClassRequired?: boolean
   }
 }
 
@@ -32,7 +33,7 @@ const defaultBackend: Backend = 'frr-k8s'
 
 export function beforeOf({ from, inventory, objects, options }: BeforeInput): Origins {
   const machinery = machineryOf(inventory)
-  const { secretsNamespace, loadBalancerClass } = options
+  const { secretsNamespace, loadBalancerClass, isClassRequired = false } = options
   if (from === 'cilium')
     return {
       machinery,
@@ -53,6 +54,7 @@ export function beforeOf({ from, inventory, objects, options }: BeforeInput): Or
       objects,
       namespace,
       loadBalancerClass,
+      isClassRequired,
       backend,
       isBackendAssumed,
     }),

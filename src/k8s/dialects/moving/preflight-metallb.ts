@@ -10,6 +10,7 @@ export interface MetallbInput {
   readonly objects: StoredObjects
   readonly namespace: string
   readonly loadBalancerClass: string | undefined
+  readonly isClassRequired: boolean
   readonly backend: Backend
   /** Nobody said which it is. */
   readonly isBackendAssumed: boolean
@@ -163,7 +164,7 @@ function otherNamespaces({ objects, namespace }: MetallbInput): readonly Finding
 }
 
 /** M4: which Services are whose. */
-function classes({ machinery, objects, loadBalancerClass }: MetallbInput): readonly Finding[] {
+function classes({ machinery, objects, loadBalancerClass, isClassRequired }: MetallbInput): readonly Finding[] {
   const own = metallbClassOf(machinery)
   if (own === '') return []
   const services = [...objects.Service.values()].filter(({ value }) => value.spec.type === 'LoadBalancer')
@@ -179,13 +180,13 @@ function classes({ machinery, objects, loadBalancerClass }: MetallbInput): reado
         remedy: `Set loadBalancerClass=${own}, here --load-balancer-class ${own}.`,
       }),
     )
-  if (bare.length > 0)
+  if (bare.length > 0 && !isClassRequired)
     found.push(
       finding('ClassTakesMore', {
         ...flag,
         after: `${own}, and no class`,
         reason: `${bare.length} Services without a class are left alone by MetalLB, and get addresses from Herald`,
-        remedy: 'Give them a class of whoever serves them, or pools that do not select them.',
+        remedy: 'Give operator and agents --require-load-balancer-class (extraArgs of the chart).',
       }),
     )
   return found
