@@ -9,8 +9,17 @@ import { join } from 'node:path'
 import { HeraldError } from '../../src/errors.ts'
 import { formatAddress, parseAddress } from '../../src/ip/address.ts'
 import { listAddresses } from '../../src/sys/addresses.ts'
-import { ifnameToIndex, listLinks, lookAtLinks, nextHopTo, watchLinks } from '../../src/sys/links.ts'
+import {
+  hasIngressQdisc,
+  ifnameToIndex,
+  listFilters,
+  listLinks,
+  lookAtLinks,
+  nextHopTo,
+  watchLinks,
+} from '../../src/sys/links.ts'
 import { isBpffs, mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import { defaultGateways } from '../../src/sys/gateways.ts'
 import { errnoNumber } from '../../src/sys/libc.ts'
 import { subscribe } from '../../src/sys/netlink.ts'
 import { AF_NETLINK, openSocket, sendtoCall, SOCK_RAW } from '../../src/sys/socket.ts'
@@ -78,6 +87,43 @@ steps['uplinks'] = {
   byPattern: uplinks(/^veth/),
   none: uplinks(/^none$/, '203.0.113.1'),
 }
+
+const gateways = (): readonly string[] =>
+  defaultGateways().map(({ address: router, device }) => `${formatAddress(router)} ${device}`)
+steps['gateways'] = [gateways()]
+ip('route add default via 198.51.100.2 dev lan1 metric 50')
+ip('route change default via 192.0.2.254 dev lan0')
+ip('route add default via 192.0.2.253 dev lan0 metric 10')
+ip('-6 route add default via fe80::fe dev lan0 metric 7')
+ip('-6 route add default via 2001:db8::fe metric 9')
+steps['gateways'] = [...(steps['gateways'] as unknown[]), gateways()]
+ip('route delete default via 192.0.2.254')
+steps['gateways'] = [...(steps['gateways'] as unknown[]), gateways()]
+ip('route add blackhole default metric 1')
+ip('route add default via 192.0.2.111 dev lan0 table 77')
+steps['gateways'] = [...(steps['gateways'] as unknown[]), gateways()]
+ip('route delete blackhole default metric 1')
+
+// Several next hops of one route: both of its interfaces are uplinks.
+ip('route add 203.0.112.0/24 nexthop via 192.0.2.254 dev lan0 nexthop via 198.51.100.2 dev lan1')
+ip('route delete default via 192.0.2.253')
+ip('route delete default via 198.51.100.2')
+ip('-6 route delete default metric 7')
+ip('-6 route delete default metric 9')
+ip('route add default nexthop via 192.0.2.254 dev lan0 nexthop via 198.51.100.2 dev lan1')
+steps['several'] = [uplinks(), gateways(), uplinks(/^far/, '203.0.112.1')]
+ip('route delete default')
+ip('route add default via 192.0.2.254')
+
+const lan0 = ifnameToIndex('lan0')
+const tc = (line: string): void => void execFileSync('tc', line.split(' '), { stdio: ['ignore', 'ignore', 'inherit'] })
+steps['qdiscs'] = ['clsact', 'ingress'].map((kind) => {
+  const before = hasIngressQdisc(lan0)
+  tc(`qdisc add dev lan0 ${kind}`)
+  const found = [before, hasIngressQdisc(lan0), hasIngressQdisc(ifnameToIndex('lan1')), listFilters(lan0, 'ingress')]
+  tc(`qdisc delete dev lan0 ${kind}`)
+  return found
+})
 
 let news = 0
 const end = watchLinks(() => news++)

@@ -63,6 +63,31 @@ test('uplinks hold a default route or lead to a neighbor; a pattern alone decide
   })
 })
 
+test('the router of each family is that of the default route with the lowest metric, of the main table alone', {
+  skip,
+}, () => {
+  assert.deepEqual(steps['gateways'], [
+    ['192.0.2.254 lan0'],
+    ['192.0.2.254 lan0', 'fe80::fe lan0'],
+    ['192.0.2.253 lan0', 'fe80::fe lan0'],
+    // A blackhole, and a route of another table.
+    ['192.0.2.253 lan0', 'fe80::fe lan0'],
+  ])
+})
+
+test('of a default route with several next hops all interfaces are uplinks, and the first is the router', {
+  skip,
+}, () => {
+  assert.deepEqual(steps['several'], [['lan0', 'lan1'], ['192.0.2.254 lan0'], ['far0', 'far1']])
+})
+
+test('the older ingress qdisc is told from clsact, which is none, and of one interface from another', { skip }, () => {
+  assert.deepEqual(steps['qdiscs'], [
+    [false, false, false, []],
+    [false, true, false, []],
+  ])
+})
+
 test('news of links, addresses and routes of both families are heard', { skip }, () => {
   assert.deepEqual(steps['news'], [true, true, true, true, true, true])
 })
