@@ -48,6 +48,8 @@ export class Uplinks {
   /** What was attached, with indexes; undefined: try again whatever is seen. */
   #attached: string | undefined
   #failures = 0
+  /** Since when no uplink serves. */
+  #lostAt: number | undefined
   /** `debtMs`: time of the loop that looks took and that is not yet made up for by idle time. */
   #lastLook = { at: -Infinity, debtMs: 0 }
   #waits = new Map<'look' | 'poll' | 'lost' | 'retry', Wait>()
@@ -154,18 +156,21 @@ export class Uplinks {
     // One that is no uplink for a moment still serves; one that is and has no programs would take packets to nobody.
     if (missing.length === 0 && [...attached].some((name) => links.has(name))) {
       this.#cancel('lost')
+      this.#lostAt = undefined
       faults.clear('uplink', '')
       return serving(true)
     }
-    if (this.#waits.has('lost')) return
-    this.#after('lost', lostMs, () => {
-      const why =
-        seen.uplinks.length === 0
-          ? 'no interface routes to a neighbor'
-          : `our programs do not work on ${missing.join(', ') || 'any uplink'}`
-      faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
-      serving(false)
-    })
+    const now = this.#parts.clock.monotonic()
+    this.#lostAt ??= now
+    const leftMs = this.#lostAt + lostMs - now
+    // Looked at once more at the end: a busy loop hears of the link that is back only after the timer.
+    if (leftMs > 0) return this.#after('lost', leftMs, () => this.#look())
+    const why =
+      seen.uplinks.length === 0
+        ? 'no interface routes to a neighbor'
+        : `our programs do not work on ${missing.join(', ') || 'any uplink'}`
+    faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
+    serving(false)
   }
 
   #retry(): void {

@@ -139,6 +139,9 @@ function createServer(views: AgentViews, commands?: LocalCommands): Connections 
   return new Connections(server)
 }
 
+/** For an answer to what is no request to be taken, ms. */
+const refusalMs = 1_000
+
 /** What is no request of HTTP (RFC 9112 2.2) is answered as such where anybody still listens; nothing more is read. */
 function refuse(error: NodeJS.ErrnoException, connection: Duplex): void {
   if (!(connection instanceof Gate) || !connection.writable || error.code === 'ECONNRESET')
@@ -153,6 +156,8 @@ function refuse(error: NodeJS.ErrnoException, connection: Duplex): void {
     'connection: close',
   ]
   connection.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  // Closed at once, what was not read would reset the connection before its client has the answer.
+  setTimeout(() => connection.destroy(), refusalMs).unref()
 }
 
 /** A socket file that nobody answers on is what a killed agent left. Anything else at that path is left alone. */
