@@ -43,7 +43,10 @@ test('addresses of special use, nodes, pods and neighbors are not announced, who
     '10.244.2.77',
     '::',
     '::1',
-    '::ffff:203.0.113.9',
+    // The IPv4 address that it maps, by value.
+    '::ffff:127.0.0.1',
+    '::ffff:192.168.1.10',
+    '::ffff:10.244.2.77',
     'fe80::5',
     'ff02::1',
   ]) {
