@@ -20,7 +20,7 @@ import { herald, readingRole, recipe, Release } from './moving-world.ts'
 
 const binaries = presentBinaries()
 const port = 10_000 + (process.pid % 6_000)
-// MetalLB's webhook and we refuse a peer on loopback: an address of this machine, which packets leave as little.
+// A peer on loopback is warned about: an address of this machine, which packets leave as little.
 const address = Object.values(networkInterfaces())
   .flatMap((all) => all ?? [])
   .find(({ internal, family }) => !internal && family === 'IPv4')?.address

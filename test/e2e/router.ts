@@ -55,6 +55,11 @@ export class Router {
     return (await this.#routes()).map((route) => `${route.prefix} via ${route.nextHop}`).sort()
   }
 
+  /** Prefixes with their communities. */
+  async receivedCommunities(): Promise<string[]> {
+    return (await this.#routes()).map(({ prefix, communities }) => [prefix, ...communities].join(' ')).sort()
+  }
+
   /**
    * Routes that it keeps for the agent that is gone, or has not said End-of-RIB; a second restart meanwhile costs them
    * (RFC 4724 4.2).

@@ -221,3 +221,14 @@ test('layer 2, BFD and unknown fields are said to have no effect, and change not
     ['warning', 'UnknownName', 'BGPPeer'],
   ])
 })
+
+test('a router on the same host may be a peer, and is told, as with every kind that names a router', () => {
+  const codes = (address: string) =>
+    validateManifests([
+      { name: 'a.yaml', text: peer('tor', `myASN: 64512, peerASN: 64513, peerAddress: "${address}"`) },
+    ]).map(({ code, severity }) => `${severity} ${code}`)
+  assert.deepEqual(codes('127.0.0.1'), ['warning LoopbackPeer'])
+  assert.deepEqual(codes('::1'), ['warning LoopbackPeer'])
+  for (const none of ['0.0.0.0', '224.0.0.1', 'ff02::1', '::', '255.255.255.255'])
+    assert.deepEqual(codes(none), ['error InvalidPeerAddress'], none)
+})

@@ -18,6 +18,7 @@ import {
   unmetEntries,
   type NeighborAnnotation,
 } from './neighbor-annotation.ts'
+import { hostFaults } from './peer-host.ts'
 import { choice, flag, optionalList, optionalText } from './schemas.ts'
 import { plainKey } from './secret.ts'
 
@@ -216,11 +217,12 @@ function checkPeerAddress(written: string | undefined): readonly Fault[] {
           : `Write peerAddress: "${bare}", and the annotation herald.dev/neighbors: '{"${bare}": {interface: ${zone}}}'`
     return [fault('error', ['spec', 'peerAddress'], 'InvalidPeerAddress', `${written} is not an address`, remedy)]
   }
-  const parsed = parseAddress(address)
-  const isHost = address !== '::' && !/^ff/.test(address) && (typeof parsed !== 'number' || isUnicastIpv4(parsed))
-  if (isHost) return []
-  const message = `${address} is the address of no router`
-  return [fault('error', ['spec', 'peerAddress'], 'InvalidPeerAddress', message, 'Write the address of the router')]
+  const path: FieldPath = ['spec', 'peerAddress']
+  // Whatever router is on an interface has no address to be written here.
+  if (address !== '::') return hostFaults(parseAddress(address) ?? 0, path)
+  return [
+    fault('error', path, 'InvalidPeerAddress', ':: is no address of one router', 'Write the address of the router'),
+  ]
 }
 
 /** The address of `192.0.2.1/32`. */
