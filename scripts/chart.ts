@@ -5,7 +5,7 @@
  *     helm template (helm)   -> deploy/: a kustomize base, and all of it in one file
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
@@ -38,18 +38,19 @@ export function deployFiles(helm: string): ReadonlyMap<string, string> {
   const rendered = execFileSync(helm, args, { encoding: 'utf8', maxBuffer: 64 * 2 ** 20 })
   const head = '# Made by `node scripts/chart.ts` from the chart in charts/herald: do not edit.\n'
   const objects = plainManifests(rendered)
-  const crds = read('charts/herald/crds/ciliumbgppeeringpolicies.yaml')
+  const files = readdirSync(join(chart, 'crds')).sort()
+  const crds = files.map((name) => read(`charts/herald/crds/${name}`))
   const kustomization = [
     'apiVersion: kustomize.config.k8s.io/v1beta1',
     'kind: Kustomization',
-    'resources: [namespace.yaml, ciliumbgppeeringpolicies.yaml, herald.yaml]',
+    `resources: [${['namespace.yaml', ...files, 'herald.yaml'].join(', ')}]`,
   ]
   return new Map([
     ['deploy/base/kustomization.yaml', `${head}${kustomization.join('\n')}\n`],
     ['deploy/base/namespace.yaml', `${head}${namespaceObject}`],
-    ['deploy/base/ciliumbgppeeringpolicies.yaml', crds],
+    ...files.map((name, index): [string, string] => [`deploy/base/${name}`, crds[index] ?? '']),
     ['deploy/base/herald.yaml', `${head}${objects}`],
-    ['deploy/herald.yaml', `${head}${namespaceObject}---\n${crds}---\n${objects}`],
+    ['deploy/herald.yaml', `${head}${[namespaceObject, ...crds, objects].join('---\n')}`],
   ])
 }
 

@@ -1,7 +1,8 @@
 /**
  * `node scripts/crds.ts`: writes the CustomResourceDefinitions of the chart from the schemas in src/k8s/kinds.
  *
- *     charts/herald/crds/            CiliumBGPPeeringPolicy: installed by helm where there is none, and kept
+ *     charts/herald/crds/            CiliumBGPPeeringPolicy and CiliumBGPNodeConfig: installed by helm where there are
+ *                                    none, and kept
  *     charts/herald/files/crds/<g>/  the kinds that others bring, for clusters where nobody did and who asks for them
  */
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { kinds, type ServedKind } from '../src/k8s/kinds/table.ts'
 import { ipPool, peeringPolicy } from './crds/cilium.ts'
-import { advertisement, clusterConfig, nodeConfigOverride, peerConfig } from './crds/cilium-v2.ts'
+import { advertisement, clusterConfig, nodeConfig, nodeConfigOverride, peerConfig } from './crds/cilium-v2.ts'
 import { bfdProfile, bgpAdvertisement, bgpPeer, community, ipAddressPool, l2Advertisement } from './crds/metallb.ts'
 import { type Definition, definitionOf } from './crds/definitions.ts'
 
@@ -24,6 +25,7 @@ const definitions: Readonly<Record<Exclude<ServedKind, BuiltIn>, Definition>> = 
   CiliumBGPPeerConfig: peerConfig,
   CiliumBGPAdvertisement: advertisement,
   CiliumBGPNodeConfigOverride: nodeConfigOverride,
+  CiliumBGPNodeConfig: nodeConfig,
   IPAddressPool: ipAddressPool,
   BGPPeer: bgpPeer,
   BGPAdvertisement: bgpAdvertisement,
@@ -32,8 +34,8 @@ const definitions: Readonly<Record<Exclude<ServedKind, BuiltIn>, Definition>> = 
   L2Advertisement: l2Advertisement,
 }
 
-/** Not in Cilium any more: ours wherever there is none. */
-const ours: readonly string[] = ['CiliumBGPPeeringPolicy']
+/** Not in Cilium any more, or what we say ourselves whatever the configuration is: ours wherever there is none. */
+const ours: readonly string[] = ['CiliumBGPPeeringPolicy', 'CiliumBGPNodeConfig']
 
 const head = '# Made by `node scripts/crds.ts` from the schemas in src/k8s/kinds: do not edit.\n'
 const chart = join(dirname(dirname(fileURLToPath(import.meta.url))), 'charts/herald')

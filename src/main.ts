@@ -26,9 +26,12 @@ import { openKernelDatapath } from './datapath/kernel.ts'
 import { isServedByPins } from './datapath/pins.ts'
 import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
+import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
+import { statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
 import type { ObjectSource } from './k8s/source.ts'
+import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
 import { createTranslator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { listAddresses } from './sys/addresses.ts'
@@ -44,6 +47,9 @@ const packageFile = findPackageJSON(import.meta.url) ?? 'package.json'
 const root = dirname(packageFile)
 
 const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).version)
+
+/** A write of a status is given up after so long, and tried again. */
+const requestMs = 10_000
 
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {
@@ -74,7 +80,7 @@ function lockState(stateDir: string): () => void {
 
 async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
-  const { source, sourceDetail, addresses } = await openSource(options, marker, log)
+  const { source, sourceDetail, addresses, sink } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) {
@@ -102,6 +108,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     speaker,
     marker,
     log,
+    ...(sink === undefined ? {} : { report: { sink, peers: () => speaker.peers() } }),
     record: new InForceRecord(options.stateDir),
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
     clock: systemClock,
@@ -202,6 +209,8 @@ interface OpenedSource {
   readonly sourceDetail: string
   /** Who gives addresses to Services: this agent where there is only a folder, else whoever writes their status. */
   readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere'>
+  /** Where the node says what its sessions are; undefined: nobody would read it. */
+  readonly sink?: StatusSink
 }
 
 async function openSource(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedSource> {
@@ -222,7 +231,8 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     random: Math.random,
     nodeName: options.nodeName,
   })
-  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true } }
+  const sink = statusOnServer(new ApiRequests(transport, requestMs), options.nodeName, nodeFieldManager)
+  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true }, sink }
 }
 
 /** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */

@@ -11,7 +11,7 @@ import { systemClock } from './clock/system-clock.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
-import { statusOnServer } from './k8s/apiserver/status-writer.ts'
+import { objectsOnServer, statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { operatorKinds } from './operator/allocation.ts'
 import { Election } from './operator/election.ts'
@@ -57,6 +57,7 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
   const operator = new Operator({
     source,
     sink: statusOnServer(requests, options.identity),
+    objects: objectsOnServer(requests),
     clock: systemClock,
     random: Math.random,
     log,

@@ -1,10 +1,12 @@
 /** The v2 family of Cilium's BGP kinds as CustomResourceDefinitions. */
 import { advertisementSpec } from '../../src/k8s/kinds/cilium-bgp-advertisement.ts'
 import { clusterConfigSpec } from '../../src/k8s/kinds/cilium-bgp-cluster-config.ts'
+import { nodeConfigSpec } from '../../src/k8s/kinds/cilium-bgp-node-config.ts'
 import { nodeConfigOverrideSpec } from '../../src/k8s/kinds/cilium-bgp-node-config-override.ts'
 import { peerConfigSpec } from '../../src/k8s/kinds/cilium-bgp-peer-config.ts'
 import { communityTexts, families, session } from './cilium.ts'
 import { ageColumn, type Definition } from './definitions.ts'
+import type { Structural } from './structural.ts'
 
 const categories = ['cilium', 'ciliumbgp']
 const byName = { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }
@@ -164,4 +166,79 @@ export const nodeConfigOverride: Definition = {
     [`${peer}.localPort`]: 'Of early versions; it has no effect.',
   },
   columns: [{ name: 'Router ID', type: 'string', jsonPath: '.spec.bgpInstances[0].routerID' }, ageColumn],
+}
+
+const said = (type: string, description: string, more: object = {}): Structural => ({ type, description, ...more })
+const listed = (
+  description: string,
+  required: readonly string[],
+  properties: Structural['properties'],
+): Structural => ({
+  type: 'array',
+  description,
+  ...byName,
+  items: { type: 'object', required, ...(properties === undefined ? {} : { properties }) },
+})
+const whole = { format: 'int32' }
+
+const peerStatus = listed('Sessions, each as the agent saw it last.', ['name', 'peerAddress'], {
+  name: said('string', 'By which the configuration knows the peer.'),
+  peerAddress: said('string', 'Address of the router.'),
+  peerASN: said('integer', 'AS number of the router.', { format: 'int64' }),
+  peeringState: said('string', 'idle, connect, active, open_sent, open_confirm or established.'),
+  establishedTime: said('string', 'Since when the session is established.'),
+  timers: {
+    ...said('object', 'As negotiated.'),
+    properties: {
+      appliedHoldTimeSeconds: said('integer', 'Hold time of the session.', whole),
+      appliedKeepaliveSeconds: said('integer', 'Time between two KEEPALIVEs.', whole),
+    },
+  },
+  routeCount: {
+    ...said('array', 'Prefixes of each family.'),
+    items: {
+      type: 'object',
+      required: ['afi', 'safi'],
+      properties: {
+        afi: said('string', 'Address family.', { enum: ['ipv4', 'ipv6'] }),
+        safi: said('string', 'Which of its routes.', { enum: ['unicast'] }),
+        received: said('integer', 'From the router.', whole),
+        advertised: said('integer', 'To the router.', whole),
+      },
+    },
+  },
+})
+
+export const nodeConfig: Definition = {
+  shortNames: ['cbgpnode'],
+  categories,
+  description: 'What the BGP sessions of a node are and do; it has the name of the node. Written by Herald alone.',
+  spec: nodeConfigSpec,
+  texts: {
+    spec: 'The sessions, as the configuration of the cluster gives them to this node.',
+    'spec.bgpInstances': { description: 'Instances of BGP.', ...byName },
+    [`${instance}.name`]: 'Of the instance, or its AS number where the configuration has no names.',
+    [`${instance}.localASN`]: 'AS number of the node.',
+    [`${instance}.localPort`]: 'TCP port on which the node listens beside that of the agent.',
+    [`${instance}.routerID`]: { description: 'Router ID of the node, as an IPv4 address.', format: 'ipv4' },
+    [`${instance}.peers`]: { description: 'The routers that the node speaks with.', ...byName },
+    [`${peer}.name`]: 'Of the peer, or its address where the configuration has no names.',
+    [`${peer}.peerAddress`]: 'Address of the router.',
+    [`${peer}.peerASN`]: 'AS number of the router; 0 is whatever its OPEN says.',
+    [`${peer}.localAddress`]: 'Source address of the session.',
+  },
+  status: {
+    bgpInstances: listed('Instances of BGP as the agent of the node runs them.', ['name'], {
+      name: said('string', 'Of the instance.'),
+      localASN: said('integer', 'AS number of the node.', { format: 'int64' }),
+      peers: peerStatus,
+    }),
+  },
+  columns: [
+    { name: 'Local AS', type: 'integer', jsonPath: '.status.bgpInstances[0].localASN' },
+    { name: 'Peer Address', type: 'string', jsonPath: '.status.bgpInstances[0].peers[0].peerAddress' },
+    { name: 'Session State', type: 'string', jsonPath: '.status.bgpInstances[0].peers[0].peeringState' },
+    { name: 'Healthy', type: 'string', jsonPath: '.status.conditions[?(@.type=="herald.dev/Healthy")].status' },
+    ageColumn,
+  ],
 }

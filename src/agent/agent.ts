@@ -18,6 +18,7 @@ import type { Translator } from '../k8s/translate/translator.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { AgentLog } from './agent-log.ts'
+import { isReportObject, NodeReporter, type NodeReporterParts } from './node-reporter.ts'
 import { type CurrentFault, Faults } from './faults.ts'
 import { type InForce, type InForceRecord, missingAfterRestart } from './in-force.ts'
 import type { Links } from './links.ts'
@@ -36,11 +37,13 @@ export interface AgentParts {
   readonly links: Links
   readonly clock: Clock
   readonly log: AgentLog
+  /** Where the node says what its sessions are; absent: there is nobody to tell. */
+  readonly report?: Pick<NodeReporterParts, 'sink' | 'peers'>
 }
 
-/** A withdrawn address is served this long: a router's reconvergence, generously. */
 /** What is known of the interfaces is younger than this. */
 const networkMs = seldomMs + 100
+/** A withdrawn address is served this long: a router's reconvergence, generously. */
 const drainMs = 5_000
 const retryMs = 500
 const retryMaxMs = 30_000
@@ -63,6 +66,7 @@ export class Agent {
   readonly #parts: AgentParts
   readonly #faults: Faults
   readonly #uplinks: Uplinks
+  readonly #reporter: NodeReporter | undefined
   readonly #clock: ScopedClock
   #speaker: DesiredSpeaker | undefined
   #podCidrs: readonly DesiredPodCidr[] = []
@@ -110,6 +114,22 @@ export class Agent {
       faults: this.#faults,
       serving: (isServing) => this.order.setServing(isServing),
     })
+    this.#reporter = parts.report === undefined ? undefined : this.#reporterOf(parts.report)
+  }
+
+  #reporterOf(report: NonNullable<AgentParts['report']>): NodeReporter {
+    return new NodeReporter({
+      clock: this.#clock,
+      random: Math.random,
+      ...report,
+      faults: this.#faults,
+      figures: () => ({
+        neighbors: this.#speaker?.neighbors ?? [],
+        problems: this.problems,
+        failures: this.#faults.current.map(({ text }) => text),
+        isSynced: this.#isSynced,
+      }),
+    })
   }
 
   get speaker(): DesiredSpeaker | undefined {
@@ -145,8 +165,14 @@ export class Agent {
     this.#uplinks.start()
     this.#endWatch = this.#watchNetwork()
     await source.start({
-      upsert: (key, object, origin) => translator.upsert(key, object, origin),
-      remove: (key) => translator.remove(key),
+      upsert: (key, object, origin, version) => {
+        if (isReportObject(key)) this.#reporter?.read(key, object, version)
+        else translator.upsert(key, object, origin)
+      },
+      remove: (key) => {
+        if (isReportObject(key)) this.#reporter?.forget()
+        else translator.remove(key)
+      },
       problems: (list) => {
         this.#report(this.#fileProblems, list)
         this.#fileProblems = list
@@ -371,6 +397,7 @@ export class Agent {
   }
 
   #peerChanged(peer: PeerSnapshot, previous: string): void {
+    this.#reporter?.touch()
     const fields = { peer: peer.peerAddress, peerAs: peer.peerAsn, state: peer.state, previous }
     if (peer.state === 'Established') this.#parts.log.info(fields, 'session established')
     else if (previous === 'Established')

@@ -48,6 +48,8 @@ export interface Neighbor {
   readonly source: ObjectRef
   /** The virtual router (policy) or instance that owns the session, as shown in the VRouter column. */
   readonly virtualRouter: string
+  /** Its name, where the configuration gives it one. */
+  readonly peerName?: string
   readonly localAsn: number
   /** 0: accept whatever the peer's OPEN says. */
   readonly peerAsn: number

@@ -8,7 +8,7 @@
 import { MemoryLease } from './lease.ts'
 import { sameValue } from '../desired/same-value.ts'
 import type { ObjectKey, ObjectSource, RawObject, SourceEvents, SourceState } from './source.ts'
-import type { ObjectEvent, StatusOutcome, StatusSink, StatusWrite } from './status.ts'
+import type { ObjectEvent, ObjectSink, ObjectVersionRef, StatusOutcome, StatusSink, StatusWrite } from './status.ts'
 
 interface Kept {
   readonly key: ObjectKey
@@ -71,6 +71,35 @@ export class MemoryCluster {
         return { kind: 'written', resourceVersion: String(this.#version) }
       },
       repeatEvent: async () => ({ kind: 'written', resourceVersion: String(this.#version) }),
+    }
+  }
+
+  /** Kinds that `isInstalled` denies are not there. */
+  objectSink(isInstalled: (kind: string) => boolean = () => true): ObjectSink {
+    const written = (): StatusOutcome => ({ kind: 'written', resourceVersion: String(this.#version) })
+    const staleOf = (target: ObjectVersionRef): StatusOutcome | undefined => {
+      const kept = this.#objects.get(idOf(target))
+      if (kept === undefined) return { kind: 'gone' }
+      return kept.uid === target.uid && kept.resourceVersion === target.resourceVersion ? undefined : { kind: 'stale' }
+    }
+    return {
+      create: async (_resource, object) => {
+        const key = keyOf(object)
+        if (!isInstalled(key.kind)) return { kind: 'gone' }
+        if (this.#objects.has(idOf(key))) return { kind: 'stale' }
+        this.put(key, object)
+        return written()
+      },
+      change: async (target, { spec }) => {
+        const stale = staleOf(target)
+        if (stale === undefined) this.put(target, { ...this.objectOf(target), spec })
+        return stale ?? written()
+      },
+      remove: async (target) => {
+        const stale = staleOf(target)
+        if (stale === undefined) this.remove(target)
+        return stale ?? { kind: 'written', resourceVersion: '' }
+      },
     }
   }
 
@@ -191,6 +220,12 @@ function statusOf(fields: ReadonlyMap<string, unknown>): RawObject {
 
 function recordOf(value: unknown): RawObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
+}
+
+function keyOf({ apiVersion, kind, metadata }: RawObject): ObjectKey {
+  const { namespace, name } = recordOf(metadata)
+  const text = (value: unknown): string => (typeof value === 'string' ? value : '')
+  return { apiVersion: text(apiVersion), kind: text(kind), namespace: text(namespace), name: text(name) }
 }
 
 function idOf({ kind, namespace, name }: Pick<ObjectKey, 'kind' | 'namespace' | 'name'>): string {

@@ -10,6 +10,8 @@ import type { RawObject } from './source.ts'
 
 /** By which our fields are known on the server. */
 export const fieldManager = 'herald-operator'
+/** The same for what an agent says of its node. */
+export const nodeFieldManager = 'herald-agent'
 
 /** As metav1.Condition has it. */
 export interface StatusCondition {
@@ -74,4 +76,14 @@ export interface StatusSink {
   createEvent(event: ObjectEvent): Promise<StatusOutcome>
   /** The same event once more. */
   repeatEvent(namespace: string, name: string, series: EventSeries): Promise<StatusOutcome>
+}
+
+/** Whole objects of ours: made, changed and taken away, in the version that was read. Nothing rejects. */
+export interface ObjectSink {
+  /** `gone`: there is no such kind. `stale`: there is one of this name. */
+  create(resource: string, object: RawObject): Promise<StatusOutcome>
+  /** Its spec becomes that of `object`; its labels stay. */
+  change(target: ObjectVersionRef, object: RawObject): Promise<StatusOutcome>
+  /** `resourceVersion` of the answer is empty. */
+  remove(target: ObjectVersionRef): Promise<StatusOutcome>
 }

@@ -14,6 +14,7 @@ import type { Pool } from '../allocation/pool-table.ts'
 import { byAge } from '../allocation/sharing.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
+import { nodeReportKind } from '../k8s/dialects/node-report.ts'
 import { planKinds, planNode, rivalKinds } from '../k8s/dialects/table.ts'
 import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
@@ -30,6 +31,7 @@ export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
   'Node',
   ...poolInputKinds,
   ...planKinds,
+  nodeReportKind,
 ])
 
 export interface AllocationOptions {
@@ -42,6 +44,8 @@ export interface Flushed {
   readonly moved: readonly string[]
   /** Pools, what is free of them, or their problems may have changed. */
   readonly arePoolsNew: boolean
+  /** The sessions of any node may be others. */
+  readonly arePlansNew: boolean
 }
 
 /** A pool with the object that it was made of. */
@@ -66,6 +70,7 @@ export class Allocation {
   #poolProblems: readonly Problem[] = []
   #arePoolsDirty = true
   #arePlacesDirty = true
+  #arePlansDirty = true
   #problemsVersion = 0
   #isSynced = false
 
@@ -90,6 +95,11 @@ export class Allocation {
     this.#dirty.add(key)
   }
 
+  /** In force. */
+  get objects(): StoredObjects {
+    return this.#store.objects
+  }
+
   /** Everything was delivered once: from now on addresses are given away. */
   synced(): void {
     this.#isSynced = true
@@ -97,7 +107,9 @@ export class Allocation {
 
   /** `lingeringOf` answers what the status of a Service says now. */
   flush(lingeringOf: (key: string) => readonly string[]): Flushed {
-    if (!this.#isSynced) return { moved: [], arePoolsNew: false }
+    if (!this.#isSynced) return { moved: [], arePoolsNew: false, arePlansNew: false }
+    const arePlansNew = this.#arePlansDirty
+    this.#arePlansDirty = false
     if (this.#arePlacesDirty) this.#reserve()
     const hasNewProblems = this.#store.problemsVersion !== this.#problemsVersion
     this.#problemsVersion = this.#store.problemsVersion
@@ -107,7 +119,7 @@ export class Allocation {
     for (const key of [...this.#dirty, ...moved]) this.#counter.hold(key, this.#addressesOf(key))
     this.#dirty.clear()
     if (arePoolsNew) this.#count()
-    return { moved, arePoolsNew: arePoolsNew || hasNewProblems || moved.length > 0 }
+    return { moved, arePoolsNew: arePoolsNew || hasNewProblems || moved.length > 0, arePlansNew }
   }
 
   /** What to say of a Service; undefined: it is none of ours, or is not understood. */
@@ -211,7 +223,9 @@ export class Allocation {
   #touched({ kind, id }: { readonly kind: ServedKind; readonly id: string }): void {
     if (kind === 'Service') this.#dirty.add(id)
     if (poolInputKinds.has(kind)) this.#arePoolsDirty = true
-    if (kind === 'Node' || planKinds.has(kind)) this.#arePlacesDirty = true
+    if (kind !== 'Node' && !planKinds.has(kind)) return
+    this.#arePlacesDirty = true
+    this.#arePlansDirty = true
   }
 
   /** Addresses of nodes, their pods, and the neighbors that any node may have. */

@@ -9,11 +9,13 @@
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { Problem } from '../desired/model.ts'
 import type { ObjectKey, ObjectSource, ObjectVersion, RawObject, SourceEvents } from '../k8s/source.ts'
-import type { StatusOutcome, StatusSink } from '../k8s/status.ts'
+import type { ObjectSink, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import { Allocation, type AllocationOptions } from './allocation.ts'
 import { EventLog } from './event-log.ts'
 import type { OperatorFigures } from './figures.ts'
 import type { OperatorLog } from './log.ts'
+import { NodePlans } from './node-plans.ts'
+import { isNodeObject, NodeWrites } from './node-writes.ts'
 import { isPool, PoolWrites } from './pool-writes.ts'
 import { ServiceWrites } from './service-writes.ts'
 import { type Lane, lanes, WriteQueue } from './write-queue.ts'
@@ -21,6 +23,7 @@ import { type Lane, lanes, WriteQueue } from './write-queue.ts'
 export interface OperatorParts extends AllocationOptions {
   readonly source: ObjectSource
   readonly sink: StatusSink
+  readonly objects: ObjectSink
   readonly clock: Clock
   /** Uniform in [0, 1). */
   readonly random: () => number
@@ -48,6 +51,8 @@ export class Operator {
   readonly #allocation: Allocation
   readonly #services: ServiceWrites
   readonly #pools: PoolWrites
+  readonly #plans: NodePlans
+  readonly #nodes: NodeWrites
   readonly #events: EventLog
   readonly #queue: WriteQueue
   readonly #touched = new Set<string>()
@@ -69,6 +74,17 @@ export class Operator {
     this.#events = new EventLog(clock, sink, (key) => this.#queue.add('event', key))
     this.#services = new ServiceWrites({ clock, sink, allocation: this.#allocation, events: this.#events })
     this.#pools = new PoolWrites(clock, this.#allocation, sink)
+    this.#plans = new NodePlans({
+      clock,
+      objects: () => this.#allocation.objects,
+      onPlan: (node) => this.#queue.add('node', node),
+      onSwept: () => {
+        this.#nodes.planned()
+        this.#countSoon()
+      },
+    })
+    const add = (node: string): void => this.#queue.add('node', node)
+    this.#nodes = new NodeWrites({ clock, sink: parts.objects, log: parts.log, plans: this.#plans, add })
     this.#queue = new WriteQueue({
       clock,
       random,
@@ -103,6 +119,7 @@ export class Operator {
   /** Resolves when nothing is written any more. */
   async stop(): Promise<void> {
     this.#count?.cancel()
+    this.#nodes.stop()
     for (const wait of [...this.#ownedRetries.values(), ...this.#passedOver.values()]) wait.cancel()
     await this.#queue.stop()
     await this.#parts.source.stop()
@@ -124,6 +141,7 @@ export class Operator {
   }
 
   #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
+    if (isNodeObject(key)) return this.#nodes.read(key, object, version)
     if (key.kind !== 'Service') {
       this.#pools.read(key, object, version)
       // Somebody may have written its status.
@@ -159,6 +177,7 @@ export class Operator {
   }
 
   #remove(key: ObjectKey): void {
+    if (isNodeObject(key)) return this.#nodes.forget(key)
     this.#allocation.remove(key)
     if (key.kind !== 'Service') return this.#pools.forget(key)
     const id = `${key.namespace}/${key.name}`
@@ -171,13 +190,14 @@ export class Operator {
   #flush(): void {
     if (!this.#isSynced) return
     this.#adopt()
-    const { moved, arePoolsNew } = this.#allocation.flush((id) => this.#services.addressesOf(id))
+    const { moved, arePoolsNew, arePlansNew } = this.#allocation.flush((id) => this.#services.addressesOf(id))
     for (const id of new Set([...this.#touched, ...moved])) {
       this.#services.settled(id)
       this.#queue.add('service', id)
     }
     this.#touched.clear()
     if (arePoolsNew) this.#countSoon()
+    if (arePlansNew) this.#plans.sweep()
   }
 
   #countSoon(): void {
@@ -211,6 +231,8 @@ export class Operator {
         return this.#services.write(key)
       case 'pool':
         return this.#pools.write(key)
+      case 'node':
+        return this.#nodes.write(key)
       case 'event':
         return this.#events.write(key)
     }

@@ -20,7 +20,7 @@ const maxPerObject = 8
 const whileMs = 10_000
 
 /** In the order in which they go. */
-export const lanes = ['service', 'pool', 'event'] as const
+export const lanes = ['service', 'pool', 'node', 'event'] as const
 export type Lane = (typeof lanes)[number]
 
 export interface WriteQueueParts {
@@ -55,7 +55,9 @@ interface Entry {
 
 export class WriteQueue {
   readonly #parts: WriteQueueParts
-  readonly #waiting: Readonly<Record<Lane, Set<string>>> = { service: new Set(), pool: new Set(), event: new Set() }
+  readonly #waiting = Object.fromEntries(lanes.map((lane) => [lane, new Set<string>()])) as Readonly<
+    Record<Lane, Set<string>>
+  >
   readonly #entries = new Map<string, Entry>()
   #inFlight = 0
   #pausedUntilMs = 0

@@ -11,6 +11,7 @@ export const operatorRules: readonly Rule[] = [
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*'], verbs: ['list', 'watch'] },
   { apiGroups: ['cilium.io'], resources: ['ciliumloadbalancerippools/status'], verbs: ['patch'] },
+  { apiGroups: ['cilium.io'], resources: ['ciliumbgpnodeconfigs'], verbs: ['create', 'patch', 'delete'] },
 ]
 
 export const leaseRules: readonly Rule[] = [

@@ -11,9 +11,10 @@ import { loadCredentials } from '../../src/k8s/apiserver/credentials.ts'
 import { leaseOnServer } from '../../src/k8s/apiserver/lease.ts'
 import { ApiRequests } from '../../src/k8s/apiserver/requests.ts'
 import { apiServerSource } from '../../src/k8s/apiserver/source.ts'
-import { statusOnServer } from '../../src/k8s/apiserver/status-writer.ts'
+import { objectsOnServer, statusOnServer } from '../../src/k8s/apiserver/status-writer.ts'
 import { connectTransport } from '../../src/k8s/apiserver/transport.ts'
 import { kinds } from '../../src/k8s/kinds/table.ts'
+import { nodeReportKey, nodeReportObject, nodeReportResource } from '../../src/k8s/dialects/node-report.ts'
 import type { ObjectVersionRef } from '../../src/k8s/status.ts'
 import { operatorKinds } from '../../src/operator/allocation.ts'
 import { Election } from '../../src/operator/election.ts'
@@ -140,15 +141,18 @@ async function complaints(isOver: (log: readonly string[]) => boolean): Promise<
   const operator = new Operator({
     ...parts,
     sink,
+    objects: objectsOnServer(requests),
     source: apiServerSource({ ...parts, transport: reading, kinds: operatorKinds }),
     isLeader: () => election.isLeader,
   })
+  // A leader takes away what no configuration asks for.
+  const ofObjects = await objectFaults(requests)
   election.start()
   // Quotes in fields are escaped.
   const warnings = (): readonly string[] =>
     log.lines.filter((line) => line.startsWith('warn')).map((line) => line.replaceAll('\\', ''))
   // Nothing is wrong with the objects, so that nothing else has an event to write.
-  const said = [...(await eventFaults(sink))]
+  const said = [...ofObjects, ...(await eventFaults(sink))]
   await waitFor('it is over', () => isOver([...warnings(), ...said]) || undefined, { deadlineMs: 30_000 }).catch(
     (error: unknown) => assert.fail(`${String(error)}: ${log.lines.join('\n')}`),
   )
@@ -182,6 +186,25 @@ async function eventFaults(sink: ReturnType<typeof statusOnServer>): Promise<rea
   const made = await sink.createEvent(event)
   const counted = await sink.repeatEvent('default', name, { count: 2, lastObservedTime: time })
   return [made, counted].flatMap((outcome) => (outcome.kind === 'refused' ? [`event: ${outcome.message}`] : []))
+}
+
+/** Of the object of a node that is made, changed and taken away. */
+async function objectFaults(requests: ApiRequests): Promise<readonly string[]> {
+  const objects = objectsOnServer(requests)
+  const key = nodeReportKey('tried')
+  const [first, second] = ['a', 'b'].map((name) => nodeReportObject('tried', key.apiVersion, [], [name]))
+  assert.ok(first !== undefined && second !== undefined)
+  const made = await objects.create(nodeReportResource, first)
+  // It may be that of the round before, which took no verb away but this.
+  if (made.kind === 'refused')
+    await cluster.kubectl(['create', '-f', '-'], JSON.stringify(first)).catch(() => undefined)
+  const read = async (): Promise<ObjectVersionRef> => {
+    const { metadata } = JSON.parse(await cluster.kubectl(['get', nodeReportResource, 'tried', '-o', 'json']))
+    return { ...key, resource: nodeReportResource, uid: metadata.uid, resourceVersion: metadata.resourceVersion }
+  }
+  const changed = await objects.change(await read(), second)
+  const removed = await objects.remove(await read())
+  return [made, changed, removed].flatMap((each) => (each.kind === 'refused' ? [`object: ${each.message}`] : []))
 }
 
 /** All that there is to say is in the statuses. */

@@ -258,7 +258,12 @@ test('plain manifests name no owner, and have what the chart has', { skip }, asy
   const made = (await render()).map(nameOf)
   assert.deepEqual(
     plain.sort(),
-    [...made, 'CustomResourceDefinition ciliumbgppeeringpolicies.cilium.io', 'Namespace herald-system'].sort(),
+    [
+      ...made,
+      'CustomResourceDefinition ciliumbgpnodeconfigs.cilium.io',
+      'CustomResourceDefinition ciliumbgppeeringpolicies.cilium.io',
+      'Namespace herald-system',
+    ].sort(),
   )
 })
 

@@ -23,6 +23,7 @@ test('a cluster configuration is a plan of its peers, with what their configurat
   assert.deepEqual(rest, {
     path: ['spec', 'bgpInstances', 0, 'peers', 0],
     virtualRouter: 'rack',
+    peerName: 'tor',
     localAsn: 65001,
     peerAsn: 65000,
     peerAddress: '192.168.1.1',

@@ -215,6 +215,7 @@ test('every field of a peer is in force', () => {
   assert.equal(id, '64520/[2001:db8::1]:180@red')
   assert.deepEqual(rest, {
     virtualRouter: '64512',
+    peerName: 'a',
     localAsn: 64520,
     peerAsn: 64513,
     peerAddress: '2001:db8::1',

@@ -160,7 +160,8 @@ test('a server restored from a backup knows older versions than we wrote: they c
   }
   const log = new MemoryOperatorLog()
   const sink = world.cluster.sink('herald-operator')
-  const parts = { source, sink, log, clock: world.clock, random: () => 0.5, isLeader: () => true }
+  const objects = world.cluster.objectSink()
+  const parts = { source, sink, objects, log, clock: world.clock, random: () => 0.5, isLeader: () => true }
   const operator = new Operator(parts)
   await operator.start()
   const deliver = (resourceVersion: string): void =>

@@ -252,6 +252,7 @@ test('nothing is given before everything was read once', async () => {
   const operator = new Operator({
     source,
     sink: world.cluster.sink('herald-operator'),
+    objects: world.cluster.objectSink(),
     clock: world.clock,
     random: () => 0.5,
     log: new MemoryOperatorLog(),

@@ -59,6 +59,7 @@ export class World {
   readonly cluster = new MemoryCluster()
   readonly clock = new VirtualClock()
   readonly running: Running[] = []
+  objects = this.cluster.objectSink()
 
   constructor() {
     this.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/28']))
@@ -75,6 +76,7 @@ export class World {
       operator: new Operator({
         source: follower,
         sink: this.cluster.sink(manager),
+        objects: this.objects,
         clock: this.clock,
         random: () => 0.5,
         log,

@@ -8,7 +8,7 @@
 import type { Clock } from '../../clock/clock.ts'
 import type { Problem } from '../../desired/model.ts'
 import { messageOf } from '../../errors.ts'
-import { kinds, type ServedKind } from '../kinds/table.ts'
+import { kinds, ofOneNode, type ServedKind } from '../kinds/table.ts'
 import type {
   KindState,
   ObjectKey,
@@ -26,7 +26,7 @@ export interface ApiServerOptions {
   readonly clock: Clock
   /** Uniform in [0, 1). */
   readonly random: () => number
-  /** The only Node that is read; undefined: all of them. */
+  /** The only node of which objects are read that are about one; undefined: all of them. */
   readonly nodeName?: string
   /** What is read; undefined: every kind. */
   readonly kinds?: ReadonlySet<ServedKind>
@@ -223,7 +223,7 @@ function resourcesOf({ nodeName, kinds: wanted }: ApiServerOptions): readonly Re
   return read.map((kind) => ({
     kind,
     places: placesOf(kind, ''),
-    ...(kind === 'Node' && nodeName !== undefined ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
+    ...(ofOneNode.has(kind) && nodeName !== undefined ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
   }))
 }
 

@@ -1,5 +1,13 @@
 /** Status and events on an API server. */
-import type { EventSeries, ObjectEvent, ObjectVersionRef, StatusOutcome, StatusSink, StatusWrite } from '../status.ts'
+import type {
+  EventSeries,
+  ObjectEvent,
+  ObjectSink,
+  ObjectVersionRef,
+  StatusOutcome,
+  StatusSink,
+  StatusWrite,
+} from '../status.ts'
 import { fieldManager } from '../status.ts'
 import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
 
@@ -8,10 +16,10 @@ const usualWaitSec = 1
 const longestWaitSec = 60
 const events = 'events.k8s.io/v1'
 
-/** `instance` is the name of this process in events. */
-export function statusOnServer(requests: ApiRequests, instance: string): StatusSink {
+/** `instance` is the name of this process in events, `manager` the one by which its fields are known. */
+export function statusOnServer(requests: ApiRequests, instance: string, manager: string = fieldManager): StatusSink {
   return {
-    apply: async (write) => outcomeOf(await requests.change(applyOf(write))),
+    apply: async (write) => outcomeOf(await requests.change(applyOf(write, manager))),
     createEvent: async (event) => {
       const path = eventsPath(event.regarding.namespace)
       const body = JSON.stringify(eventOf(event, instance))
@@ -21,6 +29,35 @@ export function statusOnServer(requests: ApiRequests, instance: string): StatusS
       const path = `${eventsPath(namespace)}/${encodeURIComponent(name)}`
       const contentType = 'application/merge-patch+json'
       return outcomeOf(await requests.change({ method: 'PATCH', path, contentType, body: JSON.stringify({ series }) }))
+    },
+  }
+}
+
+/** Objects of kinds without a namespace. */
+export function objectsOnServer(requests: ApiRequests): ObjectSink {
+  return {
+    create: async (resource, object) => {
+      const path = `/apis/${String(object['apiVersion'])}/${resource}?fieldManager=${fieldManager}`
+      const body = JSON.stringify(object)
+      return outcomeOf(await requests.change({ method: 'POST', path, contentType: 'application/json', body }))
+    },
+    change: async (target, { spec }) => {
+      const { uid, resourceVersion } = target
+      const path = `${pathOf(target)}?fieldManager=${fieldManager}`
+      const body = JSON.stringify({ metadata: { uid, resourceVersion }, spec })
+      const contentType = 'application/merge-patch+json'
+      return outcomeOf(await requests.change({ method: 'PATCH', path, contentType, body }))
+    },
+    remove: async (target) => {
+      const { uid, resourceVersion } = target
+      const body = JSON.stringify({ preconditions: { uid, resourceVersion } })
+      const reply = await requests.change({
+        method: 'DELETE',
+        path: pathOf(target),
+        contentType: 'application/json',
+        body,
+      })
+      return isSuccess(reply.status) ? { kind: 'written', resourceVersion: '' } : outcomeOf(reply)
     },
   }
 }
@@ -35,12 +72,12 @@ function pathOf({ apiVersion, namespace, resource, name }: ObjectVersionRef): st
   return `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${resource}/${encodeURIComponent(name)}`
 }
 
-function applyOf({ target, status }: StatusWrite): Parameters<ApiRequests['change']>[0] {
+function applyOf({ target, status }: StatusWrite, manager: string): Parameters<ApiRequests['change']>[0] {
   const { apiVersion, kind, namespace, name, uid, resourceVersion } = target
   const metadata = { name, ...(namespace === '' ? {} : { namespace }), uid, resourceVersion }
   return {
     method: 'PATCH',
-    path: `${pathOf(target)}/status?fieldManager=${fieldManager}&force=false`,
+    path: `${pathOf(target)}/status?fieldManager=${manager}&force=false`,
     // JSON is YAML.
     contentType: 'application/apply-patch+yaml',
     body: JSON.stringify({ apiVersion, kind, metadata, status }),

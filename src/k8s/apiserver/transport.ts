@@ -16,7 +16,7 @@ export interface Answer {
 
 /** A request that changes something. */
 export interface Change {
-  readonly method: 'POST' | 'PUT' | 'PATCH'
+  readonly method: 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly path: string
   readonly contentType: string
   readonly body: string

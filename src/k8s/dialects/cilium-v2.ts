@@ -141,6 +141,7 @@ class Planner {
       from: this.#config,
       path: peer.path,
       virtualRouter: instance.name,
+      peerName: peer.name,
       localAsn,
       peerAsn: peer.peerASN,
       peerAddress: address,

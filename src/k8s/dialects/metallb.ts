@@ -71,6 +71,7 @@ function neighborOf(from: Peer, advertisements: readonly NamedAdvertisement[], n
     from,
     path: ['spec'],
     virtualRouter: String(spec.myASN),
+    peerName: key.name,
     localAsn,
     peerAsn: spec.dynamicASN === 'internal' ? localAsn : spec.peerASN,
     ...(spec.dynamicASN === 'external' ? { refusesOwnAs: true } : {}),

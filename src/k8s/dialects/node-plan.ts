@@ -31,6 +31,8 @@ export interface PlanNeighbor {
   /** Where it stands in the object, and its fields below. */
   readonly path: FieldPath
   readonly virtualRouter: string
+  /** Its name, where the configuration gives it one. */
+  readonly peerName?: string
   readonly localAsn: number
   /** 0: whatever the peer's OPEN says. */
   readonly peerAsn: number

@@ -5,6 +5,7 @@ import { parseBgpAdvertisement } from './bgp-advertisement.ts'
 import { parseBgpPeer } from './bgp-peer.ts'
 import { parseAdvertisement } from './cilium-bgp-advertisement.ts'
 import { parseClusterConfig } from './cilium-bgp-cluster-config.ts'
+import { parseNodeConfig } from './cilium-bgp-node-config.ts'
 import { parseNodeConfigOverride } from './cilium-bgp-node-config-override.ts'
 import { parsePeerConfig } from './cilium-bgp-peer-config.ts'
 import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
@@ -83,6 +84,12 @@ export const kinds = {
     resource: 'ciliumbgpnodeconfigoverrides',
     parse: parseNodeConfigOverride,
   },
+  CiliumBGPNodeConfig: {
+    versions: ['cilium.io/v2alpha1', 'cilium.io/v2'],
+    scope: 'Cluster',
+    resource: 'ciliumbgpnodeconfigs',
+    parse: parseNodeConfig,
+  },
   Namespace: { versions: ['v1'], scope: 'Cluster', resource: 'namespaces', parse: parseNamespace },
   IPAddressPool: metallb('ipaddresspools', parseIpAddressPool),
   BGPPeer: { ...metallb('bgppeers', parseBgpPeer), versions: ['metallb.io/v1beta1', 'metallb.io/v1beta2'] },
@@ -93,6 +100,9 @@ export const kinds = {
 } as const satisfies Readonly<Record<string, Row>>
 
 export type ServedKind = keyof typeof kinds
+
+/** Objects of these have the name of the node that they are about. */
+export const ofOneNode: ReadonlySet<ServedKind> = new Set<ServedKind>(['Node', 'CiliumBGPNodeConfig'])
 
 /** What an object of each kind is narrowed to. */
 export type KindTable = {
@@ -187,9 +197,6 @@ export function isClusterScoped(apiVersion: string, kind: string): boolean {
 
 const clusterGroups = /^(cilium\.io|apiextensions\.k8s\.io|admissionregistration\.k8s\.io)\//
 
-/** An operator writes it for each node, out of what is read here. */
-const isWrittenByOperators = (kind: string): boolean => kind === 'CiliumBGPNodeConfig'
-
 /** Of a kind that means something to a load balancer and is not read: a warning. Of any other kind: nothing. */
 export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
   const row = rowOf(kind)
@@ -198,7 +205,7 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
     isOtherVersion ||
     // What MetalLB writes for others to read asks for nothing.
     (apiVersion.startsWith('metallb.io/') && !/^(Service(L2|BGP)Status|ConfigurationState)$/.test(kind)) ||
-    (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind) && !isWrittenByOperators(kind))
+    (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
   return isRelated
     ? [
         fault(

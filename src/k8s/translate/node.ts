@@ -2,6 +2,7 @@
  * What the configuration asks of this node, judged with what is in force: sessions, PodCIDRs, and what is said about
  * the node, the policies and the keys. Pure but for its memory of the neighbors in force.
  */
+import type { ProblemCode } from '../../desired/codes.ts'
 import type { Neighbor, Problem } from '../../desired/model.ts'
 import type { DialectAnswer, NodePlan } from '../dialects/node-plan.ts'
 import { planPools } from '../dialects/pools.ts'
@@ -86,6 +87,7 @@ export class NodeTranslation {
     this.usesNetwork = answer.plan?.usesNetwork === true
     if (this.hasNetworkMoved())
       answer = planNode(objects, { ...facts, network: this.#network.seen }, { secretsNamespace })
+    if (this.#options.isElsewhere === true) answer = seenFromAfar(answer)
     this.#secrets = new Set(answer.plan?.neighbors.flatMap(({ secret }) => secret?.id ?? []) ?? [])
     this.#needed = new Set(answer.plan?.needed?.map(({ kind, id }) => `${kind} ${id}`) ?? [])
     return answer
@@ -121,7 +123,8 @@ export class NodeTranslation {
       if (!isStandIn && isTaken)
         problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
     }
-    const exports = exportsOf(plan, this.#view(stored, routers), (secret) => passwordIn(objects, secret), this.#inForce)
+    const passwordOf: PasswordOf = (secret) => (this.#options.isElsewhere === true ? '' : passwordIn(objects, secret))
+    const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)
     this.#inForce = exports.inForce
     problems.push(
       ...preferenceConflicts(
@@ -161,6 +164,17 @@ export class NodeTranslation {
         : [problemOf(fault('warning', [], 'SecretGone', message, remedy), key, undefined)]
     })
   }
+}
+
+/** Said by the node itself, which alone knows its default routes. */
+const ownKnowledge: readonly ProblemCode[] = ['NoGateway']
+
+/** Without what only the node itself can say. */
+function seenFromAfar({ plan, noPlan, problems }: DialectAnswer): DialectAnswer {
+  const said = problems.filter(({ code }) => !ownKnowledge.includes(code))
+  if (plan === undefined) return { plan, noPlan, problems: said }
+  const neighbors = plan.neighbors.map(({ obstacle: _obstacle, ...neighbor }) => neighbor)
+  return { plan: { ...plan, neighbors }, noPlan, problems: said }
 }
 
 type SecretName = Parameters<PasswordOf>[0]

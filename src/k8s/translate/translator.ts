@@ -150,7 +150,7 @@ class NodeTranslator implements Translator {
       this.#arePoolsDirty = true
       this.#isNodeDirty ||= poolKinds.has(kind)
     } else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
-    else if (planKinds.has(kind) || id === this.#options.nodeName) this.#isNodeDirty = true
+    else if (planKinds.has(kind) || (kind === 'Node' && id === this.#options.nodeName)) this.#isNodeDirty = true
     if (kind === 'Node') this.#isReservedDirty = true
   }
 

@@ -37,6 +37,8 @@ export interface TranslatorOptions {
    * does not hold is elsewhere.
    */
   readonly isStandIn?: boolean
+  /** It is another node than the one that asks: its keys, interfaces and default routes are known there alone. */
+  readonly isElsewhere?: boolean
   /** A clock in ms, by which a flush is bounded; without one it is bounded by its size only. */
   readonly nowMs?: () => number
   /** Where allocations are recorded; absent: kept in memory only. */

@@ -30,6 +30,7 @@ export const effects: Readonly<Record<keyof Neighbor, Effect>> = {
   id: 'shown',
   source: 'shown',
   virtualRouter: 'shown',
+  peerName: 'shown',
   localAsn: 'newSession',
   localAs: 'newSession',
   peerAsn: 'newSession',

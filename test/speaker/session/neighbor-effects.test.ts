@@ -30,6 +30,7 @@ const other: { readonly [F in keyof Required<Neighbor>]: Neighbor[F] } = {
   id: '64512/192.0.2.2',
   source: { kind: 'Test', name: 'another' },
   virtualRouter: 'another',
+  peerName: 'another',
   localAsn: 64_514,
   localAs: 64_515,
   peerAsn: 0,

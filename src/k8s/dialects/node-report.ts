@@ -1,0 +1,269 @@
+/**
+ * The object that says what the sessions of a node are and do, whatever family of configuration asks for them: its spec
+ * out of the neighbors that the configuration gives to a node, its status out of what the agent of the node sees. Pure.
+ *
+ *     neighbors --nodeSpec--> spec (operator)        sessions --nodeStatus--> status (agent) --reportOf--> cluster view
+ */
+import type { Neighbor } from '../../desired/model.ts'
+import { kinds } from '../kinds/table.ts'
+import type { ObjectKey, RawObject } from '../source.ts'
+import type { StatusCondition } from '../status.ts'
+
+export const nodeReportKind = 'CiliumBGPNodeConfig'
+export const nodeReportResource = kinds[nodeReportKind].resource
+/** The newest first. */
+export const nodeReportVersions: readonly string[] = [...kinds[nodeReportKind].versions].reverse()
+
+/** By which an operator knows the objects that it made; those of others, Cilium's among them, are left alone. */
+const ownLabel = ['app.kubernetes.io/managed-by', 'herald'] as const
+
+export const healthyCondition = 'herald.dev/Healthy'
+export const errorCondition = 'cilium.io/BGPReconcileError'
+
+/** As every CRD of the kind has it. */
+const maxInstances = 16
+const maxName = 255
+const maxCount = 2 ** 31 - 1
+
+/** States of RFC 4271 8.2.2 as Cilium spells them. */
+const stateWords = {
+  Idle: 'idle',
+  Connect: 'connect',
+  Active: 'active',
+  OpenSent: 'open_sent',
+  OpenConfirm: 'open_confirm',
+  Established: 'established',
+} as const
+
+export type SessionState = keyof typeof stateWords
+
+/** A session as it is reported. */
+export interface ReportedPeer {
+  readonly name: string
+  readonly peerAddress: string
+  readonly peerAsn: number
+  readonly state: SessionState
+  /** RFC 3339; of an Established session. */
+  readonly establishedTime?: string
+  readonly holdTimeSec?: number
+  readonly keepaliveSec?: number
+  readonly families: readonly { readonly family: string; readonly received: number; readonly advertised: number }[]
+}
+
+export interface ReportedInstance {
+  readonly name: string
+  readonly localAsn: number
+  readonly peers: readonly ReportedPeer[]
+}
+
+export interface NodeReport {
+  readonly node: string
+  /** The object is none that our operator made: what it says is said by somebody else. */
+  readonly isOurs: boolean
+  readonly instances: readonly ReportedInstance[]
+  readonly conditions: readonly StatusCondition[]
+}
+
+type Named = Pick<Neighbor, 'id' | 'virtualRouter' | 'peerName' | 'peerAddress' | 'interface'>
+
+export function nodeReportKey(node: string, apiVersion = nodeReportVersions[0] ?? ''): ObjectKey {
+  return { apiVersion, kind: nodeReportKind, namespace: '', name: node }
+}
+
+export function isNodeReportOurs(object: RawObject): boolean {
+  const [name, value] = ownLabel
+  return recordOf(recordOf(object['metadata'])['labels'])[name] === value
+}
+
+/** The object for a node, without what the server adds. An instance is needed: `names` stand in for one. */
+export function nodeReportObject(
+  node: string,
+  apiVersion: string,
+  neighbors: readonly Neighbor[],
+  names: readonly string[],
+): RawObject {
+  const [label, value] = ownLabel
+  return {
+    apiVersion,
+    kind: nodeReportKind,
+    metadata: { name: node, labels: { [label]: value } },
+    spec: nodeSpec(neighbors, names),
+  }
+}
+
+function nodeSpec(neighbors: readonly Neighbor[], names: readonly string[]): RawObject {
+  const instances = namedInstances(neighbors).map(([name, peers]) => {
+    const [first] = peers.map(([, peer]) => peer)
+    return {
+      name,
+      ...(first === undefined || first.localAsn === 0 ? {} : { localASN: first.localAsn }),
+      ...(first?.routerId ? { routerID: first.routerId } : {}),
+      ...(first?.listenPort === undefined ? {} : { localPort: first.listenPort }),
+      peers: peers.map(([peerName, peer]) => ({
+        name: peerName,
+        peerAddress: addressOf(peer),
+        peerASN: peer.peerAsn,
+        ...(peer.sourceAddress === undefined ? {} : { localAddress: peer.sourceAddress }),
+      })),
+    }
+  })
+  return { bgpInstances: instances.length > 0 ? instances : [{ name: (names[0] ?? 'none').slice(0, maxName) }] }
+}
+
+/** What a session is, beside its neighbor. */
+export type Session = Omit<ReportedPeer, 'name' | 'peerAddress'>
+
+/** `sessionOf` answers undefined for a neighbor of which nothing is known yet. */
+export function nodeStatus(
+  neighbors: readonly Neighbor[],
+  sessionOf: (id: string) => Session | undefined,
+  conditions: readonly StatusCondition[],
+): RawObject {
+  const bgpInstances = namedInstances(neighbors).map(([name, peers]) => ({
+    name,
+    localASN: peers[0]?.[1].localAsn ?? 0,
+    peers: peers.flatMap(([peerName, peer]) => {
+      const session = sessionOf(peer.id)
+      return session === undefined ? [] : [peerStatus(peerName, addressOf(peer), session)]
+    }),
+  }))
+  return { bgpInstances, conditions }
+}
+
+function peerStatus(name: string, peerAddress: string, session: Session): RawObject {
+  const { peerAsn, state, establishedTime, holdTimeSec, keepaliveSec, families } = session
+  const isUp = state === 'Established'
+  return {
+    name,
+    peerAddress,
+    peerASN: peerAsn,
+    peeringState: stateWords[state],
+    ...(isUp && establishedTime !== undefined ? { establishedTime } : {}),
+    ...(isUp && holdTimeSec !== undefined
+      ? { timers: { appliedHoldTimeSeconds: holdTimeSec, appliedKeepaliveSeconds: keepaliveSec ?? 0 } }
+      : {}),
+    ...(isUp
+      ? {
+          routeCount: families.map(({ family, received, advertised }) => ({
+            afi: family.startsWith('ipv6') ? 'ipv6' : 'ipv4',
+            safi: 'unicast',
+            received: Math.min(received, maxCount),
+            advertised: Math.min(advertised, maxCount),
+          })),
+        }
+      : {}),
+  }
+}
+
+/** What decides whether a status has to be written soon: all but counts and words for people. */
+export function pressingPart({ bgpInstances, conditions }: RawObject): unknown {
+  const instances = listOf(bgpInstances).map(({ name, peers }) => [
+    name,
+    listOf(peers).map((peer) => [peer['name'], peer['peerAddress'], peer['peeringState'], peer['establishedTime']]),
+  ])
+  return [instances, listOf(conditions).map(({ type, status, reason }) => [type, status, reason])]
+}
+
+/** What an object says, of whomever; what is none of the fields of the kind is left out. */
+export function nodeReportOf(object: RawObject): NodeReport {
+  const status = recordOf(object['status'])
+  return {
+    node: textOf(recordOf(object['metadata'])['name']),
+    isOurs: isNodeReportOurs(object),
+    instances: listOf(status['bgpInstances']).map((instance) => ({
+      name: textOf(instance['name']),
+      localAsn: numberOf(instance['localASN']) ?? 0,
+      peers: listOf(instance['peers']).map(reportedPeer),
+    })),
+    conditions: conditionsOf(status),
+  }
+}
+
+function reportedPeer(peer: RawObject): ReportedPeer {
+  const timers = recordOf(peer['timers'])
+  const [holdTimeSec, keepaliveSec] = [
+    numberOf(timers['appliedHoldTimeSeconds']),
+    numberOf(timers['appliedKeepaliveSeconds']),
+  ]
+  const establishedTime = textOf(peer['establishedTime'])
+  return {
+    name: textOf(peer['name']),
+    peerAddress: textOf(peer['peerAddress']),
+    peerAsn: numberOf(peer['peerASN']) ?? 0,
+    state: stateOf(textOf(peer['peeringState'])),
+    ...(establishedTime === '' ? {} : { establishedTime }),
+    ...(holdTimeSec === undefined ? {} : { holdTimeSec }),
+    ...(keepaliveSec === undefined ? {} : { keepaliveSec }),
+    families: listOf(peer['routeCount']).map((count) => ({
+      family: `${textOf(count['afi'])}-${textOf(count['safi'])}`,
+      received: numberOf(count['received']) ?? 0,
+      advertised: numberOf(count['advertised']) ?? 0,
+    })),
+  }
+}
+
+/** Whatever way it is spelt: also `opensent`. */
+function stateOf(word: string): SessionState {
+  const plain = word.toLowerCase().replaceAll('_', '')
+  const states = Object.keys(stateWords) as SessionState[]
+  return states.find((state) => state.toLowerCase() === plain) ?? 'Idle'
+}
+
+/** Instances and peers under names of which none is there twice, in the order of the neighbors. */
+function namedInstances<T extends Named>(neighbors: readonly T[]): readonly (readonly [string, [string, T][]])[] {
+  const instances = new Map<string, Map<string, T>>()
+  for (const neighbor of neighbors) {
+    const peers = instances.get(neighbor.virtualRouter) ?? new Map<string, T>()
+    instances.set(neighbor.virtualRouter, peers)
+    const name = (neighbor.peerName ?? addressOf(neighbor)).slice(0, maxName)
+    peers.set(peers.has(name) ? neighbor.id.slice(0, maxName) : name, neighbor)
+  }
+  return [...instances].slice(0, maxInstances).map(([name, peers]) => [name.slice(0, maxName), [...peers]])
+}
+
+const addressOf = ({ peerAddress, interface: device }: Named): string =>
+  device === undefined || !(/^fe[89ab]/.test(peerAddress) || peerAddress === '::')
+    ? peerAddress
+    : `${peerAddress}%${device}`
+
+/** The conditions of a status that are such. */
+export function conditionsOf(status: RawObject): readonly StatusCondition[] {
+  return listOf(status['conditions']).flatMap((each): StatusCondition[] => {
+    const [type, word] = [textOf(each['type']), textOf(each['status'])]
+    if (type === '') return []
+    return [
+      {
+        type,
+        status: word === 'True' || word === 'False' ? word : 'Unknown',
+        reason: textOf(each['reason']),
+        message: textOf(each['message']),
+        lastTransitionTime: textOf(each['lastTransitionTime']),
+      },
+    ]
+  })
+}
+
+const maxMessage = 1024
+
+/** The condition that was there where it says the same; with its time where only the words are others. */
+export function conditionFrom(
+  before: readonly StatusCondition[],
+  said: Omit<StatusCondition, 'lastTransitionTime'>,
+  now: string,
+): StatusCondition {
+  const message = said.message.length > maxMessage ? `${said.message.slice(0, maxMessage - 3)}...` : said.message
+  const known = before.find(({ type }) => type === said.type)
+  const lastTransitionTime = known?.status === said.status && known.lastTransitionTime ? known.lastTransitionTime : now
+  return { ...said, message, lastTransitionTime }
+}
+
+function listOf(value: unknown): readonly RawObject[] {
+  return (Array.isArray(value) ? value : []).map(recordOf)
+}
+
+function recordOf(value: unknown): RawObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
+const numberOf = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined)
