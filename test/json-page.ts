@@ -31,6 +31,8 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['FamilyCount', jsonSchema(types.familyCountSchema)],
   ['UpdateErrors', jsonSchema(types.updateErrorsSchema)],
   ['Frontend', jsonSchema(types.frontendSchema)],
+  ['ClusterNode', jsonSchema(types.clusterNodeSchema)],
+  ['ClusterPeer', jsonSchema(types.clusterPeerSchema)],
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],

@@ -149,6 +149,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/herald.ts': ['src/main.ts', 'src/operate.ts', 'src/cli', 'src/sys'],
   'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts', 'src/operator/options.ts'],
   'src/cli/replay.ts': ['src/errors.ts', 'src/speaker/recording', 'src/cli'],
+  'src/cli/cluster.ts': [
+    ...['src/errors.ts', 'src/api/types.ts', 'src/cli', 'src/k8s/apiserver', 'src/k8s/dialects/node-report.ts'],
+  ],
   'src/cli/validate.ts': ['src/desired', 'src/k8s', 'src/cli', 'src/cli/manifests.ts'],
   'src/cli/manifests.ts': ['src/errors.ts', 'src/k8s'],
   'src/cli/migrate.ts': [

@@ -250,6 +250,39 @@ export const commandSchema = z.object({
     .describe('Peers with which it was not done'),
 })
 
+export const clusterPeerSchema = z.object({
+  node: z.string().describe('Name of the Node'),
+  instance: z.string().describe('The instance, or the local AS where the configuration names none'),
+  peer: z.string().describe('Name of the peer, or its address where the configuration names none'),
+  localAs: z.number().describe('AS number of the node'),
+  peerAs: z.number().describe('AS number of the peer'),
+  peerAddress: z.string().describe('Address of the peer'),
+  sessionState: z
+    .enum(['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established'])
+    .describe('State of RFC 4271 section 8.2.2, as the node told it last'),
+  uptimeSeconds: z.number().optional().describe('Absent unless Established'),
+  holdTimeSeconds: z.number().optional().describe('Negotiated'),
+  keepaliveSeconds: z.number().optional().describe('Negotiated'),
+  families: z
+    .array(z.object({ family: z.string(), received: z.number(), advertised: z.number() }))
+    .describe('Prefixes by `family`: `received` from the peer, `advertised` to it'),
+})
+
+export const clusterNodeSchema = z.object({
+  node: z.string().describe('Name of the Node'),
+  health: z.enum(['ok', 'degraded', 'unknown']).describe('unknown: the node has said nothing'),
+  sessions: z
+    .object({
+      established: z.number().describe('Sessions that are Established'),
+      configured: z.number().describe('Sessions that the configuration gives to the node'),
+    })
+    .describe('Sessions of the node'),
+  advertised: z.number().describe('Prefixes that peers hold from the node, summed over peers'),
+  message: z.string().describe('What the node says of itself, or why it says nothing'),
+})
+
+export type ClusterPeerView = z.infer<typeof clusterPeerSchema>
+export type ClusterNodeView = z.infer<typeof clusterNodeSchema>
 export type CommandView = z.infer<typeof commandSchema>
 export type VerdictView = z.infer<typeof verdictSchema>
 export type ProblemView = z.infer<typeof problemSchema>

@@ -2,17 +2,30 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
 import { fetchPeers, fetchRoutes } from '../api/client.ts'
-import type { PeerView, RoutesQuery, RouteView } from '../api/types.ts'
+import type { ClusterPeerView, PeerView, RoutesQuery, RouteView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
 import { addPeerCommands } from './command.ts'
-import { exitCode, type ReadingOptions, show, showList, withReadingOptions } from './reading.ts'
+import {
+  type ClusterOptions,
+  exitCode,
+  type ReadingOptions,
+  show,
+  showList,
+  withClusterOptions,
+  withReadingOptions,
+} from './reading.ts'
 import { formatTable, Table } from './table.ts'
 import { addressOfPeer, formatDuration } from './text.ts'
 
 export function addBgp(program: Command): void {
   const bgp = program.command('bgp').description('sessions and routes')
-  withReadingOptions(bgp.command('peers').description('sessions with their state')).action((options: ReadingOptions) =>
-    show(options, async () => {
+  const peersVerb = withReadingOptions(bgp.command('peers').description('sessions with their state'))
+  withClusterOptions(peersVerb).action((options: ClusterOptions) =>
+    show<unknown>(options, async () => {
+      if (options.cluster === true) {
+        const all = await (await import('./cluster.ts')).clusterPeers(options)
+        return { data: all, text: (isWide) => clusterTable(all, isWide), code: exitCode.ok }
+      }
       const peers = await fetchPeers(options)
       return { data: peers, text: (isWide) => peersTable(peers, isWide), code: exitCode.ok }
     }),
@@ -54,6 +67,26 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
         `ADDRESS]`,
     )
   return { table, family: `${family}-unicast`, ...(peer === undefined ? {} : { peer }) }
+}
+
+function clusterTable(peers: readonly ClusterPeerView[], isWide: boolean): string {
+  const columns = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received']
+  const header = [...columns, 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Instance', 'Peer'] : [])]
+  const none = { family: '-', received: 0, advertised: 0 }
+  const rows = peers.flatMap((peer) =>
+    (peer.families.length > 0 ? peer.families : [none]).map(({ family, received, advertised }, i) => {
+      const { node, localAs, peerAs, peerAddress, sessionState, uptimeSeconds, holdTimeSeconds } = peer
+      const uptime = uptimeSeconds === undefined ? '-' : formatDuration(uptimeSeconds)
+      const session = [node, String(localAs), String(peerAs), peerAddress, sessionState, uptime]
+      const hold = holdTimeSeconds === undefined ? '-' : `${holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
+      return [
+        ...(i === 0 ? session : session.map(() => '')),
+        ...[family.replace('-', '/'), String(received), String(advertised)],
+        ...(isWide && i === 0 ? [hold, peer.instance, peer.peer] : []),
+      ]
+    }),
+  )
+  return formatTable(header, rows)
 }
 
 function peersTable(peers: readonly PeerView[], isWide: boolean): string {

@@ -20,6 +20,24 @@ export interface ReadingOptions extends ApiLocation {
   readonly watch?: boolean
 }
 
+/** Which API server is asked. */
+export interface ClusterLocation {
+  readonly kubeconfig?: string
+  readonly context?: string
+}
+
+export interface ClusterOptions extends ReadingOptions, ClusterLocation {
+  readonly cluster?: boolean
+}
+
+/** For verbs that can be asked of all nodes at once. */
+export function withClusterOptions(command: Command): Command {
+  return command
+    .option('--cluster', 'what every node does, asked of the API server in place of the agent')
+    .option('--kubeconfig <file>', 'for --cluster: the API server, by default as kubectl finds it')
+    .option('--context <name>', 'for --cluster: a context of the kubeconfig in place of its current one')
+}
+
 export interface Reading<T> {
   readonly data: T
   readonly text: (isWide: boolean) => string

@@ -1,12 +1,21 @@
 /** `herald status`: one screen. Exit 1 when something is degraded. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { fetchStatus } from '../api/client.ts'
-import type { StatusView } from '../api/types.ts'
+import type { ClusterNodeView, StatusView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
-import { exitCode, type Reading, type ReadingOptions, show, withReadingOptions } from './reading.ts'
+import {
+  type ClusterOptions,
+  exitCode,
+  type Reading,
+  type ReadingOptions,
+  show,
+  withClusterOptions,
+  withReadingOptions,
+} from './reading.ts'
+import { formatTable } from './table.ts'
 import { formatDuration, paint, printable } from './text.ts'
 
-interface StatusOptions extends ReadingOptions {
+interface StatusOptions extends ClusterOptions {
   readonly wait?: boolean
   readonly timeout: number
 }
@@ -14,15 +23,34 @@ interface StatusOptions extends ReadingOptions {
 const pollEveryMs = 200
 
 export function addStatus(program: Command): void {
-  withReadingOptions(
-    program.command('status').description('sessions, routes, Services, datapath and warnings on one screen'),
-  )
+  const verb = program.command('status').description('sessions, routes, Services, datapath and warnings on one screen')
+  withClusterOptions(withReadingOptions(verb))
     .option('--wait', 'wait until everything is ok, also for an agent that is about to start')
     .addOption(new Option('--timeout <seconds>', 'how long --wait waits').argParser(seconds).default(300))
     .action(async (options: StatusOptions) => {
+      if (options.cluster === true) {
+        if (options.wait === true) throw new HeraldError('ERR_USAGE', '--wait waits for an agent: not with --cluster')
+        return show(options, () => readCluster(options))
+      }
       if (options.wait === true) await untilOk(options)
       return show(options, () => read(options))
     })
+}
+
+async function readCluster(options: ClusterOptions): Promise<Reading<readonly ClusterNodeView[]>> {
+  const nodes = await (await import('./cluster.ts')).clusterNodes(options)
+  const isOk = nodes.every(({ health }) => health === 'ok')
+  return { data: nodes, text: () => nodesTable(nodes), code: isOk ? exitCode.ok : exitCode.degraded }
+}
+
+function nodesTable(nodes: readonly ClusterNodeView[]): string {
+  return formatTable(
+    ['Node', 'Health', 'Sessions', 'Advertised', 'Message'],
+    nodes.map(({ node, health, sessions, advertised, message }) => [
+      ...[node, health, `${sessions.established}/${sessions.configured}`, String(advertised)],
+      message,
+    ]),
+  )
 }
 
 async function read(options: ReadingOptions): Promise<Reading<StatusView>> {

@@ -3,7 +3,7 @@
  * told to the cluster, whoever asks.
  */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -249,6 +249,35 @@ test('each agent tells the cluster of its sessions, whichever family of configur
   )
   const columns = await cluster.kubectl(['get', 'cbgpnode'])
   assert.match(columns, /node1 +65001 +127\.0\.0\.51 +established +True/)
+})
+
+/** What a verb prints, and its exit code. */
+function ask(...words: readonly string[]): Promise<{ readonly code: number; readonly stdout: string }> {
+  const args = [...words, '--cluster', '--kubeconfig', cluster.kubeconfig]
+  return new Promise((resolve) => {
+    execFile(herald, args, (error, stdout) => resolve({ code: Number(error?.code ?? 0), stdout }))
+  })
+}
+
+test('one question is enough: --cluster says what every node does', { skip }, async () => {
+  const peers = await ask('bgp', 'peers')
+  assert.equal(peers.code, 0)
+  assert.match(peers.stdout, /^node1 +65001 +65000 +127\.0\.0\.51 +Established +\d+s +ipv4\/unicast +0 +1$/m)
+  assert.match(peers.stdout, /^node2 +65001 +65000 +127\.0\.0\.52 +Established +\d+s +ipv4\/unicast +0 +2$/m)
+  const status = await ask('status', '-o', 'json', '--context', 'admin')
+  assert.equal(status.code, 0)
+  assert.deepEqual(
+    JSON.parse(status.stdout).map(({ node: name, health }: { node: string; health: string }) => [name, health]),
+    [
+      ['node1', 'ok'],
+      ['node2', 'ok'],
+    ],
+  )
+  await cluster.apply(list([node('node3')]))
+  const three = await ask('status')
+  assert.equal(three.code, 1)
+  assert.match(three.stdout, /^node3 +unknown +0\/0 +0 +no configuration applies to this node/m)
+  assert.equal((await ask('status', '--context', 'nowhere')).code, 1)
 })
 
 test('a session that ends is told within seconds', { skip }, async () => {

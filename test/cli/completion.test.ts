@@ -26,7 +26,7 @@ test('fish completes verbs, verbs below verbs, flags, and files where files are 
       return stdout.split('\n').filter(Boolean)
     }
     assert.deepEqual(complete('herald bgp '), ['peers', 'refresh', 'reset', 'routes'])
-    assert.deepEqual(complete('herald bgp peers '), ['--output', '--server', '--socket', '--watch'])
+    assert.deepEqual(complete('herald bgp routes '), ['--output', '--server', '--socket', '--watch'])
     assert.deepEqual(complete('herald bgp peers --w'), ['--watch'])
     assert.deepEqual(complete('herald bgp reset 192.0.2.1 --so'), ['--socket', '--soft'].sort())
     assert.deepEqual(complete('herald explain service default/web --ser'), ['--server'])

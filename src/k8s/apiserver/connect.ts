@@ -10,7 +10,7 @@ export interface ApiServerConnection extends Pick<Credentials, 'detail'> {
 }
 
 /** `kubeconfig` undefined: by the service account of the pod. Throws ERR_KUBECONFIG. */
-export function connectApiServer(kubeconfig: string | undefined): ApiServerConnection {
-  const credentials = loadCredentials(kubeconfig)
+export function connectApiServer(kubeconfig: string | undefined, context?: string): ApiServerConnection {
+  const credentials = loadCredentials(kubeconfig, context)
   return { detail: credentials.detail, transport: connectTransport(credentials) }
 }

@@ -31,18 +31,32 @@ export interface Credentials {
 /** A plugin that asks a person for a password never ends here. */
 const pluginMs = 60_000
 
-/** `path` undefined: that of the pod's service account. Throws ERR_KUBECONFIG. */
-export function loadCredentials(path: string | undefined): Credentials {
+/**
+ * `path` undefined: that of the pod's service account; `context` undefined: the one that is current there. Throws
+ * ERR_KUBECONFIG.
+ */
+export function loadCredentials(path: string | undefined, context?: string): Credentials {
   const detail = path === undefined ? "the pod's service account" : path
-  const { config, server } = load(path, detail)
-  return new KubeCredentials(config, server, path, detail)
+  const { config, server } = load(path, detail, context)
+  return new KubeCredentials(config, server, { path, context, detail })
 }
 
-function load(path: string | undefined, detail: string): { readonly config: KubeConfig; readonly server: URL } {
+interface Place {
+  readonly path: string | undefined
+  readonly context: string | undefined
+  readonly detail: string
+}
+
+function load(
+  path: string | undefined,
+  detail: string,
+  context: string | undefined,
+): { readonly config: KubeConfig; readonly server: URL } {
   const config = new KubeConfig()
   try {
     if (path === undefined) config.loadFromCluster()
     else config.loadFromFile(path)
+    if (context !== undefined) config.setCurrentContext(context)
   } catch (error) {
     throw new HeraldError('ERR_KUBECONFIG', `${detail} cannot be read: ${messageOf(error)}`, { cause: error })
   }
@@ -59,18 +73,18 @@ function load(path: string | undefined, detail: string): { readonly config: Kube
 class KubeCredentials implements Credentials {
   readonly server: URL
   readonly detail: string
-  readonly #path: string | undefined
+  readonly #place: Place
   readonly #from: string
   #config: KubeConfig
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
 
-  constructor(config: KubeConfig, server: URL, path: string | undefined, from: string) {
+  constructor(config: KubeConfig, server: URL, place: Place) {
     this.#config = config
-    this.#path = path
-    this.#from = from
+    this.#place = place
+    this.#from = place.detail
     this.server = server
-    this.detail = `${server.href.replace(/\/$/, '')} by ${from}`
+    this.detail = `${server.href.replace(/\/$/, '')} by ${place.detail}`
   }
 
   async headers(): Promise<Readonly<Record<string, string>>> {
@@ -85,7 +99,7 @@ class KubeCredentials implements Credentials {
   renew(): void {
     this.#asked = undefined
     try {
-      const { config, server } = load(this.#path, this.#from)
+      const { config, server } = load(this.#place.path, this.#from, this.#place.context)
       if (server.href === this.server.href) this.#config = config
     } catch {
       // Said by the server, which goes on refusing what we have.
