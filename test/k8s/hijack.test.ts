@@ -50,7 +50,7 @@ test('addresses of special use, nodes, pods and neighbors are not announced, who
     'fe80::5',
     'ff02::1',
   ]) {
-    const families = ip.includes(':') ? ', ipFamilies: [IPv6]' : ''
+    const families = ip.includes(':') && !ip.includes('.') ? ', ipFamilies: [IPv6]' : ''
     const text = smallestPolicy + node + other + wide + withStatus(ip, families) + slice('web')
     const web = serviceOf(translatorWith(text, { datapath: 'none' }).flush(), 'web')
     const verdict = verdictOf(web, 'allocated')
