@@ -74,6 +74,7 @@ export class Agent {
   #fileProblems: readonly Problem[] = []
   #isRunning = false
   #isSynced = false
+  #isTranslated = false
   #isSettled = false
   #isStopped = false
   /** When an earlier agent's routes may be given up all the same; undefined: there was none. */
@@ -154,9 +155,10 @@ export class Agent {
     return this.#faults.totals
   }
 
-  /** Every kind was read once. */
+  /** Everything was read once, and what it asks for is on its way: before that, no session that is down is seen. */
   get isSynced(): boolean {
-    return this.#isSynced
+    this.#isTranslated ||= this.#isSynced && !this.#parts.translator.hasMore
+    return this.#isTranslated
   }
 
   async start(): Promise<void> {

@@ -143,10 +143,11 @@ before(async () => {
   await cluster.apply(list([policyCrd, poolCrd]))
   for (const crd of ['ciliumbgppeeringpolicies', 'ciliumloadbalancerippools'])
     await cluster.kubectl(['wait', '--for=condition=Established', `crd/${crd}.cilium.io`])
-  await cluster.kubectl(['create', 'clusterrole', 'agent', '--verb=list,watch', '--resource=services,nodes,secrets'])
+  const core = '--resource=services,nodes,namespaces,secrets'
+  await cluster.kubectl(['create', 'clusterrole', 'agent', '--verb=list,watch', core])
   const more = [
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
-    { apiGroups: ['cilium.io'], resources: ['*'], verbs: ['list', 'watch'] },
+    { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*'], verbs: ['list', 'watch'] },
   ]
   const metadata = { name: 'agent-more' }
   await cluster.apply(

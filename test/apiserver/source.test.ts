@@ -178,9 +178,9 @@ test('an etcd restored from a backup takes nothing away, and what happens afterw
 
 test('a right that is taken away degrades its kind and takes nothing away', { skip }, async () => {
   const rules = [
-    { apiGroups: [''], resources: ['services', 'nodes', 'secrets'], verbs: ['list', 'watch'] },
+    { apiGroups: [''], resources: ['services', 'nodes', 'namespaces', 'secrets'], verbs: ['list', 'watch'] },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
-    { apiGroups: ['cilium.io'], resources: ['*'], verbs: ['list', 'watch'] },
+    { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*'], verbs: ['list', 'watch'] },
   ]
   const role = (all: readonly object[]): string =>
     JSON.stringify({

@@ -60,7 +60,8 @@ async function start(world: World): Promise<Seen> {
     upsert: (key, object, _origin, version) => {
       seen.objects.set(id(key), object)
       seen.versions.set(key.name, version)
-      say(`+${key.name}`, key.name)
+      // A server has namespaces of its own, read when they come.
+      if (key.kind !== 'Namespace') say(`+${key.name}`, key.name)
     },
     remove: (key) => {
       assert.ok(seen.objects.delete(id(key)), 'only what was delivered is removed')

@@ -13,7 +13,7 @@ import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import { ipv4Unicast, ipv6Unicast, Origin } from '../../src/bgp/messages/types.ts'
 import type { Capability } from '../../src/bgp/messages/capabilities.ts'
 import { encodeUpdate } from '../../src/bgp/messages/update.ts'
-import type { FromSpeaker, RouteSnapshot } from '../../src/speaker/protocol.ts'
+import type { FromSpeaker } from '../../src/speaker/protocol.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
 import type { Neighbor } from '../../src/desired/model.ts'
@@ -45,9 +45,11 @@ const standing = { ipv4: '100.64.0.0/24', ipv6: '2001:db8:64::/48' }
 const sourceOf = (index: number): string => `127.9.${index >> 7}.${(index & 127) + 1}`
 const steadySource = '127.8.0.1'
 
+type Page = Extract<FromSpeaker, { readonly type: 'answer' }>
+
 class Observer {
   readonly transitions = new Map<string, string[]>()
-  readonly #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
+  readonly #answers = new Map<number, (page: Page) => void>()
   #next = 1
   readonly speaker = new Speaker(
     { listen: { host: speakerAddress, port }, isRestart: false, isForwardingPreserved: false },
@@ -58,22 +60,29 @@ class Observer {
           ...(this.transitions.get(message.peer.peerAddress) ?? []),
           message.peer.state,
         ])
-      if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
+      if (message.type === 'answer') this.#answers.get(message.id)?.(message)
     },
   )
 
   async received(peer: string): Promise<string[]> {
-    const all = await Promise.all(
-      (['ipv4-unicast', 'ipv6-unicast'] as const).map(
-        (family) =>
-          new Promise<readonly RouteSnapshot[]>((resolve) => {
-            const id = this.#next++
-            this.#answers.set(id, resolve)
-            this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family, peer } })
-          }),
-      ),
-    )
-    return all.flat().map((route) => route.prefix)
+    const families = ['ipv4-unicast', 'ipv6-unicast'] as const
+    return (await Promise.all(families.map((family) => this.#receivedOf(family, peer)))).flat()
+  }
+
+  /** Page by page: an answer has a bound. */
+  async #receivedOf(family: 'ipv4-unicast' | 'ipv6-unicast', peer: string): Promise<string[]> {
+    const prefixes: string[] = []
+    for (let from: number | undefined, isFirst = true; isFirst || from !== undefined; isFirst = false) {
+      const page = await new Promise<Page>((resolve) => {
+        const id = this.#next++
+        this.#answers.set(id, resolve)
+        const query = { what: 'routes', table: 'received', family, peer } as const
+        this.speaker.handle({ type: 'query', id, query: from === undefined ? query : { ...query, from } })
+      })
+      prefixes.push(...(page.routes ?? []).map(({ prefix }) => prefix))
+      from = page.next
+    }
+    return prefixes
   }
 }
 
