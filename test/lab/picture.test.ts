@@ -55,9 +55,9 @@ test('without a datapath the picture says that nothing is served, and why', () =
 })
 
 test('on an API server the picture names its kubeconfig and kubectl, and no folder that agents read', () => {
-  const text = draw({ api: { kubeconfig: '/tmp/w/kubeconfig', programs: '/root/.cache/k' } })
+  const text = draw({ api: { kubeconfig: '/tmp/w/kubeconfig', programs: '/opt/k' } })
   assert.match(text, /export KUBECONFIG=\/tmp\/w\/kubeconfig/)
-  assert.match(text, /export PATH=\$PATH:\/root\/\.cache\/k/)
+  assert.match(text, /export PATH=\$PATH:\/opt\/k/)
   assert.match(text, /kubectl apply -f \/tmp\/w\/rack\/manifests/)
   assert.doesNotMatch(text, /\$EDITOR|rm \/tmp/)
 })
