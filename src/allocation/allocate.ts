@@ -413,10 +413,13 @@ export class Ipam {
 
   /** What is recorded for a Service that was not seen is not given to another: whom it may share with is not known. */
   #reservation(own: string, address: string, by: 'recorded' | 'any' = 'any'): Refusal | undefined {
-    const key = this.holdersOf(address).find(
-      (each) =>
-        each !== own && this.isReservation(each) && (by === 'any' || this.#assigned.get(each)?.isClaim !== true),
-    )
+    // Of several the first by name is named, in whatever order they came.
+    const [key] = this.holdersOf(address)
+      .filter(
+        (each) =>
+          each !== own && this.isReservation(each) && (by === 'any' || this.#assigned.get(each)?.isClaim !== true),
+      )
+      .sort()
     return key === undefined ? undefined : recordedFor(address, key)
   }
 
@@ -433,7 +436,7 @@ export class Ipam {
   #obstacle(request: AddressRequest, address: string, isHeld: boolean): Refusal | undefined {
     const holders = this.holdersOf(address)
     if (holders.length >= maxSharing && !holders.includes(request.key))
-      return takenBy(address, holders[0] ?? '', { kind: 'crowd' })
+      return takenBy(address, [...holders].sort()[0] ?? '', { kind: 'crowd' })
     // The oldest of several is named, in whatever order they came.
     let found: { readonly age: Aged; readonly obstacle: SharingObstacle } | undefined
     for (const key of holders) {

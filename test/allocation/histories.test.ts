@@ -91,8 +91,23 @@ test('what was undone leaves no trace: neither in who has what nor in what anybo
       for (const each of after) assert.deepEqual(perform(own, each), perform(twin, each))
       assert.deepEqual(shown(own), shown(twin))
     }),
-    { numRuns: 500 },
+    { numRuns: 2000 },
   )
+})
+
+test('a refusal names the same holder in whatever order the holders came', () => {
+  const refusals = [
+    ['a', 'b'],
+    ['b', 'a'],
+  ].map((order) => {
+    const ipam = new Ipam()
+    ipam.setPools(poolsOfAll[0] ?? [])
+    for (const name of order) ipam.reserve(`default/${name}`, ['10.0.0.2'])
+    const holding: Holding = { addresses: [], isRecorded: false, mayChoose: true }
+    return ipam.assign(request('c', { explicit: ['10.0.0.2'] }), holding)
+  })
+  assert.match(JSON.stringify(refusals[0]), /recorded for default\/a/)
+  assert.deepEqual(refusals[1], refusals[0])
 })
 
 test('the book of who holds an address and what each holds are the same book, whatever happened', () => {
