@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { Command } from 'commander'
 import { laterVerbs } from '../src/cli/later-verbs.ts'
 import { createProgram, descendants } from '../src/cli/program.ts'
-import { reasonNames } from '../src/datapath/layout.ts'
+import { reasonNames, reasonTable } from '../src/datapath/reasons.ts'
 import { errorTable } from '../src/errors.ts'
 import { createMetrics } from '../src/observe/metrics.ts'
 import { createOperatorMetrics } from '../src/observe/operator-metrics.ts'
@@ -104,6 +104,17 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
     [...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))),
   )
   assert.deepEqual([...labels].sort(), [...used].sort())
+})
+
+test('docs/operate.md has a row for each reason of the kernel, with what becomes of a packet and what to do', () => {
+  const section = sections(page('operate')).get('Packets that the kernel answers or drops') ?? ''
+  assert.deepEqual(
+    rows(section),
+    reasonNames.map((name) => {
+      const { fate, meaning, remedy } = reasonTable[name]
+      return [`\`${name}\``, fate, meaning, remedy]
+    }),
+  )
 })
 
 test('docs/metrics.md names exactly the families of an operator, with type, labels and their values', async () => {

@@ -36,6 +36,7 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],
+  ['Drop', jsonSchema(types.dropSchema)],
   ...Object.entries(migrationParts).map(([name, schema]): [string, JsonSchema] => [name, jsonSchema(schema)]),
 ])
 

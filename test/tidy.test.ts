@@ -228,6 +228,7 @@ const pure = [
   'src/datapath/maglev.ts',
   'src/datapath/maps.ts',
   'src/datapath/memory-maps.ts',
+  'src/datapath/reasons.ts',
   'src/datapath/served.ts',
   'src/datapath/slots.ts',
   'src/datapath/tables',

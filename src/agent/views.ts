@@ -27,7 +27,7 @@ export interface ViewParts {
   readonly version: string
   readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults'>
   readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
-  readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons'>
+  readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons' | 'drops'>
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
   readonly datapathProblem: string | undefined
@@ -119,6 +119,7 @@ async function statusView(
       interfaces: [...datapath.status.interfaces],
       maps: datapath.usage().map((map) => ({ ...map })),
       reasons: { ...datapath.reasons() },
+      drops: datapath.drops().map((drop) => ({ ...drop })),
       ...(parts.datapathProblem === undefined ? {} : { problem: parts.datapathProblem }),
     },
     ...(agent.isDrained || isAnnotated ? { drain: { command: agent.isDrained, annotation: isAnnotated } } : {}),

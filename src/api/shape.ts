@@ -122,6 +122,7 @@ export const statusShape: Shape = {
     adopted: 'boolean',
     maps: [{ name: 'string', entries: 'number', maxEntries: 'number' }],
     reasons: 'object',
+    drops: [{ reason: 'string', family: 'string', fate: 'string', packets: 'number' }],
   },
   warnings: ['string'],
   problems: [problemShape],

@@ -176,6 +176,15 @@ export const mapSchema = z.object({
   maxEntries: z.number().describe('Entries that fit'),
 })
 
+export const dropSchema = z.object({
+  reason: z.string().describe('Why, as in docs/operate.md'),
+  family: z.enum(['ipv4', 'ipv6']).describe('Of the packets'),
+  fate: z
+    .enum(['answered', 'refused', 'dropped'])
+    .describe('answered: as it should be; refused: by RST or ICMP; dropped: without a word'),
+  packets: z.number().describe('Since the maps were made'),
+})
+
 export const statusSchema = z.object({
   node: z.string().describe('Name of the Node'),
   version: z.string().describe('Version of the agent'),
@@ -220,6 +229,7 @@ export const statusSchema = z.object({
       schema: z.number().optional().describe('Schema version of the maps'),
       maps: z.array(mapSchema).describe('Fill of the maps'),
       reasons: z.record(z.string(), z.number()).describe('Packets answered in place or dropped, by reason'),
+      drops: z.array(dropSchema).describe('The same by family too, with what became of them'),
       problem: z.string().optional().describe('Why the datapath that was asked for could not be had'),
     })
     .describe('The kernel'),

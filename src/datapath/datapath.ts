@@ -37,6 +37,14 @@ export interface MapUsage {
   readonly maxEntries: number
 }
 
+/** Packets of one family that were not passed on for one reason of reasons.ts. */
+export interface DropCount {
+  readonly reason: string
+  readonly family: 'ipv4' | 'ipv6'
+  readonly fate: 'answered' | 'refused' | 'dropped'
+  readonly packets: number
+}
+
 export interface DatapathStatus {
   readonly kind: 'ebpf' | 'none' | 'fake'
   readonly attach?: AttachMode
@@ -58,6 +66,8 @@ export interface Datapath {
   counters(id: string): FrontendCounters | undefined
   /** Packets dropped or answered in place, by reason, since the maps were made. */
   reasons(): Readonly<Record<string, number>>
+  /** The same by family too, with what became of the packets. */
+  drops(): readonly DropCount[]
   usage(): readonly MapUsage[]
   /**
    * Attaches to exactly these interfaces, and to `others` what translates replies that leave by them; programs on the

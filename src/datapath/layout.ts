@@ -5,28 +5,12 @@
 import { formatAddress, parseIpv4 } from '../ip/address.ts'
 import type { Backend, Protocol } from '../desired/model.ts'
 import type { FrontendCounters } from './datapath.ts'
+import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
 export const schema = 2
 
 const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
-
-/** In the order of `enum reason`. */
-export const reasonNames = [
-  'echo_answered',
-  'unowned_port',
-  'unowned_protocol',
-  'no_backend',
-  'backend_gone',
-  'answer_limited',
-  'not_answerable',
-  'bad_header',
-  'fragment',
-  'icmp_unmatched',
-  'flows_full',
-  'rewrite_failed',
-  'reply_unmatched',
-] as const
 
 /** `struct backend_ref`: a slot of a Maglev table. */
 export interface BackendRef {
@@ -112,7 +96,12 @@ export const mapShapes = {
   datagrams: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 17 },
   fragments: { kind: 'lru', keyBytes: 12, valueBytes: 4, maxEntries: 8_192 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 18 },
-  reasons: { kind: 'array', keyBytes: 4, valueBytes: sizes.reason, maxEntries: reasonNames.length },
+  drops: {
+    kind: 'array',
+    keyBytes: 4,
+    valueBytes: sizes.reason,
+    maxEntries: reasonNames.length * familyNames.length,
+  },
   limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
 } as const satisfies Readonly<Record<string, MapShape>>
 

@@ -10,6 +10,7 @@ export function createNoneDatapath(): Datapath {
     remove: () => {},
     counters: () => undefined,
     reasons: () => ({}),
+    drops: () => [],
     usage: () => [],
     attach: () => {},
     close: () => {},

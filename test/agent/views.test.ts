@@ -132,6 +132,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       counters: () => undefined,
       usage: () => [],
       reasons: () => ({}),
+      drops: () => [],
     },
     source: { kind: 'manifests', detail: '/etc/herald' },
     datapathProblem: undefined,

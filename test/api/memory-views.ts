@@ -148,6 +148,10 @@ export const status: StatusView = {
     adopted: true,
     maps: [{ name: 'services', entries: 3, maxEntries: 65_536 }],
     reasons: { noBackend: 2, 'no "such"\\port': 1 },
+    drops: [
+      { reason: 'no_backend', family: 'ipv4' as const, fate: 'refused' as const, packets: 2 },
+      { reason: 'echo_answered', family: 'ipv4' as const, fate: 'answered' as const, packets: 7 },
+    ],
   },
   warnings: [`peer 2001:db8::2: ${hostile}`],
   problems: [

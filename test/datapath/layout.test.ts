@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import {
@@ -12,10 +12,10 @@ import {
   mapShapes,
   offsets,
   readBackend,
-  reasonNames,
   sizes,
   writeBackend,
 } from '../../src/datapath/layout.ts'
+import { familyNames, reasonNames } from '../../src/datapath/reasons.ts'
 
 interface BtfType {
   readonly id: number
@@ -85,7 +85,7 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
     ({ __u32: 4, __be32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
   const entriesOf = (text: string): number => {
     const [base = '', shift = '0'] = text.replace('VIPS_PER_LIMIT_BITS', '8').split(' << ')
-    const named = { REASON_COUNT: reasonNames.length, LIMIT_COUNT: 5 }[base]
+    const named = { 'REASON_COUNT * FAMILY_COUNT': reasonNames.length * familyNames.length, LIMIT_COUNT: 5 }[base]
     return (named ?? Number(base)) * 2 ** Number(shift)
   }
   const maps = [...header.matchAll(/^struct \{\n((?:\t__.*\n)+)\} (\w+) SEC/gm)].map(([, body = '', name = '']) => {
@@ -105,8 +105,28 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
 
 test('reasons have the names and the order of the programs', () => {
   const header = readFileSync(new URL('../../src/datapath/bpf/layout.h', import.meta.url), 'utf8')
-  const words = [...header.matchAll(/^\tREASON_(\w+),$/gm)].map((match) => (match[1] ?? '').toLowerCase())
-  assert.deepEqual(words, [...reasonNames, 'count'])
+  const words = (kind: string): readonly string[] =>
+    [...header.matchAll(new RegExp(`^\\t${kind}_(\\w+),$`, 'gm'))].map((match) => (match[1] ?? '').toLowerCase())
+  assert.deepEqual(words('REASON'), [...reasonNames, 'count'])
+  assert.deepEqual(words('FAMILY'), [...familyNames, 'count'])
+})
+
+test('no packet is dropped or sent back without a reason: one place makes the verdict, and counts', () => {
+  const folder = new URL('../../src/datapath/bpf/', import.meta.url)
+  const sources = readdirSync(folder)
+    .filter((name) => /\.[ch]$/.test(name))
+    .map((name) => [name, readFileSync(new URL(name, folder), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '')] as const)
+  const withWord = (word: RegExp): readonly string[] =>
+    sources.flatMap(([name, text]) => [...text.matchAll(word)].map(() => name))
+  assert.deepEqual(withWord(/\bTC_ACT_SHOT\b/g), ['outcome.h'])
+  assert.deepEqual(withWord(/\bbpf_redirect\w*\(/g), ['outcome.h'])
+  const used = new Set(sources.flatMap(([, text]) => [...text.matchAll(/\bREASON_(\w+)/g)].map(([, name]) => name)))
+  for (const reason of reasonNames) assert.ok(used.has(reason.toUpperCase()), `nothing gives the reason ${reason}`)
+  // What a program answers with went through there, or is that a packet passes.
+  for (const [name, text] of sources)
+    for (const [, body = ''] of text.matchAll(/^SEC\("tc"\)\n[^{]*\{([\s\S]*?)^\}/gm))
+      for (const [line] of body.matchAll(/return [^;]*;/g))
+        assert.match(line, /^return (PASS|finish\(.*|flow \? finish\(.* : PASS);$/s, `${name}: ${line}`)
 })
 
 test('keys and values survive encoding and decoding', () => {

@@ -67,7 +67,7 @@ static __always_inline __u16 fold(__u32 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-static __always_inline int send_back(struct __sk_buff *skb)
+static __always_inline int send_back(struct __sk_buff *skb, enum reason reason)
 {
 	__u8 from[2 * ETH_ALEN], to[2 * ETH_ALEN];
 
@@ -77,7 +77,7 @@ static __always_inline int send_back(struct __sk_buff *skb)
 	__builtin_memcpy(to + ETH_ALEN, from, ETH_ALEN);
 	if (bpf_skb_store_bytes(skb, 0, to, sizeof(to), 0))
 		return drop(REASON_REWRITE_FAILED);
-	return bpf_redirect(skb->ifindex, 0);
+	return ANSWERED + reason;
 }
 
 static __always_inline struct iphdr answer_header(const struct packet *packet, __u8 protocol, __u16 total_length)
@@ -173,8 +173,7 @@ static __always_inline int answer_reset(struct __sk_buff *skb, const struct pack
 	if (bpf_skb_change_tail(skb, packet->l3 + sizeof(out), 0) ||
 	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0))
 		return drop(REASON_REWRITE_FAILED);
-	count(reason);
-	return send_back(skb);
+	return send_back(skb, reason);
 }
 
 struct unreachable {
@@ -253,8 +252,7 @@ static __always_inline int answer_unreachable(struct __sk_buff *skb, const struc
 	    bpf_skb_store_bytes(skb, packet->l3, &out, sizeof(out), 0) ||
 	    !store_quote(skb, packet, &quote, packet->l3 + sizeof(out)))
 		return drop(REASON_REWRITE_FAILED);
-	count(reason);
-	return send_back(skb);
+	return send_back(skb, reason);
 }
 
 /* Nobody serves this: say so at once instead of letting the client wait. */
@@ -295,8 +293,7 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 				sizeof(reply) | ones_for_zero) ||
 	    bpf_skb_store_bytes(skb, packet->l4, &reply, sizeof(reply), 0))
 		return drop(REASON_REWRITE_FAILED);
-	count(REASON_ECHO_ANSWERED);
-	return send_back(skb);
+	return send_back(skb, REASON_ECHO_ANSWERED);
 }
 
 #endif

@@ -15,11 +15,9 @@
 #include "flow.h"
 #include "icmp.h"
 #include "opening.h"
+#include "outcome.h"
 #include "packet.h"
 #include "rewrite.h"
-
-/* Added to a reason in place of a verdict: nobody serves this packet. */
-#define REFUSE 0x100
 
 static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
 		bool is_new)
@@ -166,9 +164,9 @@ int herald_ingress(struct __sk_buff *skb)
 	if (!address)
 		return PASS;
 	if (!address->frontends)
-		return receive_direct(skb, &packet);
+		return finish(skb, &packet, receive_direct(skb, &packet));
 	answer = receive(skb, &packet);
-	return answer >= REFUSE ? refuse(skb, &packet, answer - REFUSE) : answer;
+	return finish(skb, &packet, answer >= REFUSE ? refuse(skb, &packet, answer - REFUSE) : answer);
 }
 
 static __always_inline int send_translated(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
@@ -273,7 +271,7 @@ int herald_egress(struct __sk_buff *skb)
 	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
 		return PASS;
 	if (packet.protocol == IPPROTO_ICMP)
-		return send_icmp(skb, &packet);
+		return finish(skb, &packet, send_icmp(skb, &packet));
 	if (packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP)
 		return PASS;
 	if (!parse_transport(skb, &packet))
@@ -281,14 +279,14 @@ int herald_egress(struct __sk_buff *skb)
 	key = flow_key(&packet, DIRECTION_OUT);
 	flow = find_proved(&key);
 	if (flow)
-		return send_known(skb, &packet, &key, flow, false);
+		return finish(skb, &packet, send_known(skb, &packet, &key, flow, false));
 	source = source_at(packet.source, packet.source_port, packet.protocol);
 	if (!source)
 		return PASS;
 	flow = find_opening(&key);
 	if (flow)
-		return send_known(skb, &packet, &key, flow, true);
-	return send_unknown(skb, &packet, &key, source);
+		return finish(skb, &packet, send_known(skb, &packet, &key, flow, true));
+	return finish(skb, &packet, send_unknown(skb, &packet, &key, source));
 }
 
 /* On interfaces that are no uplinks and by which pods may be left all the same: a reply of a known flow of a VIP leaves
@@ -303,17 +301,17 @@ int herald_reply(struct __sk_buff *skb)
 	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
 		return PASS;
 	if (packet.protocol == IPPROTO_ICMP)
-		return send_icmp(skb, &packet);
+		return finish(skb, &packet, send_icmp(skb, &packet));
 	if ((packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP) || !parse_transport(skb, &packet))
 		return PASS;
 	key = flow_key(&packet, DIRECTION_OUT);
 	flow = find_proved(&key);
 	if (flow)
-		return send_known(skb, &packet, &key, flow, false);
+		return finish(skb, &packet, send_known(skb, &packet, &key, flow, false));
 	if (!source_at(packet.source, packet.source_port, packet.protocol))
 		return PASS;
 	flow = find_opening(&key);
-	return flow ? send_known(skb, &packet, &key, flow, true) : PASS;
+	return flow ? finish(skb, &packet, send_known(skb, &packet, &key, flow, true)) : PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -140,7 +140,7 @@ struct counters {
 	__u64 new_connections;
 };
 
-/* Why a packet for a VIP was answered in place or dropped: exactly one per such packet. */
+/* Why a packet was answered in place or dropped: exactly one per such packet. In the order of reasons.ts. */
 enum reason {
 	REASON_ECHO_ANSWERED,
 	REASON_UNOWNED_PORT,
@@ -156,6 +156,12 @@ enum reason {
 	REASON_REWRITE_FAILED,
 	REASON_REPLY_UNMATCHED,
 	REASON_COUNT,
+};
+
+enum family {
+	FAMILY_IPV4,
+	FAMILY_IPV6,
+	FAMILY_COUNT,
 };
 
 /* Answers are limited by kind and VIP: VIPs that share a place by their hash share a bucket of each kind. */
@@ -255,10 +261,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, REASON_COUNT);
-	__type(key, __u32); /* enum reason */
+	__uint(max_entries, REASON_COUNT * FAMILY_COUNT);
+	__type(key, __u32); /* enum reason, for each enum family */
 	__type(value, __u64);
-} reasons SEC(".maps");
+} drops SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

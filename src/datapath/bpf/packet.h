@@ -60,6 +60,7 @@ struct packet {
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 position;
+	__u8 family; /* enum family */
 	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */
 	__u32 seq;
 	__u32 ack;
@@ -71,19 +72,16 @@ struct vlan {
 	__be16 protocol;
 };
 
-static __always_inline void count(enum reason reason)
-{
-	__u32 key = reason;
-	__u64 *packets = bpf_map_lookup_elem(&reasons, &key);
-
-	if (packets)
-		*packets += 1;
-}
+/* What a function answers with in place of a verdict: the fate of a packet that is not passed on, and its reason. Only
+ * outcome.h makes a verdict of it, so that nothing is dropped or answered uncounted. */
+#define REASON_MASK 0xff
+#define DROPPED 0x100
+#define ANSWERED 0x200 /* it has become the answer */
+#define REFUSE 0x400   /* nobody serves it: it is to be answered so */
 
 static __always_inline int drop(enum reason reason)
 {
-	count(reason);
-	return TC_ACT_SHOT;
+	return DROPPED + reason;
 }
 
 /* False when this is no IPv4 at all, or too short to tell: then it is nothing of ours. */
@@ -113,6 +111,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 	packet->source = ip.saddr;
 	packet->destination = ip.daddr;
 	packet->identification = ip.id;
+	packet->family = FAMILY_IPV4;
 	packet->protocol = ip.protocol;
 	packet->position = fragment & IP_OFFSET_MASK ? LATER_FRAGMENT : fragment & IP_MORE_FRAGMENTS ? FIRST_FRAGMENT : WHOLE;
 	return true;

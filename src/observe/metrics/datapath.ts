@@ -23,6 +23,12 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     labelNames: ['reason'],
     registers,
   })
+  const drops = new Counter({
+    name: 'herald_datapath_drop_total',
+    help: 'Packets that nobody was given: dropped, or refused by RST or ICMP, by reason and family',
+    labelNames: ['reason', 'family'],
+    registers,
+  })
   const healthy = new Gauge({ name: 'herald_healthy', help: '1 when status is ok, 0 when it is degraded', registers })
   const problems = new Gauge({
     name: 'herald_object_problems',
@@ -39,6 +45,8 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     }
     for (const [reason, count] of Object.entries(status.datapath.reasons))
       packets.inc({ reason }, growth.of(reason, count))
+    for (const { reason, family, fate, packets: count } of status.datapath.drops)
+      if (fate !== 'answered') drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
     growth.next()
     healthy.set(status.health === 'ok' ? 1 : 0)
     synced.set(status.source.synced ? 1 : 0)

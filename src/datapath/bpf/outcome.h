@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The end of every packet that our programs do not pass on: counted by its reason and family, then its verdict. */
+#ifndef HERALD_OUTCOME_H
+#define HERALD_OUTCOME_H
+
+#include "packet.h"
+
+static __always_inline void count_drop(enum reason reason, enum family family)
+{
+	__u32 key = family * REASON_COUNT + reason;
+	__u64 *packets = bpf_map_lookup_elem(&drops, &key);
+
+	if (packets)
+		*packets += 1;
+}
+
+/* The verdict of a program. What is passed on costs one comparison here. */
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet, int outcome)
+{
+	enum reason reason = outcome & REASON_MASK;
+
+	if (outcome < DROPPED)
+		return outcome;
+	count_drop(reason, packet->family);
+	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
+}
+
+#endif

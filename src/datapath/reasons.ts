@@ -1,0 +1,89 @@
+/**
+ * Why the kernel did not pass a packet on: the closed list, in the order of `enum reason` in bpf/layout.h.
+ * docs/operate.md has a row for each, compared by a test. Pure.
+ */
+
+/** `answered`: as it should be. `refused`: nobody serves it, and the sender is told. `dropped`: without a word. */
+type Fate = 'answered' | 'refused' | 'dropped'
+
+interface Reason {
+  readonly fate: Fate
+  readonly meaning: string
+  /** What to look at, or to change. */
+  readonly remedy: string
+}
+
+const table = {
+  echo_answered: { fate: 'answered', meaning: 'a ping of a VIP', remedy: 'nothing' },
+  unowned_port: {
+    fate: 'refused',
+    meaning: 'no Service has this port of the VIP: RST, or ICMP port unreachable',
+    remedy: '`herald lb list` has the ports; else it is a scan',
+  },
+  unowned_protocol: {
+    fate: 'refused',
+    meaning: 'neither TCP, UDP nor ICMP: ICMP protocol unreachable',
+    remedy: 'nothing: no Service has such a protocol here',
+  },
+  no_backend: {
+    fate: 'refused',
+    meaning: 'the Service has no ready backend on this node: RST, or ICMP port unreachable',
+    remedy: 'readiness of its pods; the route should be withdrawn, `herald explain service` says whether it is',
+  },
+  backend_gone: {
+    fate: 'refused',
+    meaning: 'the pod left every slice and its while is over: RST, so that the client reconnects at once',
+    remedy: 'nothing after a rollout; else why the pod went',
+  },
+  answer_limited: {
+    fate: 'dropped',
+    meaning: 'beyond 1000 answers a second of one kind for one VIP on a CPU (burst 256)',
+    remedy: 'who sends so much: `herald observe --type drop`',
+  },
+  not_answerable: {
+    fate: 'dropped',
+    meaning: 'no answer is due: a RST, a source that is no host, another ICMP message',
+    remedy: 'nothing; if it is much, who sends it',
+  },
+  bad_header: {
+    fate: 'dropped',
+    meaning: 'a truncated or contradictory header',
+    remedy: 'who sends it; the driver of the interface when there are many sources',
+  },
+  fragment: {
+    fate: 'dropped',
+    meaning: 'a later fragment whose first one was not seen here, or a ping in fragments',
+    remedy: 'the MTU of the path; the hash of the router should leave ports out for fragments',
+  },
+  icmp_unmatched: {
+    fate: 'dropped',
+    meaning: 'an ICMP error about a packet of no flow that is known',
+    remedy: 'after routers changed their choice of nodes: nothing; else who forges it',
+  },
+  flows_full: {
+    fate: 'dropped',
+    meaning: 'no room for the state of a new flow, or every client port that may stand for this one is in use',
+    remedy: 'the fill of `openings` in `herald lb maps`',
+  },
+  rewrite_failed: {
+    fate: 'dropped',
+    meaning: 'the kernel refused the change of a packet',
+    remedy: 'the memory of the node; report it with `herald observe -o json`',
+  },
+  reply_unmatched: {
+    fate: 'dropped',
+    meaning:
+      'a pod of a Service spoke on no flow that is known, and must not leave with its own address: both halves of a ' +
+      'flow were evicted, or a connection to the pod came in over an interface that is no uplink',
+    remedy: 'the fill of `connections` in `herald lb maps`; `--interfaces`',
+  },
+} as const satisfies Readonly<Record<string, Reason>>
+
+type ReasonName = keyof typeof table
+
+export const reasonTable: Readonly<Record<ReasonName, Reason>> = table
+
+export const reasonNames = Object.keys(table) as readonly ReasonName[]
+
+/** In the order of `enum family`. */
+export const familyNames = ['ipv4', 'ipv6'] as const
