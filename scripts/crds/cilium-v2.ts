@@ -5,7 +5,7 @@ import { nodeConfigSpec } from '../../src/k8s/kinds/cilium-bgp-node-config.ts'
 import { nodeConfigOverrideSpec } from '../../src/k8s/kinds/cilium-bgp-node-config-override.ts'
 import { peerConfigSpec } from '../../src/k8s/kinds/cilium-bgp-peer-config.ts'
 import { communityTexts, families, session } from './cilium.ts'
-import { ageColumn, type Definition } from './definitions.ts'
+import { acceptedColumns, ageColumn, type Definition } from './definitions.ts'
 import type { Structural } from './structural.ts'
 
 const categories = ['cilium', 'ciliumbgp']
@@ -61,6 +61,7 @@ export const clusterConfig: Definition = {
     { name: 'Local AS', type: 'integer', jsonPath: '.spec.bgpInstances[0].localASN' },
     { name: 'Peer AS', type: 'integer', jsonPath: '.spec.bgpInstances[0].peers[0].peerASN' },
     { name: 'Peer Address', type: 'string', jsonPath: '.spec.bgpInstances[0].peers[0].peerAddress' },
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -96,6 +97,7 @@ export const peerConfig: Definition = {
     { name: 'Hold Time', type: 'integer', jsonPath: '.spec.timers.holdTimeSeconds' },
     { name: 'Graceful Restart', type: 'boolean', jsonPath: '.spec.gracefulRestart.enabled' },
     { name: 'Secret', type: 'string', jsonPath: '.spec.authSecretRef', priority: 1 },
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -142,7 +144,11 @@ export const advertisement: Definition = {
     ...communityTexts(`${entry}.attributes.communities`),
     [`${entry}.attributes.localPreference`]: 'LOCAL_PREF, for internal sessions; the highest of several counts.',
   },
-  columns: [{ name: 'Type', type: 'string', jsonPath: '.spec.advertisements[0].advertisementType' }, ageColumn],
+  columns: [
+    { name: 'Type', type: 'string', jsonPath: '.spec.advertisements[0].advertisementType' },
+    ...acceptedColumns,
+    ageColumn,
+  ],
 }
 
 export const nodeConfigOverride: Definition = {
@@ -165,7 +171,11 @@ export const nodeConfigOverride: Definition = {
     [`${peer}.localAddress`]: 'Source address of the session.',
     [`${peer}.localPort`]: 'Of early versions; it has no effect.',
   },
-  columns: [{ name: 'Router ID', type: 'string', jsonPath: '.spec.bgpInstances[0].routerID' }, ageColumn],
+  columns: [
+    { name: 'Router ID', type: 'string', jsonPath: '.spec.bgpInstances[0].routerID' },
+    ...acceptedColumns,
+    ageColumn,
+  ],
 }
 
 const said = (type: string, description: string, more: object = {}): Structural => ({ type, description, ...more })

@@ -2,7 +2,7 @@
 import { wellKnownCommunityNames } from '../../src/k8s/kinds/communities.ts'
 import { peeringPolicySpec } from '../../src/k8s/kinds/cilium-bgp-peering-policy.ts'
 import { ipPoolSpec } from '../../src/k8s/kinds/cilium-load-balancer-ip-pool.ts'
-import { ageColumn, type Definition } from './definitions.ts'
+import { acceptedColumns, ageColumn, type Definition } from './definitions.ts'
 import type { Texts } from './structural.ts'
 
 const uint16 = '(0|[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])'
@@ -146,6 +146,7 @@ export const peeringPolicy: Definition = {
     { name: 'Peer AS', type: 'integer', jsonPath: '.spec.virtualRouters[0].neighbors[0].peerASN' },
     { name: 'Peer Address', type: 'string', jsonPath: '.spec.virtualRouters[0].neighbors[0].peerAddress' },
     { name: 'PodCIDR', type: 'boolean', jsonPath: '.spec.virtualRouters[0].exportPodCIDR', priority: 1 },
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -189,6 +190,7 @@ export const ipPool: Definition = {
     { name: 'Disabled', type: 'boolean', jsonPath: '.spec.disabled' },
     { name: 'Conflicting', type: 'string', jsonPath: condition('PoolConflict', 'status') },
     { name: 'IPs Available', type: 'string', jsonPath: condition('IPsAvailable', 'message') },
+    ...acceptedColumns,
     ageColumn,
   ],
 }

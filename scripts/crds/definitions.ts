@@ -29,6 +29,15 @@ export interface Definition {
 
 export const ageColumn: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' }
 
+const accepted = (field: string): string => `.status.conditions[?(@.type=="herald.dev/Accepted")].${field}`
+
+/** Whether an object is understood, and what is wrong with it. */
+export const acceptedColumns: readonly Column[] = [
+  { name: 'Accepted', type: 'string', jsonPath: accepted('status') },
+  { name: 'Reason', type: 'string', jsonPath: accepted('reason'), priority: 1 },
+  { name: 'Message', type: 'string', jsonPath: accepted('message'), priority: 1 },
+]
+
 /** What everybody writes into a status: metav1.Condition. */
 const conditions: Structural = {
   type: 'array',

@@ -5,7 +5,7 @@ import { bgpPeerSpec } from '../../src/k8s/kinds/bgp-peer.ts'
 import { communitySpec } from '../../src/k8s/kinds/community.ts'
 import { ipAddressPoolSpec } from '../../src/k8s/kinds/ip-address-pool.ts'
 import { l2AdvertisementSpec } from '../../src/k8s/kinds/l2-advertisement.ts'
-import { ageColumn, type Column, type Definition } from './definitions.ts'
+import { acceptedColumns, ageColumn, type Column, type Definition } from './definitions.ts'
 import type { Structural, Texts } from './structural.ts'
 
 const column = (name: string, type: Column['type'], field: string, priority?: number): Column => ({
@@ -37,6 +37,7 @@ export const ipAddressPool: Definition = {
     column('Auto Assign', 'boolean', 'autoAssign'),
     column('Avoid Buggy IPs', 'boolean', 'avoidBuggyIPs'),
     column('Addresses', 'string', 'addresses'),
+    ...acceptedColumns,
     ageColumn,
   ],
   status: {
@@ -109,6 +110,7 @@ export const bgpPeer: Definition = {
     column('ASN', 'integer', 'peerASN'),
     column('BFD Profile', 'string', 'bfdProfile'),
     column('Multi Hops', 'boolean', 'ebgpMultiHop'),
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -154,6 +156,7 @@ export const bgpAdvertisement: Definition = {
     ...choosingColumns,
     column('Peers', 'string', 'peers'),
     column('Node Selectors', 'string', 'nodeSelectors', 1),
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -172,7 +175,7 @@ export const l2Advertisement: Definition = {
     'spec.preferredNodeSelectors[].weight': 'How much.',
     'spec.preferredNodeSelectors[].preference': 'Which nodes, by their labels.',
   },
-  columns: [...choosingColumns, column('Interfaces', 'string', 'interfaces'), ageColumn],
+  columns: [...choosingColumns, column('Interfaces', 'string', 'interfaces'), ...acceptedColumns, ageColumn],
 }
 
 export const bfdProfile: Definition = {
@@ -196,6 +199,7 @@ export const bfdProfile: Definition = {
     column('Transmit Interval', 'integer', 'transmitInterval'),
     column('Receive Interval', 'integer', 'receiveInterval'),
     column('Multiplier', 'integer', 'detectMultiplier'),
+    ...acceptedColumns,
     ageColumn,
   ],
 }
@@ -212,5 +216,5 @@ export const community: Definition = {
     'spec.communities[].name': 'By which a BGPAdvertisement knows it.',
     'spec.communities[].value': 'As 65000:100 or large:65000:1:2.',
   },
-  columns: [ageColumn],
+  columns: [...acceptedColumns, ageColumn],
 }

@@ -10,8 +10,6 @@
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { Neighbor, Problem } from '../desired/model.ts'
 import {
-  conditionFrom,
-  conditionsOf,
   errorCondition,
   healthyCondition,
   isNodeReportOurs,
@@ -21,7 +19,14 @@ import {
   pressingPart,
 } from '../k8s/dialects/node-report.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
-import type { ObjectVersionRef, StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
+import {
+  conditionFrom,
+  conditionsOf,
+  type ObjectVersionRef,
+  type SaidCondition,
+  type StatusOutcome,
+  type StatusSink,
+} from '../k8s/status.ts'
 import { sameValue } from '../desired/same-value.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { Faults } from './faults.ts'
@@ -169,6 +174,7 @@ export class NodeReporter {
       case 'limited':
         return Math.max(outcome.afterMs, leastMs)
       case 'owned':
+      case 'undeclared':
       case 'refused':
       case 'failed': {
         const what = 'what this node says of its sessions cannot be written'
@@ -196,9 +202,7 @@ export class NodeReporter {
   }
 }
 
-type Said = Omit<StatusCondition, 'lastTransitionTime'>
-
-function healthOf(peers: readonly PeerSnapshot[], { failures, problems, isSynced }: NodeFigures): Said {
+function healthOf(peers: readonly PeerSnapshot[], { failures, problems, isSynced }: NodeFigures): SaidCondition {
   const down = peers.filter(({ state }) => state !== 'Established')
   const reasons = [
     ...(isSynced ? [] : ['objects are being read']),
@@ -218,7 +222,7 @@ function healthOf(peers: readonly PeerSnapshot[], { failures, problems, isSynced
   }
 }
 
-function errorsOf({ problems }: NodeFigures): Said {
+function errorsOf({ problems }: NodeFigures): SaidCondition {
   const errors = problems.filter(({ severity }) => severity === 'error').map(problemText)
   const isFaulty = errors.length > 0
   return {

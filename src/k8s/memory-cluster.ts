@@ -14,6 +14,8 @@ interface Kept {
   readonly key: ObjectKey
   readonly uid: string
   readonly resourceVersion: string
+  /** Grows with each change of the spec. */
+  readonly generation: number
   readonly object: RawObject
   /** Who last wrote these fields of the status, or applied the value that they have. */
   readonly owners: ReadonlyMap<string, ReadonlySet<string>>
@@ -131,8 +133,11 @@ export class MemoryCluster {
 
   #keep(key: ObjectKey, uid: string, object: RawObject, owners: Kept['owners']): void {
     const resourceVersion = String(++this.#version)
-    const metadata = { ...recordOf(object['metadata']), uid, resourceVersion }
-    const kept = { key, uid, resourceVersion, object: { ...object, metadata }, owners }
+    const before = this.#objects.get(idOf(key))
+    const isSame = before?.uid === uid && sameValue(before.object['spec'], object['spec'])
+    const generation = isSame ? before.generation : (before?.generation ?? 0) + 1
+    const metadata = { ...recordOf(object['metadata']), uid, resourceVersion, generation }
+    const kept = { key, uid, resourceVersion, generation, object: { ...object, metadata }, owners }
     this.#objects.set(idOf(key), kept)
     for (const follower of this.#followers) follower.push({ kind: 'upsert', kept })
   }
@@ -187,9 +192,9 @@ export class Follower implements ObjectSource {
 
   #deliver(change: Change): void {
     if (change.kind === 'remove') return void this.#events?.remove(change.key)
-    const { key, object, uid, resourceVersion } = change.kept
+    const { key, object, uid, resourceVersion, generation } = change.kept
     this.#size++
-    this.#events?.upsert(key, object, undefined, { uid, resourceVersion })
+    this.#events?.upsert(key, object, undefined, { uid, resourceVersion, generation })
   }
 }
 

@@ -20,7 +20,12 @@ export interface StatusCondition {
   readonly reason: string
   readonly message: string
   readonly lastTransitionTime: string
+  /** The generation of the object that it is about. */
+  readonly observedGeneration?: number
 }
+
+/** What is to be said of an object, before it is known what is said already. */
+export type SaidCondition = Omit<StatusCondition, 'lastTransitionTime' | 'observedGeneration'>
 
 /** An object in the version that was read. */
 export interface ObjectVersionRef {
@@ -60,15 +65,15 @@ export interface EventSeries {
 
 /**
  * `stale`: the object is another version by now, which follows. `gone`: there is no such object. `owned`: `fields`
- * belong to others with other values. `limited`: the server wants us to wait. `refused`: it will say the same again.
- * `failed`: no answer; it is not known whether it was done.
+ * belong to others with other values. `undeclared`: the kind has no such field on this server. `limited`: the server
+ * wants us to wait. `refused`: it will say the same again. `failed`: no answer; it is not known whether it was done.
  */
 export type StatusOutcome =
   | { readonly kind: 'written'; readonly resourceVersion: string }
   | { readonly kind: 'stale' | 'gone' }
   | { readonly kind: 'owned'; readonly fields: readonly string[]; readonly message: string }
   | { readonly kind: 'limited'; readonly afterMs: number }
-  | { readonly kind: 'refused' | 'failed'; readonly message: string }
+  | { readonly kind: 'refused' | 'failed' | 'undeclared'; readonly message: string }
 
 /** Nothing rejects. */
 export interface StatusSink {
@@ -87,3 +92,50 @@ export interface ObjectSink {
   /** `resourceVersion` of the answer is empty. */
   remove(target: ObjectVersionRef): Promise<StatusOutcome>
 }
+
+/** The conditions of a status that are such. */
+export function conditionsOf(status: unknown): readonly StatusCondition[] {
+  const { conditions } = recordOf(status)
+  return (Array.isArray(conditions) ? conditions : []).map(recordOf).flatMap((each): StatusCondition[] => {
+    const [type, word] = [textOf(each['type']), textOf(each['status'])]
+    const { observedGeneration: generation } = each
+    if (type === '') return []
+    return [
+      {
+        type,
+        status: word === 'True' || word === 'False' ? word : 'Unknown',
+        reason: textOf(each['reason']),
+        message: textOf(each['message']),
+        lastTransitionTime: textOf(each['lastTransitionTime']),
+        ...(typeof generation === 'number' ? { observedGeneration: generation } : {}),
+      },
+    ]
+  })
+}
+
+const maxMessage = 1024
+
+/** The condition that was there where it says the same; with its time where only the words are others. */
+export function conditionFrom(
+  before: readonly StatusCondition[],
+  said: SaidCondition,
+  now: string,
+  generation?: number,
+): StatusCondition {
+  const text = said.message.toWellFormed()
+  const message = text.length > maxMessage ? `${text.slice(0, maxMessage - 3).toWellFormed()}...` : text
+  const known = before.find(({ type }) => type === said.type)
+  const lastTransitionTime = known?.status === said.status && known.lastTransitionTime ? known.lastTransitionTime : now
+  return {
+    ...said,
+    message,
+    lastTransitionTime,
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+  }
+}
+
+function recordOf(value: unknown): RawObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')

@@ -15,7 +15,7 @@ import { byAge } from '../allocation/sharing.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
 import { nodeReportKind } from '../k8s/dialects/node-report.ts'
-import { planKinds, planNode, rivalKinds } from '../k8s/dialects/table.ts'
+import { configurationKinds, planKinds, planNode, rivalKinds } from '../k8s/dialects/table.ts'
 import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
 import type { ObjectKey, RawObject } from '../k8s/source.ts'
@@ -30,7 +30,7 @@ export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
   'Service',
   'Node',
   ...poolInputKinds,
-  ...planKinds,
+  ...configurationKinds,
   nodeReportKind,
 ])
 
@@ -44,6 +44,8 @@ export interface Flushed {
   readonly moved: readonly string[]
   /** Pools, what is free of them, or their problems may have changed. */
   readonly arePoolsNew: boolean
+  /** What is wrong with objects may be something else. */
+  readonly areProblemsNew: boolean
   /** The sessions of any node may be others. */
   readonly arePlansNew: boolean
 }
@@ -107,7 +109,7 @@ export class Allocation {
 
   /** `lingeringOf` answers what the status of a Service says now. */
   flush(lingeringOf: (key: string) => readonly string[]): Flushed {
-    if (!this.#isSynced) return { moved: [], arePoolsNew: false, arePlansNew: false }
+    if (!this.#isSynced) return { moved: [], arePoolsNew: false, areProblemsNew: false, arePlansNew: false }
     const arePlansNew = this.#arePlansDirty
     this.#arePlansDirty = false
     if (this.#arePlacesDirty) this.#reserve()
@@ -119,7 +121,8 @@ export class Allocation {
     for (const key of [...this.#dirty, ...moved]) this.#counter.hold(key, this.#addressesOf(key))
     this.#dirty.clear()
     if (arePoolsNew) this.#count()
-    return { moved, arePoolsNew: arePoolsNew || hasNewProblems || moved.length > 0, arePlansNew }
+    const areProblemsNew = arePoolsNew || hasNewProblems
+    return { moved, arePoolsNew: areProblemsNew || moved.length > 0, areProblemsNew, arePlansNew }
   }
 
   /** What to say of a Service; undefined: it is none of ours, or is not understood. */

@@ -46,6 +46,11 @@ export class NodePlans {
     return this.#plans.get(node)
   }
 
+  /** Nodes wait to be looked at anew. */
+  get isSweeping(): boolean {
+    return this.#waiting.size > 0 || this.#isTurnDue
+  }
+
   /** Nodes with a plan. */
   get nodes(): readonly string[] {
     return [...this.#plans.keys()]

@@ -2,7 +2,7 @@
  * The operator while it leads: objects in, addresses chosen, statuses and events out.
  *
  *     source --upsert, remove--> allocation --flush--> Services and pools whose status is another one
- *                    `-- versions, statuses --> service-writes, pool-writes <--turn-- write-queue --> sink
+ *        `-- versions, statuses --> service-writes, configuration-writes, node-writes <--turn-- write-queue --> sink
  *
  * The source is started when the Lease is held, so that what it lists is what every leader before wrote.
  */
@@ -11,12 +11,12 @@ import type { Problem } from '../desired/model.ts'
 import type { ObjectKey, ObjectSource, ObjectVersion, RawObject, SourceEvents } from '../k8s/source.ts'
 import type { ObjectSink, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import { Allocation, type AllocationOptions } from './allocation.ts'
+import { ConfigurationWrites, isConfiguration, isPool, toldOfConfiguration } from './configuration-writes.ts'
 import { EventLog } from './event-log.ts'
 import type { OperatorFigures } from './figures.ts'
 import type { OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
-import { isPool, PoolWrites } from './pool-writes.ts'
 import { ServiceWrites } from './service-writes.ts'
 import { type Lane, lanes, WriteQueue } from './write-queue.ts'
 
@@ -50,7 +50,7 @@ export class Operator {
   readonly #parts: OperatorParts
   readonly #allocation: Allocation
   readonly #services: ServiceWrites
-  readonly #pools: PoolWrites
+  readonly #configuration: ConfigurationWrites
   readonly #plans: NodePlans
   readonly #nodes: NodeWrites
   readonly #events: EventLog
@@ -65,6 +65,10 @@ export class Operator {
   #problems: ReadonlySet<string> = new Set()
   #isSynced = false
   #count: Wait | undefined
+  /** What is to be said of objects of the configuration may be something else. */
+  #isJudgementDue = false
+  /** Objects came or went that were not flushed. */
+  #isInBatch = false
   #unreadable: ReadonlyMap<string, string> = new Map()
 
   constructor(parts: OperatorParts) {
@@ -73,14 +77,14 @@ export class Operator {
     this.#allocation = new Allocation(parts)
     this.#events = new EventLog(clock, sink, (key) => this.#queue.add('event', key))
     this.#services = new ServiceWrites({ clock, sink, allocation: this.#allocation, events: this.#events })
-    this.#pools = new PoolWrites(clock, this.#allocation, sink)
+    this.#configuration = new ConfigurationWrites({ clock, allocation: this.#allocation, sink })
     this.#plans = new NodePlans({
       clock,
       objects: () => this.#allocation.objects,
       onPlan: (node) => this.#queue.add('node', node),
       onSwept: () => {
         this.#nodes.planned()
-        this.#countSoon()
+        this.#judgeSoon()
       },
     })
     const add = (node: string): void => this.#queue.add('node', node)
@@ -100,7 +104,7 @@ export class Operator {
       isSynced: this.#isSynced,
       unreadable: this.#unreadable,
       services: this.#services.counts,
-      pools: this.#pools.counted(),
+      pools: this.#configuration.counted(),
       problems: {
         error: problems.filter(({ severity }) => severity === 'error').length,
         warning: problems.filter(({ severity }) => severity === 'warning').length,
@@ -143,9 +147,9 @@ export class Operator {
   #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
     if (isNodeObject(key)) return this.#nodes.read(key, object, version)
     if (key.kind !== 'Service') {
-      this.#pools.read(key, object, version)
+      this.#configuration.read(key, object, version)
       // Somebody may have written its status.
-      if (isPool(key)) this.#countSoon()
+      if (isConfiguration(key)) this.#configured()
       return this.#allocation.upsert(key, object)
     }
     const id = `${key.namespace}/${key.name}`
@@ -170,6 +174,11 @@ export class Operator {
     this.#passedOver.set(id, wait)
   }
 
+  #configured(): void {
+    this.#isInBatch = true
+    this.#judgeSoon()
+  }
+
   #adopt(): void {
     const rewritten = [...this.#touched].filter((id) => !this.#queue.isBusy('service', id))
     for (const service of this.#allocation.adopt(rewritten))
@@ -179,7 +188,10 @@ export class Operator {
   #remove(key: ObjectKey): void {
     if (isNodeObject(key)) return this.#nodes.forget(key)
     this.#allocation.remove(key)
-    if (key.kind !== 'Service') return this.#pools.forget(key)
+    if (key.kind !== 'Service') {
+      if (isConfiguration(key)) this.#configured()
+      return this.#configuration.forget(key)
+    }
     const id = `${key.namespace}/${key.name}`
     this.#touched.delete(id)
     this.#passedOver.get(id)?.cancel()
@@ -189,14 +201,18 @@ export class Operator {
 
   #flush(): void {
     if (!this.#isSynced) return
+    this.#isInBatch = false
     this.#adopt()
-    const { moved, arePoolsNew, arePlansNew } = this.#allocation.flush((id) => this.#services.addressesOf(id))
+    const { moved, arePoolsNew, areProblemsNew, arePlansNew } = this.#allocation.flush((id) =>
+      this.#services.addressesOf(id),
+    )
     for (const id of new Set([...this.#touched, ...moved])) {
       this.#services.settled(id)
       this.#queue.add('service', id)
     }
     this.#touched.clear()
     if (arePoolsNew) this.#countSoon()
+    if (areProblemsNew) this.#judgeSoon()
     if (arePlansNew) this.#plans.sweep()
   }
 
@@ -204,24 +220,45 @@ export class Operator {
     if (!this.#isSynced || this.#count !== undefined) return
     this.#count = this.#parts.clock.after(countMs, () => {
       this.#count = undefined
-      for (const id of this.#pools.count()) this.#queue.add('pool', id)
-      this.#tellProblems()
+      for (const id of this.#configuration.count()) this.#queue.add('pool', id)
+      this.#judge()
     })
   }
 
+  #judgeSoon(): void {
+    this.#isJudgementDue = true
+    this.#countSoon()
+  }
+
+  /** Half of a batch, or some of the nodes, say nothing: their end comes here again. */
+  #judge(): void {
+    if (!this.#isJudgementDue || this.#isInBatch || this.#plans.isSweeping) return
+    this.#isJudgementDue = false
+    const problems = [...this.#allocation.problems(), ...this.#plans.problems()]
+    for (const id of this.#configuration.judge(problems, this.#allocation.objects))
+      this.#queue.add(isPool({ kind: id.slice(0, id.indexOf('/')) }) ? 'pool' : 'configuration', id)
+    this.#tellProblems(problems)
+  }
+
   /** What cannot be understood, or only in part, says so on the object itself, once. */
-  #tellProblems(): void {
+  #tellProblems(problems: readonly Problem[]): void {
     const now = new Set<string>()
-    for (const { object, code, field, message, remedy } of this.#allocation.problems().slice(0, maxProblems)) {
+    const tell = (object: Problem['object'], code: string, text: string): void => {
       const { kind, namespace = '', name } = object
-      const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
       const problem = `${kind}/${namespace}/${name} ${code} ${text}`
+      if (now.size >= maxProblems) return
       now.add(problem)
-      if (this.#problems.has(problem)) continue
+      if (this.#problems.has(problem)) return
       const id = `${namespace}/${name}`
-      const target = kind === 'Service' ? this.#services.targetOf(id) : this.#pools.targetOf(kind, namespace, name)
+      const isService = kind === 'Service'
+      const target = isService ? this.#services.targetOf(id) : this.#configuration.targetOf(kind, namespace, name)
       if (target !== undefined) this.#events.warn(target, code, 'Read', text)
     }
+    for (const [object, told] of toldOfConfiguration(problems))
+      for (const { code, text } of told) tell(object, code, text)
+    // What nodes have to say of themselves they say themselves.
+    for (const { object, field, code, message, remedy } of this.#allocation.problems())
+      if (!isConfiguration(object)) tell(object, code, `${field === '' ? '' : `${field}: `}${message}. ${remedy}`)
     this.#problems = now
   }
 
@@ -230,7 +267,8 @@ export class Operator {
       case 'service':
         return this.#services.write(key)
       case 'pool':
-        return this.#pools.write(key)
+      case 'configuration':
+        return this.#configuration.write(key)
       case 'node':
         return this.#nodes.write(key)
       case 'event':
@@ -241,6 +279,9 @@ export class Operator {
   #wrote(lane: Lane, key: string, outcome: StatusOutcome): void {
     this.#outcomes[lane][outcome.kind]++
     if (lane === 'event') this.#events.wrote(key, outcome)
+    // Without what cannot be written the rest can.
+    const isLeftOut = outcome.kind === 'owned' || outcome.kind === 'undeclared'
+    if (isLeftOut && (lane === 'pool' || lane === 'configuration')) this.#queue.add(lane, key)
     if (outcome.kind === 'owned' && lane === 'service') {
       // Without what belongs to others the rest can be said, at once; and what is theirs is tried again later.
       this.#services.settled(key)
@@ -292,5 +333,5 @@ const textOf = {
 } as const
 
 function noOutcomes(): Outcomes {
-  return { written: 0, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 }
+  return { written: 0, stale: 0, gone: 0, owned: 0, undeclared: 0, limited: 0, refused: 0, failed: 0 }
 }

@@ -3,7 +3,7 @@
  * written is decided when its turn comes, so that a key that changes while it waits costs one write. Pure but for its
  * clock.
  *
- *     add(key) --> lane: statuses of Services, of pools, events --free?--> write(key) --> outcome
+ *     add(key) --> lane: statuses of Services, of pools ... events --free?--> write(key) --> outcome
  *                    ^--- failed: later, ever later; limited: nothing is sent meanwhile ------'
  */
 import type { Clock, Wait } from '../clock/clock.ts'
@@ -20,7 +20,7 @@ const maxPerObject = 8
 const whileMs = 10_000
 
 /** In the order in which they go. */
-export const lanes = ['service', 'pool', 'node', 'event'] as const
+export const lanes = ['service', 'pool', 'node', 'configuration', 'event'] as const
 export type Lane = (typeof lanes)[number]
 
 export interface WriteQueueParts {
@@ -39,6 +39,7 @@ const isFinal: Readonly<Record<StatusOutcome['kind'], boolean>> = {
   written: true,
   gone: true,
   owned: true,
+  undeclared: true,
   stale: false,
   limited: false,
   refused: false,

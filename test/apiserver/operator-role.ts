@@ -10,7 +10,7 @@ export const operatorRules: readonly Rule[] = [
   { apiGroups: [''], resources: ['services/status'], verbs: ['patch'] },
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*'], verbs: ['list', 'watch'] },
-  { apiGroups: ['cilium.io'], resources: ['ciliumloadbalancerippools/status'], verbs: ['patch'] },
+  { apiGroups: ['cilium.io', 'metallb.io'], resources: ['*/status'], verbs: ['patch'] },
   { apiGroups: ['cilium.io'], resources: ['ciliumbgpnodeconfigs'], verbs: ['create', 'patch', 'delete'] },
 ]
 

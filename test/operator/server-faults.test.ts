@@ -97,6 +97,7 @@ test('each answer that is no success is what it means', async () => {
     [503, '', { 'retry-after': '3' }, 'limited'],
     [503, '', {}, 'failed'],
     [500, '{"message":"etcdserver: request timed out"}', {}, 'failed'],
+    [500, '{"message":"failed to create typed patch: .status.x: field not declared in schema"}', {}, 'undeclared'],
     [403, '{"message":"forbidden"}', {}, 'refused'],
     [422, '{"message":"invalid"}', {}, 'refused'],
     [302, '', { location: 'https://example.com' }, 'failed'],

@@ -101,6 +101,9 @@ function eventOf({ regarding, type, reason, action, note, eventTime, name }: Obj
   }
 }
 
+/** The schema of the kind lacks a field: an apply has no code of its own for that. */
+const undeclared = /field not declared in schema/
+
 function outcomeOf({ status, object, message, retryAfterSec }: Reply): StatusOutcome {
   if (isSuccess(status)) {
     const { resourceVersion } = recordOf(object['metadata'])
@@ -108,6 +111,7 @@ function outcomeOf({ status, object, message, retryAfterSec }: Reply): StatusOut
       ? { kind: 'written', resourceVersion }
       : { kind: 'failed', message: 'the answer is no object' }
   }
+  if (undeclared.test(message)) return { kind: 'undeclared', message }
   switch (status) {
     case 404:
       return { kind: 'gone' }

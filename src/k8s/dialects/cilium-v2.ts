@@ -15,6 +15,7 @@ import { nearest } from '../kinds/nearest.ts'
 import { overridesFor, type NeighborAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { clusterConfigConditions } from './cilium-conditions.ts'
 import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
 import { sourceOn } from './source-interface.ts'
 import type { Advertisement, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOptions, PlanSource } from './node-plan.ts'
@@ -25,6 +26,7 @@ export const ciliumV2: Dialect = {
   loadBalancerClasses: ['io.cilium/bgp-control-plane'],
   planKinds: ['CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfigOverride'],
   rivalKinds: ['CiliumBGPClusterConfig'],
+  conditions: (objects) => ({ CiliumBGPClusterConfig: clusterConfigConditions(objects) }),
   plan(objects, node, options) {
     const configs = [...objects.CiliumBGPClusterConfig.values()]
     const [chosen, ...others] = configs

@@ -21,6 +21,7 @@ type Peer = Stored<'BGPPeer'>
 export const metallb: Dialect = {
   loadBalancerClasses: [],
   planKinds: ['BGPPeer', 'BGPAdvertisement', 'Community', 'BFDProfile'],
+  idleKinds: ['L2Advertisement'],
   rivalKinds: [],
   plan(objects, node) {
     const all = [...objects.BGPPeer.values()]

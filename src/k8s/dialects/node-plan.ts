@@ -9,6 +9,7 @@ import { type LabelSelector, type Labels, selectorMatches } from '../../desired/
 import type { Fault, FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey, Origin } from '../source.ts'
+import type { SaidCondition } from '../status.ts'
 import type { NeighborAnnotation, NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 
 /** The object that asks for something, to be named in what is said about it. */
@@ -189,12 +190,16 @@ export interface Dialect {
   readonly planKinds: readonly ServedKind[]
   /** Those of them of which one object applies to a node, and no other. */
   readonly rivalKinds: readonly ServedKind[]
+  /** Those that ask for nothing here, and are read to be told so. */
+  readonly idleKinds?: readonly ServedKind[]
   /** `isConfigured`: there is something of the dialect, which the reason is about. */
   plan(
     objects: StoredObjects,
     node: NodeFacts,
     options: PlanOptions,
   ): DialectAnswer & { readonly noPlan: { readonly isConfigured: boolean } }
+  /** What it says of its objects in conditions of its own: by kind and id. */
+  conditions?(objects: StoredObjects): Partial<Record<ServedKind, ReadonlyMap<string, readonly SaidCondition[]>>>
 }
 
 /** Any of the selectors; without any, every node. */

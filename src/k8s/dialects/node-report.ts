@@ -7,7 +7,7 @@
 import type { Neighbor } from '../../desired/model.ts'
 import { kinds } from '../kinds/table.ts'
 import type { ObjectKey, RawObject } from '../source.ts'
-import type { StatusCondition } from '../status.ts'
+import { conditionsOf, type StatusCondition } from '../status.ts'
 
 export const nodeReportKind = 'CiliumBGPNodeConfig'
 export const nodeReportResource = kinds[nodeReportKind].resource
@@ -225,37 +225,6 @@ const addressOf = ({ peerAddress, interface: device }: Named): string =>
   device === undefined || !(/^fe[89ab]/.test(peerAddress) || peerAddress === '::')
     ? peerAddress
     : `${peerAddress}%${device}`
-
-/** The conditions of a status that are such. */
-export function conditionsOf(status: RawObject): readonly StatusCondition[] {
-  return listOf(status['conditions']).flatMap((each): StatusCondition[] => {
-    const [type, word] = [textOf(each['type']), textOf(each['status'])]
-    if (type === '') return []
-    return [
-      {
-        type,
-        status: word === 'True' || word === 'False' ? word : 'Unknown',
-        reason: textOf(each['reason']),
-        message: textOf(each['message']),
-        lastTransitionTime: textOf(each['lastTransitionTime']),
-      },
-    ]
-  })
-}
-
-const maxMessage = 1024
-
-/** The condition that was there where it says the same; with its time where only the words are others. */
-export function conditionFrom(
-  before: readonly StatusCondition[],
-  said: Omit<StatusCondition, 'lastTransitionTime'>,
-  now: string,
-): StatusCondition {
-  const message = said.message.length > maxMessage ? `${said.message.slice(0, maxMessage - 3)}...` : said.message
-  const known = before.find(({ type }) => type === said.type)
-  const lastTransitionTime = known?.status === said.status && known.lastTransitionTime ? known.lastTransitionTime : now
-  return { ...said, message, lastTransitionTime }
-}
 
 function listOf(value: unknown): readonly RawObject[] {
   return (Array.isArray(value) ? value : []).map(recordOf)

@@ -3,9 +3,11 @@ import type { Problem } from '../../desired/model.ts'
 import { fault } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
+import type { SaidCondition } from '../status.ts'
 import { ciliumV1 } from './cilium-v1.ts'
 import { ciliumV2 } from './cilium-v2.ts'
 import { metallb } from './metallb.ts'
+import { poolKinds } from './pools.ts'
 import {
   planKey,
   type Dialect,
@@ -25,6 +27,13 @@ export const servedClasses: readonly string[] = [
 
 /** A change of an object of these kinds may change the plan of every node. */
 export const planKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.planKinds))
+
+/** What a user writes to say what is announced, and by whom: each object says itself whether it is understood. */
+export const configurationKinds: ReadonlySet<ServedKind> = new Set([
+  ...planKinds,
+  ...dialects.flatMap(({ idleKinds = [] }) => idleKinds),
+  ...poolKinds,
+])
 
 /** A node has one object of each of these. */
 export const rivalKinds: ReadonlySet<ServedKind> = new Set(dialects.flatMap((dialect) => dialect.rivalKinds))
@@ -57,6 +66,13 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     usesNetwork: plans.some(({ usesNetwork = false }) => usesNetwork),
   }
   return { plan, noPlan, problems: said }
+}
+
+/** What the dialects say of their objects in conditions of their own: by kind and id. */
+export function conditionsOfObjects(
+  objects: StoredObjects,
+): Partial<Record<ServedKind, ReadonlyMap<string, readonly SaidCondition[]>>> {
+  return Object.assign({}, ...dialects.map((dialect) => dialect.conditions?.(objects) ?? {}))
 }
 
 /** Each session once, and no two under one key. */
