@@ -279,7 +279,7 @@ test('the status is written on its own, and a condition has a type, a status and
 test('kubectl get shows AS numbers, peer and age, by the short name', { skip }, async () => {
   await cluster.apply(policyWith({}))
   const [head = '', line = ''] = (await cluster.kubectl(['get', 'bgpp'])).split('\n')
-  assert.match(head, /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +AGE/)
+  assert.match(head, /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +ACCEPTED +AGE/)
   assert.match(line, /^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +\d/)
   assert.match(await cluster.kubectl(['get', 'ciliumbgp']), /bgp-peering/)
 })
@@ -290,12 +290,13 @@ test('kubectl get of a pool shows what the operator counted', { skip }, async ()
     ...{ type: `cilium.io/${type}`, status, message, reason: 'noreason' },
     lastTransitionTime: '2026-01-31T12:00:00Z',
   })
-  const conditions = [condition('PoolConflict', 'False', ''), condition('IPsAvailable', 'Unknown', '14')]
+  const accepted = { ...condition('', 'True', ''), type: 'herald.dev/Accepted' }
+  const conditions = [condition('PoolConflict', 'False', ''), condition('IPsAvailable', 'Unknown', '14'), accepted]
   const patch = JSON.stringify({ status: { conditions } })
   await cluster.kubectl(['patch', 'ippool', 'blue', '--subresource=status', '--type=merge', '-p', patch])
   const [head = '', line = ''] = (await cluster.kubectl(['get', 'ippools'])).split('\n')
-  assert.match(head, /^NAME +DISABLED +CONFLICTING +IPS AVAILABLE +AGE/)
-  assert.match(line, /^blue +false +False +14 +\d/)
+  assert.match(head, /^NAME +DISABLED +CONFLICTING +IPS AVAILABLE +ACCEPTED +AGE/)
+  assert.match(line, /^blue +false +False +14 +True +\d/)
 })
 
 test('kubectl explain says what every field is, with defaults and the words that are taken', { skip }, async () => {
