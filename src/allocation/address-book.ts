@@ -3,21 +3,34 @@
  * What the book says wins over a fresh choice, and nothing is given away that it did not take.
  */
 
-/** Addresses by Service, `namespace/name`. Canonical text. */
-export type Allocations = ReadonlyMap<string, readonly string[]>
+import type { Tenure } from './tenure.ts'
+
+export interface Allotment {
+  /** Canonical text. */
+  readonly addresses: readonly string[]
+  /** What it has of those that it shares; absent: nothing is known of that. */
+  readonly tenure?: Tenure
+}
+
+export function allotment(addresses: readonly string[], tenure: Tenure | undefined): Allotment {
+  return tenure === undefined ? { addresses } : { addresses, tenure }
+}
+
+/** By Service, `namespace/name`. */
+export type Allocations = ReadonlyMap<string, Allotment>
 
 /**
- * What becomes of a line: its addresses; `release`: the Service is gone, and its line is kept for a while in case it
+ * What becomes of a line: what it says; `release`: the Service is gone, and its line is kept for a while in case it
  * comes back; `forget`: the addresses are needed now.
  */
-export type AllocationChange = readonly string[] | 'release' | 'forget'
+export type AllocationChange = Allotment | 'release' | 'forget'
 export type AllocationChanges = ReadonlyMap<string, AllocationChange>
 
 export interface Recorded {
   /** All lines, those of Services that are gone too. */
   readonly entries: Allocations
   /** What others changed since the exchange before; undefined: the line is gone. */
-  readonly news: ReadonlyMap<string, readonly string[] | undefined>
+  readonly news: ReadonlyMap<string, Allotment | undefined>
   /** Lines that are kept for Services that are gone, in the order in which they went. */
   readonly released: ReadonlySet<string>
   /** Lines that cannot be read: what they name is somebody's, and is given to nobody. */

@@ -7,11 +7,14 @@ import type { BookWarning } from './address-book.ts'
 import type { AddressRequest } from './allocate.ts'
 import type { Pool } from './pool-table.ts'
 import type { Reserved } from './reserved.ts'
+import type { Tenure } from './tenure.ts'
 
 export interface AddressAnswer {
   readonly addresses: readonly string[]
   readonly verdict: Verdict
-  /** Ports that an older Service has on an address which both share: `198.51.100.1 80/TCP` -> the key of the owner. */
+  /** The ports of shared addresses that are its own, as they are recorded; absent: it shares with nobody. */
+  readonly tenure?: Tenure | undefined
+  /** Ports that another Service has on an address which both share: `198.51.100.1 80/TCP` -> the key of the owner. */
   readonly lostPorts?: ReadonlyMap<string, string> | undefined
 }
 

@@ -10,7 +10,18 @@
  */
 import { compareAddresses, type Family, parseAddress } from '../ip/address.ts'
 import type { Labels } from '../desired/label-selector.ts'
+import { type Holder, nobody, placesOf } from './holder.ts'
 import { type Pool, PoolTable, unfitness } from './pool-table.ts'
+import {
+  oldestFirst,
+  ownersOf,
+  type OwnPorts,
+  type PortOwners,
+  portsKept,
+  portsOf,
+  sharedOut,
+  type Sharer,
+} from './port-owners.ts'
 import {
   familyMismatch,
   invalidRequest,
@@ -24,6 +35,7 @@ import {
 } from './refusals.ts'
 import { Reserved } from './reserved.ts'
 import { type Aged, byAge, maxSharing, type SharingObstacle, sharingObstacle, type SharingTerms } from './sharing.ts'
+import type { PortsByAddress, Tenure } from './tenure.ts'
 
 export interface AddressRequest extends Aged {
   readonly namespace: string
@@ -42,6 +54,8 @@ export interface AddressRequest extends Aged {
   /** What its status says to others until it is written anew: given to nobody else before. */
   readonly lingering?: readonly string[]
   readonly sharing: SharingTerms | undefined
+  /** What its status says that it had of shared addresses. */
+  readonly tenure?: Tenure | undefined
   /** The one pool that it asks for by name, also one that does not assign by itself. */
   readonly poolName?: string | undefined
 }
@@ -53,6 +67,8 @@ export interface Holding {
   readonly isRecorded: boolean
   /** Addresses that were not held may be chosen. */
   readonly mayChoose: boolean
+  /** The ports that are recorded for it; undefined: nothing is. */
+  readonly ports?: PortsByAddress | undefined
 }
 
 export interface Assignment {
@@ -77,19 +93,6 @@ interface Choice {
 export function isRefusal(found: Assignment | Refusal): found is Refusal {
   return 'code' in found
 }
-
-/** Everybody who has an address; a reservation has no age: who it is for was not seen. */
-interface Holder {
-  readonly addresses: readonly string[]
-  /** Not its own any more, and not free yet. */
-  readonly lingering?: readonly string[]
-  /** Reserved by a status alone: of several the oldest has it. */
-  readonly isClaim?: boolean
-  readonly age?: Aged
-  readonly sharing?: SharingTerms | undefined
-}
-
-const nobody: readonly string[] = []
 
 export class Ipam {
   #pools: readonly Pool[] = []
@@ -138,9 +141,22 @@ export class Ipam {
     return holder !== undefined && holder.age === undefined
   }
 
-  /** Keeps addresses for a Service that was not seen yet; {@link assign} makes them its own. */
-  reserve(key: string, addresses: readonly string[], by: 'recorded' | 'claimed' = 'recorded'): void {
-    this.#replace(key, by === 'recorded' ? { addresses } : { addresses, isClaim: true })
+  /** Keeps addresses, and ports of them, for a Service that was not seen yet; {@link assign} makes them its own. */
+  reserve(
+    key: string,
+    addresses: readonly string[],
+    {
+      by = 'recorded',
+      ports,
+    }: { readonly by?: 'recorded' | 'claimed'; readonly ports?: PortsByAddress | undefined } = {},
+  ): void {
+    this.#replace(key, { addresses, ports, ...(by === 'recorded' ? {} : { isClaim: true }) })
+  }
+
+  /** Another allocator of the same book gave a Service these ports. */
+  setPorts(key: string, ports: PortsByAddress | undefined): void {
+    const holder = this.#assigned.get(key)
+    if (holder?.sharing !== undefined) this.#replace(key, { ...holder, ports })
   }
 
   release(key: string): void {
@@ -185,33 +201,48 @@ export class Ipam {
     const addresses = isRefusal(found) ? kept : found.addresses
     const lingering = (request.lingering ?? nobody).filter((address) => !addresses.includes(address))
     const age = { key: request.key, createdMs: request.createdMs }
+    const recorded = this.#assigned.get(request.key)?.ports ?? holding.ports
+    const ports = portsKept(recorded, addresses, request.sharing)
     this.#replace(
       request.key,
       addresses.length + lingering.length === 0
         ? undefined
-        : { addresses, age, sharing: request.sharing, ...(lingering.length === 0 ? {} : { lingering }) },
+        : { addresses, age, sharing: request.sharing, ports, ...(lingering.length === 0 ? {} : { lingering }) },
     )
     return isRefusal(found) && kept.length > 0
       ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
       : found
   }
 
-  /** The ports of its addresses that older Services have which share them: `198.51.100.1 80/TCP` -> the owner. */
-  lostPorts(key: string): ReadonlyMap<string, string> | undefined {
-    const own = this.#assigned.get(key)
-    if (own?.sharing === undefined || own.age === undefined) return undefined
-    let lost: Map<string, string> | undefined
-    for (const address of own.addresses) {
-      for (const other of this.neighborsOf(key, address).sort(byAge)) {
-        const ports = this.#assigned.get(other.key)?.sharing?.ports ?? []
-        if (byAge(other, own.age) > 0) continue
-        for (const port of own.sharing.ports.filter((each) => ports.includes(each))) {
-          lost ??= new Map()
-          if (!lost.has(`${address} ${port}`)) lost.set(`${address} ${port}`, other.key)
-        }
-      }
-    }
-    return lost
+  ownersOf(address: string): PortOwners {
+    return ownersOf(address, this.#sharersOf(address))
+  }
+
+  /** Gives the ports of an address that nobody has to the oldest that wants them: they are its own from now on. */
+  sharePorts(address: string): void {
+    for (const [key, ports] of sharedOut(address, this.#sharersOf(address)).changed) this.setPorts(key, ports)
+  }
+
+  /** Undefined: it shares with nobody. */
+  portsOf(key: string, ownersAt: (address: string) => PortOwners): OwnPorts | undefined {
+    const { addresses = nobody, sharing } = this.#assigned.get(key) ?? {}
+    return sharing === undefined || addresses.length === 0 ? undefined : portsOf(key, addresses, sharing, ownersAt)
+  }
+
+  /** The addresses of a Service that others may have too. */
+  sharedBy(key: string): readonly string[] {
+    const holder = this.#assigned.get(key)
+    return holder?.sharing === undefined ? nobody : holder.addresses
+  }
+
+  /** What only lingers in a status serves no port. */
+  #sharersOf(address: string): readonly Sharer[] {
+    const found = this.holdersOf(address).flatMap((key) => {
+      const { addresses = nobody, age, sharing, ports } = this.#assigned.get(key) ?? {}
+      const isSharer = (sharing !== undefined || ports !== undefined) && addresses.includes(address)
+      return isSharer ? [{ key, age, sharing, ports }] : []
+    })
+    return oldestFirst(found)
   }
 
   /** The other Services that have an address. */
@@ -431,7 +462,7 @@ export class Ipam {
 
   /**
    * Why an address cannot be given to a Service beside those that hold it. Who holds it already may meet another on a
-   * port: then the older one has the port.
+   * port: then it stays with who had it first.
    */
   #obstacle(request: AddressRequest, address: string, isHeld: boolean): Refusal | undefined {
     const holders = this.holdersOf(address)
@@ -448,12 +479,6 @@ export class Ipam {
     }
     return found && takenBy(address, found.age.key, found.obstacle)
   }
-}
-
-/** All that a holder keeps from others. */
-function placesOf(holder: Holder | undefined): readonly string[] {
-  if (holder?.lingering === undefined) return holder?.addresses ?? nobody
-  return [...holder.addresses, ...holder.lingering]
 }
 
 /** Whether a pool gives addresses to a Service that names none. */

@@ -4,7 +4,9 @@ import type { Verdict } from '../desired/model.ts'
 import type { BookWarning } from './address-book.ts'
 import type { AddressAnswer } from './address-source.ts'
 import { type Assignment, isRefusal } from './allocate.ts'
+import type { OwnPorts } from './port-owners.ts'
 import type { Refusal } from './refusals.ts'
+import { isSameTenure } from './tenure.ts'
 
 const no = (code: VerdictCode, message: string, remedy: string): AddressAnswer => ({
   addresses: [],
@@ -35,7 +37,7 @@ export const notAllocated: AddressAnswer = no(
   'See that an allocator runs (herald operator, or that of your load balancer) and what it says of the Service.',
 )
 
-export function answerOf(found: Assignment | Refusal, lostPorts: AddressAnswer['lostPorts']): AddressAnswer {
+export function answerOf(found: Assignment | Refusal): AddressAnswer {
   if (isRefusal(found)) return no(found.code, found.message, found.remedy)
   const { addresses, pool, refusal, lost } = found
   const held =
@@ -44,7 +46,7 @@ export function answerOf(found: Assignment | Refusal, lostPorts: AddressAnswer['
     refusal === undefined
       ? { step: 'allocated', ok: true, code: 'Allocated', message: held }
       : { step: 'allocated', ok: true, code: 'RequestRefused', message: `${held} is kept: ${refusal.message}` }
-  return { addresses, verdict, ...(lostPorts === undefined ? {} : { lostPorts }) }
+  return { addresses, verdict }
 }
 
 /** Somebody wrote addresses into the status that are none of ours. */
@@ -59,13 +61,19 @@ export function isSameAnswer(a: AddressAnswer | undefined, b: AddressAnswer): bo
     a.verdict.code === b.verdict.code &&
     a.verdict.message === b.verdict.message &&
     a.addresses.join() === b.addresses.join() &&
-    isSameMap(a.lostPorts, b.lostPorts)
+    isSameMap(a.lostPorts, b.lostPorts) &&
+    isSameTenure(a.tenure, b.tenure)
   )
 }
 
-export function isSameMap(
-  a: ReadonlyMap<string, string> | undefined,
-  b: ReadonlyMap<string, string> | undefined,
-): boolean {
+/** With what it has of the ports of shared addresses. */
+export function withPorts(answer: AddressAnswer, ports: OwnPorts | undefined): AddressAnswer {
+  const { addresses, verdict } = answer
+  if (ports === undefined || addresses.length === 0) return { addresses, verdict }
+  const { tenure, lost } = ports
+  return { addresses, verdict, tenure, ...(lost.size === 0 ? {} : { lostPorts: lost }) }
+}
+
+function isSameMap(a: ReadonlyMap<string, string> | undefined, b: ReadonlyMap<string, string> | undefined): boolean {
   return (a?.size ?? 0) === (b?.size ?? 0) && [...(a ?? [])].every(([key, value]) => b?.get(key) === value)
 }

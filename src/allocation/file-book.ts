@@ -10,10 +10,19 @@
 import { lstatSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
-import type { AddressBook, Allocations, BookWarning, Choose, Recorded } from './address-book.ts'
+import {
+  type AddressBook,
+  type Allocations,
+  allotment,
+  type Allotment,
+  type BookWarning,
+  type Choose,
+  type Recorded,
+} from './address-book.ts'
 import { isErrno } from './errno.ts'
 import { LockFile } from './lock-file.ts'
 import { RecordFile, type Lines } from './record-file.ts'
+import { isSameTenure } from './tenure.ts'
 
 export interface FileBookOptions {
   /** How long to wait for another agent's exchange; the loop stands still meanwhile. */
@@ -68,7 +77,7 @@ class FileBook implements AddressBook {
   readonly #graceMs: number
   readonly #now: () => number
   /** What was recorded after the exchange before, and the file as it was then. */
-  #known = new Map<string, readonly string[]>()
+  #known = new Map<string, Allotment>()
   #version = ''
   #place: BookWarning | undefined
   #damage: BookWarning | undefined
@@ -164,11 +173,10 @@ class FileBook implements AddressBook {
   }
 
   #recorded({ path, lines, damaged, released, version }: RecordFile): Recorded {
-    const news = new Map<string, readonly string[] | undefined>()
+    const news = new Map<string, Allotment | undefined>()
     if (this.#version !== `${path} ${version}`) {
-      const entries = addressesOf(lines)
-      for (const [key, addresses] of entries)
-        if (this.#known.get(key)?.join() !== addresses.join()) news.set(key, addresses)
+      const entries = allotmentsOf(lines)
+      for (const [key, allotment] of entries) if (!isSame(this.#known.get(key), allotment)) news.set(key, allotment)
       for (const key of this.#known.keys()) if (!entries.has(key)) news.set(key, undefined)
       this.#known = entries
       this.#version = `${path} ${version}`
@@ -188,7 +196,7 @@ class FileBook implements AddressBook {
     try {
       this.#readShared()
       this.#own.file.read()
-      return addressesOf(new Map([...this.#shared.file.lines, ...this.#own.file.lines]))
+      return allotmentsOf(new Map([...this.#shared.file.lines, ...this.#own.file.lines]))
     } catch {
       return this.#known
     }
@@ -207,8 +215,12 @@ function missingIn(lines: Lines, others: Lines): Lines {
   )
 }
 
-function addressesOf(lines: Lines): Map<string, readonly string[]> {
-  return new Map([...lines].map(([key, { addresses }]) => [key, addresses]))
+function allotmentsOf(lines: Lines): Map<string, Allotment> {
+  return new Map([...lines].map(([key, { addresses, tenure }]) => [key, allotment(addresses, tenure)]))
+}
+
+function isSame(a: Allotment | undefined, b: Allotment): boolean {
+  return a === b || (a?.addresses.join() === b.addresses.join() && isSameTenure(a.tenure, b.tenure))
 }
 
 function damageOf({ path, damaged, rest }: RecordFile): BookWarning | undefined {

@@ -8,15 +8,25 @@
  * Recorded addresses of Services that were not seen yet are kept free. While the book cannot be used, nothing is given
  * away and nothing changes: who holds addresses keeps them. Who waits is looked at when an address became free.
  */
-import type { AddressBook, AllocationChange, AllocationChanges, BookWarning, Recorded } from './address-book.ts'
+import {
+  type AddressBook,
+  type AllocationChange,
+  type AllocationChanges,
+  allotment,
+  type Allotment,
+  type BookWarning,
+  type Recorded,
+} from './address-book.ts'
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, type Assignment, familyOf, type Holding, Ipam, isRefusal } from './allocate.ts'
-import { answerOf, isSameAnswer, isSameMap, notInPool, notYet, unclearLine } from './answers.ts'
+import { answerOf, isSameAnswer, notInPool, notYet, unclearLine, withPorts } from './answers.ts'
 import { Freed } from './freed.ts'
 import type { Pool } from './pool-table.ts'
+import { once } from './port-owners.ts'
 import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
+import { hasOtherTerms, isSameTenure } from './tenure.ts'
 import { byRank, Waiting } from './waiting.ts'
 
 interface Settled {
@@ -28,19 +38,24 @@ interface Settled {
   readonly waits?: AddressRequest | undefined
 }
 
+/**
+ * Who has addresses goes first: by the book; by a status that tells more than the address; by status alone; who shares
+ * under other terms than are recorded; then who has none.
+ */
+type Rank = 'recorded' | 'held' | 'inStatus' | 'changed' | 'without'
+
 /** A Service that is looked at in this exchange. */
 interface Candidate {
   readonly request: AddressRequest
   readonly subject: object
   readonly holding: Holding
-  /** Who has addresses goes first: by the book, then by status alone, then who has none. */
-  readonly rank: 'recorded' | 'inStatus' | 'without'
+  readonly rank: Rank
 }
 
 type Changed = ReadonlyMap<string, Wish | undefined>
 type Changes = Map<string, AllocationChange>
 
-const ranks: readonly Candidate['rank'][] = ['recorded', 'inStatus', 'without']
+const ranks: readonly Rank[] = ['recorded', 'held', 'inStatus', 'changed', 'without']
 const unclearKey = '\u0000unclear'
 const unsettled = notYet(undefined)
 
@@ -63,8 +78,8 @@ export class FolderAllocator implements AddressSource {
   #dropped: string[] = []
   /** Services that are there and are looked at in this exchange. */
   #here: ReadonlySet<string> = new Set()
-  /** Services that share an address with one that changed. */
-  #neighbors = new Set<string>()
+  /** Shared addresses of which somebody may have other ports than before. */
+  #touched = new Set<string>()
 
   constructor(book: AddressBook) {
     this.#book = book
@@ -112,6 +127,7 @@ export class FolderAllocator implements AddressSource {
     if (outcome === 'recorded') {
       this.#ipam.commit()
       this.#postponed = new Set()
+      this.#touched = new Set()
     } else {
       this.#undo()
       this.#hold(changed)
@@ -119,7 +135,16 @@ export class FolderAllocator implements AddressSource {
     const before = this.#before
     this.#before = new Map()
     this.#here = new Set()
-    return [...before].filter(([key, known]) => this.#settled.get(key)?.answer !== known?.answer).map(([key]) => key)
+    return [...before].filter(([key, known]) => this.#isOther(key, known)).map(([key]) => key)
+  }
+
+  /** An answer that is the same in the end stays the very one that was given. */
+  #isOther(key: string, known: Settled | undefined): boolean {
+    const now = this.#settled.get(key)
+    if (now === undefined || known === undefined || now.answer === known.answer) return now?.answer !== known?.answer
+    if (!isSameAnswer(known.answer, now.answer)) return true
+    this.#settled.set(key, { ...now, answer: known.answer })
+    return false
   }
 
   #undo(): void {
@@ -148,10 +173,15 @@ export class FolderAllocator implements AddressSource {
         this.#put(key, undefined)
         if (had.length > 0) this.#ipam.reserve(key, had)
       } else if ((this.#settled.get(key)?.answer.addresses.length ?? 0) === 0) {
-        const holding = { addresses: recorded.get(key) ?? [], isRecorded: true, mayChoose: false }
+        const { addresses = [], tenure } = recorded.get(key) ?? {}
+        const holding = { addresses, isRecorded: true, mayChoose: false, ports: tenure?.ports }
         const found = this.#ipam.assign(wish.request(), holding)
-        const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found, undefined)
-        this.#put(key, { subject: wish.subject, generation: this.#generation, answer })
+        const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found)
+        const own = withPorts(
+          answer,
+          this.#ipam.portsOf(key, (address) => this.#ipam.ownersOf(address)),
+        )
+        this.#put(key, { subject: wish.subject, generation: this.#generation, answer: own })
       }
     }
     this.#ipam.commit()
@@ -163,59 +193,94 @@ export class FolderAllocator implements AddressSource {
     const changes: Changes = new Map()
     this.#reserve(changed, recorded)
     this.#ipam.begin()
-    this.#neighbors = new Set()
     for (const [key, wish] of changed) if (wish === undefined) this.#leave(key, recorded, changes)
     const candidates = [...changed].flatMap(([key, wish]) =>
       wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
     )
     // What each of them has already is not for another of them.
-    for (const { request, holding, rank } of candidates)
+    for (const { request, holding } of candidates)
       if (this.#ipam.addressesOf(request.key).length === 0)
-        this.#ipam.reserve(request.key, holding.addresses, rank === 'inStatus' ? 'claimed' : 'recorded')
+        this.#ipam.reserve(request.key, holding.addresses, {
+          by: holding.isRecorded ? 'recorded' : 'claimed',
+          ports: holding.ports,
+        })
     this.#here = new Set(candidates.map(({ request }) => request.key))
     this.#grantInOrder(candidates, recorded, changes)
-    for (const key of this.#neighbors) {
-      const known = this.#settled.get(key)
-      const lostPorts = this.#ipam.lostPorts(key)
-      if (known !== undefined && !isSameMap(known.answer.lostPorts, lostPorts))
-        this.#put(key, { ...known, answer: { ...known.answer, lostPorts } })
-    }
+    this.#sharePorts(recorded, changes)
     return changes
   }
 
+  /** Ports that came free, or are new, go to the oldest that wants them, and are recorded as its own. */
+  #sharePorts({ entries }: Recorded, changes: Changes): void {
+    for (const address of this.#touched) this.#ipam.sharePorts(address)
+    const ownersAt = once((address) => this.#ipam.ownersOf(address))
+    const keys = new Set([...this.#touched].flatMap((address) => this.#ipam.holdersOf(address)))
+    for (const key of keys) {
+      const known = this.#settled.get(key)
+      const ports = this.#ipam.portsOf(key, ownersAt)
+      if (known === undefined || ports === undefined) continue
+      const answer = withPorts(known.answer, ports)
+      if (!isSameAnswer(known.answer, answer)) this.#put(key, { ...known, answer })
+      const change = changes.get(key)
+      const line = typeof change === 'object' ? change : change === undefined ? entries.get(key) : undefined
+      if (line !== undefined && !isSameTenure(line.tenure, ports.tenure))
+        changes.set(key, allotment(line.addresses, ports.tenure))
+    }
+  }
+
   /** Facts, not choices: they stay when the exchange fails. */
-  #reserve(changed: Changed, { entries, news, unclear }: Recorded): void {
+  #reserve(changed: Changed, { entries, news, released, unclear }: Recorded): void {
     this.#ipam.reserve(unclearKey, unclear.addresses)
-    for (const [key, addresses] of news) {
-      if (this.#settled.has(key)) continue
-      if (addresses === undefined) this.#ipam.release(key)
-      else this.#ipam.reserve(key, addresses)
-      if (this.#isFirst && addresses !== undefined) this.#absent.add(key)
+    for (const [key, line] of news) {
+      if (this.#settled.has(key)) {
+        this.#hear(key, line)
+        continue
+      }
+      // Who is gone keeps its address for a while, and no port from those that share it.
+      const isGone = released.has(key) || (this.#isFirst && changed.get(key) === undefined)
+      if (line === undefined) this.#ipam.release(key)
+      else this.#ipam.reserve(key, line.addresses, { ports: isGone ? undefined : line.tenure?.ports })
+      if (this.#isFirst && line !== undefined) this.#absent.add(key)
     }
     for (const key of this.#absent) if (changed.get(key) !== undefined || !entries.has(key)) this.#absent.delete(key)
     this.#isFirst = false
   }
 
+  /** Another agent gave a Service that is here ports of an address that it has. */
+  #hear(key: string, line: Allotment | undefined): void {
+    if (line?.addresses.join() !== this.#ipam.addressesOf(key).join()) return
+    this.#ipam.setPorts(key, line.tenure?.ports)
+    this.#touch(key)
+  }
+
   #leave(key: string, { entries, released }: Recorded, changes: Changes): void {
-    this.#meetNeighbors(key)
+    this.#touch(key)
     this.#put(key, undefined)
     this.#ahead.delete(key)
     const line = entries.get(key)
     if (line === undefined) this.#ipam.release(key)
     else {
-      this.#ipam.reserve(key, line)
+      this.#ipam.reserve(key, line.addresses)
       if (!released.has(key)) changes.set(key, 'release')
     }
   }
 
   #candidate(key: string, request: AddressRequest, subject: object, { entries }: Recorded): Candidate {
     const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
-    const recorded = entries.get(key) ?? own
-    const addresses = recorded.length > 0 ? recorded : request.status
+    const line = entries.get(key)
+    const recorded = line?.addresses ?? own
+    const isRecorded = recorded.length > 0
+    const addresses = isRecorded ? recorded : request.status
+    const tenure = isRecorded ? line?.tenure : request.tenure
     // Also of one that is not understood now: what its status says is not given away before it is looked at.
-    const isInStatus = addresses.length > 0 || (request.lingering ?? []).length > 0
-    const rank = recorded.length > 0 ? 'recorded' : isInStatus ? 'inStatus' : 'without'
-    return { request, subject, rank, holding: { addresses, isRecorded: rank === 'recorded', mayChoose: true } }
+    const isThere = addresses.length > 0 || (request.lingering ?? []).length > 0
+    const rankOf = (): Rank => {
+      if (!isThere) return 'without'
+      if (hasOtherTerms(tenure, request.sharing)) return 'changed'
+      return isRecorded ? 'recorded' : tenure === undefined ? 'inStatus' : 'held'
+    }
+    const holding = { addresses, isRecorded, mayChoose: true, ports: tenure?.ports }
+    return { request, subject, rank: rankOf(), holding }
   }
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
@@ -260,7 +325,7 @@ export class FolderAllocator implements AddressSource {
       return
     }
     this.#ahead.delete(key)
-    this.#meetNeighbors(key)
+    this.#touch(key)
     const isUnclear = recorded.unclear.keys.has(key) && !recorded.entries.has(key)
     let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
     const refusalOf = (): Refusal | undefined => (isRefusal(found) ? found : found.refusal)
@@ -269,40 +334,43 @@ export class FolderAllocator implements AddressSource {
       if (refusal === undefined || !this.#makeRoom(refusal, request, recorded, changes)) break
       found = this.#ipam.assign(request, holding)
     }
-    this.#meetNeighbors(key)
+    this.#touch(key)
     const isForeign =
       isRefusal(found) &&
       request.status.length > 0 &&
       request.status.every((address) => this.#ipam.poolsOf(address).length === 0)
-    const answer =
-      isForeign && isRefusal(found) ? notInPool(request.status, found) : answerOf(found, this.#ipam.lostPorts(key))
+    const answer = isForeign && isRefusal(found) ? notInPool(request.status, found) : answerOf(found)
     this.#put(key, {
       subject,
       generation: this.#generation,
       answer: isUnclear && isRefusal(found) ? unclearLine : answer,
       waits: refusalOf() === undefined && !isPartial(request, found) ? undefined : request,
     })
-    this.#record(key, isRefusal(found) ? undefined : found.addresses, holding, recorded, changes)
+    const own = isRefusal(found) ? undefined : found.addresses
+    this.#record(request, own, holding, recorded, changes)
   }
 
   #record(
-    key: string,
+    { key, sharing }: AddressRequest,
     own: readonly string[] | undefined,
     holding: Holding,
     recorded: Recorded,
     changes: Changes,
   ): void {
     const line = recorded.entries.get(key)
-    const isInPool = line?.some((address) => this.#ipam.poolsOf(address).length > 0) === true
+    const isInPool = line?.addresses.some((address) => this.#ipam.poolsOf(address).length > 0) === true
     // It does not fit, or another has it. One that lost its pool finds its addresses again when the pool comes back.
     if (own === undefined && holding.isRecorded && isInPool) changes.set(key, 'forget')
-    const now = own ?? (changes.has(key) ? undefined : line)
-    if (now !== undefined && (line?.join() !== now.join() || recorded.released.has(key))) changes.set(key, now)
+    const addresses = own ?? (changes.has(key) ? undefined : line?.addresses)
+    if (addresses === undefined) return
+    // What it has of them is written when everybody's ports are known.
+    const tenure = sharing === undefined ? undefined : line?.tenure
+    const isSame = line?.addresses.join() === addresses.join() && isSameTenure(line.tenure, tenure)
+    if (!isSame || recorded.released.has(key)) changes.set(key, allotment(addresses, tenure))
   }
 
-  #meetNeighbors(key: string): void {
-    for (const address of this.#ipam.addressesOf(key))
-      for (const other of this.#ipam.neighborsOf(key, address)) this.#neighbors.add(other.key)
+  #touch(key: string): void {
+    for (const address of this.#ipam.sharedBy(key)) this.#touched.add(address)
   }
 
   /**
@@ -310,10 +378,10 @@ export class FolderAllocator implements AddressSource {
    * with it: that one is gone, and we shall hear of it.
    */
   #isAhead(key: string, { entries }: Recorded): boolean {
-    return (entries.get(key) ?? []).some((address) =>
+    return (entries.get(key)?.addresses ?? []).some((address) =>
       this.#ipam
         .neighborsOf(key, address)
-        .some((other) => !this.#before.has(other.key) && entries.get(other.key)?.includes(address) !== true),
+        .some((other) => !this.#before.has(other.key) && entries.get(other.key)?.addresses.includes(address) !== true),
     )
   }
 

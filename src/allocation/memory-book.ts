@@ -2,6 +2,7 @@
 import {
   type AddressBook,
   type Allocations,
+  type Allotment,
   type BookWarning,
   type Choose,
   nothingUnclear,
@@ -9,7 +10,7 @@ import {
 } from './address-book.ts'
 
 export class MemoryBook implements AddressBook {
-  readonly #entries = new Map<string, readonly string[]>()
+  readonly #entries = new Map<string, Allotment>()
   readonly #released = new Set<string>()
   #isFirst = true
   /** Lines that had to go since the exchange before. */
@@ -17,7 +18,7 @@ export class MemoryBook implements AddressBook {
   readonly warning: BookWarning | undefined = undefined
 
   constructor(entries: Allocations = new Map()) {
-    for (const [key, addresses] of entries) this.#entries.set(key, addresses)
+    for (const [key, allotment] of entries) this.#entries.set(key, allotment)
   }
 
   exchange(choose: Choose): 'recorded' {

@@ -118,7 +118,7 @@ export class RecordFile {
     for (const [key, change] of changes) {
       const known = this.#lines.get(key)
       if (change === 'forget') changed.set(key, undefined)
-      else if (change !== 'release') changed.set(key, { key, addresses: change })
+      else if (change !== 'release') changed.set(key, { ...change, key })
       else if (known !== undefined) changed.set(key, { ...known, releasedMs: nowMs })
     }
     const isAppend =

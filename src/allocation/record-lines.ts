@@ -3,13 +3,14 @@
  *
  *     "default/web": ["198.51.100.1", "2001:db8::1"]
  *     "default/old": ["198.51.100.2"]  # released 2026-01-31T12:00:00.000Z
+ *     "default/dns": ["198.51.100.3"]  # ports 53/UDP of 198.51.100.3; shared as ["k",[],"Cluster"]
  */
 import { formatAddress, parseAddress } from '../ip/address.ts'
+import type { Allotment } from './address-book.ts'
+import { formatTenure, parseTenure } from './tenure.ts'
 
-export interface RecordLine {
+export interface RecordLine extends Allotment {
   readonly key: string
-  /** Canonical. */
-  readonly addresses: readonly string[]
   /** When its Service went, milliseconds since 1970; absent while it is there. */
   readonly releasedMs?: number
 }
@@ -29,10 +30,14 @@ export interface ParsedRecord {
 }
 
 /** JSON strings, which are YAML too. */
-export function formatLine({ key, addresses, releasedMs }: RecordLine): string {
+export function formatLine({ key, addresses, tenure, releasedMs }: RecordLine): string {
   const list = addresses.map((address) => JSON.stringify(address)).join(', ')
-  const note = releasedMs === undefined ? '' : `  # released ${new Date(releasedMs).toISOString()}`
-  return `${JSON.stringify(key)}: [${list}]${note}\n`
+  const ports = formatTenure(tenure)
+  const notes = [
+    ...(releasedMs === undefined ? [] : [`released ${new Date(releasedMs).toISOString()}`]),
+    ...(ports === undefined ? [] : [`ports ${ports}`]),
+  ]
+  return `${JSON.stringify(key)}: [${list}]${notes.length === 0 ? '' : `  # ${notes.join(' ')}`}\n`
 }
 
 export function parseRecord(text: string): ParsedRecord {
@@ -61,10 +66,12 @@ function parseLine(line: string): RecordLine | DamagedLine {
     const somewhere = line.match(/[0-9a-fA-F:.]{2,}/g) ?? []
     return { text: line, key: key?.value, addresses: somewhere.flatMap((word) => canonical(word) ?? []) }
   }
-  const releasedMs = Date.parse(/#\s*released (\S+)/.exec(list[2] ?? '')?.[1] ?? '')
+  const [, released = '', ports = ''] = /^#\s*(?:released (\S+)\s*)?(?:ports (.+))?/.exec(list[2] ?? '') ?? []
+  const [releasedMs, tenure] = [Date.parse(released), parseTenure(ports)]
   return {
     key: key.value,
     addresses: addresses.flatMap((address) => address ?? []),
+    ...(tenure === undefined ? {} : { tenure }),
     ...(Number.isNaN(releasedMs) ? {} : { releasedMs }),
   }
 }

@@ -1,14 +1,17 @@
 /**
  * The addresses of Services as their status says them: somebody else allocates (an operator, or the controller of
  * another load balancer), and this node only announces. What the status says is checked as if it were our own: an
- * address in a pool, reserved for nobody, and of two Services that cannot share it the oldest one's. Pure.
+ * address in a pool, reserved for nobody. Of Services that cannot share an address, and of those that want one port of
+ * it, who has it recorded has it, else the oldest; what is new to the record waits for whoever keeps it. Pure.
  */
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
-import { answerOf, isSameAnswer, notAllocated, notInPool } from './answers.ts'
+import { answerOf, isSameAnswer, notAllocated, notInPool, withPorts } from './answers.ts'
 import type { Pool } from './pool-table.ts'
+import { once } from './port-owners.ts'
 import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
+import { standingOf } from './tenure.ts'
 
 interface Settled {
   readonly wish: Wish
@@ -74,8 +77,18 @@ export class StatusAddresses implements AddressSource {
       if (!before.has(key)) before.set(key, this.answerOf(key))
       this.#ipam.release(key)
     }
-    for (const { wish, request } of [...rivals.values()].sort((a, b) => byAge(a.request, b.request)))
-      this.#grant(wish, request)
+    const inOrder = [...rivals.values()].sort(
+      ({ request: a }, { request: b }) =>
+        standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b),
+    )
+    const granted = inOrder.map((each) => ({ ...each, answer: this.#grant(each.request) }))
+    const ownersAt = once((address) => this.#ipam.ownersOf(address))
+    for (const { wish, request, answer } of granted) {
+      const now = withPorts(answer, this.#ipam.portsOf(request.key, ownersAt))
+      const known = this.#settled.get(request.key)?.answer
+      const kept = known !== undefined && isSameAnswer(known, now) ? known : now
+      this.#settled.set(request.key, { wish, status: request.status, generation: this.#generation, answer: kept })
+    }
     return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
   }
 
@@ -88,20 +101,14 @@ export class StatusAddresses implements AddressSource {
     for (const address of now) this.#claims.set(address, (this.#claims.get(address) ?? new Set()).add(key))
   }
 
-  #grant(wish: Wish, request: AddressRequest): void {
-    const { key, status } = request
+  #grant(request: AddressRequest): AddressAnswer {
+    const { status, tenure } = request
     // What it asks for by name is a matter between the Service and its allocator.
     const asked = { ...request, explicit: [], invalid: undefined, poolName: undefined, needsAllFamilies: false }
-    const found = this.#ipam.assign(asked, { addresses: status, isRecorded: false, mayChoose: false })
+    const holding = { addresses: status, isRecorded: false, mayChoose: false, ports: tenure?.ports }
+    const found = this.#ipam.assign(asked, holding)
     const isForeign = status.every((address) => this.#ipam.poolsOf(address).length === 0)
-    const answer =
-      status.length === 0
-        ? notAllocated
-        : isRefusal(found) && isForeign
-          ? notInPool(status, found)
-          : answerOf(found, this.#ipam.lostPorts(key))
-    const known = this.#settled.get(key)?.answer
-    const kept = known !== undefined && isSameAnswer(known, answer) ? known : answer
-    this.#settled.set(key, { wish, status, generation: this.#generation, answer: kept })
+    if (status.length === 0) return notAllocated
+    return isRefusal(found) && isForeign ? notInPool(status, found) : answerOf(found)
   }
 }

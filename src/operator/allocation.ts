@@ -196,7 +196,7 @@ export class Allocation {
     )
     const hasAll = service.spec.families.every((family) => status.some((address) => familyOf(address) === family))
     if (!isFree || !(hasAll || status.length >= held.length)) return false
-    this.#book.exchange(() => new Map([[key, status]]))
+    this.#book.exchange(() => new Map([[key, { addresses: status }]]))
     this.#counter.hold(key, status)
     this.#dirty.add(key)
     return true

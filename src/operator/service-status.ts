@@ -3,12 +3,14 @@
  */
 import type { AddressAnswer } from '../allocation/address-source.ts'
 import type { VerdictCode } from '../desired/codes.ts'
+import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
+import { portsHeldCondition } from '../k8s/kinds/service.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 import { clipped } from './clipped.ts'
 
-/** The one condition that is ours. */
+/** The conditions that are ours: this one, and what a Service has of the ports of shared addresses. */
 const conditionType = 'herald.dev/AddressAllocated'
 /** Octets of what a condition says; the API server takes 32 KiB. */
 const maxMessage = 1024
@@ -25,14 +27,14 @@ export interface ServiceFacts {
   readonly addresses: readonly string[]
   /** Ours, whoever wrote it. */
   readonly condition: StatusCondition | undefined
+  readonly portsHeld: StatusCondition | undefined
 }
 
 export function factsOf(key: ObjectKey, object: RawObject, version: ObjectVersion): ServiceFacts {
   const status = recordOf(object['status'])
   const { ingress } = recordOf(status['loadBalancer'])
   const entries = Array.isArray(ingress) ? ingress.map(recordOf) : []
-  const { conditions } = status
-  const own = (Array.isArray(conditions) ? conditions : []).map(recordOf).find(({ type }) => type === conditionType)
+  const conditions = conditionsIn(status)
   return {
     target: {
       apiVersion: 'v1',
@@ -47,8 +49,18 @@ export function factsOf(key: ObjectKey, object: RawObject, version: ObjectVersio
     ingress: entries,
     ingressText: JSON.stringify(ingress ?? []),
     addresses: addressesOf(entries),
-    condition: own === undefined ? undefined : conditionOf(own),
+    condition: conditions.find(({ type }) => type === conditionType),
+    portsHeld: conditions.find(({ type }) => type === portsHeldCondition),
   }
+}
+
+/** Those of ours in a status that was read, or that was written. */
+export function conditionsIn({ conditions }: RawObject): readonly StatusCondition[] {
+  const list = (Array.isArray(conditions) ? conditions : []).map(recordOf)
+  return [conditionType, portsHeldCondition].flatMap((type) => {
+    const own = list.find((each) => each['type'] === type)
+    return own === undefined ? [] : [conditionOf(type, own)]
+  })
 }
 
 /** Fields of others that we may not write, as the server said of these values. */
@@ -67,17 +79,18 @@ export interface Say {
   readonly message: string
   /** The Service is not understood: what was given to it stays. An apply without the addresses would take them away. */
   readonly isUnread?: boolean
+  /** What it has of the ports of shared addresses, as it is recorded. */
+  readonly portsHeld?: string | undefined
 }
 
-export function sayOf({ addresses, verdict, lostPorts }: AddressAnswer): Say {
+export function sayOf({ addresses, verdict, lostPorts, tenure }: AddressAnswer): Say {
   const remedy = verdict.remedy === undefined ? '' : ` ${verdict.remedy}`
   const sentence = `${verdict.message}${remedy === '' ? '' : `.${remedy}`}`
-  if (verdict.ok && lostPorts !== undefined && lostPorts.size > 0) {
-    const code: VerdictCode = 'SomePortsTaken'
-    const taken = [...lostPorts].map(([port, owner]) => `${port} belongs to ${owner}, which is older`)
-    return { addresses, ok: true, code, message: `${sentence}; ${taken.join('; ')}` }
-  }
-  return { addresses, ok: verdict.ok, code: verdict.code, message: sentence }
+  const say = { addresses, ok: verdict.ok, code: verdict.code, message: sentence, portsHeld: formatTenure(tenure) }
+  if (!verdict.ok || lostPorts === undefined || lostPorts.size === 0) return say
+  const code: VerdictCode = 'SomePortsTaken'
+  const taken = [...lostPorts].map(([port, owner]) => `${port} belongs to ${owner}, which had it first`)
+  return { ...say, code, message: `${sentence}; ${taken.join('; ')}` }
 }
 
 /**
@@ -90,18 +103,18 @@ export function statusToApply(
   owned: OwnedByOthers | undefined,
   now: string,
 ): RawObject | undefined {
-  if (say === undefined) return facts.condition === undefined || owned?.isConditionOwned === true ? undefined : {}
+  if (say === undefined) return currentOf(facts).length === 0 || owned?.isConditionOwned === true ? undefined : {}
   if (facts.isDeleting) return undefined
   const ingress = say.isUnread === true ? keptIngress(facts) : ingressOf(facts, say.addresses)
   const isTaken = owned?.ingressText !== undefined && ingress !== undefined && ingress !== facts.ingress
   const said = isTaken ? takenSay(say, owned.message) : say
-  const condition = owned?.isConditionOwned === true ? undefined : conditionFor(facts, said, now)
-  const isSaid = condition === undefined || condition === facts.condition
+  const conditions = owned?.isConditionOwned === true ? undefined : conditionsFor(facts, said, now)
+  const isSaid = conditions === undefined || isSameList(conditions, currentOf(facts))
   const isGiven = isTaken || ingress === undefined || ingress === facts.ingress
   if (isSaid && isGiven) return undefined
   return {
     ...(isTaken || ingress === undefined ? {} : { loadBalancer: { ingress } }),
-    ...(condition === undefined ? {} : { conditions: [condition] }),
+    ...(conditions === undefined ? {} : { conditions }),
   }
 }
 
@@ -138,20 +151,42 @@ function ingressOf({ ingress }: ServiceFacts, addresses: readonly string[]): rea
   })
 }
 
-/** The one that is there where it says the same. */
-function conditionFor({ condition: before }: ServiceFacts, { ok, code, message }: Say, now: string): StatusCondition {
-  const status = ok ? 'True' : 'False'
-  const text = clipped(message, maxMessage)
-  if (before?.status === status && before.reason === code && before.message === text) return before
-  const lastTransitionTime = before?.status === status ? before.lastTransitionTime : now
-  return { type: conditionType, status, reason: code, message: text, lastTransitionTime }
+function currentOf({ condition, portsHeld }: ServiceFacts): readonly StatusCondition[] {
+  return [condition, portsHeld].flatMap((each) => each ?? [])
 }
 
-function conditionOf(written: RawObject): StatusCondition {
+function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((each, index) => each === b[index])
+}
+
+function conditionsFor(facts: ServiceFacts, say: Say, now: string): readonly StatusCondition[] {
+  const { ok, code, message, portsHeld } = say
+  const status = ok ? 'True' : 'False'
+  const said = { type: conditionType, status, reason: code, message: clipped(message, maxMessage) } as const
+  const allocated = conditionFor(facts.condition, said, now)
+  // Of what is not understood now nothing else is said: an apply without it would take it away.
+  if (say.isUnread === true && facts.portsHeld !== undefined) return [allocated, facts.portsHeld]
+  if (portsHeld === undefined) return [allocated]
+  const held = { type: portsHeldCondition, status: 'True', reason: 'Recorded', message: portsHeld } as const
+  return [allocated, conditionFor(facts.portsHeld, held, now)]
+}
+
+/** The one that is there where it says the same. */
+function conditionFor(
+  before: StatusCondition | undefined,
+  said: Omit<StatusCondition, 'lastTransitionTime'>,
+  now: string,
+): StatusCondition {
+  const { status, reason, message } = said
+  if (before?.status === status && before.reason === reason && before.message === message) return before
+  return { ...said, lastTransitionTime: before?.status === status ? before.lastTransitionTime : now }
+}
+
+function conditionOf(type: string, written: RawObject): StatusCondition {
   const text = (name: string): string => (typeof written[name] === 'string' ? written[name] : '')
   const status = text('status')
   return {
-    type: conditionType,
+    type,
     status: status === 'True' || status === 'False' ? status : 'Unknown',
     reason: text('reason'),
     message: text('message'),

@@ -9,6 +9,7 @@ import type { Allocation } from './allocation.ts'
 import type { EventLog } from './event-log.ts'
 import {
   addressesOf,
+  conditionsIn,
   factsOf,
   type OwnedByOthers,
   type Say,
@@ -150,7 +151,8 @@ export class ServiceWrites {
     if (outcome.kind !== 'written' || this.#known.get(id) !== known) return
     const { facts } = known
     const { ingress } = recordOf(status['loadBalancer'])
-    const [condition] = conditionsIn(status)
+    const [condition, portsHeld] = conditionsIn(status)
+    const isConditionKept = known.owned?.isConditionOwned === true
     const isIngressKept = !Array.isArray(ingress) && known.owned?.ingressText !== undefined
     const entries = isIngressKept ? facts.ingress : Array.isArray(ingress) ? ingress.map(recordOf) : []
     known.facts = {
@@ -159,7 +161,8 @@ export class ServiceWrites {
       ingress: entries,
       ingressText: isIngressKept ? facts.ingressText : JSON.stringify(entries),
       addresses: addressesOf(entries),
-      condition: condition ?? (known.owned?.isConditionOwned === true ? facts.condition : undefined),
+      condition: condition ?? (isConditionKept ? facts.condition : undefined),
+      portsHeld: portsHeld ?? (isConditionKept ? facts.portsHeld : undefined),
     }
     this.#count(id)
   }
@@ -192,7 +195,8 @@ export class ServiceWrites {
 function stillOwned({ owned, facts: before }: Known, facts: ServiceFacts): OwnedByOthers | undefined {
   if (owned === undefined) return undefined
   const isIngressSame = facts.ingressText === before.ingressText
-  const isConditionSame = JSON.stringify(facts.condition) === JSON.stringify(before.condition)
+  const saidIn = ({ condition, portsHeld }: ServiceFacts): string => JSON.stringify([condition, portsHeld])
+  const isConditionSame = saidIn(facts) === saidIn(before)
   const ingressText = isIngressSame ? owned.ingressText : undefined
   const isConditionOwned = isConditionSame && owned.isConditionOwned
   return ingressText === undefined && !isConditionOwned ? undefined : { ...owned, ingressText, isConditionOwned }
@@ -207,11 +211,6 @@ function isOlder(version: string, than: string): boolean {
 /** metav1.Time. */
 function secondsOf(clock: Clock): string {
   return new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-}
-
-function conditionsIn(status: RawObject): readonly StatusCondition[] {
-  const { conditions } = status
-  return Array.isArray(conditions) ? conditions : []
 }
 
 function recordOf(value: unknown): RawObject {

@@ -28,7 +28,7 @@ const base = smallestPolicy + node + pool
 const recordIn = (folder: string): string => join(folder, '.herald', 'allocations.yaml')
 const read = (folder: string): unknown => parse(readFileSync(recordIn(folder), 'utf8'))
 const put = (record: AddressBook, key: string, ...addresses: readonly string[]): string =>
-  record.exchange(() => new Map<string, AllocationChange>([[key, addresses.length === 0 ? 'release' : addresses]]))
+  record.exchange(() => new Map<string, AllocationChange>([[key, addresses.length === 0 ? 'release' : { addresses }]]))
 
 function agentOn(folder: string, services: string): Translator {
   return translatorWith(base + services, { addressBook: openFileBook(folder, join(folder, 'state')) })
@@ -78,8 +78,8 @@ test('agents that share a record see what the others appended and rewrote', () =
     assert.deepEqual(
       contentOf(first),
       new Map([
-        ['default/web', ['198.51.100.1', '2001:db8::']],
-        ['default/api', ['198.51.100.2']],
+        ['default/web', { addresses: ['198.51.100.1', '2001:db8::'] }],
+        ['default/api', { addresses: ['198.51.100.2'] }],
       ]),
     )
     second.exchange(() => new Map([['default/web', 'forget']]))
@@ -105,7 +105,7 @@ test('lines may be written by people; what is no allocation is passed over with 
     mkdirSync(join(folder, '.herald'))
     writeFileSync(recordIn(folder), "# mine\ndefault/web: [198.51.100.9, '2001:db8::1']  # fixed\n\nnonsense\n")
     const record = openFileBook(folder, folder)
-    assert.deepEqual(contentOf(record), new Map([['default/web', ['198.51.100.9', '2001:db8::1']]]))
+    assert.deepEqual(contentOf(record), new Map([['default/web', { addresses: ['198.51.100.9', '2001:db8::1'] }]]))
     assert.match(record.warning?.message ?? '', /nonsense/)
     assert.deepEqual(
       addressesOf(agentOn(folder, service('web')).flush(), 'web'),

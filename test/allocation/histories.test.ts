@@ -26,6 +26,21 @@ const sharing = fc.option(
   ),
   { nil: undefined },
 )
+const tenure = fc.option(
+  fc.record(
+    {
+      terms: fc.constantFrom('["k",[],"Cluster"]', '["k",["*"],"Cluster"]', '["l",[],"Local"]'),
+      ports: fc
+        .uniqueArray(
+          fc.tuple(fc.constantFrom('10.0.0.0', '10.0.0.1', '2001:db8::1'), fc.subarray(['80/TCP', '443/TCP'])),
+          { maxLength: 2, selector: ([address]) => address },
+        )
+        .map((list) => new Map<string, readonly string[]>(list)),
+    },
+    { noNullPrototype: true },
+  ),
+  { nil: undefined },
+)
 const families = fc.constantFrom(['ipv4'] as const, ['ipv6'] as const, ['ipv4', 'ipv6'] as const)
 const wanted: fc.Arbitrary<Partial<AddressRequest>> = fc.record(
   {
@@ -35,6 +50,7 @@ const wanted: fc.Arbitrary<Partial<AddressRequest>> = fc.record(
     explicit: fc.constantFrom([], [], ['10.0.0.2'], ['10.9.9.9']),
     status: fc.subarray([...some], { maxLength: 2 }),
     sharing,
+    tenure,
   },
   { noNullPrototype: true },
 )
@@ -61,12 +77,12 @@ type Act = typeof act extends fc.Arbitrary<infer T> ? T : never
 function perform(ipam: Ipam, each: Act): unknown {
   const key = `default/${each.name}`
   if (each.do === 'release') return ipam.release(key)
-  if (each.do === 'reserve') return ipam.reserve(key, each.addresses, each.by)
+  if (each.do === 'reserve') return ipam.reserve(key, each.addresses, { by: each.by })
   const had = ipam.addressesOf(key)
   const asked = request(each.name, each.wanted)
   const addresses = had.length > 0 ? had : asked.status
   const holding: Holding = { addresses, isRecorded: each.isRecorded, mayChoose: true }
-  return [ipam.assign(asked, holding), ipam.lostPorts(key)]
+  return [ipam.assign(asked, holding), ipam.portsOf(key, (address) => ipam.ownersOf(address))]
 }
 
 /** Everything that can be seen of it. */
@@ -151,8 +167,8 @@ class StatusWorld {
 
   get answers(): readonly unknown[] {
     return names.map((name) => {
-      const { addresses, verdict, lostPorts } = this.source.answerOf(`default/${name}`)
-      return [addresses, verdict, [...(lostPorts ?? [])].sort()]
+      const { addresses, verdict, lostPorts, tenure: own } = this.source.answerOf(`default/${name}`)
+      return [addresses, verdict, [...(lostPorts ?? [])].sort(), [...(own?.ports ?? [])].sort()]
     })
   }
 }

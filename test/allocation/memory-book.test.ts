@@ -2,21 +2,26 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type AllocationChange, type Allocations, releasedLimit } from '../../src/allocation/address-book.ts'
+import {
+  type AllocationChange,
+  type Allocations,
+  type Allotment,
+  releasedLimit,
+} from '../../src/allocation/address-book.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
 
 const key = fc.constantFrom('default/a', 'default/b', 'default/c')
 const change: fc.Arbitrary<AllocationChange> = fc.oneof(
   fc.constantFrom('release' as const, 'forget' as const),
-  fc.constantFrom(['198.51.100.1'], ['198.51.100.2', '2001:db8::1']),
+  fc.constantFrom({ addresses: ['198.51.100.1'] }, { addresses: ['198.51.100.2', '2001:db8::1'] }),
 )
 const changes = fc.dictionary(key, change, { noNullPrototype: true }).map((found) => new Map(Object.entries(found)))
 
 test('what is written stands in the book until it is forgotten, released or not; a release of nothing is none', () => {
   fc.assert(
     fc.property(fc.array(changes, { maxLength: 10 }), (rounds) => {
-      const book = new MemoryBook(new Map([['default/a', ['198.51.100.9']]]))
-      const entries = new Map<string, readonly string[]>([['default/a', ['198.51.100.9']]])
+      const book = new MemoryBook(new Map([['default/a', { addresses: ['198.51.100.9'] }]]))
+      const entries = new Map<string, Allotment>([['default/a', { addresses: ['198.51.100.9'] }]])
       const released = new Set<string>()
       for (const [round, each] of rounds.entries()) {
         const outcome = book.exchange((found) => {
@@ -46,11 +51,11 @@ test('of too many that were released the oldest are forgotten, and that is told 
   const told: Allocations[] = []
   const exchange = (each: ReadonlyMap<string, AllocationChange>): void => {
     book.exchange(({ news }) => {
-      told.push(new Map([...news].flatMap(([name, addresses]) => [[name, addresses ?? []] as const])))
+      told.push(new Map([...news].flatMap(([name, line]) => [[name, line ?? { addresses: [] }] as const])))
       return each
     })
   }
-  exchange(new Map(names.map((name, i) => [name, [`10.0.${i >> 8}.${i & 255}`]])))
+  exchange(new Map(names.map((name, i) => [name, { addresses: [`10.0.${i >> 8}.${i & 255}`] }])))
   exchange(new Map(names.map((name) => [name, 'release'])))
   assert.deepEqual(
     [book.peek().size, book.peek().has('default/s1'), book.peek().has('default/s2')],

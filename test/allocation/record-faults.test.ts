@@ -224,7 +224,7 @@ test('who was taken for dead writes nothing, and does not remove the lock of ano
     const outcome = book.exchange(() => {
       rmSync(lockIn(folder))
       writeFileSync(lockIn(folder), 'of another')
-      return new Map([['default/web', ['10.0.0.1']]])
+      return new Map([['default/web', { addresses: ['10.0.0.1'] }]])
     })
     assert.deepEqual([outcome, readFileSync(lockIn(folder), 'utf8')], ['failed', 'of another'])
     assert.equal(lstatSync(recordIn(folder), { throwIfNoEntry: false }), undefined)

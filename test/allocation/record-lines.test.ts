@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { parse } from 'yaml'
 import { formatLine, parseRecord, type RecordLine } from '../../src/allocation/record-lines.ts'
+import { type Tenure, termsOf } from '../../src/allocation/tenure.ts'
 
 const address = fc.oneof(
   fc.ipV4(),
@@ -10,12 +11,28 @@ const address = fc.oneof(
 )
 /** Whatever stands on both sides of the slash; the API server allows much less, and people write what they like. */
 const word = fc.string({ minLength: 1, unit: 'binary' }).filter((text) => !text.includes('/') && text.isWellFormed())
+/** Whatever keys and selectors people write. */
+const terms = fc
+  .record({ key: fc.string({ unit: 'binary' }), traffic: fc.string({ unit: 'binary' }) })
+  .map(({ key, traffic }) => termsOf({ key, namespace: 'default', sharedWith: ['*'], trafficKey: traffic, ports: [] }))
+const port = fc.tuple(fc.integer({ min: 1, max: 65535 }), fc.constantFrom('TCP', 'UDP', 'SCTP'))
+const portsOfAddress = fc.tuple(address, fc.array(port.map(([number, protocol]) => `${number}/${protocol}`)))
+const tenure: fc.Arbitrary<Tenure> = fc.record(
+  {
+    terms,
+    ports: fc
+      .uniqueArray(portsOfAddress, { minLength: 1, maxLength: 3, selector: ([each]) => each })
+      .map((list) => new Map<string, readonly string[]>(list)),
+  },
+  { noNullPrototype: true },
+)
 const line: fc.Arbitrary<RecordLine> = fc.record(
   {
     key: fc.tuple(word, word).map(([namespace, name]) => `${namespace}/${name}`),
     addresses: fc.array(address, { maxLength: 3 }),
+    tenure,
   },
-  { noNullPrototype: true },
+  { noNullPrototype: true, requiredKeys: ['key', 'addresses'] },
 )
 
 test('every line is read back as it was written, whatever the names, and the text is YAML', () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import type { AddressBook } from '../../src/allocation/address-book.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
 import type { DesiredService } from '../../src/desired/model.ts'
 import {
@@ -61,8 +62,8 @@ test('an address in two statuses, without sharing: the older one has it, and the
 test('two lines of the record with one address: the older Service has it, the other gets another and is told', () => {
   const book = new MemoryBook(
     new Map([
-      ['default/aaa', ['198.51.100.5']],
-      ['default/bbb', ['198.51.100.5']],
+      ['default/aaa', { addresses: ['198.51.100.5'] }],
+      ['default/bbb', { addresses: ['198.51.100.5'] }],
     ]),
   )
   const text = make('bbb', { created: '2026-01-01T00:00:00Z', annotations: '{}' }) + make('aaa', { annotations: '{}' })
@@ -81,6 +82,44 @@ test('a port that comes to meet another on a shared address stays with the older
   const gone = remove(translator, 'Service', 'aaa')
   assert.deepEqual(gone.services.get('default/aaa'), undefined)
   assert.deepEqual(ids(serviceOf(gone, 'bbb')), ['198.51.100.0:80/TCP'], 'the end of one gives it to the other')
+})
+
+test('a port that is added while the record takes nothing is not served: it may be another one by now', () => {
+  const memory = new MemoryBook()
+  let outcome: 'recorded' | 'failed' = 'recorded'
+  const addressBook: AddressBook = {
+    warning: undefined,
+    exchange: (choose) => (outcome === 'recorded' ? memory.exchange(choose) : outcome),
+    peek: () => memory.peek(),
+  }
+  const [old, young] = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']
+  const text = make('aaa', { created: young }) + make('bbb', { created: old, port: 443 })
+  const translator = translatorWith(base + text, { addressBook })
+  translator.flush()
+  outcome = 'failed'
+  const two = make('bbb', { created: old, port: 443 }).replace('port: 443}', 'port: 443}, {name: more, port: 80}')
+  const met = serviceOf(change(translator, two), 'bbb')
+  assert.deepEqual(ids(met), ['198.51.100.0:443/TCP'])
+  assert.match(verdictOf(met, 'allocated')?.message ?? '', /port 80\/TCP of 198\.51\.100\.0 is not recorded for it yet/)
+  outcome = 'recorded'
+  assert.deepEqual(allocated(serviceOf(change(translator, two), 'bbb')), [true, 'SomePortsTaken', 'default/aaa'])
+})
+
+test('an older Service takes no port of a shared address by naming the address as an external IP', () => {
+  const advertisement = smallestPolicy.replace(
+    'neighbors:',
+    'serviceAdvertisements: [LoadBalancerIP, ExternalIP]\n    neighbors:',
+  )
+  const old = '2026-01-01T00:00:00Z'
+  const guest = make('bbb', { created: old, port: 443 })
+  const translator = translatorWith(advertisement + node + pool + make('aaa') + guest)
+  translator.flush()
+  const two = guest
+    .replace('port: 443}', 'port: 443}, {name: more, port: 80}')
+    .replace('spec: {', 'spec: {externalIPs: [198.51.100.0], ')
+  assert.match(two, /externalIPs/)
+  const met = change(translator, two)
+  assert.deepEqual(ids(serviceOf(met, 'bbb')), ['198.51.100.0:443/TCP'])
 })
 
 test('of several ports only the one that an older Service has is missing', () => {

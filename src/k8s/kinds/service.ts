@@ -9,6 +9,9 @@ import { choice, optionalList, optionalText } from './schemas.ts'
 import { allocationRequest, readAnnotations, sharingOf } from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
+/** By its message an allocator tells, and finds again, who had which port of a shared address. */
+export const portsHeldCondition = 'herald.dev/PortsHeld'
+
 const protocols = ['TCP', 'UDP', 'SCTP'] as const
 const ipFamilies = z.enum(['IPv4', 'IPv6'])
 
@@ -39,6 +42,8 @@ export const serviceSchema = z.object({
   status: z
     .object({
       loadBalancer: z.object({ ingress: optionalList(z.object({ ip: z.string().nullish() })) }).nullish(),
+      // Of others, and of any form.
+      conditions: z.unknown().optional(),
     })
     .nullish(),
 })
@@ -79,6 +84,8 @@ export interface Service {
   }
   /** Addresses of status.loadBalancer.ingress, canonical. */
   readonly status: readonly string[]
+  /** What an allocator recorded of its ports of shared addresses, as it wrote it; undefined: nothing. */
+  readonly portsHeld: string | undefined
   /** Its cluster IPs and external IPs. */
   readonly own: readonly OwnAddress[]
 }
@@ -180,7 +187,14 @@ function compact({ metadata, spec, status }: Written): Service {
     annotations: isLoadBalancer ? meaningful(metadata.annotations) : otherSpec.selector,
     creationTimestamp: metadata.creationTimestamp,
   }
-  if (!isKept) return { metadata: own, spec: { ...otherSpec, type: spec.type }, status: nothing, own: noAddresses }
+  if (!isKept)
+    return {
+      metadata: own,
+      spec: { ...otherSpec, type: spec.type },
+      status: nothing,
+      portsHeld: undefined,
+      own: noAddresses,
+    }
   const families = familiesOf(spec)
   return {
     metadata: own,
@@ -202,8 +216,20 @@ function compact({ metadata, spec, status }: Written): Service {
       const address = parseAddress(ip ?? '')
       return address === undefined ? [] : [formatAddress(unmapped(address))]
     }),
+    portsHeld: isLoadBalancer ? messageOf(status?.conditions, portsHeldCondition) : undefined,
     own: addresses,
   }
+}
+
+/** Of the condition of a type; whatever has not its form is somebody else's. */
+function messageOf(conditions: unknown, type: string): string | undefined {
+  const list: readonly unknown[] = Array.isArray(conditions) ? conditions : []
+  for (const each of list) {
+    if (typeof each !== 'object' || each === null || Reflect.get(each, 'type') !== type) continue
+    const message: unknown = Reflect.get(each, 'message')
+    if (typeof message === 'string') return message
+  }
+  return undefined
 }
 
 /** "None" and "" are none, and an ExternalName is a name. */

@@ -6,6 +6,7 @@ import { overlaps } from '../../allocation/intervals.ts'
 import { type Pool, unfitness } from '../../allocation/pool-table.ts'
 import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
 import type { Aged, SharingTerms } from '../../allocation/sharing.ts'
+import { parseTenure } from '../../allocation/tenure.ts'
 import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import { allocationRequest, sharingOf } from '../kinds/service-requests.ts'
 
@@ -120,6 +121,7 @@ function requestOf(service: Service): AddressRequest {
     poolName,
     status: [...new Set(status)],
     sharing: sharingTermsOf(service),
+    tenure: service.portsHeld === undefined ? undefined : parseTenure(service.portsHeld),
   }
 }
 

@@ -240,8 +240,8 @@ function allocatedVerdict(input: ServiceInput, settled: Settled): Verdict {
 }
 
 /** Ports of an address without a pool that an older Service has. */
-function takenPorts({ address, types }: TypedAddress, { key, service, owners }: ServiceInput): readonly string[] {
-  if (types.includes('LoadBalancerIP')) return []
+function takenPorts({ address }: TypedAddress, { key, service, answer, owners }: ServiceInput): readonly string[] {
+  if (answer.addresses.includes(address)) return []
   return service.spec.ports.flatMap((port) => {
     const owner = owners.portOwner(address, port, key)
     return owner === undefined
@@ -252,36 +252,48 @@ function takenPorts({ address, types }: TypedAddress, { key, service, owners }: 
 
 /** What the allocation said, less what may not be announced, and less the ports that an older Service has. */
 function givenVerdict(input: ServiceInput, { refusalOf, ports }: Settled): Verdict {
-  const { verdict, addresses, lostPorts } = input.answer
+  const { verdict, addresses } = input.answer
   if (!verdict.ok) return verdict
   const refused = addresses.flatMap((address) => refusalOf(ofLoadBalancer(address)) ?? [])
   const left = refused.map(({ text }) => `${text}: it is not announced`).join('; ')
   const remedy = 'Use an address that is in a pool and that nothing else has.'
   const [first] = refused
   if (first !== undefined && refused.length === addresses.length) return no('allocated', first.code, left, remedy)
-  const taken = [...(lostPorts ?? [])].map(([place, owner]) => {
-    const [address = '', port = ''] = place.split(' ')
-    return `port ${port} of ${address} belongs to ${owner}, which is older`
-  })
+  const taken = addresses.flatMap((address) => notHeld(address, input))
   if (taken.length > 0 && ports.length === 0)
     return no('allocated', 'PortTaken', taken.join('; '), 'Use other ports, or another address.')
   if (taken.length > 0) return yes('allocated', 'SomePortsTaken', [verdict.message, ...taken].join('; '))
   return refused.length === 0 ? verdict : yes('allocated', 'AddressLeftOut', `${verdict.message}; ${left}`)
 }
 
+/** Ports of a shared address that another Service has, or that nobody has by the record. */
+function notHeld(address: string, { service, answer }: ServiceInput): readonly string[] {
+  return service.spec.ports.flatMap((port) => {
+    if (isHeld(answer, address, port)) return []
+    const place = `${port.port}/${port.protocol}`
+    const owner = answer.lostPorts?.get(`${address} ${place}`)
+    const why = owner === undefined ? 'is not recorded for it yet' : `belongs to ${owner}, which had it first`
+    return [`port ${place} of ${address} ${why}`]
+  })
+}
+
+function isHeld({ tenure }: AddressAnswer, address: string, { port, protocol }: ServicePort): boolean {
+  return tenure === undefined || tenure.ports.get(address)?.includes(`${port}/${protocol}`) === true
+}
+
 /** The ports of the served addresses that are this Service's own. */
 function portsOf(
   served: readonly TypedAddress[],
-  { key, service, answer: { lostPorts }, owners }: ServiceInput,
+  { key, service, answer, owners }: ServiceInput,
   endpoints: ServiceEndpoints,
   options: TranslatorOptions,
 ): readonly ServedPort[] {
   return served.flatMap((typed) => {
-    const { address, types } = typed
+    const { address } = typed
     const everywhere = countsEverywhere(policyOf(typed, service), options)
     const isLost = (port: ServicePort): boolean =>
-      types.includes('LoadBalancerIP')
-        ? lostPorts?.has(`${address} ${port.port}/${port.protocol}`) === true
+      answer.addresses.includes(address)
+        ? !isHeld(answer, address, port)
         : owners.portOwner(address, port, key) !== undefined
     return service.spec.ports
       .filter((port) => !isLost(port))

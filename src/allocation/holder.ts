@@ -1,0 +1,24 @@
+/** Who has addresses, or has them reserved. Pure. */
+import type { Aged, SharingTerms } from './sharing.ts'
+import type { PortsByAddress } from './tenure.ts'
+
+export const nobody: readonly string[] = []
+
+/** Everybody who has an address; a reservation has no age: who it is for was not seen. */
+export interface Holder {
+  readonly addresses: readonly string[]
+  /** Not its own any more, and not free yet. */
+  readonly lingering?: readonly string[]
+  /** Reserved by a status alone: of several the oldest has it. */
+  readonly isClaim?: boolean
+  readonly age?: Aged
+  readonly sharing?: SharingTerms | undefined
+  /** Of its shared addresses, the ports that are its own; nothing is recorded of an address that is not here. */
+  readonly ports?: PortsByAddress | undefined
+}
+
+/** All that a holder keeps from others. */
+export function placesOf(holder: Holder | undefined): readonly string[] {
+  if (holder?.lingering === undefined) return holder?.addresses ?? nobody
+  return [...holder.addresses, ...holder.lingering]
+}
