@@ -71,6 +71,67 @@ export class TakeOver {
   }
 }
 
+/** The places that members of one group have left and that are not empty. */
+export class LeftPlaces {
+  readonly #rib: AdjRibOut
+  #places: readonly Place[] = []
+  #cleaning: Iterator<Prefix> | undefined
+  #cleaned: MemberMask = 0
+
+  /** `rib`: where all of them are. */
+  constructor(rib: AdjRibOut) {
+    this.#rib = rib
+  }
+
+  get size(): number {
+    return this.#places.length
+  }
+
+  get isEmpty(): boolean {
+    return this.#places.every(({ state }) => state === 'empty')
+  }
+
+  /** {@link clean} has something to do. */
+  get isCleaningDue(): boolean {
+    return this.#places.some(({ state }) => state !== 'left')
+  }
+
+  add(place: Place): void {
+    this.#places = [...this.#places, place]
+  }
+
+  /** Places that nobody else may have yet. */
+  taken(): MemberMask {
+    this.#dropEmpty()
+    return this.#places.reduce((mask, { bit }) => mask | bit, 0)
+  }
+
+  /** Empties the places of members whose sessions are over, in steps; answers what is left of `limit`. */
+  clean(limit: number): number {
+    this.#dropEmpty()
+    const abandoned = this.#places.filter(({ state }) => state === 'abandoned')
+    if (this.#cleaning === undefined) {
+      if (abandoned.length === 0) return limit
+      this.#cleaned = abandoned.reduce((mask, { bit }) => mask | bit, 0)
+      this.#cleaning = this.#rib.prefixes()
+    }
+    for (let left = limit; left > 0; left--) {
+      const next = this.#cleaning.next()
+      if (next.done === true) {
+        this.#cleaning = undefined
+        for (const place of abandoned) if ((place.bit & this.#cleaned) !== 0) place.state = 'empty'
+        return left
+      }
+      this.#rib.retract(next.value, this.#cleaned)
+    }
+    return 0
+  }
+
+  #dropEmpty(): void {
+    this.#places = this.#places.filter(({ state }) => state !== 'empty')
+  }
+}
+
 /** Attribute sets as another group knows them, found once for all prefixes that have them. */
 export function interned(
   intern: (attributes: PathAttributes) => PathAttributes,

@@ -18,7 +18,6 @@ import type { ExportView } from '../policy/export.ts'
 import type { GroupLimits } from './group-view.ts'
 import {
   AdjRibOut,
-  type Batch,
   Batches,
   maxMembers,
   type MemberMask,
@@ -28,10 +27,10 @@ import {
 } from '../rib/adj-rib-out.ts'
 import type { LocalRoutes, LocRib } from '../rib/loc-rib.ts'
 import { WantedPaths } from './wanted-paths.ts'
-import { packAnnouncements, packWithdrawals, prefixesToFill } from '../bgp/messages/pack.ts'
-import { type Handover, interned, nothingSent, type Place, TakeOver } from './handover.ts'
+import { type Handover, interned, LeftPlaces, nothingSent, type Place, TakeOver } from './handover.ts'
 import { encodeRouteRefresh } from '../bgp/messages/route-refresh.ts'
-import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
+import type { CodecContext } from '../bgp/messages/types.ts'
+import { Outbox, type Recipient } from './outbox.ts'
 
 export interface GroupMember {
   /** Neighbor id. */
@@ -41,11 +40,8 @@ export interface GroupMember {
   send(messages: Uint8Array, count: number): boolean
 }
 
-interface Slot {
+interface Slot extends Recipient {
   readonly member: GroupMember
-  readonly bit: MemberMask
-  /** Its queue is full. */
-  isBlocked: boolean
   /** A walk is due but has not begun. */
   isWaiting: boolean
   /** What it was sent elsewhere and is not taken over yet; nothing is sent before. */
@@ -72,26 +68,18 @@ const maxMissed = 65_536
 
 const familyName = (prefix: Prefix): AddressFamilyName =>
   prefixFamily(prefix) === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
-const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
 
 export class UpdateGroup {
-  /** How many buffers were encoded; tests and metrics compare it with what was written. */
-  encodings = 0
-  /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
-  tooLarge = 0
   readonly adjRibOut: AdjRibOut
   readonly view: ExportView
-  readonly #codec: CodecContext
   readonly #locRib: LocRib
   readonly limits: GroupLimits
   readonly #slots = new Map<string, Slot>()
   readonly #wanted: WantedPaths
   /** Those of one member at a time: a walk that everybody waits for is left to who is slow. */
   #walks: Walk[] = []
-  /** Places that members have left and that are not empty. */
-  #left: Place[] = []
-  #cleaning: Iterator<Prefix> | undefined
-  #cleaned: MemberMask = 0
+  readonly #left: LeftPlaces
+  readonly #outbox: Outbox
   #round = 0
   readonly #refreshes: Record<AddressFamilyName, readonly Refresh[]> = { 'ipv4-unicast': [], 'ipv6-unicast': [] }
 
@@ -105,9 +93,10 @@ export class UpdateGroup {
   ) {
     this.adjRibOut = new AdjRibOut(presence)
     this.view = view
-    this.#codec = codec
     this.#locRib = locRib
     this.limits = limits
+    this.#left = new LeftPlaces(this.adjRibOut)
+    this.#outbox = new Outbox(this.adjRibOut, codec)
     this.#wanted = new WantedPaths(
       view,
       (neighbor) => this.#slots.get(neighbor)?.bit ?? 0,
@@ -115,22 +104,32 @@ export class UpdateGroup {
     )
   }
 
+  /** How many buffers were encoded; tests and metrics compare it with what was written. */
+  get encodings(): number {
+    return this.#outbox.encodings
+  }
+
+  /** Announcements that fitted into no message beside their attributes and were withdrawn instead. */
+  get tooLarge(): number {
+    return this.#outbox.tooLarge
+  }
+
   get attributeSets(): number {
     return this.#wanted.size
   }
 
   get isFull(): boolean {
-    return this.#slots.size + this.#left.length >= maxMembers
+    return this.#slots.size + this.#left.size >= maxMembers
   }
 
   /** No member is here, and nothing of one that was. */
   get isEmpty(): boolean {
-    return this.#slots.size === 0 && this.#left.every(({ state }) => state === 'empty')
+    return this.#slots.size === 0 && this.#left.isEmpty
   }
 
   /** Something is left to do that needs no event from outside. */
   get isBusy(): boolean {
-    if (this.#left.some(({ state }) => state !== 'left')) return true
+    if (this.#left.isCleaningDue) return true
     const walked = this.#walks.reduce((mask, { members }) => mask | members, 0)
     return [...this.#slots.values()].some(
       ({ bit, isBlocked, isWaiting, takeOver, missed }) =>
@@ -140,8 +139,7 @@ export class UpdateGroup {
 
   /** `handover` is what the member brings along from another group, on the same session. */
   join(member: GroupMember, { places, isBlocked, asked, begun }: Handover = nothingSent): void {
-    this.#left = this.#left.filter(({ state }) => state !== 'empty')
-    const taken = [...this.#slots.values(), ...this.#left].reduce((mask, { bit }) => mask | bit, 0)
+    const taken = [...this.#slots.values()].reduce((mask, { bit }) => mask | bit, this.#left.taken())
     const bit = ~taken & (taken + 1)
     const own = interned((attributes) => this.#wanted.intern(attributes))
     const adopt = (prefix: Prefix, { attributes, at }: SentPath): void =>
@@ -169,7 +167,7 @@ export class UpdateGroup {
     if (slot === undefined) return nothingSent
     const place: Place = { rib: this.adjRibOut, bit: slot.bit, state: 'left' }
     this.#slots.delete(id)
-    this.#left.push(place)
+    this.#left.add(place)
     this.#wanted.forgetMembers()
     for (const walk of this.#walks) walk.members &= ~slot.bit
     this.#walks = this.#walks.filter(({ members }) => members !== 0)
@@ -262,7 +260,7 @@ export class UpdateGroup {
 
   #sendAll(batches: Batches): void {
     const list = batches.list()
-    this.#send(list)
+    this.#outbox.send(list, this.#slots.values())
     // Room that a withdrawal made is for what was held back.
     const roomy = list.reduce((mask, { attributes, members }) => (attributes === undefined ? mask | members : mask), 0)
     for (const slot of this.#slots.values())
@@ -282,7 +280,7 @@ export class UpdateGroup {
 
   /** A step of what is to be done beside dirty prefixes; at most `limit` of them are looked at. */
   step(limit: number, now: number): void {
-    let left = this.#clean(limit)
+    let left = this.#left.clean(limit)
     for (const slot of this.#slots.values()) {
       if (slot.takeOver === undefined) continue
       left = slot.takeOver.step(left)
@@ -297,27 +295,6 @@ export class UpdateGroup {
     }
     this.#beginWalk()
     for (const walk of [...this.#walks]) left = this.#goOn(walk, left, now)
-  }
-
-  /** Empties the places of members whose sessions are over. */
-  #clean(limit: number): number {
-    this.#left = this.#left.filter(({ state }) => state !== 'empty')
-    const abandoned = this.#left.filter(({ state }) => state === 'abandoned')
-    if (this.#cleaning === undefined) {
-      if (abandoned.length === 0) return limit
-      this.#cleaned = abandoned.reduce((mask, { bit }) => mask | bit, 0)
-      this.#cleaning = this.adjRibOut.prefixes()
-    }
-    for (let left = limit; left > 0; left--) {
-      const next = this.#cleaning.next()
-      if (next.done === true) {
-        this.#cleaning = undefined
-        for (const place of abandoned) if ((place.bit & this.#cleaned) !== 0) place.state = 'empty'
-        return left
-      }
-      this.adjRibOut.retract(next.value, this.#cleaned)
-    }
-    return 0
   }
 
   #isWalked(bit: MemberMask): boolean {
@@ -392,7 +369,7 @@ export class UpdateGroup {
     let isOver = taken < limit
     if (!isOver) {
       // What the last message lacks belongs to this turn: else every turn would end with one that is not full.
-      const lack = this.#lackOf(batches)
+      const lack = this.#outbox.lackOf(batches.list())
       isOver = lack <= limit && this.#walkOn(walk, lack, batches) < lack
     }
     this.#sendAll(batches)
@@ -408,14 +385,6 @@ export class UpdateGroup {
       this.#diff(value[0], value[1], members, batches)
     }
     return limit
-  }
-
-  /** How many prefixes would fill up the last message, where all go into one batch. */
-  #lackOf(batches: Batches): number {
-    const [batch, ...others] = batches.list()
-    if (batch?.attributes === undefined || others.length > 0) return 0
-    const part = byFamily(batch.prefixes).at(-1) ?? []
-    return part[0] === undefined ? 0 : prefixesToFill(batch.attributes, part, afiSafi(part[0]), this.#codec)
   }
 
   /** Who cannot take EoRR now is on the walk until it can. */
@@ -447,44 +416,10 @@ export class UpdateGroup {
     }
     return full === 0 ? wanted : wanted.map((path) => ({ ...path, members: path.members & ~full }))
   }
-
-  /** Encodes each batch once, and writes one buffer for all batches that go to the same members. */
-  #send(batches: readonly Batch[]): void {
-    const outgoing = new Map<MemberMask, { readonly buffers: Uint8Array[]; count: number }>()
-    for (const { attributes, members, prefixes } of batches) {
-      let out = outgoing.get(members)
-      if (out === undefined) outgoing.set(members, (out = { buffers: [], count: 0 }))
-      for (const part of byFamily(prefixes)) {
-        const family = afiSafi(part[0] as Prefix)
-        const { bytes, count, tooLarge } =
-          attributes === undefined
-            ? packWithdrawals(part, family, this.#codec)
-            : packAnnouncements(attributes, part, family, this.#codec)
-        for (const prefix of tooLarge) this.adjRibOut.retract(prefix, members)
-        this.tooLarge += tooLarge.length
-        this.encodings++
-        out.buffers.push(bytes)
-        out.count += count
-      }
-    }
-    for (const [members, { buffers, count }] of outgoing) {
-      const [only] = buffers
-      const bytes = buffers.length === 1 && only !== undefined ? only : Buffer.concat(buffers)
-      for (const slot of this.#slots.values()) {
-        if ((slot.bit & members) !== 0 && !slot.member.send(bytes, count)) slot.isBlocked = true
-      }
-    }
-  }
 }
 
 /** Everything wanted, then everything sent: the second half finds what has to be withdrawn. */
 function* wantedThenSent(locRib: LocRib, adjRibOut: AdjRibOut): Generator<Want> {
   for (const [prefix, { routes }] of locRib.entries()) yield [prefix, routes]
   for (const prefix of adjRibOut.prefixes()) if (locRib.get(prefix) === undefined) yield [prefix, undefined]
-}
-
-function byFamily(prefixes: readonly Prefix[]): readonly (readonly Prefix[])[] {
-  const ipv4 = prefixes.filter((prefix) => prefixFamily(prefix) === 'ipv4')
-  if (ipv4.length === 0 || ipv4.length === prefixes.length) return [prefixes]
-  return [ipv4, prefixes.filter((prefix) => prefixFamily(prefix) === 'ipv6')]
 }
