@@ -11,23 +11,10 @@ import type { Clock, Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
 import type { KindState } from '../source.ts'
 import { Delivered, type DeliveredEvents, isOlder, isRecord, metadataOf } from './delivered.ts'
-import { ItemSplitter, LineSplitter, StreamFault } from './json-stream.ts'
-import { Patience } from './patience.ts'
-import { reasonOf, Rejected } from './rejected.ts'
-import type { Answer, Transport } from './transport.ts'
-
-/** Where objects of a kind are on the server. */
-export interface Resource {
-  readonly kind: string
-  /** Tried in this order: the first that the server has is used. */
-  readonly places: readonly { readonly apiVersion: string; readonly path: string }[]
-  readonly fieldSelector?: string
-  /**
-   * The one object that it is. Nothing else depends on it: where we may not read it (403), or it cannot be read
-   * (500: the key that encrypted it is lost), it counts as read.
-   */
-  readonly object?: { readonly namespace: string; readonly name: string }
-}
+import { LineSplitter, StreamFault } from './json-stream.ts'
+import { behindText, type List, ListReader, type Resource } from './list-reader.ts'
+import { Rejected } from './rejected.ts'
+import type { Transport } from './transport.ts'
 
 export interface ReflectorEvents extends DeliveredEvents {
   relistBegins(): void
@@ -46,8 +33,6 @@ export interface ReflectorParts {
   readonly events: ReflectorEvents
 }
 
-/** Items of one page. The splitter takes a list in one piece as well, where a server ignores the limit. */
-const pageItems = 500
 /** A watch is ended by the server after 4 to 8 minutes, so that those of many nodes are spread. */
 const watchLeastSec = 240
 const watchSpreadSec = 240
@@ -62,8 +47,6 @@ const healthyMs = 10_000
 const shortWatchMs = 1_000
 /** The end of a watch is told when it is not over by then. */
 const momentMs = 2_000
-/** A page that does not go on for so long is asked for again, and one that takes so long in all. */
-const pagePatience = { stallMs: 30_000, wholeMs: 180_000 }
 /** Watches from one version that the server answers with no: then it is listed. */
 const maxRefusals = 3
 /** A list that lost all of its objects, or its kind, is asked for once more after so long before it is believed. */
@@ -94,14 +77,9 @@ export class Reflector {
   readonly #parts: ReflectorParts
   readonly #delivered: Delivered
   readonly #abort = new AbortController()
-  /** Of the place that answered last. */
-  #place = 0
+  readonly #reader: ListReader
   /** Where the watch goes on; undefined: list first. */
   #resourceVersion: string | undefined
-  /** The newest that was seen, for "not older than". */
-  #newest: string | undefined
-  /** Without pages: the server forgot where the next one begins. */
-  #isInOnePiece = false
   /** One after the other. */
   readonly #failures = { list: 0, watch: 0 }
   #refusals = 0
@@ -120,7 +98,9 @@ export class Reflector {
 
   constructor(parts: ReflectorParts) {
     this.#parts = parts
-    this.#delivered = new Delivered(parts.resource.kind, parts.events)
+    const { resource, transport, clock } = parts
+    this.#delivered = new Delivered(resource.kind, parts.events)
+    this.#reader = new ListReader(resource, transport, clock, this.#abort.signal)
   }
 
   get state(): KindState {
@@ -219,20 +199,14 @@ export class Reflector {
     const now = this.#parts.clock.monotonic()
     this.#behindSince ??= now
     if (now - this.#behindSince < behindMs) return
-    this.#newest = undefined
+    this.#reader.newest = undefined
     this.#delivered.mayGoBack = true
   }
 
   /** The server has no such kind: counts as read, and is looked for again. What was delivered goes when it is sure. */
   async #absent(): Promise<void> {
-    const { places } = this.#parts.resource
-    if (this.#place + 1 < places.length) {
-      this.#place++
-      this.#resourceVersion = undefined
-      return
-    }
-    this.#place = 0
     this.#resourceVersion = undefined
+    if (this.#reader.tryNextPlace()) return
     if (this.#delivered.size > 0 && this.#state.problem !== absentText) {
       this.#setState(this.#state.isSynced, absentText)
       return this.#sleep(confirmAbsenceMs)
@@ -265,7 +239,7 @@ export class Reflector {
     this.#broken = list.broken
     if (!this.#isRelistAsked) this.#resourceVersion = list.resourceVersion
     this.#isToBeChecked = false
-    this.#newest = list.resourceVersion
+    this.#reader.newest = list.resourceVersion
     this.#watchHeld()
     this.#parts.events.changed()
     this.#setState(true, undefined)
@@ -283,91 +257,20 @@ export class Reflector {
 
   /** Everything that there is, delivered as it comes. */
   async #listOnce(): Promise<List> {
-    const list: List = { seen: new Set(), broken: 0, resourceVersion: '' }
     this.#parts.events.relistBegins()
     try {
-      let next = ''
-      do next = await this.#page(next, list)
-      while (next !== '')
-      this.#isInOnePiece = false
-      return list
+      return await this.#reader.read((item, apiVersion, isCurrent) =>
+        this.#delivered.upsert(item, apiVersion, isCurrent),
+      )
     } finally {
       this.#parts.events.relistEnds()
       this.#parts.events.changed()
     }
   }
 
-  /** Answers where the next page goes on; empty: that was the last. */
-  async #page(from: string, list: List): Promise<string> {
-    const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(pageItems) })
-    if (from !== '') query.set('continue', from)
-    else if (this.#newest !== undefined) {
-      query.set('resourceVersion', this.#newest)
-      query.set('resourceVersionMatch', 'NotOlderThan')
-    }
-    const apiVersion = this.#parts.resource.places[this.#place]?.apiVersion ?? ''
-    const splitter = new ItemSplitter()
-    let isCurrent = false
-    const opened = (before: unknown): void => {
-      this.#refuseOlder(before)
-      isCurrent = this.#newest !== undefined && typeof metadataOf(before)['resourceVersion'] === 'string'
-    }
-    const found = (item: unknown): void => {
-      const id = this.#delivered.upsert(item, apiVersion, isCurrent)
-      if (id === undefined) list.broken++
-      else list.seen.add(id)
-    }
-    try {
-      await this.#read(query, (chunk) => splitter.push(chunk, found, opened))
-    } catch (error) {
-      // An expired continue token: what would begin with another page now may end the same way.
-      if (from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true
-      throw error
-    }
-    const around = splitter.end()
-    const { resourceVersion, continue: next } = metadataOf(around)
-    if (typeof resourceVersion !== 'string' || resourceVersion === '' || !isRecord(around) || !('items' in around))
-      throw new Rejected(0, 'the answer is no list: this is no Kubernetes API server', undefined)
-    this.#refuseOlder(around)
-    list.resourceVersion = resourceVersion
-    return typeof next === 'string' ? next : ''
-  }
-
-  /** A server that does not know "not older than", and is. */
-  #refuseOlder(around: unknown): void {
-    const { resourceVersion } = metadataOf(around)
-    if (typeof resourceVersion === 'string' && this.#newest !== undefined && isOlder(resourceVersion, this.#newest))
-      throw new Rejected(504, `${this.#parts.resource.kind}: ${behindText}`, undefined)
-  }
-
-  /** Reads one answer to its end, within bounds of time. */
-  async #read(query: URLSearchParams, take: (chunk: Uint8Array) => void): Promise<void> {
-    const patience = new Patience(this.#parts.clock, this.#abort.signal, pagePatience)
-    try {
-      for await (const chunk of (await this.#get(query, patience.signal)).body) {
-        patience.goesOn()
-        take(chunk)
-      }
-    } catch (error) {
-      if (patience.problem !== undefined)
-        throw new Rejected(0, `${this.#parts.resource.kind}: ${patience.problem}`, undefined)
-      throw error
-    } finally {
-      patience.end()
-    }
-  }
-
-  /**
-   * A watch from a version that the server has yet to reach is silent until it does, which may be for ever. A list of
-   * one item, not older, is answered with an error.
-   */
   async #check(): Promise<void> {
-    const query = new URLSearchParams({ limit: '1', resourceVersionMatch: 'NotOlderThan' })
-    query.set('resourceVersion', this.#newest ?? '')
-    const splitter = new ItemSplitter()
     try {
-      await this.#read(query, (chunk) => splitter.push(chunk, () => undefined))
-      this.#refuseOlder(splitter.end())
+      await this.#reader.check()
     } catch (error) {
       if (error instanceof Rejected && error.status === 504) this.#resourceVersion = undefined
       throw error
@@ -392,7 +295,7 @@ export class Reflector {
     const began = clock.monotonic()
     let hasNews = false
     try {
-      const answer = await this.#get(query, AbortSignal.any([this.#abort.signal, late.signal]))
+      const answer = await this.#reader.get(query, AbortSignal.any([this.#abort.signal, late.signal]))
       this.#watchProblem = undefined
       this.#untold?.cancel()
       this.#setState(this.#state.isSynced, undefined)
@@ -419,7 +322,7 @@ export class Reflector {
   #event(line: unknown): void {
     const { type, object } = isRecord(line) ? line : {}
     const { resourceVersion } = metadataOf(object)
-    const apiVersion = this.#parts.resource.places[this.#place]?.apiVersion ?? ''
+    const { apiVersion } = this.#reader
     this.#refuseRepeated(resourceVersion)
     switch (type) {
       case 'ADDED':
@@ -439,7 +342,7 @@ export class Reflector {
       }
     }
     if (typeof resourceVersion === 'string' && this.#resourceVersion !== undefined)
-      this.#resourceVersion = this.#newest = resourceVersion
+      this.#resourceVersion = this.#reader.newest = resourceVersion
   }
 
   /** Events of a watch come in order: one that is older is of a server that went back, or of a proxy's memory. */
@@ -448,14 +351,6 @@ export class Reflector {
     if (typeof resourceVersion !== 'string' || since === undefined || !isOlder(resourceVersion, since)) return
     this.#resourceVersion = undefined
     throw new Rejected(0, `${this.#parts.resource.kind}: ${behindText}`, undefined)
-  }
-
-  async #get(query: URLSearchParams, signal: AbortSignal): Promise<Answer> {
-    const { resource, transport } = this.#parts
-    if (resource.fieldSelector !== undefined) query.set('fieldSelector', resource.fieldSelector)
-    const answer = await transport.get(`${resource.places[this.#place]?.path ?? ''}?${query}`, signal)
-    if (answer.status === 200) return answer
-    throw new Rejected(answer.status, await reasonOf(resource.kind, answer), answer.retryAfterSec)
   }
 
   #setState(isSynced: boolean, failure: string | undefined): void {
@@ -487,11 +382,4 @@ export class Reflector {
   }
 }
 
-interface List {
-  readonly seen: Set<string>
-  broken: number
-  resourceVersion: string
-}
-
 const absentText = 'the API server has no such kind any more'
-const behindText = 'the API server is behind what it said before'

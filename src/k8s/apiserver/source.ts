@@ -18,7 +18,8 @@ import type {
   SourceEvents,
   SourceState,
 } from '../source.ts'
-import { Reflector, type Resource } from './reflector.ts'
+import type { Resource } from './list-reader.ts'
+import { Reflector } from './reflector.ts'
 import type { Transport } from './transport.ts'
 
 export interface ApiServerOptions {
