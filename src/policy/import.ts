@@ -74,14 +74,14 @@ export function importVerdict(attributes: PathAttributes, facts: ImportFacts): I
     return no(`its next hop ${formatAddress(nextHop)} is our own address (RFC 4271 5.1.3)`)
   const leak = routeLeak(attributes, facts)
   if (leak !== undefined) return no(leak)
+  const otc = ingressOtc(attributes, facts)
+  // RFC 8326 4.3: what is about to go is the last choice; inside the AS its sender has seen to that.
+  const isLeaving = facts.isExternal && communities.includes(gracefulShutdown)
+  // Most sets stay as they are, and routes that share one go on sharing it.
+  if (otc === undefined && !isLeaving) return { ok: true, attributes }
   return {
     ok: true,
-    attributes: {
-      ...attributes,
-      ...ingressOtc(attributes, facts),
-      // RFC 8326 4.3: what is about to go is the last choice; inside the AS its sender has seen to that.
-      ...(facts.isExternal && communities.includes(gracefulShutdown) ? { localPref: 0 } : {}),
-    },
+    attributes: { ...attributes, ...(otc === undefined ? {} : { otc }), ...(isLeaving ? { localPref: 0 } : {}) },
   }
 }
 
@@ -100,10 +100,10 @@ function routeLeak({ otc }: PathAttributes, { isExternal, role, peerAsn }: Impor
   return undefined
 }
 
-/** RFC 9234 5, ingress 3. */
-function ingressOtc({ otc }: PathAttributes, { isExternal, role, peerAsn }: ImportFacts): Pick<PathAttributes, 'otc'> {
+/** RFC 9234 5, ingress 3: the OTC that a path gets; undefined: it has one, or needs none. */
+function ingressOtc({ otc }: PathAttributes, { isExternal, role, peerAsn }: ImportFacts): number | undefined {
   const isFromAbove = role === 'customer' || role === 'peer' || role === 'rs-client'
-  return isExternal && otc === undefined && isFromAbove ? { otc: peerAsn } : {}
+  return isExternal && otc === undefined && isFromAbove ? peerAsn : undefined
 }
 
 /**

@@ -73,6 +73,11 @@ export class AdjRibIn {
     return this.#blocks.size
   }
 
+  /** Slots that look-ups for path identifiers went past, for tests of their bound. */
+  get passed(): number {
+    return this.#tables.ipv4.passed + this.#tables.ipv6.passed
+  }
+
   /** Some prefixes are counted only. */
   get isIncomplete(): boolean {
     return this.#beyond.ipv4 + this.#beyond.ipv6 > 0
@@ -121,6 +126,15 @@ export class AdjRibIn {
   paths(prefix: Prefix): readonly ReceivedPath[] {
     const family = prefixFamily(prefix)
     return this.#tables[family].findAll(prefix).map((slot) => this.#pathAt(family, slot))
+  }
+
+  /** The same for who keeps their attributes: equal ones of different prefixes are one object while anybody has it. */
+  pathsToKeep(prefix: Prefix): readonly ReceivedPath[] {
+    const family = prefixFamily(prefix)
+    const table = this.#tables[family]
+    return table
+      .findAll(prefix)
+      .map((slot) => this.#pathAt(family, slot, this.#blocks.decodeToKeep(table.blockAt(slot), afiSafiOf[family])))
   }
 
   /**
@@ -209,11 +223,15 @@ export class AdjRibIn {
     return { ipv4: new PathShards(1, this.#seed), ipv6: new PathShards(4, this.#seed) }
   }
 
-  #pathAt(family: Family, slot: number): ReceivedPath {
+  #pathAt(
+    family: Family,
+    slot: number,
+    attributes = this.#blocks.decode(this.#tables[family].blockAt(slot), afiSafiOf[family]),
+  ): ReceivedPath {
     const table = this.#tables[family]
     const pathId = table.pathIdAt(slot)
     return {
-      attributes: this.#blocks.decode(table.blockAt(slot), afiSafiOf[family]),
+      attributes,
       at: table.timeAt(slot) * 1000,
       ...(pathId === 0 ? {} : { pathId }),
       isStale: table.isMarked(slot, 'stale'),
@@ -225,10 +243,8 @@ export class AdjRibIn {
     pathIds: readonly number[] | undefined,
     touched?: (prefix: Prefix) => void,
   ): void {
-    for (let i = 0; i < prefixes.length; i++) {
-      this.#remove(prefixes[i] as Prefix, pathIds?.[i] ?? 0)
-      touched?.(prefixes[i] as Prefix)
-    }
+    for (let i = 0; i < prefixes.length; i++)
+      if (this.#remove(prefixes[i] as Prefix, pathIds?.[i] ?? 0)) touched?.(prefixes[i] as Prefix)
   }
 
   #announce(
@@ -249,12 +265,14 @@ export class AdjRibIn {
     for (let i = 0; i < prefixes.length; i++) {
       const prefix = prefixes[i] as Prefix
       const pathId = pathIds?.[i] ?? 0
-      if (isRoomy || (block !== noBlock && this.#hasRoom(table, prefix, pathId)))
-        this.#keep(table, prefix, pathId, block, timeSec)
+      // A message can have 13 000 identifiers of one prefix: its paths are passed once for each of them.
+      const found = isRoomy ? 0 : table.findOrCount(prefix, pathId)
+      if (isRoomy || (block !== noBlock && this.#hasRoom(found))) this.#keep(table, prefix, pathId, block, timeSec)
       else {
         // What has no room is counted; an older path of the same prefix is no longer true and goes.
-        this.#drop(table, prefix, pathId)
         this.#beyond[family]++
+        if (found < 0) continue
+        this.#drop(table, prefix, pathId)
       }
       touched?.(prefix)
     }
@@ -266,15 +284,19 @@ export class AdjRibIn {
     if (previous >= 0) this.#blocks.release(previous)
   }
 
-  #hasRoom(table: PathShards, prefix: Prefix, pathId: number): boolean {
+  /** For a path that was found, or not: `found` is of {@link PathTable.findOrCount}. */
+  #hasRoom(found: number): boolean {
+    if (found >= 0) return true
     const isFull = this.#tables.ipv4.size + this.#tables.ipv6.size >= this.#maxPrefixes
-    if (!isFull && pathId === 0) return true
-    return table.find(prefix, pathId) >= 0 || (!isFull && table.findAll(prefix).length < maxPathsPerPrefix)
+    return !isFull && -1 - found < maxPathsPerPrefix
   }
 
-  #remove(prefix: Prefix, pathId: number): void {
+  /** False where there was no such path. */
+  #remove(prefix: Prefix, pathId: number): boolean {
     const family = prefixFamily(prefix)
-    if (!this.#drop(this.#tables[family], prefix, pathId) && this.#beyond[family] > 0) this.#beyond[family]--
+    const isGone = this.#drop(this.#tables[family], prefix, pathId)
+    if (!isGone && this.#beyond[family] > 0) this.#beyond[family]--
+    return isGone
   }
 
   #drop(table: PathShards, prefix: Prefix, pathId: number): boolean {

@@ -54,6 +54,8 @@ export class AttributeBlocks {
   /** By place: id and family of what is remembered, and what. */
   readonly #decodedKeys = new Float64Array(decodedPlaces).fill(-1)
   readonly #decoded: (PathAttributes | undefined)[] = Array.from({ length: decodedPlaces }, () => undefined)
+  /** By the same key: what somebody keeps, as long as anybody does. */
+  readonly #kept = new Map<number, WeakRef<PathAttributes>>()
 
   /** `seed` keeps a peer from choosing blocks that collide. */
   constructor(maxBytes: number, seed: number) {
@@ -107,6 +109,7 @@ export class AttributeBlocks {
     this.#references[id] = references
     if (references > 0) return
     this.#unlink(id)
+    if (this.#kept.size > 0) this.#forgetKept(id)
     const length = this.#lengths[id] as number
     this.#held -= length
     this.#waste((this.#offsets[id] as number) >>> chunkBits, length)
@@ -121,6 +124,16 @@ export class AttributeBlocks {
     if (id === noBlock || (this.#references[id] as number) > 0) return
     this.hold(id)
     this.release(id)
+  }
+
+  /** The same for who keeps it: routes that share a block share one object, however many others come between them. */
+  decodeToKeep(id: number, family: AfiSafi): PathAttributes {
+    const key = decodedKey(id, family.afi)
+    const kept = this.#kept.get(key)?.deref()
+    if (kept !== undefined) return kept
+    const attributes = this.decode(id, family)
+    this.#kept.set(key, new WeakRef(attributes))
+    return attributes
   }
 
   decode(id: number, family: AfiSafi): PathAttributes {
@@ -146,7 +159,13 @@ export class AttributeBlocks {
     this.#free = []
     this.#decodedKeys.fill(-1)
     this.#decoded.fill(undefined)
+    this.#kept.clear()
     this.#grow(64)
+  }
+
+  #forgetKept(id: number): void {
+    this.#kept.delete(decodedKey(id, 1))
+    this.#kept.delete(decodedKey(id, 2))
   }
 
   #forget(key: number): void {

@@ -86,7 +86,7 @@ export class LocRib {
   setImported(prefix: Prefix, peer: string, candidates: readonly Candidate[]): boolean {
     const known = this.#imported.get(prefix)
     if (known === undefined && candidates.length === 0) return true
-    if (known === undefined && !this.hasRoom) return false
+    if (!this.hasRoomFor(prefix)) return false
     const all = [...(known?.candidates ?? []).filter((candidate) => candidate.peer !== peer), ...candidates]
     const decision = decide(all)
     if (decision === undefined) {
@@ -99,6 +99,11 @@ export class LocRib {
   /** Another prefix can be imported. */
   get hasRoom(): boolean {
     return this.#imported.size < this.#maxImported
+  }
+
+  /** What is offered for a prefix can be imported: it has a place already, or there is one. */
+  hasRoomFor(prefix: Prefix): boolean {
+    return this.hasRoom || this.#imported.has(prefix)
   }
 
   /** Whether something of this peer is among the paths of a prefix. */

@@ -28,6 +28,11 @@ export class PathShards {
     this.#seed = seed | 0
   }
 
+  /** Slots that look-ups for identifiers went past, for tests of their bound. */
+  get passed(): number {
+    return this.#made().reduce((sum, [, table]) => sum + table.passed, 0)
+  }
+
   get bytes(): number {
     return this.#made().reduce((sum, [, table]) => sum + table.bytes, 0)
   }
@@ -55,6 +60,13 @@ export class PathShards {
     const shard = this.#shardOf(prefix)
     const slot = this.#tables[shard]?.find(prefix, pathId) ?? -1
     return slot < 0 ? -1 : slot * shards + shard
+  }
+
+  /** See {@link PathTable.findOrCount}. */
+  findOrCount(prefix: Prefix, pathId: number): number {
+    const shard = this.#shardOf(prefix)
+    const found = this.#tables[shard]?.findOrCount(prefix, pathId) ?? -1
+    return found < 0 ? found : found * shards + shard
   }
 
   /** Every slot of a prefix. */

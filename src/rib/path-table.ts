@@ -35,6 +35,8 @@ export class PathTable {
   readonly #words: 1 | 4
   readonly #seed: number
   size = 0
+  /** Slots that {@link findOrCount} and {@link findAll} went past, for tests of their bound. */
+  passed = 0
   #keys: Uint32Array
   /** Prefix length + 1; 0 is an empty slot. */
   #lengths: Uint8Array
@@ -91,9 +93,25 @@ export class PathTable {
     const found: number[] = []
     const length = this.#read(prefix)
     const mask = this.#lengths.length - 1
-    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
+    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask) {
+      this.passed++
       if (this.#isKey(slot, length)) found.push(slot)
+    }
     return found
+  }
+
+  /** One walk: the slot of a path, or how many paths its prefix has beside it, as -1 - count. */
+  findOrCount(prefix: Prefix, pathId: number): number {
+    const length = this.#read(prefix)
+    const mask = this.#lengths.length - 1
+    let count = 0
+    for (let slot = this.#home(length) & mask; this.#lengths[slot] !== 0; slot = (slot + stride) & mask) {
+      this.passed++
+      if (!this.#isKey(slot, length)) continue
+      if (this.pathIdAt(slot) === pathId) return slot
+      count++
+    }
+    return -1 - count
   }
 
   /** Replaces or adds a path, which carries no mark from then on; answers the block that it had, or -1. */

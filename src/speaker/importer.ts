@@ -9,10 +9,18 @@
 import type { Neighbor } from '../desired/model.ts'
 import { type Address, parseIpv4 } from '../ip/address.ts'
 import type { Prefix } from '../ip/prefix.ts'
-import { compileImport, type ImportFacts, importVerdict, ingressProblem, isMartian } from '../policy/import.ts'
+import {
+  compileImport,
+  type ImportFacts,
+  type ImportVerdict,
+  importVerdict,
+  ingressProblem,
+  isMartian,
+} from '../policy/import.ts'
 import type { AdjRibIn, ReceivedPath } from '../rib/adj-rib-in.ts'
 import type { Candidate } from '../rib/decision.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
+import type { PathAttributes } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Effect } from './session/neighbor-effects.ts'
 import type { NegotiatedSession } from './session/types.ts'
@@ -49,6 +57,10 @@ export class Importer {
   readonly #refused = new Set<Prefix>()
   /** More were refused than are remembered. */
   #isShort = false
+  /** What policy makes of an attribute set, as long as the set is there. */
+  #verdicts = new WeakMap<PathAttributes, ImportVerdict>()
+  /** And the set as long as somebody has what was made of it. */
+  #madeOf = new WeakMap<PathAttributes, PathAttributes>()
 
   constructor(neighbor: Neighbor, adjRibIn: AdjRibIn, locRib: LocRib, host: ImporterHost) {
     this.#id = neighbor.id
@@ -92,6 +104,8 @@ export class Importer {
       ...(role === undefined ? {} : { role }),
     }
     this.#origin = { isExternal: codec.isExternal, bgpId: remoteOpen.bgpId, peerAddress: peerAddress ?? 0 }
+    this.#verdicts = new WeakMap()
+    this.#madeOf = new WeakMap()
   }
 
   /** The UPDATE as it counts: what policy treats as withdrawn carries that as a problem. */
@@ -196,16 +210,29 @@ export class Importer {
     return this.#isNamed?.(prefix) === true || this.#locRib.isOffered(prefix, this.#id)
   }
 
+  /** The paths that may be imported; whose attributes are to be kept where the Loc-RIB has room for them. */
+  #received(prefix: Prefix): readonly ReceivedPath[] {
+    const isWanted = this.#facts !== undefined && this.#isNamed?.(prefix) === true && !isMartian(prefix)
+    if (!isWanted) return []
+    return this.#locRib.hasRoomFor(prefix) ? this.#adjRibIn.pathsToKeep(prefix) : this.#adjRibIn.paths(prefix)
+  }
+
+  #verdict(attributes: PathAttributes, facts: ImportFacts): ImportVerdict {
+    const known = this.#verdicts.get(attributes)
+    if (known !== undefined) return known
+    const verdict = importVerdict(attributes, facts)
+    this.#verdicts.set(attributes, verdict)
+    if (verdict.ok && verdict.attributes !== attributes) this.#madeOf.set(verdict.attributes, attributes)
+    return verdict
+  }
+
   /** What is true of a prefix now goes into the Loc-RIB; answers what it has cost. */
   #consider(prefix: Prefix): number {
     const facts = this.#facts
-    const isWanted = facts !== undefined && this.#isNamed?.(prefix) === true && !isMartian(prefix)
-    const candidates = (isWanted ? this.#adjRibIn.paths(prefix) : []).flatMap(
-      ({ attributes, pathId = 0 }): Candidate[] => {
-        const verdict = importVerdict(attributes, facts as ImportFacts)
-        return verdict.ok ? [{ peer: this.#id, attributes: verdict.attributes, pathId, ...this.#origin }] : []
-      },
-    )
+    const candidates = this.#received(prefix).flatMap(({ attributes, pathId = 0 }): Candidate[] => {
+      const verdict = this.#verdict(attributes, facts as ImportFacts)
+      return verdict.ok ? [{ peer: this.#id, attributes: verdict.attributes, pathId, ...this.#origin }] : []
+    })
     if (this.#locRib.setImported(prefix, this.#id, candidates)) {
       // What was refused may have been withdrawn meanwhile: then its room is for the next one.
       if (candidates.length === 0 && this.#locRib.hasRoom) this.roomMade()
