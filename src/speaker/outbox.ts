@@ -3,7 +3,7 @@
  *
  *     batches (attributes, members, prefixes) --packed by family--> one buffer for the same members --> their queues
  */
-import { type AdjRibOut, type Batch, type MemberMask } from '../rib/adj-rib-out.ts'
+import type { AdjRibOut, Batch, MemberMask } from '../rib/adj-rib-out.ts'
 import { packAnnouncements, packWithdrawals, prefixesToFill } from '../bgp/messages/pack.ts'
 import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'

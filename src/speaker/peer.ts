@@ -19,6 +19,7 @@ import type { Effect } from './session/neighbor-effects.ts'
 import { type AcceptingSession, createPeerSession } from './session/peer-session.ts'
 import type { NegotiatedSession, SessionEvents } from './session/types.ts'
 import type { Chore } from './chores.ts'
+import type { FigureWriter } from './figures.ts'
 import { Importer, type ImporterHost } from './importer.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
@@ -26,6 +27,7 @@ import { isSameFamily, StaleRoutes, unicastFamilies } from './stale-routes.ts'
 import type { UpdateGroup } from './update-group.ts'
 
 export interface PeersHost {
+  readonly figures: FigureWriter
   stateChanged(peer: Peer, state: FsmState, previous: FsmState): void
   established(peer: Peer, negotiated: NegotiatedSession): void
   down(peer: Peer): void
@@ -53,6 +55,8 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   readonly importer: Importer
   /** What is kept for the peer while it restarts. */
   readonly staleRoutes: StaleRoutes
+  /** Of its figures; -1: it has none. */
+  row = -1
   /** ms since the epoch of the last change of state. */
   since = 0
   updateErrors: UpdateErrors | undefined
@@ -104,6 +108,12 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
 
   /** Removes what is gone and looks at what may be imported, in slices. */
   work(units: number): number {
+    const unused = this.#workOn(units)
+    this.counted()
+    return unused
+  }
+
+  #workOn(units: number): number {
     const left = this.adjRibIn.sweep(units * slotsPerUnit, this.importer.touched) / slotsPerUnit
     if (this.adjRibIn.isSweepDue) return 0
     // What went may have been too many.
@@ -127,6 +137,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     if (this.importer.configure(next, changed)) this.askForRoutes()
     if (changed.has('view')) this.#host.viewChanged(this)
     if (changed.has('limit')) this.#boundPrefixes()
+    this.stepped()
   }
 
   /** Has the peer send all its routes again (RFC 2918 3); false where it cannot be asked. */
@@ -143,6 +154,26 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     this.staleRoutes.end()
     this.adjRibIn.clear()
     this.importer.forget()
+    this.counted()
+  }
+
+  counted(): void {
+    const { session, adjRibIn, group, neighbor, row } = this
+    if (row < 0) return
+    this.#host.figures.write(row, {
+      messagesIn: session.messagesIn,
+      messagesOut: session.messagesOut,
+      received: { ipv4: adjRibIn.count('ipv4'), ipv6: adjRibIn.count('ipv6') },
+      advertised: {
+        ipv4: group?.sentCount(neighbor.id, 'ipv4') ?? 0,
+        ipv6: group?.sentCount(neighbor.id, 'ipv6') ?? 0,
+      },
+    })
+  }
+
+  stepped(): void {
+    if (!this.isGone) this.#host.figures.changed()
+    this.counted()
   }
 
   stateChanged(state: FsmState, previous: FsmState): void {
@@ -165,6 +196,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     // A failed attempt meanwhile changes nothing for a peer that is waited for; a Hard Reset does (RFC 8538 3).
     else if (restart !== undefined || !this.staleRoutes.isHelping || isHardResetOf(reason)) this.forget()
     if (!this.isGone) this.#host.down(this)
+    this.stepped()
   }
 
   drained(): void {
@@ -172,7 +204,9 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   }
 
   peerFound(): void {
-    if (!this.isGone) this.#host.peerFound()
+    if (this.isGone) return
+    this.stepped()
+    this.#host.peerFound()
   }
 
   update(update: DecodedUpdate): void {
@@ -192,19 +226,24 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     if (this.isGone) return
     const name = unicastFamilies.find(([one]) => isSameFamily(one, family))?.[1]
     if (name === undefined || !this.#isNegotiated(family)) {
-      this.refreshesIgnored++
+      this.#ignoreRefresh()
       return this.#warn(
         `ROUTE-REFRESH of AFI ${family.afi}, SAFI ${family.safi} is ignored: the session does not have it (RFC 2918 4)`,
       )
     }
     if (subtype === RefreshSubtype.request) return this.#host.routeRefresh(this, name)
     // RFC 7313 5: BoRR and EoRR mean something only where both sides announced it; other subtypes are ignored.
-    if (this.session.negotiated?.enhancedRouteRefresh !== true || subtype > RefreshSubtype.end) this.refreshesIgnored++
+    if (this.session.negotiated?.enhancedRouteRefresh !== true || subtype > RefreshSubtype.end) this.#ignoreRefresh()
     else if (subtype === RefreshSubtype.end) {
       this.adjRibIn.endRefresh(family)
       this.#sweepDue()
     } else if (this.#isBeginTimely(family)) this.adjRibIn.beginRefresh(family)
-    else this.refreshesIgnored++
+    else this.#ignoreRefresh()
+  }
+
+  #ignoreRefresh(): void {
+    this.refreshesIgnored++
+    this.stepped()
   }
 
   /** RFC 2918 4: what was not negotiated for this session is not asked for either. */
@@ -247,6 +286,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
           : { last }
         : { last: { at: new Date(this.#environment.now()).toISOString(), text } }),
     }
+    this.stepped()
     for (const { action, reason } of errors) this.#warn(`UPDATE error tolerated as ${action} (RFC 7606): ${reason}`)
   }
 

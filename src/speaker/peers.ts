@@ -86,6 +86,16 @@ export class Peers {
     for (const neighbor of wanted.values())
       if (!this.#peers.has(neighbor.id))
         this.#peers.set(neighbor.id, new Peer(neighbor, this.#options, this.#environment, this.#locRib, this.#host))
+    this.#giveRows()
+  }
+
+  /** Each peer has the row of its place among all. */
+  #giveRows(): void {
+    this.#host.figures.changed()
+    for (const [row, peer] of this.all.entries()) {
+      peer.row = row
+      peer.counted()
+    }
   }
 
   /** To be called after `configure`, when the listener knows the keys of the new peers. */
@@ -94,6 +104,7 @@ export class Peers {
     for (const peer of this.all) {
       if (peer.since !== 0) continue
       peer.since = this.#environment.now()
+      peer.stepped()
       this.#warnOfSource(peer)
       const closing = this.#closing.get(peer.neighbor.id)
       if (closing === undefined) peer.session.start()
@@ -134,6 +145,9 @@ export class Peers {
     this.#peers.delete(id)
     const previous = peer.session.state
     this.#host.down(peer)
+    // Its row becomes another's.
+    peer.row = -1
+    this.#host.figures.changed()
     peer.forget()
     peer.isGone = true
     const earlier = this.#closing.get(id)

@@ -21,6 +21,14 @@ export interface SpeakerOptions {
   readonly record?: string
 }
 
+/** What both threads see; the worker gets it beside its options. */
+export interface SharedMemory {
+  /** Which prefixes are at any peer (presence.ts). */
+  readonly presence?: SharedArrayBuffer
+  /** Numbers of peers (figures.ts). */
+  readonly figures?: SharedArrayBuffer
+}
+
 /** All routes of one prefix; replaces what was said before. No entries: withdraw. */
 export interface PrefixRoutes {
   readonly prefix: string

@@ -8,6 +8,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
+import { FigureReader } from './figures.ts'
 import { PrefixMarks } from './presence.ts'
 import type {
   CommandAnswer,
@@ -83,6 +84,10 @@ export function startSpeakerThread(options: SpeakerOptions): SpeakerThread {
 class Thread implements SpeakerThread {
   readonly #worker: Worker
   readonly #marks = new PrefixMarks()
+  readonly #figures = new FigureReader(
+    () => this.#allPeers(),
+    () => performance.now(),
+  )
   readonly #concerns = new Map<SpeakerConcern, Concern>()
   /** In the order in which they were asked; a question that is too late is not in it any more. */
   readonly #questions = new Map<number, Question>()
@@ -100,7 +105,7 @@ class Thread implements SpeakerThread {
   constructor(options: SpeakerOptions) {
     // The built program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
     this.#worker = new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), {
-      workerData: { ...options, presence: this.#marks.buffer },
+      workerData: { ...options, presence: this.#marks.buffer, figures: this.#figures.buffer },
       name: 'speaker',
     })
     this.#worker.on('message', (message: FromSpeaker) => this.#received(message))
@@ -118,6 +123,7 @@ class Thread implements SpeakerThread {
 
   post(message: ToSpeaker): void {
     const isRoutes = message.type === 'routes'
+    if (!isRoutes && message.type !== 'query') this.#figures.forget()
     this.#worker.postMessage(isRoutes ? { ...message, prefixes: this.#marks.marked(message.prefixes) } : message)
   }
 
@@ -129,9 +135,10 @@ class Thread implements SpeakerThread {
     return this.#marks.isAtAnyPeer(prefix)
   }
 
-  /** Those who ask at the same time share an answer. */
+  /** Those who ask at the same time share an answer; the speaker is asked only when there is something new to tell. */
   peers(): Promise<readonly PeerSnapshot[]> {
-    this.#peers ??= this.#allPeers().finally(() => (this.#peers = undefined))
+    if (this.#end !== undefined) return Promise.reject(this.#end)
+    this.#peers ??= this.#figures.peers().finally(() => (this.#peers = undefined))
     return this.#peers
   }
 

@@ -19,13 +19,22 @@ import type { Environment, LocalAddress, Timer } from './session/environment.ts'
 import type { NegotiatedSession } from './session/types.ts'
 import { Chores } from './chores.ts'
 import { runCommand } from './commands.ts'
+import { FigureWriter } from './figures.ts'
 import { type DrainPhase, groupKey, type GroupView, groupView } from './group-view.ts'
 import { abandon, type Handover, nothingSent } from './handover.ts'
 import { Listeners } from './listeners.ts'
 import { type Peer, peerSnapshot, type PeersHost } from './peer.ts'
 import { Peers } from './peers.ts'
 import { Presence } from './presence.ts'
-import type { CommandAnswer, FromSpeaker, PrefixRoutes, SpeakerCommand, SpeakerOptions, ToSpeaker } from './protocol.ts'
+import type {
+  CommandAnswer,
+  FromSpeaker,
+  PrefixRoutes,
+  SharedMemory,
+  SpeakerCommand,
+  SpeakerOptions,
+  ToSpeaker,
+} from './protocol.ts'
 import { Queries } from './queries.ts'
 import { UpdateGroup } from './update-group.ts'
 
@@ -44,6 +53,7 @@ const gracefulShutdownSec = 10
 const addressRetrySec = 10
 
 export class Speaker implements PeersHost {
+  readonly figures: FigureWriter
   readonly #options: SpeakerOptions
   readonly #environment: Environment
   readonly #emit: (message: FromSpeaker) => void
@@ -65,13 +75,14 @@ export class Speaker implements PeersHost {
   /** What the listeners met with the last set of neighbors. */
   #keyProblems: readonly string[] = []
 
-  /** `presence`: memory that is shared with the agent, see presence.ts. */
+  /** `shared`: memory that the agent sees too, see presence.ts and figures.ts. */
   constructor(
     options: SpeakerOptions,
     environment: Environment,
     emit: (message: FromSpeaker) => void,
-    presence?: SharedArrayBuffer,
+    shared: SharedMemory = {},
   ) {
+    this.figures = new FigureWriter(shared.figures)
     this.#options = options
     this.#environment = environment
     this.#emit = emit
@@ -82,7 +93,7 @@ export class Speaker implements PeersHost {
     this.#peers = new Peers(options, environment, this.#locRib, this)
     this.#listeners = options.listen === undefined ? undefined : this.#listenersAt(options.listen.host)
     this.#queries = new Queries(this.#peers, this.#locRib)
-    this.#presence = new Presence(presence, this.#locRib, (prefix) =>
+    this.#presence = new Presence(shared.presence, this.#locRib, (prefix) =>
       this.#allGroups().some(({ adjRibOut }) => adjRibOut.paths(prefix).length > 0),
     )
   }
@@ -246,6 +257,7 @@ export class Speaker implements PeersHost {
     for (const [family, problem] of Object.entries(view.problems))
       if (peer.problems[family as AddressFamilyName] !== problem) this.log(peer, 'warn', problem)
     peer.problems = view.problems
+    peer.stepped()
     if (view.isAddressMissing) this.#lookAgain()
     return view
   }
@@ -286,6 +298,7 @@ export class Speaker implements PeersHost {
   #leaveGroup(peer: Peer): Handover {
     const handover = peer.group?.leave(peer.neighbor.id) ?? nothingSent
     peer.group = undefined
+    peer.counted()
     return handover
   }
 

@@ -9,12 +9,12 @@ import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
 import { rehearse, rehearseSockets } from './rehearsal.ts'
 import { system } from './session/system.ts'
-import type { FromSpeaker, SpeakerOptions, ToSpeaker } from './protocol.ts'
+import type { FromSpeaker, SharedMemory, SpeakerOptions, ToSpeaker } from './protocol.ts'
 import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
-const { record, presence, ...options }: SpeakerOptions & { readonly presence?: SharedArrayBuffer } = workerData
+const { record, presence, figures, ...options }: SpeakerOptions & Required<SharedMemory> = workerData
 const file =
   record === undefined
     ? undefined
@@ -31,7 +31,7 @@ const emit = (message: FromSpeaker): void => {
   port.postMessage(message)
   if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
 }
-const speaker = new Speaker(options, recorder ?? system, emit, presence)
+const speaker = new Speaker(options, recorder ?? system, emit, { presence, figures })
 
 async function start(): Promise<void> {
   await rehearse()

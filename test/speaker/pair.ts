@@ -6,6 +6,7 @@ import type {
   PeerSnapshot,
   PrefixRoutes,
   RouteSnapshot,
+  SharedMemory,
   SpeakerQuery,
 } from '../../src/speaker/protocol.ts'
 import type { Environment } from '../../src/speaker/session/environment.ts'
@@ -26,11 +27,11 @@ export class Recorded {
     listen: string | { readonly host: string; readonly port: number } | undefined,
     restart = { isRestart: false, isForwardingPreserved: false },
     environment: Environment = system,
+    shared: SharedMemory = {},
   ) {
     const at = typeof listen === 'string' ? { host: listen, port: 0 } : listen
-    this.speaker = new Speaker({ ...(at === undefined ? {} : { listen: at }), ...restart }, environment, (message) =>
-      this.said.push(message),
-    )
+    const options = { ...(at === undefined ? {} : { listen: at }), ...restart }
+    this.speaker = new Speaker(options, environment, (message) => this.said.push(message), shared)
   }
 
   ask(query: SpeakerQuery): Extract<FromSpeaker, { type: 'answer' }> {

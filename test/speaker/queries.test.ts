@@ -5,6 +5,7 @@ import { encodeUpdate, decodeUpdate } from '../../src/bgp/messages/update.ts'
 import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
 import { formatPrefix, parsePrefix, type Prefix, prefixOf } from '../../src/ip/prefix.ts'
 import { LocRib } from '../../src/rib/loc-rib.ts'
+import { FigureWriter } from '../../src/speaker/figures.ts'
 import type { Peer, PeersHost } from '../../src/speaker/peer.ts'
 import { Peers } from '../../src/speaker/peers.ts'
 import type { QueryAnswer, RoutesQuery, SpeakerQuery } from '../../src/speaker/protocol.ts'
@@ -28,6 +29,7 @@ const codec: CodecContext = {
   addPathReceive: [],
 }
 const nobody: PeersHost = {
+  figures: new FigureWriter(undefined),
   stateChanged: () => {},
   established: () => {},
   down: () => {},

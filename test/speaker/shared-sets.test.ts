@@ -104,7 +104,10 @@ test('a set that is withdrawn everywhere is not taken for the one that gets its 
   const table = new Table()
   table.fill(0, 200)
   const all = Array.from({ length: 200 }, (_, i) => prefixAt(i))
-  for (const [i, prefix] of all.entries()) table.say(0, [], [prefix]), table.say(1_000 + i, [prefix])
+  for (const [i, prefix] of all.entries()) {
+    table.say(0, [], [prefix])
+    table.say(1_000 + i, [prefix])
+  }
   while (table.importer.work(4_000) <= 0);
   for (const i of all.keys()) assert.equal(table.attributesAt(i)?.med, 1_000 + i)
 })

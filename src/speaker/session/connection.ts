@@ -33,6 +33,13 @@ const octetsPerUnit = 16
 const multipathUnits = 4
 /** Less in one read is not remembered for the next one of the same turn. */
 const rememberedUnits = 4_096
+/** Events of which nothing is told but that a message came or went. */
+const quietEvents: ReadonlySet<FsmEvent['type']> = new Set([
+  'keepaliveReceived',
+  'keepaliveExpired',
+  'updateReceived',
+  'routeRefreshReceived',
+])
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
 
@@ -67,6 +74,8 @@ export interface ConnectionHost {
     | { readonly kind: 'wait'; readonly sec: number }
   changed(connection: Connection, previous: FsmState, event: FsmEvent, actions: readonly FsmAction[]): void
   up(connection: Connection): void
+  counted(): void
+  stepped(): void
   update(update: DecodedUpdate): void
   routeRefresh(message: RouteRefreshMessage): void
   drained(): void
@@ -140,17 +149,23 @@ export class Connection implements ConnectionView {
     this.#events.push(event)
     if (this.#isStepping) return
     this.#isStepping = true
+    let isQuiet = this.state === 'Established'
     try {
-      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) this.#step(next)
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
+        isQuiet &&= quietEvents.has(next.type)
+        this.#step(next)
+      }
     } finally {
       this.#isStepping = false
     }
+    if (!isQuiet) this.#host.stepped()
   }
 
   /** Writes whole messages; false when the queue is above its high-water mark. */
   write(bytes: Uint8Array, count: number): boolean {
     if (this.#transport === undefined) return false
     this.messagesOut += count
+    this.#host.counted()
     return this.#transport.write(bytes)
   }
 
@@ -287,6 +302,7 @@ export class Connection implements ConnectionView {
       this.#message(frame.type, frame.body)
     }
     if (this.#transport === transport) this.#received = this.#received.subarray(at)
+    this.#host.counted()
     this.#rest()
   }
 

@@ -316,6 +316,14 @@ class Session implements AcceptingSession, ConnectionHost {
       this.#events.established(this.negotiated)
   }
 
+  counted(): void {
+    this.#events.counted()
+  }
+
+  stepped(): void {
+    this.#events.stepped()
+  }
+
   update(update: DecodedUpdate): void {
     this.#events.update(update)
   }

@@ -31,6 +31,10 @@ export interface SessionEvents {
    * which the peer's routes are kept for a while (RFC 4724 4.2, RFC 8538 4).
    */
   down(reason: ResetReason, end: { readonly wasEstablished: boolean; readonly isRestart: boolean }): void
+  /** Messages came or went, or what they led to is done. */
+  counted(): void
+  /** A connection came, went or took a step, which may show in what is told of the session. */
+  stepped(): void
   /** The address of an unnumbered peer is known now, or another one. */
   peerFound(): void
   /** The send queue fell below its low-water mark after `send` had answered false. */

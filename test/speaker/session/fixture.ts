@@ -76,6 +76,8 @@ export class Recorder implements SessionEvents {
   drained(): void {
     this.drainedCount++
   }
+  counted(): void {}
+  stepped(): void {}
   peerFound(): void {}
   log(): void {}
 }

@@ -1,0 +1,204 @@
+/** What the kernel answers about BPF maps, pins and programs, above all where it refuses; each with its errno. */
+import assert from 'node:assert/strict'
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import koffi from 'koffi'
+import {
+  attachFilter,
+  createTcxLink,
+  detachFilter,
+  detachLink,
+  filterProgramId,
+  tcxLinkInterface,
+  tcxProgramIds,
+} from '../../src/sys/bpf-attach.ts'
+import {
+  BpfMap,
+  BpfObject,
+  mapInfo,
+  openPinned,
+  pin,
+  possibleCpus,
+  programInfo,
+  programName,
+} from '../../src/sys/bpf.ts'
+
+const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
+/** bpf(2) of amd64 and of arm64. */
+const bpfCall = process.arch === 'arm64' ? 280 : 321
+const mapTypes = { hash: 1, array: 2 } as const
+/** BPF_F_MMAPABLE */
+const mmapable = 1 << 10
+
+/** BPF_MAP_CREATE; negative where it may not be made. */
+function createMap(type: keyof typeof mapTypes, valueSize: number, maxEntries: number, flags = 0): number {
+  const attributes = new Uint8Array(Uint32Array.of(mapTypes[type], 4, valueSize, maxEntries, flags, 0, 0, 0).buffer)
+  return Number(syscall(bpfCall, 0, attributes, attributes.length))
+}
+
+const probe = createMap('hash', 4, 1)
+if (probe >= 0) closeSync(probe)
+const skip = probe >= 0 ? false : 'needs CAP_BPF'
+
+function mapOf(t: TestContext, ...shape: Parameters<typeof createMap>): BpfMap {
+  const fd = createMap(...shape)
+  assert.ok(fd >= 0, 'the map is made')
+  t.after(() => closeSync(fd))
+  return new BpfMap('numbers', fd)
+}
+
+const octets = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer)
+const numberOf = (value: Uint8Array): number => new DataView(value.buffer, value.byteOffset).getUint32(0, true)
+const valueAt = (map: BpfMap, key: number): number | undefined => {
+  const value = new Uint8Array(map.info.valueSize)
+  return map.lookup(octets(key), value) ? numberOf(value) : undefined
+}
+
+test('a map takes what its mode allows, says why not with the errno, and is unchanged then', { skip }, (t) => {
+  const map = mapOf(t, 'hash', 4, 4)
+  const { type, keySize, valueSize, maxEntries } = map.info
+  assert.deepEqual([type, keySize, valueSize, maxEntries], [1, 4, 4, 4])
+  map.update(octets(1), octets(10), 'new')
+  assert.throws(() => map.update(octets(1), octets(11), 'new'), {
+    code: 'ERR_SYSCALL',
+    errno: 'EEXIST',
+    message: /write to numbers.*EEXIST/,
+  })
+  assert.throws(() => map.update(octets(2), octets(20), 'existing'), { code: 'ERR_SYSCALL', errno: 'ENOENT' })
+  assert.deepEqual([valueAt(map, 1), valueAt(map, 2)], [10, undefined])
+  map.update(octets(1), octets(12), 'existing')
+  map.update(octets(1), octets(13))
+  assert.equal(valueAt(map, 1), 13)
+  assert.deepEqual([map.delete(octets(1)), map.delete(octets(1))], [true, false])
+})
+
+test('a map that is full says how many it takes, goes on taking new values, and a key that replaces one', {
+  skip,
+}, (t) => {
+  const map = mapOf(t, 'hash', 4, 3)
+  for (const key of [1, 2, 3]) map.update(octets(key), octets(key))
+  assert.throws(() => map.update(octets(4), octets(4)), {
+    code: 'ERR_MAP_FULL',
+    errno: 'E2BIG',
+    message: 'map numbers takes no more than 3 entries (E2BIG)',
+  })
+  map.update(octets(2), octets(22))
+  map.delete(octets(1))
+  map.update(octets(4), octets(4))
+  assert.deepEqual([...map.entries()].map(([key, value]) => [numberOf(key), numberOf(value)]).sort(), [
+    [2, 22],
+    [3, 3],
+    [4, 4],
+  ])
+})
+
+test("every entry is listed once, in however many calls, and the copies are the caller's own", { skip }, (t) => {
+  const map = mapOf(t, 'hash', 8, 2_000)
+  for (let key = 0; key < 1_500; key++) map.update(octets(key), Uint8Array.of(...octets(key), 1, 2, 3, 4))
+  for (const batchSize of [64, 1_500, 4_096]) {
+    const listed = [...map.entries(batchSize)]
+    assert.deepEqual(
+      listed.map(([key]) => numberOf(key)).sort((a, b) => a - b),
+      Array.from({ length: 1_500 }, (_, i) => i),
+      `${batchSize} at a time`,
+    )
+    assert.ok(listed.every(([key, value]) => numberOf(key) === numberOf(value) && value[7] === 4))
+  }
+})
+
+test('an empty map lists nothing, counts nothing, and a list that is let go half way does no harm', { skip }, (t) => {
+  const map = mapOf(t, 'hash', 4, 100)
+  assert.deepEqual([[...map.entries()].length, map.estimateEntries()], [0, 0])
+  for (let key = 0; key < 100; key++) map.update(octets(key), octets(key))
+  for (const [key] of map.entries(32)) {
+    map.delete(key)
+    break
+  }
+  assert.equal([...map.entries()].length, 99)
+})
+
+test('entries are counted exactly up to one batch, and beyond it to some percent', { skip }, (t) => {
+  const map = mapOf(t, 'hash', 4, 16_384)
+  for (let key = 0; key < 300; key++) map.update(octets(key), octets(key))
+  assert.equal(map.estimateEntries(1_024), 300)
+  for (let key = 300; key < 12_000; key++) map.update(octets(key), octets(key))
+  const estimate = map.estimateEntries(2_048)
+  assert.ok(Math.abs(estimate - 12_000) < 1_200, `${estimate} for 12 000`)
+})
+
+test('an array that may be mapped is seen by both sides at once; what may not be mapped is refused', { skip }, (t) => {
+  const map = mapOf(t, 'array', 8, 512, mmapable)
+  const { buffer, unmap } = map.mapMemory()
+  const words = new Uint32Array(buffer)
+  assert.equal(words.length, 1_024)
+  words[2 * 7] = 77
+  assert.equal(valueAt(map, 7), 77)
+  map.update(octets(9), Uint8Array.of(...octets(99), 0, 0, 0, 0))
+  assert.equal(words[2 * 9], 99)
+  unmap()
+  assert.throws(() => mapOf(t, 'hash', 4, 4).mapMemory(), { code: 'ERR_SYSCALL', message: /^mmap numbers: E/ })
+  assert.throws(() => map.delete(octets(7)), { code: 'ERR_SYSCALL', errno: 'EINVAL', message: /delete from numbers/ })
+  assert.throws(() => map.update(octets(512), new Uint8Array(8)), { code: 'ERR_MAP_FULL', errno: 'E2BIG' })
+})
+
+test('a descriptor that is none of BPF, or none at all, is an error and no map', { skip }, () => {
+  // Kernels have used both words.
+  const bad = { code: 'ERR_SYSCALL', errno: /^EBADFD?$/ }
+  for (const fd of [-1, 1_000_000]) {
+    assert.throws(() => mapInfo(fd), bad)
+    assert.throws(() => programInfo(fd), bad)
+    assert.throws(() => tcxLinkInterface(fd), bad)
+  }
+  const file = openSync('/dev/null', 'r')
+  assert.throws(() => mapInfo(file), { code: 'ERR_SYSCALL', errno: 'EINVAL' })
+  assert.throws(() => new BpfMap('none', file), { code: 'ERR_SYSCALL' })
+  closeSync(file)
+  assert.equal(programName(0x7fff_ffff), '?')
+  assert.ok(possibleCpus() >= 1)
+})
+
+test('nothing is pinned where there is no bpf file system, and nothing that is no pin is opened as one', {
+  skip,
+}, (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pins-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const map = mapOf(t, 'hash', 4, 4)
+  const path = join(folder, 'numbers')
+  assert.equal(openPinned(path), undefined)
+  assert.throws(() => pin(map.fd, path), { code: 'ERR_SYSCALL', message: new RegExp(`bpf_obj_pin ${path}`) })
+  assert.deepEqual(readdirSync(folder), [])
+  writeFileSync(path, 'no pin')
+  assert.throws(() => openPinned(path), { code: 'ERR_SYSCALL', message: new RegExp(`bpf_obj_get ${path}`) })
+  assert.throws(() => pin(map.fd, join(folder, 'none', 'numbers')), { errno: 'ENOENT' })
+})
+
+test('an object that is not there, or is no object, is refused in the words of libbpf', { skip }, (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'objects-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'object.o')
+  assert.throws(() => new BpfObject(path), { code: 'ERR_BPF_LOAD', message: new RegExp(`open ${path}`) })
+  writeFileSync(path, 'this is no ELF file')
+  assert.throws(() => new BpfObject(path), { code: 'ERR_BPF_LOAD' })
+})
+
+test('an interface that is not there takes no program, and none is found on it', { skip }, (t) => {
+  const map = mapOf(t, 'hash', 4, 4)
+  const nowhere = 0x7fff_fffe
+  const place = { ifindex: nowhere, direction: 'ingress', handle: 1, priority: 1 } as const
+  assert.throws(() => createTcxLink(map.fd, nowhere, 'ingress'), {
+    code: 'ERR_SYSCALL',
+    message: new RegExp(`attach to interface ${nowhere} ingress`),
+  })
+  assert.throws(() => attachFilter(place, map.fd), { code: 'ERR_SYSCALL', message: /interface 2147483646/ })
+  assert.equal(filterProgramId(place), undefined)
+  assert.throws(() => detachFilter(place), { code: 'ERR_SYSCALL', message: /remove filter from interface/ })
+  assert.throws(() => detachLink(map.fd), { code: 'ERR_SYSCALL', errno: 'EINVAL' })
+  try {
+    assert.deepEqual(tcxProgramIds(nowhere, 'egress'), [])
+  } catch (error) {
+    // Kernels with TCX look for the interface.
+    assert.equal((error as { errno?: string }).errno, 'ENODEV')
+  }
+})
