@@ -82,7 +82,8 @@ export function withControlPlane(topology: Topology, workFolder: string, program
 function kubeconfigFor(node: TopologyNode, file: (name: string) => string): Pick<TopologyNode, 'cmd' | 'binds'> {
   const at = node.cmd.indexOf('--manifests')
   const folder = node.cmd[at + 1]
-  const kubeconfig = ['--kubeconfig', file(controlPlaneFile.kubeconfigOf(node.name))]
+  const leases = ['--lease-namespace', 'herald-system-herald-node-lease']
+  const kubeconfig = ['--kubeconfig', file(controlPlaneFile.kubeconfigOf(node.name)), ...leases]
   return {
     cmd: at < 0 ? [...node.cmd, ...kubeconfig] : node.cmd.toSpliced(at, 2, ...kubeconfig),
     binds: node.binds.filter(({ target }) => target !== folder),

@@ -66,9 +66,11 @@ metadata:
 
 /** Nothing says any more that helm owns these objects: it does not. */
 function plainManifests(rendered: string): string {
+  const ofHelm =
+    /^(# Source: .*|\s*(app\.kubernetes\.io\/managed-by|helm\.sh\/chart): .*|\s*annotations: \{helm\.sh\/[^,]*\})$/
   return rendered
     .split('\n')
-    .filter((line) => !/^(# Source: .*|\s*(app\.kubernetes\.io\/managed-by|helm\.sh\/chart): .*)$/.test(line))
+    .filter((line) => !ofHelm.test(line))
     .join('\n')
     .split(/^---\n/m)
     .map((document) => document.trim())

@@ -14,6 +14,8 @@ import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
 import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
+import { Faults } from './agent/faults.ts'
+import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
@@ -26,13 +28,15 @@ import { openKernelDatapath } from './datapath/kernel.ts'
 import { isServedByPins } from './datapath/pins.ts'
 import { createNoneDatapath } from './datapath/none.ts'
 import { HeraldError, messageOf } from './errors.ts'
+import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
 import { statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
+import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
-import { createTranslator, type TranslatorOptions } from './k8s/translate/translator.ts'
+import { createTranslator, type Translator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
@@ -80,7 +84,7 @@ function lockState(stateDir: string): () => void {
 
 async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
-  const { source, sourceDetail, addresses, sink } = await openSource(options, marker, log)
+  const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = openDatapath(options, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) {
@@ -88,27 +92,17 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     log.info({ forwarding: forwarding.isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${forwarding.why}`)
   }
   const speaker = startSpeaker(options, marker.isRestart, forwarding.isPreserved, log)
+  const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const agent = new Agent({
     source,
-    translator: createTranslator({
-      nodeName: options.nodeName,
-      datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
-      secretsNamespace: options.bgpSecretsNamespace,
-      ...addresses,
-      nowMs: () => performance.now(),
-      localAddresses: ownAddresses(listAddresses, systemClock),
-      gateways: ownGateways(defaultGateways, systemClock),
-      ignoreExcludeLb: options.ignoreExcludeLb,
-      withdrawOn: options.withdrawOn,
-      isClassRequired: options.requireLoadBalancerClass,
-      ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
-    }),
+    translator: translatorOf(options, addresses, datapath),
     datapath,
     speaker,
     marker,
     log,
-    ...(sink === undefined ? {} : { report: { sink, peers: () => speaker.peers() } }),
+    ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
+    ...(life === undefined ? {} : { onNode: life.onNode }),
     record: new InForceRecord(options.stateDir),
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
     clock: systemClock,
@@ -124,7 +118,8 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     source: { kind: options.source.kind, detail: sourceDetail },
     datapathProblem: problem,
     log: output,
-    metrics: metricsOf(agent, output),
+    notes: () => life?.faults.current.map(({ text }) => text) ?? [],
+    metrics: metricsOf(() => new Map([...agent.failures, ...(life?.faults.totals ?? [])]), agent, output),
   })
   const server = await createApiServer({
     views,
@@ -135,10 +130,12 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
+  life?.heartbeat.start()
   rescanOnHangup(source, log)
 
   const end = await ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
   log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
+  life?.heartbeat.stop()
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
   if (end.mode === 'shutdown') marker.clear()
@@ -146,6 +143,26 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+function translatorOf(
+  options: AgentOptions,
+  addresses: OpenedSource['addresses'],
+  datapath: Pick<Datapath, 'status'>,
+): Translator {
+  return createTranslator({
+    nodeName: options.nodeName,
+    datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
+    secretsNamespace: options.bgpSecretsNamespace,
+    ...addresses,
+    nowMs: () => performance.now(),
+    localAddresses: ownAddresses(listAddresses, systemClock),
+    gateways: ownGateways(defaultGateways, systemClock),
+    ignoreExcludeLb: options.ignoreExcludeLb,
+    withdrawOn: options.withdrawOn,
+    isClassRequired: options.requireLoadBalancerClass,
+    ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
+  })
 }
 
 function startSpeaker(
@@ -172,11 +189,15 @@ function rescanOnHangup(source: ObjectSource, log: Logger): void {
 }
 
 /** The metrics library is loaded by the first scrape: an agent that nobody scrapes does without it. */
-function metricsOf(agent: Agent, output: LogOutput): (views: AgentViews) => Promise<string> {
+function metricsOf(
+  failures: () => ReadonlyMap<string, number>,
+  agent: Agent,
+  output: LogOutput,
+): (views: AgentViews) => Promise<string> {
   let metrics: Promise<(views: AgentViews) => Promise<string>> | undefined
   return async (views) => {
     metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) =>
-      createMetrics(() => ({ ...agent.reconcile, failures: agent.failures, lostLogLines: output.lostLines })),
+      createMetrics(() => ({ ...agent.reconcile, failures: failures(), lostLogLines: output.lostLines })),
     )
     return (await metrics)(views)
   }
@@ -209,8 +230,38 @@ interface OpenedSource {
   readonly sourceDetail: string
   /** Who gives addresses to Services: this agent where there is only a folder, else whoever writes their status. */
   readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere'>
-  /** Where the node says what its sessions are; undefined: nobody would read it. */
-  readonly sink?: StatusSink
+  /** Where the node says what its sessions are and that it lives; undefined: nobody would read it. */
+  readonly server?: { readonly sink: StatusSink; readonly requests: ApiRequests }
+}
+
+interface Life {
+  readonly heartbeat: Heartbeat
+  /** That the cluster does not hear of this node harms nothing on it: these faults degrade no health. */
+  readonly faults: Faults
+  readonly onNode: (name: string, uid: string | undefined) => void
+}
+
+function lifeOf(options: AgentOptions, requests: ApiRequests, datapath: string, log: Logger): Life {
+  const { nodeName: node, loadBalancerClass } = options
+  const facts: AgentFacts = {
+    version,
+    datapath: datapath === 'none' ? 'none' : 'ebpf',
+    secretsNamespace: options.bgpSecretsNamespace,
+    ignoreExcludeLb: options.ignoreExcludeLb,
+    withdrawOn: options.withdrawOn,
+    isClassRequired: options.requireLoadBalancerClass,
+    ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
+  }
+  let uid: string | undefined
+  const store = leaseOnServer(requests, options.leaseNamespace, lifeName(node), () => lifeMetadata(node, facts, uid))
+  const faults = new Faults(systemClock, log)
+  return {
+    faults,
+    heartbeat: new Heartbeat({ node, store, faults, clock: systemClock, random: Math.random }),
+    onNode: (name, nodeUid) => {
+      if (name === node) uid = nodeUid
+    },
+  }
 }
 
 async function openSource(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedSource> {
@@ -231,8 +282,9 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     random: Math.random,
     nodeName: options.nodeName,
   })
-  const sink = statusOnServer(new ApiRequests(transport, requestMs), options.nodeName, nodeFieldManager)
-  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true }, sink }
+  const requests = new ApiRequests(transport, requestMs)
+  const sink = statusOnServer(requests, options.nodeName, nodeFieldManager)
+  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true }, server: { sink, requests } }
 }
 
 /** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */

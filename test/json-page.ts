@@ -33,6 +33,8 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Frontend', jsonSchema(types.frontendSchema)],
   ['ClusterNode', jsonSchema(types.clusterNodeSchema)],
   ['ClusterPeer', jsonSchema(types.clusterPeerSchema)],
+  ['ClusterService', jsonSchema(types.clusterServiceSchema)],
+  ['ClusterServiceNode', jsonSchema(types.clusterServiceNodeSchema)],
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],

@@ -66,6 +66,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/k8s': ['src/ip', 'src/errors.ts', 'src/desired', 'src/clock', 'src/sys'],
   'src/k8s/source.ts': ['src/desired'],
   'src/k8s/lease.ts': [],
+  'src/k8s/node-life.ts': ['src/k8s/lease.ts', 'src/k8s/source.ts'],
   'src/k8s/status.ts': ['src/k8s/source.ts'],
   'src/k8s/apiserver': [
     'src/errors.ts',
@@ -114,6 +115,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/speaker',
     'src/speaker/protocol.ts',
     'src/k8s',
+    'src/k8s/lease.ts',
+    'src/k8s/node-life.ts',
     'src/k8s/source.ts',
     'src/k8s/status.ts',
     'src/k8s/dialects/node-report.ts',
@@ -149,8 +152,17 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'src/herald.ts': ['src/main.ts', 'src/operate.ts', 'src/cli', 'src/sys'],
   'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts', 'src/operator/options.ts'],
   'src/cli/replay.ts': ['src/errors.ts', 'src/speaker/recording', 'src/cli'],
+  'src/cli/cluster-reads.ts': [
+    ...['src/errors.ts', 'src/cli'],
+    ...['src/k8s/apiserver', 'src/k8s/dialects/node-report.ts', 'src/k8s/node-life.ts', 'src/k8s/source.ts'],
+  ],
+  'src/cli/cluster-explain.ts': [
+    ...['src/errors.ts', 'src/ip', 'src/api/types.ts', 'src/cli', 'src/cli/cluster-reads.ts', 'src/cli/cluster.ts'],
+    ...['src/k8s', 'src/k8s/apiserver', 'src/k8s/dialects', 'src/k8s/dialects/node-report.ts', 'src/k8s/source.ts'],
+  ],
   'src/cli/cluster.ts': [
-    ...['src/errors.ts', 'src/api/types.ts', 'src/cli', 'src/k8s/apiserver', 'src/k8s/dialects/node-report.ts'],
+    ...['src/api/types.ts', 'src/cli', 'src/cli/cluster-reads.ts'],
+    ...['src/k8s/apiserver', 'src/k8s/dialects/node-report.ts'],
   ],
   'src/cli/validate.ts': ['src/desired', 'src/k8s', 'src/cli', 'src/cli/manifests.ts'],
   'src/cli/manifests.ts': ['src/errors.ts', 'src/k8s'],
@@ -200,6 +212,7 @@ const pure = [
   'src/k8s/lease.ts',
   'src/k8s/memory-cluster.ts',
   'src/k8s/memory-source.ts',
+  'src/k8s/node-life.ts',
   'src/k8s/object-name.ts',
   'src/k8s/object-versions.ts',
   'src/k8s/pieces.ts',

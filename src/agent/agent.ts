@@ -39,6 +39,8 @@ export interface AgentParts {
   readonly log: AgentLog
   /** Where the node says what its sessions are; absent: there is nobody to tell. */
   readonly report?: Pick<NodeReporterParts, 'sink' | 'peers'>
+  /** Told of each Node that is read. */
+  readonly onNode?: (name: string, uid: string | undefined) => void
 }
 
 /** What is known of the interfaces is younger than this. */
@@ -170,6 +172,7 @@ export class Agent {
       upsert: (key, object, origin, version) => {
         if (isReportObject(key)) this.#reporter?.read(key, object, version)
         else translator.upsert(key, object, origin)
+        if (key.kind === 'Node') this.#parts.onNode?.(key.name, version.uid)
       },
       remove: (key) => {
         if (isReportObject(key)) this.#reporter?.forget()

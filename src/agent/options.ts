@@ -6,6 +6,8 @@ export interface AgentOptions {
     | { readonly kind: 'manifests'; readonly directory: string }
     /** Without a kubeconfig by the service account of the pod. */
     | { readonly kind: 'kubernetes'; readonly kubeconfig?: string }
+  /** Of the Lease by which the cluster knows that this agent lives. */
+  readonly leaseNamespace: string
   readonly datapath: 'auto' | 'ebpf' | 'none'
   /** Interfaces on which VIP traffic arrives, as a regular expression; by default those that route to a neighbor. */
   readonly interfaces?: string

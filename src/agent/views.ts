@@ -31,6 +31,8 @@ export interface ViewParts {
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
   readonly datapathProblem: string | undefined
+  /** What is not as it should be, and costs this node nothing. */
+  readonly notes?: () => readonly string[]
   /** Where lines of the log get lost. */
   readonly log: { readonly lostLines: number; problem(): string | undefined }
   readonly metrics: (views: AgentViews) => Promise<string>
@@ -90,7 +92,12 @@ async function statusView(
       : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
     ...(agent.isSynced ? [] : ['objects are being read']),
   ]
-  const warnings = [...parts.speaker.problems, ...familyProblems(peers, families, true), ...failures]
+  const warnings = [
+    ...parts.speaker.problems,
+    ...familyProblems(peers, families, true),
+    ...(parts.notes?.() ?? []),
+    ...failures,
+  ]
   const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
   const isAnnotated = agent.speaker?.isDraining === true
   return {

@@ -273,6 +273,10 @@ export const clusterPeerSchema = z.object({
   uptimeSeconds: z.number().optional().describe('Absent unless Established'),
   holdTimeSeconds: z.number().optional().describe('Negotiated'),
   keepaliveSeconds: z.number().optional().describe('Negotiated'),
+  silentSeconds: z
+    .number()
+    .optional()
+    .describe('The agent of the node gives no sign of life for so long: what stands here was so before'),
   families: z
     .array(z.object({ family: z.string(), received: z.number(), advertised: z.number() }))
     .describe('Prefixes by `family`: `received` from the peer, `advertised` to it'),
@@ -280,7 +284,9 @@ export const clusterPeerSchema = z.object({
 
 export const clusterNodeSchema = z.object({
   node: z.string().describe('Name of the Node'),
-  health: z.enum(['ok', 'degraded', 'unknown']).describe('unknown: the node has said nothing'),
+  health: z
+    .enum(['ok', 'degraded', 'unknown'])
+    .describe('degraded also: its agent gives no sign of life any more. unknown: the node has said nothing'),
   sessions: z
     .object({
       established: z.number().describe('Sessions that are Established'),
@@ -289,8 +295,38 @@ export const clusterNodeSchema = z.object({
     .describe('Sessions of the node'),
   advertised: z.number().describe('Prefixes that peers hold from the node, summed over peers'),
   message: z.string().describe('What the node says of itself, or why it says nothing'),
+  silentSeconds: z
+    .number()
+    .optional()
+    .describe("Since its agent's last sign of life, by the clock of the API server; absent: it gave none"),
+  version: z.string().optional().describe('Version of the agent'),
 })
 
+export const clusterServiceNodeSchema = z.object({
+  node: z.string().describe('Name of the Node'),
+  announces: z
+    .enum(['yes', 'to-some', 'no', 'unknown'])
+    .describe('to-some: a session that should carry it is down. unknown: its agent says nothing'),
+  announcedTo: z.array(z.string()).describe('Addresses of the peers that hear it'),
+  wantedBy: z.array(z.string()).describe('Addresses of the peers that are to hear it'),
+  verdicts: z.array(verdictSchema).describe('What this node says and not every other one'),
+  silentSeconds: z.number().optional().describe("Since its agent's last sign of life; absent: it gave none"),
+})
+
+export const clusterServiceSchema = z.object({
+  subject: z.string().describe('What was asked for'),
+  exists: z.boolean().describe('Whether there is such a thing'),
+  ok: z
+    .boolean()
+    .describe('Whether some node announces it, and every node that is to announce it does so to each of its peers'),
+  addresses: z.array(z.string()).describe('Addresses that the Service holds'),
+  pool: z.string().optional().describe('Pool that the address came from'),
+  verdicts: z.array(verdictSchema).describe('What every node says alike, and what the operator says'),
+  nodes: z.array(clusterServiceNodeSchema).describe('What each node does'),
+})
+
+export type ClusterServiceView = z.infer<typeof clusterServiceSchema>
+export type ClusterServiceNodeView = z.infer<typeof clusterServiceNodeSchema>
 export type ClusterPeerView = z.infer<typeof clusterPeerSchema>
 export type ClusterNodeView = z.infer<typeof clusterNodeSchema>
 export type CommandView = z.infer<typeof commandSchema>

@@ -39,6 +39,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--manifests <dir>', 'read a folder of Kubernetes YAML, and allocate addresses by itself')
     .option('--kubeconfig <file>', 'read the API server of this kubeconfig; in a pod, its own without either flag')
+    .option('--lease-namespace <ns>', 'namespace of the Lease by which an agent says that it lives', 'kube-system')
     .addOption(
       new Option('--datapath <kind>', 'what serves announced addresses')
         .choices(['auto', 'ebpf', 'none'])

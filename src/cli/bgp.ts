@@ -15,7 +15,7 @@ import {
   withReadingOptions,
 } from './reading.ts'
 import { formatTable, Table } from './table.ts'
-import { addressOfPeer, formatDuration } from './text.ts'
+import { addressOfPeer, formatDuration, silenceText } from './text.ts'
 
 export function addBgp(program: Command): void {
   const bgp = program.command('bgp').description('sessions and routes')
@@ -69,15 +69,18 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
   return { table, family: `${family}-unicast`, ...(peer === undefined ? {} : { peer }) }
 }
 
-function clusterTable(peers: readonly ClusterPeerView[], isWide: boolean): string {
+/** Of sessions, with the node that each is of. */
+export function clusterTable(peers: readonly ClusterPeerView[], isWide: boolean): string {
   const columns = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received']
   const header = [...columns, 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Instance', 'Peer'] : [])]
   const none = { family: '-', received: 0, advertised: 0 }
   const rows = peers.flatMap((peer) =>
     (peer.families.length > 0 ? peer.families : [none]).map(({ family, received, advertised }, i) => {
-      const { node, localAs, peerAs, peerAddress, sessionState, uptimeSeconds, holdTimeSeconds } = peer
-      const uptime = uptimeSeconds === undefined ? '-' : formatDuration(uptimeSeconds)
-      const session = [node, String(localAs), String(peerAs), peerAddress, sessionState, uptime]
+      const { node, localAs, peerAs, peerAddress, sessionState, uptimeSeconds, holdTimeSeconds, silentSeconds } = peer
+      const uptime = uptimeSeconds === undefined || silentSeconds !== undefined ? '-' : formatDuration(uptimeSeconds)
+      // What a silent node said last is no state of now.
+      const state = silentSeconds === undefined ? sessionState : `no word for ${silenceText(silentSeconds)}`
+      const session = [node, String(localAs), String(peerAs), peerAddress, state, uptime]
       const hold = holdTimeSeconds === undefined ? '-' : `${holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
       return [
         ...(i === 0 ? session : session.map(() => '')),

@@ -1,134 +1,92 @@
-/**
- * `--cluster`: what every node does, as the nodes told the API server. Read by the verbs that ask for it: the
- * Kubernetes client is larger than all of the command line.
- */
-import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
+/** `status --cluster` and `bgp peers --cluster`: what every node does, as the nodes told the API server. */
 import type { ClusterNodeView, ClusterPeerView } from '../api/types.ts'
-import { HeraldError } from '../errors.ts'
-import { connectApiServer } from '../k8s/apiserver/connect.ts'
-import { ApiRequests, isSuccess, recordOf } from '../k8s/apiserver/requests.ts'
-import {
-  healthyCondition,
-  type NodeReport,
-  nodeReportKind,
-  nodeReportOf,
-  nodeReportResource,
-  nodeReportVersions,
-} from '../k8s/dialects/node-report.ts'
+import { recordOf } from '../k8s/apiserver/requests.ts'
+import { healthyCondition, type NodeReport, nodeReportKind } from '../k8s/dialects/node-report.ts'
+import { type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
-
-const requestMs = 10_000
-/** What an answer of so many objects takes stays well under the bound of one. */
-const pageItems = 50
-
-interface ClusterReports {
-  readonly nodes: readonly string[]
-  readonly reports: ReadonlyMap<string, NodeReport>
-}
+import { silenceText } from './text.ts'
 
 /** A row for each session that a node tells of. Throws ERR_API_SERVER and ERR_KUBECONFIG. */
 export async function clusterPeers(location: ClusterLocation): Promise<readonly ClusterPeerView[]> {
-  const { reports } = await read(location)
-  return [...reports.values()].flatMap(({ node, instances }) =>
-    instances.flatMap(({ name, localAsn, peers }) =>
-      peers.map((peer) => ({
-        node,
-        instance: name,
-        peer: peer.name,
-        localAs: localAsn,
-        peerAs: peer.peerAsn,
-        peerAddress: peer.peerAddress,
-        sessionState: peer.state,
-        ...uptimeOf(peer.establishedTime),
-        ...(peer.holdTimeSec === undefined ? {} : { holdTimeSeconds: peer.holdTimeSec }),
-        ...(peer.keepaliveSec === undefined ? {} : { keepaliveSeconds: peer.keepaliveSec }),
-        families: peer.families.map((family) => ({ ...family })),
-      })),
-    ),
+  const nodes = await readingCluster(location, (reads) => knownNodes(reads, location.namespace))
+  return nodes.flatMap(peersOf)
+}
+
+function peersOf({ node, report, isSilent, silentSec }: KnownNode): readonly ClusterPeerView[] {
+  const silence = isSilent && silentSec !== undefined ? { silentSeconds: silentSec } : {}
+  return (report?.instances ?? []).flatMap(({ name, localAsn, peers }) =>
+    peers.map((peer) => ({
+      node,
+      instance: name,
+      peer: peer.name,
+      localAs: localAsn,
+      peerAs: peer.peerAsn,
+      peerAddress: peer.peerAddress,
+      sessionState: peer.state,
+      ...uptimeOf(peer.establishedTime),
+      ...(peer.holdTimeSec === undefined ? {} : { holdTimeSeconds: peer.holdTimeSec }),
+      ...(peer.keepaliveSec === undefined ? {} : { keepaliveSeconds: peer.keepaliveSec }),
+      ...silence,
+      families: peer.families.map((family) => ({ ...family })),
+    })),
   )
 }
 
 /** A row for each Node, and for each that tells something and is none any more. */
 export async function clusterNodes(location: ClusterLocation): Promise<readonly ClusterNodeView[]> {
-  const { nodes, reports } = await read(location)
-  return [...new Set([...nodes, ...reports.keys()])].sort().map((node) => nodeView(node, reports.get(node)))
+  return (await readingCluster(location, (reads) => knownNodes(reads, location.namespace))).map(nodeView)
 }
 
-function nodeView(node: string, report: NodeReport | undefined): ClusterNodeView {
+function nodeView(known: KnownNode): ClusterNodeView {
+  const { node, report, life, silentSec } = known
   const peers = report?.instances.flatMap((instance) => instance.peers) ?? []
-  const condition = report?.conditions.find(({ type }) => type === healthyCondition)
-  const health =
-    condition === undefined || condition.status === 'Unknown'
-      ? 'unknown'
-      : condition.status === 'True'
-        ? 'ok'
-        : 'degraded'
   return {
     node,
-    health,
+    ...healthOf(known),
     sessions: { established: peers.filter(({ state }) => state === 'Established').length, configured: peers.length },
     advertised: peers.flatMap(({ families }) => families).reduce((sum, { advertised }) => sum + advertised, 0),
-    message: condition?.message ?? whySilent(report),
+    ...(silentSec === undefined ? {} : { silentSeconds: silentSec }),
+    ...(life?.facts === undefined ? {} : { version: life.facts.version }),
   }
 }
 
-function whySilent(report: NodeReport | undefined): string {
-  if (report === undefined) return 'no configuration applies to this node, or no operator runs'
+/** What a node said last holds for as long as its agent lives. */
+function healthOf(known: KnownNode): Pick<ClusterNodeView, 'health' | 'message'> {
+  const { report, silentSec, isSilent } = known
+  const condition = report?.conditions.find(({ type }) => type === healthyCondition)
+  const said = condition?.message ?? ''
+  if (isSilent && silentSec !== undefined) {
+    const ready = isReady(known) ? '' : ', and the Node is not ready'
+    const before = said === '' ? '' : `; it said last: ${said}`
+    return { health: 'degraded', message: `no word for ${silenceText(silentSec)}${ready}${before}` }
+  }
+  if (condition === undefined || condition.status === 'Unknown')
+    return { health: 'unknown', message: whyUntold(report, silentSec !== undefined) }
+  if (silentSec === undefined) {
+    const why = 'whether its agent lives is not known: it renews no Lease'
+    return { health: condition.status === 'True' ? 'unknown' : 'degraded', message: `${why}; it said last: ${said}` }
+  }
+  return { health: condition.status === 'True' ? 'ok' : 'degraded', message: said }
+}
+
+function whyUntold(report: NodeReport | undefined, isAlive: boolean): string {
+  if (report === undefined) {
+    const agent = isAlive ? 'its agent lives; ' : 'no agent is known to run; '
+    return `${agent}no configuration applies to this node, or no operator runs`
+  }
   return report.isOurs
     ? 'the agent of this node has not said anything yet'
     : `another operator made its ${nodeReportKind}: delete it where that operator does not run any more`
 }
 
+/** As kubelet and its controller say. */
+function isReady({ object }: KnownNode): boolean {
+  const { conditions } = recordOf(object?.['status'])
+  const ready = (Array.isArray(conditions) ? conditions : []).map(recordOf).find(({ type }) => type === 'Ready')
+  return ready === undefined || ready['status'] === 'True'
+}
+
 function uptimeOf(establishedTime: string | undefined): { readonly uptimeSeconds?: number } {
   const sinceMs = Date.parse(establishedTime ?? '')
   return Number.isNaN(sinceMs) ? {} : { uptimeSeconds: Math.max(0, Math.floor((Date.now() - sinceMs) / 1000)) }
-}
-
-async function read({ kubeconfig, context }: ClusterLocation): Promise<ClusterReports> {
-  const { transport } = connectApiServer(kubeconfig ?? usualKubeconfig(), context)
-  try {
-    const requests = new ApiRequests(transport, requestMs)
-    const nodes = (await listed(requests, '/api/v1/nodes')) ?? []
-    let objects: readonly object[] | undefined
-    for (const version of nodeReportVersions)
-      objects ??= await listed(requests, `/apis/${version}/${nodeReportResource}`)
-    if (objects === undefined)
-      throw new HeraldError(
-        'ERR_API_SERVER',
-        `${nodeReportResource} is no kind of this cluster: no node can say anything`,
-      )
-    const reports = objects.map((object) => nodeReportOf(recordOf(object)))
-    return {
-      nodes: nodes.map((object) => String(recordOf(recordOf(object)['metadata'])['name'])),
-      reports: new Map(reports.map((report) => [report.node, report])),
-    }
-  } finally {
-    await transport.close()
-  }
-}
-
-/** undefined: the server has no such kind. */
-async function listed(requests: ApiRequests, path: string): Promise<readonly object[] | undefined> {
-  const items: object[] = []
-  for (let token = ''; ; ) {
-    const more = token === '' ? '' : `&continue=${encodeURIComponent(token)}`
-    const { status, object, message } = await requests.get(`${path}?limit=${pageItems}${more}`)
-    if (status === 404) return undefined
-    if (!isSuccess(status)) throw new HeraldError('ERR_API_SERVER', message)
-    const page: unknown = object['items']
-    for (const item of Array.isArray(page) ? page : []) items.push(recordOf(item))
-    const next = recordOf(object['metadata'])['continue']
-    if (typeof next !== 'string' || next === '') return items
-    token = next
-  }
-}
-
-/** As kubectl finds it; of several files in KUBECONFIG the first that is there. */
-function usualKubeconfig(): string | undefined {
-  const named = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter((path) => path !== '')
-  const found = [...named, join(homedir(), '.kube', 'config')].find((path) => existsSync(path))
-  if (found !== undefined || process.env['KUBERNETES_SERVICE_HOST']) return found
-  throw new HeraldError('ERR_KUBECONFIG', 'there is no kubeconfig: give --kubeconfig FILE, or set KUBECONFIG')
 }

@@ -4,39 +4,88 @@
  */
 import { type Command, InvalidArgumentError } from 'commander'
 import { fetchExplain } from '../api/client.ts'
-import type { ExplainSubject, ExplainView } from '../api/types.ts'
-import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
+import type { ClusterPeerView, ClusterServiceView, ExplainSubject, ExplainView, VerdictView } from '../api/types.ts'
+import { HeraldError } from '../errors.ts'
+import { clusterTable } from './bgp.ts'
+import { type ClusterOptions, exitCode, type Reading, show, withClusterOptions, withReadingOptions } from './reading.ts'
+import { formatTable } from './table.ts'
 import { addressOfPeer, paint, printable } from './text.ts'
 
 const kinds = ['service', 'route', 'peer']
 
 export function addExplain(program: Command): void {
-  withReadingOptions(
-    program.command('explain').description('why something is, or is not, allocated, served and announced'),
-  )
+  const verb = program.command('explain').description('why something is, or is not, allocated, served and announced')
+  withClusterOptions(withReadingOptions(verb), 'namespace of the Service, by default that of the context')
     .argument('<kind>', 'service, route or peer', (kind: string) => {
       if (!kinds.includes(kind)) throw new InvalidArgumentError(`Allowed: ${kinds.join(', ')}.`)
       return kind
     })
     .argument('<name>', 'NAMESPACE/NAME, PREFIX or ADDRESS')
-    .action((kind: ExplainSubject['kind'], name: string, options: ReadingOptions) =>
-      show(options, async () => {
-        const view = await fetchExplain(options, { kind, name: fullName(kind, name) })
+    .action((kind: ExplainSubject['kind'], name: string, options: ClusterOptions) =>
+      show<unknown>(options, async () => {
+        if (options.cluster === true) return everyNode(kind, name, options)
+        const view = await fetchExplain(options, { kind, name: fullName(kind, name, options.namespace) })
         return { data: view, text: () => chain(view), code: view.ok && view.exists ? exitCode.ok : exitCode.degraded }
       }),
     )
 }
 
 /** As kubectl does, a name without namespace is in `default`. */
-function fullName(kind: string, name: string): string {
-  return kind === 'service' && !name.includes('/') ? `default/${name}` : name
+function fullName(kind: string, name: string, namespace = 'default'): string {
+  return kind === 'service' && !name.includes('/') ? `${namespace}/${name}` : name
 }
 
-function chain(view: ExplainView): string {
-  const steps = view.verdicts.flatMap(({ step, ok, message, remedy }) => [
+async function everyNode(
+  kind: ExplainSubject['kind'],
+  name: string,
+  options: ClusterOptions,
+): Promise<Reading<ClusterServiceView | readonly ClusterPeerView[]>> {
+  if (kind === 'route')
+    throw new HeraldError('ERR_USAGE', 'explain route: not with --cluster; ask for the Service, or on one node')
+  const { clusterPeer, clusterService } = await import('./cluster-explain.ts')
+  if (kind === 'service') {
+    const view = await clusterService(options, name)
+    return { data: view, text: (isWide) => nodesText(view, isWide), code: view.ok ? exitCode.ok : exitCode.degraded }
+  }
+  const peers = await clusterPeer(options, name)
+  const isUp = ({ sessionState, silentSeconds }: ClusterPeerView): boolean =>
+    sessionState === 'Established' && silentSeconds === undefined
+  const text = (isWide: boolean): string =>
+    peers.length === 0 ? printable(`peer ${name}: no node has said anything of it`) + '\n' : clusterTable(peers, isWide)
+  return { data: peers, text, code: peers.length > 0 && peers.every(isUp) ? exitCode.ok : exitCode.degraded }
+}
+
+const words = { yes: 'yes', 'to-some': 'to some', no: 'no', unknown: 'unknown' } as const
+
+function nodesText(view: ClusterServiceView, isWide: boolean): string {
+  const { nodes, addresses, pool } = view
+  const count = nodes.filter(({ announces }) => announces === 'yes').length
+  const held = addresses.length === 0 ? '' : `  ${addresses.join(', ')}${pool === undefined ? '' : ` of pool ${pool}`}`
+  const head = nodes.length === 0 ? '' : `: announced by ${count} of ${nodes.length} nodes`
+  const table = formatTable(
+    ['Node', 'Announces', 'To', 'Why not', ...(isWide ? ['Remedy'] : [])],
+    nodes.map(({ node, announces, announcedTo, verdicts }) => {
+      const no = verdicts.filter(({ ok }) => !ok)
+      const remedies = [...new Set(no.flatMap(({ remedy }) => remedy ?? []))].join('; ')
+      return [
+        ...[node, words[announces], announcedTo.join(',') || '-'],
+        no.map(({ message }) => message).join('; ') || '-',
+        ...(isWide ? [remedies || '-'] : []),
+      ]
+    }),
+  )
+  const subject = printable(`${view.subject}${head}${held}`)
+  return `${[subject, ...steps(view.verdicts)].join('\n')}\n${nodes.length === 0 ? '' : table}`
+}
+
+function steps(verdicts: readonly VerdictView[]): readonly string[] {
+  return verdicts.flatMap(({ step, ok, message, remedy }) => [
     `  ${ok ? paint('green', 'yes') : paint('red', 'no ')}  ${printable(step).padEnd(11)} ${printable(message)}`,
     ...(ok || remedy === undefined ? [] : [`                   ${paint('yellow', `-> ${remedy}`)}`]),
   ])
+}
+
+function chain(view: ExplainView): string {
   const sent = view.announcedTo.map((route) =>
     printable(
       `       sent to     ${addressOfPeer(route.peer)}  ${route.prefix} next hop ` +
@@ -54,5 +103,5 @@ function chain(view: ExplainView): string {
   const transitions = (view.transitions ?? []).map(({ at, from, to, reason, times }) =>
     printable(`       ${at}  ${from} -> ${to}: ${reason}${times === 1 ? '' : ` (${times} times)`}`),
   )
-  return `${[printable(view.subject), ...steps, ...sent, ...paths, ...transitions].join('\n')}\n`
+  return `${[printable(view.subject), ...steps(view.verdicts), ...sent, ...paths, ...transitions].join('\n')}\n`
 }

@@ -24,6 +24,8 @@ export interface ReadingOptions extends ApiLocation {
 export interface ClusterLocation {
   readonly kubeconfig?: string
   readonly context?: string
+  /** Where Herald's objects are; by default anywhere. */
+  readonly namespace?: string
 }
 
 export interface ClusterOptions extends ReadingOptions, ClusterLocation {
@@ -31,11 +33,24 @@ export interface ClusterOptions extends ReadingOptions, ClusterLocation {
 }
 
 /** For verbs that can be asked of all nodes at once. */
-export function withClusterOptions(command: Command): Command {
+export function withClusterOptions(
+  command: Command,
+  namespace = "where the Leases of Herald's agents are, by default any namespace",
+): Command {
   return command
     .option('--cluster', 'what every node does, asked of the API server in place of the agent')
-    .option('--kubeconfig <file>', 'for --cluster: the API server, by default as kubectl finds it')
-    .option('--context <name>', 'for --cluster: a context of the kubeconfig in place of its current one')
+    .addOption(
+      new Option('--kubeconfig <file>', 'the API server, by default as kubectl finds it; means --cluster').implies({
+        cluster: true,
+      }),
+    )
+    .addOption(
+      new Option(
+        '--context <name>',
+        'a context of the kubeconfig in place of its current one; means --cluster',
+      ).implies({ cluster: true }),
+    )
+    .option('-n, --namespace <ns>', `for --cluster: ${namespace}`)
 }
 
 export interface Reading<T> {

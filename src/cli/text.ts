@@ -55,6 +55,11 @@ export function addressOfPeer(id = '-'): string {
   return id.slice(id.indexOf('/') + 1)
 }
 
+/** How long nothing was heard: `47 s`, and from two minutes on as an age. */
+export function silenceText(seconds: number): string {
+  return seconds < 120 ? `${seconds} s` : formatDuration(seconds)
+}
+
 /** `45s`, `5m32s`, `3h7m`, `12d4h`: the two largest units, as kubectl shows ages. */
 export function formatDuration(seconds: number): string {
   const units: readonly [string, number][] = [

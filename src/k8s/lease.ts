@@ -10,6 +10,13 @@ export interface LeaseSpec {
   readonly transitions: number
 }
 
+/** What a Lease has besides its spec and its name. */
+export interface LeaseMetadata {
+  readonly labels?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly ownerReferences?: readonly object[]
+}
+
 export interface LeaseRecord {
   readonly spec: LeaseSpec
   readonly resourceVersion: string

@@ -26,7 +26,8 @@ export async function readCluster(transport: Transport, options: MovingOptions):
   return { objects, unread, isWhole: true }
 }
 
-function foundOf(object: RawObject): FoundObject {
+/** By the scope of its kind. */
+export function foundOf(object: RawObject): FoundObject {
   const { apiVersion, kind, metadata } = object
   const { name, namespace } = recordOf(metadata)
   const [version, ofKind] = [String(apiVersion), String(kind)]

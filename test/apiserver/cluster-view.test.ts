@@ -26,6 +26,7 @@ const routers = new Map([
   ['node1', new Router('127.0.0.51', port)],
   ['node2', new Router('127.0.0.52', port)],
 ])
+const namespaceOf = (name: string): object => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
 const list = (items: readonly object[]): string => JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
 
 const node = (name: string): object => ({
@@ -137,7 +138,7 @@ function runAgent(name: string): void {
   const file = (what: string): string => join(cluster.folder, `${name}-${what}`)
   const flags = ['--datapath', 'none', '--bgp-listen', 'none', '--http', 'none']
   const own = ['--node-name', name, '--state-dir', file('state'), '--socket', file('sock')]
-  run(name, ['agent', ...own, ...flags, '--kubeconfig', cluster.kubeconfigOf('agent')])
+  run(name, ['agent', ...own, ...flags, '--lease-namespace', 'leases', '--kubeconfig', cluster.kubeconfigOf('agent')])
 }
 
 function runOperator(): void {
@@ -202,9 +203,7 @@ before(async () => {
     'CiliumBGPPeerConfig',
     'CiliumBGPAdvertisement',
   ] as const
-  await cluster.apply(
-    list([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'herald' } }, ...kinds.map((kind) => crdOf(kind))]),
-  )
+  await cluster.apply(list([...['herald', 'leases'].map(namespaceOf), ...kinds.map((kind) => crdOf(kind))]))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', '--all', 'crd'])
   const secrets = { apiGroups: [''], resources: ['secrets'], verbs: ['list', 'watch'] }
   await cluster.apply(
@@ -212,11 +211,16 @@ before(async () => {
       roleOf('agent', [...chartRules('agent'), secrets]),
       roleOf('operator', chartRules('operator')),
       roleOf('operator', leaseRules, 'herald'),
+      roleOf('agent', leaseRules, 'leases'),
     ]),
   )
   for (const user of ['agent', 'operator'])
     await cluster.kubectl(['create', 'clusterrolebinding', user, `--clusterrole=${user}`, `--user=${user}`])
-  await cluster.kubectl(['create', 'rolebinding', 'operator', '-n', 'herald', '--role=operator', '--user=operator'])
+  for (const [user, space] of [
+    ['operator', 'herald'],
+    ['agent', 'leases'],
+  ] as const)
+    await cluster.kubectl(['create', 'rolebinding', user, '-n', space, `--role=${user}`, `--user=${user}`])
   await cluster.apply(list([node('node1'), node('node2'), policy, clusterConfig, peerConfig, advertisement, pool]))
   await cluster.apply(
     list([...serviceOf('web', 'node1'), ...serviceOf('local', 'node2', { externalTrafficPolicy: 'Local' })]),
@@ -276,13 +280,143 @@ test('one question is enough: --cluster says what every node does', { skip }, as
   await cluster.apply(list([node('node3')]))
   const three = await ask('status')
   assert.equal(three.code, 1)
-  assert.match(three.stdout, /^node3 +unknown +0\/0 +0 +no configuration applies to this node/m)
+  assert.match(
+    three.stdout,
+    /^node3 +unknown +0\/0 +0 +no agent is known to run; no configuration applies to this node/m,
+  )
   assert.equal((await ask('status', '--context', 'nowhere')).code, 1)
+})
+
+interface NodeView {
+  readonly node: string
+  readonly health: string
+  readonly message: string
+  readonly silentSeconds?: number
+}
+
+async function viewOf(name: string): Promise<NodeView> {
+  const { stdout } = await ask('status', '-o', 'json')
+  const views: readonly NodeView[] = JSON.parse(stdout)
+  return views.find(({ node: each }) => each === name) ?? assert.fail(stdout)
+}
+
+const leaseOf = async (name: string): Promise<{ readonly metadata: Record<string, unknown>; readonly spec: object }> =>
+  JSON.parse(await cluster.kubectl(['get', 'lease', `herald-agent-${name}`, '-n', 'leases', '-o', 'json']))
+
+test('each agent renews a Lease that goes with its Node, and is told by it', { skip }, async () => {
+  const renewals = new Set<unknown>()
+  await eventually('the Lease is renewed', async () => {
+    renewals.add(Reflect.get((await leaseOf('node1')).spec, 'renewTime'))
+    return renewals.size > 1
+  })
+  const { metadata, spec } = await leaseOf('node1')
+  const uid = (await cluster.kubectl(['get', 'node', 'node1', '-o', 'jsonpath={.metadata.uid}'])).trim()
+  assert.deepEqual(metadata['ownerReferences'], [{ apiVersion: 'v1', kind: 'Node', name: 'node1', uid }])
+  assert.deepEqual([Reflect.get(spec, 'holderIdentity'), Reflect.get(spec, 'leaseDurationSeconds')], ['node1', 40])
+  const { silentSeconds } = await viewOf('node1')
+  assert.ok(silentSeconds !== undefined && silentSeconds < 20, String(silentSeconds))
+})
+
+interface ServiceView {
+  readonly ok: boolean
+  readonly exists: boolean
+  readonly addresses: readonly string[]
+  readonly verdicts: readonly { readonly ok: boolean; readonly code: string }[]
+  readonly nodes: readonly {
+    readonly node: string
+    readonly announces: string
+    readonly announcedTo: readonly string[]
+    readonly verdicts: readonly { readonly ok: boolean; readonly code: string }[]
+  }[]
+}
+
+async function explained(...words: readonly string[]): Promise<ServiceView & { readonly code: number }> {
+  const { code, stdout } = await ask('explain', 'service', ...words, '-o', 'json')
+  return { code, ...JSON.parse(stdout) }
+}
+
+const announces = ({ nodes }: ServiceView): string =>
+  nodes.map((each) => `${each.node} ${each.announces} ${each.announcedTo.join()}`.trim()).join(', ')
+
+test('explain service --cluster says what every node does with a Service, and why not', { skip }, async () => {
+  const web = await explained('web')
+  assert.equal(announces(web), 'node1 yes 127.0.0.51, node2 yes 127.0.0.52, node3 no')
+  assert.deepEqual([web.code, web.ok, web.addresses.length], [0, true, 1])
+  assert.deepEqual(
+    web.nodes[2]?.verdicts.filter(({ ok }) => !ok).map(({ code }) => code),
+    ['NoPolicy'],
+  )
+  const local = await explained('local', '-n', 'default')
+  assert.equal(announces(local), 'node1 no, node2 yes 127.0.0.52, node3 no')
+  assert.equal(local.code, 0, 'a node without an endpoint of it is no failure')
+  const { code, stdout } = await ask('explain', 'service', 'default/local')
+  assert.equal(code, 0)
+  assert.match(stdout, /^service default\/local: announced by 1 of 3 nodes {2}203\.0\.113\.\d of pool blue$/m)
+  assert.match(stdout, /^node1 +no +- +\S/m)
+  assert.match(stdout, /^node2 +yes +127\.0\.0\.52 +-$/m)
+})
+
+test('explain --cluster of what is not there, has no address, or is no LoadBalancer is a no', { skip }, async () => {
+  const none = await explained('nothing')
+  assert.deepEqual([none.code, none.exists, none.verdicts[0]?.code], [1, false, 'NotFound'])
+  assert.deepEqual([(await explained('web', '-n', 'kube-system')).exists], [false])
+  const spec = { type: 'LoadBalancer', loadBalancerIP: '198.51.100.1', ports: [{ port: 80 }] }
+  const metadata = { name: 'outside', namespace: 'default' }
+  await cluster.apply(list([{ apiVersion: 'v1', kind: 'Service', metadata, spec }]))
+  await eventually('the operator says no', async () => {
+    const { code, verdicts } = await explained('outside')
+    return code === 1 && verdicts.some(({ ok }) => !ok)
+  })
+  const plain = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'plain', namespace: 'default' } }
+  await cluster.apply(list([{ ...plain, spec: { ports: [{ port: 80 }] } }]))
+  const other = await explained('plain')
+  assert.deepEqual([other.code, other.exists, other.nodes.length], [1, true, 0])
+  await cluster.kubectl(['delete', 'service', 'outside', 'plain'])
+  assert.equal((await ask('explain', 'route', '203.0.113.0/32')).code, 2)
+})
+
+test('explain peer --cluster says the session of every node with it', { skip }, async () => {
+  const { code, stdout } = await ask('explain', 'peer', '127.0.0.51')
+  assert.equal(code, 0)
+  assert.match(stdout, /^node1 +65001 +65000 +127\.0\.0\.51 +Established/m)
+  assert.doesNotMatch(stdout, /node2/)
+  assert.equal((await ask('explain', 'peer', '192.0.2.99')).code, 1)
+  assert.equal((await ask('explain', 'peer', 'tor')).code, 2)
+})
+
+test('an agent that was killed is no node that is ok, whatever it said last', { skip }, async () => {
+  await end('node1', 'SIGKILL')
+  const { message } = await viewOf('node1')
+  assert.match(message, /1 of 1 sessions are established/)
+  // The server's own clock decides: that of the one who asks may be anywhere. Nobody has to wait here for 40 s.
+  const { metadata, spec } = await leaseOf('node1')
+  const shorter = { ...spec, leaseDurationSeconds: 10, renewTime: '2019-01-01T00:00:00.000000Z' }
+  await cluster.kubectl(
+    ['replace', '-f', '-'],
+    JSON.stringify({ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata, spec: shorter }),
+  )
+  const atOnce = await viewOf('node1')
+  assert.equal(atOnce.health, 'ok', 'the time that a node wrote says nothing')
+  await eventually('node1 is missed', async () => (await viewOf('node1')).health === 'degraded')
+  const said = await viewOf('node1')
+  assert.match(said.message, /^no word for \d+ s; it said last: 1 of 1 sessions are established/)
+  const status = await ask('status')
+  assert.equal(status.code, 1)
+  assert.match(status.stdout, /^node1 +degraded +1\/1 +1 +no word for \d+ s/m)
+  assert.match((await ask('bgp', 'peers')).stdout, /^node1 +65001 +65000 +127\.0\.0\.51 +no word for \d+ s +-/m)
+  const web = await explained('web')
+  assert.equal(announces(web), 'node1 unknown, node2 yes 127.0.0.52, node3 no')
+  assert.equal(web.code, 1)
+  assert.equal((await ask('explain', 'peer', '127.0.0.51')).code, 1)
+  runAgent('node1')
+  await eventually('node1 is back', async () => (await viewOf('node1')).health === 'ok')
 })
 
 test('a session that ends is told within seconds', { skip }, async () => {
   routers.get('node2')?.speaker.handle({ type: 'stop', mode: 'shutdown', text: 'for a test' })
   await eventually('node2', async () => !peersOf(await statusOf('node2')).includes('established'))
+  assert.equal(announces(await explained('local')), 'node1 no, node2 no, node3 no')
+  assert.equal((await explained('local')).code, 1)
   const { conditions = [] } = await statusOf('node2')
   assert.match(conditions[0]?.message ?? '', /^0 of 1 sessions are established; peer 127\.0\.0\.52: /)
 })

@@ -12,6 +12,7 @@ const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : noHelm
 const values = new URL('values/', import.meta.url)
 const namespace = 'herald-system'
+const leaseNamespace = 'herald-system-herald-node-lease'
 
 let cluster: Cluster
 
@@ -41,7 +42,9 @@ before(async () => {
   if (skip !== false || binaries === undefined) return
   cluster = await startCluster(binaries)
   const kinds = ['PodMonitor', 'ServiceMonitor', 'PrometheusRule'].map(monitoringCrd)
-  await cluster.apply(list([...kinds, ...['metallb-system', 'monitoring', 'bgp-secrets'].map(named)]))
+  const spaces = ['metallb-system', 'monitoring', 'bgp-secrets', 'node-leases']
+  const leases = ['herald', 'lb'].map((name) => `monitoring-${name}-node-lease`)
+  await cluster.apply(list([...kinds, ...[...spaces, ...leases].map(named)]))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', '--all', 'crd'])
 })
 after(() => cluster?.stop())
@@ -83,7 +86,7 @@ test('helm install makes the release, and the CRD of the policy with it', { skip
   const notes = await install('herald', namespace)
   assert.match(notes, /exec ds\/herald-agent -- herald status/)
   assert.match(notes, /no kind for pools in this cluster/)
-  assert.equal((await ofRelease('herald')).length, 14)
+  assert.equal((await ofRelease('herald')).length, 16)
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   assert.match(await cluster.kubectl(['explain', 'bgpp.spec']), /virtualRouters/)
   const crds = await names('crd')
@@ -106,6 +109,7 @@ const allowed: readonly Question[] = [
   ['agent', 'list', 'secrets', 'kube-system'],
   ['agent', 'watch', 'ciliumbgpnodeconfigs.cilium.io'],
   ['agent', 'patch', 'ciliumbgpnodeconfigs.cilium.io/status'],
+  ...['get', 'create', 'update'].map((verb): Question => ['agent', verb, 'leases.coordination.k8s.io', leaseNamespace]),
   ...['watch', 'create', 'patch', 'delete'].map(
     (verb): Question => ['operator', verb, 'ciliumbgpnodeconfigs.cilium.io'],
   ),
@@ -130,6 +134,10 @@ const denied: readonly Question[] = [
   ['agent', 'list', 'configmaps', namespace],
   ['agent', 'create', 'events.events.k8s.io'],
   ['agent', 'update', 'leases.coordination.k8s.io/herald-operator', namespace],
+  ['agent', 'create', 'leases.coordination.k8s.io', namespace],
+  ['agent', 'delete', 'leases.coordination.k8s.io', leaseNamespace],
+  ['agent', 'update', 'leases.coordination.k8s.io', 'kube-node-lease'],
+  ['operator', 'update', 'leases.coordination.k8s.io', leaseNamespace],
   ['operator', 'list', 'secrets'],
   ['operator', 'list', 'secrets', 'kube-system'],
   ['operator', 'patch', 'services'],
@@ -193,10 +201,10 @@ test('a key of an older version is refused before anything changes', { skip }, a
 test('a second operator in another namespace is refused, agents alone are not', { skip }, async () => {
   await assert.rejects(install('second', 'other'), /operator of Herald is there already: Deployment herald-operator/)
   await install('second', 'other', '--set', 'operator.enabled=false', '--set', 'agent.nodeSelector.rack=b')
-  assert.equal((await ofRelease('herald')).length, 14)
+  assert.equal((await ofRelease('herald')).length, 16)
   await run('uninstall', 'second', '-n', 'other')
   assert.deepEqual(await ofRelease('second'), [])
-  assert.equal((await ofRelease('herald')).length, 14)
+  assert.equal((await ofRelease('herald')).length, 16)
 })
 
 test('agents for nodes that have agents already are refused, in whatever namespace', { skip }, async () => {
@@ -245,7 +253,7 @@ test('helm uninstall leaves the CRDs and what users wrote, and nothing else', { 
 
 test('a release of another name is installed where one was, and takes no CRD over', { skip }, async () => {
   await install('lb', 'kube-system', '--set', 'crds.cilium=true')
-  assert.equal((await ofRelease('lb')).length, 14)
+  assert.equal((await ofRelease('lb')).length, 16)
   await run('uninstall', 'lb', '-n', 'kube-system')
   assert.deepEqual(await names('ciliumloadbalancerippools'), ['ciliumloadbalancerippool.cilium.io/blue'])
 })

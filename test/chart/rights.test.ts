@@ -19,6 +19,7 @@ const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : noHelm
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const namespace = 'herald-system'
+const leaseNamespace = 'herald-system-herald-node-lease'
 const port = 20_000 + (process.pid % 20_000)
 const router = new Router('127.0.0.41', port)
 
@@ -142,7 +143,8 @@ async function kubeconfigOf(component: string): Promise<string> {
 async function startAgent(): Promise<Process> {
   const to = ['--datapath', 'none', '--bgp-listen', 'none', '--http', 'none', '--state-dir', file('state')]
   const from = ['--node-name', 'node1', '--kubeconfig', await kubeconfigOf('agent'), '--socket', file('sock')]
-  return new Process(['agent', ...from, ...to])
+  const lives = ['--lease-namespace', leaseNamespace]
+  return new Process(['agent', ...from, ...lives, ...to])
 }
 
 async function startOperator(name: string): Promise<Process> {
@@ -267,6 +269,19 @@ test('an agent that starts without a right waits, announces nothing else and rem
   await giveBack()
   await hears('both again', routes)
 })
+
+for (const verb of ['create', 'update'])
+  test(`an agent without ${verb} of its Lease says so, and announces as before`, { skip }, async () => {
+    await agent.end()
+    if (verb === 'create') await cluster.kubectl(['delete', 'lease', '--all', '-n', leaseNamespace])
+    const giveBack = await without('agent', (resource, of) => resource === 'leases' && of === verb)
+    agent = await startAgent()
+    await agent.says('it is told', /the Lease by which the cluster knows that this agent lives.*forbidden/)
+    await hears('both again', routes)
+    assert.deepEqual(await unread(), [])
+    await giveBack()
+    await agent.says('it is renewed', /heartbeat: mended/)
+  })
 
 for (const [resource, verb] of [
   ['services/status', 'patch'],

@@ -20,7 +20,9 @@ test('agents read the API server by a kubeconfig of their own, and the folder no
   for (const { name, cmd, binds } of rack.nodes.filter((node) => node.cmd[0] === 'agent')) {
     const made = nodeOf(name)
     const folder = cmd.indexOf('--manifests')
-    assert.deepEqual(made?.cmd, cmd.toSpliced(folder, 2, '--kubeconfig', `/work/control-plane/kubeconfig-${name}`))
+    const kubeconfig = ['--kubeconfig', `/work/control-plane/kubeconfig-${name}`]
+    const leases = ['--lease-namespace', 'herald-system-herald-node-lease']
+    assert.deepEqual(made?.cmd, cmd.toSpliced(folder, 2, ...kubeconfig, ...leases))
     assert.equal(made?.binds.length, binds.length - 1)
   }
   const others = rack.nodes.filter((node) => node.cmd[0] !== 'agent')

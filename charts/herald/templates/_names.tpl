@@ -21,6 +21,15 @@
 {{- printf "%s-%s" .Release.Namespace (include "herald.fullname" .) | trunc 100 }}
 {{- end }}
 
+{{/* Where agents renew their Leases; a name has 63 characters. */}}
+{{- define "herald.leaseNamespace" -}}
+{{- $name := include "herald.clusterName" . }}
+{{- if gt (len $name) 52 }}
+{{- $name = printf "%s-%s" ($name | trunc 43 | trimSuffix "-") (sha256sum $name | trunc 8) }}
+{{- end }}
+{{- default (printf "%s-node-lease" $name) .Values.agent.leaseNamespace.name }}
+{{- end }}
+
 {{/* Called with (list $ "agent"). */}}
 {{- define "herald.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "herald.name" (index . 0) }}

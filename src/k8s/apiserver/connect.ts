@@ -5,12 +5,13 @@
 import { type Credentials, loadCredentials } from './credentials.ts'
 import { connectTransport, type Transport } from './transport.ts'
 
-export interface ApiServerConnection extends Pick<Credentials, 'detail'> {
+export interface ApiServerConnection extends Pick<Credentials, 'detail' | 'namespace'> {
   readonly transport: Transport
 }
 
 /** `kubeconfig` undefined: by the service account of the pod. Throws ERR_KUBECONFIG. */
 export function connectApiServer(kubeconfig: string | undefined, context?: string): ApiServerConnection {
   const credentials = loadCredentials(kubeconfig, context)
-  return { detail: credentials.detail, transport: connectTransport(credentials) }
+  const { detail, namespace } = credentials
+  return { detail, namespace, transport: connectTransport(credentials) }
 }

@@ -21,6 +21,8 @@ export interface Credentials {
   readonly server: URL
   /** For people: where all this comes from. */
   readonly detail: string
+  /** Of the context. */
+  readonly namespace?: string | undefined
   /** Of one request: tokens expire. Rejects with ERR_KUBECONFIG where a plugin or a file fails. */
   headers(): Promise<Readonly<Record<string, string>>>
   tls(): Promise<TlsOptions>
@@ -73,6 +75,7 @@ function load(
 class KubeCredentials implements Credentials {
   readonly server: URL
   readonly detail: string
+  readonly namespace?: string | undefined
   readonly #place: Place
   readonly #from: string
   #config: KubeConfig
@@ -84,6 +87,7 @@ class KubeCredentials implements Credentials {
     this.#place = place
     this.#from = place.detail
     this.server = server
+    this.namespace = config.getContextObject(config.getCurrentContext())?.namespace
     this.detail = `${server.href.replace(/\/$/, '')} by ${place.detail}`
   }
 

@@ -1,26 +1,34 @@
 /** A Lease on an API server. What others wrote into the object besides its spec stays. */
-import type { LeaseAnswer, LeaseSpec, LeaseStore } from '../lease.ts'
+import type { LeaseAnswer, LeaseMetadata, LeaseSpec, LeaseStore } from '../lease.ts'
 import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
 
 const apiVersion = 'coordination.k8s.io/v1'
 /** What client-go takes where a Lease does not say how long it lasts. */
 const usualDurationSec = 15
 
-export function leaseOnServer(requests: ApiRequests, namespace: string, name: string): LeaseStore {
-  return new ServerLease(requests, namespace, name)
+/** `own`: what of its metadata is ours to say, asked at each write. */
+export function leaseOnServer(
+  requests: ApiRequests,
+  namespace: string,
+  name: string,
+  own: () => LeaseMetadata = () => ({}),
+): LeaseStore {
+  return new ServerLease(requests, namespace, name, own)
 }
 
 class ServerLease implements LeaseStore {
   readonly #requests: ApiRequests
   readonly #namespace: string
   readonly #name: string
+  readonly #own: () => LeaseMetadata
   /** As it was read or written last. */
   #metadata: Readonly<Record<string, unknown>> = {}
 
-  constructor(requests: ApiRequests, namespace: string, name: string) {
+  constructor(requests: ApiRequests, namespace: string, name: string, own: () => LeaseMetadata) {
     this.#requests = requests
     this.#namespace = namespace
     this.#name = name
+    this.#own = own
   }
 
   async read(): Promise<LeaseAnswer> {
@@ -28,13 +36,23 @@ class ServerLease implements LeaseStore {
   }
 
   async create(spec: LeaseSpec): Promise<LeaseAnswer> {
-    const reply = await this.#send('POST', this.#path(), { name: this.#name }, spec)
+    const reply = await this.#send('POST', this.#path(), { ...this.#own(), name: this.#name }, spec)
     // There is no such namespace.
     return reply.status === 404 ? { kind: 'failed', message: reply.message } : this.#answerOf(reply)
   }
 
   async update(spec: LeaseSpec, resourceVersion: string): Promise<LeaseAnswer> {
-    const metadata = { ...this.#metadata, name: this.#name, resourceVersion }
+    const { labels, annotations, ...own } = this.#own()
+    const metadata = {
+      ...this.#metadata,
+      ...own,
+      ...(labels === undefined ? {} : { labels: { ...recordOf(this.#metadata['labels']), ...labels } }),
+      ...(annotations === undefined
+        ? {}
+        : { annotations: { ...recordOf(this.#metadata['annotations']), ...annotations } }),
+      name: this.#name,
+      resourceVersion,
+    }
     return this.#answerOf(await this.#send('PUT', this.#path(this.#name), metadata, spec))
   }
 

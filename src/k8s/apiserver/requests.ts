@@ -16,6 +16,8 @@ export interface Reply {
   /** The server's words for an answer that is no success. */
   readonly message: string
   readonly retryAfterSec: number | undefined
+  /** When it was answered by the server's clock, ms since the epoch. */
+  readonly dateMs?: number
 }
 
 /** An object has at most 1.5 MiB in etcd; as JSON it is larger. */
@@ -44,11 +46,17 @@ export class ApiRequests {
   async #answered(ask: (signal: AbortSignal) => Promise<Answer>): Promise<Reply> {
     const signal = AbortSignal.timeout(this.#timeoutMs)
     try {
-      const { status, retryAfterSec, body } = await ask(signal)
+      const { status, retryAfterSec, dateMs, body } = await ask(signal)
       const object = objectOf(await textOf(body))
       const { message } = object
       const said = typeof message === 'string' && message !== '' ? message : `the API server answers ${status}`
-      return { status, object, message: isSuccess(status) ? '' : said, retryAfterSec }
+      return {
+        status,
+        object,
+        message: isSuccess(status) ? '' : said,
+        retryAfterSec,
+        ...(dateMs === undefined ? {} : { dateMs }),
+      }
     } catch (error) {
       // Nobody is at the other end any more, or it is overrun: a new connection finds out.
       if (signal.aborted) this.#transport.renew()

@@ -11,6 +11,8 @@ export interface Answer {
   readonly status: number
   /** Seconds that the server wants us to wait (429, 503). */
   readonly retryAfterSec: number | undefined
+  /** When it was answered by the server's clock, ms since the epoch. */
+  readonly dateMs?: number
   readonly body: AsyncIterable<Uint8Array>
 }
 
@@ -83,7 +85,13 @@ class Http2Transport implements Transport {
       const { statusCode: status, headers: answered, body: answer } = await (await client).request(request)
       if (status === 401 && generation === this.#generation) this.renew()
       const after = Number(answered['retry-after'])
-      return { status, retryAfterSec: Number.isFinite(after) ? after : undefined, body: answer }
+      const dateMs = Date.parse(String(answered['date']))
+      return {
+        status,
+        retryAfterSec: Number.isFinite(after) ? after : undefined,
+        ...(Number.isNaN(dateMs) ? {} : { dateMs }),
+        body: answer,
+      }
     } catch (error) {
       // Without credentials or a connection there is nothing that others could go on with.
       if (this.#client === client && (await client.catch(() => undefined)) === undefined) this.#client = undefined

@@ -202,6 +202,22 @@ function reportedPeer(peer: RawObject): ReportedPeer {
   }
 }
 
+/** What a node says of each of its neighbors, by their ids; one that it does not name is left out. */
+export function reportedNeighbors(
+  { instances }: NodeReport,
+  neighbors: readonly Neighbor[],
+): ReadonlyMap<string, ReportedPeer> {
+  const peers = new Map(instances.flatMap(({ name, peers: all }) => all.map((peer) => [`${name}\0${peer.name}`, peer])))
+  return new Map(
+    namedInstances(neighbors).flatMap(([instance, named]) =>
+      named.flatMap(([name, { id }]) => {
+        const peer = peers.get(`${instance}\0${name}`)
+        return peer === undefined ? [] : [[id, peer] as const]
+      }),
+    ),
+  )
+}
+
 /** Whatever way it is spelt: also `opensent`. */
 function stateOf(word: string): SessionState {
   const plain = word.toLowerCase().replaceAll('_', '')
