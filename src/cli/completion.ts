@@ -1,18 +1,32 @@
 /** `herald completion bash|zsh|fish`: made from the verbs themselves. */
 import { type Command, InvalidArgumentError } from 'commander'
 
-const shells = ['bash', 'zsh', 'fish'] as const
+const shells = ['bash', 'zsh', 'fish', 'kubectl'] as const
 type Shell = (typeof shells)[number]
 
 export function addCompletion(program: Command): void {
   program
     .command('completion')
-    .description('print a completion script')
+    .description('print a completion script; kubectl: what may stand in place of the last of the words')
     .argument('<shell>', shells.join(', '), (shell: string) => {
       if (!shells.some((known) => known === shell)) throw new InvalidArgumentError(`Allowed: ${shells.join(', ')}.`)
       return shell
     })
-    .action((shell: Shell) => void process.stdout.write(script(shell, wordsOf(program))))
+    .argument('[words...]', 'for kubectl, after --: what is typed so far')
+    .action((shell: Shell, words: readonly string[]) => {
+      const verbs = wordsOf(program)
+      process.stdout.write(shell === 'kubectl' ? candidates(verbs, words) : script(shell, verbs))
+    })
+}
+
+/** As kubectl asks its plugins (`kubectl_complete-herald`): a line for each, then whether files may follow. */
+function candidates(verbs: readonly Verb[], words: readonly string[]): string {
+  const typed = words.at(-1) ?? ''
+  let at = verbs.find(({ path }) => path === '')
+  for (const word of words.slice(0, -1))
+    at = verbs.find(({ path }) => path === `${at?.path ?? ''} ${word}`.trim()) ?? at
+  const fitting = (at?.words ?? []).filter((word) => word.startsWith(typed))
+  return `${fitting.map((word) => `${word}\n`).join('')}:${at?.takesFiles === true ? 0 : 4}\n`
 }
 
 interface Verb {
@@ -44,7 +58,7 @@ function fishCondition({ path, verbs }: Verb): string {
   return [...seen, ...(verbs.length === 0 ? [] : [`not __fish_seen_subcommand_from ${verbs.join(' ')}`])].join('; and ')
 }
 
-function script(shell: Shell, verbs: readonly Verb[]): string {
+function script(shell: Exclude<Shell, 'kubectl'>, verbs: readonly Verb[]): string {
   if (shell === 'fish')
     return verbs
       .map((verb) => {
