@@ -79,7 +79,7 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
 | | \`herald validate\` | list of [Problem](#problem) |
-| | \`herald migrate\` | [Migration](#migration) |
+| | \`herald migrate\` | [Migration](#migration), with \`--values\` [MigratedValues](#migratedvalues) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
 
 \`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is ` +

@@ -173,7 +173,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/k8s/dialects',
     'src/cli',
     'src/cli/manifests.ts',
+    'src/cli/migrate-values.ts',
   ],
+  'src/cli/migrate-values.ts': ['src/errors.ts', 'src/k8s/dialects', 'src/cli'],
   'src/cli/lb-unload.ts': ['src/errors.ts', 'src/datapath', 'src/cli'],
   lab: ['src/errors.ts', 'src/api/types.ts'],
 }

@@ -93,6 +93,19 @@ const migrationSchema = z.object({
 })
 
 /** By the names that docs/json.md has for them. */
+const valueNoteSchema = z.object({
+  needsDecision: z.boolean().describe('Somebody has to decide before anything moves: exit code 1'),
+  key: z.string().describe('Key of the other chart'),
+  becomes: z.string().optional().describe('Key of our chart; absent: there is none'),
+  reason: z.string().describe('Why it is so'),
+})
+
+const migratedValuesSchema = z.object({
+  from: z.enum(['metallb', 'cilium']).describe('Whose chart it is'),
+  values: z.record(z.string(), z.unknown()).describe('Values of our chart'),
+  notes: z.array(valueNoteSchema).describe('A word about every key'),
+})
+
 export const migrationParts = {
   Migration: migrationSchema,
   MigrationSession: sessionRowSchema,
@@ -100,6 +113,8 @@ export const migrationParts = {
   MigrationAdvertisement: advertisementRowSchema,
   MigrationService: serviceRowSchema,
   MigrationFinding: findingSchema,
+  MigratedValues: migratedValuesSchema,
+  MigratedValue: valueNoteSchema,
   SessionView: sessionViewSchema,
   PoolView: poolViewSchema,
   AdvertisementView: advertisementViewSchema,

@@ -10,6 +10,7 @@ import { asciiJson, isPrintable, printable } from './text.ts'
 
 interface Flags {
   readonly kubeconfig?: string
+  readonly values?: string
   readonly node?: string
   readonly backend?: 'frr-k8s' | 'frr' | 'native'
   readonly loadBalancerClass?: string
@@ -25,6 +26,10 @@ export function addMigrate(program: Command): void {
     .addArgument(new Argument('<from>', 'whose configuration it is').choices(['metallb', 'cilium']))
     .argument('[file...]', 'files or folders of YAML')
     .option('--kubeconfig <file>', 'read the API server of this kubeconfig in place of files')
+    .option(
+      '--values <file>',
+      'Helm values of theirs: print the values of our chart that mean the same, and nothing else',
+    )
     .option('--node <name>', 'the node to look at; by default every Node')
     .addOption(
       new Option('--backend <mode>', 'how MetalLB speaks BGP')
@@ -36,6 +41,7 @@ export function addMigrate(program: Command): void {
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json', 'yaml']).default('table'))
     .action(async (from: 'metallb' | 'cilium', paths: string[], flags: Flags) => {
+      if (flags.values !== undefined) return showValues(from, flags.values, paths, flags)
       const { kubeconfig, node, backend, loadBalancerClass, bgpSecretsNamespace: secretsNamespace } = flags
       const options: MovingOptions = {
         from,
@@ -53,6 +59,15 @@ export function addMigrate(program: Command): void {
       process.stdout.write(await rendered(report, flags.output))
       process.exitCode = undecided(report).length > 0 ? exitCode.degraded : exitCode.ok
     })
+}
+
+async function showValues(from: 'metallb' | 'cilium', file: string, paths: string[], flags: Flags): Promise<void> {
+  if (paths.length > 0 || flags.kubeconfig !== undefined)
+    throw new HeraldError('ERR_USAGE', 'migrate --values: the values alone, without files or --kubeconfig')
+  const { migratedValues, valuesText } = await import('./migrate-values.ts')
+  const moved = migratedValues(from, file)
+  process.stdout.write(valuesText(moved, flags.output))
+  process.exitCode = moved.notes.some(({ needsDecision }) => needsDecision) ? exitCode.degraded : exitCode.ok
 }
 
 function undecided({ differences, preflight }: MovingReport): readonly Finding[] {
