@@ -6,6 +6,7 @@
  *     older                   nothing: a server that is behind, or a watch that repeats itself
  *     not in a whole list     gone; where the server itself went back in time it is held for a while
  */
+import { sharedText } from '../kinds/shared.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../source.ts'
 
 export interface DeliveredEvents {
@@ -14,18 +15,51 @@ export interface DeliveredEvents {
 }
 
 interface Version {
-  readonly apiVersion: string
+  readonly key: ObjectKey
   readonly uid: string
   readonly resourceVersion: string
+}
+
+/** By namespace, then name: of thousands no name is kept twice. */
+class Versions {
+  readonly #byNamespace = new Map<string, Map<string, Version>>()
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  get(namespace: string, name: string): Version | undefined {
+    return this.#byNamespace.get(namespace)?.get(name)
+  }
+
+  set(version: Version): void {
+    const { namespace, name } = version.key
+    const found = this.#byNamespace.get(namespace)
+    const within = found ?? new Map<string, Version>()
+    if (found === undefined) this.#byNamespace.set(namespace, within)
+    if (!within.has(name)) this.#size++
+    within.set(name, version)
+  }
+
+  delete({ namespace, name }: ObjectKey): void {
+    const within = this.#byNamespace.get(namespace)
+    if (within?.delete(name) !== true) return
+    this.#size--
+    if (within.size === 0) this.#byNamespace.delete(namespace)
+  }
+
+  *all(): Iterable<Version> {
+    for (const within of this.#byNamespace.values()) yield* within.values()
+  }
 }
 
 export class Delivered {
   readonly #kind: string
   readonly #events: DeliveredEvents
-  /** By `namespace/name`. */
-  readonly #versions = new Map<string, Version>()
-  /** Not on the server any more, which says nothing: it went back in time. */
-  readonly #held = new Set<string>()
+  readonly #versions = new Versions()
+  /** Not on the server any more, which says nothing: it went back in time. By id. */
+  readonly #held = new Map<string, Version>()
   /** The server went back in time, and its older versions count. */
   mayGoBack = false
 
@@ -47,67 +81,72 @@ export class Delivered {
    * that was delivered. Where it has an older version the past was written anew, and the server went back unnoticed.
    */
   upsert(item: unknown, apiVersion: string, isCurrent = false): string | undefined {
-    const { name, namespace, uid: givenUid, resourceVersion: givenVersion, generation } = metadataOf(item)
+    const {
+      name,
+      namespace: givenNamespace,
+      uid: givenUid,
+      resourceVersion: givenVersion,
+      generation,
+    } = metadataOf(item)
     if (!isRecord(item) || typeof name !== 'string' || name === '') return undefined
-    const id = `${typeof namespace === 'string' ? namespace : ''}/${name}`
+    const namespace = typeof givenNamespace === 'string' ? givenNamespace : ''
+    const id = `${namespace}/${name}`
     const uid = typeof givenUid === 'string' ? givenUid : ''
     const resourceVersion = typeof givenVersion === 'string' ? givenVersion : ''
     // The version of what is held is one of a time that is no more.
     const mayBeOlder = this.#held.delete(id) || this.mayGoBack
-    const before = this.#versions.get(id)
+    const before = this.#versions.get(namespace, name)
     if (before !== undefined) {
       const isSame = before.uid === uid && before.resourceVersion === resourceVersion
-      if (isSame && before.apiVersion === apiVersion) return id
+      if (isSame && before.key.apiVersion === apiVersion) return id
       if (!mayBeOlder && isOlder(resourceVersion, before.resourceVersion)) {
         if (!isCurrent) return id
         this.mayGoBack = true
       }
-      if (before.uid !== uid) this.#events.remove(this.#keyOf(id, before))
+      if (before.uid !== uid) this.#events.remove(before.key)
     }
-    const version = { apiVersion, uid, resourceVersion }
-    this.#versions.set(id, version)
+    const isKeySame = before?.key.apiVersion === apiVersion
+    const key = isKeySame ? before.key : { apiVersion, kind: this.#kind, namespace: sharedText(namespace), name }
+    this.#versions.set({ key, uid, resourceVersion })
     const told = { uid, resourceVersion, ...(typeof generation === 'number' ? { generation } : {}) }
-    this.#events.upsert(this.#keyOf(id, version), pruned(item, apiVersion, this.#kind), told)
+    this.#events.upsert(key, pruned(item, apiVersion, this.#kind), told)
     return id
   }
 
   remove(object: unknown): void {
     const { name, namespace, resourceVersion } = metadataOf(object)
-    const id = `${typeof namespace === 'string' ? namespace : ''}/${String(name)}`
-    const known = this.#versions.get(id)
+    const known = this.#versions.get(typeof namespace === 'string' ? namespace : '', String(name))
     if (known === undefined) return
     const isRepeated = typeof resourceVersion === 'string' && isOlder(resourceVersion, known.resourceVersion)
-    if (isRepeated && !this.#held.has(id)) return
-    this.#remove(id, known)
+    if (isRepeated && !this.#held.has(idOf(known))) return
+    this.#remove(known)
   }
 
   /** What a whole list did not have is gone. */
   sweep(seen: ReadonlySet<string>): void {
-    for (const [id, version] of this.#versions) {
+    for (const version of this.#versions.all()) {
+      const id = idOf(version)
       if (seen.has(id) || this.#held.has(id)) continue
-      if (this.mayGoBack) this.#held.add(id)
-      else this.#remove(id, version)
+      if (this.mayGoBack) this.#held.set(id, version)
+      else this.#remove(version)
     }
   }
 
   /** What was held is gone. */
   letGo(): void {
-    for (const id of this.#held) {
-      const version = this.#versions.get(id)
-      if (version !== undefined) this.#remove(id, version)
-    }
+    for (const version of this.#held.values()) this.#remove(version)
   }
 
-  #remove(id: string, version: Version): void {
-    this.#held.delete(id)
-    this.#versions.delete(id)
-    this.#events.remove(this.#keyOf(id, version))
+  #remove(version: Version): void {
+    this.#held.delete(idOf(version))
+    this.#versions.delete(version.key)
+    this.#events.remove(version.key)
   }
+}
 
-  #keyOf(id: string, { apiVersion }: Version): ObjectKey {
-    const slash = id.indexOf('/')
-    return { apiVersion, kind: this.#kind, namespace: id.slice(0, slash), name: id.slice(slash + 1) }
-  }
+/** `namespace/name` */
+function idOf({ key: { namespace, name } }: Version): string {
+  return `${namespace}/${name}`
 }
 
 /** Versions are numbers without bounds that only grow (KEP 5504); what is none is not compared. */

@@ -41,6 +41,32 @@ type Aliases = ReadonlyMap<string, ReadonlyMap<string, Alias>>
 
 const everyService: LabelSelector = {}
 
+/** Objects of a kind in one namespace, gathered once for all advertisements. */
+interface Named<T extends Stored> {
+  readonly all: readonly T[]
+  readonly names: readonly string[]
+  readonly byName: ReadonlyMap<string, T>
+}
+
+interface Surroundings {
+  readonly peers: (namespace: string) => Named<Stored<'BGPPeer'>>
+  readonly pools: (namespace: string) => Named<Pool>
+}
+
+function namedIn<T extends Stored>(objects: Iterable<T>): (namespace: string) => Named<T> {
+  const namespaces = Map.groupBy(objects, ({ key }) => key.namespace)
+  const known = new Map<string, Named<T>>()
+  return (namespace) => {
+    const found = known.get(namespace)
+    if (found !== undefined) return found
+    const all = namespaces.get(namespace) ?? []
+    const byName = new Map(all.map((each) => [each.key.name, each]))
+    const named = { all, names: [...byName.keys()], byName }
+    known.set(namespace, named)
+    return named
+  }
+}
+
 /** Those that select the node, oldest first, and what is wrong with any of them. */
 export function metallbAdvertisements(
   objects: StoredObjects,
@@ -55,10 +81,11 @@ export function metallbAdvertisements(
   const said = [...problems]
   const memory = new NameMemory(node.meant)
   const advertisements: NamedAdvertisement[] = []
+  const around = { peers: namedIn(objects.BGPPeer.values()), pools: namedIn(objects.IPAddressPool.values()) }
   for (const written of [...objects.BGPAdvertisement.values()].sort(byAge)) {
     const { communities, faults: unknown } = communitiesOf(written, aliases, memory)
     said.push(...unknown.map((each) => problemOf(each, written.key, written.origin)))
-    const { found, faults } = advertisementOf(written, objects, attributesOf(written, communities), memory)
+    const { found, faults } = advertisementOf(written, around, attributesOf(written, communities), memory)
     said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
     if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
   }
@@ -77,15 +104,15 @@ function neededBy({ BGPAdvertisement: all }: StoredObjects, aliases: Aliases): N
 
 function advertisementOf(
   from: Written,
-  objects: StoredObjects,
+  around: Surroundings,
   attributes: RouteAttributes,
   memory: NameMemory,
 ): { readonly found: NamedAdvertisement; readonly faults: readonly Fault[] } {
   const { namespace, name } = from.key
   const { spec } = from.value
   const faults: Fault[] = []
-  const peers = peersOf(from, objects, { memory, faults })
-  const pools = poolsOf(from, objects, { memory, faults })
+  const peers = peersOf(from, around, { memory, faults })
+  const pools = poolsOf(from, around, { memory, faults })
   const selectors = spec.serviceSelectors.length === 0 ? [everyService] : spec.serviceSelectors
   const ofFamily = (family: AddressFamilyName): readonly Advertisement[] => {
     const [length, whole, field] =
@@ -122,15 +149,14 @@ interface Said {
 /** What the names of a list stand for; each that stands for nothing is said. */
 function knownNames(
   { key, field, list }: Omit<ListPlace, 'index'>,
-  known: readonly string[],
+  { names, byName }: Named<Stored>,
   { memory, faults }: Said,
   { kind, outcome }: { readonly kind: string; readonly outcome: string },
 ): readonly string[] {
-  const all = new Set(known)
   return list.flatMap((name, index) => {
-    const meant = memory.nameAt({ key, field, list, index }, (each) => all.has(each))
+    const meant = memory.nameAt({ key, field, list, index }, (each) => byName.has(each))
     if (meant === name) return [name]
-    const near = meant ?? nearest(name, known)
+    const near = meant ?? nearest(name, names)
     const remedy = near === undefined ? `Create the ${kind}, or correct the name.` : `Did you mean ${near}?`
     const stays = meant === undefined ? outcome : `${meant}, which was in force, stays`
     const message = `there is no ${kind} ${name} in the namespace: ${stays}`
@@ -139,31 +165,26 @@ function knownNames(
   })
 }
 
-function peersOf({ key, value: { spec } }: Written, { BGPPeer: known }: StoredObjects, said: Said): readonly string[] {
+function peersOf({ key, value: { spec } }: Written, { peers }: Surroundings, said: Said): readonly string[] {
   if (spec.peers.length === 0) return []
   const place = { key, field: 'peers', list: spec.peers }
-  return knownNames(place, namesIn(known.values(), key.namespace), said, {
-    kind: 'BGPPeer',
-    outcome: 'nothing is announced to it',
-  })
-}
-
-function namesIn(objects: Iterable<Stored>, namespace: string): readonly string[] {
-  return [...objects].flatMap(({ key }) => (key.namespace === namespace ? [key.name] : []))
+  return knownNames(place, peers(key.namespace), said, { kind: 'BGPPeer', outcome: 'nothing is announced to it' })
 }
 
 /** Those that are named or selected; without either, every pool of the namespace. */
-function poolsOf({ key, value: { spec } }: Written, { IPAddressPool: known }: StoredObjects, said: Said) {
-  const pools: readonly Pool[] = [...known.values()].filter((pool) => pool.key.namespace === key.namespace)
+function poolsOf({ key, value: { spec } }: Written, { pools }: Surroundings, said: Said): readonly Pool[] {
+  const known = pools(key.namespace)
   const place = { key, field: 'ipAddressPools', list: spec.ipAddressPools }
-  const names = pools.map((pool) => pool.key.name)
-  const named = knownNames(place, names, said, { kind: 'IPAddressPool', outcome: 'nothing of it is announced' })
-  if (spec.ipAddressPools.length === 0 && spec.ipAddressPoolSelectors.length === 0) return pools
-  return pools.filter(
-    ({ key: { name }, value: { metadata } }) =>
-      named.includes(name) ||
-      spec.ipAddressPoolSelectors.some((selector) => selectorMatches(selector, metadata.labels)),
-  )
+  const named = knownNames(place, known, said, { kind: 'IPAddressPool', outcome: 'nothing of it is announced' })
+  const { ipAddressPools, ipAddressPoolSelectors: selectors } = spec
+  if (ipAddressPools.length === 0 && selectors.length === 0) return known.all
+  const selected =
+    selectors.length === 0
+      ? []
+      : known.all.filter(({ value: { metadata } }) =>
+          selectors.some((selector) => selectorMatches(selector, metadata.labels)),
+        )
+  return [...new Set([...named.flatMap((name) => known.byName.get(name) ?? []), ...selected])]
 }
 
 /** An aggregate may not be wider than what the pool has: it would draw packets for addresses that are not ours. */

@@ -14,7 +14,14 @@ import { overridesFor, type NeighborOverrides } from '../kinds/neighbor-annotati
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import { metallbAdvertisements, type NamedAdvertisement } from './metallb-advertisements.ts'
-import { type Dialect, type NodeFacts, type NodePlan, type PlanNeighbor, selectsNode } from './node-plan.ts'
+import {
+  type Advertisement,
+  type Dialect,
+  type NodeFacts,
+  type NodePlan,
+  type PlanNeighbor,
+  selectsNode,
+} from './node-plan.ts'
 
 type Peer = Stored<'BGPPeer'>
 
@@ -53,7 +60,7 @@ function withoutTwins(peers: readonly Peer[]): readonly Peer[] {
 function planOf(peers: readonly Peer[], advertisements: readonly NamedAdvertisement[], node: NodeFacts): NodePlan {
   return {
     names: peers.map(({ key }) => `BGPPeer ${key.name}`),
-    neighbors: peers.map((peer) => neighborOf(peer, advertisements, node)),
+    neighbors: neighborsOf(peers, advertisements, node),
     podCidrExports: [],
     notAdvertised: {
       message: 'no BGPAdvertisement is for it and its pool here',
@@ -62,7 +69,27 @@ function planOf(peers: readonly Peer[], advertisements: readonly NamedAdvertisem
   }
 }
 
-function neighborOf(from: Peer, advertisements: readonly NamedAdvertisement[], node: NodeFacts): PlanNeighbor {
+/** Peers that hear the same share one list of it. */
+function neighborsOf(
+  peers: readonly Peer[],
+  advertisements: readonly NamedAdvertisement[],
+  node: NodeFacts,
+): readonly PlanNeighbor[] {
+  const lists = new Map<string, readonly Advertisement[]>()
+  const heardBy = ({ key, value }: Peer): readonly Advertisement[] => {
+    const families = familiesOf(value.spec)
+    const heard = [...advertisements.entries()].filter(
+      ([, { namespace, peers: named }]) => namespace === key.namespace && (named === undefined || named.has(key.name)),
+    )
+    const id = JSON.stringify([families, heard.map(([index]) => index)])
+    const known = lists.get(id) ?? heard.flatMap(([, { byFamily }]) => families.flatMap((family) => byFamily[family]))
+    lists.set(id, known)
+    return known
+  }
+  return peers.map((peer) => neighborOf(peer, heardBy(peer), node))
+}
+
+function neighborOf(from: Peer, advertisements: readonly Advertisement[], node: NodeFacts): PlanNeighbor {
   const { key, value } = from
   const { spec } = value
   const localAsn = spec.localASN ?? spec.myASN
@@ -97,9 +124,7 @@ function neighborOf(from: Peer, advertisements: readonly NamedAdvertisement[], n
           },
         }),
     ...keysOf(value, node),
-    advertisements: advertisements
-      .filter(({ namespace, peers }) => namespace === key.namespace && (peers === undefined || peers.has(key.name)))
-      .flatMap(({ byFamily }) => families.flatMap((family) => byFamily[family])),
+    advertisements,
   }
 }
 

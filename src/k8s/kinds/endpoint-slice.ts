@@ -63,7 +63,8 @@ const limits = [
 
 const letters = { ready: 'r', serving: 's', not: 'n' } as const
 const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
-const noLabels = {}
+/** What its key says is not kept twice, and nothing else of it is asked for. */
+const noMetadata: Metadata = { name: '', labels: {}, annotations: {} }
 
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const long = tooLong(raw, limits)
@@ -92,13 +93,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
     })
   })
   const compact: EndpointSlice = {
-    metadata: {
-      name: metadata.name,
-      namespace: sharedText(metadata.namespace ?? 'default'),
-      labels: noLabels,
-      annotations: noLabels,
-      creationTimestamp: undefined,
-    },
+    metadata: noMetadata,
     service: name ? `${metadata.namespace ?? 'default'}/${name}` : undefined,
     family,
     ports: sharedValue(

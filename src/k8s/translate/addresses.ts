@@ -1,6 +1,6 @@
 /** Services as the source of addresses sees them: what they ask for, and what they say about sharing. Pure. */
 import type { BookWarning } from '../../allocation/address-book.ts'
-import type { AddressAnswer, AddressSource } from '../../allocation/address-source.ts'
+import type { AddressAnswer, AddressSource, Wish } from '../../allocation/address-source.ts'
 import type { AddressRequest } from '../../allocation/allocate.ts'
 import { overlaps } from '../../allocation/intervals.ts'
 import { type Pool, unfitness } from '../../allocation/pool-table.ts'
@@ -92,9 +92,24 @@ export class ServiceAddresses {
   ): readonly string[] {
     return this.#source.settle(dirty, (key) => {
       const [service, lingering] = [serviceOf(key), lingeringOf(key)]
-      if (service !== undefined) return { subject: service, request: () => ({ ...requestOf(service), lingering }) }
+      if (service !== undefined) return new ServiceWish(service, lingering)
       return lingering.length === 0 ? undefined : { subject: lingering, request: () => lingerer(key, lingering) }
     })
+  }
+}
+
+/** Of a class: some sources keep the wish of each Service, and a closure is four times as large. */
+class ServiceWish implements Wish {
+  readonly subject: Service
+  readonly #lingering: readonly string[]
+
+  constructor(subject: Service, lingering: readonly string[]) {
+    this.subject = subject
+    this.#lingering = lingering
+  }
+
+  request(): AddressRequest {
+    return { ...requestOf(this.subject), lingering: this.#lingering }
   }
 }
 
@@ -119,7 +134,7 @@ function requestOf(service: Service): AddressRequest {
     explicit: addresses,
     invalid,
     poolName,
-    status: [...new Set(status)],
+    status: new Set(status).size === status.length ? status : [...new Set(status)],
     sharing: sharingTermsOf(service),
     tenure: service.portsHeld === undefined ? undefined : parseTenure(service.portsHeld),
   }

@@ -43,6 +43,10 @@ export interface ServiceExport {
   readonly admits: (pools: readonly Pool[]) => boolean
   /** Attributes of a route, by the pools that hold its address. */
   readonly attributesFor: (pools: readonly Pool[]) => RouteAttributes
+  /** Equal with {@link said} where every Service would be exported alike: all that is the neighbor's. */
+  readonly heardBy: string
+  /** All that the advertisement says. */
+  readonly said: string
 }
 
 export interface NodeExports {
@@ -58,8 +62,6 @@ export interface NodeExports {
   /** What is announced may go beyond the pools, so that it depends on what nobody may have outside of them. */
   readonly isBeyondPools: boolean
   readonly notAdvertised: NodePlan['notAdvertised']
-  /** Equal where every Service would be exported alike. */
-  readonly signature: string
 }
 
 export interface NodeView {
@@ -98,6 +100,7 @@ export function exportsOf(
   const inForce = new Map<string, readonly Neighbor[]>()
   const services: ServiceExport[] = []
   const podCidrRoutes = new Map<string, Route[]>()
+  const said = new Map<Advertisement, string>()
   for (const planned of plan.neighbors) {
     const key = planKey(planned)
     const made = sessionsOf(planned, node, passwordOf, before.get(key) ?? [])
@@ -107,7 +110,7 @@ export function exportsOf(
       made.sessions.map(({ neighbor }) => neighbor),
     )
     for (const { neighbor, overrides } of made.sessions) {
-      services.push(...serviceExportsOf(neighbor, planned.advertisements, overrides))
+      services.push(...serviceExportsOf({ neighbor, overrides }, planned.advertisements, said))
       for (const prefix of node.podCidrs) {
         const found = planned.advertisements.filter(
           ({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix),
@@ -119,29 +122,11 @@ export function exportsOf(
       }
     }
   }
-  const signature = signatureOf(plan, inForce)
   const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
   const isOwnAsked = services.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
   const isBeyondPools = isOwnAsked || services.some(({ aggregationLength }) => aggregationLength !== undefined)
   const { names, notAdvertised } = plan
-  return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools, signature }
-}
-
-/** All that decides what neighbors hear of Services; what many of them hear alike is in it once. */
-function signatureOf({ names, neighbors }: NodePlan, inForce: NodeExports['inForce']): string {
-  const numbers = new Map<readonly Advertisement[], number>()
-  const heard = neighbors.map(({ advertisements, overrides }) => {
-    const number = numbers.get(advertisements) ?? numbers.size
-    numbers.set(advertisements, number)
-    return [number, overrides]
-  })
-  const rules = [...numbers.keys()].map((advertisements) =>
-    advertisements.map(({ attributes, ...rest }) => [
-      rest,
-      attributes.map((rule) => [rule.poolSelector, rule.attributes]),
-    ]),
-  )
-  return JSON.stringify([names, [...inForce.values()].map((all) => all.map(({ id }) => id)), heard, rules])
+  return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools }
 }
 
 interface Session {
@@ -277,11 +262,14 @@ export function speaks(neighbor: Neighbor, prefix: string): boolean {
   return neighbor.families.includes(familyOf(prefix))
 }
 
+/** `said`: what was made of advertisements before, of which many neighbors have the same. */
 function serviceExportsOf(
-  neighbor: Neighbor,
+  { neighbor, overrides }: Session,
   advertisements: readonly Advertisement[],
-  overrides: NeighborOverrides,
+  said: Map<Advertisement, string>,
 ): readonly ServiceExport[] {
+  const { med, asPathPrepend, extendedCommunities } = overrides
+  const heardBy = JSON.stringify([neighbor.id, neighbor.families, med, asPathPrepend, extendedCommunities])
   return advertisements.flatMap((one): readonly ServiceExport[] => {
     const { name, type, selector, family, addressTypes = loadBalancerOnly, aggregationLength, pools } = one
     const { aggregatesLocal = false } = one
@@ -297,10 +285,16 @@ function serviceExportsOf(
       ofPool.set(pool, known)
       return known
     }
-    return [
-      { neighbor, name, selector, family, addressTypes, aggregationLength, aggregatesLocal, admits, attributesFor },
-    ]
+    const what = { name, selector, family, addressTypes, aggregationLength, aggregatesLocal }
+    const text = said.get(one) ?? saidBy(one)
+    said.set(one, text)
+    return [{ neighbor, ...what, admits, attributesFor, heardBy, said: text }]
   })
+}
+
+/** All but the objects that say it. */
+function saidBy({ attributes, ...rest }: Advertisement): string {
+  return JSON.stringify([rest, attributes.map((rule) => [rule.poolSelector, rule.attributes])])
 }
 
 const loadBalancerOnly: readonly ServiceAddressType[] = ['LoadBalancerIP']

@@ -20,12 +20,13 @@ import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { selectableLabels, type Service, type ServicePort } from '../kinds/service.ts'
 import type { ServiceAddressType } from '../dialects/node-plan.ts'
 import type { OwnAddresses } from './own-addresses.ts'
-import { formatSelector, type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
+import { type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import { servedClasses } from '../dialects/table.ts'
 import type { NodeObstacle } from './node-fitness.ts'
+import { selectionOf } from './touched.ts'
 import type { TranslatorOptions } from './types.ts'
 
 export interface ServiceInput {
@@ -85,6 +86,11 @@ function sharedVerdict(verdict: Verdict): Verdict {
   return verdict
 }
 
+/** One for all: thousands have none. */
+const noFrontends: readonly Frontend[] = []
+const noRoutes: readonly Route[] = []
+const noAddresses: readonly string[] = []
+
 /** undefined: it is no LoadBalancer, and no advertisement asks for an address of its own. */
 export function translateService(input: ServiceInput, options: TranslatorOptions): DesiredService | undefined {
   const { key, source, service } = input
@@ -95,10 +101,11 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   if (service.spec.type !== 'LoadBalancer' && asked.length === 0) return undefined
   const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
   const refusalOf = judgeOf(input, endpoints)
-  const addresses = unitedTypes([...(isOurs ? input.answer.addresses : []).map(ofLoadBalancer), ...asked])
+  const given = isOurs ? input.answer.addresses : noAddresses
+  const addresses = unitedTypes([...given.map(ofLoadBalancer), ...asked])
   const said = [classVerdict(service, isOurs, asked)]
-  let frontends: readonly Frontend[] = []
-  let routes: readonly Route[] = []
+  let frontends = noFrontends
+  let routes = noRoutes
   if (isOurs || asked.length > 0) {
     const allowed = addresses.filter((each) => refusalOf(each) === undefined)
     const served = allowed.filter(({ address }) => options.datapath === 'none' || !address.includes(':'))
@@ -124,7 +131,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   return {
     key,
     source,
-    addresses: addresses.map(({ address }) => address),
+    addresses: addresses.length === given.length ? given : addresses.map(({ address }) => address),
     ...(pool === undefined ? {} : { pool: pool.name }),
     externalTrafficPolicy: service.spec.externalTrafficPolicy,
     frontends,
@@ -342,7 +349,7 @@ function routesOf(wishes: readonly Wish[]): readonly Route[] {
     const id = JSON.stringify([prefix, attributes])
     routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor], attributes })
   }
-  return [...routes.values()]
+  return routes.size === 0 ? noRoutes : [...routes.values()]
 }
 
 function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport[] {
@@ -398,7 +405,7 @@ function selectedVerdict(
     return no('selected', 'NotAdvertised', `${all}: ${message} (${pool})`, remedy)
   }
   if (matching.length === 0) {
-    const wanted = [...new Set(exports.services.map(({ selector }) => formatSelector(selector)))].join('; ')
+    const wanted = selectionOf(exports.services)
     return no(
       'selected',
       'NotSelected',

@@ -5,8 +5,8 @@
  *     flush: pools --> plan of this node --> addresses --> a bounded number of Services --> delta
  *
  * A Service or EndpointSlice costs its Service. This Node, a Secret that a neighbor names and a policy cost the node,
- * and every Service only where what neighbors hear of Services changed; a pool costs every Service. An equal version
- * of an object costs nothing. Nothing is said before every kind was delivered once.
+ * and those Services of which a neighbor hears something else (touched.ts); a pool costs every Service. An equal
+ * version of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
 import { poolsOf } from './pools.ts'
@@ -17,7 +17,7 @@ import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { refOf } from '../kinds/problems.ts'
-import type { Service } from '../kinds/service.ts'
+import { selectableLabels, type Service } from '../kinds/service.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
@@ -27,6 +27,7 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
+import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
 import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
 
@@ -174,6 +175,19 @@ class NodeTranslator implements Translator {
     for (const id of this.#store.objects.Service.keys()) this.#dirty.add(id)
   }
 
+  /** An advertisement is about those that it selects, and about those that nothing selects, which are told so. */
+  #touchTold(touched: Touched | undefined): void {
+    if (touched === undefined) return
+    if (touched === 'everything') return this.#touchAll()
+    for (const [id, { value }] of this.#store.objects.Service)
+      if (isTouched(touched, selectableLabels(value)) || (touched.areWordsNew && this.#isUnselected(id)))
+        this.#dirty.add(id)
+  }
+
+  #isUnselected(id: string): boolean {
+    return this.#emitted.get(id)?.verdicts.some(({ code }) => code === 'NotSelected') === true
+  }
+
   #translatePools(): void {
     const { pools, problems } = poolsOf(planPools(this.#store.objects), this.#addresses.reserved)
     this.#poolProblems = problems
@@ -216,7 +230,7 @@ class NodeTranslator implements Translator {
     this.#isReservedDirty = true
     this.#store.forgetGone()
     // A label that no selector names, or a new key, is nothing to the Services.
-    if (before === undefined || signatureOf(before) !== signatureOf(answer)) this.#touchAll()
+    this.#touchTold(touchedBetween(before, answer))
     if (before?.exports?.isOwnAsked !== answer.exports?.isOwnAsked) {
       this.#own = new OwnAddresses()
       this.#touchAll()
@@ -308,10 +322,4 @@ class NodeTranslator implements Translator {
       this.#options,
     )
   }
-}
-
-/** Equal where every Service would be exported alike. */
-function signatureOf({ exports, noExports, obstacle }: NodeAnswer): string {
-  const node = obstacle === undefined ? '' : obstacle.message
-  return exports === undefined ? `none: ${noExports.message}` : `${node} ${exports.signature}`
 }
