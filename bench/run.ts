@@ -14,6 +14,7 @@ import { benchKernel } from './kernel.ts'
 import { benchKubernetes } from './kubernetes.ts'
 import { benchLatency } from './latency.ts'
 import { printMachine } from './report.ts'
+import { benchServiceScale } from './service-scale.ts'
 import { benchSource } from './source.ts'
 import { benchStart } from './start.ts'
 
@@ -24,6 +25,7 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   asking: benchAsking,
   kernel: benchKernel,
+  'service-scale': benchServiceScale,
   source: benchSource,
   kubernetes: benchKubernetes,
 }

@@ -316,7 +316,12 @@ function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
     const releaseBpffs = lockPath(base, 'directory')
     const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
     return {
-      datapath: openKernelDatapath({ bpffs: options.bpffs, objectFile, attach: options.attach }),
+      datapath: openKernelDatapath({
+        bpffs: options.bpffs,
+        objectFile,
+        attach: options.attach,
+        log: (message) => log.info({}, `datapath: ${message}`),
+      }),
       problem: undefined,
       releaseBpffs,
     }

@@ -20,6 +20,7 @@ import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { AgentLog } from './agent-log.ts'
 import { isReportObject, NodeReporter, type NodeReporterParts } from './node-reporter.ts'
 import { type CurrentFault, Faults } from './faults.ts'
+import { FullMaps } from './full-maps.ts'
 import { type InForce, type InForceRecord, missingAfterRestart } from './in-force.ts'
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
@@ -67,6 +68,7 @@ export class Agent {
   isDrained = false
   readonly #parts: AgentParts
   readonly #faults: Faults
+  readonly #fullMaps: FullMaps
   readonly #uplinks: Uplinks
   readonly #reporter: NodeReporter | undefined
   readonly #clock: ScopedClock
@@ -98,6 +100,7 @@ export class Agent {
     this.#holdBackUntil = marker.isRestart ? clock.monotonic() + heldBackMs : undefined
     this.#before = marker.isRestart ? record.read() : undefined
     this.#faults = new Faults(clock, log)
+    this.#fullMaps = new FullMaps(datapath, this.#faults)
     this.order = new Order(
       {
         datapath,
@@ -297,7 +300,9 @@ export class Agent {
 
   #run(): void {
     if (this.#isStopped) return
-    if (this.order.run(sliceServices)) this.#wake()
+    const hasMore = this.order.run(sliceServices)
+    this.#fullMaps.judge()
+    if (hasMore) this.#wake()
     else if (this.#isSynced && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
       this.#settle()
     else if (this.#isSettled) this.#rememberSoon()

@@ -24,7 +24,7 @@ import type { Faults } from './faults.ts'
 import { PrefixTable } from './prefix-table.ts'
 
 export interface OrderPorts {
-  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'read' | 'upsert' | 'remove'>
+  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'upsert' | 'remove'>
   readonly clock: Clock
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** Posts to the speaker; what is posted is in force until it is replaced. */
@@ -254,10 +254,8 @@ export class Order {
   }
 
   #write(frontend: Frontend): void {
-    const { datapath } = this.#ports
-    datapath.upsert(frontend)
-    const found = datapath.read(frontend.id)
-    if (found === undefined || !isHeld(frontend, found)) {
+    const found = this.#ports.datapath.upsert(frontend)
+    if (!isHeld(frontend, found)) {
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the kernel does not hold the backends that were written`)
     }
     this.#held.set(frontend.id, found)

@@ -78,6 +78,8 @@ async function statusView(
   for (const { prefix, neighbors } of agent.podCidrs.flatMap((podCidr) => podCidr.routes))
     for (const id of neighbors) families.add(familyKey(id, prefix))
   const problems = agent.problems.map(problemView)
+  // Of the maps' problems faults are made.
+  const { problems: _, ...status } = datapath.status
   const established = peers.filter((peer) => peer.state === 'Established').length
   const logProblem = parts.log.problem()
   const failures = [
@@ -122,8 +124,8 @@ async function statusView(
       notServed: states.NotServed,
     },
     datapath: {
-      ...datapath.status,
-      interfaces: [...datapath.status.interfaces],
+      ...status,
+      interfaces: [...status.interfaces],
       maps: datapath.usage().map((map) => ({ ...map })),
       reasons: { ...datapath.reasons() },
       drops: datapath.drops().map((drop) => ({ ...drop })),

@@ -9,6 +9,7 @@ import {
   detachLink,
   filterProgramId,
   isTcxSupported,
+  linkProgramId,
   tcxLinkInterface,
   tcxProgramIds,
   updateLink,
@@ -90,7 +91,26 @@ export function attachReplies(pins: Pins, mode: AttachMode, ifindex: number, pro
   else attachLink(pins, ifindex, 'egress', program)
 }
 
-/** The interfaces on which an earlier process left the program for replies alone. */
+/** The id of a program that an earlier process left for replies alone; undefined when it is on no interface. */
+export function replyProgramId(pins: Pins): number | undefined {
+  const links = pins.links()
+  const link = links.find(
+    ({ ifindex, direction }) =>
+      direction === 'egress' && !links.some((other) => other.ifindex === ifindex && other.direction === 'ingress'),
+  )
+  const fd = link === undefined ? undefined : openPinned(link.path)
+  if (fd !== undefined) {
+    const id = linkProgramId(fd)
+    closeFd(fd)
+    return id
+  }
+  return listLinks()
+    .filter(({ index }) => filterProgramId(placeOf(index, 'ingress')) === undefined)
+    .map(({ index }) => filterProgramId(placeOf(index, 'egress')))
+    .find((id) => id !== undefined)
+}
+
+/** Whether an earlier process left only the program for replies on an interface. */
 export function isForReplies(pins: Pins, mode: AttachMode, ifindex: number): boolean {
   if (mode === 'clsact') return filterProgramId(placeOf(ifindex, 'ingress')) === undefined
   return !pins.links().some((link) => link.ifindex === ifindex && link.direction === 'ingress')

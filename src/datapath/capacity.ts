@@ -1,13 +1,41 @@
-/** How many flows fit: by the machine's memory, of which their maps take less than two percent. Pure. */
-import type { MapName } from './layout.ts'
+/** How many entries maps take: by the machine's memory, of which the maps of flows take less than two percent. Pure. */
+import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 
 /** An entry of a key of 16 octets and a value of 40 takes about 120; openings and datagrams take half of that again. */
 const memoryPerConnection = 8_192
-const [least, most] = [1 << 16, 1 << 23]
+const [leastFlows, mostFlows] = [1 << 16, 1 << 23]
+/** What any other map may take at most, as a part of the memory. */
+const share = 0.02
+const leastEntries = 1 << 14
+/** The links of an entry of a hash, and its place in the buckets. */
+const hashEntryBytes = 64
 
-/** Powers of two: the buckets of a hash are that. */
-export function flowCapacity(memoryBytes: number): Readonly<Partial<Record<MapName, number>>> {
-  const fitting = 2 ** Math.floor(Math.log2(Math.max(1, memoryBytes / memoryPerConnection)))
-  const connections = Math.min(most, Math.max(least, fitting))
-  return { connections, openings: connections / 4, datagrams: connections / 4 }
+export interface MapLimit {
+  /** When it is made. */
+  readonly entries: number
+  /** To which it may grow while it fills. */
+  readonly most: number
+}
+
+/** Powers of two: the buckets of a hash are that. What is not named has the size of its shape. */
+export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<Record<MapName, MapLimit>>> {
+  const connections = between(leastFlows, memoryBytes / memoryPerConnection, mostFlows)
+  const flows = { connections, openings: connections / 4, datagrams: connections / 4 }
+  const limitOf = (name: MapName): MapLimit => {
+    const { kind, keyBytes, valueBytes, maxEntries } = mapShapes[name]
+    const entryBytes =
+      kind === 'memory' ? valueBytes : hashEntryBytes + keyBytes + valueBytes * (kind === 'perCpu' ? cpus : 1)
+    const most = between(leastEntries, (memoryBytes * share) / entryBytes, 2 ** 26)
+    return { entries: Math.min(maxEntries, most), most }
+  }
+  return Object.fromEntries([
+    ...mapNames
+      .filter((name) => mapShapes[name].kind !== 'array' && !flowNames.some((each) => each === name))
+      .map((name) => [name, limitOf(name)] as const),
+    ...Object.entries(flows).map(([name, entries]) => [name, { entries, most: entries }] as const),
+  ])
+}
+
+function between(least: number, fitting: number, most: number): number {
+  return Math.min(most, Math.max(least, 2 ** Math.floor(Math.log2(Math.max(1, fitting)))))
 }

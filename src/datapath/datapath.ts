@@ -45,6 +45,13 @@ export interface DropCount {
   readonly packets: number
 }
 
+/** What is wrong with one part of the datapath, and how often it failed. */
+export interface DatapathProblem {
+  readonly subject: string
+  readonly text: string
+  readonly times: number
+}
+
 export interface DatapathStatus {
   readonly kind: 'ebpf' | 'none' | 'fake'
   readonly attach?: AttachMode
@@ -52,6 +59,7 @@ export interface DatapathStatus {
   /** True when pinned programs and maps of an earlier process were taken over. */
   readonly adopted: boolean
   readonly schema: number
+  readonly problems?: readonly DatapathProblem[]
 }
 
 export interface Datapath {
@@ -59,8 +67,11 @@ export interface Datapath {
   /** What the kernel serves now: on start this is what an earlier process left. */
   readAll(): readonly ProgrammedFrontend[]
   read(id: string): ProgrammedFrontend | undefined
-  /** Writes backends, Maglev table, frontend and VIP, in this order, so that no packet meets a half-written entry. */
-  upsert(frontend: Frontend): void
+  /**
+   * Writes backends, Maglev table, frontend and VIP, in this order, so that no packet meets a half-written entry, and
+   * answers with what was read back.
+   */
+  upsert(frontend: Frontend): ProgrammedFrontend
   /** Removes frontend, then the VIP when it was the last one on it. Idempotent. */
   remove(id: string): void
   counters(id: string): FrontendCounters | undefined

@@ -1,7 +1,7 @@
 /** The maps of the kernel, of a loaded object. */
 import { HeraldError } from '../errors.ts'
-import { type BpfMap, type BpfObject, type MappedMemory, possibleCpus } from '../sys/bpf.ts'
-import { mapShapes, type MapName } from './layout.ts'
+import type { BpfMap, BpfObject, MappedMemory } from '../sys/bpf.ts'
+import type { MapName } from './layout.ts'
 import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
 
 class KernelMap implements MapStore {
@@ -15,10 +15,7 @@ class KernelMap implements MapStore {
     this.name = name
     this.#map = map
     this.keyBytes = map.info.keySize
-    // A value of a per-CPU map is padded to 8 octets for each possible CPU.
-    const { kind } = mapShapes[name]
-    const isPerCpu = kind === 'array' || kind === 'perCpu'
-    this.valueBytes = isPerCpu ? ((map.info.valueSize + 7) & ~7) * possibleCpus() : map.info.valueSize
+    this.valueBytes = map.valueBytes
     this.maxEntries = map.info.maxEntries
   }
 

@@ -2,34 +2,26 @@
  * The real datapath: loads the compiled programs, pins everything, and writes what is to be served into the maps.
  *
  *     open:    pinned maps of an earlier process --reused--> new programs --link update--> same interfaces
+ *                  of another schema, or too small --copied (hand-over.ts)--'
  *     run:     upsert / remove --> tables/ --> maps <-- programs <-- packets
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
-import { totalmem } from 'node:os'
+import { cpus, totalmem } from 'node:os'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
-import { ifnameToIndex, listLinks } from '../sys/links.ts'
-import {
-  attachedInterfaces,
-  attachInterface,
-  attachReplies,
-  isForReplies,
-  checkInterface,
-  checkOrder,
-  chooseAttachMode,
-  detachFilters,
-  detachLinks,
-  retireFormer,
-  type ProgramFds,
-} from './attachment.ts'
-import { flowCapacity } from './capacity.ts'
+import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
+import { mapLimits } from './capacity.ts'
+import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
+import { converters, type Converter } from './converters.ts'
 import type { AttachMode, Datapath } from './datapath.ts'
+import { Growth } from './growth.ts'
+import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
-import { mapNames, schema, type MapName } from './layout.ts'
+import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { directions, Pins, programNames, replyProgramName } from './pins.ts'
 import { probe } from './probe.ts'
-import { servedOver } from './served.ts'
+import { servedOver, type Served } from './served.ts'
 
 export interface KernelDatapathOptions {
   /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
@@ -39,8 +31,10 @@ export interface KernelDatapathOptions {
   readonly attach: 'auto' | AttachMode
   /** Told about what was adopted, replaced or given up, one sentence each. */
   readonly log?: (message: string) => void
-  /** Entries of maps when they are made; pinned ones keep their size. */
+  /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
   readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
+  /** To how many entries others may grow while they fill. By default by memory; no further than `maxEntries`. */
+  readonly mostEntries?: Readonly<Partial<Record<MapName, number>>>
   /** How long established TCP connections go on to a backend that was removed; a pod has 30 s to end by default. */
   readonly drainSec?: number
   /**
@@ -48,11 +42,32 @@ export interface KernelDatapathOptions {
    * connection with the pod itself, and passes; later it is dropped.
    */
   readonly settleSec?: number
+  /** Another schema than this version's own, and what it takes over; for tests. */
+  readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }
 }
 
 export interface KernelDatapath extends Datapath {
-  /** For test runs of the programs: see `runProgram` in sys/bpf.ts. */
+  /** For test runs of the programs: see `runProgram` in sys/bpf.ts. They are others once a map was made larger. */
   readonly programs: ProgramFds
+}
+
+/** Programs and maps that serve. */
+interface Running {
+  readonly maps: KernelMaps
+  readonly served: Served
+  readonly attachments: Attachments
+  /** Flows of an earlier schema were taken over. */
+  readonly isUpgrade: boolean
+}
+
+type Sizes = (name: MapName) => number
+
+interface Opening {
+  readonly options: KernelDatapathOptions
+  readonly pins: Pins
+  readonly log: (message: string) => void
+  /** How many entries a map takes when it is made. */
+  readonly initially: Sizes
 }
 
 /**
@@ -60,184 +75,174 @@ export interface KernelDatapath extends Datapath {
  * ERR_LIBBPF_MISSING, ERR_BPF_LOAD (with the verifier's words) or ERR_SYSCALL.
  */
 export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
-  const pins = new Pins(options.bpffs)
+  const pins = new Pins(options.bpffs, options.version?.schema)
   if (!existsSync(options.objectFile))
     throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${options.objectFile} does not exist`)
-  const adopted =
-    existsSync(pins.map('frontends')) && directions.every((direction) => existsSync(pins.program(direction)))
+  const log = options.log ?? (() => {})
+  const { initially, most } = sizesOf(options)
+  const opening: Opening = { options, pins, log, initially }
+  const growth = new Growth(most, log)
+  const wasWhole = pins.isWhole
+  let running = firstStart(opening, growth)
+  const adopted = wasWhole || running.isUpgrade
+  if (adopted) log(`adopted ${running.served.readAll().length} frontends from ${pins.folder}`)
+  let isClosed = false
+  // Touching memory after it was unmapped would end the process.
+  const open = (): Running => {
+    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
+    return running
+  }
+  const grow = (sizes: ReadonlyMap<string, number>): void => {
+    const next = start(opening, (name) => sizes.get(name) ?? 0)
+    const { isAlone } = running.attachments
+    running.maps.close()
+    running = next
+    next.attachments.isAlone = isAlone
+  }
+  return {
+    get programs() {
+      return running.attachments.programs
+    },
+    get status() {
+      const { mode, held } = running.attachments
+      const interfaces = [...held.values()].sort()
+      return {
+        kind: 'ebpf' as const,
+        attach: mode,
+        interfaces,
+        adopted,
+        schema: pins.version,
+        problems: growth.problems,
+      }
+    },
+    readAll: () => open().served.readAll(),
+    read: (id) => open().served.read(id),
+    upsert: (frontend) => {
+      open()
+      return growth.withRoom(
+        () => running.served.filling(),
+        grow,
+        () => {
+          const held = running.served.upsert(frontend)
+          probe(running.attachments.programs.ingress, frontend, frontend.backends)
+          return held
+        },
+      )
+    },
+    remove: (id) => {
+      open().served.remove(id)
+      growth.judge(running.served.filling())
+    },
+    counters: (id) => open().served.counters(id),
+    reasons: () => open().served.reasons(),
+    drops: () => open().served.drops(),
+    usage: () => open().served.usage(),
+    attach: (names, others = []) => attachExactly(open().attachments, names, others, log),
+    close: () => {
+      isClosed = true
+      running.maps.close()
+    },
+  }
+}
+
+/** Flows have as much room as this version gives them, where there is memory for it. */
+function firstStart(opening: Opening, growth: Growth): Running {
+  const { pins, initially } = opening
   pins.makeFolders()
-  const object = new BpfObject(options.objectFile)
+  const larger = flowNames.filter((name) => initially(name) > (pins.maxEntries(name) ?? Infinity))
+  return growth.firstly(
+    larger,
+    () => start(opening, (name) => (larger.some((each) => each === name) ? initially(name) : 0)),
+    () => start(opening, () => 0),
+  )
+}
+
+function sizesOf(options: KernelDatapathOptions): { initially: Sizes; most: Sizes } {
+  const limits = mapLimits(totalmem(), cpus().length)
+  const made = (name: MapName): number | undefined => options.maxEntries?.[name]
+  return {
+    initially: (name) => made(name) ?? limits[name]?.entries ?? mapShapes[name].maxEntries,
+    most: (name) => options.mostEntries?.[name] ?? made(name) ?? limits[name]?.most ?? mapShapes[name].maxEntries,
+  }
+}
+
+/** Loads and takes over; maps for which `wanted` asks more than they have are made larger. */
+function start(opening: Opening, wanted: Sizes): Running {
+  const { options, pins, log } = opening
+  const handOver = planHandOver(pins, wanted, options.version?.converters ?? converters)
+  if (handOver !== undefined) log(`taking over from ${handOver.what}`)
+  else if (!pins.isWhole)
+    for (const { version, isWhole } of pins.others())
+      if (isWhole)
+        log(
+          `programs of schema ${version} serve, whose maps this version (schema ${pins.version}) cannot read: they ` +
+            'go once ours are attached, and their flows are not carried over',
+        )
+  let object: BpfObject | undefined
   try {
-    const fitting = flowCapacity(totalmem())
-    for (const name of mapNames) {
-      const entries = pins.maxEntries(name) ?? options.maxEntries?.[name] ?? fitting[name]
-      if (entries !== undefined) object.setMaxEntries(name, entries)
-      object.setPinPath(name, pins.map(name))
-    }
-    object.load()
-    return assemble(options, pins, object, adopted)
+    object = loaded(opening, wanted, handOver)
+    handOver?.fill(object)
+    return serve(opening, object, handOver)
   } catch (error) {
-    object.close()
+    object?.close()
+    // Until the swap the earlier programs serve from what they have; after it a next start finishes it.
+    if (handOver?.isUndoable === true) handOver.undo()
     throw error
   }
 }
 
-function assemble(options: KernelDatapathOptions, pins: Pins, object: BpfObject, adopted: boolean): KernelDatapath {
-  const log = options.log ?? (() => {})
+function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handOver: HandOver | undefined): BpfObject {
+  const load = (isBridged: boolean): BpfObject => {
+    const object = new BpfObject(options.objectFile)
+    try {
+      for (const name of mapNames) {
+        const { kind } = mapShapes[name]
+        const least = Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
+        const entries = pins.maxEntries(name) ?? Math.max(least, initially(name))
+        if (kind !== 'array') object.setMaxEntries(name, entries)
+        object.setPinPath(name, pins.map(name))
+      }
+      if (isBridged) object.setConstant(handOverConstant, Uint8Array.of(1, 0, 0, 0))
+      object.load()
+      return object
+    } catch (error) {
+      object.close()
+      throw error
+    }
+  }
+  if (handOver === undefined) return load(false)
+  try {
+    return load(true)
+  } catch (error) {
+    // Before 6.0 arm64 takes no call from program to program beside calls of functions.
+    if (!(error instanceof HeraldError && /tail_call/.test(error.message))) throw error
+    log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
+    return load(false)
+  }
+}
+
+function serve({ options, pins, log }: Opening, object: BpfObject, handOver: HandOver | undefined): Running {
   const programs: ProgramFds = {
     ingress: object.programFd(programNames.ingress),
     egress: object.programFd(programNames.egress),
   }
   const mode = chooseAttachMode(options.attach, programs)
   const replies = { program: object.programFd(replyProgramName), held: new Map<number, string>() }
-  const held = adoptInterfaces(pins, mode, programs, replies, log)
-  const attachments = { pins, mode, programs, replies, held, isSwept: false, isAlone: false }
-  for (const direction of directions) pins.replaceProgram(direction, programs[direction])
-  const maps = new KernelMaps(object)
-  let isClosed = false
-  // Touching memory after it was unmapped would end the process.
-  const checkOpen = (): void => {
-    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
-  }
+  const attachments = { pins, mode, programs, replies, held: new Map(), isSwept: false, isAlone: false }
   const times = {
     nowNs: () => process.hrtime.bigint(),
     drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
     settleNs: BigInt(Math.round((options.settleSec ?? 600) * 1e9)),
   }
-  const served = servedOver(maps, times, checkOpen)
-  if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)
-  return {
-    programs,
-    ...served,
-    upsert: (frontend) => {
-      served.upsert(frontend)
-      probe(programs.ingress, frontend, frontend.backends)
-    },
-    get status() {
-      return { kind: 'ebpf' as const, attach: mode, interfaces: [...held.values()].sort(), adopted, schema }
-    },
-    attach: (names, others = []) => {
-      checkOpen()
-      attachExactly(attachments, names, others, log)
-    },
-    close: () => {
-      isClosed = true
-      maps.close()
-    },
+  const maps = new KernelMaps(object)
+  const served = servedOver(maps, times)
+  handOver?.bridge(object, replyProgramId(handOver.from))
+  adoptInterfaces(attachments, log)
+  for (const direction of directions) pins.replaceProgram(direction, programs[direction])
+  try {
+    handOver?.finish(object)
+  } catch (error) {
+    log(`flows that began during the hand-over are not known any more: ${messageOf(error)}`)
   }
-}
-
-/** Where an earlier process attached, in either mode: the programs there become ours. */
-function adoptInterfaces(
-  pins: Pins,
-  mode: AttachMode,
-  programs: ProgramFds,
-  replies: Replies,
-  log: (message: string) => void,
-): Map<number, string> {
-  const names = new Map(listLinks().map(({ index, name }) => [index, name]))
-  const held = new Map<number, string>()
-  for (const former of ['tcx', 'clsact'] as const) {
-    for (const ifindex of attachedInterfaces(pins, former)) {
-      const name = names.get(ifindex) ?? String(ifindex)
-      const isOther = isForReplies(pins, former, ifindex)
-      if (isOther) attachReplies(pins, former, ifindex, replies.program)
-      else attachInterface(pins, former, ifindex, programs)
-      log(`replaced the programs on ${name} (${former})`)
-      if (former === mode) (isOther ? replies.held : held).set(ifindex, name)
-    }
-  }
-  return held
-}
-
-/** The program on interfaces that are no uplinks, and where it is. */
-interface Replies {
-  readonly program: number
-  readonly held: Map<number, string>
-}
-
-interface Attachments {
-  readonly replies: Replies
-  readonly pins: Pins
-  readonly mode: AttachMode
-  readonly programs: ProgramFds
-  /** By index: what carries our programs now. */
-  readonly held: Map<number, string>
-  /** What an earlier process left in either mode was looked for: one question per interface of the machine. */
-  isSwept: boolean
-  /** What versions with another schema left was removed. */
-  isAlone: boolean
-}
-
-function detach(pins: Pins, mode: AttachMode, ifindex: number): readonly string[] {
-  return mode === 'tcx' ? detachLinks(pins, ifindex) : detachFilters(ifindex)
-}
-
-/** One interface that fails does not keep the others from it; then the first failure is thrown. */
-function attachExactly(
-  attachments: Attachments,
-  names: readonly string[],
-  others: readonly string[],
-  log: (message: string) => void,
-): void {
-  const { pins, mode, programs, held, replies } = attachments
-  const wanted = new Set<number>()
-  let failure: unknown
-  for (const name of names) {
-    try {
-      const ifindex = ifnameToIndex(name)
-      wanted.add(ifindex)
-      held.delete(ifindex)
-      checkInterface(mode, ifindex, name)
-      // Also when held: its link may have been removed by someone.
-      attachInterface(pins, mode, ifindex, programs)
-      checkOrder(mode, ifindex, name, programs)
-      held.set(ifindex, name)
-    } catch (error) {
-      failure ??= error
-    }
-  }
-  for (const ifindex of attachOthers(attachments, others, wanted, log)) wanted.add(ifindex)
-  for (const former of ['tcx', 'clsact'] as const) {
-    const known = former === mode ? [...held.keys(), ...replies.held.keys()] : []
-    const carriers = attachments.isSwept ? known : attachedInterfaces(pins, former)
-    for (const ifindex of [...carriers]) {
-      if (wanted.has(ifindex) && former === mode) continue
-      for (const removed of detach(pins, former, ifindex)) log(`removed ${removed}`)
-      if (former === mode) for (const map of [held, replies.held]) map.delete(ifindex)
-    }
-  }
-  if (!attachments.isAlone && held.size > 0 && failure === undefined) {
-    for (const removed of retireFormer(pins)) log(`removed ${removed}`)
-    attachments.isAlone = true
-  }
-  attachments.isSwept = true
-  for (const map of [held, replies.held])
-    for (const ifindex of map.keys()) if (!wanted.has(ifindex)) map.delete(ifindex)
-  if (failure !== undefined) throw failure
-}
-
-/** Interfaces that carry replies only: one that fails costs no uplink, and is said. Answers with those that are held. */
-function attachOthers(
-  { pins, mode, held, replies }: Attachments,
-  others: readonly string[],
-  uplinks: ReadonlySet<number>,
-  log: (message: string) => void,
-): readonly number[] {
-  const attached: number[] = []
-  for (const name of others) {
-    try {
-      const ifindex = ifnameToIndex(name)
-      if (uplinks.has(ifindex)) continue
-      checkInterface(mode, ifindex, name)
-      // It was an uplink: what takes requests leaves it.
-      if (held.delete(ifindex)) for (const removed of detach(pins, mode, ifindex)) log(`removed ${removed}`)
-      attachReplies(pins, mode, ifindex, replies.program)
-      replies.held.set(ifindex, name)
-      attached.push(ifindex)
-    } catch (error) {
-      log(`replies by ${name} are not translated: ${messageOf(error)}`)
-    }
-  }
-  return attached
+  return { maps, served, attachments, isUpgrade: handOver?.isOfSchema === true }
 }

@@ -107,6 +107,9 @@ export const mapShapes = {
 
 export type MapName = keyof typeof mapShapes
 
+/** Maps that the programs write; in the order in which a flow moves from one to the next. */
+export const flowNames = ['openings', 'connections', 'datagrams', 'fragments'] as const satisfies readonly MapName[]
+
 export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
@@ -254,6 +257,21 @@ export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8A
 /** When what is unknown at a source is no older flow any more. */
 export function decodeSettled(value: Uint8Array): bigint {
   return viewOf(value).getBigUint64(offsets.source.settled_ns, true)
+}
+
+export function readGeneration(array: DataView, id: number): number {
+  return array.getUint32(id * sizes.backend + offsets.backend.generation, true)
+}
+
+/** Address, port and protocol of a backend as the array holds them: in the order of addresses, then of ports. */
+export function placeOf(array: DataView, id: number): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset + id * sizes.backend, offsets.backend.generation).slice()
+}
+
+export function isAtPlace(array: DataView, id: number, place: Uint8Array): boolean {
+  const at = id * sizes.backend
+  for (let i = 0; i < place.length; i++) if (array.getUint8(at + i) !== place[i]) return false
+  return true
 }
 
 export function readBackend(array: DataView, id: number): BackendRecord {

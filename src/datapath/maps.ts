@@ -39,6 +39,11 @@ export interface Maps {
   memory(name: MemoryName): DataView
 }
 
+/** The index in an array that a key is. */
+export function indexOf(key: Uint8Array): number {
+  return new DataView(key.buffer, key.byteOffset).getUint32(0, true)
+}
+
 /** The key of an array: its index. */
 export function indexKey(index: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(index).buffer)

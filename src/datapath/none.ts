@@ -6,7 +6,7 @@ export function createNoneDatapath(): Datapath {
     status: { kind: 'none', interfaces: [], adopted: false, schema: 0 },
     readAll: () => [],
     read: () => undefined,
-    upsert: () => {},
+    upsert: (frontend) => ({ ...frontend, serviceId: 0 }),
     remove: () => {},
     counters: () => undefined,
     reasons: () => ({}),

@@ -1,8 +1,9 @@
 /**
  * What outlives the process, all under `<bpffs>/herald/v<schema>/`:
  *
- *     maps/<name>       programs/herald_ingress, herald_egress       links/<ifindex>-ingress, <ifindex>-egress (TCX
- * only)
+ *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
+ *     aside/<name>  maps whose larger successors are being filled
+ *     arriving/     while maps of an earlier schema are being copied
  */
 import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,12 +31,14 @@ export function isServedByPins(bpffs: string): boolean {
 
 export class Pins {
   readonly bpffs: string
+  readonly version: number
   readonly folder: string
 
   /** Throws ERR_BPFFS when nothing can be pinned there. */
   constructor(bpffs: string, version = schema) {
     if (!isBpffs(bpffs)) throw new HeraldError('ERR_BPFFS', `${bpffs} is no bpf file system`)
     this.bpffs = bpffs
+    this.version = version
     this.folder = join(bpffs, 'herald', `v${version}`)
   }
 
@@ -44,7 +47,7 @@ export class Pins {
     return readdirSync(join(this.bpffs, 'herald'))
       .flatMap((name) => /^v(\d+)$/.exec(name)?.[1] ?? [])
       .map(Number)
-      .filter((version) => version !== schema)
+      .filter((version) => version !== this.version)
       .map((version) => new Pins(this.bpffs, version))
   }
 
@@ -54,6 +57,24 @@ export class Pins {
 
   map(name: MapName): string {
     return join(this.folder, 'maps', name)
+  }
+
+  /** Where a map lies while its larger successor is filled. */
+  moved(name: MapName): string {
+    return join(this.aside, name)
+  }
+
+  get aside(): string {
+    return join(this.folder, 'aside')
+  }
+
+  get arriving(): string {
+    return join(this.folder, 'arriving')
+  }
+
+  /** An agent of this schema came as far as serving. */
+  get isWhole(): boolean {
+    return directions.every((direction) => existsSync(this.program(direction)))
   }
 
   program(direction: Direction): string {
@@ -80,6 +101,11 @@ export class Pins {
             },
           ]
     })
+  }
+
+  /** Makes the links of another version ours; what they run is not touched. */
+  takeLinks(former: Pins): void {
+    for (const { ifindex, direction, path } of former.links()) renameSync(path, this.link(ifindex, direction))
   }
 
   /** Entries of the pinned map; undefined when it is not pinned. */

@@ -68,13 +68,12 @@ interface Stretch {
  * old frontend may still be reading the old table.
  */
 export class StretchPool {
-  readonly #size: number
   readonly #graceNs: bigint
+  #used: number
   #free: Stretch[]
   #resting: (Stretch & { readonly untilNs: bigint })[] = []
 
   constructor(size: number, graceNs: bigint, used: readonly Stretch[]) {
-    this.#size = size
     this.#graceNs = graceNs
     this.#free = []
     let at = 0
@@ -83,11 +82,12 @@ export class StretchPool {
       at = Math.max(at, stretch.offset + stretch.length)
     }
     if (at < size) this.#free.push({ offset: at, length: size - at })
+    this.#used = size - this.#free.reduce((sum, { length }) => sum + length, 0)
   }
 
   /** Slots that are neither free nor resting. */
   get used(): number {
-    return this.#size - [...this.#free, ...this.#resting].reduce((sum, stretch) => sum + stretch.length, 0)
+    return this.#used
   }
 
   /** The offset of `length` free slots. Throws ERR_MAP_FULL when no stretch is long enough. */
@@ -99,10 +99,12 @@ export class StretchPool {
       throw new HeraldError('ERR_MAP_FULL', `no ${length} free slots in a row are left for a Maglev table`)
     if (found.length === length) this.#free.splice(index, 1)
     else this.#free[index] = { offset: found.offset + length, length: found.length - length }
+    this.#used += length
     return found.offset
   }
 
   give(offset: number, length: number, nowNs: bigint): void {
+    this.#used -= length
     this.#resting.push({ offset, length, untilNs: nowNs + this.#graceNs })
   }
 

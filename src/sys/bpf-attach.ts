@@ -74,6 +74,14 @@ export function tcxLinkInterface(linkFd: number): number | undefined {
   return view.getUint32(0, true) === tcxLinkType ? view.getUint32(16, true) : undefined
 }
 
+/** The id of the program of a link; undefined when the link has none any more. */
+export function linkProgramId(linkFd: number): number | undefined {
+  const info = new Uint8Array(48)
+  checkedBpf('bpf_obj_get_info_by_fd', libbpfInt('bpf_obj_get_info_by_fd', linkFd, info, Uint32Array.of(info.length)))
+  const id = new DataView(info.buffer).getUint32(8, true)
+  return id === 0 ? undefined : id
+}
+
 export interface FilterPlace {
   readonly ifindex: number
   readonly direction: Direction

@@ -6,6 +6,7 @@ import { checked, errnoName, errnoNumber, libc } from './libc.ts'
 import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
 
 const ENOENT = errnoNumber('ENOENT')
+const EEXIST = errnoNumber('EEXIST')
 const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 const updateFlags = { any: 0, new: 1, existing: 2 } as const
@@ -13,6 +14,8 @@ const mmap = libc.func('void *mmap(void *address, size_t length, int protection,
 const munmap = libc.func('int munmap(void *address, size_t length)')
 const readWrite = 3
 const mapShared = 1
+/** BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH. */
+const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10])
 const mapFailed = 0xffff_ffff_ffff_ffffn
 
 export interface MapInfo {
@@ -61,6 +64,12 @@ export function programName(id: number): string {
   }
 }
 
+/** A descriptor of a loaded program by its id; undefined when it is gone. */
+export function openProgram(id: number): number | undefined {
+  const fd = libbpfInt('bpf_prog_get_fd_by_id', id)
+  return fd < 0 ? undefined : fd
+}
+
 /** The descriptor of what is pinned at a path; undefined when nothing is. */
 export function openPinned(path: string): number | undefined {
   const fd = libbpfInt('bpf_obj_get', path)
@@ -80,11 +89,15 @@ export class BpfMap {
   readonly name: string
   readonly fd: number
   readonly info: MapInfo
+  /** Of all CPUs. */
+  readonly valueBytes: number
 
   constructor(name: string, fd: number) {
     this.name = name
     this.fd = fd
     this.info = mapInfo(fd)
+    const { type, valueSize } = this.info
+    this.valueBytes = perCpuTypes.has(type) ? ((valueSize + 7) & ~7) * possibleCpus() : valueSize
   }
 
   /** The value into `value`, which must have the size of the map's; false when there is none. */
@@ -98,7 +111,22 @@ export class BpfMap {
    * unchanged.
    */
   update(key: Uint8Array, value: Uint8Array, mode: keyof typeof updateFlags = 'any'): void {
-    const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags[mode])
+    this.#written(libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags[mode]))
+  }
+
+  /** False, and nothing changed, when there is such a key already. Throws as {@link update}. */
+  add(key: Uint8Array, value: Uint8Array): boolean {
+    const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags.new)
+    if (result !== -EEXIST) this.#written(result)
+    return result !== -EEXIST
+  }
+
+  /** `count` keys and values in a row, in one call. Throws as {@link update}; some may be written then. */
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number): void {
+    if (count > 0) this.#written(libbpfInt('bpf_map_update_batch', this.fd, keys, values, Uint32Array.of(count), null))
+  }
+
+  #written(result: number): void {
     if (result < 0 && fullErrnos.has(errnoName(-result))) {
       const errno = errnoName(-result)
       const message = `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errno})`
@@ -115,13 +143,11 @@ export class BpfMap {
 
   /** Every entry of a hash map, `batchSize` per system call. Entries written meanwhile may or may not be among them. */
   *entries(batchSize = 4096): Generator<readonly [Uint8Array, Uint8Array]> {
-    const { keySize, valueSize } = this.info
-    const keys = new Uint8Array(keySize * batchSize)
-    const values = new Uint8Array(valueSize * batchSize)
-    for (const count of this.#batches(batchSize, keys, values)) {
+    const { keySize } = this.info
+    const { valueBytes } = this
+    for (const { keys, values, count } of this.batches(batchSize))
       for (let i = 0; i < count; i++)
-        yield [keys.slice(i * keySize, (i + 1) * keySize), values.slice(i * valueSize, (i + 1) * valueSize)]
-    }
+        yield [keys.slice(i * keySize, (i + 1) * keySize), values.slice(i * valueBytes, (i + 1) * valueBytes)]
   }
 
   /**
@@ -129,7 +155,7 @@ export class BpfMap {
    * batch covered. A walk over a full connection map would hold the caller for a quarter of a second.
    */
   estimateEntries(batchSize = 16384): number {
-    const { keySize, valueSize, maxEntries } = this.info
+    const { keySize, maxEntries } = this.info
     const position = new Uint8Array(Math.max(8, keySize))
     const count = new Uint32Array([batchSize])
     const result = libbpfInt(
@@ -138,7 +164,7 @@ export class BpfMap {
       null,
       position,
       new Uint8Array(keySize * batchSize),
-      new Uint8Array(valueSize * batchSize),
+      new Uint8Array(this.valueBytes * batchSize),
       count,
       null,
     )
@@ -151,14 +177,17 @@ export class BpfMap {
     return covered === 0 ? found : Math.min(maxEntries, Math.round((found * buckets) / covered))
   }
 
-  *#batches(batchSize: number, keys: Uint8Array, values: Uint8Array): Generator<number> {
+  /** As {@link entries}, many in a row; the memory is written over by the next batch. */
+  *batches(batchSize = 4096): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
+    const keys = new Uint8Array(this.info.keySize * batchSize)
+    const values = new Uint8Array(this.valueBytes * batchSize)
     const position = new Uint8Array(Math.max(8, this.info.keySize))
     const count = new Uint32Array(1)
     for (let from: Uint8Array | null = null; ; from = position) {
       count[0] = batchSize
       const result = libbpfInt('bpf_map_lookup_batch', this.fd, from, position, keys, values, count, null)
       if (result !== -ENOENT) checkedBpf(`list ${this.name}`, result)
-      yield count[0]
+      yield { keys, values, count: count[0] }
       if (result === -ENOENT) return
     }
   }
@@ -205,6 +234,12 @@ export class BpfObject {
    */
   setPinPath(map: string, path: string): void {
     checkedLoad(`pin path of ${map}`, libbpfInt('bpf_map__set_pin_path', this.#map(map), path) === 0)
+  }
+
+  /** Before {@link load}: the value of the one constant of a section `.rodata.<name>`. */
+  setConstant(section: string, value: Uint8Array): void {
+    const result = libbpfInt('bpf_map__set_initial_value', this.#map(section), value, value.length)
+    checkedLoad(`constant in ${section}`, result === 0)
   }
 
   setMaxEntries(map: string, entries: number): void {

@@ -18,6 +18,7 @@ const prototypes = {
   bpf_object__find_program_by_name: 'void *bpf_object__find_program_by_name(void *object, const char *name)',
   bpf_map__set_pin_path: 'int bpf_map__set_pin_path(void *map, const char *path)',
   bpf_map__set_max_entries: 'int bpf_map__set_max_entries(void *map, uint32_t entries)',
+  bpf_map__set_initial_value: 'int bpf_map__set_initial_value(void *map, const void *data, size_t size)',
   bpf_map__fd: 'int bpf_map__fd(void *map)',
   bpf_program__fd: 'int bpf_program__fd(void *program)',
   bpf_map_lookup_elem: 'int bpf_map_lookup_elem(int fd, const void *key, void *value)',
@@ -26,6 +27,8 @@ const prototypes = {
   bpf_map_get_next_key: 'int bpf_map_get_next_key(int fd, const void *key, void *next)',
   bpf_map_lookup_batch:
     'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',
+  bpf_map_update_batch:
+    'int bpf_map_update_batch(int fd, const void *keys, const void *values, void *count, const void *opts)',
   bpf_obj_get: 'int bpf_obj_get(const char *path)',
   bpf_obj_pin: 'int bpf_obj_pin(int fd, const char *path)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int fd, void *info, void *length)',

@@ -63,11 +63,10 @@ export class World {
       datapath: {
         status: this.kernel.status,
         readAll: () => this.kernel.readAll(),
-        read: (id) => this.kernel.read(id),
         upsert: (frontend) =>
           this.#act(`upsert ${frontend.id}`, () => {
             if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
-            this.kernel.upsert(frontend)
+            return this.kernel.upsert(frontend)
           }),
         remove: (id) =>
           this.#act(`remove ${id}`, () => {
@@ -89,11 +88,12 @@ export class World {
     return new Order(ports, { drainMs: 5000, retryMs: 500, retryMaxMs: 4000 })
   }
 
-  #act(name: string, action: () => void): void {
+  #act<Result>(name: string, action: () => Result): Result {
     if (this.actions.length >= this.#crashAfter) throw new Crash()
     this.actions.push(name)
-    action()
+    const result = action()
     this.check()
+    return result
   }
 
   /** Every announced host route has at least one frontend in the kernel. */

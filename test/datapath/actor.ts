@@ -7,6 +7,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import koffi from 'koffi'
 import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
+import { mapNames, schema, type MapName } from '../../src/datapath/layout.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import { MemoryLog } from '../../src/agent/agent-log.ts'
 import { Faults } from '../../src/agent/faults.ts'
@@ -40,7 +41,18 @@ export type Command =
       readonly attach: 'tcx' | 'clsact'
       readonly interfaces: readonly string[]
       readonly frontends: readonly Frontend[]
+      /** As a version with the next schema would, which takes this one's maps over. */
+      readonly isNext?: boolean
+      /** Instead of few of each. */
+      readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
+      readonly mostEntries?: Readonly<Partial<Record<MapName, number>>>
     }
+  | { readonly do: 'upsert'; readonly frontends: readonly Frontend[] }
+  | { readonly do: 'status' }
+  /** Connections that exchange all the time, beside others that are opened and closed. */
+  | { readonly do: 'load'; readonly address: string; readonly port: number; readonly connections: number }
+  | { readonly do: 'load-so-far' }
+  | { readonly do: 'load-end' }
   | { readonly do: 'reasons' }
   | { readonly do: 'counters'; readonly id: string }
   | { readonly do: 'uplinks'; readonly neighbors: readonly string[] }
@@ -64,6 +76,7 @@ let connection: Socket | undefined
 let uplinks: Uplinks | undefined
 let faults: Faults | undefined
 const serving: boolean[] = []
+const said: string[] = []
 
 function follow(neighbors: readonly string[]): unknown {
   if (datapath === undefined) return 'no datapath'
@@ -149,11 +162,63 @@ function udp(address: string, port: number, size: number): Promise<number> {
   }).finally(() => socket.close())
 }
 
+/** What the load met. */
+export interface Load {
+  exchanges: number
+  opened: number
+  readonly failures: string[]
+}
+
+let load: Load | undefined
+let isLoaded = false
+let loading: Promise<unknown> = Promise.resolve()
+
+function begin(address: string, port: number, connections: number): void {
+  const met: Load = { exchanges: 0, opened: 0, failures: [] }
+  load = met
+  isLoaded = true
+  const failed = (error: unknown): void => void met.failures.push(messageOf(error))
+  const exchange = async (socket: Socket): Promise<void> => {
+    const answer = received(socket, () => 200)
+    socket.write(Buffer.alloc(200, 'z'))
+    await answer
+    met.exchanges++
+  }
+  const greeted = async (): Promise<Socket> => {
+    const socket = await opened(address, port)
+    await received(socket, (soFar) => soFar.indexOf(10) + 1 || Infinity)
+    return socket
+  }
+  const lasting = async (): Promise<void> => {
+    const socket = await greeted()
+    while (isLoaded) await exchange(socket)
+    socket.end()
+  }
+  const passing = async (): Promise<void> => {
+    while (isLoaded) {
+      const socket = await greeted()
+      await exchange(socket)
+      socket.end()
+      met.opened++
+    }
+  }
+  loading = Promise.all([...Array.from({ length: connections }, lasting), passing()].map((each) => each.catch(failed)))
+}
+
+async function endLoad(): Promise<unknown> {
+  isLoaded = false
+  await loading
+  return load
+}
+
 function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): unknown {
   datapath?.close()
+  const converters = [{ from: schema, maps: Object.fromEntries(mapNames.map((name) => [name, 'same' as const])) }]
   datapath = openKernelDatapath({
     ...command,
-    maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64 },
+    maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64, ...command.maxEntries },
+    ...(command.isNext === true ? { version: { schema: schema + 1, converters } } : {}),
+    log: (message) => said.push(message),
   })
   datapath.attach(command.interfaces)
   for (const frontend of command.frontends) datapath.upsert(frontend)
@@ -209,6 +274,18 @@ async function perform(command: Command): Promise<unknown> {
     }
     case 'datapath':
       return openDatapath(command)
+    case 'upsert':
+      for (const frontend of command.frontends) datapath?.upsert(frontend)
+      return 'written'
+    case 'status':
+      return { status: datapath?.status, said, usage: datapath?.usage() }
+    case 'load':
+      begin(command.address, command.port, command.connections)
+      return 'begun'
+    case 'load-so-far':
+      return load
+    case 'load-end':
+      return endLoad()
     case 'reasons':
       return datapath?.reasons()
     case 'counters':

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { flowCapacity } from '../../src/datapath/capacity.ts'
+import { mapLimits } from '../../src/datapath/capacity.ts'
 
 test('maps of flows are sized by the memory of the machine, in powers of two, and never below a usable size', () => {
   const gibibyte = 2 ** 30
@@ -11,6 +11,25 @@ test('maps of flows are sized by the memory of the machine, in powers of two, an
     [5.9 * gibibyte, 1 << 19],
     [64 * gibibyte, 1 << 23],
     [2048 * gibibyte, 1 << 23],
+  ] as const) {
+    const limits = mapLimits(memory, 4)
+    assert.deepEqual(limits.connections, { entries: connections, most: connections })
+    for (const name of ['openings', 'datagrams'] as const)
+      assert.deepEqual(limits[name], { entries: connections / 4, most: connections / 4 })
+  }
+})
+
+test('no map that fills takes more than a fiftieth of the memory, the counters of 128 CPUs neither', () => {
+  const gibibyte = 2 ** 30
+  for (const [memory, cpus] of [
+    [gibibyte, 1],
+    [2 * gibibyte, 128],
+    [24 * gibibyte, 2],
+    [512 * gibibyte, 128],
   ] as const)
-    assert.deepEqual(flowCapacity(memory), { connections, openings: connections / 4, datagrams: connections / 4 })
+    for (const [name, { entries, most }] of Object.entries(mapLimits(memory, cpus))) {
+      assert.ok(entries <= most && Number.isInteger(Math.log2(most)), name)
+      if (name === 'counters') assert.ok(most * cpus * 40 <= Math.max(memory / 50, 16_384 * cpus * 40))
+      if (name === 'tables') assert.ok(most * 8 <= memory / 50 && most >= 1 << 21)
+    }
 })

@@ -1,9 +1,9 @@
 /** Changes the backends of a Service as fast as it can, on the maps of another process: a line for every 50 times. */
 import { openKernelDatapath } from '../../src/datapath/kernel.ts'
-import { frontendOf } from './fixture.ts'
+import { frontendOf, smallMaps } from './fixture.ts'
 
 const [bpffs = '', objectFile = '', vip = ''] = process.argv.slice(2)
-const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto', drainSec: 0 })
+const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto', drainSec: 0, maxEntries: smallMaps })
 const pods = Array.from({ length: 6 }, (_, n) => ({ address: `10.1.0.${10 + n}`, port: 8080 }))
 
 function flip(count: number): void {

@@ -260,6 +260,30 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 	return drop(REASON_REPLY_UNMATCHED);
 }
 
+/* While this version takes over from another one, or from smaller maps: the programs for replies that were before,
+ * whose maps may hold a flow that is not copied yet. Emptied as soon as all are. */
+enum former {
+	FORMER_EGRESS,
+	FORMER_REPLY,
+	FORMER_COUNT,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, FORMER_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} formers SEC(".maps");
+
+/* Set before loading, and for a hand-over only: otherwise no kernel sees a call from program to program. */
+const volatile __u32 is_handed_over SEC(".rodata.hand_over") = 0;
+
+static __always_inline void ask_former(struct __sk_buff *skb, const struct packet *packet, enum former former)
+{
+	if (is_handed_over && !is_new_tcp(packet))
+		bpf_tail_call(skb, &formers, former);
+}
+
 SEC("tc")
 int herald_egress(struct __sk_buff *skb)
 {
@@ -286,6 +310,7 @@ int herald_egress(struct __sk_buff *skb)
 	flow = find_opening(&key);
 	if (flow)
 		return finish(skb, &packet, send_known(skb, &packet, &key, flow, true));
+	ask_former(skb, &packet, FORMER_EGRESS);
 	return finish(skb, &packet, send_unknown(skb, &packet, &key, source));
 }
 
@@ -311,7 +336,10 @@ int herald_reply(struct __sk_buff *skb)
 	if (!source_at(packet.source, packet.source_port, packet.protocol))
 		return PASS;
 	flow = find_opening(&key);
-	return flow ? finish(skb, &packet, send_known(skb, &packet, &key, flow, true)) : PASS;
+	if (flow)
+		return finish(skb, &packet, send_known(skb, &packet, &key, flow, true));
+	ask_former(skb, &packet, FORMER_REPLY);
+	return PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -10,9 +10,6 @@
 #define CLIENT_PORT_STEP 0x3a5d
 #define FIRST_CLIENT_PORT 1024
 
-/* The flow is the pod's own: counted for no Service. */
-#define NO_SERVICE (~0U)
-
 /* The client's port as the pod may see it, in the order of trial; 0 when this one is none to use. Undone by
  * {@link client_port_before}, so that a reply alone says which flow it is of. */
 static __always_inline __be16 client_port_after(__be16 port, __u32 trial)

@@ -14,7 +14,10 @@ import {
   decodeSettled,
   encodeFrontendKey,
   encodeSource,
+  isAtPlace,
+  placeOf,
   readBackend,
+  readGeneration,
   resting,
   sizes,
   writeBackend,
@@ -40,11 +43,18 @@ export interface VipEndpoint {
   readonly port: number
 }
 
-interface Use extends VipEndpoint {
+/** By a frontend. */
+export interface Use extends VipEndpoint {
   readonly rests: boolean
 }
 
+/** What a frontend uses, by the names of backends. */
+export type Uses = ReadonlyMap<string, { readonly backend: Backend; readonly use: Use }>
+
 interface Held extends Backend {
+  readonly backend: Backend
+  /** As the map holds it. */
+  readonly place: Uint8Array
   readonly protocol: Protocol
   readonly ref: BackendRef
   readonly settledNs: bigint
@@ -63,6 +73,7 @@ export class BackendTable {
   readonly #times: TableTimes
   readonly #ids: IdPool
   readonly #held = new Map<string, Held>()
+  readonly #byId: (Held | undefined)[] = []
   /** In the order in which they may go. */
   readonly #leaving = new Map<string, Held>()
 
@@ -88,6 +99,21 @@ export class BackendTable {
     return record.generation === ref.generation ? record : undefined
   }
 
+  /** What references name and the map holds, by address and port; those that are gone are left out. */
+  named(refs: readonly BackendRef[]): readonly Backend[] {
+    const found: Pick<Held, 'place' | 'backend'>[] = []
+    for (const { id, generation } of refs) {
+      if (readGeneration(this.#memory, id) !== generation) continue
+      const held = this.#byId[id]
+      if (held?.ref.generation === generation && isAtPlace(this.#memory, id, held.place)) found.push(held)
+      else {
+        const { address, port } = readBackend(this.#memory, id)
+        found.push({ place: placeOf(this.#memory, id), backend: { address, port } })
+      }
+    }
+    return found.sort((a, b) => comparePlaces(a.place, b.place)).map(({ backend }) => backend)
+  }
+
   /** The reference of a backend for a frontend that will use it; what new flows need is written. Throws ERR_MAP_FULL. */
   take(backend: Backend, protocol: Protocol, frontend: string, use: Use): BackendRef {
     const name = nameOf(backend, protocol)
@@ -110,25 +136,28 @@ export class BackendTable {
   }
 
   /** After the frontend was written: what it uses, and in which state; it gives up everything else of `before`. */
-  settle(frontend: string, uses: ReadonlyMap<string, Use>, before: Iterable<string>): void {
-    for (const name of new Set([...before, ...uses.keys()])) {
+  settle(frontend: string, uses: Uses, before: Iterable<string>): void {
+    for (const [name, { use }] of uses) {
       const held = this.#held.get(name)
       if (held === undefined) continue
-      const use = uses.get(name)
-      const isLeft = use === undefined && held.uses.delete(frontend)
-      if (use !== undefined) held.uses.set(frontend, use)
-      if (held.uses.size === 0 && held.isFresh) {
-        this.#free(name, held)
-        continue
-      }
-      if (held.uses.size > 0) held.isFresh = false
-      else {
-        held.leavesNs = this.#times.nowNs() + this.#times.drainNs
-        this.#leaving.set(name, held)
-      }
+      held.uses.set(frontend, use)
+      held.isFresh = false
       this.#writeState(held)
-      if (isLeft) this.#writeSource(held)
     }
+    for (const name of before) if (!uses.has(name)) this.#leave(frontend, name)
+  }
+
+  #leave(frontend: string, name: string): void {
+    const held = this.#held.get(name)
+    if (held === undefined) return
+    const isLeft = held.uses.delete(frontend)
+    if (held.uses.size === 0) {
+      if (held.isFresh) return this.#free(name, held)
+      held.leavesNs = this.#times.nowNs() + this.#times.drainNs
+      this.#leaving.set(name, held)
+    } else held.isFresh = false
+    this.#writeState(held)
+    if (isLeft) this.#writeSource(held)
   }
 
   /** Ends what nobody uses and whose while is over. */
@@ -154,8 +183,8 @@ export class BackendTable {
     const ids = new Set([...this.#held.values()].map(({ ref }) => ref.id))
     const left: (readonly [string, Held])[] = []
     for (let id = 0; id < this.maxEntries; id++) {
+      if (readGeneration(this.#memory, id) === 0 || ids.has(id)) continue
       const record = readBackend(this.#memory, id)
-      if (record.generation === 0 || ids.has(id)) continue
       const isForever = record.drainUntilNs === 0n || record.drainUntilNs === resting
       if (!isForever && record.drainUntilNs <= now) continue
       // Two slots of one name: the one that is in use is the backend, the other one waits for its end.
@@ -182,6 +211,8 @@ export class BackendTable {
     const held: Held = {
       address,
       port,
+      backend: { address, port },
+      place: placeOf(this.#memory, ref.id),
       protocol,
       ref,
       settledNs: 0n,
@@ -190,6 +221,7 @@ export class BackendTable {
       isFresh: false,
     }
     this.#held.set(name, held)
+    this.#byId[ref.id] = held
     this.#ids.reserve(ref.id)
     return held
   }
@@ -213,15 +245,27 @@ export class BackendTable {
       throw new HeraldError('ERR_ADDRESS', `${backend.address} is a served address and cannot be one of a backend too`)
     this.#addresses.add(backend.address, 'sources', 1)
     try {
-      const id = this.#ids.take(this.#times.nowNs())
-      const { generation: last } = readBackend(this.#memory, id)
+      const now = this.#times.nowNs()
+      const id = this.#ids.take(now)
+      const last = readGeneration(this.#memory, id)
       // 0 is what a slot that was never used holds.
       const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
       const { address, port } = backend
       writeBackend(this.#memory, id, { address, port, protocol, generation: ref.generation, drainUntilNs: resting })
-      const settledNs = this.#times.nowNs() + this.#times.settleNs
-      const held = { address, port, protocol, ref, settledNs, uses: new Map(), leavesNs: undefined, isFresh: true }
+      const held: Held = {
+        address,
+        port,
+        backend: { address, port },
+        place: placeOf(this.#memory, id),
+        protocol,
+        ref,
+        settledNs: now + this.#times.settleNs,
+        uses: new Map(),
+        leavesNs: undefined,
+        isFresh: true,
+      }
       this.#held.set(name, held)
+      this.#byId[id] = held
       return held
     } catch (error) {
       this.#addresses.add(backend.address, 'sources', -1)
@@ -231,6 +275,7 @@ export class BackendTable {
 
   #free(name: string, held: Held): void {
     this.#held.delete(name)
+    this.#byId[held.ref.id] = undefined
     this.#leaving.delete(name)
     const now = this.#times.nowNs()
     writeDrain(this.#memory, held.ref.id, now)
@@ -242,9 +287,8 @@ export class BackendTable {
   }
 
   #writeState(held: Held): void {
-    const uses = [...held.uses.values()]
-    const state =
-      uses.length === 0 ? (held.leavesNs ?? this.#times.nowNs()) : uses.every(({ rests }) => rests) ? resting : 0n
+    let state = held.uses.size === 0 ? (held.leavesNs ?? this.#times.nowNs()) : resting
+    for (const { rests } of held.uses.values()) if (!rests) state = 0n
     writeDrain(this.#memory, held.ref.id, state)
   }
 
@@ -257,4 +301,12 @@ export class BackendTable {
 
 export function nameOf({ address, port }: Backend, protocol: Protocol): string {
   return `${address}:${port}/${protocol}`
+}
+
+function comparePlaces(a: Uint8Array, b: Uint8Array): number {
+  for (let i = 0; i < a.length; i++) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
 }

@@ -25,11 +25,9 @@ import {
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import { AddressTable } from './addresses.ts'
-import { BackendTable, nameOf, type TableTimes } from './backends.ts'
+import { BackendTable, nameOf, type TableTimes, type Use, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
 import { TableSpace } from './table-space.ts'
-
-type Uses = ReadonlyMap<string, Backend & { readonly rests: boolean }>
 
 interface Entry {
   readonly id: string
@@ -75,14 +73,14 @@ export class ServiceTable {
     const value = entry === undefined ? undefined : this.#frontends.get(entry.key)
     if (entry === undefined || value === undefined || !this.#addresses.isVip(entry.address)) return undefined
     const record = decodeFrontend(value)
-    const resting = this.#existing(this.#space.resting(record))
+    const resting = this.#backends.named(this.#space.resting(record))
     const frontend = { id, ...decodeFrontendKey(entry.key), serviceId: record.service }
-    const backends = this.#existing(this.#space.active(record))
+    const backends = this.#backends.named(this.#space.active(record))
     return resting.length === 0 ? { ...frontend, backends } : { ...frontend, backends, resting }
   }
 
   /** See {@link Datapath.upsert}. */
-  upsert(frontend: Frontend): void {
+  upsert(frontend: Frontend): ProgrammedFrontend {
     const key = encodeFrontendKey(frontend)
     if (key === undefined)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
@@ -91,7 +89,8 @@ export class ServiceTable {
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
     const wanted = normalised(frontend)
     const held = this.#entries.get(frontend.id)
-    if (held !== undefined && isHeld(wanted, this.read(frontend.id))) return
+    const found = held === undefined ? undefined : this.read(frontend.id)
+    if (found !== undefined && isHeld(wanted, found)) return found
     const uses = usesOf(wanted)
     const before: Uses = held?.uses ?? new Map()
     const service = held?.record.service ?? this.#takeService()
@@ -99,13 +98,15 @@ export class ServiceTable {
       const record = this.#write(wanted, key, service, uses, held)
       this.#entries.set(frontend.id, { id: frontend.id, address: frontend.address, key, record, uses })
     } catch (error) {
-      this.#backends.settle(frontend.id, endpointsOf(before, frontend), uses.keys())
+      this.#backends.settle(frontend.id, before, uses.keys())
       if (held === undefined) this.#giveService(service)
       throw error
     }
-    this.#backends.settle(frontend.id, endpointsOf(uses, frontend), before.keys())
-    if (!isHeld(wanted, this.read(frontend.id)))
+    this.#backends.settle(frontend.id, uses, before.keys())
+    const written = this.read(frontend.id)
+    if (written === undefined || !isHeld(wanted, written))
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the maps do not hold the backends that were written`)
+    return written
   }
 
   /** See {@link Datapath.remove}. */
@@ -133,21 +134,22 @@ export class ServiceTable {
       { name: 'frontends', entries: this.#entries.size, maxEntries: this.#frontends.maxEntries },
       { name: 'backends', entries: this.#backends.used, maxEntries: this.#backends.maxEntries },
       { name: 'tables', entries: this.#space.used, maxEntries: this.#space.size },
+      { name: 'counters', entries: this.#services.used, maxEntries: this.#counters.maxEntries },
     ]
   }
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
     const { address, port } = decodeFrontendKey(key)
     const id = idOf(key)
-    const uses = new Map<string, Backend & { readonly rests: boolean }>()
-    const adopt = (ref: BackendRef, rests: boolean): void => {
+    const uses = new Map<string, { readonly backend: Backend; readonly use: Use }>()
+    const adopt = (ref: BackendRef, use: Use): void => {
       const found = this.#backends.at(ref)
       if (found === undefined) return
-      uses.set(nameOf(found, found.protocol), { address: found.address, port: found.port, rests })
-      this.#backends.adopt(id, ref, { address, port, rests })
+      uses.set(nameOf(found, found.protocol), { backend: { address: found.address, port: found.port }, use })
+      this.#backends.adopt(id, ref, use)
     }
-    for (const ref of this.#space.resting(record)) adopt(ref, true)
-    for (const ref of this.#space.active(record)) adopt(ref, false)
+    for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
+    for (const ref of this.#space.active(record)) adopt(ref, { address, port, rests: false })
     this.#entries.set(id, { id, address, key, record, uses })
     this.#services.reserve(record.service)
   }
@@ -167,12 +169,7 @@ export class ServiceTable {
 
   #takeService(): number {
     const service = this.#services.take(this.#times.nowNs())
-    try {
-      this.#counters.clear(service)
-    } catch (error) {
-      this.#services.give(service, this.#times.nowNs())
-      throw error
-    }
+    this.#counters.clear(service)
     return service
   }
 
@@ -185,21 +182,15 @@ export class ServiceTable {
 
   /** From the frontend's update on packets meet the new state; what fails before or after it is taken back. */
   #write(frontend: Frontend, key: Uint8Array, service: number, uses: Uses, held: Entry | undefined): FrontendRecord {
-    const refs = new Map<string, BackendRef>()
-    for (const [name, { address, port, rests }] of uses) {
-      const use = { address: frontend.address, port: frontend.port, rests }
-      refs.set(name, this.#backends.take({ address, port }, frontend.protocol, frontend.id, use))
+    const active: (readonly [string, BackendRef])[] = []
+    const resting: BackendRef[] = []
+    for (const [name, { backend, use }] of uses) {
+      const ref = this.#backends.take(backend, frontend.protocol, frontend.id, use)
+      if (use.rests) resting.push(ref)
+      else active.push([name, ref])
     }
-    const refsThat = (rest: boolean): readonly (readonly [string, BackendRef])[] =>
-      [...refs].filter(([name]) => uses.get(name)?.rests === rest)
     const now = this.#times.nowNs()
-    const written = this.#space.write(
-      frontend.id,
-      refsThat(false),
-      refsThat(true).map(([, ref]) => ref),
-      held?.record,
-      now,
-    )
+    const written = this.#space.write(frontend.id, active, resting, held?.record, now)
     const record = { service, ...written }
     try {
       this.#frontends.put(key, encodeFrontend(record))
@@ -222,13 +213,6 @@ export class ServiceTable {
       throw error
     }
   }
-
-  #existing(refs: readonly BackendRef[]): readonly Backend[] {
-    return refs
-      .flatMap((ref) => this.#backends.at(ref) ?? [])
-      .map(({ address, port }) => ({ address, port }))
-      .sort(compareBackends)
-  }
 }
 
 function idOf(key: Uint8Array): string {
@@ -238,31 +222,29 @@ function idOf(key: Uint8Array): string {
 
 /** Sorted, each once, and none that rests among those that do not. */
 function normalised(frontend: Frontend): Frontend {
+  const backends = sorted(frontend.backends)
+  if (frontend.resting === undefined) return { ...frontend, backends }
   const textOf = ({ address, port }: Backend): string => `${address}:${port}`
-  const unique = (backends: readonly Backend[]): readonly Backend[] =>
-    [...new Map(backends.map((backend) => [textOf(backend), backend])).values()].sort(compareBackends)
-  const active = new Set(frontend.backends.map(textOf))
-  return {
-    ...frontend,
-    backends: unique(frontend.backends),
-    resting: unique(frontend.resting ?? []).filter((backend) => !active.has(textOf(backend))),
-  }
+  const active = new Set(backends.map(textOf))
+  return { ...frontend, backends, resting: sorted(frontend.resting).filter((each) => !active.has(textOf(each))) }
 }
 
-function usesOf({ backends, resting = [], protocol }: Frontend): Uses {
-  const named = (list: readonly Backend[], rests: boolean): [string, Backend & { readonly rests: boolean }][] =>
-    list.map(({ address, port }) => [nameOf({ address, port }, protocol), { address, port, rests }])
-  return new Map([...named(backends, false), ...named(resting, true)])
+function sorted(backends: readonly Backend[]): readonly Backend[] {
+  const placed = backends.map((backend) => ({ backend, address: parseIpv4(backend.address) ?? 0 }))
+  placed.sort((a, b) => compareAddresses(a.address, b.address) || a.backend.port - b.backend.port)
+  return placed
+    .filter(({ address, backend: { port } }, i) => {
+      const before = placed[i - 1]
+      return before?.address !== address || before.backend.port !== port
+    })
+    .map(({ backend }) => backend)
 }
 
-/** What a backend has to know of a frontend that uses it. */
-function endpointsOf(
-  uses: Uses,
-  { address, port }: Frontend,
-): Map<string, { address: string; port: number; rests: boolean }> {
-  return new Map([...uses].map(([name, { rests }]) => [name, { address, port, rests }]))
-}
-
-function compareBackends(a: Backend, b: Backend): number {
-  return compareAddresses(parseIpv4(a.address) ?? 0, parseIpv4(b.address) ?? 0) || a.port - b.port
+function usesOf({ address, port, backends, resting = [], protocol }: Frontend): Uses {
+  const named = (list: readonly Backend[], use: Use): [string, { readonly backend: Backend; readonly use: Use }][] =>
+    list.map((backend) => [nameOf(backend, protocol), { backend, use }])
+  return new Map([
+    ...named(backends, { address, port, rests: false }),
+    ...named(resting, { address, port, rests: true }),
+  ])
 }

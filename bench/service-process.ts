@@ -1,0 +1,120 @@
+/**
+ * A node's datapath in a process of its own, as the agent drives it: the order programs all Services in its slices,
+ * then one endpoint of a large Service changes. Prints one line of JSON.
+ *
+ *     node bench/service-process.ts BPFFS OBJECT
+ */
+import { Order } from '../src/agent/order.ts'
+import { systemClock } from '../src/clock/system-clock.ts'
+import { openKernelDatapath } from '../src/datapath/kernel.ts'
+import { frontendId, type Backend, type DesiredService } from '../src/desired/model.ts'
+import { HeraldError } from '../src/errors.ts'
+
+export interface ServiceFigures {
+  /** Since the process was started. */
+  readonly importedMs: number
+  readonly openedMs: number
+  readonly programmedMs: number
+  /** From the first write to the last. */
+  readonly writeMs: number
+  /** Of these, in the kernel. */
+  readonly kernelMs: number
+  readonly longestTurnMs: number
+  readonly rssMiB: number
+  readonly changesMs: readonly number[]
+}
+
+const [bpffs = '', objectFile = ''] = process.argv.slice(2)
+const services = 10_000
+const slice = 64
+const largeBackends = 300
+const changes = 60
+
+const importedMs = sinceStartMs()
+const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto' })
+const order = new Order(
+  {
+    // The programs are on no interface of this machine, and are taken to be.
+    datapath: { ...datapath, status: { ...datapath.status, interfaces: ['lo'] } },
+    clock: systemClock,
+    faults: { raise: (key, _subject, message) => fail(`${key}: ${message}`), clear: () => {} },
+    announce: () => {},
+    wake: () => {},
+  },
+  { drainMs: 5_000, retryMs: 500, retryMaxMs: 30_000 },
+)
+const openedMs = sinceStartMs()
+let longestTurnMs = 0
+const before = process.cpuUsage()
+order.want(new Map(Array.from({ length: services }, (_, n) => [`default/svc-${n}`, serviceOf(n)] as const)))
+const wantedMs = sinceStartMs()
+
+function turn(): void {
+  const at = performance.now()
+  const hasMore = order.run(slice)
+  longestTurnMs = Math.max(longestTurnMs, performance.now() - at)
+  if (hasMore) setImmediate(turn)
+  else finish()
+}
+turn()
+
+function finish(): void {
+  const programmedMs = sinceStartMs()
+  const { system } = process.cpuUsage(before)
+  if (order.held.size !== services) fail(`${order.held.size} of ${services} are held`)
+  const rssMiB = process.memoryUsage.rss() / (1 << 20)
+  const changesMs = Array.from({ length: changes }, (_, n) => {
+    order.want(new Map([['default/large', largeService(n)]]))
+    const at = performance.now()
+    order.run(slice)
+    return performance.now() - at
+  })
+  const figures: ServiceFigures = {
+    importedMs,
+    openedMs,
+    programmedMs,
+    writeMs: programmedMs - wantedMs,
+    kernelMs: system / 1_000,
+    longestTurnMs,
+    rssMiB,
+    changesMs: changesMs.slice(1),
+  }
+  datapath.close()
+  console.log(JSON.stringify(figures))
+}
+
+function sinceStartMs(): number {
+  return performance.now()
+}
+
+function fail(message: string): never {
+  throw new HeraldError('ERR_READ_BACK', message)
+}
+
+function desired(name: string, address: string, backends: readonly Backend[]): DesiredService {
+  const frontend = { service: `default/${name}`, address, protocol: 'TCP', port: 80, backends } as const
+  return {
+    key: `default/${name}`,
+    source: { kind: 'Service', namespace: 'default', name },
+    addresses: [address],
+    externalTrafficPolicy: 'Cluster',
+    frontends: [{ id: frontendId(address, 'TCP', 80), ...frontend }],
+    routes: [{ prefix: `${address}/32`, neighbors: ['65001/192.0.2.1'], attributes: {} }],
+    remoteBackends: 0,
+    verdicts: [],
+  }
+}
+
+function serviceOf(n: number): DesiredService {
+  const backends = [1, 2].map((i) => ({ address: `10.1.${(n >> 6) & 255}.${((n & 63) << 1) + i}`, port: 8080 }))
+  return desired(`svc-${n}`, `10.${128 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`, backends)
+}
+
+/** 300 backends, of which another one is missing each time. */
+function largeService(n: number): DesiredService {
+  const backends = Array.from({ length: largeBackends + 1 }, (_, i) => ({
+    address: `10.2.${i >> 8}.${i & 255}`,
+    port: 8080,
+  }))
+  return desired('large', '10.200.0.1', backends.toSpliced(n % largeBackends, 1))
+}

@@ -1,0 +1,82 @@
+/**
+ * `npm run bench -- service-scale`: 10 000 Services from the start of a process to the last one programmed, and what a
+ * change of one endpoint costs the loop. The packets' side, and other numbers of Services, are in kernel.ts.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildBpf } from '../scripts/build-bpf.ts'
+import { unloadDatapath } from '../src/datapath/unload.ts'
+import { mountBpffs, unmountBpffs } from '../src/sys/mount.ts'
+import { median, ms, nowMs, printTable, quantile, type Row } from './report.ts'
+import type { ServiceFigures } from './service-process.ts'
+
+/** The middle one of these, by the time until everything is programmed. */
+const starts = 3
+
+export function benchServiceScale(): Promise<void> {
+  const objectFile = buildBpf()
+  const runs = Array.from({ length: starts }, () => measuredStart(objectFile))
+  runs.sort((a, b) => a.endMs - b.endMs)
+  const run = runs[starts >> 1]
+  if (run !== undefined) printTable('10 000 Services x 2 backends, from the start of a process', rowsOf(run))
+  return Promise.resolve()
+}
+
+interface Start extends ServiceFigures {
+  /** From before the process was started until it had ended. */
+  readonly endMs: number
+}
+
+function measuredStart(objectFile: string): Start {
+  const bpffs = mkdtempSync(join(tmpdir(), 'bn-bpf-'))
+  mountBpffs(bpffs)
+  try {
+    const startedMs = nowMs()
+    const script = fileURLToPath(new URL('service-process.ts', import.meta.url))
+    const line = execFileSync(process.execPath, [script, bpffs, objectFile], { encoding: 'utf8' })
+    return { endMs: nowMs() - startedMs, ...(JSON.parse(line) as ServiceFigures) }
+  } finally {
+    unloadDatapath(bpffs)
+    unmountBpffs(bpffs)
+    rmdirSync(bpffs)
+  }
+}
+
+function rowsOf(run: Start): Row[] {
+  const changeMs = median(run.changesMs)
+  return [
+    {
+      what: 'process start -> all programmed, Maglev tables and probes included',
+      value: ms(run.programmedMs),
+      goal: '<= 1000 ms',
+      isMet: run.programmedMs <= 1_000,
+    },
+    {
+      what: '  of it: until modules are read / programs and maps are there',
+      value: `${ms(run.importedMs)} / ${ms(run.openedMs)}`,
+    },
+    { what: '  of it: first to last Service', value: ms(run.writeMs) },
+    {
+      what: 'map writes, read-backs and probes: time in the kernel',
+      value: ms(run.kernelMs),
+      goal: '< 100 ms',
+      isMet: run.kernelMs < 100,
+    },
+    {
+      what: 'longest turn of the loop',
+      value: ms(run.longestTurnMs),
+      goal: '<= 20 ms',
+      isMet: run.longestTurnMs <= 20,
+    },
+    { what: 'RSS', value: `${run.rssMiB.toFixed(0)} MiB`, goal: '<= 120 MiB', isMet: run.rssMiB <= 120 },
+    {
+      what: 'one endpoint of 300 changes, p50 / p95',
+      value: `${ms(changeMs)} / ${ms(quantile(run.changesMs, 0.95))}`,
+      goal: '<= 2 ms',
+      isMet: changeMs <= 2,
+    },
+  ]
+}
