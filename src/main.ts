@@ -38,6 +38,7 @@ import type { ObjectSource } from './k8s/source.ts'
 import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
 import { createTranslator, type Translator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
+import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
@@ -119,7 +120,14 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     datapathProblem: problem,
     log: output,
     notes: () => life?.faults.current.map(({ text }) => text) ?? [],
-    metrics: metricsOf(() => new Map([...agent.failures, ...(life?.faults.totals ?? [])]), agent, output),
+    metrics: metricsOf(
+      () => ({
+        ...agent.reconcile,
+        failures: new Map([...agent.failures, ...(life?.faults.totals ?? [])]),
+        lostLogLines: output.lostLines,
+      }),
+      options.metricAliases,
+    ),
   })
   const server = await createApiServer({
     views,
@@ -189,16 +197,10 @@ function rescanOnHangup(source: ObjectSource, log: Logger): void {
 }
 
 /** The metrics library is loaded by the first scrape: an agent that nobody scrapes does without it. */
-function metricsOf(
-  failures: () => ReadonlyMap<string, number>,
-  agent: Agent,
-  output: LogOutput,
-): (views: AgentViews) => Promise<string> {
+function metricsOf(figures: () => ReconcileFigures, hasAliases: boolean): (views: AgentViews) => Promise<string> {
   let metrics: Promise<(views: AgentViews) => Promise<string>> | undefined
   return async (views) => {
-    metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) =>
-      createMetrics(() => ({ ...agent.reconcile, failures: failures(), lostLogLines: output.lostLines })),
-    )
+    metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) => createMetrics(figures, hasAliases))
     return (await metrics)(views)
   }
 }

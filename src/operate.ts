@@ -84,14 +84,20 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
 }
 
 async function startProbes(
-  { http }: OperatorOptions,
+  { http, metricAliases }: OperatorOptions,
   election: Election,
   operator: Operator,
   output: LogOutput,
   log: Logger,
 ): Promise<ProbeServer | undefined> {
   if (http === undefined) return undefined
-  const views = createOperatorViews({ version, election, operator, lostLogLines: () => output.lostLines })
+  const views = createOperatorViews({
+    version,
+    election,
+    operator,
+    lostLogLines: () => output.lostLines,
+    hasMetricAliases: metricAliases,
+  })
   const server = await createProbeServer(views, http)
   log.info({ host: http.host, port: server.port }, 'probes and metrics are served')
   return server

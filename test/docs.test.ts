@@ -78,6 +78,22 @@ test('docs/json.md is what the schemas say, and every key says what it means', (
   assert.doesNotMatch(page('json'), / \| {2}\|$/m)
 })
 
+const operatorFigures = {
+  version: '0',
+  isLeader: true,
+  isSynced: true,
+  services: { allocated: 1, waiting: 0, owned: 0 },
+  pools: ['ipv4', 'ipv6'].map((family) => ({ pool: 'blue', family, total: 4, used: 1 })),
+  problems: { error: 0, warning: 0 },
+  notAccepted: 0,
+  outcomes: { service: { written: 1, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 } },
+  waiting: { service: 0 },
+  inFlight: 0,
+  unreadableKinds: ['Service'],
+  droppedEvents: 0,
+  lostLogLines: 0,
+}
+
 test('docs/metrics.md names exactly the families of a scrape, with type, labels and meaning', async () => {
   const families = parseExposition(
     await createMetrics(() => ({
@@ -106,6 +122,20 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
   assert.deepEqual([...labels].sort(), [...used].sort())
 })
 
+test("docs/metrics.md names exactly the families under MetalLB's names, with who has them", async () => {
+  const figures = { count: 1, errors: 0, lastMs: 1, lostLogLines: 0, failures: new Map<string, number>() }
+  const ofAgent = parseExposition(await createMetrics(() => figures, true)(memoryViews()))
+  const ofOperator = parseExposition(await createOperatorMetrics(true)(operatorFigures))
+  const rowsOf = [...new Map([...ofAgent, ...ofOperator]).values()]
+    .filter(({ name }) => name.startsWith('metallb_'))
+    .map(({ name, type, help, samples }) => {
+      const who = !ofOperator.has(name) ? 'agent' : ofAgent.has(name) ? 'both' : 'operator'
+      const labels = [...new Set(samples.flatMap((each) => Object.keys(each.labels)))]
+      return [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(', '), who, help]
+    })
+  assert.deepEqual(rows(sections(page('metrics')).get("MetalLB's names") ?? ''), rowsOf)
+})
+
 test('docs/operate.md has a row for each reason of the kernel, with what becomes of a packet and what to do', () => {
   const section = sections(page('operate')).get('Packets that the kernel answers or drops') ?? ''
   assert.deepEqual(
@@ -118,22 +148,7 @@ test('docs/operate.md has a row for each reason of the kernel, with what becomes
 })
 
 test('docs/metrics.md names exactly the families of an operator, with type, labels and their values', async () => {
-  const families = parseExposition(
-    await createOperatorMetrics()({
-      version: '0',
-      isLeader: true,
-      isSynced: true,
-      services: { allocated: 1, waiting: 0, owned: 0 },
-      pools: [{ pool: 'blue', family: 'ipv4', total: 4, used: 1 }],
-      problems: { error: 0, warning: 0 },
-      outcomes: { service: { written: 1, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 } },
-      waiting: { service: 0 },
-      inFlight: 0,
-      unreadableKinds: ['Service'],
-      droppedEvents: 0,
-      lostLogLines: 0,
-    }),
-  )
+  const families = parseExposition(await createOperatorMetrics()(operatorFigures))
   const scraped = [...families.values()].map(({ name, type, help, samples }) => [
     `\`${name}\``,
     type,

@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly ignoreExcludeLb: boolean
   /** What of the Node ends the announcement of Services. */
   readonly withdrawOn: readonly string[]
+  /** Metrics also under the names of another announcer. */
+  readonly metricAliases: boolean
   /** Where every input and output of the speaker is written. */
   readonly record?: string
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'

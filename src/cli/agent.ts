@@ -79,6 +79,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .argParser(withdrawals)
         .default([], 'nothing'),
     )
+    .option('--metric-aliases', 'metrics also under the names that docs/metrics.md lists as off by default', false)
     .option('--socket-lb', 'not in this version')
     .option(
       '--record <file>',

@@ -37,6 +37,7 @@ export function addOperator(
     )
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
     .option('--require-load-balancer-class', 'leave Services without a loadBalancerClass alone', false)
+    .option('--metric-aliases', 'metrics also under the names that docs/metrics.md lists as off by default', false)
     .addOption(
       new Option('--log-level <level>', 'least level logged')
         .choices(['debug', 'info', 'warn', 'error'])

@@ -9,6 +9,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import type { AgentViews, Page, ServiceView } from '../api/types.ts'
+import { addAgentAliases } from './metrics/aliases.ts'
 import { addDatapathMetrics } from './metrics/datapath.ts'
 import { addPeerMetrics } from './metrics/peers.ts'
 import { addProcessMetrics } from './metrics/process.ts'
@@ -18,13 +19,17 @@ import { addServiceMetrics } from './metrics/services.ts'
 /** Read in one turn of the loop: each is some map look-ups in the kernel. */
 const servicesAtOnce = 200
 
-/** Answers the text exposition for a set of views. */
-export function createMetrics(figures: () => ReconcileFigures): (views: AgentViews) => Promise<string> {
+/** Answers the text exposition for a set of views; with `hasAliases` also under names that are off by default. */
+export function createMetrics(
+  figures: () => ReconcileFigures,
+  hasAliases = false,
+): (views: AgentViews) => Promise<string> {
   const registry = new Registry()
   const setPeers = addPeerMetrics(registry)
   const services = addServiceMetrics(registry)
   const setters = [setPeers, addDatapathMetrics(registry), addProcessMetrics(registry)]
   const setReconcile = addReconcileMetrics(registry)
+  const aliases = hasAliases ? addAgentAliases(registry) : undefined
   const scrape = async (views: AgentViews): Promise<string> => {
     const [peers, status] = await Promise.all([views.peers(), views.status()])
     try {
@@ -35,15 +40,19 @@ export function createMetrics(figures: () => ReconcileFigures): (views: AgentVie
           ...(page?.continue === undefined ? {} : { continue: page.continue }),
         })
         services.add(page.items)
+        aliases?.add(page.items)
         await nextTurn()
       }
       services.end()
     } catch (error) {
       services.cut()
+      aliases?.cut()
       throw error
     }
     for (const set of setters) set({ peers, status })
-    setReconcile(figures())
+    const loop = figures()
+    setReconcile(loop)
+    aliases?.set({ peers, status }, loop.count, loop.errors)
     return registry.metrics()
   }
   let running: Promise<string> | undefined

@@ -1,5 +1,6 @@
 /** Prometheus metrics of an operator, read when they are scraped. Every name is in docs/metrics.md. */
 import { Counter, Gauge, Registry } from 'prom-client'
+import { addOperatorAliases } from './metrics/aliases.ts'
 import { addProcessMetrics } from './metrics/process.ts'
 import { Growth } from './metrics/growth.ts'
 
@@ -18,6 +19,8 @@ export interface OperatorMetrics {
   readonly services: Readonly<Record<string, number>>
   readonly pools: readonly PoolSeries[]
   readonly problems: Readonly<Record<string, number>>
+  /** Objects of the configuration that are not accepted as they are written. */
+  readonly notAccepted: number
   /** By what is written and how it ended. */
   readonly outcomes: Readonly<Record<string, Readonly<Record<string, number>>>>
   readonly waiting: Readonly<Record<string, number>>
@@ -27,13 +30,15 @@ export interface OperatorMetrics {
   readonly lostLogLines: number
 }
 
-/** Answers the text exposition. */
-export function createOperatorMetrics(): (metrics: OperatorMetrics) => Promise<string> {
+/** Answers the text exposition; with `hasAliases` also under names that are off by default. */
+export function createOperatorMetrics(hasAliases = false): (metrics: OperatorMetrics) => Promise<string> {
   const registry = new Registry()
   const setters = [addStateMetrics(registry), addPoolMetrics(registry), addWriteMetrics(registry)]
   const setProcess = addProcessMetrics(registry)
+  const setAliases = hasAliases ? addOperatorAliases(registry) : undefined
   return (metrics) => {
     for (const set of setters) set(metrics)
+    setAliases?.({ ...metrics, staleObjects: metrics.notAccepted })
     setProcess({ status: { version: metrics.version } })
     return registry.metrics()
   }
@@ -48,12 +53,17 @@ function addStateMetrics(registry: Registry): Setter {
   const synced = gauge('herald_operator_synced', '1 when every object was read once; before, nothing is given away')
   const services = gauge('herald_operator_services', 'LoadBalancer Services of a served class by state', 'state')
   const problems = gauge('herald_operator_object_problems', 'Objects that are broken, or half honoured', 'severity')
+  const notAccepted = gauge(
+    'herald_operator_configuration_not_accepted',
+    'Objects of the configuration that are not accepted as they are written',
+  )
   const unreadable = gauge('herald_operator_kind_unreadable', '1 for each kind that cannot be read now', 'kind')
   return (metrics) => {
     leader.set(metrics.isLeader ? 1 : 0)
     synced.set(metrics.isSynced ? 1 : 0)
     for (const [state, count] of Object.entries(metrics.services)) services.set({ state }, count)
     for (const [severity, count] of Object.entries(metrics.problems)) problems.set({ severity }, count)
+    notAccepted.set(metrics.notAccepted)
     unreadable.reset()
     for (const kind of metrics.unreadableKinds) unreadable.set({ kind }, 1)
   }

@@ -34,6 +34,7 @@ interface Known {
 
 interface Judgement {
   readonly generation: number | undefined
+  readonly isAccepted: boolean
   readonly conditions: readonly SaidCondition[]
 }
 
@@ -88,6 +89,11 @@ export class ConfigurationWrites {
     return [...this.#counted.values()]
   }
 
+  /** How many objects are not accepted as they are written. */
+  get notAccepted(): number {
+    return [...this.#judged.values()].filter(({ isAccepted }) => !isAccepted).length
+  }
+
   /** Answers the objects that may have something to say. */
   judge(problems: readonly Problem[], objects: StoredObjects): readonly string[] {
     const told = new Map([...byObject(problems)].map(([id, of]) => [id, toldProblems(of)]))
@@ -96,7 +102,9 @@ export class ConfigurationWrites {
       if (!isConfiguration(target)) continue
       const { kind, namespace, name } = target
       const ofDialect = own[kind as ServedKind]?.get(namespace === '' ? name : `${namespace}/${name}`) ?? []
-      this.#judged.set(id, { generation, conditions: [...ofDialect, acceptedCondition(told.get(id) ?? [])] })
+      const accepted = acceptedCondition(told.get(id) ?? [])
+      const isAccepted = accepted.status === 'True'
+      this.#judged.set(id, { generation, isAccepted, conditions: [...ofDialect, accepted] })
     }
     return [...this.#judged.keys()]
   }

@@ -11,6 +11,8 @@ export interface OperatorFigures {
   readonly services: Readonly<Record<ServiceState, number>>
   readonly pools: readonly CountedPool[]
   readonly problems: Readonly<Record<'error' | 'warning', number>>
+  /** Objects of the configuration that are not accepted as they are written. */
+  readonly notAccepted: number
   /** Writes since the start by what they are of and how they ended. */
   readonly outcomes: Readonly<Record<Lane, Readonly<Record<StatusOutcome['kind'], number>>>>
   readonly waiting: Readonly<Record<string, number>>

@@ -109,6 +109,7 @@ export class Operator {
         error: problems.filter(({ severity }) => severity === 'error').length,
         warning: problems.filter(({ severity }) => severity === 'warning').length,
       },
+      notAccepted: this.#configuration.notAccepted,
       outcomes: this.#outcomes,
       waiting: Object.fromEntries(lanes.map((lane) => [lane, this.#queue.waiting(lane)])),
       inFlight: this.#queue.inFlight,

@@ -12,6 +12,8 @@ export interface OperatorOptions {
   readonly loadBalancerClass?: string
   /** Services without a class are left alone. */
   readonly requireLoadBalancerClass: boolean
+  /** Metrics also under the names of another announcer. */
+  readonly metricAliases: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'json' | 'text'
 }

@@ -9,6 +9,8 @@ export interface OperatorViewParts {
   readonly election: Election
   readonly operator: Operator
   readonly lostLogLines: () => number
+  /** Metrics also under names that are off by default. */
+  readonly hasMetricAliases: boolean
 }
 
 export function createOperatorViews(parts: OperatorViewParts): ProbeViews {
@@ -18,7 +20,7 @@ export function createOperatorViews(parts: OperatorViewParts): ProbeViews {
     metrics: async () => {
       // The library is loaded by the first scrape.
       exposition ??= import('../observe/operator-metrics.ts').then(({ createOperatorMetrics }) =>
-        createOperatorMetrics(),
+        createOperatorMetrics(parts.hasMetricAliases),
       )
       return (await exposition)(operatorMetrics(parts))
     },

@@ -280,7 +280,7 @@ test('kubectl get shows AS numbers, peer and age, by the short name', { skip }, 
   await cluster.apply(policyWith({}))
   const [head = '', line = ''] = (await cluster.kubectl(['get', 'bgpp'])).split('\n')
   assert.match(head, /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +ACCEPTED +AGE/)
-  assert.match(line, /^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +\d/)
+  assert.match(line, /^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +\S*\s*\d/)
   assert.match(await cluster.kubectl(['get', 'ciliumbgp']), /bgp-peering/)
 })
 

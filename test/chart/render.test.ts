@@ -125,11 +125,13 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--require-load-balancer-class',
     '--ignore-exclude-lb',
     '--withdraw-on=unschedulable,taint:example.org/maintenance',
+    '--metric-aliases',
     '--log-level=debug',
     '--log-format=text',
     '--record=/var/log/herald: a #1.jsonl',
   ])
-  assert.ok(argsOf(only(objects, 'Deployment')).includes('--require-load-balancer-class'))
+  for (const flag of ['--require-load-balancer-class', '--metric-aliases'])
+    assert.ok(argsOf(only(objects, 'Deployment')).includes(flag))
   const pod = podOf(agent)
   assert.equal(pod.containers[0]?.livenessProbe?.httpGet.host, '2001:db8::1')
   assert.match(pod.containers[0]?.image ?? '', /^registry\.example\/herald@sha256:0+$/)

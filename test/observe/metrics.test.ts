@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { AgentViews, PeerView, ServiceView } from '../../src/api/types.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
+import { createOperatorMetrics, type OperatorMetrics } from '../../src/observe/operator-metrics.ts'
 import { Growth } from '../../src/observe/metrics/growth.ts'
 import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
 import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
@@ -263,5 +264,73 @@ test('growth: a reading that fell started again at zero, one that was missed sta
   assert.deepEqual(
     [round(['a', 5], ['b', 1]), round(['a', 7]), round(['a', 2], ['b', 1]), round(['a', 2])],
     [[5, 1], [2], [2, 1], [0]],
+  )
+})
+
+test("MetalLB's names are there where they are asked for, with its labels, and Services in number bounded", async () => {
+  assert.equal([...(await scraper()()).keys()].filter((name) => name.startsWith('metallb_')).length, 0)
+  let sessions: readonly PeerView[] = peers
+  let all: readonly ServiceView[] = services.map((each) => ({ ...each, state: 'Announced' }))
+  const answer = createMetrics(() => figures, true)
+  const scrape = async (): Promise<ReadonlyMap<string, Family>> =>
+    parseExposition(
+      await answer({ ...memoryViews(), peers: async () => sessions, services: async (from) => pageOf(all, from) }),
+    )
+  let families = await scrape()
+  const samplesOf = (name: string): readonly (readonly [string | undefined, number])[] =>
+    (families.get(name)?.samples ?? []).map(({ labels: { peer }, value: of }) => [peer, of])
+  assert.deepEqual(samplesOf('metallb_bgp_session_up'), [
+    ['192.0.2.1:179', 1],
+    ['[2001:db8::2]:1179', 0],
+  ])
+  assert.equal(value(families, 'metallb_bgp_announced_prefixes_total', { peer: '192.0.2.1:179' }), 5)
+  assert.equal(value(families, 'metallb_bgp_total_sent', { peer: '192.0.2.1:179' }), 42)
+  const [service] = all
+  assert.ok(service !== undefined)
+  const labels = { service: service.service, protocol: 'bgp', node: 'node1', ip: service.addresses[0] ?? '' }
+  assert.equal(value(families, 'metallb_speaker_announced', labels), 1)
+  assert.equal(value(families, 'metallb_k8s_client_updates_total'), 3)
+  assert.equal(value(families, 'metallb_k8s_client_config_loaded_bool'), 1)
+  // Counters go on, a peer that left is gone, and so is a Service that is not announced.
+  sessions = peers.slice(0, 1).map((peer) => ({ ...peer, messagesOut: 50 }))
+  all = services.map((each) => ({ ...each, state: 'Programmed' }))
+  families = await scrape()
+  assert.deepEqual(samplesOf('metallb_bgp_total_sent'), [['192.0.2.1:179', 50]])
+  assert.deepEqual(families.get('metallb_speaker_announced')?.samples, [])
+  all = Array.from({ length: 2_500 }, (_, index) => ({ ...service, service: `default/s${index}` }))
+  families = await scrape()
+  assert.equal(families.get('metallb_speaker_announced')?.samples.length, 1_000 * service.addresses.length)
+})
+
+test("an operator counts addresses of a pool under MetalLB's names, of both families and of each", async () => {
+  const figuresOf = (notAccepted: number): OperatorMetrics => ({
+    ...{ version: '0', isLeader: true, isSynced: true, services: {}, problems: {}, notAccepted },
+    pools: [
+      { pool: 'blue', family: 'ipv4', total: 16, used: 3 },
+      { pool: 'blue', family: 'ipv6', total: 4, used: 1 },
+    ],
+    outcomes: { service: { written: 7, refused: 1, failed: 1 }, pool: { failed: 9 } },
+    ...{ waiting: {}, inFlight: 0, unreadableKinds: [], droppedEvents: 0, lostLogLines: 0 },
+  })
+  const answer = createOperatorMetrics(true)
+  let families = parseExposition(await answer(figuresOf(0)))
+  const ofPool = (name: string): number | undefined => value(families, `metallb_allocator_${name}`, { pool: 'blue' })
+  assert.deepEqual(
+    ['', 'ipv4_', 'ipv6_'].map((part) => [ofPool(`${part}addresses_total`), ofPool(`${part}addresses_in_use_total`)]),
+    [
+      [20, 4],
+      [16, 3],
+      [4, 1],
+    ],
+  )
+  assert.equal(value(families, 'metallb_k8s_client_updates_total'), 9)
+  assert.equal(value(families, 'metallb_k8s_client_update_errors_total'), 2)
+  assert.equal(value(families, 'metallb_k8s_client_config_stale_bool'), 0)
+  families = parseExposition(await answer(figuresOf(1)))
+  assert.equal(ofPool('addresses_total'), 20)
+  assert.equal(value(families, 'metallb_k8s_client_config_stale_bool'), 1)
+  assert.equal(
+    parseExposition(await createOperatorMetrics()(figuresOf(0))).has('metallb_allocator_addresses_total'),
+    false,
   )
 })
