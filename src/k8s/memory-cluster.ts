@@ -92,10 +92,14 @@ export class MemoryCluster {
         this.put(key, object)
         return written()
       },
-      change: async (target, { spec }) => {
+      change: async (target, { metadata, spec }) => {
         const stale = staleOf(target)
-        if (stale === undefined) this.put(target, { ...this.objectOf(target), spec })
-        return stale ?? written()
+        if (stale !== undefined) return stale
+        const before = this.objectOf(target) ?? {}
+        const [old, now] = [recordOf(before['metadata']), recordOf(metadata)]
+        const annotations = { ...recordOf(old['annotations']), ...recordOf(now['annotations']) }
+        this.put(target, { ...before, metadata: { ...old, annotations }, spec })
+        return written()
       },
       remove: async (target) => {
         const stale = staleOf(target)

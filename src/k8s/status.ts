@@ -87,7 +87,7 @@ export interface StatusSink {
 export interface ObjectSink {
   /** `gone`: there is no such kind. `stale`: there is one of this name. */
   create(resource: string, object: RawObject): Promise<StatusOutcome>
-  /** Its spec becomes that of `object`; its labels stay. */
+  /** Its spec becomes that of `object`, and so do the annotations that `object` has; its labels stay. */
   change(target: ObjectVersionRef, object: RawObject): Promise<StatusOutcome>
   /** `resourceVersion` of the answer is empty. */
   remove(target: ObjectVersionRef): Promise<StatusOutcome>

@@ -11,6 +11,7 @@ import { FolderAllocator } from '../allocation/folder-allocator.ts'
 import { MemoryBook } from '../allocation/memory-book.ts'
 import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
 import type { Pool } from '../allocation/pool-table.ts'
+import type { ReservedPlace } from '../allocation/reserved.ts'
 import { byAge } from '../allocation/sharing.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
@@ -133,6 +134,11 @@ export class Allocation {
   #isOurs(key: string): boolean {
     const service = this.serviceOf(key)
     return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options)
+  }
+
+  /** What of the pools nodes, pods and neighbors have. */
+  get placesInPools(): readonly ReservedPlace[] {
+    return this.#addresses.placesInPools
   }
 
   servesClass(name: string | undefined): boolean {

@@ -2,6 +2,7 @@
  * The object of each node in which its agent says what its sessions are: made where some configuration applies to the
  * node, changed with it, and taken away when nothing applies any more. What another operator made is left alone.
  */
+import type { ReservedPlace } from '../allocation/reserved.ts'
 import type { Clock, Wait } from '../clock/clock.ts'
 import {
   isNodeReportOurs,
@@ -9,6 +10,8 @@ import {
   nodeReportObject,
   nodeReportResource,
   nodeReportVersions,
+  reservedIn,
+  reservedText,
 } from '../k8s/dialects/node-report.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { ObjectSink, ObjectVersionRef, StatusOutcome } from '../k8s/status.ts'
@@ -23,6 +26,7 @@ interface Known {
   readonly target: ObjectVersionRef
   readonly isOurs: boolean
   readonly spec: unknown
+  readonly reserved: string | undefined
 }
 
 export interface NodeWritesParts {
@@ -47,6 +51,8 @@ export class NodeWrites {
   #hasToldAbsence = false
   #hasToldForeign = false
   #isPlanned = false
+  #places: readonly ReservedPlace[] = []
+  #reserved = ''
 
   constructor(parts: NodeWritesParts) {
     this.#parts = parts
@@ -71,8 +77,17 @@ export class NodeWrites {
   read(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
     const { uid = '', resourceVersion = '' } = version
     const target = { ...key, resource: nodeReportResource, uid, resourceVersion }
-    this.#known.set(key.name, { target, isOurs: isNodeReportOurs(object), spec: object['spec'] })
+    const isOurs = isNodeReportOurs(object)
+    this.#known.set(key.name, { target, isOurs, spec: object['spec'], reserved: reservedIn(object) })
     this.#parts.add(key.name)
+  }
+
+  /** What of the pools something has: an agent reads its own Node alone, and is told of all others. */
+  reserve(places: readonly ReservedPlace[]): void {
+    if (places === this.#places) return
+    this.#places = places
+    this.#reserved = reservedText(places)
+    for (const node of this.#parts.plans.nodes) this.#parts.add(node)
   }
 
   forget({ name }: ObjectKey): void {
@@ -90,9 +105,12 @@ export class NodeWrites {
     }
     if (plan === undefined) return known === undefined ? undefined : sink.remove(known.target)
     const apiVersion = known?.target.apiVersion ?? nodeReportVersions[this.#version] ?? ''
-    const object = nodeReportObject(node, apiVersion, plan.neighbors, plan.names)
+    // What was said once is said to be nothing, and not left out.
+    const reserved = this.#reserved === '' && known?.reserved === undefined ? undefined : this.#reserved
+    const object = nodeReportObject(node, apiVersion, plan.neighbors, plan.names, reserved)
     if (known === undefined) return this.#absent === undefined ? this.#create(object) : undefined
-    return sameValue(known.spec, object['spec']) ? undefined : sink.change(known.target, object)
+    const isSame = sameValue(known.spec, object['spec']) && known.reserved === reserved
+    return isSame ? undefined : sink.change(known.target, object)
   }
 
   #create(object: RawObject): Promise<StatusOutcome> {

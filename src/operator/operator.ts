@@ -214,6 +214,7 @@ export class Operator {
     this.#touched.clear()
     if (arePoolsNew) this.#countSoon()
     if (areProblemsNew) this.#judgeSoon()
+    this.#nodes.reserve(this.#allocation.placesInPools)
     if (arePlansNew) this.#plans.sweep()
   }
 

@@ -41,10 +41,11 @@ export function objectsOnServer(requests: ApiRequests): ObjectSink {
       const body = JSON.stringify(object)
       return outcomeOf(await requests.change({ method: 'POST', path, contentType: 'application/json', body }))
     },
-    change: async (target, { spec }) => {
+    change: async (target, { metadata, spec }) => {
       const { uid, resourceVersion } = target
       const path = `${pathOf(target)}?fieldManager=${fieldManager}`
-      const body = JSON.stringify({ metadata: { uid, resourceVersion }, spec })
+      const { annotations } = recordOf(metadata)
+      const body = JSON.stringify({ metadata: { uid, resourceVersion, annotations }, spec })
       const contentType = 'application/merge-patch+json'
       return outcomeOf(await requests.change({ method: 'PATCH', path, contentType, body }))
     },

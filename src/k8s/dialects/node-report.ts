@@ -5,6 +5,7 @@
  *     neighbors --nodeSpec--> spec (operator)        sessions --nodeStatus--> status (agent) --reportOf--> cluster view
  */
 import type { Neighbor } from '../../desired/model.ts'
+import { maxReserved, reservedAnnotation } from '../kinds/cilium-bgp-node-config.ts'
 import { kinds } from '../kinds/table.ts'
 import type { ObjectKey, RawObject } from '../source.ts'
 import { conditionsOf, type StatusCondition } from '../status.ts'
@@ -75,18 +76,36 @@ export function isNodeReportOurs(object: RawObject): boolean {
   return recordOf(recordOf(object['metadata'])['labels'])[name] === value
 }
 
+/** What an object says of addresses that no Service may have; undefined: nothing was ever said. */
+export function reservedIn(object: RawObject): string | undefined {
+  const text = recordOf(recordOf(object['metadata'])['annotations'])[reservedAnnotation]
+  return typeof text === 'string' ? text : undefined
+}
+
+export function reservedText(places: readonly { readonly place: string }[]): string {
+  return places
+    .slice(0, maxReserved)
+    .map(({ place }) => place)
+    .join(', ')
+}
+
 /** The object for a node, without what the server adds. An instance is needed: `names` stand in for one. */
 export function nodeReportObject(
   node: string,
   apiVersion: string,
   neighbors: readonly Neighbor[],
   names: readonly string[],
+  reserved?: string,
 ): RawObject {
   const [label, value] = ownLabel
   return {
     apiVersion,
     kind: nodeReportKind,
-    metadata: { name: node, labels: { [label]: value } },
+    metadata: {
+      name: node,
+      labels: { [label]: value },
+      ...(reserved === undefined ? {} : { annotations: { [reservedAnnotation]: reserved } }),
+    },
     spec: nodeSpec(neighbors, names),
   }
 }

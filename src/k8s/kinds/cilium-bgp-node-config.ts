@@ -31,11 +31,21 @@ export const nodeConfigSpec = z.strictObject({
     .min(1),
 })
 
+/** By which the operator tells an agent what of the pools something in the cluster has: `192.0.2.7, 10.1.0.0/24`. */
+export const reservedAnnotation = 'herald.dev/reserved'
+/** An annotation has room for 256 KiB. */
+export const maxReserved = 4096
+
 export interface CiliumBgpNodeConfig {
   readonly metadata: Metadata
+  /** Addresses and prefixes that no Service may have. */
+  readonly reserved: readonly string[]
 }
 
 export function parseNodeConfig(raw: RawObject): Narrowed<CiliumBgpNodeConfig> {
   const { value, faults } = narrow(schema, raw)
-  return value === undefined ? { faults } : { value, faults }
+  if (value === undefined) return { faults }
+  const { metadata } = value
+  const places = (metadata.annotations[reservedAnnotation] ?? '').split(',').slice(0, maxReserved)
+  return { value: { metadata, reserved: places.map((place) => place.trim()).filter((place) => place !== '') }, faults }
 }

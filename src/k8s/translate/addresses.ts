@@ -16,7 +16,8 @@ export class ServiceAddresses {
   #places: readonly ReservedPlace[] = []
   #placesText = '[]'
   #reserved = new Reserved()
-  /** Of the places inside pools, as the source knows them. */
+  /** The places inside pools, as the source knows them. */
+  #placesInPools: readonly ReservedPlace[] = []
   #reservedText = '[]'
 
   constructor(source: AddressSource) {
@@ -30,6 +31,11 @@ export class ServiceAddresses {
   /** What nobody may have now, besides addresses of special use. */
   get reserved(): Reserved {
     return this.#reserved
+  }
+
+  /** What of the pools something else has. */
+  get placesInPools(): readonly ReservedPlace[] {
+    return this.#placesInPools
   }
 
   setPools(pools: readonly Pool[]): void {
@@ -51,14 +57,14 @@ export class ServiceAddresses {
   /** What is in no pool is given to nobody anyway: a node that comes or goes is nothing to the Services. */
   #tellReserved(): boolean {
     const ranges = this.#pools.flatMap((pool) => pool.ranges)
-    const text = JSON.stringify(
-      this.#places.filter(({ place }) => {
-        const reserved = rangeOfPlace(place)
-        return reserved !== undefined && ranges.some((range) => overlaps(range, reserved))
-      }),
-    )
+    const inPools = this.#places.filter(({ place }) => {
+      const reserved = rangeOfPlace(place)
+      return reserved !== undefined && ranges.some((range) => overlaps(range, reserved))
+    })
+    const text = JSON.stringify(inPools)
     if (text === this.#reservedText) return false
     this.#reservedText = text
+    this.#placesInPools = inPools
     this.#source.setReserved(this.#reserved)
     return true
   }

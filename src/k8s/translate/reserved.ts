@@ -15,8 +15,9 @@ export function reservedPlaces(
   nodes: Iterable<Node>,
   neighbors: readonly Pick<Neighbor, 'peerAddress'>[],
   local: readonly LocalAddress[] = [],
+  elsewhere: readonly ReservedPlace[] = [],
 ): readonly ReservedPlace[] {
-  const places = new Map<string, string>()
+  const places = new Map(elsewhere.map(({ place, reason }) => [place, reason]))
   for (const { interface: name, address } of local)
     if (!servingInterfaces.has(name)) places.set(address, `an address of this node, on ${name}`)
   for (const node of nodes) {

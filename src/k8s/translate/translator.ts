@@ -18,6 +18,7 @@ import { MemoryBook } from '../../allocation/memory-book.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
+import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
@@ -152,7 +153,7 @@ class NodeTranslator implements Translator {
       this.#isNodeDirty ||= poolKinds.has(kind)
     } else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
     else if (planKinds.has(kind) || (kind === 'Node' && id === this.#options.nodeName)) this.#isNodeDirty = true
-    if (kind === 'Node') this.#isReservedDirty = true
+    if (kind === 'Node' || kind === clusterPlacesKind) this.#isReservedDirty = true
   }
 
   #touchedSlice(id: string): void {
@@ -213,7 +214,8 @@ class NodeTranslator implements Translator {
     const before = this.#addresses.reserved
     const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
     const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
-    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local))) {
+    const elsewhere = clusterPlaces(this.#store.objects, this.#options.nodeName)
+    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local, elsewhere))) {
       this.#arePoolsDirty = true
       this.#touchAll()
     }
