@@ -61,6 +61,7 @@ export const problemCodes = {
   UnknownName: 'nothing',
   InvalidAggregation: 'nothing',
   ConflictingRequest: 'nothing',
+  DeprecatedAnnotation: 'nothing',
   NoBlocks: 'nothing',
   OverlappingBlocks: 'nothing',
   ReservedAddresses: 'nothing',

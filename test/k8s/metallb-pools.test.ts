@@ -145,7 +145,8 @@ test('a Service asks for addresses, a pool and company in either spelling of the
       '10.0.0.66',
     ])
     assert.deepEqual(delta.services.get('other/five')?.addresses, ['10.0.0.0'])
-    assert.deepEqual(delta.problems ?? [], [])
+    const codes = (delta.problems ?? []).map(({ code }) => code)
+    assert.deepEqual(codes, group === 'metallb.io' ? [] : Array.from({ length: 5 }, () => 'DeprecatedAnnotation'))
   }
 })
 
@@ -188,7 +189,10 @@ test('two spellings that do not agree are told, and the first one counts; equal 
   }
   assert.deepEqual(of('metallb.io/loadBalancerIPs: 10.0.0.1, metallb.universe.tf/loadBalancerIPs: 10.0.0.2'), [
     '10.0.0.1',
-    [['warning', 'ConflictingRequest', 'metadata.annotations.metallb.universe.tf/loadBalancerIPs']],
+    [
+      ['warning', 'ConflictingRequest', 'metadata.annotations.metallb.universe.tf/loadBalancerIPs'],
+      ['warning', 'DeprecatedAnnotation', 'metadata.annotations.metallb.universe.tf/loadBalancerIPs'],
+    ],
   ])
   assert.deepEqual(of('lbipam.cilium.io/ips: 10.0.0.3, metallb.io/loadBalancerIPs: 10.0.0.1'), [
     '10.0.0.3',
@@ -201,6 +205,34 @@ test('two spellings that do not agree are told, and the first one counts; equal 
   assert.deepEqual(of('lbipam.cilium.io/sharing-key: a, metallb.io/allow-shared-ip: b')[1], [
     ['warning', 'ConflictingRequest', 'metadata.annotations.metallb.io/allow-shared-ip'],
   ])
+})
+
+test('names of early versions are taken as ever, with one warning for a Service that has the new names', () => {
+  const auto = ipPool('auto', 'addresses: [10.0.0.0/24]')
+  const old = [
+    'metallb.universe.tf/address-pool: auto',
+    'metallb.universe.tf/allow-shared-ip: k',
+    'metallb.universe.tf/loadBalancerIPs: 10.0.0.9',
+  ]
+  const delta = flush(auto + asks('web', old.join(', ')))
+  assert.deepEqual(allocated(delta), ['10.0.0.9', 'Allocated'])
+  const [told, ...others] = delta.problems ?? []
+  assert.deepEqual([told?.severity, told?.code, others], ['warning', 'DeprecatedAnnotation', []])
+  assert.equal(told?.remedy, 'Write metallb.io/loadBalancerIPs, metallb.io/address-pool, metallb.io/allow-shared-ip.')
+  const renamed: Readonly<Record<string, string>> = {
+    'io.cilium/lb-ipam-ips: 10.0.0.9': 'lbipam.cilium.io/ips',
+    'io.cilium/lb-ipam-sharing-key: k': 'lbipam.cilium.io/sharing-key',
+    'io.cilium/lb-ipam-sharing-cross-namespace: b': 'lbipam.cilium.io/sharing-cross-namespace',
+  }
+  for (const [annotation, now] of Object.entries(renamed))
+    assert.deepEqual(
+      flush(auto + asks('web', annotation)).problems?.map(({ code, remedy }) => [code, remedy]),
+      [['DeprecatedAnnotation', `Write ${now}.`]],
+      annotation,
+    )
+  // What MetalLB writes for people to read, an empty one, and one of a Service that is no LoadBalancer ask for nothing.
+  for (const quiet of ['metallb.universe.tf/ip-allocated-from-pool: auto', 'metallb.universe.tf/address-pool: ""'])
+    assert.equal(flush(auto + asks('web', quiet)).problems, undefined, quiet)
 })
 
 test('a Service that names another pool moves there, and keeps what it has where that pool has nothing for it', () => {

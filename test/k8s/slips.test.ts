@@ -296,7 +296,7 @@ test('an annotation that begins like one that is read, and is none, is told with
         .map((each) => [each.field, each.severity, each.remedy]),
       [[`metadata.annotations.${name}`, 'warning', remedy]],
     )
-  for (const name of ['lbipam.cilium.io/ips', 'io.cilium/lb-ipam-ips', 'example.org/lbipam', 'cilium.io/anything'])
+  for (const name of ['lbipam.cilium.io/ips', 'example.org/lbipam', 'cilium.io/anything'])
     assert.deepEqual(problemsOf(onService(name)), [], name)
 })
 

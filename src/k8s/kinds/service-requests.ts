@@ -38,6 +38,27 @@ export const readAnnotations = {
 
 type Key = (typeof addressKeys | typeof poolKeys | typeof sharingKeys | typeof acrossKeys)[number]
 
+/** What deprecated names are called by now: those of early versions of Cilium and of MetalLB. */
+const renamed = [
+  ['io.cilium/lb-ipam-', 'lbipam.cilium.io/'],
+  ['metallb.universe.tf/', 'metallb.io/'],
+] as const
+
+/** One for all names of a Service: they count as ever. */
+export function deprecatedNames(annotations: Metadata['annotations']): readonly Fault[] {
+  const found = [...addressKeys, ...poolKeys, ...sharingKeys, ...acrossKeys].flatMap((key) => {
+    const [before, now] = renamed.find(([each]) => key.startsWith(each)) ?? []
+    if (before === undefined || !annotations[key]?.trim()) return []
+    return [{ key, now: `${now}${key.slice(before.length)}` }]
+  })
+  const [first] = found
+  if (first === undefined) return []
+  const names = found.map(({ key }) => key).join(', ')
+  const message = `${names}: deprecated, and taken as ever`
+  const remedy = `Write ${found.map(({ now }) => now).join(', ')}.`
+  return [fault('warning', pathOf(first.key), 'DeprecatedAnnotation', message, remedy)]
+}
+
 /** Of these a Service has one address of a family, and nothing beside `spec.loadBalancerIP`. */
 const isStrict = (key: Key | undefined): boolean => key?.startsWith('metallb.') === true
 

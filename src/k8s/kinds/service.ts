@@ -6,7 +6,7 @@ import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
-import { allocationRequest, readAnnotations, sharingOf } from './service-requests.ts'
+import { allocationRequest, deprecatedNames, readAnnotations, sharingOf } from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
@@ -130,7 +130,8 @@ export function parseService(raw: RawObject): Narrowed<Service> {
     const remedy = 'Ask for fewer; the last good version stays in force.'
     return { faults: [...faults, fault('error', path, 'LimitExceeded', message, remedy)] }
   }
-  const requests = [...requestFaults, ...sharingOf(service).faults]
+  const deprecated = deprecatedNames(value.metadata.annotations)
+  const requests = [...requestFaults, ...sharingOf(service).faults, ...deprecated]
   return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
 }
 
