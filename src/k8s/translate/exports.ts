@@ -28,9 +28,8 @@ import { neighborsAnnotation, type NeighborOverrides } from '../kinds/neighbor-a
 import type { NodeAddress } from '../kinds/node.ts'
 import { problemOf, refOf } from '../kinds/problems.ts'
 
-/** What one neighbor is to hear of Services in one family, by one advertisement; several add up. */
+/** What is to be heard of Services in one family, by one advertisement; several add up. */
 export interface ServiceExport {
-  readonly neighbor: Neighbor
   /** Who says so, as verdicts name it. */
   readonly name: string
   readonly selector: LabelSelector
@@ -43,10 +42,16 @@ export interface ServiceExport {
   readonly admits: (pools: readonly Pool[]) => boolean
   /** Attributes of a route, by the pools that hold its address. */
   readonly attributesFor: (pools: readonly Pool[]) => RouteAttributes
-  /** Equal with {@link said} where every Service would be exported alike: all that is the neighbor's. */
-  readonly heardBy: string
-  /** All that the advertisement says. */
+  /** Equal, where the neighbor is alike, for exports by which every Service is heard alike. */
   readonly said: string
+}
+
+/** What one neighbor is to hear of Services; neighbors that hear the same have one list. */
+export interface Hearing {
+  readonly neighbor: Neighbor
+  /** Equal where all is alike that is the neighbor's. */
+  readonly heardBy: string
+  readonly exports: readonly ServiceExport[]
 }
 
 export interface NodeExports {
@@ -54,7 +59,7 @@ export interface NodeExports {
   readonly names: readonly string[]
   /** The neighbors by their plan key. */
   readonly inForce: ReadonlyMap<string, readonly Neighbor[]>
-  readonly services: readonly ServiceExport[]
+  readonly services: readonly Hearing[]
   readonly podCidrs: readonly DesiredPodCidr[]
   readonly problems: readonly Problem[]
   /** Addresses that Services have without a pool are asked for. */
@@ -98,9 +103,9 @@ export function exportsOf(
 ): NodeExports {
   const problems: Problem[] = []
   const inForce = new Map<string, readonly Neighbor[]>()
-  const services: ServiceExport[] = []
+  const services: Hearing[] = []
   const podCidrRoutes = new Map<string, Route[]>()
-  const said = new Map<Advertisement, string>()
+  const lists: ExportLists = new Map()
   for (const planned of plan.neighbors) {
     const key = planKey(planned)
     const made = sessionsOf(planned, node, passwordOf, before.get(key) ?? [])
@@ -110,7 +115,7 @@ export function exportsOf(
       made.sessions.map(({ neighbor }) => neighbor),
     )
     for (const { neighbor, overrides } of made.sessions) {
-      services.push(...serviceExportsOf({ neighbor, overrides }, planned.advertisements, said))
+      services.push(hearingOf({ neighbor, overrides }, planned.advertisements, lists))
       for (const prefix of node.podCidrs) {
         const found = planned.advertisements.filter(
           ({ type, family }) => type === 'PodCIDR' && family === familyOf(prefix),
@@ -123,8 +128,9 @@ export function exportsOf(
     }
   }
   const podCidrs = podCidrsOf(plan, node, podCidrRoutes, problems)
-  const isOwnAsked = services.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
-  const isBeyondPools = isOwnAsked || services.some(({ aggregationLength }) => aggregationLength !== undefined)
+  const all = [...new Set(services.map(({ exports }) => exports))].flat()
+  const isOwnAsked = all.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
+  const isBeyondPools = isOwnAsked || all.some(({ aggregationLength }) => aggregationLength !== undefined)
   const { names, notAdvertised } = plan
   return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools }
 }
@@ -262,14 +268,27 @@ export function speaks(neighbor: Neighbor, prefix: string): boolean {
   return neighbor.families.includes(familyOf(prefix))
 }
 
-/** `said`: what was made of advertisements before, of which many neighbors have the same. */
-function serviceExportsOf(
+/** By the advertisements, and by what the neighbor adds to them. */
+type ExportLists = Map<readonly Advertisement[], Map<string, readonly ServiceExport[]>>
+
+function hearingOf(
   { neighbor, overrides }: Session,
   advertisements: readonly Advertisement[],
-  said: Map<Advertisement, string>,
-): readonly ServiceExport[] {
+  lists: ExportLists,
+): Hearing {
   const { med, asPathPrepend, extendedCommunities } = overrides
-  const heardBy = JSON.stringify([neighbor.id, neighbor.families, med, asPathPrepend, extendedCommunities])
+  const added = JSON.stringify([med, asPathPrepend, extendedCommunities])
+  const known = lists.get(advertisements) ?? new Map<string, readonly ServiceExport[]>()
+  lists.set(advertisements, known)
+  const exports = known.get(added) ?? serviceExportsOf(advertisements, overrides)
+  known.set(added, exports)
+  return { neighbor, heardBy: JSON.stringify([neighbor.id, neighbor.families, added]), exports }
+}
+
+function serviceExportsOf(
+  advertisements: readonly Advertisement[],
+  overrides: NeighborOverrides,
+): readonly ServiceExport[] {
   return advertisements.flatMap((one): readonly ServiceExport[] => {
     const { name, type, selector, family, addressTypes = loadBalancerOnly, aggregationLength, pools } = one
     const { aggregatesLocal = false } = one
@@ -281,14 +300,12 @@ function serviceExportsOf(
     const attributesFor = (held: readonly Pool[]): RouteAttributes => {
       const [pool] = held
       if (pool === undefined || held.length > 1) return attributesOf(one, held, overrides)
-      const known = ofPool.get(pool) ?? attributesOf(one, held, overrides)
-      ofPool.set(pool, known)
-      return known
+      const found = ofPool.get(pool) ?? attributesOf(one, held, overrides)
+      ofPool.set(pool, found)
+      return found
     }
     const what = { name, selector, family, addressTypes, aggregationLength, aggregatesLocal }
-    const text = said.get(one) ?? saidBy(one)
-    said.set(one, text)
-    return [{ neighbor, ...what, admits, attributesFor, heardBy, said: text }]
+    return [{ ...what, admits, attributesFor, said: saidBy(one) }]
   })
 }
 

@@ -1,53 +1,27 @@
 /** What one Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
-import {
-  frontendId,
-  type DesiredService,
-  type Frontend,
-  type ObjectRef,
-  type Route,
-  type RouteAttributes,
-  type Verdict,
-} from '../../desired/model.ts'
-import type { VerdictCode } from '../../desired/codes.ts'
-import { united } from '../../desired/route-attributes.ts'
-import { sameValue } from '../../desired/same-value.ts'
-import { parseAddress } from '../../ip/address.ts'
-import { formatPrefix, prefixOf } from '../../ip/prefix.ts'
+import { frontendId, type DesiredService, type Frontend, type Verdict } from '../../desired/model.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
-import type { Pool } from '../../allocation/pool-table.ts'
-import type { Reserved } from '../../allocation/reserved.ts'
-import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
-import { selectableLabels, type Service, type ServicePort } from '../kinds/service.ts'
-import type { ServiceAddressType } from '../dialects/node-plan.ts'
-import type { OwnAddresses } from './own-addresses.ts'
-import { type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
+import { parseAddress } from '../../ip/address.ts'
+import type { Service, ServicePort } from '../kinds/service.ts'
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
-import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import { servedClasses } from '../dialects/table.ts'
-import type { NodeObstacle } from './node-fitness.ts'
-import { selectionOf } from './touched.ts'
 import type { TranslatorOptions } from './types.ts'
-
-export interface ServiceInput {
-  readonly key: string
-  readonly source: ObjectRef
-  readonly service: Service
-  readonly slices: readonly EndpointSlice[]
-  /** Of a LoadBalancer. */
-  readonly answer: AddressAnswer
-  /** Who has which cluster IP and external IP. */
-  readonly owners: Pick<OwnAddresses, 'clusterOwner' | 'portOwner'>
-  /** Those that hold an address, the one that gives it away first. */
-  readonly poolsOf: (address: string) => readonly Pool[]
-  /** What nobody may have. */
-  readonly reserved: Reserved
-  /** undefined: no policy applies to this node, for the reason given. */
-  readonly exports: NodeExports | undefined
-  readonly noExports: { readonly message: string; readonly remedy: string }
-  /** Why no Service is announced from this node. */
-  readonly nodeObstacle?: NodeObstacle | undefined
-}
+import {
+  type Heard,
+  no,
+  noRoutes,
+  ofLoadBalancer,
+  policyOf,
+  routesOf,
+  selectedVerdict,
+  selectingOf,
+  type ServiceInput,
+  sharedVerdict,
+  type TypedAddress,
+  wishesOf,
+  yes,
+} from './wishes.ts'
 
 export type ClassOptions = Pick<TranslatorOptions, 'loadBalancerClass' | 'isClassRequired'>
 
@@ -63,32 +37,8 @@ export function servesClass(
   return servedClasses.includes(name) || name === loadBalancerClass
 }
 
-const yes = (step: Verdict['step'], code: VerdictCode, message: string): Verdict => ({ step, ok: true, code, message })
-const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: string): Verdict => ({
-  step,
-  ok: false,
-  code,
-  message,
-  remedy,
-})
-
-/** Thousands of Services are told the same. */
-const verdictLimit = 1 << 10
-const verdicts = new Map<string, Verdict>()
-
-function sharedVerdict(verdict: Verdict): Verdict {
-  // Of which each Service has its own.
-  if (verdict.step === 'allocated') return verdict
-  const found = verdicts.get(verdict.message)
-  if (found !== undefined && sameValue(found, verdict)) return found
-  if (verdicts.size >= verdictLimit) verdicts.clear()
-  verdicts.set(verdict.message, verdict)
-  return verdict
-}
-
 /** One for all: thousands have none. */
 const noFrontends: readonly Frontend[] = []
-const noRoutes: readonly Route[] = []
 const noAddresses: readonly string[] = []
 
 /** undefined: it is no LoadBalancer, and no advertisement asks for an address of its own. */
@@ -141,14 +91,6 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   }
 }
 
-/** One address may be of several types. */
-interface TypedAddress {
-  readonly address: string
-  readonly types: readonly ServiceAddressType[]
-}
-
-const ofLoadBalancer = (address: string): TypedAddress => ({ address, types: ['LoadBalancerIP'] })
-
 function unitedTypes(all: readonly TypedAddress[]): readonly TypedAddress[] {
   return [...Map.groupBy(all, ({ address }) => address)].map(([address, group]) => ({
     address,
@@ -157,12 +99,10 @@ function unitedTypes(all: readonly TypedAddress[]): readonly TypedAddress[] {
 }
 
 /** Its own addresses that an advertisement which selects it asks for. */
-function askedAddresses({ own }: Service, selecting: readonly ServiceExport[]): readonly TypedAddress[] {
+function askedAddresses({ own }: Service, selecting: readonly Heard[]): readonly TypedAddress[] {
   return own
     .filter(({ type, address }) =>
-      selecting.some(
-        ({ addressTypes, family }) => addressTypes.includes(type) && family === `${familyOf(address)}-unicast`,
-      ),
+      selecting.some(({ one }) => one.addressTypes.includes(type) && one.family === `${familyOf(address)}-unicast`),
     )
     .map(({ type, address }) => ({ address, types: [type] }))
 }
@@ -177,12 +117,6 @@ function classVerdict({ spec }: Service, isOurs: boolean, asked: readonly TypedA
   return asked.length > 0
     ? yes('class', 'NoClassNeeded', `${other}: only addresses of its own count`)
     : no('class', 'OtherClass', other, 'Give it a class that is served: --load-balancer-class names one more.')
-}
-
-/** The traffic policy that holds for an address: of one that is a cluster IP and more, the stricter one. */
-function policyOf({ types }: TypedAddress, { spec }: Service): 'Cluster' | 'Local' {
-  const policies = types.map((type) => (type === 'ClusterIP' ? spec.internalTrafficPolicy : spec.externalTrafficPolicy))
-  return policies.includes('Local') ? 'Local' : 'Cluster'
 }
 
 interface WhyNot {
@@ -306,139 +240,6 @@ function portsOf(
       .filter((port) => !isLost(port))
       .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port), everywhere }))
   })
-}
-
-/** What one neighbor is to hear of one address: all that its advertisements say. */
-interface Wish {
-  readonly address: string
-  readonly prefix: string
-  readonly neighbor: string
-  readonly attributes: RouteAttributes
-  /** Who says so, as verdicts name it. */
-  readonly name: string
-  /** The aggregate in place of which the address is announced by itself. */
-  readonly alone: string | undefined
-}
-
-function wishesOf(
-  input: ServiceInput,
-  selecting: readonly ServiceExport[],
-  addresses: readonly TypedAddress[],
-): readonly Wish[] {
-  return addresses.flatMap((typed) => {
-    const { address, types } = typed
-    const pools = input.poolsOf(address)
-    return selecting.flatMap((one): readonly Wish[] => {
-      if (`${familyOf(address)}-unicast` !== one.family) return []
-      if (!one.addressTypes.some((type) => types.includes(type))) return []
-      const { prefix, alone } = announcedPrefix(typed, one, policyOf(typed, input.service), input.reserved)
-      if (!one.admits(pools) || !speaks(one.neighbor, prefix)) return []
-      return [
-        { address, prefix, neighbor: one.neighbor.id, attributes: one.attributesFor(pools), name: one.name, alone },
-      ]
-    })
-  })
-}
-
-/** Wishes of one neighbor for one prefix are one; neighbors that hear the same of it share a route. */
-function routesOf(wishes: readonly Wish[]): readonly Route[] {
-  const routes = new Map<string, Route>()
-  for (const all of Map.groupBy(wishes, ({ prefix, neighbor }) => `${prefix} ${neighbor}`).values()) {
-    const { prefix = '', neighbor = '' } = all[0] ?? {}
-    const attributes = united(all.map((wish) => wish.attributes))
-    const id = JSON.stringify([prefix, attributes])
-    routes.set(id, { prefix, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor], attributes })
-  }
-  return routes.size === 0 ? noRoutes : [...routes.values()]
-}
-
-function selectingOf({ service, exports }: ServiceInput): readonly ServiceExport[] {
-  const labels = selectableLabels(service)
-  // An advertisement is one for each family, and they have one selector.
-  const known = new Map<LabelSelector, boolean>()
-  return (exports?.services ?? []).filter(({ selector }) => {
-    const isMatching = known.get(selector) ?? selectorMatches(selector, labels)
-    known.set(selector, isMatching)
-    return isMatching
-  })
-}
-
-/**
- * An aggregate draws packets for all of it: a node without endpoints may not pass on those of a Local Service, and what
- * nobody may have is in no aggregate.
- */
-function announcedPrefix(
-  { address, types }: TypedAddress,
-  { aggregationLength, aggregatesLocal }: ServiceExport,
-  policy: 'Cluster' | 'Local',
-  reserved: Reserved,
-): { readonly prefix: string; readonly alone?: string } {
-  const parsed = parseAddress(address)
-  // What is around an external IP is nobody's here: whoever may write a Service would draw packets for a network.
-  const isAlone = (policy === 'Local' && !aggregatesLocal) || types.every((type) => type === 'ExternalIP')
-  const aggregate =
-    parsed === undefined || aggregationLength === undefined || isAlone
-      ? undefined
-      : formatPrefix(prefixOf(parsed, aggregationLength))
-  const host = `${address}/${address.includes(':') ? 128 : 32}`
-  if (aggregate === undefined) return { prefix: host }
-  return reserved.isTouched(aggregate) ? { prefix: host, alone: aggregate } : { prefix: aggregate }
-}
-
-function selectedVerdict(
-  input: ServiceInput,
-  selecting: readonly ServiceExport[],
-  wishes: readonly Wish[],
-  addresses: readonly string[],
-): Verdict {
-  const { exports, noExports } = input
-  if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
-  const all = exports.names.join(', ')
-  const pools = addresses.map((address) => input.poolsOf(address))
-  const matching = addresses.length === 0 ? selecting : selecting.filter(({ admits }) => pools.some(admits))
-  const { notAdvertised } = exports
-  if (matching.length === 0 && (selecting.length > 0 || notAdvertised !== undefined)) {
-    const names = [...new Set(pools.flat().map(({ name }) => name))].join(', ')
-    const pool = names === '' ? 'no pool' : `pool ${names}`
-    const { message = `nothing that it says is for ${pool}`, remedy = 'Select the pool by its labels.' } =
-      notAdvertised ?? {}
-    return no('selected', 'NotAdvertised', `${all}: ${message} (${pool})`, remedy)
-  }
-  if (matching.length === 0) {
-    const wanted = selectionOf(exports.services)
-    return no(
-      'selected',
-      'NotSelected',
-      `${all} does not select this ` +
-        `Service${wanted === '' ? ': it has no serviceSelector' : ` (it selects ${wanted})`}`,
-      'Label the Service, or change serviceSelector.',
-    )
-  }
-  if (wishes.length === 0 && addresses.length > 0) return notHeard(matching, addresses, all)
-  const heard = wishes.length > 0 ? wishes : matching.map((one) => ({ name: one.name, neighbor: one.neighbor.id }))
-  const names = [...new Set(heard.map(({ name }) => name))].join(', ')
-  const neighbors = [...new Set(heard.map(({ neighbor }) => neighbor))].join(', ')
-  const alone = [...new Set(wishes.flatMap(({ alone: aggregate }) => aggregate ?? []))]
-  const rest = alone.map((each) => `; ${each} holds addresses that nobody may have, and is not announced as a whole`)
-  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}${rest.join('')}`)
-}
-
-/** It is selected, and no neighbor is to hear any of its addresses. */
-function notHeard(matching: readonly ServiceExport[], addresses: readonly string[], all: string): Verdict {
-  const families = new Set(addresses.map((address) => `${familyOf(address)}-unicast`))
-  const asked = matching.filter(({ family }) => families.has(family))
-  if (asked.length === 0)
-    return no(
-      'selected',
-      'FamilyNotSpoken',
-      `no neighbor of ${all} speaks the family of ${addresses.join(', ')}`,
-      'Add the family to the neighbor.',
-    )
-  const [names, types] = [asked.map(({ name }) => name), asked.flatMap(({ addressTypes }) => addressTypes)].map(
-    (each) => [...new Set(each)].join(', '),
-  )
-  const message = `${names} announces ${types}, and ${addresses.join(', ')} is none of these`
-  return no('selected', 'AddressNotAsked', message, 'Name the type of the address in what selects the Service.')
 }
 
 function supportedVerdict(

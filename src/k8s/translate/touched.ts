@@ -3,7 +3,7 @@
  * order, and of a few words that are the same for all; one that nothing selects is told what is selected. Pure.
  */
 import { formatSelector, type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
-import type { NodeExports, ServiceExport } from './exports.ts'
+import type { Hearing, NodeExports, ServiceExport } from './exports.ts'
 import type { NodeAnswer } from './node.ts'
 
 /** `everything`, or what is selected by the exports that came, went or are others now. */
@@ -21,7 +21,6 @@ export function touchedBetween(before: NodeAnswer | undefined, now: NodeAnswer):
   const [old, fresh] = [before.exports?.services ?? [], now.exports?.services ?? []]
   const changed = differing(old, fresh)
   if (changed.length === 0) return undefined
-  // Thousands of neighbors may hear the same.
   const selectors = new Map(changed.map(({ selector }) => [JSON.stringify(selector), selector]))
   return { selectors: [...selectors.values()], areWordsNew: selectionOf(old) !== selectionOf(fresh) }
 }
@@ -38,18 +37,60 @@ function wordsOf({ exports, noExports, obstacle }: NodeAnswer): string {
   )
 }
 
-/** What is between the exports that both lists begin with and those that both end with. */
+/** The exports that came, went or are others now, for whatever neighbor. */
 function differing(a: NodeExports['services'], b: NodeExports['services']): readonly ServiceExport[] {
-  const shorter = Math.min(a.length, b.length)
-  let first = 0
-  while (first < shorter && isAlike(a[first], b[first])) first++
-  let last = 0
-  while (last < shorter - first && isAlike(a.at(-1 - last), b.at(-1 - last))) last++
-  return [...a.slice(first, a.length - last), ...b.slice(first, b.length - last)]
+  const areListsAlike = listsCompared()
+  const areAlike = (one: Hearing, other: Hearing): boolean =>
+    one.heardBy === other.heardBy && areListsAlike(one.exports, other.exports)
+  const [old, fresh] = between(a, b, areAlike)
+  const isSameNeighbors = old.length === fresh.length && old.every(({ heardBy }, i) => heardBy === fresh[i]?.heardBy)
+  const found = new Set<ServiceExport>()
+  const seen = new Map<readonly ServiceExport[], Set<readonly ServiceExport[]>>()
+  for (const [i, { exports }] of old.entries()) {
+    const now = isSameNeighbors ? (fresh[i]?.exports ?? []) : []
+    const others = seen.get(exports) ?? new Set()
+    seen.set(exports, others)
+    // Thousands of neighbors may hear the same.
+    if (others.has(now)) continue
+    others.add(now)
+    for (const each of between(exports, now, (one, other) => one.said === other.said).flat()) found.add(each)
+  }
+  if (!isSameNeighbors)
+    for (const exports of new Set(fresh.map((each) => each.exports))) for (const each of exports) found.add(each)
+  return [...found]
 }
 
-function isAlike(a: ServiceExport | undefined, b: ServiceExport | undefined): boolean {
-  return a?.heardBy === b?.heardBy && a?.said === b?.said
+/** What is between the items that both lists begin with and those that both end with. */
+function between<T>(
+  a: readonly T[],
+  b: readonly T[],
+  isAlike: (one: T, other: T) => boolean,
+): readonly [readonly T[], readonly T[]] {
+  const isSame = (i: number, j: number): boolean => {
+    const [one, other] = [a[i], b[j]]
+    return one !== undefined && other !== undefined && isAlike(one, other)
+  }
+  const shorter = Math.min(a.length, b.length)
+  let first = 0
+  while (first < shorter && isSame(first, first)) first++
+  let last = 0
+  while (last < shorter - first && isSame(a.length - 1 - last, b.length - 1 - last)) last++
+  return [a.slice(first, a.length - last), b.slice(first, b.length - last)]
+}
+
+type List = readonly ServiceExport[]
+
+/** Each two lists once. */
+function listsCompared(): (one: List, other: List) => boolean {
+  const known = new Map<List, Map<List, boolean>>()
+  return (one, other) => {
+    const beside = known.get(one) ?? new Map<List, boolean>()
+    known.set(one, beside)
+    const found =
+      beside.get(other) ?? (one.length === other.length && one.every(({ said }, i) => said === other[i]?.said))
+    beside.set(other, found)
+    return found
+  }
 }
 
 const selections = new WeakMap<NodeExports['services'], string>()
@@ -58,7 +99,8 @@ const selections = new WeakMap<NodeExports['services'], string>()
 export function selectionOf(exports: NodeExports['services']): string {
   const known = selections.get(exports)
   if (known !== undefined) return known
-  const text = [...new Set(exports.map(({ selector }) => formatSelector(selector)))].join('; ')
+  const all = [...new Set(exports.map((each) => each.exports))].flat()
+  const text = [...new Set(all.map(({ selector }) => formatSelector(selector)))].join('; ')
   selections.set(exports, text)
   return text
 }

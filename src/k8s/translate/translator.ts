@@ -28,6 +28,7 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
+import { retoldService } from './wishes.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
 import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
@@ -57,6 +58,8 @@ class NodeTranslator implements Translator {
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
   #hasUnsettled = false
+  /** Of those that wait or are dirty: nothing but what neighbors hear of them is another. */
+  readonly #retold = new Set<string>()
   /** Empty as long as no advertisement asks for an address without a pool. */
   #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
@@ -146,7 +149,7 @@ class NodeTranslator implements Translator {
   #touched(change: Change | undefined): void {
     if (change === undefined) return
     const { kind, id } = change
-    if (kind === 'Service') this.#dirty.add(id)
+    if (kind === 'Service') this.#touch(id)
     else if (kind === 'EndpointSlice') this.#touchedSlice(id)
     else if (poolInputKinds.has(kind)) {
       this.#arePoolsDirty = true
@@ -163,17 +166,22 @@ class NodeTranslator implements Translator {
       if (left.length === 0) this.#slices.delete(before.service)
       else this.#slices.set(before.service, left)
       this.#sliceById.delete(id)
-      this.#dirty.add(before.service)
+      this.#touch(before.service)
     }
     const slice = this.#store.objects.EndpointSlice.get(id)?.value
     if (slice?.service === undefined) return
     this.#sliceById.set(id, slice)
     this.#slices.set(slice.service, [...(this.#slices.get(slice.service) ?? []), slice])
-    this.#dirty.add(slice.service)
+    this.#touch(slice.service)
   }
 
   #touchAll(): void {
-    for (const id of this.#store.objects.Service.keys()) this.#dirty.add(id)
+    for (const id of this.#store.objects.Service.keys()) this.#touch(id)
+  }
+
+  #touch(id: string): void {
+    this.#dirty.add(id)
+    this.#retold.delete(id)
   }
 
   /** An advertisement is about those that it selects, and about those that nothing selects, which are told so. */
@@ -181,8 +189,10 @@ class NodeTranslator implements Translator {
     if (touched === undefined) return
     if (touched === 'everything') return this.#touchAll()
     for (const [id, { value }] of this.#store.objects.Service)
-      if (isTouched(touched, selectableLabels(value)) || (touched.areWordsNew && this.#isUnselected(id)))
+      if (isTouched(touched, selectableLabels(value)) || (touched.areWordsNew && this.#isUnselected(id))) {
+        if (!this.#dirty.has(id) && !this.#waiting.has(id)) this.#retold.add(id)
         this.#dirty.add(id)
+      }
   }
 
   #isUnselected(id: string): boolean {
@@ -287,6 +297,7 @@ class NodeTranslator implements Translator {
         return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
       })
       if (isOwnAsked) for (const id of ids) this.#own.set(id, serviceOf(id))
+      for (const id of moved) this.#retold.delete(id)
       for (const id of [...ids, ...moved]) this.#waiting.add(id)
     } while (this.#dirty.size > 0 && settled < mostSettled && !isOver())
     for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
@@ -307,20 +318,18 @@ class NodeTranslator implements Translator {
   }
 
   #desired(id: string, service: Service, source: ObjectRef): DesiredService | undefined {
+    const around = {
+      reserved: this.#addresses.reserved,
+      poolsOf: (address: string) => this.#addresses.poolsOf(address),
+      exports: this.#answer?.exports,
+      noExports: this.#answer?.noExports ?? { message: '', remedy: '' },
+    }
+    const before = this.#retold.delete(id) ? this.#emitted.get(id) : undefined
+    const retold = before === undefined ? undefined : retoldService({ service, source, ...around }, before)
+    if (retold !== undefined) return retold
+    const own = { key: id, source, service, slices: this.#slices.get(id) ?? [], answer: this.#addresses.answerOf(id) }
     return translateService(
-      {
-        key: id,
-        source,
-        service,
-        slices: this.#slices.get(id) ?? [],
-        answer: this.#addresses.answerOf(id),
-        owners: this.#own,
-        reserved: this.#addresses.reserved,
-        poolsOf: (address) => this.#addresses.poolsOf(address),
-        exports: this.#answer?.exports,
-        noExports: this.#answer?.noExports ?? { message: '', remedy: '' },
-        nodeObstacle: this.#answer?.obstacle,
-      },
+      { ...own, owners: this.#own, ...around, nodeObstacle: this.#answer?.obstacle },
       this.#options,
     )
   }

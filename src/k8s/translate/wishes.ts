@@ -1,0 +1,274 @@
+/**
+ * What neighbors are to hear of one Service: which exports select it, which routes they come to, and the verdict about
+ * that. Pure.
+ */
+import type { VerdictCode } from '../../desired/codes.ts'
+import { type LabelSelector, selectorMatches } from '../../desired/label-selector.ts'
+import type { DesiredService, Neighbor, ObjectRef, Route, RouteAttributes, Verdict } from '../../desired/model.ts'
+import { united } from '../../desired/route-attributes.ts'
+import { sameValue } from '../../desired/same-value.ts'
+import type { AddressAnswer } from '../../allocation/address-source.ts'
+import type { Pool } from '../../allocation/pool-table.ts'
+import type { Reserved } from '../../allocation/reserved.ts'
+import { parseAddress } from '../../ip/address.ts'
+import { formatPrefix, prefixOf } from '../../ip/prefix.ts'
+import type { ServiceAddressType } from '../dialects/node-plan.ts'
+import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { selectableLabels, type Service } from '../kinds/service.ts'
+import { familyOf } from './eligible.ts'
+import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
+import type { NodeObstacle } from './node-fitness.ts'
+import type { OwnAddresses } from './own-addresses.ts'
+import { selectionOf } from './touched.ts'
+
+export interface ServiceInput {
+  readonly key: string
+  readonly source: ObjectRef
+  readonly service: Service
+  readonly slices: readonly EndpointSlice[]
+  /** Of a LoadBalancer. */
+  readonly answer: AddressAnswer
+  /** Who has which cluster IP and external IP. */
+  readonly owners: Pick<OwnAddresses, 'clusterOwner' | 'portOwner'>
+  /** Those that hold an address, the one that gives it away first. */
+  readonly poolsOf: (address: string) => readonly Pool[]
+  /** What nobody may have. */
+  readonly reserved: Reserved
+  /** undefined: no policy applies to this node, for the reason given. */
+  readonly exports: NodeExports | undefined
+  readonly noExports: { readonly message: string; readonly remedy: string }
+  /** Why no Service is announced from this node. */
+  readonly nodeObstacle?: NodeObstacle | undefined
+}
+
+/** One address may be of several types. */
+export interface TypedAddress {
+  readonly address: string
+  readonly types: readonly ServiceAddressType[]
+}
+
+export const ofLoadBalancer = (address: string): TypedAddress => ({ address, types: ['LoadBalancerIP'] })
+
+/** The traffic policy that holds for an address: of one that is a cluster IP and more, the stricter one. */
+export function policyOf({ types }: TypedAddress, { spec }: Service): 'Cluster' | 'Local' {
+  const policies = types.map((type) => (type === 'ClusterIP' ? spec.internalTrafficPolicy : spec.externalTrafficPolicy))
+  return policies.includes('Local') ? 'Local' : 'Cluster'
+}
+
+export const yes = (step: Verdict['step'], code: VerdictCode, message: string): Verdict => ({
+  step,
+  ok: true,
+  code,
+  message,
+})
+export const no = (step: Verdict['step'], code: VerdictCode, message: string, remedy: string): Verdict => ({
+  step,
+  ok: false,
+  code,
+  message,
+  remedy,
+})
+
+/** Thousands of Services are told the same. */
+const sharedLimit = 1 << 10
+const verdicts = new Map<string, Verdict>()
+
+export function sharedVerdict(verdict: Verdict): Verdict {
+  // Of which each Service has its own.
+  if (verdict.step === 'allocated') return verdict
+  const found = verdicts.get(verdict.message)
+  if (found !== undefined && sameValue(found, verdict)) return found
+  if (verdicts.size >= sharedLimit) verdicts.clear()
+  verdicts.set(verdict.message, verdict)
+  return verdict
+}
+
+/** One for all: thousands have none. */
+export const noRoutes: readonly Route[] = []
+
+/** An export that selects a Service, and who hears by it. */
+export interface Heard {
+  readonly neighbor: Neighbor
+  readonly one: ServiceExport
+}
+
+/** What one neighbor is to hear of one address: all that its advertisements say. */
+export interface Wish {
+  readonly address: string
+  readonly prefix: string
+  readonly neighbor: string
+  readonly attributes: RouteAttributes
+  /** Who says so, as verdicts name it. */
+  readonly name: string
+  /** The aggregate in place of which the address is announced by itself. */
+  readonly alone: string | undefined
+}
+
+export function wishesOf(
+  input: Pick<ServiceInput, 'service' | 'poolsOf' | 'reserved'>,
+  selecting: readonly Heard[],
+  addresses: readonly TypedAddress[],
+): readonly Wish[] {
+  return addresses.flatMap((typed) => {
+    const { address, types } = typed
+    const pools = input.poolsOf(address)
+    return selecting.flatMap(({ neighbor, one }): readonly Wish[] => {
+      if (`${familyOf(address)}-unicast` !== one.family) return []
+      if (!one.addressTypes.some((type) => types.includes(type))) return []
+      const { prefix, alone } = announcedPrefix(typed, one, policyOf(typed, input.service), input.reserved)
+      if (!one.admits(pools) || !speaks(neighbor, prefix)) return []
+      return [{ address, prefix, neighbor: neighbor.id, attributes: one.attributesFor(pools), name: one.name, alone }]
+    })
+  })
+}
+
+/** Wishes of one neighbor for one prefix are one; neighbors that hear the same of it share a route. */
+export function routesOf(wishes: readonly Wish[]): readonly Route[] {
+  const [first] = wishes
+  if (first === undefined) return noRoutes
+  const { prefix, attributes } = first
+  if (wishes.length === 1) return [{ prefix, neighbors: sharedList([first.neighbor]), attributes }]
+  const neighbors = new Set(wishes.map(({ neighbor }) => neighbor))
+  // Nearly always: one advertisement, heard by all alike.
+  if (
+    neighbors.size === wishes.length &&
+    wishes.every((wish) => wish.prefix === prefix && wish.attributes === attributes)
+  )
+    return [{ prefix, neighbors: sharedList([...neighbors]), attributes }]
+  const routes = new Map<string, Route>()
+  for (const all of Map.groupBy(wishes, (wish) => `${wish.prefix} ${wish.neighbor}`).values()) {
+    const { prefix: of = '', neighbor = '' } = all[0] ?? {}
+    const said = united(all.map((wish) => wish.attributes))
+    const id = JSON.stringify([of, said])
+    routes.set(id, { prefix: of, neighbors: [...(routes.get(id)?.neighbors ?? []), neighbor], attributes: said })
+  }
+  return [...routes.values()]
+}
+
+/** Thousands of Services are heard by the same neighbors. */
+const lists = new Map<string, readonly string[]>()
+
+function sharedList(list: readonly string[]): readonly string[] {
+  const text = list.join(' ')
+  const found = lists.get(text)
+  if (found !== undefined) return found
+  if (lists.size >= sharedLimit) lists.clear()
+  lists.set(text, list)
+  return list
+}
+
+export function selectingOf({ service, exports }: Pick<ServiceInput, 'service' | 'exports'>): readonly Heard[] {
+  const labels = selectableLabels(service)
+  // An advertisement is one for each family, and they have one selector; and neighbors share their lists.
+  const known = new Map<LabelSelector, boolean>()
+  const isSelected = ({ selector }: ServiceExport): boolean => {
+    const isMatching = known.get(selector) ?? selectorMatches(selector, labels)
+    known.set(selector, isMatching)
+    return isMatching
+  }
+  const ofList = new Map<readonly ServiceExport[], readonly ServiceExport[]>()
+  return (exports?.services ?? []).flatMap(({ neighbor, exports: all }) => {
+    const selected = ofList.get(all) ?? all.filter(isSelected)
+    ofList.set(all, selected)
+    return selected.map((one) => ({ neighbor, one }))
+  })
+}
+
+/**
+ * An aggregate draws packets for all of it: a node without endpoints may not pass on those of a Local Service, and what
+ * nobody may have is in no aggregate.
+ */
+function announcedPrefix(
+  { address, types }: TypedAddress,
+  { aggregationLength, aggregatesLocal }: ServiceExport,
+  policy: 'Cluster' | 'Local',
+  reserved: Reserved,
+): { readonly prefix: string; readonly alone?: string } {
+  const parsed = parseAddress(address)
+  // What is around an external IP is nobody's here: whoever may write a Service would draw packets for a network.
+  const isAlone = (policy === 'Local' && !aggregatesLocal) || types.every((type) => type === 'ExternalIP')
+  const aggregate =
+    parsed === undefined || aggregationLength === undefined || isAlone
+      ? undefined
+      : formatPrefix(prefixOf(parsed, aggregationLength))
+  const host = `${address}/${address.includes(':') ? 128 : 32}`
+  if (aggregate === undefined) return { prefix: host }
+  return reserved.isTouched(aggregate) ? { prefix: host, alone: aggregate } : { prefix: aggregate }
+}
+
+export function selectedVerdict(
+  input: Pick<ServiceInput, 'exports' | 'noExports' | 'poolsOf'>,
+  selecting: readonly Heard[],
+  wishes: readonly Wish[],
+  addresses: readonly string[],
+): Verdict {
+  const { exports, noExports } = input
+  if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
+  const all = exports.names.join(', ')
+  const pools = addresses.map((address) => input.poolsOf(address))
+  const matching = addresses.length === 0 ? selecting : selecting.filter(({ one }) => pools.some(one.admits))
+  const { notAdvertised } = exports
+  if (matching.length === 0 && (selecting.length > 0 || notAdvertised !== undefined)) {
+    const names = [...new Set(pools.flat().map(({ name }) => name))].join(', ')
+    const pool = names === '' ? 'no pool' : `pool ${names}`
+    const { message = `nothing that it says is for ${pool}`, remedy = 'Select the pool by its labels.' } =
+      notAdvertised ?? {}
+    return no('selected', 'NotAdvertised', `${all}: ${message} (${pool})`, remedy)
+  }
+  if (matching.length === 0) {
+    const wanted = selectionOf(exports.services)
+    return no(
+      'selected',
+      'NotSelected',
+      `${all} does not select this ` +
+        `Service${wanted === '' ? ': it has no serviceSelector' : ` (it selects ${wanted})`}`,
+      'Label the Service, or change serviceSelector.',
+    )
+  }
+  if (wishes.length === 0 && addresses.length > 0) return notHeard(matching, addresses, all)
+  const heard =
+    wishes.length > 0 ? wishes : matching.map(({ neighbor, one }) => ({ name: one.name, neighbor: neighbor.id }))
+  const names = [...new Set(heard.map(({ name }) => name))].join(', ')
+  const neighbors = [...new Set(heard.map(({ neighbor }) => neighbor))].join(', ')
+  const alone = [...new Set(wishes.flatMap(({ alone: aggregate }) => aggregate ?? []))]
+  const rest = alone.map((each) => `; ${each} holds addresses that nobody may have, and is not announced as a whole`)
+  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}${rest.join('')}`)
+}
+
+/** It is selected, and no neighbor is to hear any of its addresses. */
+function notHeard(matching: readonly Heard[], addresses: readonly string[], all: string): Verdict {
+  const families = new Set(addresses.map((address) => `${familyOf(address)}-unicast`))
+  const asked = matching.flatMap(({ one }) => (families.has(one.family) ? [one] : []))
+  if (asked.length === 0)
+    return no(
+      'selected',
+      'FamilyNotSpoken',
+      `no neighbor of ${all} speaks the family of ${addresses.join(', ')}`,
+      'Add the family to the neighbor.',
+    )
+  const [names, types] = [asked.map(({ name }) => name), asked.flatMap(({ addressTypes }) => addressTypes)].map(
+    (each) => [...new Set(each)].join(', '),
+  )
+  const message = `${names} announces ${types}, and ${addresses.join(', ')} is none of these`
+  return no('selected', 'AddressNotAsked', message, 'Name the type of the address in what selects the Service.')
+}
+
+/**
+ * The same Service where nothing but what neighbors hear is another: undefined where that decides more than its routes,
+ * or where it is not a plain one. Equal to what a whole translation makes.
+ */
+export function retoldService(
+  input: Pick<ServiceInput, 'service' | 'source' | 'exports' | 'noExports' | 'poolsOf' | 'reserved'>,
+  before: DesiredService,
+): DesiredService | undefined {
+  const [address] = before.addresses
+  const isPlain = address !== undefined && before.addresses.length === 1 && input.exports?.isOwnAsked === false
+  // With one address that is served, announced means eligible.
+  if (!isPlain || !before.verdicts.every(({ ok }) => ok)) return undefined
+  const selecting = selectingOf(input)
+  const wishes = wishesOf(input, selecting, [ofLoadBalancer(address)])
+  const selected = selectedVerdict(input, selecting, wishes, [address])
+  if (!selected.ok) return undefined
+  const verdicts = before.verdicts.map((each) => (each.step === 'selected' ? sharedVerdict(selected) : each))
+  return { ...before, source: input.source, routes: routesOf(wishes), verdicts }
+}
