@@ -11,13 +11,13 @@ export class ApiClient {
     this.#session = connect(url, { rejectUnauthorized: false })
   }
 
-  /** The clock when the answer was there; rejects with the server's words. */
-  send(method: 'POST' | 'PUT' | 'DELETE', path: string, object?: object): Promise<number> {
+  /** The clock when the answer was there; rejects with the server's words. PATCH is a server-side apply. */
+  send(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, object?: object): Promise<number> {
     const stream = this.#session.request({
       ':method': method,
       ':path': path,
       authorization: 'Bearer token-admin',
-      'content-type': 'application/json',
+      'content-type': method === 'PATCH' ? 'application/apply-patch+yaml' : 'application/json',
     })
     stream.end(object === undefined ? undefined : JSON.stringify(object))
     return new Promise((resolve, reject) => {

@@ -16,6 +16,8 @@ import type { Binaries } from './binaries.ts'
 export interface Cluster {
   readonly folder: string
   readonly url: string
+  /** Of etcd, without TLS. */
+  readonly etcdUrl: string
   /** Its own certificate authority, PEM file. */
   readonly caFile: string
   /** The administrator's. */
@@ -150,6 +152,7 @@ export async function startCluster(binaries: Binaries, flags: readonly string[] 
   return {
     folder,
     url,
+    etcdUrl,
     caFile,
     kubeconfig,
     kubeconfigOf,
