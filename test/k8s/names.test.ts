@@ -36,6 +36,31 @@ test('a peer that names a CiliumBGPPeerConfig which is not there keeps the one t
   assert.deepEqual([there.services.size, codesOf(there.problems)], [0, []])
 })
 
+test('a slip in a name of a CiliumBGPNodeConfigOverride changes no AS, no router ID and no source address', () => {
+  const own = (instance: string, peer = 'tor'): string =>
+    cilium.override(
+      `{name: ${instance}, localASN: 65099, routerID: 192.0.2.9, peers: [{name: ${peer}, localAddress: 192.168.1.10}]}`,
+    )
+  const translator = translatorWith(v2 + web + own('rack'))
+  const [first] = translator.flush().speaker?.neighbors ?? []
+  assert.deepEqual([first?.localAsn, first?.routerId, first?.sourceAddress], [65099, '192.0.2.9', '192.168.1.10'])
+  const slip = change(translator, own('rakc', 'tro'))
+  assert.deepEqual([slip.speaker, slip.services.size], [undefined, 0])
+  assert.deepEqual(saidOf(slip.problems), [
+    'NoSuchPart spec.bgpInstances[0].name CiliumBGPClusterConfig cilium-bgp has no instance rakc: rack, which stood ' +
+      'here, is meant',
+    'NoSuchPart spec.bgpInstances[0].peers[0].name CiliumBGPClusterConfig cilium-bgp has no peer tro: tor, which ' +
+      'stood here, is meant',
+  ])
+  assert.match(slip.problems?.[0]?.remedy ?? '', /Did you mean rack\?/)
+  // What the name never was has no effect, and neither has a slip from the start.
+  const other = change(translator, own('something-else'))
+  assert.equal(other.speaker?.neighbors[0]?.localAsn, 65001)
+  assert.equal(translatorWith(v2 + web + own('rakc')).flush().speaker?.neighbors[0]?.localAsn, 65001)
+  // Corrected, it says nothing any more.
+  assert.deepEqual(change(translator, own('rack')).problems, [])
+})
+
 test('a peer configuration is renamed in any order of its three steps, and no session and no route ends', () => {
   const steps: readonly ((translator: Translator) => DesiredDelta)[] = [
     (translator) => change(translator, cilium.peerConfig('', 'leaf')),

@@ -10,13 +10,15 @@ import type { Problem } from '../../desired/model.ts'
 import type { BgpInstance, BgpPeer, CiliumBgpClusterConfig } from '../kinds/cilium-bgp-cluster-config.ts'
 import type { InstanceOverride } from '../kinds/cilium-bgp-node-config-override.ts'
 import { defaultFamilies, defaultSettings, settingsOf, type PeerFamily } from '../kinds/cilium-bgp-peer-config.ts'
-import { fault, type Fault, type FieldPath } from '../kinds/narrow.ts'
+import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { overridesFor, type NeighborAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import { clusterConfigConditions } from './cilium-conditions.ts'
 import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
+import { type Overrides, overridesOf } from './cilium-v2-overrides.ts'
+import { NameMemory } from './name-memory.ts'
 import { sourceOn } from './source-interface.ts'
 import type { Advertisement, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOptions, PlanSource } from './node-plan.ts'
 
@@ -63,19 +65,20 @@ class Planner {
   /** Which CiliumBGPPeerConfig each peer has. */
   readonly #meant = new Map<string, string>()
   readonly #advertised = new Map<readonly PeerFamily[], readonly Advertisement[]>()
-  readonly #override: Stored<'CiliumBGPNodeConfigOverride'> | undefined
+  #overrides: Overrides['byInstance'] = new Map()
+  readonly #memory: NameMemory
 
   constructor(objects: StoredObjects, node: NodeFacts, options: PlanOptions, config: Config) {
     this.#objects = objects
     this.#node = node
     this.#options = options
     this.#config = config
-    this.#override = objects.CiliumBGPNodeConfigOverride.get(node.name)
+    this.#memory = new NameMemory(node.meant)
   }
 
   plan(): NodePlan {
     const { value } = this.#config
-    this.#checkOverride(value)
+    this.#readOverride(value)
     const made = value.instances.flatMap((instance) => this.#neighborsOf(instance))
     const named = value.instances.flatMap(({ peers }) =>
       peers.flatMap(({ peerConfigRef }) => peerConfigRef?.name ?? []),
@@ -91,7 +94,7 @@ class Planner {
       podCidrExports: podCidrExportsOf(families, this.#objects),
       usesNetwork: this.#usesNetwork,
       needed: [...peerConfigs].map((id) => ({ kind: 'CiliumBGPPeerConfig', id })),
-      meant: this.#meant,
+      meant: new Map([...this.#meant, ...this.#memory.meant]),
     }
   }
 
@@ -99,9 +102,17 @@ class Planner {
     this.problems.push(problemOf(found, key, origin))
   }
 
+  #readOverride({ metadata, instances }: CiliumBgpClusterConfig): void {
+    const override = this.#objects.CiliumBGPNodeConfigOverride.get(this.#node.name)
+    if (override === undefined) return
+    const { byInstance, faults } = overridesOf(override, { name: metadata.name, instances }, this.#memory)
+    this.#overrides = byInstance
+    for (const each of faults) this.#say(override, each)
+  }
+
   #neighborsOf(instance: BgpInstance): readonly PlanNeighbor[] {
     const { name, path, localASN } = instance
-    const override = this.#override?.value.instances.find((each) => each.name === name)
+    const override = this.#overrides.get(name)
     const localAsn = override?.localASN ?? localASN
     if (localAsn !== undefined)
       return instance.peers.flatMap((peer) => this.#neighborOf({ instance, override, peer, localAsn }) ?? [])
@@ -243,32 +254,6 @@ class Planner {
     this.#usesNetwork = true
     const found = sourceOn(device, address, this.#node)
     return typeof found === 'string' ? { keys: { sourceAddress: found } } : { keys: {}, why: found }
-  }
-
-  /** An override of what the configuration does not have is probably a slip. */
-  #checkOverride({ instances, metadata }: CiliumBgpClusterConfig): void {
-    const override = this.#override
-    for (const own of override?.value.instances ?? []) {
-      const instance = instances.find(({ name }) => name === own.name)
-      const say = (path: FieldPath, what: string, names: readonly string[], name: string): void => {
-        const near = nearest(name, names)
-        const message = `CiliumBGPClusterConfig ${metadata.name} has no ${what} ${name}: it has no effect`
-        const remedy = near === undefined ? `Write one of ${names.join(', ')}.` : `Did you mean ${near}?`
-        if (override !== undefined) this.#say(override, fault('warning', path, 'NoSuchPart', message, remedy))
-      }
-      if (instance === undefined) {
-        say(
-          [...own.path, 'name'],
-          'instance',
-          instances.map(({ name }) => name),
-          own.name,
-        )
-        continue
-      }
-      const names = instance.peers.map(({ name }) => name)
-      for (const peer of own.peers)
-        if (!names.includes(peer.name)) say([...peer.path, 'name'], 'peer', names, peer.name)
-    }
   }
 
   /** A selector that finds nothing is the commonest reason for a route that is not there. */
