@@ -11,8 +11,10 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -140,6 +142,74 @@ test('the last stage runs nothing, comes from an image without a shell, and take
     [],
   )
   assert.ok(copies().every(({ args }) => args.startsWith('--from=')))
+})
+
+/** The words of a stage's RUN that has `part`, from `start` on. */
+function runOf(stage: string, part: string, start = ''): string {
+  const instructions = stages.find(({ from }) => from.endsWith(`AS ${stage}`))?.instructions ?? []
+  const found = instructions.find(({ word, args }) => word === 'RUN' && args.includes(part))?.args ?? ''
+  assert.ok(found.includes(start), `RUN with ${part} in ${stage}`)
+  return found.slice(found.indexOf(start))
+}
+
+test('the image starts as a numbered user, with a file of the image that may be run', () => {
+  const argument = (word: string): string => last?.instructions.find((each) => each.word === word)?.args ?? ''
+  assert.match(argument('USER'), /^\d+:\d+$/, 'Kubernetes checks runAsNonRoot by the number')
+  const [entry = ''] = listOf('ENTRYPOINT')
+  const source = copies()
+    .map(({ args }) => args.split(/\s+/).slice(1))
+    .find((paths) => paths.at(-1) === entry)?.[0]
+  assert.ok(source?.startsWith('/src/'), `nothing is copied to ${entry}`)
+  assert.equal(statSync(join(root, source.slice('/src/'.length))).mode & 0o111, 0o111)
+})
+
+for (const [target, arch] of [
+  ['amd64', 'x64'],
+  ['arm64', 'arm64'],
+] as const)
+  test(`for ${target} the build takes native packages of ${arch}, and none that is for development`, () => {
+    const place = mkdtempSync(join(work, `${target}-`))
+    const packages = [`node-linux-${arch}/bin/node`, 'koffi/index.js', `@koromix/koffi-linux-${arch}/koffi.node`]
+    for (const name of packages) {
+      mkdirSync(join(place, 'node_modules', dirname(name)), { recursive: true })
+      writeFileSync(join(place, 'node_modules', name), '')
+    }
+    const script = runOf('build', 'TARGETARCH').replaceAll('/native', `${place}/native`)
+    const env = { PATH: process.env['PATH'], TARGETARCH: target }
+    // npm says what it was asked for; what it would bring is there.
+    const ran = spawnSync('sh', ['-ec', `npm() { echo "$@"; }\n${script}`], { cwd: place, env, encoding: 'utf8' })
+    assert.equal(ran.status, 0, ran.stderr)
+    assert.match(ran.stdout, new RegExp(`^ci .*--omit=dev .*--cpu=${arch}( |$)`, 'm'))
+    const made = readdirSync(join(place, 'native'), { recursive: true }).map(String)
+    assert.ok(made.includes('node') && made.includes(`node_modules/@koromix/koffi-linux-${arch}/koffi.node`))
+    const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    for (const name of Object.keys(devDependencies)) assert.ok(!made.includes(`node_modules/${name}`), name)
+  })
+
+test('the stage of libbpf finds it and what it needs', { skip }, () => {
+  const libs = join(work, 'found')
+  const script = runOf('libbpf', 'libbpf1', 'mkdir /libs').replaceAll('/libs', libs)
+  const ran = spawnSync('sh', ['-ec', script], { encoding: 'utf8' })
+  assert.equal(ran.status, 0, ran.stderr)
+  assert.deepEqual(readdirSync(libs).sort(), readdirSync(join(work, 'libs')).sort())
+})
+
+test('the image runs with a root that nobody can write, also as the user of the operator', { skip }, () => {
+  const readOnly = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec chroot'
+  const [entry = ''] = listOf('ENTRYPOINT')
+  for (const user of ['0:0', '65532:65532']) {
+    const run = (...args: readonly string[]) =>
+      spawnSync('unshare', ['-m', 'sh', '-ec', `${readOnly} --userspec=${user} "$0" "$@"`, top, entry, ...args], {
+        encoding: 'utf8',
+        env: { PATH: process.env['PATH'] },
+      })
+    const { status, stdout, stderr } = run('version')
+    assert.deepEqual([status, stderr], [0, ''], user)
+    assert.match(stdout, /^herald /)
+    const operator = run('operator', '--kubeconfig', '/nowhere', '--http', 'none')
+    assert.match(operator.stderr + operator.stdout, /\/nowhere cannot be read/, user)
+  }
+  assert.deepEqual(readdirSync(join(top, 'opt/herald/node_modules')).sort(), ['@koromix', 'koffi'])
 })
 
 test('the image runs the program of this version on the pinned Node', { skip }, () => {
