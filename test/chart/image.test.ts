@@ -159,7 +159,7 @@ test('the image starts as a numbered user, with a file of the image that may be 
   const source = copies()
     .map(({ args }) => args.split(/\s+/).slice(1))
     .find((paths) => paths.at(-1) === entry)?.[0]
-  assert.ok(source?.startsWith('/src/'), `nothing is copied to ${entry}`)
+  assert.ok(source !== undefined && source.startsWith('/src/'), `nothing is copied to ${entry}`)
   assert.equal(statSync(join(root, source.slice('/src/'.length))).mode & 0o111, 0o111)
 })
 

@@ -1,4 +1,4 @@
-import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
+import type { FromSpeaker, PeerSnapshot, QueryAnswer, RouteSnapshot } from '../../src/speaker/protocol.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
 
@@ -6,7 +6,7 @@ import { Speaker } from '../../src/speaker/speaker.ts'
 export class Router {
   peer: PeerSnapshot | undefined
   readonly transitions: string[] = []
-  #answers = new Map<number, (routes: readonly RouteSnapshot[]) => void>()
+  #answers = new Map<number, (answer: QueryAnswer) => void>()
   #next = 1
   readonly speaker: Speaker
 
@@ -21,7 +21,7 @@ export class Router {
         this.peer = message.peer
         this.transitions.push(message.peer.state)
       }
-      if (message.type === 'answer') this.#answers.get(message.id)?.(message.routes ?? [])
+      if (message.type === 'answer') this.#answers.get(message.id)?.(message)
     })
   }
 
@@ -68,11 +68,22 @@ export class Router {
     return (await this.#routes()).some(({ stale }) => stale === true)
   }
 
-  #routes(): Promise<readonly RouteSnapshot[]> {
+  async #routes(): Promise<readonly RouteSnapshot[]> {
+    const all: RouteSnapshot[] = []
+    for (let from: number | undefined; ; ) {
+      const { routes = [], next } = await this.#page(from)
+      all.push(...routes)
+      if (next === undefined) return all
+      from = next
+    }
+  }
+
+  #page(from: number | undefined): Promise<QueryAnswer> {
     const id = this.#next++
-    return new Promise<readonly RouteSnapshot[]>((resolve) => {
+    const query = { what: 'routes', table: 'received', family: 'ipv4-unicast' } as const
+    return new Promise<QueryAnswer>((resolve) => {
       this.#answers.set(id, resolve)
-      this.speaker.handle({ type: 'query', id, query: { what: 'routes', table: 'received', family: 'ipv4-unicast' } })
+      this.speaker.handle({ type: 'query', id, query: { ...query, ...(from === undefined ? {} : { from }) } })
     })
   }
 }
