@@ -338,9 +338,15 @@ export class Speaker implements PeersHost {
     const isOver = this.#environment.startTurn(turnMs)
     const groups = this.#allGroups()
     const limit = Math.ceil(this.#prefixesPerTurn / Math.max(1, groups.length))
-    const prefixes = this.#takeDirty(limit)
-    for (const group of groups) {
-      if (prefixes.length > 0) group.flush(prefixes, now)
+    const prefixes = [...this.#takeDirty(limit)]
+    // What one group fills its last message up with, the others behind it are told of too.
+    const more = (count: number): readonly Prefix[] => {
+      const added = this.#takeDirty(count)
+      prefixes.push(...added)
+      return added
+    }
+    for (const [i, group] of groups.entries()) {
+      if (prefixes.length > 0) group.flush([...prefixes], now, i === 0 ? more : undefined)
       if (prefixes.length < limit) group.step(limit - prefixes.length, now)
     }
     this.#prefixesPerTurn = isOver()

@@ -63,6 +63,8 @@ interface Walk {
 /** A prefix and what the Loc-RIB has for it: found with it, a million look-ups are spared. */
 type Want = readonly [Prefix, LocalRoutes | undefined]
 
+/** Changed prefixes beyond those of a turn that fill up its last message: one of 4096 octets has fewer. */
+const maxFill = 1_024
 /** Of a member whose queue is full; when more change, it is walked through all of them. */
 const maxMissed = 65_536
 
@@ -230,12 +232,20 @@ export class UpdateGroup {
     return slot === undefined ? [] : [{ rib: this.adjRibOut, bit: slot.bit }, ...(slot.takeOver?.places ?? [])]
   }
 
-  /** Sends the difference for these prefixes to every member that can take it. */
-  flush(prefixes: readonly Prefix[], now: number): void {
+  /**
+   * Sends the difference for these prefixes to every member that can take it, and for those that `more` answers when it
+   * is asked for so many that fill up the last message.
+   */
+  flush(prefixes: readonly Prefix[], now: number, more?: (count: number) => readonly Prefix[]): void {
     if (prefixes.length === 0) return
-    for (const slot of this.#slots.values()) if (slot.isBlocked) this.#note(slot, prefixes)
     const ready = this.#ready()
-    if (ready !== 0) this.#compare(prefixes, ready, now)
+    const batches = new Batches(now, this.#round)
+    if (ready !== 0) this.#compare(prefixes, ready, batches)
+    const lack = more === undefined ? 0 : this.#outbox.lackOf(batches.list())
+    const added = lack === 0 || lack > maxFill ? [] : (more?.(lack) ?? [])
+    if (ready !== 0) this.#compare(added, ready, batches)
+    for (const slot of this.#slots.values()) if (slot.isBlocked) this.#note(slot, [...prefixes, ...added])
+    this.#sendAll(batches)
   }
 
   /** What a member whose queue is full has missed; one that is walked through everything later misses nothing. */
@@ -247,10 +257,8 @@ export class UpdateGroup {
     slot.isWaiting = true
   }
 
-  #compare(prefixes: Iterable<Prefix>, members: MemberMask, now: number): void {
-    const batches = new Batches(now, this.#round)
+  #compare(prefixes: Iterable<Prefix>, members: MemberMask, batches: Batches): void {
     for (const prefix of prefixes) this.#diff(prefix, this.#locRib.get(prefix)?.routes, members, batches)
-    this.#sendAll(batches)
   }
 
   #diff(prefix: Prefix, routes: LocalRoutes | undefined, members: MemberMask, batches: Batches): void {
@@ -291,7 +299,9 @@ export class UpdateGroup {
       const some = [...missed].slice(0, left)
       for (const prefix of some) missed.delete(prefix)
       left -= some.length
-      this.#compare(some, bit, now)
+      const batches = new Batches(now, this.#round)
+      this.#compare(some, bit, batches)
+      this.#sendAll(batches)
     }
     this.#beginWalk()
     for (const walk of [...this.#walks]) left = this.#goOn(walk, left, now)

@@ -32,6 +32,8 @@ const refresh = (subtype: number): Uint8Array =>
 export class RouterSession {
   readonly table = new Map<Prefix, PathAttributes>()
   readonly faults: string[] = []
+  /** UPDATEs, End-of-RIB among them. */
+  updates = 0
   endOfRibs = 0
   begun = 0
   ended = 0
@@ -104,6 +106,7 @@ export class RouterSession {
   }
 
   #learn({ message, endOfRib }: DecodedUpdate): void {
+    this.updates++
     if (endOfRib !== undefined && ++this.endOfRibs > 1) this.faults.push('a second End-of-RIB')
     for (const gone of message.withdrawn) this.table.delete(gone)
     for (const reached of message.nlri) {
