@@ -36,7 +36,8 @@ export function prefixFamily(prefix: Prefix): Family {
 }
 
 export function prefixLength(prefix: Prefix): number {
-  return typeof prefix === 'number' ? prefix % 64 : prefix.charCodeAt(16)
+  // Not by %: of numbers beyond 31 bits that is a call of fmod(3).
+  return typeof prefix === 'number' ? prefix - Math.floor(prefix / 64) * 64 : prefix.charCodeAt(16)
 }
 
 export function prefixAddress(prefix: Prefix): Address {

@@ -258,8 +258,10 @@ export class PathTable {
   #read(prefix: Prefix): number {
     const key = this.#key
     if (typeof prefix === 'number') {
-      key[0] = Math.floor(prefix / 64)
-      return (prefix % 64) + 1
+      const address = Math.floor(prefix / 64)
+      key[0] = address
+      // Not by %: of numbers beyond 31 bits that is a call of fmod(3).
+      return prefix - address * 64 + 1
     }
     for (let word = 0; word < 4; word++) {
       const at = word * 4
@@ -366,7 +368,7 @@ export class PathTable {
     }
     this.#cursor = 0
     const words = this.#words
-    this.#keys = new Uint32Array(slots * words)
+    const keys = (this.#keys = new Uint32Array(slots * words))
     const lengths = (this.#lengths = new Uint8Array(slots))
     const rounds = (this.#rounds = new Uint8Array(slots))
     const blocks = (this.#blocks = new Uint32Array(slots))
@@ -380,8 +382,8 @@ export class PathTable {
         words === 1 ? this.#homeOfWord(length, old.keys[from] as number) : this.#homeIn(old.keys, from, length)
       let to = home & mask
       while (lengths[to] !== 0) to = (to + stride) & mask
-      if (words === 1) this.#keys[to] = old.keys[from] as number
-      else this.#keys.set(old.keys.subarray(from * words, (from + 1) * words), to * words)
+      if (words === 1) keys[to] = old.keys[from] as number
+      else for (let word = 0; word < words; word++) keys[to * words + word] = old.keys[from * words + word] as number
       lengths[to] = length
       rounds[to] = old.rounds[from] as number
       blocks[to] = old.blocks[from] as number

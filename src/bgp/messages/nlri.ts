@@ -10,11 +10,15 @@ export interface Nlri {
   readonly pathIds?: readonly number[]
 }
 
+/** Most UPDATEs withdraw nothing. */
+const nothing: Nlri = { prefixes: [] }
+
 /**
  * Reads to the end of `reader`; a string says what is wrong. Bits beyond the length are cleared. May overrun.
  * With `hasPathIds` each prefix comes as  pathId:u32 length:u8 address  (RFC 7911 3).
  */
 export function decodePrefixes(reader: Reader, afi: number, hasPathIds = false): Nlri | string {
+  if (reader.left === 0 && !hasPathIds) return nothing
   const prefixes: Prefix[] = []
   const pathIds: number[] = []
   const maximum = afi === 1 ? 32 : 128
@@ -34,7 +38,7 @@ export function decodePrefixes(reader: Reader, afi: number, hasPathIds = false):
 
 function decodeIpv4(reader: Reader, length: number, octets: number): Prefix {
   let address = 0
-  for (let i = 0; i < 4; i++) address = (address << 8) | (i < octets ? reader.u8() : 0)
+  for (let shift = 24, i = 0; i < octets; i++, shift -= 8) address |= reader.u8() << shift
   return prefixOf(address >>> 0, length)
 }
 
