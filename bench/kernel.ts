@@ -32,7 +32,7 @@ export async function benchKernel(): Promise<void> {
   try {
     printTable(`Map writes, ${services} Services x 2 backends`, mapRows(datapath))
     printTable(
-      'One packet of an established flow (BPF_PROG_TEST_RUN)',
+      'One packet of an established flow (BPF_PROG_TEST_RUN); the least is that of IPv4',
       packetRows(datapath, dirname(objectFile), bpffs),
     )
   } finally {
@@ -54,6 +54,25 @@ function frontend(n: number): Frontend {
     port: 80,
     backends,
   }
+}
+
+/** What packets are measured with, by family; an octet of the destination tells whether the packet was translated. */
+const families = {
+  IPv4: { vip: '10.128.0.7', client: '198.18.0.0', pod: (i: number) => `10.1.0.${i}`, mark: { at: 31, of: 1 } },
+  IPv6: {
+    vip: '2001:db8:128::7',
+    client: '2001:db8:51::',
+    pod: (i: number) => `fd00:1::${i}`,
+    mark: { at: 38, of: 0xfd },
+  },
+} as const
+type FamilyName = keyof typeof families
+
+function serveIpv6(datapath: KernelDatapath): void {
+  const { vip: address, pod } = families.IPv6
+  const backends = [1, 2].map((i) => ({ address: pod(i), port: 8080 }))
+  const id = frontendId(address, 'TCP', 80)
+  datapath.upsert({ id, service: 'default/svc', address, protocol: 'TCP', port: 80, backends })
 }
 
 function mapRows(datapath: KernelDatapath): Row[] {
@@ -84,29 +103,44 @@ function packetRows(datapath: KernelDatapath, objectFolder: string, bpffs: strin
   driver.load()
   floor.load()
   try {
-    const run = (program: number, flows: number, flags: number, repeat: number): number => {
+    const run = (program: number, flows: number, flags: number, repeat: number, family: FamilyName): number => {
+      const { mark } = families[family]
+      const headers = segment(flags, family)
+      const job = new Uint8Array(jobBytes)
+      job.set([...word(flows - 1), ...word(0), ...word(family === 'IPv6' ? 1 : 0), ...headers])
       driver.openMap('target').update(word(0), word(program))
-      driver.openMap('jobs').update(word(0), Uint8Array.from([...word(flows - 1), ...word(0), ...segment(flags), 0, 0]))
-      const { packet, durationNs } = runProgram(driver.programFd('driver'), segment(flags), repeat)
+      driver.openMap('jobs').update(word(0), job)
+      const { packet, durationNs } = runProgram(driver.programFd('driver'), headers, repeat)
       // The last packet shows whether the work was done: its destination is a backend, or was left alone.
-      if ((packet[31] === 1) !== (program !== empty.programFd('empty')))
+      if ((packet[mark.at] === mark.of) !== (program !== empty.programFd('empty')))
         throw new HeraldError('ERR_READ_BACK', 'the measured program did not translate')
       return durationNs
     }
-    return flowCounts.map((flows) => {
-      for (const program of [datapath.programs.ingress, floor.programFd('least')])
-        run(program, flows, tcpFlag.SYN, flows)
+    serveIpv6(datapath)
+    const subjects = [
+      { program: datapath.programs.ingress, family: 'IPv4' },
+      { program: datapath.programs.ingress, family: 'IPv6' },
+      { program: floor.programFd('least'), family: 'IPv4' },
+    ] as const
+    return flowCounts.flatMap((flows) => {
+      for (const { program, family } of subjects) run(program, flows, tcpFlag.SYN, flows, family)
       establish(bpffs)
-      const each = Array.from({ length: rounds }, () => {
-        const nothing = run(empty.programFd('empty'), flows, tcpFlag.ACK, packetsPerRound)
-        const [ours, least] = [datapath.programs.ingress, floor.programFd('least')].map(
-          (program) => run(program, flows, tcpFlag.ACK, packetsPerRound) - nothing,
-        )
-        return { ours: ours ?? 0, least: least ?? 0 }
-      })
-      const [ours, least] = [median(each.map((round) => round.ours)), median(each.map((round) => round.least))]
-      const isMet = ours <= 2 * least
-      return { what: `${flows} flows (the least: ${least} ns)`, value: `${ours} ns`, goal: '<= 2x the least', isMet }
+      const each = Array.from({ length: rounds }, () =>
+        subjects.map(({ program, family }) => {
+          const nothing = run(empty.programFd('empty'), flows, tcpFlag.ACK, packetsPerRound, family)
+          return run(program, flows, tcpFlag.ACK, packetsPerRound, family) - nothing
+        }),
+      )
+      const [ipv4 = 0, ipv6 = 0, least = 0] = subjects.map((_, i) => median(each.map((round) => round[i] ?? 0)))
+      return [
+        {
+          what: `${flows} flows of IPv4 (the least: ${least} ns)`,
+          value: `${ipv4} ns`,
+          goal: '<= 2x the least',
+          isMet: ipv4 <= 2 * least,
+        },
+        { what: `${flows} flows of IPv6`, value: `${ipv6} ns` },
+      ]
     })
   } finally {
     driver.close()
@@ -131,6 +165,10 @@ function establish(bpffs: string): void {
 
 const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer)
 
-function segment(flags: number): Uint8Array {
-  return tcpFrame({ source: '198.18.0.0', destination: '10.128.0.7', sourcePort: 40_000, destinationPort: 80, flags })
+/** `struct job` of bench/bpf/driver.bpf.c. */
+const jobBytes = 88
+
+function segment(flags: number, family: FamilyName): Uint8Array {
+  const { client: source, vip: destination } = families[family]
+  return tcpFrame({ source, destination, sourcePort: 40_000, destinationPort: 80, flags })
 }

@@ -7,14 +7,19 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
-#define HEADER_BYTES 54 /* Ethernet, IPv4 without options, TCP without options */
+/* Ethernet, IP, TCP without options: what is written, and where the end of the source address and its port are in it. */
+#define IPV4_BYTES 54
 #define IPV4_SOURCE_LOW 28
-#define TCP_SOURCE 34
+#define IPV4_TCP_SOURCE 34
+#define IPV6_BYTES 74
+#define IPV6_SOURCE_LOW 36
+#define IPV6_TCP_SOURCE 54
 
 struct job {
 	__u32 flow_mask; /* number of flows - 1, a power of two - 1 */
 	__u32 next;
-	__u8 header[HEADER_BYTES];
+	__u32 is_ipv6;
+	__u8 header[IPV6_BYTES];
 };
 
 struct {
@@ -39,10 +44,17 @@ int driver(struct __sk_buff *skb)
 	if (!job)
 		return -1;
 	__u32 flow = job->next++ & job->flow_mask;
-	*(__u16 *)(job->header + IPV4_SOURCE_LOW) = bpf_htons(flow & 0xffff);
-	*(__u16 *)(job->header + TCP_SOURCE) = bpf_htons(40000 + (flow >> 16));
-	if (bpf_skb_store_bytes(skb, 0, job->header, HEADER_BYTES, 0))
-		return -1;
+	if (job->is_ipv6) {
+		*(__u16 *)(job->header + IPV6_SOURCE_LOW) = bpf_htons(flow & 0xffff);
+		*(__u16 *)(job->header + IPV6_TCP_SOURCE) = bpf_htons(40000 + (flow >> 16));
+		if (bpf_skb_store_bytes(skb, 0, job->header, IPV6_BYTES, 0))
+			return -1;
+	} else {
+		*(__u16 *)(job->header + IPV4_SOURCE_LOW) = bpf_htons(flow & 0xffff);
+		*(__u16 *)(job->header + IPV4_TCP_SOURCE) = bpf_htons(40000 + (flow >> 16));
+		if (bpf_skb_store_bytes(skb, 0, job->header, IPV4_BYTES, 0))
+			return -1;
+	}
 	bpf_tail_call(skb, &target, 0);
 	return -1;
 }

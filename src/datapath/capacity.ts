@@ -1,7 +1,7 @@
-/** How many entries maps take: by the machine's memory, of which the maps of flows take less than two percent. Pure. */
+/** How many entries maps take: by the machine's memory, of which the maps of flows take less than three percent. Pure. */
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 
-/** An entry of a key of 16 octets and a value of 40 takes about 120; openings and datagrams take half of that again. */
+/** An entry of a key of 40 octets and a value of 52 takes about 150; openings and datagrams take half of that again. */
 const memoryPerConnection = 8_192
 const [leastFlows, mostFlows] = [1 << 16, 1 << 23]
 /** What any other map may take at most, as a part of the memory. */

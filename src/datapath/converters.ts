@@ -17,4 +17,39 @@ export interface Converter {
   readonly maps: Readonly<Partial<Record<MapName, Conversion>>>
 }
 
-export const converters: readonly Converter[] = []
+function joined(...parts: readonly ArrayLike<number>[]): Uint8Array {
+  return Uint8Array.from(parts.flatMap((part) => Array.from(part)))
+}
+
+/** `struct ip_address` of the 4 octets at an offset. */
+function mapped(octets: Uint8Array, at: number): readonly number[] {
+  return [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...octets.subarray(at, at + 4)]
+}
+
+/** Schema 2 had addresses of 4 octets, and of IPv4 only; what is behind them is as it was. */
+const ofFlow: Conversion = (key, value) => [
+  joined(mapped(key, 0), mapped(key, 4), key.subarray(8)),
+  joined(mapped(value, 0), value.subarray(4)),
+]
+
+const fromSchema2: Converter = {
+  from: 2,
+  maps: {
+    frontends: (key, value) => [joined(mapped(key, 0), key.subarray(4)), value.slice()],
+    // It had four octets unused before the end of draining.
+    backends: (key, value) => [key, joined(mapped(value, 0), value.subarray(4, 12), value.subarray(16))],
+    tables: 'same',
+    openings: ofFlow,
+    connections: ofFlow,
+    datagrams: ofFlow,
+    fragments: (key, value) => {
+      const protocol = [key[10] ?? 0, 0, 0, 0]
+      const identification = [...key.subarray(8, 10), 0, 0]
+      return [joined(mapped(key, 0), mapped(key, 4), identification, protocol), joined(value, protocol)]
+    },
+    counters: 'same',
+    drops: 'same',
+  },
+}
+
+export const converters: readonly Converter[] = [fromSchema2]

@@ -2,13 +2,13 @@
  * The octets of map keys and values, beside bpf/layout.h; a test compares both through the object's BTF. Addresses and
  * ports are in network order, everything else in that of the host (little endian on every platform we run on).
  */
-import { formatAddress, parseIpv4 } from '../ip/address.ts'
+import { addressBytes, addressFromBytes, formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import type { Backend, Protocol } from '../desired/model.ts'
 import type { FrontendCounters } from './datapath.ts'
 import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
-export const schema = 2
+export const schema = 3
 
 const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
 
@@ -60,14 +60,14 @@ export interface SourceRecord {
 }
 
 export const sizes = {
-  addressKey: 4,
+  ipAddress: 16,
   address: 8,
-  frontendKey: 8,
+  frontendKey: 20,
   frontend: 48,
-  backend: 24,
+  backend: 32,
   backendRef: 8,
-  endpoint: 8,
-  source: 56,
+  endpoint: 20,
+  source: 104,
   counters: 40,
   reason: 8,
 } as const
@@ -86,15 +86,15 @@ interface MapShape {
 
 /** Every map of the programs, by its name there. */
 export const mapShapes = {
-  addresses: { kind: 'hash', keyBytes: sizes.addressKey, valueBytes: sizes.address, maxEntries: 1 << 17 },
+  addresses: { kind: 'hash', keyBytes: sizes.ipAddress, valueBytes: sizes.address, maxEntries: 1 << 17 },
   frontends: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.frontend, maxEntries: 1 << 18 },
   backends: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backend, maxEntries: 1 << 18 },
   tables: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backendRef, maxEntries: 1 << 22 },
   sources: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.source, maxEntries: 1 << 18 },
-  openings: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 17 },
-  connections: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 19 },
-  datagrams: { kind: 'lru', keyBytes: 16, valueBytes: 40, maxEntries: 1 << 17 },
-  fragments: { kind: 'lru', keyBytes: 12, valueBytes: 4, maxEntries: 8_192 },
+  openings: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
+  connections: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 19 },
+  datagrams: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
+  fragments: { kind: 'lru', keyBytes: 40, valueBytes: 8, maxEntries: 8_192 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 18 },
   drops: {
     kind: 'array',
@@ -103,6 +103,7 @@ export const mapShapes = {
     maxEntries: reasonNames.length * familyNames.length,
   },
   limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
+  scratch: { kind: 'array', keyBytes: 4, valueBytes: 72, maxEntries: 2 },
 } as const satisfies Readonly<Record<string, MapShape>>
 
 export type MapName = keyof typeof mapShapes
@@ -115,7 +116,8 @@ export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
   address: { frontends: 0, sources: 4 },
-  frontend_key: { address: 0, port: 4, protocol: 6, reserved: 7 },
+  ip_address: { high: 0, low: 12 },
+  frontend_key: { address: 0, port: 16, protocol: 18, reserved: 19 },
   frontend: {
     service: 0,
     backends: 4,
@@ -129,25 +131,38 @@ export const offsets = {
     resting: 44,
   },
   backend_ref: { id: 0, generation: 4 },
-  backend: { address: 0, port: 4, protocol: 6, reserved: 7, generation: 8, reserved2: 12, drain_until_ns: 16 },
-  endpoint: { address: 0, port: 4, reserved: 6 },
-  source: { vips: 0, count: 32, backend: 36, reserved: 44, settled_ns: 48 },
+  backend: { address: 0, port: 16, protocol: 18, reserved: 19, generation: 20, drain_until_ns: 24 },
+  endpoint: { address: 0, port: 16, reserved: 18 },
+  source: { vips: 0, count: 80, backend: 84, reserved: 92, settled_ns: 96 },
   counters: { packets_in: 0, bytes_in: 8, packets_out: 16, bytes_out: 24, new_connections: 32 },
 } as const
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-/** The 4 octets of an IPv4 address; undefined when the text is none. */
-export function encodeAddressKey(address: string): Uint8Array | undefined {
-  const value = parseIpv4(address)
-  if (value === undefined) return undefined
-  const key = new Uint8Array(sizes.addressKey)
-  viewOf(key).setUint32(0, value)
+/** `struct ip_address`: 16 octets, those of IPv4 mapped; undefined when the text is none, or is itself a mapped one. */
+export function encodeAddressKey(text: string): Uint8Array | undefined {
+  const address = parseAddress(text)
+  if (address === undefined || unmapped(address) !== address) return undefined
+  const key = new Uint8Array(sizes.ipAddress)
+  const octets = addressBytes(address)
+  if (octets.length === 4) key.set([0xff, 0xff], 10)
+  key.set(octets, sizes.ipAddress - octets.length)
   return key
 }
 
 export function decodeAddressKey(key: Uint8Array): string {
-  return formatAddress(viewOf(key).getUint32(0))
+  return formatAddress(unmapped(addressFromBytes(key.subarray(0, sizes.ipAddress))))
+}
+
+function writeAddress(view: DataView, at: number, address: string): void {
+  const octets = encodeAddressKey(address) ?? new Uint8Array(sizes.ipAddress)
+  new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress).set(octets)
+}
+
+function readAddress(view: DataView, at: number): string {
+  const isMapped = view.getBigUint64(at) === 0n && view.getUint32(at + 8) === 0xffff
+  if (isMapped) return formatAddress(view.getUint32(at + offsets.ip_address.low))
+  return decodeAddressKey(new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress))
 }
 
 /** What an address is to the programs: a VIP while it has frontends, a backend's while it has sources. */
@@ -177,13 +192,13 @@ export interface FrontendKey {
   readonly port: number
 }
 
-/** undefined when the address is not IPv4. */
+/** undefined when the address is none that {@link encodeAddressKey} knows. */
 export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined {
-  const address = parseIpv4(frontend.address)
+  const address = encodeAddressKey(frontend.address)
   if (address === undefined) return undefined
   const key = new Uint8Array(sizes.frontendKey)
   const view = viewOf(key)
-  view.setUint32(offsets.frontend_key.address, address)
+  key.set(address, offsets.frontend_key.address)
   view.setUint16(offsets.frontend_key.port, frontend.port)
   view.setUint8(offsets.frontend_key.protocol, ipProtocols[frontend.protocol])
   return key
@@ -193,7 +208,7 @@ export function decodeFrontendKey(key: Uint8Array): FrontendKey {
   const view = viewOf(key)
   const isTcp = view.getUint8(offsets.frontend_key.protocol) === ipProtocols.TCP
   return {
-    address: formatAddress(view.getUint32(offsets.frontend_key.address)),
+    address: readAddress(view, offsets.frontend_key.address),
     port: view.getUint16(offsets.frontend_key.port),
     protocol: isTcp ? 'TCP' : 'UDP',
   }
@@ -245,7 +260,7 @@ export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8A
   const value = new Uint8Array(sizes.source)
   const view = viewOf(value)
   for (const [i, { address, port }] of vips.slice(0, vipsPerSource).entries()) {
-    view.setUint32(i * sizes.endpoint + offsets.endpoint.address, parseIpv4(address) ?? 0)
+    writeAddress(view, i * sizes.endpoint + offsets.endpoint.address, address)
     view.setUint16(i * sizes.endpoint + offsets.endpoint.port, port)
   }
   view.setUint32(offsets.source.count, vips.length, true)
@@ -277,7 +292,7 @@ export function isAtPlace(array: DataView, id: number, place: Uint8Array): boole
 export function readBackend(array: DataView, id: number): BackendRecord {
   const at = id * sizes.backend
   return {
-    address: formatAddress(array.getUint32(at + offsets.backend.address)),
+    address: readAddress(array, at + offsets.backend.address),
     port: array.getUint16(at + offsets.backend.port),
     protocol: array.getUint8(at + offsets.backend.protocol) === ipProtocols.TCP ? 'TCP' : 'UDP',
     generation: array.getUint32(at + offsets.backend.generation, true),
@@ -289,7 +304,7 @@ export function readBackend(array: DataView, id: number): BackendRecord {
 export function writeBackend(array: DataView, id: number, record: BackendRecord): void {
   const at = id * sizes.backend
   array.setUint32(at + offsets.backend.generation, record.generation, true)
-  array.setUint32(at + offsets.backend.address, parseIpv4(record.address) ?? 0)
+  writeAddress(array, at + offsets.backend.address, record.address)
   array.setUint16(at + offsets.backend.port, record.port)
   array.setUint8(at + offsets.backend.protocol, ipProtocols[record.protocol])
   array.setBigUint64(at + offsets.backend.drain_until_ns, record.drainUntilNs, true)

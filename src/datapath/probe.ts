@@ -4,7 +4,7 @@
  */
 import type { Backend, Protocol } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
-import { parseIpv4, formatAddress } from '../ip/address.ts'
+import { addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { runProgram } from '../sys/bpf.ts'
 
 interface Place {
@@ -17,43 +17,84 @@ interface Place {
 /** PROBE_MARK in bpf/backend.h. */
 const probeMark = 0x4845_5052
 const passVerdict = -1
-const [ethernetBytes, ipv4Bytes, tcpBytes, udpBytes] = [14, 20, 20, 8]
+const [ethernetBytes, tcpBytes, udpBytes] = [14, 20, 8]
 const synFlag = 2
-/** Of TEST-NET-3 (RFC 5737): no client has it. */
-const probeSource = 0xcb00_71fe
+
+interface IpHeader {
+  readonly etherType: number
+  readonly bytes: number
+  /** Where the addresses are in it: the source, and behind it the destination. */
+  readonly addressesAt: number
+  readonly addressBytes: number
+  /** What is neither address; `payload` in octets. */
+  readonly write: (view: DataView, protocol: number, payload: number) => void
+  /** Of a network for documentation (RFC 5737, RFC 3849): no client has it. */
+  readonly source: string
+}
+
+const headers: Readonly<Record<'ipv4' | 'ipv6', IpHeader>> = {
+  ipv4: {
+    etherType: 0x0800,
+    bytes: 20,
+    addressesAt: 12,
+    addressBytes: 4,
+    write: (view, protocol, payload) => {
+      view.setUint8(0, 0x45)
+      view.setUint16(2, 20 + payload)
+      view.setUint8(8, 64)
+      view.setUint8(9, protocol)
+    },
+    source: '203.0.113.254',
+  },
+  ipv6: {
+    etherType: 0x86dd,
+    bytes: 40,
+    addressesAt: 8,
+    addressBytes: 16,
+    write: (view, protocol, payload) => {
+      view.setUint8(0, 0x60)
+      view.setUint16(4, payload)
+      view.setUint8(6, protocol)
+      view.setUint8(7, 64)
+    },
+    source: '2001:db8:4845:5052::fe',
+  },
+}
+
+const headerOf = (address: string): IpHeader => headers[address.includes(':') ? 'ipv6' : 'ipv4']
 
 /** Throws ERR_READ_BACK when a first packet does not reach one of the backends. Nothing is asked of none. */
 export function probe(program: number, place: Place, backends: readonly Backend[]): void {
   if (backends.length === 0) return
-  const { verdict, packet } = runProgram(program, firstPacket(place), 1, probeMark)
+  const header = headerOf(place.address)
+  const { verdict, packet } = runProgram(program, firstPacket(place, header), 1, probeMark)
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
-  const address = formatAddress(view.getUint32(ethernetBytes + 16))
-  const port = view.getUint16(ethernetBytes + ipv4Bytes + 2)
+  const at = ethernetBytes + header.addressesAt + header.addressBytes
+  const address = formatAddress(addressFromBytes(packet.subarray(at, at + header.addressBytes)))
+  const port = view.getUint16(ethernetBytes + header.bytes + 2)
   if (verdict === passVerdict && backends.some((each) => each.address === address && each.port === port)) return
-  const fate = verdict === passVerdict ? `goes to ${address}:${port}` : `is answered or dropped (verdict ${verdict})`
+  const fate =
+    verdict === passVerdict
+      ? `goes to ${address.includes(':') ? `[${address}]` : address}:${port}`
+      : `is answered or dropped (verdict ${verdict})`
   throw new HeraldError('ERR_READ_BACK', `a first packet to ${place.id} ${fate}, and reaches no backend`)
 }
 
 /** Ethernet to the loopback device, on which test runs happen. Checksums are none that anybody verifies. */
-function firstPacket({ address, protocol, port }: Place): Uint8Array {
+function firstPacket({ address, protocol, port }: Place, header: IpHeader): Uint8Array {
   const isTcp = protocol === 'TCP'
-  const length = ipv4Bytes + (isTcp ? tcpBytes : udpBytes)
-  const frame = new Uint8Array(ethernetBytes + length)
-  const view = new DataView(frame.buffer)
-  view.setUint16(12, 0x0800)
-  const ip = ethernetBytes
-  view.setUint8(ip, 0x45)
-  view.setUint16(ip + 2, length)
-  view.setUint8(ip + 8, 64)
-  view.setUint8(ip + 9, isTcp ? 6 : 17)
-  view.setUint32(ip + 12, probeSource)
-  view.setUint32(ip + 16, parseIpv4(address) ?? 0)
-  const transport = ip + ipv4Bytes
-  view.setUint16(transport, 65_535)
-  view.setUint16(transport + 2, port)
+  const payload = isTcp ? tcpBytes : udpBytes
+  const frame = new Uint8Array(ethernetBytes + header.bytes + payload)
+  new DataView(frame.buffer).setUint16(12, header.etherType)
+  header.write(new DataView(frame.buffer, ethernetBytes), isTcp ? 6 : 17, payload)
+  for (const [i, text] of [header.source, address].entries())
+    frame.set(addressBytes(parseAddress(text) ?? 0), ethernetBytes + header.addressesAt + i * header.addressBytes)
+  const transport = new DataView(frame.buffer, ethernetBytes + header.bytes)
+  transport.setUint16(0, 65_535)
+  transport.setUint16(2, port)
   if (isTcp) {
-    view.setUint8(transport + 12, 0x50)
-    view.setUint8(transport + 13, synFlag)
-  } else view.setUint16(transport + 4, udpBytes)
+    transport.setUint8(12, 0x50)
+    transport.setUint8(13, synFlag)
+  } else transport.setUint16(4, udpBytes)
   return frame
 }

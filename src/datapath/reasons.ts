@@ -22,7 +22,7 @@ const table = {
   },
   unowned_protocol: {
     fate: 'refused',
-    meaning: 'neither TCP, UDP nor ICMP: ICMP protocol unreachable',
+    meaning: 'neither TCP, UDP nor ICMP: ICMP protocol unreachable, over IPv6 a parameter problem',
     remedy: 'nothing: no Service has such a protocol here',
   },
   no_backend: {
@@ -47,7 +47,7 @@ const table = {
   },
   bad_header: {
     fate: 'dropped',
-    meaning: 'a truncated or contradictory header',
+    meaning: 'a truncated or contradictory header, or an IPv4 address mapped into one of IPv6',
     remedy: 'who sends it; the driver of the interface when there are many sources',
   },
   fragment: {

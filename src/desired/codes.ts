@@ -116,8 +116,8 @@ export const verdictCodes = {
     no: ['NoPolicy', 'NotSelected', 'NotAdvertised', 'FamilyNotSpoken', 'AddressNotAsked', 'NotImported'],
   },
   supported: {
-    yes: ['Supported', 'Ipv4Only', 'ServedElsewhere'],
-    no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed', 'Ipv6NotServed'],
+    yes: ['Supported', 'ServedElsewhere'],
+    no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed'],
   },
   eligible: {
     yes: ['HasLocalBackends', 'HasEndpoints', 'SomePortsWithoutBackend'],

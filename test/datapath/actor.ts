@@ -105,15 +105,18 @@ function busy(ms: number): number {
 
 /** Echoes over TCP and UDP; each TCP connection starts with a line that says who is talking to whom. */
 async function serve(port: number): Promise<string> {
-  const udp = createSocket('udp4')
-  udp.on('message', (message, from) => udp.send(message, from.port, from.address))
-  udp.bind(port)
+  for (const type of ['udp4', 'udp6'] as const) {
+    const udp = createSocket({ type, ipv6Only: type === 'udp6' })
+    udp.on('message', (message, from) => udp.send(message, from.port, from.address))
+    udp.bind(port)
+  }
   const server = createServer((socket) => {
     socket.on('error', () => socket.destroy())
-    socket.write(`${socket.remoteAddress} ${socket.localAddress}\n`)
+    const [from, to] = [socket.remoteAddress, socket.localAddress].map((text) => text?.replace(/^::ffff:/, ''))
+    socket.write(`${from} ${to}\n`)
     socket.pipe(socket)
   })
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '0.0.0.0', resolve))
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '::', resolve))
   return 'serving'
 }
 
@@ -150,7 +153,7 @@ async function tcp(address: string, port: number, size: number, localPort?: numb
 }
 
 function udp(address: string, port: number, size: number): Promise<number> {
-  const socket = createSocket('udp4')
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4')
   return new Promise<number>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('ETIMEDOUT')), 1000)
     socket

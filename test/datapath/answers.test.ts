@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { familyOf } from './family.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
 import {
   checksum,
   clientMac,
   frame,
-  ICMP,
   icmpMessage,
   ipOctets,
   moreFragments,
@@ -22,9 +22,14 @@ import {
 } from './frames.ts'
 
 const skip = whyNoKernel()
-const vip = '192.0.2.10'
-const client = '198.51.100.7'
-const pod = { address: '10.1.0.5', port: 8080 }
+const family = familyOf(import.meta.url)
+const { vip, client, router, podAt, vipAt, ICMP, echo, unreachable, tooBig, headerBytes, sourceAt, destinationAt } =
+  family
+const pod = { address: podAt(5), port: 8080 }
+/** RFC 1122 3.2.2, RFC 4443 2.4 (e). */
+const noHosts = family.isIpv6
+  ? ['::', '::1', 'ff02::1', '::ffff:198.51.100.7', vip]
+  : ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', vip]
 const toVip = { source: client, destination: vip, sourcePort: 40000, destinationPort: 81 }
 
 function assertSentBack(answer: Parsed): void {
@@ -47,13 +52,18 @@ test('ping of a VIP is answered in place, whatever the payload does to the check
     ]) {
       const run = ingress(
         datapath,
-        frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(8, 0, rest, data) }),
+        frame({
+          source: client,
+          destination: vip,
+          protocol: ICMP,
+          payload: icmpMessage(echo.request, 0, rest, data, toVip),
+        }),
       )
       const answer = parse(run.packet)
       assert.equal(run.verdict, verdict.redirect)
       assertSentBack(answer)
-      assert.deepEqual([answer.payload[0], answer.payload[1], answer.ttl], [0, 0, 64])
-      assert.deepEqual(answer.payload.slice(4), icmpMessage(8, 0, rest, data).slice(4))
+      assert.deepEqual([answer.payload[0], answer.payload[1], answer.ttl], [echo.reply, 0, 64])
+      assert.deepEqual(answer.payload.slice(4), icmpMessage(echo.request, 0, rest, data).slice(4))
     }
   }
   assert.equal(datapath.reasons()['echo_answered'], 32)
@@ -69,7 +79,7 @@ test('a SYN to a port that no Service owns is reset, acknowledging it (RFC 9293 
     assertSentBack(answer)
     assert.deepEqual(
       [answer.protocol, answer.sourcePort, answer.destinationPort, answer.totalLength, run.packet.length - answer.l3],
-      [TCP, 81, 40000, 40, 40],
+      [TCP, 81, 40000, headerBytes + 20, headerBytes + 20],
     )
     assert.equal(answer.view.getUint32(answer.l4 + 4), 0, 'sequence number')
     assert.equal(
@@ -95,13 +105,17 @@ test('a segment with ACK is reset with the sequence number that it acknowledges'
   assert.equal(answer.view.getUint8(answer.l4 + 13), tcpFlag.RST)
 })
 
-test('a datagram to an unowned port gets port unreachable with the start of it (RFC 792)', { skip }, (t) => {
+test('a datagram to an unowned port gets port unreachable with the start of it (RFC 792, RFC 4443 3.1)', {
+  skip,
+}, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   for (const extra of [
     {},
     { data: new Uint8Array(1000).fill(7) },
+    { data: new Uint8Array(1400).fill(9) },
     { data: Uint8Array.of(1) },
+    ...[2, 3, 7, 8, 9, 15, 16, 17].map((length) => ({ data: new Uint8Array(length).fill(0xe3) })),
     { options: new Uint8Array(40).fill(1) },
     { vlan: 9 },
   ]) {
@@ -111,12 +125,20 @@ test('a datagram to an unowned port gets port unreachable with the start of it (
     const asked = parse(bytes)
     assert.equal(run.verdict, verdict.redirect)
     assertSentBack(answer)
-    assert.deepEqual([answer.protocol, answer.payload[0], answer.payload[1]], [ICMP, 3, 3])
-    assert.deepEqual(answer.payload.slice(8), bytes.slice(asked.l3, asked.l4 + 8))
+    assert.deepEqual(
+      [answer.protocol, answer.payload[0], answer.payload[1]],
+      [ICMP, unreachable.type, unreachable.port],
+    )
+    // IPv6 quotes as much as fits into its minimum MTU (RFC 4443 2.4 (c)).
+    const end = family.isIpv6 ? Math.min(bytes.length, asked.l3 + 1280 - 48) : asked.l4 + 8
+    assert.deepEqual(answer.payload.slice(8), bytes.slice(asked.l3, end))
+    assert.equal(run.packet.length, answer.l3 + answer.totalLength)
   }
 })
 
-test('another protocol gets protocol unreachable, however short it is', { skip }, (t) => {
+test('another protocol gets protocol unreachable, over IPv6 a parameter problem (RFC 4443 3.4), however short it is', {
+  skip,
+}, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   for (const length of [0, 3, 8, 100]) {
@@ -125,10 +147,9 @@ test('another protocol gets protocol unreachable, however short it is', { skip }
         .packet,
     )
     assertSentBack(answer)
-    assert.deepEqual(
-      [answer.payload[0], answer.payload[1], answer.payload.length],
-      [3, 2, 8 + 20 + Math.min(8, length)],
-    )
+    const expected = family.isIpv6 ? [4, 1, 8 + 40 + length] : [3, 2, 8 + 20 + Math.min(8, length)]
+    assert.deepEqual([answer.payload[0], answer.payload[1], answer.payload.length], expected)
+    if (family.isIpv6) assert.equal(answer.view.getUint32(answer.l4 + 4), 6, 'pointer to the next header')
   }
   assert.equal(datapath.reasons()['unowned_protocol'], 4)
 })
@@ -150,10 +171,10 @@ test('nothing is answered to a RST, an ICMP error, a later fragment or a source 
   const refused = [
     tcpFrame({ ...toVip, flags: tcpFlag.RST }),
     tcpFrame({ ...toVip, flags: tcpFlag.RST | tcpFlag.ACK, ack: 4 }),
-    ...['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', vip].flatMap((source) => [
+    ...noHosts.flatMap((source) => [
       tcpFrame({ ...toVip, source, flags: tcpFlag.SYN }),
       udpFrame({ ...toVip, source }),
-      frame({ source, destination: vip, protocol: ICMP, payload: icmpMessage(8, 0, 1, new Uint8Array(8)) }),
+      frame({ source, destination: vip, protocol: ICMP, payload: icmpMessage(echo.request, 0, 1, new Uint8Array(8)) }),
     ]),
     frame({ source: client, destination: vip, protocol: 47, payload: new Uint8Array(16), fragment: 3 }),
     frame({ source: client, destination: vip, protocol: UDP, payload: new Uint8Array(16), fragment: 3 }),
@@ -162,7 +183,7 @@ test('nothing is answered to a RST, an ICMP error, a later fragment or a source 
       source: client,
       destination: vip,
       protocol: ICMP,
-      payload: icmpMessage(8, 0, 1, new Uint8Array(8)),
+      payload: icmpMessage(echo.request, 0, 1, new Uint8Array(8)),
       fragment: moreFragments,
     }),
     frame({
@@ -170,14 +191,24 @@ test('nothing is answered to a RST, an ICMP error, a later fragment or a source 
       destination: vip,
       protocol: ICMP,
       payload: icmpMessage(
-        3,
-        3,
+        unreachable.type,
+        unreachable.port,
         0,
         frame({ source: vip, destination: client, protocol: UDP, payload: new Uint8Array(8) }).slice(14),
       ),
     }),
-    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(0, 0, 0, new Uint8Array(8)) }),
-    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(13, 0, 0, new Uint8Array(12)) }),
+    frame({
+      source: client,
+      destination: vip,
+      protocol: ICMP,
+      payload: icmpMessage(echo.reply, 0, 0, new Uint8Array(8)),
+    }),
+    frame({
+      source: client,
+      destination: vip,
+      protocol: ICMP,
+      payload: icmpMessage(family.isIpv6 ? 135 : 13, 0, 0, new Uint8Array(12)),
+    }),
   ]
   for (const [index, bytes] of refused.entries())
     assert.equal(ingress(datapath, bytes).verdict, verdict.shot, `packet ${index}`)
@@ -200,7 +231,7 @@ test('who scans the ports of one VIP silences no other answer: not another VIP, 
   skip,
 }, (t) => {
   const datapath = kernelFixture(t).open({ drainSec: 0 })
-  const others = Array.from({ length: 8 }, (_, n) => `192.0.2.${20 + n}`)
+  const others = Array.from({ length: 8 }, (_, n) => vipAt(20 + n))
   for (const address of [vip, ...others]) {
     datapath.upsert(frontendOf(address, 80, [pod]))
     datapath.upsert(frontendOf(address, 82, []))
@@ -208,7 +239,7 @@ test('who scans the ports of one VIP silences no other answer: not another VIP, 
   for (let port = 1000; port < 3000; port++)
     ingress(datapath, tcpFrame({ ...toVip, destinationPort: port, flags: tcpFlag.SYN }))
   assert.ok((datapath.reasons()['answer_limited'] ?? 0) > 0, 'the scan is limited')
-  const ping = { source: client, protocol: ICMP, payload: icmpMessage(8, 0, 1, new Uint8Array(8)) }
+  const ping = { source: client, protocol: ICMP, payload: icmpMessage(echo.request, 0, 1, new Uint8Array(8)) }
   for (const bytes of [
     tcpFrame({ ...toVip, destinationPort: 82, flags: tcpFlag.SYN }),
     frame({ ...ping, destination: vip }),
@@ -239,24 +270,27 @@ test('an ICMP error about a reply reaches the pod, inside and outside translated
       flags: tcpFlag.ACK,
     }),
   })
-  for (const quoted of [28, 40]) {
+  for (const quoted of [headerBytes + 8, headerBytes + 20]) {
     const run = ingress(
       datapath,
       frame({
-        source: '203.0.113.1',
+        source: router,
         destination: vip,
         protocol: ICMP,
-        payload: icmpMessage(3, 4, 1400, reply.slice(14, 14 + quoted)),
+        payload: icmpMessage(tooBig.type, tooBig.code, 1400, reply.slice(14, 14 + quoted), {
+          source: router,
+          destination: vip,
+        }),
       }),
     )
     const error = parse(run.packet)
     assert.equal(run.verdict, verdict.pass)
-    assert.deepEqual([error.source, error.destination], ['203.0.113.1', pod.address])
+    assert.deepEqual([error.source, error.destination], [router, pod.address])
     assert.ok(error.isIpChecksumRight && error.isL4ChecksumRight)
     const inner = error.payload.slice(8)
-    assert.equal(checksum(inner.slice(0, 20)), 0, 'checksum of the quoted header')
+    if (!family.isIpv6) assert.equal(checksum(inner.slice(0, 20)), 0, 'checksum of the quoted header')
     assert.deepEqual(
-      [...inner.slice(12, 16), ...inner.slice(20, 22)],
+      [...inner.slice(sourceAt, destinationAt), ...inner.slice(headerBytes, headerBytes + 2)],
       [...ipOctets(pod.address), pod.port >> 8, pod.port & 255],
     )
   }
@@ -274,19 +308,30 @@ test('an ICMP error about a request leaves as one about the VIP, from the VIP wh
   })
   for (const [source, expected] of [
     [pod.address, vip],
-    ['10.0.0.1', '10.0.0.1'],
+    [router, router],
   ] as const) {
     const error = parse(
       egress(
         datapath,
-        frame({ source, destination: client, protocol: ICMP, payload: icmpMessage(3, 3, 0, request.slice(14)) }),
+        frame({
+          source,
+          destination: client,
+          protocol: ICMP,
+          payload: icmpMessage(unreachable.type, unreachable.port, 0, request.slice(14), {
+            source,
+            destination: client,
+          }),
+        }),
       ).packet,
     )
     assert.equal(error.source, expected)
     assert.ok(error.isIpChecksumRight && error.isL4ChecksumRight)
     const inner = error.payload.slice(8)
-    assert.equal(checksum(inner.slice(0, 20)), 0)
-    assert.deepEqual([...inner.slice(16, 20), ...inner.slice(22, 24)], [...ipOctets(vip), 0, 53])
+    if (!family.isIpv6) assert.equal(checksum(inner.slice(0, 20)), 0)
+    assert.deepEqual(
+      [...inner.slice(destinationAt, headerBytes), ...inner.slice(headerBytes + 2, headerBytes + 4)],
+      [...ipOctets(vip), 0, 53],
+    )
   }
 })
 
@@ -302,11 +347,16 @@ test('an ICMP error that matches no connection, or lies about its packet, is dro
       payload: tcpSegment({ source, destination: client, sourcePort: 80, destinationPort, flags: tcpFlag.ACK }),
     }).slice(14)
   const about = (inner: Uint8Array): Uint8Array =>
-    frame({ source: client, destination: vip, protocol: ICMP, payload: icmpMessage(3, 4, 1400, inner) })
+    frame({
+      source: client,
+      destination: vip,
+      protocol: ICMP,
+      payload: icmpMessage(tooBig.type, tooBig.code, 1400, inner),
+    })
   const lies = [
     about(quote(vip, 40001)),
-    about(quote('192.0.2.99', 40000)),
-    about(quote(vip, 40000).slice(0, 20)),
+    about(quote(vipAt(99), 40000)),
+    about(quote(vip, 40000).slice(0, headerBytes)),
     about(new Uint8Array()),
     about(quote(vip, 40000).fill(0xff, 0, 4)),
   ]

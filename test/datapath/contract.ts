@@ -109,9 +109,21 @@ export function contract(name: string, subject: Subject, skip: string | undefine
     assert.deepEqual(used(datapath), before)
   })
 
-  check('an IPv6 address is refused', (datapath) => {
-    assert.throws(() => datapath.upsert(frontendOf('2001:db8::1', 80, [])), { code: 'ERR_ADDRESS' })
-    assert.deepEqual(datapath.readAll(), [])
+  check('both families are served; a mapped address, and a backend of the other family, is refused', (datapath) => {
+    const pod = { address: 'fd00::2', port: 8080 }
+    datapath.upsert(frontendOf('2001:db8::1', 80, [{ address: 'fd00::10', port: 1 }, pod]))
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 1)))
+    assert.deepEqual(backendsOf(datapath, '[2001:db8::1]:80/TCP'), [pod, { address: 'fd00::10', port: 1 }])
+    for (const wrong of [
+      frontendOf('::ffff:192.0.2.1', 80, []),
+      frontendOf('2001:db8::2', 80, pods.slice(0, 1)),
+      frontendOf('192.0.2.3', 80, [pod]),
+      frontendOf('2001:db8::2', 80, [{ address: '::ffff:10.1.0.1', port: 1 }]),
+    ]) {
+      assert.throws(() => datapath.upsert(wrong), { code: 'ERR_ADDRESS' })
+      assert.equal(datapath.read(wrong.id), undefined)
+    }
+    assert.equal(datapath.readAll().length, 2)
   })
 
   check('a new process takes over exactly what the former one left', (datapath, reopen) => {

@@ -99,7 +99,7 @@ export function evict(bpffs: string, direction: 0 | 1): void {
     const fd = openPinned(`${bpffs}/herald/v${schema}/maps/${name}`)
     if (fd === undefined) throw new Error(`${name} is not pinned`)
     const map = new BpfMap(name, fd)
-    const keys = [...map.entries()].map(([key]) => key).filter((key) => key[13] === direction)
+    const keys = [...map.entries()].map(([key]) => key).filter((key) => key[37] === direction)
     for (const key of keys) map.delete(key)
     evicted += keys.length
     closeFd(fd)

@@ -3,14 +3,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
+import { familyOf } from './family.ts'
 import { egress, evict, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
-import { frame, ICMP, icmpMessage, parse, TCP, tcpFlag, tcpFrame, tcpSegment, udpFrame, type Parsed } from './frames.ts'
+import { frame, icmpMessage, parse, TCP, tcpFlag, tcpFrame, tcpSegment, udpFrame, type Parsed } from './frames.ts'
 
 const skip = whyNoKernel()
-const vip = '192.0.2.10'
-const client = '198.51.100.7'
-const pod = { address: '10.1.0.5', port: 8080 }
-const other = { address: '10.1.0.6', port: 8080 }
+const family = familyOf(import.meta.url)
+const { vip, secondVip, client, podAt, vipAt, ICMP, unreachable } = family
+const pod = { address: podAt(5), port: 8080 }
+const other = { address: podAt(6), port: 8080 }
 const { SYN, ACK, FIN, RST, PSH } = tcpFlag
 
 /** One TCP connection, with the numbers of both ends. */
@@ -146,7 +147,10 @@ for (const [state, change] of [
         seq,
       })
       const packet = frame({ source: tuple.destination, destination: client, protocol: TCP, payload: quoted })
-      const payload = icmpMessage(3, code, 0, packet.slice(14))
+      const payload = icmpMessage(unreachable.type, code, 0, packet.slice(14), {
+        source: client,
+        destination: tuple.destination,
+      })
       return frame({ source: client, destination: tuple.destination, protocol: ICMP, payload })
     }
     fc.assert(
@@ -292,10 +296,10 @@ for (const half of [0, 1] as const) {
     const fixture = kernelFixture(t)
     const datapath = fixture.open({ settleSec: 0 })
     datapath.upsert(frontendOf(vip, 80, [pod]))
-    datapath.upsert(frontendOf('192.0.2.20', 80, [pod]))
+    datapath.upsert(frontendOf(secondVip, 80, [pod]))
     const connections = [
       new Connection(datapath).open(),
-      new Connection(datapath, 40_000, '192.0.2.20').open(),
+      new Connection(datapath, 40_000, secondVip).open(),
       new Connection(datapath, 40_000, pod.address, pod.port).open(),
       new Connection(datapath, 40_001, pod.address, pod.port).open(),
     ]
@@ -315,7 +319,7 @@ for (const half of [0, 1] as const) {
 test('a forward half that is lost while the backends change is found by the table before', { skip }, (t) => {
   const fixture = kernelFixture(t)
   const datapath = fixture.open({ settleSec: 0 })
-  const pods = [1, 2, 3, 4].map((n) => ({ address: `10.1.0.${n}`, port: 8080 }))
+  const pods = [1, 2, 3, 4].map((n) => ({ address: podAt(n), port: 8080 }))
   datapath.upsert(frontendOf(vip, 80, pods))
   const connections = Array.from({ length: 60 }, (_, n) => new Connection(datapath, 41_000 + n).open())
   datapath.upsert({ ...frontendOf(vip, 80, pods.slice(0, 2)), resting: pods.slice(2) })
@@ -329,7 +333,7 @@ for (const protocol of ['TCP', 'UDP'] as const) {
   }, (t) => {
     const fixture = kernelFixture(t)
     const datapath = fixture.open({ settleSec: 0 })
-    for (const address of [vip, '192.0.2.20']) datapath.upsert(frontendOf(address, 80, [pod], protocol))
+    for (const address of [vip, secondVip]) datapath.upsert(frontendOf(address, 80, [pod], protocol))
     const make = protocol === 'TCP' ? tcpFrame : udpFrame
     const tuple = { source: client, sourcePort: 40_000, destination: vip, destinationPort: 80 }
     const reply = { source: pod.address, sourcePort: pod.port, destination: client, destinationPort: 40_000 }
@@ -398,7 +402,7 @@ test('a flood of SYNs, datagrams and stray segments from as many sources evicts 
     ingress(datapath, udpFrame(session))
   }
   for (let n = 0; n < 9000; n++) {
-    const source = `203.0.${n >> 8}.${n & 255}`
+    const source = family.isIpv6 ? `2001:db8:113::${n.toString(16)}` : `203.0.${n >> 8}.${n & 255}`
     const tuple = { source, sourcePort: 1024 + n, destination: vip, destinationPort: 80 }
     const direct = { ...tuple, destination: pod.address, destinationPort: pod.port }
     ingress(datapath, tcpFrame({ ...tuple, flags: SYN }))
@@ -426,7 +430,7 @@ for (const protocol of ['TCP', 'UDP'] as const) {
     skip,
   }, (t) => {
     const datapath = kernelFixture(t).open({ settleSec: 0 })
-    const vips = [vip, ...[1, 2, 3, 4, 5].map((n) => `192.0.2.${20 + n}`)]
+    const vips = [vip, ...[1, 2, 3, 4, 5].map((n) => vipAt(20 + n))]
     for (const address of vips) datapath.upsert(frontendOf(address, 80, [pod], protocol))
     const make = protocol === 'TCP' ? tcpFrame : udpFrame
     const held = new Connection(datapath, 40_000, vips[1])

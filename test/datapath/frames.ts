@@ -1,14 +1,17 @@
 /** Builds Ethernet frames with right checksums and takes them apart again, independently of the code under test. */
+import { addressFromBytes, formatAddress } from '../../src/ip/address.ts'
 
 export interface FrameOptions {
   readonly source: string
   readonly destination: string
   readonly protocol: number
   readonly payload: Uint8Array
-  /** Octets of IP options, a multiple of 4. */
+  /** Octets of IP options, a multiple of 4; over IPv6 a header of as many destination options. */
   readonly options?: Uint8Array
+  /** IPv6: extension headers in front of all others, each with its first two octets left open. */
+  readonly extensions?: readonly (readonly [type: number, octets: Uint8Array])[]
   readonly vlan?: number
-  /** Flags and offset word of the IP header. */
+  /** Flags and offset word of the IPv4 header; over IPv6 it makes a fragment header. */
   readonly fragment?: number
   readonly identification?: number
   readonly destinationMac?: readonly number[]
@@ -17,6 +20,8 @@ export interface FrameOptions {
 export const TCP = 6
 export const UDP = 17
 export const ICMP = 1
+export const ICMPV6 = 58
+export const extension = { hopByHop: 0, routing: 43, fragment: 44, destination: 60 } as const
 export const tcpFlag = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const
 export const clientMac = [2, 0, 0, 0, 0, 0x11] as const
 /** The loopback device, on which test runs happen, has this address: so the frame is for us. */
@@ -24,7 +29,17 @@ export const ownMac = [0, 0, 0, 0, 0, 0] as const
 export const moreFragments = 0x2000
 
 export function ipOctets(text: string): number[] {
-  return text.split('.').map(Number)
+  if (!text.includes(':')) return text.split('.').map(Number)
+  const mapped = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text)
+  const tail = mapped?.[2]?.split('.').map(Number) ?? []
+  const wordsOf = (part: string): number[] =>
+    part
+      .split(':')
+      .filter((word) => word !== '')
+      .flatMap((word) => [parseInt(word, 16) >> 8, parseInt(word, 16) & 255])
+  const [before = '', after] = (mapped?.[1] ?? text).split('::')
+  const [head, rest] = [wordsOf(before), [...wordsOf(after ?? ''), ...tail]]
+  return [...head, ...new Array<number>(16 - head.length - rest.length).fill(0), ...rest]
 }
 
 /** Internet checksum (RFC 1071) over the octets; 0 when they contain a right one. */
@@ -38,10 +53,46 @@ export function checksum(...parts: readonly ArrayLike<number>[]): number {
 }
 
 function pseudoHeader(source: string, destination: string, protocol: number, length: number): number[] {
-  return [...ipOctets(source), ...ipOctets(destination), 0, protocol, length >> 8, length & 255]
+  const addresses = [...ipOctets(source), ...ipOctets(destination)]
+  // RFC 8200 8.1, RFC 9293 3.1.
+  if (source.includes(':')) return [...addresses, 0, 0, length >> 8, length & 255, 0, 0, 0, protocol]
+  return [...addresses, 0, protocol, length >> 8, length & 255]
+}
+
+/** Where IPv6 headers end, each with the number of the next one written into it. */
+function chainOf({ extensions = [], options, fragment, identification, protocol }: FrameOptions): {
+  readonly first: number
+  readonly octets: readonly number[]
+} {
+  const chain = extensions.map(([type, octets]): readonly [number, number[]] => [type, [...octets]])
+  if (options !== undefined) {
+    const length = Math.ceil((options.length + 4) / 8) * 8
+    chain.push([extension.destination, [0, 0, 1, length - 4, ...new Array<number>(length - 4).fill(0)]])
+  }
+  for (const [, octets] of chain) octets[1] = octets.length / 8 - 1
+  if (fragment !== undefined) {
+    const word = ((fragment & 0x1fff) << 3) | (fragment & moreFragments ? 1 : 0)
+    chain.push([extension.fragment, [0, 0, word >> 8, word & 255, 0, 0, 0, identification ?? 1]])
+  }
+  for (const [i, [, octets]] of chain.entries()) octets[0] = chain[i + 1]?.[0] ?? protocol
+  return { first: chain[0]?.[0] ?? protocol, octets: chain.flatMap(([, octets]) => octets) }
+}
+
+function ipv6Packet(options: FrameOptions): readonly number[] {
+  const { first, octets } = chainOf(options)
+  const length = octets.length + options.payload.length
+  const addresses = [...ipOctets(options.source), ...ipOctets(options.destination)]
+  return [0x60, 0, 0, 0, length >> 8, length & 255, first, 63, ...addresses, ...octets, ...options.payload]
 }
 
 export function frame(options: FrameOptions): Uint8Array {
+  const tag = options.vlan === undefined ? [] : [0x81, 0, options.vlan >> 8, options.vlan & 255]
+  const ethernet = [...(options.destinationMac ?? ownMac), ...clientMac, ...tag]
+  if (options.source.includes(':')) return Uint8Array.from([...ethernet, 0x86, 0xdd, ...ipv6Packet(options)])
+  return Uint8Array.from([...ethernet, 8, 0, ...ipv4Packet(options)])
+}
+
+function ipv4Packet(options: FrameOptions): readonly number[] {
   const extra = options.options ?? new Uint8Array()
   const header = new DataView(new ArrayBuffer(20 + extra.length))
   header.setUint8(0, 0x40 + header.byteLength / 4)
@@ -54,16 +105,7 @@ export function frame(options: FrameOptions): Uint8Array {
   ipOctets(options.destination).forEach((octet, i) => header.setUint8(16 + i, octet))
   new Uint8Array(header.buffer).set(extra, 20)
   header.setUint16(10, checksum(new Uint8Array(header.buffer)))
-  const tag = options.vlan === undefined ? [] : [0x81, 0, options.vlan >> 8, options.vlan & 255]
-  return Uint8Array.from([
-    ...(options.destinationMac ?? ownMac),
-    ...clientMac,
-    ...tag,
-    8,
-    0,
-    ...new Uint8Array(header.buffer),
-    ...options.payload,
-  ])
+  return [...new Uint8Array(header.buffer), ...options.payload]
 }
 
 export interface Endpoints {
@@ -123,15 +165,23 @@ export function udpFrame(options: UdpOptions & Partial<FrameOptions>): Uint8Arra
   return frame({ ...options, protocol: UDP, payload: udpDatagram(options) })
 }
 
-/** ICMP message: type, code, the rest of the header, data. */
-export function icmpMessage(type: number, code: number, rest: number, data: Uint8Array): Uint8Array {
+/** ICMP message: type, code, the rest of the header, data; over IPv6 with the addresses of its packet. */
+export function icmpMessage(
+  type: number,
+  code: number,
+  rest: number,
+  data: Uint8Array,
+  packet?: { readonly source: string; readonly destination: string },
+): Uint8Array {
   const message = new Uint8Array(8 + data.length)
   const view = new DataView(message.buffer)
   view.setUint8(0, type)
   view.setUint8(1, code)
   view.setUint32(4, rest)
   message.set(data, 8)
-  view.setUint16(2, checksum(message))
+  const isIpv6 = packet?.source.includes(':') === true
+  const pseudo = isIpv6 ? pseudoHeader(packet.source, packet.destination, ICMPV6, message.length) : []
+  view.setUint16(2, checksum(pseudo, message))
   return message
 }
 
@@ -151,33 +201,70 @@ export interface Parsed extends Endpoints {
   readonly payload: Uint8Array
 }
 
+interface ParsedHeader {
+  readonly protocol: number
+  readonly headerLength: number
+  readonly totalLength: number
+  readonly source: string
+  readonly destination: string
+  readonly ttl: number
+  readonly isIpChecksumRight: boolean
+}
+
 const dotted = (octets: Uint8Array): string => octets.join('.')
+
+function parseIpv4Header(octets: Uint8Array): ParsedHeader {
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
+  const headerLength = (view.getUint8(0) & 15) * 4
+  return {
+    headerLength,
+    totalLength: view.getUint16(2),
+    ttl: view.getUint8(8),
+    protocol: view.getUint8(9),
+    source: dotted(octets.subarray(12, 16)),
+    destination: dotted(octets.subarray(16, 20)),
+    isIpChecksumRight: checksum(octets.subarray(0, headerLength)) === 0,
+  }
+}
+
+/** IPv6 has no checksum of its header: none is wrong. */
+function parseIpv6Header(octets: Uint8Array): ParsedHeader {
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
+  let [protocol, headerLength] = [view.getUint8(6), 40]
+  while (Object.values<number>(extension).includes(protocol)) {
+    const length = protocol === extension.fragment ? 8 : (view.getUint8(headerLength + 1) + 1) * 8
+    protocol = view.getUint8(headerLength)
+    headerLength += length
+  }
+  return {
+    headerLength,
+    totalLength: 40 + view.getUint16(4),
+    ttl: view.getUint8(7),
+    protocol,
+    source: formatAddress(addressFromBytes(octets.subarray(8, 24))),
+    destination: formatAddress(addressFromBytes(octets.subarray(24, 40))),
+    isIpChecksumRight: true,
+  }
+}
 
 export function parse(bytes: Uint8Array, l3 = bytes[12] === 0x81 ? 18 : 14): Parsed {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const headerLength = (view.getUint8(l3) & 15) * 4
+  const isIpv6 = view.getUint8(l3) >> 4 === 6
+  const header = (isIpv6 ? parseIpv6Header : parseIpv4Header)(bytes.subarray(l3))
+  const { headerLength, totalLength, protocol, source, destination } = header
   const l4 = l3 + headerLength
-  const totalLength = view.getUint16(l3 + 2)
-  const protocol = view.getUint8(l3 + 9)
-  const [source, destination] = [dotted(bytes.subarray(l3 + 12, l3 + 16)), dotted(bytes.subarray(l3 + 16, l3 + 20))]
   const payload = bytes.subarray(l4, l3 + totalLength)
   const pseudo = protocol === ICMP ? [] : pseudoHeader(source, destination, protocol, payload.length)
   return {
-    protocol,
+    ...header,
     l3,
     l4,
-    totalLength,
-    headerLength,
-    source,
-    destination,
     view,
     payload,
-    ttl: view.getUint8(l3 + 8),
     sourcePort: view.getUint16(l4),
     destinationPort: view.getUint16(l4 + 2),
     destinationMac: [...bytes.subarray(0, 6)],
     sourceMac: [...bytes.subarray(6, 12)],
-    isIpChecksumRight: checksum(bytes.subarray(l3, l4)) === 0,
     isL4ChecksumRight: checksum(pseudo, payload) === 0,
   }
 }

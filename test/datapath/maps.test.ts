@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { KernelMaps } from '../../src/datapath/kernel-maps.ts'
-import { mapNames, mapShapes, sizes } from '../../src/datapath/layout.ts'
+import { decodeAddressKey, encodeAddressKey, mapNames, mapShapes, offsets, sizes } from '../../src/datapath/layout.ts'
 import { indexKey, type Maps, type MapStore } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'
@@ -24,9 +24,10 @@ function kernelMaps(t: TestContext): Maps {
   return maps
 }
 
-const key = (last: number): Uint8Array => Uint8Array.of(192, 0, 2, last)
+const key = (last: number): Uint8Array => encodeAddressKey(`192.0.2.${last}`) ?? new Uint8Array()
 const value = (first: number): Uint8Array => Uint8Array.of(first, 0, 0, 0, 0, 0, 0, 0)
-const sorted = (store: MapStore): string[] => [...store.entries()].map(([k, v]) => `${k.join('.')}=${v[0]}`).sort()
+const sorted = (store: MapStore): string[] =>
+  [...store.entries()].map(([k, v]) => `${decodeAddressKey(k)}=${v[0]}`).sort()
 
 for (const [name, open, skip] of [
   ['in memory', () => new MemoryMaps(maxEntries), undefined],
@@ -44,7 +45,7 @@ for (const [name, open, skip] of [
     assert.deepEqual(addresses.get(key(1)), value(7))
     addresses.put(key(2), value(2))
     assert.deepEqual(sorted(addresses), ['192.0.2.1=7', '192.0.2.2=2'])
-    assert.deepEqual([addresses.used(), addresses.maxEntries, addresses.keyBytes, addresses.valueBytes], [2, 3, 4, 8])
+    assert.deepEqual([addresses.used(), addresses.maxEntries, addresses.keyBytes, addresses.valueBytes], [2, 3, 16, 8])
   })
 
   check('deleting says whether there was something', (maps) => {
@@ -150,13 +151,13 @@ test('a check finds what does not fit together', () => {
     ...maps.store('frontends').entries(),
   ]
   const damages: readonly (readonly [RegExp, (maps: MemoryMaps) => void])[] = [
-    [
-      /192\.0\.2\.10 has frontends and is no VIP/,
-      (maps) => maps.store('addresses').delete(Uint8Array.of(192, 0, 2, 10)),
-    ],
-    [/counts 5 frontends, 2 exist/, (maps) => maps.store('addresses').put(Uint8Array.of(192, 0, 2, 10), value(5))],
+    [/192\.0\.2\.10 has frontends and is no VIP/, (maps) => maps.store('addresses').delete(key(10))],
+    [/counts 5 frontends, 2 exist/, (maps) => maps.store('addresses').put(key(10), value(5))],
     [/counts 1 frontends, 0 exist/, (maps) => maps.store('addresses').put(key(99), value(1))],
-    [/names backend 0\.1, which is not there/, (maps) => maps.memory('backends').setUint32(8, 77, true)],
+    [
+      /names backend 0\.1, which is not there/,
+      (maps) => maps.memory('backends').setUint32(offsets.backend.generation, 77, true),
+    ],
     [
       /service id \d+ is used by .*:80\/TCP, .*:81\/TCP/,
       (maps) => {

@@ -12,6 +12,12 @@ import type { Command } from './actor.ts'
 export const client = '198.51.100.7'
 export const vip = '192.0.2.10'
 export const pods = ['10.1.0.5', '10.1.0.6'] as const
+/** The same places over IPv6. */
+export const ipv6 = {
+  client: '2001:db8:51:100::7',
+  vip: '2001:db8:2::10',
+  pods: ['fd00:10:1::5', 'fd00:10:1::6'],
+} as const
 export const uplink = 'up0'
 
 export interface Actor {
@@ -101,7 +107,11 @@ export function deployRack(t: TestContext): Rack {
   }
   ip('link', 'add', 'eth0', 'netns', namespaces.pod, 'type', 'veth', 'peer', 'name', 'pod0', 'netns', namespaces.node)
   const address = (place: keyof typeof namespaces, device: string, ...addresses: readonly string[]): void => {
-    for (const text of addresses) ip('-n', namespaces[place], 'address', 'add', `${text}/24`, 'dev', device)
+    for (const text of addresses) {
+      // Duplicates are not looked for: an address is usable at once.
+      const rest = text.includes(':') ? [`${text}/64`, 'dev', device, 'nodad'] : [`${text}/24`, 'dev', device]
+      ip('-n', namespaces[place], 'address', 'add', ...rest)
+    }
     ip('-n', namespaces[place], 'link', 'set', device, 'up')
   }
   const layCable: Rack['layCable'] = (name, atNode, atClient) => {
@@ -113,18 +123,22 @@ export function deployRack(t: TestContext): Rack {
   const layUplink = (): void => {
     const ends = ['netns', namespaces.client, 'type', 'veth', 'peer', 'name', uplink, 'netns', namespaces.node]
     ip('link', 'add', 'eth0', ...ends)
-    address('client', 'eth0', client)
-    address('node', uplink, '198.51.100.1')
-    ip('-n', namespaces.client, 'route', 'add', 'default', 'via', '198.51.100.1')
+    address('client', 'eth0', client, ipv6.client)
+    address('node', uplink, '198.51.100.1', '2001:db8:51:100::1')
+    for (const router of ['198.51.100.1', '2001:db8:51:100::1'])
+      ip('-n', namespaces.client, 'route', 'add', 'default', 'via', router)
   }
   layUplink()
-  address('node', 'pod0', '10.1.0.1')
-  address('pod', 'eth0', ...pods)
-  ip('-n', namespaces.pod, 'route', 'add', 'default', 'via', '10.1.0.1')
+  address('node', 'pod0', '10.1.0.1', 'fd00:10:1::1')
+  address('pod', 'eth0', ...pods, ...ipv6.pods)
+  // As of IPv4 the first is what a pod speaks from when it was not asked at another one.
+  ip('-n', namespaces.pod, 'address', 'change', `${ipv6.pods[1]}/64`, 'dev', 'eth0', 'preferred_lft', '0')
+  for (const router of ['10.1.0.1', 'fd00:10:1::1']) ip('-n', namespaces.pod, 'route', 'add', 'default', 'via', router)
   run('node', [
     'sysctl',
     '-qw',
     'net.ipv4.ip_forward=1',
+    'net.ipv6.conf.all.forwarding=1',
     'net.ipv4.conf.all.rp_filter=0',
     'net.ipv4.conf.default.rp_filter=0',
   ])

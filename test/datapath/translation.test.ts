@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { frontendId } from '../../src/desired/model.ts'
 import { programInfo } from '../../src/sys/bpf.ts'
+import { familyOf } from './family.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
 import {
-  ICMP,
   icmpMessage,
   moreFragments,
   parse,
@@ -18,16 +19,16 @@ import {
 } from './frames.ts'
 
 const skip = whyNoKernel()
-const vip = '192.0.2.10'
-const client = '198.51.100.7'
-const pod = { address: '10.1.0.5', port: 8080 }
+const family = familyOf(import.meta.url)
+const { vip, secondVip, client, podAt, vipAt, ICMP, tooBig, headerBytes } = family
+const pod = { address: podAt(5), port: 8080 }
 const toVip = { source: client, destination: vip, sourcePort: 40000, destinationPort: 80 }
 const fromPod = { source: pod.address, destination: client, sourcePort: pod.port, destinationPort: 40000 }
 
 test('what is not for a VIP passes untouched, at -1 so that filters of others still run', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
-  const other = tcpFrame({ ...toVip, destination: '192.0.2.11', flags: tcpFlag.SYN })
+  const other = tcpFrame({ ...toVip, destination: vipAt(11), flags: tcpFlag.SYN })
   const run = ingress(datapath, other)
   assert.equal(run.verdict, verdict.pass)
   assert.deepEqual(run.packet, other)
@@ -54,7 +55,7 @@ test('a TCP connection is translated to the pod and back', { skip }, (t) => {
     )
     assert.ok(reply.isIpChecksumRight && reply.isL4ChecksumRight, `checksums of ${data.length} octets out`)
   }
-  const counters = datapath.counters(`${vip}:80/TCP`)
+  const counters = datapath.counters(frontendId(vip, 'TCP', 80))
   assert.deepEqual([counters?.packetsIn, counters?.packetsOut, counters?.newConnections], [6, 6, 1])
 })
 
@@ -158,17 +159,26 @@ test('truncated and contradictory headers are never served and never crash', { s
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   const sound = tcpFrame({ ...toVip, flags: tcpFlag.ACK, data: new Uint8Array(8) })
-  // The kernel's test run takes nothing shorter than an IPv4 header.
-  for (let length = 34; length < sound.length; length++) {
+  // The kernel's test run takes nothing shorter than an IP header.
+  for (let length = 14 + headerBytes; length < sound.length; length++) {
     assert.equal(ingress(datapath, sound.slice(0, length)).verdict, verdict.shot, `${length} octets`)
     assert.equal(egress(datapath, sound.slice(0, length)).verdict, verdict.pass)
   }
-  for (const [offset, value] of [
-    [14, 0x41],
-    [14, 0x4f],
-    [16, 0xff],
-    [17, 3],
-  ] as const) {
+  for (const [offset, value] of family.isIpv6
+    ? ([
+        [18, 0xff],
+        [19, 3],
+        [20, 0],
+        [20, 43],
+        [20, 44],
+        [20, 60],
+      ] as const)
+    : ([
+        [14, 0x41],
+        [14, 0x4f],
+        [16, 0xff],
+        [17, 3],
+      ] as const)) {
     const broken = sound.slice()
     broken[offset] = value
     assert.equal(ingress(datapath, broken).verdict, verdict.shot, `octet ${offset} = ${value}`)
@@ -178,7 +188,7 @@ test('truncated and contradictory headers are never served and never crash', { s
 
 test('connections spread over the backends as the Maglev table says and stay where they are', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
-  const pods = [1, 2, 3, 4].map((n) => ({ address: `10.1.0.${n}`, port: 8080 }))
+  const pods = [1, 2, 3, 4].map((n) => ({ address: podAt(n), port: 8080 }))
   datapath.upsert(frontendOf(vip, 80, pods))
   const chosen = new Map<number, string>()
   const share = new Map<string, number>()
@@ -191,7 +201,7 @@ test('connections spread over the backends as the Maglev table says and stay whe
   }
   for (const pod of pods)
     assert.ok((share.get(pod.address) ?? 0) > 170, `${pod.address}: ${share.get(pod.address)} of 1000`)
-  datapath.upsert(frontendOf(vip, 80, [...pods, { address: '10.1.0.9', port: 8080 }]))
+  datapath.upsert(frontendOf(vip, 80, [...pods, { address: podAt(9), port: 8080 }]))
   for (const [port, destination] of chosen) {
     assert.equal(
       parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: port, flags: tcpFlag.ACK })).packet).destination,
@@ -204,15 +214,15 @@ test('a removed backend keeps its established connections while it drains, and g
   const datapath = kernelFixture(t).open({ drainSec: 30 })
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN }))
-  datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.6', port: 8080 }]))
+  datapath.upsert(frontendOf(vip, 80, [{ address: podAt(6), port: 8080 }]))
   assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK })).packet).destination, pod.address)
   assert.equal(
     parse(ingress(datapath, tcpFrame({ ...toVip, sourcePort: 40001, flags: tcpFlag.SYN })).packet).destination,
-    '10.1.0.6',
+    podAt(6),
   )
   assert.equal(
     parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet).destination,
-    '10.1.0.6',
+    podAt(6),
     'a SYN is a new connection',
   )
 })
@@ -221,7 +231,7 @@ test('after draining an established connection is reset, so that the client reco
   const datapath = kernelFixture(t).open({ drainSec: 0 })
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN }))
-  datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.6', port: 8080 }]))
+  datapath.upsert(frontendOf(vip, 80, [{ address: podAt(6), port: 8080 }]))
   const run = ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK, seq: 5, ack: 77 }))
   assert.equal(run.verdict, verdict.redirect)
   assert.equal(parse(run.packet).view.getUint8(parse(run.packet).l4 + 13), tcpFlag.RST)
@@ -235,10 +245,10 @@ test('a backend slot that is used again belongs to no old connection', { skip },
   })
   datapath.upsert(frontendOf(vip, 80, [pod]))
   ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN }))
-  datapath.remove(`${vip}:80/TCP`)
-  datapath.upsert(frontendOf(vip, 80, [{ address: '10.1.0.6', port: 9090 }]))
+  datapath.remove(frontendId(vip, 'TCP', 80))
+  datapath.upsert(frontendOf(vip, 80, [{ address: podAt(6), port: 9090 }]))
   assert.equal(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK, ack: 1 })).verdict, verdict.redirect)
-  assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet).destination, '10.1.0.6')
+  assert.equal(parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet).destination, podAt(6))
 })
 
 test('the verifier walks fewer than 60 000 instructions per program', { skip }, (t) => {
@@ -253,7 +263,7 @@ test('what a node sends that is from no backend passes untouched', { skip }, (t)
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   for (const bytes of [
-    tcpFrame({ ...fromPod, source: '10.1.0.9', flags: tcpFlag.ACK }),
+    tcpFrame({ ...fromPod, source: podAt(9), flags: tcpFlag.ACK }),
     tcpFrame({ ...fromPod, sourcePort: 8081, flags: tcpFlag.ACK }),
     udpFrame(fromPod),
     frame({ source: pod.address, destination: client, protocol: 47, payload: new Uint8Array(8) }),
@@ -264,7 +274,6 @@ test('what a node sends that is from no backend passes untouched', { skip }, (t)
 
 test('two connections of one client port to two VIPs with one pod stay apart, also in ICMP errors', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
-  const secondVip = '192.0.2.20'
   datapath.upsert(frontendOf(vip, 80, [pod]))
   datapath.upsert(frontendOf(secondVip, 80, [pod]))
   const first = parse(ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.SYN })).packet)
@@ -303,11 +312,14 @@ test('two connections of one client port to two VIPs with one pod stay apart, al
           source: client,
           destination: expected,
           protocol: ICMP,
-          payload: icmpMessage(3, 4, 1400, quoted.slice(14)),
+          payload: icmpMessage(tooBig.type, tooBig.code, 1400, quoted.slice(14), {
+            source: client,
+            destination: expected,
+          }),
         }),
       ).packet,
     )
     assert.ok(error.isL4ChecksumRight)
-    assert.equal(error.view.getUint16(error.l4 + 8 + 22), seen.sourcePort)
+    assert.equal(error.view.getUint16(error.l4 + 8 + headerBytes + 2), seen.sourcePort)
   }
 })

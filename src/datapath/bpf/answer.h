@@ -5,6 +5,7 @@
 #define HERALD_ANSWER_H
 
 #include <stddef.h>
+#include "backend.h"
 #include "packet.h"
 
 /* Per CPU, kind of answer and VIP: a burst of 256, then one per millisecond. */
@@ -35,10 +36,11 @@ static __always_inline enum limit limit_of(enum reason reason)
 }
 
 /* Token bucket as one number: the time at which the bucket is full of debt. */
-static __always_inline bool is_within_limit(enum reason reason, __be32 vip)
+static __always_inline bool is_within_limit(enum reason reason, const struct packet *packet)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u32 key = limit_of(reason) * VIPS_PER_LIMIT + ((bpf_ntohl(vip) * 0x9e3779b1) >> (32 - VIPS_PER_LIMIT_BITS));
+	__u32 place = is_ipv6(packet) ? mix_address(0, true, &packet->destination) : bpf_ntohl(packet->destination.low);
+	__u32 key = limit_of(reason) * VIPS_PER_LIMIT + ((place * 0x9e3779b1) >> (32 - VIPS_PER_LIMIT_BITS));
 	__u64 *debt_until = bpf_map_lookup_elem(&limits, &key);
 	__u64 start = now;
 
@@ -52,13 +54,16 @@ static __always_inline bool is_within_limit(enum reason reason, __be32 vip)
 	return true;
 }
 
-/* RFC 1122 3.2.2: nothing is answered to a source that is not one host. */
+/* RFC 1122 3.2.2, RFC 4443 2.4 (e): nothing is answered to a source that is not one host. */
 static __always_inline bool is_answerable(const struct packet *packet)
 {
-	__u32 source = bpf_ntohl(packet->source);
+	__u32 source = bpf_ntohl(packet->source.low);
 
-	return packet->position != LATER_FRAGMENT && source >> 24 != 0 && source >> 24 != 127 && source < 0xe0000000 &&
-	       packet->source != packet->destination;
+	if (packet->position == LATER_FRAGMENT || is_same_address(&packet->source, &packet->destination))
+		return false;
+	if (is_ipv6(packet))
+		return !is_multicast(&packet->source) && !is_unspecified_or_loopback(&packet->source);
+	return source >> 24 != 0 && source >> 24 != 127 && source < 0xe0000000;
 }
 
 static __always_inline __u16 fold(__u32 sum)
@@ -89,8 +94,8 @@ static __always_inline struct iphdr answer_header(const struct packet *packet, _
 		.frag_off = bpf_htons(IP_DONT_FRAGMENT),
 		.ttl = ANSWER_TTL,
 		.protocol = protocol,
-		.saddr = packet->destination,
-		.daddr = packet->source,
+		.saddr = packet->destination.low,
+		.daddr = packet->source.low,
 	};
 
 	ip.check = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&ip, sizeof(ip), 0));
@@ -141,11 +146,11 @@ static __always_inline struct tcphdr reset_header(const struct tcphdr *in, __u32
 	return out;
 }
 
-static __always_inline int answer_reset(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
+static __noinline int answer_reset(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
 {
 	struct pseudo_header pseudo = {
-		.source = packet->destination,
-		.destination = packet->source,
+		.source = packet->destination.low,
+		.destination = packet->source.low,
 		.protocol = IPPROTO_TCP,
 		.length = bpf_htons(sizeof(struct tcphdr)),
 	};
@@ -230,7 +235,7 @@ static __always_inline bool store_quote(struct __sk_buff *skb, const struct pack
 
 /* RFC 792: the IP header and eight octets of what it carried. The message keeps the place of the old transport header:
  * should the hardware finish a checksum there, it meets a message whose sum is right, and writes zero's other form. */
-static __always_inline int answer_unreachable(struct __sk_buff *skb, const struct packet *packet, __u8 code,
+static __noinline int answer_unreachable(struct __sk_buff *skb, const struct packet *packet, __u8 code,
 		enum reason reason)
 {
 	struct unreachable out = {};
@@ -255,22 +260,9 @@ static __always_inline int answer_unreachable(struct __sk_buff *skb, const struc
 	return send_back(skb, reason);
 }
 
-/* Nobody serves this: say so at once instead of letting the client wait. */
-static __noinline int refuse(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
-{
-	if (!is_answerable(packet))
-		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(reason, packet->destination))
-		return drop(REASON_ANSWER_LIMITED);
-	if (packet->protocol == IPPROTO_TCP)
-		return answer_reset(skb, packet, reason);
-	return answer_unreachable(skb, packet,
-			packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE, reason);
-}
-
 static __always_inline int answer_echo(struct __sk_buff *skb, const struct packet *packet)
 {
-	__be32 addresses[2] = { packet->destination, packet->source };
+	__be32 addresses[2] = { packet->destination.low, packet->source.low };
 	__u16 ttl_protocol, answered = bpf_htons(ANSWER_TTL << 8 | IPPROTO_ICMP);
 	__u32 ttl_offset = packet->l3 + offsetof(struct iphdr, ttl);
 	__be16 request = bpf_htons(ICMP_ECHO << 8), reply = bpf_htons(ICMP_ECHO_REPLY << 8);
@@ -281,7 +273,7 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 		return drop(REASON_FRAGMENT);
 	if (!is_answerable(packet))
 		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(REASON_ECHO_ANSWERED, packet->destination))
+	if (!is_within_limit(REASON_ECHO_ANSWERED, packet))
 		return drop(REASON_ANSWER_LIMITED);
 	if (bpf_skb_load_bytes(skb, ttl_offset, &ttl_protocol, sizeof(ttl_protocol)))
 		return drop(REASON_BAD_HEADER);

@@ -38,13 +38,20 @@ static __always_inline __u32 mix(__u32 hash, __u32 word)
 	return hash ^ (hash >> 15);
 }
 
+static __always_inline __u32 mix_address(__u32 hash, bool is_ipv6, const struct ip_address *address)
+{
+	if (is_ipv6)
+		hash = mix(mix(mix(hash, address->high[0]), address->high[1]), address->high[2]);
+	return mix(hash, address->low);
+}
+
 /* The same on every node: with one table everywhere, every node chooses the same backend for a flow. */
 static __always_inline __u32 flow_hash(const struct packet *packet)
 {
-	__u32 hash = mix(0x48455241, packet->source);
+	__u32 hash = mix_address(0x48455241, is_ipv6(packet), &packet->source);
 
 	hash = mix(hash, (__u32)packet->source_port << 16 | packet->destination_port);
-	hash = mix(hash, packet->destination);
+	hash = mix_address(hash, is_ipv6(packet), &packet->destination);
 	hash = mix(hash, packet->protocol);
 	return hash ^ (hash >> 13);
 }

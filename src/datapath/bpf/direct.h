@@ -11,15 +11,15 @@
 #include "icmp.h"
 #include "opening.h"
 
-static __always_inline const struct source *source_at(__be32 address, __be16 port, __u8 protocol)
+static __always_inline const struct source *source_at(const struct ip_address *address, __be16 port, __u8 protocol)
 {
-	struct frontend_key key = { .address = address, .port = port, .protocol = protocol };
+	struct frontend_key key = { .address = *address, .port = port, .protocol = protocol };
 
 	return bpf_map_lookup_elem(&sources, &key);
 }
 
 /* With the ports that it has: one half tells all. */
-static __always_inline void open_direct(const struct flow_key *out_key, const struct packet *packet)
+static __noinline void open_direct(const struct flow_key *out_key, const struct packet *packet)
 {
 	struct flow out = {
 		.address = out_key->source,
@@ -51,15 +51,29 @@ static __noinline void follow_direct(const struct flow_key *out_key, struct flow
 		promote(&in_key, out_key);
 }
 
+/* A packet of a flow that the pod sees with another port. */
+static __noinline void follow_beside(const struct flow_key *key, struct flow *in, bool is_opening,
+		const struct packet *packet)
+{
+	struct flow_key out_key = out_key_of(key, in);
+	const struct flow *out;
+
+	if (in->seen != coarse_clock())
+		keep_out_half(key, in, is_opening);
+	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
+		note_client_end(&out_key, packet, in);
+	out = is_opening ? find_opening(&out_key) : 0;
+	if (out && is_proved_by(packet, out))
+		promote(key, &out_key);
+}
+
 /* Beside a flow of a VIP that has these ports at the pod. */
 static __noinline int receive_beside(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
 	struct flow *in = find_proved(&key);
 	bool is_opening = !in;
-	struct flow_key out_key;
 	struct flow opened = {};
-	struct flow *out;
 
 	if (!in)
 		in = find_opening(&key);
@@ -72,24 +86,27 @@ static __noinline int receive_beside(struct __sk_buff *skb, const struct packet 
 			return drop(REASON_FLOWS_FULL);
 	} else {
 		opened = *in;
-		out_key = out_key_of(&key, in);
-		if (in->seen != coarse_clock())
-			keep_out_half(&key, in, is_opening);
-		if (packet->tcp_flags & (TCP_FIN | TCP_RST))
-			note_client_end(&out_key, packet, in);
-		out = is_opening ? find_opening(&out_key) : 0;
-		if (out && is_proved_by(packet, out))
-			promote(&key, &out_key);
+		follow_beside(&key, in, is_opening, packet);
 	}
 	if (rewrite(skb, packet, DESTINATION, &opened))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }
 
-/* A packet for an address that has backends and is no VIP. */
+/* In place of a verdict: the packet is of a flow beside another one, see {@link receive_beside}. */
+#define BESIDE 0x800
+
+static __noinline bool is_flow_known(const struct packet *packet)
+{
+	struct flow_key in_key = flow_key(packet, DIRECTION_IN);
+
+	return find_flow(&in_key);
+}
+
+/* A packet for an address that has backends and is no VIP: a verdict, or BESIDE. */
 static __noinline int receive_direct(struct __sk_buff *skb, struct packet *packet)
 {
-	struct flow_key out_key, in_key;
+	struct flow_key out_key;
 	bool is_opening;
 	struct flow *out;
 
@@ -97,7 +114,7 @@ static __noinline int receive_direct(struct __sk_buff *skb, struct packet *packe
 		return PASS;
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
 		return PASS;
-	if (!source_at(packet->destination, packet->destination_port, packet->protocol))
+	if (!source_at(&packet->destination, packet->destination_port, packet->protocol))
 		return PASS;
 	/* Translated by the hook of a device below this one. */
 	if (bpf_get_hash_recalc(skb) == translated_hash(packet))
@@ -111,11 +128,8 @@ static __noinline int receive_direct(struct __sk_buff *skb, struct packet *packe
 		follow_direct(&out_key, out, is_opening, packet);
 		return PASS;
 	}
-	in_key = flow_key(packet, DIRECTION_IN);
-	if (find_flow(&in_key))
-		return receive_beside(skb, packet);
-	if (out && !is_over(&out_key, out))
-		return receive_beside(skb, packet);
+	if (is_flow_known(packet) || (out && !is_over(&out_key, out)))
+		return BESIDE;
 	if (out)
 		forget_flow(&out_key, out);
 	if (!(packet->tcp_flags & TCP_RST))

@@ -111,9 +111,11 @@ static __always_inline struct flow in_half(const struct flow_key *out_key, const
 	return in;
 }
 
-static __always_inline bool is_of_same_client(const struct flow *a, const struct flow *b)
+/* Whether a half of the pod's packets belongs to the flow that comes in by this key. */
+static __always_inline bool is_half_of(const struct flow *out, const struct flow_key *in_key)
 {
-	return a->address == b->address && a->port == b->port && a->client_port == b->client_port;
+	return is_same_address(&out->address, &in_key->destination) && out->port == in_key->destination_port &&
+	       out->client_port == in_key->source_port;
 }
 
 static __always_inline struct flow *find_proved(const struct flow_key *key)
@@ -158,10 +160,9 @@ static __always_inline void forget_half(const struct flow_key *key)
 static __noinline void forget_flow(const struct flow_key *out_key, const struct flow *out)
 {
 	struct flow_key in_key = in_key_of(out_key, out);
-	struct flow_key key = *out_key;
 
 	forget_half(&in_key);
-	forget_half(&key);
+	forget_half(out_key);
 }
 
 /* To the table of those that both ends know of. What was evicted meanwhile is not missed: the other half brings

@@ -76,10 +76,9 @@ static __noinline bool is_free(const struct flow_key *key, const struct flow *fl
 static __noinline void forget_both(const struct flow_key *key, const struct flow *flow)
 {
 	struct flow_key out_key = out_key_of(key, flow);
-	struct flow_key in_key = *key;
 
 	forget_half(&out_key);
-	forget_half(&in_key);
+	forget_half(key);
 }
 
 static __noinline void prove(const struct flow_key *key, const struct flow *flow, const struct packet *packet)
@@ -141,32 +140,40 @@ static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!is_header_sound(skb, packet))
 		return drop(REASON_BAD_HEADER);
-	if (packet->protocol == IPPROTO_ICMP)
+	if (packet->position == LATER_FRAGMENT && !follow_first(packet))
+		return drop(REASON_FRAGMENT);
+	if (is_icmp(packet))
 		return receive_icmp(skb, packet);
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return REFUSE + REASON_UNOWNED_PROTOCOL;
 	if (!parse_transport(skb, packet))
-		return drop(packet->position == LATER_FRAGMENT ? REASON_FRAGMENT : REASON_BAD_HEADER);
+		return drop(REASON_BAD_HEADER);
 	return serve(skb, packet);
 }
 
 SEC("tc")
 int herald_ingress(struct __sk_buff *skb)
 {
-	struct packet packet = {};
+	struct packet *packet = blank_packet(SCRATCH_PACKET);
 	const struct address *address;
 	int answer;
 
 	/* What a bridge or a promiscuous port shows us is addressed to another machine. */
-	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse_ipv4(skb, &packet))
+	if (skb->pkt_type != 0 /* PACKET_HOST */ || !packet || !parse(skb, packet))
 		return PASS;
-	address = bpf_map_lookup_elem(&addresses, &packet.destination);
+	address = bpf_map_lookup_elem(&addresses, &packet->destination);
 	if (!address)
 		return PASS;
-	if (!address->frontends)
-		return finish(skb, &packet, receive_direct(skb, &packet));
-	answer = receive(skb, &packet);
-	return finish(skb, &packet, answer >= REFUSE ? refuse(skb, &packet, answer - REFUSE) : answer);
+	if (!address->frontends) {
+		answer = receive_direct(skb, packet);
+		return finish(skb, packet, answer == BESIDE ? receive_beside(skb, packet) : answer);
+	}
+	answer = receive(skb, packet);
+	if (answer >= REFUSE) {
+		packet->refusal = answer - REFUSE;
+		answer = refuse(skb, packet);
+	}
+	return finish(skb, packet, answer);
 }
 
 static __always_inline int send_translated(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
@@ -288,30 +295,32 @@ SEC("tc")
 int herald_egress(struct __sk_buff *skb)
 {
 	const struct source *source;
-	struct packet packet = {};
+	struct packet *packet = blank_packet(SCRATCH_PACKET);
 	struct flow_key key;
 	struct flow *flow;
 
-	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
+	if (!packet || !parse(skb, packet) || !is_header_sound(skb, packet))
 		return PASS;
-	if (packet.protocol == IPPROTO_ICMP)
-		return finish(skb, &packet, send_icmp(skb, &packet));
-	if (packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP)
+	if (packet->position == LATER_FRAGMENT && !follow_first(packet))
 		return PASS;
-	if (!parse_transport(skb, &packet))
+	if (is_icmp(packet))
+		return finish(skb, packet, send_icmp(skb, packet));
+	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return PASS;
-	key = flow_key(&packet, DIRECTION_OUT);
+	if (!parse_transport(skb, packet))
+		return PASS;
+	key = flow_key(packet, DIRECTION_OUT);
 	flow = find_proved(&key);
 	if (flow)
-		return finish(skb, &packet, send_known(skb, &packet, &key, flow, false));
-	source = source_at(packet.source, packet.source_port, packet.protocol);
+		return finish(skb, packet, send_known(skb, packet, &key, flow, false));
+	source = source_at(&packet->source, packet->source_port, packet->protocol);
 	if (!source)
 		return PASS;
 	flow = find_opening(&key);
 	if (flow)
-		return finish(skb, &packet, send_known(skb, &packet, &key, flow, true));
-	ask_former(skb, &packet, FORMER_EGRESS);
-	return finish(skb, &packet, send_unknown(skb, &packet, &key, source));
+		return finish(skb, packet, send_known(skb, packet, &key, flow, true));
+	ask_former(skb, packet, FORMER_EGRESS);
+	return finish(skb, packet, send_unknown(skb, packet, &key, source));
 }
 
 /* On interfaces that are no uplinks and by which pods may be left all the same: a reply of a known flow of a VIP leaves
@@ -319,26 +328,28 @@ int herald_egress(struct __sk_buff *skb)
 SEC("tc")
 int herald_reply(struct __sk_buff *skb)
 {
-	struct packet packet = {};
+	struct packet *packet = blank_packet(SCRATCH_PACKET);
 	struct flow_key key;
 	struct flow *flow;
 
-	if (!parse_ipv4(skb, &packet) || !is_header_sound(skb, &packet))
+	if (!packet || !parse(skb, packet) || !is_header_sound(skb, packet))
 		return PASS;
-	if (packet.protocol == IPPROTO_ICMP)
-		return finish(skb, &packet, send_icmp(skb, &packet));
-	if ((packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP) || !parse_transport(skb, &packet))
+	if (packet->position == LATER_FRAGMENT && !follow_first(packet))
 		return PASS;
-	key = flow_key(&packet, DIRECTION_OUT);
+	if (is_icmp(packet))
+		return finish(skb, packet, send_icmp(skb, packet));
+	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
+		return PASS;
+	key = flow_key(packet, DIRECTION_OUT);
 	flow = find_proved(&key);
 	if (flow)
-		return finish(skb, &packet, send_known(skb, &packet, &key, flow, false));
-	if (!source_at(packet.source, packet.source_port, packet.protocol))
+		return finish(skb, packet, send_known(skb, packet, &key, flow, false));
+	if (!source_at(&packet->source, packet->source_port, packet->protocol))
 		return PASS;
 	flow = find_opening(&key);
 	if (flow)
-		return finish(skb, &packet, send_known(skb, &packet, &key, flow, true));
-	ask_former(skb, &packet, FORMER_REPLY);
+		return finish(skb, packet, send_known(skb, packet, &key, flow, true));
+	ask_former(skb, packet, FORMER_REPLY);
 	return PASS;
 }
 

@@ -5,11 +5,15 @@
 #define HERALD_ICMP_H
 
 #include "answer.h"
+#include "answer6.h"
 #include "flow.h"
 #include "rewrite.h"
 
-static __always_inline bool is_icmp_error(__u8 type)
+static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
 {
+	/* RFC 4443 2.1: the highest bit of the type tells. */
+	if (is_ipv6(packet))
+		return type < ICMP6_FIRST_INFORMATIONAL;
 	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
 			type == ICMP_PARAMETER_PROBLEM;
 }
@@ -17,25 +21,35 @@ static __always_inline bool is_icmp_error(__u8 type)
 /* The packet that an ICMP error quotes; false when it is no first part of TCP or UDP. */
 static __always_inline bool parse_quote(struct __sk_buff *skb, const struct packet *packet, struct packet *quote)
 {
-	struct fragment ports;
-	struct iphdr ip;
+	struct ports ports;
 
 	quote->l3 = packet->l4 + sizeof(struct icmp);
-	if (bpf_skb_load_bytes(skb, quote->l3, &ip, sizeof(ip)))
+	if (is_ipv6(packet)) {
+		if (!parse_ipv6(skb, quote) || is_mapped(&quote->source) || is_mapped(&quote->destination) ||
+		    !walk_extensions(skb, quote))
+			return false;
+	} else if (!parse_ipv4(skb, quote) || quote->header_length < sizeof(struct iphdr)) {
 		return false;
-	if (ip.version != 4 || ip.ihl < 5 || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
+	}
+	if (quote->position == LATER_FRAGMENT || (quote->protocol != IPPROTO_TCP && quote->protocol != IPPROTO_UDP))
 		return false;
-	if (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP)
-		return false;
-	quote->l4 = quote->l3 + ip.ihl * 4;
-	quote->protocol = ip.protocol;
-	quote->source = ip.saddr;
-	quote->destination = ip.daddr;
 	if (bpf_skb_load_bytes(skb, quote->l4, &ports, sizeof(ports)))
 		return false;
-	quote->source_port = ports.source_port;
-	quote->destination_port = ports.destination_port;
+	quote->source_port = ports.source;
+	quote->destination_port = ports.destination;
 	return true;
+}
+
+/* The outer address of an ICMP error, which only IPv6 has in the checksum of the message too. */
+static __always_inline long rewrite_outer_address(struct __sk_buff *skb, const struct packet *packet, enum side side,
+		const struct ip_address *to)
+{
+	__u32 checksum = packet->l4 + offsetof(struct icmp, checksum);
+	long failed = 0;
+
+	if (is_ipv6(packet))
+		failed = rewrite_pseudo_header(skb, packet, checksum, 0, side, to);
+	return failed ?: rewrite_address(skb, packet, side, to);
 }
 
 /* An error about our reply VIP -> client belongs to the pod that sent it: PMTU discovery depends on this. */
@@ -43,16 +57,16 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 {
 	const struct flow *flow;
 	struct flow_key key;
-	struct packet quote = {};
+	struct packet *quote = blank_packet(SCRATCH_QUOTE);
 
-	if (!parse_quote(skb, packet, &quote) || quote.source != packet->destination)
+	if (!quote || !parse_quote(skb, packet, quote) || !is_same_address(&quote->source, &packet->destination))
 		return drop(REASON_ICMP_UNMATCHED);
-	key = reversed_key(&quote, DIRECTION_IN);
+	key = reversed_key(quote, DIRECTION_IN);
 	flow = find_flow(&key);
 	if (!flow || backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
-	if (rewrite_quote(skb, packet, &quote, SOURCE, flow) ||
-	    rewrite_address(skb, packet->l3, DESTINATION, packet->destination, flow->address))
+	if (rewrite_quote(skb, packet, quote, SOURCE, flow) ||
+	    rewrite_outer_address(skb, packet, DESTINATION, &flow->address))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }
@@ -65,9 +79,13 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 		return drop(REASON_FRAGMENT);
 	if (bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
 		return drop(REASON_BAD_HEADER);
-	if (icmp.type == ICMP_ECHO && icmp.code == 0)
+	if (is_ipv6(packet) && is_neighbor_discovery(icmp.type) && hop_limit(skb, packet) == IP6_MAX_HOP_LIMIT)
+		return PASS;
+	if (is_ipv6(packet) && icmp.type == ICMP6_ECHO_REQUEST && icmp.code == 0)
+		return answer_echo6(skb, packet);
+	if (!is_ipv6(packet) && icmp.type == ICMP_ECHO && icmp.code == 0)
 		return answer_echo(skb, packet);
-	if (is_icmp_error(icmp.type))
+	if (is_icmp_error(packet, icmp.type))
 		return receive_icmp_error(skb, packet);
 	return drop(REASON_NOT_ANSWERABLE);
 }
@@ -77,22 +95,24 @@ static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *pack
 {
 	const struct flow *flow;
 	struct flow_key key;
-	struct packet quote = {};
+	struct packet *quote = blank_packet(SCRATCH_QUOTE);
 	__u8 type;
 
-	if (packet->position != WHOLE || bpf_skb_load_bytes(skb, packet->l4, &type, sizeof(type)) || !is_icmp_error(type))
+	if (packet->position != WHOLE || bpf_skb_load_bytes(skb, packet->l4, &type, sizeof(type)))
 		return PASS;
-	if (!parse_quote(skb, packet, &quote))
+	if (!is_icmp_error(packet, type))
 		return PASS;
-	key = reversed_key(&quote, DIRECTION_OUT);
+	if (!quote || !parse_quote(skb, packet, quote))
+		return PASS;
+	key = reversed_key(quote, DIRECTION_OUT);
 	flow = find_flow(&key);
 	if (!flow)
 		return PASS;
-	if (rewrite_quote(skb, packet, &quote, DESTINATION, flow))
+	if (rewrite_quote(skb, packet, quote, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	/* A router's own error keeps the router's address, as on any path. */
-	if (packet->source == quote.destination && rewrite_address(skb, packet->l3, SOURCE, packet->source,
-			flow->address))
+	if (is_same_address(&packet->source, &quote->destination) &&
+	    rewrite_outer_address(skb, packet, SOURCE, &flow->address))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }

@@ -15,13 +15,18 @@ struct backend_ref {
 	__u32 generation;
 };
 
+/* Of either family: one of IPv4 is mapped (RFC 4291 2.5.5.2), and `low` is all of it. */
+struct ip_address {
+	__be32 high[3];
+	__be32 low;
+};
+
 struct backend {
-	__be32 address;
+	struct ip_address address;
 	__be16 port;
 	__u8 protocol;
 	__u8 reserved;
 	__u32 generation;
-	__u32 reserved2;
 	/* 0: takes new flows. RESTING: it is still there, and only what is established goes on, for however long. Else
 	 * that goes on until then (CLOCK_MONOTONIC). */
 	__u64 drain_until_ns;
@@ -36,7 +41,7 @@ struct address {
 };
 
 struct frontend_key {
-	__be32 address;
+	struct ip_address address;
 	__be16 port;
 	__u8 protocol;
 	__u8 reserved;
@@ -58,7 +63,7 @@ struct frontend {
 };
 
 struct endpoint {
-	__be32 address;
+	struct ip_address address;
 	__be16 port;
 	__u16 reserved;
 };
@@ -81,8 +86,8 @@ enum direction {
 };
 
 struct flow_key {
-	__be32 source;
-	__be32 destination;
+	struct ip_address source;
+	struct ip_address destination;
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
@@ -104,7 +109,7 @@ enum flow_flags {
 
 /* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
 struct flow {
-	__be32 address;
+	struct ip_address address;
 	__be16 port;
 	/* The client's port: as the backend sees it (in), as it really is (out). They differ only when two flows of one
 	 * client would look the same to the backend. */
@@ -120,16 +125,49 @@ struct flow {
 
 /* The ports of a datagram whose first fragment has passed. */
 struct fragment_key {
-	__be32 source;
-	__be32 destination;
-	__be16 identification;
-	__u8 protocol;
-	__u8 reserved;
+	struct ip_address source;
+	struct ip_address destination;
+	__be32 identification;
+	__u32 protocol; /* IPv4 only: the fragments of IPv6 may name different ones (RFC 8200 4.5) */
 };
 
 struct fragment {
 	__be16 source_port;
 	__be16 destination_port;
+	__u32 protocol;
+};
+
+/* What is read of a packet. It lies in a map and not on the stack, of which the programs have 512 octets in all; and of
+ * what lies there a verifier remembers nothing, so that the paths by which it was read are one path behind. */
+struct packet {
+	struct ip_address source;
+	struct ip_address destination;
+	__be32 identification;
+	__u32 total_length;
+	__u16 l3;
+	__u16 l4;
+	/* IPv6: its extension headers belong to it. */
+	__u16 header_length;
+	/* IPv6: where the number of what the headers carry stands, from their start. */
+	__u16 next_at;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 position;
+	__u8 family; /* enum family */
+	__u8 refusal; /* enum reason: why nobody serves it */
+	__u8 reserved[3];
+	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */
+	__u32 seq;
+	__u32 ack;
+	__u32 end;
+};
+
+enum scratch {
+	SCRATCH_PACKET,
+	SCRATCH_QUOTE,
+	SCRATCH_COUNT,
 };
 
 struct counters {
@@ -181,7 +219,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 17);
-	__type(key, __be32);
+	__type(key, struct ip_address);
 	__type(value, struct address);
 } addresses SEC(".maps");
 
@@ -272,5 +310,12 @@ struct {
 	__type(key, __u32); /* enum limit, then the place of the VIP */
 	__type(value, __u64);
 } limits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_COUNT);
+	__type(key, __u32); /* enum scratch */
+	__type(value, struct packet);
+} scratch SEC(".maps");
 
 #endif

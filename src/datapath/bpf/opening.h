@@ -27,40 +27,39 @@ static __always_inline __be16 client_port_before(__be16 port, __u32 trial)
 /* Two flows of one client port with one pod, by two VIPs or by one and directly: the pod must see two, so the later one
  * gets another port. A flow that is over makes room, and when every port is taken one of which only one end is known:
  * whoever forges the client's address could take them all. False when every trial met one that both ends know of. */
-static __noinline bool choose_client_port(const struct flow_key *in_key, struct flow *in)
+static __noinline bool choose_client_port(const struct flow_key *in_key, struct flow *in, struct flow_key *out_key)
 {
-	struct flow out = out_half(in_key, in);
 	__u32 unproved = CLIENT_PORTS;
 	const struct flow *other;
-	struct flow_key key;
 
+	*out_key = out_key_of(in_key, in);
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		in->client_port = client_port_after(in_key->source_port, trial);
 		if (!in->client_port)
 			continue;
-		key = out_key_of(in_key, in);
-		other = find_proved(&key);
+		out_key->destination_port = in->client_port;
+		other = find_proved(out_key);
 		if (!other) {
-			other = find_opening(&key);
+			other = find_opening(out_key);
 			if (!other)
 				return true;
 			if (unproved == CLIENT_PORTS)
 				unproved = trial;
 		}
-		if (is_of_same_client(other, &out))
+		if (is_half_of(other, in_key))
 			return true;
-		if (is_over(&key, other)) {
-			forget_flow(&key, other);
+		if (is_over(out_key, other)) {
+			forget_flow(out_key, other);
 			return true;
 		}
 	}
 	if (unproved == CLIENT_PORTS)
 		return false;
 	in->client_port = client_port_after(in_key->source_port, unproved);
-	key = out_key_of(in_key, in);
-	other = find_opening(&key);
+	out_key->destination_port = in->client_port;
+	other = find_opening(out_key);
 	if (other)
-		forget_flow(&key, other);
+		forget_flow(out_key, other);
 	return true;
 }
 
@@ -71,9 +70,8 @@ static __noinline bool open_flow(const struct flow_key *in_key, struct flow *in)
 	struct flow out;
 
 	in->seen = coarse_clock();
-	if (!choose_client_port(in_key, in))
+	if (!choose_client_port(in_key, in, &out_key))
 		return false;
-	out_key = out_key_of(in_key, in);
 	out = out_half(in_key, in);
 	/* Its silence is that of an opening until it is proved. */
 	out.flags |= in->flags & FLOW_OPENED_BY_SYN;
@@ -95,12 +93,11 @@ static __noinline bool was_served_by(const struct flow_key *in_key, const struct
 		return false;
 	in.address = backend->address;
 	in.port = backend->port;
+	key = out_key_of(in_key, &in);
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
-		in.client_port = client_port_after(in_key->source_port, trial);
-		key = out_key_of(in_key, &in);
+		key.destination_port = client_port_after(in_key->source_port, trial);
 		out = find_flow(&key);
-		if (out && out->address == in_key->destination && out->port == in_key->destination_port &&
-		    out->client_port == in_key->source_port)
+		if (out && is_half_of(out, in_key))
 			return true;
 	}
 	return false;
@@ -196,13 +193,14 @@ static __always_inline bool find_former(const struct flow_key *out_key, const st
 	const struct flow *in;
 	bool is_opening;
 
+
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		key.source_port = client_port_before(out_key->destination_port, trial);
 		in = find_proved(&key);
 		is_opening = !in;
 		if (!in)
 			in = find_opening(&key);
-		if (!in || in->address != out_key->source || in->port != out_key->source_port ||
+		if (!in || !is_same_address(&in->address, &out_key->source) || in->port != out_key->source_port ||
 		    in->client_port != out_key->destination_port)
 			continue;
 		*found = out_half(&key, in);

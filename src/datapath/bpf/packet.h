@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Reading a packet. Everything is copied out by bpf_skb_load_bytes: it is bounded, it also reads what a driver left
- * in page fragments, and nothing has to be checked again after a rewrite. */
+ * in page fragments, and nothing has to be checked again after a rewrite. Two parsers, one for each family, and one
+ * path behind them. */
 #ifndef HERALD_PACKET_H
 #define HERALD_PACKET_H
 
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -18,6 +20,8 @@
 
 #define IP_MORE_FRAGMENTS 0x2000
 #define IP_OFFSET_MASK 0x1fff
+#define IP6_MORE_FRAGMENTS 0x0001
+#define IP6_OFFSET_MASK 0xfff8
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -41,30 +45,21 @@ struct icmp {
 #define ICMP_PROTOCOL_UNREACHABLE 2
 #define ICMP_PORT_UNREACHABLE 3
 
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_PARAMETER_PROBLEM 4
+#define ICMP6_FIRST_INFORMATIONAL 128
+#define ICMP6_ECHO_REQUEST 128
+#define ICMP6_ECHO_REPLY 129
+#define ICMP6_ROUTER_SOLICITATION 133
+#define ICMP6_REDIRECT 137
+#define ICMP6_PORT_UNREACHABLE 4
+#define ICMP6_UNRECOGNIZED_NEXT_HEADER 1
+#define IP6_MAX_HOP_LIMIT 255
+
 enum position {
 	WHOLE,
 	FIRST_FRAGMENT,
 	LATER_FRAGMENT, /* carries no L4 header */
-};
-
-struct packet {
-	__u32 l3;
-	__u32 l4;
-	__u32 header_length;
-	__u32 total_length;
-	__be32 source;
-	__be32 destination;
-	__be16 source_port;
-	__be16 destination_port;
-	__be16 identification;
-	__u8 protocol;
-	__u8 tcp_flags;
-	__u8 position;
-	__u8 family; /* enum family */
-	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */
-	__u32 seq;
-	__u32 ack;
-	__u32 end;
 };
 
 struct vlan {
@@ -79,18 +74,103 @@ struct vlan {
 #define ANSWERED 0x200 /* it has become the answer */
 #define REFUSE 0x400   /* nobody serves it: it is to be answered so */
 
+/* The packet at hand, or what it quotes. A program runs to its end before another one begins on its CPU. */
+static __always_inline struct packet *blank_packet(enum scratch which)
+{
+	__u32 key = which;
+	struct packet *packet = bpf_map_lookup_elem(&scratch, &key);
+
+	if (packet)
+		__builtin_memset(packet, 0, sizeof(*packet));
+	return packet;
+}
+
 static __always_inline int drop(enum reason reason)
 {
 	return DROPPED + reason;
 }
 
-/* False when this is no IPv4 at all, or too short to tell: then it is nothing of ours. */
+static __always_inline bool is_ipv6(const struct packet *packet)
+{
+	return packet->family == FAMILY_IPV6;
+}
+
+static __always_inline bool is_same_address(const struct ip_address *a, const struct ip_address *b)
+{
+	return a->low == b->low && a->high[2] == b->high[2] && a->high[1] == b->high[1] && a->high[0] == b->high[0];
+}
+
+static __always_inline bool is_mapped(const struct ip_address *address)
+{
+	return address->high[0] == 0 && address->high[1] == 0 && address->high[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_link_local(const struct ip_address *address)
+{
+	return (address->high[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/* :: and ::1. */
+static __always_inline bool is_unspecified_or_loopback(const struct ip_address *address)
+{
+	return address->high[0] == 0 && address->high[1] == 0 && address->high[2] == 0 &&
+	       bpf_ntohl(address->low) <= 1;
+}
+
+static __always_inline bool is_multicast(const struct ip_address *address)
+{
+	return (address->high[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
 static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr ip;
+	__u16 fragment;
+
+	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 4)
+		return false;
+	fragment = bpf_ntohs(ip.frag_off);
+	packet->header_length = ip.ihl * 4;
+	packet->total_length = bpf_ntohs(ip.tot_len);
+	packet->l4 = packet->l3 + packet->header_length;
+	packet->source.high[2] = packet->destination.high[2] = bpf_htonl(0xffff);
+	packet->source.low = ip.saddr;
+	packet->destination.low = ip.daddr;
+	packet->identification = ip.id;
+	packet->family = FAMILY_IPV4;
+	packet->protocol = ip.protocol;
+	packet->position = fragment & IP_OFFSET_MASK ? LATER_FRAGMENT : fragment & IP_MORE_FRAGMENTS ? FIRST_FRAGMENT : WHOLE;
+	return true;
+}
+
+/* The fixed header; {@link walk_extensions} reads on. What is of a link alone, or of many hosts, is nothing of ours:
+ * neighbor discovery above all. */
+static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) || ip.version != 6)
+		return false;
+	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
+	if (is_multicast(&packet->destination) || is_link_local(&packet->destination) || is_link_local(&packet->source))
+		return false;
+	packet->family = FAMILY_IPV6;
+	packet->header_length = sizeof(ip);
+	packet->total_length = sizeof(ip) + bpf_ntohs(ip.payload_len);
+	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
+	if (ip.payload_len == 0 && skb->len > packet->l3 + sizeof(ip) + 0xffff)
+		packet->total_length = 0;
+	packet->next_at = offsetof(struct ipv6hdr, nexthdr);
+	packet->protocol = ip.nexthdr;
+	return true;
+}
+
+/* False when this is no IP at all, or too short to tell: then it is nothing of ours. */
+static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 {
 	__u32 protocol = skb->protocol;
 	struct vlan tag;
-	struct iphdr ip;
-	__u16 fragment;
 
 	packet->l3 = ETH_HLEN;
 	/* A tag that the driver stripped lies beside the packet and stays with it; this is one inside the packet. */
@@ -100,30 +180,75 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 		protocol = tag.protocol;
 		packet->l3 += sizeof(tag);
 	}
-	if (protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)))
-		return false;
-	if (ip.version != 4)
-		return false;
-	fragment = bpf_ntohs(ip.frag_off);
-	packet->header_length = ip.ihl * 4;
-	packet->total_length = bpf_ntohs(ip.tot_len);
-	packet->l4 = packet->l3 + packet->header_length;
-	packet->source = ip.saddr;
-	packet->destination = ip.daddr;
-	packet->identification = ip.id;
-	packet->family = FAMILY_IPV4;
-	packet->protocol = ip.protocol;
-	packet->position = fragment & IP_OFFSET_MASK ? LATER_FRAGMENT : fragment & IP_MORE_FRAGMENTS ? FIRST_FRAGMENT : WHOLE;
-	return true;
+	if (protocol == bpf_htons(ETH_P_IP))
+		return parse_ipv4(skb, packet);
+	return protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, packet);
 }
 
-static __always_inline bool is_header_sound(struct __sk_buff *skb, const struct packet *packet)
+/* More than a packet that anybody sends has (RFC 8504 5.3 asks for a limit). */
+#define MAX_EXTENSIONS 6
+
+/* What every extension header begins with; the rest is that of a fragment (RFC 8200 4.5). */
+struct extension {
+	__u8 next;
+	__u8 length; /* in units of 8 octets, without the first */
+	__be16 offset;
+	__be32 identification;
+};
+
+static __always_inline bool is_extension(__u8 protocol)
 {
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS ||
+	       protocol == IPPROTO_FRAGMENT;
+}
+
+/* Over the extension headers of IPv6 to what they carry; false when they are cut off, or too many, or name another
+ * destination that comes after this one. */
+static __noinline bool walk_extensions(struct __sk_buff *skb, struct packet *packet)
+{
+	struct extension extension;
+	__u32 at = packet->header_length;
+	__u8 next = packet->protocol, position = WHOLE;
+	__u16 offset;
+
+	for (__u32 i = 0; i < MAX_EXTENSIONS && is_extension(next) && position != LATER_FRAGMENT; i++) {
+		if (bpf_skb_load_bytes(skb, packet->l3 + at, &extension, sizeof(extension)))
+			return false;
+		offset = bpf_ntohs(extension.offset);
+		/* There the second octet is that of the segments left. */
+		if (next == IPPROTO_ROUTING && offset & 0xff)
+			return false;
+		packet->next_at = at;
+		if (next == IPPROTO_FRAGMENT) {
+			packet->identification = extension.identification;
+			position = offset & IP6_OFFSET_MASK ? LATER_FRAGMENT :
+				   offset & IP6_MORE_FRAGMENTS ? FIRST_FRAGMENT : WHOLE;
+			extension.length = 0;
+		}
+		at += (extension.length + 1) * 8;
+		next = extension.next;
+	}
+	packet->protocol = next;
+	packet->position = position;
+	packet->header_length = at;
+	packet->l4 = packet->l3 + at;
+	return position == LATER_FRAGMENT || !is_extension(next);
+}
+
+/* Reads on to what the IP header carries; false when the headers contradict each other or the packet. */
+static __always_inline bool is_header_sound(struct __sk_buff *skb, struct packet *packet)
+{
+	if (is_ipv6(packet)) {
+		/* Nobody has such an address on the wire (RFC 4291 2.5.5.2), and here they stand for those of IPv4. */
+		if (is_mapped(&packet->source) || is_mapped(&packet->destination) || !walk_extensions(skb, packet))
+			return false;
+	} else if (packet->header_length < sizeof(struct iphdr)) {
+		return false;
+	}
 	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
 	if (packet->total_length == 0)
-		return packet->header_length >= sizeof(struct iphdr);
-	return packet->header_length >= sizeof(struct iphdr) && packet->total_length >= packet->header_length &&
-	       packet->l3 + packet->total_length <= skb->len;
+		return true;
+	return packet->total_length >= packet->header_length && packet->l3 + packet->total_length <= skb->len;
 }
 
 static __always_inline struct fragment_key fragment_key(const struct packet *packet)
@@ -132,9 +257,35 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pac
 		.source = packet->source,
 		.destination = packet->destination,
 		.identification = packet->identification,
-		.protocol = packet->protocol,
+		.protocol = is_ipv6(packet) ? 0 : packet->protocol,
 	};
 	return key;
+}
+
+/* A later fragment is of the flow of which its first was; false when that one is not known. */
+static __noinline bool follow_first(struct packet *packet)
+{
+	struct fragment_key key = fragment_key(packet);
+	const struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+
+	if (!first)
+		return false;
+	packet->protocol = first->protocol;
+	packet->source_port = first->source_port;
+	packet->destination_port = first->destination_port;
+	return true;
+}
+
+static __noinline void remember_first(const struct packet *packet)
+{
+	struct fragment_key key = fragment_key(packet);
+	struct fragment first = {
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+		.protocol = packet->protocol,
+	};
+
+	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
 }
 
 static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -155,36 +306,41 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	return true;
 }
 
-/* Ports of TCP or UDP, and what else tells of TCP; a later fragment has the ports that its first had. */
+/* The ports of TCP and UDP. */
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* Ports of TCP or UDP, and what else tells of TCP; a later fragment has those of its first. */
 static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet *packet)
 {
-	struct fragment_key key = fragment_key(packet);
-	struct fragment ports, *known;
+	struct ports ports;
+	__u32 least;
 
 	packet->tcp_flags = 0;
-	if (packet->position == LATER_FRAGMENT) {
-		known = bpf_map_lookup_elem(&fragments, &key);
-		if (!known)
-			return false;
-		packet->source_port = known->source_port;
-		packet->destination_port = known->destination_port;
+	if (packet->position == LATER_FRAGMENT)
 		return true;
-	}
+	least = packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	if (packet->total_length && packet->total_length < packet->header_length + least)
+		return false;
 	if (packet->protocol == IPPROTO_TCP) {
 		if (!parse_tcp(skb, packet))
 			return false;
 	} else {
 		if (bpf_skb_load_bytes(skb, packet->l4, &ports, sizeof(ports)))
 			return false;
-		packet->source_port = ports.source_port;
-		packet->destination_port = ports.destination_port;
+		packet->source_port = ports.source;
+		packet->destination_port = ports.destination;
 	}
-	if (packet->position == FIRST_FRAGMENT) {
-		ports.source_port = packet->source_port;
-		ports.destination_port = packet->destination_port;
-		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
-	}
+	if (packet->position == FIRST_FRAGMENT)
+		remember_first(packet);
 	return true;
+}
+
+static __always_inline bool is_icmp(const struct packet *packet)
+{
+	return packet->protocol == (is_ipv6(packet) ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
 static __always_inline bool is_new_tcp(const struct packet *packet)

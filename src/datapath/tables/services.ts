@@ -9,13 +9,14 @@
  * The state lies in the maps alone; what is kept here beside them (who owns which slot) is derived from them.
  */
 import { HeraldError } from '../../errors.ts'
-import { compareAddresses, parseIpv4 } from '../../ip/address.ts'
+import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
 import type { FrontendCounters, MapUsage, ProgrammedFrontend } from '../datapath.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
+  encodeAddressKey,
   encodeFrontend,
   encodeFrontendKey,
   type AddressRecord,
@@ -82,12 +83,17 @@ export class ServiceTable {
   /** See {@link Datapath.upsert}. */
   upsert(frontend: Frontend): ProgrammedFrontend {
     const key = encodeFrontendKey(frontend)
-    if (key === undefined)
-      throw new HeraldError('ERR_ADDRESS', `${frontend.address} is not IPv4; this datapath serves IPv4 only`)
+    if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     this.#backends.purge()
     if (this.#addresses.of(frontend.address).sources > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
     const wanted = normalised(frontend)
+    const stranger = [...wanted.backends, ...(wanted.resting ?? [])].find(
+      ({ address }) =>
+        encodeAddressKey(address) === undefined || address.includes(':') !== frontend.address.includes(':'),
+    )
+    if (stranger !== undefined)
+      throw new HeraldError('ERR_ADDRESS', `${stranger.address} cannot be a backend of ${frontend.address}`)
     const held = this.#entries.get(frontend.id)
     const found = held === undefined ? undefined : this.read(frontend.id)
     if (found !== undefined && isHeld(wanted, found)) return found
@@ -230,7 +236,7 @@ function normalised(frontend: Frontend): Frontend {
 }
 
 function sorted(backends: readonly Backend[]): readonly Backend[] {
-  const placed = backends.map((backend) => ({ backend, address: parseIpv4(backend.address) ?? 0 }))
+  const placed = backends.map((backend) => ({ backend, address: parseAddress(backend.address) ?? 0 }))
   placed.sort((a, b) => compareAddresses(a.address, b.address) || a.backend.port - b.backend.port)
   return placed
     .filter(({ address, backend: { port } }, i) => {

@@ -58,14 +58,13 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   let routes = noRoutes
   if (isOurs || asked.length > 0) {
     const allowed = addresses.filter((each) => refusalOf(each) === undefined)
-    const served = allowed.filter(({ address }) => options.datapath === 'none' || !address.includes(':'))
-    const ports = portsOf(served, input, endpoints, options)
+    const ports = portsOf(allowed, input, endpoints, options)
     const wishes = wishesOf(input, selecting, allowed)
-    const [named, kept] = [allowed, served].map((each) => each.map(({ address }) => address))
+    const named = allowed.map(({ address }) => address)
     said.push(
       allocatedVerdict(input, { isOurs, asked, ports, refusalOf }),
-      selectedVerdict(input, selecting, wishes, named ?? []),
-      supportedVerdict(service, named ?? [], kept ?? [], options),
+      selectedVerdict(input, selecting, wishes, named),
+      supportedVerdict(service, options),
       input.nodeObstacle === undefined
         ? eligibleVerdict(service, endpoints, ports, options)
         : { step: 'eligible', ok: false, ...input.nodeObstacle },
@@ -242,12 +241,7 @@ function portsOf(
   })
 }
 
-function supportedVerdict(
-  { spec }: Service,
-  addresses: readonly string[],
-  served: readonly string[],
-  { datapath }: TranslatorOptions,
-): Verdict {
+function supportedVerdict({ spec }: Service, { datapath }: TranslatorOptions): Verdict {
   if (datapath === 'none')
     return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
   if (spec.loadBalancerSourceRanges.length > 0)
@@ -266,17 +260,7 @@ function supportedVerdict(
     )
   if (spec.ports.some(({ protocol }) => protocol === 'SCTP'))
     return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
-  const left = addresses.filter((address) => !served.includes(address))
-  if (served.length === 0 && left.length > 0)
-    return no(
-      'supported',
-      'Ipv6NotServed',
-      `the IPv6 address ${left.join(', ')} is not served in this version`,
-      'Give the Service an IPv4 address.',
-    )
-  return left.length > 0
-    ? yes('supported', 'Ipv4Only', `IPv4 is served; ${left.join(', ')} is not announced in this version`)
-    : yes('supported', 'Supported', 'every field can be enforced')
+  return yes('supported', 'Supported', 'every field can be enforced')
 }
 
 function frontendsOf(key: string, ports: readonly ServedPort[]): readonly Frontend[] {
