@@ -1,14 +1,13 @@
 /**
- * `npm run bench [-- announce | full-table | latency | start | asking | kernel]`: figures, each beside its goal.
- * Bounded, and in
- * a network
- * namespace of its own, so that nothing else is met.
+ * `npm run bench [-- announce | full-table | latency | start | asking | kernel | source | events | kubernetes]`:
+ * figures, each beside its goal. Bounded, and in a network namespace of its own, so that nothing else is met.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { benchAnnounce } from './announce.ts'
 import { readFlags } from './flags.ts'
 import { benchAsking } from './asking.ts'
+import { benchEvents } from './events.ts'
 import { benchFullTable } from './full-table.ts'
 import { benchKernel } from './kernel.ts'
 import { benchKubernetes } from './kubernetes.ts'
@@ -27,6 +26,7 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   kernel: benchKernel,
   'service-scale': benchServiceScale,
   source: benchSource,
+  events: benchEvents,
   kubernetes: benchKubernetes,
 }
 const inside = 'HERALD_BENCH_NAMESPACE'

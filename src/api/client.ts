@@ -3,7 +3,7 @@
  *
  * Answers are checked against shapes, not schemas: loading zod would cost every verb more time than asking the agent.
  */
-import http from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, HeraldError, messageOf } from '../errors.ts'
 import {
   commandShape,
@@ -27,6 +27,9 @@ import type {
   ServiceView,
   StatusView,
 } from './types.ts'
+
+/** An import of the module brings fetch and WebSocket along, which take as long as all of a command. */
+const http = process.getBuiltinModule('node:http')
 
 export interface ApiLocation {
   readonly socket: string
@@ -125,7 +128,7 @@ function request(
           cause: error,
         }),
       )
-    const receive = (response: http.IncomingMessage): void => {
+    const receive = (response: IncomingMessage): void => {
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {

@@ -157,21 +157,42 @@ function sharedList(list: readonly string[]): readonly string[] {
   return list
 }
 
+/** What is the same for all Services that the same selectors select. */
+interface Selections {
+  readonly selectors: readonly LabelSelector[]
+  /** By which of the selectors match, a digit for each. */
+  readonly heard: Map<string, readonly Heard[]>
+}
+
+const selectionsOf = new WeakMap<NodeExports, Selections>()
+const nothingHeard: readonly Heard[] = []
+
+/** One list for all Services that the same exports select. */
 export function selectingOf({ service, exports }: Pick<ServiceInput, 'service' | 'exports'>): readonly Heard[] {
+  if (exports === undefined) return nothingHeard
+  const known = selectionsOf.get(exports)
+  const { selectors, heard } = known ?? { selectors: selectorsOf(exports), heard: new Map<string, readonly Heard[]>() }
+  if (known === undefined) selectionsOf.set(exports, { selectors, heard })
   const labels = selectableLabels(service)
-  // An advertisement is one for each family, and they have one selector; and neighbors share their lists.
-  const known = new Map<LabelSelector, boolean>()
-  const isSelected = ({ selector }: ServiceExport): boolean => {
-    const isMatching = known.get(selector) ?? selectorMatches(selector, labels)
-    known.set(selector, isMatching)
-    return isMatching
-  }
+  const matching = selectors.map((selector) => selectorMatches(selector, labels))
+  const which = matching.map(Number).join('')
+  const found = heard.get(which)
+  if (found !== undefined) return found
+  const selected = new Set(selectors.filter((_, index) => matching[index]))
   const ofList = new Map<readonly ServiceExport[], readonly ServiceExport[]>()
-  return (exports?.services ?? []).flatMap(({ neighbor, exports: all }) => {
-    const selected = ofList.get(all) ?? all.filter(isSelected)
-    ofList.set(all, selected)
-    return selected.map((one) => ({ neighbor, one }))
+  const made = exports.services.flatMap(({ neighbor, exports: all }) => {
+    const some = ofList.get(all) ?? all.filter(({ selector }) => selected.has(selector))
+    ofList.set(all, some)
+    return some.map((one) => ({ neighbor, one }))
   })
+  heard.set(which, made)
+  return made
+}
+
+/** An advertisement is one for each family, and they have one selector; and neighbors share their lists. */
+function selectorsOf({ services }: NodeExports): readonly LabelSelector[] {
+  const all = new Set(services.map(({ exports }) => exports))
+  return [...new Set([...all].flatMap((exports) => exports.map(({ selector }) => selector)))]
 }
 
 /**
@@ -184,14 +205,12 @@ function announcedPrefix(
   policy: 'Cluster' | 'Local',
   reserved: Reserved,
 ): { readonly prefix: string; readonly alone?: string } {
+  const host = `${address}/${address.includes(':') ? 128 : 32}`
+  if (aggregationLength === undefined) return { prefix: host }
   const parsed = parseAddress(address)
   // What is around an external IP is nobody's here: whoever may write a Service would draw packets for a network.
   const isAlone = (policy === 'Local' && !aggregatesLocal) || types.every((type) => type === 'ExternalIP')
-  const aggregate =
-    parsed === undefined || aggregationLength === undefined || isAlone
-      ? undefined
-      : formatPrefix(prefixOf(parsed, aggregationLength))
-  const host = `${address}/${address.includes(':') ? 128 : 32}`
+  const aggregate = parsed === undefined || isAlone ? undefined : formatPrefix(prefixOf(parsed, aggregationLength))
   if (aggregate === undefined) return { prefix: host }
   return reserved.isTouched(aggregate) ? { prefix: host, alone: aggregate } : { prefix: aggregate }
 }
@@ -204,6 +223,14 @@ export function selectedVerdict(
 ): Verdict {
   const { exports, noExports } = input
   if (exports === undefined) return no('selected', 'NoPolicy', noExports.message, noExports.remedy)
+  // Nearly always: one address, which is heard by all that selects the Service.
+  const isWhole =
+    addresses.length === 1 &&
+    wishes.length > 0 &&
+    wishes.length === selecting.length &&
+    wishes.every(({ alone: aggregate }) => aggregate === undefined)
+  const known = isWhole ? wholly.get(selecting) : undefined
+  if (known !== undefined) return known
   const all = exports.names.join(', ')
   const pools = addresses.map((address) => input.poolsOf(address))
   const matching = addresses.length === 0 ? selecting : selecting.filter(({ one }) => pools.some(one.admits))
@@ -232,8 +259,13 @@ export function selectedVerdict(
   const neighbors = [...new Set(heard.map(({ neighbor }) => neighbor))].join(', ')
   const alone = [...new Set(wishes.flatMap(({ alone: aggregate }) => aggregate ?? []))]
   const rest = alone.map((each) => `; ${each} holds addresses that nobody may have, and is not announced as a whole`)
-  return yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}${rest.join('')}`)
+  const verdict = yes('selected', 'PolicySelects', `${names}, neighbors ${neighbors}${rest.join('')}`)
+  if (isWhole) wholly.set(selecting, verdict)
+  return verdict
 }
+
+/** The verdict of those that are heard by all that selects them. */
+const wholly = new WeakMap<readonly Heard[], Verdict>()
 
 /** It is selected, and no neighbor is to hear any of its addresses. */
 function notHeard(matching: readonly Heard[], addresses: readonly string[], all: string): Verdict {
