@@ -2,7 +2,10 @@
  * Who we are to the API server: a kubeconfig (contexts, exec plugins, client certificates) or the service account of
  * the pod. The only file that knows the Kubernetes client, of which nothing but this is used.
  */
+import { readFileSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
+import { dirname, resolve } from 'node:path'
+import { parse } from 'yaml'
 // Not the whole package, which brings an HTTP client, tar and WebSockets along.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { HeraldError, messageOf } from '../../errors.ts'
@@ -30,6 +33,8 @@ export interface Credentials {
   renew(): void
 }
 
+/** A token of a file is read again after so long, as client-go does. */
+const tokenFileMs = 60_000
 /** A plugin that asks a person for a password never ends here. */
 const pluginMs = 60_000
 
@@ -39,8 +44,8 @@ const pluginMs = 60_000
  */
 export function loadCredentials(path: string | undefined, context?: string): Credentials {
   const detail = path === undefined ? "the pod's service account" : path
-  const { config, server } = load(path, detail, context)
-  return new KubeCredentials(config, server, { path, context, detail })
+  const loaded = load(path, detail, context)
+  return new KubeCredentials(loaded, { path, context, detail })
 }
 
 interface Place {
@@ -49,11 +54,14 @@ interface Place {
   readonly detail: string
 }
 
-function load(
-  path: string | undefined,
-  detail: string,
-  context: string | undefined,
-): { readonly config: KubeConfig; readonly server: URL } {
+interface Loaded {
+  readonly config: KubeConfig
+  readonly server: URL
+  /** Of `tokenFile` of the user, which the client does not know; it goes before `token`. */
+  readonly tokenFile: string | undefined
+}
+
+function load(path: string | undefined, detail: string, context: string | undefined): Loaded {
   const config = new KubeConfig()
   try {
     if (path === undefined) config.loadFromCluster()
@@ -69,7 +77,32 @@ function load(
   }
   if (cluster.proxyUrl !== undefined)
     throw new HeraldError('ERR_KUBECONFIG', `${detail}: proxy-url is not supported; the server is dialled directly`)
-  return { config, server: new URL(cluster.server) }
+  const user = config.getContextObject(config.getCurrentContext())?.user
+  const tokenFile = path === undefined ? undefined : tokenFileOf(path, user)
+  if (tokenFile !== undefined) readToken(tokenFile, detail)
+  return { config, server: new URL(cluster.server), tokenFile }
+}
+
+/** Relative to the kubeconfig. */
+function tokenFileOf(path: string, user: string | undefined): string | undefined {
+  const { users }: { readonly users?: unknown } = Object(parse(readFileSync(path, 'utf8')))
+  const list: readonly unknown[] = Array.isArray(users) ? users : []
+  const found: unknown = list.find((each) => Reflect.get(Object(each), 'name') === user)
+  const file: unknown = Reflect.get(Object(Reflect.get(Object(found), 'user')), 'tokenFile')
+  return typeof file === 'string' && file !== '' ? resolve(dirname(path), file) : undefined
+}
+
+function readToken(file: string, detail: string): string {
+  let token: string
+  try {
+    token = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const message = `${detail}: tokenFile cannot be read: ${messageOf(error)}`
+    throw new HeraldError('ERR_KUBECONFIG', message, { cause: error })
+  }
+  if (token === '' || /[^\x21-\x7e]/.test(token))
+    throw new HeraldError('ERR_KUBECONFIG', `${detail}: tokenFile ${file} holds no token`)
+  return token
 }
 
 class KubeCredentials implements Credentials {
@@ -79,11 +112,14 @@ class KubeCredentials implements Credentials {
   readonly #place: Place
   readonly #from: string
   #config: KubeConfig
+  #tokenFile: string | undefined
+  #token: { readonly value: string; readonly readMs: number } | undefined
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
 
-  constructor(config: KubeConfig, server: URL, place: Place) {
+  constructor({ config, server, tokenFile }: Loaded, place: Place) {
     this.#config = config
+    this.#tokenFile = tokenFile
     this.#place = place
     this.#from = place.detail
     this.server = server
@@ -92,7 +128,22 @@ class KubeCredentials implements Credentials {
   }
 
   async headers(): Promise<Readonly<Record<string, string>>> {
-    return headersOf(await this.#options())
+    const headers = headersOf(await this.#options())
+    return this.#tokenFile === undefined
+      ? headers
+      : { ...headers, authorization: `Bearer ${this.#tokenOf(this.#tokenFile)}` }
+  }
+
+  /** While the file cannot be read the last token may still be good: the server says so if it is not. */
+  #tokenOf(file: string): string {
+    const nowMs = performance.now()
+    if (this.#token !== undefined && nowMs - this.#token.readMs < tokenFileMs) return this.#token.value
+    try {
+      this.#token = { value: readToken(file, this.#from), readMs: nowMs }
+    } catch (error) {
+      if (this.#token === undefined) throw error
+    }
+    return this.#token.value
   }
 
   async tls(): Promise<TlsOptions> {
@@ -102,9 +153,12 @@ class KubeCredentials implements Credentials {
   /** A file that is being written, or that names another server now, is not taken: what was good before may still be. */
   renew(): void {
     this.#asked = undefined
+    if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
     try {
-      const { config, server } = load(this.#place.path, this.#from, this.#place.context)
-      if (server.href === this.server.href) this.#config = config
+      const { config, server, tokenFile } = load(this.#place.path, this.#from, this.#place.context)
+      if (server.href !== this.server.href) return
+      this.#config = config
+      this.#tokenFile = tokenFile
     } catch {
       // Said by the server, which goes on refusing what we have.
     }

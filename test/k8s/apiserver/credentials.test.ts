@@ -69,6 +69,32 @@ test('credentials that the server refused are not used again, however long they 
   assert.deepEqual(await credentials.headers(), bearer('token-2'))
 })
 
+test('tokenFile of a kubeconfig, beside it or elsewhere, goes before token, and is read again when it is refused', async () => {
+  for (const name of ['token', file('token')]) {
+    writeFileSync(file('token'), 'first\n')
+    const credentials = loadCredentials(kubeconfig({ user: { tokenFile: name, token: 'in the kubeconfig' } }))
+    assert.deepEqual(await credentials.headers(), bearer('first'))
+    writeFileSync(file('token'), 'second')
+    assert.deepEqual(await credentials.headers(), bearer('first'), 'for a minute')
+    credentials.renew()
+    assert.deepEqual(await credentials.headers(), bearer('second'))
+    // A mount that is being replaced: the token may still be good.
+    rmSync(file('token'))
+    credentials.renew()
+    assert.deepEqual(await credentials.headers(), bearer('second'))
+  }
+})
+
+test('a tokenFile that cannot be read, or holds no token, is an error that names it', () => {
+  const load = (tokenFile: string) => () => loadCredentials(kubeconfig({ user: { tokenFile } }))
+  assert.throws(load('nowhere'), { code: 'ERR_KUBECONFIG', message: /tokenFile cannot be read: ENOENT.*nowhere/ })
+  assert.throws(load('.'), { code: 'ERR_KUBECONFIG', message: /tokenFile cannot be read: EISDIR/ })
+  for (const content of ['', '\n', 'two words', 'line\nline', 'gr\u00fcn']) {
+    writeFileSync(file('token'), content)
+    assert.throws(load('token'), { code: 'ERR_KUBECONFIG', message: /tokenFile .*token holds no token/ })
+  }
+})
+
 test('a kubeconfig that was written anew is read again; one that is broken, or of another server, is not', async () => {
   const credentials = loadCredentials(kubeconfig({ user: { token: 'first' } }))
   assert.deepEqual(await credentials.headers(), bearer('first'))
