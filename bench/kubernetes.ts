@@ -19,8 +19,11 @@ import { MeasuredProcess } from './process.ts'
 import { ms, nowMs, printTable, quantile, type Row } from './report.ts'
 import { type SinkState, type Sinks, startSinks } from './sink.ts'
 
-/** The namespace that a benchmark runs in has no route by which the server would find an address of its own. */
-const advertised = ['--advertise-address', '192.0.2.1']
+/**
+ * The namespace that a benchmark runs in has no route by which the server would find an address of its own; and each
+ * Service of policy Local has a port for its health check.
+ */
+const serverFlags = ['--advertise-address', '192.0.2.1', '--service-node-port-range', '1024-65535']
 const sizes = [0, 1_000, 5_000]
 const single = 100
 const burst = 1_000
@@ -96,7 +99,7 @@ export async function benchKubernetes(): Promise<void> {
   }
   const asked = benchServices()
   for (const n of asked === undefined ? sizes : [asked]) {
-    const cluster = await startCluster(binaries, advertised)
+    const cluster = await startCluster(binaries, serverFlags)
     const client = new ApiClient(cluster.url)
     const sinks = await startSinks({ addresses: [router, laterRouter], port: sinkPort, asn: sinkAsn })
     const announcer = new Announcer(cluster)
