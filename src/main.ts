@@ -24,9 +24,7 @@ import type { AgentViews } from './api/types.ts'
 import { systemClock } from './clock/system-clock.ts'
 import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
-import { openKernelDatapath } from './datapath/kernel.ts'
-import { isServedByPins } from './datapath/pins.ts'
-import { createNoneDatapath } from './datapath/none.ts'
+import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
@@ -42,7 +40,6 @@ import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
-import { mountBpffs } from './sys/mount.ts'
 import { defaultGateways } from './sys/gateways.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
@@ -86,7 +83,7 @@ function lockState(stateDir: string): () => void {
 async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
-  const { datapath, problem, releaseBpffs } = openDatapath(options, log)
+  const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) {
     const told = `routers are told that forwarding ${forwarding.isPreserved ? 'went on' : 'was interrupted'}`
@@ -171,6 +168,11 @@ function translatorOf(
     isClassRequired: options.requireLoadBalancerClass,
     ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
   })
+}
+
+function chosenDatapath({ datapath, bpffs, attach }: AgentOptions, log: Logger): OpenedDatapath {
+  const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
+  return openDatapath({ kind: datapath, bpffs, objectFile, attach, log: (level, message) => log[level](message) })
 }
 
 function startSpeaker(
@@ -295,52 +297,4 @@ function manifestsFolder(manifests: string, marker: RestartMarker, log: Logger):
   if (!marker.isRestart) throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
   log.warn(`--manifests ${manifests} is not a folder (yet): what an earlier agent left stays until it is`)
   return manifests
-}
-
-interface OpenedDatapath {
-  readonly datapath: Datapath
-  /** Why `auto` fell back to none. */
-  readonly problem: string | undefined
-  releaseBpffs(): void
-}
-
-function openDatapath(options: AgentOptions, log: Logger): OpenedDatapath {
-  const none = (problem?: string): OpenedDatapath => ({
-    datapath: createNoneDatapath(),
-    problem,
-    releaseBpffs: () => {},
-  })
-  if (options.datapath === 'none') return none()
-  try {
-    mountBpffs(options.bpffs)
-    const base = join(options.bpffs, 'herald')
-    makeFolder(base, 0o700)
-    const releaseBpffs = lockPath(base, 'directory')
-    const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
-    return {
-      datapath: openKernelDatapath({
-        bpffs: options.bpffs,
-        objectFile,
-        attach: options.attach,
-        log: (message) => log.info({}, `datapath: ${message}`),
-      }),
-      problem: undefined,
-      releaseBpffs,
-    }
-  } catch (error) {
-    // A second agent on this node must not run at all; everything else only costs the datapath.
-    if (options.datapath === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING'))
-      throw error
-    // What an earlier process left still serves, by what it knew: announcing beside it would be a guess.
-    if (isServedByPins(options.bpffs)) {
-      log.error('programs of an earlier agent serve and cannot be taken over; `herald lb unload` removes them')
-      throw error
-    }
-    const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
-    const problem =
-      `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served ` +
-      `only if something else (kube-proxy) does`
-    log.warn(problem)
-    return none(problem)
-  }
 }

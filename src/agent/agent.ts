@@ -50,6 +50,8 @@ const networkMs = seldomMs + 100
 const drainMs = 5_000
 const retryMs = 500
 const retryMaxMs = 30_000
+/** So many frontends are compared with the maps a second: some tenths of a millisecond. */
+const [auditMs, auditFrontends] = [1_000, 64]
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
 /**
@@ -170,6 +172,7 @@ export class Agent {
     const { source, translator, speaker } = this.#parts
     speaker.onPeer((peer, previous) => this.#peerChanged(peer, previous))
     this.#uplinks.start()
+    this.#auditSoon()
     this.#endWatch = this.#watchNetwork()
     await source.start({
       upsert: (key, object, origin, version) => {
@@ -195,6 +198,13 @@ export class Agent {
         this.#wake()
       },
       note: (message) => this.#parts.log.info({}, message),
+    })
+  }
+
+  #auditSoon(): void {
+    this.#clock.after(auditMs, () => {
+      this.order.audit(auditFrontends)
+      this.#auditSoon()
     })
   }
 

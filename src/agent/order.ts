@@ -24,7 +24,7 @@ import type { Faults } from './faults.ts'
 import { PrefixTable } from './prefix-table.ts'
 
 export interface OrderPorts {
-  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'upsert' | 'remove'>
+  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'read' | 'upsert' | 'remove'>
   readonly clock: Clock
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** Posts to the speaker; what is posted is in force until it is replaced. */
@@ -62,6 +62,8 @@ export class Order {
   readonly #faultOf = new Map<string, string>()
   readonly #announced = new PrefixTable()
   readonly #view: PlanView
+  /** Where {@link audit} goes on. */
+  #audited: Iterator<string> = [].values()
 
   constructor(ports: OrderPorts, times: OrderTimes) {
     this.#ports = ports
@@ -136,6 +138,34 @@ export class Order {
     this.#isServing = isServing
     for (const [key, { routes }] of this.#wanted) if (routes.length > 0) this.#dirty.add(key)
     if (this.#dirty.size > 0) this.#ports.wake()
+  }
+
+  /**
+   * Reads some of what is held, each time others: what somebody else changed in the maps is a fault until it is written
+   * again, at once.
+   */
+  audit(limit: number): void {
+    for (let left = Math.min(limit, this.#held.size); left > 0; left--) {
+      let next = this.#audited.next()
+      if (next.done === true) {
+        this.#audited = this.#held.keys()
+        next = this.#audited.next()
+      }
+      if (next.done !== true) this.#auditOne(next.value)
+    }
+    if (this.#dirty.size > 0) this.#ports.wake()
+  }
+
+  #auditOne(id: string): void {
+    const { datapath, faults } = this.#ports
+    const [held, owner] = [this.#held.get(id), this.#claims.owner(id)]
+    if (held === undefined || owner === undefined || this.#dirty.has(owner)) return
+    const found = datapath.read(id)
+    if (isHeld(held, found)) return faults.clear('edited', id)
+    faults.raise('edited', id, 'somebody else changed the maps of the kernel: it is written again')
+    if (found === undefined) this.#held.delete(id)
+    else this.#held.set(id, found)
+    this.#dirty.add(owner)
   }
 
   /** After the first full set of wanted Services was run: what the kernel holds beyond it may drain. */

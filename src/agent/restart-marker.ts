@@ -14,12 +14,19 @@ const maxBytes = 128
  * Whether packets were forwarded all the time since an earlier process ended, so that routers may keep its routes (RFC
  * 4724 4.1, F bit), and by what. Maps alone forward nothing: the programs must be on an interface.
  */
-export function forwardingOf({ kind, adopted, interfaces }: Pick<DatapathStatus, 'kind' | 'adopted' | 'interfaces'>): {
+export function forwardingOf({
+  kind,
+  adopted,
+  interfaces,
+  lostUplinks = 0,
+}: Pick<DatapathStatus, 'kind' | 'adopted' | 'interfaces' | 'lostUplinks'>): {
   readonly isPreserved: boolean
   readonly why: string
 } {
   if (kind === 'none') return { isPreserved: true, why: 'addresses are served by something else' }
   if (!adopted) return { isPreserved: false, why: 'nothing of an earlier process was taken over' }
+  if (lostUplinks > 0)
+    return { isPreserved: false, why: `of the interfaces that carried the programs ${lostUplinks} are gone` }
   return interfaces.length === 0
     ? { isPreserved: false, why: 'the programs of the earlier process are on no interface' }
     : { isPreserved: true, why: `the programs of the earlier process are on ${interfaces.join(', ')}` }

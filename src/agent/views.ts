@@ -79,7 +79,7 @@ async function statusView(
     for (const id of neighbors) families.add(familyKey(id, prefix))
   const problems = agent.problems.map(problemView)
   // Of the maps' problems faults are made.
-  const { problems: _, ...status } = datapath.status
+  const { problems: _, lostUplinks: __, ...status } = datapath.status
   const established = peers.filter((peer) => peer.state === 'Established').length
   const logProblem = parts.log.problem()
   const failures = [

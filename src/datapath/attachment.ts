@@ -1,6 +1,6 @@
 /** Where the two programs are attached: by TCX links, pinned, or by clsact filters, which persist by themselves. */
 import { unlinkSync } from 'node:fs'
-import { closeFd, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
+import { closeFd, openPinned, openProgram, pin, programInfo, programName, runProgram } from '../sys/bpf.ts'
 import {
   attachFilter,
   createTcxLink,
@@ -28,6 +28,8 @@ const filterHandle = 0x4845
 const formerPriority = 49
 
 export type ProgramFds = Readonly<Record<Direction, number>>
+/** Packets that have to reach ours, by hook. */
+export type Probes = Readonly<Record<Direction, readonly Uint8Array[]>>
 
 function placeOf(ifindex: number, direction: Direction, priority = filterPriority): FilterPlace {
   return { ifindex, direction, handle: filterHandle, priority }
@@ -68,13 +70,44 @@ export function checkInterface(mode: AttachMode, ifindex: number, name: string):
     throw new HeraldError('ERR_ATTACH', `${name} has the old ingress qdisc, in whose place clsact has to be`)
 }
 
-/** Throws ERR_ATTACH when a program that is not ours meets packets first, and may keep them from ours. */
-export function checkOrder(mode: AttachMode, ifindex: number, name: string, programs: ProgramFds): void {
+/** TCX_NEXT: the next program of the chain is asked. */
+const nextVerdict = -1
+
+/** Whether a foreign program leaves packets of ours, as they are, to what comes after it. */
+function letsPass(id: number, packets: readonly Uint8Array[]): boolean {
+  const fd = openProgram(id)
+  if (fd === undefined) return false
+  try {
+    return packets.every((sent) => {
+      const { verdict, packet } = runProgram(fd, sent)
+      return verdict === nextVerdict && Buffer.compare(packet, sent) === 0
+    })
+  } catch {
+    // A kind of program that takes no test run: nothing is known of it.
+    return false
+  } finally {
+    closeFd(fd)
+  }
+}
+
+/**
+ * Throws ERR_ATTACH when a program that is not ours meets packets first, and keeps from ours one of those that are
+ * tried.
+ */
+export function checkOrder(
+  mode: AttachMode,
+  ifindex: number,
+  name: string,
+  programs: ProgramFds,
+  probes: () => Probes,
+): void {
   for (const direction of directions) {
     const ours = programInfo(programs[direction]).id
     const chain = tcxProgramIds(ifindex, direction)
     const before = mode === 'tcx' ? chain.slice(0, Math.max(0, chain.indexOf(ours))) : chain
-    const [first] = before.map((id) => `program ${programName(id)} (id ${id})`)
+    const [first] = before
+      .filter((id) => !letsPass(id, probes()[direction]))
+      .map((id) => `program ${programName(id)} (id ${id})`)
     const filter =
       mode === 'clsact' ? listFilters(ifindex, direction).find(({ priority }) => priority < filterPriority) : undefined
     const what = first ?? (filter === undefined ? undefined : `a ${filter.kind} filter of priority ${filter.priority}`)

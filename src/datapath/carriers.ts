@@ -11,6 +11,7 @@ import {
   detachLinks,
   isForReplies,
   retireFormer,
+  type Probes,
   type ProgramFds,
 } from './attachment.ts'
 import type { AttachMode } from './datapath.ts'
@@ -18,12 +19,14 @@ import type { Pins } from './pins.ts'
 
 /**
  * Where an earlier process attached, in either mode: the programs there become ours. Those for replies first and
- * everywhere: what they do not know an earlier version may (see hand-over.ts), but not the other way round.
+ * everywhere: what they do not know an earlier version may (see hand-over.ts), but not the other way round. Answers
+ * with how many uplinks are gone since, as far as links say it.
  */
 export function adoptInterfaces(
   { pins, mode, programs, replies, held }: Attachments,
   log: (message: string) => void,
-): void {
+): number {
+  const pinned = uplinkPins(pins)
   const names = new Map(listLinks().map(({ index, name }) => [index, name]))
   const carriers = (['tcx', 'clsact'] as const).flatMap((former) =>
     [...attachedInterfaces(pins, former)].map((ifindex) => ({
@@ -40,6 +43,11 @@ export function adoptInterfaces(
     log(`replaced the programs on ${name} (${former})`)
     if (former === mode) (isOther ? replies.held : held).set(ifindex, name)
   }
+  return pinned - uplinkPins(pins)
+}
+
+function uplinkPins(pins: Pins): number {
+  return pins.links().filter(({ direction }) => direction === 'ingress').length
 }
 
 /** The program on interfaces that are no uplinks, and where it is. */
@@ -53,6 +61,8 @@ export interface Attachments {
   readonly pins: Pins
   readonly mode: AttachMode
   readonly programs: ProgramFds
+  /** Asked for where a foreign program meets packets before ours. */
+  readonly probes: () => Probes
   /** By index: what carries our programs now. */
   readonly held: Map<number, string>
   /** What an earlier process left in either mode was looked for: one question per interface of the machine. */
@@ -72,7 +82,7 @@ export function attachExactly(
   others: readonly string[],
   log: (message: string) => void,
 ): void {
-  const { pins, mode, programs, held, replies } = attachments
+  const { pins, mode, programs, probes, held, replies } = attachments
   const wanted = new Set<number>()
   let failure: unknown
   for (const name of names) {
@@ -83,7 +93,7 @@ export function attachExactly(
       checkInterface(mode, ifindex, name)
       // Also when held: its link may have been removed by someone.
       attachInterface(pins, mode, ifindex, programs)
-      checkOrder(mode, ifindex, name, programs)
+      checkOrder(mode, ifindex, name, programs, probes)
       held.set(ifindex, name)
     } catch (error) {
       failure ??= error

@@ -58,6 +58,8 @@ export interface DatapathStatus {
   readonly interfaces: readonly string[]
   /** True when pinned programs and maps of an earlier process were taken over. */
   readonly adopted: boolean
+  /** Interfaces on which an earlier process left the programs, and which were gone when this one began. */
+  readonly lostUplinks?: number
   readonly schema: number
   readonly problems?: readonly DatapathProblem[]
 }

@@ -14,13 +14,13 @@ import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.
 import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
 import { converters, type Converter } from './converters.ts'
-import type { AttachMode, Datapath } from './datapath.ts'
+import type { AttachMode, Datapath, DatapathStatus } from './datapath.ts'
 import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { directions, Pins, programNames, replyProgramName } from './pins.ts'
-import { probe } from './probe.ts'
+import { probe, probesOf } from './probe.ts'
 import { servedOver, type Served } from './served.ts'
 
 export interface KernelDatapathOptions {
@@ -56,6 +56,7 @@ interface Running {
   readonly maps: KernelMaps
   readonly served: Served
   readonly attachments: Attachments
+  readonly lostUplinks: number
   /** Flows of an earlier schema were taken over. */
   readonly isUpgrade: boolean
 }
@@ -85,6 +86,7 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   const wasWhole = pins.isWhole
   let running = firstStart(opening, growth)
   const adopted = wasWhole || running.isUpgrade
+  const { lostUplinks } = running
   if (adopted) log(`adopted ${running.served.readAll().length} frontends from ${pins.folder}`)
   let isClosed = false
   // Touching memory after it was unmapped would end the process.
@@ -104,16 +106,7 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
       return running.attachments.programs
     },
     get status() {
-      const { mode, held } = running.attachments
-      const interfaces = [...held.values()].sort()
-      return {
-        kind: 'ebpf' as const,
-        attach: mode,
-        interfaces,
-        adopted,
-        schema: pins.version,
-        problems: growth.problems,
-      }
+      return statusOf(running, { adopted, lostUplinks, schema: pins.version, problems: growth.problems })
     },
     readAll: () => open().served.readAll(),
     read: (id) => open().served.read(id),
@@ -143,6 +136,13 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
       running.maps.close()
     },
   }
+}
+
+function statusOf(
+  { attachments: { mode, held } }: Running,
+  more: Pick<DatapathStatus, 'adopted' | 'lostUplinks' | 'schema' | 'problems'>,
+): DatapathStatus {
+  return { kind: 'ebpf', attach: mode, interfaces: [...held.values()].sort(), ...more }
 }
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
@@ -228,7 +228,6 @@ function serve({ options, pins, log }: Opening, object: BpfObject, handOver: Han
   }
   const mode = chooseAttachMode(options.attach, programs)
   const replies = { program: object.programFd(replyProgramName), held: new Map<number, string>() }
-  const attachments = { pins, mode, programs, replies, held: new Map(), isSwept: false, isAlone: false }
   const times = {
     nowNs: () => process.hrtime.bigint(),
     drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
@@ -236,13 +235,23 @@ function serve({ options, pins, log }: Opening, object: BpfObject, handOver: Han
   }
   const maps = new KernelMaps(object)
   const served = servedOver(maps, times)
+  const attachments: Attachments = {
+    pins,
+    mode,
+    programs,
+    replies,
+    probes: () => probesOf(served.readAll()),
+    held: new Map(),
+    isSwept: false,
+    isAlone: false,
+  }
   handOver?.bridge(object, replyProgramId(handOver.from))
-  adoptInterfaces(attachments, log)
+  const lostUplinks = adoptInterfaces(attachments, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   try {
     handOver?.finish(object)
   } catch (error) {
     log(`flows that began during the hand-over are not known any more: ${messageOf(error)}`)
   }
-  return { maps, served, attachments, isUpgrade: handOver?.isOfSchema === true }
+  return { maps, served, attachments, lostUplinks, isUpgrade: handOver?.isOfSchema === true }
 }

@@ -6,6 +6,7 @@ import type { Backend, Protocol } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
 import { addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { runProgram } from '../sys/bpf.ts'
+import type { Probes } from './attachment.ts'
 
 interface Place {
   readonly id: string
@@ -63,6 +64,10 @@ const headers: Readonly<Record<'ipv4' | 'ipv6', IpHeader>> = {
 
 const headerOf = (address: string): IpHeader => headers[address.includes(':') ? 'ipv6' : 'ipv4']
 
+/** Of TEST-NET-1, while nothing is served. */
+const documented = { id: '', address: '192.0.2.1', protocol: 'TCP', port: 80 } as const
+const mostProbes = 4
+
 /** Throws ERR_READ_BACK when a first packet does not reach one of the backends. Nothing is asked of none. */
 export function probe(program: number, place: Place, backends: readonly Backend[]): void {
   if (backends.length === 0) return
@@ -78,6 +83,34 @@ export function probe(program: number, place: Place, backends: readonly Backend[
       ? `goes to ${address.includes(':') ? `[${address}]` : address}:${port}`
       : `is answered or dropped (verdict ${verdict})`
   throw new HeraldError('ERR_READ_BACK', `a first packet to ${place.id} ${fate}, and reaches no backend`)
+}
+
+/** First packets to some frontends, and what their backends would answer from: for programs that come before ours. */
+export function probesOf(frontends: readonly (Place & { readonly backends: readonly Backend[] })[]): Probes {
+  const some = frontends.slice(0, mostProbes)
+  const places = some.length > 0 ? some : [{ ...documented, backends: [documented] }]
+  return {
+    ingress: places.map((place) => firstPacket(place, headerOf(place.address))),
+    egress: places.flatMap(({ protocol, backends }) =>
+      backends.slice(0, 1).map(({ address, port }) => {
+        const header = headerOf(address)
+        return turned(firstPacket({ id: '', protocol, address, port }, header), header)
+      }),
+    ),
+  }
+}
+
+/** The other way round. */
+function turned(frame: Uint8Array, header: IpHeader): Uint8Array {
+  const reply = frame.slice()
+  for (const [offset, bytes] of [
+    [ethernetBytes + header.addressesAt, header.addressBytes],
+    [ethernetBytes + header.bytes, 2],
+  ] as const) {
+    reply.set(frame.subarray(offset + bytes, offset + 2 * bytes), offset)
+    reply.set(frame.subarray(offset, offset + bytes), offset + bytes)
+  }
+  return reply
 }
 
 /** Ethernet to the loopback device, on which test runs happen. Checksums are none that anybody verifies. */

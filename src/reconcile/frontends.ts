@@ -3,7 +3,7 @@ import type { Backend, Frontend } from '../desired/model.ts'
 import type { ProgrammedFrontend } from '../datapath/datapath.ts'
 
 /** True when the kernel holds exactly what is wanted: nothing needs to be written. */
-export function isHeld(wanted: Frontend, held: ProgrammedFrontend | undefined): boolean {
+export function isHeld(wanted: Pick<Frontend, 'backends' | 'resting'>, held: ProgrammedFrontend | undefined): boolean {
   return (
     held !== undefined &&
     sameBackends(wanted.backends, held.backends) &&

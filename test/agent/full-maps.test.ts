@@ -57,6 +57,7 @@ class Node {
         datapath: {
           status: table.status,
           readAll: () => table.readAll(),
+          read: (id) => table.read(id),
           upsert: (frontend) => table.upsert(frontend),
           remove: (id) => table.remove(id),
         },

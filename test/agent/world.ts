@@ -63,6 +63,7 @@ export class World {
       datapath: {
         status: this.kernel.status,
         readAll: () => this.kernel.readAll(),
+        read: (id) => this.kernel.read(id),
         upsert: (frontend) =>
           this.#act(`upsert ${frontend.id}`, () => {
             if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')

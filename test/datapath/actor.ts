@@ -11,6 +11,7 @@ import { mapNames, schema, type MapName } from '../../src/datapath/layout.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import { MemoryLog } from '../../src/agent/agent-log.ts'
 import { Faults } from '../../src/agent/faults.ts'
+import { forwardingOf } from '../../src/agent/restart-marker.ts'
 import { Uplinks } from '../../src/agent/uplinks.ts'
 import { systemClock } from '../../src/clock/system-clock.ts'
 import type { Frontend } from '../../src/desired/model.ts'
@@ -223,9 +224,11 @@ function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): u
     ...(command.isNext === true ? { version: { schema: schema + 1, converters } } : {}),
     log: (message) => said.push(message),
   })
+  const forwarding = forwardingOf(datapath.status)
   datapath.attach(command.interfaces)
   for (const frontend of command.frontends) datapath.upsert(frontend)
   return {
+    forwarding,
     status: datapath.status,
     served: datapath
       .readAll()

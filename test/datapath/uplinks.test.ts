@@ -10,7 +10,7 @@ import { buildBpf } from '../../scripts/build-bpf.ts'
 import { schema } from '../../src/datapath/layout.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
-import { frontendOf, whyNoKernel } from './fixture.ts'
+import { evict, frontendOf, whyNoKernel } from './fixture.ts'
 import { client, deployRack, pods, uplink, vip, type Actor, type Rack } from './rack.ts'
 
 const skip = whyNoKernel()
@@ -111,12 +111,15 @@ test('events that were lost in a flood (ENOBUFS) are made up for, and the next o
   await waitFor('an answer over the new link', answered, { deadlineMs: 5_000, everyMs: 5 })
 })
 
-/** A program that ends the chain, as an object of clang's. */
-function foreignObject(t: TestContext): string {
+/** A program with this verdict, as an object of clang's; one that is not negative ends the chain. */
+function foreignObject(t: TestContext, verdict = 0): string {
   const folder = mkdtempSync(join(tmpdir(), 'foreign-'))
   t.after(() => rmSync(folder, { recursive: true }))
-  const source = '__attribute__((section("tc"), used)) int foreign(void *skb) { (void)skb; return 0; }'
-  writeFileSync(join(folder, 'foreign.c'), `${source}\nchar l[] __attribute__((section("license"), used)) = "GPL";\n`)
+  const source = '__attribute__((section("tc"), used)) int foreign(void *skb) { (void)skb; return VERDICT; }'
+  writeFileSync(
+    join(folder, 'foreign.c'),
+    `${source.replace('VERDICT', String(verdict))}\nchar l[] __attribute__((section("license"), used)) = "GPL";\n`,
+  )
   const output = join(folder, 'foreign.o')
   execFileSync('clang', ['-target', 'bpf', '-O2', '-c', join(folder, 'foreign.c'), '-o', output])
   return output
@@ -169,6 +172,44 @@ for (const attach of ['tcx', 'clsact'] as const) {
     )
   })
 }
+
+for (const attach of ['tcx', 'clsact'] as const)
+  test(`${attach}: a foreign program before ours that lets our packets pass withdraws nothing: that is tried with them`, {
+    skip,
+  }, async (t) => {
+    const rack = deployRack(t)
+    const node = await following(rack, attach)
+    await node.tell({ do: 'foreign', objectFile: foreignObject(t, -1), device: uplink })
+    await node.tell({ do: 'unfollow' })
+    assert.deepEqual(await node.tell({ do: 'follow', neighbors: [client] }), [uplink])
+    const { serving, faults } = await node.tell<Followed>({ do: 'followed' })
+    assert.deepEqual([serving, faults], [[true], []])
+    await rack.actor('client').tell({ do: 'tcp', address: vip, port: 80, size: 1000 })
+  })
+
+test('forwarding was preserved over a restart only when every uplink still has the programs (RFC 4724 4.1)', {
+  skip,
+}, async (t) => {
+  const rack = deployRack(t)
+  rack.layCable('second0', '203.0.113.1', '203.0.113.7')
+  const command = { do: 'datapath', bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', frontends: [] } as const
+  const restarted = async (interfaces: readonly string[]): Promise<boolean> => {
+    const node = rack.actor('node')
+    const { forwarding } = await node.tell<{ readonly forwarding: { readonly isPreserved: boolean } }>({
+      ...command,
+      interfaces,
+    })
+    await node.kill('SIGKILL')
+    return forwarding.isPreserved
+  }
+  assert.equal(await restarted([uplink, 'second0']), false, 'a first start')
+  assert.equal(await restarted([uplink, 'second0']), true, 'a restart')
+  rack.run('node', ['ip', 'link', 'delete', 'second0'])
+  assert.equal(await restarted([uplink]), false, 'one of two uplinks went while no agent ran')
+  assert.equal(await restarted([uplink]), true, 'the other one alone')
+  rack.renewUplink()
+  assert.equal(await restarted([uplink]), false, 'the uplink was made anew')
+})
 
 test('an interface with the old ingress qdisc is refused under clsact, and taken by TCX', { skip }, async (t) => {
   const rack = deployRack(t)
@@ -296,6 +337,11 @@ for (const attach of ['tcx', 'clsact'] as const) {
     const before = sent()
     await user.tell({ do: 'tcp', address: vip, port: 80, size: 100_000 })
     assert.ok(sent() > before + 3, 'replies leave by the second interface')
+    await user.tell({ do: 'connect', address: vip, port: 80 })
+    await user.tell({ do: 'exchange', size: 100 })
+    // Half of the flow is gone: the other half of it says where a reply belongs, also there.
+    evict(rack.bpffs, 1)
+    assert.equal(await user.tell({ do: 'exchange', size: 100 }), 100)
     assert.equal((await node.tell<Record<string, number>>({ do: 'reasons' }))['reply_unmatched'], 0)
   })
 }

@@ -329,6 +329,8 @@ SEC("tc")
 int herald_reply(struct __sk_buff *skb)
 {
 	struct packet *packet = blank_packet(SCRATCH_PACKET);
+	const struct source *source;
+	struct flow restored = {};
 	struct flow_key key;
 	struct flow *flow;
 
@@ -344,12 +346,15 @@ int herald_reply(struct __sk_buff *skb)
 	flow = find_proved(&key);
 	if (flow)
 		return finish(skb, packet, send_known(skb, packet, &key, flow, false));
-	if (!source_at(&packet->source, packet->source_port, packet->protocol))
+	source = source_at(&packet->source, packet->source_port, packet->protocol);
+	if (!source)
 		return PASS;
 	flow = find_opening(&key);
 	if (flow)
 		return finish(skb, packet, send_known(skb, packet, &key, flow, true));
 	ask_former(skb, packet, FORMER_REPLY);
+	if (!is_new_tcp(packet) && source->count > 0 && restore_out_half(&key, source, &restored))
+		return finish(skb, packet, send_translated(skb, packet, &restored));
 	return PASS;
 }
 

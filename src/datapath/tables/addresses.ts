@@ -46,6 +46,12 @@ export class AddressTable {
     }
   }
 
+  /** Somebody else took the entry out of the map, or changed it. */
+  restore(address: string): void {
+    const key = encodeAddressKey(address)
+    if (key !== undefined) this.#store.put(key, encodeAddress(this.of(address)))
+  }
+
   /** Makes the map hold what was counted and nothing else: a crash may have left more or less. */
   adopt(counted: ReadonlyMap<string, AddressRecord>): void {
     for (const [key] of [...this.#store.entries()]) if (!counted.has(decodeAddressKey(key))) this.#store.delete(key)

@@ -105,7 +105,7 @@ export class BackendTable {
     for (const { id, generation } of refs) {
       if (readGeneration(this.#memory, id) !== generation) continue
       const held = this.#byId[id]
-      if (held?.ref.generation === generation && isAtPlace(this.#memory, id, held.place)) found.push(held)
+      if (held?.ref.generation === generation && this.#isIntact(held)) found.push(held)
       else {
         const { address, port } = readBackend(this.#memory, id)
         found.push({ place: placeOf(this.#memory, id), backend: { address, port } })
@@ -130,6 +130,7 @@ export class BackendTable {
     }
     this.#leaving.delete(name)
     held.leavesNs = undefined
+    if (!this.#isIntact(held)) this.#write(held)
     // A backend that is to rest rests once no packet can choose it any more.
     if (!use.rests) this.#writeState(held)
     return held.ref
@@ -271,6 +272,15 @@ export class BackendTable {
       this.#addresses.add(backend.address, 'sources', -1)
       throw error
     }
+  }
+
+  /** False when somebody else wrote over it. */
+  #isIntact({ ref, place }: Held): boolean {
+    return readGeneration(this.#memory, ref.id) === ref.generation && isAtPlace(this.#memory, ref.id, place)
+  }
+
+  #write({ address, port, protocol, ref }: Held): void {
+    writeBackend(this.#memory, ref.id, { address, port, protocol, generation: ref.generation, drainUntilNs: resting })
   }
 
   #free(name: string, held: Held): void {

@@ -201,6 +201,7 @@ export class ServiceTable {
     try {
       this.#frontends.put(key, encodeFrontend(record))
       if (held === undefined) this.#announce(frontend.address, key)
+      else if (!this.#addresses.isVip(frontend.address)) this.#addresses.restore(frontend.address)
     } catch (error) {
       this.#space.giveResting(record, now)
       if (held === undefined) this.#space.giveRooms(frontend.id, now)

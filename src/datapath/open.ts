@@ -1,0 +1,65 @@
+/** Which datapath a node has: the kernel's, or none where that was asked for or where there cannot be one. */
+import { join } from 'node:path'
+import { HeraldError, messageOf } from '../errors.ts'
+import { lockPath } from '../sys/flock.ts'
+import { makeFolder } from '../sys/folder.ts'
+import { mountBpffs } from '../sys/mount.ts'
+import type { AttachMode, Datapath } from './datapath.ts'
+import { openKernelDatapath } from './kernel.ts'
+import { createNoneDatapath } from './none.ts'
+import { isServedByPins } from './pins.ts'
+
+export interface DatapathChoice {
+  readonly kind: 'auto' | 'ebpf' | 'none'
+  readonly bpffs: string
+  readonly objectFile: string
+  readonly attach: 'auto' | AttachMode
+  readonly log: (level: 'info' | 'warn' | 'error', message: string) => void
+}
+
+export interface OpenedDatapath {
+  readonly datapath: Datapath
+  /** Why `auto` fell back to none. */
+  readonly problem: string | undefined
+  releaseBpffs(): void
+}
+
+/**
+ * Throws what keeps the kernel's datapath from being opened where it was asked for by name; where another agent has it
+ * (ERR_ALREADY_RUNNING); and where programs of an earlier agent serve: by what they knew, which nobody would correct.
+ */
+export function openDatapath({ kind, bpffs, objectFile, attach, log }: DatapathChoice): OpenedDatapath {
+  const none = (problem?: string): OpenedDatapath => ({
+    datapath: createNoneDatapath(),
+    problem,
+    releaseBpffs: () => {},
+  })
+  if (kind === 'none') return none()
+  let releaseBpffs: () => void = () => {}
+  try {
+    mountBpffs(bpffs)
+    const base = join(bpffs, 'herald')
+    makeFolder(base, 0o700)
+    releaseBpffs = lockPath(base, 'directory')
+    const say = (message: string): void => log('info', `datapath: ${message}`)
+    return {
+      datapath: openKernelDatapath({ bpffs, objectFile, attach, log: say }),
+      problem: undefined,
+      releaseBpffs,
+    }
+  } catch (error) {
+    releaseBpffs()
+    // A second agent on this node must not run at all; everything else only costs the datapath.
+    if (kind === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING')) throw error
+    if (isServedByPins(bpffs)) {
+      log('error', 'programs of an earlier agent serve and cannot be taken over; `herald lb unload` removes them')
+      throw error
+    }
+    const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
+    const problem =
+      `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served ` +
+      `only if something else (kube-proxy) does`
+    log('warn', problem)
+    return none(problem)
+  }
+}
