@@ -36,7 +36,7 @@ for (const attach of ['tcx', 'clsact'] as const) {
     await pod.tell({ do: 'serve', port: 8080 })
     assert.deepEqual(await node.tell({ do: 'uplinks', neighbors: [client] }), [uplink])
     assert.deepEqual(await node.tell(datapathCommand(rack, attach)), {
-      status: { kind: 'ebpf', attach, interfaces: [uplink], adopted: false, schema },
+      status: { kind: 'ebpf', attach, interfaces: [uplink], adopted: false, schema, problems: [] },
       served: frontends.map(({ id }) => id).sort(),
     })
     const seen = new Set<string>()
