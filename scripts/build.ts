@@ -3,6 +3,7 @@
  *
  *     src/herald.ts          -> build/herald.cjs      the agent, one file
  *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
+ *     src/flows/flow-worker.ts -> build/flow-worker.cjs   the thread that reads flow events, one file
  *     src/k8s/apiserver/connect.ts -> build/apiserver.cjs   what only an agent with an API server reads
  *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what few verbs need lies beside it
  *     the bundled packages   -> build/LICENSES.txt    their licenses
@@ -44,6 +45,7 @@ const split: BuildOptions = {
 /** The agent last: bin/herald takes its time as that of the whole. */
 const programs: readonly Program[] = [
   { source: 'src/speaker/worker.ts', folder: '', options: longLived },
+  { source: 'src/flows/flow-worker.ts', folder: '', options: longLived },
   { source: 'src/k8s/apiserver/connect.ts', folder: '', options: { ...longLived, entryNames: 'apiserver' } },
   { source: 'src/cli/herald.ts', folder: 'cli', options: split },
   { source: 'src/herald.ts', folder: '', options: longLived },
@@ -57,7 +59,7 @@ export function buildProgram(output = join(root, 'build')): string {
     const inputs = programs.flatMap((program) => bundle(program, partial))
     writeFileSync(join(partial, 'LICENSES.txt'), licensesOf(inputs))
     rmSync(join(output, 'cli'), { recursive: true, force: true })
-    for (const name of ['worker.cjs', 'apiserver.cjs', 'LICENSES.txt', 'cli', 'herald.cjs'])
+    for (const name of ['worker.cjs', 'flow-worker.cjs', 'apiserver.cjs', 'LICENSES.txt', 'cli', 'herald.cjs'])
       renameSync(join(partial, name), join(output, name))
   } finally {
     rmSync(partial, { recursive: true, force: true })

@@ -30,6 +30,7 @@ export const errorTable = {
   ERR_ATTACH:
     'Remove or move what the message names (`tc filter show`, `bpftool net`), or leave the interface out with ' +
     '--interfaces; it is tried again.',
+  ERR_NO_EVENTS: 'Flow events come from the eBPF datapath: see the line Datapath in `herald status`.',
   ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
   ERR_MAP_FULL: 'Remove Services or give the map a larger size; what is programmed keeps being served.',
   ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',

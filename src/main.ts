@@ -25,7 +25,9 @@ import { systemClock } from './clock/system-clock.ts'
 import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
+import { Pins } from './datapath/pins.ts'
 import { HeraldError, messageOf } from './errors.ts'
+import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
@@ -126,12 +128,10 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
       options.metricAliases,
     ),
   })
-  const server = await createApiServer({
-    views,
-    socket: options.socket,
-    commands: { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials },
-    ...(options.http === undefined ? {} : { http: options.http }),
-  })
+  const flows = startFlows(options, datapath, agent, log)
+  const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
+  const { socket, http } = options
+  const server = await createApiServer({ views, flows, socket, commands, ...(http === undefined ? {} : { http }) })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
@@ -144,6 +144,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
   if (end.mode === 'shutdown') marker.clear()
+  await flows.stop()
   await server.close()
   datapath.close()
   releaseBpffs()
@@ -189,6 +190,17 @@ function startSpeaker(
   })
   speaker.onLog(({ level, peer, message }) => log[level](peer === undefined ? {} : { peer }, message))
   return speaker
+}
+
+function startFlows(options: AgentOptions, datapath: Datapath, agent: Agent, log: Logger): Flows {
+  if (datapath.status.kind !== 'ebpf') return noFlows
+  return new FlowsThread({
+    mapsFolder: new Pins(options.bpffs).mapsFolder,
+    nodeName: options.nodeName,
+    isAlways: options.flowEvents === 'always',
+    names: ({ frontend, backend }) => agent.namesOf(frontend, backend),
+    warn: (message) => log.warn(message),
+  })
 }
 
 function rescanOnHangup(source: ObjectSource, log: Logger): void {

@@ -1,6 +1,7 @@
 /** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
 import * as z from 'zod'
 import { migrationParts } from '../src/api/migration.ts'
+import * as flowTypes from '../src/api/flow-types.ts'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {
@@ -39,6 +40,8 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],
   ['Drop', jsonSchema(types.dropSchema)],
+  ['FlowResponse', jsonSchema(flowTypes.flowResponseSchema)],
+  ['Flow', jsonSchema(flowTypes.flowSchema)],
   ...Object.entries(migrationParts).map(([name, schema]): [string, JsonSchema] => [name, jsonSchema(schema)]),
 ])
 
@@ -78,6 +81,7 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/routes?table=&family=&peer=&limit=&continue=\` | \`herald bgp routes\` | list of [Route](#route) |
 | \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
+| \`/api/v1/flows?follow=&last=&since=&until=&KEY=\` | \`herald observe\` | a [FlowResponse](#flowresponse) per line |
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald migrate\` | [Migration](#migration), with \`--values\` [MigratedValues](#migratedvalues) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
@@ -85,6 +89,8 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 \`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is ` +
   `\`ipv4-unicast\` (when it is not given) or \`ipv6-unicast\`; \`peer\` is the address or id of a peer. ` +
   `\`kind\` is \`service\`, \`route\` or \`peer\`.
+
+\`flows\` is answered on the unix socket only, a line of JSON for each event until the reader goes (an empty line now and then says that the agent is there). Its KEY is a filter of \`herald observe\` without dashes, \`not.KEY\` leaves out, both may be given more than once; \`since\` and \`until\` are ms since the epoch.
 
 Lists of routes and Services come in pages. With \`limit\` (1 to 250) or \`continue\` the answer is ` +
   `\`{"items": [...], "continue": "..."}\`; \`continue\` is there when there is more, and is given back as ` +

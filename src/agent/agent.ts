@@ -144,6 +144,14 @@ export class Agent {
     return this.#speaker
   }
 
+  /** Which Service has a frontend, and the pod behind it that has an address, both as `namespace/name`. */
+  namesOf(frontend: string, backend: string): { readonly service?: string; readonly pod?: string } {
+    const service = this.order.ownerOf(frontend)
+    if (service === undefined) return {}
+    const pod = backend === '' ? undefined : this.#parts.translator.podOf(service, backend)
+    return { service, ...(pod === undefined ? {} : { pod }) }
+  }
+
   get podCidrs(): readonly DesiredPodCidr[] {
     return this.#podCidrs
   }

@@ -19,6 +19,8 @@ export interface AgentOptions {
   readonly http?: { readonly host: string; readonly port: number }
   readonly bpffs: string
   readonly attach: 'auto' | 'tcx' | 'clsact'
+  /** When flow events are read: while somebody looks, or always, so that whoever looks sees what was before. */
+  readonly flowEvents: 'observed' | 'always'
   readonly bgpSecretsNamespace: string
   readonly loadBalancerClass?: string
   /** Services without a class are left alone. */

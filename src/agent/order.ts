@@ -104,6 +104,11 @@ export class Order {
     return this.#announced
   }
 
+  /** The Service that has a frontend in the kernel. */
+  ownerOf(frontend: string): string | undefined {
+    return this.#claims.owner(frontend)
+  }
+
   service(key: string): DesiredService | undefined {
     return this.#wanted.get(key)
   }

@@ -3,15 +3,20 @@
  *
  *     GET /healthz /readyz                                           at once, whatever else is asked
  *     POST /api/v1/commands/{reset,refresh,drain}                    on the unix socket, of a caller that is known
+ *     GET /api/v1/flows                                              on the unix socket, lines without an end
  *     GET /metrics /api/v1/{status,peers,routes,services,explain}    through the lane
  */
 import type http from 'node:http'
 import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
+import { flowsPath, flowsReply } from './flow-stream.ts'
 import type { Lane } from './lane.ts'
 import type { AgentCommand, AgentViews, CommandView, ExplainSubject, Page, PageQuery } from './types.ts'
+import type { FlowSource } from './flow-types.ts'
 
 export interface Reply {
   readonly status: number
+  /** In place of a body: writes until it is ended; for as long the connection is its own. */
+  readonly stream?: (response: http.ServerResponse) => void
   /** The connection ends with this answer. */
   readonly isLast?: boolean
   readonly type: string
@@ -31,7 +36,13 @@ const json = (value: unknown, status = 200): Reply => ({
 })
 const text = (body: string, status = 200): Reply => ({ status, type: 'text/plain; charset=utf-8', body })
 
-const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = { ERR_BUSY: 503, ERR_EXPIRED: 410, ERR_NO_NEIGHBOR: 404 }
+const statusOf: Readonly<Partial<Record<ErrorCode, number>>> = {
+  ERR_USAGE: 400,
+  ERR_BUSY: 503,
+  ERR_EXPIRED: 410,
+  ERR_NO_NEIGHBOR: 404,
+  ERR_NO_EVENTS: 404,
+}
 
 /** For what never became a request. */
 export const notHttp = (status: 400 | 431): Reply =>
@@ -42,6 +53,8 @@ export const notHttp = (status: 400 | 431): Reply =>
 
 export interface Asked {
   readonly views: AgentViews
+  /** Of who may look at flows. */
+  readonly flows?: FlowSource | undefined
   /** Of who may give commands. */
   readonly run?: ((command: AgentCommand) => Promise<CommandView>) | undefined
 }
@@ -60,7 +73,11 @@ export async function answer(asked: Asked, lane: Lane<Reply>, request: http.Inco
   }
 }
 
-async function answerTo({ views, run }: Asked, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+async function answerTo(
+  { views, flows, run }: Asked,
+  lane: Lane<Reply>,
+  request: http.IncomingMessage,
+): Promise<Reply> {
   const isReading = request.method === 'GET' || request.method === 'HEAD'
   if (!isReading && (run === undefined || request.method !== 'POST'))
     return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
@@ -80,6 +97,8 @@ async function answerTo({ views, run }: Asked, lane: Lane<Reply>, request: http.
       return text(`${ready.text}\n`, ready.ok ? 200 : 503)
     }
   }
+  if (url.pathname === flowsPath && flows !== undefined && request.method === 'GET')
+    return flowsReply(flows, url.searchParams)
   const work = workOf(views, url)
   return typeof work === 'function' ? lane.run(`${url.pathname}?${url.searchParams.toString()}`, work) : work
 }

@@ -4,11 +4,14 @@
  * Answers are checked against shapes, not schemas: loading zod would cost every verb more time than asking the agent.
  */
 import type { IncomingMessage } from 'node:http'
+import { StringDecoder } from 'node:string_decoder'
 import { type ErrorCode, HeraldError, messageOf } from '../errors.ts'
+import { formatFlowQuery } from './flow-query.ts'
 import {
   commandShape,
   explainShape,
   fits,
+  flowResponseShape,
   peerShape,
   routeShape,
   serviceShape,
@@ -27,6 +30,7 @@ import type {
   ServiceView,
   StatusView,
 } from './types.ts'
+import type { FlowQuery, FlowResponse } from './flow-types.ts'
 
 /** An import of the module brings fetch and WebSocket along, which take as long as all of a command. */
 const http = process.getBuiltinModule('node:http')
@@ -41,6 +45,8 @@ const deadlineMs = 10_000
 /** A page of Services with hundreds of backends each. */
 const maxBodyBytes = 64 * 1024 * 1024
 const pageItems = 250
+/** Of an event. */
+const maxLineCharacters = 1024 * 1024
 
 export const fetchStatus = (location: ApiLocation): Promise<StatusView> =>
   fetchJson(location, '/api/v1/status', statusShape)
@@ -62,6 +68,38 @@ export function sendCommand(socket: string, { what, ...words }: AgentCommand): P
   return fetchJson({ socket }, `/api/v1/commands/${what}?${query.toString()}`, commandShape, 'POST')
 }
 
+/**
+ * Events of flows as they come, over the socket only; ends when the agent has no more. Throws as {@link fetchStatus}
+ * does, and ERR_USAGE for a filter that means nothing.
+ */
+export async function* fetchFlows(socket: string, query: FlowQuery): AsyncGenerator<readonly FlowResponse[]> {
+  const response = await opened({ socket }, `/api/v1/flows?${formatFlowQuery(query)}`, 'GET')
+  if (response.statusCode !== 200) {
+    const { status, body } = await received({ socket }, response)
+    throw refusalOf(status, body)
+  }
+  const decoder = new StringDecoder('utf8')
+  let rest = ''
+  try {
+    for await (const chunk of response) {
+      const lines = (rest + decoder.write(chunk as Buffer)).split('\n')
+      rest = lines.pop() ?? ''
+      if (rest.length > maxLineCharacters) throw new HeraldError('ERR_AGENT_ANSWER', 'a line without an end')
+      yield lines.filter((line) => line !== '').map(flowResponse)
+    }
+  } catch (error) {
+    if (error instanceof HeraldError) throw error
+    throw unreachable({ socket }, error)
+  }
+}
+
+function flowResponse(line: string): FlowResponse {
+  const value = parsed(line)
+  const fault = fits(value, flowResponseShape)
+  if (fault === undefined) return value as FlowResponse
+  throw new HeraldError('ERR_AGENT_ANSWER', `what answers is no agent of this version: ${fault}`)
+}
+
 async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape): AsyncGenerator<readonly T[]> {
   let token: string | undefined
   do {
@@ -79,11 +117,7 @@ async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape)
 async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, method = 'GET'): Promise<T> {
   const { status, body } = await request(location, path, method)
   const value = parsed(body)
-  if (status !== 200)
-    throw new HeraldError(
-      refusalCode(value),
-      `the agent answered ${status}: ${refusal(value) ?? body.trim().slice(0, 200)}`,
-    )
+  if (status !== 200) throw refusalOf(status, body)
   const fault = fits(value, shape)
   if (fault !== undefined)
     throw new HeraldError(
@@ -91,6 +125,12 @@ async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, m
       `what answers at ${location.server ?? location.socket} is no agent of this version: ${fault}`,
     )
   return value as T
+}
+
+function refusalOf(status: number, body: string): HeraldError {
+  const value = parsed(body)
+  const text = refusal(value) ?? body.trim().slice(0, 200)
+  return new HeraldError(refusalCode(value), `the agent answered ${status}: ${text}`)
 }
 
 function parsed(body: string): unknown {
@@ -108,7 +148,7 @@ function refusal(value: unknown): string | undefined {
   return typeof body?.error?.message === 'string' ? body.error.message : undefined
 }
 
-const passedOn: readonly ErrorCode[] = ['ERR_BUSY', 'ERR_EXPIRED', 'ERR_NO_NEIGHBOR']
+const passedOn: readonly ErrorCode[] = ['ERR_BUSY', 'ERR_EXPIRED', 'ERR_NO_NEIGHBOR', 'ERR_USAGE', 'ERR_NO_EVENTS']
 
 /** The agent's own code where its hint is one for who asks. */
 function refusalCode(value: unknown): ErrorCode {
@@ -116,41 +156,50 @@ function refusalCode(value: unknown): ErrorCode {
   return passedOn.find((code) => code === body?.error?.code) ?? 'ERR_AGENT_ANSWER'
 }
 
-function request(
-  { socket, server }: ApiLocation,
-  path: string,
-  method: string,
-): Promise<{ readonly status: number; readonly body: string }> {
+async function request(location: ApiLocation, path: string, method: string): Promise<Received> {
+  return received(location, await opened(location, path, method))
+}
+
+interface Received {
+  readonly status: number
+  readonly body: string
+}
+
+function unreachable({ socket, server }: ApiLocation, error: unknown): HeraldError {
+  const message = `cannot reach the agent at ${server ?? socket}: ${messageOf(error)}`
+  return new HeraldError('ERR_AGENT_UNREACHABLE', message, { cause: error })
+}
+
+/** The answer once its head is there; it may take as long as something comes every {@link deadlineMs}. */
+function opened(location: ApiLocation, path: string, method: string): Promise<IncomingMessage> {
+  const { socket, server } = location
   return new Promise((resolve, reject) => {
-    const fail = (error: Error): void =>
-      reject(
-        new HeraldError('ERR_AGENT_UNREACHABLE', `cannot reach the agent at ${server ?? socket}: ${messageOf(error)}`, {
-          cause: error,
-        }),
-      )
-    const receive = (response: IncomingMessage): void => {
-      const chunks: Buffer[] = []
-      let bytes = 0
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length
-        chunks.push(chunk)
-        if (bytes <= maxBodyBytes) return
-        reject(new HeraldError('ERR_AGENT_ANSWER', `the answer is longer than ${maxBodyBytes} bytes`))
-        asked.destroy()
-      })
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-      )
-      response.on('error', fail)
-    }
     const asked =
       server === undefined
-        ? http.request({ socketPath: socket, path, method, agent: false }, receive)
-        : http.request(new URL(path, server), { method, agent: false }, receive)
+        ? http.request({ socketPath: socket, path, method, agent: false }, resolve)
+        : http.request(new URL(path, server), { method, agent: false }, resolve)
     asked.setTimeout(deadlineMs, () =>
       asked.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)),
     )
-    asked.on('error', fail)
+    asked.on('error', (error) => reject(unreachable(location, error)))
     asked.end()
   })
+}
+
+/** The whole body. */
+async function received(location: ApiLocation, response: IncomingMessage): Promise<Received> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of response) {
+      bytes += (chunk as Buffer).length
+      if (bytes > maxBodyBytes)
+        throw new HeraldError('ERR_AGENT_ANSWER', `the answer is longer than ${maxBodyBytes} bytes`)
+      chunks.push(chunk as Buffer)
+    }
+  } catch (error) {
+    if (error instanceof HeraldError && error.code === 'ERR_AGENT_ANSWER') throw error
+    throw unreachable(location, error)
+  }
+  return { status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }
 }

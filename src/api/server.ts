@@ -22,6 +22,7 @@ import { Connections } from './connections.ts'
 import { Gate } from './gate.ts'
 import { Lane } from './lane.ts'
 import type { AgentCommand, AgentCommands, AgentViews, Caller, CommandView } from './types.ts'
+import type { FlowSource } from './flow-types.ts'
 
 export interface ApiServerOptions {
   readonly views: AgentViews
@@ -29,6 +30,8 @@ export interface ApiServerOptions {
   readonly http?: { readonly host: string; readonly port: number }
   /** Taken on the unix socket only. */
   readonly commands?: LocalCommands
+  /** Shown on the unix socket only. */
+  readonly flows?: FlowSource
 }
 
 export interface LocalCommands extends AgentCommands {
@@ -56,7 +59,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const problem = typeof remote === 'string' ? remote : undefined
   const server = typeof remote === 'string' ? undefined : remote
   const views = problem === undefined ? options.views : withWarning(options.views, problem)
-  const local = await listeningSocket(createServer(views, options.commands), options.socket).catch(
+  const local = await listeningSocket(createServer(views, options.commands, options.flows), options.socket).catch(
     async (error: unknown) => {
       await server?.close()
       throw new HeraldError('ERR_SYSCALL', `--socket ${options.socket}: ${messageOf(error)}`, { cause: error })
@@ -106,7 +109,7 @@ function withWarning(views: AgentViews, warning: string): AgentViews {
   }
 }
 
-function createServer(views: AgentViews, commands?: LocalCommands): Connections {
+function createServer(views: AgentViews, commands?: LocalCommands, flows?: FlowSource): Connections {
   const lane = new Lane<Reply>()
   const handle: http.RequestListener = (request, response) => {
     const gate = request.socket as Duplex
@@ -121,15 +124,17 @@ function createServer(views: AgentViews, commands?: LocalCommands): Connections 
             if (caller === undefined) throw new HeraldError('ERR_SYSCALL', 'who gives the command is gone')
             return commands.run(command, caller)
           }
-    void answer({ views, run }, lane, request).then(({ status, type, body, isLast, headers }) => {
-      gate.answering()
+    void answer({ views, flows, run }, lane, request).then(({ status, type, body, isLast, headers, stream }) => {
+      // What is streamed is worked on until its reader goes.
+      if (stream === undefined) gate.answering()
       response.writeHead(status, {
         'content-type': type,
         'cache-control': 'no-store',
         ...headers,
         ...(isLast === true ? { connection: 'close' } : {}),
       })
-      response.end(request.method === 'HEAD' ? undefined : body)
+      if (stream === undefined) response.end(request.method === 'HEAD' ? undefined : body)
+      else stream(response)
     })
   }
   const server = http.createServer({ maxHeaderSize }, handle)

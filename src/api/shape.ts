@@ -127,3 +127,6 @@ export const statusShape: Shape = {
   warnings: ['string'],
   problems: [problemShape],
 }
+
+/** Either of `flow` and `lost_events` is there besides. */
+export const flowResponseShape: Shape = { node_name: 'string', time: 'string' }

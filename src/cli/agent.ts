@@ -63,9 +63,8 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'),
     )
     .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
-    .addOption(
-      new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto'),
-    )
+    .addOption(attachOption())
+    .addOption(flowEventsOption())
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
     .option('--require-load-balancer-class', 'leave Services without a loadBalancerClass alone', false)
@@ -96,6 +95,15 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
       await applyConfig(command)
       await start(optionsOf(command.opts<Flags>()))
     })
+}
+
+function attachOption(): Option {
+  return new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto')
+}
+
+function flowEventsOption(): Option {
+  const description = 'when events of flows are read, for `herald observe`: while somebody looks, or always'
+  return new Option('--flow-events <when>', description).choices(['observed', 'always']).default('observed')
 }
 
 /**

@@ -9,6 +9,7 @@ import { addExplain } from './explain.ts'
 import { addLb } from './lb.ts'
 import { addLaterVerbs } from './later-verbs.ts'
 import { addMigrate } from './migrate.ts'
+import { addObserve } from './observe.ts'
 import { addOperator } from './operator.ts'
 import { addReplay } from './replay.ts'
 import { addStatus } from './status.ts'
@@ -20,6 +21,7 @@ export function createProgram(): Command {
   addStatus(program)
   addBgp(program)
   addLb(program)
+  addObserve(program)
   addExplain(program)
   addValidate(program)
   addMigrate(program)

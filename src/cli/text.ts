@@ -19,13 +19,13 @@ export function isPrintable(text: string): boolean {
 }
 
 /** JSON in which what is not printable is written as `\uXXXX`, which every reader of JSON undoes. */
-export function asciiJson(value: unknown): string {
+export function asciiJson(value: unknown, indent = 2): string {
   const escaped = (text: string): string =>
     text
       .split('')
       .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
       .join('')
-  return `${JSON.stringify(value, null, 2)
+  return `${JSON.stringify(value, null, indent)
     .split('\n')
     .map((line) => line.replace(unprintable, escaped))
     .join('\n')}\n`

@@ -10,6 +10,11 @@ const leastEntries = 1 << 14
 /** The links of an entry of a hash, and its place in the buckets. */
 const hashEntryBytes = 64
 
+/** As large as their shapes say, on any machine. */
+const fixed: ReadonlySet<MapName> = new Set(
+  mapNames.filter((name) => ['array', 'ring'].includes(mapShapes[name].kind) || name === 'observation'),
+)
+
 export interface MapLimit {
   /** When it is made. */
   readonly entries: number
@@ -30,7 +35,7 @@ export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<R
   }
   return Object.fromEntries([
     ...mapNames
-      .filter((name) => mapShapes[name].kind !== 'array' && !flowNames.some((each) => each === name))
+      .filter((name) => !fixed.has(name) && !flowNames.some((each) => each === name))
       .map((name) => [name, limitOf(name)] as const),
     ...Object.entries(flows).map(([name, entries]) => [name, { entries, most: entries }] as const),
   ])

@@ -154,6 +154,8 @@ function planUpgrade(pins: Pins, converters: readonly Converter[]): HandOver | u
 function planGrowth(pins: Pins, wanted: (name: MapName) => number): HandOver | undefined {
   if (!pins.isWhole) return undefined
   const growing = mapNames.filter((name) => {
+    // What is in a ring is for a reader who was there.
+    if (mapShapes[name].kind === 'ring') return false
     const entries = pins.maxEntries(name)
     if (entries === undefined || existsSync(pins.moved(name))) return existsSync(pins.moved(name))
     // Per-CPU arrays have a place for each of what a version knows: others are another version's.

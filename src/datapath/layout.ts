@@ -70,14 +70,20 @@ export const sizes = {
   source: 104,
   counters: 40,
   reason: 8,
+  event: 64,
+  observation: 16,
+  eventLimit: 24,
 } as const
+
+/** Kinds of events that have a limit of their own: the types, then the reasons of drops. */
+const eventKinds = 4 + reasonNames.length
 
 interface MapShape {
   /**
    * `memory` is an array that lies in the agent's memory too, `array` a per-CPU array, `perCpu` a per-CPU hash, `lru` a
-   * hash that forgets.
+   * hash that forgets, `ring` a ring buffer, whose entries are octets.
    */
-  readonly kind: 'hash' | 'lru' | 'array' | 'perCpu' | 'memory'
+  readonly kind: 'hash' | 'lru' | 'array' | 'perCpu' | 'memory' | 'ring'
   readonly keyBytes: number
   /** Of one CPU. */
   readonly valueBytes: number
@@ -104,6 +110,10 @@ export const mapShapes = {
   },
   limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
   scratch: { kind: 'array', keyBytes: 4, valueBytes: 72, maxEntries: 2 },
+  events: { kind: 'ring', keyBytes: 0, valueBytes: 0, maxEntries: 1 << 20 },
+  observation: { kind: 'memory', keyBytes: 4, valueBytes: sizes.observation, maxEntries: 1 },
+  event_limits: { kind: 'array', keyBytes: 4, valueBytes: sizes.eventLimit, maxEntries: eventKinds },
+  event_draft: { kind: 'array', keyBytes: 4, valueBytes: sizes.event, maxEntries: 1 },
 } as const satisfies Readonly<Record<string, MapShape>>
 
 export type MapName = keyof typeof mapShapes
@@ -135,6 +145,22 @@ export const offsets = {
   endpoint: { address: 0, port: 16, reserved: 18 },
   source: { vips: 0, count: 80, backend: 84, reserved: 92, settled_ns: 96 },
   counters: { packets_in: 0, bytes_in: 8, packets_out: 16, bytes_out: 24, new_connections: 32 },
+  event: {
+    source: 0,
+    destination: 16,
+    backend: 32,
+    time: 48,
+    source_port: 52,
+    destination_port: 54,
+    backend_port: 56,
+    length: 58,
+    type: 60,
+    detail: 61,
+    protocol: 62,
+    tcp_flags: 63,
+  },
+  observation: { until_ns: 0, interval_ns: 8 },
+  event_limit: { debt_until_ns: 0, limited: 8, full: 16 },
 } as const
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

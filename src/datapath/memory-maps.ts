@@ -137,7 +137,9 @@ export class MemoryMaps implements Maps {
       const { kind, valueBytes } = mapShapes[name]
       const entries = maxEntries[name] ?? mapShapes[name].maxEntries
       if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
-      else this.#stores.set(name, kind === 'array' ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
+      // Nobody tells anything of packets that are none.
+      else if (kind !== 'ring')
+        this.#stores.set(name, kind === 'array' ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
     }
   }
 

@@ -55,8 +55,12 @@ export class Pins {
     for (const kind of ['maps', 'programs', 'links']) makeFolder(join(this.folder, kind), 0o700)
   }
 
+  get mapsFolder(): string {
+    return join(this.folder, 'maps')
+  }
+
   map(name: MapName): string {
-    return join(this.folder, 'maps', name)
+    return join(this.mapsFolder, name)
   }
 
   /** Where a map lies while its larger successor is filled. */

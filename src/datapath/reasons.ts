@@ -79,7 +79,7 @@ const table = {
   },
 } as const satisfies Readonly<Record<string, Reason>>
 
-type ReasonName = keyof typeof table
+export type ReasonName = keyof typeof table
 
 export const reasonTable: Readonly<Record<ReasonName, Reason>> = table
 

@@ -12,6 +12,7 @@ const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
 const updateFlags = { any: 0, new: 1, existing: 2 } as const
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
 const munmap = libc.func('int munmap(void *address, size_t length)')
+const readOnly = 1
 const readWrite = 3
 const mapShared = 1
 /** BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH. */
@@ -194,11 +195,15 @@ export class BpfMap {
 
   /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */
   mapMemory(): MappedMemory {
-    const length = this.info.valueSize * this.info.maxEntries
-    const address = mmap(null, length, readWrite, mapShared, this.fd, 0) as Pointer
-    if (address === null || address === mapFailed) checked(`mmap ${this.name}`, -1)
-    return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
+    return mapPages(this.fd, 0, this.info.valueSize * this.info.maxEntries, true)
   }
+}
+
+/** Octets of a map from a page on, shared with the kernel. Throws ERR_SYSCALL. */
+export function mapPages(fd: number, offset: number, length: number, isWritten: boolean): MappedMemory {
+  const address = mmap(null, length, isWritten ? readWrite : readOnly, mapShared, fd, offset) as Pointer
+  if (address === null || address === mapFailed) checked('mmap of a map', -1)
+  return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
 }
 
 /** `buffer` must not be touched after `unmap`. */

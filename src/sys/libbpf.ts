@@ -2,6 +2,7 @@
  * The libbpf.so.1 of the distribution, loaded on first use. Structures are passed as the octets that the header files
  * lay out (all little endian hosts), so that nothing depends on how a foreign-function library maps them.
  */
+import { isMainThread } from 'node:worker_threads'
 import koffi, { type LibraryHandle } from 'koffi'
 import { HeraldError, messageOf } from '../errors.ts'
 import { errnoName, lastErrno, libc } from './libc.ts'
@@ -76,7 +77,8 @@ function load(): ReadonlyMap<LibbpfCall, Foreign<unknown>> {
   } catch (error) {
     throw new HeraldError('ERR_LIBBPF_MISSING', `libbpf.so.1 cannot be loaded: ${messageOf(error)}`, { cause: error })
   }
-  captureLog(library)
+  // The library has one print function for the whole process: that of a thread that ended would be called.
+  if (isMainThread) captureLog(library)
   return new Map(
     Object.entries(prototypes).map(([name, prototype]) => [
       name as LibbpfCall,

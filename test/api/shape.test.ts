@@ -6,6 +6,7 @@ import {
   commandShape,
   explainShape,
   fits,
+  flowResponseShape,
   peerShape,
   routeShape,
   serviceShape,
@@ -20,6 +21,7 @@ import {
   serviceSchema,
   statusSchema,
 } from '../../src/api/types.ts'
+import { flowResponseSchema } from '../../src/api/flow-types.ts'
 import { explained, peers, routes, services, status } from './memory-views.ts'
 
 interface JsonSchema {
@@ -45,6 +47,7 @@ test('every shape has exactly the keys that its schema requires, with their type
     [explainSchema, explainShape],
     [statusSchema, statusShape],
     [commandSchema, commandShape],
+    [flowResponseSchema, flowResponseShape],
   ]
   for (const [schema, shape] of pairs) assert.deepEqual(shape, shapeOf(z.toJSONSchema(schema) as JsonSchema))
 })

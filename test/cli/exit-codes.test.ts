@@ -58,7 +58,7 @@ test('a verb that this version lacks is refused in one line, with whatever it is
     const { status, stdout, stderr } = run(...verb.split(' '), 'metallb', '--follow', '--help')
     assert.deepEqual([status, stdout, stderr], [2, '', `herald: ${verb} is not in this version\n`])
   }
-  assert.doesNotMatch(run('--help').stdout, /observe/)
+  assert.doesNotMatch(run('--help').stdout, /doctor/)
 })
 
 test('an agent that cannot open its socket ends, and leaves nothing running', () => {
@@ -102,7 +102,7 @@ test('bash completes verbs below verbs, and flags', () => {
     ).stdout.trim()
   assert.equal(complete('bgp'), 'peers routes reset refresh')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
-  assert.match(complete(), /^status bgp lb explain /)
+  assert.match(complete(), /^status bgp lb observe explain /)
   // Arguments and the values of flags lead nowhere else.
   assert.match(complete('status', '-o', 'json'), /--output .*--wait/)
   assert.match(complete('explain', 'service', 'default/web'), /--output/)
@@ -118,7 +118,7 @@ test('completion knows every verb there is and none that is not', () => {
   for (const shell of ['bash', 'zsh', 'fish']) {
     const { stdout } = run('completion', shell)
     assert.match(stdout, /explain/)
-    assert.doesNotMatch(stdout, /observe/)
+    assert.doesNotMatch(stdout, /doctor/)
   }
 })
 

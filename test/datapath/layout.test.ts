@@ -15,6 +15,7 @@ import {
   sizes,
   writeBackend,
 } from '../../src/datapath/layout.ts'
+import { eventDetails, eventTypes } from '../../src/datapath/events.ts'
 import { familyNames, reasonNames } from '../../src/datapath/reasons.ts'
 
 interface BtfType {
@@ -59,6 +60,9 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
     endpoint: 'endpoint',
     source: 'source',
     counters: 'counters',
+    event: 'event',
+    observation: 'observation',
+    eventLimit: 'event_limit',
   } as const
   for (const [ours, theirs] of Object.entries(names))
     assert.equal(struct(theirs)?.size, sizes[ours as keyof typeof names], theirs)
@@ -79,6 +83,7 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
     ARRAY: 'memory',
     PERCPU_ARRAY: 'array',
     PERCPU_HASH: 'perCpu',
+    RINGBUF: 'ring',
   } as const
   const bytesOf = (type: string): number =>
     ({ __u32: 4, __be32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
@@ -86,6 +91,7 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
     const [base = '', shift = '0'] = text.replace('VIPS_PER_LIMIT_BITS', '8').split(' << ')
     const named = {
       'REASON_COUNT * FAMILY_COUNT': reasonNames.length * familyNames.length,
+      'EVENT_TYPE_COUNT + REASON_COUNT': eventTypes.length + reasonNames.length,
       LIMIT_COUNT: 5,
       SCRATCH_COUNT: 2,
     }[base]
@@ -109,9 +115,11 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
 test('reasons have the names and the order of the programs', () => {
   const header = readFileSync(new URL('../../src/datapath/bpf/layout.h', import.meta.url), 'utf8')
   const words = (kind: string): readonly string[] =>
-    [...header.matchAll(new RegExp(`^\\t${kind}_(\\w+),$`, 'gm'))].map((match) => (match[1] ?? '').toLowerCase())
+    [...header.matchAll(new RegExp(`^\\t${kind}_(\\w+),.*$`, 'gm'))].map((match) => (match[1] ?? '').toLowerCase())
   assert.deepEqual(words('REASON'), [...reasonNames, 'count'])
   assert.deepEqual(words('FAMILY'), [...familyNames, 'count'])
+  assert.deepEqual(words('EVENT'), [...eventTypes, 'type_count'])
+  assert.deepEqual(words('DETAIL'), [...eventDetails, 'count'])
 })
 
 test('no packet is dropped or sent back without a reason: one place makes the verdict, and counts', () => {

@@ -33,6 +33,8 @@ export interface Rack {
   actor(place: 'client' | 'node' | 'pod'): Actor
   /** Runs a command inside a place and answers with what it printed. */
   run(place: 'client' | 'node' | 'pod', command: readonly string[], input?: string): string
+  /** Starts a program in the network of a place, and ends it with the test. */
+  start(place: 'client' | 'node' | 'pod', command: readonly string[]): ChildProcess
   /** Lays the cable between client and node. */
   layUplink(): void
   /** Lays another cable between client and node, of one name at both ends, in a /24. */
@@ -73,15 +75,25 @@ function startActor(namespace: string): Actor {
   return { process: child, tell, kill }
 }
 
+function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve())
+    child.kill('SIGKILL')
+  })
+}
+
 export function deployRack(t: TestContext): Rack {
   const id = `dp-${process.pid}-${Math.floor(Math.random() * 1e6)}`
   const namespaces = { client: `${id}c`, node: `${id}n`, pod: `${id}p` } as const
   const bpffs = mkdtempSync(join(tmpdir(), 'dp-'))
   const actors: Actor[] = []
+  const started: ChildProcess[] = []
   const ip = (...args: string[]): string =>
     execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
   t.after(async () => {
     await Promise.all(actors.map((actor) => actor.kill('SIGKILL')))
+    await Promise.all(started.map(ended))
     for (const namespace of Object.values(namespaces)) {
       try {
         ip('netns', 'delete', namespace)
@@ -151,5 +163,12 @@ export function deployRack(t: TestContext): Rack {
     ip('-n', namespaces.node, 'link', 'delete', uplink)
     layUplink()
   }
-  return { bpffs, actor, run, layUplink, layCable, renewUplink }
+  const start: Rack['start'] = (place, command) => {
+    const child = spawn('nsenter', [`--net=/run/netns/${namespaces[place]}`, ...command], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    started.push(child)
+    return child
+  }
+  return { bpffs, actor, run, start, layUplink, layCable, renewUplink }
 }

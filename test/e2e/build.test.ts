@@ -66,6 +66,11 @@ test('each file holds what its process needs and nothing of the others', () => {
     foreign('worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|observe)\//),
     [],
   )
+  assert.ok(modulesOf('flow-worker.cjs').includes('src/flows/flow-worker.ts'))
+  assert.deepEqual(
+    foreign('flow-worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|speaker|observe)\//),
+    [],
+  )
   // The Kubernetes client and undici are for an agent with an API server.
   assert.ok(modulesOf('apiserver.cjs').includes('src/k8s/apiserver/connect.ts'))
   assert.deepEqual(foreign('apiserver.cjs', /^src\/(?!k8s\/apiserver\/|errors\.ts)/), [])
@@ -111,6 +116,7 @@ test('the license of each bundled package is kept', () => {
   const files = [
     'herald.cjs',
     'worker.cjs',
+    'flow-worker.cjs',
     'apiserver.cjs',
     ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`),
   ]

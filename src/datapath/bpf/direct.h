@@ -59,7 +59,7 @@ static __noinline void follow_beside(const struct flow_key *key, struct flow *in
 	const struct flow *out;
 
 	if (in->seen != coarse_clock())
-		keep_out_half(key, in, is_opening);
+		keep_out_half(key, in, is_opening, packet);
 	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
 		note_client_end(&out_key, packet, in);
 	out = is_opening ? find_opening(&out_key) : 0;

@@ -12,6 +12,7 @@
 #ifndef HERALD_FLOW_H
 #define HERALD_FLOW_H
 
+#include "events.h"
 #include "packet.h"
 
 /* Units of the coarse clock, which are 4 to 41 seconds by the kernel's HZ: three days or more, and four minutes or more. */
@@ -187,13 +188,19 @@ static __noinline void promote(const struct flow_key *in_key, const struct flow_
 	}
 }
 
+/* Both ends have said goodbye, or one of them has given up. */
+static __always_inline bool is_ended(__u32 flags)
+{
+	return flags & FLOW_RESET || (flags & FLOW_POD_FIN && flags & FLOW_CLIENT_FIN_ACKED);
+}
+
 /* By the half of the pod's packets: whether the tuple is free for another flow. */
 static __always_inline bool is_over(const struct flow_key *out_key, const struct flow *out)
 {
 	__u32 silence = out_key->protocol == IPPROTO_TCP && !(out->flags & FLOW_OPENED_BY_SYN) ? CONNECTION_SILENCE :
 										    OPENING_SILENCE;
 
-	if (out->flags & FLOW_RESET || (out->flags & FLOW_POD_FIN && out->flags & FLOW_CLIENT_FIN_ACKED))
+	if (is_ended(out->flags))
 		return true;
 	return coarse_clock() - out->seen > silence;
 }
@@ -204,6 +211,14 @@ static __always_inline bool is_proved_by(const struct packet *packet, const stru
 	if (packet->protocol == IPPROTO_TCP)
 		return is_ack(packet) && out->flags & FLOW_NEXT_KNOWN && packet->ack == out->next;
 	return out->flags & FLOW_REPLIED;
+}
+
+static __noinline void note_reset(enum event_detail detail, const struct flow_key *out_key, struct flow *out,
+		const struct packet *packet)
+{
+	if (!is_ended(out->flags))
+		tell_reply(EVENT_CLOSE, detail, out_key, out, packet);
+	out->flags |= FLOW_RESET;
 }
 
 /* A FIN or RST of the client. Anybody can have sent it: a FIN counts once the pod has acknowledged its number, a
@@ -222,7 +237,7 @@ static __noinline void note_client_end(const struct flow_key *out_key, const str
 		if (in && in->flags & FLOW_NEXT_KNOWN)
 			in_flight = in->next - out->acked;
 		if (out->flags & FLOW_ACKED_KNOWN && (ahead == 0 || (in_flight < MAX_IN_FLIGHT && ahead <= in_flight)))
-			out->flags |= FLOW_RESET;
+			note_reset(DETAIL_RESET_BY_CLIENT, out_key, out, packet);
 	} else if (!(out->flags & FLOW_CLIENT_FIN_ACKED)) {
 		out->client_end = packet->end;
 		out->flags |= FLOW_CLIENT_FIN;
@@ -230,14 +245,14 @@ static __noinline void note_client_end(const struct flow_key *out_key, const str
 }
 
 /* What the pod's segment says about its connection. True when only an established one sends it. */
-static __always_inline bool track_pod(struct flow *out, const struct packet *packet)
+static __always_inline bool track_pod(const struct flow_key *out_key, struct flow *out, const struct packet *packet)
 {
 	bool is_syn = packet->tcp_flags & TCP_SYN;
 	__u32 flags = out->flags;
 
 	if (packet->tcp_flags & TCP_RST) {
 		if (!(flags & FLOW_NEXT_KNOWN) || out->next - packet->seq < MAX_UNACKNOWLEDGED)
-			out->flags |= FLOW_RESET;
+			note_reset(DETAIL_RESET_BY_POD, out_key, out, packet);
 		return false;
 	}
 	/* A pod that goes on was not reset. A SYN begins anew. */
@@ -254,8 +269,11 @@ static __always_inline bool track_pod(struct flow *out, const struct packet *pac
 	}
 	if (packet->tcp_flags & TCP_FIN)
 		flags |= FLOW_POD_FIN;
-	if (flags != out->flags)
+	if (flags != out->flags) {
+		if (is_ended(flags) && !is_ended(out->flags))
+			tell_reply(EVENT_CLOSE, DETAIL_FIN, out_key, out, packet);
 		out->flags = flags;
+	}
 	return !is_syn && packet->end != packet->seq;
 }
 

@@ -12,6 +12,7 @@
 #include "answer.h"
 #include "backend.h"
 #include "direct.h"
+#include "events.h"
 #include "flow.h"
 #include "icmp.h"
 #include "opening.h"
@@ -51,8 +52,11 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow.flags |= FLOW_NEXT_KNOWN;
 	flow.next = packet->end;
-	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK && !open_flow(key, &flow))
-		return drop(REASON_FLOWS_FULL);
+	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK) {
+		if (!open_flow(key, &flow))
+			return drop(REASON_FLOWS_FULL);
+		tell_first(key, &flow, packet);
+	}
 	return deliver(skb, packet, &flow, packet->protocol != IPPROTO_TCP || is_syn);
 }
 
@@ -127,7 +131,7 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		track_client(&key, flow, packet);
 	}
 	if (flow->seen != coarse_clock() && !is_new_tcp(packet))
-		keep_out_half(&key, flow, is_opening);
+		keep_out_half(&key, flow, is_opening, packet);
 	copy = *flow;
 	if (is_opening && !is_new_tcp(packet))
 		prove(&key, &copy, packet);
@@ -204,10 +208,10 @@ static __noinline int send_known(struct __sk_buff *skb, const struct packet *pac
 		if (!(flow->flags & FLOW_REPLIED))
 			flow->flags |= FLOW_REPLIED;
 	} else if (packet->position != LATER_FRAGMENT) {
-		is_proof = track_pod(flow, packet);
+		is_proof = track_pod(key, flow, packet);
 	}
 	if (flow->seen != coarse_clock())
-		keep_in_half(key, flow, is_opening);
+		keep_in_half(key, flow, is_opening, packet);
 	copy = *flow;
 	if (is_opening && is_proof) {
 		in_key = in_key_of(key, &copy);
@@ -255,15 +259,19 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 	/* It was a backend, and may be one again. */
 	if (source->count == 0)
 		return PASS;
-	if (restore_out_half(key, source, &flow))
+	if (restore_out_half(key, source, &flow)) {
+		tell_reply(EVENT_REHASH, DETAIL_HALF_RESTORED, key, &flow, packet);
 		return send_translated(skb, packet, &flow);
+	}
 	/* Flows to the pod are older than it is a backend; what the VIPs have is too young to have been evicted. */
 	if (bpf_ktime_get_ns() < source->settled_ns) {
 		open_direct(key, packet);
 		return PASS;
 	}
-	if (packet->protocol == IPPROTO_UDP && source->count == 1 && open_from_pod(key, source, &flow))
+	if (packet->protocol == IPPROTO_UDP && source->count == 1 && open_from_pod(key, source, &flow)) {
+		tell_reply(EVENT_NEW, DETAIL_BY_POD, key, &flow, packet);
 		return send_translated(skb, packet, &flow);
+	}
 	return drop(REASON_REPLY_UNMATCHED);
 }
 

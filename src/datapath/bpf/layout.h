@@ -105,6 +105,7 @@ enum flow_flags {
 	FLOW_CLIENT_FIN = 64,        /* out: one was seen, whoever sent it */
 	FLOW_CLIENT_FIN_ACKED = 128, /* out: the pod has acknowledged it */
 	FLOW_RESET = 256,            /* out: by the pod, or by the client with a number that the pod takes */
+	FLOW_OF_FORMER = 512,        /* in: its state was not here, and the table before this one knew its backend */
 };
 
 /* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
@@ -200,6 +201,58 @@ enum family {
 	FAMILY_IPV4,
 	FAMILY_IPV6,
 	FAMILY_COUNT,
+};
+
+/* What is told of a flow, in the order of events.ts. */
+enum event_type {
+	EVENT_NEW,
+	EVENT_CLOSE,
+	EVENT_REHASH, /* what a flow belongs to was found anew */
+	EVENT_DROP,
+	EVENT_TYPE_COUNT,
+};
+
+/* Of EVENT_NEW, EVENT_CLOSE and EVENT_REHASH; that of EVENT_DROP is its reason. */
+enum event_detail {
+	DETAIL_BY_CLIENT,
+	DETAIL_BY_POD,
+	DETAIL_FIN,
+	DETAIL_RESET_BY_CLIENT,
+	DETAIL_RESET_BY_POD,
+	DETAIL_PREVIOUS_TABLE, /* it goes where the table before this one and the other half say */
+	DETAIL_CURRENT_TABLE,  /* nothing says where it was: it goes where a new flow would */
+	DETAIL_HALF_RESTORED,  /* one half was evicted, and follows from the other */
+	DETAIL_COUNT,
+};
+
+/* Units of the time of an event: 1024 ns of CLOCK_MONOTONIC, so that 32 bits are more than an hour. */
+#define EVENT_TIME_SHIFT 10
+
+struct event {
+	struct ip_address source; /* the client; of a dropped reply the pod */
+	struct ip_address destination;
+	struct ip_address backend; /* zero: none */
+	__u32 time;
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 backend_port;
+	__u16 length;          /* of the packet with its IP header; 0: not known */
+	__u8 type;
+	__u8 detail;
+	__u8 protocol;
+	__u8 tcp_flags;
+};
+
+/* Whether anybody looks. */
+struct observation {
+	__u64 until_ns;    /* CLOCK_MONOTONIC; 0: nobody */
+	__u64 interval_ns; /* between two events of one kind on one CPU, on average */
+};
+
+struct event_limit {
+	__u64 debt_until_ns;
+	__u64 limited; /* events that were too many */
+	__u64 full;    /* events for which the ring had no room */
 };
 
 /* Answers are limited by kind and VIP: VIPs that share a place by their hash share a bucket of each kind. */
@@ -300,7 +353,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASON_COUNT * FAMILY_COUNT);
-	__type(key, __u32); /* enum reason, for each enum family */
+	__type(key, __u32); /* enum reason, and for each enum family */
 	__type(value, __u64);
 } drops SEC(".maps");
 
@@ -317,5 +370,33 @@ struct {
 	__type(key, __u32); /* enum scratch */
 	__type(value, struct packet);
 } scratch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct observation);
+} observation SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_TYPE_COUNT + REASON_COUNT);
+	__type(key, __u32); /* enum event_type, then enum reason */
+	__type(value, struct event_limit);
+} event_limits SEC(".maps");
+
+/* The event that is being written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event);
+} event_draft SEC(".maps");
 
 #endif

@@ -134,12 +134,16 @@ static __noinline bool choose_former(const struct packet *packet, const struct f
 	if (!frontend || !choose_previous(frontend, packet, &in->backend) || backend_state(&in->backend) == BACKEND_GONE)
 		return false;
 	in->service = frontend->service;
-	return was_served_by(in_key, &in->backend);
+	if (!was_served_by(in_key, &in->backend))
+		return false;
+	in->flags |= FLOW_OF_FORMER;
+	return true;
 }
 
 /* Once in a unit of the coarse clock: writes the half of the replies again when it was evicted, but never over
  * the entry of another flow, and says that it is in use. */
-static __noinline void keep_out_half(const struct flow_key *in_key, struct flow *in, bool is_opening)
+static __noinline void keep_out_half(const struct flow_key *in_key, struct flow *in, bool is_opening,
+		const struct packet *packet)
 {
 	struct flow_key key = out_key_of(in_key, in);
 	struct flow *out = find_flow(&key);
@@ -151,13 +155,16 @@ static __noinline void keep_out_half(const struct flow_key *in_key, struct flow 
 		return;
 	}
 	restored = out_half(in_key, in);
+	if (!(in->flags & FLOW_DIRECT))
+		tell_flow(EVENT_REHASH, DETAIL_HALF_RESTORED, in_key, in, packet);
 	if (is_opening)
 		put_opening(&key, &restored);
 	else
 		put_proved(&key, &restored);
 }
 
-static __noinline void keep_in_half(const struct flow_key *out_key, struct flow *out, bool is_opening)
+static __noinline void keep_in_half(const struct flow_key *out_key, struct flow *out, bool is_opening,
+		const struct packet *packet)
 {
 	struct flow_key key = in_key_of(out_key, out);
 	struct flow *in;
@@ -173,6 +180,7 @@ static __noinline void keep_in_half(const struct flow_key *out_key, struct flow 
 		return;
 	}
 	restored = in_half(out_key, out);
+	tell_reply(EVENT_REHASH, DETAIL_HALF_RESTORED, out_key, out, packet);
 	if (is_opening)
 		put_opening(&key, &restored);
 	else

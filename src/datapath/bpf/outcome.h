@@ -3,11 +3,12 @@
 #ifndef HERALD_OUTCOME_H
 #define HERALD_OUTCOME_H
 
+#include "events.h"
 #include "packet.h"
 
 static __always_inline void count_drop(enum reason reason, enum family family)
 {
-	__u32 key = family * REASON_COUNT + reason;
+	__u32 key = reason * FAMILY_COUNT + family;
 	__u64 *packets = bpf_map_lookup_elem(&drops, &key);
 
 	if (packets)
@@ -22,6 +23,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 	if (outcome < DROPPED)
 		return outcome;
 	count_drop(reason, packet->family);
+	if (reason != REASON_ECHO_ANSWERED)
+		tell_drop(reason, packet);
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 

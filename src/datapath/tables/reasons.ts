@@ -6,9 +6,9 @@ import { familyNames, reasonNames, reasonTable } from '../reasons.ts'
 
 /** Since the map was made. */
 export function readDrops(store: MapStore): readonly DropCount[] {
-  return familyNames.flatMap((family, familyIndex) =>
-    reasonNames.map((reason, index) => {
-      const perCpu = store.get(indexKey(familyIndex * reasonNames.length + index)) ?? new Uint8Array()
+  return reasonNames.flatMap((reason, index) =>
+    familyNames.map((family, place) => {
+      const perCpu = store.get(indexKey(index * familyNames.length + place)) ?? new Uint8Array()
       const view = new DataView(perCpu.buffer, perCpu.byteOffset, perCpu.byteLength)
       let packets = 0
       for (let at = 0; at < perCpu.length; at += sizes.reason) packets += Number(view.getBigUint64(at, true))

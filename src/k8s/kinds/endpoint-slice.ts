@@ -17,6 +17,8 @@ export const endpointSliceSchema = z.object({
     z.object({
       addresses: z.array(z.string()).max(100, 'at most 100 addresses are one endpoint'),
       nodeName: z.string().nullish(),
+      // Only shown: whatever else it says costs no endpoint.
+      targetRef: z.object({ kind: z.string().nullish(), name: z.string().nullish() }).nullish().catch(undefined),
       conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
     }),
   ),
@@ -53,6 +55,8 @@ export interface EndpointSlice {
   readonly packed: string
   /** A letter for each endpoint. */
   readonly states: string
+  /** Names of the pods, each with a line end; empty where no endpoint is one. */
+  readonly pods: string
 }
 
 /** Of endpoints as the API server allows them; of ports as many as a Service may have. */
@@ -77,8 +81,9 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const nodes: string[] = []
   const packed: string[] = []
   const states: string[] = []
+  const pods: string[] = []
   const wrong: Fault[] = []
-  endpoints.forEach(({ addresses, nodeName, conditions }, index) => {
+  endpoints.forEach(({ addresses, nodeName, targetRef, conditions }, index) => {
     addresses.forEach((text, position) => {
       const address = family === undefined ? undefined : parseAddress(text)
       if (family !== undefined && (address === undefined || familyOfAddress(address) !== family)) {
@@ -90,6 +95,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
       nodes.push(sharedText(nodeName ?? ''))
       if (address !== undefined) packed.push(pack(address))
       states.push(letters[stateOf(conditions ?? {})])
+      pods.push(targetRef?.kind === 'Pod' && targetRef.name ? targetRef.name : '')
     })
   })
   const compact: EndpointSlice = {
@@ -105,6 +111,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
     nodes: nodes.slice(),
     packed: packed.join(''),
     states: sharedText(states.join('')),
+    pods: pods.some((name) => name !== '') ? pods.map((name) => `${name}\n`).join('') : '',
   }
   return { value: compact, faults: [...faults, ...wrong] }
 }
@@ -134,6 +141,13 @@ export function endpointsOf({ family, nodes, packed, states }: EndpointSlice): r
     nodeName,
     state: stateOfLetter[states[index] ?? 'n'] ?? 'not',
   }))
+}
+
+/** The name of the pod with this address. */
+export function podAt(slice: EndpointSlice, address: Address): string | undefined {
+  if (slice.pods === '') return undefined
+  const index = endpointsOf(slice).findIndex((endpoint) => endpoint.address === address)
+  return index < 0 ? undefined : slice.pods.split('\n')[index] || undefined
 }
 
 function pack(address: Address): string {

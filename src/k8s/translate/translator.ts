@@ -9,13 +9,14 @@
  * version of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
+import { parseAddress } from '../../ip/address.ts'
 import { poolsOf } from './pools.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
-import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { type EndpointSlice, podAt } from '../kinds/endpoint-slice.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
@@ -111,6 +112,16 @@ class NodeTranslator implements Translator {
 
   get usesNetwork(): boolean {
     return this.#node.usesNetwork
+  }
+
+  podOf(service: string, text: string): string | undefined {
+    const address = parseAddress(text)
+    if (address === undefined) return undefined
+    for (const slice of this.#slices.get(service) ?? []) {
+      const pod = podAt(slice, address)
+      if (pod !== undefined) return `${service.slice(0, service.indexOf('/'))}/${pod}`
+    }
+    return undefined
   }
 
   get secrets(): ReadonlySet<string> {

@@ -60,6 +60,8 @@ export interface Translator {
   readonly hasMore: boolean
   /** Addresses of interfaces or default routes decide about neighbors: a change of them is worth a {@link flush}. */
   readonly usesNetwork: boolean
+  /** `namespace/name` of the pod that is an endpoint of a Service, as its slices name it. */
+  podOf(service: string, address: string): string | undefined
   /** The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed. */
   readonly secrets: ReadonlySet<string>
 }

@@ -1,0 +1,133 @@
+/**
+ * The agent's end of the thread that reads flow events. The thread is there while somebody looks, or always when that
+ * was asked for. Here chunks of lines are handed on and names are told, no event is touched.
+ */
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import type { FlowQuery, FlowSink, FlowSource } from '../api/flow-types.ts'
+import { HeraldError, messageOf } from '../errors.ts'
+import { compileFilter } from './filter.ts'
+import type { FromReader, NameQuestion, Names, ReaderOptions, ToReader } from './protocol.ts'
+
+export interface FlowsOptions extends ReaderOptions {
+  /** Events are read also while nobody looks. */
+  readonly isAlways: boolean
+  readonly names: (question: NameQuestion) => Names
+  readonly warn: (message: string) => void
+}
+
+export interface Flows extends FlowSource {
+  stop(): Promise<void>
+}
+
+/** Of an agent without the eBPF datapath. */
+export const noFlows: Flows = {
+  observe: () => {
+    throw new HeraldError('ERR_NO_EVENTS', 'this agent has no eBPF datapath')
+  },
+  stop: () => Promise.resolve(),
+}
+
+const maxObservers = 8
+/** After the last one who looked: who asks again sees what happened meanwhile. */
+const lingerMs = 10_000
+/** The thread gets this long to tell the programs that nobody looks. */
+const stopDeadlineMs = 1_000
+
+export class FlowsThread implements Flows {
+  readonly #options: FlowsOptions
+  readonly #sinks = new Map<number, FlowSink>()
+  #worker: Worker | undefined
+  #linger: NodeJS.Timeout | undefined
+  #ending: Promise<void> | undefined
+  #nextId = 0
+
+  constructor(options: FlowsOptions) {
+    this.#options = options
+    if (options.isAlways) this.#start()
+  }
+
+  /** Throws ERR_USAGE for a filter that means nothing, ERR_BUSY when too many look. */
+  observe(query: FlowQuery, sink: FlowSink): () => void {
+    compileFilter(query)
+    if (this.#sinks.size >= maxObservers) throw new HeraldError('ERR_BUSY', `${maxObservers} observers look already`)
+    const id = this.#nextId++
+    this.#sinks.set(id, sink)
+    const join = (): void => {
+      clearTimeout(this.#linger)
+      if (this.#sinks.has(id))
+        (this.#worker ?? this.#start()).postMessage({ type: 'observe', id, query } satisfies ToReader)
+    }
+    // The ring has one reader: the next thread begins when the one before is done with it.
+    if (this.#ending === undefined) join()
+    else void this.#ending.then(join)
+    return () => this.#left(id)
+  }
+
+  async stop(): Promise<void> {
+    for (const sink of this.#sinks.values()) sink.end()
+    this.#sinks.clear()
+    this.#end()
+    await this.#ending
+  }
+
+  #end(): void {
+    clearTimeout(this.#linger)
+    const worker = this.#worker
+    if (worker === undefined) return
+    this.#worker = undefined
+    this.#ending = ended(worker).finally(() => (this.#ending = undefined))
+  }
+
+  #start(): Worker {
+    const { mapsFolder, nodeName } = this.#options
+    const worker = new Worker(new URL(`./flow-worker${extname(import.meta.url)}`, import.meta.url), {
+      workerData: { mapsFolder, nodeName } satisfies ReaderOptions,
+      name: 'flows',
+      // The descriptors are those of libbpf, which Node knows nothing of.
+      trackUnmanagedFds: false,
+    })
+    this.#worker = worker
+    worker.on('message', (message: FromReader) => this.#received(worker, message))
+    worker.on('error', (error) => this.#options.warn(`flow events cannot be read: ${messageOf(error)}`))
+    worker.once('exit', () => this.#gone(worker))
+    return worker
+  }
+
+  /** An end of the thread costs those who look, and nobody else. */
+  #gone(worker: Worker): void {
+    if (this.#worker !== worker) return
+    this.#worker = undefined
+    for (const sink of this.#sinks.values()) sink.end()
+    this.#sinks.clear()
+  }
+
+  #received(worker: Worker, message: FromReader): void {
+    if (message.type === 'ask') {
+      const names = message.questions.map((question) => this.#options.names(question))
+      return worker.postMessage({ type: 'names', names } satisfies ToReader)
+    }
+    const { id } = message
+    const sink = this.#sinks.get(id)
+    if (message.type === 'end') {
+      this.#left(id)
+      sink?.end()
+    } else sink?.write(message.text, () => worker.postMessage({ type: 'taken', id } satisfies ToReader))
+  }
+
+  #left(id: number): void {
+    if (!this.#sinks.delete(id)) return
+    this.#worker?.postMessage({ type: 'leave', id } satisfies ToReader)
+    if (this.#sinks.size > 0 || this.#options.isAlways) return
+    clearTimeout(this.#linger)
+    this.#linger = setTimeout(() => this.#end(), lingerMs).unref()
+  }
+}
+
+async function ended(worker: Worker): Promise<void> {
+  const exited = new Promise((resolve) => worker.once('exit', resolve))
+  worker.postMessage({ type: 'stop' } satisfies ToReader)
+  const cut = setTimeout(() => void worker.terminate(), stopDeadlineMs)
+  await exited
+  clearTimeout(cut)
+}
