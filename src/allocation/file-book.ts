@@ -22,6 +22,7 @@ import {
 import { isErrno } from './errno.ts'
 import { LockFile } from './lock-file.ts'
 import { RecordFile, type Lines } from './record-file.ts'
+import type { RecordLine } from './record-lines.ts'
 import { isSameTenure } from './tenure.ts'
 
 export interface FileBookOptions {
@@ -196,7 +197,11 @@ class FileBook implements AddressBook {
     try {
       this.#readShared()
       this.#own.file.read()
-      return allotmentsOf(new Map([...this.#shared.file.lines, ...this.#own.file.lines]))
+      const lines = [...this.#shared.file.lines, ...this.#own.file.lines]
+      // Who is gone keeps its address for a while, and no port.
+      return allotmentsOf(
+        new Map(lines.map(([key, line]) => [key, line.releasedMs === undefined ? line : withoutPorts(line)])),
+      )
     } catch {
       return this.#known
     }
@@ -213,6 +218,10 @@ function missingIn(lines: Lines, others: Lines): Lines {
   return new Map(
     [...others].filter(([key, { addresses }]) => !lines.has(key) && !addresses.some((address) => taken.has(address))),
   )
+}
+
+function withoutPorts({ tenure, ...line }: RecordLine): RecordLine {
+  return tenure === undefined ? line : { ...line, tenure: { ...tenure, ports: new Map() } }
 }
 
 function allotmentsOf(lines: Lines): Map<string, Allotment> {

@@ -12,6 +12,7 @@ import {
   type AddressBook,
   type AllocationChange,
   type AllocationChanges,
+  type Allocations,
   allotment,
   type Allotment,
   type BookWarning,
@@ -22,7 +23,7 @@ import { type AddressRequest, type Assignment, familyOf, type Holding, Ipam, isR
 import { answerOf, isSameAnswer, notInPool, notYet, unclearLine, withPorts } from './answers.ts'
 import { Freed } from './freed.ts'
 import type { Pool } from './pool-table.ts'
-import { once } from './port-owners.ts'
+import { once, type PortOwners } from './port-owners.ts'
 import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
@@ -226,6 +227,20 @@ export class FolderAllocator implements AddressSource {
       if (line !== undefined && !isSameTenure(line.tenure, ports.tenure))
         changes.set(key, allotment(line.addresses, ports.tenure))
     }
+    this.#takeFromAbsent(ownersAt, entries, changes)
+  }
+
+  /** What others got while a Service was not there is not in its line any more: it may come back. */
+  #takeFromAbsent(ownersAt: (address: string) => PortOwners, entries: Allocations, changes: Changes): void {
+    for (const key of this.#absent) {
+      const { addresses = [], tenure } = entries.get(key) ?? {}
+      if (tenure === undefined || changes.has(key) || !addresses.some((each) => this.#touched.has(each))) continue
+      const left = [...tenure.ports].map(
+        ([address, ports]) => [address, ports.filter((port) => !ownersAt(address).has(port))] as const,
+      )
+      const now = { ...tenure, ports: new Map(left) }
+      if (!isSameTenure(tenure, now)) changes.set(key, allotment(addresses, now))
+    }
   }
 
   /** Facts, not choices: they stay when the exchange fails. */
@@ -265,7 +280,7 @@ export class FolderAllocator implements AddressSource {
     }
   }
 
-  #candidate(key: string, request: AddressRequest, subject: object, { entries }: Recorded): Candidate {
+  #candidate(key: string, request: AddressRequest, subject: object, { entries, released }: Recorded): Candidate {
     const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
     const line = entries.get(key)
     const recorded = line?.addresses ?? own
@@ -279,7 +294,9 @@ export class FolderAllocator implements AddressSource {
       if (hasOtherTerms(tenure, request.sharing)) return 'changed'
       return isRecorded ? 'recorded' : tenure === undefined ? 'inStatus' : 'held'
     }
-    const holding = { addresses, isRecorded, mayChoose: true, ports: tenure?.ports }
+    // One that was gone comes back to its address, and to the ports that nobody took meanwhile.
+    const ports = released.has(key) ? undefined : tenure?.ports
+    const holding = { addresses, isRecorded, mayChoose: true, ports }
     return { request, subject, rank: rankOf(), holding }
   }
 

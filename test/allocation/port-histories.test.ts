@@ -3,6 +3,8 @@
  * record anew.
  */
 import assert from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { AddressRequest } from '../../src/allocation/allocate.ts'
@@ -224,7 +226,39 @@ test('a port that its holder gave up goes to the one that waits for it, and that
   // Who is gone holds no port from those that share its address.
   agent.remove('guest')
   assert.deepEqual(servedBy(agent.allocator, of('victim', 9)), ['10.0.0.0 80/TCP', '10.0.0.0 81/TCP'])
+  // Nor when it comes back, the older one as it is, whether everybody was there or all start anew.
+  const back = of('guest', 1, '82/TCP', '80/TCP')
+  const kept = new FolderAgent(new MemoryBook(book.peek()), pools)
+  agent.put(back)
+  kept.put(of('victim', 9, '80/TCP', '81/TCP'))
+  kept.put(back)
+  for (const { allocator } of [agent, kept]) {
+    assert.deepEqual(servedBy(allocator, of('victim', 9)), ['10.0.0.0 80/TCP', '10.0.0.0 81/TCP'])
+    assert.deepEqual(servedBy(allocator, back), ['10.0.0.0 82/TCP'])
+  }
 })
+
+test('one that was gone comes back without the port that another got, also while the record cannot be written', () =>
+  inFolder((folder) => {
+    const shared = { key: 'k', namespace: 'default', sharedWith: [], trafficKey: 'Cluster' }
+    const of = (name: string, createdMs: number, ...ports: readonly string[]): AddressRequest =>
+      request(name, { createdMs, sharing: { ...shared, ports } })
+    const agent = new FolderAgent(openFileBook(folder, `${folder}/own`), pools)
+    agent.put(of('old', 1, '80/TCP'), of('young', 9, '81/TCP'))
+    agent.remove('old')
+    agent.put(of('young', 9, '80/TCP', '81/TCP'))
+    const lock = join(folder, '.herald', 'allocations.lock')
+    writeFileSync(lock, '1')
+    agent.put(of('old', 1, '80/TCP'))
+    const served = (): readonly (readonly string[])[] =>
+      ['old', 'young'].map((name) => servedBy(agent.allocator, of(name, 1)))
+    const young = ['10.0.0.0 80/TCP', '10.0.0.0 81/TCP']
+    assert.equal(agent.allocator.warning?.code, 'RecordBusy')
+    assert.deepEqual(served(), [[], young])
+    rmSync(lock)
+    agent.put(of('old', 1, '80/TCP'))
+    assert.deepEqual(served(), [[], young])
+  }))
 
 test('agents of one folder: what one of them gave, another keeps, though it sees the older Service first', () =>
   inFolder((folder) => {

@@ -183,7 +183,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('deliver' as const), most: fc.integer({ min: 1, max: 3 }) }) },
 )
 
-test('no history of tenants and leaders takes a port from a Service that did not change, at no agent and at no moment', async () => {
+test('no history of tenants and leaders takes a port from a Service at rest, at no agent and at no moment', async () => {
   const all = names.map((name, index) => [name, index % 2 === 0 ? 'default' : 'elsewhere'] as const)
   await fc.assert(
     fc.asyncProperty(fc.boolean(), fc.array(step, { maxLength: 30 }), async (isLastOldest, steps) => {
@@ -195,9 +195,12 @@ test('no history of tenants and leaders takes a port from a Service that did not
         world.share(name, isLastOldest ? -index : index, ports.slice(index, index + 1), {}, namespace)
       await world.settle()
       let had = world.agent(...all)
+      // Who gives a port up and asks for it again may meet what the operator decided in between.
+      const unsettled = new Set<string>()
       assert.equal(new Set([...had.values()].flat().map((place) => place.split(' ')[0])).size, 1)
       for (const each of steps) {
         const at = all.find(([name]) => 'name' in each && each.name === name)
+        if (at !== undefined) unsettled.add(`${at[1]}/${at[0]}`)
         if (each.do === 'put' && at !== undefined) {
           const created = isLastOldest ? -names.indexOf(each.name) : names.indexOf(each.name)
           const annotations = each.key === '' ? {} : { 'metallb.io/allow-shared-ip': each.key }
@@ -213,9 +216,10 @@ test('no history of tenants and leaders takes a port from a Service that did not
         const flat = [...now.values()].flat()
         assert.equal(new Set(flat).size, flat.length, 'one port of two Services')
         for (const [key, places] of had)
-          if (at === undefined || key !== `${at[1]}/${at[0]}`)
+          if (!unsettled.has(key))
             for (const place of places) assert.ok(now.get(key)?.includes(place), `${key} lost ${place}`)
         had = now
+        if (each.do === 'settle' && world.running.some(({ isLeader }) => isLeader)) unsettled.clear()
       }
       // At rest all agents have what the operator has, which is what one that starts now finds.
       for (const running of world.running) running.isLeader = false
