@@ -7,15 +7,17 @@ import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
 import { probe } from '../../src/datapath/probe.ts'
+import { frontendId } from '../../src/desired/model.ts'
 import { waitFor } from '../wait.ts'
+import { familyOf } from './family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict, whyNoKernel } from './fixture.ts'
 import { parse, tcpFlag, tcpFrame } from './frames.ts'
 
 const skip = whyNoKernel()
-const vip = '192.0.2.10'
-const client = '198.51.100.7'
-const pod = { address: '10.1.0.5', port: 8080 }
-const other = { address: '10.1.0.6', port: 8080 }
+const family = familyOf(import.meta.url)
+const { vip, secondVip, client, podAt, vipAt } = family
+const pod = { address: podAt(5), port: 8080 }
+const other = { address: podAt(6), port: 8080 }
 const { SYN, ACK } = tcpFlag
 
 function request(datapath: KernelDatapath, flags: number, sourcePort = 40_000, destination = vip): string {
@@ -43,7 +45,7 @@ test('readiness that comes and goes resets nothing, however long it is away; nor
     ['ready', frontendOf(vip, 80, [pod])],
     ['of another Service alone', frontendOf(vip, 80, [])],
   ] as const
-  datapath.upsert(frontendOf('192.0.2.20', 80, [pod]))
+  datapath.upsert(frontendOf(secondVip, 80, [pod]))
   for (const [what, frontend] of states) {
     datapath.upsert(frontend)
     assert.equal(request(datapath, ACK), pod.address, what)
@@ -77,15 +79,15 @@ test('an id that drains is given to nobody, also not by a successor', { skip }, 
   const open = (): KernelDatapath => fixture.open({ drainSec: 30, maxEntries: { ...smallMaps, backends: 8 } })
   const former = open()
   former.upsert(frontendOf(vip, 80, [pod]))
-  former.upsert(frontendOf('192.0.2.20', 80, [other]))
+  former.upsert(frontendOf(secondVip, 80, [other]))
   assert.equal(request(former, SYN), pod.address)
   former.upsert(frontendOf(vip, 80, [other]))
   former.close()
   const successor = open()
-  const many = Array.from({ length: 6 }, (_, n) => ({ address: `10.1.1.${n}`, port: 8080 }))
-  successor.upsert(frontendOf('192.0.2.30', 80, many))
+  const many = Array.from({ length: 6 }, (_, n) => ({ address: podAt(100 + n), port: 8080 }))
+  successor.upsert(frontendOf(vipAt(30), 80, many))
   assert.equal(request(successor, ACK), pod.address, 'the connection goes on')
-  assert.throws(() => successor.upsert(frontendOf('192.0.2.40', 80, [{ address: '10.1.2.1', port: 1 }])), {
+  assert.throws(() => successor.upsert(frontendOf(vipAt(40), 80, [{ address: podAt(200), port: 1 }])), {
     code: 'ERR_MAP_FULL',
   })
   assert.equal(request(successor, ACK), pod.address)
@@ -130,7 +132,7 @@ test('an address is a VIP or a backend of ours, never both', { skip }, (t) => {
   const datapath = kernelFixture(t).open()
   datapath.upsert(frontendOf(vip, 80, [pod]))
   assert.throws(() => datapath.upsert(frontendOf(pod.address, 80, [other])), { code: 'ERR_ADDRESS' })
-  assert.throws(() => datapath.upsert(frontendOf('192.0.2.20', 80, [{ address: vip, port: 80 }])), {
+  assert.throws(() => datapath.upsert(frontendOf(secondVip, 80, [{ address: vip, port: 80 }])), {
     code: 'ERR_ADDRESS',
   })
   assert.equal(datapath.readAll().length, 1)
@@ -144,7 +146,7 @@ test('what is written is proved by a first packet, which leaves no trace; one th
   const datapath = fixture.open()
   for (const protocol of ['TCP', 'UDP'] as const) {
     datapath.upsert(frontendOf(vip, 80, [pod, other], protocol))
-    assert.equal(datapath.counters(`${vip}:80/${protocol}`)?.packetsIn, 0)
+    assert.equal(datapath.counters(frontendId(vip, protocol, 80))?.packetsIn, 0)
   }
   const flows = datapath.usage().filter(({ name }) => ['openings', 'connections', 'datagrams'].includes(name))
   assert.deepEqual(
@@ -154,11 +156,12 @@ test('what is written is proved by a first packet, which leaves no trace; one th
   for (const protocol of ['TCP', 'UDP'] as const) {
     const place = frontendOf(vip, 80, [pod], protocol)
     probe(datapath.programs.ingress, place, [pod, other])
-    assert.throws(() => probe(datapath.programs.ingress, place, [{ address: '10.1.0.99', port: 1 }]), {
+    assert.throws(() => probe(datapath.programs.ingress, place, [{ address: podAt(99), port: 1 }]), {
       code: 'ERR_READ_BACK',
-      message: /goes to 10\.1\.0\.[56]:8080, and reaches no backend/,
+      message: /goes to \S+[56]\]?:8080, and reaches no backend/,
     })
     assert.throws(() => probe(datapath.programs.ingress, { ...place, port: 81 }, [pod]), /is answered or dropped/)
-    assert.throws(() => probe(datapath.programs.egress, place, [pod]), /goes to 192\.0\.2\.10:80/)
+    const untranslated = new RegExp(`goes to \\[?${vip}\\]?:80,`)
+    assert.throws(() => probe(datapath.programs.egress, place, [pod]), untranslated)
   }
 })

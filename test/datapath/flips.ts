@@ -4,7 +4,10 @@ import { frontendOf, smallMaps } from './fixture.ts'
 
 const [bpffs = '', objectFile = '', vip = ''] = process.argv.slice(2)
 const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto', drainSec: 0, maxEntries: smallMaps })
-const pods = Array.from({ length: 6 }, (_, n) => ({ address: `10.1.0.${10 + n}`, port: 8080 }))
+const pods = Array.from({ length: 6 }, (_, n) => ({
+  address: vip.includes(':') ? `fd00:10:1::${n + 1}` : `10.1.0.${10 + n}`,
+  port: 8080,
+}))
 
 function flip(count: number): void {
   for (let n = count; n < count + 50; n++) {
