@@ -63,7 +63,7 @@ const table = {
   flows_full: {
     fate: 'dropped',
     meaning: 'no room for the state of a new flow, or every client port that may stand for this one is in use',
-    remedy: 'the fill of `openings` in `herald lb maps`',
+    remedy: 'the fill of `openings` in `herald status`',
   },
   rewrite_failed: {
     fate: 'dropped',
@@ -75,7 +75,7 @@ const table = {
     meaning:
       'a pod of a Service spoke on no flow that is known, and must not leave with its own address: both halves of a ' +
       'flow were evicted, or a connection to the pod came in over an interface that is no uplink',
-    remedy: 'the fill of `connections` in `herald lb maps`; `--interfaces`',
+    remedy: 'the fill of `connections` in `herald status`; `--interfaces`',
   },
 } as const satisfies Readonly<Record<string, Reason>>
 
