@@ -39,6 +39,8 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['Map', jsonSchema(types.mapSchema)],
+  ['PinnedMap', jsonSchema(types.pinnedMapSchema)],
+  ['RawEntry', jsonSchema(types.rawEntrySchema)],
   ['Drop', jsonSchema(types.dropSchema)],
   ['FlowResponse', jsonSchema(flowTypes.flowResponseSchema)],
   ['Flow', jsonSchema(flowTypes.flowSchema)],
@@ -82,6 +84,7 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
 | \`/api/v1/flows?follow=&last=&since=&until=&KEY=\` | \`herald observe\` | a [FlowResponse](#flowresponse) per line |
+| | \`herald lb maps\` | list of [PinnedMap](#pinnedmap), with a name of [RawEntry](#rawentry) |
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald migrate\` | [Migration](#migration), with \`--values\` [MigratedValues](#migratedvalues) |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |

@@ -177,7 +177,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/cli/migrate-values.ts',
   ],
   'src/cli/migrate-values.ts': ['src/errors.ts', 'src/k8s/dialects', 'src/cli'],
-  'src/cli/lb-unload.ts': ['src/errors.ts', 'src/datapath', 'src/cli'],
+  'src/cli/lb-pins.ts': ['src/errors.ts', 'src/datapath', 'src/api/types.ts', 'src/cli'],
   lab: ['src/errors.ts', 'src/api/types.ts'],
 }
 

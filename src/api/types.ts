@@ -176,6 +176,22 @@ export const mapSchema = z.object({
   maxEntries: z.number().describe('Entries that fit'),
 })
 
+export const pinnedMapSchema = z.object({
+  name: z.string().describe('Name of the map'),
+  schema: z.number().describe('Schema version under which it is pinned'),
+  type: z.string().describe('As bpftool calls it'),
+  keyBytes: z.number().describe('Octets of a key'),
+  valueBytes: z.number().describe('Octets of a value; of a per-CPU map for one CPU'),
+  entries: z.number().optional().describe('Entries in use; of a hash only'),
+  maxEntries: z.number().describe('Entries that fit; of a ring buffer its octets'),
+  memoryBytes: z.number().optional().describe('What the kernel counts for it'),
+})
+
+export const rawEntrySchema = z.object({
+  key: z.string().describe('Octets in hexadecimal'),
+  value: z.string().describe('The same; of a per-CPU map the values of all possible CPUs in a row'),
+})
+
 export const dropSchema = z.object({
   reason: z.string().describe('Why, as in docs/operate.md'),
   family: z.enum(['ipv4', 'ipv6']).describe('Of the packets'),
@@ -334,6 +350,7 @@ export type VerdictView = z.infer<typeof verdictSchema>
 export type ProblemView = z.infer<typeof problemSchema>
 export type PeerView = z.infer<typeof peerSchema>
 export type RouteView = z.infer<typeof routeSchema>
+export type PinnedMapView = z.infer<typeof pinnedMapSchema>
 export type FrontendView = z.infer<typeof frontendSchema>
 export type ServiceView = z.infer<typeof serviceSchema>
 export type ExplainView = z.infer<typeof explainSchema>

@@ -4,7 +4,7 @@
 import type { Command } from 'commander'
 import { exitCode } from './reading.ts'
 
-export const laterVerbs = ['connectivity', 'doctor', 'lb maps'] as const
+export const laterVerbs = ['connectivity', 'doctor'] as const
 
 export function addLaterVerbs(program: Command): void {
   for (const verb of laterVerbs) {

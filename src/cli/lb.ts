@@ -1,8 +1,8 @@
-/** `herald lb list`: addresses, backends, counters. `herald lb unload` is in lb-unload.ts. */
+/** `herald lb list`: addresses, backends, counters. The verbs that need no agent are in lb-pins.ts. */
 import type { Command } from 'commander'
 import { fetchServices } from '../api/client.ts'
 import type { ServiceView } from '../api/types.ts'
-import { addLbUnload } from './lb-unload.ts'
+import { addLbMaps, addLbUnload } from './lb-pins.ts'
 import { type ReadingOptions, showList, withReadingOptions } from './reading.ts'
 import { Table } from './table.ts'
 
@@ -11,6 +11,7 @@ export function addLb(program: Command): void {
   withReadingOptions(lb.command('list').description('Service addresses, their backends and counters')).action(
     (options: ReadingOptions) => showList(options, { pages: () => fetchServices(options), table: servicesTable }),
   )
+  addLbMaps(lb)
   addLbUnload(lb)
 }
 

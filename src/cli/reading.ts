@@ -20,6 +20,9 @@ export interface ReadingOptions extends ApiLocation {
   readonly watch?: boolean
 }
 
+/** What of them is about the output alone. */
+export type Printing = Pick<ReadingOptions, 'output' | 'watch'>
+
 /** Which API server is asked. */
 export interface ClusterLocation {
   readonly kubeconfig?: string
@@ -91,7 +94,7 @@ function serverUrl(text: string): string {
 /**
  * Reads once, or with --watch until interrupted, and prints; sets the exit code, with --watch that of the last answer.
  */
-export async function show<T>(options: ReadingOptions, read: () => Promise<Reading<T>>): Promise<void> {
+export async function show<T>(options: Printing, read: () => Promise<Reading<T>>): Promise<void> {
   const isWatching = options.watch === true
   // Without a code process.exit ends with process.exitCode: what the last answer meant.
   if (isWatching) for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit())
@@ -114,7 +117,7 @@ export interface Listing<T> {
 }
 
 /** The same for long lists: printed page by page, so that no list has to fit into memory; with --watch it has to. */
-export async function showList<T>(options: ReadingOptions, { pages, table }: Listing<T>): Promise<void> {
+export async function showList<T>(options: Printing, { pages, table }: Listing<T>): Promise<void> {
   const { output } = options
   if (options.watch === true)
     return show(options, async () => {

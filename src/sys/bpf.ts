@@ -1,5 +1,5 @@
 /** BPF maps, programs and objects as values of this process. A file descriptor belongs to who opened it. */
-import { closeSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
 import { checked, errnoName, errnoNumber, libc } from './libc.ts'
@@ -39,6 +39,12 @@ export function mapInfo(fd: number): MapInfo {
     info.getUint32(offset, true),
   )
   return { type, id, keySize, valueSize, maxEntries }
+}
+
+/** What the kernel counts for a map (`memlock` of its fdinfo); undefined where it does not say. */
+export function mapMemoryBytes(fd: number): number | undefined {
+  const found = /^memlock:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))
+  return found === null ? undefined : Number(found[1])
 }
 
 export interface ProgramInfo {
