@@ -40,6 +40,7 @@ const { schema: anySchema } = fc.letrec<{ schema: z.ZodType; leaf: z.ZodType }>(
     tie('schema').map((inner) => inner.optional()),
     tie('schema').map((inner) => inner.nullable()),
     tie('schema').map((inner) => inner.nullish()),
+    tie('schema').map((inner) => inner.catch('caught' as never)),
     tie('schema').map((inner) => z.array(inner)),
     tie('schema').map((inner) => z.array(inner).min(1).max(2, 'two')),
     tie('schema').map((inner) => optionalList(inner)),
@@ -145,6 +146,7 @@ const slice = {
   metadata,
   addressType: 'IPv4',
   endpoints: [
+    { addresses: ['10.1.1.9'], targetRef: { kind: 'Pod', name: 'web-9', namespace: 'shop' } },
     { addresses: ['10.1.1.1'], nodeName: 'node1', conditions: { ready: true, serving: null, terminating: false } },
     { addresses: [], conditions: {} },
   ],
@@ -177,6 +179,7 @@ test('a schema with a piece that the quick reader does not know is left to zod',
     }),
     z.string().superRefine(() => {}),
     z.record(z.enum(['a']), z.string()),
+    z.string().catch(({ value }) => String(value)),
   ]
   for (const schema of unknown) assert.equal(readQuickly(schema, 'a@b.example'), refused)
 })

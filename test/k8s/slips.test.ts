@@ -321,3 +321,35 @@ test('an entry of herald.dev/neighbors that names no neighbor is told, on a poli
   assert.deepEqual(unmet(smallestPolicy + own), ['Node 192.168.1.2', 'Node fe80::9%eth0'])
   assert.deepEqual(unmet(own), [], 'without a policy nobody knows')
 })
+
+test('a misspelt nodeSelector does not put a configuration on every node', () => {
+  const windows = node.replace('kubernetes.io/os: linux', 'kubernetes.io/os: windows')
+  const configs = [smallestPolicy, `${clusterConfig('{name: tor, peerASN: 65000, peerAddress: 192.168.1.1}')}`]
+  for (const text of configs) {
+    const translator = translatorWith(text + windows)
+    assert.deepEqual(flushAll(translator).speaker?.neighbors ?? [], [])
+    const delta = change(translator, text.replace('nodeSelector', 'nodeSelectors'))
+    assert.equal(delta.speaker, undefined, text)
+    const said = delta.problems?.find(({ field }) => field === 'spec.nodeSelectors')
+    assert.deepEqual([said?.severity, said?.remedy.split(';')[0]], ['error', 'Write nodeSelector'])
+  }
+})
+
+test('what does not say which part it is may be any: a session stays when AS or address of its entry are none', () => {
+  const two = (first: string, second: string): string => policyWith(first, second)
+  const other = '{peerAddress: 192.168.1.2/32, peerASN: 65000}'
+  for (const slip of ['0.168.1.1/32', '224.168.1.1/32', '255.255.255.255/32', '192.168.1.1.1/32', 'ff02::1/128']) {
+    const translator = translatorWith(two('{peerAddress: 192.168.1.1/32, peerASN: 65000}', other) + node)
+    assert.equal(flushAll(translator).speaker?.neighbors.length, 2)
+    const delta = change(translator, two(`{peerAddress: "${slip}", peerASN: 65000}`, other))
+    assert.equal(delta.speaker, undefined, slip)
+    assert.match(delta.problems?.[0]?.remedy ?? '', /the last good version of this neighbor stays in force/, slip)
+  }
+  const router = (asn: number | string): string =>
+    `${smallestPolicy}  - {localASN: ${asn}, serviceSelector: {}, neighbors: [${other}]}\n`
+  for (const slip of [0, -65002, 65002.5, 4294967296, '"65002"']) {
+    const translator = translatorWith(router(65002) + node)
+    assert.equal(flushAll(translator).speaker?.neighbors.length, 2)
+    assert.equal(change(translator, router(slip)).speaker, undefined, String(slip))
+  }
+})

@@ -13,6 +13,7 @@ import {
   metadataSchema,
   narrow,
   tooLong,
+  wholeObject,
   type Fault,
   type FieldPath,
   type Narrowed,
@@ -118,7 +119,10 @@ const list = ['spec', 'bgpInstances'] as const
 export function parseClusterConfig(raw: RawObject, before?: CiliumBgpClusterConfig): Narrowed<CiliumBgpClusterConfig> {
   const long = tooLong(raw, [[list, 16]])
   if (long.length > 0) return { faults: long }
-  const { value, faults: ownFaults } = narrow(schema, raw)
+  const { value, faults: ownFaults } = narrow(schema, raw, () => [], {
+    ...wholeObject,
+    before: before && { spec: { nodeSelector: before.nodeSelector } },
+  })
   if (value === undefined) return { faults: ownFaults }
   const { metadata, spec } = value
   const annotation = parseNeighborAnnotation(metadata.annotations, before?.neighborKeys)

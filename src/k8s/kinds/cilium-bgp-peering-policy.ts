@@ -3,7 +3,7 @@
  * version, and so is what herald.dev/neighbors says. A policy of which no neighbor is left is not used at all.
  */
 import * as z from 'zod'
-import { familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
+import { type Address, familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { splitPrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import {
@@ -27,7 +27,16 @@ import {
 import { fieldOf } from './fields.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { unknownAnnotations } from './annotations.ts'
-import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed, type Part } from './narrow.ts'
+import {
+  fault,
+  metadataSchema,
+  narrow,
+  wholeObject,
+  type Fault,
+  type FieldPath,
+  type Narrowed,
+  type Part,
+} from './narrow.ts'
 import {
   neighborsAnnotation,
   parseNeighborAnnotation,
@@ -66,8 +75,10 @@ const neighborSchema = z
     keepAliveTimeSeconds: keepaliveOf(peer.keepAliveTimeSeconds, peer.holdTimeSeconds),
   }))
 
+const localAsn = asn.min(1)
+
 const routerSchema = z.strictObject({
-  localASN: asn.min(1),
+  localASN: localAsn,
   exportPodCIDR: z
     .boolean()
     .nullish()
@@ -106,7 +117,12 @@ export interface CiliumBgpPeeringPolicy {
 }
 
 export function parsePeeringPolicy(raw: RawObject, before?: CiliumBgpPeeringPolicy): Narrowed<CiliumBgpPeeringPolicy> {
-  const { value, faults: policyFaults } = narrow(policySchema, raw, ({ spec }) => checkNodeSelector(spec.nodeSelector))
+  const { value, faults: policyFaults } = narrow(
+    policySchema,
+    raw,
+    ({ spec }) => checkNodeSelector(spec.nodeSelector),
+    { ...wholeObject, before: before && { spec: { nodeSelector: before.nodeSelector } } },
+  )
   if (value === undefined) return { faults: policyFaults }
   const { metadata, spec } = value
   const annotation = parseNeighborAnnotation(metadata.annotations, before?.neighborKeys)
@@ -175,7 +191,7 @@ function parseRouter(entry: unknown, part: Part, before: VirtualRouter | undefin
       before: new Map<string, z.infer<typeof neighborSchema>>(
         (before?.neighbors ?? []).map((neighbor) => [neighbor.peerAddress, neighbor]),
       ),
-      keyOf: (each) => hostOf(fieldOf(each, 'peerAddress')),
+      keyOf: (each) => neighborKey(fieldOf(each, 'peerAddress')),
       parse: (each, at, known) =>
         narrow(neighborSchema, each, (peer) => checkNeighbor(peer, at.at), { ...at, before: known }),
       twice: (at, key) =>
@@ -226,16 +242,29 @@ function checkRouter(
   return faults
 }
 
+/** A number that is no AS number does not say which virtual router it is of. */
 function numberKey(value: unknown): string | undefined {
-  return typeof value === 'number' ? String(value) : undefined
+  return localAsn.safeParse(value).success ? String(value) : undefined
 }
 
 /** The canonical address of `192.0.2.1/32`; also where the mask is wrong or lost. */
 function hostOf(written: unknown): string | undefined {
+  const address = addressIn(written)
+  return address === undefined ? undefined : formatAddress(address)
+}
+
+/** An address at which no router can be does not say which neighbor it is of. */
+function neighborKey(written: unknown): string | undefined {
+  const address = addressIn(written)
+  if (address === undefined || hostFaults(address, []).some(({ severity }) => severity === 'error')) return undefined
+  return formatAddress(address)
+}
+
+function addressIn(written: unknown): Address | undefined {
   if (typeof written !== 'string') return undefined
   const slash = written.indexOf('/')
   const address = parseAddress((slash < 0 ? written : written.slice(0, slash)).trim())
-  return address === undefined ? undefined : formatAddress(unmapped(address))
+  return address === undefined ? undefined : unmapped(address)
 }
 
 /** What a text that is no address with a mask was meant to be, where it can be told. */

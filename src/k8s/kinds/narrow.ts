@@ -40,7 +40,7 @@ export interface Part {
   readonly before?: unknown
 }
 
-const wholeObject: Part = { at: [], meanwhile: 'the last good version stays in force' }
+export const wholeObject: Part = { at: [], meanwhile: 'the last good version stays in force' }
 
 export const metadataSchema = z.object({
   name: z.string().min(1),
@@ -163,12 +163,14 @@ function dropKeys(
   const { at } = part
   const holder = valueAt(root, path)
   const known = fieldsAt(schema, path)
+  const free = known.filter((each) => !Object.hasOwn(Object(holder), each))
   // Without any field of its own a map means something else: a selector selects everything, a pool is empty.
   const isNothingLeft = typeof holder === 'object' && holder !== null && Object.keys(holder).length === keys.length
   return keys.map((key) => {
     const written: unknown = valueAt(holder, [key])
     if (typeof holder === 'object' && holder !== null) Reflect.deleteProperty(holder, key)
-    const near = nearest(key, known)
+    // A slip stands for what is not written rather than for what is.
+    const near = nearest(key, free) ?? nearest(key, known)
     const remedy = near === undefined ? remedyWithout(key, written, known) : `Did you mean ${near}?`
     const message = 'not a field of this kind, so it has no effect'
     const found = fault('warning', [...at, ...path, key], 'UnknownField', message, remedy)

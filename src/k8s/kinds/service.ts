@@ -5,7 +5,7 @@ import type { Labels } from '../../desired/label-selector.ts'
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
-import { choice, optionalList, optionalText } from './schemas.ts'
+import { choice, optionalList, optionalText, textMap } from './schemas.ts'
 import { allocationRequest, deprecatedNames, readAnnotations, sharingOf } from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
@@ -28,7 +28,7 @@ export const serviceSchema = z.object({
     externalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
     internalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
     sessionAffinity: choice(['None', 'ClientIP'], 'None'),
-    selector: z.record(z.string(), z.string()).nullish(),
+    selector: textMap,
     ipFamilies: optionalList(ipFamilies),
     ipFamilyPolicy: choice(['SingleStack', 'PreferDualStack', 'RequireDualStack'], undefined),
     ports: optionalList(
@@ -208,7 +208,7 @@ function compact({ metadata, spec, status }: Written): Service {
       internalTrafficPolicy: spec.internalTrafficPolicy,
       sessionAffinity: spec.sessionAffinity,
       // It only counts where two Services share an address.
-      selector: spec.externalTrafficPolicy === 'Local' ? (spec.selector ?? {}) : {},
+      selector: spec.externalTrafficPolicy === 'Local' ? spec.selector : {},
       families,
       needsAllFamilies: families.length === 2 && spec.ipFamilyPolicy !== 'PreferDualStack',
       ports: spec.ports.map(({ name, protocol, port }) => ({ name: name ?? '', protocol, port })),
