@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DesiredService, Verdict } from '../../src/desired/model.ts'
-import { endpointsOf, parseEndpointSlice } from '../../src/k8s/kinds/endpoint-slice.ts'
-import { formatAddress } from '../../src/ip/address.ts'
+import { endpointsOf, parseEndpointSlice, podAt } from '../../src/k8s/kinds/endpoint-slice.ts'
+import { formatAddress, parseAddress } from '../../src/ip/address.ts'
 import { change, node, pool, service, serviceOf, smallestPolicy, translatorWith, verdictOf } from './manifests.ts'
 
 const base = smallestPolicy + node + pool
@@ -216,6 +216,30 @@ test('what is kept of a slice is packed, and says the same', () => {
     '2001:db8::1',
     'fd00::',
   ])
+})
+
+test('the pod behind an address is told, and no reference to one costs an endpoint or moves the name of another', () => {
+  const references: readonly unknown[] = [
+    { kind: 'Pod', name: 'web-0' },
+    { kind: 'Pod', name: 'a\nb\nc' },
+    { kind: 'Node', name: 'node-a' },
+    { kind: 'Pod', name: 7 },
+    'web-0',
+    null,
+    undefined,
+    { kind: 'Pod', name: '\u001b[2J' },
+    { kind: 'Pod', name: 'web-1' },
+  ]
+  const { value, faults } = parseEndpointSlice({
+    metadata: { name: 's', labels: { 'kubernetes.io/service-name': 'web' } },
+    addressType: 'IPv4',
+    endpoints: references.map((targetRef, index) => ({ addresses: [`10.244.1.${index}`], targetRef })),
+  })
+  assert.deepEqual(faults, [])
+  assert.deepEqual(
+    references.map((_, index) => value && podAt(value, parseAddress(`10.244.1.${index}`) ?? 0)),
+    ['web-0', ...Array.from({ length: 7 }, () => undefined), 'web-1'],
+  )
 })
 
 test('an endpoint that a slice names but that takes nothing new rests: not ready, or ending beside a ready one', () => {

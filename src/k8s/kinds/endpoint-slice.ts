@@ -4,6 +4,7 @@
  */
 import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
+import { isRecord } from '../fingerprint.ts'
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
@@ -17,8 +18,8 @@ export const endpointSliceSchema = z.object({
     z.object({
       addresses: z.array(z.string()).max(100, 'at most 100 addresses are one endpoint'),
       nodeName: z.string().nullish(),
-      // Only shown: whatever else it says costs no endpoint.
-      targetRef: z.object({ kind: z.string().nullish(), name: z.string().nullish() }).nullish().catch(undefined),
+      // Only shown: whatever it says costs no endpoint.
+      targetRef: z.unknown(),
       conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
     }),
   ),
@@ -70,6 +71,12 @@ const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 
 /** What its key says is not kept twice, and nothing else of it is asked for. */
 const noMetadata: Metadata = { name: '', labels: {}, annotations: {} }
 
+/** Empty where it is none, or has a name that none can have. */
+function podOf(targetRef: unknown): string {
+  const { kind, name } = isRecord(targetRef) ? targetRef : {}
+  return kind === 'Pod' && typeof name === 'string' && /^[a-z0-9.-]{1,253}$/.test(name) ? name : ''
+}
+
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
@@ -95,7 +102,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
       nodes.push(sharedText(nodeName ?? ''))
       if (address !== undefined) packed.push(pack(address))
       states.push(letters[stateOf(conditions ?? {})])
-      pods.push(targetRef?.kind === 'Pod' && targetRef.name ? targetRef.name : '')
+      pods.push(podOf(targetRef))
     })
   })
   const compact: EndpointSlice = {
