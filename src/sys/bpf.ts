@@ -201,14 +201,14 @@ export class BpfMap {
 
   /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */
   mapMemory(): MappedMemory {
-    return mapPages(this.fd, 0, this.info.valueSize * this.info.maxEntries, true)
+    return mapPages(this.name, this.fd, 0, this.info.valueSize * this.info.maxEntries, true)
   }
 }
 
 /** Octets of a map from a page on, shared with the kernel. Throws ERR_SYSCALL. */
-export function mapPages(fd: number, offset: number, length: number, isWritten: boolean): MappedMemory {
+export function mapPages(name: string, fd: number, offset: number, length: number, isWritten: boolean): MappedMemory {
   const address = mmap(null, length, isWritten ? readWrite : readOnly, mapShared, fd, offset) as Pointer
-  if (address === null || address === mapFailed) checked('mmap of a map', -1)
+  if (address === null || address === mapFailed) checked(`mmap ${name}`, -1)
   return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
 }
 

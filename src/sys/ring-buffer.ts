@@ -30,8 +30,8 @@ export class RingBuffer {
     if (type !== ringType) throw new HeraldError('ERR_SYSCALL', `map of type ${type} is no ring`, { errno: 'EINVAL' })
     const page = Number(getpagesize())
     this.#size = size
-    this.#consumerPage = mapPages(fd, 0, page, true)
-    this.#producerPages = mapPages(fd, page, page + 2 * size, false)
+    this.#consumerPage = mapPages('ring', fd, 0, page, true)
+    this.#producerPages = mapPages('ring', fd, page, page + 2 * size, false)
     this.#consumer = new BigInt64Array(this.#consumerPage.buffer, 0, 1)
     this.#producer = new BigInt64Array(this.#producerPages.buffer, 0, 1)
     this.#headers = new Int32Array(this.#producerPages.buffer, page)

@@ -4,7 +4,6 @@
  */
 import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
-import { isRecord } from '../fingerprint.ts'
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
@@ -19,7 +18,7 @@ export const endpointSliceSchema = z.object({
       addresses: z.array(z.string()).max(100, 'at most 100 addresses are one endpoint'),
       nodeName: z.string().nullish(),
       // Only shown: whatever it says costs no endpoint.
-      targetRef: z.unknown(),
+      targetRef: z.unknown().optional(),
       conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
     }),
   ),
@@ -73,8 +72,11 @@ const noMetadata: Metadata = { name: '', labels: {}, annotations: {} }
 
 /** Empty where it is none, or has a name that none can have. */
 function podOf(targetRef: unknown): string {
-  const { kind, name } = isRecord(targetRef) ? targetRef : {}
-  return kind === 'Pod' && typeof name === 'string' && /^[a-z0-9.-]{1,253}$/.test(name) ? name : ''
+  if (typeof targetRef !== 'object' || targetRef === null) return ''
+  const name: unknown = Reflect.get(targetRef, 'name')
+  return Reflect.get(targetRef, 'kind') === 'Pod' && typeof name === 'string' && /^[a-z0-9.-]{1,253}$/.test(name)
+    ? name
+    : ''
 }
 
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
