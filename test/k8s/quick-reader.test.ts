@@ -40,7 +40,6 @@ const { schema: anySchema } = fc.letrec<{ schema: z.ZodType; leaf: z.ZodType }>(
     tie('schema').map((inner) => inner.optional()),
     tie('schema').map((inner) => inner.nullable()),
     tie('schema').map((inner) => inner.nullish()),
-    tie('schema').map((inner) => inner.catch('caught' as never)),
     tie('schema').map((inner) => z.array(inner)),
     tie('schema').map((inner) => z.array(inner).min(1).max(2, 'two')),
     tie('schema').map((inner) => optionalList(inner)),
@@ -179,7 +178,7 @@ test('a schema with a piece that the quick reader does not know is left to zod',
     }),
     z.string().superRefine(() => {}),
     z.record(z.enum(['a']), z.string()),
-    z.string().catch(({ value }) => String(value)),
+    z.string().catch('x'),
   ]
   for (const schema of unknown) assert.equal(readQuickly(schema, 'a@b.example'), refused)
 })

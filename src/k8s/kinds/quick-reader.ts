@@ -39,7 +39,6 @@ function unchecked(schema: Schema): Read | undefined {
   if (schema instanceof z.ZodObject) return objectReader(schema)
   if (schema instanceof z.ZodOptional) return readerBeside(undefined, schema.unwrap())
   if (schema instanceof z.ZodNullable) return readerBeside(null, schema.unwrap())
-  if (schema instanceof z.ZodCatch) return catchReader(schema)
   if (schema instanceof z.ZodArray) return arrayReader(schema)
   if (schema instanceof z.ZodRecord) return recordReader(schema)
   if (schema instanceof z.ZodPipe) return pipeReader(schema)
@@ -98,17 +97,6 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 function readerBeside(own: null | undefined, inner: Schema): Read | undefined {
   const read = reader(inner)
   return read === undefined ? undefined : (value) => (value === own ? own : read(value))
-}
-
-/** A value in place of what is not understood; one that asks what is wrong is left to zod. */
-function catchReader({ def: { innerType, catchValue } }: z.ZodCatch<Schema>): Read | undefined {
-  const read = reader(innerType)
-  if (read === undefined || catchValue.length > 0) return undefined
-  const inPlace = catchValue as () => unknown
-  return (raw) => {
-    const value = read(raw)
-    return value === refused ? inPlace() : value
-  }
 }
 
 function arrayReader(schema: z.ZodArray<Schema>): Read | undefined {

@@ -26,6 +26,8 @@ export class ReflectorWorld {
   /** Every upsert, as `name version`. */
   readonly delivered: string[] = []
   readonly problems: string[] = []
+  /** Both in order: `+name version` and `-name`. */
+  readonly log: string[] = []
   relists = 0
   #reflectors: { readonly reflector: Reflector; readonly running: Promise<void> }[] = []
 
@@ -56,10 +58,12 @@ export class ReflectorWorld {
         upsert: ({ name }, object, { resourceVersion }) => {
           this.objects.set(name, object['spec'])
           this.delivered.push(`${name} ${resourceVersion}`)
+          this.log.push(`+${name} ${resourceVersion}`)
         },
         remove: ({ name }) => {
           this.objects.delete(name)
           this.removed.push(name)
+          this.log.push(`-${name}`)
         },
         relistBegins: () => void this.relists++,
         relistEnds: () => undefined,
