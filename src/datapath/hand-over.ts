@@ -19,6 +19,8 @@ import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { indexKey } from './maps.ts'
 import type { Pins } from './pins.ts'
 
+/** What is in a ring is for a reader who was there. */
+const isOfReader = (name: MapName): boolean => mapShapes[name].kind === 'ring'
 const isOfFlows = (name: MapName): boolean => (flowNames as readonly MapName[]).includes(name)
 /** `enum former` in bpf/herald.bpf.c. */
 const formers = { egress: 0, reply: 1 } as const
@@ -141,7 +143,7 @@ function planUpgrade(pins: Pins, converters: readonly Converter[]): HandOver | u
     makeFolder(pins.arriving, 0o700)
     const sources = mapNames.flatMap((name) => {
       const conversion = maps[name]
-      return conversion === undefined || !existsSync(former.map(name))
+      return conversion === undefined || isOfReader(name) || !existsSync(former.map(name))
         ? []
         : { name, path: former.map(name), conversion }
     })
@@ -154,8 +156,7 @@ function planUpgrade(pins: Pins, converters: readonly Converter[]): HandOver | u
 function planGrowth(pins: Pins, wanted: (name: MapName) => number): HandOver | undefined {
   if (!pins.isWhole) return undefined
   const growing = mapNames.filter((name) => {
-    // What is in a ring is for a reader who was there.
-    if (mapShapes[name].kind === 'ring') return false
+    if (isOfReader(name)) return false
     const entries = pins.maxEntries(name)
     if (entries === undefined || existsSync(pins.moved(name))) return existsSync(pins.moved(name))
     // Per-CPU arrays have a place for each of what a version knows: others are another version's.
