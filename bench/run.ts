@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- announce | full-table | latency | start | asking | kernel | source | events | kubernetes]`:
- * figures, each beside its goal. Bounded, and in a network namespace of its own, so that nothing else is met.
+ * `npm run bench`, with the names of parts after `--` for these alone: figures, each beside its goal. Bounded, and in a
+ * network namespace of its own, so that nothing else is met.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

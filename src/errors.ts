@@ -13,7 +13,9 @@ export const errorTable = {
   ERR_ADDRESS_BOOK:
     'Put back a regular file, or remove what lies in its place; no address is given away until it can be used.',
   ERR_KUBECONFIG: 'Try the same with `kubectl --kubeconfig FILE get nodes`; in a pod, look at its service account.',
-  ERR_API_SERVER: 'What is in force stays; the agent tries again by itself. Compare with `kubectl get --raw /readyz`.',
+  ERR_API_SERVER:
+    'Try `kubectl get --raw /readyz`, and `kubectl auth can-i --list` for what may be read. What agents have in ' +
+    'force stays.',
   ERR_ADDRESS: 'Write an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1.',
   ERR_BGP_LISTEN: 'Free the port or choose another with --bgp-listen; the agent goes on dialling its peers.',
   ERR_HTTP: 'Free the port, or choose another with --http, or none.',
@@ -32,7 +34,9 @@ export const errorTable = {
     '--interfaces; it is tried again.',
   ERR_NO_EVENTS: 'Flow events come from the eBPF datapath: see the line Datapath in `herald status`.',
   ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
-  ERR_MAP_FULL: 'Remove Services or give the map a larger size; what is programmed keeps being served.',
+  ERR_MAP_FULL:
+    'Maps grow by themselves, up to a fiftieth of the memory each: remove Services, or give the node more memory. ' +
+    'What is programmed keeps being served.',
   ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',
   ERR_RECORDING: 'Give `herald replay` a file that `herald agent --record FILE` of the same version wrote.',
   ERR_LAB: 'See the step that failed; `npm run lab -- --check` prints the evidence it looked at.',

@@ -84,6 +84,10 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/services?limit=&continue=\` | \`herald lb list\` | list of [Service](#service) |
 | \`/api/v1/explain?kind=&name=\` | \`herald explain\` | [Explanation](#explanation) |
 | \`/api/v1/flows?follow=&last=&since=&until=&KEY=\` | \`herald observe\` | a [FlowResponse](#flowresponse) per line |
+| \`POST /api/v1/commands/...\`, below | \`herald bgp reset\`, \`bgp refresh\`, \`drain\` | [Command](#command) |
+| | \`herald status --cluster\` | list of [ClusterNode](#clusternode) |
+| | \`herald bgp peers --cluster\`, \`explain peer --cluster\` | list of [ClusterPeer](#clusterpeer) |
+| | \`herald explain service --cluster\` | [ClusterService](#clusterservice) |
 | | \`herald lb maps\` | list of [PinnedMap](#pinnedmap), with a name of [RawEntry](#rawentry) |
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald migrate\` | [Migration](#migration), with \`--values\` [MigratedValues](#migratedvalues) |

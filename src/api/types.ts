@@ -273,7 +273,7 @@ export const commandSchema = z.object({
         reason: z.string().describe('Why it was not done'),
       }),
     )
-    .describe('Peers with which it was not done'),
+    .describe('Peers with which it was not done, each a `peer` and a `reason`'),
 })
 
 export const clusterPeerSchema = z.object({

@@ -46,16 +46,17 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .default('auto'),
     )
     .addOption(
-      new Option('--interfaces <regex>', 'interfaces on which VIP traffic arrives')
-        .argParser(regex)
-        .default(undefined, 'those that route to a neighbor or hold the default route'),
+      new Option(
+        '--interfaces <regex>',
+        'interfaces on which VIP traffic arrives, by default those that route to a neighbor or hold the default route',
+      ).argParser(regex),
     )
     .addOption(
       new Option('--bgp-listen <addr:port>', 'BGP listener, or none')
         .argParser(endpointOrNone)
         .default({ host: '::', port: 179 }, '[::]:179'),
     )
-    .option('--state-dir <dir>', 'what outlives the process', '/var/lib/herald')
+    .option('--state-dir <dir>', 'folder for what outlives the process', '/var/lib/herald')
     .addOption(socketOption('unix socket of the API'))
     .addOption(
       new Option('--http <addr:port>', 'HTTP address of the API and /metrics, or none')
@@ -78,7 +79,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .argParser(withdrawals)
         .default([], 'nothing'),
     )
-    .option('--metric-aliases', 'metrics also under the names that docs/metrics.md lists as off by default', false)
+    .option('--metric-aliases', 'metrics also under the names of other load balancers (docs/metrics.md)', false)
     .option('--socket-lb', 'not in this version')
     .option(
       '--record <file>',

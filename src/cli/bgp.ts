@@ -30,7 +30,9 @@ export function addBgp(program: Command): void {
       return { data: peers, text: (isWide) => peersTable(peers, isWide), code: exitCode.ok }
     }),
   )
-  withReadingOptions(bgp.command('routes').description('what could be, was, or was being announced to us'))
+  withReadingOptions(
+    bgp.command('routes').description('routes that are there to announce, that each peer was sent, or that peers sent'),
+  )
     .argument('[words...]', 'available, advertised or received, then ipv4 or ipv6, unicast, peer ADDRESS')
     .action((words: string[], options: ReadingOptions) => {
       const query = routesQuery(words)

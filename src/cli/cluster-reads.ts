@@ -76,7 +76,7 @@ export async function knownNodes(reads: ClusterReads, namespace: string | undefi
   for (const version of nodeReportVersions)
     reports ??= (await reads.list(`/apis/${version}/${nodeReportResource}`))?.items
   if (reports === undefined) {
-    const why = `${nodeReportResource} is no kind of this cluster: no node can say anything`
+    const why = `nodes say what they do in ${nodeReportResource}, which is no kind of this cluster: the chart brings it`
     throw new HeraldError('ERR_API_SERVER', why)
   }
   const place = namespace === undefined ? '' : `namespaces/${encodeURIComponent(namespace)}/`

@@ -18,7 +18,8 @@ export function reportFailure(error: unknown): number {
   const message = messageOf(error).split('\n').map(printable).join('\n')
   process.stderr.write(`herald: ${message}\n${error instanceof HeraldError ? `${error.hint}\n` : ''}`)
   if (!(error instanceof HeraldError)) return exitCode.degraded
-  if (error.code === 'ERR_USAGE') return exitCode.usage
+  // A kubeconfig is a file that was named: what is wrong with it is nothing that the cluster says.
+  if (error.code === 'ERR_USAGE' || error.code === 'ERR_KUBECONFIG') return exitCode.usage
   const isForbidden = error.errno === 'EPERM' || error.errno === 'EACCES'
   return isForbidden || unreachable.has(error.code) ? exitCode.unreachable : exitCode.degraded
 }

@@ -2,7 +2,7 @@
  * `herald explain service|route|peer`: the whole chain of reasons. Exit 1 when a step says no or the object does not
  * exist.
  */
-import { type Command, InvalidArgumentError } from 'commander'
+import { Argument, type Command } from 'commander'
 import { fetchExplain } from '../api/client.ts'
 import type { ClusterPeerView, ClusterServiceView, ExplainSubject, ExplainView, VerdictView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
@@ -11,16 +11,14 @@ import { type ClusterOptions, exitCode, type Reading, show, withClusterOptions, 
 import { formatTable } from './table.ts'
 import { addressOfPeer, paint, printable } from './text.ts'
 
-const kinds = ['service', 'route', 'peer']
-
 export function addExplain(program: Command): void {
   const verb = program.command('explain').description('why something is, or is not, allocated, served and announced')
-  withClusterOptions(withReadingOptions(verb), 'namespace of the Service, by default that of the context')
-    .argument('<kind>', 'service, route or peer', (kind: string) => {
-      if (!kinds.includes(kind)) throw new InvalidArgumentError(`Allowed: ${kinds.join(', ')}.`)
-      return kind
-    })
-    .argument('<name>', 'NAMESPACE/NAME, PREFIX or ADDRESS')
+  withClusterOptions(
+    withReadingOptions(verb),
+    'namespace of a Service that is named without one, by default `default`, with --cluster that of the context',
+  )
+    .addArgument(new Argument('<kind>', 'what it is').choices(['service', 'route', 'peer']))
+    .argument('<name>', '[NAMESPACE/]NAME of the Service, PREFIX of the route or ADDRESS of the peer')
     .action((kind: ExplainSubject['kind'], name: string, options: ClusterOptions) =>
       show<unknown>(options, async () => {
         if (options.cluster === true) return everyNode(kind, name, options)
@@ -30,9 +28,16 @@ export function addExplain(program: Command): void {
     )
 }
 
-/** As kubectl does, a name without namespace is in `default`. */
+/** As kubectl does, a name without namespace is in `default`. Throws ERR_USAGE. */
 function fullName(kind: string, name: string, namespace = 'default'): string {
+  checkName(kind, name)
   return kind === 'service' && !name.includes('/') ? `${namespace}/${name}` : name
+}
+
+/** Half a name would be the path of a list. */
+function checkName(kind: string, name: string): void {
+  if (kind === 'service' && !/^(?:[^/]+\/)?[^/]+$/.test(name))
+    throw new HeraldError('ERR_USAGE', `explain service '${name}': write [NAMESPACE/]NAME`)
 }
 
 async function everyNode(
@@ -40,6 +45,7 @@ async function everyNode(
   name: string,
   options: ClusterOptions,
 ): Promise<Reading<ClusterServiceView | readonly ClusterPeerView[]>> {
+  checkName(kind, name)
   if (kind === 'route')
     throw new HeraldError('ERR_USAGE', 'explain route: not with --cluster; ask for the Service, or on one node')
   const { clusterPeer, clusterService } = await import('./cluster-explain.ts')

@@ -2,11 +2,11 @@
 import { CommanderError } from 'commander'
 import { HeraldError } from '../errors.ts'
 import { exitCode, reportFailure } from './exit.ts'
-import { createProgram } from './program.ts'
+import { createProgram, wordsOf } from './program.ts'
 
 async function run(): Promise<void> {
   try {
-    await createProgram().parseAsync()
+    await createProgram().parseAsync(wordsOf(process.argv.slice(2)), { from: 'user' })
   } catch (error) {
     const code = report(error)
     process.exitCode = code

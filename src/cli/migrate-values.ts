@@ -38,6 +38,7 @@ export function valuesText(moved: MigratedValues, output: 'table' | 'json' | 'ya
     return `# ${needsDecision ? '!' : '.'} ${printable(`${where}: ${reason}`)}\n`
   })
   const count = moved.notes.filter(({ needsDecision }) => needsDecision).length
-  const head = count === 0 ? 'nothing needs a decision' : `${count} need a decision: they are marked with !`
+  const head =
+    count === 0 ? 'nothing needs a decision' : `${count} need${count === 1 ? 's' : ''} a decision: marked with !`
   return `# Values of Herald's chart; ${head}\n${lines.join('')}${values}`
 }

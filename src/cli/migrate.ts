@@ -1,6 +1,6 @@
 /** `herald migrate metallb|cilium`: what a move would change. Reads only; exit 1 when something needs a decision. */
 import { Argument, type Command, Option } from 'commander'
-import { HeraldError, messageOf } from '../errors.ts'
+import { HeraldError } from '../errors.ts'
 import type { Finding, Inventory, MovingReport, SessionRow, Unread } from '../k8s/dialects/moving/report.ts'
 import type { MovingOptions } from '../k8s/moving.ts'
 import { exitCode } from './exit.ts'
@@ -32,9 +32,11 @@ export function addMigrate(program: Command): void {
     )
     .option('--node <name>', 'the node to look at; by default every Node')
     .addOption(
-      new Option('--backend <mode>', 'how MetalLB speaks BGP')
-        .choices(['frr-k8s', 'frr', 'native'])
-        .default(undefined, 'as its DaemonSet says'),
+      new Option('--backend <mode>', 'how MetalLB speaks BGP, by default as its DaemonSet says').choices([
+        'frr-k8s',
+        'frr',
+        'native',
+      ]),
     )
     .option('--load-balancer-class <class>', 'loadBalancerClass that Herald will serve besides the built-in ones')
     .option('--require-load-balancer-class', 'Herald will leave Services without a loadBalancerClass alone', false)
@@ -109,20 +111,11 @@ async function inventoryOfCluster(kubeconfig: string, options: MovingOptions): P
     new URL(file, import.meta.url).href
   )
   const { readCluster } = await import('../k8s/moving-cluster.ts')
-  const { transport } = asUsage(() => connectApiServer(kubeconfig))
+  const { transport } = connectApiServer(kubeconfig)
   try {
     return await readCluster(transport, options)
   } finally {
     await transport.close()
-  }
-}
-
-/** A kubeconfig that cannot be read is no difference. */
-function asUsage<T>(connect: () => T): T {
-  try {
-    return connect()
-  } catch (error) {
-    throw new HeraldError('ERR_USAGE', messageOf(error), { cause: error })
   }
 }
 
@@ -167,7 +160,7 @@ function screen(report: MovingReport): string {
     `Services: ${kept.length} of ${holders.length} with an address keep it, ${services.length} in all\n`,
     findings('Differences', differences),
     findings('Look at first', preflight),
-    count === 0 ? 'nothing needs a decision\n' : `${count} need a decision: they are marked with !\n`,
+    count === 0 ? 'nothing needs a decision\n' : `${count} need${count === 1 ? 's' : ''} a decision: marked with !\n`,
   ]
   return parts.filter((part) => part !== '').join('\n')
 }

@@ -25,43 +25,47 @@ interface Filters {
 }
 
 const filterFlags: readonly (readonly [flags: string, key: FlowFilterKey, description: string])[] = [
-  ['-t, --type <type>', 'type', 'new, close, rehash, drop; trace is each but drop'],
+  ['-t, --type <type>', 'type', 'new, close, rehash or drop; trace: all but drop'],
   ['--verdict <verdict>', 'verdict', 'FORWARDED or DROPPED'],
-  ['--drop-reason-desc <reason>', 'drop-reason-desc', 'a reason of docs/operate.md'],
-  ['--protocol <name>', 'protocol', 'tcp, udp, icmp, icmpv4, icmpv6, sctp'],
-  ['--tcp-flags <flags>', 'tcp-flags', 'all of them set, as SYN,ACK'],
-  ['--ip <address>', 'ip', 'client, address of the Service or pod; also a prefix'],
-  ['--from-ip <address>', 'from-ip', 'who sends'],
-  ['--to-ip <address>', 'to-ip', 'to whom: address of the Service, or pod'],
-  ['--port <port>', 'port', 'on either side'],
-  ['--from-port <port>', 'from-port', 'of who sends'],
-  ['--to-port <port>', 'to-port', 'of the Service, or of the pod'],
-  ['--service <name>', 'service', 'beginning of [NAMESPACE/]NAME of a Service'],
-  ['--pod <name>', 'pod', 'beginning of [NAMESPACE/]NAME of a pod'],
-  ['--from-pod <name>', 'from-pod', 'the pod sends'],
-  ['--to-pod <name>', 'to-pod', 'the flow goes to the pod'],
-  ['-n, --namespace <name>', 'namespace', 'of the Service or the pod'],
+  ['--drop-reason-desc <reason>', 'drop-reason-desc', 'why a packet was dropped, by the names of docs/operate.md'],
+  ['--protocol <name>', 'protocol', 'tcp, udp, icmp, icmpv4, icmpv6 or sctp'],
+  ['--tcp-flags <flags>', 'tcp-flags', 'TCP flags that are all set, as SYN,ACK'],
+  ['--ip <address>', 'ip', 'address or prefix of the client, the Service or the pod'],
+  ['--from-ip <address>', 'from-ip', 'address or prefix of who sends'],
+  ['--to-ip <address>', 'to-ip', 'address or prefix of the Service or the pod'],
+  ['--port <port>', 'port', 'port on either side'],
+  ['--from-port <port>', 'from-port', 'port of who sends'],
+  ['--to-port <port>', 'to-port', 'port of the Service or the pod'],
+  ['--service <name>', 'service', '[NAMESPACE/]NAME of the Service, or its beginning'],
+  ['--pod <name>', 'pod', '[NAMESPACE/]NAME of the pod, or its beginning'],
+  ['--from-pod <name>', 'from-pod', 'the same of a pod that sends'],
+  ['--to-pod <name>', 'to-pod', 'the same of a pod to which the flow goes'],
+  ['-n, --namespace <name>', 'namespace', 'namespace of the Service or the pod'],
 ]
 
 export function addObserve(program: Command): void {
   const observe = program.command('observe').description('events of flows in the kernel: new, close, rehash, drop')
   const filters: Filters = { isNegated: false, allow: {}, deny: {} }
   observe
-    .option('-f, --follow', 'go on with what comes, until interrupted')
-    .addOption(new Option('--last <n>', 'so many of what is known, the last ones (20)').argParser(count))
-    .option('--all', 'everything that is known')
-    .addOption(new Option('--since <time>', 'from this moment on: 5m ago, or RFC 3339').argParser(moment))
-    .addOption(new Option('--until <time>', 'up to this moment, written in the same way').argParser(moment))
+    .option('-f, --follow', 'go on with events as they come, until interrupted')
+    .addOption(
+      new Option('--last <n>', 'the last n of the events that are known; 20, or with --follow none').argParser(count),
+    )
+    .option('--all', 'all events that are known')
+    .addOption(
+      new Option('--since <time>', 'from so long ago on, as 5m or 1h30m, or from a time in RFC 3339').argParser(moment),
+    )
+    .addOption(new Option('--until <time>', 'up to that time, written in the same way').argParser(moment))
   for (const [flags, key, description] of filterFlags)
     observe.addOption(new Option(flags, description).argParser((value: string) => note(filters, key, value)))
   observe
     .option('-4, --ipv4', 'IPv4 only')
     .option('-6, --ipv6', 'IPv6 only')
-    .option('--not', 'the filter behind it leaves out')
+    .option('--not', 'the filter behind it says what to leave out')
     .addOption(new Option('-o, --output <format>', 'output format').choices(flowFormats).default('compact'))
     .option('--numeric', 'addresses in place of names')
     .option('--print-node-name', 'the name of the Node in each line')
-    .addOption(new Option('--time-format <format>', 'of moments').choices(timeFormats).default('StampMilli'))
+    .addOption(new Option('--time-format <format>', 'how times look').choices(timeFormats).default('StampMilli'))
     .addOption(socketOption('unix socket of the agent'))
     .on('option:not', () => (filters.isNegated = true))
     .on('option:ipv4', () => note(filters, 'ip-version', '4'))

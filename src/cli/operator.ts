@@ -18,7 +18,7 @@ export function addOperator(
 ): void {
   program
     .command('operator')
-    .description('gives addresses to Services of a cluster and writes their status; one of several leads')
+    .description('give addresses to the Services of a cluster and write their status; one of several leads')
     .option('--kubeconfig <file>', 'work on the API server of this kubeconfig; in a pod, its own without the flag')
     .addOption(
       new Option('--lease-namespace <ns>', 'namespace of the Lease herald-operator')
@@ -37,7 +37,7 @@ export function addOperator(
     )
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
     .option('--require-load-balancer-class', 'leave Services without a loadBalancerClass alone', false)
-    .option('--metric-aliases', 'metrics also under the names that docs/metrics.md lists as off by default', false)
+    .option('--metric-aliases', 'metrics also under the names of other load balancers (docs/metrics.md)', false)
     .addOption(
       new Option('--log-level <level>', 'least level logged')
         .choices(['debug', 'info', 'warn', 'error'])

@@ -1,6 +1,7 @@
 /** All verbs, one file each, as one commander program. Reading verbs load nothing of the daemon. */
 import { findPackageJSON } from 'node:module'
 import { Command } from 'commander'
+import { errorTable } from '../errors.ts'
 import { addAgent } from './agent.ts'
 import { addBgp } from './bgp.ts'
 import { addDrain } from './command.ts'
@@ -33,8 +34,19 @@ export function createProgram(): Command {
   addCompletion(program)
   addLaterVerbs(program)
   for (const command of [program, ...descendants(program)])
-    command.exitOverride().showHelpAfterError('(--help lists what there is)')
+    command
+      .exitOverride()
+      // As everything else that goes wrong is said.
+      .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'herald: ')) })
+      .showHelpAfterError(errorTable.ERR_USAGE)
   return program
+}
+
+/** `help bgp peers` is `bgp peers --help`: commander's own help looks at one word. `--version` is the verb. */
+export function wordsOf(words: readonly string[]): readonly string[] {
+  const [first, ...rest] = words
+  if (first === '--version') return ['version', ...rest]
+  return first === 'help' && rest.length > 1 ? [...rest, '--help'] : words
 }
 
 /** The command's children, their children and so on. */

@@ -38,22 +38,30 @@ export interface ClusterOptions extends ReadingOptions, ClusterLocation {
 /** For verbs that can be asked of all nodes at once. */
 export function withClusterOptions(
   command: Command,
-  namespace = "where the Leases of Herald's agents are, by default any namespace",
+  namespace = "for --cluster: where the Leases of Herald's agents are, by default any namespace",
 ): Command {
   return command
     .option('--cluster', 'what every node does, asked of the API server in place of the agent')
     .addOption(
-      new Option('--kubeconfig <file>', 'the API server, by default as kubectl finds it; means --cluster').implies({
+      new Option(
+        '--kubeconfig <file>',
+        'kubeconfig of the API server, by default as kubectl finds it; means --cluster',
+      ).implies({
         cluster: true,
       }),
     )
     .addOption(
-      new Option(
-        '--context <name>',
-        'a context of the kubeconfig in place of its current one; means --cluster',
-      ).implies({ cluster: true }),
+      new Option('--context <name>', 'a context of the kubeconfig in place of its current one; means --cluster')
+        .argParser(nameWanted)
+        .implies({ cluster: true }),
     )
-    .option('-n, --namespace <ns>', `for --cluster: ${namespace}`)
+    .addOption(new Option('-n, --namespace <ns>', namespace).argParser(nameWanted))
+}
+
+/** An empty one would be another path of the API server. */
+function nameWanted(text: string): string {
+  if (text === '') throw new InvalidArgumentError('A name is wanted.')
+  return text
 }
 
 export interface Reading<T> {

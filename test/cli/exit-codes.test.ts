@@ -32,6 +32,16 @@ const usageErrors = [
   ['agent', '--http', '1.2.3.400:80'],
   ['agent'],
   ['agent', '--manifests', '.', '--kubeconfig', 'x'],
+  ['explain', 'service', ''],
+  ['explain', 'service', 'default/'],
+  ['explain', 'service', '/web', '--cluster'],
+  ['explain', 'service', 'a/b/c', '--cluster'],
+  ['explain', 'service', 'web', '-n', ''],
+  ['status', '--context', ''],
+  ['status', '--kubeconfig', '/nonexistent'],
+  ['bgp', 'peers', '--kubeconfig', '/nonexistent'],
+  ['explain', 'service', 'default/web', '--kubeconfig', '/nonexistent'],
+  ['migrate', 'metallb', '--kubeconfig', '/nonexistent'],
 ]
 const run = (...words: string[]) => spawnSync(herald, words, { encoding: 'utf8', timeout: 20_000 })
 
@@ -39,8 +49,22 @@ test('an unknown verb, format, argument or a bad flag value is a usage error: ex
   for (const words of usageErrors) {
     const { status, stdout, stderr } = run(...words)
     assert.deepEqual([status, stdout], [2, ''], words.join(' '))
-    assert.notEqual(stderr, '')
+    // Without a verb the help is what is wanted.
+    if (['', 'bgp'].includes(words.join(' '))) assert.match(stderr, /^Usage: herald /)
+    else assert.match(stderr, /^herald: .+\n(?:\(Did .+\n)?[^\n]+\n$/, words.join(' '))
   }
+})
+
+test('help of a verb below a verb is its own page, in either order of words', () => {
+  for (const verb of ['bgp peers', 'bgp reset', 'lb list', 'status']) {
+    const { stdout } = run('help', ...verb.split(' '))
+    assert.equal(stdout, run(...verb.split(' '), '--help').stdout)
+    assert.match(stdout, new RegExp(`^Usage: herald ${verb} `))
+  }
+})
+
+test('--version is the verb version', () => {
+  assert.equal(run('--version').stdout, run('version').stdout)
 })
 
 test('a reading verb without an agent exits 3 and says what to do', () => {
@@ -87,19 +111,17 @@ test('an agent that cannot open its socket ends, and leaves nothing running', ()
   }
 })
 
+/** What bash offers behind these words. */
+function completed(words: readonly string[]): string {
+  const script =
+    `eval "$1"; COMP_WORDS=(herald ${words.join(' ')} ""); COMP_CWORD=${words.length + 1}; _herald; ` +
+    `echo "\${COMPREPLY[@]}"`
+  const shell = spawnSync('bash', ['-c', script, 'bash', run('completion', 'bash').stdout], { encoding: 'utf8' })
+  return shell.stdout.trim()
+}
+
 test('bash completes verbs below verbs, and flags', () => {
-  const complete = (...words: string[]): string =>
-    spawnSync(
-      'bash',
-      [
-        '-c',
-        `eval "$1"; COMP_WORDS=(herald ${words.join(' ')} ""); COMP_CWORD=${words.length + 1}; _herald; echo ` +
-          `"\${COMPREPLY[@]}"`,
-        'bash',
-        run('completion', 'bash').stdout,
-      ],
-      { encoding: 'utf8' },
-    ).stdout.trim()
+  const complete = (...words: string[]): string => completed(words)
   assert.equal(complete('bgp'), 'peers routes reset refresh')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
   assert.match(complete(), /^status bgp lb observe explain /)
@@ -107,6 +129,26 @@ test('bash completes verbs below verbs, and flags', () => {
   assert.match(complete('status', '-o', 'json'), /--output .*--wait/)
   assert.match(complete('explain', 'service', 'default/web'), /--output/)
   assert.match(complete('bgp', 'reset', '192.0.2.1'), /--soft/)
+})
+
+test('bash completes what an argument or a flag may be, and files where the value of a flag may be one', () => {
+  const complete = (...words: string[]): string => completed(words)
+  assert.match(complete('explain'), /^service route peer --output /)
+  assert.doesNotMatch(complete('explain', 'service'), /route/)
+  assert.match(complete('migrate'), /^metallb cilium /)
+  assert.equal(complete('status', '-o'), 'table wide json yaml')
+  assert.equal(complete('bgp', 'reset', '192.0.2.1', '--soft'), 'in out')
+  assert.equal(complete('status', '--kubeconfig'), '')
+})
+
+test('kubectl is told the same by its plugin', () => {
+  const told = (...words: string[]): string => run('completion', 'kubectl', '--', ...words).stdout
+  assert.match(told('explain', ''), /^service\nroute\npeer\n--output\n/)
+  assert.equal(told('explain', 'r'), 'route\n:4\n')
+  assert.doesNotMatch(told('explain', 'service', ''), /route/)
+  assert.equal(told('status', '-o', 'j'), 'json\n:4\n')
+  assert.equal(told('status', '--kubeconfig', ''), ':0\n')
+  assert.equal(told('bgp', 'pe'), 'peers\n:4\n')
 })
 
 test('help is no error', () => {
