@@ -95,10 +95,11 @@ function servedLines({ served, spread }: Picture, bold: Bold): string[] {
   ]
 }
 
-function tryNext({ workFolder, folder, api, webAddress }: Picture, bold: Bold): string[] {
+function tryNext({ workFolder, folder, api, webAddress, served }: Picture, bold: Bold): string[] {
   const rows = [
     [`${workFolder}/node1 herald status`, ''],
     [`${workFolder}/node1 herald explain service default/echo`, 'why node1 does not announce it'],
+    ...(served === undefined ? [] : [[`${workFolder}/${served.node} herald observe -f`, 'flows, as they come and go']]),
     [`${workFolder}/tor1 vtysh -c 'show ip route bgp'`, ''],
     ...(webAddress === undefined
       ? []
@@ -108,7 +109,8 @@ function tryNext({ workFolder, folder, api, webAddress }: Picture, bold: Bold): 
       : [
           [`export KUBECONFIG=${api.kubeconfig}`, 'the administrator; for kubectl, helm, herald'],
           [`export PATH=$PATH:${api.programs}`, 'where there is no kubectl yet'],
-          ['kubectl get svc,bgpp', 'addresses in status, the policy in force'],
+          ['kubectl get svc,bgpp,cbgpnode', 'addresses in status, the policy in force, sessions of every node'],
+          ['bin/herald explain service echo --cluster', 'who announces it, and why the others do not'],
           ['kubectl delete svc echo', 'a Service is deleted: look at the routes'],
         ]),
     [`${workFolder}/node1 sh -c 'kill -9 $(cat /run/cmd.pid)'`, 'the agent dies: routes and traffic stay'],

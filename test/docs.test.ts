@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { Command } from 'commander'
+import { parse } from 'yaml'
 import { laterVerbs } from '../src/cli/later-verbs.ts'
 import { createProgram, descendants } from '../src/cli/program.ts'
 import { reasonNames, reasonTable } from '../src/datapath/reasons.ts'
@@ -66,6 +67,17 @@ test('docs/cli.md has one section per verb with exactly its flags, defaults and 
   }
 })
 
+test('a default that docs/cli.md states is in the help as well', () => {
+  // commander shows no description of a default that is undefined.
+  const silent = descendants(createProgram())
+    .flatMap((command) => command.options)
+    .filter(({ defaultValue, defaultValueDescription }) => defaultValue === undefined && defaultValueDescription)
+  assert.deepEqual(
+    silent.map(({ flags }) => flags),
+    [],
+  )
+})
+
 test('docs/cli.md lists exactly the verbs that this version refuses', () => {
   const listed = [...(sections(page('cli')).get('Not in this version') ?? '').matchAll(/`([a-z ]+)`/g)].map(
     (match) => match[1],
@@ -122,6 +134,31 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
   assert.deepEqual([...labels].sort(), [...used].sort())
 })
 
+test('docs/metrics.md names every failure of the node that an agent counts', () => {
+  const folder = new URL('../src/agent/', import.meta.url)
+  const source = readdirSync(folder)
+    .map((name) => readFileSync(new URL(name, folder), 'utf8'))
+    .join('\n')
+  const raised = [...source.matchAll(/(?:\braise\(|\bconst fault = )'([^']+)'/g)].map(([, what = '']) => what)
+  assert.ok(raised.length > 8)
+  const [, row = ''] = /^\| `what` \| (.+) \|$/m.exec(page('metrics')) ?? []
+  assert.deepEqual(
+    raised.filter((what) => !row.includes(`\`${what}\``)),
+    [],
+  )
+})
+
+test('the alerts of docs/metrics.md are those of the chart', () => {
+  type Alert = { readonly alert: string; readonly expr: string; readonly for?: string }
+  const file = new URL('../charts/herald/files/alerts.yaml', import.meta.url)
+  const ofChart = new Map((parse(readFileSync(file, 'utf8')) as readonly Alert[]).map((each) => [each.alert, each]))
+  const blocks = [...page('metrics').matchAll(/^```yaml\n(- alert: [\s\S]*?)^```$/gm)]
+  const shown = blocks.flatMap(([, text = '']) => parse(text) as readonly Alert[])
+  assert.ok(shown.length > 5)
+  for (const { alert, expr, for: lasts } of shown)
+    assert.deepEqual([expr, lasts], [ofChart.get(alert)?.expr, ofChart.get(alert)?.for], alert)
+})
+
 test("docs/metrics.md names exactly the families under MetalLB's names, with who has them", async () => {
   const figures = { count: 1, errors: 0, lastMs: 1, lostLogLines: 0, failures: new Map<string, number>() }
   const ofAgent = parseExposition(await createMetrics(() => figures, true)(memoryViews()))
@@ -171,12 +208,23 @@ test('docs/metrics.md names exactly the families of an operator, with type, labe
     assert.ok(documented.get('`outcome`')?.includes(`\`${String(found['outcome'])}\``), String(found['outcome']))
 })
 
+test('README.md leads to every page of docs/', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const names = readdirSync(new URL('../docs', import.meta.url)).filter((name) => name.endsWith('.md'))
+  assert.deepEqual(
+    names.filter((name) => !readme.includes(`](docs/${name})`)),
+    [],
+  )
+})
+
 test('every link from one page to another leads to a page, and to a heading of it', () => {
   const root = new URL('../', import.meta.url)
   const pages = [
     'README.md',
     'ARCHITECTURE.md',
     'CONTRIBUTING.md',
+    'CHANGELOG.md',
+    'charts/herald/README.md',
     ...readdirSync(new URL('docs', root))
       .filter((name) => name.endsWith('.md'))
       .map((name) => `docs/${name}`),

@@ -100,7 +100,7 @@ export class Release {
 
   #start(what: 'operator' | 'agent'): void {
     const kubeconfig = ['--kubeconfig', this.#cluster.kubeconfig, '--http', 'none']
-    const extra = new RegExp(`${what}\\.extraArgs=\\{([^}]*)\\}`).exec(this.#args)?.[1]?.split(',') ?? []
+    const extra = this.#args.includes('requireLoadBalancerClass=true') ? ['--require-load-balancer-class'] : []
     const own =
       what === 'operator'
         ? ['--identity', 'test', '--lease-namespace', 'default']

@@ -19,7 +19,7 @@ test('the flags of docs/migrate.md are values of the chart', { skip }, async () 
   for (const [, flags = ''] of commands) {
     const agent = JSON.stringify(only(await render(...wordsOf(flags)), 'DaemonSet', 'agent'))
     assert.match(agent, /"nodeSelector":\{[^}]*"herald.dev\/speaker":"true"/)
-    assert.equal(/require-load-balancer-class/.test(agent), flags.includes('--require-load-balancer-class'))
+    assert.equal(/require-load-balancer-class/.test(agent), flags.includes('requireLoadBalancerClass=true'))
     assert.match(agent, flags.includes('datapath=none') ? /--datapath[=",]+none/ : /--datapath[=",]+auto/)
   }
 })

@@ -51,13 +51,17 @@ test('the picture says who asked, who served and how the rest was spread', () =>
 })
 
 test('without a datapath the picture says that nothing is served, and why', () => {
-  assert.match(draw({ served: undefined, webAddress: undefined }), /nothing: without eBPF on this machine/)
+  const text = draw({ served: undefined, webAddress: undefined })
+  assert.match(text, /nothing: without eBPF on this machine/)
+  assert.doesNotMatch(text, /herald observe/)
+  assert.match(draw({}), /\/node2 herald observe -f/)
 })
 
 test('on an API server the picture names its kubeconfig and kubectl, and no folder that agents read', () => {
   const text = draw({ api: { kubeconfig: '/tmp/w/kubeconfig', programs: '/opt/k' } })
   assert.match(text, /export KUBECONFIG=\/tmp\/w\/kubeconfig/)
   assert.match(text, /export PATH=\$PATH:\/opt\/k/)
+  assert.match(text, /herald explain service echo --cluster/)
   assert.match(text, /kubectl apply -f \/tmp\/w\/rack\/manifests/)
   assert.doesNotMatch(text, /\$EDITOR|rm \/tmp/)
 })
