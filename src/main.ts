@@ -297,6 +297,7 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     clock: systemClock,
     random: Math.random,
     nodeName: options.nodeName,
+    mayLackKinds: true,
   })
   const requests = new ApiRequests(transport, requestMs)
   const sink = statusOnServer(requests, options.nodeName, nodeFieldManager)

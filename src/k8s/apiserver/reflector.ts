@@ -84,6 +84,8 @@ export class Reflector {
   readonly #failures = { list: 0, watch: 0 }
   #refusals = 0
   #behindSince: number | undefined
+  /** Nothing was ever read, and the server says since then that it may not be (403). */
+  #refusedSince: number | undefined
   /** Objects of the last list that are none. */
   #broken = 0
   #watchProblem: string | undefined
@@ -109,6 +111,12 @@ export class Reflector {
 
   get resource(): Resource {
     return this.#parts.resource
+  }
+
+  /** ms for which a list was answered by 403 and nothing else, while nothing was ever read. */
+  get refusedForMs(): number | undefined {
+    if (this.#state.isSynced || this.#refusedSince === undefined) return undefined
+    return this.#parts.clock.monotonic() - this.#refusedSince
   }
 
   get size(): number {
@@ -165,6 +173,8 @@ export class Reflector {
     const wasWatch = phase === 'watch'
     const failures = this.#failures[phase]++
     const status = error instanceof Rejected ? error.status : 0
+    const isRefused = status === 403 && !wasWatch && !this.#state.isSynced
+    this.#refusedSince = isRefused ? (this.#refusedSince ?? this.#parts.clock.monotonic()) : undefined
     if (status === 410) {
       this.#resourceVersion = undefined
       if (failures > 0) await this.#backOff(failures)

@@ -104,6 +104,18 @@ export type ServedKind = keyof typeof kinds
 /** Objects of these have the name of the node that they are about. */
 export const ofOneNode: ReadonlySet<ServedKind> = new Set<ServedKind>(['Node', 'CiliumBGPNodeConfig'])
 
+/**
+ * Kinds without which what is announced would be wrong, and not only less: always, or while there are objects of
+ * another kind (an AS that an override changes, a community that a name stands for).
+ */
+export const neededBeside: Readonly<Partial<Record<ServedKind, 'always' | ServedKind>>> = {
+  Service: 'always',
+  EndpointSlice: 'always',
+  Node: 'always',
+  CiliumBGPNodeConfigOverride: 'CiliumBGPClusterConfig',
+  Community: 'BGPAdvertisement',
+}
+
 /** What an object of each kind is narrowed to. */
 export type KindTable = {
   readonly [K in ServedKind]: NonNullable<ReturnType<(typeof kinds)[K]['parse']>['value']>
