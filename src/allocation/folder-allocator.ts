@@ -67,7 +67,7 @@ export class FolderAllocator implements AddressSource {
   readonly #waiting = new Waiting()
   /** Services whose recorded addresses somebody has here who lost them elsewhere: the news will come. */
   readonly #ahead = new Set<string>()
-  /** Services that changed while the book could not be used. */
+  /** Services that changed while the book could not be used, or whose line somebody changed. */
   #postponed: ReadonlySet<string> = new Set()
   /** Recorded Services that were absent when everything was read: they give way when their addresses are needed. */
   readonly #absent = new Set<string>()
@@ -109,6 +109,11 @@ export class FolderAllocator implements AddressSource {
 
   answerOf(key: string): AddressAnswer {
     return this.#settled.get(key)?.answer ?? unsettled
+  }
+
+  /** Who has the book wrote another line for a Service: it is looked at with the next, also if it asks for the same. */
+  lookAgain(key: string): void {
+    this.#postponed = new Set([...this.#postponed, key])
   }
 
   settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {

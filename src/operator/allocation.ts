@@ -63,7 +63,8 @@ export class Allocation {
   readonly #options: AllocationOptions
   readonly #store = new ObjectStore()
   readonly #book = new MemoryBook()
-  readonly #addresses = new ServiceAddresses(new FolderAllocator(this.#book))
+  readonly #allocator = new FolderAllocator(this.#book)
+  readonly #addresses = new ServiceAddresses(this.#allocator)
   readonly #counter = new PoolCounter()
   readonly #dirty = new Set<string>()
   /** Deleted, and still there: they keep what they have, and get nothing. */
@@ -203,6 +204,7 @@ export class Allocation {
     const hasAll = service.spec.families.every((family) => status.some((address) => familyOf(address) === family))
     if (!isFree || !(hasAll || status.length >= held.length)) return false
     this.#book.exchange(() => new Map([[key, { addresses: status }]]))
+    this.#allocator.lookAgain(key)
     this.#counter.hold(key, status)
     this.#dirty.add(key)
     return true

@@ -10,6 +10,8 @@ import type { ObjectEvent, ObjectVersionRef, StatusOutcome, StatusSink } from '.
 const maxRemembered = 4096
 /** Events wait for statuses to be written; more than these at a time are not worth it. */
 const maxPending = 1000
+/** Of so many objects something new is told in {@link repeatMs}. */
+const maxObjects = 4096
 const repeatMs = 5 * 60_000
 /** A server forgets events after an hour. */
 const forgetMs = 55 * 60_000
@@ -27,14 +29,39 @@ interface Said {
   writtenMs: number | undefined
 }
 
+/** Room for so many, of which nobody gets more than he leaves free: who comes next always finds some. */
+class Room {
+  readonly #most: number
+  readonly #of = new Map<string, number>()
+  #taken = 0
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  isFullFor(namespace: string): boolean {
+    return (this.#of.get(namespace) ?? 0) >= this.#most - this.#taken
+  }
+
+  /** One more, or with -1 one less. */
+  take(namespace: string, count = 1): void {
+    const now = (this.#of.get(namespace) ?? 0) + count
+    this.#taken += count
+    if (now === 0) this.#of.delete(namespace)
+    else this.#of.set(namespace, now)
+  }
+}
+
 export class EventLog {
   readonly #clock: Clock
   readonly #sink: StatusSink
   readonly #add: (key: string) => void
   readonly #said = new Map<string, Said>()
   readonly #pending = new Set<string>()
+  readonly #pendingRoom = new Room(maxPending)
   /** New events by object since {@link #windowMs}. */
   #perObject = new Map<string, number>()
+  #objectRoom = new Room(maxObjects)
   #windowMs = Number.NEGATIVE_INFINITY
   #serial = 0
   /** Of which nothing was written, for want of room. */
@@ -49,19 +76,19 @@ export class EventLog {
 
   warn(regarding: ObjectVersionRef, reason: string, action: string, text: string): void {
     const note = clipped(text, maxNote)
-    const object = regarding.uid || `${regarding.kind}/${regarding.namespace}/${regarding.name}`
+    const { namespace } = regarding
+    const object = regarding.uid || `${regarding.kind}/${namespace}/${regarding.name}`
     const key = `${object} ${reason} ${note}`
     const [nowMs, time] = [this.#clock.monotonic(), this.#microTime()]
     const known = this.#said.get(key)
     if (known !== undefined && nowMs - known.sinceMs < forgetMs) {
       known.count++
       known.lastObservedTime = time
-      if (known.writtenMs === undefined || nowMs - known.writtenMs < repeatMs) return
+      if (this.#pending.has(key) || nowMs - (known.writtenMs ?? nowMs) < repeatMs) return
+      if (this.#pendingRoom.isFullFor(namespace)) return void this.dropped++
     } else {
-      if (this.#isTooMany(object, nowMs)) {
-        this.dropped++
-        return
-      }
+      const isFull = !this.#pending.has(key) && this.#pendingRoom.isFullFor(namespace)
+      if (isFull || this.#isTooMany(object, namespace, nowMs)) return void this.dropped++
       this.#said.delete(key)
       const stem = regarding.name.slice(0, 200).replace(/[^a-z0-9]+$/, '')
       const name = `${stem}.${Math.round(this.#clock.now()).toString(16)}${(this.#serial++).toString(16)}`
@@ -69,11 +96,7 @@ export class EventLog {
       this.#said.set(key, { event, sinceMs: nowMs, count: 1, lastObservedTime: time, writtenMs: undefined })
       this.#forget()
     }
-    if (this.#pending.size >= maxPending) {
-      this.dropped++
-      this.#said.delete(key)
-      return
-    }
+    if (!this.#pending.has(key)) this.#pendingRoom.take(namespace)
     this.#pending.add(key)
     this.#add(key)
   }
@@ -89,21 +112,23 @@ export class EventLog {
   /** What became of {@link write}. An event that cannot be written is no reason to try for ever. */
   wrote(key: string, { kind }: StatusOutcome): void {
     if (kind === 'limited' || kind === 'failed') return
-    this.#pending.delete(key)
     const said = this.#said.get(key)
-    if (said === undefined) return
+    if (said === undefined || !this.#pending.delete(key)) return
+    this.#pendingRoom.take(said.event.regarding.namespace, -1)
     // Gone: the server has forgotten it, or the namespace ends.
     if (kind === 'gone') this.#said.delete(key)
     else said.writtenMs = this.#clock.monotonic()
   }
 
-  #isTooMany(object: string, nowMs: number): boolean {
+  #isTooMany(object: string, namespace: string, nowMs: number): boolean {
     if (nowMs - this.#windowMs >= repeatMs) {
       this.#windowMs = nowMs
       this.#perObject = new Map()
+      this.#objectRoom = new Room(maxObjects)
     }
     const count = (this.#perObject.get(object) ?? 0) + 1
-    if (count > maxPerObject || this.#perObject.size >= maxRemembered) return true
+    if (count > maxPerObject || (count === 1 && this.#objectRoom.isFullFor(namespace))) return true
+    if (count === 1) this.#objectRoom.take(namespace)
     this.#perObject.set(object, count)
     return false
   }

@@ -56,6 +56,8 @@ export class Operator {
   readonly #events: EventLog
   readonly #queue: WriteQueue
   readonly #touched = new Set<string>()
+  /** Services that came while they were written: what their status says is looked at when that is over. */
+  readonly #crossed = new Set<string>()
   readonly #outcomes = Object.fromEntries(lanes.map((lane) => [lane, noOutcomes()])) as Record<Lane, Outcomes>
   readonly #told = new Map<string, number>()
   readonly #ownedRetries = new Map<string, Wait>()
@@ -182,6 +184,12 @@ export class Operator {
 
   #adopt(): void {
     const rewritten = [...this.#touched].filter((id) => !this.#queue.isBusy('service', id))
+    for (const id of this.#touched) this.#crossed.add(id)
+    for (const id of rewritten) this.#crossed.delete(id)
+    this.#adoptOf(rewritten)
+  }
+
+  #adoptOf(rewritten: readonly string[]): void {
     for (const service of this.#allocation.adopt(rewritten))
       this.#parts.log.info({ service }, 'somebody else gave this Service another free address: it keeps that one')
   }
@@ -195,6 +203,7 @@ export class Operator {
     }
     const id = `${key.namespace}/${key.name}`
     this.#touched.delete(id)
+    this.#crossed.delete(id)
     this.#passedOver.get(id)?.cancel()
     this.#passedOver.delete(id)
     this.#services.forget(id)
@@ -280,6 +289,7 @@ export class Operator {
 
   #wrote(lane: Lane, key: string, outcome: StatusOutcome): void {
     this.#outcomes[lane][outcome.kind]++
+    if (lane === 'service') this.#lookAgain(key, outcome)
     if (lane === 'event') this.#events.wrote(key, outcome)
     // Without what cannot be written the rest can.
     const isLeftOut = outcome.kind === 'owned' || outcome.kind === 'undeclared'
@@ -291,6 +301,14 @@ export class Operator {
       this.#retryOwned(key)
     }
     this.#tell(lane, key, outcome)
+  }
+
+  /** Of what was written the version names what was read; else somebody may have been before us. */
+  #lookAgain(key: string, { kind }: StatusOutcome): void {
+    if (!this.#crossed.delete(key) || kind === 'written') return
+    this.#adoptOf([key])
+    this.#touched.add(key)
+    this.#flush()
   }
 
   #retryOwned(key: string): void {

@@ -164,6 +164,9 @@ export class ServiceWrites {
       condition: condition ?? (isConditionKept ? facts.condition : undefined),
       portsHeld: portsHeld ?? (isConditionKept ? facts.portsHeld : undefined),
     }
+    // Applied with the value that is there, the addresses are ours as well.
+    if (Array.isArray(ingress) && known.owned !== undefined)
+      known.owned = isConditionKept ? { ...known.owned, ingressText: undefined } : undefined
     this.#count(id)
   }
 

@@ -4,7 +4,10 @@
  * clock.
  *
  *     add(key) --> lane: statuses of Services, of pools ... events --free?--> write(key) --> outcome
- *                    ^--- failed: later, ever later; limited: nothing is sent meanwhile ------'
+ *                    ^--- failed: later, ever later; limited: it and what comes after it wait -'
+ *
+ * No lane can keep another from being written, by how much it has to write, by how slow the server takes it, or by a
+ * limit that is for it alone.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { StatusOutcome } from '../k8s/status.ts'
@@ -22,6 +25,9 @@ const whileMs = 10_000
 /** In the order in which they go. */
 export const lanes = ['service', 'pool', 'node', 'configuration', 'event'] as const
 export type Lane = (typeof lanes)[number]
+/** Each lane has one place of its own; of those for all a lane leaves so many to each lane before it. */
+const forAll = maxInFlight - lanes.length
+const leftToEach = 2
 
 export interface WriteQueueParts {
   readonly clock: Clock
@@ -60,9 +66,8 @@ export class WriteQueue {
     Record<Lane, Set<string>>
   >
   readonly #entries = new Map<string, Entry>()
-  #inFlight = 0
-  #pausedUntilMs = 0
-  #pause: Wait | undefined
+  readonly #inFlight = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
+  readonly #pauses = new Map<Lane, { readonly untilMs: number; readonly wait: Wait }>()
   #isPumpDue = false
   #isStopped = false
   #onIdle: (() => void)[] = []
@@ -78,7 +83,7 @@ export class WriteQueue {
   }
 
   get inFlight(): number {
-    return this.#inFlight
+    return lanes.reduce((sum, lane) => sum + this.#inFlight[lane], 0)
   }
 
   /** Of a lane, those under way not counted. */
@@ -102,10 +107,10 @@ export class WriteQueue {
   /** Nothing is begun any more; resolves when what is under way has ended. */
   stop(): Promise<void> {
     this.#isStopped = true
-    this.#pause?.cancel()
+    for (const { wait } of this.#pauses.values()) wait.cancel()
     this.#cool?.cancel()
     for (const { retry } of this.#entries.values()) retry?.cancel()
-    return this.#inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
+    return this.inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
   #pumpSoon(): void {
@@ -118,15 +123,23 @@ export class WriteQueue {
   }
 
   #pump(): void {
-    const { clock, mayWrite } = this.#parts
-    if (clock.monotonic() < this.#pausedUntilMs) return
-    for (const lane of lanes)
+    for (const lane of lanes) {
+      // Who is told to wait lets those before it go on: a limit may be for events alone.
+      if (this.#pauses.has(lane)) return
       for (const key of this.#waiting[lane]) {
-        if (this.#isStopped || this.#inFlight >= maxInFlight || !mayWrite()) return
+        if (this.#isStopped || !this.#parts.mayWrite()) return
+        if (!this.#hasRoom(lane)) break
         this.#waiting[lane].delete(key)
         if (this.#isHot(lane, key)) this.#hold(lane, key)
         else this.#begin(lane, key)
       }
+    }
+  }
+
+  #hasRoom(lane: Lane): boolean {
+    if (this.#inFlight[lane] === 0) return true
+    const taken = lanes.reduce((sum, each) => sum + Math.max(0, this.#inFlight[each] - 1), 0)
+    return taken < forAll - leftToEach * lanes.indexOf(lane)
   }
 
   #isHot(lane: Lane, key: string): boolean {
@@ -162,12 +175,12 @@ export class WriteQueue {
     entry.isInFlight = true
     entry.isAgain = false
     this.#entries.set(id, entry)
-    this.#inFlight++
+    this.#inFlight[lane]++
     void writing.then((outcome) => {
-      this.#inFlight--
+      this.#inFlight[lane]--
       entry.isInFlight = false
       this.#ended(lane, key, entry, outcome)
-      if (this.#inFlight > 0) return
+      if (this.inFlight > 0) return
       for (const resolve of this.#onIdle.splice(0)) resolve()
     })
   }
@@ -188,10 +201,14 @@ export class WriteQueue {
     const { clock } = this.#parts
     this.#waiting[lane].add(key)
     const untilMs = clock.monotonic() + afterMs
-    if (untilMs <= this.#pausedUntilMs) return
-    this.#pausedUntilMs = untilMs
-    this.#pause?.cancel()
-    this.#pause = clock.after(afterMs, () => this.#pump())
+    const before = this.#pauses.get(lane)
+    if (this.#isStopped || (before !== undefined && untilMs <= before.untilMs)) return
+    before?.wait.cancel()
+    const wait = clock.after(afterMs, () => {
+      this.#pauses.delete(lane)
+      this.#pump()
+    })
+    this.#pauses.set(lane, { untilMs, wait })
   }
 
   #later(lane: Lane, key: string, entry: Entry, { kind }: StatusOutcome): void {

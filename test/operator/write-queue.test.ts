@@ -1,0 +1,105 @@
+/** Who waits for whom: lanes of writes beside one another, over a turned clock. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+import type { StatusOutcome } from '../../src/k8s/status.ts'
+import { type Lane, lanes, maxInFlight, WriteQueue } from '../../src/operator/write-queue.ts'
+
+const written: StatusOutcome = { kind: 'written', resourceVersion: '1' }
+
+class World {
+  readonly clock = new VirtualClock()
+  /** `lane key` in the order in which they were begun, and how many of them are under way. */
+  readonly begun: string[] = []
+  mostInFlight = 0
+  takesMs: (lane: Lane) => number = () => 100
+  outcomeOf: (lane: Lane, key: string) => StatusOutcome = () => written
+  /** Called when a write has ended. */
+  onEnd: (lane: Lane, key: string) => void = () => undefined
+  readonly queue = new WriteQueue({
+    clock: this.clock,
+    random: () => 0.5,
+    mayWrite: () => true,
+    write: (lane, key) => {
+      this.begun.push(`${lane} ${key}`)
+      return new Promise((resolve) => {
+        this.clock.after(this.takesMs(lane), () => resolve(this.outcomeOf(lane, key)))
+      })
+    },
+    onOutcome: (lane, key) => this.onEnd(lane, key),
+  })
+
+  add(lane: Lane, count: number): void {
+    for (let i = 0; i < count; i++) this.queue.add(lane, `${i}`)
+  }
+
+  async pass(ms: number): Promise<void> {
+    for (let gone = 0; gone < ms; gone += 10) {
+      this.clock.advance(10)
+      for (let i = 0; i < 4; i++) await Promise.resolve()
+      this.clock.settle()
+      this.mostInFlight = Math.max(this.mostInFlight, this.queue.inFlight)
+    }
+  }
+
+  countOf(lane: Lane): number {
+    return this.begun.filter((each) => each.startsWith(`${lane} `)).length
+  }
+}
+
+test('Services that change all the time keep no other lane from being written', async () => {
+  const world = new World()
+  // More than the server can take: each of them is changed again when it was written.
+  let next = 0
+  world.onEnd = (lane) => {
+    if (lane === 'service') world.queue.add('service', `more-${next++}`)
+  }
+  world.add('service', 200)
+  await world.pass(500)
+  for (const lane of lanes.slice(1)) world.add(lane, 3)
+  await world.pass(1_000)
+  for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 3, lane)
+  assert.equal(world.mostInFlight, maxInFlight)
+})
+
+for (const lane of lanes.slice(1))
+  test(`writes of the lane ${lane} that the server is slow to answer keep no Service waiting`, async () => {
+    const world = new World()
+    world.takesMs = (each) => (each === lane ? 4_000 : 100)
+    world.add(lane, 200)
+    await world.pass(1_000)
+    assert.ok(world.countOf(lane) > 1, 'they have room of their own')
+    world.add('service', 1)
+    await world.pass(20)
+    assert.equal(world.countOf('service'), 1)
+  })
+
+test('a limit of events, as an admission plugin has one, holds back events and nothing else', async () => {
+  const world = new World()
+  world.outcomeOf = (lane) => (lane === 'event' ? { kind: 'limited', afterMs: 60_000 } : written)
+  world.add('event', 3)
+  await world.pass(200)
+  const tried = world.countOf('event')
+  for (const lane of ['service', 'pool', 'node', 'configuration'] as const) world.add(lane, 2)
+  await world.pass(500)
+  for (const lane of ['service', 'pool', 'node', 'configuration'] as const) assert.equal(world.countOf(lane), 2, lane)
+  world.add('event', 5)
+  await world.pass(50_000)
+  assert.equal(world.countOf('event'), tried, 'no event before the server wants one')
+  world.outcomeOf = () => written
+  await world.pass(10_000)
+  assert.equal(world.countOf('event'), tried + 5, 'each of them once')
+})
+
+test('a limit of Services holds back everything', async () => {
+  const world = new World()
+  world.outcomeOf = (lane) => (lane === 'service' ? { kind: 'limited', afterMs: 10_000 } : written)
+  world.add('service', 1)
+  await world.pass(200)
+  for (const lane of lanes.slice(1)) world.add(lane, 2)
+  await world.pass(9_000)
+  assert.deepEqual(world.begun, ['service 0'])
+  world.outcomeOf = () => written
+  await world.pass(3_000)
+  for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 2, lane)
+})
