@@ -135,7 +135,7 @@ export class Agent {
         neighbors: this.#speaker?.neighbors ?? [],
         problems: this.problems,
         failures: this.#faults.current.map(({ text }) => text),
-        isSynced: this.#isSynced,
+        isSynced: this.#isTranslated,
       }),
     })
   }
@@ -172,7 +172,6 @@ export class Agent {
 
   /** Everything was read once, and what it asks for is on its way: before that, no session that is down is seen. */
   get isSynced(): boolean {
-    this.#isTranslated ||= this.#isSynced && !this.#parts.translator.hasMore
     return this.#isTranslated
   }
 
@@ -251,6 +250,10 @@ export class Agent {
     const { translator } = this.#parts
     this.#apply(translator.flush())
     if (translator.hasMore) this.#clock.soon(() => this.#translate())
+    else if (this.#isSynced && !this.#isTranslated) {
+      this.#isTranslated = true
+      this.#reporter?.touch()
+    }
   }
 
   #apply(delta: DesiredDelta): void {

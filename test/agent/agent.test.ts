@@ -128,6 +128,7 @@ function life(t: TestContext, options: FakeDatapathOptions = {}, more: Partial<T
 
 const [first, second] = ['198.51.100.0', '198.51.100.1']
 const podCidr = '10.244.1.0/24'
+const wide = pool.replace('198.51.100.0/28', '198.18.0.0/16')
 const everything = [podCidr, `${first}/32`, `${second}/32`]
 
 test('what is in the source is served, announced and followed by End-of-RIB, in this order', async (t) => {
@@ -164,7 +165,6 @@ test('a Service that goes is withdrawn at once, drains for five seconds and is r
 test('thousands of Services are applied in slices, each a turn of the loop', async (t) => {
   const one = life(t, { maxEntries: { addresses: 8192, frontends: 2048, counters: 2048 } })
   const many = Array.from({ length: 500 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
-  const wide = pool.replace('198.51.100.0/28', '198.18.0.0/16')
   one.source.put(...objectsOf(smallestPolicy + node + wide + many))
   await one.agent.start()
   assert.equal(one.announced.length, 1 + 64)
@@ -172,6 +172,50 @@ test('thousands of Services are applied in slices, each a turn of the loop', asy
   one.clock.settle()
   assert.equal(one.announced.length, 501)
   assert.equal(one.speaker.isSynced, true)
+})
+
+/** Services with addresses in their status, settled in parts of 64, each in a turn of its own. */
+function settling(t: TestContext, count: number): { readonly one: Life; readonly many: string } {
+  let ms = 0
+  const slowly = { isAllocatedElsewhere: true, nowMs: () => (ms += 10) }
+  const one = life(t, { maxEntries: { addresses: 8192, frontends: 2048, counters: 2048 } }, slowly)
+  const held = (i: number): string => `status: {loadBalancer: {ingress: [{ip: 198.18.${i >> 8}.${i & 255}}]}}\n`
+  const many = Array.from({ length: count }, (_, i) => service(`s${i}`) + held(i) + slice(`s${i}`)).join('')
+  return { one, many: smallestPolicy + node + wide + many }
+}
+
+test('it is synced when addresses are settled and what has them is on its way, and not in the turns before', async (t) => {
+  const { one, many } = settling(t, 300)
+  one.source.put(...objectsOf(many))
+  const seen: (readonly [synced: boolean, announced: number])[] = []
+  const look = (): void => {
+    seen.push([one.agent.isSynced, one.announced.length])
+    if (!one.agent.isSynced && seen.length < 5_000) one.clock.soon(look)
+  }
+  assert.equal(one.agent.isSynced, false)
+  await one.agent.start()
+  look()
+  one.clock.settle()
+  const settled = seen.filter(([, announced]) => announced <= 1)
+  assert.ok(settled.length >= Math.floor(300 / 64), 'several turns settle addresses, and nothing is announced in them')
+  assert.deepEqual([seen.at(-1)?.[0], one.agent.isSynced], [true, true])
+  assert.ok(
+    seen.slice(0, -1).every(([synced]) => !synced),
+    'it is not said before',
+  )
+  assert.equal(one.announced.length, 301)
+  assert.equal(one.speaker.isSynced, true)
+})
+
+test('once it was synced it stays so while addresses are settled anew, also where nobody asked before', async (t) => {
+  const { one, many } = settling(t, 300)
+  await one.start(many)
+  // Every Service is looked at anew.
+  one.source.put(...objectsOf(wide.replace('198.18.0.0/16', '198.18.0.0/15')))
+  one.source.flush()
+  assert.equal(one.agent.isSynced, true)
+  one.clock.settle()
+  assert.equal(one.agent.isSynced, true)
 })
 
 test('a problem is logged once, however often the list is made anew, and once more when it comes back', async (t) => {
