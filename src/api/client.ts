@@ -12,6 +12,8 @@ import {
   explainShape,
   fits,
   flowResponseShape,
+  flowShape,
+  lossShape,
   peerShape,
   routeShape,
   serviceShape,
@@ -95,9 +97,15 @@ export async function* fetchFlows(socket: string, query: FlowQuery): AsyncGenera
 
 function flowResponse(line: string): FlowResponse {
   const value = parsed(line)
-  const fault = fits(value, flowResponseShape)
+  const fault = fits(value, flowResponseShape) ?? partFault(value as FlowResponse)
   if (fault === undefined) return value as FlowResponse
   throw new HeraldError('ERR_AGENT_ANSWER', `what answers is no agent of this version: ${fault}`)
+}
+
+/** Of what only some answers have. */
+function partFault({ flow, lost_events: lost }: FlowResponse): string | undefined {
+  if (flow !== undefined) return fits(flow, flowShape, 'answer.flow')
+  return lost === undefined ? undefined : fits(lost, lossShape, 'answer.lost_events')
 }
 
 async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape): AsyncGenerator<readonly T[]> {

@@ -128,5 +128,22 @@ export const statusShape: Shape = {
   problems: [problemShape],
 }
 
-/** Either of `flow` and `lost_events` is there besides. */
+/** Either of `flow` and `lost_events` is there besides, of their shapes. */
 export const flowResponseShape: Shape = { node_name: 'string', time: 'string' }
+
+export const flowShape: Shape = {
+  time: 'string',
+  verdict: 'string',
+  IP: { source: 'string', destination: 'string', ipVersion: 'string' },
+  source: {},
+  destination: {},
+  Type: 'string',
+  node_name: 'string',
+  is_reply: 'boolean',
+  event_type: { type: 'number' },
+  traffic_direction: 'string',
+  Summary: 'string',
+  herald: { type: 'string', detail: 'string' },
+}
+
+export const lossShape: Shape = { source: 'string', num_events_lost: 'number' }

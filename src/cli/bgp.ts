@@ -75,7 +75,7 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
 export function clusterTable(peers: readonly ClusterPeerView[], isWide: boolean): string {
   const columns = ['Node', 'Local AS', 'Peer AS', 'Peer Address', 'Session State', 'Uptime', 'Family', 'Received']
   const header = [...columns, 'Advertised', ...(isWide ? ['Hold/Keepalive', 'Instance', 'Peer'] : [])]
-  const none = { family: '-', received: 0, advertised: 0 }
+  const none = { family: '', received: 0, advertised: 0 }
   const rows = peers.flatMap((peer) =>
     (peer.families.length > 0 ? peer.families : [none]).map(({ family, received, advertised }, i) => {
       const { node, localAs, peerAs, peerAddress, sessionState, uptimeSeconds, holdTimeSeconds, silentSeconds } = peer
@@ -86,7 +86,7 @@ export function clusterTable(peers: readonly ClusterPeerView[], isWide: boolean)
       const hold = holdTimeSeconds === undefined ? '-' : `${holdTimeSeconds}s/${peer.keepaliveSeconds ?? 0}s`
       return [
         ...(i === 0 ? session : session.map(() => '')),
-        ...[family.replace('-', '/'), String(received), String(advertised)],
+        ...[family.replace('-', '/') || '-', String(received), String(advertised)],
         ...(isWide && i === 0 ? [hold, peer.instance, peer.peer] : []),
       ]
     }),

@@ -7,6 +7,8 @@ import {
   explainShape,
   fits,
   flowResponseShape,
+  flowShape,
+  lossShape,
   peerShape,
   routeShape,
   serviceShape,
@@ -21,7 +23,7 @@ import {
   serviceSchema,
   statusSchema,
 } from '../../src/api/types.ts'
-import { flowResponseSchema } from '../../src/api/flow-types.ts'
+import { flowResponseSchema, flowSchema } from '../../src/api/flow-types.ts'
 import { explained, peers, routes, services, status } from './memory-views.ts'
 
 interface JsonSchema {
@@ -48,6 +50,8 @@ test('every shape has exactly the keys that its schema requires, with their type
     [statusSchema, statusShape],
     [commandSchema, commandShape],
     [flowResponseSchema, flowResponseShape],
+    [flowSchema, flowShape],
+    [flowResponseSchema.shape.lost_events.unwrap(), lossShape],
   ]
   for (const [schema, shape] of pairs) assert.deepEqual(shape, shapeOf(z.toJSONSchema(schema) as JsonSchema))
 })
@@ -70,4 +74,47 @@ test('views fit their schema and their shape, and what lacks a key does not', ()
     fits([{ ...services[0], verdicts: [{ step: 'class', ok: 'yes', code: '', message: '' }] }], [serviceShape]),
     'answer[0].verdicts[0].ok is no boolean',
   )
+})
+
+/** Every place of a shape, with what stands there. */
+function* placesIn(shape: Shape, path: readonly (string | number)[] = []): Generator<readonly [typeof path, Shape]> {
+  if (path.length > 0) yield [path, shape]
+  if (typeof shape === 'string') return
+  if (Array.isArray(shape)) yield* placesIn(shape[0] as Shape, [...path, 0])
+  else for (const [key, inner] of Object.entries(shape)) yield* placesIn(inner as Shape, [...path, key])
+}
+
+const nameOf = (path: readonly (string | number)[]): string =>
+  path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
+
+test('whatever one place of an answer is instead, the answer does not fit, and the place is named', () => {
+  const pairs: readonly [Shape, unknown][] = [
+    [[peerShape], peers],
+    [[routeShape], routes],
+    [[serviceShape], services],
+    [explainShape, explained('service', 'default/web')],
+    [statusShape, status],
+    [commandShape, { what: 'reset', applied: ['a'], refused: [{ peer: 'a', reason: 'b' }] }],
+  ]
+  let tried = 0
+  for (const [shape, view] of pairs)
+    for (const [path, inner] of placesIn(shape))
+      for (const wrong of [undefined, null, 'text', 7, true, [], {}]) {
+        const isRight =
+          typeof inner === 'string'
+            ? typeof wrong === inner && wrong !== null
+            : Array.isArray(inner)
+              ? Array.isArray(wrong)
+              : typeof wrong === 'object' && wrong !== null && !Array.isArray(wrong) && Object.keys(inner).length === 0
+        const copy = structuredClone(view)
+        let holder = copy as Record<string | number, unknown>
+        for (const step of path.slice(0, -1)) holder = holder[step] as typeof holder
+        holder[path.at(-1) ?? ''] = wrong
+        const fault = fits(copy, shape)
+        if (isRight) assert.equal(fault, undefined, nameOf(path))
+        else
+          assert.ok(fault?.startsWith(`answer${nameOf(path)}`), `${nameOf(path)} = ${JSON.stringify(wrong)}: ${fault}`)
+        tried++
+      }
+  assert.ok(tried > 500)
 })
