@@ -208,6 +208,17 @@ test('docs/metrics.md names exactly the families of an operator, with type, labe
     assert.ok(documented.get('`outcome`')?.includes(`\`${String(found['outcome'])}\``), String(found['outcome']))
 })
 
+test('each line of CHANGELOG.md stands once, below an area', () => {
+  const changelog = readFileSync(new URL('../CHANGELOG.md', import.meta.url), 'utf8')
+  const [, ...areas] = changelog.split(/^### /m)
+  const lines = areas.flatMap((area) => area.split('\n').filter((line) => line.startsWith('- ')))
+  assert.equal(changelog.match(/^- /gm)?.length, lines.length)
+  assert.deepEqual(
+    lines.filter((line, index) => lines.indexOf(line) !== index),
+    [],
+  )
+})
+
 test('README.md leads to every page of docs/', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
   const names = readdirSync(new URL('../docs', import.meta.url)).filter((name) => name.endsWith('.md'))
