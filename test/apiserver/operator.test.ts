@@ -268,3 +268,35 @@ test('a Service that becomes a ClusterIP loses its address, which is kept for it
   const [leader] = [...running]
   assert.equal(await leader?.end('SIGTERM'), 0)
 })
+
+test('who had a port of a shared address keeps it on a real server, over a kill of the operator', {
+  skip,
+}, async () => {
+  const annotations = { 'metallb.io/allow-shared-ip': 'k' }
+  const sharing = (name: string, ...ports: readonly number[]): object => ({
+    ...service(name, { ports: ports.map((port) => ({ port, name: `p${port}` })) }),
+    metadata: { name, namespace: 'default', annotations },
+  })
+  const held = async (name: string): Promise<string> => {
+    const { conditions = [] } = (await named(name)).status
+    const found = conditions.find(({ type }) => type === 'herald.dev/PortsHeld') as { message?: string } | undefined
+    return found?.message ?? ''
+  }
+  await cluster.apply(list([sharing('aaa-old', 81)]))
+  const first = new Process('op-ports')
+  await waitFor('the first leads', () => first.leads, { deadlineMs: 60_000 })
+  await given('aaa-old')
+  await cluster.apply(list([sharing('young', 80)]))
+  assert.equal(await given('young'), await given('aaa-old'))
+  await waitFor('it is recorded', async () => (await held('young')).startsWith('80/TCP of '), { deadlineMs: 20_000 })
+  await first.end('SIGKILL')
+  await cluster.apply(list([sharing('aaa-old', 81, 80)]))
+  const second = new Process('op-ports-2')
+  await waitFor('the second leads', () => second.leads, { deadlineMs: 90_000 })
+  await waitFor('it is told', async () => reasonOf(await named('aaa-old')) === 'SomePortsTaken', { deadlineMs: 20_000 })
+  assert.match(await held('aaa-old'), /^81\/TCP of /)
+  assert.match(await held('young'), /^80\/TCP of /)
+  assert.equal(reasonOf(await named('young')), 'Allocated')
+  await second.end('SIGTERM')
+  await cluster.kubectl(['delete', 'service', '-n', 'default', 'aaa-old', 'young'])
+})
