@@ -15,7 +15,8 @@ export function flowsReply(flows: FlowSource, query: URLSearchParams): Reply {
       if (out?.write(text) === true) taken()
       else out?.once('drain', taken)
     },
-    end: () => void out?.end(),
+    // What waits for a reader who takes nothing would keep the connection for ever.
+    end: () => void (out?.writableNeedDrain === true ? out.destroy() : out?.end()),
   })
   const stream = (response: http.ServerResponse): void => {
     out = response

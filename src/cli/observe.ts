@@ -97,7 +97,7 @@ function moment(text: string): number {
     return Math.max(0, Math.round(Date.now() - ago))
   }
   const at = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN
-  if (Number.isNaN(at)) throw new InvalidArgumentError('Write how long ago, as 5m or 1h30m, or RFC 3339.')
+  if (!(at >= 0)) throw new InvalidArgumentError('Write how long ago, as 5m or 1h30m, or RFC 3339.')
   return at
 }
 

@@ -6,7 +6,7 @@ import type { FlowFilter, FlowFilterKey, FlowQuery } from '../api/flow-types.ts'
 import { eventTypes, type Endpoint } from '../datapath/events.ts'
 import { reasonNames } from '../datapath/reasons.ts'
 import { HeraldError } from '../errors.ts'
-import { parseAddress } from '../ip/address.ts'
+import { parseAddress, unmapped } from '../ip/address.ts'
 import { hostPrefix, parsePrefix, prefixContains } from '../ip/prefix.ts'
 import { isIpv6, isReply, type NamedEvent, protocolNumbers, tcpFlagsOf, verdictOf } from './named-event.ts'
 
@@ -53,7 +53,7 @@ function oneOf(words: readonly string[], read: (event: NamedEvent) => string): (
 function addressTest(side: Side): (value: string) => EventTest | string {
   return (value) => {
     const address = parseAddress(value)
-    const prefix = address === undefined ? parsePrefix(value) : hostPrefix(address)
+    const prefix = address === undefined ? parsePrefix(value) : hostPrefix(unmapped(address))
     if (prefix === undefined) return 'an address, or a prefix as 192.0.2.0/24, is wanted'
     return (event) =>
       endpointsOf[side](event).some((endpoint) => {

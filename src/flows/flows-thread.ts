@@ -14,6 +14,8 @@ export interface FlowsOptions extends ReaderOptions {
   readonly isAlways: boolean
   readonly names: (question: NameQuestion) => Names
   readonly warn: (message: string) => void
+  /** Who has not taken what it was sent for so long (it is suspended) makes room for another one. */
+  readonly suspendedMs?: number
 }
 
 export interface Flows extends FlowSource {
@@ -29,14 +31,21 @@ export const noFlows: Flows = {
 }
 
 const maxObservers = 8
+const suspendedMs = 30_000
 /** After the last one who looked: who asks again sees what happened meanwhile. */
 const lingerMs = 10_000
 /** The thread gets this long to tell the programs that nobody looks. */
 const stopDeadlineMs = 1_000
 
+interface Looking {
+  readonly sink: FlowSink
+  /** performance.now() since when it has not taken a chunk. */
+  sentAt: number | undefined
+}
+
 export class FlowsThread implements Flows {
   readonly #options: FlowsOptions
-  readonly #sinks = new Map<number, FlowSink>()
+  readonly #looking = new Map<number, Looking>()
   #worker: Worker | undefined
   #linger: NodeJS.Timeout | undefined
   #ending: Promise<void> | undefined
@@ -50,12 +59,13 @@ export class FlowsThread implements Flows {
   /** Throws ERR_USAGE for a filter that means nothing, ERR_BUSY when too many look. */
   observe(query: FlowQuery, sink: FlowSink): () => void {
     compileFilter(query)
-    if (this.#sinks.size >= maxObservers) throw new HeraldError('ERR_BUSY', `${maxObservers} observers look already`)
+    if (this.#looking.size >= maxObservers && !this.#makeRoom())
+      throw new HeraldError('ERR_BUSY', `${maxObservers} observers look already`)
     const id = this.#nextId++
-    this.#sinks.set(id, sink)
+    this.#looking.set(id, { sink, sentAt: undefined })
     const join = (): void => {
       clearTimeout(this.#linger)
-      if (this.#sinks.has(id))
+      if (this.#looking.has(id))
         (this.#worker ?? this.#start()).postMessage({ type: 'observe', id, query } satisfies ToReader)
     }
     // The ring has one reader: the next thread begins when the one before is done with it.
@@ -65,10 +75,25 @@ export class FlowsThread implements Flows {
   }
 
   async stop(): Promise<void> {
-    for (const sink of this.#sinks.values()) sink.end()
-    this.#sinks.clear()
+    this.#endAll()
     this.#end()
     await this.#ending
+  }
+
+  #endAll(): void {
+    for (const { sink } of this.#looking.values()) sink.end()
+    this.#looking.clear()
+  }
+
+  /** Ends the one that has waited longest to be read; false when each of them reads. */
+  #makeRoom(): boolean {
+    const [longest] = [...this.#looking].sort(([, a], [, b]) => (a.sentAt ?? Infinity) - (b.sentAt ?? Infinity))
+    if (longest === undefined) return false
+    const [id, { sink, sentAt }] = longest
+    if (sentAt === undefined || performance.now() - sentAt < (this.#options.suspendedMs ?? suspendedMs)) return false
+    this.#left(id)
+    sink.end()
+    return true
   }
 
   #end(): void {
@@ -98,8 +123,7 @@ export class FlowsThread implements Flows {
   #gone(worker: Worker): void {
     if (this.#worker !== worker) return
     this.#worker = undefined
-    for (const sink of this.#sinks.values()) sink.end()
-    this.#sinks.clear()
+    this.#endAll()
   }
 
   #received(worker: Worker, message: FromReader): void {
@@ -108,17 +132,23 @@ export class FlowsThread implements Flows {
       return worker.postMessage({ type: 'names', names } satisfies ToReader)
     }
     const { id } = message
-    const sink = this.#sinks.get(id)
+    const looking = this.#looking.get(id)
+    if (looking === undefined) return
     if (message.type === 'end') {
       this.#left(id)
-      sink?.end()
-    } else sink?.write(message.text, () => worker.postMessage({ type: 'taken', id } satisfies ToReader))
+      return looking.sink.end()
+    }
+    looking.sentAt = performance.now()
+    looking.sink.write(message.text, () => {
+      looking.sentAt = undefined
+      worker.postMessage({ type: 'taken', id } satisfies ToReader)
+    })
   }
 
   #left(id: number): void {
-    if (!this.#sinks.delete(id)) return
+    if (!this.#looking.delete(id)) return
     this.#worker?.postMessage({ type: 'leave', id } satisfies ToReader)
-    if (this.#sinks.size > 0 || this.#options.isAlways) return
+    if (this.#looking.size > 0 || this.#options.isAlways) return
     clearTimeout(this.#linger)
     this.#linger = setTimeout(() => this.#end(), lingerMs).unref()
   }

@@ -125,6 +125,19 @@ export function isUnicastIpv4(address: Ipv4Address): boolean {
   return first >= 1 && first <= 223 && first !== 127
 }
 
+/**
+ * Whether packets to an address are forwarded at all: not to an unspecified one, a loopback, one of a link, or many
+ * hosts. The API server takes the same for endpoints.
+ */
+export function isForwardable(address: Address): boolean {
+  if (typeof address === 'string')
+    return address[0] !== '\xff' && !isLinkLocal(address) && !(address.startsWith(zeros) && address.charCodeAt(15) < 2)
+  const first = address >>> 24
+  return address !== 0 && first !== 127 && first >> 4 !== 14 && address >>> 16 !== 0xa9fe
+}
+
+const zeros = '\0'.repeat(15)
+
 /** The IPv4 address that ::ffff:a.b.c.d stands for (RFC 4291 2.5.5.2); any other address as it is. */
 export function unmapped(address: Address): Address {
   return typeof address === 'string' && address.startsWith(mappedStart)

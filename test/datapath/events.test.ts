@@ -46,7 +46,7 @@ class Watcher {
   }
 }
 
-function startFlows(t: TestContext, { bpffs }: Fixture): FlowsThread {
+function startFlows(t: TestContext, { bpffs }: Fixture, options: { readonly suspendedMs?: number } = {}): FlowsThread {
   const warnings: string[] = []
   const flows = new FlowsThread({
     mapsFolder: `${bpffs}/herald/v${schema}/maps`,
@@ -57,6 +57,7 @@ function startFlows(t: TestContext, { bpffs }: Fixture): FlowsThread {
         ? { service: 'shop/web', ...(backend === pod.address ? { pod: 'shop/web-0' } : {}) }
         : {},
     warn: (message) => warnings.push(message),
+    ...options,
   })
   t.after(async () => {
     await flows.stop()
@@ -315,6 +316,29 @@ test('a flood of 600 000 SYNs grows no memory, is told in part, and what is lost
   assert.ok(told > 1_000 && lost > 0)
   assert.ok(stuckText <= 300_000, `${stuckText} characters for who takes nothing`)
   assert.ok(growth < 48 * 2 ** 20, `${growth} octets`)
+})
+
+test('of as many observers as there may be, those who take nothing make room for others, and those who do stay', {
+  skip,
+}, async (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = fixture.open()
+  datapath.upsert(frontendOf(vip, 80, [pod]))
+  const flows = startFlows(t, fixture, { suspendedMs: 0 })
+  const readers = Array.from({ length: 6 }, () => new Watcher())
+  for (const reader of readers) flows.observe(everything, reader)
+  const stuck = Array.from({ length: 2 }, () => ({ sent: 0, isEnded: false }))
+  for (const each of stuck)
+    flows.observe(everything, { write: () => void each.sent++, end: () => void (each.isEnded = true) })
+  await observed(fixture)
+  ingress(datapath, syn())
+  await waitFor('all of them', () =>
+    [...readers, ...stuck].every((each) => ('sent' in each ? each.sent : each.flows.length) > 0),
+  )
+  const late = [new Watcher(), new Watcher()]
+  for (const each of late) flows.observe(everything, each)
+  assert.deepEqual([stuck.map(({ isEnded }) => isEnded), readers.some(({ isEnded }) => isEnded)], [[true, true], false])
+  assert.throws(() => flows.observe(everything, new Watcher()), { code: 'ERR_BUSY' })
 })
 
 test('who asks for the past gets it and an end, the last ones first to stay; a filter that means nothing is refused', {

@@ -189,6 +189,38 @@ test('an endpoint whose address is none of the type of its slice is left out wit
   )
 })
 
+/** What is no endpoint, by the type of the slice that names it. */
+const nobodies = {
+  IPv4: ['0.0.0.0', '127.0.0.1', '169.254.1.2', '224.0.0.5', '239.1.1.1', '::ffff:127.0.0.1', '2001:db8::5'],
+  IPv6: ['::', '::1', 'fe80::5', 'febf::1', 'ff02::1', 'ff0e::1', '::ffff:10.244.1.5', '10.244.1.5', '2001:db8::%e'],
+}
+for (const [addressType, list] of Object.entries(nobodies))
+  for (const wrong of list)
+    test(`an endpoint ${wrong} of a slice of type ${addressType} is left out by itself, with a warning`, () => {
+      const good = addressType === 'IPv4' ? '10.244.1.5' : 'fd00::5'
+      const raw = {
+        metadata: { name: 's', labels: { 'kubernetes.io/service-name': 'web' } },
+        addressType,
+        endpoints: [wrong, good].map((address) => ({ addresses: [address], nodeName: 'node-a' })),
+      }
+      const { value, faults } = parseEndpointSlice(raw)
+      assert.deepEqual(
+        faults.map(({ severity, code, path }) => [severity, code, path.join('.')]),
+        [['warning', 'InvalidAddress', 'endpoints.0.addresses.0']],
+      )
+      assert.deepEqual(value && endpointsOf(value).map(({ address }) => formatAddress(address ?? 0)), [good])
+    })
+
+test('an IPv4 address that is written as mapped is an endpoint of a slice of IPv4, as the API server takes it', () => {
+  const { value, faults } = parseEndpointSlice({
+    metadata: { name: 's', labels: { 'kubernetes.io/service-name': 'web' } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['::ffff:10.244.1.5'], nodeName: 'node-a' }],
+  })
+  assert.deepEqual(faults, [])
+  assert.deepEqual(value && endpointsOf(value).map(({ address }) => formatAddress(address ?? 0)), ['10.244.1.5'])
+})
+
 test('what is kept of a slice is packed, and says the same', () => {
   const endpoints = [
     { addresses: ['10.244.1.5', '10.244.1.6'], nodeName: 'node-a' },

@@ -3,7 +3,7 @@
  * kept is small: addresses are packed into one text, and equal lists of ports are one.
  */
 import * as z from 'zod'
-import { type Address, familyOfAddress, type Family, parseAddress } from '../../ip/address.ts'
+import { type Address, familyOfAddress, type Family, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
@@ -94,11 +94,13 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const wrong: Fault[] = []
   endpoints.forEach(({ addresses, nodeName, targetRef, conditions }, index) => {
     addresses.forEach((text, position) => {
-      const address = family === undefined ? undefined : parseAddress(text)
-      if (family !== undefined && (address === undefined || familyOfAddress(address) !== family)) {
+      const parsed = family === undefined ? undefined : parseAddress(text)
+      const address = parsed === undefined ? undefined : unmapped(parsed)
+      const why = family === undefined ? undefined : whyNoEndpoint(address, family)
+      if (why !== undefined) {
         const path = ['endpoints', index, 'addresses', position]
-        const remedy = `Write an ${addressType} address, or another addressType.`
-        wrong.push(fault('warning', path, 'InvalidAddress', `${text} is no ${addressType} address: left out`, remedy))
+        const remedy = `Write an ${addressType} address of a pod, or another addressType.`
+        wrong.push(fault('warning', path, 'InvalidAddress', `${text} is ${why}: left out`, remedy))
         return
       }
       nodes.push(sharedText(nodeName ?? ''))
@@ -124,6 +126,14 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   }
   return { value: compact, faults: [...faults, ...wrong] }
 }
+
+/** What an address is in place of one that a pod may have. */
+function whyNoEndpoint(address: Address | undefined, family: Family): string | undefined {
+  if (address === undefined || familyOfAddress(address) !== family) return `no ${typeNames[family]} address`
+  return isForwardable(address) ? undefined : 'no address that packets are forwarded to'
+}
+
+const typeNames = { ipv4: 'IPv4', ipv6: 'IPv6' } as const
 
 interface Conditions {
   readonly ready?: boolean | null | undefined
