@@ -16,6 +16,7 @@ import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
 import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
+import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
@@ -39,6 +40,7 @@ import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
 import { createTranslator, type Translator, type TranslatorOptions } from './k8s/translate/translator.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
+import { forwardingOff } from './sys/forwarding.ts'
 import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
@@ -118,7 +120,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     source: { kind: options.source.kind, detail: sourceDetail },
     datapathProblem: problem,
     log: output,
-    notes: () => life?.faults.current.map(({ text }) => text) ?? [],
+    notes: () => [...(life?.faults.current.map(({ text }) => text) ?? []), ...forwardingNotesOf(agent, datapath)],
     metrics: metricsOf(
       () => ({
         ...agent.reconcile,
@@ -149,6 +151,11 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+function forwardingNotesOf({ order }: Agent, { status: { interfaces } }: Datapath): readonly string[] {
+  if (interfaces.length === 0) return []
+  return forwardingNotes(order.services.values(), (family) => forwardingOff(family, interfaces))
 }
 
 function translatorOf(
