@@ -66,18 +66,25 @@ export class HandOver {
 
   /** Copies everything; the object is loaded and serves nobody yet. Throws ERR_MAP_FULL, ERR_SYSCALL. */
   fill(object: BpfObject): void {
+    // A try before this one came as far as the swap: flows that are in the new maps are newer.
+    const isServing = existsSync(this.#pins.swapped)
     // In the order of flowNames: none is missed that moves on while they are read.
     const inOrder = [
       ...this.#sources.filter(({ name }) => !isOfFlows(name)),
       ...flowNames.flatMap((name) => this.#sources.find((source) => source.name === name) ?? []),
     ]
     for (const { name, path, conversion } of inOrder)
-      withMap(path, (from) => copyMap(name, from, object.openMap(name), conversion))
+      withMap(path, (from) => {
+        const to = object.openMap(name)
+        if (isServing && isOfFlows(name)) addMissing(from, to, conversion)
+        else copyMap(name, from, to, conversion)
+      })
   }
 
   /** `reply`: the id of the program that translates replies on interfaces that are no uplinks, where there is one. */
   bridge(object: BpfObject, reply: number | undefined): void {
     this.#isSwapping = true
+    makeFolder(this.#pins.swapped, 0o700)
     if (this.isOfSchema) this.#pins.takeLinks(this.from)
     const map = object.openMap(bridgeMap)
     const programs = {
@@ -103,6 +110,7 @@ export class HandOver {
         this.from.removeVersion()
         rmdirSync(this.#pins.arriving)
       } else this.#removeMoved()
+      rmdirSync(this.#pins.swapped)
     }
   }
 
@@ -114,6 +122,7 @@ export class HandOver {
       if (!this.isOfSchema) renameSync(path, own)
     }
     rmdirSync(this.isOfSchema ? this.#pins.arriving : this.#pins.aside)
+    if (existsSync(this.#pins.swapped)) rmdirSync(this.#pins.swapped)
   }
 
   #removeMoved(): void {
@@ -131,7 +140,10 @@ export function planHandOver(
   wanted: (name: MapName) => number,
   converters: readonly Converter[],
 ): HandOver | undefined {
-  return planUpgrade(pins, converters) ?? planGrowth(pins, wanted)
+  const handOver = planUpgrade(pins, converters) ?? planGrowth(pins, wanted)
+  // One that ended there was as good as over.
+  if (handOver === undefined && existsSync(pins.swapped)) rmdirSync(pins.swapped)
+  return handOver
 }
 
 function planUpgrade(pins: Pins, converters: readonly Converter[]): HandOver | undefined {

@@ -4,6 +4,7 @@
  *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
  *     aside/<name>  maps whose larger successors are being filled
  *     arriving/     while maps of an earlier schema are being copied
+ *     swapped/      beside one of these two: programs are being replaced, flows may be opened in the new maps
  */
 import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -74,6 +75,10 @@ export class Pins {
 
   get arriving(): string {
     return join(this.folder, 'arriving')
+  }
+
+  get swapped(): string {
+    return join(this.folder, 'swapped')
   }
 
   /** An agent of this schema came as far as serving. */

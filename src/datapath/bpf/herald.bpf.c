@@ -74,6 +74,9 @@ static __noinline bool is_free(const struct flow_key *key, const struct flow *fl
 	if (is_opening && flow->flags & FLOW_OPENED_BY_SYN)
 		return state != BACKEND_ACTIVE;
 	out = find_flow(&out_key);
+	/* Anybody can have sent what opened it, and of the pod nothing was heard. */
+	if (out && is_opening && state != BACKEND_ACTIVE && !(out->flags & FLOW_REPLIED))
+		return true;
 	return out && is_over(&out_key, out);
 }
 
@@ -150,7 +153,7 @@ static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 		return receive_icmp(skb, packet);
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return REFUSE + REASON_UNOWNED_PROTOCOL;
-	if (!parse_transport(skb, packet))
+	if (!parse_transport(skb, packet) || is_from_itself(packet))
 		return drop(REASON_BAD_HEADER);
 	return serve(skb, packet);
 }

@@ -77,7 +77,8 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 
 	if (packet->position == LATER_FRAGMENT)
 		return drop(REASON_FRAGMENT);
-	if (bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
+	if (packet->total_length < packet->header_length + sizeof(icmp) ||
+	    bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
 		return drop(REASON_BAD_HEADER);
 	if (is_ipv6(packet) && is_neighbor_discovery(icmp.type) && hop_limit(skb, packet) == IP6_MAX_HOP_LIMIT)
 		return PASS;

@@ -209,6 +209,7 @@ static __noinline bool walk_extensions(struct __sk_buff *skb, struct packet *pac
 	struct extension extension;
 	__u32 at = packet->header_length;
 	__u8 next = packet->protocol, position = WHOLE;
+	bool is_fragment = false;
 	__u16 offset;
 
 	for (__u32 i = 0; i < MAX_EXTENSIONS && is_extension(next) && position != LATER_FRAGMENT; i++) {
@@ -220,6 +221,10 @@ static __noinline bool walk_extensions(struct __sk_buff *skb, struct packet *pac
 			return false;
 		packet->next_at = at;
 		if (next == IPPROTO_FRAGMENT) {
+			/* A second one would tell of another datagram than whoever puts this one together sees. */
+			if (is_fragment)
+				return false;
+			is_fragment = true;
 			packet->identification = extension.identification;
 			position = offset & IP6_OFFSET_MASK ? LATER_FRAGMENT :
 				   offset & IP6_MORE_FRAGMENTS ? FIRST_FRAGMENT : WHOLE;
@@ -245,9 +250,9 @@ static __always_inline bool is_header_sound(struct __sk_buff *skb, struct packet
 	} else if (packet->header_length < sizeof(struct iphdr)) {
 		return false;
 	}
-	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
+	/* A merged packet beyond 64 KiB (BIG TCP) says 0, and no other one. */
 	if (packet->total_length == 0)
-		return true;
+		return skb->len > packet->l3 + 0xffff;
 	return packet->total_length >= packet->header_length && packet->l3 + packet->total_length <= skb->len;
 }
 
@@ -303,7 +308,8 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
 	length = packet->total_length ? packet->total_length - packet->header_length : skb->len - packet->l4;
 	packet->end = packet->seq + length - tcp.doff * 4 + tcp.syn + tcp.fin;
-	return true;
+	/* A pod takes no such segment, so it says nothing about its connection. */
+	return tcp.doff * 4 >= sizeof(tcp) && tcp.doff * 4 <= length;
 }
 
 /* The ports of TCP and UDP. */
@@ -341,6 +347,14 @@ static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet
 static __always_inline bool is_icmp(const struct packet *packet)
 {
 	return packet->protocol == (is_ipv6(packet) ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+/* The answer would come back as the next request, for ever (LAND). The stack takes no packet from an address of its
+ * own, and a VIP is none to it. */
+static __always_inline bool is_from_itself(const struct packet *packet)
+{
+	return packet->source_port == packet->destination_port &&
+	       is_same_address(&packet->source, &packet->destination);
 }
 
 static __always_inline bool is_new_tcp(const struct packet *packet)
