@@ -29,8 +29,8 @@ async function servicesHaveTheirAddress(rack: Rack, cluster: LabCluster): Promis
 
 async function policyReadsWell(_: Rack, cluster: LabCluster): Promise<string> {
   const [head = '', line = ''] = (await cluster.kubectl('get', 'bgpp')).split('\n').map((each) => each.trimEnd())
-  const columns = /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +AGE$/.test(head)
-  if (!columns || !/^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +\w+$/.test(line))
+  const columns = /^NAME +LOCAL AS +PEER AS +PEER ADDRESS +ACCEPTED +AGE$/.test(head)
+  if (!columns || !/^bgp-peering +65001 +65000 +192\.168\.1\.1\/32 +True +\w+$/.test(line))
     throw new HeraldError('ERR_LAB', `unexpected: ${head} | ${line}`)
   return `${head}\n${line}`
 }
