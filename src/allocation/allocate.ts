@@ -19,6 +19,7 @@ import {
   type PortOwners,
   portsKept,
   portsOf,
+  saidPorts,
   sharedOut,
   type Sharer,
 } from './port-owners.ts'
@@ -34,7 +35,15 @@ import {
   takenBy,
 } from './refusals.ts'
 import { Reserved } from './reserved.ts'
-import { type Aged, byAge, maxSharing, type SharingObstacle, sharingObstacle, type SharingTerms } from './sharing.ts'
+import {
+  type Aged,
+  byAge,
+  maxSharing,
+  type SharingObstacle,
+  sharingObstacle,
+  type SharingTerms,
+  termsObstacle,
+} from './sharing.ts'
 import type { PortsByAddress, Tenure } from './tenure.ts'
 
 export interface AddressRequest extends Aged {
@@ -203,12 +212,9 @@ export class Ipam {
     const age = { key: request.key, createdMs: request.createdMs }
     const recorded = this.#assigned.get(request.key)?.ports ?? holding.ports
     const ports = portsKept(recorded, addresses, request.sharing)
-    this.#replace(
-      request.key,
-      addresses.length + lingering.length === 0
-        ? undefined
-        : { addresses, age, sharing: request.sharing, ports, ...(lingering.length === 0 ? {} : { lingering }) },
-    )
+    const lingers = lingering.length === 0 ? {} : { lingering }
+    const holder: Holder = { addresses, age, sharing: request.sharing, ports, ...lingers, ...saidPorts(request) }
+    this.#replace(request.key, addresses.length + lingering.length === 0 ? undefined : holder)
     return isRefusal(found) && kept.length > 0
       ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
       : found
@@ -231,25 +237,25 @@ export class Ipam {
 
   /** The addresses of a Service that others may have too. */
   sharedBy(key: string): readonly string[] {
-    const holder = this.#assigned.get(key)
-    return holder?.sharing === undefined ? nobody : holder.addresses
+    const { addresses = nobody, sharing, said } = this.#assigned.get(key) ?? {}
+    return [...(sharing === undefined ? nobody : addresses), ...(said?.keys() ?? nobody)]
   }
 
-  /** What only lingers in a status serves no port. */
+  /** What only lingers in a status serves no port, but for those that the status says. */
   #sharersOf(address: string): readonly Sharer[] {
-    const found = this.holdersOf(address).flatMap((key) => {
-      const { addresses = nobody, age, sharing, ports } = this.#assigned.get(key) ?? {}
-      const isSharer = (sharing !== undefined || ports !== undefined) && addresses.includes(address)
-      return isSharer ? [{ key, age, sharing, ports }] : []
+    const found = this.holdersOf(address).flatMap((key): Sharer[] => {
+      const { addresses = nobody, age, sharing, ports, said } = this.#assigned.get(key) ?? {}
+      if (!addresses.includes(address)) return said?.has(address) === true ? [{ key, age, said }] : []
+      return sharing !== undefined || ports !== undefined ? [{ key, age, sharing, ports, said }] : []
     })
     return oldestFirst(found)
   }
 
-  /** The other Services that have an address. */
+  /** The other Services that have an address; not those of which it only lingers in a status. */
   neighborsOf(key: string, address: string): Aged[] {
     return this.holdersOf(address).flatMap((other) => {
-      const age = other === key ? undefined : this.#assigned.get(other)?.age
-      return age === undefined ? [] : [age]
+      const { age, addresses = nobody } = (other === key ? undefined : this.#assigned.get(other)) ?? {}
+      return age === undefined || !addresses.includes(address) ? [] : [age]
     })
   }
 
@@ -287,7 +293,9 @@ export class Ipam {
     if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
     if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
     // Others may fit beside it now.
-    if (shares !== undefined && before?.sharing !== now?.sharing) for (const address of fresh) this.#freed.add(address)
+    if (shares !== undefined)
+      for (const address of fresh)
+        if (before?.sharing !== now?.sharing || !old.includes(address)) this.#freed.add(address)
   }
 
   #enter(key: string, address: string): void {
@@ -474,8 +482,8 @@ export class Ipam {
       const other = key === request.key ? undefined : this.#assigned.get(key)
       if (other?.age === undefined || (found !== undefined && byAge(found.age, other.age) < 0)) continue
       if (isHeld && !other.addresses.includes(address)) continue
-      const obstacle = sharingObstacle(request.sharing, other.sharing)
-      if (obstacle !== undefined && !(isHeld && obstacle.kind === 'port')) found = { age: other.age, obstacle }
+      const obstacle = (isHeld ? termsObstacle : sharingObstacle)(request.sharing, other.sharing)
+      if (obstacle !== undefined) found = { age: other.age, obstacle }
     }
     return found && takenBy(address, found.age.key, found.obstacle)
   }

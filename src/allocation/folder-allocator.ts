@@ -204,12 +204,14 @@ export class FolderAllocator implements AddressSource {
       wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
     )
     // What each of them has already is not for another of them.
-    for (const { request, holding } of candidates)
+    for (const { request, holding } of candidates) {
+      this.#touch(request.key)
       if (this.#ipam.addressesOf(request.key).length === 0)
         this.#ipam.reserve(request.key, holding.addresses, {
           by: holding.isRecorded ? 'recorded' : 'claimed',
           ports: holding.ports,
         })
+    }
     this.#here = new Set(candidates.map(({ request }) => request.key))
     this.#grantInOrder(candidates, recorded, changes)
     this.#sharePorts(recorded, changes)

@@ -15,6 +15,8 @@ export interface Holder {
   readonly sharing?: SharingTerms | undefined
   /** Of its shared addresses, the ports that are its own; nothing is recorded of an address that is not here. */
   readonly ports?: PortsByAddress | undefined
+  /** Ports that its status says are its own, until it is written anew: given to nobody else before. */
+  readonly said?: PortsByAddress | undefined
 }
 
 /** All that a holder keeps from others. */

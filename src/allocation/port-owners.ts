@@ -3,7 +3,7 @@
  *
  *     those that have the address, oldest first --ownersOf--> port -> key --portsOf--> what one of them has and lacks
  */
-import { type Aged, byAge, type SharingTerms } from './sharing.ts'
+import { type Aged, byAge, setOf, type SharingTerms } from './sharing.ts'
 import { type PortsByAddress, type Tenure, termsOf } from './tenure.ts'
 
 /** One that has an address, or, while it was not seen, ports of it reserved. */
@@ -14,6 +14,8 @@ export interface Sharer {
   readonly sharing?: SharingTerms | undefined
   /** The ports that are its own; nothing is recorded of an address that is not here. */
   readonly ports?: PortsByAddress | undefined
+  /** What agents read as its own until its status is written anew. */
+  readonly said?: PortsByAddress | undefined
 }
 
 /** `80/TCP` -> the key of who has it. */
@@ -28,8 +30,8 @@ export function oldestFirst(sharers: readonly Sharer[]): readonly Sharer[] {
 }
 
 /**
- * First what is recorded, of two that have one port recorded the older one's; then what those want of whom nothing is
- * recorded, by age.
+ * First what is recorded, of two that have one port recorded the older one's; then what statuses still say, whoever
+ * wants it by now; then what those want of whom nothing is recorded, by age.
  */
 export function ownersOf(address: string, sharers: readonly Sharer[]): Map<string, string> {
   const owners = new Map<string, string>()
@@ -37,6 +39,7 @@ export function ownersOf(address: string, sharers: readonly Sharer[]): Map<strin
     for (const port of ports) if (!owners.has(port)) owners.set(port, key)
   }
   for (const { key, ports } of sharers) take(key, ports?.get(address) ?? nothing)
+  for (const { key, said } of sharers) take(key, said?.get(address) ?? nothing)
   for (const { key, ports, sharing } of sharers)
     if (ports?.get(address) === undefined) take(key, sharing?.ports ?? nothing)
   return owners
@@ -66,11 +69,21 @@ export function portsKept(
   sharing: SharingTerms | undefined,
 ): PortsByAddress | undefined {
   if (before === undefined || sharing === undefined) return undefined
+  const wanted = setOf(sharing.ports)
   const kept = addresses.flatMap((address) => {
-    const ports = before.get(address)?.filter((port) => sharing.ports.includes(port))
+    const ports = before.get(address)?.filter((port) => wanted.has(port))
     return ports === undefined ? [] : [[address, ports] as const]
   })
   return new Map(kept)
+}
+
+/** What a status says of the ports of addresses that are in it. */
+export function saidPorts(request: { readonly tenure?: Tenure | undefined; readonly lingering?: readonly string[] }): {
+  readonly said?: PortsByAddress
+} {
+  const { tenure, lingering = nothing } = request
+  const said = [...(tenure?.ports ?? [])].filter(([address, ports]) => ports.length > 0 && lingering.includes(address))
+  return said.length === 0 ? {} : { said: new Map(said) }
 }
 
 /** What a Service has of the ports of its addresses, and who has those that it lacks. */

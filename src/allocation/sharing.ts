@@ -24,15 +24,38 @@ export function sharingObstacle(
   own: SharingTerms | undefined,
   other: SharingTerms | undefined,
 ): SharingObstacle | undefined {
-  if (own === undefined || other === undefined || own.key !== other.key) return { kind: 'key' }
-  if (!permits(own, other) || !permits(other, own)) return { kind: 'namespace' }
-  if (own.trafficKey !== other.trafficKey) return { kind: 'traffic' }
-  const port = own.ports.find((each) => other.ports.includes(each))
+  const obstacle = termsObstacle(own, other)
+  if (obstacle !== undefined || own === undefined || other === undefined) return obstacle
+  const taken = setOf(other.ports)
+  const port = own.ports.find((each) => taken.has(each))
   return port === undefined ? undefined : { kind: 'port', port }
 }
 
+/** The same, whatever their ports are: hundreds that share an address have hundreds of ports each. */
+export function termsObstacle(
+  own: SharingTerms | undefined,
+  other: SharingTerms | undefined,
+): SharingObstacle | undefined {
+  if (own === undefined || other === undefined || own.key !== other.key) return { kind: 'key' }
+  if (!permits(own, other) || !permits(other, own)) return { kind: 'namespace' }
+  return own.trafficKey === other.trafficKey ? undefined : { kind: 'traffic' }
+}
+
 function permits({ namespace, sharedWith }: SharingTerms, other: SharingTerms): boolean {
-  return namespace === other.namespace || sharedWith.includes('*') || sharedWith.includes(other.namespace)
+  if (namespace === other.namespace) return true
+  const all = setOf(sharedWith)
+  return all.has('*') || all.has(other.namespace)
+}
+
+const sets = new WeakMap<readonly string[], ReadonlySet<string>>()
+
+/** Made once for each list: it is asked for every other one that shares. */
+export function setOf(list: readonly string[]): ReadonlySet<string> {
+  const known = sets.get(list)
+  if (known !== undefined) return known
+  const made = new Set(list)
+  sets.set(list, made)
+  return made
 }
 
 /** Oldest first: the time of creation, then the name; never the order of arrival. */

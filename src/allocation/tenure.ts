@@ -20,11 +20,17 @@ export interface Tenure {
 const maxText = 24 * 1024
 const sharedAs = '; shared as '
 
+const termsTexts = new WeakMap<SharingTerms, string>()
+
 /** All of it on which it depends who may share, in ASCII. */
 export function termsOf(sharing: SharingTerms | undefined): string {
   if (sharing === undefined) return ''
-  const text = JSON.stringify([sharing.key, [...sharing.sharedWith].sort(), sharing.trafficKey])
-  return text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  const known = termsTexts.get(sharing)
+  if (known !== undefined) return known
+  const plain = JSON.stringify([sharing.key, [...sharing.sharedWith].sort(), sharing.trafficKey])
+  const text = plain.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  termsTexts.set(sharing, text)
+  return text
 }
 
 /** Undefined where there is nothing to record, or too much. */

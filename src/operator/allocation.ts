@@ -20,7 +20,7 @@ import { configurationKinds, planKinds, planNode, rivalKinds } from '../k8s/dial
 import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
 import type { ObjectKey, RawObject } from '../k8s/source.ts'
-import { ageOf, ServiceAddresses } from '../k8s/translate/addresses.ts'
+import { ageOf, type Lingering, ServiceAddresses } from '../k8s/translate/addresses.ts'
 import { poolsOf } from '../k8s/translate/pools.ts'
 import { reservedPlaces } from '../k8s/translate/reserved.ts'
 import { isClassServed, servesClass } from '../k8s/translate/services.ts'
@@ -110,7 +110,7 @@ export class Allocation {
   }
 
   /** `lingeringOf` answers what the status of a Service says now. */
-  flush(lingeringOf: (key: string) => readonly string[]): Flushed {
+  flush(lingeringOf: (key: string) => Lingering): Flushed {
     if (!this.#isSynced) return { moved: [], arePoolsNew: false, areProblemsNew: false, arePlansNew: false }
     const arePlansNew = this.#arePlansDirty
     this.#arePlansDirty = false

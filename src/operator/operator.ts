@@ -14,6 +14,7 @@ import { Allocation, type AllocationOptions } from './allocation.ts'
 import { ConfigurationWrites, isConfiguration, isPool, toldOfConfiguration } from './configuration-writes.ts'
 import { EventLog } from './event-log.ts'
 import type { OperatorFigures } from './figures.ts'
+import { inTurns } from './in-turns.ts'
 import type { OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
@@ -43,6 +44,12 @@ const maxProblems = 256
 /** So many reasons for which writes fail are remembered, each told once in so long. */
 const maxTold = 64
 const tellAgainMs = 10 * 60_000
+
+interface ObjectProblem {
+  readonly object: Problem['object']
+  readonly code: string
+  readonly text: string
+}
 
 type Outcomes = Record<StatusOutcome['kind'], number>
 
@@ -214,7 +221,7 @@ export class Operator {
     this.#isInBatch = false
     this.#adopt()
     const { moved, arePoolsNew, areProblemsNew, arePlansNew } = this.#allocation.flush((id) =>
-      this.#services.addressesOf(id),
+      this.#services.lingeringOf(id),
     )
     for (const id of new Set([...this.#touched, ...moved])) {
       this.#services.settled(id)
@@ -254,10 +261,8 @@ export class Operator {
   /** What cannot be understood, or only in part, says so on the object itself, once. */
   #tellProblems(problems: readonly Problem[]): void {
     const now = new Set<string>()
-    const tell = (object: Problem['object'], code: string, text: string): void => {
-      const { kind, namespace = '', name } = object
+    const tell = ({ object: { kind, namespace = '', name }, code, text }: ObjectProblem): void => {
       const problem = `${kind}/${namespace}/${name} ${code} ${text}`
-      if (now.size >= maxProblems) return
       now.add(problem)
       if (this.#problems.has(problem)) return
       const id = `${namespace}/${name}`
@@ -265,11 +270,18 @@ export class Operator {
       const target = isService ? this.#services.targetOf(id) : this.#configuration.targetOf(kind, namespace, name)
       if (target !== undefined) this.#events.warn(target, code, 'Read', text)
     }
-    for (const [object, told] of toldOfConfiguration(problems))
-      for (const { code, text } of told) tell(object, code, text)
+    const ofConfiguration = toldOfConfiguration(problems).flatMap(([object, told]) =>
+      told.map(({ code, text }) => ({ object, code, text })),
+    )
     // What nodes have to say of themselves they say themselves.
-    for (const { object, field, code, message, remedy } of this.#allocation.problems())
-      if (!isConfiguration(object)) tell(object, code, `${field === '' ? '' : `${field}: `}${message}. ${remedy}`)
+    const ofOthers = this.#allocation
+      .problems()
+      .flatMap(({ object, field, code, message, remedy }): ObjectProblem[] => {
+        const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
+        return isConfiguration(object) ? [] : [{ object, code, text }]
+      })
+    const namespaceOf = ({ object: { namespace = '' } }: ObjectProblem): string => namespace
+    for (const each of inTurns([...ofConfiguration, ...ofOthers], namespaceOf, maxProblems)) tell(each)
     this.#problems = now
   }
 

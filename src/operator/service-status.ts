@@ -3,6 +3,7 @@
  */
 import type { AddressAnswer } from '../allocation/address-source.ts'
 import type { VerdictCode } from '../desired/codes.ts'
+import { someOf } from '../desired/some-of.ts'
 import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import { portsHeldCondition } from '../k8s/kinds/service.ts'
@@ -89,7 +90,7 @@ export function sayOf({ addresses, verdict, lostPorts, tenure }: AddressAnswer):
   const say = { addresses, ok: verdict.ok, code: verdict.code, message: sentence, portsHeld: formatTenure(tenure) }
   if (!verdict.ok || lostPorts === undefined || lostPorts.size === 0) return say
   const code: VerdictCode = 'SomePortsTaken'
-  const taken = [...lostPorts].map(([port, owner]) => `${port} belongs to ${owner}, which had it first`)
+  const taken = someOf([...lostPorts].map(([port, owner]) => `${port} belongs to ${owner}, which had it first`))
   return { ...say, code, message: `${sentence}; ${taken.join('; ')}` }
 }
 

@@ -5,6 +5,7 @@
 import type { Clock } from '../clock/clock.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import type { StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
+import type { Lingering } from '../k8s/translate/addresses.ts'
 import type { Allocation } from './allocation.ts'
 import type { EventLog } from './event-log.ts'
 import {
@@ -73,8 +74,9 @@ export class ServiceWrites {
   }
 
   /** What the status of a Service says, as far as we know. */
-  addressesOf(key: string): readonly string[] {
-    return this.#known.get(key)?.facts.addresses ?? []
+  lingeringOf(key: string): Lingering {
+    const { addresses = [], portsHeld } = this.#known.get(key)?.facts ?? {}
+    return { addresses, portsHeld: portsHeld?.message }
   }
 
   forget(id: string): void {

@@ -156,7 +156,7 @@ test(`heartbeats of ${nodes} nodes reach an agent as those of its own, and move 
       allocation.upsert(key, object)
     },
     flush: () => {
-      const { arePlansNew, arePoolsNew, moved: others } = allocation.flush(() => [])
+      const { arePlansNew, arePoolsNew, moved: others } = allocation.flush(() => ({ addresses: [] }))
       plans += Number(arePlansNew) + Number(arePoolsNew) + others.length
     },
     synced: () => allocation.synced(),
@@ -164,7 +164,7 @@ test(`heartbeats of ${nodes} nodes reach an agent as those of its own, and move 
   const heard = (): number => [...seen.values()].reduce((sum, count) => sum + count, 0)
   await waitFor('both have read everything', () => isSynced && heard() === nodes, { deadlineMs: 60_000 })
   await waitFor('what was read is settled', () => translator.flush().services.size === 0 && !translator.hasMore)
-  allocation.flush(() => [])
+  allocation.flush(() => ({ addresses: [] }))
   moved = plans = 0
   const before = told.length
   for (let round = 1; round <= rounds; round++)

@@ -10,13 +10,20 @@ export interface ReadAnnotations {
   readonly beginnings?: readonly string[]
 }
 
+/** So many are told one by one: their writer may have filled all the room that an object has for annotations. */
+const toldOneByOne = 16
+
 export function unknownAnnotations(
   annotations: Readonly<Record<string, string>>,
   { prefixes, names, beginnings = [] }: ReadAnnotations,
 ): readonly Fault[] {
-  return Object.keys(annotations).flatMap((name): Fault[] => {
-    const isOurs = prefixes.some((prefix) => name.startsWith(prefix))
-    if (!isOurs || names.includes(name) || beginnings.some((beginning) => name.startsWith(beginning))) return []
+  const unknown = Object.keys(annotations).filter(
+    (name) =>
+      prefixes.some((prefix) => name.startsWith(prefix)) &&
+      !names.includes(name) &&
+      !beginnings.some((beginning) => name.startsWith(beginning)),
+  )
+  const told = unknown.slice(0, toldOneByOne).map((name): Fault => {
     const near = nearest(name, [...names, ...beginnings])
     const remedy =
       near === undefined
@@ -25,6 +32,9 @@ export function unknownAnnotations(
           ? `Begin it with "${near}".`
           : `Write ${near}.`
     const message = 'no annotation that is known here: it has no effect'
-    return [fault('warning', ['metadata', 'annotations', name], 'UnknownField', message, remedy)]
+    return fault('warning', ['metadata', 'annotations', name], 'UnknownField', message, remedy)
   })
+  if (unknown.length <= toldOneByOne) return told
+  const message = `${unknown.length - toldOneByOne} more annotations are known to nobody here: they have no effect`
+  return [...told, fault('warning', ['metadata', 'annotations'], 'UnknownField', message, 'Remove them.')]
 }

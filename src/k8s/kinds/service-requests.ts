@@ -74,15 +74,71 @@ export interface AllocationRequest {
   readonly faults: readonly Fault[]
 }
 
+/** Far more than a Service of two families needs. */
+export const maxAddresses = 64
+/** Of which so many Services can share one address. */
+const maxNamespaces = 256
+const maxSharingKey = 1024
+/** No object has a longer name. */
+const maxPoolName = 253
+
+/** Lists that are longer than anything real: nothing is made of them, not even a problem for each word. */
+export function tooManyWords({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): readonly Fault[] {
+  const { path, words } = askedWords(annotations, loadBalancerIP)
+  const across = firstOf(annotations, acrossKeys)
+  const sharing = firstOf(annotations, sharingKeys)
+  const say = (at: FieldPath, message: string, remedy: string): Fault =>
+    fault('error', at, 'LimitExceeded', message, `${remedy}; the last good version stays in force.`)
+  const count = new Set(words).size
+  const namespaces = new Set(wordsIn(across?.text ?? '')).size
+  const keyLength = sharing?.text.length ?? 0
+  return [
+    ...(count <= maxAddresses
+      ? []
+      : [
+          say(
+            path,
+            `it asks for ${count} addresses, and at most ${maxAddresses} are given to one Service`,
+            'Ask for fewer',
+          ),
+        ]),
+    ...(across === undefined || namespaces <= maxNamespaces
+      ? []
+      : [
+          say(
+            pathOf(across.key),
+            `it names ${namespaces} namespaces, and at most ${maxNamespaces} are taken`,
+            'Write "*"',
+          ),
+        ]),
+    ...(sharing === undefined || keyLength <= maxSharingKey
+      ? []
+      : [
+          say(
+            pathOf(sharing.key),
+            `a sharing key of ${keyLength} letters, and at most ${maxSharingKey} are taken`,
+            'Shorten it',
+          ),
+        ]),
+  ]
+}
+
+function askedWords(
+  annotations: Metadata['annotations'],
+  loadBalancerIP: string | undefined,
+): { readonly asked: Found<Key> | undefined; readonly path: FieldPath; readonly words: readonly string[] } {
+  const asked = firstOf(annotations, addressKeys)
+  const path = asked === undefined ? ['spec', 'loadBalancerIP'] : pathOf(asked.key)
+  return { asked, path, words: wordsIn(asked === undefined ? (loadBalancerIP ?? '') : asked.text) }
+}
+
 /** An annotation goes before spec.loadBalancerIP. */
 export function allocationRequest({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): AllocationRequest {
-  const asked = firstOf(annotations, addressKeys)
+  const { asked, path, words } = askedWords(annotations, loadBalancerIP)
   const pool = firstOf(annotations, poolKeys)
-  const path = asked === undefined ? ['spec', 'loadBalancerIP'] : pathOf(asked.key)
-  const words = wordsIn(asked === undefined ? (loadBalancerIP ?? '') : asked.text)
   const parsed = words.map((word) => parseAddress(word))
   const addresses = [...new Set(parsed.flatMap((address) => (address === undefined ? [] : formatAddress(address))))]
-  const wrong = words.filter((_, index) => parsed[index] === undefined)
+  const wrong = words.filter((_, index) => parsed[index] === undefined).map(shown)
   const faults = wrong.map((word) => {
     const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
     return fault('error', path, 'InvalidAddress', `${word} is not an address`, remedy)
@@ -93,7 +149,7 @@ export function allocationRequest({ metadata: { annotations }, spec: { loadBalan
   return {
     addresses,
     invalid: notAddresses ?? strict?.message,
-    poolName: pool?.text,
+    poolName: pool?.text.slice(0, maxPoolName + 1),
     path,
     faults: [
       ...faults,
@@ -109,7 +165,7 @@ function strictFault(
   path: FieldPath,
 ): Fault | undefined {
   if (loadBalancerIP !== undefined) {
-    const message = `spec.loadBalancerIP ${loadBalancerIP} is written beside the annotation`
+    const message = `spec.loadBalancerIP ${shown(loadBalancerIP)} is written beside the annotation`
     return fault('error', path, 'InvalidAnnotation', message, 'Write one of the two.')
   }
   const families = parsed.flatMap((address) => (address === undefined ? [] : familyOfAddress(address)))
@@ -117,6 +173,11 @@ function strictFault(
   const message = 'it asks for several addresses of one family, and one of each is given'
   return fault('error', path, 'InvalidAnnotation', message, 'Write one IPv4 address, one IPv6 address, or both.')
 }
+
+/** An annotation may be 256 KiB long, and a message that repeats it goes to every node. */
+const maxShown = 100
+export const shown = (word: string): string =>
+  word.length > maxShown ? `${word.slice(0, maxShown).toWellFormed()}...` : word
 
 const wordsIn = (text: string): readonly string[] =>
   text
@@ -126,7 +187,9 @@ const wordsIn = (text: string): readonly string[] =>
 
 /** So that two spellings of equal addresses do not differ. */
 function asWritten(text: string): string {
-  const canonical = wordsIn(text).map((word) => {
+  const words = wordsIn(text)
+  if (words.length > maxAddresses) return text
+  const canonical = words.map((word) => {
     const parsed = parseAddress(word)
     return parsed === undefined ? word : formatAddress(parsed)
   })

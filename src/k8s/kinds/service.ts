@@ -6,7 +6,15 @@ import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText, textMap } from './schemas.ts'
-import { allocationRequest, deprecatedNames, readAnnotations, sharingOf } from './service-requests.ts'
+import {
+  allocationRequest,
+  deprecatedNames,
+  maxAddresses,
+  readAnnotations,
+  sharingOf,
+  shown,
+  tooManyWords,
+} from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
@@ -106,8 +114,6 @@ const otherSpec: Service['spec'] = {
 const nothing: readonly string[] = []
 const noAddresses: readonly OwnAddress[] = []
 
-/** Far more than a Service of two families needs. */
-const maxAddresses = 64
 const limits = [
   [['spec', 'ports'], 1000],
   [['spec', 'externalIPs'], maxAddresses],
@@ -124,12 +130,9 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   const external = externalFaults(value)
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
-  const { addresses, path, faults: requestFaults } = allocationRequest(service)
-  if (addresses.length > maxAddresses) {
-    const message = `it asks for ${addresses.length} addresses, and at most ${maxAddresses} are given to one Service`
-    const remedy = 'Ask for fewer; the last good version stays in force.'
-    return { faults: [...faults, fault('error', path, 'LimitExceeded', message, remedy)] }
-  }
+  const tooMany = tooManyWords(service)
+  if (tooMany.length > 0) return { faults: [...faults, ...tooMany] }
+  const { faults: requestFaults } = allocationRequest(service)
   const deprecated = deprecatedNames(value.metadata.annotations)
   const requests = [...requestFaults, ...sharingOf(service).faults, ...deprecated]
   return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
@@ -162,7 +165,7 @@ function checkSpec({ spec }: Written): readonly Fault[] {
 function externalFaults({ spec }: Written): readonly Fault[] {
   return spec.externalIPs.flatMap((ip, index) => {
     if (ip === '' || parseAddress(ip) !== undefined) return []
-    const message = `${JSON.stringify(ip)} is not an address: it is not announced`
+    const message = `${JSON.stringify(shown(ip))} is not an address: it is not announced`
     const remedy = 'Write an IPv4 or IPv6 address without a length.'
     return [fault('warning', ['spec', 'externalIPs', index], 'InvalidAddress', message, remedy)]
   })
@@ -172,7 +175,7 @@ function statusFaults({ status }: Written): readonly Fault[] {
   return (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }, index) => {
     if (!ip || parseAddress(ip) !== undefined) return []
     const path = ['status', 'loadBalancer', 'ingress', index, 'ip']
-    const message = `${JSON.stringify(ip)} is not an address: it is not announced`
+    const message = `${JSON.stringify(shown(ip))} is not an address: it is not announced`
     return [fault('warning', path, 'InvalidAddress', message, 'Correct it, or leave the status to the allocation.')]
   })
 }

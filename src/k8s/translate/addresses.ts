@@ -88,18 +88,19 @@ export class ServiceAddresses {
 
   /**
    * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf`
-   * answers undefined for a Service that is gone or not ours. `lingeringOf`: addresses that a status still says, also
-   * of one that is not ours, and that nobody else gets before it does not.
+   * answers undefined for a Service that is gone or not ours. `lingeringOf`: what a status still says, also of one that
+   * is not ours, and nobody else gets before it does not.
    */
   settle(
     dirty: Iterable<string>,
     serviceOf: (key: string) => Service | undefined,
-    lingeringOf: (key: string) => readonly string[] = () => nothing,
+    lingeringOf: (key: string) => Lingering = () => nothingLingers,
   ): readonly string[] {
     return this.#source.settle(dirty, (key) => {
       const [service, lingering] = [serviceOf(key), lingeringOf(key)]
-      if (service !== undefined) return new ServiceWish(service, lingering)
-      return lingering.length === 0 ? undefined : { subject: lingering, request: () => lingerer(key, lingering) }
+      const { addresses } = lingering
+      if (service !== undefined) return new ServiceWish(service, addresses)
+      return addresses.length === 0 ? undefined : { subject: addresses, request: () => lingerer(key, lingering) }
     })
   }
 }
@@ -119,19 +120,34 @@ class ServiceWish implements Wish {
   }
 }
 
-const nothing: readonly string[] = []
-
-/** Asks for nothing. */
-function lingerer(key: string, lingering: readonly string[]): AddressRequest {
-  const { POSITIVE_INFINITY: createdMs } = Number
-  const asked = { families: [], needsAllFamilies: false, explicit: nothing, status: nothing }
-  return { key, createdMs, namespace: '', labels: {}, sharing: undefined, lingering, ...asked }
+/** What a status says until it is written anew. */
+export interface Lingering {
+  readonly addresses: readonly string[]
+  /** Of the ports of shared ones, as it is recorded. */
+  readonly portsHeld?: string | undefined
 }
 
+const nothing: readonly string[] = []
+const nothingLingers: Lingering = { addresses: nothing }
+
+/** Asks for nothing. */
+function lingerer(key: string, { addresses: lingering, portsHeld }: Lingering): AddressRequest {
+  const { POSITIVE_INFINITY: createdMs } = Number
+  const asked = { families: [], needsAllFamilies: false, explicit: nothing, status: nothing }
+  const tenure = portsHeld === undefined ? undefined : parseTenure(portsHeld)
+  return { key, createdMs, namespace: '', labels: {}, sharing: undefined, tenure, lingering, ...asked }
+}
+
+/** With every change of one, all that share its address are looked at. */
+const sharers = new WeakMap<Service, AddressRequest>()
+
 function requestOf(service: Service): AddressRequest {
+  const known = sharers.get(service)
+  if (known !== undefined) return known
   const { metadata, spec, status } = service
   const { addresses, invalid, poolName } = allocationRequest(service)
-  return {
+  const sharing = sharingTermsOf(service)
+  const request: AddressRequest = {
     ...ageOf(service),
     namespace: metadata.namespace ?? 'default',
     labels: selectableLabels(service),
@@ -141,9 +157,11 @@ function requestOf(service: Service): AddressRequest {
     invalid,
     poolName,
     status: new Set(status).size === status.length ? status : [...new Set(status)],
-    sharing: sharingTermsOf(service),
+    sharing,
     tenure: service.portsHeld === undefined ? undefined : parseTenure(service.portsHeld),
   }
+  if (sharing !== undefined) sharers.set(service, request)
+  return request
 }
 
 export function ageOf(service: Service): Aged {

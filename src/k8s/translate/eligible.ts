@@ -2,6 +2,7 @@
  * Whether a Service may be announced from this node: each address by itself, with at least one port that has a backend
  * of the family of the address. Pure.
  */
+import { someOf } from '../../desired/some-of.ts'
 import type { Verdict } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
 import type { Family } from '../../ip/address.ts'
@@ -56,14 +57,14 @@ export function eligibleVerdict(
   const count = everywhere ? local + remote : local
   const place = everywhere ? 'in the cluster' : `on ${options.nodeName}`
   const text = `${count} usable ${everywhere ? 'endpoint' : 'backend'}${count === 1 ? '' : 's'} ${place}`
-  const lacking = [
+  const lacking = someOf([
     ...[...new Set(ports.map(({ address }) => address))]
       .filter((address) => !eligible.has(address))
       .map((address) => `${address} has no ${typeOf(familyOf(address))} backend here and is not announced`),
     ...ports
       .filter((each) => eligible.has(each.address) && !hasBackend(each))
       .map(({ address, port }) => `port ${port.port} (${nameOfPort(port)}) of ${address} has no backend here`),
-  ]
+  ])
   if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking].join('; '))
   return everywhere ? yes('HasEndpoints', text) : yes('HasLocalBackends', text)
 }

@@ -1,4 +1,5 @@
 /** Which endpoints of a Service stand behind its ports, here and elsewhere; and if none do, why. Pure. */
+import { someOf } from '../../desired/some-of.ts'
 import type { Backend } from '../../desired/model.ts'
 import { type Address, compareAddresses, type Family, formatAddress } from '../../ip/address.ts'
 import { type Endpoint, endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
@@ -96,7 +97,7 @@ export class ServiceEndpoints {
     const fitting = this.#views.filter(({ slice }) => slice.family !== undefined && families.includes(slice.family))
     const ofFamily = fitting.flatMap(({ endpoints }) => endpoints).filter((each) => isUsable(each) && isHere(each))
     const text = countText(ofFamily.length > 0 ? ofFamily : here)
-    if (ofFamily.length > 0) return { kind: 'port', endpoints: text, ports: ports.map(nameOfPort).join(', ') }
+    if (ofFamily.length > 0) return { kind: 'port', endpoints: text, ports: someOf(ports.map(nameOfPort)).join(', ') }
     const types = new Set(
       this.#views.filter(({ endpoints }) => endpoints.some(isUsable)).map(({ slice }) => typeOf(slice.family)),
     )

@@ -1,6 +1,8 @@
 /** What one Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
 import { frontendId, type DesiredService, type Frontend, type Verdict } from '../../desired/model.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
+import { setOf } from '../../allocation/sharing.ts'
+import { someOf } from '../../desired/some-of.ts'
 import { parseAddress } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
 import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
@@ -170,7 +172,7 @@ function allocatedVerdict(input: ServiceInput, settled: Settled): Verdict {
   const left = refused.map(({ text }) => `${text}: it is not announced`)
   const kept = asked.filter((each) => refusalOf(each) === undefined)
   const own = kept.map(({ address, types }) => `${types.join(' and ')} ${address} is its own`)
-  const taken = kept.flatMap((each) => takenPorts(each, input))
+  const taken = someOf(kept.flatMap((each) => takenPorts(each, input)))
   const said = [...(given === undefined ? [] : [given.message]), ...own, ...taken, ...left].join('; ')
   const remedy = 'Use an address, or ports, that nothing else has.'
   if (taken.length > 0 && ports.length === 0) return no('allocated', 'PortTaken', taken.join('; '), remedy)
@@ -199,7 +201,7 @@ function givenVerdict(input: ServiceInput, { refusalOf, ports }: Settled): Verdi
   const remedy = 'Use an address that is in a pool and that nothing else has.'
   const [first] = refused
   if (first !== undefined && refused.length === addresses.length) return no('allocated', first.code, left, remedy)
-  const taken = addresses.flatMap((address) => notHeld(address, input))
+  const taken = someOf(addresses.flatMap((address) => notHeld(address, input)))
   if (taken.length > 0 && ports.length === 0)
     return no('allocated', 'PortTaken', taken.join('; '), 'Use other ports, or another address.')
   if (taken.length > 0) return yes('allocated', 'SomePortsTaken', [verdict.message, ...taken].join('; '))
@@ -218,7 +220,8 @@ function notHeld(address: string, { service, answer }: ServiceInput): readonly s
 }
 
 function isHeld({ tenure }: AddressAnswer, address: string, { port, protocol }: ServicePort): boolean {
-  return tenure === undefined || tenure.ports.get(address)?.includes(`${port}/${protocol}`) === true
+  const held = tenure?.ports.get(address)
+  return tenure === undefined || (held !== undefined && setOf(held).has(`${port}/${protocol}`))
 }
 
 /** The ports of the served addresses that are this Service's own. */
