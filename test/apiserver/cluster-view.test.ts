@@ -284,7 +284,7 @@ test('one question is enough: --cluster says what every node does', { skip }, as
     three.stdout,
     /^node3 +unknown +0\/0 +0 +no agent is known to run; no configuration applies to this node/m,
   )
-  assert.equal((await ask('status', '--context', 'nowhere')).code, 1)
+  assert.equal((await ask('status', '--context', 'nowhere')).code, 2)
 })
 
 interface NodeView {

@@ -107,7 +107,7 @@ test("kubectl's own words for the cluster mean it, also without --cluster", { sk
   const elsewhere = kubectl(['herald', 'status', '--context', 'nowhere'], cluster.kubeconfig)
   assert.match(elsewhere.stderr, /nowhere/)
   const nothing = kubectl(['herald', 'status', '--cluster'])
-  assert.deepEqual([nothing.code, /there is no kubeconfig/.test(nothing.stderr)], [1, true], nothing.stderr)
+  assert.deepEqual([nothing.code, /there is no kubeconfig/.test(nothing.stderr)], [2, true], nothing.stderr)
 })
 
 test('the namespace is that of -n, else that of the context, else default', { skip }, () => {
