@@ -18,6 +18,7 @@ import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
+import { ServiceStatuses } from './agent/service-statuses.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
@@ -32,7 +33,7 @@ import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
-import { statusOnServer } from './k8s/apiserver/status-writer.ts'
+import { objectsOnServer, statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
 import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
 import type { ObjectSource } from './k8s/source.ts'
@@ -95,8 +96,9 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   }
   const speaker = startSpeaker(options, marker.isRestart, forwarding.isPreserved, log)
   const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
+  const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
-  const agent = new Agent({
+  const agent: Agent = new Agent({
     source,
     translator: translatorOf(options, addresses, datapath),
     datapath,
@@ -105,6 +107,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     log,
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...(life === undefined ? {} : { onNode: life.onNode }),
+    ...(statuses === undefined ? {} : { statuses }),
     record: new InForceRecord(options.stateDir),
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
     clock: systemClock,
@@ -255,6 +258,22 @@ interface OpenedSource {
   readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere'>
   /** Where the node says what its sessions are and that it lives; undefined: nobody would read it. */
   readonly server?: { readonly sink: StatusSink; readonly requests: ApiRequests }
+}
+
+function statusesOf(
+  { nodeName: node, serviceStatusNamespace: namespace }: AgentOptions,
+  server: OpenedSource['server'],
+  faults: Faults | undefined,
+  agent: () => Agent,
+): ServiceStatuses | undefined {
+  if (namespace === undefined || server === undefined || faults === undefined) return undefined
+  const { requests, sink } = server
+  return new ServiceStatuses({
+    ...{ clock: systemClock, random: Math.random, sink, faults, node, namespace },
+    objects: objectsOnServer(requests, nodeFieldManager),
+    services: () => agent().order.services.keys(),
+    peersOf: (service) => agent().peersOf(service),
+  })
 }
 
 interface Life {

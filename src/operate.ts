@@ -58,6 +58,7 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
     source,
     sink: statusOnServer(requests, options.identity),
     objects: objectsOnServer(requests),
+    namespace: options.namespace,
     clock: systemClock,
     random: Math.random,
     log,

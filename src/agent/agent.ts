@@ -26,6 +26,7 @@ import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
+import type { ServiceStatuses } from './service-statuses.ts'
 import { Uplinks } from './uplinks.ts'
 
 export interface AgentParts {
@@ -42,6 +43,8 @@ export interface AgentParts {
   readonly report?: Pick<NodeReporterParts, 'sink' | 'peers'>
   /** Told of each Node that is read. */
   readonly onNode?: (name: string, uid: string | undefined) => void
+  /** Where the cluster is told to whom Services are announced. */
+  readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
 }
 
 /** What is known of the interfaces is younger than this. */
@@ -152,6 +155,13 @@ export class Agent {
     return { service, ...(pod === undefined ? {} : { pod }) }
   }
 
+  /** Names of the neighbors to which a Service is to be announced. */
+  peersOf(service: string): readonly string[] {
+    const ids = new Set(this.order.service(service)?.routes.flatMap(({ neighbors }) => neighbors))
+    const found = this.#speaker?.neighbors.filter(({ id }) => ids.has(id)) ?? []
+    return [...new Set(found.map(({ peerName, peerAddress }) => peerName ?? peerAddress))]
+  }
+
   get podCidrs(): readonly DesiredPodCidr[] {
     return this.#podCidrs
   }
@@ -185,7 +195,7 @@ export class Agent {
       upsert: (key, object, origin, version) => {
         if (isReportObject(key)) this.#reporter?.read(key, object, version)
         else translator.upsert(key, object, origin)
-        if (key.kind === 'Node') this.#parts.onNode?.(key.name, version.uid)
+        if (key.kind === 'Node') this.#readNode(key.name, version.uid)
       },
       remove: (key) => {
         if (isReportObject(key)) this.#reporter?.forget()
@@ -208,6 +218,11 @@ export class Agent {
     })
   }
 
+  #readNode(name: string, uid: string | undefined): void {
+    this.#parts.onNode?.(name, uid)
+    this.#parts.statuses?.readNode(name, uid)
+  }
+
   #auditSoon(): void {
     this.#clock.after(auditMs, () => {
       this.order.audit(auditFrontends)
@@ -221,6 +236,7 @@ export class Agent {
     this.#clock.end()
     this.#endWatch()
     this.#uplinks.stop()
+    this.#parts.statuses?.stop()
     await this.#parts.source.stop()
     if (this.#isSettled) await this.#remember()
   }
@@ -279,6 +295,7 @@ export class Agent {
       this.order.wantPodCidrs(delta.podCidrs)
     }
     this.order.want(delta.services)
+    this.#parts.statuses?.touch(delta.speaker === undefined ? delta.services.keys() : undefined)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.
     if (this.order.pending > 0) this.#run()
     else this.#wake()
@@ -373,6 +390,7 @@ export class Agent {
     this.#isSettled = true
     this.#faults.clear('restart', '')
     this.#parts.speaker.post({ type: 'synced' })
+    this.#parts.statuses?.settled()
     this.order.releaseLeftovers()
     this.#parts.log.info(
       { services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 },

@@ -12,11 +12,13 @@ import type { Neighbor, Problem } from '../desired/model.ts'
 import {
   errorCondition,
   healthyCondition,
-  isNodeReportOurs,
+  isOwnObject,
   nodeReportKind,
   nodeReportResource,
   nodeStatus,
   pressingPart,
+  problemText,
+  someOf,
 } from '../k8s/dialects/node-report.ts'
 import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
 import {
@@ -57,8 +59,6 @@ const roundMs = 15_000
 const firstRetryMs = 5_000
 const lastRetryMs = 120_000
 const fault = 'node status'
-/** Named in a condition. */
-const namedReasons = 5
 
 /** Whether it is the object that is told of a node. */
 export function isReportObject({ kind }: ObjectKey): boolean {
@@ -84,7 +84,7 @@ export class NodeReporter {
 
   read({ apiVersion, kind, namespace, name }: ObjectKey, object: RawObject, version: ObjectVersion): void {
     // Somebody else's operator made it, and its agents have their say in it.
-    if (!isNodeReportOurs(object)) return this.forget()
+    if (!isOwnObject(object)) return this.forget()
     this.#target = {
       apiVersion,
       kind,
@@ -218,7 +218,7 @@ function healthOf(peers: readonly PeerSnapshot[], { failures, problems, isSynced
     type: healthyCondition,
     status: reasons.length === 0 ? 'True' : 'False',
     reason,
-    message: [sessions, ...some(reasons)].join('; '),
+    message: [sessions, ...someOf(reasons)].join('; '),
   }
 }
 
@@ -229,18 +229,8 @@ function errorsOf({ problems }: NodeFigures): SaidCondition {
     type: errorCondition,
     status: isFaulty ? 'True' : 'False',
     reason: errorCondition.slice(errorCondition.indexOf('/') + 1),
-    message: some(errors).join('; '),
+    message: someOf(errors).join('; '),
   }
-}
-
-function some(all: readonly string[]): readonly string[] {
-  const more = all.length - namedReasons
-  return more > 0 ? [...all.slice(0, namedReasons), `and ${more} more`] : all
-}
-
-function problemText({ object: { kind, namespace, name }, field, message }: Problem): string {
-  const where = [kind, namespace, name].filter((part) => part !== undefined && part !== '').join('/')
-  return `${where}${field === '' ? '' : ` ${field}`}: ${message}`
 }
 
 /** Whether the status there has all of these fields. */

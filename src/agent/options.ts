@@ -8,6 +8,8 @@ export interface AgentOptions {
     | { readonly kind: 'kubernetes'; readonly kubeconfig?: string }
   /** Of the Lease by which the cluster knows that this agent lives. */
   readonly leaseNamespace: string
+  /** Where the cluster is told to whom this node announces each Service; undefined: nowhere. */
+  readonly serviceStatusNamespace?: string
   readonly datapath: 'auto' | 'ebpf' | 'none'
   /** Interfaces on which VIP traffic arrives, as a regular expression; by default those that route to a neighbor. */
   readonly interfaces?: string

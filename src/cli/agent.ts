@@ -40,6 +40,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .option('--manifests <dir>', 'read a folder of Kubernetes YAML, and allocate addresses by itself')
     .option('--kubeconfig <file>', 'read the API server of this kubeconfig; in a pod, its own without either flag')
     .option('--lease-namespace <ns>', 'namespace of the Lease by which an agent says that it lives', 'kube-system')
+    .addOption(serviceStatusOption())
     .addOption(
       new Option('--datapath <kind>', 'what serves announced addresses')
         .choices(['auto', 'ebpf', 'none'])
@@ -81,10 +82,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--metric-aliases', 'metrics also under the names of other load balancers (docs/metrics.md)', false)
     .option('--socket-lb', 'not in this version')
-    .option(
-      '--record <file>',
-      'write every input and output of the BGP speaker to this file, without keys; see `herald replay`',
-    )
+    .addOption(recordOption())
     .addOption(
       new Option('--log-level <level>', 'least level logged')
         .choices(['debug', 'info', 'warn', 'error'])
@@ -98,8 +96,19 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     })
 }
 
+function serviceStatusOption(): Option {
+  const description =
+    'tell in ServiceBGPStatuses there to whom each Service is announced: an object per node and Service'
+  return new Option('--service-status-namespace <ns>', description)
+}
+
 function attachOption(): Option {
   return new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto')
+}
+
+function recordOption(): Option {
+  const description = 'write every input and output of the BGP speaker to this file, without keys; see `herald replay`'
+  return new Option('--record <file>', description)
 }
 
 function flowEventsOption(): Option {
@@ -125,6 +134,8 @@ async function becomeAgent(options: AgentOptions): Promise<void> {
 
 function optionsOf({ bgpListen, http, manifests, kubeconfig, config: _config, ...flags }: Flags): AgentOptions {
   if (flags.socketLb !== undefined) throw new HeraldError('ERR_USAGE', notYet.socketLb)
+  if (manifests !== undefined && flags.serviceStatusNamespace !== undefined)
+    throw new HeraldError('ERR_USAGE', '--service-status-namespace is told to an API server: leave out --manifests')
   return {
     ...flags,
     source: sourceOf(manifests, kubeconfig),

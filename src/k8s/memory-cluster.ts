@@ -85,12 +85,21 @@ export class MemoryCluster {
       return kept.uid === target.uid && kept.resourceVersion === target.resourceVersion ? undefined : { kind: 'stale' }
     }
     return {
+      list: async ({ kind, namespace }, labels = {}) => {
+        if (!isInstalled(kind)) return { kind: 'absent' }
+        const all = [...this.#objects.values()].filter(({ key }) => key.kind === kind && key.namespace === namespace)
+        const has = (object: RawObject): boolean => {
+          const its = recordOf(recordOf(object['metadata'])['labels'])
+          return Object.entries(labels).every(([name, value]) => its[name] === value)
+        }
+        return { kind: 'listed', objects: all.map(({ object }) => object).filter(has) }
+      },
       create: async (_resource, object) => {
         const key = keyOf(object)
         if (!isInstalled(key.kind)) return { kind: 'gone' }
         if (this.#objects.has(idOf(key))) return { kind: 'stale' }
         this.put(key, object)
-        return written()
+        return { ...written(), uid: this.#objects.get(idOf(key))?.uid ?? '' }
       },
       change: async (target, { metadata, spec }) => {
         const stale = staleOf(target)

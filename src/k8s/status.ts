@@ -69,7 +69,7 @@ export interface EventSeries {
  * wants us to wait. `refused`: it will say the same again. `failed`: no answer; it is not known whether it was done.
  */
 export type StatusOutcome =
-  | { readonly kind: 'written'; readonly resourceVersion: string }
+  | { readonly kind: 'written'; readonly resourceVersion: string; readonly uid?: string }
   | { readonly kind: 'stale' | 'gone' }
   | { readonly kind: 'owned'; readonly fields: readonly string[]; readonly message: string }
   | { readonly kind: 'limited'; readonly afterMs: number }
@@ -83,8 +83,19 @@ export interface StatusSink {
   repeatEvent(namespace: string, name: string, series: EventSeries): Promise<StatusOutcome>
 }
 
+/** A kind within a namespace. */
+export type KindRef = Omit<ObjectVersionRef, 'name' | 'uid' | 'resourceVersion'>
+
+/** `absent`: the server has no such kind. */
+export type Listed =
+  | { readonly kind: 'listed'; readonly objects: readonly RawObject[] }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'failed'; readonly message: string }
+
 /** Whole objects of ours: made, changed and taken away, in the version that was read. Nothing rejects. */
 export interface ObjectSink {
+  /** What there is now with these labels, of whomever. */
+  list(kind: KindRef, labels?: Readonly<Record<string, string>>): Promise<Listed>
   /** `gone`: there is no such kind. `stale`: there is one of this name. */
   create(resource: string, object: RawObject): Promise<StatusOutcome>
   /** Its spec becomes that of `object`, and so do the annotations that `object` has; its labels stay. */

@@ -67,6 +67,11 @@ export class NodePlans {
     return [...said.values()]
   }
 
+  /** What one node says. */
+  problemsOf(node: string): readonly Problem[] {
+    return this.#problems.get(node) ?? []
+  }
+
   /** Something changed of which any node may be another one. */
   sweep(): void {
     const { Node: nodes } = this.#parts.objects()

@@ -5,7 +5,7 @@
 import type { ReservedPlace } from '../allocation/reserved.ts'
 import type { Clock, Wait } from '../clock/clock.ts'
 import {
-  isNodeReportOurs,
+  isOwnObject,
   nodeReportKind,
   nodeReportObject,
   nodeReportResource,
@@ -77,7 +77,7 @@ export class NodeWrites {
   read(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
     const { uid = '', resourceVersion = '' } = version
     const target = { ...key, resource: nodeReportResource, uid, resourceVersion }
-    const isOurs = isNodeReportOurs(object)
+    const isOurs = isOwnObject(object)
     this.#known.set(key.name, { target, isOurs, spec: object['spec'], reserved: reservedIn(object) })
     this.#parts.add(key.name)
   }

@@ -2,7 +2,7 @@
  * The operator while it leads: objects in, addresses chosen, statuses and events out.
  *
  *     source --upsert, remove--> allocation --flush--> Services and pools whose status is another one
- *        `-- versions, statuses --> service-writes, configuration-writes, node-writes <--turn-- write-queue --> sink
+ *        `-- versions, statuses --> service-, configuration-, node-, state-writes <--turn-- write-queue --> sink
  *
  * The source is started when the Lease is held, so that what it lists is what every leader before wrote.
  */
@@ -19,6 +19,7 @@ import type { OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
 import { ServiceWrites } from './service-writes.ts'
+import { StateWrites } from './state-writes.ts'
 import { type Lane, lanes, WriteQueue } from './write-queue.ts'
 
 export interface OperatorParts extends AllocationOptions {
@@ -29,6 +30,8 @@ export interface OperatorParts extends AllocationOptions {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly log: OperatorLog
+  /** Where states of the configuration are; undefined: they are told nowhere. */
+  readonly namespace?: string
   /** Whether this process leads, asked right before each write. */
   readonly isLeader: () => boolean
 }
@@ -60,6 +63,7 @@ export class Operator {
   readonly #configuration: ConfigurationWrites
   readonly #plans: NodePlans
   readonly #nodes: NodeWrites
+  readonly #states: StateWrites | undefined
   readonly #events: EventLog
   readonly #queue: WriteQueue
   readonly #touched = new Set<string>()
@@ -98,6 +102,7 @@ export class Operator {
     })
     const add = (node: string): void => this.#queue.add('node', node)
     this.#nodes = new NodeWrites({ clock, sink: parts.objects, log: parts.log, plans: this.#plans, add })
+    this.#states = this.#statesIn(parts.namespace)
     this.#queue = new WriteQueue({
       clock,
       random,
@@ -126,6 +131,18 @@ export class Operator {
     }
   }
 
+  #statesIn(namespace: string | undefined): StateWrites | undefined {
+    if (namespace === undefined) return undefined
+    const { clock, sink, objects, log } = this.#parts
+    const nodes = (): ReadonlyMap<string, string> =>
+      new Map([...this.#allocation.objects.Node].map(([name, { value }]) => [name, value.metadata.uid ?? '']))
+    return new StateWrites({
+      ...{ clock, sink, objects, log, namespace, nodes },
+      problemsOf: (node) => this.#plans.problemsOf(node),
+      add: (name) => this.#queue.add('configuration', `${ofState}${name}`),
+    })
+  }
+
   async start(): Promise<void> {
     await this.#parts.source.start(this.#sourceEvents())
   }
@@ -134,6 +151,7 @@ export class Operator {
   async stop(): Promise<void> {
     this.#count?.cancel()
     this.#nodes.stop()
+    this.#states?.stop()
     for (const wait of [...this.#ownedRetries.values(), ...this.#passedOver.values()]) wait.cancel()
     await this.#queue.stop()
     await this.#parts.source.stop()
@@ -155,7 +173,10 @@ export class Operator {
   }
 
   #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
-    if (isNodeObject(key)) return this.#nodes.read(key, object, version)
+    if (isNodeObject(key)) {
+      this.#states?.read(key.name, object)
+      return this.#nodes.read(key, object, version)
+    }
     if (key.kind !== 'Service') {
       this.#configuration.read(key, object, version)
       // Somebody may have written its status.
@@ -202,7 +223,10 @@ export class Operator {
   }
 
   #remove(key: ObjectKey): void {
-    if (isNodeObject(key)) return this.#nodes.forget(key)
+    if (isNodeObject(key)) {
+      this.#states?.read(key.name, undefined)
+      return this.#nodes.forget(key)
+    }
     this.#allocation.remove(key)
     if (key.kind !== 'Service') {
       if (isConfiguration(key)) this.#configured()
@@ -252,7 +276,9 @@ export class Operator {
   #judge(): void {
     if (!this.#isJudgementDue || this.#isInBatch || this.#plans.isSweeping) return
     this.#isJudgementDue = false
-    const problems = [...this.#allocation.problems(), ...this.#plans.problems()]
+    const ofObjects = this.#allocation.problems()
+    const problems = [...ofObjects, ...this.#plans.problems()]
+    this.#states?.judge(ofObjects)
     for (const id of this.#configuration.judge(problems, this.#allocation.objects))
       this.#queue.add(isPool({ kind: id.slice(0, id.indexOf('/')) }) ? 'pool' : 'configuration', id)
     this.#tellProblems(problems)
@@ -291,7 +317,7 @@ export class Operator {
         return this.#services.write(key)
       case 'pool':
       case 'configuration':
-        return this.#configuration.write(key)
+        return key.startsWith(ofState) ? this.#states?.write(key.slice(ofState.length)) : this.#configuration.write(key)
       case 'node':
         return this.#nodes.write(key)
       case 'event':
@@ -357,6 +383,9 @@ export class Operator {
     this.#unreadable = now
   }
 }
+
+/** By which keys of states differ from those of objects of the configuration. */
+const ofState = 'state '
 
 const textOf = {
   refused: 'the API server refuses a write; it is tried again',

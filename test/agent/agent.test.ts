@@ -152,6 +152,15 @@ test('a change costs its Service alone: one write, and a message where its route
   assert.equal(one.speaker.posted.length - before, 1)
 })
 
+test('the neighbors to which a Service is to be announced are known by name', async (t) => {
+  const one = await life(t).start(all)
+  const [neighbor] = one.agent.speaker?.neighbors ?? []
+  assert.deepEqual(one.agent.peersOf('default/web'), [neighbor?.peerAddress])
+  assert.deepEqual(one.agent.peersOf('default/none'), [])
+  one.remove(web)
+  assert.deepEqual(one.agent.peersOf('default/web'), [])
+})
+
 test('a Service that goes is withdrawn at once, drains for five seconds and is removed', async (t) => {
   const one = await life(t).start(all)
   one.remove(web)

@@ -15,7 +15,8 @@ import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
 import { crdOf } from '../../scripts/crds.ts'
-import { leaseRules, roleOf, type Rule } from './operator-role.ts'
+import { serviceStatusCrd } from './crds.ts'
+import { leaseRules, roleOf, type Rule, statusRules } from './operator-role.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const herald = join(root, 'bin/herald')
@@ -136,7 +137,7 @@ function run(name: string, args: readonly string[]): void {
 
 function runAgent(name: string): void {
   const file = (what: string): string => join(cluster.folder, `${name}-${what}`)
-  const flags = ['--datapath', 'none', '--bgp-listen', 'none', '--http', 'none']
+  const flags = ['--datapath', 'none', '--bgp-listen', 'none', '--http', 'none', '--service-status-namespace', 'herald']
   const own = ['--node-name', name, '--state-dir', file('state'), '--socket', file('sock')]
   run(name, ['agent', ...own, ...flags, '--lease-namespace', 'leases', '--kubeconfig', cluster.kubeconfigOf('agent')])
 }
@@ -203,7 +204,9 @@ before(async () => {
     'CiliumBGPPeerConfig',
     'CiliumBGPAdvertisement',
   ] as const
-  await cluster.apply(list([...['herald', 'leases'].map(namespaceOf), ...kinds.map((kind) => crdOf(kind))]))
+  await cluster.apply(
+    list([...['herald', 'leases'].map(namespaceOf), ...kinds.map((kind) => crdOf(kind)), serviceStatusCrd]),
+  )
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', '--all', 'crd'])
   const secrets = { apiGroups: [''], resources: ['secrets'], verbs: ['list', 'watch'] }
   await cluster.apply(
@@ -212,6 +215,7 @@ before(async () => {
       roleOf('operator', chartRules('operator')),
       roleOf('operator', leaseRules, 'herald'),
       roleOf('agent', leaseRules, 'leases'),
+      roleOf('agent', statusRules, 'herald'),
     ]),
   )
   for (const user of ['agent', 'operator'])
@@ -219,6 +223,7 @@ before(async () => {
   for (const [user, space] of [
     ['operator', 'herald'],
     ['agent', 'leases'],
+    ['agent', 'herald'],
   ] as const)
     await cluster.kubectl(['create', 'rolebinding', user, '-n', space, `--role=${user}`, `--user=${user}`])
   await cluster.apply(list([node('node1'), node('node2'), policy, clusterConfig, peerConfig, advertisement, pool]))
@@ -354,6 +359,35 @@ test('explain service --cluster says what every node does with a Service, and wh
   assert.match(stdout, /^service default\/local: announced by 1 of 3 nodes {2}203\.0\.113\.\d of pool blue$/m)
   assert.match(stdout, /^node1 +no +- +\S/m)
   assert.match(stdout, /^node2 +yes +127\.0\.0\.52 +-$/m)
+})
+
+/** What the objects of MetalLB's kind say: `node service peers`. */
+async function statuses(): Promise<readonly string[]> {
+  const fields = ['.status.node', '.status.serviceName', '.status.peers[*]'].map((field) => `{${field}}`).join(' ')
+  const text = await cluster.kubectl([
+    ...['get', 'servicebgpstatuses', '-n', 'herald', '-o'],
+    `jsonpath={range .items[*]}${fields}{"\\n"}{end}`,
+  ])
+  return text.trim().split('\n').sort()
+}
+
+test('agents that are told to say in ServiceBGPStatuses to whom they announce each Service', { skip }, async () => {
+  const always = ['node1 web 127.0.0.51', 'node2 local tor', 'node2 web tor']
+  await eventually('what there is', async () => (await statuses()).join() === always.join())
+  const one = ['-l', 'metallb.io/node=node1,metallb.io/service-name=web,metallb.io/service-namespace=default']
+  const get = ['get', 'servicebgpstatuses', '-n', 'herald']
+  const columns = await cluster.kubectl([...get, ...one])
+  assert.match(columns, /^NAME +NODE +SERVICE NAME +SERVICE NAMESPACE\nbgp-\w+ +node1 +web +default\n$/)
+  await cluster.apply(list(serviceOf('more', 'node1')))
+  await eventually('one more', async () => (await statuses()).includes('node1 more 127.0.0.51'))
+  const versions = [...get, '-o', 'jsonpath={.items[*].metadata.resourceVersion}']
+  await end('node1', 'SIGTERM')
+  await cluster.kubectl(['delete', 'service', 'more'])
+  await eventually('the other node follows', async () => (await statuses()).length === 4)
+  const before = await cluster.kubectl([...versions, ...one])
+  runAgent('node1')
+  await eventually('what is gone meanwhile', async () => (await statuses()).join() === always.join())
+  assert.equal(await cluster.kubectl([...versions, ...one]), before)
 })
 
 test('explain --cluster of what is not there, has no address, or is no LoadBalancer is a no', { skip }, async () => {

@@ -19,11 +19,14 @@ import { Operator } from '../../src/operator/operator.ts'
 import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
+import { stateCrd } from './crds.ts'
 
 const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : false
 const list = (items: readonly object[]): string => JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
 const namespace = 'metallb-system'
+/** Of the operator. */
+const ownNamespace = 'herald-system'
 
 interface Condition {
   readonly type: string
@@ -47,6 +50,7 @@ function foreign(kind: Parameters<typeof crdOf>[0], status: object | undefined):
 
 const counter = { type: 'integer', format: 'int64' }
 const crds: readonly object[] = [
+  stateCrd,
   crdOf('CiliumBGPPeeringPolicy'),
   crdOf('CiliumBGPNodeConfig'),
   crdOf('CiliumBGPClusterConfig'),
@@ -103,23 +107,18 @@ before(async () => {
   const shipped = parseAllDocuments(readFileSync(new URL('../../deploy/herald.yaml', import.meta.url), 'utf8')).map(
     (document) => document.toJS(),
   )
-  const role = shipped.find(
-    ({ kind, metadata }) => kind === 'ClusterRole' && metadata.labels['app.kubernetes.io/component'] === 'operator',
+  const roles = shipped.filter(
+    ({ kind, metadata }) => /Role$/.test(kind) && metadata.labels['app.kubernetes.io/component'] === 'operator',
   )
-  await cluster.apply(list([{ ...role, metadata: { name: 'operator' } }]))
-  await cluster.kubectl(['create', 'clusterrolebinding', 'operator', '--clusterrole=operator', '--user=operator'])
+  const named = roles.map((role) => ({ ...role, metadata: { name: 'operator', namespace: role.metadata.namespace } }))
+  const space = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: ownNamespace } }
+  await cluster.apply(list([space, ...named]))
+  const user = '--user=operator'
+  await cluster.kubectl(['create', 'clusterrolebinding', 'operator', '--clusterrole=operator', user])
+  await cluster.kubectl(['create', 'rolebinding', 'operator', '-n', ownNamespace, '--role=operator', user])
   await cluster.apply(list([{ apiVersion: 'v1', kind: 'Node', metadata: { name: 'node1' } }]))
-  const reading = connectTransport(loadCredentials(cluster.kubeconfigOf('operator')))
   writing = connectTransport(loadCredentials(cluster.kubeconfigOf('operator')))
-  const requests = new ApiRequests(writing, 4_000)
-  const parts = { clock: systemClock, random: () => 0.5, log }
-  operator = new Operator({
-    ...parts,
-    sink: statusOnServer(requests, 'op'),
-    objects: objectsOnServer(requests),
-    source: apiServerSource({ ...parts, transport: reading, kinds: operatorKinds }),
-    isLeader: () => true,
-  })
+  operator = operatorOf()
   await operator.start()
 })
 after(async () => {
@@ -127,6 +126,20 @@ after(async () => {
   await writing?.close()
   await cluster?.stop()
 })
+
+function operatorOf(): Operator {
+  const requests = new ApiRequests(writing, 4_000)
+  const reading = connectTransport(loadCredentials(cluster.kubeconfigOf('operator')))
+  const parts = { clock: systemClock, random: () => 0.5, log }
+  return new Operator({
+    ...parts,
+    sink: statusOnServer(requests, 'op'),
+    objects: objectsOnServer(requests),
+    namespace: ownNamespace,
+    source: apiServerSource({ ...parts, transport: reading, kinds: operatorKinds }),
+    isLeader: () => true,
+  })
+}
 
 async function conditions(resource: string, name: string): Promise<readonly Condition[]> {
   const { status } = JSON.parse(await cluster.kubectl(['get', resource, name, '-n', namespace, '-o', 'json']))
@@ -276,4 +289,36 @@ test('kinds whose own definition takes no condition: events say it, and counts a
     [],
     'what a kind cannot take is no failure',
   )
+})
+
+/** `Result ErrorSummary` of a state, as its columns have it. */
+async function stateOf(name: string): Promise<string> {
+  const columns = '-o=jsonpath={.status.result} {.status.errorSummary}'
+  return (await cluster.kubectl(['get', 'configurationstate', name, '-n', ownNamespace, columns])).trim()
+}
+
+test('the states of MetalLB say what is wrong, of the operator and of each node, whoever leads', { skip }, async () => {
+  const bad = /^Invalid .*BGPPeer\/metallb-system\/tor spec\.peerAddress: .*IPAddressPool\/metallb-system\/red spec/
+  await waitFor('the node is invalid', async () => bad.test(await stateOf('speaker-node1')), { deadlineMs: 20_000 })
+  assert.match(await stateOf('controller'), /^Invalid IPAddressPool\/metallb-system\/red spec[^;]*$/)
+  const get = ['get', 'configurationstate', '-n', ownNamespace]
+  const selected = await cluster.kubectl([...get, '-l', 'metallb.io/node-name=node1', '-o', 'json'])
+  const [{ metadata }] = JSON.parse(selected).items
+  const node = JSON.parse(await cluster.kubectl(['get', 'node', 'node1', '-o', 'json']))
+  assert.deepEqual(metadata.ownerReferences, [
+    { apiVersion: 'v1', kind: 'Node', name: 'node1', uid: node.metadata.uid },
+  ])
+  await cluster.kubectl(['delete', 'ipaddresspool', 'red', '-n', namespace])
+  await waitFor('the operator is valid', async () => (await stateOf('controller')) === 'Valid', { deadlineMs: 20_000 })
+  assert.match(await stateOf('speaker-node1'), /^Invalid .*spec\.peerAddress/)
+  const version = (): Promise<string> =>
+    cluster.kubectl([...get, 'controller', '-o', 'jsonpath={.metadata.resourceVersion}'])
+  const before = await version()
+  await operator.stop()
+  operator = operatorOf()
+  await operator.start()
+  await cluster.kubectl(['delete', 'bgppeer', 'tor', '-n', namespace])
+  const isTold = async (): Promise<boolean> => !/spec\.peerAddress/.test(await stateOf('speaker-node1'))
+  await waitFor('the next leader judges', isTold, { deadlineMs: 20_000 })
+  assert.equal(await version(), before, 'it says nothing anew')
 })

@@ -18,6 +18,19 @@ export const leaseRules: readonly Rule[] = [
   { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'create', 'update'] },
 ]
 
+/** Of agents that tell to whom they announce Services. */
+export const statusRules: readonly Rule[] = [
+  { apiGroups: ['metallb.io'], resources: ['servicebgpstatuses'], verbs: ['list', 'create', 'delete'] },
+  { apiGroups: ['metallb.io'], resources: ['servicebgpstatuses/status'], verbs: ['patch'] },
+]
+
+/** Of an operator in its own namespace. */
+export const ownRules: readonly Rule[] = [
+  ...leaseRules,
+  { apiGroups: ['metallb.io'], resources: ['configurationstates'], verbs: ['list', 'create'] },
+  { apiGroups: ['metallb.io'], resources: ['configurationstates/status'], verbs: ['patch'] },
+]
+
 export function roleOf(name: string, rules: readonly Rule[], namespace?: string): object {
   const kind = namespace === undefined ? 'ClusterRole' : 'Role'
   const metadata = { name, ...(namespace === undefined ? {} : { namespace }) }

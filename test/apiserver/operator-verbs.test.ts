@@ -23,6 +23,7 @@ import { Operator } from '../../src/operator/operator.ts'
 import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
+import { stateCrd } from './crds.ts'
 
 interface Rule {
   readonly resources: readonly string[]
@@ -55,7 +56,7 @@ before(async () => {
     const [group = '', ...rest] = versions[0].split('/')
     return rest.length === 0 ? [] : [crdOf(group, versions, kind, resource, scope)]
   })
-  await cluster.apply(list([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'herald' } }, ...crds]))
+  await cluster.apply(list([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'herald' } }, ...crds, stateCrd]))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   const user = ['--user=operator']
   await cluster.kubectl(['create', 'clusterrolebinding', 'operator', '--clusterrole=operator', ...user])
@@ -118,7 +119,7 @@ async function grant(without?: { readonly rule: Rule; readonly verb: string }): 
 
 /** Runs an operator from nothing until `isOver` of its complaints, and answers those. */
 async function complaints(isOver: (log: readonly string[]) => boolean): Promise<readonly string[]> {
-  await cluster.kubectl(['delete', 'lease', '-n', 'herald', '--all'])
+  await cluster.kubectl(['delete', 'lease,configurationstate', '-n', 'herald', '--all'])
   const clear = ['--subresource=status', '--type=json', '-p', '[{"op":"replace","path":"/status","value":{}}]']
   await cluster.kubectl(['patch', 'service', 'web', ...clear])
   for (const pool of ['ciliumloadbalancerippool/blue', 'ipaddresspool/green'])
@@ -142,6 +143,7 @@ async function complaints(isOver: (log: readonly string[]) => boolean): Promise<
     ...parts,
     sink,
     objects: objectsOnServer(requests),
+    namespace: 'herald',
     source: apiServerSource({ ...parts, transport: reading, kinds: operatorKinds }),
     isLeader: () => election.isLeader,
   })
@@ -209,12 +211,13 @@ async function objectFaults(requests: ApiRequests): Promise<readonly string[]> {
 
 /** All that there is to say is in the statuses. */
 async function isWritten(): Promise<boolean> {
-  const [web, blue, green] = await Promise.all([
+  const [web, blue, green, state] = await Promise.all([
     cluster.kubectl(['get', 'service', 'web', '-o', 'jsonpath={.status.loadBalancer.ingress[0].ip}']),
     cluster.kubectl(['get', 'ciliumloadbalancerippool', 'blue', '-o', 'jsonpath={.status.conditions[1].message}']),
     cluster.kubectl(['get', 'ipaddresspool', 'green', '-n', 'herald', '-o', 'jsonpath={.status.availableIPv4}']),
+    cluster.kubectl(['get', 'configurationstate', '-n', 'herald', '-o', 'jsonpath={.items[*].status.result}']),
   ])
-  return web !== '' && blue === '16' && green === '16'
+  return web !== '' && blue === '16' && green === '16' && state === 'Valid'
 }
 
 test('with the shipped roles nothing is missed', { skip }, async () => {

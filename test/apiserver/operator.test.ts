@@ -15,7 +15,7 @@ import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
 import { poolCrd } from './crds.ts'
-import { leaseRules, operatorRules, roleOf } from './operator-role.ts'
+import { operatorRules, ownRules, roleOf } from './operator-role.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
 const binaries = presentBinaries()
@@ -104,7 +104,7 @@ before(async () => {
   cluster = await startCluster(binaries)
   await cluster.apply(list([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'herald' } }, poolCrd]))
   await cluster.kubectl(['wait', '--for=condition=Established', 'crd/ciliumloadbalancerippools.cilium.io'])
-  await cluster.apply(list([roleOf('operator', operatorRules), roleOf('operator', leaseRules, 'herald')]))
+  await cluster.apply(list([roleOf('operator', operatorRules), roleOf('operator', ownRules, 'herald')]))
   const user = ['--user=operator']
   await cluster.kubectl(['create', 'clusterrolebinding', 'operator', '--clusterrole=operator', ...user])
   await cluster.kubectl(['create', 'rolebinding', 'operator', '-n', 'herald', '--role=operator', ...user])

@@ -118,6 +118,9 @@ const allowed: readonly Question[] = [
   ['operator', 'create', 'events.events.k8s.io'],
   ['operator', 'create', 'leases.coordination.k8s.io', namespace],
   ['operator', 'update', 'leases.coordination.k8s.io/herald-operator', namespace],
+  ['operator', 'list', 'configurationstates.metallb.io', namespace],
+  ['operator', 'create', 'configurationstates.metallb.io', namespace],
+  ['operator', 'patch', 'configurationstates.metallb.io/status', namespace],
 ]
 const denied: readonly Question[] = [
   ['agent', 'list', 'secrets'],
@@ -146,6 +149,10 @@ const denied: readonly Question[] = [
   ['operator', 'patch', 'nodes'],
   ['operator', 'update', 'leases.coordination.k8s.io/another', namespace],
   ['operator', 'update', 'leases.coordination.k8s.io/herald-operator', 'kube-system'],
+  ['operator', 'create', 'configurationstates.metallb.io', 'metallb-system'],
+  ['operator', 'delete', 'configurationstates.metallb.io', namespace],
+  ['agent', 'create', 'configurationstates.metallb.io', namespace],
+  ['agent', 'create', 'servicebgpstatuses.metallb.io', namespace],
   ['operator', 'create', 'pods', namespace],
   ['operator', 'list', 'pods'],
   ['operator', 'escalate', 'clusterroles.rbac.authorization.k8s.io'],

@@ -120,6 +120,7 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--bpffs=/run/bpf',
     '--bgp-secrets-namespace=bgp-secrets',
     '--lease-namespace=node-leases',
+    '--service-status-namespace=herald-system',
     '--interfaces=^(eth|bond)[0-9]+$',
     '--load-balancer-class=example.com/bgp',
     '--require-load-balancer-class',
@@ -143,6 +144,7 @@ test('every value that is set is in what is made', { skip }, async () => {
   const made = (name: string): boolean => objects.map(nameOf).includes(name)
   for (const name of [
     'ServiceAccount herald-system/my-agent',
+    'Role herald-system/herald-bgp-agent-statuses',
     'Role bgp-secrets/herald-system-herald-bgp-agent-secrets',
     'Role metallb-system/herald-system-herald-bgp-agent-secrets',
     'CustomResourceDefinition ciliumloadbalancerippools.cilium.io',

@@ -114,6 +114,11 @@ test('what this version does not do is refused, also when it comes from the file
   await assert.rejects(options(['--socket-lb']), usage)
 })
 
+test('to whom Services are announced is told to an API server: with a folder it is refused', async () => {
+  await assert.rejects(options(['--service-status-namespace', 'herald-system']), usage)
+  await assert.rejects(options([], 'serviceStatusNamespace: herald-system'), usage)
+})
+
 test('an endpoint is an address with a port, or none', async () => {
   assert.equal((await options(['--bgp-listen', 'none'])).bgpListen, undefined)
   assert.deepEqual((await options(['--http', '[::]:0'])).http, { host: '::', port: 0 })

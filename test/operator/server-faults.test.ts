@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { leaseOnServer } from '../../src/k8s/apiserver/lease.ts'
 import { ApiRequests } from '../../src/k8s/apiserver/requests.ts'
-import { statusOnServer } from '../../src/k8s/apiserver/status-writer.ts'
+import { objectsOnServer, statusOnServer } from '../../src/k8s/apiserver/status-writer.ts'
 import { connectTransport, type Transport } from '../../src/k8s/apiserver/transport.ts'
 import type { LeaseSpec } from '../../src/k8s/lease.ts'
 import type { StatusOutcome, StatusWrite } from '../../src/k8s/status.ts'
@@ -108,6 +108,44 @@ test('each answer that is no success is what it means', async () => {
     assert.equal(outcome.kind, kind, `${code} ${body}`)
     if (outcome.kind === 'limited') assert.ok(outcome.afterMs >= 100 && outcome.afterMs <= 60_000)
     if (outcome.kind === 'owned') assert.deepEqual(outcome.fields, ['.status.loadBalancer.ingress'])
+  }
+})
+
+const states = {
+  apiVersion: 'metallb.io/v1beta1',
+  kind: 'ConfigurationState',
+  resource: 'configurationstates',
+  namespace: 'herald system',
+}
+
+test('what there is of a kind is read page by page', async () => {
+  const asked: string[] = []
+  server.fault = ({ path, query, stream }: Request) => {
+    asked.push(`${path} ${query.get('limit')} ${query.get('continue')}`)
+    const isLast = query.get('continue') === 'a+b'
+    stream.respond({ ':status': 200 })
+    const items = [{ metadata: { name: isLast ? 'two' : 'one' } }]
+    stream.end(JSON.stringify({ metadata: isLast ? {} : { continue: 'a+b' }, items }))
+    return true
+  }
+  assert.deepEqual(await objectsOnServer(requests).list(states), {
+    kind: 'listed',
+    objects: [{ metadata: { name: 'one' } }, { metadata: { name: 'two' } }],
+  })
+  const path = '/apis/metallb.io/v1beta1/namespaces/herald%20system/configurationstates'
+  assert.deepEqual(asked, [`${path} 250 null`, `${path} 250 a+b`])
+})
+
+test('a list that is none is no empty one', async () => {
+  for (const [code, body, expected] of [
+    [404, '404 page not found', { kind: 'absent' }],
+    [403, '{"message":"forbidden"}', { kind: 'failed', message: 'forbidden' }],
+    [410, '{"message":"the continue token is too old"}', { kind: 'failed', message: 'the continue token is too old' }],
+    [200, '<html>', { kind: 'failed', message: 'the answer is no list' }],
+    [200, '{"items":null}', { kind: 'failed', message: 'the answer is no list' }],
+  ] as const) {
+    answers(code, body)
+    assert.deepEqual(await objectsOnServer(requests).list(states), expected, `${code} ${body}`)
   }
 })
 

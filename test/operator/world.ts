@@ -60,6 +60,7 @@ export class World {
   readonly clock = new VirtualClock()
   readonly running: Running[] = []
   objects = this.cluster.objectSink()
+  statesIn: string | undefined
 
   constructor() {
     this.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/28']))
@@ -80,6 +81,7 @@ export class World {
         clock: this.clock,
         random: () => 0.5,
         log,
+        ...(this.statesIn === undefined ? {} : { namespace: this.statesIn }),
         isLeader: () => running.isLeader,
       }),
     }

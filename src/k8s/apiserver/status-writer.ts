@@ -1,6 +1,8 @@
 /** Status and events on an API server. */
 import type {
   EventSeries,
+  KindRef,
+  Listed,
   ObjectEvent,
   ObjectSink,
   ObjectVersionRef,
@@ -9,6 +11,7 @@ import type {
   StatusWrite,
 } from '../status.ts'
 import { fieldManager } from '../status.ts'
+import type { RawObject } from '../source.ts'
 import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
 
 /** Where a server that limits us does not say for how long. */
@@ -33,17 +36,19 @@ export function statusOnServer(requests: ApiRequests, instance: string, manager:
   }
 }
 
-/** Objects of kinds without a namespace. */
-export function objectsOnServer(requests: ApiRequests): ObjectSink {
+export function objectsOnServer(requests: ApiRequests, manager: string = fieldManager): ObjectSink {
   return {
+    list: (kind, labels = {}) => listed(requests, kind, labels),
     create: async (resource, object) => {
-      const path = `/apis/${String(object['apiVersion'])}/${resource}?fieldManager=${fieldManager}`
+      const { namespace = '' } = recordOf(object['metadata'])
+      const kind = { apiVersion: String(object['apiVersion']), namespace: String(namespace), resource }
+      const path = `${kindPath(kind)}?fieldManager=${manager}`
       const body = JSON.stringify(object)
       return outcomeOf(await requests.change({ method: 'POST', path, contentType: 'application/json', body }))
     },
     change: async (target, { metadata, spec }) => {
       const { uid, resourceVersion } = target
-      const path = `${pathOf(target)}?fieldManager=${fieldManager}`
+      const path = `${pathOf(target)}?fieldManager=${manager}`
       const { annotations } = recordOf(metadata)
       const body = JSON.stringify({ metadata: { uid, resourceVersion, annotations }, spec })
       const contentType = 'application/merge-patch+json'
@@ -68,9 +73,34 @@ function eventsPath(namespace: string): string {
   return `/apis/${events}/namespaces/${encodeURIComponent(namespace || 'default')}/events`
 }
 
-function pathOf({ apiVersion, namespace, resource, name }: ObjectVersionRef): string {
+function pathOf(target: ObjectVersionRef): string {
+  return `${kindPath(target)}/${encodeURIComponent(target.name)}`
+}
+
+function kindPath({ apiVersion, namespace, resource }: Omit<KindRef, 'kind'>): string {
   const within = namespace === '' ? '' : `/namespaces/${encodeURIComponent(namespace)}`
-  return `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${resource}/${encodeURIComponent(name)}`
+  return `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}${within}/${resource}`
+}
+
+/** An object of few fields has some kilobytes: so many are within what an answer may have. */
+const pageObjects = 250
+
+async function listed(requests: ApiRequests, kind: KindRef, labels: Readonly<Record<string, string>>): Promise<Listed> {
+  const objects: RawObject[] = []
+  const selector = Object.entries(labels).map((label) => label.join('='))
+  const selected = selector.length === 0 ? '' : `&labelSelector=${encodeURIComponent(selector.join(','))}`
+  for (let token = ''; ; ) {
+    const query = `limit=${pageObjects}${selected}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`
+    const { status, object, message } = await requests.get(`${kindPath(kind)}?${query}`)
+    if (status === 404) return { kind: 'absent' }
+    const { items, metadata } = object
+    if (!isSuccess(status) || !Array.isArray(items))
+      return { kind: 'failed', message: message || 'the answer is no list' }
+    objects.push(...items.map(recordOf))
+    const { continue: next } = recordOf(metadata)
+    if (typeof next !== 'string' || next === '') return { kind: 'listed', objects }
+    token = next
+  }
 }
 
 function applyOf({ target, status }: StatusWrite, manager: string): Parameters<ApiRequests['change']>[0] {
@@ -107,9 +137,9 @@ const undeclared = /field not declared in schema/
 
 function outcomeOf({ status, object, message, retryAfterSec }: Reply): StatusOutcome {
   if (isSuccess(status)) {
-    const { resourceVersion } = recordOf(object['metadata'])
+    const { resourceVersion, uid } = recordOf(object['metadata'])
     return typeof resourceVersion === 'string'
-      ? { kind: 'written', resourceVersion }
+      ? { kind: 'written', resourceVersion, ...(typeof uid === 'string' ? { uid } : {}) }
       : { kind: 'failed', message: 'the answer is no object' }
   }
   if (undeclared.test(message)) return { kind: 'undeclared', message }

@@ -4,7 +4,7 @@
  *
  *     neighbors --nodeSpec--> spec (operator)        sessions --nodeStatus--> status (agent) --reportOf--> cluster view
  */
-import type { Neighbor } from '../../desired/model.ts'
+import type { Neighbor, Problem } from '../../desired/model.ts'
 import { maxReserved, reservedAnnotation } from '../kinds/cilium-bgp-node-config.ts'
 import { kinds } from '../kinds/table.ts'
 import type { ObjectKey, RawObject } from '../source.ts'
@@ -15,8 +15,9 @@ export const nodeReportResource = kinds[nodeReportKind].resource
 /** The newest first. */
 export const nodeReportVersions: readonly string[] = [...kinds[nodeReportKind].versions].reverse()
 
+const managedBy = 'app.kubernetes.io/managed-by'
 /** By which an operator knows the objects that it made; those of others, Cilium's among them, are left alone. */
-const ownLabel = ['app.kubernetes.io/managed-by', 'herald'] as const
+export const ownLabels = { [managedBy]: 'herald' } as const
 
 export const healthyCondition = 'herald.dev/Healthy'
 export const errorCondition = 'cilium.io/BGPReconcileError'
@@ -25,6 +26,7 @@ export const errorCondition = 'cilium.io/BGPReconcileError'
 const maxInstances = 16
 const maxName = 255
 const maxCount = 2 ** 31 - 1
+const maxNamed = 5
 
 /** States of RFC 4271 8.2.2 as Cilium spells them. */
 const stateWords = {
@@ -71,9 +73,9 @@ export function nodeReportKey(node: string, apiVersion = nodeReportVersions[0] ?
   return { apiVersion, kind: nodeReportKind, namespace: '', name: node }
 }
 
-export function isNodeReportOurs(object: RawObject): boolean {
-  const [name, value] = ownLabel
-  return recordOf(recordOf(object['metadata'])['labels'])[name] === value
+/** Whether the operator made an object, of this kind or another. */
+export function isOwnObject(object: RawObject): boolean {
+  return recordOf(recordOf(object['metadata'])['labels'])[managedBy] === ownLabels[managedBy]
 }
 
 /** What an object says of addresses that no Service may have; undefined: nothing was ever said. */
@@ -97,13 +99,12 @@ export function nodeReportObject(
   names: readonly string[],
   reserved?: string,
 ): RawObject {
-  const [label, value] = ownLabel
   return {
     apiVersion,
     kind: nodeReportKind,
     metadata: {
       name: node,
-      labels: { [label]: value },
+      labels: ownLabels,
       ...(reserved === undefined ? {} : { annotations: { [reservedAnnotation]: reserved } }),
     },
     spec: nodeSpec(neighbors, names),
@@ -174,6 +175,30 @@ function peerStatus(name: string, peerAddress: string, session: Session): RawObj
   }
 }
 
+/** How an object is named, and what is wrong with it, without the remedy. */
+export function problemText({ object: { kind, namespace, name }, field, message }: Problem): string {
+  const where = [kind, namespace, name].filter((part) => part !== undefined && part !== '').join('/')
+  return `${where}${field === '' ? '' : ` ${field}`}: ${message}`
+}
+
+/** What a condition names of a longer list. */
+export function someOf(all: readonly string[]): readonly string[] {
+  const more = all.length - maxNamed
+  return more > 0 ? [...all.slice(0, maxNamed), `and ${more} more`] : all
+}
+
+/** What an agent of ours says is wrong with objects, each as {@link problemText} has it, by kind of the object. */
+export function reportedErrors(object: RawObject): readonly { readonly kind: string; readonly text: string }[] {
+  if (!isOwnObject(object)) return []
+  const condition = conditionsOf(object['status']).find(({ type }) => type === errorCondition)
+  if (condition?.status !== 'True') return []
+  // A text may have a semicolon of its own; the next one begins with a kind.
+  return condition.message
+    .replace(/; and \d+ more$/, '')
+    .split(/; (?=[A-Z][A-Za-z0-9]*\/)/)
+    .map((text) => ({ kind: text.slice(0, Math.max(0, text.indexOf('/'))), text }))
+}
+
 /** What decides whether a status has to be written soon: all but counts and words for people. */
 export function pressingPart({ bgpInstances, conditions }: RawObject): unknown {
   const instances = listOf(bgpInstances).map(({ name, peers }) => [
@@ -188,7 +213,7 @@ export function nodeReportOf(object: RawObject): NodeReport {
   const status = recordOf(object['status'])
   return {
     node: textOf(recordOf(object['metadata'])['name']),
-    isOurs: isNodeReportOurs(object),
+    isOurs: isOwnObject(object),
     instances: listOf(status['bgpInstances']).map((instance) => ({
       name: textOf(instance['name']),
       localAsn: numberOf(instance['localASN']) ?? 0,
