@@ -85,9 +85,7 @@ async function statusView(
   const failures = [
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
     ...agent.faults.map(({ text }) => text),
-    ...peers
-      .filter((peer) => peer.state !== 'Established')
-      .map((peer) => `peer ${peer.peerAddress}: ${peer.reason ?? peer.state}`),
+    ...peersDown(agent, peers),
     ...familyProblems(peers, families, false),
     ...(logProblem === undefined
       ? []
@@ -135,6 +133,18 @@ async function statusView(
     warnings,
     problems,
   }
+}
+
+/** Also those that the speaker was told of and did not say anything of yet: that is not "no peer is down". */
+function peersDown({ speaker }: ViewParts['agent'], peers: readonly PeerSnapshot[]): readonly string[] {
+  const known = new Set(peers.map(({ id }) => id))
+  const starting = (speaker?.neighbors ?? []).filter(({ id }) => !known.has(id))
+  return [
+    ...peers
+      .filter(({ state }) => state !== 'Established')
+      .map(({ peerAddress, reason, state }) => `peer ${peerAddress}: ${reason ?? state}`),
+    ...starting.map(({ peerAddress }) => `peer ${peerAddress}: about to be started`),
+  ]
 }
 
 /** Of families that are announced all the same, which may be meant so; or of those that a peer is sent nothing of. */

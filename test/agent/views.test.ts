@@ -205,7 +205,13 @@ test('each family of a Service is looked at by itself, with the precise reason o
 test('a family of which nothing is to be announced degrades nothing', async () => {
   const problem = 'ipv6-unicast is not announced: the peer did not offer it'
   const families = [{ family: 'ipv6-unicast', received: 0, advertised: 0, problem } as const]
-  assert.equal((await status({ services: [web], peers: [peer(first, { families })] })).health, 'ok')
+  const neighbors = [neighborOf(65_001, 65_000, first)]
+  assert.equal((await status({ services: [web], neighbors, peers: [peer(first, { families })] })).health, 'ok')
+})
+
+test('a peer that the speaker was told of and has not begun yet is not ok', async () => {
+  const { health, warnings } = await status({ peers: [peer(first)] })
+  assert.deepEqual([health, warnings], ['degraded', [`peer ${second}: about to be started`]])
 })
 
 test('why a neighbor lacks a route: each cause has a code of its own', () => {
