@@ -1,4 +1,5 @@
 /** Reads Prometheus' text exposition format 0.0.4, strictly: what it does not understand it throws at. */
+import assert from 'node:assert/strict'
 
 export interface Sample {
   readonly name: string
@@ -55,4 +56,15 @@ function parseLabels(text: string): Record<string, string> {
     )
   }
   return labels
+}
+
+export function value(
+  families: ReadonlyMap<string, Family>,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): number | undefined {
+  const family = families.get(name)
+  assert.ok(family, `${name} is missing`)
+  return family.samples.find((sample) => Object.entries(labels).every(([key, wanted]) => sample.labels[key] === wanted))
+    ?.value
 }

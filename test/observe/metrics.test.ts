@@ -8,7 +8,7 @@ import { createOperatorMetrics, type OperatorMetrics } from '../../src/observe/o
 import { Growth } from '../../src/observe/metrics/growth.ts'
 import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
 import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
-import { type Family, parseExposition } from './exposition.ts'
+import { type Family, parseExposition, value } from './exposition.ts'
 
 const failures = new Map([['attach', 2]])
 const figures = { count: 3, errors: 1, lastMs: 12, lostLogLines: 0, failures }
@@ -17,17 +17,6 @@ const figures = { count: 3, errors: 1, lastMs: 12, lostLogLines: 0, failures }
 function scraper(views: Partial<AgentViews> = {}): (changed?: Partial<AgentViews>) => Promise<Map<string, Family>> {
   const answer = createMetrics(() => figures)
   return async (changed = {}) => parseExposition(await answer({ ...memoryViews(), ...views, ...changed }))
-}
-
-function value(
-  families: ReadonlyMap<string, Family>,
-  name: string,
-  labels: Readonly<Record<string, string>> = {},
-): number | undefined {
-  const family = families.get(name)
-  assert.ok(family, `${name} is missing`)
-  return family.samples.find((sample) => Object.entries(labels).every(([key, wanted]) => sample.labels[key] === wanted))
-    ?.value
 }
 
 test('the text is well-formed, hostile label values included, and _total means counter', async () => {

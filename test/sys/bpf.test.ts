@@ -18,6 +18,7 @@ import {
   BpfMap,
   BpfObject,
   mapInfo,
+  mapMemoryBytes,
   openPinned,
   pin,
   possibleCpus,
@@ -141,6 +142,17 @@ test('an array that may be mapped is seen by both sides at once; what may not be
   assert.throws(() => mapOf(t, 'hash', 4, 4).mapMemory(), { code: 'ERR_SYSCALL', message: /^mmap numbers: E/ })
   assert.throws(() => map.delete(octets(7)), { code: 'ERR_SYSCALL', errno: 'EINVAL', message: /delete from numbers/ })
   assert.throws(() => map.update(octets(512), new Uint8Array(8)), { code: 'ERR_MAP_FULL', errno: 'E2BIG' })
+})
+
+test('the kernel says what a map costs, and a larger one costs more', { skip }, (t) => {
+  const [small, large] = [mapOf(t, 'array', 8, 16), mapOf(t, 'array', 8, 65_536)].map(({ fd }) => mapMemoryBytes(fd))
+  assert.ok(small !== undefined && large !== undefined)
+  assert.ok(small >= 8 * 16 && large >= 8 * 65_536 && large > small, `${small} and ${large}`)
+  // What is no map has no such line; what is no descriptor is an error.
+  const file = openSync('/dev/null', 'r')
+  assert.equal(mapMemoryBytes(file), undefined)
+  closeSync(file)
+  assert.throws(() => mapMemoryBytes(1_000_000), { code: 'ENOENT' })
 })
 
 test('a descriptor that is none of BPF, or none at all, is an error and no map', { skip }, () => {
