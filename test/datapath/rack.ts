@@ -154,6 +154,10 @@ export function deployRack(t: TestContext): Rack {
     'net.ipv4.conf.all.rp_filter=0',
     'net.ipv4.conf.default.rp_filter=0',
   ])
+  // A new link takes up to a second until it hears a neighbor solicitation, which is sent again after another one.
+  for (const there of [...pods, ...ipv6.pods]) run('node', ['ping', '-c', '1', '-i', '0.2', '-w', '5', there])
+  for (const there of ['198.51.100.1', '2001:db8:51:100::1'])
+    run('client', ['ping', '-c', '1', '-i', '0.2', '-w', '5', there])
   const actor: Rack['actor'] = (place) => {
     const started = startActor(namespaces[place])
     actors.push(started)
