@@ -25,6 +25,7 @@ import {
   programInfo,
   programName,
 } from '../../src/sys/bpf.ts'
+import { RingBuffer } from '../../src/sys/ring-buffer.ts'
 
 const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
 /** bpf(2) of amd64 and of arm64. */
@@ -153,6 +154,14 @@ test('the kernel says what a map costs, and a larger one costs more', { skip }, 
   assert.equal(mapMemoryBytes(file), undefined)
   closeSync(file)
   assert.throws(() => mapMemoryBytes(1_000_000), { code: 'ENOENT' })
+})
+
+test('a map that is no ring buffer is refused before any page of it is mapped', { skip }, (t) => {
+  for (const type of ['hash', 'array'] as const) {
+    const { fd } = mapOf(t, type, 8, 512, type === 'array' ? mmapable : 0)
+    assert.throws(() => new RingBuffer(fd), { code: 'ERR_SYSCALL', errno: 'EINVAL', message: /is no ring/ })
+  }
+  assert.throws(() => new RingBuffer(1_000_000), { code: 'ERR_SYSCALL', errno: /^EBADFD?$/ })
 })
 
 test('a descriptor that is none of BPF, or none at all, is an error and no map', { skip }, () => {
