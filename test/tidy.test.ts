@@ -162,7 +162,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/cli/cluster.ts': [
     ...['src/api/types.ts', 'src/cli', 'src/cli/cluster-reads.ts'],
-    ...['src/k8s/apiserver', 'src/k8s/dialects/node-report.ts'],
+    ...['src/k8s/apiserver', 'src/k8s/dialects/node-report.ts', 'src/k8s/source.ts'],
   ],
   'src/cli/validate.ts': ['src/desired', 'src/k8s', 'src/cli', 'src/cli/manifests.ts'],
   'src/cli/manifests.ts': ['src/errors.ts', 'src/k8s'],
@@ -175,7 +175,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     'src/cli/manifests.ts',
     'src/cli/migrate-values.ts',
   ],
-  'src/cli/migrate-values.ts': ['src/errors.ts', 'src/k8s/dialects', 'src/cli'],
+  'src/cli/migrate-values.ts': ['src/errors.ts', 'src/k8s/dialects', 'src/k8s/source.ts', 'src/cli'],
   'src/cli/lb-pins.ts': ['src/errors.ts', 'src/datapath', 'src/api/types.ts', 'src/cli'],
   lab: ['src/errors.ts', 'src/api/types.ts'],
 }

@@ -20,7 +20,7 @@ import {
   problemText,
   someOf,
 } from '../k8s/dialects/node-report.ts'
-import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
+import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import {
   conditionFrom,
   conditionsOf,
@@ -241,8 +241,4 @@ function isSaid(wanted: RawObject, status: RawObject): boolean {
     Object.entries(rest).every(([name, value]) => sameValue(value, status[name])) &&
     conditionsOf({ conditions }).every((each) => there.some((other) => sameValue(each, other)))
   )
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

@@ -20,7 +20,7 @@ import {
   serviceStatusResource,
   statedService,
 } from '../k8s/dialects/service-bgp-status.ts'
-import type { RawObject } from '../k8s/source.ts'
+import { type RawObject, recordOf, textOf } from '../k8s/source.ts'
 import type { ObjectSink, ObjectVersionRef, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import type { Faults } from './faults.ts'
 
@@ -242,9 +242,3 @@ export class ServiceStatuses {
     }
   }
 }
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
-}
-
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')

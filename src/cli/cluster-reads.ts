@@ -7,10 +7,10 @@ import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { connectApiServer } from '../k8s/apiserver/connect.ts'
-import { ApiRequests, isSuccess, recordOf } from '../k8s/apiserver/requests.ts'
+import { ApiRequests, isSuccess } from '../k8s/apiserver/requests.ts'
 import { type NodeReport, nodeReportOf, nodeReportResource, nodeReportVersions } from '../k8s/dialects/node-report.ts'
 import { lifeSelector, type NodeLife, nodeLifeOf, silenceSec } from '../k8s/node-life.ts'
-import type { RawObject } from '../k8s/source.ts'
+import { type RawObject, recordOf } from '../k8s/source.ts'
 import type { ClusterLocation } from './reading.ts'
 
 const requestMs = 10_000

@@ -1,10 +1,10 @@
 /** `status --cluster` and `bgp peers --cluster`: what every node does, as the nodes told the API server. */
 import type { ClusterNodeView, ClusterPeerView } from '../api/types.ts'
-import { recordOf } from '../k8s/apiserver/requests.ts'
 import { healthyCondition, type NodeReport, nodeReportKind } from '../k8s/dialects/node-report.ts'
 import { type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
 import { silenceText } from './text.ts'
+import { recordOf } from '../k8s/source.ts'
 
 /** A row for each session that a node tells of. Throws ERR_API_SERVER and ERR_KUBECONFIG. */
 export async function clusterPeers(location: ClusterLocation): Promise<readonly ClusterPeerView[]> {

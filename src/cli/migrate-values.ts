@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { HeraldError, messageOf } from '../errors.ts'
 import type { MovingFrom } from '../k8s/dialects/moving/report.ts'
 import { valueTables } from '../k8s/dialects/moving/value-tables.ts'
-import { isValues, type MovedValues, movedValues } from '../k8s/dialects/moving/values.ts'
+import { type MovedValues, movedValues } from '../k8s/dialects/moving/values.ts'
+import { isRecord } from '../k8s/source.ts'
 import { parse, stringify } from './yaml.ts'
 import { asciiJson, isPrintable, printable } from './text.ts'
 
@@ -22,7 +23,7 @@ export function migratedValues(from: MovingFrom, file: string): MigratedValues {
   } catch (error) {
     throw new HeraldError('ERR_USAGE', `--values ${file}: ${messageOf(error)}`, { cause: error })
   }
-  if (!isValues(values)) throw new HeraldError('ERR_USAGE', `--values ${file}: a map of values is wanted`)
+  if (!isRecord(values)) throw new HeraldError('ERR_USAGE', `--values ${file}: a map of values is wanted`)
   return { from, ...movedValues(values, valueTables[from]) }
 }
 

@@ -9,11 +9,11 @@ import { hash } from 'node:crypto'
 import type { ProblemCode } from '../desired/codes.ts'
 import type { Problem } from '../desired/model.ts'
 import { detached } from './detached.ts'
-import { fingerprintOf, isRecord } from './fingerprint.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import { isClusterScoped, isServed, misspeltKind, notServed } from './kinds/table.ts'
 import { brokenLabelRule, brokenNameRule } from './object-name.ts'
 import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
-import type { ObjectKey, ObjectVersion, Origin, Position, RawObject } from './source.ts'
+import { isRecord, type ObjectKey, type ObjectVersion, type Origin, type Position, type RawObject } from './source.ts'
 import { maxDepth, readYaml, yamlLocator, type Path, type YamlValue } from './yaml.ts'
 
 /** What a piece holds. Offsets are into the piece. */

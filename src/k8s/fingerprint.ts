@@ -9,10 +9,6 @@ export interface FingerprintFault {
   readonly message: string
 }
 
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /**
  * Some 50 bits, or what is against the value. An alias counts where it stands, so that one of an alias without end is
  * refused.

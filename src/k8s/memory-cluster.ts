@@ -7,7 +7,14 @@
  */
 import { MemoryLease } from './lease.ts'
 import { sameValue } from '../desired/same-value.ts'
-import type { ObjectKey, ObjectSource, RawObject, SourceEvents, SourceState } from './source.ts'
+import {
+  type ObjectKey,
+  type ObjectSource,
+  type RawObject,
+  recordOf,
+  type SourceEvents,
+  type SourceState,
+} from './source.ts'
 import type { ObjectEvent, ObjectSink, ObjectVersionRef, StatusOutcome, StatusSink, StatusWrite } from './status.ts'
 
 interface Kept {
@@ -234,10 +241,6 @@ function statusOf(fields: ReadonlyMap<string, unknown>): RawObject {
     ...(conditions.length === 0 ? {} : { conditions }),
     ...Object.fromEntries(others.map(([field, value]) => [field.slice('.status.'.length), value])),
   }
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }
 
 function keyOf({ apiVersion, kind, metadata }: RawObject): ObjectKey {

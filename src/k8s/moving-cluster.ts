@@ -1,12 +1,12 @@
 /** The inventory of a cluster, by GET alone. */
 import { readOnce, type ReadRequest } from './apiserver/inventory.ts'
-import { ApiRequests, recordOf } from './apiserver/requests.ts'
+import { ApiRequests } from './apiserver/requests.ts'
 import type { Transport } from './apiserver/transport.ts'
 import { clusterReads, secretRead } from './dialects/moving/reads.ts'
 import type { FoundObject, Inventory, Unread } from './dialects/moving/report.ts'
 import { isClusterScoped } from './kinds/table.ts'
 import { type MovingOptions, secretsNamed } from './moving.ts'
-import type { RawObject } from './source.ts'
+import { type RawObject, recordOf } from './source.ts'
 
 const requestMs = 60_000
 

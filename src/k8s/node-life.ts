@@ -6,7 +6,7 @@
  * beside it (managedFields), and now is the Date of the server's answer.
  */
 import type { LeaseMetadata } from './lease.ts'
-import type { RawObject } from './source.ts'
+import { type RawObject, recordOf } from './source.ts'
 
 /** A renewal in so many seconds, and how long its absence means nothing; as kubelet has it. */
 export const renewEverySec = 10
@@ -108,8 +108,4 @@ function factsOf(text: unknown): AgentFacts | undefined {
     isClassRequired: read['isClassRequired'] === true,
     ...(typeof loadBalancerClass === 'string' ? { loadBalancerClass } : {}),
   }
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

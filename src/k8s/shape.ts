@@ -2,8 +2,8 @@
  * What of an object may not be missing for a moment: its keys and the items of its lists, without the values. A new
  * version that lacks some of it may be half of a file. Pure.
  */
-import { isRecord } from './fingerprint.ts'
 import type { Path } from './yaml.ts'
+import { isRecord } from './source.ts'
 
 /** Scalars are 0, texts of several lines the number of them, lists `[identity, shape]` each. */
 type Shape = null | number | readonly (readonly [string, Shape])[] | { readonly [key: string]: Shape }

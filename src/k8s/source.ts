@@ -11,6 +11,20 @@ import type { Problem } from '../desired/model.ts'
 /** A Kubernetes object as parsed, nothing trusted yet. */
 export type RawObject = Readonly<Record<string, unknown>>
 
+export function isRecord(value: unknown): value is RawObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Empty where it is none. */
+export function recordOf(value: unknown): RawObject {
+  return isRecord(value) ? value : {}
+}
+
+/** Empty where it is none. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
 export interface Position {
   readonly line: number
   readonly column: number

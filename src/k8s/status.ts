@@ -6,7 +6,7 @@
  *
  * On an API server (apiserver/status-writer.ts), or in memory (memory-cluster.ts).
  */
-import type { RawObject } from './source.ts'
+import { type RawObject, recordOf, textOf } from './source.ts'
 
 /** By which our fields are known on the server. */
 export const fieldManager = 'herald-operator'
@@ -144,9 +144,3 @@ export function conditionFrom(
     ...(generation === undefined ? {} : { observedGeneration: generation }),
   }
 }
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
-}
-
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')

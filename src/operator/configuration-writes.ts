@@ -15,7 +15,7 @@ import { poolStatus } from '../k8s/dialects/pool-status.ts'
 import { poolKinds } from '../k8s/dialects/pools.ts'
 import { conditionsOfObjects, configurationKinds } from '../k8s/dialects/table.ts'
 import { kinds, type ServedKind, type StoredObjects } from '../k8s/kinds/table.ts'
-import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
+import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import {
   conditionFrom,
   conditionsOf,
@@ -251,8 +251,4 @@ function isSaid(wanted: RawObject, status: RawObject): boolean {
 
 function idOf({ kind, namespace, name }: Pick<ObjectKey, 'kind' | 'namespace' | 'name'>): string {
   return `${kind}/${namespace}/${name}`
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

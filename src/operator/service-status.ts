@@ -7,7 +7,7 @@ import { someOf } from '../desired/some-of.ts'
 import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import { portsHeldCondition } from '../k8s/kinds/service.ts'
-import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
+import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 import { clipped } from './clipped.ts'
 
@@ -205,8 +205,4 @@ export function addressesOf(ingress: readonly RawObject[]): readonly string[] {
 function canonical(ip: string): string {
   const parsed = parseAddress(ip)
   return parsed === undefined ? ip : formatAddress(unmapped(parsed))
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

@@ -3,7 +3,7 @@
  * status that was written counts as read, until the watch has something newer.
  */
 import type { Clock } from '../clock/clock.ts'
-import type { ObjectKey, ObjectVersion, RawObject } from '../k8s/source.ts'
+import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import type { StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import type { Lingering } from '../k8s/translate/addresses.ts'
 import type { Allocation } from './allocation.ts'
@@ -216,8 +216,4 @@ function isOlder(version: string, than: string): boolean {
 /** metav1.Time. */
 function secondsOf(clock: Clock): string {
   return new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

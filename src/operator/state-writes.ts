@@ -23,7 +23,7 @@ import {
   stateStatus,
 } from '../k8s/dialects/configuration-state.ts'
 import { isOwnObject, problemText, reportedErrors } from '../k8s/dialects/node-report.ts'
-import type { RawObject } from '../k8s/source.ts'
+import { type RawObject, recordOf } from '../k8s/source.ts'
 import {
   conditionsOf,
   type ObjectSink,
@@ -260,8 +260,4 @@ function knownOf(object: RawObject, namespace: string): [string, Known] {
   )
   const target = { ...stateKind, resource: stateResource, namespace, name, uid, resourceVersion }
   return [name, { target, isOurs: isOwnObject(object), status: recordOf(object['status']) }]
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

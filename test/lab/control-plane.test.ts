@@ -13,14 +13,14 @@ import { waitFor } from '../wait.ts'
 const file = new URL('../../containerlab/rack/topology.clab.yml', import.meta.url)
 const rack = parseTopology(readFileSync(file, 'utf8'), 'topology.clab.yml')
 const programs = { etcd: '/k/etcd', apiserver: '/k/kube-apiserver', kubectl: '/k/kubectl', helm: '/h/helm' }
-const withApi = withControlPlane(rack, '/work', programs)
+const withApi = withControlPlane(rack, '/srv/rack', programs)
 const nodeOf = (name: string) => withApi.nodes.find((node) => node.name === name)
 
 test('agents read the API server by a kubeconfig of their own, and the folder not at all; the rest stays', () => {
   for (const { name, cmd, binds } of rack.nodes.filter((node) => node.cmd[0] === 'agent')) {
     const made = nodeOf(name)
     const folder = cmd.indexOf('--manifests')
-    const kubeconfig = ['--kubeconfig', `/work/control-plane/kubeconfig-${name}`]
+    const kubeconfig = ['--kubeconfig', `/srv/rack/control-plane/kubeconfig-${name}`]
     const leases = ['--lease-namespace', 'herald-system-herald-node-lease']
     assert.deepEqual(made?.cmd, cmd.toSpliced(folder, 2, ...kubeconfig, ...leases))
     assert.equal(made?.binds.length, binds.length - 1)

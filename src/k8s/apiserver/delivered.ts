@@ -7,7 +7,7 @@
  *     not in a whole list     gone; where the server itself went back in time it is held for a while
  */
 import { sharedText } from '../kinds/shared.ts'
-import type { ObjectKey, ObjectVersion, RawObject } from '../source.ts'
+import { isRecord, type ObjectKey, type ObjectVersion, type RawObject } from '../source.ts'
 
 export interface DeliveredEvents {
   upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void
@@ -153,10 +153,6 @@ function idOf({ key: { namespace, name } }: Version): string {
 export function isOlder(a: string, b: string): boolean {
   if (!/^[1-9]\d*$/.test(a) || !/^[1-9]\d*$/.test(b)) return false
   return a.length === b.length ? a < b : a.length < b.length
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 export function metadataOf(object: unknown): Readonly<Record<string, unknown>> {

@@ -1,7 +1,7 @@
 /** What a cluster has, read once and by GET alone: nothing here can change anything. */
 import { HeraldError } from '../../errors.ts'
-import type { RawObject } from '../source.ts'
-import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
+import { type RawObject, recordOf } from '../source.ts'
+import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
 
 export interface ReadRequest {
   readonly kind: string

@@ -1,6 +1,7 @@
 /** A Lease on an API server. What others wrote into the object besides its spec stays. */
 import type { LeaseAnswer, LeaseMetadata, LeaseSpec, LeaseStore } from '../lease.ts'
-import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
+import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
+import { recordOf } from '../source.ts'
 
 const apiVersion = 'coordination.k8s.io/v1'
 /** What client-go takes where a Lease does not say how long it lasts. */

@@ -6,11 +6,12 @@
  * Nothing that is older than what was seen before is taken: a server that is behind counts as one that failed.
  */
 import type { Clock } from '../../clock/clock.ts'
-import { isOlder, isRecord, metadataOf } from './delivered.ts'
+import { isOlder, metadataOf } from './delivered.ts'
 import { ItemSplitter } from './json-stream.ts'
 import { Patience } from './patience.ts'
 import { reasonOf, Rejected } from './rejected.ts'
 import type { Answer, Transport } from './transport.ts'
+import { isRecord } from '../source.ts'
 
 /** Where objects of a kind are on the server. */
 export interface Resource {

@@ -9,8 +9,8 @@
  */
 import type { Clock, Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
-import type { KindState } from '../source.ts'
-import { Delivered, type DeliveredEvents, isOlder, isRecord, metadataOf } from './delivered.ts'
+import { isRecord, type KindState } from '../source.ts'
+import { Delivered, type DeliveredEvents, isOlder, metadataOf } from './delivered.ts'
 import { LineSplitter, StreamFault } from './json-stream.ts'
 import { behindText, type List, ListReader, type Resource } from './list-reader.ts'
 import { Rejected } from './rejected.ts'

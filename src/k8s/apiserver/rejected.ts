@@ -1,7 +1,7 @@
 /** What a server says that does not give what was asked for. */
-import { isRecord } from './delivered.ts'
 import { ItemSplitter } from './json-stream.ts'
 import type { Answer } from './transport.ts'
+import { isRecord } from '../source.ts'
 
 /** An answer other than 200. */
 export class Rejected extends Error {

@@ -4,6 +4,7 @@
  */
 import { messageOf } from '../../errors.ts'
 import type { Answer, Change, Transport } from './transport.ts'
+import { recordOf } from '../source.ts'
 
 /**
  * `status` 0: no answer, or none that can be read, with the reason in `message`. Whether a change was made is not known
@@ -91,6 +92,3 @@ function objectOf(text: string): Readonly<Record<string, unknown>> {
 }
 
 /** The value where it is an object, else an empty one. */
-export function recordOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
-}

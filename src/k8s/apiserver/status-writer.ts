@@ -11,8 +11,8 @@ import type {
   StatusWrite,
 } from '../status.ts'
 import { fieldManager } from '../status.ts'
-import type { RawObject } from '../source.ts'
-import { type ApiRequests, isSuccess, recordOf, type Reply } from './requests.ts'
+import { type RawObject, recordOf } from '../source.ts'
+import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
 
 /** Where a server that limits us does not say for how long. */
 const usualWaitSec = 1

@@ -7,7 +7,7 @@
 import type { Neighbor, Problem } from '../../desired/model.ts'
 import { maxReserved, reservedAnnotation } from '../kinds/cilium-bgp-node-config.ts'
 import { kinds } from '../kinds/table.ts'
-import type { ObjectKey, RawObject } from '../source.ts'
+import { type ObjectKey, type RawObject, recordOf, textOf } from '../source.ts'
 import { conditionsOf, type StatusCondition } from '../status.ts'
 
 export const nodeReportKind = 'CiliumBGPNodeConfig'
@@ -289,10 +289,4 @@ const addressOf = ({ peerAddress, interface: device }: Named): string =>
 function listOf(value: unknown): readonly RawObject[] {
   return (Array.isArray(value) ? value : []).map(recordOf)
 }
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
-}
-
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 const numberOf = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined)

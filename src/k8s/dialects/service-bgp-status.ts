@@ -2,7 +2,7 @@
  * MetalLB's ServiceBGPStatus: to which neighbors a node is to announce a Service, one object for each node and Service.
  * Labels and fields are MetalLB's, so that what reads them there reads them here. Pure.
  */
-import type { RawObject } from '../source.ts'
+import { type RawObject, recordOf } from '../source.ts'
 import { isOwnObject, ownLabels } from './node-report.ts'
 
 export const serviceStatusKind = { apiVersion: 'metallb.io/v1beta1', kind: 'ServiceBGPStatus' } as const
@@ -72,8 +72,4 @@ export function statedService(object: RawObject): StatedService | undefined {
 function partsOf(service: string): readonly [string, string] {
   const slash = service.indexOf('/')
   return [service.slice(0, slash), service.slice(slash + 1)]
-}
-
-function recordOf(value: unknown): RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 }

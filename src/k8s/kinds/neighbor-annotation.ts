@@ -7,6 +7,7 @@ import * as z from 'zod'
 import type { ImportPrefix } from '../../desired/model.ts'
 import { formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
+import { isRecord, type RawObject } from '../source.ts'
 import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { narrowParts } from './parts.ts'
@@ -270,12 +271,10 @@ function parseImportPrefix(written: string): ImportPrefix | undefined {
 }
 
 /** The map, or why there is none: where in the text, without the text itself. */
-export function readMap(written: string): Record<string, unknown> | string {
+export function readMap(written: string): RawObject | string {
   try {
     const value: unknown = parse(written, { logLevel: 'error' })
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : 'it is something else'
+    return isRecord(value) ? value : 'it is something else'
   } catch (error) {
     const place = error instanceof YAMLParseError ? error.linePos?.[0] : undefined
     return place === undefined

@@ -4,6 +4,7 @@
  * here it refuses everything. Pure.
  */
 import * as z from 'zod'
+import { isRecord } from '../source.ts'
 
 /** In place of a value: zod judges. */
 export const refused: unique symbol = Symbol('refused')
@@ -87,10 +88,6 @@ function objectReader(schema: z.ZodObject): Read | undefined {
     }
     return made
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A value of its own, null or nothing, beside what the schema takes. */

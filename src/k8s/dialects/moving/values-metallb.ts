@@ -1,5 +1,6 @@
 /** The values of MetalLB's chart (0.13 to 0.16). Pure. */
-import { isEmpty, isValues, type Tree, valueAt, type ValueNote, type ValueRow, type ValueTable } from './values.ts'
+import { isRecord } from '../../source.ts'
+import { isEmpty, type Tree, valueAt, type ValueNote, type ValueRow, type ValueTable } from './values.ts'
 
 const isTrue = (value: unknown): boolean => value === true
 const isFalse = (value: unknown): boolean => value === false
@@ -159,7 +160,7 @@ function together(values: Readonly<Record<string, unknown>>, moved: Tree): reado
 function strategies(moved: Tree): readonly ValueNote[] {
   return ['agent.updateStrategy', 'operator.strategy'].flatMap((key): readonly ValueNote[] => {
     const strategy = moved.get(key)
-    if (!isValues(strategy) || strategy['type'] === undefined || strategy['type'] === 'RollingUpdate') return []
+    if (!isRecord(strategy) || strategy['type'] === undefined || strategy['type'] === 'RollingUpdate') return []
     if (strategy['rollingUpdate'] === undefined) return []
     const reason = 'only a RollingUpdate has rollingUpdate: the API server refuses it beside another type'
     return [{ needsDecision: true, key: `${key}.rollingUpdate`, reason }]

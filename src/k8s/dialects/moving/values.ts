@@ -5,6 +5,7 @@
  *     values, rows --each key by the longest row--> values of our chart, a word about every key
  */
 import { nearest } from '../../kinds/nearest.ts'
+import { isRecord } from '../../source.ts'
 
 type Values = Readonly<Record<string, unknown>>
 
@@ -59,12 +60,12 @@ export class Tree {
     const last = names.pop() ?? ''
     let at = this.values
     for (const name of names) {
-      const below = isValues(at[name]) ? { ...at[name] } : {}
+      const below = isRecord(at[name]) ? { ...at[name] } : {}
       at[name] = below
       at = below
     }
     const before = at[last]
-    at[last] = isValues(before) && isValues(value) ? { ...before, ...value } : value
+    at[last] = isRecord(before) && isRecord(value) ? { ...before, ...value } : value
   }
 
   get(path: string): unknown {
@@ -80,7 +81,7 @@ export function movedValues(values: Values, table: ValueTable): MovedValues {
     const row = table.rows.find(({ from }) => from === path)
     const isAbove = keys.some((key) => key.startsWith(`${path}.`))
     if (row !== undefined) notes.push(...take(row, value, moved))
-    else if (isAbove && isValues(value))
+    else if (isAbove && isRecord(value))
       for (const [name, below] of Object.entries(value)) walk(`${path}.${name}`, below)
     else if (!isAbove) notes.push(unknownKey(path, keys, table.others))
     else if (!isEmpty(value)) notes.push({ needsDecision: true, key: path, reason: 'a map of values is wanted' })
@@ -111,15 +112,11 @@ function unknownKey(key: string, known: readonly string[], others: string | unde
 
 export function valueAt(values: unknown, path: string): unknown {
   let at = values
-  for (const name of path.split('.')) at = isValues(at) && Object.hasOwn(at, name) ? at[name] : undefined
+  for (const name of path.split('.')) at = isRecord(at) && Object.hasOwn(at, name) ? at[name] : undefined
   return at
-}
-
-export function isValues(value: unknown): value is Values {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 export function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null || value === '') return true
-  return Array.isArray(value) ? value.length === 0 : isValues(value) && Object.keys(value).length === 0
+  return Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0
 }
