@@ -47,9 +47,23 @@ const fromSchema2: Converter = {
       const identification = [...key.subarray(8, 10), 0, 0]
       return [joined(mapped(key, 0), mapped(key, 4), identification, protocol), joined(value, protocol)]
     },
-    counters: 'same',
     drops: 'same',
   },
 }
 
-export const converters: readonly Converter[] = [fromSchema2]
+/** Counters had no place of their own: those of Services begin anew. */
+const fromSchema3: Converter = {
+  from: 3,
+  maps: {
+    frontends: 'same',
+    backends: 'same',
+    tables: 'same',
+    openings: 'same',
+    connections: 'same',
+    datagrams: 'same',
+    fragments: 'same',
+    drops: 'same',
+  },
+}
+
+export const converters: readonly Converter[] = [fromSchema2, fromSchema3]

@@ -60,8 +60,12 @@ export class HandOver {
 
   /** What a map must take at least. */
   leastEntries(name: MapName): number {
-    const source = this.#sources.find((each) => each.name === name)
-    return source === undefined ? 0 : withMap(source.path, ({ info }) => info.maxEntries)
+    const sourceOf = (wanted: MapName): Source | undefined => this.#sources.find((each) => each.name === wanted)
+    const source = sourceOf(name)
+    if (source !== undefined) return withMap(source.path, ({ info }) => info.maxEntries)
+    // They begin anew, with a place for each frontend that is taken over.
+    const frontends = name === 'counters' ? sourceOf('frontends') : undefined
+    return frontends === undefined ? 0 : 2 ** Math.ceil(Math.log2(2 * withMap(frontends.path, countOf) + 1))
   }
 
   /** Copies everything; the object is loaded and serves nobody yet. Throws ERR_MAP_FULL, ERR_SYSCALL. */
@@ -191,10 +195,16 @@ function withMap<Result>(path: string, use: (map: BpfMap) => Result): Result {
   }
 }
 
+function countOf(map: BpfMap): number {
+  let entries = 0
+  for (const { count } of map.batches()) entries += count
+  return entries
+}
+
 function copyMap(name: MapName, from: BpfMap, to: BpfMap, conversion: Conversion): void {
   const { kind } = mapShapes[name]
   if (kind === 'memory') copyMemory(from, to, conversion)
-  else if (kind === 'array') copyArray(from, to, conversion)
+  else if (kind === 'array' || kind === 'perCpu') copyArray(from, to, conversion)
   else copyEntries(from, to, conversion)
 }
 
@@ -264,7 +274,7 @@ function copyMemory(from: BpfMap, to: BpfMap, conversion: Conversion): void {
 function copyArray(from: BpfMap, to: BpfMap, conversion: Conversion): void {
   const value = new Uint8Array(from.valueBytes)
   for (let i = 0; i < Math.min(from.info.maxEntries, to.info.maxEntries); i++) {
-    if (!from.lookup(indexKey(i), value)) continue
+    if (!from.lookup(indexKey(i), value) || value.every((octet) => octet === 0)) continue
     const converted = conversion === 'same' ? ([indexKey(i), value] as const) : conversion(indexKey(i), value)
     if (converted !== undefined) to.update(...converted)
   }

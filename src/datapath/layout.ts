@@ -8,7 +8,7 @@ import type { FrontendCounters } from './datapath.ts'
 import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
-export const schema = 3
+export const schema = 4
 
 const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
 
@@ -80,8 +80,8 @@ const eventKinds = 4 + reasonNames.length
 
 interface MapShape {
   /**
-   * `memory` is an array that lies in the agent's memory too, `array` a per-CPU array, `perCpu` a per-CPU hash, `lru` a
-   * hash that forgets, `ring` a ring buffer, whose entries are octets.
+   * `memory` is an array that lies in the agent's memory too, `array` a per-CPU array of a fixed size, `perCpu` one
+   * that grows, `lru` a hash that forgets, `ring` a ring buffer, whose entries are octets.
    */
   readonly kind: 'hash' | 'lru' | 'array' | 'perCpu' | 'memory' | 'ring'
   readonly keyBytes: number
@@ -101,7 +101,7 @@ export const mapShapes = {
   connections: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 19 },
   datagrams: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
   fragments: { kind: 'lru', keyBytes: 40, valueBytes: 8, maxEntries: 8_192 },
-  counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 18 },
+  counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 14 },
   drops: {
     kind: 'array',
     keyBytes: 4,

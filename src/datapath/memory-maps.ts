@@ -54,10 +54,7 @@ abstract class MemoryStore implements MapStore {
   }
 }
 
-/**
- * BPF_MAP_TYPE_HASH; also the per-CPU one on a machine with one CPU, and the LRU maps, of which only the programs
- * write.
- */
+/** BPF_MAP_TYPE_HASH; also the LRU maps, of which only the programs write. */
 class MemoryHash extends MemoryStore {
   readonly #entries = new Map<string, Entry>()
 
@@ -128,6 +125,8 @@ class MemoryArray extends MemoryStore {
   }
 }
 
+const isPerCpu = (kind: string): boolean => kind === 'array' || kind === 'perCpu'
+
 export class MemoryMaps implements Maps {
   readonly #stores = new Map<MapName, MapStore>()
   readonly #memories = new Map<MapName, DataView>()
@@ -139,7 +138,7 @@ export class MemoryMaps implements Maps {
       if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
       // Nobody tells anything of packets that are none.
       else if (kind !== 'ring')
-        this.#stores.set(name, kind === 'array' ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
+        this.#stores.set(name, isPerCpu(kind) ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
     }
   }
 

@@ -31,6 +31,11 @@ test('the schema before this one is taken over, each map in keys and values of t
   }
 })
 
+test('what a schema held is taken over, but the counters of Services, which had no place each before schema 4', () => {
+  const kept = ['frontends', 'backends', 'tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops']
+  for (const { from, maps } of converters) assert.deepEqual(Object.keys(maps).sort(), kept.sort(), `schema ${from}`)
+})
+
 test('frontends, backends and flows of schema 2 are the same ones here, with mapped addresses', () => {
   const [frontend] = converted('frontends', Uint8Array.of(192, 0, 2, 10, 0, 80, 17, 0), numbered(48))
   assert.deepEqual(decodeFrontendKey(frontend), { address: '192.0.2.10', port: 80, protocol: 'UDP' })

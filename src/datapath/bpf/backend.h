@@ -99,27 +99,14 @@ static __always_inline const struct frontend *frontend_of(const struct packet *p
 /* The agent's own first packet to a frontend: it leaves no flow and is not counted. No packet comes in with a mark. */
 #define PROBE_MARK 0x48455052
 
-/* The flow is the pod's own: counted for no Service. */
+/* The flow is the pod's own: counted for no Service, since the counters have no such place. */
 #define NO_SERVICE (~0U)
-
-/* Counters are made by the first packet: to make them for every Service would take the agent longer than all else. */
-static __noinline struct counters *make_counters(__u32 service)
-{
-	struct counters none = {};
-
-	bpf_map_update_elem(&counters, &service, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&counters, &service);
-}
 
 static __always_inline void count_in(struct __sk_buff *skb, __u32 service, bool is_new)
 {
 	struct counters *total = bpf_map_lookup_elem(&counters, &service);
 
-	if (skb->mark == PROBE_MARK || service == NO_SERVICE)
-		return;
-	if (!total)
-		total = make_counters(service);
-	if (!total)
+	if (!total || skb->mark == PROBE_MARK)
 		return;
 	total->packets_in += skb->gso_segs > 1 ? skb->gso_segs : 1;
 	total->bytes_in += skb->len;

@@ -343,9 +343,8 @@ struct {
 } fragments SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 18);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << 14);
 	__type(key, __u32); /* id of a service */
 	__type(value, struct counters);
 } counters SEC(".maps");

@@ -1,16 +1,17 @@
-/** Packets, octets and connections by service id; the programs make an entry with the first packet. Pure. */
+/**
+ * Packets, octets and connections by service id: a place for every id, so that a packet finds it by index. Pure.
+ */
 import { decodeCounters, sizes } from '../layout.ts'
-import { indexKey, indexOf, type MapStore } from '../maps.ts'
+import { indexKey, type MapStore } from '../maps.ts'
 import type { FrontendCounters } from '../datapath.ts'
 
 export class CounterTable {
   readonly #store: MapStore
-  /** Ids that an earlier process or Service may have counters of. */
-  readonly #made: Set<number>
+  readonly #nothing: Uint8Array
 
   constructor(store: MapStore) {
     this.#store = store
-    this.#made = new Set([...store.entries()].map(([key]) => indexOf(key)))
+    this.#nothing = new Uint8Array(store.valueBytes)
   }
 
   get maxEntries(): number {
@@ -23,11 +24,6 @@ export class CounterTable {
 
   /** A service id begins at nothing, whoever had it before. */
   clear(service: number): void {
-    if (this.#made.has(service)) this.remove(service)
-    this.#made.add(service)
-  }
-
-  remove(service: number): void {
-    this.#store.delete(indexKey(service))
+    this.#store.put(indexKey(service), this.#nothing)
   }
 }

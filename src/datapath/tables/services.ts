@@ -157,7 +157,7 @@ export class ServiceTable {
     for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
     for (const ref of this.#space.active(record)) adopt(ref, { address, port, rests: false })
     this.#entries.set(id, { id, address, key, record, uses })
-    this.#services.reserve(record.service)
+    if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)
   }
 
   /** A crash may have left an address without its last frontend, or backends that no frontend names yet or any more. */
@@ -171,6 +171,14 @@ export class ServiceTable {
     for (const { address } of this.#entries.values()) count(address, 'frontends')
     for (const address of this.#backends.counted()) count(address, 'sources')
     this.#addresses.adopt(counted)
+    for (const entry of this.#entries.values()) this.#place(entry)
+  }
+
+  /** An id of an earlier schema may be beyond the counters: such a Service gets one that is counted. */
+  #place(entry: Entry): void {
+    if (entry.record.service < this.#counters.maxEntries) return
+    entry.record = { ...entry.record, service: this.#takeService() }
+    this.#frontends.put(entry.key, encodeFrontend(entry.record), 'existing')
   }
 
   #takeService(): number {
@@ -182,7 +190,6 @@ export class ServiceTable {
   /** Flows of the Service, if there were any, may go on to be counted for a while. */
   #giveService(service: number): void {
     const isUnused = this.#counters.read(service).packetsIn === 0
-    this.#counters.remove(service)
     this.#services.give(service, this.#times.nowNs() + (isUnused ? 0n : this.#times.drainNs))
   }
 
