@@ -3,26 +3,17 @@
  * equal addresses, which is how several agents that read one folder agree.
  *
  *     setPools --> table      request --asked for by name?--> those addresses -----> Assignment | Refusal
- *     reserve --> holders                 `--no--> held ones, shared ones, lowest free --^
+ *     reserve --> holders.ts              `--no--> held ones, shared ones, lowest free --^
  *
  * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any
  * more; a request that cannot be met does not cost it what it holds. Between begin and commit everything can be undone.
  */
 import { compareAddresses, type Family, parseAddress } from '../ip/address.ts'
 import type { Labels } from '../desired/label-selector.ts'
-import { type Holder, nobody, placesOf } from './holder.ts'
+import { type Holder, nobody } from './holder.ts'
+import { Holders } from './holders.ts'
 import { type Pool, PoolTable, unfitness } from './pool-table.ts'
-import {
-  oldestFirst,
-  ownersOf,
-  type OwnPorts,
-  type PortOwners,
-  portsKept,
-  portsOf,
-  saidPorts,
-  sharedOut,
-  type Sharer,
-} from './port-owners.ts'
+import { portsKept, saidPorts } from './port-owners.ts'
 import {
   familyMismatch,
   invalidRequest,
@@ -103,18 +94,10 @@ export function isRefusal(found: Assignment | Refusal): found is Refusal {
   return 'code' in found
 }
 
-export class Ipam {
+export class Ipam extends Holders {
   #pools: readonly Pool[] = []
   #reserved = new Reserved()
   #table = new PoolTable([], this.#reserved)
-  readonly #assigned = new Map<string, Holder>()
-  readonly #holders = new Map<string, string | readonly string[]>()
-  /** The addresses that Services of one sharing key have. */
-  readonly #shared = new Map<string, Set<string>>()
-  /** Addresses that nobody holds any more, or that may be shared now. */
-  #freed = new Set<string>()
-  /** What holders were before, while it may have to be undone. */
-  #journal: Map<string, Holder | undefined> | undefined
 
   /** Replaces the pools, oldest first. Nothing is moved by that until {@link assign}. */
   setPools(pools: readonly Pool[]): void {
@@ -133,73 +116,6 @@ export class Ipam {
     return this.#table.poolsOf(address)
   }
 
-  /** What a Service holds; empty when nothing. */
-  addressesOf(key: string): readonly string[] {
-    return this.#assigned.get(key)?.addresses ?? nobody
-  }
-
-  /** Who holds an address, or has it reserved. */
-  holdersOf(address: string): readonly string[] {
-    const found = this.#holders.get(address)
-    return found === undefined ? nobody : typeof found === 'string' ? [found] : found
-  }
-
-  /** Whether addresses are kept for a Service that was not seen. */
-  isReservation(key: string): boolean {
-    const holder = this.#assigned.get(key)
-    return holder !== undefined && holder.age === undefined
-  }
-
-  /** Keeps addresses, and ports of them, for a Service that was not seen yet; {@link assign} makes them its own. */
-  reserve(
-    key: string,
-    addresses: readonly string[],
-    {
-      by = 'recorded',
-      ports,
-    }: { readonly by?: 'recorded' | 'claimed'; readonly ports?: PortsByAddress | undefined } = {},
-  ): void {
-    this.#replace(key, { addresses, ports, ...(by === 'recorded' ? {} : { isClaim: true }) })
-  }
-
-  /** Another allocator of the same book gave a Service these ports. */
-  setPorts(key: string, ports: PortsByAddress | undefined): void {
-    const holder = this.#assigned.get(key)
-    if (holder?.sharing !== undefined) this.#replace(key, { ...holder, ports })
-  }
-
-  release(key: string): void {
-    this.#replace(key, undefined)
-  }
-
-  begin(): void {
-    this.#journal = new Map()
-    this.#freed = new Set()
-  }
-
-  commit(): void {
-    this.#journal = undefined
-  }
-
-  rollback(): void {
-    const journal = this.#journal ?? new Map<string, Holder | undefined>()
-    this.#journal = undefined
-    for (const key of journal.keys()) this.#replace(key, undefined)
-    for (const [key, holder] of journal) this.#replace(key, holder)
-  }
-
-  /** The addresses that became free since it was last asked and still are, and those that may be shared since. */
-  takeFreed(): Set<string> {
-    const freed = new Set([...this.#freed].filter((address) => this.#isOpen(address)))
-    this.#freed = new Set()
-    return freed
-  }
-
-  #isOpen(address: string): boolean {
-    const owners = this.holdersOf(address).filter((key) => !this.isReservation(key))
-    return owners.every((key) => this.#assigned.get(key)?.sharing !== undefined)
-  }
-
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
   assign(request: AddressRequest, holding: Holding): Assignment | Refusal {
     const fitting = holding.addresses.filter(
@@ -210,60 +126,21 @@ export class Ipam {
     const addresses = isRefusal(found) ? kept : found.addresses
     const lingering = (request.lingering ?? nobody).filter((address) => !addresses.includes(address))
     const age = { key: request.key, createdMs: request.createdMs }
-    const recorded = this.#assigned.get(request.key)?.ports ?? holding.ports
+    const recorded = this.holderOf(request.key)?.ports ?? holding.ports
     const ports = portsKept(recorded, addresses, request.sharing)
     const lingers = lingering.length === 0 ? {} : { lingering }
     const holder: Holder = { addresses, age, sharing: request.sharing, ports, ...lingers, ...saidPorts(request) }
-    this.#replace(request.key, addresses.length + lingering.length === 0 ? undefined : holder)
+    this.replace(request.key, addresses.length + lingering.length === 0 ? undefined : holder)
     return isRefusal(found) && kept.length > 0
       ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
       : found
-  }
-
-  ownersOf(address: string): PortOwners {
-    return ownersOf(address, this.#sharersOf(address))
-  }
-
-  /** Gives the ports of an address that nobody has to the oldest that wants them: they are its own from now on. */
-  sharePorts(address: string): void {
-    for (const [key, ports] of sharedOut(address, this.#sharersOf(address)).changed) this.setPorts(key, ports)
-  }
-
-  /** Undefined: it shares with nobody. */
-  portsOf(key: string, ownersAt: (address: string) => PortOwners): OwnPorts | undefined {
-    const { addresses = nobody, sharing } = this.#assigned.get(key) ?? {}
-    return sharing === undefined || addresses.length === 0 ? undefined : portsOf(key, addresses, sharing, ownersAt)
-  }
-
-  /** The addresses of a Service that others may have too. */
-  sharedBy(key: string): readonly string[] {
-    const { addresses = nobody, sharing, said } = this.#assigned.get(key) ?? {}
-    return [...(sharing === undefined ? nobody : addresses), ...(said?.keys() ?? nobody)]
-  }
-
-  /** What only lingers in a status serves no port, but for those that the status says. */
-  #sharersOf(address: string): readonly Sharer[] {
-    const found = this.holdersOf(address).flatMap((key): Sharer[] => {
-      const { addresses = nobody, age, sharing, ports, said } = this.#assigned.get(key) ?? {}
-      if (!addresses.includes(address)) return said?.has(address) === true ? [{ key, age, said }] : []
-      return sharing !== undefined || ports !== undefined ? [{ key, age, sharing, ports, said }] : []
-    })
-    return oldestFirst(found)
-  }
-
-  /** The other Services that have an address; not those of which it only lingers in a status. */
-  neighborsOf(key: string, address: string): Aged[] {
-    return this.holdersOf(address).flatMap((other) => {
-      const { age, addresses = nobody } = (other === key ? undefined : this.#assigned.get(other)) ?? {}
-      return age === undefined || !addresses.includes(address) ? [] : [age]
-    })
   }
 
   /** Whether a Service that waits may have use for an address that became free or may be shared now. */
   couldUse(request: AddressRequest, address: string): boolean {
     const owners = this.holdersOf(address).filter((key) => !this.isReservation(key))
     const mayEnter = owners.every((key) => {
-      const sharing = this.#assigned.get(key)?.sharing
+      const sharing = this.holderOf(key)?.sharing
       return sharing !== undefined && sharing.key === request.sharing?.key
     })
     return mayEnter && request.families.some((family) => this.isWanted(request, address, family))
@@ -277,53 +154,8 @@ export class Ipam {
     )
   }
 
-  #replace(key: string, now: Holder | undefined): void {
-    const before = this.#assigned.get(key)
-    if (before === undefined && now === undefined) return
-    if (this.#journal !== undefined && !this.#journal.has(key)) this.#journal.set(key, before)
-    if (now === undefined) this.#assigned.delete(key)
-    else this.#assigned.set(key, now)
-    const [left, entered] = [placesOf(before), placesOf(now)]
-    const [old, fresh] = [before?.addresses ?? nobody, now?.addresses ?? nobody]
-    for (const address of left) if (!entered.includes(address)) this.#leave(key, address)
-    for (const address of entered) if (!left.includes(address)) this.#enter(key, address)
-    // Kept for a Service that is gone: it gives way to one that is there.
-    if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
-    const [shared, shares] = [before?.sharing?.key, now?.sharing?.key]
-    if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
-    if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
-    // Others may fit beside it now.
-    if (shares !== undefined)
-      for (const address of fresh)
-        if (before?.sharing !== now?.sharing || !old.includes(address)) this.#freed.add(address)
-  }
-
-  #enter(key: string, address: string): void {
-    const holders = this.holdersOf(address)
-    this.#holders.set(address, holders.length === 0 ? key : [...holders, key])
-  }
-
-  #leave(key: string, address: string): void {
-    const [first, ...others] = this.holdersOf(address).filter((each) => each !== key)
-    this.#freed.add(address)
-    if (first !== undefined) this.#holders.set(address, others.length === 0 ? first : [first, ...others])
-    else {
-      this.#holders.delete(address)
-      this.#table.giveBack(address)
-    }
-  }
-
-  #share(sharingKey: string, address: string): void {
-    const found = this.#shared.get(sharingKey)
-    if (found === undefined) this.#shared.set(sharingKey, new Set([address]))
-    else found.add(address)
-  }
-
-  #unshare(sharingKey: string, address: string): void {
-    if (this.holdersOf(address).some((key) => this.#assigned.get(key)?.sharing?.key === sharingKey)) return
-    const found = this.#shared.get(sharingKey)
-    found?.delete(address)
-    if (found?.size === 0) this.#shared.delete(sharingKey)
+  protected becameFree(address: string): void {
+    this.#table.giveBack(address)
   }
 
   #find(
@@ -424,7 +256,7 @@ export class Ipam {
   }
 
   #freshOf(request: AddressRequest, missing: readonly Family[], pools: readonly Pool[]): Choice {
-    const isHeld = (address: string): boolean => this.#holders.has(address)
+    const isHeld = (address: string): boolean => this.isHeld(address)
     const found = new Map<Family, string>()
     let isShared = false
     for (const family of missing) {
@@ -440,7 +272,7 @@ export class Ipam {
   /** The lowest address that another Service of the same sharing key holds and that this one may join. */
   #shareable(request: AddressRequest, pools: readonly Pool[], family: Family): string | undefined {
     if (request.sharing === undefined) return undefined
-    return [...(this.#shared.get(request.sharing.key) ?? [])]
+    return [...this.sharedUnder(request.sharing.key)]
       .filter((address) => familyOf(address) === family)
       .sort((a, b) => compareAddresses(parseAddress(a) ?? 0, parseAddress(b) ?? 0))
       .find(
@@ -455,8 +287,7 @@ export class Ipam {
     // Of several the first by name is named, in whatever order they came.
     const [key] = this.holdersOf(address)
       .filter(
-        (each) =>
-          each !== own && this.isReservation(each) && (by === 'any' || this.#assigned.get(each)?.isClaim !== true),
+        (each) => each !== own && this.isReservation(each) && (by === 'any' || this.holderOf(each)?.isClaim !== true),
       )
       .sort()
     return key === undefined ? undefined : recordedFor(address, key)
@@ -479,7 +310,7 @@ export class Ipam {
     // The oldest of several is named, in whatever order they came.
     let found: { readonly age: Aged; readonly obstacle: SharingObstacle } | undefined
     for (const key of holders) {
-      const other = key === request.key ? undefined : this.#assigned.get(key)
+      const other = key === request.key ? undefined : this.holderOf(key)
       if (other?.age === undefined || (found !== undefined && byAge(found.age, other.age) < 0)) continue
       if (isHeld && !other.addresses.includes(address)) continue
       const obstacle = (isHeld ? termsObstacle : sharingObstacle)(request.sharing, other.sharing)
