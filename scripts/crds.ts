@@ -16,7 +16,7 @@ import { bfdProfile, bgpAdvertisement, bgpPeer, community, ipAddressPool, l2Adve
 import { type Definition, definitionOf } from './crds/definitions.ts'
 
 /** Kinds that Kubernetes itself has. */
-type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret'
+type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret' | 'Lease'
 
 const definitions: Readonly<Record<Exclude<ServedKind, BuiltIn>, Definition>> = {
   CiliumBGPPeeringPolicy: peeringPolicy,

@@ -75,6 +75,7 @@ export const problemCodes = {
   PreferenceConflict: 'nothing',
   SelfNeighbor: 'nothing',
   NotOwnAddress: 'nothing',
+  TunnelRefused: 'nothing',
   KindNotServed: 'nothing',
   FamilyNotServed: 'nothing',
   NotServed: 'nothing',
@@ -120,10 +121,11 @@ export const verdictCodes = {
     no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed'],
   },
   eligible: {
-    yes: ['HasLocalBackends', 'HasEndpoints', 'SomePortsWithoutBackend'],
+    yes: ['HasLocalBackends', 'HasBackends', 'HasEndpoints', 'SomePortsWithoutBackend', 'SomeBackendsLeftOut'],
     no: [
       'NoBackends',
       'NoLocalBackends',
+      'NoReachableBackends',
       'EndpointsWithoutNode',
       'NoEndpointOfFamily',
       'NoMatchingPort',

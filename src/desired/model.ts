@@ -148,11 +148,13 @@ export type Protocol = 'TCP' | 'UDP'
 export interface Backend {
   readonly address: string
   readonly port: number
+  /** The tunnel address of the node where it lives, which serves it; absent when that is this one. */
+  readonly node?: string
 }
 
 /**
- * One address, protocol and port that this node serves, with the backends on this node. `id`:
- * `<vip>:<port>/<protocol>`.
+ * One address, protocol and port that this node serves, with its backends: those on this node, and those on others to
+ * which their packets are handed on. `id`: `<vip>:<port>/<protocol>`.
  */
 export interface Frontend {
   readonly id: string
@@ -180,7 +182,7 @@ export interface DesiredService {
   readonly frontends: readonly Frontend[]
   /** Host routes to announce once every frontend is programmed; empty when a verdict says no. */
   readonly routes: readonly Route[]
-  /** Backends elsewhere, which this node does not serve in this version. */
+  /** Usable endpoints on other nodes, whether this node serves them or not. */
   readonly remoteBackends: number
   readonly verdicts: readonly Verdict[]
 }
@@ -212,6 +214,16 @@ export interface DesiredSpeaker {
   readonly isDraining: boolean
 }
 
+/** How nodes send each other packets for backends: in tunnels. */
+export interface DesiredTunnels {
+  /** Where this node takes them, one address of each family at most; none: it takes nothing. */
+  readonly own: readonly string[]
+  /** That is what the others hear; false: it has to be told. */
+  readonly isTold: boolean
+  /** Addresses of all other nodes, sorted: what comes from elsewhere is not taken. */
+  readonly senders: readonly string[]
+}
+
 /** What changed since the last delta; applying a delta twice changes nothing. */
 export interface DesiredDelta {
   /** Present when any neighbor changed. */
@@ -219,5 +231,6 @@ export interface DesiredDelta {
   /** Upserts by key, `undefined` for a Service that is gone. */
   readonly services: ReadonlyMap<string, DesiredService | undefined>
   readonly podCidrs?: readonly DesiredPodCidr[]
+  readonly tunnels?: DesiredTunnels
   readonly problems?: readonly Problem[]
 }

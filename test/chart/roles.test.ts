@@ -30,8 +30,11 @@ function listedBy(name: string): ReadonlySet<string> {
   )
 }
 
+/** Of which agents read those of a namespace alone. */
+const isOfRoles = (kind: ServedKind): boolean => kind === 'Secret' || kind === 'Lease'
+
 for (const [name, read] of [
-  ['herald-system-herald-agent', new Set((Object.keys(kinds) as ServedKind[]).filter((kind) => kind !== 'Secret'))],
+  ['herald-system-herald-agent', new Set((Object.keys(kinds) as ServedKind[]).filter((kind) => !isOfRoles(kind)))],
   ['herald-system-herald-operator', operatorKinds],
 ] as const)
   test(`the role of ${name} is for every kind that it reads`, () => {

@@ -98,6 +98,7 @@ function serviceWith(
       reserved: new Reserved(),
       exports,
       noExports: { message: '', remedy: '' },
+      reach: { kind: 'node' },
     },
     { nodeName: 'n1', datapath: 'ebpf', secretsNamespace: 'kube-system' },
   )

@@ -19,6 +19,7 @@ export interface Resource {
   /** Tried in this order: the first that the server has is used. */
   readonly places: readonly { readonly apiVersion: string; readonly path: string }[]
   readonly fieldSelector?: string
+  readonly labelSelector?: string
   /**
    * The one object that it is. Nothing else depends on it: where we may not read it (403), or it cannot be read
    * (500: the key that encrypted it is lost), it counts as read.
@@ -96,8 +97,9 @@ export class ListReader {
   }
 
   async get(query: URLSearchParams, signal: AbortSignal): Promise<Answer> {
-    const { fieldSelector, places, kind } = this.#resource
+    const { fieldSelector, labelSelector, places, kind } = this.#resource
     if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector)
+    if (labelSelector !== undefined) query.set('labelSelector', labelSelector)
     const answer = await this.#transport.get(`${places[this.#place]?.path ?? ''}?${query}`, signal)
     if (answer.status === 200) return answer
     throw new Rejected(answer.status, await reasonOf(kind, answer), answer.retryAfterSec)

@@ -12,6 +12,7 @@ import type { Clock, Wait } from '../../clock/clock.ts'
 import type { Problem } from '../../desired/model.ts'
 import { messageOf } from '../../errors.ts'
 import { kinds, neededBeside, ofOneNode, type ServedKind } from '../kinds/table.ts'
+import { tunnelSelector } from '../kinds/tunnel-lease.ts'
 import type {
   KindState,
   ObjectKey,
@@ -32,6 +33,8 @@ export interface ApiServerOptions {
   readonly random: () => number
   /** The only node of which objects are read that are about one; undefined: all of them. */
   readonly nodeName?: string
+  /** Where agents say in Leases at which addresses they take packets in tunnels; undefined: no Lease is read. */
+  readonly tunnelNamespace?: string
   /** What is read; undefined: every kind. */
   readonly kinds?: ReadonlySet<ServedKind>
   /** A kind that may never be read counts as absent after a while, where what is left is right without it. */
@@ -312,12 +315,14 @@ function unreadable(
 }
 
 /** Only this Node and nothing of other nodes is asked for: permission and traffic are for no more. */
-function resourcesOf({ nodeName, kinds: wanted }: ApiServerOptions): readonly Resource[] {
-  const read = (Object.keys(kinds) as ServedKind[]).filter((kind) => kind !== 'Secret' && (wanted?.has(kind) ?? true))
-  return read.map((kind) => ({
+function resourcesOf({ nodeName, tunnelNamespace, kinds: wanted }: ApiServerOptions): readonly Resource[] {
+  const isRead = (kind: ServedKind): boolean =>
+    kind !== 'Secret' && (wanted?.has(kind) ?? true) && (kind !== 'Lease' || tunnelNamespace !== undefined)
+  return (Object.keys(kinds) as ServedKind[]).filter(isRead).map((kind) => ({
     kind,
-    places: placesOf(kind, ''),
+    places: placesOf(kind, kind === 'Lease' ? `/namespaces/${encodeURIComponent(tunnelNamespace ?? '')}` : ''),
     ...(ofOneNode.has(kind) && nodeName !== undefined ? { fieldSelector: `metadata.name=${nodeName}` } : {}),
+    ...(kind === 'Lease' ? { labelSelector: tunnelSelector } : {}),
   }))
 }
 

@@ -11,6 +11,7 @@ import { nearest } from './nearest.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { neighborsAnnotation, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
 import { optionalList, optionalText } from './schemas.ts'
+import { parseTunnelAddresses, tunnelAddressesAnnotation } from './tunnel-addresses.ts'
 
 const schema = z.object({
   metadata: metadataSchema,
@@ -56,6 +57,8 @@ export interface Node {
   readonly routers: readonly RouterSettings[]
   /** `herald.dev/neighbors` of the Node: for this node alone. */
   readonly neighborKeys: NeighborAnnotation
+  /** `herald.dev/tunnel-addresses`: where packets for its backends are taken; undefined: at its InternalIPs. */
+  readonly tunnelAddresses?: readonly string[]
   /** `herald.dev/drain` */
   readonly isDraining: boolean
   /** Cordoned. */
@@ -71,7 +74,7 @@ export const routerAnnotation = 'cilium.io/bgp-virtual-router.'
 const drainAnnotation = 'herald.dev/drain'
 const readAnnotations = {
   prefixes: ['herald.dev/', 'cilium.io/bgp-'],
-  names: [neighborsAnnotation, drainAnnotation],
+  names: [neighborsAnnotation, drainAnnotation, tunnelAddressesAnnotation],
   beginnings: [routerAnnotation],
 }
 
@@ -82,6 +85,7 @@ export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
   const said: Fault[] = [...faults]
   const neighbors = parseNeighborAnnotation(metadata.annotations, before?.neighborKeys)
   said.push(...neighbors.faults, ...unknownAnnotations(metadata.annotations, readAnnotations))
+  const tunnelAddresses = parseTunnelAddresses(metadata.annotations, before?.tunnelAddresses, said)
   return {
     value: {
       metadata,
@@ -89,6 +93,7 @@ export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
       addresses: addressesOf(value, before?.addresses, said),
       routers: routersOf(metadata.annotations, before?.routers ?? [], said),
       neighborKeys: neighbors.keys,
+      ...(tunnelAddresses === undefined ? {} : { tunnelAddresses }),
       isDraining: drainOf(metadata.annotations, before?.isDraining ?? false, said),
       isUnschedulable: value.spec?.unschedulable === true,
       taints: entriesOf(value.spec?.taints, 'key').map(([key]) => key),

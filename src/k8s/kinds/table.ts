@@ -22,6 +22,7 @@ import { parseNode } from './node.ts'
 import { outlineFaults } from './outline.ts'
 import { parseSecret } from './secret.ts'
 import { parseService } from './service.ts'
+import { parseTunnelLease } from './tunnel-lease.ts'
 
 interface Row {
   /** API group and version, all that are understood alike. */
@@ -48,6 +49,7 @@ export const kinds = {
   },
   Node: { versions: ['v1'], scope: 'Cluster', resource: 'nodes', parse: parseNode },
   Secret: { versions: ['v1'], scope: 'Namespaced', resource: 'secrets', parse: parseSecret },
+  Lease: { versions: ['coordination.k8s.io/v1'], scope: 'Namespaced', resource: 'leases', parse: parseTunnelLease },
   CiliumBGPPeeringPolicy: {
     versions: ['cilium.io/v2alpha1'],
     scope: 'Cluster',

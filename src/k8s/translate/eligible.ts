@@ -7,7 +7,15 @@ import type { Verdict } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
 import type { Family } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
-import { nameOfPort, type Obstacle, type PortBackends, type ServiceEndpoints, typeOf } from './endpoints.ts'
+import {
+  type LeftOut,
+  nameOfPort,
+  type Obstacle,
+  type PortBackends,
+  type Reach,
+  type ServiceEndpoints,
+  typeOf,
+} from './endpoints.ts'
 import type { TranslatorOptions } from './types.ts'
 
 /** A port of one address, with what stands behind it. */
@@ -15,17 +23,21 @@ export interface ServedPort {
   readonly address: string
   readonly port: ServicePort
   readonly backends: PortBackends
-  /** See {@link countsEverywhere}. */
-  readonly everywhere: boolean
+  readonly reach: Reach
 }
 
 export function familyOf(address: string): Family {
   return address.includes(':') ? 'ipv6' : 'ipv4'
 }
 
+const ofNode: Reach = { kind: 'node' }
 /** Other nodes serve what arrives here, as kube-proxy does, where nothing of ours does. */
-export function countsEverywhere(policy: 'Cluster' | 'Local', { datapath }: TranslatorOptions): boolean {
-  return datapath === 'none' && policy === 'Cluster'
+const ofCluster: Reach = { kind: 'cluster' }
+
+/** Whose backends count for an address with this traffic policy. */
+export function reachOf(policy: 'Cluster' | 'Local', { datapath }: TranslatorOptions, tunnels: Reach): Reach {
+  if (policy === 'Local') return ofNode
+  return datapath === 'none' ? ofCluster : tunnels
 }
 
 /** The addresses of which at least one port has a backend. */
@@ -33,8 +45,8 @@ export function eligibleAddresses(ports: readonly ServedPort[]): ReadonlySet<str
   return new Set(ports.filter(hasBackend).map(({ address }) => address))
 }
 
-function hasBackend({ backends, everywhere }: ServedPort): boolean {
-  return backends.local.length > 0 || (everywhere && backends.remote > 0)
+function hasBackend({ backends, reach }: ServedPort): boolean {
+  return backends.used.length > 0 || (reach.kind === 'cluster' && backends.remote > 0)
 }
 
 export function eligibleVerdict(
@@ -42,21 +54,15 @@ export function eligibleVerdict(
   endpoints: ServiceEndpoints,
   ports: readonly ServedPort[],
   options: TranslatorOptions,
+  tunnels: Reach,
 ): Verdict {
-  const everywhere =
-    ports.length === 0
-      ? countsEverywhere(service.spec.externalTrafficPolicy, options)
-      : ports.some((each) => each.everywhere)
+  const reach = widestOf(ports) ?? reachOf(service.spec.externalTrafficPolicy, options, tunnels)
   const eligible = eligibleAddresses(ports)
   if (eligible.size === 0) {
     const addresses = [...new Set(ports.map(({ address }) => address))]
     const families = addresses.length > 0 ? [...new Set(addresses.map(familyOf))] : service.spec.families
-    return refused(endpoints.obstacle(families, service.spec.ports, everywhere), families, service, options)
+    return refused(endpoints.obstacle(families, service.spec.ports, reach), families, service, options)
   }
-  const { local, remote } = endpoints.count()
-  const count = everywhere ? local + remote : local
-  const place = everywhere ? 'in the cluster' : `on ${options.nodeName}`
-  const text = `${count} usable ${everywhere ? 'endpoint' : 'backend'}${count === 1 ? '' : 's'} ${place}`
   const lacking = someOf([
     ...[...new Set(ports.map(({ address }) => address))]
       .filter((address) => !eligible.has(address))
@@ -65,8 +71,33 @@ export function eligibleVerdict(
       .filter((each) => eligible.has(each.address) && !hasBackend(each))
       .map(({ address, port }) => `port ${port.port} (${nameOfPort(port)}) of ${address} has no backend here`),
   ])
-  if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking].join('; '))
-  return everywhere ? yes('HasEndpoints', text) : yes('HasLocalBackends', text)
+  const left = leftText(endpoints.leftOut(reach))
+  const text = countedText(endpoints, reach, options)
+  if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking, ...left].join('; '))
+  if (left.length > 0) return yes('SomeBackendsLeftOut', [text, ...left].join('; '))
+  if (reach.kind === 'node') return yes('HasLocalBackends', text)
+  return yes(reach.kind === 'cluster' ? 'HasEndpoints' : 'HasBackends', text)
+}
+
+/** Addresses of one Service may have different policies. */
+function widestOf(ports: readonly ServedPort[]): Reach | undefined {
+  return ports.find(({ reach }) => reach.kind !== 'node')?.reach ?? ports[0]?.reach
+}
+
+function countedText(endpoints: ServiceEndpoints, reach: Reach, { nodeName }: TranslatorOptions): string {
+  const { local, remote } = endpoints.count()
+  const counted = (count: number, word: string): string => `${count} usable ${word}${count === 1 ? '' : 's'}`
+  if (reach.kind === 'node') return `${counted(local, 'backend')} on ${nodeName}`
+  if (reach.kind === 'cluster') return `${counted(local + remote, 'endpoint')} in the cluster`
+  const left = endpoints.leftOut(reach).reduce((sum, { count }) => sum + count, 0)
+  return `${counted(local + Math.max(0, remote - left), 'backend')} in the cluster, ${local} on ${nodeName}`
+}
+
+/** Nodes whose backends are left out, with the reason of each. */
+function leftText(left: readonly LeftOut[]): readonly string[] {
+  return someOf(
+    left.map(({ node, why, count }) => `${count} ${node === '' ? 'without nodeName' : `on ${node}`} left out: ${why}`),
+  )
 }
 
 function refused(
@@ -87,9 +118,15 @@ function refused(
         `${obstacle.homeless} usable endpoint(s), and no slice says on which node they are`,
         'Write nodeName in the endpoints of the EndpointSlice.',
       )
+    case 'unreached':
+      return no(
+        'NoReachableBackends',
+        `no usable backend on ${nodeName}, ${obstacle.elsewhere} elsewhere; ${leftText(obstacle.left).join('; ')}`,
+        'Let agents of this version run on those nodes with their datapath, and see `herald status` there and here.',
+      )
     case 'elsewhere': {
       const later =
-        spec.externalTrafficPolicy === 'Cluster' ? '; backends on other nodes are served in a later version' : ''
+        spec.externalTrafficPolicy === 'Cluster' ? '; backends on other nodes are not served (--remote-backends)' : ''
       const homeless = obstacle.homeless > 0 ? `, ${obstacle.homeless} without nodeName` : ''
       return no(
         'NoLocalBackends',

@@ -1,7 +1,7 @@
 /** Which endpoints of a Service stand behind its ports, here and elsewhere; and if none do, why. Pure. */
 import { someOf } from '../../desired/some-of.ts'
 import type { Backend } from '../../desired/model.ts'
-import { type Address, compareAddresses, type Family, formatAddress } from '../../ip/address.ts'
+import { type Address, compareAddresses, type Family, familyOfAddress, formatAddress } from '../../ip/address.ts'
 import { type Endpoint, endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { ServicePort } from '../kinds/service.ts'
 
@@ -11,15 +11,36 @@ interface SliceView {
 }
 
 export interface PortBackends {
-  /** On this node, sorted and unique: the ready ones, or if there are none those that still serve. */
-  readonly local: readonly Backend[]
   /**
-   * The others on this node, sorted: not ready, or ending. They take nothing new, and what is established with them
-   * goes on for as long as a slice names them.
+   * In reach of this node, sorted and unique: the ready ones, or if there are none those that still serve. Sorted by
+   * address and port, they are in one order on every node.
+   */
+  readonly used: readonly Backend[]
+  /**
+   * The others, sorted: not ready, or ending. They take nothing new, and what is established with them goes on for as
+   * long as a slice names them.
    */
   readonly resting: readonly Backend[]
-  /** How many there are on other nodes. */
+  /** How many usable ones there are on other nodes, in reach or not. */
   readonly remote: number
+}
+
+/** Where packets for a node are sent, or why they are not. */
+export type Way = { readonly address: string } | { readonly why: string }
+
+/**
+ * Which backends a node serves: its own ones (`node`), or also those on nodes that take packets for them in a tunnel,
+ * or something else serves them all, whatever node they are on (`cluster`).
+ */
+export type Reach =
+  | { readonly kind: 'node' | 'cluster' }
+  | { readonly kind: 'tunnels'; readonly wayTo: (node: string, family: Family) => Way }
+
+/** Usable endpoints that a node does not reach, by node and why. */
+export interface LeftOut {
+  readonly node: string
+  readonly why: string
+  readonly count: number
 }
 
 const isUsable = ({ state }: Endpoint): boolean => state !== 'not'
@@ -29,6 +50,7 @@ export class ServiceEndpoints {
   readonly #all: readonly Endpoint[]
   readonly #nodeName: string
   #counted: { readonly local: number; readonly remote: number } | undefined
+  readonly #left = new Map<Reach, readonly LeftOut[]>()
 
   constructor(slices: readonly EndpointSlice[], nodeName: string) {
     this.#views = slices.map((slice) => ({ slice, endpoints: endpointsOf(slice) }))
@@ -56,42 +78,76 @@ export class ServiceEndpoints {
     return this.#all.some((endpoint) => endpoint.address === address)
   }
 
-  backendsOf(family: Family, port: ServicePort): PortBackends {
-    const here = {
+  backendsOf(family: Family, port: ServicePort, reach: Reach): PortBackends {
+    const found = {
       ready: new Map<string, Target>(),
       serving: new Map<string, Target>(),
       not: new Map<string, Target>(),
     }
     const remote = new Set<Address>()
     for (const { slice, endpoints } of this.#views) {
-      const target = slice.family === family ? targetOf(slice, port) : undefined
-      if (target === undefined) continue
+      const targetPort = slice.family === family ? targetOf(slice, port) : undefined
+      if (targetPort === undefined) continue
       for (const { address, nodeName, state } of endpoints) {
         if (address === undefined) continue
-        if (nodeName === this.#nodeName) here[state].set(`${address} ${target}`, { address, port: target })
-        else if (state !== 'not') remote.add(address)
+        const isHere = nodeName === this.#nodeName
+        if (!isHere && state !== 'not') remote.add(address)
+        const way = isHere ? undefined : this.#way(nodeName, family, reach)
+        if (!isHere && way === undefined) continue
+        const name = `${address} ${targetPort}`
+        // A pod that two slices name is where it is here.
+        if (isHere || !found[state].has(name)) found[state].set(name, { address, port: targetPort, node: way })
       }
     }
-    const used = here.ready.size > 0 ? here.ready : here.serving
-    const others = new Map([...here.serving, ...here.not].filter(([name]) => !used.has(name)))
-    return { local: backendsAt(used), resting: backendsAt(others), remote: remote.size }
+    const used = found.ready.size > 0 ? found.ready : found.serving
+    const others = new Map([...found.serving, ...found.not].filter(([name]) => !used.has(name)))
+    return { used: backendsAt(used), resting: backendsAt(others), remote: remote.size }
   }
 
-  /**
-   * What keeps every port of these families without a backend, given that none has one; `everywhere`: other nodes count
-   * as this one.
-   */
-  obstacle(families: readonly Family[], ports: readonly ServicePort[], everywhere: boolean): Obstacle {
+  #way(node: string, family: Family, reach: Reach): string | undefined {
+    if (reach.kind !== 'tunnels') return undefined
+    const way = reach.wayTo(node, family)
+    return 'address' in way ? way.address : undefined
+  }
+
+  /** Usable endpoints on nodes to which there is no way, whatever ports they have. */
+  leftOut(reach: Reach): readonly LeftOut[] {
+    if (reach.kind !== 'tunnels') return []
+    const known = this.#left.get(reach)
+    if (known !== undefined) return known
+    const byNode = new Map<string, { node: string; why: string; addresses: Set<Address> }>()
+    for (const { slice, endpoints } of this.#views)
+      for (const { address, nodeName, state } of endpoints) {
+        if (address === undefined || state === 'not' || nodeName === this.#nodeName) continue
+        const way = slice.family === undefined ? undefined : reach.wayTo(nodeName, slice.family)
+        if (way === undefined || 'address' in way) continue
+        const name = `${nodeName} ${way.why}`
+        const entry = byNode.get(name) ?? { node: nodeName, why: way.why, addresses: new Set() }
+        byNode.set(name, entry)
+        entry.addresses.add(address)
+      }
+    const left = [...byNode.values()].map(({ node, why, addresses }) => ({ node, why, count: addresses.size }))
+    this.#left.set(reach, left)
+    return left
+  }
+
+  /** What keeps every port of these families without a backend, given that none has one. */
+  obstacle(families: readonly Family[], ports: readonly ServicePort[], reach: Reach): Obstacle {
     const usable = this.#all.filter(isUsable)
     if (usable.length === 0) return { kind: 'none', total: this.#all.length }
-    const isHere = ({ nodeName }: Endpoint): boolean => everywhere || nodeName === this.#nodeName
+    const isHere = ({ nodeName, address }: Endpoint): boolean =>
+      reach.kind === 'cluster' ||
+      nodeName === this.#nodeName ||
+      (address !== undefined && this.#way(nodeName, familyOfAddress(address), reach) !== undefined)
     const here = usable.filter(isHere)
     if (here.length === 0) {
       const homeless = usable.filter(({ nodeName }) => nodeName === '').length
+      const left = this.leftOut(reach).filter(({ node }) => node !== '')
       return {
-        kind: homeless === usable.length ? 'homeless' : 'elsewhere',
+        kind: homeless === usable.length ? 'homeless' : left.length > 0 ? 'unreached' : 'elsewhere',
         homeless,
         elsewhere: usable.length - homeless,
+        left,
       }
     }
     const fitting = this.#views.filter(({ slice }) => slice.family !== undefined && families.includes(slice.family))
@@ -108,17 +164,26 @@ export class ServiceEndpoints {
 interface Target {
   readonly address: Address
   readonly port: number
+  readonly node: string | undefined
 }
 
 function backendsAt(targets: ReadonlyMap<string, Target>): readonly Backend[] {
   return [...targets.values()]
     .sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port)
-    .map(({ address, port }) => ({ address: formatAddress(address), port }))
+    .map(({ address, port, node }) => {
+      const backend = { address: formatAddress(address), port }
+      return node === undefined ? backend : { ...backend, node }
+    })
 }
 
 export type Obstacle =
   | { readonly kind: 'none'; readonly total: number }
-  | { readonly kind: 'homeless' | 'elsewhere'; readonly homeless: number; readonly elsewhere: number }
+  | {
+      readonly kind: 'homeless' | 'elsewhere' | 'unreached'
+      readonly homeless: number
+      readonly elsewhere: number
+      readonly left: readonly LeftOut[]
+    }
   | { readonly kind: 'family'; readonly endpoints: string; readonly types: string }
   | { readonly kind: 'port'; readonly endpoints: string; readonly ports: string }
 

@@ -1,11 +1,11 @@
 /** What one Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
-import { frontendId, type DesiredService, type Frontend, type Verdict } from '../../desired/model.ts'
+import { type Backend, frontendId, type DesiredService, type Frontend, type Verdict } from '../../desired/model.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
 import { setOf } from '../../allocation/sharing.ts'
 import { someOf } from '../../desired/some-of.ts'
 import { parseAddress } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
-import { countsEverywhere, eligibleAddresses, eligibleVerdict, familyOf, type ServedPort } from './eligible.ts'
+import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
 import type { TranslatorOptions } from './types.ts'
@@ -68,11 +68,14 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
       selectedVerdict(input, selecting, wishes, named),
       supportedVerdict(service, options),
       input.nodeObstacle === undefined
-        ? eligibleVerdict(service, endpoints, ports, options)
+        ? eligibleVerdict(service, endpoints, ports, options, input.reach)
         : { step: 'eligible', ok: false, ...input.nodeObstacle },
     )
-    const isUsable = said.every(({ ok, step }) => ok || step === 'eligible')
-    if (isUsable && options.datapath === 'ebpf') frontends = frontendsOf(key, ports)
+    const mayServe = said.every(({ ok, step }) => ok || step === 'eligible' || step === 'selected')
+    const isSelected = said.every(({ ok, step }) => ok || step !== 'selected')
+    // Nodes that announce it hand on to its backends here what is for them, also where nothing selects it.
+    if (mayServe && options.datapath === 'ebpf')
+      frontends = frontendsOf(key, isSelected ? ports : ports.filter(isHandedOnTo))
     if (said.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
@@ -227,20 +230,20 @@ function isHeld({ tenure }: AddressAnswer, address: string, { port, protocol }: 
 /** The ports of the served addresses that are this Service's own. */
 function portsOf(
   served: readonly TypedAddress[],
-  { key, service, answer, owners }: ServiceInput,
+  { key, service, answer, owners, reach: tunnels }: ServiceInput,
   endpoints: ServiceEndpoints,
   options: TranslatorOptions,
 ): readonly ServedPort[] {
   return served.flatMap((typed) => {
     const { address } = typed
-    const everywhere = countsEverywhere(policyOf(typed, service), options)
+    const reach = reachOf(policyOf(typed, service), options, tunnels)
     const isLost = (port: ServicePort): boolean =>
       answer.addresses.includes(address)
         ? !isHeld(answer, address, port)
         : owners.portOwner(address, port, key) !== undefined
     return service.spec.ports
       .filter((port) => !isLost(port))
-      .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port), everywhere }))
+      .map((port) => ({ address, port, backends: endpoints.backendsOf(familyOf(address), port, reach), reach }))
   })
 }
 
@@ -266,10 +269,15 @@ function supportedVerdict({ spec }: Service, { datapath }: TranslatorOptions): V
   return yes('supported', 'Supported', 'every field can be enforced')
 }
 
+function isHandedOnTo({ reach, backends: { used, resting } }: ServedPort): boolean {
+  const isHere = ({ node }: Backend): boolean => node === undefined
+  return reach.kind === 'tunnels' && (used.some(isHere) || resting.some(isHere))
+}
+
 function frontendsOf(key: string, ports: readonly ServedPort[]): readonly Frontend[] {
-  return ports.flatMap(({ address, port: { port, protocol }, backends: { local, resting } }) => {
+  return ports.flatMap(({ address, port: { port, protocol }, backends: { used, resting } }) => {
     if (protocol === 'SCTP') return []
-    const frontend = { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: local }
+    const frontend = { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: used }
     return resting.length === 0 ? frontend : { ...frontend, resting }
   })
 }

@@ -29,6 +29,8 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
+import type { Reach } from './endpoints.ts'
+import { Tunnels } from './tunnels.ts'
 import { retoldService } from './wishes.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
@@ -64,9 +66,12 @@ class NodeTranslator implements Translator {
   /** Empty as long as no advertisement asks for an address without a pool. */
   #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
+  readonly #tunnels: Tunnels
+  readonly #reach: Reach
   #arePoolsDirty = true
   #isNodeDirty = true
   #isReservedDirty = true
+  #areTunnelsDirty = true
   #local: readonly LocalAddress[] = []
   #isSynced = false
   #answer: NodeAnswer | undefined
@@ -81,6 +86,11 @@ class NodeTranslator implements Translator {
   constructor(options: TranslatorOptions) {
     this.#options = options
     this.#node = new NodeTranslation(options)
+    const tunnels = new Tunnels(options)
+    this.#tunnels = tunnels
+    this.#reach = tunnels.areThere
+      ? { kind: 'tunnels', wayTo: (node, family) => tunnels.wayTo(node, family) }
+      : { kind: 'node' }
     // A moment without its Node or a key changes nothing; another node's, or a key that nobody names, may go.
     this.#store = new ObjectStore((kind, id) =>
       kind === 'Secret'
@@ -137,8 +147,13 @@ class NodeTranslator implements Translator {
     const node = isNodeDirty ? this.#translateNode() : {}
     const haveMoved = this.#haveAddressesMoved()
     if (this.#isReservedDirty || haveMoved) this.#reserve()
-    const hasNewProblems = isNodeDirty || this.#arePoolsDirty || this.#store.problemsVersion !== this.#problemsVersion
+    const hasNewProblems =
+      isNodeDirty ||
+      this.#arePoolsDirty ||
+      this.#areTunnelsDirty ||
+      this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
+    const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
     const services = this.#translateServices()
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
@@ -147,14 +162,35 @@ class NodeTranslator implements Translator {
     const problems = hasNewProblems || hasNewWarning ? this.#problems() : undefined
     const isNews = problems !== undefined && !sameValue(problems, this.#lastProblems)
     if (isNews) this.#lastProblems = problems
-    return { services, ...node, ...(isNews ? { problems } : {}) }
+    return { services, ...node, ...tunnels, ...(isNews ? { problems } : {}) }
+  }
+
+  /** A node that moves costs the Services that have an endpoint there, and no others. */
+  #lookAtTunnels(): Pick<DesiredDelta, 'tunnels'> {
+    const { objects } = this.#store
+    const before = this.#tunnels.ends
+    const isService = (address: string): boolean =>
+      this.#addresses.poolsOf(address).length > 0 && this.#addresses.reserved.reasonOf(address) === undefined
+    const moved = this.#tunnels.look({ objects, isService, local: this.#local })
+    this.#areTunnelsDirty = false
+    if (moved === 'all' || moved.size > 0)
+      for (const [id, slices] of this.#slices)
+        if (moved === 'all' || slices.some(({ nodes }) => nodes.some((node) => moved.has(node)))) this.#touch(id)
+    const { ends } = this.#tunnels
+    return ends === before ? {} : { tunnels: ends }
   }
 
   #problems(): readonly Problem[] {
     const record = this.#recordWarning
     const recordProblems: readonly Problem[] =
       record === undefined ? [] : [{ object: { kind: 'File', name: '.herald/allocations.yaml' }, field: '', ...record }]
-    return [...this.#store.problems(), ...this.#poolProblems, ...(this.#answer?.problems ?? []), ...recordProblems]
+    return [
+      ...this.#store.problems(),
+      ...this.#poolProblems,
+      ...(this.#answer?.problems ?? []),
+      ...this.#tunnels.problems,
+      ...recordProblems,
+    ]
   }
 
   #touched(change: Change | undefined): void {
@@ -168,6 +204,8 @@ class NodeTranslator implements Translator {
     } else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
     else if (planKinds.has(kind) || (kind === 'Node' && id === this.#options.nodeName)) this.#isNodeDirty = true
     if (kind === 'Node' || kind === clusterPlacesKind) this.#isReservedDirty = true
+    const isOfTunnels = kind === 'Node' || kind === 'Lease' || kind === clusterPlacesKind || poolKinds.has(kind)
+    this.#areTunnelsDirty ||= isOfTunnels
   }
 
   #touchedSlice(id: string): void {
@@ -340,7 +378,7 @@ class NodeTranslator implements Translator {
     if (retold !== undefined) return retold
     const own = { key: id, source, service, slices: this.#slices.get(id) ?? [], answer: this.#addresses.answerOf(id) }
     return translateService(
-      { ...own, owners: this.#own, ...around, nodeObstacle: this.#answer?.obstacle },
+      { ...own, owners: this.#own, ...around, reach: this.#reach, nodeObstacle: this.#answer?.obstacle },
       this.#options,
     )
   }

@@ -26,6 +26,11 @@ export interface TranslatorOptions {
   readonly isClassRequired?: boolean
   /** `none`: something else serves the addresses, so nothing is held back for lack of a local backend. */
   readonly datapath: 'ebpf' | 'none'
+  /**
+   * By what it is known where other nodes take packets for their backends: the Leases of their agents, or the Nodes of
+   * a folder. Absent: backends on other nodes are not served.
+   */
+  readonly tunnels?: 'leases' | 'nodes'
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
   /** Those of the node's interfaces at the moment. */

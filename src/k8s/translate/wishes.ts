@@ -16,6 +16,7 @@ import type { ServiceAddressType } from '../dialects/node-plan.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { familyOf } from './eligible.ts'
+import type { Reach } from './endpoints.ts'
 import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import type { NodeObstacle } from './node-fitness.ts'
 import type { OwnAddresses } from './own-addresses.ts'
@@ -37,6 +38,8 @@ export interface ServiceInput {
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
   readonly noExports: { readonly message: string; readonly remedy: string }
+  /** Which backends count where the traffic policy is Cluster and our datapath serves. */
+  readonly reach: Reach
   /** Why no Service is announced from this node. */
   readonly nodeObstacle?: NodeObstacle | undefined
 }

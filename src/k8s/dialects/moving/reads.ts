@@ -18,7 +18,7 @@ export interface ClusterRead {
 /** Versions that read the same; the newer ones first. */
 function readsOfKinds(): readonly ClusterRead[] {
   return (Object.keys(kinds) as ServedKind[])
-    .filter((kind) => kind !== 'Secret')
+    .filter((kind) => kind !== 'Secret' && kind !== 'Lease')
     .map((kind) => ({ kind, versions: kinds[kind].versions.toReversed(), place: kinds[kind].resource }))
 }
 
