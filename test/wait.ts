@@ -23,3 +23,11 @@ export async function waitFor<T>(
     await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }
+
+/**
+ * The loop of this thread does not come round for so long, as while the process is stopped: what a test has happen to
+ * its subject, never a way to wait.
+ */
+export function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}

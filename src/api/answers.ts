@@ -9,6 +9,7 @@
 import type http from 'node:http'
 import { HeraldError, messageOf, type ErrorCode } from '../errors.ts'
 import { flowsPath, flowsReply } from './flow-stream.ts'
+import { isWithoutHost } from './connections.ts'
 import type { Lane } from './lane.ts'
 import type { AgentCommand, AgentViews, CommandView, ExplainSubject, Page, PageQuery } from './types.ts'
 import type { FlowSource } from './flow-types.ts'
@@ -78,6 +79,7 @@ async function answerTo(
   lane: Lane<Reply>,
   request: http.IncomingMessage,
 ): Promise<Reply> {
+  if (isWithoutHost(request)) return { ...badRequest('a request of HTTP/1.1 names its Host'), isLast: true }
   const isReading = request.method === 'GET' || request.method === 'HEAD'
   if (!isReading && (run === undefined || request.method !== 'POST'))
     return { ...json({ error: { code: 'METHOD', message: 'this API is read-only' } }, 405), isLast: true }
@@ -104,7 +106,10 @@ async function answerTo(
 }
 
 const paging = ['limit', 'continue']
+/** Of those that are not here, what Prometheus or kubelet may add is nothing to us. */
 const parametersOf: ReadonlyMap<string, readonly string[]> = new Map([
+  ['/api/v1/status', []],
+  ['/api/v1/peers', []],
   ['/api/v1/services', paging],
   ['/api/v1/routes', ['table', 'family', 'peer', ...paging]],
   ['/api/v1/explain', ['kind', 'name']],
@@ -145,7 +150,7 @@ function hasBody({ headers }: http.IncomingMessage): boolean {
 /** A word that nobody reads, or of which one of two counts, would silently be another question or command. */
 function misread(query: URLSearchParams, known: readonly string[]): Reply | undefined {
   for (const name of query.keys()) {
-    if (!known.includes(name)) return badRequest(`${name}: no such parameter; there is ${known.join(', ')}`)
+    if (!known.includes(name)) return badRequest(`${name}: no such parameter; there is ${known.join(', ') || 'none'}`)
     if (query.getAll(name).length > 1) return badRequest(`${name}: given twice`)
   }
   return undefined

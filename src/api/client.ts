@@ -3,8 +3,11 @@
  *
  * Answers are checked against shapes, not schemas: loading zod would cost every verb more time than asking the agent.
  */
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { StringDecoder } from 'node:string_decoder'
+import type { Wait } from '../clock/clock.ts'
+import { deadline } from '../clock/deadline.ts'
+import { systemClock } from '../clock/system-clock.ts'
 import { type ErrorCode, HeraldError, messageOf } from '../errors.ts'
 import { formatFlowQuery } from './flow-query.ts'
 import {
@@ -186,12 +189,26 @@ function opened(location: ApiLocation, path: string, method: string): Promise<In
       server === undefined
         ? http.request({ socketPath: socket, path, method, agent: false }, resolve)
         : http.request(new URL(path, server), { method, agent: false }, resolve)
-    asked.setTimeout(deadlineMs, () =>
-      asked.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`)),
-    )
+    endSilence(asked)
     asked.on('error', (error) => reject(unreachable(location, error)))
     asked.end()
   })
+}
+
+/** Gives up an agent that says nothing; not one whose answer waits for us to take it. */
+function endSilence(asked: ClientRequest): void {
+  let silence: Wait
+  let response: IncomingMessage | undefined
+  const listen = (): void => {
+    const heard = asked.socket?.bytesRead ?? 0
+    silence = deadline(systemClock, deadlineMs, () => {
+      if ((asked.socket?.bytesRead ?? 0) !== heard || (response?.readableLength ?? 0) > 0) return listen()
+      asked.destroy(new HeraldError('ERR_AGENT_UNREACHABLE', `no answer within ${deadlineMs / 1000} s`))
+    })
+  }
+  listen()
+  asked.once('response', (answer) => (response = answer))
+  asked.once('close', () => silence.cancel())
 }
 
 /** The whole body. */

@@ -3,8 +3,9 @@
  * is turned away while there is one that only waits: of those the oldest goes, of the address that holds the most. So
  * a probe is answered also while others hold every connection half open.
  */
-import type http from 'node:http'
+import http from 'node:http'
 import net from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Gate } from './gate.ts'
 
 export interface ConnectionLimits {
@@ -30,9 +31,13 @@ export class Connections {
   readonly #limits: ConnectionLimits
   /** Runs while there are connections. */
   #sweeper: NodeJS.Timeout | undefined
+  readonly #sweepMs: number
+  /** performance.now() of the last sweep, or of the first connection. */
+  #sweptAt = 0
 
   constructor(server: http.Server, limits: ConnectionLimits = connectionLimits) {
     this.#limits = limits
+    this.#sweepMs = Math.min(1_000, limits.requestMs / 2)
     this.listener = net.createServer({ allowHalfOpen: true }, (socket) => this.#take(server, socket))
   }
 
@@ -52,7 +57,10 @@ export class Connections {
     if (this.#gates.size >= this.#limits.maxConnections && !this.#makeRoom()) return void socket.destroy()
     const gate = new Gate(socket)
     this.#gates.add(gate)
-    this.#sweeper ??= setInterval(() => this.#sweep(), Math.min(1_000, this.#limits.requestMs / 2)).unref()
+    if (this.#sweeper === undefined) {
+      this.#sweptAt = performance.now()
+      this.#sweeper = setInterval(() => this.#sweep(), this.#sweepMs).unref()
+    }
     gate.on('close', () => this.#gone(gate))
     gate.on('error', () => gate.destroy())
     server.emit('connection', gate)
@@ -85,11 +93,51 @@ export class Connections {
 
   #sweep(): void {
     const now = performance.now()
+    // While the process stood still nothing was read: what has come meanwhile is not late.
+    const stoodStillMs = Math.max(0, now - this.#sweptAt - 2 * this.#sweepMs)
+    this.#sweptAt = now
     const { requestMs, idleMs, answerMs } = this.#limits
     for (const gate of this.#gates) {
+      gate.since += stoodStillMs
       if (gate.state === 'working') continue
       const limitMs = gate.state === 'writing' ? answerMs : gate.hasBegun ? requestMs : idleMs
       if (now - gate.since > limitMs) gate.destroy()
     }
   }
+}
+
+/** A missing Host is refused by us, in words. */
+export const parserOptions: http.ServerOptions = { maxHeaderSize: 8 * 1024, requireHostHeader: false }
+
+/** What a client expects is no reason to answer otherwise: nobody is told to go on and send a body. */
+export const expectations = ['checkContinue', 'checkExpectation'] as const
+
+/** RFC 9112 3.2. */
+export function isWithoutHost({ httpVersion, headers }: http.IncomingMessage): boolean {
+  return httpVersion === '1.1' && headers.host === undefined
+}
+
+/** For an answer to what is no request to be taken, ms. */
+const refusalMs = 1_000
+
+/** What is no request of HTTP (RFC 9112 2.2) is answered as such where anybody still listens; nothing more is read. */
+export function refuse(
+  error: NodeJS.ErrnoException,
+  connection: Duplex,
+  answer: (status: 400 | 431) => { readonly type: string; readonly body: string },
+): void {
+  if (!(connection instanceof Gate) || !connection.writable || error.code === 'ECONNRESET')
+    return void connection.destroy()
+  connection.answering()
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
+  const { type, body } = answer(status)
+  const head = [
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`,
+    `content-type: ${type}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  connection.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  // Closed at once, what was not read would reset the connection before its client has the answer.
+  setTimeout(() => connection.destroy(), refusalMs).unref()
 }

@@ -5,7 +5,7 @@
 import http from 'node:http'
 import type { Duplex } from 'node:stream'
 import { HeraldError, messageOf } from '../errors.ts'
-import { Connections } from './connections.ts'
+import { Connections, expectations, isWithoutHost, parserOptions, refuse } from './connections.ts'
 import { Gate } from './gate.ts'
 import { Lane } from './lane.ts'
 
@@ -25,8 +25,6 @@ interface Reply {
   readonly type?: string
 }
 
-const maxHeaderSize = 8 * 1024
-
 /** Throws ERR_HTTP where there can be no listener. */
 export async function createProbeServer(
   views: ProbeViews,
@@ -40,15 +38,24 @@ export async function createProbeServer(
     response.once('close', () => gate.answered())
     void answer(views, lane, request).then(({ status, body, type = 'text/plain; charset=utf-8' }) => {
       gate.answering()
-      const isLast = request.method !== 'GET' && request.method !== 'HEAD'
-      const headers = { 'content-type': type, 'cache-control': 'no-store', ...(isLast ? { connection: 'close' } : {}) }
-      response.writeHead(status, headers)
+      const isLast = status === 400 || (request.method !== 'GET' && request.method !== 'HEAD')
+      response.writeHead(status, {
+        'content-type': type,
+        'cache-control': 'no-store',
+        'content-length': Buffer.byteLength(body),
+        ...(isLast ? { connection: 'close' } : {}),
+      })
       response.end(request.method === 'HEAD' ? undefined : body)
     })
   }
-  const server = http.createServer({ maxHeaderSize }, handle)
-  server.on('checkContinue', handle)
-  server.on('clientError', (_error, socket) => socket.destroy())
+  const server = http.createServer(parserOptions, handle)
+  for (const event of expectations) server.on(event, handle)
+  server.on('clientError', (error, connection) =>
+    refuse(error, connection, (status) => ({
+      type: 'text/plain; charset=utf-8',
+      body: status === 431 ? 'the head is too long\n' : 'no request of HTTP/1.1\n',
+    })),
+  )
   const connections = new Connections(server)
   await new Promise<void>((resolve, reject) => {
     connections.listener.once('error', (error) => {
@@ -65,6 +72,7 @@ export async function createProbeServer(
 }
 
 async function answer(views: ProbeViews, lane: Lane<Reply>, request: http.IncomingMessage): Promise<Reply> {
+  if (isWithoutHost(request)) return { status: 400, body: 'a request of HTTP/1.1 names its Host\n' }
   if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, body: 'only GET\n' }
   const { headers } = request
   if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0)

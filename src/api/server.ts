@@ -18,7 +18,7 @@ import type { Duplex } from 'node:stream'
 import { HeraldError, messageOf } from '../errors.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { answer, notHttp, type Reply } from './answers.ts'
-import { Connections } from './connections.ts'
+import { Connections, expectations, parserOptions, refuse } from './connections.ts'
 import { Gate } from './gate.ts'
 import { Lane } from './lane.ts'
 import type { AgentCommand, AgentCommands, AgentViews, Caller, CommandView } from './types.ts'
@@ -46,8 +46,6 @@ export interface ApiServer {
   readonly problem: string | undefined
   close(): Promise<void>
 }
-
-const maxHeaderSize = 8 * 1024
 
 /**
  * Throws ERR_ALREADY_RUNNING when another agent answers on the socket, ERR_USAGE or ERR_SYSCALL when there can be no
@@ -130,6 +128,7 @@ function createServer(views: AgentViews, commands?: LocalCommands, flows?: FlowS
       response.writeHead(status, {
         'content-type': type,
         'cache-control': 'no-store',
+        ...(stream === undefined ? { 'content-length': Buffer.byteLength(body) } : {}),
         ...headers,
         ...(isLast === true ? { connection: 'close' } : {}),
       })
@@ -137,32 +136,10 @@ function createServer(views: AgentViews, commands?: LocalCommands, flows?: FlowS
       else stream(response)
     })
   }
-  const server = http.createServer({ maxHeaderSize }, handle)
-  // Nobody is told to go on and send a body.
-  server.on('checkContinue', handle)
-  server.on('clientError', refuse)
+  const server = http.createServer(parserOptions, handle)
+  for (const event of expectations) server.on(event, handle)
+  server.on('clientError', (error, connection) => refuse(error, connection, notHttp))
   return new Connections(server)
-}
-
-/** For an answer to what is no request to be taken, ms. */
-const refusalMs = 1_000
-
-/** What is no request of HTTP (RFC 9112 2.2) is answered as such where anybody still listens; nothing more is read. */
-function refuse(error: NodeJS.ErrnoException, connection: Duplex): void {
-  if (!(connection instanceof Gate) || !connection.writable || error.code === 'ECONNRESET')
-    return void connection.destroy()
-  connection.answering()
-  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
-  const { type, body } = notHttp(status)
-  const head = [
-    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`,
-    `content-type: ${type}`,
-    `content-length: ${Buffer.byteLength(body)}`,
-    'connection: close',
-  ]
-  connection.end(`${head.join('\r\n')}\r\n\r\n${body}`)
-  // Closed at once, what was not read would reset the connection before its client has the answer.
-  setTimeout(() => connection.destroy(), refusalMs).unref()
 }
 
 /** A socket file that nobody answers on is what a killed agent left. Anything else at that path is left alone. */

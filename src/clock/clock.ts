@@ -11,7 +11,10 @@ export interface Clock {
   now(): number
   /** ms since some moment; never goes back. */
   monotonic(): number
-  /** Runs `action` once, at least `ms` from now, in a turn of the loop of its own. */
+  /**
+   * Runs `action` once, at least `ms` from now, in a turn of the loop of its own: what had come by then was read before
+   * it, and may have cancelled it.
+   */
   after(ms: number, action: () => void): Wait
   /** Runs `action` once, when what is due in this turn of the loop was done. */
   soon(action: () => void): void

@@ -5,23 +5,47 @@ import type { Clock, Wait } from './clock.ts'
 const longestMs = 2 ** 31 - 1
 
 /** A wait of any length, of steps that a timer takes. */
-export function waitOf(
-  ms: number,
-  action: () => void,
-  begin: (stepMs: number, next: () => void) => NodeJS.Timeout,
-): Wait {
-  let timer: NodeJS.Timeout
+export function waitOf(ms: number, action: () => void, begin: (stepMs: number, next: () => void) => Wait): Wait {
+  let timer: Wait
   const step = (leftMs: number): void => {
     timer = leftMs > longestMs ? begin(longestMs, () => step(leftMs - longestMs)) : begin(leftMs, action)
   }
   step(ms)
-  return { cancel: () => clearTimeout(timer) }
+  return { cancel: () => timer.cancel() }
+}
+
+/**
+ * A timer whose action runs only after the loop has read what had come by then. Where the process stood still (SIGSTOP,
+ * a suspended machine, a busy loop) the timer is over while an answer lies unread in a socket or a port. The loop polls
+ * between a timer and an immediate.
+ */
+export class LoopTimer implements Wait {
+  readonly #timeout: NodeJS.Timeout
+  #due: NodeJS.Immediate | undefined
+
+  /** At most 2^31 - 1 ms. */
+  constructor(ms: number, action: () => void) {
+    this.#timeout = setTimeout(() => {
+      this.#due = setImmediate(action)
+    }, ms)
+  }
+
+  /** Begins anew, also after it was over. */
+  refresh(): void {
+    clearImmediate(this.#due)
+    this.#timeout.refresh()
+  }
+
+  cancel(): void {
+    clearImmediate(this.#due)
+    clearTimeout(this.#timeout)
+  }
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  after: (ms, action) => waitOf(ms, action, (step, next) => setTimeout(next, step)),
+  after: (ms, action) => waitOf(ms, action, (step, next) => new LoopTimer(step, next)),
   soon: (action) => {
     setImmediate(action)
   },

@@ -49,13 +49,19 @@ export class VirtualClock implements Clock {
     for (let action = this.#soon.shift(); action !== undefined; action = this.#soon.shift()) action()
   }
 
+  /** Lets `ms` go by in which the process stands still: what falls due meanwhile runs when it goes on, all of it late. */
+  standStill(ms: number): void {
+    this.#elapsedMs += ms
+    this.advance(0)
+  }
+
   /** Lets `ms` go by. */
   advance(ms: number): void {
     const until = this.#elapsedMs + ms
     this.settle()
     for (let next = this.#next(until); next !== undefined; next = this.#next(until)) {
       this.#alarms = this.#alarms.filter((other) => other !== next)
-      this.#elapsedMs = next.at
+      this.#elapsedMs = Math.max(this.#elapsedMs, next.at)
       next.action()
       this.settle()
     }

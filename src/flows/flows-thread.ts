@@ -5,6 +5,8 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { FlowQuery, FlowSink, FlowSource } from '../api/flow-types.ts'
+import { deadline } from '../clock/deadline.ts'
+import { systemClock } from '../clock/system-clock.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { compileFilter } from './filter.ts'
 import type { FromReader, NameQuestion, Names, ReaderOptions, ToReader } from './protocol.ts'
@@ -157,7 +159,7 @@ export class FlowsThread implements Flows {
 async function ended(worker: Worker): Promise<void> {
   const exited = new Promise((resolve) => worker.once('exit', resolve))
   worker.postMessage({ type: 'stop' } satisfies ToReader)
-  const cut = setTimeout(() => void worker.terminate(), stopDeadlineMs)
+  const cut = deadline(systemClock, stopDeadlineMs, () => void worker.terminate())
   await exited
-  clearTimeout(cut)
+  cut.cancel()
 }

@@ -7,6 +7,9 @@
  */
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import type { Clock } from '../clock/clock.ts'
+import { deadline } from '../clock/deadline.ts'
+import { systemClock } from '../clock/system-clock.ts'
 import { HeraldError } from '../errors.ts'
 import { FigureReader } from './figures.ts'
 import { PrefixMarks } from './presence.ts'
@@ -77,12 +80,13 @@ export interface SpeakerThread {
   stop(mode: 'restart' | 'shutdown', text: string): Promise<void>
 }
 
-export function startSpeakerThread(options: SpeakerOptions): SpeakerThread {
-  return new Thread(options)
+export function startSpeakerThread(options: SpeakerOptions, clock: Clock = systemClock): SpeakerThread {
+  return new Thread(options, clock)
 }
 
 class Thread implements SpeakerThread {
   readonly #worker: Worker
+  readonly #clock: Clock
   readonly #marks = new PrefixMarks()
   readonly #figures = new FigureReader(
     () => this.#allPeers(),
@@ -102,7 +106,8 @@ class Thread implements SpeakerThread {
   #isStopping = false
   #end: HeraldError | undefined
 
-  constructor(options: SpeakerOptions) {
+  constructor(options: SpeakerOptions, clock: Clock) {
+    this.#clock = clock
     // The built program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
     this.#worker = new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: { ...options, presence: this.#marks.buffer, figures: this.#figures.buffer },
@@ -182,9 +187,9 @@ class Thread implements SpeakerThread {
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     this.#isStopping = true
     this.post({ type: 'stop', mode, text })
-    const cut = setTimeout(() => void this.#worker.terminate(), stopDeadlineMs)
+    const cut = deadline(this.#clock, stopDeadlineMs, () => void this.#worker.terminate())
     await this.#exited
-    clearTimeout(cut)
+    cut.cancel()
   }
 
   async command(command: SpeakerCommand): Promise<CommandAnswer> {
@@ -223,15 +228,13 @@ class Thread implements SpeakerThread {
       if (this.#end !== undefined) return reject(this.#end)
       if (this.#questions.size >= maxWaiting)
         return reject(new HeraldError('ERR_BUSY', `${maxWaiting} questions wait for the speaker`))
-      const late = setTimeout(
-        () =>
-          this.#questions
-            .get(id)
-            ?.reject(new HeraldError('ERR_SPEAKER_EXITED', `the speaker did not answer within ${queryDeadlineMs} ms`)),
-        queryDeadlineMs,
+      const late = deadline(this.#clock, queryDeadlineMs, () =>
+        this.#questions
+          .get(id)
+          ?.reject(new HeraldError('ERR_SPEAKER_EXITED', `the speaker did not answer within ${queryDeadlineMs} ms`)),
       )
       const settle = (): void => {
-        clearTimeout(late)
+        late.cancel()
         this.#questions.delete(id)
       }
       this.#questions.set(id, {

@@ -13,7 +13,7 @@ import { laneLimits } from '../../src/api/lane.ts'
 import { type ApiServer, createApiServer } from '../../src/api/server.ts'
 import type { AgentViews } from '../../src/api/types.ts'
 import { HeraldError } from '../../src/errors.ts'
-import { waitFor } from '../wait.ts'
+import { standStill, waitFor } from '../wait.ts'
 import { memoryViews, peers } from './memory-views.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'herald-attack-'))
@@ -158,7 +158,7 @@ test('while everything that may wait waits, probes are answered and the next is 
   const { maxRunning, maxWaiting } = laneLimits
   const asked = Array.from({ length: maxRunning + maxWaiting }, (_, i) => ask(`/api/v1/explain?kind=peer&name=${i}`))
   await waitFor('the lane full', async () => (await ask('/api/v1/explain?kind=peer&name=more')).status === 503)
-  assert.deepEqual(await ask('/api/v1/status?other'), { status: 503, after: '1' })
+  assert.deepEqual(await ask('/api/v1/status'), { status: 503, after: '1' })
   for (const path of ['/healthz', '/readyz']) assert.equal((await ask(path)).status, 200)
   work.open()
   // The walk that they ask to go on with is not kept.
@@ -201,6 +201,25 @@ test('a header that comes an octet at a time, and one that never ends, are cut o
   silent.write('GET / HTTP/1.1\r\nHo')
   await waitFor('both are gone', () => slow.destroyed && silent.destroyed)
   clearInterval(dripping)
+  await close()
+})
+
+test('who asked while the process stood still is answered: its question was there, and nobody read it', async () => {
+  const { port: to, close } = await impatient('ok')
+  const [half, idle] = [await connect(to), await connect(to)]
+  const heard = [half, idle].map((socket) => listen(socket))
+  idle.write(get('/'))
+  half.write('GET / HTTP/1.1\r\nHo')
+  await waitFor('both are known', () => heard[1]?.statuses.length === 1)
+  half.write('st: x\r\n\r\n')
+  idle.write(get('/'))
+  // Longer than any limit; both questions lie in the kernel.
+  standStill(1_000)
+  await waitFor('both answers', () => heard[0]?.statuses.length === 1 && heard[1]?.statuses.length === 2)
+  assert.deepEqual(
+    heard.map(({ statuses }) => statuses),
+    [[200], [200, 200]],
+  )
   await close()
 })
 

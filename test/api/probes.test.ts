@@ -112,15 +112,19 @@ test('scrapes at one time share one look, and one that fails is a 503 that names
 })
 
 test('garbage, huge headers and half requests end alone, and a full house still answers a probe', async () => {
-  for (const octets of [
-    '\u0000\u0001\u0002\r\n\r\n',
-    `GET / HTTP/1.1\r\nx: ${'a'.repeat(9_000)}\r\n\r\n`,
-    'GET\r\n\r\n',
-  ]) {
+  for (const [octets, status] of [
+    ['\u0000\u0001\u0002\r\n\r\n', 400],
+    [`GET / HTTP/1.1\r\nx: ${'a'.repeat(9_000)}\r\n\r\n`, 431],
+    ['GET\r\n\r\n', 400],
+    ['GET /healthz HTTP/1.1\r\n\r\n', 400],
+  ] as const) {
     const socket = await connect()
     const closed = once(socket, 'close')
-    socket.resume().write(octets, 'latin1')
+    let answer = ''
+    socket.on('data', (chunk: Buffer) => (answer += chunk.toString('latin1')))
+    socket.write(octets, 'latin1')
     await closed
+    assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} .*connection: close\r\n.*\r\n\\w[^\n]+\n$`, 's'), octets)
     assert.equal((await ask('/healthz')).status, 200)
   }
   // As many as there may be, and all of them wait.

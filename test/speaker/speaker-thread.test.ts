@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { startSpeakerThread } from '../../src/speaker/speaker-thread.ts'
 import type { PeerSnapshot } from '../../src/speaker/protocol.ts'
 import { waitFor } from '../wait.ts'
@@ -48,6 +49,26 @@ test('the thread announces, answers questions, tells of its peers and ends when 
   await waitFor('the Cease', () => router.peers[0]?.lastReset?.text.includes('enough'))
   assert.deepEqual(ends, [], 'an end that was asked for is no failure')
   await router.stop()
+})
+
+test('a question is given up after its time, and not for time in which the process stood still', async () => {
+  const clock = new VirtualClock()
+  const thread = startSpeakerThread(noRestart, clock)
+  await thread.peers()
+  // Both are told within this turn of the loop, in which no answer can be read.
+  const answered = thread.route('192.0.2.1/32')
+  clock.standStill(3_600_000)
+  assert.deepEqual(await answered, [])
+  const late = assert.rejects(thread.route('192.0.2.1/32'), {
+    code: 'ERR_SPEAKER_EXITED',
+    message: /did not answer within 5000 ms/,
+  })
+  clock.advance(5_000)
+  await late
+  // The speaker has answered what was given up meanwhile, and is asked the next one.
+  assert.deepEqual(await thread.route('192.0.2.2/32'), [])
+  assert.equal(clock.pending, 0)
+  await thread.stop('shutdown', '')
 })
 
 test('an error that nobody handles ends the thread, and whoever waits is told', async () => {

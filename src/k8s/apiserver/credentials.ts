@@ -8,6 +8,9 @@ import { dirname, resolve } from 'node:path'
 import { parse } from 'yaml'
 // Not the whole package, which brings an HTTP client, tar and WebSockets along.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
+import type { Wait } from '../../clock/clock.ts'
+import { deadline } from '../../clock/deadline.ts'
+import { systemClock } from '../../clock/system-clock.ts'
 import { HeraldError, messageOf } from '../../errors.ts'
 
 /** Of one connection; asked for anew with each, since certificates and keys rotate. */
@@ -176,10 +179,11 @@ class KubeCredentials implements Credentials {
 
   async #ask(config: KubeConfig): Promise<RequestOptions> {
     const options: RequestOptions = { headers: {} }
-    let timer: NodeJS.Timeout | undefined
+    let wait: Wait | undefined
     const late = new Promise<never>((_, reject) => {
       const what = `no credentials within ${pluginMs / 1000} s: a plugin must not ask anybody`
-      timer = setTimeout(() => reject(new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${what}`)), pluginMs)
+      const error = new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${what}`)
+      wait = deadline(systemClock, pluginMs, () => reject(error))
     })
     try {
       await Promise.race([config.applyToHTTPSOptions(options), late])
@@ -187,7 +191,7 @@ class KubeCredentials implements Credentials {
       if (error instanceof HeraldError) throw error
       throw new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${messageOf(error)}`, { cause: error })
     } finally {
-      clearTimeout(timer)
+      wait?.cancel()
     }
     return options
   }

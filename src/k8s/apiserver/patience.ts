@@ -1,5 +1,6 @@
 /** How long one answer may take: between two reads, and from its request to its last octet. */
 import type { Clock, Wait } from '../../clock/clock.ts'
+import { deadline } from '../../clock/deadline.ts'
 
 export class Patience {
   readonly signal: AbortSignal
@@ -15,7 +16,7 @@ export class Patience {
     this.#clock = clock
     this.#stallMs = stallMs
     this.signal = AbortSignal.any([ends, this.#over.signal])
-    this.#whole = clock.after(wholeMs, () => this.#end(`was not complete after ${wholeMs / 1000} s`))
+    this.#whole = deadline(clock, wholeMs, () => this.#end(`was not complete after ${wholeMs / 1000} s`))
     this.#stall = this.#await()
   }
 
@@ -32,7 +33,7 @@ export class Patience {
   }
 
   #await(): Wait {
-    return this.#clock.after(this.#stallMs, () => this.#end(`did not go on for ${this.#stallMs / 1000} s`))
+    return deadline(this.#clock, this.#stallMs, () => this.#end(`did not go on for ${this.#stallMs / 1000} s`))
   }
 
   #end(what: string): void {

@@ -2,6 +2,9 @@
  * Single requests to the API server, each answered within a time and by at most so many octets: for what is no list
  * and no watch.
  */
+import type { Clock } from '../../clock/clock.ts'
+import { deadline } from '../../clock/deadline.ts'
+import { systemClock } from '../../clock/system-clock.ts'
 import { messageOf } from '../../errors.ts'
 import type { Answer, Change, Transport } from './transport.ts'
 import { recordOf } from '../source.ts'
@@ -27,11 +30,13 @@ const maxBytes = 4 * 2 ** 20
 export class ApiRequests {
   readonly #transport: Transport
   readonly #timeoutMs: number
+  readonly #clock: Clock
 
   /** An answer is waited for at most `timeoutMs`. */
-  constructor(transport: Transport, timeoutMs: number) {
+  constructor(transport: Transport, timeoutMs: number, clock: Clock = systemClock) {
     this.#transport = transport
     this.#timeoutMs = timeoutMs
+    this.#clock = clock
   }
 
   /** Never rejects. */
@@ -45,7 +50,9 @@ export class ApiRequests {
   }
 
   async #answered(ask: (signal: AbortSignal) => Promise<Answer>): Promise<Reply> {
-    const signal = AbortSignal.timeout(this.#timeoutMs)
+    const late = new AbortController()
+    const { signal } = late
+    const wait = deadline(this.#clock, this.#timeoutMs, () => late.abort())
     try {
       const { status, retryAfterSec, dateMs, body } = await ask(signal)
       const object = objectOf(await textOf(body))
@@ -63,6 +70,8 @@ export class ApiRequests {
       if (signal.aborted) this.#transport.renew()
       const message = signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : messageOf(error)
       return { status: 0, object: {}, message, retryAfterSec: undefined }
+    } finally {
+      wait.cancel()
     }
   }
 }

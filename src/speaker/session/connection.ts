@@ -412,33 +412,14 @@ export class Connection implements ConnectionView {
   }
 
   #expired(timer: TimerName): void {
-    if (timer === 'hold') return this.#holdExpired()
-    if (timer === 'sendHold' && !this.#isSendBlocked()) {
+    // RFC 4271 6.5: what waits here to be read is of a peer that lives.
+    const isHeard = timer === 'hold' && this.#isBacklogged
+    if (isHeard || (timer === 'sendHold' && !this.#isSendBlocked())) {
       this.#timers.get(timer)?.handle.refresh()
       return
     }
     this.#timers.delete(timer)
     this.fire({ type: `${timer}Expired` })
-  }
-
-  /**
-   * RFC 4271 6.5. A busy loop may have kept us from reading: what has arrived is read before the peer is declared dead.
-   */
-  #holdExpired(): void {
-    const heard = this.messagesIn
-    const armed = this.#timers.get('hold')
-    const { environment } = this.#host
-    environment.soon(() =>
-      environment.soon(() => {
-        if (this.#timers.get('hold') !== armed || armed === undefined) return
-        if (this.messagesIn !== heard || this.#isBacklogged) {
-          armed.handle.refresh()
-          return
-        }
-        this.#timers.delete('hold')
-        this.fire({ type: 'holdExpired' })
-      }),
-    )
   }
 
   /** RFC 9687: something waits to be sent and nothing of it left since the timer was armed. */

@@ -106,6 +106,7 @@ export interface Environment {
   uptimeSec(): number
   /** Uniform in [0, 1). */
   random(): number
+  /** Once, after so long; what had come by then was told before it, and may have cancelled it. */
   after(sec: number, callback: () => void): Timer
   /** Once, when what is due now was done. */
   soon(callback: () => void): void

@@ -9,11 +9,6 @@ import { connectionProblem } from './connection-problem.ts'
 import type { DialOptions, SendBacklog, Transport, TransportHandlers } from './environment.ts'
 import type { InMemoryHost } from './in-memory.ts'
 
-/** So much leaves for a peer that does not read. */
-const windowOctets = 65_536
-/** As many unsent octets as a socket of the process takes before it says stop. */
-const highWaterOctets = 1_048_576
-
 export class InMemoryTransport implements Transport {
   readonly localAddress: Address
   readonly localPort: number
@@ -99,12 +94,12 @@ export class InMemoryTransport implements Transport {
       this.#written += bytes.length
       this.deliver()
     }
-    this.#isFull ||= this.backlog().octets > highWaterOctets
+    this.#isFull ||= this.backlog().octets > this.#host.highWaterOctets
     return !this.#isFull
   }
 
   backlog(): SendBacklog {
-    const left = Math.min(this.#written, this.#delivered + windowOctets)
+    const left = Math.min(this.#written, this.#delivered + this.#host.windowOctets)
     return { octets: this.#isOver ? 0 : this.#written - left, mark: String(left) }
   }
 

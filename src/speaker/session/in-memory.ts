@@ -126,6 +126,10 @@ export class InMemoryHost implements Environment {
   isUnplugged = false
   /** How long what leaves here is under way, drawn anew for each connection. */
   delaySec: () => number
+  /** So much leaves for a peer that does not read. */
+  windowOctets = 65_536
+  /** As many unsent octets as a socket of the process takes before it says stop. */
+  highWaterOctets = 1_048_576
   /** The socket calls of the next dials fail with this reason. */
   dialProblem: string | undefined
   /** Every connection that was dialled from here, the latest last. */

@@ -1,5 +1,6 @@
 /** A TCP socket of the process as sessions see it. */
 import type net from 'node:net'
+import { LoopTimer } from '../../clock/system-clock.ts'
 import { type Address, parseAddress } from '../../ip/address.ts'
 import { prepareAccepted, setUserTimeout, unwrittenBytes } from '../../sys/tcp-socket.ts'
 import { connectionProblem } from './connection-problem.ts'
@@ -15,7 +16,7 @@ export class SocketTransport implements Transport {
   #handlers: TransportHandlers | undefined
   /** Told to stop writing; told to go on when all has left. */
   #isFull = false
-  #cut: NodeJS.Timeout | undefined
+  #cut: LoopTimer | undefined
 
   /** `connect`: the connection is still to be made; `unreachable` says why no packet reaches the peer. */
   constructor(socket: net.Socket, connect?: () => void, unreachable?: () => string) {
@@ -53,7 +54,7 @@ export class SocketTransport implements Transport {
     })
     socket.on('end', () => this.#failed(connectionProblem('EPIPE')))
     socket.on('close', () => {
-      clearTimeout(this.#cut)
+      this.#cut?.cancel()
       this.#failed(connectionProblem('EPIPE'))
       handlers.closed()
     })
@@ -96,7 +97,7 @@ export class SocketTransport implements Transport {
     if (socket.destroyed) return
     if (socket.connecting) return void socket.destroy()
     // The peer's FIN is not waited for.
-    this.#cut = setTimeout(() => socket.destroy(), graceSec * 1000)
+    this.#cut = new LoopTimer(graceSec * 1000, () => socket.destroy())
     socket.destroySoon()
   }
 

@@ -1,4 +1,5 @@
 /** The process's own clock, chance and sockets. */
+import { LoopTimer } from '../../clock/system-clock.ts'
 import { type Address, formatScoped } from '../../ip/address.ts'
 import { listAddresses } from '../../sys/addresses.ts'
 import { nextHopTo } from '../../sys/links.ts'
@@ -14,10 +15,7 @@ export const system: Environment = {
   now: () => Date.now(),
   uptimeSec: () => process.uptime(),
   random: () => Math.random(),
-  after: (sec, callback) => {
-    const timeout = setTimeout(callback, sec * 1000)
-    return { refresh: () => void timeout.refresh(), cancel: () => clearTimeout(timeout) }
-  },
+  after: (sec, callback) => new LoopTimer(sec * 1000, callback),
   soon: (callback) => void setImmediate(callback),
   startTurn: (limitMs) => {
     const started = performance.now()
