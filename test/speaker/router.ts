@@ -69,6 +69,14 @@ export class RouterSession {
     this.say(...this.#router.routes.map((prefix) => this.#update(prefix)), encodeEndOfRib(ipv4Unicast))
   }
 
+  pause(): void {
+    this.#transport.pause()
+  }
+
+  resume(): void {
+    this.#transport.resume()
+  }
+
   lose(): void {
     this.isUp = false
     this.#transport.destroy()
@@ -168,6 +176,13 @@ export class Router {
     this.#isRestarting = true
     this.routes = routes
     this.session?.lose()
+  }
+
+  /** Reads nothing for so long; what it says meanwhile is said. */
+  deafen(sec: number): void {
+    const { session } = this
+    session?.pause()
+    this.host.after(sec, () => session?.resume())
   }
 
   askForRoutes(): void {

@@ -15,6 +15,7 @@ import { seen } from './virtual.ts'
 const nodeAsn = 64_512
 const prefixes: readonly Prefix[] = Array.from({ length: 2_500 }, (_, i) => prefixOf(0x0a000000 + i, 32))
 const received: readonly Prefix[] = Array.from({ length: 300 }, (_, i) => prefixOf(0x14000000 + i * 256, 24))
+export const restart = { isRestart: false, isForwardingPreserved: false }
 const address = (text: string) => parseAddress(text) ?? assert.fail(text)
 const nodeAddress = '192.0.2.1'
 const routerAddresses = ['192.0.2.11', '192.0.2.12'] as const
@@ -46,9 +47,11 @@ export class Stage {
   isDraining = false
   wanted = new Map(prefixes.map((prefix) => [prefix, 1]))
 
-  constructor(shared: SharedMemory = {}) {
-    const restart = { isRestart: false, isForwardingPreserved: false }
-    this.node = new Recorded(undefined, restart, slow(this.network.host(address(nodeAddress))), shared)
+  readonly host = this.network.host(address(nodeAddress))
+
+  /** `around` may put itself between the speaker and its environment. */
+  constructor(shared: SharedMemory = {}, around = (environment: Environment): Environment => environment) {
+    this.node = new Recorded(undefined, restart, around(slow(this.host)), shared)
   }
 
   get first(): Router {
@@ -105,8 +108,9 @@ export class Stage {
   }
 
   check(): void {
-    for (const [i, router] of this.routers.entries()) {
+    for (const [i, router] of this.routers.entries())
       for (const session of router.sessions) assert.deepEqual(session.faults, [], `router ${i}`)
+    for (const [i, router] of this.routers.entries()) {
       const more = this.neighbors[i]
       const { session } = router
       if (more === undefined || session === undefined)
@@ -189,4 +193,11 @@ export const jobs: Readonly<Record<string, Job>> = {
     begin: (stage) => stage.change(1, undefined),
   },
   'all routes told again': { begin: toldAgain },
+  'a peer that does not read for a while': {
+    prepare: ({ host }) => Object.assign(host, { windowOctets: 2_048, highWaterOctets: 4_096 }),
+    begin: (stage) => {
+      stage.first.deafen(5)
+      toldAgain(stage)
+    },
+  },
 }
