@@ -1,10 +1,11 @@
 /**
  * Loaded before the program into each of its threads (`--import`): writes a line every quarter of a second with the
- * longest time for which that thread's loop did not come round, and the most that the thread itself computed meanwhile:
- * on a busy machine the first is also what others took.
+ * longest time for which that thread's loop did not come round, and what of it was its own. On a busy machine the rest
+ * is what others took: of the processor, for which the thread waited, or of the machine itself.
  */
-import { appendFileSync } from 'node:fs'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { appendFileSync, openSync, readlinkSync, readSync } from 'node:fs'
+import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
+import { getHeapStatistics } from 'node:v8'
 import { isMainThread } from 'node:worker_threads'
 
 export type LoopThread = 'main' | 'speaker'
@@ -16,6 +17,13 @@ export interface LoopLine {
   readonly blockedMs: number
   /** CPU time of the thread between two rounds of its loop. */
   readonly computedMs: number
+  /** Of which it could have run and another had the processor (schedstat of /proc). */
+  readonly waitedMs: number
+  /** The longest collection of garbage in this thread. */
+  readonly collectedMs: number
+  /** What the engine has for this thread: of objects, used or not, and outside of them. */
+  readonly heapMiB: number
+  readonly externalMiB: number
 }
 
 const file = process.env['HERALD_LOOP_WATCH']
@@ -24,24 +32,42 @@ if (file !== undefined) {
   const resolution = 1
   const delay = monitorEventLoopDelay({ resolution })
   delay.enable()
-  let computedMs = 0
-  let before = cpuMs()
+  let most = { computedMs: 0, waitedMs: 0, collectedMs: 0 }
+  let [computed, waited] = [computedMs(), 0]
+  const stat = openSync(`/proc/${readlinkSync('/proc/thread-self')}/schedstat`, 'r')
+  const text = Buffer.alloc(64)
+  /** Time in which the thread could run and did not, so far. proc_schedstat(5) */
+  const waitedMs = (): number =>
+    Number(text.toString('latin1', 0, readSync(stat, text, 0, text.length, 0)).split(' ')[1]) / 1e6
+  waited = waitedMs()
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) most.collectedMs = Math.max(most.collectedMs, duration)
+  }).observe({ entryTypes: ['gc'] })
   setInterval(() => {
-    const now = cpuMs()
-    computedMs = Math.max(computedMs, now - before)
-    before = now
+    const now = { computed: computedMs(), waited: waitedMs() }
+    most.computedMs = Math.max(most.computedMs, now.computed - computed)
+    most.waitedMs = Math.max(most.waitedMs, now.waited - waited)
+    computed = now.computed
+    waited = now.waited
   }, resolution).unref()
   setInterval(() => {
     const blockedMs = Math.max(0, delay.max / 1e6 - resolution)
     delay.reset()
-    const at = Number(process.hrtime.bigint()) / 1e6
-    const line: LoopLine = { thread: isMainThread ? 'main' : 'speaker', at, blockedMs, computedMs }
-    computedMs = 0
+    const { total_heap_size: heap, external_memory: external, malloced_memory: malloced } = getHeapStatistics()
+    const line: LoopLine = {
+      thread: isMainThread ? 'main' : 'speaker',
+      at: Number(process.hrtime.bigint()) / 1e6,
+      blockedMs,
+      ...most,
+      heapMiB: (heap + malloced) / 2 ** 20,
+      externalMiB: external / 2 ** 20,
+    }
+    most = { computedMs: 0, waitedMs: 0, collectedMs: 0 }
     appendFileSync(file, `${JSON.stringify(line)}\n`)
   }, 250).unref()
 }
 
-function cpuMs(): number {
+function computedMs(): number {
   const { user, system } = process.threadCpuUsage()
   return (user + system) / 1_000
 }
