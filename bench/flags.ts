@@ -4,9 +4,15 @@ import { parseArgs } from 'node:util'
 const services = 'HERALD_BENCH_SERVICES'
 const announcer = 'HERALD_BENCH_ANNOUNCER'
 const manifests = 'HERALD_BENCH_MANIFESTS'
+const flows = 'HERALD_BENCH_FLOWS'
+const rows = 'HERALD_BENCH_ROWS'
+/** The part whose rows may be named behind it. */
+const partWithRows = 'survive'
 
 export interface Flags {
   readonly parts: readonly string[]
+  /** Of the part `survive`; none means all. */
+  readonly rows: readonly string[]
   readonly env: Readonly<Record<string, string>>
 }
 
@@ -15,14 +21,23 @@ export function readFlags(args: readonly string[]): Flags {
   const { positionals, values } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { services: { type: 'string' }, announcer: { type: 'string' }, manifests: { type: 'string' } },
+    options: {
+      services: { type: 'string' },
+      announcer: { type: 'string' },
+      manifests: { type: 'string' },
+      flows: { type: 'string' },
+    },
   })
+  const isWithRows = positionals[0] === partWithRows
+  const [parts, namedRows] = isWithRows ? [[partWithRows], positionals.slice(1)] : [positionals, []]
   const given = [
     [services, values.services],
     [announcer, values.announcer],
     [manifests, values.manifests],
+    [flows, values.flows],
+    [rows, namedRows.length > 0 ? namedRows.join(' ') : undefined],
   ].flatMap(([name, value]) => (name === undefined || value === undefined ? [] : [[name, value] as const]))
-  return { parts: positionals, env: Object.fromEntries(given) }
+  return { parts, rows: namedRows, env: Object.fromEntries(given) }
 }
 
 /** `--services N`: how many Services are there. */
@@ -35,4 +50,15 @@ export function benchServices(): number | undefined {
 export function benchAnnouncer(): { readonly command: string; readonly manifests: string | undefined } | undefined {
   const command = process.env[announcer]
   return command === undefined ? undefined : { command, manifests: process.env[manifests] }
+}
+
+/** `--flows N`: how many connections are held. */
+export function benchFlows(): number | undefined {
+  const given = process.env[flows]
+  return given === undefined ? undefined : Number(given)
+}
+
+/** Behind `survive`: the rows that are asked for; none means all. */
+export function benchRows(): readonly string[] {
+  return (process.env[rows] ?? '').split(' ').filter((name) => name !== '')
 }

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { benchAnnounce } from './announce.ts'
-import { readFlags } from './flags.ts'
+import { benchRows, readFlags } from './flags.ts'
 import { benchAsking } from './asking.ts'
 import { benchEvents } from './events.ts'
 import { benchFullTable } from './full-table.ts'
@@ -16,6 +16,7 @@ import { printMachine } from './report.ts'
 import { benchServiceScale } from './service-scale.ts'
 import { benchSource } from './source.ts'
 import { benchStart } from './start.ts'
+import { benchSurvive, surviveRows } from './survive.ts'
 
 const parts: Readonly<Record<string, () => Promise<void>>> = {
   announce: benchAnnounce,
@@ -28,13 +29,18 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   source: benchSource,
   events: benchEvents,
   kubernetes: benchKubernetes,
+  survive: () => benchSurvive(benchRows()),
 }
 const inside = 'HERALD_BENCH_NAMESPACE'
 
-const { parts: wanted, env } = readFlags(process.argv.slice(2))
+const { parts: wanted, rows: wantedRows, env } = readFlags(process.argv.slice(2))
 const unknown = wanted.filter((name) => parts[name] === undefined)
+const unknownRows = wantedRows.filter((name) => !surviveRows.includes(name))
 if (unknown.length > 0) {
   console.error(`no such part: ${unknown.join(' ')}; there are ${Object.keys(parts).join(', ')}`)
+  process.exitCode = 2
+} else if (unknownRows.length > 0) {
+  console.error(`no row ${unknownRows.join(' ')}; there are ${surviveRows.join(', ')}`)
   process.exitCode = 2
 } else if (process.geteuid?.() !== 0) {
   console.error('the benchmarks need root: a network namespace and bpf(2)')

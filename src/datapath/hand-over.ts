@@ -87,8 +87,8 @@ export class HandOver {
 
   /** `reply`: the id of the program that translates replies on interfaces that are no uplinks, where there is one. */
   bridge(object: BpfObject, reply: number | undefined): void {
-    this.#isSwapping = true
     makeFolder(this.#pins.swapped, 0o700)
+    this.#isSwapping = true
     if (this.isOfSchema) this.#pins.takeLinks(this.from)
     const map = object.openMap(bridgeMap)
     const programs = {
@@ -178,7 +178,11 @@ function planGrowth(pins: Pins, wanted: (name: MapName) => number): HandOver | u
     // Per-CPU arrays have a place for each of what a version knows: others are another version's.
     return mapShapes[name].kind === 'array' ? entries !== mapShapes[name].maxEntries : wanted(name) > entries
   })
-  if (growing.length === 0) return undefined
+  if (growing.length === 0) {
+    // One that ended before it had begun, or after it was over.
+    if (existsSync(pins.aside)) rmdirSync(pins.aside)
+    return undefined
+  }
   makeFolder(pins.aside, 0o700)
   for (const name of growing) if (!existsSync(pins.moved(name))) renameSync(pins.map(name), pins.moved(name))
   const sources = growing.map((name) => ({ name, path: pins.moved(name), conversion: 'same' as const }))

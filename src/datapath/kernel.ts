@@ -14,7 +14,7 @@ import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.
 import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
 import { converters, type Converter } from './converters.ts'
-import type { AttachMode, Datapath, DatapathStatus } from './datapath.ts'
+import type { AttachMode, Datapath, DatapathProblem, DatapathStatus } from './datapath.ts'
 import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
@@ -22,6 +22,7 @@ import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { directions, Pins, programNames, replyProgramName } from './pins.ts'
 import { probe, probesOf } from './probe.ts'
 import { servedOver, type Served } from './served.ts'
+import { Unfinished } from './unfinished.ts'
 
 export interface KernelDatapathOptions {
   /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
@@ -84,57 +85,106 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   const opening: Opening = { options, pins, log, initially }
   const growth = new Growth(most, log)
   const wasWhole = pins.isWhole
-  let running = firstStart(opening, growth)
-  const adopted = wasWhole || running.isUpgrade
-  const { lostUplinks } = running
-  if (adopted) log(`adopted ${running.served.readAll().length} frontends from ${pins.folder}`)
-  let isClosed = false
-  // Touching memory after it was unmapped would end the process.
-  const open = (): Running => {
-    if (isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
-    return running
-  }
-  const grow = (sizes: ReadonlyMap<string, number>): void => {
-    const next = start(opening, (name) => sizes.get(name) ?? 0)
-    const { isAlone } = running.attachments
-    running.maps.close()
-    running = next
-    next.attachments.isAlone = isAlone
-  }
+  const current = new Current(opening, growth)
+  const { lostUplinks, isUpgrade, served } = current.running
+  const adopted = wasWhole || isUpgrade
+  if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)
   return {
     get programs() {
-      return running.attachments.programs
+      return current.running.attachments.programs
     },
     get status() {
-      return statusOf(running, { adopted, lostUplinks, schema: pins.version, problems: growth.problems })
+      const { running, problems } = current
+      return statusOf(running, { adopted, lostUplinks, schema: pins.version, problems })
     },
-    readAll: () => open().served.readAll(),
-    read: (id) => open().served.read(id),
+    readAll: () => current.open().served.readAll(),
+    read: (id) => current.open().served.read(id),
     upsert: (frontend) => {
-      open()
+      current.open()
       return growth.withRoom(
-        () => running.served.filling(),
-        grow,
+        () => current.running.served.filling(),
+        (sizes) => current.grow(sizes),
         () => {
-          const held = running.served.upsert(frontend)
-          probe(running.attachments.programs.ingress, frontend, frontend.backends)
+          const { served, attachments } = current.writable()
+          const held = served.upsert(frontend)
+          probe(attachments.programs.ingress, frontend, frontend.backends)
           return held
         },
       )
     },
     remove: (id) => {
-      open().served.remove(id)
-      growth.judge(running.served.filling())
+      const { served } = current.writable()
+      served.remove(id)
+      growth.judge(served.filling())
     },
-    counters: (id) => open().served.counters(id),
-    reasons: () => open().served.reasons(),
-    drops: () => open().served.drops(),
-    usage: () => open().served.usage(),
-    attach: (names, others = []) => attachExactly(open().attachments, names, others, log),
-    close: () => {
-      isClosed = true
-      running.maps.close()
-    },
+    counters: (id) => current.open().served.counters(id),
+    reasons: () => current.open().served.reasons(),
+    drops: () => current.open().served.drops(),
+    usage: () => current.open().served.usage(),
+    attach: (names, others = []) => attachExactly(current.writable().attachments, names, others, log),
+    close: () => current.close(),
+  }
+}
+
+/** What runs now: something else after maps were made larger. */
+class Current {
+  readonly #opening: Opening
+  readonly #growth: Growth
+  readonly #unfinished: Unfinished
+  #running: Running
+  #isClosed = false
+
+  constructor(opening: Opening, growth: Growth) {
+    this.#opening = opening
+    this.#growth = growth
+    this.#unfinished = new Unfinished(opening.log)
+    this.#running = firstStart(opening, growth)
+  }
+
+  get running(): Running {
+    return this.#running
+  }
+
+  get problems(): readonly DatapathProblem[] {
+    return [...this.#unfinished.problems, ...this.#growth.problems]
+  }
+
+  /** Touching memory after it was unmapped would end the process. */
+  open(): Running {
+    if (this.#isClosed) throw new HeraldError('ERR_SYSCALL', 'the datapath was closed', { errno: 'EBADF' })
+    this.#unfinished.retry()
+    return this.#running
+  }
+
+  /** Throws ERR_SYSCALL while packets meet maps other than these. */
+  writable(): Running {
+    const running = this.open()
+    this.#unfinished.check()
+    return running
+  }
+
+  grow(sizes: ReadonlyMap<string, number>): void {
+    const renew = (): void => this.#renew((name) => sizes.get(name) ?? 0)
+    try {
+      renew()
+    } catch (error) {
+      if (this.#opening.pins.isSwapping) this.#unfinished.begin(renew, error)
+      throw error
+    }
+  }
+
+  #renew(wanted: Sizes): void {
+    const next = start(this.#opening, wanted)
+    const { maps, attachments } = this.#running
+    next.attachments.isAlone = attachments.isAlone
+    maps.close()
+    this.#running = next
+    this.#growth.judge(next.served.filling())
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#running.maps.close()
   }
 }
 
@@ -178,13 +228,14 @@ function start(opening: Opening, wanted: Sizes): Running {
           `programs of schema ${version} serve, whose maps this version (schema ${pins.version}) cannot read: they ` +
             'go once ours are attached, and their flows are not carried over',
         )
-  let object: BpfObject | undefined
+  let maps: KernelMaps | undefined
   try {
-    object = loaded(opening, wanted, handOver)
+    const object = loaded(opening, wanted, handOver)
+    maps = new KernelMaps(object)
     handOver?.fill(object)
-    return serve(opening, object, handOver)
+    return serve(opening, object, maps, handOver)
   } catch (error) {
-    object?.close()
+    maps?.close()
     // Until the swap the earlier programs serve from what they have; after it a next start finishes it.
     if (handOver?.isUndoable === true) handOver.undo()
     throw error
@@ -221,7 +272,12 @@ function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handO
   }
 }
 
-function serve({ options, pins, log }: Opening, object: BpfObject, handOver: HandOver | undefined): Running {
+function serve(
+  { options, pins, log }: Opening,
+  object: BpfObject,
+  maps: KernelMaps,
+  handOver: HandOver | undefined,
+): Running {
   const programs: ProgramFds = {
     ingress: object.programFd(programNames.ingress),
     egress: object.programFd(programNames.egress),
@@ -233,7 +289,6 @@ function serve({ options, pins, log }: Opening, object: BpfObject, handOver: Han
     drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
     settleNs: BigInt(Math.round((options.settleSec ?? 600) * 1e9)),
   }
-  const maps = new KernelMaps(object)
   const served = servedOver(maps, times)
   const attachments: Attachments = {
     pins,

@@ -81,6 +81,11 @@ export class Pins {
     return join(this.folder, 'swapped')
   }
 
+  /** The programs of a hand-over are being replaced, or were not all of them. */
+  get isSwapping(): boolean {
+    return existsSync(this.swapped)
+  }
+
   /** An agent of this schema came as far as serving. */
   get isWhole(): boolean {
     return directions.every((direction) => existsSync(this.program(direction)))

@@ -22,6 +22,7 @@ import { BpfObject, pin } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
+import { type FormerOptions, leaveFormer } from './former.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
@@ -66,6 +67,8 @@ export type Command =
   | { readonly do: 'foreign'; readonly objectFile: string; readonly device: string }
   /** Leaves a link as a version with schema 1 would. */
   | { readonly do: 'former'; readonly bpffs: string; readonly objectFile: string; readonly device: string }
+  /** Leaves programs and maps of an earlier schema that serve a frontend, as its agent would: see former.ts. */
+  | ({ readonly do: 'former-schema' } & FormerOptions)
   | { readonly do: 'lock'; readonly bpffs: string }
   /** Holds the loop, so that events wait. */
   | { readonly do: 'busy'; readonly ms: number }
@@ -316,6 +319,9 @@ async function perform(command: Command): Promise<unknown> {
       pin(putBefore(command.objectFile, command.device), pins.link(ifnameToIndex(command.device), 'ingress'))
       return 'left'
     }
+    case 'former-schema':
+      leaveFormer(command)
+      return 'left'
     case 'lock':
       lockPath(`${command.bpffs}/herald`, 'directory')
       return 'locked'

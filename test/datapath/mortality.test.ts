@@ -1,0 +1,113 @@
+/** A process that is killed at each step of a hand-over, under load: the next one finishes it, and no connection ends. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { buildBpf } from '../../scripts/build-bpf.ts'
+import { schema } from '../../src/datapath/layout.ts'
+import { waitFor } from '../wait.ts'
+import type { Load } from './actor.ts'
+import { frontendOf, smallMaps, whyNoKernel } from './fixture.ts'
+import { deployRack, pods, uplink, vip, type Rack } from './rack.ts'
+import type { Succession, Successor } from './successor.ts'
+
+const skip = whyNoKernel()
+const frontend = frontendOf(
+  vip,
+  80,
+  pods.map((address) => ({ address, port: 8080 })),
+)
+const maxEntries = { ...smallMaps, connections: 16_384, tables: 4_096 }
+const place = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+
+interface Ended {
+  readonly signal: NodeJS.Signals | null
+  readonly code: number | null
+  readonly output: string
+}
+
+/** A successor on the node, which may end before one of its steps. */
+async function succeed(rack: Rack, succession: Succession, env: Readonly<Record<string, string>>): Promise<Ended> {
+  const given = Object.entries(env).map(([name, value]) => `${name}=${value}`)
+  const program = [process.execPath, '--import', place('mortal.ts'), place('successor.ts'), JSON.stringify(succession)]
+  const child = rack.start('node', ['env', ...given, ...program])
+  let output = ''
+  child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  return new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal, output })))
+}
+
+/** Each kind of step once, where it comes first, and the last of all. */
+function momentsOf(steps: readonly string[], kinds: RegExp): readonly number[] {
+  const names = [...new Set(steps)].filter((name) => kinds.test(name))
+  return [...names.map((name) => steps.indexOf(name) + 1), steps.length]
+}
+
+/** `nth`: how the n-th successor differs from the one before; `kinds`: of steps. */
+async function killedAtEachStep(t: TestContext, kinds: RegExp, nth: (n: number) => Partial<Succession>): Promise<void> {
+  const rack = deployRack(t)
+  const folder = mkdtempSync(join(tmpdir(), 'dp-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  await rack.actor('pod').tell({ do: 'serve', port: 8080 })
+  const base = { bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', maxEntries } as const
+  const opening = { do: 'datapath', ...base, interfaces: [uplink], frontends: [frontend] } as const
+  const former = rack.actor('node')
+  await former.tell(opening)
+  await former.kill('SIGKILL')
+  const user = rack.actor('client')
+  const soFar = (): Promise<Load> => user.tell<Load>({ do: 'load-so-far' })
+  const goesOn = async (): Promise<void> => {
+    const { exchanges, opened } = await soFar()
+    await waitFor('traffic', async () => {
+      const now = await soFar()
+      return now.failures.length > 0 || (now.exchanges > exchanges + 40 && now.opened > opened + 5)
+    })
+    assert.deepEqual((await soFar()).failures, [])
+  }
+  await user.tell({ do: 'load', address: vip, port: 80, connections: 10 })
+  await goesOn()
+  const file = join(folder, 'steps')
+  const whole = async (n: number, env: Readonly<Record<string, string>> = {}): Promise<void> => {
+    const { code, output } = await succeed(rack, { ...base, ...nth(n) }, env)
+    assert.equal(code, 0, output)
+    const { frontends, interfaces, problems }: Successor = JSON.parse(output)
+    assert.deepEqual([frontends, interfaces, problems], [[frontend.id], [uplink], []], output)
+    const [version = '', ...others] = readdirSync(join(rack.bpffs, 'herald'))
+    assert.deepEqual(others, [])
+    assert.deepEqual(readdirSync(join(rack.bpffs, 'herald', version)).sort(), ['links', 'maps', 'programs'])
+  }
+  await whole(0, { HERALD_STEPS: file })
+  const steps = readFileSync(file, 'utf8').trim().split('\n')
+  for (const [n, moment] of momentsOf(steps, kinds).entries()) {
+    const dying = await succeed(rack, { ...base, ...nth(n + 1) }, { HERALD_DIE_BEFORE: String(moment) })
+    assert.equal(dying.signal, 'SIGKILL', `${steps[moment - 1]}: ${dying.output}`)
+    await goesOn()
+    await whole(n + 1)
+    await goesOn()
+  }
+  await user.tell({ do: 'load-end' })
+}
+
+test(
+  'maps that are made larger: killed before each kind of step, the next one finishes it and no connection ends',
+  {
+    skip,
+  },
+  (t) =>
+    killedAtEachStep(t, /./, (n) => ({
+      maxEntries: { ...maxEntries, openings: maxEntries.openings + 64 * (n + 1) },
+    })),
+)
+
+/** Those that the other test has not. */
+const ofSchema = /^(bpf_map_update_batch|renameSync links|bpf_link_update|unlinkSync|rmdirSync herald)/
+
+test(
+  'another schema: killed before steps of each kind, the next one finishes it and no connection ends',
+  {
+    skip,
+  },
+  (t) => killedAtEachStep(t, ofSchema, (n) => ({ schema: schema + n + 1 })),
+)
