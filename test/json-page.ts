@@ -38,6 +38,7 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['ClusterServiceNode', jsonSchema(types.clusterServiceNodeSchema)],
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
+  ['SourceRange', jsonSchema(types.sourceRangeSchema)],
   ['Map', jsonSchema(types.mapSchema)],
   ['PinnedMap', jsonSchema(types.pinnedMapSchema)],
   ['RawEntry', jsonSchema(types.rawEntrySchema)],

@@ -109,6 +109,10 @@ function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): Fr
       })),
       ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const })),
     ],
+    ...(frontend.sources === undefined
+      ? {}
+      : { sourceRanges: frontend.sources.map(({ prefix, isAllowed }) => ({ prefix, allowed: isAllowed })) }),
+    ...(frontend.affinitySec === undefined ? {} : { affinitySeconds: frontend.affinitySec }),
     ...none,
     ...datapath.counters(frontend.id),
   }

@@ -130,6 +130,11 @@ export const backendSchema = z.object({
     .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),
 })
 
+export const sourceRangeSchema = z.object({
+  prefix: z.string().describe('Addresses of clients'),
+  allowed: z.boolean().describe('Whether they are let in'),
+})
+
 export const frontendSchema = z.object({
   id: z.string().describe('address:port/protocol'),
   address: z.string().describe('Address that clients use'),
@@ -137,6 +142,11 @@ export const frontendSchema = z.object({
   port: z.number().describe('Port that clients use'),
   programmed: z.boolean().describe('Written to the kernel and read back'),
   backends: z.array(backendSchema).describe('Endpoints on this node'),
+  sourceRanges: z
+    .array(sourceRangeSchema)
+    .optional()
+    .describe('Who may open flows: the longest prefix decides, none lets nobody in; absent: everybody may'),
+  affinitySeconds: z.number().optional().describe('How long a client stays with its backend; absent: not at all'),
   packetsIn: z.number().describe('Packets from clients'),
   bytesIn: z.number().describe('Bytes from clients'),
   packetsOut: z.number().describe('Packets to clients'),

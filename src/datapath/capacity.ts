@@ -25,7 +25,7 @@ export interface MapLimit {
 /** Powers of two: the buckets of a hash are that. What is not named has the size of its shape. */
 export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<Record<MapName, MapLimit>>> {
   const connections = between(leastFlows, memoryBytes / memoryPerConnection, mostFlows)
-  const flows = { connections, openings: connections / 4, datagrams: connections / 4 }
+  const flows = { connections, openings: connections / 4, datagrams: connections / 4, affinity: connections / 8 }
   const limitOf = (name: MapName): MapLimit => {
     const { kind, keyBytes, valueBytes, maxEntries } = mapShapes[name]
     const entryBytes =

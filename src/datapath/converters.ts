@@ -32,10 +32,13 @@ const ofFlow: Conversion = (key, value) => [
   joined(mapped(value, 0), value.subarray(4)),
 ]
 
+/** Up to schema 3 a frontend let everybody in, and no client stayed with its backend. */
+const open = new Uint8Array(24)
+
 const fromSchema2: Converter = {
   from: 2,
   maps: {
-    frontends: (key, value) => [joined(mapped(key, 0), key.subarray(4)), value.slice()],
+    frontends: (key, value) => [joined(mapped(key, 0), key.subarray(4)), joined(value, open)],
     // It had four octets unused before the end of draining.
     backends: (key, value) => [key, joined(mapped(value, 0), value.subarray(4, 12), value.subarray(16))],
     tables: 'same',
@@ -55,7 +58,7 @@ const fromSchema2: Converter = {
 const fromSchema3: Converter = {
   from: 3,
   maps: {
-    frontends: 'same',
+    frontends: (key, value) => [key, joined(value, open)],
     backends: 'same',
     tables: 'same',
     openings: 'same',

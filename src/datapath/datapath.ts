@@ -7,7 +7,7 @@
  * All calls are synchronous and bounded: a write is one bpf(2) call or a small batch. Failures throw HeraldError
  * (ERR_MAP_FULL, ERR_SYSCALL, ERR_READ_BACK); a failed call leaves what was served before in force.
  */
-import type { Backend, Frontend, Protocol } from '../desired/model.ts'
+import type { Backend, Frontend, Protocol, SourceRange } from '../desired/model.ts'
 
 export type AttachMode = 'tcx' | 'clsact'
 
@@ -20,6 +20,9 @@ export interface ProgrammedFrontend {
   readonly backends: readonly Backend[]
   /** Those that take no new connections; sorted, absent when there are none. */
   readonly resting?: readonly Backend[]
+  /** Sorted by prefix; absent: everybody is let in. */
+  readonly sources?: readonly SourceRange[]
+  readonly affinitySec?: number
   readonly serviceId: number
 }
 

@@ -3,6 +3,7 @@
  * ports are in network order, everything else in that of the host (little endian on every platform we run on).
  */
 import { addressBytes, addressFromBytes, formatAddress, parseAddress, unmapped } from '../ip/address.ts'
+import { parsePrefix, prefixAddress, prefixFamily, prefixLength } from '../ip/prefix.ts'
 import type { Backend, Protocol } from '../desired/model.ts'
 import type { FrontendCounters } from './datapath.ts'
 import { familyNames, reasonNames } from './reasons.ts'
@@ -29,7 +30,7 @@ export interface BackendRecord extends Backend {
 /** RESTING: established flows go on, for however long. */
 export const resting = 0xffff_ffff_ffff_ffffn
 
-interface TablePlace {
+export interface TablePlace {
   readonly offset: number
   readonly length: number
 }
@@ -46,6 +47,14 @@ export interface FrontendRecord {
   readonly previousOnly: BackendRef
   /** References of backends that rest, in the map of tables. */
   readonly resting: TablePlace
+  /** The set of ranges from which flows may come; 0: from anywhere. */
+  readonly ranges: number
+  /** How long a client stays with its backend; 0: not at all. */
+  readonly affinitySec: number
+  /** With which backends it may stay, in the map of tables: see tables/members.ts. */
+  readonly members: TablePlace
+  /** CLOCK_MONOTONIC: what clients chose before does not count. */
+  readonly affinitySinceNs: bigint
 }
 
 /** How many VIPs a `struct source` names. */
@@ -61,9 +70,12 @@ export interface SourceRecord {
 
 export const sizes = {
   ipAddress: 16,
-  address: 8,
+  address: 12,
   frontendKey: 20,
-  frontend: 48,
+  frontend: 72,
+  rangeKey: 24,
+  affinityKey: 20,
+  affinity: 16,
   backend: 32,
   backendRef: 8,
   endpoint: 20,
@@ -81,9 +93,10 @@ const eventKinds = 4 + reasonNames.length
 interface MapShape {
   /**
    * `memory` is an array that lies in the agent's memory too, `array` a per-CPU array of a fixed size, `perCpu` one
-   * that grows, `lru` a hash that forgets, `ring` a ring buffer, whose entries are octets.
+   * that grows, `lru` a hash that forgets, `lpm` a trie in which the longest prefix is found, `ring` a ring buffer,
+   * whose entries are octets.
    */
-  readonly kind: 'hash' | 'lru' | 'array' | 'perCpu' | 'memory' | 'ring'
+  readonly kind: 'hash' | 'lru' | 'lpm' | 'array' | 'perCpu' | 'memory' | 'ring'
   readonly keyBytes: number
   /** Of one CPU. */
   readonly valueBytes: number
@@ -101,6 +114,8 @@ export const mapShapes = {
   connections: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 19 },
   datagrams: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
   fragments: { kind: 'lru', keyBytes: 40, valueBytes: 8, maxEntries: 8_192 },
+  ranges: { kind: 'lpm', keyBytes: sizes.rangeKey, valueBytes: 4, maxEntries: 1 << 16 },
+  affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 14 },
   drops: {
     kind: 'array',
@@ -119,13 +134,19 @@ export const mapShapes = {
 export type MapName = keyof typeof mapShapes
 
 /** Maps that the programs write; in the order in which a flow moves from one to the next. */
-export const flowNames = ['openings', 'connections', 'datagrams', 'fragments'] as const satisfies readonly MapName[]
+export const flowNames = [
+  'openings',
+  'connections',
+  'datagrams',
+  'fragments',
+  'affinity',
+] as const satisfies readonly MapName[]
 
 export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
-  address: { frontends: 0, sources: 4 },
+  address: { frontends: 0, sources: 4, ranges: 8 },
   ip_address: { high: 0, low: 12 },
   frontend_key: { address: 0, port: 16, protocol: 18, reserved: 19 },
   frontend: {
@@ -139,7 +160,15 @@ export const offsets = {
     previous_only: 32,
     resting_offset: 40,
     resting: 44,
+    ranges: 48,
+    affinity_sec: 52,
+    members_offset: 56,
+    members_length: 60,
+    affinity_since_ns: 64,
   },
+  range_key: { prefix_length: 0, set: 4, source: 8 },
+  affinity_key: { client: 0, service: 16 },
+  affinity: { backend: 0, begun_ns: 8 },
   backend_ref: { id: 0, generation: 4 },
   backend: { address: 0, port: 16, protocol: 18, reserved: 19, generation: 20, drain_until_ns: 24 },
   endpoint: { address: 0, port: 16, reserved: 18 },
@@ -195,12 +224,15 @@ function readAddress(view: DataView, at: number): string {
 export interface AddressRecord {
   readonly frontends: number
   readonly sources: number
+  /** The set of ranges to which the VIP itself answers; 0: everybody. */
+  readonly ranges: number
 }
 
-export function encodeAddress({ frontends, sources }: AddressRecord): Uint8Array {
+export function encodeAddress({ frontends, sources, ranges }: AddressRecord): Uint8Array {
   const value = new Uint8Array(sizes.address)
   viewOf(value).setUint32(offsets.address.frontends, frontends, true)
   viewOf(value).setUint32(offsets.address.sources, sources, true)
+  viewOf(value).setUint32(offsets.address.ranges, ranges, true)
   return value
 }
 
@@ -209,6 +241,7 @@ export function decodeAddress(value: Uint8Array): AddressRecord {
   return {
     frontends: view.getUint32(offsets.address.frontends, true),
     sources: view.getUint32(offsets.address.sources, true),
+    ranges: view.getUint32(offsets.address.ranges, true),
   }
 }
 
@@ -265,6 +298,11 @@ export function encodeFrontend(record: FrontendRecord): Uint8Array {
   view.setUint32(offsets.frontend.previous_length, record.previous.length, true)
   view.setUint32(offsets.frontend.resting_offset, record.resting.offset, true)
   view.setUint32(offsets.frontend.resting, record.resting.length, true)
+  view.setUint32(offsets.frontend.ranges, record.ranges, true)
+  view.setUint32(offsets.frontend.affinity_sec, record.affinitySec, true)
+  view.setUint32(offsets.frontend.members_offset, record.members.offset, true)
+  view.setUint32(offsets.frontend.members_length, record.members.length, true)
+  view.setBigUint64(offsets.frontend.affinity_since_ns, record.affinitySinceNs, true)
   return value
 }
 
@@ -279,7 +317,42 @@ export function decodeFrontend(value: Uint8Array): FrontendRecord {
     previous: { offset: word(offsets.frontend.previous_offset), length: word(offsets.frontend.previous_length) },
     previousOnly: readRef(view, offsets.frontend.previous_only),
     resting: { offset: word(offsets.frontend.resting_offset), length: word(offsets.frontend.resting) },
+    ranges: word(offsets.frontend.ranges),
+    affinitySec: word(offsets.frontend.affinity_sec),
+    members: { offset: word(offsets.frontend.members_offset), length: word(offsets.frontend.members_length) },
+    affinitySinceNs: view.getBigUint64(offsets.frontend.affinity_since_ns, true),
   }
+}
+
+/** `struct range_key`: a source range of a set. The family of a prefix is that of the set. */
+export interface RangeKey {
+  readonly set: number
+  readonly prefix: string
+}
+
+const setBits = 32
+const mappedBits = 96
+
+/** undefined when the prefix is none. */
+export function encodeRangeKey({ set, prefix }: RangeKey): Uint8Array | undefined {
+  const parsed = parsePrefix(prefix)
+  const source = parsed === undefined ? undefined : encodeAddressKey(formatAddress(prefixAddress(parsed)))
+  if (parsed === undefined || source === undefined) return undefined
+  const key = new Uint8Array(sizes.rangeKey)
+  const view = viewOf(key)
+  const bits = prefixLength(parsed) + (prefixFamily(parsed) === 'ipv4' ? mappedBits : 0)
+  view.setUint32(offsets.range_key.prefix_length, setBits + bits, true)
+  view.setUint32(offsets.range_key.set, set, true)
+  key.set(source, offsets.range_key.source)
+  return key
+}
+
+export function decodeRangeKey(key: Uint8Array): RangeKey {
+  const view = viewOf(key)
+  const address = readAddress(view, offsets.range_key.source)
+  const bits = view.getUint32(offsets.range_key.prefix_length, true) - setBits
+  const length = address.includes(':') ? bits : bits - mappedBits
+  return { set: view.getUint32(offsets.range_key.set, true), prefix: `${address}/${length}` }
 }
 
 export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8Array {

@@ -58,6 +58,11 @@ abstract class MemoryStore implements MapStore {
 class MemoryHash extends MemoryStore {
   readonly #entries = new Map<string, Entry>()
 
+  /** Not copied. */
+  protected get held(): Iterable<Entry> {
+    return this.#entries.values()
+  }
+
   get(key: Uint8Array): Uint8Array | undefined {
     this.checkSizes('look up in', key)
     return this.#entries.get(key.join())?.[1].slice()
@@ -84,6 +89,35 @@ class MemoryHash extends MemoryStore {
   used(): number {
     return this.#entries.size
   }
+}
+
+/** BPF_MAP_TYPE_LPM_TRIE: a key begins with the length of its prefix in bits, and finds the longest one that holds it. */
+class MemoryTrie extends MemoryHash {
+  override get(key: Uint8Array): Uint8Array | undefined {
+    this.checkSizes('look up in', key)
+    let best: Entry | undefined
+    for (const entry of this.held)
+      if (holdsKey(entry[0], key) && (best === undefined || bitsOf(entry[0]) > bitsOf(best[0]))) best = entry
+    return best?.[1].slice()
+  }
+
+  override put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
+    this.checkSizes('write to', key, value)
+    if (bitsOf(key) > (this.keyBytes - 4) * 8) throw refusal(this.name, 'write to', 'EINVAL')
+    super.put(key, value, mode)
+  }
+}
+
+const bitsOf = (key: Uint8Array): number => new DataView(key.buffer, key.byteOffset).getUint32(0, true)
+
+function holdsKey(outer: Uint8Array, inner: Uint8Array): boolean {
+  const bits = bitsOf(outer)
+  if (bits > bitsOf(inner)) return false
+  for (let at = 0; at * 8 < bits; at++) {
+    const mask = bits - at * 8 >= 8 ? 0xff : (0xff00 >> (bits - at * 8)) & 0xff
+    if ((((outer[4 + at] ?? 0) ^ (inner[4 + at] ?? 0)) & mask) !== 0) return false
+  }
+  return true
 }
 
 /** BPF_MAP_TYPE_PERCPU_ARRAY on a machine with one CPU: every entry exists, none can be deleted. */
@@ -137,6 +171,7 @@ export class MemoryMaps implements Maps {
       const entries = maxEntries[name] ?? mapShapes[name].maxEntries
       if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
       // Nobody tells anything of packets that are none.
+      else if (kind === 'lpm') this.#stores.set(name, new MemoryTrie(name, entries))
       else if (kind !== 'ring')
         this.#stores.set(name, isPerCpu(kind) ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
     }
@@ -202,7 +237,9 @@ export class MemoryMaps implements Maps {
   #wrongTables(frontends: readonly { readonly id: string; readonly record: FrontendRecord }[]): string[] {
     const slots = this.memory('tables').byteLength / sizes.backendRef
     const stretches = frontends
-      .flatMap(({ id, record }) => [record.table, record.previous, record.resting].map((place) => ({ id, ...place })))
+      .flatMap(({ id, record }) =>
+        [record.table, record.previous, record.resting, record.members].map((place) => ({ id, ...place })),
+      )
       .filter(({ length }) => length > 0)
       .sort((a, b) => a.offset - b.offset)
     return stretches.flatMap(({ id, offset, length }, i) => {

@@ -14,9 +14,10 @@ const typeNames: ReadonlyMap<number, string> = new Map([
   [6, 'percpu_array'],
   [9, 'lru_hash'],
   [10, 'lru_percpu_hash'],
+  [11, 'lpm_trie'],
   [27, 'ringbuf'],
 ])
-const hashes: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash'])
+const hashes: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash', 'lpm_trie'])
 const arrays: ReadonlySet<string> = new Set(['array', 'percpu_array'])
 
 export interface PinnedMap {

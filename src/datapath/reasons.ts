@@ -78,6 +78,11 @@ const table = {
       'flow were evicted, or a connection to the pod came in over an interface that is no uplink',
     remedy: 'the fill of `connections` in `herald status`; `--interfaces`',
   },
+  source_not_allowed: {
+    fate: 'dropped',
+    meaning: 'a client outside the source ranges of the Service begins a flow, or asks a VIP that it may not reach',
+    remedy: '`spec.loadBalancerSourceRanges` of the Service; `herald explain service` says whom it lets in',
+  },
 } as const satisfies Readonly<Record<string, Reason>>
 
 export type ReasonName = keyof typeof table

@@ -25,7 +25,7 @@ export function servedOver(maps: Maps, times: TableTimes): Served {
     filling: () => table.usage(),
     usage: () => [
       ...table.usage(),
-      ...(['openings', 'connections', 'datagrams'] as const).map((name) => {
+      ...(['openings', 'connections', 'datagrams', 'affinity'] as const).map((name) => {
         const flows = maps.store(name)
         return { name, entries: flows.used(), maxEntries: flows.maxEntries }
       }),

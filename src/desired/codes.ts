@@ -83,6 +83,7 @@ export const problemCodes = {
   RecordDamaged: 'nothing',
   RecordBusy: 'part',
   NotRecorded: 'part',
+  NobodyAllowed: 'nothing',
 } as const satisfies Readonly<Record<string, Cost>>
 
 export type ProblemCode = keyof typeof problemCodes
@@ -118,7 +119,7 @@ export const verdictCodes = {
   },
   supported: {
     yes: ['Supported', 'ServedElsewhere'],
-    no: ['SourceRangesNotServed', 'SessionAffinityNotServed', 'SctpNotServed'],
+    no: ['SctpNotServed'],
   },
   eligible: {
     yes: ['HasLocalBackends', 'HasBackends', 'HasEndpoints', 'SomePortsWithoutBackend', 'SomeBackendsLeftOut'],

@@ -166,6 +166,19 @@ export interface Frontend {
   readonly backends: readonly Backend[]
   /** Endpoints that take no new connections now (not ready, or ending): what is established with them goes on. */
   readonly resting?: readonly Backend[]
+  /**
+   * Who may open flows: the longest prefix that holds the client decides, and one that none holds may not. Of the
+   * family of the address; absent: everybody.
+   */
+  readonly sources?: readonly SourceRange[]
+  /** So long a client stays with its backend after its last flow began; absent: each flow is for itself. */
+  readonly affinitySec?: number
+}
+
+/** A prefix in canonical form. */
+export interface SourceRange {
+  readonly prefix: string
+  readonly isAllowed: boolean
 }
 
 export function frontendId(address: string, protocol: Protocol, port: number): string {

@@ -1,14 +1,28 @@
 /** Pure comparison of the frontends that should be served with those that the kernel holds. */
-import type { Backend, Frontend } from '../desired/model.ts'
+import type { Backend, Frontend, SourceRange } from '../desired/model.ts'
 import type { ProgrammedFrontend } from '../datapath/datapath.ts'
 
 /** True when the kernel holds exactly what is wanted: nothing needs to be written. */
-export function isHeld(wanted: Pick<Frontend, 'backends' | 'resting'>, held: ProgrammedFrontend | undefined): boolean {
+export function isHeld(
+  wanted: Pick<Frontend, 'backends' | 'resting' | 'sources' | 'affinitySec'>,
+  held: ProgrammedFrontend | undefined,
+): boolean {
   return (
     held !== undefined &&
     sameBackends(wanted.backends, held.backends) &&
-    sameBackends(wanted.resting ?? [], held.resting ?? [])
+    sameBackends(wanted.resting ?? [], held.resting ?? []) &&
+    sameSources(wanted.sources, held.sources) &&
+    wanted.affinitySec === held.affinitySec
   )
+}
+
+/** In any order: a list is a set. */
+function sameSources(a: readonly SourceRange[] | undefined, b: readonly SourceRange[] | undefined): boolean {
+  if (a === undefined || b === undefined || a === b) return a === b
+  if (a.length === 0 && b.length === 0) return true
+  const [ours, theirs] = [a, b].map((list) => new Map(list.map(({ prefix, isAllowed }) => [prefix, isAllowed])))
+  if (ours === undefined || theirs === undefined || ours.size !== theirs.size) return false
+  return [...ours].every(([prefix, isAllowed]) => theirs.get(prefix) === isAllowed)
 }
 
 function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {

@@ -17,6 +17,10 @@ const readWrite = 3
 const mapShared = 1
 /** BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH. */
 const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10])
+/** BPF_MAP_TYPE_LPM_TRIE */
+const trieType = 11
+/** Keys that are asked for in a row. */
+const trieBatch = 256
 const mapFailed = 0xffff_ffff_ffff_ffffn
 
 export interface MapInfo {
@@ -130,7 +134,15 @@ export class BpfMap {
 
   /** `count` keys and values in a row, in one call. Throws as {@link update}; some may be written then. */
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): void {
-    if (count > 0) this.#written(libbpfInt('bpf_map_update_batch', this.fd, keys, values, Uint32Array.of(count), null))
+    const { keySize } = this.info
+    if (this.#isTrie)
+      for (let i = 0; i < count; i++)
+        this.update(
+          keys.subarray(i * keySize, (i + 1) * keySize),
+          values.subarray(i * this.valueBytes, (i + 1) * this.valueBytes),
+        )
+    else if (count > 0)
+      this.#written(libbpfInt('bpf_map_update_batch', this.fd, keys, values, Uint32Array.of(count), null))
   }
 
   #written(result: number): void {
@@ -163,6 +175,7 @@ export class BpfMap {
    */
   estimateEntries(batchSize = 16384): number {
     const { keySize, maxEntries } = this.info
+    if (this.#isTrie) return [...this.#walk(batchSize)].reduce((sum, { count }) => sum + count, 0)
     const position = new Uint8Array(Math.max(8, keySize))
     const count = new Uint32Array([batchSize])
     const result = libbpfInt(
@@ -186,6 +199,7 @@ export class BpfMap {
 
   /** As {@link entries}, many in a row; the memory is written over by the next batch. */
   *batches(batchSize = 4096): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
+    if (this.#isTrie) return yield* this.#walk(Math.min(batchSize, trieBatch))
     const keys = new Uint8Array(this.info.keySize * batchSize)
     const values = new Uint8Array(this.valueBytes * batchSize)
     const position = new Uint8Array(Math.max(8, this.info.keySize))
@@ -197,6 +211,32 @@ export class BpfMap {
       yield { keys, values, count: count[0] }
       if (result === -ENOENT) return
     }
+  }
+
+  /** Kernels before 5.13 have no batches of a trie. */
+  get #isTrie(): boolean {
+    return this.info.type === trieType
+  }
+
+  /** Key by key; begins anew where the last one was deleted meanwhile. */
+  *#walk(batchSize: number): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
+    const { keySize } = this.info
+    const keys = new Uint8Array(keySize * batchSize)
+    const values = new Uint8Array(this.valueBytes * batchSize)
+    const next = new Uint8Array(keySize)
+    let count = 0
+    for (let from: Uint8Array | null = null; ; from = next.slice()) {
+      const result = libbpfInt('bpf_map_get_next_key', this.fd, from, next)
+      if (result === -ENOENT) break
+      checkedBpf(`list ${this.name}`, result)
+      const value = values.subarray(count * this.valueBytes, (count + 1) * this.valueBytes)
+      if (!this.lookup(next, value)) continue
+      keys.set(next, count * keySize)
+      if (++count < batchSize) continue
+      yield { keys, values, count }
+      count = 0
+    }
+    yield { keys, values, count }
   }
 
   /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */

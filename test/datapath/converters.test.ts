@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { converters, type Conversion, type Entry } from '../../src/datapath/converters.ts'
-import { decodeFrontendKey, mapNames, mapShapes, readBackend, schema, type MapName } from '../../src/datapath/layout.ts'
+import {
+  decodeFrontend,
+  decodeFrontendKey,
+  mapNames,
+  mapShapes,
+  readBackend,
+  schema,
+  type MapName,
+} from '../../src/datapath/layout.ts'
 
 /** Keys and values of schema 2, in octets. */
 const former: Readonly<Partial<Record<MapName, readonly [key: number, value: number]>>> = {
@@ -34,6 +42,19 @@ test('the schema before this one is taken over, each map in keys and values of t
 test('what a schema held is taken over, but the counters of Services, which had no place each before schema 4', () => {
   const kept = ['frontends', 'backends', 'tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops']
   for (const { from, maps } of converters) assert.deepEqual(Object.keys(maps).sort(), kept.sort(), `schema ${from}`)
+})
+
+test('a frontend of schema 3 is the same one here, lets in everybody, and has no affinity', () => {
+  const of3 = converters.find(({ from }) => from === 3)?.maps
+  const conversion = of3?.frontends
+  assert.ok(typeof conversion === 'function')
+  const [key, value] = conversion(numbered(20), numbered(48)) ?? assert.fail()
+  assert.deepEqual([...key], [...numbered(20)])
+  assert.deepEqual([...value.subarray(0, 48)], [...numbered(48)])
+  const { ranges, affinitySec, members, affinitySinceNs } = decodeFrontend(value)
+  assert.deepEqual([ranges, affinitySec, members, affinitySinceNs], [0, 0, { offset: 0, length: 0 }, 0n])
+  const rest = ['backends', 'tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const
+  for (const name of rest) assert.equal(of3?.[name], 'same', name)
 })
 
 test('frontends, backends and flows of schema 2 are the same ones here, with mapped addresses', () => {

@@ -203,6 +203,10 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
     return ingress(datapath, syn()).verdict
   },
   reply_unmatched: (datapath) => egress(datapath, tcpFrame({ ...fromPod, flags: tcpFlag.ACK, seq: 1, ack: 1 })).verdict,
+  source_not_allowed: (datapath) => {
+    datapath.upsert({ ...frontendOf(vip, 80, [pod]), sources: [{ prefix: '192.0.2.0/24', isAllowed: true }] })
+    return ingress(datapath, syn()).verdict
+  },
 }
 
 for (const reason of reasonNames.filter((name) => name !== 'rewrite_failed'))

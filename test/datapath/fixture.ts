@@ -24,6 +24,8 @@ export const smallMaps = {
   connections: 4096,
   datagrams: 1024,
   fragments: 128,
+  ranges: 1024,
+  affinity: 1024,
   counters: 64,
 } as const
 

@@ -6,8 +6,10 @@ import { buildBpf } from '../../scripts/build-bpf.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
+  decodeRangeKey,
   encodeFrontend,
   encodeFrontendKey,
+  encodeRangeKey,
   mapNames,
   mapShapes,
   offsets,
@@ -63,6 +65,9 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
     event: 'event',
     observation: 'observation',
     eventLimit: 'event_limit',
+    rangeKey: 'range_key',
+    affinityKey: 'affinity_key',
+    affinity: 'affinity',
   } as const
   for (const [ours, theirs] of Object.entries(names))
     assert.equal(struct(theirs)?.size, sizes[ours as keyof typeof names], theirs)
@@ -80,6 +85,7 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
   const kinds = {
     HASH: 'hash',
     LRU_HASH: 'lru',
+    LPM_TRIE: 'lpm',
     ARRAY: 'memory',
     PERCPU_ARRAY: 'array',
     RINGBUF: 'ring',
@@ -154,8 +160,19 @@ test('keys and values survive encoding and decoding', () => {
     previous: { offset: 6, length: 7 },
     previousOnly: { id: 8, generation: 9 },
     resting: { offset: 10, length: 11 },
+    ranges: 12,
+    affinitySec: 13,
+    members: { offset: 14, length: 16 },
+    affinitySinceNs: 0xfffffffffffffffen,
   }
   assert.deepEqual(decodeFrontend(encodeFrontend(frontend)), frontend)
+  for (const prefix of ['0.0.0.0/0', '10.0.0.0/8', '192.0.2.1/32', '::/0', '2001:db8::/32', 'fd00::1/128'])
+    assert.deepEqual(decodeRangeKey(encodeRangeKey({ set: 0xffffffff, prefix }) ?? new Uint8Array()), {
+      set: 0xffffffff,
+      prefix,
+    })
+  for (const prefix of ['10.0.0.0', 'x', '::ffff:10.0.0.0/104'])
+    assert.equal(encodeRangeKey({ set: 1, prefix }), undefined)
   const array = new DataView(new ArrayBuffer(3 * sizes.backend))
   for (const address of ['255.0.0.1', '2001:db8::5', '::1:2:3']) {
     const backend = {

@@ -3,8 +3,17 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { KernelMaps } from '../../src/datapath/kernel-maps.ts'
-import { decodeAddressKey, encodeAddressKey, mapNames, mapShapes, offsets, sizes } from '../../src/datapath/layout.ts'
-import { indexKey, type Maps, type MapStore } from '../../src/datapath/maps.ts'
+import {
+  decodeAddressKey,
+  decodeRangeKey,
+  encodeAddressKey,
+  encodeRangeKey,
+  mapNames,
+  mapShapes,
+  offsets,
+  sizes,
+} from '../../src/datapath/layout.ts'
+import { indexKey, indexOf, type Maps, type MapStore } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { BpfObject } from '../../src/sys/bpf.ts'
@@ -25,7 +34,7 @@ function kernelMaps(t: TestContext): Maps {
 }
 
 const key = (last: number): Uint8Array => encodeAddressKey(`192.0.2.${last}`) ?? new Uint8Array()
-const value = (first: number): Uint8Array => Uint8Array.of(first, 0, 0, 0, 0, 0, 0, 0)
+const value = (first: number): Uint8Array => Uint8Array.of(first, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 const sorted = (store: MapStore): string[] =>
   [...store.entries()].map(([k, v]) => `${decodeAddressKey(k)}=${v[0]}`).sort()
 
@@ -45,7 +54,7 @@ for (const [name, open, skip] of [
     assert.deepEqual(addresses.get(key(1)), value(7))
     addresses.put(key(2), value(2))
     assert.deepEqual(sorted(addresses), ['192.0.2.1=7', '192.0.2.2=2'])
-    assert.deepEqual([addresses.used(), addresses.maxEntries, addresses.keyBytes, addresses.valueBytes], [2, 3, 16, 8])
+    assert.deepEqual([addresses.used(), addresses.maxEntries, addresses.keyBytes, addresses.valueBytes], [2, 3, 16, 12])
   })
 
   check('deleting says whether there was something', (maps) => {
@@ -105,6 +114,35 @@ for (const [name, open, skip] of [
     assert.throws(() => limits.delete(indexKey(5)), { errno: 'EINVAL' })
     assert.equal(limits.get(indexKey(limits.maxEntries)), undefined)
     assert.throws(() => limits.put(indexKey(limits.maxEntries), written), { code: 'ERR_MAP_FULL' })
+  })
+
+  check('a trie finds the longest prefix that holds the key, and every entry in a walk', (maps) => {
+    const ranges = maps.store('ranges')
+    const at = (prefix: string, set = 7): Uint8Array => encodeRangeKey({ set, prefix }) ?? assert.fail(prefix)
+    const list = ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.3/32', 'fd00::/8']
+    for (const [n, prefix] of list.entries()) ranges.put(at(prefix), indexKey(n + 1))
+    const found = (prefix: string, set?: number): number => indexOf(ranges.get(at(prefix, set)) ?? indexKey(0))
+    assert.deepEqual(
+      ['10.1.2.3/32', '10.1.2.4/32', '10.2.0.0/32', '11.0.0.0/32'].map((each) => found(each)),
+      [4, 3, 2, 1],
+    )
+    assert.deepEqual(
+      ['10.0.0.0/8', '10.0.0.0/7', 'fd12::1/128', 'fe00::1/128'].map((each) => found(each)),
+      [2, 1, 5, 0],
+    )
+    assert.equal(found('10.1.2.3/32', 8), 0, 'of another set')
+    assert.ok(ranges.delete(at('10.1.0.0/16')))
+    assert.equal(ranges.delete(at('10.1.0.0/16')), false)
+    assert.equal(found('10.1.2.4/32'), 2)
+    const walked = [...ranges.entries()].map(([key]) => decodeRangeKey(key))
+    assert.deepEqual(
+      walked.map(({ prefix }) => prefix).sort(),
+      list.filter((prefix) => prefix !== '10.1.0.0/16').sort(),
+    )
+    assert.deepEqual([ranges.used(), new Set(walked.map(({ set }) => set))], [4, new Set([7])])
+    const endless = at('10.0.0.0/8')
+    endless[0] = 161
+    assert.throws(() => ranges.put(endless, indexKey(1)), { errno: 'EINVAL' })
   })
 
   check('memory that is shared has the size of its map, and stays the same', (maps) => {

@@ -199,6 +199,7 @@ const ofCore: readonly Row[] = [
   web('spec.loadBalancerSourceRanges', ['10.0.0.0/8']),
   web('spec.externalTrafficPolicy', 'Local'),
   web('spec.sessionAffinity', 'ClientIP'),
+  web('metadata.annotations', { 'service.beta.kubernetes.io/load-balancer-source-ranges': '10.0.0.0/8' }),
   web('spec.ports[0].name', 'other'),
   web('spec.ports[0].protocol', 'UDP'),
   web('spec.ports[0].protocol', 'SCTP'),

@@ -76,7 +76,7 @@ test('a Service that changes while it waits is translated once, as it is then', 
   const many = Array.from({ length: 300 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
   const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/16') + many)
   assert.equal(translator.flush().services.size, 256)
-  deliver(translator, service('s299', ', sessionAffinity: ClientIP'))
+  deliver(translator, service('s299', ', loadBalancerClass: example.org/other'))
   const rest = translator.flush()
   assert.deepEqual([rest.services.size, rest.services.get('default/s299')?.routes], [44, []])
 })

@@ -108,8 +108,8 @@ test('an empty text and null are "not set" in every enumerated field, and an emp
     })
     assert.deepEqual(faults, [])
     assert.deepEqual(
-      [value?.spec.externalTrafficPolicy, value?.spec.sessionAffinity, value?.spec.families, value?.spec.ports],
-      ['Cluster', 'None', ['ipv4'], [{ name: '', protocol: 'TCP', port: 80 }]],
+      [value?.spec.externalTrafficPolicy, value?.spec.affinitySec, value?.spec.families, value?.spec.ports],
+      ['Cluster', undefined, ['ipv4'], [{ name: '', protocol: 'TCP', port: 80 }]],
     )
     assert.equal(parseService({ metadata: { name: 'web' }, spec: { type: nothing } }).value?.spec.type, 'ClusterIP')
   }

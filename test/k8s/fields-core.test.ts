@@ -50,6 +50,7 @@ testFields({
       externalTrafficPolicy: 'Local',
       internalTrafficPolicy: 'Local',
       sessionAffinity: 'ClientIP',
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
       selector: { app: 'web' },
       ipFamilies: ['IPv4', 'IPv6'],
       ipFamilyPolicy: 'RequireDualStack',
@@ -82,6 +83,24 @@ testFields({
     { at: 'spec.externalTrafficPolicy', ...choice('Local', 'Cluster') },
     { at: 'spec.internalTrafficPolicy', ...choice('Local', 'Cluster') },
     { at: 'spec.sessionAffinity', ...choice('ClientIP', 'None') },
+    {
+      at: 'spec.sessionAffinityConfig',
+      good: [{ clientIP: { timeoutSeconds: 5 } }, {}],
+      bad: ['x', 7, true, []],
+      absent: 'default',
+    },
+    {
+      at: 'spec.sessionAffinityConfig.clientIP',
+      good: [{ timeoutSeconds: 1 }, {}],
+      bad: ['x', 7, true, []],
+      absent: 'default',
+    },
+    {
+      at: 'spec.sessionAffinityConfig.clientIP.timeoutSeconds',
+      good: [1, 60, 86_400],
+      bad: [0, -1, 86_401, 1.5, '60', true, [], {}],
+      absent: 'default',
+    },
     {
       at: 'spec.selector',
       good: [{ app: 'web' }, { app: null }, {}],

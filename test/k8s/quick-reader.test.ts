@@ -132,6 +132,7 @@ const service = {
     loadBalancerSourceRanges: ['10.0.0.0/8'],
     externalTrafficPolicy: 'Local',
     sessionAffinity: 'ClientIP',
+    sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
     selector: { app: 'web' },
     ipFamilies: ['IPv4'],
     ipFamilyPolicy: 'SingleStack',

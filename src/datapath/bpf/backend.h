@@ -3,6 +3,7 @@
 #ifndef HERALD_BACKEND_H
 #define HERALD_BACKEND_H
 
+#include "affinity.h"
 #include "packet.h"
 
 /* A table that was read just before it was replaced may name a backend that is gone by now: then the new one is
@@ -56,10 +57,18 @@ static __always_inline __u32 flow_hash(const struct packet *packet)
 	return hash ^ (hash >> 13);
 }
 
-static __always_inline bool read_table(__u32 offset, __u32 length, const struct packet *packet,
-		struct backend_ref *chosen)
+/* Of the client alone: all its flows meet one slot, also in tables of the same length of other ports. */
+static __always_inline __u32 client_hash(const struct packet *packet)
 {
-	__u32 index = offset + flow_hash(packet) % length;
+	__u32 hash = mix_address(0x48455241, is_ipv6(packet), &packet->source);
+
+	return hash ^ (hash >> 13);
+}
+
+static __always_inline bool read_table(const struct frontend *frontend, __u32 offset, __u32 length,
+		const struct packet *packet, struct backend_ref *chosen)
+{
+	__u32 index = offset + (frontend->affinity_sec ? client_hash(packet) : flow_hash(packet)) % length;
 	const struct backend_ref *slot = bpf_map_lookup_elem(&tables, &index);
 
 	if (slot)
@@ -72,7 +81,7 @@ static __always_inline bool choose_current(const struct frontend *frontend, cons
 {
 	if (frontend->backends > 1)
 		return frontend->table_length != 0 &&
-		       read_table(frontend->table_offset, frontend->table_length, packet, chosen);
+		       read_table(frontend, frontend->table_offset, frontend->table_length, packet, chosen);
 	*chosen = frontend->only;
 	return frontend->backends == 1;
 }
@@ -81,9 +90,23 @@ static __always_inline bool choose_previous(const struct frontend *frontend, con
 		struct backend_ref *chosen)
 {
 	if (frontend->previous_length)
-		return read_table(frontend->previous_offset, frontend->previous_length, packet, chosen);
+		return read_table(frontend, frontend->previous_offset, frontend->previous_length, packet, chosen);
 	*chosen = frontend->previous_only;
 	return chosen->generation != 0;
+}
+
+/* With one backend there is nothing to stay away from. */
+static __always_inline bool choose_kept(const struct frontend *frontend, struct backend_ref *chosen)
+{
+	__u64 kept;
+
+	if (!frontend->affinity_sec || frontend->backends < 2)
+		return false;
+	kept = kept_backend(frontend->service, frontend->affinity_sec, frontend->affinity_since_ns,
+			frontend->members_offset, frontend->members_length);
+	chosen->id = kept;
+	chosen->generation = kept >> 32;
+	return kept;
 }
 
 static __always_inline const struct frontend *frontend_of(const struct packet *packet)

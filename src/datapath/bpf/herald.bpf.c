@@ -18,6 +18,7 @@
 #include "opening.h"
 #include "outcome.h"
 #include "packet.h"
+#include "ranges.h"
 #include "rewrite.h"
 
 static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
@@ -39,7 +40,9 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	__u32 id;
 
 	if (is_syn || !choose_former(packet, key, &flow)) {
-		choice = choose_anew(packet, &flow);
+		choice = choose_anew(packet, skb->mark == PROBE_MARK, &flow);
+		if (choice == CHOICE_NOT_LET_IN)
+			return drop(REASON_SOURCE_NOT_ALLOWED);
 		if (choice != CHOICE_MADE)
 			return REFUSE + (choice == CHOICE_NO_FRONTEND ? REASON_UNOWNED_PORT : REASON_NO_BACKEND);
 	}
@@ -178,7 +181,7 @@ int herald_ingress(struct __sk_buff *skb)
 	answer = receive(skb, packet);
 	if (answer >= REFUSE) {
 		packet->refusal = answer - REFUSE;
-		answer = refuse(skb, packet);
+		answer = is_answered(SCRATCH_PACKET) ? refuse(skb, packet) : drop(REASON_SOURCE_NOT_ALLOWED);
 	}
 	return finish(skb, packet, answer);
 }

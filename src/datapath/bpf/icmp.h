@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "answer6.h"
 #include "flow.h"
+#include "ranges.h"
 #include "rewrite.h"
 
 static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
@@ -82,13 +83,14 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 		return drop(REASON_BAD_HEADER);
 	if (is_ipv6(packet) && is_neighbor_discovery(icmp.type) && hop_limit(skb, packet) == IP6_MAX_HOP_LIMIT)
 		return PASS;
-	if (is_ipv6(packet) && icmp.type == ICMP6_ECHO_REQUEST && icmp.code == 0)
-		return answer_echo6(skb, packet);
-	if (!is_ipv6(packet) && icmp.type == ICMP_ECHO && icmp.code == 0)
-		return answer_echo(skb, packet);
 	if (is_icmp_error(packet, icmp.type))
 		return receive_icmp_error(skb, packet);
-	return drop(REASON_NOT_ANSWERABLE);
+	if (icmp.type != (is_ipv6(packet) ? ICMP6_ECHO_REQUEST : ICMP_ECHO) || icmp.code != 0)
+		return drop(REASON_NOT_ANSWERABLE);
+	/* Routers on the way may be anywhere; who asks is a client. */
+	if (!is_answered(SCRATCH_PACKET))
+		return drop(REASON_SOURCE_NOT_ALLOWED);
+	return is_ipv6(packet) ? answer_echo6(skb, packet) : answer_echo(skb, packet);
 }
 
 /* An error about client -> pod, from the pod or from this node: the client only knows the VIP. */

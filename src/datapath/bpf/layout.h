@@ -38,6 +38,7 @@ struct backend {
 struct address {
 	__u32 frontends; /* a VIP while there is one */
 	__u32 sources;   /* backend endpoints on it */
+	__u32 ranges;    /* whom the VIP itself answers, see struct range_key: whomever one of its frontends lets in */
 };
 
 struct frontend_key {
@@ -60,6 +61,31 @@ struct frontend {
 	struct backend_ref previous_only;
 	__u32 resting_offset;      /* backends that rest, in the map of all tables; for the agent alone */
 	__u32 resting;
+	__u32 ranges;              /* who may open flows, see struct range_key; 0: anybody */
+	/* A client stays with its backend for so long after its last flow began; 0: every flow is for itself. */
+	__u32 affinity_sec;
+	/* The backends by their ids (see affinity.h), in the map of all tables: which a client may stay with. */
+	__u32 members_offset;
+	__u32 members_length;
+	__u64 affinity_since_ns;   /* CLOCK_MONOTONIC: what clients chose before does not count */
+};
+
+/* A set of source ranges is written once and never changed: a frontend that is to have other ones names another set.
+ * The longest range decides; where there is none, nobody comes in. */
+struct range_key {
+	__u32 prefix_length; /* in bits, with the 32 of the set */
+	__u32 set;
+	struct ip_address source;
+};
+
+struct affinity_key {
+	struct ip_address client;
+	__u32 service;
+};
+
+struct affinity {
+	struct backend_ref backend;
+	__u64 begun_ns; /* CLOCK_MONOTONIC: when its last flow began */
 };
 
 struct endpoint {
@@ -194,6 +220,7 @@ enum reason {
 	REASON_FLOWS_FULL,
 	REASON_REWRITE_FAILED,
 	REASON_REPLY_UNMATCHED,
+	REASON_SOURCE_NOT_ALLOWED,
 	REASON_COUNT,
 };
 
@@ -341,6 +368,22 @@ struct {
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
 } fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct range_key);
+	__type(value, __u32); /* whether it is let in */
+} ranges SEC(".maps");
+
+/* Whoever forges clients evicts others from here, who then go where the hash of their address says. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} affinity SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "flow.h"
+#include "ranges.h"
 
 #define CLIENT_PORTS 4
 #define CLIENT_PORT_STEP 0x3a5d
@@ -106,10 +107,12 @@ static __noinline bool was_served_by(const struct flow_key *in_key, const struct
 enum choice {
 	CHOICE_NO_FRONTEND,
 	CHOICE_NO_BACKEND,
+	CHOICE_NOT_LET_IN,
 	CHOICE_MADE,
 };
 
-static __noinline enum choice choose_anew(const struct packet *packet, struct flow *in)
+/* The agent's own packet is of no client. */
+static __noinline enum choice choose_anew(const struct packet *packet, bool is_probe, struct flow *in)
 {
 	const struct frontend *frontend;
 
@@ -117,11 +120,16 @@ static __noinline enum choice choose_anew(const struct packet *packet, struct fl
 		frontend = frontend_of(packet);
 		if (!frontend)
 			return CHOICE_NO_FRONTEND;
+		if (frontend->ranges && !is_probe && !is_let_in(frontend->ranges))
+			return CHOICE_NOT_LET_IN;
 		in->service = frontend->service;
-		if (!choose_current(frontend, packet, &in->backend))
+		if (!choose_kept(frontend, &in->backend) && !choose_current(frontend, packet, &in->backend))
 			return CHOICE_NO_BACKEND;
-		if (backend_state(&in->backend) != BACKEND_GONE)
-			return CHOICE_MADE;
+		if (backend_state(&in->backend) == BACKEND_GONE)
+			continue;
+		if (frontend->affinity_sec && !is_probe && (packet->protocol == IPPROTO_UDP || is_new_tcp(packet)))
+			keep_backend(in->service, in->backend.id, in->backend.generation);
+		return CHOICE_MADE;
 	}
 	return CHOICE_NO_BACKEND;
 }

@@ -2,7 +2,7 @@
 import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
 import type { MapStore } from '../maps.ts'
 
-const nothing: AddressRecord = { frontends: 0, sources: 0 }
+const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0 }
 
 export class AddressTable {
   readonly #store: MapStore
@@ -24,19 +24,21 @@ export class AddressTable {
     return this.#held.get(address) ?? nothing
   }
 
-  /** As the map holds it. */
+  /** Whether the map holds it as a VIP, which answers to whom it should. */
   isVip(address: string): boolean {
     const key = encodeAddressKey(address)
     const value = key === undefined ? undefined : this.#store.get(key)
-    return value !== undefined && decodeAddress(value).frontends > 0
+    if (value === undefined) return false
+    const { frontends, ranges } = decodeAddress(value)
+    return frontends > 0 && ranges === this.of(address).ranges
   }
 
-  /** Throws ERR_MAP_FULL, and has then changed nothing. */
-  add(address: string, part: keyof AddressRecord, more: 1 | -1): void {
+  /** `ranges`: the set to which the VIP answers from here on. Throws ERR_MAP_FULL, and has then changed nothing. */
+  add(address: string, part: 'frontends' | 'sources', more: 1 | 0 | -1, ranges = this.of(address).ranges): void {
     const key = encodeAddressKey(address)
     if (key === undefined) return
     const before = this.of(address)
-    const after = { ...before, [part]: before[part] + more }
+    const after = { ...before, [part]: before[part] + more, ranges }
     if (after.frontends > 0 || after.sources > 0) {
       this.#store.put(key, encodeAddress(after))
       this.#held.set(address, after)

@@ -3,7 +3,7 @@
  * meets in between is the old state or the new one, and a crash between any two steps leaves one that is served or one
  * that {@link ServiceTable} finishes or gives back when it is built again.
  *
- *     upsert:  backends -> Maglev table -> frontend -> address -> read back -> old backends drain
+ *     upsert:  ranges -> backends -> Maglev table -> frontend -> address -> read back -> old backends drain
  *     remove:  frontend -> address (with the last frontend on it)           -> backends drain, tables rest
  *
  * The state lies in the maps alone; what is kept here beside them (who owns which slot) is derived from them.
@@ -28,7 +28,9 @@ import { IdPool } from '../slots.ts'
 import { AddressTable } from './addresses.ts'
 import { BackendTable, nameOf, type TableTimes, type Use, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
+import { RangeTable } from './ranges.ts'
 import { TableSpace } from './table-space.ts'
+import { VipRanges } from './vip-ranges.ts'
 
 interface Entry {
   readonly id: string
@@ -44,6 +46,8 @@ export class ServiceTable {
   readonly #addresses: AddressTable
   readonly #backends: BackendTable
   readonly #space: TableSpace
+  readonly #ranges: RangeTable
+  readonly #vipRanges: VipRanges
   readonly #counters: CounterTable
   readonly #times: TableTimes
   readonly #entries = new Map<string, Entry>()
@@ -54,6 +58,8 @@ export class ServiceTable {
     this.#frontends = maps.store('frontends')
     this.#addresses = new AddressTable(maps.store('addresses'))
     this.#backends = new BackendTable(maps, this.#addresses, times)
+    this.#ranges = new RangeTable(maps.store('ranges'), times)
+    this.#vipRanges = new VipRanges(this.#ranges)
     this.#counters = new CounterTable(maps.store('counters'))
     this.#times = times
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
@@ -74,10 +80,19 @@ export class ServiceTable {
     const value = entry === undefined ? undefined : this.#frontends.get(entry.key)
     if (entry === undefined || value === undefined || !this.#addresses.isVip(entry.address)) return undefined
     const record = decodeFrontend(value)
+    const active = this.#space.active(record)
     const resting = this.#backends.named(this.#space.resting(record))
-    const frontend = { id, ...decodeFrontendKey(entry.key), serviceId: record.service }
-    const backends = this.#backends.named(this.#space.active(record))
-    return resting.length === 0 ? { ...frontend, backends } : { ...frontend, backends, resting }
+    const sources = this.#ranges.read(record.ranges)
+    const isKept = record.affinitySec > 0 && this.#space.hasMembers(record, active)
+    return {
+      id,
+      ...decodeFrontendKey(entry.key),
+      serviceId: record.service,
+      backends: this.#backends.named(active),
+      ...(resting.length === 0 ? {} : { resting }),
+      ...(sources === undefined ? {} : { sources }),
+      ...(isKept ? { affinitySec: record.affinitySec } : {}),
+    }
   }
 
   /** See {@link Datapath.upsert}. */
@@ -85,6 +100,7 @@ export class ServiceTable {
     const key = encodeFrontendKey(frontend)
     if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     this.#backends.purge()
+    this.#ranges.purge()
     if (this.#addresses.of(frontend.address).sources > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
     const wanted = normalised(frontend)
@@ -121,10 +137,13 @@ export class ServiceTable {
     if (entry === undefined) return
     this.#frontends.delete(entry.key)
     this.#entries.delete(id)
-    this.#addresses.add(entry.address, 'frontends', -1)
+    const answered = this.#vipRanges.change(entry.address, entry.record.ranges, undefined)
+    this.#addresses.add(entry.address, 'frontends', -1, answered)
     this.#backends.settle(id, new Map(), entry.uses.keys())
     this.#backends.purge()
-    this.#space.giveResting(entry.record, this.#times.nowNs())
+    this.#ranges.give(entry.record.ranges)
+    this.#ranges.purge()
+    this.#space.giveLists(entry.record, this.#times.nowNs())
     this.#space.giveRooms(id, this.#times.nowNs())
     this.#giveService(entry.record.service)
   }
@@ -141,6 +160,7 @@ export class ServiceTable {
       { name: 'backends', entries: this.#backends.used, maxEntries: this.#backends.maxEntries },
       { name: 'tables', entries: this.#space.used, maxEntries: this.#space.size },
       { name: 'counters', entries: this.#services.used, maxEntries: this.#counters.maxEntries },
+      { name: 'ranges', entries: this.#ranges.used, maxEntries: this.#ranges.maxEntries },
     ]
   }
 
@@ -158,19 +178,22 @@ export class ServiceTable {
     for (const ref of this.#space.active(record)) adopt(ref, { address, port, rests: false })
     this.#entries.set(id, { id, address, key, record, uses })
     if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)
+    this.#ranges.adopt(record.ranges)
   }
 
   /** A crash may have left an address without its last frontend, or backends that no frontend names yet or any more. */
   #finishAdoption(): void {
     this.#backends.finishAdoption()
     const counted = new Map<string, AddressRecord>()
-    const count = (address: string, part: keyof AddressRecord): void => {
-      const before = counted.get(address) ?? { frontends: 0, sources: 0 }
-      counted.set(address, { ...before, [part]: before[part] + 1 })
+    const count = (address: string, part: 'frontends' | 'sources', ranges?: number): void => {
+      const before = counted.get(address) ?? { frontends: 0, sources: 0, ranges: 0 }
+      counted.set(address, { ...before, [part]: before[part] + 1, ranges: ranges ?? before.ranges })
     }
-    for (const { address } of this.#entries.values()) count(address, 'frontends')
+    for (const { address, record } of this.#entries.values())
+      count(address, 'frontends', this.#vipRanges.change(address, undefined, record.ranges))
     for (const address of this.#backends.counted()) count(address, 'sources')
     this.#addresses.adopt(counted)
+    this.#ranges.finishAdoption()
     for (const entry of this.#entries.values()) this.#place(entry)
   }
 
@@ -200,33 +223,62 @@ export class ServiceTable {
     for (const [name, { backend, use }] of uses) {
       const ref = this.#backends.take(backend, frontend.protocol, frontend.id, use)
       if (use.rests) resting.push(ref)
-      else active.push([name, ref])
+      // Pods by their addresses: so a client meets the same one by every port of a Service.
+      else active.push([frontend.affinitySec === undefined ? name : backend.address, ref])
     }
-    const now = this.#times.nowNs()
-    const written = this.#space.write(frontend.id, active, resting, held?.record, now)
-    const record = { service, ...written }
-    try {
-      this.#frontends.put(key, encodeFrontend(record))
-      if (held === undefined) this.#announce(frontend.address, key)
-      else if (!this.#addresses.isVip(frontend.address)) this.#addresses.restore(frontend.address)
-    } catch (error) {
-      this.#space.giveResting(record, now)
-      if (held === undefined) this.#space.giveRooms(frontend.id, now)
-      throw error
-    }
-    if (held !== undefined) this.#space.giveResting(held.record, now)
+    const record = this.#writeRecord(frontend, key, { service, active, resting, held })
+    if (held === undefined) return record
+    this.#space.giveLists(held.record, this.#times.nowNs())
+    this.#ranges.give(held.record.ranges)
     return record
   }
 
-  /** The address is ours from here on. */
-  #announce(address: string, key: Uint8Array): void {
+  #writeRecord(
+    { id, address, sources, affinitySec = 0 }: Frontend,
+    key: Uint8Array,
+    { service, active, resting, held }: Named,
+  ): FrontendRecord {
+    const now = this.#times.nowNs()
+    const before = held?.record
+    const ranges = this.#ranges.take(sources)
+    const undo: (() => void)[] = [() => this.#ranges.give(ranges)]
     try {
-      this.#addresses.add(address, 'frontends', 1)
+      const places = this.#space.write(id, active, resting, { before, hasMembers: affinitySec > 0 }, now)
+      undo.push(() => this.#space.giveLists(places, now))
+      if (held === undefined) undo.push(() => this.#space.giveRooms(id, now))
+      const affinitySinceNs = before !== undefined && before.affinitySec > 0 ? before.affinitySinceNs : now
+      const record = { service, ...places, ranges, affinitySec, affinitySinceNs }
+      this.#frontends.put(key, encodeFrontend(record))
+      this.#announce(address, key, ranges, before)
+      return record
     } catch (error) {
-      this.#frontends.delete(key)
+      for (const step of undo) step()
       throw error
     }
   }
+
+  /** The address is ours from here on, and answers to those whom its frontends let in. */
+  #announce(address: string, key: Uint8Array, ranges: number, before: FrontendRecord | undefined): void {
+    const answered = this.#vipRanges.change(address, before?.ranges, ranges)
+    try {
+      if (before === undefined) this.#addresses.add(address, 'frontends', 1, answered)
+      else if (this.#addresses.of(address).ranges !== answered) this.#addresses.add(address, 'frontends', 0, answered)
+      else if (!this.#addresses.isVip(address)) this.#addresses.restore(address)
+    } catch (error) {
+      this.#vipRanges.change(address, ranges, before?.ranges)
+      if (before === undefined) this.#frontends.delete(key)
+      else this.#frontends.put(key, encodeFrontend(before))
+      throw error
+    }
+  }
+}
+
+/** What a frontend is written of. */
+interface Named {
+  readonly service: number
+  readonly active: readonly (readonly [string, BackendRef])[]
+  readonly resting: readonly BackendRef[]
+  readonly held: Entry | undefined
 }
 
 function idOf(key: Uint8Array): string {

@@ -2,11 +2,12 @@
  * The array of all Maglev tables. A frontend has at most two rooms in it: for the table in force, and for the one
  * before, which packets of flows without state may ask. The next change is written over that one: whoever still reads
  * it meets backends of this frontend, older or newer ones. So changes take no space, however fast they come. Beside
- * them lie the references of backends that rest. Pure.
+ * them lie the references of backends that rest, and those that clients may stay with. Pure.
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
 import { StretchPool } from '../slots.ts'
+import { memberSlots } from './members.ts'
 
 const noBackend: BackendRef = { id: 0, generation: 0 }
 const graceNs = 1_000_000_000n
@@ -18,6 +19,9 @@ interface Room {
 }
 
 const nowhere: Room = { offset: 0, length: 0 }
+
+/** What a frontend names in the map of tables. */
+type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affinitySinceNs'>
 
 export class TableSpace {
   /** Two words for each slot: id, generation. */
@@ -37,8 +41,9 @@ export class TableSpace {
         id,
         [table, previous].filter(({ length }) => length > 0),
       )
-    const resting = [...found.values()].map((record) => record.resting).filter(({ length }) => length > 0)
-    this.#stretches = new StretchPool(this.size, graceNs, [...[...this.#rooms.values()].flat(), ...resting])
+    const lists = [...found.values()].flatMap(({ resting, members }) => [resting, members])
+    const used = [...[...this.#rooms.values()].flat(), ...lists.filter(({ length }) => length > 0)]
+    this.#stretches = new StretchPool(this.size, graceNs, used)
   }
 
   get size(): number {
@@ -62,25 +67,27 @@ export class TableSpace {
 
   /**
    * Writes what a frontend is to name, beside what is in force. `active` by names that are sorted and the same on every
-   * node. Throws ERR_MAP_FULL.
+   * node. `hasMembers`: clients may stay with one of them. Throws ERR_MAP_FULL.
    */
   write(
     id: string,
     active: readonly (readonly [string, BackendRef])[],
     resting: readonly BackendRef[],
-    before: FrontendRecord | undefined,
+    { before, hasMembers = false }: { readonly before: FrontendRecord | undefined; readonly hasMembers?: boolean },
     nowNs: bigint,
-  ): Omit<FrontendRecord, 'service'> {
+  ): Places {
     const length = tableLength(active.length)
-    const rest = resting.length === 0 ? nowhere : this.#take(resting.length, nowNs)
-    let table = nowhere
+    const refs = active.map(([, ref]) => ref)
+    const rest = this.#listOf(resting, nowNs)
+    let [members, table] = [nowhere, nowhere]
     try {
+      if (hasMembers && length > 0) members = this.#listOf(memberSlots(refs), nowNs)
       if (length > 0) table = { offset: this.#roomFor(id, length, before?.table ?? nowhere, nowNs), length }
     } catch (error) {
       this.#give(rest, nowNs)
+      this.#give(members, nowNs)
       throw error
     }
-    const refs = active.map(([, ref]) => ref)
     if (length > 0) {
       const order = maglevTable(
         active.map(([name]) => name),
@@ -88,7 +95,6 @@ export class TableSpace {
       )
       for (let slot = 0; slot < length; slot++) this.#writeRef(table.offset + slot, refs[order[slot] ?? 0] ?? noBackend)
     }
-    for (const [slot, ref] of resting.entries()) this.#writeRef(rest.offset + slot, ref)
     return {
       backends: active.length,
       only: (active.length === 1 ? refs[0] : undefined) ?? noBackend,
@@ -96,12 +102,24 @@ export class TableSpace {
       previous: before?.table ?? nowhere,
       previousOnly: before?.only ?? noBackend,
       resting: rest,
+      members,
     }
   }
 
-  /** The frontend names these resting ones no more, or never came to. */
-  giveResting({ resting }: Pick<FrontendRecord, 'resting'>, nowNs: bigint): void {
+  /** Whether the backends with which clients may stay are written as they have to be. */
+  hasMembers({ members }: FrontendRecord, active: readonly BackendRef[]): boolean {
+    const slots = active.length > 1 ? memberSlots(active) : []
+    if (slots.length !== members.length) return false
+    return slots.every((ref = noBackend, slot) => {
+      const word = (members.offset + slot) * wordsPerSlot
+      return this.#words[word] === ref.id && this.#words[word + 1] === ref.generation
+    })
+  }
+
+  /** The frontend names these lists no more, or never came to. */
+  giveLists({ resting, members }: Pick<FrontendRecord, 'resting' | 'members'>, nowNs: bigint): void {
     this.#give(resting, nowNs)
+    this.#give(members, nowNs)
   }
 
   /** The frontend is gone. */
@@ -124,6 +142,13 @@ export class TableSpace {
     if (spare !== undefined && rooms.length > 1) this.#give(spare, nowNs)
     this.#rooms.set(id, [...rooms.filter((each) => each !== spare || rooms.length < 2), room])
     return room.offset
+  }
+
+  #listOf(refs: readonly (BackendRef | undefined)[], nowNs: bigint): Room {
+    if (refs.length === 0) return nowhere
+    const list = this.#take(refs.length, nowNs)
+    for (const [slot, ref = noBackend] of refs.entries()) this.#writeRef(list.offset + slot, ref)
+    return list
   }
 
   #take(length: number, nowNs: bigint): Room {

@@ -16,6 +16,7 @@ import {
   tooManyWords,
 } from './service-requests.ts'
 import { sharedText, sharedValue } from './shared.ts'
+import { type ReadRanges, type SourceRanges, sourceRangesOf } from './source-ranges.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
 export const portsHeldCondition = 'herald.dev/PortsHeld'
@@ -36,6 +37,9 @@ export const serviceSchema = z.object({
     externalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
     internalTrafficPolicy: choice(['Cluster', 'Local'], 'Cluster'),
     sessionAffinity: choice(['None', 'ClientIP'], 'None'),
+    sessionAffinityConfig: z
+      .object({ clientIP: z.object({ timeoutSeconds: z.number().int().min(1).max(86_400).nullish() }).nullish() })
+      .nullish(),
     selector: textMap,
     ipFamilies: optionalList(ipFamilies),
     ipFamilyPolicy: choice(['SingleStack', 'PreferDualStack', 'RequireDualStack'], undefined),
@@ -78,11 +82,13 @@ export interface Service {
     readonly type: Written['spec']['type']
     readonly loadBalancerClass: string | undefined
     readonly loadBalancerIP: string | undefined
-    readonly loadBalancerSourceRanges: readonly string[]
+    /** Who may open flows; undefined: everybody. */
+    readonly sourceRanges: SourceRanges | undefined
     readonly externalTrafficPolicy: 'Cluster' | 'Local'
     /** Of its cluster IPs. */
     readonly internalTrafficPolicy: 'Cluster' | 'Local'
-    readonly sessionAffinity: 'None' | 'ClientIP'
+    /** How long a client stays with its pod; undefined: not at all. */
+    readonly affinitySec: number | undefined
     readonly selector: Labels
     /** In order, as the API server would complete them. */
     readonly families: readonly Family[]
@@ -102,10 +108,10 @@ const otherSpec: Service['spec'] = {
   type: 'ClusterIP',
   loadBalancerClass: undefined,
   loadBalancerIP: undefined,
-  loadBalancerSourceRanges: [],
+  sourceRanges: undefined,
   externalTrafficPolicy: 'Cluster',
   internalTrafficPolicy: 'Cluster',
-  sessionAffinity: 'None',
+  affinitySec: undefined,
   selector: {},
   families: [],
   needsAllFamilies: false,
@@ -126,8 +132,10 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(serviceSchema, raw, checkSpec)
   if (value === undefined) return { faults }
-  const service = compact(value)
-  const external = externalFaults(value)
+  const sources = rangesOf(value)
+  if (!sources.isUsable) return { faults: [...faults, ...sources.faults] }
+  const service = compact(value, sources.ranges)
+  const external = [...externalFaults(value), ...sources.faults]
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
   const tooMany = tooManyWords(service)
@@ -151,6 +159,11 @@ function checkSpec({ spec }: Written): readonly Fault[] {
     const remedy = 'Write PreferDualStack or RequireDualStack, or one family in spec.ipFamilies.'
     faults.push(fault('warning', ['spec', 'ipFamilyPolicy'], 'FamiliesTrimmed', message, remedy))
   }
+  if (spec.sessionAffinity === 'None' && spec.sessionAffinityConfig?.clientIP != null) {
+    const path = ['spec', 'sessionAffinityConfig']
+    const message = 'without sessionAffinity ClientIP it has no effect'
+    faults.push(fault('warning', path, 'InvalidField', message, 'Write sessionAffinity: ClientIP, or remove it.'))
+  }
   const seen = new Set<string>()
   spec.ports.forEach(({ protocol, port }, index) => {
     if (seen.has(`${port}/${protocol}`)) {
@@ -171,6 +184,21 @@ function externalFaults({ spec }: Written): readonly Fault[] {
   })
 }
 
+/** Of a LoadBalancer, the only type for which the API server takes them. */
+function rangesOf({ metadata, spec }: Written): ReadRanges {
+  const { loadBalancerSourceRanges: listed, type } = spec
+  if (type === 'LoadBalancer') return sourceRangesOf(listed, metadata.annotations, familiesOf(spec))
+  return { ranges: undefined, isUsable: true, faults: listed.length === 0 ? [] : [onlyOfLoadBalancers] }
+}
+
+const onlyOfLoadBalancers = fault(
+  'warning',
+  ['spec', 'loadBalancerSourceRanges'],
+  'InvalidField',
+  'only a LoadBalancer has source ranges: they have no effect',
+  'Remove them.',
+)
+
 function statusFaults({ status }: Written): readonly Fault[] {
   return (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }, index) => {
     if (!ip || parseAddress(ip) !== undefined) return []
@@ -180,7 +208,15 @@ function statusFaults({ status }: Written): readonly Fault[] {
   })
 }
 
-function compact({ metadata, spec, status }: Written): Service {
+/** As the API server completes it. */
+const defaultAffinitySec = 10_800
+
+function affinityOf({ sessionAffinity, sessionAffinityConfig }: Written['spec']): number | undefined {
+  if (sessionAffinity !== 'ClientIP') return undefined
+  return sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySec
+}
+
+function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges | undefined): Service {
   const isLoadBalancer = spec.type === 'LoadBalancer'
   const addresses = ownAddressesOf(spec)
   const isKept = isLoadBalancer || addresses.length > 0
@@ -206,10 +242,10 @@ function compact({ metadata, spec, status }: Written): Service {
       type: spec.type,
       loadBalancerClass: spec.loadBalancerClass,
       loadBalancerIP: spec.loadBalancerIP,
-      loadBalancerSourceRanges: spec.loadBalancerSourceRanges,
+      sourceRanges,
       externalTrafficPolicy: spec.externalTrafficPolicy,
       internalTrafficPolicy: spec.internalTrafficPolicy,
-      sessionAffinity: spec.sessionAffinity,
+      affinitySec: affinityOf(spec),
       // It only counts where two Services share an address.
       selector: spec.externalTrafficPolicy === 'Local' ? spec.selector : {},
       families,

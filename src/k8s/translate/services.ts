@@ -1,5 +1,12 @@
 /** What one Service means on this node: its frontends, its routes, and the chain of verdicts. Pure. */
-import { type Backend, frontendId, type DesiredService, type Frontend, type Verdict } from '../../desired/model.ts'
+import {
+  type Backend,
+  frontendId,
+  type DesiredService,
+  type Frontend,
+  type SourceRange,
+  type Verdict,
+} from '../../desired/model.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
 import { setOf } from '../../allocation/sharing.ts'
 import { someOf } from '../../desired/some-of.ts'
@@ -75,7 +82,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     const isSelected = said.every(({ ok, step }) => ok || step !== 'selected')
     // Nodes that announce it hand on to its backends here what is for them, also where nothing selects it.
     if (mayServe && options.datapath === 'ebpf')
-      frontends = frontendsOf(key, isSelected ? ports : ports.filter(isHandedOnTo))
+      frontends = frontendsOf(key, service, isSelected ? ports : ports.filter(isHandedOnTo))
     if (said.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
@@ -250,23 +257,9 @@ function portsOf(
 function supportedVerdict({ spec }: Service, { datapath }: TranslatorOptions): Verdict {
   if (datapath === 'none')
     return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
-  if (spec.loadBalancerSourceRanges.length > 0)
-    return no(
-      'supported',
-      'SourceRangesNotServed',
-      'loadBalancerSourceRanges cannot be enforced in this version',
-      'Remove loadBalancerSourceRanges, or filter on the router.',
-    )
-  if (spec.sessionAffinity === 'ClientIP')
-    return no(
-      'supported',
-      'SessionAffinityNotServed',
-      'sessionAffinity ClientIP cannot be kept in this version',
-      'Set sessionAffinity: None.',
-    )
   if (spec.ports.some(({ protocol }) => protocol === 'SCTP'))
     return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
-  return yes('supported', 'Supported', 'every field can be enforced')
+  return yes('supported', 'Supported', ['every field is enforced', ...limitsOf(spec)].join('; '))
 }
 
 function isHandedOnTo({ reach, backends: { used, resting } }: ServedPort): boolean {
@@ -274,10 +267,35 @@ function isHandedOnTo({ reach, backends: { used, resting } }: ServedPort): boole
   return reach.kind === 'tunnels' && (used.some(isHere) || resting.some(isHere))
 }
 
-function frontendsOf(key: string, ports: readonly ServedPort[]): readonly Frontend[] {
+/** Whom it lets in, and how long they stay with one pod. */
+function limitsOf({ sourceRanges, affinitySec, families }: Service['spec']): readonly string[] {
+  const sources = families.flatMap((family) => {
+    const ranges = sourceRanges?.[family]
+    if (ranges === undefined) return []
+    const name = family === 'ipv4' ? 'IPv4' : 'IPv6'
+    const [allowed, denied] = [true, false].map((is) => ranges.filter(({ isAllowed }) => isAllowed === is))
+    if (allowed === undefined || denied === undefined || allowed.length === 0) return `nobody is let in by ${name}`
+    const named = (list: readonly SourceRange[]): string => someOf(list.map(({ prefix }) => prefix)).join(', ')
+    if (denied.length > 0) return `flows from ${named(denied)} are not let in`
+    return `flows from ${named(allowed)} alone are let in by ${name}`
+  })
+  return affinitySec === undefined ? sources : [...sources, `a client stays with its pod for ${affinitySec} s`]
+}
+
+function frontendsOf(key: string, { spec }: Service, ports: readonly ServedPort[]): readonly Frontend[] {
   return ports.flatMap(({ address, port: { port, protocol }, backends: { used, resting } }) => {
     if (protocol === 'SCTP') return []
-    const frontend = { id: frontendId(address, protocol, port), service: key, address, protocol, port, backends: used }
-    return resting.length === 0 ? frontend : { ...frontend, resting }
+    const sources = spec.sourceRanges?.[familyOf(address)]
+    return {
+      id: frontendId(address, protocol, port),
+      service: key,
+      address,
+      protocol,
+      port,
+      backends: used,
+      ...(resting.length === 0 ? {} : { resting }),
+      ...(sources === undefined ? {} : { sources }),
+      ...(spec.affinitySec === undefined ? {} : { affinitySec: spec.affinitySec }),
+    }
   })
 }

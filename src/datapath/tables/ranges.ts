@@ -1,0 +1,218 @@
+/**
+ * Source ranges: sets of them, which frontends and VIPs name. A set is written whole before it is named, is never
+ * changed, and goes when nobody has named it for a while, so that no packet meets half of one: it is judged by the
+ * ranges before a change or by those after it. Equal sets are one.
+ *
+ *     take:  entries of a new set --> (the frontend names it) --> nobody names the one before --> a second --> gone
+ *
+ * What somebody else wrote into a set is found by a walk over the map, some entries with each reading. Pure.
+ */
+import type { SourceRange } from '../../desired/model.ts'
+import { decodeRangeKey, encodeRangeKey } from '../layout.ts'
+import { indexKey, indexOf, type MapStore } from '../maps.ts'
+import { IdPool } from '../slots.ts'
+import type { TableTimes } from './backends.ts'
+
+/** A packet that read a frontend just before it was replaced reads its ranges within this. */
+const graceNs = 1_000_000_000n
+/** Entries of the map that are looked at with each reading of a set. */
+const walkedAtOnce = 64
+
+interface Held {
+  readonly id: number
+  readonly name: string
+  /** In the order of {@link inOrder}. */
+  readonly ranges: readonly SourceRange[]
+  readonly prefixes: ReadonlySet<string>
+  users: number
+  leavesNs: bigint | undefined
+}
+
+export class RangeTable {
+  readonly #store: MapStore
+  readonly #times: TableTimes
+  readonly #ids: IdPool
+  readonly #byName = new Map<string, Held>()
+  readonly #byId = new Map<number, Held>()
+  readonly #leaving = new Set<Held>()
+  /** By set: what somebody else put into it. */
+  readonly #foreign = new Map<number, readonly SourceRange[]>()
+  #walk: Iterator<readonly [Uint8Array, Uint8Array]> | undefined
+  #used = 0
+
+  /** Takes over every set; those that nobody takes until {@link finishAdoption} go. */
+  constructor(store: MapStore, times: TableTimes) {
+    this.#store = store
+    this.#times = times
+    this.#ids = new IdPool('sets of source ranges', 2 ** 31)
+    this.#ids.reserve(0)
+    const found = new Map<number, SourceRange[]>()
+    for (const [key, value] of store.entries()) {
+      const { set, prefix } = decodeRangeKey(key)
+      found.set(set, [...(found.get(set) ?? []), { prefix, isAllowed: indexOf(value) !== 0 }])
+    }
+    for (const [id, ranges] of found) this.#hold(id, inOrder(ranges))
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  get maxEntries(): number {
+    return this.#store.maxEntries
+  }
+
+  /** A set of exactly these, which is to be given back; 0: everybody. Throws ERR_MAP_FULL and has changed nothing then. */
+  take(wanted: readonly SourceRange[] | undefined): number {
+    if (wanted === undefined) return 0
+    const ranges = inOrder(wanted)
+    const held = this.#byName.get(nameOf(ranges)) ?? this.#make(ranges)
+    if (!this.#isIntact(held)) this.#restore(held)
+    held.users++
+    held.leavesNs = undefined
+    this.#leaving.delete(held)
+    return held.id
+  }
+
+  /** Once for each {@link take} or {@link adopt}. */
+  give(set: number): void {
+    const held = this.#byId.get(set)
+    if (held === undefined || --held.users > 0) return
+    held.leavesNs = this.#times.nowNs() + graceNs
+    this.#leaving.add(held)
+  }
+
+  /** A frontend that was found names it. */
+  adopt(set: number): void {
+    if (set === 0) return
+    const held = this.#byId.get(set) ?? this.#hold(set, [])
+    held.users++
+  }
+
+  finishAdoption(): void {
+    for (const held of [...this.#byId.values()]) if (held.users === 0) this.#remove(held)
+  }
+
+  /** What the map holds of a set, and what packets are judged by; undefined: everybody is let in. */
+  read(set: number): readonly SourceRange[] | undefined {
+    if (set === 0) return undefined
+    this.#walkOn()
+    const own = (this.#byId.get(set)?.ranges ?? []).flatMap(({ prefix }) => {
+      const value = this.#get(set, prefix)
+      return value === undefined ? [] : { prefix, isAllowed: indexOf(value) !== 0 }
+    })
+    const foreign = this.#foreign.get(set)
+    return foreign === undefined ? own : inOrder([...own, ...foreign])
+  }
+
+  /** As it was written; undefined for 0. */
+  known(set: number): readonly SourceRange[] | undefined {
+    return set === 0 ? undefined : (this.#byId.get(set)?.ranges ?? [])
+  }
+
+  /** Ends what nobody names any more. */
+  purge(): void {
+    const now = this.#times.nowNs()
+    for (const held of this.#leaving) {
+      if ((held.leavesNs ?? now) > now) return
+      this.#remove(held)
+    }
+  }
+
+  #hold(id: number, ranges: readonly SourceRange[]): Held {
+    const prefixes = new Set(ranges.map(({ prefix }) => prefix))
+    const held: Held = { id, name: nameOf(ranges), ranges, prefixes, users: 0, leavesNs: undefined }
+    this.#ids.reserve(id)
+    this.#byId.set(id, held)
+    // A set that is there twice, as a crash may leave it, is one of them for whoever asks for it next.
+    if (!this.#byName.has(held.name)) this.#byName.set(held.name, held)
+    this.#used += ranges.length
+    return held
+  }
+
+  #make(ranges: readonly SourceRange[]): Held {
+    const id = this.#ids.take(this.#times.nowNs())
+    const written: Uint8Array[] = []
+    try {
+      for (const range of ranges) written.push(this.#put(id, range))
+    } catch (error) {
+      for (const key of written) this.#store.delete(key)
+      this.#ids.give(id, this.#times.nowNs())
+      throw error
+    }
+    return this.#hold(id, ranges)
+  }
+
+  #put(set: number, { prefix, isAllowed }: SourceRange): Uint8Array {
+    const key = encodeRangeKey({ set, prefix }) ?? new Uint8Array()
+    this.#store.put(key, indexKey(isAllowed ? 1 : 0))
+    return key
+  }
+
+  #get(set: number, prefix: string): Uint8Array | undefined {
+    const key = encodeRangeKey({ set, prefix })
+    return key === undefined ? undefined : this.#store.get(key)
+  }
+
+  #remove(held: Held): void {
+    for (const { prefix } of [...held.ranges, ...(this.#foreign.get(held.id) ?? [])]) this.#delete(held.id, prefix)
+    this.#foreign.delete(held.id)
+    this.#leaving.delete(held)
+    this.#byId.delete(held.id)
+    if (this.#byName.get(held.name) === held) this.#byName.delete(held.name)
+    this.#used -= held.ranges.length
+    this.#ids.give(held.id, this.#times.nowNs())
+  }
+
+  #delete(set: number, prefix: string): void {
+    const key = encodeRangeKey({ set, prefix })
+    if (key !== undefined) this.#store.delete(key)
+  }
+
+  #isIntact({ id, ranges }: Held): boolean {
+    if (this.#foreign.has(id)) return false
+    return ranges.every(({ prefix, isAllowed }) => {
+      const value = this.#get(id, prefix)
+      return value !== undefined && (indexOf(value) !== 0) === isAllowed
+    })
+  }
+
+  #restore(held: Held): void {
+    for (const range of held.ranges) this.#put(held.id, range)
+    for (const { prefix } of this.#foreign.get(held.id) ?? []) this.#delete(held.id, prefix)
+    this.#foreign.delete(held.id)
+  }
+
+  #walkOn(): void {
+    this.#walk ??= this.#store.entries()[Symbol.iterator]()
+    for (let left = walkedAtOnce; left > 0; left--) {
+      const next = this.#walk.next()
+      if (next.done === true) {
+        this.#walk = undefined
+        return
+      }
+      this.#lookAt(...next.value)
+    }
+  }
+
+  #lookAt(key: Uint8Array, value: Uint8Array): void {
+    const { set, prefix } = decodeRangeKey(key)
+    const held = this.#byId.get(set)
+    if (held === undefined) this.#store.delete(key)
+    else if (!held.prefixes.has(prefix)) {
+      const others = (this.#foreign.get(set) ?? []).filter((range) => range.prefix !== prefix)
+      this.#foreign.set(set, [...others, { prefix, isAllowed: indexOf(value) !== 0 }])
+    }
+  }
+}
+
+function nameOf(ranges: readonly SourceRange[]): string {
+  return ranges.map(({ prefix, isAllowed }) => `${isAllowed ? '+' : '-'}${prefix}`).join(' ')
+}
+
+/** Each once; by text, which is canonical. */
+function inOrder(ranges: readonly SourceRange[]): readonly SourceRange[] {
+  return [...new Map(ranges.map((range) => [range.prefix, range])).values()].sort((a, b) =>
+    a.prefix < b.prefix ? -1 : Number(a.prefix > b.prefix),
+  )
+}

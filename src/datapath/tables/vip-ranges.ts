@@ -1,0 +1,88 @@
+/**
+ * To whom a VIP itself answers: pings, and packets that nobody serves. To whomever one of its frontends lets in. Pure.
+ */
+import type { SourceRange } from '../../desired/model.ts'
+import { HeraldError } from '../../errors.ts'
+import { parsePrefix, prefixAddress, prefixLength, prefixOf, type Prefix } from '../../ip/prefix.ts'
+import type { RangeTable } from './ranges.ts'
+
+export class VipRanges {
+  readonly #ranges: RangeTable
+  /** By address: how many frontends name which set. */
+  readonly #sets = new Map<string, Map<number, number>>()
+  /** By address: the set that was taken for it. */
+  readonly #taken = new Map<string, number>()
+
+  constructor(ranges: RangeTable) {
+    this.#ranges = ranges
+  }
+
+  /**
+   * The set that is to be written for a VIP, one frontend of which names `to` in place of `from`; undefined: it is new,
+   * or gone. Where the union of several finds no room in the map nobody is answered.
+   */
+  change(address: string, from: number | undefined, to: number | undefined): number {
+    if (from !== undefined) this.#count(address, from, -1)
+    if (to !== undefined) this.#count(address, to, 1)
+    try {
+      return this.#take(address, this.#union(address))
+    } catch (error) {
+      if (!(error instanceof HeraldError && error.code === 'ERR_MAP_FULL')) throw error
+      return this.#take(address, [])
+    }
+  }
+
+  #count(address: string, set: number, more: 1 | -1): void {
+    const sets = this.#sets.get(address) ?? new Map<number, number>()
+    const count = (sets.get(set) ?? 0) + more
+    if (count > 0) sets.set(set, count)
+    else sets.delete(set)
+    if (sets.size > 0) this.#sets.set(address, sets)
+    else this.#sets.delete(address)
+  }
+
+  /** undefined: everybody. */
+  #union(address: string): readonly SourceRange[] | undefined {
+    const sets = [...(this.#sets.get(address)?.keys() ?? [])]
+    if (sets.length === 0 || sets.includes(0)) return undefined
+    return sets.map((set) => this.#ranges.known(set) ?? []).reduce(unionOf)
+  }
+
+  #take(address: string, wanted: readonly SourceRange[] | undefined): number {
+    const before = this.#taken.get(address) ?? 0
+    const set = this.#ranges.take(wanted)
+    if (set === 0) this.#taken.delete(address)
+    else this.#taken.set(address, set)
+    this.#ranges.give(before)
+    return set
+  }
+}
+
+/**
+ * What either of two lists lets in. The longest prefix of both that holds an address is as long as that of each list
+ * or longer, so at each prefix of both the answer of each list is known.
+ */
+export function unionOf(a: readonly SourceRange[], b: readonly SourceRange[]): readonly SourceRange[] {
+  const [ofA, ofB] = [judgeOf(a), judgeOf(b)]
+  const all = [...new Set([...a, ...b].map(({ prefix }) => prefix))]
+  return all.map((prefix) => ({ prefix, isAllowed: ofA(prefix) || ofB(prefix) }))
+}
+
+/** Whether a list lets in what a prefix holds, as far as it does not say more of parts of it. */
+function judgeOf(ranges: readonly SourceRange[]): (prefix: string) => boolean {
+  const known = new Map<Prefix, boolean>()
+  for (const { prefix, isAllowed } of ranges) {
+    const parsed = parsePrefix(prefix)
+    if (parsed !== undefined) known.set(parsed, isAllowed)
+  }
+  const lengths = [...new Set([...known.keys()].map(prefixLength))].sort((a, b) => b - a)
+  return (text) => {
+    const prefix = parsePrefix(text)
+    if (prefix === undefined) return false
+    for (const length of lengths) {
+      const found = length > prefixLength(prefix) ? undefined : known.get(prefixOf(prefixAddress(prefix), length))
+      if (found !== undefined) return found
+    }
+    return false
+  }
+}
