@@ -98,6 +98,7 @@ const operatorFigures = {
   pools: ['ipv4', 'ipv6'].map((family) => ({ pool: 'blue', family, total: 4, used: 1 })),
   problems: { error: 0, warning: 0 },
   notAccepted: 0,
+  broken: 0,
   outcomes: { service: { written: 1, stale: 0, gone: 0, owned: 0, limited: 0, refused: 0, failed: 0 } },
   waiting: { service: 0 },
   inFlight: 0,
@@ -127,7 +128,10 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
   assert.deepEqual(rows(table), scraped)
   assert.ok(rest.includes(`the first ${maxServicesWithSeries} by name`))
   for (const reason of reasonNames) assert.ok(rest.includes(`\`${reason}\``), reason)
-  const labels = new Set(rows(rest).flatMap(([cell = '']) => [...cell.matchAll(/`(\w+)`/g)].map((match) => match[1])))
+  const [ofLabels = ''] = rest.split(/^## /m)
+  const labels = new Set(
+    rows(ofLabels).flatMap(([cell = '']) => [...cell.matchAll(/`(\w+)`/g)].map((match) => match[1])),
+  )
   const used = new Set(
     [...families.values()].flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample.labels))),
   )
@@ -159,18 +163,64 @@ test('the alerts of docs/metrics.md are those of the chart', () => {
     assert.deepEqual([expr, lasts], [ofChart.get(alert)?.expr, ofChart.get(alert)?.for], alert)
 })
 
+const noFigures = { count: 1, errors: 0, lastMs: 1, lostLogLines: 0, failures: new Map<string, number>() }
+const scrapedWith = async (hasAliases: boolean) => ({
+  ofAgent: parseExposition(await createMetrics(() => noFigures, hasAliases)(memoryViews())),
+  ofOperator: parseExposition(await createOperatorMetrics(hasAliases)(operatorFigures)),
+})
+const labelsOf = (samples: readonly { readonly labels: object }[]): string =>
+  [...new Set(samples.flatMap(({ labels }) => Object.keys(labels)))].map((label) => `\`${label}\``).join(', ')
+
 test("docs/metrics.md names exactly the families under MetalLB's names, with who has them", async () => {
-  const figures = { count: 1, errors: 0, lastMs: 1, lostLogLines: 0, failures: new Map<string, number>() }
-  const ofAgent = parseExposition(await createMetrics(() => figures, true)(memoryViews()))
-  const ofOperator = parseExposition(await createOperatorMetrics(true)(operatorFigures))
+  const { ofAgent, ofOperator } = await scrapedWith(true)
   const rowsOf = [...new Map([...ofAgent, ...ofOperator]).values()]
     .filter(({ name }) => name.startsWith('metallb_'))
     .map(({ name, type, help, samples }) => {
       const who = !ofOperator.has(name) ? 'agent' : ofAgent.has(name) ? 'both' : 'operator'
-      const labels = [...new Set(samples.flatMap((each) => Object.keys(each.labels)))]
-      return [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(', '), who, help]
+      return [`\`${name}\``, type, labelsOf(samples), who, help]
     })
   assert.deepEqual(rows(sections(page('metrics')).get("MetalLB's names") ?? ''), rowsOf)
+})
+
+test("docs/metrics.md names exactly the families of an operator under Cilium's names", async () => {
+  const { ofOperator } = await scrapedWith(true)
+  const rowsOf = [...ofOperator.values()]
+    .filter(({ name }) => name.startsWith('cilium_'))
+    .map(({ name, type, help, samples }) => [`\`${name}\``, type, labelsOf(samples), help])
+  assert.ok(rowsOf.length > 0)
+  assert.deepEqual(rows(sections(page('metrics')).get("Cilium's names") ?? ''), rowsOf)
+})
+
+test('docs/metrics.md says of every name of theirs whether it is here, and what is in its place', async () => {
+  const [usual, all] = await Promise.all([scrapedWith(false), scrapedWith(true)])
+  const namesOf = ({ ofAgent, ofOperator }: typeof all): ReadonlySet<string> =>
+    new Set([...ofAgent.keys(), ...ofOperator.keys()])
+  const [always, asked] = [namesOf(usual), namesOf(all)]
+  const table = rows(sections(page('metrics')).get('Their names, one by one') ?? '')
+  for (const [cell = '', here, instead = ''] of table) {
+    const name = cell.replaceAll('`', '')
+    assert.equal(here, always.has(name) ? 'always' : asked.has(name) ? 'asked for' : 'no', name)
+    assert.equal(instead === '', here !== 'no', name)
+    for (const [, other = ''] of instead.matchAll(/`(\w+)`/g)) assert.ok(asked.has(other), `${name}: ${other}`)
+  }
+  const listed = table.map(([cell = '']) => cell.replaceAll('`', ''))
+  assert.equal(new Set(listed).size, listed.length)
+  const theirs = [...asked].filter((name) => /^(metallb|cilium)_/.test(name))
+  assert.deepEqual(
+    theirs.filter((name) => !listed.includes(name)),
+    [],
+  )
+  // Per kind of message, of frames and of BFD: what each of them counts, in whatever mode.
+  for (const [part, least] of [
+    ['metallb_bgp_', 13],
+    ['metallb_bfd_', 8],
+    ['metallb_layer2_', 3],
+    ['metallb_k8s_client_', 4],
+    ['metallb_allocator_', 7],
+    ['cilium_bgp_control_plane_', 5],
+    ['cilium_operator_', 7],
+  ] as const)
+    assert.ok(listed.filter((name) => name.startsWith(part)).length >= least, part)
 })
 
 test('docs/operate.md has a row for each reason of the kernel, with what becomes of a packet and what to do', () => {

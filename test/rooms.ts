@@ -125,10 +125,14 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/cli/cluster-explain.ts': [
     ...['src/errors.ts', 'src/ip', 'src/api/types.ts', 'src/cli', 'src/cli/cluster-reads.ts', 'src/cli/cluster.ts'],
-    ...['src/k8s', 'src/k8s/apiserver', 'src/k8s/dialects', 'src/k8s/dialects/node-report.ts', 'src/k8s/source.ts'],
+    ...['src/k8s', 'src/k8s/dialects', 'src/k8s/dialects/node-report.ts', 'src/k8s/source.ts'],
+    'src/cli/cluster-configuration.ts',
+  ],
+  'src/cli/cluster-configuration.ts': [
+    ...['src/errors.ts', 'src/k8s', 'src/k8s/apiserver', 'src/k8s/dialects', 'src/cli/cluster-reads.ts'],
   ],
   'src/cli/cluster.ts': [
-    ...['src/api/types.ts', 'src/cli', 'src/cli/cluster-reads.ts'],
+    ...['src/api/types.ts', 'src/cli', 'src/cli/cluster-configuration.ts', 'src/cli/cluster-reads.ts'],
     ...['src/k8s/apiserver', 'src/k8s/dialects/node-report.ts', 'src/k8s/source.ts'],
   ],
   'src/cli/validate.ts': ['src/desired', 'src/k8s', 'src/cli', 'src/cli/manifests.ts'],
@@ -143,6 +147,7 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
     'src/cli/migrate-values.ts',
   ],
   'src/cli/migrate-values.ts': ['src/errors.ts', 'src/k8s/dialects', 'src/k8s/source.ts', 'src/cli'],
+  'src/cli/observe.ts': ['src/errors.ts', 'src/api', 'src/flows', 'src/cli'],
   'src/cli/lb-pins.ts': ['src/errors.ts', 'src/datapath', 'src/api/types.ts', 'src/cli'],
   lab: ['src/errors.ts', 'src/api/types.ts'],
 }

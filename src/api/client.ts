@@ -50,6 +50,8 @@ const deadlineMs = 10_000
 /** A page of Services with hundreds of backends each. */
 const maxBodyBytes = 64 * 1024 * 1024
 const pageItems = 250
+/** Of a list: all peers with a full table each. */
+const maxPages = 100_000
 /** Of an event. */
 const maxLineCharacters = 1024 * 1024
 
@@ -113,12 +115,15 @@ function partFault({ flow, lost_events: lost }: FlowResponse): string | undefine
 
 async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape): AsyncGenerator<readonly T[]> {
   let token: string | undefined
-  do {
+  for (let pages = 0; pages < maxPages; pages++) {
     const next = token === undefined ? '' : `&continue=${encodeURIComponent(token)}`
     const page: Page<T> = await fetchJson(location, `${path}limit=${pageItems}${next}`, { items: [shape] })
     yield page.items
+    if (page.continue === undefined) return
+    if (page.continue === token) break
     token = page.continue
-  } while (token !== undefined)
+  }
+  throw new HeraldError('ERR_AGENT_ANSWER', 'a list without an end')
 }
 
 /**

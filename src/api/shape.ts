@@ -52,6 +52,8 @@ export const peerShape: Shape = {
   families: [{ family: 'string', received: 'number', advertised: 'number' }],
   messagesIn: 'number',
   messagesOut: 'number',
+  updatesIn: 'number',
+  updatesOut: 'number',
   flaps: 'number',
   transitions: [{ at: 'string', from: 'string', to: 'string', reason: 'string', times: 'number' }],
 }

@@ -86,6 +86,8 @@ export const peerSchema = z.object({
   families: z.array(familyCountSchema).describe('One entry per address family'),
   messagesIn: z.number().describe('Messages received on the present connection'),
   messagesOut: z.number().describe('Messages sent on the present connection'),
+  updatesIn: z.number().describe('UPDATEs received on the present connection'),
+  updatesOut: z.number().describe('UPDATEs sent on the present connection'),
   flaps: z.number().describe('Times that the Established session was lost'),
   lastReset: resetSchema.optional().describe('Why the session was lost, or could not be had, the last time'),
   updateErrors: updateErrorsSchema
@@ -312,7 +314,10 @@ export const clusterNodeSchema = z.object({
   node: z.string().describe('Name of the Node'),
   health: z
     .enum(['ok', 'degraded', 'unknown'])
-    .describe('degraded also: its agent gives no sign of life any more. unknown: the node has said nothing'),
+    .describe(
+      'ok also: no configuration is for this node. degraded also: its agent gives no sign of life any more. ' +
+        'unknown: the node has said nothing',
+    ),
   sessions: z
     .object({
       established: z.number().describe('Sessions that are Established'),

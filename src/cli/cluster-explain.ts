@@ -7,16 +7,13 @@
 import type { ClusterPeerView, ClusterServiceNodeView, ClusterServiceView, VerdictView } from '../api/types.ts'
 import { HeraldError } from '../errors.ts'
 import { formatAddress, parseAddress } from '../ip/address.ts'
-import { readOnce } from '../k8s/apiserver/inventory.ts'
-import { clusterReads } from '../k8s/dialects/moving/reads.ts'
 import type { FoundObject } from '../k8s/dialects/moving/report.ts'
 import { reportedNeighbors } from '../k8s/dialects/node-report.ts'
-import { poolInputKinds } from '../k8s/dialects/pools.ts'
-import { planKinds } from '../k8s/dialects/table.ts'
 import { foundOf } from '../k8s/moving-cluster.ts'
 import { serviceElsewhere } from '../k8s/service-elsewhere.ts'
 import { type RawObject, recordOf } from '../k8s/source.ts'
 import { clusterPeers } from './cluster.ts'
+import { readConfiguration } from './cluster-configuration.ts'
 import { type ClusterReads, type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
 import { silenceText } from './text.ts'
@@ -25,8 +22,6 @@ const allocatedCondition = 'herald.dev/AddressAllocated'
 /** Of some kilobytes each. */
 const pageServices = 250
 const endpointSlices = '/apis/discovery.k8s.io/v1/namespaces'
-/** Read in another way, or by nobody but the node itself. */
-const readApart = new Set(['Service', 'EndpointSlice', 'Node', 'Namespace', 'Secret'])
 
 /** `name` as `namespace/name`, or in the namespace of the context. Throws ERR_API_SERVER and ERR_KUBECONFIG. */
 export async function clusterService(location: ClusterLocation, name: string): Promise<ClusterServiceView> {
@@ -36,7 +31,7 @@ export async function clusterService(location: ClusterLocation, name: string): P
     if (service === undefined) return missing(key)
     // Of the Service the flag is the namespace, and Leases may be in any.
     const nodes = await knownNodes(reads, undefined)
-    const objects = [...(await configuration(reads)), ...(await aroundService(reads, key, service))]
+    const objects = [...(await readConfiguration(reads)), ...(await aroundService(reads, key, service))]
     return viewOf(
       key,
       service,
@@ -54,22 +49,6 @@ function missing(key: string): ClusterServiceView {
     remedy: 'Check namespace and name',
   }
   return { subject: `service ${key}`, exists: false, ok: false, addresses: [], verdicts: [verdict], nodes: [] }
-}
-
-/** What asks for sessions, pools and advertisements. */
-async function configuration(reads: ClusterReads): Promise<readonly FoundObject[]> {
-  const found: FoundObject[] = []
-  for (const wanted of clusterReads.filter(({ kind }) => isRead(kind))) {
-    const { objects, failure } = await readOnce(reads.requests, wanted)
-    // Half of it would answer wrongly.
-    if (failure !== undefined) throw new HeraldError('ERR_API_SERVER', failure.message)
-    found.push(...objects.map(foundOf))
-  }
-  return found
-}
-
-function isRead(kind: string): boolean {
-  return !readApart.has(kind) && [...planKinds, ...poolInputKinds].some((each) => each === kind)
 }
 
 /** It, its endpoints, its namespace, and every Service that has an address of it as well. */

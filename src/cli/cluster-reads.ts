@@ -7,6 +7,8 @@ import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { connectApiServer } from '../k8s/apiserver/connect.ts'
+import { readPages } from '../k8s/apiserver/inventory.ts'
+import { type ContextPlace, placeOfContext } from '../k8s/apiserver/kubeconfig-files.ts'
 import { ApiRequests, isSuccess } from '../k8s/apiserver/requests.ts'
 import { type NodeReport, nodeReportOf, nodeReportResource, nodeReportVersions } from '../k8s/dialects/node-report.ts'
 import { lifeSelector, type NodeLife, nodeLifeOf, silenceSec } from '../k8s/node-life.ts'
@@ -32,19 +34,10 @@ export class ClusterReads {
 
   /** undefined: the server has no such kind. Rejects with ERR_API_SERVER. */
   async list(path: string, query = '', limit = pageItems): Promise<Listed | undefined> {
-    const items: RawObject[] = []
-    for (let token = ''; ; ) {
-      const more = [query, `limit=${limit}`, token === '' ? '' : `continue=${encodeURIComponent(token)}`]
-      const words = more.filter((part) => part !== '').join('&')
-      const { status, object, message, dateMs } = await this.requests.get(`${path}?${words}`)
-      if (status === 404) return undefined
-      if (!isSuccess(status)) throw new HeraldError('ERR_API_SERVER', message)
-      const page: unknown = object['items']
-      for (const item of Array.isArray(page) ? page : []) items.push(recordOf(item))
-      const next = recordOf(object['metadata'])['continue']
-      if (typeof next !== 'string' || next === '') return { items, dateMs }
-      token = next
-    }
+    const { items, last } = await readPages(this.requests, path, query, limit)
+    if (last.status === 404) return undefined
+    if (!isSuccess(last.status)) throw new HeraldError('ERR_API_SERVER', last.message)
+    return { items, dateMs: last.dateMs }
   }
 
   /** undefined: there is none. Rejects with ERR_API_SERVER. */
@@ -106,7 +99,8 @@ export async function readingCluster<T>(
   { kubeconfig, context }: ClusterLocation,
   read: (reads: ClusterReads, namespace: string | undefined) => Promise<T>,
 ): Promise<T> {
-  const { transport, namespace } = connectApiServer(kubeconfig ?? usualKubeconfig(), context)
+  const usual = kubeconfig === undefined ? usualKubeconfig(context) : { path: kubeconfig, context }
+  const { transport, namespace } = connectApiServer(usual.path, usual.context)
   try {
     return await read(new ClusterReads(new ApiRequests(transport, requestMs)), namespace)
   } finally {
@@ -114,10 +108,13 @@ export async function readingCluster<T>(
   }
 }
 
-/** As kubectl finds it; of several files in KUBECONFIG the first that is there. */
-function usualKubeconfig(): string | undefined {
+/** As kubectl finds it; of several files in KUBECONFIG that with the context. */
+function usualKubeconfig(context: string | undefined): ContextPlace {
   const named = (process.env['KUBECONFIG'] ?? '').split(delimiter).filter((path) => path !== '')
-  const found = [...named, join(homedir(), '.kube', 'config')].find((path) => existsSync(path))
-  if (found !== undefined || process.env['KUBERNETES_SERVICE_HOST']) return found
+  const there = named.filter((path) => existsSync(path))
+  if (there.length > 0) return placeOfContext(there, context)
+  const own = join(homedir(), '.kube', 'config')
+  if (named.length === 0 && existsSync(own)) return { path: own, context }
+  if (process.env['KUBERNETES_SERVICE_HOST']) return { path: undefined, context }
   throw new HeraldError('ERR_KUBECONFIG', 'there is no kubeconfig: give --kubeconfig FILE, or set KUBECONFIG')
 }

@@ -1,6 +1,7 @@
 /** `status --cluster` and `bgp peers --cluster`: what every node does, as the nodes told the API server. */
 import type { ClusterNodeView, ClusterPeerView } from '../api/types.ts'
 import { healthyCondition, type NodeReport, nodeReportKind } from '../k8s/dialects/node-report.ts'
+import { whyUnconfigured } from './cluster-configuration.ts'
 import { type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
 import { silenceText } from './text.ts'
@@ -34,15 +35,20 @@ function peersOf({ node, report, isSilent, silentSec }: KnownNode): readonly Clu
 
 /** A row for each Node, and for each that tells something and is none any more. */
 export async function clusterNodes(location: ClusterLocation): Promise<readonly ClusterNodeView[]> {
-  return (await readingCluster(location, (reads) => knownNodes(reads, location.namespace))).map(nodeView)
+  return readingCluster(location, async (reads) => {
+    const nodes = await knownNodes(reads, location.namespace)
+    const unconfigured = await whyUnconfigured(reads, nodes)
+    return nodes.map((known) => nodeView(known, unconfigured.get(known.node)))
+  })
 }
 
-function nodeView(known: KnownNode): ClusterNodeView {
+/** `unconfigured`: why the node has nothing to say. */
+function nodeView(known: KnownNode, unconfigured: string | undefined): ClusterNodeView {
   const { node, report, life, silentSec } = known
   const peers = report?.instances.flatMap((instance) => instance.peers) ?? []
   return {
     node,
-    ...healthOf(known),
+    ...healthOf(known, unconfigured),
     sessions: { established: peers.filter(({ state }) => state === 'Established').length, configured: peers.length },
     advertised: peers.flatMap(({ families }) => families).reduce((sum, { advertised }) => sum + advertised, 0),
     ...(silentSec === undefined ? {} : { silentSeconds: silentSec }),
@@ -51,7 +57,7 @@ function nodeView(known: KnownNode): ClusterNodeView {
 }
 
 /** What a node said last holds for as long as its agent lives. */
-function healthOf(known: KnownNode): Pick<ClusterNodeView, 'health' | 'message'> {
+function healthOf(known: KnownNode, unconfigured: string | undefined): Pick<ClusterNodeView, 'health' | 'message'> {
   const { report, silentSec, isSilent } = known
   const condition = report?.conditions.find(({ type }) => type === healthyCondition)
   const said = condition?.message ?? ''
@@ -60,6 +66,9 @@ function healthOf(known: KnownNode): Pick<ClusterNodeView, 'health' | 'message'>
     const before = said === '' ? '' : `; it said last: ${said}`
     return { health: 'degraded', message: `no word for ${silenceText(silentSec)}${ready}${before}` }
   }
+  // Nothing is asked of it, whether or not an agent would do it.
+  if (unconfigured !== undefined)
+    return { health: 'ok', message: `${silentSec === undefined ? 'no agent is known to run; ' : ''}${unconfigured}` }
   if (condition === undefined || condition.status === 'Unknown')
     return { health: 'unknown', message: whyUntold(report, silentSec !== undefined) }
   if (silentSec === undefined) {
@@ -72,7 +81,7 @@ function healthOf(known: KnownNode): Pick<ClusterNodeView, 'health' | 'message'>
 function whyUntold(report: NodeReport | undefined, isAlive: boolean): string {
   if (report === undefined) {
     const agent = isAlive ? 'its agent lives; ' : 'no agent is known to run; '
-    return `${agent}no configuration applies to this node, or no operator runs`
+    return `${agent}no configuration applies to this node, or no operator has made a ${nodeReportKind} for it`
   }
   return report.isOurs
     ? 'the agent of this node has not said anything yet'

@@ -103,6 +103,9 @@ function moment(text: string): number {
 
 async function watch(flags: Flags, { allow, deny, isNegated }: Filters): Promise<void> {
   if (isNegated) throw new HeraldError('ERR_USAGE', '--not is followed by no filter')
+  // Nobody is asked for what means nothing.
+  const { compileFilter } = await import('../flows/filter.ts')
+  compileFilter({ allow, deny })
   const { follow = false, all = false, since, until, last = all ? 999_999 : undefined } = flags
   const query: FlowQuery = {
     follow,

@@ -21,6 +21,8 @@ export interface OperatorMetrics {
   readonly problems: Readonly<Record<string, number>>
   /** Objects of the configuration that are not accepted as they are written. */
   readonly notAccepted: number
+  /** Those of them of which an older version is in force, or none. */
+  readonly broken: number
   /** By what is written and how it ended. */
   readonly outcomes: Readonly<Record<string, Readonly<Record<string, number>>>>
   readonly waiting: Readonly<Record<string, number>>
@@ -38,7 +40,7 @@ export function createOperatorMetrics(hasAliases = false): (metrics: OperatorMet
   const setAliases = hasAliases ? addOperatorAliases(registry) : undefined
   return (metrics) => {
     for (const set of setters) set(metrics)
-    setAliases?.({ ...metrics, staleObjects: metrics.notAccepted })
+    setAliases?.({ ...metrics, staleObjects: metrics.broken })
     setProcess({ status: { version: metrics.version } })
     return registry.metrics()
   }

@@ -11,6 +11,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Problem } from '../desired/model.ts'
 import { sameValue } from '../desired/same-value.ts'
 import { acceptedCondition, type ToldProblem, toldProblems } from '../k8s/dialects/accepted.ts'
+import type { KeyReports } from '../k8s/dialects/node-plan.ts'
 import { poolStatus } from '../k8s/dialects/pool-status.ts'
 import { poolKinds } from '../k8s/dialects/pools.ts'
 import { conditionsOfObjects, configurationKinds } from '../k8s/dialects/table.ts'
@@ -35,6 +36,8 @@ interface Known {
 interface Judgement {
   readonly generation: number | undefined
   readonly isAccepted: boolean
+  /** It is written in a way that cannot be read: an older version, or nothing of it, is in force. */
+  readonly isBroken: boolean
   readonly conditions: readonly SaidCondition[]
 }
 
@@ -94,17 +97,24 @@ export class ConfigurationWrites {
     return [...this.#judged.values()].filter(({ isAccepted }) => !isAccepted).length
   }
 
+  /** How many of these are no kind that has no effect, but are wrong. */
+  get broken(): number {
+    return [...this.#judged.values()].filter(({ isBroken }) => isBroken).length
+  }
+
   /** Answers the objects that may have something to say. */
-  judge(problems: readonly Problem[], objects: StoredObjects): readonly string[] {
-    const told = new Map([...byObject(problems)].map(([id, of]) => [id, toldProblems(of)]))
-    const own = conditionsOfObjects(objects)
+  judge(problems: readonly Problem[], objects: StoredObjects, keys: KeyReports): readonly string[] {
+    const ofObjects = byObject(problems)
+    const told = new Map([...ofObjects].map(([id, of]) => [id, toldProblems(of)]))
+    const own = conditionsOfObjects(objects, keys)
     for (const [id, { target, generation }] of this.#known) {
       if (!isConfiguration(target)) continue
       const { kind, namespace, name } = target
       const ofDialect = own[kind as ServedKind]?.get(namespace === '' ? name : `${namespace}/${name}`) ?? []
       const accepted = acceptedCondition(told.get(id) ?? [])
       const isAccepted = accepted.status === 'True'
-      this.#judged.set(id, { generation, isAccepted, conditions: [...ofDialect, accepted] })
+      const isBroken = ofObjects.get(id)?.some(({ severity }) => severity === 'error') === true
+      this.#judged.set(id, { generation, isAccepted, isBroken, conditions: [...ofDialect, accepted] })
     }
     return [...this.#judged.keys()]
   }

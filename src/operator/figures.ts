@@ -13,6 +13,8 @@ export interface OperatorFigures {
   readonly problems: Readonly<Record<'error' | 'warning', number>>
   /** Objects of the configuration that are not accepted as they are written. */
   readonly notAccepted: number
+  /** Those of them that are wrong, and not only without effect. */
+  readonly broken: number
   /** Writes since the start by what they are of and how they ended. */
   readonly outcomes: Readonly<Record<Lane, Readonly<Record<StatusOutcome['kind'], number>>>>
   readonly waiting: Readonly<Record<string, number>>

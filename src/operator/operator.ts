@@ -17,6 +17,7 @@ import type { OperatorFigures } from './figures.ts'
 import { inTurns } from './in-turns.ts'
 import type { OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
+import { KeysOfNodes } from './keys-of-nodes.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
 import { ServiceWrites } from './service-writes.ts'
 import { StateWrites } from './state-writes.ts'
@@ -64,6 +65,7 @@ export class Operator {
   readonly #plans: NodePlans
   readonly #nodes: NodeWrites
   readonly #states: StateWrites | undefined
+  readonly #keys = new KeysOfNodes()
   readonly #events: EventLog
   readonly #queue: WriteQueue
   readonly #touched = new Set<string>()
@@ -124,6 +126,7 @@ export class Operator {
         warning: problems.filter(({ severity }) => severity === 'warning').length,
       },
       notAccepted: this.#configuration.notAccepted,
+      broken: this.#configuration.broken,
       outcomes: this.#outcomes,
       waiting: Object.fromEntries(lanes.map((lane) => [lane, this.#queue.waiting(lane)])),
       inFlight: this.#queue.inFlight,
@@ -175,6 +178,7 @@ export class Operator {
   #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
     if (isNodeObject(key)) {
       this.#states?.read(key.name, object)
+      if (this.#keys.read(key.name, object)) this.#judgeSoon()
       return this.#nodes.read(key, object, version)
     }
     if (key.kind !== 'Service') {
@@ -225,6 +229,7 @@ export class Operator {
   #remove(key: ObjectKey): void {
     if (isNodeObject(key)) {
       this.#states?.read(key.name, undefined)
+      if (this.#keys.read(key.name, undefined)) this.#judgeSoon()
       return this.#nodes.forget(key)
     }
     this.#allocation.remove(key)
@@ -277,9 +282,10 @@ export class Operator {
     if (!this.#isJudgementDue || this.#isInBatch || this.#plans.isSweeping) return
     this.#isJudgementDue = false
     const ofObjects = this.#allocation.problems()
-    const problems = [...ofObjects, ...this.#plans.problems()]
+    const keys = this.#keys.reports()
+    const problems = [...ofObjects, ...this.#plans.problems(), ...keys.faults]
     this.#states?.judge(ofObjects)
-    for (const id of this.#configuration.judge(problems, this.#allocation.objects))
+    for (const id of this.#configuration.judge(problems, this.#allocation.objects, keys))
       this.#queue.add(isPool({ kind: id.slice(0, id.indexOf('/')) }) ? 'pool' : 'configuration', id)
     this.#tellProblems(problems)
   }

@@ -12,12 +12,14 @@ import type { PeerSnapshot } from './protocol.ts'
 export interface PeerFigures {
   readonly messagesIn: number
   readonly messagesOut: number
+  readonly updatesIn: number
+  readonly updatesOut: number
   readonly received: Readonly<Record<'ipv4' | 'ipv6', number>>
   readonly advertised: Readonly<Record<'ipv4' | 'ipv6', number>>
 }
 
 const maxRows = 1_024
-const columns = 6
+const columns = 8
 const headBytes = 8
 /** An idle hold is told with what is left of it. */
 const countdownMs = 1_000
@@ -40,7 +42,7 @@ export class FigureWriter {
     if (this.#edition !== undefined) Atomics.add(this.#edition, 0, 1)
   }
 
-  write(row: number, { messagesIn, messagesOut, received, advertised }: PeerFigures): void {
+  write(row: number, { messagesIn, messagesOut, updatesIn, updatesOut, received, advertised }: PeerFigures): void {
     const rows = this.#rows
     if (rows === undefined || row < 0 || row >= maxRows) return
     const at = row * columns
@@ -50,6 +52,8 @@ export class FigureWriter {
     rows[at + 3] = advertised.ipv4
     rows[at + 4] = received.ipv6
     rows[at + 5] = advertised.ipv6
+    rows[at + 6] = updatesIn
+    rows[at + 7] = updatesOut
   }
 }
 
@@ -112,11 +116,15 @@ export class FigureReader {
       advertisedIpv4 = 0,
       receivedIpv6 = 0,
       advertisedIpv6 = 0,
+      updatesIn = 0,
+      updatesOut = 0,
     ] = this.#rows.subarray(row * columns, (row + 1) * columns)
     return {
       ...peer,
       messagesIn,
       messagesOut,
+      updatesIn,
+      updatesOut,
       families: peer.families.map((counters) =>
         counters.family === 'ipv4-unicast'
           ? { ...counters, received: receivedIpv4, advertised: advertisedIpv4 }

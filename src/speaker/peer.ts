@@ -163,6 +163,8 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     this.#host.figures.write(row, {
       messagesIn: session.messagesIn,
       messagesOut: session.messagesOut,
+      updatesIn: session.updatesIn,
+      updatesOut: session.updatesOut,
       received: { ipv4: adjRibIn.count('ipv4'), ipv6: adjRibIn.count('ipv6') },
       advertised: {
         ipv4: group?.sentCount(neighbor.id, 'ipv4') ?? 0,
@@ -410,6 +412,8 @@ export function peerSnapshot({
     }),
     messagesIn: session.messagesIn,
     messagesOut: session.messagesOut,
+    updatesIn: session.updatesIn,
+    updatesOut: session.updatesOut,
     flaps: session.flaps,
     transitions: session.transitions,
     ...(lastReset === undefined ? {} : { lastReset }),

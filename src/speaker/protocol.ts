@@ -153,6 +153,9 @@ export interface PeerSnapshot {
   readonly families: readonly FamilyCounters[]
   readonly messagesIn: number
   readonly messagesOut: number
+  /** Of the messages those that are UPDATEs. */
+  readonly updatesIn: number
+  readonly updatesOut: number
   readonly flaps: number
   readonly lastReset?: ResetReason
   /**

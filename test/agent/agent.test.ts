@@ -253,6 +253,8 @@ test('sessions are logged when they are up and when they are lost', async (t) =>
     families: [],
     messagesIn: 0,
     messagesOut: 0,
+    updatesIn: 0,
+    updatesOut: 0,
     flaps: 0,
     transitions: [],
   }

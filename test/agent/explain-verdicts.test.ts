@@ -40,6 +40,8 @@ function peerOf(id: string, more: Partial<PeerSnapshot> = {}): PeerSnapshot {
     families: both,
     messagesIn: 0,
     messagesOut: 0,
+    updatesIn: 0,
+    updatesOut: 0,
     flaps: 0,
     transitions: [],
     ...more,

@@ -18,6 +18,8 @@ const peer: PeerSnapshot = {
   families: [{ family: 'ipv4-unicast', received: 2, advertised: 1 }],
   messagesIn: 9,
   messagesOut: 9,
+  updatesIn: 1,
+  updatesOut: 2,
   flaps: 0,
   transitions: [],
 }

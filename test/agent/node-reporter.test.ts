@@ -45,6 +45,8 @@ const sessionOf = ({ id, peerAddress }: Neighbor, more: Partial<PeerSnapshot> = 
   families: [{ family: 'ipv4-unicast', received: 0, advertised: 0 }],
   messagesIn: 0,
   messagesOut: 0,
+  updatesIn: 0,
+  updatesOut: 0,
   flaps: 0,
   transitions: [],
   reason: 'no answer',

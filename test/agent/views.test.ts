@@ -31,6 +31,8 @@ function peer(address: string, more: Partial<PeerSnapshot> = {}): PeerSnapshot {
     ],
     messagesIn: 1,
     messagesOut: 1,
+    updatesIn: 1,
+    updatesOut: 1,
     flaps: 0,
     transitions: [],
     ...more,

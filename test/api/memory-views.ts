@@ -39,6 +39,8 @@ export const peers: readonly PeerView[] = [
     ],
     messagesIn: 40,
     messagesOut: 42,
+    updatesIn: 1,
+    updatesOut: 2,
     flaps: 1,
     transitions: [
       {
@@ -65,6 +67,8 @@ export const peers: readonly PeerView[] = [
     families: [{ family: 'ipv6-unicast', received: 0, advertised: 0 }],
     messagesIn: 0,
     messagesOut: 0,
+    updatesIn: 0,
+    updatesOut: 0,
     flaps: 7,
     transitions: [],
     lastReset: {

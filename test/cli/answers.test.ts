@@ -259,6 +259,50 @@ test('an event that has not the form of one is no agent of this version, in what
     }
 })
 
+test('a filter that means nothing is a usage error before anybody is asked', async () => {
+  answer = says(200, lines(flow))
+  const before = asked.length
+  for (const [flag, value, words] of [
+    ['--type', 'gone', /one of new, close, rehash, drop is wanted/],
+    ['--verdict', 'MAYBE', /FORWARDED, DROPPED/],
+    ['--drop-reason-desc', 'bored', /no_backend/],
+    ['--protocol', 'quic', /udp/],
+    ['--tcp-flags', 'SYN,HELLO', /flags are FIN, SYN/],
+    ['--ip', '192.0.2.300', /an address, or a prefix/],
+    ['--from-ip', 'router', /an address, or a prefix/],
+    ['--to-ip', '192.0.2.0/33', /an address, or a prefix/],
+    ['--port', '0', /a port from 1 to 65535/],
+    ['--from-port', '65536', /a port from 1 to 65535/],
+    ['--to-port', 'http', /a port from 1 to 65535/],
+    ['--service', 'Web', /NAMESPACE\/NAME/],
+    ['--pod', '', /NAMESPACE\/NAME/],
+    ['--from-pod', 'a/b/c', /NAMESPACE\/NAME/],
+    ['--to-pod', 'a b', /NAMESPACE\/NAME/],
+    ['--namespace', 'a/b', /a namespace is wanted/],
+  ] as const)
+    for (const not of [[], ['--not']]) {
+      const { code, stdout, stderr } = await run(['observe', ...not, flag, value])
+      assert.deepEqual([code, stdout], [2, ''], `${flag} ${value}`)
+      assert.match(stderr, words)
+      assert.ok(stderr.includes(`${flag} ${value}:`), stderr)
+    }
+  assert.equal(asked.length, before)
+})
+
+test('a list that names its next page again and again ends in a fault, after what it had', async () => {
+  for (const [words, body] of [
+    [['lb', 'list', '-o', 'json'], { items: services, continue: 'more' }],
+    [['bgp', 'routes', 'advertised', '-o', 'yaml'], { items: [], continue: 'more' }],
+  ] as const) {
+    answer = says(200, JSON.stringify(body))
+    const before = asked.length
+    const { code, stderr } = await run(words)
+    assert.equal(code, 1)
+    assert.match(stderr, /a list without an end/)
+    assert.equal(asked.length - before, 2)
+  }
+})
+
 test('flags of observe become the question, and those behind --not leave out', async () => {
   answer = says(200, '')
   const since = Date.now()
@@ -271,7 +315,7 @@ test('flags of observe become the question, and those behind --not leave out', a
     [['-t', 'drop', '--verdict', 'DROPPED'], { type: 'drop', verdict: 'DROPPED' }],
     [['--not', '--port', '53', '--port', '80'], { 'not.port': '53', port: '80' }],
     [['--not', '-4', '-6'], { 'not.ip-version': '4', 'ip-version': '6' }],
-    [['--pod', 'shop/a&b=c', '--service', 'default/web'], { pod: 'shop/a&b=c', service: 'default/web' }],
+    [['--pod', 'shop/a-b.c', '--service', 'default/web'], { pod: 'shop/a-b.c', service: 'default/web' }],
     [['--from-ip', '10.0.0.0/8', '--to-ip', '2001:db8::/32'], { 'from-ip': '10.0.0.0/8', 'to-ip': '2001:db8::/32' }],
     [['--tcp-flags', 'SYN,ACK', '-n', 'default'], { 'tcp-flags': 'SYN,ACK', namespace: 'default' }],
   ]

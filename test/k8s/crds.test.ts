@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { parse } from 'yaml'
 import * as z from 'zod'
 import { crdFiles, crdOf, presentCrdFiles } from '../../scripts/crds.ts'
 import { structuralOf } from '../../scripts/crds/structural.ts'
@@ -65,4 +66,72 @@ test('what the API server fills in changes nothing of what the agent reads', () 
     return value?.virtualRouters.flatMap(({ neighbors, exportPodCIDR }) => [exportPodCIDR, neighbors])
   })
   assert.deepEqual(parsed[1], parsed[0])
+})
+
+interface Schema {
+  readonly description?: string
+  readonly type?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly items?: Schema
+  readonly additionalProperties?: Schema | boolean
+}
+
+/** Fields that `kubectl explain` would say nothing of, below this one. */
+function untold(schema: Schema, at: string): readonly string[] {
+  const { properties = {}, items, additionalProperties: rest } = schema
+  return [
+    ...Object.entries(properties).flatMap(([name, each]) => [
+      ...(each.description === undefined || each.description.length < 5 ? [`${at}.${name}`] : []),
+      ...untold(each, `${at}.${name}`),
+    ]),
+    ...(items === undefined ? [] : untold(items, `${at}[]`)),
+    ...(typeof rest === 'object' ? untold(rest, `${at}{}`) : []),
+  ]
+}
+
+/** Whether a path as `.spec.peers[0].name` ends at a field of the schema. */
+function leads(schema: Schema | undefined, path: string): boolean {
+  const steps = path
+    .replaceAll(/\[(\d+|\*|\?\([^)]*\))\]/g, '.[]')
+    .split('.')
+    .filter((step) => step !== '')
+  let at = schema
+  for (const step of steps) at = step === '[]' ? at?.items : at?.properties?.[step]
+  return at !== undefined
+}
+
+interface Version {
+  readonly name: string
+  readonly schema: { readonly openAPIV3Schema: Schema }
+  readonly subresources?: object
+  readonly additionalPrinterColumns?: readonly {
+    readonly name: string
+    readonly jsonPath: string
+    readonly description?: string
+  }[]
+}
+
+test('kubectl explain has words for every field of every version, and kubectl get columns that are fields', () => {
+  let fields = 0
+  for (const [path, text] of crdFiles()) {
+    const { spec } = parse(text) as { readonly spec: { readonly versions: readonly Version[] } }
+    for (const { name, schema, subresources, additionalPrinterColumns: columns = [] } of spec.versions) {
+      const { openAPIV3Schema: whole } = schema
+      assert.ok((whole.description ?? '').length > 10, path)
+      assert.deepEqual(
+        untold(whole, '').filter((field) => field !== '.metadata'),
+        [],
+        `${path} ${name}`,
+      )
+      assert.ok(subresources !== undefined && 'status' in subresources, path)
+      assert.equal(columns.at(-1)?.name, 'Age', path)
+      for (const { name: column, jsonPath } of columns)
+        assert.ok(
+          jsonPath === '.metadata.creationTimestamp' || leads(whole, jsonPath.split('?(')[0]?.replace(/\[$/, '') ?? ''),
+          `${path} ${column}: ${jsonPath}`,
+        )
+      fields += JSON.stringify(whole).split('"description"').length
+    }
+  }
+  assert.ok(fields > 500, String(fields))
 })

@@ -154,9 +154,14 @@ test('what MetalLB takes is taken without a word', () => {
     advertisement('a', 'aggregationLength: 32, aggregationLengthV6: 128, serviceSelectors: [{}]'),
     advertisement('a', 'localPref: 100, communities: ["65535:65282", "large:123:456:789"]'),
     community('a', ['vpn-only', '1234:1'], ['big', 'large:1:2:3']),
-    bfd('receiveInterval: 380, transmitInterval: 270, detectMultiplier: 2, echoMode: true, minimumTtl: 254'),
   ].map((text) => text.replace('spec:', 'status: {}\nspec:'))
   for (const text of good) assert.deepEqual(validateManifests([{ name: 'a.yaml', text }]), [], text)
+  // Well written, and without effect, which it says.
+  const profile = bfd(
+    'receiveInterval: 380, transmitInterval: 270, detectMultiplier: 2, echoMode: true, minimumTtl: 254',
+  )
+  const codes = validateManifests([{ name: 'a.yaml', text: profile }]).map(({ code, severity }) => [severity, code])
+  assert.deepEqual(codes, [['warning', 'NotServed']])
   const nothing = advertisement('a').replace(/spec:.*\n/, '')
   assert.deepEqual(validateManifests([{ name: 'a.yaml', text: nothing }]), [])
 })

@@ -281,19 +281,67 @@ test("MetalLB's names are there where they are asked for, with its labels, and S
   assert.equal(value(families, 'metallb_k8s_client_updates_total'), 3)
   assert.equal(value(families, 'metallb_k8s_client_config_loaded_bool'), 1)
   // Counters go on, a peer that left is gone, and so is a Service that is not announced.
-  sessions = peers.slice(0, 1).map((peer) => ({ ...peer, messagesOut: 50 }))
+  const before = value(families, 'metallb_bgp_updates_total', { peer: '192.0.2.1:179' })
+  assert.equal(before, peers[0]?.updatesOut)
+  sessions = peers.slice(0, 1).map((peer) => ({ ...peer, messagesOut: 50, updatesOut: 40, updatesIn: 9 }))
   all = services.map((each) => ({ ...each, state: 'Programmed' }))
   families = await scrape()
   assert.deepEqual(samplesOf('metallb_bgp_total_sent'), [['192.0.2.1:179', 50]])
+  assert.deepEqual(samplesOf('metallb_bgp_updates_total'), [['192.0.2.1:179', 40]])
+  assert.deepEqual(samplesOf('metallb_bgp_updates_total_received'), [['192.0.2.1:179', 9]])
   assert.deepEqual(families.get('metallb_speaker_announced')?.samples, [])
   all = Array.from({ length: 2_500 }, (_, index) => ({ ...service, service: `default/s${index}` }))
   families = await scrape()
   assert.equal(families.get('metallb_speaker_announced')?.samples.length, 1_000 * service.addresses.length)
 })
 
+test('UPDATEs are counted apart from other messages, and go on over connections', async () => {
+  const [first] = peers
+  assert.ok(first !== undefined)
+  const scrape = scraper()
+  const read = async (updatesIn: number, updatesOut: number): Promise<readonly (number | undefined)[]> => {
+    const families = await scrape({ peers: async () => [{ ...first, updatesIn, updatesOut }] })
+    return ['received', 'sent'].map((way) =>
+      value(families, `herald_bgp_updates_${way}_total`, { neighbor: '192.0.2.1' }),
+    )
+  }
+  assert.deepEqual(await read(3, 5), [3, 5])
+  assert.deepEqual(await read(4, 5), [4, 5])
+  // Another connection.
+  assert.deepEqual(await read(1, 2), [5, 7])
+})
+
+test("an operator counts addresses and Services under Cilium's names where they are asked for", async () => {
+  const figuresOf = (used: number): OperatorMetrics => ({
+    ...{ version: '0', isLeader: true, isSynced: true, problems: {}, notAccepted: 0, broken: 0, outcomes: {} },
+    services: { allocated: 4, waiting: 2, owned: 1 },
+    pools: [
+      { pool: 'blue', family: 'ipv4', total: 16, used },
+      { pool: 'blue', family: 'ipv6', total: 4, used: 1 },
+      { pool: 'red', family: 'ipv4', total: 1, used: 1 },
+    ],
+    ...{ waiting: {}, inFlight: 0, unreadableKinds: [], droppedEvents: 0, lostLogLines: 0 },
+  })
+  const answer = createOperatorMetrics(true)
+  for (const used of [3, 5]) {
+    const families = parseExposition(await answer(figuresOf(used)))
+    const of = (what: string, labels = {}): number | undefined =>
+      value(families, `cilium_operator_lbipam_${what}`, labels)
+    assert.deepEqual([of('ips_used', { pool: 'blue' }), of('ips_available', { pool: 'blue' })], [used + 1, 19 - used])
+    assert.deepEqual([of('ips_used', { pool: 'red' }), of('ips_available', { pool: 'red' })], [1, 0])
+    assert.deepEqual([of('services_matching'), of('services_unsatisfied')], [7, 2])
+  }
+  const without = parseExposition(await createOperatorMetrics()(figuresOf(3)))
+  assert.deepEqual(
+    [...without.keys()].filter((name) => name.startsWith('cilium_')),
+    [],
+  )
+})
+
 test("an operator counts addresses of a pool under MetalLB's names, of both families and of each", async () => {
-  const figuresOf = (notAccepted: number): OperatorMetrics => ({
-    ...{ version: '0', isLeader: true, isSynced: true, services: {}, problems: {}, notAccepted },
+  // What has no effect here is accepted by nobody, and nothing older is in force for it.
+  const figuresOf = (broken: number): OperatorMetrics => ({
+    ...{ version: '0', isLeader: true, isSynced: true, services: {}, problems: {}, notAccepted: 3, broken },
     pools: [
       { pool: 'blue', family: 'ipv4', total: 16, used: 3 },
       { pool: 'blue', family: 'ipv6', total: 4, used: 1 },

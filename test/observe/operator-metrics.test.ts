@@ -6,7 +6,16 @@ import { createOperatorMetrics, type OperatorMetrics } from '../../src/observe/o
 import { type Family, parseExposition, value } from './exposition.ts'
 
 const base: OperatorMetrics = {
-  ...{ version: '1.2.3', isLeader: false, isSynced: false, services: {}, pools: [], problems: {}, notAccepted: 0 },
+  ...{
+    version: '1.2.3',
+    isLeader: false,
+    isSynced: false,
+    services: {},
+    pools: [],
+    problems: {},
+    broken: 0,
+    notAccepted: 0,
+  },
   ...{ outcomes: {}, waiting: {}, inFlight: 0, unreadableKinds: [], droppedEvents: 0, lostLogLines: 0 },
 }
 

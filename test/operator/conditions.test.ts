@@ -103,7 +103,6 @@ const rows: readonly (readonly [ObjectKey, RawObject, RawObject, RegExp])[] = [
     { communities: [{ name: 'x', value: '65000:1' }] },
     /^False \w+: spec\.communities\[0\]/,
   ],
-  [metallb('BFDProfile'), { receiveInterval: 1 }, { receiveInterval: 300 }, /^False \w+: spec\.receiveInterval/],
 ]
 
 for (const [key, broken, good, says] of rows)
@@ -135,11 +134,24 @@ for (const [key, broken, good, says] of rows)
 
 test('what is half honoured is accepted with warnings; a kind that has no effect here is not accepted', async () => {
   const world = new ConfiguredWorld()
+  world.node('node1')
   world.apply(policyKey, policySpec(), { annotations: { 'herald.dev/neighbours': '{}' } })
   world.apply(metallb('L2Advertisement'), {})
-  await world.lead()
+  world.apply(metallb('BFDProfile'), { receiveInterval: 300 })
+  const peerKey = metallb('BGPPeer', 'tor', 'v1beta2')
+  world.apply(peerKey, { myASN: 65001, peerASN: 65000, peerAddress: '192.0.2.7', bfdProfile: 'a' })
+  const { operator } = await world.lead()
   await world.pass(3_000)
   assert.match(world.saysOf(policyKey), /^True AcceptedWithWarnings: .*neighbours/)
+  // Nobody may believe that BFD runs: neither by the profile nor by who names it.
+  assert.match(world.saysOf(metallb('BFDProfile')), /^False NotServed: BFD is not spoken .*holdTime/)
+  assert.equal(world.eventsOf(metallb('BFDProfile')).length, 1)
+  assert.match(world.saysOf(peerKey), /^True AcceptedWithWarnings: spec\.bfdProfile: BFD is not spoken/)
+  assert.deepEqual([operator.figures.notAccepted, operator.figures.broken], [2, 0])
+  world.apply(metallb('BFDProfile'), { receiveInterval: 1 })
+  await world.pass(3_000)
+  assert.match(world.saysOf(metallb('BFDProfile')), /^False \w+: spec\.receiveInterval/)
+  assert.deepEqual([operator.figures.notAccepted, operator.figures.broken], [2, 1])
   assert.match(world.saysOf(metallb('L2Advertisement')), /^False NotServed: .*BGPAdvertisement/)
   assert.equal(world.eventsOf(metallb('L2Advertisement')).length, 1)
 })
@@ -179,6 +191,80 @@ test('a CiliumBGPClusterConfig says what Cilium says of it, with True for what i
   await world.pass(3_000)
   assert.deepEqual(says(spare), fine)
   assert.match(world.saysOf(spare), /^True Accepted/)
+})
+
+/** What an agent says is wrong on its node. */
+function report(world: ConfiguredWorld, node: string, message: string): void {
+  const time = { lastTransitionTime: '2024-01-01T00:00:00Z', reason: 'BGPReconcileError' }
+  const conditions = [
+    { type: 'cilium.io/BGPReconcileError', status: message === '' ? 'False' : 'True', message, ...time },
+  ]
+  world.cluster.writeStatus(cilium('CiliumBGPNodeConfig', node), { bgpInstances: [], conditions }, 'herald-agent')
+}
+const lacking = (kind: string, name: string, field: string, address: string): string =>
+  `${kind}/${name} ${field}: there is no Secret kube-system/key; neighbor ${address}: it is left out`
+
+test('a key that agents cannot have is told by whoever names it, and by the condition of Cilium', async () => {
+  const world = new ConfiguredWorld()
+  for (const name of ['node1', 'node2']) world.node(name)
+  const [key, open] = [cilium('CiliumBGPPeerConfig', 'tor'), cilium('CiliumBGPPeerConfig', 'open')]
+  const missing = 'cilium.io/MissingAuthSecret'
+  world.apply(cilium('CiliumBGPClusterConfig', 'rack'), clusterSpec('tor'))
+  world.apply(key, { authSecretRef: 'key' })
+  world.apply(open, {})
+  await world.lead()
+  await world.pass(3_000)
+  assert.match(world.saysOf(key, missing), /^Unknown MissingAuthSecret: No agent/)
+  assert.equal(world.saysOf(open, missing), 'False MissingAuthSecret: ')
+  for (const [node, address] of [
+    ['node1', '192.0.2.1'],
+    ['node2', '192.0.2.2'],
+  ] as const)
+    report(world, node, lacking('CiliumBGPPeerConfig', 'tor', 'spec.authSecretRef', address))
+  await world.pass(3_000)
+  assert.equal(world.saysOf(key, missing), 'True MissingAuthSecret: there is no Secret kube-system/key')
+  assert.match(world.saysOf(key), /^False NoPassword: spec\.authSecretRef: there is no Secret kube-system\/key\. Write/)
+  const told = world.eventsOf(key).filter((each) => each.startsWith('NoPassword'))
+  assert.equal(told.length, 1, 'of two nodes that lack one key')
+  assert.equal(world.saysOf(open, missing), 'False MissingAuthSecret: ')
+  // While a single node lacks it, it is lacking.
+  report(world, 'node1', '')
+  await world.pass(3_000)
+  assert.match(world.saysOf(key, missing), /^True /)
+  report(world, 'node2', '')
+  await world.pass(3_000)
+  assert.equal(world.saysOf(key, missing), 'False MissingAuthSecret: ')
+  assert.match(world.saysOf(key), /^True Accepted/)
+})
+
+test('the same is so for keys of policies and of MetalLB, and what agents say of other faults changes nothing', async () => {
+  const world = new ConfiguredWorld()
+  world.node('node1')
+  const peerKey = metallb('BGPPeer', 'tor', 'v1beta2')
+  world.apply(policyKey, policySpec())
+  world.apply(peerKey, { myASN: 65001, peerASN: 65000, peerAddress: '192.0.2.7', passwordSecret: { name: 'key' } })
+  await world.lead()
+  await world.pass(3_000)
+  const both = [
+    lacking('CiliumBGPPeeringPolicy', 'a', 'spec.virtualRouters[0].neighbors[0].authSecretRef', '192.0.2.1'),
+    lacking('BGPPeer/metallb-system', 'tor', 'spec.passwordSecret', '192.0.2.7'),
+  ]
+  report(world, 'node1', both.join('; '))
+  await world.pass(3_000)
+  assert.match(
+    world.saysOf(policyKey),
+    /^False NoPassword: spec\.virtualRouters\[0\]\.neighbors\[0\]\.authSecretRef: there/,
+  )
+  assert.match(world.saysOf(peerKey), /^False NoPassword: spec\.passwordSecret: there is no Secret/)
+  report(world, 'node1', 'BGPPeer/metallb-system/tor spec.peerAddress: something else; and 3 more')
+  await world.pass(3_000)
+  for (const key of [policyKey, peerKey]) assert.match(world.saysOf(key), /^True Accepted/)
+  // A node that goes takes its word with it, and so does an object that another operator made.
+  report(world, 'node1', both.join('; '))
+  await world.pass(3_000)
+  world.cluster.remove(nodeKey('node1'))
+  await world.pass(3_000)
+  assert.match(world.saysOf(peerKey), /^True Accepted/)
 })
 
 test('one fault that a hundred nodes have is told once, and the same whoever leads', async () => {

@@ -172,6 +172,8 @@ test('peers beyond the rows are asked for every time', async () => {
   new FigureWriter(reader.buffer).write(1_024, {
     messagesIn: 1,
     messagesOut: 1,
+    updatesIn: 1,
+    updatesOut: 1,
     received: { ipv4: 1, ipv6: 1 },
     advertised: { ipv4: 1, ipv6: 1 },
   })

@@ -8,10 +8,10 @@ import { dirname, resolve } from 'node:path'
 import { parse } from 'yaml'
 // Not the whole package, which brings an HTTP client, tar and WebSockets along.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
-import type { Wait } from '../../clock/clock.ts'
-import { deadline } from '../../clock/deadline.ts'
-import { systemClock } from '../../clock/system-clock.ts'
+import type { Cluster } from '@kubernetes/client-node/dist/config_types.js'
 import { HeraldError, messageOf } from '../../errors.ts'
+import { type RawObject, recordOf } from '../source.ts'
+import { ExecPlugin } from './exec-plugin.ts'
 
 /** Of one connection; asked for anew with each, since certificates and keys rotate. */
 export interface TlsOptions {
@@ -38,8 +38,6 @@ export interface Credentials {
 
 /** A token of a file is read again after so long, as client-go does. */
 const tokenFileMs = 60_000
-/** A plugin that asks a person for a password never ends here. */
-const pluginMs = 60_000
 
 /**
  * `path` undefined: that of the pod's service account; `context` undefined: the one that is current there. Throws
@@ -62,6 +60,8 @@ interface Loaded {
   readonly server: URL
   /** Of `tokenFile` of the user, which the client does not know; it goes before `token`. */
   readonly tokenFile: string | undefined
+  /** Run by us: the client has neither a bound of time for it, nor paths relative to the kubeconfig. */
+  readonly plugin: ExecPlugin | undefined
 }
 
 function load(path: string | undefined, detail: string, context: string | undefined): Loaded {
@@ -80,18 +80,43 @@ function load(path: string | undefined, detail: string, context: string | undefi
   }
   if (cluster.proxyUrl !== undefined)
     throw new HeraldError('ERR_KUBECONFIG', `${detail}: proxy-url is not supported; the server is dialled directly`)
-  const user = config.getContextObject(config.getCurrentContext())?.user
-  const tokenFile = path === undefined ? undefined : tokenFileOf(path, user)
+  const own = { config, server: new URL(cluster.server), tokenFile: undefined, plugin: undefined }
+  if (path === undefined) return own
+  const user = userIn(path, config.getContextObject(config.getCurrentContext())?.user)
+  const tokenFile = tokenFileOf(path, user)
   if (tokenFile !== undefined) readToken(tokenFile, detail)
-  return { config, server: new URL(cluster.server), tokenFile }
+  const exec = user['exec']
+  if (exec === undefined || exec === null) return { ...own, tokenFile }
+  config.users = config.users.map(({ exec: _exec, ...rest }) => rest)
+  return { ...own, tokenFile, plugin: new ExecPlugin(recordOf(exec), path, () => aboutServer(cluster, detail)) }
+}
+
+/** What a plugin may be told of the server. */
+function aboutServer({ server, caData, caFile, tlsServerName, skipTLSVerify }: Cluster, detail: string): RawObject {
+  let authority = caData
+  try {
+    if (caFile !== undefined) authority ??= readFileSync(caFile, 'base64')
+  } catch (error) {
+    const message = `${detail}: certificate-authority cannot be read: ${messageOf(error)}`
+    throw new HeraldError('ERR_KUBECONFIG', message, { cause: error })
+  }
+  return {
+    server,
+    ...(authority === undefined ? {} : { 'certificate-authority-data': authority }),
+    ...(tlsServerName === undefined ? {} : { 'tls-server-name': tlsServerName }),
+    ...(skipTLSVerify ? { 'insecure-skip-tls-verify': true } : {}),
+  }
+}
+
+/** As the kubeconfig has it. */
+function userIn(path: string, name: string | undefined): RawObject {
+  const { users } = recordOf(parse(readFileSync(path, 'utf8')))
+  const found = (Array.isArray(users) ? users : []).map(recordOf).find((each) => each['name'] === name)
+  return recordOf(found?.['user'])
 }
 
 /** Relative to the kubeconfig. */
-function tokenFileOf(path: string, user: string | undefined): string | undefined {
-  const { users }: { readonly users?: unknown } = Object(parse(readFileSync(path, 'utf8')))
-  const list: readonly unknown[] = Array.isArray(users) ? users : []
-  const found: unknown = list.find((each) => Reflect.get(Object(each), 'name') === user)
-  const file: unknown = Reflect.get(Object(Reflect.get(Object(found), 'user')), 'tokenFile')
+function tokenFileOf(path: string, { tokenFile: file }: RawObject): string | undefined {
   return typeof file === 'string' && file !== '' ? resolve(dirname(path), file) : undefined
 }
 
@@ -116,13 +141,15 @@ class KubeCredentials implements Credentials {
   readonly #from: string
   #config: KubeConfig
   #tokenFile: string | undefined
+  #plugin: ExecPlugin | undefined
   #token: { readonly value: string; readonly readMs: number } | undefined
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
 
-  constructor({ config, server, tokenFile }: Loaded, place: Place) {
+  constructor({ config, server, tokenFile, plugin }: Loaded, place: Place) {
     this.#config = config
     this.#tokenFile = tokenFile
+    this.#plugin = plugin
     this.#place = place
     this.#from = place.detail
     this.server = server
@@ -158,17 +185,18 @@ class KubeCredentials implements Credentials {
     this.#asked = undefined
     if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
     try {
-      const { config, server, tokenFile } = load(this.#place.path, this.#from, this.#place.context)
+      const { config, server, tokenFile, plugin } = load(this.#place.path, this.#from, this.#place.context)
       if (server.href !== this.server.href) return
       this.#config = config
       this.#tokenFile = tokenFile
+      this.#plugin = plugin
     } catch {
       // Said by the server, which goes on refusing what we have.
     }
   }
 
   async #options(): Promise<RequestOptions> {
-    this.#asked ??= this.#ask(this.#config)
+    this.#asked ??= this.#ask(this.#config, this.#plugin)
     const asked = this.#asked
     try {
       return await asked
@@ -177,23 +205,20 @@ class KubeCredentials implements Credentials {
     }
   }
 
-  async #ask(config: KubeConfig): Promise<RequestOptions> {
+  async #ask(config: KubeConfig, plugin: ExecPlugin | undefined): Promise<RequestOptions> {
     const options: RequestOptions = { headers: {} }
-    let wait: Wait | undefined
-    const late = new Promise<never>((_, reject) => {
-      const what = `no credentials within ${pluginMs / 1000} s: a plugin must not ask anybody`
-      const error = new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${what}`)
-      wait = deadline(systemClock, pluginMs, () => reject(error))
-    })
     try {
-      await Promise.race([config.applyToHTTPSOptions(options), late])
+      await config.applyToHTTPSOptions(options)
+      const { token, certificate, key } = (await plugin?.credentials()) ?? {}
+      return {
+        ...options,
+        ...(token === undefined ? {} : { headers: { ...options.headers, authorization: `Bearer ${token}` } }),
+        ...(certificate === undefined ? {} : { cert: certificate, key }),
+      }
     } catch (error) {
       if (error instanceof HeraldError) throw error
       throw new HeraldError('ERR_KUBECONFIG', `${this.#from}: ${messageOf(error)}`, { cause: error })
-    } finally {
-      wait?.cancel()
     }
-    return options
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a cluster has, read once and by GET alone: nothing here can change anything. */
 import { HeraldError } from '../../errors.ts'
 import { type RawObject, recordOf } from '../source.ts'
+import { Pages } from './pages.ts'
 import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
 
 export interface ReadRequest {
@@ -38,22 +39,39 @@ async function readVersion(
 ): Promise<ReadAnswer | undefined> {
   const path = `/${version.includes('/') ? 'apis' : 'api'}/${version}/${place}`
   const named = (object: unknown): RawObject => ({ apiVersion: version, kind, ...recordOf(object) })
-  const objects: RawObject[] = []
-  let token = ''
-  do {
-    const parts = isSingle ? [] : [query, `limit=${pageSize}`, token && `continue=${encodeURIComponent(token)}`]
-    const words = parts.filter((part) => part !== undefined && part !== '')
-    const reply = await requests.get(`${path}${words.length === 0 ? '' : `?${words.join('&')}`}`)
+  if (isSingle) {
+    const reply = await requests.get(`${path}${query === undefined ? '' : `?${query}`}`)
     const failure = failureOf(reply, path)
     if (failure === 'none') return undefined
-    if (failure !== undefined) return { objects, failure }
-    if (isSingle) return { objects: [named(reply.object)] }
-    const { items, metadata } = reply.object
-    objects.push(...(Array.isArray(items) ? items : []).map(named))
-    const next = recordOf(metadata)['continue']
-    token = typeof next === 'string' ? next : ''
-  } while (token !== '')
-  return { objects }
+    return failure === undefined ? { objects: [named(reply.object)] } : { objects: [], failure }
+  }
+  const { items, last } = await readPages(requests, path, query, pageSize)
+  const failure = failureOf(last, path)
+  if (failure === 'none') return undefined
+  return { objects: items.map(named), ...(failure === undefined ? {} : { failure }) }
+}
+
+/**
+ * A list, page by page: what the pages had, and the reply that ended it, which may be a failure. Rejects with
+ * ERR_API_SERVER where it has no end.
+ */
+export async function readPages(
+  requests: Pick<ApiRequests, 'get'>,
+  path: string,
+  query: string | undefined,
+  limit: number,
+): Promise<{ readonly items: readonly RawObject[]; readonly last: Reply }> {
+  const items: RawObject[] = []
+  const pages = new Pages()
+  for (let token = ''; ; ) {
+    const parts = [query ?? '', `limit=${limit}`, token === '' ? '' : `continue=${encodeURIComponent(token)}`]
+    const last = await requests.get(`${path}?${parts.filter((part) => part !== '').join('&')}`)
+    if (!isSuccess(last.status)) return { items, last }
+    const page = Array.isArray(last.object['items']) ? last.object['items'] : []
+    for (const item of page) items.push(recordOf(item))
+    token = pages.next(recordOf(last.object['metadata'])['continue'], page.length)
+    if (token === '') return { items, last }
+  }
 }
 
 /** `none`: the server does not know it. */

@@ -8,6 +8,7 @@
 import type { Clock } from '../../clock/clock.ts'
 import { isOlder, metadataOf } from './delivered.ts'
 import { ItemSplitter } from './json-stream.ts'
+import { Pages } from './pages.ts'
 import { Patience } from './patience.ts'
 import { reasonOf, Rejected } from './rejected.ts'
 import type { Answer, Transport } from './transport.ts'
@@ -77,8 +78,9 @@ export class ListReader {
   /** Everything that there is, told as it comes. */
   async read(found: Found): Promise<List> {
     const list: List = { seen: new Set(), broken: 0, resourceVersion: '' }
+    const pages = new Pages()
     let next = ''
-    do next = await this.#page(next, list, found)
+    do next = await this.#page(next, list, pages, found)
     while (next !== '')
     this.#isInOnePiece = false
     return list
@@ -106,7 +108,7 @@ export class ListReader {
   }
 
   /** Answers where the next page goes on; empty: that was the last. */
-  async #page(from: string, list: List, found: Found): Promise<string> {
+  async #page(from: string, list: List, pages: Pages, found: Found): Promise<string> {
     const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(pageItems) })
     if (from !== '') query.set('continue', from)
     else if (this.newest !== undefined) {
@@ -120,7 +122,9 @@ export class ListReader {
       this.#refuseOlder(before)
       isCurrent = this.newest !== undefined && typeof metadataOf(before)['resourceVersion'] === 'string'
     }
+    let items = 0
     const item = (object: unknown): void => {
+      items++
       const id = found(object, apiVersion, isCurrent)
       if (id === undefined) list.broken++
       else list.seen.add(id)
@@ -138,7 +142,7 @@ export class ListReader {
       throw new Rejected(0, 'the answer is no list: this is no Kubernetes API server', undefined)
     this.#refuseOlder(around)
     list.resourceVersion = resourceVersion
-    return typeof next === 'string' ? next : ''
+    return pages.next(next, items)
   }
 
   /** A server that does not know "not older than", and is. */

@@ -1,11 +1,12 @@
 /**
- * What Cilium's operator says of a CiliumBGPClusterConfig, by its names: True is what is wrong. Pure.
+ * What Cilium's operator says of its objects, by its names: True is what is wrong. Pure.
  */
 import { selectorMatches } from '../../desired/label-selector.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import type { SaidCondition } from '../status.ts'
+import type { KeyReports } from './node-plan.ts'
 
-/** By name of the configuration. */
+/** Of a CiliumBGPClusterConfig, by its name. */
 export function clusterConfigConditions(objects: StoredObjects): ReadonlyMap<string, readonly SaidCondition[]> {
   const configs = [...objects.CiliumBGPClusterConfig.values()].sort(byAge)
   const [selected, rivals] = [new Set<string>(), new Map<string, Set<string>>()]
@@ -41,6 +42,27 @@ export function clusterConfigConditions(objects: StoredObjects): ReadonlyMap<str
           ),
         ],
       ]
+    }),
+  )
+}
+
+/** Of a CiliumBGPPeerConfig, by its name. Agents read the Secrets, and say it when one is missing. */
+export function peerConfigConditions(
+  { CiliumBGPPeerConfig: configs }: StoredObjects,
+  { isAny, faults }: KeyReports,
+): ReadonlyMap<string, readonly SaidCondition[]> {
+  const type = 'MissingAuthSecret'
+  const missing = new Map(
+    faults.flatMap(({ object: { kind, name }, message }) => (kind === 'CiliumBGPPeerConfig' ? [[name, message]] : [])),
+  )
+  return new Map(
+    [...configs].map(([name, { value }]) => {
+      const isNamed = Boolean(value.settings.authSecretRef)
+      const isOpen = isNamed && !isAny
+      const condition = isOpen
+        ? { type: `cilium.io/${type}`, status: 'Unknown' as const, reason: type, message: 'No agent has said it yet' }
+        : said(type, type, isNamed ? (missing.get(name) ?? '') : '')
+      return [name, [condition]]
     }),
   )
 }

@@ -15,7 +15,7 @@ import { nearest } from '../kinds/nearest.ts'
 import { overridesFor, type NeighborAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
-import { clusterConfigConditions } from './cilium-conditions.ts'
+import { clusterConfigConditions, peerConfigConditions } from './cilium-conditions.ts'
 import { advertisementsOf, podCidrExportsOf } from './cilium-advertisements.ts'
 import { type Overrides, overridesOf } from './cilium-v2-overrides.ts'
 import { NameMemory } from './name-memory.ts'
@@ -28,7 +28,10 @@ export const ciliumV2: Dialect = {
   loadBalancerClasses: ['io.cilium/bgp-control-plane'],
   planKinds: ['CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfigOverride'],
   rivalKinds: ['CiliumBGPClusterConfig'],
-  conditions: (objects) => ({ CiliumBGPClusterConfig: clusterConfigConditions(objects) }),
+  conditions: (objects, keys) => ({
+    CiliumBGPClusterConfig: clusterConfigConditions(objects),
+    CiliumBGPPeerConfig: peerConfigConditions(objects, keys),
+  }),
   plan(objects, node, options) {
     const configs = [...objects.CiliumBGPClusterConfig.values()]
     const [chosen, ...others] = configs

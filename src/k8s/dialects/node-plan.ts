@@ -184,6 +184,13 @@ export interface DialectAnswer {
   readonly problems: readonly Problem[]
 }
 
+/** What agents say of the keys that objects name. */
+export interface KeyReports {
+  /** Some agent has said what is wrong on its node, or that nothing is. */
+  readonly isAny: boolean
+  readonly faults: readonly Problem[]
+}
+
 export interface Dialect {
   readonly loadBalancerClasses: readonly string[]
   /** A change of an object of these may change the plan of every node. */
@@ -199,7 +206,10 @@ export interface Dialect {
     options: PlanOptions,
   ): DialectAnswer & { readonly noPlan: { readonly isConfigured: boolean } }
   /** What it says of its objects in conditions of its own: by kind and id. */
-  conditions?(objects: StoredObjects): Partial<Record<ServedKind, ReadonlyMap<string, readonly SaidCondition[]>>>
+  conditions?(
+    objects: StoredObjects,
+    keys: KeyReports,
+  ): Partial<Record<ServedKind, ReadonlyMap<string, readonly SaidCondition[]>>>
 }
 
 /** Any of the selectors; without any, every node. */

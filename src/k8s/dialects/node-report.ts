@@ -199,6 +199,32 @@ export function reportedErrors(object: RawObject): readonly { readonly kind: str
     .map((text) => ({ kind: text.slice(0, Math.max(0, text.indexOf('/'))), text }))
 }
 
+/**
+ * Keys that the agent of a node could not have, as faults of the objects that name them: nobody but agents reads
+ * Secrets, and each says it of the sessions that it lacks.
+ */
+export function reportedKeyFaults(object: RawObject): readonly Problem[] {
+  return reportedErrors(object).flatMap(({ text }) => {
+    const found = keyFault.exec(text)?.groups
+    if (found === undefined) return []
+    const { kind = '', namespace, name = '', field = '', message = '' } = found
+    return [
+      {
+        object: { kind, name, ...(namespace === undefined ? {} : { namespace }) },
+        field,
+        severity: 'error' as const,
+        code: 'NoPassword',
+        message,
+        remedy: 'Write a Secret of that name with a key that can be used, or take the field away.',
+      },
+    ]
+  })
+}
+
+/** As {@link problemText} has it, without the neighbor that is left out for it, which is another one on each node. */
+const keyFault =
+  /^(?<kind>\w+)\/(?:(?<namespace>[^/ ]+)\/)?(?<name>[^/ ]+) (?<field>\S*(?:authSecretRef|passwordSecret)): (?<message>[^;]+)/
+
 /** What decides whether a status has to be written soon: all but counts and words for people. */
 export function pressingPart({ bgpInstances, conditions }: RawObject): unknown {
   const instances = listOf(bgpInstances).map(({ name, peers }) => [

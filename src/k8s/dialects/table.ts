@@ -12,6 +12,7 @@ import {
   planKey,
   type Dialect,
   type DialectAnswer,
+  type KeyReports,
   type NodeFacts,
   type PlanNeighbor,
   type PlanOptions,
@@ -71,8 +72,9 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
 /** What the dialects say of their objects in conditions of their own: by kind and id. */
 export function conditionsOfObjects(
   objects: StoredObjects,
+  keys: KeyReports,
 ): Partial<Record<ServedKind, ReadonlyMap<string, readonly SaidCondition[]>>> {
-  return Object.assign({}, ...dialects.map((dialect) => dialect.conditions?.(objects) ?? {}))
+  return Object.assign({}, ...dialects.map((dialect) => dialect.conditions?.(objects, keys) ?? {}))
 }
 
 /** Each session once, and no two under one key. */

@@ -1,7 +1,7 @@
 /** metallb.io/v1beta1 BFDProfile: judged as it is written; BFD itself is not spoken in this version. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
-import { metadataSchema, narrow, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
 import { flag } from './schemas.ts'
 
 const milliseconds = z.number().int().min(10).max(60_000).nullish()
@@ -25,5 +25,14 @@ const schema = z.object({
 export type BfdProfile = z.infer<typeof schema>
 
 export function parseBfdProfile(raw: RawObject, before?: BfdProfile): Narrowed<BfdProfile> {
-  return narrow(schema, raw, () => [], { at: [], meanwhile: 'the last good version stays in force', before })
+  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  return narrow(schema, raw, () => [notServed], part)
 }
+
+const notServed = fault(
+  'warning',
+  [],
+  'NotServed',
+  'BFD is not spoken in this version: it has no effect, and no session is watched by it',
+  'Write a short holdTime into the BGPPeers that name it, and take BFD off these neighbors on the router.',
+)

@@ -1,4 +1,4 @@
-/** MetalLB's names with its labels, for who has dashboards and alerts of it: only where they are asked for. */
+/** Names of others with their labels, for who has dashboards and alerts of theirs: only where they are asked for. */
 import { isIPv6 } from 'node:net'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { PeerView, ProblemView, ServiceView } from '../../api/types.ts'
@@ -9,6 +9,14 @@ import type { Snapshot } from './snapshot.ts'
 const peerLabel = ({ peerAddress, peerPort }: PeerView): { readonly peer: string } => ({
   peer: `${isIPv6(peerAddress) ? `[${peerAddress}]` : peerAddress}:${peerPort}`,
 })
+
+const counted: readonly { readonly name: string; readonly what: string; readonly read: (peer: PeerView) => number }[] =
+  [
+    { name: 'total_sent', what: 'Messages sent', read: ({ messagesOut }) => messagesOut },
+    { name: 'total_received', what: 'Messages received', read: ({ messagesIn }) => messagesIn },
+    { name: 'updates_total', what: 'UPDATEs sent', read: ({ updatesOut }) => updatesOut },
+    { name: 'updates_total_received', what: 'UPDATEs received', read: ({ updatesIn }) => updatesIn },
+  ]
 
 /** Services of which every address has a series; each is in the totals of our own names. */
 const maxServices = 1_000
@@ -35,15 +43,12 @@ export function addAgentAliases(registry: Registry): AgentAliases {
     labelNames: ofPeer,
     registers,
   })
-  const counters = [
-    { name: 'sent', way: 'sent', read: ({ messagesOut }: PeerView) => messagesOut },
-    { name: 'received', way: 'received', read: ({ messagesIn }: PeerView) => messagesIn },
-  ].map(({ name, way, read }) => ({
+  const counters = counted.map(({ name, what, read }) => ({
     read,
     growth: new Growth(),
     metric: new Counter({
-      name: `metallb_bgp_total_${name}`,
-      help: `Messages ${way}, over all connections (the name MetalLB uses)`,
+      name: `metallb_bgp_${name}`,
+      help: `${what}, over all connections (the name MetalLB uses)`,
       labelNames: ofPeer,
       registers,
     }),
@@ -133,6 +138,8 @@ interface PoolFigures {
 export interface OperatorAliasFigures {
   readonly isSynced: boolean
   readonly pools: readonly PoolFigures[]
+  /** LoadBalancer Services by state. */
+  readonly services: Readonly<Record<string, number>>
   readonly outcomes: Readonly<Record<string, Readonly<Record<string, number>>>>
   readonly staleObjects: number
 }
@@ -155,7 +162,10 @@ export function addOperatorAliases(registry: Registry): (figures: OperatorAliasF
     }
   })
   const setClient = addClient(registry)
-  return ({ pools, isSynced, outcomes, staleObjects }) => {
+  const setLbIpam = addLbIpam(registry)
+  return (metrics) => {
+    const { pools, isSynced, outcomes, staleObjects } = metrics
+    setLbIpam(metrics)
     for (const { family, total, used } of ofFamily) {
       total.reset()
       used.reset()
@@ -169,5 +179,30 @@ export function addOperatorAliases(registry: Registry): (figures: OperatorAliasF
     const failures = (ofServices['refused'] ?? 0) + (ofServices['failed'] ?? 0)
     const runs = (ofServices['written'] ?? 0) + failures
     setClient({ runs, errors: failures, isLoaded: isSynced, isStale: staleObjects > 0 })
+  }
+}
+
+/** What Cilium's operator counts of its pools and of the Services that want an address of them. */
+function addLbIpam(registry: Registry): (figures: Pick<OperatorAliasFigures, 'pools' | 'services'>) => void {
+  const gauge = (what: string, help: string, ...labelNames: string[]): Gauge =>
+    new Gauge({
+      name: `cilium_operator_lbipam_${what}`,
+      help: `${help} (the name Cilium uses)`,
+      labelNames,
+      registers: [registry],
+    })
+  const available = gauge('ips_available', 'Addresses of a pool that are free', 'pool')
+  const used = gauge('ips_used', 'Addresses of a pool that Services hold', 'pool')
+  const matching = gauge('services_matching', 'LoadBalancer Services of a served class')
+  const unsatisfied = gauge('services_unsatisfied', 'Those of them that have no address')
+  return ({ pools, services }) => {
+    available.reset()
+    used.reset()
+    for (const each of pools) {
+      available.inc({ pool: each.pool }, each.total - each.used)
+      used.inc({ pool: each.pool }, each.used)
+    }
+    matching.set(Object.values(services).reduce((sum, count) => sum + count, 0))
+    unsatisfied.set(services['waiting'] ?? 0)
   }
 }

@@ -65,6 +65,16 @@ const counters: readonly Reading[] = [
     help: 'Messages sent, over all connections',
     read: (peer) => peer.messagesOut,
   },
+  {
+    name: 'herald_bgp_updates_received_total',
+    help: 'UPDATEs received, over all connections',
+    read: (peer) => peer.updatesIn,
+  },
+  {
+    name: 'herald_bgp_updates_sent_total',
+    help: 'UPDATEs sent, over all connections',
+    read: (peer) => peer.updatesOut,
+  },
 ]
 
 export function addPeerMetrics(registry: Registry): (snapshot: Snapshot) => void {

@@ -9,7 +9,7 @@
  */
 import { MessageType } from '../../bgp/messages/numbers.ts'
 import { type DecodedMessage, decodeMessage } from '../../bgp/messages/decode.ts'
-import { defaultMaxMessageBytes, frameMessage } from '../../bgp/messages/header.ts'
+import { defaultMaxMessageBytes, frameMessage, headerBytes } from '../../bgp/messages/header.ts'
 import { keepaliveBytes } from '../../bgp/messages/keepalive.ts'
 import { encodeNotification } from '../../bgp/messages/notification.ts'
 import { encodeOpen } from '../../bgp/messages/open.ts'
@@ -40,6 +40,8 @@ const quietEvents: ReadonlySet<FsmEvent['type']> = new Set([
   'updateReceived',
   'routeRefreshReceived',
 ])
+/** The last octet of a header is the type of the message (RFC 4271 4.1). */
+const typeOffset = headerBytes - 1
 /** A NOTIFICATION gets this long to leave before the connection is cut. */
 const closeGraceSec = 1
 
@@ -95,6 +97,9 @@ export class Connection implements ConnectionView {
   detail: string | undefined
   messagesIn = 0
   messagesOut = 0
+  /** Of these the UPDATEs. */
+  updatesIn = 0
+  updatesOut = 0
   /** Resolves when the last connection is gone for good. */
   closed: Promise<void> = Promise.resolve()
   readonly #host: ConnectionHost
@@ -165,6 +170,8 @@ export class Connection implements ConnectionView {
   write(bytes: Uint8Array, count: number): boolean {
     if (this.#transport === undefined) return false
     this.messagesOut += count
+    // What is written in one piece is of one type.
+    if (bytes[typeOffset] === MessageType.update) this.updatesOut += count
     this.#host.counted()
     return this.#transport.write(bytes)
   }
@@ -236,8 +243,8 @@ export class Connection implements ConnectionView {
     this.#isBacklogged = false
     this.#spent = 0
     this.#forget()
-    this.messagesIn = 0
-    this.messagesOut = 0
+    this.messagesIn = this.updatesIn = 0
+    this.messagesOut = this.updatesOut = 0
     let close: () => void = () => {}
     this.closed = new Promise((resolve) => {
       close = resolve
@@ -298,6 +305,7 @@ export class Connection implements ConnectionView {
       if (frame.kind === 'fault') return this.#fault(frame.fault)
       at += frame.length
       this.messagesIn++
+      if (frame.type === MessageType.update) this.updatesIn++
       this.#spent += messageUnits + Math.floor(frame.length / octetsPerUnit)
       this.#message(frame.type, frame.body)
     }

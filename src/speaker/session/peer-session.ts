@@ -134,6 +134,14 @@ class Session implements AcceptingSession, ConnectionHost {
     return this.#session.messagesOut
   }
 
+  get updatesIn(): number {
+    return this.#session.updatesIn
+  }
+
+  get updatesOut(): number {
+    return this.#session.updatesOut
+  }
+
   get peer(): Address | undefined {
     return this.#peer.address
   }

@@ -54,6 +54,8 @@ export interface PeerSession {
   readonly transitions: readonly SessionTransition[]
   readonly messagesIn: number
   readonly messagesOut: number
+  readonly updatesIn: number
+  readonly updatesOut: number
   readonly flaps: number
   /** Begins to dial or to wait; nothing after a stop. */
   start(): void

@@ -56,6 +56,26 @@ test('a continue token that expires, again and again, ends in a list of one piec
   assert.ok(world.server.lists(path) <= 4)
 })
 
+test('pages that never end are no list: it is said, and what was read before stays', async () => {
+  fill(3)
+  const reflector = world.begin(undefined, fasterClock(20))
+  await world.isWatched()
+  const pageOf = (next: string): string =>
+    JSON.stringify({ kind: 'List', metadata: { resourceVersion: '900', continue: next }, items: [] })
+  world.server.fault = ({ query, stream }) => {
+    if (query.get('watch') === '1') return false
+    says(stream, 200, 'end', pageOf('again'))
+    return true
+  }
+  reflector.relist()
+  await waitFor('it is said', () => /a list without an end/.test(reflector.state.problem ?? ''))
+  assert.deepEqual(world.removed, [])
+  assert.equal(world.objects.size, 3)
+  world.server.fault = () => false
+  await waitFor('it is mended', () => reflector.state.problem === undefined)
+  assert.deepEqual(world.removed, [])
+})
+
 test('a 200 without a list is no list, however often it is said', async () => {
   fill(3)
   const reflector = world.begin(undefined, fasterClock(20))
