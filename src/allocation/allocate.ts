@@ -188,7 +188,7 @@ export class Ipam extends Holders {
       .poolsOf(address)
       .some((pool) => unfitness(pool, request) === undefined && this.#table.gives(pool, address))
     if (!isGiven) return notGiven(address, this.#table, request)
-    const obstacle = this.#obstacle(request, address, false) ?? this.#reservation(request.key, address)
+    const obstacle = this.#obstacle(request, address, false) ?? this.#reservation(request, address)
     if (obstacle !== undefined) return obstacle
     return mayChoose ? undefined : nothingFree(this.#table, request, familyOf(address))
   }
@@ -277,26 +277,30 @@ export class Ipam extends Holders {
       .sort((a, b) => compareAddresses(parseAddress(a) ?? 0, parseAddress(b) ?? 0))
       .find(
         (address) =>
-          (this.#obstacle(request, address, false) ?? this.#reservation(request.key, address)) === undefined &&
+          (this.#obstacle(request, address, false) ?? this.#reservation(request, address)) === undefined &&
           this.poolsOf(address).some((pool) => pools.includes(pool)),
       )
   }
 
-  /** What is recorded for a Service that was not seen is not given to another: whom it may share with is not known. */
-  #reservation(own: string, address: string, by: 'recorded' | 'any' = 'any'): Refusal | undefined {
+  /**
+   * What is recorded for a Service that was not seen is not given to another, but for those that could share it: with
+   * whom is known of a Service that is gone.
+   */
+  #reservation(request: AddressRequest, address: string, by: 'recorded' | 'any' = 'any'): Refusal | undefined {
+    const isClosed = (key: string): boolean => {
+      const { isClaim, wouldShare } = this.holderOf(key) ?? {}
+      if (key === request.key || !this.isReservation(key) || (by === 'recorded' && isClaim === true)) return false
+      return wouldShare === undefined || termsObstacle(request.sharing, wouldShare) !== undefined
+    }
     // Of several the first by name is named, in whatever order they came.
-    const [key] = this.holdersOf(address)
-      .filter(
-        (each) => each !== own && this.isReservation(each) && (by === 'any' || this.holderOf(each)?.isClaim !== true),
-      )
-      .sort()
+    const [key] = this.holdersOf(address).filter(isClosed).sort()
     return key === undefined ? undefined : recordedFor(address, key)
   }
 
   /** Why a Service cannot have what it has by book or status; the book goes before the status of another. */
   #claimRefusal(request: AddressRequest, address: string, { isRecorded }: Holding): Refusal | undefined {
     const obstacle = this.#obstacle(request, address, true)
-    return obstacle ?? (isRecorded ? undefined : this.#reservation(request.key, address, 'recorded'))
+    return obstacle ?? (isRecorded ? undefined : this.#reservation(request, address, 'recorded'))
   }
 
   /**

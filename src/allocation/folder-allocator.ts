@@ -27,7 +27,7 @@ import { once, type PortOwners } from './port-owners.ts'
 import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
-import { hasOtherTerms, isSameTenure } from './tenure.ts'
+import { hasOtherTerms, isSameTenure, termsIn } from './tenure.ts'
 import { byRank, Waiting } from './waiting.ts'
 
 interface Settled {
@@ -261,7 +261,8 @@ export class FolderAllocator implements AddressSource {
       // Who is gone keeps its address for a while, and no port from those that share it.
       const isGone = released.has(key) || (this.#isFirst && changed.get(key) === undefined)
       if (line === undefined) this.#ipam.release(key)
-      else this.#ipam.reserve(key, line.addresses, { ports: isGone ? undefined : line.tenure?.ports })
+      else if (isGone) this.#ipam.reserve(key, line.addresses, { wouldShare: termsIn(key, line.tenure) })
+      else this.#ipam.reserve(key, line.addresses, { ports: line.tenure?.ports })
       if (this.#isFirst && line !== undefined) this.#absent.add(key)
     }
     for (const key of this.#absent) if (changed.get(key) !== undefined || !entries.has(key)) this.#absent.delete(key)
@@ -282,7 +283,7 @@ export class FolderAllocator implements AddressSource {
     const line = entries.get(key)
     if (line === undefined) this.#ipam.release(key)
     else {
-      this.#ipam.reserve(key, line.addresses)
+      this.#ipam.reserve(key, line.addresses, { wouldShare: termsIn(key, line.tenure) })
       if (!released.has(key)) changes.set(key, 'release')
     }
   }

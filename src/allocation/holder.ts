@@ -13,6 +13,8 @@ export interface Holder {
   readonly isClaim?: boolean
   readonly age?: Aged
   readonly sharing?: SharingTerms | undefined
+  /** Of a reservation: under which terms who is gone shared, and others may have the addresses beside it. */
+  readonly wouldShare?: SharingTerms | undefined
   /** Of its shared addresses, the ports that are its own; nothing is recorded of an address that is not here. */
   readonly ports?: PortsByAddress | undefined
   /** Ports that its status says are its own, until it is written anew: given to nobody else before. */

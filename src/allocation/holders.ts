@@ -65,12 +65,9 @@ export abstract class Holders {
   reserve(
     key: string,
     addresses: readonly string[],
-    {
-      by = 'recorded',
-      ports,
-    }: { readonly by?: 'recorded' | 'claimed'; readonly ports?: PortsByAddress | undefined } = {},
+    { by = 'recorded', ...kept }: { readonly by?: 'recorded' | 'claimed' } & Pick<Holder, 'ports' | 'wouldShare'> = {},
   ): void {
-    this.replace(key, { addresses, ports, ...(by === 'recorded' ? {} : { isClaim: true }) })
+    this.replace(key, { addresses, ...kept, ...(by === 'recorded' ? {} : { isClaim: true }) })
   }
 
   /** Another allocator of the same book gave a Service these ports. */
@@ -162,7 +159,7 @@ export abstract class Holders {
     for (const address of entered) if (!left.includes(address)) this.#enter(key, address)
     // Kept for a Service that is gone: it gives way to one that is there.
     if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
-    const [shared, shares] = [before?.sharing?.key, now?.sharing?.key]
+    const [shared, shares] = [sharingKeyOf(before), sharingKeyOf(now)]
     if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
     if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
     // Others may fit beside it now.
@@ -193,9 +190,13 @@ export abstract class Holders {
   }
 
   #unshare(sharingKey: string, address: string): void {
-    if (this.holdersOf(address).some((key) => this.#assigned.get(key)?.sharing?.key === sharingKey)) return
+    if (this.holdersOf(address).some((key) => sharingKeyOf(this.#assigned.get(key)) === sharingKey)) return
     const found = this.#shared.get(sharingKey)
     found?.delete(address)
     if (found?.size === 0) this.#shared.delete(sharingKey)
   }
+}
+
+function sharingKeyOf(holder: Holder | undefined): string | undefined {
+  return (holder?.sharing ?? holder?.wouldShare)?.key
 }

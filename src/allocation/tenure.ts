@@ -33,6 +33,21 @@ export function termsOf(sharing: SharingTerms | undefined): string {
   return text
 }
 
+/** Of a Service of which nothing else is known: the terms that are recorded, with none of its ports. */
+export function termsIn(service: string, tenure: Tenure | undefined): SharingTerms | undefined {
+  if (tenure === undefined) return undefined
+  let read: unknown
+  try {
+    read = JSON.parse(tenure.terms)
+  } catch {
+    return undefined
+  }
+  const [key, sharedWith, trafficKey, ...more]: readonly unknown[] = Array.isArray(read) ? read : []
+  if (typeof key !== 'string' || typeof trafficKey !== 'string' || more.length > 0) return undefined
+  const namespaces = Array.isArray(sharedWith) ? sharedWith.filter((each) => typeof each === 'string') : []
+  return { key, namespace: service.slice(0, service.indexOf('/')), sharedWith: namespaces, trafficKey, ports: [] }
+}
+
 /** Undefined where there is nothing to record, or too much. */
 export function formatTenure(tenure: Tenure | undefined): string | undefined {
   if (tenure === undefined || tenure.ports.size === 0) return undefined
