@@ -4,18 +4,16 @@
  *
  *     npm run bench -- kubernetes [--services N] [--announcer CMD --manifests FILE]
  */
-import { readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { presentBinaries } from '../test/apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../test/apiserver/cluster.ts'
 import { policyCrd, poolCrd } from '../test/apiserver/crds.ts'
 import type { RawObject } from '../src/k8s/source.ts'
-import { buildProgram } from '../scripts/build.ts'
 import { ApiClient } from './api-client.ts'
 import { benchAnnouncer, benchServices } from './flags.ts'
-import type { LoopLine } from './loop-watch.ts'
+import { Announcer, faces } from './kubernetes-announcer.ts'
+import { storeServices } from './kubernetes-store.ts'
 import { sinkAddresses, sinkAsn, sinkPort } from './neighbors.ts'
-import { MeasuredProcess } from './process.ts'
 import { ms, nowMs, printTable, quantile, type Row } from './report.ts'
 import { type SinkState, type Sinks, startSinks } from './sink.ts'
 
@@ -25,6 +23,8 @@ import { type SinkState, type Sinks, startSinks } from './sink.ts'
  */
 const serverFlags = ['--advertise-address', '192.0.2.1', '--service-node-port-range', '1024-65535']
 const sizes = [0, 1_000, 5_000]
+/** More than these are written into etcd with their statuses: the server would take them for some minutes. */
+const mostCreated = 5_000
 const single = 100
 const burst = 1_000
 const router = sinkAddresses[0]
@@ -32,7 +32,9 @@ const router = sinkAddresses[0]
 const laterRouter = sinkAddresses[1]
 const nodes = 500
 const beatingMs = 10_000
-const restingMs = 5_000
+/** What the start left behind is given back by then. */
+const settledMs = 15_000
+const restingMs = 10_000
 const waitMs = 300_000
 const namespace = '/api/v1/namespaces/default/services'
 const slices = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'
@@ -70,7 +72,7 @@ const pool = {
 }
 const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node1' } }
 
-const service = (name: string): RawObject & { readonly spec: object } => ({
+const service = (name: string): RawObject & { readonly metadata: object; readonly spec: object } => ({
   apiVersion: 'v1',
   kind: 'Service',
   metadata: { name, namespace: 'default' },
@@ -82,7 +84,7 @@ const service = (name: string): RawObject & { readonly spec: object } => ({
   },
 })
 
-const slice = (name: string, ready = true): object => ({
+const slice = (name: string, ready = true): RawObject & { readonly metadata: object } => ({
   apiVersion: 'discovery.k8s.io/v1',
   kind: 'EndpointSlice',
   metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
@@ -115,78 +117,6 @@ export async function benchKubernetes(): Promise<void> {
   }
 }
 
-const faces = ['operator', 'agent'] as const
-type Face = (typeof faces)[number]
-
-/** Herald's two processes, or the command that is given. */
-class Announcer {
-  readonly #cluster: Cluster
-  readonly #program = benchAnnouncer() === undefined ? buildProgram() : ''
-  #processes: readonly MeasuredProcess[] = []
-  /** What is measured first is the loading of the program, before which there is no session. */
-  isLoading = false
-
-  constructor(cluster: Cluster) {
-    this.#cluster = cluster
-  }
-
-  start(): void {
-    const other = benchAnnouncer()
-    const { folder, kubeconfig } = this.#cluster
-    if (other !== undefined) {
-      const env = { ...process.env, KUBECONFIG: kubeconfig, NODE_NAME: 'node1' }
-      this.#processes = [new MeasuredProcess('sh', ['-c', `exec ${other.command}`], env)]
-      return
-    }
-    const program = this.#program
-    const common = ['--kubeconfig', kubeconfig, '--http', 'none', '--log-level', 'error']
-    const own = ['--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state')]
-    const watched = (face: Face): NodeJS.ProcessEnv => ({
-      ...process.env,
-      HERALD_LOOP_WATCH: this.#loopsOf(face),
-      NODE_OPTIONS: `--import=${new URL('loop-watch.ts', import.meta.url).href}`,
-    })
-    const agent = ['agent', '--node-name', 'node1', '--socket', join(folder, 'sock'), ...own]
-    for (const face of faces) rmSync(this.#loopsOf(face), { force: true })
-    this.isLoading = true
-    this.#processes = [
-      new MeasuredProcess(process.execPath, [program, 'operator', ...common], watched('operator')),
-      new MeasuredProcess(process.execPath, [program, ...agent, ...common], watched('agent')),
-    ]
-  }
-
-  #loopsOf(face: Face): string {
-    return join(this.#cluster.folder, `loops-${face}`)
-  }
-
-  async stop(signal: NodeJS.Signals): Promise<void> {
-    await Promise.all(this.#processes.map((each) => each.stop(signal)))
-    this.#processes = []
-  }
-
-  get rssMiB(): number {
-    return this.#processes.reduce((sum, { rssMiB }) => sum + rssMiB, 0)
-  }
-
-  /** CPU time so far, of each process. */
-  get cpuMs(): readonly number[] {
-    return this.#processes.map((each) => each.cpuMs)
-  }
-
-  /** The longest that a main loop computed between two of its rounds, since the last question. */
-  computedMs(face: Face): number | undefined {
-    try {
-      const lines = readFileSync(this.#loopsOf(face), 'utf8').trimEnd().split('\n')
-      rmSync(this.#loopsOf(face))
-      const all = lines.map((line): LoopLine => JSON.parse(line)).filter(({ thread }) => thread === 'main')
-      const found = this.isLoading ? all.slice(1) : all
-      return Math.max(...found.map(({ computedMs }) => computedMs))
-    } catch {
-      return undefined
-    }
-  }
-}
-
 class Run {
   readonly #cluster: Cluster
   readonly #client: ApiClient
@@ -204,30 +134,21 @@ class Run {
   async rows(n: number): Promise<Row[]> {
     const isHerald = benchAnnouncer() === undefined
     await this.#configure()
-    await this.#create('present', n)
+    const aloneMs = await this.#createAlone()
+    await this.#fill(n)
     const from = nowMs()
     this.#announcer.start()
     await this.#until('the first announcements', ({ isEstablished, announced }) => isEstablished && announced >= n)
+    const without = n > mostCreated ? '' : ' without an address'
     const rows: Row[] = [
-      { what: `process start -> ${n} without an address announced`, value: ms(nowMs() - from) },
+      { what: `process start -> ${n}${without} announced`, value: ms(nowMs() - from) },
       ...(await this.#singles()),
+      ...(await this.#rest()),
+      ...(await this.#burst(aloneMs)),
     ]
-    const idleMiB = this.#announcer.rssMiB
-    this.#forgetLoops()
-    rows.push(await this.#burst())
-    const peakMiB = this.#announcer.rssMiB
-    rows.push(...this.#loops('1 000 created'))
-    if (isHerald) rows.push(await this.#community(), ...this.#loops('community changed'), ...(await this.#peer()))
-    rows.push(...(await this.#heartbeats()))
-    rows.push(...(await this.#restart()))
-    rows.push(...this.#loops('restart and list'))
-    for (const [when, value] of [
-      ['before the burst', idleMiB],
-      ['after the burst', peakMiB],
-    ] as const) {
-      const goal = { goal: '<= 160 MiB', isMet: value <= 160 }
-      rows.push({ what: `RSS ${when}, all processes`, value: `${value.toFixed(0)} MiB`, ...goal })
-    }
+    if (isHerald) rows.push(await this.#community('65001:2'), ...(await this.#peer()))
+    rows.push(...(await this.#heartbeats()), ...(await this.#restart()))
+    if (isHerald) rows.push(...(await this.#turns()))
     return rows
   }
 
@@ -306,16 +227,43 @@ class Run {
     return took
   }
 
-  async #burst(): Promise<Row> {
+  /** What the server takes for as many when nobody watches it, and nobody writes a status. ms */
+  async #createAlone(): Promise<number> {
+    const from = nowMs()
+    const labels = { alone: 'yes' }
+    const until = await this.#client.all(burst, async (i) => {
+      const { metadata, ...rest } = service(`alone-${i}`)
+      const endpoints = slice(`alone-${i}`)
+      await this.#client.send('POST', slices, { ...endpoints, metadata: { ...endpoints.metadata, labels } })
+      await this.#client.send('POST', namespace, { ...rest, metadata: { ...metadata, labels } })
+    })
+    for (const path of [slices, namespace]) await this.#client.send('DELETE', `${path}?labelSelector=alone`)
+    return until - from
+  }
+
+  async #fill(n: number): Promise<void> {
+    if (n <= mostCreated) return void (await this.#create('present', n))
+    this.#present += n
+    const objects = (name: string): { readonly service: RawObject; readonly slice: RawObject } => ({
+      service: service(name),
+      slice: slice(name),
+    })
+    await storeServices(this.#cluster.etcdUrl, n, objects)
+  }
+
+  async #burst(aloneMs: number): Promise<Row[]> {
     const from = nowMs()
     const before = this.#state?.announced ?? 0
     const created = await this.#create('burst', burst)
     await this.#until('the burst', ({ announced }) => announced >= before + burst)
+    const rssMiB = this.#announcer.rssMiB
     const last = (this.#state?.lastAt ?? 0) - from
     const twice = await this.#givenTwice()
     const what = `${burst} Services created at once -> last announced`
-    const value = `${ms(last)} (created in ${ms(created - from)}; ${twice} addresses given twice)`
-    return { what, value, goal: '<= 4 s', isMet: last <= 4_000 && twice === 0 }
+    const value =
+      `${ms(last)} (created in ${ms(created - from)}, ${ms(aloneMs)} with nobody watching: ` +
+      `${(last / aloneMs).toFixed(2)}x; ${twice} addresses given twice)`
+    return [{ what, value, goal: '<= 4 s', isMet: last <= 4_000 && twice === 0 }, rssRow('right after these', rssMiB)]
   }
 
   /** Addresses that several Services have in their status. */
@@ -332,10 +280,10 @@ class Run {
     return this.#client.send('PUT', `${policyPath}/rack`, changed)
   }
 
-  async #community(): Promise<Row> {
+  async #community(value: string): Promise<Row> {
     const { announced = 0, establishedAt } = this.#state ?? {}
     const cpuMs = this.#announcer.cpuMs.at(-1) ?? 0
-    const took = await this.#heard('announced', this.#present, () => this.#changePolicy('65001:2'))
+    const took = await this.#heard('announced', this.#present, () => this.#changePolicy(value))
     const spentMs = (this.#announcer.cpuMs.at(-1) ?? 0) - cpuMs
     const sent = (this.#state?.announced ?? 0) - announced
     const isSame = establishedAt === this.#state?.establishedAt && sent === this.#present
@@ -379,29 +327,44 @@ class Run {
       await this.#client.send('POST', '/api/v1/nodes', { ...node, metadata: { name: `beating-${i}` } })
       await beat(i, 0)
     })
-    const spentIn = async (act: () => Promise<void>): Promise<readonly number[]> => {
-      const [before, from] = [this.#announcer.cpuMs, nowMs()]
-      await act()
-      const seconds = (nowMs() - from) / 1_000
-      return this.#announcer.cpuMs.map((cpuMs, index) => (cpuMs - (before[index] ?? 0)) / seconds)
-    }
-    const rest = await spentIn(() => new Promise((resolve) => setTimeout(resolve, restingMs)))
     const until = nowMs() + beatingMs
     let sent = 0
-    const beating = await spentIn(async () => {
+    const beating = await this.#spentIn(async () => {
       for (let round = 1; nowMs() < until; round++, sent += nodes)
         await this.#client.all(nodes, (i) => beat(i, round % 60))
     })
-    const perSecond = (all: readonly number[]): string => all.map((each) => each.toFixed(1)).join(' and ')
-    const value = `${perSecond(beating)} ms (at rest ${perSecond(rest)} ms)`
-    const what = `CPU a second with ${((sent * 1_000) / beatingMs).toFixed(0)} heartbeats, operator and agent`
-    return [{ what, value }]
+    const what = `CPU a second with ${((sent * 1_000) / beatingMs).toFixed(0)} heartbeats, ${this.#processes}`
+    return [{ what, value: perSecond(beating) }]
   }
 
-  async #restart(): Promise<Row[]> {
+  get #processes(): string {
+    return benchAnnouncer() === undefined ? faces.join(' and ') : 'announcer'
+  }
+
+  /** CPU time of each process in a second of what is done, ms. */
+  async #spentIn(act: () => Promise<void>): Promise<readonly number[]> {
+    const [before, from] = [this.#announcer.cpuMs, nowMs()]
+    await act()
+    const seconds = (nowMs() - from) / 1_000
+    return this.#announcer.cpuMs.map((cpuMs, index) => (cpuMs - (before[index] ?? 0)) / seconds)
+  }
+
+  async #rest(): Promise<Row[]> {
+    const rest = (forMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, forMs))
+    await rest(settledMs)
+    const rssMiB = this.#announcer.rssMiB
+    const spent = await this.#spentIn(() => rest(restingMs))
+    const goal = { goal: '< 5 ms each', isMet: spent.every((each) => each < 5) }
+    return [
+      rssRow('at rest', rssMiB),
+      { what: `CPU a second at rest, ${this.#processes}`, value: perSecond(spent), ...goal },
+    ]
+  }
+
+  async #restart(isWatched = false): Promise<Row[]> {
     await this.#announcer.stop('SIGTERM')
     const from = nowMs()
-    this.#announcer.start()
+    this.#announcer.start(isWatched)
     await this.#until(
       'all of them again',
       ({ isEstablished, announced }) => isEstablished && announced >= this.#present,
@@ -420,20 +383,31 @@ class Run {
     ]
   }
 
-  #forgetLoops(): void {
-    this.#loops('')
+  /** Once more, with a watch that costs what it measures. */
+  async #turns(): Promise<Row[]> {
+    await this.#restart(true)
+    const rows = [...(await this.#longest('restart and list'))]
+    await this.#create('watched', burst)
+    await this.#until('the watched', ({ announced }) => announced >= this.#present)
+    rows.push(...(await this.#longest(`${burst} created`)))
+    await this.#community('65001:3')
+    return [...rows, ...(await this.#longest('community changed'))]
   }
 
-  #loops(what: string): readonly Row[] {
-    const rows = faces.flatMap((face) => {
-      const computedMs = this.#announcer.computedMs(face)
-      if (computedMs === undefined) return []
-      const goal = { goal: '<= 20 ms', isMet: computedMs <= 20 }
-      return [{ what: `longest turn of the ${face}'s main loop (CPU), ${what}`, value: ms(computedMs), ...goal }]
+  async #longest(what: string): Promise<readonly Row[]> {
+    const computedMs = await this.#announcer.computedMs()
+    return faces.map((face) => {
+      const goal = { goal: '<= 20 ms', isMet: computedMs[face] <= 20 }
+      return { what: `longest turn of the ${face}'s main loop (CPU), ${what}`, value: ms(computedMs[face]), ...goal }
     })
-    this.#announcer.isLoading = false
-    return rows
   }
+}
+
+const perSecond = (all: readonly number[]): string => `${all.map((each) => each.toFixed(1)).join(' and ')} ms`
+
+function rssRow(when: string, rssMiB: number): Row {
+  const goal = { goal: '<= 160 MiB', isMet: rssMiB <= 160 }
+  return { what: `RSS ${when}, all processes`, value: `${rssMiB.toFixed(0)} MiB`, ...goal }
 }
 
 function quantiles(what: string, values: readonly number[], p50: number, p99: number): Row[] {

@@ -184,7 +184,8 @@ export class Allocation {
   adopt(keys: readonly string[]): readonly string[] {
     const ages = keys.flatMap((key) => {
       const service = this.#served(key)
-      return service === undefined ? [] : [ageOf(service)]
+      // Of a first list nobody has anything yet.
+      return service === undefined || this.#counter.heldBy(key).length === 0 ? [] : [ageOf(service)]
     })
     return ages.sort(byAge).flatMap(({ key }) => (this.#adopt(key) ? [key] : []))
   }

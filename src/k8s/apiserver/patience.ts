@@ -9,6 +9,8 @@ export class Patience {
   readonly #over = new AbortController()
   readonly #whole: Wait
   #stall: Wait
+  /** Something was read since this is waited for. A timer for each read would cost more than the reading. */
+  #hasGoneOn = false
   /** What was too slow; undefined: nothing so far. */
   problem: string | undefined
 
@@ -20,10 +22,9 @@ export class Patience {
     this.#stall = this.#await()
   }
 
-  /** Something was read. */
+  /** Something was read. What does not go on after it is given up between this time and twice as much later. */
   goesOn(): void {
-    this.#stall.cancel()
-    this.#stall = this.#await()
+    this.#hasGoneOn = true
   }
 
   end(): void {
@@ -33,7 +34,11 @@ export class Patience {
   }
 
   #await(): Wait {
-    return deadline(this.#clock, this.#stallMs, () => this.#end(`did not go on for ${this.#stallMs / 1000} s`))
+    this.#hasGoneOn = false
+    return deadline(this.#clock, this.#stallMs, () => {
+      if (this.#hasGoneOn) this.#stall = this.#await()
+      else this.#end(`did not go on for ${this.#stallMs / 1000} s`)
+    })
   }
 
   #end(what: string): void {

@@ -48,8 +48,21 @@ export function optionalList<T extends z.ZodType>(element: T) {
 /** RFC 3339, as the API server writes it; anything else counts as absent and is said (see {@link timestampFault}). */
 const timestamp = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/
 
-/** In UTC with seconds, so that texts compare as times do; undefined when it is none. */
+/** Is what comes of it, but for a number that is too large. */
+const canonical = /^\d{4}-\d\d-([01]\d|2[0-8])T([01]\d|2[0-3]):\d\d:\d\dZ$/
+
+let lastText = ''
+let lastTime: string | undefined
+
+/**
+ * In UTC with seconds, so that texts compare as times do; undefined when it is none. Each object is asked twice, and
+ * many are made in one second: then they share one text.
+ */
 export function canonicalTime(text: string): string | undefined {
+  if (text === lastText) return lastTime
   const ms = timestamp.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(ms) ? undefined : `${new Date(ms).toISOString().slice(0, 19)}Z`
+  lastText = text
+  if (Number.isNaN(ms)) lastTime = undefined
+  else lastTime = canonical.test(text) ? text : `${new Date(ms).toISOString().slice(0, 19)}Z`
+  return lastTime
 }

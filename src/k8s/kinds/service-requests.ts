@@ -44,8 +44,15 @@ const renamed = [
   ['metallb.universe.tf/', 'metallb.io/'],
 ] as const
 
+/** Most Services have none. */
+function isEmpty(annotations: Metadata['annotations']): boolean {
+  for (const _ in annotations) return false
+  return true
+}
+
 /** One for all names of a Service: they count as ever. */
 export function deprecatedNames(annotations: Metadata['annotations']): readonly Fault[] {
+  if (isEmpty(annotations)) return noFaults
   const found = [...addressKeys, ...poolKeys, ...sharingKeys, ...acrossKeys].flatMap((key) => {
     const [before, now] = renamed.find(([each]) => key.startsWith(each)) ?? []
     if (before === undefined || !annotations[key]?.trim()) return []
@@ -74,6 +81,15 @@ export interface AllocationRequest {
   readonly faults: readonly Fault[]
 }
 
+const noFaults: readonly Fault[] = []
+const nothingAsked: AllocationRequest = {
+  addresses: [],
+  invalid: undefined,
+  poolName: undefined,
+  path: ['spec', 'loadBalancerIP'],
+  faults: noFaults,
+}
+
 /** Far more than a Service of two families needs. */
 export const maxAddresses = 64
 /** Of which so many Services can share one address. */
@@ -84,6 +100,7 @@ const maxPoolName = 253
 
 /** Lists that are longer than anything real: nothing is made of them, not even a problem for each word. */
 export function tooManyWords({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): readonly Fault[] {
+  if (loadBalancerIP === undefined && isEmpty(annotations)) return noFaults
   const { path, words } = askedWords(annotations, loadBalancerIP)
   const across = firstOf(annotations, acrossKeys)
   const sharing = firstOf(annotations, sharingKeys)
@@ -134,6 +151,7 @@ function askedWords(
 
 /** An annotation goes before spec.loadBalancerIP. */
 export function allocationRequest({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): AllocationRequest {
+  if (loadBalancerIP === undefined && isEmpty(annotations)) return nothingAsked
   const { asked, path, words } = askedWords(annotations, loadBalancerIP)
   const pool = firstOf(annotations, poolKeys)
   const parsed = words.map((word) => parseAddress(word))
@@ -202,7 +220,7 @@ interface Found<K extends Key> {
 }
 
 function firstOf<K extends Key>(annotations: Metadata['annotations'], keys: readonly K[]): Found<K> | undefined {
-  const key = keys.find((each) => annotations[each]?.trim())
+  const key = isEmpty(annotations) ? undefined : keys.find((each) => annotations[each]?.trim())
   return key === undefined ? undefined : { key, text: annotations[key]?.trim() ?? '' }
 }
 
