@@ -28,18 +28,17 @@ static __always_inline bool is_member(__u32 offset, __u32 length, const struct b
 	return false;
 }
 
-/* The backend with which the client of the packet at hand stays, its generation in the upper half; 0: none. */
-__noinline __u64 kept_backend(__u32 service, __u32 affinity_sec, __u64 since_ns, __u32 members_offset,
-		__u32 members_length)
+/* The backend with which the client of a packet stays, its generation in the upper half; 0: none. `members`: where
+ * they are, in the upper half, and how many slots. */
+__noinline __u64 kept_backend(__u32 which, __u32 service, __u32 affinity_sec, __u64 since_ns, __u64 members)
 {
-	__u32 which = SCRATCH_PACKET;
 	const struct packet *packet = bpf_map_lookup_elem(&scratch, &which);
 	struct affinity_key key = { .service = service };
 	const struct affinity *known;
 	struct backend_ref backend;
 	__u64 begun_ns;
 
-	if (!packet || !members_length)
+	if (!packet || !(__u32)members)
 		return 0;
 	key.client = packet->source;
 	known = bpf_map_lookup_elem(&affinity, &key);
@@ -49,15 +48,14 @@ __noinline __u64 kept_backend(__u32 service, __u32 affinity_sec, __u64 since_ns,
 	begun_ns = known->begun_ns;
 	if (begun_ns < since_ns || bpf_ktime_get_ns() - begun_ns >= affinity_sec * 1000000000ULL)
 		return 0;
-	if (!is_member(members_offset, members_length, &backend))
+	if (!is_member(members >> 32, members, &backend))
 		return 0;
 	return (__u64)backend.generation << 32 | backend.id;
 }
 
 /* A flow of this client begins. */
-__noinline int keep_backend(__u32 service, __u32 id, __u32 generation)
+__noinline int keep_backend(__u32 which, __u32 service, __u32 id, __u32 generation)
 {
-	__u32 which = SCRATCH_PACKET;
 	const struct packet *packet = bpf_map_lookup_elem(&scratch, &which);
 	struct affinity_key key = { .service = service };
 	struct affinity now = { .backend = { .id = id, .generation = generation } };

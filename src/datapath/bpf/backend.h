@@ -57,18 +57,25 @@ static __always_inline __u32 flow_hash(const struct packet *packet)
 	return hash ^ (hash >> 13);
 }
 
-/* Of the client alone: all its flows meet one slot, also in tables of the same length of other ports. */
-static __always_inline __u32 client_hash(const struct packet *packet)
+/* Where in a table a packet goes. With affinity by the client alone: all its flows meet one slot, also in tables of the
+ * same length of other ports. A function of its own to the verifier, as those of ranges.h. */
+__noinline __u32 choice_hash(__u32 which, __u32 affinity_sec)
 {
-	__u32 hash = mix_address(0x48455241, is_ipv6(packet), &packet->source);
+	const struct packet *packet = bpf_map_lookup_elem(&scratch, &which);
+	__u32 hash;
 
+	if (!packet)
+		return 0;
+	if (!affinity_sec)
+		return flow_hash(packet);
+	hash = mix_address(0x48455241, is_ipv6(packet), &packet->source);
 	return hash ^ (hash >> 13);
 }
 
-static __always_inline bool read_table(const struct frontend *frontend, __u32 offset, __u32 length,
-		const struct packet *packet, struct backend_ref *chosen)
+static __always_inline bool read_table(const struct frontend *frontend, __u32 offset, __u32 length, enum scratch which,
+		struct backend_ref *chosen)
 {
-	__u32 index = offset + (frontend->affinity_sec ? client_hash(packet) : flow_hash(packet)) % length;
+	__u32 index = offset + choice_hash(which, frontend->affinity_sec) % length;
 	const struct backend_ref *slot = bpf_map_lookup_elem(&tables, &index);
 
 	if (slot)
@@ -76,34 +83,35 @@ static __always_inline bool read_table(const struct frontend *frontend, __u32 of
 	return slot;
 }
 
-static __always_inline bool choose_current(const struct frontend *frontend, const struct packet *packet,
+static __always_inline bool choose_current(const struct frontend *frontend, enum scratch which,
 		struct backend_ref *chosen)
 {
 	if (frontend->backends > 1)
 		return frontend->table_length != 0 &&
-		       read_table(frontend, frontend->table_offset, frontend->table_length, packet, chosen);
+		       read_table(frontend, frontend->table_offset, frontend->table_length, which, chosen);
 	*chosen = frontend->only;
 	return frontend->backends == 1;
 }
 
-static __always_inline bool choose_previous(const struct frontend *frontend, const struct packet *packet,
+static __always_inline bool choose_previous(const struct frontend *frontend, enum scratch which,
 		struct backend_ref *chosen)
 {
 	if (frontend->previous_length)
-		return read_table(frontend, frontend->previous_offset, frontend->previous_length, packet, chosen);
+		return read_table(frontend, frontend->previous_offset, frontend->previous_length, which, chosen);
 	*chosen = frontend->previous_only;
 	return chosen->generation != 0;
 }
 
 /* With one backend there is nothing to stay away from. */
-static __always_inline bool choose_kept(const struct frontend *frontend, struct backend_ref *chosen)
+static __always_inline bool choose_kept(const struct frontend *frontend, enum scratch which,
+		struct backend_ref *chosen)
 {
 	__u64 kept;
 
 	if (!frontend->affinity_sec || frontend->backends < 2)
 		return false;
-	kept = kept_backend(frontend->service, frontend->affinity_sec, frontend->affinity_since_ns,
-			frontend->members_offset, frontend->members_length);
+	kept = kept_backend(which, frontend->service, frontend->affinity_sec, frontend->affinity_since_ns,
+			(__u64)frontend->members_offset << 32 | frontend->members_length);
 	chosen->id = kept;
 	chosen->generation = kept >> 32;
 	return kept;

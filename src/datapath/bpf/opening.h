@@ -120,15 +120,16 @@ static __noinline enum choice choose_anew(const struct packet *packet, bool is_p
 		frontend = frontend_of(packet);
 		if (!frontend)
 			return CHOICE_NO_FRONTEND;
-		if (frontend->ranges && !is_probe && !is_let_in(frontend->ranges))
+		if (frontend->ranges && !is_probe && !is_let_in(SCRATCH_PACKET, frontend->ranges))
 			return CHOICE_NOT_LET_IN;
 		in->service = frontend->service;
-		if (!choose_kept(frontend, &in->backend) && !choose_current(frontend, packet, &in->backend))
+		if (!choose_kept(frontend, SCRATCH_PACKET, &in->backend) &&
+		    !choose_current(frontend, SCRATCH_PACKET, &in->backend))
 			return CHOICE_NO_BACKEND;
 		if (backend_state(&in->backend) == BACKEND_GONE)
 			continue;
 		if (frontend->affinity_sec && !is_probe && (packet->protocol == IPPROTO_UDP || is_new_tcp(packet)))
-			keep_backend(in->service, in->backend.id, in->backend.generation);
+			keep_backend(SCRATCH_PACKET, in->service, in->backend.id, in->backend.generation);
 		return CHOICE_MADE;
 	}
 	return CHOICE_NO_BACKEND;
@@ -139,7 +140,8 @@ static __noinline bool choose_former(const struct packet *packet, const struct f
 {
 	const struct frontend *frontend = frontend_of(packet);
 
-	if (!frontend || !choose_previous(frontend, packet, &in->backend) || backend_state(&in->backend) == BACKEND_GONE)
+	if (!frontend || !choose_previous(frontend, SCRATCH_PACKET, &in->backend) ||
+	    backend_state(&in->backend) == BACKEND_GONE)
 		return false;
 	in->service = frontend->service;
 	if (!was_served_by(in_key, &in->backend))

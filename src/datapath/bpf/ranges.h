@@ -8,10 +8,9 @@
 
 #define RANGE_KEY_BITS (8 * (sizeof(struct range_key) - sizeof(__u32)))
 
-/* Whether the packet at hand comes from one of a set of ranges. */
-__noinline int is_let_in(__u32 set)
+/* Whether a packet comes from one of a set of ranges. */
+__noinline int is_let_in(__u32 which, __u32 set)
 {
-	__u32 which = SCRATCH_PACKET;
 	const struct packet *packet = bpf_map_lookup_elem(&scratch, &which);
 	struct range_key key = { .prefix_length = RANGE_KEY_BITS, .set = set };
 	const __u32 *is_allowed;
@@ -23,7 +22,7 @@ __noinline int is_let_in(__u32 set)
 	return is_allowed && *is_allowed;
 }
 
-/* Whether the VIP itself says anything to the sender of the packet at hand. */
+/* Whether the VIP itself says anything to the sender of a packet. */
 __noinline int is_answered(__u32 which)
 {
 	const struct packet *packet = bpf_map_lookup_elem(&scratch, &which);
@@ -34,7 +33,7 @@ __noinline int is_answered(__u32 which)
 	address = bpf_map_lookup_elem(&addresses, &packet->destination);
 	if (!address || !address->ranges)
 		return 1;
-	return is_let_in(address->ranges);
+	return is_let_in(which, address->ranges);
 }
 
 #endif
