@@ -234,6 +234,34 @@ test('when the union of what a VIP answers finds no room, what its Services let 
   assert.ok(isAnswered(maps, '10.0.0.1'))
 })
 
+test('a Service that is to be limited, and whose ranges find no room, lets in nobody rather than everybody', () => {
+  const maps = new MemoryMaps({ ...small, ranges: 2 })
+  const table = new ServiceTable(maps, times)
+  table.upsert(limited())
+  assert.ok(opens(maps, neither) && isAnswered(maps, neither))
+  for (let round = 0; round < 3; round++) {
+    assert.throws(() => table.upsert(limited(lists[1])), { code: 'ERR_MAP_FULL' })
+    assert.deepEqual([opens(maps, neither), isAnswered(maps, neither), opens(maps, both)], [false, false, false])
+    assert.deepEqual(table.read(limited().id)?.sources, [])
+  }
+  assert.deepEqual(new ServiceTable(maps, times).read(limited().id)?.sources, [])
+  table.upsert(limited(lists[0]))
+  assert.throws(() => table.upsert(limited(lists[1])), { code: 'ERR_MAP_FULL' })
+  assert.deepEqual([opens(maps, both), opens(maps, neither)], [true, false], 'the list before stays')
+  table.upsert(limited())
+  assert.ok(opens(maps, neither))
+})
+
+test('entries of no set are removed by whoever takes over, and 0 is never given to a set', () => {
+  const maps = new MemoryMaps(small)
+  maps.store('ranges').put(encodeRangeKey({ set: 0, prefix: '0.0.0.0/0' }) ?? new Uint8Array(), indexKey(1))
+  const table = new ServiceTable(maps, times)
+  assert.equal(maps.store('ranges').used(), 0)
+  table.upsert(limited(lists[0]))
+  table.upsert(limited([], 81))
+  assert.deepEqual([opens(maps, neither), opens(maps, neither, 81), opens(maps, both)], [false, false, true])
+})
+
 test('every backend that a client may stay with is found within 16 steps, and none that is not there', () => {
   const ids = fc.uniqueArray(fc.nat(1 << 20), { minLength: 2, maxLength: 300 })
   fc.assert(

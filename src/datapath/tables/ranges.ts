@@ -46,12 +46,14 @@ export class RangeTable {
     this.#times = times
     this.#ids = new IdPool('sets of source ranges', 2 ** 31)
     this.#ids.reserve(0)
-    const found = new Map<number, SourceRange[]>()
-    for (const [key, value] of store.entries()) {
+    const found = [...store.entries()].map(([key, value]) => {
       const { set, prefix } = decodeRangeKey(key)
-      found.set(set, [...(found.get(set) ?? []), { prefix, isAllowed: indexOf(value) !== 0 }])
-    }
-    for (const [id, ranges] of found) this.#hold(id, inOrder(ranges))
+      return { key, set, range: { prefix, isAllowed: indexOf(value) !== 0 } }
+    })
+    for (const [id, entries] of Map.groupBy(found, ({ set }) => set))
+      if (id !== 0) this.#hold(id, inOrder(entries.map(({ range }) => range)))
+      // Whoever names 0 lets everybody in: it is no set.
+      else for (const { key } of entries) store.delete(key)
   }
 
   get used(): number {

@@ -240,7 +240,7 @@ export class ServiceTable {
   ): FrontendRecord {
     const now = this.#times.nowNs()
     const before = held?.record
-    const ranges = this.#ranges.take(sources)
+    const ranges = this.#takeRanges(sources, key, held)
     const undo: (() => void)[] = [() => this.#ranges.give(ranges)]
     try {
       const places = this.#space.write(id, active, resting, { before, hasMembers: affinitySec > 0 }, now)
@@ -253,6 +253,22 @@ export class ServiceTable {
       return record
     } catch (error) {
       for (const step of undo) step()
+      throw error
+    }
+  }
+
+  /** A frontend that lets everybody in lets nobody in when what it is to be limited to finds no room. */
+  #takeRanges(sources: Frontend['sources'], key: Uint8Array, held: Entry | undefined): number {
+    try {
+      return this.#ranges.take(sources)
+    } catch (error) {
+      const isFull = error instanceof HeraldError && error.code === 'ERR_MAP_FULL'
+      if (isFull && held !== undefined && held.record.ranges === 0) {
+        const record = { ...held.record, ranges: this.#ranges.take([]) }
+        this.#frontends.put(key, encodeFrontend(record))
+        this.#announce(held.address, key, record.ranges, held.record)
+        held.record = record
+      }
       throw error
     }
   }
