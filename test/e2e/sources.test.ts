@@ -129,7 +129,7 @@ test('a client of the ranges is served, by one pod; another one gets no answer; 
   assert.match(explained, /a client stays with its pod for 10800 s/)
   assert.match(
     ask('lb list -o json'),
-    /"prefix": ?"198\.51\.100\.0\/24",\s*"allowed": ?true[^]*"affinitySeconds": ?10800/,
+    /"prefix": ?"198\.51\.100\.0\/24",\s*"allowed": ?true[\s\S]*"affinitySeconds": ?10800/,
   )
   agent.kill('SIGKILL')
   await check(own, true, false)
