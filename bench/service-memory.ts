@@ -6,6 +6,7 @@
  */
 import { FolderAllocator } from '../src/allocation/folder-allocator.ts'
 import { MemoryBook } from '../src/allocation/memory-book.ts'
+import { allOf } from '../src/allocation/work.ts'
 import { parseEndpointSlice } from '../src/k8s/kinds/endpoint-slice.ts'
 import { parseService, type Service } from '../src/k8s/kinds/service.ts'
 import { ServiceAddresses } from '../src/k8s/translate/addresses.ts'
@@ -79,7 +80,7 @@ const range = { family: 'ipv4', first: 0x0a800000n, last: 0x0a800000n + BigInt(c
 const shape = { kind: 'Pool', labels: {}, selectors: [], namespaces: [], autoAssign: true, priority: 0 } as const
 addresses.setPools([{ ...shape, name: 'pool', ranges: [range] }])
 measure('allocation', () => {
-  addresses.settle(services.keys(), (key) => services.get(key))
+  allOf(addresses.settle(services.keys(), (key) => services.get(key)))
 })
 const waiting = 5000
 measure(`${waiting} that wait`, () => {
@@ -87,20 +88,22 @@ measure(`${waiting} that wait`, () => {
     const { value } = parseService(rawService(count + i))
     if (value !== undefined) services.set(`late/${i}`, { ...value, metadata: { ...value.metadata, namespace: 'late' } })
   }
-  addresses.settle(
-    Array.from({ length: waiting }, (_, i) => `late/${i}`),
-    (key) => services.get(key),
+  allOf(
+    addresses.settle(
+      Array.from({ length: waiting }, (_, i) => `late/${i}`),
+      (key) => services.get(key),
+    ),
   )
 })
 measure('one changed Service beside them', () => {
   const [key = '', service] = [...services][0] ?? []
   if (service !== undefined) services.set(key, { ...service })
-  addresses.settle([key], (each) => services.get(each))
+  allOf(addresses.settle([key], (each) => services.get(each)))
 })
 measure('one Service gone, one of them served', () => {
   const [key = ''] = [...services][1] ?? []
   services.delete(key)
-  addresses.settle([key], (each) => services.get(each))
+  allOf(addresses.settle([key], (each) => services.get(each)))
 })
 process.stdout.write(`${count} Services with two slices of five endpoints\n${parts.join('\n')}\n`)
 if (slices.length + services.size === 0) process.exitCode = 1

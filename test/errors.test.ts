@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { openFileBook } from '../src/allocation/file-book.ts'
 import { type ErrorCode, errorTable } from '../src/errors.ts'
 import { startSpeakerThread } from '../src/speaker/speaker-thread.ts'
+import { exchanged } from './allocation/requests.ts'
 
 const root = new URL('../', import.meta.url)
 const herald = fileURLToPath(new URL('bin/herald', root))
@@ -83,7 +84,7 @@ function bookInItsPlace(): void {
   mkdirSync(at('manifests'))
   symlinkSync(at('elsewhere'), at('manifests/.herald'))
   const book = openFileBook(at('manifests'), at('no-state'))
-  book.exchange(() => new Map([['default/web', { addresses: ['203.0.113.1'] }]]))
+  exchanged(book, () => new Map([['default/web', { addresses: ['203.0.113.1'] }]]))
   assert.match(String(book.warning?.message ?? ''), /is a link/)
   assert.ok(!existsSync(at('elsewhere/allocations.yaml')))
 }

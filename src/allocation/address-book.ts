@@ -4,6 +4,7 @@
  */
 
 import type { Tenure } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export interface Allotment {
   /** Canonical text. */
@@ -38,7 +39,7 @@ export interface Recorded {
 }
 
 /** Sees what is recorded and answers what changes. What it answers is not in force before the exchange says so. */
-export type Choose = (recorded: Recorded) => AllocationChanges
+export type Choose = (recorded: Recorded) => Work<AllocationChanges>
 
 export const nothingUnclear: Recorded['unclear'] = { addresses: [], keys: new Set() }
 
@@ -55,11 +56,12 @@ export interface AddressBook {
   readonly warning: BookWarning | undefined
   /**
    * Calls `choose`, alone among all agents. `busy`: another agent is at it, and nothing was chosen. `failed`: the book
-   * cannot be read or written; what was chosen, if it came to that, must be undone.
+   * cannot be read or written; what was chosen, if it came to that, must be undone. It is written once, at the end:
+   * whoever dies before that leaves what was recorded before.
    */
-  exchange(choose: Choose): 'recorded' | 'busy' | 'failed'
+  exchange(choose: Choose): Work<'recorded' | 'busy' | 'failed'>
   /** What is recorded as far as it is known now, for as long as there can be no exchange. */
-  peek(): Allocations
+  peek(): Work<Allocations>
 }
 
 /** How many lines are kept at most for Services that are gone; the oldest give way. */

@@ -8,6 +8,7 @@ import type { AddressRequest } from './allocate.ts'
 import type { Pool } from './pool-table.ts'
 import type { Reserved } from './reserved.ts'
 import type { Tenure } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export interface AddressAnswer {
   readonly addresses: readonly string[]
@@ -35,7 +36,8 @@ export interface AddressSource {
   answerOf(key: string): AddressAnswer
   /**
    * Settles the Services that changed and those that wait, and tells whose answer is another one now. `wishOf` answers
-   * undefined for a Service that is gone or not ours.
+   * undefined for a Service that is gone or not ours. Until it is done all answers are those of before, and nothing
+   * else may be told to the source.
    */
-  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[]
+  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): Work<readonly string[]>
 }

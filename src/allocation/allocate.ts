@@ -8,7 +8,7 @@
  * An address that a Service holds stays with it as long as any pool contains it, also one that gives none away any
  * more; a request that cannot be met does not cost it what it holds. Between begin and commit everything can be undone.
  */
-import { compareAddresses, type Family, parseAddress } from '../ip/address.ts'
+import { type Family, familyOfText } from '../ip/address.ts'
 import type { Labels } from '../desired/label-selector.ts'
 import { type Holder, nobody } from './holder.ts'
 import { Holders } from './holders.ts'
@@ -119,7 +119,7 @@ export class Ipam extends Holders {
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */
   assign(request: AddressRequest, holding: Holding): Assignment | Refusal {
     const fitting = holding.addresses.filter(
-      (address) => this.poolsOf(address).length > 0 && request.families.includes(familyOf(address)),
+      (address) => this.poolsOf(address).length > 0 && request.families.includes(familyOfText(address)),
     )
     const kept = fitting.filter((address) => this.#claimRefusal(request, address, holding) === undefined)
     const found = this.#find(request, holding, kept, fitting)
@@ -136,22 +136,9 @@ export class Ipam extends Holders {
       : found
   }
 
-  /** Whether a Service that waits may have use for an address that became free or may be shared now. */
-  couldUse(request: AddressRequest, address: string): boolean {
-    const owners = this.holdersOf(address).filter((key) => !this.isReservation(key))
-    const mayEnter = owners.every((key) => {
-      const sharing = this.holderOf(key)?.sharing
-      return sharing !== undefined && sharing.key === request.sharing?.key
-    })
-    return mayEnter && request.families.some((family) => this.isWanted(request, address, family))
-  }
-
-  /** Whether a pool could give an address to a Service that takes any of a family. */
-  isWanted(request: AddressRequest, address: string, family: Family): boolean {
-    return (
-      familyOf(address) === family &&
-      this.poolsOf(address).some((pool) => isOpenTo(pool, request) && this.#table.gives(pool, address))
-    )
+  /** The pools that give an address away. */
+  giversOf(address: string): readonly Pool[] {
+    return this.poolsOf(address).filter((pool) => this.#table.gives(pool, address))
   }
 
   protected becameFree(address: string): void {
@@ -181,7 +168,7 @@ export class Ipam extends Holders {
   }
 
   #explicitRefusal(request: AddressRequest, address: string, { mayChoose }: Holding): Refusal | undefined {
-    if (!request.families.includes(familyOf(address))) return familyMismatch(address, request.families)
+    if (!request.families.includes(familyOfText(address))) return familyMismatch(address, request.families)
     const reserved = this.#reserved.reasonOf(address)
     if (reserved !== undefined) return reservedAddress(address, reserved)
     const isGiven = this.#table
@@ -190,7 +177,7 @@ export class Ipam extends Holders {
     if (!isGiven) return notGiven(address, this.#table, request)
     const obstacle = this.#obstacle(request, address, false) ?? this.#reservation(request, address)
     if (obstacle !== undefined) return obstacle
-    return mayChoose ? undefined : nothingFree(this.#table, request, familyOf(address))
+    return mayChoose ? undefined : nothingFree(this.#table, request, familyOfText(address))
   }
 
   #areOfOnePool([first = '', ...others]: readonly string[]): boolean {
@@ -211,8 +198,8 @@ export class Ipam extends Holders {
       (address) => poolName === undefined || this.poolsOf(address).some(({ name }) => name === poolName),
     )
     const ownOf = (family: Family): readonly string[] => {
-      const byName = named.filter((address) => familyOf(address) === family)
-      return byName.length > 0 ? byName : inPool.filter((address) => familyOf(address) === family)
+      const byName = named.filter((address) => familyOfText(address) === family)
+      return byName.length > 0 ? byName : inPool.filter((address) => familyOfText(address) === family)
     }
     const own = families.flatMap(ownOf)
     const missing = families.filter((family) => ownOf(family).length === 0)
@@ -233,7 +220,7 @@ export class Ipam extends Holders {
 
   /** An address of each missing family, of the first pool that has them all and fits what is `own` already. */
   #fresh(request: AddressRequest, missing: readonly Family[], own: readonly string[]): Fresh {
-    const open = this.#table.pools.filter((pool) => isOpenTo(pool, request))
+    const open = this.#table.poolsFor(request.namespace).filter((pool) => isOpenTo(pool, request))
     const choices = this.#sourcesOf(open, own).map((pools) => this.#freshOf(request, missing, pools))
     const [first = 'ipv4'] = missing
     const isComplete = ({ found }: Choice): boolean => found.size === missing.length
@@ -272,14 +259,11 @@ export class Ipam extends Holders {
   /** The lowest address that another Service of the same sharing key holds and that this one may join. */
   #shareable(request: AddressRequest, pools: readonly Pool[], family: Family): string | undefined {
     if (request.sharing === undefined) return undefined
-    return [...this.sharedUnder(request.sharing.key)]
-      .filter((address) => familyOf(address) === family)
-      .sort((a, b) => compareAddresses(parseAddress(a) ?? 0, parseAddress(b) ?? 0))
-      .find(
-        (address) =>
-          (this.#obstacle(request, address, false) ?? this.#reservation(request, address)) === undefined &&
-          this.poolsOf(address).some((pool) => pools.includes(pool)),
-      )
+    for (const address of this.shared.without(family, request.sharing)) {
+      const refusal = this.#obstacle(request, address, false) ?? this.#reservation(request, address)
+      if (refusal === undefined && this.poolsOf(address).some((pool) => pools.includes(pool))) return address
+    }
+    return undefined
   }
 
   /**
@@ -309,26 +293,42 @@ export class Ipam extends Holders {
    */
   #obstacle(request: AddressRequest, address: string, isHeld: boolean): Refusal | undefined {
     const holders = this.holdersOf(address)
-    if (holders.length >= maxSharing && !holders.includes(request.key))
-      return takenBy(address, [...holders].sort()[0] ?? '', { kind: 'crowd' })
+    if (holders.length >= maxSharing && !holders.includes(request.key)) {
+      const seen = holders.filter((key) => !this.isReservation(key)).sort()
+      if (seen.length >= maxSharing) return takenBy(address, seen[0] ?? '', { kind: 'crowd' })
+    }
     // The oldest of several is named, in whatever order they came.
     let found: { readonly age: Aged; readonly obstacle: SharingObstacle } | undefined
+    const note = (age: Aged, obstacle: SharingObstacle | undefined): void => {
+      if (obstacle !== undefined && (found === undefined || byAge(age, found.age) < 0)) found = { age, obstacle }
+    }
     for (const key of holders) {
       const other = key === request.key ? undefined : this.holderOf(key)
-      if (other?.age === undefined || (found !== undefined && byAge(found.age, other.age) < 0)) continue
-      if (isHeld && !other.addresses.includes(address)) continue
-      const obstacle = (isHeld ? termsObstacle : sharingObstacle)(request.sharing, other.sharing)
-      if (obstacle !== undefined) found = { age: other.age, obstacle }
+      if (other?.age === undefined) continue
+      const hasIt = other.addresses.includes(address)
+      if (hasIt || !isHeld) note(other.age, (hasIt ? termsObstacle : sharingObstacle)(request.sharing, other.sharing))
     }
+    if (!isHeld && holders.length > 0) this.#portObstacles(request, address, note)
     return found && takenBy(address, found.age.key, found.obstacle)
+  }
+
+  /** The ports that others want who have an address: found by the port, since each of hundreds has hundreds. */
+  #portObstacles(
+    { key: own, sharing }: AddressRequest,
+    address: string,
+    note: (age: Aged, obstacle: SharingObstacle) => void,
+  ): void {
+    const wanted = sharing === undefined ? undefined : this.shared.wantedAt(address, sharing)
+    if (wanted === undefined) return
+    for (const port of sharing?.ports ?? nobody)
+      for (const key of wanted.get(port) ?? nobody) {
+        const age = key === own ? undefined : this.holderOf(key)?.age
+        if (age !== undefined) note(age, { kind: 'port', port })
+      }
   }
 }
 
 /** Whether a pool gives addresses to a Service that names none. */
-function isOpenTo(pool: Pool, request: AddressRequest): boolean {
+export function isOpenTo(pool: Pool, request: AddressRequest): boolean {
   return (pool.autoAssign || request.poolName === pool.name) && unfitness(pool, request) === undefined
-}
-
-export function familyOf(address: string): Family {
-  return address.includes(':') ? 'ipv6' : 'ipv4'
 }

@@ -24,6 +24,7 @@ import { LockFile } from './lock-file.ts'
 import { RecordFile, type Lines } from './record-file.ts'
 import type { RecordLine } from './record-lines.ts'
 import { isSameTenure } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export interface FileBookOptions {
   /** How long to wait for another agent's exchange; the loop stands still meanwhile. */
@@ -99,7 +100,7 @@ class FileBook implements AddressBook {
     return this.#failure ?? this.#damage ?? this.#place
   }
 
-  exchange(choose: Choose): 'recorded' | 'busy' | 'failed' {
+  *exchange(choose: Choose): Work<'recorded' | 'busy' | 'failed'> {
     try {
       const place = this.#writable()
       if (place === undefined) {
@@ -107,7 +108,7 @@ class FileBook implements AddressBook {
         return 'busy'
       }
       try {
-        this.#exchangeIn(place, choose)
+        yield* place.lock.keptDuring(this.#exchangeIn(place, choose))
       } finally {
         place.lock.release()
       }
@@ -144,20 +145,22 @@ class FileBook implements AddressBook {
     }
   }
 
-  #exchangeIn(place: Place, choose: Choose): void {
+  *#exchangeIn(place: Place, choose: Choose): Work<void> {
     const nowMs = this.#now()
-    this.#readShared()
-    this.#own.file.read()
+    yield* this.#readShared()
+    yield* this.#own.file.read()
     // What is only in the state directory was given while the folder took nothing: it counts until it is in the folder.
     if (place === this.#shared) place.file.adopt(this.#own.file.lines)
     else place.file.adopt(missingIn(place.file.lines, this.#shared.file.lines))
     place.file.expire(nowMs, this.#graceMs)
     const damage = damageOf(place.file)
     if (damage?.message !== this.#damage?.message) this.#damage = damage
-    const changes = choose(this.#recorded(place.file))
+    const changes = yield* choose(yield* this.#recorded(place.file))
+    const write = yield* place.file.prepare(changes, nowMs)
     if (!place.lock.isOurs()) throw new HeraldError('ERR_ADDRESS_BOOK', 'another agent broke the lock')
-    place.file.write(changes, nowMs)
+    write()
     for (const [key, change] of changes) {
+      yield
       if (change === 'forget') this.#known.delete(key)
       else if (change !== 'release') this.#known.set(key, change)
     }
@@ -165,19 +168,22 @@ class FileBook implements AddressBook {
   }
 
   /** A file in the place of the folder holds no record; everything else that cannot be read may hold one. */
-  #readShared(): void {
+  *#readShared(): Work<void> {
     try {
-      this.#shared.file.read()
+      yield* this.#shared.file.read()
     } catch (error) {
       if (!isErrno(error, 'ENOTDIR')) throw error
     }
   }
 
-  #recorded({ path, lines, damaged, released, version }: RecordFile): Recorded {
+  *#recorded({ path, lines, damaged, released, version }: RecordFile): Work<Recorded> {
     const news = new Map<string, Allotment | undefined>()
     if (this.#version !== `${path} ${version}`) {
-      const entries = allotmentsOf(lines)
-      for (const [key, allotment] of entries) if (!isSame(this.#known.get(key), allotment)) news.set(key, allotment)
+      const entries = yield* allotmentsOf(lines)
+      for (const [key, allotment] of entries) {
+        if (!isSame(this.#known.get(key), allotment)) news.set(key, allotment)
+        yield
+      }
       for (const key of this.#known.keys()) if (!entries.has(key)) news.set(key, undefined)
       this.#known = entries
       this.#version = `${path} ${version}`
@@ -193,15 +199,13 @@ class FileBook implements AddressBook {
     }
   }
 
-  peek(): Allocations {
+  *peek(): Work<Allocations> {
     try {
-      this.#readShared()
-      this.#own.file.read()
-      const lines = [...this.#shared.file.lines, ...this.#own.file.lines]
+      yield* this.#readShared()
+      yield* this.#own.file.read()
+      const lines = new Map([...this.#shared.file.lines, ...this.#own.file.lines])
       // Who is gone keeps its address for a while, and no port.
-      return allotmentsOf(
-        new Map(lines.map(([key, line]) => [key, line.releasedMs === undefined ? line : withoutPorts(line)])),
-      )
+      return yield* allotmentsOf(lines, (line) => (line.releasedMs === undefined ? line : withoutPorts(line)))
     } catch {
       return this.#known
     }
@@ -224,8 +228,17 @@ function withoutPorts({ tenure, ...line }: RecordLine): RecordLine {
   return tenure === undefined ? line : { ...line, tenure: { ...tenure, ports: new Map() } }
 }
 
-function allotmentsOf(lines: Lines): Map<string, Allotment> {
-  return new Map([...lines].map(([key, { addresses, tenure }]) => [key, allotment(addresses, tenure)]))
+function* allotmentsOf(
+  lines: Lines,
+  shown: (line: RecordLine) => RecordLine = (line) => line,
+): Work<Map<string, Allotment>> {
+  const all = new Map<string, Allotment>()
+  for (const [key, line] of lines) {
+    const { addresses, tenure } = shown(line)
+    all.set(key, allotment(addresses, tenure))
+    yield
+  }
+  return all
 }
 
 function isSame(a: Allotment | undefined, b: Allotment): boolean {

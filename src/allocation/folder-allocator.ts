@@ -7,6 +7,9 @@
  *
  * Recorded addresses of Services that were not seen yet are kept free. While the book cannot be used, nothing is given
  * away and nothing changes: who holds addresses keeps them. Who waits is looked at when an address became free.
+ *
+ * A settle may be laid down between any two Services. Nobody sees half of it: until its end all answers are those from
+ * before it, and the book is written once.
  */
 import {
   type AddressBook,
@@ -18,17 +21,20 @@ import {
   type BookWarning,
   type Recorded,
 } from './address-book.ts'
+import { familyOfText } from '../ip/address.ts'
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
-import { type AddressRequest, type Assignment, familyOf, type Holding, Ipam, isRefusal } from './allocate.ts'
+import { type AddressRequest, type Assignment, type Holding, Ipam, isRefusal } from './allocate.ts'
 import { answerOf, isSameAnswer, notInPool, notYet, unclearLine, withPorts } from './answers.ts'
+import { type Candidate, candidateOf, inLine } from './candidate.ts'
 import { Freed } from './freed.ts'
+import { Leavers } from './leavers.ts'
 import type { Pool } from './pool-table.ts'
-import { once, type PortOwners } from './port-owners.ts'
+import type { PortOwners } from './port-owners.ts'
 import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
-import { byAge } from './sharing.ts'
-import { hasOtherTerms, isSameTenure, termsIn } from './tenure.ts'
+import { isSameTenure, termsIn } from './tenure.ts'
 import { byRank, Waiting } from './waiting.ts'
+import { inOrder, type Work } from './work.ts'
 
 interface Settled {
   readonly subject: object
@@ -39,24 +45,9 @@ interface Settled {
   readonly waits?: AddressRequest | undefined
 }
 
-/**
- * Who has addresses goes first: by the book; by a status that tells more than the address; by status alone; who shares
- * under other terms than are recorded; then who has none.
- */
-type Rank = 'recorded' | 'held' | 'inStatus' | 'changed' | 'without'
-
-/** A Service that is looked at in this exchange. */
-interface Candidate {
-  readonly request: AddressRequest
-  readonly subject: object
-  readonly holding: Holding
-  readonly rank: Rank
-}
-
 type Changed = ReadonlyMap<string, Wish | undefined>
 type Changes = Map<string, AllocationChange>
 
-const ranks: readonly Rank[] = ['recorded', 'held', 'inStatus', 'changed', 'without']
 const unclearKey = '\u0000unclear'
 const unsettled = notYet(undefined)
 
@@ -74,11 +65,14 @@ export class FolderAllocator implements AddressSource {
   #isFirst = true
   #generation = 0
   #poolsText = ''
-  /** What was settled before this exchange, and who stopped being absent, should it have to be undone. */
+  /** What was settled before this settle: what is answered until its end, and in force again if it is undone. */
   #before = new Map<string, Settled | undefined>()
+  /** Who stopped being absent in it. */
   #dropped: string[] = []
   /** Services that are there and are looked at in this exchange. */
   #here: ReadonlySet<string> = new Set()
+  /** Who gives way in this exchange; made when it comes to that. */
+  #leavers: Leavers | undefined
   /** Shared addresses of which somebody may have other ports than before. */
   #touched = new Set<string>()
 
@@ -108,7 +102,8 @@ export class FolderAllocator implements AddressSource {
   }
 
   answerOf(key: string): AddressAnswer {
-    return this.#settled.get(key)?.answer ?? unsettled
+    const known = this.#before.has(key) ? this.#before.get(key) : this.#settled.get(key)
+    return known?.answer ?? unsettled
   }
 
   /** Who has the book wrote another line for a Service: it is looked at with the next, also if it asks for the same. */
@@ -116,32 +111,41 @@ export class FolderAllocator implements AddressSource {
     this.#postponed = new Set([...this.#postponed, key])
   }
 
-  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {
+  *settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): Work<readonly string[]> {
     const changed = new Map<string, Wish | undefined>()
     for (const key of dirty) {
+      yield
       const wish = wishOf(key)
       const known = this.#settled.get(key)
       // A change of endpoints asks for no address.
       if (wish?.subject !== known?.subject || (known !== undefined && known.generation !== this.#generation))
         changed.set(key, wish)
     }
-    for (const key of this.#postponed) changed.set(key, wishOf(key))
+    for (const key of this.#postponed) {
+      changed.set(key, wishOf(key))
+      yield
+    }
     if (changed.size === 0 && !this.#isFirst) return []
     for (const key of this.#ahead) changed.set(key, wishOf(key))
     this.#dropped = []
-    const outcome = this.#book.exchange((recorded) => this.#choose(changed, recorded))
+    const outcome = yield* this.#book.exchange((recorded) => this.#choose(changed, recorded))
     if (outcome === 'recorded') {
       this.#ipam.commit()
       this.#postponed = new Set()
       this.#touched = new Set()
     } else {
-      this.#undo()
-      this.#hold(changed)
+      yield* this.#undo()
+      yield* this.#hold(changed)
     }
-    const before = this.#before
+    const moved: string[] = []
+    for (const [key, known] of this.#before) {
+      if (this.#isOther(key, known)) moved.push(key)
+      yield
+    }
     this.#before = new Map()
     this.#here = new Set()
-    return [...before].filter(([key, known]) => this.#isOther(key, known)).map(([key]) => key)
+    this.#leavers = undefined
+    return moved
   }
 
   /** An answer that is the same in the end stays the very one that was given. */
@@ -153,9 +157,12 @@ export class FolderAllocator implements AddressSource {
     return false
   }
 
-  #undo(): void {
-    this.#ipam.rollback()
-    for (const [key, known] of this.#before) this.#put(key, known)
+  *#undo(): Work<void> {
+    yield* this.#ipam.rollback()
+    for (const [key, known] of this.#before) {
+      this.#put(key, known)
+      yield
+    }
     for (const key of this.#dropped) this.#absent.add(key)
   }
 
@@ -170,10 +177,12 @@ export class FolderAllocator implements AddressSource {
   }
 
   /** Without the book: who holds addresses keeps them, who has a line in it gets what it says, all else waits. */
-  #hold(changed: Changed): void {
-    const recorded = this.#book.peek()
+  *#hold(changed: Changed): Work<void> {
+    const recorded = yield* this.#book.peek()
+    const answers = new Map<string, Settled>()
     this.#ipam.begin()
     for (const [key, wish] of changed) {
+      yield
       const had = this.#ipam.addressesOf(key)
       if (wish === undefined) {
         this.#put(key, undefined)
@@ -183,28 +192,35 @@ export class FolderAllocator implements AddressSource {
         const holding = { addresses, isRecorded: true, mayChoose: false, ports: tenure?.ports }
         const found = this.#ipam.assign(wish.request(), holding)
         const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found)
-        const own = withPorts(
-          answer,
-          this.#ipam.portsOf(key, (address) => this.#ipam.ownersOf(address)),
-        )
-        this.#put(key, { subject: wish.subject, generation: this.#generation, answer: own })
+        answers.set(key, { subject: wish.subject, generation: this.#generation, answer })
       }
+    }
+    const owners = new Map<string, PortOwners>()
+    for (const [key, { answer, ...settled }] of answers) {
+      this.#put(key, { ...settled, answer: withPorts(answer, yield* this.#ipam.portsOf(key, owners)) })
+      yield
     }
     this.#ipam.commit()
     this.#postponed = new Set(changed.keys())
   }
 
   /** Holders come first, then who asks by name, then age, then name: the order of arrival does not matter. */
-  #choose(changed: Changed, recorded: Recorded): AllocationChanges {
+  *#choose(changed: Changed, recorded: Recorded): Work<AllocationChanges> {
     const changes: Changes = new Map()
-    this.#reserve(changed, recorded)
+    yield* this.#reserve(changed, recorded)
     this.#ipam.begin()
-    for (const [key, wish] of changed) if (wish === undefined) this.#leave(key, recorded, changes)
-    const candidates = [...changed].flatMap(([key, wish]) =>
-      wish === undefined ? [] : [this.#candidate(key, wish.request(), wish.subject, recorded)],
-    )
+    for (const [key, wish] of changed) {
+      if (wish === undefined) this.#leave(key, recorded, changes)
+      yield
+    }
+    const candidates: Candidate[] = []
+    for (const [key, wish] of changed) {
+      if (wish !== undefined) candidates.push(this.#candidate(key, wish.request(), wish.subject, recorded))
+      yield
+    }
     // What each of them has already is not for another of them.
     for (const { request, holding } of candidates) {
+      yield
       this.#touch(request.key)
       if (this.#ipam.addressesOf(request.key).length === 0)
         this.#ipam.reserve(request.key, holding.addresses, {
@@ -213,19 +229,24 @@ export class FolderAllocator implements AddressSource {
         })
     }
     this.#here = new Set(candidates.map(({ request }) => request.key))
-    this.#grantInOrder(candidates, recorded, changes)
-    this.#sharePorts(recorded, changes)
+    yield* this.#grantInOrder(candidates, recorded, changes)
+    yield* this.#sharePorts(recorded, changes)
     return changes
   }
 
   /** Ports that came free, or are new, go to the oldest that wants them, and are recorded as its own. */
-  #sharePorts({ entries }: Recorded, changes: Changes): void {
-    for (const address of this.#touched) this.#ipam.sharePorts(address)
-    const ownersAt = once((address) => this.#ipam.ownersOf(address))
-    const keys = new Set([...this.#touched].flatMap((address) => this.#ipam.holdersOf(address)))
+  *#sharePorts({ entries }: Recorded, changes: Changes): Work<void> {
+    const keys = new Set<string>()
+    const owners = new Map<string, PortOwners>()
+    for (const address of this.#touched) {
+      owners.set(address, yield* this.#ipam.sharePorts(address))
+      for (const key of this.#ipam.holdersOf(address)) keys.add(key)
+      yield
+    }
     for (const key of keys) {
+      yield
       const known = this.#settled.get(key)
-      const ports = this.#ipam.portsOf(key, ownersAt)
+      const ports = yield* this.#ipam.portsOf(key, owners)
       if (known === undefined || ports === undefined) continue
       const answer = withPorts(known.answer, ports)
       if (!isSameAnswer(known.answer, answer)) this.#put(key, { ...known, answer })
@@ -234,26 +255,33 @@ export class FolderAllocator implements AddressSource {
       if (line !== undefined && !isSameTenure(line.tenure, ports.tenure))
         changes.set(key, allotment(line.addresses, ports.tenure))
     }
-    this.#takeFromAbsent(ownersAt, entries, changes)
+    yield* this.#takeFromAbsent(owners, entries, changes)
   }
 
   /** What others got while a Service was not there is not in its line any more: it may come back. */
-  #takeFromAbsent(ownersAt: (address: string) => PortOwners, entries: Allocations, changes: Changes): void {
+  *#takeFromAbsent(owners: Map<string, PortOwners>, entries: Allocations, changes: Changes): Work<void> {
     for (const key of this.#absent) {
+      yield
       const { addresses = [], tenure } = entries.get(key) ?? {}
       if (tenure === undefined || changes.has(key) || !addresses.some((each) => this.#touched.has(each))) continue
-      const left = [...tenure.ports].map(
-        ([address, ports]) => [address, ports.filter((port) => !ownersAt(address).has(port))] as const,
-      )
-      const now = { ...tenure, ports: new Map(left) }
+      const left = new Map<string, readonly string[]>()
+      for (const [address, ports] of tenure.ports) {
+        const taken = yield* this.#ipam.ownersOf(address, owners)
+        left.set(
+          address,
+          ports.filter((port) => !taken.has(port)),
+        )
+      }
+      const now = { ...tenure, ports: left }
       if (!isSameTenure(tenure, now)) changes.set(key, allotment(addresses, now))
     }
   }
 
   /** Facts, not choices: they stay when the exchange fails. */
-  #reserve(changed: Changed, { entries, news, released, unclear }: Recorded): void {
+  *#reserve(changed: Changed, { entries, news, released, unclear }: Recorded): Work<void> {
     this.#ipam.reserve(unclearKey, unclear.addresses)
     for (const [key, line] of news) {
+      yield
       if (this.#settled.has(key)) {
         this.#hear(key, line)
         continue
@@ -265,7 +293,10 @@ export class FolderAllocator implements AddressSource {
       else this.#ipam.reserve(key, line.addresses, { ports: line.tenure?.ports })
       if (this.#isFirst && line !== undefined) this.#absent.add(key)
     }
-    for (const key of this.#absent) if (changed.get(key) !== undefined || !entries.has(key)) this.#absent.delete(key)
+    for (const key of this.#absent) {
+      if (changed.get(key) !== undefined || !entries.has(key)) this.#absent.delete(key)
+      yield
+    }
     this.#isFirst = false
   }
 
@@ -288,62 +319,49 @@ export class FolderAllocator implements AddressSource {
     }
   }
 
-  #candidate(key: string, request: AddressRequest, subject: object, { entries, released }: Recorded): Candidate {
+  #candidate(key: string, request: AddressRequest, subject: object, recorded: Recorded): Candidate {
     const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
-    const line = entries.get(key)
-    const recorded = line?.addresses ?? own
-    const isRecorded = recorded.length > 0
-    const addresses = isRecorded ? recorded : request.status
-    const tenure = isRecorded ? line?.tenure : request.tenure
-    // Also of one that is not understood now: what its status says is not given away before it is looked at.
-    const isThere = addresses.length > 0 || (request.lingering ?? []).length > 0
-    const rankOf = (): Rank => {
-      if (!isThere) return 'without'
-      if (hasOtherTerms(tenure, request.sharing)) return 'changed'
-      return isRecorded ? 'recorded' : tenure === undefined ? 'inStatus' : 'held'
-    }
-    // One that was gone comes back to its address, and to the ports that nobody took meanwhile.
-    const ports = released.has(key) ? undefined : tenure?.ports
-    const holding = { addresses, isRecorded, mayChoose: true, ports }
-    return { request, subject, rank: rankOf(), holding }
+    // Once more in one exchange: what it was given in it is not in the book yet.
+    const isGiven = own.length > 0 && this.#before.has(key)
+    return candidateOf(request, subject, own, recorded, isGiven)
   }
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
-  #grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): void {
-    const line = [...candidates].sort(
-      (a, b) =>
-        ranks.indexOf(a.rank) - ranks.indexOf(b.rank) ||
-        (a.rank === 'without' ? byRank(a.request, b.request) : byAge(a.request, b.request)),
-    )
+  *#grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): Work<void> {
+    const line = yield* inOrder(candidates, inLine)
     const pending = new Set(line.map(({ request }) => request.key))
     let next = 0
-    const grantWhile = (isDue: (candidate: Candidate) => boolean): void => {
+    const grant = (candidate: Candidate): Work<void> => this.#grant(candidate, recorded, changes)
+    function* grantWhile(isDue: (candidate: Candidate) => boolean): Work<void> {
       for (let first = line[next]; first !== undefined && isDue(first); first = line[++next]) {
         pending.delete(first.request.key)
-        this.#grant(first, recorded, changes)
+        yield* grant(first)
+        yield
       }
     }
-    grantWhile(({ rank }) => rank !== 'without')
+    yield* grantWhile(({ rank }) => rank !== 'without')
     for (;;) {
-      const freed = new Freed(this.#ipam, this.#ipam.takeFreed())
+      const freed = yield* Freed.of(this.#ipam)
       if (freed.size === 0) break
       for (const waiter of this.#waiting.inOrder()) {
+        yield
         if (freed.size === 0) break
-        if (pending.has(waiter.key)) continue
-        grantWhile(({ request }) => byRank(request, waiter) < 0)
+        // What it asks for now is looked at in its own turn.
+        if (pending.has(waiter.key) || !this.#waiting.isFor(waiter)) continue
+        yield* grantWhile(({ request }) => byRank(request, waiter) < 0)
         const subject = this.#settled.get(waiter.key)?.subject
         if (subject === undefined || !freed.serves(waiter)) continue
         const had = this.#ipam.addressesOf(waiter.key)
-        this.#grant(this.#candidate(waiter.key, waiter, subject, recorded), recorded, changes)
+        yield* grant(this.#candidate(waiter.key, waiter, subject, recorded))
         // What it shares another may have as well.
         if (waiter.sharing === undefined)
           freed.take(this.#ipam.addressesOf(waiter.key).filter((address) => !had.includes(address)))
       }
     }
-    grantWhile(() => true)
+    yield* grantWhile(() => true)
   }
 
-  #grant({ request, subject, holding }: Candidate, recorded: Recorded, changes: Changes): void {
+  *#grant({ request, subject, holding }: Candidate, recorded: Recorded, changes: Changes): Work<void> {
     const { key } = request
     if (this.#isAhead(key, recorded)) {
       this.#ahead.add(key)
@@ -356,7 +374,7 @@ export class FolderAllocator implements AddressSource {
     const refusalOf = (): Refusal | undefined => (isRefusal(found) ? found : found.refusal)
     for (const _ of request.families) {
       const refusal = isUnclear ? undefined : refusalOf()
-      if (refusal === undefined || !this.#makeRoom(refusal, request, recorded, changes)) break
+      if (refusal === undefined || !(yield* this.#makeRoom(refusal, request, recorded, changes))) break
       found = this.#ipam.assign(request, holding)
     }
     this.#touch(key)
@@ -411,30 +429,35 @@ export class FolderAllocator implements AddressSource {
   }
 
   /** Lets go of one recorded Service that is not there, where this one lacks exactly its address. */
-  #makeRoom(refusal: Refusal, request: AddressRequest, { released }: Recorded, changes: Changes): boolean {
+  *#makeRoom(refusal: Refusal, request: AddressRequest, recorded: Recorded, changes: Changes): Work<boolean> {
     const { code, family } = refusal
     if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') return false
-    const isInTheWay = (key: string): boolean =>
-      this.#ipam.isReservation(key) &&
-      !this.#here.has(key) &&
-      this.#ipam
-        .addressesOf(key)
-        .some((address) =>
-          family === undefined
-            ? request.explicit.includes(address) || request.status.includes(address)
-            : this.#ipam.isWanted(request, address, family),
-        )
-    const justReleased = [...changes].filter(([, change]) => change === 'release').map(([key]) => key)
-    const leaving = [...released, ...justReleased].find(isInTheWay) ?? [...this.#absent].sort().find(isInTheWay)
+    this.#leavers ??= yield* this.#gone(recorded, changes)
+    const leaving =
+      family === undefined
+        ? this.#leavers.firstAt([...request.explicit, ...request.status])
+        : this.#leavers.firstFor(request, family)
     if (leaving === undefined) return false
     if (this.#absent.delete(leaving)) this.#dropped.push(leaving)
     this.#ipam.release(leaving)
     changes.set(leaving, 'forget')
     return true
   }
+
+  /** First who went, in the order in which they did; then who is absent, by name. */
+  *#gone({ released }: Recorded, changes: Changes): Work<Leavers> {
+    const keys = new Set(released)
+    for (const [key, change] of changes) {
+      if (change === 'release') keys.add(key)
+      yield
+    }
+    const byName = (a: string, b: string): number => (a < b ? -1 : 1)
+    for (const key of yield* inOrder([...this.#absent], byName)) keys.add(key)
+    return yield* Leavers.of(this.#ipam, [...keys], (key) => !this.#here.has(key))
+  }
 }
 
 /** It would take an address of a family that it has none of. */
 function isPartial({ families }: AddressRequest, found: Assignment | Refusal): boolean {
-  return !isRefusal(found) && !families.every((family) => found.addresses.some((each) => familyOf(each) === family))
+  return !isRefusal(found) && !families.every((family) => found.addresses.some((each) => familyOfText(each) === family))
 }

@@ -3,7 +3,7 @@
  * commit everything can be undone. Pure.
  *
  *     replace(key, holder) --> by key: addresses, sharing terms, ports
- *                          --> by address: holders; by sharing key: addresses; what became free
+ *                          --> by address: holders; shared-addresses.ts; what became free
  */
 import { type Holder, nobody, placesOf } from './holder.ts'
 import {
@@ -15,14 +15,15 @@ import {
   sharedOut,
   type Sharer,
 } from './port-owners.ts'
+import { SharedAddresses } from './shared-addresses.ts'
 import type { Aged } from './sharing.ts'
 import type { PortsByAddress } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export abstract class Holders {
   readonly #assigned = new Map<string, Holder>()
   readonly #holders = new Map<string, string | readonly string[]>()
-  /** The addresses that Services of one sharing key have. */
-  readonly #shared = new Map<string, Set<string>>()
+  protected readonly shared = new SharedAddresses()
   /** Addresses that nobody holds any more, or that may be shared now. */
   #freed = new Set<string>()
   /** What holders were before, while it may have to be undone. */
@@ -37,11 +38,6 @@ export abstract class Holders {
 
   protected isHeld(address: string): boolean {
     return this.#holders.has(address)
-  }
-
-  /** The addresses that Services of a sharing key have. */
-  protected sharedUnder(sharingKey: string): Iterable<string> {
-    return this.#shared.get(sharingKey) ?? nobody
   }
 
   /** What a Service holds; empty when nothing. */
@@ -89,18 +85,29 @@ export abstract class Holders {
     this.#journal = undefined
   }
 
-  rollback(): void {
+  *rollback(): Work<void> {
     const journal = this.#journal ?? new Map<string, Holder | undefined>()
     this.#journal = undefined
-    for (const key of journal.keys()) this.replace(key, undefined)
-    for (const [key, holder] of journal) this.replace(key, holder)
+    for (const key of journal.keys()) {
+      this.replace(key, undefined)
+      yield
+    }
+    for (const [key, holder] of journal) {
+      this.replace(key, holder)
+      yield
+    }
   }
 
   /** The addresses that became free since it was last asked and still are, and those that may be shared since. */
-  takeFreed(): Set<string> {
-    const freed = new Set([...this.#freed].filter((address) => this.#isOpen(address)))
+  *takeFreed(): Work<readonly string[]> {
+    const freed = this.#freed
     this.#freed = new Set()
-    return freed
+    const open: string[] = []
+    for (const address of freed) {
+      if (this.#isOpen(address)) open.push(address)
+      yield
+    }
+    return open
   }
 
   #isOpen(address: string): boolean {
@@ -108,19 +115,42 @@ export abstract class Holders {
     return owners.every((key) => this.#assigned.get(key)?.sharing !== undefined)
   }
 
-  ownersOf(address: string): PortOwners {
-    return ownersOf(address, this.#sharersOf(address))
+  /**
+   * Gives the ports of an address that nobody has to the oldest that wants them: they are its own from now on. Answers
+   * who has which then.
+   */
+  *sharePorts(address: string): Work<PortOwners> {
+    const { owners, changed } = yield* sharedOut(address, this.#sharersOf(address))
+    for (const [key, ports] of changed) {
+      this.setPorts(key, ports)
+      yield
+    }
+    return owners
   }
 
-  /** Gives the ports of an address that nobody has to the oldest that wants them: they are its own from now on. */
-  sharePorts(address: string): void {
-    for (const [key, ports] of sharedOut(address, this.#sharersOf(address)).changed) this.setPorts(key, ports)
+  /** Who has which port of an address. Looked at once: `known` has those that were, and gets those that were not. */
+  *ownersOf(address: string, known: Map<string, PortOwners>): Work<PortOwners> {
+    const owners = known.get(address) ?? (yield* ownersOf(address, this.#sharersOf(address)))
+    known.set(address, owners)
+    return owners
   }
 
-  /** Undefined: it shares with nobody. */
-  portsOf(key: string, ownersAt: (address: string) => PortOwners): OwnPorts | undefined {
+  /** Undefined: it shares with nobody. `known` as for {@link ownersOf}. */
+  *portsOf(key: string, known: Map<string, PortOwners>): Work<OwnPorts | undefined> {
     const { addresses = nobody, sharing } = this.#assigned.get(key) ?? {}
-    return sharing === undefined || addresses.length === 0 ? undefined : portsOf(key, addresses, sharing, ownersAt)
+    if (sharing === undefined || addresses.length === 0) return undefined
+    for (const address of addresses) yield* this.ownersOf(address, known)
+    return portsOf(key, addresses, sharing, known)
+  }
+
+  /** The sharing keys of those that have an address; none: nobody does, or it is only reserved. */
+  sharingKeysAt(address: string): readonly string[] {
+    const keys = new Set<string>()
+    for (const key of this.holdersOf(address)) {
+      const { age, sharing } = this.#assigned.get(key) ?? {}
+      if (age !== undefined && sharing !== undefined) keys.add(sharing.key)
+    }
+    return [...keys]
   }
 
   /** The addresses of a Service that others may have too. */
@@ -159,13 +189,16 @@ export abstract class Holders {
     for (const address of entered) if (!left.includes(address)) this.#enter(key, address)
     // Kept for a Service that is gone: it gives way to one that is there.
     if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
-    const [shared, shares] = [sharingKeyOf(before), sharingKeyOf(now)]
-    if (shared !== undefined) for (const address of old) this.#unshare(shared, address)
-    if (shares !== undefined) for (const address of fresh) this.#share(shares, address)
-    // Others may fit beside it now.
-    if (shares !== undefined)
-      for (const address of fresh)
-        if (before?.sharing !== now?.sharing || !old.includes(address)) this.#freed.add(address)
+    const [shared, shares] = [before, now].map((each) => each?.sharing ?? each?.wouldShare)
+    const isSame = (address: string): boolean => shared === shares && old.includes(address) && fresh.includes(address)
+    if (shared !== undefined) for (const address of old) if (!isSame(address)) this.shared.delete(address, key, shared)
+    if (shares === undefined) return
+    for (const address of fresh) {
+      if (isSame(address)) continue
+      this.shared.add(address, key, shares)
+      // Others may fit beside it now.
+      this.#freed.add(address)
+    }
   }
 
   #enter(key: string, address: string): void {
@@ -182,21 +215,4 @@ export abstract class Holders {
       this.becameFree(address)
     }
   }
-
-  #share(sharingKey: string, address: string): void {
-    const found = this.#shared.get(sharingKey)
-    if (found === undefined) this.#shared.set(sharingKey, new Set([address]))
-    else found.add(address)
-  }
-
-  #unshare(sharingKey: string, address: string): void {
-    if (this.holdersOf(address).some((key) => sharingKeyOf(this.#assigned.get(key)) === sharingKey)) return
-    const found = this.#shared.get(sharingKey)
-    found?.delete(address)
-    if (found?.size === 0) this.#shared.delete(sharingKey)
-  }
-}
-
-function sharingKeyOf(holder: Holder | undefined): string | undefined {
-  return (holder?.sharing ?? holder?.wouldShare)?.key
 }

@@ -23,6 +23,24 @@ export class IntervalIndex<T extends Interval> {
 
   /** Those that contain the value, in the order in which they were given. */
   at(family: Family, value: bigint): readonly T[] {
+    const found = this.#segments[family][this.#positionOf(family, value)]
+    return found !== undefined && found.first <= value ? found.values : []
+  }
+
+  /** Those that have a value in common with an interval, each once, by their first ones. */
+  touching({ family, first, last }: Interval): readonly T[] {
+    const segments = this.#segments[family]
+    const found = new Set<T>()
+    for (let at = this.#positionOf(family, first); at < segments.length; at++) {
+      const segment = segments[at]
+      if (segment === undefined || segment.first > last) break
+      for (const value of segment.values) found.add(value)
+    }
+    return [...found]
+  }
+
+  /** Of the first segment that ends at a value or behind it. */
+  #positionOf(family: Family, value: bigint): number {
     const segments = this.#segments[family]
     let [low, high] = [0, segments.length]
     while (low < high) {
@@ -30,8 +48,7 @@ export class IntervalIndex<T extends Interval> {
       if ((segments[middle]?.last ?? 0n) < value) low = middle + 1
       else high = middle
     }
-    const found = segments[low]
-    return found !== undefined && found.first <= value ? found.values : []
+    return low
   }
 }
 

@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  futimesSync,
   linkSync,
   lstatSync,
   openSync,
@@ -12,6 +13,7 @@ import {
   type BigIntStats,
 } from 'node:fs'
 import { isErrno } from './errno.ts'
+import type { Work } from './work.ts'
 
 const stepMs = 2
 
@@ -21,7 +23,8 @@ export class LockFile {
   readonly #staleMs: number
   /** The lock of another agent as first seen, by our own clock: clocks of nodes differ. */
   #seen: { readonly identity: string; readonly at: number } | undefined
-  #own: string | undefined
+  /** Ours, open as long as it is. */
+  #own: { readonly descriptor: number; identity: string; keptAt: number } | undefined
 
   constructor(path: string, waitMs: number, staleMs: number) {
     this.#path = path
@@ -38,8 +41,8 @@ export class LockFile {
       try {
         // O_EXCL follows no link.
         const descriptor = openSync(this.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-        this.#own = identityOf(fstatSync(descriptor, { bigint: true }))
-        closeSync(descriptor)
+        const identity = identityOf(fstatSync(descriptor, { bigint: true }))
+        this.#own = { descriptor, identity, keptAt: performance.now() }
         this.#seen = undefined
         return true
       } catch (error) {
@@ -55,7 +58,31 @@ export class LockFile {
   /** False when we were taken for dead, and another agent has it now. */
   isOurs(): boolean {
     const stat = lstatSync(this.#path, { throwIfNoEntry: false, bigint: true })
-    return stat !== undefined && identityOf(stat) === this.#own
+    return stat !== undefined && identityOf(stat) === this.#own?.identity
+  }
+
+  /** Work that may take long: who looks at the lock sees that it is not of a dead agent. */
+  *keptDuring<T>(work: Work<T>): Work<T> {
+    for (;;) {
+      const step = work.next()
+      if (step.done === true) return step.value
+      this.#keep()
+      yield
+    }
+  }
+
+  #keep(): void {
+    const own = this.#own
+    if (own === undefined || performance.now() - own.keptAt < this.#staleMs / 4) return
+    own.keptAt = performance.now()
+    try {
+      const { descriptor } = own
+      const { atime } = fstatSync(descriptor)
+      futimesSync(descriptor, atime, new Date())
+      own.identity = identityOf(fstatSync(descriptor, { bigint: true }))
+    } catch {
+      // The place went away: isOurs will say so.
+    }
   }
 
   release(): void {
@@ -64,6 +91,7 @@ export class LockFile {
     } catch {
       // The place went away, and the lock with it; if not, it is stale after a while.
     }
+    if (this.#own !== undefined) closeSync(this.#own.descriptor)
     this.#own = undefined
   }
 

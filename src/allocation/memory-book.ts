@@ -8,6 +8,7 @@ import {
   nothingUnclear,
   releasedLimit,
 } from './address-book.ts'
+import type { Work } from './work.ts'
 
 export class MemoryBook implements AddressBook {
   readonly #entries = new Map<string, Allotment>()
@@ -21,12 +22,13 @@ export class MemoryBook implements AddressBook {
     for (const [key, allotment] of entries) this.#entries.set(key, allotment)
   }
 
-  exchange(choose: Choose): 'recorded' {
+  *exchange(choose: Choose): Work<'recorded'> {
     const news = this.#isFirst ? new Map(this.#entries) : this.#forgotten
     this.#isFirst = false
     this.#forgotten = new Map()
-    const changes = choose({ entries: this.#entries, news, released: this.#released, unclear: nothingUnclear })
+    const changes = yield* choose({ entries: this.#entries, news, released: this.#released, unclear: nothingUnclear })
     for (const [key, change] of changes) {
+      yield
       this.#released.delete(key)
       if (change === 'forget') this.#entries.delete(key)
       else if (change !== 'release') this.#entries.set(key, change)
@@ -41,7 +43,8 @@ export class MemoryBook implements AddressBook {
     return 'recorded'
   }
 
-  peek(): Allocations {
+  *peek(): Work<Allocations> {
+    yield
     return this.#entries
   }
 }

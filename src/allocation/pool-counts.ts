@@ -1,9 +1,9 @@
 /** How many addresses each pool gives away and how many of them are held, kept as holders change. Pure. */
-import type { Family } from '../ip/address.ts'
-import { familyOf } from './allocate.ts'
+import { type Family, familyOfText } from '../ip/address.ts'
 import { type Interval, without } from './intervals.ts'
 import { givenBy, type Pool } from './pool-table.ts'
 import type { Reserved } from './reserved.ts'
+import type { Work } from './work.ts'
 
 export interface FamilyCounts {
   readonly total: bigint
@@ -23,18 +23,6 @@ export class PoolCounter {
   readonly #used = new Map<string, number>()
   #poolsOf: (address: string) => readonly Pool[] = () => []
 
-  /** `poolsOf` answers the pools of an address as they are from now on. */
-  setPools(pools: readonly Pool[], reserved: Reserved, poolsOf: (address: string) => readonly Pool[]): void {
-    this.#poolsOf = poolsOf
-    this.#totals.clear()
-    for (const pool of pools) {
-      const given = givenBy(pool, reserved)
-      this.#totals.set(pool, { ipv4: sizeOf(given, 'ipv4'), ipv6: sizeOf(given, 'ipv6') })
-    }
-    this.#used.clear()
-    for (const address of this.#holders.keys()) this.#count(address, 1)
-  }
-
   /** What a Service holds now. */
   hold(key: string, addresses: readonly string[]): void {
     const before = this.#held.get(key) ?? []
@@ -52,6 +40,22 @@ export class PoolCounter {
       const known = this.#holders.get(address)
       this.#holders.set(address, (known ?? 0) + 1)
       if (known === undefined) this.#count(address, 1)
+    }
+  }
+
+  /** `poolsOf` answers the pools of an address as they are from now on. */
+  *setPools(pools: readonly Pool[], reserved: Reserved, poolsOf: (address: string) => readonly Pool[]): Work<void> {
+    this.#poolsOf = poolsOf
+    this.#totals.clear()
+    for (const pool of pools) {
+      yield
+      const given = givenBy(pool, reserved)
+      this.#totals.set(pool, { ipv4: sizeOf(given, 'ipv4'), ipv6: sizeOf(given, 'ipv6') })
+    }
+    this.#used.clear()
+    for (const address of this.#holders.keys()) {
+      this.#count(address, 1)
+      yield
     }
   }
 
@@ -77,7 +81,7 @@ export class PoolCounter {
 
   #count(address: string, step: number): void {
     for (const pool of this.#poolsOf(address)) {
-      const key = usageKey(pool, familyOf(address))
+      const key = usageKey(pool, familyOfText(address))
       this.#used.set(key, (this.#used.get(key) ?? 0) + step)
     }
   }

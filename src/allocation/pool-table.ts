@@ -7,6 +7,7 @@ import { type Family, familyOfAddress, formatAddress, parseAddress } from '../ip
 import { formatSelector, type LabelSelector, type Labels, selectorMatches } from '../desired/label-selector.ts'
 import { ascending, fromInteger, type Interval, IntervalIndex, toInteger, without } from './intervals.ts'
 import type { Reserved } from './reserved.ts'
+import { setOf } from './sharing.ts'
 
 export interface AddressRange extends Interval {
   /** The first and the last address are not given away; held ones stay. */
@@ -139,6 +140,7 @@ export class PoolTable {
   readonly #index: IntervalIndex<PoolRange>
   readonly #free: IntervalIndex<FreeRange>
   readonly #stocks = new Map<Pool, Readonly<Record<Family, PoolStock>>>()
+  readonly #byNamespace = new Map<string, readonly Pool[]>()
 
   /** `pools` oldest first. */
   constructor(pools: readonly Pool[], reserved: Reserved) {
@@ -153,6 +155,13 @@ export class PoolTable {
       free.push(...stocks.ipv4.ranges, ...stocks.ipv6.ranges)
     }
     this.#free = new IntervalIndex(free)
+  }
+
+  /** Those of {@link pools} that serve a namespace: hundreds of namespaces may have a pool each. */
+  poolsFor(namespace: string): readonly Pool[] {
+    const found = this.#byNamespace.get(namespace) ?? this.pools.filter((pool) => servesNamespace(pool, namespace))
+    this.#byNamespace.set(namespace, found)
+    return found
   }
 
   /** The pools that contain an address, open ones first. */
@@ -193,7 +202,10 @@ export class PoolTable {
 
 /** The addresses that a pool gives away, as ranges; they overlap where the pool's do. */
 export function givenBy(pool: Pool, reserved: Reserved): readonly GivenRange[] {
-  return pool.ranges.flatMap((range) => without(withoutEnds(range), reserved.all))
+  return pool.ranges.flatMap((range) => {
+    const given = withoutEnds(range)
+    return without(given, reserved.within(given))
+  })
 }
 
 function withoutEnds({ sparesEnds, ...range }: AddressRange): GivenRange {
@@ -208,9 +220,13 @@ export function unfitness(
   if (poolName !== undefined && pool.name !== poolName) return 'other'
   if (pool.closed !== undefined) return 'closed'
   const isSelected =
-    (pool.namespaces === undefined || pool.namespaces.includes(namespace)) &&
+    servesNamespace(pool, namespace) &&
     (pool.selectors.length === 0 || pool.selectors.some((selector) => selectorMatches(selector, labels)))
   return isSelected ? undefined : 'selector'
+}
+
+function servesNamespace({ namespaces }: Pool, namespace: string): boolean {
+  return namespaces === undefined || setOf(namespaces).has(namespace)
 }
 
 /** What a pool selects, as text: `app=web`. */

@@ -5,6 +5,7 @@
  */
 import { type Aged, byAge, setOf, type SharingTerms } from './sharing.ts'
 import { type PortsByAddress, type Tenure, termsOf } from './tenure.ts'
+import type { Work } from './work.ts'
 
 /** One that has an address, or, while it was not seen, ports of it reserved. */
 export interface Sharer {
@@ -33,26 +34,32 @@ export function oldestFirst(sharers: readonly Sharer[]): readonly Sharer[] {
  * First what is recorded, of two that have one port recorded the older one's; then what statuses still say, whoever
  * wants it by now; then what those want of whom nothing is recorded, by age.
  */
-export function ownersOf(address: string, sharers: readonly Sharer[]): Map<string, string> {
+export function* ownersOf(address: string, sharers: readonly Sharer[]): Work<Map<string, string>> {
   const owners = new Map<string, string>()
   const take = (key: string, ports: readonly string[]): void => {
     for (const port of ports) if (!owners.has(port)) owners.set(port, key)
   }
-  for (const { key, ports } of sharers) take(key, ports?.get(address) ?? nothing)
+  for (const { key, ports } of sharers) {
+    take(key, ports?.get(address) ?? nothing)
+    yield
+  }
   for (const { key, said } of sharers) take(key, said?.get(address) ?? nothing)
-  for (const { key, ports, sharing } of sharers)
+  for (const { key, ports, sharing } of sharers) {
     if (ports?.get(address) === undefined) take(key, sharing?.ports ?? nothing)
+    yield
+  }
   return owners
 }
 
 /** The ports of all that want some, with those that nobody had: each goes to the oldest that wants it. */
-export function sharedOut(
+export function* sharedOut(
   address: string,
   sharers: readonly Sharer[],
-): { readonly owners: PortOwners; readonly changed: ReadonlyMap<string, PortsByAddress> } {
-  const owners = ownersOf(address, sharers)
+): Work<{ readonly owners: PortOwners; readonly changed: ReadonlyMap<string, PortsByAddress> }> {
+  const owners = yield* ownersOf(address, sharers)
   const changed = new Map<string, PortsByAddress>()
   for (const { key, age, sharing, ports: before } of sharers) {
+    yield
     if (age === undefined || sharing === undefined) continue
     for (const port of sharing.ports) if (!owners.has(port)) owners.set(port, key)
     const all = new Set([...(before?.get(address) ?? nothing), ...sharing.ports])
@@ -97,28 +104,18 @@ export function portsOf(
   key: string,
   addresses: readonly string[],
   sharing: SharingTerms,
-  ownersAt: (address: string) => PortOwners,
+  ownersAt: ReadonlyMap<string, PortOwners>,
 ): OwnPorts {
   const ports = new Map<string, readonly string[]>()
   const lost = new Map<string, string>()
   for (const address of addresses) {
-    const owners = ownersAt(address)
-    const own = sharing.ports.filter((port) => owners.get(port) === key)
+    const owners = ownersAt.get(address)
+    const own = sharing.ports.filter((port) => owners?.get(port) === key)
     ports.set(address, own)
     for (const port of sharing.ports) {
-      const owner = owners.get(port)
+      const owner = owners?.get(port)
       if (owner !== undefined && owner !== key) lost.set(`${address} ${port}`, owner)
     }
   }
   return { tenure: { terms: termsOf(sharing), ports }, lost }
-}
-
-/** Asks once for each address. */
-export function once(ownersAt: (address: string) => PortOwners): (address: string) => PortOwners {
-  const known = new Map<string, PortOwners>()
-  return (address) => {
-    const found = known.get(address) ?? ownersAt(address)
-    known.set(address, found)
-    return found
-  }
 }

@@ -23,9 +23,11 @@ import { HeraldError } from '../errors.ts'
 import { type AllocationChanges, releasedLimit } from './address-book.ts'
 import { isErrno } from './errno.ts'
 import { type DamagedLine, formatLine, parseRecord, type RecordLine } from './record-lines.ts'
+import { inOrder, type Work } from './work.ts'
 
 const header = '# Written by herald: the addresses of Services. To free one, stop the agents and delete its line.\n'
 const maxBytes = 64n << 20n
+const appendedAtMost = 64
 const { O_RDONLY, O_WRONLY, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /** The lines of a record by key. */
@@ -70,7 +72,7 @@ export class RecordFile {
   }
 
   /** Reads what the file says now; throws when it cannot be read, which is not the same as its absence. */
-  read(): void {
+  *read(): Work<void> {
     const found = this.#content()
     if (found === undefined) return
     const isCut = found.text === '' || (found.inode === this.#inode && this.#text.startsWith(found.text))
@@ -81,7 +83,7 @@ export class RecordFile {
     this.#stamp = found.stamp
     this.#inode = found.inode
     if (found.text === this.#text) return
-    const { lines, damaged, rest } = parseRecord(found.text)
+    const { lines, damaged, rest } = yield* parseRecord(found.text)
     this.#lines = new Map()
     this.#released.clear()
     for (const line of lines) this.#set(line.key, line)
@@ -111,31 +113,40 @@ export class RecordFile {
     this.version++
   }
 
-  /** On the disk when it returns; when it throws, nothing changed but perhaps the file, which is read anew. */
-  write(changes: AllocationChanges, nowMs: number): void {
-    if (changes.size === 0 && !(this.#mustRewrite && this.#lines.size > 0)) return
+  /**
+   * Answers what writes the changes, in one piece. They are on the disk when that returns; when it throws, nothing
+   * changed but perhaps the file, which is read anew.
+   */
+  *prepare(changes: AllocationChanges, nowMs: number): Work<() => void> {
+    if (changes.size === 0 && !(this.#mustRewrite && this.#lines.size > 0)) return () => undefined
     const changed = new Map<string, RecordLine | undefined>()
     for (const [key, change] of changes) {
+      yield
       const known = this.#lines.get(key)
       if (change === 'forget') changed.set(key, undefined)
       else if (change !== 'release') changed.set(key, { ...change, key })
       else if (known !== undefined) changed.set(key, { ...known, releasedMs: nowMs })
     }
+    // Of many lines the end may be lost where somebody dies over them.
     const isAppend =
+      changed.size <= appendedAtMost &&
       this.#text.endsWith('\n') &&
       !this.#mustRewrite &&
       [...changed].every(([key, line]) => line !== undefined && !this.#lines.has(key))
-    try {
-      if (isAppend) this.#append([...changed.values()].flatMap((line) => line ?? []))
-      else this.#rewrite(changed)
-    } catch (error) {
-      // How much of it is on the disk is not known.
-      this.#inode = 0
-      this.#text = ''
-      this.#stamp = ''
-      throw error
+    const text = isAppend ? '' : yield* this.#wholeText(changed)
+    return () => {
+      try {
+        if (isAppend) this.#append([...changed.values()].flatMap((line) => line ?? []))
+        else this.#rewrite(text)
+      } catch (error) {
+        // How much of it is on the disk is not known.
+        this.#inode = 0
+        this.#text = ''
+        this.#stamp = ''
+        throw error
+      }
+      for (const [key, line] of changed) this.#set(key, line)
     }
-    for (const [key, line] of changed) this.#set(key, line)
   }
 
   #set(key: string, line: RecordLine | undefined): void {
@@ -200,14 +211,22 @@ export class RecordFile {
     this.#text += text
   }
 
-  /** A crash of the machine leaves the old file or the new one. Lines that cannot be read stay as they are. */
-  #rewrite(changed: ReadonlyMap<string, RecordLine | undefined>): void {
+  /** Lines that cannot be read stay as they are. */
+  *#wholeText(changed: ReadonlyMap<string, RecordLine | undefined>): Work<string> {
     const lines = new Map<string, RecordLine | undefined>([...this.#lines, ...changed])
-    const known = [...lines.values()]
-      .flatMap((line) => line ?? [])
-      .sort((a, b) => (a.key < b.key ? -1 : 1))
-      .map(formatLine)
-    const text = header + [...known, ...this.#damaged.map((line) => `${line.text}\n`)].join('')
+    const known: string[] = []
+    for (const line of yield* inOrder(
+      [...lines.values()].flatMap((each) => each ?? []),
+      byKey,
+    )) {
+      yield
+      known.push(formatLine(line))
+    }
+    return header + [...known, ...this.#damaged.map((line) => `${line.text}\n`)].join('')
+  }
+
+  /** A crash of the machine leaves the old file or the new one. */
+  #rewrite(text: string): void {
     if (lstatSync(this.path, { throwIfNoEntry: false })?.isFile() === false)
       throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is not a regular file`)
     const fresh = `${this.path}.new`
@@ -227,6 +246,8 @@ export class RecordFile {
     this.#mustRewrite = false
   }
 }
+
+const byKey = (a: RecordLine, b: RecordLine): number => (a.key < b.key ? -1 : 1)
 
 /** The new name is on the disk too, where the file system can say so. */
 function syncFolder(folder: string): void {

@@ -8,6 +8,7 @@
 import { formatAddress, parseAddress } from '../ip/address.ts'
 import type { Allotment } from './address-book.ts'
 import { formatTenure, parseTenure } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export interface RecordLine extends Allotment {
   readonly key: string
@@ -40,12 +41,13 @@ export function formatLine({ key, addresses, tenure, releasedMs }: RecordLine): 
   return `${JSON.stringify(key)}: [${list}]${notes.length === 0 ? '' : `  # ${notes.join(' ')}`}\n`
 }
 
-export function parseRecord(text: string): ParsedRecord {
+export function* parseRecord(text: string): Work<ParsedRecord> {
   const lines: RecordLine[] = []
   const damaged: DamagedLine[] = []
   const end = text.lastIndexOf('\n') + 1
   for (const line of text.slice(0, end).split('\n')) {
     if (/^\s*(#.*)?$/.test(line)) continue
+    yield
     const found = parseLine(line)
     if ('text' in found) damaged.push(found)
     else lines.push(found)

@@ -114,11 +114,20 @@ export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Fa
     }
   if (pools.length === 0)
     return { code: 'NoPool', message: 'there is no pool of addresses', remedy: 'Create a pool with free addresses.' }
-  const reasons = pools.map((pool) => reasonOf(pool, table, customer, family))
-  const named = pools.slice(0, namedPools).map(({ name }, index) => `pool ${name} ${reasons[index]?.text ?? ''}`)
+  const named = pools
+    .slice(0, namedPools)
+    .map(
+      (pool) => `pool ${pool.name} ${textOf(pool, reasonOf(pool, table, customer, family), table, customer, family)}`,
+    )
   const more = pools.length > namedPools ? `, and ${pools.length - namedPools} more` : ''
   const message = `no ${nameOf(family)} address: ${named.join(', ')}${more}`
-  const has = (kind: string): boolean => reasons.some((reason) => reason.kind === kind)
+  const reasons = new Set<PoolReason>()
+  for (const pool of pools) {
+    reasons.add(reasonOf(pool, table, customer, family))
+    // Nothing says more than these.
+    if (reasons.has('full') || reasons.has('family')) break
+  }
+  const has = (reason: PoolReason): boolean => reasons.has(reason)
   if (has('full') || has('family'))
     return {
       code: 'OutOfAddresses',
@@ -139,23 +148,38 @@ export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Fa
   }
 }
 
-interface PoolReason {
-  readonly kind: 'closed' | 'selector' | 'family' | 'manual' | 'full'
-  readonly text: string
-}
+type PoolReason = 'closed' | 'other' | 'selector' | 'family' | 'manual' | 'full'
 
 function reasonOf(pool: Pool, table: PoolTable, customer: PoolCustomer, family: Family): PoolReason {
   const kind = unfitness(pool, customer)
-  if (kind === 'other') return { kind: 'closed', text: 'is another one than the Service asks for' }
-  if (kind === 'closed') return { kind, text: `is ${pool.closed ?? ''}` }
-  if (kind === 'selector') return { kind, text: `selects ${selectionText(pool)}` }
-  if (!table.hasFamily(pool, family)) return { kind: 'family', text: `gives no ${nameOf(family)} addresses` }
-  const other = pool.isWhole === true ? customer.families?.find((each) => !table.hasFamily(pool, each)) : undefined
-  if (other !== undefined)
-    return { kind: 'family', text: `gives no ${nameOf(other)} addresses, and all of a Service are of one pool` }
-  if (!pool.autoAssign && customer.poolName !== pool.name)
-    return { kind: 'manual', text: 'only gives to those who ask by name' }
-  return { kind: 'full', text: 'is full' }
+  if (kind !== undefined) return kind
+  if (!table.hasFamily(pool, family) || lackingFamily(pool, table, customer) !== undefined) return 'family'
+  return !pool.autoAssign && customer.poolName !== pool.name ? 'manual' : 'full'
+}
+
+/** Of those that a Service asks for one that a pool lacks which gives all of a Service or nothing. */
+function lackingFamily(pool: Pool, table: PoolTable, { families }: PoolCustomer): Family | undefined {
+  return pool.isWhole === true ? families?.find((each) => !table.hasFamily(pool, each)) : undefined
+}
+
+function textOf(pool: Pool, reason: PoolReason, table: PoolTable, customer: PoolCustomer, family: Family): string {
+  switch (reason) {
+    case 'other':
+      return 'is another one than the Service asks for'
+    case 'closed':
+      return `is ${pool.closed ?? ''}`
+    case 'selector':
+      return `selects ${selectionText(pool)}`
+    case 'manual':
+      return 'only gives to those who ask by name'
+    case 'full':
+      return 'is full'
+    case 'family': {
+      const other = table.hasFamily(pool, family) ? lackingFamily(pool, table, customer) : undefined
+      if (other === undefined) return `gives no ${nameOf(family)} addresses`
+      return `gives no ${nameOf(other)} addresses, and all of a Service are of one pool`
+    }
+  }
 }
 
 export function takenBy(address: string, owner: string, obstacle: SharingObstacle): Refusal {

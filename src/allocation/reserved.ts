@@ -4,7 +4,7 @@
  */
 import { familyOfAddress, formatAddress, parseAddress } from '../ip/address.ts'
 import { parsePrefix, prefixAddress, prefixFamily, prefixLength } from '../ip/prefix.ts'
-import { ascending, fromInteger, type Interval, IntervalIndex, overlaps, toInteger } from './intervals.ts'
+import { ascending, fromInteger, type Interval, IntervalIndex, toInteger } from './intervals.ts'
 
 export interface Reservation extends Interval {
   /** `the address of node a`: goes after "is". */
@@ -52,12 +52,17 @@ export class Reserved {
       : this.#index.at(familyOfAddress(parsed), toInteger(parsed))[0]?.reason
   }
 
+  /** What of a range is reserved. */
+  within(range: Interval): readonly Reservation[] {
+    return this.#index.touching(range)
+  }
+
   /** Whether anything inside a prefix is reserved. */
   isTouched(prefix: string): boolean {
     let isTouched = this.#touched.get(prefix)
     if (isTouched === undefined) {
       const range = rangeOfPlace(prefix)
-      isTouched = range !== undefined && this.all.some((each) => overlaps(range, each))
+      isTouched = range !== undefined && this.#index.touching(range).length > 0
       if (this.#touched.size >= touchedLimit) this.#touched.clear()
       this.#touched.set(prefix, isTouched)
     }
@@ -87,12 +92,11 @@ export function rangeOfPlace(place: string): Interval | undefined {
 }
 
 /** The parts of some ranges that nobody may have, as text with the reason; the first of them. */
-export function skippedOf(ranges: readonly Interval[], { all }: Reserved, limit: number): readonly string[] {
+export function skippedOf(ranges: readonly Interval[], reserved: Reserved, limit: number): readonly string[] {
   const found: string[] = []
   for (const range of ranges) {
-    for (const each of all) {
+    for (const each of reserved.within(range)) {
       if (found.length >= limit) return found
-      if (!overlaps(range, each)) continue
       const first = ascending(range.first, each.first) < 0 ? each.first : range.first
       const last = ascending(range.last, each.last) < 0 ? range.last : each.last
       found.push(`${formatRange({ family: range.family, first, last })} (${each.reason})`)

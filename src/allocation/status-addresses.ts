@@ -8,10 +8,11 @@ import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
 import { answerOf, isSameAnswer, notAllocated, notInPool, withPorts } from './answers.ts'
 import type { Pool } from './pool-table.ts'
-import { once } from './port-owners.ts'
+import type { PortOwners } from './port-owners.ts'
 import type { Reserved } from './reserved.ts'
 import { byAge } from './sharing.ts'
 import { standingOf } from './tenure.ts'
+import { inOrder, type Work } from './work.ts'
 
 interface Settled {
   readonly wish: Wish
@@ -22,6 +23,12 @@ interface Settled {
   readonly answer: AddressAnswer
 }
 
+/** One that may have another address, or other ports, than before. */
+interface Rival {
+  readonly wish: Wish
+  readonly request: AddressRequest
+}
+
 export class StatusAddresses implements AddressSource {
   readonly warning = undefined
   readonly #ipam = new Ipam()
@@ -29,6 +36,8 @@ export class StatusAddresses implements AddressSource {
   /** Who has an address in its status, whether it gets it or not. */
   readonly #claims = new Map<string, Set<string>>()
   #generation = 0
+  /** What is answered until a settle is done. */
+  #before = new Map<string, AddressAnswer>()
 
   setPools(pools: readonly Pool[]): void {
     this.#ipam.setPools(pools)
@@ -45,13 +54,13 @@ export class StatusAddresses implements AddressSource {
   }
 
   answerOf(key: string): AddressAnswer {
-    return this.#settled.get(key)?.answer ?? notAllocated
+    return this.#before.get(key) ?? this.#settled.get(key)?.answer ?? notAllocated
   }
 
-  settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): readonly string[] {
-    const before = new Map<string, AddressAnswer>()
+  *settle(dirty: Iterable<string>, wishOf: (key: string) => Wish | undefined): Work<readonly string[]> {
+    const before = this.#before
     // An address that changes hands is judged anew for everybody who claims it.
-    const rivals = new Map<string, { readonly wish: Wish; readonly request: AddressRequest }>()
+    const rivals = new Map<string, Rival>()
     const meet = (addresses: readonly string[]): void => {
       for (const key of addresses.flatMap((address) => [...(this.#claims.get(address) ?? [])])) {
         const known = this.#settled.get(key)
@@ -60,13 +69,14 @@ export class StatusAddresses implements AddressSource {
       }
     }
     for (const key of dirty) {
+      yield
       const [wish, known] = [wishOf(key), this.#settled.get(key)]
       if (wish?.subject === known?.wish.subject && (known === undefined || known.generation === this.#generation))
         continue
       const request = wish?.request()
       meet([...(known?.status ?? []), ...(request?.status ?? [])])
       this.#claim(key, known?.status ?? [], request?.status ?? [])
-      before.set(key, this.answerOf(key))
+      if (!before.has(key)) before.set(key, this.answerOf(key))
       if (wish === undefined || request === undefined) {
         rivals.delete(key)
         this.#settled.delete(key)
@@ -76,19 +86,22 @@ export class StatusAddresses implements AddressSource {
     for (const key of rivals.keys()) {
       if (!before.has(key)) before.set(key, this.answerOf(key))
       this.#ipam.release(key)
+      yield
     }
-    const inOrder = [...rivals.values()].sort(
-      ({ request: a }, { request: b }) =>
-        standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b),
-    )
-    const granted = inOrder.map((each) => ({ ...each, answer: this.#grant(each.request) }))
-    const ownersAt = once((address) => this.#ipam.ownersOf(address))
+    const granted: (Rival & { readonly answer: AddressAnswer })[] = []
+    for (const each of yield* inOrder([...rivals.values()], byStanding)) {
+      granted.push({ ...each, answer: this.#grant(each.request) })
+      yield
+    }
+    const owners = new Map<string, PortOwners>()
     for (const { wish, request, answer } of granted) {
-      const now = withPorts(answer, this.#ipam.portsOf(request.key, ownersAt))
+      yield
+      const now = withPorts(answer, yield* this.#ipam.portsOf(request.key, owners))
       const known = this.#settled.get(request.key)?.answer
       const kept = known !== undefined && isSameAnswer(known, now) ? known : now
       this.#settled.set(request.key, { wish, status: request.status, generation: this.#generation, answer: kept })
     }
+    this.#before = new Map()
     return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
   }
 
@@ -111,4 +124,8 @@ export class StatusAddresses implements AddressSource {
     if (status.length === 0) return notAllocated
     return isRefusal(found) && isForeign ? notInPool(status, found) : answerOf(found)
   }
+}
+
+function byStanding({ request: a }: Rival, { request: b }: Rival): number {
+  return standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b)
 }

@@ -20,6 +20,11 @@ export class Waiting {
     return this.#byKey.has(key)
   }
 
+  /** Whether it waits for exactly this. */
+  isFor(request: AddressRequest): boolean {
+    return this.#byKey.get(request.key) === request
+  }
+
   add(request: AddressRequest): void {
     this.delete(request.key)
     this.#byKey.set(request.key, request)

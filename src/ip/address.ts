@@ -110,6 +110,11 @@ export function addressBytes(address: Address): Uint8Array {
   return Uint8Array.from(address, (character) => character.charCodeAt(0))
 }
 
+/** Of canonical text. */
+export function familyOfText(address: string): Family {
+  return address.includes(':') ? 'ipv6' : 'ipv4'
+}
+
 /** Numeric order; IPv4 before IPv6. */
 export function compareAddresses(a: Address, b: Address): number {
   if (typeof a === 'number') return typeof b === 'number' ? a - b : -1

@@ -5,14 +5,15 @@
  *
  *     upsert, remove --> objects --> flush: pools, reserved places, dirty Services --> answers, problems, counts
  */
+import type { AllocationChanges } from '../allocation/address-book.ts'
 import type { AddressAnswer } from '../allocation/address-source.ts'
-import { familyOf } from '../allocation/allocate.ts'
 import { FolderAllocator } from '../allocation/folder-allocator.ts'
 import { MemoryBook } from '../allocation/memory-book.ts'
 import { PoolCounter, type PoolCounts } from '../allocation/pool-counts.ts'
 import type { Pool } from '../allocation/pool-table.ts'
 import type { ReservedPlace } from '../allocation/reserved.ts'
-import { byAge } from '../allocation/sharing.ts'
+import { type Aged, byAge } from '../allocation/sharing.ts'
+import { allOf, inOrder, type Work } from '../allocation/work.ts'
 import type { Problem } from '../desired/model.ts'
 import { planPools, poolInputKinds, type PlannedPool } from '../k8s/dialects/pools.ts'
 import { nodeReportKind } from '../k8s/dialects/node-report.ts'
@@ -25,6 +26,7 @@ import { poolsOf } from '../k8s/translate/pools.ts'
 import { reservedPlaces } from '../k8s/translate/reserved.ts'
 import { isClassServed, servesClass } from '../k8s/translate/services.ts'
 import { ObjectStore } from '../k8s/translate/store.ts'
+import { familyOfText } from '../ip/address.ts'
 
 /** The kinds that an operator reads: what asks for addresses, what gives them, and what has some already. */
 export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
@@ -66,7 +68,7 @@ export class Allocation {
   readonly #allocator = new FolderAllocator(this.#book)
   readonly #addresses = new ServiceAddresses(this.#allocator)
   readonly #counter = new PoolCounter()
-  readonly #dirty = new Set<string>()
+  #dirty = new Set<string>()
   /** Deleted, and still there: they keep what they have, and get nothing. */
   readonly #leaving = new Set<string>()
   #planned: readonly PlannedPool[] = []
@@ -109,8 +111,11 @@ export class Allocation {
     this.#isSynced = true
   }
 
-  /** `lingeringOf` answers what the status of a Service says now. */
-  flush(lingeringOf: (key: string) => Lingering): Flushed {
+  /**
+   * Work that may be laid down between two Services: until it is done answers are those of before, and what is told
+   * meanwhile is for the next flush. `lingeringOf` answers what the status of a Service says now.
+   */
+  *flush(lingeringOf: (key: string) => Lingering): Work<Flushed> {
     if (!this.#isSynced) return { moved: [], arePoolsNew: false, areProblemsNew: false, arePlansNew: false }
     const arePlansNew = this.#arePlansDirty
     this.#arePlansDirty = false
@@ -119,10 +124,14 @@ export class Allocation {
     this.#problemsVersion = this.#store.problemsVersion
     const arePoolsNew = this.#arePoolsDirty
     if (arePoolsNew) this.#readPools()
-    const moved = this.#addresses.settle(this.#dirty, (key) => this.#served(key), lingeringOf)
-    for (const key of [...this.#dirty, ...moved]) this.#counter.hold(key, this.#addressesOf(key))
-    this.#dirty.clear()
-    if (arePoolsNew) this.#count()
+    const dirty = this.#dirty
+    this.#dirty = new Set()
+    const moved = yield* this.#addresses.settle(dirty, (key) => this.#served(key), lingeringOf)
+    for (const key of [...dirty, ...moved]) {
+      this.#counter.hold(key, this.#addressesOf(key))
+      yield
+    }
+    if (arePoolsNew) yield* this.#count()
     const areProblemsNew = arePoolsNew || hasNewProblems
     return { moved, arePoolsNew: areProblemsNew || moved.length > 0, areProblemsNew, arePlansNew }
   }
@@ -181,13 +190,19 @@ export class Allocation {
    * with one address the oldest. What another Service holds, what it did not ask for, and what is in no pool that
    * serves it is not taken over. Answers who has others now.
    */
-  adopt(keys: readonly string[]): readonly string[] {
-    const ages = keys.flatMap((key) => {
-      const service = this.#served(key)
-      // Of a first list nobody has anything yet.
-      return service === undefined || this.#counter.heldBy(key).length === 0 ? [] : [ageOf(service)]
-    })
-    return ages.sort(byAge).flatMap(({ key }) => (this.#adopt(key) ? [key] : []))
+  *adopt(keys: readonly string[]): Work<readonly string[]> {
+    const ages: Aged[] = []
+    for (const key of keys) {
+      yield
+      const service = this.#counter.heldBy(key).length === 0 ? undefined : this.#served(key)
+      if (service !== undefined) ages.push(ageOf(service))
+    }
+    const adopted: string[] = []
+    for (const { key } of yield* inOrder(ages, byAge)) {
+      if (this.#adopt(key)) adopted.push(key)
+      yield
+    }
+    return adopted
   }
 
   #adopt(key: string): boolean {
@@ -198,13 +213,13 @@ export class Allocation {
     const isFree = status.every(
       (address) =>
         this.#addresses.mayHave(service, address) &&
-        service.spec.families.includes(familyOf(address)) &&
+        service.spec.families.includes(familyOfText(address)) &&
         this.#addresses.reserved.reasonOf(address) === undefined &&
         (held.includes(address) || !this.#counter.isHeld(address)),
     )
-    const hasAll = service.spec.families.every((family) => status.some((address) => familyOf(address) === family))
+    const hasAll = service.spec.families.every((family) => status.some((address) => familyOfText(address) === family))
     if (!isFree || !(hasAll || status.length >= held.length)) return false
-    this.#book.exchange(() => new Map([[key, { addresses: status }]]))
+    allOf(this.#book.exchange(() => given(key, status)))
     this.#allocator.lookAgain(key)
     this.#counter.hold(key, status)
     this.#dirty.add(key)
@@ -258,12 +273,12 @@ export class Allocation {
     for (const key of this.#store.objects.Service.keys()) this.#dirty.add(key)
   }
 
-  #count(): void {
+  #count(): Work<void> {
     const poolsOfAddress = (address: string): readonly Pool[] => {
       const [pool] = this.#addresses.poolsOf(address)
       return pool === undefined ? [] : [pool]
     }
-    this.#counter.setPools(this.#pools, this.#addresses.reserved, poolsOfAddress)
+    return this.#counter.setPools(this.#pools, this.#addresses.reserved, poolsOfAddress)
   }
 }
 
@@ -278,6 +293,11 @@ function neighborsOfAnyNode(objects: StoredObjects): readonly { readonly peerAdd
     const { plan } = planNode({ ...objects, ...none, ...one }, anyNode, { secretsNamespace: '' })
     return plan?.neighbors ?? []
   })
+}
+
+function* given(key: string, addresses: readonly string[]): Work<AllocationChanges> {
+  yield
+  return new Map([[key, { addresses }]])
 }
 
 function isSameSet(a: readonly string[], b: readonly string[]): boolean {

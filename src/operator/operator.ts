@@ -6,6 +6,7 @@
  *
  * The source is started when the Lease is held, so that what it lists is what every leader before wrote.
  */
+import { goOn, type Work } from '../allocation/work.ts'
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { Problem } from '../desired/model.ts'
 import type { ObjectKey, ObjectSource, ObjectVersion, RawObject, SourceEvents } from '../k8s/source.ts'
@@ -41,6 +42,8 @@ export interface OperatorParts extends AllocationOptions {
 const countMs = 1_000
 /** Who wrote a status may have let go of it, which is no change that is seen. */
 const ownedRetryMs = 5 * 60_000
+/** How long the loop is kept in one turn. */
+const turnMs = 5
 /** A watch is not behind for so long what was written through the same server. */
 const passedOverMs = 10_000
 /** Services that are looked at in one turn, each some tens of microseconds: of a first list nearly all say what is so. */
@@ -70,7 +73,7 @@ export class Operator {
   readonly #keys = new KeysOfNodes()
   readonly #events: EventLog
   readonly #queue: WriteQueue
-  readonly #touched = new Set<string>()
+  #touched = new Set<string>()
   /** Settled, and still to be said. */
   readonly #due = new Set<string>()
   /** Services that came while they were written: what their status says is looked at when that is over. */
@@ -83,6 +86,11 @@ export class Operator {
   /** Those that were told. */
   #problems: ReadonlySet<string> = new Set()
   #isSynced = false
+  #isStopped = false
+  /** Objects came, or what was written, that no flush has looked at. */
+  #isFlushDue = false
+  #flushing: Work<void> | undefined
+  #isTurnDue = false
   #count: Wait | undefined
   /** What is to be said of objects of the configuration may be something else. */
   #isJudgementDue = false
@@ -114,6 +122,8 @@ export class Operator {
       clock,
       random,
       mayWrite: isLeader,
+      // What a Service lets go of in a flush must not get into its status before that is over.
+      isHeldBack: (lane) => this.#flushing !== undefined && (lane === 'service' || lane === 'pool'),
       write: (lane, key) => this.#write(lane, key),
       onOutcome: (lane, key, outcome) => this.#wrote(lane, key, outcome),
     })
@@ -157,6 +167,7 @@ export class Operator {
 
   /** Resolves when nothing is written any more. */
   async stop(): Promise<void> {
+    this.#isStopped = true
     this.#count?.cancel()
     this.#nodes.stop()
     this.#states?.stop()
@@ -219,15 +230,17 @@ export class Operator {
     this.#judgeSoon()
   }
 
-  #adopt(): void {
-    const rewritten = [...this.#touched].filter((id) => !this.#queue.isBusy('service', id))
-    for (const id of this.#touched) this.#crossed.add(id)
-    for (const id of rewritten) this.#crossed.delete(id)
-    this.#adoptOf(rewritten)
-  }
-
-  #adoptOf(rewritten: readonly string[]): void {
-    for (const service of this.#allocation.adopt(rewritten))
+  *#adopt(touched: Iterable<string>): Work<void> {
+    const rewritten: string[] = []
+    for (const id of touched) {
+      if (this.#queue.isBusy('service', id)) this.#crossed.add(id)
+      else {
+        this.#crossed.delete(id)
+        rewritten.push(id)
+      }
+      yield
+    }
+    for (const service of yield* this.#allocation.adopt(rewritten))
       this.#parts.log.info({ service }, 'somebody else gave this Service another free address: it keeps that one')
   }
 
@@ -252,13 +265,44 @@ export class Operator {
 
   #flush(): void {
     if (!this.#isSynced) return
-    this.#isInBatch = false
-    this.#adopt()
-    const { moved, arePoolsNew, areProblemsNew, arePlansNew } = this.#allocation.flush((id) =>
+    this.#isFlushDue = true
+    if (!this.#isTurnDue) this.#turn()
+  }
+
+  /** One Service is settled in this turn; of thousands some, and the others in turns of their own. */
+  #turn(): void {
+    const { clock } = this.#parts
+    const endMs = clock.monotonic() + turnMs
+    const isOver = (): boolean => clock.monotonic() >= endMs
+    while (!this.#isStopped && (this.#flushing !== undefined || this.#isFlushDue)) {
+      if (this.#flushing === undefined) {
+        this.#isFlushDue = false
+        this.#isInBatch = false
+        this.#flushing = this.#flushed()
+      }
+      if (goOn(this.#flushing, isOver) === undefined) return this.#turnSoon()
+      this.#flushing = undefined
+      this.#queue.resume()
+    }
+  }
+
+  #turnSoon(): void {
+    if (this.#isTurnDue) return
+    this.#isTurnDue = true
+    this.#parts.clock.soon(() => {
+      this.#isTurnDue = false
+      this.#turn()
+    })
+  }
+
+  *#flushed(): Work<void> {
+    const touched = this.#touched
+    this.#touched = new Set()
+    yield* this.#adopt(touched)
+    const { moved, arePoolsNew, areProblemsNew, arePlansNew } = yield* this.#allocation.flush((id) =>
       this.#services.lingeringOf(id),
     )
-    for (const id of [...this.#touched, ...moved]) this.#due.add(id)
-    this.#touched.clear()
+    for (const id of [...touched, ...moved]) this.#due.add(id)
     if (!this.#isSaying) this.#sayDue()
     if (arePoolsNew) this.#countSoon()
     if (areProblemsNew) this.#judgeSoon()
@@ -290,6 +334,8 @@ export class Operator {
     if (!this.#isSynced || this.#count !== undefined) return
     this.#count = this.#parts.clock.after(countMs, () => {
       this.#count = undefined
+      // Half a flush has half of the counts.
+      if (this.#flushing !== undefined) return this.#countSoon()
       for (const id of this.#configuration.count()) this.#queue.add('pool', id)
       this.#judge()
     })
@@ -373,7 +419,6 @@ export class Operator {
   /** Of what was written the version names what was read; else somebody may have been before us. */
   #lookAgain(key: string, { kind }: StatusOutcome): void {
     if (!this.#crossed.delete(key) || kind === 'written') return
-    this.#adoptOf([key])
     this.#touched.add(key)
     this.#flush()
   }

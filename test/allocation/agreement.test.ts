@@ -7,6 +7,7 @@ import type { AddressRequest } from '../../src/allocation/allocate.ts'
 import { openFileBook } from '../../src/allocation/file-book.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
 import type { Pool } from '../../src/allocation/pool-table.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { inFolder } from '../k8s/manifests.ts'
 import { FolderAgent, pool, request } from './requests.ts'
 
@@ -114,7 +115,7 @@ test('a restart finds every address again, in whatever order the Services come',
             requests.set(name, request(name, more))
             agent.put(request(name, more))
           }
-        const next = new FolderAgent(new MemoryBook(book.peek()), small)
+        const next = new FolderAgent(new MemoryBook(allOf(book.peek())), small)
         next.put(...order.flatMap((name) => requests.get(name) ?? []))
         for (const [key, addresses] of agent.all()) assert.deepEqual(next.all().get(key), addresses, key)
       },
@@ -151,12 +152,12 @@ class WornBook implements AddressBook {
     this.#isWorn = isWorn
   }
 
-  exchange(choose: Choose): ReturnType<AddressBook['exchange']> {
+  *exchange(choose: Choose): ReturnType<AddressBook['exchange']> {
     const when = this.#isWorn()
-    if (when === 'never') return this.#book.exchange(choose)
+    if (when === 'never') return yield* this.#book.exchange(choose)
     if (when === 'before') return 'busy'
-    this.#book.exchange((recorded) => {
-      choose(recorded)
+    yield* this.#book.exchange(function* (recorded) {
+      yield* choose(recorded)
       return new Map()
     })
     return 'failed'
@@ -190,7 +191,8 @@ test('while the book takes nothing, nothing changes; afterwards all is as if it 
             if (there.has(key.slice('default/'.length))) assert.deepEqual(agent.all().get(key), addresses)
           const used = [...agent.all().values()].flat()
           assert.equal(new Set(used).size, used.length)
-          for (const [key, addresses] of agent.all()) assert.deepEqual(book.peek().get(key)?.addresses, addresses)
+          for (const [key, addresses] of agent.all())
+            assert.deepEqual(allOf(book.peek()).get(key)?.addresses, addresses)
         }
         isOver = true
         agent.settle()

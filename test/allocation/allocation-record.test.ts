@@ -23,12 +23,16 @@ import {
   translatorWith,
   verdictOf,
 } from '../k8s/manifests.ts'
+import { exchanged } from './requests.ts'
 
 const base = smallestPolicy + node + pool
 const recordIn = (folder: string): string => join(folder, '.herald', 'allocations.yaml')
 const read = (folder: string): unknown => parse(readFileSync(recordIn(folder), 'utf8'))
 const put = (record: AddressBook, key: string, ...addresses: readonly string[]): string =>
-  record.exchange(() => new Map<string, AllocationChange>([[key, addresses.length === 0 ? 'release' : { addresses }]]))
+  exchanged(
+    record,
+    () => new Map<string, AllocationChange>([[key, addresses.length === 0 ? 'release' : { addresses }]]),
+  )
 
 function agentOn(folder: string, services: string): Translator {
   return translatorWith(base + services, { addressBook: openFileBook(folder, join(folder, 'state')) })
@@ -36,7 +40,7 @@ function agentOn(folder: string, services: string): Translator {
 
 function contentOf(record: AddressBook): Allocations {
   let seen: Allocations = new Map()
-  record.exchange(({ entries }) => {
+  exchanged(record, ({ entries }) => {
     seen = new Map(entries)
     return new Map()
   })
@@ -82,7 +86,7 @@ test('agents that share a record see what the others appended and rewrote', () =
         ['default/api', { addresses: ['198.51.100.2'] }],
       ]),
     )
-    second.exchange(() => new Map([['default/web', 'forget']]))
+    exchanged(second, () => new Map([['default/web', 'forget']]))
     put(second, 'default/new', '198.51.100.3')
     assert.deepEqual([...contentOf(first).keys()], ['default/api', 'default/new'])
   }))

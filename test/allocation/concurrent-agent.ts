@@ -15,7 +15,8 @@ const note = ({ services }: ReturnType<typeof change>): void =>
   services.forEach((found, key) => addresses.set(key, found?.addresses ?? []))
 for (const name of names) note(change(translator, service(name)))
 // What the lock postponed is settled by later flushes, as the re-scan of a folder makes them.
-for (let rounds = 0; rounds < 100 && [...addresses.values()].some((list) => list.length === 0); rounds++)
+const deadline = performance.now() + 20_000
+while (performance.now() < deadline && [...addresses.values()].some((list) => list.length === 0))
   note(translator.flush())
 for (const name of names) deliver(translator, service(name))
 note(translator.flush())

@@ -9,6 +9,7 @@ import type { Pool } from '../../src/allocation/pool-table.ts'
 import { Reserved } from '../../src/allocation/reserved.ts'
 import { StatusAddresses } from '../../src/allocation/status-addresses.ts'
 import { byRank, Waiting } from '../../src/allocation/waiting.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { pool, request } from './requests.ts'
 
 const names = ['a', 'b', 'c', 'd', 'e'] as const
@@ -82,7 +83,7 @@ function perform(ipam: Ipam, each: Act): unknown {
   const asked = request(each.name, each.wanted)
   const addresses = had.length > 0 ? had : asked.status
   const holding: Holding = { addresses, isRecorded: each.isRecorded, mayChoose: true }
-  return [ipam.assign(asked, holding), ipam.portsOf(key, (address) => ipam.ownersOf(address))]
+  return [ipam.assign(asked, holding), allOf(ipam.portsOf(key, new Map()))]
 }
 
 /** Everything that can be seen of it. */
@@ -102,7 +103,7 @@ test('what was undone leaves no trace: neither in who has what nor in what anybo
       }
       own.begin()
       for (const each of undone) perform(own, each)
-      own.rollback()
+      allOf(own.rollback())
       assert.deepEqual(shown(own), shown(twin))
       for (const each of after) assert.deepEqual(perform(own, each), perform(twin, each))
       assert.deepEqual(shown(own), shown(twin))
@@ -159,10 +160,12 @@ class StatusWorld {
   pools: readonly Pool[] = poolsOfAll[0] ?? []
 
   settle(keys: Iterable<string>): readonly string[] {
-    return this.source.settle(keys, (key) => {
-      const found = this.requests.get(key)
-      return found === undefined ? undefined : { subject: found, request: () => found }
-    })
+    return allOf(
+      this.source.settle(keys, (key) => {
+        const found = this.requests.get(key)
+        return found === undefined ? undefined : { subject: found, request: () => found }
+      }),
+    )
   }
 
   get answers(): readonly unknown[] {
@@ -234,7 +237,8 @@ test('freed addresses serve who could have one of them, and nobody any more once
       const ipam = new Ipam()
       ipam.setPools(pools)
       const waiter = request('w', more)
-      const freed = new Freed(ipam, new Set(addresses))
+      const freed = new Freed(ipam)
+      for (const address of addresses) freed.add(address)
       // Whoever could be given one of them is served; who is served has at least a pool that may have one for it.
       const found = ipam.assign(waiter, { addresses: [], isRecorded: false, mayChoose: true })
       const gained = 'addresses' in found ? found.addresses : []

@@ -12,6 +12,7 @@ import { type Pool, PoolTable } from '../../src/allocation/pool-table.ts'
 import { Reserved } from '../../src/allocation/reserved.ts'
 import { byAge, type SharingTerms, sharingObstacle } from '../../src/allocation/sharing.ts'
 import { byRank, Waiting } from '../../src/allocation/waiting.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { waitFor } from '../wait.ts'
 import { pool, range, request } from './requests.ts'
 
@@ -135,7 +136,7 @@ test('a pool counts each address that it may give once, and each that is held on
         now = all
         table = new PoolTable(all, reserved)
         const used = table
-        counter.setPools(all, reserved, (address) => used.poolsOf(address))
+        allOf(counter.setPools(all, reserved, (address) => used.poolsOf(address)))
       }
       set(first)
       for (const step of steps) {
@@ -168,7 +169,7 @@ test('the total of a pool is what it gives, address by address: overlaps once, r
       const one = pool('p', [], { ranges })
       const table = new PoolTable([one], reserved)
       const counter = new PoolCounter()
-      counter.setPools([one], reserved, () => [])
+      allOf(counter.setPools([one], reserved, () => []))
       const all = [
         ...Array.from({ length: 258 }, (_, i) => `10.0.${i >> 8}.${i & 255}`),
         'fd00::',

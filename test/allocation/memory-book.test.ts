@@ -9,6 +9,8 @@ import {
   releasedLimit,
 } from '../../src/allocation/address-book.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
+import { allOf } from '../../src/allocation/work.ts'
+import { exchanged } from './requests.ts'
 
 const key = fc.constantFrom('default/a', 'default/b', 'default/c')
 const change: fc.Arbitrary<AllocationChange> = fc.oneof(
@@ -24,7 +26,7 @@ test('what is written stands in the book until it is forgotten, released or not;
       const entries = new Map<string, Allotment>([['default/a', { addresses: ['198.51.100.9'] }]])
       const released = new Set<string>()
       for (const [round, each] of rounds.entries()) {
-        const outcome = book.exchange((found) => {
+        const outcome = exchanged(book, (found) => {
           assert.deepEqual(new Map(found.entries), entries)
           assert.deepEqual(new Set(found.released), released)
           // Everything is news at first, and then only what went by itself.
@@ -39,7 +41,7 @@ test('what is written stands in the book until it is forgotten, released or not;
             if (entries.has(name)) released.add(name)
           } else entries.set(name, what)
         }
-        assert.deepEqual(new Map(book.peek()), entries)
+        assert.deepEqual(new Map(allOf(book.peek())), entries)
       }
     }),
   )
@@ -50,7 +52,7 @@ test('of too many that were released the oldest are forgotten, and that is told 
   const names = Array.from({ length: releasedLimit + 2 }, (_, i) => `default/s${i}`)
   const told: Allocations[] = []
   const exchange = (each: ReadonlyMap<string, AllocationChange>): void => {
-    book.exchange(({ news }) => {
+    exchanged(book, ({ news }) => {
       told.push(new Map([...news].flatMap(([name, line]) => [[name, line ?? { addresses: [] }] as const])))
       return each
     })
@@ -58,7 +60,7 @@ test('of too many that were released the oldest are forgotten, and that is told 
   exchange(new Map(names.map((name, i) => [name, { addresses: [`10.0.${i >> 8}.${i & 255}`] }])))
   exchange(new Map(names.map((name) => [name, 'release'])))
   assert.deepEqual(
-    [book.peek().size, book.peek().has('default/s1'), book.peek().has('default/s2')],
+    [allOf(book.peek()).size, allOf(book.peek()).has('default/s1'), allOf(book.peek()).has('default/s2')],
     [releasedLimit, false, true],
   )
   exchange(new Map())

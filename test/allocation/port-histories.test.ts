@@ -11,6 +11,7 @@ import type { AddressRequest } from '../../src/allocation/allocate.ts'
 import { openFileBook } from '../../src/allocation/file-book.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
 import { StatusAddresses } from '../../src/allocation/status-addresses.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { inFolder } from '../k8s/manifests.ts'
 import { FolderAgent, pool, request } from './requests.ts'
 
@@ -95,7 +96,7 @@ test('no history takes a port, or an address, from a Service that did not change
         for (const [of, had] of before)
           if (of !== key) for (const place of had) assert.ok(after.get(of)?.includes(place), `${of} lost ${place}`)
         if (restarts === undefined) continue
-        book = new MemoryBook(book.peek())
+        book = new MemoryBook(allOf(book.peek()))
         agent = new FolderAgent(book, pools)
         agent.put(...restarts.flatMap((each) => requests.get(`default/${each}`) ?? []))
         for (const [of, each] of requests)
@@ -121,7 +122,7 @@ test('a change while nothing runs takes nothing either, whatever order the Servi
         agent.put(...requests.values())
         const before = new Map([...requests].map(([name, each]) => [name, servedBy(agent.allocator, each)]))
         requests.set(changer, requestOf(changer, ofAges, change))
-        const next = new FolderAgent(new MemoryBook(book.peek()), pools)
+        const next = new FolderAgent(new MemoryBook(allOf(book.peek())), pools)
         next.put(...order.flatMap((name) => requests.get(name) ?? []))
         for (const [name, had] of before) {
           const asked = requests.get(name)
@@ -150,10 +151,12 @@ test('agents that read what was recorded have what the allocator has; and no cha
             return [key, { ...each, status: addresses, tenure }] as const
           }),
         )
-        reader.settle(keys, (key) => {
-          const found = subjects.get(key)
-          return found === undefined ? undefined : { subject: found, request: () => found }
-        })
+        allOf(
+          reader.settle(keys, (key) => {
+            const found = subjects.get(key)
+            return found === undefined ? undefined : { subject: found, request: () => found }
+          }),
+        )
       }
       const written = new Map<string, ReturnType<StatusAddresses['answerOf']>>()
       for (const [index, { name, wanted: more }] of steps.entries()) {
@@ -196,10 +199,12 @@ test('where nothing is recorded the older one has the port, for the allocator an
   const reader = new StatusAddresses()
   reader.setPools(pools)
   const both = new Map([old, young].map((each) => [each.key, each]))
-  reader.settle(both.keys(), (key) => {
-    const found = both.get(key)
-    return found === undefined ? undefined : { subject: found, request: () => found }
-  })
+  allOf(
+    reader.settle(both.keys(), (key) => {
+      const found = both.get(key)
+      return found === undefined ? undefined : { subject: found, request: () => found }
+    }),
+  )
   for (const source of [agent.allocator, reader])
     assert.deepEqual([servedBy(source, old), servedBy(source, young)], [['10.0.0.0 80/TCP'], ['10.0.0.0 81/TCP']])
 })
@@ -219,7 +224,10 @@ test('a port that its holder gave up goes to the one that waits for it, and that
   )
   assert.deepEqual(agent.put(of('victim', 9, '81/TCP')), ['default/victim', 'default/guest'])
   assert.deepEqual(agent.allocator.answerOf('default/guest').lostPorts, undefined)
-  assert.deepEqual(book.peek().get('default/guest')?.tenure?.ports, new Map([['10.0.0.0', ['82/TCP', '80/TCP']]]))
+  assert.deepEqual(
+    allOf(book.peek()).get('default/guest')?.tenure?.ports,
+    new Map([['10.0.0.0', ['82/TCP', '80/TCP']]]),
+  )
   // It comes back too late.
   agent.put(of('victim', 9, '80/TCP', '81/TCP'))
   assert.deepEqual(servedBy(agent.allocator, of('victim', 9)), ['10.0.0.0 81/TCP'])
@@ -228,7 +236,7 @@ test('a port that its holder gave up goes to the one that waits for it, and that
   assert.deepEqual(servedBy(agent.allocator, of('victim', 9)), ['10.0.0.0 80/TCP', '10.0.0.0 81/TCP'])
   // Nor when it comes back, the older one as it is, whether everybody was there or all start anew.
   const back = of('guest', 1, '82/TCP', '80/TCP')
-  const kept = new FolderAgent(new MemoryBook(book.peek()), pools)
+  const kept = new FolderAgent(new MemoryBook(allOf(book.peek())), pools)
   agent.put(back)
   kept.put(of('victim', 9, '80/TCP', '81/TCP'))
   kept.put(back)

@@ -19,7 +19,7 @@ import { test } from 'node:test'
 import type { AddressBook } from '../../src/allocation/address-book.ts'
 import { openFileBook, type FileBookOptions } from '../../src/allocation/file-book.ts'
 import { inFolder } from '../k8s/manifests.ts'
-import { FolderAgent, pool, request } from './requests.ts'
+import { exchanged, FolderAgent, pool, request } from './requests.ts'
 
 const pools = [pool('p', ['10.0.0.0/28'])]
 const recordIn = (folder: string): string => join(folder, '.herald', 'allocations.yaml')
@@ -221,7 +221,7 @@ test('a planted link never makes the agent write through it', () =>
 test('who was taken for dead writes nothing, and does not remove the lock of another', () =>
   inFolder((folder) => {
     const book = bookIn(folder)
-    const outcome = book.exchange(() => {
+    const outcome = exchanged(book, () => {
       rmSync(lockIn(folder))
       writeFileSync(lockIn(folder), 'of another')
       return new Map([['default/web', { addresses: ['10.0.0.1'] }]])

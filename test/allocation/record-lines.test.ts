@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parse } from 'yaml'
-import { formatLine, parseRecord, type RecordLine } from '../../src/allocation/record-lines.ts'
+import { formatLine, type ParsedRecord, parseRecord, type RecordLine } from '../../src/allocation/record-lines.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { type Tenure, termsOf } from '../../src/allocation/tenure.ts'
+
+const read = (text: string): ParsedRecord => allOf(parseRecord(text))
 
 const address = fc.oneof(
   fc.ipV4(),
@@ -39,7 +42,7 @@ test('every line is read back as it was written, whatever the names, and the tex
   fc.assert(
     fc.property(fc.uniqueArray(line, { selector: ({ key }) => key, maxLength: 8 }), (lines) => {
       const text = lines.map(formatLine).join('')
-      assert.deepEqual(parseRecord(text), { lines, damaged: [], rest: '' })
+      assert.deepEqual(read(text), { lines, damaged: [], rest: '' })
       const asYaml: unknown = parse(text) ?? {}
       assert.deepEqual(asYaml, Object.fromEntries(lines.map(({ key, addresses }) => [key, addresses])))
     }),
@@ -49,9 +52,7 @@ test('every line is read back as it was written, whatever the names, and the tex
 
 test('names that the API server allows or that people write are keys', () => {
   for (const key of ['default/Web_1', 'default/web.v2', 'default/1', 'Kube-System/x', 'default/web:blue', "a/o'b"])
-    assert.deepEqual(parseRecord(formatLine({ key, addresses: ['10.0.0.1'] })).lines, [
-      { key, addresses: ['10.0.0.1'] },
-    ])
+    assert.deepEqual(read(formatLine({ key, addresses: ['10.0.0.1'] })).lines, [{ key, addresses: ['10.0.0.1'] }])
 })
 
 test('a person may leave out quotes, write another form of an address, and add notes', () => {
@@ -62,7 +63,7 @@ test('a person may leave out quotes, write another form of an address, and add n
     '"default/none": []',
     '',
   ].join('\n')
-  assert.deepEqual(parseRecord(text).lines, [
+  assert.deepEqual(read(text).lines, [
     { key: 'default/web', addresses: ['198.51.100.9', '2001:db8::1'] },
     { key: "default/it's", addresses: ['10.0.0.1'] },
     { key: 'default/none', addresses: [] },
@@ -72,10 +73,8 @@ test('a person may leave out quotes, write another form of an address, and add n
 test('a released line says when its Service went', () => {
   const released = { key: 'default/web', addresses: ['10.0.0.1'], releasedMs: Date.UTC(2026, 0, 31, 12) }
   assert.match(formatLine(released), /# released 2026-01-31T12:00:00.000Z\n$/)
-  assert.deepEqual(parseRecord(formatLine(released)).lines, [released])
-  assert.deepEqual(parseRecord('"a/b": ["10.0.0.1"]  # released some day\n').lines, [
-    { key: 'a/b', addresses: ['10.0.0.1'] },
-  ])
+  assert.deepEqual(read(formatLine(released)).lines, [released])
+  assert.deepEqual(read('"a/b": ["10.0.0.1"]  # released some day\n').lines, [{ key: 'a/b', addresses: ['10.0.0.1'] }])
 })
 
 test('of a line that is no allocation the name and the addresses are made out where they can be', () => {
@@ -88,13 +87,13 @@ test('of a line that is no allocation the name and the addresses are made out wh
     ['"default/\\x": [2001:db8::4]', undefined, ['2001:db8::4']],
   ]
   for (const [text, key, addresses] of cases)
-    assert.deepEqual(parseRecord(`${text}\n`), { lines: [], damaged: [{ text, key, addresses }], rest: '' })
+    assert.deepEqual(read(`${text}\n`), { lines: [], damaged: [{ text, key, addresses }], rest: '' })
 })
 
 test('what follows the last line end is the rest, and no line', () => {
   const whole = formatLine({ key: 'default/web', addresses: ['198.51.100.4'] })
   for (let cut = 1; cut < whole.length; cut++)
-    assert.deepEqual(parseRecord(whole + whole.slice(0, cut)), {
+    assert.deepEqual(read(whole + whole.slice(0, cut)), {
       lines: [{ key: 'default/web', addresses: ['198.51.100.4'] }],
       damaged: [],
       rest: whole.slice(0, cut),

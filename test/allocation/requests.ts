@@ -1,9 +1,10 @@
 /** Requests and pools that tests of the allocation start from, without any Kubernetes. */
-import type { AddressBook } from '../../src/allocation/address-book.ts'
+import type { AddressBook, AllocationChanges, Recorded } from '../../src/allocation/address-book.ts'
 import type { AddressRequest } from '../../src/allocation/allocate.ts'
 import { FolderAllocator } from '../../src/allocation/folder-allocator.ts'
 import type { AddressRange, Pool } from '../../src/allocation/pool-table.ts'
 import { rangeOfPlace } from '../../src/allocation/reserved.ts'
+import { allOf } from '../../src/allocation/work.ts'
 
 export function range(place: string, sparesEnds = false): AddressRange {
   const [first = '', last = first] = place.split('-')
@@ -40,6 +41,19 @@ export function request(name: string, more: Partial<AddressRequest> = {}): Addre
   }
 }
 
+/** An exchange in one turn. */
+export function exchanged(
+  book: AddressBook,
+  choose: (recorded: Recorded) => AllocationChanges,
+): 'recorded' | 'busy' | 'failed' {
+  return allOf(
+    book.exchange(function* (recorded) {
+      yield
+      return choose(recorded)
+    }),
+  )
+}
+
 /** An agent that is told of Services one by one. */
 export class FolderAgent {
   readonly allocator: FolderAllocator
@@ -62,10 +76,12 @@ export class FolderAgent {
   }
 
   settle(keys: Iterable<string> = this.#requests.keys()): readonly string[] {
-    return this.allocator.settle(keys, (key) => {
-      const found = this.#requests.get(key)
-      return found === undefined ? undefined : { subject: found, request: () => found }
-    })
+    return allOf(
+      this.allocator.settle(keys, (key) => {
+        const found = this.#requests.get(key)
+        return found === undefined ? undefined : { subject: found, request: () => found }
+      }),
+    )
   }
 
   of(name: string): string {

@@ -15,6 +15,7 @@ import { connectTransport, type Answer, type Transport } from '../../src/k8s/api
 import type { ObjectSource, RawObject, SourceEvents } from '../../src/k8s/source.ts'
 import { createTranslator } from '../../src/k8s/translate/translator.ts'
 import { HeraldError } from '../../src/errors.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { Allocation, operatorKinds } from '../../src/operator/allocation.ts'
 import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
@@ -156,7 +157,7 @@ test(`heartbeats of ${nodes} nodes reach an agent as those of its own, and move 
       allocation.upsert(key, object)
     },
     flush: () => {
-      const { arePlansNew, arePoolsNew, moved: others } = allocation.flush(() => ({ addresses: [] }))
+      const { arePlansNew, arePoolsNew, moved: others } = allOf(allocation.flush(() => ({ addresses: [] })))
       plans += Number(arePlansNew) + Number(arePoolsNew) + others.length
     },
     synced: () => allocation.synced(),
@@ -164,7 +165,7 @@ test(`heartbeats of ${nodes} nodes reach an agent as those of its own, and move 
   const heard = (): number => [...seen.values()].reduce((sum, count) => sum + count, 0)
   await waitFor('both have read everything', () => isSynced && heard() === nodes, { deadlineMs: 60_000 })
   await waitFor('what was read is settled', () => translator.flush().services.size === 0 && !translator.hasMore)
-  allocation.flush(() => ({ addresses: [] }))
+  allOf(allocation.flush(() => ({ addresses: [] })))
   moved = plans = 0
   const before = told.length
   for (let round = 1; round <= rounds; round++)

@@ -89,7 +89,9 @@ test('a port that is added while the record takes nothing is not served: it may 
   let outcome: 'recorded' | 'failed' = 'recorded'
   const addressBook: AddressBook = {
     warning: undefined,
-    exchange: (choose) => (outcome === 'recorded' ? memory.exchange(choose) : outcome),
+    *exchange(choose) {
+      return outcome === 'recorded' ? yield* memory.exchange(choose) : outcome
+    },
     peek: () => memory.peek(),
   }
   const [old, young] = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']

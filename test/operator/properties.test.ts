@@ -1,6 +1,6 @@
 /**
  * What holds in every order of events: users, leaders that come and go, watches that lag, and writes that fail or have
- * no answer.
+ * no answer; whether a flush is one piece, or is laid down between any two Services while events go on.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -9,7 +9,7 @@ import type { ObjectSource, SourceEvents } from '../../src/k8s/source.ts'
 import type { StatusOutcome } from '../../src/k8s/status.ts'
 import { MemoryOperatorLog } from '../../src/operator/log.ts'
 import { Operator } from '../../src/operator/operator.ts'
-import { pool, poolKey, service, serviceKey, World } from './world.ts'
+import { pool, poolKey, service, serviceKey, SlicedClock, World } from './world.ts'
 
 const runs = 120
 
@@ -66,8 +66,9 @@ class Play extends World {
   #faults = 0
   #fault: StatusOutcome = { kind: 'stale' }
 
-  constructor(isDouble = false) {
-    super()
+  /** Where it is sliced, each flush is laid down wherever it may be, and goes on with the turns of the clock. */
+  constructor(isSliced: boolean, isDouble = false) {
+    super(isSliced ? new SlicedClock() : undefined)
     this.isDouble = isDouble
     this.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/30']))
     this.cluster.fault = () => {
@@ -105,7 +106,8 @@ class Play extends World {
         for (const { follower } of this.running) follower.deliver(step.most)
         return
       case 'turn':
-        this.clock.settle()
+        if (this.clock instanceof SlicedClock) this.clock.some(7)
+        else this.clock.settle()
         for (let i = 0; i < 5; i++) await Promise.resolve()
         return
       case 'lead':
@@ -159,40 +161,48 @@ const sharesIn = (world: World) => (each: string) =>
 
 test('never two owners without sharing, at no moment, and who can have an address gets one', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(...steps), { minLength: 5, maxLength: 40 }), async (all) => {
-      const play = new Play()
-      const unshared = all.map((step) => (step.do === 'put' ? { ...step, shares: false } : step))
-      await play.lead()
-      for (const step of unshared) {
-        await play.play(step)
+    fc.asyncProperty(
+      fc.boolean(),
+      fc.array(fc.oneof(...steps), { minLength: 5, maxLength: 40 }),
+      async (isSliced, all) => {
+        const play = new Play(isSliced)
+        const unshared = all.map((step) => (step.do === 'put' ? { ...step, shares: false } : step))
+        await play.lead()
+        for (const step of unshared) {
+          await play.play(step)
+          assert.deepEqual(
+            play.doubles(() => false),
+            [],
+          )
+        }
+        await play.play({ do: 'pool', isDisabled: false })
+        await play.rest()
         assert.deepEqual(
           play.doubles(() => false),
           [],
         )
-      }
-      await play.play({ do: 'pool', isDisabled: false })
-      await play.rest()
-      assert.deepEqual(
-        play.doubles(() => false),
-        [],
-      )
-      const held = new Set(names.flatMap((each) => play.addresses(each)))
-      const waiting = names.filter((each) => play.condition(each).startsWith('False OutOfAddresses'))
-      assert.ok(waiting.length === 0 || held.size === 4, `${waiting.join()} wait, ${[...held].join()} are held`)
-    }),
+        const held = new Set(names.flatMap((each) => play.addresses(each)))
+        const waiting = names.filter((each) => play.condition(each).startsWith('False OutOfAddresses'))
+        assert.ok(waiting.length === 0 || held.size === 4, `${waiting.join()} wait, ${[...held].join()} are held`)
+      },
+    ),
     { numRuns: runs },
   )
 })
 
 test('with sharing, tenants who write statuses, and two leaders for a while: at rest, no two owners', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(...steps, tenant), { minLength: 5, maxLength: 40 }), async (all) => {
-      const play = new Play(true)
-      await play.lead()
-      for (const step of all) await play.play(step)
-      await play.rest()
-      assert.deepEqual(play.doubles(sharesIn(play)), [])
-    }),
+    fc.asyncProperty(
+      fc.boolean(),
+      fc.array(fc.oneof(...steps, tenant), { minLength: 5, maxLength: 40 }),
+      async (isSliced, all) => {
+        const play = new Play(isSliced, true)
+        await play.lead()
+        for (const step of all) await play.play(step)
+        await play.rest()
+        assert.deepEqual(play.doubles(sharesIn(play)), [])
+      },
+    ),
     { numRuns: runs },
   )
 })
@@ -200,8 +210,8 @@ test('with sharing, tenants who write statuses, and two leaders for a while: at 
 test('a held address never moves while its pool has it, whoever leads and whatever fails', async () => {
   const calm = fc.oneof(...steps).filter(({ do: what }) => what !== 'retype')
   await fc.assert(
-    fc.asyncProperty(fc.array(calm, { minLength: 5, maxLength: 40 }), async (all) => {
-      const play = new Play()
+    fc.asyncProperty(fc.boolean(), fc.array(calm, { minLength: 5, maxLength: 40 }), async (isSliced, all) => {
+      const play = new Play(isSliced)
       const had = new Map<string, string>()
       await play.lead()
       for (const step of all) {
@@ -222,18 +232,22 @@ test('a held address never moves while its pool has it, whoever leads and whatev
 
 test('at rest a new leader has nothing to write', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(...steps), { minLength: 5, maxLength: 40 }), async (all) => {
-      const play = new Play()
-      for (const step of all) await play.play(step)
-      await play.rest()
-      const before = play.cluster.written.length
-      await play.play({ do: 'lead' })
-      await play.rest()
-      assert.deepEqual(
-        play.cluster.written.slice(before).map(({ target, status }) => `${target.name} ${JSON.stringify(status)}`),
-        [],
-      )
-    }),
+    fc.asyncProperty(
+      fc.boolean(),
+      fc.array(fc.oneof(...steps), { minLength: 5, maxLength: 40 }),
+      async (isSliced, all) => {
+        const play = new Play(isSliced)
+        for (const step of all) await play.play(step)
+        await play.rest()
+        const before = play.cluster.written.length
+        await play.play({ do: 'lead' })
+        await play.rest()
+        assert.deepEqual(
+          play.cluster.written.slice(before).map(({ target, status }) => `${target.name} ${JSON.stringify(status)}`),
+          [],
+        )
+      },
+    ),
     { numRuns: runs },
   )
 })

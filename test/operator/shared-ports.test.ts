@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { FolderAllocator } from '../../src/allocation/folder-allocator.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { StatusAddresses } from '../../src/allocation/status-addresses.ts'
 import type { RawObject } from '../../src/k8s/source.ts'
 import { parseService, type Service } from '../../src/k8s/kinds/service.ts'
@@ -41,7 +42,7 @@ class SharedWorld extends World {
       const { value } = object === undefined ? { value: undefined } : parseService(object)
       if (value !== undefined) services.set(`${namespace}/${name}`, value)
     }
-    reader.settle(services.keys(), (key) => services.get(key))
+    allOf(reader.settle(services.keys(), (key) => services.get(key)))
     const served = (key: string): readonly string[] => {
       const { addresses, tenure } = reader.answerOf(key)
       return addresses.flatMap((address) => (tenure?.ports.get(address) ?? ['*']).map((port) => `${address} ${port}`))
@@ -325,7 +326,7 @@ test('no history of tenants and leaders takes a port from a Service at rest, at 
           return value === undefined ? [] : [[`${namespace}/${name}`, value] as const]
         }),
       )
-      next.settle(services.keys(), (key) => services.get(key))
+      allOf(next.settle(services.keys(), (key) => services.get(key)))
       for (const [key, places] of world.agent(...all)) {
         const { addresses, tenure } = next.answerOf(key)
         const found = addresses.flatMap((address) =>

@@ -2,17 +2,19 @@
 import type { BookWarning } from '../../allocation/address-book.ts'
 import type { AddressAnswer, AddressSource, Wish } from '../../allocation/address-source.ts'
 import type { AddressRequest } from '../../allocation/allocate.ts'
-import { overlaps } from '../../allocation/intervals.ts'
+import { type Interval, IntervalIndex } from '../../allocation/intervals.ts'
 import { type Pool, unfitness } from '../../allocation/pool-table.ts'
 import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
 import type { Aged, SharingTerms } from '../../allocation/sharing.ts'
 import { parseTenure } from '../../allocation/tenure.ts'
+import type { Work } from '../../allocation/work.ts'
 import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import { allocationRequest, sharingOf } from '../kinds/service-requests.ts'
 
 export class ServiceAddresses {
   readonly #source: AddressSource
-  #pools: readonly Pool[] = []
+  /** Of all pools. */
+  #ranges = new IntervalIndex<Interval>([])
   #places: readonly ReservedPlace[] = []
   #placesText = '[]'
   #reserved = new Reserved()
@@ -39,7 +41,7 @@ export class ServiceAddresses {
   }
 
   setPools(pools: readonly Pool[]): void {
-    this.#pools = pools
+    this.#ranges = new IntervalIndex(pools.flatMap(({ ranges }) => ranges))
     this.#tellReserved()
     this.#source.setPools(pools)
   }
@@ -56,10 +58,9 @@ export class ServiceAddresses {
 
   /** What is in no pool is given to nobody anyway: a node that comes or goes is nothing to the Services. */
   #tellReserved(): boolean {
-    const ranges = this.#pools.flatMap((pool) => pool.ranges)
     const inPools = this.#places.filter(({ place }) => {
       const reserved = rangeOfPlace(place)
-      return reserved !== undefined && ranges.some((range) => overlaps(range, reserved))
+      return reserved !== undefined && this.#ranges.touching(reserved).length > 0
     })
     const text = JSON.stringify(inPools)
     if (text === this.#reservedText) return false
@@ -89,13 +90,14 @@ export class ServiceAddresses {
   /**
    * Settles the Services that changed and those that wait, and tells whose answer is another one now. `serviceOf`
    * answers undefined for a Service that is gone or not ours. `lingeringOf`: what a status still says, also of one that
-   * is not ours, and nobody else gets before it does not.
+   * is not ours, and nobody else gets before it does not. Until it is done all answers are those of before, and
+   * nothing else may be told here.
    */
   settle(
     dirty: Iterable<string>,
     serviceOf: (key: string) => Service | undefined,
     lingeringOf: (key: string) => Lingering = () => nothingLingers,
-  ): readonly string[] {
+  ): Work<readonly string[]> {
     return this.#source.settle(dirty, (key) => {
       const [service, lingering] = [serviceOf(key), lingeringOf(key)]
       const { addresses } = lingering

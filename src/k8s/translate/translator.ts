@@ -32,6 +32,7 @@ import { isClassServed, translateService } from './services.ts'
 import type { Reach } from './endpoints.ts'
 import { Tunnels } from './tunnels.ts'
 import { retoldService } from './wishes.ts'
+import { goOn, type Work } from '../../allocation/work.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
 import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
@@ -61,6 +62,8 @@ class NodeTranslator implements Translator {
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
   #hasUnsettled = false
+  /** Addresses that are being settled: until that is done everything else waits. */
+  #settling: Work<void> | undefined
   /** Of those that wait or are dirty: nothing but what neighbors hear of them is another. */
   readonly #retold = new Set<string>()
   /** Empty as long as no advertisement asks for an address without a pool. */
@@ -140,6 +143,10 @@ class NodeTranslator implements Translator {
 
   flush(): DesiredDelta {
     if (!this.#isSynced) return { services: new Map() }
+    const { nowMs = () => 0 } = this.#options
+    const endMs = nowMs() + flushMs
+    const isOver = (): boolean => nowMs() >= endMs
+    if (!this.#settleOn(isOver)) return { services: new Map() }
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
     if (!this.hasMore && this.#node.hasNetworkMoved()) this.#isNodeDirty = true
@@ -154,7 +161,7 @@ class NodeTranslator implements Translator {
       this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
-    const services = this.#translateServices()
+    const services = this.#translateServices(isOver)
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
     this.#recordWarning = warning
@@ -310,28 +317,24 @@ class NodeTranslator implements Translator {
     }
   }
 
-  #translateServices(): ReadonlyMap<string, DesiredService | undefined> {
-    const serviceOf = (id: string): Service | undefined => this.#store.objects.Service.get(id)?.value
-    const { nowMs = () => 0 } = this.#options
-    const endMs = nowMs() + flushMs
-    this.#settle(serviceOf, () => nowMs() >= endMs)
+  #translateServices(isOver: () => boolean): ReadonlyMap<string, DesiredService | undefined> {
+    this.#settle(isOver)
     // Who has which address is known before anything is made of it.
     if (this.#hasUnsettled) return new Map()
     const delta = new Map<string, DesiredService | undefined>()
     let count = 0
     for (const id of this.#waiting) {
-      if (count >= flushServices || (count > 0 && nowMs() >= endMs)) break
+      if (count >= flushServices || (count > 0 && isOver())) break
       count++
       this.#waiting.delete(id)
-      this.#translateService(id, serviceOf(id), delta)
+      this.#translateService(id, this.#serviceOf(id), delta)
     }
     return delta
   }
 
   /** An allocator of ours chooses with all before it; what statuses say comes out the same in whatever parts. */
-  #settle(serviceOf: (id: string) => Service | undefined, isOver: () => boolean): void {
+  #settle(isOver: () => boolean): void {
     const part = this.#options.isAllocatedElsewhere === true ? settledTogether : Number.POSITIVE_INFINITY
-    const isOwnAsked = this.#answer?.exports?.isOwnAsked === true
     let settled = 0
     do {
       const ids: string[] = []
@@ -341,16 +344,37 @@ class NodeTranslator implements Translator {
         this.#dirty.delete(id)
       }
       settled += ids.length
-      const moved = this.#addresses.settle(ids, (id) => {
-        const service = serviceOf(id)
-        return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
-      })
-      if (isOwnAsked) for (const id of ids) this.#own.set(id, serviceOf(id))
-      for (const id of moved) this.#retold.delete(id)
-      for (const id of [...ids, ...moved]) this.#waiting.add(id)
-    } while (this.#dirty.size > 0 && settled < mostSettled && !isOver())
+      this.#settling = this.#settleThese(ids)
+    } while (this.#settleOn(isOver) && this.#dirty.size > 0 && settled < mostSettled && !isOver())
     for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
-    this.#hasUnsettled = this.#dirty.size > 0
+    this.#hasUnsettled = this.#settling !== undefined || this.#dirty.size > 0
+  }
+
+  /** False: the turn is over, and there is more. */
+  #settleOn(isOver: () => boolean): boolean {
+    if (this.#settling !== undefined && goOn(this.#settling, isOver) === undefined) return false
+    this.#settling = undefined
+    return true
+  }
+
+  *#settleThese(ids: readonly string[]): Work<void> {
+    const moved = yield* this.#addresses.settle(ids, (id) => this.#loadBalancer(id))
+    if (this.#answer?.exports?.isOwnAsked === true)
+      for (const id of ids) {
+        this.#own.set(id, this.#serviceOf(id))
+        yield
+      }
+    for (const id of moved) this.#retold.delete(id)
+    for (const id of [...ids, ...moved]) this.#waiting.add(id)
+  }
+
+  #serviceOf(id: string): Service | undefined {
+    return this.#store.objects.Service.get(id)?.value
+  }
+
+  #loadBalancer(id: string): Service | undefined {
+    const service = this.#serviceOf(id)
+    return service?.spec.type === 'LoadBalancer' && isClassServed(service, this.#options) ? service : undefined
   }
 
   #translateService(id: string, service: Service | undefined, delta: Map<string, DesiredService | undefined>): void {

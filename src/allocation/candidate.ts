@@ -1,0 +1,51 @@
+/** A Service that is looked at in an exchange: what it has already, and when its turn is. Pure. */
+import type { Recorded } from './address-book.ts'
+import type { AddressRequest, Holding } from './allocate.ts'
+import { byAge } from './sharing.ts'
+import { hasOtherTerms } from './tenure.ts'
+import { byRank } from './waiting.ts'
+
+/**
+ * Who has addresses goes first: by the book; by a status that tells more than the address; by status alone; who shares
+ * under other terms than are recorded; then who has none.
+ */
+const ranks = { recorded: 0, held: 1, inStatus: 2, changed: 3, without: 4 } as const
+
+export interface Candidate {
+  readonly request: AddressRequest
+  readonly subject: object
+  readonly holding: Holding
+  readonly rank: keyof typeof ranks
+}
+
+/** `own`: what it holds here; `isGiven`: whatever is recorded of it. */
+export function candidateOf(
+  request: AddressRequest,
+  subject: object,
+  own: readonly string[],
+  { entries, released }: Recorded,
+  isGiven: boolean,
+): Candidate {
+  const line = entries.get(request.key)
+  const recorded = isGiven ? own : (line?.addresses ?? own)
+  const isRecorded = recorded.length > 0
+  const addresses = isRecorded ? recorded : request.status
+  const tenure = isRecorded ? line?.tenure : request.tenure
+  // Also of one that is not understood now: what its status says is not given away before it is looked at.
+  const isThere = addresses.length > 0 || (request.lingering ?? []).length > 0
+  const rankOf = (): Candidate['rank'] => {
+    if (!isThere) return 'without'
+    if (hasOtherTerms(tenure, request.sharing)) return 'changed'
+    return isRecorded ? 'recorded' : tenure === undefined ? 'inStatus' : 'held'
+  }
+  // One that was gone comes back to its address, and to the ports that nobody took meanwhile.
+  const ports = released.has(request.key) ? undefined : tenure?.ports
+  const holding = { addresses, isRecorded, mayChoose: true, ports }
+  return { request, subject, rank: rankOf(), holding }
+}
+
+/** Those of a rank by age, or, where they have nothing yet, by what they ask for. */
+export function inLine(a: Candidate, b: Candidate): number {
+  if (a.rank !== b.rank) return ranks[a.rank] - ranks[b.rank]
+  return a.rank === 'without' ? byRank(a.request, b.request) : byAge(a.request, b.request)
+}
