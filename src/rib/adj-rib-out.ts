@@ -44,6 +44,8 @@ export interface Batch {
   readonly prefixes: Prefix[]
   /** What is recorded as sent for each prefix that had nothing before: one object for all of them. */
   readonly record: readonly [SentPath] | undefined
+  /** The same for each that other members had alike, by what was recorded of it. */
+  readonly joined: Map<readonly SentPath[], readonly [SentPath]>
 }
 
 const nothing: readonly SentPath[] = []
@@ -116,7 +118,13 @@ export class AdjRibOut {
   ): void {
     const sent = this.#sent.get(prefix) ?? nothing
     const [only] = want
-    if (sent.length === 0 && only !== undefined && want.length === 1) return this.#first(prefix, only, ready, batches)
+    if (only !== undefined && want.length === 1) {
+      if (sent.length === 0) return this.#first(prefix, only, ready, batches)
+      const [path] = sent
+      const isAlike = sent.length === 1 && path?.attributes === only.attributes && refreshes.length === 0
+      if (isAlike && !this.keepsRounds && (path.members & ready & ~only.members) === 0)
+        return this.#join(prefix, sent, only, ready, batches)
+    }
     let stale = ready
     let announced = 0
     const added: SentPath[] = []
@@ -144,6 +152,25 @@ export class AdjRibOut {
     this.#sent.set(prefix, record)
     this.#tally(prefix, 0, missing)
     this.#presence?.(prefix, true)
+  }
+
+  /** The hot path of a member that comes later than others: who had the prefix keeps it, and nothing is allocated. */
+  #join(
+    prefix: Prefix,
+    sent: readonly SentPath[],
+    { attributes, members }: WantedPath,
+    ready: MemberMask,
+    batches: Batches,
+  ): void {
+    const had = membersOf(sent)
+    const missing = members & ready & ~had
+    if (missing === 0) return
+    const { joined } = batches.add(attributes, missing, prefix)
+    let next = joined.get(sent)
+    if (next === undefined)
+      joined.set(sent, (next = [{ attributes, members: had | missing, at: batches.now, round: batches.round }]))
+    this.#sent.set(prefix, next)
+    this.#tally(prefix, had, had | missing)
   }
 
   /** Takes over what another group has sent to a member that moves here, in no round of this one. */
@@ -250,6 +277,7 @@ export class Batches {
           attributes,
           members,
           prefixes: [],
+          joined: new Map(),
           record: attributes === undefined ? undefined : [{ attributes, members, at: this.now, round: this.round }],
         }),
       )

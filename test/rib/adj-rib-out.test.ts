@@ -127,3 +127,59 @@ test('what a member was sent before its refresh began is sent again, once (RFC 2
   out.diff(prefix, wantOf([0, 0, -1]), 7, new Batches(0, 2))
   assert.equal(out.paths(prefix).length, 1)
 })
+
+test('members that come one after the other share one record of all that is alike, whatever the number of prefixes', () => {
+  const out = new AdjRibOut()
+  const [attributes = {}] = sets
+  const wanted = [{ attributes, members: 7 }]
+  for (const [turn, ready] of [1, 3, 7].entries()) {
+    const batches = new Batches(turn)
+    for (const prefix of prefixes) out.diff(prefix, wanted, ready, batches)
+    const [batch, ...more] = batches.list()
+    assert.deepEqual(batch && contents(batch), [attributes, memberBits[turn], prefixes])
+    assert.deepEqual(more, [])
+    const [first, ...others] = prefixes.map((prefix) => out.paths(prefix))
+    for (const record of others) assert.equal(record, first)
+    assert.deepEqual(first, [{ attributes, members: ready, at: turn, round: 0 }])
+    for (const [i, bit] of memberBits.entries()) assert.equal(out.count(bit, 'ipv4'), i <= turn ? prefixes.length : 0)
+  }
+  // Nobody lacks anything: nothing is said, and nothing recorded anew.
+  const before = out.paths(prefixes[0] as Prefix)
+  const nothing = new Batches(9)
+  for (const prefix of prefixes) out.diff(prefix, wanted, 7, nothing)
+  assert.deepEqual([nothing.list(), out.paths(prefixes[0] as Prefix)], [[], before])
+})
+
+test('a member that comes later does not hide who is to lose the prefix', () => {
+  const out = new AdjRibOut()
+  const [attributes = {}] = sets
+  const prefix = prefixes[0] as Prefix
+  out.diff(prefix, [{ attributes, members: 3 }], 3, new Batches(0))
+  const batches = new Batches(1)
+  // The third comes, the first is no longer meant: both in one look.
+  out.diff(prefix, [{ attributes, members: 6 }], 7, batches)
+  assert.deepEqual(batches.list().map(contents), [
+    [undefined, 1, [prefix]],
+    [attributes, 4, [prefix]],
+  ])
+  assert.deepEqual(
+    memberBits.map((bit) => out.sentTo(prefix, bit) !== undefined),
+    [false, true, true],
+  )
+})
+
+test('a refresh that is owed is not taken for what a member has already', () => {
+  const out = new AdjRibOut()
+  const [attributes = {}] = sets
+  const prefix = prefixes[0] as Prefix
+  const wanted = [{ attributes, members: 3 }]
+  out.diff(prefix, wanted, 3, new Batches(0))
+  const refreshes = [{ member: 2, round: 1 }]
+  const batches = new Batches(1, 1)
+  out.keepsRounds = true
+  out.diff(prefix, wanted, 3, batches, refreshes)
+  assert.deepEqual(batches.list().map(contents), [[attributes, 2, [prefix]]])
+  const again = new Batches(2, 1)
+  out.diff(prefix, wanted, 3, again, refreshes)
+  assert.deepEqual(again.list(), [], 'once')
+})
