@@ -71,8 +71,9 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   'src/sys': ['src/ip', 'src/errors.ts'],
   'src/sys/own-file.ts': ['src/errors.ts'],
   'src/sys/folder.ts': [],
-  'src/observe': ['src/errors.ts', 'src/desired', 'src/api/types.ts'],
+  'src/observe': ['src/errors.ts', 'src/desired', 'src/api/types.ts', 'src/api/unprintable.ts'],
   'src/api/types.ts': [],
+  'src/api/unprintable.ts': [],
   'src/api': ['src/errors.ts', 'src/api/types.ts', 'src/clock', 'src/sys/folder.ts'],
   'src/agent/options.ts': ['src/errors.ts'],
   'src/agent': [
@@ -117,7 +118,10 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   'src/main.ts': ['*'],
   'src/operate.ts': ['*'],
   'src/herald.ts': ['src/main.ts', 'src/operate.ts', 'src/cli', 'src/sys'],
-  'src/cli': ['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/agent/options.ts', 'src/operator/options.ts'],
+  'src/cli': [
+    ...['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/api/unprintable.ts'],
+    ...['src/agent/options.ts', 'src/operator/options.ts'],
+  ],
   'src/cli/replay.ts': ['src/errors.ts', 'src/speaker/recording', 'src/cli'],
   'src/cli/cluster-reads.ts': [
     ...['src/errors.ts', 'src/cli'],

@@ -1,9 +1,6 @@
 /** Text for people: nothing that a peer or an object says reaches the terminal raw. */
 import { styleText } from 'node:util'
-
-/** C0, DEL, C1, line separators, directional marks and overrides, invisible tags, unpaired surrogates. */
-const unprintable =
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
+import { unprintable } from '../api/unprintable.ts'
 
 /** `text` with everything escaped that moves the cursor, hides, or turns the direction: `\x1b`, `\u{202e}`. */
 export function printable(text: string): string {

@@ -11,6 +11,7 @@
  */
 import { writeSync } from 'node:fs'
 import pino from 'pino'
+import { unprintable } from '../api/unprintable.ts'
 import { messageOf } from '../errors.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -18,9 +19,6 @@ export type Logger = pino.Logger
 
 const secretKeys = ['password', 'authSecret']
 const mayHoldSecret = new RegExp(`"(?:${secretKeys.join('|')})":`)
-/** C0, DEL, C1, line separators, marks that hide or turn the direction, unpaired surrogates: as cli/text.ts. */
-const unprintable =
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu
 
 /** Octets of lines that wait for room. */
 const maxWaitingBytes = 64 * 1024

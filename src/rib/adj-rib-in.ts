@@ -8,9 +8,8 @@
 import {
   type AfiSafi,
   type CodecContext,
-  ipv4Unicast,
-  ipv6Unicast,
   type PathAttributes,
+  unicastOf,
   type UpdateProblem,
 } from '../bgp/messages/types.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
@@ -42,7 +41,6 @@ const defaultMaxPrefixes = 1_200_000
 const defaultMaxAttributeBytes = 128 * 1024 * 1024
 
 const familyOf = ({ afi }: AfiSafi): Family => (afi === 1 ? 'ipv4' : 'ipv6')
-const afiSafiOf: Readonly<Record<Family, AfiSafi>> = { ipv4: ipv4Unicast, ipv6: ipv6Unicast }
 const families: readonly Family[] = ['ipv4', 'ipv6']
 
 export class AdjRibIn {
@@ -134,7 +132,7 @@ export class AdjRibIn {
     const table = this.#tables[family]
     return table
       .findAll(prefix)
-      .map((slot) => this.#pathAt(family, slot, this.#blocks.decodeToKeep(table.blockAt(slot), afiSafiOf[family])))
+      .map((slot) => this.#pathAt(family, slot, this.#blocks.decodeToKeep(table.blockAt(slot), unicastOf[family])))
   }
 
   /**
@@ -226,7 +224,7 @@ export class AdjRibIn {
   #pathAt(
     family: Family,
     slot: number,
-    attributes = this.#blocks.decode(this.#tables[family].blockAt(slot), afiSafiOf[family]),
+    attributes = this.#blocks.decode(this.#tables[family].blockAt(slot), unicastOf[family]),
   ): ReceivedPath {
     const table = this.#tables[family]
     const pathId = table.pathIdAt(slot)

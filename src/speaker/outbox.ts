@@ -5,7 +5,7 @@
  */
 import type { AdjRibOut, Batch, MemberMask } from '../rib/adj-rib-out.ts'
 import { packAnnouncements, packWithdrawals, prefixesToFill } from '../bgp/messages/pack.ts'
-import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../bgp/messages/types.ts'
+import { type AfiSafi, type CodecContext, unicastOf } from '../bgp/messages/types.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 
 export interface Recipient {
@@ -15,7 +15,7 @@ export interface Recipient {
   isBlocked: boolean
 }
 
-const afiSafi = (prefix: Prefix): AfiSafi => (prefixFamily(prefix) === 'ipv4' ? ipv4Unicast : ipv6Unicast)
+const afiSafi = (prefix: Prefix): AfiSafi => unicastOf[prefixFamily(prefix)]
 
 export class Outbox {
   /** How many buffers were encoded. */

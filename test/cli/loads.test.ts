@@ -26,7 +26,7 @@ function loadedBy(...words: string[]): string[] {
   return [...stderr.matchAll(/^loaded (.+)$/gm)].map((match) => match[1] ?? '')
 }
 
-test('reading verbs load the command line, its client and commander, and nothing of the daemon', () => {
+test('reading verbs load the command line, its client with its clock, commander, and nothing of the daemon', () => {
   const nowhere = ['--socket', '/nonexistent/herald.sock']
   for (const words of [
     ['version'],
@@ -40,7 +40,7 @@ test('reading verbs load the command line, its client and commander, and nothing
     const foreign = loaded.filter(
       (url) =>
         url.startsWith('file:') &&
-        !/\/src\/(cli|api)\/[\w-]+\.ts$|\/src\/errors\.ts$|\/node_modules\/commander\/|\/hook\.mjs$/.test(url),
+        !/\/src\/(cli|api|clock)\/[\w-]+\.ts$|\/src\/errors\.ts$|\/node_modules\/commander\/|\/hook\.mjs$/.test(url),
     )
     assert.deepEqual(foreign, [], words.join(' '))
     // As an ES module it has WebSocket and its events looked up, and with them all of Node's HTTP client loaded.

@@ -3,7 +3,7 @@
  * attributes and capabilities stay bytes. A `Uint8Array` in a decoded message is a copy, never a view of the socket's
  * buffer.
  */
-import type { Address } from '../../ip/address.ts'
+import type { Address, Family } from '../../ip/address.ts'
 import type { Prefix } from '../../ip/prefix.ts'
 import type { Capability } from './capabilities.ts'
 
@@ -15,6 +15,7 @@ export interface AfiSafi {
 
 export const ipv4Unicast: AfiSafi = Object.freeze({ afi: 1, safi: 1 })
 export const ipv6Unicast: AfiSafi = Object.freeze({ afi: 2, safi: 1 })
+export const unicastOf: Readonly<Record<Family, AfiSafi>> = { ipv4: ipv4Unicast, ipv6: ipv6Unicast }
 
 export interface OpenMessage {
   readonly type: 'open'
