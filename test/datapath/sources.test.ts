@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
 import { encodeRangeKey, schema } from '../../src/datapath/layout.ts'
+import { listPinnedMaps, rawEntries } from '../../src/datapath/pinned-maps.ts'
 import type { Frontend, SourceRange } from '../../src/desired/model.ts'
 import { BpfMap, closeFd, openPinned } from '../../src/sys/bpf.ts'
 import { waitFor } from '../wait.ts'
@@ -259,6 +260,13 @@ test('a restart keeps the ranges in force, and what a crash left half-written go
   assert.deepEqual(successor.read(limited([], secondVip).id)?.sources, [])
   assert.equal(successor.usage().find(({ name }) => name === 'ranges')?.entries, 2)
   withRanges(fixture.bpffs, (map) => assert.equal([...map.entries()].length, 2))
+  // As `herald lb maps` shows it.
+  const shown = listPinnedMaps(fixture.bpffs).find(({ name }) => name === 'ranges')
+  assert.deepEqual([shown?.type, shown?.entries, shown?.keyBytes], ['lpm_trie', 2, 24])
+  assert.deepEqual(
+    [...rawEntries(fixture.bpffs, 'ranges')].flat().map(({ value }) => value),
+    ['01000000', '01000000'],
+  )
   successor.upsert(limited(allow(host(inside))))
   assert.equal(fate(successor, syn(stranger)), 'silence')
 })
