@@ -1,7 +1,13 @@
-/** The CustomResourceDefinitions of the chart on a real API server: what is refused, filled in, explained and listed. */
+/**
+ * The CustomResourceDefinitions of the chart on a real API server: what is refused, filled in, explained and listed; and
+ * what it has and takes of a Service, beside what is read here.
+ */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { crdFiles } from '../../scripts/crds.ts'
+import { parseService } from '../../src/k8s/kinds/service.ts'
+import type { RawObject } from '../../src/k8s/source.ts'
 import { presentBinaries } from './binaries.ts'
 import { type Cluster, startCluster } from './cluster.ts'
 import { policyCrd } from './crds.ts'
@@ -317,4 +323,57 @@ test('a policy of our CRD stays what it was when the CRD is applied again', { sk
   const before = await read()
   await cluster.apply(JSON.stringify(policyCrd))
   assert.equal(await read(), before)
+})
+
+const serviceWith = (name: string, spec: Fields, annotations: Fields): RawObject => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name, namespace: 'default', annotations },
+  spec: { type: 'LoadBalancer', ports: [{ port: 80 }], ...spec },
+})
+const rangesKey = 'service.beta.kubernetes.io/load-balancer-source-ranges'
+const sticky = (timeoutSeconds: unknown): Fields => ({
+  sessionAffinity: 'ClientIP',
+  sessionAffinityConfig: { clientIP: { timeoutSeconds } },
+})
+const ranges = [
+  ...['10.0.0.0/8', ' 10.0.0.0/8\t', '0.0.0.0/0', '2001:db8::/32', 'FD00:0::/16', '::/0', '10.1.2.3/8', 'fd00::1/8'],
+  ...['010.0.0.0/8', '10.0.0.0/08', '::ffff:10.0.0.0/104', '10.0.0.1', 'fd00::1', '', 'x', '10.0.0.0/33', '10.0.0/8'],
+]
+const specs: readonly (readonly [spec: Fields, annotations: Fields])[] = [
+  ...ranges.map((range): readonly [Fields, Fields] => [{ loadBalancerSourceRanges: [range] }, {}]),
+  [{ loadBalancerSourceRanges: ['10.0.0.0/8', '10.0.0.0/8'] }, {}],
+  [{}, { [rangesKey]: ' 10.0.0.0/8 , fd00::/8' }],
+  [{}, { [rangesKey]: '' }],
+  [{}, { [rangesKey]: ',' }],
+  [{}, { [rangesKey]: '10.0.0.1' }],
+  [{ loadBalancerSourceRanges: ['10.0.0.0/8'] }, { [rangesKey]: 'x' }],
+  [{ type: 'ClusterIP', loadBalancerSourceRanges: ['10.0.0.0/8'] }, {}],
+  [{ sessionAffinity: 'ClientIP' }, {}],
+  ...[1, 86_400, 0, -1, 86_401].map((seconds): readonly [Fields, Fields] => [sticky(seconds), {}]),
+]
+
+test('of source ranges and affinity the server refuses what is told here, and takes what is read without a word', {
+  skip,
+}, async () => {
+  const items = specs.map(([spec, annotations], n) => serviceWith(`s${n}x`, spec, annotations))
+  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
+  const apply = cluster.kubectl(['apply', '--dry-run=server', '-f', '-'], list)
+  const refusals = await apply.then(() => assert.fail('all were taken'), String)
+  for (const [n, item] of items.entries()) {
+    const isTaken = !refusals.includes(`"s${n}x" is invalid`)
+    const faults = parseService(item).faults.filter(({ code }) => code !== 'NobodyAllowed')
+    assert.equal(isTaken, faults.length === 0, `${JSON.stringify(specs[n])}: ${JSON.stringify(faults)}`)
+  }
+})
+
+test('the fields of a Service that the server has are those of docs/configure.md', { skip }, async () => {
+  const { components } = JSON.parse(await cluster.kubectl(['get', '--raw', '/openapi/v3/api/v1']))
+  const fieldsOf = (type: string): readonly string[] =>
+    Object.keys(components.schemas[`io.k8s.api.core.v1.${type}`].properties)
+  const page = readFileSync(new URL('../../docs/configure.md', import.meta.url), 'utf8')
+  const [, section = ''] = page.split('### Every field of a Service')
+  const rows = [...section.slice(0, section.indexOf('\n### ')).matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name)
+  const ofPorts = fieldsOf('ServicePort').map((name) => `ports[].${name}`)
+  assert.deepEqual(rows.sort(), [...fieldsOf('ServiceSpec'), ...ofPorts].sort())
 })
