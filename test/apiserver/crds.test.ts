@@ -1,6 +1,6 @@
 /**
- * The CustomResourceDefinitions of the chart on a real API server: what is refused, filled in, explained and listed; and
- * what it has and takes of a Service, beside what is read here.
+ * The CustomResourceDefinitions of the chart on a real API server: what is refused, filled in, explained and listed;
+ * and what it has and takes of a Service, beside what is read here.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
