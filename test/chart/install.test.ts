@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { presentBinaries } from '../apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../apiserver/cluster.ts'
 import { poolCrd } from '../apiserver/crds.ts'
+import { argumentsOf, pairwise } from './switches.ts'
 import { chart, helm, type Manifest, nameOf, objectsOf, skip as noHelm } from './helm.ts'
 
 const binaries = presentBinaries()
@@ -81,6 +82,16 @@ for (const name of ['(defaults)', ...readdirSync(values)])
     const made = await helm('template', 'herald', chart, '--namespace', 'monitoring', ...file)
     await cluster.kubectl(['apply', '--dry-run=server', '--validate=strict', '-f', '-'], made)
   })
+
+test('the API server takes what the chart makes, with any two of its switches in whatever way', { skip }, async () => {
+  const manifests = await Promise.all(
+    pairwise().map((row) => helm('template', 'herald', chart, '--namespace', 'monitoring', ...argumentsOf(row))),
+  )
+  const made = manifests.flatMap(objectsOf)
+  const different = [...new Map(made.map((object) => [JSON.stringify(object), object])).values()]
+  assert.ok(different.length > 40, String(different.length))
+  await cluster.kubectl(['apply', '--dry-run=server', '--validate=strict', '-f', '-'], list(different))
+})
 
 test('helm install makes the release, and the CRD of the policy with it', { skip }, async () => {
   const notes = await install('herald', namespace)

@@ -11,6 +11,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { presentBinaries } from '../apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../apiserver/cluster.ts'
+import { serviceStatusCrd } from '../apiserver/crds.ts'
 import { Router } from '../e2e/router.ts'
 import { waitFor } from '../wait.ts'
 import { chart, helm, skip as noHelm } from './helm.ts'
@@ -144,7 +145,7 @@ async function startAgent(): Promise<Process> {
   const to = ['--datapath', 'none', '--bgp-listen', 'none', '--http', 'none', '--state-dir', file('state')]
   const from = ['--node-name', 'node1', '--kubeconfig', await kubeconfigOf('agent'), '--socket', file('sock')]
   const lives = ['--lease-namespace', leaseNamespace]
-  return new Process(['agent', ...from, ...lives, ...to])
+  return new Process(['agent', ...from, ...lives, '--service-status-namespace', namespace, ...to])
 }
 
 async function startOperator(name: string): Promise<Process> {
@@ -211,7 +212,15 @@ before(async () => {
   if (skip !== false || binaries === undefined) return
   cluster = await startCluster(binaries)
   const into = ['--namespace', namespace, '--create-namespace', '--kubeconfig', cluster.kubeconfig]
-  await helm('install', 'herald', chart, ...into, '--set', 'crds.cilium=true,crds.metallb=true')
+  await helm(
+    'install',
+    'herald',
+    chart,
+    ...into,
+    '--set',
+    'crds.cilium=true,crds.metallb=true,agent.serviceStatuses=true',
+  )
+  await cluster.apply(JSON.stringify(serviceStatusCrd))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   await cluster.apply(list([...objects, ...serviceOf('web')]))
   await cluster.kubectl([
@@ -248,7 +257,9 @@ test('with the rights of the chart the operator gives an address and the agent a
 
 for (const verb of ['list', 'watch'])
   test(`an agent without ${verb} says so of every kind, and takes no route down`, { skip }, async () => {
-    const rules = (await roles('agent')).flatMap((role) => role.rules)
+    // ServiceBGPStatuses are listed to be written, and nothing is read out of them.
+    const isRead = (rule: Rule): boolean => !rule.resources.includes('servicebgpstatuses')
+    const rules = (await roles('agent')).flatMap((role) => role.rules.filter(isRead))
     const read = rules.filter(({ verbs }) => verbs.includes(verb)).flatMap(({ resources }) => resources)
     const kinds = new Set(read).size
     const giveBack = await without('agent', (_, each) => each === verb)
@@ -270,7 +281,7 @@ test('an agent that starts without a right waits, announces nothing else and rem
   await hears('both again', routes)
 })
 
-for (const verb of ['create', 'update'])
+for (const verb of ['get', 'create', 'update'])
   test(`an agent without ${verb} of its Lease says so, and announces as before`, { skip }, async () => {
     await agent.end()
     if (verb === 'create') await cluster.kubectl(['delete', 'lease', '--all', '-n', leaseNamespace])
@@ -282,6 +293,43 @@ for (const verb of ['create', 'update'])
     await giveBack()
     await agent.says('it is renewed', /heartbeat: mended/)
   })
+
+/** What an agent tells the cluster besides: without the right it is said, and nothing else is another thing. */
+for (const [resource, verb, says] of [
+  ['ciliumbgpnodeconfigs/status', 'patch', /what this node says of its sessions cannot be written.*forbidden/],
+  ['servicebgpstatuses', 'list', /to whom Services are announced cannot be told.*forbidden/],
+  ['servicebgpstatuses', 'create', /to whom Services are announced cannot be told.*forbidden/],
+  ['servicebgpstatuses/status', 'patch', /to whom Services are announced cannot be told.*forbidden/],
+] as const)
+  test(`an agent without ${verb} of ${resource} says so, and announces as before`, { skip }, async () => {
+    await agent.end()
+    // What it finds is nothing that it would have to say anew.
+    await cluster.kubectl(['delete', 'servicebgpstatus', '--all', '-n', namespace])
+    await cluster.kubectl(['delete', 'ciliumbgpnodeconfig', 'node1'])
+    const giveBack = await without('agent', (each, of) => each === resource && of === verb)
+    agent = await startAgent()
+    await hears('both again', routes)
+    await agent.says('it is told', says)
+    assert.deepEqual(await unread(), [])
+    await giveBack()
+    await agent.says('it is mended', /(node status|service statuses): mended/)
+  })
+
+test('an agent without delete of servicebgpstatuses says so, and the status goes when it may', { skip }, async () => {
+  const peersOf = async (service: string): Promise<string> => {
+    const label = `metallb.io/service-name=${service}`
+    return cluster.kubectl(['get', 'servicebgpstatus', '-n', namespace, '-l', label, '-o', 'name'])
+  }
+  await cluster.apply(list(serviceOf('brief')))
+  await waitFor('its status', async () => (await peersOf('brief')) !== '', { deadlineMs: 30_000 })
+  const giveBack = await without('agent', (each, of) => each === 'servicebgpstatuses' && of === 'delete')
+  agent.output = ''
+  await cluster.kubectl(['delete', 'service', 'brief'])
+  await agent.says('it is told', /to whom Services are announced cannot be told.*forbidden/)
+  await giveBack()
+  await waitFor('it is gone', async () => (await peersOf('brief')) === '', { deadlineMs: 60_000 })
+  await keepsRoutes()
+})
 
 for (const [resource, verb] of [
   ['services/status', 'patch'],
