@@ -82,7 +82,13 @@ before(async () => {
       { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node1' } },
     ]),
   )
-  await cluster.apply(list([service('shop')]))
+  // It asks for a session of the node, of which nobody says anything.
+  const neighbors = [{ peerAddress: '192.0.2.1/32', peerASN: 65000 }]
+  const policy = {
+    ...{ apiVersion: 'cilium.io/v2alpha1', kind: 'CiliumBGPPeeringPolicy', metadata: { name: 'rack' } },
+    spec: { nodeSelector: {}, virtualRouters: [{ localASN: 65001, neighbors }] },
+  }
+  await cluster.apply(list([service('shop'), policy]))
 })
 after(async () => {
   rmSync(folder, { recursive: true, force: true })

@@ -79,25 +79,29 @@ export class ExecPlugin {
       const printed = { out: '', err: '' }
       const end = (settle: () => void): void => {
         late.cancel()
-        killGroup(child.pid)
         settle()
       }
-      const fail = (why: string): void => end(() => reject(failure(this.#kubeconfig, why)))
+      const fail = (why: string): void => end(() => reject(failure(this.#kubeconfig, `${this.#command} ${why}`)))
+      // What one that ends by itself leaves behind is its own affair.
+      const kill = (why: string): void => {
+        killGroup(child.pid)
+        fail(why)
+      }
       const late = deadline(systemClock, this.#deadlineMs, () =>
-        fail(`${this.#command} has not ended within ${this.#deadlineMs / 1000} s: it must not ask anybody`),
+        kill(`has not ended within ${this.#deadlineMs / 1000} s: it must not ask anybody`),
       )
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
         printed.out += text
-        if (printed.out.length > maxOutput) fail(`${this.#command} prints without an end`)
+        if (printed.out.length > maxOutput) kill('prints without an end')
       })
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
         printed.err = (printed.err + text).slice(0, maxComplaint)
       })
-      child.on('error', (error) => fail(messageOf(error)))
+      child.on('error', (error) => fail(`cannot be run: ${messageOf(error)}`))
       child.on('close', (code, signal) => {
-        const why = printed.err.trim() === '' ? `ends with ${signal ?? code}` : printed.err.trim()
+        const said = printed.err.trim()
         if (code === 0) end(() => resolve(printed.out))
-        else fail(`${this.#command}: ${why}`)
+        else fail(`ends with ${signal ?? code}${said === '' ? '' : `: ${said}`}`)
       })
     })
   }

@@ -39,7 +39,10 @@ test('a path is relative to the kubeconfig, a name is looked for in PATH, and ar
   }
   const inPath = [...env, { name: 'PATH', value: `${at('bin')}:${process.env['PATH']}` }]
   assert.deepEqual(await pluginOf({ command: 'plugin', env: inPath }).credentials(), { token: 'a' })
-  await assert.rejects(pluginOf({ command: 'no-such-plugin' }).credentials(), fails(/no-such-plugin.*ENOENT|ENOENT/))
+  await assert.rejects(
+    pluginOf({ command: 'no-such-plugin' }).credentials(),
+    fails(/no-such-plugin cannot be run: .*ENOENT/),
+  )
 })
 
 test('it is told that nobody can be asked, and of the server where the kubeconfig wants that', async () => {
@@ -63,6 +66,14 @@ test('one that hangs is ended with all that it started, and the next request run
   }
 })
 
+test('what one that ends well leaves running goes on, as under kubectl', async () => {
+  const leaves = `sleep 600 > /dev/null 2>&1 &\necho $! > ${at('child')}\n${prints({ token: 'a' })}`
+  assert.deepEqual(await pluginOf({ command: script(leaves) }).credentials(), { token: 'a' })
+  const child = readFileSync(at('child'), 'utf8').trim()
+  assert.ok(isRunning(child))
+  process.kill(Number(child), 'SIGKILL')
+})
+
 /** A process that has ended and was not waited for is none. */
 function isRunning(pid: string): boolean {
   return existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
@@ -77,9 +88,9 @@ test('one that reads what nobody types gets the end of its input, and has no ter
 })
 
 for (const [what, body, words] of [
-  ['fails', 'echo the session has expired >&2; exit 1', /plugin: the session has expired$/],
-  ['fails without a word', 'exit 7', /plugin: ends with 7$/],
-  ['is killed', 'kill -9 $$', /plugin: ends with SIGKILL$/],
+  ['fails', 'echo the session has expired >&2; exit 1', /plugin ends with 1: the session has expired$/],
+  ['fails without a word', 'exit 7', /plugin ends with 7$/],
+  ['is killed', 'kill -9 $$', /plugin ends with SIGKILL$/],
   ['prints nothing', 'true', /prints no JSON$/],
   ['prints a page', 'echo "<html>secret</html>"', /prints no JSON$/],
   ['prints no credentials', prints({}), /neither a token nor a certificate with its key$/],
