@@ -133,7 +133,8 @@ export class RecordFile {
       this.#text.endsWith('\n') &&
       !this.#mustRewrite &&
       [...changed].every(([key, line]) => line !== undefined && !this.#lines.has(key))
-    const text = isAppend ? '' : yield* this.#wholeText(changed)
+    const lines = isAppend ? this.#lines : yield* this.#linesAfter(changed)
+    const text = isAppend ? '' : yield* this.#wholeText(lines)
     return () => {
       try {
         if (isAppend) this.#append([...changed.values()].flatMap((line) => line ?? []))
@@ -145,7 +146,26 @@ export class RecordFile {
         this.#stamp = ''
         throw error
       }
-      for (const [key, line] of changed) this.#set(key, line)
+      if (isAppend) for (const [key, line] of changed) this.#set(key, line)
+      else this.#replace(lines, changed)
+    }
+  }
+
+  *#linesAfter(changed: ReadonlyMap<string, RecordLine | undefined>): Work<Map<string, RecordLine>> {
+    const lines = new Map(this.#lines)
+    for (const [key, line] of changed) {
+      if (line === undefined) lines.delete(key)
+      else lines.set(key, line)
+      yield
+    }
+    return lines
+  }
+
+  #replace(lines: Map<string, RecordLine>, changed: ReadonlyMap<string, RecordLine | undefined>): void {
+    this.#lines = lines
+    for (const [key, line] of changed) {
+      this.#released.delete(key)
+      if (line?.releasedMs !== undefined) this.#released.set(key, line.releasedMs)
     }
   }
 
@@ -212,13 +232,9 @@ export class RecordFile {
   }
 
   /** Lines that cannot be read stay as they are. */
-  *#wholeText(changed: ReadonlyMap<string, RecordLine | undefined>): Work<string> {
-    const lines = new Map<string, RecordLine | undefined>([...this.#lines, ...changed])
+  *#wholeText(lines: Lines): Work<string> {
     const known: string[] = []
-    for (const line of yield* inOrder(
-      [...lines.values()].flatMap((each) => each ?? []),
-      byKey,
-    )) {
+    for (const line of yield* inOrder([...lines.values()], byKey)) {
       yield
       known.push(formatLine(line))
     }

@@ -69,6 +69,8 @@ export class Allocation {
   readonly #addresses = new ServiceAddresses(this.#allocator)
   readonly #counter = new PoolCounter()
   #dirty = new Set<string>()
+  /** Those of the flush that is under way. */
+  #settling: ReadonlySet<string> = new Set()
   /** Deleted, and still there: they keep what they have, and get nothing. */
   readonly #leaving = new Set<string>()
   #planned: readonly PlannedPool[] = []
@@ -101,6 +103,11 @@ export class Allocation {
     this.#dirty.add(key)
   }
 
+  /** It changed, and a flush that is under way may take from it what it has. */
+  isBeingSettled(key: string): boolean {
+    return this.#settling.has(key)
+  }
+
   /** In force. */
   get objects(): StoredObjects {
     return this.#store.objects
@@ -126,12 +133,14 @@ export class Allocation {
     if (arePoolsNew) this.#readPools()
     const dirty = this.#dirty
     this.#dirty = new Set()
+    this.#settling = dirty
     const moved = yield* this.#addresses.settle(dirty, (key) => this.#served(key), lingeringOf)
     for (const key of [...dirty, ...moved]) {
       this.#counter.hold(key, this.#addressesOf(key))
       yield
     }
     if (arePoolsNew) yield* this.#count()
+    this.#settling = new Set()
     const areProblemsNew = arePoolsNew || hasNewProblems
     return { moved, arePoolsNew: areProblemsNew || moved.length > 0, areProblemsNew, arePlansNew }
   }

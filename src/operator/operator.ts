@@ -92,6 +92,8 @@ export class Operator {
   #flushing: Work<void> | undefined
   #isTurnDue = false
   #count: Wait | undefined
+  /** It is for the end of the flush that is under way. */
+  #isCountDue = false
   /** What is to be said of objects of the configuration may be something else. */
   #isJudgementDue = false
   #isSaying = false
@@ -123,7 +125,7 @@ export class Operator {
       random,
       mayWrite: isLeader,
       // What a Service lets go of in a flush must not get into its status before that is over.
-      isHeldBack: (lane) => this.#flushing !== undefined && (lane === 'service' || lane === 'pool'),
+      isHeldBack: (lane, key) => lane === 'service' && this.#allocation.isBeingSettled(key),
       write: (lane, key) => this.#write(lane, key),
       onOutcome: (lane, key, outcome) => this.#wrote(lane, key, outcome),
     })
@@ -283,6 +285,8 @@ export class Operator {
       if (goOn(this.#flushing, isOver) === undefined) return this.#turnSoon()
       this.#flushing = undefined
       this.#queue.resume()
+      // Half a flush has half of the counts; and one may follow the other without end.
+      if (this.#isCountDue) this.#countNow()
     }
   }
 
@@ -334,11 +338,15 @@ export class Operator {
     if (!this.#isSynced || this.#count !== undefined) return
     this.#count = this.#parts.clock.after(countMs, () => {
       this.#count = undefined
-      // Half a flush has half of the counts.
-      if (this.#flushing !== undefined) return this.#countSoon()
-      for (const id of this.#configuration.count()) this.#queue.add('pool', id)
-      this.#judge()
+      if (this.#flushing === undefined) this.#countNow()
+      else this.#isCountDue = true
     })
+  }
+
+  #countNow(): void {
+    this.#isCountDue = false
+    for (const id of this.#configuration.count()) this.#queue.add('pool', id)
+    this.#judge()
   }
 
   #judgeSoon(): void {

@@ -35,8 +35,8 @@ export interface WriteQueueParts {
   readonly random: () => number
   /** Asked right before each write. */
   readonly mayWrite: () => boolean
-  /** Whether a lane waits; when it does no more, {@link WriteQueue.resume} says so. */
-  readonly isHeldBack?: (lane: Lane) => boolean
+  /** Whether a key waits; when it does no more, {@link WriteQueue.resume} says so. */
+  readonly isHeldBack?: (lane: Lane, key: string) => boolean
   /** undefined: there is nothing to write any more. */
   readonly write: (lane: Lane, key: string) => Promise<StatusOutcome> | undefined
   /** Also of what is tried again by itself: all but what is written, gone, or owned by others. */
@@ -106,7 +106,7 @@ export class WriteQueue {
     this.#pumpSoon()
   }
 
-  /** A lane that was held back may go on. */
+  /** What was held back may go on. */
   resume(): void {
     if (lanes.some((lane) => this.#waiting[lane].size > 0)) this.#pumpSoon()
   }
@@ -133,10 +133,10 @@ export class WriteQueue {
     for (const lane of lanes) {
       // Who is told to wait lets those before it go on: a limit may be for events alone.
       if (this.#pauses.has(lane)) return
-      if (this.#parts.isHeldBack?.(lane) === true) continue
       for (const key of this.#waiting[lane]) {
         if (this.#isStopped || !this.#parts.mayWrite()) return
         if (!this.#hasRoom(lane)) break
+        if (this.#parts.isHeldBack?.(lane, key) === true) continue
         this.#waiting[lane].delete(key)
         if (this.#isHot(lane, key)) this.#hold(lane, key)
         else this.#begin(lane, key)

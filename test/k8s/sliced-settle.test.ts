@@ -86,3 +86,21 @@ test('Services, pools and policies that change in the middle of a settle end as 
   )
   assert.ok(between > 200, `${between} events in the middle`)
 })
+
+test('one that changes all the time, so that there is always something to settle, keeps no other from being heard', () => {
+  let nowMs = 0
+  const text = smallestPolicy + node + pool + names.map((name) => service(name)).join('')
+  const translator = translatorWith(text, { nowMs: () => (nowMs += 2) })
+  const held = new Held()
+  for (let i = 0; held.services.size < names.length; i++) {
+    assert.ok(i < 400, `after ${i} flushes ${held.services.size} Services are there`)
+    deliver(translator, service('s0', `, sessionAffinityConfig: {clientIP: {timeoutSeconds: ${10 + i}}}`))
+    held.take(translator)
+  }
+  deliver(translator, service('s5', '', '{lbipam.cilium.io/ips: 198.51.100.14}'))
+  for (let i = 0; held.services.get('default/s5')?.addresses[0] !== '198.51.100.14'; i++) {
+    assert.ok(i < 400, `after ${i} flushes nobody heard of it`)
+    deliver(translator, service('s0', `, sessionAffinityConfig: {clientIP: {timeoutSeconds: ${10 + i}}}`))
+    held.take(translator)
+  }
+})

@@ -58,7 +58,11 @@ class NodeTranslator implements Translator {
   readonly #slices = new Map<string, readonly EndpointSlice[]>()
   /** Those of {@link #slices}. */
   readonly #sliceById = new Map<string, EndpointSlice>()
-  readonly #dirty = new Set<string>()
+  #dirty = new Set<string>()
+  /** Those that are settled before any of them is translated; what comes meanwhile is for the next round. */
+  #round = new Set<string>()
+  /** A round took several flushes: what it came to is translated before the next one begins, however much comes. */
+  #isTranslationDue = false
   /** Services whose addresses are settled, and which wait to be translated. */
   readonly #waiting = new Set<string>()
   #hasUnsettled = false
@@ -246,7 +250,7 @@ class NodeTranslator implements Translator {
     if (touched === 'everything') return this.#touchAll()
     for (const [id, { value }] of this.#store.objects.Service)
       if (isTouched(touched, selectableLabels(value)) || (touched.areWordsNew && this.#isUnselected(id))) {
-        if (!this.#dirty.has(id) && !this.#waiting.has(id)) this.#retold.add(id)
+        if (!this.#dirty.has(id) && !this.#round.has(id) && !this.#waiting.has(id)) this.#retold.add(id)
         this.#dirty.add(id)
       }
   }
@@ -318,12 +322,19 @@ class NodeTranslator implements Translator {
   }
 
   #translateServices(isOver: () => boolean): ReadonlyMap<string, DesiredService | undefined> {
+    if (this.#round.size === 0 && !this.#isTranslationDue) {
+      this.#round = this.#dirty
+      this.#dirty = new Set()
+    }
     this.#settle(isOver)
     // Who has which address is known before anything is made of it.
-    if (this.#hasUnsettled) return new Map()
+    this.#isTranslationDue = this.#settling !== undefined || this.#round.size > 0
+    this.#hasUnsettled = this.#isTranslationDue || this.#dirty.size > 0
+    if (this.#isTranslationDue) return new Map()
     const delta = new Map<string, DesiredService | undefined>()
     let count = 0
     for (const id of this.#waiting) {
+      if (this.#dirty.has(id)) continue
       if (count >= flushServices || (count > 0 && isOver())) break
       count++
       this.#waiting.delete(id)
@@ -338,16 +349,15 @@ class NodeTranslator implements Translator {
     let settled = 0
     do {
       const ids: string[] = []
-      for (const id of this.#dirty) {
+      for (const id of this.#round) {
         if (ids.length >= part) break
         ids.push(id)
-        this.#dirty.delete(id)
+        this.#round.delete(id)
       }
       settled += ids.length
       this.#settling = this.#settleThese(ids)
-    } while (this.#settleOn(isOver) && this.#dirty.size > 0 && settled < mostSettled && !isOver())
+    } while (this.#settleOn(isOver) && this.#round.size > 0 && settled < mostSettled && !isOver())
     for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
-    this.#hasUnsettled = this.#settling !== undefined || this.#dirty.size > 0
   }
 
   /** False: the turn is over, and there is more. */
