@@ -91,8 +91,7 @@ export class PrefixTable {
   merged(prefix: string): PrefixRoutes {
     const wanted = this.#wishes.get(prefix) ?? []
     const [only] = wanted
-    if (only !== undefined && wanted.length === 1)
-      return { prefix, routes: [{ neighbors: only.neighbors, attributes: only.attributes }] }
+    if (only !== undefined && wanted.length === 1) return { prefix, routes: sharedRoutes(only) }
     const byNeighbor = new Map<string, RouteAttributes[]>()
     for (const { neighbors, attributes } of wanted)
       for (const neighbor of neighbors) byNeighbor.set(neighbor, [...(byNeighbor.get(neighbor) ?? []), attributes])
@@ -109,6 +108,17 @@ export class PrefixTable {
 }
 
 type Asked = Pick<Route, 'neighbors' | 'attributes'>
+
+const lists = new WeakMap<RouteAttributes, WeakMap<readonly string[], PrefixRoutes['routes']>>()
+
+/** One list for all prefixes that are wanted alike: a message to the speaker has it once. */
+function sharedRoutes({ neighbors, attributes }: Asked): PrefixRoutes['routes'] {
+  const ofNeighbors = lists.get(attributes) ?? new WeakMap<readonly string[], PrefixRoutes['routes']>()
+  lists.set(attributes, ofNeighbors)
+  const routes = ofNeighbors.get(neighbors) ?? [{ neighbors, attributes }]
+  ofNeighbors.set(neighbors, routes)
+  return routes
+}
 
 function isSameWish(a: Asked, b: Asked): boolean {
   return sameValue(a.neighbors, b.neighbors) && sameValue(a.attributes, b.attributes)

@@ -48,6 +48,9 @@ export class LocRib {
   readonly #entries = new Map<Prefix, LocRibEntry>()
   readonly #lists = new Map<string, LocalRoutes>()
   readonly #imported = new Map<Prefix, Imported>()
+  /** The list that was said last, and the one that stands for it. */
+  #said: LocalRoutes = []
+  #interned: LocalRoutes = []
   readonly #maxImported: number
   /** Called when there is room again for an imported prefix. */
   onRoom: (() => void) | undefined
@@ -123,6 +126,14 @@ export class LocRib {
   }
 
   #intern(routes: LocalRoutes): LocalRoutes {
+    // A message has one list for all prefixes that are said alike.
+    if (routes === this.#said) return this.#interned
+    this.#said = routes
+    this.#interned = this.#internedBy(routes)
+    return this.#interned
+  }
+
+  #internedBy(routes: LocalRoutes): LocalRoutes {
     const key = routes.map(routeKey).join('\n')
     const known = this.#lists.get(key)
     if (known !== undefined) return known
@@ -132,6 +143,7 @@ export class LocRib {
   }
 
   #sweep(): void {
+    this.#said = []
     const used = new Set([...this.#entries.values()].map((entry) => entry.routes))
     for (const [key, routes] of this.#lists) if (!used.has(routes)) this.#lists.delete(key)
   }

@@ -38,6 +38,26 @@ test('many Services inside one aggregate are one route', () => {
   assert.deepEqual(table.merged(prefix).routes, [{ neighbors: ['n1', 'n2'], attributes: {} }])
 })
 
+test('prefixes that are wanted alike have one list of routes, so that a message has it once', () => {
+  const table = new PrefixTable()
+  const [neighbors, both, said] = [['n1'], ['n1', 'n2'], { communities: [1] }]
+  const wish = (of: string, to: readonly string[], what: RouteAttributes): Route => ({
+    prefix: of,
+    neighbors: to,
+    attributes: what,
+  })
+  table.set('a', [wish('203.0.113.1/32', neighbors, said)])
+  table.set('b', [wish('203.0.113.2/32', neighbors, said)])
+  table.set('c', [wish('203.0.113.3/32', both, said)])
+  table.set('d', [wish('203.0.113.4/32', neighbors, { communities: [2] })])
+  const [a, b, c, d] = [1, 2, 3, 4].map((n) => table.merged(`203.0.113.${n}/32`).routes)
+  assert.equal(a, b)
+  assert.deepEqual(a, [{ neighbors: ['n1'], attributes: { communities: [1] } }])
+  assert.deepEqual(c, [{ neighbors: ['n1', 'n2'], attributes: { communities: [1] } }])
+  assert.deepEqual(d, [{ neighbors: ['n1'], attributes: { communities: [2] } }])
+  assert.ok(structuredClone([a, b]).every((each, _, [first]) => each === first))
+})
+
 const attributes: fc.Arbitrary<RouteAttributes> = fc.record(
   {
     communities: fc.uniqueArray(fc.nat({ max: 5 }), { minLength: 1 }),

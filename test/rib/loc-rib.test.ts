@@ -33,6 +33,33 @@ test('prefixes with equal routes share one list', () => {
   assert.equal(rib.get(one)?.routes, rib.get(two)?.routes)
 })
 
+test('one list said for many prefixes is the list of those that had an equal one before, whatever came between', () => {
+  const list = fc.constantFrom(...[1, 2, 3].map((med) => routes(med)), routes(1))
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.constantFrom(one, two), list), { maxLength: 12 }), (said) => {
+      const [rib, plain] = [new LocRib(), new LocRib()]
+      // Of the other one each list is told once alone.
+      for (const [prefix, each] of said)
+        assert.equal(rib.set(prefix, each, 1), plain.set(prefix, structuredClone(each), 1))
+      for (const prefix of [one, two]) assert.deepEqual(rib.get(prefix), plain.get(prefix))
+      const [a, b] = [rib.get(one)?.routes, rib.get(two)?.routes]
+      if (a !== undefined && b !== undefined && a[0]?.attributes.med === b[0]?.attributes.med) assert.equal(a, b)
+    }),
+  )
+})
+
+test('a list that is said on and on while others pile up and are swept stays one list', () => {
+  const rib = new LocRib()
+  const said = routes(7)
+  rib.set(one, said, 1)
+  for (let med = 10; med < 5_000; med++) {
+    rib.set(two, routes(med), med)
+    rib.set(two, said, med)
+  }
+  assert.equal(rib.set(two, routes(7), 9), false)
+  assert.equal(rib.get(one)?.routes, rib.get(two)?.routes)
+})
+
 test('lists that nothing uses any more do not pile up', () => {
   const rib = new LocRib()
   for (let med = 0; med < 5_000; med++) rib.set(one, routes(med), med)
