@@ -8,7 +8,8 @@ import { build, type BuildOptions, type Plugin } from 'esbuild'
 /**
  * What only requests of the Kubernetes client itself would need: models of the whole API and proxies. Of that client
  * nothing but the kubeconfig is used here (k8s/apiserver/credentials.ts refuses proxies), and of undici the connection
- * alone. All of it together would cost 20 MiB and 80 ms CPU in each process.
+ * alone, by HTTP/2 (k8s/apiserver/transport.ts refuses HTTP/1.1, whose parsers would be a third of the file). All of it
+ * together would cost 20 MiB and 80 ms CPU in each process.
  */
 const unused: Plugin = {
   name: 'unused',
@@ -16,6 +17,10 @@ const unused: Plugin = {
     const isClient = /[\\/]@kubernetes[\\/]client-node[\\/]dist$/
     onResolve({ filter: /^(\.\/gen\/index\.js|socks|socks-proxy-agent|hpagent)$/ }, ({ path, resolveDir }) =>
       isClient.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
+    )
+    const isDispatcher = /[\\/]undici[\\/]lib[\\/]dispatcher$/
+    onResolve({ filter: /^\.\/client-h1\.js$/ }, ({ path, resolveDir }) =>
+      isDispatcher.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
     )
     onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}', loader: 'js' }))
     onResolve({ filter: /^undici$/ }, ({ path, resolveDir }) => ({ path, namespace: 'part', pluginData: resolveDir }))
