@@ -223,3 +223,50 @@ test('an interface that is not there takes no program, and none is found on it',
     assert.equal((error as { errno?: string }).errno, 'ENODEV')
   }
 })
+
+/** BPF_MAP_TYPE_LPM_TRIE of IPv4 prefixes with numbers; without BPF_F_NO_PREALLOC there is none. */
+function trieOf(t: TestContext, maxEntries: number): BpfMap {
+  const attributes = new Uint8Array(Uint32Array.of(11, 8, 4, maxEntries, 1, 0, 0, 0).buffer)
+  const fd = Number(syscall(bpfCall, 0, attributes, attributes.length))
+  assert.ok(fd >= 0, 'the trie is made')
+  t.after(() => closeSync(fd))
+  return new BpfMap('ranges', fd)
+}
+
+/** struct bpf_lpm_trie_key: prefixlen:u32 of this machine, then the address as on the wire. */
+function rangeKey(address: number, length: number): Uint8Array {
+  const key = Buffer.alloc(8)
+  key.writeUInt32LE(length)
+  key.writeUInt32BE(address, 4)
+  return key
+}
+
+test('a trie is written in a row and read in batches of any size, each prefix once', { skip }, (t) => {
+  const map = trieOf(t, 1_024)
+  assert.deepEqual([[...map.batches()].map(({ count }) => count), map.estimateEntries()], [[0], 0], 'nothing in it')
+  // Nested ones too: a look-up of the longest that fits must not answer for another.
+  const ranges = Array.from({ length: 600 }, (_, i) => rangeKey(0x0a000000 + (i >> 1) * 256, i % 2 === 0 ? 24 : 28))
+  const keys = Buffer.concat(ranges)
+  const values = Buffer.concat(ranges.map((_, i) => octets(i)))
+  map.updateBatch(keys, values, ranges.length)
+  for (const size of [1, 7, 255, 600, 4_096]) {
+    const found = new Map<string, number>()
+    for (const { keys: some, values: of, count } of map.batches(size))
+      for (let i = 0; i < count; i++)
+        found.set(Buffer.from(some.subarray(i * 8, i * 8 + 8)).toString('hex'), numberOf(of.subarray(i * 4, i * 4 + 4)))
+    assert.deepEqual(found, new Map(ranges.map((key, i) => [Buffer.from(key).toString('hex'), i])), `${size} at a time`)
+  }
+  assert.equal(map.estimateEntries(), 600)
+  assert.equal(map.delete(rangeKey(0x0a000000, 28)), true)
+  assert.equal(map.delete(rangeKey(0x0a000000, 28)), false)
+  const value = new Uint8Array(4)
+  assert.deepEqual([map.lookup(rangeKey(0x0a000001, 32), value), numberOf(value)], [true, 0], 'the wider one answers')
+})
+
+test('a trie that takes no more says so, and what was in it stays', { skip }, (t) => {
+  const map = trieOf(t, 2)
+  const keys = Buffer.concat([rangeKey(0x0a000000, 24), rangeKey(0x0a000100, 24), rangeKey(0x0a000200, 24)])
+  const values = Buffer.concat([octets(1), octets(2), octets(3)])
+  assert.throws(() => map.updateBatch(keys, values, 3), { code: 'ERR_MAP_FULL', errno: 'ENOSPC' })
+  assert.equal(map.estimateEntries(), 2)
+})
