@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs'
 import { presentBinaries } from '../test/apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../test/apiserver/cluster.ts'
 import { policyCrd, poolCrd } from '../test/apiserver/crds.ts'
+import { waitFor } from '../test/wait.ts'
 import type { RawObject } from '../src/k8s/source.ts'
 import { ApiClient } from './api-client.ts'
 import { benchAnnouncer, benchServices } from './flags.ts'
@@ -249,6 +250,16 @@ class Run {
       slice: slice(name),
     })
     await storeServices(this.#cluster.etcdUrl, n, objects)
+    // What is written beside the server is news to it: it answers when it has caught up.
+    for (const path of [namespace, slices])
+      await waitFor('the server knows them', () => this.#answers(`${path}?limit=1`), { deadlineMs: waitMs })
+  }
+
+  async #answers(path: string): Promise<boolean> {
+    return this.#cluster.kubectl(['get', '--raw', path]).then(
+      () => true,
+      () => false,
+    )
   }
 
   async #burst(aloneMs: number): Promise<Row[]> {
