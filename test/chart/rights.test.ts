@@ -281,7 +281,7 @@ test('an agent that starts without a right waits, announces nothing else and rem
   await hears('both again', routes)
 })
 
-for (const verb of ['get', 'create', 'update'])
+for (const verb of ['create', 'update'])
   test(`an agent without ${verb} of its Lease says so, and announces as before`, { skip }, async () => {
     await agent.end()
     if (verb === 'create') await cluster.kubectl(['delete', 'lease', '--all', '-n', leaseNamespace])
@@ -294,42 +294,52 @@ for (const verb of ['get', 'create', 'update'])
     await agent.says('it is renewed', /heartbeat: mended/)
   })
 
-/** What an agent tells the cluster besides: without the right it is said, and nothing else is another thing. */
-for (const [resource, verb, says] of [
-  ['ciliumbgpnodeconfigs/status', 'patch', /what this node says of its sessions cannot be written.*forbidden/],
-  ['servicebgpstatuses', 'list', /to whom Services are announced cannot be told.*forbidden/],
-  ['servicebgpstatuses', 'create', /to whom Services are announced cannot be told.*forbidden/],
-  ['servicebgpstatuses/status', 'patch', /to whom Services are announced cannot be told.*forbidden/],
-] as const)
-  test(`an agent without ${verb} of ${resource} says so, and announces as before`, { skip }, async () => {
-    await agent.end()
-    // What it finds is nothing that it would have to say anew.
-    await cluster.kubectl(['delete', 'servicebgpstatus', '--all', '-n', namespace])
-    await cluster.kubectl(['delete', 'ciliumbgpnodeconfig', 'node1'])
-    const giveBack = await without('agent', (each, of) => each === resource && of === verb)
-    agent = await startAgent()
-    await hears('both again', routes)
-    await agent.says('it is told', says)
-    assert.deepEqual(await unread(), [])
-    await giveBack()
-    await agent.says('it is mended', /(node status|service statuses): mended/)
-  })
-
-test('an agent without delete of servicebgpstatuses says so, and the status goes when it may', { skip }, async () => {
-  const peersOf = async (service: string): Promise<string> => {
-    const label = `metallb.io/service-name=${service}`
-    return cluster.kubectl(['get', 'servicebgpstatus', '-n', namespace, '-l', label, '-o', 'name'])
-  }
-  await cluster.apply(list(serviceOf('brief')))
-  await waitFor('its status', async () => (await peersOf('brief')) !== '', { deadlineMs: 30_000 })
-  const giveBack = await without('agent', (each, of) => each === 'servicebgpstatuses' && of === 'delete')
-  agent.output = ''
-  await cluster.kubectl(['delete', 'service', 'brief'])
-  await agent.says('it is told', /to whom Services are announced cannot be told.*forbidden/)
+test('an agent that starts without a right to tell the cluster something says so of each, and announces as before', {
+  skip,
+}, async () => {
+  await agent.end()
+  // What it finds is nothing that it would not have to say anew.
+  await cluster.kubectl(['delete', 'ciliumbgpnodeconfig', 'node1'])
+  const taken = ['get leases', 'patch ciliumbgpnodeconfigs/status', 'list servicebgpstatuses']
+  const giveBack = await without('agent', (resource, verb) => taken.includes(`${verb} ${resource}`))
+  agent = await startAgent()
+  await hears('both again', routes)
+  for (const what of [
+    'the Lease by which the cluster knows that this agent lives cannot be renewed',
+    'what this node says of its sessions cannot be written',
+    'to whom Services are announced cannot be told',
+  ])
+    await agent.says(what, new RegExp(`${what}.*forbidden`))
+  assert.deepEqual(await unread(), [])
   await giveBack()
-  await waitFor('it is gone', async () => (await peersOf('brief')) === '', { deadlineMs: 60_000 })
-  await keepsRoutes()
+  for (const what of ['heartbeat', 'node status', 'service statuses'])
+    await agent.says(`${what} again`, new RegExp(`${what}: mended`))
 })
+
+for (const [verb, resource] of [
+  ['create', 'servicebgpstatuses'],
+  ['patch', 'servicebgpstatuses/status'],
+  ['delete', 'servicebgpstatuses'],
+] as const)
+  test(`an agent without ${verb} of ${resource} says so, and does it when it may`, { skip }, async () => {
+    const name = `brief-${verb}`
+    const label = `metallb.io/service-name=${name}`
+    const get = ['get', 'servicebgpstatus', '-n', namespace, '-l', label, '-o', 'jsonpath={.items[*].status.peers}']
+    const isThere = async (): Promise<boolean> => (await cluster.kubectl(get)) !== ''
+    const [come, go] = [list(serviceOf(name)), ['delete', 'service', name]]
+    if (verb === 'delete') {
+      await cluster.apply(come)
+      await waitFor('its status', isThere, { deadlineMs: 60_000 })
+    }
+    const giveBack = await without('agent', (each, of) => each === resource && of === verb)
+    agent.output = ''
+    await (verb === 'delete' ? cluster.kubectl(go) : cluster.apply(come))
+    await agent.says('it is told', /to whom Services are announced cannot be told.*forbidden/)
+    await giveBack()
+    await waitFor('it is done', async () => (await isThere()) === (verb !== 'delete'), { deadlineMs: 60_000 })
+    if (verb !== 'delete') await cluster.kubectl(go)
+    await keepsRoutes()
+  })
 
 for (const [resource, verb] of [
   ['services/status', 'patch'],
