@@ -3,11 +3,12 @@ import { createSocket, type Socket } from 'node:dgram'
 import { datagramServicePort } from './ports.ts'
 
 const everyMs = 100
-const lostAfterMs = 1_000
+/** Of our own loop: what came while it stood still is read before it counts as lost. */
+const lostAfterTicks = 30
 
 interface Exchange {
   readonly socket: Socket
-  /** When it was sent, by number. */
+  /** In which tick it was sent, by number. */
   readonly waiting: Map<number, number>
   isConnected: boolean
   pod: string
@@ -18,6 +19,7 @@ export class Datagrams {
   sent = 0
   lost = 0
   moved = 0
+  #tick = 0
   readonly #exchanges: Exchange[] = []
 
   begin(addresses: readonly string[]): void {
@@ -40,15 +42,16 @@ export class Datagrams {
   }
 
   tick(nowMs: number): void {
+    this.#tick++
     for (const exchange of this.#exchanges) {
-      for (const [number, sentMs] of exchange.waiting) {
-        if (nowMs - sentMs < lostAfterMs) break
+      for (const [number, sentIn] of exchange.waiting) {
+        if (this.#tick - sentIn < lostAfterTicks) break
         exchange.waiting.delete(number)
         this.lost++
       }
       if (!exchange.isConnected || nowMs < exchange.nextMs) continue
       exchange.nextMs = Math.max(exchange.nextMs + everyMs, nowMs - everyMs)
-      exchange.waiting.set(this.sent, nowMs)
+      exchange.waiting.set(this.sent, this.#tick)
       exchange.socket.send(String(this.sent++))
     }
   }

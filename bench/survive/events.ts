@@ -132,6 +132,7 @@ export const backendRemoved: Event = {
   what: 'backend killed and removed',
   goal: '0 flows lost on other backends',
   run: async (stage) => {
+    await stage.spread()
     const loss = await stage.measured(async () => {
       await stage.lab.killCommand(somePod, 'KILL')
       stage.setEndpoints(({ pod }) => (pod === somePod ? null : undefined))
@@ -151,6 +152,7 @@ export const backendTerminating: Event = {
   what: 'backend terminating for 35 s',
   goal: '0 flows lost',
   run: async (stage) => {
+    await stage.spread()
     const loss = await stage.measured(async () => {
       stage.setEndpoints(({ pod }) => (pod === somePod ? { ready: false, terminating: true } : undefined))
       await stage.hasBackend(somePod, 'resting')
@@ -166,6 +168,7 @@ export const readinessFlaps: Event = {
   what: 'readiness flaps for 10 s, then 35 s of not ready',
   goal: '0 connections reset',
   run: async (stage) => {
+    await stage.spread()
     const loss = await stage.measured(async () => {
       for (let n = 0; n < 50; n++) {
         // Never all pods of a node: its route would go, which is what it is for.
@@ -190,6 +193,7 @@ export const nodeWithdrawn: Event = {
   what: 'one of three announcing nodes withdrawn: routers hash anew',
   goal: '>= 99.99 % of flows on the others survive',
   run: async (stage) => {
+    await stage.spread()
     const loss = await stage.measured(async () => {
       await stage.lab.killCommand(someNode, 'INT')
       await stage.whole(
@@ -211,6 +215,7 @@ export const nodeOff: Event = {
   what: 'node power-off',
   goal: 'routers drop it <= 500 ms',
   run: async (stage) => {
+    await stage.spread()
     const { lab, rack } = stage
     const port = (state: 'up' | 'down'): Promise<unknown> =>
       Promise.all(
@@ -252,6 +257,7 @@ export const drained: Event = {
   what: 'drain, and its undoing',
   goal: '0 refused connections',
   run: async (stage) => {
+    await stage.spread()
     const loss = await stage.measured(async () => {
       await stage.herald(someNode, 'drain')
       await stage.whole(

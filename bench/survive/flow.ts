@@ -14,6 +14,8 @@ export class Flow {
   readonly startedMs = performance.now()
   pod = ''
   isWaiting = true
+  /** It was held when the event began. */
+  isCounted = false
   readonly #socket: Socket
   readonly #events: FlowEvents
   #partial = ''

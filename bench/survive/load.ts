@@ -18,6 +18,10 @@ export interface Hold {
 export type LoadCommand =
   | Hold
   | { readonly do: 'pace'; readonly everyMs: number }
+  /** What is held from now on is counted when it is lost; what is opened later fails. */
+  | { readonly do: 'mark' }
+  /** Ends every flow in order; they are opened again, as the routers and nodes spread them now. */
+  | { readonly do: 'renew' }
   | { readonly do: 'counts' }
   /** Every flow exchanges once; those that have not answered in time are lost. */
   | { readonly do: 'prove' }
@@ -35,7 +39,7 @@ export interface LoadCounts {
   /** Connections that were opened: to hold, or fresh ones. */
   readonly opened: number
   readonly refused: number
-  /** Not answered in time, or reset before the first answer. */
+  /** Not answered in time, reset before the first answer, or lost in the event in which they were opened. */
   readonly failed: number
   readonly datagrams: number
   readonly datagramsLost: number
@@ -53,7 +57,7 @@ const mostOpening = 300
 const openDeadlineMs = 5_000
 const proofDeadlineMs = 12_000
 /** Datagrams that are on their way may come so long. */
-const settleMs = 1_000
+const settleMs = 1_600
 
 let addresses: readonly string[] = []
 let wanted = 0
@@ -82,8 +86,11 @@ function begin(kind: Set<Flow>): void {
       else flow.end()
     },
     ended: (code) => {
-      if (flows.delete(flow)) lostByPod[flow.pod] = (lostByPod[flow.pod] ?? 0) + 1
-      else if (kind.delete(flow)) counts[code === 'ECONNREFUSED' ? 'refused' : 'failed']++
+      if (flows.delete(flow)) {
+        if (flow.isCounted) lostByPod[flow.pod] = (lostByPod[flow.pod] ?? 0) + 1
+        else counts.failed++
+      }
+      if (kind.delete(flow)) counts[code === 'ECONNREFUSED' ? 'refused' : 'failed']++
     },
   })
   kind.add(flow)
@@ -152,6 +159,13 @@ function perform(command: LoadCommand): unknown {
     case 'pace':
       ;({ everyMs } = command)
       return 'paced'
+    case 'mark':
+      for (const flow of flows) flow.isCounted = true
+      return 'marked'
+    case 'renew':
+      for (const flow of flows) flow.end()
+      flows.clear()
+      return 'renewed'
     case 'counts':
       return countsNow()
     case 'prove':

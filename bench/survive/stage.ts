@@ -196,6 +196,12 @@ export class Stage {
     )
   }
 
+  /** Flows are spread over all pods again, also those to which an earlier event left none. */
+  async spread(): Promise<void> {
+    await this.load.tell({ do: 'renew' })
+    await this.full()
+  }
+
   counts(): Promise<LoadCounts> {
     return this.load.tell<LoadCounts>({ do: 'counts' })
   }
@@ -203,6 +209,7 @@ export class Stage {
   /** Runs an event while all flows are held, and counts what it cost them. */
   async measured(event: () => Promise<void>): Promise<Loss> {
     await this.full()
+    await this.load.tell({ do: 'mark' })
     const monitors = this.rack.routers.map((router) => new RouteMonitor(this.lab, router))
     try {
       const [before, sessions] = [await this.counts(), await this.#sessions()]

@@ -377,6 +377,16 @@ export function readGeneration(array: DataView, id: number): number {
   return array.getUint32(id * sizes.backend + offsets.backend.generation, true)
 }
 
+/** Of all slots that were ever used; there may be hundreds of thousands. */
+export function usedSlots(array: DataView): readonly number[] {
+  const words = new Uint32Array(array.buffer, array.byteOffset, array.byteLength / 4)
+  const slots: number[] = []
+  const wordsPerSlot = sizes.backend / 4
+  for (let slot = 0, word = offsets.backend.generation / 4; word < words.length; slot++, word += wordsPerSlot)
+    if (words[word] !== 0) slots.push(slot)
+  return slots
+}
+
 /** Address, port and protocol of a backend as the array holds them: in the order of addresses, then of ports. */
 export function placeOf(array: DataView, id: number): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset + id * sizes.backend, offsets.backend.generation).slice()

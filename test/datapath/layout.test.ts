@@ -15,6 +15,7 @@ import {
   offsets,
   readBackend,
   sizes,
+  usedSlots,
   writeBackend,
 } from '../../src/datapath/layout.ts'
 import { eventDetails, eventTypes } from '../../src/datapath/events.ts'
@@ -143,6 +144,22 @@ test('no packet is dropped or sent back without a reason: one place makes the ve
     for (const [, body = ''] of text.matchAll(/^SEC\("tc"\)\n[^{]*\{([\s\S]*?)^\}/gm))
       for (const [line] of body.matchAll(/return [^;]*;/g))
         assert.match(line, /^return (PASS|finish\(.*|flow \? finish\(.* : PASS);$/s, `${name}: ${line}`)
+})
+
+test('slots that were ever used are found, in an array that begins anywhere in its memory', () => {
+  const memory = new ArrayBuffer(10 * sizes.backend)
+  const array = new DataView(memory, 2 * sizes.backend, 8 * sizes.backend)
+  assert.deepEqual(usedSlots(array), [])
+  const backend = { address: '10.1.0.5', port: 80, protocol: 'TCP', drainUntilNs: 0n } as const
+  // The first and the last, one that is free again, and none for what lies before the array.
+  writeBackend(new DataView(memory), 1, { ...backend, generation: 1 })
+  for (const [slot, generation] of [
+    [0, 1],
+    [4, 0xffffffff],
+    [7, 2],
+  ] as const)
+    writeBackend(array, slot, { ...backend, generation })
+  assert.deepEqual(usedSlots(array), [0, 4, 7])
 })
 
 test('keys and values survive encoding and decoding', () => {

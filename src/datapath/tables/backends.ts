@@ -20,6 +20,7 @@ import {
   readGeneration,
   resting,
   sizes,
+  usedSlots,
   writeBackend,
   writeDrain,
   type BackendRecord,
@@ -183,8 +184,8 @@ export class BackendTable {
     const now = this.#times.nowNs()
     const ids = new Set([...this.#held.values()].map(({ ref }) => ref.id))
     const left: (readonly [string, Held])[] = []
-    for (let id = 0; id < this.maxEntries; id++) {
-      if (readGeneration(this.#memory, id) === 0 || ids.has(id)) continue
+    for (const id of usedSlots(this.#memory)) {
+      if (ids.has(id)) continue
       const record = readBackend(this.#memory, id)
       const isForever = record.drainUntilNs === 0n || record.drainUntilNs === resting
       if (!isForever && record.drainUntilNs <= now) continue
