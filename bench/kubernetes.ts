@@ -376,10 +376,10 @@ class Run {
     await this.#announcer.stop('SIGTERM')
     const from = nowMs()
     this.#announcer.start(isWatched)
-    await this.#until(
-      'all of them again',
-      ({ isEstablished, announced }) => isEstablished && announced >= this.#present,
-    )
+    // The end of the session before may not be seen yet.
+    const isAgain = ({ isEstablished, establishedAt, announced }: SinkState): boolean =>
+      isEstablished && establishedAt > from && announced >= this.#present
+    await this.#until('all of them again', isAgain)
     const took = (this.#state?.lastAt ?? 0) - from
     const withdrawn = this.#state?.withdrawn ?? 0
     const goalMs = this.#present <= 1_000 ? 500 : this.#present <= 2_000 ? 600 : 1_000
