@@ -52,7 +52,8 @@ export const flowSchema = z.object({
       detail: z
         .string()
         .describe(
-          'by_client, by_pod, fin, reset_by_client, reset_by_pod, previous_table, current_table or half_restored; ' +
+          'by_client, by_pod, fin, reset_by_client, reset_by_pod, previous_table, current_table, half_restored, ' +
+            'forwarded or second_chance; ' +
             'of a drop its reason',
         ),
       fate: z.enum(['answered', 'refused', 'dropped']).optional().describe('Of a drop'),

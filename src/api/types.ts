@@ -127,6 +127,7 @@ export const routeSchema = z.object({
 export const backendSchema = z.object({
   address: z.string().describe('Address of the endpoint'),
   port: z.number().describe('Port of the endpoint'),
+  node: z.string().optional().describe('Tunnel address of the node that serves it; absent: this one'),
   state: z
     .enum(['active', 'pending', 'resting'])
     .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),
@@ -143,7 +144,7 @@ export const frontendSchema = z.object({
   protocol: z.string().describe('TCP or UDP'),
   port: z.number().describe('Port that clients use'),
   programmed: z.boolean().describe('Written to the kernel and read back'),
-  backends: z.array(backendSchema).describe('Endpoints on this node'),
+  backends: z.array(backendSchema).describe('Endpoints: on this node, and on others to which packets are handed on'),
   sourceRanges: z
     .array(sourceRangeSchema)
     .optional()
@@ -154,6 +155,8 @@ export const frontendSchema = z.object({
   packetsOut: z.number().describe('Packets to clients'),
   bytesOut: z.number().describe('Bytes to clients'),
   newConnections: z.number().describe('Connections opened'),
+  packetsForwarded: z.number().optional().describe('Packets handed on to other nodes, which count them as in'),
+  bytesForwarded: z.number().optional().describe('Bytes of them'),
 })
 
 export const serviceSchema = z.object({

@@ -1,7 +1,7 @@
 /** `herald lb list`: addresses, backends, counters. The verbs that need no agent are in lb-pins.ts. */
 import type { Command } from 'commander'
 import { fetchServices } from '../api/client.ts'
-import type { ServiceView } from '../api/types.ts'
+import type { FrontendView, ServiceView } from '../api/types.ts'
 import { addLbMaps, addLbUnload } from './lb-pins.ts'
 import { type ReadingOptions, showList, withReadingOptions } from './reading.ts'
 import { Table } from './table.ts'
@@ -37,11 +37,18 @@ function serviceRows(service: ServiceView, isWide: boolean): string[][] {
     i === 0 ? service.service : '',
     frontend.id,
     i === 0 ? service.state : '',
-    frontend.backends
-      .map(({ address, port, state }) => `${address}:${port}${state === 'active' ? '' : ` (${state})`}`)
-      .join(',') || '-',
+    frontend.backends.map(backendText).join(',') || '-',
     String(frontend.newConnections),
-    `${frontend.packetsIn}/${frontend.packetsOut}`,
+    trafficText(frontend),
     ...(i === 0 ? wide : wide.map(() => '')),
   ])
+}
+
+function backendText({ address, port, node, state }: FrontendView['backends'][number]): string {
+  return `${address}:${port}${node === undefined ? '' : `@${node}`}${state === 'active' ? '' : ` (${state})`}`
+}
+
+/** In and out, and behind a plus what was handed on to other nodes. */
+function trafficText({ packetsIn, packetsOut, packetsForwarded = 0 }: FrontendView): string {
+  return `${packetsIn}/${packetsOut}${packetsForwarded === 0 ? '' : `+${packetsForwarded}`}`
 }

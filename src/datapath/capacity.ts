@@ -12,7 +12,9 @@ const hashEntryBytes = 64
 
 /** As large as their shapes say, on any machine. */
 const fixed: ReadonlySet<MapName> = new Set(
-  mapNames.filter((name) => ['array', 'ring'].includes(mapShapes[name].kind) || name === 'observation'),
+  mapNames.filter(
+    (name) => ['array', 'ring'].includes(mapShapes[name].kind) || name === 'observation' || name === 'tunnels',
+  ),
 )
 
 export interface MapLimit {
@@ -25,7 +27,13 @@ export interface MapLimit {
 /** Powers of two: the buckets of a hash are that. What is not named has the size of its shape. */
 export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<Record<MapName, MapLimit>>> {
   const connections = between(leastFlows, memoryBytes / memoryPerConnection, mostFlows)
-  const flows = { connections, openings: connections / 4, datagrams: connections / 4, affinity: connections / 8 }
+  const flows = {
+    connections,
+    openings: connections / 4,
+    datagrams: connections / 4,
+    forwards: connections / 4,
+    affinity: connections / 8,
+  }
   const limitOf = (name: MapName): MapLimit => {
     const { kind, keyBytes, valueBytes, maxEntries } = mapShapes[name]
     const entryBytes =

@@ -38,7 +38,7 @@ const open = new Uint8Array(24)
 const fromSchema2: Converter = {
   from: 2,
   maps: {
-    frontends: (key, value) => [joined(mapped(key, 0), key.subarray(4)), joined(value, open)],
+    frontends: (key, value) => [joined(mapped(key, 0), key.subarray(4)), value.slice()],
     // It had four octets unused before the end of draining.
     backends: (key, value) => [key, joined(mapped(value, 0), value.subarray(4, 12), value.subarray(16))],
     tables: 'same',
@@ -54,19 +54,37 @@ const fromSchema2: Converter = {
   },
 }
 
-/** Counters had no place of their own: those of Services begin anew. */
-const fromSchema3: Converter = {
-  from: 3,
-  maps: {
-    frontends: (key, value) => [key, joined(value, open)],
-    backends: 'same',
-    tables: 'same',
-    openings: 'same',
-    connections: 'same',
-    datagrams: 'same',
-    fragments: 'same',
-    drops: 'same',
-  },
+/**
+ * Schema 3 knew of no other nodes: every backend is here. A frontend let everybody in. Counters had no place of their
+ * own: those of Services begin anew.
+ */
+const toSchema4: Converter['maps'] = {
+  frontends: (key, value) => [key, joined(value, open)],
+  backends: (key, value) => [key, joined(value.subarray(0, 20), new Uint8Array(16), value.subarray(20))],
+  tables: 'same',
+  openings: 'same',
+  connections: 'same',
+  datagrams: 'same',
+  fragments: 'same',
+  drops: 'same',
 }
 
-export const converters: readonly Converter[] = [fromSchema2, fromSchema3]
+/** What the second makes of what the first one makes. */
+function chained(first: Converter, second: Converter['maps']): Converter {
+  const both = Object.entries(first.maps).map(([name, conversion]) => [
+    name,
+    inTurn(conversion, second[name as MapName]),
+  ])
+  return { from: first.from, maps: Object.fromEntries(both) }
+}
+
+function inTurn(first: Conversion, second: Conversion | undefined): Conversion | undefined {
+  if (first === 'same' || second === undefined) return second
+  if (second === 'same') return first
+  return (key, value) => {
+    const between = first(key, value)
+    return between === undefined ? undefined : second(...between)
+  }
+}
+
+export const converters: readonly Converter[] = [{ from: 3, maps: toSchema4 }, chained(fromSchema2, toSchema4)]

@@ -2,6 +2,7 @@
  * The seam to the kernel. `kernel.ts` is the real one (libbpf), `fake.ts` follows the same rules in memory.
  *
  *     VIP packet --tc ingress--> vip map --> frontend map --> Maglev table --> DNAT + connection entry --> stack
+ *                                                          '-> a backend elsewhere: encapsulated, to its node
  *     reply      --tc egress---> connection entry --> source back to VIP:port
  *
  * All calls are synchronous and bounded: a write is one bpf(2) call or a small batch. Failures throw HeraldError
@@ -10,6 +11,9 @@
 import type { Backend, Frontend, Protocol, SourceRange } from '../desired/model.ts'
 
 export type AttachMode = 'tcx' | 'clsact'
+
+/** Nobody has it by IANA, and it is none that clients get; 0x4845. */
+export const tunnelPort = 18_501
 
 /** What the kernel holds for one frontend, as read back; backends sorted as in {@link Frontend}. */
 export interface ProgrammedFrontend {
@@ -32,6 +36,19 @@ export interface FrontendCounters {
   readonly packetsOut: number
   readonly bytesOut: number
   readonly newConnections: number
+  /** To other nodes, where they are counted as packets in. */
+  readonly packetsForwarded: number
+  readonly bytesForwarded: number
+}
+
+/** The cluster's nodes, as far as packets are handed on between them. */
+export interface ClusterNodes {
+  /** Addresses of this node, at most one of each family, to which others hand packets on; none: it takes none. */
+  readonly own: readonly string[]
+  /** Those of the other nodes: what anybody else encapsulates is dropped. */
+  readonly others: readonly string[]
+  /** The port of UDP, the same on every node; {@link tunnelPort} when absent. */
+  readonly port?: number
 }
 
 export interface MapUsage {
@@ -85,6 +102,11 @@ export interface Datapath {
   /** The same by family too, with what became of the packets. */
   drops(): readonly DropCount[]
   usage(): readonly MapUsage[]
+  /**
+   * Replaces what is known of the nodes; idempotent. Until the first call what an earlier process knew is in force.
+   * Throws ERR_ADDRESS (no address, or one that is served), ERR_MAP_FULL.
+   */
+  setNodes(nodes: ClusterNodes): void
   /**
    * Attaches to exactly these interfaces, and to `others` what translates replies that leave by them; programs on the
    * rest are detached.

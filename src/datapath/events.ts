@@ -18,6 +18,8 @@ export const eventDetails = [
   'previous_table',
   'current_table',
   'half_restored',
+  'forwarded',
+  'second_chance',
 ] as const
 
 export type EventDetail = (typeof eventDetails)[number]

@@ -117,6 +117,14 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
       served.remove(id)
       growth.judge(served.filling())
     },
+    setNodes: (nodes) => {
+      current.open()
+      growth.withRoom(
+        () => current.running.served.filling(),
+        (sizes) => current.grow(sizes),
+        () => current.writable().served.setNodes(nodes),
+      )
+    },
     counters: (id) => current.open().served.counters(id),
     reasons: () => current.open().served.reasons(),
     drops: () => current.open().served.drops(),

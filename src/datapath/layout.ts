@@ -70,17 +70,20 @@ export interface SourceRecord {
 
 export const sizes = {
   ipAddress: 16,
-  address: 12,
+  address: 16,
   frontendKey: 20,
   frontend: 72,
   rangeKey: 24,
   affinityKey: 20,
   affinity: 16,
-  backend: 32,
+  backend: 48,
   backendRef: 8,
   endpoint: 20,
   source: 104,
-  counters: 40,
+  counters: 56,
+  tunnel: 40,
+  node: 4,
+  forward: 16,
   reason: 8,
   event: 64,
   observation: 16,
@@ -109,10 +112,13 @@ export const mapShapes = {
   frontends: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.frontend, maxEntries: 1 << 18 },
   backends: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backend, maxEntries: 1 << 18 },
   tables: { kind: 'memory', keyBytes: 4, valueBytes: sizes.backendRef, maxEntries: 1 << 22 },
+  nodes: { kind: 'hash', keyBytes: sizes.ipAddress, valueBytes: sizes.node, maxEntries: 1 << 13 },
+  tunnels: { kind: 'memory', keyBytes: 4, valueBytes: sizes.tunnel, maxEntries: 1 },
   sources: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.source, maxEntries: 1 << 18 },
   openings: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
   connections: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 19 },
   datagrams: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
+  forwards: { kind: 'lru', keyBytes: 40, valueBytes: sizes.forward, maxEntries: 1 << 17 },
   fragments: { kind: 'lru', keyBytes: 40, valueBytes: 8, maxEntries: 8_192 },
   ranges: { kind: 'lpm', keyBytes: sizes.rangeKey, valueBytes: 4, maxEntries: 1 << 16 },
   affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },
@@ -123,8 +129,9 @@ export const mapShapes = {
     valueBytes: sizes.reason,
     maxEntries: reasonNames.length * familyNames.length,
   },
-  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 5 << 8 },
+  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 6 << 8 },
   scratch: { kind: 'array', keyBytes: 4, valueBytes: 72, maxEntries: 2 },
+  passages: { kind: 'array', keyBytes: 4, valueBytes: 224, maxEntries: 1 },
   events: { kind: 'ring', keyBytes: 0, valueBytes: 0, maxEntries: 1 << 20 },
   observation: { kind: 'memory', keyBytes: 4, valueBytes: sizes.observation, maxEntries: 1 },
   event_limits: { kind: 'array', keyBytes: 4, valueBytes: sizes.eventLimit, maxEntries: eventKinds },
@@ -138,6 +145,7 @@ export const flowNames = [
   'openings',
   'connections',
   'datagrams',
+  'forwards',
   'fragments',
   'affinity',
 ] as const satisfies readonly MapName[]
@@ -146,7 +154,7 @@ export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
-  address: { frontends: 0, sources: 4, ranges: 8 },
+  address: { frontends: 0, sources: 4, ranges: 8, tunnel: 12 },
   ip_address: { high: 0, low: 12 },
   frontend_key: { address: 0, port: 16, protocol: 18, reserved: 19 },
   frontend: {
@@ -170,10 +178,21 @@ export const offsets = {
   affinity_key: { client: 0, service: 16 },
   affinity: { backend: 0, begun_ns: 8 },
   backend_ref: { id: 0, generation: 4 },
-  backend: { address: 0, port: 16, protocol: 18, reserved: 19, generation: 20, drain_until_ns: 24 },
+  backend: { address: 0, port: 16, protocol: 18, reserved: 19, node: 20, generation: 36, drain_until_ns: 40 },
+  tunnel: { ipv4: 0, ipv6: 16, port: 32, reserved: 34 },
+  node: { flags: 0 },
+  forward: { backend: 0, service: 8, reserved: 12 },
   endpoint: { address: 0, port: 16, reserved: 18 },
   source: { vips: 0, count: 80, backend: 84, reserved: 92, settled_ns: 96 },
-  counters: { packets_in: 0, bytes_in: 8, packets_out: 16, bytes_out: 24, new_connections: 32 },
+  counters: {
+    packets_in: 0,
+    bytes_in: 8,
+    packets_out: 16,
+    bytes_out: 24,
+    new_connections: 32,
+    packets_forwarded: 40,
+    bytes_forwarded: 48,
+  },
   event: {
     source: 0,
     destination: 16,
@@ -220,19 +239,35 @@ function readAddress(view: DataView, at: number): string {
   return decodeAddressKey(new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress))
 }
 
-/** What an address is to the programs: a VIP while it has frontends, a backend's while it has sources. */
+/** All zeros: there is none. */
+export function readOptional(view: DataView, at: number): string | undefined {
+  const isNone = view.getBigUint64(at) === 0n && view.getBigUint64(at + 8) === 0n
+  return isNone ? undefined : readAddress(view, at)
+}
+
+export function writeOptional(view: DataView, at: number, address: string | undefined): void {
+  if (address === undefined) new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress).fill(0)
+  else writeAddress(view, at, address)
+}
+
+/**
+ * What an address is to the programs: a VIP while it has frontends, a backend's while it has sources, this node's own
+ * for packets that other nodes hand on.
+ */
 export interface AddressRecord {
   readonly frontends: number
   readonly sources: number
   /** The set of ranges to which the VIP itself answers; 0: everybody. */
   readonly ranges: number
+  readonly tunnel: number
 }
 
-export function encodeAddress({ frontends, sources, ranges }: AddressRecord): Uint8Array {
+export function encodeAddress({ frontends, sources, ranges, tunnel }: AddressRecord): Uint8Array {
   const value = new Uint8Array(sizes.address)
   viewOf(value).setUint32(offsets.address.frontends, frontends, true)
   viewOf(value).setUint32(offsets.address.sources, sources, true)
   viewOf(value).setUint32(offsets.address.ranges, ranges, true)
+  viewOf(value).setUint32(offsets.address.tunnel, tunnel, true)
   return value
 }
 
@@ -242,6 +277,7 @@ export function decodeAddress(value: Uint8Array): AddressRecord {
     frontends: view.getUint32(offsets.address.frontends, true),
     sources: view.getUint32(offsets.address.sources, true),
     ranges: view.getUint32(offsets.address.ranges, true),
+    tunnel: view.getUint32(offsets.address.tunnel, true),
   }
 }
 
@@ -387,7 +423,7 @@ export function usedSlots(array: DataView): readonly number[] {
   return slots
 }
 
-/** Address, port and protocol of a backend as the array holds them: in the order of addresses, then of ports. */
+/** Address, port, protocol and node of a backend as the array holds them: in the order of addresses, then of ports. */
 export function placeOf(array: DataView, id: number): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset + id * sizes.backend, offsets.backend.generation).slice()
 }
@@ -400,7 +436,9 @@ export function isAtPlace(array: DataView, id: number, place: Uint8Array): boole
 
 export function readBackend(array: DataView, id: number): BackendRecord {
   const at = id * sizes.backend
+  const node = readOptional(array, at + offsets.backend.node)
   return {
+    ...(node === undefined ? {} : { node }),
     address: readAddress(array, at + offsets.backend.address),
     port: array.getUint16(at + offsets.backend.port),
     protocol: array.getUint8(at + offsets.backend.protocol) === ipProtocols.TCP ? 'TCP' : 'UDP',
@@ -416,7 +454,12 @@ export function writeBackend(array: DataView, id: number, record: BackendRecord)
   writeAddress(array, at + offsets.backend.address, record.address)
   array.setUint16(at + offsets.backend.port, record.port)
   array.setUint8(at + offsets.backend.protocol, ipProtocols[record.protocol])
+  writeNode(array, id, record.node)
   array.setBigUint64(at + offsets.backend.drain_until_ns, record.drainUntilNs, true)
+}
+
+export function writeNode(array: DataView, id: number, node: string | undefined): void {
+  writeOptional(array, id * sizes.backend + offsets.backend.node, node)
 }
 
 /** Ends new flows to a backend now and established ones at a time of CLOCK_MONOTONIC; 0n: it takes new ones. */
@@ -439,5 +482,7 @@ export function decodeCounters(perCpu: Uint8Array): FrontendCounters {
     packetsOut: total('packets_out'),
     bytesOut: total('bytes_out'),
     newConnections: total('new_connections'),
+    packetsForwarded: total('packets_forwarded'),
+    bytesForwarded: total('bytes_forwarded'),
   }
 }

@@ -12,6 +12,7 @@ export function createNoneDatapath(): Datapath {
     reasons: () => ({}),
     drops: () => [],
     usage: () => [],
+    setNodes: () => {},
     attach: () => {},
     close: () => {},
   }

@@ -83,6 +83,28 @@ const table = {
     meaning: 'a client outside the source ranges of the Service begins a flow, or asks a VIP that it may not reach',
     remedy: '`spec.loadBalancerSourceRanges` of the Service; `herald explain service` says whom it lets in',
   },
+  too_big: {
+    fate: 'refused',
+    meaning:
+      'with its encapsulation it does not fit into the way to the node of its backend: ICMP fragmentation needed, ' +
+      'over IPv6 packet too big, with what fits',
+    remedy: 'nothing: the client sends smaller ones; a larger MTU between the nodes spares it that',
+  },
+  node_unreachable: {
+    fate: 'dropped',
+    meaning: 'no route to the node of its backend, or this node has no address of that family to hand it on from',
+    remedy: '`ip route get` of that node; forwarding has to be on',
+  },
+  unknown_sender: {
+    fate: 'dropped',
+    meaning: 'handed on by a host that is no node of the cluster',
+    remedy: 'who sends it: `herald observe --type drop`; addresses of nodes in the API',
+  },
+  bad_tunnel: {
+    fate: 'dropped',
+    meaning: 'handed on by a node, and no packet for a VIP in the version that is spoken here',
+    remedy: 'versions of the agents; which Services that node has and this one does not',
+  },
 } as const satisfies Readonly<Record<string, Reason>>
 
 export type ReasonName = keyof typeof table

@@ -6,7 +6,10 @@ import type { TableTimes } from './tables/backends.ts'
 import { ServiceTable } from './tables/services.ts'
 
 export interface Served
-  extends Pick<Datapath, 'readAll' | 'read' | 'upsert' | 'remove' | 'counters' | 'reasons' | 'drops' | 'usage'> {
+  extends Pick<
+    Datapath,
+    'readAll' | 'read' | 'upsert' | 'remove' | 'counters' | 'reasons' | 'drops' | 'usage' | 'setNodes'
+  > {
   /** Of the maps that are written here, which costs no call of the kernel. */
   filling(): readonly MapUsage[]
 }
@@ -23,9 +26,10 @@ export function servedOver(maps: Maps, times: TableTimes): Served {
     reasons: () => sumByReason(readDrops(maps.store('drops'))),
     drops: () => readDrops(maps.store('drops')),
     filling: () => table.usage(),
+    setNodes: (nodes) => table.setNodes(nodes),
     usage: () => [
       ...table.usage(),
-      ...(['openings', 'connections', 'datagrams', 'affinity'] as const).map((name) => {
+      ...(['openings', 'connections', 'datagrams', 'affinity', 'forwards'] as const).map((name) => {
         const flows = maps.store(name)
         return { name, entries: flows.used(), maxEntries: flows.maxEntries }
       }),

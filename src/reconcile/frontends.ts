@@ -26,7 +26,9 @@ function sameSources(a: readonly SourceRange[] | undefined, b: readonly SourceRa
 }
 
 function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {
-  return (
-    a.length === b.length && a.every((backend, i) => backend.address === b[i]?.address && backend.port === b[i]?.port)
-  )
+  return a.length === b.length && a.every((backend, i) => isSame(backend, b[i]))
+}
+
+function isSame(a: Backend, b: Backend | undefined): boolean {
+  return a.address === b?.address && a.port === b.port && a.node === b.node
 }

@@ -6,6 +6,7 @@ import { createSocket } from 'node:dgram'
 import { connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import koffi from 'koffi'
+import type { ClusterNodes } from '../../src/datapath/datapath.ts'
 import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
 import { mapNames, schema, type MapName } from '../../src/datapath/layout.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
@@ -36,6 +37,8 @@ export type Command =
   | { readonly do: 'udp'; readonly address: string; readonly port: number; readonly size: number }
   | { readonly do: 'connect'; readonly address: string; readonly port: number }
   | { readonly do: 'exchange'; readonly size: number }
+  /** So many octets to the echo and back, each compared with what was sent. */
+  | { readonly do: 'transfer'; readonly size: number }
   | {
       readonly do: 'datapath'
       readonly bpffs: string
@@ -43,6 +46,7 @@ export type Command =
       readonly attach: 'tcx' | 'clsact'
       readonly interfaces: readonly string[]
       readonly frontends: readonly Frontend[]
+      readonly nodes?: ClusterNodes
       /** As a version with the next schema would, which takes this one's maps over. */
       readonly isNext?: boolean
       /** Instead of few of each. */
@@ -144,6 +148,34 @@ function received(socket: Socket, length: (soFar: Buffer) => number): Promise<Bu
   })
 }
 
+/** What differs between two places that lie apart by any power of two: a lost or doubled segment is seen. */
+function pattern(size: number): Buffer {
+  const octets = Buffer.alloc(size)
+  for (let i = 0, state = 1; i < size; i++) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
+    octets[i] = state >>> 24
+  }
+  return octets
+}
+
+async function transfer(size: number): Promise<string> {
+  if (connection === undefined) return 'not connected'
+  const sent = pattern(size)
+  const parts: Buffer[] = []
+  let length = 0
+  const answer = new Promise<void>((resolve, reject) => {
+    connection?.on('data', (part: Buffer) => {
+      parts.push(part)
+      length += part.length
+      if (length >= size) resolve()
+    })
+    connection?.once('error', reject).once('close', () => reject(new Error(`closed after ${length} octets`)))
+  })
+  connection.write(sent)
+  await answer.finally(() => connection?.removeAllListeners('data'))
+  return Buffer.concat(parts).equals(sent) ? 'the same' : `another answer of ${length} octets`
+}
+
 async function tcp(address: string, port: number, size: number, localPort?: number): Promise<string> {
   const socket = await opened(address, port, localPort)
   const answer = received(socket, (soFar) => {
@@ -229,6 +261,7 @@ function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): u
   })
   const forwarding = forwardingOf(datapath.status)
   datapath.attach(command.interfaces)
+  if (command.nodes !== undefined) datapath.setNodes(command.nodes)
   for (const frontend of command.frontends) datapath.upsert(frontend)
   return {
     forwarding,
@@ -281,6 +314,8 @@ async function perform(command: Command): Promise<unknown> {
       connection.write(Buffer.alloc(command.size, 'y'))
       return (await answer).length
     }
+    case 'transfer':
+      return transfer(command.size)
     case 'datapath':
       return openDatapath(command)
     case 'upsert':

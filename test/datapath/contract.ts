@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import type { Datapath } from '../../src/datapath/datapath.ts'
+import type { Backend } from '../../src/desired/model.ts'
 import { frontendOf } from './fixture.ts'
 
 export interface Subject {
@@ -11,6 +12,7 @@ export interface Subject {
 
 const vip = '192.0.2.10'
 const pods = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => ({ address: `10.1.0.${n}`, port: 8080 }))
+const elsewhere: Backend = { address: '10.1.9.9', port: 8080, node: '203.0.113.2' }
 
 export function contract(name: string, subject: Subject, skip: string | undefined): void {
   const check = (title: string, run: (datapath: Datapath, reopen: () => Datapath) => void, addresses = 12): void => {
@@ -152,8 +154,84 @@ export function contract(name: string, subject: Subject, skip: string | undefine
       packetsOut: 0,
       bytesOut: 0,
       newConnections: 0,
+      packetsForwarded: 0,
+      bytesForwarded: 0,
     })
     assert.equal(datapath.counters(`${vip}:81/TCP`), undefined)
     assert.ok(Object.values(datapath.reasons()).every((packets) => packets === 0))
+  })
+
+  check('a backend on another node is read back with it, and a successor finds it there', (datapath, reopen) => {
+    const here: Backend = { address: '10.1.0.1', port: 8080 }
+    const there: Backend = { address: '10.1.0.2', port: 8080, node: 'fd00::2' }
+    const wanted = { ...frontendOf(vip, 80, [here, there]), resting: [elsewhere] }
+    datapath.upsert(wanted)
+    const held = datapath.read(wanted.id)
+    assert.deepEqual([held?.backends, held?.resting], [wanted.backends, [elsewhere]])
+    datapath.close()
+    const successor = reopen()
+    assert.deepEqual(successor.read(wanted.id), held)
+    // Only what is here answers from its own address.
+    assert.throws(() => successor.upsert(frontendOf(here.address, 80, [])), { code: 'ERR_ADDRESS' })
+    successor.upsert(frontendOf(elsewhere.address, 80, []))
+  })
+
+  check(
+    'a node that gets another address keeps its backends; a pod that comes here from elsewhere is another one',
+    (datapath) => {
+      const id = `${vip}:80/TCP`
+      for (const backends of [
+        [elsewhere],
+        [{ ...elsewhere, node: '203.0.113.9' }],
+        [{ ...elsewhere, node: 'fd00::9' }],
+        [{ address: elsewhere.address, port: elsewhere.port }],
+        [elsewhere],
+      ]) {
+        datapath.upsert(frontendOf(vip, 80, backends))
+        assert.deepEqual(backendsOf(datapath, id), backends)
+      }
+      assert.throws(() => datapath.upsert(frontendOf(vip, 80, [{ ...elsewhere, node: 'x' }])), {
+        code: 'ERR_ADDRESS',
+        message: /10\.1\.9\.9:8080 on x cannot be a backend/,
+      })
+      assert.deepEqual(backendsOf(datapath, id), [elsewhere])
+    },
+  )
+
+  check('nodes are replaced as a whole, and a successor knows them', (datapath, reopen) => {
+    const entries = (of: Datapath): number | undefined => of.usage().find(({ name }) => name === 'nodes')?.entries
+    const others = ['203.0.113.2', 'fd00::2', '203.0.113.3']
+    datapath.setNodes({ own: ['203.0.113.1', 'fd00::1'], others })
+    datapath.setNodes({ own: ['203.0.113.1', 'fd00::1'], others })
+    assert.equal(entries(datapath), 3)
+    datapath.setNodes({ own: ['203.0.113.1'], others: [...others.slice(1), '203.0.113.4'] })
+    assert.equal(entries(datapath), 3)
+    assert.throws(() => datapath.upsert(frontendOf('203.0.113.1', 80, [])), {
+      code: 'ERR_ADDRESS',
+      message: /203\.0\.113\.1 is an address of this node/,
+    })
+    // It was its own a moment ago.
+    datapath.upsert(frontendOf('fd00::1', 80, []))
+    datapath.close()
+    const successor = reopen()
+    assert.equal(entries(successor), 3)
+    assert.throws(() => successor.upsert(frontendOf('203.0.113.1', 80, [])), { code: 'ERR_ADDRESS' })
+    successor.setNodes({ own: [], others: [] })
+    assert.equal(entries(successor), 0)
+    successor.upsert(frontendOf('203.0.113.1', 80, []))
+  })
+
+  check('nodes that cannot be are refused, and those that are known stay', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, []))
+    datapath.setNodes({ own: ['203.0.113.1'], others: ['203.0.113.2'] })
+    for (const [nodes, message] of [
+      [{ own: [vip], others: [] }, /192\.0\.2\.10 is a served address/],
+      [{ own: ['203.0.113.1', '203.0.113.9'], others: [] }, /cannot both be the address of this node/],
+      [{ own: ['203.0.113.1'], others: ['x'] }, /x is no address that a node can have/],
+      [{ own: ['::ffff:203.0.113.1'], others: [] }, /no address that a node can have/],
+    ] as const)
+      assert.throws(() => datapath.setNodes(nodes), { code: 'ERR_ADDRESS', message })
+    assert.equal(datapath.usage().find(({ name }) => name === 'nodes')?.entries, 1)
+    assert.throws(() => datapath.upsert(frontendOf('203.0.113.1', 80, [])), { code: 'ERR_ADDRESS' })
   })
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { converters, type Conversion, type Entry } from '../../src/datapath/converters.ts'
+import { converters, type Conversion, type Converter, type Entry } from '../../src/datapath/converters.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
@@ -11,8 +11,9 @@ import {
   type MapName,
 } from '../../src/datapath/layout.ts'
 
-/** Keys and values of schema 2, in octets. */
-const former: Readonly<Partial<Record<MapName, readonly [key: number, value: number]>>> = {
+/** Keys and values of earlier schemas, in octets. */
+type Sizes = Readonly<Partial<Record<MapName, readonly [key: number, value: number]>>>
+const of2Sizes: Sizes = {
   frontends: [8, 48],
   backends: [4, 24],
   openings: [16, 40],
@@ -20,23 +21,49 @@ const former: Readonly<Partial<Record<MapName, readonly [key: number, value: num
   datagrams: [16, 40],
   fragments: [12, 4],
 }
-const of2 = converters.find(({ from }) => from === 2)
+const of3Sizes: Sizes = { frontends: [20, 48], backends: [4, 32] }
+const from = (schema: number): Converter | undefined => converters.find((each) => each.from === schema)
 const numbered = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i + 1)
-function converted(name: MapName, key: Uint8Array, value: Uint8Array): Entry {
-  const conversion: Conversion | undefined = of2?.maps[name]
+function converted(name: MapName, key: Uint8Array, value: Uint8Array, schema = 2): Entry {
+  const conversion: Conversion | undefined = from(schema)?.maps[name]
   const entry = typeof conversion === 'function' ? conversion(key, value) : undefined
   assert.ok(entry !== undefined, name)
   return entry
 }
 
-test('the schema before this one is taken over, each map in keys and values of this one', () => {
-  assert.ok(converters.some(({ from }) => from === schema - 1))
-  for (const name of mapNames) {
-    const sizes = former[name]
-    if (sizes === undefined) continue
-    const [key, value] = converted(name, numbered(sizes[0]), numbered(sizes[1]))
-    assert.deepEqual([key.length, value.length], [mapShapes[name].keyBytes, mapShapes[name].valueBytes], name)
-  }
+test('the schemas before this one are taken over, each map in keys and values of this one', () => {
+  assert.ok(from(schema - 1) !== undefined)
+  for (const [former, sizes] of [
+    [2, of2Sizes],
+    [3, of3Sizes],
+  ] as const)
+    for (const name of mapNames) {
+      const [keyBytes, valueBytes] = sizes[name] ?? [0, 0]
+      if (keyBytes === 0) continue
+      const [key, value] = converted(name, numbered(keyBytes), numbered(valueBytes), former)
+      assert.deepEqual([key.length, value.length], [mapShapes[name].keyBytes, mapShapes[name].valueBytes], name)
+    }
+})
+
+test('what schema 3 had and is not converted has the size that it has here', () => {
+  for (const name of ['tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const)
+    assert.equal(from(3)?.maps[name], 'same', name)
+  assert.deepEqual([mapShapes.tables.valueBytes, mapShapes.connections.valueBytes], [8, 52])
+})
+
+test('every backend of schema 3 is on this node', () => {
+  const held = new DataView(new ArrayBuffer(32))
+  new Uint8Array(held.buffer).set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 1, 0, 5, 0x1f, 0x90, 17])
+  held.setUint32(20, 7, true)
+  held.setBigUint64(24, 99n, true)
+  const [, backend] = converted('backends', Uint8Array.of(1, 0, 0, 0), new Uint8Array(held.buffer), 3)
+  assert.deepEqual(readBackend(new DataView(backend.buffer), 0), {
+    address: '10.1.0.5',
+    port: 8080,
+    protocol: 'UDP',
+    generation: 7,
+    drainUntilNs: 99n,
+  })
 })
 
 test('what a schema held is taken over, but the counters of Services, which had no place each before schema 4', () => {
@@ -53,7 +80,7 @@ test('a frontend of schema 3 is the same one here, lets in everybody, and has no
   assert.deepEqual([...value.subarray(0, 48)], [...numbered(48)])
   const { ranges, affinitySec, members, affinitySinceNs } = decodeFrontend(value)
   assert.deepEqual([ranges, affinitySec, members, affinitySinceNs], [0, 0, { offset: 0, length: 0 }, 0n])
-  const rest = ['backends', 'tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const
+  const rest = ['tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const
   for (const name of rest) assert.equal(of3?.[name], 'same', name)
 })
 

@@ -9,6 +9,7 @@ import { BpfMap, openPinned } from '../../src/sys/bpf.ts'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
 import { waitFor } from '../wait.ts'
 import { egress, evict, frontendOf, ingress, kernelFixture, verdict, whyNoKernel, type Fixture } from './fixture.ts'
+import { handedOn } from './cluster.ts'
 import { frame, ICMP, icmpMessage, tcpFlag, tcpFrame, udpFrame } from './frames.ts'
 
 const skip = whyNoKernel() ?? false
@@ -207,9 +208,25 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
     datapath.upsert({ ...frontendOf(vip, 80, [pod]), sources: [{ prefix: '192.0.2.0/24', isAllowed: true }] })
     return ingress(datapath, syn()).verdict
   },
+  node_unreachable: (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, [{ ...pod, node: '203.0.113.2' }]))
+    return ingress(datapath, syn()).verdict
+  },
+  unknown_sender: (datapath) => {
+    datapath.setNodes({ own: ['203.0.113.1'], others: ['203.0.113.2'] })
+    return ingress(datapath, handedOn(syn(), { from: '203.0.113.3', to: '203.0.113.1', backend: pod })).verdict
+  },
+  bad_tunnel: (datapath) => {
+    datapath.setNodes({ own: ['203.0.113.1'], others: ['203.0.113.2'] })
+    const ends = { from: '203.0.113.2', to: '203.0.113.1', backend: pod }
+    return ingress(datapath, handedOn(syn(), { ...ends, version: 2 })).verdict
+  },
 }
 
-for (const reason of reasonNames.filter((name) => name !== 'rewrite_failed'))
+/** The first one needs a kernel that is out of memory, the other one a route to a node: see remote-mtu.test.ts. */
+const provokedElsewhere: readonly string[] = ['rewrite_failed', 'too_big']
+
+for (const reason of reasonNames.filter((name) => !provokedElsewhere.includes(name)))
   test(`${reason}: a packet provokes it, and it is counted once in its family and told`, { skip }, async (t) => {
     const fixture = kernelFixture(t)
     const datapath = fixture.open({ drainSec: 0, settleSec: 0 })

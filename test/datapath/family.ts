@@ -19,6 +19,7 @@ const ipv4 = {
   unreachable: { type: 3, port: 3 },
   tooBig: { type: 3, code: 4 },
   podAt: (n: number): string => `10.1.0.${n}`,
+  nodeAt: (n: number): string => `203.0.113.${n}`,
   vipAt: (n: number): string => `192.0.2.${n}`,
 }
 
@@ -38,6 +39,7 @@ const ipv6: Family = {
   unreachable: { type: 1, port: 4 },
   tooBig: { type: 2, code: 0 },
   podAt: (n) => `fd00:10:1::${n.toString(16)}`,
+  nodeAt: (n) => `fd00:113::${n.toString(16)}`,
   vipAt: (n) => `2001:db8:2::${n.toString(16)}`,
 }
 

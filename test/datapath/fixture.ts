@@ -97,7 +97,7 @@ export function egress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
  */
 export function evict(bpffs: string, direction: 0 | 1): void {
   let evicted = 0
-  for (const name of ['openings', 'connections', 'datagrams']) {
+  for (const name of ['openings', 'connections', 'datagrams', 'forwards']) {
     const fd = openPinned(`${bpffs}/herald/v${schema}/maps/${name}`)
     if (fd === undefined) throw new Error(`${name} is not pinned`)
     const map = new BpfMap(name, fd)

@@ -48,7 +48,7 @@ interface Answer {
   readonly error?: string
 }
 
-function startActor(namespace: string): Actor {
+export function startActor(namespace: string): Actor {
   const script = fileURLToPath(new URL('actor.ts', import.meta.url))
   // Only the network is entered: in the mount namespace of `ip netns exec` pins would die with the process.
   const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, process.execPath, script], {
@@ -75,7 +75,7 @@ function startActor(namespace: string): Actor {
   return { process: child, tell, kill }
 }
 
-function ended(child: ChildProcess): Promise<void> {
+export function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()
   return new Promise((resolve) => {
     child.once('exit', () => resolve())

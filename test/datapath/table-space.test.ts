@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
+import { decodeFrontend, sizes } from '../../src/datapath/layout.ts'
+import type { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { frontendOf } from './fixture.ts'
 
 const pods = Array.from({ length: 301 }, (_, n) => ({ address: `10.1.${n >> 8}.${n & 255}`, port: 8080 }))
@@ -40,4 +42,60 @@ test('what a successor finds is all in use or free: tables, the ones before, and
       .map(({ entries }) => entries),
     [0, 0, 0, 0],
   )
+})
+
+/** By slot, which backend a table names. */
+function slotsOf(maps: MemoryMaps, which: 'table' | 'previous'): readonly string[] {
+  const [value] = [...maps.store('frontends').entries()].map(([, octets]) => octets)
+  const { offset, length } = decodeFrontend(value ?? new Uint8Array())[which]
+  const tables = maps.memory('tables')
+  return Array.from({ length }, (_, slot) => {
+    const at = (offset + slot) * sizes.backendRef
+    return `${tables.getUint32(at, true)}.${tables.getUint32(at + 4, true)}`
+  })
+}
+
+test(
+  'the table before says of each slot whose it was before it moved, whatever moved since beside it; with another ' +
+    'length of the table it begins anew',
+  () => {
+    const datapath = createFakeDatapath()
+    const sets = [
+      pods.slice(0, 3),
+      pods.slice(0, 4),
+      pods.slice(1, 4),
+      pods.slice(1, 5),
+      pods.slice(0, 5),
+      pods.slice(0, 4),
+    ]
+    const before = new Map<number, string>()
+    let inForce: readonly string[] = []
+    for (const [round, backends] of sets.entries()) {
+      datapath.upsert(frontendOf('192.0.2.1', 80, backends))
+      const now = slotsOf(datapath.maps, 'table')
+      for (const [slot, name] of now.entries())
+        if (inForce.length > 0 && inForce[slot] !== name) before.set(slot, inForce[slot] ?? '')
+      inForce = now
+      if (round < 2) continue
+      const previous = slotsOf(datapath.maps, 'previous')
+      assert.equal(previous.length, now.length)
+      for (const [slot, name] of before) assert.equal(previous[slot], name, `slot ${slot} in round ${round}`)
+    }
+    assert.ok(before.size > inForce.length / 2)
+    datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 20)))
+    assert.deepEqual(slotsOf(datapath.maps, 'previous'), inForce)
+    assert.notEqual(slotsOf(datapath.maps, 'table').length, inForce.length)
+  },
+)
+
+test('a slot of the only backend that there was is remembered once there are more', () => {
+  const datapath = createFakeDatapath()
+  datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 1)))
+  datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 2)))
+  const [first] = slotsOf(datapath.maps, 'table').filter((name) => name.startsWith('0.'))
+  datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 3)))
+  const [now, previous] = [slotsOf(datapath.maps, 'table'), slotsOf(datapath.maps, 'previous')]
+  const unmoved = now.flatMap((name, slot) => (name.startsWith('1.') ? slot : []))
+  assert.ok(unmoved.length > 10)
+  for (const slot of unmoved) assert.equal(previous[slot], first, 'it was of the only one before')
 })

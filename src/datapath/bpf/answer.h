@@ -30,6 +30,8 @@ static __always_inline enum limit limit_of(enum reason reason)
 		return LIMIT_UNOWNED_PROTOCOL;
 	case REASON_NO_BACKEND:
 		return LIMIT_NO_BACKEND;
+	case REASON_TOO_BIG:
+		return LIMIT_TOO_BIG;
 	default:
 		return LIMIT_BACKEND_GONE;
 	}
@@ -250,6 +252,8 @@ static __noinline int answer_unreachable(struct __sk_buff *skb, const struct pac
 	out.ip = answer_header(packet, IPPROTO_ICMP, sizeof(out) + quoted);
 	out.icmp.type = ICMP_UNREACHABLE;
 	out.icmp.code = code;
+	/* RFC 1191 4. */
+	out.icmp.rest = bpf_htonl(packet->mtu);
 	/* Options that are not there are zero and add nothing; nor does the rest of a short payload. */
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&quote, sizeof(quote), 0);
 	out.icmp.checksum = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&out.icmp, sizeof(out.icmp), sum));

@@ -4,6 +4,7 @@
 #define HERALD_ANSWER6_H
 
 #include "answer.h"
+#include "rewrite.h"
 
 /* RFC 4443 2.4 (c): an error has as much of the packet as fits into this. */
 #define IP6_MIN_MTU 1280
@@ -82,8 +83,9 @@ static __noinline int answer_reset6(struct __sk_buff *skb, const struct packet *
 	return send_back(skb, reason);
 }
 
-/* The sum of `length` octets at an offset. In pieces of constant length: see struct quote. */
-static __noinline __u64 sum_of(struct __sk_buff *skb, __u32 offset, __u32 length)
+/* The sum of `length` octets at an offset. In pieces of constant length: see struct quote. The verifier walks every
+ * length, so it shall do so once. */
+__noinline __u64 sum_of(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
 	__u8 octets[SUMMED_OCTETS] = {};
 	__u32 end = offset + length;
@@ -111,13 +113,14 @@ static __noinline __u64 sum_of(struct __sk_buff *skb, __u32 offset, __u32 length
 }
 
 /* The sum of what an error quotes. Where the hardware is to finish the checksum of a datagram (a local sender) it will
- * do so inside the quote: then the whole datagram comes to the negation of what its checksum field has now. */
+ * do so inside the quote: then all of it that is quoted comes to the negation of what its checksum field has now. */
 static __always_inline __u64 quoted_sum(struct __sk_buff *skb, const struct packet *packet, __u32 quoted)
 {
-	__u32 offset = packet->l4 + offsetof(struct udphdr, check);
+	__u32 offset = l4_checksum_offset(packet);
 	__u16 check, finished = 0;
 
-	if (packet->protocol == IPPROTO_UDP && !bpf_skb_load_bytes(skb, offset, &check, sizeof(check))) {
+	if ((packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_TCP) &&
+	    !bpf_skb_load_bytes(skb, offset, &check, sizeof(check))) {
 		if (is_checksum_partial(skb, offset)) {
 			quoted = packet->header_length;
 			finished = ~check;
@@ -151,7 +154,7 @@ static __always_inline bool put_before(struct __sk_buff *skb, const struct packe
 	return !bpf_skb_store_bytes(skb, packet->l3, out, sizeof(*out), 0);
 }
 
-/* RFC 4443 3.1, 3.4. */
+/* RFC 4443 3.1, 3.2, 3.4. */
 static __noinline int answer_error6(struct __sk_buff *skb, const struct packet *packet, enum reason reason)
 {
 	struct error6 out = {};
@@ -161,7 +164,10 @@ static __noinline int answer_error6(struct __sk_buff *skb, const struct packet *
 	if (packet->total_length < quoted)
 		quoted = packet->total_length;
 	out.ip = answer_header6(packet, IPPROTO_ICMPV6, sizeof(out.icmp) + quoted);
-	if (packet->protocol == IPPROTO_UDP) {
+	if (reason == REASON_TOO_BIG) {
+		out.icmp.type = ICMP6_PACKET_TOO_BIG;
+		out.icmp.rest = bpf_htonl(packet->mtu);
+	} else if (packet->protocol == IPPROTO_UDP) {
 		out.icmp.type = ICMP6_UNREACHABLE;
 		out.icmp.code = ICMP6_PORT_UNREACHABLE;
 	} else {
@@ -200,22 +206,28 @@ static __noinline int answer_echo6(struct __sk_buff *skb, const struct packet *p
 	return send_back(skb, REASON_ECHO_ANSWERED);
 }
 
-/* Nobody serves this: say so at once instead of letting the client wait. */
-static __noinline int refuse(struct __sk_buff *skb, const struct packet *packet)
+/* Nobody serves the packet in the map, or it does not fit: say so at once instead of letting the client wait. */
+__noinline int refuse(struct __sk_buff *skb)
 {
-	enum reason reason = packet->refusal;
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	enum reason reason;
+	bool is_reset;
+	__u8 code;
 
+	if (!packet)
+		return drop(REASON_NOT_ANSWERABLE);
+	reason = packet->refusal;
+	is_reset = packet->protocol == IPPROTO_TCP && reason != REASON_TOO_BIG;
 	if (!is_answerable(packet) || (is_ipv6(packet) && packet->protocol == NO_NEXT_HEADER))
 		return drop(REASON_NOT_ANSWERABLE);
 	if (!is_within_limit(reason, packet))
 		return drop(REASON_ANSWER_LIMITED);
 	if (is_ipv6(packet))
-		return packet->protocol == IPPROTO_TCP ? answer_reset6(skb, packet, reason) :
-							 answer_error6(skb, packet, reason);
-	if (packet->protocol == IPPROTO_TCP)
+		return is_reset ? answer_reset6(skb, packet, reason) : answer_error6(skb, packet, reason);
+	if (is_reset)
 		return answer_reset(skb, packet, reason);
-	return answer_unreachable(skb, packet,
-			packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE, reason);
+	code = packet->protocol == IPPROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE;
+	return answer_unreachable(skb, packet, reason == REASON_TOO_BIG ? ICMP_FRAGMENTATION_NEEDED : code, reason);
 }
 
 #endif

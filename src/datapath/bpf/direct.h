@@ -67,28 +67,39 @@ static __noinline void follow_beside(const struct flow_key *key, struct flow *in
 		promote(key, &out_key);
 }
 
-/* Beside a flow of a VIP that has these ports at the pod. */
-static __noinline int receive_beside(struct __sk_buff *skb, const struct packet *packet)
+/* The packet in the map, beside a flow of a VIP that has these ports at the pod. */
+__noinline int receive_beside(struct __sk_buff *skb)
 {
-	struct flow_key key = flow_key(packet, DIRECTION_IN);
-	struct flow *in = find_proved(&key);
-	bool is_opening = !in;
-	struct flow opened = {};
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+	bool is_opening = false;
+	struct flow_key *key;
+	struct flow *opened;
+	struct flow *in;
 
-	if (!in)
-		in = find_opening(&key);
+	if (!packet || !passage)
+		return drop(REASON_FLOWS_FULL);
+	key = &passage->key;
+	opened = &passage->half;
+	*key = flow_key(packet, DIRECTION_IN);
+	in = find_proved(key);
 	if (!in) {
-		opened.address = packet->destination;
-		opened.port = packet->destination_port;
-		opened.service = NO_SERVICE;
-		opened.flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0);
-		if (!open_flow(&key, &opened))
+		in = find_opening(key);
+		is_opening = true;
+	}
+	if (!in) {
+		__builtin_memset(opened, 0, sizeof(*opened));
+		opened->address = packet->destination;
+		opened->port = packet->destination_port;
+		opened->service = NO_SERVICE;
+		opened->flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0);
+		if (!open_flow())
 			return drop(REASON_FLOWS_FULL);
 	} else {
-		opened = *in;
-		follow_beside(&key, in, is_opening, packet);
+		*opened = *in;
+		follow_beside(key, in, is_opening, packet);
 	}
-	if (rewrite(skb, packet, DESTINATION, &opened))
+	if (rewrite(skb, packet, DESTINATION, opened))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
 }
@@ -103,14 +114,15 @@ static __noinline bool is_flow_known(const struct packet *packet)
 	return find_flow(&in_key);
 }
 
-/* A packet for an address that has backends and is no VIP: a verdict, or BESIDE. */
-static __noinline int receive_direct(struct __sk_buff *skb, struct packet *packet)
+/* The packet in the map, which is for an address that has backends and is no VIP: a verdict, or BESIDE. */
+__noinline int receive_direct(struct __sk_buff *skb)
 {
+	struct packet *packet = packet_at(SCRATCH_PACKET);
 	struct flow_key out_key;
 	bool is_opening;
 	struct flow *out;
 
-	if (!is_header_sound(skb, packet) || packet->position == LATER_FRAGMENT)
+	if (!packet || !is_header_sound(skb, packet) || packet->position == LATER_FRAGMENT)
 		return PASS;
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
 		return PASS;

@@ -93,7 +93,7 @@ static __always_inline struct flow out_half(const struct flow_key *in_key, const
 		.backend = in->backend,
 		.service = in->service,
 		.seen = in->seen,
-		.flags = in->flags & FLOW_DIRECT,
+		.flags = in->flags & (FLOW_DIRECT | FLOW_TUNNELLED),
 	};
 	return out;
 }
@@ -107,7 +107,7 @@ static __always_inline struct flow in_half(const struct flow_key *out_key, const
 		.backend = out->backend,
 		.service = out->service,
 		.seen = out->seen,
-		.flags = out->flags & FLOW_DIRECT,
+		.flags = out->flags & (FLOW_DIRECT | FLOW_TUNNELLED),
 	};
 	return in;
 }
@@ -256,7 +256,7 @@ static __always_inline bool track_pod(const struct flow_key *out_key, struct flo
 		return false;
 	}
 	/* A pod that goes on was not reset. A SYN begins anew. */
-	flags &= is_syn ? FLOW_DIRECT | FLOW_OPENED_BY_SYN : ~(__u32)FLOW_RESET;
+	flags &= is_syn ? FLOW_DIRECT | FLOW_OPENED_BY_SYN | FLOW_TUNNELLED : ~(__u32)FLOW_RESET;
 	if (!(flags & FLOW_NEXT_KNOWN) || (__s32)(packet->end - out->next) > 0)
 		out->next = packet->end;
 	flags |= FLOW_NEXT_KNOWN | FLOW_REPLIED;

@@ -7,7 +7,9 @@
  *                 | a VIP                                       sources -miss-> pass
  *               flow (in) -miss-> frontends -miss-> refuse        |
  *                 |                  '-> Maglev table -> flow   the other half of a flow of one of its VIPs
- *                 '-> destination becomes the backend -> stack    '-none-> drop: the pod's address never leaks
+ *                 |                      |                        '-none-> drop: the pod's address never leaks
+ *                 |                      '-> elsewhere: encapsulated, to the node of that backend (way.h, tunnel.h)
+ *                 '-> destination becomes the backend -> stack
  */
 #include "answer.h"
 #include "backend.h"
@@ -20,6 +22,8 @@
 #include "packet.h"
 #include "ranges.h"
 #include "rewrite.h"
+#include "tunnel.h"
+#include "way.h"
 
 static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
 		bool is_new)
@@ -31,36 +35,36 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct packet *p
 }
 
 /* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
-static __noinline int serve_first(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key)
+static __noinline int serve_first(struct __sk_buff *skb, const struct packet *packet)
 {
 	bool is_syn = is_new_tcp(packet);
-	struct flow flow = { .client_port = packet->source_port, .flags = is_syn ? FLOW_OPENED_BY_SYN : 0 };
+	struct passage *passage = passage_here();
 	const struct backend *backend;
-	enum choice choice;
-	__u32 id;
+	int way = find_way(skb, SCRATCH_PACKET);
+	struct flow *flow;
 
-	if (is_syn || !choose_former(packet, key, &flow)) {
-		choice = choose_anew(packet, skb->mark == PROBE_MARK, &flow);
-		if (choice == CHOICE_NOT_LET_IN)
-			return drop(REASON_SOURCE_NOT_ALLOWED);
-		if (choice != CHOICE_MADE)
-			return REFUSE + (choice == CHOICE_NO_FRONTEND ? REASON_UNOWNED_PORT : REASON_NO_BACKEND);
-	}
-	id = flow.backend.id;
-	backend = bpf_map_lookup_elem(&backends, &id);
+	if (way || !passage)
+		return way;
+	backend = backend_of(&passage->backend);
 	if (!backend)
 		return REFUSE + REASON_NO_BACKEND;
-	flow.address = backend->address;
-	flow.port = backend->port;
+	flow = &passage->half;
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->address = backend->address;
+	flow->port = backend->port;
+	flow->client_port = packet->source_port;
+	flow->backend = passage->backend;
+	flow->service = passage->service;
+	flow->flags = passage->flags | (is_syn ? FLOW_OPENED_BY_SYN : 0) | (packet->tunnelled ? FLOW_TUNNELLED : 0);
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
-		flow.flags |= FLOW_NEXT_KNOWN;
-	flow.next = packet->end;
+		flow->flags |= FLOW_NEXT_KNOWN;
+	flow->next = packet->end;
 	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK) {
-		if (!open_flow(key, &flow))
+		if (!open_flow())
 			return drop(REASON_FLOWS_FULL);
-		tell_first(key, &flow, packet);
+		tell_first(&passage->key, flow, packet);
 	}
-	return deliver(skb, packet, &flow, packet->protocol != IPPROTO_TCP || is_syn);
+	return deliver(skb, packet, flow, packet->protocol != IPPROTO_TCP || is_syn);
 }
 
 /* A SYN, or a datagram, may belong to another flow than the one before it on this tuple. */
@@ -122,13 +126,13 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 
 	if (!flow)
 		flow = find_opening(&key);
-	if (!flow)
-		return serve_first(skb, packet, &key);
+	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
+		return serve_first(skb, packet);
 	state = backend_state(&flow->backend);
 	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
 		if (is_free(&key, flow, is_opening, state)) {
 			forget_both(&key, flow);
-			return serve_first(skb, packet, &key);
+			return serve_first(skb, packet);
 		}
 	} else if (state == BACKEND_GONE) {
 		/* A client that hears so at once reconnects at once. */
@@ -153,7 +157,7 @@ static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 	if (packet->position == LATER_FRAGMENT && !follow_first(packet))
 		return drop(REASON_FRAGMENT);
 	if (is_icmp(packet))
-		return receive_icmp(skb, packet);
+		return receive_icmp(skb);
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return REFUSE + REASON_UNOWNED_PROTOCOL;
 	if (!parse_transport(skb, packet) || is_from_itself(packet))
@@ -175,15 +179,53 @@ int herald_ingress(struct __sk_buff *skb)
 	if (!address)
 		return PASS;
 	if (!address->frontends) {
-		answer = receive_direct(skb, packet);
-		return finish(skb, packet, answer == BESIDE ? receive_beside(skb, packet) : answer);
+		answer = address->tunnel && packet->protocol == IPPROTO_UDP ? open_tunnel(skb) : NOT_TUNNELLED;
+		if (answer == NOT_TUNNELLED)
+			answer = receive_direct(skb);
+		if (answer == BESIDE)
+			answer = receive_beside(skb);
+		if (answer != TUNNELLED)
+			return finish(skb, packet, answer);
 	}
 	answer = receive(skb, packet);
+	if (answer == ELSEWHERE)
+		answer = find_elsewhere(skb);
+	if (answer == FORWARD)
+		answer = hand_on(skb);
 	if (answer >= REFUSE) {
 		packet->refusal = answer - REFUSE;
-		answer = is_answered(SCRATCH_PACKET) ? refuse(skb, packet) : drop(REASON_SOURCE_NOT_ALLOWED);
+		answer = is_answered(SCRATCH_PACKET) ? refuse(skb) : drop(REASON_SOURCE_NOT_ALLOWED);
 	}
-	return finish(skb, packet, answer);
+	return finish_received(skb, packet, answer);
+}
+
+#define TCP_OPTION_MSS 2
+#define LEAST_MSS 536
+
+struct mss {
+	__u8 kind;
+	__u8 length;
+	__be16 octets;
+};
+
+/* What the client sends comes by way of another node, with as much around it: then nothing has to be refused for its
+ * size. Of the options the first one is looked at, which is that of every sender known. */
+static __noinline void clamp_mss(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 at = packet->l4 + sizeof(struct tcphdr);
+	struct mss option;
+	__be16 before;
+
+	if (packet->total_length < packet->header_length + sizeof(struct tcphdr) + sizeof(option) ||
+	    bpf_skb_load_bytes(skb, at, &option, sizeof(option)))
+		return;
+	before = option.octets;
+	if (option.kind != TCP_OPTION_MSS || option.length != sizeof(option) ||
+	    bpf_ntohs(before) < LEAST_MSS + sizeof(struct outer6))
+		return;
+	option.octets = bpf_htons(bpf_ntohs(before) - sizeof(struct outer6));
+	if (!bpf_l4_csum_replace(skb, l4_checksum_offset(packet), before, option.octets, sizeof(before)))
+		bpf_skb_store_bytes(skb, at, &option, sizeof(option), 0);
 }
 
 static __always_inline int send_translated(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
@@ -191,6 +233,8 @@ static __always_inline int send_translated(struct __sk_buff *skb, const struct p
 	/* Of the pod's own, with the ports that it has. */
 	if (flow->flags & FLOW_DIRECT && flow->client_port == packet->destination_port)
 		return PASS;
+	if (packet->tcp_flags & TCP_SYN && flow->flags & FLOW_TUNNELLED)
+		clamp_mss(skb, packet);
 	count_out(skb, flow->service);
 	if (rewrite(skb, packet, SOURCE, flow))
 		return drop(REASON_REWRITE_FAILED);

@@ -9,6 +9,7 @@
 #include "flow.h"
 #include "ranges.h"
 #include "rewrite.h"
+#include "way.h"
 
 static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
 {
@@ -64,7 +65,9 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 		return drop(REASON_ICMP_UNMATCHED);
 	key = reversed_key(quote, DIRECTION_IN);
 	flow = find_flow(&key);
-	if (!flow || backend_state(&flow->backend) == BACKEND_GONE)
+	if (!flow || flow->flags & FLOW_FORWARDED)
+		return ELSEWHERE;
+	if (backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
 	if (rewrite_quote(skb, packet, quote, SOURCE, flow) ||
 	    rewrite_outer_address(skb, packet, DESTINATION, &flow->address))
@@ -72,16 +75,21 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 	return PASS;
 }
 
-static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* The packet in the map. */
+__noinline int receive_icmp(struct __sk_buff *skb)
 {
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
 	struct icmp icmp;
 
+	if (!packet)
+		return drop(REASON_NOT_ANSWERABLE);
 	if (packet->position == LATER_FRAGMENT)
 		return drop(REASON_FRAGMENT);
 	if (packet->total_length < packet->header_length + sizeof(icmp) ||
 	    bpf_skb_load_bytes(skb, packet->l4, &icmp, sizeof(icmp)))
 		return drop(REASON_BAD_HEADER);
-	if (is_ipv6(packet) && is_neighbor_discovery(icmp.type) && hop_limit(skb, packet) == IP6_MAX_HOP_LIMIT)
+	if (is_ipv6(packet) && !packet->tunnelled && is_neighbor_discovery(icmp.type) &&
+	    hop_limit(skb, packet) == IP6_MAX_HOP_LIMIT)
 		return PASS;
 	if (is_icmp_error(packet, icmp.type))
 		return receive_icmp_error(skb, packet);
@@ -91,6 +99,26 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 	if (!is_answered(SCRATCH_PACKET))
 		return drop(REASON_SOURCE_NOT_ALLOWED);
 	return is_ipv6(packet) ? answer_echo6(skb, packet) : answer_echo(skb, packet);
+}
+
+/* An error, whose quote is in the map, of no flow that is known here: the node that owns the backend may have it. */
+static __noinline int find_elsewhere(struct __sk_buff *skb)
+{
+	struct packet *quote = packet_at(SCRATCH_QUOTE);
+	struct ip_address client;
+	__be16 client_port;
+	int way;
+
+	if (!quote)
+		return drop(REASON_ICMP_UNMATCHED);
+	client = quote->destination;
+	client_port = quote->destination_port;
+	quote->destination = quote->source;
+	quote->destination_port = quote->source_port;
+	quote->source = client;
+	quote->source_port = client_port;
+	way = find_way(skb, SCRATCH_QUOTE);
+	return way == FORWARD ? way : drop(REASON_ICMP_UNMATCHED);
 }
 
 /* An error about client -> pod, from the pod or from this node: the client only knows the VIP. */

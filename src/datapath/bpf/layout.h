@@ -6,7 +6,6 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
 /* A backend is an address, port and protocol, whatever frontends it has. An id is only reused with the next
  * generation, so whoever still holds the old pair (a flow, a table) finds a mismatch instead of another pod. */
@@ -26,6 +25,8 @@ struct backend {
 	__be16 port;
 	__u8 protocol;
 	__u8 reserved;
+	/* Where it lives: the tunnel address of another node, which serves it. All zeros: here. */
+	struct ip_address node;
 	__u32 generation;
 	/* 0: takes new flows. RESTING: it is still there, and only what is established goes on, for however long. Else
 	 * that goes on until then (CLOCK_MONOTONIC). */
@@ -39,6 +40,34 @@ struct address {
 	__u32 frontends; /* a VIP while there is one */
 	__u32 sources;   /* backend endpoints on it */
 	__u32 ranges;    /* whom the VIP itself answers, see struct range_key: whomever one of its frontends lets in */
+	__u32 tunnel;    /* this node's own, to which other nodes hand packets on */
+};
+
+/* To where packets come that other nodes hand on, and from where this one hands them on. */
+struct tunnel {
+	struct ip_address ipv4; /* all zeros: it has none of this family */
+	struct ip_address ipv6;
+	__be16 port; /* of UDP */
+	__u16 reserved[3];
+};
+
+/* What lies between the UDP header and the packet that is handed on. */
+struct tunnel_header {
+	__u8 version;
+	__u8 flags; /* enum tunnel_flags */
+	__be16 port;
+	struct ip_address backend; /* that it is for, with this port */
+};
+
+#define TUNNEL_VERSION 1
+
+enum tunnel_flags {
+	TUNNEL_FINAL = 1, /* whoever gets it serves it, or nobody does */
+};
+
+/* Another node of the cluster: what it hands on is believed. */
+struct node {
+	__u32 flags; /* none yet */
 };
 
 struct frontend_key {
@@ -132,6 +161,8 @@ enum flow_flags {
 	FLOW_CLIENT_FIN_ACKED = 128, /* out: the pod has acknowledged it */
 	FLOW_RESET = 256,            /* out: by the pod, or by the client with a number that the pod takes */
 	FLOW_OF_FORMER = 512,        /* in: its state was not here, and the table before this one knew its backend */
+	FLOW_FORWARDED = 1024,       /* in: its backend is on another node, and there is no other half */
+	FLOW_TUNNELLED = 2048,       /* it began by a packet that another node handed on */
 };
 
 /* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
@@ -148,6 +179,13 @@ struct flow {
 	__u32 acked;      /* TCP, out: what the pod has acknowledged */
 	__u32 client_end; /* TCP, out: after the client's FIN */
 	__u32 flags;
+};
+
+/* A flow whose backend is on another node, in which the client went on. */
+struct forward {
+	struct backend_ref backend;
+	__u32 service;
+	__u32 reserved;
 };
 
 /* The ports of a datagram whose first fragment has passed. */
@@ -184,11 +222,40 @@ struct packet {
 	__u8 position;
 	__u8 family; /* enum family */
 	__u8 refusal; /* enum reason: why nobody serves it */
-	__u8 reserved[3];
+	__u8 tunnelled; /* enum tunnelled */
+	/* What fits on the way to its node, where it does not. */
+	__u16 mtu;
 	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */
 	__u32 seq;
 	__u32 ack;
 	__u32 end;
+};
+
+enum tunnelled {
+	NOT_TUNNELLED,
+	TUNNELLED,       /* another node handed it on */
+	TUNNELLED_FINAL, /* a second one did */
+};
+
+/* Where the packet at hand goes, as far as it was found out. */
+struct passage {
+	/* The backend that another node chose. */
+	struct ip_address named;
+	__be16 named_port;
+	__u8 is_final;
+	__u8 reserved;
+	/* The one that is chosen here, and of which Service. */
+	struct backend_ref backend;
+	__u32 service;
+	__u32 flags; /* enum flow_flags */
+	/* The interface by which it leaves for another node. */
+	__u32 ifindex;
+	/* Of the flow that is found out about; here for the reason for which packets are. */
+	struct flow_key key;
+	struct flow half;
+	/* The half of the replies. */
+	struct flow_key out_key;
+	struct flow out;
 };
 
 enum scratch {
@@ -203,6 +270,8 @@ struct counters {
 	__u64 packets_out;
 	__u64 bytes_out;
 	__u64 new_connections;
+	__u64 packets_forwarded; /* to other nodes, where they are counted as packets in */
+	__u64 bytes_forwarded;
 };
 
 /* Why a packet was answered in place or dropped: exactly one per such packet. In the order of reasons.ts. */
@@ -221,6 +290,10 @@ enum reason {
 	REASON_REWRITE_FAILED,
 	REASON_REPLY_UNMATCHED,
 	REASON_SOURCE_NOT_ALLOWED,
+	REASON_TOO_BIG,
+	REASON_NODE_UNREACHABLE,
+	REASON_UNKNOWN_SENDER,
+	REASON_BAD_TUNNEL,
 	REASON_COUNT,
 };
 
@@ -249,6 +322,8 @@ enum event_detail {
 	DETAIL_PREVIOUS_TABLE, /* it goes where the table before this one and the other half say */
 	DETAIL_CURRENT_TABLE,  /* nothing says where it was: it goes where a new flow would */
 	DETAIL_HALF_RESTORED,  /* one half was evicted, and follows from the other */
+	DETAIL_FORWARDED,      /* its backend is on another node, which gets its packets */
+	DETAIL_SECOND_CHANCE,  /* handed on to here, where nobody knows it: the node of the table before this one may */
 	DETAIL_COUNT,
 };
 
@@ -289,156 +364,11 @@ enum limit {
 	LIMIT_UNOWNED_PROTOCOL,
 	LIMIT_NO_BACKEND,
 	LIMIT_BACKEND_GONE,
+	LIMIT_TOO_BIG,
 	LIMIT_COUNT,
 };
 
 #define VIPS_PER_LIMIT_BITS 8
 #define VIPS_PER_LIMIT (1 << VIPS_PER_LIMIT_BITS)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 17);
-	__type(key, struct ip_address);
-	__type(value, struct address);
-} addresses SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 18);
-	__type(key, struct frontend_key);
-	__type(value, struct frontend);
-} frontends SEC(".maps");
-
-/* Both are mapped into the agent: writing a table is a copy, not a system call per slot. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1 << 18);
-	__type(key, __u32);
-	__type(value, struct backend);
-} backends SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1 << 22);
-	__type(key, __u32);
-	__type(value, struct backend_ref);
-} tables SEC(".maps");
-
-/* Backends by address, port and protocol. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 18);
-	__type(key, struct frontend_key);
-	__type(value, struct source);
-} sources SEC(".maps");
-
-/* Flows that anybody can make with a packet: half-open TCP, UDP without an answer to an answer. A flood evicts
- * its own kind here and nothing else. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 17);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} openings SEC(".maps");
-
-/* TCP flows of which both ends know. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 19);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} connections SEC(".maps");
-
-/* UDP flows in which the client went on after a reply. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 17);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} datagrams SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct fragment_key);
-	__type(value, struct fragment);
-} fragments SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 16);
-	__type(key, struct range_key);
-	__type(value, __u32); /* whether it is let in */
-} ranges SEC(".maps");
-
-/* Whoever forges clients evicts others from here, who then go where the hash of their address says. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 16);
-	__type(key, struct affinity_key);
-	__type(value, struct affinity);
-} affinity SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << 14);
-	__type(key, __u32); /* id of a service */
-	__type(value, struct counters);
-} counters SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, REASON_COUNT * FAMILY_COUNT);
-	__type(key, __u32); /* enum reason, and for each enum family */
-	__type(value, __u64);
-} drops SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LIMIT_COUNT << VIPS_PER_LIMIT_BITS);
-	__type(key, __u32); /* enum limit, then the place of the VIP */
-	__type(value, __u64);
-} limits SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_COUNT);
-	__type(key, __u32); /* enum scratch */
-	__type(value, struct packet);
-} scratch SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct observation);
-} observation SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, EVENT_TYPE_COUNT + REASON_COUNT);
-	__type(key, __u32); /* enum event_type, then enum reason */
-	__type(value, struct event_limit);
-} event_limits SEC(".maps");
-
-/* The event that is being written. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct event);
-} event_draft SEC(".maps");
 
 #endif

@@ -64,41 +64,48 @@ static __noinline bool choose_client_port(const struct flow_key *in_key, struct 
 	return true;
 }
 
-/* Both halves; the one of the replies first, and as it was when it is still there. */
-static __noinline bool open_flow(const struct flow_key *in_key, struct flow *in)
+/* Both halves of the flow in the passage; the one of the replies first, and as it was when it is still there. False
+ * when there is no room. This and the next one are walked by the verifier once, and not in every state of their
+ * callers: that is why what they work on lies in a map. */
+__noinline int open_flow(void)
 {
-	struct flow_key out_key;
-	struct flow out;
+	struct passage *passage = passage_here();
+	struct flow_key *out_key;
+	struct flow *in;
 
+	if (!passage)
+		return false;
+	in = &passage->half;
+	out_key = &passage->out_key;
 	in->seen = coarse_clock();
-	if (!choose_client_port(in_key, in, &out_key))
+	if (!choose_client_port(&passage->key, in, out_key))
 		return false;
-	out = out_half(in_key, in);
+	passage->out = out_half(&passage->key, in);
 	/* Its silence is that of an opening until it is proved. */
-	out.flags |= in->flags & FLOW_OPENED_BY_SYN;
-	if (!find_flow(&out_key) && put_opening(&out_key, &out))
+	passage->out.flags |= in->flags & FLOW_OPENED_BY_SYN;
+	if (!find_flow(out_key) && put_opening(out_key, &passage->out))
 		return false;
-	return !put_opening(in_key, in);
+	return !put_opening(&passage->key, in);
 }
 
-/* Whether the pod's half of this flow with this backend is known: then that is where it was. */
-static __noinline bool was_served_by(const struct flow_key *in_key, const struct backend_ref *ref)
+/* Whether the pod's half of the passage's flow with this backend is known: then that is where it was. */
+__noinline int was_served_by(__u32 id, __u32 generation)
 {
-	__u32 id = ref->id;
 	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+	const struct passage *passage = passage_here();
 	const struct flow *out;
 	struct flow_key key;
 	struct flow in = {};
 
-	if (!backend || backend->generation != ref->generation)
+	if (!passage || !backend || backend->generation != generation)
 		return false;
 	in.address = backend->address;
 	in.port = backend->port;
-	key = out_key_of(in_key, &in);
+	key = out_key_of(&passage->key, &in);
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
-		key.destination_port = client_port_after(in_key->source_port, trial);
+		key.destination_port = client_port_after(passage->key.source_port, trial);
 		out = find_flow(&key);
-		if (out && is_half_of(out, in_key))
+		if (out && is_half_of(out, &passage->key))
 			return true;
 	}
 	return false;
@@ -111,8 +118,9 @@ enum choice {
 	CHOICE_MADE,
 };
 
-/* The agent's own packet is of no client. */
-static __noinline enum choice choose_anew(const struct packet *packet, bool is_probe, struct flow *in)
+/* `is_own`: it is the client's own packet, which begins something: not what an ICMP error quotes, nor the agent's. */
+static __noinline enum choice choose_anew(const struct packet *packet, enum scratch which, bool is_own,
+		struct backend_ref *chosen)
 {
 	const struct frontend *frontend;
 
@@ -120,34 +128,17 @@ static __noinline enum choice choose_anew(const struct packet *packet, bool is_p
 		frontend = frontend_of(packet);
 		if (!frontend)
 			return CHOICE_NO_FRONTEND;
-		if (frontend->ranges && !is_probe && !is_let_in(SCRATCH_PACKET, frontend->ranges))
+		if (frontend->ranges && is_own && !is_let_in(which, frontend->ranges))
 			return CHOICE_NOT_LET_IN;
-		in->service = frontend->service;
-		if (!choose_kept(frontend, SCRATCH_PACKET, &in->backend) &&
-		    !choose_current(frontend, SCRATCH_PACKET, &in->backend))
+		if (!choose_kept(frontend, which, chosen) && !choose_current(frontend, which, chosen))
 			return CHOICE_NO_BACKEND;
-		if (backend_state(&in->backend) == BACKEND_GONE)
+		if (backend_state(chosen) == BACKEND_GONE)
 			continue;
-		if (frontend->affinity_sec && !is_probe && (packet->protocol == IPPROTO_UDP || is_new_tcp(packet)))
-			keep_backend(SCRATCH_PACKET, in->service, in->backend.id, in->backend.generation);
+		if (frontend->affinity_sec && is_own && !packet->tunnelled && begins(packet))
+			keep_backend(which, frontend->service, chosen->id, chosen->generation);
 		return CHOICE_MADE;
 	}
 	return CHOICE_NO_BACKEND;
-}
-
-/* What does not begin a flow goes where it was: the table before this one may know. */
-static __noinline bool choose_former(const struct packet *packet, const struct flow_key *in_key, struct flow *in)
-{
-	const struct frontend *frontend = frontend_of(packet);
-
-	if (!frontend || !choose_previous(frontend, SCRATCH_PACKET, &in->backend) ||
-	    backend_state(&in->backend) == BACKEND_GONE)
-		return false;
-	in->service = frontend->service;
-	if (!was_served_by(in_key, &in->backend))
-		return false;
-	in->flags |= FLOW_OF_FORMER;
-	return true;
 }
 
 /* Once in a unit of the coarse clock: writes the half of the replies again when it was evicted, but never over

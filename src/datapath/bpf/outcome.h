@@ -28,4 +28,22 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 
+/* At ingress, where packets leave for other nodes. What one of these handed on is answered to the client by its route,
+ * and not to that node; but an error of IPv6 begins where the kernel knows of no header. */
+static __always_inline int finish_received(struct __sk_buff *skb, const struct packet *packet, int outcome)
+{
+	const struct passage *passage;
+	__u32 first = 0;
+	int verdict;
+
+	if (outcome == FORWARDED) {
+		passage = bpf_map_lookup_elem(&passages, &first);
+		return bpf_redirect_neigh(passage ? passage->ifindex : 0, 0, 0, 0);
+	}
+	verdict = finish(skb, packet, outcome);
+	if (outcome >= ANSWERED && packet->tunnelled && (!is_ipv6(packet) || packet->protocol == IPPROTO_TCP))
+		return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+	return verdict;
+}
+
 #endif

@@ -14,6 +14,7 @@
 #include <linux/udp.h>
 #include <stdbool.h>
 #include "layout.h"
+#include "maps.h"
 
 /* Goes on to the next program, filter and the stack. TC_ACT_OK from TCX would skip the clsact filters of others. */
 #define PASS TC_ACT_UNSPEC
@@ -44,8 +45,10 @@ struct icmp {
 #define ICMP_PARAMETER_PROBLEM 12
 #define ICMP_PROTOCOL_UNREACHABLE 2
 #define ICMP_PORT_UNREACHABLE 3
+#define ICMP_FRAGMENTATION_NEEDED 4
 
 #define ICMP6_UNREACHABLE 1
+#define ICMP6_PACKET_TOO_BIG 2
 #define ICMP6_PARAMETER_PROBLEM 4
 #define ICMP6_FIRST_INFORMATIONAL 128
 #define ICMP6_ECHO_REQUEST 128
@@ -70,9 +73,13 @@ struct vlan {
 /* What a function answers with in place of a verdict: the fate of a packet that is not passed on, and its reason. Only
  * outcome.h makes a verdict of it, so that nothing is dropped or answered uncounted. */
 #define REASON_MASK 0xff
+#define HERE 0         /* a backend on this node serves it */
+#define FORWARDED 0x80 /* it is encapsulated, and leaves for another node */
 #define DROPPED 0x100
 #define ANSWERED 0x200 /* it has become the answer */
 #define REFUSE 0x400   /* nobody serves it: it is to be answered so */
+#define ELSEWHERE 0x4000 /* an ICMP error of no flow that is known here */
+#define FORWARD 0x1000 /* it is to be encapsulated for the node of its backend */
 
 /* The packet at hand, or what it quotes. A program runs to its end before another one begins on its CPU. */
 static __always_inline struct packet *blank_packet(enum scratch which)
@@ -83,6 +90,19 @@ static __always_inline struct packet *blank_packet(enum scratch which)
 	if (packet)
 		__builtin_memset(packet, 0, sizeof(*packet));
 	return packet;
+}
+
+/* The one that lies there, for functions that the verifier walks by themselves. */
+static __always_inline struct packet *packet_at(__u32 which)
+{
+	return bpf_map_lookup_elem(&scratch, &which);
+}
+
+static __always_inline struct passage *passage_here(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&passages, &first);
 }
 
 static __always_inline int drop(enum reason reason)
@@ -360,6 +380,12 @@ static __always_inline bool is_from_itself(const struct packet *packet)
 static __always_inline bool is_new_tcp(const struct packet *packet)
 {
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* What somebody begins with, whatever was there before. */
+static __always_inline bool begins(const struct packet *tuple)
+{
+	return tuple->protocol == IPPROTO_UDP || is_new_tcp(tuple);
 }
 
 /* A segment that belongs to a connection which is open, or claims so. */

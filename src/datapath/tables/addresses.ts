@@ -1,8 +1,8 @@
-/** The addresses whose packets are looked at: VIPs, and those of backends. Pure. */
+/** The addresses whose packets are looked at: VIPs, those of backends, this node's own in the tunnel. Pure. */
 import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
 import type { MapStore } from '../maps.ts'
 
-const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0 }
+const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0, tunnel: 0 }
 
 export class AddressTable {
   readonly #store: MapStore
@@ -34,12 +34,17 @@ export class AddressTable {
   }
 
   /** `ranges`: the set to which the VIP answers from here on. Throws ERR_MAP_FULL, and has then changed nothing. */
-  add(address: string, part: 'frontends' | 'sources', more: 1 | 0 | -1, ranges = this.of(address).ranges): void {
+  add(
+    address: string,
+    part: 'frontends' | 'sources' | 'tunnel',
+    more: 1 | 0 | -1,
+    ranges = this.of(address).ranges,
+  ): void {
     const key = encodeAddressKey(address)
     if (key === undefined) return
     const before = this.of(address)
     const after = { ...before, [part]: before[part] + more, ranges }
-    if (after.frontends > 0 || after.sources > 0) {
+    if (after.frontends > 0 || after.sources > 0 || after.tunnel > 0) {
       this.#store.put(key, encodeAddress(after))
       this.#held.set(address, after)
     } else {

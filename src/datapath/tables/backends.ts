@@ -6,6 +6,8 @@
  *     nobody names it    ----> established flows have a while; who comes back meanwhile is the same backend
  *     that is over       ----> gone: its id is free, for another generation
  *
+ * One on another node is written for its packets to be handed on: nothing of it leaves here, so there is no source.
+ *
  * Ids are free again only when the while is over, also for a successor that finds them so in the maps. Pure.
  */
 import type { Backend, Protocol } from '../../desired/model.ts'
@@ -23,6 +25,7 @@ import {
   usedSlots,
   writeBackend,
   writeDrain,
+  writeNode,
   type BackendRecord,
   type BackendRef,
 } from '../layout.ts'
@@ -52,10 +55,10 @@ export interface Use extends VipEndpoint {
 /** What a frontend uses, by the names of backends. */
 export type Uses = ReadonlyMap<string, { readonly backend: Backend; readonly use: Use }>
 
-interface Held extends Backend {
-  readonly backend: Backend
+interface Held extends Pick<Backend, 'address' | 'port'> {
+  backend: Backend
   /** As the map holds it. */
-  readonly place: Uint8Array
+  place: Uint8Array
   readonly protocol: Protocol
   readonly ref: BackendRef
   readonly settledNs: bigint
@@ -108,8 +111,8 @@ export class BackendTable {
       const held = this.#byId[id]
       if (held?.ref.generation === generation && this.#isIntact(held)) found.push(held)
       else {
-        const { address, port } = readBackend(this.#memory, id)
-        found.push({ place: placeOf(this.#memory, id), backend: { address, port } })
+        const backend = backendOf(readBackend(this.#memory, id))
+        found.push({ place: placeOf(this.#memory, id), backend })
       }
     }
     return found.sort((a, b) => comparePlaces(a.place, b.place)).map(({ backend }) => backend)
@@ -119,6 +122,7 @@ export class BackendTable {
   take(backend: Backend, protocol: Protocol, frontend: string, use: Use): BackendRef {
     const name = nameOf(backend, protocol)
     const held = this.#held.get(name) ?? this.#make(name, backend, protocol)
+    if (held.backend.node !== backend.node) this.#move(held, backend)
     const before = held.uses.get(frontend)
     held.uses.set(frontend, use)
     try {
@@ -203,7 +207,7 @@ export class BackendTable {
 
   /** By address: how many backends it has; for the table of addresses. */
   *counted(): Iterable<string> {
-    for (const [name, { address }] of this.#held) if (!name.startsWith('slot ')) yield address
+    for (const [name, held] of this.#held) if (isSource(name, held)) yield held.address
   }
 
   #adopted(record: BackendRecord, ref: BackendRef, name = nameOf(record, record.protocol)): Held {
@@ -213,7 +217,7 @@ export class BackendTable {
     const held: Held = {
       address,
       port,
-      backend: { address, port },
+      backend: backendOf(record),
       place: placeOf(this.#memory, ref.id),
       protocol,
       ref,
@@ -232,7 +236,7 @@ export class BackendTable {
     const keys = new Map<string, Held>()
     for (const [name, held] of this.#held) {
       const key = encodeFrontendKey(held)
-      if (key !== undefined && !name.startsWith('slot ')) keys.set(key.join(), held)
+      if (key !== undefined && isSource(name, held)) keys.set(key.join(), held)
     }
     for (const [key, value] of [...this.#sources.entries()]) {
       const held = keys.get(key.join())
@@ -245,7 +249,7 @@ export class BackendTable {
   #make(name: string, backend: Backend, protocol: Protocol): Held {
     if (this.#addresses.of(backend.address).frontends > 0)
       throw new HeraldError('ERR_ADDRESS', `${backend.address} is a served address and cannot be one of a backend too`)
-    this.#addresses.add(backend.address, 'sources', 1)
+    if (backend.node === undefined) this.#addresses.add(backend.address, 'sources', 1)
     try {
       const now = this.#times.nowNs()
       const id = this.#ids.take(now)
@@ -253,11 +257,11 @@ export class BackendTable {
       // 0 is what a slot that was never used holds.
       const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
       const { address, port } = backend
-      writeBackend(this.#memory, id, { address, port, protocol, generation: ref.generation, drainUntilNs: resting })
+      writeBackend(this.#memory, id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
       const held: Held = {
         address,
         port,
-        backend: { address, port },
+        backend: backendOf(backend),
         place: placeOf(this.#memory, id),
         protocol,
         ref,
@@ -270,7 +274,7 @@ export class BackendTable {
       this.#byId[id] = held
       return held
     } catch (error) {
-      this.#addresses.add(backend.address, 'sources', -1)
+      if (backend.node === undefined) this.#addresses.add(backend.address, 'sources', -1)
       throw error
     }
   }
@@ -280,8 +284,15 @@ export class BackendTable {
     return readGeneration(this.#memory, ref.id) === ref.generation && isAtPlace(this.#memory, ref.id, place)
   }
 
-  #write({ address, port, protocol, ref }: Held): void {
-    writeBackend(this.#memory, ref.id, { address, port, protocol, generation: ref.generation, drainUntilNs: resting })
+  #write({ backend, protocol, ref }: Held): void {
+    writeBackend(this.#memory, ref.id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
+  }
+
+  /** Its node has another address now: what is handed on to it goes there from here on, flows that exist too. */
+  #move(held: Held, backend: Backend): void {
+    writeNode(this.#memory, held.ref.id, backend.node)
+    held.backend = backendOf(backend)
+    held.place = placeOf(this.#memory, held.ref.id)
   }
 
   #free(name: string, held: Held): void {
@@ -291,7 +302,7 @@ export class BackendTable {
     const now = this.#times.nowNs()
     writeDrain(this.#memory, held.ref.id, now)
     this.#ids.give(held.ref.id, now)
-    if (name.startsWith('slot ')) return
+    if (!isSource(name, held)) return
     const key = encodeFrontendKey(held)
     if (key !== undefined) this.#sources.delete(key)
     this.#addresses.add(held.address, 'sources', -1)
@@ -304,14 +315,30 @@ export class BackendTable {
   }
 
   #writeSource(held: Held): void {
+    if (held.backend.node !== undefined) return
     const key = encodeFrontendKey(held)
     const { ref: backend, settledNs } = held
     if (key !== undefined) this.#sources.put(key, encodeSource({ vips: [...held.uses.values()], backend, settledNs }))
   }
 }
 
-export function nameOf({ address, port }: Backend, protocol: Protocol): string {
+/** What was here and is elsewhere now is another backend: a pod does not move. */
+export function nameOf(backend: Backend, protocol: Protocol): string {
+  return backend.node === undefined ? placeName(backend, protocol) : `${placeName(backend, protocol)} elsewhere`
+}
+
+/** The same on every node, for the table. */
+export function placeName({ address, port }: Backend, protocol: Protocol): string {
   return `${address}:${port}/${protocol}`
+}
+
+function backendOf({ address, port, node }: Backend): Backend {
+  return node === undefined ? { address, port } : { address, port, node }
+}
+
+/** Whether its replies leave here. */
+function isSource(name: string, { backend }: Held): boolean {
+  return backend.node === undefined && !name.startsWith('slot ')
 }
 
 function comparePlaces(a: Uint8Array, b: Uint8Array): number {

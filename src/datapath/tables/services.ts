@@ -12,7 +12,7 @@ import { HeraldError } from '../../errors.ts'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
-import type { FrontendCounters, MapUsage, ProgrammedFrontend } from '../datapath.ts'
+import type { ClusterNodes, FrontendCounters, MapUsage, ProgrammedFrontend } from '../datapath.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
@@ -26,8 +26,9 @@ import {
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import { AddressTable } from './addresses.ts'
-import { BackendTable, nameOf, type TableTimes, type Use, type Uses } from './backends.ts'
+import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
+import { NodeTable } from './nodes.ts'
 import { RangeTable } from './ranges.ts'
 import { TableSpace } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
@@ -44,6 +45,7 @@ interface Entry {
 export class ServiceTable {
   readonly #frontends: MapStore
   readonly #addresses: AddressTable
+  readonly #nodes: NodeTable
   readonly #backends: BackendTable
   readonly #space: TableSpace
   readonly #ranges: RangeTable
@@ -57,6 +59,7 @@ export class ServiceTable {
   constructor(maps: Maps, times: TableTimes) {
     this.#frontends = maps.store('frontends')
     this.#addresses = new AddressTable(maps.store('addresses'))
+    this.#nodes = new NodeTable(maps, this.#addresses)
     this.#backends = new BackendTable(maps, this.#addresses, times)
     this.#ranges = new RangeTable(maps.store('ranges'), times)
     this.#vipRanges = new VipRanges(this.#ranges)
@@ -103,13 +106,17 @@ export class ServiceTable {
     this.#ranges.purge()
     if (this.#addresses.of(frontend.address).sources > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
+    if (this.#addresses.of(frontend.address).tunnel > 0)
+      throw new HeraldError('ERR_ADDRESS', `${frontend.address} is an address of this node and cannot be served`)
     const wanted = normalised(frontend)
     const stranger = [...wanted.backends, ...(wanted.resting ?? [])].find(
-      ({ address }) =>
-        encodeAddressKey(address) === undefined || address.includes(':') !== frontend.address.includes(':'),
+      ({ address, node }) =>
+        encodeAddressKey(address) === undefined ||
+        address.includes(':') !== frontend.address.includes(':') ||
+        (node !== undefined && encodeAddressKey(node) === undefined),
     )
     if (stranger !== undefined)
-      throw new HeraldError('ERR_ADDRESS', `${stranger.address} cannot be a backend of ${frontend.address}`)
+      throw new HeraldError('ERR_ADDRESS', `${textOf(stranger)} cannot be a backend of ${frontend.address}`)
     const held = this.#entries.get(frontend.id)
     const found = held === undefined ? undefined : this.read(frontend.id)
     if (found !== undefined && isHeld(wanted, found)) return found
@@ -161,7 +168,13 @@ export class ServiceTable {
       { name: 'tables', entries: this.#space.used, maxEntries: this.#space.size },
       { name: 'counters', entries: this.#services.used, maxEntries: this.#counters.maxEntries },
       { name: 'ranges', entries: this.#ranges.used, maxEntries: this.#ranges.maxEntries },
+      { name: 'nodes', entries: this.#nodes.used, maxEntries: this.#nodes.maxEntries },
     ]
+  }
+
+  /** See {@link Datapath.setNodes}. */
+  setNodes(nodes: ClusterNodes): void {
+    this.#nodes.set(nodes)
   }
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
@@ -171,7 +184,9 @@ export class ServiceTable {
     const adopt = (ref: BackendRef, use: Use): void => {
       const found = this.#backends.at(ref)
       if (found === undefined) return
-      uses.set(nameOf(found, found.protocol), { backend: { address: found.address, port: found.port }, use })
+      const { address: at, port: on, node } = found
+      const backend = { address: at, port: on, ...(node === undefined ? {} : { node }) }
+      uses.set(nameOf(found, found.protocol), { backend, use })
       this.#backends.adopt(id, ref, use)
     }
     for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
@@ -185,13 +200,14 @@ export class ServiceTable {
   #finishAdoption(): void {
     this.#backends.finishAdoption()
     const counted = new Map<string, AddressRecord>()
-    const count = (address: string, part: 'frontends' | 'sources', ranges?: number): void => {
-      const before = counted.get(address) ?? { frontends: 0, sources: 0, ranges: 0 }
+    const count = (address: string, part: 'frontends' | 'sources' | 'tunnel', ranges?: number): void => {
+      const before = counted.get(address) ?? { frontends: 0, sources: 0, ranges: 0, tunnel: 0 }
       counted.set(address, { ...before, [part]: before[part] + 1, ranges: ranges ?? before.ranges })
     }
     for (const { address, record } of this.#entries.values())
       count(address, 'frontends', this.#vipRanges.change(address, undefined, record.ranges))
     for (const address of this.#backends.counted()) count(address, 'sources')
+    for (const address of this.#nodes.own) count(address, 'tunnel')
     this.#addresses.adopt(counted)
     this.#ranges.finishAdoption()
     for (const entry of this.#entries.values()) this.#place(entry)
@@ -224,7 +240,7 @@ export class ServiceTable {
       const ref = this.#backends.take(backend, frontend.protocol, frontend.id, use)
       if (use.rests) resting.push(ref)
       // Pods by their addresses: so a client meets the same one by every port of a Service.
-      else active.push([frontend.affinitySec === undefined ? name : backend.address, ref])
+      else active.push([tableName(frontend, name, backend), ref])
     }
     const record = this.#writeRecord(frontend, key, { service, active, resting, held })
     if (held === undefined) return record
@@ -250,6 +266,7 @@ export class ServiceTable {
       const record = { service, ...places, ranges, affinitySec, affinitySinceNs }
       this.#frontends.put(key, encodeFrontend(record))
       this.#announce(address, key, ranges, before)
+      this.#space.settle(record)
       return record
     } catch (error) {
       for (const step of undo) step()
@@ -306,9 +323,22 @@ function idOf(key: Uint8Array): string {
 function normalised(frontend: Frontend): Frontend {
   const backends = sorted(frontend.backends)
   if (frontend.resting === undefined) return { ...frontend, backends }
-  const textOf = ({ address, port }: Backend): string => `${address}:${port}`
-  const active = new Set(backends.map(textOf))
-  return { ...frontend, backends, resting: sorted(frontend.resting).filter((each) => !active.has(textOf(each))) }
+  const active = new Set(backends.map((each) => placeName(each, frontend.protocol)))
+  const isActive = (each: Backend): boolean => active.has(placeName(each, frontend.protocol))
+  return { ...frontend, backends, resting: sorted(frontend.resting).filter((each) => !isActive(each)) }
+}
+
+function textOf({ address, port, node }: Backend): string {
+  return node === undefined ? `${address}:${port}` : `${address}:${port} on ${node}`
+}
+
+/**
+ * By what a backend is placed in the table: the same on every node. With affinity by its address, so that a client
+ * meets the same pod by every port of a Service.
+ */
+function tableName({ affinitySec, protocol }: Frontend, name: string, backend: Backend): string {
+  if (affinitySec !== undefined) return backend.address
+  return backend.node === undefined ? name : placeName(backend, protocol)
 }
 
 function sorted(backends: readonly Backend[]): readonly Backend[] {

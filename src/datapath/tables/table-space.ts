@@ -2,7 +2,10 @@
  * The array of all Maglev tables. A frontend has at most two rooms in it: for the table in force, and for the one
  * before, which packets of flows without state may ask. The next change is written over that one: whoever still reads
  * it meets backends of this frontend, older or newer ones. So changes take no space, however fast they come. Beside
- * them lie the references of backends that rest, and those that clients may stay with. Pure.
+ * them lie the references of backends that rest, and those that clients may stay with.
+ *
+ * The one before is not simply the last one: a slot that a change does not move goes on saying whose it was before it
+ * was moved. So a flow finds its backend by one of the two whatever moves beside it. Pure.
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
@@ -29,6 +32,8 @@ export class TableSpace {
   readonly #stretches: StretchPool
   /** By frontend: what its tables have to themselves, which may be more than they need now. */
   readonly #rooms = new Map<string, readonly Room[]>()
+  /** What was the table before until the write that is not in force yet, for {@link settle}. */
+  #older: Uint32Array | undefined
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   #reading = 0
@@ -88,6 +93,7 @@ export class TableSpace {
       this.#give(members, nowNs)
       throw error
     }
+    this.#older = before === undefined || before.table.length !== length ? undefined : this.#previousOf(before)
     if (length > 0) {
       const order = maglevTable(
         active.map(([name]) => name),
@@ -104,6 +110,28 @@ export class TableSpace {
       resting: rest,
       members,
     }
+  }
+
+  /** The record of the last {@link write} is in force: the table before it remembers, where nothing moved, what it was. */
+  settle({ table, previous }: Pick<FrontendRecord, 'table' | 'previous'>): void {
+    const [words, older] = [this.#words, this.#older]
+    this.#older = undefined
+    if (older === undefined || previous.length !== table.length) return
+    let now = table.offset * wordsPerSlot
+    let then = previous.offset * wordsPerSlot
+    for (let from = 0; from < older.length; from += wordsPerSlot, now += wordsPerSlot, then += wordsPerSlot) {
+      if (words[now] !== words[then] || words[now + 1] !== words[then + 1]) continue
+      words[then] = older[from] ?? 0
+      words[then + 1] = older[from + 1] ?? 0
+    }
+  }
+
+  /** What it is, as long as tables have one length. */
+  #previousOf({ table, previous, previousOnly: { id, generation } }: FrontendRecord): Uint32Array | undefined {
+    if (previous.length === table.length)
+      return this.#words.slice(previous.offset * wordsPerSlot, (previous.offset + previous.length) * wordsPerSlot)
+    if (previous.length > 0 || generation === 0) return undefined
+    return Uint32Array.from({ length: table.length * wordsPerSlot }, (_, word) => (word % 2 === 0 ? id : generation))
   }
 
   /** Whether the backends with which clients may stay are written as they have to be. */

@@ -5,7 +5,7 @@ import { Growth } from './growth.ts'
 
 const states = ['Announced', 'Programmed', 'Pending', 'NotServed']
 
-/** Services with series of their own; each has five. The others are in the totals. */
+/** Services with series of their own; each has seven. The others are in the totals. */
 export const maxServicesWithSeries = 1_000
 
 interface Traffic {
@@ -14,9 +14,20 @@ interface Traffic {
   bytesIn: number
   bytesOut: number
   newConnections: number
+  packetsForwarded: number
+  bytesForwarded: number
 }
 
-const keys = ['packetsIn', 'packetsOut', 'bytesIn', 'bytesOut', 'newConnections'] as const
+const nothing: Traffic = {
+  packetsIn: 0,
+  packetsOut: 0,
+  bytesIn: 0,
+  bytesOut: 0,
+  newConnections: 0,
+  packetsForwarded: 0,
+  bytesForwarded: 0,
+}
+const keys = Object.keys(nothing) as readonly (keyof Traffic)[]
 
 /**
  * Takes the Services of a scrape page by page, by name; `end` when there are no more, `cut` when they cannot be had.
@@ -72,9 +83,9 @@ export function addServiceMetrics(registry: Registry): ServiceMetrics {
 }
 
 function trafficOf({ frontends }: ServiceView, growth: Growth): Traffic {
-  const grown: Traffic = { packetsIn: 0, packetsOut: 0, bytesIn: 0, bytesOut: 0, newConnections: 0 }
+  const grown = { ...nothing }
   for (const frontend of frontends)
-    for (const key of keys) grown[key] += growth.of(`${frontend.id} ${key}`, frontend[key])
+    for (const key of keys) grown[key] += growth.of(`${frontend.id} ${key}`, frontend[key] ?? 0)
   return grown
 }
 
@@ -108,12 +119,14 @@ function addCounters(registry: Registry, subject: 'service' | 'services', labelN
     add: (labels, grown) => {
       packets.inc({ ...labels, direction: 'in' }, grown.packetsIn)
       packets.inc({ ...labels, direction: 'out' }, grown.packetsOut)
+      packets.inc({ ...labels, direction: 'forwarded' }, grown.packetsForwarded)
       bytes.inc({ ...labels, direction: 'in' }, grown.bytesIn)
       bytes.inc({ ...labels, direction: 'out' }, grown.bytesOut)
+      bytes.inc({ ...labels, direction: 'forwarded' }, grown.bytesForwarded)
       connections.inc(labels, grown.newConnections)
     },
     remove: (labels) => {
-      for (const direction of ['in', 'out'])
+      for (const direction of ['in', 'out', 'forwarded'])
         for (const metric of [packets, bytes]) metric.remove({ ...labels, direction })
       connections.remove(labels)
     },

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Where a packet goes of which no flow is known here: to a backend on this node, or to the node of another one. Every
+ * node has the same tables, so all of them choose the same backend for a flow, whichever of them its router asks.
+ *
+ *     from outside:          forwards -> table -> here, or on to the node of that backend, with its name
+ *     handed on by a node:   the backend that it names, if it is here, and the packet begins a flow or its state is
+ *                            here; else once more, and for the last time, to the node of the table before this one
+ *
+ * So a flow goes on whose table has changed and whose router has moved it to a node without state: its backend's node
+ * has its state, and the two tables name that node as long as no two changes have moved its place.
+ *
+ * Functions to be walked by the verifier once, and not in every state of their callers: they find the packet in the
+ * map, and leave there what they found. */
+#ifndef HERALD_WAY_H
+#define HERALD_WAY_H
+
+#include "backend.h"
+#include "flow.h"
+#include "opening.h"
+
+static __always_inline bool is_elsewhere(const struct backend *backend)
+{
+	return backend->node.low || backend->node.high[0];
+}
+
+static __always_inline const struct backend *backend_of(const struct backend_ref *ref)
+{
+	__u32 id = ref->id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+
+	return backend && backend->generation == ref->generation ? backend : 0;
+}
+
+enum place {
+	PLACE_NONE, /* nobody is named, or who is named is gone */
+	PLACE_HERE,
+	PLACE_ELSEWHERE,
+};
+
+static __noinline enum place place_of(const struct backend_ref *ref)
+{
+	const struct backend *backend = backend_of(ref);
+
+	if (!backend || backend_state(ref) == BACKEND_GONE)
+		return PLACE_NONE;
+	return is_elsewhere(backend) ? PLACE_ELSEWHERE : PLACE_HERE;
+}
+
+static __always_inline bool is_same_ref(const struct backend_ref *a, const struct backend_ref *b)
+{
+	return a->id == b->id && a->generation == b->generation;
+}
+
+static __always_inline int go(struct passage *passage, const struct backend_ref *ref, enum place place)
+{
+	passage->backend = *ref;
+	return place == PLACE_ELSEWHERE ? FORWARD : HERE;
+}
+
+/* A flow that was handed on before goes where it went, also to a backend that takes no new ones: its node knows whether
+ * the flow is over, and hands on what is none. */
+static __always_inline bool is_followed(const struct packet *tuple, const struct backend_ref *ref)
+{
+	enum backend_state state = backend_state(ref);
+
+	if (tuple->protocol == IPPROTO_TCP)
+		return state != BACKEND_GONE;
+	return state == BACKEND_ACTIVE || state == BACKEND_RESTING;
+}
+
+/* A flow in which the client went on moves where a flood of first packets does not reach. */
+static __noinline void keep_forward(const struct flow_key *key, const struct flow *opening)
+{
+	struct forward forward = { .backend = opening->backend, .service = opening->service };
+
+	if (!bpf_map_update_elem(&forwards, key, &forward, BPF_ANY))
+		bpf_map_delete_elem(&openings, key);
+}
+
+static __noinline bool follow_forwarded(const struct packet *tuple, struct passage *passage)
+{
+	const struct flow_key *key = &passage->key;
+	const struct forward *forward = bpf_map_lookup_elem(&forwards, key);
+	const struct flow *opening;
+
+	if (forward && is_followed(tuple, &forward->backend)) {
+		passage->backend = forward->backend;
+		passage->service = forward->service;
+		return true;
+	}
+	if (forward)
+		bpf_map_delete_elem(&forwards, key);
+	opening = bpf_map_lookup_elem(&openings, key);
+	if (!opening || !(opening->flags & FLOW_FORWARDED) || !is_followed(tuple, &opening->backend))
+		return false;
+	passage->backend = opening->backend;
+	passage->service = opening->service;
+	if (!is_new_tcp(tuple))
+		keep_forward(key, opening);
+	return true;
+}
+
+static __always_inline bool make_half(const struct packet *tuple, struct passage *passage)
+{
+	const struct backend *backend = backend_of(&passage->backend);
+	struct flow *in = &passage->half;
+
+	__builtin_memset(in, 0, sizeof(*in));
+	in->client_port = tuple->source_port;
+	in->backend = passage->backend;
+	in->service = passage->service;
+	in->seen = coarse_clock();
+	in->flags = FLOW_FORWARDED;
+	if (!backend)
+		return false;
+	in->address = backend->address;
+	in->port = backend->port;
+	return true;
+}
+
+/* Of a packet that begins a flow, or of which both tables say the same. */
+static __noinline void open_forward(const struct packet *tuple, struct passage *passage)
+{
+	if (tuple->tcp_flags & TCP_RST || !make_half(tuple, passage))
+		return;
+	put_opening(&passage->key, &passage->half);
+	if (begins(tuple))
+		tell_flow(EVENT_NEW, DETAIL_FORWARDED, &passage->key, &passage->half, tuple);
+}
+
+static __noinline void tell_second_chance(const struct packet *tuple, struct passage *passage)
+{
+	if (make_half(tuple, passage))
+		tell_flow(EVENT_REHASH, DETAIL_SECOND_CHANCE, &passage->key, &passage->half, tuple);
+}
+
+/* The tables in force and before, as far as their backends still are. */
+struct choices {
+	struct backend_ref current;
+	struct backend_ref previous;
+	enum place at;
+	enum place before;
+	bool is_kept; /* clients stay with their backends */
+};
+
+static __always_inline bool look_up_previous(const struct packet *tuple, enum scratch which,
+		struct passage *passage, struct choices *choices)
+{
+	const struct frontend *frontend = frontend_of(tuple);
+
+	if (!frontend)
+		return false;
+	passage->service = frontend->service;
+	choices->is_kept = frontend->affinity_sec;
+	if (choose_previous(frontend, which, &choices->previous))
+		choices->before = place_of(&choices->previous);
+	return true;
+}
+
+/* Whether its state is here, by the table before this one. */
+static __always_inline bool is_formerly_here(const struct packet *tuple, const struct choices *choices)
+{
+	return !is_new_tcp(tuple) && choices->before == PLACE_HERE &&
+	       was_served_by(choices->previous.id, choices->previous.generation);
+}
+
+/* What came from outside; `is_own`: the tuple is that of the packet itself. */
+static __always_inline int way_from_outside(const struct packet *tuple, struct passage *passage,
+		struct choices *choices, bool is_own)
+{
+	bool may_differ = choices->before != PLACE_NONE && !is_same_ref(&choices->current, &choices->previous);
+
+	/* Its state may be where it was before; what begins nothing begins nothing here. */
+	if (!begins(tuple) && may_differ && choices->before == PLACE_ELSEWHERE && choices->at != PLACE_ELSEWHERE &&
+	    !(choices->at == PLACE_HERE && was_served_by(choices->current.id, choices->current.generation))) {
+		passage->is_final = true;
+		return go(passage, &choices->previous, PLACE_ELSEWHERE);
+	}
+	if (choices->at == PLACE_NONE)
+		return REFUSE + REASON_NO_BACKEND;
+	go(passage, &choices->current, choices->at);
+	if (choices->at == PLACE_HERE)
+		return HERE;
+	if (is_own && (begins(tuple) || !may_differ))
+		open_forward(tuple, passage);
+	return FORWARD;
+}
+
+/* The backend that another node chose, when it is here and stands behind this VIP. */
+static __noinline enum place find_named(const struct packet *tuple, const struct passage *passage,
+		struct backend_ref *named)
+{
+	struct frontend_key key = {
+		.address = passage->named,
+		.port = passage->named_port,
+		.protocol = tuple->protocol,
+	};
+	const struct source *source = bpf_map_lookup_elem(&sources, &key);
+	bool is_behind = false;
+
+	if (!source)
+		return PLACE_NONE;
+	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++)
+		is_behind |= i < source->count && source->vips[i].port == tuple->destination_port &&
+			     is_same_address(&source->vips[i].address, &tuple->destination);
+	if (!is_behind && source->count <= VIPS_PER_SOURCE)
+		return PLACE_NONE;
+	*named = source->backend;
+	return place_of(named);
+}
+
+/* What another node handed on. Its own tables may be younger than that node's, or older. */
+static __always_inline int way_from_node(const struct packet *tuple, struct passage *passage,
+		struct choices *choices, bool is_own, bool may_go_on)
+{
+	struct backend_ref named = {};
+	enum place at = find_named(tuple, passage, &named);
+
+	if (at == PLACE_HERE && (begins(tuple) ? backend_state(&named) == BACKEND_ACTIVE :
+						 was_served_by(named.id, named.generation))) {
+		if (choices->is_kept && is_own && begins(tuple))
+			keep_backend(SCRATCH_PACKET, passage->service, named.id, named.generation);
+		return go(passage, &named, PLACE_HERE);
+	}
+	passage->is_final = true;
+	if (may_go_on && !begins(tuple) && choices->before == PLACE_ELSEWHERE)
+		return go(passage, &choices->previous, PLACE_ELSEWHERE);
+	if (may_go_on && choices->at == PLACE_ELSEWHERE)
+		return go(passage, &choices->current, PLACE_ELSEWHERE);
+	if (begins(tuple) && choices->at == PLACE_HERE)
+		return go(passage, &choices->current, PLACE_HERE);
+	if (at == PLACE_HERE && (!begins(tuple) || choices->at == PLACE_ELSEWHERE))
+		return go(passage, &named, PLACE_HERE);
+	if (choices->at == PLACE_HERE)
+		return go(passage, &choices->current, PLACE_HERE);
+	return REFUSE + REASON_NO_BACKEND;
+}
+
+/* HERE or FORWARD, with the backend in the passage; or an outcome. `which`: the packet in the map whose tuple decides;
+ * that of an ICMP error is what it quotes, turned around. */
+__noinline int find_way(struct __sk_buff *skb, __u32 which)
+{
+	struct packet *tuple = packet_at(which), *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+	struct choices choices = {};
+	bool is_own = which == SCRATCH_PACKET;
+	enum choice choice;
+	int way;
+
+	if (!tuple || !packet || !passage)
+		return drop(REASON_BAD_HEADER);
+	passage->key = flow_key(tuple, DIRECTION_IN);
+	passage->is_final = false;
+	passage->flags = 0;
+	if (packet->tunnelled == NOT_TUNNELLED && skb->mark != PROBE_MARK && follow_forwarded(tuple, passage))
+		return FORWARD;
+	if (!look_up_previous(tuple, which, passage, &choices))
+		return REFUSE + REASON_UNOWNED_PORT;
+	if (!packet->tunnelled && is_formerly_here(tuple, &choices)) {
+		passage->flags = FLOW_OF_FORMER;
+		return go(passage, &choices.previous, PLACE_HERE);
+	}
+	choice = choose_anew(tuple, which, is_own && skb->mark != PROBE_MARK, &choices.current);
+	if (choice == CHOICE_NOT_LET_IN)
+		return drop(REASON_SOURCE_NOT_ALLOWED);
+	if (choice == CHOICE_MADE)
+		choices.at = place_of(&choices.current);
+	/* The agent's own: whether there is a way to another node is not asked. */
+	if (skb->mark == PROBE_MARK)
+		return choices.at == PLACE_NONE ? REFUSE + REASON_NO_BACKEND : go(passage, &choices.current, PLACE_HERE);
+	if (!packet->tunnelled)
+		return way_from_outside(tuple, passage, &choices, is_own);
+	way = way_from_node(tuple, passage, &choices, is_own, packet->tunnelled == TUNNELLED);
+	if (way == FORWARD && is_own)
+		tell_second_chance(tuple, passage);
+	return way;
+}
+
+#endif

@@ -1,0 +1,28 @@
+/** A network of this process's own, for tests in which the programs ask the kernel for routes. */
+import { execFileSync } from 'node:child_process'
+import { checked, libc } from '../../src/sys/libc.ts'
+
+const newNetwork = 0x4000_0000 // CLONE_NEWNET
+
+/** Of the thread that asks, and of what it starts: a test file runs in a process of its own. It lasts until that ends. */
+export function enterNetwork(): void {
+  const unshare = libc.func('int unshare(int flags)')
+  checked('unshare', Number(unshare(newNetwork)))
+  ip('link', 'set', 'lo', 'up')
+}
+
+export function ip(...args: readonly string[]): string {
+  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** A device whose other end nobody has, with these addresses; the host forwards between it and others. */
+export function layCable(name: string, addresses: readonly string[]): void {
+  ip('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-far`)
+  for (const address of addresses) {
+    const isIpv6 = address.includes(':')
+    ip('address', 'add', `${address}/${isIpv6 ? 64 : 24}`, 'dev', name, ...(isIpv6 ? ['nodad'] : []))
+  }
+  for (const end of [`${name}-far`, name]) ip('link', 'set', end, 'up')
+  for (const setting of ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'])
+    execFileSync('sysctl', ['-qw', setting])
+}
