@@ -5,7 +5,8 @@
 import { HeraldError } from '../src/errors.ts'
 import { apiChecks } from './api-check.ts'
 import { pinnedObjects } from './leftovers.ts'
-import { hops, isSame, routersHave, spreadText } from './routes.ts'
+import { hops, hostPrefix, isSame, routersHave, spreadText } from './routes.ts'
+import { backendsElsewhere } from './remote-check.ts'
 import type { Rack, RouteTable } from './rack.ts'
 import { type Flow, startFlow } from './flow.ts'
 import type { Note, StepList } from './steps.ts'
@@ -79,6 +80,7 @@ const checks: readonly Check[] = [
   { title: 'Service routes', needs: 'routes', run: serviceRoutes },
   { title: 'HTTP requests', needs: 'datapath', run: httpRequests },
   { title: 'UDP echoes', needs: 'datapath', run: udpEchoes },
+  { title: 'backend elsewhere', needs: 'datapath', run: ({ rack }) => backendsElsewhere(rack) },
   { title: 'backend dies', needs: 'routes', run: backendDies },
   { title: 'Service deleted', needs: 'routes', run: serviceDeleted },
   { title: 'agent killed', needs: 'routes', run: agentKilled },
@@ -101,7 +103,7 @@ async function podCidrRoutes({ rack }: CheckContext): Promise<string> {
 async function serviceRoutes({ rack }: CheckContext): Promise<string> {
   const lines: string[] = []
   for (const [service, nodes] of rack.wanted().services) {
-    const prefix = `${await rack.addressOf(service)}/32`
+    const prefix = hostPrefix(await rack.addressOf(service))
     await routersHave(rack, prefix, nodes)
     lines.push(`${service} ${prefix} ${hops(nodes)}`)
   }

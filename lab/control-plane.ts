@@ -106,7 +106,13 @@ function apiserverCommand(program: string, file: (name: string) => string): read
     ...['--bind-address', '0.0.0.0', '--advertise-address', apiserverAddress],
     ...['--cert-dir', file(controlPlaneFile.certificates), '--service-account-issuer', 'https://localhost'],
     ...['--service-account-key-file', key, '--service-account-signing-key-file', key],
-    ...['--service-cluster-ip-range', '10.96.0.0/12', '--authorization-mode', 'RBAC', '--allow-privileged'],
+    ...[
+      '--service-cluster-ip-range',
+      '10.96.0.0/12,fd00:96::/112',
+      '--authorization-mode',
+      'RBAC',
+      '--allow-privileged',
+    ],
     ...['--token-auth-file', file(controlPlaneFile.tokens)],
     // No controller runs here that would make default service accounts or take the taint of a new Node away.
     ...['--disable-admission-plugins', 'ServiceAccount,TaintNodesByCondition'],

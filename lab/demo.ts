@@ -2,6 +2,7 @@
 import type { Lab } from './runner.ts'
 import { drawPicture, type Served } from './picture.ts'
 import type { Rack } from './rack.ts'
+import { hostPrefix } from './routes.ts'
 import type { StepList } from './steps.ts'
 import { until } from './until.ts'
 
@@ -87,7 +88,7 @@ export async function showRack(options: DemoOptions): Promise<void> {
   const meaning = new Map<string, string>(
     [...rack.wanted().podCidrs].map(([prefix, node]) => [prefix, `PodCIDR of ${node}`]),
   )
-  for (const [service, address] of addresses) meaning.set(`${address}/32`, service)
+  for (const [service, address] of addresses) meaning.set(hostPrefix(address), service)
   const sessions = new Map(
     await Promise.all(rack.routers.map(async (router) => [router, await rack.sessions(router)] as const)),
   )

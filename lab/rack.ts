@@ -19,6 +19,8 @@ export type RouteTable = ReadonlyMap<string, readonly string[]>
 const answersSchema = z.object({
   count: z.number(),
   answered: z.record(z.string(), z.number()),
+  /** Addresses of the client, as the pods saw them. */
+  clients: z.array(z.string()),
   errors: z.array(z.string()),
 })
 export type Answers = z.infer<typeof answersSchema>
@@ -34,6 +36,7 @@ const routesSchema = z.record(
     }),
   ),
 )
+type RouteEntries = z.infer<typeof routesSchema>[string]
 const summarySchema = z.object({ peers: z.record(z.string(), z.object({ state: z.string() })) })
 const pathsSchema = z.object({ routes: z.record(z.string(), z.array(z.object({ stale: z.boolean().optional() }))) })
 const neighborsSchema = z.record(
@@ -49,7 +52,7 @@ const manifestSchema = z.object({
     namespace: z.string().optional(),
     labels: z.record(z.string(), z.string()).optional(),
   }),
-  spec: z.object({ podCIDRs: z.array(z.string()).optional() }).optional(),
+  spec: z.object({ podCIDRs: z.array(z.string()).optional(), externalTrafficPolicy: z.string().optional() }).optional(),
   endpoints: z
     .array(
       z.object({ nodeName: z.string().optional(), conditions: z.object({ ready: z.boolean().optional() }).optional() }),
@@ -60,7 +63,7 @@ const manifestSchema = z.object({
 export interface Wanted {
   /** PodCIDR to node. */
   readonly podCidrs: ReadonlyMap<string, string>
-  /** `namespace/name` of each Service with ready endpoints to the sorted nodes that have them. */
+  /** `namespace/name` of each Service with ready endpoints to the sorted nodes that announce it. */
   readonly services: ReadonlyMap<string, readonly string[]>
 }
 
@@ -88,18 +91,31 @@ export class Rack {
   /** The routes that a router took from BGP and forwards by. */
   async routes(router: string): Promise<RouteTable> {
     if (this.#nodeOf.size === 0) await this.#readAddresses()
-    const table = routesSchema.parse(JSON.parse(await this.#vtysh(router, 'show ip route bgp json')))
+    const hops = [...(await this.hops(router))]
+    return new Map(hops.map(([prefix, all]) => [prefix, all.map((ip) => this.#nodeOf.get(ip) ?? ip).sort()]))
+  }
+
+  /** The same with the addresses of the next hops. */
+  async hops(router: string): Promise<RouteTable> {
+    const tables = await Promise.all(
+      ['ip', 'ipv6'].map(async (family) =>
+        routesSchema.parse(JSON.parse(await this.#vtysh(router, `show ${family} route bgp json`))),
+      ),
+    )
     return new Map(
-      Object.entries(table).flatMap(([prefix, entries]) => {
+      tables.flatMap(Object.entries<RouteEntries>).flatMap(([prefix, entries]) => {
         const chosen = entries.find(
           (entry) => entry.protocol === 'bgp' && entry.selected === true && entry.installed === true,
         )
-        const hops = chosen?.nexthops
-          .filter((hop) => hop.fib === true)
-          .map((hop) => this.#nodeOf.get(hop.ip ?? '') ?? hop.ip ?? '?')
-        return hops === undefined ? [] : [[prefix, hops.sort()] as const]
+        const hops = chosen?.nexthops.filter((hop) => hop.fib === true).map((hop) => hop.ip ?? '?')
+        return hops === undefined ? [] : [[prefix, hops] as const]
       }),
     )
+  }
+
+  /** The node that has an address. */
+  nodeOf(address: string): string | undefined {
+    return this.#nodeOf.get(address)
   }
 
   async addressesOf(node: string): Promise<string[]> {
@@ -168,6 +184,11 @@ export class Rack {
       .filter((name) => name.endsWith('.yaml'))
       .flatMap((name) => parseAllDocuments(readFileSync(join(this.manifests, name), 'utf8')))
       .flatMap((document) => ('toJS' in document ? [manifestSchema.parse(document.toJS())] : []))
+    const everywhere = new Set(
+      objects
+        .filter(({ kind, spec }) => kind === 'Service' && spec?.externalTrafficPolicy === 'Cluster')
+        .map(({ metadata }) => `${metadata.namespace ?? 'default'}/${metadata.name}`),
+    )
     for (const { kind, metadata, spec, endpoints = [] } of objects) {
       if (kind === 'Node') for (const prefix of spec?.podCIDRs ?? []) podCidrs.set(prefix, metadata.name)
       if (kind !== 'EndpointSlice') continue
@@ -175,7 +196,8 @@ export class Rack {
       const nodes = endpoints
         .filter((endpoint) => endpoint.conditions?.ready !== false)
         .flatMap((endpoint) => endpoint.nodeName ?? [])
-      services.set(service, [...new Set([...(services.get(service) ?? []), ...nodes])].sort())
+      const announcing = everywhere.has(service) && nodes.length > 0 ? this.nodes : nodes
+      services.set(service, [...new Set([...(services.get(service) ?? []), ...announcing])].sort())
     }
     return { podCidrs, services }
   }
@@ -222,10 +244,10 @@ export class Rack {
   async #readAddresses(): Promise<void> {
     for (const node of this.nodes) {
       const interfaces = addressesSchema.parse(
-        JSON.parse(await this.lab.node(node).must(['ip', '-json', '-4', 'address', 'show'])),
+        JSON.parse(await this.lab.node(node).must(['ip', '-json', 'address', 'show'])),
       )
       for (const { addr_info } of interfaces)
-        for (const { local } of addr_info) if (local !== '127.0.0.1') this.#nodeOf.set(local, node)
+        for (const { local } of addr_info) if (!['127.0.0.1', '::1'].includes(local)) this.#nodeOf.set(local, node)
     }
   }
 }

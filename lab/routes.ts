@@ -6,6 +6,9 @@ export function isSame(table: RouteTable, prefix: string, nodes: readonly string
   return (table.get(prefix) ?? []).join(' ') === nodes.join(' ')
 }
 
+/** The prefix of one address. */
+export const hostPrefix = (address: string): string => `${address}/${address.includes(':') ? 128 : 32}`
+
 export const hops = (nodes: readonly string[]): string => (nodes.length === 0 ? 'no route' : `via ${nodes.join(' ')}`)
 
 /** Waits until every router has exactly these next hops for a prefix; none means no route. */

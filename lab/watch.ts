@@ -19,7 +19,7 @@ export class RouteMonitor {
 
   about(prefix: string): string[] {
     // Host routes are printed without their length.
-    const plain = prefix.replace(/\/32$/, '')
+    const plain = prefix.replace(/\/(32|128)$/, '')
     return this.lines.filter((line) => line.split(/\s+/).some((word) => word === plain || word === prefix))
   }
 

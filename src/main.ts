@@ -19,6 +19,7 @@ import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
+import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
@@ -35,6 +36,8 @@ import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
 import { objectsOnServer, statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
+import { tunnelEnd, tunnelLeaseName, tunnelMetadata } from './k8s/kinds/tunnel-lease.ts'
+import type { LeaseMetadata } from './k8s/lease.ts'
 import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
@@ -97,6 +100,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
   const speaker = startSpeaker(options, marker.isRestart, forwarding.isPreserved, log)
   const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
+  const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const agent: Agent = new Agent({
     source,
@@ -106,8 +110,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     marker,
     log,
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
-    ...(life === undefined ? {} : { onNode: life.onNode }),
-    ...(statuses === undefined ? {} : { statuses }),
+    ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     record: new InForceRecord(options.stateDir),
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
     clock: systemClock,
@@ -171,6 +174,7 @@ function translatorOf(
     datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
     secretsNamespace: options.bgpSecretsNamespace,
     ...addresses,
+    ...(servesRemote(options, datapath) ? { tunnels: options.source.kind === 'manifests' ? 'nodes' : 'leases' } : {}),
     nowMs: () => performance.now(),
     localAddresses: ownAddresses(listAddresses, systemClock),
     gateways: ownGateways(defaultGateways, systemClock),
@@ -179,6 +183,14 @@ function translatorOf(
     isClassRequired: options.requireLoadBalancerClass,
     ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
   })
+}
+
+const readsTunnels = ({ remoteBackends, datapath }: AgentOptions): boolean =>
+  remoteBackends === 'tunnel' && datapath !== 'none'
+
+/** Packets for backends on other nodes are sent there, and taken for backends here. */
+function servesRemote(options: AgentOptions, { status }: Pick<Datapath, 'status'>): boolean {
+  return readsTunnels(options) && status.kind !== 'none'
 }
 
 function chosenDatapath({ datapath, bpffs, attach }: AgentOptions, log: Logger): OpenedDatapath {
@@ -281,6 +293,8 @@ interface Life {
   /** That the cluster does not hear of this node harms nothing on it: these faults degrade no health. */
   readonly faults: Faults
   readonly onNode: (name: string, uid: string | undefined) => void
+  /** Of our Node; undefined: it was not read yet. */
+  readonly nodeUid: () => string | undefined
 }
 
 function lifeOf(options: AgentOptions, requests: ApiRequests, datapath: string, log: Logger): Life {
@@ -293,6 +307,7 @@ function lifeOf(options: AgentOptions, requests: ApiRequests, datapath: string, 
     withdrawOn: options.withdrawOn,
     isClassRequired: options.requireLoadBalancerClass,
     ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
+    remoteBackends: options.remoteBackends,
   }
   let uid: string | undefined
   const store = leaseOnServer(requests, options.leaseNamespace, lifeName(node), () => lifeMetadata(node, facts, uid))
@@ -303,7 +318,23 @@ function lifeOf(options: AgentOptions, requests: ApiRequests, datapath: string, 
     onNode: (name, nodeUid) => {
       if (name === node) uid = nodeUid
     },
+    nodeUid: () => uid,
   }
+}
+
+/** What an earlier process told is taken back where it is not so any more. */
+function tellerOf(
+  options: AgentOptions,
+  requests: ApiRequests,
+  { faults, nodeUid }: Life,
+  datapath: Pick<Datapath, 'status'>,
+): TunnelTeller {
+  const { nodeName: node, leaseNamespace } = options
+  const metadata = (): LeaseMetadata => tunnelMetadata(node, tunnelEnd(teller.own), nodeUid())
+  const store = leaseOnServer(requests, leaseNamespace, tunnelLeaseName(node), metadata)
+  const teller: TunnelTeller = new TunnelTeller({ node, store, faults, clock: systemClock, random: Math.random })
+  if (!servesRemote(options, datapath)) teller.want({ own: [], isTold: false })
+  return teller
 }
 
 async function openSource(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedSource> {
@@ -323,6 +354,7 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     clock: systemClock,
     random: Math.random,
     nodeName: options.nodeName,
+    ...(readsTunnels(options) ? { tunnelNamespace: options.leaseNamespace } : {}),
     mayLackKinds: true,
   })
   const requests = new ApiRequests(transport, requestMs)

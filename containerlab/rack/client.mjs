@@ -41,18 +41,25 @@ function datagram(address, port, text) {
 
 async function repeat(count, once) {
   const answered = {}
+  const clients = new Set()
   const errors = []
   // What does not answer ten times is not waited for a hundred times.
   for (let i = 0; i < count && errors.length < maxErrors; i++) {
     try {
-      const { pod, node } = await once(i)
+      const { pod, node, client } = await once(i)
+      clients.add(client.replace(/:\d+$/, ''))
       const by = `${pod} on ${node}`
       answered[by] = (answered[by] ?? 0) + 1
     } catch (error) {
       errors.push(error.code ?? error.message)
     }
   }
-  print({ count: Object.values(answered).reduce((sum, each) => sum + each, errors.length), answered, errors })
+  print({
+    count: Object.values(answered).reduce((sum, each) => sum + each, errors.length),
+    answered,
+    clients: [...clients],
+    errors,
+  })
 }
 
 async function flow(url) {

@@ -11,12 +11,13 @@
 import type { Clock } from '../clock/clock.ts'
 import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
-import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, Problem } from '../desired/model.ts'
+import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, DesiredTunnels, Problem } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import type { ObjectSource } from '../k8s/source.ts'
 import type { Translator } from '../k8s/translate/translator.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import type { Reach } from '../sys/links.ts'
 import type { AgentLog } from './agent-log.ts'
 import { isReportObject, NodeReporter, type NodeReporterParts } from './node-reporter.ts'
 import { type CurrentFault, Faults } from './faults.ts'
@@ -27,6 +28,8 @@ import { Order } from './order.ts'
 import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
 import type { ServiceStatuses } from './service-statuses.ts'
+import { TunnelEnds } from './tunnel-ends.ts'
+import type { TunnelTeller } from './tunnel-teller.ts'
 import { Uplinks } from './uplinks.ts'
 
 export interface AgentParts {
@@ -43,6 +46,8 @@ export interface AgentParts {
   readonly report?: Pick<NodeReporterParts, 'sink' | 'peers'>
   /** Told of each Node that is read. */
   readonly onNode?: (name: string, uid: string | undefined) => void
+  /** Where the other nodes are told at which addresses this one takes packets in tunnels. */
+  readonly teller?: Pick<TunnelTeller, 'want' | 'stop'>
   /** Where the cluster is told to whom Services are announced. */
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
 }
@@ -75,6 +80,7 @@ export class Agent {
   readonly #faults: Faults
   readonly #fullMaps: FullMaps
   readonly #uplinks: Uplinks
+  readonly #ends: TunnelEnds
   readonly #reporter: NodeReporter | undefined
   readonly #clock: ScopedClock
   #speaker: DesiredSpeaker | undefined
@@ -123,8 +129,14 @@ export class Agent {
       log,
       links: parts.links,
       faults: this.#faults,
-      serving: (isServing) => this.order.setServing(isServing),
+      serving: (isServing) => {
+        this.order.setServing(isServing)
+        this.#ends.setServing(isServing)
+      },
     })
+    const { faults, teller } = { faults: this.#faults, teller: parts.teller }
+    const reach = (nodes: readonly Reach[]): void => this.#uplinks.setNodes(nodes)
+    this.#ends = new TunnelEnds({ datapath, clock, faults, teller, reach }, datapath.status.interfaces.length > 0)
     this.#reporter = parts.report === undefined ? undefined : this.#reporterOf(parts.report)
   }
 
@@ -164,6 +176,11 @@ export class Agent {
 
   get podCidrs(): readonly DesiredPodCidr[] {
     return this.#podCidrs
+  }
+
+  /** undefined: backends on other nodes are not served. */
+  get tunnels(): DesiredTunnels | undefined {
+    return this.#ends.tunnels
   }
 
   get problems(): readonly Problem[] {
@@ -237,6 +254,7 @@ export class Agent {
     this.#endWatch()
     this.#uplinks.stop()
     this.#parts.statuses?.stop()
+    this.#parts.teller?.stop()
     await this.#parts.source.stop()
     if (this.#isSettled) await this.#remember()
   }
@@ -268,6 +286,7 @@ export class Agent {
     if (translator.hasMore) this.#clock.soon(() => this.#translate())
     else if (this.#isSynced && !this.#isTranslated) {
       this.#isTranslated = true
+      if (this.tunnels === undefined) this.#ends.applyNone()
       this.#reporter?.touch()
     }
   }
@@ -294,6 +313,7 @@ export class Agent {
       this.#podCidrs = delta.podCidrs
       this.order.wantPodCidrs(delta.podCidrs)
     }
+    if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels)
     this.order.want(delta.services)
     this.#parts.statuses?.touch(delta.speaker === undefined ? delta.services.keys() : undefined)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.

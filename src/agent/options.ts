@@ -6,11 +6,13 @@ export interface AgentOptions {
     | { readonly kind: 'manifests'; readonly directory: string }
     /** Without a kubeconfig by the service account of the pod. */
     | { readonly kind: 'kubernetes'; readonly kubeconfig?: string }
-  /** Of the Lease by which the cluster knows that this agent lives. */
+  /** Of the Leases by which the cluster knows that this agent lives, and others where it takes packets in tunnels. */
   readonly leaseNamespace: string
   /** Where the cluster is told to whom this node announces each Service; undefined: nowhere. */
   readonly serviceStatusNamespace?: string
   readonly datapath: 'auto' | 'ebpf' | 'none'
+  /** Whether backends on other nodes are served, in tunnels; they are only where the eBPF datapath is. */
+  readonly remoteBackends: 'tunnel' | 'none'
   /** Interfaces on which VIP traffic arrives, as a regular expression; by default those that route to a neighbor. */
   readonly interfaces?: string
   /** undefined: no listener, the agent only dials. */

@@ -43,6 +43,7 @@ const leastSpacingMs = 2
 export class Uplinks {
   readonly #parts: UplinkParts
   #neighbors: readonly Reach[] = []
+  #nodes: readonly Reach[] = []
   /** By name: when it was an uplink last. */
   readonly #lastUplink = new Map<string, number>()
   /** What was attached, with indexes; undefined: try again whatever is seen. */
@@ -85,6 +86,12 @@ export class Uplinks {
     this.#look()
   }
 
+  /** Some of the other nodes, from which packets come in tunnels, also to a node without neighbors; looks at once. */
+  setNodes(nodes: readonly Reach[]): void {
+    this.#nodes = nodes
+    this.#look()
+  }
+
   #poll(): void {
     this.#after('poll', pollMs, () => {
       // Also when nothing is seen to have changed: somebody may have removed our programs.
@@ -104,11 +111,12 @@ export class Uplinks {
 
   #look(): void {
     const { clock, links, faults, datapath } = this.#parts
-    if (this.#neighbors.length === 0 || datapath.status.kind === 'none') return
+    const ends = [...this.#neighbors, ...this.#nodes]
+    if (ends.length === 0 || datapath.status.kind === 'none') return
     const at = clock.monotonic()
     let seen: LinksSeen
     try {
-      seen = links.look(this.#neighbors)
+      seen = links.look(ends)
       faults.clear('links', '')
     } catch (error) {
       faults.raise('links', '', `the interfaces cannot be listed: ${messageOf(error)}`)

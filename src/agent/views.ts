@@ -15,7 +15,7 @@ import type {
 import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Datapath } from '../datapath/datapath.ts'
-import type { Problem } from '../desired/model.ts'
+import type { DesiredTunnels, Problem } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
 import type { Agent } from './agent.ts'
 import { explain, type ExplainParts } from './explain-views.ts'
@@ -25,7 +25,7 @@ import { countServices, familyKey, servicesPage, type ServiceParts } from './ser
 export interface ViewParts {
   readonly nodeName: string
   readonly version: string
-  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults'>
+  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults' | 'tunnels'>
   readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
   readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons' | 'drops'>
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
@@ -121,6 +121,7 @@ async function statusView(
       pending: states.Pending + states.Programmed,
       notServed: states.NotServed,
     },
+    ...(agent.tunnels === undefined ? {} : { tunnels: tunnelsView(agent.tunnels) }),
     datapath: {
       ...status,
       interfaces: [...status.interfaces],
@@ -133,6 +134,10 @@ async function statusView(
     warnings,
     problems,
   }
+}
+
+function tunnelsView({ own, isTold, senders }: DesiredTunnels): NonNullable<StatusView['tunnels']> {
+  return { addresses: [...own], isTold, nodes: senders.length }
 }
 
 /** Also those that the speaker was told of and did not say anything of yet: that is not "no peer is down". */

@@ -167,7 +167,7 @@ export const serviceSchema = z.object({
     .enum(['Announced', 'Programmed', 'Pending', 'NotServed'])
     .describe('Programmed: in the kernel, at no peer. Pending: on its way to the kernel. NotServed: a verdict says no'),
   externalTrafficPolicy: z.string().describe('Cluster or Local'),
-  remoteBackends: z.number().describe('Endpoints on other nodes, which this version does not use'),
+  remoteBackends: z.number().describe('Usable endpoints on other nodes, served or not'),
   frontends: z.array(frontendSchema).describe('One per address, protocol and port'),
   verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
 })
@@ -251,6 +251,14 @@ export const statusSchema = z.object({
       notServed: z.number().describe('In state NotServed'),
     })
     .describe('Services by state'),
+  tunnels: z
+    .object({
+      addresses: z.array(z.string()).describe('Where this node takes packets for its backends'),
+      isTold: z.boolean().describe('Whether the other nodes hear of it'),
+      nodes: z.number().describe('Addresses of other nodes, from which packets are taken'),
+    })
+    .optional()
+    .describe('Of backends on other nodes; absent: they are not served'),
   datapath: z
     .object({
       kind: z.enum(['ebpf', 'none', 'fake']).describe('What serves addresses'),

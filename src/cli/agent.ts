@@ -39,13 +39,14 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--manifests <dir>', 'read a folder of Kubernetes YAML, and allocate addresses by itself')
     .option('--kubeconfig <file>', 'read the API server of this kubeconfig; in a pod, its own without either flag')
-    .option('--lease-namespace <ns>', 'namespace of the Lease by which an agent says that it lives', 'kube-system')
+    .option('--lease-namespace <ns>', 'namespace of the Leases of agents: that they live, and where', 'kube-system')
     .addOption(serviceStatusOption())
     .addOption(
       new Option('--datapath <kind>', 'what serves announced addresses')
         .choices(['auto', 'ebpf', 'none'])
         .default('auto'),
     )
+    .addOption(remoteBackendsOption())
     .addOption(
       new Option(
         '--interfaces <regex>',
@@ -100,6 +101,11 @@ function serviceStatusOption(): Option {
   const description =
     'tell in ServiceBGPStatuses there to whom each Service is announced: an object per node and Service'
   return new Option('--service-status-namespace <ns>', description)
+}
+
+function remoteBackendsOption(): Option {
+  const description = 'how backends on other nodes are served, where the eBPF datapath is: in a tunnel, or not at all'
+  return new Option('--remote-backends <how>', description).choices(['tunnel', 'none']).default('tunnel')
 }
 
 function attachOption(): Option {

@@ -10,7 +10,7 @@ import { formatAddress, parseAddress } from '../ip/address.ts'
 import type { FoundObject } from '../k8s/dialects/moving/report.ts'
 import { reportedNeighbors } from '../k8s/dialects/node-report.ts'
 import { foundOf } from '../k8s/moving-cluster.ts'
-import { serviceElsewhere } from '../k8s/service-elsewhere.ts'
+import { serviceElsewhere, tunnelLeasesQuery } from '../k8s/service-elsewhere.ts'
 import { type RawObject, recordOf } from '../k8s/source.ts'
 import { clusterPeers } from './cluster.ts'
 import { readConfiguration } from './cluster-configuration.ts'
@@ -31,7 +31,11 @@ export async function clusterService(location: ClusterLocation, name: string): P
     if (service === undefined) return missing(key)
     // Of the Service the flag is the namespace, and Leases may be in any.
     const nodes = await knownNodes(reads, undefined)
-    const objects = [...(await readConfiguration(reads)), ...(await aroundService(reads, key, service))]
+    const objects = [
+      ...(await readConfiguration(reads)),
+      ...(await tunnelLeases(reads)),
+      ...(await aroundService(reads, key, service)),
+    ]
     return viewOf(
       key,
       service,
@@ -49,6 +53,13 @@ function missing(key: string): ClusterServiceView {
     remedy: 'Check namespace and name',
   }
   return { subject: `service ${key}`, exists: false, ok: false, addresses: [], verdicts: [verdict], nodes: [] }
+}
+
+/** Where nodes take packets for their backends, in whatever namespace they say so. */
+async function tunnelLeases(reads: ClusterReads): Promise<readonly FoundObject[]> {
+  const apiVersion = 'coordination.k8s.io/v1'
+  const found = await reads.list(`/apis/${apiVersion}/leases`, tunnelLeasesQuery)
+  return (found?.items ?? []).map((object) => foundOf({ ...object, apiVersion, kind: 'Lease' }))
 }
 
 /** It, its endpoints, its namespace, and every Service that has an address of it as well. */

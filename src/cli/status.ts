@@ -96,6 +96,7 @@ function screen(status: StatusView): string {
         `${services.total} in all`,
     ],
     ...drainLines(status),
+    ...tunnelLines(status),
     ['Datapath', datapathText(datapath)],
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
@@ -131,6 +132,15 @@ function drainLines({ drain }: StatusView): [string, string][] {
     ...(drain.annotation ? ['take herald.dev/drain off the Node'] : []),
   ]
   return [['Drain', paint('yellow', `routes are withdrawn, sessions stay; to undo it: ${ways.join(' and ')}`)]]
+}
+
+/** Absent where backends on other nodes are not served. */
+function tunnelLines({ tunnels }: StatusView): [string, string][] {
+  if (tunnels === undefined) return []
+  const { addresses, isTold, nodes } = tunnels
+  if (addresses.length === 0) return [['Tunnels', paint('yellow', 'none: this node has no address for them')]]
+  const told = isTold ? '' : ', which the others have yet to hear'
+  return [['Tunnels', printable(`at ${addresses.join(' and ')}${told}; ${nodes} addresses of other nodes`)]]
 }
 
 function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {

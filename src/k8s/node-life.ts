@@ -35,6 +35,8 @@ export interface AgentFacts {
   readonly withdrawOn: readonly string[]
   readonly isClassRequired: boolean
   readonly loadBalancerClass?: string
+  /** Of a version that knows nothing else: `none`. */
+  readonly remoteBackends: 'tunnel' | 'none'
 }
 
 export interface NodeLife {
@@ -106,6 +108,7 @@ function factsOf(text: unknown): AgentFacts | undefined {
     ignoreExcludeLb: read['ignoreExcludeLb'] === true,
     withdrawOn: (Array.isArray(withdrawOn) ? withdrawOn : []).filter((each) => typeof each === 'string'),
     isClassRequired: read['isClassRequired'] === true,
+    remoteBackends: read['remoteBackends'] === 'tunnel' ? 'tunnel' : 'none',
     ...(typeof loadBalancerClass === 'string' ? { loadBalancerClass } : {}),
   }
 }

@@ -5,6 +5,7 @@
 import type { DesiredService, DesiredSpeaker } from '../desired/model.ts'
 import type { FoundObject } from './dialects/moving/report.ts'
 import { isServed } from './kinds/table.ts'
+import { tunnelSelector } from './kinds/tunnel-lease.ts'
 import type { AgentFacts } from './node-life.ts'
 import { createTranslator } from './translate/translator.ts'
 
@@ -14,6 +15,9 @@ export interface ServiceElsewhere {
   readonly speaker: DesiredSpeaker | undefined
 }
 
+/** By which the Leases are found that say where nodes take packets for their backends. */
+export const tunnelLeasesQuery = `labelSelector=${encodeURIComponent(tunnelSelector)}`
+
 /** `facts` undefined: the flags of an agent that was given none. */
 export function serviceElsewhere(
   objects: readonly FoundObject[],
@@ -22,12 +26,14 @@ export function serviceElsewhere(
   facts: AgentFacts | undefined,
 ): ServiceElsewhere {
   const { datapath = 'none', secretsNamespace = 'kube-system', loadBalancerClass, ...flags } = facts ?? {}
+  const hasTunnels = facts?.remoteBackends === 'tunnel' && datapath === 'ebpf'
   const translator = createTranslator({
     nodeName,
     datapath,
     secretsNamespace,
     ...flags,
     ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
+    ...(hasTunnels ? { tunnels: 'leases' } : {}),
     isElsewhere: true,
     isAllocatedElsewhere: true,
   })

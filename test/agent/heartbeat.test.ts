@@ -122,6 +122,7 @@ const facts: AgentFacts = {
   ignoreExcludeLb: true,
   withdrawOn: ['not-ready'],
   isClassRequired: false,
+  remoteBackends: 'tunnel',
 }
 const renewal = (time: string): object => ({ manager: 'herald', time, fieldsV1: { 'f:spec': { 'f:renewTime': {} } } })
 const leaseWith = (managedFields: readonly object[], spec: object = {}) => ({

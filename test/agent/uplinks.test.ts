@@ -8,13 +8,17 @@ import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { createNoneDatapath } from '../../src/datapath/none.ts'
 import { HeraldError } from '../../src/errors.ts'
+import type { Reach } from '../../src/sys/links.ts'
 
 const [eth0, eth1] = [
   { index: 2, name: 'eth0' },
   { index: 3, name: 'eth1' },
 ]
 
-function bench(links: MemoryLinks & Links = new MemoryLinks()) {
+function bench(
+  links: MemoryLinks & Links = new MemoryLinks(),
+  neighbors: readonly Reach[] = [{ address: '192.0.2.1' }],
+) {
   const clock = new VirtualClock()
   const log = new MemoryLog()
   const faults = new Faults(clock, log)
@@ -41,7 +45,7 @@ function bench(links: MemoryLinks & Links = new MemoryLinks()) {
   })
   links.set([eth0, eth1], [eth0])
   uplinks.start()
-  uplinks.setNeighbors([{ address: '192.0.2.1' }])
+  uplinks.setNeighbors(neighbors)
   return { clock, log, faults, datapath, attached, serving, uplinks, links }
 }
 
@@ -174,4 +178,27 @@ test('without neighbors and without a datapath nobody looks at interfaces; after
   stopped.links.set([], [])
   stopped.clock.advance(600_000)
   assert.deepEqual([stopped.links.looks, stopped.clock.pending], [looks, 0])
+})
+
+test('a node without neighbors has the programs where the other nodes are reached, from which packets come', () => {
+  const links = new MemoryLinks()
+  const { attached, serving, uplinks } = bench(links, [])
+  assert.deepEqual([attached, serving], [[], []])
+  uplinks.setNodes([{ address: '192.0.2.20' }])
+  assert.deepEqual([attached, serving], [['eth0'], [true]])
+})
+
+test('the uplinks are asked for by neighbors and other nodes together', () => {
+  const links = new MemoryLinks()
+  const asked: string[] = []
+  const look = links.look.bind(links)
+  const spied = Object.assign(links, {
+    look: (ends: readonly { readonly address: string }[]) => {
+      asked.push(ends.map(({ address }) => address).join(' '))
+      return look()
+    },
+  })
+  const { uplinks } = bench(spied)
+  uplinks.setNodes([{ address: '192.0.2.20' }])
+  assert.equal(asked.at(-1), '192.0.2.1 192.0.2.20')
 })

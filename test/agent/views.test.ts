@@ -5,7 +5,14 @@ import type { ExplainView, StatusView } from '../../src/api/types.ts'
 import { createViews, type ViewParts } from '../../src/agent/views.ts'
 import type { Surroundings } from '../../src/agent/explain.ts'
 import { announcedVerdicts } from '../../src/agent/explain.ts'
-import type { DesiredPodCidr, DesiredService, Neighbor, Problem, Verdict } from '../../src/desired/model.ts'
+import type {
+  DesiredPodCidr,
+  DesiredService,
+  DesiredTunnels,
+  Neighbor,
+  Problem,
+  Verdict,
+} from '../../src/desired/model.ts'
 import type { PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
 import { neighborOf } from '../speaker/pair.ts'
 
@@ -73,6 +80,7 @@ interface World {
   readonly sent?: Readonly<Record<string, readonly string[]>>
   readonly paths?: readonly RouteSnapshot[]
   readonly podCidrs?: readonly DesiredPodCidr[]
+  readonly tunnels?: DesiredTunnels
   readonly problems?: readonly Problem[]
   readonly neighbors?: readonly Neighbor[]
   readonly speakerProblems?: readonly string[]
@@ -118,6 +126,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       isDrained: world.isDrained === true,
       isSynced: true,
       podCidrs: world.podCidrs ?? [],
+      tunnels: world.tunnels,
       problems: world.problems ?? [],
       faults: [],
     },
@@ -384,4 +393,41 @@ test('a walk of another process is not gone on with', async () => {
       viewsOf({}).routes({ table: 'available', family: 'ipv4-unicast' }, { limit: 1, continue: token }),
       { code: 'ERR_EXPIRED' },
     )
+})
+
+test('status says where packets are taken in tunnels, and nothing of them where backends elsewhere are not served', async () => {
+  const tunnels = { own: ['192.0.2.9', '2001:db8::9'], isTold: false, senders: ['192.0.2.10', '192.0.2.11'] }
+  assert.deepEqual((await status({ tunnels })).tunnels, {
+    addresses: ['192.0.2.9', '2001:db8::9'],
+    isTold: false,
+    nodes: 2,
+  })
+  assert.equal('tunnels' in (await status({})), false)
+})
+
+test('a backend on another node is shown with the address at which that node takes its packets', async () => {
+  const frontends = [
+    {
+      id: '203.0.113.10:80/TCP',
+      service: 'default/web',
+      address: '203.0.113.10',
+      protocol: 'TCP' as const,
+      port: 80,
+      backends: [
+        { address: '10.1.1.5', port: 8080 },
+        { address: '10.1.2.5', port: 8080, node: '192.0.2.10' },
+      ],
+      resting: [{ address: '10.1.2.6', port: 8080, node: '192.0.2.10' }],
+    },
+  ]
+  const views = viewsOf({ services: [service('default/web', ['203.0.113.10'], { frontends, remoteBackends: 1 })] })
+  const { items } = await views.services({ limit: 10 })
+  assert.deepEqual(
+    items[0]?.frontends[0]?.backends.map(({ address, node, state }) => [address, node, state]),
+    [
+      ['10.1.1.5', undefined, 'active'],
+      ['10.1.2.5', '192.0.2.10', 'active'],
+      ['10.1.2.6', '192.0.2.10', 'resting'],
+    ],
+  )
 })

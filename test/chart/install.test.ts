@@ -120,7 +120,9 @@ const allowed: readonly Question[] = [
   ['agent', 'list', 'secrets', 'kube-system'],
   ['agent', 'watch', 'ciliumbgpnodeconfigs.cilium.io'],
   ['agent', 'patch', 'ciliumbgpnodeconfigs.cilium.io/status'],
-  ...['get', 'create', 'update'].map((verb): Question => ['agent', verb, 'leases.coordination.k8s.io', leaseNamespace]),
+  ...['get', 'create', 'update', 'list', 'watch'].map(
+    (verb): Question => ['agent', verb, 'leases.coordination.k8s.io', leaseNamespace],
+  ),
   ...['watch', 'create', 'patch', 'delete'].map(
     (verb): Question => ['operator', verb, 'ciliumbgpnodeconfigs.cilium.io'],
   ),
@@ -151,6 +153,8 @@ const denied: readonly Question[] = [
   ['agent', 'create', 'leases.coordination.k8s.io', namespace],
   ['agent', 'delete', 'leases.coordination.k8s.io', leaseNamespace],
   ['agent', 'update', 'leases.coordination.k8s.io', 'kube-node-lease'],
+  ['agent', 'list', 'leases.coordination.k8s.io'],
+  ['agent', 'watch', 'leases.coordination.k8s.io', 'kube-node-lease'],
   ['operator', 'update', 'leases.coordination.k8s.io', leaseNamespace],
   ['operator', 'list', 'secrets'],
   ['operator', 'list', 'secrets', 'kube-system'],

@@ -106,6 +106,26 @@ test('the role of the agent reads every kind that the agent reads, and writes no
   assert.deepEqual(named.sort(), read.sort())
 })
 
+test('agents read the Leases of their namespace while backends on other nodes are served, and not else', {
+  skip,
+}, async () => {
+  for (const [how, verbs] of [
+    ['tunnel', ['get,create,update', 'list,watch']],
+    ['none', ['get,create,update']],
+  ] as const) {
+    const objects = await render('--set', `agent.remoteBackends=${how}`)
+    const role = objects.find((each) => nameOf(each).startsWith('Role ') && nameOf(each).endsWith('-agent-leases'))
+    const { rules } = role as unknown as { rules: readonly { resources: string[]; verbs: string[] }[] }
+    assert.ok(rules.every(({ resources }) => resources.join() === 'leases'))
+    assert.deepEqual(
+      rules.map((rule) => rule.verbs.join()),
+      verbs,
+    )
+    assert.ok(argsOf(only(objects, 'DaemonSet')).includes(`--remote-backends=${how}`))
+  }
+  await assert.rejects(render('--set', 'agent.remoteBackends=geneve'), /remoteBackends/)
+})
+
 test('every value that is set is in what is made', { skip }, async () => {
   const objects = await render('--values', file('everything'))
   const agent = only(objects, 'DaemonSet')
@@ -113,6 +133,7 @@ test('every value that is set is in what is made', { skip }, async () => {
   assert.deepEqual(argsOf(agent), [
     'agent',
     '--datapath=ebpf',
+    '--remote-backends=tunnel',
     '--attach=tcx',
     '--bgp-listen=none',
     '--http=[2001:db8::1]:19472',

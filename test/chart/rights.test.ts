@@ -261,7 +261,8 @@ for (const verb of ['list', 'watch'])
     const isRead = (rule: Rule): boolean => !rule.resources.includes('servicebgpstatuses')
     const rules = (await roles('agent')).flatMap((role) => role.rules.filter(isRead))
     const read = rules.filter(({ verbs }) => verbs.includes(verb)).flatMap(({ resources }) => resources)
-    const kinds = new Set(read).size
+    // Without a datapath nothing is handed on between nodes, and nobody asks who takes packets.
+    const kinds = new Set(read.filter((resource) => resource !== 'leases')).size
     const giveBack = await without('agent', (_, each) => each === verb)
     agent.child.kill('SIGHUP')
     await waitFor(`${kinds} kinds are unread`, async () => (await unread()).length === kinds, { deadlineMs: 60_000 })

@@ -1,7 +1,9 @@
 /** What nodes say of their tunnels: in a Lease, and in an annotation of a Node. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { tunnelPort } from '../../src/datapath/datapath.ts'
 import { parseNode } from '../../src/k8s/kinds/node.ts'
 import {
   parseTunnelLease,
@@ -36,6 +38,14 @@ test('what a node writes is what others read, and its labels are those that they
   )
   assert.deepEqual(ownerReferences, [{ apiVersion: 'v1', kind: 'Node', name: 'node-b', uid: 'u-1' }])
   assert.equal(tunnelMetadata('node-b', said, undefined).ownerReferences, undefined)
+})
+
+test('the format that a node says it takes is the one that its programs unwrap, at the port that operators are told', () => {
+  const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+  const version = /#define TUNNEL_VERSION (\d+)/.exec(read('src/datapath/bpf/layout.h'))?.[1]
+  assert.deepEqual(tunnelEnd(['192.0.2.11']).formats, [version])
+  for (const page of ['docs/operate.md', 'README.md'])
+    assert.match(read(page), new RegExp(`UDP (port )?${tunnelPort}\\b`))
 })
 
 test('a node that takes nothing says so, and that is read as nothing', () => {

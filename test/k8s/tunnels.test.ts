@@ -361,6 +361,29 @@ test('what keeps the node from announcing keeps it, and what is forwarded is ser
   assert.deepEqual(backends(found), ['10.244.1.5:8080 via 192.168.1.20'])
 })
 
+test('a node that has a backend serves what is handed on to it, though nothing selects the Service there', () => {
+  const others = own + lease('node-b', '192.168.1.20')
+  const both = endpoints({ address: '10.244.1.5', on: 'node-a' }, { address: '10.244.2.5', on: 'node-b' })
+  const unlabelled = service('web').replace('expose-via-bgp', 'other')
+  for (const [text, code] of [
+    [base + unlabelled, 'NotSelected'],
+    [node + pool + service('web'), 'NoPolicy'],
+  ] as const) {
+    const found = webOf(byLeases(text + both + others))
+    assert.deepEqual([prefixes(found), verdictOf(found, 'selected')?.code], [[], code])
+    assert.deepEqual(backends(found), ['10.244.1.5:8080', '10.244.2.5:8080 via 192.168.1.20'])
+    const ending = endpoints(
+      { address: '10.244.1.5', on: 'node-a', conditions: 'ready: false, serving: true, terminating: true' },
+      { address: '10.244.2.5', on: 'node-b' },
+    )
+    assert.deepEqual(backends(webOf(byLeases(text + ending + others)), 'resting'), ['10.244.1.5:8080'])
+    assert.deepEqual(webOf(byLeases(text + away + others)).frontends, [], 'it has none: nobody hands on to it')
+    const local = text.replace('port: 80}]', 'port: 80}], externalTrafficPolicy: Local')
+    assert.deepEqual(webOf(byLeases(local + both + others)).frontends, [], 'nobody hands on')
+    assert.deepEqual(webOf(translatorWith(text + both)).frontends, [], 'without tunnels as ever')
+  }
+})
+
 test('publishNotReadyAddresses is what the slices make of it: their endpoints are ready', () => {
   const text = base + service('web', ', publishNotReadyAddresses: true') + own + lease('node-b', '192.168.1.20')
   const ready = 'ready: true, serving: false, terminating: true'

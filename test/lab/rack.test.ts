@@ -30,7 +30,7 @@ test('without a datapath the rack still announces, and says what is not checked'
 }, async (context) => {
   const { code, output } = await runLab(['--check', '--datapath', 'none'], context)
   assert.equal(code, 0, output)
-  assert.match(output, /0 failed, [23] skipped \(HTTP requests, UDP echoes/)
+  assert.match(output, /0 failed, [34] skipped \(HTTP requests, UDP echoes, backend elsewhere/)
 })
 
 test('the lab shows its picture, stays until Ctrl-C and then leaves no file and no process', {

@@ -18,7 +18,7 @@ export const tunnelSelector = Object.entries(labels)
   .join(',')
 
 const formatsAnnotation = 'herald.dev/tunnel-formats'
-/** What this version wraps packets in, and unwraps (docs/adr/0017-remote-backends.md). */
+/** What this version wraps packets in, and unwraps: TUNNEL_VERSION of src/datapath/bpf/layout.h. */
 export const tunnelFormat = '1'
 
 const schema = z.object({

@@ -1,0 +1,90 @@
+/**
+ * This node's ends of the tunnels between nodes: what the kernel knows of the nodes, then what the others hear of this
+ * one. A node says that it takes packets when our programs are on an uplink, and takes that back when they are not.
+ *
+ *     what Leases or Nodes say --> kernel: own address, senders --> the others are told
+ *     our programs are on an uplink, or on none ----------------------^
+ */
+import type { Clock, Wait } from '../clock/clock.ts'
+import type { Datapath } from '../datapath/datapath.ts'
+import { sameValue } from '../desired/same-value.ts'
+import type { DesiredTunnels } from '../desired/model.ts'
+import { messageOf } from '../errors.ts'
+import type { Reach } from '../sys/links.ts'
+import type { Faults } from './faults.ts'
+
+export interface TunnelEndsParts {
+  readonly datapath: Pick<Datapath, 'setNodes'>
+  readonly clock: Clock
+  readonly faults: Pick<Faults, 'raise' | 'clear'>
+  /** Tells the others; absent: they read it elsewhere. */
+  readonly teller: { want(tunnels: Pick<DesiredTunnels, 'own' | 'isTold'>): void } | undefined
+  /** Other nodes, by which the uplinks are found on a node without neighbors. */
+  reach(nodes: readonly Reach[]): void
+}
+
+const retryMs = 5_000
+/** By so many of the other nodes: a lookup of a route for each, at each change of a route. */
+const lookedUp = 8
+
+export class TunnelEnds {
+  readonly #parts: TunnelEndsParts
+  #tunnels: DesiredTunnels | undefined
+  #isServing: boolean
+  #reached: readonly string[] = []
+  #told: unknown
+  #retry: Wait | undefined
+
+  constructor(parts: TunnelEndsParts, isServing: boolean) {
+    this.#parts = parts
+    this.#isServing = isServing
+  }
+
+  /** undefined: backends on other nodes are not served. */
+  get tunnels(): DesiredTunnels | undefined {
+    return this.#tunnels
+  }
+
+  apply(tunnels: DesiredTunnels): void {
+    this.#tunnels = tunnels
+    const nodes = tunnels.senders.slice(0, lookedUp)
+    if (!sameValue(nodes, this.#reached)) {
+      this.#reached = nodes
+      this.#parts.reach(nodes.map((address) => ({ address })))
+    }
+    this.#write(tunnels)
+    this.#tell()
+  }
+
+  /** They are not, or not any more: what an earlier process said to the kernel ends. */
+  applyNone(): void {
+    this.#write({ own: [], senders: [] })
+  }
+
+  setServing(isServing: boolean): void {
+    if (isServing === this.#isServing) return
+    this.#isServing = isServing
+    this.#tell()
+  }
+
+  #write({ own, senders }: Pick<DesiredTunnels, 'own' | 'senders'>): void {
+    const { datapath, faults, clock } = this.#parts
+    this.#retry?.cancel()
+    try {
+      datapath.setNodes({ own, others: senders })
+      faults.clear('nodes', '')
+    } catch (error) {
+      faults.raise('nodes', '', `the kernel does not take the addresses of the nodes: ${messageOf(error)}`)
+      this.#retry = clock.after(retryMs, () => this.#write(this.#tunnels ?? { own, senders }))
+    }
+  }
+
+  #tell(): void {
+    if (this.#tunnels === undefined) return
+    const { own, isTold } = this.#tunnels
+    const wanted = this.#isServing ? { own, isTold } : { own: [], isTold: false }
+    if (sameValue(wanted, this.#told)) return
+    this.#told = wanted
+    this.#parts.teller?.want(wanted)
+  }
+}
