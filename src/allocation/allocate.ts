@@ -53,6 +53,8 @@ export interface AddressRequest extends Aged {
   readonly status: readonly string[]
   /** What its status says to others until it is written anew: given to nobody else before. */
   readonly lingering?: readonly string[]
+  /** It is being deleted: it keeps what it has, and gets nothing. */
+  readonly isLeaving?: boolean
   readonly sharing: SharingTerms | undefined
   /** What its status says that it had of shared addresses. */
   readonly tenure?: Tenure | undefined
@@ -164,7 +166,9 @@ export class Ipam extends Holders {
     // What its status says belongs to another: it is told, and does not get another one behind its back.
     if (lost !== undefined && !holding.isRecorded && addresses.length === 0 && kept.length === 0) return lost
     const found = this.#automatic(request, holding, kept, addresses)
-    return lost === undefined || isRefusal(found) ? found : { ...found, lost }
+    if (lost === undefined) return found
+    if (isRefusal(found)) return holding.mayChoose ? found : lost
+    return { ...found, lost }
   }
 
   #explicitRefusal(request: AddressRequest, address: string, { mayChoose }: Holding): Refusal | undefined {

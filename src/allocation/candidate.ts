@@ -40,7 +40,7 @@ export function candidateOf(
   }
   // One that was gone comes back to its address, and to the ports that nobody took meanwhile.
   const ports = released.has(request.key) ? undefined : tenure?.ports
-  const holding = { addresses, isRecorded, mayChoose: true, ports }
+  const holding = { addresses, isRecorded, mayChoose: request.isLeaving !== true, ports }
   return { request, subject, rank: rankOf(), holding }
 }
 

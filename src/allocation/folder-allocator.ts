@@ -373,7 +373,7 @@ export class FolderAllocator implements AddressSource {
     let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
     const refusalOf = (): Refusal | undefined => (isRefusal(found) ? found : found.refusal)
     for (const _ of request.families) {
-      const refusal = isUnclear ? undefined : refusalOf()
+      const refusal = isUnclear || !holding.mayChoose ? undefined : refusalOf()
       if (refusal === undefined || !(yield* this.#makeRoom(refusal, request, recorded, changes))) break
       found = this.#ipam.assign(request, holding)
     }

@@ -134,7 +134,8 @@ export class Allocation {
     const dirty = this.#dirty
     this.#dirty = new Set()
     this.#settling = dirty
-    const moved = yield* this.#addresses.settle(dirty, (key) => this.#served(key), lingeringOf)
+    const lingering = (key: string): Lingering => ({ ...lingeringOf(key), isLeaving: this.#leaving.has(key) })
+    const moved = yield* this.#addresses.settle(dirty, (key) => this.#served(key), lingering)
     for (const key of [...dirty, ...moved]) {
       this.#counter.hold(key, this.#addressesOf(key))
       yield

@@ -105,7 +105,8 @@ export function statusToApply(
   now: string,
 ): RawObject | undefined {
   if (say === undefined) return currentOf(facts).length === 0 || owned?.isConditionOwned === true ? undefined : {}
-  if (facts.isDeleting) return undefined
+  if (facts.isDeleting && (say.isUnread === true || facts.addresses.every((each) => say.addresses.includes(each))))
+    return undefined
   const ingress = say.isUnread === true ? keptIngress(facts) : ingressOf(facts, say.addresses)
   const isTaken = owned?.ingressText !== undefined && ingress !== undefined && ingress !== facts.ingress
   const said = isTaken ? takenSay(say, owned.message) : say

@@ -101,7 +101,7 @@ export class ServiceAddresses {
     return this.#source.settle(dirty, (key) => {
       const [service, lingering] = [serviceOf(key), lingeringOf(key)]
       const { addresses } = lingering
-      if (service !== undefined) return new ServiceWish(service, addresses)
+      if (service !== undefined) return new ServiceWish(service, lingering)
       return addresses.length === 0 ? undefined : { subject: addresses, request: () => lingerer(key, lingering) }
     })
   }
@@ -109,17 +109,33 @@ export class ServiceAddresses {
 
 /** Of a class: some sources keep the wish of each Service, and a closure is four times as large. */
 class ServiceWish implements Wish {
-  readonly subject: Service
-  readonly #lingering: readonly string[]
+  readonly #service: Service
+  readonly #lingering: Lingering
 
-  constructor(subject: Service, lingering: readonly string[]) {
-    this.subject = subject
+  constructor(service: Service, lingering: Lingering) {
+    this.#service = service
     this.#lingering = lingering
   }
 
-  request(): AddressRequest {
-    return { ...requestOf(this.subject), lingering: this.#lingering }
+  get subject(): object {
+    return this.#lingering.isLeaving === true ? leaverOf(this.#service) : this.#service
   }
+
+  request(): AddressRequest {
+    const { addresses: lingering, isLeaving = false } = this.#lingering
+    return { ...requestOf(this.#service), lingering, isLeaving }
+  }
+}
+
+const leavers = new WeakMap<Service, object>()
+
+/** Another subject than before: it is settled once more, as one that gets nothing. */
+function leaverOf(service: Service): object {
+  const known = leavers.get(service)
+  if (known !== undefined) return known
+  const made = {}
+  leavers.set(service, made)
+  return made
 }
 
 /** What a status says until it is written anew. */
@@ -127,6 +143,8 @@ export interface Lingering {
   readonly addresses: readonly string[]
   /** Of the ports of shared ones, as it is recorded. */
   readonly portsHeld?: string | undefined
+  /** The Service is being deleted. */
+  readonly isLeaving?: boolean
 }
 
 const nothing: readonly string[] = []
