@@ -44,6 +44,8 @@ export interface OrderTimes {
 }
 
 const noPrefixes: ReadonlySet<string> = new Set()
+/** Of a slice on average: one Service may have a thousand. */
+const portsPerService = 4
 const podCidrOwner = '\u0000podCIDR'
 
 export class Order {
@@ -178,12 +180,14 @@ export class Order {
     for (const step of planLeftovers(this.#held.keys(), this.#view)) this.#run(step)
   }
 
-  /** Works on at most `limit` dirty Services and those that succeed them; true when some are left. */
+  /** Works on at most `limit` dirty Services, fewer of many ports, and those that succeed them; true when some are left. */
   run(limit: number): boolean {
     const asked: string[] = []
+    let ports = 0
     for (const key of this.#dirty) {
-      if (asked.length >= limit) break
+      if (asked.length >= limit || ports >= limit * portsPerService) break
       asked.push(key)
+      ports += this.#wanted.get(key)?.frontends.length ?? 0
     }
     if (asked.length === 0) return false
     const { services, steps } = planServices(asked, this.#view)

@@ -19,7 +19,10 @@ export function isHeld(
 /** In any order: a list is a set. */
 function sameSources(a: readonly SourceRange[] | undefined, b: readonly SourceRange[] | undefined): boolean {
   if (a === undefined || b === undefined || a === b) return a === b
-  if (a.length === 0 && b.length === 0) return true
+  // They are in order nearly always, and a Service may have a thousand of them at each of its ports.
+  const isSameAt = ({ prefix, isAllowed }: SourceRange, i: number): boolean =>
+    prefix === b[i]?.prefix && isAllowed === b[i].isAllowed
+  if (a.length === b.length && a.every(isSameAt)) return true
   const [ours, theirs] = [a, b].map((list) => new Map(list.map(({ prefix, isAllowed }) => [prefix, isAllowed])))
   if (ours === undefined || theirs === undefined || ours.size !== theirs.size) return false
   return [...ours].every(([prefix, isAllowed]) => theirs.get(prefix) === isAllowed)

@@ -14,6 +14,27 @@ test('a Service is programmed and read back before it is announced', () => {
   assert.deepEqual(world.actions, ['upsert 10.0.0.1:80/TCP', 'announce 10.0.0.1/32=1'])
 })
 
+test('a slice takes as many Services as are asked for, and fewer where they have many ports', () => {
+  const ofMany = (name: string, ports: number): DesiredService => {
+    const one = service(name, `10.0.0.${name}`, ['10.1.0.1'])
+    const frontends = one.frontends.flatMap((frontend) =>
+      Array.from({ length: ports }, (_, n) => {
+        const id = frontendId(frontend.address, 'TCP', 1 + n)
+        return { ...frontend, id, port: 1 + n }
+      }),
+    )
+    return { ...one, frontends }
+  }
+  const world = new World()
+  world.order.want(want(...['1', '2', '3'].map((name) => ofMany(name, 100))))
+  world.order.want(want(...['4', '5', '6', '7'].map((name) => ofMany(name, 1))))
+  const left = Array.from({ length: 4 }, () => {
+    world.order.run(4)
+    return world.order.pending
+  })
+  assert.deepEqual(left, [6, 5, 4, 0])
+})
+
 test('a deleted Service is withdrawn, served while it drains, then removed', () => {
   const world = new World()
   world.order.want(want(service('web', '10.0.0.1', ['10.1.0.1'])))

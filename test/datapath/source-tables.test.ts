@@ -217,10 +217,93 @@ test('a VIP whose frontends differ answers the union of what they let in, also w
   fc.assert(
     fc.property(list, list, (a, b) => {
       for (const client of clients)
-        assert.equal(letsIn(unionOf(a, b), client), letsIn(a, client) || letsIn(b, client), client)
+        assert.equal(letsIn(unionOf([a, b]), client), letsIn(a, client) || letsIn(b, client), client)
     }),
     { numRuns: 60 },
   )
+})
+
+const hosts = (count: number, net = 0): readonly SourceRange[] =>
+  allow(...Array.from({ length: count }, (_, n) => `10.${net}.${n >> 8}.${n & 255}/32`).sort())
+
+/** The same maps, with the calls for ranges counted. */
+function counting(maps: MemoryMaps): { readonly maps: Maps; readonly calls: () => number } {
+  let calls = 0
+  const counted = <T>(result: T): T => {
+    calls++
+    return result
+  }
+  const of = (store: MapStore): MapStore => ({
+    name: store.name,
+    keyBytes: store.keyBytes,
+    valueBytes: store.valueBytes,
+    maxEntries: store.maxEntries,
+    get: (key) => counted(store.get(key)),
+    put: (key, value, mode) => counted(store.put(key, value, mode)),
+    delete: (key) => counted(store.delete(key)),
+    entries: () => store.entries(),
+    used: () => store.used(),
+  })
+  const ranges = of(maps.store('ranges'))
+  const store: Maps['store'] = (name) => (name === 'ranges' ? ranges : maps.store(name))
+  return { maps: { memory: (name) => maps.memory(name), store }, calls: () => calls }
+}
+
+test('what a port costs that names many ranges does not grow with them, once they are written and read back', () => {
+  const { maps, calls } = counting(new MemoryMaps({ ...small, ranges: 4096 }))
+  const table = new ServiceTable(maps, times)
+  const sources = hosts(400)
+  table.upsert(limited(sources))
+  assert.ok(calls() >= 2 * sources.length, 'they were written and read')
+  const before = calls()
+  for (let port = 81; port <= 90; port++) table.upsert(limited(sources, port))
+  assert.ok(calls() - before < 10 * 4 * 64, `${calls() - before} calls for ten ports`)
+  for (let port = 80; port <= 90; port++) assert.equal(table.read(limited(sources, port).id)?.sources?.length, 400)
+})
+
+test('what somebody else changes in a large set is found in as many readings as it has parts, and is mended', () => {
+  const maps = new MemoryMaps({ ...small, ranges: 4096 })
+  const table = new ServiceTable(maps, times)
+  const sources = hosts(300)
+  table.upsert(limited(sources))
+  const at = (n: number): Uint8Array => encodeRangeKey({ set: 1, prefix: sources[n]?.prefix ?? '' }) ?? new Uint8Array()
+  const edits = [
+    () => void maps.store('ranges').delete(at(7)),
+    () => maps.store('ranges').put(at(299), indexKey(0)),
+    () => sources.forEach((_, n) => void maps.store('ranges').delete(at(n))),
+  ]
+  for (const edit of edits) {
+    edit()
+    const readings = Array.from({ length: 5 }, () => table.read(limited(sources).id)?.sources)
+    assert.notDeepEqual(readings.at(-1), sources)
+    assert.deepEqual(table.upsert(limited(sources)).sources, sources)
+    for (const [n] of sources.entries()) assert.deepEqual(maps.store('ranges').get(at(n)), indexKey(1))
+  }
+})
+
+test('hundreds who share a VIP, each with ranges of its own, take no room for their union, and it answers nobody', () => {
+  const maps = new MemoryMaps({ ...small, ranges: 3900 })
+  const table = new ServiceTable(maps, times)
+  for (let n = 0; n < 7; n++) table.upsert(limited(hosts(300, n), 80 + n))
+  nowNs += 2_000_000_000n
+  table.upsert(limited(hosts(300, 6), 86))
+  assert.equal(maps.store('ranges').used(), 2100)
+  assert.deepEqual([opens(maps, '10.3.0.9', 83), opens(maps, '10.3.0.9', 84)], [true, false])
+  assert.equal(isAnswered(maps, '10.3.0.9'), false)
+  for (let n = 1; n < 7; n++) table.remove(limited(undefined, 80 + n).id)
+  assert.ok(isAnswered(maps, '10.0.0.9'))
+})
+
+test('deny lists that are many are not looked up in one another, and let nobody in together', () => {
+  const denied = (net: number): readonly SourceRange[] => [
+    { prefix: '0.0.0.0/0', isAllowed: true },
+    ...hosts(50, net).map(({ prefix }) => ({ prefix, isAllowed: false })),
+  ]
+  assert.equal(unionOf([denied(1), denied(2)]).filter(({ isAllowed }) => !isAllowed).length, 0)
+  assert.deepEqual(unionOf(Array.from({ length: 15 }, (_, net) => denied(net))), [])
+  const [first = [], second = []] = [hosts(500, 1), hosts(500, 2)]
+  assert.equal(unionOf([first, second]).length, 1000)
+  assert.deepEqual(unionOf([first, second, hosts(500, 3)]), [])
 })
 
 test('when the union of what a VIP answers finds no room, what its Services let in is in force all the same', () => {

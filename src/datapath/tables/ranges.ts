@@ -5,7 +5,8 @@
  *
  *     take:  entries of a new set --> (the frontend names it) --> nobody names the one before --> a second --> gone
  *
- * What somebody else wrote into a set is found by a walk over the map, some entries with each reading. Pure.
+ * A set is read back whole after it was written. What somebody else changes in it later, or writes into it, is found
+ * some entries with each reading: the thousand ports of a Service may name a thousand ranges. Pure.
  */
 import type { SourceRange } from '../../desired/model.ts'
 import { decodeRangeKey, encodeRangeKey } from '../layout.ts'
@@ -15,7 +16,7 @@ import type { TableTimes } from './backends.ts'
 
 /** A packet that read a frontend just before it was replaced reads its ranges within this. */
 const graceNs = 1_000_000_000n
-/** Entries of the map that are looked at with each reading of a set. */
+/** Entries of a set, and of the map, that are looked at with each reading of a set. */
 const walkedAtOnce = 64
 
 interface Held {
@@ -24,6 +25,12 @@ interface Held {
   /** In the order of {@link inOrder}. */
   readonly ranges: readonly SourceRange[]
   readonly prefixes: ReadonlySet<string>
+  /** What was not as it was written when it was looked at last: as it was; undefined: it was not there. */
+  readonly edited: Map<string, SourceRange | undefined>
+  /** Where the next reading goes on. */
+  next: number
+  /** It was not read back since it was written. */
+  isUnread: boolean
   users: number
   leavesNs: bigint | undefined
 }
@@ -99,12 +106,30 @@ export class RangeTable {
   read(set: number): readonly SourceRange[] | undefined {
     if (set === 0) return undefined
     this.#walkOn()
-    const own = (this.#byId.get(set)?.ranges ?? []).flatMap(({ prefix }) => {
-      const value = this.#get(set, prefix)
-      return value === undefined ? [] : { prefix, isAllowed: indexOf(value) !== 0 }
-    })
+    const held = this.#byId.get(set)
+    if (held === undefined) return this.#foreign.get(set) ?? []
+    this.#look(held)
     const foreign = this.#foreign.get(set)
-    return foreign === undefined ? own : inOrder([...own, ...foreign])
+    const { ranges, edited } = held
+    if (edited.size === 0 && foreign === undefined) return ranges
+    const own = ranges.flatMap((range) => (edited.has(range.prefix) ? (edited.get(range.prefix) ?? []) : range))
+    return inOrder([...own, ...(foreign ?? [])])
+  }
+
+  /** At the next entries of a set; at all of them where it was written. */
+  #look(held: Held): void {
+    const { id, ranges, edited } = held
+    const count = held.isUnread ? ranges.length : Math.min(walkedAtOnce, ranges.length)
+    for (let left = count; left > 0; left--) {
+      const range = ranges[held.next++ % ranges.length]
+      if (range === undefined) continue
+      const value = this.#get(id, range.prefix)
+      const isAllowed = value === undefined ? undefined : indexOf(value) !== 0
+      if (isAllowed === range.isAllowed) edited.delete(range.prefix)
+      else edited.set(range.prefix, isAllowed === undefined ? undefined : { prefix: range.prefix, isAllowed })
+    }
+    held.next %= Math.max(1, ranges.length)
+    held.isUnread = false
   }
 
   /** As it was written; undefined for 0. */
@@ -123,7 +148,8 @@ export class RangeTable {
 
   #hold(id: number, ranges: readonly SourceRange[]): Held {
     const prefixes = new Set(ranges.map(({ prefix }) => prefix))
-    const held: Held = { id, name: nameOf(ranges), ranges, prefixes, users: 0, leavesNs: undefined }
+    const read = { edited: new Map<string, SourceRange | undefined>(), next: 0, isUnread: true }
+    const held: Held = { id, name: nameOf(ranges), ranges, prefixes, ...read, users: 0, leavesNs: undefined }
     this.#ids.reserve(id)
     this.#byId.set(id, held)
     // A set that is there twice, as a crash may leave it, is one of them for whoever asks for it next.
@@ -171,16 +197,15 @@ export class RangeTable {
     if (key !== undefined) this.#store.delete(key)
   }
 
-  #isIntact({ id, ranges }: Held): boolean {
-    if (this.#foreign.has(id)) return false
-    return ranges.every(({ prefix, isAllowed }) => {
-      const value = this.#get(id, prefix)
-      return value !== undefined && (indexOf(value) !== 0) === isAllowed
-    })
+  #isIntact(held: Held): boolean {
+    if (this.#foreign.has(held.id)) return false
+    this.#look(held)
+    return held.edited.size === 0
   }
 
   #restore(held: Held): void {
     for (const range of held.ranges) this.#put(held.id, range)
+    held.isUnread = true
     for (const { prefix } of this.#foreign.get(held.id) ?? []) this.#delete(held.id, prefix)
     this.#foreign.delete(held.id)
   }
@@ -208,12 +233,20 @@ export class RangeTable {
   }
 }
 
+const names = new WeakMap<readonly SourceRange[], string>()
+
+/** Made once for each list: every port of a Service has the same one. */
 function nameOf(ranges: readonly SourceRange[]): string {
-  return ranges.map(({ prefix, isAllowed }) => `${isAllowed ? '+' : '-'}${prefix}`).join(' ')
+  const known = names.get(ranges)
+  if (known !== undefined) return known
+  const made = ranges.map(({ prefix, isAllowed }) => `${isAllowed ? '+' : '-'}${prefix}`).join(' ')
+  names.set(ranges, made)
+  return made
 }
 
-/** Each once; by text, which is canonical. */
+/** Each once; by text, which is canonical. The very list where it is so already. */
 function inOrder(ranges: readonly SourceRange[]): readonly SourceRange[] {
+  if (ranges.every(({ prefix }, index) => index === 0 || (ranges[index - 1]?.prefix ?? '') < prefix)) return ranges
   return [...new Map(ranges.map((range) => [range.prefix, range])).values()].sort((a, b) =>
     a.prefix < b.prefix ? -1 : Number(a.prefix > b.prefix),
   )

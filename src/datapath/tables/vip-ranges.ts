@@ -6,10 +6,17 @@ import { HeraldError } from '../../errors.ts'
 import { parsePrefix, prefixAddress, prefixLength, prefixOf, type Prefix } from '../../ip/prefix.ts'
 import type { RangeTable } from './ranges.ts'
 
+/** So many ranges of several lists are made one; a VIP that would answer more answers nobody. */
+const maxUnion = 1024
+/** Each range is looked up in each list that keeps some out. */
+const maxLookUps = 4 * maxUnion
+
 export class VipRanges {
   readonly #ranges: RangeTable
   /** By address: how many frontends name which set. */
   readonly #sets = new Map<string, Map<number, number>>()
+  /** By address: what was made one last, and of which sets. */
+  readonly #unions = new Map<string, { readonly of: string; readonly ranges: readonly SourceRange[] }>()
   /** By address: the set that was taken for it. */
   readonly #taken = new Map<string, number>()
 
@@ -19,7 +26,7 @@ export class VipRanges {
 
   /**
    * The set that is to be written for a VIP, one frontend of which names `to` in place of `from`; undefined: it is new,
-   * or gone. Where the union of several finds no room in the map nobody is answered.
+   * or gone. Where the union of several finds no room in the map, or is too large, nobody is answered.
    */
   change(address: string, from: number | undefined, to: number | undefined): number {
     if (from !== undefined) this.#count(address, from, -1)
@@ -44,8 +51,15 @@ export class VipRanges {
   /** undefined: everybody. */
   #union(address: string): readonly SourceRange[] | undefined {
     const sets = [...(this.#sets.get(address)?.keys() ?? [])]
+    const [of, known] = [sets.join(), this.#unions.get(address)]
+    if (known?.of === of) return known.ranges
+    this.#unions.delete(address)
     if (sets.length === 0 || sets.includes(0)) return undefined
-    return sets.map((set) => this.#ranges.known(set) ?? []).reduce(unionOf)
+    const [first = [], ...others] = sets.map((set) => this.#ranges.known(set) ?? [])
+    if (others.length === 0) return first
+    const ranges = unionOf([first, ...others])
+    this.#unions.set(address, { of, ranges })
+    return ranges
   }
 
   #take(address: string, wanted: readonly SourceRange[] | undefined): number {
@@ -59,13 +73,18 @@ export class VipRanges {
 }
 
 /**
- * What either of two lists lets in. The longest prefix of both that holds an address is as long as that of each list
- * or longer, so at each prefix of both the answer of each list is known.
+ * What any of several lists lets in. The longest prefix of all that holds an address is as long as that of each list or
+ * longer, so at each prefix of all the answer of each list is known. Of too many, who share the address in their
+ * hundreds, nobody is let in: it is made anew with every change of one.
  */
-export function unionOf(a: readonly SourceRange[], b: readonly SourceRange[]): readonly SourceRange[] {
-  const [ofA, ofB] = [judgeOf(a), judgeOf(b)]
-  const all = [...new Set([...a, ...b].map(({ prefix }) => prefix))]
-  return all.map((prefix) => ({ prefix, isAllowed: ofA(prefix) || ofB(prefix) }))
+export function unionOf(lists: readonly (readonly SourceRange[])[]): readonly SourceRange[] {
+  const plain = lists.filter((list) => list.every(({ isAllowed }) => isAllowed))
+  const mixed = lists.filter((list) => !plain.includes(list))
+  const size = lists.reduce((sum, { length }) => sum + length, 0)
+  if (size > maxUnion || size * mixed.length > maxLookUps) return []
+  const judges = [...mixed, ...(plain.length === 0 ? [] : [plain.flat()])].map(judgeOf)
+  const all = [...new Set(lists.flat().map(({ prefix }) => prefix))]
+  return all.map((prefix) => ({ prefix, isAllowed: judges.some((letsIn) => letsIn(prefix)) }))
 }
 
 /** Whether a list lets in what a prefix holds, as far as it does not say more of parts of it. */
