@@ -39,6 +39,12 @@ const lingerMs = 10_000
 /** The thread gets this long to tell the programs that nobody looks. */
 const stopDeadlineMs = 1_000
 
+/**
+ * Lines are garbage in the moment in which they are sent: a young generation as large as the engine likes would fill
+ * with them. What is kept (history, names, what waits) takes half of the rest.
+ */
+const heapLimits = { maxYoungGenerationSizeMb: 6, maxOldGenerationSizeMb: 96 }
+
 interface Looking {
   readonly sink: FlowSink
   /** performance.now() since when it has not taken a chunk. */
@@ -111,6 +117,7 @@ export class FlowsThread implements Flows {
     const worker = new Worker(new URL(`./flow-worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: { mapsFolder, nodeName } satisfies ReaderOptions,
       name: 'flows',
+      resourceLimits: heapLimits,
       // The descriptors are those of libbpf, which Node knows nothing of.
       trackUnmanagedFds: false,
     })
