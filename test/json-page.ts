@@ -103,7 +103,8 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 Lists of routes and Services come in pages. With \`limit\` (1 to 250) or \`continue\` the answer is ` +
   `\`{"items": [...], "continue": "..."}\`; \`continue\` is there when there is more, and is given back as ` +
   `\`continue\` for the next page. With neither of them the answer is the first 250 as a list, and the header ` +
-  `\`herald-continue\` is there when there is more. Verbs follow the pages and print one list. A table that ` +
+  `\`herald-continue\` is there when there is more. Verbs follow the pages and print one list. A page of ` +
+  `Services has fewer where they have thousands of ports, backends and source ranges. A table that ` +
   `changes meanwhile is listed as it is when its turn comes. A place that is not kept any more (too many other ` +
   `walks, another agent) is refused with 410: begin again.
 

@@ -15,6 +15,8 @@ export interface ServiceParts {
   readonly datapath: Pick<Datapath, 'counters'>
 }
 
+/** Ports, backends and source ranges on one page, or those of one Service, which may have a million. */
+const maxPageParts = 50_000
 /** Services that are counted in one turn of the loop, some microseconds each. */
 const sliceServices = 500
 
@@ -29,13 +31,26 @@ export interface ServiceCounts {
 
 /** By name; `continue` is the name of the last one. */
 export function servicesPage(parts: ServiceParts, { limit, continue: after }: PageQuery): Page<ServiceView> {
-  const { keys, isMore } = firstKeys(parts.agent.order.services.keys(), limit, after)
-  const items = keys.flatMap((key) => {
-    const service = parts.agent.order.services.get(key)
-    return service === undefined ? [] : [serviceView(parts, service)]
-  })
+  const { services } = parts.agent.order
+  const { keys, isMore } = firstKeys(services.keys(), limit, after)
+  const items: ServiceView[] = []
+  let shown = 0
+  for (const key of keys) {
+    const service = services.get(key)
+    shown += service === undefined ? 0 : partsOf(service)
+    if (shown > maxPageParts && items.length > 0) return { items, continue: items.at(-1)?.service ?? key }
+    if (service !== undefined) items.push(serviceView(parts, service))
+  }
   const last = keys.at(-1)
   return isMore && last !== undefined ? { items, continue: last } : { items }
+}
+
+function partsOf({ frontends }: DesiredService): number {
+  return frontends.reduce(
+    (sum, { backends, resting, sources }) =>
+      sum + 1 + backends.length + (resting?.length ?? 0) + (sources?.length ?? 0),
+    0,
+  )
 }
 
 /** The first `limit` names behind `after`: one pass, and no more memory than twice the page. */
@@ -109,13 +124,24 @@ function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): Fr
       })),
       ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const })),
     ],
-    ...(frontend.sources === undefined
-      ? {}
-      : { sourceRanges: frontend.sources.map(({ prefix, isAllowed }) => ({ prefix, allowed: isAllowed })) }),
+    ...(frontend.sources === undefined ? {} : { sourceRanges: rangesOf(frontend.sources) }),
     ...(frontend.affinitySec === undefined ? {} : { affinitySeconds: frontend.affinitySec }),
     ...none,
     ...datapath.counters(frontend.id),
   }
+}
+
+type RangesView = NonNullable<FrontendView['sourceRanges']>
+
+const rangeViews = new WeakMap<NonNullable<Frontend['sources']>, RangesView>()
+
+/** Made once for each list: all ports of a Service have the same one. */
+function rangesOf(sources: NonNullable<Frontend['sources']>): RangesView {
+  const known = rangeViews.get(sources)
+  if (known !== undefined) return known
+  const made = sources.map(({ prefix, isAllowed }) => ({ prefix, allowed: isAllowed }))
+  rangeViews.set(sources, made)
+  return made
 }
 
 function stateOf({ agent, speaker }: ServiceParts, service: DesiredService): ServiceView['state'] {

@@ -387,6 +387,34 @@ test('Services come by name, in pages that together are all of them, whatever or
   assert.deepEqual(seen, services.map(({ key }) => key).sort())
 })
 
+test('a page has fewer Services where they have many ports and source ranges, and at least one', async () => {
+  const sources = Array.from({ length: 1_000 }, (_, n) => ({
+    prefix: `10.0.${n >> 8}.${n & 255}/32`,
+    isAllowed: true,
+  }))
+  const large = (name: string, ports: number): DesiredService =>
+    service(`ns/${name}`, [], {
+      frontends: Array.from({ length: ports }, (_, n) => ({
+        id: `203.0.113.10:${n + 1}/TCP`,
+        service: `ns/${name}`,
+        address: '203.0.113.10',
+        protocol: 'TCP',
+        port: n + 1,
+        backends: [],
+        sources,
+      })),
+    })
+  const small = ['a', 'c', 'e', 'f'].map((name) => service(`ns/${name}`, []))
+  const views = viewsOf({ services: [...small, large('b', 60), large('d', 30), large('g', 10), large('h', 10)] })
+  const pages: string[] = []
+  for (let next: string | undefined, isFirst = true; isFirst || next !== undefined; isFirst = false) {
+    const page = await views.services({ limit: 100, ...(next === undefined ? {} : { continue: next }) })
+    pages.push(page.items.map((one) => one.service.slice(3)).join(''))
+    next = page.continue
+  }
+  assert.deepEqual(pages, ['a', 'b', 'cdefg', 'h'])
+})
+
 test('a walk of another process is not gone on with', async () => {
   for (const token of ['', '1', '1.2', 'x.y.z'])
     await assert.rejects(
