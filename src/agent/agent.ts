@@ -9,6 +9,7 @@
  * Services in it in slices, so that a relist of thousands never holds the loop.
  */
 import type { Clock } from '../clock/clock.ts'
+import { Due } from '../clock/due.ts'
 import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, DesiredTunnels, Problem } from '../desired/model.ts'
@@ -58,6 +59,8 @@ const networkMs = seldomMs + 100
 const drainMs = 5_000
 const retryMs = 500
 const retryMaxMs = 30_000
+/** A record of addresses that another agent has, or that takes nothing, is tried again after so long. */
+const recordRetryMs = 2_000
 /** So many frontends are compared with the maps a second: some tenths of a millisecond. */
 const [auditMs, auditFrontends] = [1_000, 64]
 /** Services per slice; each costs some tens of microseconds. */
@@ -87,7 +90,12 @@ export class Agent {
   #podCidrs: readonly DesiredPodCidr[] = []
   #problems: readonly Problem[] = []
   #fileProblems: readonly Problem[] = []
-  #isRunning = false
+  readonly #runs: Due
+  /** What is still to be translated; what comes meanwhile is for the same turn. */
+  readonly #translations: Due
+  readonly #networkLooks: Due
+  readonly #recordRetries: Due
+  readonly #sourceRetries: Due
   #isSynced = false
   #isTranslated = false
   #isSettled = false
@@ -108,6 +116,12 @@ export class Agent {
     const clock = new ScopedClock(parts.clock)
     this.#parts = parts
     this.#clock = clock
+    this.#runs = new Due(clock, () => this.#run())
+    this.#sourceRetries = new Due(clock, () => this.#wake())
+    const translate = (): void => this.#translate()
+    this.#translations = new Due(clock, translate)
+    this.#networkLooks = new Due(clock, translate)
+    this.#recordRetries = new Due(clock, translate)
     this.#holdBackUntil = marker.isRestart ? clock.monotonic() + heldBackMs : undefined
     this.#before = marker.isRestart ? record.read() : undefined
     this.#faults = new Faults(clock, log)
@@ -251,6 +265,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#clock.end()
+    this.#parts.translator.stop()
     this.#endWatch()
     this.#uplinks.stop()
     this.#parts.statuses?.stop()
@@ -262,14 +277,8 @@ export class Agent {
   /** Neighbors may follow the default route, and leave from the address of an interface. */
   #watchNetwork(): () => void {
     const { links, translator } = this.#parts
-    let isDue = false
     const look = (): void => {
-      if (isDue || !translator.usesNetwork) return
-      isDue = true
-      this.#clock.after(networkMs, () => {
-        isDue = false
-        this.#translate()
-      })
+      if (translator.usesNetwork) this.#networkLooks.after(networkMs)
     }
     try {
       return links.watch(look)
@@ -282,9 +291,11 @@ export class Agent {
   /** A bounded number of Services; the others follow in turns of their own. */
   #translate(): void {
     const { translator } = this.#parts
+    if (this.#translations.isDue || this.#isStopped) return
     this.#apply(translator.flush())
-    if (translator.hasMore) this.#clock.soon(() => this.#translate())
-    else if (this.#isSynced && !this.#isTranslated) {
+    if (translator.hasMore) return this.#translations.soon()
+    if (translator.isRecordDue) this.#recordRetries.after(recordRetryMs)
+    if (this.#isSynced && !this.#isTranslated) {
       this.#isTranslated = true
       if (this.tunnels === undefined) this.#ends.applyNone()
       this.#reporter?.touch()
@@ -348,12 +359,7 @@ export class Agent {
   }
 
   #wake(): void {
-    if (this.#isRunning) return
-    this.#isRunning = true
-    this.#clock.soon(() => {
-      this.#isRunning = false
-      this.#run()
-    })
+    this.#runs.soon()
   }
 
   #run(): void {
@@ -401,7 +407,7 @@ export class Agent {
     }
     // Nothing is given up on the strength of a source that cannot be read.
     this.#faults.raise('restart', '', `the source cannot be read; kept as an earlier agent left it: ${names}`)
-    this.#clock.after(retryMaxMs, () => this.#wake())
+    this.#sourceRetries.after(retryMaxMs)
     return true
   }
 

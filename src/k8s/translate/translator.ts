@@ -127,6 +127,16 @@ class NodeTranslator implements Translator {
     return this.#waiting.size > 0 || this.#hasUnsettled
   }
 
+  get isRecordDue(): boolean {
+    const code = this.#addresses.warning?.code
+    return code === 'RecordBusy' || code === 'NotRecorded'
+  }
+
+  stop(): void {
+    this.#settling?.return()
+    this.#settling = undefined
+  }
+
   get usesNetwork(): boolean {
     return this.#node.usesNetwork
   }
@@ -150,6 +160,7 @@ class NodeTranslator implements Translator {
     const { nowMs = () => 0 } = this.#options
     const endMs = nowMs() + flushMs
     const isOver = (): boolean => nowMs() >= endMs
+    const isFirst = !this.hasMore
     if (!this.#settleOn(isOver)) return { services: new Map() }
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
@@ -165,7 +176,7 @@ class NodeTranslator implements Translator {
       this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
-    const services = this.#translateServices(isOver)
+    const services = this.#translateServices(isOver, isFirst)
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
     this.#recordWarning = warning
@@ -321,12 +332,14 @@ class NodeTranslator implements Translator {
     }
   }
 
-  #translateServices(isOver: () => boolean): ReadonlyMap<string, DesiredService | undefined> {
+  /** `isFirst` of the flushes of a change: in the others nobody who waits for the record is settled once more. */
+  #translateServices(isOver: () => boolean, isFirst: boolean): ReadonlyMap<string, DesiredService | undefined> {
     if (this.#round.size === 0 && !this.#isTranslationDue) {
       this.#round = this.#dirty
       this.#dirty = new Set()
     }
-    this.#settle(isOver)
+    if (isFirst || this.#round.size > 0) this.#settle(isOver)
+    for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
     // Who has which address is known before anything is made of it.
     this.#isTranslationDue = this.#settling !== undefined || this.#round.size > 0
     this.#hasUnsettled = this.#isTranslationDue || this.#dirty.size > 0
@@ -357,7 +370,6 @@ class NodeTranslator implements Translator {
       settled += ids.length
       this.#settling = this.#settleThese(ids)
     } while (this.#settleOn(isOver) && this.#round.size > 0 && settled < mostSettled && !isOver())
-    for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
   }
 
   /** False: the turn is over, and there is more. */

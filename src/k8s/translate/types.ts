@@ -63,10 +63,14 @@ export interface Translator {
    */
   flush(): DesiredDelta
   readonly hasMore: boolean
+  /** Addresses could not be recorded: who waits for them is worth a {@link flush} in a while. */
+  readonly isRecordDue: boolean
   /** Addresses of interfaces or default routes decide about neighbors: a change of them is worth a {@link flush}. */
   readonly usesNetwork: boolean
   /** `namespace/name` of the pod that is an endpoint of a Service, as its slices name it. */
   podOf(service: string, address: string): string | undefined
   /** The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed. */
   readonly secrets: ReadonlySet<string>
+  /** Gives back what a settle that is under way holds: the lock of the record. No flush follows. */
+  stop(): void
 }
