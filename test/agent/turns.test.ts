@@ -152,3 +152,34 @@ test('a source that cannot be read is waited for by one wait, however much happe
   }
   assert.equal(next.clock.pending, waits)
 })
+
+test('End-of-RIB follows the settle, also where an earlier agent left its lock: nothing is withdrawn (RFC 4724 4.1)', async (t) => {
+  const { folder, lock } = folderOf(t)
+  const first = agentOf(folder)
+  first.source.put(...objectsOf(all))
+  await first.agent.start()
+  first.clock.settle()
+  const before = [...first.speaker.announced.keys()].sort()
+  assert.equal(before.length, 101)
+  for (const isLocked of [false, true]) {
+    if (isLocked) writeFileSync(lock, '')
+    const next = agentOf(folder)
+    next.source.put(...objectsOf(all + service('new') + slice('new')))
+    await next.agent.start()
+    const round = (): void => {
+      source.flush()
+      if (!speaker.isSynced) clock.soon(round)
+      else atEnd.push(...speaker.announced.keys())
+    }
+    const { source, speaker, clock } = next
+    const atEnd: string[] = []
+    round()
+    clock.settle()
+    assert.deepEqual(
+      before.filter((prefix) => !atEnd.includes(prefix)),
+      [],
+      `locked: ${isLocked}`,
+    )
+    await next.agent.stop()
+  }
+})
