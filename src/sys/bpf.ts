@@ -160,7 +160,10 @@ export class BpfMap {
     return result === -ENOENT ? false : checkedBpf(`delete from ${this.name}`, result) >= 0
   }
 
-  /** Every entry of a hash map, `batchSize` per system call. Entries written meanwhile may or may not be among them. */
+  /**
+   * Every entry of a hash map, `batchSize` per system call. Entries written meanwhile may or may not be among them; of
+   * a trie of which some go meanwhile others may be twice.
+   */
   *entries(batchSize = 4096): Generator<readonly [Uint8Array, Uint8Array]> {
     const { keySize } = this.info
     const { valueBytes } = this
@@ -218,25 +221,37 @@ export class BpfMap {
     return this.info.type === trieType
   }
 
-  /** Key by key; begins anew where the last one was deleted meanwhile. */
+  /**
+   * Key by key. The key after one that is not there is the first: where one goes meanwhile the walk begins anew, and
+   * what was looked up of it is of a wider prefix.
+   */
   *#walk(batchSize: number): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
     const { keySize } = this.info
     const keys = new Uint8Array(keySize * batchSize)
     const values = new Uint8Array(this.valueBytes * batchSize)
-    const next = new Uint8Array(keySize)
     let count = 0
-    for (let from: Uint8Array | null = null; ; from = next.slice()) {
-      const result = libbpfInt('bpf_map_get_next_key', this.fd, from, next)
-      if (result === -ENOENT) break
-      checkedBpf(`list ${this.name}`, result)
-      const value = values.subarray(count * this.valueBytes, (count + 1) * this.valueBytes)
-      if (!this.lookup(next, value)) continue
-      keys.set(next, count * keySize)
-      if (++count < batchSize) continue
-      yield { keys, values, count }
-      count = 0
+    for (let key = this.#keyAfter(null); key !== undefined; ) {
+      const isFound = this.lookup(key, values.subarray(count * this.valueBytes, (count + 1) * this.valueBytes))
+      const next = this.#keyAfter(key)
+      const first = next === undefined ? undefined : this.#keyAfter(null)
+      if (isFound && (next === undefined || first === undefined || Buffer.compare(next, first) !== 0))
+        keys.set(key, count++ * keySize)
+      if (count === batchSize) {
+        yield { keys, values, count }
+        count = 0
+      }
+      key = next
     }
     yield { keys, values, count }
+  }
+
+  /** undefined: it is the last. */
+  #keyAfter(key: Uint8Array | null): Uint8Array | undefined {
+    const next = new Uint8Array(this.info.keySize)
+    const result = libbpfInt('bpf_map_get_next_key', this.fd, key, next)
+    if (result === -ENOENT) return undefined
+    checkedBpf(`list ${this.name}`, result)
+    return next
   }
 
   /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */

@@ -270,3 +270,29 @@ test('a trie that takes no more says so, and what was in it stays', { skip }, (t
   assert.throws(() => map.updateBatch(keys, values, 3), { code: 'ERR_MAP_FULL', errno: 'ENOSPC' })
   assert.equal(map.estimateEntries(), 2)
 })
+
+test('a prefix that goes while a trie is read is not listed with what the wider one holds, and all others are', {
+  skip,
+}, (t) => {
+  const trie = trieOf(t, 64)
+  const ranges = [0x0a000000, 0x0a000100, 0x0a000200].flatMap((address) => [
+    rangeKey(address, 24),
+    rangeKey(address, 28),
+  ])
+  const names = ranges.map((key) => Buffer.from(key).toString('hex'))
+  for (const gone of names) {
+    for (const [i, key] of ranges.entries()) trie.update(key, octets(i))
+    /** Somebody else deletes it when the walk has come to it. */
+    class Meanwhile extends BpfMap {
+      override lookup(key: Uint8Array, value: Uint8Array): boolean {
+        if (Buffer.from(key).toString('hex') === gone) this.delete(key)
+        return super.lookup(key, value)
+      }
+    }
+    const listed = [...new Meanwhile('ranges', trie.fd).entries()]
+    const found = new Map(listed.map(([key, value]) => [Buffer.from(key).toString('hex'), numberOf(value)]))
+    const left = names.flatMap((name, i): [string, number][] => (name === gone ? [] : [[name, i]]))
+    assert.deepEqual([...found].sort(), left.sort(), `without ${gone}`)
+    assert.ok(listed.every(([key, value]) => names[numberOf(value)] === Buffer.from(key).toString('hex')))
+  }
+})
