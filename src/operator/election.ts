@@ -17,6 +17,8 @@ const leaseDurationSec = 15
 const longestWaitSec = 60
 const renewDeadlineMs = 10_000
 const retryMs = 2_000
+/** After an answer that took longer than that: a lost request must not cost the time of the next one. */
+const leastMs = 200
 /** Looks of those that wait are spread by a fifth more. */
 const spread = 1.2
 const rememberedTerms = 8
@@ -86,10 +88,12 @@ export class Election {
     this.#deadline?.cancel()
   }
 
-  #again(): void {
+  #again(startedMs: number): void {
     if (this.#role === 'over') return
-    const ms = this.#role === 'leading' ? retryMs : retryMs * (1 + this.#parts.random() * (spread - 1))
-    this.#wait = this.#parts.clock.after(ms, () => {
+    const { clock, random } = this.#parts
+    const leaderMs = Math.max(leastMs, startedMs + retryMs - clock.monotonic())
+    const ms = this.#role === 'leading' ? leaderMs : retryMs * (1 + random() * (spread - 1))
+    this.#wait = clock.after(ms, () => {
       this.#running = this.#look()
     })
   }
@@ -110,7 +114,7 @@ export class Election {
       if (answer.lease.spec.holder === this.#parts.identity) this.#holds(startedMs)
       else if (this.#role === 'leading') this.#lost(`${answer.lease.spec.holder || 'nobody'} holds the Lease`)
     }
-    this.#again()
+    this.#again(startedMs)
   }
 
   /** Each reason once. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
-import { MemoryLease } from '../../src/k8s/lease.ts'
+import { type LeaseAnswer, type LeaseSpec, MemoryLease } from '../../src/k8s/lease.ts'
 import { Election } from '../../src/operator/election.ts'
 import { MemoryOperatorLog } from '../../src/operator/log.ts'
 
@@ -98,7 +98,7 @@ test('a leader that cannot reach the server leads for 10 s and not longer, and n
   const [a, b] = [candidate('a', lease, clock), candidate('b', lease, clock)]
   a.election.start()
   b.election.start()
-  await pass(4_000, a, b)
+  await pass(5_000, a, b)
   lease.isReachable = false
   await pass(8_000, a, b)
   assert.equal(a.election.isLeader, true)
@@ -245,4 +245,31 @@ test('jumps of the wall clock, forth and back, change nothing', async () => {
     assert.equal(election.isLeader, true)
   }
   assert.deepEqual(events, ['leads'])
+})
+
+/** Its next answers take so long, or are lost after so long. */
+class SlowLease extends MemoryLease {
+  readonly clock = new VirtualClock()
+  readonly next: { readonly ms: number; readonly isLost: boolean }[] = []
+  /** When each renewal was asked for. */
+  readonly askedAt: number[] = []
+
+  override async update(spec: LeaseSpec, resourceVersion: string): Promise<LeaseAnswer> {
+    this.askedAt.push(this.clock.monotonic())
+    const { ms, isLost } = this.next.shift() ?? { ms: 0, isLost: false }
+    if (ms > 0) await new Promise<void>((resolve) => void this.clock.after(ms, resolve))
+    return isLost ? { kind: 'failed', message: 'no answer within 4 s' } : super.update(spec, resourceVersion)
+  }
+}
+
+test('a renewal is asked for every two seconds however long its answer takes, and one that is lost costs no pause', async () => {
+  const lease = new SlowLease()
+  const one = candidate('a', lease, lease.clock)
+  one.election.start()
+  await pass(4_000, one)
+  lease.next.push({ ms: 1_500, isLost: false }, { ms: 4_000, isLost: true }, { ms: 3_000, isLost: false })
+  await pass(30_000, one)
+  assert.deepEqual([one.election.isLeader, one.events], [true, ['leads']])
+  const gaps = lease.askedAt.slice(1).map((at, i) => at - (lease.askedAt[i] ?? 0))
+  assert.deepEqual(gaps.slice(1, 6), [2_000, 2_000, 4_200, 3_500, 2_000])
 })
