@@ -6,10 +6,12 @@
 import type { Clock, Wait } from './clock.ts'
 
 const parts = 4
+/** A timer is a millisecond late or two: of a shorter part it could not be told whether the process ran. */
+const leastMs = 40
 
 /** Runs `late` once unless it is cancelled; after `ms` where nothing stood still. */
 export function deadline(clock: Clock, ms: number, late: () => void): Wait {
-  const partMs = ms / parts
+  const partMs = Math.max(leastMs, ms) / parts
   let wait: Wait
   const next = (left: number): void => {
     const began = clock.monotonic()

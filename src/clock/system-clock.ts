@@ -23,11 +23,13 @@ export class LoopTimer implements Wait {
   readonly #timeout: NodeJS.Timeout
   #due: NodeJS.Immediate | undefined
 
-  /** At most 2^31 - 1 ms. */
+  /** What is over already is over at once; at most 2^31 - 1 ms. */
   constructor(ms: number, action: () => void) {
-    this.#timeout = setTimeout(() => {
+    const over = (): void => {
       this.#due = setImmediate(action)
-    }, ms)
+    }
+    // Of what it does not take, setTimeout tells on stderr, between the lines of the log.
+    this.#timeout = setTimeout(over, Math.min(Math.max(ms, 0), longestMs))
   }
 
   /** Begins anew, also after it was over. */

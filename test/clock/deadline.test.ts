@@ -41,7 +41,7 @@ test('however a process runs and stands still, a deadline ends no earlier than i
     maxLength: 30,
   })
   fc.assert(
-    fc.property(fc.integer({ min: 4, max: 5_000 }), spans, (limitMs, all) => {
+    fc.property(fc.integer({ min: 40, max: 5_000 }), spans, (limitMs, all) => {
       const clock = new VirtualClock()
       let overAt: number | undefined
       deadline(clock, limitMs, () => {
@@ -63,6 +63,13 @@ test('however a process runs and stands still, a deadline ends no earlier than i
       assert.ok(overAt <= limitMs + 2 * stoodStillMs + 0.001)
     }),
   )
+})
+
+test('a deadline of no time, or less, is over soon and not never', async () => {
+  const over: number[] = []
+  for (const ms of [0, -5_000, 1]) deadline(systemClock, ms, () => over.push(ms))
+  await waitFor('each', () => over.length === 3)
+  assert.deepEqual(over.sort(), [-5_000, 0, 1])
 })
 
 test('a deadline goes with the scope of its clock', () => {
@@ -128,4 +135,40 @@ test('the waits of the clock of the system are such timers', async (t) => {
   standStill(50)
   await waitFor('both', () => told.length === 2)
   assert.deepEqual(told, ['read', 'over'])
+})
+
+test('a time that is over already, or is longer than a timer takes, is nothing to warn of', async (t) => {
+  const warnings: string[] = []
+  const onWarning = ({ message }: Error): void => void warnings.push(message)
+  process.on('warning', onWarning)
+  t.after(() => process.off('warning', onWarning))
+  let ran = 0
+  for (const ms of [-1, -3_600_000, 0]) {
+    new LoopTimer(ms, () => ran++)
+    systemClock.after(ms, () => ran++)
+  }
+  const days = new LoopTimer(2 ** 40, () => ran++)
+  await waitFor('all but the days', () => ran === 6)
+  days.cancel()
+  assert.deepEqual(warnings, [])
+})
+
+test('of thousands of timers that are over in one moment each may end or begin another, and none runs twice', async () => {
+  const ran = new Array<number>(4_000).fill(0)
+  const timers = ran.map((_, i) => {
+    const timer: LoopTimer = new LoopTimer(30, () => {
+      ran[i] = (ran[i] ?? 0) + 1
+      // Those behind it are over and did not run yet: one is cancelled, one begins anew, and one itself once more.
+      if (i % 4 === 1) timers[i + 1]?.cancel()
+      if (i % 4 === 0) timers[i + 3]?.refresh()
+      if (i % 4 === 1 && ran[i] === 1) timer.refresh()
+    })
+    return timer
+  })
+  standStill(60)
+  const runs = (): number => ran.reduce((sum, each) => sum + each, 0)
+  await waitFor('all that are to run', () => runs() === 4_000)
+  // Another two rounds bring nothing more.
+  await new Promise<void>((resolve) => void new LoopTimer(80, resolve))
+  assert.deepEqual([...new Set(ran.map((count, i) => `${i % 4}: ${count}`))].sort(), ['0: 1', '1: 2', '2: 0', '3: 1'])
 })
