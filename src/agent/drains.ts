@@ -12,6 +12,8 @@ export interface DrainTimes {
 
 /** Removals in one turn of the loop; each is a few system calls. */
 const sliceRemovals = 64
+/** A withdrawal reaches the routers only while this process runs: a step in which it stood still does not count. */
+const stepMs = 1_000
 
 interface Drain {
   readonly at: number
@@ -52,11 +54,20 @@ export class Drains {
   #wake(at: number): void {
     if (this.#wait !== undefined && this.#wait.at <= at) return
     this.#wait?.wait.cancel()
-    const wait = this.#clock.after(Math.max(0, at - this.#clock.monotonic()), () => {
+    const began = this.#clock.monotonic()
+    const leftMs = Math.max(0, at - began)
+    const wait = this.#clock.after(Math.min(leftMs, stepMs), () => {
       this.#wait = undefined
+      const tookMs = this.#clock.monotonic() - began
+      if (tookMs >= 2 * stepMs) this.#putOff(tookMs)
+      else if (leftMs > stepMs) return this.#wake(at)
       this.#run()
     })
     this.#wait = { at, wait }
+  }
+
+  #putOff(ms: number): void {
+    for (const [id, { at, attempts }] of this.#drains) this.#drains.set(id, { at: at + ms, attempts })
   }
 
   #run(): void {

@@ -14,12 +14,16 @@ class World {
   readonly tried = new Map<string, number[]>()
   /** These fail. */
   readonly stuck = new Set<string>()
-  readonly drains = new Drains(this.clock, times, (id) => {
-    this.tried.set(id, [...(this.tried.get(id) ?? []), this.clock.monotonic()])
-    if (this.stuck.has(id)) return false
-    this.removed.push([id, this.clock.monotonic()])
-    return true
-  })
+  readonly drains: Drains
+
+  constructor(drainMs = times.drainMs) {
+    this.drains = new Drains(this.clock, { ...times, drainMs }, (id) => {
+      this.tried.set(id, [...(this.tried.get(id) ?? []), this.clock.monotonic()])
+      if (this.stuck.has(id)) return false
+      this.removed.push([id, this.clock.monotonic()])
+      return true
+    })
+  }
 }
 
 test('what is wanted no more goes after its time, and what is wanted again in between stays', () => {
@@ -36,6 +40,20 @@ test('what is wanted no more goes after its time, and what is wanted again in be
     ['c', 1_400],
   ])
   assert.equal(clock.pending, 0, 'nothing is left to wake up for')
+})
+
+test('time in which the process stood still is no time in which routers heard of a withdrawal', () => {
+  for (const stillMs of [4_900, 5_100, 3_600_000]) {
+    const { drains, clock, removed } = new World()
+    drains.add('a')
+    clock.standStill(stillMs)
+    assert.deepEqual(removed, [], `${stillMs} ms at the beginning`)
+    clock.advance(999)
+    assert.deepEqual(removed, [])
+    clock.advance(1)
+    assert.deepEqual(removed, [['a', stillMs + 1_000]])
+    assert.equal(clock.pending, 0)
+  }
 })
 
 test('one that drains already and is given up once more begins anew', () => {
@@ -88,15 +106,13 @@ test('a thousand that are due at one moment go in slices, between which the loop
   )
 })
 
-const acts = fc.array(
-  fc.oneof(
-    fc.record({ do: fc.constant('add' as const), id: fc.constantFrom('a', 'b', 'c', 'd') }),
-    fc.record({ do: fc.constant('cancel' as const), id: fc.constantFrom('a', 'b', 'c', 'd') }),
-    fc.record({ do: fc.constant('advance' as const), ms: fc.integer({ min: 0, max: 700 }) }),
-    fc.record({ do: fc.constant('standStill' as const), ms: fc.integer({ min: 0, max: 3_000 }) }),
-  ),
-  { maxLength: 40 },
+const act = fc.oneof(
+  fc.record({ do: fc.constant('add' as const), id: fc.constantFrom('a', 'b', 'c', 'd') }),
+  fc.record({ do: fc.constant('cancel' as const), id: fc.constantFrom('a', 'b', 'c', 'd') }),
+  fc.record({ do: fc.constant('advance' as const), ms: fc.integer({ min: 0, max: 700 }) }),
 )
+const still = fc.record({ do: fc.constant('standStill' as const), ms: fc.integer({ min: 0, max: 6_000 }) })
+const acts = fc.array(act, { maxLength: 40 })
 
 test('however frontends come and go, each goes once for each time that it was given up for good, and never early', () => {
   fc.assert(
@@ -119,14 +135,48 @@ test('however frontends come and go, each goes once for each time that it was gi
           drains.cancel(act.id)
           due.delete(act.id)
         } else {
-          if (act.do === 'advance') clock.advance(act.ms)
-          else clock.standStill(act.ms)
+          clock.advance(act.ms)
           pass()
         }
       }
       clock.advance(times.drainMs)
       pass()
       assert.deepEqual(removed.map(([id]) => id).sort(), expected.sort())
+      assert.equal(clock.pending, 0)
+    }),
+  )
+})
+
+test('however a process runs and stands still, what it gave up is served for its time while it runs, and goes', () => {
+  const drainMs = 5_000
+  /** Less in one step is not told from a busy loop. */
+  const unnoticedMs = 2_000
+  fc.assert(
+    fc.property(fc.array(fc.oneof(act, still), { maxLength: 40 }), (all) => {
+      const { drains, clock, removed } = new World(drainMs)
+      /** By what drains: how long it was served since, as far as that counts. */
+      const served = new Map<string, number>()
+      const pass = (ms: number, go: () => void): void => {
+        const before = removed.length
+        for (const [id, servedMs] of served) served.set(id, servedMs + ms)
+        go()
+        for (const [id] of removed.slice(before)) {
+          assert.ok((served.get(id) ?? 0) >= drainMs, `${id} after ${served.get(id)} ms`)
+          served.delete(id)
+        }
+      }
+      for (const each of all)
+        if (each.do === 'advance') pass(each.ms, () => clock.advance(each.ms))
+        else if (each.do === 'standStill') pass(each.ms < unnoticedMs ? each.ms : 0, () => clock.standStill(each.ms))
+        else if (each.do === 'cancel') {
+          drains.cancel(each.id)
+          served.delete(each.id)
+        } else {
+          drains.add(each.id)
+          served.set(each.id, 0)
+        }
+      pass(drainMs + unnoticedMs, () => clock.advance(drainMs + unnoticedMs))
+      assert.deepEqual([...served.keys()], [])
       assert.equal(clock.pending, 0)
     }),
   )
