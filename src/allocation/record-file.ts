@@ -249,13 +249,19 @@ export class RecordFile {
     rmSync(fresh, { force: true })
     const descriptor = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
     try {
-      writeFileSync(descriptor, text)
-      fsyncSync(descriptor)
-      this.#inode = fstatSync(descriptor).ino
-    } finally {
-      closeSync(descriptor)
+      try {
+        writeFileSync(descriptor, text)
+        fsyncSync(descriptor)
+        this.#inode = fstatSync(descriptor).ino
+      } finally {
+        closeSync(descriptor)
+      }
+      renameSync(fresh, this.path)
+    } catch (error) {
+      // The disk may be full.
+      rmSync(fresh, { force: true })
+      throw error
     }
-    renameSync(fresh, this.path)
     syncFolder(dirname(this.path))
     this.#text = text
     this.#rest = ''

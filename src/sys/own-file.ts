@@ -27,19 +27,27 @@ export function createOwnFile(path: string, mode = 0o600): number {
   return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode)
 }
 
-/** Takes the place of the file at once: it holds the old text or the new one. */
+/**
+ * Takes the place of the file at once: it holds the old text or the new one. Where it throws, nothing is left beside it
+ * on a disk that may be full.
+ */
 export function replaceOwnFile(path: string, text: string): void {
   const fresh = `${path}.new`
   // Whatever is planted there is removed, not followed.
   rmSync(fresh, { force: true, recursive: true })
   const fd = createOwnFile(fresh)
   try {
-    // Not writeSync: a disk that is nearly full takes a part, which is no error.
-    writeFileSync(fd, text)
-  } finally {
-    closeSync(fd)
+    try {
+      // Not writeSync: a disk that is nearly full takes a part, which is no error.
+      writeFileSync(fd, text)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(fresh, path)
+  } catch (error) {
+    rmSync(fresh, { force: true })
+    throw error
   }
-  renameSync(fresh, path)
 }
 
 /** The same without holding the loop. */
@@ -48,11 +56,16 @@ export async function replaceOwnFileLater(path: string, text: string): Promise<v
   await rm(fresh, { force: true, recursive: true })
   const file = await open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
-    await file.writeFile(text)
-  } finally {
-    await file.close()
+    try {
+      await file.writeFile(text)
+    } finally {
+      await file.close()
+    }
+    await rename(fresh, path)
+  } catch (error) {
+    await rm(fresh, { force: true })
+    throw error
   }
-  await rename(fresh, path)
 }
 
 /** The text of a regular file of at most `maxBytes`; undefined when there is none, or something else stands there. */

@@ -3,7 +3,7 @@
  * Prints what the Services had at each step.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openFileBook } from '../../src/allocation/file-book.ts'
 import { FolderAgent, pool, request } from './requests.ts'
@@ -45,6 +45,7 @@ restarted.put(...Array.from({ length: 100 }, (_, i) => request(`late-${String(i)
 restarted.remove('web')
 restarted.put(request('web'))
 note('full', restarted)
+steps['left beside the record'] = readdirSync(join(manifests, '.herald')).filter((name) => name !== 'allocations.yaml')
 for (let i = 0; i < 16; i++) rmSync(join(manifests, `fill-${i}`), { force: true })
 restarted.settle()
 note('room again', restarted)

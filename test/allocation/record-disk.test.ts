@@ -25,6 +25,7 @@ test(
       assert.deepEqual(steps['writable again'], [sorted(five), null])
       assert.equal(steps['in the folder'], true)
       assert.deepEqual(steps['full'], [sorted(five), 'NotRecorded'])
+      assert.deepEqual(steps['left beside the record'], [])
       const late = Array.from({ length: 100 }, (_, i) => [
         `default/late-${String(i).padStart(60, '0')}`,
         [`10.0.0.${5 + i}`],

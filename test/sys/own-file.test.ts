@@ -93,6 +93,7 @@ catch ({ code }) { console.log(code) }`
         { encoding: 'utf8' },
       )
       assert.deepEqual([stdout, readFileSync(file, 'utf8')], ['EFBIG\n', 'old'], call)
+      assert.equal(existsSync(`${file}.new`), false, 'the part that was written takes no room')
     }
   }))
 
