@@ -9,6 +9,7 @@
  * Services in it in slices, so that a relist of thousands never holds the loop.
  */
 import type { Clock } from '../clock/clock.ts'
+import { deadline } from '../clock/deadline.ts'
 import { Due } from '../clock/due.ts'
 import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
@@ -100,8 +101,10 @@ export class Agent {
   #isTranslated = false
   #isSettled = false
   #isStopped = false
-  /** When an earlier agent's routes may be given up all the same; undefined: there was none. */
-  readonly #holdBackUntil: number | undefined
+  /** There was an earlier agent, whose routes may be given up all the same when {@link heldBackMs} are over. */
+  readonly #isRestart: boolean
+  readonly #startedMs: number
+  #isPatienceOver = false
   readonly #before: InForce | undefined
   #isHeldBack = false
   /** What is remembered, and whether it is being written anew. */
@@ -122,7 +125,14 @@ export class Agent {
     this.#translations = new Due(clock, translate)
     this.#networkLooks = new Due(clock, translate)
     this.#recordRetries = new Due(clock, translate)
-    this.#holdBackUntil = marker.isRestart ? clock.monotonic() + heldBackMs : undefined
+    this.#isRestart = marker.isRestart
+    this.#startedMs = clock.monotonic()
+    // What is waited for is read by this process: time in which it stands still does not count.
+    if (marker.isRestart)
+      deadline(clock, heldBackMs, () => {
+        this.#isPatienceOver = true
+        this.#wake()
+      })
     this.#before = marker.isRestart ? record.read() : undefined
     this.#faults = new Faults(clock, log)
     this.#fullMaps = new FullMaps(datapath, this.#faults)
@@ -374,7 +384,7 @@ export class Agent {
 
   /** After a restart, while something that was in force is missing and the wait for it is not over. */
   #mustHoldBack(): boolean {
-    if (this.#holdBackUntil === undefined) return false
+    if (!this.#isRestart) return false
     const { source, log } = this.#parts
     const missing = missingAfterRestart({
       before: this.#before,
@@ -384,20 +394,18 @@ export class Agent {
       source: source.state,
     })
     if (missing.length === 0) return false
-    const leftMs = this.#holdBackUntil - this.#clock.monotonic()
     const names = [
       ...missing.slice(0, namedMissing),
       ...(missing.length > namedMissing ? [`${missing.length - namedMissing} more`] : []),
     ].join(', ')
-    if (leftMs > 0) {
-      if (!this.#isHeldBack) {
+    if (!this.#isPatienceOver) {
+      const leftMs = this.#startedMs + heldBackMs - this.#clock.monotonic()
+      if (!this.#isHeldBack)
         log.warn(
           { missing: missing.length },
           `in force before the restart and not now: ${names}; End-of-RIB and what an earlier agent left wait up to ` +
-            `${Math.ceil(leftMs / 1000)} s for it`,
+            `${Math.max(1, Math.ceil(leftMs / 1000))} s for it`,
         )
-        this.#clock.after(leftMs + 1, () => this.#wake())
-      }
       this.#isHeldBack = true
       return true
     }

@@ -385,6 +385,22 @@ test('an empty source after a restart removes nothing until it had its time', as
   assert.deepEqual([next.speaker.isSynced, next.announced], [true, everything])
 })
 
+test('an hour in which the process stood still is no time that an empty source had', async (t) => {
+  const one = await life(t).start(all)
+  await one.die()
+  const next = await one.restart().start('')
+  next.clock.advance(10_000)
+  next.clock.standStill(3_600_000)
+  assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
+  next.put(all)
+  assert.deepEqual([next.speaker.isSynced, next.announced], [true, everything])
+  const last = await next.restart().start('')
+  last.clock.advance(59_999)
+  assert.equal(last.speaker.isSynced, false)
+  last.clock.advance(1)
+  assert.equal(last.speaker.isSynced, true)
+})
+
 test('a source that cannot be reached after a restart takes nothing away, however long that lasts', async (t) => {
   const one = await life(t).start(all)
   await one.die()
