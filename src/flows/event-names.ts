@@ -61,7 +61,7 @@ export class EventNames {
     const ready: NamedEvent[] = []
     for (const { event, timeMs, key, sinceMs } of this.#waiting) {
       const names = key === undefined ? {} : this.#known.get(key)?.names
-      if (names === undefined && nowMs - sinceMs < patienceMs) break
+      if (names === undefined && isWithin(patienceMs, sinceMs, nowMs)) break
       count++
       ready.push({ ...event, ...names, timeMs })
     }
@@ -75,7 +75,7 @@ export class EventNames {
     for (const { event, key } of this.#waiting) {
       if (key === undefined || questions.has(key)) continue
       const known = this.#known.get(key)
-      if (known !== undefined && nowMs - known.atMs < rememberMs) continue
+      if (known !== undefined && isWithin(rememberMs, known.atMs, nowMs)) continue
       questions.set(key, questionOf(event))
       if (questions.size >= maxQuestions) break
     }
@@ -84,6 +84,9 @@ export class EventNames {
     this.#ask([...questions.values()])
   }
 }
+
+/** Also of a clock that was set back in between. */
+const isWithin = (ms: number, sinceMs: number, nowMs: number): boolean => Math.abs(nowMs - sinceMs) < ms
 
 /** Of no Service, whatever they are sent to. */
 const nameless: ReadonlySet<string> = new Set(['unowned_port', 'unowned_protocol', 'bad_header', 'icmp_unmatched'])

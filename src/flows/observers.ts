@@ -120,7 +120,8 @@ export class Observers {
         this.#ports.end(id)
         return
       }
-      if (nowMs - observer.lastTextMs < heartbeatMs) return
+      // A clock that was set back must not keep us silent until it is where it was.
+      if (Math.abs(nowMs - observer.lastTextMs) < heartbeatMs) return
       this.#add(observer, '\n')
     }
     const text = takeChunk(observer)

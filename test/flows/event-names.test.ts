@@ -78,6 +78,18 @@ test('an agent that does not answer costs an event its names after a second, and
   assert.equal(world.questions.length, 1, 'and it is not pressed with questions meanwhile')
 })
 
+test('a clock that is set back by an hour has nobody wait that long for a name, nor believe one for so long', () => {
+  const world = new Asked()
+  const hourMs = 3_600_000
+  world.names.add(to('203.0.113.1'), 0, hourMs)
+  assert.deepEqual(world.services(hourMs), [])
+  assert.deepEqual(world.services(0), [undefined], 'it goes without one')
+  world.answer(hourMs)
+  world.names.add(to('203.0.113.1'), 0, 0)
+  assert.deepEqual(world.services(0), [web])
+  assert.equal(world.questions.length, 2, 'it is asked anew')
+})
+
 test('one event without a name lets the others wait, so that none overtakes another', () => {
   const world = new Asked()
   world.names.add(to('203.0.113.1'), 1, 0)

@@ -152,6 +152,21 @@ test('while nothing happens a line end goes out now and then, by which who is go
   assert.deepEqual(world.chunks.get(1), ['\n'])
 })
 
+test('a clock that is set back by an hour keeps no line end back by which who is gone is noticed', () => {
+  const world = new World()
+  const hourMs = 3_600_000
+  world.observers.join(1, all, hourMs)
+  world.observers.flush(hourMs + 1_000)
+  assert.deepEqual(world.chunks.get(1) ?? [], [])
+  world.observers.flush(1_000)
+  assert.deepEqual(world.chunks.get(1), ['\n'])
+  world.observers.taken(1, 1_000)
+  world.observers.flush(2_999)
+  assert.equal(world.chunks.get(1)?.length, 1, 'and from then on it counts')
+  world.observers.flush(3_000)
+  assert.equal(world.chunks.get(1)?.length, 2)
+})
+
 test('names are asked for once for many events, and events wait for them in their order, but not for ever', () => {
   const questions: (readonly NameQuestion[])[] = []
   const names = new EventNames((asked) => void questions.push(asked))
