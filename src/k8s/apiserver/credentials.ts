@@ -183,6 +183,7 @@ class KubeCredentials implements Credentials {
   /** A file that is being written, or that names another server now, is not taken: what was good before may still be. */
   renew(): void {
     this.#asked = undefined
+    this.#plugin?.forget()
     if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
     try {
       const { config, server, tokenFile, plugin } = load(this.#place.path, this.#from, this.#place.context)

@@ -68,6 +68,11 @@ export class ExecPlugin {
     return this.#good.credentials
   }
 
+  /** What it printed last was refused: it is run again. */
+  forget(): void {
+    this.#good = undefined
+  }
+
   #run(): Promise<string> {
     return new Promise((resolve, reject) => {
       // A group of its own: what it has started in its turn ends with it, and no terminal is there to ask on.

@@ -5,6 +5,8 @@
  *     watch: {...}\n{...}\n                                          --LineSplitter--> each line
  */
 
+import { recordOf } from '../source.ts'
+
 /** One object, or line, of this many octets is refused: etcd takes at most 1.5 MiB. */
 export const maxObjectBytes = 8 * 2 ** 20
 
@@ -31,11 +33,26 @@ function parse(chunks: readonly Uint8Array[]): unknown {
   const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)
   const managed = managedFieldsIn(Buffer.from(whole.buffer, whole.byteOffset, whole.byteLength))
   try {
-    if (managed === undefined) return JSON.parse(decoder.decode(whole))
-    return JSON.parse(decoder.decode(whole.subarray(0, managed.from)) + decoder.decode(whole.subarray(managed.to)))
+    if (managed !== undefined) {
+      const [before, after] = [whole.subarray(0, managed.from), whole.subarray(managed.to)]
+      const value: unknown = JSON.parse(`${decoder.decode(before)}null${decoder.decode(after)}`)
+      if (isManagedLeftOut(value)) return value
+    }
+    return JSON.parse(decoder.decode(whole))
   } catch (error) {
     throw new StreamFault(`the API server sent what is no JSON: ${error instanceof Error ? error.name : 'error'}`)
   }
+}
+
+/** Empties the list with the null; false: it is none of the metadata of an object, or of that of an event. */
+function isManagedLeftOut(value: unknown): boolean {
+  const event = recordOf(value)
+  return [event, recordOf(event['object'])].some((object) => {
+    const { managedFields } = recordOf(object['metadata'])
+    if (!Array.isArray(managedFields) || managedFields.length !== 1 || managedFields[0] !== null) return false
+    managedFields.pop()
+    return true
+  })
 }
 
 /** As the API server writes it. Within a text it would have a backslash before a quote. */
@@ -172,7 +189,11 @@ export class ItemSplitter {
   /** What was around the elements, with an empty `items`. Throws where the text ended early. */
   end(): unknown {
     if (!this.#isDone) throw new StreamFault('the answer of the API server ended early')
-    return this.#around.take()
+    const around = this.#around.take()
+    const items = recordOf(around)['items']
+    // Under a key with an escape they are items as well, and no empty list of them.
+    if (Array.isArray(items) && items.length > 0) throw new StreamFault('items of the list were not found')
+    return around
   }
 }
 

@@ -69,6 +69,18 @@ test('credentials that the server refused are not used again, however long they 
   assert.deepEqual(await credentials.headers(), bearer('token-2'))
 })
 
+test('they are not used again while the kubeconfig cannot be read either: the plugin that is known is asked', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: plugin() }))
+  assert.deepEqual(await credentials.headers(), bearer('token-1'))
+  writeFileSync(file('kubeconfig'), '{"clusters": [')
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('token-2'))
+  rmSync(file('kubeconfig'))
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('token-3'))
+  assert.deepEqual(await credentials.headers(), bearer('token-3'))
+})
+
 test('tokenFile of a kubeconfig, beside it or elsewhere, goes before token, and is read again when it is refused', async () => {
   for (const name of ['token', file('token')]) {
     writeFileSync(file('token'), 'first\n')

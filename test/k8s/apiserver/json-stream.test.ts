@@ -126,6 +126,39 @@ test('of an object as the API server writes it nothing of managedFields is made'
   assert.deepEqual(found, [{ type: 'ADDED', object }])
 })
 
+test('a list of that name that is somewhere else is read in full, whatever the metadata have of their own', () => {
+  const own = [{ manager: 'kubectl', fieldsV1: { 'f:spec': {} } }]
+  const spec = { managedFields: [1, [2], { managedFields: ['x'] }] }
+  const objects = [
+    { metadata: { name: 'a' }, spec },
+    { metadata: { name: 'a', managedFields: [] }, spec },
+    { metadata: { name: 'a', managedFields: own }, spec },
+    { spec, metadata: { name: 'a', managedFields: own } },
+    { spec, metadata: { name: 'a', managedFields: [] } },
+    { metadata: { labels: { managedFields: own } }, managedFields: own },
+    { managedFields: own, metadata: { annotations: { managedFields: '"managedFields":[' } } },
+  ]
+  // What the metadata have is nobody's affair.
+  const withoutOwn = (read: unknown): string =>
+    JSON.stringify(read, (key, value: unknown) =>
+      key === 'metadata' ? { ...(value as object), managedFields: undefined } : value,
+    )
+  for (const object of objects)
+    for (const size of [1, 7, 65_536]) {
+      const lines = new LineSplitter()
+      const found: unknown[] = []
+      const event = { type: 'ADDED', object }
+      for (const piece of pieces(bytes(`${JSON.stringify(event)}\n`), [size])) lines.push(piece, (it) => found.push(it))
+      assert.equal(withoutOwn(found), withoutOwn([event]))
+      assert.equal(withoutOwn(split(JSON.stringify({ items: [object] }), [size]).items), withoutOwn([object]))
+    }
+})
+
+test('items whose key is written with an escape are a fault, and no list of nothing', () => {
+  assert.throws(() => split('{"kind":"ServiceList","\\u0069tems":[{"metadata":{"name":"web"}}]}'), StreamFault)
+  assert.deepEqual(split('{"\\u0069tems":[]}'), { items: [], around: { items: [] } })
+})
+
 test('managedFields without an end is no JSON, as anything without an end', () => {
   const lines = new LineSplitter()
   assert.throws(() => lines.push(bytes('{"metadata":{"managedFields":[{"a":"]}}\n'), () => {}), StreamFault)
