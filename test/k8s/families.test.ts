@@ -10,6 +10,7 @@ import {
   pool,
   service,
   serviceOf,
+  slice,
   smallestPolicy,
   translatorWith,
   verdictOf,
@@ -115,6 +116,14 @@ test('an empty text and null are "not set" in every enumerated field, and an emp
   }
   const delta = translatorWith(base + four + service('web', ', loadBalancerIP: 198.51.100.5', asks(''))).flush()
   assert.deepEqual(addressesOf(delta, 'web'), ['198.51.100.5'])
+})
+
+test('an empty namespace is none, of a Service and of a slice', () => {
+  for (const nothing of ['""', 'null', '~']) {
+    const text = (service('web') + slice('web')).replaceAll('namespace: default', `namespace: ${nothing}`)
+    const delta = translatorWith(base + four + text).flush()
+    assert.deepEqual([serviceOf(delta, 'web').routes.length, delta.problems], [1, undefined], nothing)
+  }
 })
 
 test('a word that is none of the allowed ones is an error of that Service; its last good version stays', () => {

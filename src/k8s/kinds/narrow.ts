@@ -11,7 +11,7 @@ import * as z from 'zod'
 import type { ProblemCode } from '../../desired/codes.ts'
 import { nearest } from './nearest.ts'
 import { readQuickly, refused } from './quick-reader.ts'
-import { canonicalTime, textMap } from './schemas.ts'
+import { canonicalTime, optionalText, textMap } from './schemas.ts'
 
 export type FieldPath = readonly (string | number)[]
 
@@ -44,7 +44,8 @@ export const wholeObject: Part = { at: [], meanwhile: 'the last good version sta
 
 export const metadataSchema = z.object({
   name: z.string().min(1),
-  namespace: z.string().nullish(),
+  /** "" is none, as the API server has it. */
+  namespace: optionalText.optional(),
   /** Another one is another object of the same name. */
   uid: z.string().nullish(),
   labels: textMap,

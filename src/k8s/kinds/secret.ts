@@ -62,24 +62,37 @@ function keyOf({ data, stringData }: z.infer<typeof schema>): FoundKey {
   const key = decodeBase64(encoded)
   return key === undefined
     ? bad(path, 'InvalidKey', 'the key is not base64', 'Encode it with `echo -n KEY | base64`, or use stringData.')
-    : checkedKey(key, path)
+    : checkedKey(key, path, encodedEnd)
 }
 
 /** A key that is written as it is, in octets. */
 export function plainKey(written: unknown, path: FieldPath): FoundKey {
-  return typeof written === 'string' ? checkedKey(octetsOf(new TextEncoder().encode(written)), path) : notText(path)
+  if (typeof written !== 'string') return notText(path)
+  return checkedKey(octetsOf(new TextEncoder().encode(written)), path, plainEnd)
 }
 
-function checkedKey(key: string, path: FieldPath): FoundKey {
+/** Where a line end, or a blank, at the end of a key comes from, and how to write the key without. */
+interface WrittenEnd {
+  readonly madeBy: string
+  readonly remedy: string
+}
+
+const encodedEnd: WrittenEnd = { madeBy: '`echo`', remedy: 'Encode it without: `echo -n KEY | base64`.' }
+const plainEnd: WrittenEnd = { madeBy: 'a block of text (|)', remedy: 'Write it in quotes, as password: "...".' }
+
+function checkedKey(key: string, path: FieldPath, end: WrittenEnd): FoundKey {
   if (key === '') return bad(path, 'InvalidKey', 'the key is empty', 'Write the key that the router has.')
-  if (key.length > maxKeyOctets)
-    return bad(
-      path,
-      'KeyTooLong',
-      `the key has ${key.length} octets, and the kernel takes at most ${maxKeyOctets} (TCP-MD5)`,
-      `Use a key of at most ${maxKeyOctets} octets, here and on the router.`,
-    )
-  return { key, faults: oddities(key).map(([message, remedy]) => fault('warning', path, 'OddKey', message, remedy)) }
+  if (key.length > maxKeyOctets) {
+    const message = `the key has ${key.length} octets, and the kernel takes at most ${maxKeyOctets} (TCP-MD5)`
+    const lineEnd = /[\r\n]+$/.exec(key)
+    return lineEnd !== null && lineEnd.index <= maxKeyOctets
+      ? bad(path, 'KeyTooLong', `${message}; it ends in a line end, which ${end.madeBy} adds`, end.remedy)
+      : bad(path, 'KeyTooLong', message, `Use a key of at most ${maxKeyOctets} octets, here and on the router.`)
+  }
+  return {
+    key,
+    faults: oddities(key, end).map(([message, remedy]) => fault('warning', path, 'OddKey', message, remedy)),
+  }
 }
 
 const notText = (path: FieldPath): FoundKey =>
@@ -97,11 +110,11 @@ function fieldOf(map: unknown): unknown {
 }
 
 /** What a router is unlikely to have in its key; it is used all the same. */
-function oddities(key: string): readonly (readonly [string, string])[] {
-  const retype = 'Encode it without: `echo -n KEY | base64`.'
+function oddities(key: string, end: WrittenEnd): readonly (readonly [string, string])[] {
   if (/[\r\n]$/.test(key))
-    return [['the key ends in a line end, which `echo` adds and the router does not have', retype]]
-  if (/^\s|\s$/.test(key)) return [['the key begins or ends with a blank', retype]]
+    return [[`the key ends in a line end, which ${end.madeBy} adds and the router does not have`, end.remedy]]
+  // Octets, of which one above 0x7f is part of a character and no blank.
+  if (/^[ \t\v\f]|[ \t\v\f]$/.test(key)) return [['the key begins or ends with a blank', end.remedy]]
   if (/[\0-\x1f\x7f]/.test(key))
     return [['the key holds a control character, which a router cannot be given', 'Use printable characters.']]
   if (/[\x80-\xff]/.test(key))
