@@ -267,6 +267,7 @@ export class Agent {
   #auditSoon(): void {
     this.#clock.after(auditMs, () => {
       this.order.audit(auditFrontends)
+      this.#fullMaps.judge()
       this.#auditSoon()
     })
   }

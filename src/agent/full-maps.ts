@@ -13,6 +13,7 @@ export class FullMaps {
     this.#faults = faults
   }
 
+  /** After each change, and now and then: a removal at the end of a drain makes room as well. */
   judge(): void {
     const problems = this.#datapath.status.problems ?? []
     for (const subject of this.#raised.keys()) {

@@ -274,6 +274,8 @@ export class Order {
         return noPrefixes
       case 'drain':
         this.#claims.own(step.frontend, undefined)
+        // What nobody owns is not looked at any more.
+        this.#ports.faults.clear('edited', step.frontend)
         if (this.#held.has(step.frontend)) this.#drains.add(step.frontend)
         return noPrefixes
       case 'keep':

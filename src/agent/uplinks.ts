@@ -111,8 +111,9 @@ export class Uplinks {
 
   #look(): void {
     const { clock, links, faults, datapath } = this.#parts
+    if (datapath.status.kind === 'none') return
     const ends = [...this.#neighbors, ...this.#nodes]
-    if (ends.length === 0 || datapath.status.kind === 'none') return
+    if (ends.length === 0) return this.#rest()
     const at = clock.monotonic()
     let seen: LinksSeen
     try {
@@ -131,6 +132,15 @@ export class Uplinks {
     const { at: before, debtMs } = this.#lastLook
     const stillMs = debtMs === 0 ? 0 : Math.max(0, debtMs - (at - before) * lookShare)
     this.#lastLook = { at: endedAt, debtMs: stillMs + endedAt - at }
+  }
+
+  /** Nothing needs an uplink: nothing is wrong with any. */
+  #rest(): void {
+    for (const what of ['look', 'lost', 'retry'] as const) this.#cancel(what)
+    for (const fault of ['links', 'attach', 'uplink']) this.#parts.faults.clear(fault, '')
+    this.#lostAt = undefined
+    this.#attached = undefined
+    this.#failures = 0
   }
 
   #attach(wanted: readonly Link[], others: readonly Link[]): void {

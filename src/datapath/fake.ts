@@ -1,6 +1,6 @@
 /** The datapath in memory: the same tables over maps that are as bounded and as particular as the kernel's. Pure. */
 import { HeraldError } from '../errors.ts'
-import type { Datapath } from './datapath.ts'
+import type { Datapath, DatapathProblem } from './datapath.ts'
 import { schema, type MapName } from './layout.ts'
 import { MemoryMaps } from './memory-maps.ts'
 import { servedOver } from './served.ts'
@@ -21,6 +21,8 @@ export interface FakeDatapath extends Datapath {
   readonly maps: MemoryMaps
   /** Interfaces that the kernel refuses: programs cannot be attached there, those on others are. */
   readonly refused: Set<string>
+  /** What it says of its maps. */
+  readonly problems: DatapathProblem[]
 }
 
 /** Small: a node of a test. */
@@ -30,12 +32,14 @@ export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatap
   const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
   let interfaces = [...(options.interfaces ?? [])]
   const refused = new Set<string>()
+  const problems: DatapathProblem[] = []
   return {
     maps,
     refused,
+    problems,
     ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n }),
     get status() {
-      return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema }
+      return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema, problems }
     },
     attach: (names) => {
       interfaces = names.filter((name) => !refused.has(name))

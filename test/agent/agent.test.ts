@@ -279,6 +279,24 @@ test('full maps are one fault, said once, which ends with its cause', async (t) 
   assert.ok((one.agent.failures.get('program ERR_MAP_FULL') ?? 0) >= fault.times)
 })
 
+test('a map that cannot be made larger is a fault for as long as it is, also where nothing else happens', async (t) => {
+  const one = await life(t).start(all)
+  const problem = { subject: 'frontends', text: 'map frontends is 90 % full and cannot be made larger', times: 1 }
+  const faults = (): readonly unknown[] => one.agent.faults.map(({ key, text, times }) => [key, text, times])
+  const text = `frontends: ${problem.text}`
+  one.datapath.problems.push(problem)
+  one.clock.advance(1_000)
+  assert.deepEqual(faults(), [['map', text, 1]])
+  one.clock.advance(30_000)
+  assert.deepEqual(faults(), [['map', text, 1]])
+  one.datapath.problems[0] = { ...problem, times: 2 }
+  one.clock.advance(1_000)
+  assert.deepEqual([faults(), one.lines(/cannot be made larger/)], [[['map', text, 2]], 1])
+  one.datapath.problems.pop()
+  one.clock.advance(1_000)
+  assert.deepEqual(faults(), [])
+})
+
 test('programs that cannot be attached: nothing is announced but PodCIDRs, and it is tried until it works', async (t) => {
   const one = life(t)
   one.datapath.refused.add('eth0')

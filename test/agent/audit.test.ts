@@ -42,6 +42,22 @@ for (const [what, edit] of edits)
     assert.equal(world.faults.totals.get('edited'), 1)
   })
 
+test('what somebody changed and was written again is no fault any more when its Service goes before the next look', () => {
+  for (const [what, edit] of edits) {
+    const world = new World()
+    world.order.want(want(service('web', vip, ['10.1.0.1', '10.1.0.2'])))
+    world.run()
+    edit(world)
+    world.order.audit(8)
+    world.run()
+    world.order.want(new Map([['default/web', undefined]]))
+    world.run()
+    world.clock.advance(60_000)
+    world.run()
+    assert.deepEqual([world.faults.current, world.kernel.readAll()], [[], []], what)
+  }
+})
+
 test('a look goes on where the last one ended', () => {
   const world = new World()
   for (let n = 1; n <= 5; n++) world.order.want(want(service(`web-${n}`, `10.0.0.${n}`, [`10.1.0.${n}`])))

@@ -104,6 +104,40 @@ test('serving ends after a second without uplink, and begins again with the next
   assert.deepEqual([serving, faults.current], [[true, false, true], []])
 })
 
+test('what was wrong with the uplinks is over when nothing needs one any more, and is found anew with the next neighbor', () => {
+  class Broken extends MemoryLinks {
+    isBroken = false
+    override look(): ReturnType<MemoryLinks['look']> {
+      if (this.isBroken) throw new HeraldError('ERR_SYSCALL', 'list links: ENOBUFS', { errno: 'ENOBUFS' })
+      return super.look()
+    }
+  }
+  const links = new Broken()
+  const { clock, datapath, faults, uplinks, serving } = bench(links)
+  const keys = (): readonly string[] => faults.current.map(({ key }) => key)
+  datapath.refused.add('eth1')
+  links.set([eth1], [eth1])
+  clock.advance(2_000)
+  links.isBroken = true
+  clock.advance(60_000)
+  assert.deepEqual(keys(), ['attach', 'uplink', 'links'])
+  uplinks.setNeighbors([])
+  assert.deepEqual(keys(), [])
+  const looks = links.looks
+  clock.advance(300_000)
+  assert.deepEqual([keys(), links.looks], [[], looks])
+  links.isBroken = false
+  datapath.refused.clear()
+  links.set([], [])
+  uplinks.setNeighbors([{ address: '192.0.2.1' }])
+  assert.deepEqual(keys(), [], 'a second is a moment')
+  clock.advance(1_000)
+  assert.deepEqual([keys(), serving.at(-1)], [['uplink'], false])
+  links.set([eth0], [eth0])
+  clock.advance(10)
+  assert.deepEqual([keys(), serving.at(-1)], [[], true])
+})
+
 test('a flood of events is a few looks, and the last of them sees the last state', () => {
   const { clock, links, attached } = bench()
   const before = links.looks
