@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import type { ProgrammedFrontend } from '../../src/datapath/datapath.ts'
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 import { Crash, service, want, World } from './world.ts'
 
@@ -106,6 +107,35 @@ test('a failed write leaves the Service unannounced, says so and is retried with
   world.advance(1)
   assert.equal(world.order.verdict('default/web').code, 'Programmed')
   assert.deepEqual([...world.routers.keys()], ['10.0.0.1/32'])
+})
+
+test('what is read back otherwise than it was written is not announced, says so and is written again', () => {
+  const web = service('web', '10.0.0.1', ['10.1.0.1', '10.1.0.2'])
+  const limits = { sources: [{ prefix: '192.0.2.0/24', isAllowed: true }], affinitySec: 60 }
+  const resting = [{ address: '10.1.0.3', port: 8080 }]
+  const asked = { ...web, frontends: web.frontends.map((frontend) => ({ ...frontend, ...limits, resting })) }
+  const others: readonly ((held: ProgrammedFrontend) => ProgrammedFrontend)[] = [
+    (held) => ({ ...held, backends: held.backends.slice(1) }),
+    (held) => ({ ...held, backends: [...held.backends, { address: '10.1.0.9', port: 8080 }] }),
+    (held) => ({ ...held, backends: held.backends.map((backend) => ({ ...backend, port: 9090 })) }),
+    (held) => ({ ...held, backends: held.backends.map((backend) => ({ ...backend, node: '192.0.2.9' })) }),
+    ({ resting: _resting, ...held }) => held,
+    ({ sources: _sources, ...held }) => held,
+    (held) => ({ ...held, sources: [{ prefix: '192.0.2.0/24', isAllowed: false }] }),
+    ({ affinitySec: _affinity, ...held }) => held,
+  ]
+  for (const readsBack of others) {
+    const world = new World()
+    world.readsBack = readsBack
+    world.order.want(want(asked))
+    world.run()
+    assert.equal(world.order.verdict('default/web').code, 'ProgrammingFailed', String(readsBack))
+    assert.match(world.faults.current.map(({ key, text }) => `${key}: ${text}`).join(), /^program ERR_READ_BACK: /)
+    assert.equal(world.routers.size, 0)
+    world.readsBack = (held) => held
+    world.advance(1_500)
+    assert.deepEqual([[...world.routers.keys()], world.faults.current], [['10.0.0.1/32'], []])
+  }
 })
 
 test('a failed change of backends leaves the announced address as it was', () => {

@@ -13,6 +13,8 @@ test('forwarding was preserved where programs of the earlier process are on an i
     why: 'the programs of the earlier process are on eth0, eth1',
   })
   assert.equal(of(true).isPreserved, false, 'maps alone forward nothing')
+  const lost = forwardingOf({ kind: 'ebpf', adopted: true, interfaces: ['eth0'], lostUplinks: 1 })
+  assert.deepEqual([lost.isPreserved, /1 are gone/.test(lost.why)], [false, true])
   assert.equal(of(false, 'eth0').isPreserved, false, 'programs of this process were not there meanwhile')
   assert.equal(forwardingOf({ kind: 'none', adopted: false, interfaces: [] }).isPreserved, true)
 })

@@ -8,6 +8,7 @@ import { Faults } from '../../src/agent/faults.ts'
 import { Order, type OrderPorts } from '../../src/agent/order.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { createFakeDatapath, type FakeDatapath } from '../../src/datapath/fake.ts'
+import type { ProgrammedFrontend } from '../../src/datapath/datapath.ts'
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 import { HeraldError } from '../../src/errors.ts'
 import type { PrefixRoutes } from '../../src/speaker/protocol.ts'
@@ -49,6 +50,8 @@ export class World {
   #crashAfter = Infinity
   failing = false
   readonly failingIds = new Set<string>()
+  /** What is read back of a write, in place of what the kernel holds. */
+  readsBack = (held: ProgrammedFrontend): ProgrammedFrontend => held
   order = this.start()
 
   noFaults(): Faults {
@@ -67,7 +70,7 @@ export class World {
         upsert: (frontend) =>
           this.#act(`upsert ${frontend.id}`, () => {
             if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
-            return this.kernel.upsert(frontend)
+            return this.readsBack(this.kernel.upsert(frontend))
           }),
         remove: (id) =>
           this.#act(`remove ${id}`, () => {

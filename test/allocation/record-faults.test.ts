@@ -169,22 +169,30 @@ test('lines of Services that are gone are bounded in number: the oldest go first
     assert.doesNotMatch(text, /default\/s39"/)
   }))
 
-test('room is made only in the pool that lacks it, and one line at a time', () =>
-  inFolder((folder) => {
-    const both = [
-      pool('a', ['10.0.0.0-10.0.0.1'], { selectors: [{ matchLabels: { in: 'a' } }] }),
-      pool('b', ['10.0.1.0-10.0.1.1'], { selectors: [{ matchLabels: { in: 'b' } }] }),
-    ]
-    const agent = new FolderAgent(bookIn(folder), both)
-    const inPool = (name: string, letter: string): ReturnType<typeof request> =>
-      request(name, { labels: { in: letter } })
-    agent.put(inPool('a1', 'a'), inPool('a2', 'a'), inPool('b1', 'b'), inPool('b2', 'b'))
-    agent.remove('a1', 'a2', 'b1', 'b2')
-    agent.put(inPool('new', 'a'))
-    assert.equal(agent.of('new'), '10.0.0.0')
-    agent.put(inPool('a2', 'a'), inPool('b1', 'b'), inPool('b2', 'b'))
-    assert.deepEqual([agent.of('a2'), agent.of('b1'), agent.of('b2')], ['10.0.0.1', '10.0.1.0', '10.0.1.1'])
-  }))
+test('room is made only in the pool that lacks it, and one line at a time, whoever of all pools went first', async () => {
+  const both = [
+    pool('a', ['10.0.0.0-10.0.0.1'], { selectors: [{ matchLabels: { in: 'a' } }] }),
+    pool('b', ['10.0.1.0-10.0.1.1'], { selectors: [{ matchLabels: { in: 'b' } }] }),
+  ]
+  const inPool = (name: string, letter: string): ReturnType<typeof request> => request(name, { labels: { in: letter } })
+  for (const [lacking, first, second, ...others] of [
+    ['a', '10.0.0.0', '10.0.0.1', 'b1', '10.0.1.0', 'b2', '10.0.1.1'],
+    ['b', '10.0.1.0', '10.0.1.1', 'a1', '10.0.0.0', 'a2', '10.0.0.1'],
+  ] as const)
+    await inFolder((folder) => {
+      const agent = new FolderAgent(bookIn(folder), both)
+      agent.put(inPool('a1', 'a'), inPool('a2', 'a'), inPool('b1', 'b'), inPool('b2', 'b'))
+      agent.remove('a1', 'a2', 'b1', 'b2')
+      agent.put(inPool('new', lacking))
+      assert.equal(agent.of('new'), first)
+      const [one, oneAddress, two, twoAddress] = others
+      agent.put(inPool(`${lacking}2`, lacking), inPool(one, one.charAt(0)), inPool(two, two.charAt(0)))
+      assert.deepEqual(
+        [`${lacking}2`, one, two].map((name) => agent.of(name)),
+        [second, oneAddress, twoAddress],
+      )
+    })
+})
 
 test('room is made in the family that lacks it: a line of the other one stays', () =>
   inFolder((folder) => {

@@ -140,6 +140,25 @@ test('another node, or a new address of one, is nothing to the Services unless i
   assert.match(delta.problems?.at(-1)?.message ?? '', /198\.51\.2\.88 \(the address of node node-z\)/)
 })
 
+test('a Namespace that no pool looks at, and a pool that says the same, are nothing to the Services', () => {
+  const many = Array.from({ length: 600 }, (_, i) => service(`s${i}`)).join('')
+  const translator = translatorWith(smallestPolicy + node + pool.replace('/28', '/16') + many)
+  flushAll(translator)
+  const namespace = '---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: blue}}\n'
+  const said = pool.replace('/28', '/16')
+  for (const text of [
+    namespace,
+    namespace.replace('blue', 'green'),
+    said.replace('name: pool', 'name: pool, annotations: {example.org/owner: us}'),
+    said.replace('blocks: [', 'disabled: false, blocks: ['),
+  ]) {
+    change(translator, text)
+    assert.equal(translator.hasMore, false, text)
+  }
+  change(translator, said.replace('/16', '/17'))
+  assert.equal(translator.hasMore, true)
+})
+
 test('addresses of thousands are settled in parts, and nothing is made of them before the last part', () => {
   const many = Array.from({ length: 300 }, (_, i) => service(`s${i}`)).join('')
   let now = 0

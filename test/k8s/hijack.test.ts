@@ -52,24 +52,26 @@ test('addresses of special use, nodes, pods and neighbors are not announced, who
   ]) {
     const families = ip.includes(':') && !ip.includes('.') ? ', ipFamilies: [IPv6]' : ''
     const text = smallestPolicy + node + other + wide + withStatus(ip, families) + slice('web')
-    const web = serviceOf(translatorWith(text, { datapath: 'none' }).flush(), 'web')
-    const verdict = verdictOf(web, 'allocated')
-    assert.deepEqual([web.routes, web.frontends, verdict?.ok, verdict?.code], [[], [], false, 'ReservedAddress'], ip)
-    assert.match(verdict?.message ?? '', /it is not announced/)
+    for (const isAllocatedElsewhere of [false, true]) {
+      const web = serviceOf(translatorWith(text, { datapath: 'none', isAllocatedElsewhere }).flush(), 'web')
+      const verdict = verdictOf(web, 'allocated')
+      assert.deepEqual([web.routes, web.frontends, verdict?.ok, verdict?.code], [[], [], false, 'ReservedAddress'], ip)
+      assert.match(verdict?.message ?? '', /it is not announced/)
+    }
   }
 })
 
 test('an address outside of every pool is not announced; inside a disabled one it is', () => {
-  const of = (pools: string): readonly unknown[] => {
-    const web = serviceOf(
-      translatorWith(smallestPolicy + node + pools + withStatus('198.51.100.3') + slice('web')).flush(),
-      'web',
-    )
-    return [web.routes.length, verdictOf(web, 'allocated')?.code]
+  for (const isAllocatedElsewhere of [false, true]) {
+    const of = (pools: string): readonly unknown[] => {
+      const text = smallestPolicy + node + pools + withStatus('198.51.100.3') + slice('web')
+      const web = serviceOf(translatorWith(text, { isAllocatedElsewhere }).flush(), 'web')
+      return [web.routes.length, verdictOf(web, 'allocated')?.code]
+    }
+    assert.deepEqual(of(''), [0, 'NotInPool'])
+    assert.deepEqual(of(pool.replace('blocks:', 'disabled: true, blocks:')), [1, 'Allocated'])
+    assert.deepEqual(of(pool), [1, 'Allocated'])
   }
-  assert.deepEqual(of(''), [0, 'NotInPool'])
-  assert.deepEqual(of(pool.replace('blocks:', 'disabled: true, blocks:')), [1, 'Allocated'])
-  assert.deepEqual(of(pool), [1, 'Allocated'])
 })
 
 test('the status is parsed strictly: what is no address is said and takes no part', () => {

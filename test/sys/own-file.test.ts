@@ -1,7 +1,17 @@
 /** What the program writes follows no link that somebody planted. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -36,6 +46,11 @@ test('the mark of a restart replaces a planted link and is not read through one'
     assert.equal(marker.isRestart, false)
     marker.set()
     assert.equal(marker.isRestart, true)
+    // The very text that counts, but in a file outside.
+    renameSync(join(folder, 'sessions'), join(folder, '..', 'elsewhere'))
+    symlinkSync('../elsewhere', join(folder, 'sessions'))
+    assert.equal(readFileSync(join(folder, 'sessions'), 'utf8'), readOwnFile(join(folder, '..', 'elsewhere')))
+    assert.equal(new RestartMarker(folder).isRestart, false)
     marker.clear()
     assert.equal(new RestartMarker(folder).isRestart, false)
   }))
