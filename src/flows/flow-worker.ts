@@ -105,7 +105,7 @@ function stop(): void {
 port.on('message', (message: ToReader) => {
   switch (message.type) {
     case 'observe':
-      return observers.join(message.id, message.query, Date.now())
+      return observers.join(message.id, message.query, Date.now(), message.askedMs)
     case 'taken':
       return observers.taken(message.id, Date.now())
     case 'leave':

@@ -69,12 +69,12 @@ export class FlowsThread implements Flows {
     compileFilter(query)
     if (this.#looking.size >= maxObservers && !this.#makeRoom())
       throw new HeraldError('ERR_BUSY', `${maxObservers} observers look already`)
-    const id = this.#nextId++
+    const [id, askedMs] = [this.#nextId++, Date.now()]
     this.#looking.set(id, { sink, sentAt: undefined })
     const join = (): void => {
       clearTimeout(this.#linger)
       if (this.#looking.has(id))
-        (this.#worker ?? this.#start()).postMessage({ type: 'observe', id, query } satisfies ToReader)
+        (this.#worker ?? this.#start()).postMessage({ type: 'observe', id, query, askedMs } satisfies ToReader)
     }
     // The ring has one reader: the next thread begins when the one before is done with it.
     if (this.#ending === undefined) join()

@@ -47,7 +47,8 @@ export class Observers {
     this.#ports = ports
   }
 
-  join(id: number, query: FlowQuery, nowMs: number): void {
+  /** Who follows sees what happened since it asked (`askedMs`), however late it joins; by default from now on. */
+  join(id: number, query: FlowQuery, nowMs: number, askedMs = Infinity): void {
     const observer: Observer = {
       query,
       isWanted: compileFilter(query),
@@ -60,7 +61,7 @@ export class Observers {
     }
     this.#observers.set(id, observer)
     // These are bounded by the history, not by what may wait.
-    for (const event of this.#past(observer)) this.#add(observer, this.#lineOf(event))
+    for (const event of this.#past(observer, askedMs)) this.#add(observer, this.#lineOf(event))
     this.#serve(id, observer, nowMs)
   }
 
@@ -101,11 +102,14 @@ export class Observers {
     }
   }
 
-  #past({ query, isWanted }: Observer): readonly NamedEvent[] {
+  #past({ query, isWanted }: Observer, askedMs: number): readonly NamedEvent[] {
     const { follow, last, sinceMs, untilMs } = query
     const isBounded = last !== undefined || sinceMs !== undefined || untilMs !== undefined
-    if (follow && !isBounded) return []
-    const found = this.#history.slice(-maxHistory).filter((event) => isInTime(query, event) && isWanted(event))
+    const isMeanwhile = follow && !isBounded
+    const found = this.#history
+      .slice(-maxHistory)
+      .filter((event) => isInTime(query, event) && isWanted(event) && (!isMeanwhile || event.timeMs >= askedMs))
+    if (isMeanwhile) return found
     const shown = last ?? (isBounded ? maxHistory : shownByDefault)
     return shown === 0 ? [] : found.slice(-shown)
   }

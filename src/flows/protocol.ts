@@ -23,7 +23,8 @@ export interface Names {
 }
 
 export type ToReader =
-  | { readonly type: 'observe'; readonly id: number; readonly query: FlowQuery }
+  /** `askedMs`: when it asked, which may be a while ago where the thread had to start first. */
+  | { readonly type: 'observe'; readonly id: number; readonly query: FlowQuery; readonly askedMs: number }
   /** The chunk before was taken: there may be another one. */
   | { readonly type: 'taken'; readonly id: number }
   | { readonly type: 'leave'; readonly id: number }

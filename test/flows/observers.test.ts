@@ -61,6 +61,23 @@ test('who asks for the past gets the last ones in order, then an end; by default
   assert.deepEqual([world.ports(99), world.ended.at(-1)], [[], 99])
 })
 
+test('who follows hears what happened since it asked, however late it is heard of', () => {
+  const world = new World()
+  for (let port = 1; port <= 30; port++) world.observers.take(event(port))
+  world.observers.join(1, all, 40, 28)
+  world.observers.join(2, { ...all, deny: { 'from-port': ['29'] } }, 40, 28)
+  world.observers.join(3, { ...all, last: 1 }, 40, 28)
+  world.observers.join(4, all, 40, 40)
+  assert.deepEqual(
+    [1, 2, 3, 4].map((id) => world.ports(id)),
+    [[28, 29, 30], [28, 30], [30], []],
+  )
+  world.observers.taken(1, 50)
+  world.observers.take(event(41))
+  world.observers.flush(60)
+  assert.deepEqual(world.ports(1), [28, 29, 30, 41])
+})
+
 test('who follows hears what comes from now on, one chunk at a time, and nothing after it left', () => {
   const heard = new World()
   heard.observers.take(event(1))
