@@ -24,6 +24,13 @@ export interface TunnelEndsParts {
 }
 
 const retryMs = 5_000
+/**
+ * So long packets are taken from who was a node: a Lease that somebody deleted is written again, and flows that were
+ * handed on before an agent took its Lease back have their while there (drainSec of the datapath, 30 s).
+ */
+const leaveMs = 60_000
+/** Whoever changes Leases all the time fills no map by it. */
+const mostLeaving = 512
 /** By so many of the other nodes: a lookup of a route for each, at each change of a route. */
 const lookedUp = 8
 
@@ -34,6 +41,11 @@ export class TunnelEnds {
   #reached: readonly string[] = []
   #told: unknown
   #retry: Wait | undefined
+  /** What the kernel was told last of whom to take packets from. */
+  #believed: readonly string[] = []
+  /** Of these, who is no node any more, and until when it is believed. */
+  readonly #leaving = new Map<string, number>()
+  #forgetting: Wait | undefined
 
   constructor(parts: TunnelEndsParts, isServing: boolean) {
     this.#parts = parts
@@ -61,6 +73,26 @@ export class TunnelEnds {
     this.#write({ own: [], senders: [] })
   }
 
+  /** The nodes, and for a while who was one. */
+  #othersOf({ own, senders }: Pick<DesiredTunnels, 'own' | 'senders'>): readonly string[] {
+    const { clock } = this.#parts
+    const now = clock.monotonic()
+    const nodes = new Set([...senders, ...own])
+    for (const address of this.#believed)
+      if (!nodes.has(address) && !this.#leaving.has(address) && this.#leaving.size < mostLeaving)
+        this.#leaving.set(address, now + leaveMs)
+    for (const [address, until] of this.#leaving) if (until <= now || nodes.has(address)) this.#leaving.delete(address)
+    this.#forgetting?.cancel()
+    // In the order in which they left.
+    const [next] = this.#leaving.values()
+    this.#forgetting = next === undefined ? undefined : clock.after(next - now, () => this.#writeAgain())
+    return [...senders, ...this.#leaving.keys()]
+  }
+
+  #writeAgain(): void {
+    if (this.#tunnels !== undefined) this.#write(this.#tunnels)
+  }
+
   setServing(isServing: boolean): void {
     if (isServing === this.#isServing) return
     this.#isServing = isServing
@@ -70,8 +102,10 @@ export class TunnelEnds {
   #write({ own, senders }: Pick<DesiredTunnels, 'own' | 'senders'>): void {
     const { datapath, faults, clock } = this.#parts
     this.#retry?.cancel()
+    const others = own.length === 0 ? senders : this.#othersOf({ own, senders })
     try {
-      datapath.setNodes({ own, others: senders })
+      datapath.setNodes({ own, others })
+      this.#believed = others
       faults.clear('nodes', '')
     } catch (error) {
       faults.raise('nodes', '', `the kernel does not take the addresses of the nodes: ${messageOf(error)}`)

@@ -84,6 +84,31 @@ test('what the kernel does not take is a fault, tried again with what is wanted 
   assert.deepEqual(taken(), [])
 })
 
+test('who was a node is believed for a minute: a Lease that is deleted and written again ends no flow', () => {
+  const { ends, taken, clock } = world()
+  ends.apply(tunnels(['192.0.2.2', '192.0.2.3']))
+  ends.apply(tunnels(['192.0.2.3']))
+  clock.advance(30_000)
+  ends.apply(tunnels([]))
+  const kernel = (): readonly string[] => taken().filter((line) => line.startsWith('kernel'))
+  const own = 'kernel 192.0.2.1 from'
+  const both = '192.0.2.2,192.0.2.3'
+  assert.deepEqual(kernel(), [`${own} ${both}`, `${own} 192.0.2.3,192.0.2.2`, `${own} ${both}`])
+  clock.advance(30_000)
+  assert.deepEqual(kernel(), [`${own} 192.0.2.3`])
+  ends.apply(tunnels(['192.0.2.3']))
+  clock.advance(100_000)
+  assert.deepEqual(kernel(), [`${own} 192.0.2.3`], 'it is back, and stays')
+  ends.apply(tunnels([], { own: ['192.0.2.3'] }))
+  assert.deepEqual(kernel(), ['kernel 192.0.2.3 from '], 'an address of its own is nobody else')
+})
+
+test('Leases that change all the time do not fill the map of the nodes', () => {
+  const { ends, taken } = world()
+  for (let n = 0; n < 2_000; n++) ends.apply(tunnels([`192.0.2.${n}`]))
+  assert.ok((taken().at(-1)?.split(',').length ?? 0) <= 513)
+})
+
 test('where backends on other nodes are not served, what an earlier process told the kernel ends', () => {
   const { ends, taken } = world()
   ends.applyNone()

@@ -303,6 +303,36 @@ test('nobody takes an address of this node, of its pods or of a Service by a Lea
   }
 })
 
+test('an address that somebody wrote for this node, and that it has not, is said; where nothing is known nothing is', () => {
+  const local = [
+    { interface: 'eth0', address: '192.168.1.10' },
+    { interface: 'eth1', address: '10.0.0.10' },
+  ]
+  const saying = (annotation: string, known = local): readonly string[] => {
+    const text = web.replace(node, nodeNamed('node-a', '192.168.1.10', annotation))
+    const translator = translatorWith(text, { tunnels: 'leases', localAddresses: () => known })
+    const problems = flushAll(translator).problems ?? []
+    return problems
+      .filter(({ code }) => code === 'NotOwnAddress')
+      .map(({ object, message }) => `${object.name}: ${message}`)
+  }
+  const annotated = (addresses: string): string => `{herald.dev/tunnel-addresses: "${addresses}"}`
+  assert.deepEqual(saying(annotated('10.0.0.11')), [
+    'node-a: other nodes are to send packets for backends to 10.0.0.11, which is no address of this node',
+  ])
+  assert.deepEqual([saying(annotated('10.0.0.10')), saying(annotated('10.0.0.11'), []), saying('{}')], [[], [], []])
+  const text = web.replace(node, nodeNamed('node-a', '192.168.1.10', annotated('10.0.0.11')))
+  let now = local
+  const translator = translatorWith(text, { tunnels: 'leases', localAddresses: () => now })
+  flushAll(translator)
+  now = [...local, { interface: 'eth1', address: '10.0.0.11' }]
+  assert.deepEqual(
+    flushAll(translator).problems?.filter(({ code }) => code === 'NotOwnAddress'),
+    [],
+    'the interface has it by now',
+  )
+})
+
 test('an address of a node may lie in a pool, where it is kept from Services', () => {
   const wide = smallestPolicy + node + pool.replace('198.51.100.0/28', '192.168.1.0/24') + service('web')
   const reserved = `---

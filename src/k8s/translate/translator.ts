@@ -173,6 +173,7 @@ class NodeTranslator implements Translator {
       isNodeDirty ||
       this.#arePoolsDirty ||
       this.#areTunnelsDirty ||
+      haveMoved ||
       this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}

@@ -15,6 +15,7 @@ import { fault } from '../kinds/narrow.ts'
 import type { Node } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
+import { tunnelAddressesAnnotation } from '../kinds/tunnel-addresses.ts'
 import { tunnelFormat, type TunnelEnd } from '../kinds/tunnel-lease.ts'
 import { familyOf } from './eligible.ts'
 import type { Way } from './endpoints.ts'
@@ -75,7 +76,7 @@ export class Tunnels {
     const own = endOf(around.objects.Node.get(this.#nodeName)?.value)
     const { claims, isTold } = this.#from === 'nodes' ? this.#nodes(around) : this.#leases(around, own)
     const judged = judge(claims, around, this.#nodeName)
-    this.#problems = judged.problems
+    this.#problems = [...this.#strangers(around, own), ...judged.problems]
     const senders = claims.flatMap(({ node }) => judged.addresses.get(node) ?? []).sort()
     const ends: DesiredTunnels = { own, isTold, senders }
     if (!sameValue(ends, this.#ends)) this.#ends = ends
@@ -86,6 +87,21 @@ export class Tunnels {
       claims.map((claim) => [claim.node, waysOf(claim, judged.addresses.get(claim.node) ?? [], own, obstacle)]),
     )
     return this.#differing(ways, unknown)
+  }
+
+  /** What somebody wrote for this node, and no interface has: the others would send packets to nobody, or somebody else. */
+  #strangers({ objects, local }: TunnelSurroundings, own: readonly string[]): readonly Problem[] {
+    const stored = objects.Node.get(this.#nodeName)
+    if (stored?.value.tunnelAddresses === undefined || local.length === 0) return []
+    const known = new Set(local.map(({ address }) => address))
+    return own
+      .filter((address) => !known.has(address))
+      .map((address) => {
+        const message = `other nodes are to send packets for backends to ${address}, which is no address of this node`
+        const remedy = 'Write an address that an interface of the node has, or take the annotation away.'
+        const path = ['metadata', 'annotations', tunnelAddressesAnnotation]
+        return problemOf(fault('warning', path, 'NotOwnAddress', message, remedy), stored.key, stored.origin)
+      })
   }
 
   #differing(ways: ReadonlyMap<string, Ways>, unknown: string): ReadonlySet<string> | 'all' {
