@@ -16,12 +16,15 @@ const overhead = headerBytes + tunnelBytes
 const wayMtu = 1400
 const homed = (n: number, home: number): Homed => ({ backend: { address: podAt(n), port: 8080 }, home })
 const toVip = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
+/** What the kernel takes from anybody's ICMP error about a ping at least, and what a client can make use of. */
+const [forgedMtu, leastMtu] = isIpv6 ? [1280, 1280] : [552, 576]
 const otherFamily = isIpv6 ? ['203.0.113.101', '203.0.113.102'] : ['fd00:113::101', 'fd00:113::102']
 
 if (skip === undefined) {
   enterNetwork()
   layCable('up0', [nodeAt(250), isIpv6 ? '203.0.113.250' : 'fd00:113::fa'])
   ip('route', 'add', nodeAt(3), 'dev', 'up0', 'mtu', 'lock', String(wayMtu))
+  ip('route', 'add', nodeAt(4), 'dev', 'up0', 'mtu', 'lock', String(forgedMtu))
 }
 
 /** Of so many octets with its IP header. */
@@ -56,6 +59,18 @@ test('what does not fit on the way to the node is answered with what does (RFC 1
     }
   }
   assert.equal(cluster.node(0).datapath.reasons()['too_big'], 4)
+})
+
+test('no client is told of an MTU with which it cannot send: what would fit then is handed on', { skip }, (t) => {
+  const cluster = clusterOf(t, [nodeAt(1), nodeAt(4)])
+  for (const protocol of ['TCP', 'UDP'] as const) {
+    cluster.serve(vip, 80, [homed(5, 1)], { protocol })
+    const { datapath } = cluster.node(0)
+    const fits = ingress(datapath, sized(protocol, leastMtu))
+    assert.deepEqual([fits.verdict, parse(fits.packet).totalLength], [verdict.redirect, leastMtu + overhead])
+    const answer = parse(ingress(datapath, sized(protocol, leastMtu + 1)).packet)
+    assert.deepEqual([answer.protocol, answer.view.getUint32(answer.l4 + 4)], [ICMP, leastMtu], protocol)
+  }
 })
 
 test('who sends much that is too big is answered so often and no more, and an ICMP error never', { skip }, (t) => {

@@ -302,6 +302,16 @@ test('nothing is believed of what is no packet that a node hands on, and it open
   assert.equal(translated(ingress(datapath, tunnelled(segment(SYN), {}))).destination, podAt(5))
 })
 
+test('an address of a node of IPv4 that is mapped into IPv6 is no node (RFC 4291 2.5.5.2)', { skip }, (t) => {
+  const cluster = clusterOf(t, addresses)
+  cluster.serve(vip, 80, [homed(5, 1)])
+  const { datapath } = cluster.node(1)
+  datapath.setNodes({ own: ['203.0.113.2', 'fd00:113::2'], others: ['203.0.113.1'] })
+  const forged = tunnelled(segment(SYN), { from: '::ffff:203.0.113.1', to: 'fd00:113::2' })
+  assert.equal(ingress(datapath, forged).verdict, verdict.shot)
+  assert.equal(datapath.reasons()['unknown_sender'], 1)
+})
+
 test('other ports of its own address, and every port of a node without a tunnel, are not touched', { skip }, (t) => {
   const cluster = clusterOf(t, addresses)
   cluster.serve(vip, 80, [homed(5, 1)])

@@ -116,6 +116,16 @@ static __always_inline void track_client(const struct flow_key *key, struct flow
 		flow->next = packet->end;
 }
 
+/* A flow that another node knows, behind an opening that somebody else made here by a SYN. */
+static __noinline bool is_hidden(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key,
+		const struct flow *opening)
+{
+	struct flow_key out_key = out_key_of(key, opening);
+	const struct flow *out = find_flow(&out_key);
+
+	return out && is_of_another(packet, out) && find_way(skb, SCRATCH_PACKET) == FORWARD;
+}
+
 static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
@@ -128,6 +138,8 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		flow = find_opening(&key);
 	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
 		return serve_first(skb, packet);
+	if (is_opening && is_tcp && is_hidden(skb, packet, &key, flow))
+		return FORWARD;
 	state = backend_state(&flow->backend);
 	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
 		if (is_free(&key, flow, is_opening, state)) {
@@ -226,6 +238,16 @@ static __noinline void clamp_mss(struct __sk_buff *skb, const struct packet *pac
 	option.octets = bpf_htons(bpf_ntohs(before) - sizeof(struct outer6));
 	if (!bpf_l4_csum_replace(skb, l4_checksum_offset(packet), before, option.octets, sizeof(before)))
 		bpf_skb_store_bytes(skb, at, &option, sizeof(option), 0);
+}
+
+/* What this node hands on leaves by the same hooks as replies, from ports that a backend on the node may have. */
+static __always_inline bool is_handed_on(const struct packet *packet)
+{
+	const struct tunnel *own = packet->protocol == IPPROTO_UDP ? own_tunnel() : 0;
+
+	return own && own->port && packet->destination_port == own->port &&
+	       is_same_address(&packet->source, is_ipv6(packet) ? &own->ipv6 : &own->ipv4) &&
+	       bpf_map_lookup_elem(&nodes, &packet->destination);
 }
 
 static __always_inline int send_translated(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
@@ -365,7 +387,7 @@ int herald_egress(struct __sk_buff *skb)
 		return finish(skb, packet, send_icmp(skb, packet));
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return PASS;
-	if (!parse_transport(skb, packet))
+	if (!parse_transport(skb, packet) || is_handed_on(packet))
 		return PASS;
 	key = flow_key(packet, DIRECTION_OUT);
 	flow = find_proved(&key);
@@ -398,7 +420,8 @@ int herald_reply(struct __sk_buff *skb)
 		return PASS;
 	if (is_icmp(packet))
 		return finish(skb, packet, send_icmp(skb, packet));
-	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
+	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet) ||
+	    is_handed_on(packet))
 		return PASS;
 	key = flow_key(packet, DIRECTION_OUT);
 	flow = find_proved(&key);

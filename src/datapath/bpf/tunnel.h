@@ -19,6 +19,8 @@
 #define TUNNEL_PORTS 16384
 /* RFC 8200 5: every link of IPv6 has at least that. Before Linux 5.12 a look-up of routes does not tell the MTU. */
 #define LEAST_MTU 1280
+/* RFC 791 3.1: what every host takes. Linux sends no smaller segments than of 552 for a router that asks for less. */
+#define LEAST_MTU_IPV4 576
 /* AF_INET and AF_INET6, whose header is one of the C library. */
 #define ADDRESSES_IPV4 2
 #define ADDRESSES_IPV6 10
@@ -63,6 +65,15 @@ static __noinline __u32 wire_length(struct __sk_buff *skb, const struct packet *
 	return packet->header_length + header + skb->gso_size;
 }
 
+/* What fits, for whoever sends. The kernel believes an ICMP error about a ping that it answered, whoever sent it: so
+ * the MTU to a node may be as small as anybody likes, and below this one the client could do nothing about it. */
+static __always_inline __u16 told_mtu(const struct packet *packet, __u32 mtu, __u32 overhead)
+{
+	__u32 least = is_ipv6(packet) ? LEAST_MTU : LEAST_MTU_IPV4;
+
+	return mtu > least + overhead ? mtu - overhead : least;
+}
+
 /* The interface by which the node is reached, in the passage; what is too big for the way there is refused. */
 static __noinline int find_route(struct __sk_buff *skb, struct packet *packet, const struct backend *backend,
 		struct passage *passage, const struct tunnel *own)
@@ -88,9 +99,13 @@ static __noinline int find_route(struct __sk_buff *skb, struct packet *packet, c
 	}
 	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
 	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		packet->mtu = (route.mtu_result < length ? route.mtu_result : LEAST_MTU) - overhead;
+		packet->mtu = told_mtu(packet, route.mtu_result < length ? route.mtu_result : LEAST_MTU, overhead);
 		/* An error is never answered by one (RFC 1122 3.2.2, RFC 4443 2.4 (e)). */
-		return is_icmp(packet) ? drop(REASON_NOT_ANSWERABLE) : REFUSE + REASON_TOO_BIG;
+		if (length > packet->mtu + overhead)
+			return is_icmp(packet) ? drop(REASON_NOT_ANSWERABLE) : REFUSE + REASON_TOO_BIG;
+		/* Without a length the MTU of the interface alone counts. */
+		route.tot_len = 0;
+		answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
 	}
 	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(REASON_NODE_UNREACHABLE);
@@ -276,7 +291,8 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 		return NOT_TUNNELLED;
 	packet->source_port = udp.source;
 	packet->destination_port = udp.dest;
-	if (!bpf_map_lookup_elem(&nodes, &packet->source))
+	/* Of IPv6 nobody has a mapped address on the wire, and here those are the nodes of IPv4. */
+	if ((is_ipv6(packet) && is_mapped(&packet->source)) || !bpf_map_lookup_elem(&nodes, &packet->source))
 		return drop(REASON_UNKNOWN_SENDER);
 	if (bpf_skb_load_bytes(skb, at + sizeof(udp), &header, sizeof(header)) || header.version != TUNNEL_VERSION ||
 	    bpf_skb_load_bytes(skb, at + sizeof(udp) + sizeof(header), &version, sizeof(version)))

@@ -4,7 +4,8 @@
  *
  *     from outside:          forwards -> table -> here, or on to the node of that backend, with its name
  *     handed on by a node:   the backend that it names, if it is here, and the packet begins a flow or its state is
- *                            here; else once more, and for the last time, to the node of the table before this one
+ *                            here; else once more, and for the last time, to where this node has handed the flow on,
+ *                            or to the node of the table before this one
  *
  * So a flow goes on whose table has changed and whose router has moved it to a node without state: its backend's node
  * has its state, and the two tables name that node as long as no two changes have moved its place.
@@ -223,10 +224,17 @@ static __always_inline int way_from_node(const struct packet *tuple, struct pass
 		return go(passage, &named, PLACE_HERE);
 	}
 	passage->is_final = true;
+	if (may_go_on && !begins(tuple) && follow_forwarded(tuple, passage))
+		return FORWARD;
 	if (may_go_on && !begins(tuple) && choices->before == PLACE_ELSEWHERE)
 		return go(passage, &choices->previous, PLACE_ELSEWHERE);
-	if (may_go_on && choices->at == PLACE_ELSEWHERE)
-		return go(passage, &choices->current, PLACE_ELSEWHERE);
+	if (may_go_on && choices->at == PLACE_ELSEWHERE) {
+		passage->backend = choices->current;
+		/* What follows is named as this one was, and goes where this one goes. */
+		if (is_own && is_new_tcp(tuple) && make_half(tuple, passage))
+			put_opening(&passage->key, &passage->half);
+		return FORWARD;
+	}
 	if (begins(tuple) && choices->at == PLACE_HERE)
 		return go(passage, &choices->current, PLACE_HERE);
 	if (at == PLACE_HERE && (!begins(tuple) || choices->at == PLACE_ELSEWHERE))
@@ -256,7 +264,7 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 		return FORWARD;
 	if (!look_up_previous(tuple, which, passage, &choices))
 		return REFUSE + REASON_UNOWNED_PORT;
-	if (!packet->tunnelled && is_formerly_here(tuple, &choices)) {
+	if (is_formerly_here(tuple, &choices)) {
 		passage->flags = FLOW_OF_FORMER;
 		return go(passage, &choices.previous, PLACE_HERE);
 	}
