@@ -149,6 +149,8 @@ for (const attach of ['tcx', 'clsact'] as const) {
         'sec',
         'tc',
       ])
+    // TCX goes before filters whatever their order: of its own chain ours has to be the first.
+    if (attach === 'tcx') await rack.actor('node').tell({ do: 'foreign', objectFile: object, device: uplink })
     await following(rack, attach)
     const user = rack.actor('client')
     await user.tell({ do: 'tcp', address: vip, port: 80, size: 1000 })
