@@ -30,11 +30,11 @@ const segment = (flags: number, sourcePort: number, seq = 1000, ack = podIsn + 1
 const podOf = (cluster: Cluster, entry: number, bytes: Uint8Array): string =>
   translated(cluster.send(entry, bytes)).destination
 
-function answer(cluster: Cluster, all: readonly Homed[], pod: string, sourcePort: number, seq = podIsn): void {
+function answer(cluster: Cluster, all: readonly Homed[], pod: string, sourcePort: number, ack = 1001): void {
   const { home } = all.find(({ backend }) => backend.address === pod) ?? { home: -1 }
   const reply = tcpFrame({
     ...{ source: pod, destination: client, sourcePort: 8080, destinationPort: sourcePort },
-    ...{ flags: SYN | ACK, seq, ack: 1001 },
+    ...{ flags: SYN | ACK, seq: podIsn, ack },
   })
   assert.equal(translated(cluster.reply(home, reply)).source, vip)
 }
@@ -66,7 +66,7 @@ test('a SYN that somebody else sends by a node that does not know the flow hides
       const forged = podOf(cluster, attacked, segment(SYN, sourcePort, 77_000))
       if (forged !== pod) {
         elsewhere++
-        answer(cluster, all, forged, sourcePort, 900_000)
+        answer(cluster, all, forged, sourcePort, 77_001)
       }
       // The router sends the flow there from now on.
       for (let n = 0; n < 2; n++) assert.equal(podOf(cluster, attacked, segment(ACK, sourcePort)), pod)

@@ -222,6 +222,51 @@ test('no SYN moves a flow that is handed on (RFC 5961), and after its end the tu
   assert.equal(podOf(cluster, 2, segment(FIN | ACK), 2), podAt(6))
 })
 
+const numbered = (flags: number, seq: number, ack = 7): Uint8Array => tcpFrame({ ...toVip, flags, seq, ack })
+
+/** The pod answers a SYN that it has got with this number. */
+function answerSyn(cluster: Cluster, home: number, n: number, seq: number, isn = 6): void {
+  const fromPod = { source: podAt(n), destination: client, sourcePort: 8080, destinationPort: 40_000 }
+  const answer = tcpFrame({ ...fromPod, flags: SYN | ACK, seq: isn, ack: seq + 1 })
+  assert.equal(translated(cluster.reply(home, answer)).source, vip)
+}
+
+test('no SYN takes a flow from a node that hands it on, whichever node the SYN came by', { skip }, (t) => {
+  // The node by which the flow goes, and the one by which the SYN comes.
+  for (const [entry, forger] of [
+    [0, 0],
+    [0, 2],
+    [0, 3],
+    [2, 0],
+    [2, 3],
+  ] as const) {
+    const cluster = clusterOf(t, [...addresses, nodeAt(4)])
+    const [one, two] = [homed(5, 1), homed(6, 2)]
+    const isByBoth = entry === forger
+    const [served, other, pod] = isByBoth ? [two, one, 6] : [one, two, 5]
+    cluster.serve(vip, 80, [one])
+    // Its first node does not know yet what the next one does: the flow goes by both to a third one.
+    if (isByBoth) cluster.serve(vip, 80, [two], { resting: [one], only: [1, 2, 3] })
+    assert.equal(podOf(cluster, entry, numbered(SYN, 1_000), 2), podAt(pod))
+    answerSyn(cluster, served.home, pod, 1_000)
+    assert.equal(podOf(cluster, entry, numbered(ACK, 1_001), 2), podAt(pod))
+    cluster.serve(vip, 80, [other], { resting: [served] })
+    const forgedSeq = 3_000_000_000
+    assert.equal(podOf(cluster, forger, numbered(SYN, forgedSeq)), other.backend.address)
+    answerSyn(cluster, other.home, isByBoth ? 5 : 6, forgedSeq, 900_000)
+    for (const flags of [ACK, FIN | ACK])
+      for (const by of [entry, forger])
+        assert.equal(podOf(cluster, by, numbered(flags, 1_001), 2), podAt(pod), `${entry} ${forger}: by ${by}`)
+    if (entry === 2) {
+      // The table before is not the flow's any more; who handed it on still knows.
+      for (const backends of [[homed(7, 0)], [two]]) cluster.serve(vip, 80, backends, { resting: [one] })
+      assert.equal(podOf(cluster, entry, numbered(ACK, 1_001), 2), podAt(pod))
+    }
+    // Whoever sent the SYN goes on where it was answered, as one that is honest does.
+    assert.equal(podOf(cluster, forger, numbered(ACK, forgedSeq + 1, 900_001), 2), other.backend.address)
+  }
+})
+
 test('what was handed on twice is served or refused, and goes nowhere else', { skip }, (t) => {
   const cluster = clusterOf(t, addresses)
   const [here, there] = [homed(5, 1), homed(6, 2)]

@@ -213,14 +213,6 @@ static __always_inline bool is_proved_by(const struct packet *packet, const stru
 	return out->flags & FLOW_REPLIED;
 }
 
-/* Anybody can have sent the SYN that made an opening: a segment that acknowledges something else than the pod's answer
- * to it is of another flow with the same tuple, which another node may know. */
-static __always_inline bool is_of_another(const struct packet *packet, const struct flow *out)
-{
-	return packet->protocol == IPPROTO_TCP && is_ack(packet) && out->flags & FLOW_OPENED_BY_SYN &&
-	       out->flags & FLOW_NEXT_KNOWN && packet->ack != out->next;
-}
-
 static __noinline void note_reset(enum event_detail detail, const struct flow_key *out_key, struct flow *out,
 		const struct packet *packet)
 {

@@ -116,16 +116,6 @@ static __always_inline void track_client(const struct flow_key *key, struct flow
 		flow->next = packet->end;
 }
 
-/* A flow that another node knows, behind an opening that somebody else made here by a SYN. */
-static __noinline bool is_hidden(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key,
-		const struct flow *opening)
-{
-	struct flow_key out_key = out_key_of(key, opening);
-	const struct flow *out = find_flow(&out_key);
-
-	return out && is_of_another(packet, out) && find_way(skb, SCRATCH_PACKET) == FORWARD;
-}
-
 static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
@@ -138,8 +128,6 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		flow = find_opening(&key);
 	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
 		return serve_first(skb, packet);
-	if (is_opening && is_tcp && is_hidden(skb, packet, &key, flow))
-		return FORWARD;
 	state = backend_state(&flow->backend);
 	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
 		if (is_free(&key, flow, is_opening, state)) {
@@ -150,6 +138,8 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		/* A client that hears so at once reconnects at once. */
 		return REFUSE + REASON_BACKEND_GONE;
 	} else if (is_tcp && packet->position != LATER_FRAGMENT) {
+		if (is_opening && is_behind_syn(&key, flow, packet) && find_older(skb) == FORWARD)
+			return FORWARD;
 		track_client(&key, flow, packet);
 	}
 	if (flow->seen != coarse_clock() && !is_new_tcp(packet))

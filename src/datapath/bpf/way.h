@@ -284,4 +284,45 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 	return way;
 }
 
+/* A segment for which only a SYN has made an entry here, and which does not follow on it: anybody can have sent that
+ * SYN, and the flow may be older than the table in force. Until the pod hears more its window is at most 64 KiB
+ * (RFC 7323 2.2); a keep-alive is one octet behind (RFC 9293 3.8.4). */
+static __noinline bool is_behind_syn(const struct flow_key *key, const struct flow *opening,
+		const struct packet *packet)
+{
+	struct flow_key out_key = out_key_of(key, opening);
+	const struct flow *out;
+	__u32 next = opening->next;
+
+	if (!(opening->flags & FLOW_OPENED_BY_SYN) || !(opening->flags & FLOW_NEXT_KNOWN))
+		return false;
+	/* Of several SYNs it is the one that the pod has answered. */
+	out = find_flow(&out_key);
+	if (out && out->flags & FLOW_ACKED_KNOWN)
+		next = out->acked;
+	return packet->seq - (next - 1) > MAX_UNACKNOWLEDGED;
+}
+
+/* Where it goes without that SYN, which may have come by a node that knew nothing of the flow: FORWARD to where it was
+ * handed on before, or for its second chance; or HERE. */
+__noinline int find_older(struct __sk_buff *skb)
+{
+	struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+	struct choices choices = {};
+
+	if (!packet || !passage || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
+		return HERE;
+	passage->key = flow_key(packet, DIRECTION_IN);
+	passage->is_final = false;
+	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(packet, passage))
+		return FORWARD;
+	if (!look_up_previous(packet, SCRATCH_PACKET, passage, &choices) || choices.before != PLACE_ELSEWHERE)
+		return HERE;
+	passage->is_final = true;
+	go(passage, &choices.previous, PLACE_ELSEWHERE);
+	tell_second_chance(packet, passage);
+	return FORWARD;
+}
+
 #endif
