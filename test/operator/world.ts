@@ -1,4 +1,5 @@
 /** An API server in memory with operators beside it, over one turned clock. */
+import assert from 'node:assert/strict'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { type Follower, MemoryCluster } from '../../src/k8s/memory-cluster.ts'
 import type { ObjectKey, RawObject } from '../../src/k8s/source.ts'
@@ -116,7 +117,8 @@ export class World {
 
   /** Until nothing moves any more without time going by. */
   async settle(): Promise<void> {
-    for (let quiet = 0; quiet < 3; ) {
+    for (let quiet = 0, rounds = 0; quiet < 3; rounds++) {
+      assert.ok(rounds < 50_000, 'what is written has an answer that is written, without end')
       this.clock.settle()
       for (let i = 0; i < 10; i++) await Promise.resolve()
       const moved = this.running.map(({ follower }) => follower.deliver()).some(Boolean)
