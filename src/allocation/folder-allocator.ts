@@ -71,6 +71,8 @@ export class FolderAllocator implements AddressSource {
   #dropped: string[] = []
   /** Services that are there and are looked at in this exchange. */
   #here: ReadonlySet<string> = new Set()
+  /** Who was refused what was kept for another one of them. */
+  readonly #early = new Set<Pick<Candidate, 'request' | 'subject'>>()
   /** Who gives way in this exchange; made when it comes to that. */
   #leavers: Leavers | undefined
   /** Shared addresses of which somebody may have other ports than before. */
@@ -328,6 +330,7 @@ export class FolderAllocator implements AddressSource {
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
   *#grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): Work<void> {
+    this.#early.clear()
     const line = yield* inOrder(candidates, inLine)
     const pending = new Set(line.map(({ request }) => request.key))
     let next = 0
@@ -359,6 +362,11 @@ export class FolderAllocator implements AddressSource {
       }
     }
     yield* grantWhile(() => true)
+    // What was kept for one of them is its own by now, or free: what is said of it must not depend on who came first.
+    for (const { request, subject } of [...this.#early]) {
+      yield* grant(this.#candidate(request.key, request, subject, recorded))
+      yield
+    }
   }
 
   *#grant({ request, subject, holding }: Candidate, recorded: Recorded, changes: Changes): Work<void> {
@@ -378,6 +386,7 @@ export class FolderAllocator implements AddressSource {
       found = this.#ipam.assign(request, holding)
     }
     this.#touch(key)
+    if (this.#here.has(refusalOf()?.keptFor ?? '')) this.#early.add({ request, subject })
     const isForeign =
       isRefusal(found) &&
       request.status.length > 0 &&

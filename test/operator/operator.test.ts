@@ -392,3 +392,23 @@ test('the neighbors of every policy, and nodes, are given to nobody', async () =
   await world.settle()
   assert.deepEqual(world.addresses('web'), ['203.0.113.3'])
 })
+
+test('what is said of a request that another one has does not depend on who leads, nor on who was read first', async () => {
+  const world = new World()
+  world.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/30']))
+  const ask = (last: number): void =>
+    world.put('e', { annotations: { 'lbipam.cilium.io/ips': `203.0.113.${last}` }, created: 0 })
+  ask(1)
+  await world.lead()
+  await world.settle()
+  world.put('a', { created: 1 })
+  await world.settle()
+  ask(0)
+  await world.pass(10_000)
+  assert.match(world.condition('e'), /^True RequestRefused: .* 203\.0\.113\.0 belongs to default\/a$/)
+  const before = world.cluster.written.length
+  for (const each of world.running) each.isLeader = false
+  await world.lead()
+  await world.pass(70_000)
+  assert.equal(world.cluster.written.length, before)
+})
