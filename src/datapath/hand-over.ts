@@ -65,7 +65,9 @@ export class HandOver {
     if (source !== undefined) return withMap(source.path, ({ info }) => info.maxEntries)
     // They begin anew, with a place for each frontend that is taken over.
     const frontends = name === 'counters' ? sourceOf('frontends') : undefined
-    return frontends === undefined ? 0 : 2 ** Math.ceil(Math.log2(2 * withMap(frontends.path, countOf) + 1))
+    return frontends === undefined
+      ? 0
+      : 2 ** Math.ceil(Math.log2(2 * withMap(frontends.path, (map) => map.countEntries()) + 1))
   }
 
   /** Copies everything; the object is loaded and serves nobody yet. Throws ERR_MAP_FULL, ERR_SYSCALL. */
@@ -197,12 +199,6 @@ function withMap<Result>(path: string, use: (map: BpfMap) => Result): Result {
   } finally {
     closeFd(fd)
   }
-}
-
-function countOf(map: BpfMap): number {
-  let entries = 0
-  for (const { count } of map.batches()) entries += count
-  return entries
 }
 
 function copyMap(name: MapName, from: BpfMap, to: BpfMap, conversion: Conversion): void {

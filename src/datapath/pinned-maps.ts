@@ -108,16 +108,10 @@ function described(map: BpfMap, schema: number): PinnedMap {
     type,
     keyBytes: keySize,
     valueBytes: valueSize,
-    ...(hashes.has(type) ? { entries: countOf(map) } : {}),
+    ...(hashes.has(type) ? { entries: map.countEntries() } : {}),
     maxEntries,
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
   }
-}
-
-function countOf(map: BpfMap): number {
-  let entries = 0
-  for (const { count } of map.batches()) entries += count
-  return entries
 }
 
 function typeOf({ info: { type } }: BpfMap): string {

@@ -4,6 +4,7 @@
  * turn of the loop. Pure but for its clock.
  */
 import type { Clock } from '../clock/clock.ts'
+import { Due } from '../clock/due.ts'
 import type { Neighbor, Problem } from '../desired/model.ts'
 import type { StoredObjects } from '../k8s/kinds/table.ts'
 import { NodeTranslation } from '../k8s/translate/node.ts'
@@ -35,10 +36,11 @@ export class NodePlans {
   readonly #plans = new Map<string, PlannedNode>()
   readonly #problems = new Map<string, readonly Problem[]>()
   #waiting = new Set<string>()
-  #isTurnDue = false
+  readonly #turns: Due
 
   constructor(parts: NodePlansParts) {
     this.#parts = parts
+    this.#turns = new Due(parts.clock, () => this.#turn())
   }
 
   /** undefined: nothing applies to the node, or there is no such node. */
@@ -48,7 +50,7 @@ export class NodePlans {
 
   /** Nodes wait to be looked at anew. */
   get isSweeping(): boolean {
-    return this.#waiting.size > 0 || this.#isTurnDue
+    return this.#waiting.size > 0 || this.#turns.isDue
   }
 
   /** Nodes with a plan. */
@@ -77,22 +79,13 @@ export class NodePlans {
     const { Node: nodes } = this.#parts.objects()
     for (const node of this.#translations.keys()) if (!nodes.has(node)) this.#forget(node)
     this.#waiting = new Set(nodes.keys())
-    this.#turnSoon()
+    this.#turns.soon()
   }
 
   #forget(node: string): void {
     this.#translations.delete(node)
     this.#problems.delete(node)
     if (this.#plans.delete(node)) this.#parts.onPlan(node)
-  }
-
-  #turnSoon(): void {
-    if (this.#isTurnDue) return
-    this.#isTurnDue = true
-    this.#parts.clock.soon(() => {
-      this.#isTurnDue = false
-      this.#turn()
-    })
   }
 
   #turn(): void {
@@ -105,7 +98,7 @@ export class NodePlans {
       this.#waiting.delete(node)
       this.#look(node)
     }
-    if (this.#waiting.size > 0) this.#turnSoon()
+    if (this.#waiting.size > 0) this.#turns.soon()
     else onSwept()
   }
 

@@ -8,6 +8,7 @@
  */
 import { goOn, type Work } from '../allocation/work.ts'
 import type { Clock, Wait } from '../clock/clock.ts'
+import { Due } from '../clock/due.ts'
 import type { Problem } from '../desired/model.ts'
 import type { ObjectKey, ObjectSource, ObjectVersion, RawObject, SourceEvents } from '../k8s/source.ts'
 import type { ObjectSink, StatusOutcome, StatusSink } from '../k8s/status.ts'
@@ -90,7 +91,7 @@ export class Operator {
   /** Objects came, or what was written, that no flush has looked at. */
   #isFlushDue = false
   #flushing: Work<void> | undefined
-  #isTurnDue = false
+  readonly #turns: Due
   #count: Wait | undefined
   /** It is for the end of the flush that is under way. */
   #isCountDue = false
@@ -104,6 +105,7 @@ export class Operator {
   constructor(parts: OperatorParts) {
     this.#parts = parts
     const { clock, random, sink, isLeader } = parts
+    this.#turns = new Due(clock, () => this.#turn())
     this.#allocation = new Allocation(parts)
     this.#events = new EventLog(clock, sink, (key) => this.#queue.add('event', key))
     this.#services = new ServiceWrites({ clock, sink, allocation: this.#allocation, events: this.#events })
@@ -268,7 +270,7 @@ export class Operator {
   #flush(): void {
     if (!this.#isSynced) return
     this.#isFlushDue = true
-    if (!this.#isTurnDue) this.#turn()
+    if (!this.#turns.isDue) this.#turn()
   }
 
   /** One Service is settled in this turn; of thousands some, and the others in turns of their own. */
@@ -282,21 +284,12 @@ export class Operator {
         this.#isInBatch = false
         this.#flushing = this.#flushed()
       }
-      if (goOn(this.#flushing, isOver) === undefined) return this.#turnSoon()
+      if (goOn(this.#flushing, isOver) === undefined) return this.#turns.soon()
       this.#flushing = undefined
       this.#queue.resume()
       // Half a flush has half of the counts; and one may follow the other without end.
       if (this.#isCountDue) this.#countNow()
     }
-  }
-
-  #turnSoon(): void {
-    if (this.#isTurnDue) return
-    this.#isTurnDue = true
-    this.#parts.clock.soon(() => {
-      this.#isTurnDue = false
-      this.#turn()
-    })
   }
 
   *#flushed(): Work<void> {

@@ -10,6 +10,7 @@
  * limit that is for it alone.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
+import { Due } from '../clock/due.ts'
 import type { StatusOutcome } from '../k8s/status.ts'
 
 export const maxInFlight = 16
@@ -70,7 +71,7 @@ export class WriteQueue {
   readonly #entries = new Map<string, Entry>()
   readonly #inFlight = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
   readonly #pauses = new Map<Lane, { readonly untilMs: number; readonly wait: Wait }>()
-  #isPumpDue = false
+  readonly #pumps: Due
   #isStopped = false
   #onIdle: (() => void)[] = []
   /** Writes by object since {@link #windowMs}. */
@@ -82,6 +83,7 @@ export class WriteQueue {
 
   constructor(parts: WriteQueueParts) {
     this.#parts = parts
+    this.#pumps = new Due(parts.clock, () => this.#pump())
   }
 
   get inFlight(): number {
@@ -103,12 +105,12 @@ export class WriteQueue {
     const entry = this.#entries.get(`${lane} ${key}`)
     if (entry?.isInFlight === true) entry.isAgain = true
     else this.#waiting[lane].add(key)
-    this.#pumpSoon()
+    this.#pumps.soon()
   }
 
   /** What was held back may go on. */
   resume(): void {
-    if (lanes.some((lane) => this.#waiting[lane].size > 0)) this.#pumpSoon()
+    if (lanes.some((lane) => this.#waiting[lane].size > 0)) this.#pumps.soon()
   }
 
   /** Nothing is begun any more; resolves when what is under way has ended. */
@@ -118,15 +120,6 @@ export class WriteQueue {
     this.#cool?.cancel()
     for (const { retry } of this.#entries.values()) retry?.cancel()
     return this.inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
-  }
-
-  #pumpSoon(): void {
-    if (this.#isPumpDue) return
-    this.#isPumpDue = true
-    this.#parts.clock.soon(() => {
-      this.#isPumpDue = false
-      this.#pump()
-    })
   }
 
   #pump(): void {
@@ -202,7 +195,7 @@ export class WriteQueue {
     entry.isAgain = false
     this.#parts.onOutcome(lane, key, outcome)
     if (isAgain) this.add(lane, key)
-    this.#pumpSoon()
+    this.#pumps.soon()
   }
 
   #limited(lane: Lane, key: string, afterMs: number): void {

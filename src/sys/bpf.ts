@@ -200,6 +200,13 @@ export class BpfMap {
     return covered === 0 ? found : Math.min(maxEntries, Math.round((found * buckets) / covered))
   }
 
+  /** By a walk over all of them. */
+  countEntries(): number {
+    let entries = 0
+    for (const { count } of this.batches()) entries += count
+    return entries
+  }
+
   /** As {@link entries}, many in a row; the memory is written over by the next batch. */
   *batches(batchSize = 4096): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
     if (this.#isTrie) return yield* this.#walk(Math.min(batchSize, trieBatch))

@@ -10,25 +10,11 @@ import type { FlowResponse } from '../../src/api/flow-types.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { client, deployRack, pods, uplink, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
+import { policyAndNode } from './policy.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
 
-const manifests = `apiVersion: cilium.io/v2alpha1
-kind: CiliumBGPPeeringPolicy
-metadata: {name: bgp-peering}
-spec:
-  nodeSelector: {matchLabels: {kubernetes.io/os: linux}}
-  virtualRouters:
-  - localASN: 65001
-    serviceSelector: {matchLabels: {expose-via-bgp: "true"}}
-    neighbors: [{peerAddress: ${client}/32, peerASN: 65000}]
----
-apiVersion: v1
-kind: Node
-metadata: {name: node1, labels: {kubernetes.io/os: linux}}
-status: {addresses: [{type: InternalIP, address: 198.51.100.1}]}
----
-apiVersion: cilium.io/v2
+const manifests = `${policyAndNode}apiVersion: cilium.io/v2
 kind: CiliumLoadBalancerIPPool
 metadata: {name: pool}
 spec: {blocks: [{start: ${vip}, stop: ${vip}}]}

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { client, deployRack, ipv6, pods, uplink, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
+import { policyAndNode } from './policy.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
 const elsewhere = { ipv4: '203.0.113.77', ipv6: '2001:db8:99::77' }
@@ -21,22 +22,7 @@ endpoints:
 ${addresses.map((each) => `- {addresses: ["${each}"], nodeName: node1, conditions: {ready: true}}`).join('\n')}
 ports: [{port: 8080, protocol: TCP}]
 `
-const manifests = (ranges: string): string => `apiVersion: cilium.io/v2alpha1
-kind: CiliumBGPPeeringPolicy
-metadata: {name: bgp-peering}
-spec:
-  nodeSelector: {matchLabels: {kubernetes.io/os: linux}}
-  virtualRouters:
-  - localASN: 65001
-    serviceSelector: {matchLabels: {expose-via-bgp: "true"}}
-    neighbors: [{peerAddress: ${client}/32, peerASN: 65000}]
----
-apiVersion: v1
-kind: Node
-metadata: {name: node1, labels: {kubernetes.io/os: linux}}
-status: {addresses: [{type: InternalIP, address: 198.51.100.1}]}
----
-apiVersion: cilium.io/v2
+const manifests = (ranges: string): string => `${policyAndNode}apiVersion: cilium.io/v2
 kind: CiliumLoadBalancerIPPool
 metadata: {name: pool}
 spec: {blocks: [{start: ${vip}, stop: ${vip}}, {start: "${ipv6.vip}", stop: "${ipv6.vip}"}]}
