@@ -1,5 +1,6 @@
 /** What the caller of a benchmark wants otherwise; handed to the namespace it runs in by the environment. */
 import { parseArgs } from 'node:util'
+import { HeraldError, messageOf } from '../src/errors.ts'
 
 const services = 'HERALD_BENCH_SERVICES'
 const announcer = 'HERALD_BENCH_ANNOUNCER'
@@ -16,28 +17,45 @@ export interface Flags {
   readonly env: Readonly<Record<string, string>>
 }
 
-/** Throws TypeError for a flag that there is not. */
+/** Throws ERR_USAGE for a flag that there is not, or whose value is none. */
 export function readFlags(args: readonly string[]): Flags {
-  const { positionals, values } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      services: { type: 'string' },
-      announcer: { type: 'string' },
-      manifests: { type: 'string' },
-      flows: { type: 'string' },
-    },
-  })
+  const { positionals, values } = parsed(args)
+  if (values.manifests !== undefined && values.announcer === undefined)
+    throw new HeraldError('ERR_USAGE', '--manifests is what --announcer is configured by: give both')
   const isWithRows = positionals[0] === partWithRows
   const [parts, namedRows] = isWithRows ? [[partWithRows], positionals.slice(1)] : [positionals, []]
   const given = [
-    [services, values.services],
+    [services, numberOf('--services', values.services, 0)],
     [announcer, values.announcer],
     [manifests, values.manifests],
-    [flows, values.flows],
+    [flows, numberOf('--flows', values.flows, 1)],
     [rows, namedRows.length > 0 ? namedRows.join(' ') : undefined],
   ].flatMap(([name, value]) => (name === undefined || value === undefined ? [] : [[name, value] as const]))
   return { parts, rows: namedRows, env: Object.fromEntries(given) }
+}
+
+const options = {
+  services: { type: 'string' },
+  announcer: { type: 'string' },
+  manifests: { type: 'string' },
+  flows: { type: 'string' },
+} as const
+
+function parsed(args: readonly string[]): ReturnType<typeof parse> {
+  try {
+    return parse(args)
+  } catch (error) {
+    throw new HeraldError('ERR_USAGE', messageOf(error), { cause: error })
+  }
+}
+
+const parse = (args: readonly string[]) => parseArgs({ args: [...args], allowPositionals: true, options })
+
+function numberOf(flag: string, given: string | undefined, least: number): string | undefined {
+  if (given === undefined) return undefined
+  if (!/^\d{1,7}$/.test(given) || Number(given) < least)
+    throw new HeraldError('ERR_USAGE', `${flag} wants a number from ${least} on, not ${given}`)
+  return given
 }
 
 /** `--services N`: how many Services are there. */

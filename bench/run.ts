@@ -4,8 +4,10 @@
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { refuse } from '../scripts/setup/arguments.ts'
+import { messageOf } from '../src/errors.ts'
 import { benchAnnounce } from './announce.ts'
-import { benchRows, readFlags } from './flags.ts'
+import { benchRows, type Flags, readFlags } from './flags.ts'
 import { benchAsking } from './asking.ts'
 import { benchEvents } from './events.ts'
 import { benchFullTable } from './full-table.ts'
@@ -33,28 +35,48 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
 }
 const inside = 'HERALD_BENCH_NAMESPACE'
 
-const { parts: wanted, rows: wantedRows, env } = readFlags(process.argv.slice(2))
-const unknown = wanted.filter((name) => parts[name] === undefined)
-const unknownRows = wantedRows.filter((name) => !surviveRows.includes(name))
-if (unknown.length > 0) {
-  console.error(`no such part: ${unknown.join(' ')}; there are ${Object.keys(parts).join(', ')}`)
-  process.exitCode = 2
-} else if (unknownRows.length > 0) {
-  console.error(`no row ${unknownRows.join(' ')}; there are ${surviveRows.join(', ')}`)
-  process.exitCode = 2
-} else if (process.geteuid?.() !== 0) {
-  console.error('the benchmarks need root: a network namespace and bpf(2)')
-  process.exitCode = 3
-} else if (process.env[inside] === undefined) {
-  // Loopback with the segment size of an Ethernet, as routers see it.
-  const script = 'ip link set lo mtu 1500 up && exec "$0" "$@"'
-  const child = spawnSync(
-    'unshare',
-    ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...wanted],
-    { stdio: 'inherit', env: { ...process.env, ...env, [inside]: '1' } },
+const usage =
+  'npm run bench [-- PART ... [--services N] [--flows N] [--announcer CMD [--manifests FILE]]]\n' +
+  `parts: ${Object.keys(parts).join(', ')}\n` +
+  `survive [ROW ...]: ${surviveRows.join(', ')}`
+
+/** undefined: what was given is no benchmark, and that was said. */
+function wanted(words: readonly string[]): Flags | undefined {
+  let given: Flags
+  try {
+    given = readFlags(words)
+  } catch (error) {
+    process.exitCode = refuse(usage, words.includes('--help') || words.includes('-h') ? undefined : messageOf(error))
+    return undefined
+  }
+  const unknown = given.parts.filter((name) => !Object.hasOwn(parts, name))
+  const unknownRows = given.rows.filter((name) => !surviveRows.includes(name))
+  if (unknown.length + unknownRows.length === 0) return given
+  process.exitCode = refuse(
+    usage,
+    `there is no ${unknown.length > 0 ? 'part' : 'row'} ${[...unknown, ...unknownRows].join(' ')}`,
   )
-  process.exitCode = child.status ?? 1
-} else {
-  printMachine()
-  for (const name of wanted.length === 0 ? Object.keys(parts) : wanted) await parts[name]?.()
+  return undefined
 }
+
+async function run({ parts: names, env }: Flags): Promise<void> {
+  if (process.geteuid?.() !== 0) {
+    console.error('the benchmarks need root: a network namespace and bpf(2)')
+    process.exitCode = 3
+  } else if (process.env[inside] === undefined) {
+    // Loopback with the segment size of an Ethernet, as routers see it.
+    const script = 'ip link set lo mtu 1500 up && exec "$0" "$@"'
+    const child = spawnSync(
+      'unshare',
+      ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url), ...names],
+      { stdio: 'inherit', env: { ...process.env, ...env, [inside]: '1' } },
+    )
+    process.exitCode = child.status ?? 1
+  } else {
+    printMachine()
+    for (const name of names.length === 0 ? Object.keys(parts) : names) await parts[name]?.()
+  }
+}
+
+const given = wanted(process.argv.slice(2))
+if (given !== undefined) await run(given)

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:f
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HeraldError, messageOf } from '../src/errors.ts'
+import { takeNoArguments } from './setup/arguments.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** The datapath, and the programs of the benchmarks, which use its headers. */
@@ -54,4 +55,7 @@ function compile(source: string, output: string): void {
   renameSync(partial, output)
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(buildBpf())
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  takeNoArguments('npm run bpf')
+  console.log(buildBpf())
+}

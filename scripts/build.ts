@@ -15,6 +15,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BuildOptions } from 'esbuild'
+import { takeNoArguments } from './setup/arguments.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const external = ['koffi']
@@ -127,6 +128,7 @@ function licenseOf(name: string): string {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  takeNoArguments('npm run build')
   const { buildBpf } = await import('./build-bpf.ts')
   console.log(buildProgram())
   console.log(buildBpf())

@@ -7,9 +7,9 @@ import { build, type BuildOptions, type Plugin } from 'esbuild'
 
 /**
  * What only requests of the Kubernetes client itself would need: models of the whole API and proxies. Of that client
- * nothing but the kubeconfig is used here (k8s/apiserver/credentials.ts refuses proxies), and of undici the connection
- * alone, by HTTP/2 (k8s/apiserver/transport.ts refuses HTTP/1.1, whose parsers would be a third of the file). All of it
- * together would cost 20 MiB and 80 ms CPU in each process.
+ * nothing but the kubeconfig is used here (k8s/apiserver/tunnel.ts goes through a proxy by itself), and of undici the
+ * connection alone, by HTTP/2 (k8s/apiserver/transport.ts refuses HTTP/1.1, whose parsers would be a third of the
+ * file). All of it together would cost 20 MiB and 80 ms CPU in each process.
  */
 const unused: Plugin = {
   name: 'unused',

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import { presentHelm } from '../test/helm/binary.ts'
 import { describeValues, schemaOf, tableOf } from './chart/values.ts'
+import { takeNoArguments } from './setup/arguments.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const chart = join(root, 'charts/herald')
@@ -80,6 +81,7 @@ function plainManifests(rendered: string): string {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  takeNoArguments('node scripts/chart.ts')
   const helm = presentHelm()
   if (helm === undefined) console.error('no helm here (see test/helm/binary.ts): deploy/ is left as it is')
   const write = (files: ReadonlyMap<string, string>): void => {

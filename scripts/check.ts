@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { takeNoArguments } from './setup/arguments.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -21,6 +22,7 @@ export function lintCheck(): boolean {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  takeNoArguments('npm run check')
   const [isLinted, isTyped] = [lintCheck(), typeCheck()]
   const isTidy = passes('--test', join(root, 'test/tidy.test.ts'))
   console.log(isLinted ? 'format, lint: ok' : 'format, lint: see above (npm run format)')

@@ -14,6 +14,7 @@ import { ipPool, peeringPolicy } from './crds/cilium.ts'
 import { advertisement, clusterConfig, nodeConfig, nodeConfigOverride, peerConfig } from './crds/cilium-v2.ts'
 import { bfdProfile, bgpAdvertisement, bgpPeer, community, ipAddressPool, l2Advertisement } from './crds/metallb.ts'
 import { type Definition, definitionOf } from './crds/definitions.ts'
+import { takeNoArguments } from './setup/arguments.ts'
 
 /** Kinds that Kubernetes itself has. */
 type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret' | 'Lease'
@@ -67,6 +68,7 @@ export function presentCrdFiles(): readonly string[] {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  takeNoArguments('node scripts/crds.ts')
   const files = crdFiles()
   for (const folder of ['crds', 'files/crds']) rmSync(join(chart, folder), { recursive: true, force: true })
   for (const [path, text] of files) {

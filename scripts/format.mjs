@@ -2,6 +2,9 @@
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { takeNoArguments } from './setup/arguments.ts'
+
+takeNoArguments('npm run format')
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const biome = join(root, 'node_modules/@biomejs/biome/bin/biome')

@@ -6,10 +6,19 @@ import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { refuse } from './setup/arguments.ts'
+
+const usage = 'npm run fuzz [-- MESSAGES [SEED]]'
+const words = process.argv.slice(2)
+const wrong = words.filter((word) => !/^\d{1,12}$/.test(word))
+if (words.length > 2 || wrong.length > 0 || Number(words[0]) === 0) {
+  const isHelp = wrong.some((word) => word === '--help' || word === '-h')
+  process.exit(refuse(usage, isHelp ? undefined : `how many messages and a seed are wanted, not ${words.join(' ')}`))
+}
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const total = Number(process.argv[2] ?? 10_000_000)
-const seed = Number(process.argv[3] ?? randomInt(2 ** 31))
+const total = Number(words[0] ?? 10_000_000)
+const seed = Number(words[1] ?? randomInt(2 ** 31))
 const slice = 1_000_000
 
 let done = 0

@@ -24,11 +24,12 @@ import { until } from '../lab/until.ts'
 import { Capture } from '../lab/watch.ts'
 import { ensureBinaries } from '../test/apiserver/binaries.ts'
 import { ensureHelm } from '../test/helm/binary.ts'
+import { refuse, usageCode } from './setup/arguments.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, labNeeds, missingPackages } from './setup/packages.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const usage = 'usage: npm run lab [-- [--check] [--api] [--datapath none]]'
+const usage = 'npm run lab [-- [--check] [--api] [--datapath none]]'
 const steps = new StepList(process.stdout)
 
 let lab: Lab | undefined
@@ -53,7 +54,7 @@ function onSignal(): void {
 
 async function main(): Promise<number> {
   const given = readArguments()
-  if (given === undefined) return 2
+  if (given === undefined) return usageCode
   const { isCheck, hasApi } = given
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   steps.line(
@@ -107,9 +108,9 @@ function readArguments(): Arguments | undefined {
     })
     if (!values.help && ['auto', 'none'].includes(values.datapath))
       return { isCheck: values.check, hasApi: values.api, hasDatapath: values.datapath === 'auto' }
-    console.error(usage)
+    refuse(usage)
   } catch (error) {
-    console.error(`${messageOf(error)}\n${usage}`)
+    refuse(usage, messageOf(error))
   }
   return undefined
 }

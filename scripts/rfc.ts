@@ -1,6 +1,9 @@
 /** `npm run rfc`: writes docs/rfc.md from the mentions of RFC clauses in code and tests. */
 import { writeFileSync } from 'node:fs'
 import { findAll, page } from '../test/rfc/page.ts'
+import { takeNoArguments } from './setup/arguments.ts'
+
+takeNoArguments('npm run rfc')
 
 const all = findAll()
 writeFileSync(new URL('../docs/rfc.md', import.meta.url), page(all))

@@ -15,6 +15,7 @@ import { ensureBinaries } from '../test/apiserver/binaries.ts'
 import { ensureHelm } from '../test/helm/binary.ts'
 import { StepList } from '../lab/steps.ts'
 import { lintCheck, typeCheck } from './check.ts'
+import { refuse, usageCode } from './setup/arguments.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, missingPackages, testNeeds } from './setup/packages.ts'
 import { suiteNames, suitesOf, type Suite } from './setup/suites.ts'
@@ -35,9 +36,9 @@ function selected(words: readonly string[]): Suite[] | undefined {
   const unknown = words.filter((word) => !word.endsWith('.ts') && !suiteNames.some((name) => name === word))
   const missing = [...paths].filter((path) => !all.some((suite) => suite.files.includes(path)))
   if (unknown.length + missing.length > 0) {
-    console.error(
-      `no such suite or test file: ${[...unknown, ...missing].join(' ')}\nusage: npm test [-- ` +
-        `${suiteNames.join(' | ')} | test/FILE.test.ts ...]`,
+    refuse(
+      `npm test [-- ${suiteNames.join(' | ')} | test/FILE.test.ts ...]`,
+      `no such suite or test file: ${[...unknown, ...missing].join(' ')}`,
     )
     return undefined
   }
@@ -108,7 +109,7 @@ async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
 
 async function main(): Promise<number> {
   const suites = selected(process.argv.slice(2))
-  if (suites === undefined) return 2
+  if (suites === undefined) return usageCode
   const machine = await setUp(suites)
   const isLinted = lintCheck()
   steps.line(`  ${isLinted ? paint('green', '✓') : paint('red', '✗')} format and lint`)
