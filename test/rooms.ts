@@ -247,6 +247,7 @@ export const pure: readonly string[] = [
   'src/operator/write-queue.ts',
   'src/clock/clock.ts',
   'src/clock/deadline.ts',
+  'src/clock/running.ts',
   'src/clock/virtual-clock.ts',
   'src/clock/scoped-clock.ts',
 ]

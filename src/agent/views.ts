@@ -46,13 +46,14 @@ interface Snapshots {
 }
 
 export function createViews(parts: ViewParts): AgentViews {
-  const started = Date.now()
+  const [started, startedMs] = [Date.now(), performance.now()]
   const snapshots: Snapshots = { nodeName: parts.nodeName, speaker: parts.speaker, started }
   const peers = async (): Promise<readonly PeerView[]> =>
     (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
   const views: AgentViews = {
     peers,
-    status: async () => statusView(parts, await parts.speaker.peers(), secondsSince(started)),
+    status: async () =>
+      statusView(parts, await parts.speaker.peers(), Math.round((performance.now() - startedMs) / 1000)),
     routes: (query, page) => routesPage(snapshots, query, page),
     services: async (page) => servicesPage(parts, page),
     explain: (subject) => explain(parts, subject),

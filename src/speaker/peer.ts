@@ -298,7 +298,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   }
 
   #logWithin(budget: LineBudget, level: 'info' | 'warn' | 'error', message: string): void {
-    const withheld = budget.take(this.#environment.now())
+    const withheld = budget.take(this.#environment.uptimeSec())
     if (withheld !== undefined)
       this.#host.log(this, level, `${message}${withheld === 0 ? '' : `; ${withheld} before it were not logged`}`)
   }
@@ -340,18 +340,18 @@ function isHardResetOf({ direction, code = 0, subcode = 0 }: ResetReason): boole
 }
 
 const linesPerWindow = 10
-const windowMs = 10_000
+const windowSec = 10
 
 /** A peer decides how many errors it sends, not how many lines are logged. */
 class LineBudget {
-  #windowAt = 0
+  #windowAtSec = 0
   #taken = 0
   #withheld = 0
 
-  /** How many lines were withheld since the last one; undefined: withhold this one too. */
-  take(now: number): number | undefined {
-    if (now - this.#windowAt >= windowMs) {
-      this.#windowAt = now
+  /** How many lines were withheld since the last one; undefined: withhold this one too. Of a clock that never jumps. */
+  take(uptimeSec: number): number | undefined {
+    if (uptimeSec - this.#windowAtSec >= windowSec) {
+      this.#windowAtSec = uptimeSec
       this.#taken = 0
     }
     if (this.#taken >= linesPerWindow) {

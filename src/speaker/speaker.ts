@@ -10,6 +10,8 @@
  * the next turn, so that the timers of other sessions are never late.
  */
 import type { FsmState } from '../bgp/fsm/events.ts'
+import type { Clock, Wait } from '../clock/clock.ts'
+import { afterRunning } from '../clock/running.ts'
 import type { AddressFamilyName } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import { parsePrefix, type Prefix } from '../ip/prefix.ts'
@@ -68,7 +70,7 @@ export class Speaker implements PeersHost {
   #prefixesPerTurn = firstPrefixesPerTurn
   #isSynced = false
   #drain: DrainPhase = 'none'
-  #drainTimer: Timer | undefined
+  #drainTimer: Wait | undefined
   #addressTimer: Timer | undefined
   #isStopping = false
   readonly #listeners: Listeners | undefined
@@ -216,7 +218,7 @@ export class Speaker implements PeersHost {
     if (!isNews) return
     this.#drainTimer = !isDraining
       ? undefined
-      : this.#environment.after(gracefulShutdownSec, () => {
+      : afterRunning(millisecondsOf(this.#environment), gracefulShutdownSec * 1000, () => {
           this.#drain = 'withdrawn'
           for (const peer of this.#peers.all) this.viewChanged(peer)
           this.#emit({ type: 'log', level: 'info', message: 'drained: every route is withdrawn, the sessions stay' })
@@ -397,3 +399,8 @@ export class Speaker implements PeersHost {
     return [...this.#groups.values()].flat()
   }
 }
+
+const millisecondsOf = (environment: Environment): Pick<Clock, 'monotonic' | 'after'> => ({
+  monotonic: () => environment.uptimeSec() * 1000,
+  after: (ms, action) => environment.after(ms / 1000, action),
+})

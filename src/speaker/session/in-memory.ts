@@ -82,6 +82,11 @@ export class InMemoryNetwork {
     return true
   }
 
+  /** Lets so many seconds pass in which nobody runs (SIGSTOP, a suspended machine): what falls due meanwhile is late. */
+  standStill(sec: number): void {
+    this.#nowMs += sec * 1000
+  }
+
   after(sec: number, run: () => void): Timer {
     let due = this.#add(sec, run)
     return {
@@ -130,6 +135,8 @@ export class InMemoryHost implements Environment {
   windowOctets = 65_536
   /** As many unsent octets as a socket of the process takes before it says stop. */
   highWaterOctets = 1_048_576
+  /** How far the clock on its wall is wrong; the one since its start never is. */
+  wallErrorMs = 0
   /** The socket calls of the next dials fail with this reason. */
   dialProblem: string | undefined
   /** Every connection that was dialled from here, the latest last. */
@@ -149,7 +156,7 @@ export class InMemoryHost implements Environment {
   }
 
   now(): number {
-    return Math.floor(epochMs + this.network.sec * 1000)
+    return Math.floor(epochMs + this.network.sec * 1000) + this.wallErrorMs
   }
 
   uptimeSec(): number {
