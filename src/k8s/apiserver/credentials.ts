@@ -12,6 +12,7 @@ import type { Cluster } from '@kubernetes/client-node/dist/config_types.js'
 import { HeraldError, messageOf } from '../../errors.ts'
 import { type RawObject, recordOf } from '../source.ts'
 import { ExecPlugin } from './exec-plugin.ts'
+import { proxyOf } from './proxy.ts'
 
 /** Of one connection; asked for anew with each, since certificates and keys rotate. */
 export interface TlsOptions {
@@ -25,6 +26,8 @@ export interface TlsOptions {
 export interface Credentials {
   /** `https://10.0.0.1:6443`, with a path where the server has one. */
   readonly server: URL
+  /** Through which HTTP proxy the next connection is made; undefined: directly. */
+  readonly proxy?: URL | undefined
   /** For people: where all this comes from. */
   readonly detail: string
   /** Of the context. */
@@ -58,6 +61,7 @@ interface Place {
 interface Loaded {
   readonly config: KubeConfig
   readonly server: URL
+  readonly proxy: URL | undefined
   /** Of `tokenFile` of the user, which the client does not know; it goes before `token`. */
   readonly tokenFile: string | undefined
   /** Run by us: the client has neither a bound of time for it, nor paths relative to the kubeconfig. */
@@ -78,9 +82,10 @@ function load(path: string | undefined, detail: string, context: string | undefi
     const why = cluster === null ? `its context ${config.getCurrentContext()} names no cluster` : 'its server is no URL'
     throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${why}`)
   }
-  if (cluster.proxyUrl !== undefined)
-    throw new HeraldError('ERR_KUBECONFIG', `${detail}: proxy-url is not supported; the server is dialled directly`)
-  const own = { config, server: new URL(cluster.server), tokenFile: undefined, plugin: undefined }
+  const server = new URL(cluster.server)
+  const own = { config, server, proxy: proxyFor(server, cluster, detail), tokenFile: undefined, plugin: undefined }
+  // The client would make agents of its own for it, which nobody asks for.
+  config.clusters = config.clusters.map(({ proxyUrl: _proxyUrl, ...rest }) => rest)
   if (path === undefined) return own
   const user = userIn(path, config.getContextObject(config.getCurrentContext())?.user)
   const tokenFile = tokenFileOf(path, user)
@@ -89,6 +94,14 @@ function load(path: string | undefined, detail: string, context: string | undefi
   if (exec === undefined || exec === null) return { ...own, tokenFile }
   config.users = config.users.map(({ exec: _exec, ...rest }) => rest)
   return { ...own, tokenFile, plugin: new ExecPlugin(recordOf(exec), path, () => aboutServer(cluster, detail)) }
+}
+
+function proxyFor(server: URL, { proxyUrl }: Cluster, detail: string): URL | undefined {
+  try {
+    return proxyOf(server, proxyUrl, process.env)
+  } catch (error) {
+    throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 /** What a plugin may be told of the server. */
@@ -135,6 +148,7 @@ function readToken(file: string, detail: string): string {
 
 class KubeCredentials implements Credentials {
   readonly server: URL
+  proxy: URL | undefined
   readonly detail: string
   readonly namespace?: string | undefined
   readonly #place: Place
@@ -146,15 +160,17 @@ class KubeCredentials implements Credentials {
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
 
-  constructor({ config, server, tokenFile, plugin }: Loaded, place: Place) {
+  constructor({ config, server, proxy, tokenFile, plugin }: Loaded, place: Place) {
     this.#config = config
     this.#tokenFile = tokenFile
     this.#plugin = plugin
     this.#place = place
     this.#from = place.detail
     this.server = server
+    this.proxy = proxy
     this.namespace = config.getContextObject(config.getCurrentContext())?.namespace
-    this.detail = `${server.href.replace(/\/$/, '')} by ${place.detail}`
+    const way = proxy === undefined ? '' : ` through the proxy ${proxy.host}`
+    this.detail = `${server.href.replace(/\/$/, '')} by ${place.detail}${way}`
   }
 
   async headers(): Promise<Readonly<Record<string, string>>> {
@@ -186,11 +202,12 @@ class KubeCredentials implements Credentials {
     this.#plugin?.forget()
     if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
     try {
-      const { config, server, tokenFile, plugin } = load(this.#place.path, this.#from, this.#place.context)
+      const { config, server, proxy, tokenFile, plugin } = load(this.#place.path, this.#from, this.#place.context)
       if (server.href !== this.server.href) return
       this.#config = config
       this.#tokenFile = tokenFile
       this.#plugin = plugin
+      this.proxy = proxy
     } catch {
       // Said by the server, which goes on refusing what we have.
     }

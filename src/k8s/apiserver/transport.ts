@@ -5,7 +5,8 @@
  */
 import { buildConnector, Client } from 'undici'
 import { HeraldError, messageOf } from '../../errors.ts'
-import type { Credentials } from './credentials.ts'
+import type { Credentials, TlsOptions } from './credentials.ts'
+import { openTunnel } from './tunnel.ts'
 
 export interface Answer {
   readonly status: number
@@ -116,12 +117,18 @@ class Http2Transport implements Transport {
     await client?.destroy()
   }
 
+  #connector(tls: TlsOptions): buildConnector.connector {
+    const connect = buildConnector({ ...tls, allowH2: true, timeout: connectMs })
+    const { proxy } = this.#credentials
+    return proxy === undefined ? connect : throughProxy(connect, proxy, tls)
+  }
+
   async #connect(): Promise<Client> {
     const { server } = this.#credentials
     const tls = await this.#credentials.tls()
     const client = new Client(server.origin, {
       allowH2: true,
-      connect: http2Connector(buildConnector({ ...tls, allowH2: true, timeout: connectMs }), server.host),
+      connect: http2Connector(this.#connector(tls), server.host),
       h2Options: { pingInterval: this.#pingMs },
       headersTimeout: headersMs,
       // A watch is silent for as long as nothing changes; pings tell whether anybody is there.
@@ -136,6 +143,16 @@ class Http2Transport implements Transport {
     client.on('disconnect', () => void lost().catch(() => undefined))
     client.on('connectionError', () => void lost().catch(() => undefined))
     return client
+  }
+}
+
+function throughProxy(connect: buildConnector.connector, proxy: URL, { ca }: TlsOptions): buildConnector.connector {
+  return (options, done) => {
+    const target = { hostname: options.hostname, port: Number(options.port || 443) }
+    openTunnel(proxy, target, ca, connectMs).then(
+      (httpSocket) => connect({ ...options, httpSocket }, done),
+      (error: HeraldError) => done(error, null),
+    )
   }
 }
 

@@ -137,11 +137,6 @@ test("a client's certificate is read from its file for each connection", async (
   assert.equal(String((await credentials.tls()).cert), 'cert 2')
 })
 
-test('a kubeconfig with a proxy-url is refused: nothing of it is passed over in silence', () => {
-  const path = kubeconfig({ cluster: { 'proxy-url': 'http://proxy:3128' }, user: { token: 't' } })
-  assert.throws(() => loadCredentials(path), { code: 'ERR_KUBECONFIG', message: /proxy-url/ })
-})
-
 for (const [what, make] of [
   ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],
   ['speaks no TLS', () => createServer()],
