@@ -82,7 +82,7 @@ export function clusterOf(
         const target = run.verdict === verdict.redirect ? targetOf(run.packet, addresses) : -1
         if (target < 0) return { ...run, path }
         path.push(target)
-        assert.ok(path.length < 5, `a loop: ${path.join(' ')}`)
+        assert.ok(path.length <= 5, `a loop: ${path.join(' ')}`)
         run = ingress(node(target).datapath, run.packet)
       }
     },
@@ -100,7 +100,8 @@ export interface TunnelOptions {
   readonly from: string
   readonly to: string
   readonly backend: Backend
-  readonly isFinal?: boolean
+  /** 1: nobody hands it on again; above it how often it was handed on before. */
+  readonly flags?: number
   readonly version?: number
   readonly port?: number
   readonly sourcePort?: number
@@ -112,7 +113,7 @@ export function handedOn(inner: Uint8Array, options: TunnelOptions): Uint8Array 
   const address = ipOctets(options.backend.address)
   const { port } = options.backend
   const mapped = address.length === 4 ? [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...address] : address
-  const header = [options.version ?? 1, options.isFinal === true ? 1 : 0, port >> 8, port & 255, ...mapped]
+  const header = [options.version ?? 1, options.flags ?? 0, port >> 8, port & 255, ...mapped]
   const rest = [...header, ...inner.slice(etherBytes)].slice(0, options.cut)
   const [source, destination] = [options.sourcePort ?? 50_000, options.port ?? tunnelPort]
   const length = 8 + rest.length

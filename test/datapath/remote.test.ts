@@ -26,6 +26,8 @@ const family = familyOf(import.meta.url)
 const { vip, secondVip, client, router, ICMP, podAt, nodeAt, isIpv6, headerBytes, tooBig, echo } = family
 const { SYN, ACK, RST, FIN } = tcpFlag
 const l3 = 14
+/** The mark that nobody hands it on again. */
+const final = 1
 const addresses = [nodeAt(1), nodeAt(2), nodeAt(3)]
 const homed = (n: number, home: number): Homed => ({ backend: { address: podAt(n), port: 8080 }, home })
 const toVip = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
@@ -267,24 +269,33 @@ test('no SYN takes a flow from a node that hands it on, whichever node the SYN c
   }
 })
 
-test('what was handed on twice is served or refused, and goes nowhere else', { skip }, (t) => {
+test('what was handed on four times is served or refused, and goes nowhere else; each node marks it once more', {
+  skip,
+}, (t) => {
   const cluster = clusterOf(t, addresses)
   const [here, there] = [homed(5, 1), homed(6, 2)]
   cluster.serve(vip, 80, [there], { only: [0, 1] })
-  const last = (bytes: Uint8Array, isFinal: boolean): Uint8Array =>
-    handedOn(bytes, { from: nodeAt(1), to: nodeAt(2), backend: here.backend, isFinal })
-  const second = ingress(cluster.node(1).datapath, last(segment(ACK), false))
-  assert.equal(second.verdict, verdict.redirect)
-  assert.equal(second.packet[l3 + headerBytes + 9], 1, 'the mark that nobody hands it on again')
-  const refused = ingress(cluster.node(1).datapath, last(segment(SYN), true))
-  assert.equal(refused.verdict, verdict.redirect)
-  const answer = parse(refused.packet)
-  assert.deepEqual([answer.source, answer.destination, answer.protocol], [vip, client, TCP])
-  assert.equal(answer.view.getUint8(answer.l4 + 13) & RST, RST)
-  assert.equal(cluster.node(1).datapath.reasons()['no_backend'], 1)
+  const last = (bytes: Uint8Array, flags: number): Uint8Array =>
+    handedOn(bytes, { from: nodeAt(1), to: nodeAt(2), backend: here.backend, flags })
+  for (const [flags, next] of [
+    [0, 2],
+    [2, 4],
+    [4, final],
+  ] as const) {
+    const again = ingress(cluster.node(1).datapath, last(segment(ACK), flags))
+    assert.deepEqual([again.verdict, again.packet[l3 + headerBytes + 9]], [verdict.redirect, next])
+  }
+  for (const [n, flags] of [final, 6, 7, 0xff].entries()) {
+    const refused = ingress(cluster.node(1).datapath, last(segment(SYN), flags))
+    assert.equal(refused.verdict, verdict.redirect)
+    const answer = parse(refused.packet)
+    assert.deepEqual([answer.source, answer.destination, answer.protocol], [vip, client, TCP])
+    assert.equal(answer.view.getUint8(answer.l4 + 13) & RST, RST)
+    assert.equal(cluster.node(1).datapath.reasons()['no_backend'], n + 1)
+  }
   // The node of the one that is named may be behind, or ahead of who named it.
   cluster.serve(vip, 80, [here], { only: [1] })
-  assert.equal(translated(ingress(cluster.node(1).datapath, last(segment(SYN), false))).destination, podAt(5))
+  assert.equal(translated(ingress(cluster.node(1).datapath, last(segment(SYN), 0))).destination, podAt(5))
 })
 
 test('a backend is found by its name only behind the VIP that it stands behind', { skip }, (t) => {

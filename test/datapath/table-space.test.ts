@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
-import { decodeFrontend, sizes } from '../../src/datapath/layout.ts'
+import { decodeFrontend, readBackend, sizes } from '../../src/datapath/layout.ts'
 import type { MemoryMaps } from '../../src/datapath/memory-maps.ts'
+import type { Backend } from '../../src/desired/model.ts'
 import { frontendOf } from './fixture.ts'
 
 const pods = Array.from({ length: 301 }, (_, n) => ({ address: `10.1.${n >> 8}.${n & 255}`, port: 8080 }))
@@ -98,4 +99,49 @@ test('a slot of the only backend that there was is remembered once there are mor
   const unmoved = now.flatMap((name, slot) => (name.startsWith('1.') ? slot : []))
   assert.ok(unmoved.length > 10)
   for (const slot of unmoved) assert.equal(previous[slot], first, 'it was of the only one before')
+})
+
+const onNode = (index: number, node: number): Backend => ({
+  ...(pods[index] ?? assert.fail()),
+  node: `203.0.113.${node}`,
+})
+
+/** By slot, the address of the backend that a table names, or that of the only one. */
+function addressesOf(maps: MemoryMaps, which: 'table' | 'previous'): readonly string[] {
+  const [value] = [...maps.store('frontends').entries()].map(([, octets]) => octets)
+  const { previousOnly, previous } = decodeFrontend(value ?? new Uint8Array())
+  const addressOf = (id: number): string => readBackend(maps.memory('backends'), id).address
+  if (which === 'previous' && previous.length === 0)
+    return previousOnly.generation === 0 ? [] : [addressOf(previousOnly.id)]
+  return slotsOf(maps, which).map((name) => addressOf(Number(name.split('.')[0])))
+}
+
+test(
+  'a node that hears of a frontend with its first backends has the table that the others had before; one with none ' +
+    'of them, or with all, has none',
+  () => {
+    for (const count of [1, 2, 9]) {
+      const others = Array.from({ length: count }, (_, n) => onNode(2 + n, 1))
+      const own = pods.slice(0, 2)
+      const [before, after] = [createFakeDatapath(), createFakeDatapath()]
+      before.upsert(frontendOf('192.0.2.1', 80, others))
+      assert.deepEqual(addressesOf(before.maps, 'previous'), [])
+      after.upsert(frontendOf('192.0.2.1', 80, [...own, ...others]))
+      const expected = count === 1 ? [pods[2]?.address] : addressesOf(before.maps, 'table')
+      assert.deepEqual(addressesOf(after.maps, 'previous'), expected)
+      assert.deepEqual(after.maps.check(), [])
+      after.remove('192.0.2.1:80/TCP')
+      assert.equal(after.usage().find(({ name }) => name === 'tables')?.entries, 0)
+      after.upsert(frontendOf('192.0.2.1', 80, own))
+      assert.deepEqual(addressesOf(after.maps, 'previous'), [])
+    }
+  },
+)
+
+test('a frontend for which there is no room leaves none taken, also where its first table found some', () => {
+  const datapath = createFakeDatapath({ maxEntries: { tables: 251 + 10 } })
+  const backends = [...pods.slice(0, 1), onNode(1, 1), onNode(2, 1)]
+  assert.throws(() => datapath.upsert(frontendOf('192.0.2.1', 80, backends)), { code: 'ERR_MAP_FULL' })
+  assert.equal(datapath.usage().find(({ name }) => name === 'tables')?.entries, 0)
+  assert.deepEqual(datapath.readAll(), [])
 })

@@ -128,6 +128,8 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		flow = find_opening(&key);
 	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
 		return serve_first(skb, packet);
+	if (!is_tcp && flow->flags & FLOW_TUNNELLED && find_forwarded(skb) == FORWARD)
+		return FORWARD;
 	state = backend_state(&flow->backend);
 	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
 		if (is_free(&key, flow, is_opening, state)) {

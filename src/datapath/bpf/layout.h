@@ -54,7 +54,7 @@ struct tunnel {
 /* What lies between the UDP header and the packet that is handed on. */
 struct tunnel_header {
 	__u8 version;
-	__u8 flags; /* enum tunnel_flags */
+	__u8 flags; /* enum tunnel_flags, and above it how often it was handed on before */
 	__be16 port;
 	struct ip_address backend; /* that it is for, with this port */
 };
@@ -64,6 +64,9 @@ struct tunnel_header {
 enum tunnel_flags {
 	TUNNEL_FINAL = 1, /* whoever gets it serves it, or nobody does */
 };
+
+#define TUNNEL_TIMES_SHIFT 1
+#define TUNNEL_TIMES_MASK 3
 
 /* Another node of the cluster: what it hands on is believed. */
 struct node {
@@ -231,10 +234,13 @@ struct packet {
 	__u32 end;
 };
 
+/* How often nodes have handed a packet on, which goes by so many of them at most. */
 enum tunnelled {
 	NOT_TUNNELLED,
-	TUNNELLED,       /* another node handed it on */
-	TUNNELLED_FINAL, /* a second one did */
+	TUNNELLED,
+	TUNNELLED_AGAIN,
+	TUNNELLED_BEFORE_LAST, /* once more, and for the last time, to where the table in force says */
+	TUNNELLED_FINAL,
 };
 
 /* Where the packet at hand goes, as far as it was found out. */
@@ -242,7 +248,7 @@ struct passage {
 	/* The backend that another node chose. */
 	struct ip_address named;
 	__be16 named_port;
-	__u8 is_final;
+	__u8 handed_on; /* enum tunnelled: how often before this time */
 	__u8 reserved;
 	/* The one that is chosen here, and of which Service. */
 	struct backend_ref backend;

@@ -139,7 +139,7 @@ static __always_inline struct tunnel_header tunnel_header(const struct backend *
 {
 	struct tunnel_header header = {
 		.version = TUNNEL_VERSION,
-		.flags = passage->is_final ? TUNNEL_FINAL : 0,
+		.flags = passage->handed_on < TUNNELLED_BEFORE_LAST ? passage->handed_on << TUNNEL_TIMES_SHIFT : TUNNEL_FINAL,
 		.port = backend->port,
 		.backend = backend->address,
 	};
@@ -271,6 +271,13 @@ static __noinline bool take_off(struct __sk_buff *skb, struct packet *packet, __
 	       !bpf_skb_store_bytes(skb, 2 * ETH_ALEN, &ether_type, sizeof(ether_type), 0);
 }
 
+static __always_inline enum tunnelled times_of(__u8 flags)
+{
+	__u8 before = flags >> TUNNEL_TIMES_SHIFT & TUNNEL_TIMES_MASK;
+
+	return flags & TUNNEL_FINAL || before >= TUNNELLED_BEFORE_LAST ? TUNNELLED_FINAL : TUNNELLED + before;
+}
+
 /* What came to this node's own address by UDP: TUNNELLED when a node handed on what is for a VIP, which lies in the map
  * then; NOT_TUNNELLED when it is something else; or an outcome. */
 __noinline int open_tunnel(struct __sk_buff *skb)
@@ -312,7 +319,7 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 	address = bpf_map_lookup_elem(&addresses, &packet->destination);
 	if (!address || !address->frontends)
 		return drop(REASON_BAD_TUNNEL);
-	packet->tunnelled = header.flags & TUNNEL_FINAL ? TUNNELLED_FINAL : TUNNELLED;
+	packet->tunnelled = times_of(header.flags);
 	passage->named = header.backend;
 	passage->named_port = header.port;
 	return TUNNELLED;

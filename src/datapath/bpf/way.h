@@ -4,8 +4,8 @@
  *
  *     from outside:          forwards -> table -> here, or on to the node of that backend, with its name
  *     handed on by a node:   the backend that it names, if it is here, and the packet begins a flow or its state is
- *                            here; else once more, and for the last time, to where this node has handed the flow on,
- *                            or to the node of the table before this one
+ *                            here; else once more, to where this node has handed the flow on, or to the node of the
+ *                            table before this one, or back to that of the table in force: three times more at most
  *
  * So a flow goes on whose table has changed and whose router has moved it to a node without state: its backend's node
  * has its state, and the two tables name that node as long as no two changes have moved its place.
@@ -174,7 +174,7 @@ static __always_inline int way_from_outside(const struct packet *tuple, struct p
 	/* Its state may be where it was before; what begins nothing begins nothing here. */
 	if (!begins(tuple) && may_differ && choices->before == PLACE_ELSEWHERE && choices->at != PLACE_ELSEWHERE &&
 	    !(choices->at == PLACE_HERE && was_served_by(choices->current.id, choices->current.generation))) {
-		passage->is_final = true;
+		passage->handed_on = TUNNELLED;
 		return go(passage, &choices->previous, PLACE_ELSEWHERE);
 	}
 	if (choices->at == PLACE_NONE)
@@ -210,23 +210,39 @@ static __noinline enum place find_named(const struct packet *tuple, const struct
 	return place_of(named);
 }
 
+/* A datagram that another node handed on, of a flow that this node hands on as well. Nothing in it tells whether it is
+ * of that flow, so it goes where the flow goes: whoever sends it by another node opens none here that would be in its
+ * way. */
+static __noinline bool follow_datagram(const struct packet *tuple, struct passage *passage, enum tunnelled tunnelled)
+{
+	__u32 service = passage->service;
+
+	if (tuple->protocol != IPPROTO_UDP || !follow_forwarded(tuple, passage))
+		return false;
+	passage->service = service;
+	return tunnelled != TUNNELLED_FINAL;
+}
+
 /* What another node handed on. Its own tables may be younger than that node's, or older. */
 static __always_inline int way_from_node(const struct packet *tuple, struct passage *passage,
-		struct choices *choices, bool is_own, bool may_go_on)
+		struct choices *choices, bool is_own, enum tunnelled tunnelled)
 {
+	bool may_go_on = tunnelled != TUNNELLED_FINAL;
 	struct backend_ref named = {};
 	enum place at = find_named(tuple, passage, &named);
 
+	passage->handed_on = tunnelled;
+	if (follow_datagram(tuple, passage, tunnelled))
+		return FORWARD;
 	if (at == PLACE_HERE && (begins(tuple) ? backend_state(&named) == BACKEND_ACTIVE :
 						 was_served_by(named.id, named.generation))) {
 		if (choices->is_kept && is_own && begins(tuple))
 			keep_backend(SCRATCH_PACKET, passage->service, named.id, named.generation);
 		return go(passage, &named, PLACE_HERE);
 	}
-	passage->is_final = true;
 	if (may_go_on && !begins(tuple) && follow_forwarded(tuple, passage))
 		return FORWARD;
-	if (may_go_on && !begins(tuple) && choices->before == PLACE_ELSEWHERE)
+	if (tunnelled < TUNNELLED_BEFORE_LAST && !begins(tuple) && choices->before == PLACE_ELSEWHERE)
 		return go(passage, &choices->previous, PLACE_ELSEWHERE);
 	if (may_go_on && choices->at == PLACE_ELSEWHERE) {
 		passage->backend = choices->current;
@@ -258,7 +274,7 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 	if (!tuple || !packet || !passage)
 		return drop(REASON_BAD_HEADER);
 	passage->key = flow_key(tuple, DIRECTION_IN);
-	passage->is_final = false;
+	passage->handed_on = NOT_TUNNELLED;
 	passage->flags = 0;
 	if (packet->tunnelled == NOT_TUNNELLED && skb->mark != PROBE_MARK && follow_forwarded(tuple, passage))
 		return FORWARD;
@@ -278,7 +294,7 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 		return choices.at == PLACE_NONE ? REFUSE + REASON_NO_BACKEND : go(passage, &choices.current, PLACE_HERE);
 	if (!packet->tunnelled)
 		return way_from_outside(tuple, passage, &choices, is_own);
-	way = way_from_node(tuple, passage, &choices, is_own, packet->tunnelled == TUNNELLED);
+	way = way_from_node(tuple, passage, &choices, is_own, packet->tunnelled);
 	if (way == FORWARD && is_own)
 		tell_second_chance(tuple, passage);
 	return way;
@@ -314,15 +330,31 @@ __noinline int find_older(struct __sk_buff *skb)
 	if (!packet || !passage || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
 		return HERE;
 	passage->key = flow_key(packet, DIRECTION_IN);
-	passage->is_final = false;
+	passage->handed_on = packet->tunnelled;
 	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(packet, passage))
 		return FORWARD;
 	if (!look_up_previous(packet, SCRATCH_PACKET, passage, &choices) || choices.before != PLACE_ELSEWHERE)
 		return HERE;
-	passage->is_final = true;
+	if (packet->tunnelled == NOT_TUNNELLED)
+		passage->handed_on = TUNNELLED;
 	go(passage, &choices.previous, PLACE_ELSEWHERE);
 	tell_second_chance(packet, passage);
 	return FORWARD;
+}
+
+/* Where a datagram from outside goes of which there is a flow here that began by another node: FORWARD, or HERE. Of a
+ * flow that this node has handed on before it knew of that one the client goes on by this node, and who sent the other
+ * one's first packet to another node may be anybody. */
+__noinline int find_forwarded(struct __sk_buff *skb)
+{
+	struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+
+	if (!packet || !passage || packet->tunnelled != NOT_TUNNELLED || skb->mark == PROBE_MARK)
+		return HERE;
+	passage->key = flow_key(packet, DIRECTION_IN);
+	passage->handed_on = NOT_TUNNELLED;
+	return follow_forwarded(packet, passage) ? FORWARD : HERE;
 }
 
 #endif

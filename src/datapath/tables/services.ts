@@ -30,7 +30,7 @@ import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses }
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
 import { RangeTable } from './ranges.ts'
-import { TableSpace } from './table-space.ts'
+import { TableSpace, type Named } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
 
 interface Entry {
@@ -234,15 +234,20 @@ export class ServiceTable {
 
   /** From the frontend's update on packets meet the new state; what fails before or after it is taken back. */
   #write(frontend: Frontend, key: Uint8Array, service: number, uses: Uses, held: Entry | undefined): FrontendRecord {
-    const active: (readonly [string, BackendRef])[] = []
+    const active: Named[] = []
+    const elsewhere: Named[] = []
     const resting: BackendRef[] = []
     for (const [name, { backend, use }] of uses) {
       const ref = this.#backends.take(backend, frontend.protocol, frontend.id, use)
-      if (use.rests) resting.push(ref)
       // Pods by their addresses: so a client meets the same one by every port of a Service.
-      else active.push([tableName(frontend, name, backend), ref])
+      const named = [tableName(frontend, name, backend), ref] as const
+      if (use.rests) resting.push(ref)
+      else active.push(named)
+      if (!use.rests && backend.node !== undefined) elsewhere.push(named)
     }
-    const record = this.#writeRecord(frontend, key, { service, active, resting, held })
+    // A node may hear of a frontend with its first pod, and the others had it without that one.
+    const formerly = elsewhere.length < active.length ? elsewhere : []
+    const record = this.#writeRecord(frontend, key, { service, active, formerly, resting, held })
     if (held === undefined) return record
     this.#space.giveLists(held.record, this.#times.nowNs())
     this.#ranges.give(held.record.ranges)
@@ -252,14 +257,15 @@ export class ServiceTable {
   #writeRecord(
     { id, address, sources, affinitySec = 0 }: Frontend,
     key: Uint8Array,
-    { service, active, resting, held }: Named,
+    { service, active, formerly, resting, held }: Parts,
   ): FrontendRecord {
     const now = this.#times.nowNs()
     const before = held?.record
     const ranges = this.#takeRanges(sources, key, held)
     const undo: (() => void)[] = [() => this.#ranges.give(ranges)]
     try {
-      const places = this.#space.write(id, active, resting, { before, hasMembers: affinitySec > 0 }, now)
+      const options = { before, formerly, hasMembers: affinitySec > 0 }
+      const places = this.#space.write(id, active, resting, options, now)
       undo.push(() => this.#space.giveLists(places, now))
       if (held === undefined) undo.push(() => this.#space.giveRooms(id, now))
       const affinitySinceNs = before !== undefined && before.affinitySec > 0 ? before.affinitySinceNs : now
@@ -307,9 +313,10 @@ export class ServiceTable {
 }
 
 /** What a frontend is written of. */
-interface Named {
+interface Parts {
   readonly service: number
-  readonly active: readonly (readonly [string, BackendRef])[]
+  readonly active: readonly Named[]
+  readonly formerly: readonly Named[]
   readonly resting: readonly BackendRef[]
   readonly held: Entry | undefined
 }

@@ -26,6 +26,22 @@ const nowhere: Room = { offset: 0, length: 0 }
 /** What a frontend names in the map of tables. */
 type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affinitySinceNs'>
 
+/** A backend by the name that decides where it is in a table. */
+export type Named = readonly [name: string, ref: BackendRef]
+
+export interface WriteOptions {
+  /** What is in force. */
+  readonly before: FrontendRecord | undefined
+  /** Where nothing is: among whom the other nodes chose before, as far as it is known. */
+  readonly formerly?: readonly Named[]
+  /** Clients may stay with one of them. */
+  readonly hasMembers?: boolean
+}
+
+function onlyOf(backends: readonly Named[]): BackendRef {
+  return (backends.length === 1 ? backends[0]?.[1] : undefined) ?? noBackend
+}
+
 export class TableSpace {
   /** Two words for each slot: id, generation. */
   readonly #words: Uint32Array
@@ -72,44 +88,51 @@ export class TableSpace {
 
   /**
    * Writes what a frontend is to name, beside what is in force. `active` by names that are sorted and the same on every
-   * node. `hasMembers`: clients may stay with one of them. Throws ERR_MAP_FULL.
+   * node. Throws ERR_MAP_FULL.
    */
   write(
     id: string,
-    active: readonly (readonly [string, BackendRef])[],
+    active: readonly Named[],
     resting: readonly BackendRef[],
-    { before, hasMembers = false }: { readonly before: FrontendRecord | undefined; readonly hasMembers?: boolean },
+    { before, formerly = [], hasMembers = false }: WriteOptions,
     nowNs: bigint,
   ): Places {
     const length = tableLength(active.length)
-    const refs = active.map(([, ref]) => ref)
-    const rest = this.#listOf(resting, nowNs)
-    let [members, table] = [nowhere, nowhere]
+    this.#older = before?.table.length === length ? this.#previousOf(before) : undefined
+    let [rest, members, table, previous] = [nowhere, nowhere, nowhere, before?.table ?? nowhere]
     try {
-      if (hasMembers && length > 0) members = this.#listOf(memberSlots(refs), nowNs)
-      if (length > 0) table = { offset: this.#roomFor(id, length, before?.table ?? nowhere, nowNs), length }
+      rest = this.#listOf(resting, nowNs)
+      if (hasMembers && length > 0) members = this.#listOf(memberSlots(active.map(([, ref]) => ref)), nowNs)
+      table = this.#tableOf(id, active, before?.table ?? nowhere, nowNs)
+      if (before === undefined) previous = this.#tableOf(id, formerly, table, nowNs)
     } catch (error) {
       this.#give(rest, nowNs)
       this.#give(members, nowNs)
+      if (before === undefined) this.giveRooms(id, nowNs)
       throw error
-    }
-    this.#older = before === undefined || before.table.length !== length ? undefined : this.#previousOf(before)
-    if (length > 0) {
-      const order = maglevTable(
-        active.map(([name]) => name),
-        length,
-      )
-      for (let slot = 0; slot < length; slot++) this.#writeRef(table.offset + slot, refs[order[slot] ?? 0] ?? noBackend)
     }
     return {
       backends: active.length,
-      only: (active.length === 1 ? refs[0] : undefined) ?? noBackend,
+      only: onlyOf(active),
       table,
-      previous: before?.table ?? nowhere,
-      previousOnly: before?.only ?? noBackend,
+      previous,
+      previousOnly: before?.only ?? onlyOf(formerly),
       resting: rest,
       members,
     }
+  }
+
+  #tableOf(id: string, backends: readonly Named[], inForce: Room, nowNs: bigint): Room {
+    const length = tableLength(backends.length)
+    if (length === 0) return nowhere
+    const offset = this.#roomFor(id, length, inForce, nowNs)
+    const order = maglevTable(
+      backends.map(([name]) => name),
+      length,
+    )
+    for (let slot = 0; slot < length; slot++)
+      this.#writeRef(offset + slot, backends[order[slot] ?? 0]?.[1] ?? noBackend)
+    return { offset, length }
   }
 
   /** The record of the last {@link write} is in force: the table before it remembers, where nothing moved, what it was. */
