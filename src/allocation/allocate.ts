@@ -143,6 +143,12 @@ export class Ipam extends Holders {
     return this.poolsOf(address).filter((pool) => this.#table.gives(pool, address))
   }
 
+  /** Whether a pool may serve a Service that holds an address: all of one that is whole, or of others. */
+  fitsBeside(pool: Pool, held: string): boolean {
+    const pools = this.poolsOf(held)
+    return pools.some(({ isWhole }) => isWhole) ? pools.includes(pool) : pool.isWhole !== true
+  }
+
   protected becameFree(address: string): void {
     this.#table.giveBack(address)
   }
@@ -238,11 +244,8 @@ export class Ipam extends Holders {
 
   /** Pools that may serve one Service together: one that is whole stands alone, and all others are one source. */
   #sourcesOf(open: readonly Pool[], [held]: readonly string[]): readonly (readonly Pool[])[] {
+    if (held !== undefined) return [open.filter((pool) => this.fitsBeside(pool, held))]
     const others = open.filter(({ isWhole }) => isWhole !== true)
-    if (held !== undefined) {
-      const pools = this.poolsOf(held)
-      return [pools.some(({ isWhole }) => isWhole) ? open.filter((pool) => pools.includes(pool)) : others]
-    }
     return open.flatMap((pool) => (pool.isWhole === true ? [[pool]] : pool === others[0] ? [others] : []))
   }
 

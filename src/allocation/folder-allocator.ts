@@ -52,10 +52,10 @@ const unclearKey = '\u0000unclear'
 const unsettled = notYet(undefined)
 
 export class FolderAllocator implements AddressSource {
-  readonly #ipam = new Ipam()
+  readonly #waiting = new Waiting()
+  readonly #ipam = new Ipam((address) => this.#waiting.changedHands(address))
   readonly #book: AddressBook
   readonly #settled = new Map<string, Settled>()
-  readonly #waiting = new Waiting()
   /** Services whose recorded addresses somebody has here who lost them elsewhere: the news will come. */
   readonly #ahead = new Set<string>()
   /** Services that changed while the book could not be used, or whose line somebody changed. */
@@ -71,8 +71,6 @@ export class FolderAllocator implements AddressSource {
   #dropped: string[] = []
   /** Services that are there and are looked at in this exchange. */
   #here: ReadonlySet<string> = new Set()
-  /** Who was refused what was kept for another one of them. */
-  readonly #early = new Set<Pick<Candidate, 'request' | 'subject'>>()
   /** Who gives way in this exchange; made when it comes to that. */
   #leavers: Leavers | undefined
   /** Shared addresses of which somebody may have other ports than before. */
@@ -163,6 +161,8 @@ export class FolderAllocator implements AddressSource {
     yield* this.#ipam.rollback()
     for (const [key, known] of this.#before) {
       this.#put(key, known)
+      // What was found out in vain is found out again.
+      for (const address of known?.waits?.explicit ?? []) this.#waiting.changedHands(address)
       yield
     }
     for (const key of this.#dropped) this.#absent.add(key)
@@ -330,7 +330,6 @@ export class FolderAllocator implements AddressSource {
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
   *#grantInOrder(candidates: readonly Candidate[], recorded: Recorded, changes: Changes): Work<void> {
-    this.#early.clear()
     const line = yield* inOrder(candidates, inLine)
     const pending = new Set(line.map(({ request }) => request.key))
     let next = 0
@@ -362,11 +361,20 @@ export class FolderAllocator implements AddressSource {
       }
     }
     yield* grantWhile(() => true)
-    // What was kept for one of them is its own by now, or free: what is said of it must not depend on who came first.
-    for (const { request, subject } of [...this.#early]) {
-      yield* grant(this.#candidate(request.key, request, subject, recorded))
-      yield
-    }
+    yield* this.#sayAnew(grant, recorded)
+  }
+
+  /** What is said of an address that is asked for is what is so in the end, whoever was looked at first. Each once. */
+  *#sayAnew(grant: (candidate: Candidate) => Work<void>, recorded: Recorded): Work<void> {
+    const said = new Set<string>()
+    for (let all = this.#waiting.takeOutdated(); all.length > 0; all = this.#waiting.takeOutdated())
+      for (const request of yield* inOrder(all, byRank)) {
+        yield
+        const subject = this.#settled.get(request.key)?.subject
+        if (subject === undefined || said.has(request.key) || !this.#waiting.isFor(request)) continue
+        said.add(request.key)
+        yield* grant(this.#candidate(request.key, request, subject, recorded))
+      }
   }
 
   *#grant({ request, subject, holding }: Candidate, recorded: Recorded, changes: Changes): Work<void> {
@@ -379,14 +387,13 @@ export class FolderAllocator implements AddressSource {
     this.#touch(key)
     const isUnclear = recorded.unclear.keys.has(key) && !recorded.entries.has(key)
     let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
-    const refusalOf = (): Refusal | undefined => (isRefusal(found) ? found : found.refusal)
-    for (const _ of request.families) {
-      const refusal = isUnclear || !holding.mayChoose ? undefined : refusalOf()
-      if (refusal === undefined || !(yield* this.#makeRoom(refusal, request, recorded, changes))) break
-      found = this.#ipam.assign(request, holding)
+    for (const _ of [...request.families, ...request.explicit]) {
+      const lack = isUnclear || !holding.mayChoose ? undefined : lackOf(request, found)
+      if (lack === undefined || !(yield* this.#makeRoom(lack, request, recorded, changes))) break
+      const addresses = isRefusal(found) ? holding.addresses : found.addresses
+      found = this.#ipam.assign(request, { ...holding, addresses })
     }
     this.#touch(key)
-    if (this.#here.has(refusalOf()?.keptFor ?? '')) this.#early.add({ request, subject })
     const isForeign =
       isRefusal(found) &&
       request.status.length > 0 &&
@@ -396,7 +403,7 @@ export class FolderAllocator implements AddressSource {
       subject,
       generation: this.#generation,
       answer: isUnclear && isRefusal(found) ? unclearLine : answer,
-      waits: refusalOf() === undefined && !isPartial(request, found) ? undefined : request,
+      waits: lackOf(request, found) === undefined ? undefined : request,
     })
     const own = isRefusal(found) ? undefined : found.addresses
     this.#record(request, own, holding, recorded, changes)
@@ -437,20 +444,21 @@ export class FolderAllocator implements AddressSource {
     )
   }
 
-  /** Lets go of one recorded Service that is not there, where this one lacks exactly its address. */
-  *#makeRoom(refusal: Refusal, request: AddressRequest, recorded: Recorded, changes: Changes): Work<boolean> {
-    const { code, family } = refusal
+  /** Lets go of one recorded address of whom is not there, where this one lacks exactly that. */
+  *#makeRoom({ code, family }: Lack, request: AddressRequest, recorded: Recorded, changes: Changes): Work<boolean> {
     if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') return false
     this.#leavers ??= yield* this.#gone(recorded, changes)
     const leaving =
       family === undefined
         ? this.#leavers.firstAt([...request.explicit, ...request.status])
-        : this.#leavers.firstFor(request, family)
-    if (leaving === undefined) return false
-    if (this.#absent.delete(leaving)) this.#dropped.push(leaving)
-    this.#ipam.release(leaving)
-    changes.set(leaving, 'forget')
-    return true
+        : this.#leavers.firstFor(request, family, this.#ipam.addressesOf(request.key))
+    for (const key of leaving) {
+      if (this.#absent.delete(key)) this.#dropped.push(key)
+      this.#ipam.release(key)
+      changes.set(key, 'forget')
+      yield
+    }
+    return leaving.length > 0
   }
 
   /** First who went, in the order in which they did; then who is absent, by name. */
@@ -466,7 +474,11 @@ export class FolderAllocator implements AddressSource {
   }
 }
 
-/** It would take an address of a family that it has none of. */
-function isPartial({ families }: AddressRequest, found: Assignment | Refusal): boolean {
-  return !isRefusal(found) && !families.every((family) => found.addresses.some((each) => familyOfText(each) === family))
+type Lack = Pick<Refusal, 'code' | 'family'>
+
+/** Of what it asks for what it has not; also of a family that it can do without. */
+function lackOf({ families }: AddressRequest, found: Assignment | Refusal): Lack | undefined {
+  if (isRefusal(found)) return found
+  const family = families.find((each) => !found.addresses.some((address) => familyOfText(address) === each))
+  return found.refusal ?? (family === undefined ? undefined : { code: 'OutOfAddresses', family })
 }

@@ -26,3 +26,14 @@ export function placesOf(holder: Holder | undefined): readonly string[] {
   if (holder?.lingering === undefined) return holder?.addresses ?? nobody
   return [...holder.addresses, ...holder.lingering]
 }
+
+/** Whether others find it the same at an address that it has before and after. */
+export function isAlike(a: Holder | undefined, b: Holder | undefined, address: string): boolean {
+  return (
+    a?.sharing === b?.sharing &&
+    a?.wouldShare === b?.wouldShare &&
+    a?.isClaim === b?.isClaim &&
+    a?.age?.createdMs === b?.age?.createdMs &&
+    a?.addresses.includes(address) === b?.addresses.includes(address)
+  )
+}

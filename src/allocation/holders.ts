@@ -5,7 +5,7 @@
  *     replace(key, holder) --> by key: addresses, sharing terms, ports
  *                          --> by address: holders; shared-addresses.ts; what became free
  */
-import { type Holder, nobody, placesOf } from './holder.ts'
+import { type Holder, isAlike, nobody, placesOf } from './holder.ts'
 import {
   oldestFirst,
   ownersOf,
@@ -28,6 +28,12 @@ export abstract class Holders {
   #freed = new Set<string>()
   /** What holders were before, while it may have to be undone. */
   #journal: Map<string, Holder | undefined> | undefined
+  readonly #changedHands: (address: string) => void
+
+  /** `changedHands`: somebody else has an address, or has it under other terms, or is another one to others. */
+  constructor(changedHands: (address: string) => void = () => undefined) {
+    this.#changedHands = changedHands
+  }
 
   /** Nobody holds it any more. */
   protected abstract becameFree(address: string): void
@@ -185,8 +191,16 @@ export abstract class Holders {
     else this.#assigned.set(key, now)
     const [left, entered] = [placesOf(before), placesOf(now)]
     const [old, fresh] = [before?.addresses ?? nobody, now?.addresses ?? nobody]
-    for (const address of left) if (!entered.includes(address)) this.#leave(key, address)
-    for (const address of entered) if (!left.includes(address)) this.#enter(key, address)
+    for (const address of left) {
+      const isLeft = !entered.includes(address)
+      if (isLeft) this.#leave(key, address)
+      if (isLeft || !isAlike(before, now, address)) this.#changedHands(address)
+    }
+    for (const address of entered) {
+      if (left.includes(address)) continue
+      this.#enter(key, address)
+      this.#changedHands(address)
+    }
     // Kept for a Service that is gone: it gives way to one that is there.
     if (before?.age !== undefined && now?.age === undefined) for (const address of fresh) this.#freed.add(address)
     const [shared, shares] = [before, now].map((each) => each?.sharing ?? each?.wouldShare)

@@ -54,22 +54,48 @@ export class Leavers {
     )
   }
 
-  /** Who has one of some addresses. */
-  firstAt(addresses: readonly string[]): string | undefined {
-    return this.#first(
-      addresses.flatMap((address) => this.#ipam.holdersOf(address)).filter((key) => this.#isThere(key)),
-    )
+  /** With those that have the address beside it: without them it does not come free. */
+  #withOthersAt(first: string | undefined, addresses: readonly string[]): readonly string[] {
+    if (first === undefined) return []
+    const own = this.#ipam.addressesOf(first).filter((address) => addresses.includes(address))
+    const all = own.flatMap((address) => this.#ipam.holdersOf(address))
+    return [...new Set(all)].filter((key) => this.#isThere(key))
   }
 
-  /** Who has an address of a family that a pool could give to a Service. */
-  firstFor(request: AddressRequest, family: Family): string | undefined {
-    const found: string[] = []
+  /** Who has one of some addresses. */
+  firstAt(addresses: readonly string[]): readonly string[] {
+    const all = addresses.flatMap((address) => this.#ipam.holdersOf(address))
+    return this.#withOthersAt(this.#first(all.filter((key) => this.#isThere(key))), addresses)
+  }
+
+  /** Who has an address of a family that a pool could give to a Service beside what that has. */
+  firstFor(request: AddressRequest, family: Family, [held]: readonly string[]): readonly string[] {
+    const found = new Map<string, string>()
     for (const [pool, { [family]: queue }] of this.#queues) {
-      if (!isOpenTo(pool, request)) continue
-      let key = queue.at(-1)
-      for (; key !== undefined && !this.#isThere(key); key = queue.at(-1)) queue.pop()
-      if (key !== undefined) found.push(key)
+      if (!isOpenTo(pool, request) || (held !== undefined && !this.#ipam.fitsBeside(pool, held))) continue
+      for (let key = queue.at(-1); key !== undefined; key = queue.at(-1)) {
+        const address = this.#wouldFree(key, pool, family)
+        if (address !== undefined) {
+          found.set(key, address)
+          break
+        }
+        queue.pop()
+      }
     }
-    return this.#first(found)
+    const first = this.#first([...found.keys()])
+    return this.#withOthersAt(first, [found.get(first ?? '') ?? ''])
+  }
+
+  /** What nobody has who is there. */
+  #wouldFree(key: string, pool: Pool, family: Family): string | undefined {
+    if (!this.#isThere(key)) return undefined
+    return this.#ipam
+      .addressesOf(key)
+      .find(
+        (address) =>
+          familyOfText(address) === family &&
+          this.#ipam.giversOf(address).includes(pool) &&
+          this.#ipam.holdersOf(address).every((each) => this.#isThere(each)),
+      )
   }
 }

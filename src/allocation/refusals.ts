@@ -18,8 +18,6 @@ export interface Refusal {
   readonly remedy: string
   /** Of which there was no address. */
   readonly family?: Family
-  /** It was kept for a Service that was not looked at yet. */
-  readonly keptFor?: string
 }
 
 /** So many pools are named; a cluster may have hundreds. */
@@ -224,6 +222,5 @@ export function recordedFor(address: string, owner: string): Refusal {
     code: 'AlreadyAllocated',
     message: `${address} is recorded for ${owner}`,
     remedy: 'Request another address.',
-    keptFor: owner,
   }
 }

@@ -11,6 +11,11 @@ export function byRank(a: AddressRequest, b: AddressRequest): number {
 export class Waiting {
   readonly #byKey = new Map<string, AddressRequest>()
   readonly #line = new Sorted(byRank)
+  /** By address, who names it, and was looked at since it changed hands last; and by key, among whom it is. */
+  readonly #naming = new Map<string, Set<string>>()
+  readonly #among = new Map<string, readonly (readonly [string, Set<string>])[]>()
+  /** Who names an address that changed hands since. */
+  #outdated: ReadonlySet<string>[] = []
 
   get size(): number {
     return this.#byKey.size
@@ -26,9 +31,17 @@ export class Waiting {
   }
 
   add(request: AddressRequest): void {
-    this.delete(request.key)
-    this.#byKey.set(request.key, request)
+    const { key, explicit, status } = request
+    this.delete(key)
+    this.#byKey.set(key, request)
     this.#line.add(request)
+    if (explicit.length + status.length === 0) return
+    const among = [...new Set([...explicit, ...status])].map((address) => {
+      const naming = this.#naming.get(address) ?? new Set()
+      this.#naming.set(address, naming.add(key))
+      return [address, naming] as const
+    })
+    this.#among.set(key, among)
   }
 
   delete(key: string): void {
@@ -36,6 +49,26 @@ export class Waiting {
     if (request === undefined) return
     this.#byKey.delete(key)
     this.#line.delete(request)
+    for (const [address, naming] of this.#among.get(key) ?? []) {
+      naming.delete(key)
+      if (naming.size === 0 && this.#naming.get(address) === naming) this.#naming.delete(address)
+    }
+    this.#among.delete(key)
+  }
+
+  /** Somebody else has an address, or has it under other terms: who names it may be refused for another reason. */
+  changedHands(address: string): void {
+    const naming = this.#naming.get(address)
+    if (naming === undefined) return
+    this.#naming.delete(address)
+    this.#outdated.push(naming)
+  }
+
+  /** Who names an address that changed hands, and was not looked at since. */
+  takeOutdated(): readonly AddressRequest[] {
+    const keys = new Set(this.#outdated.flatMap((naming) => [...naming]))
+    this.#outdated = []
+    return [...keys].flatMap((key) => this.#byKey.get(key) ?? [])
   }
 
   /** First in line first, as it is now. */

@@ -166,6 +166,32 @@ test('thousands of addresses that come free are not looked at one by one for eac
   assert.ok(looks / 300 <= 30, `${looks / 300} looks at the labels of each that waits`)
 })
 
+test('thousands that are refused one address are looked at once more when it changes hands, and not for another one', () => {
+  const count = 2_000
+  let looks = 0
+  const third = (): readonly string[] => watched(['10.0.0.3'], () => looks++)
+  const agent = new FolderAgent(new MemoryBook(), [pool('p', ['10.0.0.0-10.0.0.7'])])
+  const told = (): ReadonlySet<string> =>
+    new Set(named(count).map((name) => agent.allocator.answerOf(`default/${name}`).verdict.message))
+  const looksAtEach = (): number => {
+    const found = looks / count
+    looks = 0
+    return found
+  }
+  const owner = request('owner', { createdMs: 1, explicit: ['10.0.0.3'], sharing: terms(['80/TCP']) })
+  agent.put(owner, ...named(count).map((name, i) => request(name, { createdMs: 10 + i, explicit: third() })))
+  assert.deepEqual([...told()], ['10.0.0.3 belongs to default/owner'])
+  assert.ok(looksAtEach() <= 8)
+  agent.put(request('beside', { createdMs: 2 }))
+  assert.equal(looks, 0)
+  agent.put(request('late', { createdMs: 9_999, explicit: third() }))
+  assert.ok(looks <= 8)
+  looks = 0
+  agent.put(request('older', { createdMs: 0, explicit: ['10.0.0.3'], sharing: terms(['81/TCP']) }))
+  assert.deepEqual([...told()], ['10.0.0.3 belongs to default/older'])
+  assert.ok(looksAtEach() <= 8)
+})
+
 test('who waits for a pool that it names gets what comes free of it, though the pool assigns nothing by itself', () => {
   const agent = new FolderAgent(new MemoryBook(), [pool('manual', ['10.0.0.0'], { autoAssign: false })])
   agent.put(request('first', { poolName: 'manual' }))

@@ -117,6 +117,44 @@ test('who waits stands in line by rank, once, as it asked last', () => {
   )
 })
 
+test('who names an address that changed hands is to be looked at again, once, unless it was looked at since', () => {
+  const place = fc.constantFrom('10.0.0.1', '10.0.0.2')
+  const named = fc.record({ explicit: fc.subarray(['10.0.0.1', '10.0.0.2']), status: fc.subarray(['10.0.0.2']) })
+  const name = fc.constantFrom('a', 'b', 'c')
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('add' as const), each: fc.tuple(name, named).map(([of, more]) => request(of, more)) }),
+    fc.record({ do: fc.constant('delete' as const), key: name.map((of) => `default/${of}`) }),
+    fc.record({ do: fc.constant('changes' as const), at: place }),
+    fc.record({ do: fc.constant('take' as const) }),
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const waiting = new Waiting()
+      const named = new Map<string, Set<string>>()
+      const outdated = new Set<string>()
+      const forget = (key: string): unknown => [named.delete(key), outdated.delete(key)]
+      for (const one of steps) {
+        if (one.do === 'add') {
+          waiting.add(one.each)
+          forget(one.each.key)
+          named.set(one.each.key, new Set([...one.each.explicit, ...one.each.status]))
+        } else if (one.do === 'delete') {
+          waiting.delete(one.key)
+          forget(one.key)
+        } else if (one.do === 'changes') {
+          waiting.changedHands(one.at)
+          // Of one change nobody is told twice.
+          for (const [key, addresses] of named) if (addresses.delete(one.at)) outdated.add(key)
+        } else {
+          const taken = waiting.takeOutdated().map(({ key }) => key)
+          assert.deepEqual([...taken].sort(), [...outdated].sort())
+          outdated.clear()
+        }
+      }
+    }),
+  )
+})
+
 const pools = fc
   .array(fc.subarray(places, { minLength: 1 }), { maxLength: 3 })
   .map((all): readonly Pool[] => all.map((ranges, i) => pool(`p${i}`, ranges)))

@@ -412,3 +412,23 @@ test('what is said of a request that another one has does not depend on who lead
   await world.pass(70_000)
   assert.equal(world.cluster.written.length, before)
 })
+
+test('who waits for the address of one that goes is told who of those that wait has it now', async () => {
+  const world = new World()
+  world.cluster.put(poolKey('blue'), pool('blue', ['203.0.113.0/30']))
+  await world.lead()
+  for (const [created, name] of ['a', 'c', 'b'].entries()) {
+    world.put(name, { created, annotations: { 'lbipam.cilium.io/ips': '203.0.113.3' } })
+    await world.settle()
+  }
+  assert.match(world.condition('b'), /^False AlreadyAllocated: 203\.0\.113\.3 belongs to default\/a\./)
+  world.cluster.remove(serviceKey('a'))
+  await world.pass(10_000)
+  assert.deepEqual(world.addresses('c'), ['203.0.113.3'])
+  assert.match(world.condition('b'), /^False AlreadyAllocated: 203\.0\.113\.3 belongs to default\/c\./)
+  const before = world.cluster.written.length
+  for (const each of world.running) each.isLeader = false
+  await world.lead()
+  await world.pass(70_000)
+  assert.equal(world.cluster.written.length, before)
+})

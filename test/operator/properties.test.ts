@@ -190,6 +190,19 @@ test('never two owners without sharing, at no moment, and who can have an addres
   )
 })
 
+/** Two leaders that each give one address to another Service, and take back what the other one writes. */
+const disagreement: readonly Step[] = [
+  { do: 'pool', isDisabled: false },
+  { do: 'lead' },
+  { do: 'put', name: 'a', shares: false },
+  { do: 'put', name: 'd', request: 0, shares: true },
+  { do: 'deliver', most: 2 },
+  { do: 'tenant', name: 'd', ips: ['203.0.113.0'] },
+  { do: 'fault', which: 2, times: 1 },
+  { do: 'pool', isDisabled: true },
+  { do: 'pass', ms: 3000 },
+]
+
 test('with sharing, tenants who write statuses, and two leaders for a while: at rest, no two owners', async () => {
   await fc.assert(
     fc.asyncProperty(
@@ -203,7 +216,7 @@ test('with sharing, tenants who write statuses, and two leaders for a while: at 
         assert.deepEqual(play.doubles(sharesIn(play)), [])
       },
     ),
-    { numRuns: runs },
+    { numRuns: runs, examples: [[true, [...disagreement]]] },
   )
 })
 

@@ -115,9 +115,14 @@ export class World {
     return running
   }
 
-  /** Until nothing moves any more without time going by. */
+  /**
+   * Until nothing moves any more without time going by. Two that lead at once, which no Lease allows, may each take
+   * back what the other one writes for as long as they do: that goes on when the time does.
+   */
   async settle(): Promise<void> {
+    const areSeveral = this.running.filter(({ isLeader }) => isLeader).length > 1
     for (let quiet = 0, rounds = 0; quiet < 3; rounds++) {
+      if (areSeveral && rounds === 200) return
       assert.ok(rounds < 2_000, 'what is written has an answer that is written, without end')
       this.clock.settle()
       for (let i = 0; i < 10; i++) await Promise.resolve()
