@@ -135,8 +135,9 @@ class Run {
   async rows(n: number): Promise<Row[]> {
     const isHerald = benchAnnouncer() === undefined
     await this.#configure()
-    const aloneMs = await this.#createAlone()
     await this.#fill(n)
+    // Beside as many as are there then: the server's own allocation of ClusterIPs takes longer the more there are.
+    const aloneMs = await this.#createAlone()
     const from = nowMs()
     this.#announcer.start()
     await this.#until('the first announcements', ({ isEstablished, announced }) => isEstablished && announced >= n)
