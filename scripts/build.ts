@@ -1,16 +1,19 @@
 /**
  * `npm run build`: the program as JavaScript below build/, as a release ships it, and the kernel programs.
  *
+ *     src/start.ts           -> build/start.cjs       what is started: it runs the next two, each in its thread
  *     src/herald.ts          -> build/herald.cjs      the agent, one file
  *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
  *     src/flows/flow-worker.ts -> build/flow-worker.cjs   the thread that reads flow events, one file
  *     src/k8s/apiserver/connect.ts -> build/apiserver.cjs   what only an agent with an API server reads
+ *                               build/*.cjs.code      what the engine made of these files (scripts/code.ts)
  *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what few verbs need lies beside it
  *     the bundled packages   -> build/LICENSES.txt    their licenses
  *
  * koffi is native and stays a package: Node finds it in the node_modules of this folder or of one above.
  */
 import { execFileSync } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -43,12 +46,12 @@ const split: BuildOptions = {
   banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
 }
 
-/** The agent last: bin/herald takes its time as that of the whole. */
 const programs: readonly Program[] = [
   { source: 'src/speaker/worker.ts', folder: '', options: longLived },
   { source: 'src/flows/flow-worker.ts', folder: '', options: longLived },
   { source: 'src/k8s/apiserver/connect.ts', folder: '', options: { ...longLived, entryNames: 'apiserver' } },
   { source: 'src/cli/herald.ts', folder: 'cli', options: split },
+  { source: 'src/start.ts', folder: '', options: longLived },
   { source: 'src/herald.ts', folder: '', options: longLived },
 ]
 
@@ -59,9 +62,11 @@ export function buildProgram(output = join(root, 'build')): string {
   try {
     const inputs = programs.flatMap((program) => bundle(program, partial))
     writeFileSync(join(partial, 'LICENSES.txt'), licensesOf(inputs))
+    keepCode(partial)
     rmSync(join(output, 'cli'), { recursive: true, force: true })
-    for (const name of ['worker.cjs', 'flow-worker.cjs', 'apiserver.cjs', 'LICENSES.txt', 'cli', 'herald.cjs'])
-      renameSync(join(partial, name), join(output, name))
+    // bin/herald takes the time of the agent's as that of the whole.
+    const names = readdirSync(partial).filter((name) => name !== 'herald.cjs')
+    for (const name of [...names, 'herald.cjs']) renameSync(join(partial, name), join(output, name))
   } finally {
     rmSync(partial, { recursive: true, force: true })
   }
@@ -86,11 +91,7 @@ function bundle({ source, folder, options }: Program, output: string): string[] 
     ...options,
     outdir: join(output, folder),
   }
-  const bundler = join(root, 'scripts/bundle.ts')
-  execFileSync(process.execPath, [bundler, JSON.stringify(whole), metafile], {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
+  runScript('scripts/bundle.ts', JSON.stringify(whole), metafile)
   const { inputs }: { readonly inputs: object } = JSON.parse(readFileSync(metafile, 'utf8'))
   rmSync(metafile)
   for (const name of readdirSync(join(output, folder)).filter((file) => /\.c?js$/.test(file)))
@@ -98,11 +99,27 @@ function bundle({ source, folder, options }: Program, output: string): string[] 
   return Object.keys(inputs)
 }
 
+/** The program is the same without: it starts later. */
+function keepCode(folder: string): void {
+  try {
+    runScript('scripts/code.ts', folder)
+  } catch {
+    console.error('the agent could not be run here, see above: what is built is compiled whenever it starts')
+  }
+}
+
+function runScript(script: string, ...words: readonly string[]): void {
+  const stdio = ['ignore', 'inherit', 'inherit'] as const
+  execFileSync(process.execPath, [join(root, script), ...words], { cwd: root, stdio: [...stdio] })
+}
+
 /** Comments are all that still has other characters, and one of them makes the engine hold the file as UTF-16. */
 function toAscii(file: string): void {
   const text = readFileSync(file, 'utf8')
   const inAscii = (comment: string): string => comment.replace(/[^\x00-\x7f]/g, '?')
-  writeFileSync(file, text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, inAscii))
+  const ascii = text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, inAscii)
+  // The last line says which build it is: what the engine made of it is of this one (src/sys/parts.ts).
+  writeFileSync(file, `${ascii}// build ${hash('sha256', ascii)}\n`)
 }
 
 /** What the licenses of the packages among `inputs` want shown. */

@@ -5,6 +5,7 @@
  */
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
+import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
 import { giveMemoryBack } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
@@ -26,7 +27,9 @@ async function run(): Promise<number> {
   try {
     const { what, options } = takeOptions(process.env)
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
-    return await (await import('./main.ts')).runAgent(options)
+    // Its thread loads and rehearses while this one loads the rest.
+    const begin = prepareSpeakerThread()
+    return await (await import('./main.ts')).runAgent(options, begin)
   } catch (error) {
     return reportFailure(error)
   }

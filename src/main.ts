@@ -25,7 +25,8 @@ import { openFileBook } from './allocation/file-book.ts'
 import { createApiServer } from './api/server.ts'
 import type { AgentViews } from './api/types.ts'
 import { systemClock } from './clock/system-clock.ts'
-import { startSpeakerThread, type SpeakerThread } from './speaker/speaker-thread.ts'
+import type { SpeakerOptions } from './speaker/protocol.ts'
+import type { SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
 import { Pins } from './datapath/pins.ts'
@@ -50,6 +51,7 @@ import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
 import { defaultGateways } from './sys/gateways.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
+import { loadPart } from './sys/parts.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
 
 // The same for the sources of a checkout and for the emitted program below build/.
@@ -61,8 +63,11 @@ const version = String(JSON.parse(readFileSync(packageFile, 'utf8')).version)
 /** A write of a status is given up after so long, and tried again. */
 const requestMs = 10_000
 
+/** Begins the work of a thread that is being loaded. */
+type Begin = (options: SpeakerOptions) => SpeakerThread
+
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
-export async function runAgent(options: AgentOptions): Promise<number> {
+export async function runAgent(options: AgentOptions, begin: Begin): Promise<number> {
   const output = new LogOutput()
   const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
   // What Node itself has to say may be lost like any line of the log; a hang-up during the start is no reason to die.
@@ -70,7 +75,7 @@ export async function runAgent(options: AgentOptions): Promise<number> {
   process.on('SIGHUP', () => {})
   const release = lockState(options.stateDir)
   try {
-    return await runLocked(options, log, output)
+    return await runLocked(options, begin, log, output)
   } finally {
     release()
   }
@@ -88,7 +93,7 @@ function lockState(stateDir: string): () => void {
   }
 }
 
-async function runLocked(options: AgentOptions, log: Logger, output: LogOutput): Promise<number> {
+async function runLocked(options: AgentOptions, begin: Begin, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
@@ -97,7 +102,7 @@ async function runLocked(options: AgentOptions, log: Logger, output: LogOutput):
     const told = `routers are told that forwarding ${forwarding.isPreserved ? 'went on' : 'was interrupted'}`
     log.info({ forwarding: forwarding.isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${forwarding.why}`)
   }
-  const speaker = startSpeaker(options, marker.isRestart, forwarding.isPreserved, log)
+  const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
   const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
@@ -200,11 +205,12 @@ function chosenDatapath({ datapath, bpffs, attach }: AgentOptions, log: Logger):
 
 function startSpeaker(
   { bgpListen, record }: AgentOptions,
+  begin: Begin,
   isRestart: boolean,
   isForwardingPreserved: boolean,
   log: Logger,
 ): SpeakerThread {
-  const speaker = startSpeakerThread({
+  const speaker = begin({
     ...(bgpListen === undefined ? {} : { listen: bgpListen }),
     isRestart,
     isForwardingPreserved,
@@ -344,9 +350,10 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     return { source: directorySource({ directory }), sourceDetail: directory, addresses: { addressBook } }
   }
   // Read by those who need it: the Kubernetes client is larger than all of the rest.
-  const file = import.meta.url.endsWith('.ts') ? './k8s/apiserver/connect.ts' : './apiserver.cjs'
-  const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await import(
-    new URL(file, import.meta.url).href
+  const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await loadPart(
+    import.meta.url,
+    './k8s/apiserver/connect.ts',
+    './apiserver.cjs',
   )
   const { detail, transport } = connectApiServer(options.source.kubeconfig)
   const source = apiServerSource({

@@ -18,6 +18,7 @@ import { Election } from './operator/election.ts'
 import { Operator } from './operator/operator.ts'
 import type { OperatorOptions } from './operator/options.ts'
 import { createOperatorViews } from './operator/views.ts'
+import { loadPart } from './sys/parts.ts'
 
 const version = String(JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 'package.json', 'utf8')).version)
 const leaseName = 'herald-operator'
@@ -30,9 +31,10 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
   const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
   process.stderr.on('error', () => {})
   // Read by those who need it: the Kubernetes client is larger than all of the rest.
-  const file = import.meta.url.endsWith('.ts') ? './k8s/apiserver/connect.ts' : './apiserver.cjs'
-  const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await import(
-    new URL(file, import.meta.url).href
+  const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await loadPart(
+    import.meta.url,
+    './k8s/apiserver/connect.ts',
+    './apiserver.cjs',
   )
   const reading = connectApiServer(options.kubeconfig)
   // Renewals and writes do not wait behind lists of thousands of objects.

@@ -117,7 +117,8 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   'src/clock': [],
   'src/main.ts': ['*'],
   'src/operate.ts': ['*'],
-  'src/herald.ts': ['src/main.ts', 'src/operate.ts', 'src/cli', 'src/sys'],
+  'src/herald.ts': ['src/main.ts', 'src/operate.ts', 'src/cli', 'src/speaker', 'src/sys'],
+  'src/start.ts': ['src/sys'],
   'src/cli': [
     ...['src/errors.ts', 'src/api', 'src/api/types.ts', 'src/api/unprintable.ts'],
     ...['src/agent/options.ts', 'src/operator/options.ts'],

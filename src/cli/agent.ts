@@ -127,8 +127,8 @@ function flowEventsOption(): Option {
  * the sources and in the built program.
  */
 export function becomeDaemon(environment: NodeJS.ProcessEnv): void {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'cjs'
-  const program = fileURLToPath(new URL(`../herald.${extension}`, import.meta.url))
+  const file = import.meta.url.endsWith('.ts') ? '../herald.ts' : '../start.cjs'
+  const program = fileURLToPath(new URL(file, import.meta.url))
   // The words are for those who look at the list of processes.
   const words = [process.execPath, ...agentFlags, program, ...process.argv.slice(2)]
   process.execve?.(process.execPath, words, environment)

@@ -5,7 +5,6 @@
  * The speaker has at most one question at a time: the next is posted when the answer is there, so what is asked here,
  * however much at once, costs the speaker one bounded answer (queries.ts) between two of its own turns.
  */
-import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock/clock.ts'
 import { deadline } from '../clock/deadline.ts'
@@ -81,7 +80,13 @@ export interface SpeakerThread {
 }
 
 export function startSpeakerThread(options: SpeakerOptions, clock: Clock = systemClock): SpeakerThread {
-  return new Thread(options, clock)
+  return prepareSpeakerThread(clock)(options)
+}
+
+/** The thread loads and rehearses at once; with its options, which its process has yet to find out, it begins. */
+export function prepareSpeakerThread(clock: Clock = systemClock): (options: SpeakerOptions) => SpeakerThread {
+  const thread = new Thread(clock)
+  return (options) => thread.begin(options)
 }
 
 class Thread implements SpeakerThread {
@@ -106,11 +111,11 @@ class Thread implements SpeakerThread {
   #isStopping = false
   #end: HeraldError | undefined
 
-  constructor(options: SpeakerOptions, clock: Clock) {
+  constructor(clock: Clock) {
     this.#clock = clock
-    // The built program is JavaScript, the checkout TypeScript: the worker has the extension of this file.
-    this.#worker = new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), {
-      workerData: { ...options, presence: this.#marks.buffer, figures: this.#figures.buffer },
+    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './start.cjs'
+    this.#worker = new Worker(new URL(file, import.meta.url), {
+      workerData: { presence: this.#marks.buffer, figures: this.#figures.buffer },
       name: 'speaker',
     })
     this.#worker.on('message', (message: FromSpeaker) => this.#received(message))
@@ -124,6 +129,11 @@ class Thread implements SpeakerThread {
         resolve()
       })
     })
+  }
+
+  begin(options: SpeakerOptions): this {
+    this.#worker.postMessage(options)
+    return this
   }
 
   post(message: ToSpeaker): void {

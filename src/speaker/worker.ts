@@ -14,32 +14,55 @@ import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
-const { record, presence, figures, ...options }: SpeakerOptions & Required<SharedMemory> = workerData
-const file =
-  record === undefined
-    ? undefined
-    : openRecordingFile(record, (message) =>
-        port.postMessage({ type: 'problems', about: 'recording', texts: [message] } satisfies FromSpeaker),
-      )
-const recorder =
-  file === undefined
-    ? undefined
-    : new Recorder(system, options, Math.floor(Math.random() * 2 ** 32), (line) => file.write(line))
+const shared: Required<SharedMemory> = workerData
 
-const emit = (message: FromSpeaker): void => {
-  recorder?.tell(message)
-  port.postMessage(message)
-  if (message.type === 'stopped') void Promise.resolve(file?.end()).then(() => port.close())
+/** The first message is its options; what follows waits until the speaker listens. */
+function hear(): { readonly options: Promise<SpeakerOptions>; take(handle: (message: ToSpeaker) => void): void } {
+  const { promise: options, resolve } = Promise.withResolvers<SpeakerOptions>()
+  const waiting: ToSpeaker[] = []
+  let handle = (message: ToSpeaker): void => void waiting.push(message)
+  port.once('message', (first: SpeakerOptions) => {
+    port.on('message', (message: ToSpeaker) => handle(message))
+    resolve(first)
+  })
+  return {
+    options,
+    take: (handler) => {
+      handle = handler
+      for (const message of waiting) handler(message)
+    },
+  }
 }
-const speaker = new Speaker(options, recorder ?? system, emit, { presence, figures })
+
+interface Recording {
+  readonly recorder: Recorder
+  end(): Promise<void>
+}
+
+function openRecording(path: string, options: SpeakerOptions): Recording {
+  const file = openRecordingFile(path, (message) =>
+    port.postMessage({ type: 'problems', about: 'recording', texts: [message] } satisfies FromSpeaker),
+  )
+  const seed = Math.floor(Math.random() * 2 ** 32)
+  return { recorder: new Recorder(system, options, seed, (line) => file.write(line)), end: () => file.end() }
+}
 
 async function start(): Promise<void> {
+  const { options: given, take } = hear()
   await rehearse()
   await rehearseSockets(system)
   collectGarbage()
+  const { record, ...options } = await given
+  const recording = record === undefined ? undefined : openRecording(record, options)
+  const recorder = recording?.recorder
+  const emit = (message: FromSpeaker): void => {
+    recorder?.tell(message)
+    port.postMessage(message)
+    if (message.type === 'stopped') void Promise.resolve(recording?.end()).then(() => port.close())
+  }
+  const speaker = new Speaker(options, recorder ?? system, emit, shared)
   await speaker.start()
-  // What was posted meanwhile waits in the port.
-  port.on('message', (message: ToSpeaker) => {
+  take((message) => {
     if (recorder === undefined) speaker.handle(message)
     else recorder.hear(message, (heard) => speaker.handle(heard))
   })

@@ -19,6 +19,7 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { fetchStatus } from '../../src/api/client.ts'
+import { agentFlags } from '../../src/cli/hand-over.ts'
 import { buildProgram } from '../../scripts/build.ts'
 import { FakeApiServer } from '../k8s/apiserver/fake-server.ts'
 import { waitFor } from '../wait.ts'
@@ -116,6 +117,26 @@ test('the part for an API server reads a kubeconfig, and lists over HTTP/2 what 
   assert.match(Buffer.concat(chunks).toString(), /"name":"node1"/)
 })
 
+test('what the engine made of the long-lived files is kept beside them, and taken with the flags of the agent', () => {
+  const files = ['herald.cjs', 'worker.cjs', 'apiserver.cjs'].map((name) => join(build, name))
+  const look = `
+    const { readFileSync } = require('node:fs')
+    for (const path of ${JSON.stringify(files)}) {
+      const [source, code] = [readFileSync(path, 'latin1'), readFileSync(path + '.code')]
+      const cachedData = code.subarray(code.indexOf(10) + 1)
+      const wrapped = '(function (exports, require, module, __filename, __dirname) {' + source + '\\n})'
+      console.log(new (require('node:vm').Script)(wrapped, { cachedData, filename: path }).cachedDataRejected)
+    }`
+  const taken = (...flags: readonly string[]): string =>
+    execFileSync(process.execPath, [...flags, '--eval', look], { encoding: 'utf8' }).trim()
+  assert.equal(taken(...agentFlags), 'false\nfalse\nfalse')
+  assert.match(taken('--no-opt'), /true/, 'of an engine with other flags it is passed over')
+  for (const path of files) {
+    const head = readFileSync(`${path}.code`).toString('latin1', 0, 200).split('\n')[0]
+    assert.equal(head, `${process.version} ${process.arch} ${readFileSync(path, 'utf8').trimEnd().split('\n').at(-1)}`)
+  }
+})
+
 test('the license of each bundled package is kept', () => {
   const licenses = text('LICENSES.txt')
   const files = [
@@ -137,7 +158,7 @@ test('the built agent starts, keeps its process id, answers, and loses what the 
   const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined))
   assert.equal(status.node, 'node1')
   const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-  assert.ok(words.includes(join(build, 'herald.cjs')), words.join(' '))
+  assert.ok(words.includes(join(build, 'start.cjs')), words.join(' '))
   assert.deepEqual(words.slice(words.indexOf('agent'), words.indexOf('agent') + 3), ['agent', '--node-name', 'node1'])
   const seen = (output: string): string =>
     execFileSync(process.execPath, [herald, 'status', '--socket', socket, '-o', output], { encoding: 'utf8' })
