@@ -144,6 +144,8 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const flows = startFlows(options, datapath, agent, log)
   const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
   const { socket, http } = options
+  // From here on somebody is answered, and may have us end.
+  const ending = ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
   const server = await createApiServer({ views, flows, socket, commands, ...(http === undefined ? {} : { http }) })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
@@ -151,7 +153,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   life?.heartbeat.start()
   rescanOnHangup(source, log)
 
-  const end = await ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
+  const end = await ending
   log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
   life?.heartbeat.stop()
   await agent.stop()
