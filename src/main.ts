@@ -98,10 +98,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
   const forwarding = forwardingOf(datapath.status)
-  if (marker.isRestart) {
-    const told = `routers are told that forwarding ${forwarding.isPreserved ? 'went on' : 'was interrupted'}`
-    log.info({ forwarding: forwarding.isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${forwarding.why}`)
-  }
+  if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
   const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
@@ -164,6 +161,11 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+function tellForwarding({ isPreserved, why }: ReturnType<typeof forwardingOf>, log: Logger): void {
+  const told = `routers are told that forwarding ${isPreserved ? 'went on' : 'was interrupted'}`
+  log.info({ forwarding: isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${why}`)
 }
 
 function forwardingNotesOf({ order }: Agent, { status: { interfaces } }: Datapath): readonly string[] {
