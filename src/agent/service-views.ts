@@ -4,8 +4,8 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FrontendView, Page, PageQuery, ServiceView } from '../api/types.ts'
-import type { Datapath } from '../datapath/datapath.ts'
-import type { DesiredService, Frontend, Verdict } from '../desired/model.ts'
+import { maxCountedBackends, type BackendCounters, type Datapath } from '../datapath/datapath.ts'
+import type { Backend, DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Order } from './order.ts'
 
@@ -17,6 +17,8 @@ export interface ServiceParts {
 
 /** Ports, backends and source ranges on one page, or those of one Service, which may have a million. */
 const maxPageParts = 50_000
+/** A backend whose counters are read costs as much as so many others. */
+const countedParts = 5
 /** Services that are counted in one turn of the loop, some microseconds each. */
 const sliceServices = 500
 
@@ -48,9 +50,13 @@ export function servicesPage(parts: ServiceParts, { limit, continue: after }: Pa
 function partsOf({ frontends }: DesiredService): number {
   return frontends.reduce(
     (sum, { backends, resting, sources }) =>
-      sum + 1 + backends.length + (resting?.length ?? 0) + (sources?.length ?? 0),
+      sum + 1 + partsOfBackends(backends.length + (resting?.length ?? 0)) + (sources?.length ?? 0),
     0,
   )
+}
+
+function partsOfBackends(count: number): number {
+  return count + (countedParts - 1) * Math.min(count, maxCountedBackends)
 }
 
 /** The first `limit` names behind `after`: one pass, and no more memory than twice the page. */
@@ -110,7 +116,9 @@ function serviceView(parts: ServiceParts, service: DesiredService): ServiceView 
 
 function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): FrontendView {
   const programmed = agent.order.isProgrammed(frontend)
-  const none = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+  const none = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0, backends: [] }
+  const { backends: counted, ...counters } = datapath.counters(frontend.id) ?? none
+  const trafficOf = trafficBy(counted)
   return {
     id: frontend.id,
     address: frontend.address,
@@ -121,14 +129,23 @@ function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): Fr
       ...frontend.backends.map((backend) => ({
         ...backend,
         state: programmed ? ('active' as const) : ('pending' as const),
+        ...trafficOf(backend),
       })),
-      ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const })),
+      ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const, ...trafficOf(backend) })),
     ],
     ...(frontend.sources === undefined ? {} : { sourceRanges: rangesOf(frontend.sources) }),
     ...(frontend.affinitySec === undefined ? {} : { affinitySeconds: frontend.affinitySec }),
-    ...none,
-    ...datapath.counters(frontend.id),
+    ...counters,
   }
+}
+
+type BackendTraffic = Omit<BackendCounters, 'backend'>
+
+/** What each of the backends that were counted has carried. */
+function trafficBy(counted: readonly BackendCounters[]): (backend: Backend) => BackendTraffic | undefined {
+  const nameOf = ({ address, port, node = '' }: Backend): string => `${address} ${port} ${node}`
+  const found = new Map(counted.map(({ backend, ...traffic }) => [nameOf(backend), traffic]))
+  return (backend) => found.get(nameOf(backend))
 }
 
 type RangesView = NonNullable<FrontendView['sourceRanges']>

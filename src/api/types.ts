@@ -131,6 +131,13 @@ export const backendSchema = z.object({
   state: z
     .enum(['active', 'pending', 'resting'])
     .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),
+  packetsIn: z.number().optional().describe('Packets from clients, by whatever Service; absent: not counted'),
+  bytesIn: z.number().optional().describe('Bytes of them'),
+  packetsOut: z.number().optional().describe('Packets to clients'),
+  bytesOut: z.number().optional().describe('Bytes of them'),
+  newConnections: z.number().optional().describe('Connections opened'),
+  packetsForwarded: z.number().optional().describe('Packets handed on to its node, which counts them as in'),
+  bytesForwarded: z.number().optional().describe('Bytes of them'),
 })
 
 export const sourceRangeSchema = z.object({

@@ -33,15 +33,25 @@ function serviceRows(service: ServiceView, isWide: boolean): string[][] {
   const wide = isWide ? [service.pool ?? '-', reason] : []
   if (service.frontends.length === 0)
     return [[service.service, service.addresses.join(',') || '-', service.state, '-', '-', '-', ...wide]]
-  return service.frontends.map((frontend, i) => [
-    i === 0 ? service.service : '',
-    frontend.id,
-    i === 0 ? service.state : '',
-    frontend.backends.map(backendText).join(',') || '-',
-    String(frontend.newConnections),
-    trafficText(frontend),
-    ...(i === 0 ? wide : wide.map(() => '')),
+  return service.frontends.flatMap((frontend, i) => [
+    [
+      i === 0 ? service.service : '',
+      frontend.id,
+      i === 0 ? service.state : '',
+      isWide ? String(frontend.backends.length) : frontend.backends.map(backendText).join(',') || '-',
+      String(frontend.newConnections),
+      trafficText(frontend),
+      ...(i === 0 ? wide : wide.map(() => '')),
+    ],
+    ...(isWide ? frontend.backends.map(backendRow) : []),
   ])
+}
+
+/** One that is not counted has no figures. */
+function backendRow(backend: FrontendView['backends'][number]): string[] {
+  const { newConnections, packetsIn, packetsOut = 0, packetsForwarded } = backend
+  const traffic = packetsIn === undefined ? '-' : trafficText({ packetsIn, packetsOut, packetsForwarded })
+  return ['', '', '', backendText(backend), newConnections === undefined ? '-' : String(newConnections), traffic]
 }
 
 function backendText({ address, port, node, state }: FrontendView['backends'][number]): string {
@@ -49,6 +59,10 @@ function backendText({ address, port, node, state }: FrontendView['backends'][nu
 }
 
 /** In and out, and behind a plus what was handed on to other nodes. */
-function trafficText({ packetsIn, packetsOut, packetsForwarded = 0 }: FrontendView): string {
+function trafficText({
+  packetsIn,
+  packetsOut,
+  packetsForwarded = 0,
+}: Pick<FrontendView, 'packetsIn' | 'packetsOut' | 'packetsForwarded'>): string {
   return `${packetsIn}/${packetsOut}${packetsForwarded === 0 ? '' : `+${packetsForwarded}`}`
 }

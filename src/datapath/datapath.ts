@@ -30,7 +30,7 @@ export interface ProgrammedFrontend {
   readonly serviceId: number
 }
 
-export interface FrontendCounters {
+export interface TrafficCounters {
   readonly packetsIn: number
   readonly bytesIn: number
   readonly packetsOut: number
@@ -40,6 +40,19 @@ export interface FrontendCounters {
   readonly packetsForwarded: number
   readonly bytesForwarded: number
 }
+
+/** Of a backend, whatever frontends it has. */
+export interface BackendCounters extends TrafficCounters {
+  readonly backend: Backend
+}
+
+export interface FrontendCounters extends TrafficCounters {
+  /** Of its backends, those that rest too, in no order; no more than {@link maxCountedBackends}. */
+  readonly backends: readonly BackendCounters[]
+}
+
+/** Reading one takes some microseconds. */
+export const maxCountedBackends = 1_000
 
 /** The cluster's nodes, as far as packets are handed on between them. */
 export interface ClusterNodes {

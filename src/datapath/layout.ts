@@ -5,7 +5,6 @@
 import { addressBytes, addressFromBytes, formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import { parsePrefix, prefixAddress, prefixFamily, prefixLength } from '../ip/prefix.ts'
 import type { Backend, Protocol } from '../desired/model.ts'
-import type { FrontendCounters } from './datapath.ts'
 import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
@@ -81,6 +80,7 @@ export const sizes = {
   endpoint: 20,
   source: 104,
   counters: 56,
+  backendCounters: 64,
   tunnel: 40,
   node: 4,
   forward: 16,
@@ -123,6 +123,7 @@ export const mapShapes = {
   ranges: { kind: 'lpm', keyBytes: sizes.rangeKey, valueBytes: 4, maxEntries: 1 << 16 },
   affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 14 },
+  backend_counts: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.backendCounters, maxEntries: 1 << 14 },
   drops: {
     kind: 'array',
     keyBytes: 4,
@@ -193,6 +194,7 @@ export const offsets = {
     packets_forwarded: 40,
     bytes_forwarded: 48,
   },
+  backend_counters: { generation: 0, reserved: 4, counters: 8 },
   event: {
     source: 0,
     destination: 16,
@@ -465,24 +467,4 @@ export function writeNode(array: DataView, id: number, node: string | undefined)
 /** Ends new flows to a backend now and established ones at a time of CLOCK_MONOTONIC; 0n: it takes new ones. */
 export function writeDrain(array: DataView, id: number, untilNs: bigint): void {
   array.setBigUint64(id * sizes.backend + offsets.backend.drain_until_ns, untilNs, true)
-}
-
-/** Sums the values of all CPUs, as a per-CPU map answers with them. */
-export function decodeCounters(perCpu: Uint8Array): FrontendCounters {
-  const view = viewOf(perCpu)
-  const total = (field: keyof typeof offsets.counters): number => {
-    let sum = 0
-    for (let at = 0; at < perCpu.length; at += sizes.counters)
-      sum += Number(view.getBigUint64(at + offsets.counters[field], true))
-    return sum
-  }
-  return {
-    packetsIn: total('packets_in'),
-    bytesIn: total('bytes_in'),
-    packetsOut: total('packets_out'),
-    bytesOut: total('bytes_out'),
-    newConnections: total('new_connections'),
-    packetsForwarded: total('packets_forwarded'),
-    bytesForwarded: total('bytes_forwarded'),
-  }
 }

@@ -105,6 +105,13 @@ const table = {
     meaning: 'handed on by a node, and no packet for a VIP in the version that is spoken here',
     remedy: 'versions of the agents; which Services that node has and this one does not',
   },
+  congested: {
+    fate: 'dropped',
+    meaning:
+      'handed on by a node over a way that marked congestion (CE), and of a flow that takes no such mark: a drop is ' +
+      'what it hears',
+    remedy: 'the load of the links between the nodes',
+  },
 } as const satisfies Readonly<Record<string, Reason>>
 
 export type ReasonName = keyof typeof table

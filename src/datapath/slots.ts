@@ -3,19 +3,21 @@ import { HeraldError } from '../errors.ts'
 
 /**
  * Hands out the numbers below `size`. A returned one rests until its time, and comes back last, so that what still
- * names it ages first.
+ * names it ages first; but before one from `preferred` on that is fresh.
  */
 export class IdPool {
   readonly #name: string
   readonly #size: number
+  readonly #preferred: number
   readonly #used = new Set<number>()
   readonly #returned: { readonly id: number; readonly fromNs: bigint }[] = []
   #next = 0
   #head = 0
 
-  constructor(name: string, size: number) {
+  constructor(name: string, size: number, preferred = size) {
     this.#name = name
     this.#size = size
+    this.#preferred = Math.min(preferred, size)
   }
 
   get used(): number {
@@ -29,11 +31,15 @@ export class IdPool {
 
   /** Throws ERR_MAP_FULL when none is left. */
   take(nowNs: bigint): number {
-    while (this.#next < this.#size && this.#used.has(this.#next)) this.#next++
-    const id = this.#next < this.#size ? this.#next++ : this.#oldestReturned(nowNs)
+    const id = this.#fresh(this.#preferred) ?? this.#oldestReturned(nowNs) ?? this.#fresh(this.#size)
     if (id === undefined) throw new HeraldError('ERR_MAP_FULL', `all ${this.#size} ${this.#name} are in use`)
     this.#used.add(id)
     return id
+  }
+
+  #fresh(below: number): number | undefined {
+    while (this.#next < below && this.#used.has(this.#next)) this.#next++
+    return this.#next < below ? this.#next++ : undefined
   }
 
   /** Free from `fromNs` on. */

@@ -117,7 +117,7 @@ export const services: readonly ServiceView[] = [
         port: 80,
         programmed: true,
         backends: [
-          { address: '10.1.1.5', port: 8080, state: 'active' },
+          { address: '10.1.1.5', port: 8080, state: 'active', ...counters },
           { address: '10.1.1.6', port: 8080, state: 'pending' },
         ],
         ...counters,

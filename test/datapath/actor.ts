@@ -255,7 +255,14 @@ function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): u
   const converters = [{ from: schema, maps: Object.fromEntries(mapNames.map((name) => [name, 'same' as const])) }]
   datapath = openKernelDatapath({
     ...command,
-    maxEntries: { tables: 4096, connections: 16384, counters: 64, backends: 64, ...command.maxEntries },
+    maxEntries: {
+      tables: 4096,
+      connections: 16384,
+      counters: 64,
+      backends: 64,
+      backend_counts: 64,
+      ...command.maxEntries,
+    },
     ...(command.isNext === true ? { version: { schema: schema + 1, converters } } : {}),
     log: (message) => said.push(message),
   })

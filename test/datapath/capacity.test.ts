@@ -29,7 +29,8 @@ test('no map that fills takes more than a fiftieth of the memory, the counters o
   ] as const)
     for (const [name, { entries, most }] of Object.entries(mapLimits(memory, cpus))) {
       assert.ok(entries <= most && Number.isInteger(Math.log2(most)), name)
-      if (name === 'counters') assert.ok(most * cpus * 40 <= Math.max(memory / 50, 16_384 * cpus * 40))
+      if (name === 'counters' || name === 'backend_counts')
+        assert.ok(most * cpus * 40 <= Math.max(memory / 50, 16_384 * cpus * 40))
       if (name === 'tables') assert.ok(most * 8 <= memory / 50 && most >= 1 << 21)
     }
 })

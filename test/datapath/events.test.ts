@@ -221,6 +221,13 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
     const ends = { from: '203.0.113.2', to: '203.0.113.1', backend: pod }
     return ingress(datapath, handedOn(syn(), { ...ends, version: 2 })).verdict
   },
+  congested: (datapath) => {
+    datapath.setNodes({ own: ['203.0.113.1'], others: ['203.0.113.2'] })
+    const bytes = handedOn(syn(), { from: '203.0.113.2', to: '203.0.113.1', backend: pod })
+    // CE; the SYN itself says nothing of ECN.
+    bytes[15] = 3
+    return ingress(datapath, bytes).verdict
+  },
 }
 
 /** The first one needs a kernel that is out of memory, the other one a route to a node: see remote-mtu.test.ts. */

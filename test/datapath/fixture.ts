@@ -27,6 +27,7 @@ export const smallMaps = {
   ranges: 1024,
   affinity: 1024,
   counters: 64,
+  backend_counts: 256,
 } as const
 
 /** Why the kernel cannot be tested here; undefined when it can. */

@@ -63,6 +63,7 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
     endpoint: 'endpoint',
     source: 'source',
     counters: 'counters',
+    backendCounters: 'backend_counters',
     tunnel: 'tunnel',
     node: 'node',
     forward: 'forward',
@@ -111,7 +112,9 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
     return [
       name,
       {
-        kind: name === 'counters' ? 'perCpu' : kinds[field(/BPF_MAP_TYPE_(\w+)/) as keyof typeof kinds],
+        kind: ['counters', 'backend_counts'].includes(name)
+          ? 'perCpu'
+          : kinds[field(/BPF_MAP_TYPE_(\w+)/) as keyof typeof kinds],
         keyBytes: bytesOf(field(/__type\(key, (.*?)\)/)),
         valueBytes: bytesOf(field(/__type\(value, (.*?)\)/)),
         maxEntries: entriesOf(field(/max_entries, (.*?)\)/)),

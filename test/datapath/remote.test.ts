@@ -55,7 +55,7 @@ test('a packet is handed on as it came, with the backend and in the family of th
     cluster.serve(vip, 80, [homed(5, 1)], { protocol })
     const data = Uint8Array.from({ length: 33 }, (_, i) => i)
     const sent = protocol === 'TCP' ? segment(SYN, 40_000, data) : udpFrame({ ...toVip, data })
-    sent[l3 + 1] = isIpv6 ? 0xb3 : 0xb9 // DSCP 46 (of IPv6 its lower half) and ECN, which stays inside.
+    sent[l3 + 1] = isIpv6 ? 0xb3 : 0xb9 // DSCP 46 (of IPv6 its lower half) and ECN.
     const { packet, verdict: answer } = ingress(cluster.node(0).datapath, sent)
     assert.equal(answer, verdict.redirect)
     const inner = sent.slice(l3)
@@ -72,13 +72,15 @@ test('a packet is handed on as it came, with the backend and in the family of th
   }
 })
 
-/** IP from the first node to the second, of what was sent: with its DSCP, not to be fragmented. */
+/** IP from the first node to the second, of what was sent: with its DSCP and ECN, not to be fragmented. */
 function outerHeader(sent: Uint8Array, length: number): readonly number[] {
   const ends = [...ipOctets(nodeAt(1)), ...ipOctets(nodeAt(2))]
-  const dscp = isIpv6 ? (((sent[l3] ?? 0) << 4) | ((sent[l3 + 1] ?? 0) >> 4)) & 0xfc : (sent[l3 + 1] ?? 0) & 0xfc
-  if (isIpv6) return [0x60 | (dscp >> 4), (dscp << 4) & 255, 0, 0, length >> 8, length & 255, UDP, 64, ...ends]
+  const [, tos = 0] = sent.slice(l3)
+  const trafficClass = (((sent[l3] ?? 0) << 4) | (tos >> 4)) & 255
+  if (isIpv6)
+    return [0x60 | (trafficClass >> 4), (trafficClass << 4) & 255, 0, 0, length >> 8, length & 255, UDP, 64, ...ends]
   const total = length + 20
-  const header = [0x45, dscp, total >> 8, total & 255, 0, 0, 0x40, 0, 64, UDP, 0, 0, ...ends]
+  const header = [0x45, tos, total >> 8, total & 255, 0, 0, 0x40, 0, 64, UDP, 0, 0, ...ends]
   const sum = checksum(header)
   return [...header.slice(0, 10), sum >> 8, sum & 255, ...header.slice(12)]
 }
@@ -105,6 +107,13 @@ test('what was handed on is served as if it had come there, and its reply leaves
   assert.deepEqual([counters?.packetsIn, counters?.packetsForwarded, counters?.newConnections], [0, 1, 0])
   const there = cluster.node(2).datapath.counters(`${isIpv6 ? `[${vip}]` : vip}:80/TCP`)
   assert.deepEqual([there?.packetsIn, there?.packetsForwarded, there?.newConnections], [1, 0, 1])
+  for (const [figures, expected] of [
+    [counters, { packetsIn: 0, packetsForwarded: 1, bytesForwarded: counters?.bytesForwarded }],
+    [there, { packetsIn: 1, packetsForwarded: 0, bytesForwarded: 0 }],
+  ] as const) {
+    const [{ packetsIn, packetsForwarded, bytesForwarded } = assert.fail()] = figures?.backends ?? []
+    assert.deepEqual({ packetsIn, packetsForwarded, bytesForwarded }, expected)
+  }
 })
 
 test('every node chooses the same backend for a flow, whichever of them is asked first or later', { skip }, (t) => {

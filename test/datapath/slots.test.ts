@@ -12,6 +12,17 @@ test('a returned id is handed out last', () => {
   assert.throws(() => pool.take(0n), { code: 'ERR_MAP_FULL' })
 })
 
+test('a returned id is handed out before a fresh one that is not preferred, and after every one that is', () => {
+  const pool = new IdPool('ids', 4, 2)
+  assert.deepEqual([pool.take(0n), pool.take(0n)], [0, 1])
+  pool.give(0, 5n)
+  assert.equal(pool.take(4n), 2, 'what rests is not waited for')
+  assert.equal(pool.take(5n), 0)
+  pool.give(2, 5n)
+  assert.deepEqual([pool.take(5n), pool.take(5n)], [2, 3])
+  assert.throws(() => pool.take(5n), { code: 'ERR_MAP_FULL' })
+})
+
 test('a returned id rests until its time, and then the one that was returned first comes back', () => {
   const pool = new IdPool('ids', 2)
   assert.deepEqual([pool.take(0n), pool.take(0n)], [0, 1])
@@ -28,8 +39,9 @@ test('no id is ever in two hands', () => {
     fc.property(
       fc.array(fc.nat(7), { maxLength: 5 }),
       fc.array(fc.option(fc.nat(7)), { maxLength: 80 }),
-      (reserved, steps) => {
-        const pool = new IdPool('ids', 8)
+      fc.nat(9),
+      (reserved, steps, preferred) => {
+        const pool = new IdPool('ids', 8, preferred)
         const held = new Set(reserved)
         for (const id of held) pool.reserve(id)
         for (const step of steps) {

@@ -6,6 +6,7 @@ import type { AgentViews, PeerView, ServiceView } from '../../src/api/types.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { createOperatorMetrics, type OperatorMetrics } from '../../src/observe/operator-metrics.ts'
 import { Growth } from '../../src/observe/metrics/growth.ts'
+import { maxBackendsWithSeries } from '../../src/observe/metrics/backends.ts'
 import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
 import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
 import { type Family, parseExposition, value } from './exposition.ts'
@@ -124,6 +125,71 @@ test(`at most ${maxServicesWithSeries} Services have series of their own; all ar
   assert.equal(families.get('herald_service_connections_total')?.samples.length, maxServicesWithSeries)
   assert.equal(value(families, 'herald_services_without_series'), 5)
   assert.equal(value(families, 'herald_services_connections_total'), 200 * many.length)
+})
+
+const noCounts = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, newConnections: 0 }
+
+/** A Service with one port and these backends, each with as many packets as it says. */
+function serviceOf(name: string, backends: readonly (readonly [address: string, packetsIn: number])[]): ServiceView {
+  const [web] = services
+  assert.ok(web)
+  return {
+    ...web,
+    service: `default/${name}`,
+    frontends: web.frontends.map((frontend) => ({
+      ...frontend,
+      id: name,
+      backends: backends.map(([address, packetsIn]) => ({
+        ...{ address, port: 53, state: 'active' as const },
+        ...noCounts,
+        packetsIn,
+      })),
+    })),
+  }
+}
+
+test('a backend is counted with its Service, once whatever Services have it, and its series goes with it', async () => {
+  const scrape = scraper()
+  const scraped = (...all: readonly ServiceView[]): Promise<Map<string, Family>> =>
+    scrape({ services: async (page) => pageOf(all, page) })
+  const series = (families: Map<string, Family>): readonly unknown[] =>
+    families
+      .get('herald_backend_packets_total')
+      ?.samples.filter(({ labels }) => labels['direction'] === 'in')
+      .map(({ labels, value }) => [labels['service'], labels['backend'], value]) ?? []
+  const both = await scraped(
+    serviceOf('a', [['10.1.0.1', 5]]),
+    serviceOf('b', [
+      ['10.1.0.1', 5],
+      ['fd00::2', 7],
+    ]),
+  )
+  assert.deepEqual(series(both), [
+    ['default/a', '10.1.0.1:53/TCP', 5],
+    ['default/b', '[fd00::2]:53/TCP', 7],
+  ])
+  const later = await scraped(serviceOf('b', [['10.1.0.1', 6]]))
+  assert.deepEqual(series(later), [['default/b', '10.1.0.1:53/TCP', 1]], 'one that moves counts what came since')
+  assert.deepEqual(series(await scraped()), [])
+})
+
+test('a backend that is not counted has no series', async () => {
+  const families = await scraper()()
+  assert.deepEqual(
+    families.get('herald_backend_connections_total')?.samples.map(({ labels, value }) => [labels['backend'], value]),
+    [['10.1.1.5:8080/TCP', 200]],
+  )
+})
+
+test('backends beyond the limit have no series of their own, and are said to have none', async () => {
+  const backends = Array.from({ length: 400 }, (_, i) => [`10.1.${i >> 8}.${i & 255}`, 1] as const)
+  const more = backends.map(([address, count]) => [address.replace('10.1', '10.2'), count] as const)
+  const most = backends.map(([address, count]) => [address.replace('10.1', '10.3'), count] as const)
+  const all = [serviceOf('a', backends), serviceOf('b', more), serviceOf('c', most), serviceOf('d', most)]
+  const families = await scraper({ services: async (page) => pageOf(all, page) })()
+  assert.equal(families.get('herald_backend_connections_total')?.samples.length, maxBackendsWithSeries)
+  assert.equal(families.get('herald_backend_bytes_total')?.samples.length, 3 * maxBackendsWithSeries)
+  assert.equal(value(families, 'herald_backends_without_series'), 1_200 - maxBackendsWithSeries)
 })
 
 test('peers that have one address each have their series: by interface, by port, before a router is found', async () => {

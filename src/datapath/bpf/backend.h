@@ -133,25 +133,58 @@ static __always_inline const struct frontend *frontend_of(const struct packet *p
 /* The flow is the pod's own: counted for no Service, since the counters have no such place. */
 #define NO_SERVICE (~0U)
 
-static __always_inline void count_in(struct __sk_buff *skb, __u32 service, bool is_new)
+static __always_inline __u32 wire_packets(struct __sk_buff *skb)
 {
-	struct counters *total = bpf_map_lookup_elem(&counters, &service);
+	return skb->gso_segs > 1 ? skb->gso_segs : 1;
+}
 
-	if (!total || skb->mark == PROBE_MARK)
-		return;
-	total->packets_in += skb->gso_segs > 1 ? skb->gso_segs : 1;
+/* Zero for one that has no place there, and while another one has it. */
+static __always_inline struct counters *counters_of(const struct backend_ref *ref)
+{
+	__u32 id = ref->id;
+	struct backend_counters *held = bpf_map_lookup_elem(&backend_counts, &id);
+
+	return held && held->generation == ref->generation ? &held->counters : 0;
+}
+
+static __always_inline void add_in(struct counters *total, struct __sk_buff *skb, bool is_new)
+{
+	total->packets_in += wire_packets(skb);
 	total->bytes_in += skb->len;
 	total->new_connections += is_new;
 }
 
-static __always_inline void count_out(struct __sk_buff *skb, __u32 service)
+static __always_inline void count_in(struct __sk_buff *skb, const struct flow *flow, bool is_new)
 {
+	__u32 service = flow->service;
 	struct counters *total = bpf_map_lookup_elem(&counters, &service);
 
+	if (!total || skb->mark == PROBE_MARK)
+		return;
+	add_in(total, skb, is_new);
+	total = counters_of(&flow->backend);
+	if (total)
+		add_in(total, skb, is_new);
+}
+
+static __always_inline void add_out(struct counters *total, struct __sk_buff *skb)
+{
+	total->packets_out += wire_packets(skb);
+	total->bytes_out += skb->len;
+}
+
+static __always_inline void count_out(struct __sk_buff *skb, const struct flow *flow)
+{
+	__u32 service = flow->service;
+	struct counters *total = bpf_map_lookup_elem(&counters, &service);
+
+	/* A flow with the pod itself is of no Service, and names no backend. */
 	if (!total)
 		return;
-	total->packets_out += skb->gso_segs > 1 ? skb->gso_segs : 1;
-	total->bytes_out += skb->len;
+	add_out(total, skb);
+	total = counters_of(&flow->backend);
+	if (total)
+		add_out(total, skb);
 }
 
 #endif

@@ -25,10 +25,18 @@
 #include "tunnel.h"
 #include "way.h"
 
-static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
-		bool is_new)
+/* The packet in the map to the pod of the half in the passage. A function of its own to the verifier, as those of
+ * ranges.h. */
+__noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 {
-	count_in(skb, flow->service, is_new);
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	const struct passage *passage = passage_here();
+	const struct flow *flow;
+
+	if (!packet || !passage)
+		return drop(REASON_REWRITE_FAILED);
+	flow = &passage->half;
+	count_in(skb, flow, is_new);
 	if (rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
@@ -64,7 +72,7 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 			return drop(REASON_FLOWS_FULL);
 		tell_first(&passage->key, flow, packet);
 	}
-	return deliver(skb, packet, flow, packet->protocol != IPPROTO_TCP || is_syn);
+	return deliver(skb, packet->protocol != IPPROTO_TCP || is_syn);
 }
 
 /* A SYN, or a datagram, may belong to another flow than the one before it on this tuple. */
@@ -122,8 +130,11 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 	struct flow *flow = find_proved(&key);
 	bool is_opening = !flow, is_tcp = packet->protocol == IPPROTO_TCP;
 	enum backend_state state;
-	struct flow copy;
+	struct passage *passage = passage_here();
+	struct flow *copy;
 
+	if (!passage)
+		return drop(REASON_REWRITE_FAILED);
 	if (!flow)
 		flow = find_opening(&key);
 	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
@@ -146,10 +157,11 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 	}
 	if (flow->seen != coarse_clock() && !is_new_tcp(packet))
 		keep_out_half(&key, flow, is_opening, packet);
-	copy = *flow;
+	copy = &passage->half;
+	*copy = *flow;
 	if (is_opening && !is_new_tcp(packet))
-		prove(&key, &copy, packet);
-	return deliver(skb, packet, &copy, false);
+		prove(&key, copy, packet);
+	return deliver(skb, false);
 }
 
 /* A packet for an address that is ours: from here on it is served, answered or dropped, never forwarded. Answers
@@ -249,7 +261,7 @@ static __always_inline int send_translated(struct __sk_buff *skb, const struct p
 		return PASS;
 	if (packet->tcp_flags & TCP_SYN && flow->flags & FLOW_TUNNELLED)
 		clamp_mss(skb, packet);
-	count_out(skb, flow->service);
+	count_out(skb, flow);
 	if (rewrite(skb, packet, SOURCE, flow))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;

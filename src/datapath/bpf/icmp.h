@@ -28,7 +28,7 @@ static __always_inline bool parse_quote(struct __sk_buff *skb, const struct pack
 	quote->l3 = packet->l4 + sizeof(struct icmp);
 	if (is_ipv6(packet)) {
 		if (!parse_ipv6(skb, quote) || is_mapped(&quote->source) || is_mapped(&quote->destination) ||
-		    !walk_extensions(skb, quote))
+		    !walk_extensions(skb, SCRATCH_QUOTE))
 			return false;
 	} else if (!parse_ipv4(skb, quote) || quote->header_length < sizeof(struct iphdr)) {
 		return false;

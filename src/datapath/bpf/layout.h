@@ -280,6 +280,13 @@ struct counters {
 	__u64 bytes_forwarded;
 };
 
+/* Of a backend, whatever frontends it has. Another generation than the one of a packet: what it counted is another's. */
+struct backend_counters {
+	__u32 generation;
+	__u32 reserved;
+	struct counters counters;
+};
+
 /* Why a packet was answered in place or dropped: exactly one per such packet. In the order of reasons.ts. */
 enum reason {
 	REASON_ECHO_ANSWERED,
@@ -300,6 +307,7 @@ enum reason {
 	REASON_NODE_UNREACHABLE,
 	REASON_UNKNOWN_SENDER,
 	REASON_BAD_TUNNEL,
+	REASON_CONGESTED,
 	REASON_COUNT,
 };
 

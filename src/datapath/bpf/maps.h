@@ -130,6 +130,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << 14);
+	__type(key, __u32); /* id of a backend */
+	__type(value, struct backend_counters);
+} backend_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASON_COUNT * FAMILY_COUNT);
 	__type(key, __u32); /* enum reason, and for each enum family */
 	__type(value, __u64);

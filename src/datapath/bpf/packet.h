@@ -223,15 +223,20 @@ static __always_inline bool is_extension(__u8 protocol)
 }
 
 /* Over the extension headers of IPv6 to what they carry; false when they are cut off, or too many, or name another
- * destination that comes after this one. */
-static __noinline bool walk_extensions(struct __sk_buff *skb, struct packet *packet)
+ * destination that comes after this one. A function of its own to the verifier, as those of ranges.h. */
+__noinline int walk_extensions(struct __sk_buff *skb, __u32 which)
 {
+	struct packet *packet = packet_at(which);
 	struct extension extension;
-	__u32 at = packet->header_length;
-	__u8 next = packet->protocol, position = WHOLE;
+	__u8 next, position = WHOLE;
 	bool is_fragment = false;
 	__u16 offset;
+	__u32 at;
 
+	if (!packet)
+		return false;
+	at = packet->header_length;
+	next = packet->protocol;
 	for (__u32 i = 0; i < MAX_EXTENSIONS && is_extension(next) && position != LATER_FRAGMENT; i++) {
 		if (bpf_skb_load_bytes(skb, packet->l3 + at, &extension, sizeof(extension)))
 			return false;
@@ -265,7 +270,7 @@ static __always_inline bool is_header_sound(struct __sk_buff *skb, struct packet
 {
 	if (is_ipv6(packet)) {
 		/* Nobody has such an address on the wire (RFC 4291 2.5.5.2), and here they stand for those of IPv4. */
-		if (is_mapped(&packet->source) || is_mapped(&packet->destination) || !walk_extensions(skb, packet))
+		if (is_mapped(&packet->source) || is_mapped(&packet->destination) || !walk_extensions(skb, SCRATCH_PACKET))
 			return false;
 	} else if (packet->header_length < sizeof(struct iphdr)) {
 		return false;

@@ -10,6 +10,7 @@
 
 #include "answer.h"
 #include "backend.h"
+#include "congestion.h"
 #include "packet.h"
 #include "way.h"
 
@@ -28,7 +29,6 @@
  * is of the other. */
 #define DECAP_IPV4 (1ULL << 7)
 #define DECAP_IPV6 (1ULL << 8)
-#define DSCP_MASK 0xfc
 
 struct outer {
 	struct iphdr ip;
@@ -146,15 +146,6 @@ static __always_inline struct tunnel_header tunnel_header(const struct backend *
 	return header;
 }
 
-/* DSCP goes with the packet; congestion is not noted on the way, as nobody would carry it over (RFC 6040 4.1). */
-static __always_inline __u8 dscp_of(struct __sk_buff *skb, const struct packet *packet)
-{
-	__u8 octets[2] = {};
-
-	bpf_skb_load_bytes(skb, packet->l3, octets, sizeof(octets));
-	return (is_ipv6(packet) ? octets[0] << 4 | octets[1] >> 4 : octets[1]) & DSCP_MASK;
-}
-
 /* Room in front of the packet. Where a driver leaves a packet that came by a tunnel marked so, it cannot be marked
  * anew, and need not be. */
 static __always_inline bool make_room(struct __sk_buff *skb, const struct packet *packet, __u32 octets, __u64 family)
@@ -174,7 +165,7 @@ static __noinline bool put_outer(struct __sk_buff *skb, const struct packet *pac
 		.ip = {
 			.version = 4,
 			.ihl = 5,
-			.tos = dscp_of(skb, packet),
+			.tos = traffic_class(skb, packet),
 			.tot_len = length_field(length),
 			.frag_off = bpf_htons(IP_DONT_FRAGMENT),
 			.ttl = TUNNEL_TTL,
@@ -195,7 +186,7 @@ static __noinline bool put_outer6(struct __sk_buff *skb, const struct packet *pa
 		const struct passage *passage, const struct tunnel *own)
 {
 	__u32 payload = inner_length(skb, packet) + sizeof(struct outer6) - sizeof(struct ipv6hdr);
-	__u8 class = dscp_of(skb, packet);
+	__u8 class = traffic_class(skb, packet);
 	struct outer6 outer = {
 		.ip = {
 			.version = 6,
@@ -215,14 +206,23 @@ static __noinline bool put_outer6(struct __sk_buff *skb, const struct packet *pa
 	       !bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0);
 }
 
-static __always_inline void count_forwarded(struct __sk_buff *skb, __u32 service)
+static __always_inline void add_forwarded(struct counters *total, struct __sk_buff *skb)
 {
+	total->packets_forwarded += wire_packets(skb);
+	total->bytes_forwarded += skb->len;
+}
+
+static __always_inline void count_forwarded(struct __sk_buff *skb, const struct passage *passage)
+{
+	__u32 service = passage->service;
 	struct counters *total = bpf_map_lookup_elem(&counters, &service);
 
 	if (!total)
 		return;
-	total->packets_forwarded += skb->gso_segs > 1 ? skb->gso_segs : 1;
-	total->bytes_forwarded += skb->len;
+	add_forwarded(total, skb);
+	total = counters_of(&passage->backend);
+	if (total)
+		add_forwarded(total, skb);
 }
 
 /* To the node of the backend in the passage: FORWARDED with the interface in the passage, or an outcome. */
@@ -246,7 +246,7 @@ __noinline int hand_on(struct __sk_buff *skb)
 	answer = find_route(skb, packet, backend, passage, own);
 	if (answer != FORWARDED)
 		return answer;
-	count_forwarded(skb, passage->service);
+	count_forwarded(skb, passage);
 	/* A tag is of the link that it came by. */
 	if (packet->l3 != ETH_HLEN || skb->vlan_present) {
 		if (bpf_skb_vlan_pop(skb))
@@ -289,7 +289,7 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 	struct tunnel_header header;
 	struct udphdr udp;
 	__u32 at, least;
-	__u8 version, last;
+	__u8 version, last, ecn;
 
 	if (!packet || !passage || !own || packet->position != WHOLE || packet->header_length < sizeof(struct iphdr))
 		return NOT_TUNNELLED;
@@ -311,6 +311,7 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 	least = version == 6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	if (bpf_skb_load_bytes(skb, at + sizeof(udp) + sizeof(header) + least - 1, &last, sizeof(last)))
 		return drop(REASON_BAD_TUNNEL);
+	ecn = traffic_class(skb, packet) & ECN_MASK;
 	if (!take_off(skb, packet, at - packet->l3 + sizeof(udp) + sizeof(header), version == 6))
 		return drop(REASON_REWRITE_FAILED);
 	__builtin_memset(packet, 0, sizeof(*packet));
@@ -319,6 +320,8 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 	address = bpf_map_lookup_elem(&addresses, &packet->destination);
 	if (!address || !address->frontends)
 		return drop(REASON_BAD_TUNNEL);
+	if (!carry_congestion(skb, ecn))
+		return drop(REASON_CONGESTED);
 	packet->tunnelled = times_of(header.flags);
 	passage->named = header.backend;
 	passage->named_port = header.port;

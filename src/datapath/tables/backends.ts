@@ -31,7 +31,9 @@ import {
 } from '../layout.ts'
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
+import type { TrafficCounters } from '../datapath.ts'
 import type { AddressTable } from './addresses.ts'
+import { BackendCounterTable } from './counters.ts'
 
 export interface TableTimes {
   /** CLOCK_MONOTONIC, as the programs see it. */
@@ -76,6 +78,7 @@ export class BackendTable {
   readonly #addresses: AddressTable
   readonly #times: TableTimes
   readonly #ids: IdPool
+  readonly #counters: BackendCounterTable
   readonly #held = new Map<string, Held>()
   readonly #byId: (Held | undefined)[] = []
   /** In the order in which they may go. */
@@ -86,7 +89,8 @@ export class BackendTable {
     this.#sources = maps.store('sources')
     this.#addresses = addresses
     this.#times = times
-    this.#ids = new IdPool('backend slots', this.maxEntries)
+    this.#counters = new BackendCounterTable(maps.store('backend_counts'))
+    this.#ids = new IdPool('backend slots', this.maxEntries, this.#counters.maxEntries)
   }
 
   get used(): number {
@@ -95,6 +99,18 @@ export class BackendTable {
 
   get maxEntries(): number {
     return this.#memory.byteLength / sizes.backend
+  }
+
+  /** Of those that are counted, and of how many that is so at most. */
+  get counted(): { readonly entries: number; readonly maxEntries: number } {
+    const { maxEntries } = this.#counters
+    return { entries: Math.min(this.#ids.used, maxEntries), maxEntries }
+  }
+
+  /** By its name; undefined when it is gone, or not counted. */
+  counters(name: string): TrafficCounters | undefined {
+    const held = this.#held.get(name)
+    return held === undefined ? undefined : this.#counters.read(held.ref)
   }
 
   /** What a reference names; undefined when it is gone, or of another generation. */
@@ -206,7 +222,7 @@ export class BackendTable {
   }
 
   /** By address: how many backends it has; for the table of addresses. */
-  *counted(): Iterable<string> {
+  *sources(): Iterable<string> {
     for (const [name, held] of this.#held) if (isSource(name, held)) yield held.address
   }
 
@@ -229,6 +245,7 @@ export class BackendTable {
     this.#held.set(name, held)
     this.#byId[ref.id] = held
     this.#ids.reserve(ref.id)
+    this.#counters.adopt(ref)
     return held
   }
 
@@ -257,6 +274,7 @@ export class BackendTable {
       // 0 is what a slot that was never used holds.
       const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
       const { address, port } = backend
+      this.#counters.begin(ref)
       writeBackend(this.#memory, id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
       const held: Held = {
         address,

@@ -12,7 +12,13 @@ import { HeraldError } from '../../errors.ts'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
-import type { ClusterNodes, FrontendCounters, MapUsage, ProgrammedFrontend } from '../datapath.ts'
+import {
+  maxCountedBackends,
+  type ClusterNodes,
+  type FrontendCounters,
+  type MapUsage,
+  type ProgrammedFrontend,
+} from '../datapath.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
@@ -157,7 +163,12 @@ export class ServiceTable {
 
   counters(id: string): FrontendCounters | undefined {
     const entry = this.#entries.get(id)
-    return entry === undefined ? undefined : this.#counters.read(entry.record.service)
+    if (entry === undefined) return undefined
+    const backends = [...entry.uses].slice(0, maxCountedBackends).flatMap(([name, { backend }]) => {
+      const counted = this.#backends.counters(name)
+      return counted === undefined ? [] : { backend, ...counted }
+    })
+    return { ...this.#counters.read(entry.record.service), backends }
   }
 
   usage(): readonly MapUsage[] {
@@ -167,6 +178,7 @@ export class ServiceTable {
       { name: 'backends', entries: this.#backends.used, maxEntries: this.#backends.maxEntries },
       { name: 'tables', entries: this.#space.used, maxEntries: this.#space.size },
       { name: 'counters', entries: this.#services.used, maxEntries: this.#counters.maxEntries },
+      { name: 'backend_counts', ...this.#backends.counted },
       { name: 'ranges', entries: this.#ranges.used, maxEntries: this.#ranges.maxEntries },
       { name: 'nodes', entries: this.#nodes.used, maxEntries: this.#nodes.maxEntries },
     ]
@@ -206,7 +218,7 @@ export class ServiceTable {
     }
     for (const { address, record } of this.#entries.values())
       count(address, 'frontends', this.#vipRanges.change(address, undefined, record.ranges))
-    for (const address of this.#backends.counted()) count(address, 'sources')
+    for (const address of this.#backends.sources()) count(address, 'sources')
     for (const address of this.#nodes.own) count(address, 'tunnel')
     this.#addresses.adopt(counted)
     this.#ranges.finishAdoption()
