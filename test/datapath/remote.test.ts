@@ -107,13 +107,8 @@ test('what was handed on is served as if it had come there, and its reply leaves
   assert.deepEqual([counters?.packetsIn, counters?.packetsForwarded, counters?.newConnections], [0, 1, 0])
   const there = cluster.node(2).datapath.counters(`${isIpv6 ? `[${vip}]` : vip}:80/TCP`)
   assert.deepEqual([there?.packetsIn, there?.packetsForwarded, there?.newConnections], [1, 0, 1])
-  for (const [figures, expected] of [
-    [counters, { packetsIn: 0, packetsForwarded: 1, bytesForwarded: counters?.bytesForwarded }],
-    [there, { packetsIn: 1, packetsForwarded: 0, bytesForwarded: 0 }],
-  ] as const) {
-    const [{ packetsIn, packetsForwarded, bytesForwarded } = assert.fail()] = figures?.backends ?? []
-    assert.deepEqual({ packetsIn, packetsForwarded, bytesForwarded }, expected)
-  }
+  const ofPods = [counters, there].map((each) => each?.backends.map((pod) => [pod.packetsIn, pod.packetsForwarded]))
+  assert.deepEqual(ofPods, [[[0, 1]], [[1, 0]]])
 })
 
 test('every node chooses the same backend for a flow, whichever of them is asked first or later', { skip }, (t) => {

@@ -38,13 +38,19 @@ enum place {
 	PLACE_ELSEWHERE,
 };
 
-static __noinline enum place place_of(const struct backend_ref *ref)
+__noinline int find_place(__u32 id, __u32 generation)
 {
-	const struct backend *backend = backend_of(ref);
+	struct backend_ref ref = { .id = id, .generation = generation };
+	const struct backend *backend = backend_of(&ref);
 
-	if (!backend || backend_state(ref) == BACKEND_GONE)
+	if (!backend || backend_state(&ref) == BACKEND_GONE)
 		return PLACE_NONE;
 	return is_elsewhere(backend) ? PLACE_ELSEWHERE : PLACE_HERE;
+}
+
+static __always_inline enum place place_of(const struct backend_ref *ref)
+{
+	return find_place(ref->id, ref->generation);
 }
 
 static __always_inline bool is_same_ref(const struct backend_ref *a, const struct backend_ref *b)
@@ -60,11 +66,11 @@ static __always_inline int go(struct passage *passage, const struct backend_ref 
 
 /* A flow that was handed on before goes where it went, also to a backend that takes no new ones: its node knows whether
  * the flow is over, and hands on what is none. */
-static __always_inline bool is_followed(const struct packet *tuple, const struct backend_ref *ref)
+static __always_inline bool is_followed(__u32 protocol, const struct backend_ref *ref)
 {
 	enum backend_state state = backend_state(ref);
 
-	if (tuple->protocol == IPPROTO_TCP)
+	if (protocol == IPPROTO_TCP)
 		return state != BACKEND_GONE;
 	return state == BACKEND_ACTIVE || state == BACKEND_RESTING;
 }
@@ -78,13 +84,19 @@ static __noinline void keep_forward(const struct flow_key *key, const struct flo
 		bpf_map_delete_elem(&openings, key);
 }
 
-static __noinline bool follow_forwarded(const struct packet *tuple, struct passage *passage)
+/* Where the flow of the passage was handed on before; by what its packet is of. */
+__noinline int find_followed(__u32 protocol, __u32 is_syn)
 {
-	const struct flow_key *key = &passage->key;
-	const struct forward *forward = bpf_map_lookup_elem(&forwards, key);
+	struct passage *passage = passage_here();
+	const struct forward *forward;
 	const struct flow *opening;
+	const struct flow_key *key;
 
-	if (forward && is_followed(tuple, &forward->backend)) {
+	if (!passage)
+		return false;
+	key = &passage->key;
+	forward = bpf_map_lookup_elem(&forwards, key);
+	if (forward && is_followed(protocol, &forward->backend)) {
 		passage->backend = forward->backend;
 		passage->service = forward->service;
 		return true;
@@ -92,13 +104,18 @@ static __noinline bool follow_forwarded(const struct packet *tuple, struct passa
 	if (forward)
 		bpf_map_delete_elem(&forwards, key);
 	opening = bpf_map_lookup_elem(&openings, key);
-	if (!opening || !(opening->flags & FLOW_FORWARDED) || !is_followed(tuple, &opening->backend))
+	if (!opening || !(opening->flags & FLOW_FORWARDED) || !is_followed(protocol, &opening->backend))
 		return false;
 	passage->backend = opening->backend;
 	passage->service = opening->service;
-	if (!is_new_tcp(tuple))
+	if (!is_syn)
 		keep_forward(key, opening);
 	return true;
+}
+
+static __always_inline bool follow_forwarded(const struct packet *tuple)
+{
+	return find_followed(tuple->protocol, is_new_tcp(tuple));
 }
 
 static __always_inline bool make_half(const struct packet *tuple, struct passage *passage)
@@ -217,7 +234,7 @@ static __noinline bool follow_datagram(const struct packet *tuple, struct passag
 {
 	__u32 service = passage->service;
 
-	if (tuple->protocol != IPPROTO_UDP || !follow_forwarded(tuple, passage))
+	if (tuple->protocol != IPPROTO_UDP || !follow_forwarded(tuple))
 		return false;
 	passage->service = service;
 	return tunnelled != TUNNELLED_FINAL;
@@ -240,7 +257,7 @@ static __always_inline int way_from_node(const struct packet *tuple, struct pass
 			keep_backend(SCRATCH_PACKET, passage->service, named.id, named.generation);
 		return go(passage, &named, PLACE_HERE);
 	}
-	if (may_go_on && !begins(tuple) && follow_forwarded(tuple, passage))
+	if (may_go_on && !begins(tuple) && follow_forwarded(tuple))
 		return FORWARD;
 	if (tunnelled < TUNNELLED_BEFORE_LAST && !begins(tuple) && choices->before == PLACE_ELSEWHERE)
 		return go(passage, &choices->previous, PLACE_ELSEWHERE);
@@ -276,7 +293,7 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 	passage->key = flow_key(tuple, DIRECTION_IN);
 	passage->handed_on = NOT_TUNNELLED;
 	passage->flags = 0;
-	if (packet->tunnelled == NOT_TUNNELLED && skb->mark != PROBE_MARK && follow_forwarded(tuple, passage))
+	if (packet->tunnelled == NOT_TUNNELLED && skb->mark != PROBE_MARK && follow_forwarded(tuple))
 		return FORWARD;
 	if (!look_up_previous(tuple, which, passage, &choices))
 		return REFUSE + REASON_UNOWNED_PORT;
@@ -331,7 +348,7 @@ __noinline int find_older(struct __sk_buff *skb)
 		return HERE;
 	passage->key = flow_key(packet, DIRECTION_IN);
 	passage->handed_on = packet->tunnelled;
-	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(packet, passage))
+	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(packet))
 		return FORWARD;
 	if (!look_up_previous(packet, SCRATCH_PACKET, passage, &choices) || choices.before != PLACE_ELSEWHERE)
 		return HERE;
@@ -354,7 +371,7 @@ __noinline int find_forwarded(struct __sk_buff *skb)
 		return HERE;
 	passage->key = flow_key(packet, DIRECTION_IN);
 	passage->handed_on = NOT_TUNNELLED;
-	return follow_forwarded(packet, passage) ? FORWARD : HERE;
+	return follow_forwarded(packet) ? FORWARD : HERE;
 }
 
 #endif
