@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Prefix } from '../../../src/ip/prefix.ts'
+import { type Prefix, prefixLength } from '../../../src/ip/prefix.ts'
 import { decodeMessage } from '../../../src/bgp/messages/decode.ts'
 import { frameMessage } from '../../../src/bgp/messages/header.ts'
+import { encodeAttributes } from '../../../src/bgp/messages/update.ts'
 import { packAnnouncements, packWithdrawals, type Packed } from '../../../src/bgp/messages/pack.ts'
 import {
   type CodecContext,
@@ -36,6 +37,31 @@ function updatesOf({ bytes, count }: Packed, ctx: CodecContext): UpdateMessage[]
   return updates
 }
 
+/** Whether a message holds a prefix beside so many octets of attributes (RFC 4271 4.1, 4.3). */
+const whatFits =
+  (attributeBytes: number, { maxMessageBytes }: CodecContext): ((prefix: Prefix) => boolean) =>
+  (prefix) =>
+    19 + 2 + 2 + attributeBytes + 1 + Math.ceil(prefixLength(prefix) / 8) <= maxMessageBytes
+
+/** The UPDATEs that announce; those behind them withdraw what fits into none (RFC 4271 9.2). */
+function announced(
+  packed: Packed,
+  prefixes: readonly Prefix[],
+  fits: (prefix: Prefix) => boolean,
+  ctx: CodecContext,
+): UpdateMessage[] {
+  const updates = updatesOf(packed, ctx)
+  const isWithdrawal = ({ withdrawn, mpUnreach }: UpdateMessage): boolean =>
+    withdrawn.length > 0 || mpUnreach !== undefined
+  const tooLarge = prefixes.filter((prefix) => !fits(prefix))
+  assert.deepEqual(packed.tooLarge, tooLarge)
+  assert.deepEqual(
+    updates.filter(isWithdrawal).flatMap(({ withdrawn, mpUnreach }) => [...withdrawn, ...(mpUnreach?.prefixes ?? [])]),
+    tooLarge,
+  )
+  return updates.filter((update) => !isWithdrawal(update))
+}
+
 const many = (count: number): Prefix[] => Array.from({ length: count }, (_, i) => (0x0a000000 + i) * 64 + 32)
 const few: PathAttributes = {
   origin: 0,
@@ -61,10 +87,11 @@ test(
         ({ ctx, attributes }, prefixes) => {
           const path = { ...attributes, nextHop: nextHop4 }
           const packed = packAnnouncements(path, prefixes, ipv4Unicast, ctx)
-          const updates = updatesOf(packed, ctx)
+          const fits = whatFits(encodeAttributes(path, ctx).length, ctx)
+          const updates = announced(packed, prefixes, fits, ctx)
           assert.deepEqual(
             updates.flatMap(({ nlri }) => nlri),
-            prefixes,
+            prefixes.filter(fits),
           )
           for (const update of updates)
             assert.deepEqual({ ...update, nlri: [] }, { type: 'update', withdrawn: [], attributes: path, nlri: [] })
@@ -89,10 +116,14 @@ test(
     fc.assert(
       fc.property(cases, families, ({ ctx: base, attributes }, { family, prefixes }) => {
         const ctx = { ...base, extendedNextHop: true }
-        const updates = updatesOf(packAnnouncements({ ...attributes, nextHop: nextHop6 }, prefixes, family, ctx), ctx)
+        const packed = packAnnouncements({ ...attributes, nextHop: nextHop6 }, prefixes, family, ctx)
+        // Flags, type, length of two octets, AFI, SAFI, length of the next hop, next hop, reserved.
+        const mpReachBytes = 4 + 2 + 1 + 1 + 16 + 1
+        const fits = whatFits(encodeAttributes(attributes, ctx).length + mpReachBytes, ctx)
+        const updates = announced(packed, prefixes, fits, ctx)
         assert.deepEqual(
           updates.flatMap(({ mpReach }) => mpReach?.prefixes ?? []),
-          prefixes,
+          prefixes.filter(fits),
         )
         for (const update of updates) {
           assert.deepEqual([update.attributes, update.nlri, update.withdrawn], [attributes, [], []])
