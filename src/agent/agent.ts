@@ -252,8 +252,8 @@ export class Agent {
       synced: () => {
         translator.synced()
         this.#isSynced = true
-        this.#translate()
-        this.#wake()
+        // Not in the turn in which the last list was read.
+        this.#translations.soon()
       },
       note: (message) => this.#parts.log.info({}, message),
     })
@@ -310,6 +310,7 @@ export class Agent {
       this.#isTranslated = true
       if (this.tunnels === undefined) this.#ends.applyNone()
       this.#reporter?.touch()
+      this.#wake()
     }
   }
 
@@ -378,7 +379,7 @@ export class Agent {
     const hasMore = this.order.run(sliceServices)
     this.#fullMaps.judge()
     if (hasMore) this.#wake()
-    else if (this.#isSynced && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
+    else if (this.#isTranslated && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
       this.#settle()
     else if (this.#isSettled) this.#rememberSoon()
   }
@@ -443,8 +444,7 @@ export class Agent {
   #rememberSoon(): void {
     if (this.#isRemembering || this.#remembered === this.#inForceMark()) return
     this.#isRemembering = true
-    const waitMs = Math.max(leastRememberMs, this.order.announced.size / prefixesPerMs)
-    this.#clock.after(waitMs, () => {
+    this.#clock.after(Math.max(leastRememberMs, this.order.announced.size / prefixesPerMs), () => {
       this.#isRemembering = false
       void this.#remember()
     })

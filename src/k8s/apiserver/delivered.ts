@@ -124,6 +124,8 @@ export class Delivered {
 
   /** What a whole list did not have is gone. */
   sweep(seen: ReadonlySet<string>): void {
+    // What the list had was delivered: of as many there is none that it did not have.
+    if (seen.size === this.#versions.size) return
     for (const version of this.#versions.all()) {
       const id = idOf(version)
       if (seen.has(id) || this.#held.has(id)) continue
