@@ -83,7 +83,7 @@ async function compile(program: string): Promise<void> {
     },
     ...{ stateDir: join(folder, 'state'), socket: join(folder, 'herald.sock'), leaseNamespace: 'default' },
     ...{ bgpSecretsNamespace: 'default', requireLoadBalancerClass: false, ignoreExcludeLb: false, withdrawOn: [] },
-    ...{ metricAliases: false, logLevel: 'info', logFormat: 'json' },
+    ...{ metricAliases: false, socketLb: false, cgroupRoot: '/sys/fs/cgroup', logLevel: 'info', logFormat: 'json' },
   }
   const words = [...agentFlags, '--import', keepCode, join(program, 'start.cjs')]
   const agent = spawn(process.execPath, words, {

@@ -34,6 +34,9 @@ export const errorTable = {
     '--interfaces; it is tried again.',
   ERR_NO_EVENTS: 'Flow events come from the eBPF datapath: see the line Datapath in `herald status`.',
   ERR_BPFFS: 'Mount bpffs: mount -t bpf bpf /sys/fs/bpf, or name another mount with --bpffs.',
+  ERR_CGROUP:
+    'Mount cgroup v2 (mount -t cgroup2 none DIR) and name it with --cgroup-root; in a pod, mount the /sys/fs/cgroup ' +
+    'of the host.',
   ERR_MAP_FULL:
     'Maps grow by themselves, up to a fiftieth of the memory each: remove Services, or give the node more memory. ' +
     'What is programmed keeps being served.',

@@ -18,7 +18,11 @@ import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
+import { kubeProxyMode } from './agent/kube-proxy.ts'
+import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
+import { leaveServer, SocketOrder } from './agent/socket-order.ts'
+import type { SocketParts } from './agent/socket-views.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
@@ -29,6 +33,7 @@ import type { SpeakerOptions } from './speaker/protocol.ts'
 import type { SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
+import { openSocketBalancer } from './datapath/open-sockets.ts'
 import { Pins } from './datapath/pins.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
@@ -97,6 +102,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
+  const sockets = socketsOf(options, datapath, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
@@ -106,16 +112,16 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const agent: Agent = new Agent({
     source,
-    translator: translatorOf(options, addresses, datapath),
+    translator: translatorOf(options, addresses, datapath, sockets.balancer !== undefined),
     datapath,
     speaker,
     marker,
     log,
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
-    record: new InForceRecord(options.stateDir),
+    ...(sockets.order && { sockets: sockets.order }),
+    ...{ record: new InForceRecord(options.stateDir), clock: systemClock },
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
-    clock: systemClock,
   })
   const drain = new DrainMark(options.stateDir)
   agent.setDrained(drain.isSet)
@@ -127,16 +133,10 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     datapath,
     source: { kind: options.source.kind, detail: sourceDetail },
     datapathProblem: problem,
+    sockets,
     log: output,
     notes: () => [...(life?.faults.current.map(({ text }) => text) ?? []), ...forwardingNotesOf(agent, datapath)],
-    metrics: metricsOf(
-      () => ({
-        ...agent.reconcile,
-        failures: new Map([...agent.failures, ...(life?.faults.totals ?? [])]),
-        lostLogLines: output.lostLines,
-      }),
-      options.metricAliases,
-    ),
+    metrics: metricsOf(() => figuresOf(agent, [sockets.faults, life?.faults], output), options.metricAliases),
   })
   const flows = startFlows(options, datapath, agent, log)
   const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
@@ -158,6 +158,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   if (end.mode === 'shutdown') marker.clear()
   await flows.stop()
   await server.close()
+  sockets.close()
   datapath.close()
   releaseBpffs()
   return end.code
@@ -166,6 +167,11 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
 function tellForwarding({ isPreserved, why }: ReturnType<typeof forwardingOf>, log: Logger): void {
   const told = `routers are told that forwarding ${isPreserved ? 'went on' : 'was interrupted'}`
   log.info({ forwarding: isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${why}`)
+}
+
+function figuresOf(agent: Agent, faults: readonly (Faults | undefined)[], { lostLines }: LogOutput): ReconcileFigures {
+  const failures = new Map([...agent.failures, ...faults.flatMap((each) => [...(each?.totals ?? [])])])
+  return { ...agent.reconcile, failures, lostLogLines: lostLines }
 }
 
 function forwardingNotesOf({ order }: Agent, { status: { interfaces } }: Datapath): readonly string[] {
@@ -177,6 +183,7 @@ function translatorOf(
   options: AgentOptions,
   addresses: OpenedSource['addresses'],
   datapath: Pick<Datapath, 'status'>,
+  leadsSockets: boolean,
 ): Translator {
   return createTranslator({
     nodeName: options.nodeName,
@@ -184,6 +191,7 @@ function translatorOf(
     secretsNamespace: options.bgpSecretsNamespace,
     ...addresses,
     ...(servesRemote(options, datapath) ? { tunnels: options.source.kind === 'manifests' ? 'nodes' : 'leases' } : {}),
+    leadsSockets,
     nowMs: () => performance.now(),
     localAddresses: ownAddresses(listAddresses, systemClock),
     gateways: ownGateways(defaultGateways, systemClock),
@@ -205,6 +213,32 @@ function servesRemote(options: AgentOptions, { status }: Pick<Datapath, 'status'
 function chosenDatapath({ datapath, bpffs, attach }: AgentOptions, log: Logger): OpenedDatapath {
   const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
   return openDatapath({ kind: datapath, bpffs, objectFile, attach, log: (level, message) => log[level](message) })
+}
+
+interface Sockets extends SocketParts {
+  readonly order: SocketOrder | undefined
+  readonly faults: Faults
+  close(): void
+}
+
+function socketsOf(options: AgentOptions, { status }: Datapath, log: Logger): Sockets {
+  const { bpffs, cgroupRoot, socketLb: isAsked } = options
+  const objectFile = join(root, 'build', 'bpf', 'socket.bpf.o')
+  const say = (level: 'info' | 'warn' | 'error', message: string): void => log[level](message)
+  const isServing = status.kind === 'ebpf'
+  const opened = openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
+  const faults = new Faults(systemClock, log)
+  const { balancer } = opened
+  if (balancer !== undefined && options.source.kind === 'kubernetes' && options.source.kubeconfig === undefined) {
+    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
+    leaveServer(balancer, { host, port }, kubeProxyMode())
+  }
+  const order = balancer && new SocketOrder({ balancer, clock: systemClock, faults })
+  const close = (): void => {
+    order?.stop()
+    balancer?.close()
+  }
+  return { ...opened, order, faults, close, kubeProxy: seldom(kubeProxyMode, 'unknown', systemClock) }
 }
 
 function startSpeaker(

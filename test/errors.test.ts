@@ -72,6 +72,7 @@ const rows: Readonly<Record<ErrorCode, Run | Shown | (() => unknown)>> = {
   ERR_ATTACH: ['test/datapath/uplinks.test.ts', 'an interface without an Ethernet header is refused with the reason'],
   ERR_NO_EVENTS: ['test/flows/flows-thread.test.ts', 'an agent without the eBPF datapath says so'],
   ERR_BPFFS: ['test/sys/flock.test.ts', 'what is no bpf file system is said with the errno of the call'],
+  ERR_CGROUP: ['test/sys/cgroup.test.ts', 'what is no cgroup v2 is said, and where one is'],
   ERR_MAP_FULL: ['test/agent/agent.test.ts', 'full maps are one fault, said once, which ends with its cause'],
   ERR_READ_BACK: ['test/datapath/backends.test.ts', 'what is written is proved by a first packet'],
   ERR_RECORDING: ['test/speaker/recording/replay.test.ts', 'what is no recording is refused by a line number'],

@@ -27,9 +27,11 @@ import { FullMaps } from './full-maps.ts'
 import { type InForce, type InForceRecord, missingAfterRestart } from './in-force.ts'
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
+import { problemLine } from './problem-line.ts'
 import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
 import type { ServiceStatuses } from './service-statuses.ts'
+import type { SocketOrder } from './socket-order.ts'
 import { TunnelEnds } from './tunnel-ends.ts'
 import type { TunnelTeller } from './tunnel-teller.ts'
 import { Uplinks } from './uplinks.ts'
@@ -52,6 +54,8 @@ export interface AgentParts {
   readonly teller?: Pick<TunnelTeller, 'want' | 'stop'>
   /** Where the cluster is told to whom Services are announced. */
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
+  /** What leads sockets on this node to backends. */
+  readonly sockets?: Pick<SocketOrder, 'want' | 'settled'>
 }
 
 /** What is known of the interfaces is younger than this. */
@@ -337,6 +341,7 @@ export class Agent {
       this.order.wantPodCidrs(delta.podCidrs)
     }
     if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels)
+    if (delta.sockets !== undefined) this.#parts.sockets?.want(delta.sockets)
     this.order.want(delta.services)
     this.#parts.statuses?.touch(delta.speaker === undefined ? delta.services.keys() : undefined)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.
@@ -428,6 +433,7 @@ export class Agent {
     this.#parts.speaker.post({ type: 'synced' })
     this.#parts.statuses?.settled()
     this.order.releaseLeftovers()
+    this.#parts.sockets?.settled()
     this.#parts.log.info(
       { services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 },
       'all objects read and applied',
@@ -472,9 +478,9 @@ export class Agent {
     const news = problems.filter((problem) => !same.has(problem))
     if (news.length === 0) return
     const still = new Set(problems)
-    const texts = new Set(known.filter((problem) => !still.has(problem)).map(problemText))
+    const texts = new Set(known.filter((problem) => !still.has(problem)).map(problemLine))
     for (const problem of news) {
-      const text = problemText(problem)
+      const text = problemLine(problem)
       if (!texts.has(text))
         this.#parts.log[problem.severity === 'error' ? 'error' : 'warn']({ code: problem.code }, text)
     }
@@ -488,13 +494,4 @@ export class Agent {
       this.#parts.log.warn({ ...fields, reason: peer.lastReset?.text }, 'session lost')
     else this.#parts.log.debug(fields, 'session state')
   }
-}
-
-function problemText(problem: Problem): string {
-  const { object } = problem
-  const name = [object.kind, object.namespace, object.name]
-    .filter((part) => part !== undefined && part !== '')
-    .join('/')
-  const place = object.file === undefined ? '' : `${object.file}${object.line === undefined ? '' : `:${object.line}`}: `
-  return `${place}${name}${problem.field === '' ? '' : ` ${problem.field}`}: ${problem.message}. ${problem.remedy}`
 }

@@ -23,6 +23,10 @@ export interface AgentOptions {
   readonly http?: { readonly host: string; readonly port: number }
   readonly bpffs: string
   readonly attach: 'auto' | 'tcx' | 'clsact'
+  /** Sockets on this node are led to backends, where the eBPF datapath is. */
+  readonly socketLb: boolean
+  /** The group of cgroup v2 whose sockets are led, or where one is mounted below. */
+  readonly cgroupRoot: string
   /** When flow events are read: while somebody looks, or always, so that whoever looks sees what was before. */
   readonly flowEvents: 'observed' | 'always'
   readonly bgpSecretsNamespace: string

@@ -20,6 +20,7 @@ import { HeraldError } from '../errors.ts'
 import type { Agent } from './agent.ts'
 import { explain, type ExplainParts } from './explain-views.ts'
 import { routeView, secondsSince } from './route-view.ts'
+import { socketFailures, socketNotes, type SocketParts, socketView } from './socket-views.ts'
 import { countServices, familyKey, servicesPage, type ServiceParts } from './service-views.ts'
 
 export interface ViewParts {
@@ -31,6 +32,8 @@ export interface ViewParts {
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
   readonly datapathProblem: string | undefined
+  /** Absent: no socket LB in this process. */
+  readonly sockets?: SocketParts
   /** What is not as it should be, and costs this node nothing. */
   readonly notes?: () => readonly string[]
   /** Where lines of the log get lost. */
@@ -74,7 +77,7 @@ async function statusView(
   peers: readonly PeerSnapshot[],
   uptimeSeconds: number,
 ): Promise<StatusView> {
-  const { agent, datapath } = parts
+  const { agent, datapath, sockets } = parts
   const { total, states, routes, families } = await countServices(parts)
   for (const { prefix, neighbors } of agent.podCidrs.flatMap((podCidr) => podCidr.routes))
     for (const id of neighbors) families.add(familyKey(id, prefix))
@@ -86,6 +89,7 @@ async function statusView(
   const failures = [
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
     ...agent.faults.map(({ text }) => text),
+    ...(sockets === undefined ? [] : socketFailures(sockets)),
     ...peersDown(agent, peers),
     ...familyProblems(peers, families, false),
     ...(logProblem === undefined
@@ -97,6 +101,7 @@ async function statusView(
     ...parts.speaker.problems,
     ...familyProblems(peers, families, true),
     ...(parts.notes?.() ?? []),
+    ...(sockets === undefined ? [] : socketNotes(sockets)),
     ...failures,
   ]
   const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
@@ -123,6 +128,7 @@ async function statusView(
       notServed: states.NotServed,
     },
     ...(agent.tunnels === undefined ? {} : { tunnels: tunnelsView(agent.tunnels) }),
+    ...socketPart(sockets),
     datapath: {
       ...status,
       interfaces: [...status.interfaces],
@@ -135,6 +141,11 @@ async function statusView(
     warnings,
     problems,
   }
+}
+
+function socketPart(sockets: SocketParts | undefined): Pick<StatusView, 'socketLb'> {
+  const socketLb = sockets === undefined ? undefined : socketView(sockets)
+  return socketLb === undefined ? {} : { socketLb }
 }
 
 function tunnelsView({ own, isTold, senders }: DesiredTunnels): NonNullable<StatusView['tunnels']> {

@@ -266,6 +266,39 @@ export const statusSchema = z.object({
     })
     .optional()
     .describe('Of backends on other nodes; absent: they are not served'),
+  socketLb: z
+    .object({
+      isOn: z.boolean().describe('Whether sockets on this node are led to backends'),
+      covers: z
+        .object({
+          clusterIP: z.boolean().describe('Cluster IPs of Services, at their ports'),
+          loadBalancerIP: z.boolean().describe('Addresses of load balancers that this node serves'),
+          externalIP: z.boolean().describe('External IPs'),
+          nodePort: z.boolean().describe('Node ports'),
+        })
+        .describe('To which addresses a socket may ask; what is not covered is served as without it'),
+      kubeProxy: z
+        .enum(['nftables', 'iptables', 'ipvs', 'unknown', 'absent'])
+        .describe('Which rules of kube-proxy are there, too; unknown: the old iptables has rules'),
+      cgroup: z.string().optional().describe('Where the programs are attached'),
+      isWholeNode: z.boolean().optional().describe('Whether that is the root of all groups'),
+      adopted: z.boolean().optional().describe('Whether what an earlier process left was taken over'),
+      others: z.array(z.string()).optional().describe('Programs of others at the same hook'),
+      frontends: z.number().optional().describe('Addresses with protocol and port that sockets are led by'),
+      isDone: z.boolean().optional().describe('Whether all of them are in force as they are wanted'),
+      counts: z
+        .object({
+          translated: z.number().describe('Connections, and datagrams of sockets without one, that were led'),
+          refused: z.number().describe('Those refused, as nobody is behind the address'),
+          unrecorded: z.number().describe('Those for whose way back the kernel had no room'),
+        })
+        .optional()
+        .describe('Since the maps were made'),
+      maps: z.array(mapSchema).optional().describe('Fill of the maps'),
+      problem: z.string().optional().describe('Why it could not be had'),
+    })
+    .optional()
+    .describe('Of clients on this node; absent: it was not asked for'),
   datapath: z
     .object({
       kind: z.enum(['ebpf', 'none', 'fake']).describe('What serves addresses'),

@@ -15,16 +15,12 @@ interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'source'> {
   readonly http: Endpoint | 'none'
   readonly config?: string
   readonly kubeconfig?: string
-  readonly socketLb?: boolean
 }
 
 export interface Endpoint {
   readonly host: string
   readonly port: number
 }
-
-/** What the contract names and this version does not do: better refused than ignored. */
-const notYet: Readonly<Record<'socketLb', string>> = { socketLb: '--socket-lb: not in this version' }
 
 /** `start` gets what flags, environment, file and defaults say together. */
 export function addAgent(program: Command, start: (options: AgentOptions) => Promise<void> = becomeAgent): void {
@@ -67,6 +63,8 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
     .addOption(attachOption())
+    .option('--socket-lb', 'lead sockets on this node to backends of ClusterIPs and LoadBalancer addresses', false)
+    .option('--cgroup-root <dir>', 'cgroup v2 whose sockets --socket-lb leads, or a folder above it', '/sys/fs/cgroup')
     .addOption(flowEventsOption())
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
@@ -82,7 +80,6 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .default([], 'nothing'),
     )
     .option('--metric-aliases', 'metrics also under the names of other load balancers (docs/metrics.md)', false)
-    .option('--socket-lb', 'not in this version')
     .addOption(recordOption())
     .addOption(
       new Option('--log-level <level>', 'least level logged')
@@ -139,7 +136,6 @@ async function becomeAgent(options: AgentOptions): Promise<void> {
 }
 
 function optionsOf({ bgpListen, http, manifests, kubeconfig, config: _config, ...flags }: Flags): AgentOptions {
-  if (flags.socketLb !== undefined) throw new HeraldError('ERR_USAGE', notYet.socketLb)
   if (manifests !== undefined && flags.serviceStatusNamespace !== undefined)
     throw new HeraldError('ERR_USAGE', '--service-status-namespace is told to an API server: leave out --manifests')
   return {

@@ -98,6 +98,7 @@ function screen(status: StatusView): string {
     ],
     ...drainLines(status),
     ...tunnelLines(status),
+    ...socketLines(status),
     ['Datapath', datapathText(datapath)],
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
@@ -142,6 +143,42 @@ function tunnelLines({ tunnels }: StatusView): [string, string][] {
   if (addresses.length === 0) return [['Tunnels', paint('yellow', 'none: this node has no address for them')]]
   const told = isTold ? '' : ', which the others have yet to hear'
   return [['Tunnels', printable(`at ${addresses.join(' and ')}${told}; ${nodes} addresses of other nodes`)]]
+}
+
+const coveredNames = {
+  clusterIP: 'ClusterIP',
+  loadBalancerIP: 'LoadBalancer',
+  externalIP: 'externalIPs',
+  nodePort: 'NodePort',
+} as const
+
+const kubeProxyTexts = {
+  nftables: 'kube-proxy (nftables) serves the rest',
+  iptables: 'kube-proxy (iptables) serves the rest',
+  ipvs: 'kube-proxy (IPVS) serves the rest',
+  unknown: 'whether there is a kube-proxy cannot be seen',
+  absent: 'no kube-proxy: the rest is not served',
+} as const
+
+/** Absent where nobody asked for it. */
+function socketLines({ socketLb }: StatusView): [string, string][] {
+  if (socketLb === undefined) return []
+  const { isOn, problem = '', covers, kubeProxy, cgroup = '', isWholeNode, frontends = 0, isDone, counts } = socketLb
+  if (!isOn) return [['Socket LB', paint('red', printable(`off: ${problem}`))]]
+  const what = Object.entries(coveredNames).map(
+    ([name, text]) => `${text} ${covers[name as keyof typeof covers] ? 'yes' : 'no'}`,
+  )
+  const led = counts === undefined ? '' : `, ${counts.translated} led, ${counts.refused} refused`
+  return [
+    [
+      'Socket LB',
+      printable(
+        `on, ${isWholeNode === true ? 'whole node' : 'part of the node'} (${cgroup}), ` +
+          `${frontends} frontends${isDone === true ? '' : ', being written'}${led}`,
+      ),
+    ],
+    ['', `${what.join(', ')}; ${kubeProxyTexts[kubeProxy]}`],
+  ]
 }
 
 function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {

@@ -128,3 +128,38 @@ export interface Datapath {
   /** Lets go of file descriptors; pins stay and the kernel keeps serving. */
   close(): void
 }
+
+export interface SocketStatus {
+  /** Where the programs are attached. */
+  readonly cgroup: string
+  /** It is the root of all groups: no socket of this node is left out. */
+  readonly isWholeNode: boolean
+  /** Programs and maps of an earlier process were taken over. */
+  readonly adopted: boolean
+  /** Programs of others at the same hook; where theirs come first ours find nothing left to do. */
+  readonly others: readonly string[]
+}
+
+export interface SocketCounts {
+  /** Connections, and datagrams of sockets without one. */
+  readonly translated: number
+  /** Nobody stands behind the frontend. */
+  readonly refused: number
+  /** There was no room for what the way back needs. */
+  readonly unrecorded: number
+}
+
+/** The load balancer of clients on this node: their sockets are connected to a backend. Calls fail as above. */
+export interface SocketBalancer {
+  readonly status: SocketStatus
+  /** Ids of the frontends that are held. */
+  ids(): readonly string[]
+  /** Read back before it answers. A backend's node means nothing here. */
+  upsert(frontend: Frontend): void
+  /** Idempotent. */
+  remove(id: string): void
+  counts(): SocketCounts
+  usage(): readonly MapUsage[]
+  /** Lets go of file descriptors; pins stay and sockets are served. */
+  close(): void
+}

@@ -4,14 +4,14 @@ import type { BpfMap, BpfObject, MappedMemory } from '../sys/bpf.ts'
 import type { MapName } from './layout.ts'
 import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
 
-class KernelMap implements MapStore {
-  readonly name: MapName
+export class KernelMap implements MapStore {
+  readonly name: string
   readonly keyBytes: number
   readonly valueBytes: number
   readonly maxEntries: number
   readonly #map: BpfMap
 
-  constructor(name: MapName, map: BpfMap) {
+  constructor(name: string, map: BpfMap) {
     this.name = name
     this.#map = map
     this.keyBytes = map.info.keySize

@@ -15,7 +15,7 @@ export type PutMode = 'any' | 'new' | 'existing'
  * for a wrong size, EEXIST, ENOENT) and have changed nothing.
  */
 export interface MapStore {
-  readonly name: MapName
+  readonly name: string
   readonly keyBytes: number
   readonly valueBytes: number
   readonly maxEntries: number

@@ -24,16 +24,18 @@ function refusal(name: string, call: string, errno: Errno): HeraldError {
   return new HeraldError('ERR_SYSCALL', `${call} ${name}: ${errno}`, { errno })
 }
 
+type MemoryShape = Pick<MapStore, 'keyBytes' | 'valueBytes'>
+
 abstract class MemoryStore implements MapStore {
-  readonly name: MapName
+  readonly name: string
   readonly keyBytes: number
   readonly valueBytes: number
   readonly maxEntries: number
 
-  constructor(name: MapName, maxEntries: number) {
+  constructor(name: string, { keyBytes, valueBytes }: MemoryShape, maxEntries: number) {
     this.name = name
-    this.keyBytes = mapShapes[name].keyBytes
-    this.valueBytes = mapShapes[name].valueBytes
+    this.keyBytes = keyBytes
+    this.valueBytes = valueBytes
     this.maxEntries = maxEntries
   }
 
@@ -55,7 +57,7 @@ abstract class MemoryStore implements MapStore {
 }
 
 /** BPF_MAP_TYPE_HASH; also the LRU maps, of which only the programs write. */
-class MemoryHash extends MemoryStore {
+export class MemoryHash extends MemoryStore {
   readonly #entries = new Map<string, Entry>()
 
   /** Not copied. */
@@ -121,11 +123,11 @@ function holdsKey(outer: Uint8Array, inner: Uint8Array): boolean {
 }
 
 /** BPF_MAP_TYPE_PERCPU_ARRAY on a machine with one CPU: every entry exists, none can be deleted. */
-class MemoryArray extends MemoryStore {
+export class MemoryArray extends MemoryStore {
   readonly #values: Uint8Array[]
 
-  constructor(name: MapName, maxEntries: number) {
-    super(name, maxEntries)
+  constructor(name: string, shape: MemoryShape, maxEntries: number) {
+    super(name, shape, maxEntries)
     this.#values = Array.from({ length: maxEntries }, () => new Uint8Array(this.valueBytes))
   }
 
@@ -167,13 +169,17 @@ export class MemoryMaps implements Maps {
 
   constructor(maxEntries: Readonly<Partial<Record<MapName, number>>> = {}) {
     for (const name of mapNames) {
-      const { kind, valueBytes } = mapShapes[name]
-      const entries = maxEntries[name] ?? mapShapes[name].maxEntries
+      const shape = mapShapes[name]
+      const { kind, valueBytes } = shape
+      const entries = maxEntries[name] ?? shape.maxEntries
       if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
       // Nobody tells anything of packets that are none.
-      else if (kind === 'lpm') this.#stores.set(name, new MemoryTrie(name, entries))
+      else if (kind === 'lpm') this.#stores.set(name, new MemoryTrie(name, shape, entries))
       else if (kind !== 'ring')
-        this.#stores.set(name, isPerCpu(kind) ? new MemoryArray(name, entries) : new MemoryHash(name, entries))
+        this.#stores.set(
+          name,
+          isPerCpu(kind) ? new MemoryArray(name, shape, entries) : new MemoryHash(name, shape, entries),
+        )
     }
   }
 

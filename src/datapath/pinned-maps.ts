@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { BpfMap, closeFd, mapMemoryBytes, openPinned } from '../sys/bpf.ts'
 import { Pins } from './pins.ts'
+import { socketSchema } from './socket-layout.ts'
+import { socketMapFolders } from './sockets.ts'
 
 /** BPF_MAP_TYPE_* of linux/bpf.h by bpftool's names. */
 const typeNames: ReadonlyMap<number, string> = new Map([
@@ -42,18 +44,39 @@ export interface RawEntry {
 
 /** Those of our schema first. Throws ERR_BPFFS, and ERR_SYSCALL without the privilege. */
 export function listPinnedMaps(bpffs: string): readonly PinnedMap[] {
-  const own = new Pins(bpffs)
-  const all = existsSync(join(bpffs, 'herald')) ? [own, ...own.others()] : []
-  return all.flatMap((pins) =>
-    namesIn(pins).flatMap((name) => withMap(pins, name, (map) => described(map, pins.version)) ?? []),
+  return placesOf(bpffs).flatMap(({ folder, schema }) =>
+    namesIn(folder).flatMap((name) => withMap(folder, name, (map) => described(map, schema)) ?? []),
   )
+}
+
+interface Place {
+  readonly folder: string
+  readonly schema: number
+}
+
+/** Those of our schemas first: of the uplinks, and of sockets. */
+function placesOf(bpffs: string): readonly Place[] {
+  const own = new Pins(bpffs)
+  if (!existsSync(join(bpffs, 'herald'))) return []
+  const sockets = socketMapFolders(bpffs)
+  const isOwn = ({ schema }: Place): boolean => schema === socketSchema
+  return [
+    { folder: own.mapsFolder, schema: own.version },
+    ...sockets.filter(isOwn),
+    ...own.others().map(({ mapsFolder, version }) => ({ folder: mapsFolder, schema: version })),
+    ...sockets.filter((place) => !isOwn(place)),
+  ]
 }
 
 /** Of a map of our schema, in parts. Throws ERR_USAGE where there is none, or none with entries, and as above. */
 export function* rawEntries(bpffs: string, name: string): Generator<readonly RawEntry[]> {
-  const pins = new Pins(bpffs)
-  const names = namesIn(pins)
-  const fd = names.includes(name) ? openPinned(join(pins.mapsFolder, name)) : undefined
+  const own = [
+    new Pins(bpffs).mapsFolder,
+    ...socketMapFolders(bpffs).flatMap((each) => (each.schema === socketSchema ? each.folder : [])),
+  ]
+  const names = own.flatMap(namesIn)
+  const folder = own.find((each) => namesIn(each).includes(name))
+  const fd = folder === undefined ? undefined : openPinned(join(folder, name))
   if (fd === undefined) {
     const there = names.length === 0 ? 'none is pinned' : `there are ${names.join(', ')}`
     throw new HeraldError('ERR_USAGE', `no map ${name}: ${there}`)
@@ -118,13 +141,13 @@ function typeOf({ info: { type } }: BpfMap): string {
   return typeNames.get(type) ?? `type ${type}`
 }
 
-function namesIn({ mapsFolder }: Pins): readonly string[] {
-  return existsSync(mapsFolder) ? readdirSync(mapsFolder).sort() : []
+function namesIn(folder: string): readonly string[] {
+  return existsSync(folder) ? readdirSync(folder).sort() : []
 }
 
 /** Undefined where it was taken away in this moment. */
-function withMap<T>(pins: Pins, name: string, use: (map: BpfMap) => T): T | undefined {
-  const fd = openPinned(join(pins.mapsFolder, name))
+function withMap<T>(folder: string, name: string, use: (map: BpfMap) => T): T | undefined {
+  const fd = openPinned(join(folder, name))
   if (fd === undefined) return undefined
   try {
     return use(new BpfMap(name, fd))

@@ -5,6 +5,7 @@ import { lockPath } from '../sys/flock.ts'
 import { listLinks } from '../sys/links.ts'
 import { detachFilters, detachLinks } from './attachment.ts'
 import { Pins } from './pins.ts'
+import { removeSockets } from './sockets.ts'
 
 /**
  * Detaches from every interface, then removes every pin: with the last reference the kernel frees programs and maps.
@@ -19,6 +20,7 @@ export function unloadDatapath(bpffs: string): readonly string[] {
   try {
     const linked = [...new Set(pins.links().map(({ ifindex }) => ifindex))]
     return [
+      ...removeSockets(bpffs),
       ...linked.flatMap((ifindex) => detachLinks(pins, ifindex)),
       ...listLinks().flatMap(({ index }) => detachFilters(index)),
       ...pins.removeAll(),

@@ -243,6 +243,8 @@ export interface DesiredDelta {
   readonly speaker?: DesiredSpeaker
   /** Upserts by key, `undefined` for a Service that is gone. */
   readonly services: ReadonlyMap<string, DesiredService | undefined>
+  /** What sockets on this node are led to, by the id of a frontend; `undefined` for one that is gone. */
+  readonly sockets?: ReadonlyMap<string, Frontend | undefined>
   readonly podCidrs?: readonly DesiredPodCidr[]
   readonly tunnels?: DesiredTunnels
   readonly problems?: readonly Problem[]

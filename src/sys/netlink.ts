@@ -16,6 +16,7 @@ import {
 } from './socket.ts'
 
 // linux/netlink.h
+const NETLINK_ROUTE = 0
 const NLM_F_REQUEST = 1
 const NLM_F_DUMP_INTR = 0x10
 const NLM_F_DUMP = 0x300
@@ -40,8 +41,13 @@ interface Replies {
 }
 
 /** The answer to one question. Throws ERR_SYSCALL with the errno that the kernel answers. */
-export function askOne(what: string, type: number, body: Uint8Array): readonly NetlinkMessage[] {
-  return ask(what, type, 0, body).messages
+export function askOne(
+  what: string,
+  type: number,
+  body: Uint8Array,
+  family = NETLINK_ROUTE,
+): readonly NetlinkMessage[] {
+  return ask(what, type, 0, body, family).messages
 }
 
 /** Every entry of a list of the kernel; one that was torn by a change is read again. Throws ERR_SYSCALL. */
@@ -57,14 +63,14 @@ export function untorn(list: () => Pick<Replies, 'messages' | 'isTorn'>): readon
   }
 }
 
-function ask(what: string, type: number, flags: number, body: Uint8Array): Replies {
+function ask(what: string, type: number, flags: number, body: Uint8Array, family = NETLINK_ROUTE): Replies {
   const message = new Uint8Array(headerBytes + body.length)
   const header = new DataView(message.buffer)
   header.setUint32(0, message.length, true)
   header.setUint16(4, type, true)
   header.setUint16(6, NLM_F_REQUEST | flags, true)
   message.set(body, headerBytes)
-  const fd = openSocket('netlink socket', AF_NETLINK, SOCK_RAW)
+  const fd = openSocket('netlink socket', AF_NETLINK, SOCK_RAW, family)
   try {
     checked(what, Number(sendCall(fd, message, message.length, 0)))
     const replies: Replies = { messages: [], isDone: false, isTorn: false }

@@ -5,11 +5,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { findCgroup } from '../../src/sys/cgroup.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { waitFor } from '../wait.ts'
@@ -33,6 +34,11 @@ kind: Secret
 metadata: {name: key, namespace: kube-system}
 stringData: {password: secret}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.10, clusterIPs: [10.96.0.10], ports: [{port: 80}]}
+---
 apiVersion: cilium.io/v2alpha1
 kind: CiliumBGPPeeringPolicy
 metadata:
@@ -50,6 +56,7 @@ spec:
 interface Status {
   readonly warnings: readonly string[]
   readonly datapath: { readonly kind: string; readonly interfaces: readonly string[] }
+  readonly socketLb: { readonly isOn: boolean; readonly frontends: number }
 }
 
 async function capabilitiesOfChart(): Promise<readonly string[]> {
@@ -63,6 +70,8 @@ async function capabilitiesOfChart(): Promise<readonly string[]> {
 function agentWith(t: TestContext, capabilities: readonly string[]): { status(): Promise<Status>; output(): string } {
   const folder = mkdtempSync(join(tmpdir(), 'herald-capabilities-'))
   const file = (name: string): string => join(folder, name)
+  const group = join(findCgroup('/sys/fs/cgroup').path, `herald-capabilities-${process.pid}`)
+  mkdirSync(group)
   for (const name of ['bpf', 'manifests', 'state']) mkdirSync(file(name))
   mountBpffs(file('bpf'))
   writeFileSync(file('manifests/all.yaml'), manifests)
@@ -74,7 +83,8 @@ function agentWith(t: TestContext, capabilities: readonly string[]): { status():
     'ip link set up0 up',
     'ip link set up1 up',
   ].join(' && ')
-  const flags = ['--manifests', file('manifests'), '--state-dir', file('state'), '--socket', file('sock')]
+  const led = ['--socket-lb', '--cgroup-root', group]
+  const flags = [...led, '--manifests', file('manifests'), '--state-dir', file('state'), '--socket', file('sock')]
   const agent = ['agent', '--node-name', 'node1', '--http', 'none', '--datapath', 'ebpf', '--bpffs', file('bpf')]
   const program = [`--bounding-set=${bounding}`, '--inh-caps=-all', '--no-new-privs', herald, ...agent, ...flags]
   const script = `${network} && exec setpriv "$@"`
@@ -90,6 +100,7 @@ function agentWith(t: TestContext, capabilities: readonly string[]): { status():
     child.kill('SIGINT')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     unmountBpffs(file('bpf'))
+    rmdirSync(group)
     rmSync(folder, { recursive: true, force: true })
   })
   return {
@@ -109,11 +120,17 @@ function agentWith(t: TestContext, capabilities: readonly string[]): { status():
   }
 }
 
-test('with the capabilities of the chart the agent serves, listens and sets keys', { skip }, async (t) => {
+test('with the capabilities of the chart the agent serves, leads sockets, listens and sets keys', {
+  skip,
+}, async (t) => {
   const agent = agentWith(t, await capabilitiesOfChart())
-  await waitFor('its programs are attached', async () => (await agent.status()).datapath.interfaces.join() === 'up0')
-  const { warnings, datapath } = await agent.status()
+  // One answer for all: a session that stays down says more with time.
+  const { warnings, datapath, socketLb } = await waitFor('its programs are attached and sockets led', async () => {
+    const status = await agent.status()
+    return status.datapath.interfaces.join() === 'up0' && status.socketLb.frontends === 1 ? status : undefined
+  })
   assert.equal(datapath.kind, 'ebpf')
+  assert.equal(socketLb.isOn, true)
   assert.deepEqual(
     warnings.filter((text) => /EPERM|EACCES|permitted|key|listen/i.test(text)),
     [],

@@ -82,6 +82,16 @@ test('the agent has five capabilities, a root file system that it cannot write, 
   )
 })
 
+test('the cgroups of the node are mounted where sockets are led, and not else', { skip }, async () => {
+  const cgroups = (pod: ReturnType<typeof podOf>): unknown =>
+    pod.volumes.find(({ name }) => name === 'cgroup')?.hostPath
+  assert.equal(cgroups(podOf(only(await render(), 'DaemonSet'))), undefined)
+  const led = only(await render('--set', 'agent.socketLB.enabled=true'), 'DaemonSet')
+  assert.deepEqual(cgroups(podOf(led)), { path: '/sys/fs/cgroup', type: 'Directory' })
+  assert.ok(argsOf(led).includes('--socket-lb'))
+  assert.ok(argsOf(led).includes('--cgroup-root=/run/cgroup'))
+})
+
 test('the operator runs as nobody, without any capability', { skip }, async () => {
   const pod = podOf(only(await render(), 'Deployment'))
   assert.deepEqual(pod.containers[0]?.securityContext, {
@@ -139,6 +149,8 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--http=[2001:db8::1]:19472',
     '--state-dir=/srv/herald',
     '--bpffs=/run/bpf',
+    '--socket-lb',
+    '--cgroup-root=/run/cgroup',
     '--flow-events=always',
     '--bgp-secrets-namespace=bgp-secrets',
     '--lease-namespace=node-leases',

@@ -103,6 +103,29 @@ test('every verb asks for what it is for, and means by its exit code what the an
   }
 })
 
+test('status says in words what sockets are led to, and what serves the rest', async () => {
+  const covers = { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false }
+  const counts = { translated: 7, refused: 1, unrecorded: 0 }
+  const on = { isOn: true, covers, cgroup: '/sys/fs/cgroup', isWholeNode: true, frontends: 12, isDone: true, counts }
+  const shown = async (socketLb: object): Promise<string> => {
+    answer = says(200, JSON.stringify({ ...status, socketLb }))
+    return (await run(['status'])).stdout
+  }
+  const text = await shown({ ...on, kubeProxy: 'iptables' })
+  assert.match(text, /^Socket LB +on, whole node \(\/sys\/fs\/cgroup\), 12 frontends, 7 led, 1 refused$/m)
+  assert.match(
+    text,
+    /ClusterIP yes, LoadBalancer yes, externalIPs no, NodePort no; kube-proxy \(iptables\) serves the rest/,
+  )
+  const part = await shown({ ...on, kubeProxy: 'absent', isWholeNode: false, isDone: false })
+  assert.match(part, /on, part of the node .*, being written.*\n.*; no kube-proxy: the rest is not served$/m)
+  const none = { clusterIP: false, loadBalancerIP: false, externalIP: false, nodePort: false }
+  const off = await shown({ isOn: false, covers: none, kubeProxy: 'unknown', problem: `no cgroup ${hostile}` })
+  assert.match(off, /^Socket LB +off: no cgroup /m)
+  answer = says(200, JSON.stringify(status))
+  assert.doesNotMatch((await run(['status'])).stdout, /Socket LB/)
+})
+
 test('what this version does not know in an answer is shown as it came, and changes nothing else', async () => {
   const added = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(added)

@@ -109,9 +109,14 @@ test(
   },
 )
 
-test('what this version does not do is refused, also when it comes from the file', async () => {
-  for (const text of ['socketLb: true']) await assert.rejects(options([], text), usage, text)
-  await assert.rejects(options(['--socket-lb']), usage)
+test('sockets are led nowhere unless that is asked for, by a flag or by the file', async () => {
+  const asked = async (flags: readonly string[], text?: string): Promise<unknown> => {
+    const { socketLb, cgroupRoot } = await options(flags, text)
+    return [socketLb, cgroupRoot]
+  }
+  assert.deepEqual(await asked([]), [false, '/sys/fs/cgroup'])
+  assert.deepEqual(await asked(['--socket-lb', '--cgroup-root', '/run/cgroup']), [true, '/run/cgroup'])
+  assert.deepEqual(await asked([], 'socketLb: true'), [true, '/sys/fs/cgroup'])
 })
 
 test('to whom Services are announced is told to an API server: with a folder it is refused', async () => {

@@ -29,6 +29,7 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
+import { SocketTranslation } from './sockets.ts'
 import type { Reach } from './endpoints.ts'
 import { Tunnels } from './tunnels.ts'
 import { retoldService } from './wishes.ts'
@@ -75,6 +76,8 @@ class NodeTranslator implements Translator {
   readonly #emitted = new Map<string, DesiredService>()
   readonly #tunnels: Tunnels
   readonly #reach: Reach
+  /** undefined: nobody leads sockets. */
+  readonly #sockets: SocketTranslation | undefined
   #arePoolsDirty = true
   #isNodeDirty = true
   #isReservedDirty = true
@@ -95,6 +98,7 @@ class NodeTranslator implements Translator {
     this.#node = new NodeTranslation(options)
     const tunnels = new Tunnels(options)
     this.#tunnels = tunnels
+    this.#sockets = options.leadsSockets === true ? new SocketTranslation(options.nodeName) : undefined
     this.#reach = tunnels.areThere
       ? { kind: 'tunnels', wayTo: (node, family) => tunnels.wayTo(node, family) }
       : { kind: 'node' }
@@ -178,6 +182,7 @@ class NodeTranslator implements Translator {
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
     const services = this.#translateServices(isOver, isFirst)
+    const sockets = this.#sockets?.take() ?? new Map()
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
     this.#recordWarning = warning
@@ -185,7 +190,8 @@ class NodeTranslator implements Translator {
     const problems = hasNewProblems || hasNewWarning ? this.#problems() : undefined
     const isNews = problems !== undefined && !sameValue(problems, this.#lastProblems)
     if (isNews) this.#lastProblems = problems
-    return { services, ...node, ...tunnels, ...(isNews ? { problems } : {}) }
+    const led = sockets.size === 0 ? {} : { sockets }
+    return { services, ...led, ...node, ...tunnels, ...(isNews ? { problems } : {}) }
   }
 
   /** A node that moves costs the Services that have an endpoint there, and no others. */
@@ -404,6 +410,9 @@ class NodeTranslator implements Translator {
     const stored = this.#store.objects.Service.get(id)
     const source = stored === undefined ? undefined : refOf(stored.key, stored.origin)
     const desired = service === undefined || source === undefined ? undefined : this.#desired(id, service, source)
+    const { frontends = [] } = desired ?? {}
+    const slices = this.#slices.get(id) ?? []
+    this.#sockets?.set({ key: id, service, slices, frontends, reserved: this.#addresses.reserved })
     if (desired === undefined) {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
       return

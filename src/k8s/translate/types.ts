@@ -31,6 +31,8 @@ export interface TranslatorOptions {
    * a folder. Absent: backends on other nodes are not served.
    */
   readonly tunnels?: 'leases' | 'nodes'
+  /** Sockets on this node are led to backends: `sockets` of a delta says to which. */
+  readonly leadsSockets?: boolean
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
   /** Those of the node's interfaces at the moment. */

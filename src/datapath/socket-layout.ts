@@ -1,0 +1,143 @@
+/**
+ * The octets of the maps of the socket programs, beside bpf/socket.h; a test compares both through the object's BTF.
+ * Pure.
+ */
+import type { Backend } from '../desired/model.ts'
+import { decodeAddressKey, encodeAddressKey } from './layout.ts'
+
+/** Part of the pin path: changes with any layout. */
+export const socketSchema = 1
+
+export const socketSizes = {
+  frontend: 16,
+  place: 12,
+  endpoint: 20,
+  member: 24,
+  client: 16,
+  choice: 32,
+  peer: 32,
+} as const
+
+/** Byte offsets of each field, by the C names. */
+export const socketOffsets = {
+  socket_frontend: { service: 0, table: 4, backends: 8, affinity_sec: 12 },
+  socket_place: { service: 0, table: 4, index: 8 },
+  socket_member: { endpoint: 0, service: 20 },
+  socket_client: { netns: 0, service: 8, reserved: 12 },
+  socket_choice: { begun_ns: 0, backend: 8, reserved: 28 },
+  socket_peer: { cookie: 0, endpoint: 8, reserved: 28 },
+} as const
+
+export interface SocketMapShape {
+  readonly kind: 'hash' | 'lru' | 'array'
+  readonly keyBytes: number
+  /** Of one CPU. */
+  readonly valueBytes: number
+  readonly maxEntries: number
+}
+
+/** Every map of the socket programs, by its name there. */
+export const socketMapShapes = {
+  socket_frontends: { kind: 'hash', keyBytes: 20, valueBytes: socketSizes.frontend, maxEntries: 1 << 18 },
+  socket_backends: {
+    kind: 'hash',
+    keyBytes: socketSizes.place,
+    valueBytes: socketSizes.endpoint,
+    maxEntries: 1 << 20,
+  },
+  socket_members: { kind: 'hash', keyBytes: socketSizes.member, valueBytes: 4, maxEntries: 1 << 20 },
+  socket_affinity: {
+    kind: 'lru',
+    keyBytes: socketSizes.client,
+    valueBytes: socketSizes.choice,
+    maxEntries: 1 << 16,
+  },
+  socket_meant: { kind: 'lru', keyBytes: socketSizes.peer, valueBytes: socketSizes.endpoint, maxEntries: 1 << 16 },
+  socket_sent: { kind: 'lru', keyBytes: socketSizes.peer, valueBytes: socketSizes.endpoint, maxEntries: 1 << 16 },
+  socket_counts: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 3 },
+} as const satisfies Readonly<Record<string, SocketMapShape>>
+
+export type SocketMapName = keyof typeof socketMapShapes
+export const socketMapNames = Object.keys(socketMapShapes) as readonly SocketMapName[]
+
+/** enum socket_state: takes new connections; or only what goes on. */
+export const memberStates = { active: 1, resting: 2 } as const
+
+export interface SocketFrontendRecord {
+  readonly service: number
+  /** Which list of its backends is in force. */
+  readonly table: number
+  readonly backends: number
+  readonly affinitySec: number
+}
+
+export interface SocketPlace {
+  readonly service: number
+  readonly table: number
+  readonly index: number
+}
+
+const viewOf = (octets: Uint8Array): DataView => new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
+
+function words(values: readonly number[]): Uint8Array {
+  return new Uint8Array(Uint32Array.from(values).buffer)
+}
+
+const wordAt = (octets: Uint8Array, at: number): number => viewOf(octets).getUint32(at, true)
+
+export function encodeSocketFrontend({ service, table, backends, affinitySec }: SocketFrontendRecord): Uint8Array {
+  return words([service, table, backends, affinitySec])
+}
+
+export function decodeSocketFrontend(value: Uint8Array): SocketFrontendRecord {
+  const { service, table, backends, affinity_sec } = socketOffsets.socket_frontend
+  return {
+    service: wordAt(value, service),
+    table: wordAt(value, table),
+    backends: wordAt(value, backends),
+    affinitySec: wordAt(value, affinity_sec),
+  }
+}
+
+export function encodePlace({ service, table, index }: SocketPlace): Uint8Array {
+  return words([service, table, index])
+}
+
+export function decodePlace(key: Uint8Array): SocketPlace {
+  const { service, table, index } = socketOffsets.socket_place
+  return { service: wordAt(key, service), table: wordAt(key, table), index: wordAt(key, index) }
+}
+
+/** `struct endpoint`; undefined when the address is none. */
+export function encodeEndpoint({ address, port }: Backend): Uint8Array | undefined {
+  const octets = encodeAddressKey(address)
+  if (octets === undefined) return undefined
+  const value = new Uint8Array(socketSizes.endpoint)
+  value.set(octets)
+  viewOf(value).setUint16(octets.length, port)
+  return value
+}
+
+export function decodeEndpoint(value: Uint8Array): Backend {
+  return { address: decodeAddressKey(value), port: viewOf(value).getUint16(16) }
+}
+
+/** `endpoint` as {@link encodeEndpoint} has it. */
+export function encodeMember(service: number, endpoint: Uint8Array): Uint8Array {
+  const key = new Uint8Array(socketSizes.member)
+  key.set(endpoint)
+  viewOf(key).setUint32(socketOffsets.socket_member.service, service, true)
+  return key
+}
+
+export function decodeMember(key: Uint8Array): { readonly service: number; readonly backend: Backend } {
+  return { service: wordAt(key, socketOffsets.socket_member.service), backend: decodeEndpoint(key) }
+}
+
+export function encodeState(state: keyof typeof memberStates): Uint8Array {
+  return words([memberStates[state]])
+}
+
+export function isResting(value: Uint8Array): boolean {
+  return wordAt(value, 0) === memberStates.resting
+}

@@ -1,0 +1,209 @@
+/**
+ * The socket programs: loaded, attached to a group of cgroup v2 and pinned, so that sockets are served while no agent
+ * runs. They share nothing with the programs on the uplinks.
+ *
+ *     <bpffs>/herald/sockets-v<schema>/maps/<name>   links/<hook>
+ */
+import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { HeraldError } from '../errors.ts'
+import { detachLink, updateLink } from '../sys/bpf-attach.ts'
+import { BpfObject, closeFd, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
+import { type Cgroup, cgroupOfLink, cgroupProgramIds, createCgroupLink, findCgroup, withCgroup } from '../sys/cgroup.ts'
+import { makeFolder } from '../sys/folder.ts'
+import type { SocketBalancer } from './datapath.ts'
+import { KernelMap } from './kernel-maps.ts'
+import type { MapStore } from './maps.ts'
+import { type SocketMapName, socketMapNames, socketSchema } from './socket-layout.ts'
+import { socketsOver } from './socket-served.ts'
+
+export interface SocketOptions {
+  readonly bpffs: string
+  /** The compiled programs: build/bpf/socket.bpf.o. */
+  readonly objectFile: string
+  /** A group of cgroup v2, or where one is mounted below. */
+  readonly cgroupRoot: string
+  readonly log?: (message: string) => void
+  /** Entries of maps when they are made. */
+  readonly maxEntries?: Readonly<Partial<Record<SocketMapName, number>>>
+}
+
+/**
+ * By their numbers of linux/bpf.h. In this order: a socket that is led to a backend is told of the frontend from the
+ * first on.
+ */
+const hooks = {
+  recvmsg4: 19,
+  recvmsg6: 20,
+  getpeername4: 29,
+  getpeername6: 30,
+  sendmsg4: 14,
+  sendmsg6: 15,
+  connect4: 10,
+  connect6: 11,
+} as const
+
+type Hook = keyof typeof hooks
+const hookNames = Object.keys(hooks) as readonly Hook[]
+const folderName = /^sockets-v(\d+)$/
+/** The one constant of the programs: see socket.bpf.c. */
+const mayNotSayWhy = { section: '.rodata.say_why', value: Uint8Array.of(0, 0, 0, 0) } as const
+
+function foldersIn(bpffs: string): readonly string[] {
+  const base = join(bpffs, 'herald')
+  if (!existsSync(base)) return []
+  return readdirSync(base)
+    .filter((name) => folderName.test(name))
+    .map((name) => join(base, name))
+}
+
+/** Where maps of socket programs are pinned, of every schema. */
+export function socketMapFolders(bpffs: string): readonly { readonly folder: string; readonly schema: number }[] {
+  return foldersIn(bpffs).map((path) => ({
+    folder: join(path, 'maps'),
+    schema: Number(folderName.exec(basename(path))?.[1]),
+  }))
+}
+
+/** Whether socket programs of ours, of any schema, are pinned. */
+export function areSocketsPinned(bpffs: string): boolean {
+  return foldersIn(bpffs).some((folder) => linksIn(folder).length > 0)
+}
+
+function linksIn(folder: string): readonly string[] {
+  const links = join(folder, 'links')
+  return existsSync(links) ? readdirSync(links).map((name) => join(links, name)) : []
+}
+
+/**
+ * Attaches the socket programs, taking over what is pinned. Throws ERR_CGROUP, ERR_BPF_OBJECT_MISSING,
+ * ERR_LIBBPF_MISSING, ERR_BPF_LOAD, ERR_ATTACH and ERR_SYSCALL; what it made is gone then.
+ */
+export function openSockets(options: SocketOptions): SocketBalancer {
+  const { bpffs, objectFile, log = () => {} } = options
+  const cgroup = findCgroup(options.cgroupRoot)
+  if (!existsSync(objectFile)) throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${objectFile} does not exist`)
+  const folder = join(bpffs, 'herald', `sockets-v${socketSchema}`)
+  const adopted = linksIn(folder).length > 0
+  for (const kind of ['maps', 'links']) makeFolder(join(folder, kind), 0o700)
+  let object: BpfObject | undefined
+  try {
+    object = loaded(options, folder, log)
+    // What the maps say is put right before anything new asks them.
+    const stores = new Map(socketMapNames.map((name) => [name, storeOf(object, name)]))
+    const served = socketsOver({ store: (name) => stores.get(name) ?? storeOf(object, name) })
+    const others = attachAll(object, folder, cgroup)
+    for (const former of foldersIn(bpffs))
+      if (former !== folder) for (const what of removeFolder(former)) log(`removed ${what}`)
+    const { path, isRoot } = cgroup
+    const owned = object
+    return {
+      ...served,
+      status: { cgroup: path, isWholeNode: isRoot, adopted, others },
+      close: () => owned.close(),
+    }
+  } catch (error) {
+    object?.close()
+    if (!adopted) removeFolder(folder)
+    throw error
+  }
+}
+
+function storeOf(object: BpfObject | undefined, name: SocketMapName): MapStore {
+  if (object === undefined) throw new HeraldError('ERR_SYSCALL', 'the socket programs were closed', { errno: 'EBADF' })
+  return new KernelMap(name, object.openMap(name))
+}
+
+/** Kernels before 6.1 have no word for why a call is refused: there it is EPERM. */
+function loaded(
+  { objectFile, maxEntries = {} }: SocketOptions,
+  folder: string,
+  log: (text: string) => void,
+): BpfObject {
+  const load = (saysWhy: boolean): BpfObject => {
+    const object = new BpfObject(objectFile)
+    try {
+      for (const name of socketMapNames) {
+        const entries = maxEntries[name]
+        if (entries !== undefined) object.setMaxEntries(name, entries)
+        object.setPinPath(name, join(folder, 'maps', name))
+      }
+      if (!saysWhy) object.setConstant(mayNotSayWhy.section, mayNotSayWhy.value)
+      object.load()
+      return object
+    } catch (error) {
+      object.close()
+      throw error
+    }
+  }
+  try {
+    return load(true)
+  } catch (error) {
+    if (!(error instanceof HeraldError && /unknown func|invalid func|bpf_set_retval/.test(error.message))) throw error
+    log('this kernel has no bpf_set_retval here: a Service without backends answers EPERM, not ECONNREFUSED')
+    return load(false)
+  }
+}
+
+/** Answers names of programs of others that are asked about connections, too. Throws ERR_ATTACH, ERR_SYSCALL. */
+function attachAll(object: BpfObject, folder: string, cgroup: Cgroup): readonly string[] {
+  return withCgroup(cgroup, (fd) => {
+    for (const hook of hookNames)
+      attach(object.programFd(`herald_${hook}`), join(folder, 'links', hook), hook, cgroup, fd)
+    const ours = programInfo(object.programFd('herald_connect4')).id
+    const ids = cgroupProgramIds(fd, hooks.connect4)
+    if (!ids.includes(ours))
+      throw new HeraldError('ERR_ATTACH', `our program is not in ${cgroup.path} although it was attached`)
+    return ids.filter((id) => id !== ours).map(programName)
+  })
+}
+
+function attach(program: number, path: string, hook: Hook, cgroup: Cgroup, cgroupFd: number): void {
+  const held = openPinned(path)
+  if (held !== undefined) {
+    try {
+      if (cgroupOfLink(held) === cgroup.id) return updateLink(held, program)
+      // The group is gone, or another one is meant now.
+      detachLink(held)
+      unlinkSync(path)
+    } finally {
+      closeFd(held)
+    }
+  }
+  const link = createCgroupLink(program, cgroupFd, hooks[hook])
+  try {
+    pin(link, path)
+  } finally {
+    closeFd(link)
+  }
+}
+
+/** Ends every link of every schema, also while another process holds it, and removes the pins; answers what went. */
+export function removeSockets(bpffs: string): readonly string[] {
+  return foldersIn(bpffs).flatMap(removeFolder)
+}
+
+function removeFolder(folder: string): readonly string[] {
+  // Sockets that were led to a backend are told of the frontend to the last.
+  const links = [...linksIn(folder)].sort((a, b) => orderOf(b) - orderOf(a))
+  const removed = links.map((path) => {
+    const fd = openPinned(path)
+    if (fd !== undefined) {
+      detachLink(fd)
+      closeFd(fd)
+    }
+    unlinkSync(path)
+    return path
+  })
+  const maps = join(folder, 'maps')
+  for (const path of existsSync(maps) ? readdirSync(maps).map((name) => join(maps, name)) : []) {
+    unlinkSync(path)
+    removed.push(path)
+  }
+  for (const path of [join(folder, 'links'), maps, folder]) if (existsSync(path)) rmdirSync(path)
+  return removed
+}
+
+function orderOf(path: string): number {
+  return hookNames.findIndex((hook) => path.endsWith(`/${hook}`))
+}

@@ -1,0 +1,129 @@
+/**
+ * What sockets on this node are led to: the cluster IPs of all Services, and the addresses of load balancers that this
+ * node serves. Pods are reached by their own addresses, on whatever node they are. Pure.
+ *
+ * Not among them are external IPs, which whoever may write a Service writes; addresses that something else has, as the
+ * cluster IP that a DNS cache of the node has taken; and addresses of load balancers with source ranges: a socket that
+ * asks has no source yet.
+ */
+import { type Frontend, frontendId } from '../../desired/model.ts'
+import { sameValue } from '../../desired/same-value.ts'
+import type { Reserved } from '../../allocation/reserved.ts'
+import { parseAddress } from '../../ip/address.ts'
+import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
+import type { Service, ServicePort } from '../kinds/service.ts'
+import { byAge } from '../kinds/table.ts'
+import { familyOf } from './eligible.ts'
+import { type Reach, ServiceEndpoints } from './endpoints.ts'
+
+export interface SocketInput {
+  readonly key: string
+  /** undefined: it is gone. */
+  readonly service: Service | undefined
+  readonly slices: readonly EndpointSlice[]
+  /** What this node serves of it. */
+  readonly frontends: readonly Frontend[]
+  readonly reserved: Pick<Reserved, 'reasonOf'>
+}
+
+interface Claim {
+  readonly key: string
+  readonly value: Service
+  readonly frontend: Frontend
+}
+
+const everywhere: Reach = { kind: 'tunnels', wayTo: (node) => ({ address: node }) }
+const here: Reach = { kind: 'node' }
+
+export class SocketTranslation {
+  readonly #nodeName: string
+  /** Those of a Service, by its key. */
+  readonly #claims = new Map<string, readonly Claim[]>()
+  /** Nearly always one for a frontend; the oldest Service has it. */
+  readonly #claimants = new Map<string, readonly Claim[]>()
+  readonly #emitted = new Map<string, Frontend>()
+  readonly #changed = new Set<string>()
+
+  constructor(nodeName: string) {
+    this.#nodeName = nodeName
+  }
+
+  /** Replaces what is known of a Service. */
+  set(input: SocketInput): void {
+    const { key, service } = input
+    const before = this.#claims.get(key) ?? []
+    const now =
+      service === undefined
+        ? []
+        : socketFrontends({ ...input, service }, this.#nodeName).map((frontend) => ({ key, value: service, frontend }))
+    if (now.length === 0) this.#claims.delete(key)
+    else this.#claims.set(key, now)
+    for (const { frontend } of before) this.#setClaim(frontend.id, key, undefined)
+    for (const claim of now) this.#setClaim(claim.frontend.id, key, claim)
+  }
+
+  #setClaim(id: string, key: string, claim: Claim | undefined): void {
+    const others = (this.#claimants.get(id) ?? []).filter((each) => each.key !== key)
+    const claims = claim === undefined ? others : [...others, claim].sort(byAge)
+    if (claims.length === 0) this.#claimants.delete(id)
+    else this.#claimants.set(id, claims)
+    this.#changed.add(id)
+  }
+
+  /** What became another since the last question, by the id of a frontend; undefined: it is gone. */
+  take(): ReadonlyMap<string, Frontend | undefined> {
+    const delta = new Map<string, Frontend | undefined>()
+    for (const id of this.#changed) {
+      const wanted = this.#claimants.get(id)?.[0]?.frontend
+      if (sameValue(wanted, this.#emitted.get(id))) continue
+      if (wanted === undefined) this.#emitted.delete(id)
+      else this.#emitted.set(id, wanted)
+      delta.set(id, wanted)
+    }
+    this.#changed.clear()
+    return delta
+  }
+}
+
+function socketFrontends(
+  { key, service, slices, frontends, reserved }: SocketInput & { readonly service: Service },
+  nodeName: string,
+): readonly Frontend[] {
+  const { spec, own } = service
+  const endpoints = new ServiceEndpoints(slices, nodeName)
+  const ofOthers = ({ address }: { readonly address: string }): boolean => {
+    const parsed = parseAddress(address)
+    return reserved.reasonOf(address) !== undefined || (parsed !== undefined && endpoints.has(parsed))
+  }
+  const frontendOf = (address: string, port: ServicePort, reach: Reach): readonly Frontend[] => {
+    const { protocol } = port
+    if (protocol === 'SCTP') return []
+    const { used, resting } = endpoints.backendsOf(familyOf(address), port, reach)
+    const bare = (list: typeof used): typeof used => list.map((each) => ({ address: each.address, port: each.port }))
+    return [
+      {
+        id: frontendId(address, protocol, port.port),
+        service: key,
+        address,
+        protocol,
+        port: port.port,
+        backends: bare(used),
+        ...(resting.length === 0 ? {} : { resting: bare(resting) }),
+        ...(spec.affinitySec === undefined ? {} : { affinitySec: spec.affinitySec }),
+      },
+    ]
+  }
+  const clusterReach = spec.internalTrafficPolicy === 'Local' ? here : everywhere
+  const ofCluster = own
+    .filter((each) => each.type === 'ClusterIP' && !ofOthers(each))
+    .flatMap(({ address }) => spec.ports.flatMap((port) => frontendOf(address, port, clusterReach)))
+  // From inside the cluster an address of a load balancer leads to all pods, whatever the external traffic policy.
+  const ofLoadBalancer = frontends
+    .filter(({ address, sources }) => sources === undefined && !own.some((each) => each.address === address))
+    .flatMap(({ address, protocol, port }) =>
+      spec.ports
+        .filter((each) => each.port === port && each.protocol === protocol)
+        .flatMap((each) => frontendOf(address, each, everywhere)),
+    )
+  return [...ofCluster, ...ofLoadBalancer]
+}

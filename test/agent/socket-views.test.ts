@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { MemoryLog } from '../../src/agent/agent-log.ts'
+import { Faults } from '../../src/agent/faults.ts'
+import { kubeProxyMode, type ProxyTraces } from '../../src/agent/kube-proxy.ts'
+import { socketFailures, socketNotes, type SocketParts, socketView } from '../../src/agent/socket-views.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+import type { SocketStatus } from '../../src/datapath/datapath.ts'
+import { createFakeSockets } from '../../src/datapath/socket-served.ts'
+import { HeraldError } from '../../src/errors.ts'
+import { hasLegacyTable, hasNftChain, hasNftTable } from '../../src/sys/netfilter.ts'
+
+function partsOf(more: Partial<SocketParts> = {}): SocketParts {
+  return {
+    balancer: createFakeSockets(),
+    problem: undefined,
+    order: { size: 12, isDone: true },
+    faults: new Faults(new VirtualClock(), new MemoryLog()),
+    kubeProxy: () => 'absent',
+    ...more,
+  }
+}
+
+const withStatus = (status: Partial<SocketStatus>): SocketParts => {
+  const balancer = createFakeSockets()
+  return partsOf({ balancer: { ...balancer, status: { ...balancer.status, ...status } } })
+}
+
+test('what the socket LB covers and what not is said, whoever else serves', () => {
+  const { maps, ...view } = socketView(partsOf({ kubeProxy: () => 'iptables' })) ?? {}
+  assert.deepEqual(view, {
+    isOn: true,
+    covers: { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false },
+    kubeProxy: 'iptables',
+    cgroup: '/sys/fs/cgroup',
+    isWholeNode: true,
+    adopted: false,
+    frontends: 12,
+    isDone: true,
+    counts: { translated: 0, refused: 0, unrecorded: 0 },
+  })
+  assert.ok(maps?.some(({ name }) => name === 'socket_meant'))
+  assert.deepEqual([socketFailures(partsOf()), socketNotes(partsOf())], [[], []])
+})
+
+test('nobody who did not ask for it is told of it', () => {
+  assert.equal(socketView(partsOf({ balancer: undefined, order: undefined })), undefined)
+})
+
+test('what was asked for and cannot be had covers nothing, and degrades the node with the reason', () => {
+  const parts = partsOf({ balancer: undefined, order: undefined, problem: 'no socket LB: why' })
+  const view = socketView(parts)
+  assert.deepEqual([view?.isOn, view?.problem], [false, 'no socket LB: why'])
+  assert.ok(Object.values(view?.covers ?? {}).every((is) => !is))
+  assert.deepEqual(socketFailures(parts), ['no socket LB: why'])
+  assert.deepEqual(socketNotes(parts), [])
+})
+
+test('a frontend that cannot be written degrades the node for as long as that lasts', () => {
+  const faults = new Faults(new VirtualClock(), new MemoryLog())
+  const parts = partsOf({ faults })
+  faults.raise('socket LB', '10.96.0.1:80/TCP', 'full')
+  assert.deepEqual(socketFailures(parts), ['10.96.0.1:80/TCP: full'])
+  faults.clear('socket LB', '10.96.0.1:80/TCP')
+  assert.deepEqual(socketFailures(parts), [])
+})
+
+test('a part of the node, and programs of others, are notes', () => {
+  assert.match(socketNotes(withStatus({ cgroup: '/x', isWholeNode: false })).join(), /^socket LB: \/x is not the root/)
+  const notes = socketNotes(withStatus({ others: ['cil_sock4_conne'] }))
+  assert.deepEqual(notes, ['socket LB: programs of others are asked about connections, too: cil_sock4_conne'])
+  assert.deepEqual(socketView(withStatus({ others: ['cil_sock4_conne'] }))?.others, ['cil_sock4_conne'])
+})
+
+function traces(found: readonly string[]): ProxyTraces {
+  const has = (what: string): boolean => found.includes(what)
+  return {
+    hasNftTable: (name) => has(`table ${name}`),
+    hasNftChain: (table, name) => has(`chain ${table} ${name}`),
+    hasLegacyTable: (name) => has(`legacy ${name}`),
+    hasDevice: (name) => has(`device ${name}`),
+  }
+}
+
+test('kube-proxy is known by the rules that it makes in each of its modes', () => {
+  for (const [found, mode] of [
+    [['table kube-proxy'], 'nftables'],
+    [['chain nat KUBE-SERVICES'], 'iptables'],
+    [['device kube-ipvs0', 'chain nat KUBE-SERVICES'], 'ipvs'],
+    [['legacy nat'], 'unknown'],
+    [['table other', 'chain filter KUBE-SERVICES', 'legacy filter'], 'absent'],
+    [[], 'absent'],
+  ] as const)
+    assert.equal(kubeProxyMode(traces(found)), mode, found.join())
+})
+
+test('a kernel that cannot be asked for rules is one without them, but for those of the old iptables', () => {
+  const refused = (): boolean => {
+    throw new HeraldError('ERR_SYSCALL', 'EPERM', { errno: 'EPERM' })
+  }
+  const ask = (found: readonly string[]) => kubeProxyMode({ ...traces(found), hasNftTable: refused })
+  assert.deepEqual([ask([]), ask(['legacy nat'])], ['absent', 'unknown'])
+})
+
+test('a table and a chain that nobody has made are not there', () => {
+  const asked = (ask: () => boolean): boolean | string | undefined => {
+    try {
+      return ask()
+    } catch (error) {
+      // Where the kernel has no nftables, or who asks no privilege.
+      return error instanceof HeraldError ? error.code : 'another error'
+    }
+  }
+  const name = 'herald-test-nobody'
+  for (const answer of [asked(() => hasNftTable(name)), asked(() => hasNftChain(name, name))])
+    assert.ok(answer === false || answer === 'ERR_SYSCALL', String(answer))
+  assert.equal(hasLegacyTable(name), false)
+})

@@ -1,0 +1,225 @@
+/** What the maps of the socket programs hold, over maps in memory. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { HeraldError } from '../../src/errors.ts'
+import type { MapStore } from '../../src/datapath/maps.ts'
+import { decodePlace, decodeSocketFrontend, type SocketMapName } from '../../src/datapath/socket-layout.ts'
+import { createFakeSockets, socketMemoryMaps } from '../../src/datapath/socket-served.ts'
+import { type SocketMaps, SocketTable } from '../../src/datapath/tables/sockets.ts'
+import type { Backend, Frontend } from '../../src/desired/model.ts'
+
+const place = (text: string): Backend => {
+  const at = text.lastIndexOf(':')
+  return { address: text.slice(0, at), port: Number(text.slice(at + 1)) }
+}
+
+function frontend(backends: readonly string[], more: Partial<Frontend> = {}): Frontend {
+  const base = {
+    id: '203.0.113.1:80/TCP',
+    service: 'shop/web',
+    address: '203.0.113.1',
+    protocol: 'TCP',
+    port: 80,
+  } as const
+  return { ...base, backends: backends.map(place), ...more }
+}
+
+/** Every entry is of a frontend: none is left over. */
+function check(maps: SocketMaps): void {
+  const lists = new Map(
+    [...maps.store('socket_frontends').entries()].map(([, value]) => {
+      const { service, table, backends } = decodeSocketFrontend(value)
+      return [`${service} ${table}`, backends] as const
+    }),
+  )
+  const found = [...maps.store('socket_backends').entries()].map(([key]) => decodePlace(key))
+  for (const { service, table, index } of found)
+    assert.ok(index < (lists.get(`${service} ${table}`) ?? 0), `${service} ${table} ${index} is of no list`)
+  assert.equal(
+    found.length,
+    [...lists.values()].reduce((sum, count) => sum + count, 0),
+  )
+}
+
+test('a frontend is read back as it was written: each backend once, and none that is active rests', () => {
+  const maps = socketMemoryMaps()
+  const table = new SocketTable(maps)
+  const wanted = frontend(['10.1.1.6:80', '10.1.1.5:80', '10.1.1.5:80'], {
+    resting: [place('10.1.1.7:80'), place('10.1.1.6:80')],
+    affinitySec: 60,
+  })
+  table.upsert(wanted)
+  assert.deepEqual(table.read(wanted.id), {
+    id: wanted.id,
+    backends: [place('10.1.1.5:80'), place('10.1.1.6:80')],
+    resting: [place('10.1.1.7:80')],
+    affinitySec: 60,
+  })
+  assert.ok(table.isHeld(wanted))
+  assert.equal(table.read('203.0.113.2:80/TCP'), undefined)
+  check(maps)
+})
+
+test('a frontend that is held as it is wanted costs no write', () => {
+  const maps = socketMemoryMaps()
+  const wanted = frontend(['10.1.1.5:80'], { resting: [place('10.1.1.6:80')] })
+  new SocketTable(maps).upsert(wanted)
+  const before = [...maps.store('socket_frontends').entries()]
+  new SocketTable(maps).upsert(wanted)
+  assert.deepEqual([...maps.store('socket_frontends').entries()], before)
+})
+
+test('other backends are another list, and nothing of the old one is left', () => {
+  const maps = socketMemoryMaps()
+  const table = new SocketTable(maps)
+  for (const backends of [['10.1.1.5:80', '10.1.1.6:80'], [], ['10.1.1.7:80'], ['10.1.1.7:81', '10.1.1.7:80']]) {
+    table.upsert(frontend(backends))
+    assert.deepEqual(
+      table.read('203.0.113.1:80/TCP')?.backends,
+      backends.map(place).sort((a, b) => a.port - b.port),
+    )
+    assert.equal(maps.entries('socket_members'), backends.length)
+    check(maps)
+  }
+})
+
+test('one pod behind two frontends is a member of both, and stays one of the other', () => {
+  const maps = socketMemoryMaps()
+  const table = new SocketTable(maps)
+  table.upsert(frontend(['10.1.1.5:80']))
+  table.upsert(frontend(['10.1.1.5:80'], { id: '10.96.0.1:80/TCP', address: '10.96.0.1' }))
+  assert.equal(maps.entries('socket_members'), 2)
+  table.remove('203.0.113.1:80/TCP')
+  table.remove('203.0.113.1:80/TCP')
+  assert.deepEqual(table.read('10.96.0.1:80/TCP')?.backends, [place('10.1.1.5:80')])
+  assert.equal(maps.entries('socket_members'), 1)
+  check(maps)
+})
+
+test('what is no address, and a backend of another family, is refused by name', () => {
+  const table = new SocketTable(socketMemoryMaps())
+  const wrong = (wanted: Frontend, message: RegExp): void =>
+    assert.throws(() => table.upsert(wanted), { code: 'ERR_ADDRESS', message })
+  wrong(frontend([], { address: 'web.example' }), /^web\.example is no address/)
+  wrong(frontend(['fd00::5:80']), /^fd00::5 cannot be a backend of 203\.0\.113\.1/)
+  wrong(frontend([], { resting: [place('nobody:80')] }), /^nobody cannot be/)
+})
+
+/** Fails with the n-th write or removal, as a process that is killed there. */
+function mortal(maps: SocketMaps, steps: number): SocketMaps {
+  let left = steps
+  const step = (): void => {
+    if (left-- <= 0) throw new HeraldError('ERR_SYSCALL', 'killed', { errno: 'EINTR' })
+  }
+  return {
+    store: (name: SocketMapName): MapStore => {
+      const store = maps.store(name)
+      return {
+        name,
+        keyBytes: store.keyBytes,
+        valueBytes: store.valueBytes,
+        maxEntries: store.maxEntries,
+        get: (key) => store.get(key),
+        entries: () => store.entries(),
+        used: () => store.used(),
+        put: (key, value, mode) => {
+          step()
+          store.put(key, value, mode)
+        },
+        delete: (key) => {
+          step()
+          return store.delete(key)
+        },
+      }
+    },
+  }
+}
+
+test('a crash at any step leaves the old backends or the new ones, and the next start puts the rest right', () => {
+  const [before, after] = [
+    frontend(['10.1.1.5:80', '10.1.1.6:80'], { resting: [place('10.1.1.9:80')] }),
+    frontend(['10.1.1.6:80', '10.1.1.7:80'], { resting: [place('10.1.1.5:80')], affinitySec: 60 }),
+  ]
+  let crashes = 0
+  for (let steps = 0; ; steps++) {
+    const maps = socketMemoryMaps()
+    new SocketTable(maps).upsert(before)
+    let isOver = true
+    try {
+      new SocketTable(mortal(maps, steps)).upsert(after)
+    } catch {
+      isOver = false
+      crashes++
+    }
+    const next = new SocketTable(maps)
+    check(maps)
+    const { backends = [] } = next.read(before.id) ?? {}
+    assert.ok(
+      [before, after].some((each) => JSON.stringify(each.backends) === JSON.stringify(backends)),
+      `step ${steps}`,
+    )
+    next.upsert(after)
+    assert.ok(next.isHeld(after), `step ${steps}`)
+    assert.equal(maps.entries('socket_members'), 3)
+    check(maps)
+    if (isOver) break
+  }
+  assert.ok(crashes > 6)
+})
+
+test('a crash at any step of a removal is finished by the next start', () => {
+  for (let steps = 0; steps < 5; steps++) {
+    const maps = socketMemoryMaps()
+    const wanted = frontend(['10.1.1.5:80', '10.1.1.6:80'])
+    new SocketTable(maps).upsert(wanted)
+    try {
+      new SocketTable(mortal(maps, steps)).remove(wanted.id)
+    } catch {
+      // What the process was killed in.
+    }
+    const next = new SocketTable(maps)
+    check(maps)
+    next.remove(wanted.id)
+    for (const name of ['socket_frontends', 'socket_backends', 'socket_members'] as const)
+      assert.equal(maps.entries(name), 0, `step ${steps}: ${name}`)
+  }
+})
+
+test('a frontend for which there is no room leaves the one before in force, with its members as they were', () => {
+  for (const full of [{ socket_backends: 3 }, { socket_members: 3 }]) {
+    const maps = socketMemoryMaps(full)
+    const table = new SocketTable(maps)
+    const before = frontend(['10.1.1.5:80'], { resting: [place('10.1.1.6:80')] })
+    table.upsert(before)
+    const tooMany = frontend(['10.1.1.6:80', '10.1.1.7:80', '10.1.1.8:80', '10.1.1.9:80'])
+    assert.throws(() => table.upsert(tooMany), { code: 'ERR_MAP_FULL' })
+    assert.ok(table.isHeld(before))
+    assert.equal(maps.entries('socket_members'), 2)
+    check(maps)
+  }
+})
+
+test('ids of Services are not used again while anything is held, also by the next process', () => {
+  const maps = socketMemoryMaps()
+  const idsOf = (): readonly number[] =>
+    [...maps.store('socket_frontends').entries()].map(([, value]) => decodeSocketFrontend(value).service).sort()
+  const named = (port: number): Frontend => frontend(['10.1.1.5:80'], { id: `203.0.113.1:${port}/TCP`, port })
+  const table = new SocketTable(maps)
+  for (const port of [80, 81]) table.upsert(named(port))
+  table.remove('203.0.113.1:80/TCP')
+  const next = new SocketTable(maps)
+  next.upsert(named(82))
+  assert.equal(new Set(idsOf()).size, 2)
+  assert.deepEqual([...next.ids()].sort(), ['203.0.113.1:81/TCP', '203.0.113.1:82/TCP'])
+})
+
+test('the balancer in memory reads back what it writes, and says how full its maps are', () => {
+  const balancer = createFakeSockets()
+  balancer.upsert(frontend(['10.1.1.5:80', '10.1.1.6:80']))
+  assert.deepEqual(balancer.ids(), ['203.0.113.1:80/TCP'])
+  assert.deepEqual(balancer.counts(), { translated: 0, refused: 0, unrecorded: 0 })
+  const fill = Object.fromEntries(balancer.usage().map(({ name, entries }) => [name, entries]))
+  assert.deepEqual([fill['socket_frontends'], fill['socket_backends'], fill['socket_meant']], [1, 2, 0])
+  balancer.remove('203.0.113.1:80/TCP')
+  assert.deepEqual(balancer.ids(), [])
+})
