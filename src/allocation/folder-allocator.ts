@@ -345,6 +345,8 @@ export class FolderAllocator implements AddressSource {
     for (;;) {
       const freed = yield* Freed.of(this.#ipam)
       if (freed.size === 0) break
+      // Who is gone may have something to itself now.
+      this.#leavers = undefined
       for (const waiter of this.#waiting.inOrder()) {
         yield
         if (freed.size === 0) break
@@ -388,8 +390,8 @@ export class FolderAllocator implements AddressSource {
     const isUnclear = recorded.unclear.keys.has(key) && !recorded.entries.has(key)
     let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
     for (const _ of [...request.families, ...request.explicit]) {
-      const lack = isUnclear || !holding.mayChoose ? undefined : lackOf(request, found)
-      if (lack === undefined || !(yield* this.#makeRoom(lack, request, recorded, changes))) break
+      const lacks = isUnclear || !holding.mayChoose ? [] : lacksOf(request, found)
+      if (!(yield* this.#makeRoom(lacks, request, recorded, changes))) break
       const addresses = isRefusal(found) ? holding.addresses : found.addresses
       found = this.#ipam.assign(request, { ...holding, addresses })
     }
@@ -403,7 +405,7 @@ export class FolderAllocator implements AddressSource {
       subject,
       generation: this.#generation,
       answer: isUnclear && isRefusal(found) ? unclearLine : answer,
-      waits: lackOf(request, found) === undefined ? undefined : request,
+      waits: lacksOf(request, found).length === 0 ? undefined : request,
     })
     const own = isRefusal(found) ? undefined : found.addresses
     this.#record(request, own, holding, recorded, changes)
@@ -445,20 +447,23 @@ export class FolderAllocator implements AddressSource {
   }
 
   /** Lets go of one recorded address of whom is not there, where this one lacks exactly that. */
-  *#makeRoom({ code, family }: Lack, request: AddressRequest, recorded: Recorded, changes: Changes): Work<boolean> {
-    if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') return false
-    this.#leavers ??= yield* this.#gone(recorded, changes)
-    const leaving =
-      family === undefined
-        ? this.#leavers.firstAt([...request.explicit, ...request.status])
-        : this.#leavers.firstFor(request, family, this.#ipam.addressesOf(request.key))
-    for (const key of leaving) {
-      if (this.#absent.delete(key)) this.#dropped.push(key)
-      this.#ipam.release(key)
-      changes.set(key, 'forget')
-      yield
+  *#makeRoom(lacks: readonly Lack[], request: AddressRequest, recorded: Recorded, changes: Changes): Work<boolean> {
+    for (const { code, family } of lacks) {
+      if (code !== 'OutOfAddresses' && code !== 'AlreadyAllocated') continue
+      this.#leavers ??= yield* this.#gone(recorded, changes)
+      const leaving =
+        family === undefined
+          ? this.#leavers.firstAt([...request.explicit, ...request.status])
+          : this.#leavers.firstFor(request, family, this.#ipam.addressesOf(request.key))
+      for (const key of leaving) {
+        if (this.#absent.delete(key)) this.#dropped.push(key)
+        this.#ipam.release(key)
+        changes.set(key, 'forget')
+        yield
+      }
+      if (leaving.length > 0) return true
     }
-    return leaving.length > 0
+    return false
   }
 
   /** First who went, in the order in which they did; then who is absent, by name. */
@@ -476,9 +481,11 @@ export class FolderAllocator implements AddressSource {
 
 type Lack = Pick<Refusal, 'code' | 'family'>
 
-/** Of what it asks for what it has not; also of a family that it can do without. */
-function lackOf({ families }: AddressRequest, found: Assignment | Refusal): Lack | undefined {
-  if (isRefusal(found)) return found
-  const family = families.find((each) => !found.addresses.some((address) => familyOfText(address) === each))
-  return found.refusal ?? (family === undefined ? undefined : { code: 'OutOfAddresses', family })
+/** Of what it asks for what it has not; also families that it can do without. */
+function lacksOf({ families, needsAllFamilies }: AddressRequest, found: Assignment | Refusal): readonly Lack[] {
+  const [addresses, refusal] = isRefusal(found) ? [[], found] : [found.addresses, found.refusal]
+  if (refusal !== undefined && (refusal.code !== 'OutOfAddresses' || needsAllFamilies)) return [refusal]
+  const missing = families.filter((each) => !addresses.some((address) => familyOfText(address) === each))
+  const lacking = new Set([refusal?.family ?? [], missing].flat())
+  return [...lacking].map((family) => ({ code: 'OutOfAddresses', family }))
 }
