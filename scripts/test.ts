@@ -1,7 +1,7 @@
 /**
  * `npm test [-- SUITE | FILE ...]`: everything, from a fresh clone.
  *
- *     packages (as root) -> format, lint, types -> kube-apiserver, helm, kernel programs
+ *     packages (as root) -> format, lint, types -> kube-apiserver, helm, other kernels, kernel programs
  *         -> unit -> vectors -> apiserver -> chart -> datapath -> e2e -> interop -> lab
  *
  * What this machine cannot run is skipped by name and counted; with HERALD_STRICT=1 or CI=true a skip is a failure.
@@ -12,6 +12,7 @@ import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/errors.ts'
 import { ensureBinaries } from '../test/apiserver/binaries.ts'
+import { ensureKernels } from '../test/datapath/kernels/packages.ts'
 import { ensureHelm } from '../test/helm/binary.ts'
 import { StepList } from '../lab/steps.ts'
 import { lintCheck, typeCheck } from './check.ts'
@@ -93,6 +94,18 @@ async function buildControlPlane(suites: readonly Suite[]): Promise<void> {
     steps.line(`    the tests of the chart and of the lab with an API server are skipped: ${helm.reason}`)
 }
 
+/** Kernels for virtual machines: a download the first time, nothing afterwards. */
+async function fetchKernels(suites: readonly Suite[]): Promise<void> {
+  if (!suites.some(({ name, files }) => name === 'datapath' && files.length > 0)) return
+  const answers = await steps.step(
+    'other kernels',
+    async (note) => ensureKernels(note),
+    (found) =>
+      found.flatMap((each) => (typeof each === 'string' ? [] : [`Linux ${each.release}`])).join(', ') || 'none',
+  )
+  for (const each of answers) if (typeof each === 'string') steps.line(`    ${each}`)
+}
+
 async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
   if (machine?.canBpf !== true) return true
   try {
@@ -116,6 +129,7 @@ async function main(): Promise<number> {
   const isTyped = typeCheck()
   steps.line(`  ${isTyped ? paint('green', '✓') : paint('red', '✗')} type check`)
   await buildControlPlane(suites)
+  await fetchKernels(suites)
   const isBuilt = await buildPrograms(machine)
   const report = new TestReport(root)
   for (const suite of suites.filter((each) => each.files.length > 0)) {

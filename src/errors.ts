@@ -28,7 +28,7 @@ export const errorTable = {
   ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
-  ERR_BPF_LOAD: 'The verifier log is in the message; the kernel must be 5.10 or later with BTF.',
+  ERR_BPF_LOAD: 'The kernel must be 5.10 or later; what the verifier said stands whole in the log.',
   ERR_ATTACH:
     'Remove or move what the message names (`tc filter show`, `bpftool net`), or leave the interface out with ' +
     '--interfaces; it is tried again.',

@@ -117,6 +117,13 @@ export const testNeeds: readonly Need[] = [
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
   { what: 'fish', packages: ['fish'], proofs: program('fish'), lost: 'the test of its completion' },
   { what: 'zsh', packages: ['zsh'], proofs: program('zsh'), lost: 'the test of its completion' },
+  {
+    what: 'QEMU',
+    packages: ['qemu-system-x86'],
+    proofs: program('qemu-system-x86_64'),
+    lost: 'the datapath tests on other kernels',
+  },
+  { what: 'xz', packages: ['xz-utils'], proofs: program('xz'), lost: 'the datapath tests on other kernels' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },
 ]

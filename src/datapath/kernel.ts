@@ -7,7 +7,7 @@
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
+import { cpus, release, totalmem } from 'node:os'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
@@ -21,6 +21,7 @@ import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { directions, Pins, programNames, replyProgramName } from './pins.ts'
 import { probe, probesOf } from './probe.ts'
+import { namedRefusal } from './refusal.ts'
 import { servedOver, type Served } from './served.ts'
 import { Unfinished } from './unfinished.ts'
 
@@ -266,7 +267,7 @@ function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handO
       return object
     } catch (error) {
       object.close()
-      throw error
+      throw namedRefusal(error, release())
     }
   }
   if (handOver === undefined) return load(false)

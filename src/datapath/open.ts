@@ -56,10 +56,12 @@ export function openDatapath({ kind, bpffs, objectFile, attach, log }: DatapathC
       throw error
     }
     const hint = error instanceof HeraldError ? ` ${error.hint}` : ''
+    const [what = '', ...words] = messageOf(error).split('\n')
     const problem =
-      `no eBPF datapath: ${messageOf(error)}.${hint} Routes are announced; addresses are served ` +
+      `no eBPF datapath: ${what}.${hint} Routes are announced; addresses are served ` +
       `only if something else (kube-proxy) does`
-    log('warn', problem)
+    // The verifier's log may be pages: once is enough.
+    log('warn', [problem, ...words].join('\n'))
     return none(problem)
   }
 }

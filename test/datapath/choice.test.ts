@@ -35,6 +35,8 @@ test('where nothing of ours serves, auto is none, with the reason and what to do
     opened.problem ?? '',
     /^no eBPF datapath: .*garbage\.o.*Routes are announced; addresses are served only if/s,
   )
+  assert.doesNotMatch(opened.problem ?? '', /\n/, 'pages of libbpf are for the log')
+  assert.match(said.join('\n'), /warn no eBPF datapath: .*\nlibbpf: /)
   assert.throws(() => openDatapath(choice(bpffs, garbage(t), 'ebpf')), { code: 'ERR_BPF_LOAD' })
   // It holds no lock on what it does not use.
   openDatapath(choice(bpffs, garbage(t)))

@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { messageOf } from '../../src/errors.ts'
+import { backEdges, functionsOf } from './control-flow.ts'
 
 function disassembly(): readonly string[] | Error {
   try {
@@ -75,6 +76,31 @@ test('the check for stumbling blocks finds both kinds', () => {
     stumblingBlocks(['1:\tr1 = r10', '2:\tr1 += r6', '3:\t*(u8 *)(r1 - 4) = w2']).join(),
     /offset that varies/,
   )
+})
+
+test('no loop is entered behind an instruction that leads back by itself: Linux 6.1 takes none such', { skip }, () => {
+  const functions = functionsOf(lines instanceof Error ? [] : lines)
+  assert.ok(functions.size > 20, [...functions.keys()].join(' '))
+  const found = [...functions].flatMap(([name, code]) => backEdges(code).map((edge) => `${name} ${edge}`))
+  assert.deepEqual(found, [], 'put UNROLLED (packet.h) before the loop')
+})
+
+test('the check for loops finds one that is entered in its middle, and takes one that is entered where it begins', () => {
+  const entered = (at: string): readonly string[] =>
+    [
+      ...functionsOf([
+        '0000 <f>:',
+        '0:\tw1 = 0',
+        `1:\tgoto ${at} <LBB0_1>`,
+        '2:\tw1 += 1',
+        '10 <LBB0_1>:',
+        '3:\tw2 = w1',
+        '4:\tif w2 != 4 goto -3 <LBB0_2>',
+        '5:\texit',
+      ]),
+    ].flatMap(([, code]) => backEdges(code))
+  assert.deepEqual(entered('+1'), ['2: w1 += 1'])
+  assert.deepEqual(entered('+0'), [])
 })
 
 test('every program is under GPL-2.0 or BSD, as its helpers need', { skip }, () => {

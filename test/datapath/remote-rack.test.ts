@@ -2,36 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { tunnelPort } from '../../src/datapath/datapath.ts'
-import { waitFor } from '../wait.ts'
 import { whyNoKernel } from './fixture.ts'
-import { deployRemoteRack, families, ownAddress, vips, type FamilyName, type RemoteRack } from './remote-rack.ts'
+import { connected, deployRemoteRack, families, ownAddress, reachable, vips } from './remote-rack.ts'
 
 const skip = whyNoKernel()
 const megabytes = 4 * 2 ** 20
-
-/** A new link hears its neighbors after a moment, and somebody has to ask first. */
-async function reachable(rack: RemoteRack): Promise<void> {
-  for (const node of [0, 1, 2])
-    for (const family of families)
-      rack.run('router', ['ping', '-c', '1', '-i', '0.2', '-w', '5', ownAddress[family](node)])
-  for (const router of ['198.51.100.1', '2001:db8:51:100::1'])
-    rack.run('client', ['ping', '-c', '1', '-i', '0.2', '-w', '5', router])
-  for (const pod of [1, 2])
-    for (const router of [`10.${pod}.0.1`, `fd00:10:${pod}::1`])
-      rack.run(`pod${pod}` as 'pod1', ['ping', '-c', '1', '-i', '0.2', '-w', '5', router])
-  await waitFor('the VIP', () => {
-    for (const family of families) rack.run('client', ['ping', '-c', '1', '-w', '5', vips[family]])
-    return true
-  })
-}
-
-/** Which pod a connection is with; it is the one that the client exchanges on from here on. */
-async function connected(rack: RemoteRack, family: FamilyName): Promise<number> {
-  const greeting = await rack.actors.client.tell<string>({ do: 'connect', address: vips[family], port: 80 })
-  const [from = '', to = ''] = greeting.split(' ')
-  assert.ok(from === '198.51.100.7' || from === '2001:db8:51:100::7', `the pod sees the client: ${greeting}`)
-  return to.startsWith('10.1.') || to.startsWith('fd00:10:1:') ? 1 : 2
-}
 
 for (const [attach, offloads] of [
   ['tcx', 'on'],

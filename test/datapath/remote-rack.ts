@@ -2,14 +2,17 @@
  * A client, a router and three nodes as network namespaces, and a pod at the second and the third node. The nodes and
  * the router are on one segment; by which node packets of a VIP go is a route of the router, as ECMP chooses it.
  */
+import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
+import type { DatapathStatus } from '../../src/datapath/datapath.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import { waitFor } from '../wait.ts'
 import { startActor, type Actor } from './rack.ts'
 
 export type Place = 'client' | 'router' | 'node0' | 'node1' | 'node2' | 'pod1' | 'pod2'
@@ -35,9 +38,20 @@ export interface RemoteRack {
   /** Other backends on every node, one after the other. */
   change(pods: readonly number[]): Promise<void>
   reasons(node: number): Promise<Readonly<Record<string, number>>>
+  /** Kills the owner of a node's datapath; another one takes over. Answers with what it found. */
+  succeed(node: number, attach: 'tcx' | 'clsact', pods: readonly number[]): Promise<DatapathStatus>
+  /** Takes everything out of the kernel; answers with what was removed from each node. */
+  unload(): Promise<readonly (readonly string[])[]>
 }
 
-export async function deployRemoteRack(t: TestContext): Promise<RemoteRack> {
+/** Those that a test does without are not started. */
+export interface RackOptions {
+  readonly nodes?: readonly number[]
+  readonly pods?: readonly number[]
+}
+
+export async function deployRemoteRack(t: TestContext, options: RackOptions = {}): Promise<RemoteRack> {
+  const { nodes: serving = nodes, pods = [1, 2] } = options
   const id = `dr-${process.pid}-${Math.floor(Math.random() * 1e6)}-`
   const places = ['client', 'router', 'node0', 'node1', 'node2', 'pod1', 'pod2'] as const
   const folder = mkdtempSync(join(tmpdir(), 'dr-'))
@@ -61,38 +75,68 @@ export async function deployRemoteRack(t: TestContext): Promise<RemoteRack> {
   layCables(id, places, ip)
   const run: RemoteRack['run'] = (place, [program = '', ...args]) =>
     execFileSync('nsenter', [`--net=/run/netns/${id}${place}`, program, ...args], { encoding: 'utf8' })
-  const actors = Object.fromEntries(places.map((place) => [place, startActor(id + place)])) as Record<Place, Actor>
-  started.push(...Object.values(actors))
+  const running = new Map<Place, Actor>()
+  const actorAt = (place: Place): Actor => {
+    const actor = running.get(place) ?? startActor(id + place)
+    if (!running.has(place)) started.push(actor)
+    running.set(place, actor)
+    return actor
+  }
+  const actors = Object.defineProperties(
+    {},
+    Object.fromEntries(places.map((place) => [place, { get: () => actorAt(place), enumerable: true }])),
+  ) as RemoteRack['actors']
   const routeBy = (node: number): void => {
     for (const family of families)
       run('router', ['ip', 'route', 'replace', vips[family], 'via', nodeAddress[family](node)])
   }
-  for (const pod of ['pod1', 'pod2'] as const) await actors[pod].tell({ do: 'serve', port: 8080 })
-  const actorOf = (node: number): Actor => actors[`node${node}` as Place]
+  for (const pod of pods) await actorAt(`pod${pod}` as Place).tell({ do: 'serve', port: 8080 })
+  const actorOf = (node: number): Actor => actorAt(`node${node}` as Place)
+  const renew = async (node: number): Promise<void> => {
+    await actorOf(node).kill('SIGKILL')
+    running.delete(`node${node}` as Place)
+  }
+  const serveBy = (node: number, attach: 'tcx' | 'clsact', pods: readonly number[]): Promise<Served> =>
+    actorOf(node).tell<Served>({
+      do: 'datapath',
+      bpffs: bpffs[node] ?? '',
+      objectFile: buildBpf(),
+      attach,
+      interfaces: ['up0'],
+      frontends: frontendsFor(node, pods),
+      nodes: {
+        own: families.map((family) => nodeAddress[family](node)),
+        others: families.flatMap((family) => nodes.filter((n) => n !== node).map(nodeAddress[family])),
+      },
+    })
   return {
     actors,
     run,
     routeBy,
     serve: async (attach, pods) => {
-      for (const node of nodes)
-        await actorOf(node).tell({
-          do: 'datapath',
-          bpffs: bpffs[node] ?? '',
-          objectFile: buildBpf(),
-          attach,
-          interfaces: ['up0'],
-          frontends: frontendsFor(node, pods),
-          nodes: {
-            own: families.map((family) => nodeAddress[family](node)),
-            others: families.flatMap((family) => nodes.filter((n) => n !== node).map(nodeAddress[family])),
-          },
-        })
+      for (const node of serving) await serveBy(node, attach, pods)
+    },
+    succeed: async (node, attach, pods) => {
+      await renew(node)
+      return (await serveBy(node, attach, pods)).status
+    },
+    unload: async () => {
+      const removed: (readonly string[])[] = []
+      for (const node of serving) {
+        await renew(node)
+        removed.push(await actorOf(node).tell<readonly string[]>({ do: 'unload', bpffs: bpffs[node] ?? '' }))
+      }
+      return removed
     },
     change: async (pods) => {
-      for (const node of nodes) await actorOf(node).tell({ do: 'upsert', frontends: frontendsFor(node, pods) })
+      for (const node of serving) await actorOf(node).tell({ do: 'upsert', frontends: frontendsFor(node, pods) })
     },
     reasons: (node) => actorOf(node).tell({ do: 'reasons' }),
   }
+}
+
+interface Served {
+  readonly status: DatapathStatus
 }
 
 function frontendsFor(node: number, pods: readonly number[]): readonly Frontend[] {
@@ -161,4 +205,28 @@ function layCables(id: string, places: readonly Place[], ip: (...args: readonly 
     address(pod, 'eth0', ...families.map((family) => `${podAddress[family](n)}/${family === 'ipv6' ? 64 : 24}`))
     byDefault(pod, `10.${n}.0.1`, `fd00:10:${n}::1`)
   }
+}
+
+/** A new link hears its neighbors after a moment, and somebody has to ask first. */
+export async function reachable(rack: RemoteRack): Promise<void> {
+  for (const node of nodes)
+    for (const family of families)
+      rack.run('router', ['ping', '-c', '1', '-i', '0.2', '-w', '5', ownAddress[family](node)])
+  for (const router of ['198.51.100.1', '2001:db8:51:100::1'])
+    rack.run('client', ['ping', '-c', '1', '-i', '0.2', '-w', '5', router])
+  for (const pod of [1, 2])
+    for (const router of [`10.${pod}.0.1`, `fd00:10:${pod}::1`])
+      rack.run(`pod${pod}` as 'pod1', ['ping', '-c', '1', '-i', '0.2', '-w', '5', router])
+  await waitFor('the VIP', () => {
+    for (const family of families) rack.run('client', ['ping', '-c', '1', '-w', '5', vips[family]])
+    return true
+  })
+}
+
+/** Which pod a connection is with; it is the one that the client exchanges on from here on. */
+export async function connected(rack: RemoteRack, family: FamilyName): Promise<number> {
+  const greeting = await rack.actors.client.tell<string>({ do: 'connect', address: vips[family], port: 80 })
+  const [from = '', to = ''] = greeting.split(' ')
+  assert.ok(from === '198.51.100.7' || from === '2001:db8:51:100::7', `the pod sees the client: ${greeting}`)
+  return to.startsWith('10.1.') || to.startsWith('fd00:10:1:') ? 1 : 2
 }

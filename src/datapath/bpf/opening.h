@@ -102,6 +102,7 @@ __noinline int was_served_by(__u32 id, __u32 generation)
 	in.address = backend->address;
 	in.port = backend->port;
 	key = out_key_of(&passage->key, &in);
+	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		key.destination_port = client_port_after(passage->key.source_port, trial);
 		out = find_flow(&key);
@@ -202,7 +203,7 @@ static __always_inline bool find_former(const struct flow_key *out_key, const st
 	const struct flow *in;
 	bool is_opening;
 
-
+	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		key.source_port = client_port_before(out_key->destination_port, trial);
 		in = find_proved(&key);

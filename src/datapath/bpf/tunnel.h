@@ -25,8 +25,8 @@
 /* AF_INET and AF_INET6, whose header is one of the C library. */
 #define ADDRESSES_IPV4 2
 #define ADDRESSES_IPV6 10
-/* BPF_F_ADJ_ROOM_DECAP_L3_*, since Linux 6.3: of which family the packet is that comes out. Needed where the outer one
- * is of the other. */
+/* BPF_F_ADJ_ROOM_DECAP_L3_*, since Linux 6.3: of which family the packet is that comes out, where the outer one is of
+ * the other. */
 #define DECAP_IPV4 (1ULL << 7)
 #define DECAP_IPV6 (1ULL << 8)
 
@@ -258,17 +258,27 @@ __noinline int hand_on(struct __sk_buff *skb)
 	return FORWARDED;
 }
 
+static __always_inline bool shorten(struct __sk_buff *skb, __u32 octets, __u64 family)
+{
+	return !bpf_skb_adjust_room(skb, -(__s32)octets, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | family);
+}
+
 /* Takes the outer headers off; the packet in the map is the inner one then. */
 static __noinline bool take_off(struct __sk_buff *skb, struct packet *packet, __u32 octets, bool is_ipv6_inside)
 {
-	bool is_ipv6_outside = is_ipv6(packet);
 	__be16 ether_type = bpf_htons(is_ipv6_inside ? ETH_P_IPV6 : ETH_P_IP);
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+	__u32 longer = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
 
-	if (is_ipv6_inside != is_ipv6_outside)
-		flags |= is_ipv6_inside ? DECAP_IPV6 : DECAP_IPV4;
-	return !bpf_skb_adjust_room(skb, -(__s32)octets, BPF_ADJ_ROOM_MAC, flags) &&
-	       !bpf_skb_store_bytes(skb, 2 * ETH_ALEN, &ether_type, sizeof(ether_type), 0);
+	if (is_ipv6_inside == is_ipv6(packet)) {
+		if (!shorten(skb, octets, 0))
+			return false;
+	} else if (!shorten(skb, octets, is_ipv6_inside ? DECAP_IPV6 : DECAP_IPV4)) {
+		/* Linux before 6.3: the outer header becomes one of the other family, as long as that one's. */
+		if (bpf_skb_change_proto(skb, ether_type, 0) ||
+		    !shorten(skb, is_ipv6_inside ? octets + longer : octets - longer, 0))
+			return false;
+	}
+	return !bpf_skb_store_bytes(skb, 2 * ETH_ALEN, &ether_type, sizeof(ether_type), 0);
 }
 
 static __always_inline enum tunnelled times_of(__u8 flags)

@@ -1,0 +1,96 @@
+/**
+ * What runs in the machine of another kernel: our own loader, real sockets over two nodes, adoption, unloading. Each
+ * name is a cell of the matrix that kernels.test.ts prints: `ATTACH | FAMILY | CHECK`.
+ */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import koffi from 'koffi'
+import type { AttachMode } from '../../../src/datapath/datapath.ts'
+import { programInfo } from '../../../src/sys/bpf.ts'
+import { isTcxSupported } from '../../../src/sys/bpf-attach.ts'
+import { waitFor } from '../../wait.ts'
+import type { KernelDatapath } from '../../../src/datapath/kernel.ts'
+import { handedOn, translated } from '../cluster.ts'
+import { familyOf } from '../family.ts'
+import { frontendOf, ingress, kernelFixture, smallMaps } from '../fixture.ts'
+import { tcpFlag, tcpFrame } from '../frames.ts'
+import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
+
+/** What the kernel holds of programs and maps, whoever loaded them: in this machine nobody else does. */
+const libbpf = koffi.load('libbpf.so.1')
+const nextIds = ['prog', 'map'].map((kind) => libbpf.func(`int bpf_${kind}_get_next_id(uint32_t after, void *next)`))
+const isEmpty = (): boolean => nextIds.every((next) => Number(next(0, new Uint32Array(1))) < 0)
+
+let modes: readonly AttachMode[] = []
+
+test('any | both | loaded', (t: TestContext) => {
+  const fixture = kernelFixture(t)
+  const datapath = fixture.open()
+  modes = isTcxSupported(datapath.programs.ingress) ? ['tcx', 'clsact'] : ['clsact']
+  assert.equal(datapath.status.attach, modes[0], 'by itself it takes the better one')
+  for (const fd of Object.values(datapath.programs)) {
+    const { name, verifiedInstructions } = programInfo(fd)
+    t.diagnostic(`${name}: ${verifiedInstructions} instructions verified`)
+  }
+  takesOff(datapath)
+  // Larger maps of flows are taken over by programs that call those of before.
+  const said: string[] = []
+  fixture.open({ maxEntries: { ...smallMaps, openings: 2 * smallMaps.openings }, log: (text) => said.push(text) })
+  assert.match(said.join('\n'), /taking over/)
+  assert.doesNotMatch(said.join('\n'), /this kernel cannot/)
+})
+
+/** What another node handed on, of each family in each: before Linux 6.3 the kernel has no flags for the unlike ones. */
+function takesOff(datapath: KernelDatapath): void {
+  const [v4, v6] = [familyOf(''), familyOf('?ipv6')]
+  datapath.setNodes({ own: [v4.nodeAt(2), v6.nodeAt(2)], others: [v4.nodeAt(1), v6.nodeAt(1)] })
+  for (const { vip, client, podAt } of [v4, v6]) {
+    const backend = { address: podAt(5), port: 8080 }
+    datapath.upsert(frontendOf(vip, 80, [backend]))
+    for (const [index, { nodeAt }] of [v4, v6].entries()) {
+      const ends = { source: client, destination: vip, sourcePort: 40_000 + index, destinationPort: 80 }
+      const sent = tcpFrame({ ...ends, flags: tcpFlag.SYN, data: new Uint8Array(20).fill(1) })
+      const arrived = translated(ingress(datapath, handedOn(sent, { from: nodeAt(1), to: nodeAt(2), backend })))
+      assert.deepEqual([arrived.destination, arrived.isL4ChecksumRight, arrived.l3], [backend.address, true, 14])
+      assert.deepEqual([...arrived.payload.slice(-20)], [...sent.slice(-20)])
+    }
+  }
+}
+
+test('two nodes', async (t) => {
+  await waitFor('what the test before had to be freed', isEmpty)
+  const rack = await deployRemoteRack(t, { nodes: [0, 1], pods: [1] })
+  for (const attach of modes) {
+    await t.test(`${attach} | both | attached`, async () => {
+      await rack.serve(attach, [1])
+      rack.routeBy(0)
+      await reachable(rack)
+    })
+    for (const family of families) {
+      await t.test(`${attach} | ${family} | pod here`, () => isAnswered(rack, family, 1))
+      await t.test(`${attach} | ${family} | pod on another node`, () => isAnswered(rack, family, 0))
+    }
+    await t.test(`${attach} | both | taken over`, async () => {
+      // The node of the pod: it translates replies, and unwraps what the other one hands on.
+      assert.equal(await connected(rack, 'ipv6'), 1)
+      const { adopted, interfaces, problems } = await rack.succeed(1, attach, [1])
+      assert.deepEqual([adopted, interfaces, problems], [true, ['up0'], []])
+      assert.equal(await rack.actors.client.tell({ do: 'exchange', size: 3000 }), 3000, 'the connection of before')
+      assert.equal(await connected(rack, 'ipv4'), 1)
+    })
+    await t.test(`${attach} | both | unloaded`, async () => {
+      for (const removed of await rack.unload()) assert.ok(removed.length > 20, removed.join('\n'))
+      await waitFor('programs and maps to be freed', isEmpty)
+      assert.doesNotMatch(rack.run('node1', ['tc', 'qdisc', 'show', 'dev', 'up0']), /clsact/)
+    })
+  }
+})
+
+/** TCP and UDP by a node: the pod is at the second one. */
+async function isAnswered(rack: RemoteRack, family: (typeof families)[number], node: number): Promise<void> {
+  const { client } = rack.actors
+  rack.routeBy(node)
+  assert.equal(await connected(rack, family), 1)
+  assert.equal(await client.tell({ do: 'exchange', size: 20_000 }), 20_000)
+  assert.equal(await client.tell({ do: 'udp', address: vips[family], port: 80, size: 900 }), 900)
+}
