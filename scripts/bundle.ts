@@ -18,6 +18,11 @@ const unused: Plugin = {
     onResolve({ filter: /^(\.\/gen\/index\.js|socks|socks-proxy-agent|hpagent)$/ }, ({ path, resolveDir }) =>
       isClient.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
     )
+    // For commands that are programs of their own, of which there are none.
+    const isCommander = /[\\/]commander[\\/]lib$/
+    onResolve({ filter: /^node:child_process$/ }, ({ path, resolveDir }) =>
+      isCommander.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
+    )
     const isDispatcher = /[\\/]undici[\\/]lib[\\/]dispatcher$/
     onResolve({ filter: /^\.\/client-h1\.js$/ }, ({ path, resolveDir }) =>
       isDispatcher.test(resolveDir) ? { path, namespace: 'unused' } : undefined,

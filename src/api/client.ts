@@ -37,9 +37,6 @@ import type {
 } from './types.ts'
 import type { FlowQuery, FlowResponse } from './flow-types.ts'
 
-/** An import of the module brings fetch and WebSocket along, which take as long as all of a command. */
-const http = process.getBuiltinModule('node:http')
-
 export interface ApiLocation {
   readonly socket: string
   /** `http://127.0.0.1:9472`; wins over the socket. */
@@ -189,6 +186,9 @@ function unreachable({ socket, server }: ApiLocation, error: unknown): HeraldErr
 /** The answer once its head is there; it may take as long as something comes every {@link deadlineMs}. */
 function opened(location: ApiLocation, path: string, method: string): Promise<IncomingMessage> {
   const { socket, server } = location
+  // Loaded when something is asked: who becomes an agent asks nothing. An import of the module brings fetch and
+  // WebSocket along, which take as long as all of a command.
+  const http = process.getBuiltinModule('node:http')
   return new Promise((resolve, reject) => {
     const asked =
       server === undefined

@@ -174,6 +174,16 @@ test('an agent that cannot start says why and ends with the code of its fault', 
   assert.deepEqual([status, /--manifests \/nonexistent is not a folder/.test(stderr)], [1, true], stderr)
 })
 
+test('who becomes an agent has loaded neither HTTP nor sockets on the way', () => {
+  const told = `process.on('exit', () => console.error('loaded ' + process.moduleLoadList.join(' ')))`
+  const words = ['--import', `data:text/javascript,${told}`, herald, 'agent', '--help']
+  const { status, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+  const loaded = stderr.match(/^loaded (.*)$/m)?.[1] ?? ''
+  assert.match(loaded, / NativeModule (internal\/)?fs/)
+  assert.doesNotMatch(loaded, / NativeModule (http|child_process|dgram|crypto|tls)( |$)/)
+})
+
 test('the verbs that load more do so from files beside the command line', () => {
   const file = join(folder, 'manifests/node.yaml')
   assert.equal(spawnSync(process.execPath, [herald, 'validate', file]).status, 0)
