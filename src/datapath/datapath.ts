@@ -74,7 +74,7 @@ export interface MapUsage {
 export interface DropCount {
   readonly reason: string
   readonly family: 'ipv4' | 'ipv6'
-  readonly fate: 'answered' | 'refused' | 'dropped'
+  readonly fate: 'answered' | 'refused' | 'dropped' | 'held'
   readonly packets: number
 }
 

@@ -3,8 +3,11 @@
  * docs/operate.md has a row for each, compared by a test. Pure.
  */
 
-/** `answered`: as it should be. `refused`: nobody serves it, and the sender is told. `dropped`: without a word. */
-type Fate = 'answered' | 'refused' | 'dropped'
+/**
+ * `answered`: as it should be. `refused`: nobody serves it, and the sender is told. `dropped`: without a word. `held`:
+ * as it should be, too: a copy waits for others, or goes on.
+ */
+type Fate = 'answered' | 'refused' | 'dropped' | 'held'
 
 interface Reason {
   readonly fate: Fate
@@ -53,7 +56,9 @@ const table = {
   },
   fragment: {
     fate: 'dropped',
-    meaning: 'a later fragment whose first one was not seen here, or a ping in fragments',
+    meaning:
+      'a later fragment whose first one was not seen here, and which cannot be held: of more than 2047 octets, of ' +
+      'something else than TCP or UDP, or handed on by a node; or a ping in fragments',
     remedy: 'the MTU of the path; the hash of the router should leave ports out for fragments',
   },
   icmp_unmatched: {
@@ -111,6 +116,18 @@ const table = {
       'handed on by a node over a way that marked congestion (CE), and of a flow that takes no such mark: a drop is ' +
       'what it hears',
     remedy: 'the load of the links between the nodes',
+  },
+  fragment_held: {
+    fate: 'held',
+    meaning: 'a later fragment that came before its first one: a copy of it waits for that one',
+    remedy:
+      'nothing while `fragment_released` grows with it; what is not released is of datagrams whose first fragment ' +
+      'did not come here: the hash of the router should leave ports out for fragments',
+  },
+  fragment_released: {
+    fate: 'held',
+    meaning: 'a fragment that was held goes on behind the one in front of it',
+    remedy: 'nothing',
   },
 } as const satisfies Readonly<Record<string, Reason>>
 

@@ -24,6 +24,7 @@ import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
 import { type FormerOptions, leaveFormer } from './former.ts'
+import { type Pieces, sendPieces } from './pieces.ts'
 
 export type Command =
   | { readonly do: 'serve'; readonly port: number }
@@ -35,6 +36,7 @@ export type Command =
       readonly localPort?: number
     }
   | { readonly do: 'udp'; readonly address: string; readonly port: number; readonly size: number }
+  | { readonly do: 'pieces'; readonly pieces: Pieces }
   | { readonly do: 'connect'; readonly address: string; readonly port: number }
   | { readonly do: 'exchange'; readonly size: number }
   /** So many octets to the echo and back, each compared with what was sent. */
@@ -337,6 +339,8 @@ async function perform(command: Command): Promise<unknown> {
       return load
     case 'load-end':
       return endLoad()
+    case 'pieces':
+      return sendPieces(command.pieces)
     case 'reasons':
       return datapath?.reasons()
     case 'counters':

@@ -24,6 +24,7 @@ export const smallMaps = {
   connections: 4096,
   datagrams: 1024,
   fragments: 128,
+  held: 128,
   ranges: 1024,
   affinity: 1024,
   counters: 64,

@@ -108,6 +108,21 @@ function ipv4Packet(options: FrameOptions): readonly number[] {
   return [...new Uint8Array(header.buffer), ...options.payload]
 }
 
+/** What is in fragments of one packet, cut into pieces of so many octets. */
+export function cut(
+  payload: Uint8Array,
+  pieceBytes: number,
+  options: Partial<FrameOptions> & Pick<FrameOptions, 'source' | 'destination'>,
+): readonly Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  for (let at = 0; at < payload.length; at += pieceBytes) {
+    const isLast = at + pieceBytes >= payload.length
+    const fragment = at / 8 + (isLast ? 0 : moreFragments)
+    pieces.push(frame({ protocol: UDP, ...options, payload: payload.slice(at, at + pieceBytes), fragment }))
+  }
+  return pieces
+}
+
 export interface Endpoints {
   readonly source: string
   readonly destination: string

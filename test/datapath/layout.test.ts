@@ -67,6 +67,7 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
     tunnel: 'tunnel',
     node: 'node',
     forward: 'forward',
+    heldFragment: 'held_fragment',
     event: 'event',
     observation: 'observation',
     eventLimit: 'event_limit',

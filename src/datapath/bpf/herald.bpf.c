@@ -16,6 +16,7 @@
 #include "direct.h"
 #include "events.h"
 #include "flow.h"
+#include "fragments.h"
 #include "icmp.h"
 #include "opening.h"
 #include "outcome.h"
@@ -168,16 +169,26 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
  * with a verdict, or with the reason to refuse it. */
 static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 {
+	int answer;
+
 	if (!is_header_sound(skb, packet))
 		return drop(REASON_BAD_HEADER);
-	if (packet->position == LATER_FRAGMENT && !follow_first(packet))
-		return drop(REASON_FRAGMENT);
+	if (packet->position == LATER_FRAGMENT) {
+		answer = follow_or_hold(skb);
+		if (answer != HERE)
+			return answer;
+	}
 	if (is_icmp(packet))
 		return receive_icmp(skb);
 	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
 		return REFUSE + REASON_UNOWNED_PROTOCOL;
 	if (!parse_transport(skb, packet) || is_from_itself(packet))
 		return drop(REASON_BAD_HEADER);
+	if (packet->position != WHOLE) {
+		answer = release_next(skb);
+		if (answer != HERE)
+			return answer;
+	}
 	return serve(skb, packet);
 }
 

@@ -205,6 +205,20 @@ struct fragment {
 	__u32 protocol;
 };
 
+/* A later fragment that came before its first, by where its octets belong. */
+struct held_key {
+	struct fragment_key datagram;
+	__u32 offset;
+};
+
+/* More than Ethernet carries; a power of two. */
+#define HELD_OCTETS 2048
+
+struct held_fragment {
+	__u32 length; /* of what is held, from the IP header on */
+	__u8 octets[HELD_OCTETS];
+};
+
 /* What is read of a packet. It lies in a map and not on the stack, of which the programs have 512 octets in all; and of
  * what lies there a verifier remembers nothing, so that the paths by which it was read are one path behind. */
 struct packet {
@@ -308,6 +322,8 @@ enum reason {
 	REASON_UNKNOWN_SENDER,
 	REASON_BAD_TUNNEL,
 	REASON_CONGESTED,
+	REASON_FRAGMENT_HELD,
+	REASON_FRAGMENT_RELEASED,
 	REASON_COUNT,
 };
 

@@ -105,6 +105,22 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
+/* Whoever sends fragments of nothing evicts others from here, which are lost then as they would be without it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct held_key);
+	__type(value, struct held_fragment);
+} held SEC(".maps");
+
+/* The one that is being held. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct held_fragment);
+} held_draft SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

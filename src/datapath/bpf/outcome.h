@@ -23,7 +23,7 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 	if (outcome < DROPPED)
 		return outcome;
 	count_drop(reason, packet->family);
-	if (reason != REASON_ECHO_ANSWERED)
+	if (reason != REASON_ECHO_ANSWERED && reason != REASON_FRAGMENT_HELD)
 		tell_drop(reason, packet);
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
@@ -39,6 +39,10 @@ static __always_inline int finish_received(struct __sk_buff *skb, const struct p
 	if (outcome == FORWARDED) {
 		passage = bpf_map_lookup_elem(&passages, &first);
 		return bpf_redirect_neigh(passage ? passage->ifindex : 0, 0, 0, 0);
+	}
+	if (outcome == RELEASED) {
+		count_drop(REASON_FRAGMENT_RELEASED, packet->family);
+		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	}
 	verdict = finish(skb, packet, outcome);
 	if (outcome >= ANSWERED && packet->tunnelled && (!is_ipv6(packet) || packet->protocol == IPPROTO_TCP))

@@ -79,6 +79,7 @@ struct vlan {
 #define REASON_MASK 0xff
 #define HERE 0         /* a backend on this node serves it */
 #define FORWARDED 0x80 /* it is encapsulated, and leaves for another node */
+#define RELEASED 0x81  /* it has become a fragment that was held, and comes in by its interface */
 #define DROPPED 0x100
 #define ANSWERED 0x200 /* it has become the answer */
 #define REFUSE 0x400   /* nobody serves it: it is to be answered so */

@@ -46,7 +46,7 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     for (const [reason, count] of Object.entries(status.datapath.reasons))
       packets.inc({ reason }, growth.of(reason, count))
     for (const { reason, family, fate, packets: count } of status.datapath.drops)
-      if (fate !== 'answered') drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
+      if (fate !== 'answered' && fate !== 'held') drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
     growth.next()
     healthy.set(status.health === 'ok' ? 1 : 0)
     synced.set(status.source.synced ? 1 : 0)

@@ -1,0 +1,60 @@
+/** Sends a datagram as fragments in any order, past the stack of a place, whose order is always the right one. */
+import { createSocket } from 'node:dgram'
+import { checked, closeCall, interfaceIndex, libc } from '../../src/sys/libc.ts'
+import { sendCall } from '../../src/sys/socket.ts'
+import { cut, udpDatagram } from './frames.ts'
+
+export interface Pieces {
+  readonly device: string
+  /** The link address of the router. */
+  readonly destinationMac: readonly number[]
+  readonly source: string
+  readonly sourcePort: number
+  readonly destination: string
+  readonly destinationPort: number
+  readonly octets: number
+  readonly pieceBytes: number
+  readonly identification: number
+  readonly order: readonly number[]
+}
+
+const packetFamily = 17 // AF_PACKET
+const rawSocket = 3 // SOCK_RAW
+const socketCall = libc.func('int socket(int family, int type, int protocol)')
+const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)')
+
+function sendFrames(device: string, frames: readonly Uint8Array[]): void {
+  const fd = checked('socket', Number(socketCall(packetFamily, rawSocket, 0)))
+  try {
+    const address = new DataView(new ArrayBuffer(20))
+    address.setUint16(0, packetFamily, true)
+    address.setInt32(4, interfaceIndex(device), true)
+    checked('bind', Number(bindCall(fd, new Uint8Array(address.buffer), address.byteLength)))
+    for (const bytes of frames) checked('send', Number(sendCall(fd, bytes, bytes.length, 0)))
+  } finally {
+    closeCall(fd)
+  }
+}
+
+/** Resolves with what came back for it, or rejects after a second. */
+export function sendPieces(pieces: Pieces): Promise<string> {
+  const { source, destination, sourcePort, octets, pieceBytes, identification, destinationMac, order } = pieces
+  const data = Uint8Array.from({ length: octets }, (_, i) => (i * 7 + identification) & 255)
+  const frames = cut(udpDatagram({ ...pieces, data }), pieceBytes, {
+    ...{ source, destination, identification, destinationMac },
+  })
+  const socket = createSocket(source.includes(':') ? 'udp6' : 'udp4')
+  return new Promise<string>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('ETIMEDOUT')), 1_000)
+    socket
+      .once('message', (message) => resolve(message.equals(data) ? 'the same' : `another of ${message.length} octets`))
+      .once('error', reject)
+      .once('close', () => clearTimeout(timer))
+      .bind(sourcePort, () =>
+        sendFrames(
+          pieces.device,
+          order.map((n) => frames[n] ?? new Uint8Array()),
+        ),
+      )
+  }).finally(() => socket.close())
+}
