@@ -19,7 +19,12 @@ const modules = ['veth', 'bridge', 'sch_ingress', 'cls_bpf']
 const here = 'test/datapath'
 /** What runs in each machine. */
 const inside = [`${here}/kernels/inside.ts`]
-const alsoNeeded = [`${here}/kernels/first.ts`, `${here}/kernels/lines.ts`, `${here}/actor.ts`]
+const alsoNeeded = [
+  `${here}/kernels/first.ts`,
+  `${here}/kernels/lines.ts`,
+  `${here}/actor.ts`,
+  `${here}/socket-actor.ts`,
+]
 /** The compiler of the engine only costs an emulated processor. */
 const nodeFlags = ['--jitless', '--single-threaded']
 const checks = ['attached', 'pod here', 'pod on another node', 'taken over', 'unloaded']
@@ -91,6 +96,8 @@ function print(t: TestContext, { release }: Kernel, told: readonly Told[]): void
     t.diagnostic(
       `Linux ${release}  ${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
     )
+  const sockets = ['ipv4', 'ipv6'].map((family) => `${family} ${cell(told, 'socket', family, 'client of the node')}`)
+  t.diagnostic(`Linux ${release}  clients of the node, by their sockets: ${sockets.join(', ')}`)
   for (const { text } of told.filter(({ type }) => type === 'say')) t.diagnostic(`Linux ${release}  ${text}`)
 }
 

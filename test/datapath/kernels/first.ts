@@ -20,6 +20,7 @@ for (const [type, target] of [
   ['proc', '/proc'],
   ['sysfs', '/sys'],
   ['devtmpfs', '/dev'],
+  ['cgroup2', '/sys/fs/cgroup'],
   ['tmpfs', '/run'],
   ['tmpfs', '/tmp'],
 ] as const) {

@@ -14,6 +14,7 @@ import { handedOn, translated } from '../cluster.ts'
 import { familyOf } from '../family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps } from '../fixture.ts'
 import { tcpFlag, tcpFrame } from '../frames.ts'
+import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
 
 /** What the kernel holds of programs and maps, whoever loaded them: in this machine nobody else does. */
@@ -56,6 +57,30 @@ function takesOff(datapath: KernelDatapath): void {
     }
   }
 }
+
+test('sockets', async (t) => {
+  const pods = { ipv4: '10.1.1.5', ipv6: 'fd00:1::5' } as const
+  const world = await startSocketWorld(Object.values(pods))
+  const said: string[] = []
+  try {
+    const balancer = world.open({ log: (text) => said.push(text) })
+    const client = world.client()
+    for (const family of families)
+      await t.test(`socket | ${family} | client of the node`, async () => {
+        const [vip, pod] = [vips[family], pods[family]]
+        const ask = (): Promise<unknown> => client.run({ do: 'connect', name: family, address: vip, port: 80 })
+        for (const protocol of ['TCP', 'UDP'] as const) balancer.upsert(socketFrontend(vip, protocol, [pod]))
+        assert.deepEqual(await ask(), { peer: `${vip} 80`, by: `${pod} ${pod}` })
+        const answer = await client.run({ do: 'send', name: family, address: vip, port: 80 })
+        assert.deepEqual(answer, { from: `${vip} 80`, by: `${pod} ${pod}` })
+        balancer.upsert(socketFrontend(vip, 'TCP', []))
+        // Before 6.1 it is EPERM, and said so.
+        await assert.rejects(ask(), said.some((text) => /EPERM/.test(text)) ? /EPERM/ : /ECONNREFUSED/)
+      })
+  } finally {
+    await world.end()
+  }
+})
 
 test('two nodes', async (t) => {
   await waitFor('what the test before had to be freed', isEmpty)

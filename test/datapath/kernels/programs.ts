@@ -93,7 +93,7 @@ const places: Plugin = {
     onLoad({ filter: /\.ts$/, namespace: 'file' }, ({ path, suffix }) => {
       const url = JSON.stringify(`file://${join(guestRoot, relative(root, path))}${suffix}`)
       const contents = readFileSync(path, 'utf8')
-        .replaceAll(/new URL\('([\w.-]+)\.ts', import\.meta\.url\)/g, "new URL('$1.mjs', import.meta.url)")
+        .replaceAll(/new URL\('((?:\.\/)?[\w.-]+)\.ts', import\.meta\.url\)/g, "new URL('$1.mjs', import.meta.url)")
         .replaceAll('import.meta.url', url)
       return { contents, loader: 'ts' }
     })
