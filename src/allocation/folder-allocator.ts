@@ -182,7 +182,6 @@ export class FolderAllocator implements AddressSource {
   *#hold(changed: Changed): Work<void> {
     const recorded = yield* this.#book.peek()
     const answers = new Map<string, Settled>()
-    this.#ipam.begin()
     for (const [key, wish] of changed) {
       yield
       const had = this.#ipam.addressesOf(key)
@@ -202,7 +201,6 @@ export class FolderAllocator implements AddressSource {
       this.#put(key, { ...settled, answer: withPorts(answer, yield* this.#ipam.portsOf(key, owners)) })
       yield
     }
-    this.#ipam.commit()
     this.#postponed = new Set(changed.keys())
   }
 

@@ -84,11 +84,11 @@ export abstract class Holders {
 
   begin(): void {
     this.#journal = new Map()
-    this.#freed = new Set()
   }
 
   commit(): void {
     this.#journal = undefined
+    this.#freed = new Set()
   }
 
   *rollback(): Work<void> {

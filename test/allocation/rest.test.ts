@@ -373,3 +373,30 @@ test('who has an address by the word of another agent is told to who waits, also
   agent.put(request('third'))
   assert.equal(told(), '10.0.0.3 is recorded for default/y')
 })
+
+test('an address that comes free while nothing can be written goes to who waits for it when that is over', () => {
+  const ledger = new Ledger()
+  ledger.setPools([pool('p', ['10.0.0.0'])])
+  ledger.change({ a: { createdMs: 1 }, b: { createdMs: 2 } })
+  ledger.book.isBroken = true
+  ledger.change({ a: undefined })
+  ledger.book.isBroken = false
+  ledger.settle()
+  assert.equal(ledger.allocator.answerOf('default/b').addresses.join(), '10.0.0.0')
+})
+
+test('an address that another agent lets go of goes to who waits for any, also when that was told in vain', () => {
+  const book = new SharedBook()
+  const agent = new FolderAgent(book, [pool('p', ['10.0.0.0', '10.0.0.1'])])
+  agent.put(request('first'))
+  book.write(['x', '10.0.0.1'])
+  agent.put(request('b'))
+  assert.equal(agent.of('b'), '')
+  book.write(['x', undefined])
+  book.isBroken = true
+  agent.put(request('third', third))
+  assert.equal(agent.of('b'), '')
+  book.isBroken = false
+  agent.put(request('third', third))
+  assert.equal(agent.of('b'), '10.0.0.1')
+})
