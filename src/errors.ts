@@ -38,8 +38,8 @@ export const errorTable = {
     'Mount cgroup v2 (mount -t cgroup2 none DIR) and name it with --cgroup-root; in a pod, mount the /sys/fs/cgroup ' +
     'of the host.',
   ERR_MAP_FULL:
-    'Maps grow by themselves, up to a fiftieth of the memory each: remove Services, or give the node more memory. ' +
-    'What is programmed keeps being served.',
+    'Maps grow by themselves, up to a fiftieth of the memory each, that of tables to a sixteenth: remove Services, ' +
+    'ports or pods, or give the node more memory. What is programmed keeps being served.',
   ERR_READ_BACK: 'The kernel map does not hold what was written; the Service stays unannounced and is retried.',
   ERR_RECORDING: 'Give `herald replay` a file that `herald agent --record FILE` of the same version wrote.',
   ERR_LAB: 'See the step that failed; `npm run lab -- --check` prints the evidence it looked at.',
@@ -56,13 +56,20 @@ export class HeraldError extends Error {
   readonly hint: string
   /** Of the system call that failed, where one did. */
   readonly errno?: Errno
+  /** Of many that were to be written: so many were, before the one that failed. */
+  readonly written?: number
 
-  constructor(code: ErrorCode, message: string, options: ErrorOptions & { readonly errno?: Errno } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: ErrorOptions & { readonly errno?: Errno; readonly written?: number } = {},
+  ) {
     super(message, options)
     this.name = 'HeraldError'
     this.code = code
     this.hint = errorTable[code]
     if (options.errno !== undefined) this.errno = options.errno
+    if (options.written !== undefined) this.written = options.written
   }
 }
 

@@ -5,14 +5,17 @@
  *     wanted shrinks  1 withdraw            2 drain (routers converge, packets under way are still served)   3 remove
  *
  * What is to be done is a plan (reconcile/plan.ts); this file keeps what is wanted and what was done, and runs the
- * steps of dirty Services in bounded slices. Every step is idempotent, so a crash between any two converges: what an
- * earlier process left in the kernel is read at the start, is never removed before the first full set of wanted
- * Services is known, and then leaves through the same drain as everything else.
+ * steps of dirty Services. A plan is laid down when the turn of the loop is over, between two ports if need be, and
+ * gone on with in the next; what is wanted otherwise meanwhile cuts it, and the rest is planned anew. Every step is
+ * idempotent, so that a cut, or a crash, between any two converges: what an earlier process left in the kernel is read
+ * at the start, is never removed before the first full set of wanted Services is known, and then leaves through the
+ * same drain as everything else.
  *
  * PodCIDRs, and everything when nothing is programmed (`--datapath none`), are not gated.
  */
+import { allOf, goOn, type Work } from '../allocation/work.ts'
 import type { Clock } from '../clock/clock.ts'
-import type { Datapath, ProgrammedFrontend } from '../datapath/datapath.ts'
+import type { Datapath, ProgrammedFrontend, Upserted } from '../datapath/datapath.ts'
 import type { DesiredPodCidr, DesiredService, Frontend, Verdict } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { isHeld } from '../reconcile/frontends.ts'
@@ -22,9 +25,10 @@ import { Claims } from './claims.ts'
 import { Drains } from './drains.ts'
 import type { Faults } from './faults.ts'
 import { PrefixTable } from './prefix-table.ts'
+import { ProgrammingFailures, type RetryTimes } from './programming-failures.ts'
 
 export interface OrderPorts {
-  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'read' | 'upsert' | 'remove'>
+  readonly datapath: Pick<Datapath, 'status' | 'readAll' | 'read' | 'upsertAll' | 'remove'>
   readonly clock: Clock
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** Posts to the speaker; what is posted is in force until it is replaced. */
@@ -35,22 +39,31 @@ export interface OrderPorts {
   trace?(step: string): void
 }
 
-export interface OrderTimes {
+export interface OrderTimes extends RetryTimes {
   /** How long a withdrawn address is still served. */
   readonly drainMs: number
-  /** First wait after a failed write; doubles up to `retryMaxMs`. */
-  readonly retryMs: number
-  readonly retryMaxMs: number
 }
 
-const noPrefixes: ReadonlySet<string> = new Set()
+const retryRemedy = 'It is retried; `herald status` shows the fill of the maps'
+const roomRemedy =
+  'Give it fewer ports, pods or source ranges, or the node more memory; it is retried, and what is served stays. ' +
+  '`herald status` shows the fill of the maps'
+
+/** By Service: the first error, and all that was refused. */
+type Failures = Map<string, { readonly error: unknown; readonly steps: Program[] }>
+
+type Program = Extract<Step, { readonly do: 'program' }>
+
 /** Of a slice on average: one Service may have a thousand. */
 const portsPerService = 4
+/** A turn takes no longer than this and one write. */
+const turnMs = 6
+/** Ports, and backends of them, that are written in a row: some milliseconds. */
+const [portsInARow, backendsInARow] = [32, 256]
 const podCidrOwner = '\u0000podCIDR'
 
 export class Order {
   readonly #ports: OrderPorts
-  readonly #times: OrderTimes
   readonly #isGated: boolean
   #isServing: boolean
   readonly #wanted = new Map<string, DesiredService>()
@@ -58,10 +71,19 @@ export class Order {
   readonly #held = new Map<string, ProgrammedFrontend>()
   readonly #claims = new Claims()
   readonly #dirty = new Set<string>()
+  /** The plan that is being run, and its Services that are not done with. */
+  #underWay: Work<void> | undefined
+  readonly #unfinished = new Set<string>()
+  /** Prefixes to post when the turn is over. */
+  readonly #touched = new Set<string>()
+  /** Those that a Service of the plan gave up for another one of it: they stay until that one announces them. */
+  readonly #released = new Set<string>()
+  /** By Service: frontends that it was not announced with yet. */
+  readonly #added = new Map<string, Set<string>>()
+  /** Some of them were removed since the last row was written. */
+  #hasTakenBack = false
   readonly #drains: Drains
-  readonly #failures = new Map<string, { readonly message: string; readonly attempts: number }>()
-  /** By Service: the fault that it is part of. */
-  readonly #faultOf = new Map<string, string>()
+  readonly #failures: ProgrammingFailures
   readonly #announced = new PrefixTable()
   readonly #view: PlanView
   /** Where {@link audit} goes on. */
@@ -69,11 +91,17 @@ export class Order {
 
   constructor(ports: OrderPorts, times: OrderTimes) {
     this.#ports = ports
-    this.#times = times
     this.#isGated = ports.datapath.status.kind !== 'none'
     this.#isServing = ports.datapath.status.interfaces.length > 0
     for (const frontend of ports.datapath.readAll()) this.#held.set(frontend.id, frontend)
-    this.#drains = new Drains(ports.clock, times, (id) => this.#remove(id))
+    this.#drains = new Drains(ports.clock, times, (id) => {
+      this.#cut()
+      return this.#remove(id)
+    })
+    this.#failures = new ProgrammingFailures(ports, times, (key) => {
+      this.#dirty.add(key)
+      ports.wake()
+    })
     const isServing = (): boolean => this.#isServing
     this.#view = {
       isGated: this.#isGated,
@@ -90,7 +118,7 @@ export class Order {
   }
 
   get pending(): number {
-    return this.#dirty.size
+    return this.#dirty.size + this.#unfinished.size
   }
 
   get held(): ReadonlyMap<string, ProgrammedFrontend> {
@@ -121,15 +149,19 @@ export class Order {
 
   /** Takes the wanted state of some Services; `undefined` is a Service that is gone. */
   want(services: ReadonlyMap<string, DesiredService | undefined>): void {
+    const cut = services.size > 0 ? this.#cut() : []
     for (const [key, service] of services) {
       if (service === undefined) {
         this.#wanted.delete(key)
-        this.#setFault(key, undefined)
+        this.#added.delete(key)
+        this.#failures.clear(key)
       } else this.#wanted.set(key, service)
       this.#claims.want(key, service?.frontends.map(({ id }) => id) ?? [])
       this.#dirty.add(key)
-      this.#failures.delete(key)
+      this.#failures.forget(key)
     }
+    // Behind those that have waited and those that come now.
+    for (const key of cut) if (!services.has(key) && this.#dirty.delete(key)) this.#dirty.add(key)
     if (this.#dirty.size > 0) this.#ports.wake()
   }
 
@@ -142,6 +174,7 @@ export class Order {
   /** Whether our programs are on an uplink: without, no Service is announced, and what is held stays in the kernel. */
   setServing(isServing: boolean): void {
     if (!this.#isGated || isServing === this.#isServing) return
+    this.#cut()
     this.#isServing = isServing
     for (const [key, { routes }] of this.#wanted) if (routes.length > 0) this.#dirty.add(key)
     if (this.#dirty.size > 0) this.#ports.wake()
@@ -166,7 +199,7 @@ export class Order {
   #auditOne(id: string): void {
     const { datapath, faults } = this.#ports
     const [held, owner] = [this.#held.get(id), this.#claims.owner(id)]
-    if (held === undefined || owner === undefined || this.#dirty.has(owner)) return
+    if (held === undefined || owner === undefined || this.#isWorkedOn(owner)) return
     const found = datapath.read(id)
     if (isHeld(held, found)) return faults.clear('edited', id)
     faults.raise('edited', id, 'somebody else changed the maps of the kernel: it is written again')
@@ -177,11 +210,28 @@ export class Order {
 
   /** After the first full set of wanted Services was run: what the kernel holds beyond it may drain. */
   releaseLeftovers(): void {
-    for (const step of planLeftovers(this.#held.keys(), this.#view)) this.#run(step)
+    for (const step of planLeftovers(this.#held.keys(), this.#view)) if (step.do !== 'program') this.#run(step)
   }
 
-  /** Works on at most `limit` dirty Services, fewer of many ports, and those that succeed them; true when some are left. */
+  #isWorkedOn(service: string): boolean {
+    return this.#dirty.has(service) || this.#unfinished.has(service)
+  }
+
+  /**
+   * Goes on with the plan that was laid down, or makes one for at most `limit` dirty Services, fewer of many ports, and
+   * those that succeed them; true when something is left.
+   */
   run(limit: number): boolean {
+    const { clock } = this.#ports
+    const endMs = clock.monotonic() + turnMs
+    this.#underWay ??= this.#planned(limit)
+    if (this.#underWay === undefined) return false
+    if (goOn(this.#underWay, () => clock.monotonic() >= endMs) !== undefined) this.#underWay = undefined
+    this.#postTouched()
+    return this.#underWay !== undefined || this.pending > 0
+  }
+
+  #planned(limit: number): Work<void> | undefined {
     const asked: string[] = []
     let ports = 0
     for (const key of this.#dirty) {
@@ -189,20 +239,36 @@ export class Order {
       asked.push(key)
       ports += this.#wanted.get(key)?.frontends.length ?? 0
     }
-    if (asked.length === 0) return false
+    if (asked.length === 0) return undefined
     const { services, steps } = planServices(asked, this.#view)
-    for (const key of services) this.#dirty.delete(key)
-    const touched = new Set<string>()
-    for (const part of partsOf(steps)) this.#runPart(part, touched)
-    for (const key of services) this.#claims.settle(key)
-    this.#post(touched)
-    return this.#dirty.size > 0
+    for (const key of services) {
+      this.#dirty.delete(key)
+      this.#unfinished.add(key)
+    }
+    return this.#carryOut(steps)
+  }
+
+  /**
+   * What is not done of the plan under way is planned anew; a hand-over of prefixes is finished first. Answers the
+   * Services that are left.
+   */
+  #cut(): readonly string[] {
+    const plan = this.#underWay
+    if (plan === undefined) return []
+    this.#underWay = undefined
+    if (this.#released.size > 0) allOf(plan)
+    else plan.return()
+    const left = [...this.#unfinished]
+    for (const key of left) this.#dirty.add(key)
+    this.#unfinished.clear()
+    this.#postTouched()
+    return left
   }
 
   /** The part of a Service's chain of reasons that this file knows. */
   verdict(key: string): Verdict {
     const service = this.#wanted.get(key)
-    const failure = this.#failures.get(key)
+    const failure = this.#failures.of(key)
     const no = (code: Verdict['code'], message: string, remedy: string): Verdict => ({
       step: 'programmed',
       ok: false,
@@ -214,7 +280,7 @@ export class Order {
     if (!this.#isGated)
       return yes('NotGated', 'Nothing is programmed (--datapath none): the cluster serves the address itself')
     if (failure !== undefined)
-      return no('ProgrammingFailed', failure.message, 'It is retried; `herald status` shows the fill of the maps')
+      return no('ProgrammingFailed', failure.message, failure.code === 'ERR_MAP_FULL' ? roomRemedy : retryRemedy)
     const frontends = service?.frontends ?? []
     const taken = frontends.find(({ id }) => (this.#claims.owner(id) ?? key) !== key)
     if (taken !== undefined)
@@ -238,53 +304,95 @@ export class Order {
     return isHeld(frontend, this.#held.get(frontend.id))
   }
 
-  /** Steps of a Service that stand or fall together, or a step that stands alone. */
-  #runPart({ service, steps }: Part, touched: Set<string>): void {
-    const added: string[] = []
-    let failure: unknown
-    for (const step of steps) {
-      const isNew = step.do === 'program' && !this.#held.has(step.frontend.id)
-      try {
-        if (step.do !== 'announce' || failure === undefined) for (const prefix of this.#run(step)) touched.add(prefix)
-        if (isNew) added.push(step.frontend.id)
-      } catch (error) {
-        // One frontend that fails does not keep the others from it.
-        if (step.do !== 'program') throw error
-        failure ??= error
-      }
-    }
-    if (service !== undefined) this.#programmed(service, failure, added)
+  /** Withdrawals, and what is given up, in one go; then Service by Service what grows. */
+  *#carryOut(steps: readonly Step[]): Work<void> {
+    const parts = partsOf(steps)
+    for (const { service, steps: some } of parts)
+      for (const step of service === undefined ? some : []) if (step.do !== 'program') this.#run(step)
+    yield* this.#grow(parts)
+    for (const key of this.#unfinished) this.#claims.settle(key)
+    this.#unfinished.clear()
+    for (const prefix of this.#released) this.#touched.add(prefix)
+    this.#released.clear()
   }
 
-  /**
-   * One step of a plan; answers prefixes to post at its end. Throws when a frontend cannot be written and read back.
-   */
-  #run(step: Step): ReadonlySet<string> {
+  /** Writes in rows, of several Services where they are small; each is announced when its last port was written. */
+  *#grow(parts: readonly Part[]): Work<void> {
+    const failures: Failures = new Map()
+    let row: Program[] = []
+    let written: Part[] = []
+    try {
+      for (const part of parts) {
+        if (part.service === undefined) continue
+        for (const step of part.steps) {
+          if (step.do === 'keep') this.#run(step)
+          if (step.do !== 'program') continue
+          row.push(step)
+          if (!isEnough(row)) continue
+          this.#write(row, failures)
+          row = []
+          yield
+        }
+        written.push(part)
+        if (row.length > 0) continue
+        for (const each of written) yield* this.#finish(each, failures)
+        written = []
+      }
+      this.#write(row, failures)
+      for (const each of written) yield* this.#finish(each, failures)
+    } finally {
+      // Cut: who failed waits as if the plan had come to its end.
+      for (const [service, { error }] of failures) {
+        this.#unfinished.delete(service)
+        this.#failures.add(service, error)
+      }
+    }
+  }
+
+  /** The last port of a Service was written, or was not. */
+  *#finish({ service = '', steps }: Part, failures: Failures): Work<void> {
+    const refused = failures.get(service)?.steps
+    if (refused !== undefined && this.#hasTakenBack && failures.delete(service)) this.#write(refused, failures)
+    const failure = failures.get(service)
+    failures.delete(service)
+    this.#unfinished.delete(service)
+    this.#claims.settle(service)
+    // What was served and announced before a failure stays so; the rest waits for the retry.
+    if (failure !== undefined) {
+      this.#failures.add(service, failure.error)
+      return yield* this.#takeBack(service)
+    }
+    for (const step of steps) if (step.do === 'announce') this.#run(step)
+    this.#added.delete(service)
+    this.#failures.clear(service)
+    yield
+  }
+
+  /** One step of a plan; those that program are written in rows. */
+  #run(step: Exclude<Step, Program>): void {
     if (step.do !== 'keep') this.#ports.trace?.(formatStep(step))
     switch (step.do) {
       case 'withdraw':
-        this.#post(this.#announced.drop(step.service, new Set(step.prefixes)))
-        return noPrefixes
+        return this.#post(this.#announced.drop(step.service, new Set(step.prefixes)))
       case 'release':
-        return this.#announced.drop(step.service, new Set(step.prefixes))
+        for (const prefix of this.#announced.drop(step.service, new Set(step.prefixes))) this.#released.add(prefix)
+        return
       case 'announce':
-        return this.#announced.set(step.service, step.routes)
+        for (const prefix of this.#announced.set(step.service, step.routes)) {
+          this.#released.delete(prefix)
+          this.#touched.add(prefix)
+        }
+        return
       case 'hand over':
-        this.#claims.own(step.frontend, step.to)
-        return noPrefixes
+        return this.#claims.own(step.frontend, step.to)
       case 'drain':
         this.#claims.own(step.frontend, undefined)
         // What nobody owns is not looked at any more.
         this.#ports.faults.clear('edited', step.frontend)
         if (this.#held.has(step.frontend)) this.#drains.add(step.frontend)
-        return noPrefixes
+        return
       case 'keep':
         if (step.why === 'Held') this.#own(step.what, step.service)
-        return noPrefixes
-      case 'program':
-        this.#own(step.frontend.id, step.service)
-        this.#write(step.frontend)
-        return noPrefixes
     }
   }
 
@@ -294,50 +402,46 @@ export class Order {
     this.#ports.faults.clear('remove', frontend)
   }
 
-  #write(frontend: Frontend): void {
-    const found = this.#ports.datapath.upsert(frontend)
-    if (!isHeld(frontend, found)) {
+  /** One frontend that fails does not keep the others from it. */
+  #write(row: readonly Program[], failures: Failures): void {
+    this.#hasTakenBack = false
+    for (const step of row) {
+      this.#ports.trace?.(formatStep(step))
+      this.#own(step.frontend.id, step.service)
+    }
+    const results = row.length === 0 ? [] : this.#ports.datapath.upsertAll(row.map(({ frontend }) => frontend))
+    for (const [n, step] of row.entries()) {
+      try {
+        this.#written(step, results[n])
+      } catch (error) {
+        const known = failures.get(step.service)
+        if (known === undefined) failures.set(step.service, { error, steps: [step] })
+        else known.steps.push(step)
+      }
+    }
+  }
+
+  #written({ service, frontend }: Program, result: Upserted | undefined): void {
+    if (result !== undefined && 'error' in result) throw result.error
+    if (result === undefined || !isHeld(frontend, result.held))
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the kernel does not hold the backends that were written`)
+    if (!this.#held.has(frontend.id)) {
+      const added = this.#added.get(service) ?? new Set()
+      this.#added.set(service, added.add(frontend.id))
     }
-    this.#held.set(frontend.id, found)
+    this.#held.set(frontend.id, result.held)
   }
 
-  /** What was served and announced before a failure stays so; the rest waits for the retry. */
-  #programmed(key: string, failure: unknown, added: readonly string[]): void {
-    const code = failure instanceof HeraldError ? failure.code : 'ERR_SYSCALL'
-    this.#setFault(key, failure === undefined ? undefined : { key: `program ${code}`, message: messageOf(failure) })
-    if (failure === undefined) {
-      this.#failures.delete(key)
-      return
+  /** No router sends here yet, and the room of these ports may be all that another Service lacks. */
+  *#takeBack(key: string): Work<void> {
+    const added = this.#added.get(key) ?? []
+    if (this.#announced.routesOf(key).length > 0) return
+    for (const id of added) {
+      if (this.#remove(id)) this.#hasTakenBack = true
+      else this.#drains.add(id)
+      yield
     }
-    this.#retry(key, messageOf(failure))
-    // No router sends here yet, and the room of these ports may be all that another Service lacks.
-    if (this.#announced.routesOf(key).length === 0) for (const id of added) if (!this.#remove(id)) this.#drains.add(id)
-  }
-
-  /** A Service has at most one fault: that of its last failure. */
-  #setFault(service: string, fault: { readonly key: string; readonly message: string } | undefined): void {
-    const { faults } = this.#ports
-    const before = this.#faultOf.get(service)
-    if (before !== undefined && before !== fault?.key) {
-      this.#faultOf.delete(service)
-      faults.clear(before, service)
-    }
-    if (fault === undefined) return
-    this.#faultOf.set(service, fault.key)
-    faults.raise(fault.key, service, fault.message)
-  }
-
-  #retry(key: string, message: string): void {
-    const attempts = (this.#failures.get(key)?.attempts ?? 0) + 1
-    const failure = { message, attempts }
-    this.#failures.set(key, failure)
-    this.#ports.clock.after(Math.min(this.#times.retryMs * 2 ** (attempts - 1), this.#times.retryMaxMs), () => {
-      // Done, or failed anew since: then the newer failure's timer is the one that counts.
-      if (this.#failures.get(key) !== failure) return
-      this.#dirty.add(key)
-      this.#ports.wake()
-    })
+    this.#added.delete(key)
   }
 
   /** False when it failed: an address that still answers, tried again by whoever asked. */
@@ -354,9 +458,19 @@ export class Order {
     return true
   }
 
+  #postTouched(): void {
+    this.#post(this.#touched)
+    this.#touched.clear()
+  }
+
   #post(prefixes: ReadonlySet<string>): void {
     if (prefixes.size > 0) this.#ports.announce([...prefixes].map((prefix) => this.#announced.merged(prefix)))
   }
+}
+
+function isEnough(row: readonly Program[]): boolean {
+  const backends = row.reduce((sum, { frontend }) => sum + frontend.backends.length, 0)
+  return row.length >= portsInARow || backends >= backendsInARow
 }
 
 interface Part {

@@ -15,7 +15,7 @@ export interface ServiceParts {
   readonly datapath: Pick<Datapath, 'counters'>
 }
 
-/** Ports, backends and source ranges on one page, or those of one Service, which may have a million. */
+/** Ports, backends and source ranges on one page, or those of one port: a Service may have a million. */
 const maxPageParts = 50_000
 /** A backend whose counters are read costs as much as so many others. */
 const countedParts = 5
@@ -31,28 +31,53 @@ export interface ServiceCounts {
   readonly families: Set<string>
 }
 
-/** By name; `continue` is the name of the last one. */
-export function servicesPage(parts: ServiceParts, { limit, continue: after }: PageQuery): Page<ServiceView> {
+/**
+ * By name; `continue` is the name of the last one, and how many of its frontends were shown where that were not all: a
+ * Service that is larger than a page comes in several items, one after the other.
+ */
+export function servicesPage(parts: ServiceParts, { limit, continue: token }: PageQuery): Page<ServiceView> {
   const { services } = parts.agent.order
-  const { keys, isMore } = firstKeys(services.keys(), limit, after)
+  const begun = beginningOf(token)
+  const { keys, isMore } = firstKeys(services.keys(), begun.shown > 0 ? limit - 1 : limit, begun.key)
   const items: ServiceView[] = []
-  let shown = 0
-  for (const key of keys) {
+  let room = maxPageParts
+  for (const [key, from] of [[begun.key, begun.shown] as const, ...keys.map((each) => [each, 0] as const)]) {
     const service = services.get(key)
-    shown += service === undefined ? 0 : partsOf(service)
-    if (shown > maxPageParts && items.length > 0) return { items, continue: items.at(-1)?.service ?? key }
-    if (service !== undefined) items.push(serviceView(parts, service))
+    if (service === undefined || (key === begun.key && from === 0)) continue
+    const all = service.frontends.length
+    const { until, size } = fittingIn(service, from, room)
+    const isWhole = until >= all
+    // What fits into a page of its own begins one.
+    if (!isWhole && items.length > 0 && fittingIn(service, 0, maxPageParts).until >= all)
+      return { items, continue: items.at(-1)?.service ?? key }
+    if (from === 0 || until > from) items.push(serviceView(parts, service, from, until))
+    if (!isWhole) return { items, continue: `${key} ${until}` }
+    room -= size
   }
-  const last = keys.at(-1)
-  return isMore && last !== undefined ? { items, continue: last } : { items }
+  const last = keys.at(-1) ?? begun.key
+  return isMore ? { items, continue: last } : { items }
 }
 
-function partsOf({ frontends }: DesiredService): number {
-  return frontends.reduce(
-    (sum, { backends, resting, sources }) =>
-      sum + 1 + partsOfBackends(backends.length + (resting?.length ?? 0)) + (sources?.length ?? 0),
-    0,
-  )
+/** The Service at which the page before ended, and how many of its frontends it had; 0: all of them. */
+function beginningOf(token = ''): { readonly key: string; readonly shown: number } {
+  const [, key = token, shown = '0'] = /^(.*) (\d{1,9})$/.exec(token) ?? []
+  return { key, shown: Number(shown) }
+}
+
+/** How many frontends, from one on, find room: one at least where there is one. */
+function fittingIn(
+  { frontends }: DesiredService,
+  from: number,
+  room: number,
+): { readonly until: number; readonly size: number } {
+  let [until, size] = [from, 0]
+  for (const { backends, resting, sources } of frontends.slice(from)) {
+    const more = 1 + partsOfBackends(backends.length + (resting?.length ?? 0)) + (sources?.length ?? 0)
+    if (until > from && size + more > room) break
+    size += more
+    until++
+  }
+  return { until, size }
 }
 
 function partsOfBackends(count: number): number {
@@ -101,7 +126,7 @@ export async function countServices(parts: ServiceParts): Promise<ServiceCounts>
   return { total, states, routes, families }
 }
 
-function serviceView(parts: ServiceParts, service: DesiredService): ServiceView {
+function serviceView(parts: ServiceParts, service: DesiredService, from: number, until: number): ServiceView {
   return {
     service: service.key,
     addresses: [...service.addresses],
@@ -109,7 +134,7 @@ function serviceView(parts: ServiceParts, service: DesiredService): ServiceView 
     state: stateOf(parts, service),
     externalTrafficPolicy: service.externalTrafficPolicy,
     remoteBackends: service.remoteBackends,
-    frontends: service.frontends.map((frontend) => frontendView(parts, frontend)),
+    frontends: service.frontends.slice(from, until).map((frontend) => frontendView(parts, frontend)),
     verdicts: serviceVerdicts(parts, service),
   }
 }

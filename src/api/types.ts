@@ -175,7 +175,9 @@ export const serviceSchema = z.object({
     .describe('Programmed: in the kernel, at no peer. Pending: on its way to the kernel. NotServed: a verdict says no'),
   externalTrafficPolicy: z.string().describe('Cluster or Local'),
   remoteBackends: z.number().describe('Usable endpoints on other nodes, served or not'),
-  frontends: z.array(frontendSchema).describe('One per address, protocol and port'),
+  frontends: z
+    .array(frontendSchema)
+    .describe('One per address, protocol and port; of a very large Service some, the next item has more'),
   verdicts: z.array(verdictSchema).describe('The chain of reasons, one step after the other'),
 })
 

@@ -25,23 +25,32 @@ function servicesTable(isWide: boolean): (page: readonly ServiceView[]) => strin
     'Packets In/Out',
     ...(isWide ? ['Pool', 'Reason'] : []),
   ])
-  return (page) => table.page(page.flatMap((service) => serviceRows(service, isWide)))
+  let last: string | undefined
+  return (page) =>
+    table.page(
+      page.flatMap((service) => {
+        const isMore = service.service === last
+        last = service.service
+        return serviceRows(service, isWide, isMore)
+      }),
+    )
 }
 
-function serviceRows(service: ServiceView, isWide: boolean): string[][] {
+/** `isMore`: a large Service comes in parts, of which this is not the first. */
+function serviceRows(service: ServiceView, isWide: boolean, isMore: boolean): string[][] {
   const reason = service.verdicts.find((verdict) => !verdict.ok)?.message ?? '-'
   const wide = isWide ? [service.pool ?? '-', reason] : []
   if (service.frontends.length === 0)
     return [[service.service, service.addresses.join(',') || '-', service.state, '-', '-', '-', ...wide]]
   return service.frontends.flatMap((frontend, i) => [
     [
-      i === 0 ? service.service : '',
+      i === 0 && !isMore ? service.service : '',
       frontend.id,
-      i === 0 ? service.state : '',
+      i === 0 && !isMore ? service.state : '',
       isWide ? String(frontend.backends.length) : frontend.backends.map(backendText).join(',') || '-',
       String(frontend.newConnections),
       trafficText(frontend),
-      ...(i === 0 ? wide : wide.map(() => '')),
+      ...(i === 0 && !isMore ? wide : wide.map(() => '')),
     ],
     ...(isWide ? frontend.backends.map(backendRow) : []),
   ])

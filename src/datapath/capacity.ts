@@ -6,6 +6,8 @@ const memoryPerConnection = 8_192
 const [leastFlows, mostFlows] = [1 << 16, 1 << 23]
 /** What any other map may take at most, as a part of the memory. */
 const share = 0.02
+/** Of the Maglev tables: a thousand ports with a hundred pods each take 131 MB, and twice that once they have changed. */
+const tablesShare = 1 / 16
 const leastEntries = 1 << 14
 /** The links of an entry of a hash, and its place in the buckets. */
 const hashEntryBytes = 64
@@ -38,7 +40,7 @@ export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<R
     const { kind, keyBytes, valueBytes, maxEntries } = mapShapes[name]
     const entryBytes =
       kind === 'memory' ? valueBytes : hashEntryBytes + keyBytes + valueBytes * (kind === 'perCpu' ? cpus : 1)
-    const most = between(leastEntries, (memoryBytes * share) / entryBytes, 2 ** 26)
+    const most = between(leastEntries, (memoryBytes * (name === 'tables' ? tablesShare : share)) / entryBytes, 2 ** 26)
     return { entries: Math.min(maxEntries, most), most }
   }
   return Object.fromEntries([

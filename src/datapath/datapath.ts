@@ -5,7 +5,7 @@
  *                                                          '-> a backend elsewhere: encapsulated, to its node
  *     reply      --tc egress---> connection entry --> source back to VIP:port
  *
- * All calls are synchronous and bounded: a write is one bpf(2) call or a small batch. Failures throw HeraldError
+ * All calls are synchronous and bounded: a write is one bpf(2) call or a batch of them. Failures throw HeraldError
  * (ERR_MAP_FULL, ERR_SYSCALL, ERR_READ_BACK); a failed call leaves what was served before in force.
  */
 import type { Backend, Frontend, Protocol, SourceRange } from '../desired/model.ts'
@@ -29,6 +29,9 @@ export interface ProgrammedFrontend {
   readonly affinitySec?: number
   readonly serviceId: number
 }
+
+/** What was read back, or why it was not written. */
+export type Upserted = { readonly held: ProgrammedFrontend } | { readonly error: unknown }
 
 export interface TrafficCounters {
   readonly packetsIn: number
@@ -107,6 +110,11 @@ export interface Datapath {
    * answers with what was read back.
    */
   upsert(frontend: Frontend): ProgrammedFrontend
+  /**
+   * The same for many, in their order: what they write into one map goes to the kernel in a row. One that fails keeps
+   * no other from it. Never throws.
+   */
+  upsertAll(frontends: readonly Frontend[]): readonly Upserted[]
   /** Removes frontend, then the VIP when it was the last one on it. Idempotent. */
   remove(id: string): void
   counters(id: string): FrontendCounters | undefined
@@ -162,4 +170,13 @@ export interface SocketBalancer {
   usage(): readonly MapUsage[]
   /** Lets go of file descriptors; pins stay and sockets are served. */
   close(): void
+}
+
+/** What came of writing one. */
+export function upserted(write: () => ProgrammedFrontend): Upserted {
+  try {
+    return { held: write() }
+  } catch (error) {
+    return { error }
+  }
 }

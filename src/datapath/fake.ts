@@ -1,6 +1,6 @@
 /** The datapath in memory: the same tables over maps that are as bounded and as particular as the kernel's. Pure. */
 import { HeraldError } from '../errors.ts'
-import type { Datapath, DatapathProblem } from './datapath.ts'
+import { type Datapath, type DatapathProblem, upserted } from './datapath.ts'
 import { schema, type MapName } from './layout.ts'
 import { MemoryMaps } from './memory-maps.ts'
 import { servedOver } from './served.ts'
@@ -30,6 +30,7 @@ const fewEntries = { addresses: 4096, frontends: 1024, backends: 4096, tables: 1
 
 export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatapath {
   const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
+  const served = servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n })
   let interfaces = [...(options.interfaces ?? [])]
   const refused = new Set<string>()
   const problems: DatapathProblem[] = []
@@ -37,7 +38,11 @@ export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatap
     maps,
     refused,
     problems,
-    ...servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n }),
+    ...served,
+    upsertAll: (frontends) => {
+      const together = served.upsertTogether(frontends)
+      return frontends.map((frontend, n) => upserted(() => together[n] ?? served.upsert(frontend)))
+    },
     get status() {
       return { kind: 'fake' as const, interfaces, adopted: options.maps !== undefined, schema, problems }
     },

@@ -16,7 +16,7 @@ import { BpfMap, type BpfObject, closeFd, openPinned, openProgram } from '../sys
 import { makeFolder } from '../sys/folder.ts'
 import type { Conversion, Converter } from './converters.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
-import { indexKey } from './maps.ts'
+import { inARow, indexKey } from './maps.ts'
 import type { Pins } from './pins.ts'
 
 /** What is in a ring is for a reader who was there. */
@@ -242,13 +242,6 @@ function* entriesOf(
 ): Generator<readonly [Uint8Array, Uint8Array]> {
   for (let i = 0; i < count; i++)
     yield [keys.subarray(i * keySize, (i + 1) * keySize), values.subarray(i * valueBytes, (i + 1) * valueBytes)]
-}
-
-function inARow(parts: readonly Uint8Array[]): Uint8Array {
-  const [first] = parts
-  const whole = new Uint8Array(parts.length * (first?.length ?? 0))
-  for (const [i, part] of parts.entries()) whole.set(part, i * part.length)
-  return whole
 }
 
 function copyMemory(from: BpfMap, to: BpfMap, conversion: Conversion): void {

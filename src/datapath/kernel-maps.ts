@@ -2,7 +2,15 @@
 import { HeraldError } from '../errors.ts'
 import type { BpfMap, BpfObject, MappedMemory } from '../sys/bpf.ts'
 import type { MapName } from './layout.ts'
-import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
+import {
+  inARow,
+  type MapEntry,
+  type Maps,
+  type MapStore,
+  type MemoryName,
+  type PutMode,
+  type StoreName,
+} from './maps.ts'
 
 export class KernelMap implements MapStore {
   readonly name: string
@@ -30,12 +38,18 @@ export class KernelMap implements MapStore {
     this.#map.update(key, value, mode)
   }
 
+  putAll(entries: readonly MapEntry[]): void {
+    for (const [key, value] of entries) this.#check('write to', key, value)
+    const [keys, values] = [inARow(entries.map(([key]) => key)), inARow(entries.map(([, value]) => value))]
+    this.#map.updateBatch(keys, values, entries.length)
+  }
+
   delete(key: Uint8Array): boolean {
     this.#check('delete from', key)
     return this.#map.delete(key)
   }
 
-  entries(): Iterable<readonly [Uint8Array, Uint8Array]> {
+  entries(): Iterable<MapEntry> {
     return this.#map.entries()
   }
 

@@ -8,13 +8,21 @@
  */
 import { existsSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
+import type { Frontend } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
 import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
 import { converters, type Converter } from './converters.ts'
-import type { AttachMode, Datapath, DatapathProblem, DatapathStatus } from './datapath.ts'
+import {
+  type AttachMode,
+  type Datapath,
+  type DatapathProblem,
+  type DatapathStatus,
+  type ProgrammedFrontend,
+  upserted,
+} from './datapath.ts'
 import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
@@ -90,6 +98,20 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   const { lostUplinks, isUpgrade, served } = current.running
   const adopted = wasWhole || isUpgrade
   if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)
+  const withRoom = <Result>(write: (running: Running) => Result): Result => {
+    current.open()
+    return growth.withRoom(
+      () => current.running.served.filling(),
+      (sizes) => current.grow(sizes),
+      () => write(current.writable()),
+    )
+  }
+  const upsert = (frontend: Frontend): ProgrammedFrontend =>
+    withRoom(({ served, attachments }) => {
+      const held = served.upsert(frontend)
+      probe(attachments.programs.ingress, frontend, frontend.backends)
+      return held
+    })
   return {
     get programs() {
       return current.running.attachments.programs
@@ -100,17 +122,16 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
     },
     readAll: () => current.open().served.readAll(),
     read: (id) => current.open().served.read(id),
-    upsert: (frontend) => {
-      current.open()
-      return growth.withRoom(
-        () => current.running.served.filling(),
-        (sizes) => current.grow(sizes),
-        () => {
-          const { served, attachments } = current.writable()
-          const held = served.upsert(frontend)
-          probe(attachments.programs.ingress, frontend, frontend.backends)
+    upsert,
+    upsertAll: (frontends) => {
+      const together = togetherOf(() => withRoom(({ served }) => served.upsertTogether(frontends)))
+      return frontends.map((frontend, n) =>
+        upserted(() => {
+          const held = together[n]
+          if (held === undefined) return upsert(frontend)
+          probe(current.running.attachments.programs.ingress, frontend, frontend.backends)
           return held
-        },
+        }),
       )
     },
     remove: (id) => {
@@ -118,20 +139,24 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
       served.remove(id)
       growth.judge(served.filling())
     },
-    setNodes: (nodes) => {
-      current.open()
-      growth.withRoom(
-        () => current.running.served.filling(),
-        (sizes) => current.grow(sizes),
-        () => current.writable().served.setNodes(nodes),
-      )
-    },
+    setNodes: (nodes) => withRoom(({ served }) => served.setNodes(nodes)),
     counters: (id) => current.open().served.counters(id),
     reasons: () => current.open().served.reasons(),
     drops: () => current.open().served.drops(),
     usage: () => current.open().served.usage(),
     attach: (names, others = []) => attachExactly(current.writable().attachments, names, others, log),
     close: () => current.close(),
+  }
+}
+
+/** None where the maps cannot be written at all: each by itself says why. */
+function togetherOf(
+  write: () => readonly (ProgrammedFrontend | undefined)[],
+): readonly (ProgrammedFrontend | undefined)[] {
+  try {
+    return write()
+  } catch {
+    return []
   }
 }
 

@@ -9,6 +9,9 @@ import type { MapName } from './layout.ts'
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 export type PutMode = 'any' | 'new' | 'existing'
 
+/** Key and value. */
+export type MapEntry = readonly [Uint8Array, Uint8Array]
+
 /**
  * A map that is read and written by calls. Keys and values are octets of exactly `keyBytes` and `valueBytes`; a value
  * of a per-CPU map holds those of all CPUs in a row. Failures throw ERR_MAP_FULL or ERR_SYSCALL (with errno: EINVAL
@@ -21,10 +24,15 @@ export interface MapStore {
   readonly maxEntries: number
   get(key: Uint8Array): Uint8Array | undefined
   put(key: Uint8Array, value: Uint8Array, mode?: PutMode): void
+  /**
+   * In their order, in as few calls of the kernel as it takes. Throws as {@link put} does at the first that is refused,
+   * with how many are `written`: all before it, and none behind it.
+   */
+  putAll(entries: readonly MapEntry[]): void
   /** False when there was no such key. */
   delete(key: Uint8Array): boolean
   /** Read in batches; entries written meanwhile may or may not be among them. */
-  entries(): Iterable<readonly [Uint8Array, Uint8Array]>
+  entries(): Iterable<MapEntry>
   /** How many entries it holds; an estimate for a large map, which nobody walks to count. */
   used(): number
 }
@@ -47,4 +55,12 @@ export function indexOf(key: Uint8Array): number {
 /** The key of an array: its index. */
 export function indexKey(index: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(index).buffer)
+}
+
+/** Octets in a row, as the kernel takes many keys or values at once. */
+export function inARow(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts
+  const whole = new Uint8Array(parts.length * (first?.length ?? 0))
+  for (const [i, part] of parts.entries()) whole.set(part, i * part.length)
+  return whole
 }

@@ -16,9 +16,7 @@ import {
   type FrontendRecord,
   type MapName,
 } from './layout.ts'
-import type { Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
-
-type Entry = readonly [Uint8Array, Uint8Array]
+import type { MapEntry, Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
 
 function refusal(name: string, call: string, errno: Errno): HeraldError {
   return new HeraldError('ERR_SYSCALL', `${call} ${name}: ${errno}`, { errno })
@@ -42,8 +40,21 @@ abstract class MemoryStore implements MapStore {
   abstract get(key: Uint8Array): Uint8Array | undefined
   abstract put(key: Uint8Array, value: Uint8Array, mode?: PutMode): void
   abstract delete(key: Uint8Array): boolean
-  abstract entries(): Iterable<Entry>
+  abstract entries(): Iterable<MapEntry>
   abstract used(): number
+
+  putAll(entries: readonly MapEntry[]): void {
+    // Before anything is written, as with one.
+    for (const [key, value] of entries) this.checkSizes('write to', key, value)
+    for (const [written, [key, value]] of entries.entries()) {
+      try {
+        this.put(key, value)
+      } catch (error) {
+        if (!(error instanceof HeraldError) || error.errno === undefined) throw error
+        throw new HeraldError(error.code, error.message, { errno: error.errno, written })
+      }
+    }
+  }
 
   protected checkSizes(call: string, key: Uint8Array, value?: Uint8Array): void {
     if (key.length !== this.keyBytes || (value !== undefined && value.length !== this.valueBytes))
@@ -58,10 +69,10 @@ abstract class MemoryStore implements MapStore {
 
 /** BPF_MAP_TYPE_HASH; also the LRU maps, of which only the programs write. */
 export class MemoryHash extends MemoryStore {
-  readonly #entries = new Map<string, Entry>()
+  readonly #entries = new Map<string, MapEntry>()
 
   /** Not copied. */
-  protected get held(): Iterable<Entry> {
+  protected get held(): Iterable<MapEntry> {
     return this.#entries.values()
   }
 
@@ -84,7 +95,7 @@ export class MemoryHash extends MemoryStore {
     return this.#entries.delete(key.join())
   }
 
-  entries(): Iterable<Entry> {
+  entries(): Iterable<MapEntry> {
     return [...this.#entries.values()].map(([key, value]) => [key.slice(), value.slice()] as const)
   }
 
@@ -97,7 +108,7 @@ export class MemoryHash extends MemoryStore {
 class MemoryTrie extends MemoryHash {
   override get(key: Uint8Array): Uint8Array | undefined {
     this.checkSizes('look up in', key)
-    let best: Entry | undefined
+    let best: MapEntry | undefined
     for (const entry of this.held)
       if (holdsKey(entry[0], key) && (best === undefined || bitsOf(entry[0]) > bitsOf(best[0]))) best = entry
     return best?.[1].slice()
@@ -152,7 +163,7 @@ export class MemoryArray extends MemoryStore {
     throw refusal(this.name, 'delete from', 'EINVAL')
   }
 
-  entries(): Iterable<Entry> {
+  entries(): Iterable<MapEntry> {
     return this.#values.map((value, index) => [new Uint8Array(Uint32Array.of(index).buffer), value.slice()] as const)
   }
 

@@ -7,6 +7,7 @@ export function createNoneDatapath(): Datapath {
     readAll: () => [],
     read: () => undefined,
     upsert: (frontend) => ({ ...frontend, serviceId: 0 }),
+    upsertAll: (frontends) => frontends.map((frontend) => ({ held: { ...frontend, serviceId: 0 } })),
     remove: () => {},
     counters: () => undefined,
     reasons: () => ({}),

@@ -1,5 +1,6 @@
 /** What a datapath serves and says of it, over whatever maps: the kernel's or those in memory. Pure. */
-import type { Datapath, MapUsage } from './datapath.ts'
+import type { Frontend } from '../desired/model.ts'
+import type { Datapath, MapUsage, ProgrammedFrontend } from './datapath.ts'
 import type { Maps } from './maps.ts'
 import { readDrops, sumByReason } from './tables/reasons.ts'
 import type { TableTimes } from './tables/backends.ts'
@@ -10,6 +11,8 @@ export interface Served
     Datapath,
     'readAll' | 'read' | 'upsert' | 'remove' | 'counters' | 'reasons' | 'drops' | 'usage' | 'setNodes'
   > {
+  /** undefined: {@link Datapath.upsert} writes it, or says why not. */
+  upsertTogether(frontends: readonly Frontend[]): readonly (ProgrammedFrontend | undefined)[]
   /** Of the maps that are written here, which costs no call of the kernel. */
   filling(): readonly MapUsage[]
 }
@@ -21,6 +24,7 @@ export function servedOver(maps: Maps, times: TableTimes): Served {
     readAll: () => table.readAll(),
     read: (id) => table.read(id),
     upsert: (frontend) => table.upsert(frontend),
+    upsertTogether: (frontends) => table.upsertAll(frontends),
     remove: (id) => table.remove(id),
     counters: (id) => table.counters(id),
     reasons: () => sumByReason(readDrops(maps.store('drops'))),

@@ -16,9 +16,19 @@ export function isHeld(
   )
 }
 
-/** In any order: a list is a set. */
+/** By list: the one that was found the same last. Lists do not change, and each port of a Service has the same one. */
+const known = new WeakMap<readonly SourceRange[], readonly SourceRange[]>()
+
 function sameSources(a: readonly SourceRange[] | undefined, b: readonly SourceRange[] | undefined): boolean {
   if (a === undefined || b === undefined || a === b) return a === b
+  if (known.get(a) === b) return true
+  const isSame = isSameSet(a, b)
+  if (isSame) known.set(a, b)
+  return isSame
+}
+
+/** In any order: a list is a set. */
+function isSameSet(a: readonly SourceRange[], b: readonly SourceRange[]): boolean {
   // They are in order nearly always, and a Service may have a thousand of them at each of its ports.
   const isSameAt = ({ prefix, isAllowed }: SourceRange, i: number): boolean =>
     prefix === b[i]?.prefix && isAllowed === b[i].isAllowed

@@ -22,6 +22,8 @@ const trieType = 11
 /** Keys that are asked for in a row. */
 const trieBatch = 256
 const mapFailed = 0xffff_ffff_ffff_ffffn
+/** What a kernel without batches answers: before 5.6 it knows no such command, later ENOTSUPP (linux/errno.h). */
+const noBatchResults: ReadonlySet<number> = new Set([-errnoNumber('EINVAL'), -524])
 
 export interface MapInfo {
   readonly type: number
@@ -102,6 +104,7 @@ export class BpfMap {
   readonly info: MapInfo
   /** Of all CPUs. */
   readonly valueBytes: number
+  #hasBatches = true
 
   constructor(name: string, fd: number) {
     this.name = name
@@ -132,26 +135,43 @@ export class BpfMap {
     return result !== -EEXIST
   }
 
-  /** `count` keys and values in a row, in one call. Throws as {@link update}; some may be written then. */
+  /**
+   * `count` keys and values in a row, in one call where the kernel takes them so (hashes and arrays from 5.6 on, tries
+   * from 5.13 on), else one by one. What a batch stops at is written by itself, so that the reason is that of
+   * {@link update}; throws as that does, with how many are `written`: all before the one that failed, none behind it.
+   */
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): void {
     const { keySize } = this.info
-    if (this.#isTrie)
-      for (let i = 0; i < count; i++)
-        this.update(
-          keys.subarray(i * keySize, (i + 1) * keySize),
-          values.subarray(i * this.valueBytes, (i + 1) * this.valueBytes),
-        )
-    else if (count > 0)
-      this.#written(libbpfInt('bpf_map_update_batch', this.fd, keys, values, Uint32Array.of(count), null))
+    for (let at = 0; at < count; at++) {
+      at += this.#takenAsBatch(keys.subarray(at * keySize), values.subarray(at * this.valueBytes), count - at)
+      if (at >= count) return
+      const key = keys.subarray(at * keySize, (at + 1) * keySize)
+      const value = values.subarray(at * this.valueBytes, (at + 1) * this.valueBytes)
+      const result = libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags.any)
+      if (result < 0) this.#written(result, at)
+    }
   }
 
-  #written(result: number): void {
-    if (result < 0 && fullErrnos.has(errnoName(-result))) {
-      const errno = errnoName(-result)
+  /** How many the kernel wrote in a row: where it stopped none is known but those before it. */
+  #takenAsBatch(keys: Uint8Array, values: Uint8Array, count: number): number {
+    if (!this.#hasBatches || count < 2) return 0
+    const taken = Uint32Array.of(count)
+    const result = libbpfInt('bpf_map_update_batch', this.fd, keys, values, taken, null)
+    if (result >= 0) return count
+    if (noBatchResults.has(result) && taken[0] === count) this.#hasBatches = false
+    // Before 6.8 the number that was given stays where nothing was begun.
+    return taken[0] === undefined || taken[0] >= count ? 0 : taken[0]
+  }
+
+  #written(result: number, written?: number): void {
+    if (result >= 0) return
+    const errno = errnoName(-result)
+    const options = written === undefined ? { errno } : { errno, written }
+    if (fullErrnos.has(errno)) {
       const message = `map ${this.name} takes no more than ${this.info.maxEntries} entries (${errno})`
-      throw new HeraldError('ERR_MAP_FULL', message, { errno })
+      throw new HeraldError('ERR_MAP_FULL', message, options)
     }
-    checkedBpf(`write to ${this.name}`, result)
+    checkedBpf(`write to ${this.name}`, result, options)
   }
 
   /** False when there was no such key. */

@@ -111,11 +111,11 @@ export function takeLibbpfLog(): string {
 }
 
 /** The result, or ERR_SYSCALL with the errno that a negative result carries and what libbpf said about it. */
-export function checkedBpf(what: string, result: number): number {
+export function checkedBpf(what: string, result: number, more: { readonly written?: number } = {}): number {
   if (result >= 0) return result
   const log = takeLibbpfLog()
   const errno = errnoName(-result)
-  throw new HeraldError('ERR_SYSCALL', `${what}: ${errno}${log === '' ? '' : ` (${log})`}`, { errno })
+  throw new HeraldError('ERR_SYSCALL', `${what}: ${errno}${log === '' ? '' : ` (${log})`}`, { ...more, errno })
 }
 
 /** The result of a pointer-valued call or of one that follows errno, or ERR_BPF_LOAD with libbpf's words. */

@@ -58,7 +58,7 @@ class Node {
           status: table.status,
           readAll: () => table.readAll(),
           read: (id) => table.read(id),
-          upsert: (frontend) => table.upsert(frontend),
+          upsertAll: (frontends) => table.upsertAll(frontends),
           remove: (id) => table.remove(id),
         },
         announce: (prefixes) => {

@@ -43,9 +43,9 @@ async function agentOf(context: TestContext, text: string, tunnels: 'nodes' | 'n
       log.push(`nodes ${nodes.own.join()} from ${nodes.others.join()}`)
       kernel.setNodes(nodes)
     },
-    upsert: (frontend: Parameters<typeof kernel.upsert>[0]) => {
-      log.push(`program ${frontend.backends.map((each) => each.node ?? 'here').join()}`)
-      return kernel.upsert(frontend)
+    upsertAll: (frontends: Parameters<typeof kernel.upsertAll>[0]) => {
+      for (const { backends } of frontends) log.push(`program ${backends.map((each) => each.node ?? 'here').join()}`)
+      return kernel.upsertAll(frontends)
     },
   }
   links.set([{ index: 2, name: 'eth0' }])

@@ -387,7 +387,7 @@ test('Services come by name, in pages that together are all of them, whatever or
   assert.deepEqual(seen, services.map(({ key }) => key).sort())
 })
 
-test('a page has fewer Services where they have many ports and source ranges, and at least one', async () => {
+test('a page has fewer Services where they have many ports and source ranges, and of one too large for it a part', async () => {
   const sources = Array.from({ length: 1_000 }, (_, n) => ({
     prefix: `10.0.${n >> 8}.${n & 255}/32`,
     isAllowed: true,
@@ -407,12 +407,40 @@ test('a page has fewer Services where they have many ports and source ranges, an
   const small = ['a', 'c', 'e', 'f'].map((name) => service(`ns/${name}`, []))
   const views = viewsOf({ services: [...small, large('b', 60), large('d', 30), large('g', 10), large('h', 10)] })
   const pages: string[] = []
+  const ports = new Map<string, number[]>()
   for (let next: string | undefined, isFirst = true; isFirst || next !== undefined; isFirst = false) {
     const page = await views.services({ limit: 100, ...(next === undefined ? {} : { continue: next }) })
     pages.push(page.items.map((one) => one.service.slice(3)).join(''))
+    const parts = page.items.flatMap(({ frontends }) => frontends)
+    assert.ok(parts.reduce((sum, { sourceRanges = [] }) => sum + 1 + sourceRanges.length, 0) <= 50_000)
+    for (const { service: key, frontends } of page.items)
+      ports.set(key, [...(ports.get(key) ?? []), ...frontends.map(({ port }) => port)])
     next = page.continue
   }
-  assert.deepEqual(pages, ['a', 'b', 'cdefg', 'h'])
+  assert.deepEqual(pages, ['ab', 'bcdef', 'gh'])
+  for (const [name, count] of [
+    ['a', 0],
+    ['b', 60],
+    ['d', 30],
+    ['g', 10],
+  ] as const)
+    assert.deepEqual(
+      ports.get(`ns/${name}`),
+      Array.from({ length: count }, (_, n) => n + 1),
+      name,
+    )
+})
+
+test('a Service that lost ports, or went, while its parts were read is left at the next part, and no other is', async () => {
+  const names = ['a', 'b', 'c'].map((name) => service(`ns/${name}`, []))
+  const seen = async (token: string, limit = 100): Promise<readonly (string | undefined)[]> => {
+    const page = await viewsOf({ services: names }).services({ limit, continue: token })
+    return [...page.items.map((one) => one.service), page.continue]
+  }
+  assert.deepEqual(await seen('ns/a 40'), ['ns/b', 'ns/c', undefined])
+  assert.deepEqual(await seen('ns/aa 40'), ['ns/b', 'ns/c', undefined])
+  assert.deepEqual(await seen('ns/a 40', 1), ['ns/a'])
+  assert.deepEqual(await seen('ns/a', 1), ['ns/b', 'ns/b'])
 })
 
 test('a walk of another process is not gone on with', async () => {

@@ -8,7 +8,7 @@ import { Faults } from '../../src/agent/faults.ts'
 import { Order, type OrderPorts } from '../../src/agent/order.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { createFakeDatapath, type FakeDatapath } from '../../src/datapath/fake.ts'
-import type { ProgrammedFrontend } from '../../src/datapath/datapath.ts'
+import { type ProgrammedFrontend, upserted } from '../../src/datapath/datapath.ts'
 import { frontendId, type DesiredService } from '../../src/desired/model.ts'
 import { HeraldError } from '../../src/errors.ts'
 import type { PrefixRoutes } from '../../src/speaker/protocol.ts'
@@ -48,6 +48,9 @@ export class World {
   clock = new VirtualClock()
   faults = this.noFaults()
   #crashAfter = Infinity
+  /** What a write takes of the turn. */
+  writeMs = 0
+  #spentMs = 0
   failing = false
   readonly failingIds = new Set<string>()
   /** What is read back of a write, in place of what the kernel holds. */
@@ -67,11 +70,16 @@ export class World {
         status: this.kernel.status,
         readAll: () => this.kernel.readAll(),
         read: (id) => this.kernel.read(id),
-        upsert: (frontend) =>
-          this.#act(`upsert ${frontend.id}`, () => {
-            if (this.failing || this.failingIds.has(frontend.id)) throw new HeraldError('ERR_MAP_FULL', 'map full')
-            return this.readsBack(this.kernel.upsert(frontend))
-          }),
+        // One by one, so that the process may end between two of a row.
+        upsertAll: (frontends) =>
+          frontends.map((frontend) =>
+            this.#act(`upsert ${frontend.id}`, () => {
+              this.#spentMs += this.writeMs
+              const isFailing = this.failing || this.failingIds.has(frontend.id)
+              if (isFailing) return { error: new HeraldError('ERR_MAP_FULL', 'map full') }
+              return upserted(() => this.readsBack(this.kernel.upsert(frontend)))
+            }),
+          ),
         remove: (id) =>
           this.#act(`remove ${id}`, () => {
             if (this.failing) throw new HeraldError('ERR_SYSCALL', 'delete from frontends: EBUSY', { errno: 'EBUSY' })
@@ -85,7 +93,12 @@ export class World {
             else this.routers.set(entry.prefix, entry)
           }
         }),
-      clock: this.clock,
+      clock: {
+        now: () => this.clock.now(),
+        monotonic: () => this.clock.monotonic() + this.#spentMs,
+        after: (ms, action) => this.clock.after(ms, action),
+        soon: (action) => this.clock.soon(action),
+      },
       faults: this.faults,
       wake: () => {},
     }

@@ -202,6 +202,69 @@ export function contract(name: string, subject: Subject, skip: string | undefine
     },
   )
 
+  check('many that are written in a row are read back in their order, new ones and changed ones', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 1)))
+    const row = [
+      frontendOf(vip, 81, pods.slice(0, 2)),
+      frontendOf(vip, 80, pods.slice(1, 2)),
+      frontendOf('192.0.2.11', 80, []),
+    ]
+    const results = datapath.upsertAll(row)
+    for (const [n, { id, backends }] of row.entries()) {
+      const result = results[n]
+      assert.deepEqual(result !== undefined && 'held' in result ? result.held : result, datapath.read(id))
+      assert.deepEqual(backendsOf(datapath, id), backends)
+    }
+    assert.deepEqual(used(datapath), [3, 2, 251])
+    assert.deepEqual(datapath.upsertAll([]), [])
+    for (const { id } of row) datapath.remove(id)
+    assert.deepEqual(used(datapath), [0, 0, 0])
+  })
+
+  check('of two changes of one frontend in a row the second is in force', (datapath) => {
+    const results = datapath.upsertAll([
+      frontendOf(vip, 80, pods.slice(0, 2)),
+      frontendOf(vip, 81, pods.slice(0, 1)),
+      frontendOf(vip, 80, pods.slice(2, 3)),
+    ])
+    assert.ok(results.every((each) => 'held' in each))
+    assert.deepEqual(backendsOf(datapath), pods.slice(2, 3))
+    assert.deepEqual(backendsOf(datapath, `${vip}:81/TCP`), pods.slice(0, 1))
+  })
+
+  check('one of a row that is refused keeps no other from it, and what it had stays in force', (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, pods.slice(0, 2)))
+    const results = datapath.upsertAll([
+      frontendOf(vip, 81, pods.slice(0, 1)),
+      frontendOf(vip, 80, pods),
+      frontendOf('::ffff:192.0.2.1', 80, []),
+      frontendOf(vip, 82, pods.slice(1, 2)),
+    ])
+    assert.deepEqual(
+      results.map((each) => ('held' in each ? 'held' : (each.error as { readonly code?: string }).code)),
+      ['held', 'ERR_MAP_FULL', 'ERR_ADDRESS', 'held'],
+    )
+    for (const [port, backends] of [
+      [80, pods.slice(0, 2)],
+      [81, pods.slice(0, 1)],
+      [82, pods.slice(1, 2)],
+    ] as const)
+      assert.deepEqual(backendsOf(datapath, `${vip}:${port}/TCP`), backends)
+  })
+
+  check('a row for which a map has too little room is written as far as there is room', (datapath) => {
+    const results = datapath.upsertAll([1, 2, 3, 4, 5, 6].map((port) => frontendOf(vip, port, pods.slice(0, 1))))
+    assert.deepEqual(
+      results.map((each) => 'held' in each),
+      [true, true, true, true, false, false],
+    )
+    assert.deepEqual(used(datapath).slice(0, 2), [4, 1])
+    const addresses = datapath.usage()[0]?.entries
+    assert.equal(addresses, 2)
+    datapath.remove(`${vip}:4/TCP`)
+    assert.ok(datapath.upsertAll([frontendOf(vip, 5, pods.slice(1, 2))]).every((each) => 'held' in each))
+  })
+
   check('nodes are replaced as a whole, and a successor knows them', (datapath, reopen) => {
     const entries = (of: Datapath): number | undefined => of.usage().find(({ name }) => name === 'nodes')?.entries
     const others = ['203.0.113.2', 'fd00::2', '203.0.113.3']

@@ -103,6 +103,68 @@ for (const [name, open, skip] of [
     assert.equal(addresses.used(), 0)
   })
 
+  check('many are put in their order, the last of one key stays, and none is no call', (maps) => {
+    const addresses = maps.store('addresses')
+    addresses.putAll([])
+    addresses.put(key(2), value(9))
+    const written = value(1)
+    addresses.putAll([
+      [key(1), written],
+      [key(2), value(2)],
+      [key(1), value(3)],
+    ])
+    written[0] = 7
+    assert.deepEqual(sorted(addresses), ['192.0.2.1=3', '192.0.2.2=2'])
+    const limits = maps.store('limits')
+    const one = new Uint8Array(limits.valueBytes).fill(1)
+    limits.putAll([4, 5, 6].map((index) => [indexKey(index), one]))
+    assert.deepEqual(
+      [4, 5, 6, 7].map((index) => limits.get(indexKey(index))?.[0]),
+      [1, 1, 1, 0],
+    )
+    const ranges = maps.store('ranges')
+    const list = Array.from({ length: 300 }, (_, n) => `10.${n >> 8}.${n & 255}.0/24`)
+    ranges.putAll(list.map((prefix, n) => [encodeRangeKey({ set: 7, prefix }) ?? new Uint8Array(), indexKey(n)]))
+    assert.equal(ranges.used(), 300)
+    for (const [n, prefix] of list.entries())
+      assert.equal(indexOf(ranges.get(encodeRangeKey({ set: 7, prefix }) ?? new Uint8Array()) ?? indexKey(999)), n)
+  })
+
+  check(
+    'of many of which one is refused all before it are written and none behind it, and it says how many',
+    (maps) => {
+      const addresses = maps.store('addresses')
+      const put = (...last: number[]): void => addresses.putAll(last.map((each) => [key(each), value(each)]))
+      put(1)
+      assert.throws(() => put(2, 3, 1, 4, 5), { code: 'ERR_MAP_FULL', errno: 'E2BIG', written: 3 })
+      assert.deepEqual(sorted(addresses), ['192.0.2.1=1', '192.0.2.2=2', '192.0.2.3=3'])
+      assert.throws(() => put(4), { code: 'ERR_MAP_FULL', errno: 'E2BIG', written: 0 })
+      assert.throws(() => put(3, 4), { code: 'ERR_MAP_FULL', written: 1 })
+      assert.throws(
+        () =>
+          addresses.putAll([
+            [key(1), value(9)],
+            [key(2), new Uint8Array(3)],
+          ]),
+        { errno: 'EINVAL' },
+      )
+      assert.deepEqual(sorted(addresses)[0], '192.0.2.1=1', 'a wrong size is found before anything is written')
+      const ranges = maps.store('ranges')
+      const endless = encodeRangeKey({ set: 7, prefix: '10.0.0.0/8' }) ?? new Uint8Array()
+      endless[0] = 161
+      const good = ['10.1.0.0/16', '10.2.0.0/16'].map(
+        (prefix) => encodeRangeKey({ set: 7, prefix }) ?? new Uint8Array(),
+      )
+      const [first = endless, second = endless] = good
+      assert.throws(() => ranges.putAll([first, endless, second].map((each) => [each, indexKey(1)])), {
+        code: 'ERR_SYSCALL',
+        errno: 'EINVAL',
+        written: 1,
+      })
+      assert.equal(ranges.used(), 1)
+    },
+  )
+
   check('of an array every entry exists: none is new, none can be deleted, none lies behind its end', (maps) => {
     const limits = maps.store('limits')
     const written = new Uint8Array(limits.valueBytes).fill(1)

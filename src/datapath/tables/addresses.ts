@@ -1,6 +1,6 @@
 /** The addresses whose packets are looked at: VIPs, those of backends, this node's own in the tunnel. Pure. */
 import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
-import type { MapStore } from '../maps.ts'
+import type { MapEntry, MapStore } from '../maps.ts'
 
 const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0, tunnel: 0 }
 
@@ -62,11 +62,13 @@ export class AddressTable {
   /** Makes the map hold what was counted and nothing else: a crash may have left more or less. */
   adopt(counted: ReadonlyMap<string, AddressRecord>): void {
     for (const [key] of [...this.#store.entries()]) if (!counted.has(decodeAddressKey(key))) this.#store.delete(key)
+    const entries: MapEntry[] = []
     for (const [address, record] of counted) {
       const key = encodeAddressKey(address)
       if (key === undefined) continue
-      this.#store.put(key, encodeAddress(record))
+      entries.push([key, encodeAddress(record)])
       this.#held.set(address, record)
     }
+    this.#store.putAll(entries)
   }
 }

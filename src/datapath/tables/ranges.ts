@@ -9,8 +9,9 @@
  * some entries with each reading: the thousand ports of a Service may name a thousand ranges. Pure.
  */
 import type { SourceRange } from '../../desired/model.ts'
+import { HeraldError } from '../../errors.ts'
 import { decodeRangeKey, encodeRangeKey } from '../layout.ts'
-import { indexKey, indexOf, type MapStore } from '../maps.ts'
+import { indexKey, indexOf, type MapEntry, type MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import type { TableTimes } from './backends.ts'
 
@@ -44,6 +45,8 @@ export class RangeTable {
   readonly #leaving = new Set<Held>()
   /** By set: what somebody else put into it. */
   readonly #foreign = new Map<number, readonly SourceRange[]>()
+  /** In a row of readings: the sets that were looked at in it. */
+  #looked: Set<Held | undefined> | undefined
   #walk: Iterator<readonly [Uint8Array, Uint8Array]> | undefined
   #used = 0
 
@@ -116,8 +119,24 @@ export class RangeTable {
     return inOrder([...own, ...(foreign ?? [])])
   }
 
+  /** Until {@link endRow} a set is looked at once, however many ports name it. */
+  beginRow(): void {
+    this.#looked = new Set()
+  }
+
+  endRow(): void {
+    this.#looked = undefined
+  }
+
+  #isLookedAt(held: Held | undefined): boolean {
+    if (this.#looked?.has(held) === true) return true
+    this.#looked?.add(held)
+    return false
+  }
+
   /** At the next entries of a set; at all of them where it was written. */
   #look(held: Held): void {
+    if (!held.isUnread && this.#isLookedAt(held)) return
     const { id, ranges, edited } = held
     const count = held.isUnread ? ranges.length : Math.min(walkedAtOnce, ranges.length)
     for (let left = count; left > 0; left--) {
@@ -160,21 +179,16 @@ export class RangeTable {
 
   #make(ranges: readonly SourceRange[]): Held {
     const id = this.#ids.take(this.#times.nowNs())
-    const written: Uint8Array[] = []
+    const entries = entriesOf(id, ranges)
     try {
-      for (const range of ranges) written.push(this.#put(id, range))
+      this.#store.putAll(entries)
     } catch (error) {
-      for (const key of written) this.#store.delete(key)
+      const written = error instanceof HeraldError ? (error.written ?? 0) : 0
+      for (const [key] of entries.slice(0, written)) this.#store.delete(key)
       this.#ids.give(id, this.#times.nowNs())
       throw error
     }
     return this.#hold(id, ranges)
-  }
-
-  #put(set: number, { prefix, isAllowed }: SourceRange): Uint8Array {
-    const key = encodeRangeKey({ set, prefix }) ?? new Uint8Array()
-    this.#store.put(key, indexKey(isAllowed ? 1 : 0))
-    return key
   }
 
   #get(set: number, prefix: string): Uint8Array | undefined {
@@ -204,13 +218,14 @@ export class RangeTable {
   }
 
   #restore(held: Held): void {
-    for (const range of held.ranges) this.#put(held.id, range)
+    this.#store.putAll(entriesOf(held.id, held.ranges))
     held.isUnread = true
     for (const { prefix } of this.#foreign.get(held.id) ?? []) this.#delete(held.id, prefix)
     this.#foreign.delete(held.id)
   }
 
   #walkOn(): void {
+    if (this.#isLookedAt(undefined)) return
     this.#walk ??= this.#store.entries()[Symbol.iterator]()
     for (let left = walkedAtOnce; left > 0; left--) {
       const next = this.#walk.next()
@@ -231,6 +246,13 @@ export class RangeTable {
       this.#foreign.set(set, [...others, { prefix, isAllowed: indexOf(value) !== 0 }])
     }
   }
+}
+
+function entriesOf(set: number, ranges: readonly SourceRange[]): readonly MapEntry[] {
+  return ranges.map(({ prefix, isAllowed }) => [
+    encodeRangeKey({ set, prefix }) ?? new Uint8Array(),
+    indexKey(isAllowed ? 1 : 0),
+  ])
 }
 
 const names = new WeakMap<readonly SourceRange[], string>()

@@ -3,12 +3,15 @@
  * meets in between is the old state or the new one, and a crash between any two steps leaves one that is served or one
  * that {@link ServiceTable} finishes or gives back when it is built again.
  *
- *     upsert:  ranges -> backends -> Maglev table -> frontend -> address -> read back -> old backends drain
+ *     upsert:  ranges -> backends -> Maglev table | frontend | address | old backends drain -> read back
  *     remove:  frontend -> address (with the last frontend on it)           -> backends drain, tables rest
+ *
+ * Many are written abreast: what all of them write up to a bar is in the maps before one of them goes on behind it.
  *
  * The state lies in the maps alone; what is kept here beside them (who owns which slot) is derived from them.
  */
 import { HeraldError } from '../../errors.ts'
+import { allOf, type Work } from '../../allocation/work.ts'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
@@ -36,6 +39,7 @@ import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses }
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
 import { RangeTable } from './ranges.ts'
+import { StagedMaps } from './staged-maps.ts'
 import { TableSpace, type Named } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
 
@@ -48,7 +52,11 @@ interface Entry {
   uses: Uses
 }
 
+/** Of {@link ServiceTable.upsertAll}: the bars of its order. */
+const bars = 3
+
 export class ServiceTable {
+  readonly #staged: StagedMaps
   readonly #frontends: MapStore
   readonly #addresses: AddressTable
   readonly #nodes: NodeTable
@@ -63,13 +71,15 @@ export class ServiceTable {
 
   /** Takes over what the maps hold. */
   constructor(maps: Maps, times: TableTimes) {
-    this.#frontends = maps.store('frontends')
-    this.#addresses = new AddressTable(maps.store('addresses'))
+    const staged = new StagedMaps(maps)
+    this.#staged = staged
+    this.#frontends = staged.store('frontends')
+    this.#addresses = new AddressTable(staged.store('addresses'))
     this.#nodes = new NodeTable(maps, this.#addresses)
-    this.#backends = new BackendTable(maps, this.#addresses, times)
+    this.#backends = new BackendTable(staged, this.#addresses, times)
     this.#ranges = new RangeTable(maps.store('ranges'), times)
     this.#vipRanges = new VipRanges(this.#ranges)
-    this.#counters = new CounterTable(maps.store('counters'))
+    this.#counters = new CounterTable(staged.store('counters'))
     this.#times = times
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
     const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeFrontend(value) }))
@@ -106,6 +116,26 @@ export class ServiceTable {
 
   /** See {@link Datapath.upsert}. */
   upsert(frontend: Frontend): ProgrammedFrontend {
+    return allOf(this.#upserting(frontend))
+  }
+
+  /**
+   * The same for many, in their order. undefined: it was not written and what was before is in force; {@link upsert}
+   * says why, or writes it.
+   */
+  upsertAll(frontends: readonly Frontend[]): readonly (ProgrammedFrontend | undefined)[] {
+    const firsts = new Map(frontends.toReversed().map((frontend) => [frontend.id, frontend]))
+    // Of two changes of one frontend the second follows the first.
+    const works = frontends.map((each) => (firsts.get(each.id) === each ? this.#upserting(each) : undefined))
+    this.#ranges.beginRow()
+    try {
+      return this.#staged.abreast(works, bars)
+    } finally {
+      this.#ranges.endRow()
+    }
+  }
+
+  *#upserting(frontend: Frontend): Work<ProgrammedFrontend> {
     const key = encodeFrontendKey(frontend)
     if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     this.#backends.purge()
@@ -130,7 +160,7 @@ export class ServiceTable {
     const before: Uses = held?.uses ?? new Map()
     const service = held?.record.service ?? this.#takeService()
     try {
-      const record = this.#write(wanted, key, service, uses, held)
+      const record = yield* this.#write(wanted, key, service, uses, held)
       this.#entries.set(frontend.id, { id: frontend.id, address: frontend.address, key, record, uses })
     } catch (error) {
       this.#backends.settle(frontend.id, before, uses.keys())
@@ -245,7 +275,13 @@ export class ServiceTable {
   }
 
   /** From the frontend's update on packets meet the new state; what fails before or after it is taken back. */
-  #write(frontend: Frontend, key: Uint8Array, service: number, uses: Uses, held: Entry | undefined): FrontendRecord {
+  *#write(
+    frontend: Frontend,
+    key: Uint8Array,
+    service: number,
+    uses: Uses,
+    held: Entry | undefined,
+  ): Work<FrontendRecord> {
     const active: Named[] = []
     const elsewhere: Named[] = []
     const resting: BackendRef[] = []
@@ -259,37 +295,45 @@ export class ServiceTable {
     }
     // A node may hear of a frontend with its first pod, and the others had it without that one.
     const formerly = elsewhere.length < active.length ? elsewhere : []
-    const record = this.#writeRecord(frontend, key, { service, active, formerly, resting, held })
+    const record = yield* this.#writeRecord(frontend, key, { service, active, formerly, resting, held })
     if (held === undefined) return record
     this.#space.giveLists(held.record, this.#times.nowNs())
     this.#ranges.give(held.record.ranges)
     return record
   }
 
-  #writeRecord(
+  *#writeRecord(
     { id, address, sources, affinitySec = 0 }: Frontend,
     key: Uint8Array,
     { service, active, formerly, resting, held }: Parts,
-  ): FrontendRecord {
+  ): Work<FrontendRecord> {
     const now = this.#times.nowNs()
     const before = held?.record
     const ranges = this.#takeRanges(sources, key, held)
     const undo: (() => void)[] = [() => this.#ranges.give(ranges)]
     try {
       const options = { before, formerly, hasMembers: affinitySec > 0 }
-      const places = this.#space.write(id, active, resting, options, now)
+      const { places, older } = this.#space.write(id, active, resting, options, now)
       undo.push(() => this.#space.giveLists(places, now))
       if (held === undefined) undo.push(() => this.#space.giveRooms(id, now))
+      yield
       const affinitySinceNs = before !== undefined && before.affinitySec > 0 ? before.affinitySinceNs : now
       const record = { service, ...places, ranges, affinitySec, affinitySinceNs }
       this.#frontends.put(key, encodeFrontend(record))
-      this.#announce(address, key, ranges, before)
-      this.#space.settle(record)
+      undo.push(() => this.#restore(key, before))
+      yield
+      yield* this.#announce(address, ranges, before)
+      this.#space.settle(record, older)
       return record
     } catch (error) {
-      for (const step of undo) step()
+      for (const step of undo.reverse()) step()
       throw error
     }
+  }
+
+  #restore(key: Uint8Array, before: FrontendRecord | undefined): void {
+    if (before === undefined) this.#frontends.delete(key)
+    else this.#frontends.put(key, encodeFrontend(before))
   }
 
   /** A frontend that lets everybody in lets nobody in when what it is to be limited to finds no room. */
@@ -301,7 +345,12 @@ export class ServiceTable {
       if (isFull && held !== undefined && held.record.ranges === 0) {
         const record = { ...held.record, ranges: this.#ranges.take([]) }
         this.#frontends.put(key, encodeFrontend(record))
-        this.#announce(held.address, key, record.ranges, held.record)
+        try {
+          allOf(this.#announce(held.address, record.ranges, held.record))
+        } catch (failure) {
+          this.#restore(key, held.record)
+          throw failure
+        }
         held.record = record
       }
       throw error
@@ -309,16 +358,19 @@ export class ServiceTable {
   }
 
   /** The address is ours from here on, and answers to those whom its frontends let in. */
-  #announce(address: string, key: Uint8Array, ranges: number, before: FrontendRecord | undefined): void {
+  *#announce(address: string, ranges: number, before: FrontendRecord | undefined): Work<void> {
     const answered = this.#vipRanges.change(address, before?.ranges, ranges)
+    const isNew = before === undefined
+    let isWritten = false
     try {
-      if (before === undefined) this.#addresses.add(address, 'frontends', 1, answered)
-      else if (this.#addresses.of(address).ranges !== answered) this.#addresses.add(address, 'frontends', 0, answered)
-      else if (!this.#addresses.isVip(address)) this.#addresses.restore(address)
+      if (isNew || this.#addresses.of(address).ranges !== answered) {
+        this.#addresses.add(address, 'frontends', isNew ? 1 : 0, answered)
+        isWritten = true
+      } else if (!this.#addresses.isVip(address)) this.#addresses.restore(address)
+      yield
     } catch (error) {
-      this.#vipRanges.change(address, ranges, before?.ranges)
-      if (before === undefined) this.#frontends.delete(key)
-      else this.#frontends.put(key, encodeFrontend(before))
+      const back = this.#vipRanges.change(address, ranges, before?.ranges)
+      if (isWritten) this.#addresses.add(address, 'frontends', isNew ? -1 : 0, back)
       throw error
     }
   }

@@ -38,6 +38,12 @@ export interface WriteOptions {
   readonly hasMembers?: boolean
 }
 
+interface Written {
+  readonly places: Places
+  /** What was the table before until now, for {@link TableSpace.settle}. */
+  readonly older: Uint32Array | undefined
+}
+
 function onlyOf(backends: readonly Named[]): BackendRef {
   return (backends.length === 1 ? backends[0]?.[1] : undefined) ?? noBackend
 }
@@ -48,8 +54,6 @@ export class TableSpace {
   readonly #stretches: StretchPool
   /** By frontend: what its tables have to themselves, which may be more than they need now. */
   readonly #rooms = new Map<string, readonly Room[]>()
-  /** What was the table before until the write that is not in force yet, for {@link settle}. */
-  #older: Uint32Array | undefined
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   #reading = 0
@@ -96,9 +100,9 @@ export class TableSpace {
     resting: readonly BackendRef[],
     { before, formerly = [], hasMembers = false }: WriteOptions,
     nowNs: bigint,
-  ): Places {
+  ): Written {
     const length = tableLength(active.length)
-    this.#older = before?.table.length === length ? this.#previousOf(before) : undefined
+    const older = before?.table.length === length ? this.#previousOf(before) : undefined
     let [rest, members, table, previous] = [nowhere, nowhere, nowhere, before?.table ?? nowhere]
     try {
       rest = this.#listOf(resting, nowNs)
@@ -111,7 +115,7 @@ export class TableSpace {
       if (before === undefined) this.giveRooms(id, nowNs)
       throw error
     }
-    return {
+    const places = {
       backends: active.length,
       only: onlyOf(active),
       table,
@@ -120,6 +124,7 @@ export class TableSpace {
       resting: rest,
       members,
     }
+    return { places, older }
   }
 
   #tableOf(id: string, backends: readonly Named[], inForce: Room, nowNs: bigint): Room {
@@ -135,10 +140,9 @@ export class TableSpace {
     return { offset, length }
   }
 
-  /** The record of the last {@link write} is in force: the table before it remembers, where nothing moved, what it was. */
-  settle({ table, previous }: Pick<FrontendRecord, 'table' | 'previous'>): void {
-    const [words, older] = [this.#words, this.#older]
-    this.#older = undefined
+  /** The record of a {@link write} is in force: the table before it remembers, where nothing moved, what it was. */
+  settle({ table, previous }: Pick<FrontendRecord, 'table' | 'previous'>, older: Written['older']): void {
+    const words = this.#words
     if (older === undefined || previous.length !== table.length) return
     let now = table.offset * wordsPerSlot
     let then = previous.offset * wordsPerSlot
