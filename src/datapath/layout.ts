@@ -216,6 +216,20 @@ export const offsets = {
   event_limit: { debt_until_ns: 0, limited: 8, full: 16 },
 } as const
 
+/**
+ * What is encoded is laid out here and copied: small octets without a view of their own lie in the heap, where a start
+ * with thousands of Services makes hundreds of thousands of them.
+ */
+const draft = new DataView(new ArrayBuffer(128))
+const draftOctets = new Uint8Array(draft.buffer)
+
+function drafted(length: number): DataView {
+  draftOctets.fill(0, 0, length)
+  return draft
+}
+
+const octetsOf = (length: number): Uint8Array => draftOctets.slice(0, length)
+
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 /** `struct ip_address`: 16 octets, those of IPv4 mapped; undefined when the text is none, or is itself a mapped one. */
@@ -268,12 +282,12 @@ export interface AddressRecord {
 }
 
 export function encodeAddress({ frontends, sources, ranges, tunnel }: AddressRecord): Uint8Array {
-  const value = new Uint8Array(sizes.address)
-  viewOf(value).setUint32(offsets.address.frontends, frontends, true)
-  viewOf(value).setUint32(offsets.address.sources, sources, true)
-  viewOf(value).setUint32(offsets.address.ranges, ranges, true)
-  viewOf(value).setUint32(offsets.address.tunnel, tunnel, true)
-  return value
+  const view = drafted(sizes.address)
+  view.setUint32(offsets.address.frontends, frontends, true)
+  view.setUint32(offsets.address.sources, sources, true)
+  view.setUint32(offsets.address.ranges, ranges, true)
+  view.setUint32(offsets.address.tunnel, tunnel, true)
+  return octetsOf(sizes.address)
 }
 
 export function decodeAddress(value: Uint8Array): AddressRecord {
@@ -296,12 +310,11 @@ export interface FrontendKey {
 export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined {
   const address = encodeAddressKey(frontend.address)
   if (address === undefined) return undefined
-  const key = new Uint8Array(sizes.frontendKey)
-  const view = viewOf(key)
-  key.set(address, offsets.frontend_key.address)
+  const view = drafted(sizes.frontendKey)
+  draftOctets.set(address, offsets.frontend_key.address)
   view.setUint16(offsets.frontend_key.port, frontend.port)
   view.setUint8(offsets.frontend_key.protocol, ipProtocols[frontend.protocol])
-  return key
+  return octetsOf(sizes.frontendKey)
 }
 
 export function decodeFrontendKey(key: Uint8Array): FrontendKey {
@@ -327,8 +340,7 @@ function readRef(view: DataView, at: number): BackendRef {
 }
 
 export function encodeFrontend(record: FrontendRecord): Uint8Array {
-  const value = new Uint8Array(sizes.frontend)
-  const view = viewOf(value)
+  const view = drafted(sizes.frontend)
   view.setUint32(offsets.frontend.service, record.service, true)
   view.setUint32(offsets.frontend.backends, record.backends, true)
   writeRef(view, offsets.frontend.only, record.only)
@@ -344,7 +356,7 @@ export function encodeFrontend(record: FrontendRecord): Uint8Array {
   view.setUint32(offsets.frontend.members_offset, record.members.offset, true)
   view.setUint32(offsets.frontend.members_length, record.members.length, true)
   view.setBigUint64(offsets.frontend.affinity_since_ns, record.affinitySinceNs, true)
-  return value
+  return octetsOf(sizes.frontend)
 }
 
 export function decodeFrontend(value: Uint8Array): FrontendRecord {
@@ -397,8 +409,7 @@ export function decodeRangeKey(key: Uint8Array): RangeKey {
 }
 
 export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8Array {
-  const value = new Uint8Array(sizes.source)
-  const view = viewOf(value)
+  const view = drafted(sizes.source)
   for (const [i, { address, port }] of vips.slice(0, vipsPerSource).entries()) {
     writeAddress(view, i * sizes.endpoint + offsets.endpoint.address, address)
     view.setUint16(i * sizes.endpoint + offsets.endpoint.port, port)
@@ -406,7 +417,7 @@ export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8A
   view.setUint32(offsets.source.count, vips.length, true)
   writeRef(view, offsets.source.backend, backend)
   view.setBigUint64(offsets.source.settled_ns, settledNs, true)
-  return value
+  return octetsOf(sizes.source)
 }
 
 /** When what is unknown at a source is no older flow any more. */

@@ -73,10 +73,10 @@ export function probe(program: number, place: Place, backends: readonly Backend[
   if (backends.length === 0) return
   const header = headerOf(place.address)
   const { verdict, packet } = runProgram(program, firstPacket(place, header), 1, probeMark)
-  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
   const at = ethernetBytes + header.addressesAt + header.addressBytes
   const address = formatAddress(addressFromBytes(packet.subarray(at, at + header.addressBytes)))
-  const port = view.getUint16(ethernetBytes + header.bytes + 2)
+  const portAt = ethernetBytes + header.bytes + 2
+  const port = ((packet[portAt] ?? 0) << 8) | (packet[portAt + 1] ?? 0)
   if (verdict === passVerdict && backends.some((each) => each.address === address && each.port === port)) return
   const fate =
     verdict === passVerdict

@@ -373,24 +373,43 @@ const testRunOptsBytes = 80
 /** The beginning of struct __sk_buff, up to its mark. */
 const contextBytes = 16
 
+/** All that a call reads and writes: the collector takes or moves what only an address names. */
+interface TestRunMemory {
+  readonly frameBytes: number
+  readonly given: Uint8Array
+  readonly givenAt: bigint
+  readonly out: Uint8Array
+  readonly outAt: bigint
+}
+
+function testRunMemory(frameBytes: number): TestRunMemory {
+  const given = new Uint8Array(new ArrayBuffer(testRunOptsBytes + contextBytes + frameBytes))
+  const out = new Uint8Array(new ArrayBuffer(frameBytes + roomToGrow))
+  return { frameBytes, given, givenAt: koffi.address(given), out, outAt: koffi.address(out) }
+}
+
+/** What a program may put in front of a frame. */
+const roomToGrow = 256
+/** Of the largest frame so far: each of thousands of Services is proved by one. */
+let testRun: TestRunMemory | undefined
+
 /** BPF_PROG_TEST_RUN: runs a TC program on a frame, with `skb->mark`. With `repeat` it is fed its own output. */
 export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0): TestRun {
-  const out = new Uint8Array(frame.length + 256)
-  // All that the call reads lies in what is handed to it: the collector takes or moves what only an address names.
-  const memory = new Uint8Array(new ArrayBuffer(testRunOptsBytes + contextBytes + frame.length))
-  memory.set(frame, testRunOptsBytes + contextBytes)
-  const opts = new DataView(memory.buffer)
-  const at = koffi.address(memory)
+  if (testRun === undefined || testRun.frameBytes < frame.length) testRun = testRunMemory(Math.max(256, frame.length))
+  const { given, givenAt, out, outAt } = testRun
+  given.fill(0, 0, testRunOptsBytes + contextBytes)
+  given.set(frame, testRunOptsBytes + contextBytes)
+  const opts = new DataView(given.buffer)
   opts.setBigUint64(0, BigInt(testRunOptsBytes), true)
-  opts.setBigUint64(8, at + BigInt(testRunOptsBytes + contextBytes), true)
-  opts.setBigUint64(16, koffi.address(out), true)
+  opts.setBigUint64(8, givenAt + BigInt(testRunOptsBytes + contextBytes), true)
+  opts.setBigUint64(16, outAt, true)
   opts.setUint32(24, frame.length, true)
-  opts.setUint32(28, out.length, true)
-  opts.setBigUint64(32, at + BigInt(testRunOptsBytes), true)
+  opts.setUint32(28, frame.length + roomToGrow, true)
+  opts.setBigUint64(32, givenAt + BigInt(testRunOptsBytes), true)
   opts.setUint32(48, contextBytes, true)
   opts.setUint32(60, repeat, true)
   opts.setUint32(testRunOptsBytes + 8, mark, true)
-  checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, memory))
+  checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, given))
   return {
     verdict: opts.getInt32(56, true),
     packet: out.slice(0, opts.getUint32(28, true)),
