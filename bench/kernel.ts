@@ -75,12 +75,16 @@ function serveIpv6(datapath: KernelDatapath): void {
   datapath.upsert({ id, service: 'default/svc', address, protocol: 'TCP', port: 80, backends })
 }
 
+/** As the agent writes them. */
+const inARow = 32
+
 function mapRows(datapath: KernelDatapath): Row[] {
   const each: number[] = []
   const started = nowMs()
-  for (let n = 0; n < services; n++) {
+  for (let first = 0; first < services; first += inARow) {
     const at = nowMs()
-    datapath.upsert(frontend(n))
+    const row = Array.from({ length: Math.min(inARow, services - first) }, (_, n) => frontend(first + n))
+    for (const result of datapath.upsertAll(row)) if ('error' in result) throw result.error
     each.push(nowMs() - at)
   }
   const all = nowMs() - started
@@ -89,8 +93,8 @@ function mapRows(datapath: KernelDatapath): Row[] {
   const change = nowMs() - at
   return [
     { what: 'all, Maglev tables included', value: ms(all), goal: '<= 1000 ms', isMet: all <= 1_000 },
-    { what: 'one Service, p50', value: `${(median(each) * 1000).toFixed(0)} us` },
-    { what: 'one Service, longest', value: ms(Math.max(...each)), goal: '<= 20 ms', isMet: Math.max(...each) <= 20 },
+    { what: `a row of ${inARow}, p50`, value: ms(median(each)) },
+    { what: 'a row, longest', value: ms(Math.max(...each)), goal: '<= 20 ms', isMet: Math.max(...each) <= 20 },
     { what: 'backends of one Service changed, all present', value: ms(change), goal: '<= 1 ms', isMet: change <= 1 },
   ]
 }
