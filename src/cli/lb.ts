@@ -15,7 +15,7 @@ export function addLb(program: Command): void {
   addLbUnload(lb)
 }
 
-function servicesTable(isWide: boolean): (page: readonly ServiceView[]) => string {
+export function servicesTable(isWide: boolean): (page: readonly ServiceView[]) => string {
   const table = new Table([
     'Service',
     'Frontend',

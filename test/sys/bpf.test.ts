@@ -30,7 +30,8 @@ import { RingBuffer } from '../../src/sys/ring-buffer.ts'
 const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
 /** bpf(2) of amd64 and of arm64. */
 const bpfCall = process.arch === 'arm64' ? 280 : 321
-const mapTypes = { hash: 1, array: 2 } as const
+/** The kernel has no batches of devices by hash: it answers ENOTSUPP. */
+const mapTypes = { hash: 1, array: 2, devices: 25 } as const
 /** BPF_F_MMAPABLE */
 const mmapable = 1 << 10
 
@@ -261,6 +262,53 @@ test('a trie is written in a row and read in batches of any size, each prefix on
   assert.equal(map.delete(rangeKey(0x0a000000, 28)), false)
   const value = new Uint8Array(4)
   assert.deepEqual([map.lookup(rangeKey(0x0a000001, 32), value), numberOf(value)], [true, 0], 'the wider one answers')
+})
+
+test('many are written in a row as far as the kernel takes them, and what it stops at is named by its place', {
+  skip,
+}, (t) => {
+  for (const [type, value] of [
+    ['hash', 7],
+    // The loopback interface.
+    ['devices', 1],
+  ] as const) {
+    const map = mapOf(t, type, 4, 4)
+    const row = (...keys: readonly number[]): [Uint8Array, Uint8Array, number] => [
+      Buffer.concat(keys.map(octets)),
+      Buffer.concat(keys.map(() => octets(value))),
+      keys.length,
+    ]
+    map.updateBatch(...row())
+    map.updateBatch(...row(1, 2, 3))
+    assert.deepEqual(
+      [1, 2, 3, 4].map((key) => valueAt(map, key)),
+      [value, value, value, undefined],
+      type,
+    )
+    // One that is there takes no room.
+    assert.throws(() => map.updateBatch(...row(2, 4, 5, 6)), { code: 'ERR_MAP_FULL', errno: 'E2BIG', written: 2 })
+    assert.deepEqual(
+      [4, 5, 6].map((key) => valueAt(map, key)),
+      [value, undefined, undefined],
+      type,
+    )
+    assert.throws(() => map.updateBatch(...row(9)), { code: 'ERR_MAP_FULL', written: 0 })
+    map.delete(octets(1))
+    map.updateBatch(...row(9))
+    assert.equal(valueAt(map, 9), value)
+  }
+  const devices = mapOf(t, 'devices', 4, 8)
+  const values = Buffer.concat([octets(1), octets(0x7fff_fff0), octets(1)])
+  assert.throws(() => devices.updateBatch(Buffer.concat([1, 2, 3].map(octets)), values, 3), {
+    code: 'ERR_SYSCALL',
+    errno: 'EINVAL',
+    written: 1,
+  })
+  devices.updateBatch(Buffer.concat([4, 5].map(octets)), Buffer.concat([octets(1), octets(1)]), 2)
+  assert.deepEqual(
+    [1, 2, 3, 4, 5].map((key) => valueAt(devices, key)),
+    [1, undefined, undefined, 1, 1],
+  )
 })
 
 test('a trie that takes no more says so, and what was in it stays', { skip }, (t) => {
