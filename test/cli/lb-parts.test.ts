@@ -38,10 +38,10 @@ test('the name, the state and the reason of a Service stand at its first part al
       .slice(1)
       .map((line) => line.replace(/ {2,}/g, ' ')),
     [
-      'ns/a 192.0.2.1:1/TCP Announced - 0 0/0 pool -',
-      ' 192.0.2.1:2/TCP - 0 0/0',
-      ' 192.0.2.1:3/TCP - 0 0/0',
-      'ns/b 192.0.2.1:4/TCP Announced - 0 0/0 pool -',
+      'ns/a 192.0.2.1:1/TCP Announced 0 0 0/0 pool -',
+      ' 192.0.2.1:2/TCP 0 0 0/0',
+      ' 192.0.2.1:3/TCP 0 0 0/0',
+      'ns/b 192.0.2.1:4/TCP Announced 0 0 0/0 pool -',
     ],
   )
 })

@@ -106,7 +106,9 @@ test('at no write of a row does a frontend name what is not in the maps, and eac
   assert.ok(table.upsertAll(rowOf(0)).every((each) => each !== undefined))
   assert.deepEqual(
     calls.filter((call) => !call.endsWith(' ranges')),
-    ['putAll addresses', 'putAll sources', 'putAll counters', 'putAll frontends', 'putAll addresses'],
+    [...['addresses', 'sources', 'backend_counts', 'counters'], 'frontends', 'addresses'].map(
+      (name) => `putAll ${name}`,
+    ),
   )
   assert.ok(table.upsertAll(rowOf(2)).every((each) => each !== undefined))
   assert.deepEqual(maps.check(), [])

@@ -126,6 +126,12 @@ function mortal(maps: SocketMaps, steps: number): SocketMaps {
           step()
           store.put(key, value, mode)
         },
+        putAll: (all) => {
+          for (const [key, value] of all) {
+            step()
+            store.put(key, value)
+          }
+        },
         delete: (key) => {
           step()
           return store.delete(key)
