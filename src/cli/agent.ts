@@ -193,7 +193,7 @@ async function readConfig(file: string): Promise<object> {
   const { parse } = await import('./yaml.ts')
   let values: unknown
   try {
-    values = parse(readFileSync(file, 'utf8'))
+    values = parse(readFileSync(file, 'utf8'), { merge: true })
   } catch (error) {
     throw new HeraldError('ERR_USAGE', `--config ${file}: ${messageOf(error)}`, { cause: error })
   }

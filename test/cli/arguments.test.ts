@@ -109,6 +109,13 @@ test(
   },
 )
 
+test('merge keys of the file are merged, and one that merges nothing is refused', async () => {
+  const { datapath, socketLb } = await options([], '<<: {datapath: none, socketLb: true}\nsocketLb: false')
+  assert.deepEqual([datapath, socketLb], ['none', false])
+  await assert.rejects(options([], '<<: 5'), usage)
+  await assert.rejects(options([], '<<: {nope: 1}'), usage)
+})
+
 test('sockets are led nowhere unless that is asked for, by a flag or by the file', async () => {
   const asked = async (flags: readonly string[], text?: string): Promise<unknown> => {
     const { socketLb, cgroupRoot } = await options(flags, text)

@@ -209,6 +209,21 @@ test('one address is one entry however it is written: the first one counts, the 
   )
 })
 
+test('merge keys are merged, as in the manifest around it: what an entry says itself goes before', () => {
+  const { keys: merged, faults } = parse(
+    '{"*": &all {med: 5, passive: true}, 10.0.0.1: {<<: *all, med: 7}, 10.0.0.2: {<<: [*all, {localAs: 9, med: 1}]}}',
+  )
+  assert.deepEqual(faults, [])
+  const seven = { ipv4: 7, ipv6: 7 }
+  const five = { ipv4: 5, ipv6: 5 }
+  assert.deepEqual(overridesFor('10.0.0.1', [merged]), [{ med: seven, passive: true }])
+  assert.deepEqual(overridesFor('10.0.0.2', [merged]), [{ med: five, passive: true, localAs: 9 }])
+  assert.deepEqual(
+    parse('{10.0.0.1: {<<: 5}}').faults.map(({ code }) => code),
+    ['InvalidAnnotation'],
+  )
+})
+
 test('layers: the address before "*", the Node before the policy, a zone before its address', () => {
   const policy = parse('{"*": {med: 1, localAs: 1}, "10.0.0.1": {med: 2, passive: true}}').keys
   const own = parse('{"*": {localAs: 9}, "10.0.0.1": {allowAsIn: 3}}').keys

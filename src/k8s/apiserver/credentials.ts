@@ -5,13 +5,13 @@
 import { readFileSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
 import { dirname, resolve } from 'node:path'
-import { parse } from 'yaml'
 // Not the whole package, which brings an HTTP client, tar and WebSockets along.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { Cluster } from '@kubernetes/client-node/dist/config_types.js'
 import { HeraldError, messageOf } from '../../errors.ts'
 import { type RawObject, recordOf } from '../source.ts'
 import { ExecPlugin } from './exec-plugin.ts'
+import { kubeconfigIn } from './kubeconfig-files.ts'
 import { proxyOf } from './proxy.ts'
 
 /** Of one connection; asked for anew with each, since certificates and keys rotate. */
@@ -70,9 +70,14 @@ interface Loaded {
 
 function load(path: string | undefined, detail: string, context: string | undefined): Loaded {
   const config = new KubeConfig()
+  let written: RawObject = {}
   try {
     if (path === undefined) config.loadFromCluster()
-    else config.loadFromFile(path)
+    else {
+      written = kubeconfigIn(path)
+      config.loadFromString(JSON.stringify(written))
+      config.makePathsAbsolute(dirname(path))
+    }
     if (context !== undefined) config.setCurrentContext(context)
   } catch (error) {
     throw new HeraldError('ERR_KUBECONFIG', `${detail} cannot be read: ${messageOf(error)}`, { cause: error })
@@ -87,7 +92,7 @@ function load(path: string | undefined, detail: string, context: string | undefi
   // The client would make agents of its own for it, which nobody asks for.
   config.clusters = config.clusters.map(({ proxyUrl: _proxyUrl, ...rest }) => rest)
   if (path === undefined) return own
-  const user = userIn(path, config.getContextObject(config.getCurrentContext())?.user)
+  const user = userIn(written, config.getContextObject(config.getCurrentContext())?.user)
   const tokenFile = tokenFileOf(path, user)
   if (tokenFile !== undefined) readToken(tokenFile, detail)
   const exec = user['exec']
@@ -122,8 +127,7 @@ function aboutServer({ server, caData, caFile, tlsServerName, skipTLSVerify }: C
 }
 
 /** As the kubeconfig has it. */
-function userIn(path: string, name: string | undefined): RawObject {
-  const { users } = recordOf(parse(readFileSync(path, 'utf8')))
+function userIn({ users }: RawObject, name: string | undefined): RawObject {
   const found = (Array.isArray(users) ? users : []).map(recordOf).find((each) => each['name'] === name)
   return recordOf(found?.['user'])
 }

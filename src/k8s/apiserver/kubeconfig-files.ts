@@ -1,8 +1,8 @@
-/** Several kubeconfigs, as KUBECONFIG may name them: which of them a context is in. */
+/** What is in a kubeconfig; and of several, as KUBECONFIG may name them, which of them a context is in. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { HeraldError, messageOf } from '../../errors.ts'
-import { recordOf, textOf } from '../source.ts'
+import { type RawObject, recordOf, textOf } from '../source.ts'
 
 export interface ContextPlace {
   /** undefined: the service account of the pod. */
@@ -30,9 +30,14 @@ export function placeOfContext(paths: readonly string[], wanted: string | undefi
   return { path: found.path, context }
 }
 
-function contentOf(path: string): ReturnType<typeof recordOf> {
+/** As kubectl reads it, merge keys and all, which the client passes over. Throws what reading and parsing throw. */
+export function kubeconfigIn(path: string): RawObject {
+  return recordOf(parse(readFileSync(path, 'utf8'), { merge: true }))
+}
+
+function contentOf(path: string): RawObject {
   try {
-    return recordOf(parse(readFileSync(path, 'utf8')))
+    return kubeconfigIn(path)
   } catch (error) {
     throw new HeraldError('ERR_KUBECONFIG', `${path} cannot be read: ${messageOf(error)}`, { cause: error })
   }

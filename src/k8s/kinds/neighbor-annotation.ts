@@ -270,10 +270,10 @@ function parseImportPrefix(written: string): ImportPrefix | undefined {
   }
 }
 
-/** The map, or why there is none: where in the text, without the text itself. */
+/** The map, merge keys and all, or why there is none: where in the text, without the text itself. */
 export function readMap(written: string): RawObject | string {
   try {
-    const value: unknown = parse(written, { logLevel: 'error' })
+    const value: unknown = parse(written, { logLevel: 'error', merge: true })
     return isRecord(value) ? value : 'it is something else'
   } catch (error) {
     const place = error instanceof YAMLParseError ? error.linePos?.[0] : undefined

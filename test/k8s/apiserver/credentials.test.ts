@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
 import { loadCredentials } from '../../../src/k8s/apiserver/credentials.ts'
+import { placeOfContext } from '../../../src/k8s/apiserver/kubeconfig-files.ts'
 import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
 import { certificate, listening, privateKey } from './fake-server.ts'
 
@@ -95,6 +96,28 @@ test('tokenFile of a kubeconfig, beside it or elsewhere, goes before token, and 
     credentials.renew()
     assert.deepEqual(await credentials.headers(), bearer('second'))
   }
+})
+
+test('merge keys of a kubeconfig are merged, as kubectl does, for clusters, contexts, users and what we read', async () => {
+  const text = [
+    'x-name: &name {name: c}',
+    'x-server: &server {server: "https://127.0.0.1:1", proxy-url: "http://192.0.2.9:3128"}',
+    'current-context: c',
+    'clusters: [{<<: *name, cluster: {<<: *server, certificate-authority: ca.pem}}]',
+    'contexts: [{<<: *name, context: {cluster: c, user: c}}]',
+    'users: [{<<: *name, user: {<<: [{tokenFile: token}, {token: unused}]}}]',
+  ]
+  writeFileSync(file('kubeconfig'), text.join('\n'))
+  writeFileSync(file('token'), 'file-token')
+  writeFileSync(file('ca.pem'), certificate)
+  assert.deepEqual(placeOfContext([file('kubeconfig'), file('kubeconfig')], undefined), {
+    path: file('kubeconfig'),
+    context: 'c',
+  })
+  const credentials = loadCredentials(file('kubeconfig'))
+  assert.deepEqual(await credentials.headers(), bearer('file-token'))
+  assert.equal(credentials.proxy?.host, '192.0.2.9:3128')
+  assert.equal(String((await credentials.tls()).ca), String(certificate), 'beside the kubeconfig')
 })
 
 test('a tokenFile that cannot be read, or holds no token, is an error that names it', () => {
