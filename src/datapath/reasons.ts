@@ -30,7 +30,7 @@ const table = {
   },
   no_backend: {
     fate: 'refused',
-    meaning: 'the Service has no ready backend on this node: RST, or ICMP port unreachable',
+    meaning: 'the Service has no ready backend that this node reaches: RST, or ICMP port unreachable',
     remedy: 'readiness of its pods; the route should be withdrawn, `herald explain service` says whether it is',
   },
   backend_gone: {
