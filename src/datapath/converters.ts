@@ -69,6 +69,27 @@ const toSchema4: Converter['maps'] = {
   drops: 'same',
 }
 
+/** Up to schema 4 the table before was asked for ever: whoever adopts it gives it a grace from then on. */
+const noEnd = new Uint8Array(8).fill(0xff)
+
+const toSchema5: Converter['maps'] = {
+  frontends: (key, value) => [key, joined(value, noEnd)],
+  backends: 'same',
+  tables: 'same',
+  nodes: 'same',
+  tunnels: 'same',
+  openings: 'same',
+  connections: 'same',
+  datagrams: 'same',
+  forwards: 'same',
+  fragments: 'same',
+  ranges: 'same',
+  affinity: 'same',
+  counters: 'same',
+  backend_counts: 'same',
+  drops: 'same',
+}
+
 /** What the second makes of what the first one makes. */
 function chained(first: Converter, second: Converter['maps']): Converter {
   const both = Object.entries(first.maps).map(([name, conversion]) => [
@@ -87,4 +108,8 @@ function inTurn(first: Conversion, second: Conversion | undefined): Conversion |
   }
 }
 
-export const converters: readonly Converter[] = [{ from: 3, maps: toSchema4 }, chained(fromSchema2, toSchema4)]
+export const converters: readonly Converter[] = [
+  { from: 4, maps: toSchema5 },
+  chained({ from: 3, maps: toSchema4 }, toSchema5),
+  chained(chained(fromSchema2, toSchema4), toSchema5),
+]

@@ -30,7 +30,7 @@ const fewEntries = { addresses: 4096, frontends: 1024, backends: 4096, tables: 1
 
 export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatapath {
   const maps = options.maps ?? new MemoryMaps({ ...fewEntries, ...options.maxEntries })
-  const served = servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n })
+  const served = servedOver(maps, options.times ?? { nowNs: () => 1n, drainNs: 0n, settleNs: 0n, previousNs: 1n })
   let interfaces = [...(options.interfaces ?? [])]
   const refused = new Set<string>()
   const problems: DatapathProblem[] = []

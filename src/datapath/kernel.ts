@@ -52,6 +52,8 @@ export interface KernelDatapathOptions {
    * connection with the pod itself, and passes; later it is dropped.
    */
   readonly settleSec?: number
+  /** How long after a change of backends the table before it is asked for segments of unknown flows; a day by default. */
+  readonly previousSec?: number
   /** Another schema than this version's own, and what it takes over; for tests. */
   readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }
 }
@@ -322,6 +324,7 @@ function serve(
     nowNs: () => process.hrtime.bigint(),
     drainNs: BigInt(Math.round((options.drainSec ?? 30) * 1e9)),
     settleNs: BigInt(Math.round((options.settleSec ?? 600) * 1e9)),
+    previousNs: BigInt(Math.round((options.previousSec ?? 86_400) * 1e9)),
   }
   const served = servedOver(maps, times)
   const attachments: Attachments = {

@@ -8,7 +8,7 @@ import type { Backend, Protocol } from '../desired/model.ts'
 import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
-export const schema = 4
+export const schema = 5
 
 const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
 
@@ -44,6 +44,8 @@ export interface FrontendRecord {
   /** What was in force before: for packets of flows whose state is not here. */
   readonly previous: TablePlace
   readonly previousOnly: BackendRef
+  /** CLOCK_MONOTONIC: until then it is asked. */
+  readonly previousUntilNs: bigint
   /** References of backends that rest, in the map of tables. */
   readonly resting: TablePlace
   /** The set of ranges from which flows may come; 0: from anywhere. */
@@ -71,7 +73,7 @@ export const sizes = {
   ipAddress: 16,
   address: 16,
   frontendKey: 20,
-  frontend: 72,
+  frontend: 80,
   rangeKey: 24,
   affinityKey: 20,
   affinity: 16,
@@ -177,6 +179,7 @@ export const offsets = {
     members_offset: 56,
     members_length: 60,
     affinity_since_ns: 64,
+    previous_until_ns: 72,
   },
   range_key: { prefix_length: 0, set: 4, source: 8 },
   affinity_key: { client: 0, service: 16 },
@@ -356,6 +359,7 @@ export function encodeFrontend(record: FrontendRecord): Uint8Array {
   view.setUint32(offsets.frontend.members_offset, record.members.offset, true)
   view.setUint32(offsets.frontend.members_length, record.members.length, true)
   view.setBigUint64(offsets.frontend.affinity_since_ns, record.affinitySinceNs, true)
+  view.setBigUint64(offsets.frontend.previous_until_ns, record.previousUntilNs, true)
   return octetsOf(sizes.frontend)
 }
 
@@ -374,6 +378,7 @@ export function decodeFrontend(value: Uint8Array): FrontendRecord {
     affinitySec: word(offsets.frontend.affinity_sec),
     members: { offset: word(offsets.frontend.members_offset), length: word(offsets.frontend.members_length) },
     affinitySinceNs: view.getBigUint64(offsets.frontend.affinity_since_ns, true),
+    previousUntilNs: view.getBigUint64(offsets.frontend.previous_until_ns, true),
   }
 }
 

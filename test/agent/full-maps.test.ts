@@ -50,6 +50,7 @@ class Node {
       nowNs: () => BigInt(1 + this.#clock.monotonic()) * 1_000_000n,
       drainNs: 1_000_000_000n,
       settleNs: 0n,
+      previousNs: 0n,
     }
     const table = (this.#table = createFakeDatapath({ maxEntries, times, interfaces: ['eth0'] }))
     this.order = new Order(

@@ -39,6 +39,8 @@ export interface Cluster {
   /** Follows a packet from node to node. */
   send(index: number, bytes: Uint8Array): Journey
   reply(index: number, bytes: Uint8Array): TestRun
+  /** The agent of a node is started anew, and adopts what its programs serve. */
+  reopen(index: number, options: Partial<KernelDatapathOptions>): void
 }
 
 export interface ServeOptions {
@@ -52,12 +54,15 @@ export function clusterOf(
   addresses: readonly string[],
   options: Partial<KernelDatapathOptions> = {},
 ): Cluster {
-  const nodes = addresses.map((address) => {
-    const fixture = kernelFixture(t)
-    const datapath = fixture.open(options)
+  const fixtures = addresses.map(() => kernelFixture(t))
+  const opened = (index: number, more: Partial<KernelDatapathOptions>): Node => {
+    const { bpffs, open } = fixtures[index] ?? assert.fail()
+    const [address = ''] = addresses.slice(index)
+    const datapath = open({ ...options, ...more })
     datapath.setNodes({ own: [address], others: addresses.filter((other) => other !== address) })
-    return { address, bpffs: fixture.bpffs, datapath }
-  })
+    return { address, bpffs, datapath }
+  }
+  const nodes = addresses.map((_, index) => opened(index, {}))
   const node = (index: number): Node => {
     const found = nodes[index]
     assert.ok(found !== undefined, `node ${index}`)
@@ -87,6 +92,10 @@ export function clusterOf(
       }
     },
     reply: (index, bytes) => egress(node(index).datapath, bytes),
+    reopen: (index, more) => {
+      node(index).datapath.close()
+      nodes[index] = opened(index, more)
+    },
   }
 }
 

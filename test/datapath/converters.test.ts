@@ -22,6 +22,7 @@ const of2Sizes: Sizes = {
   fragments: [12, 4],
 }
 const of3Sizes: Sizes = { frontends: [20, 48], backends: [4, 32] }
+const of4Sizes: Sizes = { frontends: [20, 72] }
 const from = (schema: number): Converter | undefined => converters.find((each) => each.from === schema)
 const numbered = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i + 1)
 function converted(name: MapName, key: Uint8Array, value: Uint8Array, schema = 2): Entry {
@@ -36,6 +37,7 @@ test('the schemas before this one are taken over, each map in keys and values of
   for (const [former, sizes] of [
     [2, of2Sizes],
     [3, of3Sizes],
+    [4, of4Sizes],
   ] as const)
     for (const name of mapNames) {
       const [keyBytes, valueBytes] = sizes[name] ?? [0, 0]
@@ -45,10 +47,44 @@ test('the schemas before this one are taken over, each map in keys and values of
     }
 })
 
-test('what schema 3 had and is not converted has the size that it has here', () => {
-  for (const name of ['tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const)
-    assert.equal(from(3)?.maps[name], 'same', name)
-  assert.deepEqual([mapShapes.tables.valueBytes, mapShapes.connections.valueBytes], [8, 52])
+test('what the schemas before had and is not converted has the size that it has here', () => {
+  const of4 = ['nodes', 'tunnels', 'forwards', 'ranges', 'affinity', 'counters', 'backends'] as const
+  const of3 = ['tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops'] as const
+  for (const name of [...of4, ...of3]) assert.equal(from(4)?.maps[name], 'same', name)
+  for (const name of of3) assert.equal(from(3)?.maps[name], 'same', name)
+  assert.deepEqual(
+    [...of4, ...of3].map((name) => [mapShapes[name].keyBytes, mapShapes[name].valueBytes]),
+    [
+      ...[
+        [16, 4],
+        [4, 40],
+        [40, 16],
+        [24, 4],
+        [20, 16],
+        [4, 56],
+        [4, 48],
+      ],
+      ...[
+        [4, 8],
+        [40, 52],
+        [40, 52],
+        [40, 52],
+        [40, 8],
+        [4, 8],
+      ],
+    ],
+  )
+})
+
+test('the table before of a frontend of schema 4 has no end yet, which is for whoever adopts it', () => {
+  const [, value] = converted('frontends', numbered(20), numbered(72), 4)
+  assert.deepEqual([...value.subarray(0, 72)], [...numbered(72)])
+  assert.equal(decodeFrontend(value).previousUntilNs, 0xffff_ffff_ffff_ffffn)
+  for (const former of [2, 3])
+    assert.equal(
+      decodeFrontend(converted('frontends', numbered(former === 2 ? 8 : 20), numbered(48), former)[1]).previousUntilNs,
+      0xffff_ffff_ffff_ffffn,
+    )
 })
 
 test('every backend of schema 3 is on this node', () => {
@@ -68,7 +104,9 @@ test('every backend of schema 3 is on this node', () => {
 
 test('what a schema held is taken over, but the counters of Services, which had no place each before schema 4', () => {
   const kept = ['frontends', 'backends', 'tables', 'openings', 'connections', 'datagrams', 'fragments', 'drops']
-  for (const { from, maps } of converters) assert.deepEqual(Object.keys(maps).sort(), kept.sort(), `schema ${from}`)
+  const of4 = [...kept, 'nodes', 'tunnels', 'forwards', 'ranges', 'affinity', 'counters', 'backend_counts']
+  for (const { from, maps } of converters)
+    assert.deepEqual(Object.keys(maps).sort(), (from === 4 ? of4 : kept).toSorted(), `schema ${from}`)
 })
 
 test('a frontend of schema 3 is the same one here, lets in everybody, and has no affinity', () => {

@@ -9,7 +9,7 @@ import { servedOver } from '../../src/datapath/served.ts'
 import { frontendOf } from './fixture.ts'
 
 const places = 8
-const times = { nowNs: () => 0n, drainNs: 0n, settleNs: 0n }
+const times = { nowNs: () => 0n, drainNs: 0n, settleNs: 0n, previousNs: 0n }
 const frontend = (n: number): Frontend => frontendOf('192.0.2.10', 1000 + n, [{ address: '10.1.0.5', port: 8080 }])
 const idOf = (n: number): string => frontend(n).id
 const smallMaps = (): MemoryMaps => new MemoryMaps({ counters: places, tables: 1024, backends: 64 })

@@ -188,6 +188,7 @@ test('keys and values survive encoding and decoding', () => {
     affinitySec: 13,
     members: { offset: 14, length: 16 },
     affinitySinceNs: 0xfffffffffffffffen,
+    previousUntilNs: 0xfffffffffffffffdn,
   }
   assert.deepEqual(decodeFrontend(encodeFrontend(frontend)), frontend)
   for (const prefix of ['0.0.0.0/0', '10.0.0.0/8', '192.0.2.1/32', '::/0', '2001:db8::/32', 'fd00::1/128'])

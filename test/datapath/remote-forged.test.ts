@@ -4,11 +4,12 @@ import { test } from 'node:test'
 import { clusterOf, handedOn, translated, type Cluster, type Homed } from './cluster.ts'
 import { familyOf } from './family.ts'
 import { ingress, verdict, whyNoKernel } from './fixture.ts'
-import { udpFrame } from './frames.ts'
+import { frame, icmpMessage, parse, TCP, tcpFlag, tcpFrame, tcpSegment, UDP, udpFrame } from './frames.ts'
 import { enterNetwork, layCable } from './network.ts'
 
 const skip = whyNoKernel()
-const { vip, client, podAt, nodeAt, vipAt } = familyOf(import.meta.url)
+const { vip, client, router, podAt, nodeAt, vipAt, ICMP, tooBig } = familyOf(import.meta.url)
+const { SYN, ACK } = tcpFlag
 const addresses = [1, 2, 3, 4].map(nodeAt)
 const homed = (n: number, home: number): Homed => ({ backend: { address: podAt(n), port: 8080 }, home })
 const final = 1
@@ -142,4 +143,63 @@ test('two nodes that each remember the other one for a flow hand a datagram on a
   cluster.serve(vip, 80, [first, second], { protocol: 'UDP' })
   const pods = [0, 1, 0, 1].map((entry) => podOf(cluster, entry, datagram(40_000)))
   assert.deepEqual(new Set(pods).size, 1, pods.join(' '))
+})
+
+/** A router says that what the VIP has sent to the client does not fit. */
+function tooBigFor(protocol: 'TCP' | 'UDP', sourcePort: number, seq = 0): Uint8Array {
+  const reply = { source: vip, destination: client, sourcePort: 80, destinationPort: sourcePort }
+  const quoted =
+    protocol === 'UDP'
+      ? udpFrame(reply).slice(14)
+      : frame({ ...reply, protocol: TCP, payload: tcpSegment({ ...reply, flags: ACK, seq }) }).slice(14)
+  const ends = { source: router, destination: vip }
+  return frame({ ...ends, protocol: ICMP, payload: icmpMessage(tooBig.type, tooBig.code, 1400, quoted, ends) })
+}
+
+test('an ICMP error goes to the pod that has sent what it quotes, whoever has begun another flow of that tuple at the ' +
+  'node that gets it', { skip }, (t) => {
+  const cluster = clusterOf(t, addresses)
+  const [old, young] = [homed(5, 1), homed(6, 0)]
+  const segment = (flags: number, seq: number, ack: number): Uint8Array =>
+    tcpFrame({ source: client, destination: vip, sourcePort: 40_000, destinationPort: 80, flags, seq, ack })
+  const answered = (home: number, n: number, seq: number, ack: number): void => {
+    const ends = { source: podAt(n), destination: client, sourcePort: 8080, destinationPort: 40_000 }
+    const reply = tcpFrame({ ...ends, flags: SYN | ACK, seq, ack })
+    assert.equal(translated(cluster.reply(home, reply)).source, vip)
+  }
+  cluster.serve(vip, 80, [old])
+  assert.equal(podOf(cluster, 0, segment(SYN, 1000, 0)), podAt(5))
+  answered(1, 5, 6, 1001)
+  assert.equal(podOf(cluster, 0, segment(ACK, 1001, 7)), podAt(5))
+  cluster.serve(vip, 80, [young], { resting: [old] })
+  for (const isAnswered of [false, true]) {
+    assert.equal(podOf(cluster, 2, segment(SYN, 77_000, 0)), podAt(6))
+    if (isAnswered) answered(0, 6, 3_000_000_000, 77_001)
+    for (const entry of [0, 1, 2, 3]) {
+      const arrived = translated(cluster.send(entry, tooBigFor('TCP', 40_000, 7)))
+      assert.deepEqual([arrived.destination, arrived.isL4ChecksumRight], [podAt(5), true], `by ${entry}, ${isAnswered}`)
+    }
+  }
+  assert.equal(podOf(cluster, 0, tooBigFor('TCP', 40_000, 3_000_000_001)), podAt(6), 'that of the one who was answered')
+})
+
+test('an ICMP error about a datagram goes where the node hands its flow on, whatever flow another node has begun', {
+  skip,
+}, (t) => {
+  const cluster = clusterOf(t, addresses.slice(0, 3))
+  const [old, young] = [homed(5, 1), homed(6, 0)]
+  cluster.serve(vip, 80, [old], { protocol: 'UDP' })
+  for (let n = 0; n < 2; n++) assert.equal(podOf(cluster, 0, datagram(40_000)), podAt(5))
+  answer(cluster, [old], podAt(5), 40_000)
+  cluster.serve(vip, 80, [young], { protocol: 'UDP', resting: [old] })
+  const { backend } = young
+  const last = handedOn(datagram(40_000), { from: nodeAt(3), to: nodeAt(1), backend, flags: final })
+  assert.equal(translated(ingress(cluster.node(0).datapath, last)).destination, podAt(6))
+  for (const entry of [0, 1]) {
+    const journey = cluster.send(entry, tooBigFor('UDP', 40_000))
+    const arrived = translated(journey)
+    assert.deepEqual([arrived.destination, arrived.isL4ChecksumRight], [podAt(5), true], `by ${entry}`)
+    const inside = parse(journey.packet.slice(arrived.l4 + 8 - 14))
+    assert.deepEqual([inside.source, inside.sourcePort, inside.protocol], [podAt(5), 8080, UDP])
+  }
 })

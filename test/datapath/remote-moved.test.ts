@@ -88,3 +88,78 @@ test('what such a node takes for the table before ends no flow of its own pods, 
   for (const entry of [0, 2, 3])
     for (const [sourcePort, pod] of flows) assert.equal(podOf(cluster, entry, segment(ACK, sourcePort)), pod)
 })
+
+test('a flow whose place has moved twice goes on by nodes that never saw it, whoever was first and second', {
+  skip,
+}, (t) => {
+  const cluster = clusterOf(t, addresses)
+  const first = [homed(4, 1), homed(5, 1)]
+  const second = [...first, homed(6, 2)]
+  const third = [...second, homed(7, 3)]
+  cluster.serve(vip, 80, first)
+  // They came by the node of their pods: nobody else knows anything of them.
+  const flows = [...connected(cluster, 1, first, { count: 80 })]
+  cluster.serve(vip, 80, second)
+  flows.push(...connected(cluster, 1, second, { from: 42_000, count: 40 }))
+  flows.push(...connected(cluster, 2, second, { from: 43_000, count: 40 }))
+  cluster.serve(vip, 80, third)
+  const paths = new Set<string>()
+  for (const entry of [0, 1, 2, 3])
+    for (const [sourcePort, pod] of flows) {
+      const journey = cluster.send(entry, segment(ACK, sourcePort))
+      assert.equal(translated(journey).destination, pod, `${sourcePort} by ${journey.path.join(' ')}`)
+      paths.add(journey.path.join(' '))
+    }
+  assert.ok(paths.has('0 3 2 1') && paths.has('3 2 1'), [...paths].join())
+})
+
+test('a connection that is half open, and of which a flood has evicted both halves, goes on at its pod, also where its ' +
+  'place has moved before it began', { skip }, (t) => {
+  const cluster = clusterOf(t, addresses)
+  const old = [homed(4, 1), homed(5, 1)]
+  const all = [...old, homed(6, 0), homed(7, 2)]
+  cluster.serve(vip, 80, old)
+  cluster.serve(vip, 80, all)
+  const flows = new Map<number, string>()
+  for (let sourcePort = firstPort; sourcePort < firstPort + 40; sourcePort++)
+    flows.set(sourcePort, podOf(cluster, 0, segment(SYN, sourcePort)))
+  for (const { bpffs } of cluster.nodes.slice(0, 3)) for (const direction of [0, 1] as const) evict(bpffs, direction)
+  const paths = new Set<string>()
+  for (const entry of [0, 3])
+    for (const [sourcePort, pod] of flows) {
+      const journey = cluster.send(entry, segment(ACK, sourcePort))
+      assert.equal(translated(journey).destination, pod, `by ${journey.path.join(' ')}`)
+      paths.add(journey.path.join(' '))
+    }
+  assert.ok(paths.has('0 1 0') && paths.has('0 2 1 2'), [...paths].join())
+})
+
+test('the table before is asked for a grace, also by whoever adopts it, and then no more', { skip }, (t) => {
+  const [old, young] = [homed(4, 1), homed(7, 2)]
+  const lost = (previousSec: number): string => {
+    const cluster = clusterOf(t, addresses, { previousSec })
+    cluster.serve(vip, 80, [old])
+    const flows = connected(cluster, 0, [old], { count: 1 })
+    assert.deepEqual([...flows.values()], [podAt(4)])
+    cluster.serve(vip, 80, [young], { resting: [old] })
+    return podOf(cluster, 3, segment(ACK, firstPort))
+  }
+  assert.equal(lost(3600), podAt(4))
+  assert.equal(lost(0), podAt(7))
+})
+
+test('whoever adopts the maps goes on with the table before for what is left of its grace', { skip }, (t) => {
+  const cluster = clusterOf(t, addresses, { previousSec: 3600 })
+  const [old, young] = [homed(4, 1), homed(7, 2)]
+  cluster.serve(vip, 80, [old])
+  connected(cluster, 0, [old], { count: 1 })
+  cluster.serve(vip, 80, [young], { resting: [old] })
+  assert.equal(podOf(cluster, 3, segment(ACK, firstPort)), podAt(4))
+  const adopt = (previousSec: number): void => {
+    for (const index of [2, 3]) cluster.reopen(index, { previousSec })
+  }
+  adopt(3600)
+  assert.equal(podOf(cluster, 3, segment(ACK, firstPort)), podAt(4))
+  adopt(0)
+  assert.equal(podOf(cluster, 3, segment(ACK, firstPort)), podAt(7), 'no longer than a version gives it')
+})

@@ -16,7 +16,7 @@ import { HeraldError } from '../../src/errors.ts'
 import { frontendOf } from './fixture.ts'
 
 const small = { addresses: 64, frontends: 32, backends: 64, tables: 1 << 14, counters: 32, ranges: 64 }
-const times = { nowNs: () => 1n, drainNs: 0n, settleNs: 0n }
+const times = { nowNs: () => 1n, drainNs: 0n, settleNs: 0n, previousNs: 0n }
 const pods = Array.from({ length: 12 }, (_, n) => ({ address: `10.1.0.${n + 1}`, port: 8080 }))
 
 /** Two ports on each of four VIPs, of which neighbors share pods. */

@@ -45,7 +45,7 @@ function isAnswered(maps: Maps, client: string): boolean {
 }
 
 let nowNs = 1n
-const times = { nowNs: () => nowNs, drainNs: 0n, settleNs: 0n }
+const times = { nowNs: () => nowNs, drainNs: 0n, settleNs: 0n, previousNs: 0n }
 
 /** The same maps, which look after each write, or end the process before one. */
 function watched(maps: MemoryMaps, afterEach: () => void, lastWrite = Infinity): Maps {

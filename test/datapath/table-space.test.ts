@@ -1,8 +1,8 @@
 /** The array of all Maglev tables, in memory. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createFakeDatapath } from '../../src/datapath/fake.ts'
-import { decodeFrontend, readBackend, sizes } from '../../src/datapath/layout.ts'
+import { createFakeDatapath, type FakeDatapath } from '../../src/datapath/fake.ts'
+import { decodeFrontend, encodeFrontend, readBackend, sizes } from '../../src/datapath/layout.ts'
 import type { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import type { Backend } from '../../src/desired/model.ts'
 import { frontendOf } from './fixture.ts'
@@ -144,4 +144,64 @@ test('a frontend for which there is no room leaves none taken, also where its fi
   assert.throws(() => datapath.upsert(frontendOf('192.0.2.1', 80, backends)), { code: 'ERR_MAP_FULL' })
   assert.equal(datapath.usage().find(({ name }) => name === 'tables')?.entries, 0)
   assert.deepEqual(datapath.readAll(), [])
+})
+
+/** Time that stands still but for what the test says, and a grace of ten seconds. */
+function timed(maps?: MemoryMaps): { readonly datapath: FakeDatapath; readonly at: (sec: number) => void } {
+  let nowNs = 1_000_000_000n
+  const times = { nowNs: () => nowNs, drainNs: 0n, settleNs: 0n, previousNs: 10_000_000_000n }
+  const datapath = createFakeDatapath(maps === undefined ? { times } : { times, maps })
+  return { datapath, at: (sec) => (nowNs = BigInt(sec) * 1_000_000_000n) }
+}
+
+function graceOf(maps: MemoryMaps): number {
+  const [value] = [...maps.store('frontends').entries()].map(([, octets]) => octets)
+  return Number(decodeFrontend(value ?? new Uint8Array()).previousUntilNs / 1_000_000_000n)
+}
+
+test(
+  'the table before has a grace from the last change that moves something, and is forgotten by the first one after ' +
+    'it',
+  () => {
+    const { datapath, at } = timed()
+    const serve = (count: number, resting = 0): void => {
+      const frontend = frontendOf('192.0.2.1', 80, pods.slice(0, count))
+      datapath.upsert({ ...frontend, resting: pods.slice(100, 100 + resting) })
+    }
+    serve(3)
+    assert.equal(graceOf(datapath.maps), 0, 'there was none before')
+    const before = slotsOf(datapath.maps, 'table')
+    at(2)
+    serve(4)
+    assert.equal(graceOf(datapath.maps), 12)
+    const [second, after] = [slotsOf(datapath.maps, 'table'), 4]
+    at(8)
+    serve(after, 2)
+    assert.equal(graceOf(datapath.maps), 12, 'nothing has moved')
+    at(9)
+    serve(5)
+    assert.equal(graceOf(datapath.maps), 19)
+    const now = slotsOf(datapath.maps, 'table')
+    const inTime = slotsOf(datapath.maps, 'previous')
+    for (const [slot, name] of before.entries())
+      if (now[slot] === second[slot]) assert.equal(inTime[slot], name, `slot ${slot}`)
+    at(20)
+    serve(4)
+    assert.equal(graceOf(datapath.maps), 30)
+    assert.deepEqual(slotsOf(datapath.maps, 'previous'), now, 'nothing of before')
+  },
+)
+
+test('a successor keeps the grace, and one that has no end, or an end of another clock, begins with it', () => {
+  const former = timed()
+  former.datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 3)))
+  former.datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(0, 4)))
+  const { maps } = former.datapath
+  assert.equal(graceOf(maps), 11)
+  assert.deepEqual(timed(maps).datapath.readAll(), former.datapath.readAll())
+  assert.equal(graceOf(maps), 11)
+  const [[key, value]] = [...maps.store('frontends').entries()] as [[Uint8Array, Uint8Array]]
+  maps.store('frontends').put(key, encodeFrontend({ ...decodeFrontend(value), previousUntilNs: 2n ** 64n - 1n }))
+  timed(maps)
+  assert.equal(graceOf(maps), 11, 'from now on')
 })

@@ -96,6 +96,8 @@ static __always_inline bool choose_current(const struct frontend *frontend, enum
 static __always_inline bool choose_previous(const struct frontend *frontend, enum scratch which,
 		struct backend_ref *chosen)
 {
+	if (bpf_ktime_get_ns() >= frontend->previous_until_ns)
+		return false;
 	if (frontend->previous_length)
 		return read_table(frontend, frontend->previous_offset, frontend->previous_length, which, chosen);
 	*chosen = frontend->previous_only;

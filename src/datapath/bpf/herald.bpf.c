@@ -140,7 +140,8 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		flow = find_opening(&key);
 	if (!flow || (is_opening && flow->flags & FLOW_FORWARDED))
 		return serve_first(skb, packet);
-	if (!is_tcp && flow->flags & FLOW_TUNNELLED && find_forwarded(skb) == FORWARD)
+	/* What comes from outside goes on where this node hands it on, whoever began another flow of it elsewhere. */
+	if (!is_tcp && flow->flags & FLOW_TUNNELLED && find_older(skb, SCRATCH_PACKET) == FORWARD)
 		return FORWARD;
 	state = backend_state(&flow->backend);
 	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
@@ -152,7 +153,7 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 		/* A client that hears so at once reconnects at once. */
 		return REFUSE + REASON_BACKEND_GONE;
 	} else if (is_tcp && packet->position != LATER_FRAGMENT) {
-		if (is_opening && is_behind_syn(&key, flow, packet) && find_older(skb) == FORWARD)
+		if (is_opening && is_behind_syn(&key, flow, packet) && find_older(skb, SCRATCH_PACKET) == FORWARD)
 			return FORWARD;
 		track_client(&key, flow, packet);
 	}

@@ -54,12 +54,45 @@ static __always_inline long rewrite_outer_address(struct __sk_buff *skb, const s
 	return failed ?: rewrite_address(skb, packet, side, to);
 }
 
+/* As what it answers came. */
+static __always_inline void turn_around(struct packet *quote)
+{
+	struct ip_address address = quote->source;
+	__be16 port = quote->source_port;
+
+	quote->source = quote->destination;
+	quote->source_port = quote->destination_port;
+	quote->destination = address;
+	quote->destination_port = port;
+}
+
+/* Whether what an error quotes may be of an older flow than the one that is known here: where anybody's SYN has made
+ * that one, and its pod has sent no such number, or a datagram by another node. */
+static __noinline bool is_of_older(struct __sk_buff *skb, const struct packet *quote, const struct flow_key *key,
+		const struct flow *flow)
+{
+	struct flow_key out_key = out_key_of(key, flow);
+	const struct flow *out;
+	__be32 seq;
+
+	if (key->protocol != IPPROTO_TCP)
+		return flow->flags & FLOW_TUNNELLED;
+	if (!(flow->flags & FLOW_OPENED_BY_SYN))
+		return false;
+	out = find_flow(&out_key);
+	if (!out || !(out->flags & FLOW_NEXT_KNOWN) ||
+	    bpf_skb_load_bytes(skb, quote->l4 + offsetof(struct tcphdr, seq), &seq, sizeof(seq)))
+		return true;
+	return out->next - bpf_ntohl(seq) > MAX_IN_FLIGHT;
+}
+
 /* An error about our reply VIP -> client belongs to the pod that sent it: PMTU discovery depends on this. */
 static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struct packet *packet)
 {
 	const struct flow *flow;
 	struct flow_key key;
 	struct packet *quote = blank_packet(SCRATCH_QUOTE);
+	int older;
 
 	if (!quote || !parse_quote(skb, packet, quote) || !is_same_address(&quote->source, &packet->destination))
 		return drop(REASON_ICMP_UNMATCHED);
@@ -67,6 +100,13 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 	flow = find_flow(&key);
 	if (!flow || flow->flags & FLOW_FORWARDED)
 		return ELSEWHERE;
+	if (is_of_older(skb, quote, &key, flow)) {
+		turn_around(quote);
+		older = find_older(skb, SCRATCH_QUOTE);
+		turn_around(quote);
+		if (older == FORWARD)
+			return FORWARD;
+	}
 	if (backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
 	if (rewrite_quote(skb, packet, quote, SOURCE, flow) ||
@@ -105,18 +145,11 @@ __noinline int receive_icmp(struct __sk_buff *skb)
 static __noinline int find_elsewhere(struct __sk_buff *skb)
 {
 	struct packet *quote = packet_at(SCRATCH_QUOTE);
-	struct ip_address client;
-	__be16 client_port;
 	int way;
 
 	if (!quote)
 		return drop(REASON_ICMP_UNMATCHED);
-	client = quote->destination;
-	client_port = quote->destination_port;
-	quote->destination = quote->source;
-	quote->destination_port = quote->source_port;
-	quote->source = client;
-	quote->source_port = client_port;
+	turn_around(quote);
 	way = find_way(skb, SCRATCH_QUOTE);
 	return way == FORWARD ? way : drop(REASON_ICMP_UNMATCHED);
 }

@@ -87,7 +87,8 @@ struct frontend {
 	struct backend_ref only;   /* with exactly one backend there is no table */
 	__u32 table_offset;        /* first slot of the Maglev table in the map of all tables */
 	__u32 table_length;
-	/* The table before, for packets of flows whose state is not here. It is written over by the next change. */
+	/* The table before, for packets of flows whose state is not here, until previous_until_ns. It is written over by the
+	 * next change. */
 	__u32 previous_offset;
 	__u32 previous_length;
 	struct backend_ref previous_only;
@@ -100,6 +101,7 @@ struct frontend {
 	__u32 members_offset;
 	__u32 members_length;
 	__u64 affinity_since_ns;   /* CLOCK_MONOTONIC: what clients chose before does not count */
+	__u64 previous_until_ns;   /* CLOCK_MONOTONIC */
 };
 
 /* A set of source ranges is written once and never changed: a frontend that is to have other ones names another set.

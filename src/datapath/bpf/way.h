@@ -227,30 +227,24 @@ static __noinline enum place find_named(const struct packet *tuple, const struct
 	return place_of(named);
 }
 
-/* A datagram that another node handed on, of a flow that this node hands on as well. Nothing in it tells whether it is
- * of that flow, so it goes where the flow goes: whoever sends it by another node opens none here that would be in its
- * way. */
-static __noinline bool follow_datagram(const struct packet *tuple, struct passage *passage, enum tunnelled tunnelled)
-{
-	__u32 service = passage->service;
-
-	if (tuple->protocol != IPPROTO_UDP || !follow_forwarded(tuple))
-		return false;
-	passage->service = service;
-	return tunnelled != TUNNELLED_FINAL;
-}
-
 /* What another node handed on. Its own tables may be younger than that node's, or older. */
-static __always_inline int way_from_node(const struct packet *tuple, struct passage *passage,
-		struct choices *choices, bool is_own, enum tunnelled tunnelled)
+static __always_inline int way_from_node(const struct packet *tuple, __u32 which, struct passage *passage,
+		struct choices *choices, enum tunnelled tunnelled)
 {
 	bool may_go_on = tunnelled != TUNNELLED_FINAL;
 	struct backend_ref named = {};
 	enum place at = find_named(tuple, passage, &named);
+	bool is_own = which == SCRATCH_PACKET;
+	__u32 service = passage->service;
 
 	passage->handed_on = tunnelled;
-	if (follow_datagram(tuple, passage, tunnelled))
-		return FORWARD;
+	/* Nothing in a datagram tells whether it is of the flow that this node hands on as well: so it goes where that one
+	 * goes, and whoever sends it by another node opens none here that would be in its way. */
+	if (tuple->protocol == IPPROTO_UDP && follow_forwarded(tuple)) {
+		if (may_go_on)
+			return FORWARD;
+		passage->service = service;
+	}
 	if (at == PLACE_HERE && (begins(tuple) ? backend_state(&named) == BACKEND_ACTIVE :
 						 was_served_by(named.id, named.generation))) {
 		if (choices->is_kept && is_own && begins(tuple))
@@ -311,7 +305,7 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 		return choices.at == PLACE_NONE ? REFUSE + REASON_NO_BACKEND : go(passage, &choices.current, PLACE_HERE);
 	if (!packet->tunnelled)
 		return way_from_outside(tuple, passage, &choices, is_own);
-	way = way_from_node(tuple, passage, &choices, is_own, packet->tunnelled);
+	way = way_from_node(tuple, which, passage, &choices, packet->tunnelled);
 	if (way == FORWARD && is_own)
 		tell_second_chance(tuple, passage);
 	return way;
@@ -336,42 +330,30 @@ static __noinline bool is_behind_syn(const struct flow_key *key, const struct fl
 	return packet->seq - (next - 1) > MAX_UNACKNOWLEDGED;
 }
 
-/* Where it goes without that SYN, which may have come by a node that knew nothing of the flow: FORWARD to where it was
- * handed on before, or for its second chance; or HERE. */
-__noinline int find_older(struct __sk_buff *skb)
+/* Where it goes without what anybody may have begun by a node that knew nothing of the flow, with a SYN or a datagram:
+ * FORWARD to where this node has handed the flow on before, or a segment for its second chance; or HERE. `which`: the
+ * packet in the map whose tuple decides. */
+__noinline int find_older(struct __sk_buff *skb, __u32 which)
 {
-	struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct packet *tuple = packet_at(which), *packet = packet_at(SCRATCH_PACKET);
 	struct passage *passage = passage_here();
 	struct choices choices = {};
 
-	if (!packet || !passage || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
+	if (!tuple || !packet || !passage || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
 		return HERE;
-	passage->key = flow_key(packet, DIRECTION_IN);
+	passage->key = flow_key(tuple, DIRECTION_IN);
 	passage->handed_on = packet->tunnelled;
-	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(packet))
+	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(tuple))
 		return FORWARD;
-	if (!look_up_previous(packet, SCRATCH_PACKET, passage, &choices) || choices.before != PLACE_ELSEWHERE)
+	if (tuple->protocol != IPPROTO_TCP || !look_up_previous(tuple, which, passage, &choices) ||
+	    choices.before != PLACE_ELSEWHERE)
 		return HERE;
 	if (packet->tunnelled == NOT_TUNNELLED)
 		passage->handed_on = TUNNELLED;
 	go(passage, &choices.previous, PLACE_ELSEWHERE);
-	tell_second_chance(packet, passage);
+	if (which == SCRATCH_PACKET)
+		tell_second_chance(tuple, passage);
 	return FORWARD;
-}
-
-/* Where a datagram from outside goes of which there is a flow here that began by another node: FORWARD, or HERE. Of a
- * flow that this node has handed on before it knew of that one the client goes on by this node, and who sent the other
- * one's first packet to another node may be anybody. */
-__noinline int find_forwarded(struct __sk_buff *skb)
-{
-	struct packet *packet = packet_at(SCRATCH_PACKET);
-	struct passage *passage = passage_here();
-
-	if (!packet || !passage || packet->tunnelled != NOT_TUNNELLED || skb->mark == PROBE_MARK)
-		return HERE;
-	passage->key = flow_key(packet, DIRECTION_IN);
-	passage->handed_on = NOT_TUNNELLED;
-	return follow_forwarded(packet) ? FORWARD : HERE;
 }
 
 #endif

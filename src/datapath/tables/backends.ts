@@ -34,6 +34,7 @@ import { IdPool } from '../slots.ts'
 import type { TrafficCounters } from '../datapath.ts'
 import type { AddressTable } from './addresses.ts'
 import { BackendCounterTable } from './counters.ts'
+import type { Place } from './table-space.ts'
 
 export interface TableTimes {
   /** CLOCK_MONOTONIC, as the programs see it. */
@@ -42,6 +43,8 @@ export interface TableTimes {
   readonly drainNs: bigint
   /** So long after a pod became a backend its unknown flows are taken for older ones, with the pod itself. */
   readonly settleNs: bigint
+  /** How long after a change of backends the table before it is asked for segments of unknown flows. */
+  readonly previousNs: bigint
 }
 
 export interface VipEndpoint {
@@ -117,6 +120,13 @@ export class BackendTable {
   at(ref: BackendRef): BackendRecord | undefined {
     const record = readBackend(this.#memory, ref.id)
     return record.generation === ref.generation ? record : undefined
+  }
+
+  /** Where the backend of an id is, or was until its while is over. */
+  placeOf(id: number): Place {
+    const held = this.#byId[id]
+    if (held === undefined) return undefined
+    return held.backend.node === undefined ? 'here' : 'elsewhere'
   }
 
   /** What references name and the map holds, by address and port; those that are gone are left out. */

@@ -84,7 +84,7 @@ export class ServiceTable {
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
     const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeFrontend(value) }))
     const records = new Map(found.map(({ key, record }) => [idOf(key), record]))
-    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, records)
+    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, times.previousNs, records)
     for (const { key, record } of found) this.#adopt(key, record)
     this.#finishAdoption()
   }
@@ -252,13 +252,23 @@ export class ServiceTable {
     for (const address of this.#nodes.own) count(address, 'tunnel')
     this.#addresses.adopt(counted)
     this.#ranges.finishAdoption()
-    for (const entry of this.#entries.values()) this.#place(entry)
+    const latestNs = this.#times.nowNs() + this.#times.previousNs
+    for (const entry of this.#entries.values()) this.#amend(entry, latestNs)
   }
 
-  /** An id of an earlier schema may be beyond the counters: such a Service gets one that is counted. */
-  #place(entry: Entry): void {
-    if (entry.record.service < this.#counters.maxEntries) return
-    entry.record = { ...entry.record, service: this.#takeService() }
+  /**
+   * An id of an earlier schema may be beyond the counters: such a Service gets one that is counted. And its table
+   * before had no end, or one of another clock.
+   */
+  #amend(entry: Entry, latestNs: bigint): void {
+    const { service, previousUntilNs } = entry.record
+    const isCounted = service < this.#counters.maxEntries
+    if (isCounted && previousUntilNs <= latestNs) return
+    entry.record = {
+      ...entry.record,
+      service: isCounted ? service : this.#takeService(),
+      previousUntilNs: previousUntilNs < latestNs ? previousUntilNs : latestNs,
+    }
     this.#frontends.put(entry.key, encodeFrontend(entry.record), 'existing')
   }
 
@@ -323,7 +333,7 @@ export class ServiceTable {
       undo.push(() => this.#restore(key, before))
       yield
       yield* this.#announce(address, ranges, before)
-      this.#space.settle(record, older)
+      this.#space.settle(record, older, (slot) => this.#backends.placeOf(slot))
       return record
     } catch (error) {
       for (const step of undo.reverse()) step()

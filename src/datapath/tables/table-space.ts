@@ -5,7 +5,8 @@
  * them lie the references of backends that rest, and those that clients may stay with.
  *
  * The one before is not simply the last one: a slot that a change does not move goes on saying whose it was before it
- * was moved. So a flow finds its backend by one of the two whatever moves beside it. Pure.
+ * was moved. So a flow finds its backend by one of the two whatever moves beside it. That ends a grace after the last
+ * change: who is younger than all of them has no business with the one before. Pure.
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
@@ -25,6 +26,9 @@ const nowhere: Room = { offset: 0, length: 0 }
 
 /** What a frontend names in the map of tables. */
 type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affinitySinceNs'>
+
+/** Of a backend; undefined when it is gone. */
+export type Place = 'here' | 'elsewhere' | undefined
 
 /** A backend by the name that decides where it is in a table. */
 export type Named = readonly [name: string, ref: BackendRef]
@@ -57,8 +61,11 @@ export class TableSpace {
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   #reading = 0
+  readonly #previousNs: bigint
 
-  constructor(memory: DataView, backends: number, found: ReadonlyMap<string, FrontendRecord>) {
+  /** `previousNs`: how long the table before is asked. */
+  constructor(memory: DataView, backends: number, previousNs: bigint, found: ReadonlyMap<string, FrontendRecord>) {
+    this.#previousNs = previousNs
     this.#met = new Uint32Array(backends)
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength / 4)
     for (const [id, { table, previous }] of found)
@@ -102,7 +109,7 @@ export class TableSpace {
     nowNs: bigint,
   ): Written {
     const length = tableLength(active.length)
-    const older = before?.table.length === length ? this.#previousOf(before) : undefined
+    const older = before?.table.length === length ? this.#previousOf(before, nowNs) : undefined
     let [rest, members, table, previous] = [nowhere, nowhere, nowhere, before?.table ?? nowhere]
     try {
       rest = this.#listOf(resting, nowNs)
@@ -115,16 +122,29 @@ export class TableSpace {
       if (before === undefined) this.giveRooms(id, nowNs)
       throw error
     }
+    const only = onlyOf(active)
+    const hasMoved = before === undefined ? formerly.length > 0 : !this.#isSame(before, { only, table })
     const places = {
       backends: active.length,
-      only: onlyOf(active),
+      only,
       table,
       previous,
       previousOnly: before?.only ?? onlyOf(formerly),
+      previousUntilNs: hasMoved ? nowNs + this.#previousNs : (before?.previousUntilNs ?? 0n),
       resting: rest,
       members,
     }
     return { places, older }
+  }
+
+  /** Whether a frontend chooses as the one in force does. */
+  #isSame(before: FrontendRecord, { only, table }: Pick<FrontendRecord, 'only' | 'table'>): boolean {
+    if (before.table.length !== table.length) return false
+    if (before.only.id !== only.id || before.only.generation !== only.generation) return false
+    const [then, now] = [before.table.offset * wordsPerSlot, table.offset * wordsPerSlot]
+    for (let word = 0; word < table.length * wordsPerSlot; word++)
+      if (this.#words[then + word] !== this.#words[now + word]) return false
+    return true
   }
 
   #tableOf(id: string, backends: readonly Named[], inForce: Room, nowNs: bigint): Room {
@@ -140,21 +160,41 @@ export class TableSpace {
     return { offset, length }
   }
 
-  /** The record of a {@link write} is in force: the table before it remembers, where nothing moved, what it was. */
-  settle({ table, previous }: Pick<FrontendRecord, 'table' | 'previous'>, older: Written['older']): void {
+  /**
+   * The record of the last {@link write} is in force: the table before it remembers, where nothing moved, what it was;
+   * and where a slot moved away from a backend on this node, which knows its flows by itself, whose it was before that
+   * one. So a flow is found through the node of the table before, when its place has moved twice.
+   */
+  settle(
+    { table, previous }: Pick<FrontendRecord, 'table' | 'previous'>,
+    older: Written['older'],
+    placeOf: (id: number) => Place,
+  ): void {
     const words = this.#words
     if (older === undefined || previous.length !== table.length) return
+    const places = new Map<number, Place>()
+    const isAt = (id: number, place: Place): boolean => {
+      if (!places.has(id)) places.set(id, placeOf(id))
+      return places.get(id) === place
+    }
     let now = table.offset * wordsPerSlot
     let then = previous.offset * wordsPerSlot
     for (let from = 0; from < older.length; from += wordsPerSlot, now += wordsPerSlot, then += wordsPerSlot) {
-      if (words[now] !== words[then] || words[now + 1] !== words[then + 1]) continue
-      words[then] = older[from] ?? 0
-      words[then + 1] = older[from + 1] ?? 0
+      const [id = 0, generation = 0] = [older[from], older[from + 1]]
+      if (words[now] !== words[then] || words[now + 1] !== words[then + 1]) {
+        const isBack = words[now] === id && words[now + 1] === generation
+        if (isBack || generation === 0 || !isAt(words[then] ?? 0, 'here') || !isAt(id, 'elsewhere')) continue
+      }
+      words[then] = id
+      words[then + 1] = generation
     }
   }
 
   /** What it is, as long as tables have one length. */
-  #previousOf({ table, previous, previousOnly: { id, generation } }: FrontendRecord): Uint32Array | undefined {
+  #previousOf(before: FrontendRecord, nowNs: bigint): Uint32Array | undefined {
+    const { table, previous, previousUntilNs } = before
+    const { id, generation } = before.previousOnly
+    if (previousUntilNs <= nowNs) return undefined
     if (previous.length === table.length)
       return this.#words.slice(previous.offset * wordsPerSlot, (previous.offset + previous.length) * wordsPerSlot)
     if (previous.length > 0 || generation === 0) return undefined
