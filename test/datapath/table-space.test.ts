@@ -205,3 +205,46 @@ test('a successor keeps the grace, and one that has no end, or an end of another
   timed(maps)
   assert.equal(graceOf(maps), 11, 'from now on')
 })
+
+test('the space of a frontend that is gone rests for a second, as a packet may still read its table', () => {
+  let nowNs = 1n
+  const times = { nowNs: () => nowNs, drainNs: 0n, settleNs: 0n, previousNs: 0n }
+  const datapath = createFakeDatapath({ times, maxEntries: { tables: 251 } })
+  const former = frontendOf('192.0.2.1', 80, pods.slice(0, 2))
+  const next = frontendOf('192.0.2.2', 80, pods.slice(2, 4))
+  datapath.upsert(former)
+  const table = (): readonly number[] => [...new Uint8Array(datapath.maps.memory('tables').buffer)]
+  const written = table()
+  datapath.remove(former.id)
+  nowNs += 999_999_999n
+  assert.throws(() => datapath.upsert(next), { code: 'ERR_MAP_FULL' })
+  assert.deepEqual(table(), written)
+  nowNs += 1n
+  datapath.upsert(next)
+  assert.notDeepEqual(table(), written)
+})
+
+test(
+  'the id of a backend that is gone is the last to be used again, and then of another generation: what still names it ' +
+    'finds nobody',
+  () => {
+    const times = { nowNs: () => 1n, drainNs: 0n, settleNs: 0n, previousNs: 0n }
+    const datapath = createFakeDatapath({ times, maxEntries: { backends: 4 } })
+    const held = (): readonly string[] => {
+      const memory = datapath.maps.memory('backends')
+      return [0, 1, 2, 3].map((id) => {
+        const { address, generation } = readBackend(memory, id)
+        return generation === 0 ? '' : `${address} ${generation}`
+      })
+    }
+    const serve = (index: number): void => {
+      datapath.upsert(frontendOf('192.0.2.1', 80, pods.slice(index, index + 1)))
+    }
+    for (const index of [0, 1, 2, 3]) serve(index)
+    assert.deepEqual(held(), ['10.1.0.0 1', '10.1.0.1 1', '10.1.0.2 1', '10.1.0.3 1'])
+    serve(4)
+    assert.deepEqual(held(), ['10.1.0.4 2', '10.1.0.1 1', '10.1.0.2 1', '10.1.0.3 1'], 'the one that is gone longest')
+    serve(5)
+    assert.deepEqual(held(), ['10.1.0.4 2', '10.1.0.5 2', '10.1.0.2 1', '10.1.0.3 1'])
+  },
+)
