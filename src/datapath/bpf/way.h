@@ -204,9 +204,21 @@ static __always_inline int way_from_outside(const struct packet *tuple, struct p
 	return FORWARD;
 }
 
-/* The backend that another node chose, when it is here and stands behind this VIP. */
-static __noinline enum place find_named(const struct packet *tuple, const struct passage *passage,
-		struct backend_ref *named)
+/* Whether a client of the packet's frontend may stay with a backend. */
+__noinline int is_among_members(__u32 which, __u32 id, __u32 generation)
+{
+	const struct packet *tuple = packet_at(which);
+	struct backend_ref ref = { .id = id, .generation = generation };
+	const struct frontend *frontend = tuple ? frontend_of(tuple) : 0;
+
+	return frontend && frontend->affinity_sec && frontend->members_length &&
+	       is_member(frontend->members_offset, frontend->members_length, &ref);
+}
+
+/* The backend that another node chose, when it is here and stands behind this VIP. Of more VIPs than are listed the
+ * flow is asked: a table names that backend for it, the client stays with it, or its state is here. */
+static __noinline enum place find_named(const struct packet *tuple, __u32 which, const struct passage *passage,
+		const struct choices *choices, struct backend_ref *named)
 {
 	struct frontend_key key = {
 		.address = passage->named,
@@ -221,10 +233,12 @@ static __noinline enum place find_named(const struct packet *tuple, const struct
 	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++)
 		is_behind |= i < source->count && source->vips[i].port == tuple->destination_port &&
 			     is_same_address(&source->vips[i].address, &tuple->destination);
-	if (!is_behind && source->count <= VIPS_PER_SOURCE)
-		return PLACE_NONE;
 	*named = source->backend;
-	return place_of(named);
+	if (!is_behind && source->count > VIPS_PER_SOURCE)
+		is_behind = is_same_ref(named, &choices->current) || is_same_ref(named, &choices->previous) ||
+			    is_among_members(which, named->id, named->generation) ||
+			    was_served_by(named->id, named->generation);
+	return is_behind ? place_of(named) : PLACE_NONE;
 }
 
 /* What another node handed on. Its own tables may be younger than that node's, or older. */
@@ -233,7 +247,7 @@ static __always_inline int way_from_node(const struct packet *tuple, __u32 which
 {
 	bool may_go_on = tunnelled != TUNNELLED_FINAL;
 	struct backend_ref named = {};
-	enum place at = find_named(tuple, passage, &named);
+	enum place at = find_named(tuple, which, passage, choices, &named);
 	bool is_own = which == SCRATCH_PACKET;
 	__u32 service = passage->service;
 
