@@ -30,6 +30,8 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
   const output = new LogOutput()
   const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
   process.stderr.on('error', () => {})
+  // A hang-up during the start is no reason to die.
+  process.on('SIGHUP', () => {})
   // Read by those who need it: the Kubernetes client is larger than all of the rest.
   const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await loadPart(
     import.meta.url,

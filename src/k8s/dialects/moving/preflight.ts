@@ -250,7 +250,8 @@ const always: Check = ({ from, machinery }) => {
     finding('HashingMoves', {
       ...where,
       reason: 'a router spreads flows anew when its next hops change, so that connections may meet another node',
-      remedy: 'Let an agent with its datapath run on every node before the first one announces (docs/migrate.md).',
+      remedy:
+        'Move when some may end: between nodes with an agent and its datapath they go on, to and from others not.',
     }),
   ]
 }
