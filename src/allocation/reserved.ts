@@ -52,6 +52,15 @@ export class Reserved {
       : this.#index.at(familyOfAddress(parsed), toInteger(parsed))[0]?.reason
   }
 
+  /** Asks of an address whether something else is reserved there now: what is there in both counts for nothing. */
+  changedSince(before: Reserved): (address: string) => boolean {
+    const index = new IntervalIndex([...onlyIn(this, before), ...onlyIn(before, this)])
+    return (address) => {
+      const parsed = parseAddress(address)
+      return parsed !== undefined && index.at(familyOfAddress(parsed), toInteger(parsed)).length > 0
+    }
+  }
+
   /** What of a range is reserved. */
   within(range: Interval): readonly Reservation[] {
     return this.#index.touching(range)
@@ -68,6 +77,12 @@ export class Reserved {
     }
     return isTouched
   }
+}
+
+function onlyIn(one: Reserved, other: Reserved): readonly Reservation[] {
+  const nameOf = ({ family, first, last }: Reservation): string => `${family} ${first} ${last}`
+  const known = new Set(other.all.map(nameOf))
+  return one.all.filter((each) => !known.has(nameOf(each)))
 }
 
 function reservationsOf(places: readonly ReservedPlace[]): readonly Reservation[] {

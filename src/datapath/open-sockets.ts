@@ -1,7 +1,9 @@
 /** Whether sockets on this node are led to backends: where that is asked for and can be had. */
+import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
+import { lockPath } from '../sys/flock.ts'
 import type { SocketBalancer } from './datapath.ts'
-import { areSocketsPinned, openSockets, removeSockets, type SocketOptions } from './sockets.ts'
+import { areSocketsPinned, openSockets, removeSockets, socketMapFolders, type SocketOptions } from './sockets.ts'
 
 export interface SocketChoice extends Omit<SocketOptions, 'log'> {
   readonly isAsked: boolean
@@ -16,6 +18,23 @@ export interface OpenedSockets {
   readonly problem: string | undefined
 }
 
+/** Removes them, also maps alone, as an agent leaves them that is killed while it does so; answers what went. */
+function leftovers(bpffs: string, isServing: boolean, log: SocketChoice['log']): readonly string[] {
+  if (socketMapFolders(bpffs).length === 0) return []
+  let release = (): void => {}
+  try {
+    // Who serves has the bpffs alone already; who does not may be beside an agent that does.
+    if (!isServing) release = lockPath(join(bpffs, 'herald'), 'directory')
+    return removeSockets(bpffs)
+  } catch (error) {
+    if (!(error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING')) throw error
+    log('info', `socket LB: ${messageOf(error)}, and leads sockets on`)
+    return []
+  } finally {
+    release()
+  }
+}
+
 /**
  * What an earlier agent left goes where sockets are not asked for: nobody would correct it. Throws what keeps it from
  * being taken over, as it serves on.
@@ -23,7 +42,7 @@ export interface OpenedSockets {
 export function openSocketBalancer({ isAsked, isServing, log, ...options }: SocketChoice): OpenedSockets {
   const say = (message: string): void => log('info', `socket LB: ${message}`)
   if (!isAsked || !isServing) {
-    for (const what of areSocketsPinned(options.bpffs) ? removeSockets(options.bpffs) : []) say(`removed ${what}`)
+    for (const what of leftovers(options.bpffs, isServing, log)) say(`removed ${what}`)
     const problem = 'no socket LB: it needs the eBPF datapath, which this node does not have'
     if (isAsked) log('warn', problem)
     return { balancer: undefined, problem: isAsked ? problem : undefined }

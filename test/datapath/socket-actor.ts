@@ -10,6 +10,9 @@ import { createInterface } from 'node:readline'
 import { openSockets, type SocketOptions } from '../../src/datapath/sockets.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
+import { parseAddress } from '../../src/ip/address.ts'
+import { checked, closeCall, libc } from '../../src/sys/libc.ts'
+import { AF_INET, openSocket, SOCK_STREAM, socketAddress } from '../../src/sys/socket.ts'
 
 export type SocketCommand =
   /** Connects, is greeted, and keeps the connection under its name. */
@@ -20,6 +23,8 @@ export type SocketCommand =
   | { readonly do: 'send'; readonly name: string; readonly address: string; readonly port: number }
   /** Of a socket that is connected to whom it sends to. */
   | { readonly do: 'datagram'; readonly address: string; readonly port: number }
+  /** One TCP socket, connected to one place after the other, each `address port` of IPv4: answers its peers. */
+  | { readonly do: 'connect again'; readonly places: readonly string[] }
   | { readonly do: 'open'; readonly options: SocketOptions; readonly frontends: readonly Frontend[] }
 
 const connections = new Map<string, Socket>()
@@ -91,6 +96,27 @@ async function datagram(address: string, port: number): Promise<unknown> {
   }
 }
 
+const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)')
+const peerCall = libc.func('int getpeername(int fd, void *address, void *length)')
+
+function connectedAgain(places: readonly string[]): readonly string[] {
+  const fd = openSocket('socket', AF_INET, SOCK_STREAM)
+  try {
+    return places.map((place) => {
+      const [address = '', port = ''] = place.split(' ')
+      // connect(2): an address of AF_UNSPEC ends the connection, and the socket may have another one.
+      checked('disconnect', Number(connectCall(fd, Buffer.alloc(16), 16)))
+      const to = socketAddress(parseAddress(address) ?? 0, Number(port))
+      checked(`connect to ${place}`, Number(connectCall(fd, to, to.length)))
+      const peer = Buffer.alloc(16)
+      checked('getpeername', Number(peerCall(fd, peer, Uint32Array.of(peer.length))))
+      return `${peer.subarray(4, 8).join('.')} ${peer.readUInt16BE(2)}`
+    })
+  } finally {
+    closeCall(fd)
+  }
+}
+
 async function perform(command: SocketCommand): Promise<unknown> {
   switch (command.do) {
     case 'connect':
@@ -101,6 +127,8 @@ async function perform(command: SocketCommand): Promise<unknown> {
       return sent(command.name, command.address, command.port)
     case 'datagram':
       return datagram(command.address, command.port)
+    case 'connect again':
+      return connectedAgain(command.places)
     case 'open': {
       const balancer = openSockets(command.options)
       for (const frontend of command.frontends) balancer.upsert(frontend)

@@ -1,15 +1,16 @@
 /** The socket programs on the real kernel, in a group of cgroup v2 that only this file's clients are in. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { openSocketBalancer } from '../../src/datapath/open-sockets.ts'
 import { listPinnedMaps, rawEntries } from '../../src/datapath/pinned-maps.ts'
 import { socketMapNames } from '../../src/datapath/socket-layout.ts'
-import { areSocketsPinned, removeSockets } from '../../src/datapath/sockets.ts'
+import { areSocketsPinned, removeSockets, socketMapFolders } from '../../src/datapath/sockets.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
 import { cgroupProgramIds, withCgroup } from '../../src/sys/cgroup.ts'
+import { lockPath } from '../../src/sys/flock.ts'
 import { hasNftChain, hasNftTable } from '../../src/sys/netfilter.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addNftables } from './netfilter.ts'
@@ -116,6 +117,16 @@ test('a socket that sends to a frontend and to its backend itself hears from who
     const answer = (await actor.run({ do: 'send', name: 'a', address, port })) as Answer
     assert.equal(answer.from, `${address} ${port}`)
   }
+})
+
+test('a socket that is connected anew to the backend itself is told of the backend', { skip }, async () => {
+  assert.ok(world)
+  world.open().upsert(socketFrontend(vip, 'TCP', [pod]))
+  const peers = await world.client().run({
+    do: 'connect again',
+    places: [`${vip} 80`, `${pod} ${podPort}`, `${vip} 80`, `${other} ${podPort}`],
+  })
+  assert.deepEqual(peers, [`${vip} 80`, `${pod} ${podPort}`, `${vip} 80`, `${other} ${podPort}`])
 })
 
 test('connections are spread over all backends', { skip }, async () => {
@@ -271,6 +282,35 @@ test('an agent that is not asked to lead sockets removes what an earlier one lef
   said.length = 0
   openSocketBalancer({ ...world.options, isAsked: false, isServing: true, log })
   assert.deepEqual(said, [])
+})
+
+test('an agent without a datapath leaves the sockets of the agent that serves, and removes those of nobody', {
+  skip,
+}, async () => {
+  assert.ok(world)
+  world.open().upsert(socketFrontend(vip, 'TCP', [pod]))
+  const { said, log } = saying()
+  const release = lockPath(join(world.bpffs, 'herald'), 'directory')
+  openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
+  openSocketBalancer({ ...world.options, isAsked: true, isServing: false, log })
+  assert.match(said[0] ?? '', /^info socket LB: another herald agent holds .*, and leads sockets on$/)
+  assert.equal(byOf(await world.client().run({ do: 'connect', name: 'a', address: vip, port: 80 })), pod)
+  release()
+  openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
+  assert.equal(areSocketsPinned(world.bpffs), false)
+})
+
+test('what is left of an unloading that was cut short goes, too: maps without programs', { skip }, () => {
+  assert.ok(world)
+  const { bpffs, options } = world
+  world.open()
+  for (const { folder } of socketMapFolders(bpffs)) {
+    const links = join(folder, '..', 'links')
+    for (const name of readdirSync(links)) unlinkSync(join(links, name))
+  }
+  assert.equal(areSocketsPinned(bpffs), false)
+  openSocketBalancer({ ...options, isAsked: false, isServing: true, log: () => {} })
+  assert.deepEqual(socketMapFolders(bpffs), [])
 })
 
 test('where sockets cannot be led the reason is said, and nothing of it is left', { skip }, () => {

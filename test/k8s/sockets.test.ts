@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DesiredDelta, Frontend } from '../../src/desired/model.ts'
+import type { LocalAddress } from '../../src/k8s/translate/types.ts'
 import { change, node, pool, remove, service, slice, slice6, smallestPolicy, translatorWith } from './manifests.ts'
 
 const base = smallestPolicy + node + pool
@@ -89,6 +90,40 @@ test('an address that something else has leads nowhere: of the node, of an inter
     const text = base + plain('web', `, clusterIP: ${taken}, clusterIPs: [${taken}]`) + slice('web')
     assert.deepEqual(ledBy(translatorWith(text, leading).flush()), {}, taken)
   }
+})
+
+test('an address that something else gets later, or has no longer, is left and led again, and no other Service is asked', () => {
+  let local: readonly LocalAddress[] = []
+  const two = plain('dns') + slice('dns') + plain('web', ', clusterIP: 10.96.0.11, clusterIPs: [10.96.0.11]')
+  const translator = translatorWith(base + two, { ...leading, localAddresses: () => local })
+  const [dns, web] = ['10.96.0.10:80/TCP', '10.96.0.11:80/TCP']
+  const led = { [dns]: ['10.244.1.5:8080'] }
+  assert.deepEqual(ledBy(translator.flush()), { ...led, [web]: [] })
+  // As the DNS cache of a node comes after the agent.
+  local = [{ interface: 'nodelocaldns', address: '10.96.0.10' }]
+  assert.deepEqual(ledBy(translator.flush()), { [dns]: undefined })
+  local = []
+  assert.deepEqual(ledBy(translator.flush()), led)
+  const other = node
+    .replaceAll('node-a', 'node-z')
+    .replaceAll('192.168.1.10', '10.96.0.11')
+    .replaceAll('10.244.1', '10.244.9')
+  assert.deepEqual(ledBy(change(translator, other)), { [web]: undefined })
+  assert.deepEqual(ledBy(change(translator, other.replace('10.96.0.11', '192.168.1.12'))), { [web]: [] })
+})
+
+test('a Service that names another proxy is left to it, as kube-proxy does, until it names none', () => {
+  const named = plain('web').replace('labels: {', 'labels: {service.kubernetes.io/service-proxy-name: mesh, ')
+  const translator = translatorWith(base + named + slice('web'), leading)
+  assert.deepEqual(ledBy(translator.flush()), {})
+  const id = '10.96.0.10:80/TCP'
+  assert.deepEqual(ledBy(change(translator, plain('web'))), { [id]: ['10.244.1.5:8080'] })
+  assert.deepEqual(ledBy(change(translator, named)), { [id]: undefined })
+  const ofLoadBalancer = service('web', own).replace(
+    'labels: {',
+    'labels: {service.kubernetes.io/service-proxy-name: "", ',
+  )
+  assert.equal(change(translator, ofLoadBalancer).sockets, undefined)
 })
 
 test('ready pods are led to, else those that still serve; the others rest, and affinity goes along', () => {

@@ -144,7 +144,7 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 	if (fate == NOT_OURS) {
 		/* It means the backend itself from now on. */
 		meant.endpoint = *peer;
-		if (!is_tcp && (is_connecting || !is_connected(ctx)))
+		if (is_connecting || !is_connected(ctx))
 			bpf_map_delete_elem(&socket_meant, &meant);
 		return 1;
 	}

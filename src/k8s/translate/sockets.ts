@@ -3,8 +3,8 @@
  * node serves. Pods are reached by their own addresses, on whatever node they are. Pure.
  *
  * Not among them are external IPs, which whoever may write a Service writes; addresses that something else has, as the
- * cluster IP that a DNS cache of the node has taken; and addresses of load balancers with source ranges: a socket that
- * asks has no source yet.
+ * cluster IP that a DNS cache of the node has taken; addresses of load balancers with source ranges: a socket that
+ * asks has no source yet; and Services that name another proxy.
  */
 import { type Frontend, frontendId } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
@@ -32,6 +32,9 @@ interface Claim {
   readonly frontend: Frontend
 }
 
+/** A Service with this label is nothing to kube-proxy either, whatever the name. */
+const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
+
 const everywhere: Reach = { kind: 'tunnels', wayTo: (node) => ({ address: node }) }
 const here: Reach = { kind: 'node' }
 
@@ -53,7 +56,7 @@ export class SocketTranslation {
     const { key, service } = input
     const before = this.#claims.get(key) ?? []
     const now =
-      service === undefined
+      service === undefined || proxyNameLabel in service.metadata.labels
         ? []
         : socketFrontends({ ...input, service }, this.#nodeName).map((frontend) => ({ key, value: service, frontend }))
     if (now.length === 0) this.#claims.delete(key)

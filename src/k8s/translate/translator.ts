@@ -24,6 +24,7 @@ import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
+import type { Reserved } from '../../allocation/reserved.ts'
 import { reservedPlaces } from './reserved.ts'
 import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
@@ -307,8 +308,18 @@ class NodeTranslator implements Translator {
       this.#arePoolsDirty = true
       this.#touchAll()
     }
-    if (this.#answer?.exports?.isBeyondPools === true && this.#addresses.reserved !== before) this.#touchAll()
+    if (this.#addresses.reserved !== before) {
+      if (this.#answer?.exports?.isBeyondPools === true) this.#touchAll()
+      else if (this.#sockets !== undefined) this.#touchOwners(before)
+    }
     this.#isReservedDirty = false
+  }
+
+  /** Sockets are led to cluster IPs, which are in no pool, unless something else has them. */
+  #touchOwners(before: Reserved): void {
+    const isChanged = this.#addresses.reserved.changedSince(before)
+    for (const [id, { value }] of this.#store.objects.Service)
+      if (value.own.some(({ address }) => isChanged(address))) this.#touch(id)
   }
 
   /** The parts of a delta that are about the node itself, where they changed. */
