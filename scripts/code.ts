@@ -77,6 +77,7 @@ async function compile(program: string): Promise<void> {
     ...{
       datapath: 'none',
       attach: 'auto',
+      datapathMode: 'stack',
       bpffs: join(folder, 'bpf'),
       remoteBackends: 'tunnel',
       flowEvents: 'observed',

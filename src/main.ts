@@ -210,9 +210,16 @@ function servesRemote(options: AgentOptions, { status }: Pick<Datapath, 'status'
   return readsTunnels(options) && status.kind !== 'none'
 }
 
-function chosenDatapath({ datapath, bpffs, attach }: AgentOptions, log: Logger): OpenedDatapath {
+function chosenDatapath({ datapath, bpffs, attach, datapathMode }: AgentOptions, log: Logger): OpenedDatapath {
   const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
-  return openDatapath({ kind: datapath, bpffs, objectFile, attach, log: (level, message) => log[level](message) })
+  return openDatapath({
+    kind: datapath,
+    bpffs,
+    objectFile,
+    attach,
+    mode: datapathMode,
+    log: (level, message) => log[level](message),
+  })
 }
 
 interface Sockets extends SocketParts {

@@ -125,6 +125,12 @@ export const testNeeds: readonly Need[] = [
   },
   { what: 'xz', packages: ['xz-utils'], proofs: program('xz'), lost: 'the datapath tests on other kernels' },
   { what: 'sysctl', packages: ['procps'], proofs: program('sysctl'), lost: 'the datapath tests in namespaces' },
+  {
+    what: 'iptables',
+    packages: ['iptables'],
+    proofs: program('iptables'),
+    lost: 'the datapath tests beside netfilter',
+  },
   { what: 'ping', packages: ['iputils-ping'], proofs: program('ping'), lost: 'the reachability tests in namespaces' },
 ]
 

@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly socketLb: boolean
   /** The group of cgroup v2 whose sockets are led, or where one is mounted below. */
   readonly cgroupRoot: string
+  /** Whether flows to pods of this node go past netfilter. */
+  readonly datapathMode: 'stack' | 'redirect' | 'auto'
   /** When flow events are read: while somebody looks, or always, so that whoever looks sees what was before. */
   readonly flowEvents: 'observed' | 'always'
   readonly bgpSecretsNamespace: string

@@ -16,7 +16,7 @@ import type { Link, LinksSeen, Reach } from '../sys/links.ts'
 import type { Links } from './links.ts'
 
 export interface UplinkParts {
-  readonly datapath: Pick<Datapath, 'status' | 'attach'>
+  readonly datapath: Pick<Datapath, 'status' | 'attach' | 'follow'>
   readonly links: Links
   readonly clock: Clock
   readonly faults: Pick<Faults, 'raise' | 'clear'>
@@ -127,6 +127,7 @@ export class Uplinks {
     for (const [name, last] of this.#lastUplink) if (at - last >= leaveMs) this.#lastUplink.delete(name)
     const wanted = seen.links.filter(({ name }) => this.#lastUplink.has(name))
     this.#attach(wanted, seen.others)
+    datapath.follow()
     this.#judge(seen)
     const endedAt = clock.monotonic()
     const { at: before, debtMs } = this.#lastLook

@@ -307,6 +307,14 @@ export const statusSchema = z.object({
     .object({
       kind: z.enum(['ebpf', 'none', 'fake']).describe('What serves addresses'),
       attach: z.string().optional().describe('tcx or clsact'),
+      mode: z
+        .enum(['stack', 'redirect'])
+        .optional()
+        .describe('How new flows go to pods of this node: through the stack, or past netfilter'),
+      modeReason: z
+        .string()
+        .optional()
+        .describe('Why it is not the mode that was asked for, or not for every pod; for people'),
       interfaces: z.array(z.string()).describe('Interfaces with our programs'),
       adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
       schema: z.number().optional().describe('Schema version of the maps'),

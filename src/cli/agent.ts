@@ -37,11 +37,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .option('--kubeconfig <file>', 'read the API server of this kubeconfig; in a pod, its own without either flag')
     .option('--lease-namespace <ns>', 'namespace of the Leases of agents: that they live, and where', 'kube-system')
     .addOption(serviceStatusOption())
-    .addOption(
-      new Option('--datapath <kind>', 'what serves announced addresses')
-        .choices(['auto', 'ebpf', 'none'])
-        .default('auto'),
-    )
+    .addOption(datapathOption())
     .addOption(remoteBackendsOption())
     .addOption(
       new Option(
@@ -65,6 +61,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .addOption(attachOption())
     .option('--socket-lb', 'lead sockets on this node to backends of ClusterIPs and LoadBalancer addresses', false)
     .option('--cgroup-root <dir>', 'cgroup v2 whose sockets --socket-lb leads, or a folder above it', '/sys/fs/cgroup')
+    .addOption(datapathModeOption())
     .addOption(flowEventsOption())
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
@@ -100,6 +97,11 @@ function serviceStatusOption(): Option {
   return new Option('--service-status-namespace <ns>', description)
 }
 
+function datapathOption(): Option {
+  const description = 'what serves announced addresses'
+  return new Option('--datapath <kind>', description).choices(['auto', 'ebpf', 'none']).default('auto')
+}
+
 function remoteBackendsOption(): Option {
   const description = 'how backends on other nodes are served, where the eBPF datapath is: in a tunnel, or not at all'
   return new Option('--remote-backends <how>', description).choices(['tunnel', 'none']).default('tunnel')
@@ -107,6 +109,12 @@ function remoteBackendsOption(): Option {
 
 function attachOption(): Option {
   return new Option('--attach <mode>', 'how programs are attached').choices(['auto', 'tcx', 'clsact']).default('auto')
+}
+
+function datapathModeOption(): Option {
+  const description =
+    'how packets go to pods of this node: through the stack, past netfilter, or that where it enforces no policies'
+  return new Option('--datapath-mode <mode>', description).choices(['stack', 'redirect', 'auto']).default('stack')
 }
 
 function recordOption(): Option {

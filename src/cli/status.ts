@@ -181,12 +181,14 @@ function socketLines({ socketLb }: StatusView): [string, string][] {
   ]
 }
 
-function datapathText({ kind, attach, interfaces, adopted, problem }: StatusView['datapath']): string {
+function datapathText(datapath: StatusView['datapath']): string {
+  const { kind, attach, interfaces, adopted, problem, mode, modeReason } = datapath
   if (problem !== undefined) return paint('red', `none: ${problem}`)
   if (kind === 'none') return 'none (announcing only)'
   return printable(
     `${kind}, ${attach ?? 'not attached'} on ` +
       `${interfaces.length === 0 ? 'no interface' : interfaces.join(' ')}` +
+      `${mode === 'redirect' ? ', past netfilter' : ''}${modeReason === undefined ? '' : ` (${modeReason})`}` +
       `${adopted ? ', adopted from an earlier process' : ''}`,
   )
 }

@@ -22,7 +22,7 @@ import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
 
 /** The first, and within it before those that are there; the handle says HE. */
-const filterPriority = 1
+export const filterPriority = 1
 const filterHandle = 0x4845
 /** Where filters of schema 1 are. */
 const formerPriority = 49
@@ -159,7 +159,11 @@ export function attachInterface(pins: Pins, mode: AttachMode, ifindex: number, p
 }
 
 function attachLink(pins: Pins, ifindex: number, direction: Direction, program: number): void {
-  const path = pins.link(ifindex, direction)
+  attachLinkAt(pins.link(ifindex, direction), ifindex, direction, program)
+}
+
+/** A TCX link pinned at a path, or another program in the one that is. */
+export function attachLinkAt(path: string, ifindex: number, direction: Direction, program: number): void {
   const held = openPinned(path)
   if (held !== undefined) {
     try {

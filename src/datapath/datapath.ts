@@ -12,6 +12,9 @@ import type { Backend, Frontend, Protocol, SourceRange } from '../desired/model.
 
 export type AttachMode = 'tcx' | 'clsact'
 
+/** How packets go to pods of this node and back: through the kernel's stack, or past netfilter; see redirection.ts. */
+export type ForwardMode = 'stack' | 'redirect'
+
 /** Nobody has it by IANA, and it is none that clients get; 0x4845. */
 export const tunnelPort = 18_501
 
@@ -91,6 +94,10 @@ export interface DatapathProblem {
 export interface DatapathStatus {
   readonly kind: 'ebpf' | 'none' | 'fake'
   readonly attach?: AttachMode
+  /** What is in force for new flows. */
+  readonly mode?: ForwardMode
+  /** Why it is not the one that was asked for, or not everywhere; for people. */
+  readonly modeReason?: string
   readonly interfaces: readonly string[]
   /** True when pinned programs and maps of an earlier process were taken over. */
   readonly adopted: boolean
@@ -133,6 +140,8 @@ export interface Datapath {
    * rest are detached.
    */
   attach(interfaces: readonly string[], others?: readonly string[]): void
+  /** Interfaces, or routes to pods, may have changed. Never fails: what cannot be redirected goes through the stack. */
+  follow(): void
   /** Lets go of file descriptors; pins stay and the kernel keeps serving. */
   close(): void
 }

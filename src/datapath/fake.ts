@@ -52,6 +52,7 @@ export function createFakeDatapath(options: FakeDatapathOptions = {}): FakeDatap
       if (name === undefined) return
       throw new HeraldError('ERR_SYSCALL', `attach to interface ${name}: EBUSY`, { errno: 'EBUSY' })
     },
+    follow: () => {},
     close: () => {},
   }
 }

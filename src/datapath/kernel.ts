@@ -11,6 +11,7 @@ import { cpus, release, totalmem } from 'node:os'
 import type { Frontend } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
+import { legacyWords, nftChains } from '../sys/netfilter-chains.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
 import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
@@ -27,9 +28,11 @@ import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
-import { directions, Pins, programNames, replyProgramName } from './pins.ts'
+import { directions, Pins, podProgramName, programNames, replyProgramName } from './pins.ts'
+import { policyEnforcer } from './policies.ts'
 import { probe, probesOf } from './probe.ts'
 import { namedRefusal } from './refusal.ts'
+import { Redirection, type WantedMode } from './redirection.ts'
 import { servedOver, type Served } from './served.ts'
 import { Unfinished } from './unfinished.ts'
 
@@ -39,6 +42,10 @@ export interface KernelDatapathOptions {
   /** The compiled programs: build/bpf/herald.bpf.o. */
   readonly objectFile: string
   readonly attach: 'auto' | AttachMode
+  /** Whether flows go past netfilter; `auto`: where nothing enforces policies there. By default through the stack. */
+  readonly mode?: WantedMode
+  /** What enforces policies by netfilter, for people; by default by the names of chains. */
+  readonly policies?: () => string | undefined
   /** Told about what was adopted, replaced or given up, one sentence each. */
   readonly log?: (message: string) => void
   /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
@@ -61,6 +68,8 @@ export interface KernelDatapathOptions {
 export interface KernelDatapath extends Datapath {
   /** For test runs of the programs: see `runProgram` in sys/bpf.ts. They are others once a map was made larger. */
   readonly programs: ProgramFds
+  /** herald_pod. */
+  readonly podProgram: number
 }
 
 /** Programs and maps that serve. */
@@ -68,6 +77,8 @@ interface Running {
   readonly maps: KernelMaps
   readonly served: Served
   readonly attachments: Attachments
+  readonly redirection: Redirection
+  readonly podProgram: number
   readonly lostUplinks: number
   /** Flows of an earlier schema were taken over. */
   readonly isUpgrade: boolean
@@ -109,14 +120,17 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
     )
   }
   const upsert = (frontend: Frontend): ProgrammedFrontend =>
-    withRoom(({ served, attachments }) => {
-      const held = served.upsert(frontend)
-      probe(attachments.programs.ingress, frontend, frontend.backends)
+    withRoom((running) => {
+      const held = running.served.upsert(frontend)
+      whenWritten(running, frontend)
       return held
     })
   return {
     get programs() {
       return current.running.attachments.programs
+    },
+    get podProgram() {
+      return current.running.podProgram
     },
     get status() {
       const { running, problems } = current
@@ -131,14 +145,15 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
         upserted(() => {
           const held = together[n]
           if (held === undefined) return upsert(frontend)
-          probe(current.running.attachments.programs.ingress, frontend, frontend.backends)
+          whenWritten(current.running, frontend)
           return held
         }),
       )
     },
     remove: (id) => {
-      const { served } = current.writable()
+      const { served, redirection } = current.writable()
       served.remove(id)
+      redirection.forget(id)
       growth.judge(served.filling())
     },
     setNodes: (nodes) => withRoom(({ served }) => served.setNodes(nodes)),
@@ -146,9 +161,16 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
     reasons: () => current.open().served.reasons(),
     drops: () => current.open().served.drops(),
     usage: () => current.open().served.usage(),
-    attach: (names, others = []) => attachExactly(current.writable().attachments, names, others, log),
+    attach: (names, others = []) => current.attach(names, others),
+    follow: () => current.follow(),
     close: () => current.close(),
   }
+}
+
+/** What is done for a frontend once it is written. */
+function whenWritten({ attachments, redirection }: Running, frontend: Frontend): void {
+  redirection.serve(frontend.id, frontend.backends)
+  probe(attachments.programs.ingress, frontend, frontend.backends)
 }
 
 /** None where the maps cannot be written at all: each by itself says why. */
@@ -199,6 +221,21 @@ class Current {
     return running
   }
 
+  attach(names: readonly string[], others: readonly string[]): void {
+    const { attachments, redirection } = this.writable()
+    try {
+      attachExactly(attachments, names, others, this.#opening.log)
+    } finally {
+      redirection.judge(attachments.held)
+    }
+  }
+
+  follow(): void {
+    if (this.#isClosed) return
+    const { attachments, redirection } = this.open()
+    redirection.follow(attachments.held)
+  }
+
   grow(sizes: ReadonlyMap<string, number>): void {
     const renew = (): void => this.#renew((name) => sizes.get(name) ?? 0)
     try {
@@ -215,6 +252,7 @@ class Current {
     next.attachments.isAlone = attachments.isAlone
     maps.close()
     this.#running = next
+    next.redirection.judge(next.attachments.held)
     this.#growth.judge(next.served.filling())
   }
 
@@ -225,10 +263,11 @@ class Current {
 }
 
 function statusOf(
-  { attachments: { mode, held } }: Running,
+  { attachments: { mode: attach, held }, redirection: { mode, reason } }: Running,
   more: Pick<DatapathStatus, 'adopted' | 'lostUplinks' | 'schema' | 'problems'>,
 ): DatapathStatus {
-  return { kind: 'ebpf', attach: mode, interfaces: [...held.values()].sort(), ...more }
+  const why = reason === undefined ? {} : { modeReason: reason }
+  return { kind: 'ebpf', attach, mode, ...why, interfaces: [...held.values()].sort(), ...more }
 }
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
@@ -278,6 +317,14 @@ function start(opening: Opening, wanted: Sizes): Running {
   }
 }
 
+const isSet = Uint8Array.of(1, 0, 0, 0)
+/** In bpf/flow.h. */
+const redirectConstant = '.rodata.redirect'
+
+function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
+  return mode !== 'stack'
+}
+
 function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handOver: HandOver | undefined): BpfObject {
   const load = (isBridged: boolean): BpfObject => {
     const object = new BpfObject(options.objectFile)
@@ -289,7 +336,8 @@ function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handO
         if (kind !== 'array') object.setMaxEntries(name, entries)
         object.setPinPath(name, pins.map(name))
       }
-      if (isBridged) object.setConstant(handOverConstant, Uint8Array.of(1, 0, 0, 0))
+      if (isBridged) object.setConstant(handOverConstant, isSet)
+      if (isRedirecting(options)) object.setConstant(redirectConstant, isSet)
       object.load()
       return object
     } catch (error) {
@@ -338,6 +386,9 @@ function serve(
     isAlone: false,
   }
   handOver?.bridge(object, replyProgramId(handOver.from))
+  // Replies before requests here too.
+  const podProgram = object.programFd(podProgramName)
+  const redirection = redirectionOf({ options, pins, log }, mode, podProgram, maps, served)
   const lostUplinks = adoptInterfaces(attachments, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   try {
@@ -345,5 +396,26 @@ function serve(
   } catch (error) {
     log(`flows that began during the hand-over are not known any more: ${messageOf(error)}`)
   }
-  return { maps, served, attachments, lostUplinks, isUpgrade: handOver?.isOfSchema === true }
+  return { maps, served, attachments, redirection, podProgram, lostUplinks, isUpgrade: handOver?.isOfSchema === true }
+}
+
+function redirectionOf(
+  { options, pins, log }: Pick<Opening, 'options' | 'pins' | 'log'>,
+  attach: AttachMode,
+  program: number,
+  maps: KernelMaps,
+  served: Served,
+): Redirection {
+  const redirection = new Redirection({
+    wanted: options.mode ?? 'stack',
+    pins,
+    attach,
+    program,
+    links: maps.store('links'),
+    policies: options.policies ?? (() => policyEnforcer(nftChains(), legacyWords())),
+    log,
+  })
+  if (isRedirecting(options))
+    for (const { id, backends, resting = [] } of served.readAll()) redirection.serve(id, [...backends, ...resting])
+  return redirection
 }

@@ -15,6 +15,7 @@ export function createNoneDatapath(): Datapath {
     usage: () => [],
     setNodes: () => {},
     attach: () => {},
+    follow: () => {},
     close: () => {},
   }
 }

@@ -8,12 +8,14 @@ import type { AttachMode, Datapath } from './datapath.ts'
 import { openKernelDatapath } from './kernel.ts'
 import { createNoneDatapath } from './none.ts'
 import { isServedByPins } from './pins.ts'
+import type { WantedMode } from './redirection.ts'
 
 export interface DatapathChoice {
   readonly kind: 'auto' | 'ebpf' | 'none'
   readonly bpffs: string
   readonly objectFile: string
   readonly attach: 'auto' | AttachMode
+  readonly mode: WantedMode
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void
 }
 
@@ -28,7 +30,7 @@ export interface OpenedDatapath {
  * Throws what keeps the kernel's datapath from being opened where it was asked for by name; where another agent has it
  * (ERR_ALREADY_RUNNING); and where programs of an earlier agent serve: by what they knew, which nobody would correct.
  */
-export function openDatapath({ kind, bpffs, objectFile, attach, log }: DatapathChoice): OpenedDatapath {
+export function openDatapath({ kind, bpffs, objectFile, attach, mode, log }: DatapathChoice): OpenedDatapath {
   const none = (problem?: string): OpenedDatapath => ({
     datapath: createNoneDatapath(),
     problem,
@@ -43,7 +45,7 @@ export function openDatapath({ kind, bpffs, objectFile, attach, log }: DatapathC
     releaseBpffs = lockPath(base, 'directory')
     const say = (message: string): void => log('info', `datapath: ${message}`)
     return {
-      datapath: openKernelDatapath({ bpffs, objectFile, attach, log: say }),
+      datapath: openKernelDatapath({ bpffs, objectFile, attach, mode, log: say }),
       problem: undefined,
       releaseBpffs,
     }

@@ -2,6 +2,7 @@
  * What outlives the process, all under `<bpffs>/herald/v<schema>/`:
  *
  *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
+ *     pods/<ifindex>  links of herald_pod at ingress, where flows go past netfilter (TCX only)
  *     aside/<name>  maps whose larger successors are being filled
  *     arriving/     while maps of an earlier schema are being copied
  *     swapped/      beside one of these two: programs are being replaced, flows may be opened in the new maps
@@ -18,6 +19,8 @@ import { schema, type MapName } from './layout.ts'
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
 /** At egress of what is no uplink. */
 export const replyProgramName = 'herald_reply'
+/** At ingress of what pods are behind. */
+export const podProgramName = 'herald_pod'
 export const directions: readonly Direction[] = ['ingress', 'egress']
 
 /** Whether programs of ours, of any schema, are pinned: then they may serve. */
@@ -115,6 +118,19 @@ export class Pins {
             },
           ]
     })
+  }
+
+  get pods(): string {
+    return join(this.folder, 'pods')
+  }
+
+  podLink(ifindex: number): string {
+    return join(this.pods, String(ifindex))
+  }
+
+  /** Interfaces for which the link of herald_pod is pinned, whether they still exist or not. */
+  podLinks(): readonly number[] {
+    return existsSync(this.pods) ? readdirSync(this.pods).map(Number) : []
   }
 
   /** Makes the links of another version ours; what they run is not touched. */

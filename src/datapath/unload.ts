@@ -6,6 +6,7 @@ import { listLinks } from '../sys/links.ts'
 import { detachFilters, detachLinks } from './attachment.ts'
 import { Pins } from './pins.ts'
 import { removeSockets } from './sockets.ts'
+import { detachAllPods } from './pod-carriers.ts'
 
 /**
  * Detaches from every interface, then removes every pin: with the last reference the kernel frees programs and maps.
@@ -21,6 +22,9 @@ export function unloadDatapath(bpffs: string): readonly string[] {
     const linked = [...new Set(pins.links().map(({ ifindex }) => ifindex))]
     return [
       ...removeSockets(bpffs),
+      ...(['tcx', 'clsact'] as const).flatMap((mode) =>
+        detachAllPods(pins, mode).map((ifindex) => `program for pods of interface ${ifindex}`),
+      ),
       ...linked.flatMap((ifindex) => detachLinks(pins, ifindex)),
       ...listLinks().flatMap(({ index }) => detachFilters(index)),
       ...pins.removeAll(),

@@ -86,17 +86,21 @@ export function hasIngressQdisc(ifindex: number): boolean {
 
 const textOf = (octets: Uint8Array | undefined): string => new TextDecoder().decode(octets).replace(/\0.*$/, '')
 
-/** The kinds and priorities of the filters of an interface, in the order in which packets meet them. */
-export function listFilters(
-  ifindex: number,
-  direction: Direction,
-): readonly { readonly priority: number; readonly kind: string }[] {
+/** What an interface has of filters, in the order in which packets meet them; of a handle 0 is what holds others. */
+export interface Filter {
+  readonly priority: number
+  readonly kind: string
+  readonly handle: number
+}
+
+export function listFilters(ifindex: number, direction: Direction): readonly Filter[] {
   const body = new Uint8Array(tcmsgBytes)
   body.set(word(ifindex), 4)
   body.set(word(direction === 'ingress' ? 0xfffffff2 : 0xfffffff3), 12)
   return askAll('list filters', RTM_GETTFILTER, body)
     .map((filter) => ({
       priority: wordAt(filter.body, 16) >>> 16,
+      handle: wordAt(filter.body, 8),
       kind: textOf(attributes(filter.body, tcmsgBytes).get(TCA_KIND)),
     }))
     .sort((a, b) => a.priority - b.priority)
@@ -156,7 +160,7 @@ function routeTo(address: Address, device?: string): readonly NetlinkMessage[] {
 }
 
 /** The interfaces over which a packet to this address would leave; none when there is no route. */
-function interfacesTo(address: string): number[] {
+export function interfacesTo(address: string): number[] {
   const parsed = parseAddress(address)
   return parsed === undefined ? [] : routeTo(parsed).flatMap(routeInterfaces)
 }

@@ -4,10 +4,10 @@ import { HeraldError } from '../errors.ts'
 import { askOne } from './netlink.ts'
 import { AF_INET, AF_INET6 } from './socket.ts'
 
-const NETLINK_NETFILTER = 12
+export const NETLINK_NETFILTER = 12
 // linux/netfilter/nfnetlink.h, nf_tables.h: NFNL_SUBSYS_NFTABLES << 8, and the message.
 const NFT_MSG_GETTABLE = 0x0a01
-const NFT_MSG_GETCHAIN = 0x0a04
+export const NFT_MSG_GETCHAIN = 0x0a04
 /** NFTA_TABLE_NAME and NFTA_CHAIN_TABLE; NFTA_CHAIN_NAME. */
 const [tableAttribute, chainAttribute] = [1, 3]
 const families = [AF_INET, AF_INET6] as const

@@ -51,8 +51,13 @@ export function askOne(
 }
 
 /** Every entry of a list of the kernel; one that was torn by a change is read again. Throws ERR_SYSCALL. */
-export function askAll(what: string, type: number, body: Uint8Array): readonly NetlinkMessage[] {
-  return untorn(() => ask(what, type, NLM_F_DUMP, body))
+export function askAll(
+  what: string,
+  type: number,
+  body: Uint8Array,
+  family = NETLINK_ROUTE,
+): readonly NetlinkMessage[] {
+  return untorn(() => ask(what, type, NLM_F_DUMP, body, family))
 }
 
 /** The first list that was not torn; after too many the last one, which is as true as a list can be here. */

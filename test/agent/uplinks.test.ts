@@ -34,6 +34,7 @@ function bench(
         attached.push(names.join(' '))
         datapath.attach(names)
       },
+      follow: () => datapath.follow(),
     },
     links,
     clock,

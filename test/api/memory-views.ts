@@ -147,6 +147,7 @@ export const status: StatusView = {
   services: { total: 2, announced: 1, pending: 0, notServed: 1 },
   datapath: {
     kind: 'ebpf',
+    mode: 'stack',
     attach: 'tcx',
     interfaces: ['eth1'],
     adopted: true,

@@ -145,6 +145,7 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--datapath=ebpf',
     '--remote-backends=tunnel',
     '--attach=tcx',
+    '--datapath-mode=auto',
     '--bgp-listen=none',
     '--http=[2001:db8::1]:19472',
     '--state-dir=/srv/herald',

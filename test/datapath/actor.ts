@@ -49,6 +49,7 @@ export type Command =
       readonly interfaces: readonly string[]
       readonly frontends: readonly Frontend[]
       readonly nodes?: ClusterNodes
+      readonly mode?: 'stack' | 'redirect' | 'auto'
       /** As a version with the next schema would, which takes this one's maps over. */
       readonly isNext?: boolean
       /** Instead of few of each. */

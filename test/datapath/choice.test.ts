@@ -17,6 +17,7 @@ const choice = (bpffs: string, objectFile: string, kind: DatapathChoice['kind'] 
   bpffs,
   objectFile,
   attach: 'auto',
+  mode: 'stack',
   log: (level, message) => said.push(`${level} ${message}`),
 })
 
@@ -80,7 +81,7 @@ test('without capabilities auto is none and says which call was refused', { skip
   const module = new URL('../../src/datapath/open.ts', import.meta.url).href
   const script =
     `import { openDatapath } from ${JSON.stringify(module)}\n` +
-    `const choice = ${JSON.stringify({ kind: 'auto', bpffs, objectFile: buildBpf(), attach: 'auto' })}\n` +
+    `const choice = ${JSON.stringify({ kind: 'auto', bpffs, objectFile: buildBpf(), attach: 'auto', mode: 'stack' })}\n` +
     'const { datapath, problem } = openDatapath({ ...choice, log: () => {} })\n' +
     'console.log(JSON.stringify([datapath.status.kind, problem]))'
   const node = ['--input-type=module', '-e', script]

@@ -36,7 +36,16 @@ for (const attach of ['tcx', 'clsact'] as const) {
     await pod.tell({ do: 'serve', port: 8080 })
     assert.deepEqual(await node.tell({ do: 'uplinks', neighbors: [client] }), [uplink])
     assert.deepEqual(await node.tell(datapathCommand(rack, attach)), {
-      status: { kind: 'ebpf', attach, interfaces: [uplink], adopted: false, lostUplinks: 0, schema, problems: [] },
+      status: {
+        kind: 'ebpf',
+        attach,
+        mode: 'stack',
+        interfaces: [uplink],
+        adopted: false,
+        lostUplinks: 0,
+        schema,
+        problems: [],
+      },
       served: frontends.map(({ id }) => id).sort(),
       forwarding: { isPreserved: false, why: 'nothing of an earlier process was taken over' },
     })

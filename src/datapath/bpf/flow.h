@@ -23,6 +23,14 @@
 /* Behind what it sent last a pod may still send a RST: as the client's acknowledgment says. */
 #define MAX_UNACKNOWLEDGED (1 << 16)
 
+/* Whether flows may go past netfilter, see redirect.h. Set before loading: where it is 0 no kernel sees the rest. */
+const volatile __u32 is_redirecting SEC(".rodata.redirect") = 0;
+
+static __always_inline bool is_redirected(__u32 flow_flags)
+{
+	return is_redirecting && flow_flags & FLOW_REDIRECTED;
+}
+
 /* Exactness does not matter and this clock is nearly free. */
 static __always_inline __u32 coarse_clock(void)
 {
@@ -93,7 +101,7 @@ static __always_inline struct flow out_half(const struct flow_key *in_key, const
 		.backend = in->backend,
 		.service = in->service,
 		.seen = in->seen,
-		.flags = in->flags & (FLOW_DIRECT | FLOW_TUNNELLED),
+		.flags = in->flags & FLOW_OF_BOTH,
 	};
 	return out;
 }
@@ -107,7 +115,7 @@ static __always_inline struct flow in_half(const struct flow_key *out_key, const
 		.backend = out->backend,
 		.service = out->service,
 		.seen = out->seen,
-		.flags = out->flags & (FLOW_DIRECT | FLOW_TUNNELLED),
+		.flags = out->flags & FLOW_OF_BOTH,
 	};
 	return in;
 }
@@ -256,7 +264,7 @@ static __always_inline bool track_pod(const struct flow_key *out_key, struct flo
 		return false;
 	}
 	/* A pod that goes on was not reset. A SYN begins anew. */
-	flags &= is_syn ? FLOW_DIRECT | FLOW_OPENED_BY_SYN | FLOW_TUNNELLED : ~(__u32)FLOW_RESET;
+	flags &= is_syn ? FLOW_OF_BOTH | FLOW_OPENED_BY_SYN : ~(__u32)FLOW_RESET;
 	if (!(flags & FLOW_NEXT_KNOWN) || (__s32)(packet->end - out->next) > 0)
 		out->next = packet->end;
 	flags |= FLOW_NEXT_KNOWN | FLOW_REPLIED;

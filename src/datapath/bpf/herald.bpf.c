@@ -22,6 +22,7 @@
 #include "outcome.h"
 #include "packet.h"
 #include "ranges.h"
+#include "redirect.h"
 #include "rewrite.h"
 #include "tunnel.h"
 #include "way.h"
@@ -40,7 +41,7 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 	count_in(skb, flow, is_new);
 	if (rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
-	return PASS;
+	return is_redirected(flow->flags) ? TO_POD : PASS;
 }
 
 /* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
@@ -68,6 +69,8 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
 	flow->next = packet->end;
+	if (is_redirecting && may_redirect(skb))
+		flow->flags |= FLOW_REDIRECTED;
 	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK) {
 		if (!open_flow())
 			return drop(REASON_FLOWS_FULL);
@@ -220,6 +223,8 @@ int herald_ingress(struct __sk_buff *skb)
 		answer = find_elsewhere(skb);
 	if (answer == FORWARD)
 		answer = hand_on(skb);
+	if (is_redirecting && answer == TO_POD)
+		answer = go_to_pod(skb);
 	if (answer >= REFUSE) {
 		packet->refusal = answer - REFUSE;
 		answer = is_answered(SCRATCH_PACKET) ? refuse(skb) : drop(REASON_SOURCE_NOT_ALLOWED);
@@ -454,5 +459,7 @@ int herald_reply(struct __sk_buff *skb)
 		return finish(skb, packet, send_translated(skb, packet, &restored));
 	return PASS;
 }
+
+#include "pod.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -93,6 +93,7 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 	struct flow_key key;
 	struct packet *quote = blank_packet(SCRATCH_QUOTE);
 	int older;
+	bool is_past;
 
 	if (!quote || !parse_quote(skb, packet, quote) || !is_same_address(&quote->source, &packet->destination))
 		return drop(REASON_ICMP_UNMATCHED);
@@ -109,10 +110,11 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 	}
 	if (backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
+	is_past = is_redirected(flow->flags);
 	if (rewrite_quote(skb, packet, quote, SOURCE, flow) ||
 	    rewrite_outer_address(skb, packet, DESTINATION, &flow->address))
 		return drop(REASON_REWRITE_FAILED);
-	return PASS;
+	return is_past ? TO_POD : PASS;
 }
 
 /* The packet in the map. */
@@ -154,23 +156,28 @@ static __noinline int find_elsewhere(struct __sk_buff *skb)
 	return way == FORWARD ? way : drop(REASON_ICMP_UNMATCHED);
 }
 
-/* An error about client -> pod, from the pod or from this node: the client only knows the VIP. */
-static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* The flow client -> pod that an error is about, whose quote lies in the map then. */
+static __noinline const struct flow *flow_of_error(struct __sk_buff *skb, const struct packet *packet)
 {
-	const struct flow *flow;
-	struct flow_key key;
 	struct packet *quote = blank_packet(SCRATCH_QUOTE);
+	struct flow_key key;
 	__u8 type;
 
 	if (packet->position != WHOLE || bpf_skb_load_bytes(skb, packet->l4, &type, sizeof(type)))
-		return PASS;
-	if (!is_icmp_error(packet, type))
-		return PASS;
-	if (!quote || !parse_quote(skb, packet, quote))
-		return PASS;
+		return 0;
+	if (!is_icmp_error(packet, type) || !quote || !parse_quote(skb, packet, quote))
+		return 0;
 	key = reversed_key(quote, DIRECTION_OUT);
-	flow = find_flow(&key);
-	if (!flow)
+	return find_flow(&key);
+}
+
+/* An error about client -> pod, from the pod or from this node: the client only knows the VIP. */
+static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct flow *flow = flow_of_error(skb, packet);
+	const struct packet *quote = packet_at(SCRATCH_QUOTE);
+
+	if (!flow || !quote)
 		return PASS;
 	if (rewrite_quote(skb, packet, quote, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);

@@ -168,7 +168,11 @@ enum flow_flags {
 	FLOW_OF_FORMER = 512,        /* in: its state was not here, and the table before this one knew its backend */
 	FLOW_FORWARDED = 1024,       /* in: its backend is on another node, and there is no other half */
 	FLOW_TUNNELLED = 2048,       /* it began by a packet that another node handed on */
+	FLOW_REDIRECTED = 4096,      /* it goes past netfilter, in both directions */
 };
+
+/* What both halves of a flow have. */
+#define FLOW_OF_BOTH (FLOW_DIRECT | FLOW_TUNNELLED | FLOW_REDIRECTED)
 
 /* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
 struct flow {
@@ -278,6 +282,13 @@ struct passage {
 	/* The half of the replies. */
 	struct flow_key out_key;
 	struct flow out;
+};
+
+/* What an interface is, where flows go past netfilter. */
+enum link_flags {
+	LINK_UPLINK = 1,
+	LINK_TO_PODS = 2, /* pods are behind it, and herald_pod meets what they send */
+	LINK_OPENS = 4,   /* new flows to these pods go past netfilter too */
 };
 
 enum scratch {

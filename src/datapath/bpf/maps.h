@@ -56,6 +56,15 @@ struct {
 	__type(value, struct tunnel);
 } tunnels SEC(".maps");
 
+/* The interfaces between which flows go past netfilter, by index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u32);
+	__type(value, __u32); /* enum link_flags */
+} links SEC(".maps");
+
 /* Backends that are here, by address, port and protocol. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -71,6 +71,7 @@ __noinline int open_flow(void)
 {
 	struct passage *passage = passage_here();
 	struct flow_key *out_key;
+	const struct flow *known;
 	struct flow *in;
 
 	if (!passage)
@@ -80,10 +81,14 @@ __noinline int open_flow(void)
 	in->seen = coarse_clock();
 	if (!choose_client_port(&passage->key, in, out_key))
 		return false;
+	known = find_flow(out_key);
+	/* Netfilter sees both directions or none. */
+	if (known)
+		in->flags = (in->flags & ~FLOW_REDIRECTED) | (known->flags & FLOW_REDIRECTED);
 	passage->out = out_half(&passage->key, in);
 	/* Its silence is that of an opening until it is proved. */
 	passage->out.flags |= in->flags & FLOW_OPENED_BY_SYN;
-	if (!find_flow(out_key) && put_opening(out_key, &passage->out))
+	if (!known && put_opening(out_key, &passage->out))
 		return false;
 	return !put_opening(&passage->key, in);
 }

@@ -28,6 +28,28 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 
+/* The interface, and whom to ask for there. */
+struct hop {
+	__u32 ifindex;
+	__u32 family;
+	__u32 next[4];
+};
+
+static __always_inline int leave_by(const struct hop *hop)
+{
+	struct bpf_redir_neigh next = { .nh_family = hop->family };
+
+	__builtin_memcpy(next.ipv6_nh, hop->next, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(hop->ifindex, &next, sizeof(next), 0);
+}
+
+/* The same of what leaves past netfilter, by the hop that was found before. */
+static __always_inline int finish_past(struct __sk_buff *skb, const struct packet *packet, int outcome,
+		const struct hop *hop)
+{
+	return outcome == PASS ? leave_by(hop) : finish(skb, packet, outcome);
+}
+
 /* At ingress, where packets leave for other nodes. What one of these handed on is answered to the client by its route,
  * and not to that node; but an error of IPv6 begins where the kernel knows of no header. */
 static __always_inline int finish_received(struct __sk_buff *skb, const struct packet *packet, int outcome)

@@ -84,6 +84,8 @@ struct vlan {
 #define ANSWERED 0x200 /* it has become the answer */
 #define REFUSE 0x400   /* nobody serves it: it is to be answered so */
 #define ELSEWHERE 0x4000 /* an ICMP error of no flow that is known here */
+#define TO_POD 0x8000    /* translated, and for the pod past netfilter: see redirect.h */
+#define TO_STACK 0x10000 /* from a pod: nothing that goes past netfilter */
 #define FORWARD 0x1000 /* it is to be encapsulated for the node of its backend */
 
 /* The packet at hand, or what it quotes. A program runs to its end before another one begins on its CPU. */

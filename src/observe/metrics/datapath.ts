@@ -29,6 +29,12 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     labelNames: ['reason', 'family'],
     registers,
   })
+  const mode = new Gauge({
+    name: 'herald_datapath_mode',
+    help: 'Always 1 of an eBPF datapath; the label says how new flows go to pods of this node',
+    labelNames: ['mode'],
+    registers,
+  })
   const healthy = new Gauge({ name: 'herald_healthy', help: '1 when status is ok, 0 when it is degraded', registers })
   const problems = new Gauge({
     name: 'herald_object_problems',
@@ -48,6 +54,8 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     for (const { reason, family, fate, packets: count } of status.datapath.drops)
       if (fate !== 'answered' && fate !== 'held') drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
     growth.next()
+    mode.reset()
+    if (status.datapath.mode !== undefined) mode.set({ mode: status.datapath.mode }, 1)
     healthy.set(status.health === 'ok' ? 1 : 0)
     synced.set(status.source.synced ? 1 : 0)
     for (const severity of ['error', 'warning'] as const)

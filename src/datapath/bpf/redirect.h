@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Past netfilter: a packet goes straight on to the interface behind which the pod is, and the reply from there to the
+ * uplink, as a router would hand them on.
+ *
+ *     uplink ingress: destination becomes the backend -> TTL - 1 -> out of the pod's interface
+ *     pod's interface ingress (herald_pod): source becomes VIP:port -> TTL - 1 -> out of the uplink
+ *
+ * Netfilter must see both directions of a flow or none: of half a connection it says INVALID. So a flow is of one kind
+ * from its first packet on (FLOW_REDIRECTED), and only where both ways are found. A packet of it for which there is no
+ * such way now, or that a router would answer or take apart, goes through the stack as any other; of a connection that
+ * it has not seen begin, netfilter believes what it sees. */
+#ifndef HERALD_REDIRECT_H
+#define HERALD_REDIRECT_H
+
+#include "icmp.h"
+#include "outcome.h"
+#include "packet.h"
+#include "rewrite.h"
+#include "tunnel.h"
+#include "way.h"
+
+/* Of the IPv4 header: its TTL and protocol; of that of IPv6: what comes next, and its hop limit. */
+struct lifetime {
+	__u8 octets[2];
+};
+
+static __always_inline __u32 lifetime_at(const struct packet *packet)
+{
+	return packet->l3 + (is_ipv6(packet) ? offsetof(struct ipv6hdr, nexthdr) : offsetof(struct iphdr, ttl));
+}
+
+/* Whether a router hands it on without an answer, and without a look at options. A tag is of the link that it came
+ * by. */
+static __noinline bool is_forwardable(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct lifetime lifetime;
+
+	if (skb->vlan_present || packet->l3 != ETH_HLEN ||
+	    bpf_skb_load_bytes(skb, lifetime_at(packet), &lifetime, sizeof(lifetime)))
+		return false;
+	if (is_ipv6(packet))
+		return lifetime.octets[0] != IPPROTO_HOPOPTS && lifetime.octets[1] > 1;
+	return packet->header_length == sizeof(struct iphdr) && lifetime.octets[0] > 1;
+}
+
+static __always_inline long shorten_ipv4(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 at = lifetime_at(packet);
+	__be16 before, after;
+
+	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)))
+		return -1;
+	after = before - bpf_htons(1 << 8);
+	return bpf_l3_csum_replace(skb, packet->l3 + offsetof(struct iphdr, check), before, after, sizeof(after)) ?:
+	       bpf_skb_store_bytes(skb, at, &after, sizeof(after), 0);
+}
+
+static __always_inline long shorten_ipv6(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 at = packet->l3 + offsetof(struct ipv6hdr, hop_limit);
+	__u8 limit;
+	long failed;
+
+	if (bpf_skb_load_bytes(skb, at, &limit, sizeof(limit)))
+		return -1;
+	limit--;
+	failed = bpf_skb_store_bytes(skb, at, &limit, sizeof(limit), BPF_F_RECOMPUTE_CSUM);
+	/* The compiler would make one call of this one and that of IPv4, with a length that varies. */
+	asm volatile("" : "+r"(failed));
+	return failed;
+}
+
+/* One hop further (RFC 1812 5.3.1, RFC 8200 3). */
+static __noinline bool shorten_lifetime(struct __sk_buff *skb, const struct packet *packet)
+{
+	return !(is_ipv6(packet) ? shorten_ipv6(skb, packet) : shorten_ipv4(skb, packet));
+}
+
+/* Where a packet of this length and with these addresses goes on: enum link_flags of the interface, 0 when it is none
+ * of ours, or it does not fit, or there is no way but through the stack. */
+static __noinline __u32 find_link(struct __sk_buff *skb, const struct packet *packet, struct bpf_fib_lookup *route)
+{
+	__u32 length = wire_length(skb, packet), ifindex;
+	const __u32 *flags;
+	long answer;
+
+	route->family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4;
+	/* The answer before this one left a metric here. */
+	route->flowinfo = 0;
+	route->l4_protocol = packet->protocol;
+	route->tot_len = length < 0xffff ? length : 0xffff;
+	answer = bpf_fib_lookup(skb, route, sizeof(*route), 0);
+	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return 0;
+	ifindex = route->ifindex;
+	flags = bpf_map_lookup_elem(&links, &ifindex);
+	return flags ? *flags : 0;
+}
+
+/* The addresses as they stand in the packet, translated or not. */
+static __always_inline bool read_addresses(struct __sk_buff *skb, const struct packet *packet,
+		struct bpf_fib_lookup *route)
+{
+	if (is_ipv6(packet))
+		return !bpf_skb_load_bytes(skb, packet->l3 + offsetof(struct ipv6hdr, saddr), route->ipv6_src,
+				2 * sizeof(struct ip_address));
+	return !bpf_skb_load_bytes(skb, packet->l3 + offsetof(struct iphdr, saddr), &route->ipv4_src,
+				sizeof(route->ipv4_src)) &&
+	       !bpf_skb_load_bytes(skb, packet->l3 + offsetof(struct iphdr, daddr), &route->ipv4_dst,
+				sizeof(route->ipv4_dst));
+}
+
+/* By an interface of this kind; false: through the stack. */
+static __noinline bool find_hop(struct __sk_buff *skb, const struct packet *packet, __u32 kind, struct hop *hop)
+{
+	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
+
+	if (!is_forwardable(skb, packet) || !read_addresses(skb, packet, &route) ||
+	    !(find_link(skb, packet, &route) & kind))
+		return false;
+	hop->ifindex = route.ifindex;
+	hop->family = route.family;
+	__builtin_memcpy(hop->next, route.ipv6_dst, sizeof(hop->next));
+	return true;
+}
+
+/* In place of a verdict: the packet is translated, and goes past netfilter if it can. */
+__noinline int go_to_pod(struct __sk_buff *skb)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct hop hop = {};
+
+	if (!is_redirecting || !packet || !find_hop(skb, packet, LINK_TO_PODS, &hop))
+		return PASS;
+	if (!shorten_lifetime(skb, packet))
+		return drop(REASON_REWRITE_FAILED);
+	return leave_by(&hop);
+}
+
+static __always_inline void put_addresses(struct bpf_fib_lookup *route, bool is_ipv6,
+		const struct ip_address *source, const struct ip_address *destination)
+{
+	if (is_ipv6) {
+		__builtin_memcpy(route->ipv6_src, source, sizeof(route->ipv6_src));
+		__builtin_memcpy(route->ipv6_dst, destination, sizeof(route->ipv6_dst));
+	} else {
+		route->ipv4_src = source->low;
+		route->ipv4_dst = destination->low;
+	}
+}
+
+/* Whether the flow that begins with the packet in the map, to the backend in the passage, goes past netfilter: both of
+ * its directions do, and new flows may. A client on this node is behind no uplink. */
+__noinline int may_redirect(struct __sk_buff *skb)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
+	const struct backend *backend;
+
+	if (!is_redirecting)
+		return false;
+	if (!packet || !passage || skb->mark == PROBE_MARK || !is_forwardable(skb, packet))
+		return false;
+	backend = backend_of(&passage->backend);
+	if (!backend)
+		return false;
+	put_addresses(&route, is_ipv6(packet), &packet->source, &backend->address);
+	if (~find_link(skb, packet, &route) & (LINK_TO_PODS | LINK_OPENS))
+		return false;
+	/* Back in by the interface of the pod, which is the one that was found. */
+	put_addresses(&route, is_ipv6(packet), &backend->address, &packet->source);
+	return !!(find_link(skb, packet, &route) & LINK_UPLINK);
+}
+
+#endif

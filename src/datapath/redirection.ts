@@ -1,0 +1,213 @@
+/**
+ * Which flows of this node go past netfilter (bpf/redirect.h), and why others do not.
+ *
+ *     backends here --route--> their interfaces --herald_pod--> `links`: pods are behind them, new flows may begin
+ *     uplinks ------------------------------------------------> `links`: replies leave by them
+ *
+ * A packet is redirected only between interfaces that stand in `links`, and the kernel's own tables say which ones it
+ * is between: one that is gone, or made anew, is found by no packet, and its flows go through the stack until it is
+ * here again. So nothing here fails for anybody: what cannot be redirected is not.
+ */
+import { messageOf } from '../errors.ts'
+import type { Backend } from '../desired/model.ts'
+import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
+import type { AttachMode, ForwardMode } from './datapath.ts'
+import { indexKey, indexOf, type MapStore } from './maps.ts'
+import type { Pins } from './pins.ts'
+import { attachPods, detachAllPods, detachPods, podCarriers, putPodProgram } from './pod-carriers.ts'
+
+export type WantedMode = ForwardMode | 'auto'
+
+/** `enum link_flags` */
+const flagsOf = { uplink: 1, toPods: 2, opens: 4 } as const
+const attachModes: readonly AttachMode[] = ['tcx', 'clsact']
+/** In a reason for people. */
+const mostNamed = 3
+
+export interface RedirectionParts {
+  readonly wanted: WantedMode
+  readonly pins: Pins
+  readonly attach: AttachMode
+  /** herald_pod, loaded. */
+  readonly program: number
+  /** The map of this name. */
+  readonly links: MapStore
+  /** What on this node decides by netfilter who may talk to pods; undefined: nothing that is known. */
+  readonly policies: () => string | undefined
+  readonly log: (message: string) => void
+}
+
+export class Redirection {
+  readonly #parts: RedirectionParts
+  /** Of backends here, by the id of their frontend. */
+  readonly #addresses = new Map<string, readonly string[]>()
+  /** Addresses whose route was looked up, since it may have changed. */
+  readonly #lookedUp = new Set<string>()
+  /** By index: those that carry herald_pod. */
+  readonly #held = new Map<number, string>()
+  /** By name: why not. */
+  readonly #refused = new Map<string, string>()
+  /** What the map holds. */
+  readonly #written: Map<number, number>
+  /** undefined until it was said which ones they are. */
+  #uplinks: ReadonlyMap<number, string> | undefined
+  #policy: string | undefined
+  #failure: string | undefined
+
+  /** Takes over what an earlier process left, or takes it away where nothing is redirected any more. */
+  constructor(parts: RedirectionParts) {
+    this.#parts = parts
+    const { wanted, pins, attach, program, links, log } = parts
+    this.#written = new Map([...links.entries()].map(([key, value]) => [indexOf(key), indexOf(value)]))
+    if (wanted === 'stack') {
+      // Requests first: a flow whose replies alone are redirected is as good as before.
+      this.#write(new Map())
+      for (const mode of attachModes)
+        for (const ifindex of detachAllPods(pins, mode))
+          log(`replies of pods go through the stack: interface ${ifindex}`)
+      return
+    }
+    const names = new Map(listLinks().map(({ index, name }) => [index, name]))
+    for (const mode of attachModes)
+      for (const ifindex of podCarriers(pins, mode)) {
+        putPodProgram(pins, attach, ifindex, program)
+        if (mode !== attach) detachPods(pins, mode, ifindex)
+        this.#held.set(ifindex, names.get(ifindex) ?? String(ifindex))
+      }
+  }
+
+  get mode(): ForwardMode {
+    return this.#parts.wanted === 'stack' || this.#policy !== undefined ? 'stack' : 'redirect'
+  }
+
+  /** undefined: what was asked for is in force everywhere. */
+  get reason(): string | undefined {
+    if (this.#policy !== undefined) return this.#policy
+    if (this.#failure !== undefined) return this.#failure
+    if (this.#refused.size === 0) return undefined
+    const named = [...this.#refused.values()].sort().slice(0, mostNamed)
+    const more = this.#refused.size - named.length
+    return `through the stack: ${named.join('; ')}${more > 0 ? `; and ${more} more` : ''}`
+  }
+
+  /** The backends of a frontend, of which those count that are here. */
+  serve(id: string, backends: readonly Pick<Backend, 'address' | 'node'>[]): void {
+    if (this.#parts.wanted === 'stack') return
+    const here = backends.filter(({ node }) => node === undefined).map(({ address }) => address)
+    this.#addresses.set(id, here)
+    if (this.#uplinks !== undefined && here.some((address) => !this.#lookedUp.has(address)))
+      this.#attempt(() => {
+        const found = this.#reach(here).filter((ifindex) => !this.#held.has(ifindex))
+        if (found.length > 0) this.#carry(found)
+      })
+  }
+
+  forget(id: string): void {
+    this.#addresses.delete(id)
+  }
+
+  /** Looks again at who enforces policies on this node, then at everything else. */
+  judge(uplinks: ReadonlyMap<number, string>): void {
+    const { wanted, policies, log } = this.#parts
+    if (wanted === 'auto') {
+      const before = this.#policy
+      try {
+        this.#policy = policies()
+      } catch (error) {
+        this.#policy = `it cannot be seen whether netfilter enforces policies: ${messageOf(error)}`
+      }
+      if (this.#policy !== before)
+        log(
+          this.#policy === undefined
+            ? 'new flows go past netfilter'
+            : `new flows go through the stack: ${this.#policy}`,
+        )
+    }
+    this.follow(uplinks)
+  }
+
+  /** Interfaces or routes may have changed. */
+  follow(uplinks: ReadonlyMap<number, string>): void {
+    if (this.#parts.wanted === 'stack') return
+    this.#uplinks = uplinks
+    this.#lookedUp.clear()
+    this.#refused.clear()
+    this.#attempt(() => {
+      const reached = this.#reach([...this.#addresses.values()].flat())
+      // While a pod drains it is no backend any more: what carries the program keeps it.
+      this.#carry(new Set([...this.#held.keys(), ...reached]))
+    })
+  }
+
+  #attempt(change: () => void): void {
+    const before = this.#failure
+    try {
+      change()
+      this.#failure = undefined
+    } catch (error) {
+      this.#failure = `not everything is redirected: ${messageOf(error)}`
+    }
+    if (this.#failure !== undefined && this.#failure !== before) this.#parts.log(this.#failure)
+  }
+
+  /** The interfaces behind which these addresses are, but for those that were looked up before. */
+  #reach(addresses: readonly string[]): readonly number[] {
+    const unknown = new Set(addresses.filter((address) => !this.#lookedUp.has(address)))
+    return [...unknown].flatMap((address) => {
+      this.#lookedUp.add(address)
+      return interfacesTo(address)
+    })
+  }
+
+  #carry(interfaces: Iterable<number>): void {
+    const leaving = this.#take(interfaces, new Map(listLinks().map((link) => [link.index, link])))
+    this.#write(this.#flags())
+    // Only now: a request is redirected only where its reply is.
+    for (const ifindex of leaving) detachPods(this.#parts.pins, this.#parts.attach, ifindex)
+  }
+
+  /** Each of them carries the program from here on; answers with those that must not any more. */
+  #take(interfaces: Iterable<number>, links: ReadonlyMap<number, Link>): readonly number[] {
+    const { pins, attach, program, log } = this.#parts
+    const leaving: number[] = []
+    for (const ifindex of interfaces) {
+      const link = links.get(ifindex)
+      const isHeld = this.#held.has(ifindex)
+      try {
+        // Of the node itself, or behind an uplink, where its packets meet the other programs.
+        if (link === undefined || link.name === 'lo' || this.#uplinks?.has(ifindex) === true) {
+          if (this.#held.delete(ifindex)) leaving.push(ifindex)
+          continue
+        }
+        attachPods(pins, attach, link, program)
+        this.#held.set(ifindex, link.name)
+        if (!isHeld) log(`flows to pods behind ${link.name} may go past netfilter`)
+      } catch (error) {
+        if (this.#held.delete(ifindex)) leaving.push(ifindex)
+        if (link !== undefined) this.#refused.set(link.name, messageOf(error))
+      }
+    }
+    return leaving
+  }
+
+  #flags(): ReadonlyMap<number, number> {
+    const toPods = this.#policy === undefined ? flagsOf.toPods | flagsOf.opens : flagsOf.toPods
+    return new Map([
+      ...[...this.#held.keys()].map((ifindex) => [ifindex, toPods] as const),
+      ...[...(this.#uplinks?.keys() ?? [])].map((ifindex) => [ifindex, flagsOf.uplink] as const),
+    ])
+  }
+
+  #write(wanted: ReadonlyMap<number, number>): void {
+    const { links } = this.#parts
+    for (const ifindex of [...this.#written.keys()].filter((each) => !wanted.has(each))) {
+      links.delete(indexKey(ifindex))
+      this.#written.delete(ifindex)
+    }
+    for (const [ifindex, flags] of wanted) {
+      if (this.#written.get(ifindex) === flags) continue
+      links.put(indexKey(ifindex), indexKey(flags))
+      this.#written.set(ifindex, flags)
+    }
+  }
+}

@@ -1,0 +1,232 @@
+/** Flows past netfilter, packet by packet: which go, which go through the stack all the same, and what changes that. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import { programInfo, runProgram } from '../../src/sys/bpf.ts'
+import { createTcxLink } from '../../src/sys/bpf-attach.ts'
+import { ifnameToIndex } from '../../src/sys/links.ts'
+import { familyOf } from './family.ts'
+import { egress, evict, frontendOf, ingress, kernelFixture, verdict, whyNoKernel, type Fixture } from './fixture.ts'
+import {
+  checksum,
+  extension,
+  frame,
+  icmpMessage,
+  parse,
+  TCP,
+  tcpFlag,
+  tcpFrame,
+  tcpSegment,
+  udpFrame,
+} from './frames.ts'
+import { enterNetwork, ip, layCable } from './network.ts'
+
+const skip = whyNoKernel()
+const family = familyOf(import.meta.url)
+const { vip, client, podAt, nodeAt, ICMP, tooBig, unreachable, headerBytes, isIpv6 } = family
+const { SYN, ACK } = tcpFlag
+const pod = { address: podAt(5), port: 8080 }
+const toVip = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
+const fromPod = { source: pod.address, destination: client, sourcePort: pod.port, destinationPort: 40_000 }
+const lifetimeAt = isIpv6 ? 21 : 22
+const syn = (sourcePort = 40_000): Uint8Array => tcpFrame({ ...toVip, sourcePort, flags: SYN })
+const ack = (sourcePort = 40_000): Uint8Array => tcpFrame({ ...toVip, sourcePort, flags: ACK, ack: 1 })
+const reply = (destinationPort = 40_000): Uint8Array =>
+  tcpFrame({ ...fromPod, destinationPort, flags: SYN | ACK, ack: 1 })
+
+if (skip === undefined) {
+  enterNetwork()
+  layCable('up0', [nodeAt(250)])
+  layCable('pods0', [podAt(1)])
+  ip('route', 'add', 'default', 'via', nodeAt(1), 'dev', 'up0')
+}
+
+function openIn(fixture: Fixture, options: Partial<KernelDatapathOptions> = {}): KernelDatapath {
+  const datapath = fixture.open({ mode: 'redirect', ...options })
+  datapath.attach(['up0'])
+  datapath.upsert(frontendOf(vip, 80, [pod]))
+  datapath.upsert(frontendOf(vip, 53, [pod], 'UDP'))
+  return datapath
+}
+
+const byPod = (datapath: KernelDatapath, bytes: Uint8Array): ReturnType<typeof ingress> =>
+  runProgram(datapath.podProgram, bytes)
+const verdicts = (datapath: KernelDatapath, ...frames: readonly Uint8Array[]): readonly number[] =>
+  frames.map((bytes) => ingress(datapath, bytes).verdict)
+
+/** The packet with another TTL or hop limit. */
+function aged(bytes: Uint8Array, lifetime: number): Uint8Array {
+  const packet = bytes.slice()
+  packet[lifetimeAt] = lifetime
+  if (!isIpv6) {
+    packet.set([0, 0], 24)
+    const sum = checksum(packet.subarray(14, 34))
+    packet.set([sum >> 8, sum & 255], 24)
+  }
+  return packet
+}
+
+test('a flow goes to its pod and back past the stack, one hop further each way (RFC 1812 5.3.1, RFC 8200 3)', {
+  skip,
+}, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  assert.deepEqual([datapath.status.mode, datapath.status.modeReason], ['redirect', undefined])
+  for (const bytes of [syn(), ack(), udpFrame({ ...toVip, destinationPort: 53, data: new Uint8Array(9) })]) {
+    const { verdict: is, packet } = ingress(datapath, bytes)
+    const sent = parse(packet)
+    assert.deepEqual([is, sent.destination, sent.destinationPort], [verdict.redirect, pod.address, pod.port])
+    assert.equal(packet[lifetimeAt], (bytes[lifetimeAt] ?? 0) - 1)
+    assert.ok(sent.isIpChecksumRight && sent.isL4ChecksumRight)
+  }
+  for (const bytes of [reply(), udpFrame({ ...fromPod, data: new Uint8Array(9) })]) {
+    const { verdict: is, packet } = byPod(datapath, bytes)
+    const sent = parse(packet)
+    assert.deepEqual([is, sent.source, sent.destination], [verdict.redirect, vip, client])
+    assert.equal(packet[lifetimeAt], (bytes[lifetimeAt] ?? 0) - 1)
+    assert.ok(sent.isIpChecksumRight && sent.isL4ChecksumRight)
+  }
+  assert.ok(programInfo(datapath.podProgram).verifiedInstructions < 60_000)
+})
+
+test('what a router would answer, take apart or look into goes through the stack, and the flow goes on', {
+  skip,
+}, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  const data = new Uint8Array(1600)
+  const special = isIpv6
+    ? { extensions: [[extension.hopByHop, Uint8Array.of(0, 0, 1, 4, 0, 0, 0, 0)]] as const }
+    : { options: Uint8Array.of(0x94, 4, 0, 0) }
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.redirect])
+  for (const [what, bytes] of [
+    ['its last hop', aged(ack(), 1)],
+    ['a tag', tcpFrame({ ...toVip, flags: ACK, vlan: 100 })],
+    ['options', tcpFrame({ ...toVip, flags: ACK, ...special })],
+    ['too big', tcpFrame({ ...toVip, flags: ACK, data })],
+  ] as const) {
+    const { verdict: is, packet } = ingress(datapath, bytes)
+    assert.deepEqual([is, parse(packet).destination], [verdict.pass, pod.address], what)
+  }
+  for (const bytes of [aged(reply(), 1), tcpFrame({ ...fromPod, flags: ACK, ack: 1, data })]) {
+    const { verdict: is, packet } = byPod(datapath, bytes)
+    assert.deepEqual([is, packet], [verdict.pass, bytes], 'left to the stack as it is')
+    assert.equal(parse(egress(datapath, bytes).packet).source, vip)
+  }
+  assert.deepEqual(verdicts(datapath, ack()), [verdict.redirect])
+  // A flow whose first packet cannot go past the stack is one of the stack.
+  assert.deepEqual(verdicts(datapath, aged(syn(40_001), 1), ack(40_001)), [verdict.pass, verdict.pass])
+})
+
+test('a client behind a pod interface, or on the node, is served through the stack both ways', { skip }, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  for (const source of [podAt(7), pod.address, nodeAt(250)]) {
+    const request = ingress(datapath, tcpFrame({ ...toVip, source, flags: SYN }))
+    assert.deepEqual([request.verdict, parse(request.packet).destination], [verdict.pass, pod.address], source)
+    const answer = tcpFrame({ ...fromPod, destination: source, flags: SYN | ACK, ack: 1 })
+    const left = byPod(datapath, answer)
+    assert.deepEqual([left.verdict, left.packet], [verdict.pass, answer])
+  }
+})
+
+test('a flow stays of the kind that it began as, also where one half of it was evicted', { skip }, (t) => {
+  const fixture = kernelFixture(t)
+  const before = openIn(fixture, { mode: 'stack' })
+  assert.equal(before.status.mode, 'stack')
+  assert.deepEqual(verdicts(before, syn(1), ack(1)), [verdict.pass, verdict.pass])
+  before.close()
+  const datapath = openIn(fixture)
+  assert.deepEqual(verdicts(datapath, ack(1), syn(2), ack(2)), [verdict.pass, verdict.redirect, verdict.redirect])
+  assert.deepEqual(
+    [byPod(datapath, reply(1)).verdict, byPod(datapath, reply(2)).verdict],
+    [verdict.pass, verdict.redirect],
+  )
+  evict(fixture.bpffs, 0)
+  assert.deepEqual(verdicts(datapath, ack(1), ack(2)), [verdict.pass, verdict.redirect])
+  evict(fixture.bpffs, 1)
+  assert.deepEqual(verdicts(datapath, ack(1), ack(2)), [verdict.pass, verdict.redirect])
+  datapath.close()
+  const after = openIn(fixture, { mode: 'stack' })
+  assert.deepEqual(verdicts(after, ack(1), ack(2)), [verdict.pass, verdict.pass])
+  assert.equal(byPod(after, reply(2)).verdict, verdict.pass)
+  assert.equal(parse(egress(after, reply(2)).packet).source, vip)
+})
+
+test('ICMP errors about a redirected flow go its way: netfilter would call them INVALID', { skip }, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  const query = { ...toVip, destinationPort: 53, data: new Uint8Array(9) }
+  assert.deepEqual(verdicts(datapath, syn(), udpFrame(query)), [verdict.redirect, verdict.redirect])
+  const quotedReply = frame({
+    source: vip,
+    destination: client,
+    protocol: TCP,
+    payload: tcpSegment({ source: vip, destination: client, sourcePort: 80, destinationPort: 40_000, flags: ACK }),
+  })
+  const outside = { source: nodeAt(1), destination: vip }
+  const told = icmpMessage(tooBig.type, tooBig.code, 1300, quotedReply.slice(14), outside)
+  const inward = ingress(datapath, frame({ ...outside, protocol: ICMP, payload: told }))
+  assert.deepEqual([inward.verdict, parse(inward.packet).destination], [verdict.redirect, pod.address])
+  assert.ok(parse(inward.packet).isL4ChecksumRight && parse(inward.packet).isIpChecksumRight)
+  const quoted = udpFrame({ ...query, destination: pod.address, destinationPort: pod.port }).slice(14)
+  const inside = { source: pod.address, destination: client }
+  const refusal = icmpMessage(unreachable.type, unreachable.port, 0, quoted, inside)
+  const outward = byPod(datapath, frame({ ...inside, protocol: ICMP, payload: refusal }))
+  assert.deepEqual([outward.verdict, parse(outward.packet).source], [verdict.redirect, vip])
+  assert.ok(parse(outward.packet).isL4ChecksumRight && parse(outward.packet).isIpChecksumRight)
+  assert.equal(parse(outward.packet).view.getUint16(parse(outward.packet).l4 + 8 + headerBytes + 2), 53)
+})
+
+test('an interface that vanishes takes its flows to the stack, and one made anew takes them back', { skip }, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  assert.deepEqual(verdicts(datapath, syn(), ack()), [verdict.redirect, verdict.redirect])
+  ip('link', 'delete', 'pods0')
+  assert.deepEqual(verdicts(datapath, ack(), syn(40_001)), [verdict.pass, verdict.pass], 'nobody was told')
+  layCable('pods0', [podAt(1)])
+  assert.deepEqual(verdicts(datapath, ack()), [verdict.pass], 'its replies would go through the stack')
+  datapath.follow()
+  assert.deepEqual(verdicts(datapath, ack(), syn(40_002), ack(40_001)), [
+    verdict.redirect,
+    verdict.redirect,
+    verdict.pass,
+  ])
+})
+
+test('auto: while something enforces policies new flows go through the stack, and it is said who', { skip }, (t) => {
+  let enforcer: string | undefined = 'somebody enforces policies'
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => enforcer })
+  const look = (): void => datapath.attach(['up0'])
+  assert.deepEqual([datapath.status.mode, datapath.status.modeReason], ['stack', enforcer])
+  assert.deepEqual(verdicts(datapath, syn(1), ack(1)), [verdict.pass, verdict.pass])
+  enforcer = undefined
+  look()
+  assert.deepEqual([datapath.status.mode, datapath.status.modeReason], ['redirect', undefined])
+  assert.deepEqual(verdicts(datapath, ack(1), syn(2)), [verdict.pass, verdict.redirect])
+  enforcer = 'somebody again'
+  look()
+  assert.equal(datapath.status.modeReason, enforcer)
+  assert.deepEqual(verdicts(datapath, ack(2), syn(3)), [verdict.redirect, verdict.pass])
+})
+
+test('auto: what cannot be seen counts as enforced', { skip }, (t) => {
+  const policies = (): never => {
+    throw new Error('EPERM')
+  }
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies })
+  assert.equal(datapath.status.mode, 'stack')
+  assert.match(datapath.status.modeReason ?? '', /cannot be seen.*EPERM/)
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.pass])
+})
+
+test('a program of somebody else on the interface of pods is not passed by: it is named', { skip }, (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture)
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.redirect])
+  const theirs = createTcxLink(datapath.programs.egress, ifnameToIndex('pods0'), 'ingress')
+  datapath.attach(['up0'])
+  assert.match(datapath.status.modeReason ?? '', /herald_egress .* at ingress of pods0 would be passed by/)
+  assert.deepEqual(verdicts(datapath, ack(), syn(40_001)), [verdict.pass, verdict.pass])
+  assert.ok(theirs > 0)
+  ip('link', 'delete', 'pods0')
+  layCable('pods0', [podAt(1)])
+  datapath.attach(['up0'])
+  assert.equal(datapath.status.modeReason, undefined)
+  assert.deepEqual(verdicts(datapath, syn(40_002)), [verdict.redirect])
+})
