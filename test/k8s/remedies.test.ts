@@ -74,6 +74,27 @@ test('no message repeats the path of its field', () => {
     }
 })
 
+test('a text of nothing or of blanks is shown in quotes, and stands for no word', () => {
+  const pools = 'apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p, namespace: m}\n'
+  const config = 'apiVersion: cilium.io/v2\nkind: CiliumBGPPeerConfig\nmetadata: {name: c}\n'
+  for (const blanks of ['', '  ']) {
+    const shown = JSON.stringify(blanks)
+    const texts = [
+      node.replace('podCIDR: 10.244.1.0/24', `podCIDRs: [${shown}]`),
+      node.replace('192.168.1.10}', `${shown}}`),
+      policyWith(`{peerAddress: ${shown}, peerASN: 1}`),
+      peer(`, advertisedPathAttributes: [{selectorType: PodCIDR, communities: {standard: [${shown}]}}]`),
+      `${pools}spec: {addresses: [${shown}]}`,
+      `${config}spec: {families: [{afi: ipv4, safi: ${shown}}]}`,
+    ]
+    for (const text of texts) {
+      const found = problemsOf(text).find(({ message }) => message.startsWith(`${shown} `))
+      assert.ok(found, `${text}\n${JSON.stringify(problemsOf(text))}`)
+      assert.doesNotMatch(found.remedy, /Did you mean/)
+    }
+  }
+})
+
 test('null is "" in labels and annotations and nothing in what may be left out', () => {
   const texts = [
     labelled(service('web'), '{expose-via-bgp: , tier: null}'),

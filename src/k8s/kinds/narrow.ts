@@ -71,7 +71,9 @@ export function fault(
   message: string,
   remedy: string,
 ): Fault {
-  return { severity, path, code, message, remedy }
+  // A text of nothing, or of blanks, is seen in quotes alone.
+  const seen = message.replace(/^(\s*) (?=(?:is|has) )/, (_all, blanks: string) => `${JSON.stringify(blanks)} `)
+  return { severity, path, code, message: seen, remedy }
 }
 
 /** Narrows `raw`; `check` sees the parsed value and adds what a schema cannot say. */
@@ -234,7 +236,9 @@ function wordsFor(
   if (issue.code === 'invalid_type') return wordsForType(issue.expected, written, step)
   if (issue.code === 'invalid_value') {
     const words = issue.values.map(String)
-    const near = nearest(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''), words)
+    const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '')
+    // Nothing is near to any short word.
+    const near = text.trim() === '' ? undefined : nearest(text, words)
     const list = words.length === 1 ? words.join() : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
     return {
       message: `${shown} is none of ${words.join(', ')}`,
