@@ -21,7 +21,7 @@ import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { kubeProxyMode } from './agent/kube-proxy.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
-import { leaveServer, SocketOrder } from './agent/socket-order.ts'
+import { leftServer, SocketOrder } from './agent/socket-order.ts'
 import type { SocketParts } from './agent/socket-views.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
@@ -102,7 +102,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
   const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
-  const sockets = socketsOf(options, datapath, log)
+  const sockets = socketsOf(options, datapath, source, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
@@ -228,7 +228,7 @@ interface Sockets extends SocketParts {
   close(): void
 }
 
-function socketsOf(options: AgentOptions, { status }: Datapath, log: Logger): Sockets {
+function socketsOf(options: AgentOptions, { status }: Datapath, source: ObjectSource, log: Logger): Sockets {
   const { bpffs, cgroupRoot, socketLb: isAsked } = options
   const objectFile = join(root, 'build', 'bpf', 'socket.bpf.o')
   const say = (level: 'info' | 'warn' | 'error', message: string): void => log[level](message)
@@ -236,16 +236,20 @@ function socketsOf(options: AgentOptions, { status }: Datapath, log: Logger): So
   const opened = openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
   const faults = new Faults(systemClock, log)
   const { balancer } = opened
-  if (balancer !== undefined && options.source.kind === 'kubernetes' && options.source.kubeconfig === undefined) {
-    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
-    leaveServer(balancer, { host, port }, kubeProxyMode())
+  const kubeProxy = seldom(kubeProxyMode, 'unknown', systemClock)
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
+  const isInCluster = options.source.kind === 'kubernetes' && options.source.kubeconfig === undefined
+  const doesAnswer = (): boolean => {
+    const { isSynced, problem } = source.state.ofKind('EndpointSlice')
+    return isSynced && problem === undefined
   }
-  const order = balancer && new SocketOrder({ balancer, clock: systemClock, faults })
+  const left = isInCluster ? { left: leftServer({ host, port }, doesAnswer, kubeProxy) } : {}
+  const order = balancer && new SocketOrder({ balancer, clock: systemClock, faults, ...left })
   const close = (): void => {
     order?.stop()
     balancer?.close()
   }
-  return { ...opened, order, faults, close, kubeProxy: seldom(kubeProxyMode, 'unknown', systemClock) }
+  return { ...opened, order, faults, close, kubeProxy }
 }
 
 function startSpeaker(

@@ -175,6 +175,8 @@ export interface SocketBalancer {
   upsert(frontend: Frontend): void
   /** Idempotent. */
   remove(id: string): void
+  /** Puts back what somebody else took away: programs, and what the agent after this one takes over. */
+  attach(): void
   counts(): SocketCounts
   usage(): readonly MapUsage[]
   /** Lets go of file descriptors; pins stay and sockets are served. */

@@ -7,7 +7,7 @@ import { type SocketMapName, socketMapNames, socketMapShapes } from './socket-la
 import { type SocketMaps, SocketTable } from './tables/sockets.ts'
 
 /** Takes over what the maps hold. */
-export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | 'close'> {
+export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | 'attach' | 'close'> {
   const table = new SocketTable(maps)
   return {
     ids: () => table.ids(),
@@ -64,6 +64,7 @@ export function createFakeSockets(maps: SocketMaps = socketMemoryMaps()): Socket
   return {
     ...socketsOver(maps),
     status: { cgroup: '/sys/fs/cgroup', isWholeNode: true, adopted: false, others: [] },
+    attach: () => {},
     close: () => {},
   }
 }

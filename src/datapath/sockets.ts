@@ -4,14 +4,15 @@
  *
  *     <bpffs>/herald/sockets-v<schema>/maps/<name>   links/<hook>
  */
-import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs'
+import { existsSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { detachLink, updateLink } from '../sys/bpf-attach.ts'
 import { BpfObject, closeFd, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
 import { type Cgroup, cgroupOfLink, cgroupProgramIds, createCgroupLink, findCgroup, withCgroup } from '../sys/cgroup.ts'
 import { makeFolder } from '../sys/folder.ts'
-import type { SocketBalancer } from './datapath.ts'
+import { isBpffs } from '../sys/mount.ts'
+import type { SocketBalancer, SocketStatus } from './datapath.ts'
 import { KernelMap } from './kernel-maps.ts'
 import type { MapStore } from './maps.ts'
 import { type SocketMapName, socketMapNames, socketSchema } from './socket-layout.ts'
@@ -86,24 +87,35 @@ export function openSockets(options: SocketOptions): SocketBalancer {
   const folder = join(bpffs, 'herald', `sockets-v${socketSchema}`)
   const adopted = linksIn(folder).length > 0
   for (const kind of ['maps', 'links']) makeFolder(join(folder, kind), 0o700)
+  const links = new Map<Hook, number>()
   let object: BpfObject | undefined
+  const close = (): void => {
+    for (const fd of links.values()) closeFd(fd)
+    links.clear()
+    object?.close()
+    object = undefined
+  }
   try {
     object = loaded(options, folder, log)
     // What the maps say is put right before anything new asks them.
     const stores = new Map(socketMapNames.map((name) => [name, storeOf(object, name)]))
     const served = socketsOver({ store: (name) => stores.get(name) ?? storeOf(object, name) })
-    const others = attachAll(object, folder, cgroup)
+    const attached: Attached = { object, bpffs, folder, links }
+    let status = { ...attachAll(attached, cgroup), adopted }
     for (const former of foldersIn(bpffs))
       if (former !== folder) for (const what of removeFolder(former)) log(`removed ${what}`)
-    const { path, isRoot } = cgroup
-    const owned = object
     return {
       ...served,
-      status: { cgroup: path, isWholeNode: isRoot, adopted, others },
-      close: () => owned.close(),
+      get status() {
+        return status
+      },
+      attach: () => {
+        status = { ...attachAll(attached, findCgroup(options.cgroupRoot)), adopted }
+      },
+      close,
     }
   } catch (error) {
-    object?.close()
+    close()
     if (!adopted) removeFolder(folder)
     throw error
   }
@@ -145,37 +157,51 @@ function loaded(
   }
 }
 
-/** Answers names of programs of others that are asked about connections, too. Throws ERR_ATTACH, ERR_SYSCALL. */
-function attachAll(object: BpfObject, folder: string, cgroup: Cgroup): readonly string[] {
-  return withCgroup(cgroup, (fd) => {
-    for (const hook of hookNames)
-      attach(object.programFd(`herald_${hook}`), join(folder, 'links', hook), hook, cgroup, fd)
-    const ours = programInfo(object.programFd('herald_connect4')).id
+interface Attached {
+  readonly object: BpfObject
+  readonly bpffs: string
+  readonly folder: string
+  /** Their descriptors: what is pinned nowhere any more is attached for as long as this process has it. */
+  readonly links: Map<Hook, number>
+}
+
+/** Throws ERR_ATTACH, ERR_BPFFS, ERR_CGROUP, ERR_SYSCALL. */
+function attachAll(attached: Attached, cgroup: Cgroup): Omit<SocketStatus, 'adopted'> {
+  const others = withCgroup(cgroup, (fd) => {
+    for (const hook of hookNames) attach(attached, hook, cgroup, fd)
+    const ours = programInfo(attached.object.programFd('herald_connect4')).id
     const ids = cgroupProgramIds(fd, hooks.connect4)
     if (!ids.includes(ours))
       throw new HeraldError('ERR_ATTACH', `our program is not in ${cgroup.path} although it was attached`)
     return ids.filter((id) => id !== ours).map(programName)
   })
+  pinAll(attached)
+  return { cgroup: cgroup.path, isWholeNode: cgroup.isRoot, others }
 }
 
-function attach(program: number, path: string, hook: Hook, cgroup: Cgroup, cgroupFd: number): void {
-  const held = openPinned(path)
+function attach({ object, folder, links }: Attached, hook: Hook, cgroup: Cgroup, cgroupFd: number): void {
+  const program = object.programFd(`herald_${hook}`)
+  const path = join(folder, 'links', hook)
+  const held = links.get(hook) ?? openPinned(path)
   if (held !== undefined) {
-    try {
-      if (cgroupOfLink(held) === cgroup.id) return updateLink(held, program)
-      // The group is gone, or another one is meant now.
-      detachLink(held)
-      unlinkSync(path)
-    } finally {
-      closeFd(held)
-    }
+    links.set(hook, held)
+    if (cgroupOfLink(held) === cgroup.id) return updateLink(held, program)
+    // The group is gone, or another one is meant now.
+    detachLink(held)
+    closeFd(held)
+    links.delete(hook)
+    rmSync(path, { force: true })
   }
-  const link = createCgroupLink(program, cgroupFd, hooks[hook])
-  try {
-    pin(link, path)
-  } finally {
-    closeFd(link)
-  }
+  links.set(hook, createCgroupLink(program, cgroupFd, hooks[hook]))
+}
+
+/** What an earlier call pinned is there no more where the bpf file system was mounted anew. */
+function pinAll({ object, bpffs, folder, links }: Attached): void {
+  if (!isBpffs(bpffs)) throw new HeraldError('ERR_BPFFS', `${bpffs} is no bpf file system: nothing outlives this agent`)
+  for (const kind of ['maps', 'links']) makeFolder(join(folder, kind), 0o700)
+  const maps = socketMapNames.map((name) => [join(folder, 'maps', name), object.openMap(name).fd] as const)
+  const all = [...maps, ...[...links].map(([hook, fd]) => [join(folder, 'links', hook), fd] as const)]
+  for (const [path, fd] of all) if (!existsSync(path)) pin(fd, path)
 }
 
 /** Ends every link of every schema, also while another process holds it, and removes the pins; answers what went. */

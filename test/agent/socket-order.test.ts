@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MemoryLog } from '../../src/agent/agent-log.ts'
 import { Faults } from '../../src/agent/faults.ts'
-import { leaveServer, SocketOrder } from '../../src/agent/socket-order.ts'
+import { leftServer, SocketOrder } from '../../src/agent/socket-order.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { SocketBalancer } from '../../src/datapath/datapath.ts'
 import { createFakeSockets } from '../../src/datapath/socket-served.ts'
@@ -25,17 +25,24 @@ interface World {
   readonly balancer: SocketBalancer
   /** Ids that the balancer refuses. */
   readonly refused: Set<string>
+  /** How often the programs were put in their place. */
+  readonly attached: () => number
 }
 
-function world(balancer = createFakeSockets()): World {
+function world(balancer = createFakeSockets(), left: () => string | undefined = () => undefined): World {
   const clock = new VirtualClock()
   const faults = new Faults(clock, new MemoryLog())
   const refused = new Set<string>()
   const check = (id: string): void => {
     if (refused.has(id)) throw new HeraldError('ERR_MAP_FULL', 'map socket_backends takes no more')
   }
+  let attached = 0
   const order = new SocketOrder({
     balancer: {
+      attach: () => {
+        attached++
+        check('programs')
+      },
       ids: () => balancer.ids(),
       upsert: (each) => {
         check(each.id)
@@ -48,8 +55,9 @@ function world(balancer = createFakeSockets()): World {
     },
     clock,
     faults,
+    left,
   })
-  return { order, clock, faults, balancer, refused }
+  return { order, clock, faults, balancer, refused, attached: () => attached }
 }
 
 test('one frontend that changes is in force at once, and so is one that goes', () => {
@@ -109,26 +117,75 @@ test('one that failed and is gone meanwhile is no fault any more', () => {
   assert.deepEqual(faults.current, [])
 })
 
-test('the address of the API server is left to kube-proxy at a start, where there is one, and told anew', () => {
+test('the address of the API server is left to kube-proxy, where there is one, while the server does not answer', () => {
   const server = { host: '10.96.0.1', port: '443' }
-  for (const [mode, left] of [
+  for (const [mode, known] of [
     ['nftables', 1],
     ['iptables', 1],
     ['ipvs', 1],
     ['absent', 2],
     ['unknown', 2],
   ] as const) {
-    const { order, balancer } = world()
+    let doesAnswer = false
+    const earlier = createFakeSockets()
+    for (const port of [443, 80]) earlier.upsert(frontend(port))
+    const left = leftServer(
+      server,
+      () => doesAnswer,
+      () => mode,
+    )
+    const { order, balancer, clock } = world(earlier, left)
+    assert.equal(balancer.ids().length, known, `${mode}: what an earlier agent knew of it`)
+    doesAnswer = true
     order.want(deltaOf(frontend(443), frontend(80)))
-    leaveServer(balancer, server, mode)
-    assert.equal(balancer.ids().length, left, mode)
-    order.want(deltaOf(frontend(443)))
+    order.settled()
     assert.equal(balancer.ids().length, 2, mode)
+    doesAnswer = false
+    clock.advance(60_000)
+    assert.equal(balancer.ids().length, known, `${mode}: the server is away`)
+    clock.advance(60_000)
+    assert.equal(balancer.ids().length, known, `${mode}: and stays away`)
+    doesAnswer = true
+    clock.advance(60_000)
+    assert.deepEqual([balancer.ids().length, order.isDone], [2, true], mode)
   }
-  const { order, balancer } = world()
-  order.want(deltaOf(frontend(443)))
-  for (const host of [undefined, '', 'kubernetes.default.svc']) leaveServer(balancer, { host, port: '443' }, 'nftables')
-  assert.equal(balancer.ids().length, 1)
+})
+
+test('no address is left where the server has a name or none', () => {
+  for (const host of [undefined, '', 'kubernetes.default.svc']) {
+    const left = leftServer(
+      { host, port: '443' },
+      () => false,
+      () => 'nftables',
+    )
+    assert.equal(left(), undefined)
+  }
+})
+
+test('every minute programs and maps are looked at, and what somebody else took away is there again', () => {
+  const { order, balancer, clock, attached, faults, refused } = world()
+  order.want(deltaOf(...Array.from({ length: 200 }, (_, i) => frontend(1000 + i))))
+  clock.advance(0)
+  const gone = ['10.96.0.1:1000/TCP', '10.96.0.1:1199/TCP']
+  for (const id of gone) balancer.remove(id)
+  clock.advance(59_000)
+  assert.deepEqual([balancer.ids().length, attached()], [198, 0])
+  refused.add('programs')
+  clock.advance(1_000)
+  assert.deepEqual([balancer.ids().length, attached(), order.isDone], [200, 1, true])
+  assert.match(faults.current.map(({ text }) => text).join(), /^programs: not all are in their place: map/)
+  refused.clear()
+  clock.advance(60_000)
+  assert.deepEqual([attached(), faults.current], [2, []])
+})
+
+test('frontends with many backends are fewer in a turn', () => {
+  const { order, balancer, clock } = world()
+  const backends = Array.from({ length: 100 }, (_, i) => ({ address: `10.1.1.${i + 1}`, port: 8080 }))
+  order.want(deltaOf(...Array.from({ length: 20 }, (_, i) => ({ ...frontend(1000 + i), backends }))))
+  assert.equal(balancer.ids().length, 2)
+  clock.advance(0)
+  assert.equal(balancer.ids().length, 20)
 })
 
 test('after the stop nothing is written any more', () => {

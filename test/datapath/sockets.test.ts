@@ -9,8 +9,11 @@ import { socketMapNames } from '../../src/datapath/socket-layout.ts'
 import { areSocketsPinned, removeSockets, socketMapFolders } from '../../src/datapath/sockets.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
+import { closeFd, openPinned } from '../../src/sys/bpf.ts'
+import { detachLink } from '../../src/sys/bpf-attach.ts'
 import { cgroupProgramIds, withCgroup } from '../../src/sys/cgroup.ts'
 import { lockPath } from '../../src/sys/flock.ts'
+import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 import { hasNftChain, hasNftTable } from '../../src/sys/netfilter.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addNftables } from './netfilter.ts'
@@ -300,14 +303,53 @@ test('an agent without a datapath leaves the sockets of the agent that serves, a
   assert.equal(areSocketsPinned(world.bpffs), false)
 })
 
+const linksOf = (bpffs: string): readonly string[] =>
+  socketMapFolders(bpffs).flatMap(({ folder }) => {
+    const links = join(folder, '..', 'links')
+    return readdirSync(links).map((name) => join(links, name))
+  })
+
+/** As an administrator may: detached, also for those that have it open, and not pinned any more. */
+function cutOff(path: string): void {
+  const fd = openPinned(path)
+  assert.ok(fd !== undefined)
+  detachLink(fd)
+  closeFd(fd)
+  unlinkSync(path)
+}
+
+test('programs that somebody takes away are put back, and a bpffs that was mounted anew has all that it had', {
+  skip,
+}, async () => {
+  assert.ok(world)
+  const { bpffs } = world
+  removeSockets(bpffs)
+  const balancer = world.open()
+  balancer.upsert(socketFrontend(vip, 'TCP', [pod]))
+  const actor = world.client()
+  const by = async (name: string): Promise<string> =>
+    byOf(await actor.run({ do: 'connect', name, address: vip, port: 80 }))
+  for (const path of linksOf(bpffs)) cutOff(path)
+  await assert.rejects(by('a'), /ENETUNREACH/)
+  balancer.attach()
+  assert.deepEqual([await by('b'), balancer.status.others, linksOf(bpffs).length], [pod, [], 8])
+  unmountBpffs(bpffs)
+  assert.equal(await by('c'), pod)
+  assert.throws(() => balancer.attach(), { code: 'ERR_BPFFS' })
+  assert.equal(await by('d'), pod)
+  mountBpffs(bpffs)
+  balancer.attach()
+  balancer.close()
+  assert.equal(await by('e'), pod)
+  const next = world.open()
+  assert.deepEqual([next.status.adopted, next.status.others, next.ids()], [true, [], [`${vip}:80/TCP`]])
+})
+
 test('what is left of an unloading that was cut short goes, too: maps without programs', { skip }, () => {
   assert.ok(world)
   const { bpffs, options } = world
   world.open()
-  for (const { folder } of socketMapFolders(bpffs)) {
-    const links = join(folder, '..', 'links')
-    for (const name of readdirSync(links)) unlinkSync(join(links, name))
-  }
+  for (const path of linksOf(bpffs)) cutOff(path)
   assert.equal(areSocketsPinned(bpffs), false)
   openSocketBalancer({ ...options, isAsked: false, isServing: true, log: () => {} })
   assert.deepEqual(socketMapFolders(bpffs), [])

@@ -78,7 +78,7 @@ class Http2Transport implements Transport {
     }
     this.#client ??= this.#connect()
     const client = this.#client
-    const { server } = this.#credentials
+    const { server, proxy } = this.#credentials
     try {
       const path = `${server.pathname.replace(/\/$/, '')}${asked.path}`
       const body = 'body' in asked ? { body: asked.body } : {}
@@ -97,7 +97,8 @@ class Http2Transport implements Transport {
       // Without credentials or a connection there is nothing that others could go on with.
       if (this.#client === client && (await client.catch(() => undefined)) === undefined) this.#client = undefined
       if (error instanceof HeraldError) throw error
-      throw new HeraldError('ERR_API_SERVER', `${server.host}: ${reasonOf(error)}`, { cause: error })
+      const through = proxy === undefined ? '' : ` through the proxy ${proxy.host}`
+      throw new HeraldError('ERR_API_SERVER', `${server.host}${through}: ${reasonOf(error)}`, { cause: error })
     }
   }
 
@@ -171,5 +172,8 @@ function http2Connector(connect: buildConnector.connector, host: string): buildC
 /** The innermost reason: `fetch failed` helps nobody. */
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(messageOf).join('; ')
-  return error instanceof Error && error.cause instanceof Error ? reasonOf(error.cause) : messageOf(error)
+  if (error instanceof Error && error.cause instanceof Error) return reasonOf(error.cause)
+  // OpenSSL's own text begins with an address of its memory, another one each time, and ends with a line.
+  const reason: unknown = Object(error).library === 'SSL routines' ? Object(error).reason : undefined
+  return typeof reason === 'string' ? `TLS: ${reason}` : messageOf(error)
 }

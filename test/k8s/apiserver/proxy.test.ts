@@ -205,6 +205,34 @@ test('a proxy that refuses, says nonsense or ends the connection is said to, and
   assert.deepEqual(fake.requests, [])
 })
 
+test('a proxy that takes the connection and then says nonsense or ends it is named, in one line without its password', async (t) => {
+  const { fake, credentials } = await fakeServer(t)
+  const answers: readonly (readonly [answer: string, message: RegExp])[] = [
+    ['<html>you are not logged in to this network</html>', /: TLS: [a-z ]+$/],
+    ['', /: Client network socket disconnected/],
+  ]
+  for (const [answer, message] of answers) {
+    const odd = createTcpServer((socket) => {
+      socket.on('error', () => socket.destroy())
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n')
+        socket.once('data', () => socket.end(answer))
+      })
+    })
+    const proxy = new URL(`http://agent:secret@127.0.0.1:${await listening(odd)}`)
+    const transport = connectTransport({ ...credentials, proxy })
+    await assert.rejects(transport.get('/api/v1/nodes', AbortSignal.timeout(10_000)), (error: Error) => {
+      assert.match(error.message, message)
+      assert.ok(error.message.startsWith(`${credentials.server.host} through the proxy 127.0.0.1:${proxy.port}: `))
+      assert.doesNotMatch(error.message, /secret|\n|error:/)
+      return true
+    })
+    await transport.close()
+    await new Promise((resolve) => odd.close(resolve))
+  }
+  assert.deepEqual(fake.requests, [])
+})
+
 test('a proxy that nobody listens at, or that never answers, is given up', async (t) => {
   const silent = createTcpServer((socket) => void socket.on('error', () => socket.destroy()).resume())
   const port = await listening(silent)
