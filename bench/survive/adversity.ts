@@ -68,13 +68,16 @@ function ofFolder(what: string, change: (stage: Stage) => Promise<void>): Event 
 async function servedBy({ rack }: Stage): Promise<string> {
   const views = await Promise.all(rack.nodes.map((node) => rack.services(node)))
   return JSON.stringify(
-    views
-      .flat()
-      .map(({ service, addresses, frontends }) => [
-        service,
-        addresses,
-        frontends.map(({ id, programmed, backends }) => [id, programmed, backends]),
+    views.flat().map(({ service, addresses, frontends }) => [
+      service,
+      addresses,
+      // What they have counted is no part of it.
+      frontends.map(({ id, programmed, backends }) => [
+        id,
+        programmed,
+        backends.map(({ address, port, state, node }) => [address, port, state, node]),
       ]),
+    ]),
   )
 }
 
