@@ -9,7 +9,6 @@
  * Services in it in slices, so that a relist of thousands never holds the loop.
  */
 import type { Clock } from '../clock/clock.ts'
-import { deadline } from '../clock/deadline.ts'
 import { Due } from '../clock/due.ts'
 import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
@@ -21,10 +20,11 @@ import type { PeerSnapshot } from '../speaker/protocol.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Reach } from '../sys/links.ts'
 import type { AgentLog } from './agent-log.ts'
+import { EndOfRib } from './end-of-rib.ts'
 import { isReportObject, NodeReporter, type NodeReporterParts } from './node-reporter.ts'
 import { type CurrentFault, Faults } from './faults.ts'
 import { FullMaps } from './full-maps.ts'
-import { type InForce, type InForceRecord, missingAfterRestart } from './in-force.ts'
+import type { InForce, InForceRecord } from './in-force.ts'
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import { problemLine } from './problem-line.ts'
@@ -70,16 +70,9 @@ const recordRetryMs = 2_000
 const [auditMs, auditFrontends] = [1_000, 64]
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
-/**
- * A restart waits so long for what was in force before and is not now: it may be on the routers and in the kernel, and
- * End-of-RIB would remove it (RFC 4724 4.1; the cap is that of a deferred selection).
- */
-const heldBackMs = 60_000
 /** What is in force is remembered so long after a change, for many prefixes later: it costs the loop a copy of them. */
 const leastRememberMs = 1_000
 const prefixesPerMs = 10
-/** Named in a log line; the others are counted. */
-const namedMissing = 5
 
 export class Agent {
   readonly order: Order
@@ -88,6 +81,7 @@ export class Agent {
   readonly #faults: Faults
   readonly #fullMaps: FullMaps
   readonly #uplinks: Uplinks
+  readonly #endOfRib: EndOfRib
   readonly #ends: TunnelEnds
   readonly #reporter: NodeReporter | undefined
   readonly #clock: ScopedClock
@@ -100,17 +94,9 @@ export class Agent {
   readonly #translations: Due
   readonly #networkLooks: Due
   readonly #recordRetries: Due
-  readonly #sourceRetries: Due
   #isSynced = false
   #isTranslated = false
-  #isSettled = false
   #isStopped = false
-  /** There was an earlier agent, whose routes may be given up all the same when {@link heldBackMs} are over. */
-  readonly #isRestart: boolean
-  readonly #startedMs: number
-  #isPatienceOver = false
-  readonly #before: InForce | undefined
-  #isHeldBack = false
   /** What is remembered, and whether it is being written anew. */
   #remembered = ''
   #isRemembering = false
@@ -124,21 +110,19 @@ export class Agent {
     this.#parts = parts
     this.#clock = clock
     this.#runs = new Due(clock, () => this.#run())
-    this.#sourceRetries = new Due(clock, () => this.#wake())
     const translate = (): void => this.#translate()
     this.#translations = new Due(clock, translate)
     this.#networkLooks = new Due(clock, translate)
     this.#recordRetries = new Due(clock, translate)
-    this.#isRestart = marker.isRestart
-    this.#startedMs = clock.monotonic()
-    // What is waited for is read by this process: time in which it stands still does not count.
-    if (marker.isRestart)
-      deadline(clock, heldBackMs, () => {
-        this.#isPatienceOver = true
-        this.#wake()
-      })
-    this.#before = marker.isRestart ? record.read() : undefined
     this.#faults = new Faults(clock, log)
+    this.#endOfRib = new EndOfRib({
+      ...{ clock, log, faults: this.#faults, source: parts.source },
+      earlier: marker.isRestart ? { record: record.read() } : undefined,
+      post: (message) => speaker.post(message),
+      inForce: () => this.#inForce(),
+      problems: () => this.problems,
+      wake: () => this.#wake(),
+    })
     this.#fullMaps = new FullMaps(datapath, this.#faults)
     this.order = new Order(
       {
@@ -286,7 +270,7 @@ export class Agent {
     this.#parts.statuses?.stop()
     this.#parts.teller?.stop()
     await this.#parts.source.stop()
-    if (this.#isSettled) await this.#remember()
+    if (this.#endOfRib.isSettled) await this.#remember()
   }
 
   /** Neighbors may follow the default route, and leave from the address of an interface. */
@@ -330,6 +314,7 @@ export class Agent {
           ...(device === undefined ? {} : { interface: device }),
         })),
       )
+      this.#endOfRib.follows()
       this.#configure()
     }
     if (delta.problems !== undefined) {
@@ -381,56 +366,20 @@ export class Agent {
 
   #run(): void {
     if (this.#isStopped) return
+    const { translator } = this.#parts
+    if (this.order.pending > sliceServices || translator.hasMore) this.#endOfRib.follows()
     const hasMore = this.order.run(sliceServices)
     this.#fullMaps.judge()
-    if (hasMore) this.#wake()
-    else if (this.#isTranslated && !this.#parts.translator.hasMore && !this.#isSettled && !this.#mustHoldBack())
-      this.#settle()
-    else if (this.#isSettled) this.#rememberSoon()
+    if (hasMore) {
+      this.#endOfRib.follows()
+      return this.#wake()
+    }
+    if (this.#isTranslated && !translator.hasMore && this.#endOfRib.handedOver()) this.#settled()
+    else if (this.#endOfRib.isSettled) this.#rememberSoon()
   }
 
-  /** After a restart, while something that was in force is missing and the wait for it is not over. */
-  #mustHoldBack(): boolean {
-    if (!this.#isRestart) return false
-    const { source, log } = this.#parts
-    const missing = missingAfterRestart({
-      before: this.#before,
-      now: this.#inForce(),
-      problems: this.problems,
-      hasFaults: this.#faults.current.some(({ key }) => key !== 'restart'),
-      source: source.state,
-    })
-    if (missing.length === 0) return false
-    const names = [
-      ...missing.slice(0, namedMissing),
-      ...(missing.length > namedMissing ? [`${missing.length - namedMissing} more`] : []),
-    ].join(', ')
-    if (!this.#isPatienceOver) {
-      const leftMs = this.#startedMs + heldBackMs - this.#clock.monotonic()
-      if (!this.#isHeldBack)
-        log.warn(
-          { missing: missing.length },
-          `in force before the restart and not now: ${names}; End-of-RIB and what an earlier agent left wait up to ` +
-            `${Math.max(1, Math.ceil(leftMs / 1000))} s for it`,
-        )
-      this.#isHeldBack = true
-      return true
-    }
-    if (source.state.isReachable) {
-      log.warn({ missing: missing.length }, `waited long enough after the restart, given up: ${names}`)
-      return false
-    }
-    // Nothing is given up on the strength of a source that cannot be read.
-    this.#faults.raise('restart', '', `the source cannot be read; kept as an earlier agent left it: ${names}`)
-    this.#sourceRetries.after(retryMaxMs)
-    return true
-  }
-
-  /** Every desired route was handed to the speaker once: End-of-RIB may go out, leftovers may drain. */
-  #settle(): void {
-    this.#isSettled = true
-    this.#faults.clear('restart', '')
-    this.#parts.speaker.post({ type: 'synced' })
+  /** Every desired route was handed to the speaker once: leftovers may drain. */
+  #settled(): void {
     this.#parts.statuses?.settled()
     this.order.releaseLeftovers()
     this.#parts.sockets?.settled()

@@ -21,6 +21,7 @@ export class InMemorySpeakerThread implements Pick<SpeakerThread, 'post' | 'onPe
   post(message: ToSpeaker): void {
     this.posted.push(message)
     if (message.type === 'configure') this.neighbors = message.neighbors
+    if (message.type === 'syncing') this.isSynced = false
     if (message.type === 'synced') this.isSynced = true
     if (message.type !== 'routes') return
     for (const entry of message.prefixes) {

@@ -4,6 +4,7 @@
  *     session --UPDATE--> importer --> Adj-RIB-In --> Loc-RIB        --down--> stale routes, or nothing is left
  */
 import { Cease, ErrorCode, RefreshSubtype } from '../bgp/messages/numbers.ts'
+import type { Wait } from '../clock/clock.ts'
 import type { AddressFamilyName, Neighbor } from '../desired/model.ts'
 import { formatAddress, formatScoped } from '../ip/address.ts'
 import { ownAsInPath } from '../policy/import.ts'
@@ -66,6 +67,10 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   group: UpdateGroup | undefined
   /** Why families are not announced on this session, or what is odd about their next hops. */
   problems: Readonly<Partial<Record<AddressFamilyName, string>>> = {}
+  /** All that was wanted when this session began, or later, was handed over: the rest of its first update is ours. */
+  isHandedOver = false
+  /** Set while this session waits for that. */
+  handOverWait: Wait | undefined
   /** End-of-RIB went out on this session (RFC 4724 2). */
   isEndOfRibSent = false
   /** Let go: its session still closes, its events reach nobody. */

@@ -1,7 +1,7 @@
 /**
  * What the agent's thread and the speaker's thread say to each other: plain, serialisable messages only.
  *
- *     agent --configure/routes/synced/stop/query/command--> speaker (worker thread)
+ *     agent --configure/routes/syncing/synced/stop/query/command--> speaker (worker thread)
  *     agent <--peer/answer/sent/stopped------------ speaker
  *
  * Messages are handled in the order of their arrival. `configure` and `routes` are idempotent.
@@ -44,6 +44,11 @@ export type ToSpeaker =
    */
   | { readonly type: 'configure'; readonly neighbors: readonly Neighbor[]; readonly isDraining?: boolean }
   | { readonly type: 'routes'; readonly prefixes: readonly PrefixRoutes[] }
+  /**
+   * More follows than one message holds, routes of new neighbors for instance: a session that begins from now on has
+   * its End-of-RIB behind the next `synced`, or after a minute. So it is before the first `synced`, without an end.
+   */
+  | { readonly type: 'syncing' }
   /** Every desired route was sent in `routes`: End-of-RIB may go out. */
   | { readonly type: 'synced' }
   /** restart: no Cease where graceful restart was negotiated. shutdown: Cease/Administrative Shutdown 6/2. */

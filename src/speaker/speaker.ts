@@ -51,6 +51,9 @@ const turnMs = 20
 /** Routers need this long to move their traffic away from routes that carry GRACEFUL_SHUTDOWN. */
 const gracefulShutdownSec = 10
 
+/** A session waits so long for what is handed over without an end (the cap of a deferred selection, RFC 4724 4.1). */
+const handOverSec = 60
+
 /** A family that is left out for want of an address is looked at again after so long. */
 const addressRetrySec = 10
 
@@ -68,7 +71,7 @@ export class Speaker implements PeersHost {
   #dirty = new Set<Prefix>()
   #isFlushDue = false
   #prefixesPerTurn = firstPrefixesPerTurn
-  #isSynced = false
+  #handOver: 'never' | 'following' | 'whole' = 'never'
   #drain: DrainPhase = 'none'
   #drainTimer: Wait | undefined
   #addressTimer: Timer | undefined
@@ -150,9 +153,12 @@ export class Speaker implements PeersHost {
         return this.#peers.start()
       case 'routes':
         return this.#setRoutes(message.prefixes)
+      case 'syncing':
+        if (this.#handOver === 'whole') this.#handOver = 'following'
+        return
       case 'synced':
-        this.#isSynced = true
-        return this.#schedule()
+        this.#handOver = 'whole'
+        return this.#handedOver(this.#peers.all)
       case 'stop':
         return void this.#stop(message.mode, message.text)
       case 'query':
@@ -168,10 +174,24 @@ export class Speaker implements PeersHost {
 
   established(peer: Peer, negotiated: NegotiatedSession): void {
     peer.isEndOfRibSent = false
+    peer.isHandedOver = this.#handOver === 'whole'
+    if (this.#handOver === 'following')
+      peer.handOverWait = afterRunning(millisecondsOf(this.#environment), handOverSec * 1000, () =>
+        this.#handedOver([peer]),
+      )
     this.#joinGroup(peer, negotiated, nothingSent, this.#view(peer, negotiated))
   }
 
+  #handedOver(peers: readonly Peer[]): void {
+    for (const peer of peers) {
+      peer.isHandedOver = true
+      peer.handOverWait?.cancel()
+    }
+    this.#schedule()
+  }
+
   down(peer: Peer): void {
+    peer.handOverWait?.cancel()
     abandon(this.#leaveGroup(peer))
     this.#schedule()
   }
@@ -355,7 +375,7 @@ export class Speaker implements PeersHost {
       ? Math.max(minPrefixesPerTurn, this.#prefixesPerTurn / 2)
       : Math.min(maxPrefixesPerTurn, this.#prefixesPerTurn * 2)
     this.#dropEmptyGroups()
-    if (this.#dirty.size === 0 && this.#isSynced) this.#sendEndOfRib()
+    if (this.#dirty.size === 0) this.#sendEndOfRib()
     if (this.#dirty.size > 0 || this.#allGroups().some((group) => group.isBusy)) this.#schedule()
   }
 
@@ -378,7 +398,8 @@ export class Speaker implements PeersHost {
   #sendEndOfRib(): void {
     for (const peer of this.#peers.all) {
       const { negotiated } = peer.session
-      if (peer.isEndOfRibSent || negotiated === undefined || peer.group?.isInSync(peer.neighbor.id) !== true) continue
+      if (peer.isEndOfRibSent || !peer.isHandedOver || negotiated === undefined) continue
+      if (peer.group?.isInSync(peer.neighbor.id) !== true) continue
       peer.isEndOfRibSent = true
       for (const family of negotiated.families) peer.session.send(encodeEndOfRib(family), 1)
     }

@@ -35,6 +35,8 @@ export class RouterSession {
   /** UPDATEs, End-of-RIB among them. */
   updates = 0
   endOfRibs = 0
+  /** What the table had when the first one came. */
+  sizeAtEndOfRib: number | undefined
   begun = 0
   ended = 0
   /** Of the NOTIFICATION that ended it. */
@@ -116,6 +118,7 @@ export class RouterSession {
   #learn({ message, endOfRib }: DecodedUpdate): void {
     this.updates++
     if (endOfRib !== undefined && ++this.endOfRibs > 1) this.faults.push('a second End-of-RIB')
+    if (endOfRib !== undefined) this.sizeAtEndOfRib ??= this.table.size
     for (const gone of message.withdrawn) this.table.delete(gone)
     for (const reached of message.nlri) {
       this.table.set(reached, message.attributes)
