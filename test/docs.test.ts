@@ -6,7 +6,9 @@ import type { Command } from 'commander'
 import { parse } from 'yaml'
 import { laterVerbs } from '../src/cli/later-verbs.ts'
 import { createProgram, descendants } from '../src/cli/program.ts'
+import { mapShapes, schema } from '../src/datapath/layout.ts'
 import { reasonNames, reasonTable } from '../src/datapath/reasons.ts'
+import { socketSchema } from '../src/datapath/socket-layout.ts'
 import { errorTable } from '../src/errors.ts'
 import { createMetrics } from '../src/observe/metrics.ts'
 import { createOperatorMetrics } from '../src/observe/operator-metrics.ts'
@@ -35,6 +37,17 @@ const rows = (text: string): string[][] =>
 test('docs/errors.md documents exactly the codes of the error table, with their hints', () => {
   const found = [...page('errors').matchAll(/^\| `(ERR_[A-Z_]+)` \| (.+) \|$/gm)].map(([, code, hint]) => [code, hint])
   assert.deepEqual(found, Object.entries(errorTable))
+})
+
+test('what the pages name of maps in the kernel is of the schema in force: folders, and octets of an example', () => {
+  const folders = [...page('operate').matchAll(/\/herald\/((?:sockets-)?v)(\d+)/g)].map(([, kind, n]) => `${kind}${n}`)
+  assert.deepEqual([...new Set(folders)].sort(), [`sockets-v${socketSchema}`, `v${schema}`])
+  const shown = [...page('cli').matchAll(/^(\w+) +v(\d+) +\w+ +(\d+) +(\d+) +[\d-]+ +\d+ +\d+ KiB$/gm)]
+  assert.ok(shown.length > 2)
+  for (const [row, name = '', ...numbers] of shown) {
+    const shape = Object.entries(mapShapes).find(([each]) => each === name)?.[1]
+    assert.deepEqual(numbers.map(Number), [schema, shape?.keyBytes, shape?.valueBytes], row)
+  }
 })
 
 const fullName = (command: Command): string =>
