@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { refuse } from '../scripts/setup/arguments.ts'
+import { asksForHelp, refuse } from '../scripts/setup/arguments.ts'
 import { messageOf } from '../src/errors.ts'
 import { benchAnnounce } from './announce.ts'
 import { benchRows, type Flags, readFlags } from './flags.ts'
@@ -46,7 +46,7 @@ function wanted(words: readonly string[]): Flags | undefined {
   try {
     given = readFlags(words)
   } catch (error) {
-    process.exitCode = refuse(usage, words.includes('--help') || words.includes('-h') ? undefined : messageOf(error))
+    process.exitCode = refuse(usage, asksForHelp(words) ? undefined : messageOf(error))
     return undefined
   }
   const unknown = given.parts.filter((name) => !Object.hasOwn(parts, name))

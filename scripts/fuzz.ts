@@ -6,13 +6,13 @@ import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { refuse } from './setup/arguments.ts'
+import { asksForHelp, refuse } from './setup/arguments.ts'
 
 const usage = 'npm run fuzz [-- MESSAGES [SEED]]'
 const words = process.argv.slice(2)
 const wrong = words.filter((word) => !/^\d{1,12}$/.test(word))
 if (words.length > 2 || wrong.length > 0 || Number(words[0]) === 0) {
-  const isHelp = wrong.some((word) => word === '--help' || word === '-h')
+  const isHelp = asksForHelp(words)
   process.exit(refuse(usage, isHelp ? undefined : `how many messages and a seed are wanted, not ${words.join(' ')}`))
 }
 

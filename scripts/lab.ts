@@ -24,7 +24,7 @@ import { until } from '../lab/until.ts'
 import { Capture } from '../lab/watch.ts'
 import { ensureBinaries } from '../test/apiserver/binaries.ts'
 import { ensureHelm } from '../test/helm/binary.ts'
-import { refuse, usageCode } from './setup/arguments.ts'
+import { refuse } from './setup/arguments.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, labNeeds, missingPackages } from './setup/packages.ts'
 
@@ -54,7 +54,7 @@ function onSignal(): void {
 
 async function main(): Promise<number> {
   const given = readArguments()
-  if (given === undefined) return usageCode
+  if (typeof given === 'number') return given
   const { isCheck, hasApi } = given
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   steps.line(
@@ -96,7 +96,8 @@ interface Arguments {
   readonly hasDatapath: boolean
 }
 
-function readArguments(): Arguments | undefined {
+/** Or the exit code. */
+function readArguments(): Arguments | number {
   try {
     const { values } = parseArgs({
       options: {
@@ -106,13 +107,13 @@ function readArguments(): Arguments | undefined {
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
-    if (!values.help && ['auto', 'none'].includes(values.datapath))
-      return { isCheck: values.check, hasApi: values.api, hasDatapath: values.datapath === 'auto' }
-    refuse(usage)
+    if (values.help) return refuse(usage)
+    if (!['auto', 'none'].includes(values.datapath))
+      return refuse(usage, `--datapath is auto or none, not ${values.datapath}`)
+    return { isCheck: values.check, hasApi: values.api, hasDatapath: values.datapath === 'auto' }
   } catch (error) {
-    refuse(usage, messageOf(error))
+    return refuse(usage, messageOf(error))
   }
-  return undefined
 }
 
 /** Installs and builds what is missing; undefined when the lab cannot run here at all. */

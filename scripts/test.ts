@@ -16,7 +16,7 @@ import { ensureKernels } from '../test/datapath/kernels/packages.ts'
 import { ensureHelm } from '../test/helm/binary.ts'
 import { StepList } from '../lab/steps.ts'
 import { lintCheck, typeCheck } from './check.ts'
-import { refuse, usageCode } from './setup/arguments.ts'
+import { asksForHelp, refuse } from './setup/arguments.ts'
 import { inspectMachine, lackText, type Machine } from './setup/machine.ts'
 import { installPackages, missingPackages, testNeeds } from './setup/packages.ts'
 import { suiteNames, suitesOf, type Suite } from './setup/suites.ts'
@@ -29,19 +29,18 @@ const isStrict =
 /** A file that takes longer than this hangs. */
 const fileTimeoutMs = 10 * 60_000
 
-/** Suites by name, files by path; everything without arguments. Undefined for a word that is neither. */
-function selected(words: readonly string[]): Suite[] | undefined {
+/** Suites by name, files by path; everything without arguments. The exit code for a word that is neither. */
+function selected(words: readonly string[]): Suite[] | number {
   const all = suitesOf(root)
   if (words.length === 0) return all
   const paths = new Set(words.filter((word) => word.endsWith('.ts')).map((word) => resolve(word)))
   const unknown = words.filter((word) => !word.endsWith('.ts') && !suiteNames.some((name) => name === word))
   const missing = [...paths].filter((path) => !all.some((suite) => suite.files.includes(path)))
   if (unknown.length + missing.length > 0) {
-    refuse(
+    return refuse(
       `npm test [-- ${suiteNames.join(' | ')} | test/FILE.test.ts ...]`,
-      `no such suite or test file: ${[...unknown, ...missing].join(' ')}`,
+      asksForHelp(words) ? undefined : `no such suite or test file: ${[...unknown, ...missing].join(' ')}`,
     )
-    return undefined
   }
   return all.map((suite) =>
     words.includes(suite.name) ? suite : { ...suite, files: suite.files.filter((file) => paths.has(file)) },
@@ -122,7 +121,7 @@ async function buildPrograms(machine: Machine | undefined): Promise<boolean> {
 
 async function main(): Promise<number> {
   const suites = selected(process.argv.slice(2))
-  if (suites === undefined) return usageCode
+  if (typeof suites === 'number') return suites
   const machine = await setUp(suites)
   const isLinted = lintCheck()
   steps.line(`  ${isLinted ? paint('green', '✓') : paint('red', '✗')} format and lint`)
