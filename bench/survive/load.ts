@@ -33,6 +33,8 @@ export interface LoadCounts {
   readonly openByPod: Readonly<Record<string, number>>
   /** Reset, closed, or silent for too long, by the pod that served them. */
   readonly lostByPod: Readonly<Record<string, number>>
+  /** The same by pod and error code. */
+  readonly lostHow: Readonly<Record<string, number>>
   /** Answers that came from another pod than the one before. */
   readonly moved: number
   readonly exchanges: number
@@ -68,6 +70,7 @@ const opening = new Set<Flow>()
 const fresh = new Set<Flow>()
 const datagrams = new Datagrams()
 const lostByPod: Record<string, number> = {}
+const lostHow: Record<string, number> = {}
 const counts = { moved: 0, exchanges: 0, opened: 0, refused: 0, failed: 0 }
 /** Where the next exchange of the round goes. */
 let round: Iterator<Flow> = flows.values()
@@ -87,8 +90,11 @@ function begin(kind: Set<Flow>): void {
     },
     ended: (code) => {
       if (flows.delete(flow)) {
-        if (flow.isCounted) lostByPod[flow.pod] = (lostByPod[flow.pod] ?? 0) + 1
-        else counts.failed++
+        if (flow.isCounted) {
+          lostByPod[flow.pod] = (lostByPod[flow.pod] ?? 0) + 1
+          const how = `${flow.pod} ${code}`
+          lostHow[how] = (lostHow[how] ?? 0) + 1
+        } else counts.failed++
       }
       if (kind.delete(flow)) counts[code === 'ECONNREFUSED' ? 'refused' : 'failed']++
     },
@@ -143,6 +149,7 @@ function countsNow(): LoadCounts {
     open: flows.size,
     openByPod,
     lostByPod: { ...lostByPod },
+    lostHow: { ...lostHow },
     ...counts,
     moved: counts.moved + datagrams.moved,
     datagrams: sent,

@@ -21,12 +21,13 @@ export function isUndisturbed(loss: Loss): boolean {
 }
 
 export function lossText(loss: Loss): string {
-  const { flows, moved, opened, refused, failed, datagrams, datagramsLost, sessions, routes } = loss
+  const { flows, lostHow, moved, opened, refused, failed, datagrams, datagramsLost, sessions, routes } = loss
   return [
     `${lostFlows(loss)} of ${flows} flows, ${datagramsLost} of ${datagrams} datagrams lost`,
     ...(moved === 0 ? [] : [`${moved} answers from another pod`]),
     `${refused + failed} of ${opened + refused + failed} new connections failed`,
     ...(refused === 0 ? [] : [`${refused} of them refused`]),
     `${sessions} sessions, ${routes} routes moved`,
+    ...Object.entries(lostHow).flatMap(([how, lost]) => (lost === 0 ? [] : [`${lost} lost by ${how}`])),
   ].join(', ')
 }

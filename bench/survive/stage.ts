@@ -32,6 +32,8 @@ export interface StageSize {
 export interface Loss {
   readonly flows: number
   readonly lostByPod: Readonly<Record<string, number>>
+  /** The same by pod and error code. */
+  readonly lostHow: Readonly<Record<string, number>>
   readonly heldByPod: Readonly<Record<string, number>>
   readonly moved: number
   readonly opened: number
@@ -219,6 +221,7 @@ export class Stage {
       return {
         flows: before.open,
         lostByPod: minus(after.lostByPod, before.lostByPod),
+        lostHow: minus(after.lostHow, before.lostHow),
         heldByPod: before.openByPod,
         moved: after.moved - before.moved,
         opened: after.opened - before.opened,

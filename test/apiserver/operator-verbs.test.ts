@@ -58,6 +58,17 @@ before(async () => {
   })
   await cluster.apply(list([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'herald' } }, ...crds, stateCrd]))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
+  // The server fills its cache of an established kind with the first who asks, and answers 429 until it has.
+  for (const kind of operatorKinds) {
+    const { versions, resource } = kinds[kind]
+    const root = versions[0].includes('/') ? `/apis/${versions[0]}` : `/api/${versions[0]}`
+    const isListed = (): Promise<boolean> =>
+      cluster.kubectl(['get', '--raw', `${root}/${resource}?resourceVersion=0`]).then(
+        () => true,
+        () => false,
+      )
+    await waitFor(`${kind} is listed`, isListed, { deadlineMs: 60_000 })
+  }
   const user = ['--user=operator']
   await cluster.kubectl(['create', 'clusterrolebinding', 'operator', '--clusterrole=operator', ...user])
   await cluster.kubectl(['create', 'rolebinding', 'operator', '-n', 'herald', '--role=operator', ...user])
