@@ -1,6 +1,5 @@
 /** The maps of the socket programs, as the compiled object has them. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
@@ -21,30 +20,9 @@ import {
   socketOffsets,
   socketSizes,
 } from '../../src/datapath/socket-layout.ts'
+import { readBtf } from './btf.ts'
 
-interface BtfType {
-  readonly kind: string
-  readonly name: string
-  readonly size?: number
-  readonly members?: readonly { readonly name: string; readonly bits_offset: number }[]
-}
-
-function typesOfObject(): readonly BtfType[] | string {
-  try {
-    const object = join(dirname(buildBpf()), 'socket.bpf.o')
-    const dump: unknown = JSON.parse(
-      execFileSync('bpftool', ['btf', 'dump', '-j', 'file', object], { encoding: 'utf8' }),
-    )
-    return (dump as { readonly types: readonly BtfType[] }).types
-  } catch (error) {
-    return `needs clang, libbpf-dev and bpftool: ${String(error).split('\n')[0]}`
-  }
-}
-
-const types = typesOfObject()
-const skip = typeof types === 'string' ? types : false
-const struct = (name: string): BtfType | undefined =>
-  typeof types === 'string' ? undefined : types.find((type) => type.kind === 'STRUCT' && type.name === name)
+const { skip, struct, variables } = readBtf(() => join(dirname(buildBpf()), 'socket.bpf.o'))
 
 test('every field of a socket map lies where the compiled object has it', { skip }, () => {
   for (const [name, fields] of Object.entries(socketOffsets)) {
@@ -78,8 +56,7 @@ test('every socket map has the kind, sizes and entries that the header gives it'
     return [name, shape]
   })
   assert.deepEqual(Object.fromEntries(maps), socketMapShapes)
-  const variables = typeof types === 'string' ? [] : types.filter(({ kind }) => kind === 'VAR').map(({ name }) => name)
-  assert.deepEqual(variables.sort(), [...socketMapNames, '_license', 'may_say_why'].sort())
+  assert.deepEqual([...variables].sort(), [...socketMapNames, '_license', 'may_say_why'].sort())
 })
 
 test('what is encoded is decoded again, of either family', () => {
