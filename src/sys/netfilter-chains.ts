@@ -1,16 +1,20 @@
 /** The chains of netfilter in this network namespace: of nftables (also of iptables over it), and of the older tables. */
-import { readFileSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
 import { checked, closeCall, libc } from './libc.ts'
-import { NETLINK_NETFILTER, NFT_MSG_GETCHAIN } from './netfilter.ts'
+import {
+  hasLegacyTable,
+  legacyNames,
+  NETLINK_NETFILTER,
+  NFT_MSG_GETCHAIN,
+  NFTA_CHAIN_NAME,
+  NFTA_CHAIN_TABLE,
+} from './netfilter.ts'
 import { askAll, attributes } from './netlink.ts'
 import { AF_INET, AF_INET6, IPPROTO_IPV6, openSocket, SOCK_RAW } from './socket.ts'
 
 const getsockoptCall = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
 
-// linux/netfilter/nf_tables.h
-const NFTA_CHAIN_TABLE = 1
-const NFTA_CHAIN_NAME = 3
+/** struct nfgenmsg */
 const nfgenmsgBytes = 4
 
 // linux/netfilter_ipv4/ip_tables.h; those of IPv6 are the same.
@@ -45,8 +49,8 @@ export function nftChains(): readonly Chain[] {
 const textOf = (octets: Uint8Array | undefined): string => new TextDecoder().decode(octets).replace(/\0.*$/, '')
 
 const legacy = [
-  { names: '/proc/net/ip_tables_names', domain: AF_INET, level: IPPROTO_IP },
-  { names: '/proc/net/ip6_tables_names', domain: AF_INET6, level: IPPROTO_IPV6 },
+  { names: legacyNames.ipv4, domain: AF_INET, level: IPPROTO_IP },
+  { names: legacyNames.ipv6, domain: AF_INET6, level: IPPROTO_IPV6 },
 ] as const
 
 /**
@@ -54,15 +58,9 @@ const legacy = [
  * where there are none: the kernel is not made to load them. Throws ERR_SYSCALL.
  */
 export function legacyWords(): readonly string[] {
-  return legacy.flatMap(({ names, domain, level }) => (hasTable(names) ? wordsOf(filterEntries(domain, level)) : []))
-}
-
-function hasTable(names: string): boolean {
-  try {
-    return readFileSync(names, 'latin1').split('\n').includes(table)
-  } catch {
-    return false
-  }
+  return legacy.flatMap(({ names, domain, level }) =>
+    hasLegacyTable(table, [names]) ? wordsOf(filterEntries(domain, level)) : [],
+  )
 }
 
 /** Between the call for the size and that for the entries somebody may add one: then it is asked once more. */

@@ -8,8 +8,9 @@ export const NETLINK_NETFILTER = 12
 // linux/netfilter/nfnetlink.h, nf_tables.h: NFNL_SUBSYS_NFTABLES << 8, and the message.
 const NFT_MSG_GETTABLE = 0x0a01
 export const NFT_MSG_GETCHAIN = 0x0a04
-/** NFTA_TABLE_NAME and NFTA_CHAIN_TABLE; NFTA_CHAIN_NAME. */
-const [tableAttribute, chainAttribute] = [1, 3]
+const NFTA_TABLE_NAME = 1
+export const NFTA_CHAIN_TABLE = 1
+export const NFTA_CHAIN_NAME = 3
 const families = [AF_INET, AF_INET6] as const
 
 function attribute(type: number, text: string): Buffer {
@@ -33,18 +34,19 @@ function isThere(type: number, family: number, attributes: readonly Buffer[]): b
 }
 
 export function hasNftTable(name: string): boolean {
-  return families.some((family) => isThere(NFT_MSG_GETTABLE, family, [attribute(tableAttribute, name)]))
+  return families.some((family) => isThere(NFT_MSG_GETTABLE, family, [attribute(NFTA_TABLE_NAME, name)]))
 }
 
 /** Also those that iptables made by nftables. */
 export function hasNftChain(table: string, name: string): boolean {
-  const attributes = [attribute(tableAttribute, table), attribute(chainAttribute, name)]
+  const attributes = [attribute(NFTA_CHAIN_TABLE, table), attribute(NFTA_CHAIN_NAME, name)]
   return families.some((family) => isThere(NFT_MSG_GETCHAIN, family, attributes))
 }
 
+/** Where the old iptables lists the tables that it has made. */
+export const legacyNames = { ipv4: '/proc/net/ip_tables_names', ipv6: '/proc/net/ip6_tables_names' } as const
+
 /** The old iptables has made this table, which only it can list. */
-export function hasLegacyTable(name: string): boolean {
-  return ['/proc/net/ip_tables_names', '/proc/net/ip6_tables_names'].some(
-    (file) => existsSync(file) && readFileSync(file, 'utf8').split('\n').includes(name),
-  )
+export function hasLegacyTable(name: string, files: readonly string[] = Object.values(legacyNames)): boolean {
+  return files.some((file) => existsSync(file) && readFileSync(file, 'latin1').split('\n').includes(name))
 }
