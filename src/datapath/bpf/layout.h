@@ -80,7 +80,8 @@ struct frontend_key {
 	__u8 reserved;
 };
 
-/* Replaced as a whole under RCU: a packet sees the old backends or the new ones. */
+/* Replaced as a whole: who looks it up sees the old backends or the new ones. From Linux 6.1 on the memory of the old
+ * record may serve another one while a program that has looked it up still reads it. */
 struct frontend {
 	__u32 service;
 	__u32 backends;

@@ -8,7 +8,7 @@
 #include <bpf/bpf_helpers.h>
 #include "layout.h"
 
-/* Replaced as a whole under RCU: a socket sees the old backends or the new ones. */
+/* Replaced as a whole: who looks it up sees the old backends or the new ones (but see layout.h, struct frontend). */
 struct socket_frontend {
 	__u32 service;
 	__u32 table; /* which list of its backends is in force */
