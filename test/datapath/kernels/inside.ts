@@ -41,6 +41,15 @@ test('any | both | loaded', (t: TestContext) => {
   assert.doesNotMatch(said.join('\n'), /this kernel cannot/)
 })
 
+test('any | both | loaded past netfilter', (t: TestContext) => {
+  const { programs, status } = kernelFixture(t).open({ mode: 'redirect' })
+  assert.deepEqual([status.mode, status.modeReason], ['redirect', undefined])
+  for (const fd of Object.values(programs)) {
+    const { name, verifiedInstructions } = programInfo(fd)
+    t.diagnostic(`${name}, redirect: ${verifiedInstructions} instructions verified`)
+  }
+})
+
 /** What another node handed on, of each family in each: before Linux 6.3 the kernel has no flags for the unlike ones. */
 function takesOff(datapath: KernelDatapath): void {
   const [v4, v6] = [familyOf(''), familyOf('?ipv6')]
