@@ -5,6 +5,7 @@
  *     src/herald.ts          -> build/herald.cjs      the agent, one file
  *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
  *     src/flows/flow-worker.ts -> build/flow-worker.cjs   the thread that reads flow events, one file
+ *     src/bfd/thread/bfd-worker.ts -> build/bfd-worker.cjs   the thread that watches paths by BFD, one file
  *     src/k8s/apiserver/connect.ts -> build/apiserver.cjs   what only an agent with an API server reads
  *                               build/*.cjs.code      what the engine made of these files (scripts/code.ts)
  *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what few verbs need lies beside it
@@ -49,6 +50,7 @@ const split: BuildOptions = {
 const programs: readonly Program[] = [
   { source: 'src/speaker/worker.ts', folder: '', options: longLived },
   { source: 'src/flows/flow-worker.ts', folder: '', options: longLived },
+  { source: 'src/bfd/thread/bfd-worker.ts', folder: '', options: longLived },
   { source: 'src/k8s/apiserver/connect.ts', folder: '', options: { ...longLived, entryNames: 'apiserver' } },
   { source: 'src/cli/herald.ts', folder: 'cli', options: split },
   { source: 'src/start.ts', folder: '', options: longLived },

@@ -39,6 +39,22 @@ export interface GracefulRestartConfig {
   readonly notification: boolean
 }
 
+/** How BFD watches the path to a neighbor (RFC 5880). */
+export interface BfdSettings {
+  /** Required Min RX Interval: the other side may send no faster. */
+  readonly receiveIntervalMs: number
+  /** Desired Min TX Interval. */
+  readonly transmitIntervalMs: number
+  /** So many packets in a row that are missed mean that the path is gone. */
+  readonly detectMultiplier: number
+  /** Says nothing before the other side has. */
+  readonly isPassive: boolean
+  /** RFC 5883 5: packets with fewer hops left do not count, over several hops; absent: as the session's own TTL has it. */
+  readonly minimumTtl?: number
+  /** Over several hops (RFC 5883) or on the link (RFC 5881); absent: as the session is. */
+  readonly isMultihop?: boolean
+}
+
 /**
  * One BGP neighbor as configured. `id` is stable: `<localAsn>/<peerAddress>`, with `%<interface>` where the address is
  * link-local or `::`.
@@ -74,6 +90,8 @@ export interface Neighbor {
   /** TCP-MD5 key (RFC 2385), an octet per character (U+0000..U+00FF). Never logged and never shown. */
   readonly password?: string
   readonly gracefulRestart?: GracefulRestartConfig
+  /** The path is watched, and its loss ends the session (RFC 5882 4.2). */
+  readonly bfd?: BfdSettings
   /** GTSM (RFC 5082) in hops; 1: the peer is directly connected. */
   readonly ttlSecurityHops?: number
   /** Source address of the session; chosen by the kernel when absent. */

@@ -25,6 +25,7 @@ import { Importer, type ImporterHost } from './importer.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { PeerSnapshot, ResetReason, SpeakerOptions, UpdateErrors } from './protocol.ts'
 import { isSameFamily, StaleRoutes, unicastFamilies } from './stale-routes.ts'
+import { PeerPath } from './peer-path.ts'
 import type { UpdateGroup } from './update-group.ts'
 
 export interface PeersHost {
@@ -56,6 +57,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   readonly importer: Importer
   /** What is kept for the peer while it restarts. */
   readonly staleRoutes: StaleRoutes
+  readonly path: PeerPath
   /** Of its figures; -1: it has none. */
   row = -1
   /** ms since the epoch of the last change of state. */
@@ -97,6 +99,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
     this.session = createPeerSession({ neighbor, events: this, isRestart, isForwardingPreserved, environment })
     this.adjRibIn = new AdjRibIn({ seed: Math.floor(environment.random() * 2 ** 32) })
     this.importer = new Importer(neighbor, this.adjRibIn, locRib, this)
+    this.path = new PeerPath(this, environment)
     const { adjRibIn } = this
     this.staleRoutes = new StaleRoutes(
       {
@@ -138,6 +141,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   configure(next: Neighbor, changed: ReadonlySet<Effect>): void {
     this.neighbor = next
     this.session.configure(next)
+    this.path.look()
     // RFC 2918 3: a new import policy needs what is not in Adj-RIB-In.
     if (this.importer.configure(next, changed)) this.askForRoutes()
     if (changed.has('view')) this.#host.viewChanged(this)
@@ -189,6 +193,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   }
 
   established(negotiated: NegotiatedSession): void {
+    this.path.established(negotiated)
     this.#restart = negotiated.peerRestart
     this.#endOfRibs.clear()
     this.importer.established(this.session.peer, negotiated)
@@ -212,6 +217,7 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
 
   peerFound(): void {
     if (this.isGone) return
+    this.path.look()
     this.stepped()
     this.#host.peerFound()
   }
@@ -380,6 +386,7 @@ export function peerSnapshot({
   updateErrors,
   problems,
   refreshesIgnored,
+  path,
 }: Peer): PeerSnapshot {
   const { negotiated, lastReset, reason } = session
   return {
@@ -426,5 +433,6 @@ export function peerSnapshot({
     ...(updateErrors === undefined ? {} : { updateErrors }),
     ...(refreshesIgnored === 0 ? {} : { refreshesIgnored }),
     ...(reason === undefined ? {} : { reason }),
+    ...(path.snapshot === undefined ? {} : { bfdSession: path.snapshot }),
   }
 }

@@ -106,6 +106,7 @@ export class Peers {
       peer.since = this.#environment.now()
       peer.stepped()
       this.#warnOfSource(peer)
+      peer.path.look()
       const closing = this.#closing.get(peer.neighbor.id)
       if (closing === undefined) peer.session.start()
       else
@@ -133,6 +134,8 @@ export class Peers {
   async stop(mode: 'restart' | 'shutdown', text: string): Promise<void> {
     this.#isStopping = true
     const cease = { subcode: Cease.administrativeShutdown, text }
+    // Before a connection ends: a router that hears it first does not take the path for lost.
+    for (const peer of this.all) peer.path.close(true)
     const ends = this.all.map(({ session }) =>
       session.stop(mode === 'restart' && session.negotiated?.gracefulRestart === true ? 'silent' : cease),
     )
@@ -149,6 +152,7 @@ export class Peers {
     peer.row = -1
     this.#host.figures.changed()
     peer.forget()
+    peer.path.close()
     peer.isGone = true
     const earlier = this.#closing.get(id)
     const closing = Promise.all([earlier, peer.session.stop({ subcode, text: '' })]).then(() => {

@@ -6,8 +6,10 @@
  *
  * Messages are handled in the order of their arrival. `configure` and `routes` are idempotent.
  */
+import type { BfdCounts } from '../bfd/counters.ts'
+import type { BfdReport } from '../bfd/path.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
-import type { AddressFamilyName, Neighbor, RouteAttributes } from '../desired/model.ts'
+import type { AddressFamilyName, BfdSettings, Neighbor, RouteAttributes } from '../desired/model.ts'
 
 /** Started once per process, as the worker's workerData. */
 export interface SpeakerOptions {
@@ -27,6 +29,8 @@ export interface SharedMemory {
   readonly presence?: SharedArrayBuffer
   /** Numbers of peers (figures.ts). */
   readonly figures?: SharedArrayBuffer
+  /** Numbers of BFD sessions (../bfd/counters.ts). */
+  readonly bfd?: SharedArrayBuffer
 }
 
 /** All routes of one prefix; replaces what was said before. No entries: withdraw. */
@@ -137,6 +141,16 @@ export interface UpdateErrors {
   readonly last?: { readonly at: string; readonly text: string }
 }
 
+/** The BFD session of a peer as it is now. */
+export interface BfdSnapshot {
+  readonly settings: BfdSettings
+  /** ISO 8601 of the last change of state. */
+  readonly since: string
+  readonly report: BfdReport
+  /** Of the session since it is there. */
+  readonly counts: BfdCounts
+}
+
 /** One peer as it is now. Times are ISO 8601, durations seconds. */
 export interface PeerSnapshot {
   readonly id: string
@@ -178,6 +192,8 @@ export interface PeerSnapshot {
   readonly transitions: readonly SessionTransition[]
   /** Why the session is not Established; undefined when it is. */
   readonly reason?: string
+  /** Absent where the path is not watched. */
+  readonly bfdSession?: BfdSnapshot
 }
 
 export interface RouteSnapshot {

@@ -6,6 +6,7 @@
  * however much at once, costs the speaker one bounded answer (queries.ts) between two of its own turns.
  */
 import { Worker } from 'node:worker_threads'
+import { BfdCounters, type BfdDrops } from '../bfd/counters.ts'
 import type { Clock } from '../clock/clock.ts'
 import { deadline } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
@@ -68,6 +69,8 @@ export interface SpeakerThread {
   command(command: SpeakerCommand): Promise<CommandAnswer>
   /** Whether some peer was sent what was posted for this prefix; costs nothing. */
   isAtAnyPeer(prefix: string): boolean
+  /** BFD packets that did not count, and why. */
+  readonly bfdDrops: BfdDrops
   /** What is wrong with the speaker itself now; it goes with its cause. */
   readonly problems: readonly string[]
   onPeer(listener: (peer: PeerSnapshot, previous: Event<'peer'>['previous']) => void): void
@@ -93,6 +96,7 @@ class Thread implements SpeakerThread {
   readonly #worker: Worker
   readonly #clock: Clock
   readonly #marks = new PrefixMarks()
+  readonly #bfd = new BfdCounters()
   readonly #figures = new FigureReader(
     () => this.#allPeers(),
     () => performance.now(),
@@ -115,7 +119,7 @@ class Thread implements SpeakerThread {
     this.#clock = clock
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './start.cjs'
     this.#worker = new Worker(new URL(file, import.meta.url), {
-      workerData: { presence: this.#marks.buffer, figures: this.#figures.buffer },
+      workerData: { presence: this.#marks.buffer, figures: this.#figures.buffer, bfd: this.#bfd.buffer },
       name: 'speaker',
     })
     this.#worker.on('message', (message: FromSpeaker) => this.#received(message))
@@ -142,6 +146,10 @@ class Thread implements SpeakerThread {
     this.#worker.postMessage(isRoutes ? { ...message, prefixes: this.#marks.marked(message.prefixes) } : message)
   }
 
+  get bfdDrops(): BfdDrops {
+    return this.#bfd.drops
+  }
+
   get problems(): readonly string[] {
     return [...this.#concerns.values()].flatMap(({ texts }) => texts)
   }
@@ -153,7 +161,10 @@ class Thread implements SpeakerThread {
   /** Those who ask at the same time share an answer; the speaker is asked only when there is something new to tell. */
   peers(): Promise<readonly PeerSnapshot[]> {
     if (this.#end !== undefined) return Promise.reject(this.#end)
-    this.#peers ??= this.#figures.peers().finally(() => (this.#peers = undefined))
+    this.#peers ??= this.#figures
+      .peers()
+      .then((peers) => peers.map((peer) => this.#withCounts(peer)))
+      .finally(() => (this.#peers = undefined))
     return this.#peers
   }
 
@@ -204,6 +215,11 @@ class Thread implements SpeakerThread {
 
   async command(command: SpeakerCommand): Promise<CommandAnswer> {
     return (await this.#askWith((id) => ({ type: 'command', id, command }))).command ?? { applied: [], refused: [] }
+  }
+
+  #withCounts(peer: PeerSnapshot): PeerSnapshot {
+    const { bfdSession: of } = peer
+    return of === undefined ? peer : { ...peer, bfdSession: { ...of, counts: this.#bfd.counts(of.report.row) } }
   }
 
   async #allPeers(): Promise<readonly PeerSnapshot[]> {

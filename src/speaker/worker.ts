@@ -8,13 +8,14 @@ import { collectGarbage } from '../sys/heap.ts'
 import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
 import { rehearse, rehearseSockets } from './rehearsal.ts'
-import { system } from './session/system.ts'
+import { systemWith } from './session/system.ts'
 import type { FromSpeaker, SharedMemory, SpeakerOptions, ToSpeaker } from './protocol.ts'
 import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
 const port = parentPort
 const shared: Required<SharedMemory> = workerData
+const system = systemWith(shared.bfd)
 
 /** The first message is its options; what follows waits until the speaker listens. */
 function hear(): { readonly options: Promise<SpeakerOptions>; take(handle: (message: ToSpeaker) => void): void } {

@@ -5,6 +5,7 @@ import { checked, closeCall, libc } from './libc.ts'
 const socketCall = libc.func('int socket(int domain, int type, int protocol)')
 const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)')
 const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)')
+export const getsocknameCall = libc.func('int getsockname(int fd, void *address, void *length)')
 export const sendCall = libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)')
 export const sendtoCall = libc.func(
   'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',

@@ -72,6 +72,11 @@ test('each file holds what its process needs and nothing of the others', () => {
     foreign('flow-worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|speaker|observe)\//),
     [],
   )
+  assert.ok(modulesOf('bfd-worker.cjs').includes('src/bfd/thread/bfd-worker.ts'))
+  assert.deepEqual(
+    foreign('bfd-worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|speaker|observe)\//),
+    [],
+  )
   // The Kubernetes client and undici are for an agent with an API server.
   assert.ok(modulesOf('apiserver.cjs').includes('src/k8s/apiserver/connect.ts'))
   assert.deepEqual(foreign('apiserver.cjs', /^src\/(?!k8s\/(?:apiserver\/|source\.ts)|clock\/|errors\.ts)/), [])
@@ -143,6 +148,7 @@ test('the license of each bundled package is kept', () => {
     'herald.cjs',
     'worker.cjs',
     'flow-worker.cjs',
+    'bfd-worker.cjs',
     'apiserver.cjs',
     ...readdirSync(join(build, 'cli')).map((name) => `cli/${name}`),
   ]

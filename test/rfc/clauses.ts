@@ -23,6 +23,10 @@ export const titles: Readonly<Record<number, string>> = {
   4760: 'Multiprotocol BGP',
   4861: 'Router discovery, for unnumbered neighbors',
   5082: 'GTSM',
+  5880: 'BFD',
+  5881: 'BFD over one hop',
+  5882: 'BFD and the protocols above it',
+  5883: 'BFD over several hops',
   5482: 'TCP user timeout',
   5492: 'Capabilities',
   6286: 'AS-wide BGP Identifier',
@@ -42,6 +46,7 @@ export const titles: Readonly<Record<number, string>> = {
   9003: 'Shutdown communication',
   9072: 'Extended optional parameters',
   9234: 'Roles and OTC',
+  9384: 'Cease subcode of BFD',
   9687: 'Send hold timer',
   9774: 'AS_SET deprecated',
 }
@@ -168,6 +173,31 @@ const rows: Readonly<Record<number, string>> = {
   8326: `
     4 | a drained node announces GRACEFUL_SHUTDOWN, then withdraws; the session stays
     4.3 | a route with GRACEFUL_SHUTDOWN is the last choice`,
+  5880: `
+    4.1 | the Control packet: version 1, 24 octets, no authentication section
+    6.3 | a packet is of the session that its discriminator names, or of the path that it came from where that is 0
+    6.5 | a Poll Sequence tells other timers, one at a time; P and F never go together
+    6.6 | a peer in Demand mode is sent no periodic packets; Demand mode is never asked for
+    6.8.1 | the variables of a session; its discriminator is random, and silence makes them forget the other side
+    6.8.2 | no faster than the other side takes
+    6.8.3 | slower than once a second until Up; slower sending and faster detection only when they are confirmed
+    6.8.4 | the detection time, of the multiplier of the other side
+    6.8.6 | what a received packet has to be, and the states that it leads to
+    6.8.7 | jitter; what is different is told at once; the passive role
+    6.8.16 | taken down on purpose: AdminDown, said for a detection time`,
+  5881: `
+    2 | a peer on the link is watched over one hop
+    3 | one session between two systems on an interface
+    4 | port 3784, a source port of its own from 49152 on, a link-local address with its interface
+    5 | TTL 255 is sent and asked for, in the kernel`,
+  5882: `
+    3.2 | AdminDown, and a session that never was Up, are no failure of the path
+    4.2 | a path that is lost ends the session that depends on it
+    4.3 | with graceful restart as without: who is lost is not waited for
+    10.2 | BFD Down ends the BGP session; that never waits for BFD`,
+  5883: `
+    3 | a peer over several hops, also of our own AS beyond a router
+    5 | port 4784 and a limit of the TTL that is of each session`,
   8538: `
     2 | the N bit is offered only where configured
     3 | a Hard Reset carries the real reason
@@ -186,6 +216,7 @@ const rows: Readonly<Record<number, string>> = {
     4.1 | the role is offered where configured
     4.2 | roles that do not fit are 2/11
     5 | OTC: leaks are refused, marks are added on the way in and out`,
+  9384: ` | a session that BFD ends ends with Cease/BFD Down (6/10)`,
   9687: ` | a peer that does not read for the send hold time is let go with 8/0; with hold time 0 there is none`,
   9774: `3 | a path with AS_SET counts as withdrawn`,
 }

@@ -52,6 +52,7 @@ function withAddresses(host: InMemoryHost, addresses: readonly LocalAddress[]): 
     listen: (options) => host.listen(options),
     localAddresses: () => addresses,
     discoverRouters: (device, found) => host.discoverRouters(device, found),
+    watchPath: (path, settings, told) => host.watchPath(path, settings, told),
   }
 }
 

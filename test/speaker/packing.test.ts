@@ -29,6 +29,7 @@ function withTurns(host: InMemoryHost, isLate: boolean): Environment {
     listen: (options) => host.listen(options),
     localAddresses: () => host.localAddresses(),
     discoverRouters: (device, found) => host.discoverRouters(device, found),
+    watchPath: (path, settings, told) => host.watchPath(path, settings, told),
   }
 }
 

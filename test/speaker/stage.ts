@@ -33,6 +33,7 @@ function slow(host: InMemoryHost): Environment {
     listen: (options) => host.listen(options),
     localAddresses: () => host.localAddresses(),
     discoverRouters: (device, found) => host.discoverRouters(device, found),
+    watchPath: (path, settings, told) => host.watchPath(path, settings, told),
   }
 }
 

@@ -9,6 +9,8 @@
  *
  * Lines that begin with `#` and empty ones are for people. `at` is ms since the recording began. Keys are never in it.
  */
+import type { BfdReport, WantedPath } from '../../bfd/path.ts'
+import type { BfdSettings } from '../../desired/model.ts'
 import type { FromSpeaker, SpeakerOptions, ToSpeaker } from '../protocol.ts'
 
 export const recordingVersion = 1
@@ -39,6 +41,7 @@ export type InputEvent =
   | { readonly in: 'drained'; readonly connection: number }
   | { readonly in: 'failed'; readonly connection: number; readonly reason: string }
   | { readonly in: 'closed'; readonly connection: number }
+  | { readonly in: 'path'; readonly watch: number; readonly report: BfdReport }
   | { readonly in: 'router'; readonly discovery: number; readonly address: string }
   | { readonly in: 'timer'; readonly timer: number }
   | { readonly in: 'soon'; readonly soon: number }
@@ -65,6 +68,9 @@ export type OutputEvent =
   | { readonly out: 'destroy'; readonly connection: number }
   | { readonly out: 'discover'; readonly discovery: number; readonly device: string }
   | { readonly out: 'endDiscovery'; readonly discovery: number }
+  | { readonly out: 'watch'; readonly watch: number; readonly path: WantedPath; readonly settings: BfdSettings }
+  | { readonly out: 'configureWatch'; readonly watch: number; readonly settings: BfdSettings }
+  | { readonly out: 'endWatch'; readonly watch: number }
   | { readonly out: 'arm'; readonly timer: number; readonly sec: number }
   | { readonly out: 'tell'; readonly message: FromSpeaker }
 

@@ -7,6 +7,8 @@
  * Inputs happen one after the other, and what the speaker does until the next one is their answer. A whole turn has one
  * time, so that a replay sees the same clock.
  */
+import type { BfdReport, PathWatch, WantedPath } from '../../bfd/path.ts'
+import type { BfdSettings } from '../../desired/model.ts'
 import { type Address, formatAddress, formatScoped } from '../../ip/address.ts'
 import { messageOf } from '../../errors.ts'
 import type {
@@ -47,6 +49,7 @@ export class Recorder implements Environment {
   #timers = 0
   #soons = 0
   #discoveries = 0
+  #watches = 0
   #listeners = 0
 
   /** `seed` of the jitter. */
@@ -182,6 +185,25 @@ export class Recorder implements Environment {
       close: () => {
         this.output({ out: 'endDiscovery', discovery })
         real.close()
+      },
+    }
+  }
+
+  watchPath(path: WantedPath, settings: BfdSettings, told: (report: BfdReport) => void): PathWatch {
+    const watch = ++this.#watches
+    this.output({ out: 'watch', watch, path, settings })
+    const real = this.#real.watchPath(path, settings, (report) => {
+      this.#input({ in: 'path', watch, report })
+      told(report)
+    })
+    return {
+      configure: (next) => {
+        this.output({ out: 'configureWatch', watch, settings: next })
+        real.configure(next)
+      },
+      close: (isLast) => {
+        this.output({ out: 'endWatch', watch })
+        real.close(isLast)
       },
     }
   }

@@ -4,6 +4,8 @@
  *
  *     lines --inputs--> ReplayEnvironment --> Speaker --outputs--> compared, the first difference ends it
  */
+import type { BfdReport, PathWatch, WantedPath } from '../../bfd/path.ts'
+import type { BfdSettings } from '../../desired/model.ts'
 import { type Address, formatAddress, formatScoped, parseAddress } from '../../ip/address.ts'
 import { HeraldError } from '../../errors.ts'
 import type {
@@ -103,6 +105,7 @@ class Replay implements Environment {
   readonly #timers = new Map<number, () => void>()
   readonly #soons = new Map<number, () => void>()
   readonly #discoveries = new Map<number, (router: Address) => void>()
+  readonly #watches = new Map<number, (report: BfdReport) => void>()
   readonly #transports = new Map<number, ReplayTransport>()
   readonly #listenings: Listening[] = []
   #next = 0
@@ -110,7 +113,7 @@ class Replay implements Environment {
   #n = 0
   #inputs = 0
   #outputs = 0
-  #made = { connections: 0, timers: 0, soons: 0, discoveries: 0 }
+  #made = { connections: 0, timers: 0, soons: 0, discoveries: 0, watches: 0 }
   #difference: ReplayOutcome['difference']
 
   constructor(head: RecordingHead, lines: readonly Line[]) {
@@ -201,6 +204,16 @@ class Replay implements Environment {
     return { close: () => this.output({ out: 'endDiscovery', discovery }) }
   }
 
+  watchPath(path: WantedPath, settings: BfdSettings, told: (report: BfdReport) => void): PathWatch {
+    const watch = ++this.#made.watches
+    this.output({ out: 'watch', watch, path, settings })
+    this.#watches.set(watch, told)
+    return {
+      configure: (next) => this.output({ out: 'configureWatch', watch, settings: next }),
+      close: () => this.output({ out: 'endWatch', watch }),
+    }
+  }
+
   output(event: OutputEvent): void {
     const replayed = JSON.stringify({ n: this.#n, ...event })
     const line = this.#lines[this.#next]
@@ -233,6 +246,8 @@ class Replay implements Environment {
         return this.#timers.get(event.timer)?.()
       case 'soon':
         return this.#soons.get(event.soon)?.()
+      case 'path':
+        return this.#watches.get(event.watch)?.(event.report)
       case 'router':
         return this.#discoveries.get(event.discovery)?.(parseAddress(event.address) ?? 0)
       case 'listening': {

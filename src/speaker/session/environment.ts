@@ -6,6 +6,8 @@
  *     speaker, sessions --dial, write, after, soon--> Environment (system.ts: sockets and timers of the process)
  *     speaker, sessions <--handlers, callbacks------- Environment
  */
+import type { BfdReport, PathWatch, WantedPath } from '../../bfd/path.ts'
+import type { BfdSettings } from '../../desired/model.ts'
 import type { Address } from '../../ip/address.ts'
 import type { BgpSocketOptions } from '../../sys/tcp-socket.ts'
 
@@ -120,4 +122,6 @@ export interface Environment {
   localAddresses(): readonly LocalAddress[]
   /** Looks for routers on an interface until it is closed (RFC 4861 4.2); throws ERR_SYSCALL. */
   discoverRouters(device: string, found: (router: Address) => void): { close(): void }
+  /** Watches the path to a peer by BFD; what it finds is told, and what changes at once. Never throws. */
+  watchPath(path: WantedPath, settings: BfdSettings, told: (report: BfdReport) => void): PathWatch
 }

@@ -8,6 +8,8 @@
  * Nothing happens until somebody lets time pass. Octets arrive in order after `latencySec`; a write of any length
  * arrives as one piece.
  */
+import type { BfdReport, PathWatch, WantedPath } from '../../bfd/path.ts'
+import type { BfdSettings } from '../../desired/model.ts'
 import type { Address } from '../../ip/address.ts'
 import { formatAddress, formatScoped, isLinkLocal } from '../../ip/address.ts'
 import { HeraldError } from '../../errors.ts'
@@ -124,6 +126,13 @@ export class InMemoryNetwork {
   }
 }
 
+/** A watch over a path, of which a script says what it finds. */
+export interface InMemoryWatch {
+  readonly path: WantedPath
+  settings: BfdSettings
+  tell(report: BfdReport): void
+}
+
 const firstEphemeralPort = 32_768
 
 export class InMemoryHost implements Environment {
@@ -141,6 +150,8 @@ export class InMemoryHost implements Environment {
   dialProblem: string | undefined
   /** Every connection that was dialled from here, the latest last. */
   readonly dialled: InMemoryTransport[] = []
+  /** Those that are open, in the order of their beginning. */
+  readonly watches = new Set<InMemoryWatch>()
   readonly network: InMemoryNetwork
   readonly addresses: readonly Address[]
   readonly #random: () => number
@@ -209,6 +220,15 @@ export class InMemoryHost implements Environment {
     const waiting = this.#discoveries.get(device) ?? new Set()
     this.#discoveries.set(device, waiting.add(found))
     return { close: () => void waiting.delete(found) }
+  }
+
+  watchPath(path: WantedPath, settings: BfdSettings, told: (report: BfdReport) => void): PathWatch {
+    const watch = { path, settings, tell: told }
+    this.watches.add(watch)
+    return {
+      configure: (next) => void (watch.settings = next),
+      close: () => void this.watches.delete(watch),
+    }
   }
 
   /** A router advertises itself on an interface (RFC 4861 4.2). */

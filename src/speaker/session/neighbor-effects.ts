@@ -48,6 +48,7 @@ export const effects: Readonly<Record<keyof Neighbor, Effect>> = {
   passive: 'session',
   password: 'newSession',
   gracefulRestart: 'nextOpen',
+  bfd: 'session',
   ttlSecurityHops: 'newSession',
   sourceAddress: 'newSession',
   nextHops: 'view',

@@ -1,17 +1,30 @@
 /** The process's own clock, chance and sockets. */
+import { BfdCounters } from '../../bfd/counters.ts'
+import { PathWatcher } from '../../bfd/thread/path-watcher.ts'
 import { LoopTimer } from '../../clock/system-clock.ts'
-import { type Address, formatScoped } from '../../ip/address.ts'
+import { type Address, formatScoped, parseAddress } from '../../ip/address.ts'
 import { listAddresses } from '../../sys/addresses.ts'
 import { nextHopTo } from '../../sys/links.ts'
 import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
 import { createDialSocket } from '../../sys/tcp-socket.ts'
+import type { WantedPath } from '../../bfd/path.ts'
 import { connectionProblem } from './connection-problem.ts'
 import type { DialOptions, Environment } from './environment.ts'
 import { openListener } from './listener.ts'
 import { SocketTransport } from './socket-transport.ts'
 import { unreachableReason } from './unreachable.ts'
 
-export const system: Environment = {
+/** `counters`: where the numbers of BFD sessions are seen. */
+export function systemWith(counters: SharedArrayBuffer): Environment {
+  const watcher = new PathWatcher(counters)
+  return {
+    ...own,
+    watchPath: (path, settings, told) =>
+      watcher.watch({ ...path, isMultihop: path.isMultihop ?? isBehindRouter(path) }, settings, told),
+  }
+}
+
+const own: Omit<Environment, 'watchPath'> = {
   now: () => Date.now(),
   uptimeSec: () => process.uptime(),
   random: () => Math.random(),
@@ -39,6 +52,18 @@ export const system: Environment = {
     }
   },
   discoverRouters,
+}
+
+export const system: Environment = systemWith(new BfdCounters().buffer)
+
+/** A peer to which there is no route is taken for one on the link. */
+function isBehindRouter({ peer, device }: WantedPath): boolean {
+  const address = parseAddress(peer)
+  try {
+    return address !== undefined && nextHopTo(address, device)?.gateway !== undefined
+  } catch {
+    return false
+  }
 }
 
 function unreachable({ peer, device }: DialOptions): string {

@@ -47,6 +47,7 @@ const other: { readonly [F in keyof Required<Neighbor>]: Neighbor[F] } = {
   passive: true,
   password: 'secret',
   gracefulRestart: { restartTimeSec: 60, notification: false },
+  bfd: { receiveIntervalMs: 100, transmitIntervalMs: 100, detectMultiplier: 3, isPassive: false },
   ttlSecurityHops: 1,
   sourceAddress: '192.0.2.1',
   nextHops: { 'ipv4-unicast': '198.51.100.77' },
@@ -180,6 +181,15 @@ const sessionChecks: Partial<Record<keyof Neighbor, (on: Stage, state: FsmState)
     await configure(on, {})
     // Twice the hold time where one was agreed, else what the kernel has.
     if (isConnectedIn(state)) assert.equal(on.host.dialled.at(-1)?.userTimeoutMs, state === 'Established' ? 180_000 : 0)
+  },
+  bfd: async (on, state) => {
+    assert.equal(on.node.peers[0]?.state, state)
+    assert.deepEqual(
+      [...on.host.watches].map(({ settings }) => settings.transmitIntervalMs),
+      [100],
+    )
+    await configure(on, {})
+    assert.equal(on.host.watches.size, 0)
   },
   keepaliveSec: async (on, state) => {
     if (state !== 'OpenConfirm' && state !== 'Established') return
