@@ -23,7 +23,10 @@ export class Announcer {
     this.#cluster = cluster
   }
 
-  /** `isWatched`: for {@link computedMs}. The watch wakes each thread a thousand times a second, and is no small program. */
+  /**
+   * `isWatched`: for {@link computedMs}. The watch wakes each thread a thousand times a second, and is no small
+   * program.
+   */
   start(isWatched = false): void {
     const other = benchAnnouncer()
     const { folder, kubeconfig } = this.#cluster

@@ -1,4 +1,7 @@
-/** Processes of their own, with what Linux says of them: the agent as it is released (the built program) or of the sources. */
+/**
+ * Processes of their own, with what Linux says of them: the agent as it is released (the built program) or of the
+ * sources.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -68,7 +68,9 @@ export async function benchSurvive(rows: readonly string[]): Promise<void> {
   printTable(`${title}, 3 nodes, 4 pods, 2 routers (FRR)`, table)
 }
 
-/** A row that cannot be counted is one that is missed, and the others go on. Each is told at once: the whole takes long. */
+/**
+ * A row that cannot be counted is one that is missed, and the others go on. Each is told at once: the whole takes long.
+ */
 async function rowOf(stage: Stage, name: string, event: Event): Promise<Row> {
   const started = performance.now()
   const { value, isMet = false } = await event

@@ -1,4 +1,7 @@
-/** What `npm run lab -- --api --check` asserts besides: that a cluster says what the routers know, and with whose rights. */
+/**
+ * What `npm run lab -- --api --check` asserts besides: that a cluster says what the routers know, and with whose
+ * rights.
+ */
 import { HeraldError } from '../src/errors.ts'
 import type { LabCluster } from './cluster.ts'
 import type { Rack } from './rack.ts'

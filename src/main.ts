@@ -42,6 +42,7 @@ import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
 import { objectsOnServer, statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
+import { knock } from './k8s/directory/knock.ts'
 import { tunnelEnd, tunnelLeaseName, tunnelMetadata } from './k8s/kinds/tunnel-lease.ts'
 import type { LeaseMetadata } from './k8s/lease.ts'
 import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
@@ -396,7 +397,7 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
   if (options.source.kind === 'manifests') {
     const directory = manifestsFolder(options.source.directory, marker, log)
     const addressBook = openFileBook(directory, options.stateDir)
-    return { source: directorySource({ directory }), sourceDetail: directory, addresses: { addressBook } }
+    return { source: directorySource({ directory, knock }), sourceDetail: directory, addresses: { addressBook } }
   }
   // Read by those who need it: the Kubernetes client is larger than all of the rest.
   const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await loadPart(

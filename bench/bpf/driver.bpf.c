@@ -7,7 +7,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
-/* Ethernet, IP, TCP without options: what is written, and where the end of the source address and its port are in it. */
+/* Ethernet, IP, TCP without options: what is written, and where the end of the source address and its port are in
+ * it. */
 #define IPV4_BYTES 54
 #define IPV4_SOURCE_LOW 28
 #define IPV4_TCP_SOURCE 34

@@ -187,7 +187,7 @@ export class Ipam extends Holders {
     if (!isGiven) return notGiven(address, this.#table, request)
     const obstacle = this.#obstacle(request, address, false) ?? this.#reservation(request, address)
     if (obstacle !== undefined) return obstacle
-    return mayChoose ? undefined : nothingFree(this.#table, request, familyOfText(address))
+    return mayChoose ? undefined : nothingFree(this.#table, request, [familyOfText(address)])
   }
 
   #areOfOnePool([first = '', ...others]: readonly string[]): boolean {
@@ -218,8 +218,8 @@ export class Ipam extends Holders {
       const found = fresh.get(family)
       return found === undefined ? ownOf(family) : [found]
     })
-    const lacking = missing.find((family) => !fresh.has(family))
-    if (lacking !== undefined && (request.needsAllFamilies || addresses.length === 0))
+    const lacking = missing.filter((family) => !fresh.has(family))
+    if (lacking.length > 0 && (request.needsAllFamilies || addresses.length === 0))
       return nothingFree(this.#table, request, lacking)
     return { addresses, pool: this.#nameOfPool(addresses) }
   }

@@ -102,8 +102,8 @@ export function notGiven(address: string, table: PoolTable, customer: PoolCustom
   }
 }
 
-/** No pool had an address of the family for a Service that takes any: each is named with what is in the way. */
-export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Family): Refusal {
+/** No pool had an address of these families for a Service that takes any: each is named with what is in the way. */
+export function nothingFree(table: PoolTable, customer: PoolCustomer, families: readonly Family[]): Refusal {
   const { poolName } = customer
   const pools = table.pools.filter(({ name }) => poolName === undefined || name === poolName)
   if (pools.length === 0 && poolName !== undefined)
@@ -114,13 +114,30 @@ export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Fa
     }
   if (pools.length === 0)
     return { code: 'NoPool', message: 'there is no pool of addresses', remedy: 'Create a pool with free addresses.' }
+  const each = families.map((family) => ({ family, obstacles: obstaclesOf(pools, table, customer, family) }))
+  const isSame = each.every(({ obstacles }) => obstacles === each[0]?.obstacles)
+  const texts = isSame
+    ? [`${families.map((family) => `no ${nameOf(family)}`).join(' and ')} address: ${each[0]?.obstacles}`]
+    : each.map(({ family, obstacles }) => `no ${nameOf(family)} address: ${obstacles}`)
+  return { ...kindOf(pools, table, customer, families[0] ?? 'ipv4'), message: texts.join('; ') }
+}
+
+/** What is in the way in each pool. */
+function obstaclesOf(pools: readonly Pool[], table: PoolTable, customer: PoolCustomer, family: Family): string {
   const named = pools
     .slice(0, namedPools)
     .map(
       (pool) => `pool ${pool.name} ${textOf(pool, reasonOf(pool, table, customer, family), table, customer, family)}`,
     )
-  const more = pools.length > namedPools ? `, and ${pools.length - namedPools} more` : ''
-  const message = `no ${nameOf(family)} address: ${named.join(', ')}${more}`
+  return `${named.join(', ')}${pools.length > namedPools ? `, and ${pools.length - namedPools} more` : ''}`
+}
+
+function kindOf(
+  pools: readonly Pool[],
+  table: PoolTable,
+  customer: PoolCustomer,
+  family: Family,
+): Omit<Refusal, 'message'> {
   const reasons = new Set<PoolReason>()
   for (const pool of pools) {
     reasons.add(reasonOf(pool, table, customer, family))
@@ -131,20 +148,16 @@ export function nothingFree(table: PoolTable, customer: PoolCustomer, family: Fa
   if (has('full') || has('family'))
     return {
       code: 'OutOfAddresses',
-      message,
       family,
       remedy: 'Add a block to a pool that selects the Service, or delete Services that hold its addresses.',
     }
   if (has('selector'))
-    return {
-      code: 'PoolSelectorMismatch',
-      message,
-      remedy: 'Label the Service for a pool, or widen what a pool selects.',
-    }
+    return { code: 'PoolSelectorMismatch', remedy: 'Label the Service for a pool, or widen what a pool selects.' }
   return {
     code: 'NoPool',
-    message,
-    remedy: has('manual') ? 'Request an address of the pool by name, or let it assign by itself.' : 'Open a pool.',
+    remedy: has('manual')
+      ? 'Request an address of the pool by name, or let it assign by itself.'
+      : 'Open a pool, or correct it.',
   }
 }
 
@@ -172,8 +185,10 @@ function textOf(pool: Pool, reason: PoolReason, table: PoolTable, customer: Pool
       return `selects ${selectionText(pool)}`
     case 'manual':
       return 'only gives to those who ask by name'
-    case 'full':
-      return 'is full'
+    case 'full': {
+      const isOfAll = pool.isWhole === true && (customer.families?.length ?? 1) > 1
+      return isOfAll ? 'is full of one family, and all of a Service are of one pool' : 'is full'
+    }
     case 'family': {
       const other = table.hasFamily(pool, family) ? lackingFamily(pool, table, customer) : undefined
       if (other === undefined) return `gives no ${nameOf(family)} addresses`

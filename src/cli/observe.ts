@@ -1,4 +1,6 @@
-/** `herald observe`: what happens to flows in the kernel of this node, with the flags and formats of `hubble observe`. */
+/**
+ * `herald observe`: what happens to flows in the kernel of this node, with the flags and formats of `hubble observe`.
+ */
 import { once } from 'node:events'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { fetchFlows } from '../api/client.ts'

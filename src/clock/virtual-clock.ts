@@ -49,7 +49,9 @@ export class VirtualClock implements Clock {
     for (let action = this.#soon.shift(); action !== undefined; action = this.#soon.shift()) action()
   }
 
-  /** Lets `ms` go by in which the process stands still: what falls due meanwhile runs when it goes on, all of it late. */
+  /**
+   * Lets `ms` go by in which the process stands still: what falls due meanwhile runs when it goes on, all of it late.
+   */
   standStill(ms: number): void {
     this.#elapsedMs += ms
     this.advance(0)

@@ -1,4 +1,6 @@
-/** How many entries maps take: by the machine's memory, of which the maps of flows take less than three percent. Pure. */
+/**
+ * How many entries maps take: by the machine's memory, of which the maps of flows take less than three percent. Pure.
+ */
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 
 /** An entry of a key of 40 octets and a value of 52 takes about 150; openings and datagrams take half of that again. */
@@ -6,7 +8,9 @@ const memoryPerConnection = 8_192
 const [leastFlows, mostFlows] = [1 << 16, 1 << 23]
 /** What any other map may take at most, as a part of the memory. */
 const share = 0.02
-/** Of the Maglev tables: a thousand ports with a hundred pods each take 131 MB, and twice that once they have changed. */
+/**
+ * Of the Maglev tables: a thousand ports with a hundred pods each take 131 MB, and twice that once they have changed.
+ */
 const tablesShare = 1 / 16
 const leastEntries = 1 << 14
 /** The links of an entry of a hash, and its place in the buckets. */

@@ -119,7 +119,9 @@ export function attachExactly(
   if (failure !== undefined) throw failure
 }
 
-/** Interfaces that carry replies only: one that fails costs no uplink, and is said. Answers with those that are held. */
+/**
+ * Interfaces that carry replies only: one that fails costs no uplink, and is said. Answers with those that are held.
+ */
 function attachOthers(
   { pins, mode, held, replies }: Attachments,
   others: readonly string[],

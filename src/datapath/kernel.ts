@@ -59,7 +59,9 @@ export interface KernelDatapathOptions {
    * connection with the pod itself, and passes; later it is dropped.
    */
   readonly settleSec?: number
-  /** How long after a change of backends the table before it is asked for segments of unknown flows; a day by default. */
+  /**
+   * How long after a change of backends the table before it is asked for segments of unknown flows; a day by default.
+   */
   readonly previousSec?: number
   /** Another schema than this version's own, and what it takes over; for tests. */
   readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }

@@ -104,7 +104,9 @@ export class MemoryHash extends MemoryStore {
   }
 }
 
-/** BPF_MAP_TYPE_LPM_TRIE: a key begins with the length of its prefix in bits, and finds the longest one that holds it. */
+/**
+ * BPF_MAP_TYPE_LPM_TRIE: a key begins with the length of its prefix in bits, and finds the longest one that holds it.
+ */
 class MemoryTrie extends MemoryHash {
   override get(key: Uint8Array): Uint8Array | undefined {
     this.checkSizes('look up in', key)

@@ -1,4 +1,6 @@
-/** Where herald_pod is: at ingress of the interfaces behind which pods are, beside whatever else an interface carries. */
+/**
+ * Where herald_pod is: at ingress of the interfaces behind which pods are, beside whatever else an interface carries.
+ */
 import { unlinkSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
 import { closeFd, openPinned, programName } from '../sys/bpf.ts'

@@ -130,13 +130,18 @@ export function isUnicastIpv4(address: Ipv4Address): boolean {
   return first >= 1 && first <= 223 && first !== 127
 }
 
+/** An address that one host can have on a link: not an unspecified one, a loopback, or one of many hosts. */
+export function isUnicast(address: Address): boolean {
+  if (typeof address === 'number') return isUnicastIpv4(address)
+  return address[0] !== '\xff' && !(address.startsWith(zeros) && address.charCodeAt(15) < 2)
+}
+
 /**
  * Whether packets to an address are forwarded at all: not to an unspecified one, a loopback, one of a link, or many
  * hosts. The API server takes the same for endpoints.
  */
 export function isForwardable(address: Address): boolean {
-  if (typeof address === 'string')
-    return address[0] !== '\xff' && !isLinkLocal(address) && !(address.startsWith(zeros) && address.charCodeAt(15) < 2)
+  if (typeof address === 'string') return isUnicast(address) && !isLinkLocal(address)
   const first = address >>> 24
   return address !== 0 && first !== 127 && first >> 4 !== 14 && address >>> 16 !== 0xa9fe
 }

@@ -5,11 +5,13 @@
  *     every 2 s, ----> the whole folder -------+--> changed? read --> pieces --> records --> versions --> events
  *     while sth. waits                                                            in force, or waiting
  *
- * A look at the folder is a generator that is driven in slices of a few milliseconds. A file that cannot be read, or
+ * A look at the folder is a generator that is driven in slices of a few milliseconds, and begins when the file system
+ * has answered from another thread: one of a server that is away would hold the loop. A file that cannot be read, or
  * one with a broken document, keeps the objects it last gave; what vanishes is confirmed first (object-versions.ts).
  */
 import { lstatSync, statSync, watch, type FSWatcher } from 'node:fs'
 import type { Clock, Wait } from '../clock/clock.ts'
+import { deadline } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import type { Problem } from '../desired/model.ts'
 import { FolderReader } from './directory/folder-reader.ts'
@@ -24,6 +26,8 @@ export interface DirectoryOptions extends Partial<Patience> {
   /** How often the folder is looked at without being told (network file systems tell nothing). */
   readonly rescanMs?: number
   readonly clock?: Clock
+  /** Resolves when the file systems of these folders answer; undefined: they always do. */
+  readonly knock?: (folders: readonly string[]) => Promise<void>
 }
 
 /** Several notices of one change come within this time. */
@@ -34,6 +38,8 @@ const sliceMs = 5
 const lookShare = 1 / 400
 /** More than these are looked at with the whole folder. */
 const fewFiles = 100
+/** A file system that has not answered for so long is told of. */
+const silentMs = 5000
 /** A file that was written so shortly before it was read may change again with the same time stamp. */
 const tickMs = 100
 
@@ -45,6 +51,7 @@ class DirectorySource implements ObjectSource {
   readonly #directory: string
   readonly #rescanMs: number
   readonly #clock: Clock
+  readonly #knock: DirectoryOptions['knock']
   readonly #versions: ObjectVersions
   readonly #reader: FolderReader
   readonly #watchers = new Map<string, FSWatcher>()
@@ -53,6 +60,9 @@ class DirectorySource implements ObjectSource {
   readonly #noticed = new Set<string>()
   #events: SourceEvents | undefined
   #work: Generator<void> | undefined
+  /** The file system is asked whether it answers, or a look is under way. */
+  #isLooking = false
+  #patience: Wait | undefined
   #next: Wait | undefined
   #nextAt = Number.POSITIVE_INFINITY
   #mustList = false
@@ -67,10 +77,11 @@ class DirectorySource implements ObjectSource {
   #delivered = 0
   #problems = '[]'
 
-  constructor({ directory, rescanMs = 2000, clock = systemClock, ...patience }: DirectoryOptions) {
+  constructor({ directory, rescanMs = 2000, clock = systemClock, knock, ...patience }: DirectoryOptions) {
     this.#directory = directory
     this.#rescanMs = rescanMs
     this.#clock = clock
+    this.#knock = knock
     this.#versions = new ObjectVersions({ confirmMs: 1000, confirmAllMs: 3000, cutMs: 50, ...patience })
     this.#reader = new FolderReader(directory, this.#versions)
   }
@@ -100,6 +111,7 @@ class DirectorySource implements ObjectSource {
   async stop(): Promise<void> {
     this.#events = undefined
     this.#next?.cancel()
+    this.#patience?.cancel()
     for (const watcher of this.#watchers.values()) watcher.close()
     this.#watchers.clear()
     this.#started?.()
@@ -124,14 +136,44 @@ class DirectorySource implements ObjectSource {
     this.#next = this.#clock.after(ms, () => {
       this.#nextAt = Number.POSITIVE_INFINITY
       // The look under way ends first; it asks for the next one.
-      if (this.#work === undefined) this.#begin()
-      else this.#mustList = true
+      if (this.#isLooking) this.#mustList = true
+      else this.#begin()
     })
   }
 
   #begin(): void {
+    this.#isLooking = true
+    if (this.#knock === undefined) return this.#enter()
+    this.#patience = deadline(this.#clock, silentMs, () => this.#silent())
+    void this.#knock(this.#doors()).then(() => {
+      this.#patience?.cancel()
+      this.#enter()
+    })
+  }
+
+  #enter(): void {
     this.#work = this.#look()
     this.#drive(this.#clock.monotonic())
+  }
+
+  /** A folder of each file system that the folder reaches into. */
+  #doors(): readonly string[] {
+    const byDevice = new Map<string, string>()
+    for (const [prefix, identity] of this.#watched) {
+      const device = identity.slice(0, identity.indexOf(':'))
+      if (!byDevice.has(device)) byDevice.set(device, `${this.#directory}/${prefix}`)
+    }
+    return byDevice.size === 0 ? [this.#directory] : [...byDevice.values()]
+  }
+
+  /** What was read stays; the whole folder is looked at when it answers. */
+  #silent(): void {
+    this.#noticed.clear()
+    this.#mustList = true
+    this.#isReachable = false
+    this.#folderFaults = new Map([['', silence]])
+    this.#finish(false)
+    this.#began()
   }
 
   /** One slice of the look, and the next one when others had their turn. */
@@ -152,11 +194,16 @@ class DirectorySource implements ObjectSource {
 
   #end(tookMs: number): void {
     this.#work = undefined
+    this.#isLooking = false
     this.#reader.forgetText()
     const waitMs = this.#reader.hasFreshFile ? tickMs : Number.POSITIVE_INFINITY
     const mustLook = this.#mustList || this.#noticed.size > 0
     const regularMs = Math.max(this.#rescanMs, tookMs / lookShare)
     this.#lookWithin(mustLook ? coalesceMs : Math.min(waitMs, this.#versions.nextLookMs ?? regularMs, regularMs))
+    this.#began()
+  }
+
+  #began(): void {
     this.#started?.()
     this.#started = undefined
   }
@@ -322,6 +369,12 @@ class DirectorySource implements ObjectSource {
       // Out of watches, or not there: looking finds changes more slowly, and the listing reports a missing folder.
     }
   }
+}
+
+const silence: FileFault = {
+  code: 'Unreadable',
+  message: `its file system has not answered for ${silentMs / 1000} s`,
+  remedy: 'See that the server of the file system can be reached; what was read last stays in force.',
 }
 
 /** A folder that was made anew, or to which a link leads now, is another one. */

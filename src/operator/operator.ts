@@ -47,7 +47,9 @@ const ownedRetryMs = 5 * 60_000
 const turnMs = 5
 /** A watch is not behind for so long what was written through the same server. */
 const passedOverMs = 10_000
-/** Services that are looked at in one turn, each some tens of microseconds: of a first list nearly all say what is so. */
+/**
+ * Services that are looked at in one turn, each some tens of microseconds: of a first list nearly all say what is so.
+ */
 const saidTogether = 128
 /** So many problems of objects are told as events. */
 const maxProblems = 256

@@ -1,4 +1,6 @@
-/** The chains of netfilter in this network namespace: of nftables (also of iptables over it), and of the older tables. */
+/**
+ * The chains of netfilter in this network namespace: of nftables (also of iptables over it), and of the older tables.
+ */
 import { HeraldError } from '../errors.ts'
 import { checked, closeCall, libc } from './libc.ts'
 import {

@@ -1,4 +1,6 @@
-/** Whatever comes in the middle of a settle: the loop is kept for one turn at a time, and a stop leaves nothing behind. */
+/**
+ * Whatever comes in the middle of a settle: the loop is kept for one turn at a time, and a stop leaves nothing behind.
+ */
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

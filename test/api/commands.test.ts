@@ -1,4 +1,6 @@
-/** Commands: over the unix socket only, of a caller that the kernel names, logged, and remembered where they must be. */
+/**
+ * Commands: over the unix socket only, of a caller that the kernel names, logged, and remembered where they must be.
+ */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** What the pages say on a real API server: every manifest that they show is taken, and every command that they give. */
+/**
+ * What the pages say on a real API server: every manifest that they show is taken, and every command that they give.
+ */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'

@@ -1,4 +1,6 @@
-/** Every switch of the chart by itself and beside every other, and keys that nobody knows at every level of the values. */
+/**
+ * Every switch of the chart by itself and beside every other, and keys that nobody knows at every level of the values.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from 'yaml'

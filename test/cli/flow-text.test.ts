@@ -1,4 +1,6 @@
-/** Events of flows as lines: the formats of `hubble observe`, what they say of each event, and that they say it safely. */
+/**
+ * Events of flows as lines: the formats of `hubble observe`, what they say of each event, and that they say it safely.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

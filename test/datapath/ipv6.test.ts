@@ -1,4 +1,6 @@
-/** What only IPv6 has: extension headers, neighbor discovery, addresses of a link, and mapped ones that nobody may send. */
+/**
+ * What only IPv6 has: extension headers, neighbor discovery, addresses of a link, and mapped ones that nobody may send.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'

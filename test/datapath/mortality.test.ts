@@ -1,4 +1,6 @@
-/** A process that is killed at each step of a hand-over, under load: the next one finishes it, and no connection ends. */
+/**
+ * A process that is killed at each step of a hand-over, under load: the next one finishes it, and no connection ends.
+ */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -4,7 +4,9 @@ import { checked, libc } from '../../src/sys/libc.ts'
 
 const newNetwork = 0x4000_0000 // CLONE_NEWNET
 
-/** Of the thread that asks, and of what it starts: a test file runs in a process of its own. It lasts until that ends. */
+/**
+ * Of the thread that asks, and of what it starts: a test file runs in a process of its own. It lasts until that ends.
+ */
 export function enterNetwork(): void {
   const unshare = libc.func('int unshare(int flags)')
   checked('unshare', Number(unshare(newNetwork)))

@@ -1,4 +1,6 @@
-/** MetalLB's and Cilium's kinds in the whole agent, with a router beside it: a route with its community, and its end. */
+/**
+ * MetalLB's and Cilium's kinds in the whole agent, with a router beside it: a route with its community, and its end.
+ */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'

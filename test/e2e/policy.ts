@@ -1,4 +1,7 @@
-/** What an agent on the rack of the datapath's tests has in any folder: its policy, with the client as peer, and its Node. */
+/**
+ * What an agent on the rack of the datapath's tests has in any folder: its policy, with the client as peer, and its
+ * Node.
+ */
 import { client } from '../datapath/rack.ts'
 
 export const policyAndNode = `apiVersion: cilium.io/v2alpha1

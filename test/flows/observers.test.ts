@@ -1,4 +1,6 @@
-/** Observers of events: the past and what comes, in order, within bounds, and each loss said once to whom it concerns. */
+/**
+ * Observers of events: the past and what comes, in order, within bounds, and each loss said once to whom it concerns.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FlowQuery, FlowResponse } from '../../src/api/flow-types.ts'

@@ -1,4 +1,6 @@
-/** "Oldest" is the same on every node and after every restart: time, then namespace and name, never order of arrival. */
+/**
+ * "Oldest" is the same on every node and after every restart: time, then namespace and name, never order of arrival.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

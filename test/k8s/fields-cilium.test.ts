@@ -349,6 +349,7 @@ testFields({
       good: ['eth0', 'bond0.100', 'x'.repeat(15)],
       bad: [...notText, 'x'.repeat(16), 'eth 0', 'a/b'],
       absent: 'default',
+      empty: 'absent',
     },
     { at: 'spec.transport.localPort', ...number(1, 65535), absent: 'default', isInert: true },
     { at: 'spec.timers.connectRetryTimeSeconds', ...number(1, 2_147_483_647), absent: 'default' },

@@ -1,4 +1,6 @@
-/** Values of MetalLB's and Cilium's charts as values of ours: a word about every key, and none that our chart refuses. */
+/**
+ * Values of MetalLB's and Cilium's charts as values of ours: a word about every key, and none that our chart refuses.
+ */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'

@@ -1,4 +1,6 @@
-/** herald.dev/neighbors: each key with what it takes and what it does not, and how several annotations lie on another. */
+/**
+ * herald.dev/neighbors: each key with what it takes and what it does not, and how several annotations lie on another.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { overridesFor, parseNeighborAnnotation } from '../../src/k8s/kinds/neighbor-annotation.ts'
@@ -41,7 +43,11 @@ const keys: Readonly<
       ['{ipv4: "fd00::1"}', { ipv4: 'fd00::1' }],
       ['{ipv6: "::ffff:192.0.2.1"}', { ipv6: '::ffff:192.0.2.1' }],
     ],
-    bad: ['self', '{ipv6: 192.0.2.1}', '{ipv4: 1}', '[192.0.2.1]', '192.0.2.1/24'],
+    bad: [
+      ...['self', '{ipv6: 192.0.2.1}', '{ipv4: 1}', '[192.0.2.1]', '192.0.2.1/24'],
+      // RFC 4271 5.1.3, RFC 7606 7.3: what no router could send to.
+      ...['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '"::"', '"::1"', '"ff02::1"', '{ipv6: "::1"}'],
+    ],
   },
   med: {
     good: [
@@ -156,6 +162,23 @@ test('each key refuses the rest at its own place, costs the others nothing, and 
       assert.deepEqual(kept.keys[0]?.keys, { [key]: value, ...other.value }, `${key}: ${written} keeps ${before}`)
       assert.match(kept.faults[0]?.remedy ?? '', /the last good version of this key stays in force\.$/)
     }
+})
+
+test('of a prefix to import that cannot be is said what is wrong with it, and what to write', () => {
+  for (const [written, told] of [
+    ['10.0.0.1/8', '10.0.0.1/8 has bits beyond its length: write 10.0.0.0/8'],
+    ['2001:db8::1/32 le 64', '2001:db8::1/32 has bits beyond its length: write 2001:db8::/32'],
+    ['172.16.0.0/12 ge 8', '172.16.0.0/12 ge 8: ge 8 is shorter than 172.16.0.0/12 itself'],
+    ['172.16.0.0/12 le 8', '172.16.0.0/12 le 8: le 8 is shorter than 172.16.0.0/12 itself'],
+    ['172.16.0.0/12 ge 24 le 20', '172.16.0.0/12 ge 24 le 20: le 20 is shorter than ge 24'],
+    ['172.16.0.0/12 le 48', '172.16.0.0/12 le 48: no prefix of this family is longer than 32'],
+    ['fd00::/8 ge 129', 'fd00::/8 ge 129: no prefix of this family is longer than 128'],
+    ['172.16.0.0', /^172\.16\.0\.0 is not a prefix such as /],
+    ['any', /^any is not a prefix such as /],
+  ] as const) {
+    const [fault] = parse(`{"192.0.2.1": {importPrefixes: ["${written}"]}}`).faults
+    assert.match(fault?.message ?? '', typeof told === 'string' ? new RegExp(`^${told.replaceAll('.', '\\.')}$`) : told)
+  }
 })
 
 test('a key that is not known is said with the one it may stand for; one of a later version is said so', () => {

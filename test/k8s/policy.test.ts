@@ -113,6 +113,18 @@ test('without a policy for this node there is no session, and the Service says w
   assert.deepEqual([idsOf(absent)?.length, codesOf(absent.problems)], [1, ['NoNode', 'DerivedRouterId', 'NoPodCidr']])
 })
 
+test('a Node whose IPv4 InternalIPs cannot be a router ID is told which they are, not that it has none', () => {
+  for (const [addresses, told] of [
+    ['2001:db8::10', 'no IPv4 InternalIP'],
+    ['127.0.0.1', 'no unicast address as IPv4 InternalIP (127.0.0.1)'],
+    ['240.0.0.1}, {type: InternalIP, address: 0.0.0.0', 'no unicast address as IPv4 InternalIP (240.0.0.1, 0.0.0.0)'],
+    ['224.0.0.1}, {type: Hostname, address: 127.0.0.1', 'no unicast address as IPv4 InternalIP (224.0.0.1)'],
+  ] as const) {
+    const [problem] = translatorWith(smallestPolicy + node.replace('192.168.1.10', addresses)).flush().problems ?? []
+    assert.equal(problem?.message.split(':')[0], `node node-a has ${told}`)
+  }
+})
+
 test(
   'the router ID is the annotation, else the InternalIP, else derived from the name; each departure is ' +
     'reported on the Node',

@@ -1,4 +1,6 @@
-/** Label selectors are judged as the API server judges them: a wrong one is an error of its object, never "everything". */
+/**
+ * Label selectors are judged as the API server judges them: a wrong one is an error of its object, never "everything".
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { validateManifests } from '../../src/k8s/validate.ts'

@@ -1,4 +1,6 @@
-/** What a Service means on a node that is not this one: with the flags that its agent told, and where nodes are reached. */
+/**
+ * What a Service means on a node that is not this one: with the flags that its agent told, and where nodes are reached.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FoundObject } from '../../src/k8s/dialects/moving/report.ts'

@@ -1,4 +1,6 @@
-/** Values as people write them into objects: durations, communities, blocks of addresses, names that are nearly right. */
+/**
+ * Values as people write them into objects: durations, communities, blocks of addresses, names that are nearly right.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

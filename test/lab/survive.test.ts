@@ -1,4 +1,6 @@
-/** `npm run bench -- survive` on a small stage: it counts, nothing is lost where nothing may be, and nothing is left. */
+/**
+ * `npm run bench -- survive` on a small stage: it counts, nothing is lost where nothing may be, and nothing is left.
+ */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** The log for any fields and any text: one line, nothing that a terminal obeys, no secret, and nothing else changed. */
+/**
+ * The log for any fields and any text: one line, nothing that a terminal obeys, no secret, and nothing else changed.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

@@ -1,4 +1,6 @@
-/** An error of the log costs lines, never the process. Each test runs the logger in a process whose stdout is broken. */
+/**
+ * An error of the log costs lines, never the process. Each test runs the logger in a process whose stdout is broken.
+ */
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

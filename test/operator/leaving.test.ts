@@ -1,4 +1,7 @@
-/** Services that are being deleted, for as long as a finalizer holds them: they may lose what they have, and get nothing. */
+/**
+ * Services that are being deleted, for as long as a finalizer holds them: they may lose what they have, and get
+ * nothing.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pool, poolKey, serviceKey, type ServiceParts, World } from './world.ts'

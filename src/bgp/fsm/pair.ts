@@ -125,11 +125,15 @@ export function keepsRoutes({ event, actions, agreement, isStopped }: SessionEnd
   return said === undefined || (agreement.notificationRestart && !isHardReset(said))
 }
 
-/** Ends by decision after which a peer is let in at once, in so many seconds; nobody clears sessions by hand so often. */
+/**
+ * Ends by decision after which a peer is let in at once, in so many seconds; nobody clears sessions by hand so often.
+ */
 const decisionsAtOnce = 15
 const decisionWindowSec = 60
 
-/** When the last of them were: a peer that comes up and says that it ends, again and again, has to wait like any other. */
+/**
+ * When the last of them were: a peer that comes up and says that it ends, again and again, has to wait like any other.
+ */
 export class DecisionBudget {
   #taken: number[] = []
 

@@ -15,7 +15,8 @@
 #include "events.h"
 #include "packet.h"
 
-/* Units of the coarse clock, which are 4 to 41 seconds by the kernel's HZ: three days or more, and four minutes or more. */
+/* Units of the coarse clock, which are 4 to 41 seconds by the kernel's HZ: three days or more, and four minutes or
+ * more. */
 #define CONNECTION_SILENCE 63000
 #define OPENING_SILENCE 62
 /* More than this is not in flight between two ends. */

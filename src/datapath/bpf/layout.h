@@ -308,7 +308,8 @@ struct counters {
 	__u64 bytes_forwarded;
 };
 
-/* Of a backend, whatever frontends it has. Another generation than the one of a packet: what it counted is another's. */
+/* Of a backend, whatever frontends it has. Another generation than the one of a packet: what it counted is
+ * another's. */
 struct backend_counters {
 	__u32 generation;
 	__u32 reserved;

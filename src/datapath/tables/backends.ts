@@ -144,7 +144,9 @@ export class BackendTable {
     return found.sort((a, b) => comparePlaces(a.place, b.place)).map(({ backend }) => backend)
   }
 
-  /** The reference of a backend for a frontend that will use it; what new flows need is written. Throws ERR_MAP_FULL. */
+  /**
+   * The reference of a backend for a frontend that will use it; what new flows need is written. Throws ERR_MAP_FULL.
+   */
   take(backend: Backend, protocol: Protocol, frontend: string, use: Use): BackendRef {
     const name = nameOf(backend, protocol)
     const held = this.#held.get(name) ?? this.#make(name, backend, protocol)

@@ -74,7 +74,9 @@ export class RangeTable {
     return this.#store.maxEntries
   }
 
-  /** A set of exactly these, which is to be given back; 0: everybody. Throws ERR_MAP_FULL and has changed nothing then. */
+  /**
+   * A set of exactly these, which is to be given back; 0: everybody. Throws ERR_MAP_FULL and has changed nothing then.
+   */
   take(wanted: readonly SourceRange[] | undefined): number {
     if (wanted === undefined) return 0
     const ranges = inOrder(wanted)

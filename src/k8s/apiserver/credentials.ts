@@ -200,7 +200,9 @@ class KubeCredentials implements Credentials {
     return tlsOf(await this.#options())
   }
 
-  /** A file that is being written, or that names another server now, is not taken: what was good before may still be. */
+  /**
+   * A file that is being written, or that names another server now, is not taken: what was good before may still be.
+   */
   renew(): void {
     this.#asked = undefined
     this.#plugin?.forget()

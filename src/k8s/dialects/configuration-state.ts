@@ -55,7 +55,9 @@ export function stateObject(namespace: string, component: Component): RawObject 
   }
 }
 
-/** A profile that is not there is no fault of the session without it, and in MetalLB's eyes one of the configuration. */
+/**
+ * A profile that is not there is no fault of the session without it, and in MetalLB's eyes one of the configuration.
+ */
 export function isStateError({ severity, code, field }: Problem): boolean {
   return severity === 'error' || (code === 'UnknownName' && field === 'spec.bfdProfile')
 }

@@ -136,7 +136,9 @@ function familiesOf({ peerAddress, dualStackAddressFamily }: BgpPeer['spec']): r
   return [peerAddress.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast']
 }
 
-/** What the annotations say goes before the fields, and of one key of several interfaces only that of the peer counts. */
+/**
+ * What the annotations say goes before the fields, and of one key of several interfaces only that of the peer counts.
+ */
 function keysOf(
   { spec, neighborKeys }: BgpPeer,
   node: NodeFacts,

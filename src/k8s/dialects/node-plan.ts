@@ -165,6 +165,8 @@ export interface NodeFacts {
   readonly network?: NodeNetwork
   /** Of the plan in force: a name that stands for nothing stands for what it did, so that a slip takes nothing away. */
   readonly meant?: Meanings
+  /** Objects of configuration that are there, and of which no version was ever understood: `Kind name`. */
+  readonly unread?: readonly string[]
 }
 
 export interface PlanOptions {
@@ -217,7 +219,10 @@ export function selectsNode(selectors: readonly LabelSelector[], { isStandIn, la
   return isStandIn || selectors.length === 0 || selectors.some((selector) => selectorMatches(selector, labels))
 }
 
-/** `<local AS>/<peer address>[:<port>]`, of a port that is not 179, with `%<interface>`, `@<VRF>` and `+<instance>` where it has them. */
+/**
+ * `<local AS>/<peer address>[:<port>]`, of a port that is not 179, with `%<interface>`, `@<VRF>` and `+<instance>`
+ * where it has them.
+ */
 export function planKey(
   {
     localAsn,

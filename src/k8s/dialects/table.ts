@@ -1,5 +1,6 @@
 /** The families of configuration that are understood, and what they ask of a node together. Pure. */
 import type { Problem } from '../../desired/model.ts'
+import { someOf } from '../../desired/some-of.ts'
 import { fault } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
@@ -14,6 +15,7 @@ import {
   type DialectAnswer,
   type KeyReports,
   type NodeFacts,
+  type NoPlan,
   type PlanNeighbor,
   type PlanOptions,
 } from './node-plan.ts'
@@ -50,7 +52,9 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
   const said: readonly Problem[] = [...answers.flatMap((answer) => answer.problems), ...problems]
   // A dialect of which there is nothing has no say where there is something of another.
   const configured = answers.filter(({ noPlan: { isConfigured } }) => isConfigured)
-  const reasons = (configured.length > 0 ? configured : answers).map((answer) => answer.noPlan)
+  const { unread = [] } = node
+  const speaking = configured.length > 0 ? configured : unread.length > 0 ? [] : answers
+  const reasons = [...notUnderstood(unread), ...speaking.map((answer) => answer.noPlan)]
   const noPlan = {
     message: reasons.map(({ message }) => message).join('; '),
     remedy: reasons.map(({ remedy }) => remedy).join(' Or: '),
@@ -67,6 +71,13 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     usesNetwork: plans.some(({ usesNetwork = false }) => usesNetwork),
   }
   return { plan, noPlan, problems: said }
+}
+
+/** Somebody wrote it, so that it is not true that there is none. */
+function notUnderstood(unread: readonly string[]): readonly NoPlan[] {
+  if (unread.length === 0) return []
+  const message = `${someOf(unread).join(', ')} ${unread.length === 1 ? 'is' : 'are'} not understood`
+  return [{ message, remedy: 'Correct it: `herald status` names the field.' }]
 }
 
 /** What the dialects say of their objects in conditions of their own: by kind and id. */

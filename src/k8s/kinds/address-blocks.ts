@@ -1,4 +1,6 @@
-/** Blocks of addresses as pools have them, `cidr` or `start` and `stop`: what is wrong with one, and its range. Pure. */
+/**
+ * Blocks of addresses as pools have them, `cidr` or `start` and `stop`: what is wrong with one, and its range. Pure.
+ */
 import {
   type Address,
   addressBytes,

@@ -32,14 +32,18 @@ import {
   type Narrowed,
   type Part,
 } from './narrow.ts'
-import { interfaceName } from './neighbor-annotation.ts'
+import { interfaceNameOrNone } from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
 import { optionalText } from './schemas.ts'
 
 const transport = z
   .strictObject({
     peerPort: numberOr(1, 65535, 179),
-    sourceInterface: z.string().regex(interfaceName, 'it is not the name of an interface').nullish(),
+    sourceInterface: z
+      .string()
+      .regex(interfaceNameOrNone, 'it is not the name of an interface')
+      .nullish()
+      .transform((name) => name || undefined),
     localPort: z.number().int().min(1).max(65535).nullish(),
   })
   .nullish()
@@ -150,7 +154,7 @@ export function settingsOf(written: WrittenSettings): PeerSettings {
   const holdTimeSec = times?.holdTimeSeconds ?? 90
   return {
     peerPort: carried?.peerPort ?? 179,
-    sourceInterface: carried?.sourceInterface ?? undefined,
+    sourceInterface: carried?.sourceInterface,
     connectRetrySec: times?.connectRetryTimeSeconds ?? 120,
     holdTimeSec,
     keepaliveSec: keepaliveOf(times?.keepAliveTimeSeconds, holdTimeSec),

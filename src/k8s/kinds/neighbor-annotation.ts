@@ -5,7 +5,7 @@
 import { parse, YAMLParseError } from 'yaml'
 import * as z from 'zod'
 import type { ImportPrefix } from '../../desired/model.ts'
-import { formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
+import { formatAddress, isUnicast, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
 import { isRecord, type RawObject } from '../source.ts'
 import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
@@ -33,10 +33,18 @@ function canonical(written: string): string | undefined {
 
 const address = text(canonical, 'an address')
 /** IPv4 addresses that routers write as ::ffff:192.0.2.1 may be next hops of IPv6 routes, as in RFC 4798 2. */
-const ipv6Address = text((written) => {
+function ipv6Text(written: string): string | undefined {
   const parsed = parseAddress(written)
   return typeof parsed === 'string' ? formatAddress(parsed) : undefined
-}, 'an IPv6 address')
+}
+
+/** What packets can be sent to: RFC 7606 7.3 takes a route with another one for withdrawn. */
+const unicast =
+  <T extends string>(read: (written: string) => T | undefined) =>
+  (written: string): T | undefined => {
+    const found = read(written)
+    return found !== undefined && isUnicast(parseAddress(found) ?? 0) ? found : undefined
+  }
 
 /** The same for both families, or each its own. */
 const perFamily = <T extends z.ZodType>(value: T) =>
@@ -45,13 +53,24 @@ const perFamily = <T extends z.ZodType>(value: T) =>
     z.strictObject({ ipv4: value, ipv6: value }).partial(),
   ])
 
+const hop = text(unicast(canonical), 'a unicast address')
+const ipv6Hop = text(unicast(ipv6Text), 'a unicast IPv6 address')
 const nextHop = z.union([
-  address.transform((hop) => (hop.includes(':') ? { ipv6: hop } : { ipv4: hop })),
-  z.strictObject({ ipv4: address, ipv6: ipv6Address }).partial(),
+  hop.transform((found) => (found.includes(':') ? { ipv6: found } : { ipv4: found })),
+  z.strictObject({ ipv4: hop, ipv6: ipv6Hop }).partial(),
 ])
+
+const importPrefix = z.string().transform((written, context) => {
+  const found = parseImportPrefix(written)
+  if (typeof found !== 'string') return found
+  context.addIssue(found)
+  return z.NEVER
+})
 
 const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
 export const interfaceName = /^[^\s/]{1,15}$/
+/** Of a field that the API server takes empty, which is "not set". */
+export const interfaceNameOrNone = /^[^\s/]{0,15}$/
 const u32 = number(0)
 const limit = number(1)
 const asn = number(1)
@@ -81,9 +100,7 @@ const keys = {
   ...attributeKeys,
   role: z.enum(['provider', 'rs', 'rs-client', 'customer', 'peer']),
   interface: z.string().regex(interfaceName, 'not the name of an interface'),
-  importPrefixes: z.array(
-    text(parseImportPrefix, 'a prefix such as 10.0.0.0/8, with ge and le as in 10.0.0.0/8 ge 16 le 24'),
-  ),
+  importPrefixes: z.array(importPrefix),
   enforceFirstAs: z.boolean(),
   rejectAsSets: z.boolean(),
   allowAsIn: number(0, 10),
@@ -255,16 +272,21 @@ export function misspeltKey(meant: string, { at, meanwhile }: Part): Fault {
   return fault('error', at, 'InvalidField', message, `Write ${meant}; ${meanwhile}.`)
 }
 
-/** `10.0.0.0/8 ge 16 le 24`, as FRR's prefix-list has it; undefined when it is none. */
-function parseImportPrefix(written: string): ImportPrefix | undefined {
+/** `10.0.0.0/8 ge 16 le 24`, as FRR's prefix-list has it; else what is wrong with it. */
+function parseImportPrefix(written: string): ImportPrefix | string {
   const [, network = '', ge, le] = /^(\S+)(?:\s+ge\s+(\d+))?(?:\s+le\s+(\d+))?$/.exec(written.trim()) ?? []
   const prefix = parsePrefix(network)
-  if (prefix === undefined || hasHostBits(network)) return undefined
+  if (prefix === undefined)
+    return `${written} is not a prefix such as 10.0.0.0/8, with ge and le as in 10.0.0.0/8 ge 16 le 24`
+  const whole = formatPrefix(prefix)
+  if (hasHostBits(network)) return `${network} has bits beyond its length: write ${whole}`
   const maximum = prefixFamily(prefix) === 'ipv4' ? 32 : 128
   const [from, to] = [ge === undefined ? prefixLength(prefix) : Number(ge), le === undefined ? maximum : Number(le)]
-  if (from < prefixLength(prefix) || to < from || to > maximum) return undefined
+  if (from < prefixLength(prefix)) return `${written}: ge ${from} is shorter than ${whole} itself`
+  if (to > maximum || from > maximum) return `${written}: no prefix of this family is longer than ${maximum}`
+  if (to < from) return `${written}: le ${to} is shorter than ${ge === undefined ? `${whole} itself` : `ge ${from}`}`
   return {
-    prefix: formatPrefix(prefix),
+    prefix: whole,
     ...(ge === undefined ? {} : { ge: Number(ge) }),
     ...(le === undefined ? {} : { le: Number(le) }),
   }

@@ -220,7 +220,7 @@ interface Found<K extends Key> {
 }
 
 function firstOf<K extends Key>(annotations: Metadata['annotations'], keys: readonly K[]): Found<K> | undefined {
-  const key = isEmpty(annotations) ? undefined : keys.find((each) => annotations[each]?.trim())
+  const key = isEmpty(annotations) ? undefined : keys.find((each) => /[^\s,]/.test(annotations[each] ?? ''))
   return key === undefined ? undefined : { key, text: annotations[key]?.trim() ?? '' }
 }
 

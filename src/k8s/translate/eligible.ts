@@ -49,6 +49,15 @@ function hasBackend({ backends, reach }: ServedPort): boolean {
   return backends.used.length > 0 || (reach.kind === 'cluster' && backends.remote > 0)
 }
 
+/** Of a Service without an address: whether one would have a backend. */
+function couldServe({ spec }: Service, endpoints: ServiceEndpoints, reach: Reach): boolean {
+  return spec.families.some((family) =>
+    spec.ports.some((port) =>
+      hasBackend({ address: '', port, backends: endpoints.backendsOf(family, port, reach), reach }),
+    ),
+  )
+}
+
 export function eligibleVerdict(
   service: Service,
   endpoints: ServiceEndpoints,
@@ -58,7 +67,7 @@ export function eligibleVerdict(
 ): Verdict {
   const reach = widestOf(ports) ?? reachOf(service.spec.externalTrafficPolicy, options, tunnels)
   const eligible = eligibleAddresses(ports)
-  if (eligible.size === 0) {
+  if (eligible.size === 0 && !(ports.length === 0 && couldServe(service, endpoints, reach))) {
     const addresses = [...new Set(ports.map(({ address }) => address))]
     const families = addresses.length > 0 ? [...new Set(addresses.map(familyOf))] : service.spec.families
     return refused(endpoints.obstacle(families, service.spec.ports, reach), families, service, options)

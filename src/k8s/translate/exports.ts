@@ -2,6 +2,7 @@
  * What the plan of this node comes to: neighbors, PodCIDR routes, and for each Service which neighbors hear it with
  * which attributes. Pure.
  */
+import { isForwardable, parseAddress } from '../../ip/address.ts'
 import type { LabelSelector } from '../../desired/label-selector.ts'
 import { selectorMatches } from '../../desired/label-selector.ts'
 import type {
@@ -218,21 +219,28 @@ function foreignAddresses(
   own: NeighborOverrides,
   node: NodeView,
 ): Fault[] {
-  if (node.isStandIn || node.addresses.length === 0) return []
+  const isUnknown = node.isStandIn || node.addresses.length === 0
   const said: readonly (readonly [string, string, string | undefined])[] = [
     ['nextHop', 'next hop', own.nextHop?.ipv4],
     ['nextHop', 'next hop', own.nextHop?.ipv6],
     ['sourceAddress', 'source address', own.sourceAddress],
   ]
   return said.flatMap(([key, what, address]) => {
-    if (address === undefined || ownKeys.has(key) || node.isOwn(address)) return []
+    if (address === undefined) return []
+    const annotation = ['metadata', 'annotations', neighborsAnnotation]
+    const path = key === 'sourceAddress' ? (sourcePath ?? annotation) : annotation
+    if (key === 'sourceAddress' && !isSourceFor(peerAddress, address)) {
+      const [other, own] = peerAddress.includes(':') ? ['IPv4', 'IPv6'] : ['IPv6', 'IPv4']
+      const neighbor = `neighbor ${peerAddress} is ${own}`
+      const message = `the ${what} ${address} is ${other}, and ${neighbor}: it has no effect there`
+      return [fault('warning', path, 'InvalidAddress', message, `Write an ${own} address of the node.`)]
+    }
+    if (isUnknown || ownKeys.has(key) || node.isOwn(address)) return []
     const message = `the ${what} ${address} of neighbor ${peerAddress} is no address of node ${node.name}`
     const remedy =
       `If each node is to have its own, write herald.dev/neighbors: '{"${peerAddress}": {${key}: ...}}' into ` +
       `its Node, ` +
       'which goes before the policy.'
-    const annotation = ['metadata', 'annotations', neighborsAnnotation]
-    const path = key === 'sourceAddress' ? (sourcePath ?? annotation) : annotation
     return [fault('warning', path, 'NotOwnAddress', message, remedy)]
   })
 }
@@ -375,7 +383,7 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
       ? {}
       : { gracefulRestart: { ...gracefulRestart, notification: notification ?? false } }),
     ...(ttlSecurity === undefined ? {} : { ttlSecurityHops: ttlSecurity }),
-    ...(sourceAddress === undefined ? {} : { sourceAddress }),
+    ...(isSourceFor(peerAddress, sourceAddress) ? { sourceAddress } : {}),
     ...(tcpUserTimeout === undefined ? {} : { tcpUserTimeoutSec: tcpUserTimeout }),
     ...(delayOpen === undefined ? {} : { delayOpenSec: delayOpen }),
     ...(nextHop === undefined ? {} : { nextHops: nextHopsOf(nextHop) }),
@@ -383,9 +391,16 @@ function neighborOf({ planned, node, overrides, password }: NeighborInput): Neig
   }
 }
 
-/** The InternalIPs, the first one of each family. */
+/** A session leaves from an address of its own family. */
+function isSourceFor(peerAddress: string, source: string | undefined): source is string {
+  return source !== undefined && source.includes(':') === peerAddress.includes(':')
+}
+
+/** The InternalIPs that others can send to, the first one of each family. */
 function nodeAddressesOf({ addresses }: NodeView): Pick<Neighbor, 'nodeAddresses'> {
-  const internal = addresses.filter(({ type }) => type === 'InternalIP').map(({ address }) => address)
+  const internal = addresses.flatMap(({ type, address }) =>
+    type === 'InternalIP' && isForwardable(parseAddress(address) ?? 0) ? address : [],
+  )
   const [ipv4, ipv6] = [false, true].map((isIpv6) => internal.find((address) => address.includes(':') === isIpv6))
   if (ipv4 === undefined && ipv6 === undefined) return {}
   return { nodeAddresses: nextHopsOf({ ipv4, ipv6 }) }

@@ -43,6 +43,7 @@ export class NodeTranslation {
   #secrets: ReadonlySet<string> = new Set()
   #needed: ReadonlySet<string> = new Set()
   #meant: NodePlan['meant'] = new Map()
+  #unread: readonly string[] = []
   readonly #network: KnownNetwork
   usesNetwork = false
 
@@ -82,6 +83,7 @@ export class NodeTranslation {
       isStandIn,
       network: this.#network.seen,
       meant: this.#meant ?? new Map(),
+      unread: this.#unread,
     }
     let answer = planNode(objects, facts, { secretsNamespace })
     this.usesNetwork = answer.plan?.usesNetwork === true
@@ -93,8 +95,12 @@ export class NodeTranslation {
     return answer
   }
 
-  /** `isNodeBroken`: there is a Node, and something is wrong with its last version. */
-  translate(objects: StoredObjects, isNodeBroken = false): NodeAnswer {
+  /**
+   * `isNodeBroken`: there is a Node, and something is wrong with its last version. `unread`: configuration of which no
+   * version was ever understood.
+   */
+  translate(objects: StoredObjects, isNodeBroken = false, unread: readonly string[] = []): NodeAnswer {
+    this.#unread = unread
     const { nodeName, isStandIn = false } = this.#options
     const stored = objects.Node.get(nodeName)
     const node = stored?.value

@@ -40,6 +40,12 @@ export function poolsOf(
   return { pools, problems }
 }
 
+/** Of which no version was ever understood: it gives nothing, and is named where a pool is looked for. */
+export function unreadPool(kind: string, name: string): Pool {
+  const nothing = { labels: {}, ranges: [], selectors: [], autoAssign: true, priority: 0 }
+  return { kind, name: name.slice(name.indexOf('/') + 1), ...nothing, closed: 'not understood' }
+}
+
 interface OpenRange extends Interval {
   readonly pool: Pool
   /** Lower is older. */

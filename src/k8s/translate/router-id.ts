@@ -19,10 +19,18 @@ export function routerIdOf(nodeName: string, node: Node | undefined, asn: number
   })
   if (internal !== undefined) return { routerId: internal.address, faults: [] }
   const routerId = derivedRouterId(nodeName)
-  const message = `node ${nodeName} has no IPv4 InternalIP: router ID ${routerId} is derived from its name`
+  const message = `node ${nodeName} has ${whyNone(node)}: router ID ${routerId} is derived from its name`
   const remedy =
     `Give the Node an InternalIP, or write the annotation ${routerAnnotation}${asn}: ` + 'router-id=192.0.2.1.'
   return { routerId, faults: [fault('warning', ['status', 'addresses'], 'DerivedRouterId', message, remedy)] }
+}
+
+function whyNone(node: Node | undefined): string {
+  const written = (node?.addresses ?? []).filter(
+    ({ type, address }) => type === 'InternalIP' && parseIpv4(address) !== undefined,
+  )
+  if (written.length === 0) return 'no IPv4 InternalIP'
+  return `no unicast address as IPv4 InternalIP (${written.map(({ address }) => address).join(', ')})`
 }
 
 /**

@@ -81,6 +81,18 @@ export class ObjectStore {
     return [...this.#problems.values()].flat()
   }
 
+  /** Objects of these kinds that are there, and of which no version was ever understood. */
+  unread(of: ReadonlySet<ServedKind>): readonly Change[] {
+    const found = new Map<string, Change>()
+    for (const [key, problems] of this.#problems) {
+      const kind = problems.find(({ severity }) => severity === 'error')?.object.kind ?? ''
+      const id = key.slice(key.lastIndexOf(' ') + 1)
+      if (!isKind(kind) || !of.has(kind) || this.#tables[kind].has(id)) continue
+      found.set(`${kind} ${id}`, { kind, id })
+    }
+    return [...found.values()]
+  }
+
   #delete<K extends ServedKind>(kind: K, id: string): Change | undefined {
     const table: Map<string, Stored<K>> = this.#tables[kind]
     const stored = table.get(id)
@@ -123,6 +135,8 @@ export class ObjectStore {
     else this.#problems.set(id, problems)
   }
 }
+
+const isKind = (name: string): name is ServedKind => Object.hasOwn(kinds, name)
 
 /** One object in whatever version it is written. */
 function problemKey(apiVersion: string, kind: string, id: string): string {

@@ -10,7 +10,7 @@
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
 import { parseAddress } from '../../ip/address.ts'
-import { poolsOf } from './pools.ts'
+import { poolsOf, unreadPool } from './pools.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
@@ -21,7 +21,7 @@ import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
-import { planKinds } from '../dialects/table.ts'
+import { configurationKinds, planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
@@ -87,6 +87,8 @@ class NodeTranslator implements Translator {
   #isSynced = false
   #answer: NodeAnswer | undefined
   #pools: readonly Pool[] | undefined
+  /** Configuration of which no version was ever understood. */
+  #unread: readonly Change[] = []
   #poolProblems: readonly Problem[] = []
   #recordWarning: BookWarning | undefined
   #problemsVersion = 0
@@ -170,6 +172,7 @@ class NodeTranslator implements Translator {
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
     if (!this.hasMore && this.#node.hasNetworkMoved()) this.#isNodeDirty = true
+    if (this.#store.problemsVersion !== this.#problemsVersion) this.#lookAtUnread()
     const isNodeDirty = this.#isNodeDirty
     const node = isNodeDirty ? this.#translateNode() : {}
     const haveMoved = this.#haveAddressesMoved()
@@ -278,8 +281,19 @@ class NodeTranslator implements Translator {
     return this.#emitted.get(id)?.verdicts.some(({ code }) => code === 'NotSelected') === true
   }
 
+  /** What was never understood is no part of the store, and what is said of it is. */
+  #lookAtUnread(): void {
+    const unread = this.#store.unread(configurationKinds)
+    if (sameValue(unread, this.#unread)) return
+    this.#unread = unread
+    this.#isNodeDirty = true
+    this.#arePoolsDirty = true
+  }
+
   #translatePools(): void {
-    const { pools, problems } = poolsOf(planPools(this.#store.objects), this.#addresses.reserved)
+    const { pools: planned, problems } = poolsOf(planPools(this.#store.objects), this.#addresses.reserved)
+    const unread = this.#unread.filter(({ kind }) => poolKinds.has(kind))
+    const pools = [...planned, ...unread.map(({ kind, id }) => unreadPool(kind, id))]
     this.#poolProblems = problems
     this.#arePoolsDirty = false
     // A namespace with labels that no pool looks at is nothing to the Services.
@@ -325,7 +339,9 @@ class NodeTranslator implements Translator {
   /** The parts of a delta that are about the node itself, where they changed. */
   #translateNode(): Pick<DesiredDelta, 'speaker' | 'podCidrs'> {
     const before = this.#answer
-    const answer = this.#node.translate(this.#store.objects, this.#store.hasProblems('Node', this.#options.nodeName))
+    const isNodeBroken = this.#store.hasProblems('Node', this.#options.nodeName)
+    const unread = this.#unread.flatMap(({ kind, id }) => (planKinds.has(kind) ? `${kind} ${id}` : []))
+    const answer = this.#node.translate(this.#store.objects, isNodeBroken, unread)
     this.#answer = answer
     this.#isNodeDirty = false
     this.#isReservedDirty = true

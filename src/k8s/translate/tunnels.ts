@@ -89,7 +89,9 @@ export class Tunnels {
     return this.#differing(ways, unknown)
   }
 
-  /** What somebody wrote for this node, and no interface has: the others would send packets to nobody, or somebody else. */
+  /**
+   * What somebody wrote for this node, and no interface has: the others would send packets to nobody, or somebody else.
+   */
   #strangers({ objects, local }: TunnelSurroundings, own: readonly string[]): readonly Problem[] {
     const stored = objects.Node.get(this.#nodeName)
     if (stored?.value.tunnelAddresses === undefined || local.length === 0) return []

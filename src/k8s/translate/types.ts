@@ -71,7 +71,9 @@ export interface Translator {
   readonly usesNetwork: boolean
   /** `namespace/name` of the pod that is an endpoint of a Service, as its slices name it. */
   podOf(service: string, address: string): string | undefined
-  /** The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed. */
+  /**
+   * The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed.
+   */
   readonly secrets: ReadonlySet<string>
   /** Gives back what a settle that is under way holds: the lock of the record. No flush follows. */
   stop(): void

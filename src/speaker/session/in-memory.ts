@@ -84,7 +84,9 @@ export class InMemoryNetwork {
     return true
   }
 
-  /** Lets so many seconds pass in which nobody runs (SIGSTOP, a suspended machine): what falls due meanwhile is late. */
+  /**
+   * Lets so many seconds pass in which nobody runs (SIGSTOP, a suspended machine): what falls due meanwhile is late.
+   */
   standStill(sec: number): void {
     this.#nowMs += sec * 1000
   }

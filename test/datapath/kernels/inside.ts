@@ -50,7 +50,9 @@ test('any | both | loaded past netfilter', (t: TestContext) => {
   }
 })
 
-/** What another node handed on, of each family in each: before Linux 6.3 the kernel has no flags for the unlike ones. */
+/**
+ * What another node handed on, of each family in each: before Linux 6.3 the kernel has no flags for the unlike ones.
+ */
 function takesOff(datapath: KernelDatapath): void {
   const [v4, v6] = [familyOf(''), familyOf('?ipv6')]
   datapath.setNodes({ own: [v4.nodeAt(2), v6.nodeAt(2)], others: [v4.nodeAt(1), v6.nodeAt(1)] })

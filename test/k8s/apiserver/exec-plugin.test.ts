@@ -1,4 +1,6 @@
-/** Plugins of kubeconfigs: run as kubectl runs them, and whatever they do, nobody waits for ever and nothing is left. */
+/**
+ * Plugins of kubeconfigs: run as kubectl runs them, and whatever they do, nobody waits for ever and nothing is left.
+ */
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
