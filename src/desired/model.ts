@@ -49,7 +49,9 @@ export interface BfdSettings {
   readonly detectMultiplier: number
   /** Says nothing before the other side has. */
   readonly isPassive: boolean
-  /** RFC 5883 5: packets with fewer hops left do not count, over several hops; absent: as the session's own TTL has it. */
+  /**
+   * RFC 5883 5: packets with fewer hops left do not count, over several hops; absent: as the session's own TTL has it.
+   */
   readonly minimumTtl?: number
   /** Over several hops (RFC 5883) or on the link (RFC 5881); absent: as the session is. */
   readonly isMultihop?: boolean
