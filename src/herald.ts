@@ -6,24 +6,41 @@
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
-import { giveMemoryBack } from './sys/heap.ts'
+import { collectAllGarbage, giveMemoryBack, watchCollections } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
 const settledMs = 10_000
+/** The engine collects it by itself, in small steps and twice, when little happens; that is seen from here on. */
+const watchedMs = 5_000
 /** A start that takes longer leaves its garbage later: the loop has to be idle for most of so long. */
 const lookMs = 1_000
 const idleShare = 0.5
+/** Idle looks without a collection after one: it was the last. And all that are waited for one. */
+const [quietLooks, mostLooks] = [2, 20]
 
 function giveMemoryBackWhenIdle(): void {
-  const before = performance.eventLoopUtilization()
-  setTimeout(() => {
-    if (performance.eventLoopUtilization(before).utilization < idleShare) giveMemoryBack()
-    else giveMemoryBackWhenIdle()
-  }, lookMs).unref()
+  const collections = watchCollections()
+  let [seen, counted, quiet, left] = [0, 0, 0, mostLooks]
+  const look = (afterMs: number): void => {
+    const before = performance.eventLoopUtilization()
+    setTimeout(() => {
+      const isIdle = performance.eventLoopUtilization(before).utilization < idleShare
+      // What was collected before others made garbage is not all.
+      if (!isIdle) counted = collections.count
+      quiet = isIdle && collections.count === seen ? quiet + 1 : 0
+      seen = collections.count
+      const isCollected = seen > counted && quiet >= quietLooks
+      if (!isIdle || (!isCollected && --left > 0)) return look(lookMs)
+      if (!isCollected) collectAllGarbage()
+      collections.end()
+      void giveMemoryBack()
+    }, afterMs).unref()
+  }
+  look(settledMs - watchedMs)
 }
 
 async function run(): Promise<number> {
-  setTimeout(giveMemoryBackWhenIdle, settledMs - lookMs).unref()
+  setTimeout(giveMemoryBackWhenIdle, watchedMs).unref()
   try {
     const { what, options } = takeOptions(process.env)
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)

@@ -1,5 +1,6 @@
-/** The memory of a burst, given back. The engine's part needs `--expose-gc`, and is left out without it. */
-import { readFileSync } from 'node:fs'
+/** The memory of a burst, given back. To collect needs `--expose-gc`, and is left out without it. */
+import { readFile } from 'node:fs/promises'
+import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { libc } from './libc.ts'
 
 const madvise = libc.func('int madvise(uintptr_t address, size_t length, int advice)')
@@ -8,37 +9,68 @@ const dontNeed = 4
 
 const mallocTrim = libc.func('int malloc_trim(size_t pad)')
 
-/** Collects what is garbage now, and keeps what was compiled. Some milliseconds. */
+/** Collects what is garbage now, and keeps what was compiled. Some milliseconds, more of a large heap. */
 export function collectGarbage(): void {
   collect('regular')
 }
 
-/**
- * Collects all garbage and gives the pages of every thread back, of the engine and of malloc(3), which both keep for
- * later. Drops compiled code with it and takes tens of milliseconds: for a thread and a moment in which nobody waits.
- */
-export function giveMemoryBack(): void {
+/** All garbage, and what was compiled, whose pages the engine then keeps no longer. Tens of milliseconds. */
+export function collectAllGarbage(): void {
   collect('last-resort')
-  mallocTrim(0)
-  unmapPrograms()
+}
+
+function collect(flavor: 'regular' | 'last-resort'): void {
+  void globalThis.gc?.({ type: 'major', execution: 'sync', flavor })
+}
+
+export interface Collections {
+  /** How often all garbage of this thread was collected since this is watched. */
+  readonly count: number
+  end(): void
+}
+
+/** Counts what the engine collects by itself, which it does in small steps when little happens. */
+export function watchCollections(): Collections {
+  let count = 0
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (kindOf(entry) === constants.NODE_PERFORMANCE_GC_MAJOR) count++
+  })
+  observer.observe({ entryTypes: ['gc'] })
+  return {
+    get count() {
+      return count
+    },
+    end: () => observer.disconnect(),
+  }
+}
+
+const kindOf = (entry: object): unknown => Reflect.get(Object(Reflect.get(entry, 'detail')), 'kind')
+
+/**
+ * Gives the pages of garbage that was collected back, those that malloc(3) keeps for later, and those of program files.
+ * The system works on that in other threads.
+ */
+export async function giveMemoryBack(): Promise<void> {
+  await asynchronously(mallocTrim, 0)
+  await unmapPrograms()
 }
 
 /**
  * Lets go of the pages of program files that the start has touched; what is needed comes back from the page cache.
  * Only where nothing was written into them (`Anonymous`): that would be lost.
  */
-function unmapPrograms(): void {
-  for (const { start, end } of unwritten(readMappings())) madvise(start, Number(end - start), dontNeed)
+async function unmapPrograms(): Promise<void> {
+  for (const { start, end } of unwritten(await readMappings()))
+    await asynchronously(madvise, start, Number(end - start), dontNeed)
 }
 
-function readMappings(): string {
-  try {
-    return readFileSync('/proc/self/smaps', 'utf8')
-  } catch {
-    // Not every kernel has it.
-    return ''
-  }
+/** In another thread, where the call takes its time. */
+function asynchronously(call: ReturnType<typeof libc.func>, ...words: readonly (number | bigint)[]): Promise<void> {
+  return new Promise((resolve) => call.async(...words, () => resolve()))
 }
+
+/** Empty where the kernel does not have it. */
+const readMappings = (): Promise<string> => readFile('/proc/self/smaps', 'utf8').catch(() => '')
 
 interface Mapping {
   readonly start: bigint
@@ -53,8 +85,4 @@ export function* unwritten(smaps: string): Generator<Mapping> {
     if (start !== undefined && end !== undefined && /^Anonymous:\s+0 kB$/m.test(mapping))
       yield { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) }
   }
-}
-
-function collect(flavor: 'regular' | 'last-resort'): void {
-  void globalThis.gc?.({ type: 'major', execution: 'sync', flavor })
 }

@@ -5,29 +5,52 @@ import { fileURLToPath } from 'node:url'
 import { unwritten } from '../../src/sys/heap.ts'
 
 const heap = JSON.stringify(fileURLToPath(new URL('../../src/sys/heap.ts', import.meta.url)))
-/** MiB that are resident after 40 000 objects were dropped and `call` was made. */
-const residentAfter = (call: string, ...flags: readonly string[]): number =>
+const run = (script: string, ...flags: readonly string[]): string =>
+  execFileSync(process.execPath, [...flags, '--input-type=module', '--eval', script], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+/** MiB that are resident after 40 000 objects were dropped, collected and given back. */
+const residentAfter = (...flags: readonly string[]): number =>
   Number(
-    execFileSync(
-      process.execPath,
-      [
-        ...flags,
-        '--input-type=module',
-        '--eval',
-        `const { ${call.slice(0, -2)} } = await import(${heap})
-        let all = Array.from({ length: 40_000 }, (_, i) => ({ name: 'object ' + i, list: new Array(100).fill(i) }))
-        all = undefined
-        ${call}
-        process.stdout.write(String(process.memoryUsage.rss() / 2 ** 20))`,
-      ],
-      { encoding: 'utf8' },
+    run(
+      `const { collectAllGarbage, giveMemoryBack } = await import(${heap})
+      let all = Array.from({ length: 40_000 }, (_, i) => ({ name: 'object ' + i, list: new Array(100).fill(i) }))
+      all = undefined
+      collectAllGarbage()
+      await giveMemoryBack()
+      process.stdout.write(String(process.memoryUsage.rss() / 2 ** 20))`,
+      ...flags,
     ),
   )
 
 test('memory of a burst is given back, and only where the engine was told to let us', () => {
-  const kept = residentAfter('giveMemoryBack()')
-  const given = residentAfter('giveMemoryBack()', '--expose-gc')
+  const kept = residentAfter()
+  const given = residentAfter('--expose-gc')
   assert.ok(kept - given > 15, `${kept} MiB without, ${given} MiB with --expose-gc`)
+})
+
+test('collections of all garbage are counted while they are watched, and not those of young objects', () => {
+  const script = `const { collectGarbage, watchCollections } = await import(${heap})
+    const turns = async (isOver) => {
+      for (let left = 10_000; left > 0 && !isOver(); left--) await new Promise(setImmediate)
+    }
+    const collections = watchCollections()
+    for (let i = 0; i < 3; i++) gc({ type: 'minor', execution: 'sync' })
+    let left = 20
+    await turns(() => --left === 0)
+    const young = collections.count
+    collectGarbage()
+    await turns(() => collections.count === 1)
+    collectGarbage()
+    await turns(() => collections.count === 2)
+    const all = collections.count
+    collections.end()
+    collectGarbage()
+    left = 20
+    await turns(() => --left === 0)
+    process.stdout.write(JSON.stringify({ young, all, after: collections.count }))`
+  assert.deepEqual(JSON.parse(run(script, '--expose-gc')), { young: 0, all: 2, after: 2 })
 })
 
 test('program pages that only the start needed are let go, and the program runs on', () => {
@@ -35,11 +58,10 @@ test('program pages that only the start needed are let go, and the program runs 
     const { giveMemoryBack } = await import(${heap})
     const mapped = () => Number(/RssFile:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024
     const before = mapped()
-    giveMemoryBack()
+    await giveMemoryBack()
     await import('node:http')
     process.stdout.write(JSON.stringify({ before, after: mapped() }))`
-  const output = execFileSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8' })
-  const { before, after } = JSON.parse(output)
+  const { before, after } = JSON.parse(run(script))
   assert.ok(before - after > 10, `${before} MiB of files before, ${after} MiB after`)
 })
 
