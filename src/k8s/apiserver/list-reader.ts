@@ -6,6 +6,7 @@
  * Nothing that is older than what was seen before is taken: a server that is behind counts as one that failed.
  */
 import type { Clock } from '../../clock/clock.ts'
+import type { Turn } from '../../clock/turn.ts'
 import { isOlder, metadataOf } from './delivered.ts'
 import { ItemSplitter } from './json-stream.ts'
 import { Pages } from './pages.ts'
@@ -45,10 +46,27 @@ export interface List {
 /** Takes an item; answers what it is known by, undefined when it is no object. `isCurrent`: it is not older. */
 export type Found = (item: unknown, apiVersion: string, isCurrent: boolean) => string | undefined
 
+/** A page that was asked for and is not read yet. */
+interface Asked {
+  /** Where it goes on; empty: the first one. */
+  readonly from: string
+  readonly over: AbortController
+  readonly answer: Promise<Answer>
+}
+
+export interface ListReaderParts {
+  readonly resource: Resource
+  readonly transport: Transport
+  readonly clock: Clock
+  /** Shared by all that are read. */
+  readonly turn: Turn
+}
+
 export class ListReader {
   readonly #resource: Resource
   readonly #transport: Transport
   readonly #clock: Clock
+  readonly #turn: Turn
   readonly #signal: AbortSignal
   /** Of the place that answered last. */
   #place = 0
@@ -57,10 +75,11 @@ export class ListReader {
   /** Without pages: the server forgot where the next one begins. */
   #isInOnePiece = false
 
-  constructor(resource: Resource, transport: Transport, clock: Clock, signal: AbortSignal) {
+  constructor({ resource, transport, clock, turn }: ListReaderParts, signal: AbortSignal) {
     this.#resource = resource
     this.#transport = transport
     this.#clock = clock
+    this.#turn = turn
     this.#signal = signal
   }
 
@@ -79,9 +98,8 @@ export class ListReader {
   async read(found: Found): Promise<List> {
     const list: List = { seen: new Set(), broken: 0, resourceVersion: '' }
     const pages = new Pages()
-    let next = ''
-    do next = await this.#page(next, list, pages, found)
-    while (next !== '')
+    let next: Asked | undefined = this.#ask('')
+    while (next !== undefined) next = await this.#page(next, list, pages, found)
     this.#isInOnePiece = false
     return list
   }
@@ -93,8 +111,10 @@ export class ListReader {
   async check(): Promise<void> {
     const query = new URLSearchParams({ limit: '1', resourceVersionMatch: 'NotOlderThan' })
     query.set('resourceVersion', this.newest ?? '')
+    const over = new AbortController()
+    const answer = this.get(query, AbortSignal.any([this.#signal, over.signal]))
     const splitter = new ItemSplitter()
-    await this.#read(query, (chunk) => splitter.push(chunk, () => undefined))
+    await this.#read({ from: '', over, answer }, (chunk) => splitter.push(chunk, () => undefined))
     this.#refuseOlder(splitter.end())
   }
 
@@ -107,20 +127,31 @@ export class ListReader {
     throw new Rejected(answer.status, await reasonOf(kind, answer), answer.retryAfterSec)
   }
 
-  /** Answers where the next page goes on; empty: that was the last. */
-  async #page(from: string, list: List, pages: Pages, found: Found): Promise<string> {
+  #ask(from: string): Asked {
     const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(pageItems) })
     if (from !== '') query.set('continue', from)
     else if (this.newest !== undefined) {
       query.set('resourceVersion', this.newest)
       query.set('resourceVersionMatch', 'NotOlderThan')
     }
+    const over = new AbortController()
+    const answer = this.get(query, AbortSignal.any([this.#signal, over.signal]))
+    // What is wrong with it is told when it is read.
+    answer.catch(() => undefined)
+    return { from, over, answer }
+  }
+
+  /** Answers the page after it, which was asked for when this one named it: the server makes it meanwhile. */
+  async #page(asked: Asked, list: List, pages: Pages, found: Found): Promise<Asked | undefined> {
     const { apiVersion } = this
     const splitter = new ItemSplitter()
     let isCurrent = false
+    let ahead: Asked | undefined
     const opened = (before: unknown): void => {
       this.#refuseOlder(before)
-      isCurrent = this.newest !== undefined && typeof metadataOf(before)['resourceVersion'] === 'string'
+      const { resourceVersion, continue: next } = metadataOf(before)
+      isCurrent = this.newest !== undefined && typeof resourceVersion === 'string'
+      if (typeof next === 'string' && next !== '' && next !== asked.from) ahead = this.#ask(next)
     }
     let items = 0
     const item = (object: unknown): void => {
@@ -130,19 +161,23 @@ export class ListReader {
       else list.seen.add(id)
     }
     try {
-      await this.#read(query, (chunk) => splitter.push(chunk, item, opened))
+      await this.#read(asked, (chunk) => splitter.push(chunk, item, opened))
+      const around = splitter.end()
+      const { resourceVersion, continue: token } = metadataOf(around)
+      if (typeof resourceVersion !== 'string' || resourceVersion === '' || !isRecord(around) || !('items' in around))
+        throw new Rejected(0, 'the answer is no list: this is no Kubernetes API server', undefined)
+      this.#refuseOlder(around)
+      list.resourceVersion = resourceVersion
+      const next = pages.next(token, items)
+      if (ahead?.from === next) return ahead
+      ahead?.over.abort()
+      return next === '' ? undefined : this.#ask(next)
     } catch (error) {
+      ahead?.over.abort()
       // An expired continue token: what would begin with another page now may end the same way.
-      if (from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true
+      if (asked.from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true
       throw error
     }
-    const around = splitter.end()
-    const { resourceVersion, continue: next } = metadataOf(around)
-    if (typeof resourceVersion !== 'string' || resourceVersion === '' || !isRecord(around) || !('items' in around))
-      throw new Rejected(0, 'the answer is no list: this is no Kubernetes API server', undefined)
-    this.#refuseOlder(around)
-    list.resourceVersion = resourceVersion
-    return pages.next(next, items)
   }
 
   /** A server that does not know "not older than", and is. */
@@ -153,11 +188,13 @@ export class ListReader {
   }
 
   /** Reads one answer to its end, within bounds of time. */
-  async #read(query: URLSearchParams, take: (chunk: Uint8Array) => void): Promise<void> {
+  async #read({ answer, over }: Asked, take: (chunk: Uint8Array) => void): Promise<void> {
     const patience = new Patience(this.#clock, this.#signal, pagePatience)
+    patience.signal.addEventListener('abort', () => over.abort())
     try {
-      for await (const chunk of (await this.get(query, patience.signal)).body) {
+      for await (const chunk of (await answer).body) {
         patience.goesOn()
+        while (!this.#turn.hasTime()) await this.#turn.next
         take(chunk)
       }
     } catch (error) {

@@ -7,14 +7,13 @@
  *
  * Nothing that fails takes anything away: what was delivered stays in force until the server says otherwise.
  */
-import type { Clock, Wait } from '../../clock/clock.ts'
+import type { Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
 import { isRecord, type KindState } from '../source.ts'
 import { Delivered, type DeliveredEvents, isOlder, metadataOf } from './delivered.ts'
 import { LineSplitter, StreamFault } from './json-stream.ts'
-import { behindText, type List, ListReader, type Resource } from './list-reader.ts'
+import { behindText, type List, ListReader, type ListReaderParts, type Resource } from './list-reader.ts'
 import { Rejected } from './rejected.ts'
-import type { Transport } from './transport.ts'
 
 export interface ReflectorEvents extends DeliveredEvents {
   relistBegins(): void
@@ -24,10 +23,7 @@ export interface ReflectorEvents extends DeliveredEvents {
   stateChanged(): void
 }
 
-export interface ReflectorParts {
-  readonly resource: Resource
-  readonly transport: Transport
-  readonly clock: Clock
+export interface ReflectorParts extends ListReaderParts {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly events: ReflectorEvents
@@ -100,9 +96,8 @@ export class Reflector {
 
   constructor(parts: ReflectorParts) {
     this.#parts = parts
-    const { resource, transport, clock } = parts
-    this.#delivered = new Delivered(resource.kind, parts.events)
-    this.#reader = new ListReader(resource, transport, clock, this.#abort.signal)
+    this.#delivered = new Delivered(parts.resource.kind, parts.events)
+    this.#reader = new ListReader(parts, this.#abort.signal)
   }
 
   get state(): KindState {
@@ -291,7 +286,7 @@ export class Reflector {
   async #watch(): Promise<void> {
     if (this.#isToBeChecked) await this.#check()
     this.#isToBeChecked = true
-    const { clock, events, random } = this.#parts
+    const { clock, events, random, turn } = this.#parts
     const seconds = Math.round(watchLeastSec + random() * watchSpreadSec)
     const query = new URLSearchParams({
       watch: '1',
@@ -311,6 +306,7 @@ export class Reflector {
       this.#setState(this.#state.isSynced, undefined)
       const lines = new LineSplitter()
       for await (const chunk of answer.body) {
+        while (!turn.hasTime()) await turn.next
         lines.push(chunk, (line) => this.#event(line))
         hasNews = true
         this.#failures.watch = this.#refusals = 0

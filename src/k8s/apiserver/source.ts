@@ -9,6 +9,7 @@
  * would mean something else without such a kind, and come later, wait until it was read.
  */
 import type { Clock, Wait } from '../../clock/clock.ts'
+import { Turn } from '../../clock/turn.ts'
 import type { Problem } from '../../desired/model.ts'
 import { messageOf } from '../../errors.ts'
 import { kinds, neededBeside, ofOneNode, type ServedKind } from '../kinds/table.ts'
@@ -41,6 +42,8 @@ export interface ApiServerOptions {
   readonly mayLackKinds?: boolean
 }
 
+/** What all kinds together are read for in one turn of the loop, and one read more. */
+const readingMs = 3
 /** A role is often given in the same moment; what is refused for so long will be. */
 const refusedMs = 30_000
 
@@ -50,6 +53,7 @@ export function apiServerSource(options: ApiServerOptions): ObjectSource {
 
 class ApiServerSource implements ObjectSource {
   readonly #options: ApiServerOptions
+  readonly #turn: Turn
   readonly #ofKind: ReadonlyMap<string, Reflector>
   /** By `namespace/name`. */
   readonly #ofSecret = new Map<string, Reflector>()
@@ -68,6 +72,7 @@ class ApiServerSource implements ObjectSource {
 
   constructor(options: ApiServerOptions) {
     this.#options = options
+    this.#turn = new Turn(options.clock, readingMs)
     this.#ofKind = new Map(resourcesOf(options).map((resource) => [resource.kind, this.#reflector(resource)]))
   }
 
@@ -122,6 +127,7 @@ class ApiServerSource implements ObjectSource {
       resource,
       transport,
       clock,
+      turn: this.#turn,
       random,
       events: {
         upsert: (key, object, version) => this.#arrived({ key, object, version }),

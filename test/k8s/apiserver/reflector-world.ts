@@ -1,6 +1,7 @@
 /** One kind of a misbehaving server, a reflector of it, and what a reader of its events believes to be there. */
 import type { Clock } from '../../../src/clock/clock.ts'
 import { systemClock } from '../../../src/clock/system-clock.ts'
+import { Turn } from '../../../src/clock/turn.ts'
 import { Reflector } from '../../../src/k8s/apiserver/reflector.ts'
 import { connectTransport, type Transport } from '../../../src/k8s/apiserver/transport.ts'
 import { waitFor } from '../../wait.ts'
@@ -53,6 +54,7 @@ export class ReflectorWorld {
       resource: { kind: 'Service', places },
       transport: this.transport,
       clock,
+      turn: new Turn(clock, 3),
       random: () => 0.5,
       events: {
         upsert: ({ name }, object, { resourceVersion }) => {

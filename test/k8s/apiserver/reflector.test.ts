@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { systemClock } from '../../../src/clock/system-clock.ts'
+import { Turn } from '../../../src/clock/turn.ts'
 import { Reflector } from '../../../src/k8s/apiserver/reflector.ts'
 import { connectTransport, type Transport } from '../../../src/k8s/apiserver/transport.ts'
 import { waitFor } from '../../wait.ts'
@@ -40,6 +41,7 @@ function begin(places = [{ apiVersion: 'v1', path }]): void {
     resource: { kind: 'Service', places },
     transport,
     clock: systemClock,
+    turn: new Turn(systemClock, 3),
     random: () => 0.5,
     events: {
       upsert: ({ name }, object) => void view.objects.set(name, object['spec']),
