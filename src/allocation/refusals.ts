@@ -227,7 +227,7 @@ export function takenBy(address: string, owner: string, obstacle: SharingObstacl
       return {
         code: 'IncompatibleService',
         message: `${owner} on ${address} has another externalTrafficPolicy or, under Local, another selector`,
-        remedy: 'Make them equal, or use different addresses.',
+        remedy: 'Make them equal, or under Local permit different pods on both, or use different addresses.',
       }
   }
 }

@@ -6,7 +6,7 @@ export interface SharingTerms {
   readonly namespace: string
   /** Namespaces besides its own whose Services may share with it; `*`: any. */
   readonly sharedWith: readonly string[]
-  /** Equal for Services that may share: the traffic policy, with the selector under Local. */
+  /** Equal for Services that may share: the traffic policy, under Local with the selector where pods may not differ. */
   readonly trafficKey: string
   /** `80/TCP`. */
   readonly ports: readonly string[]

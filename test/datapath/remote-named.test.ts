@@ -4,12 +4,19 @@ import { test } from 'node:test'
 import { clusterOf, handedOn, translated, type Homed } from './cluster.ts'
 import { familyOf } from './family.ts'
 import { frontendOf, ingress, whyNoKernel } from './fixture.ts'
-import { tcpFlag, tcpFrame } from './frames.ts'
+import { tcpFlag, tcpFrame, udpFrame } from './frames.ts'
+import { enterNetwork, layCable } from './network.ts'
 
 const skip = whyNoKernel()
-const { secondVip, client, podAt, nodeAt, vipAt } = familyOf(import.meta.url)
+const { vip, secondVip, client, podAt, nodeAt, vipAt } = familyOf(import.meta.url)
 const { SYN, ACK, RST } = tcpFlag
 const addresses = [nodeAt(1), nodeAt(2)]
+const octets = Uint8Array.from([1, 2, 3])
+
+if (skip === undefined) {
+  enterNetwork()
+  layCable('up0', [nodeAt(250)])
+}
 const homed = (n: number, home: number): Homed => ({ backend: { address: podAt(n), port: 8080 }, home })
 
 test('a backend behind more VIPs than are listed is found by its name behind each of them, and behind no other one', {
@@ -42,4 +49,35 @@ test('a backend behind more VIPs than are listed is found by its name behind eac
   for (const address of vips) datapath.upsert({ ...frontendOf(address, 80, backends), affinitySec: 600 })
   for (const address of vips)
     for (let port = 42_000; port < 42_008; port++) assert.equal(named(address, SYN, port), podAt(5))
+})
+
+test('a node that serves its own pods alone serves what is handed on to it, and hands on what it has no pod for', {
+  skip,
+}, (t) => {
+  // Two Services of one address under the policy Local: pods of either are on one node.
+  const cluster = clusterOf(t, addresses)
+  const [web, dns] = [homed(5, 0), homed(6, 1)]
+  cluster.serve(vip, 80, [web])
+  cluster.serve(vip, 53, [dns], { protocol: 'UDP' })
+  for (const [entry, home, port] of [
+    [0, 0, 80],
+    [1, 0, 80],
+    [0, 1, 53],
+    [1, 1, 53],
+  ] as const) {
+    const [pod, ends] = [port === 80 ? 5 : 6, { source: client, destination: vip, destinationPort: port }]
+    const sourcePort = 43_000 + entry
+    const opening =
+      port === 80 ? tcpFrame({ ...ends, sourcePort, flags: SYN }) : udpFrame({ ...ends, sourcePort, data: octets })
+    const journey = cluster.send(entry, opening)
+    assert.deepEqual(
+      [journey.path, translated(journey).destination],
+      [entry === home ? [home] : [entry, home], podAt(pod)],
+    )
+    const back = { source: podAt(pod), destination: client, sourcePort: 8080, destinationPort: sourcePort }
+    const answer =
+      port === 80 ? tcpFrame({ ...back, flags: SYN | ACK, ack: 1001 }) : udpFrame({ ...back, data: octets })
+    const reply = translated(cluster.reply(home, answer))
+    assert.deepEqual([reply.source, reply.sourcePort], [vip, port])
+  }
 })

@@ -23,6 +23,7 @@ const sharingKeys = [
   'metallb.universe.tf/allow-shared-ip',
 ] as const
 const acrossKeys = ['lbipam.cilium.io/sharing-cross-namespace', 'io.cilium/lb-ipam-sharing-cross-namespace'] as const
+const differentPodsKey = 'lbipam.cilium.io/sharing-permit-different-pods'
 
 /** The annotations of a Service that are read, or that somebody else writes for people to read. */
 export const readAnnotations = {
@@ -32,6 +33,7 @@ export const readAnnotations = {
     ...poolKeys,
     ...sharingKeys,
     ...acrossKeys,
+    differentPodsKey,
     ...['metallb.io', 'metallb.universe.tf'].map((group) => `${group}/ip-allocated-from-pool`),
   ],
 }
@@ -246,6 +248,8 @@ export interface SharingRequest {
   readonly key: string
   /** Namespaces besides its own; `*`: any. */
   readonly namespaces: readonly string[]
+  /** Under the policy Local: also with Services that select other pods. */
+  readonly permitsDifferentPods: boolean
 }
 
 /** With whom a Service is ready to share its address. */
@@ -256,5 +260,25 @@ export function sharingOf({ metadata: { annotations } }: Pick<Asking, 'metadata'
   const found = firstOf(annotations, sharingKeys)
   if (found === undefined) return { request: undefined, faults: [] }
   const across = isStrict(found.key) ? ['*'] : wordsIn(firstOf(annotations, acrossKeys)?.text ?? '')
-  return { request: { key: found.text, namespaces: across }, faults: otherSpellings(annotations, sharingKeys) }
+  const { isYes: permitsDifferentPods, faults } = differentPodsOf(annotations)
+  const request = { key: found.text, namespaces: across, permitsDifferentPods }
+  return { request, faults: [...otherSpellings(annotations, sharingKeys), ...faults] }
+}
+
+/** As Go's strconv.ParseBool takes them, by which Cilium reads it. */
+const [yes, no] = [
+  ['1', 't', 'T', 'true', 'TRUE', 'True'],
+  ['0', 'f', 'F', 'false', 'FALSE', 'False', ''],
+]
+
+function differentPodsOf(annotations: Metadata['annotations']): {
+  readonly isYes: boolean
+  readonly faults: readonly Fault[]
+} {
+  const text = annotations[differentPodsKey] ?? ''
+  if (yes.includes(text)) return { isYes: true, faults: noFaults }
+  if (no.includes(text)) return { isYes: false, faults: noFaults }
+  const message = `${JSON.stringify(shown(text))} is neither true nor false: taken as false`
+  const path = ['metadata', 'annotations', differentPodsKey]
+  return { isYes: false, faults: [fault('warning', path, 'InvalidAnnotation', message, 'Write "true" or "false".')] }
 }

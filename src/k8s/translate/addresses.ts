@@ -9,7 +9,7 @@ import type { Aged, SharingTerms } from '../../allocation/sharing.ts'
 import { parseTenure } from '../../allocation/tenure.ts'
 import type { Work } from '../../allocation/work.ts'
 import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
-import { allocationRequest, sharingOf } from '../kinds/service-requests.ts'
+import { allocationRequest, sharingOf, type SharingRequest } from '../kinds/service-requests.ts'
 
 export class ServiceAddresses {
   readonly #source: AddressSource
@@ -197,10 +197,16 @@ function sharingTermsOf(service: Service): SharingTerms | undefined {
     key: sharing.key,
     namespace: metadata.namespace ?? 'default',
     sharedWith: sharing.namespaces,
-    trafficKey:
-      spec.externalTrafficPolicy === 'Local'
-        ? `Local ${JSON.stringify(Object.entries(spec.selector).sort())}`
-        : 'Cluster',
+    trafficKey: trafficKeyOf(spec, sharing),
     ports: spec.ports.map(({ protocol, port }) => `${port}/${protocol}`),
   }
+}
+
+/** Whoever shares has it in common. */
+function trafficKeyOf(
+  { externalTrafficPolicy, selector }: Service['spec'],
+  { permitsDifferentPods }: SharingRequest,
+): string {
+  if (externalTrafficPolicy === 'Cluster') return 'Cluster'
+  return permitsDifferentPods ? 'Local, different pods' : `Local ${JSON.stringify(Object.entries(selector).sort())}`
 }

@@ -12,6 +12,7 @@ import { setOf } from '../../allocation/sharing.ts'
 import { someOf } from '../../desired/some-of.ts'
 import { parseAddress } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
+import { sharingOf } from '../kinds/service-requests.ts'
 import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
@@ -81,8 +82,10 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     const mayServe = said.every(({ ok, step }) => ok || step === 'eligible' || step === 'selected')
     const isSelected = said.every(({ ok, step }) => ok || step !== 'selected')
     // Nodes that announce it hand on to its backends here what is for them, also where nothing selects it.
-    if (mayServe && options.datapath === 'ebpf')
-      frontends = frontendsOf(key, service, isSelected ? ports : ports.filter(isHandedOnTo))
+    if (mayServe && options.datapath === 'ebpf') {
+      const served = permitsDifferentPods(service) ? ports.map((each) => handingOn(each, input, endpoints)) : ports
+      frontends = frontendsOf(key, service, isSelected ? served : served.filter(isHandedOnTo))
+    }
     if (said.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
@@ -254,12 +257,26 @@ function portsOf(
   })
 }
 
-function supportedVerdict({ spec }: Service, { datapath }: TranslatorOptions): Verdict {
+function supportedVerdict(service: Service, { datapath, tunnels }: TranslatorOptions): Verdict {
+  const { spec } = service
   if (datapath === 'none')
     return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
   if (spec.ports.some(({ protocol }) => protocol === 'SCTP'))
     return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
-  return yes('supported', 'Supported', ['every field is enforced', ...limitsOf(spec)].join('; '))
+  const isShared = tunnels !== undefined && permitsDifferentPods(service)
+  const shared = isShared ? ['what comes for it to a node without a pod of it is handed on'] : []
+  return yes('supported', 'Supported', ['every field is enforced', ...limitsOf(spec), ...shared].join('; '))
+}
+
+/** Other Services bring packets for its ports to nodes on which it has no pod: there they are handed on. */
+function permitsDifferentPods(service: Service): boolean {
+  return service.spec.externalTrafficPolicy === 'Local' && sharingOf(service).request?.permitsDifferentPods === true
+}
+
+function handingOn(port: ServedPort, { answer, reach }: ServiceInput, endpoints: ServiceEndpoints): ServedPort {
+  if (reach.kind !== 'tunnels' || !answer.addresses.includes(port.address)) return port
+  if (port.backends.used.length > 0) return { ...port, reach }
+  return { ...port, reach, backends: endpoints.backendsOf(familyOf(port.address), port.port, reach) }
 }
 
 function isHandedOnTo({ reach, backends: { used, resting } }: ServedPort): boolean {
