@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { DesiredService } from '../../src/desired/model.ts'
 import type { Translator } from '../../src/k8s/translate/types.ts'
-import { deliver, node, pool, service, smallestPolicy, translatorWith } from './manifests.ts'
+import { deliver, node, pool, service, slice, smallestPolicy, translatorWith } from './manifests.ts'
 
 const names = Array.from({ length: 12 }, (_, i) => `s${i}`)
 /** One that waits, one that names an address, one that is none of a load balancer, and a plain one. */
@@ -104,3 +104,27 @@ test('one that changes all the time, so that there is always something to settle
     held.take(translator)
   }
 })
+
+const changed = (name: string, i: number): string =>
+  service(name, `, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: ${10 + i}}}`)
+const sliceOf = (name: string, i: number): string => slice(name).replace('10.244.1.5', `10.244.1.${1 + (i % 250)}`)
+
+for (const [what, change] of [
+  ['they themselves change', changed],
+  ['their pods do', (name: string, i: number) => sliceOf(name, i)],
+] as const)
+  test(`in a flood in which nothing ever stands still each Service is heard of again and again, when ${what}`, () => {
+    let nowMs = 0
+    const text = smallestPolicy + node + pool + names.map((name) => service(name) + sliceOf(name, 0)).join('')
+    const translator = translatorWith(text, { nowMs: () => (nowMs += 2) })
+    const heard = new Map<string, number>()
+    let inTheMiddle = 0
+    for (let i = 1; i <= 1_200; i++) {
+      for (const name of names) deliver(translator, change(name, i))
+      for (const key of translator.flush().services.keys()) heard.set(key, (heard.get(key) ?? 0) + 1)
+      if (translator.hasMore) inTheMiddle++
+    }
+    assert.ok(inTheMiddle > 1_000, `there was always more to do: ${inTheMiddle}`)
+    for (const name of names)
+      assert.ok((heard.get(`default/${name}`) ?? 0) >= 5, `${name} was told ${heard.get(`default/${name}`)} times`)
+  })

@@ -63,6 +63,8 @@ class NodeTranslator implements Translator {
   #dirty = new Set<string>()
   /** Those that are settled before any of them is translated; what comes meanwhile is for the next round. */
   #round = new Set<string>()
+  /** Those of the round that came out of it, as they were settled: so they are translated, whatever comes meanwhile. */
+  readonly #settled = new Map<string, Service | undefined>()
   /** A round took several flushes: what it came to is translated before the next one begins, however much comes. */
   #isTranslationDue = false
   /** Services whose addresses are settled, and which wait to be translated. */
@@ -381,11 +383,15 @@ class NodeTranslator implements Translator {
     const delta = new Map<string, DesiredService | undefined>()
     let count = 0
     for (const id of this.#waiting) {
-      if (this.#dirty.has(id)) continue
+      // What was settled with another version belongs to that one: who changes all the time is told of all the same.
+      const isOlder = this.#dirty.has(id)
+      if (isOlder && !this.#settled.has(id)) continue
       if (count >= flushServices || (count > 0 && isOver())) break
       count++
       this.#waiting.delete(id)
-      this.#translateService(id, this.#serviceOf(id), delta)
+      const service = isOlder ? this.#settled.get(id) : this.#serviceOf(id)
+      this.#settled.delete(id)
+      this.#translateService(id, service, delta)
     }
     return delta
   }
@@ -414,14 +420,21 @@ class NodeTranslator implements Translator {
   }
 
   *#settleThese(ids: readonly string[]): Work<void> {
-    const moved = yield* this.#addresses.settle(ids, (id) => this.#loadBalancer(id))
+    const used = new Map<string, Service | undefined>()
+    const moved = yield* this.#addresses.settle(ids, (id) => {
+      used.set(id, this.#serviceOf(id))
+      return this.#loadBalancer(id)
+    })
     if (this.#answer?.exports?.isOwnAsked === true)
       for (const id of ids) {
         this.#own.set(id, this.#serviceOf(id))
         yield
       }
     for (const id of moved) this.#retold.delete(id)
-    for (const id of [...ids, ...moved]) this.#waiting.add(id)
+    for (const id of [...ids, ...moved]) {
+      this.#waiting.add(id)
+      if (used.has(id)) this.#settled.set(id, used.get(id))
+    }
   }
 
   #serviceOf(id: string): Service | undefined {
