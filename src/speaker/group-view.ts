@@ -27,8 +27,8 @@ export interface GroupView {
   readonly limits: GroupLimits
   /** Why a configured family is left out, or what is odd about its next hop. */
   readonly problems: Readonly<Partial<Record<AddressFamilyName, string>>>
-  /** A family is left out for want of an address, which may come. */
-  readonly isAddressMissing: boolean
+  /** Left out for want of an address, which may come. */
+  readonly withoutAddress: readonly AddressFamilyName[]
 }
 
 /** `addresses` are asked for only where they matter; none: nothing is known of them. */
@@ -40,7 +40,7 @@ export function groupView(
 ): GroupView {
   const nextHops: Partial<Record<AddressFamilyName, Address>> = {}
   const problems: Partial<Record<AddressFamilyName, string>> = {}
-  let isAddressMissing = false
+  const withoutAddress: AddressFamilyName[] = []
   for (const family of drain === 'withdrawn' ? [] : neighbor.families) {
     if (!families.some((other) => isSameFamily(other, afiSafiOf[family]))) {
       problems[family] = `${family} is not announced: the peer did not offer it`
@@ -59,14 +59,14 @@ export function groupView(
           'packets go to whoever has it'
     } else {
       problems[family] = choice.reason
-      isAddressMissing = true
+      withoutAddress.push(family)
     }
   }
   const { localAsn, localAs, role, maxPrefixesOut } = neighbor
   const otc = codec.isExternal ? egressOtc(role, localAs ?? localAsn) : undefined
   return {
     problems,
-    isAddressMissing,
+    withoutAddress,
     limits: maxPrefixesOut === undefined ? {} : { maxPrefixesOut },
     view: {
       localAsn,

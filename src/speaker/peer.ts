@@ -73,8 +73,12 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
   isHandedOver = false
   /** Set while this session waits for that. */
   handOverWait: Wait | undefined
-  /** End-of-RIB went out on this session (RFC 4724 2). */
-  isEndOfRibSent = false
+  /** AFIs of which End-of-RIB went out on this session (RFC 4724 2). */
+  readonly endOfRibsSent = new Set<number>()
+  /** Families that are left out on this session for want of an address. */
+  withoutAddress: readonly AddressFamilyName[] = []
+  /** Set while End-of-RIB of these waits for one. */
+  addressWait: Wait | undefined
   /** Let go: its session still closes, its events reach nobody. */
   isGone = false
   readonly #environment: Environment
@@ -135,6 +139,10 @@ export class Peer implements SessionEvents, Chore, ImporterHost {
 
   locRibFull(): void {
     this.#warn('more prefixes are imported than the Loc-RIB holds: some are not used until there is room')
+  }
+
+  get isEndOfRibSent(): boolean {
+    return this.session.negotiated?.families.every(({ afi }) => this.endOfRibsSent.has(afi)) === true
   }
 
   /** Takes what changes without a new session; `changed` is what that does. */

@@ -16,6 +16,7 @@ import type { AddressFamilyName } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import { parsePrefix, type Prefix } from '../ip/prefix.ts'
 import { LocRib } from '../rib/loc-rib.ts'
+import { afiSafiOf } from '../bgp/fsm/negotiate.ts'
 import { encodeEndOfRib } from '../bgp/messages/pack.ts'
 import type { Environment, LocalAddress, Timer } from './session/environment.ts'
 import type { NegotiatedSession } from './session/types.ts'
@@ -56,6 +57,8 @@ const handOverSec = 60
 
 /** A family that is left out for want of an address is looked at again after so long. */
 const addressRetrySec = 10
+/** With graceful restart its End-of-RIB waits so long for one. */
+const addressWaitSec = 60
 
 export class Speaker implements PeersHost {
   readonly figures: FigureWriter
@@ -173,13 +176,31 @@ export class Speaker implements PeersHost {
   }
 
   established(peer: Peer, negotiated: NegotiatedSession): void {
-    peer.isEndOfRibSent = false
+    peer.endOfRibsSent.clear()
     peer.isHandedOver = this.#handOver === 'whole'
     if (this.#handOver === 'following')
       peer.handOverWait = afterRunning(millisecondsOf(this.#environment), handOverSec * 1000, () =>
         this.#handedOver([peer]),
       )
     this.#joinGroup(peer, negotiated, nothingSent, this.#view(peer, negotiated))
+    if (peer.withoutAddress.length > 0 && peer.neighbor.gracefulRestart !== undefined) this.#awaitAddress(peer)
+  }
+
+  /**
+   * An empty End-of-RIB would have the router remove what it keeps of an earlier session (RFC 4724 4.2), while an
+   * address is only late: that of an interface which came up a moment ago, or is looked for in the link (RFC 4862 5.4).
+   */
+  #awaitAddress(peer: Peer): void {
+    peer.addressWait = afterRunning(millisecondsOf(this.#environment), addressWaitSec * 1000, () => {
+      peer.addressWait = undefined
+      for (const family of peer.withoutAddress)
+        this.log(
+          peer,
+          'warn',
+          `End-of-RIB of ${family} goes out without a route: ${addressWaitSec} s without a next hop`,
+        )
+      this.#schedule()
+    })
   }
 
   #handedOver(peers: readonly Peer[]): void {
@@ -192,6 +213,8 @@ export class Speaker implements PeersHost {
 
   down(peer: Peer): void {
     peer.handOverWait?.cancel()
+    peer.addressWait?.cancel()
+    peer.addressWait = undefined
     abandon(this.#leaveGroup(peer))
     this.#schedule()
   }
@@ -280,7 +303,8 @@ export class Speaker implements PeersHost {
       if (peer.problems[family as AddressFamilyName] !== problem) this.log(peer, 'warn', problem)
     peer.problems = view.problems
     peer.stepped()
-    if (view.isAddressMissing) this.#lookAgain()
+    peer.withoutAddress = view.withoutAddress
+    if (view.withoutAddress.length > 0) this.#lookAgain()
     return view
   }
 
@@ -398,10 +422,14 @@ export class Speaker implements PeersHost {
   #sendEndOfRib(): void {
     for (const peer of this.#peers.all) {
       const { negotiated } = peer.session
-      if (peer.isEndOfRibSent || !peer.isHandedOver || negotiated === undefined) continue
+      if (!peer.isHandedOver || negotiated === undefined || peer.isEndOfRibSent) continue
       if (peer.group?.isInSync(peer.neighbor.id) !== true) continue
-      peer.isEndOfRibSent = true
-      for (const family of negotiated.families) peer.session.send(encodeEndOfRib(family), 1)
+      const awaited = peer.addressWait === undefined ? [] : peer.withoutAddress.map((name) => afiSafiOf[name].afi)
+      for (const family of negotiated.families) {
+        if (peer.endOfRibsSent.has(family.afi) || awaited.includes(family.afi)) continue
+        peer.endOfRibsSent.add(family.afi)
+        peer.session.send(encodeEndOfRib(family), 1)
+      }
     }
   }
 

@@ -4,7 +4,8 @@ import { test } from 'node:test'
 import { decodeMessage } from '../../src/bgp/messages/decode.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import { encodeOpen } from '../../src/bgp/messages/open.ts'
-import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
+import { encodeEndOfRib } from '../../src/bgp/messages/pack.ts'
+import { type AfiSafi, type CodecContext, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
 import type { Neighbor } from '../../src/desired/model.ts'
 import { type Address, formatAddress, parseAddress } from '../../src/ip/address.ts'
 import type { Environment, LocalAddress } from '../../src/speaker/session/environment.ts'
@@ -95,7 +96,8 @@ async function announcing(addresses: readonly LocalAddress[], more: Partial<Neig
     const { mpReach } = decoded.value.message
     return mpReach === undefined ? undefined : formatAddress(mpReach.nextHop)
   }
-  return { network, node, nextHop, problem: () => node.peers[0]?.families[1]?.problem }
+  const messages = (): readonly string[] => peer.last?.messages ?? []
+  return { network, node, nextHop, messages, problem: () => node.peers[0]?.families[1]?.problem }
 }
 
 test('IPv6 routes over an IPv4 session get a global address of the interface of the session as next hop', async () => {
@@ -131,6 +133,47 @@ test('a family that waits for an address is announced when it comes, without a w
   addresses.push(on('eth0', '2001:db8::5'))
   await seen(network, 'the route', () => nextHop() === '2001:db8::5', 11)
   assert.deepEqual([problem(), node.peers[0]?.flaps], [undefined, 0])
+})
+
+const endOfRib = (family: AfiSafi): string => Buffer.from(encodeEndOfRib(family)).toString('hex').slice(36)
+const gracefulRestart = { restartTimeSec: 120, notification: false }
+
+test('End-of-RIB of a family waits for a next hop, and that of the others does not (RFC 4724 2)', async () => {
+  const addresses = [on('eth0', '192.0.2.1')]
+  const { network, node, messages } = await announcing(addresses, { gracefulRestart })
+  node.speaker.handle({ type: 'synced' })
+  await network.advance(30)
+  assert.deepEqual(
+    [ipv4Unicast, ipv6Unicast].map((family) => messages().includes(endOfRib(family))),
+    [true, false],
+  )
+  addresses.push(on('eth0', '2001:db8::5'))
+  await seen(network, 'End-of-RIB', () => messages().includes(endOfRib(ipv6Unicast)), 11)
+  const said = messages().filter((message) => message.startsWith('02'))
+  assert.equal(said.length, 3, 'one of each family, and the route')
+  assert.equal(said.at(-1), endOfRib(ipv6Unicast), 'the route is in front of it')
+  await network.advance(120)
+  assert.equal(messages().filter((message) => message.startsWith('02')).length, 3)
+})
+
+test('a next hop that does not come is waited for a minute, and then the empty End-of-RIB is told of', async () => {
+  const { network, node, messages } = await announcing([on('eth0', '192.0.2.1')], { gracefulRestart })
+  node.speaker.handle({ type: 'synced' })
+  const warnings = (): number =>
+    node.said.filter(
+      (each) => each.type === 'log' && each.message.startsWith('End-of-RIB of ipv6-unicast goes out without a route'),
+    ).length
+  await network.advance(50)
+  assert.deepEqual([messages().includes(endOfRib(ipv6Unicast)), warnings()], [false, 0])
+  await seen(network, 'End-of-RIB', () => messages().includes(endOfRib(ipv6Unicast)), 15)
+  assert.equal(warnings(), 1)
+})
+
+test('where no router keeps routes over a restart an empty End-of-RIB costs nothing, and waits for nothing', async () => {
+  const { network, node, messages } = await announcing([on('eth0', '192.0.2.1')])
+  node.speaker.handle({ type: 'synced' })
+  await network.advance(1)
+  assert.ok(messages().includes(endOfRib(ipv6Unicast)))
 })
 
 test('a source address that is none of the node is warned about, once, and one of it is not', async () => {
