@@ -31,6 +31,8 @@ export interface ProgrammedFrontend {
   readonly sources?: readonly SourceRange[]
   readonly affinitySec?: number
   readonly serviceId: number
+  /** Somebody else changed something of it in the maps, also where it would be served as before. */
+  readonly isEdited?: true
 }
 
 /** What was read back, or why it was not written. */

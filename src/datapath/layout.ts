@@ -431,6 +431,11 @@ export function decodeSettled(value: Uint8Array): bigint {
   return viewOf(value).getBigUint64(offsets.source.settled_ns, true)
 }
 
+/** 0n, {@link resting}, or the end of draining. */
+export function readDrain(array: DataView, id: number): bigint {
+  return array.getBigUint64(id * sizes.backend + offsets.backend.drain_until_ns, true)
+}
+
 export function readGeneration(array: DataView, id: number): number {
   return array.getUint32(id * sizes.backend + offsets.backend.generation, true)
 }
@@ -476,6 +481,7 @@ export function writeBackend(array: DataView, id: number, record: BackendRecord)
   writeAddress(array, at + offsets.backend.address, record.address)
   array.setUint16(at + offsets.backend.port, record.port)
   array.setUint8(at + offsets.backend.protocol, ipProtocols[record.protocol])
+  array.setUint8(at + offsets.backend.reserved, 0)
   writeNode(array, id, record.node)
   array.setBigUint64(at + offsets.backend.drain_until_ns, record.drainUntilNs, true)
 }

@@ -19,6 +19,11 @@ export function tableLength(backends: number): number {
   return tableLengths.find((length) => length >= backends * slotsPerBackend) ?? 65521
 }
 
+/** Whether any table has that length. */
+export function isTableLength(length: number): boolean {
+  return tableLengths.some((each) => each === length)
+}
+
 /** FNV-1a with a final mix; seeded, so that offset and stride are independent. */
 function hash(text: string, seed: number): number {
   let value = 0x811c9dc5 ^ seed

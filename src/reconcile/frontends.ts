@@ -9,6 +9,7 @@ export function isHeld(
 ): boolean {
   return (
     held !== undefined &&
+    held.isEdited !== true &&
     sameBackends(wanted.backends, held.backends) &&
     sameBackends(wanted.resting ?? [], held.resting ?? []) &&
     sameSources(wanted.sources, held.sources) &&

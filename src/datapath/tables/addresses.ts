@@ -33,6 +33,13 @@ export class AddressTable {
     return frontends > 0 && ranges === this.of(address).ranges
   }
 
+  /** Whether the map holds exactly what was written. */
+  isIntact(address: string): boolean {
+    const key = encodeAddressKey(address)
+    const value = key === undefined ? undefined : this.#store.get(key)
+    return value !== undefined && Buffer.compare(value, encodeAddress(this.of(address))) === 0
+  }
+
   /** `ranges`: the set to which the VIP answers from here on. Throws ERR_MAP_FULL, and has then changed nothing. */
   add(
     address: string,

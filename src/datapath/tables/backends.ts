@@ -19,6 +19,7 @@ import {
   isAtPlace,
   placeOf,
   readBackend,
+  readDrain,
   readGeneration,
   resting,
   sizes,
@@ -73,7 +74,12 @@ interface Held extends Pick<Backend, 'address' | 'port'> {
   leavesNs: bigint | undefined
   /** No packet can have met it yet. */
   isFresh: boolean
+  /** Somebody else changed the entry by which its replies are known. */
+  isSourceEdited: boolean
 }
+
+/** Of {@link BackendTable.areIntact}. */
+const sourcesAtOnce = 4
 
 export class BackendTable {
   readonly #memory: DataView
@@ -86,6 +92,7 @@ export class BackendTable {
   readonly #byId: (Held | undefined)[] = []
   /** In the order in which they may go. */
   readonly #leaving = new Map<string, Held>()
+  #nextSource = 0
 
   constructor(maps: Maps, addresses: AddressTable, times: TableTimes) {
     this.#memory = maps.memory('backends')
@@ -118,6 +125,7 @@ export class BackendTable {
 
   /** What a reference names; undefined when it is gone, or of another generation. */
   at(ref: BackendRef): BackendRecord | undefined {
+    if (ref.id >= this.maxEntries || ref.generation === 0) return undefined
     const record = readBackend(this.#memory, ref.id)
     return record.generation === ref.generation ? record : undefined
   }
@@ -129,11 +137,16 @@ export class BackendTable {
     return held.backend.node === undefined ? 'here' : 'elsewhere'
   }
 
+  /** Whether the map holds what a reference names. */
+  isThere({ id, generation }: BackendRef): boolean {
+    return id < this.maxEntries && readGeneration(this.#memory, id) === generation
+  }
+
   /** What references name and the map holds, by address and port; those that are gone are left out. */
   named(refs: readonly BackendRef[]): readonly Backend[] {
     const found: Pick<Held, 'place' | 'backend'>[] = []
     for (const { id, generation } of refs) {
-      if (readGeneration(this.#memory, id) !== generation) continue
+      if (id >= this.maxEntries || readGeneration(this.#memory, id) !== generation) continue
       const held = this.#byId[id]
       if (held?.ref.generation === generation && this.#isIntact(held)) found.push(held)
       else {
@@ -142,6 +155,29 @@ export class BackendTable {
       }
     }
     return found.sort((a, b) => comparePlaces(a.place, b.place)).map(({ backend }) => backend)
+  }
+
+  /**
+   * Whether the map holds the backends of these names as they were written, and each in its state. Of the entries by
+   * which their replies are known some are looked up with each call: a frontend may have hundreds.
+   */
+  areIntact(names: Iterable<string>): boolean {
+    let lookUps = sourcesAtOnce
+    let index = 0
+    const first = (this.#nextSource += sourcesAtOnce)
+    const all = [...names]
+    for (const name of all) {
+      const held = this.#held.get(name)
+      if (held === undefined || !this.#isIntact(held) || readDrain(this.#memory, held.ref.id) !== this.#stateOf(held))
+        return false
+    }
+    for (; lookUps > 0 && index < all.length; lookUps--, index++) {
+      const held = this.#held.get(all[(first + index) % all.length] ?? '')
+      if (held === undefined || this.#isSourceIntact(held)) continue
+      held.isSourceEdited = true
+      return false
+    }
+    return true
   }
 
   /**
@@ -154,7 +190,8 @@ export class BackendTable {
     const before = held.uses.get(frontend)
     held.uses.set(frontend, use)
     try {
-      if (before?.address !== use.address || before.port !== use.port) this.#writeSource(held)
+      const isNew = before?.address !== use.address || before.port !== use.port
+      if (isNew || held.isSourceEdited) this.#writeSource(held)
     } catch (error) {
       if (before === undefined) held.uses.delete(frontend)
       else held.uses.set(frontend, before)
@@ -219,7 +256,8 @@ export class BackendTable {
     for (const id of usedSlots(this.#memory)) {
       if (ids.has(id)) continue
       const record = readBackend(this.#memory, id)
-      const isForever = record.drainUntilNs === 0n || record.drainUntilNs === resting
+      // No while is longer than ours: such an end was written by somebody else.
+      const isForever = record.drainUntilNs === 0n || record.drainUntilNs > now + this.#times.drainNs
       if (!isForever && record.drainUntilNs <= now) continue
       // Two slots of one name: the one that is in use is the backend, the other one waits for its end.
       const name = this.#held.has(nameOf(record, record.protocol)) ? `slot ${id}` : nameOf(record, record.protocol)
@@ -253,6 +291,7 @@ export class BackendTable {
       uses: new Map(),
       leavesNs: undefined,
       isFresh: false,
+      isSourceEdited: false,
     }
     this.#held.set(name, held)
     this.#byId[ref.id] = held
@@ -299,6 +338,7 @@ export class BackendTable {
         uses: new Map(),
         leavesNs: undefined,
         isFresh: true,
+        isSourceEdited: false,
       }
       this.#held.set(name, held)
       this.#byId[id] = held
@@ -338,17 +378,32 @@ export class BackendTable {
     this.#addresses.add(held.address, 'sources', -1)
   }
 
+  #stateOf({ uses, leavesNs }: Held): bigint {
+    if (uses.size === 0) return leavesNs ?? this.#times.nowNs()
+    for (const { rests } of uses.values()) if (!rests) return 0n
+    return resting
+  }
+
   #writeState(held: Held): void {
-    let state = held.uses.size === 0 ? (held.leavesNs ?? this.#times.nowNs()) : resting
-    for (const { rests } of held.uses.values()) if (!rests) state = 0n
-    writeDrain(this.#memory, held.ref.id, state)
+    writeDrain(this.#memory, held.ref.id, this.#stateOf(held))
+  }
+
+  #isSourceIntact(held: Held): boolean {
+    if (held.backend.node !== undefined) return true
+    const key = encodeFrontendKey(held)
+    const value = key === undefined ? undefined : this.#sources.get(key)
+    return value !== undefined && Buffer.compare(value, this.#sourceOf(held)) === 0
+  }
+
+  #sourceOf({ uses, ref: backend, settledNs }: Held): Uint8Array {
+    return encodeSource({ vips: [...uses.values()], backend, settledNs })
   }
 
   #writeSource(held: Held): void {
     if (held.backend.node !== undefined) return
     const key = encodeFrontendKey(held)
-    const { ref: backend, settledNs } = held
-    if (key !== undefined) this.#sources.put(key, encodeSource({ vips: [...held.uses.values()], backend, settledNs }))
+    if (key !== undefined) this.#sources.put(key, this.#sourceOf(held))
+    held.isSourceEdited = false
   }
 }
 

@@ -28,6 +28,7 @@ import {
   encodeAddressKey,
   encodeFrontend,
   encodeFrontendKey,
+  sizes,
   type AddressRecord,
   type BackendRef,
   type FrontendRecord,
@@ -40,6 +41,7 @@ import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
 import { RangeTable } from './ranges.ts'
 import { StagedMaps } from './staged-maps.ts'
+import { soundRecords } from './sound-records.ts'
 import { TableSpace, type Named } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
 
@@ -82,10 +84,19 @@ export class ServiceTable {
     this.#counters = new CounterTable(staged.store('counters'))
     this.#times = times
     this.#services = new IdPool('service ids', this.#counters.maxEntries)
-    const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeFrontend(value) }))
-    const records = new Map(found.map(({ key, record }) => [idOf(key), record]))
-    this.#space = new TableSpace(maps.memory('tables'), this.#backends.maxEntries, times.previousNs, records)
-    for (const { key, record } of found) this.#adopt(key, record)
+    const found = [...this.#frontends.entries()].flatMap(([key, value]) => {
+      if (isFrontendKey(key)) return { key, record: decodeFrontend(value) }
+      // No version writes such a one, and no packet has it.
+      this.#frontends.delete(key)
+      return []
+    })
+    const memory = maps.memory('tables')
+    const records = soundRecords(
+      new Map(found.map(({ key, record }) => [idOf(key), record])),
+      memory.byteLength / sizes.backendRef,
+    )
+    this.#space = new TableSpace(memory, this.#backends.maxEntries, times.previousNs, records)
+    for (const { key, record } of found) this.#adopt(key, records.get(idOf(key)) ?? record)
     this.#finishAdoption()
   }
 
@@ -95,6 +106,27 @@ export class ServiceTable {
 
   /** As the maps hold it now; undefined when a packet would not be served. */
   read(id: string): ProgrammedFrontend | undefined {
+    const found = this.#read(id)
+    const entry = this.#entries.get(id)
+    if (found === undefined || entry === undefined || this.#isIntact(entry)) return found
+    return { ...found, isEdited: true }
+  }
+
+  /** Whether nothing of it was changed by somebody else. */
+  #isIntact({ address, key, record, uses }: Entry): boolean {
+    const value = this.#frontends.get(key)
+    const active = this.#space.active(record)
+    return (
+      value !== undefined &&
+      Buffer.compare(value, encodeFrontend(record)) === 0 &&
+      active.length === record.backends &&
+      active.every((ref) => this.#backends.isThere(ref)) &&
+      this.#backends.areIntact(uses.keys()) &&
+      this.#addresses.isIntact(address)
+    )
+  }
+
+  #read(id: string): ProgrammedFrontend | undefined {
     const entry = this.#entries.get(id)
     const value = entry === undefined ? undefined : this.#frontends.get(entry.key)
     if (entry === undefined || value === undefined || !this.#addresses.isVip(entry.address)) return undefined
@@ -154,8 +186,8 @@ export class ServiceTable {
     if (stranger !== undefined)
       throw new HeraldError('ERR_ADDRESS', `${textOf(stranger)} cannot be a backend of ${frontend.address}`)
     const held = this.#entries.get(frontend.id)
-    const found = held === undefined ? undefined : this.read(frontend.id)
-    if (found !== undefined && isHeld(wanted, found)) return found
+    const found = held === undefined ? undefined : this.#read(frontend.id)
+    if (held !== undefined && found !== undefined && isHeld(wanted, found) && this.#isIntact(held)) return found
     const uses = usesOf(wanted)
     const before: Uses = held?.uses ?? new Map()
     const service = held?.record.service ?? this.#takeService()
@@ -168,7 +200,7 @@ export class ServiceTable {
       throw error
     }
     this.#backends.settle(frontend.id, uses, before.keys())
-    const written = this.read(frontend.id)
+    const written = this.#read(frontend.id)
     if (written === undefined || !isHeld(wanted, written))
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the maps do not hold the backends that were written`)
     return written
@@ -252,22 +284,27 @@ export class ServiceTable {
     for (const address of this.#nodes.own) count(address, 'tunnel')
     this.#addresses.adopt(counted)
     this.#ranges.finishAdoption()
-    const latestNs = this.#times.nowNs() + this.#times.previousNs
-    for (const entry of this.#entries.values()) this.#amend(entry, latestNs)
+    const services = new Set<number>()
+    for (const entry of this.#entries.values()) this.#amend(entry, services)
   }
 
   /**
-   * An id of an earlier schema may be beyond the counters: such a Service gets one that is counted. And its table
-   * before had no end, or one of another clock.
+   * An id of an earlier schema may be beyond the counters, and one that somebody else wrote another's: such a Service
+   * gets one of its own. And its table before had no end, or one of another clock. `services`: ids of those before it.
    */
-  #amend(entry: Entry, latestNs: bigint): void {
-    const { service, previousUntilNs } = entry.record
-    const isCounted = service < this.#counters.maxEntries
-    if (isCounted && previousUntilNs <= latestNs) return
+  #amend(entry: Entry, services: Set<number>): void {
+    const now = this.#times.nowNs()
+    const latestNs = now + this.#times.previousNs
+    const { service, previousUntilNs, affinitySinceNs } = entry.record
+    const isCounted = service < this.#counters.maxEntries && !services.has(service)
+    const [hasEnd, hasBegun] = [previousUntilNs <= latestNs, affinitySinceNs <= now]
+    services.add(service)
+    if (isCounted && hasEnd && hasBegun) return
     entry.record = {
       ...entry.record,
       service: isCounted ? service : this.#takeService(),
-      previousUntilNs: previousUntilNs < latestNs ? previousUntilNs : latestNs,
+      previousUntilNs: hasEnd ? previousUntilNs : latestNs,
+      affinitySinceNs: hasBegun ? affinitySinceNs : now,
     }
     this.#frontends.put(entry.key, encodeFrontend(entry.record), 'existing')
   }
@@ -376,7 +413,7 @@ export class ServiceTable {
       if (isNew || this.#addresses.of(address).ranges !== answered) {
         this.#addresses.add(address, 'frontends', isNew ? 1 : 0, answered)
         isWritten = true
-      } else if (!this.#addresses.isVip(address)) this.#addresses.restore(address)
+      } else if (!this.#addresses.isIntact(address)) this.#addresses.restore(address)
       yield
     } catch (error) {
       const back = this.#vipRanges.change(address, ranges, before?.ranges)
@@ -398,6 +435,11 @@ interface Parts {
 function idOf(key: Uint8Array): string {
   const { address, protocol, port } = decodeFrontendKey(key)
   return frontendId(address, protocol, port)
+}
+
+function isFrontendKey(key: Uint8Array): boolean {
+  const written = encodeFrontendKey(decodeFrontendKey(key))
+  return written !== undefined && Buffer.compare(written, key) === 0
 }
 
 /** Sorted, each once, and none that rests among those that do not. */

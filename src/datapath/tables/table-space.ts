@@ -60,6 +60,7 @@ export class TableSpace {
   readonly #rooms = new Map<string, readonly Room[]>()
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
+  readonly #metGenerations: Uint32Array
   #reading = 0
   readonly #previousNs: bigint
 
@@ -67,6 +68,7 @@ export class TableSpace {
   constructor(memory: DataView, backends: number, previousNs: bigint, found: ReadonlyMap<string, FrontendRecord>) {
     this.#previousNs = previousNs
     this.#met = new Uint32Array(backends)
+    this.#metGenerations = new Uint32Array(backends)
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength / 4)
     for (const [id, { table, previous }] of found)
       this.#rooms.set(
@@ -203,6 +205,9 @@ export class TableSpace {
 
   /** Whether the backends with which clients may stay are written as they have to be. */
   hasMembers({ members }: FrontendRecord, active: readonly BackendRef[]): boolean {
+    const ids = new Set(active.map(({ id }) => id))
+    // What somebody else wrote has no list: of one id in many generations none would ever be long enough.
+    if (ids.size < active.length || active.some(({ id }) => id >= this.#met.length)) return false
     const slots = active.length > 1 ? memberSlots(active) : []
     if (slots.length !== members.length) return false
     return slots.every((ref = noBackend, slot) => {
@@ -267,9 +272,11 @@ export class TableSpace {
     const end = Math.min((offset + length) * wordsPerSlot, words.length)
     for (let word = offset * wordsPerSlot; word < end; word += wordsPerSlot) {
       const id = words[word] ?? 0
-      if (met[id] === reading) continue
+      const generation = words[word + 1] ?? 0
+      if (met[id] === reading && this.#metGenerations[id] === generation) continue
       met[id] = reading
-      refs.push({ id, generation: words[word + 1] ?? 0 })
+      this.#metGenerations[id] = generation
+      refs.push({ id, generation })
     }
     return refs
   }
