@@ -16,7 +16,7 @@ const sessionViewSchema = z.object({
   families: z.array(z.string()).describe('`ipv4`, `ipv6`'),
   routerId: z.string().optional().describe('BGP Identifier; absent: chosen by the speaker'),
   interface: z.string().optional().describe('Interface or VRF that the session is bound to'),
-  bfd: z.string().optional().describe('BFDProfile'),
+  bfd: z.string().optional().describe('How BFD watches the path: receive/transmit interval x multiplier'),
 })
 
 const poolViewSchema = z.object({

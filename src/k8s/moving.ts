@@ -14,6 +14,7 @@ import { poolRows } from './dialects/moving/pools.ts'
 import {
   type AdvertisementRow,
   type Backend,
+  bfdText,
   finding,
   type Finding,
   type FoundObject,
@@ -260,6 +261,7 @@ function viewOf(neighbor: Neighbor, before: SessionView | undefined): SessionVie
     families: neighbor.families.map((family) => family.slice(0, 4)),
     routerId: neighbor.routerId,
     ...(neighbor.interface === undefined ? {} : { interface: neighbor.interface }),
+    ...(neighbor.bfd === undefined ? {} : { bfd: bfdText(neighbor.bfd) }),
   }
 }
 

@@ -210,6 +210,7 @@ test('a peer configuration has the defaults of the kind', () => {
     authSecretRef: undefined,
     restartTimeSec: undefined,
     multihopTtl: 1,
+    bfd: undefined,
   })
   assert.deepEqual(
     value.families.map(({ name }) => name),
@@ -225,9 +226,29 @@ test('keepalive above hold is refused (CEL); what is deprecated or not served is
   assert.deepEqual(errors(peerConfig({ timers: { holdTimeSeconds: 9, keepAliveTimeSeconds: 10 }, families: [ipv4] })), [
     'KeepaliveAboveHold spec.timers.keepAliveTimeSeconds',
   ])
-  const said = peerConfig({ transport: { localPort: 1790 }, bfd: { enabled: true }, families: [ipv4] })
-  assert.deepEqual(places(said), ['warning NotServed spec.transport.localPort', 'warning NotServed spec.bfd'])
-  assert.deepEqual(places(peerConfig({ bfd: { enabled: false }, families: [ipv4] })), [])
+  const said = peerConfig({ transport: { localPort: 1790 }, families: [ipv4] })
+  assert.deepEqual(places(said), ['warning NotServed spec.transport.localPort'])
+})
+
+test('BFD as Cilium proposes it has the timers that are written, and is off where it is not enabled', () => {
+  const bfdOf = (bfd: unknown): unknown => {
+    const { value } = peerConfig({ bfd, families: [ipv4] })
+    return value && settingsOf(value.settings).bfd
+  }
+  const times = { transmitIntervalMilliseconds: 50, receiveIntervalMilliseconds: 100, detectionMultiplier: 5 }
+  assert.deepEqual(bfdOf({ enabled: true, ...times }), {
+    receiveIntervalMs: 100,
+    transmitIntervalMs: 50,
+    detectMultiplier: 5,
+    isPassive: false,
+  })
+  assert.deepEqual(
+    [bfdOf({ enabled: false, ...times }), bfdOf(times), bfdOf(null), bfdOf(undefined)],
+    Array(4).fill(undefined),
+  )
+  assert.deepEqual(errors(peerConfig({ bfd: { enabled: true, detectionMultiplier: 0 }, families: [ipv4] })), [
+    'InvalidField spec.bfd.detectionMultiplier',
+  ])
 })
 
 test('families are each once, others are passed over, and without advertisements it is said', () => {

@@ -21,7 +21,7 @@ test('every kind of configuration is in some example, and what has no effect is 
     ours.filter((kind) => !text.includes(`kind: ${kind}\n`)),
     [],
   )
-  for (const kind of ['BFDProfile', 'L2Advertisement'])
+  for (const kind of ['L2Advertisement'])
     for (const { name, manifests, outcome } of all.filter((each) => each.manifests.includes(`kind: ${kind}\n`)))
       assert.ok(
         outcome.some((line) => line.startsWith(`warning NotServed ${kind}/`)),

@@ -156,12 +156,14 @@ test('what MetalLB takes is taken without a word', () => {
     community('a', ['vpn-only', '1234:1'], ['big', 'large:1:2:3']),
   ].map((text) => text.replace('spec:', 'status: {}\nspec:'))
   for (const text of good) assert.deepEqual(validateManifests([{ name: 'a.yaml', text }]), [], text)
-  // Well written, and without effect, which it says.
+  // Well written, and but for its echo packets served.
   const profile = bfd(
     'receiveInterval: 380, transmitInterval: 270, detectMultiplier: 2, echoMode: true, minimumTtl: 254',
   )
   const codes = validateManifests([{ name: 'a.yaml', text: profile }]).map(({ code, severity }) => [severity, code])
   assert.deepEqual(codes, [['warning', 'NotServed']])
+  const served = profile.replace('echoMode: true', 'echoInterval: 50')
+  assert.deepEqual(validateManifests([{ name: 'a.yaml', text: served }]), [])
   const nothing = advertisement('a').replace(/spec:.*\n/, '')
   assert.deepEqual(validateManifests([{ name: 'a.yaml', text: nothing }]), [])
 })
@@ -215,7 +217,7 @@ test('a key that is written into a peer is used and never said', () => {
   )
 })
 
-test('layer 2, BFD and unknown fields are said to have no effect, and change nothing else', () => {
+test('layer 2, a profile that is missing and unknown fields are said, and change nothing else', () => {
   const text =
     tor.replace('peerASN', 'bfdProfile: fast, newField: 1, peerASN') + production + everywhere + l2('') + rest
   const delta = translatorWith(text).flush()
@@ -225,6 +227,74 @@ test('layer 2, BFD and unknown fields are said to have no effect, and change not
     ['warning', 'UnknownField', 'BGPPeer'],
     ['warning', 'UnknownName', 'BGPPeer'],
   ])
+})
+
+const profiled = (spec: string, name = 'a'): string => bfd(spec).replace('name: a', `name: ${name}`)
+const watched = peer('tor', `${address}, bfdProfile: a`)
+
+test('a BFDProfile has the timers of the peers that name it, FRR has those that are not written', () => {
+  const bfdOf = (spec: string): unknown => neighborsOf(watched + profiled(spec))[0]?.bfd
+  const plain = { receiveIntervalMs: 300, transmitIntervalMs: 300, detectMultiplier: 3, isPassive: false }
+  assert.deepEqual(bfdOf(''), plain)
+  assert.deepEqual(bfdOf('receiveInterval: 100, transmitInterval: 50, detectMultiplier: 9'), {
+    ...plain,
+    receiveIntervalMs: 100,
+    transmitIntervalMs: 50,
+    detectMultiplier: 9,
+  })
+  assert.deepEqual(bfdOf('passiveMode: true, minimumTtl: 250'), { ...plain, isPassive: true, minimumTtl: 250 })
+  assert.equal(neighborsOf(tor + profiled(''))[0]?.bfd, undefined, 'nobody names it')
+  const old = watched.replace('v1beta2', 'v1beta1')
+  assert.deepEqual(neighborsOf(old + profiled(''))[0]?.bfd, plain)
+})
+
+test('a profile changes its peers alone; what is broken keeps its last good version, what is deleted too', () => {
+  const other = peer('b', 'myASN: 64512, peerASN: 64513, peerAddress: 192.168.1.2')
+  const translator = translatorWith(node + watched + other + profiled('receiveInterval: 100'))
+  const first = translator.flush().speaker?.neighbors ?? []
+  const again = (text: string): readonly Neighbor[] => change(translator, text).speaker?.neighbors ?? []
+  const faster = again(profiled('receiveInterval: 50'))
+  assert.deepEqual(
+    faster.map(({ bfd: own, ...rest }) => [own?.receiveIntervalMs, rest]),
+    first.map(({ bfd: own, ...rest }) => [own && 50, rest]),
+  )
+  const broken = change(translator, profiled('receiveInterval: 1'))
+  assert.deepEqual(
+    [broken.speaker, broken.problems?.map(({ code, object }) => [code, object.kind])],
+    [undefined, [['InvalidField', 'BFDProfile']]],
+  )
+  translator.remove({ apiVersion: 'metallb.io/v1beta1', kind: 'BFDProfile', namespace: 'metallb-system', name: 'a' })
+  const gone = translator.flush()
+  assert.equal(gone.speaker, undefined, 'nothing changes for the session')
+  const said = gone.problems?.find(({ code }) => code === 'UnknownName')
+  assert.match(said?.message ?? '', /no BFDProfile a .*the one that was deleted stays in force/)
+  const off = again(watched.replace(', bfdProfile: a', ''))
+  assert.deepEqual(
+    off.map((each) => each.bfd),
+    [undefined, undefined],
+  )
+})
+
+test('a name that stands for no profile is told with the one that it may mean, and the session runs without', () => {
+  const delta = translatorWith(node + watched + profiled('', 'ab')).flush()
+  assert.equal(delta.speaker?.neighbors[0]?.bfd, undefined)
+  const [said] = delta.problems ?? []
+  assert.deepEqual([said?.severity, said?.code, said?.field], ['warning', 'UnknownName', 'spec.bfdProfile'])
+  assert.match(`${said?.message} ${said?.remedy}`, /without BFD .* hold time.*Did you mean ab/)
+})
+
+test('what the annotation says of BFD goes before the profile', () => {
+  const annotated = watched.replace(
+    'metadata: {',
+    `metadata: {annotations: {herald.dev/neighbors: '{"*": {bfd: {receiveInterval: 50, multihop: true}}}'}, `,
+  )
+  assert.deepEqual(neighborsOf(annotated + profiled('detectMultiplier: 9'))[0]?.bfd, {
+    receiveIntervalMs: 50,
+    transmitIntervalMs: 300,
+    detectMultiplier: 3,
+    isPassive: false,
+    isMultihop: true,
+  })
 })
 
 test('a router on the same host may be a peer, and is told, as with every kind that names a router', () => {

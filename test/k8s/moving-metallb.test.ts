@@ -56,11 +56,19 @@ test('timers are shown as they are proposed: 180/60 of FRR, 90/30 of the native 
   assert.ok(report.differences.every(({ needsDecision }) => !needsDecision))
 })
 
-test('BFD ends, a node whose host name label is another name comes in, and the router ID has another rule', () => {
+const profile = (spec: string): string =>
+  `---\napiVersion: metallb.io/v1beta1\nkind: BFDProfile\nmetadata: {name: fast, namespace: metallb-system}\nspec: {${spec}}\n`
+
+test('BFD that is not as before is told, a node whose host name label is another name comes in, and the router ID has another rule', () => {
   const profiled = tor.replace('spec: {', 'spec: {bfdProfile: fast, ')
   const moved = rest.replace('labels: {', 'labels: {kubernetes.io/hostname: elsewhere, ')
-  const [bfd] = saidOf(reportOf(profiled + rest), 'BfdNotSpoken')
-  assert.deepEqual([bfd?.before, bfd?.after, bfd?.needsDecision], ['fast', undefined, true])
+  const [missing] = saidOf(reportOf(profiled + rest), 'BfdDiffers')
+  assert.deepEqual([missing?.before, missing?.after, missing?.needsDecision], ['fast', undefined, true])
+  const served = reportOf(`${profiled}${profile('receiveInterval: 100')}${rest}`)
+  assert.deepEqual(saidOf(served, 'BfdDiffers'), [])
+  assert.equal(served.sessions[0]?.after?.bfd, '100/300 ms x 3')
+  const [echo] = saidOf(reportOf(profiled + profile('echoMode: true') + rest), 'BfdDiffers')
+  assert.deepEqual([echo?.before, echo?.after], ['300/300 ms x 3, echo', '300/300 ms x 3'])
   const [named] = saidOf(reportOf(tor + moved), 'SessionNew')
   assert.match(named?.reason ?? '', /hostname, which is elsewhere/)
   assert.deepEqual(saidOf(reportOf(tor + moved, { backend: 'frr' }), 'SessionNew'), [])
@@ -172,7 +180,7 @@ test('one node can be looked at, nodes that differ in nothing are said once, and
   const profiled = routed.replace('spec: {', 'spec: {bfdProfile: fast, ')
   const both = reportOf(profiled + rest + second)
   assert.deepEqual(both.nodes, ['node-a', 'node-b'])
-  assert.equal(saidOf(both, 'BfdNotSpoken')[0]?.node, 'node-a and 1 more')
+  assert.equal(saidOf(both, 'BfdDiffers')[0]?.node, 'node-a and 1 more')
   const one = reportOf(profiled + rest + second, { nodeName: 'node-b' })
   assert.deepEqual(
     one.sessions.map((row) => row.node),

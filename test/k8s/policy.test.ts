@@ -283,7 +283,8 @@ test('herald.dev/neighbors sets what the schema lacks, for all or for one neighb
   )
   for (const [text, code] of [
     ['{"192.168.1.2": {passiv: true}}', 'UnknownField'],
-    ['{"192.168.1.2": {bfd: {}}}', 'NotServed'],
+    ['{"192.168.1.2": {bfd: {receiveInterval: 5}}}', 'InvalidField'],
+    ['{"192.168.1.2": {bfd: {echoMode: true}}}', 'InvalidField'],
     ['{"192.168.1.2": {role: client}}', 'InvalidField'],
     ['{"192.168.1.2": {importPrefixes: [10.0.0.1/8]}}', 'InvalidField'],
     ['{"192.168.1.2": {extendedCommunities: [rt:1]}}', 'InvalidField'],

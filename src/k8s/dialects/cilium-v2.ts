@@ -171,6 +171,7 @@ class Planner {
       connectRetrySec: settings.connectRetrySec,
       multihopTtl: settings.multihopTtl,
       ...(restart === undefined ? {} : { gracefulRestart: { restartTimeSec: restart } }),
+      ...(settings.bfd === undefined ? {} : { bfd: settings.bfd }),
       ...(from === undefined || settings.authSecretRef === undefined
         ? {}
         : { secret: this.#secretOf(settings.authSecretRef, from) }),

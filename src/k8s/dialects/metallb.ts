@@ -8,8 +8,10 @@
  * Names are of the same namespace. A name or a community that is not there costs only itself.
  */
 import type { AddressFamilyName, Problem } from '../../desired/model.ts'
+import { bfdSettingsOf } from '../kinds/bfd-profile.ts'
 import type { BgpPeer } from '../kinds/bgp-peer.ts'
-import { fault, type Fault } from '../kinds/narrow.ts'
+import { fault } from '../kinds/narrow.ts'
+import { nearest } from '../kinds/nearest.ts'
 import { overridesFor, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
@@ -42,7 +44,11 @@ export const metallb: Dialect = {
       remedy: 'Create a BGPPeer whose nodeSelectors match this node.',
     }
     const said = [...problems, ...all.flatMap((peer) => profileProblems(peer, objects))]
-    const plan = peers.length === 0 ? undefined : { ...planOf(peers, advertisements, node), needed, meant }
+    const profiles = peers.flatMap((peer) => profileNeed(peer))
+    const plan =
+      peers.length === 0
+        ? undefined
+        : { ...planOf({ peers, objects, advertisements, node }), needed: [...needed, ...profiles], meant }
     return { plan, noPlan, problems: said }
   },
 }
@@ -57,10 +63,18 @@ function withoutTwins(peers: readonly Peer[]): readonly Peer[] {
   })
 }
 
-function planOf(peers: readonly Peer[], advertisements: readonly NamedAdvertisement[], node: NodeFacts): NodePlan {
+interface PlanInput {
+  readonly peers: readonly Peer[]
+  readonly objects: StoredObjects
+  readonly advertisements: readonly NamedAdvertisement[]
+  readonly node: NodeFacts
+}
+
+function planOf(input: PlanInput): NodePlan {
+  const { peers } = input
   return {
     names: peers.map(({ key }) => `BGPPeer ${key.name}`),
-    neighbors: neighborsOf(peers, advertisements, node),
+    neighbors: neighborsOf(input),
     podCidrExports: [],
     notAdvertised: {
       message: 'no BGPAdvertisement is for it and its pool here',
@@ -70,11 +84,7 @@ function planOf(peers: readonly Peer[], advertisements: readonly NamedAdvertisem
 }
 
 /** Peers that hear the same share one list of it. */
-function neighborsOf(
-  peers: readonly Peer[],
-  advertisements: readonly NamedAdvertisement[],
-  node: NodeFacts,
-): readonly PlanNeighbor[] {
+function neighborsOf({ peers, objects, advertisements, node }: PlanInput): readonly PlanNeighbor[] {
   const lists = new Map<string, readonly Advertisement[]>()
   const heardBy = ({ key, value }: Peer): readonly Advertisement[] => {
     const families = familiesOf(value.spec)
@@ -86,7 +96,7 @@ function neighborsOf(
     lists.set(id, known)
     return known
   }
-  return peers.map((peer) => neighborOf(peer, heardBy(peer), node))
+  return peers.map((peer) => ({ ...neighborOf(peer, heardBy(peer), node), ...bfdOf(peer, objects) }))
 }
 
 function neighborOf(from: Peer, advertisements: readonly Advertisement[], node: NodeFacts): PlanNeighbor {
@@ -160,19 +170,38 @@ function keysOf(
   }
 }
 
+const profileId = ({ namespace }: Peer['key'], name: string): string => `${namespace}/${name}`
+
+/** A profile that is deleted stays in force while a peer names it: a slip takes no watch away. */
+function profileNeed({ key, value }: Peer): NonNullable<NodePlan['needed']> {
+  const { bfdProfile } = value.spec
+  return bfdProfile === undefined ? [] : [{ kind: 'BFDProfile', id: profileId(key, bfdProfile) }]
+}
+
+function bfdOf({ key, value }: Peer, { BFDProfile: profiles }: StoredObjects): Pick<PlanNeighbor, 'bfd'> {
+  const profile = profiles.get(profileId(key, value.spec.bfdProfile ?? ''))
+  return profile === undefined ? {} : { bfd: bfdSettingsOf(profile.value) }
+}
+
 function profileProblems({ key, origin, value }: Peer, { BFDProfile: profiles }: StoredObjects): readonly Problem[] {
   const { bfdProfile } = value.spec
   if (bfdProfile === undefined) return []
-  const path = ['spec', 'bfdProfile']
-  const outcome = 'without BFD the session ends by its hold time'
-  const found: Fault = profiles.has(`${key.namespace}/${bfdProfile}`)
-    ? fault('warning', path, 'NotServed', `BFD is not spoken in this version: ${outcome}`, 'Use a short holdTime.')
-    : fault(
-        'warning',
-        path,
-        'UnknownName',
-        `there is no BFDProfile ${bfdProfile} in namespace ${key.namespace}; ${outcome}`,
-        'Create it, or correct the name.',
-      )
+  const profile = profiles.get(profileId(key, bfdProfile))
+  if (profile !== undefined && profile.isGone !== true) return []
+  const outcome =
+    profile === undefined
+      ? 'without BFD the session ends by its hold time'
+      : 'the one that was deleted stays in force while this peer names it'
+  const names = [...profiles.values()].filter((one) => one.key.namespace === key.namespace).map((one) => one.key.name)
+  const near = nearest(bfdProfile, names)
+  const found = fault(
+    'warning',
+    ['spec', 'bfdProfile'],
+    'UnknownName',
+    `there is no BFDProfile ${bfdProfile} in namespace ${key.namespace} that can be used; ${outcome}`,
+    near === undefined || near === bfdProfile
+      ? 'Create it, or correct the name.'
+      : `Did you mean ${near}? Else create it.`,
+  )
   return [problemOf(found, key, origin)]
 }

@@ -4,7 +4,13 @@
  *
  *     objects of a dialect --> NodePlan --> translate/exports.ts --> neighbors, PodCIDR routes, exports of Services
  */
-import type { AddressFamilyName, GracefulRestartConfig, Problem, RouteAttributes } from '../../desired/model.ts'
+import type {
+  AddressFamilyName,
+  BfdSettings,
+  GracefulRestartConfig,
+  Problem,
+  RouteAttributes,
+} from '../../desired/model.ts'
 import { type LabelSelector, type Labels, selectorMatches } from '../../desired/label-selector.ts'
 import type { Fault, FieldPath } from '../kinds/narrow.ts'
 import type { ServedKind, StoredObjects } from '../kinds/table.ts'
@@ -53,6 +59,8 @@ export interface PlanNeighbor {
   readonly connectRetrySec: number
   readonly multihopTtl: number
   readonly gracefulRestart?: Omit<GracefulRestartConfig, 'notification'>
+  /** Where the configuration has the path watched; what annotations say of it goes before. */
+  readonly bfd?: BfdSettings
   /**
    * The Secret with the TCP-MD5 key: `namespace/name`, the field that names it, and the type that it has to have; `at`:
    * where it is not of `path`.

@@ -1,7 +1,8 @@
-/** metallb.io/v1beta1 BFDProfile: judged as it is written; BFD itself is not spoken in this version. */
+/** metallb.io/v1beta1 BFDProfile: the timers of BFD (RFC 5880) for the peers that name it. */
 import * as z from 'zod'
+import type { BfdSettings } from '../../desired/model.ts'
 import type { RawObject } from '../source.ts'
-import { fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
+import { fault, type Fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
 import { flag } from './schemas.ts'
 
 const milliseconds = z.number().int().min(10).max(60_000).nullish()
@@ -24,15 +25,33 @@ const schema = z.object({
 
 export type BfdProfile = z.infer<typeof schema>
 
-export function parseBfdProfile(raw: RawObject, before?: BfdProfile): Narrowed<BfdProfile> {
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
-  return narrow(schema, raw, () => [notServed], part)
+/** Where nothing is written, as in FRR, which MetalLB leaves it to. */
+export const defaultBfd: BfdSettings = {
+  receiveIntervalMs: 300,
+  transmitIntervalMs: 300,
+  detectMultiplier: 3,
+  isPassive: false,
 }
 
-const notServed = fault(
-  'warning',
-  [],
-  'NotServed',
-  'BFD is not spoken in this version: it has no effect, and no session is watched by it',
-  'Write a short holdTime into the BGPPeers that name it, and take BFD off these neighbors on the router.',
-)
+export function parseBfdProfile(raw: RawObject, before?: BfdProfile): Narrowed<BfdProfile> {
+  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  return narrow(schema, raw, echoFaults, part)
+}
+
+function echoFaults({ spec }: BfdProfile): readonly Fault[] {
+  if (spec?.echoMode !== true) return []
+  const message = 'no echo packets are sent: the session is watched by control packets at the other intervals'
+  const remedy = 'Write short intervals instead, and take echo mode off on the router.'
+  return [fault('warning', ['spec', 'echoMode'], 'NotServed', message, remedy)]
+}
+
+export function bfdSettingsOf({ spec }: BfdProfile): BfdSettings {
+  const minimumTtl = spec?.minimumTtl ?? undefined
+  return {
+    receiveIntervalMs: spec?.receiveInterval ?? defaultBfd.receiveIntervalMs,
+    transmitIntervalMs: spec?.transmitInterval ?? defaultBfd.transmitIntervalMs,
+    detectMultiplier: spec?.detectMultiplier ?? defaultBfd.detectMultiplier,
+    isPassive: spec?.passiveMode ?? false,
+    ...(minimumTtl === undefined ? {} : { minimumTtl }),
+  }
+}

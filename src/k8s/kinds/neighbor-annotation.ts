@@ -4,10 +4,11 @@
  */
 import { parse, YAMLParseError } from 'yaml'
 import * as z from 'zod'
-import type { ImportPrefix } from '../../desired/model.ts'
+import type { BfdSettings, ImportPrefix } from '../../desired/model.ts'
 import { formatAddress, isUnicast, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
 import { isRecord, type RawObject } from '../source.ts'
+import { defaultBfd } from './bfd-profile.ts'
 import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { narrowParts } from './parts.ts'
@@ -89,6 +90,29 @@ export const attributeKeys = {
   ),
 } as const
 
+const intervalMs = number(10, 60_000)
+/** The names of MetalLB's BFDProfile; `{}` is its defaults. */
+const bfd = z
+  .strictObject({
+    receiveInterval: intervalMs,
+    transmitInterval: intervalMs,
+    detectMultiplier: number(2, 255),
+    passiveMode: z.boolean(),
+    minimumTtl: number(1, 254),
+    multihop: z.boolean(),
+  })
+  .partial()
+  .transform(
+    (written): BfdSettings => ({
+      receiveIntervalMs: written.receiveInterval ?? defaultBfd.receiveIntervalMs,
+      transmitIntervalMs: written.transmitInterval ?? defaultBfd.transmitIntervalMs,
+      detectMultiplier: written.detectMultiplier ?? defaultBfd.detectMultiplier,
+      isPassive: written.passiveMode ?? defaultBfd.isPassive,
+      ...(written.minimumTtl === undefined ? {} : { minimumTtl: written.minimumTtl }),
+      ...(written.multihop === undefined ? {} : { isMultihop: written.multihop }),
+    }),
+  )
+
 const keys = {
   passive: z.boolean(),
   /** GTSM in hops: 1 is directly connected. */
@@ -110,6 +134,7 @@ const keys = {
   localAs: asn,
   addPathReceive: z.boolean(),
   delayOpen: number(0, 240),
+  bfd,
 } as const
 
 const schema = z.strictObject(keys).partial()
@@ -126,9 +151,6 @@ export interface NeighborKeys {
 }
 
 export type NeighborAnnotation = readonly NeighborKeys[]
-
-/** Keys of the contract that this version does not honour. */
-const later = new Set(['bfd'])
 
 const example = `${neighborsAnnotation}: '{"192.0.2.1": {ttlSecurity: 1}}'`
 
@@ -222,11 +244,8 @@ function parseEntry(
     return say(`${key} is not an address`, 'Key by the peer address without mask, as "192.0.2.1", or by "*"')
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
     return say('no map of keys', `Write ${example}`)
-  const unserved = Object.keys(entry).filter((name) => later.has(name))
   const { parts, faults } = narrowParts(
-    Object.entries(entry)
-      .filter(([name]) => !later.has(name))
-      .map(([name, one]) => [[...at, name], { [name]: one }]),
+    Object.entries(entry).map(([name, one]) => [[...at, name], { [name]: one }]),
     {
       what: 'this key',
       before: new Map(Object.entries(before?.keys ?? {}).map(([name, one]) => [name, { [name]: one }])),
@@ -241,18 +260,7 @@ function parseEntry(
   )
   return {
     value: { ...target, keys: Object.assign({}, ...parts.map(({ value }) => value)) },
-    faults: [
-      ...unserved.map((name) =>
-        fault(
-          'warning',
-          [...at, name],
-          'NotServed',
-          `${name} is not served in this version`,
-          'Remove the key, or leave it for a later version.',
-        ),
-      ),
-      ...faults,
-    ],
+    faults,
   }
 }
 

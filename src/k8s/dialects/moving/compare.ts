@@ -61,9 +61,9 @@ const sessionRules: Readonly<Record<keyof SessionView, Rule>> = {
   },
   interface: other('the interface'),
   bfd: {
-    code: 'BfdNotSpoken',
-    reason: 'BFD is not spoken in this version: a dead path ends the session by its hold time',
-    remedy: 'Write a short holdTime, and take BFD off the neighbor on the router.',
+    code: 'BfdDiffers',
+    reason: 'the path is watched otherwise: no echo packets are sent, and a profile that is missing watches nothing',
+    remedy: 'Write short intervals in place of echoMode, and create the BFDProfile that is named.',
   },
 }
 

@@ -5,13 +5,14 @@
  *     frr        hold 180 and keepalive 60, as FRR
  *     frr-k8s    as frr, but sourceAddress and localASN do not get to FRR, and a node is found by its host name label
  */
+import { bfdSettingsOf } from '../../kinds/bfd-profile.ts'
 import type { BgpPeer } from '../../kinds/bgp-peer.ts'
 import type { Node } from '../../kinds/node.ts'
 import { byAge, type Stored, type StoredObjects } from '../../kinds/table.ts'
 import { metallbAdvertisements } from '../metallb-advertisements.ts'
 import { type NodeFacts, selectsNode } from '../node-plan.ts'
 import { advertisementViews, type HeardBy } from './advertisements.ts'
-import { type Backend, nameOf, type SessionView } from './report.ts'
+import { type Backend, bfdText, nameOf, type SessionView } from './report.ts'
 
 export interface BeforeSession {
   /** The same for the session that Herald makes of it. */
@@ -74,7 +75,17 @@ function asSent(view: HeardBy['view'], backend: Backend, isInternal: boolean): H
 function sessionOf(peer: Stored<'BGPPeer'>, input: NodeInput): BeforeSession {
   const object = nameOf(peer.key)
   const absent = absentReason(peer, input)
-  return { id: object, object, ...(absent === undefined ? { view: viewOf(peer.value, input) } : { absent }) }
+  const view = { ...viewOf(peer.value, input), ...bfdOf(peer, input) }
+  return { id: object, object, ...(absent === undefined ? { view } : { absent }) }
+}
+
+/** A profile that is not there is named. */
+function bfdOf({ key, value: { spec } }: Stored<'BGPPeer'>, { objects }: NodeInput): Pick<SessionView, 'bfd'> {
+  if (spec.bfdProfile === undefined) return {}
+  const profile = objects.BFDProfile.get(`${key.namespace}/${spec.bfdProfile}`)
+  if (profile === undefined) return { bfd: spec.bfdProfile }
+  const isEcho = profile.value.spec?.echoMode === true
+  return { bfd: `${bfdText(bfdSettingsOf(profile.value))}${isEcho ? ', echo' : ''}` }
 }
 
 function absentReason({ key, value }: Stored<'BGPPeer'>, input: NodeInput): BeforeSession['absent'] {
@@ -120,7 +131,6 @@ function viewOf(peer: BgpPeer, { backend, node }: NodeInput): SessionView {
   const source = backend === 'frr-k8s' ? undefined : spec.sourceAddress
   const routerId = spec.routerID ?? (backend === 'native' ? nodeAddress(node) : undefined)
   const device = spec.interface ?? spec.vrf
-  const bfd = spec.bfdProfile
   return {
     peerAddress: spec.peerAddress ?? '::',
     peerPort: spec.peerPort === 0 ? 179 : spec.peerPort,
@@ -135,7 +145,6 @@ function viewOf(peer: BgpPeer, { backend, node }: NodeInput): SessionView {
     families: isDual ? ['ipv4', 'ipv6'] : [spec.peerAddress?.includes(':') === true ? 'ipv6' : 'ipv4'],
     ...(routerId === undefined ? {} : { routerId }),
     ...(device === undefined ? {} : { interface: device }),
-    ...(bfd === undefined ? {} : { bfd }),
   }
 }
 

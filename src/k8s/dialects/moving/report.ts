@@ -2,6 +2,7 @@
  * What is said of a move from another speaker: sessions, pools and advertisements before and after, with every
  * difference by field, and what has to be looked at first. Plain and printable.
  */
+import type { BfdSettings } from '../../../desired/model.ts'
 import type { Origin, ObjectKey, RawObject } from '../../source.ts'
 
 /** Whose configuration is taken over. */
@@ -51,7 +52,12 @@ export interface SessionView {
   readonly families: readonly string[]
   readonly routerId?: string
   readonly interface?: string
+  /** Receive and transmit interval and the multiplier, or the name of a profile that is not there. */
   readonly bfd?: string
+}
+
+export function bfdText({ receiveIntervalMs, transmitIntervalMs, detectMultiplier }: BfdSettings): string {
+  return `${receiveIntervalMs}/${transmitIntervalMs} ms x ${detectMultiplier}`
 }
 
 export interface SessionRow {
@@ -136,7 +142,7 @@ export const movingCodes = {
   LocalAsInForce: true,
   TimersDiffer: false,
   RouterIdDiffers: false,
-  BfdNotSpoken: true,
+  BfdDiffers: true,
   SessionDiffers: true,
   SessionNew: true,
   SessionLeftOut: true,
