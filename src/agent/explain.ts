@@ -2,6 +2,7 @@
  * The last steps of a chain of reasons: who was sent the route, who was not and why, and why a peer is not up. One
  * verdict has one cause. Pure.
  */
+import { bfdText } from './bfd-views.ts'
 import type { RouteView } from '../api/types.ts'
 import type { CodeOf } from '../desired/codes.ts'
 import type { AddressFamilyName, DesiredPodCidr, Neighbor, Problem, Route, Verdict } from '../desired/model.ts'
@@ -157,7 +158,11 @@ export function peerVerdicts(peer: PeerSnapshot, neighbor: Neighbor | undefined)
       message: `Comes into force with the next session: ${change}`,
     }),
   )
-  return [configured, ...pending, ...(peer.state === 'Established' ? upVerdicts(peer) : downVerdicts(peer))]
+  const watched: readonly Verdict[] =
+    peer.bfdSession === undefined
+      ? []
+      : [{ step: 'selected', ok: true, code: 'PathWatched', message: bfdText(peer.bfdSession) }]
+  return [configured, ...watched, ...pending, ...(peer.state === 'Established' ? upVerdicts(peer) : downVerdicts(peer))]
 }
 
 function upVerdicts(peer: PeerSnapshot): readonly Verdict[] {

@@ -18,6 +18,7 @@ import type { Datapath } from '../datapath/datapath.ts'
 import type { DesiredTunnels, Problem } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
 import type { Agent } from './agent.ts'
+import { bfdNotes, bfdView } from './bfd-views.ts'
 import { explain, type ExplainParts } from './explain-views.ts'
 import { routeView, secondsSince } from './route-view.ts'
 import { socketFailures, socketNotes, type SocketParts, socketView } from './socket-views.ts'
@@ -27,7 +28,10 @@ export interface ViewParts {
   readonly nodeName: string
   readonly version: string
   readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults' | 'tunnels'>
-  readonly speaker: Pick<SpeakerThread, 'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems'>
+  readonly speaker: Pick<
+    SpeakerThread,
+    'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems' | 'bfdDrops'
+  >
   readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons' | 'drops'>
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
@@ -85,21 +89,11 @@ async function statusView(
   // Of the maps' problems faults are made.
   const { problems: _, lostUplinks: __, ...status } = datapath.status
   const established = peers.filter((peer) => peer.state === 'Established').length
-  const logProblem = parts.log.problem()
-  const failures = [
-    ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
-    ...agent.faults.map(({ text }) => text),
-    ...(sockets === undefined ? [] : socketFailures(sockets)),
-    ...peersDown(agent, peers),
-    ...familyProblems(peers, families, false),
-    ...(logProblem === undefined
-      ? []
-      : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
-    ...(agent.isSynced ? [] : ['objects are being read']),
-  ]
+  const failures = failuresOf(parts, peers, families)
   const warnings = [
     ...parts.speaker.problems,
     ...familyProblems(peers, families, true),
+    ...bfdNotes(peers),
     ...(parts.notes?.() ?? []),
     ...(sockets === undefined ? [] : socketNotes(sockets)),
     ...failures,
@@ -128,6 +122,7 @@ async function statusView(
       notServed: states.NotServed,
     },
     ...(agent.tunnels === undefined ? {} : { tunnels: tunnelsView(agent.tunnels) }),
+    ...bfdPart(parts, peers),
     ...socketPart(sockets),
     datapath: {
       ...status,
@@ -141,6 +136,32 @@ async function statusView(
     warnings,
     problems,
   }
+}
+
+/** What makes a node degraded. */
+function failuresOf(
+  parts: ViewParts,
+  peers: readonly PeerSnapshot[],
+  families: ReadonlySet<string>,
+): readonly string[] {
+  const { agent, sockets } = parts
+  const logProblem = parts.log.problem()
+  return [
+    ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
+    ...agent.faults.map(({ text }) => text),
+    ...(sockets === undefined ? [] : socketFailures(sockets)),
+    ...peersDown(agent, peers),
+    ...familyProblems(peers, families, false),
+    ...(logProblem === undefined
+      ? []
+      : [`the log cannot be written: ${logProblem}; ${parts.log.lostLines} lines are lost so far`]),
+    ...(agent.isSynced ? [] : ['objects are being read']),
+  ]
+}
+
+function bfdPart({ speaker }: ViewParts, peers: readonly PeerSnapshot[]): Pick<StatusView, 'bfd'> {
+  const isAny = peers.some(({ bfdSession }) => bfdSession !== undefined)
+  return isAny ? { bfd: { drops: { ...speaker.bfdDrops } } } : {}
 }
 
 function socketPart(sockets: SocketParts | undefined): Pick<StatusView, 'socketLb'> {
@@ -193,6 +214,7 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     transitions,
     pending,
     idleHoldSec,
+    bfdSession,
     ...rest
   } = peer
   return {
@@ -209,6 +231,7 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     ...(keepaliveSec === undefined ? {} : { keepaliveSeconds: keepaliveSec }),
     ...(lastReset === undefined ? {} : { lastReset: { ...lastReset } }),
     ...(pending === undefined ? {} : { pending: [...pending] }),
+    ...(bfdSession === undefined ? {} : { bfd: bfdView(bfdSession) }),
     ...(idleHoldSec === undefined ? {} : { idleHoldSeconds: Math.ceil(idleHoldSec) }),
   }
 }

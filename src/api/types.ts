@@ -4,6 +4,7 @@
  * never renamed.
  */
 import * as z from 'zod'
+import { bfdSchema } from './bfd-view.ts'
 
 export const verdictSchema = z.object({
   step: z
@@ -102,6 +103,7 @@ export const peerSchema = z.object({
     .array(z.string())
     .optional()
     .describe('What was configured and comes into force with the next session; absent when nothing'),
+  bfd: bfdSchema.optional().describe('Absent where the path is not watched'),
 })
 
 export const routeSchema = z.object({
@@ -270,6 +272,10 @@ export const statusSchema = z.object({
     })
     .optional()
     .describe('Of backends on other nodes; absent: they are not served'),
+  bfd: z
+    .object({ drops: z.record(z.string(), z.number()).describe('Packets that did not count, by reason') })
+    .optional()
+    .describe('Absent where no path is watched'),
   socketLb: z
     .object({
       isOn: z.boolean().describe('Whether sockets on this node are led to backends'),

@@ -105,7 +105,7 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
     'Family',
     'Received',
     'Advertised',
-    ...(isWide ? ['Hold/Keepalive', 'Capabilities', 'Last Reset', 'Next Session', 'Reason'] : []),
+    ...(isWide ? ['Hold/Keepalive', 'BFD', 'Capabilities', 'Last Reset', 'Next Session', 'Reason'] : []),
   ]
   const rows = peers.flatMap((peer) =>
     peer.families.map(({ family, received, advertised }, i) => {
@@ -124,12 +124,13 @@ function peersTable(peers: readonly PeerView[], isWide: boolean): string {
       const wide = isFirst
         ? [
             hold,
+            peer.bfd?.status ?? '-',
             peer.capabilities.join(',') || '-',
             peer.lastReset?.text ?? '-',
             peer.pending?.join('; ') ?? '-',
             reasonText(peer),
           ]
-        : ['', '', '', '', '']
+        : ['', '', '', '', '', '']
       return [...session, family.replace('-', '/'), String(received), String(advertised), ...(isWide ? wide : [])]
     }),
   )

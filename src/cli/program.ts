@@ -3,6 +3,7 @@ import { findPackageJSON } from 'node:module'
 import { Command } from 'commander'
 import { errorTable } from '../errors.ts'
 import { addAgent } from './agent.ts'
+import { addBfd } from './bfd.ts'
 import { addBgp } from './bgp.ts'
 import { addDrain } from './command.ts'
 import { addCompletion } from './completion.ts'
@@ -21,6 +22,7 @@ export function createProgram(): Command {
   const program = new Command('herald').description('BGP and eBPF for Kubernetes on bare metal')
   addStatus(program)
   addBgp(program)
+  addBfd(program)
   addLb(program)
   addObserve(program)
   addExplain(program)

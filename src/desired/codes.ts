@@ -114,7 +114,7 @@ export const verdictCodes = {
     ],
   },
   selected: {
-    yes: ['PolicySelects', 'ExportPodCIDR', 'Configured', 'WaitsForNextSession', 'Imported'],
+    yes: ['PolicySelects', 'ExportPodCIDR', 'Configured', 'PathWatched', 'WaitsForNextSession', 'Imported'],
     no: ['NoPolicy', 'NotSelected', 'NotAdvertised', 'FamilyNotSpoken', 'AddressNotAsked', 'NotImported'],
   },
   supported: {

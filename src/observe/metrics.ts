@@ -10,6 +10,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import type { AgentViews, Page, ServiceView } from '../api/types.ts'
 import { addAgentAliases } from './metrics/aliases.ts'
+import { addBfdMetrics } from './metrics/bfd.ts'
 import { addDatapathMetrics } from './metrics/datapath.ts'
 import { addPeerMetrics } from './metrics/peers.ts'
 import { addProcessMetrics } from './metrics/process.ts'
@@ -27,7 +28,7 @@ export function createMetrics(
   const registry = new Registry()
   const setPeers = addPeerMetrics(registry)
   const services = addServiceMetrics(registry)
-  const setters = [setPeers, addDatapathMetrics(registry), addProcessMetrics(registry)]
+  const setters = [setPeers, addBfdMetrics(registry), addDatapathMetrics(registry), addProcessMetrics(registry)]
   const setReconcile = addReconcileMetrics(registry)
   const aliases = hasAliases ? addAgentAliases(registry) : undefined
   const scrape = async (views: AgentViews): Promise<string> => {

@@ -13,6 +13,7 @@ import type {
   Problem,
   Verdict,
 } from '../../src/desired/model.ts'
+import { BfdCounters } from '../../src/bfd/counters.ts'
 import type { PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
 import { neighborOf } from '../speaker/pair.ts'
 
@@ -137,6 +138,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       routes: unused,
       isAtAnyPeer: (prefix) => sentTo(prefix).length > 0,
       problems: world.speakerProblems ?? [],
+      bfdDrops: new BfdCounters().drops,
     },
     datapath: {
       status: { kind: 'none', interfaces: [], adopted: false, schema: 1 },

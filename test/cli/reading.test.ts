@@ -97,8 +97,8 @@ test(
       /^node1 +65001 +65000 +192\.0\.2\.1 +Established +2m5s +ipv4\/unicast +1 +3\n +ipv6\/unicast +0 +2$/m,
     )
     const wide = (await run(['bgp', 'peers', '-o', 'wide'])).stdout
-    assert.match(wide, / {3}Hold\/Keepalive {3}Capabilities +Last Reset +Next Session +Reason$/m)
-    assert.match(wide, / 9s\/3s +four-octet-as,graceful-restart +- +- +-$/m)
+    assert.match(wide, / {3}Hold\/Keepalive {3}BFD +Capabilities +Last Reset +Next Session +Reason$/m)
+    assert.match(wide, / 9s\/3s +up +four-octet-as,graceful-restart +- +- +-$/m)
     assert.match(wide, / Cease: bye.* - +connection refused$/m)
   },
 )

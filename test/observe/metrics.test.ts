@@ -437,3 +437,34 @@ test("an operator counts addresses of a pool under MetalLB's names, of both fami
     false,
   )
 })
+
+test('BFD sessions have series of their own, those that left have none, and counters go on over sessions', async () => {
+  const answer = createMetrics(() => figures, true)
+  const [first, ...others] = peers
+  const { bfd } = first ?? {}
+  assert.ok(first !== undefined && bfd !== undefined)
+  const scrape = async (more: Partial<typeof bfd> | undefined): Promise<ReadonlyMap<string, Family>> => {
+    const { bfd: _bfd, ...without } = first
+    const changed = more === undefined ? without : { ...first, bfd: { ...bfd, ...more } }
+    return parseExposition(await answer({ ...memoryViews(), peers: async () => [changed, ...others] }))
+  }
+  const ours = { vrouter: '65001', neighbor: '192.0.2.1', neighbor_asn: '65000' }
+  let families = await scrape({})
+  assert.equal(families.get('herald_bfd_session_up')?.samples.length, 1, 'the other peer is not watched')
+  assert.equal(value(families, 'herald_bfd_session_up', ours), 1)
+  assert.equal(value(families, 'herald_bfd_detection_time_seconds', ours), 0.3)
+  assert.equal(value(families, 'metallb_bfd_session_up', { peer: '192.0.2.1' }), 1)
+  assert.equal(value(families, 'herald_bfd_dropped_packets_total', { cause: 'noSession' }), 3)
+  families = await scrape({ id: 9, packetsIn: 10, downEvents: 1, status: 'down' })
+  assert.equal(value(families, 'herald_bfd_session_up', ours), 0)
+  assert.equal(value(families, 'herald_bfd_control_packets_received_total', ours), 1_210)
+  assert.equal(value(families, 'metallb_bfd_session_down_events', { peer: '192.0.2.1' }), 2)
+  assert.equal(value(families, 'herald_bfd_dropped_packets_total', { cause: 'noSession' }), 3)
+  families = await scrape(undefined)
+  for (const name of [
+    'herald_bfd_session_up',
+    'herald_bfd_control_packets_sent_total',
+    'metallb_bfd_control_packet_input',
+  ])
+    assert.deepEqual(families.get(name)?.samples, [], name)
+})

@@ -2,6 +2,7 @@
 import { isIPv6 } from 'node:net'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { PeerView, ProblemView, ServiceView } from '../../api/types.ts'
+import { addBfdAliases } from './bfd.ts'
 import { Growth } from './growth.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -60,6 +61,7 @@ export function addAgentAliases(registry: Registry): AgentAliases {
     registers,
   })
   const setClient = addClient(registry)
+  const setBfd = addBfdAliases(registry)
   let shown: readonly ServiceView[] = []
   let known = new Map<string, { readonly peer: string }>()
   return {
@@ -83,6 +85,7 @@ export function addAgentAliases(registry: Registry): AgentAliases {
           peer.families.reduce((sum, family) => sum + family.advertised, 0),
         )
       }
+      setBfd(peers)
       for (const { metric, read, growth } of counters) {
         for (const peer of peers) metric.inc(peerLabel(peer), growth.of(peer.id, read(peer)))
         growth.next()

@@ -7,7 +7,7 @@ import type { Snapshot } from './snapshot.ts'
 
 const fsmStates = ['Idle', 'Connect', 'Active', 'OpenSent', 'OpenConfirm', 'Established']
 
-const labelNames = ['vrouter', 'neighbor', 'neighbor_asn'] as const
+export const labelNames = ['vrouter', 'neighbor', 'neighbor_asn'] as const
 type Labels = Record<(typeof labelNames)[number], string>
 
 interface Reading {
@@ -117,7 +117,7 @@ const isSame = (a: Labels, b: Labels | undefined): boolean =>
  * The id without our AS: the address, with what tells it from another peer (interface, port), and the same before and
  * after the router of an unnumbered one was found.
  */
-function ourLabels({ id, virtualRouter, peerAs }: PeerView): Labels {
+export function ourLabels({ id, virtualRouter, peerAs }: PeerView): Labels {
   return { vrouter: virtualRouter, neighbor: id.slice(id.indexOf('/') + 1), neighbor_asn: String(peerAs) }
 }
 
