@@ -31,6 +31,7 @@ const readers: Readonly<Record<string, string>> = {
   'operator/event-log.ts': 'times and names of events',
   'operator/service-writes.ts': 'lastTransitionTime of a condition',
   'operator/state-writes.ts': 'lastTransitionTime of a condition',
+  'speaker/peer-path.ts': 'since when',
   'speaker/peer.ts': 'since when a state is, and when a route came',
   'speaker/peers.ts': 'since when a state is',
   'speaker/recording/record.ts': 'when a recording began',
