@@ -75,7 +75,8 @@ export interface Holding {
 
 export interface Assignment {
   readonly addresses: readonly string[]
-  readonly pool: string
+  /** The addresses with the pools that they are of, for people. */
+  readonly from: string
   /** The request was refused, and the Service keeps what it held. */
   readonly refusal?: Refusal
   /** Why it has not what was recorded for it. */
@@ -133,9 +134,7 @@ export class Ipam extends Holders {
     const lingers = lingering.length === 0 ? {} : { lingering }
     const holder: Holder = { addresses, age, sharing: request.sharing, ports, ...lingers, ...saidPorts(request) }
     this.replace(request.key, addresses.length + lingering.length === 0 ? undefined : holder)
-    return isRefusal(found) && kept.length > 0
-      ? { addresses: kept, pool: this.#nameOfPool(kept), refusal: found }
-      : found
+    return isRefusal(found) && kept.length > 0 ? { addresses: kept, from: this.#textOf(kept), refusal: found } : found
   }
 
   /** The pools that give an address away. */
@@ -221,11 +220,13 @@ export class Ipam extends Holders {
     const lacking = missing.filter((family) => !fresh.has(family))
     if (lacking.length > 0 && (request.needsAllFamilies || addresses.length === 0))
       return nothingFree(this.#table, request, lacking)
-    return { addresses, pool: this.#nameOfPool(addresses) }
+    return { addresses, from: this.#textOf(addresses) }
   }
 
-  #nameOfPool([address = '']: readonly string[]): string {
-    return this.poolsOf(address)[0]?.name ?? ''
+  /** `A, B of pool p`, or where they are of several `A of pool p, B of pool q`. */
+  #textOf(addresses: readonly string[]): string {
+    const byPool = Map.groupBy(addresses, (address) => this.poolsOf(address)[0]?.name ?? '')
+    return [...byPool].map(([name, own]) => `${own.join(', ')} of pool ${name}`).join(', ')
   }
 
   /** An address of each missing family, of the first pool that has them all and fits what is `own` already. */

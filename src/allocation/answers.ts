@@ -39,9 +39,8 @@ export const notAllocated: AddressAnswer = no(
 
 export function answerOf(found: Assignment | Refusal): AddressAnswer {
   if (isRefusal(found)) return no(found.code, found.message, found.remedy)
-  const { addresses, pool, refusal, lost } = found
-  const held =
-    `${addresses.join(', ')} of pool ` + `${pool}${lost === undefined ? '' : `, in place of another: ${lost.message}`}`
+  const { addresses, from, refusal, lost } = found
+  const held = lost === undefined ? from : `${from}, in place of another: ${lost.message}`
   const verdict: Verdict =
     refusal === undefined
       ? { step: 'allocated', ok: true, code: 'Allocated', message: held }

@@ -247,7 +247,7 @@ class DirectorySource implements ObjectSource {
     this.#isReachable = !listing.faults.has('')
     if (this.#isReachable) this.#device = listing.device
     this.#folderFaults = listing.faults
-    this.#watchAll(listing)
+    yield* this.#watchAll(listing)
     const files = new Map<string, ListedFile | undefined>(listing.files)
     for (const name of this.#reader.names())
       if (!files.has(name) && !isHidden(name, listing.faults)) files.set(name, undefined)
@@ -345,13 +345,18 @@ class DirectorySource implements ObjectSource {
     this.#lookWithin(coalesceMs)
   }
 
-  #watchAll({ folders }: Listing): void {
-    for (const [prefix, watcher] of this.#watchers)
+  *#watchAll({ folders }: Listing): Generator<void> {
+    for (const [prefix, watcher] of this.#watchers) {
       if (folders.get(prefix) === undefined || identityOf(folders.get(prefix) ?? '') !== this.#watched.get(prefix)) {
         watcher.close()
         this.#watchers.delete(prefix)
       }
-    for (const [prefix, folder] of folders) if (!this.#watchers.has(prefix)) this.#watch(prefix, folder)
+      yield
+    }
+    for (const [prefix, folder] of folders) {
+      if (!this.#watchers.has(prefix)) this.#watch(prefix, folder)
+      yield
+    }
   }
 
   #watch(prefix: string, folder: string): void {

@@ -62,3 +62,10 @@ test('a pool that gives all of a Service or nothing is not said to be full of wh
     'no IPv6 address: pool a is full',
   ])
 })
+
+test('addresses of several pools are told each with its own', () => {
+  const two = [pool('four', ['10.0.0.1-10.0.0.2']), pool('six', ['2001:db8::1-2001:db8::2'])]
+  assert.deepEqual(told(two, request('a', both)), ['Allocated', '10.0.0.1 of pool four, 2001:db8::1 of pool six'])
+  const one = [pool('p', ['10.0.0.1', '2001:db8::1'])]
+  assert.deepEqual(told(one, request('a', both)), ['Allocated', '10.0.0.1, 2001:db8::1 of pool p'])
+})

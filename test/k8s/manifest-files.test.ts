@@ -10,8 +10,8 @@ import { listFolder, maxFolderDepth, type Listing } from '../../src/k8s/director
 import { decode, isFault, maxFileBytes, readBytes, type FileFault } from '../../src/k8s/directory/manifest-file.ts'
 import { inFolder } from './manifests.ts'
 
-function list(folder: string): Listing {
-  const steps = listFolder(folder)
+function list(folder: string, limits?: Parameters<typeof listFolder>[1]): Listing {
+  const steps = listFolder(folder, limits)
   for (;;) {
     const step = steps.next()
     if (step.done === true) return step.value
@@ -126,4 +126,22 @@ test('a file that is too long, folders that are too deep and a folder that is no
     unlinkSync(join(folder, 'long.yaml'))
     const gone = list(join(folder, 'gone'))
     assert.deepEqual([gone.device, gone.faults.get('')?.code], [undefined, 'Unreadable'])
+  }))
+
+test('too many files or folders are a fault of the whole, which then says nothing of what is not there', () =>
+  inFolder((folder) => {
+    for (const name of ['a', 'b', 'c']) {
+      mkdirSync(join(folder, name))
+      writeFileSync(join(folder, name, 'x.yaml'), '')
+    }
+    assert.deepEqual([...list(folder, { files: 3, folders: 4 }).faults.keys()], [])
+    for (const [limits, message] of [
+      [{ files: 2, folders: 4 }, 'the folder holds more than 2 manifests'],
+      [{ files: 3, folders: 3 }, 'the folder holds more than 3 folders'],
+      [{ files: 9, folders: 1 }, 'the folder holds more than 1 folders'],
+    ] as const) {
+      const { faults, device, folders } = list(folder, limits)
+      assert.deepEqual([faults.get('')?.message, faults.get('')?.code, device], [message, 'LimitExceeded', undefined])
+      assert.ok(folders.size <= limits.folders)
+    }
   }))

@@ -29,7 +29,8 @@ export interface Listing {
   readonly device: number | undefined
 }
 
-const maxFiles = 50_000
+/** Each folder is watched: a link to / would take all watches of the machine. */
+const most = { files: 50_000, folders: 10_000 }
 export const maxFolderDepth = 16
 /** kubectl reads lower case only; a file of another system would be passed over without a word. */
 const manifestName = /\.(ya?ml|json)$/i
@@ -39,7 +40,7 @@ export function isManifestName(name: string): boolean {
 }
 
 /** Yields after every few names, so that a long folder holds nobody. */
-export function* listFolder(root: string): Generator<void, Listing> {
+export function* listFolder(root: string, limits = most): Generator<void, Listing> {
   const listing = {
     files: new Map<string, ListedFile>(),
     folders: new Map<string, string>(),
@@ -49,7 +50,7 @@ export function* listFolder(root: string): Generator<void, Listing> {
   }
   try {
     listing.device = statSync(root).dev
-    yield* new Lister(listing).list(root, '', 0)
+    yield* new Lister(listing, limits).list(root, '', 0)
   } catch (error) {
     listing.faults.set('', unreadable(error))
   }
@@ -60,10 +61,12 @@ export function* listFolder(root: string): Generator<void, Listing> {
 class Lister {
   readonly #listing: Listing
   readonly #seen = new Set<string>()
+  readonly #limits: typeof most
   #isFull = false
 
-  constructor(listing: Listing) {
+  constructor(listing: Listing, limits: typeof most) {
     this.#listing = listing
+    this.#limits = limits
   }
 
   *list(folder: string, prefix: string, depth: number): Generator<void> {
@@ -75,6 +78,7 @@ class Lister {
         return
       }
       this.#seen.add(real)
+      if (folders.size >= this.#limits.folders) return this.#full('folders')
       folders.set(prefix, folder)
       const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))
       for (const entry of entries) {
@@ -108,8 +112,14 @@ class Lister {
     else faults.set(name, tooMuch(`folders stand more than ${maxFolderDepth} deep`))
   }
 
+  #full(what: keyof typeof most): void {
+    this.#isFull = true
+    const name = what === 'files' ? 'manifests' : what
+    this.#listing.faults.set('', tooMuch(`the folder holds more than ${this.#limits[what]} ${name}`))
+  }
+
   #file(entry: Dirent, path: string, name: string, stat: Stats): void {
-    const { files, faults, ignored } = this.#listing
+    const { files, ignored } = this.#listing
     const identity = `${stat.dev}:${stat.ino}`
     const isLink = entry.isSymbolicLink()
     if (this.#seen.has(identity) || (isLink && this.#seen.has(`file ${identity}`))) {
@@ -118,11 +128,7 @@ class Lister {
     }
     // Two names of one file are two files, unless one of them is a link.
     this.#seen.add(isLink ? identity : `file ${identity}`)
-    if (files.size >= maxFiles) {
-      this.#isFull = true
-      faults.set('', tooMuch(`the folder holds more than ${maxFiles} manifests`))
-      return
-    }
+    if (files.size >= this.#limits.files) return this.#full('files')
     files.set(name, listed(path, stat))
   }
 }
