@@ -2,16 +2,7 @@
  * Prefixes as values that are cheap Map keys: IPv4 is the number address * 64 + length (38 bits), IPv6 a string of
  * 17 characters, the 16 masked octets and the length. Two prefixes are equal exactly when their values are `===`.
  */
-import {
-  addressBytes,
-  addressFromBytes,
-  compareAddresses,
-  type Address,
-  type Family,
-  familyOfAddress,
-  formatAddress,
-  parseAddress,
-} from './address.ts'
+import { compareAddresses, type Address, type Family, familyOfAddress, formatAddress, parseAddress } from './address.ts'
 
 export type Prefix = number | string
 
@@ -21,15 +12,13 @@ export function prefixOf(address: Address, length: number): Prefix {
     const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0
     return ((address & mask) >>> 0) * 64 + length
   }
-  if (length === 128) return address + String.fromCharCode(128)
-  const bytes = addressBytes(address)
-  const whole = length >> 3
-  if (whole < 16) {
-    bytes[whole] = (bytes[whole] ?? 0) & (0xff00 >> (length & 7))
-    bytes.fill(0, whole + 1)
-  }
-  return (addressFromBytes(bytes) as string) + String.fromCharCode(length)
+  const [whole, rest] = [length >> 3, length & 7]
+  if (rest === 0) return address.slice(0, whole) + zeros.slice(whole) + String.fromCharCode(length)
+  const cut = address.charCodeAt(whole) & (0xff00 >> rest)
+  return address.slice(0, whole) + String.fromCharCode(cut) + zeros.slice(whole + 1) + String.fromCharCode(length)
 }
+
+const zeros = '\0'.repeat(16)
 
 export function prefixFamily(prefix: Prefix): Family {
   return typeof prefix === 'number' ? 'ipv4' : 'ipv6'

@@ -8,6 +8,7 @@ import { type DecodedMessage, decodeMessage } from '../../../src/bgp/messages/de
 import { frameMessage } from '../../../src/bgp/messages/header.ts'
 import { keepaliveBytes } from '../../../src/bgp/messages/keepalive.ts'
 import { encodeNotification } from '../../../src/bgp/messages/notification.ts'
+import { decodePrefixes, encodePrefixes } from '../../../src/bgp/messages/nlri.ts'
 import { encodeOpen } from '../../../src/bgp/messages/open.ts'
 import { encodeEndOfRib } from '../../../src/bgp/messages/pack.ts'
 import { encodeRouteRefresh } from '../../../src/bgp/messages/route-refresh.ts'
@@ -19,6 +20,10 @@ import {
   type OpenMessage,
 } from '../../../src/bgp/messages/types.ts'
 import { encodeUpdate } from '../../../src/bgp/messages/update.ts'
+import { Reader } from '../../../src/bgp/messages/reader.ts'
+import { Writer } from '../../../src/bgp/messages/writer.ts'
+import { addressFromBytes, formatAddress } from '../../../src/ip/address.ts'
+import { formatPrefix, parsePrefix } from '../../../src/ip/prefix.ts'
 import {
   receivingContexts,
   ctxOf,
@@ -190,4 +195,36 @@ test('no decoded value is a view of the receive buffer', () => {
     bytes.fill(0)
     assert.equal(JSON.stringify(before), text)
   }
+})
+
+test('prefixes are what their octets say, bits beyond the length cleared, whatever stands beside them (RFC 4271 4.3)', () => {
+  const written = fc
+    .record({ length: fc.integer({ min: 0, max: 128 }), octets: fc.uint8Array({ minLength: 16, maxLength: 16 }) })
+    .map(({ length, octets }) => ({ length, octets: octets.subarray(0, Math.ceil(length / 8)) }))
+  fc.assert(
+    fc.property(fc.array(written, { maxLength: 40 }), fc.constantFrom(1, 2), (all, afi) => {
+      const list = all.filter(({ length }) => afi === 2 || length <= 32)
+      const bytes = Uint8Array.from(list.flatMap(({ length, octets }) => [length, ...octets]))
+      const found = decodePrefixes(new Reader(bytes), afi)
+      assert.ok(typeof found !== 'string')
+      const expected = list.map(({ length, octets }) => {
+        const address = new Uint8Array(afi === 1 ? 4 : 16)
+        // Bit by bit, as the figure has it.
+        for (let bit = 0; bit < length; bit++) {
+          const octet = bit >> 3
+          address[octet] = (address[octet] ?? 0) | ((octets[octet] ?? 0) & (0x80 >> (bit & 7)))
+        }
+        return `${formatAddress(addressFromBytes(address))}/${length}`
+      })
+      assert.deepEqual(found.prefixes.map(formatPrefix), expected)
+      assert.deepEqual(
+        found.prefixes,
+        expected.map((text) => parsePrefix(text)),
+      )
+      const out = new Writer()
+      encodePrefixes(found, out)
+      const again = decodePrefixes(new Reader(out.finish()), afi)
+      assert.deepEqual(again, found)
+    }),
+  )
 })
