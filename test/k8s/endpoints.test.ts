@@ -235,7 +235,12 @@ test('what is kept of a slice is packed, and says the same', () => {
   const { value } = parseEndpointSlice(raw)
   assert.equal(value?.packed.length, 16)
   assert.deepEqual(
-    value && endpointsOf(value).map(({ address, ...rest }) => ({ ...rest, address: formatAddress(address ?? 0) })),
+    value &&
+      endpointsOf(value).map(({ address, nodeName, state }) => ({
+        address: formatAddress(address ?? 0),
+        nodeName,
+        state,
+      })),
     [
       { address: '10.244.1.5', nodeName: 'node-a', state: 'ready' },
       { address: '10.244.1.6', nodeName: 'node-a', state: 'ready' },

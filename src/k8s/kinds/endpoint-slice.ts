@@ -19,6 +19,8 @@ export const endpointSliceSchema = z.object({
       nodeName: z.string().nullish(),
       // Only shown: whatever it says costs no endpoint.
       targetRef: z.unknown().optional(),
+      // A preference.
+      hints: z.unknown().optional(),
       conditions: z.object({ ready: condition, serving: condition, terminating: condition }).nullish(),
     }),
   ),
@@ -57,6 +59,8 @@ export interface EndpointSlice {
   readonly states: string
   /** Names of the pods, each with a line end; empty where no endpoint is one. */
   readonly pods: string
+  /** For each endpoint whom it is meant for, as {@link hintsOf} has it; empty where none says so. */
+  readonly hints: readonly string[]
 }
 
 /** Of endpoints as the API server allows them; of ports as many as a Service may have. */
@@ -68,6 +72,7 @@ const limits = [
 const letters = { ready: 'r', serving: 's', not: 'n' } as const
 const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
 /** What its key says is not kept twice, and nothing else of it is asked for. */
+const noHints: readonly string[] = []
 const noMetadata: Metadata = { name: '', labels: {}, annotations: {} }
 
 /** Empty where it is none, or has a name that none can have. */
@@ -77,6 +82,26 @@ function podOf(targetRef: unknown): string {
   return Reflect.get(targetRef, 'kind') === 'Pod' && typeof name === 'string' && /^[a-z0-9.-]{1,253}$/.test(name)
     ? name
     : ''
+}
+
+interface Named {
+  readonly hints?: unknown
+}
+
+/** The names in `forZones` or `forNodes`; what is written otherwise says nothing. */
+function namesOf(hints: unknown, field: 'forZones' | 'forNodes'): string {
+  const listed: unknown = typeof hints === 'object' && hints !== null ? Reflect.get(hints, field) : undefined
+  const names: readonly unknown[] = Array.isArray(listed)
+    ? listed.map((each: unknown): unknown =>
+        typeof each === 'object' && each !== null ? Reflect.get(each, 'name') : undefined,
+      )
+    : []
+  return names.filter((name) => typeof name === 'string' && /^[\w.-]+$/.test(name)).join()
+}
+
+/** `zone,zone/node,node`: neither sign is in a name. */
+function hintsOf({ hints }: Named): string {
+  return hints == null ? '/' : `${namesOf(hints, 'forZones')}/${namesOf(hints, 'forNodes')}`
 }
 
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
@@ -91,8 +116,9 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const packed: string[] = []
   const states: string[] = []
   const pods: string[] = []
+  const hinted: string[] = []
   const wrong: Fault[] = []
-  endpoints.forEach(({ addresses, nodeName, targetRef, conditions }, index) => {
+  endpoints.forEach(({ addresses, nodeName, targetRef, conditions, ...more }, index) => {
     addresses.forEach((text, position) => {
       const parsed = family === undefined ? undefined : parseAddress(text)
       const address = parsed === undefined ? undefined : unmapped(parsed)
@@ -107,6 +133,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
       if (address !== undefined) packed.push(pack(address))
       states.push(letters[stateOf(conditions ?? {})])
       pods.push(podOf(targetRef))
+      hinted.push(sharedText(hintsOf(more)))
     })
   })
   const compact: EndpointSlice = {
@@ -123,6 +150,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
     packed: packed.join(''),
     states: sharedText(states.join('')),
     pods: pods.some((name) => name !== '') ? pods.map((name) => `${name}\n`).join('') : '',
+    hints: hinted.some((each) => each !== '/') ? hinted.slice() : noHints,
   }
   return { value: compact, faults: [...faults, ...wrong] }
 }
@@ -150,15 +178,18 @@ export interface Endpoint {
   readonly address: Address | undefined
   readonly nodeName: string
   readonly state: EndpointState
+  /** Whom it is meant for: `zone,zone/node,node`; `/` for nobody in particular. */
+  readonly hints: string
 }
 
 /** The endpoints of a slice, one for each address. */
-export function endpointsOf({ family, nodes, packed, states }: EndpointSlice): readonly Endpoint[] {
+export function endpointsOf({ family, nodes, packed, states, hints }: EndpointSlice): readonly Endpoint[] {
   const size = family === undefined ? 0 : family === 'ipv4' ? 4 : 16
   return nodes.map((nodeName, index) => ({
     address: size === 0 ? undefined : unpack(packed.slice(index * size, (index + 1) * size)),
     nodeName,
     state: stateOfLetter[states[index] ?? 'n'] ?? 'not',
+    hints: hints[index] ?? '/',
   }))
 }
 

@@ -43,6 +43,12 @@ export interface LeftOut {
   readonly count: number
 }
 
+/** Of which clients are: the node, and the zone that it is in, where it says so. */
+export interface Nearness {
+  readonly node: string
+  readonly zone: string | undefined
+}
+
 const isUsable = ({ state }: Endpoint): boolean => state !== 'not'
 
 export class ServiceEndpoints {
@@ -78,7 +84,8 @@ export class ServiceEndpoints {
     return this.#all.some((endpoint) => endpoint.address === address)
   }
 
-  backendsOf(family: Family, port: ServicePort, reach: Reach): PortBackends {
+  /** `near`: endpoints that are meant for these clients, where the hints say so (see {@link nearestOf}). */
+  backendsOf(family: Family, port: ServicePort, reach: Reach, near?: Nearness): PortBackends {
     const found = {
       ready: new Map<string, Target>(),
       serving: new Map<string, Target>(),
@@ -88,7 +95,7 @@ export class ServiceEndpoints {
     for (const { slice, endpoints } of this.#views) {
       const targetPort = slice.family === family ? targetOf(slice, port) : undefined
       if (targetPort === undefined) continue
-      for (const { address, nodeName, state } of endpoints) {
+      for (const { address, nodeName, state, hints } of endpoints) {
         if (address === undefined) continue
         const isHere = nodeName === this.#nodeName
         if (!isHere && state !== 'not') remote.add(address)
@@ -96,11 +103,12 @@ export class ServiceEndpoints {
         if (!isHere && way === undefined) continue
         const name = `${address} ${targetPort}`
         // A pod that two slices name is where it is here.
-        if (isHere || !found[state].has(name)) found[state].set(name, { address, port: targetPort, node: way })
+        if (isHere || !found[state].has(name)) found[state].set(name, { address, port: targetPort, node: way, hints })
       }
     }
-    const used = found.ready.size > 0 ? found.ready : found.serving
-    const others = new Map([...found.serving, ...found.not].filter(([name]) => !used.has(name)))
+    const ready = near === undefined ? found.ready : nearestOf(found.ready, near)
+    const used = found.ready.size > 0 ? ready : found.serving
+    const others = new Map([...found.serving, ...found.not, ...found.ready].filter(([name]) => !used.has(name)))
     return { used: backendsAt(used), resting: backendsAt(others), remote: remote.size }
   }
 
@@ -165,6 +173,23 @@ interface Target {
   readonly address: Address
   readonly port: number
   readonly node: string | undefined
+  readonly hints: string
+}
+
+/**
+ * As kube-proxy takes hints (pkg/proxy/topology.go): those meant for the node when every ready endpoint names nodes and
+ * one this one; else the same of its zone; else all.
+ */
+function nearestOf(ready: ReadonlyMap<string, Target>, { node, zone }: Nearness): ReadonlyMap<string, Target> {
+  const meantFor = (part: 0 | 1, name: string | undefined): ReadonlyMap<string, Target> | undefined => {
+    const isMeant = ({ hints }: Target): boolean =>
+      name !== undefined && (hints.split('/')[part] ?? '').split(',').includes(name)
+    const isHinted = ({ hints }: Target): boolean => (hints.split('/')[part] ?? '') !== ''
+    if (name === undefined || name === '' || ![...ready.values()].every(isHinted)) return undefined
+    const meant = [...ready].filter(([, target]) => isMeant(target))
+    return meant.length === 0 ? undefined : new Map(meant)
+  }
+  return meantFor(1, node) ?? meantFor(0, zone) ?? ready
 }
 
 function backendsAt(targets: ReadonlyMap<string, Target>): readonly Backend[] {

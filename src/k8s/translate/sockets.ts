@@ -24,6 +24,8 @@ export interface SocketInput {
   /** What this node serves of it. */
   readonly frontends: readonly Frontend[]
   readonly reserved: Pick<Reserved, 'reasonOf'>
+  /** The zone of this node, where it says so. */
+  readonly zone: string | undefined
 }
 
 interface Claim {
@@ -89,7 +91,7 @@ export class SocketTranslation {
 }
 
 function socketFrontends(
-  { key, service, slices, frontends, reserved }: SocketInput & { readonly service: Service },
+  { key, service, slices, frontends, reserved, zone }: SocketInput & { readonly service: Service },
   nodeName: string,
 ): readonly Frontend[] {
   const { spec, own } = service
@@ -101,7 +103,8 @@ function socketFrontends(
   const frontendOf = (address: string, port: ServicePort, reach: Reach): readonly Frontend[] => {
     const { protocol } = port
     if (protocol === 'SCTP') return []
-    const { used, resting } = endpoints.backendsOf(familyOf(address), port, reach)
+    const near = reach === here ? undefined : { node: nodeName, zone }
+    const { used, resting } = endpoints.backendsOf(familyOf(address), port, reach, near)
     const bare = (list: typeof used): typeof used => list.map((each) => ({ address: each.address, port: each.port }))
     return [
       {

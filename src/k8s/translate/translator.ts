@@ -83,6 +83,8 @@ class NodeTranslator implements Translator {
   readonly #sockets: SocketTranslation | undefined
   #arePoolsDirty = true
   #isNodeDirty = true
+  /** Of this node, for whom endpoints may be meant. */
+  #zone: string | undefined
   #isReservedDirty = true
   #areTunnelsDirty = true
   #local: readonly LocalAddress[] = []
@@ -338,9 +340,19 @@ class NodeTranslator implements Translator {
       if (value.own.some(({ address }) => isChanged(address))) this.#touch(id)
   }
 
+  #lookAtZone(): void {
+    const { metadata } = this.#store.objects.Node.get(this.#options.nodeName)?.value ?? {}
+    const zone = metadata === undefined ? this.#zone : metadata.labels['topology.kubernetes.io/zone']
+    if (zone === this.#zone) return
+    this.#zone = zone
+    if (this.#sockets === undefined) return
+    for (const [id, slices] of this.#slices) if (slices.some(({ hints }) => hints.length > 0)) this.#touch(id)
+  }
+
   /** The parts of a delta that are about the node itself, where they changed. */
   #translateNode(): Pick<DesiredDelta, 'speaker' | 'podCidrs'> {
     const before = this.#answer
+    this.#lookAtZone()
     const isNodeBroken = this.#store.hasProblems('Node', this.#options.nodeName)
     const unread = this.#unread.flatMap(({ kind, id }) => (planKinds.has(kind) ? `${kind} ${id}` : []))
     const answer = this.#node.translate(this.#store.objects, isNodeBroken, unread)
@@ -452,7 +464,7 @@ class NodeTranslator implements Translator {
     const desired = service === undefined || source === undefined ? undefined : this.#desired(id, service, source)
     const { frontends = [] } = desired ?? {}
     const slices = this.#slices.get(id) ?? []
-    this.#sockets?.set({ key: id, service, slices, frontends, reserved: this.#addresses.reserved })
+    this.#sockets?.set({ key: id, service, slices, frontends, reserved: this.#addresses.reserved, zone: this.#zone })
     if (desired === undefined) {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
       return
