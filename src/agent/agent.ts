@@ -68,6 +68,8 @@ const retryMaxMs = 30_000
 const recordRetryMs = 2_000
 /** So many frontends are compared with the maps a second: some tenths of a millisecond. */
 const [auditMs, auditFrontends] = [1_000, 64]
+/** Of so many looks one is at the addresses of the nodes, too: a walk over some hundreds. */
+const nodesEvery = 30
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
 /** What is in force is remembered so long after a change, for many prefixes later: it costs the loop a copy of them. */
@@ -94,6 +96,7 @@ export class Agent {
   readonly #translations: Due
   readonly #networkLooks: Due
   readonly #recordRetries: Due
+  #audits = 0
   #isSynced = false
   #isTranslated = false
   #isStopped = false
@@ -256,6 +259,7 @@ export class Agent {
     this.#clock.after(auditMs, () => {
       this.order.audit(auditFrontends)
       this.#fullMaps.judge()
+      if (++this.#audits % nodesEvery === 0) this.#ends.audit()
       this.#auditSoon()
     })
   }

@@ -93,6 +93,11 @@ export class TunnelEnds {
     if (this.#tunnels !== undefined) this.#write(this.#tunnels)
   }
 
+  /** What somebody else changed in the maps is as it was. */
+  audit(): void {
+    this.#writeAgain()
+  }
+
   setServing(isServing: boolean): void {
     if (isServing === this.#isServing) return
     this.#isServing = isServing

@@ -12,6 +12,7 @@ import { RestartMarker } from '../../src/agent/restart-marker.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { ClusterNodes } from '../../src/datapath/datapath.ts'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
+import { decodeAddressKey, offsets } from '../../src/datapath/layout.ts'
 import { readDocuments } from '../../src/k8s/documents.ts'
 import { MemorySource } from '../../src/k8s/memory-source.ts'
 import { createTranslator } from '../../src/k8s/translate/translator.ts'
@@ -95,6 +96,28 @@ test('a node that takes no more ends the route before the kernel forgets where i
   put(other.replace('labels: {', 'annotations: {herald.dev/tunnel-addresses: none}, labels: {'))
   assert.deepEqual(services(), [])
   assert.deepEqual(kernel.readAll()[0]?.backends, [], 'what still comes is refused')
+})
+
+test('what somebody takes out of the maps of the nodes is there again within half a minute, and what he puts in is not', async (context) => {
+  const { kernel, clock } = await agentOf(context, base + other + web)
+  const nodes = kernel.maps.store('nodes')
+  const [entry] = nodes.entries()
+  assert.ok(entry !== undefined)
+  const [key, value] = entry
+  nodes.delete(key)
+  nodes.put(
+    key.map((octet, at) => (at === 15 ? 99 : octet)),
+    value,
+  )
+  const tunnel = kernel.maps.memory('tunnels')
+  const port = tunnel.getUint16(offsets.tunnel.port)
+  tunnel.setUint16(offsets.tunnel.port, 9)
+  clock.advance(31_000)
+  assert.deepEqual(
+    [...nodes.entries()].map(([one]) => decodeAddressKey(one)),
+    [decodeAddressKey(key)],
+  )
+  assert.equal(tunnel.getUint16(offsets.tunnel.port), port)
 })
 
 test('where backends elsewhere are not served, the kernel is told so once, and nothing of them is written', async (context) => {

@@ -50,7 +50,8 @@ export class AddressTable {
     const key = encodeAddressKey(address)
     if (key === undefined) return
     const before = this.of(address)
-    const after = { ...before, [part]: before[part] + more, ranges }
+    // What somebody else wrote for an address may be taken back, and was never counted.
+    const after = { ...before, [part]: Math.max(0, before[part] + more), ranges }
     if (after.frontends > 0 || after.sources > 0 || after.tunnel > 0) {
       this.#store.put(key, encodeAddress(after))
       this.#held.set(address, after)
