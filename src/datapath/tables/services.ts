@@ -100,8 +100,9 @@ export class ServiceTable {
     this.#finishAdoption()
   }
 
+  /** Not compared with what was written: that is for a look at one. */
   readAll(): readonly ProgrammedFrontend[] {
-    return [...this.#entries.keys()].map((id) => this.read(id)).filter((frontend) => frontend !== undefined)
+    return [...this.#entries.keys()].map((id) => this.#read(id)).filter((frontend) => frontend !== undefined)
   }
 
   /** As the maps hold it now; undefined when a packet would not be served. */
