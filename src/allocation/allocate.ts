@@ -226,7 +226,8 @@ export class Ipam extends Holders {
   /** `A, B of pool p`, or where they are of several `A of pool p, B of pool q`. */
   #textOf(addresses: readonly string[]): string {
     const byPool = Map.groupBy(addresses, (address) => this.poolsOf(address)[0]?.name ?? '')
-    return [...byPool].map(([name, own]) => `${own.join(', ')} of pool ${name}`).join(', ')
+    // In one piece: each Service has its own.
+    return [...byPool].map(([name, own]) => [own.join(', '), ' of pool ', name].join('')).join(', ')
   }
 
   /** An address of each missing family, of the first pool that has them all and fits what is `own` already. */

@@ -33,8 +33,8 @@ export class StatusAddresses implements AddressSource {
   readonly warning = undefined
   readonly #ipam = new Ipam()
   readonly #settled = new Map<string, Settled>()
-  /** Who has an address in its status, whether it gets it or not. */
-  readonly #claims = new Map<string, Set<string>>()
+  /** Who has an address in its status, whether it gets it or not: nearly always one. */
+  readonly #claims = new Map<string, string | Set<string>>()
   #generation = 0
   /** What is answered until a settle is done. */
   #before = new Map<string, AddressAnswer>()
@@ -62,7 +62,7 @@ export class StatusAddresses implements AddressSource {
     // An address that changes hands is judged anew for everybody who claims it.
     const rivals = new Map<string, Rival>()
     const meet = (addresses: readonly string[]): void => {
-      for (const key of addresses.flatMap((address) => [...(this.#claims.get(address) ?? [])])) {
+      for (const key of addresses.flatMap((address) => [...this.#claimsOn(address)])) {
         const known = this.#settled.get(key)
         if (known !== undefined && !rivals.has(key))
           rivals.set(key, { wish: known.wish, request: known.wish.request() })
@@ -105,13 +105,22 @@ export class StatusAddresses implements AddressSource {
     return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
   }
 
+  #claimsOn(address: string): Iterable<string> {
+    const claims = this.#claims.get(address) ?? []
+    return typeof claims === 'string' ? [claims] : claims
+  }
+
   #claim(key: string, old: readonly string[], now: readonly string[]): void {
     for (const address of old) {
       const claims = this.#claims.get(address)
-      claims?.delete(key)
-      if (claims?.size === 0) this.#claims.delete(address)
+      if (claims === key) this.#claims.delete(address)
+      else if (claims instanceof Set && claims.delete(key) && claims.size === 0) this.#claims.delete(address)
     }
-    for (const address of now) this.#claims.set(address, (this.#claims.get(address) ?? new Set()).add(key))
+    for (const address of now) {
+      const claims = this.#claims.get(address) ?? key
+      if (claims instanceof Set) claims.add(key)
+      else this.#claims.set(address, claims === key ? key : new Set([claims, key]))
+    }
   }
 
   #grant(request: AddressRequest): AddressAnswer {

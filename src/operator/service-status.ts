@@ -7,6 +7,7 @@ import { someOf } from '../desired/some-of.ts'
 import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import { portsHeldCondition } from '../k8s/kinds/service.ts'
+import { keptList } from '../k8s/kinds/shared.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 import { clipped } from './clipped.ts'
@@ -198,9 +199,11 @@ function conditionOf(type: string, written: RawObject): StatusCondition {
 
 /** What is no address is left out; more than these are nobody's. */
 export function addressesOf(ingress: readonly RawObject[]): readonly string[] {
-  return ingress
-    .slice(0, maxIngress)
-    .flatMap(({ ip }) => (typeof ip === 'string' && parseAddress(ip) !== undefined ? [canonical(ip)] : []))
+  return keptList(
+    ingress
+      .slice(0, maxIngress)
+      .flatMap(({ ip }) => (typeof ip === 'string' && parseAddress(ip) !== undefined ? [canonical(ip)] : [])),
+  )
 }
 
 function canonical(ip: string): string {

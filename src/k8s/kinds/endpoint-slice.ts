@@ -7,7 +7,7 @@ import { type Address, familyOfAddress, type Family, isForwardable, parseAddress
 import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
-import { sharedText, sharedValue } from './shared.ts'
+import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
 
 const condition = z.boolean().nullish()
 export const endpointSliceSchema = z.object({
@@ -138,17 +138,16 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   })
   const compact: EndpointSlice = {
     metadata: noMetadata,
-    service: name ? `${metadata.namespace ?? 'default'}/${name}` : undefined,
+    service: name ? keptText(metadata.namespace ?? 'default', '/', name) : undefined,
     family,
     ports: sharedValue(
       ports.flatMap((entry) =>
         entry.port ? [{ name: entry.name ?? '', protocol: entry.protocol, port: entry.port }] : [],
       ),
     ),
-    // Joined, a text is one piece; added up, it would be a tree of pieces.
-    nodes: nodes.slice(),
-    packed: packed.join(''),
-    states: sharedText(states.join('')),
+    nodes: keptList(nodes),
+    packed: keptText(...packed),
+    states: sharedText(keptText(...states)),
     pods: pods.some((name) => name !== '') ? pods.map((name) => `${name}\n`).join('') : '',
     hints: hinted.some((each) => each !== '/') ? hinted.slice() : noHints,
   }

@@ -15,7 +15,7 @@ import {
   shown,
   tooManyWords,
 } from './service-requests.ts'
-import { sharedText, sharedValue } from './shared.ts'
+import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
 import { type ReadRanges, type SourceRanges, sourceRangesOf } from './source-ranges.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
@@ -252,13 +252,18 @@ function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges
       needsAllFamilies: families.length === 2 && spec.ipFamilyPolicy !== 'PreferDualStack',
       ports: spec.ports.map(({ name, protocol, port }) => ({ name: name ?? '', protocol, port })),
     }),
-    status: (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => {
-      const address = parseAddress(ip ?? '')
-      return address === undefined ? [] : [formatAddress(unmapped(address))]
-    }),
+    status: addressesIn(status),
     portsHeld: isLoadBalancer ? messageOf(status?.conditions, portsHeldCondition) : undefined,
     own: addresses,
   }
+}
+
+function addressesIn(status: Written['status']): readonly string[] {
+  const addresses = (status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => {
+    const address = parseAddress(ip ?? '')
+    return address === undefined ? [] : [formatAddress(unmapped(address))]
+  })
+  return addresses.length === 0 ? nothing : keptList(addresses)
 }
 
 /** Of the condition of a type; whatever has not its form is somebody else's. */
@@ -291,7 +296,8 @@ function ownAddressesOf({ type, clusterIP, clusterIPs, externalIPs }: Written['s
 }
 
 function sharedLabels(labels: Labels): Labels {
-  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [sharedText(name), sharedText(value)]))
+  const all = Object.entries(labels).map(([name, value]) => [sharedText(name), sharedText(value)] as const)
+  return all.length === 0 ? otherSpec.selector : Object.fromEntries(all)
 }
 
 /** Without what others wrote for themselves, such as the whole manifest once more; empty is as absent. */
@@ -316,7 +322,7 @@ function familiesOf({ ipFamilies: listed, ipFamilyPolicy: policy, clusterIPs }: 
 }
 
 export function serviceKey({ metadata }: Service): string {
-  return `${metadata.namespace ?? 'default'}/${metadata.name}`
+  return keptText(metadata.namespace ?? 'default', '/', metadata.name)
 }
 
 /** The labels of a Service with the pseudo labels that selectors may name. */

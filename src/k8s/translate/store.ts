@@ -5,6 +5,7 @@
 import type { Problem } from '../../desired/model.ts'
 import type { Fault, Metadata, Narrowed } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
+import { keptText } from '../kinds/shared.ts'
 import {
   isServed,
   kinds,
@@ -152,5 +153,5 @@ function isAnother(before: { readonly metadata: Metadata } | undefined, { metada
 
 /** `namespace/name`, or the name alone of what has no namespace. */
 function idOf({ namespace, name }: ObjectKey): string {
-  return namespace === '' ? name : `${namespace}/${name}`
+  return namespace === '' ? name : keptText(namespace, '/', name)
 }
