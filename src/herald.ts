@@ -16,7 +16,7 @@ const watchedMs = 5_000
 const lookMs = 1_000
 const idleShare = 0.5
 /** Idle looks without a collection after one: it was the last. And all that are waited for one. */
-const [quietLooks, mostLooks] = [2, 20]
+const [quietLooks, mostLooks] = [2, 8]
 
 function giveMemoryBackWhenIdle(): void {
   const collections = watchCollections()
