@@ -1,7 +1,7 @@
 /** What somebody else changes in the maps of the kernel is found, said, counted and written again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { encodeAddressKey, encodeFrontendKey, sizes } from '../../src/datapath/layout.ts'
+import { encodeAddressKey, encodeFrontendKey, offsets, sizes } from '../../src/datapath/layout.ts'
 import { service, want, World } from './world.ts'
 
 const vip = '10.0.0.1'
@@ -18,6 +18,30 @@ const edits: readonly (readonly [string, (world: World) => void])[] = [
     ({ kernel }) => new Uint8Array(kernel.maps.memory('backends').buffer).fill(7, 0, sizes.backend),
   ],
   ['the tables are cleared', ({ kernel }) => new Uint8Array(kernel.maps.memory('tables').buffer).fill(0)],
+  [
+    'one slot of a table names no backend that there is',
+    ({ kernel }) => kernel.maps.memory('tables').setUint32(17 * sizes.backendRef, 0xffff_ffff, true),
+  ],
+  [
+    'the while of a backend is written to be over',
+    ({ kernel }) => kernel.maps.memory('backends').setBigUint64(offsets.backend.drain_until_ns, 1n, true),
+  ],
+  [
+    'the entry by which replies are known is deleted',
+    ({ kernel }) => {
+      const sources = kernel.maps.store('sources')
+      for (const [source] of sources.entries()) sources.delete(source)
+    },
+  ],
+  [
+    'a frontend is to be counted for another Service',
+    ({ kernel }) => {
+      const frontends = kernel.maps.store('frontends')
+      const value = frontends.get(key) ?? new Uint8Array()
+      new DataView(value.buffer).setUint32(offsets.frontend.service, 9, true)
+      frontends.put(key, value)
+    },
+  ],
 ]
 for (const [what, edit] of edits)
   test(`${what}: it is one fault, and served again as it was after the next look`, () => {

@@ -162,19 +162,16 @@ export class BackendTable {
    * which their replies are known some are looked up with each call: a frontend may have hundreds.
    */
   areIntact(names: Iterable<string>): boolean {
-    let lookUps = sourcesAtOnce
-    let index = 0
-    const first = (this.#nextSource += sourcesAtOnce)
-    const all = [...names]
-    for (const name of all) {
-      const held = this.#held.get(name)
+    const all = [...names].map((name) => this.#held.get(name))
+    for (const held of all)
       if (held === undefined || !this.#isIntact(held) || readDrain(this.#memory, held.ref.id) !== this.#stateOf(held))
         return false
-    }
-    for (; lookUps > 0 && index < all.length; lookUps--, index++) {
-      const held = this.#held.get(all[(first + index) % all.length] ?? '')
+    const first = (this.#nextSource += sourcesAtOnce)
+    for (let n = 0; n < Math.min(sourcesAtOnce, all.length); n++) {
+      const held = all[(first + n) % all.length]
       if (held === undefined || this.#isSourceIntact(held)) continue
-      held.isSourceEdited = true
+      // Where one is gone others may be, and all are written together.
+      for (const each of all) if (each !== undefined) each.isSourceEdited = !this.#isSourceIntact(each)
       return false
     }
     return true
