@@ -21,6 +21,7 @@ import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { kubeProxyMode } from './agent/kube-proxy.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
+import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { leftServer, SocketOrder } from './agent/socket-order.ts'
 import type { SocketParts } from './agent/socket-views.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
@@ -32,6 +33,7 @@ import { systemClock } from './clock/system-clock.ts'
 import type { SpeakerOptions } from './speaker/protocol.ts'
 import type { SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
+import { NetfilterLook } from './datapath/netfilter-look.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
 import { openSocketBalancer } from './datapath/open-sockets.ts'
 import { Pins } from './datapath/pins.ts'
@@ -102,7 +104,9 @@ function lockState(stateDir: string): () => void {
 async function runLocked(options: AgentOptions, begin: Begin, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
   const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
-  const { datapath, problem, releaseBpffs } = chosenDatapath(options, log)
+  const isAuto = options.datapath !== 'none' && options.datapathMode === 'auto'
+  const watch = isAuto ? new NetfilterWatch(new NetfilterLook(), systemClock) : undefined
+  const { datapath, problem, releaseBpffs } = chosenDatapath(options, watch, log)
   const sockets = socketsOf(options, datapath, source, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
@@ -148,12 +152,14 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
+  if (datapath.status.kind !== 'none') watch?.start(() => datapath.follow())
   life?.heartbeat.start()
   rescanOnHangup(source, log)
 
   const end = await ending
   log[end.code === 0 ? 'info' : 'error']({ why: end.why }, 'agent stopping')
   life?.heartbeat.stop()
+  watch?.stop()
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
   if (end.mode === 'shutdown') marker.clear()
@@ -211,7 +217,11 @@ function servesRemote(options: AgentOptions, { status }: Pick<Datapath, 'status'
   return readsTunnels(options) && status.kind !== 'none'
 }
 
-function chosenDatapath({ datapath, bpffs, attach, datapathMode }: AgentOptions, log: Logger): OpenedDatapath {
+function chosenDatapath(
+  { datapath, bpffs, attach, datapathMode }: AgentOptions,
+  watch: NetfilterWatch | undefined,
+  log: Logger,
+): OpenedDatapath {
   const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
   return openDatapath({
     kind: datapath,
@@ -219,6 +229,7 @@ function chosenDatapath({ datapath, bpffs, attach, datapathMode }: AgentOptions,
     objectFile,
     attach,
     mode: datapathMode,
+    policies: () => watch?.reason,
     log: (level, message) => log[level](message),
   })
 }

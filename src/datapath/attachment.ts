@@ -23,7 +23,7 @@ import { directions, type Pins } from './pins.ts'
 
 /** The first, and within it before those that are there; the handle says HE. */
 export const filterPriority = 1
-const filterHandle = 0x4845
+export const filterHandle = 0x4845
 /** Where filters of schema 1 are. */
 const formerPriority = 49
 
@@ -104,7 +104,8 @@ export function checkOrder(
   for (const direction of directions) {
     const ours = programInfo(programs[direction]).id
     const chain = tcxProgramIds(ifindex, direction)
-    const before = mode === 'tcx' ? chain.slice(0, Math.max(0, chain.indexOf(ours))) : chain
+    // Beside a filter that takes its place the link of ours is there until all of them are attached.
+    const before = mode === 'tcx' ? chain.slice(0, Math.max(0, chain.indexOf(ours))) : chain.filter((id) => id !== ours)
     const [first] = before
       .filter((id) => !letsPass(id, probes()[direction]))
       .map((id) => `program ${programName(id)} (id ${id})`)

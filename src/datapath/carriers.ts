@@ -16,6 +16,7 @@ import {
 } from './attachment.ts'
 import type { AttachMode } from './datapath.ts'
 import type { Pins } from './pins.ts'
+import { detachAllPods } from './pod-carriers.ts'
 
 /**
  * Where an earlier process attached, in either mode: the programs there become ours. Those for replies first and
@@ -110,6 +111,8 @@ export function attachExactly(
     }
   }
   if (!attachments.isAlone && held.size > 0 && failure === undefined) {
+    // The kernel ends a link without a pin some time later; here another program follows it.
+    for (const former of pins.others()) detachAllPods(former, 'tcx')
     for (const removed of retireFormer(pins)) log(`removed ${removed}`)
     attachments.isAlone = true
   }

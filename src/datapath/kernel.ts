@@ -10,8 +10,7 @@ import { existsSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
 import type { Frontend } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
-import { BpfObject } from '../sys/bpf.ts'
-import { legacyWords, nftChains } from '../sys/netfilter-chains.ts'
+import { BpfObject, programInfo } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
 import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
@@ -28,8 +27,8 @@ import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
+import { NetfilterLook } from './netfilter-look.ts'
 import { directions, Pins, podProgramName, programNames, replyProgramName } from './pins.ts'
-import { policyEnforcer } from './policies.ts'
 import { probe, probesOf } from './probe.ts'
 import { namedRefusal } from './refusal.ts'
 import { Redirection, type WantedMode } from './redirection.ts'
@@ -44,7 +43,7 @@ export interface KernelDatapathOptions {
   readonly attach: 'auto' | AttachMode
   /** Whether flows go past netfilter; `auto`: where nothing enforces policies there. By default through the stack. */
   readonly mode?: WantedMode
-  /** What enforces policies by netfilter, for people; by default by the names of chains. */
+  /** What netfilter does to packets for pods, for people; by default its rules are read whenever something changes. */
   readonly policies?: () => string | undefined
   /** Told about what was adopted, replaced or given up, one sentence each. */
   readonly log?: (message: string) => void
@@ -390,7 +389,7 @@ function serve(
   handOver?.bridge(object, replyProgramId(handOver.from))
   // Replies before requests here too.
   const podProgram = object.programFd(podProgramName)
-  const redirection = redirectionOf({ options, pins, log }, mode, podProgram, maps, served)
+  const redirection = redirectionOf({ options, pins, log }, mode, [podProgram, programs.ingress], maps, served)
   const lostUplinks = adoptInterfaces(attachments, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   try {
@@ -401,10 +400,15 @@ function serve(
   return { maps, served, attachments, redirection, podProgram, lostUplinks, isUpgrade: handOver?.isOfSchema === true }
 }
 
+function policiesAsSeen(): () => string | undefined {
+  const look = new NetfilterLook()
+  return () => look.read()
+}
+
 function redirectionOf(
   { options, pins, log }: Pick<Opening, 'options' | 'pins' | 'log'>,
   attach: AttachMode,
-  program: number,
+  [program, ingress]: readonly [number, number],
   maps: KernelMaps,
   served: Served,
 ): Redirection {
@@ -413,8 +417,9 @@ function redirectionOf(
     pins,
     attach,
     program,
+    ingressId: programInfo(ingress).id,
     links: maps.store('links'),
-    policies: options.policies ?? (() => policyEnforcer(nftChains(), legacyWords())),
+    policies: options.policies ?? policiesAsSeen(),
     log,
   })
   if (isRedirecting(options))

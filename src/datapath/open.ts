@@ -5,7 +5,7 @@ import { lockPath } from '../sys/flock.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { mountBpffs } from '../sys/mount.ts'
 import type { AttachMode, Datapath } from './datapath.ts'
-import { openKernelDatapath } from './kernel.ts'
+import { type KernelDatapathOptions, openKernelDatapath } from './kernel.ts'
 import { createNoneDatapath } from './none.ts'
 import { isServedByPins } from './pins.ts'
 import type { WantedMode } from './redirection.ts'
@@ -16,6 +16,8 @@ export interface DatapathChoice {
   readonly objectFile: string
   readonly attach: 'auto' | AttachMode
   readonly mode: WantedMode
+  /** Asked in mode `auto`: see {@link KernelDatapathOptions}. */
+  readonly policies?: () => string | undefined
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void
 }
 
@@ -30,7 +32,8 @@ export interface OpenedDatapath {
  * Throws what keeps the kernel's datapath from being opened where it was asked for by name; where another agent has it
  * (ERR_ALREADY_RUNNING); and where programs of an earlier agent serve: by what they knew, which nobody would correct.
  */
-export function openDatapath({ kind, bpffs, objectFile, attach, mode, log }: DatapathChoice): OpenedDatapath {
+export function openDatapath(choice: DatapathChoice): OpenedDatapath {
+  const { kind, bpffs, log, ...options } = choice
   const none = (problem?: string): OpenedDatapath => ({
     datapath: createNoneDatapath(),
     problem,
@@ -45,7 +48,7 @@ export function openDatapath({ kind, bpffs, objectFile, attach, mode, log }: Dat
     releaseBpffs = lockPath(base, 'directory')
     const say = (message: string): void => log('info', `datapath: ${message}`)
     return {
-      datapath: openKernelDatapath({ bpffs, objectFile, attach, mode, log: say }),
+      datapath: openKernelDatapath({ ...options, bpffs, log: say }),
       problem: undefined,
       releaseBpffs,
     }

@@ -136,6 +136,9 @@ export class Pins {
   /** Makes the links of another version ours; what they run is not touched. */
   takeLinks(former: Pins): void {
     for (const { ifindex, direction, path } of former.links()) renameSync(path, this.link(ifindex, direction))
+    const pods = former.podLinks()
+    if (pods.length > 0) makeFolder(this.pods, 0o700)
+    for (const ifindex of pods) renameSync(former.podLink(ifindex), this.podLink(ifindex))
   }
 
   /** Entries of the pinned map; undefined when it is not pinned. */

@@ -15,9 +15,9 @@ import {
   tcxProgramIds,
   type FilterPlace,
 } from '../sys/bpf-attach.ts'
-import { hasEthernetHeader, listFilters, listLinks, type Link } from '../sys/links.ts'
+import { hasEthernetHeader, hasIngressQdisc, listFilters, listLinks, type Link } from '../sys/links.ts'
 import { makeFolder } from '../sys/folder.ts'
-import { attachLinkAt, filterPriority } from './attachment.ts'
+import { attachLinkAt, filterHandle, filterPriority } from './attachment.ts'
 import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
 
@@ -55,7 +55,9 @@ export function putPodProgram(pins: Pins, mode: AttachMode, ifindex: number, pro
  */
 export function attachPods(pins: Pins, mode: AttachMode, { index, name }: Link, program: number): void {
   if (!hasEthernetHeader(index)) throw new HeraldError('ERR_ATTACH', `${name} has no Ethernet header`)
-  const theirs = foreignOf(index, mode === 'tcx' ? ownProgramId(pins, index) : undefined)
+  if (mode === 'clsact' && hasIngressQdisc(index))
+    throw new HeraldError('ERR_ATTACH', `${name} has the old ingress qdisc, in whose place clsact has to be`)
+  const theirs = foreignAtIngress(index, mode === 'tcx' ? ownProgramId(pins, index) : undefined)
   if (theirs !== undefined) throw new HeraldError('ERR_ATTACH', `${theirs} at ingress of ${name} would be passed by`)
   putPodProgram(pins, mode, index, program)
 }
@@ -68,10 +70,13 @@ function ownProgramId(pins: Pins, ifindex: number): number | undefined {
   return id
 }
 
-function foreignOf(ifindex: number, ownId: number | undefined): string | undefined {
+/** For people: what is at ingress of an interface and not ours, of which the program of a link has this id. */
+export function foreignAtIngress(ifindex: number, ownId: number | undefined): string | undefined {
   const program = tcxProgramIds(ifindex, 'ingress').find((id) => id !== ownId)
   if (program !== undefined) return `program ${programName(program)} (id ${program})`
-  const filter = listFilters(ifindex, 'ingress').find(({ handle }) => handle !== 0 && handle !== podHandle)
+  const filter = listFilters(ifindex, 'ingress').find(
+    ({ handle }) => handle !== 0 && handle !== podHandle && handle !== filterHandle,
+  )
   return filter === undefined ? undefined : `a ${filter.kind} filter of priority ${filter.priority}`
 }
 

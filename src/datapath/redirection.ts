@@ -14,7 +14,7 @@ import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
 import type { AttachMode, ForwardMode } from './datapath.ts'
 import { indexKey, indexOf, type MapStore } from './maps.ts'
 import type { Pins } from './pins.ts'
-import { attachPods, detachAllPods, detachPods, podCarriers, putPodProgram } from './pod-carriers.ts'
+import { attachPods, detachAllPods, detachPods, foreignAtIngress, podCarriers, putPodProgram } from './pod-carriers.ts'
 
 export type WantedMode = ForwardMode | 'auto'
 
@@ -30,9 +30,11 @@ export interface RedirectionParts {
   readonly attach: AttachMode
   /** herald_pod, loaded. */
   readonly program: number
+  /** The id of the program at ingress of uplinks. */
+  readonly ingressId: number
   /** The map of this name. */
   readonly links: MapStore
-  /** What on this node decides by netfilter who may talk to pods; undefined: nothing that is known. */
+  /** What on this node does something by netfilter to packets for pods; undefined: nothing. */
   readonly policies: () => string | undefined
   readonly log: (message: string) => void
 }
@@ -52,6 +54,8 @@ export class Redirection {
   /** undefined until it was said which ones they are. */
   #uplinks: ReadonlyMap<number, string> | undefined
   #policy: string | undefined
+  /** What on an uplink would see nothing of redirected packets. */
+  #observer: string | undefined
   #failure: string | undefined
 
   /** Takes over what an earlier process left, or takes it away where nothing is redirected any more. */
@@ -98,7 +102,7 @@ export class Redirection {
     if (this.#uplinks !== undefined && here.some((address) => !this.#lookedUp.has(address)))
       this.#attempt(() => {
         const found = this.#reach(here).filter((ifindex) => !this.#held.has(ifindex))
-        if (found.length > 0) this.#carry(found)
+        if (found.length > 0) this.#carry(found, false)
       })
   }
 
@@ -106,37 +110,48 @@ export class Redirection {
     this.#addresses.delete(id)
   }
 
-  /** Looks again at who enforces policies on this node, then at everything else. */
+  /** Looks again at what other programs are on all of the interfaces, then at everything else. */
   judge(uplinks: ReadonlyMap<number, string>): void {
-    const { wanted, policies, log } = this.#parts
-    if (wanted === 'auto') {
-      const before = this.#policy
-      try {
-        this.#policy = policies()
-      } catch (error) {
-        this.#policy = `it cannot be seen whether netfilter enforces policies: ${messageOf(error)}`
-      }
-      if (this.#policy !== before)
-        log(
-          this.#policy === undefined
-            ? 'new flows go past netfilter'
-            : `new flows go through the stack: ${this.#policy}`,
-        )
-    }
-    this.follow(uplinks)
+    if (this.#parts.wanted === 'auto') this.#observer = this.#observerOf(uplinks)
+    this.#follow(uplinks, true)
   }
 
-  /** Interfaces or routes may have changed. */
+  /** Interfaces, routes or rules of netfilter may have changed. */
   follow(uplinks: ReadonlyMap<number, string>): void {
-    if (this.#parts.wanted === 'stack') return
+    this.#follow(uplinks, false)
+  }
+
+  #follow(uplinks: ReadonlyMap<number, string>, isThorough: boolean): void {
+    const { wanted, log } = this.#parts
+    if (wanted === 'stack') return
+    const before = this.#policy
+    if (wanted === 'auto') this.#policy = this.#policyNow() ?? this.#observer
+    if (this.#policy !== before)
+      log(this.#policy === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${this.#policy}`)
     this.#uplinks = uplinks
     this.#lookedUp.clear()
     this.#refused.clear()
     this.#attempt(() => {
       const reached = this.#reach([...this.#addresses.values()].flat())
       // While a pod drains it is no backend any more: what carries the program keeps it.
-      this.#carry(new Set([...this.#held.keys(), ...reached]))
+      this.#carry(new Set([...this.#held.keys(), ...reached]), isThorough)
     })
+  }
+
+  #policyNow(): string | undefined {
+    try {
+      return this.#parts.policies()
+    } catch (error) {
+      return `it cannot be seen what netfilter does: ${messageOf(error)}`
+    }
+  }
+
+  #observerOf(uplinks: ReadonlyMap<number, string>): string | undefined {
+    for (const [ifindex, name] of uplinks) {
+      const theirs = foreignAtIngress(ifindex, this.#parts.ingressId)
+      if (theirs !== undefined) return `${theirs} at ingress of ${name} would see nothing of these packets`
+    }
+    return undefined
   }
 
   #attempt(change: () => void): void {
@@ -159,15 +174,19 @@ export class Redirection {
     })
   }
 
-  #carry(interfaces: Iterable<number>): void {
-    const leaving = this.#take(interfaces, new Map(listLinks().map((link) => [link.index, link])))
+  #carry(interfaces: Iterable<number>, isThorough: boolean): void {
+    const links = new Map(listLinks().map((link) => [link.index, link]))
+    const leaving = this.#take(interfaces, links, isThorough)
     this.#write(this.#flags())
     // Only now: a request is redirected only where its reply is.
     for (const ifindex of leaving) detachPods(this.#parts.pins, this.#parts.attach, ifindex)
   }
 
-  /** Each of them carries the program from here on; answers with those that must not any more. */
-  #take(interfaces: Iterable<number>, links: ReadonlyMap<number, Link>): readonly number[] {
+  /**
+   * Each of them carries the program from here on; answers with those that must not any more. Only when it `isThorough`
+   * those are looked at that do already: there may be hundreds, and an event tells of one.
+   */
+  #take(interfaces: Iterable<number>, links: ReadonlyMap<number, Link>, isThorough: boolean): readonly number[] {
     const { pins, attach, program, log } = this.#parts
     const leaving: number[] = []
     for (const ifindex of interfaces) {
@@ -179,6 +198,7 @@ export class Redirection {
           if (this.#held.delete(ifindex)) leaving.push(ifindex)
           continue
         }
+        if (isHeld && !isThorough) continue
         attachPods(pins, attach, link, program)
         this.#held.set(ifindex, link.name)
         if (!isHeld) log(`flows to pods behind ${link.name} may go past netfilter`)
@@ -190,10 +210,11 @@ export class Redirection {
     return leaving
   }
 
+  /** Where something is in the way of new flows it is in that of those that are redirected, too. */
   #flags(): ReadonlyMap<number, number> {
-    const toPods = this.#policy === undefined ? flagsOf.toPods | flagsOf.opens : flagsOf.toPods
+    if (this.#policy !== undefined) return new Map()
     return new Map([
-      ...[...this.#held.keys()].map((ifindex) => [ifindex, toPods] as const),
+      ...[...this.#held.keys()].map((ifindex) => [ifindex, flagsOf.toPods | flagsOf.opens] as const),
       ...[...(this.#uplinks?.keys() ?? [])].map((ifindex) => [ifindex, flagsOf.uplink] as const),
     ])
   }

@@ -370,8 +370,8 @@ export interface TestRun {
 }
 
 const testRunOptsBytes = 80
-/** The beginning of struct __sk_buff, up to its mark. */
-const contextBytes = 16
+/** The beginning of struct __sk_buff, up to its ifindex. */
+const contextBytes = 44
 
 /** All that a call reads and writes: the collector takes or moves what only an address names. */
 interface TestRunMemory {
@@ -393,8 +393,11 @@ const roomToGrow = 256
 /** Of the largest frame so far: each of thousands of Services is proved by one. */
 let testRun: TestRunMemory | undefined
 
-/** BPF_PROG_TEST_RUN: runs a TC program on a frame, with `skb->mark`. With `repeat` it is fed its own output. */
-export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0): TestRun {
+/**
+ * BPF_PROG_TEST_RUN: runs a TC program on a frame, with `skb->mark`, as if it had come in by an interface, which is the
+ * loopback where none is given. With `repeat` it is fed its own output.
+ */
+export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0, ifindex = 0): TestRun {
   if (testRun === undefined || testRun.frameBytes < frame.length) testRun = testRunMemory(Math.max(256, frame.length))
   const { given, givenAt, out, outAt } = testRun
   given.fill(0, 0, testRunOptsBytes + contextBytes)
@@ -409,6 +412,7 @@ export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0):
   opts.setUint32(48, contextBytes, true)
   opts.setUint32(60, repeat, true)
   opts.setUint32(testRunOptsBytes + 8, mark, true)
+  opts.setUint32(testRunOptsBytes + 40, ifindex, true)
   checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, given))
   return {
     verdict: opts.getInt32(56, true),

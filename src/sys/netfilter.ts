@@ -8,12 +8,16 @@ export const NETLINK_NETFILTER = 12
 // linux/netfilter/nfnetlink.h, nf_tables.h: NFNL_SUBSYS_NFTABLES << 8, and the message.
 const NFT_MSG_GETTABLE = 0x0a01
 export const NFT_MSG_GETCHAIN = 0x0a04
+export const NFT_MSG_GETRULE = 0x0a07
+export const NFT_MSG_GETGEN = 0x0a10
 const NFTA_TABLE_NAME = 1
 export const NFTA_CHAIN_TABLE = 1
 export const NFTA_CHAIN_NAME = 3
+/** struct nfgenmsg: family, version, resource. */
+export const nfgenmsgBytes = 4
 const families = [AF_INET, AF_INET6] as const
 
-function attribute(type: number, text: string): Buffer {
+export function textAttribute(type: number, text: string): Buffer {
   const value = Buffer.from(`${text}\0`)
   const octets = Buffer.alloc(4 + ((value.length + 3) & ~3))
   octets.writeUInt16LE(4 + value.length, 0)
@@ -34,12 +38,12 @@ function isThere(type: number, family: number, attributes: readonly Buffer[]): b
 }
 
 export function hasNftTable(name: string): boolean {
-  return families.some((family) => isThere(NFT_MSG_GETTABLE, family, [attribute(NFTA_TABLE_NAME, name)]))
+  return families.some((family) => isThere(NFT_MSG_GETTABLE, family, [textAttribute(NFTA_TABLE_NAME, name)]))
 }
 
 /** Also those that iptables made by nftables. */
 export function hasNftChain(table: string, name: string): boolean {
-  const attributes = [attribute(NFTA_CHAIN_TABLE, table), attribute(NFTA_CHAIN_NAME, name)]
+  const attributes = [textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, name)]
   return families.some((family) => isThere(NFT_MSG_GETCHAIN, family, attributes))
 }
 

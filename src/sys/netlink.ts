@@ -23,7 +23,8 @@ const NLM_F_DUMP = 0x300
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
 const headerBytes = 16
-const maxReplyBytes = 1 << 17
+/** Of a question, which is answered before the next one is asked: what is kept is copied out. */
+const replyMemory = new Uint8Array(1 << 17)
 /** A list that changes faster than it can be read is read so often, then taken as it is. */
 const maxDumps = 8
 
@@ -68,7 +69,28 @@ export function untorn(list: () => Pick<Replies, 'messages' | 'isTorn'>): readon
   }
 }
 
-function ask(what: string, type: number, flags: number, body: Uint8Array, family = NETLINK_ROUTE): Replies {
+/**
+ * The entries of a list for which `isWanted` holds, where nearly none are: it is told of each in the buffer that they
+ * are read into, from one octet to another. A list that was torn is read again, as above. Throws ERR_SYSCALL.
+ */
+export function askSome(
+  what: string,
+  type: number,
+  body: Uint8Array,
+  family: number,
+  isWanted: (view: DataView, from: number, to: number) => boolean,
+): readonly NetlinkMessage[] {
+  return untorn(() => ask(what, type, NLM_F_DUMP, body, family, isWanted))
+}
+
+function ask(
+  what: string,
+  type: number,
+  flags: number,
+  body: Uint8Array,
+  family = NETLINK_ROUTE,
+  isWanted?: (view: DataView, from: number, to: number) => boolean,
+): Replies {
   const message = new Uint8Array(headerBytes + body.length)
   const header = new DataView(message.buffer)
   header.setUint32(0, message.length, true)
@@ -79,11 +101,11 @@ function ask(what: string, type: number, flags: number, body: Uint8Array, family
   try {
     checked(what, Number(sendCall(fd, message, message.length, 0)))
     const replies: Replies = { messages: [], isDone: false, isTorn: false }
-    const inbox = new Inbox(fd, maxReplyBytes)
+    const inbox = new Inbox(fd, replyMemory)
     for (;;) {
       checked(what, inbox.receive())
       if (!inbox.isOfKernel) continue
-      readReplies(what, inbox.datagram, replies)
+      readReplies(what, inbox.datagram, replies, isWanted)
       if (replies.isDone || (flags & NLM_F_DUMP) === 0) return replies
     }
   } finally {
@@ -100,9 +122,9 @@ class Inbox {
   readonly #senderLength = Buffer.alloc(4)
   datagram: Uint8Array = new Uint8Array()
 
-  constructor(fd: number, maxBytes: number) {
+  constructor(fd: number, octets: Uint8Array) {
     this.#fd = fd
-    this.#octets = new Uint8Array(maxBytes)
+    this.#octets = octets
   }
 
   /** The length of the next datagram; negative when there is none. */
@@ -124,7 +146,12 @@ class Inbox {
  * Copies the bodies of one datagram out. Throws ERR_SYSCALL with the errno of an NLMSG_ERROR, or of the NLMSG_DONE of a
  * list that broke off.
  */
-export function readReplies(what: string, data: Uint8Array, replies: Replies): void {
+export function readReplies(
+  what: string,
+  data: Uint8Array,
+  replies: Replies,
+  isWanted: (view: DataView, from: number, to: number) => boolean = () => true,
+): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   for (let at = 0; at + headerBytes <= data.length && !replies.isDone; ) {
     const length = view.getUint32(at, true)
@@ -141,7 +168,8 @@ export function readReplies(what: string, data: Uint8Array, replies: Replies): v
       replies.isDone = true
       return
     }
-    replies.messages.push({ type, body: data.slice(at + headerBytes, at + length) })
+    if (isWanted(view, at + headerBytes, at + length))
+      replies.messages.push({ type, body: data.slice(at + headerBytes, at + length) })
     at += (length + 3) & ~3
   }
 }
@@ -153,15 +181,18 @@ function errorOf(view: DataView, at: number): Errno {
 
 /** Attributes by type, from an offset on; of a type that repeats, the last. A length that cannot be ends them. */
 export function attributes(body: Uint8Array, from: number): Map<number, Uint8Array> {
+  return new Map(eachAttribute(body, from))
+}
+
+/** Attributes in their order, as above. */
+export function* eachAttribute(body: Uint8Array, from: number): Generator<readonly [number, Uint8Array]> {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const found = new Map<number, Uint8Array>()
   for (let at = from; at + 4 <= body.length; ) {
     const length = view.getUint16(at, true)
-    if (length < 4 || length > body.length - at) break
-    found.set(view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length))
+    if (length < 4 || length > body.length - at) return
+    yield [view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length)]
     at += (length + 3) & ~3
   }
-  return found
 }
 
 /** Datagrams taken in one turn of the loop: a flood waits in the socket's buffer, which the kernel bounds. */
@@ -188,7 +219,7 @@ export function subscribe(groups: number, listener: NetlinkEvents): () => void {
     address.writeUInt32LE(groups, 8)
     bindSocket('subscribe to netlink events', fd, address)
   })
-  const inbox = new Inbox(fd, maxEventBytes)
+  const inbox = new Inbox(fd, new Uint8Array(maxEventBytes))
   const options = { readable: true }
   const read = (): void => {
     // After an error (events were lost) libuv has stopped to look at the socket.

@@ -3,6 +3,7 @@
  * answering each with one: a pod's echo server, a client, or the owner of the node's datapath.
  */
 import { createSocket } from 'node:dgram'
+import { readFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import koffi from 'koffi'
@@ -58,6 +59,10 @@ export type Command =
     }
   | { readonly do: 'upsert'; readonly frontends: readonly Frontend[] }
   | { readonly do: 'status' }
+  /** Rules of netfilter, or interfaces, may have changed: answers with the status then. */
+  | { readonly do: 'look' }
+  /** How many packets the stack has handed on here, of both families. */
+  | { readonly do: 'forwarded' }
   /** Connections that exchange all the time, beside others that are opened and closed. */
   | { readonly do: 'load'; readonly address: string; readonly port: number; readonly connections: number }
   | { readonly do: 'load-so-far' }
@@ -306,6 +311,16 @@ function putBefore(objectFile: string, device: string): number {
   return createTcxLink(object.programFd('foreign'), ifnameToIndex(device), 'ingress')
 }
 
+/** RFC 4293: ipIfStatsOutForwDatagrams, of each family in a file of its own form. */
+function forwarded(): number {
+  const [names = [], values = []] = readFileSync('/proc/net/snmp', 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('Ip: '))
+    .map((line) => line.split(' '))
+  const ipv6 = /^Ip6OutForwDatagrams\s+(\d+)/m.exec(readFileSync('/proc/net/snmp6', 'utf8'))?.[1]
+  return Number(values[names.indexOf('ForwDatagrams')] ?? 0) + Number(ipv6 ?? 0)
+}
+
 async function perform(command: Command): Promise<unknown> {
   switch (command.do) {
     case 'serve':
@@ -333,6 +348,11 @@ async function perform(command: Command): Promise<unknown> {
       return 'written'
     case 'status':
       return { status: datapath?.status, said, usage: datapath?.usage() }
+    case 'look':
+      datapath?.follow()
+      return datapath?.status
+    case 'forwarded':
+      return forwarded()
     case 'load':
       begin(command.address, command.port, command.connections)
       return 'begun'

@@ -283,3 +283,16 @@ export function parse(bytes: Uint8Array, l3 = bytes[12] === 0x81 ? 18 : 14): Par
     isL4ChecksumRight: checksum(pseudo, payload) === 0,
   }
 }
+
+/** A frame that is one hop less far, or so many more: with another TTL (IPv4) or hop limit. */
+export function withLifetime(bytes: Uint8Array, change: (lifetime: number) => number): Uint8Array {
+  const isIpv4 = (bytes[14] ?? 0) >> 4 === 4
+  const [packet, at] = [bytes.slice(), isIpv4 ? 22 : 21]
+  packet[at] = change(packet[at] ?? 0)
+  if (!isIpv4) return packet
+  const end = 14 + ((packet[14] ?? 0) & 15) * 4
+  packet.set([0, 0], 24)
+  const sum = checksum(packet.subarray(14, end))
+  packet.set([sum >> 8, sum & 255], 24)
+  return packet
+}

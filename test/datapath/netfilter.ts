@@ -1,30 +1,44 @@
-/** What kube-proxy makes in nftables, as far as it is known by it; without the program nft. */
+/** What kube-proxy makes in nftables, as far as it is known by it, and chains of others; without the program nft. */
 import { closeCall, checked } from '../../src/sys/libc.ts'
 import { AF_INET, AF_INET6, AF_NETLINK, openSocket, recvfromCall, SOCK_RAW, sendCall } from '../../src/sys/socket.ts'
 
 // linux/netfilter/nfnetlink.h, nf_tables.h
 const NETLINK_NETFILTER = 12
 const [NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END] = [0x10, 0x11]
-const [NFT_MSG_NEWTABLE, NFT_MSG_NEWCHAIN] = [0x0a00, 0x0a03]
+const [NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN] = [0x0a00, 0x0a02, 0x0a03]
 const NFNL_SUBSYS_NFTABLES = 10
 /** NLM_F_REQUEST | NLM_F_CREATE, and NLM_F_ACK. */
 const [request, acknowledged] = [0x401, 4]
+
+/** A number as netfilter takes it. */
+export function big(value: number): Buffer {
+  const octets = Buffer.alloc(4)
+  octets.writeInt32BE(value)
+  return octets
+}
+
+/** Attributes in a row; a text ends with a zero. */
+export function attributesOf(values: readonly (readonly [number, Uint8Array | string])[]): Buffer {
+  return Buffer.concat(
+    values.map(([name, given]) => {
+      const value = typeof given === 'string' ? Buffer.from(`${given}\0`) : given
+      const octets = Buffer.alloc(4 + ((value.length + 3) & ~3))
+      octets.writeUInt16LE(4 + value.length, 0)
+      octets.writeUInt16LE(name, 2)
+      octets.set(value, 4)
+      return octets
+    }),
+  )
+}
 
 function message(
   type: number,
   flags: number,
   family: number,
   resource: number,
-  texts: readonly [number, string][],
+  values: readonly (readonly [number, Uint8Array | string])[],
 ): Buffer {
-  const attributes = texts.map(([name, text]) => {
-    const octets = Buffer.alloc(4 + ((text.length + 4) & ~3))
-    octets.writeUInt16LE(5 + text.length, 0)
-    octets.writeUInt16LE(name, 2)
-    octets.write(text, 4)
-    return octets
-  })
-  const body = Buffer.concat([Buffer.of(family, 0, 0, resource), ...attributes])
+  const body = Buffer.concat([Buffer.of(family, 0, 0, resource), attributesOf(values)])
   const header = Buffer.alloc(16)
   header.writeUInt32LE(16 + body.length, 0)
   header.writeUInt16LE(type, 4)
@@ -32,16 +46,11 @@ function message(
   return Buffer.concat([header, body])
 }
 
-/** The table `ip6 kube-proxy`, and the chain `KUBE-SERVICES` in `ip nat`, in the network of who asks. */
-export function addNftables(): void {
+/** A batch of changes; the last one is acknowledged. */
+function change(...messages: readonly Buffer[]): void {
   const batch = Buffer.concat([
     message(NFNL_MSG_BATCH_BEGIN, 1, 0, NFNL_SUBSYS_NFTABLES, []),
-    message(NFT_MSG_NEWTABLE, request, AF_INET6, 0, [[1, 'kube-proxy']]),
-    message(NFT_MSG_NEWTABLE, request, AF_INET, 0, [[1, 'nat']]),
-    message(NFT_MSG_NEWCHAIN, request | acknowledged, AF_INET, 0, [
-      [1, 'nat'],
-      [3, 'KUBE-SERVICES'],
-    ]),
+    ...messages,
     message(NFNL_MSG_BATCH_END, 1, 0, NFNL_SUBSYS_NFTABLES, []),
   ])
   const fd = openSocket('netlink socket', AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)
@@ -54,4 +63,45 @@ export function addNftables(): void {
   } finally {
     closeCall(fd)
   }
+}
+
+const familyNumbers = { inet: 1, ip: AF_INET, netdev: 5, bridge: 7, ip6: AF_INET6 } as const
+
+export interface GivenChain {
+  readonly family: keyof typeof familyNumbers
+  readonly table: string
+  readonly chain: string
+  /** NF_INET_*, of `netdev` NF_NETDEV_INGRESS. */
+  readonly hook: number
+  /** Of `netdev` alone. */
+  readonly device: string
+}
+
+/** A table with a chain that the kernel calls and that drops everything; the answer removes it. */
+export function addBaseChain({ family, table, chain, hook, device }: GivenChain): () => void {
+  const number = familyNumbers[family]
+  const place = [[1, big(hook)], [2, big(0)], ...(family === 'netdev' ? [[3, device] as const] : [])] as const
+  change(
+    message(NFT_MSG_NEWTABLE, request, number, 0, [[1, table]]),
+    message(NFT_MSG_NEWCHAIN, request | acknowledged, number, 0, [
+      [1, table],
+      [3, chain],
+      [4, attributesOf(place)],
+      [5, big(0)],
+      [7, 'filter'],
+    ]),
+  )
+  return () => change(message(NFT_MSG_DELTABLE, 1 | acknowledged, number, 0, [[1, table]]))
+}
+
+/** The table `ip6 kube-proxy`, and the chain `KUBE-SERVICES` in `ip nat`, in the network of who asks. */
+export function addNftables(): void {
+  change(
+    message(NFT_MSG_NEWTABLE, request, AF_INET6, 0, [[1, 'kube-proxy']]),
+    message(NFT_MSG_NEWTABLE, request, AF_INET, 0, [[1, 'nat']]),
+    message(NFT_MSG_NEWCHAIN, request | acknowledged, AF_INET, 0, [
+      [1, 'nat'],
+      [3, 'KUBE-SERVICES'],
+    ]),
+  )
 }

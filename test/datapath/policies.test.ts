@@ -1,27 +1,69 @@
-/** Who enforces policies by netfilter, as real tables of this kernel tell it. */
+/** What netfilter does to packets for pods, as real tables of this kernel tell it, and as single rules are read. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { policyEnforcer } from '../../src/datapath/policies.ts'
-import { legacyWords, nftChains } from '../../src/sys/netfilter-chains.ts'
+import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
+import { policyObstacle } from '../../src/datapath/policies.ts'
+import type { BaseChain, Effect } from '../../src/sys/filter-rules.ts'
+import { effectOfRule } from '../../src/sys/nft-rules.ts'
 import { whyNoKernel } from './fixture.ts'
-import { enterNetwork } from './network.ts'
+import { addBaseChain, attributesOf, big } from './netfilter.ts'
+import { enterNetwork, ip } from './network.ts'
 
 const skip = whyNoKernel()
 if (skip === undefined) enterNetwork()
 
 const run = (program: string, ...args: readonly string[]): void =>
   void execFileSync(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-const found = (): string | undefined => policyEnforcer(nftChains(), legacyWords())
+const found = (): string | undefined => new NetfilterLook().read()
+const makers = ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const
 
-test('chains that enforce policies are found in each kind of table, and those of kube-proxy are none', { skip }, () => {
+/** What kube-proxy, flannel and the plugins of CNI have on a node on which nobody enforces anything. */
+function layPlainNode(program: string): void {
+  const lines = [
+    '*raw',
+    '-A PREROUTING -p udp -m udp --dport 53 -j CT --notrack',
+    'COMMIT',
+    '*mangle',
+    ':KUBE-KUBELET-CANARY - [0:0]',
+    ':KUBE-PROXY-CANARY - [0:0]',
+    'COMMIT',
+    '*filter',
+    ...['KUBE-FORWARD', 'KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-PROXY-FIREWALL', 'KUBE-FIREWALL'].map(
+      (chain) => `:${chain} - [0:0]`,
+    ),
+    ':FLANNEL-FWD - [0:0]',
+    '-A INPUT -j KUBE-FIREWALL',
+    '-A INPUT -p tcp -m tcp --dport 10250 -j DROP',
+    ...['KUBE-PROXY-FIREWALL', 'KUBE-FORWARD', 'KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'FLANNEL-FWD'].map(
+      (chain) => `-A FORWARD -m comment --comment "${chain}" -j ${chain}`,
+    ),
+    '-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP',
+    '-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    '-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP',
+    '-A FLANNEL-FWD -m comment --comment "flanneld forward" -j ACCEPT',
+    'COMMIT',
+    '*nat',
+    ':KUBE-POSTROUTING - [0:0]',
+    '-A POSTROUTING -j KUBE-POSTROUTING',
+    '-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN',
+    '-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0',
+    '-A KUBE-POSTROUTING -j MASQUERADE --random-fully',
+    'COMMIT',
+  ]
+  const restore = program.replace(/^(ip6?tables)-(nft|legacy)$/, '$1-$2-restore')
+  execFileSync(restore, [], { input: `${lines.join('\n')}\n`, stdio: ['pipe', 'pipe', 'pipe'] })
+}
+
+test('on a node with kube-proxy and a CNI that only accepts nothing is in the way', { skip }, () => {
   assert.equal(found(), undefined, 'an empty netfilter')
-  for (const program of ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'])
-    for (const chain of ['KUBE-FORWARD', 'KUBE-PROXY-FIREWALL', 'FLANNEL-FWD']) {
-      run(program, '-N', chain)
-      run(program, '-A', 'FORWARD', '-j', chain)
-    }
-  assert.equal(found(), undefined)
+  for (const program of makers) {
+    layPlainNode(program)
+    assert.equal(found(), undefined, program)
+  }
+})
+
+test('who enforces policies is named, once the kernel comes to its chain', { skip }, () => {
   for (const [program, chain, who] of [
     ['iptables-nft', 'cali-FORWARD', 'Calico'],
     ['ip6tables-nft', 'KUBE-ROUTER-FORWARD', 'kube-router'],
@@ -29,19 +71,164 @@ test('chains that enforce policies are found in each kind of table, and those of
     ['ip6tables-legacy', 'KUBE-POD-FW-ABCDEF0123456789', 'kube-router'],
   ] as const) {
     run(program, '-N', chain)
+    assert.equal(found(), undefined, `nobody calls ${chain}`)
+    run(program, '-I', 'FORWARD', '-j', chain)
     assert.equal(found(), `${who} enforces policies by netfilter (${chain})`)
+    run(program, '-D', 'FORWARD', '-j', chain)
     run(program, '-X', chain)
     assert.equal(found(), undefined, `without ${chain}`)
   }
 })
 
-test('a table of nftables is known by its own name too', () => {
-  const nothing: readonly string[] = []
-  for (const [table, name, who] of [
-    ['calico', 'filter-forward', 'Calico'],
-    ['kube-network-policies', 'postrouting', 'kube-network-policies'],
-    ['kube-proxy', 'filter-forward', undefined],
-    ['my-calico-notes', 'forward', undefined],
+/** Where a firewall of the operator's own may stand, and what it may do. */
+const firewalls = [
+  [
+    ['filter', 'FORWARD', '-s', 'SOURCE', '-j', 'DROP'],
+    /chain FORWARD of table .*filter.* has a rule with the (verdict drop|target DROP)/,
+  ],
+  [['filter', 'FORWARD', '-j', 'REJECT'], /chain FORWARD .* the (target|statement) [rR][eE][jJ][eE][cC][tT]/],
+  [['filter', 'FORWARD', '-j', 'NFQUEUE'], /chain FORWARD .* the (target NFQUEUE|verdict queue|statement queue)/],
+  [['filter', 'FORWARD', '-p', 'tcp'], /chain FORWARD .* no verdict, which counts packets/],
+  [['raw', 'PREROUTING', '-s', 'SOURCE', '-j', 'DROP'], /chain PREROUTING of table .*raw/],
+  [['mangle', 'FORWARD', '-p', 'tcp', '--syn', '-j', 'TCPMSS', '--clamp-mss-to-pmtu'], /the (target|statement) TCPMSS/],
+  [['mangle', 'POSTROUTING', '-j', 'MARK', '--set-mark', '1'], /chain POSTROUTING of table .*mangle.* MARK/],
+] as const
+
+for (const program of makers)
+  test(`${program}: a firewall is found wherever it stands and whatever it is called, and what is for the node is none`, {
+    skip,
+  }, () => {
+    const source = program.startsWith('ip6') ? 'fd00:66::/64' : '10.66.0.0/16'
+    for (const [[table, chain, ...rule], said] of firewalls) {
+      const words = rule.map((word) => (word === 'SOURCE' ? source : word))
+      run(program, '-t', table, '-A', chain, ...words)
+      assert.match(found() ?? '', said, `${program} ${table} ${words.join(' ')}`)
+      run(program, '-t', table, '-D', chain, ...words)
+      assert.equal(found(), undefined, `${program} without ${words.join(' ')}`)
+    }
+    for (const call of ['-j', '-g']) {
+      for (const chain of ['site-a', 'site-b']) run(program, '-N', chain)
+      run(program, '-A', 'FORWARD', '-j', 'site-a')
+      run(program, '-A', 'site-a', call, 'site-b')
+      run(program, '-A', 'site-b', '-s', source, '-j', 'ACCEPT')
+      assert.equal(found(), undefined, 'it accepts')
+      run(program, '-A', 'site-b', '-s', source, '-j', 'DROP')
+      assert.match(found() ?? '', /chain site-b of table/)
+      run(program, '-D', 'FORWARD', '-j', 'site-a')
+      assert.equal(found(), undefined, 'nobody calls it')
+      for (const chain of ['site-a', 'site-b']) run(program, '-F', chain)
+      for (const chain of ['site-a', 'site-b']) run(program, '-X', chain)
+    }
+    run(program, '-P', 'FORWARD', 'DROP')
+    assert.match(found() ?? '', /^chain FORWARD of table .*filter.* drops what no rule accepts$/)
+    run(program, '-P', 'FORWARD', 'ACCEPT')
+    for (const chain of ['INPUT', 'OUTPUT']) run(program, '-A', chain, '-s', source, '-j', 'DROP')
+    assert.equal(found(), undefined)
+    for (const chain of ['INPUT', 'OUTPUT']) run(program, '-D', chain, '-s', source, '-j', 'DROP')
+  })
+
+test('a change is known without reading the rules, and one of the same size in iptables by reading them', {
+  skip,
+}, () => {
+  const look = new NetfilterLook()
+  assert.equal(look.hasChanged(), true, 'never read')
+  assert.equal(look.read(), undefined)
+  assert.equal(look.hasChanged(), false)
+  for (const program of ['iptables-nft', 'ip6tables-legacy']) {
+    run(program, '-A', 'FORWARD', '-p', 'tcp', '-j', 'ACCEPT')
+    assert.equal(look.hasChanged(), true, program)
+    assert.equal(look.read(), undefined)
+    assert.equal(look.hasChanged(), false)
+  }
+  run('ip6tables-legacy', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
+  assert.match(look.read() ?? '', /chain FORWARD of table filter \(ip6tables\) has a rule with the verdict drop/)
+  run('iptables-nft', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
+  assert.equal(look.hasChanged(), true)
+  assert.match(look.read() ?? '', /chain FORWARD of table ip filter \(nftables\) has a rule with the verdict drop/)
+  run('iptables-nft', '-D', 'FORWARD', '6')
+  run('ip6tables-legacy', '-D', 'FORWARD', '6')
+  assert.equal(look.read(), undefined)
+})
+
+test('a chain of nftables is known by where the kernel calls it, also at ingress of an interface', { skip }, () => {
+  ip('link', 'add', 'out0', 'type', 'veth', 'peer', 'name', 'far0')
+  for (const [family, table, hook, said] of [
+    ['inet', 'site', 2, /chain guard of table inet site \(nftables\) drops what no rule accepts/],
+    ['ip6', 'site', 0, /chain guard of table ip6 site \(nftables\) drops/],
+    ['netdev', 'site', 0, /chain guard of table netdev site \(nftables\) drops/],
+    ['ip', 'calico', 4, /^Calico enforces policies by netfilter \(calico\)$/],
+    ['inet', 'kube-network-policies', 4, /^kube-network-policies enforces/],
+    ['inet', 'input-only', 1, undefined],
+    ['ip', 'kube-proxy', 2, undefined],
+    ['bridge', 'macspoof', 0, undefined],
+  ] as const) {
+    const remove = addBaseChain({ family, table, chain: 'guard', hook, device: 'out0' })
+    if (said === undefined) assert.equal(found(), undefined, `${family} ${table}`)
+    else assert.match(found() ?? '', said)
+    remove()
+  }
+  assert.equal(found(), undefined)
+})
+
+test('policies of IPsec for what is handed on are in the way', { skip }, () => {
+  const policy = ['src', '198.51.100.0/24', 'dst', '10.1.0.0/16', 'dir', 'fwd']
+  ip('xfrm', 'policy', 'add', ...policy, 'action', 'block')
+  assert.match(found() ?? '', /^IPsec has 1 policies/)
+  ip('xfrm', 'policy', 'delete', ...policy)
+  assert.equal(found(), undefined)
+})
+
+/** An expression of a rule, as the kernel lists it. */
+const expression = (name: string, ...data: readonly (readonly [number, Uint8Array | string])[]): Uint8Array =>
+  attributesOf([
+    [
+      1,
+      attributesOf([
+        [1, name],
+        [2, attributesOf(data)],
+      ]),
+    ],
+  ])
+const verdict = (code: number, chain?: string): Uint8Array =>
+  expression(
+    'immediate',
+    [1, big(0)],
+    [2, attributesOf([[2, attributesOf([[1, big(code)], ...(chain === undefined ? [] : [[2, chain] as const])])]])],
+  )
+const effectOf = (isNat: boolean, ...expressions: readonly Uint8Array[]): Effect =>
+  effectOfRule(Buffer.concat(expressions), isNat)
+
+test('a rule is what its verdict says, unless it changes something, asks a map, or has a word that is not known', () => {
+  const reads = [expression('meta', [2, big(1)], [1, big(1)]), expression('cmp', [1, big(1)])]
+  for (const [rule, effect] of [
+    [[...reads, expression('counter'), verdict(1)], { does: 'accept' }],
+    [[...reads, verdict(-5)], { does: 'nothing' }],
+    [[verdict(-3, 'next')], { does: 'ask', chain: 'next' }],
+    [[verdict(-4, 'next')], { does: 'ask', chain: 'next' }],
+    [[...reads, verdict(0)], { does: 'other', what: 'the verdict drop' }],
+    [[verdict(3)], { does: 'other', what: 'the verdict queue' }],
+    [[...reads, expression('counter')], { does: 'other', what: 'no verdict, which counts packets' }],
+    [[expression('meta', [2, big(3)], [3, big(1)]), verdict(1)], { does: 'other', what: 'the statement meta set' }],
+    [[expression('lookup', [1, 'services'], [3, big(0)])], { does: 'other', what: 'a map of verdicts' }],
+    [[expression('lookup', [1, 'services'], [3, big(1)]), verdict(1)], { does: 'accept' }],
+    [[expression('wonder'), verdict(1)], { does: 'other', what: 'the statement wonder' }],
+    [[expression('notrack')], { does: 'nothing' }],
+    [[expression('masq')], { does: 'other', what: 'the statement masq' }],
   ] as const)
-    assert.equal(policyEnforcer([{ table, name }], nothing)?.split(' ')[0], who?.split(' ')[0])
+    assert.deepEqual(effectOf(false, ...rule), effect)
+  assert.deepEqual(effectOf(true, expression('masq')), { does: 'nothing' }, 'a chain for translations')
+  assert.deepEqual(effectOf(true, verdict(0)), { does: 'other', what: 'the verdict drop' })
+})
+
+test('more rules than can be looked through are in the way, and chains that call each other end', () => {
+  const base = (rules: BaseChain['rules']): BaseChain => ({
+    ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward' },
+    ...{ isAccepting: true, rules },
+  })
+  const many = Array.from({ length: 6000 }, (): Effect => ({ does: 'accept' }))
+  assert.equal(policyObstacle([base(() => many)]), undefined)
+  const calls = (chain: string): readonly Effect[] => [...many, { does: 'ask', chain: chain === 'a' ? 'forward' : 'a' }]
+  assert.match(policyObstacle([base(calls)]) ?? '', /has too many rules to look through/)
+  const circle = (chain: string): readonly Effect[] => [{ does: 'ask', chain: chain === 'a' ? 'forward' : 'a' }]
+  assert.equal(policyObstacle([base(circle)]), undefined)
 })

@@ -1,14 +1,16 @@
 /** Flows past netfilter, packet by packet: which go, which go through the stack all the same, and what changes that. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import { schema } from '../../src/datapath/layout.ts'
+import { Pins } from '../../src/datapath/pins.ts'
 import { programInfo, runProgram } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { ifnameToIndex } from '../../src/sys/links.ts'
 import { familyOf } from './family.ts'
 import { egress, evict, frontendOf, ingress, kernelFixture, verdict, whyNoKernel, type Fixture } from './fixture.ts'
 import {
-  checksum,
   extension,
   frame,
   icmpMessage,
@@ -18,6 +20,7 @@ import {
   tcpFrame,
   tcpSegment,
   udpFrame,
+  withLifetime,
 } from './frames.ts'
 import { enterNetwork, ip, layCable } from './network.ts'
 
@@ -34,6 +37,10 @@ const ack = (sourcePort = 40_000): Uint8Array => tcpFrame({ ...toVip, sourcePort
 const reply = (destinationPort = 40_000): Uint8Array =>
   tcpFrame({ ...fromPod, destinationPort, flags: SYN | ACK, ack: 1 })
 
+const tc = (...args: readonly string[]): void => void execFileSync('tc', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+/** As the bandwidth plugin of CNI has it, but for where packets go. */
+const limiter = ['u32', 'match', 'u32', '0', '0', 'flowid', '1:1']
+
 if (skip === undefined) {
   enterNetwork()
   layCable('up0', [nodeAt(250)])
@@ -49,22 +56,21 @@ function openIn(fixture: Fixture, options: Partial<KernelDatapathOptions> = {}):
   return datapath
 }
 
-const byPod = (datapath: KernelDatapath, bytes: Uint8Array): ReturnType<typeof ingress> =>
-  runProgram(datapath.podProgram, bytes)
+/** As it comes in by the interface of a pod, to which the frame is addressed. */
+function byPod(datapath: KernelDatapath, bytes: Uint8Array, device = 'pods0'): ReturnType<typeof ingress> {
+  const mac = /ether (\S+)/.exec(ip('link', 'show', device))?.[1] ?? ''
+  const frame = bytes.slice()
+  frame.set(mac.split(':').map((octet) => parseInt(octet, 16)))
+  const { verdict: is, packet, durationNs } = runProgram(datapath.podProgram, frame, 1, 0, ifnameToIndex(device))
+  const given = packet.slice()
+  given.set(bytes.subarray(0, 6))
+  return { verdict: is, packet: given, durationNs }
+}
 const verdicts = (datapath: KernelDatapath, ...frames: readonly Uint8Array[]): readonly number[] =>
   frames.map((bytes) => ingress(datapath, bytes).verdict)
 
 /** The packet with another TTL or hop limit. */
-function aged(bytes: Uint8Array, lifetime: number): Uint8Array {
-  const packet = bytes.slice()
-  packet[lifetimeAt] = lifetime
-  if (!isIpv6) {
-    packet.set([0, 0], 24)
-    const sum = checksum(packet.subarray(14, 34))
-    packet.set([sum >> 8, sum & 255], 24)
-  }
-  return packet
-}
+const aged = (bytes: Uint8Array, lifetime: number): Uint8Array => withLifetime(bytes, () => lifetime)
 
 test('a flow goes to its pod and back past the stack, one hop further each way (RFC 1812 5.3.1, RFC 8200 3)', {
   skip,
@@ -202,7 +208,56 @@ test('auto: while something enforces policies new flows go through the stack, an
   enforcer = 'somebody again'
   look()
   assert.equal(datapath.status.modeReason, enforcer)
-  assert.deepEqual(verdicts(datapath, ack(2), syn(3)), [verdict.redirect, verdict.pass])
+  assert.deepEqual(verdicts(datapath, ack(2), syn(3)), [verdict.pass, verdict.pass], 'also what is redirected')
+  assert.deepEqual(byPod(datapath, reply(2)).verdict, verdict.pass)
+  assert.equal(parse(egress(datapath, reply(2)).packet).source, vip)
+  enforcer = undefined
+  datapath.follow()
+  assert.deepEqual(verdicts(datapath, ack(2), ack(3)), [verdict.redirect, verdict.pass])
+})
+
+test('auto: a program on an uplink that would see nothing of redirected packets is named, and sees them', {
+  skip,
+}, (t) => {
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => undefined })
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.redirect])
+  layCable('up1', [])
+  const theirs = createTcxLink(datapath.podProgram, ifnameToIndex('up1'), 'ingress')
+  datapath.attach(['up0', 'up1'])
+  assert.match(datapath.status.modeReason ?? '', /^program herald_pod .* at ingress of up1 would see nothing of these/)
+  assert.deepEqual(verdicts(datapath, ack(), syn(1)), [verdict.pass, verdict.pass])
+  assert.ok(theirs > 0)
+  ip('link', 'delete', 'up1')
+  datapath.attach(['up0'])
+  assert.deepEqual([datapath.status.modeReason, ...verdicts(datapath, ack())], [undefined, verdict.redirect])
+})
+
+test('a limit of bandwidth at ingress of the interface of a pod is not passed by: it is named', { skip }, (t) => {
+  tc('qdisc', 'add', 'dev', 'pods0', 'ingress')
+  tc('filter', 'add', 'dev', 'pods0', 'parent', 'ffff:', 'protocol', 'all', ...limiter)
+  const datapath = openIn(kernelFixture(t))
+  assert.match(datapath.status.modeReason ?? '', /through the stack: a \w+ filter of priority \d+ at ingress of pods0/)
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.pass])
+  tc('qdisc', 'delete', 'dev', 'pods0', 'ingress')
+  datapath.attach(['up0'])
+  assert.deepEqual([datapath.status.modeReason, ...verdicts(datapath, syn(1))], [undefined, verdict.redirect])
+})
+
+test('interfaces that come and go all the time cost no more than themselves, and leave nothing', { skip }, (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture)
+  for (let round = 0; round < 12; round++) {
+    ip('link', 'delete', 'pods0')
+    if (round % 2 === 0) datapath.follow()
+    layCable('pods0', [podAt(1)])
+    datapath.follow()
+    assert.deepEqual(verdicts(datapath, syn(1000 + round)), [verdict.redirect])
+  }
+  assert.equal(datapath.status.modeReason, undefined)
+  datapath.close()
+  const next = openIn(fixture)
+  assert.deepEqual(new Pins(fixture.bpffs).podLinks(), [ifnameToIndex('pods0')])
+  assert.deepEqual(verdicts(next, syn(1)), [verdict.redirect])
 })
 
 test('auto: what cannot be seen counts as enforced', { skip }, (t) => {
@@ -229,4 +284,19 @@ test('a program of somebody else on the interface of pods is not passed by: it i
   datapath.attach(['up0'])
   assert.equal(datapath.status.modeReason, undefined)
   assert.deepEqual(verdicts(datapath, syn(40_002)), [verdict.redirect])
+})
+
+test('a version that cannot read what another one has left has the interfaces of pods to itself', { skip }, (t) => {
+  const fixture = kernelFixture(t)
+  for (const attach of ['tcx', 'clsact'] as const) {
+    openIn(fixture, { attach }).close()
+    for (const strange of [schema + 1, schema]) {
+      const next = openIn(fixture, { attach, version: { schema: strange, converters: [] } })
+      assert.equal(next.status.modeReason, undefined)
+      assert.deepEqual(verdicts(next, syn(1), ack(1)), [verdict.redirect, verdict.redirect])
+      assert.equal(byPod(next, reply(1)).verdict, verdict.redirect)
+      assert.deepEqual(new Pins(fixture.bpffs, strange).others(), [])
+      next.close()
+    }
+  }
 })

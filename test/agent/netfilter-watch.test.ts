@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { glanceMs, lastingMs, NetfilterWatch } from '../../src/agent/netfilter-watch.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+
+const firewall = 'chain FORWARD of table ip filter (nftables) has a rule with the verdict drop'
+
+/** Rules, with a number that tells of their changes; what looking at them costs is time of the clock. */
+function bench({ tellsChanges = true, readMs = 1 } = {}) {
+  const clock = new VirtualClock()
+  const rules = { now: undefined as string | undefined, number: 0, read: -1, reads: 0, fails: false }
+  const looker = {
+    hasChanged: () => tellsChanges && rules.number !== rules.read,
+    read: () => {
+      rules.reads++
+      rules.read = rules.number
+      clock.advance(readMs)
+      if (rules.fails) throw new Error('ENOBUFS')
+      return rules.now
+    },
+  }
+  const watch = new NetfilterWatch(looker, clock)
+  const told: (string | undefined)[] = []
+  watch.start(() => told.push(watch.reason))
+  const put = (now: string | undefined): void => {
+    rules.now = now
+    rules.number++
+  }
+  return { clock, rules, watch, told, put }
+}
+
+test('what is in the way is known before anything is opened, and a rule that comes within three seconds', () => {
+  const { clock, watch, told, put } = bench()
+  assert.equal(watch.reason, undefined)
+  put(firewall)
+  clock.advance(glanceMs)
+  assert.deepEqual([watch.reason, told], [firewall, [firewall]])
+})
+
+test('what goes has to be gone for ten minutes, and each time that it was back for a moment begins them anew', () => {
+  const { clock, watch, told, put } = bench()
+  put(firewall)
+  clock.advance(glanceMs)
+  for (let flap = 0; flap < 5; flap++) {
+    put(undefined)
+    clock.advance(lastingMs - 10 * glanceMs)
+    assert.equal(watch.reason, `${firewall}; it is gone, and has to be for 10 minutes`)
+    put(firewall)
+    clock.advance(glanceMs)
+    assert.equal(watch.reason, firewall)
+  }
+  put(undefined)
+  clock.advance(lastingMs + 2 * glanceMs)
+  assert.equal(watch.reason, undefined)
+  assert.equal(told.at(-1), undefined)
+  assert.equal(told.filter((each) => each === undefined).length, 1, 'back once')
+})
+
+test('rules that cannot be read are in the way, and are read again', () => {
+  const { clock, rules, watch, put } = bench()
+  rules.fails = true
+  put(undefined)
+  clock.advance(glanceMs)
+  assert.match(watch.reason ?? '', /^it cannot be seen what netfilter does: ENOBUFS$/)
+  rules.fails = false
+  clock.advance(60_000)
+  assert.match(watch.reason ?? '', /ENOBUFS; it is gone/)
+})
+
+test('a change that no number tells of is found within half a minute', () => {
+  const { clock, rules, watch } = bench({ tellsChanges: false })
+  rules.now = firewall
+  clock.advance(30_000 + glanceMs)
+  assert.equal(watch.reason, firewall)
+})
+
+test(
+  'rules that are read in a millisecond take less than five of a minute, and those that change all the time and take ' +
+    'fifty less than a hundredth',
+  () => {
+    const idle = bench()
+    const began = idle.rules.reads
+    idle.clock.advance(600_000)
+    assert.ok((idle.rules.reads - began) / 10 < 5, `${idle.rules.reads} readings`)
+    const busy = bench({ readMs: 50 })
+    for (let second = 0; second < 600; second++) {
+      busy.put(undefined)
+      busy.clock.advance(1000)
+    }
+    assert.ok(busy.rules.reads > 60 && busy.rules.reads * 50 <= 0.011 * busy.clock.monotonic(), `${busy.rules.reads}`)
+  },
+)
+
+test('a watch that was stopped looks no more', () => {
+  const { clock, rules, watch } = bench()
+  watch.stop()
+  const before = rules.reads
+  clock.advance(120_000)
+  assert.equal(rules.reads, before)
+})
