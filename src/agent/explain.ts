@@ -80,7 +80,7 @@ function notSent(prefix: string, id: string, { peers, neighbors, isDraining }: S
       `the neighbor is not configured for ${familyOf(prefix)}`,
       'Name the family in the families of the neighbor, or leave them out: both are the default',
     )
-  if (family.problem !== undefined) return because('FamilyNotSent', family.problem, see)
+  if (family.problem !== undefined && family.isAnnounced !== true) return because('FamilyNotSent', family.problem, see)
   const limit = neighbor?.maxPrefixesOut
   if (limit !== undefined && family.advertised >= limit)
     return because(
@@ -175,12 +175,13 @@ function upVerdicts(peer: PeerSnapshot): readonly Verdict[] {
     code: 'Established',
     message: `Established since ${peer.since}, ${counts.join('; ')}${errorsText(peer)}`,
   }
-  const unsent = peer.families.flatMap(({ problem }) =>
-    problem === undefined
-      ? []
-      : [no('FamilyNotSent', problem, 'Nothing has to be done when no route of this family is to be announced')],
-  )
-  return [up, ...unsent]
+  const odd = peer.families.flatMap(({ problem: message, isAnnounced }): Verdict[] => {
+    if (message === undefined) return []
+    return isAnnounced === true
+      ? [{ step: 'announced', ok: true, code: 'ForeignNextHop', message }]
+      : [no('FamilyNotSent', message, 'Nothing has to be done when no route of this family is to be announced')]
+  })
+  return [up, ...odd]
 }
 
 const stateCodes: Readonly<Record<Exclude<PeerSnapshot['state'], 'Established'>, CodeOf<'announced'>>> = {

@@ -140,7 +140,7 @@ export const verdictCodes = {
     no: ['ProgrammingFailed', 'Programming', 'FrontendTaken', 'NoUplink'],
   },
   announced: {
-    yes: ['Announced', 'Established'],
+    yes: ['Announced', 'Established', 'ForeignNextHop'],
     no: [
       'NoNeighbor',
       'NotAnnounced',

@@ -428,6 +428,7 @@ export function peerSnapshot({
         received: adjRibIn.count(short),
         advertised: group?.sentCount(neighbor.id, short) ?? 0,
         ...(problem === undefined ? {} : { problem }),
+        ...(problem === undefined || group?.view.nextHops[family] === undefined ? {} : { isAnnounced: true as const }),
       }
     }),
     messagesIn: session.messagesIn,

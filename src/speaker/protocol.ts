@@ -108,6 +108,8 @@ export interface FamilyCounters {
   readonly advertised: number
   /** Why the family is not announced, or what is odd about its next hop; absent when all is well. */
   readonly problem?: string
+  /** It is announced all the same. */
+  readonly isAnnounced?: true
 }
 
 /** Why the session left its state; `text` is for people, `code`/`subcode` are of the NOTIFICATION (RFC 4271 4.5). */

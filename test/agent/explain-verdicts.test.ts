@@ -108,6 +108,24 @@ for (const [i, [code, text, make]] of causes.entries())
     }
   })
 
+test('what is odd about a next hop is told of a peer beside its yes, and is no reason for a route that is missing', () => {
+  const odd: Families[number] = { ...(both[0] as Families[number]), problem: 'the next hop is odd', isAnnounced: true }
+  const peer = { families: [odd, ...both.slice(1)] }
+  const verdicts = peerVerdicts(peerOf(ids[0], peer), undefined)
+  assert.deepEqual(
+    verdicts.map(({ ok, code }) => [ok, code]),
+    [
+      [true, 'Configured'],
+      [true, 'Established'],
+      [true, 'ForeignNextHop'],
+    ],
+  )
+  assert.equal(verdicts.at(-1)?.message, 'the next hop is odd')
+  const limited = withNeighbor(withPeer(around(), peer), { maxPrefixesOut: 1 })
+  const [, missing] = announcedVerdicts([routeTo(prefixes[0], ids[0])], [], limited)
+  assert.equal(missing?.code, 'AtPrefixLimit')
+})
+
 const routesArbitrary = fc.array(
   fc.record({ prefix: fc.constantFrom(...prefixes), neighbors: fc.subarray([...ids]) }),
   { maxLength: 6 },

@@ -97,7 +97,8 @@ async function announcing(addresses: readonly LocalAddress[], more: Partial<Neig
     return mpReach === undefined ? undefined : formatAddress(mpReach.nextHop)
   }
   const messages = (): readonly string[] => peer.last?.messages ?? []
-  return { network, node, nextHop, messages, problem: () => node.peers[0]?.families[1]?.problem }
+  const ipv6 = () => node.peers[0]?.families[1]
+  return { network, node, nextHop, messages, problem: () => ipv6()?.problem, isAnnounced: () => ipv6()?.isAnnounced }
 }
 
 test('IPv6 routes over an IPv4 session get a global address of the interface of the session as next hop', async () => {
@@ -118,12 +119,13 @@ test('without one on the interface the next hop is the address of the node, and 
   const configured = await announcing(addresses, { nodeAddresses, nextHops: { 'ipv6-unicast': '2001:db8::99' } })
   assert.equal(configured.nextHop(), '2001:db8::99')
   assert.match(configured.problem() ?? '', /^the next hop 2001:db8::99 of ipv6-unicast is no address of this node/)
+  assert.equal(configured.isAnnounced(), true, 'odd, and announced')
 })
 
 test('a family that waits for an address is announced when it comes, without a word by anybody', async () => {
   const addresses = [on('eth0', '192.0.2.1'), on('eth0', '2001:db8::5', false)]
-  const { network, node, nextHop, problem } = await announcing(addresses)
-  assert.equal(nextHop(), undefined)
+  const { network, node, nextHop, problem, isAnnounced } = await announcing(addresses)
+  assert.deepEqual([nextHop(), isAnnounced()], [undefined, undefined])
   assert.match(problem() ?? '', /neither its interface nor the Node has an IPv6 address/)
   await network.advance(60)
   const told = (): number =>
