@@ -84,6 +84,7 @@ async function compile(program: string): Promise<void> {
     },
     ...{ stateDir: join(folder, 'state'), socket: join(folder, 'herald.sock'), leaseNamespace: 'default' },
     ...{ bgpSecretsNamespace: 'default', requireLoadBalancerClass: false, ignoreExcludeLb: false, withdrawOn: [] },
+    ...{ kubeProxyReplacement: false, nodeportAddresses: 'primary' },
     ...{ metricAliases: false, socketLb: false, cgroupRoot: '/sys/fs/cgroup', logLevel: 'info', logFormat: 'json' },
   }
   const words = [...agentFlags, '--import', keepCode, join(program, 'start.cjs')]

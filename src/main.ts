@@ -19,6 +19,8 @@ import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
 import { kubeProxyMode } from './agent/kube-proxy.ts'
+import type { ProxyParts } from './agent/proxy-views.ts'
+import { type ProxyFacts, ProxyWatch } from './agent/proxy-watch.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
@@ -27,6 +29,7 @@ import type { SocketParts } from './agent/socket-views.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
+import { HealthChecks } from './api/health-checks.ts'
 import { createApiServer } from './api/server.ts'
 import type { AgentViews } from './api/types.ts'
 import { systemClock } from './clock/system-clock.ts'
@@ -59,6 +62,7 @@ import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
 import { defaultGateways } from './sys/gateways.ts'
 import { lookAtLinks, watchLinks } from './sys/links.ts'
+import { listListeners } from './sys/listeners.ts'
 import { loadPart } from './sys/parts.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
 
@@ -115,16 +119,17 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
   const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
+  const place = placeOf(options, datapath, sockets, () => agent)
   const agent: Agent = new Agent({
     source,
-    translator: translatorOf(options, addresses, datapath, sockets.balancer !== undefined),
+    translator: translatorOf(options, addresses, datapath, place),
     datapath,
     speaker,
     marker,
     log,
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
-    ...(sockets.order && { sockets: sockets.order }),
+    ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
     ...{ record: new InForceRecord(options.stateDir), clock: systemClock },
     links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
   })
@@ -138,7 +143,8 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     datapath,
     source: { kind: options.source.kind, detail: sourceDetail },
     datapathProblem: problem,
-    sockets,
+    sockets: { ...sockets, isReplacing: () => place.watch?.isReplacing === true },
+    ...(options.kubeProxyReplacement && { proxy: () => proxyOf(agent, datapath, sockets, place) }),
     log: output,
     notes: () => [...(life?.faults.current.map(({ text }) => text) ?? []), ...forwardingNotesOf(agent, datapath)],
     metrics: metricsOf(() => figuresOf(agent, [sockets.faults, life?.faults], output), options.metricAliases),
@@ -164,7 +170,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
   if (end.mode === 'shutdown') marker.clear()
   await flows.stop()
-  await server.close()
+  await Promise.all([server.close(), place.health?.close()])
   sockets.close()
   datapath.close()
   releaseBpffs()
@@ -190,7 +196,7 @@ function translatorOf(
   options: AgentOptions,
   addresses: OpenedSource['addresses'],
   datapath: Pick<Datapath, 'status'>,
-  leadsSockets: boolean,
+  { leadsSockets, watch, health }: Place,
 ): Translator {
   return createTranslator({
     nodeName: options.nodeName,
@@ -199,6 +205,7 @@ function translatorOf(
     ...addresses,
     ...(servesRemote(options, datapath) ? { tunnels: options.source.kind === 'manifests' ? 'nodes' : 'leases' } : {}),
     leadsSockets,
+    ...(watch && { proxying: () => lookOf(watch, health), nodePortAddresses: options.nodeportAddresses }),
     nowMs: () => performance.now(),
     localAddresses: ownAddresses(listAddresses, systemClock),
     gateways: ownGateways(defaultGateways, systemClock),
@@ -234,6 +241,48 @@ function chosenDatapath(
   })
 }
 
+interface Place {
+  readonly leadsSockets: boolean
+  readonly watch?: ProxyWatch
+  readonly health?: HealthChecks
+}
+
+/** Of kube-proxy; without a watch it was not asked for, or there is nothing to serve with. */
+function placeOf(
+  { kubeProxyReplacement }: AgentOptions,
+  datapath: Datapath,
+  { kubeProxy, balancer }: Sockets,
+  agent: () => Agent,
+): Place {
+  const leadsSockets = balancer !== undefined
+  if (!kubeProxyReplacement || datapath.status.kind === 'none') return { leadsSockets }
+  const listeners = seldom<ReadonlySet<string>>(listListeners, new Set(), systemClock)
+  const health = new HealthChecks({
+    clock: systemClock,
+    isHealthy: () => agent().isSynced && datapath.status.interfaces.length > 0,
+    isEligible: () => !agent().isDrained && agent().speaker?.isDraining !== true,
+    addresses: () => agent().nodePorts,
+  })
+  return { leadsSockets, watch: new ProxyWatch({ kubeProxy, listeners, clock: systemClock }), health }
+}
+
+function lookOf(watch: ProxyWatch, health: HealthChecks | undefined): ProxyFacts | undefined {
+  const facts = watch.look()
+  health?.setOn(facts !== undefined)
+  return facts
+}
+
+function proxyOf(agent: Agent, { status }: Datapath, sockets: Sockets, { watch, health }: Place): ProxyParts {
+  return {
+    isReplacing: watch?.isReplacing === true,
+    hasDatapath: status.kind !== 'none',
+    hasSockets: sockets.balancer !== undefined,
+    kubeProxy: sockets.kubeProxy,
+    nodePortAddresses: () => agent.nodePorts,
+    healthProblems: health && (() => health.problems()),
+  }
+}
+
 interface Sockets extends SocketParts {
   readonly order: SocketOrder | undefined
   readonly faults: Faults
@@ -241,7 +290,8 @@ interface Sockets extends SocketParts {
 }
 
 function socketsOf(options: AgentOptions, { status }: Datapath, source: ObjectSource, log: Logger): Sockets {
-  const { bpffs, cgroupRoot, socketLb: isAsked } = options
+  const { bpffs, cgroupRoot } = options
+  const isAsked = options.socketLb || options.kubeProxyReplacement
   const objectFile = join(root, 'build', 'bpf', 'socket.bpf.o')
   const say = (level: 'info' | 'warn' | 'error', message: string): void => log[level](message)
   const isServing = status.kind === 'ebpf'

@@ -12,7 +12,14 @@ import type { Clock } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
 import { ScopedClock } from '../clock/scoped-clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
-import type { DesiredDelta, DesiredPodCidr, DesiredSpeaker, DesiredTunnels, Problem } from '../desired/model.ts'
+import type {
+  DesiredDelta,
+  DesiredPodCidr,
+  DesiredService,
+  DesiredSpeaker,
+  DesiredTunnels,
+  Problem,
+} from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import type { ObjectSource } from '../k8s/source.ts'
 import type { Translator } from '../k8s/translate/translator.ts'
@@ -56,8 +63,12 @@ export interface AgentParts {
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
   /** What leads sockets on this node to backends. */
   readonly sockets?: Pick<SocketOrder, 'want' | 'settled'>
+  /** What answers load balancers in the place of kube-proxy. */
+  readonly healthChecks?: { want(service: string, check: DesiredService['healthCheck']): void }
 }
 
+/** Processes of the node come and go without a word. */
+const processesMs = 4_000
 /** What is known of the interfaces is younger than this. */
 const networkMs = seldomMs + 100
 /** A withdrawn address is served this long: a router's reconvergence, generously. */
@@ -95,6 +106,7 @@ export class Agent {
   /** What is still to be translated; what comes meanwhile is for the same turn. */
   readonly #translations: Due
   readonly #networkLooks: Due
+  readonly #processLooks: Due
   readonly #recordRetries: Due
   #audits = 0
   #isSynced = false
@@ -116,6 +128,7 @@ export class Agent {
     const translate = (): void => this.#translate()
     this.#translations = new Due(clock, translate)
     this.#networkLooks = new Due(clock, translate)
+    this.#processLooks = new Due(clock, translate)
     this.#recordRetries = new Due(clock, translate)
     this.#faults = new Faults(clock, log)
     this.#endOfRib = new EndOfRib({
@@ -198,6 +211,11 @@ export class Agent {
     return this.#ends.tunnels
   }
 
+  /** Addresses of this node at which node ports are served. */
+  get nodePorts(): readonly string[] {
+    return this.#ends.nodePorts
+  }
+
   get problems(): readonly Problem[] {
     return [...this.#fileProblems, ...this.#problems]
   }
@@ -260,6 +278,7 @@ export class Agent {
       this.order.audit(auditFrontends)
       this.#fullMaps.judge()
       if (++this.#audits % nodesEvery === 0) this.#ends.audit()
+      if (this.#parts.translator.usesProcesses && this.#isSynced) this.#processLooks.after(processesMs)
       this.#auditSoon()
     })
   }
@@ -330,7 +349,9 @@ export class Agent {
       this.order.wantPodCidrs(delta.podCidrs)
     }
     if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels)
+    if (delta.nodePorts !== undefined) this.#ends.serveNodePorts(delta.nodePorts)
     if (delta.sockets !== undefined) this.#parts.sockets?.want(delta.sockets)
+    for (const [key, service] of delta.services) this.#parts.healthChecks?.want(key, service?.healthCheck)
     this.order.want(delta.services)
     this.#parts.statuses?.touch(delta.speaker === undefined ? delta.services.keys() : undefined)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.

@@ -19,7 +19,7 @@ import {
 } from './explain.ts'
 import type { Order } from './order.ts'
 import { routeView } from './route-view.ts'
-import { serviceVerdicts } from './service-views.ts'
+import { isToBeAnnounced, serviceVerdicts } from './service-views.ts'
 
 export interface ExplainParts {
   readonly nodeName: string
@@ -114,7 +114,8 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
   const verdicts = [...brokenVersionVerdicts(broken), ...serviceVerdicts(parts, service)]
   const sent = await sentOf(parts, service.routes)
   const isServed = serviceVerdicts(parts, service).every(({ ok }) => ok)
-  const announced = isServed ? announcedVerdicts(service.routes, sent, await surroundings(parts)) : []
+  const announced =
+    isServed && isToBeAnnounced(service) ? announcedVerdicts(service.routes, sent, await surroundings(parts)) : []
   return answer(subject, [...verdicts, ...announced], sent)
 }
 
@@ -206,7 +207,8 @@ async function explainHolders(
     .filter(isServed)
     .flatMap(({ service }) => service.routes.filter((route) => canonicalPrefix(route.prefix) === prefix))
   const sent = await sentOf(parts, routes)
-  const announced = chains.some(isServed) ? announcedVerdicts(routes, sent, await surroundings(parts)) : []
+  const isMeant = chains.some((each) => isServed(each) && isToBeAnnounced(each.service))
+  const announced = isMeant ? announcedVerdicts(routes, sent, await surroundings(parts)) : []
   const [only] = chains
   const own =
     only !== undefined && chains.length === 1

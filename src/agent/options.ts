@@ -27,6 +27,10 @@ export interface AgentOptions {
   readonly socketLb: boolean
   /** The group of cgroup v2 whose sockets are led, or where one is mounted below. */
   readonly cgroupRoot: string
+  /** External IPs and node ports are served in the place of kube-proxy, and sockets led. */
+  readonly kubeProxyReplacement: boolean
+  /** Where node ports are served: addresses of the Node, or what interfaces have of these prefixes. */
+  readonly nodeportAddresses: 'primary' | readonly string[]
   /** Whether flows to pods of this node go past netfilter. */
   readonly datapathMode: 'stack' | 'redirect' | 'auto'
   /** When flow events are read: while somebody looks, or always, so that whoever looks sees what was before. */

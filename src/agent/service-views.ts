@@ -114,7 +114,7 @@ export const familyKey = (neighbor: string, prefix: string): string =>
   `${neighbor} ${prefix.includes(':') ? 'ipv6-unicast' : 'ipv4-unicast'}`
 
 export async function countServices(parts: ServiceParts): Promise<ServiceCounts> {
-  const states = { Announced: 0, Programmed: 0, Pending: 0, NotServed: 0 }
+  const states = { Announced: 0, Programmed: 0, Served: 0, Pending: 0, NotServed: 0 }
   const families = new Set<string>()
   let [total, routes] = [0, 0]
   for (const service of parts.agent.order.services.values()) {
@@ -189,7 +189,13 @@ function rangesOf(sources: NonNullable<Frontend['sources']>): RangesView {
 function stateOf({ agent, speaker }: ServiceParts, service: DesiredService): ServiceView['state'] {
   if (service.verdicts.some((verdict) => !verdict.ok)) return 'NotServed'
   if (!agent.order.verdict(service.key).ok) return 'Pending'
+  if (!isToBeAnnounced(service)) return 'Served'
   return service.routes.some((route) => speaker.isAtAnyPeer(route.prefix)) ? 'Announced' : 'Programmed'
+}
+
+/** False: nothing asks for a route to it, and it is served where packets arrive. */
+export function isToBeAnnounced({ verdicts }: DesiredService): boolean {
+  return verdicts.some(({ step }) => step === 'selected') || !verdicts.some(({ step }) => step === 'proxied')
 }
 
 /** The chain up to the kernel; what comes after the first no is left out. */

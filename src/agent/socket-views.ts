@@ -14,22 +14,24 @@ export interface SocketParts {
   readonly order: Pick<SocketOrder, 'size' | 'isDone'> | undefined
   readonly faults: Pick<Faults, 'current'>
   readonly kubeProxy: () => KubeProxyMode
+  /** Also to external IPs and node ports; absent: no. */
+  readonly isReplacing?: () => boolean
 }
 
-/** What this version leads sockets to. */
-const covered = { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false } as const
 const nothing = { clusterIP: false, loadBalancerIP: false, externalIP: false, nodePort: false } as const
 
 /** undefined: nobody asked for it. */
-export function socketView({ balancer, problem, order, kubeProxy }: SocketParts): SocketView | undefined {
+export function socketView(parts: SocketParts): SocketView | undefined {
+  const { balancer, problem, order, kubeProxy, isReplacing } = parts
   if (balancer === undefined && problem === undefined) return undefined
   const proxy = kubeProxy()
   if (balancer === undefined || order === undefined)
     return { isOn: false, covers: nothing, kubeProxy: proxy, ...(problem === undefined ? {} : { problem }) }
   const { cgroup, isWholeNode, adopted, others } = balancer.status
+  const isAll = isReplacing?.() === true
   return {
     isOn: true,
-    covers: covered,
+    covers: { clusterIP: true, loadBalancerIP: true, externalIP: isAll, nodePort: isAll },
     kubeProxy: proxy,
     cgroup,
     isWholeNode,

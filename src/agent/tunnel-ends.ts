@@ -37,6 +37,7 @@ const lookedUp = 8
 export class TunnelEnds {
   readonly #parts: TunnelEndsParts
   #tunnels: DesiredTunnels | undefined
+  #nodePorts: readonly string[] = []
   #isServing: boolean
   #reached: readonly string[] = []
   #told: unknown
@@ -66,6 +67,16 @@ export class TunnelEnds {
     }
     this.#write(tunnels)
     this.#tell()
+  }
+
+  get nodePorts(): readonly string[] {
+    return this.#nodePorts
+  }
+
+  /** Where node ports are served from here on. */
+  serveNodePorts(addresses: readonly string[]): void {
+    this.#nodePorts = addresses
+    this.#write(this.#tunnels ?? { own: [], senders: [] })
   }
 
   /** They are not, or not any more: what an earlier process said to the kernel ends. */
@@ -109,7 +120,7 @@ export class TunnelEnds {
     this.#retry?.cancel()
     const others = own.length === 0 ? senders : this.#othersOf({ own, senders })
     try {
-      datapath.setNodes({ own, others })
+      datapath.setNodes({ own, others, nodePorts: this.#nodePorts })
       this.#believed = others
       faults.clear('nodes', '')
     } catch (error) {

@@ -20,9 +20,10 @@ import { HeraldError } from '../errors.ts'
 import type { Agent } from './agent.ts'
 import { bfdNotes, bfdView } from './bfd-views.ts'
 import { explain, type ExplainParts } from './explain-views.ts'
+import { proxyFailures, proxyNotes, type ProxyParts, proxyView } from './proxy-views.ts'
 import { routeView, secondsSince } from './route-view.ts'
 import { socketFailures, socketNotes, type SocketParts, socketView } from './socket-views.ts'
-import { countServices, familyKey, servicesPage, type ServiceParts } from './service-views.ts'
+import { countServices, familyKey, type ServiceCounts, servicesPage, type ServiceParts } from './service-views.ts'
 
 export interface ViewParts {
   readonly nodeName: string
@@ -38,6 +39,8 @@ export interface ViewParts {
   readonly datapathProblem: string | undefined
   /** Absent: no socket LB in this process. */
   readonly sockets?: SocketParts
+  /** Absent: the place of kube-proxy was not asked for. */
+  readonly proxy?: () => ProxyParts
   /** What is not as it should be, and costs this node nothing. */
   readonly notes?: () => readonly string[]
   /** Where lines of the log get lost. */
@@ -82,6 +85,7 @@ async function statusView(
   uptimeSeconds: number,
 ): Promise<StatusView> {
   const { agent, datapath, sockets } = parts
+  const proxy = parts.proxy?.()
   const { total, states, routes, families } = await countServices(parts)
   for (const { prefix, neighbors } of agent.podCidrs.flatMap((podCidr) => podCidr.routes))
     for (const id of neighbors) families.add(familyKey(id, prefix))
@@ -89,13 +93,14 @@ async function statusView(
   // Of the maps' problems faults are made.
   const { problems: _, lostUplinks: __, ...status } = datapath.status
   const established = peers.filter((peer) => peer.state === 'Established').length
-  const failures = failuresOf(parts, peers, families)
+  const failures = failuresOf(parts, proxy, peers, families)
   const warnings = [
     ...parts.speaker.problems,
     ...familyProblems(peers, families, true),
     ...bfdNotes(peers),
     ...(parts.notes?.() ?? []),
     ...(sockets === undefined ? [] : socketNotes(sockets)),
+    ...proxyNotes(proxy),
     ...failures,
   ]
   const isDegraded = failures.length > 0 || problems.some((problem) => problem.severity === 'error')
@@ -115,15 +120,11 @@ async function statusView(
       podCidrs: agent.podCidrs.length,
       services: routes,
     },
-    services: {
-      total,
-      announced: states.Announced,
-      pending: states.Pending + states.Programmed,
-      notServed: states.NotServed,
-    },
+    services: servicesPart(total, states),
     ...(agent.tunnels === undefined ? {} : { tunnels: tunnelsView(agent.tunnels) }),
     ...bfdPart(parts, peers),
     ...socketPart(sockets),
+    ...(proxy === undefined ? {} : { kubeProxy: proxyView(proxy) }),
     datapath: {
       ...status,
       interfaces: [...status.interfaces],
@@ -141,6 +142,7 @@ async function statusView(
 /** What makes a node degraded. */
 function failuresOf(
   parts: ViewParts,
+  proxy: ProxyParts | undefined,
   peers: readonly PeerSnapshot[],
   families: ReadonlySet<string>,
 ): readonly string[] {
@@ -150,6 +152,7 @@ function failuresOf(
     ...(parts.datapathProblem === undefined ? [] : [parts.datapathProblem]),
     ...agent.faults.map(({ text }) => text),
     ...(sockets === undefined ? [] : socketFailures(sockets)),
+    ...proxyFailures(proxy),
     ...peersDown(agent, peers),
     ...familyProblems(peers, families, false),
     ...(logProblem === undefined
@@ -162,6 +165,16 @@ function failuresOf(
 function bfdPart({ speaker }: ViewParts, peers: readonly PeerSnapshot[]): Pick<StatusView, 'bfd'> {
   const isAny = peers.some(({ bfdSession }) => bfdSession !== undefined)
   return isAny ? { bfd: { drops: { ...speaker.bfdDrops } } } : {}
+}
+
+function servicesPart(total: number, states: ServiceCounts['states']): StatusView['services'] {
+  return {
+    total,
+    announced: states.Announced,
+    pending: states.Pending + states.Programmed,
+    notServed: states.NotServed,
+    ...(states.Served === 0 ? {} : { served: states.Served }),
+  }
 }
 
 function socketPart(sockets: SocketParts | undefined): Pick<StatusView, 'socketLb'> {

@@ -5,10 +5,11 @@
  */
 import * as z from 'zod'
 import { bfdSchema } from './bfd-view.ts'
+import { kubeProxySchema } from './kube-proxy-types.ts'
 
 export const verdictSchema = z.object({
   step: z
-    .enum(['valid', 'class', 'allocated', 'selected', 'eligible', 'supported', 'programmed', 'announced'])
+    .enum(['valid', 'class', 'allocated', 'selected', 'eligible', 'supported', 'proxied', 'programmed', 'announced'])
     .describe('Where in the chain'),
   ok: z.boolean().describe('Whether this step says yes'),
   code: z.string().describe('The reason as one word, stable'),
@@ -173,8 +174,11 @@ export const serviceSchema = z.object({
   addresses: z.array(z.string()).describe('Addresses that the Service holds'),
   pool: z.string().optional().describe('Pool that the address came from'),
   state: z
-    .enum(['Announced', 'Programmed', 'Pending', 'NotServed'])
-    .describe('Programmed: in the kernel, at no peer. Pending: on its way to the kernel. NotServed: a verdict says no'),
+    .enum(['Announced', 'Programmed', 'Served', 'Pending', 'NotServed'])
+    .describe(
+      'Programmed: in the kernel, at no peer. Served: the same, and nothing of it is to be announced. ' +
+        'Pending: on its way to the kernel. NotServed: a verdict says no',
+    ),
   externalTrafficPolicy: z.string().describe('Cluster or Local'),
   remoteBackends: z.number().describe('Usable endpoints on other nodes, served or not'),
   frontends: z
@@ -258,10 +262,11 @@ export const statusSchema = z.object({
     .describe('Routes'),
   services: z
     .object({
-      total: z.number().describe('LoadBalancer Services'),
+      total: z.number().describe('Services that are to be announced, or served in the place of kube-proxy'),
       announced: z.number().describe('In state Announced'),
       pending: z.number().describe('In state Pending or Programmed'),
       notServed: z.number().describe('In state NotServed'),
+      served: z.number().optional().describe('In state Served; absent: none'),
     })
     .describe('Services by state'),
   tunnels: z
@@ -276,6 +281,7 @@ export const statusSchema = z.object({
     .object({ drops: z.record(z.string(), z.number()).describe('Packets that did not count, by reason') })
     .optional()
     .describe('Absent where no path is watched'),
+  kubeProxy: kubeProxySchema.optional(),
   socketLb: z
     .object({
       isOn: z.boolean().describe('Whether sockets on this node are led to backends'),

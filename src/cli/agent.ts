@@ -61,6 +61,8 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .addOption(attachOption())
     .option('--socket-lb', 'lead sockets on this node to backends of ClusterIPs and LoadBalancer addresses', false)
     .option('--cgroup-root <dir>', 'cgroup v2 whose sockets --socket-lb leads, or a folder above it', '/sys/fs/cgroup')
+    .option('--kube-proxy-replacement', replacementDescription, false)
+    .addOption(nodeportAddressesOption())
     .addOption(datapathModeOption())
     .addOption(flowEventsOption())
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
@@ -78,11 +80,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     )
     .option('--metric-aliases', 'metrics also under the names of other load balancers (docs/metrics.md)', false)
     .addOption(recordOption())
-    .addOption(
-      new Option('--log-level <level>', 'least level logged')
-        .choices(['debug', 'info', 'warn', 'error'])
-        .default('info'),
-    )
+    .addOption(logLevelOption())
     .addOption(new Option('--log-format <format>', 'how lines look').choices(['json', 'text']).default('json'))
     .option('--config <file>', 'YAML file with the same keys as flags, in camelCase; flags and environment win')
     .action(async (_flags: Flags, command: Command) => {
@@ -115,6 +113,33 @@ function datapathModeOption(): Option {
   const description =
     'how packets go to pods of this node: through the stack, past netfilter, or that where it enforces no policies'
   return new Option('--datapath-mode <mode>', description).choices(['stack', 'redirect', 'auto']).default('stack')
+}
+
+function logLevelOption(): Option {
+  const levels = ['debug', 'info', 'warn', 'error']
+  return new Option('--log-level <level>', 'least level logged').choices(levels).default('info')
+}
+
+const replacementDescription = 'serve external IPs and node ports in the place of kube-proxy; --socket-lb is part of it'
+
+function nodeportAddressesOption(): Option {
+  const description = 'where node ports are served: primary (the addresses of the Node), or prefixes by commas'
+  return new Option('--nodeport-addresses <list>', description).argParser(nodeportAddresses).default('primary')
+}
+
+/** `primary`, or `192.0.2.0/24,2001:db8::/64`. */
+function nodeportAddresses(text: string): 'primary' | readonly string[] {
+  if (text === 'primary') return text
+  const words = text.split(',').map((word) => word.trim())
+  for (const word of words)
+    if (!isPrefix(word)) throw new InvalidArgumentError(`${word} is neither primary nor a prefix.`)
+  return words
+}
+
+function isPrefix(text: string): boolean {
+  const [address = '', length = ''] = text.split('/', 2)
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
+  return /^(0|[1-9][0-9]{0,2})$/.test(length) && Number(length) <= bits && text === `${address}/${length}`
 }
 
 function recordOption(): Option {

@@ -99,6 +99,7 @@ function screen(status: StatusView): string {
     ...drainLines(status),
     ...tunnelLines(status),
     ...socketLines(status),
+    ...proxyLines(status),
     ['Datapath', datapathText(datapath)],
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
@@ -159,6 +160,27 @@ const kubeProxyTexts = {
   unknown: 'whether there is a kube-proxy cannot be seen',
   absent: 'no kube-proxy: the rest is not served',
 } as const
+
+function proxyLines({ kubeProxy }: StatusView): [string, string][] {
+  if (kubeProxy === undefined) return []
+  const { isReplaced, reason = '', fromOutside, fromInside, nodePortAddresses, notServed } = kubeProxy
+  const word = (is: boolean | string): string => (typeof is === 'string' ? is : is ? 'yes' : 'no')
+  const listed = (all: object): string =>
+    Object.entries(all)
+      .map(([name, is]) => `${proxyNames[name as keyof typeof proxyNames]} ${word(is)}`)
+      .join(', ')
+  const state = isReplaced
+    ? `replaced; node ports at ${nodePortAddresses.join(' ') || 'no address'}`
+    : paint('yellow', `not replaced: ${reason}`)
+  return [
+    ['kube-proxy', printable(state)],
+    ['', printable(`from outside: ${listed(fromOutside)}`)],
+    ['', printable(`from sockets here: ${listed(fromInside)}`)],
+    ['', printable(`by nobody: ${notServed.join(', ')}`)],
+  ]
+}
+
+const proxyNames = { ...coveredNames, healthCheckNodePort: 'healthCheckNodePort' } as const
 
 /** Absent where nobody asked for it. */
 function socketLines({ socketLb }: StatusView): [string, string][] {

@@ -68,6 +68,8 @@ export interface ClusterNodes {
   readonly own: readonly string[]
   /** Those of the other nodes: what anybody else encapsulates is dropped. */
   readonly others: readonly string[]
+  /** Addresses of this node at which frontends of any address of a node are served. */
+  readonly nodePorts?: readonly string[]
   /** The port of UDP, the same on every node; {@link tunnelPort} when absent. */
   readonly port?: number
 }

@@ -8,7 +8,7 @@
  */
 import { existsSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
-import type { Frontend } from '../desired/model.ts'
+import { type Frontend, isAnyNodeAddress } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject, programInfo } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
@@ -169,9 +169,18 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
 }
 
 /** What is done for a frontend once it is written. */
-function whenWritten({ attachments, redirection }: Running, frontend: Frontend): void {
+function whenWritten({ attachments, redirection, served }: Running, frontend: Frontend): void {
   redirection.serve(frontend.id, frontend.backends)
-  probe(attachments.programs.ingress, frontend, frontend.backends)
+  const place = placeOf(frontend, served.nodePorts)
+  if (place !== undefined) probe(attachments.programs.ingress, place, frontend.backends)
+}
+
+/** Where packets for a frontend come; undefined: nowhere yet. */
+function placeOf(frontend: Frontend, nodePorts: readonly string[]): Frontend | undefined {
+  if (!isAnyNodeAddress(frontend.address)) return frontend
+  const isIpv6 = frontend.address.includes(':')
+  const address = nodePorts.find((each) => each.includes(':') === isIpv6)
+  return address === undefined ? undefined : { ...frontend, address }
 }
 
 /** None where the maps cannot be written at all: each by itself says why. */

@@ -161,7 +161,7 @@ export const mapNames = Object.keys(mapShapes) as readonly MapName[]
 
 /** Byte offsets of each field, by the C names. */
 export const offsets = {
-  address: { frontends: 0, sources: 4, ranges: 8, tunnel: 12 },
+  address: { frontends: 0, sources: 4, ranges: 8, tunnel: 12, node_ports: 14 },
   ip_address: { high: 0, low: 12 },
   frontend_key: { address: 0, port: 16, protocol: 18, reserved: 19 },
   frontend: {
@@ -283,14 +283,17 @@ export interface AddressRecord {
   /** The set of ranges to which the VIP itself answers; 0: everybody. */
   readonly ranges: number
   readonly tunnel: number
+  /** 1: node ports are served there. */
+  readonly nodePorts: number
 }
 
-export function encodeAddress({ frontends, sources, ranges, tunnel }: AddressRecord): Uint8Array {
+export function encodeAddress({ frontends, sources, ranges, tunnel, nodePorts }: AddressRecord): Uint8Array {
   const view = drafted(sizes.address)
   view.setUint32(offsets.address.frontends, frontends, true)
   view.setUint32(offsets.address.sources, sources, true)
   view.setUint32(offsets.address.ranges, ranges, true)
-  view.setUint32(offsets.address.tunnel, tunnel, true)
+  view.setUint16(offsets.address.tunnel, tunnel, true)
+  view.setUint16(offsets.address.node_ports, nodePorts, true)
   return octetsOf(sizes.address)
 }
 
@@ -300,7 +303,8 @@ export function decodeAddress(value: Uint8Array): AddressRecord {
     frontends: view.getUint32(offsets.address.frontends, true),
     sources: view.getUint32(offsets.address.sources, true),
     ranges: view.getUint32(offsets.address.ranges, true),
-    tunnel: view.getUint32(offsets.address.tunnel, true),
+    tunnel: view.getUint16(offsets.address.tunnel, true),
+    nodePorts: view.getUint16(offsets.address.node_ports, true),
   }
 }
 

@@ -2,7 +2,7 @@
  * A first packet for a frontend, through the program that serves: what was written and read back is proved by a packet
  * before anything is announced. It is marked, so that it leaves no flow and is not counted.
  */
-import type { Backend, Protocol } from '../desired/model.ts'
+import { type Backend, isAnyNodeAddress, type Protocol } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
 import { addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { runProgram } from '../sys/bpf.ts'
@@ -87,7 +87,7 @@ export function probe(program: number, place: Place, backends: readonly Backend[
 
 /** First packets to some frontends, and what their backends would answer from: for programs that come before ours. */
 export function probesOf(frontends: readonly (Place & { readonly backends: readonly Backend[] })[]): Probes {
-  const some = frontends.slice(0, mostProbes)
+  const some = frontends.filter(({ address }) => !isAnyNodeAddress(address)).slice(0, mostProbes)
   const places = some.length > 0 ? some : [{ ...documented, backends: [documented] }]
   return {
     ingress: places.map((place) => firstPacket(place, headerOf(place.address))),

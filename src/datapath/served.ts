@@ -13,6 +13,8 @@ export interface Served
   > {
   /** undefined: {@link Datapath.upsert} writes it, or says why not. */
   upsertTogether(frontends: readonly Frontend[]): readonly (ProgrammedFrontend | undefined)[]
+  /** Where frontends of any address of the node are served. */
+  readonly nodePorts: readonly string[]
   /** Of the maps that are written here, which costs no call of the kernel. */
   filling(): readonly MapUsage[]
 }
@@ -29,6 +31,9 @@ export function servedOver(maps: Maps, times: TableTimes): Served {
     counters: (id) => table.counters(id),
     reasons: () => sumByReason(readDrops(maps.store('drops'))),
     drops: () => readDrops(maps.store('drops')),
+    get nodePorts() {
+      return table.nodePorts
+    },
     filling: () => table.usage(),
     setNodes: (nodes) => table.setNodes(nodes),
     usage: () => [

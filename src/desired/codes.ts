@@ -121,6 +121,7 @@ export const verdictCodes = {
     yes: ['Supported', 'ServedElsewhere'],
     no: ['SctpNotServed'],
   },
+  proxied: { yes: ['Proxied', 'ProxiedInPart'], no: ['NotProxied'] },
   eligible: {
     yes: ['HasLocalBackends', 'HasBackends', 'HasEndpoints', 'SomePortsWithoutBackend', 'SomeBackendsLeftOut'],
     no: [

@@ -195,6 +195,13 @@ export interface Frontend {
   readonly affinitySec?: number
 }
 
+/** In place of the address of a {@link Frontend}: whichever address of the node itself a packet is for. */
+export const anyNodeAddress = { ipv4: '0.0.0.0', ipv6: '::' } as const
+
+export function isAnyNodeAddress(address: string): boolean {
+  return address === anyNodeAddress.ipv4 || address === anyNodeAddress.ipv6
+}
+
 /** A prefix in canonical form. */
 export interface SourceRange {
   readonly prefix: string
@@ -205,7 +212,7 @@ export function frontendId(address: string, protocol: Protocol, port: number): s
   return `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`
 }
 
-/** Everything about one LoadBalancer Service on this node. `key` is `namespace/name`. */
+/** Everything about one Service on this node that it serves or announces. `key` is `namespace/name`. */
 export interface DesiredService {
   readonly key: string
   readonly source: ObjectRef
@@ -213,11 +220,13 @@ export interface DesiredService {
   readonly pool?: string
   readonly externalTrafficPolicy: 'Cluster' | 'Local'
   readonly frontends: readonly Frontend[]
-  /** Host routes to announce once every frontend is programmed; empty when a verdict says no. */
+  /** Host routes to announce once every frontend is programmed; empty when a verdict says no, or nothing is asked. */
   readonly routes: readonly Route[]
   /** Usable endpoints on other nodes, whether this node serves them or not. */
   readonly remoteBackends: number
   readonly verdicts: readonly Verdict[]
+  /** Where load balancers ask whether this node has ready pods of it, and how many it has; absent: others answer. */
+  readonly healthCheck?: { readonly port: number; readonly localEndpoints: number }
 }
 
 /** A PodCIDR route is not gated on the datapath. */
@@ -267,5 +276,7 @@ export interface DesiredDelta {
   readonly sockets?: ReadonlyMap<string, Frontend | undefined>
   readonly podCidrs?: readonly DesiredPodCidr[]
   readonly tunnels?: DesiredTunnels
+  /** Addresses of this node at which node ports are served. */
+  readonly nodePorts?: readonly string[]
   readonly problems?: readonly Problem[]
 }

@@ -43,6 +43,14 @@ test('what the socket LB covers and what not is said, whoever else serves', () =
   assert.deepEqual([socketFailures(partsOf()), socketNotes(partsOf())], [[], []])
 })
 
+test('in the place of kube-proxy sockets are led to external IPs and node ports, too', () => {
+  let isReplacing = true
+  const parts = partsOf({ isReplacing: () => isReplacing })
+  assert.ok(Object.values(socketView(parts)?.covers ?? {}).every((is) => is))
+  isReplacing = false
+  assert.deepEqual(socketView(parts)?.covers, socketView(partsOf())?.covers)
+})
+
 test('nobody who did not ask for it is told of it', () => {
   assert.equal(socketView(partsOf({ balancer: undefined, order: undefined })), undefined)
 })

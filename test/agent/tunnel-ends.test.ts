@@ -18,9 +18,10 @@ function world(isServing = true) {
       clock,
       faults,
       datapath: {
-        setNodes: ({ own, others }) => {
+        setNodes: ({ own, others, nodePorts = [] }) => {
           if (kernel.isFailing) throw new HeraldError('ERR_MAP_FULL', 'nodes: map full')
-          log.push(`kernel ${own.join()} from ${others.join()}`)
+          const served = nodePorts.length === 0 ? '' : `, node ports at ${nodePorts.join()}`
+          log.push(`kernel ${own.join()} from ${others.join()}${served}`)
         },
       },
       teller: { want: ({ own, isTold }) => void log.push(`tell ${own.join() || 'none'}${isTold ? ', known' : ''}`) },
@@ -114,4 +115,19 @@ test('where backends on other nodes are not served, what an earlier process told
   ends.applyNone()
   ends.setServing(false)
   assert.deepEqual([taken(), ends.tunnels], [['kernel  from '], undefined])
+})
+
+test('where node ports are served is told the kernel with all else that it knows of the nodes, whatever comes first', () => {
+  const { ends, taken, kernel, clock } = world()
+  ends.serveNodePorts(['192.0.2.1'])
+  assert.deepEqual([taken(), ends.nodePorts], [['kernel  from , node ports at 192.0.2.1'], ['192.0.2.1']])
+  ends.apply(tunnels(['192.0.2.2']))
+  assert.equal(taken()[1], 'kernel 192.0.2.1 from 192.0.2.2, node ports at 192.0.2.1')
+  kernel.isFailing = true
+  ends.serveNodePorts(['192.0.2.1', '192.0.2.9'])
+  kernel.isFailing = false
+  clock.advance(5_000)
+  assert.deepEqual(taken(), ['kernel 192.0.2.1 from 192.0.2.2, node ports at 192.0.2.1,192.0.2.9'])
+  ends.serveNodePorts([])
+  assert.deepEqual(taken(), ['kernel 192.0.2.1 from 192.0.2.2'])
 })

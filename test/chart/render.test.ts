@@ -90,6 +90,15 @@ test('the cgroups of the node are mounted where sockets are led, and not else', 
   assert.deepEqual(cgroups(podOf(led)), { path: '/sys/fs/cgroup', type: 'Directory' })
   assert.ok(argsOf(led).includes('--socket-lb'))
   assert.ok(argsOf(led).includes('--cgroup-root=/run/cgroup'))
+  // In the place of kube-proxy is a part of the name that users of other charts know, and asks for sockets.
+  const replacing = only(await render('--set', 'agent.kubeProxyReplacement=true'), 'DaemonSet')
+  assert.deepEqual(cgroups(podOf(replacing)), { path: '/sys/fs/cgroup', type: 'Directory' })
+  const args = argsOf(replacing)
+  assert.deepEqual(
+    ['--kube-proxy-replacement', '--cgroup-root=/run/cgroup', '--socket-lb'].map((each) => args.includes(each)),
+    [true, true, false],
+  )
+  assert.ok(!args.some((each) => each.startsWith('--nodeport-addresses')))
 })
 
 test('the operator runs as nobody, without any capability', { skip }, async () => {
@@ -151,6 +160,8 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--state-dir=/srv/herald',
     '--bpffs=/run/bpf',
     '--socket-lb',
+    '--kube-proxy-replacement',
+    '--nodeport-addresses=192.0.2.0/24,2001:db8::/64',
     '--cgroup-root=/run/cgroup',
     '--flow-events=always',
     '--bgp-secrets-namespace=bgp-secrets',

@@ -126,6 +126,21 @@ test('sockets are led nowhere unless that is asked for, by a flag or by the file
   assert.deepEqual(await asked([], 'socketLb: true'), [true, '/sys/fs/cgroup'])
 })
 
+test('kube-proxy is replaced only where that is asked for, and node ports have the addresses of the Node or of prefixes', async () => {
+  const asked = async (flags: readonly string[], text?: string): Promise<unknown> => {
+    const { kubeProxyReplacement, nodeportAddresses } = await options(flags, text)
+    return [kubeProxyReplacement, nodeportAddresses]
+  }
+  assert.deepEqual(await asked([]), [false, 'primary'])
+  const prefixes = ['192.0.2.0/24', '2001:db8::/64']
+  const flags = ['--kube-proxy-replacement', '--nodeport-addresses', prefixes.join(', ')]
+  assert.deepEqual(await asked(flags), [true, prefixes])
+  const text = 'kubeProxyReplacement: true\nnodeportAddresses: primary'
+  assert.deepEqual(await asked([], text), [true, 'primary'])
+  for (const wrong of ['192.0.2.1', 'eth0', '192.0.2.0/33', '192.0.2.0/24,'])
+    await assert.rejects(options([], `nodeportAddresses: "${wrong}"`), usage, wrong)
+})
+
 test('to whom Services are announced is told to an API server: with a folder it is refused', async () => {
   await assert.rejects(options(['--service-status-namespace', 'herald-system']), usage)
   await assert.rejects(options([], 'serviceStatusNamespace: herald-system'), usage)

@@ -47,7 +47,7 @@ test('a cluster IP is announced, served and never allocated, of a Service that i
     'it is programmed before it is announced',
   )
   assert.deepEqual([web.addresses, web.pool], [['10.96.0.10'], undefined])
-  assert.equal(said(delta, 'web', 'class'), 'NoClassNeeded: of type ClusterIP: only its own addresses count')
+  assert.equal(said(delta, 'web', 'class'), 'NoClassNeeded: of type ClusterIP: only addresses of its own count')
   assert.equal(said(delta, 'web'), 'OwnAddress: ClusterIP 10.96.0.10 is its own')
   assert.match(said(delta, 'web', 'selected'), /^PolicySelects: CiliumBGPAdvertisement own, neighbors/)
 })

@@ -42,7 +42,6 @@ test('what is of others changes nothing, whatever it says', () => {
   const others: Readonly<Record<string, string>> = {
     allocateLoadBalancerNodePorts: 'false',
     externalName: 'web.example',
-    healthCheckNodePort: '30001',
     publishNotReadyAddresses: 'true',
     trafficDistribution: 'PreferSameZone',
     selector: '{app: web}',

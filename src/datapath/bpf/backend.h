@@ -119,10 +119,21 @@ static __always_inline bool choose_kept(const struct frontend *frontend, enum sc
 	return kept;
 }
 
+/* The address of frontends at whichever address of a node: all zeros of its family. */
+static __always_inline struct ip_address any_node_address(bool is_ipv6)
+{
+	return (struct ip_address){ .high = { 0, 0, is_ipv6 ? 0 : bpf_htonl(0xffff) } };
+}
+
+static __always_inline struct ip_address frontend_address(const struct packet *packet)
+{
+	return packet->at_node ? any_node_address(is_ipv6(packet)) : packet->destination;
+}
+
 static __always_inline const struct frontend *frontend_of(const struct packet *packet)
 {
 	struct frontend_key key = {
-		.address = packet->destination,
+		.address = frontend_address(packet),
 		.port = packet->destination_port,
 		.protocol = packet->protocol,
 	};

@@ -3,6 +3,7 @@
  * pod in both directions.
  *
  *     ingress:  addresses -miss-> pass                 egress:  flow (out) ---> source becomes VIP:port
+ *                 |     |-the node's own, not a node port (node.h)-> pass
  *                 |     '-a backend's own-> direct.h              | miss
  *                 | a VIP                                       sources -miss-> pass
  *               flow (in) -miss-> frontends -miss-> refuse        |
@@ -18,6 +19,7 @@
 #include "flow.h"
 #include "fragments.h"
 #include "icmp.h"
+#include "node.h"
 #include "opening.h"
 #include "outcome.h"
 #include "packet.h"
@@ -211,11 +213,13 @@ int herald_ingress(struct __sk_buff *skb)
 		return PASS;
 	if (!address->frontends) {
 		answer = address->tunnel && packet->protocol == IPPROTO_UDP ? open_tunnel(skb) : NOT_TUNNELLED;
+		if (answer == NOT_TUNNELLED ? address->node_ports : answer == TUNNELLED && packet->at_node)
+			answer = receive_at_node(skb);
 		if (answer == NOT_TUNNELLED)
 			answer = receive_direct(skb);
 		if (answer == BESIDE)
 			answer = receive_beside(skb);
-		if (answer != TUNNELLED)
+		if (answer != TUNNELLED && answer != AT_NODE_PORT)
 			return finish(skb, packet, answer);
 	}
 	answer = receive(skb, packet);
@@ -339,6 +343,12 @@ static __noinline bool open_from_pod(const struct flow_key *out_key, const struc
 	return !put_opening(out_key, out) && !put_opening(&in_key, &in);
 }
 
+/* Besides node ports, which are listed behind all others. */
+static __always_inline bool has_one_vip(const struct source *source)
+{
+	return source->count == 1 || is_any_node(&source->vips[1].address);
+}
+
 /* From a backend, and of no flow that is known: the address of the pod must not leave in place of a VIP. */
 static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *key,
 		const struct source *source)
@@ -361,7 +371,12 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 		open_direct(key, packet);
 		return PASS;
 	}
-	if (packet->protocol == IPPROTO_UDP && source->count == 1 && open_from_pod(key, source, &flow)) {
+	/* A node port is an address for others to come by: what the pod sends unasked is its own. */
+	if (packet->protocol == IPPROTO_UDP && is_any_node(&source->vips[0].address)) {
+		open_direct(key, packet);
+		return PASS;
+	}
+	if (packet->protocol == IPPROTO_UDP && has_one_vip(source) && open_from_pod(key, source, &flow)) {
 		tell_reply(EVENT_NEW, DETAIL_BY_POD, key, &flow, packet);
 		return send_translated(skb, packet, &flow);
 	}

@@ -97,6 +97,7 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 
 	if (!quote || !parse_quote(skb, packet, quote) || !is_same_address(&quote->source, &packet->destination))
 		return drop(REASON_ICMP_UNMATCHED);
+	quote->at_node = packet->at_node;
 	key = reversed_key(quote, DIRECTION_IN);
 	flow = find_flow(&key);
 	if (!flow || flow->flags & FLOW_FORWARDED)

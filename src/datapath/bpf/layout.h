@@ -35,12 +35,14 @@ struct backend {
 
 #define RESTING (~0ULL)
 
-/* An address whose packets are looked at: a VIP, or that of a backend. Everything else leaves after this look-up. */
+/* An address whose packets are looked at: a VIP, that of a backend, or one of this node. Everything else leaves after
+ * this look-up. */
 struct address {
 	__u32 frontends; /* a VIP while there is one */
 	__u32 sources;   /* backend endpoints on it */
 	__u32 ranges;    /* whom the VIP itself answers, see struct range_key: whomever one of its frontends lets in */
-	__u32 tunnel;    /* this node's own, to which other nodes hand packets on */
+	__u16 tunnel;    /* this node's own, to which other nodes hand packets on */
+	__u16 node_ports; /* this node's own, where ports of Services are served and all others are the node's */
 };
 
 /* To where packets come that other nodes hand on, and from where this one hands them on. */
@@ -246,7 +248,8 @@ struct packet {
 	__u8 position;
 	__u8 family; /* enum family */
 	__u8 refusal; /* enum reason: why nobody serves it */
-	__u8 tunnelled; /* enum tunnelled */
+	__u8 tunnelled : 4; /* enum tunnelled */
+	__u8 at_node : 4; /* it is for a node port: frontends of any address of the node are its */
 	/* What fits on the way to its node, where it does not. */
 	__u16 mtu;
 	/* TCP: sequence and acknowledgment number, and the number after the last octet (SYN and FIN count as one). */

@@ -228,6 +228,24 @@ static __always_inline bool find_former(const struct flow_key *out_key, const st
 	return false;
 }
 
+static __always_inline bool is_any_node(const struct ip_address *address)
+{
+	return !address->low && !address->high[0] && !address->high[1] &&
+	       (!address->high[2] || address->high[2] == bpf_htonl(0xffff));
+}
+
+/* Of the addresses of this node the one at which it is known to others, in place of any; false: there is none. */
+static __always_inline bool own_address(struct ip_address *any)
+{
+	__u32 first = 0;
+	const struct tunnel *own = bpf_map_lookup_elem(&tunnels, &first);
+
+	if (!own)
+		return false;
+	*any = any->high[2] ? own->ipv4 : own->ipv6;
+	return !is_any_node(any);
+}
+
 /* The half of the replies was evicted: the other half of one of the VIPs behind which the pod stands brings it
  * back. */
 static __noinline bool restore_out_half(const struct flow_key *out_key, const struct source *source,
@@ -241,6 +259,8 @@ static __noinline bool restore_out_half(const struct flow_key *out_key, const st
 		if (i >= source->count)
 			break;
 		place = source->vips[i];
+		if (is_any_node(&place.address) && !own_address(&place.address))
+			continue;
 		if (find_former(out_key, &place, found))
 			return true;
 	}

@@ -242,6 +242,9 @@ __noinline int walk_extensions(struct __sk_buff *skb, __u32 which)
 
 	if (!packet)
 		return false;
+	/* They were walked before: what is known of them stays. */
+	if (packet->header_length > sizeof(struct ipv6hdr))
+		return packet->position == LATER_FRAGMENT || !is_extension(packet->protocol);
 	at = packet->header_length;
 	next = packet->protocol;
 	for (__u32 i = 0; i < MAX_EXTENSIONS && is_extension(next) && position != LATER_FRAGMENT; i++) {

@@ -327,9 +327,11 @@ __noinline int open_tunnel(struct __sk_buff *skb)
 	__builtin_memset(packet, 0, sizeof(*packet));
 	if (!parse(skb, packet))
 		return drop(REASON_BAD_TUNNEL);
+	/* The addresses of a node are known there alone: of what is neither a VIP nor anybody's here the port decides. */
 	address = bpf_map_lookup_elem(&addresses, &packet->destination);
-	if (!address || !address->frontends)
+	if (address && !address->frontends)
 		return drop(REASON_BAD_TUNNEL);
+	packet->at_node = !address;
 	if (!carry_congestion(skb, ecn))
 		return drop(REASON_CONGESTED);
 	packet->tunnelled = times_of(header.flags);

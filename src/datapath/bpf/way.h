@@ -226,13 +226,14 @@ static __noinline enum place find_named(const struct packet *tuple, __u32 which,
 		.protocol = tuple->protocol,
 	};
 	const struct source *source = bpf_map_lookup_elem(&sources, &key);
+	struct ip_address vip = frontend_address(tuple);
 	bool is_behind = false;
 
 	if (!source)
 		return PLACE_NONE;
 	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++)
 		is_behind |= i < source->count && source->vips[i].port == tuple->destination_port &&
-			     is_same_address(&source->vips[i].address, &tuple->destination);
+			     is_same_address(&source->vips[i].address, &vip);
 	*named = source->backend;
 	if (!is_behind && source->count > VIPS_PER_SOURCE)
 		is_behind = is_same_ref(named, &choices->current) || is_same_ref(named, &choices->previous) ||

@@ -1,12 +1,15 @@
 /** The addresses whose packets are looked at: VIPs, those of backends, this node's own in the tunnel. Pure. */
+import { isAnyNodeAddress } from '../../desired/model.ts'
 import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
 import type { MapEntry, MapStore } from '../maps.ts'
 
-const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0, tunnel: 0 }
+export const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0, tunnel: 0, nodePorts: 0 }
 
 export class AddressTable {
   readonly #store: MapStore
   readonly #held = new Map<string, AddressRecord>()
+  /** Those at which node ports are served. */
+  readonly #ofNode = new Set<string>()
 
   constructor(store: MapStore) {
     this.#store = store
@@ -28,6 +31,8 @@ export class AddressTable {
   isVip(address: string): boolean {
     const key = encodeAddressKey(address)
     const value = key === undefined ? undefined : this.#store.get(key)
+    // Those of the node are no VIPs, but for the ports that Services have there.
+    if (isAnyNodeAddress(address)) return true
     if (value === undefined) return false
     const { frontends, ranges } = decodeAddress(value)
     return frontends > 0 && ranges === this.of(address).ranges
@@ -35,6 +40,7 @@ export class AddressTable {
 
   /** Whether the map holds exactly what was written. */
   isIntact(address: string): boolean {
+    if (isAnyNodeAddress(address)) return [...this.#ofNode].every((each) => this.isIntact(each))
     const key = encodeAddressKey(address)
     const value = key === undefined ? undefined : this.#store.get(key)
     return value !== undefined && Buffer.compare(value, encodeAddress(this.of(address))) === 0
@@ -43,18 +49,20 @@ export class AddressTable {
   /** `ranges`: the set to which the VIP answers from here on. Throws ERR_MAP_FULL, and has then changed nothing. */
   add(
     address: string,
-    part: 'frontends' | 'sources' | 'tunnel',
+    part: 'frontends' | 'sources' | 'tunnel' | 'nodePorts',
     more: 1 | 0 | -1,
     ranges = this.of(address).ranges,
   ): void {
     const key = encodeAddressKey(address)
-    if (key === undefined) return
+    if (key === undefined || isAnyNodeAddress(address)) return
     const before = this.of(address)
     // What somebody else wrote for an address may be taken back, and was never counted.
     const after = { ...before, [part]: Math.max(0, before[part] + more), ranges }
-    if (after.frontends > 0 || after.sources > 0 || after.tunnel > 0) {
+    if (after.nodePorts === 0) this.#ofNode.delete(address)
+    if (after.frontends > 0 || after.sources > 0 || after.tunnel > 0 || after.nodePorts > 0) {
       this.#store.put(key, encodeAddress(after))
       this.#held.set(address, after)
+      if (after.nodePorts > 0) this.#ofNode.add(address)
     } else {
       this.#store.delete(key)
       this.#held.delete(address)
@@ -64,7 +72,15 @@ export class AddressTable {
   /** Somebody else took the entry out of the map, or changed it. */
   restore(address: string): void {
     const key = encodeAddressKey(address)
-    if (key !== undefined) this.#store.put(key, encodeAddress(this.of(address)))
+    if (isAnyNodeAddress(address)) for (const each of this.#ofNode) this.restore(each)
+    else if (key !== undefined) this.#store.put(key, encodeAddress(this.of(address)))
+  }
+
+  /** Where node ports are served, by the map. */
+  withNodePorts(): readonly string[] {
+    return [...this.#store.entries()].flatMap(([key, value]) =>
+      decodeAddress(value).nodePorts > 0 ? [decodeAddressKey(key)] : [],
+    )
   }
 
   /** Makes the map hold what was counted and nothing else: a crash may have left more or less. */
@@ -73,9 +89,10 @@ export class AddressTable {
     const entries: MapEntry[] = []
     for (const [address, record] of counted) {
       const key = encodeAddressKey(address)
-      if (key === undefined) continue
+      if (key === undefined || isAnyNodeAddress(address)) continue
       entries.push([key, encodeAddress(record)])
       this.#held.set(address, record)
+      if (record.nodePorts > 0) this.#ofNode.add(address)
     }
     this.#store.putAll(entries)
   }

@@ -10,7 +10,7 @@
  *
  * Ids are free again only when the while is over, also for a successor that finds them so in the maps. Pure.
  */
-import type { Backend, Protocol } from '../../desired/model.ts'
+import { type Backend, isAnyNodeAddress, type Protocol } from '../../desired/model.ts'
 import { HeraldError } from '../../errors.ts'
 import {
   decodeSettled,
@@ -392,8 +392,9 @@ export class BackendTable {
     return value !== undefined && Buffer.compare(value, this.#sourceOf(held)) === 0
   }
 
-  #sourceOf({ uses, ref: backend, settledNs }: Held): Uint8Array {
-    return encodeSource({ vips: [...uses.values()], backend, settledNs })
+  #sourceOf(held: Held): Uint8Array {
+    const { ref: backend, settledNs } = held
+    return encodeSource({ vips: vipsOf(held), backend, settledNs })
   }
 
   #writeSource(held: Held): void {
@@ -402,6 +403,13 @@ export class BackendTable {
     if (key !== undefined) this.#sources.put(key, this.#sourceOf(held))
     held.isSourceEdited = false
   }
+}
+
+/** Node ports behind all others: only of those a pod may be the only one. */
+function vipsOf({ uses }: Held): readonly Use[] {
+  const all = [...uses.values()]
+  const isOfNode = ({ address }: Use): boolean => isAnyNodeAddress(address)
+  return all.some(isOfNode) ? [...all.filter((use) => !isOfNode(use)), ...all.filter(isOfNode)] : all
 }
 
 /** What was here and is elsewhere now is another backend: a pod does not move. */

@@ -36,12 +36,14 @@ export class NodeTable {
   readonly #store: MapStore
   readonly #addresses: AddressTable
   #used: number
+  #nodePorts: readonly string[]
 
   constructor(maps: Maps, addresses: AddressTable) {
     this.#memory = maps.memory('tunnels')
     this.#store = maps.store('nodes')
     this.#addresses = addresses
     this.#used = [...this.#store.entries()].length
+    this.#nodePorts = addresses.withNodePorts()
   }
 
   get used(): number {
@@ -58,10 +60,17 @@ export class NodeTable {
     return [ipv4, ipv6].filter((address) => address !== undefined)
   }
 
+  /** Where node ports are served. */
+  get nodePorts(): readonly string[] {
+    return this.#nodePorts
+  }
+
   /** See {@link Datapath.setNodes}. */
-  set({ own, others, port = tunnelPort }: ClusterNodes): void {
+  set({ own, others, nodePorts = [], port = tunnelPort }: ClusterNodes): void {
     const wanted = new Map(others.map((address) => [address, keyOf(address)]))
     for (const address of own) this.#check(address, own)
+    for (const address of nodePorts) this.#checkServed(address)
+    this.#setNodePorts(nodePorts)
     const held = [...this.#store.entries()].map(([key]) => decodeAddressKey(key))
     const known = new Set(held)
     // Whoever is new is believed before anybody is told of it, and who is gone last.
@@ -77,6 +86,23 @@ export class NodeTable {
     }
   }
 
+  #setNodePorts(wanted: readonly string[]): void {
+    const before = this.#nodePorts
+    const held = new Set(before)
+    try {
+      for (const address of before.filter((each) => !wanted.includes(each))) {
+        this.#addresses.add(address, 'nodePorts', -1)
+        held.delete(address)
+      }
+      for (const address of wanted.filter((each) => !before.includes(each))) {
+        this.#addresses.add(address, 'nodePorts', 1)
+        held.add(address)
+      }
+    } finally {
+      this.#nodePorts = [...held]
+    }
+  }
+
   #setOwn(own: readonly string[], port: number): void {
     const before = this.own
     for (const address of own) if (!before.includes(address)) this.#addresses.add(address, 'tunnel', 1)
@@ -86,9 +112,13 @@ export class NodeTable {
   }
 
   #check(address: string, own: readonly string[]): void {
-    keyOf(address)
     if (own.filter((other) => isIpv6(other) === isIpv6(address)).length > 1)
       throw new HeraldError('ERR_ADDRESS', `${own.join(' and ')} cannot both be the address of this node`)
+    this.#checkServed(address)
+  }
+
+  #checkServed(address: string): void {
+    keyOf(address)
     if (this.#addresses.of(address).frontends > 0)
       throw new HeraldError('ERR_ADDRESS', `${address} is a served address and cannot be the one of this node`)
   }

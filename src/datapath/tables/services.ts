@@ -35,7 +35,7 @@ import {
 } from '../layout.ts'
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
-import { AddressTable } from './addresses.ts'
+import { AddressTable, nothing } from './addresses.ts'
 import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
@@ -175,7 +175,8 @@ export class ServiceTable {
     this.#ranges.purge()
     if (this.#addresses.of(frontend.address).sources > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
-    if (this.#addresses.of(frontend.address).tunnel > 0)
+    const { tunnel, nodePorts } = this.#addresses.of(frontend.address)
+    if (tunnel > 0 || nodePorts > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is an address of this node and cannot be served`)
     const wanted = normalised(frontend)
     const stranger = [...wanted.backends, ...(wanted.resting ?? [])].find(
@@ -252,6 +253,11 @@ export class ServiceTable {
     this.#nodes.set(nodes)
   }
 
+  /** Where node ports are served. */
+  get nodePorts(): readonly string[] {
+    return this.#nodes.nodePorts
+  }
+
   #adopt(key: Uint8Array, record: FrontendRecord): void {
     const { address, port } = decodeFrontendKey(key)
     const id = idOf(key)
@@ -275,14 +281,15 @@ export class ServiceTable {
   #finishAdoption(): void {
     this.#backends.finishAdoption()
     const counted = new Map<string, AddressRecord>()
-    const count = (address: string, part: 'frontends' | 'sources' | 'tunnel', ranges?: number): void => {
-      const before = counted.get(address) ?? { frontends: 0, sources: 0, ranges: 0, tunnel: 0 }
+    const count = (address: string, part: Exclude<keyof AddressRecord, 'ranges'>, ranges?: number): void => {
+      const before = counted.get(address) ?? nothing
       counted.set(address, { ...before, [part]: before[part] + 1, ranges: ranges ?? before.ranges })
     }
     for (const { address, record } of this.#entries.values())
       count(address, 'frontends', this.#vipRanges.change(address, undefined, record.ranges))
     for (const address of this.#backends.sources()) count(address, 'sources')
     for (const address of this.#nodes.own) count(address, 'tunnel')
+    for (const address of this.#nodes.nodePorts) count(address, 'nodePorts')
     this.#addresses.adopt(counted)
     this.#ranges.finishAdoption()
     const services = new Set<number>()

@@ -48,8 +48,10 @@ export const serviceSchema = z.object({
         name: z.string().nullish(),
         protocol: choice(protocols, 'TCP'),
         port: z.number().int().min(1).max(65535),
+        nodePort: z.number().int().min(0).max(65535).nullish(),
       }),
     ),
+    healthCheckNodePort: z.number().int().min(0).max(65535).nullish(),
   }),
   status: z
     .object({
@@ -102,6 +104,10 @@ export interface Service {
   readonly portsHeld: string | undefined
   /** Its cluster IPs and external IPs. */
   readonly own: readonly OwnAddress[]
+  /** The node port of each of its ports, 0 where it has none; empty where none has one. */
+  readonly nodePorts: readonly number[]
+  /** Where load balancers ask whether this node has pods of it; undefined: nowhere. */
+  readonly healthCheckNodePort: number | undefined
 }
 
 const otherSpec: Service['spec'] = {
@@ -119,6 +125,7 @@ const otherSpec: Service['spec'] = {
 }
 const nothing: readonly string[] = []
 const noAddresses: readonly OwnAddress[] = []
+const noPorts: readonly number[] = []
 
 const limits = [
   [['spec', 'ports'], 1000],
@@ -219,7 +226,8 @@ function affinityOf({ sessionAffinity, sessionAffinityConfig }: Written['spec'])
 function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges | undefined): Service {
   const isLoadBalancer = spec.type === 'LoadBalancer'
   const addresses = ownAddressesOf(spec)
-  const isKept = isLoadBalancer || addresses.length > 0
+  const nodePorts = nodePortsOf(spec)
+  const isKept = isLoadBalancer || addresses.length > 0 || nodePorts.length > 0
   const own = {
     name: metadata.name,
     namespace: sharedText(metadata.namespace ?? 'default'),
@@ -234,6 +242,8 @@ function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges
       status: nothing,
       portsHeld: undefined,
       own: noAddresses,
+      nodePorts: noPorts,
+      healthCheckNodePort: undefined,
     }
   const families = familiesOf(spec)
   return {
@@ -255,6 +265,9 @@ function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges
     status: addressesIn(status),
     portsHeld: isLoadBalancer ? messageOf(status?.conditions, portsHeldCondition) : undefined,
     own: addresses,
+    nodePorts,
+    healthCheckNodePort:
+      isLoadBalancer && spec.externalTrafficPolicy === 'Local' ? spec.healthCheckNodePort || undefined : undefined,
   }
 }
 
@@ -264,6 +277,12 @@ function addressesIn(status: Written['status']): readonly string[] {
     return address === undefined ? [] : [formatAddress(unmapped(address))]
   })
   return addresses.length === 0 ? nothing : keptList(addresses)
+}
+
+/** Beside the ports, which many Services have alike: a node port is of one alone. */
+function nodePortsOf({ type, ports }: Written['spec']): readonly number[] {
+  const mayHave = type === 'NodePort' || type === 'LoadBalancer'
+  return mayHave && ports.some(({ nodePort }) => nodePort) ? ports.map(({ nodePort }) => nodePort ?? 0) : noPorts
 }
 
 /** Of the condition of a type; whatever has not its form is somebody else's. */

@@ -79,6 +79,12 @@ export class ServiceEndpoints {
     return { local: local.size, remote: remote.size }
   }
 
+  /** Ready endpoints on this node, each address once. */
+  localReady(): number {
+    const isHere = ({ nodeName, state }: Endpoint): boolean => state === 'ready' && nodeName === this.#nodeName
+    return new Set(this.#all.filter(isHere).map(({ address }) => address)).size
+  }
+
   /** Whether an address is that of an endpoint. */
   has(address: Address): boolean {
     return this.#all.some((endpoint) => endpoint.address === address)

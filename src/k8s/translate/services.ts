@@ -4,6 +4,7 @@ import {
   frontendId,
   type DesiredService,
   type Frontend,
+  isAnyNodeAddress,
   type SourceRange,
   type Verdict,
 } from '../../desired/model.ts'
@@ -16,6 +17,7 @@ import { sharingOf } from '../kinds/service-requests.ts'
 import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
+import { mayBeProxied, proxiedOf } from './proxied.ts'
 import type { TranslatorOptions } from './types.ts'
 import {
   type Heard,
@@ -58,12 +60,14 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   const mayAsk = service.own.length > 0 && input.exports?.isOwnAsked === true
   const selecting = isOurs || mayAsk ? selectingOf(input) : []
   const asked = mayAsk ? askedAddresses(service, selecting) : []
-  if (service.spec.type !== 'LoadBalancer' && asked.length === 0) return undefined
+  const { proxying } = input
+  const isProxied = proxying !== undefined && mayBeProxied(service)
+  if (service.spec.type !== 'LoadBalancer' && asked.length === 0 && !isProxied) return undefined
   const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
   const refusalOf = judgeOf(input, endpoints)
   const given = isOurs ? input.answer.addresses : noAddresses
   const addresses = unitedTypes([...given.map(ofLoadBalancer), ...asked])
-  const said = [classVerdict(service, isOurs, asked)]
+  const said: Verdict[] = []
   let frontends = noFrontends
   let routes = noRoutes
   if (isOurs || asked.length > 0) {
@@ -91,17 +95,31 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
     }
   }
+  const announced = new Set(frontends.map(({ address }) => address))
+  const proxied = isProxied ? proxiedOf({ ...input, proxying }, endpoints, announced, refusalOf, options) : undefined
+  if (service.spec.type !== 'LoadBalancer' && asked.length === 0 && proxied === undefined) return undefined
+  const chain = [classVerdict(service, isOurs, asked.length > 0 || proxied !== undefined), ...said]
+  if (proxied !== undefined) {
+    chain.push(proxied.verdict)
+    const isAlone = !isOurs && asked.length === 0
+    if (isAlone) chain.push(eligibleVerdict(service, endpoints, proxied.ports, options, input.reach))
+    frontends = [...frontends, ...frontendsOf(key, service, proxied.ports)]
+  }
   const [pool] = input.poolsOf(input.answer.addresses[0] ?? '')
+  const { healthCheckNodePort } = service
+  const isChecked = proxying !== undefined && healthCheckNodePort !== undefined
+  const named = new Set([...addresses.map(({ address }) => address), ...(proxied?.addresses ?? [])])
   return {
     key,
     source,
-    addresses: addresses.length === given.length ? given : addresses.map(({ address }) => address),
+    addresses: named.size === given.length ? given : [...named],
     ...(pool === undefined ? {} : { pool: pool.name }),
     externalTrafficPolicy: service.spec.externalTrafficPolicy,
     frontends,
     routes,
     remoteBackends: endpoints.count().remote,
-    verdicts: said.map(sharedVerdict),
+    verdicts: chain.map(sharedVerdict),
+    ...(isChecked ? { healthCheck: { port: healthCheckNodePort, localEndpoints: endpoints.localReady() } } : {}),
   }
 }
 
@@ -121,14 +139,14 @@ function askedAddresses({ own }: Service, selecting: readonly Heard[]): readonly
     .map(({ type, address }) => ({ address, types: [type] }))
 }
 
-function classVerdict({ spec }: Service, isOurs: boolean, asked: readonly TypedAddress[]): Verdict {
+function classVerdict({ spec }: Service, isOurs: boolean, hasOwn: boolean): Verdict {
   const { type, loadBalancerClass } = spec
   if (isOurs) return yes('class', 'ClassServed', loadBalancerClass ? `class ${loadBalancerClass}` : 'no class')
-  if (type !== 'LoadBalancer') return yes('class', 'NoClassNeeded', `of type ${type}: only its own addresses count`)
+  if (type !== 'LoadBalancer') return yes('class', 'NoClassNeeded', `of type ${type}: only addresses of its own count`)
   const other = loadBalancerClass
     ? `loadBalancerClass ${loadBalancerClass} belongs to another implementation`
     : 'it has no loadBalancerClass, and one is required'
-  return asked.length > 0
+  return hasOwn
     ? yes('class', 'NoClassNeeded', `${other}: only addresses of its own count`)
     : no('class', 'OtherClass', other, 'Give it a class that is served: --load-balancer-class names one more.')
 }
@@ -302,7 +320,8 @@ function limitsOf({ sourceRanges, affinitySec, families }: Service['spec']): rea
 function frontendsOf(key: string, { spec }: Service, ports: readonly ServedPort[]): readonly Frontend[] {
   return ports.flatMap(({ address, port: { port, protocol }, backends: { used, resting } }) => {
     if (protocol === 'SCTP') return []
-    const sources = spec.sourceRanges?.[familyOf(address)]
+    // They are about the load balancer: others reach a node port by it, or by none.
+    const sources = isAnyNodeAddress(address) ? undefined : spec.sourceRanges?.[familyOf(address)]
     return {
       id: frontendId(address, protocol, port),
       service: key,

@@ -1,20 +1,22 @@
 /**
  * What sockets on this node are led to: the cluster IPs of all Services, and the addresses of load balancers that this
- * node serves. Pods are reached by their own addresses, on whatever node they are. Pure.
+ * node serves; where it takes the place of kube-proxy, external IPs and node ports, too. Pods are reached by their own
+ * addresses, on whatever node they are. Pure.
  *
- * Not among them are external IPs, which whoever may write a Service writes; addresses that something else has, as the
+ * Not among them are external IPs otherwise, which whoever may write a Service writes; what something else has, as the
  * cluster IP that a DNS cache of the node has taken; addresses of load balancers with source ranges: a socket that
  * asks has no source yet; and Services that name another proxy.
  */
-import { type Frontend, frontendId } from '../../desired/model.ts'
+import { type Frontend, frontendId, isAnyNodeAddress } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
-import { parseAddress } from '../../ip/address.ts'
+import { type Family, parseAddress } from '../../ip/address.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
 import { byAge } from '../kinds/table.ts'
 import { familyOf } from './eligible.ts'
 import { type Reach, ServiceEndpoints } from './endpoints.ts'
+import { type Proxying, proxyNameLabel } from './proxied.ts'
 
 export interface SocketInput {
   readonly key: string
@@ -26,6 +28,8 @@ export interface SocketInput {
   readonly reserved: Pick<Reserved, 'reasonOf'>
   /** The zone of this node, where it says so. */
   readonly zone: string | undefined
+  /** undefined: external IPs and node ports are others'. */
+  readonly proxying?: Pick<Proxying, 'addresses'> | undefined
 }
 
 interface Claim {
@@ -33,9 +37,6 @@ interface Claim {
   readonly value: Service
   readonly frontend: Frontend
 }
-
-/** A Service with this label is nothing to kube-proxy either, whatever the name. */
-const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
 
 const everywhere: Reach = { kind: 'tunnels', wayTo: (node) => ({ address: node }) }
 const here: Reach = { kind: 'node' }
@@ -90,10 +91,8 @@ export class SocketTranslation {
   }
 }
 
-function socketFrontends(
-  { key, service, slices, frontends, reserved, zone }: SocketInput & { readonly service: Service },
-  nodeName: string,
-): readonly Frontend[] {
+function socketFrontends(input: SocketInput & { readonly service: Service }, nodeName: string): readonly Frontend[] {
+  const { key, service, slices, frontends, reserved, proxying, zone } = input
   const { spec, own } = service
   const endpoints = new ServiceEndpoints(slices, nodeName)
   const ofOthers = ({ address }: { readonly address: string }): boolean => {
@@ -123,13 +122,34 @@ function socketFrontends(
   const ofCluster = own
     .filter((each) => each.type === 'ClusterIP' && !ofOthers(each))
     .flatMap(({ address }) => spec.ports.flatMap((port) => frontendOf(address, port, clusterReach)))
-  // From inside the cluster an address of a load balancer leads to all pods, whatever the external traffic policy.
-  const ofLoadBalancer = frontends
-    .filter(({ address, sources }) => sources === undefined && !own.some((each) => each.address === address))
+  // From inside the cluster the external traffic policy does not count.
+  const isLed = ({ address, sources }: Frontend): boolean =>
+    sources === undefined && !own.some((each) => each.address === address && (each.type === 'ClusterIP' || !proxying))
+  const ofOutside = frontends
+    .filter((frontend) => !isAnyNodeAddress(frontend.address) && isLed(frontend))
     .flatMap(({ address, protocol, port }) =>
       spec.ports
         .filter((each) => each.port === port && each.protocol === protocol)
         .flatMap((each) => frontendOf(address, each, everywhere)),
     )
-  return [...ofCluster, ...ofLoadBalancer]
+  const ofNode = nodePortsAmong(frontends, service).flatMap(({ port, family }) =>
+    (proxying?.addresses ?? [])
+      .filter((address) => familyOf(address) === family)
+      .flatMap((address) => frontendOf(address, port, everywhere)),
+  )
+  return [...ofCluster, ...ofOutside, ...ofNode]
+}
+
+/** The node ports that this node serves, with the port of the Service that each stands for. */
+function nodePortsAmong(
+  frontends: readonly Frontend[],
+  { spec, nodePorts }: Service,
+): readonly { readonly port: ServicePort; readonly family: Family }[] {
+  return frontends.flatMap(({ address, protocol, port: nodePort }) =>
+    isAnyNodeAddress(address)
+      ? spec.ports
+          .filter((port, index) => nodePorts[index] === nodePort && port.protocol === protocol)
+          .map((port) => ({ port: { ...port, port: nodePort }, family: familyOf(address) }))
+      : [],
+  )
 }

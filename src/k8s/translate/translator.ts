@@ -16,7 +16,7 @@ import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
-import { type EndpointSlice, podAt } from '../kinds/endpoint-slice.ts'
+import { podAt } from '../kinds/endpoint-slice.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
@@ -30,6 +30,8 @@ import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { isClassServed, translateService } from './services.ts'
+import { ProxyShare } from './proxied.ts'
+import { ServiceSlices } from './service-slices.ts'
 import { SocketTranslation } from './sockets.ts'
 import type { Reach } from './endpoints.ts'
 import { Tunnels } from './tunnels.ts'
@@ -57,9 +59,7 @@ class NodeTranslator implements Translator {
   readonly #store: ObjectStore
   readonly #node: NodeTranslation
   readonly #addresses: ServiceAddresses
-  readonly #slices = new Map<string, readonly EndpointSlice[]>()
-  /** Those of {@link #slices}. */
-  readonly #sliceById = new Map<string, EndpointSlice>()
+  readonly #slices = new ServiceSlices()
   #dirty = new Set<string>()
   /** Those that are settled before any of them is translated; what comes meanwhile is for the next round. */
   #round = new Set<string>()
@@ -74,13 +74,14 @@ class NodeTranslator implements Translator {
   #settling: Work<void> | undefined
   /** Of those that wait or are dirty: nothing but what neighbors hear of them is another. */
   readonly #retold = new Set<string>()
-  /** Empty as long as no advertisement asks for an address without a pool. */
+  /** Empty as long as nobody asks for an address without a pool. */
   #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
   readonly #tunnels: Tunnels
   readonly #reach: Reach
   /** undefined: nobody leads sockets. */
   readonly #sockets: SocketTranslation | undefined
+  readonly #proxy: ProxyShare
   #arePoolsDirty = true
   #isNodeDirty = true
   /** Of this node, for whom endpoints may be meant. */
@@ -105,6 +106,7 @@ class NodeTranslator implements Translator {
     this.#node = new NodeTranslation(options)
     const tunnels = new Tunnels(options)
     this.#tunnels = tunnels
+    this.#proxy = new ProxyShare(options)
     this.#sockets = options.leadsSockets === true ? new SocketTranslation(options.nodeName) : undefined
     this.#reach = tunnels.areThere
       ? { kind: 'tunnels', wayTo: (node, family) => tunnels.wayTo(node, family) }
@@ -152,10 +154,14 @@ class NodeTranslator implements Translator {
     return this.#node.usesNetwork
   }
 
+  get usesProcesses(): boolean {
+    return this.#options.proxying !== undefined
+  }
+
   podOf(service: string, text: string): string | undefined {
     const address = parseAddress(text)
     if (address === undefined) return undefined
-    for (const slice of this.#slices.get(service) ?? []) {
+    for (const slice of this.#slices.of(service)) {
       const pod = podAt(slice, address)
       if (pod !== undefined) return `${service.slice(0, service.indexOf('/'))}/${pod}`
     }
@@ -189,6 +195,7 @@ class NodeTranslator implements Translator {
       this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
+    const nodePorts = this.hasMore ? {} : this.#lookAtProxy()
     const services = this.#translateServices(isOver, isFirst)
     const sockets = this.#sockets?.take() ?? new Map()
     const { warning } = this.#addresses
@@ -199,7 +206,23 @@ class NodeTranslator implements Translator {
     const isNews = problems !== undefined && !sameValue(problems, this.#lastProblems)
     if (isNews) this.#lastProblems = problems
     const led = sockets.size === 0 ? {} : { sockets }
-    return { services, ...led, ...node, ...tunnels, ...(isNews ? { problems } : {}) }
+    return { services, ...led, ...node, ...tunnels, ...nodePorts, ...(isNews ? { problems } : {}) }
+  }
+
+  #lookAtProxy(): Pick<DesiredDelta, 'nodePorts'> {
+    const { objects } = this.#store
+    const before = this.#proxy.addresses
+    const servers = this.#slices.of('default/kubernetes')
+    const moved = this.#proxy.look(objects.Node.get(this.#options.nodeName)?.value, this.#local, servers)
+    if (moved === 'all') this.#renewOwners()
+    else for (const id of moved) this.#touch(id)
+    const { addresses } = this.#proxy
+    return addresses === before ? {} : { nodePorts: addresses }
+  }
+
+  #renewOwners(): void {
+    this.#own = new OwnAddresses()
+    this.#touchAll()
   }
 
   /** A node that moves costs the Services that have an endpoint there, and no others. */
@@ -234,7 +257,8 @@ class NodeTranslator implements Translator {
     if (change === undefined) return
     const { kind, id } = change
     if (kind === 'Service') this.#touch(id)
-    else if (kind === 'EndpointSlice') this.#touchedSlice(id)
+    else if (kind === 'EndpointSlice')
+      for (const each of this.#slices.set(id, this.#store.objects.EndpointSlice.get(id)?.value)) this.#touch(each)
     else if (poolInputKinds.has(kind)) {
       this.#arePoolsDirty = true
       this.#isNodeDirty ||= poolKinds.has(kind)
@@ -243,22 +267,6 @@ class NodeTranslator implements Translator {
     if (kind === 'Node' || kind === clusterPlacesKind) this.#isReservedDirty = true
     const isOfTunnels = kind === 'Node' || kind === 'Lease' || kind === clusterPlacesKind || poolKinds.has(kind)
     this.#areTunnelsDirty ||= isOfTunnels
-  }
-
-  #touchedSlice(id: string): void {
-    const before = this.#sliceById.get(id)
-    if (before?.service !== undefined) {
-      const left = this.#slices.get(before.service)?.filter((each) => each !== before) ?? []
-      if (left.length === 0) this.#slices.delete(before.service)
-      else this.#slices.set(before.service, left)
-      this.#sliceById.delete(id)
-      this.#touch(before.service)
-    }
-    const slice = this.#store.objects.EndpointSlice.get(id)?.value
-    if (slice?.service === undefined) return
-    this.#sliceById.set(id, slice)
-    this.#slices.set(slice.service, [...(this.#slices.get(slice.service) ?? []), slice])
-    this.#touch(slice.service)
   }
 
   #touchAll(): void {
@@ -328,12 +336,12 @@ class NodeTranslator implements Translator {
     }
     if (this.#addresses.reserved !== before) {
       if (this.#answer?.exports?.isBeyondPools === true) this.#touchAll()
-      else if (this.#sockets !== undefined) this.#touchOwners(before)
+      else if (this.#sockets !== undefined || this.#proxy.proxying !== undefined) this.#touchOwners(before)
     }
     this.#isReservedDirty = false
   }
 
-  /** Sockets are led to cluster IPs, which are in no pool, unless something else has them. */
+  /** What is in no pool is served, unless something else has it: cluster IPs to sockets, external IPs. */
   #touchOwners(before: Reserved): void {
     const isChanged = this.#addresses.reserved.changedSince(before)
     for (const [id, { value }] of this.#store.objects.Service)
@@ -362,10 +370,7 @@ class NodeTranslator implements Translator {
     this.#store.forgetGone()
     // A label that no selector names, or a new key, is nothing to the Services.
     this.#touchTold(touchedBetween(before, answer))
-    if (before?.exports?.isOwnAsked !== answer.exports?.isOwnAsked) {
-      this.#own = new OwnAddresses()
-      this.#touchAll()
-    }
+    if (before?.exports?.isOwnAsked !== answer.exports?.isOwnAsked) this.#renewOwners()
     const neighbors = [...(answer.exports?.inForce.values() ?? [])].flat()
     const { podCidrs = [] } = answer.exports ?? {}
     const [speakerBefore, podCidrsBefore] = [this.#lastSpeaker, this.#lastPodCidrs]
@@ -387,7 +392,7 @@ class NodeTranslator implements Translator {
       this.#dirty = new Set()
     }
     if (isFirst || this.#round.size > 0) this.#settle(isOver)
-    for (const rival of this.#own.takeRivals()) this.#waiting.add(rival)
+    for (const rival of [...this.#own.takeRivals(), ...this.#proxy.nodePorts.takeRivals()]) this.#waiting.add(rival)
     // Who has which address is known before anything is made of it.
     this.#isTranslationDue = this.#settling !== undefined || this.#round.size > 0
     this.#hasUnsettled = this.#isTranslationDue || this.#dirty.size > 0
@@ -437,9 +442,11 @@ class NodeTranslator implements Translator {
       used.set(id, this.#serviceOf(id))
       return this.#loadBalancer(id)
     })
-    if (this.#answer?.exports?.isOwnAsked === true)
+    const isProxy = this.#proxy.proxying !== undefined
+    if (isProxy || this.#answer?.exports?.isOwnAsked === true)
       for (const id of ids) {
         this.#own.set(id, this.#serviceOf(id))
+        if (isProxy) this.#proxy.nodePorts.set(id, this.#serviceOf(id))
         yield
       }
     for (const id of moved) this.#retold.delete(id)
@@ -463,8 +470,9 @@ class NodeTranslator implements Translator {
     const source = stored === undefined ? undefined : refOf(stored.key, stored.origin)
     const desired = service === undefined || source === undefined ? undefined : this.#desired(id, service, source)
     const { frontends = [] } = desired ?? {}
-    const slices = this.#slices.get(id) ?? []
-    this.#sockets?.set({ key: id, service, slices, frontends, reserved: this.#addresses.reserved, zone: this.#zone })
+    const slices = this.#slices.of(id)
+    const [{ reserved }, { proxying }] = [this.#addresses, this.#proxy]
+    this.#sockets?.set({ key: id, service, slices, frontends, reserved, proxying, zone: this.#zone })
     if (desired === undefined) {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
       return
@@ -484,10 +492,8 @@ class NodeTranslator implements Translator {
     const before = this.#retold.delete(id) ? this.#emitted.get(id) : undefined
     const retold = before === undefined ? undefined : retoldService({ service, source, ...around }, before)
     if (retold !== undefined) return retold
-    const own = { key: id, source, service, slices: this.#slices.get(id) ?? [], answer: this.#addresses.answerOf(id) }
-    return translateService(
-      { ...own, owners: this.#own, ...around, reach: this.#reach, nodeObstacle: this.#answer?.obstacle },
-      this.#options,
-    )
+    const own = { key: id, source, service, slices: this.#slices.of(id), answer: this.#addresses.answerOf(id) }
+    const node = { reach: this.#reach, nodeObstacle: this.#answer?.obstacle, proxying: this.#proxy.proxying }
+    return translateService({ ...own, ...around, ...node, owners: this.#own }, this.#options)
   }
 }

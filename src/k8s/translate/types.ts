@@ -33,6 +33,13 @@ export interface TranslatorOptions {
   readonly tunnels?: 'leases' | 'nodes'
   /** Sockets on this node are led to backends: `sockets` of a delta says to which. */
   readonly leadsSockets?: boolean
+  /**
+   * Whether this node serves external IPs and node ports in place of kube-proxy at the moment, and if so on which ports
+   * processes of it listen, as `22/TCP`.
+   */
+  readonly proxying?: () => { readonly listeners: ReadonlySet<string> } | undefined
+  /** Where node ports are served: the addresses of the Node, by default, or what interfaces have of these prefixes. */
+  readonly nodePortAddresses?: 'primary' | readonly string[]
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
   /** Those of the node's interfaces at the moment. */
@@ -69,6 +76,8 @@ export interface Translator {
   readonly isRecordDue: boolean
   /** Addresses of interfaces or default routes decide about neighbors: a change of them is worth a {@link flush}. */
   readonly usesNetwork: boolean
+  /** What runs on this node decides, too: now and then a {@link flush} is worth it. */
+  readonly usesProcesses: boolean
   /** `namespace/name` of the pod that is an endpoint of a Service, as its slices name it. */
   podOf(service: string, address: string): string | undefined
   /**

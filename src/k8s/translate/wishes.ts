@@ -20,6 +20,7 @@ import type { Reach } from './endpoints.ts'
 import { speaks, type NodeExports, type ServiceExport } from './exports.ts'
 import type { NodeObstacle } from './node-fitness.ts'
 import type { OwnAddresses } from './own-addresses.ts'
+import type { Proxying } from './proxied.ts'
 import { selectionOf } from './touched.ts'
 
 export interface ServiceInput {
@@ -40,6 +41,8 @@ export interface ServiceInput {
   readonly noExports: { readonly message: string; readonly remedy: string }
   /** Which backends count where the traffic policy is Cluster and our datapath serves. */
   readonly reach: Reach
+  /** undefined: external IPs that nobody asks for, and node ports, are served by others. */
+  readonly proxying?: Proxying | undefined
   /** Why no Service is announced from this node. */
   readonly nodeObstacle?: NodeObstacle | undefined
 }
@@ -298,8 +301,9 @@ export function retoldService(
 ): DesiredService | undefined {
   const [address] = before.addresses
   const isPlain = address !== undefined && before.addresses.length === 1 && input.exports?.isOwnAsked === false
+  const isToBeAnnounced = before.verdicts.some(({ step }) => step === 'selected')
   // With one address that is served, announced means eligible.
-  if (!isPlain || !before.verdicts.every(({ ok }) => ok)) return undefined
+  if (!isPlain || !isToBeAnnounced || !before.verdicts.every(({ ok }) => ok)) return undefined
   const selecting = selectingOf(input)
   const wishes = wishesOf(input, selecting, [ofLoadBalancer(address)])
   const selected = selectedVerdict(input, selecting, wishes, [address])

@@ -1,0 +1,248 @@
+/**
+ * What this node serves in place of kube-proxy, besides cluster IPs and what is announced: the external IPs and node
+ * ports of every Service. Pure.
+ *
+ * Whose an external IP is, is judged as where it is announced. A node port is the node's: it is served at addresses of
+ * the node, by everybody's leave, also that of `loadBalancerSourceRanges`, which is about the load balancer; and a port
+ * on which a process of the node listens stays that process's.
+ */
+import { someOf } from '../../desired/some-of.ts'
+import { anyNodeAddress, isAnyNodeAddress, type Verdict } from '../../desired/model.ts'
+import { sameValue } from '../../desired/same-value.ts'
+import { formatAddress, isForwardable, parseAddress } from '../../ip/address.ts'
+import { parsePrefix, prefixContains } from '../../ip/prefix.ts'
+import { type EndpointSlice, endpointsOf } from '../kinds/endpoint-slice.ts'
+import type { Node } from '../kinds/node.ts'
+import type { Service, ServicePort } from '../kinds/service.ts'
+import { familyOf, reachOf, type ServedPort } from './eligible.ts'
+import type { ServiceEndpoints } from './endpoints.ts'
+import { NodePorts } from './node-ports.ts'
+import type { LocalAddress, TranslatorOptions } from './types.ts'
+import { no, type ServiceInput, type TypedAddress, yes } from './wishes.ts'
+
+/** Of this node, at the moment. */
+export interface Proxying {
+  /** Where node ports are served. */
+  readonly addresses: readonly string[]
+  /** Ports on which processes listen, as `22/TCP`. */
+  readonly listeners: ReadonlySet<string>
+  /** Addresses of the API server: who takes one takes every node from the cluster. */
+  readonly apiServers: ReadonlySet<string>
+  /** The older Service that has a node port. */
+  ownerOf(place: string, key: string): string | undefined
+}
+
+export interface Proxied {
+  readonly ports: readonly ServedPort[]
+  /** External IPs among them. */
+  readonly addresses: readonly string[]
+  readonly verdict: Verdict
+}
+
+interface Found {
+  readonly ports: readonly ServedPort[]
+  readonly served: readonly string[]
+  readonly left: readonly string[]
+}
+
+/** A Service with this label is nothing to kube-proxy either, whatever the name. */
+export const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
+
+/** Whether there is anything to serve of it in the place of kube-proxy. */
+export function mayBeProxied({ metadata, nodePorts, own }: Service): boolean {
+  if (nodePorts.length === 0 && !own.some(({ type }) => type === 'ExternalIP')) return false
+  return !(proxyNameLabel in metadata.labels)
+}
+
+/** undefined: nothing that is not announced. `announced`: addresses that are served anyway. */
+export function proxiedOf(
+  input: ServiceInput & { readonly proxying: Proxying },
+  endpoints: ServiceEndpoints,
+  announced: ReadonlySet<string>,
+  refusalOf: (typed: TypedAddress) => { readonly text: string } | undefined,
+  options: TranslatorOptions,
+): Proxied | undefined {
+  const { service } = input
+  const external = service.own.filter(({ type, address }) => type === 'ExternalIP' && !announced.has(address))
+  if (external.length === 0 && service.nodePorts.length === 0) return undefined
+  const reach = reachOf(service.spec.externalTrafficPolicy, options, input.reach)
+  const served = (address: string, port: ServicePort): ServedPort => ({
+    ...{ address, port, reach },
+    backends: endpoints.backendsOf(familyOf(address), port, reach),
+  })
+  const found = [
+    ...external.map(({ address }) => externalPorts(address, input, refusalOf, served)),
+    nodePortsOf(input, served),
+  ]
+  const ports = found.flatMap((each) => each.ports)
+  return {
+    ports,
+    addresses: [...new Set(ports.map(({ address }) => address))].filter((address) => !isAnyNodeAddress(address)),
+    verdict: verdictOf(
+      service,
+      found.flatMap((each) => each.served),
+      found.flatMap((each) => each.left),
+    ),
+  }
+}
+
+function externalPorts(
+  address: string,
+  { key, service, owners, proxying }: ServiceInput & { readonly proxying: Proxying },
+  refusalOf: (typed: TypedAddress) => { readonly text: string } | undefined,
+  served: (address: string, port: ServicePort) => ServedPort,
+): Found {
+  if (proxying.apiServers.has(address))
+    return { ports: [], served: [], left: [`${address} is the address of the API server`] }
+  const refusal = refusalOf({ address, types: ['ExternalIP'] })
+  if (refusal !== undefined) return { ports: [], served: [], left: [refusal.text] }
+  const left: string[] = []
+  const ports: ServedPort[] = []
+  for (const port of service.spec.ports) {
+    const place = `${port.port}/${port.protocol}`
+    const owner = owners.portOwner(address, port, key)
+    if (port.protocol === 'SCTP') left.push(`port ${place} of ${address}: SCTP is not served`)
+    else if (owner !== undefined) left.push(`port ${place} of ${address} belongs to ${owner}, which is older`)
+    else ports.push(served(address, port))
+  }
+  return { ports, served: ports.length === 0 ? [] : [`external IP ${address}`], left }
+}
+
+function nodePortsOf(
+  { key, service, proxying }: ServiceInput & { readonly proxying: Proxying },
+  served: (address: string, port: ServicePort) => ServedPort,
+): Found {
+  const { nodePorts, spec } = service
+  const found = { ports: [] as ServedPort[], served: [] as string[], left: [] as string[] }
+  spec.ports.forEach(({ name, protocol }, index) => {
+    const port = nodePorts[index] ?? 0
+    if (port === 0) return
+    const place = `${port}/${protocol}`
+    const owner = proxying.ownerOf(place, key)
+    const why =
+      protocol === 'SCTP'
+        ? 'SCTP is not served'
+        : owner !== undefined
+          ? `it belongs to ${owner}, which is older`
+          : proxying.listeners.has(place)
+            ? 'a process of this node listens there'
+            : undefined
+    if (why !== undefined) return found.left.push(`node port ${place}: ${why}`)
+    found.served.push(`node port ${place}`)
+    for (const family of spec.families) found.ports.push(served(anyNodeAddress[family], { name, protocol, port }))
+    return undefined
+  })
+  return found
+}
+
+/** Of a load balancer this is beside what its chain is about. */
+function verdictOf({ spec }: Service, served: readonly string[], left: readonly string[]): Verdict {
+  const said = [
+    ...(served.length === 0 ? ['nothing'] : [someOf(served).join(', ')]),
+    ...someOf(left).map((each) => `${each}: not served`),
+  ].join('; ')
+  if (left.length === 0) return yes('proxied', 'Proxied', said)
+  const remedy = 'Use an address, or ports, that nothing else has.'
+  return served.length > 0 || spec.type === 'LoadBalancer'
+    ? yes('proxied', 'ProxiedInPart', said)
+    : no('proxied', 'NotProxied', said, remedy)
+}
+
+/** The node's part of it: whether it is to be done, at which addresses, and whose which node port is. */
+export class ProxyShare {
+  readonly #options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses'>
+  #nodePorts = new NodePorts()
+  #apiServers: ReadonlySet<string> = new Set()
+  #addresses: readonly string[] = []
+  #listeners: ReadonlySet<string> = new Set()
+  #isOn = false
+
+  constructor(options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses'>) {
+    this.#options = options
+  }
+
+  /** undefined: kube-proxy does it, or nobody. */
+  get proxying(): Proxying | undefined {
+    if (!this.#isOn) return undefined
+    const nodePorts = this.#nodePorts
+    return {
+      addresses: this.#addresses,
+      listeners: this.#listeners,
+      apiServers: this.#apiServers,
+      ownerOf: (place, key) => nodePorts.ownerOf(place, key),
+    }
+  }
+
+  get nodePorts(): NodePorts {
+    return this.#nodePorts
+  }
+
+  get addresses(): readonly string[] {
+    return this.#addresses
+  }
+
+  /** Services of which something else is to be done now; `servers`: where the API server is, by its slices. */
+  look(
+    node: Node | undefined,
+    local: readonly LocalAddress[],
+    servers: readonly EndpointSlice[],
+  ): 'all' | Iterable<string> {
+    const facts = this.#options.proxying?.()
+    const [wasOn, before] = [this.#isOn, this.#listeners]
+    this.#isOn = facts !== undefined
+    this.#listeners = facts?.listeners ?? new Set()
+    const { nodePortAddresses = 'primary' } = this.#options
+    const addresses = facts === undefined ? [] : nodePortAddressesOf(nodePortAddresses, node, local)
+    const haveMoved = !sameValue(addresses, this.#addresses)
+    if (haveMoved) this.#addresses = addresses
+    const apiServers = this.#apiServers
+    this.#apiServers = facts === undefined ? new Set() : addressesOf(servers)
+    if (wasOn !== this.#isOn) {
+      this.#nodePorts = new NodePorts()
+      return 'all'
+    }
+    if (oneOf(apiServers, this.#apiServers).length > 0) return 'all'
+    if (haveMoved) return this.#nodePorts.all
+    return this.#nodePorts.claimantsOf(oneOf(this.#listeners, before))
+  }
+}
+
+function addressesOf(slices: readonly EndpointSlice[]): ReadonlySet<string> {
+  const all = slices.flatMap((slice) => endpointsOf(slice))
+  return new Set(all.flatMap(({ address }) => (address === undefined ? [] : [formatAddress(address)])))
+}
+
+/** What is in one of two sets alone. */
+function oneOf(a: ReadonlySet<string>, b: ReadonlySet<string>): readonly string[] {
+  return a === b ? [] : [...[...a].filter((each) => !b.has(each)), ...[...b].filter((each) => !a.has(each))]
+}
+
+/** Interfaces whose addresses are those of Services, or of this node alone. */
+const ofServices: ReadonlySet<string> = new Set(['lo', 'kube-ipvs0'])
+
+/**
+ * As kube-proxy has it: `primary` are those of the Node that an interface has; of a list of prefixes, what interfaces
+ * have of them. Never a loopback address, at which pods have ports of their own, nor a link-local one. Sorted.
+ */
+function nodePortAddressesOf(
+  wanted: 'primary' | readonly string[],
+  node: Node | undefined,
+  local: readonly LocalAddress[],
+): readonly string[] {
+  const own = local.filter((each) => !ofServices.has(each.interface)).map(({ address }) => address)
+  const isWanted =
+    wanted === 'primary'
+      ? (address: string): boolean => node?.addresses.some((each) => each.address === address) === true
+      : (address: string): boolean => wanted.some((prefix) => isWithin(address, prefix))
+  return [...new Set(own)].filter((address) => isServable(address) && isWanted(address)).sort()
+}
+
+function isServable(text: string): boolean {
+  const address = parseAddress(text)
+  return address !== undefined && isForwardable(address)
+}
+
+function isWithin(text: string, prefixText: string): boolean {
+  const [address, prefix] = [parseAddress(text), parsePrefix(prefixText)]
+  return address !== undefined && prefix !== undefined && prefixContains(prefix, address)
+}

@@ -1,0 +1,354 @@
+/** What a node serves in the place of kube-proxy: external IPs and node ports of every Service, and whose they are. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DesiredDelta, DesiredService, Frontend } from '../../src/desired/model.ts'
+import type { TranslatorOptions } from '../../src/k8s/translate/types.ts'
+import {
+  change,
+  node,
+  pool,
+  remove,
+  service,
+  serviceOf,
+  slice,
+  slice6,
+  smallestPolicy,
+  translatorWith,
+  verdictOf,
+} from './manifests.ts'
+
+const base = node + pool
+const nodeAddress = '192.168.1.10'
+const local = [
+  { interface: 'lo', address: '127.0.0.1' },
+  { interface: 'eth0', address: nodeAddress },
+]
+const proxying: Partial<TranslatorOptions> = {
+  leadsSockets: true,
+  localAddresses: () => local,
+  proxying: () => ({ listeners: new Set() }),
+}
+const cluster = ', clusterIP: 10.96.0.10, clusterIPs: [10.96.0.10]'
+/** Nothing selects it, and it is of type ClusterIP. */
+const plain = (name: string, more = '', ip = '10.96.0.10'): string =>
+  service(name, `, clusterIP: ${ip}, clusterIPs: [${ip}]${more}`)
+    .replace('type: LoadBalancer', 'type: ClusterIP')
+    .replace('expose-via-bgp: "true"', 'a: b')
+const withNodePort = (name: string, more = '', port = 30080): string =>
+  plain(name, more)
+    .replace('type: ClusterIP', 'type: NodePort')
+    .replace('{name: http, port: 80}', `{name: http, port: 80, nodePort: ${port}}`)
+const aged = (text: string, year: number): string =>
+  text.replace('metadata: {', `metadata: {creationTimestamp: "${year}-01-01T00:00:00Z", `)
+
+const shown = ({ id, backends }: Frontend): string =>
+  `${id} ${backends.map((each) => `${each.address}:${each.port}`).join()}`
+const servedOf = ({ frontends }: DesiredService): readonly string[] => frontends.map(shown)
+const ledBy = ({ sockets }: DesiredDelta): readonly string[] =>
+  [...(sockets ?? [])].flatMap(([, frontend]) => (frontend === undefined ? [] : [shown(frontend)])).sort()
+const proxiedVerdict = (desired: DesiredService): string => {
+  const { ok, code = '', message = '' } = verdictOf(desired, 'proxied') ?? {}
+  return `${ok} ${code}: ${message}`
+}
+
+test('without it neither external IPs nor node ports are anything to this node', () => {
+  const text = base + withNodePort('web', ', externalIPs: [203.0.113.7]') + slice('web')
+  const delta = translatorWith(text, { leadsSockets: true, localAddresses: () => local }).flush()
+  assert.deepEqual([delta.services.size, delta.nodePorts], [0, undefined])
+  assert.deepEqual(ledBy(delta), ['10.96.0.10:80/TCP 10.244.1.5:8080'])
+})
+
+test('external IPs are served from outside and for sockets, and nothing of them is announced', () => {
+  const text = smallestPolicy + base + plain('web', ', externalIPs: [203.0.113.7]') + slice('web')
+  const delta = translatorWith(text, proxying).flush()
+  const web = serviceOf(delta, 'web')
+  assert.deepEqual(servedOf(web), ['203.0.113.7:80/TCP 10.244.1.5:8080'])
+  assert.deepEqual([web.addresses, web.routes], [['203.0.113.7'], []])
+  assert.ok(web.verdicts.every(({ ok }) => ok))
+  assert.equal(verdictOf(web, 'selected'), undefined)
+  assert.deepEqual(ledBy(delta), ['10.96.0.10:80/TCP 10.244.1.5:8080', '203.0.113.7:80/TCP 10.244.1.5:8080'])
+})
+
+test('with externalTrafficPolicy Local backends of this node alone are served from outside, all of them for sockets', () => {
+  const elsewhere = slice('web', 'node-b').replace('web-1', 'web-2').replace('10.244.1.5', '10.244.2.7')
+  for (const policy of ['Local', 'Cluster']) {
+    const more = `, externalIPs: [203.0.113.7], externalTrafficPolicy: ${policy}`
+    const text = base + withNodePort('web', more) + slice('web') + elsewhere
+    const delta = translatorWith(text, { ...proxying, tunnels: 'nodes' }).flush()
+    const pods = servedOf(serviceOf(delta, 'web'))
+    assert.deepEqual(pods, [`203.0.113.7:80/TCP 10.244.1.5:8080`, `0.0.0.0:30080/TCP 10.244.1.5:8080`], policy)
+    const all = '10.244.1.5:8080,10.244.2.7:8080'
+    assert.deepEqual(
+      ledBy(delta).filter((each) => !each.startsWith('10.96')),
+      [`${nodeAddress}:30080/TCP ${all}`, `203.0.113.7:80/TCP ${all}`],
+    )
+  }
+})
+
+test('a node port is served at the addresses of the Node that an interface has, of each family of the Service', () => {
+  const both = node.replace(
+    '[{type: InternalIP, address: 192.168.1.10}]',
+    '[{type: InternalIP, address: 192.168.1.10}, {type: ExternalIP, address: 198.18.0.9}, ' +
+      '{type: InternalIP, address: "fd00::10"}]',
+  )
+  const addresses = [...local, { interface: 'eth0', address: 'fd00::10' }, { interface: 'eth1', address: '10.9.9.9' }]
+  const dual = ', ipFamilies: [IPv4, IPv6]'
+  const text = both + pool + withNodePort('web', dual) + slice('web') + slice6('web')
+  const delta = translatorWith(text, { ...proxying, localAddresses: () => addresses }).flush()
+  assert.deepEqual(delta.nodePorts, [nodeAddress, 'fd00::10'])
+  const web = serviceOf(delta, 'web')
+  assert.deepEqual(servedOf(web), ['0.0.0.0:30080/TCP 10.244.1.5:8080', '[::]:30080/TCP fd00:10::5:8080'])
+  assert.deepEqual(web.addresses, [])
+  assert.deepEqual(
+    ledBy(delta).filter((each) => !each.startsWith('10.96')),
+    [`${nodeAddress}:30080/TCP 10.244.1.5:8080`, '[fd00::10]:30080/TCP fd00:10::5:8080'],
+  )
+})
+
+test('by prefixes node ports are served at what interfaces have of them, never at loopback or link-local addresses', () => {
+  const addresses = [
+    ...local,
+    { interface: 'eth1', address: '10.9.9.9' },
+    { interface: 'eth1', address: '169.254.3.3' },
+    { interface: 'eth1', address: 'fe80::1' },
+    { interface: 'kube-ipvs0', address: '10.9.9.10' },
+  ]
+  const at = (nodePortAddresses: readonly string[]): readonly string[] | undefined =>
+    translatorWith(base, { ...proxying, localAddresses: () => addresses, nodePortAddresses }).flush().nodePorts
+  assert.deepEqual(at(['0.0.0.0/0', '::/0']), ['10.9.9.9', nodeAddress])
+  assert.deepEqual(at(['10.9.0.0/16', '127.0.0.0/8']), ['10.9.9.9'])
+  assert.equal(at(['172.16.0.0/12']), undefined)
+})
+
+test('addresses of the node that come and go are followed by node ports', () => {
+  let addresses: readonly { readonly interface: string; readonly address: string }[] = []
+  const text = base + withNodePort('web') + slice('web')
+  const translator = translatorWith(text, { ...proxying, localAddresses: () => addresses })
+  const first = translator.flush()
+  assert.deepEqual([first.nodePorts, ledBy(first).length], [undefined, 1])
+  addresses = local
+  const second = translator.flush()
+  assert.deepEqual([second.nodePorts, ledBy(second)], [[nodeAddress], [`${nodeAddress}:30080/TCP 10.244.1.5:8080`]])
+  addresses = []
+  const third = translator.flush()
+  assert.deepEqual([third.nodePorts, third.sockets?.get(`${nodeAddress}:30080/TCP`)], [[], undefined])
+})
+
+test('a node port has no source ranges, which are about the load balancer; an external IP has them, and no socket', () => {
+  const ranges = ', loadBalancerSourceRanges: [192.0.2.0/24], externalIPs: [203.0.113.7]'
+  const text = smallestPolicy + base + service('web', `${cluster}${ranges}`) + slice('web')
+  const delta = translatorWith(text.replace('port: 80}', 'port: 80, nodePort: 30080}'), proxying).flush()
+  const web = serviceOf(delta, 'web')
+  assert.deepEqual(
+    web.frontends.map(({ id, sources }) => [id, sources?.length]),
+    [
+      ['198.51.100.0:80/TCP', 1],
+      ['203.0.113.7:80/TCP', 1],
+      ['0.0.0.0:30080/TCP', undefined],
+    ],
+  )
+  assert.equal(web.routes.length, 1)
+  assert.deepEqual(
+    ledBy(delta).map((each) => each.split(' ')[0]),
+    ['10.96.0.10:80/TCP', `${nodeAddress}:30080/TCP`],
+  )
+})
+
+test('a load balancer of another class keeps its node ports and external IPs, and its addresses are left alone', () => {
+  const text =
+    smallestPolicy +
+    base +
+    service('web', `${cluster}, loadBalancerClass: example.org/other`).replace(
+      'port: 80}',
+      'port: 80, nodePort: 30080}',
+    ) +
+    slice('web') +
+    'status: {loadBalancer: {ingress: [{ip: 198.51.100.3}]}}\n'
+  const web = serviceOf(translatorWith(text, proxying).flush(), 'web')
+  assert.deepEqual([servedOf(web), web.routes], [['0.0.0.0:30080/TCP 10.244.1.5:8080'], []])
+  assert.match(verdictOf(web, 'class')?.message ?? '', /belongs to another implementation/)
+})
+
+test('no external IP that is somebody else is served, whoever asks, and each is said by name', () => {
+  const api = plain('kubernetes', '', '10.96.0.1').replace('namespace: default', 'namespace: kube-system')
+  const cases: Readonly<Record<string, RegExp>> = {
+    '0.0.0.0': /0\.0\.0\.0 is /,
+    '127.0.0.1': /127\.0\.0\.1 is /,
+    '224.0.0.5': /224\.0\.0\.5 is /,
+    '169.254.169.254': /169\.254\.169\.254 is /,
+    '255.255.255.255': /255\.255\.255\.255 is /,
+    '::1': /::1 is /,
+    'ff02::1': /ff02::1 is /,
+    [nodeAddress]: /the address of node node-a/,
+    '192.168.1.1': /the address of a neighbor/,
+    '10.244.1.77': /of pods on node node-a/,
+    '10.244.1.5': /of pods on node|the address of an endpoint/,
+    '10.96.0.1': /the cluster IP of kube-system\/kubernetes/,
+    '198.51.100.4': /of pool pool/,
+    '::ffff:192.168.1.10': /the address of node node-a/,
+  }
+  for (const [ip, said] of Object.entries(cases)) {
+    const text = smallestPolicy + base + api + plain('web', `, externalIPs: ["${ip}"]`) + slice('web')
+    const delta = translatorWith(text, proxying).flush()
+    const web = serviceOf(delta, 'web')
+    assert.deepEqual([web.frontends, web.routes, web.addresses], [[], [], []], ip)
+    assert.match(proxiedVerdict(web), /^false NotProxied: nothing; .*: not served$/, ip)
+    assert.match(proxiedVerdict(web), said, ip)
+    // The cluster IP of the API server goes on to be its own.
+    assert.ok(!ledBy(delta).some((each) => each.startsWith(`${ip}:80`) && each.includes('10.244')), ip)
+  }
+})
+
+test('of two Services with one external IP and port the older has it, the other is told, and follows when it goes', () => {
+  const two = (name: string, year: number, ip: string): string =>
+    aged(plain(name, ', externalIPs: [203.0.113.7]', ip), year) + slice(name)
+  const text = base + two('young', 2025, '10.96.0.11') + two('old', 2024, '10.96.0.12')
+  const translator = translatorWith(text, proxying)
+  const first = translator.flush()
+  assert.deepEqual(servedOf(serviceOf(first, 'old')), ['203.0.113.7:80/TCP 10.244.1.5:8080'])
+  const young = serviceOf(first, 'young')
+  assert.deepEqual(young.frontends, [])
+  assert.match(proxiedVerdict(young), /port 80\/TCP of 203.0.113.7 belongs to default\/old, which is older/)
+  assert.equal(first.sockets?.get('203.0.113.7:80/TCP')?.service, 'default/old')
+  const second = remove(translator, 'Service', 'old')
+  assert.deepEqual(servedOf(serviceOf(second, 'young')), ['203.0.113.7:80/TCP 10.244.1.5:8080'])
+  assert.equal(second.sockets?.get('203.0.113.7:80/TCP')?.service, 'default/young')
+})
+
+test('of two Services of a folder with one node port the older has it, and the other after it changed or went', () => {
+  const two = (name: string, year: number, port = 30080): string => aged(withNodePort(name, '', port), year)
+  const translator = translatorWith(base + two('young', 2025) + two('old', 2024) + slice('young'), proxying)
+  const first = translator.flush()
+  assert.equal(serviceOf(first, 'old').frontends.length, 1)
+  assert.match(proxiedVerdict(serviceOf(first, 'young')), /^false .*30080\/TCP: it belongs to default\/old/)
+  const second = change(translator, two('old', 2024, 30081))
+  assert.deepEqual(servedOf(serviceOf(second, 'young')), ['0.0.0.0:30080/TCP 10.244.1.5:8080'])
+  assert.deepEqual(servedOf(serviceOf(second, 'old')), ['0.0.0.0:30081/TCP '])
+  // An older one that comes takes it.
+  const third = change(translator, two('older', 2023))
+  assert.match(proxiedVerdict(serviceOf(third, 'young')), /it belongs to default\/older/)
+  assert.equal(serviceOf(remove(translator, 'Service', 'older'), 'young').frontends.length, 1)
+})
+
+test('a port on which a process of the node listens stays with it, for sockets too, until nobody listens', () => {
+  for (const port of [22, 179, 10250, 30080]) {
+    let listeners: ReadonlySet<string> = new Set([`${port}/TCP`, '53/UDP'])
+    const options = { ...proxying, proxying: () => ({ listeners }) }
+    const translator = translatorWith(base + withNodePort('web', '', port) + slice('web'), options)
+    const first = translator.flush()
+    assert.deepEqual(serviceOf(first, 'web').frontends, [])
+    assert.match(proxiedVerdict(serviceOf(first, 'web')), new RegExp(`${port}/TCP: a process of this node listens`))
+    assert.deepEqual(ledBy(first), ['10.96.0.10:80/TCP 10.244.1.5:8080'])
+    listeners = new Set(['53/UDP', '9/TCP'])
+    const second = translator.flush()
+    assert.equal(serviceOf(second, 'web').frontends.length, 1)
+    assert.deepEqual(ledBy(second), [`${nodeAddress}:${port}/TCP 10.244.1.5:8080`])
+    // Of other ports it is no news.
+    listeners = new Set(['54/UDP'])
+    assert.equal(translator.flush().services.size, 0)
+  }
+})
+
+test('SCTP is refused by name, and the other ports of the Service are served', () => {
+  const ports = '{name: http, port: 80, nodePort: 30080}, {name: s, protocol: SCTP, port: 81, nodePort: 30081}'
+  const text = withNodePort('web', ', externalIPs: [203.0.113.7]').replace(/\{name: http[^}]*\}/, ports)
+  const web = serviceOf(translatorWith(base + text + slice('web'), proxying).flush(), 'web')
+  assert.deepEqual(
+    web.frontends.map(({ id }) => id),
+    ['203.0.113.7:80/TCP', '0.0.0.0:30080/TCP'],
+  )
+  assert.match(proxiedVerdict(web), /^true ProxiedInPart: .*81\/SCTP of 203.0.113.7: SCTP.*30081\/SCTP: SCTP is not/)
+})
+
+test('a UDP node port and a TCP one of one number are two', () => {
+  const ports = '{name: http, port: 80, nodePort: 30080}, {name: dns, protocol: UDP, port: 53, nodePort: 30080}'
+  const text = withNodePort('web').replace(/\{name: http[^}]*\}/, ports)
+  const web = serviceOf(translatorWith(base + text + slice('web'), proxying).flush(), 'web')
+  assert.deepEqual(servedOf(web), ['0.0.0.0:30080/TCP 10.244.1.5:8080', '0.0.0.0:30080/UDP '])
+})
+
+test('a Service that names another proxy is left to it', () => {
+  const text = withNodePort('web', ', externalIPs: [203.0.113.7]')
+  const named = text.replace('labels: {', 'labels: {service.kubernetes.io/service-proxy-name: mesh, ')
+  const delta = translatorWith(base + named + slice('web'), proxying).flush()
+  assert.deepEqual([delta.services.size, ledBy(delta)], [0, []])
+})
+
+test('kube-proxy that comes is left what is its, and what it leaves is taken over', () => {
+  let isOn = false
+  const facts = { listeners: new Set<string>() }
+  const text = base + withNodePort('web', ', externalIPs: [203.0.113.7]') + slice('web')
+  const translator = translatorWith(text, { ...proxying, proxying: () => (isOn ? facts : undefined) })
+  assert.equal(translator.flush().services.size, 0)
+  isOn = true
+  const on = translator.flush()
+  assert.deepEqual([serviceOf(on, 'web').frontends.length, on.nodePorts], [2, [nodeAddress]])
+  isOn = false
+  const off = translator.flush()
+  assert.deepEqual([off.services.get('default/web'), off.services.size, off.nodePorts], [undefined, 1, []])
+  assert.ok([...(off.sockets?.values() ?? [])].every((frontend) => frontend === undefined))
+})
+
+test('an advertisement that comes announces the external IP that was served, and a withdrawn one leaves it served', () => {
+  const policy = smallestPolicy.replace('exportPodCIDR: true', 'serviceAdvertisements: [ExternalIP]')
+  const labelled = plain('web', ', externalIPs: [203.0.113.7]').replace('a: b', 'expose-via-bgp: "true"')
+  const translator = translatorWith(base + labelled + slice('web'), proxying)
+  assert.equal(serviceOf(translator.flush(), 'web').routes.length, 0)
+  const announced = serviceOf(change(translator, policy), 'web')
+  assert.deepEqual([servedOf(announced), announced.routes.length], [['203.0.113.7:80/TCP 10.244.1.5:8080'], 1])
+  const left = serviceOf(remove(translator, 'CiliumBGPPeeringPolicy', 'bgp-peering'), 'web')
+  assert.deepEqual([servedOf(left), left.routes], [['203.0.113.7:80/TCP 10.244.1.5:8080'], []])
+})
+
+test('a node that announces nothing serves all the same, as kube-proxy does on it', () => {
+  const excluded = node.replace('labels: {', 'labels: {node.kubernetes.io/exclude-from-external-load-balancers: "", ')
+  const text = smallestPolicy + excluded + pool + service('web', cluster).replace('80}', '80, nodePort: 30080}')
+  const web = serviceOf(translatorWith(text + slice('web'), proxying).flush(), 'web')
+  assert.deepEqual(web.routes, [])
+  assert.ok(servedOf(web).includes('0.0.0.0:30080/TCP 10.244.1.5:8080'))
+})
+
+test('of a Service with a healthCheckNodePort it is said how many ready pods the node has, ending ones not among them', () => {
+  const local = ', externalTrafficPolicy: Local, healthCheckNodePort: 30100'
+  const text = base + service('web', `${cluster}${local}`)
+  const two = (conditions: string): string =>
+    slice('web', 'node-a', conditions) + slice('web', 'node-b').replace('web-1', 'web-2').replace('1.5', '2.7')
+  const translator = translatorWith(text + two('ready: true'), proxying)
+  const checkOf = (delta: DesiredDelta): unknown => serviceOf(delta, 'web').healthCheck
+  assert.deepEqual(checkOf(translator.flush()), { port: 30_100, localEndpoints: 1 })
+  const ending = change(translator, two('ready: false, serving: true, terminating: true'))
+  assert.deepEqual(checkOf(ending), { port: 30_100, localEndpoints: 0 })
+  // With the policy Cluster the API server gives none, and in a folder it means nothing.
+  const cluster2 = service('web', `${cluster}${local.replace('Local', 'Cluster')}`)
+  assert.equal(checkOf(change(translator, cluster2)), undefined)
+  assert.equal(checkOf(translatorWith(text + two('ready: true')).flush()), undefined)
+})
+
+test('an external IP that is the address of the API server is served to nobody, from the moment on when it is known', () => {
+  const server = '203.0.113.50'
+  const kubernetes = slice('kubernetes', '').replace('10.244.1.5', server)
+  const text = base + plain('web', `, externalIPs: [${server}, 203.0.113.7]`) + slice('web')
+  const translator = translatorWith(text, proxying)
+  assert.equal(serviceOf(translator.flush(), 'web').frontends.length, 2)
+  const delta = change(translator, kubernetes)
+  const web = serviceOf(delta, 'web')
+  assert.deepEqual(servedOf(web), ['203.0.113.7:80/TCP 10.244.1.5:8080'])
+  assert.match(proxiedVerdict(web), /^true ProxiedInPart: .*203.0.113.50 is the address of the API server: not served/)
+  assert.ok(delta.sockets?.has(`${server}:80/TCP`) && delta.sockets.get(`${server}:80/TCP`) === undefined)
+  // It moves to another address.
+  const moved = serviceOf(change(translator, kubernetes.replace(server, '203.0.113.51')), 'web')
+  assert.equal(moved.frontends.length, 2)
+})
+
+test('a Service that goes while kube-proxy serves leaves nobody without its node port', () => {
+  let isOn = true
+  const two = (name: string, year: number): string => aged(withNodePort(name), year) + slice(name)
+  const options = { ...proxying, proxying: () => (isOn ? { listeners: new Set<string>() } : undefined) }
+  const translator = translatorWith(base + two('young', 2025) + two('old', 2024), options)
+  assert.equal(serviceOf(translator.flush(), 'young').frontends.length, 0)
+  isOn = false
+  translator.flush()
+  remove(translator, 'Service', 'old')
+  isOn = true
+  assert.deepEqual(servedOf(serviceOf(translator.flush(), 'young')), ['0.0.0.0:30080/TCP 10.244.1.5:8080'])
+})
