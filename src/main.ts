@@ -8,7 +8,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { dirname, join } from 'node:path'
-import { Agent } from './agent/agent.ts'
+import { Agent, type AgentParts } from './agent/agent.ts'
 import { InForceRecord } from './agent/in-force.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
@@ -118,7 +118,6 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
-  const pattern = options.interfaces === undefined ? undefined : new RegExp(options.interfaces)
   const place = placeOf(options, datapath, sockets, () => agent)
   const agent: Agent = new Agent({
     source,
@@ -131,7 +130,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
     ...{ record: new InForceRecord(options.stateDir), clock: systemClock },
-    links: { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks },
+    links: linksOf(options),
   })
   const drain = new DrainMark(options.stateDir)
   agent.setDrained(drain.isSet)
@@ -175,6 +174,11 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   datapath.close()
   releaseBpffs()
   return end.code
+}
+
+function linksOf({ interfaces }: AgentOptions): AgentParts['links'] {
+  const pattern = interfaces === undefined ? undefined : new RegExp(interfaces)
+  return { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks }
 }
 
 function tellForwarding({ isPreserved, why }: ReturnType<typeof forwardingOf>, log: Logger): void {
