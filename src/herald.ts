@@ -6,7 +6,7 @@
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
-import { collectAllGarbage, giveMemoryBack, watchCollections } from './sys/heap.ts'
+import { collectGarbage, giveMemoryBack, watchCollections } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
 const settledMs = 10_000
@@ -21,17 +21,21 @@ const [quietLooks, mostLooks] = [2, 8]
 function giveMemoryBackWhenIdle(): void {
   const collections = watchCollections()
   let [seen, counted, quiet, left] = [0, 0, 0, mostLooks]
+  const isDone = (isIdle: boolean): boolean => {
+    quiet = isIdle && collections.count === seen ? quiet + 1 : 0
+    seen = collections.count
+    // What was collected before others made garbage is not all.
+    if (!isIdle) counted = seen
+    if (!isIdle || (seen > counted && quiet >= quietLooks)) return isIdle
+    left--
+    // It counts as one of the engine's own: its pages are given back when they are swept.
+    if (left === quietLooks && seen === counted) collectGarbage()
+    return left < 0
+  }
   const look = (afterMs: number): void => {
     const before = performance.eventLoopUtilization()
     setTimeout(() => {
-      const isIdle = performance.eventLoopUtilization(before).utilization < idleShare
-      // What was collected before others made garbage is not all.
-      if (!isIdle) counted = collections.count
-      quiet = isIdle && collections.count === seen ? quiet + 1 : 0
-      seen = collections.count
-      const isCollected = seen > counted && quiet >= quietLooks
-      if (!isIdle || (!isCollected && --left > 0)) return look(lookMs)
-      if (!isCollected) collectAllGarbage()
+      if (!isDone(performance.eventLoopUtilization(before).utilization < idleShare)) return look(lookMs)
       collections.end()
       void giveMemoryBack()
     }, afterMs).unref()

@@ -11,16 +11,7 @@ const mallocTrim = libc.func('int malloc_trim(size_t pad)')
 
 /** Collects what is garbage now, and keeps what was compiled. Some milliseconds, more of a large heap. */
 export function collectGarbage(): void {
-  collect('regular')
-}
-
-/** All garbage, and what was compiled, whose pages the engine then keeps no longer. Tens of milliseconds. */
-export function collectAllGarbage(): void {
-  collect('last-resort')
-}
-
-function collect(flavor: 'regular' | 'last-resort'): void {
-  void globalThis.gc?.({ type: 'major', execution: 'sync', flavor })
+  void globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'regular' })
 }
 
 export interface Collections {
