@@ -43,6 +43,8 @@ export interface BfdPorts {
 
 /** A socket that could not be opened is tried again after so long. */
 const reopenMs = 1_000
+/** What a peer can cause with every packet is told so often in a row, then once in so long: the last of it. */
+const [reportsAtOnce, msPerReport] = [10, 100]
 /** RFC 5881 5, RFC 5082: nothing has forwarded it. */
 export const directTtl = 255
 
@@ -61,6 +63,9 @@ interface Watched {
   endsAtMs: number
   /** What was told last, as text. */
   told: string
+  /** Reports are paid for until then; infinite: none waits. */
+  paidUntilMs: number
+  tellAtMs: number
 }
 
 const keyOf = ({ peer, device, isMultihop }: BfdPath): string =>
@@ -75,6 +80,8 @@ export class BfdSessions {
   readonly #byWatcher = new Map<number, Watched>()
   readonly #rows = Array.from({ length: maxRows }, () => false)
   #dueMs = Number.POSITIVE_INFINITY
+  /** Of the call under way. */
+  #nowMs = 0
 
   constructor(ports: BfdPorts, counters: BfdCounters) {
     this.#ports = ports
@@ -92,6 +99,7 @@ export class BfdSessions {
 
   /** A watch over a path; what it finds is told by its id, also at once. */
   watch(id: number, path: BfdPath, settings: BfdSettings, nowMs: number): void {
+    this.#nowMs = nowMs
     const key = keyOf(path)
     const known = this.#byKey.get(key)
     // Who says AdminDown still is another session than the one that begins.
@@ -104,6 +112,7 @@ export class BfdSessions {
   }
 
   configure(id: number, settings: BfdSettings, nowMs: number): void {
+    this.#nowMs = nowMs
     const watched = this.#byWatcher.get(id)
     if (watched === undefined) return
     watched.watchers.set(id, settings)
@@ -111,6 +120,7 @@ export class BfdSessions {
   }
 
   close(id: number, nowMs: number): void {
+    this.#nowMs = nowMs
     const watched = this.#byWatcher.get(id)
     if (watched === undefined) return
     this.#byWatcher.delete(id)
@@ -123,6 +133,7 @@ export class BfdSessions {
 
   /** The process ends: every session says AdminDown once. */
   stop(nowMs: number): void {
+    this.#nowMs = nowMs
     for (const watched of this.#byKey.values()) {
       watched.session.disable(nowMs)
       watched.link?.close()
@@ -136,6 +147,7 @@ export class BfdSessions {
 
   /** One packet: a bounded amount of work, whoever sent it. */
   receive(datagram: BfdDatagram, nowMs: number): void {
+    this.#nowMs = nowMs
     const packet = decodeControl(datagram.octets)
     if (typeof packet === 'string') return this.#counters.drop(packet)
     const watched = this.#select(packet, datagram)
@@ -148,6 +160,7 @@ export class BfdSessions {
   /** Does what is due. Packets that have come by now are to be received before. */
   expire(nowMs: number): void {
     if (nowMs < this.#dueMs) return
+    this.#nowMs = nowMs
     this.#dueMs = Number.POSITIVE_INFINITY
     for (const watched of this.#byKey.values()) {
       if (nowMs >= watched.endsAtMs) {
@@ -156,12 +169,14 @@ export class BfdSessions {
       }
       if (watched.link === undefined && nowMs >= watched.reopenAtMs) this.#open(watched, nowMs)
       if (nowMs >= watched.session.dueMs) this.#during(watched, () => watched.session.expire(nowMs))
+      if (nowMs >= watched.tellAtMs) this.#tell(watched)
       this.#noteDue(watched)
     }
   }
 
-  #noteDue({ session, endsAtMs, link, reopenAtMs }: Watched): void {
-    this.#dueMs = Math.min(this.#dueMs, session.dueMs, endsAtMs, link === undefined ? reopenAtMs : endsAtMs)
+  #noteDue({ session, endsAtMs, tellAtMs, link, reopenAtMs }: Watched): void {
+    const openMs = link === undefined ? reopenAtMs : endsAtMs
+    this.#dueMs = Math.min(this.#dueMs, session.dueMs, endsAtMs, tellAtMs, openMs)
   }
 
   /** RFC 5880 6.3 and 6.8.6, RFC 5881 5, RFC 5883 5. */
@@ -203,6 +218,7 @@ export class BfdSessions {
     const watched: Watched = {
       ...{ key, path, peer, source, session, row, watchers: new Map(), link: undefined, linkProblem: undefined },
       ...{ reopenAtMs: nowMs, endsAtMs: Number.POSITIVE_INFINITY, told: '' },
+      ...{ paidUntilMs: 0, tellAtMs: Number.POSITIVE_INFINITY },
     }
     this.#byKey.set(key, watched)
     this.#byDiscriminator.set(session.discriminator, watched)
@@ -275,7 +291,14 @@ export class BfdSessions {
   #tell(watched: Watched): void {
     const report = this.#report(watched)
     const told = JSON.stringify(report)
+    watched.tellAtMs = Number.POSITIVE_INFINITY
     if (told === watched.told) return
+    const paidUntilMs = Math.max(watched.paidUntilMs, this.#nowMs) + msPerReport
+    if (paidUntilMs > this.#nowMs + reportsAtOnce * msPerReport) {
+      watched.tellAtMs = paidUntilMs - reportsAtOnce * msPerReport
+      return
+    }
+    watched.paidUntilMs = paidUntilMs
     watched.told = told
     for (const id of watched.watchers.keys()) this.#ports.tell({ id, report })
   }

@@ -88,7 +88,7 @@ export class PeerPath {
     const { neighbor, session } = this.#peer
     const { peer } = session
     const asn = this.#peerAsn ?? neighbor.peerAsn
-    const isExternal = asn !== 0 && asn !== ownAsn(neighbor)
+    const isExternal = asn === 0 ? neighbor.refusesOwnAs === true : asn !== ownAsn(neighbor)
     const isMultihop = bfd.isMultihop ?? (isExternal ? neighbor.multihopTtl > 1 : undefined)
     // Whether an internal peer is on the link is seen when it is there, if nobody says so.
     if (peer === undefined || (isMultihop === undefined && this.#peerAsn === undefined)) return undefined

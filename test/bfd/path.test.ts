@@ -185,6 +185,11 @@ for (const [what, more, expected] of [
   ['an external peer on the link', {}, { isMultihop: false, minimumTtl: 1 }],
   ['an external peer over 5 hops', { multihopTtl: 5 }, { isMultihop: true, minimumTtl: 251 }],
   ['an external peer over any number of hops', { multihopTtl: 255 }, { isMultihop: true, minimumTtl: 1 }],
+  [
+    'whatever other AS over 5 hops',
+    { peerAsn: 0, refusesOwnAs: true, multihopTtl: 5 },
+    { isMultihop: true, minimumTtl: 251 },
+  ],
   ['who is said to be far', { bfd: settings({ isMultihop: true }) }, { isMultihop: true, minimumTtl: 1 }],
   ['who is bound to an interface', { interface: 'eth0' }, { device: 'eth0', isMultihop: false, minimumTtl: 1 }],
   ['with a source', { sourceAddress: own }, { source: own, isMultihop: false, minimumTtl: 1 }],

@@ -223,6 +223,21 @@ test('a port that another daemon has is told of every session of its kind, and s
   assert.equal(wire.a.report.problem, undefined)
 })
 
+test('a peer that is another one with every packet costs those who watch ten reports in a row, then ten a second', () => {
+  const node = new Node('192.0.2.1')
+  node.sessions.watch(1, { peer: '192.0.2.2', isMultihop: false, minimumTtl: 1 }, settings(), 0)
+  for (let ms = 0; ms < 2_000; ms++)
+    for (const state of ['Down', 'AdminDown', 'Down'] as const) {
+      node.sessions.receive(datagram({ yourDiscriminator: 0, myDiscriminator: 1 + ms, state }), ms)
+      node.sessions.expire(ms)
+    }
+  assert.ok(node.reports.length >= 10 && node.reports.length <= 35, String(node.reports.length))
+  node.sessions.receive(datagram({ yourDiscriminator: 0, myDiscriminator: 4_711, state: 'Down' }), 2_000)
+  node.sessions.expire(2_000)
+  node.sessions.expire(2_100)
+  assert.equal(node.report.remoteDiscriminator, 4_711, 'the last of it is told')
+})
+
 test('a node that stood still hears what had come before it calls anybody silent', () => {
   const wire = new Wire().begin()
   wire.advance(3_000)

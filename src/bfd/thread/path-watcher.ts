@@ -61,7 +61,7 @@ export class PathWatcher {
     const worker = new Worker(new URL(`./bfd-worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: { wakeFd, counters: this.#counters } satisfies BfdWorkerData,
       name: 'bfd',
-      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 },
+      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
       trackUnmanagedFds: false,
     })
     // It ends with the thread that began it.
