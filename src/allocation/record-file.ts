@@ -4,6 +4,7 @@
  *
  * What was read once stays known when the file is gone, emptied or cut: that is an accident, and it is written anew.
  */
+import { isUtf8 } from 'node:buffer'
 import {
   closeSync,
   constants,
@@ -197,10 +198,17 @@ export class RecordFile {
     }
     try {
       const { inode, stamp } = this.#regular(descriptor)
-      return stamp === this.#stamp ? undefined : { text: readFileSync(descriptor, 'utf8'), inode, stamp }
+      return stamp === this.#stamp ? undefined : { text: this.#textOf(readFileSync(descriptor)), inode, stamp }
     } finally {
       closeSync(descriptor)
     }
+  }
+
+  /** A disk that fails, or a machine without power, leaves NULs: whose addresses were in it nobody knows. */
+  #textOf(bytes: Buffer): string {
+    if (!bytes.includes(0) && isUtf8(bytes)) return bytes.toString('utf8')
+    const remedy = 'put a copy of it back, or delete it and have addresses given anew'
+    throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is damaged, it holds what is no text: ${remedy}`)
   }
 
   #regular(descriptor: number): { readonly inode: number; readonly size: number; readonly stamp: string } {

@@ -37,6 +37,11 @@ const faults: Readonly<Record<string, (folder: string) => () => void>> = {
   'a link to nothing in the place of the record': (folder) =>
     replaced(recordIn(folder), (path) => symlinkSync('/nowhere/at/all', path)),
   'a pipe in the place of the record': (folder) => replaced(recordIn(folder), (path) => execFileSync('mkfifo', [path])),
+  'a record of NULs': (folder) => replaced(recordIn(folder), (path) => writeFileSync(path, Buffer.alloc(4_096))),
+  'a record of which the end is NULs': (folder) =>
+    replaced(recordIn(folder), (path) => writeFileSync(path, `"default/one": ["10.0.0.7"]\n\0\0\0`)),
+  'a record in another encoding': (folder) =>
+    replaced(recordIn(folder), (path) => writeFileSync(path, Buffer.from('"default/één": []\n', 'latin1'))),
   'a link in the place of the folder': (folder) =>
     replaced(join(folder, '.herald'), (path) => symlinkSync(join(folder, 'elsewhere'), path)),
   'a link to itself in the place of the folder': (folder) =>
