@@ -13,7 +13,7 @@ import { errorTable } from '../src/errors.ts'
 import { createMetrics } from '../src/observe/metrics.ts'
 import { createOperatorMetrics } from '../src/observe/operator-metrics.ts'
 import { maxServicesWithSeries } from '../src/observe/metrics/services.ts'
-import { memoryViews } from './api/memory-views.ts'
+import { ledStatus, memoryViews } from './api/memory-views.ts'
 import { jsonPage } from './json-page.ts'
 import { parseExposition } from './observe/exposition.ts'
 
@@ -128,7 +128,7 @@ test('docs/metrics.md names exactly the families of a scrape, with type, labels 
       lastMs: 1,
       lostLogLines: 0,
       failures: new Map([['attach', 1]]),
-    }))(memoryViews()),
+    }))({ ...memoryViews(), status: () => Promise.resolve(ledStatus) }),
   )
   const scraped = [...families.values()].map(({ name, type, help, samples }) => [
     `\`${name}\``,

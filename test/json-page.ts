@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { migrationParts } from '../src/api/migration.ts'
 import * as flowTypes from '../src/api/flow-types.ts'
+import { ledBackendSchema, ledFrontendSchema } from '../src/api/socket-types.ts'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {
@@ -40,6 +41,8 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Backend', jsonSchema(types.backendSchema)],
   ['SourceRange', jsonSchema(types.sourceRangeSchema)],
   ['Map', jsonSchema(types.mapSchema)],
+  ['LedFrontend', jsonSchema(ledFrontendSchema)],
+  ['LedBackend', jsonSchema(ledBackendSchema)],
   ['PinnedMap', jsonSchema(types.pinnedMapSchema)],
   ['RawEntry', jsonSchema(types.rawEntrySchema)],
   ['Drop', jsonSchema(types.dropSchema)],

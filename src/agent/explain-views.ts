@@ -20,6 +20,7 @@ import {
 import type { Order } from './order.ts'
 import { routeView } from './route-view.ts'
 import { isToBeAnnounced, serviceVerdicts } from './service-views.ts'
+import { ledFrontends, type SocketParts } from './socket-views.ts'
 
 export interface ExplainParts {
   readonly nodeName: string
@@ -33,6 +34,8 @@ export interface ExplainParts {
     readonly problems: readonly Problem[]
   }
   readonly speaker: Pick<SpeakerThread, 'peers' | 'route' | 'paths'>
+  /** Absent: no socket LB in this process. */
+  readonly sockets?: SocketParts
 }
 
 /** Services that are compared in one turn of the loop. */
@@ -102,6 +105,10 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
   const slash = key.indexOf('/')
   const broken = problemsOf(parts, { kind: 'Service', namespace: key.slice(0, slash), name: key.slice(slash + 1) })
   const service = parts.agent.order.service(key)
+  const led = parts.sockets === undefined ? undefined : ledFrontends(parts.sockets, key, service)
+  const clients = led === undefined || led.length === 0 ? {} : { sockets: led }
+  if (service === undefined && broken.length === 0 && clients.sockets !== undefined)
+    return { ...answer(subject, [], []), ...clients }
   if (service === undefined) {
     const [problem] = broken
     if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
@@ -116,7 +123,7 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
   const isServed = serviceVerdicts(parts, service).every(({ ok }) => ok)
   const announced =
     isServed && isToBeAnnounced(service) ? announcedVerdicts(service.routes, sent, await surroundings(parts)) : []
-  return answer(subject, [...verdicts, ...announced], sent)
+  return { ...answer(subject, [...verdicts, ...announced], sent), ...clients }
 }
 
 async function explainPeer(parts: ExplainParts, name: string): Promise<ExplainView> {

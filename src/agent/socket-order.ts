@@ -1,7 +1,7 @@
 /**
- * Keeps what sockets are led to as it is wanted: so much in a turn, what fails again after a while, and now and then
- * all of it, with the programs: somebody else may have changed it. What an earlier agent left and nobody wants stays
- * until everything was read once.
+ * Keeps what sockets are led to as it is wanted: so much in a turn, what fails again after a while that grows, and now
+ * and then all of it, with the programs: somebody else may have changed it. What an earlier agent left and nobody wants
+ * stays until everything was read once.
  *
  *     translator --delta--> want -.         .--> SocketBalancer
  *     leftovers ---settled--------+-> turns-'
@@ -32,10 +32,12 @@ export function leftServer(
 
 /** Frontends and backends in one turn: each costs some microseconds. */
 const perTurn = 128
-const retryMs = 1_000
+/** What failed is tried again after the first, and after twice as long each time that nothing of it came right. */
+const retryMs = { first: 1_000, most: 64_000 } as const
 const lookMs = 60_000
 const fault = 'socket LB'
 const programs = 'programs'
+const leftReason = 'the API server does not answer behind it, and kube-proxy may know more'
 
 export interface SocketOrderPorts {
   readonly balancer: Pick<SocketBalancer, 'ids' | 'upsert' | 'remove' | 'attach'>
@@ -49,22 +51,27 @@ export class SocketOrder {
   readonly #ports: SocketOrderPorts
   readonly #wanted = new Map<string, Frontend>()
   readonly #dirty = new Set<string>()
-  readonly #failed = new Set<string>()
+  /** With what was said. */
+  readonly #failed = new Map<string, string>()
   /** As it was wanted when it was looked at last. */
   readonly #checked = new Set<string>()
   readonly #runs: Due
   readonly #retries: Due
+  /** Without waiting longer: there may be room now. */
+  readonly #roomier: Due
   readonly #looks: Due
   #left: string | undefined
+  #retryMs: number = retryMs.first
   #isStopped = false
 
   constructor(ports: SocketOrderPorts) {
     this.#ports = ports
     this.#runs = new Due(ports.clock, () => this.#run())
     this.#retries = new Due(ports.clock, () => {
-      for (const id of this.#failed) this.#dirty.add(id)
-      this.#run()
+      this.#retryMs = Math.min(retryMs.most, this.#retryMs * 2)
+      this.#retry()
     })
+    this.#roomier = new Due(ports.clock, () => this.#retry())
     this.#looks = new Due(ports.clock, () => this.#look())
     this.#looks.after(lookMs)
     this.#leave()
@@ -74,6 +81,16 @@ export class SocketOrder {
   /** How many frontends sockets are to be led by. */
   get size(): number {
     return this.#wanted.size
+  }
+
+  /** Those of a Service, `namespace/name`, as they are wanted. */
+  of(service: string): readonly Frontend[] {
+    return [...this.#wanted.values()].filter((frontend) => frontend.service === service)
+  }
+
+  /** Why a frontend is not in force as it is wanted; undefined: it is. */
+  whyNot(id: string): string | undefined {
+    return id === this.#left ? leftReason : this.#failed.get(id)
   }
 
   /** Everything that changed is in force. */
@@ -143,11 +160,23 @@ export class SocketOrder {
     try {
       if (frontend === undefined) balancer.remove(id)
       else balancer.upsert(frontend)
-      if (this.#failed.delete(id)) faults.clear(fault, id)
+      const hasFailed = this.#failed.delete(id)
+      if (hasFailed) faults.clear(fault, id)
+      if (hasFailed || frontend === undefined) this.#mayHaveRoom()
     } catch (error) {
-      this.#failed.add(id)
+      this.#failed.set(id, messageOf(error))
       faults.raise(fault, id, `sockets are not led to it as it is wanted: ${messageOf(error)}`)
-      this.#retries.after(retryMs)
+      this.#retries.after(this.#retryMs)
     }
+  }
+
+  #retry(): void {
+    for (const id of this.#failed.keys()) this.#dirty.add(id)
+    this.#run()
+  }
+
+  #mayHaveRoom(): void {
+    this.#retryMs = retryMs.first
+    if (this.#failed.size > 0) this.#roomier.after(retryMs.first)
   }
 }

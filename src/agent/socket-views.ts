@@ -1,17 +1,19 @@
 /** What status says of the socket LB: what it covers, what it does not, and who else serves. */
-import type { StatusView } from '../api/types.ts'
+import type { ExplainView, StatusView } from '../api/types.ts'
 import type { SocketBalancer } from '../datapath/datapath.ts'
+import type { DesiredService } from '../desired/model.ts'
 import type { Faults } from './faults.ts'
 import type { KubeProxyMode } from './kube-proxy.ts'
 import type { SocketOrder } from './socket-order.ts'
 
+type LedFrontendView = NonNullable<ExplainView['sockets']>[number]
 export type SocketView = NonNullable<StatusView['socketLb']>
 
 export interface SocketParts {
   readonly balancer: SocketBalancer | undefined
   /** Why there is none although it was asked for. */
   readonly problem: string | undefined
-  readonly order: Pick<SocketOrder, 'size' | 'isDone'> | undefined
+  readonly order: Pick<SocketOrder, 'size' | 'isDone' | 'of' | 'whyNot'> | undefined
   readonly faults: Pick<Faults, 'current'>
   readonly kubeProxy: () => KubeProxyMode
   /** Also to external IPs and node ports; absent: no. */
@@ -42,6 +44,34 @@ export function socketView(parts: SocketParts): SocketView | undefined {
     counts: balancer.counts(),
     maps: balancer.usage().map((map) => ({ ...map })),
   }
+}
+
+/** Shown of one frontend. */
+const maxBackends = 100
+const limited = 'it has source ranges, and a socket that asks has no source yet: its packets go as without --socket-lb'
+const withheld = 'something on the node or another Service has it, or another proxy serves it'
+
+/** Whom clients on this node are led to by a Service; undefined where sockets are not led. */
+export function ledFrontends(
+  { balancer, order }: SocketParts,
+  key: string,
+  service: Pick<DesiredService, 'frontends'> | undefined,
+): LedFrontendView[] | undefined {
+  if (balancer === undefined || order === undefined) return undefined
+  const led = order.of(key).map(({ id }): LedFrontendView => {
+    const choices = balancer.choices(id)
+    const why = order.whyNot(id)
+    const reason = why === undefined ? {} : { why }
+    if (choices === undefined) return { frontend: id, isLed: false, ...reason }
+    const backends = choices.slice(0, maxBackends).map((each) => ({ ...each }))
+    const active = choices.filter(({ state }) => state === 'active').length
+    return { frontend: id, isLed: true, ...reason, active, backends }
+  })
+  const known = new Set(led.map(({ frontend }) => frontend))
+  const others = (service?.frontends ?? [])
+    .filter(({ id }) => !known.has(id))
+    .map(({ id, sources }) => ({ frontend: id, isLed: false, why: sources === undefined ? withheld : limited }))
+  return [...led, ...others]
 }
 
 /** What degrades the node. */

@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import { bfdSchema } from './bfd-view.ts'
 import { kubeProxySchema } from './kube-proxy-types.ts'
+import { ledFrontendSchema } from './socket-types.ts'
 
 export const verdictSchema = z.object({
   step: z
@@ -198,6 +199,7 @@ export const explainSchema = z.object({
     .optional()
     .describe('Of a route: every path to it that is known, with the step that decided'),
   transitions: z.array(transitionSchema).optional().describe('Of a peer: the last 20 changes of state, oldest first'),
+  sockets: z.array(ledFrontendSchema).optional().describe('Of a Service, with `--socket-lb`: clients on this node'),
 })
 
 export const mapSchema = z.object({

@@ -109,5 +109,18 @@ function chain(view: ExplainView): string {
   const transitions = (view.transitions ?? []).map(({ at, from, to, reason, times }) =>
     printable(`       ${at}  ${from} -> ${to}: ${reason}${times === 1 ? '' : ` (${times} times)`}`),
   )
-  return `${[printable(view.subject), ...steps(view.verdicts), ...sent, ...paths, ...transitions].join('\n')}\n`
+  const clients = (view.sockets ?? []).flatMap(socketLines)
+  const more = [...sent, ...paths, ...transitions, ...clients]
+  return `${[printable(view.subject), ...steps(view.verdicts), ...more].join('\n')}\n`
+}
+
+type LedFrontend = NonNullable<ExplainView['sockets']>[number]
+
+/** Of clients on the node. */
+function socketLines({ frontend, isLed, why, active = 0, backends = [] }: LedFrontend): readonly string[] {
+  const head = isLed ? (active === 0 ? 'refused' : `led to ${active}`) : 'not led'
+  return [
+    printable(`       sockets     ${frontend}  ${head}${why === undefined ? '' : `: ${why}`}`),
+    ...backends.map(({ address, port, state }) => printable(`                     ${address} port ${port}  ${state}`)),
+  ]
 }

@@ -170,6 +170,9 @@ export interface SocketCounts {
   readonly unrecorded: number
 }
 
+/** Whom sockets meet behind a frontend, sorted by address and port. */
+export type SocketChoice = readonly (Backend & { readonly state: 'active' | 'resting' })[]
+
 /** The load balancer of clients on this node: their sockets are connected to a backend. Calls fail as above. */
 export interface SocketBalancer {
   readonly status: SocketStatus
@@ -179,6 +182,8 @@ export interface SocketBalancer {
   upsert(frontend: Frontend): void
   /** Idempotent. */
   remove(id: string): void
+  /** undefined: it is not held. */
+  choices(id: string): SocketChoice | undefined
   /** Puts back what somebody else took away: programs, and what the agent after this one takes over. */
   attach(): void
   counts(): SocketCounts

@@ -16,6 +16,7 @@ import { addPeerMetrics } from './metrics/peers.ts'
 import { addProcessMetrics } from './metrics/process.ts'
 import { addReconcileMetrics, type ReconcileFigures } from './metrics/reconcile.ts'
 import { addServiceMetrics } from './metrics/services.ts'
+import { addSocketMetrics } from './metrics/sockets.ts'
 
 /** Read in one turn of the loop: each is some map look-ups in the kernel. */
 const servicesAtOnce = 200
@@ -28,7 +29,13 @@ export function createMetrics(
   const registry = new Registry()
   const setPeers = addPeerMetrics(registry)
   const services = addServiceMetrics(registry)
-  const setters = [setPeers, addBfdMetrics(registry), addDatapathMetrics(registry), addProcessMetrics(registry)]
+  const setters = [
+    setPeers,
+    addBfdMetrics(registry),
+    addDatapathMetrics(registry),
+    addSocketMetrics(registry),
+    addProcessMetrics(registry),
+  ]
   const setReconcile = addReconcileMetrics(registry)
   const aliases = hasAliases ? addAgentAliases(registry) : undefined
   const scrape = async (views: AgentViews): Promise<string> => {

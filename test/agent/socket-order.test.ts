@@ -27,6 +27,8 @@ interface World {
   readonly refused: Set<string>
   /** How often the programs were put in their place. */
   readonly attached: () => number
+  /** How often each was written, or refused. */
+  readonly tries: (id: string) => number
 }
 
 function world(balancer = createFakeSockets(), left: () => string | undefined = () => undefined): World {
@@ -37,6 +39,7 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
     if (refused.has(id)) throw new HeraldError('ERR_MAP_FULL', 'map socket_backends takes no more')
   }
   let attached = 0
+  const tries = new Map<string, number>()
   const order = new SocketOrder({
     balancer: {
       attach: () => {
@@ -45,6 +48,7 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
       },
       ids: () => balancer.ids(),
       upsert: (each) => {
+        tries.set(each.id, (tries.get(each.id) ?? 0) + 1)
         check(each.id)
         balancer.upsert(each)
       },
@@ -57,7 +61,8 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
     faults,
     left,
   })
-  return { order, clock, faults, balancer, refused, attached: () => attached }
+  const base = { order, clock, faults, balancer, refused, attached: () => attached }
+  return { ...base, tries: (id) => tries.get(id) ?? 0 }
 }
 
 test('one frontend that changes is in force at once, and so is one that goes', () => {
@@ -104,6 +109,25 @@ test('one that fails is a fault, harms no other, and is tried again until it is 
   clock.advance(1_000)
   assert.deepEqual(balancer.ids().length, 2)
   assert.deepEqual([order.isDone, faults.current], [true, []])
+})
+
+test('what finds no room is tried less and less often, and at once again when another one makes room', () => {
+  const { order, balancer, clock, faults, refused, tries } = world()
+  const [full, other] = [frontend(80), frontend(81)]
+  refused.add(full.id)
+  order.want(deltaOf(full, other))
+  const waits = [1, 2, 4, 8, 16, 32, 64, 64]
+  for (const [i, seconds] of waits.entries()) {
+    clock.advance(seconds * 1_000 - 1)
+    const before = tries(full.id)
+    clock.advance(1)
+    assert.equal(tries(full.id), before + 1, `the ${i + 1}. time after ${seconds} s`)
+  }
+  assert.match(faults.current.map(({ text }) => text).join(), /^10\.96\.0\.1:80\/TCP: /)
+  order.want(new Map([[other.id, undefined]]))
+  refused.clear()
+  clock.advance(1_000)
+  assert.deepEqual([balancer.ids(), order.isDone, faults.current], [[full.id], true, []])
 })
 
 test('one that failed and is gone meanwhile is no fault any more', () => {

@@ -3,7 +3,16 @@ import { test } from 'node:test'
 import { MemoryLog } from '../../src/agent/agent-log.ts'
 import { Faults } from '../../src/agent/faults.ts'
 import { kubeProxyMode, type ProxyTraces } from '../../src/agent/kube-proxy.ts'
-import { socketFailures, socketNotes, type SocketParts, socketView } from '../../src/agent/socket-views.ts'
+import { explain, type ExplainParts } from '../../src/agent/explain-views.ts'
+import { SocketOrder } from '../../src/agent/socket-order.ts'
+import {
+  ledFrontends,
+  socketFailures,
+  socketNotes,
+  type SocketParts,
+  socketView,
+} from '../../src/agent/socket-views.ts'
+import type { Frontend } from '../../src/desired/model.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { SocketStatus } from '../../src/datapath/datapath.ts'
 import { createFakeSockets } from '../../src/datapath/socket-served.ts'
@@ -14,7 +23,7 @@ function partsOf(more: Partial<SocketParts> = {}): SocketParts {
   return {
     balancer: createFakeSockets(),
     problem: undefined,
-    order: { size: 12, isDone: true },
+    order: { size: 12, isDone: true, of: () => [], whyNot: () => undefined },
     faults: new Faults(new VirtualClock(), new MemoryLog()),
     kubeProxy: () => 'absent',
     ...more,
@@ -39,7 +48,7 @@ test('what the socket LB covers and what not is said, whoever else serves', () =
     isDone: true,
     counts: { translated: 0, refused: 0, unrecorded: 0 },
   })
-  assert.ok(maps?.some(({ name }) => name === 'socket_meant'))
+  assert.ok(maps?.some(({ name }) => name === 'socket_affinity'))
   assert.deepEqual([socketFailures(partsOf()), socketNotes(partsOf())], [[], []])
 })
 
@@ -123,4 +132,77 @@ test('a table and a chain that nobody has made are not there', () => {
   for (const answer of [asked(() => hasNftTable(name)), asked(() => hasNftChain(name, name))])
     assert.ok(answer === false || answer === 'ERR_SYSCALL', String(answer))
   assert.equal(hasLegacyTable(name), false)
+})
+
+function ledWorld(): { readonly parts: SocketParts; readonly order: SocketOrder; readonly full: Set<string> } {
+  const clock = new VirtualClock()
+  const faults = new Faults(clock, new MemoryLog())
+  const balancer = createFakeSockets()
+  const full = new Set<string>()
+  const upsert = (each: Frontend): void => {
+    balancer.upsert(each)
+    if (full.has(each.id)) throw new HeraldError('ERR_MAP_FULL', 'map socket_backends is full')
+  }
+  const order = new SocketOrder({ balancer: { ...balancer, upsert }, clock, faults })
+  return { parts: partsOf({ balancer, order, faults }), order, full }
+}
+
+const webFrontend = (address: string, more: Partial<Frontend> = {}): Frontend => ({
+  ...{ id: `${address}:80/TCP`, service: 'shop/web', address, protocol: 'TCP', port: 80 },
+  ...{ backends: [{ address: '10.1.1.5', port: 8080 }], resting: [{ address: '10.1.1.6', port: 8080 }] },
+  ...more,
+})
+
+test('of a Service it is said by which of its addresses clients on this node are led, to whom, and why not', () => {
+  const { parts, order, full } = ledWorld()
+  const [cluster, other] = [webFrontend('10.96.0.1'), webFrontend('10.96.0.2', { service: 'shop/other' })]
+  order.want(new Map([cluster, other].map((each) => [each.id, each])))
+  const open = webFrontend('203.0.113.1')
+  const service = { frontends: [open, webFrontend('203.0.113.2', { sources: [] })] }
+  const backends = [
+    { address: '10.1.1.5', port: 8080, state: 'active' },
+    { address: '10.1.1.6', port: 8080, state: 'resting' },
+  ]
+  const led = { frontend: cluster.id, isLed: true, active: 1, backends }
+  assert.deepEqual(ledFrontends(parts, 'shop/web', service), [
+    led,
+    {
+      frontend: '203.0.113.1:80/TCP',
+      isLed: false,
+      why: 'something on the node or another Service has it, or another proxy serves it',
+    },
+    {
+      frontend: '203.0.113.2:80/TCP',
+      isLed: false,
+      why: 'it has source ranges, and a socket that asks has no source yet: its packets go as without --socket-lb',
+    },
+  ])
+  full.add(cluster.id)
+  order.want(new Map([[cluster.id, { ...cluster, affinitySec: 60 }]]))
+  assert.deepEqual(ledFrontends(parts, 'shop/web', undefined), [{ ...led, why: 'map socket_backends is full' }])
+  assert.deepEqual(ledFrontends(parts, 'shop/nobody', undefined), [])
+  assert.equal(ledFrontends({ ...parts, balancer: undefined }, 'shop/web', service), undefined)
+})
+
+test('a Service of a cluster IP alone is explained where sockets are led, and unknown where they are not', async () => {
+  const { parts, order } = ledWorld()
+  const cluster = webFrontend('10.96.0.1')
+  order.want(new Map([[cluster.id, cluster]]))
+  const nobody = { services: new Map(), service: () => undefined, verdict: () => undefined, isProgrammed: () => false }
+  const base = {
+    nodeName: 'node-a',
+    source: { detail: 'a folder' },
+    agent: { order: nobody, speaker: undefined, isDrained: false, podCidrs: [], problems: [] },
+    speaker: {
+      peers: () => Promise.resolve([]),
+      route: () => Promise.resolve([]),
+      paths: () => Promise.resolve([]),
+    },
+  } as unknown as ExplainParts
+  const asked = { kind: 'service', name: 'shop/web' } as const
+  const view = await explain({ ...base, sockets: parts }, asked)
+  assert.deepEqual([view.exists, view.ok, view.sockets?.map(({ frontend }) => frontend)], [true, true, [cluster.id]])
+  assert.equal((await explain(base, asked)).exists, false)
+  const elsewhere = await explain({ ...base, sockets: parts }, { kind: 'service', name: 'shop/none' })
+  assert.deepEqual([elsewhere.exists, elsewhere.sockets], [false, undefined])
 })

@@ -195,6 +195,20 @@ export const status: StatusView = {
   ],
 }
 
+/** With what clients on the node are told of. */
+export const ledStatus: StatusView = {
+  ...status,
+  socketLb: {
+    isOn: true,
+    covers: { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false },
+    kubeProxy: 'absent',
+    frontends: 12,
+    isDone: false,
+    counts: { translated: 7, refused: 2, unrecorded: 0 },
+    maps: [{ name: 'socket_frontends', entries: 12, maxEntries: 65_536 }],
+  },
+}
+
 export function explained(kind: string, name: string): ExplainView {
   if (name !== 'default/web')
     return {

@@ -8,7 +8,7 @@ import { createOperatorMetrics, type OperatorMetrics } from '../../src/observe/o
 import { Growth } from '../../src/observe/metrics/growth.ts'
 import { maxBackendsWithSeries } from '../../src/observe/metrics/backends.ts'
 import { maxServicesWithSeries } from '../../src/observe/metrics/services.ts'
-import { memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
+import { ledStatus, memoryViews, pageOf, peers, services } from '../api/memory-views.ts'
 import { type Family, parseExposition, value } from './exposition.ts'
 
 const failures = new Map([['attach', 2]])
@@ -467,4 +467,30 @@ test('BFD sessions have series of their own, those that left have none, and coun
     'metallb_bfd_control_packet_input',
   ])
     assert.deepEqual(families.get(name)?.samples, [], name)
+})
+
+test('what became of sockets of the node is counted by result, with the fill of their maps', async () => {
+  const figures = { count: 0, errors: 0, lastMs: 0, lostLogLines: 0, failures: new Map<string, number>() }
+  const scrape = createMetrics(() => figures)
+  const of = async (status: typeof ledStatus): Promise<readonly string[]> =>
+    (await scrape({ ...memoryViews(), status: () => Promise.resolve(status) }))
+      .split('\n')
+      .filter((line) => line.startsWith('herald_socket_lb'))
+  const map = 'herald_socket_lb_map'
+  const counted = (translated: number): readonly string[] => [
+    `herald_socket_lb_total{result="translated"} ${translated}`,
+    'herald_socket_lb_total{result="refused"} 2',
+    'herald_socket_lb_total{result="unrecorded"} 0',
+    'herald_socket_lb_frontends 12',
+    'herald_socket_lb_done 0',
+    `${map}_entries{map="socket_frontends"} 12`,
+    `${map}_max_entries{map="socket_frontends"} 65536`,
+  ]
+  assert.deepEqual(await of(ledStatus), counted(7))
+  const { socketLb } = ledStatus
+  assert.ok(socketLb?.counts)
+  const later = { ...ledStatus, socketLb: { ...socketLb, counts: { ...socketLb.counts, translated: 9 } } }
+  assert.deepEqual(await of(later), counted(9))
+  const { socketLb: _, ...without } = ledStatus
+  assert.deepEqual((await of(without)).slice(3, 5), ['herald_socket_lb_frontends 0', 'herald_socket_lb_done 1'])
 })

@@ -10,7 +10,7 @@ import { HeraldError } from '../../errors.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
-import type { MapUsage } from '../datapath.ts'
+import type { MapUsage, SocketChoice } from '../datapath.ts'
 import { decodeFrontendKey, encodeFrontendKey } from '../layout.ts'
 import type { MapStore } from '../maps.ts'
 import {
@@ -93,6 +93,15 @@ export class SocketTable {
       resting: sorted(resting.map(({ endpoint }) => decodeEndpoint(endpoint))),
       affinitySec,
     }
+  }
+
+  /** Who is behind a frontend; undefined when it is not held. */
+  choices(id: string): SocketChoice | undefined {
+    const held = this.read(id)
+    if (held === undefined) return undefined
+    const of = (list: readonly Backend[], state: SocketChoice[number]['state']): SocketChoice =>
+      list.map((backend) => ({ ...backend, state }))
+    return [...of(held.backends, 'active'), ...of(held.resting, 'resting')].sort(byPlace)
   }
 
   /** The maps hold exactly what is wanted. Throws ERR_ADDRESS. */
@@ -239,7 +248,9 @@ function sameMembers(a: Members, b: Members): boolean {
 
 function sorted(backends: readonly Backend[]): readonly Backend[] {
   const unique = new Map(backends.map(({ address, port }) => [`${address} ${port}`, { address, port }]))
-  return [...unique.values()].sort(
-    (a, b) => compareAddresses(parseAddress(a.address) ?? 0, parseAddress(b.address) ?? 0) || a.port - b.port,
-  )
+  return [...unique.values()].sort(byPlace)
+}
+
+function byPlace(a: Backend, b: Backend): number {
+  return compareAddresses(parseAddress(a.address) ?? 0, parseAddress(b.address) ?? 0) || a.port - b.port
 }

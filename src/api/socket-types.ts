@@ -1,0 +1,16 @@
+/** What the agent says of clients on its node, whose sockets are led to backends. */
+import * as z from 'zod'
+
+export const ledBackendSchema = z.object({
+  address: z.string().describe('IP address of the pod'),
+  port: z.number().describe('Its port'),
+  state: z.enum(['active', 'resting']).describe('active: takes what is new; resting: keeps the datagrams that it has'),
+})
+
+export const ledFrontendSchema = z.object({
+  frontend: z.string().describe('address:port/protocol that clients on this node ask for'),
+  isLed: z.boolean().describe('Whether their sockets are led to backends'),
+  why: z.string().optional().describe('Why not, or why not to all backends'),
+  active: z.number().optional().describe('Backends that take what is new'),
+  backends: z.array(ledBackendSchema).optional().describe('Whom they are led to; the first 100'),
+})
