@@ -2,7 +2,7 @@
 import { type ClientHttp2Session, connect } from 'node:http2'
 import { nowMs } from './report.ts'
 
-const atOnce = 64
+const usual = 64
 
 export class ApiClient {
   readonly #session: ClientHttp2Session
@@ -38,8 +38,8 @@ export class ApiClient {
     })
   }
 
-  /** `make` for 0 to `count` - 1; the answer is the clock after the last one. */
-  async all(count: number, make: (i: number) => Promise<unknown>): Promise<number> {
+  /** `make` for 0 to `count` - 1, so many at once; the answer is the clock after the last one. */
+  async all(count: number, make: (i: number) => Promise<unknown>, atOnce = usual): Promise<number> {
     let next = 0
     const work = async (): Promise<void> => {
       while (next < count) await make(next++)

@@ -26,6 +26,8 @@ const serverFlags = ['--advertise-address', '192.0.2.1', '--service-node-port-ra
 const sizes = [0, 1_000, 5_000]
 /** More than these are written into etcd with their statuses: the server would take them for some minutes. */
 const mostCreated = 5_000
+/** Of requests at once where there are more: the server's allocator takes so long that others would be given up. */
+const fewAtOnce = 4
 const single = 100
 const burst = 1_000
 const router = sinkAddresses[0]
@@ -171,10 +173,15 @@ class Run {
   /** All at once, the slice first. */
   #create(name: string, count: number): Promise<number> {
     this.#present += count
-    return this.#client.all(count, async (i) => {
+    const create = async (i: number): Promise<void> => {
       await this.#client.send('POST', slices, slice(`${name}-${i}`))
       await this.#client.send('POST', namespace, service(`${name}-${i}`))
-    })
+    }
+    return this.#client.all(count, create, this.#atOnce)
+  }
+
+  get #atOnce(): number | undefined {
+    return this.#present > 2 * mostCreated ? fewAtOnce : undefined
   }
 
   async #until(what: string, test: (state: SinkState) => boolean, address: string = router): Promise<void> {
@@ -233,12 +240,13 @@ class Run {
   async #createAlone(): Promise<number> {
     const from = nowMs()
     const labels = { alone: 'yes' }
-    const until = await this.#client.all(burst, async (i) => {
+    const create = async (i: number): Promise<void> => {
       const { metadata, ...rest } = service(`alone-${i}`)
       const endpoints = slice(`alone-${i}`)
       await this.#client.send('POST', slices, { ...endpoints, metadata: { ...endpoints.metadata, labels } })
       await this.#client.send('POST', namespace, { ...rest, metadata: { ...metadata, labels } })
-    })
+    }
+    const until = await this.#client.all(burst, create, this.#atOnce)
     for (const path of [slices, namespace]) await this.#client.send('DELETE', `${path}?labelSelector=alone`)
     return until - from
   }
