@@ -94,6 +94,7 @@ function screen(status: StatusView): string {
     [
       'Services',
       `${services.announced} announced, ${services.pending} pending, ${services.notServed} not served here, ` +
+        (services.served === undefined ? '' : `${services.served} served and not to be announced, `) +
         `${services.total} in all`,
     ],
     ...drainLines(status),
@@ -170,10 +171,10 @@ function proxyLines({ kubeProxy }: StatusView): [string, string][] {
       .map(([name, is]) => `${proxyNames[name as keyof typeof proxyNames]} ${word(is)}`)
       .join(', ')
   const state = isReplaced
-    ? `replaced; node ports at ${nodePortAddresses.join(' ') || 'no address'}`
-    : paint('yellow', `not replaced: ${reason}`)
+    ? printable(`kube-proxy replaced; node ports at ${nodePortAddresses.join(' ') || 'no address'}`)
+    : paint('yellow', printable(`kube-proxy not replaced: ${reason}`))
   return [
-    ['kube-proxy', printable(state)],
+    ['Proxy', state],
     ['', printable(`from outside: ${listed(fromOutside)}`)],
     ['', printable(`from sockets here: ${listed(fromInside)}`)],
     ['', printable(`by nobody: ${notServed.join(', ')}`)],

@@ -126,6 +126,31 @@ test('status says in words what sockets are led to, and what serves the rest', a
   assert.doesNotMatch((await run(['status'])).stdout, /Socket LB/)
 })
 
+test('status says in words what is served in the place of kube-proxy and what is not, or why it is left to it', async () => {
+  const fromOutside = {
+    ...{ clusterIP: 'advertised', loadBalancerIP: 'own', externalIP: true, nodePort: true },
+    healthCheckNodePort: true,
+  }
+  const fromInside = { clusterIP: true, loadBalancerIP: true, externalIP: true, nodePort: false }
+  const on = { isReplaced: true, rules: 'absent', nodePortAddresses: ['192.0.2.1', '2001:db8::1'] }
+  const shown = async (more: object, services = {}): Promise<string> => {
+    const kubeProxy = { ...on, fromOutside, fromInside, notServed: ['SCTP', `hostPort ${hostile}`], ...more }
+    answer = says(200, JSON.stringify({ ...status, kubeProxy, services: { ...status.services, ...services } }))
+    return (await run(['status'])).stdout
+  }
+  const text = await shown({}, { served: 3 })
+  assert.match(text, /^Proxy +kube-proxy replaced; node ports at 192\.0\.2\.1 2001:db8::1$/m)
+  assert.match(text, /from outside: ClusterIP advertised, LoadBalancer own, externalIPs yes, NodePort yes, healthCheck/)
+  assert.match(text, /from sockets here: ClusterIP yes, LoadBalancer yes, externalIPs yes, NodePort no$/m)
+  assert.match(text, /by nobody: SCTP, hostPort /)
+  assert.match(text, /, 3 served and not to be announced, /)
+  const left = await shown({ isReplaced: false, reason: `rules ${hostile}`, nodePortAddresses: [] })
+  assert.match(left, /^Proxy +kube-proxy not replaced: rules /m)
+  assert.match(await shown({ nodePortAddresses: [] }), /replaced; node ports at no address$/m)
+  answer = says(200, JSON.stringify(status))
+  assert.doesNotMatch((await run(['status'])).stdout, /^Proxy/m)
+})
+
 test('what this version does not know in an answer is shown as it came, and changes nothing else', async () => {
   const added = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(added)
