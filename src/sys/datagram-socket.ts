@@ -240,15 +240,15 @@ export class DatagramReader {
     }
   }
 
-  /** Hands over what has come, at most a batch; answers how many. */
-  read({ fd, isIpv4 }: DatagramReceiver, take: (datagram: ReceivedDatagram) => void): number {
+  /** Hands over what has come, at most a batch; answers whether there may be more. */
+  read({ fd, isIpv4 }: DatagramReceiver, take: (datagram: ReceivedDatagram) => void): boolean {
     for (let i = 0; i < batch; i++) {
       this.#messages.writeUInt32LE(nameBytes, i * messageBytes + 8)
       this.#messages.writeBigUInt64LE(BigInt(controlBytes), i * messageBytes + 40)
     }
     const count = Number(recvmmsgCall(fd, this.#messages, batch, MSG_DONTWAIT, null))
     for (let i = 0; i < count; i++) take(this.#datagram(i, isIpv4))
-    return Math.max(0, count)
+    return count === batch
   }
 
   #datagram(i: number, isIpv4: boolean): ReceivedDatagram {

@@ -83,7 +83,7 @@ export class BfdNetwork {
     for (const { receiver, isMultihop } of this.#places.values()) {
       if (receiver === undefined) continue
       for (let batch = 0; batch < maxBatches; batch++)
-        if (this.#reader.read(receiver, (datagram) => take({ ...datagram, isMultihop })) === 0) break
+        if (!this.#reader.read(receiver, (datagram) => take({ ...datagram, isMultihop }))) break
     }
   }
 
