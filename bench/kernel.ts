@@ -14,7 +14,7 @@ import { unloadDatapath } from '../src/datapath/unload.ts'
 import { frontendId, type Frontend } from '../src/desired/model.ts'
 import { HeraldError } from '../src/errors.ts'
 import { schema } from '../src/datapath/layout.ts'
-import { BpfMap, BpfObject, closeFd, openPinned, runProgram } from '../src/sys/bpf.ts'
+import { BpfMap, BpfObject, closeFd, openPinned, programInfo, runProgram } from '../src/sys/bpf.ts'
 import { mountBpffs, unmountBpffs } from '../src/sys/mount.ts'
 import { tcpFrame, tcpFlag } from '../test/datapath/frames.ts'
 import { median, ms, nowMs, printTable, type Row } from './report.ts'
@@ -30,6 +30,7 @@ export async function benchKernel(): Promise<void> {
   const objectFile = buildBpf()
   const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto' })
   try {
+    printTable('Programs', programRows(datapath))
     printTable(`Map writes, ${services} Services x 2 backends`, mapRows(datapath))
     printTable(
       'One packet of an established flow (BPF_PROG_TEST_RUN); the least is that of IPv4',
@@ -73,6 +74,14 @@ function serveIpv6(datapath: KernelDatapath): void {
   const backends = [1, 2].map((i) => ({ address: pod(i), port: 8080 }))
   const id = frontendId(address, 'TCP', 80)
   datapath.upsert({ id, service: 'default/svc', address, protocol: 'TCP', port: 80, backends })
+}
+
+function programRows({ programs: { ingress, egress }, podProgram }: KernelDatapath): Row[] {
+  return [ingress, egress, podProgram].map((fd) => {
+    const { name, verifiedInstructions } = programInfo(fd)
+    const isMet = verifiedInstructions < 60_000
+    return { what: `${name}, instructions verified`, value: `${verifiedInstructions}`, goal: '< 60000', isMet }
+  })
 }
 
 /** As the agent writes them. */

@@ -38,7 +38,8 @@ export class Claims {
 
   /** What a Service wants, or wanted and may still own. */
   of(service: string): readonly string[] {
-    return [...new Set([...(this.#byService.get(service) ?? []), ...(this.#former.get(service) ?? [])])]
+    const [wanted = [], former] = [this.#byService.get(service), this.#former.get(service)]
+    return former === undefined ? wanted : [...new Set([...wanted, ...former])]
   }
 
   /** Who wants a frontend now. */

@@ -13,6 +13,8 @@ const share = 0.02
  */
 const tablesShare = 1 / 16
 const leastEntries = 1 << 14
+/** What a map with a value for each CPU takes of the memory when it is made; it has all of its places from then on. */
+const perCpuShare = 1 / 512
 /** The links of an entry of a hash, and its place in the buckets. */
 const hashEntryBytes = 64
 
@@ -45,7 +47,8 @@ export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<R
     const entryBytes =
       kind === 'memory' ? valueBytes : hashEntryBytes + keyBytes + valueBytes * (kind === 'perCpu' ? cpus : 1)
     const most = between(leastEntries, (memoryBytes * (name === 'tables' ? tablesShare : share)) / entryBytes, 2 ** 26)
-    return { entries: Math.min(maxEntries, most), most }
+    const firstly = kind === 'perCpu' ? between(leastEntries, (memoryBytes * perCpuShare) / entryBytes, most) : most
+    return { entries: Math.min(maxEntries, firstly), most }
   }
   return Object.fromEntries([
     ...mapNames

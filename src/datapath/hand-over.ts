@@ -264,11 +264,19 @@ function copyMemory(from: BpfMap, to: BpfMap, conversion: Conversion): void {
   }
 }
 
+/** Octets of an array that are read at once. */
+const arrayBatchBytes = 1 << 20
+
 function copyArray(from: BpfMap, to: BpfMap, conversion: Conversion): void {
-  const value = new Uint8Array(from.valueBytes)
-  for (let i = 0; i < Math.min(from.info.maxEntries, to.info.maxEntries); i++) {
-    if (!from.lookup(indexKey(i), value) || value.every((octet) => octet === 0)) continue
-    const converted = conversion === 'same' ? ([indexKey(i), value] as const) : conversion(indexKey(i), value)
-    if (converted !== undefined) to.update(...converted)
+  let left = Math.min(from.info.maxEntries, to.info.maxEntries)
+  for (const { keys, values, count } of from.batches(Math.max(1, Math.floor(arrayBatchBytes / from.valueBytes)))) {
+    const copied = Math.min(count, left)
+    left -= copied
+    if (conversion === 'same') to.updateBatch(keys, values, copied)
+    else
+      for (const [key, value] of entriesOf(from, keys, values, copied)) {
+        const converted = value.every((octet) => octet === 0) ? undefined : conversion(key, value)
+        if (converted !== undefined) to.update(...converted)
+      }
   }
 }

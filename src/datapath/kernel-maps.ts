@@ -3,11 +3,11 @@ import { HeraldError } from '../errors.ts'
 import type { BpfMap, BpfObject, MappedMemory } from '../sys/bpf.ts'
 import type { MapName } from './layout.ts'
 import {
-  inARow,
   type MapEntry,
   type Maps,
   type MapStore,
   type MemoryName,
+  passingOctets,
   type PutMode,
   type StoreName,
 } from './maps.ts'
@@ -29,7 +29,7 @@ export class KernelMap implements MapStore {
 
   get(key: Uint8Array): Uint8Array | undefined {
     this.#check('look up in', key)
-    const value = new Uint8Array(this.valueBytes)
+    const value = passingOctets(this.valueBytes)
     return this.#map.lookup(key, value) ? value : undefined
   }
 
@@ -40,7 +40,16 @@ export class KernelMap implements MapStore {
 
   putAll(entries: readonly MapEntry[]): void {
     for (const [key, value] of entries) this.#check('write to', key, value)
-    const [keys, values] = [inARow(entries.map(([key]) => key)), inARow(entries.map(([, value]) => value))]
+    const [keys, values] = [
+      passingOctets(entries.length * this.keyBytes),
+      passingOctets(entries.length * this.valueBytes),
+    ]
+    let n = 0
+    for (const [key, value] of entries) {
+      keys.set(key, n * this.keyBytes)
+      values.set(value, n * this.valueBytes)
+      n++
+    }
     this.#map.updateBatch(keys, values, entries.length)
   }
 

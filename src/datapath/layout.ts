@@ -2,9 +2,22 @@
  * The octets of map keys and values, beside bpf/layout.h; a test compares both through the object's BTF. Addresses and
  * ports are in network order, everything else in that of the host (little endian on every platform we run on).
  */
-import { addressBytes, addressFromBytes, formatAddress, parseAddress, unmapped } from '../ip/address.ts'
+import { formatAddress } from '../ip/address.ts'
 import { parsePrefix, prefixAddress, prefixFamily, prefixLength } from '../ip/prefix.ts'
 import type { Backend, Protocol } from '../desired/model.ts'
+import {
+  addressOf,
+  drafted,
+  encodeAddressKey,
+  octetsOf,
+  passingOf,
+  putAddress,
+  readAddress,
+  readOptional,
+  viewOf,
+  writeAddress,
+  writeOptional,
+} from './address-octets.ts'
 import { familyNames, reasonNames } from './reasons.ts'
 
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
@@ -63,8 +76,9 @@ const vipsPerSource = 4
 
 /** `struct source`: the VIPs behind which a backend stands. */
 export interface SourceRecord {
-  /** The first {@link vipsPerSource} are written, all are counted. */
-  readonly vips: readonly { readonly address: string; readonly port: number }[]
+  /** The first {@link vipsPerSource} are written. */
+  readonly vips: Iterable<{ readonly address: string; readonly port: number }>
+  readonly count: number
   readonly backend: BackendRef
   readonly settledNs: bigint
 }
@@ -129,7 +143,7 @@ export const mapShapes = {
   ranges: { kind: 'lpm', keyBytes: sizes.rangeKey, valueBytes: 4, maxEntries: 1 << 16 },
   affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 14 },
-  backend_counts: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.backendCounters, maxEntries: 1 << 14 },
+  backend_counts: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.backendCounters, maxEntries: 1 << 15 },
   drops: {
     kind: 'array',
     keyBytes: 4,
@@ -221,59 +235,6 @@ export const offsets = {
 } as const
 
 /**
- * What is encoded is laid out here and copied: small octets without a view of their own lie in the heap, where a start
- * with thousands of Services makes hundreds of thousands of them.
- */
-const draft = new DataView(new ArrayBuffer(128))
-const draftOctets = new Uint8Array(draft.buffer)
-
-function drafted(length: number): DataView {
-  draftOctets.fill(0, 0, length)
-  return draft
-}
-
-const octetsOf = (length: number): Uint8Array => draftOctets.slice(0, length)
-
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-/** `struct ip_address`: 16 octets, those of IPv4 mapped; undefined when the text is none, or is itself a mapped one. */
-export function encodeAddressKey(text: string): Uint8Array | undefined {
-  const address = parseAddress(text)
-  if (address === undefined || unmapped(address) !== address) return undefined
-  const key = new Uint8Array(sizes.ipAddress)
-  const octets = addressBytes(address)
-  if (octets.length === 4) key.set([0xff, 0xff], 10)
-  key.set(octets, sizes.ipAddress - octets.length)
-  return key
-}
-
-export function decodeAddressKey(key: Uint8Array): string {
-  return formatAddress(unmapped(addressFromBytes(key.subarray(0, sizes.ipAddress))))
-}
-
-function writeAddress(view: DataView, at: number, address: string): void {
-  const octets = encodeAddressKey(address) ?? new Uint8Array(sizes.ipAddress)
-  new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress).set(octets)
-}
-
-function readAddress(view: DataView, at: number): string {
-  const isMapped = view.getBigUint64(at) === 0n && view.getUint32(at + 8) === 0xffff
-  if (isMapped) return formatAddress(view.getUint32(at + offsets.ip_address.low))
-  return decodeAddressKey(new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress))
-}
-
-/** All zeros: there is none. */
-export function readOptional(view: DataView, at: number): string | undefined {
-  const isNone = view.getBigUint64(at) === 0n && view.getBigUint64(at + 8) === 0n
-  return isNone ? undefined : readAddress(view, at)
-}
-
-export function writeOptional(view: DataView, at: number, address: string | undefined): void {
-  if (address === undefined) new Uint8Array(view.buffer, view.byteOffset + at, sizes.ipAddress).fill(0)
-  else writeAddress(view, at, address)
-}
-
-/**
  * What an address is to the programs: a VIP while it has frontends, a backend's while it has sources, this node's own
  * for packets that other nodes hand on.
  */
@@ -294,7 +255,7 @@ export function encodeAddress({ frontends, sources, ranges, tunnel, nodePorts }:
   view.setUint32(offsets.address.ranges, ranges, true)
   view.setUint16(offsets.address.tunnel, tunnel, true)
   view.setUint16(offsets.address.node_ports, nodePorts, true)
-  return octetsOf(sizes.address)
+  return passingOf(sizes.address)
 }
 
 export function decodeAddress(value: Uint8Array): AddressRecord {
@@ -316,10 +277,10 @@ export interface FrontendKey {
 
 /** undefined when the address is none that {@link encodeAddressKey} knows. */
 export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined {
-  const address = encodeAddressKey(frontend.address)
+  const address = addressOf(frontend.address)
   if (address === undefined) return undefined
   const view = drafted(sizes.frontendKey)
-  draftOctets.set(address, offsets.frontend_key.address)
+  putAddress(view, offsets.frontend_key.address, address)
   view.setUint16(offsets.frontend_key.port, frontend.port)
   view.setUint8(offsets.frontend_key.protocol, ipProtocols[frontend.protocol])
   return octetsOf(sizes.frontendKey)
@@ -365,7 +326,7 @@ export function encodeFrontend(record: FrontendRecord): Uint8Array {
   view.setUint32(offsets.frontend.members_length, record.members.length, true)
   view.setBigUint64(offsets.frontend.affinity_since_ns, record.affinitySinceNs, true)
   view.setBigUint64(offsets.frontend.previous_until_ns, record.previousUntilNs, true)
-  return octetsOf(sizes.frontend)
+  return passingOf(sizes.frontend)
 }
 
 export function decodeFrontend(value: Uint8Array): FrontendRecord {
@@ -418,16 +379,19 @@ export function decodeRangeKey(key: Uint8Array): RangeKey {
   return { set: view.getUint32(offsets.range_key.set, true), prefix: `${address}/${length}` }
 }
 
-export function encodeSource({ vips, backend, settledNs }: SourceRecord): Uint8Array {
+export function encodeSource({ vips, count, backend, settledNs }: SourceRecord): Uint8Array {
   const view = drafted(sizes.source)
-  for (const [i, { address, port }] of vips.slice(0, vipsPerSource).entries()) {
-    writeAddress(view, i * sizes.endpoint + offsets.endpoint.address, address)
-    view.setUint16(i * sizes.endpoint + offsets.endpoint.port, port)
+  let at = 0
+  for (const { address, port } of vips) {
+    if (at === vipsPerSource * sizes.endpoint) break
+    writeAddress(view, at + offsets.endpoint.address, address)
+    view.setUint16(at + offsets.endpoint.port, port)
+    at += sizes.endpoint
   }
-  view.setUint32(offsets.source.count, vips.length, true)
+  view.setUint32(offsets.source.count, count, true)
   writeRef(view, offsets.source.backend, backend)
   view.setBigUint64(offsets.source.settled_ns, settledNs, true)
-  return octetsOf(sizes.source)
+  return passingOf(sizes.source)
 }
 
 /** When what is unknown at a source is no older flow any more. */
@@ -452,17 +416,6 @@ export function usedSlots(array: DataView): readonly number[] {
   for (let slot = 0, word = offsets.backend.generation / 4; word < words.length; slot++, word += wordsPerSlot)
     if (words[word] !== 0) slots.push(slot)
   return slots
-}
-
-/** Address, port, protocol and node of a backend as the array holds them: in the order of addresses, then of ports. */
-export function placeOf(array: DataView, id: number): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset + id * sizes.backend, offsets.backend.generation).slice()
-}
-
-export function isAtPlace(array: DataView, id: number, place: Uint8Array): boolean {
-  const at = id * sizes.backend
-  for (let i = 0; i < place.length; i++) if (array.getUint8(at + i) !== place[i]) return false
-  return true
 }
 
 export function readBackend(array: DataView, id: number): BackendRecord {

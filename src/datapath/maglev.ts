@@ -13,6 +13,9 @@ const tableLengths = [251, 1021, 4093, 16381, 65521] as const
  */
 const slotsPerBackend = 50
 
+/** No backend has this index. */
+const untaken = -1
+
 /** The length of the table for so many backends. One backend needs none. */
 export function tableLength(backends: number): number {
   if (backends < 2) return 0
@@ -34,29 +37,32 @@ function hash(text: string, seed: number): number {
 }
 
 /**
- * For each of `length` slots the index of its backend in `names`. `names` must be unique, sorted (the same order on
- * every node) and fewer than `length`, which must be prime.
+ * For each of `length` slots the index of its backend in `names`, in `table` from its start. `names` must be unique,
+ * sorted (the same order on every node) and fewer than `length`, which must be prime.
  */
-export function maglevTable(names: readonly string[], length: number): Uint32Array {
-  const table = new Uint32Array(length)
-  const isTaken = new Uint8Array(length)
+export function maglevTable(names: readonly string[], length: number, table = new Int32Array(length)): Int32Array {
   const count = names.length
-  const next = Uint32Array.from(names, (name) => hash(name, 0x0ff5e7) % length)
-  const stride = Uint32Array.from(names, (name) => (hash(name, 0x571de) % (length - 1)) + 1)
-  for (let filled = 0; ; ) {
-    for (let backend = 0; backend < count; backend++) {
-      // Both are below `length`: a subtraction does what a division would.
-      const step = stride[backend] ?? 1
-      let slot = next[backend] ?? 0
-      while (isTaken[slot] === 1) {
-        slot += step
-        if (slot >= length) slot -= length
-      }
-      isTaken[slot] = 1
-      table[slot] = backend
-      slot += step
-      next[backend] = slot >= length ? slot - length : slot
-      if (++filled === length) return table
-    }
+  const next = new Int32Array(count)
+  const stride = new Int32Array(count)
+  for (let backend = 0; backend < count; backend++) {
+    const name = names[backend] ?? ''
+    next[backend] = hash(name, 0x0ff5e7) % length
+    stride[backend] = (hash(name, 0x571de) % (length - 1)) + 1
   }
+  table.fill(untaken, 0, length)
+  let backend = 0
+  for (let left = length; left > 0; left--) {
+    // Both are below `length`: a subtraction does what a division would.
+    const step = stride[backend] ?? 1
+    let slot = next[backend] ?? 0
+    while (table[slot] !== untaken) {
+      slot += step
+      if (slot >= length) slot -= length
+    }
+    table[slot] = backend
+    slot += step
+    next[backend] = slot >= length ? slot - length : slot
+    if (++backend === count) backend = 0
+  }
+  return table
 }

@@ -47,6 +47,23 @@ export interface Maps {
   memory(name: MemoryName): DataView
 }
 
+const slabBytes = 1 << 16
+let slab = new Uint8Array(0)
+let slabUsed = 0
+
+/**
+ * Zeros, for a value that is written or read and then dropped. A start with thousands of Services makes hundreds of
+ * thousands, and memory of its own for each costs more than the write: these lie in a row, and go together.
+ */
+export function passingOctets(length: number): Uint8Array {
+  const at = slabUsed
+  slabUsed += (length + 7) & ~7
+  if (slabUsed <= slab.length) return slab.subarray(at, at + length)
+  slab = new Uint8Array(Math.max(slabBytes, length))
+  slabUsed = (length + 7) & ~7
+  return slab.subarray(0, length)
+}
+
 /** The index in an array that a key is. */
 export function indexOf(key: Uint8Array): number {
   return new DataView(key.buffer, key.byteOffset).getUint32(0, true)

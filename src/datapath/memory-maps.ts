@@ -4,11 +4,11 @@
  */
 import { type Errno, HeraldError } from '../errors.ts'
 import { frontendId } from '../desired/model.ts'
+import { decodeAddressKey } from './address-octets.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
   decodeAddress,
-  decodeAddressKey,
   mapNames,
   mapShapes,
   readBackend,
@@ -16,7 +16,15 @@ import {
   type FrontendRecord,
   type MapName,
 } from './layout.ts'
-import type { MapEntry, Maps, MapStore, MemoryName, PutMode, StoreName } from './maps.ts'
+import {
+  indexKey,
+  type MapEntry,
+  type Maps,
+  type MapStore,
+  type MemoryName,
+  type PutMode,
+  type StoreName,
+} from './maps.ts'
 
 function refusal(name: string, call: string, errno: Errno): HeraldError {
   return new HeraldError('ERR_SYSCALL', `${call} ${name}: ${errno}`, { errno })
@@ -137,12 +145,8 @@ function holdsKey(outer: Uint8Array, inner: Uint8Array): boolean {
 
 /** BPF_MAP_TYPE_PERCPU_ARRAY on a machine with one CPU: every entry exists, none can be deleted. */
 export class MemoryArray extends MemoryStore {
-  readonly #values: Uint8Array[]
-
-  constructor(name: string, shape: MemoryShape, maxEntries: number) {
-    super(name, shape, maxEntries)
-    this.#values = Array.from({ length: maxEntries }, () => new Uint8Array(this.valueBytes))
-  }
+  /** By index, of those that were written. */
+  readonly #values = new Map<number, Uint8Array>()
 
   #indexOf(call: string, key: Uint8Array, value?: Uint8Array): number {
     this.checkSizes(call, key, value)
@@ -150,14 +154,15 @@ export class MemoryArray extends MemoryStore {
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    return this.#values[this.#indexOf('look up in', key)]?.slice()
+    const index = this.#indexOf('look up in', key)
+    return index < this.maxEntries ? (this.#values.get(index)?.slice() ?? new Uint8Array(this.valueBytes)) : undefined
   }
 
   put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
     const index = this.#indexOf('write to', key, value)
     if (index >= this.maxEntries) throw this.full()
     if (mode === 'new') throw refusal(this.name, 'write to', 'EEXIST')
-    this.#values[index] = value.slice()
+    this.#values.set(index, value.slice())
   }
 
   delete(key: Uint8Array): boolean {
@@ -166,7 +171,10 @@ export class MemoryArray extends MemoryStore {
   }
 
   entries(): Iterable<MapEntry> {
-    return this.#values.map((value, index) => [new Uint8Array(Uint32Array.of(index).buffer), value.slice()] as const)
+    return Array.from({ length: this.maxEntries }, (_, index) => {
+      const key = indexKey(index)
+      return [key, this.get(key) ?? new Uint8Array(this.valueBytes)] as const
+    })
   }
 
   used(): number {

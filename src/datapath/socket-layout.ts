@@ -3,7 +3,7 @@
  * Pure.
  */
 import type { Backend } from '../desired/model.ts'
-import { decodeAddressKey, encodeAddressKey } from './layout.ts'
+import { decodeAddressKey, encodeAddressKey } from './address-octets.ts'
 
 /** Part of the pin path: changes with any layout. */
 export const socketSchema = 1

@@ -91,15 +91,20 @@ export function planLeftovers(held: Iterable<string>, view: Pick<PlanView, 'clai
 /** By frontend: who takes over what a Service of these owns and wants no more. */
 function heirsOf(services: readonly string[], view: PlanView): ReadonlyMap<string, string> {
   const heirs = new Map<string, string>()
-  for (const service of services) {
-    const wanted = new Set(view.wanted(service)?.frontends.map(({ id }) => id))
-    for (const frontend of view.claimed(service)) {
-      if (wanted.has(frontend) || view.owner(frontend) !== service) continue
+  for (const service of services)
+    for (const frontend of givenUp(service, view)) {
       const heir = successor(frontend, view)
       if (heir !== undefined) heirs.set(frontend, heir)
     }
-  }
   return heirs
+}
+
+/** Frontends that a Service owns and wants no more. */
+function givenUp(service: string, view: PlanView): readonly string[] {
+  const owned = view.claimed(service).filter((frontend) => view.owner(frontend) === service)
+  if (owned.length === 0) return owned
+  const wanted = new Set(view.wanted(service)?.frontends.map(({ id }) => id))
+  return owned.filter((frontend) => !wanted.has(frontend))
 }
 
 /**
@@ -141,9 +146,9 @@ function mayAnnounce(
 /** Routes that end, apart from those that another Service of this plan goes on announcing. */
 function leaving(service: string, announcing: ReadonlySet<string>, view: PlanView): Step[] {
   const announced = view.announced(service).map(({ prefix }) => prefix)
+  if (announced.length === 0) return []
   const wanted = new Set(view.wanted(service)?.routes.map(({ prefix }) => prefix))
-  if (view.isGated && !view.isServing)
-    return announced.length === 0 ? [] : [{ do: 'withdraw', service, prefixes: announced, why: 'NoUplink' }]
+  if (view.isGated && !view.isServing) return [{ do: 'withdraw', service, prefixes: announced, why: 'NoUplink' }]
   const ending = announced.filter((prefix) => !wanted.has(prefix))
   if (ending.length === 0) return []
   const successors = new Map(
@@ -164,16 +169,12 @@ function leaving(service: string, announcing: ReadonlySet<string>, view: PlanVie
 
 /** Frontends that the Service owns and wants no more: to an heir, or out through a drain. */
 function giving(service: string, heirs: ReadonlyMap<string, string>, view: PlanView): Step[] {
-  const wanted = new Set(view.wanted(service)?.frontends.map(({ id }) => id))
-  return view
-    .claimed(service)
-    .filter((frontend) => !wanted.has(frontend) && view.owner(frontend) === service)
-    .map((frontend) => {
-      const to = heirs.get(frontend)
-      return to === undefined
-        ? { do: 'drain', frontend, why: 'NotWanted' }
-        : { do: 'hand over', frontend, from: service, to }
-    })
+  return givenUp(service, view).map((frontend) => {
+    const to = heirs.get(frontend)
+    return to === undefined
+      ? { do: 'drain', frontend, why: 'NotWanted' }
+      : { do: 'hand over', frontend, from: service, to }
+  })
 }
 
 function growing(service: string, owners: ReadonlyMap<string, string>, view: PlanView): Step[] {

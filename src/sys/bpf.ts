@@ -17,10 +17,10 @@ const readWrite = 3
 const mapShared = 1
 /** BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH. */
 const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10])
-/** BPF_MAP_TYPE_LPM_TRIE */
-const trieType = 11
+/** BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE */
+const [perCpuArrayType, trieType] = [6, 11]
 /** Keys that are asked for in a row. */
-const trieBatch = 256
+const walkBatch = 256
 const mapFailed = 0xffff_ffff_ffff_ffffn
 /** What a kernel without batches answers: before 5.6 it knows no such command, later ENOTSUPP (linux/errno.h). */
 const noBatchResults: ReadonlySet<number> = new Set([-errnoNumber('EINVAL'), -524])
@@ -105,18 +105,35 @@ export class BpfMap {
   /** Of all CPUs. */
   readonly valueBytes: number
   #hasBatches = true
+  /** Octets in the engine's heap would move out of it with each call: they are copied here. */
+  readonly #key: Uint8Array
+  readonly #value: Uint8Array
 
   constructor(name: string, fd: number) {
     this.name = name
     this.fd = fd
     this.info = mapInfo(fd)
-    const { type, valueSize } = this.info
+    const { type, keySize, valueSize } = this.info
     this.valueBytes = perCpuTypes.has(type) ? ((valueSize + 7) & ~7) * possibleCpus() : valueSize
+    this.#key = new Uint8Array(new ArrayBuffer(keySize))
+    this.#value = new Uint8Array(new ArrayBuffer(this.valueBytes))
+  }
+
+  #keyAt(key: Uint8Array): Uint8Array {
+    if (key.length !== this.#key.length) return key
+    this.#key.set(key)
+    return this.#key
+  }
+
+  #valueAt(value: Uint8Array): Uint8Array {
+    if (value.length !== this.#value.length) return value
+    this.#value.set(value)
+    return this.#value
   }
 
   /** The value into `value`, which must have the size of the map's; false when there is none. */
   lookup(key: Uint8Array, value: Uint8Array): boolean {
-    const result = libbpfInt('bpf_map_lookup_elem', this.fd, key, value)
+    const result = libbpfInt('bpf_map_lookup_elem', this.fd, this.#keyAt(key), value)
     return result === -ENOENT ? false : checkedBpf(`look up in ${this.name}`, result) >= 0
   }
 
@@ -125,7 +142,8 @@ export class BpfMap {
    * unchanged.
    */
   update(key: Uint8Array, value: Uint8Array, mode: keyof typeof updateFlags = 'any'): void {
-    this.#written(libbpfInt('bpf_map_update_elem', this.fd, key, value, updateFlags[mode]))
+    const flags = updateFlags[mode]
+    this.#written(libbpfInt('bpf_map_update_elem', this.fd, this.#keyAt(key), this.#valueAt(value), flags))
   }
 
   /** False, and nothing changed, when there is such a key already. Throws as {@link update}. */
@@ -176,7 +194,7 @@ export class BpfMap {
 
   /** False when there was no such key. */
   delete(key: Uint8Array): boolean {
-    const result = libbpfInt('bpf_map_delete_elem', this.fd, key)
+    const result = libbpfInt('bpf_map_delete_elem', this.fd, this.#keyAt(key))
     return result === -ENOENT ? false : checkedBpf(`delete from ${this.name}`, result) >= 0
   }
 
@@ -198,7 +216,7 @@ export class BpfMap {
    */
   estimateEntries(batchSize = 16384): number {
     const { keySize, maxEntries } = this.info
-    if (this.#isTrie) return [...this.#walk(batchSize)].reduce((sum, { count }) => sum + count, 0)
+    if (this.info.type === trieType) return [...this.#walk(batchSize)].reduce((sum, { count }) => sum + count, 0)
     const position = new Uint8Array(Math.max(8, keySize))
     const count = new Uint32Array([batchSize])
     const result = libbpfInt(
@@ -227,9 +245,9 @@ export class BpfMap {
     return entries
   }
 
-  /** As {@link entries}, many in a row; the memory is written over by the next batch. */
+  /** As {@link entries}, many in a row; the memory is written over by the next batch. Of an array all, by index. */
   *batches(batchSize = 4096): Generator<{ keys: Uint8Array; values: Uint8Array; count: number }> {
-    if (this.#isTrie) return yield* this.#walk(Math.min(batchSize, trieBatch))
+    if (!this.#isReadInBatches) return yield* this.#walk(Math.min(batchSize, walkBatch))
     const keys = new Uint8Array(this.info.keySize * batchSize)
     const values = new Uint8Array(this.valueBytes * batchSize)
     const position = new Uint8Array(Math.max(8, this.info.keySize))
@@ -243,9 +261,22 @@ export class BpfMap {
     }
   }
 
-  /** Kernels before 5.13 have no batches of a trie. */
-  get #isTrie(): boolean {
-    return this.info.type === trieType
+  /** Kernels before 5.13 have no batches of a trie, nor of an array with a value for each CPU. */
+  get #isReadInBatches(): boolean {
+    if (this.info.type === trieType) return false
+    if (this.info.type !== perCpuArrayType) return true
+    const [key, value] = [new Uint8Array(4), new Uint8Array(this.valueBytes)]
+    const result = libbpfInt(
+      'bpf_map_lookup_batch',
+      this.fd,
+      null,
+      new Uint8Array(8),
+      key,
+      value,
+      Uint32Array.of(1),
+      null,
+    )
+    return !noBatchResults.has(result)
   }
 
   /**

@@ -1,7 +1,8 @@
 /** What somebody else changes in the maps of the kernel is found, said, counted and written again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { encodeAddressKey, encodeFrontendKey, offsets, sizes } from '../../src/datapath/layout.ts'
+import { encodeAddressKey } from '../../src/datapath/address-octets.ts'
+import { encodeFrontendKey, offsets, sizes } from '../../src/datapath/layout.ts'
 import { service, want, World } from './world.ts'
 
 const vip = '10.0.0.1'

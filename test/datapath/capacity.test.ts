@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { mapLimits } from '../../src/datapath/capacity.ts'
+import { Growth } from '../../src/datapath/growth.ts'
 import { tableLength } from '../../src/datapath/maglev.ts'
+import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
+import { ServiceTable } from '../../src/datapath/tables/services.ts'
+import type { Frontend } from '../../src/desired/model.ts'
+import { frontendOf } from './fixture.ts'
 
 test('maps of flows are sized by the memory of the machine, in powers of two, and never below a usable size', () => {
   const gibibyte = 2 ** 30
@@ -40,4 +45,49 @@ test('on a machine of 8 GB a Service of 1 000 ports with 100 pods each finds roo
   // What the kernel leaves of 8 GiB.
   const { most } = mapLimits(7.7 * 2 ** 30, 4).tables ?? assert.fail('tables have a limit')
   assert.ok(most >= 2 * 1_000 * tableLength(100))
+})
+
+test('10 000 Services with two pods each are written without a map being made larger: programs are not loaded twice', () => {
+  const limits = mapLimits(7.7 * 2 ** 30, 4)
+  const sizes = Object.fromEntries(Object.entries(limits).map(([name, { entries }]) => [name, entries]))
+  const table = new ServiceTable(new MemoryMaps(sizes), times)
+  const grown: string[] = []
+  const growth = new Growth(
+    () => 2 ** 26,
+    () => {},
+  )
+  const [count, inARow] = [10_000, 50]
+  for (let first = 0; first < count; first += inARow) {
+    const row = Array.from({ length: inARow }, (_, n) => serviceOf(first + n))
+    const written = growth.withRoom(
+      () => table.usage(),
+      (larger) => grown.push(...larger.keys()),
+      () => table.upsertAll(row),
+    )
+    assert.ok(written.every((each) => each !== undefined))
+  }
+  assert.deepEqual([table.usage().find(({ name }) => name === 'backends')?.entries, grown], [2 * count, []])
+})
+
+const times = { nowNs: () => 1n, drainNs: 0n, settleNs: 0n, previousNs: 0n }
+
+function serviceOf(n: number): Frontend {
+  const backends = [1, 2].map((i) => ({ address: `10.1.${(n >> 6) & 255}.${((n & 63) << 1) + i}`, port: 8080 }))
+  return frontendOf(`10.${128 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`, 80, backends)
+}
+
+test('what a value for each CPU takes from the start is a five-hundredth of the memory, or as little as a node needs', () => {
+  for (const [gibibytes, cpus, entries] of [
+    [1, 2, 1 << 14],
+    [4, 2, 1 << 15],
+    [24, 2, 1 << 15],
+    [64, 128, 1 << 14],
+    [512, 128, 1 << 15],
+    [2048, 2, 1 << 15],
+  ] as const)
+    assert.equal(
+      mapLimits(gibibytes * 2 ** 30, cpus).backend_counts?.entries,
+      entries,
+      `${gibibytes} GiB, ${cpus} CPUs`,
+    )
 })

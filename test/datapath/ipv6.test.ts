@@ -43,6 +43,9 @@ const routing = (left: number): readonly [number, Uint8Array] => [
 const chains: Readonly<Record<string, Partial<FrameOptions>>> = {
   'hop-by-hop options': { extensions: [padding(extension.hopByHop)] },
   'long destination options': { extensions: [padding(extension.destination, 64)] },
+  'options so long that what is behind them lies far from the start': {
+    extensions: [padding(extension.destination, 240)],
+  },
   'a routing header that is used up': { extensions: [routing(0)] },
   'one of each': {
     extensions: [padding(extension.hopByHop), padding(extension.destination, 16), routing(0)],

@@ -3,16 +3,8 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
 import { KernelMaps } from '../../src/datapath/kernel-maps.ts'
-import {
-  decodeAddressKey,
-  decodeRangeKey,
-  encodeAddressKey,
-  encodeRangeKey,
-  mapNames,
-  mapShapes,
-  offsets,
-  sizes,
-} from '../../src/datapath/layout.ts'
+import { decodeAddressKey, encodeAddressKey } from '../../src/datapath/address-octets.ts'
+import { decodeRangeKey, encodeRangeKey, mapNames, mapShapes, offsets, sizes } from '../../src/datapath/layout.ts'
 import { indexKey, indexOf, type Maps, type MapStore } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { buildBpf } from '../../scripts/build-bpf.ts'

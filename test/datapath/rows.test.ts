@@ -1,13 +1,8 @@
 /** Many frontends written in a row, over maps in memory: what a packet meets in between, and after any write failed. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  decodeFrontend,
-  encodeAddressKey,
-  encodeFrontendKey,
-  readBackend,
-  type FrontendRecord,
-} from '../../src/datapath/layout.ts'
+import { encodeAddressKey } from '../../src/datapath/address-octets.ts'
+import { decodeFrontend, encodeFrontendKey, readBackend, type FrontendRecord } from '../../src/datapath/layout.ts'
 import type { MapEntry, Maps, MapStore } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { ServiceTable } from '../../src/datapath/tables/services.ts'
@@ -115,6 +110,50 @@ test('at no write of a row does a frontend name what is not in the maps, and eac
   const alone = new ServiceTable(new MemoryMaps(small), times)
   for (const each of [...rowOf(0), ...rowOf(2)]) alone.upsert(each)
   assert.deepEqual(held(table), held(alone))
+})
+
+test('each entry of new Services is written once, in as many calls as there are rows, and each is read back once', () => {
+  const maps = new MemoryMaps({
+    ...small,
+    addresses: 1024,
+    frontends: 256,
+    backends: 512,
+    tables: 1 << 16,
+    counters: 256,
+  })
+  const [written, read] = [new Map<string, number>(), new Map<string, number>()]
+  const count = (counts: Map<string, number>, name: string): unknown => counts.set(name, (counts.get(name) ?? 0) + 1)
+  const { maps: seen, calls } = watched(maps, (name) => count(written, name))
+  const store: Maps['store'] = (name) => {
+    const found = seen.store(name)
+    return Object.assign(Object.create(found) as MapStore, {
+      get: (key: Uint8Array) => {
+        count(read, name)
+        return found.get(key)
+      },
+    })
+  }
+  const table = new ServiceTable({ memory: (name) => maps.memory(name), store }, times)
+  calls.length = 0
+  const [rows, inARow] = [4, 32]
+  for (let first = 0; first < rows * inARow; first += inARow) {
+    const row = Array.from({ length: inARow }, (_, n) => {
+      const place = first + n
+      const backends = [1, 2].map((pod) => ({ address: `10.1.${place}.${pod}`, port: 8080 }))
+      return frontendOf(`192.0.2.${place}`, 80, backends)
+    })
+    assert.ok(table.upsertAll(row).every((each) => each !== undefined))
+  }
+  const services = rows * inARow
+  assert.deepEqual(Object.fromEntries(written), {
+    addresses: 3 * services,
+    sources: 2 * services,
+    backend_counts: 2 * services,
+    counters: services,
+    frontends: services,
+  })
+  assert.deepEqual(Object.fromEntries(read), { frontends: services, addresses: services })
+  assert.equal(calls.length, 6 * rows, calls.join(' '))
 })
 
 test('a write of a row that the kernel refuses once leaves everything as it was, and then all is written', () => {

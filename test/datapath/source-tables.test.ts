@@ -3,13 +3,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { createFakeDatapath } from '../../src/datapath/fake.ts'
-import {
-  decodeAddress,
-  decodeFrontend,
-  encodeAddressKey,
-  encodeFrontendKey,
-  encodeRangeKey,
-} from '../../src/datapath/layout.ts'
+import { encodeAddressKey } from '../../src/datapath/address-octets.ts'
+import { decodeAddress, decodeFrontend, encodeFrontendKey, encodeRangeKey } from '../../src/datapath/layout.ts'
 import type { Maps, MapStore } from '../../src/datapath/maps.ts'
 import { indexKey, indexOf } from '../../src/datapath/maps.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'

@@ -155,7 +155,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << 14);
+	__uint(max_entries, 1 << 15);
 	__type(key, __u32); /* id of a backend */
 	__type(value, struct backend_counters);
 } backend_counts SEC(".maps");

@@ -1,6 +1,7 @@
 /** The addresses whose packets are looked at: VIPs, those of backends, this node's own in the tunnel. Pure. */
 import { isAnyNodeAddress } from '../../desired/model.ts'
-import { decodeAddress, decodeAddressKey, encodeAddress, encodeAddressKey, type AddressRecord } from '../layout.ts'
+import { decodeAddressKey, encodeAddressKey } from '../address-octets.ts'
+import { decodeAddress, encodeAddress, type AddressRecord } from '../layout.ts'
 import type { MapEntry, MapStore } from '../maps.ts'
 
 export const nothing: AddressRecord = { frontends: 0, sources: 0, ranges: 0, tunnel: 0, nodePorts: 0 }

@@ -16,8 +16,6 @@ import {
   decodeSettled,
   encodeFrontendKey,
   encodeSource,
-  isAtPlace,
-  placeOf,
   readBackend,
   readDrain,
   readGeneration,
@@ -35,6 +33,7 @@ import { IdPool } from '../slots.ts'
 import type { TrafficCounters } from '../datapath.ts'
 import type { AddressTable } from './addresses.ts'
 import { BackendCounterTable } from './counters.ts'
+import { Places } from './places.ts'
 import type { Place } from './table-space.ts'
 
 export interface TableTimes {
@@ -63,8 +62,6 @@ export type Uses = ReadonlyMap<string, { readonly backend: Backend; readonly use
 
 interface Held extends Pick<Backend, 'address' | 'port'> {
   backend: Backend
-  /** As the map holds it. */
-  place: Uint8Array
   readonly protocol: Protocol
   readonly ref: BackendRef
   readonly settledNs: bigint
@@ -83,6 +80,7 @@ const sourcesAtOnce = 4
 
 export class BackendTable {
   readonly #memory: DataView
+  readonly #places: Places
   readonly #sources: MapStore
   readonly #addresses: AddressTable
   readonly #times: TableTimes
@@ -96,6 +94,7 @@ export class BackendTable {
 
   constructor(maps: Maps, addresses: AddressTable, times: TableTimes) {
     this.#memory = maps.memory('backends')
+    this.#places = new Places(this.#memory)
     this.#sources = maps.store('sources')
     this.#addresses = addresses
     this.#times = times
@@ -144,17 +143,14 @@ export class BackendTable {
 
   /** What references name and the map holds, by address and port; those that are gone are left out. */
   named(refs: readonly BackendRef[]): readonly Backend[] {
-    const found: Pick<Held, 'place' | 'backend'>[] = []
+    const found: { readonly id: number; readonly backend: Backend }[] = []
     for (const { id, generation } of refs) {
       if (id >= this.maxEntries || readGeneration(this.#memory, id) !== generation) continue
       const held = this.#byId[id]
-      if (held?.ref.generation === generation && this.#isIntact(held)) found.push(held)
-      else {
-        const backend = backendOf(readBackend(this.#memory, id))
-        found.push({ place: placeOf(this.#memory, id), backend })
-      }
+      const isKnown = held?.ref.generation === generation && this.#isIntact(held)
+      found.push({ id, backend: isKnown ? held.backend : backendOf(readBackend(this.#memory, id)) })
     }
-    return found.sort((a, b) => comparePlaces(a.place, b.place)).map(({ backend }) => backend)
+    return found.sort((a, b) => this.#places.compare(a.id, b.id)).map(({ backend }) => backend)
   }
 
   /**
@@ -281,7 +277,6 @@ export class BackendTable {
       address,
       port,
       backend: backendOf(record),
-      place: placeOf(this.#memory, ref.id),
       protocol,
       ref,
       settledNs: 0n,
@@ -290,6 +285,7 @@ export class BackendTable {
       isFresh: false,
       isSourceEdited: false,
     }
+    this.#places.keep(ref.id)
     this.#held.set(name, held)
     this.#byId[ref.id] = held
     this.#ids.reserve(ref.id)
@@ -328,7 +324,6 @@ export class BackendTable {
         address,
         port,
         backend: backendOf(backend),
-        place: placeOf(this.#memory, id),
         protocol,
         ref,
         settledNs: now + this.#times.settleNs,
@@ -337,6 +332,7 @@ export class BackendTable {
         isFresh: true,
         isSourceEdited: false,
       }
+      this.#places.keep(id)
       this.#held.set(name, held)
       this.#byId[id] = held
       return held
@@ -347,8 +343,8 @@ export class BackendTable {
   }
 
   /** False when somebody else wrote over it. */
-  #isIntact({ ref, place }: Held): boolean {
-    return readGeneration(this.#memory, ref.id) === ref.generation && isAtPlace(this.#memory, ref.id, place)
+  #isIntact({ ref: { id, generation } }: Held): boolean {
+    return readGeneration(this.#memory, id) === generation && this.#places.isAsWritten(id)
   }
 
   #write({ backend, protocol, ref }: Held): void {
@@ -359,7 +355,7 @@ export class BackendTable {
   #move(held: Held, backend: Backend): void {
     writeNode(this.#memory, held.ref.id, backend.node)
     held.backend = backendOf(backend)
-    held.place = placeOf(this.#memory, held.ref.id)
+    this.#places.keep(held.ref.id)
   }
 
   #free(name: string, held: Held): void {
@@ -393,8 +389,8 @@ export class BackendTable {
   }
 
   #sourceOf(held: Held): Uint8Array {
-    const { ref: backend, settledNs } = held
-    return encodeSource({ vips: vipsOf(held), backend, settledNs })
+    const { ref: backend, settledNs, uses } = held
+    return encodeSource({ vips: vipsOf(held), count: uses.size, backend, settledNs })
   }
 
   #writeSource(held: Held): void {
@@ -429,12 +425,4 @@ function backendOf({ address, port, node }: Backend): Backend {
 /** Whether its replies leave here. */
 function isSource(name: string, { backend }: Held): boolean {
   return backend.node === undefined && !name.startsWith('slot ')
-}
-
-function comparePlaces(a: Uint8Array, b: Uint8Array): number {
-  for (let i = 0; i < a.length; i++) {
-    const difference = (a[i] ?? 0) - (b[i] ?? 0)
-    if (difference !== 0) return difference
-  }
-  return 0
 }

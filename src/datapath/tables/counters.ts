@@ -3,7 +3,7 @@
  * packet finds it by index. Pure.
  */
 import { offsets, sizes, type BackendRef } from '../layout.ts'
-import { indexKey, type MapStore } from '../maps.ts'
+import { indexKey, type MapStore, passingOctets } from '../maps.ts'
 import type { TrafficCounters } from '../datapath.ts'
 
 export class CounterTable {
@@ -48,9 +48,10 @@ export class BackendCounterTable {
   /** A backend begins at nothing, whoever had its id before. */
   begin({ id, generation }: BackendRef): void {
     if (id >= this.maxEntries) return
-    const value = new Uint8Array(this.#store.valueBytes)
-    for (const part of partsOf(value, sizes.backendCounters))
-      part.setUint32(offsets.backend_counters.generation, generation, true)
+    const value = passingOctets(this.#store.valueBytes)
+    const view = new DataView(value.buffer, value.byteOffset, value.length)
+    for (let at: number = offsets.backend_counters.generation; at < value.length; at += sizes.backendCounters)
+      view.setUint32(at, generation, true)
     this.#store.put(indexKey(id), value)
   }
 

@@ -4,7 +4,8 @@
  */
 import { HeraldError } from '../../errors.ts'
 import { tunnelPort, type ClusterNodes } from '../datapath.ts'
-import { decodeAddressKey, encodeAddressKey, offsets, readOptional, sizes, writeOptional } from '../layout.ts'
+import { decodeAddressKey, encodeAddressKey, readOptional, writeOptional } from '../address-octets.ts'
+import { offsets, sizes } from '../layout.ts'
 import type { Maps, MapStore } from '../maps.ts'
 import type { AddressTable } from './addresses.ts'
 

@@ -12,7 +12,6 @@
  */
 import { HeraldError } from '../../errors.ts'
 import { allOf, type Work } from '../../allocation/work.ts'
-import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
 import {
@@ -22,10 +21,10 @@ import {
   type MapUsage,
   type ProgrammedFrontend,
 } from '../datapath.ts'
+import { isKeyAddress } from '../address-octets.ts'
 import {
   decodeFrontend,
   decodeFrontendKey,
-  encodeAddressKey,
   encodeFrontend,
   encodeFrontendKey,
   sizes,
@@ -39,6 +38,7 @@ import { AddressTable, nothing } from './addresses.ts'
 import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
+import { normalised } from './normalised.ts'
 import { RangeTable } from './ranges.ts'
 import { StagedMaps } from './staged-maps.ts'
 import { soundRecords } from './sound-records.ts'
@@ -181,9 +181,9 @@ export class ServiceTable {
     const wanted = normalised(frontend)
     const stranger = [...wanted.backends, ...(wanted.resting ?? [])].find(
       ({ address, node }) =>
-        encodeAddressKey(address) === undefined ||
+        !isKeyAddress(address) ||
         address.includes(':') !== frontend.address.includes(':') ||
-        (node !== undefined && encodeAddressKey(node) === undefined),
+        (node !== undefined && !isKeyAddress(node)),
     )
     if (stranger !== undefined)
       throw new HeraldError('ERR_ADDRESS', `${textOf(stranger)} cannot be a backend of ${frontend.address}`)
@@ -450,15 +450,6 @@ function isFrontendKey(key: Uint8Array): boolean {
   return written !== undefined && Buffer.compare(written, key) === 0
 }
 
-/** Sorted, each once, and none that rests among those that do not. */
-function normalised(frontend: Frontend): Frontend {
-  const backends = sorted(frontend.backends)
-  if (frontend.resting === undefined) return { ...frontend, backends }
-  const active = new Set(backends.map((each) => placeName(each, frontend.protocol)))
-  const isActive = (each: Backend): boolean => active.has(placeName(each, frontend.protocol))
-  return { ...frontend, backends, resting: sorted(frontend.resting).filter((each) => !isActive(each)) }
-}
-
 function textOf({ address, port, node }: Backend): string {
   return node === undefined ? `${address}:${port}` : `${address}:${port} on ${node}`
 }
@@ -470,17 +461,6 @@ function textOf({ address, port, node }: Backend): string {
 function tableName({ affinitySec, protocol }: Frontend, name: string, backend: Backend): string {
   if (affinitySec !== undefined) return backend.address
   return backend.node === undefined ? name : placeName(backend, protocol)
-}
-
-function sorted(backends: readonly Backend[]): readonly Backend[] {
-  const placed = backends.map((backend) => ({ backend, address: parseAddress(backend.address) ?? 0 }))
-  placed.sort((a, b) => compareAddresses(a.address, b.address) || a.backend.port - b.backend.port)
-  return placed
-    .filter(({ address, backend: { port } }, i) => {
-      const before = placed[i - 1]
-      return before?.address !== address || before.backend.port !== port
-    })
-    .map(({ backend }) => backend)
 }
 
 function usesOf({ address, port, backends, resting = [], protocol }: Frontend): Uses {

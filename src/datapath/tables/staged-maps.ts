@@ -13,8 +13,8 @@ import type { MapEntry, Maps, MapStore, MemoryName, PutMode, StoreName } from '.
 
 class StagedStore implements MapStore {
   readonly #store: MapStore
-  /** By key; undefined while nothing is kept. */
-  #kept: Map<string, MapEntry> | undefined
+  /** In their order: of two with one key the later one counts. undefined while nothing is kept. */
+  #kept: MapEntry[] | undefined
 
   constructor(store: MapStore) {
     this.#store = store
@@ -37,23 +37,23 @@ class StagedStore implements MapStore {
   }
 
   keep(): void {
-    this.#kept ??= new Map()
+    this.#kept ??= []
   }
 
   /** Nothing is kept from here on, whether or not it could be written. */
   flush(): void {
-    const entries = [...(this.#kept?.values() ?? [])]
+    const entries = this.#kept ?? []
     this.#kept = undefined
     if (entries.length > 0) this.#store.putAll(entries)
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    return this.#kept?.get(textOf(key))?.[1].slice() ?? this.#store.get(key)
+    return this.#kept?.findLast(([kept]) => isSame(kept, key))?.[1].slice() ?? this.#store.get(key)
   }
 
   put(key: Uint8Array, value: Uint8Array, mode: PutMode = 'any'): void {
     if (this.#kept === undefined || mode !== 'any') this.#store.put(key, value, mode)
-    else this.#kept.set(textOf(key), [key, value])
+    else this.#kept.push([key, value])
   }
 
   putAll(entries: readonly MapEntry[]): void {
@@ -62,7 +62,9 @@ class StagedStore implements MapStore {
   }
 
   delete(key: Uint8Array): boolean {
-    const wasKept = this.#kept?.delete(textOf(key)) === true
+    const left = this.#kept?.filter(([kept]) => !isSame(kept, key))
+    const wasKept = left?.length !== this.#kept?.length
+    this.#kept = left
     return this.#store.delete(key) || wasKept
   }
 
@@ -75,7 +77,10 @@ class StagedStore implements MapStore {
   }
 }
 
-const textOf = (key: Uint8Array): string => String.fromCharCode(...key)
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false
+  return a.length === b.length
+}
 
 export class StagedMaps implements Maps {
   readonly #maps: Maps

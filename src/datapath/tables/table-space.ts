@@ -62,6 +62,8 @@ export class TableSpace {
   readonly #met: Uint32Array
   readonly #metGenerations: Uint32Array
   #reading = 0
+  /** Where a table is made before it is written. */
+  #order = new Int32Array(0)
   readonly #previousNs: bigint
 
   /** `previousNs`: how long the table before is asked. */
@@ -153,12 +155,17 @@ export class TableSpace {
     const length = tableLength(backends.length)
     if (length === 0) return nowhere
     const offset = this.#roomFor(id, length, inForce, nowNs)
-    const order = maglevTable(
-      backends.map(([name]) => name),
-      length,
-    )
-    for (let slot = 0; slot < length; slot++)
-      this.#writeRef(offset + slot, backends[order[slot] ?? 0]?.[1] ?? noBackend)
+    if (this.#order.length < length) this.#order = new Int32Array(length)
+    const order = this.#order
+    const names = backends.map(([name]) => name)
+    maglevTable(names, length, order)
+    const refs = backends.map(([, ref]) => ref)
+    const words = this.#words
+    for (let slot = 0, word = offset * wordsPerSlot; slot < length; slot++, word += wordsPerSlot) {
+      const { id: backend, generation } = refs[order[slot] ?? 0] ?? noBackend
+      words[word] = backend
+      words[word + 1] = generation
+    }
     return { offset, length }
   }
 
