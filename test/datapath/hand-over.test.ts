@@ -22,27 +22,34 @@ function opening(rack: Rack, attach: 'tcx' | 'clsact', more: Partial<Opening> = 
   return { do: 'datapath', ...base, ...more }
 }
 
-for (const attach of ['tcx', 'clsact'] as const) {
-  test(`${attach}: a version with another schema takes programs and flows over under load: no segment is lost and no ` +
-    'connection ends', { skip }, async (t) => {
+for (const [attach, mode] of [
+  ['tcx', 'stack'],
+  ['clsact', 'stack'],
+  ['tcx', 'redirect'],
+  ['clsact', 'redirect'],
+] as const)
+  test(`${attach}, ${mode}: a version with another schema takes programs and flows over under load: no segment is lost ` +
+    'and no connection ends', { skip }, async (t) => {
     const rack = deployRack(t)
     await rack.actor('pod').tell({ do: 'serve', port: 8080 })
     const former = rack.actor('node')
-    await former.tell(opening(rack, attach))
+    await former.tell(opening(rack, attach, { mode }))
     const user = rack.actor('client')
     const next = rack.actor('node')
     let status: DatapathStatus | undefined
     await underLoad(rack, user, async () => {
       await former.kill('SIGKILL')
-      const opened = await next.tell<{ readonly status: DatapathStatus }>(opening(rack, attach, { isNext: true }))
+      const opened = await next.tell<{ readonly status: DatapathStatus }>(opening(rack, attach, { mode, isNext: true }))
       ;({ status } = opened)
     })
     assert.deepEqual([status?.adopted, status?.schema, status?.interfaces], [true, schema + 1, [uplink]])
     assert.equal((await next.tell<Record<string, number>>({ do: 'reasons' }))['reply_unmatched'], 0)
     assert.deepEqual(readdirSync(join(rack.bpffs, 'herald')), [`v${schema + 1}`])
     assert.ok(!existsSync(join(rack.bpffs, 'herald', `v${schema + 1}`, 'arriving')))
+    assert.deepEqual([status?.mode, status?.modeReason], [mode, undefined])
   })
 
+for (const attach of ['tcx', 'clsact'] as const) {
   test(`${attach}: maps that fill are made larger under load, before they are full: no segment is lost`, {
     skip,
   }, async (t) => {

@@ -94,42 +94,36 @@ async function isServed(user: Actor): Promise<void> {
   for (const size of [1, 1400]) assert.equal(await user.tell({ do: 'udp', address: vip, port: 53, size }), size)
 }
 
-/** Of either family the programs decide alike: see redirect-packets.test.ts. */
-const once = isIpv6 ? undefined : test
-once?.(
-  'both ways to pods, however they are connected and programs attached, with and without offloads, beside rules of ' +
-    'kube-proxy; past netfilter nothing of it meets a FORWARD that drops everything',
-  { skip },
-  async (t) => {
-    const rack = deployRack(t)
-    const [node, user] = [rack.actor('node'), rack.actor('client')]
-    await rack.actor('pod').tell({ do: 'serve', port: 8080 })
-    forbidForwarding(rack)
-    // Of a flow that began through the stack an acknowledgment may still be on its way when the next one does not.
-    netfilter(rack, '-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED', '-j', 'ACCEPT')
-    const rows: string[] = []
-    for (const offloads of ['offloads', 'no offloads'] satisfies Offloads[])
-      for (const [kind, { lay, podLink }] of Object.entries(kinds)) {
-        lay(rack)
-        if (offloads === 'no offloads')
-          for (const device of [uplink, podLink]) await node.tell({ do: 'finish-checksums', device })
-        for (const attach of ['tcx', 'clsact'] as const)
-          for (const mode of ['stack', 'redirect'] as const) {
-            netfilter(rack, '-P', 'FORWARD', mode === 'stack' ? 'ACCEPT' : 'DROP')
-            const { status } = await node.tell<{ status: DatapathStatus }>(command(rack, { attach, mode }))
-            assert.deepEqual([status.mode, status.modeReason], [mode, undefined])
-            const [before, handedOn] = [dropped(rack), await node.tell<number>({ do: 'forwarded' })]
-            await isServed(user)
-            const row = [mode, attach, kind, isIpv6 ? 'ipv6' : 'ipv4', offloads].map((word) => word.padEnd(10)).join('')
-            assert.equal(dropped(rack), before, `netfilter has dropped nothing: ${row}`)
-            const by = (await node.tell<number>({ do: 'forwarded' })) - handedOn
-            assert.ok(mode === 'stack' ? by > 20 : by < 5, `the stack has handed on ${by} packets`)
-            rows.push(row)
-          }
-      }
-    for (const row of rows) t.diagnostic(`Linux ${release()}  ${row} yes`)
-  },
-)
+test('both ways to pods, however they are connected and programs attached, with and without offloads, beside rules of ' +
+  'kube-proxy; past netfilter nothing of it meets a FORWARD that drops everything', { skip }, async (t) => {
+  const rack = deployRack(t)
+  const [node, user] = [rack.actor('node'), rack.actor('client')]
+  await rack.actor('pod').tell({ do: 'serve', port: 8080 })
+  forbidForwarding(rack)
+  // Of a flow that began through the stack an acknowledgment may still be on its way when the next one does not.
+  netfilter(rack, '-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED', '-j', 'ACCEPT')
+  const rows: string[] = []
+  for (const offloads of ['offloads', 'no offloads'] satisfies Offloads[])
+    for (const [kind, { lay, podLink }] of Object.entries(kinds)) {
+      lay(rack)
+      if (offloads === 'no offloads')
+        for (const device of [uplink, podLink]) await node.tell({ do: 'finish-checksums', device })
+      for (const attach of ['tcx', 'clsact'] as const)
+        for (const mode of ['stack', 'redirect'] as const) {
+          netfilter(rack, '-P', 'FORWARD', mode === 'stack' ? 'ACCEPT' : 'DROP')
+          const { status } = await node.tell<{ status: DatapathStatus }>(command(rack, { attach, mode }))
+          assert.deepEqual([status.mode, status.modeReason], [mode, undefined])
+          const [before, handedOn] = [dropped(rack), await node.tell<number>({ do: 'forwarded' })]
+          await isServed(user)
+          const row = [mode, attach, kind, isIpv6 ? 'ipv6' : 'ipv4', offloads].map((word) => word.padEnd(10)).join('')
+          assert.equal(dropped(rack), before, `netfilter has dropped nothing: ${row}`)
+          const by = (await node.tell<number>({ do: 'forwarded' })) - handedOn
+          assert.ok(mode === 'stack' ? by > 20 : by < 5, `the stack has handed on ${by} packets`)
+          rows.push(row)
+        }
+    }
+  for (const row of rows) t.diagnostic(`Linux ${release()}  ${row} yes`)
+})
 
 /** Each family meets one kind of pods, and one kind of attachment. */
 const [kind, attach] = isIpv6 ? (['bridged', 'clsact'] as const) : (['routed', 'tcx'] as const)
@@ -161,6 +155,8 @@ test(`${kind} pods, ${attach}: what does not fit past netfilter is answered befo
   assert.deepEqual(await node.tell({ do: 'unload', bpffs: rack.bpffs }), [])
 })
 
+/** Of either family the programs decide alike: see redirect-packets.test.ts. */
+const once = isIpv6 ? undefined : test
 once?.(
   'live flows go on through a change to redirection and back, a SIGKILL and a successor; nothing is INVALID',
   { skip },
