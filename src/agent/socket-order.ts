@@ -1,7 +1,7 @@
 /**
  * Keeps what sockets are led to as it is wanted: so much in a turn, what fails again after a while that grows, and now
  * and then all of it, with the programs: somebody else may have changed it. What an earlier agent left and nobody wants
- * stays until everything was read once.
+ * stays until everything was read once; programs of another schema serve until all of it was written.
  *
  *     translator --delta--> want -.         .--> SocketBalancer
  *     leftovers ---settled--------+-> turns-'
@@ -38,9 +38,10 @@ const lookMs = 60_000
 const fault = 'socket LB'
 const programs = 'programs'
 const leftReason = 'the API server does not answer behind it, and kube-proxy may know more'
+const former = 'programs of another version'
 
 export interface SocketOrderPorts {
-  readonly balancer: Pick<SocketBalancer, 'ids' | 'upsert' | 'remove' | 'attach'>
+  readonly balancer: Pick<SocketBalancer, 'ids' | 'upsert' | 'remove' | 'attach' | 'takeOver'>
   readonly clock: Pick<Clock, 'after' | 'soon'>
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** The frontend that is left to somebody else now. */
@@ -62,6 +63,9 @@ export class SocketOrder {
   readonly #looks: Due
   #left: string | undefined
   #retryMs: number = retryMs.first
+  /** What an earlier agent left is in question. */
+  #isSettled = false
+  #hasTakenOver = false
   #isStopped = false
 
   constructor(ports: SocketOrderPorts) {
@@ -112,6 +116,7 @@ export class SocketOrder {
   /** Everything was read: what is held and not wanted goes. */
   settled(): void {
     for (const id of this.#ports.balancer.ids()) if (!this.#wanted.has(id)) this.#dirty.add(id)
+    this.#isSettled = true
     this.#run()
   }
 
@@ -152,6 +157,20 @@ export class SocketOrder {
         cost += 1 + (this.#wanted.get(id)?.backends.length ?? 0)
         this.#apply(id)
       }
+    this.#takeOver()
+  }
+
+  /** What could not be written is served by nobody better. */
+  #takeOver(): void {
+    if (!this.#isSettled || this.#hasTakenOver) return
+    const { balancer, faults } = this.#ports
+    try {
+      balancer.takeOver()
+      this.#hasTakenOver = true
+      faults.clear(fault, former)
+    } catch (error) {
+      faults.raise(fault, former, `they still serve beside these: ${messageOf(error)}`)
+    }
   }
 
   #apply(id: string): void {

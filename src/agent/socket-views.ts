@@ -63,9 +63,9 @@ export function ledFrontends(
     const why = order.whyNot(id)
     const reason = why === undefined ? {} : { why }
     if (choices === undefined) return { frontend: id, isLed: false, ...reason }
-    const backends = choices.slice(0, maxBackends).map((each) => ({ ...each }))
-    const active = choices.filter(({ state }) => state === 'active').length
-    return { frontend: id, isLed: true, ...reason, active, backends }
+    const backends = choices.backends.slice(0, maxBackends).map((each) => ({ ...each }))
+    const active = choices.backends.filter(({ state }) => state === 'active').length
+    return { frontend: id, isLed: true, ...reason, chosen: choices.chosen, active, backends }
   })
   const known = new Set(led.map(({ frontend }) => frontend))
   const others = (service?.frontends ?? [])

@@ -117,10 +117,12 @@ function chain(view: ExplainView): string {
 type LedFrontend = NonNullable<ExplainView['sockets']>[number]
 
 /** Of clients on the node. */
-function socketLines({ frontend, isLed, why, active = 0, backends = [] }: LedFrontend): readonly string[] {
-  const head = isLed ? (active === 0 ? 'refused' : `led to ${active}`) : 'not led'
+function socketLines({ frontend, isLed, why, chosen, active = 0, backends = [] }: LedFrontend): readonly string[] {
+  const head = isLed ? `${active === 0 ? 'refused' : `led to ${active}`}, ${chosen ?? 0} so far` : 'not led'
   return [
     printable(`       sockets     ${frontend}  ${head}${why === undefined ? '' : `: ${why}`}`),
-    ...backends.map(({ address, port, state }) => printable(`                     ${address} port ${port}  ${state}`)),
+    ...backends.map(({ address, port, state, chosen: times }) =>
+      printable(`                     ${address} port ${port}  ${state}, ${times} so far`),
+    ),
   ]
 }

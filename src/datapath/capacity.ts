@@ -2,6 +2,7 @@
  * How many entries maps take: by the machine's memory, of which the maps of flows take less than three percent. Pure.
  */
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
+import { socketMapShapes, type SocketStoreName } from './socket-layout.ts'
 
 /** An entry of a key of 40 octets and a value of 52 takes about 150; openings and datagrams take half of that again. */
 const memoryPerConnection = 8_192
@@ -56,6 +57,25 @@ export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<R
       .map((name) => [name, limitOf(name)] as const),
     ...Object.entries(flows).map(([name, entries]) => [name, { entries, most: entries }] as const),
   ])
+}
+
+/** A bucket of a hash is there also where it is empty. */
+const mostSocketEntries = 1 << 21
+
+/** Of the maps of the socket programs, which keep the size that they are made with. */
+export function socketLimits(memoryBytes: number): Readonly<Partial<Record<SocketStoreName, number>>> {
+  const fitting = (name: SocketStoreName, part: number): number => {
+    const { keyBytes, valueBytes } = socketMapShapes[name]
+    return (memoryBytes * part) / (hashEntryBytes + keyBytes + valueBytes)
+  }
+  const hash = (name: SocketStoreName): number => between(leastEntries, fitting(name, share), mostSocketEntries)
+  return {
+    socket_frontends: Math.min(hash('socket_frontends'), socketMapShapes.socket_frontends.maxEntries),
+    socket_backends: hash('socket_backends'),
+    socket_members: hash('socket_members'),
+    // Takes all of its memory at once.
+    socket_affinity: between(leastEntries, fitting('socket_affinity', share / 10), 1 << 18),
+  }
 }
 
 function between(least: number, fitting: number, most: number): number {

@@ -170,20 +170,30 @@ export interface SocketCounts {
   readonly unrecorded: number
 }
 
-/** Whom sockets meet behind a frontend, sorted by address and port. */
-export type SocketChoice = readonly (Backend & { readonly state: 'active' | 'resting' })[]
+/** Whom sockets met behind a frontend. */
+export interface SocketChoice {
+  /** How often a backend was chosen, for a connection or the datagrams of a socket; of those that are gone, too. */
+  readonly chosen: number
+  /** Sorted by address and port. */
+  readonly backends: readonly (Backend & { readonly state: 'active' | 'resting'; readonly chosen: number })[]
+}
 
 /** The load balancer of clients on this node: their sockets are connected to a backend. Calls fail as above. */
 export interface SocketBalancer {
   readonly status: SocketStatus
   /** Ids of the frontends that are held. */
   ids(): readonly string[]
-  /** Read back before it answers. A backend's node means nothing here. */
+  /**
+   * Read back before it answers. A backend's node means nothing here. After ERR_MAP_FULL it has no more backends than
+   * before, and none that is not wanted.
+   */
   upsert(frontend: Frontend): void
   /** Idempotent. */
   remove(id: string): void
   /** undefined: it is not held. */
   choices(id: string): SocketChoice | undefined
+  /** All that is wanted was written: programs of another schema, which served until now, go. Idempotent. */
+  takeOver(): void
   /** Puts back what somebody else took away: programs, and what the agent after this one takes over. */
   attach(): void
   counts(): SocketCounts

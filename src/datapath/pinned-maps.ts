@@ -17,6 +17,7 @@ const typeNames: ReadonlyMap<number, string> = new Map([
   [9, 'lru_hash'],
   [10, 'lru_percpu_hash'],
   [11, 'lpm_trie'],
+  [24, 'sk_storage'],
   [27, 'ringbuf'],
 ])
 const hashes: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash', 'lpm_trie'])

@@ -6,30 +6,37 @@ import type { Backend } from '../desired/model.ts'
 import { decodeAddressKey, encodeAddressKey } from './address-octets.ts'
 
 /** Part of the pin path: changes with any layout. */
-export const socketSchema = 1
+export const socketSchema = 2
 
 export const socketSizes = {
   frontend: 16,
   place: 12,
   endpoint: 20,
-  member: 24,
+  member: 40,
+  standing: 16,
   client: 16,
   choice: 32,
-  peer: 32,
+  connected: 48,
+  pair: 48,
+  sent: 784,
 } as const
 
 /** Byte offsets of each field, by the C names. */
 export const socketOffsets = {
   socket_frontend: { service: 0, table: 4, backends: 8, affinity_sec: 12 },
   socket_place: { service: 0, table: 4, index: 8 },
-  socket_member: { endpoint: 0, service: 20 },
+  socket_member: { frontend: 0, backend: 20 },
+  socket_standing: { state: 0, reserved: 4, chosen: 8 },
   socket_client: { netns: 0, service: 8, reserved: 12 },
   socket_choice: { begun_ns: 0, backend: 8, reserved: 28 },
-  socket_peer: { cookie: 0, endpoint: 8, reserved: 28 },
+  socket_connected: { lock: 0, reserved: 4, frontend: 8, backend: 28 },
+  socket_pair: { frontend: 0, backend: 20, used: 40 },
+  socket_sent: { lock: 0, reserved: 4, count: 8, pairs: 16 },
 } as const
 
 export interface SocketMapShape {
-  readonly kind: 'hash' | 'lru' | 'array'
+  /** `storage`: what sockets keep for themselves, of which nobody has a list. */
+  readonly kind: 'hash' | 'lru' | 'array' | 'storage'
   readonly keyBytes: number
   /** Of one CPU. */
   readonly valueBytes: number
@@ -45,23 +52,33 @@ export const socketMapShapes = {
     valueBytes: socketSizes.endpoint,
     maxEntries: 1 << 20,
   },
-  socket_members: { kind: 'hash', keyBytes: socketSizes.member, valueBytes: 4, maxEntries: 1 << 20 },
+  socket_members: {
+    kind: 'hash',
+    keyBytes: socketSizes.member,
+    valueBytes: socketSizes.standing,
+    maxEntries: 1 << 20,
+  },
   socket_affinity: {
     kind: 'lru',
     keyBytes: socketSizes.client,
     valueBytes: socketSizes.choice,
     maxEntries: 1 << 16,
   },
-  socket_meant: { kind: 'lru', keyBytes: socketSizes.peer, valueBytes: socketSizes.endpoint, maxEntries: 1 << 16 },
-  socket_sent: { kind: 'lru', keyBytes: socketSizes.peer, valueBytes: socketSizes.endpoint, maxEntries: 1 << 16 },
+  sockets_connected: { kind: 'storage', keyBytes: 4, valueBytes: socketSizes.connected, maxEntries: 0 },
+  sockets_sent: { kind: 'storage', keyBytes: 4, valueBytes: socketSizes.sent, maxEntries: 0 },
   socket_counts: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 3 },
 } as const satisfies Readonly<Record<string, SocketMapShape>>
 
 export type SocketMapName = keyof typeof socketMapShapes
 export const socketMapNames = Object.keys(socketMapShapes) as readonly SocketMapName[]
+/** Those that are read and written by calls. */
+export type SocketStoreName = Exclude<SocketMapName, 'sockets_connected' | 'sockets_sent'>
+export const socketStoreNames = socketMapNames.filter(
+  (name): name is SocketStoreName => socketMapShapes[name].kind !== 'storage',
+)
 
 /** enum socket_state: takes new connections; or only what goes on. */
-export const memberStates = { active: 1, resting: 2 } as const
+const memberStates = { active: 1, resting: 2 } as const
 
 export interface SocketFrontendRecord {
   readonly service: number
@@ -122,22 +139,37 @@ export function decodeEndpoint(value: Uint8Array): Backend {
   return { address: decodeAddressKey(value), port: viewOf(value).getUint16(16) }
 }
 
-/** `endpoint` as {@link encodeEndpoint} has it. */
-export function encodeMember(service: number, endpoint: Uint8Array): Uint8Array {
+/** Both as {@link encodeFrontendKey} and {@link encodeEndpoint} have them. */
+export function encodeMember(frontend: Uint8Array, endpoint: Uint8Array): Uint8Array {
   const key = new Uint8Array(socketSizes.member)
-  key.set(endpoint)
-  viewOf(key).setUint32(socketOffsets.socket_member.service, service, true)
+  key.set(frontend)
+  key.set(endpoint, socketOffsets.socket_member.backend)
   return key
 }
 
-export function decodeMember(key: Uint8Array): { readonly service: number; readonly backend: Backend } {
-  return { service: wordAt(key, socketOffsets.socket_member.service), backend: decodeEndpoint(key) }
+export function decodeMember(key: Uint8Array): { readonly frontend: Uint8Array; readonly endpoint: Uint8Array } {
+  const { frontend, backend } = socketOffsets.socket_member
+  return { frontend: key.slice(frontend, backend), endpoint: key.slice(backend) }
 }
 
-export function encodeState(state: keyof typeof memberStates): Uint8Array {
-  return words([memberStates[state]])
+export interface Standing {
+  readonly state: keyof typeof memberStates
+  /** How often sockets were led to it; `undefined` counts as never. */
+  readonly chosen?: bigint
 }
 
-export function isResting(value: Uint8Array): boolean {
-  return wordAt(value, 0) === memberStates.resting
+export function encodeStanding({ state, chosen = 0n }: Standing): Uint8Array {
+  const value = new Uint8Array(socketSizes.standing)
+  const { state: stateAt, chosen: chosenAt } = socketOffsets.socket_standing
+  viewOf(value).setUint32(stateAt, memberStates[state], true)
+  viewOf(value).setBigUint64(chosenAt, chosen, true)
+  return value
+}
+
+export function decodeStanding(value: Uint8Array): Required<Standing> {
+  const { state, chosen } = socketOffsets.socket_standing
+  return {
+    state: wordAt(value, state) === memberStates.resting ? 'resting' : 'active',
+    chosen: viewOf(value).getBigUint64(chosen, true),
+  }
 }

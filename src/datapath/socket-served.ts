@@ -3,11 +3,11 @@ import { HeraldError } from '../errors.ts'
 import type { MapUsage, SocketBalancer, SocketCounts } from './datapath.ts'
 import { indexKey, type MapStore } from './maps.ts'
 import { MemoryArray, MemoryHash } from './memory-maps.ts'
-import { type SocketMapName, socketMapNames, socketMapShapes } from './socket-layout.ts'
+import { socketMapShapes, type SocketStoreName, socketStoreNames } from './socket-layout.ts'
 import { type SocketMaps, SocketTable } from './tables/sockets.ts'
 
 /** Takes over what the maps hold. */
-export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | 'attach' | 'close'> {
+export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | 'attach' | 'takeOver' | 'close'> {
   const table = new SocketTable(maps)
   return {
     ids: () => table.ids(),
@@ -19,15 +19,12 @@ export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | '
     remove: (id) => table.remove(id),
     choices: (id) => table.choices(id),
     counts: () => countsOf(maps.store('socket_counts')),
-    usage: () => [...table.usage(), ...(['socket_affinity', 'socket_meant', 'socket_sent'] as const).map(filled(maps))],
+    usage: () => [...table.usage(), filled(maps.store('socket_affinity'))],
   }
 }
 
-function filled(maps: SocketMaps): (name: SocketMapName) => MapUsage {
-  return (name) => {
-    const store = maps.store(name)
-    return { name, entries: store.used(), maxEntries: store.maxEntries }
-  }
+function filled(store: MapStore): MapUsage {
+  return { name: store.name, entries: store.used(), maxEntries: store.maxEntries }
 }
 
 function countsOf(store: MapStore): SocketCounts {
@@ -43,16 +40,16 @@ function countsOf(store: MapStore): SocketCounts {
 
 /** Maps in memory, as bounded and as particular as the kernel's. */
 export function socketMemoryMaps(
-  maxEntries: Readonly<Partial<Record<SocketMapName, number>>> = {},
-): SocketMaps & { readonly entries: (name: SocketMapName) => number } {
+  maxEntries: Readonly<Partial<Record<SocketStoreName, number>>> = {},
+): SocketMaps & { readonly entries: (name: SocketStoreName) => number } {
   const stores = new Map(
-    socketMapNames.map((name) => {
+    socketStoreNames.map((name) => {
       const shape = socketMapShapes[name]
       const Kind = shape.kind === 'array' ? MemoryArray : MemoryHash
       return [name, new Kind(name, shape, maxEntries[name] ?? shape.maxEntries)]
     }),
   )
-  const store = (name: SocketMapName): MapStore => {
+  const store = (name: SocketStoreName): MapStore => {
     const found = stores.get(name)
     if (found === undefined) throw new HeraldError('ERR_SYSCALL', `open map ${name}: ENOENT`, { errno: 'ENOENT' })
     return found
@@ -66,6 +63,7 @@ export function createFakeSockets(maps: SocketMaps = socketMemoryMaps()): Socket
     ...socketsOver(maps),
     status: { cgroup: '/sys/fs/cgroup', isWholeNode: true, adopted: false, others: [] },
     attach: () => {},
+    takeOver: () => {},
     close: () => {},
   }
 }

@@ -5,17 +5,19 @@
  *     <bpffs>/herald/sockets-v<schema>/maps/<name>   links/<hook>
  */
 import { existsSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { detachLink, updateLink } from '../sys/bpf-attach.ts'
-import { BpfObject, closeFd, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
+import { BpfObject, closeFd, mapInfo, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
 import { type Cgroup, cgroupOfLink, cgroupProgramIds, createCgroupLink, findCgroup, withCgroup } from '../sys/cgroup.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { isBpffs } from '../sys/mount.ts'
+import { socketLimits } from './capacity.ts'
 import type { SocketBalancer, SocketStatus } from './datapath.ts'
 import { KernelMap } from './kernel-maps.ts'
 import type { MapStore } from './maps.ts'
-import { type SocketMapName, socketMapNames, socketSchema } from './socket-layout.ts'
+import { socketMapNames, socketSchema, type SocketStoreName, socketStoreNames } from './socket-layout.ts'
 import { socketsOver } from './socket-served.ts'
 
 export interface SocketOptions {
@@ -25,8 +27,8 @@ export interface SocketOptions {
   /** A group of cgroup v2, or where one is mounted below. */
   readonly cgroupRoot: string
   readonly log?: (message: string) => void
-  /** Entries of maps when they are made. */
-  readonly maxEntries?: Readonly<Partial<Record<SocketMapName, number>>>
+  /** Entries of maps when they are made, in place of what suits the machine's memory. */
+  readonly maxEntries?: Readonly<Partial<Record<SocketStoreName, number>>>
 }
 
 /**
@@ -98,12 +100,10 @@ export function openSockets(options: SocketOptions): SocketBalancer {
   try {
     object = loaded(options, folder, log)
     // What the maps say is put right before anything new asks them.
-    const stores = new Map(socketMapNames.map((name) => [name, storeOf(object, name)]))
+    const stores = new Map(socketStoreNames.map((name) => [name, storeOf(object, name)]))
     const served = socketsOver({ store: (name) => stores.get(name) ?? storeOf(object, name) })
     const attached: Attached = { object, bpffs, folder, links }
     let status = { ...attachAll(attached, cgroup), adopted }
-    for (const former of foldersIn(bpffs))
-      if (former !== folder) for (const what of removeFolder(former)) log(`removed ${what}`)
     return {
       ...served,
       get status() {
@@ -111,6 +111,12 @@ export function openSockets(options: SocketOptions): SocketBalancer {
       },
       attach: () => {
         status = { ...attachAll(attached, findCgroup(options.cgroupRoot)), adopted }
+      },
+      // Until then they are asked first, and lead sockets as they did.
+      takeOver: () => {
+        const others = foldersIn(bpffs).filter((former) => former !== folder)
+        for (const what of others.flatMap(removeFolder)) log(`removed ${what}`)
+        if (others.length > 0) status = { ...attachAll(attached, findCgroup(options.cgroupRoot)), adopted }
       },
       close,
     }
@@ -121,7 +127,7 @@ export function openSockets(options: SocketOptions): SocketBalancer {
   }
 }
 
-function storeOf(object: BpfObject | undefined, name: SocketMapName): MapStore {
+function storeOf(object: BpfObject | undefined, name: SocketStoreName): MapStore {
   if (object === undefined) throw new HeraldError('ERR_SYSCALL', 'the socket programs were closed', { errno: 'EBADF' })
   return new KernelMap(name, object.openMap(name))
 }
@@ -135,11 +141,9 @@ function loaded(
   const load = (saysWhy: boolean): BpfObject => {
     const object = new BpfObject(objectFile)
     try {
-      for (const name of socketMapNames) {
-        const entries = maxEntries[name]
-        if (entries !== undefined) object.setMaxEntries(name, entries)
-        object.setPinPath(name, join(folder, 'maps', name))
-      }
+      for (const name of socketMapNames) object.setPinPath(name, join(folder, 'maps', name))
+      for (const [name, entries] of Object.entries({ ...socketLimits(totalmem()), ...maxEntries }))
+        object.setMaxEntries(name, pinnedEntries(join(folder, 'maps', name)) ?? entries)
       if (!saysWhy) object.setConstant(mayNotSayWhy.section, mayNotSayWhy.value)
       object.load()
       return object
@@ -154,6 +158,17 @@ function loaded(
     if (!(error instanceof HeraldError && /unknown func|invalid func|bpf_set_retval/.test(error.message))) throw error
     log('this kernel has no bpf_set_retval here: a Service without backends answers EPERM, not ECONNREFUSED')
     return load(false)
+  }
+}
+
+/** What is taken over has the size that it was made with. */
+function pinnedEntries(path: string): number | undefined {
+  const fd = openPinned(path)
+  if (fd === undefined) return undefined
+  try {
+    return mapInfo(fd).maxEntries
+  } finally {
+    closeFd(fd)
   }
 }
 

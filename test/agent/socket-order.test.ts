@@ -29,6 +29,8 @@ interface World {
   readonly attached: () => number
   /** How often each was written, or refused. */
   readonly tries: (id: string) => number
+  /** How many frontends were held when the programs of another schema went. */
+  readonly takenOver: readonly number[]
 }
 
 function world(balancer = createFakeSockets(), left: () => string | undefined = () => undefined): World {
@@ -40,6 +42,7 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
   }
   let attached = 0
   const tries = new Map<string, number>()
+  const takenOver: number[] = []
   const order = new SocketOrder({
     balancer: {
       attach: () => {
@@ -47,6 +50,10 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
         check('programs')
       },
       ids: () => balancer.ids(),
+      takeOver: () => {
+        check('former')
+        takenOver.push(balancer.ids().length)
+      },
       upsert: (each) => {
         tries.set(each.id, (tries.get(each.id) ?? 0) + 1)
         check(each.id)
@@ -62,7 +69,7 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
     left,
   })
   const base = { order, clock, faults, balancer, refused, attached: () => attached }
-  return { ...base, tries: (id) => tries.get(id) ?? 0 }
+  return { ...base, tries: (id) => tries.get(id) ?? 0, takenOver }
 }
 
 test('one frontend that changes is in force at once, and so is one that goes', () => {
@@ -128,6 +135,29 @@ test('what finds no room is tried less and less often, and at once again when an
   refused.clear()
   clock.advance(1_000)
   assert.deepEqual([balancer.ids(), order.isDone, faults.current], [[full.id], true, []])
+})
+
+test('programs of another version serve until all that is wanted was written, and no longer for what has no room', () => {
+  const { order, clock, refused, takenOver } = world()
+  const many = Array.from({ length: 200 }, (_, i) => frontend(1000 + i))
+  refused.add('10.96.0.1:1199/TCP')
+  order.want(deltaOf(...many))
+  order.settled()
+  assert.deepEqual(takenOver, [])
+  clock.advance(0)
+  assert.deepEqual(takenOver, [199])
+  clock.advance(120_000)
+  assert.deepEqual(takenOver, [199])
+})
+
+test('programs of another version that do not go are a fault, and are tried again', () => {
+  const { order, clock, faults, refused, takenOver } = world()
+  refused.add('former')
+  order.settled()
+  assert.match(faults.current.map(({ text }) => text).join(), /^programs of another version: they still serve beside/)
+  refused.clear()
+  clock.advance(60_000)
+  assert.deepEqual([takenOver.length, faults.current], [1, []])
 })
 
 test('one that failed and is gone meanwhile is no fault any more', () => {

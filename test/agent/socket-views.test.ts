@@ -160,10 +160,10 @@ test('of a Service it is said by which of its addresses clients on this node are
   const open = webFrontend('203.0.113.1')
   const service = { frontends: [open, webFrontend('203.0.113.2', { sources: [] })] }
   const backends = [
-    { address: '10.1.1.5', port: 8080, state: 'active' },
-    { address: '10.1.1.6', port: 8080, state: 'resting' },
+    { address: '10.1.1.5', port: 8080, state: 'active', chosen: 0 },
+    { address: '10.1.1.6', port: 8080, state: 'resting', chosen: 0 },
   ]
-  const led = { frontend: cluster.id, isLed: true, active: 1, backends }
+  const led = { frontend: cluster.id, isLed: true, chosen: 0, active: 1, backends }
   assert.deepEqual(ledFrontends(parts, 'shop/web', service), [
     led,
     {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { mapLimits } from '../../src/datapath/capacity.ts'
+import { mapLimits, socketLimits } from '../../src/datapath/capacity.ts'
 import { Growth } from '../../src/datapath/growth.ts'
 import { tableLength } from '../../src/datapath/maglev.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
 import { ServiceTable } from '../../src/datapath/tables/services.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { frontendOf } from './fixture.ts'
+import { socketMapShapes, socketStoreNames } from '../../src/datapath/socket-layout.ts'
 
 test('maps of flows are sized by the memory of the machine, in powers of two, and never below a usable size', () => {
   const gibibyte = 2 ** 30
@@ -90,4 +91,23 @@ test('what a value for each CPU takes from the start is a five-hundredth of the 
       entries,
       `${gibibytes} GiB, ${cpus} CPUs`,
     )
+})
+
+test('maps of sockets are sized by the memory too: 1 000 ports with 1 000 endpoints find room on 8 GB', () => {
+  const gibibyte = 2 ** 30
+  for (const memory of [0, gibibyte, 7.7 * gibibyte, 64 * gibibyte, 2048 * gibibyte]) {
+    const limits = socketLimits(memory)
+    assert.deepEqual(Object.keys(limits).sort(), socketStoreNames.filter((name) => name !== 'socket_counts').sort())
+    for (const [name, entries] of Object.entries(limits)) {
+      const { keyBytes, valueBytes } = socketMapShapes[name as keyof typeof limits]
+      const most = Math.max(memory / 50, (1 << 14) * (64 + keyBytes + valueBytes))
+      assert.ok(entries * (64 + keyBytes + valueBytes) <= most, name)
+      assert.ok(Number.isInteger(Math.log2(entries)) && entries <= 1 << 21, name)
+    }
+  }
+  const { socket_backends = 0, socket_members = 0 } = socketLimits(7.7 * gibibyte)
+  const free = 15 / 16
+  assert.ok(socket_backends * free >= 980_000 && socket_members * free >= 980_000)
+  const large = socketLimits(16 * gibibyte)
+  assert.ok((large.socket_backends ?? 0) * free >= 1_000_000 && (large.socket_members ?? 0) * free >= 1_000_000)
 })

@@ -29,8 +29,6 @@ const fewEntries = {
   socket_backends: 256,
   socket_members: 256,
   socket_affinity: 1024,
-  socket_meant: 1024,
-  socket_sent: 1024,
 } as const
 
 export interface SocketActor {

@@ -4,17 +4,18 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
+import { encodeFrontendKey } from '../../src/datapath/layout.ts'
 import {
   decodeEndpoint,
   decodeMember,
   decodePlace,
   decodeSocketFrontend,
+  decodeStanding,
   encodeEndpoint,
   encodeMember,
   encodePlace,
   encodeSocketFrontend,
-  encodeState,
-  isResting,
+  encodeStanding,
   socketMapNames,
   socketMapShapes,
   socketOffsets,
@@ -38,9 +39,9 @@ test('every key and value of a socket map is as long as in the compiled object',
 
 test('every socket map has the kind, sizes and entries that the header gives it', { skip }, () => {
   const header = readFileSync(new URL('../../src/datapath/bpf/socket.h', import.meta.url), 'utf8')
-  const kinds = { HASH: 'hash', LRU_HASH: 'lru', PERCPU_ARRAY: 'array' } as const
+  const kinds = { HASH: 'hash', LRU_HASH: 'lru', PERCPU_ARRAY: 'array', SK_STORAGE: 'storage' } as const
   const bytesOf = (type: string): number =>
-    ({ __u32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
+    ({ int: 4, __u32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
   const entriesOf = (text: string): number => {
     const [base = '', shift = '0'] = text.replace('SOCKET_COUNTS', '3').split(' << ')
     return Number(base) * 2 ** Number(shift)
@@ -68,9 +69,13 @@ test('what is encoded is decoded again, of either family', () => {
     const endpoint = encodeEndpoint({ address, port: 65_535 })
     assert.ok(endpoint)
     assert.deepEqual(decodeEndpoint(endpoint), { address, port: 65_535 })
-    assert.deepEqual(decodeMember(encodeMember(8, endpoint)), { service: 8, backend: { address, port: 65_535 } })
+    const frontend = encodeFrontendKey({ address, protocol: 'UDP', port: 1 })
+    assert.ok(frontend)
+    assert.deepEqual(decodeMember(encodeMember(frontend, endpoint)), { frontend, endpoint })
   }
   assert.equal(encodeEndpoint({ address: 'nobody', port: 1 }), undefined)
   assert.equal(encodeEndpoint({ address: '::ffff:192.0.2.1', port: 1 }), undefined)
-  assert.deepEqual([isResting(encodeState('active')), isResting(encodeState('resting'))], [false, true])
+  for (const state of ['active', 'resting'] as const)
+    assert.deepEqual(decodeStanding(encodeStanding({ state, chosen: 2n ** 60n })), { state, chosen: 2n ** 60n })
+  assert.equal(decodeStanding(encodeStanding({ state: 'active' })).chosen, 0n)
 })

@@ -3,7 +3,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HeraldError } from '../../src/errors.ts'
 import type { MapStore } from '../../src/datapath/maps.ts'
-import { decodePlace, decodeSocketFrontend, type SocketMapName } from '../../src/datapath/socket-layout.ts'
+import {
+  decodePlace,
+  decodeSocketFrontend,
+  decodeStanding,
+  encodeStanding,
+  type SocketStoreName,
+} from '../../src/datapath/socket-layout.ts'
 import { createFakeSockets, socketMemoryMaps } from '../../src/datapath/socket-served.ts'
 import { type SocketMaps, SocketTable } from '../../src/datapath/tables/sockets.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
@@ -112,7 +118,7 @@ function mortal(maps: SocketMaps, steps: number): SocketMaps {
     if (left-- <= 0) throw new HeraldError('ERR_SYSCALL', 'killed', { errno: 'EINTR' })
   }
   return {
-    store: (name: SocketMapName): MapStore => {
+    store: (name: SocketStoreName): MapStore => {
       const store = maps.store(name)
       return {
         name,
@@ -191,18 +197,86 @@ test('a crash at any step of a removal is finished by the next start', () => {
   }
 })
 
-test('a frontend for which there is no room leaves the one before in force, with its members as they were', () => {
+test('where there is no room for more a frontend has as many backends as before, all of them wanted', () => {
   for (const full of [{ socket_backends: 3 }, { socket_members: 3 }]) {
     const maps = socketMemoryMaps(full)
     const table = new SocketTable(maps)
     const before = frontend(['10.1.1.5:80'], { resting: [place('10.1.1.6:80')] })
     table.upsert(before)
     const tooMany = frontend(['10.1.1.6:80', '10.1.1.7:80', '10.1.1.8:80', '10.1.1.9:80'])
+    assert.throws(() => table.upsert(tooMany), {
+      code: 'ERR_MAP_FULL',
+      message: /^shop\/web has 4 backends at this port, and map socket_(backends|members) has room for [1-3] more of/,
+    })
+    assert.deepEqual(table.read(before.id)?.backends, [place('10.1.1.6:80')])
+    assert.equal(table.isHeld(tooMany), false)
+    check(maps)
+    const writes = [...maps.store('socket_frontends').entries()]
     assert.throws(() => table.upsert(tooMany), { code: 'ERR_MAP_FULL' })
-    assert.ok(table.isHeld(before))
-    assert.equal(maps.entries('socket_members'), 2)
+    assert.deepEqual([...maps.store('socket_frontends').entries()], writes, 'the next time nothing is written')
+    table.upsert(frontend(['10.1.1.8:80']))
+    assert.deepEqual(table.read(before.id)?.backends, [place('10.1.1.8:80')])
     check(maps)
   }
+})
+
+test('where there is no room at all who is gone is taken by nobody, and who is new waits', () => {
+  const maps = socketMemoryMaps({ socket_backends: 2 })
+  const table = new SocketTable(maps)
+  table.upsert(frontend(['10.1.1.5:80', '10.1.1.6:80']))
+  const id = '203.0.113.1:80/TCP'
+  assert.throws(() => table.upsert(frontend(['10.1.1.6:80', '10.1.1.7:80'])), { code: 'ERR_MAP_FULL' })
+  assert.deepEqual(table.read(id)?.backends, [place('10.1.1.6:80')])
+  assert.equal(maps.entries('socket_members'), 1)
+  const next = new SocketTable(maps)
+  assert.deepEqual(next.read(id)?.backends, [place('10.1.1.6:80')])
+  table.remove(id)
+  for (const name of ['socket_backends', 'socket_members'] as const) assert.equal(maps.entries(name), 0)
+})
+
+test('a new frontend gets nothing of the room that lists need that are replaced', () => {
+  const maps = socketMemoryMaps({ socket_backends: 32 })
+  const table = new SocketTable(maps)
+  const named = (port: number, count: number, first = 1): Frontend =>
+    frontend(
+      Array.from({ length: count }, (_, i) => `10.1.${port}.${first + i}:80`),
+      { id: `203.0.113.1:${port}/TCP`, port },
+    )
+  for (let port = 80; port < 95; port++) table.upsert(named(port, 2))
+  assert.throws(() => table.upsert(named(95, 1)), { code: 'ERR_MAP_FULL', message: /room for 0 more of its 32/ })
+  assert.equal(table.ids().includes('203.0.113.1:95/TCP'), false)
+  for (let port = 80; port < 95; port++) {
+    table.upsert(named(port, 2, 7))
+    assert.ok(table.isHeld(named(port, 2, 7)))
+  }
+  table.upsert(named(80, 1, 7))
+  table.upsert(named(95, 1))
+  check(maps)
+})
+
+test('how often a backend was chosen stays with it, and with its frontend when it is gone', () => {
+  const maps = socketMemoryMaps()
+  const table = new SocketTable(maps)
+  const id = '203.0.113.1:80/TCP'
+  table.upsert(frontend(['10.1.1.5:80', '10.1.1.6:80']))
+  // As the programs count.
+  for (const [key, value] of maps.store('socket_members').entries())
+    maps.store('socket_members').put(key, encodeStanding({ ...decodeStanding(value), chosen: 7n }))
+  table.upsert(frontend(['10.1.1.6:80', '10.1.1.7:80'], { resting: [place('10.1.1.5:80')] }))
+  assert.deepEqual(table.choices(id), {
+    chosen: 14,
+    backends: [
+      { ...place('10.1.1.5:80'), state: 'resting', chosen: 7 },
+      { ...place('10.1.1.6:80'), state: 'active', chosen: 7 },
+      { ...place('10.1.1.7:80'), state: 'active', chosen: 0 },
+    ],
+  })
+  table.upsert(frontend(['10.1.1.7:80']))
+  assert.deepEqual(table.choices(id), {
+    chosen: 14,
+    backends: [{ ...place('10.1.1.7:80'), state: 'active', chosen: 0 }],
+  })
+  assert.equal(table.choices('203.0.113.9:80/TCP'), undefined)
 })
 
 test('ids of Services are not used again while anything is held, also by the next process', () => {
@@ -225,7 +299,7 @@ test('the balancer in memory reads back what it writes, and says how full its ma
   assert.deepEqual(balancer.ids(), ['203.0.113.1:80/TCP'])
   assert.deepEqual(balancer.counts(), { translated: 0, refused: 0, unrecorded: 0 })
   const fill = Object.fromEntries(balancer.usage().map(({ name, entries }) => [name, entries]))
-  assert.deepEqual([fill['socket_frontends'], fill['socket_backends'], fill['socket_meant']], [1, 2, 0])
+  assert.deepEqual([fill['socket_frontends'], fill['socket_backends'], fill['socket_affinity']], [1, 2, 0])
   balancer.remove('203.0.113.1:80/TCP')
   assert.deepEqual(balancer.ids(), [])
 })

@@ -11,7 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
-#include "socket.h"
+#include "socket-own.h"
 
 /* What connect(2) and send(2) answer where nobody is behind a frontend: as with kube-proxy's REJECT. */
 #define ECONNREFUSED 111
@@ -41,24 +41,31 @@ static __always_inline int refuse(int error)
 	return 0;
 }
 
-static __always_inline bool is_state(__u32 service, const struct endpoint *backend, __u32 most)
+/* Whether it is a backend of this frontend in such a state: then it is counted. In this moment it may cease to be one,
+ * and what was found be another's; that costs a count. */
+static __always_inline bool is_taken(const struct frontend_key *frontend, const struct endpoint *backend, __u32 most,
+		bool is_new)
 {
-	struct socket_member key = { .endpoint = *backend, .service = service };
-	const __u32 *state = bpf_map_lookup_elem(&socket_members, &key);
+	struct socket_member key = { .frontend = *frontend, .backend = *backend };
+	struct socket_standing *standing = bpf_map_lookup_elem(&socket_members, &key);
 
-	return state && *state <= most;
+	if (!standing || standing->state > most)
+		return false;
+	if (is_new)
+		__sync_fetch_and_add(&standing->chosen, 1);
+	return true;
 }
 
 /* With whom the namespace of a socket stays. */
-static __always_inline bool choose_kept(const struct socket_frontend *frontend, const struct socket_client *client,
-		struct endpoint *backend)
+static __always_inline bool choose_kept(const struct frontend_key *key, __u32 affinity_sec,
+		const struct socket_client *client, struct endpoint *backend)
 {
 	const struct socket_choice *kept = bpf_map_lookup_elem(&socket_affinity, client);
 
-	if (!kept || bpf_ktime_get_ns() - kept->begun_ns >= frontend->affinity_sec * 1000000000ULL)
+	if (!kept || bpf_ktime_get_ns() - kept->begun_ns >= affinity_sec * 1000000000ULL)
 		return false;
 	*backend = kept->backend;
-	return is_state(frontend->service, backend, SOCKET_ACTIVE);
+	return is_taken(key, backend, SOCKET_ACTIVE, true);
 }
 
 static __always_inline void keep(const struct socket_client *client, const struct endpoint *backend)
@@ -68,58 +75,90 @@ static __always_inline void keep(const struct socket_client *client, const struc
 	bpf_map_update_elem(&socket_affinity, client, &choice, BPF_ANY);
 }
 
-/* A list that is replaced in this moment may be gone: then the frontend names another one. */
-#define MOST_LOOKS 4
-
-static __always_inline enum fate choose(const struct frontend_key *key, const struct socket_peer *sent, __u64 netns,
+/* Who rests is in the list before this one, which may be in force for this socket still. */
+static __always_inline bool choose_listed(const struct frontend_key *key, const struct socket_frontend *frontend,
 		struct endpoint *backend)
 {
-	const struct socket_frontend *frontend = bpf_map_lookup_elem(&socket_frontends, key);
+	struct socket_place place = {
+		.service = frontend->service,
+		.table = frontend->table,
+		.index = bpf_get_prandom_u32() % frontend->backends,
+	};
+	const struct endpoint *found = bpf_map_lookup_elem(&socket_backends, &place);
+
+	if (!found)
+		return false;
+	*backend = *found;
+	return is_taken(key, backend, SOCKET_RESTING, true);
+}
+
+/* Read twice as the same it was nobody else's. */
+static __always_inline bool is_in_force(const struct frontend_key *key, const struct socket_frontend *read)
+{
+	const struct socket_frontend *now = bpf_map_lookup_elem(&socket_frontends, key);
+
+	return now && now->service == read->service && now->table == read->table && now->backends == read->backends;
+}
+
+/* A list that is replaced in this moment may be gone, and what was read be of another frontend: then it is looked up
+ * anew. */
+#define MOST_LOOKS 16
+
+/* `backend`: with whom a socket without a connection goes on, where `has_sent`. */
+static __always_inline enum fate choose(const struct frontend_key *key, bool has_sent, __u64 netns,
+		struct endpoint *backend)
+{
 	struct socket_client client = { .netns = netns };
-	const struct endpoint *found;
+	const struct socket_frontend *found;
+	struct socket_frontend frontend;
 
-	if (!frontend)
-		return NOT_OURS;
-	client.service = frontend->service;
-	if (frontend->backends && frontend->affinity_sec && choose_kept(frontend, &client, backend)) {
-		keep(&client, backend);
-		return TRANSLATED;
-	}
-	/* A socket that sends without a connection goes on with whom it sent to. */
-	found = sent ? bpf_map_lookup_elem(&socket_sent, sent) : 0;
-	if (found) {
-		*backend = *found;
-		if (is_state(frontend->service, backend, SOCKET_RESTING))
-			return TRANSLATED;
-	}
 	for (int look = 0; look < MOST_LOOKS; look++) {
-		struct socket_place place = {};
-
-		if (!frontend->backends)
-			return REFUSED;
-		place.service = frontend->service;
-		place.table = frontend->table;
-		place.index = bpf_get_prandom_u32() % frontend->backends;
-		found = bpf_map_lookup_elem(&socket_backends, &place);
-		if (found) {
-			*backend = *found;
-			if (frontend->affinity_sec)
-				keep(&client, backend);
+		found = bpf_map_lookup_elem(&socket_frontends, key);
+		if (!found)
+			return NOT_OURS;
+		frontend = *found;
+		client.service = frontend.service;
+		if (has_sent && is_taken(key, backend, SOCKET_RESTING, false))
+			return TRANSLATED;
+		if (frontend.affinity_sec && choose_kept(key, frontend.affinity_sec, &client, backend)) {
+			keep(&client, backend);
 			return TRANSLATED;
 		}
-		frontend = bpf_map_lookup_elem(&socket_frontends, key);
-		if (!frontend)
-			return NOT_OURS;
+		if (!frontend.backends) {
+			if (is_in_force(key, &frontend))
+				return REFUSED;
+			continue;
+		}
+		if (!choose_listed(key, &frontend, backend))
+			continue;
+		if (frontend.affinity_sec)
+			keep(&client, backend);
+		return TRANSLATED;
 	}
 	return REFUSED;
 }
 
 /* An IPv6 socket that is connected to an IPv4 address: the kernel fills in whom it sends to. */
-static __always_inline bool is_connected(const struct bpf_sock_addr *ctx)
+static __always_inline bool is_connected(const struct bpf_sock *socket)
 {
-	const struct bpf_sock *socket = ctx->sk;
+	return socket->state == BPF_TCP_ESTABLISHED;
+}
 
-	return socket && socket->state == BPF_TCP_ESTABLISHED;
+/* It asks for the place itself. */
+static __always_inline void go_direct(struct bpf_sock *socket, const struct endpoint *place, bool is_connecting)
+{
+	struct endpoint frontend;
+
+	if (is_connecting) {
+		if (has_asked(socket))
+			note_connected(socket, place, place);
+		return;
+	}
+	if (is_connected(socket))
+		return;
+	if (find_connected(socket, place, &frontend))
+		bpf_sk_storage_delete(&sockets_connected, socket);
+	note_direct(socket, place);
 }
 
 /* The peer that a socket asks for becomes a backend where it is a frontend. 1: the call goes on; else what it
@@ -128,35 +167,30 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 {
 	struct frontend_key key = { .address = peer->address, .port = peer->port, .protocol = ctx->protocol };
 	bool is_tcp = ctx->protocol == IPPROTO_TCP;
-	struct socket_peer meant = {}, sent = {};
+	struct bpf_sock *socket = ctx->sk;
 	struct endpoint backend = {};
+	bool has_sent, is_noted;
 	enum fate fate;
 
-	if (!is_tcp && ctx->protocol != IPPROTO_UDP)
+	if (!socket || (!is_tcp && ctx->protocol != IPPROTO_UDP))
 		return 1;
-	meant.cookie = sent.cookie = bpf_get_socket_cookie(ctx);
-	sent.endpoint = *peer;
-	fate = choose(&key, is_connecting ? 0 : &sent, bpf_get_netns_cookie(ctx), &backend);
+	has_sent = !is_connecting && find_sent(socket, peer, &backend);
+	fate = choose(&key, has_sent, bpf_get_netns_cookie(ctx), &backend);
 	if (fate == REFUSED) {
 		count(SOCKET_REFUSED);
 		return refuse(ECONNREFUSED);
 	}
 	if (fate == NOT_OURS) {
-		/* It means the backend itself from now on. */
-		meant.endpoint = *peer;
-		if (is_connecting || !is_connected(ctx))
-			bpf_map_delete_elem(&socket_meant, &meant);
+		go_direct(socket, peer, is_connecting);
 		return 1;
 	}
-	meant.endpoint = backend;
-	if (bpf_map_update_elem(&socket_meant, &meant, peer, BPF_ANY)) {
+	is_noted = is_connecting ? note_connected(socket, peer, &backend) : note_sent(socket, peer, &backend);
+	if (!is_noted) {
 		count(SOCKET_UNRECORDED);
 		/* The answer to a datagram would come from a stranger. */
 		if (!is_tcp)
 			return refuse(ENOBUFS);
 	}
-	if (!is_connecting)
-		bpf_map_update_elem(&socket_sent, &sent, &backend, BPF_ANY);
 	*peer = backend;
 	count(SOCKET_TRANSLATED);
 	return 1;
@@ -165,11 +199,18 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 /* The peer that a socket is told of becomes the frontend that it meant. */
 static __always_inline void to_frontend(struct bpf_sock_addr *ctx, struct endpoint *peer)
 {
-	struct socket_peer meant = { .cookie = bpf_get_socket_cookie(ctx), .endpoint = *peer };
-	const struct endpoint *frontend = bpf_map_lookup_elem(&socket_meant, &meant);
+	struct bpf_sock *socket = ctx->sk;
+	struct endpoint frontend = {};
 
-	if (frontend)
-		*peer = *frontend;
+	if (!socket)
+		return;
+	if (is_connected(socket) && find_connected(socket, peer, &frontend))
+		*peer = frontend;
+	else if (find_meant(socket, peer, &frontend))
+		*peer = frontend;
+	/* It was connected, and this is of then; or its connection is not made yet, or over. */
+	else if (find_connected(socket, peer, &frontend))
+		*peer = frontend;
 }
 
 static __always_inline struct endpoint peer4(const struct bpf_sock_addr *ctx)

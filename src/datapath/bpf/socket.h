@@ -8,7 +8,8 @@
 #include <bpf/bpf_helpers.h>
 #include "layout.h"
 
-/* Replaced as a whole: who looks it up sees the old backends or the new ones (but see layout.h, struct frontend). */
+/* Replaced as a whole. From Linux 6.1 on the memory of the old record may serve another frontend at once, also while a
+ * program that has looked it up still reads it: what a record names counts only when the members say so. */
 struct socket_frontend {
 	__u32 service;
 	__u32 table; /* which list of its backends is in force */
@@ -24,15 +25,22 @@ struct socket_place {
 	__u32 index;
 };
 
-/* A backend of a frontend, whatever list it is in. */
+/* A backend of a frontend, whatever list it is in. Both are in the key, and a key that is found is the one that was
+ * asked for: so nothing that was read elsewhere, of whatever record, leads to a backend of another frontend. */
 struct socket_member {
-	struct endpoint endpoint;
-	__u32 service;
+	struct frontend_key frontend;
+	struct endpoint backend;
 };
 
 enum socket_state {
 	SOCKET_ACTIVE = 1,
 	SOCKET_RESTING = 2, /* takes nothing new; datagrams of a socket that has it go on */
+};
+
+struct socket_standing {
+	__u32 state; /* enum socket_state */
+	__u32 reserved;
+	__u64 chosen; /* how often for a connection, or for the datagrams of a socket without one */
 };
 
 struct socket_client {
@@ -47,11 +55,32 @@ struct socket_choice {
 	__u32 reserved;
 };
 
-/* A socket and whom it speaks to. */
-struct socket_peer {
-	__u64 cookie;
-	struct endpoint endpoint;
+/* What a socket keeps for itself goes with it, and no other socket can push it out. Threads may share it. */
+
+/* The frontend that a connected socket asked for, and the backend that it has. */
+struct socket_connected {
+	struct bpf_spin_lock lock;
 	__u32 reserved;
+	struct endpoint frontend;
+	struct endpoint backend;
+};
+
+/* The backend to which a socket without a connection sends behind a frontend, as conntrack would keep it, and by which
+ * it knows of whom an answer is. A backend that was asked for itself is its own frontend. */
+struct socket_pair {
+	struct endpoint frontend;
+	struct endpoint backend;
+	__u64 used; /* by the count of what the socket has sent; 0: never */
+};
+
+/* Of more frontends than that at a time a socket forgets the one that it asked for longest ago. A power of two. */
+#define SOCKET_PAIRS 16
+
+struct socket_sent {
+	struct bpf_spin_lock lock;
+	__u32 reserved;
+	__u64 count;
+	struct socket_pair pairs[SOCKET_PAIRS];
 };
 
 enum socket_count {
@@ -82,7 +111,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
 	__type(key, struct socket_member);
-	__type(value, __u32); /* enum socket_state */
+	__type(value, struct socket_standing);
 } socket_members SEC(".maps");
 
 struct {
@@ -92,22 +121,19 @@ struct {
 	__type(value, struct socket_choice);
 } socket_affinity SEC(".maps");
 
-/* Which frontend a socket meant by a backend. An entry that is evicted costs the name of the peer, and of a datagram
- * its sender. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 16);
-	__type(key, struct socket_peer);
-	__type(value, struct endpoint);
-} socket_meant SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_connected);
+} sockets_connected SEC(".maps");
 
-/* Which backend a socket without a connection sends to behind a frontend: as conntrack would keep it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 16);
-	__type(key, struct socket_peer);
-	__type(value, struct endpoint);
-} socket_sent SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_sent);
+} sockets_sent SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

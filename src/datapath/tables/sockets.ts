@@ -5,6 +5,9 @@
  *
  *     upsert:  members, a new list of backends -> frontend -> the old list and members go
  *     remove:  frontend -> list and members
+ *
+ * A list is written beside the one that it replaces: a part of the room is kept for that. Where the rest is taken a
+ * frontend gets no more backends than it had, of those that are wanted; a backend that is gone is always taken out.
  */
 import { HeraldError } from '../../errors.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
@@ -18,19 +21,19 @@ import {
   decodeMember,
   decodePlace,
   decodeSocketFrontend,
+  decodeStanding,
   encodeEndpoint,
   encodeMember,
   encodePlace,
   encodeSocketFrontend,
-  encodeState,
-  isResting,
-  type memberStates,
+  encodeStanding,
   type SocketFrontendRecord,
-  type SocketMapName,
+  type SocketStoreName,
+  type Standing,
 } from '../socket-layout.ts'
 
 export interface SocketMaps {
-  store(name: SocketMapName): MapStore
+  store(name: SocketStoreName): MapStore
 }
 
 /** What the maps hold of a frontend. */
@@ -43,15 +46,26 @@ export interface HeldSockets {
   readonly affinitySec: number
 }
 
-type State = keyof typeof memberStates
+type State = Standing['state']
+
+interface Member {
+  readonly endpoint: Uint8Array
+  readonly state: State
+}
+
 /** By the octets of the endpoint. */
-type Members = ReadonlyMap<string, { readonly endpoint: Uint8Array; readonly state: State }>
+type Members = ReadonlyMap<string, Member>
 
 interface Entry {
   readonly key: Uint8Array
   readonly record: SocketFrontendRecord
   readonly members: Members
+  /** How often sockets were led to backends that are gone, as far as this process knows. */
+  readonly past: bigint
 }
+
+/** Of a map, for lists that are written beside those that they replace: one of sixteen entries. */
+const keptForChanges = 1 / 16
 
 export class SocketTable {
   readonly #frontends: MapStore
@@ -83,25 +97,29 @@ export class SocketTable {
     const list = Array.from({ length: backends }, (_, index) =>
       this.#backends.get(encodePlace({ service, table, index })),
     )
-    const resting = [...entry.members.values()].filter(({ endpoint }) => {
-      const state = this.#members.get(encodeMember(service, endpoint))
-      return state !== undefined && isResting(state)
-    })
+    const listed = list.flatMap((endpoint) => (endpoint === undefined ? [] : [endpoint]))
+    const resting = [...entry.members.values()].filter(
+      ({ endpoint }) => this.#standing(entry.key, endpoint)?.state === 'resting',
+    )
     return {
       id,
-      backends: sorted(list.flatMap((each) => (each === undefined ? [] : [decodeEndpoint(each)]))),
+      backends: sorted(listed.filter((each) => this.#standing(entry.key, each) !== undefined).map(decodeEndpoint)),
       resting: sorted(resting.map(({ endpoint }) => decodeEndpoint(endpoint))),
       affinitySec,
     }
   }
 
-  /** Who is behind a frontend; undefined when it is not held. */
+  /** Who is behind a frontend, and how often sockets were led there; undefined when it is not held. */
   choices(id: string): SocketChoice | undefined {
-    const held = this.read(id)
-    if (held === undefined) return undefined
-    const of = (list: readonly Backend[], state: SocketChoice[number]['state']): SocketChoice =>
-      list.map((backend) => ({ ...backend, state }))
-    return [...of(held.backends, 'active'), ...of(held.resting, 'resting')].sort(byPlace)
+    const entry = this.#entries.get(id)
+    if (entry === undefined) return undefined
+    const backends = [...entry.members.values()].flatMap(({ endpoint }) => {
+      const standing = this.#standing(entry.key, endpoint)
+      if (standing === undefined) return []
+      return { ...decodeEndpoint(endpoint), state: standing.state, chosen: Number(standing.chosen) }
+    })
+    const chosen = backends.reduce((sum, each) => sum + each.chosen, Number(entry.past))
+    return { chosen, backends: backends.sort(byPlace) }
   }
 
   /** The maps hold exactly what is wanted. Throws ERR_ADDRESS. */
@@ -118,38 +136,22 @@ export class SocketTable {
   }
 
   /**
-   * Of a frontend that is held as it is wanted nothing is written. Throws ERR_ADDRESS, ERR_MAP_FULL, ERR_SYSCALL; then
-   * what was in force still is.
+   * Of a frontend that is held as it is wanted nothing is written. Throws ERR_ADDRESS and ERR_SYSCALL: what was in
+   * force still is. Throws ERR_MAP_FULL: so many of the wanted ones are in force as there were before.
    */
   upsert(frontend: Frontend): void {
     const key = encodeFrontendKey(frontend)
     if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     const members = membersOf(frontend)
-    const before = this.#entries.get(frontend.id)
     if (this.isHeld(frontend)) return
-    const active = [...members.values()].filter(({ state }) => state === 'active')
-    const record: SocketFrontendRecord = {
-      service: before?.record.service ?? this.#nextService,
-      // 0 is the list of none; after 2^32 changes the first ones are long gone.
-      table: ((before?.record.table ?? 0) + 1) >>> 0,
-      backends: active.length,
-      affinitySec: frontend.affinitySec ?? 0,
-    }
-    const entry: Entry = { key, record, members }
+    const before = this.#entries.get(frontend.id)
     try {
-      for (const { endpoint, state } of members.values())
-        this.#members.put(encodeMember(record.service, endpoint), encodeState(state))
-      for (const [index, { endpoint }] of active.entries())
-        this.#backends.put(encodePlace({ ...record, index }), endpoint)
-      this.#frontends.put(key, encodeSocketFrontend(record))
+      this.#checkRoom(frontend, members, before)
+      this.#write(frontend, key, members, before)
     } catch (error) {
-      this.#takeBack(entry, before)
+      if (before !== undefined && isFull(error)) this.#fit(frontend, before, members)
       throw error
     }
-    if (before === undefined) this.#nextService++
-    this.#entries.set(frontend.id, entry)
-    this.#count(entry, 1)
-    if (before !== undefined) this.#forget(before, members)
   }
 
   /** Idempotent. */
@@ -170,25 +172,104 @@ export class SocketTable {
     return fill.map(([{ name, maxEntries }, entries]) => ({ name, entries, maxEntries }))
   }
 
-  /** What a failed upsert wrote; members that were there before are as they were. */
-  #takeBack(entry: Entry, before: Entry | undefined): void {
-    const { service } = entry.record
-    for (let index = 0; index < entry.record.backends; index++)
-      this.#backends.delete(encodePlace({ ...entry.record, index }))
-    for (const [name, { endpoint }] of entry.members) {
-      const state = before?.members.get(name)?.state
-      if (state === undefined) this.#members.delete(encodeMember(service, endpoint))
-      else this.#members.put(encodeMember(service, endpoint), encodeState(state))
+  #standing(frontend: Uint8Array, endpoint: Uint8Array): Required<Standing> | undefined {
+    const value = this.#members.get(encodeMember(frontend, endpoint))
+    return value === undefined ? undefined : decodeStanding(value)
+  }
+
+  /** Throws ERR_MAP_FULL for what would take more of the maps than before. */
+  #checkRoom({ service }: Frontend, members: Members, before: Entry | undefined): void {
+    const active = activeOf(members).length
+    for (const [{ name, maxEntries }, taken, had, wanted] of [
+      [this.#backends, this.#listed, before?.record.backends ?? 0, active],
+      [this.#members, this.#memberCount, before?.members.size ?? 0, members.size],
+    ] as const) {
+      const room = maxEntries - Math.floor(maxEntries * keptForChanges) - (taken - had)
+      if (wanted <= had || wanted <= room) continue
+      const message = `map ${name} has room for ${Math.max(0, room)} more of its ${maxEntries} entries`
+      throw new HeraldError('ERR_MAP_FULL', `${service} has ${wanted} backends at this port, and ${message}`)
     }
   }
 
-  /** The list of an entry, and its members but for those that stay. */
-  #forget(entry: Entry, stay: Members): void {
-    const { record, members } = entry
-    for (let index = 0; index < record.backends; index++) this.#backends.delete(encodePlace({ ...record, index }))
-    for (const [name, { endpoint }] of members)
-      if (!stay.has(name)) this.#members.delete(encodeMember(record.service, endpoint))
+  #write({ id, affinitySec = 0 }: Frontend, key: Uint8Array, members: Members, before: Entry | undefined): void {
+    const active = activeOf(members)
+    const record: SocketFrontendRecord = {
+      service: before?.record.service ?? this.#nextService,
+      // 0 is the list of none; after 2^32 changes the first ones are long gone.
+      table: ((before?.record.table ?? 0) + 1) >>> 0,
+      backends: active.length,
+      affinitySec,
+    }
+    const entry: Entry = { key, record, members, past: before?.past ?? 0n }
+    try {
+      for (const member of members.values()) this.#putMember(key, member)
+      for (const [index, { endpoint }] of active.entries())
+        this.#backends.put(encodePlace({ ...record, index }), endpoint)
+      this.#frontends.put(key, encodeSocketFrontend(record))
+    } catch (error) {
+      this.#takeBack(entry, before)
+      throw error
+    }
+    if (before === undefined) this.#nextService++
+    this.#count(entry, 1)
+    const past = before === undefined ? 0n : before.past + this.#forget(before, members)
+    this.#entries.set(id, { ...entry, past })
+  }
+
+  /** Who stays keeps his count, but for what is counted in this moment. */
+  #putMember(frontend: Uint8Array, { endpoint, state }: Member): void {
+    const held = this.#standing(frontend, endpoint)
+    if (held?.state === state) return
+    this.#members.put(encodeMember(frontend, endpoint), encodeStanding({ state, chosen: held?.chosen ?? 0n }))
+  }
+
+  /** There is no room for all that is wanted. */
+  #fit(frontend: Frontend, before: Entry, members: Members): void {
+    const fitting = fittingOf(members, before)
+    if (sameMembers(fitting, before.members)) return
+    try {
+      this.#write(frontend, before.key, fitting, before)
+    } catch (error) {
+      if (!isFull(error)) throw error
+      this.#prune(frontend.id, before, members)
+    }
+  }
+
+  /** Whoever is gone is taken by no socket any more: the list names him, and the members do not. */
+  #prune(id: string, before: Entry, members: Members): void {
+    const left = new Map([...before.members].filter(([name]) => members.has(name)))
+    const entry = { ...before, members: left, past: before.past + this.#forgetMembers(before, left) }
+    this.#memberCount += left.size - before.members.size
+    this.#entries.set(id, entry)
+  }
+
+  /** What a failed write wrote; members that were there before are as they were. */
+  #takeBack(entry: Entry, before: Entry | undefined): void {
+    for (let index = 0; index < entry.record.backends; index++)
+      this.#backends.delete(encodePlace({ ...entry.record, index }))
+    for (const [name, { endpoint }] of entry.members) {
+      const member = before?.members.get(name)
+      if (member === undefined) this.#members.delete(encodeMember(entry.key, endpoint))
+      else this.#putMember(entry.key, member)
+    }
+  }
+
+  /** The list of an entry, and its members but for those that stay; answers how often those that went were chosen. */
+  #forget(entry: Entry, stay: Members): bigint {
+    for (let index = 0; index < entry.record.backends; index++)
+      this.#backends.delete(encodePlace({ ...entry.record, index }))
     this.#count(entry, -1)
+    return this.#forgetMembers(entry, stay)
+  }
+
+  #forgetMembers({ key, members }: Entry, stay: Members): bigint {
+    let chosen = 0n
+    for (const [name, { endpoint }] of members) {
+      if (stay.has(name)) continue
+      chosen += this.#standing(key, endpoint)?.chosen ?? 0n
+      this.#members.delete(encodeMember(key, endpoint))
+    }
+    return chosen
   }
 
   #count({ record, members }: Entry, sign: 1 | -1): void {
@@ -197,19 +278,16 @@ export class SocketTable {
   }
 
   #adopt(): void {
-    const records = new Map<number, SocketFrontendRecord>()
-    const members = new Map<number, Map<string, { endpoint: Uint8Array; state: State }>>()
     const found = [...this.#frontends.entries()].map(([key, value]) => ({ key, record: decodeSocketFrontend(value) }))
-    for (const { record } of found) records.set(record.service, record)
+    const members = new Map(found.map(({ key }) => [key.join(), new Map<string, Member>()]))
     for (const [key, value] of this.#members.entries()) {
-      const { service } = decodeMember(key)
-      const endpoint = key.slice(0, key.length - 4)
-      const state: State = isResting(value) ? 'resting' : 'active'
-      const group = members.get(service) ?? new Map<string, { endpoint: Uint8Array; state: State }>()
-      members.set(service, group.set(endpoint.join(), { endpoint, state }))
+      const { frontend, endpoint } = decodeMember(key)
+      const group = members.get(frontend.join())
       // Of a frontend that a crash kept from being written, or that was removed.
-      if (!records.has(service)) this.#members.delete(key)
+      if (group === undefined) this.#members.delete(key)
+      else group.set(endpoint.join(), { endpoint, state: decodeStanding(value).state })
     }
+    const records = new Map(found.map(({ record }) => [record.service, record]))
     for (const [key] of this.#backends.entries()) {
       const { service, table, index } = decodePlace(key)
       const record = records.get(service)
@@ -217,7 +295,7 @@ export class SocketTable {
     }
     for (const { key, record } of found) {
       const { address, protocol, port } = decodeFrontendKey(key)
-      const entry = { key, record, members: members.get(record.service) ?? new Map() }
+      const entry = { key, record, members: members.get(key.join()) ?? new Map<string, Member>(), past: 0n }
       this.#entries.set(frontendId(address, protocol, port), entry)
       this.#count(entry, 1)
       this.#nextService = Math.max(this.#nextService, record.service + 1)
@@ -225,9 +303,24 @@ export class SocketTable {
   }
 }
 
+const isFull = (error: unknown): boolean => error instanceof HeraldError && error.code === 'ERR_MAP_FULL'
+
+function activeOf(members: Members): readonly Member[] {
+  return [...members.values()].filter(({ state }) => state === 'active')
+}
+
+/** Of those that are wanted as many as there are now: first who is there already. */
+function fittingOf(members: Members, { record, members: known }: Entry): Members {
+  const active = [...members].filter(([, { state }]) => state === 'active')
+  const [there, others] = [active.filter(([name]) => known.has(name)), active.filter(([name]) => !known.has(name))]
+  const resting = [...members].filter(([name, { state }]) => state === 'resting' && known.has(name))
+  const room = known.size - resting.length
+  return new Map([...resting, ...[...there, ...others].slice(0, Math.min(record.backends, room))])
+}
+
 /** Each once; who takes new connections does not rest. Throws ERR_ADDRESS. */
 function membersOf({ address, backends, resting = [] }: Frontend): Members {
-  const members = new Map<string, { readonly endpoint: Uint8Array; readonly state: State }>()
+  const members = new Map<string, Member>()
   const isIpv6 = address.includes(':')
   for (const [list, state] of [
     [resting, 'resting'],
@@ -246,11 +339,11 @@ function sameMembers(a: Members, b: Members): boolean {
   return a.size === b.size && [...a].every(([name, { state }]) => b.get(name)?.state === state)
 }
 
+function byPlace(a: Backend, b: Backend): number {
+  return compareAddresses(parseAddress(a.address) ?? 0, parseAddress(b.address) ?? 0) || a.port - b.port
+}
+
 function sorted(backends: readonly Backend[]): readonly Backend[] {
   const unique = new Map(backends.map(({ address, port }) => [`${address} ${port}`, { address, port }]))
   return [...unique.values()].sort(byPlace)
-}
-
-function byPlace(a: Backend, b: Backend): number {
-  return compareAddresses(parseAddress(a.address) ?? 0, parseAddress(b.address) ?? 0) || a.port - b.port
 }
