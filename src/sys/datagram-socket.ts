@@ -4,7 +4,7 @@
  */
 import koffi from 'koffi'
 import { type Address, addressFromBytes } from '../ip/address.ts'
-import { checked, closeCall, interfaceIndex, lastErrno, libc } from './libc.ts'
+import { checked, closeCall, interfaceIndex, lastErrno, libc, syscallError } from './libc.ts'
 import {
   AF_INET,
   AF_INET6,
@@ -159,7 +159,7 @@ export function openSender(
 }
 
 function bindToFree(fd: number, source: Address, scope: number, ports: Iterable<number>): void {
-  let refusal: unknown
+  let refusal: unknown = syscallError('bind to the source address', 'EADDRINUSE')
   for (const port of ports) {
     try {
       return bindSocket('bind to the source address', fd, socketAddress(source, port, false, scope))
@@ -179,14 +179,28 @@ function localAddress(fd: number, isIpv4: boolean): Address {
   return addressFromBytes(isIpv4 ? value.subarray(4, 8) : octetsOfSockaddrIn6(value))
 }
 
-/** That nobody listens there, or that the queue is full, is no failure of the socket. Throws ERR_SYSCALL. */
+/**
+ * That nobody listens there, or that the queue is full, is no failure of the socket. Throws ERR_SYSCALL.
+ *
+ * An ICMP error that came before is told in place of sending (udp(7)), and anybody can forge one: then it is sent
+ * again, so that it neither costs a datagram nor counts as a failure.
+ */
 export function sendDatagram({ fd }: DatagramSender, octets: Uint8Array): void {
-  const result = Number(sendCall(fd, octets, octets.length, 0))
-  if (result < 0 && !passing.has(lastErrno())) checked('send', result)
+  for (let attempt = 1; ; attempt++) {
+    const result = Number(sendCall(fd, octets, octets.length, 0))
+    if (result >= 0) return
+    if (attempt < maxAttempts) continue
+    if (!passing.has(lastErrno())) checked('send', result)
+    return
+  }
 }
 
-/** What an ICMP error of before, or a queue, makes of a send. */
-const passing: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EAGAIN', 'ENOBUFS', 'EHOSTUNREACH', 'EPERM'])
+const maxAttempts = 3
+/** What a full queue or a filter makes of a send, and what ICMP errors alone do (icmp_err_convert of the kernel). */
+const passing: ReadonlySet<string> = new Set([
+  ...['EAGAIN', 'ENOBUFS', 'EPERM'],
+  ...['ECONNREFUSED', 'EHOSTUNREACH', 'ENOPROTOOPT', 'EHOSTDOWN', 'ENONET', 'EOPNOTSUPP', 'EPROTO', 'EMSGSIZE'],
+])
 
 export function closeDatagramSocket({ fd }: { readonly fd: number }): void {
   closeCall(fd)
