@@ -1,6 +1,6 @@
 /** rtnetlink: the addresses of this network namespace. */
 import { type Address, addressFromBytes } from '../ip/address.ts'
-import { askAll, attributes } from './netlink.ts'
+import { askAll, attributes, type NetlinkMessage } from './netlink.ts'
 import { listLinks } from './links.ts'
 
 // linux/rtnetlink.h, linux/if_addr.h
@@ -28,7 +28,15 @@ export interface InterfaceAddress {
 /** Every address, in the kernel's order. Throws ERR_SYSCALL. */
 export function listAddresses(): readonly InterfaceAddress[] {
   const names = new Map(listLinks().map(({ index, name }) => [index, name]))
-  return askAll('list addresses', RTM_GETADDR, new Uint8Array(ifaddrmsgBytes))
+  return addressesIn(askAll('list addresses', RTM_GETADDR, new Uint8Array(ifaddrmsgBytes)), names)
+}
+
+/** `names`: of interfaces by index; an address of another one, or of no length that addresses have, is left out. */
+export function addressesIn(
+  messages: readonly NetlinkMessage[],
+  names: ReadonlyMap<number, string>,
+): readonly InterfaceAddress[] {
+  return messages
     .filter(({ type, body }) => type === RTM_NEWADDR && body.length >= ifaddrmsgBytes)
     .flatMap(({ body }) => {
       const view = new DataView(body.buffer, body.byteOffset, body.byteLength)

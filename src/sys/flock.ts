@@ -19,8 +19,7 @@ export function lockPath(path: string, kind: 'file' | 'directory'): () => void {
   if (result < 0) {
     const errno = lastErrno()
     closeSync(fd)
-    // EWOULDBLOCK has the same number.
-    if (errno !== 'EAGAIN' && errno !== 'EWOULDBLOCK') throw syscallError(`flock ${path}`, errno)
+    if (errno !== 'EAGAIN') throw syscallError(`flock ${path}`, errno)
     throw new HeraldError('ERR_ALREADY_RUNNING', `another herald agent holds ${path}`)
   }
   return () => closeSync(fd)

@@ -7,8 +7,12 @@ import { type Errno, HeraldError } from '../errors.ts'
 
 export const libc = koffi.load('libc.so.6')
 
+/** Second names of an errno, which nobody compares with: those of asm-generic/errno.h are EAGAIN and so on. */
+const aliases: ReadonlySet<string> = new Set(['EWOULDBLOCK', 'EDEADLOCK', 'ENOTSUP'])
 /** asm-generic/errno.h. */
-const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name as Errno]))
+const errnoNames = new Map(
+  Object.entries(koffi.os.errno).flatMap(([name, value]) => (aliases.has(name) ? [] : [[value, name as Errno]])),
+)
 
 /** The number of an errno on this machine. */
 export function errnoNumber(name: Errno): number {

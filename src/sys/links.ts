@@ -11,7 +11,9 @@ const RTM_NEWLINK = 16
 const RTM_GETLINK = 18
 const RTM_GETROUTE = 26
 const RTM_GETNEIGH = 30
+const RTM_NEWQDISC = 36
 const RTM_GETQDISC = 38
+const RTM_NEWTFILTER = 44
 const RTM_GETTFILTER = 46
 const TCA_KIND = 1
 const tcmsgBytes = 20
@@ -29,6 +31,8 @@ const RTA_GATEWAY = 5
 const RTA_MULTIPATH = 9
 const RTN_UNICAST = 1
 const ifinfomsgBytes = 16
+const IFF_LOOPBACK = 0x08
+const IFF_NOARP = 0x80
 const rtmsgBytes = 12
 // linux/neighbour.h
 const NDA_DST = 1
@@ -55,36 +59,43 @@ const wordAt = (bytes: Uint8Array, offset: number): number =>
 
 /** Every link of this network namespace. */
 export function listLinks(): Link[] {
-  return askAll('list links', RTM_GETLINK, new Uint8Array(ifinfomsgBytes))
-    .filter(({ type }) => type === RTM_NEWLINK)
-    .map(({ body }) => {
-      const name = new TextDecoder()
-        .decode(attributes(body, ifinfomsgBytes).get(IFLA_IFNAME) ?? new Uint8Array())
-        .replace(/\0.*$/, '')
-      return { index: wordAt(body, 4), name }
-    })
+  return linksIn(askAll('list links', RTM_GETLINK, new Uint8Array(ifinfomsgBytes)))
 }
+
+/** Of what the kernel listed: messages of another kind, or too short for one, are none. */
+export function linksIn(messages: readonly NetlinkMessage[]): Link[] {
+  return ofType(messages, RTM_NEWLINK, ifinfomsgBytes).map((body) => ({
+    index: wordAt(body, 4),
+    name: textOf(attributes(body, ifinfomsgBytes).get(IFLA_IFNAME)),
+  }))
+}
+
+const ofType = (messages: readonly NetlinkMessage[], wanted: number, leastBytes: number): readonly Uint8Array[] =>
+  messages.flatMap(({ type, body }) => (type === wanted && body.length >= leastBytes ? [body] : []))
 
 /** Whether packets of an interface begin with an Ethernet header; of tun, WireGuard, GRE and PPP they do not. */
 export function hasEthernetHeader(ifindex: number): boolean {
   const body = new Uint8Array(ifinfomsgBytes)
   body.set(word(ifindex), 4)
-  const [link] = askOne(`interface ${ifindex}`, RTM_GETLINK, body)
-  if (link === undefined) return false
-  return ethernetTypes.includes(new DataView(link.body.buffer, link.body.byteOffset).getUint16(2, true))
+  const [link] = ofType(askOne(`interface ${ifindex}`, RTM_GETLINK, body), RTM_NEWLINK, ifinfomsgBytes)
+  return link !== undefined && ethernetTypes.includes(wordAt(link, 0) >>> 16)
 }
 
 /** True when an interface has the older `ingress` qdisc, in which filters of both directions would be one chain. */
 export function hasIngressQdisc(ifindex: number): boolean {
   const body = new Uint8Array(tcmsgBytes)
   body.set(word(ifindex), 4)
-  return askAll('list qdiscs', RTM_GETQDISC, body).some(
-    (qdisc) =>
-      wordAt(qdisc.body, 4) === ifindex && textOf(attributes(qdisc.body, tcmsgBytes).get(TCA_KIND)) === 'ingress',
+  return isIngressAmong(askAll('list qdiscs', RTM_GETQDISC, body), ifindex)
+}
+
+/** The kernel lists those of every interface, whatever it was asked. */
+export function isIngressAmong(qdiscs: readonly NetlinkMessage[], ifindex: number): boolean {
+  return ofType(qdiscs, RTM_NEWQDISC, tcmsgBytes).some(
+    (body) => wordAt(body, 4) === ifindex && textOf(attributes(body, tcmsgBytes).get(TCA_KIND)) === 'ingress',
   )
 }
 
-const textOf = (octets: Uint8Array | undefined): string => new TextDecoder().decode(octets).replace(/\0.*$/, '')
+const textOf = (octets: Uint8Array | undefined): string => new TextDecoder().decode(octets).replace(/\0.*$/s, '')
 
 /** What an interface has of filters, in the order in which packets meet them; of a handle 0 is what holds others. */
 export interface Filter {
@@ -97,11 +108,15 @@ export function listFilters(ifindex: number, direction: Direction): readonly Fil
   const body = new Uint8Array(tcmsgBytes)
   body.set(word(ifindex), 4)
   body.set(word(direction === 'ingress' ? 0xfffffff2 : 0xfffffff3), 12)
-  return askAll('list filters', RTM_GETTFILTER, body)
-    .map((filter) => ({
-      priority: wordAt(filter.body, 16) >>> 16,
-      handle: wordAt(filter.body, 8),
-      kind: textOf(attributes(filter.body, tcmsgBytes).get(TCA_KIND)),
+  return filtersIn(askAll('list filters', RTM_GETTFILTER, body))
+}
+
+export function filtersIn(messages: readonly NetlinkMessage[]): readonly Filter[] {
+  return ofType(messages, RTM_NEWTFILTER, tcmsgBytes)
+    .map((body) => ({
+      priority: wordAt(body, 16) >>> 16,
+      handle: wordAt(body, 8),
+      kind: textOf(attributes(body, tcmsgBytes).get(TCA_KIND)),
     }))
     .sort((a, b) => a.priority - b.priority)
 }
@@ -113,7 +128,8 @@ export function ifnameToIndex(name: string): number {
   throw syscallError(`interface ${name}`, lastErrno())
 }
 
-function routeInterfaces({ body }: NetlinkMessage): number[] {
+/** Of a route with several next hops all of them; a broken one ends them. */
+export function routeInterfaces({ body }: NetlinkMessage): number[] {
   const found = attributes(body, rtmsgBytes)
   const single = found.get(RTA_OIF)
   const hops = found.get(RTA_MULTIPATH)
@@ -144,13 +160,18 @@ function question(head: Uint8Array, attributesOf: readonly (readonly [number, Ui
 
 const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer)
 
-/** The route that a packet to this address would take, over an interface where one is given; none: no route. */
+/**
+ * The route that a packet to this address would take, over an interface where one is given; none: no route, or no such
+ * interface, of which 0 would be any.
+ */
 function routeTo(address: Address, device?: string): readonly NetlinkMessage[] {
   const octets = addressBytes(address)
   const head = new Uint8Array(rtmsgBytes)
   head[0] = octets.length === 4 ? AF_INET : AF_INET6
   head[1] = octets.length * 8
-  const over = device === undefined ? [] : [[RTA_OIF, word(interfaceIndex(device))] as const]
+  const index = device === undefined ? undefined : interfaceIndex(device)
+  if (index === 0) return []
+  const over = index === undefined ? [] : [[RTA_OIF, word(index)] as const]
   try {
     return askOne(`route to ${formatAddress(address)}`, RTM_GETROUTE, question(head, [[RTA_DST, octets], ...over]))
   } catch (error) {
@@ -170,20 +191,26 @@ export interface NextHop {
   readonly device: string
   /** The router that it is handed to; undefined where the address is on the link itself. */
   readonly gateway?: Address
-  /** Nobody on the link answered the question for the address of the gateway, or of the destination (ARP, ND). */
-  readonly isSilent: boolean
+  /**
+   * Nobody on the link answered the question for the address of the gateway, or of the destination (ARP, ND); undefined
+   * on a link on which nobody is asked: a tunnel, the loopback.
+   */
+  readonly isSilent: boolean | undefined
 }
 
 /** undefined when no route leads there. Throws ERR_SYSCALL. */
 export function nextHopTo(address: Address, device?: string): NextHop | undefined {
   const [route] = routeTo(address, device)
   const index = route === undefined ? undefined : routeInterfaces(route)[0]
-  const link = listLinks().find((one) => one.index === index)
+  const listed = askAll('list links', RTM_GETLINK, new Uint8Array(ifinfomsgBytes))
+  const link = listed.find(({ body }) => body.length >= ifinfomsgBytes && wordAt(body, 4) === index)
   if (route === undefined || index === undefined || link === undefined) return undefined
   const octets = attributes(route.body, rtmsgBytes).get(RTA_GATEWAY)
   const gateway = octets === undefined ? undefined : addressFromBytes(octets)
-  const isSilent = !isAnswering(gateway ?? address, index)
-  return { device: link.name, isSilent, ...(gateway === undefined ? {} : { gateway }) }
+  const isAsked = (wordAt(link.body, 8) & (IFF_LOOPBACK | IFF_NOARP)) === 0
+  const isSilent = isAsked ? !isAnswering(gateway ?? address, index) : undefined
+  const [{ name: over } = { name: '' }] = linksIn([link])
+  return { device: over, isSilent, ...(gateway === undefined ? {} : { gateway }) }
 }
 
 /** What the neighbor table says of an address: one that is not in it has not answered either. */

@@ -20,8 +20,11 @@ const NETLINK_ROUTE = 0
 const NLM_F_REQUEST = 1
 const NLM_F_DUMP_INTR = 0x10
 const NLM_F_DUMP = 0x300
+const NLMSG_NOOP = 1
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
+/** Data was lost. */
+const NLMSG_OVERRUN = 4
 const headerBytes = 16
 /** Of a question, which is answered before the next one is asked: what is kept is copied out. */
 const replyMemory = new Uint8Array(1 << 17)
@@ -168,7 +171,8 @@ export function readReplies(
       replies.isDone = true
       return
     }
-    if (isWanted(view, at + headerBytes, at + length))
+    if (type === NLMSG_OVERRUN) replies.isTorn = true
+    else if (type !== NLMSG_NOOP && isWanted(view, at + headerBytes, at + length))
       replies.messages.push({ type, body: data.slice(at + headerBytes, at + length) })
     at += (length + 3) & ~3
   }
@@ -203,7 +207,7 @@ const maxEventBytes = 1 << 16
 export interface NetlinkEvents {
   /** What the kernel tells about, in its order. */
   events(messages: readonly NetlinkMessage[]): void
-  /** Events were lost (ENOBUFS), or the socket failed: everything may have changed. */
+  /** Events were lost (ENOBUFS, EMSGSIZE), or the socket failed: everything may have changed. */
   lost(errno: Errno): void
 }
 
@@ -233,7 +237,7 @@ export function subscribe(groups: number, listener: NetlinkEvents): () => void {
   }
 }
 
-/** False after an error of the socket. */
+/** False after an error of the socket. News that are longer than their memory are lost like those that never came. */
 function readEvents(inbox: Inbox, listener: NetlinkEvents): boolean {
   const replies: Replies = { messages: [], isDone: false, isTorn: false }
   let lost: Errno | undefined
@@ -249,6 +253,6 @@ function readEvents(inbox: Inbox, listener: NetlinkEvents): boolean {
     readReplies('netlink event', inbox.datagram, replies)
   }
   if (replies.messages.length > 0) listener.events(replies.messages)
-  if (lost !== undefined) listener.lost(lost)
+  if (lost !== undefined || replies.isTorn) listener.lost(lost ?? 'EMSGSIZE')
   return lost === undefined
 }

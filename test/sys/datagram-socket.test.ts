@@ -61,7 +61,7 @@ function senderTo(
 /** Whatever has come, in its order; on the loopback a datagram is there when the send returns. */
 function readAll(receiver: DatagramReceiver, reader = new DatagramReader()): readonly string[] {
   const found: string[] = []
-  while (reader.read(receiver, ({ octets }) => found.push(Buffer.from(octets).toString('latin1'))) > 0);
+  while (reader.read(receiver, ({ octets }) => found.push(Buffer.from(octets).toString('latin1'))));
   return found
 }
 
@@ -78,12 +78,12 @@ test('each datagram comes with its TTL, interface, destination and source (RFC 5
     sendDatagram(sender, Buffer.from('far'))
     sendDatagram(sender, new Uint8Array())
     const found: unknown[] = []
-    const count = new DatagramReader().read(receiver, ({ octets, source, destination, ...rest }) =>
+    const isMore = new DatagramReader().read(receiver, ({ octets, source, destination, ...rest }) =>
       found.push([Buffer.from(octets).toString(), source, formatAddress(destination), rest]),
     )
     const text = formatAddress(to)
     const deviceIndex = interfaceIndex('lo')
-    assert.equal(count, 3)
+    assert.equal(isMore, false)
     assert.deepEqual(found, [
       ['near', sender.source, text, { ttl: 255, deviceIndex }],
       ['far', sender.source, text, { ttl: 1, deviceIndex }],
@@ -106,19 +106,30 @@ test('with one TTL alone the kernel drops what has another, wakes nobody, and co
   assert.equal(droppedByKernel({ fd: -1, isIpv4: true }), 0, 'a socket that is gone has dropped nothing')
 })
 
-test('more than a batch comes in batches, in order, and the next look finds nothing', (t) => {
+test('more than a batch comes in batches, in order, and whether more may be there is told', (t) => {
   for (const to of loopbacks) {
     const receiver = receiverOf(t, to)
     const sender = senderTo(t, to, receiver.port)
     const reader = new DatagramReader()
-    const sent = Array.from({ length: 75 }, (_, i) => `datagram ${i}`)
-    for (const text of sent) sendDatagram(sender, Buffer.from(text))
-    const counts: number[] = []
-    const found: string[] = []
-    do counts.push(reader.read(receiver, ({ octets }) => found.push(Buffer.from(octets).toString())))
-    while (counts.at(-1) !== 0)
-    assert.deepEqual(counts, [32, 32, 11, 0])
-    assert.deepEqual(found, sent)
+    for (const [count, batches] of [
+      [75, [32, 32, 11]],
+      [64, [32, 32, 0]],
+      [1, [1]],
+      [0, [0]],
+    ] as const) {
+      const sent = Array.from({ length: count }, (_, i) => `datagram ${i}`)
+      for (const text of sent) sendDatagram(sender, Buffer.from(text))
+      const found: string[][] = []
+      const readBatch = (batch: string[]): boolean =>
+        reader.read(receiver, ({ octets }) => batch.push(Buffer.from(octets).toString()))
+      do found.push([])
+      while (readBatch(found.at(-1) ?? []))
+      assert.deepEqual(
+        found.map(({ length }) => length),
+        batches,
+      )
+      assert.deepEqual(found.flat(), sent)
+    }
   }
 })
 
@@ -286,7 +297,10 @@ test('a send on a socket that is gone is a failure, with its errno', () => {
   const sender = openSender(at('127.0.0.1'), 9, { ports: [0] })
   closeDatagramSocket(sender)
   assert.throws(() => sendDatagram(sender, Buffer.from('x')), { code: 'ERR_SYSCALL', errno: 'EBADF' })
-  assert.equal(new DatagramReader().read({ fd: sender.fd, isIpv4: true }, assert.fail), 0)
+  assert.equal(
+    new DatagramReader().read({ fd: sender.fd, isIpv4: true }, () => assert.fail()),
+    false,
+  )
 })
 
 test('a wait ends with a datagram or a raised event fd, and at once where there is no time or no descriptor', (t) => {

@@ -10,6 +10,7 @@ import { HeraldError } from '../../src/errors.ts'
 import { formatAddress, parseAddress } from '../../src/ip/address.ts'
 import { listAddresses } from '../../src/sys/addresses.ts'
 import {
+  hasEthernetHeader,
   hasIngressQdisc,
   ifnameToIndex,
   listFilters,
@@ -78,6 +79,16 @@ steps['on the link'] = hop('192.0.2.77')
 steps['by a gateway'] = [hop('8.8.8.8'), hop('2001:db8:f::1')]
 steps['unreachable'] = hop('203.0.113.200')
 steps['bound to an interface'] = hop('192.0.2.77', 'lan0')
+steps['bound to none'] = [hop('192.0.2.77', 'gone0'), hop('2001:db8:f::1', 'gone0')]
+ip('tuntap add dev tun0 mode tun')
+ip('address add 10.9.0.1 peer 10.9.0.2 dev tun0')
+ip('-6 address add 2001:db8:9::1/64 dev tun0 nodad')
+ip('link set tun0 up')
+ip('-6 route add 2001:db8:99::/48 via 2001:db8:9::2')
+steps['not asked'] = [hop('10.9.0.2'), hop('2001:db8:99::1'), hop('192.0.2.1'), hop('127.0.0.1'), hop('::1')]
+steps['Ethernet'] = ['lan0', 'lo', 'tun0'].map((name) => hasEthernetHeader(ifnameToIndex(name)))
+steps['no Ethernet'] = thrown(() => hasEthernetHeader(0x7fff_fff0))
+ip('link delete tun0')
 ip('neighbor add 192.0.2.77 lladdr 02:00:00:00:00:01 dev lan0')
 ip('-6 neighbor add 2001:db8::fe lladdr 02:00:00:00:00:02 dev lan0')
 steps['answering'] = [hop('192.0.2.77'), hop('2001:db8:f::1')]
@@ -124,6 +135,60 @@ steps['qdiscs'] = ['clsact', 'ingress'].map((kind) => {
   tc(`qdisc delete dev lan0 ${kind}`)
   return found
 })
+
+tc('qdisc add dev lan0 clsact')
+const asFilter = (priority: number, direction: string): void =>
+  void execFileSync(
+    'tc',
+    [...`filter add dev lan0 ${direction} prio ${priority} protocol ip bpf bytecode`.split(' '), '1,6 0 0 0'],
+    { stdio: ['ignore', 'ignore', 'inherit'] },
+  )
+asFilter(9, 'ingress')
+asFilter(7, 'ingress')
+asFilter(0xffff, 'egress')
+/** Of handle 0 is what holds the others. */
+const filters = (direction: 'ingress' | 'egress'): readonly unknown[] =>
+  listFilters(lan0, direction)
+    .filter(({ handle }) => handle !== 0)
+    .map(({ priority, kind, handle }) => [priority, kind, handle])
+steps['filters'] = [filters('ingress'), filters('egress'), listFilters(ifnameToIndex('lan1'), 'ingress')]
+tc('qdisc delete dev lan0 clsact')
+
+/** Many commands of iproute2 in one process; the loop of this one stands still meanwhile. */
+const batch = (lines: readonly string[]): void =>
+  void execFileSync('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n`, stdio: ['pipe', 'ignore', 'inherit'] })
+const told: string[] = []
+const endTold = subscribe(0x11, {
+  events: (messages) => told.push(...messages.map(({ type }) => `message ${type}`)),
+  lost: (errno) => told.push(errno),
+})
+batch(Array.from({ length: 4_000 }, (_, i) => `address add 10.200.${i >> 8}.${i & 255}/32 dev far0`))
+await waitFor('news that are lost', () => told.includes('ENOBUFS'))
+told.splice(0)
+ip('address add 10.201.0.1/32 dev far0')
+await waitFor('news after that', () => told.includes('message 20'))
+steps['a flood'] = [
+  told.filter((each) => each.startsWith('E')),
+  listAddresses().filter(({ device }) => device === 'far0').length,
+]
+endTold()
+
+// A link with so many names that the news of it are longer than the memory for them.
+const names = Array.from({ length: 494 }, (_, i) => `${i}`.padEnd(127, '-'))
+const rows = Array.from({ length: 71 }, (_, i) => names.slice(7 * i, 7 * i + 7))
+ip('link add veth6 type veth peer name veth7')
+batch(rows.map((row) => `link property add dev veth6 ${row.map((name) => `altname ${name}`).join(' ')}`))
+const long: string[] = []
+const endLong = subscribe(1, {
+  events: (messages) => long.push(...messages.map(({ type }) => `message ${type}`)),
+  lost: (errno) => long.push(errno),
+})
+ip('link set dev veth6 mtu 1400')
+await waitFor('news that are too long', () => long.length > 0)
+ip('link delete veth7')
+await waitFor('news of normal length', () => long.includes('message 17'))
+steps['long news'] = [long[0], listLinks().some(({ name }) => name === 'veth6')]
+endLong()
 
 let news = 0
 const end = watchLinks(() => news++)

@@ -45,6 +45,28 @@ test('a packet leaves over the route that the kernel would take: on the link, by
   assert.deepEqual(steps['bound to an interface'], { device: 'lan0', isSilent: true })
 })
 
+test('an interface that is not there leads nowhere, and not over another one', { skip }, () => {
+  assert.deepEqual(steps['bound to none'], [null, null])
+})
+
+test('on a tunnel and on the loopback nobody is asked for an address, and nobody is silent', { skip }, () => {
+  const loopback = { device: 'lo' }
+  assert.deepEqual(steps['not asked'], [
+    { device: 'tun0' },
+    { device: 'tun0', gateway: '2001:db8:9::2' },
+    loopback,
+    loopback,
+    loopback,
+  ])
+})
+
+test('packets of a tunnel begin without an Ethernet header, and those of no interface are asked for in vain', {
+  skip,
+}, () => {
+  assert.deepEqual(steps['Ethernet'], [true, true, false])
+  assert.deepEqual(steps['no Ethernet'], ['ERR_SYSCALL', 'ENODEV'])
+})
+
 test('a neighbor that answered ARP or ND is not silent, nor what lies behind it (RFC 826, RFC 4861 7.2)', {
   skip,
 }, () => {
@@ -86,6 +108,27 @@ test('the older ingress qdisc is told from clsact, which is none, and of one int
     [false, false, false, []],
     [false, true, false, []],
   ])
+})
+
+test('the filters of one interface and direction are listed in the order in which packets meet them', { skip }, () => {
+  assert.deepEqual(steps['filters'], [
+    [
+      [7, 'bpf', 1],
+      [9, 'bpf', 1],
+    ],
+    [[0xffff, 'bpf', 1]],
+    [],
+  ])
+})
+
+test('news that come faster than they are read are said to be lost, and later ones are heard (netlink(7), ENOBUFS)', {
+  skip,
+}, () => {
+  assert.deepEqual(steps['a flood'], [[], 4_001])
+})
+
+test('news that are longer than their memory are lost ones, and not none', { skip }, () => {
+  assert.deepEqual(steps['long news'], ['EMSGSIZE', false])
 })
 
 test('news of links, addresses and routes of both families are heard', { skip }, () => {

@@ -55,6 +55,14 @@ test('a list that broke off says so in its NLMSG_DONE, and is no shorter list', 
   })
 })
 
+test('a message that says nothing (NLMSG_NOOP) is no entry, and lost data (NLMSG_OVERRUN) tears the list (netlink(7))', () => {
+  const found = replies()
+  readReplies('x', joined(message(1, 0, new Uint8Array(8)), message(16, 2), message(1, 0)), found)
+  assert.deepEqual(found, { messages: [{ type: 16, body: new Uint8Array() }], isDone: false, isTorn: false })
+  readReplies('x', joined(message(4, 0, new Uint8Array(4)), message(17, 2), message(3, 2)), found)
+  assert.deepEqual([found.messages.map(({ type }) => type), found.isDone, found.isTorn], [[16, 17], true, true])
+})
+
 test('what was put in comes out, over any number of datagrams and with any padding', () => {
   const body = fc.uint8Array({ maxLength: 40 })
   const told = fc.record({ type: fc.integer({ min: 16, max: 0xffff }), body }, { noNullPrototype: true })

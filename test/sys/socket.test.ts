@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { closeSync } from 'node:fs'
 import { test } from 'node:test'
+import koffi from 'koffi'
 import { parseAddress } from '../../src/ip/address.ts'
 import { checked, errnoName, errnoNumber, interfaceIndex, lastErrno, syscallError } from '../../src/sys/libc.ts'
 import {
@@ -48,6 +49,20 @@ test('a socket whose preparation fails is closed, and the error is the one of th
   const other = openSocket('socket', AF_INET, SOCK_STREAM)
   assert.throws(() => bindSocket('bind', other, new Uint8Array(3)), { errno: 'EINVAL' })
   closeSync(other)
+})
+
+test('of an errno with two names the one of asm-generic/errno.h is told, which is what is compared with', () => {
+  const numbers = [...new Set(Object.values(koffi.os.errno))].filter((number) => number > 0)
+  for (const [name, other] of [
+    ['EAGAIN', 'EWOULDBLOCK'],
+    ['EDEADLK', 'EDEADLOCK'],
+    ['EOPNOTSUPP', 'ENOTSUP'],
+  ] as const) {
+    assert.equal(errnoName(errnoNumber(name)), name)
+    assert.equal(errnoName(errnoNumber(other)), errnoNumber(other) === 0 ? 'EUNKNOWN' : name)
+  }
+  for (const number of numbers) assert.equal(errnoNumber(errnoName(number)), number)
+  assert.equal(errnoNumber('ENOTHING'), 0)
 })
 
 test('an errno has one name and one number, and a call that succeeds is none', () => {

@@ -11,5 +11,6 @@ export function unreachableReason(peer: Address, hop: NextHop | undefined): stri
   const who = gateway === undefined ? 'the peer' : `${formatAddress(gateway)}, the router on the way to the peer,`
   if (isSilent)
     return `no answer to ${question} for ${formatAddress(asked)} on ${device}: ${who} is down, or not on this network`
+  if (isSilent === undefined) return `an ICMP error says that the peer cannot be reached over ${device}`
   return `${who} is there on ${device}, but an ICMP error says that the peer cannot be reached`
 }

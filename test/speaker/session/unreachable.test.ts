@@ -27,6 +27,14 @@ test('a peer on a connected network that does not answer is no missing route: AR
   assert.equal(unreachableReason(ipv4, undefined), 'no route to the peer')
 })
 
+test('on a link on which nobody is asked (a tunnel) nobody is said to be silent, and nobody to be there', () => {
+  for (const gateway of [{}, { gateway: address('10.0.0.1') }])
+    assert.equal(
+      unreachableReason(ipv4, { device: 'wg0', isSilent: undefined, ...gateway }),
+      'an ICMP error says that the peer cannot be reached over wg0',
+    )
+})
+
 test('the kernel knows the way to an address of this machine, and none to one that nothing leads to', () => {
   assert.equal(nextHopTo(address('127.0.0.1'))?.device, 'lo')
   assert.equal(nextHopTo(address('127.0.0.1'))?.gateway, undefined)
