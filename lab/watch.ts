@@ -10,11 +10,17 @@ import type { Lab } from './runner.ts'
 /** Lines of `ip monitor route` on a router since the start; a withdrawn route starts with `Deleted`. */
 export class RouteMonitor {
   readonly lines: string[] = []
+  /** When the last line came, ms of the clock that all processes share. */
+  lastAtMs = 0
   readonly #child: ChildProcess
 
   constructor(lab: Lab, router: string) {
     this.#child = lab.node(router).start(['ip', '-oneline', 'monitor', 'route'])
-    if (this.#child.stdout) createInterface({ input: this.#child.stdout }).on('line', (line) => this.lines.push(line))
+    if (this.#child.stdout === null) return
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      this.lastAtMs = Number(process.hrtime.bigint()) / 1e6
+      this.lines.push(line)
+    })
   }
 
   about(prefix: string): string[] {

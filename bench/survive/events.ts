@@ -3,12 +3,14 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { until } from '../../lab/until.ts'
+import { RouteMonitor } from '../../lab/watch.ts'
 import { buildProgram } from '../../scripts/build.ts'
 import { HeraldError } from '../../src/errors.ts'
 import { ms, nowMs, type Row } from '../report.ts'
 import { heldFlows, isUndisturbed, isWithout, lossText, lostFlows } from './loss.ts'
 import { passingServices } from './manifests.ts'
 import { everyMs, type Loss, type Stage } from './stage.ts'
+import { whileWatched } from './watched.ts'
 
 export interface Event {
   readonly what: string
@@ -213,34 +215,39 @@ export const nodeWithdrawn: Event = {
 /** Its links go, and whatever ran on it: nobody says good-bye. */
 export const nodeOff: Event = {
   what: 'node power-off',
-  goal: 'routers drop it <= 500 ms',
-  run: async (stage) => {
-    await stage.spread()
-    const { lab, rack } = stage
-    const port = (state: 'up' | 'down'): Promise<unknown> =>
-      Promise.all(
-        rack.routers.map((router) => lab.node(router).must(['ip', 'link', 'set', portOf(stage, router), state])),
-      )
-    let tookMs = Number.NaN
-    const loss = await stage.measured(async () => {
-      await port('down')
-      const at = nowMs()
-      await lab.killCommand(offNode, 'KILL')
-      await stage.whole(
-        100_000,
-        rack.nodes.filter((node) => node !== offNode),
-      )
-      tookMs = nowMs() - at
-    })
-    await port('up')
-    lab.startCommand(offNode)
-    await backAgain(stage)
-    const { lost, held } = onOthers(loss, stage, offNode)
-    return {
-      value: `${ms(tookMs)}; ${lost} of ${held} flows on the others lost; ${lossText(loss)}`,
-      isMet: tookMs <= 500,
-    }
-  },
+  goal: 'routers drop it <= 500 ms with BFD 3 x 100 ms',
+  run: async (stage) => whileWatched(stage, () => powerOff(stage)),
+}
+
+async function powerOff(stage: Stage): Promise<Pick<Row, 'value' | 'isMet'>> {
+  await stage.spread()
+  const { lab, rack } = stage
+  const monitors = rack.routers.map((router) => new RouteMonitor(lab, router))
+  const port = (state: 'up' | 'down'): Promise<unknown> =>
+    Promise.all(
+      rack.routers.map((router) => lab.node(router).must(['ip', 'link', 'set', portOf(stage, router), state])),
+    )
+  let tookMs = Number.NaN
+  const loss = await stage.measured(async () => {
+    await port('down')
+    const at = nowMs()
+    await lab.killCommand(offNode, 'KILL')
+    await stage.whole(
+      100_000,
+      rack.nodes.filter((node) => node !== offNode),
+    )
+    // When the last route was another one; asking for them takes longer.
+    tookMs = Math.max(...monitors.map(({ lastAtMs }) => lastAtMs)) - at
+  })
+  for (const monitor of monitors) monitor.stop()
+  await port('up')
+  lab.startCommand(offNode)
+  await backAgain(stage)
+  const { lost, held } = onOthers(loss, stage, offNode)
+  return {
+    value: `${ms(tookMs)}; ${lost} of ${held} flows on the others lost; ${lossText(loss)}`,
+    isMet: tookMs <= 500,
+  }
 }
 
 /** The interface of a router that leads to the node that goes. */

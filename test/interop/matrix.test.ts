@@ -20,6 +20,7 @@ import { Frr } from './routers/frr.ts'
 import { GoBgp } from './routers/gobgp.ts'
 import { OpenBgpd } from './routers/openbgpd.ts'
 import type { Scenario } from './scenario.ts'
+import { bfd } from './scenarios/bfd.ts'
 import { endings } from './scenarios/endings.ts'
 import { failover } from './scenarios/failover.ts'
 import { linkLocals } from './scenarios/link-local.ts'
@@ -36,6 +37,7 @@ const scenarios: readonly Scenario[] = [
   ...linkLocals,
   ...endings,
   ...failover,
+  ...bfd,
   ...restart,
   ...storms,
 ]

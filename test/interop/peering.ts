@@ -4,7 +4,7 @@
  *     Peering --neighborOf--> Neighbor              (Herald)
  *             `--RouterDaemon.start--> text of the daemon's own language
  */
-import type { AddressFamilyName, BgpRole, Neighbor } from '../../src/desired/model.ts'
+import type { AddressFamilyName, BfdSettings, BgpRole, Neighbor } from '../../src/desired/model.ts'
 
 /**
  * Which addresses of the link a session runs between; the pairs are for many sessions at once, over IPv4. Unnumbered
@@ -84,8 +84,18 @@ export interface Peering {
   readonly routerAsn?: number
   /** The AS that the router expects; Herald's own by default. */
   readonly expectedAsn?: number
+  /** Both sides watch the path (RFC 5882); `graceful`: the router keeps routes when BFD goes down. */
+  readonly bfd?: 'plain' | 'graceful'
   /** What Herald is configured with beyond its half of this. */
   readonly herald?: Partial<Neighbor>
+}
+
+/** Of both sides: so many intervals that no machine is too slow for them, and far fewer than the hold time has. */
+export const watchSettings: BfdSettings = {
+  receiveIntervalMs: 100,
+  transmitIntervalMs: 100,
+  detectMultiplier: 30,
+  isPassive: false,
 }
 
 /** A directly connected session for IPv4 that Herald dials, with these differences. */
@@ -106,6 +116,7 @@ export function neighborOf(session: Peering, localAsn: number, peerAsn: number):
     isTtlSecured,
     restartTimeSec,
     isNotificationRestart = false,
+    bfd,
     herald,
   } = session
   const { herald: source, router } = endpoints[transport]
@@ -133,6 +144,7 @@ export function neighborOf(session: Peering, localAsn: number, peerAsn: number):
       ? {}
       : { gracefulRestart: { restartTimeSec, notification: isNotificationRestart } }),
     ...(needsNextHop ? { nextHops: { 'ipv6-unicast': globalIpv6.herald } } : {}),
+    ...(bfd === undefined ? {} : { bfd: watchSettings }),
     ...herald,
   }
 }

@@ -71,6 +71,11 @@ export abstract class RouterDaemon {
   abstract resetAll(): Promise<void>
   /** Ends the session with Cease/Administrative Shutdown (6/2) for good. */
   abstract shutdown(session: Transport, text: string): Promise<void>
+  /** Whether its BFD session with Herald is up; undefined: it has none. */
+  async isBfdUp(_session: Transport): Promise<boolean | undefined> {
+    return undefined
+  }
+
   /** Everything that it says of a session, and its log. */
   abstract report(session: Transport): Promise<string>
 

@@ -76,6 +76,12 @@ export class Bird extends RouterDaemon {
     await this.#birdc(`disable ${nameOf(session)} "${text}"`)
   }
 
+  override async isBfdUp(session: Transport): Promise<boolean | undefined> {
+    const lines = (await this.#birdc('show bfd sessions')).split('\n')
+    const line = lines.find((each) => each.startsWith(`${endpoints[session].herald} `))
+    return line === undefined ? undefined : /\bUp\b/.test(line)
+  }
+
   async report(session: Transport): Promise<string> {
     return this.#birdc(`show protocols all ${nameOf(session)}`)
   }
@@ -94,6 +100,8 @@ export class Bird extends RouterDaemon {
       `protocol static s6 { ipv6; route ${this.ownNetworks.ipv6} blackhole; }`,
       peerings.some(({ transport }) => transport === 'unnumbered') &&
         'protocol radv { interface "eth0" { max ra interval 4; min ra interval 3; }; }',
+      peerings.some(({ bfd }) => bfd !== undefined) &&
+        'protocol bfd { interface "*" { min rx interval 100 ms; min tx interval 100 ms; multiplier 30; }; }',
       ...peerings.map((each) => this.#protocol(each)),
     )
   }
@@ -109,6 +117,7 @@ export class Bird extends RouterDaemon {
       restartTimeSec,
       routerRole,
       isOldSpeaker,
+      bfd,
       routerAsn = this.asn,
       expectedAsn = this.heraldAsn,
     } = session
@@ -128,6 +137,7 @@ export class Bird extends RouterDaemon {
       `  hold time ${holdTimeSec};`,
       '  connect retry time 1; connect delay time 1; error wait time 1, 2;',
       restartTimeSec !== undefined && `  graceful restart on; graceful restart time ${restartTimeSec};`,
+      bfd !== undefined && `  bfd ${bfd === 'graceful' ? 'graceful' : 'on'};`,
       isOldSpeaker === true && '  enable as4 off;',
       routerRole !== undefined && `  local role ${routerRole.replace('-', '_')};`,
       '  enable extended messages on;',

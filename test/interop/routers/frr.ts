@@ -14,6 +14,14 @@ interface FrrPath {
   readonly peer: { readonly peerId: string; readonly interface?: string }
 }
 
+const bfdConfiguration = lines(
+  'bfd',
+  ' profile fast',
+  '  receive-interval 100',
+  '  transmit-interval 100',
+  '  detect-multiplier 30',
+  'line vty',
+)
 const familyWords = { 'ipv4-unicast': 'ipv4 unicast', 'ipv6-unicast': 'ipv6 unicast' } as const
 const familyOf = (prefix: string): string => (prefix.includes(':') ? 'ipv6 unicast' : 'ipv4 unicast')
 /** How FRR names the neighbor. */
@@ -29,7 +37,9 @@ export class Frr extends RouterDaemon {
     writeFileSync(this.file('zebra.conf'), 'hostname zebra\n')
     writeFileSync(this.file('vtysh.conf'), '')
     await this.link.in('router', 'chown', '-R', 'frr:frr', this.directory)
-    for (const daemon of ['zebra', 'bgpd']) {
+    const isWatched = setup.peerings.some(({ bfd }) => bfd !== undefined)
+    if (isWatched) writeFileSync(this.file('bfdd.conf'), `${bfdConfiguration}\n`)
+    for (const daemon of ['zebra', ...(isWatched ? ['bfdd'] : []), 'bgpd']) {
       await this.background(
         this.file(`${daemon}.pid`),
         `/usr/lib/frr/${daemon}`,
@@ -42,6 +52,7 @@ export class Frr extends RouterDaemon {
         this.file('zserv.api'),
         '--vty_socket',
         this.directory,
+        ...(daemon === 'bfdd' ? ['--bfdctl', this.file('bfdd.sock')] : []),
       )
     }
     await waitFor('bgpd answers', async () => (await this.#vtysh('show bgp summary json')).startsWith('{'))
@@ -94,6 +105,17 @@ export class Frr extends RouterDaemon {
 
   async report(session: Transport): Promise<string> {
     return JSON.stringify(await this.neighbor(session)) + readFileSync(this.file('bgpd.log'), 'utf8')
+  }
+
+  override async isBfdUp(session: Transport): Promise<boolean | undefined> {
+    const peers = await this.#show<readonly { readonly peer: string; readonly status: string }[]>('bfd peers')
+    const found = Array.isArray(peers) ? peers.find(({ peer }) => peer === endpoints[session].herald) : undefined
+    return found && found.status === 'up'
+  }
+
+  /** Takes the BFD sessions of BGP down, or up again (AdminDown). */
+  async shutdownBfd(isDown: boolean): Promise<void> {
+    await this.#vtysh('configure terminal', 'bfd', 'profile fast', isDown ? 'shutdown' : 'no shutdown')
   }
 
   /** `show bgp neighbors` of a session. */
@@ -164,6 +186,7 @@ export class Frr extends RouterDaemon {
     restartTimeSec,
     routerRole,
     isOldSpeaker,
+    bfd,
     expectedAsn = this.heraldAsn,
   }: Peering): string {
     const name = `neighbor ${nameOf(transport)}`
@@ -177,6 +200,8 @@ export class Frr extends RouterDaemon {
       password !== undefined && ` ${name} password ${password}`,
       isTtlSecured === true && ` ${name} ttl-security hops 1`,
       restartTimeSec !== undefined && ` ${name} graceful-restart`,
+      bfd !== undefined && ` ${name} bfd profile fast`,
+      bfd === 'graceful' && ` ${name} bfd check-control-plane-failure`,
       isOldSpeaker === true && ` ${name} dont-capability-negotiate`,
       routerRole !== undefined && ` ${name} local-role ${routerRole}`,
       (transport === 'ipv6' || transport === 'link-local') && ` ${name} capability extended-nexthop`,
