@@ -388,7 +388,7 @@ interface OpenedSource {
   /** For people: where objects come from. */
   readonly sourceDetail: string
   /** Who gives addresses to Services: this agent where there is only a folder, else whoever writes their status. */
-  readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere'>
+  readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere' | 'apiServer'>
   /** Where the node says what its sessions are and that it lives; undefined: nobody would read it. */
   readonly server?: { readonly sink: StatusSink; readonly requests: ApiRequests }
 }
@@ -470,7 +470,7 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     './k8s/apiserver/connect.ts',
     './apiserver.cjs',
   )
-  const { detail, transport } = connectApiServer(options.source.kubeconfig)
+  const { detail, host, transport } = connectApiServer(options.source.kubeconfig)
   const source = apiServerSource({
     transport,
     clock: systemClock,
@@ -481,7 +481,12 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
   })
   const requests = new ApiRequests(transport, requestMs)
   const sink = statusOnServer(requests, options.nodeName, nodeFieldManager)
-  return { source, sourceDetail: detail, addresses: { isAllocatedElsewhere: true }, server: { sink, requests } }
+  return {
+    source,
+    sourceDetail: detail,
+    addresses: { isAllocatedElsewhere: true, apiServer: host },
+    server: { sink, requests },
+  }
 }
 
 /** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */

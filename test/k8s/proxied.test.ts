@@ -321,6 +321,10 @@ test('of a Service with a healthCheckNodePort it is said how many ready pods the
   // With the policy Cluster the API server gives none, and in a folder it means nothing.
   const cluster2 = service('web', `${cluster}${local.replace('Local', 'Cluster')}`)
   assert.equal(checkOf(change(translator, cluster2)), undefined)
+  // Where another proxy serves it that one answers.
+  const named = text.replace('labels: {expose', 'labels: {service.kubernetes.io/service-proxy-name: mesh, expose')
+  assert.notEqual(named, text)
+  assert.equal(checkOf(translatorWith(named + two('ready: true'), proxying).flush()), undefined)
   assert.equal(checkOf(translatorWith(text + two('ready: true')).flush()), undefined)
 })
 
@@ -338,6 +342,51 @@ test('an external IP that is the address of the API server is served to nobody, 
   // It moves to another address.
   const moved = serviceOf(change(translator, kubernetes.replace(server, '203.0.113.51')), 'web')
   assert.equal(moved.frontends.length, 2)
+})
+
+test('an external IP that is the address of the API server is left alone where it is announced, and by its kubeconfig', () => {
+  const policy = smallestPolicy.replace('exportPodCIDR: true', 'serviceAdvertisements: [ExternalIP]')
+  const kubernetes = slice('kubernetes', '').replace('10.244.1.5', '203.0.113.50')
+  for (const server of ['203.0.113.50', '2001:db8::50', '203.0.113.60']) {
+    const options = { ...proxying, apiServer: server === '2001:db8::50' ? '2001:DB8:0::50' : '203.0.113.60' }
+    const labelled = plain('web', `, externalIPs: ["${server}"]`).replace('a: b', 'expose-via-bgp: "true"')
+    for (const config of [policy, '']) {
+      const delta = translatorWith(
+        config + base + kubernetes + labelled + slice('web') + slice6('web'),
+        options,
+      ).flush()
+      const web = serviceOf(delta, 'web')
+      assert.deepEqual([web.frontends, web.routes, web.addresses.length], [[], [], config === '' ? 0 : 1], server)
+      assert.ok(!delta.sockets?.has(`${server}:80/TCP`) && !delta.sockets?.has(`[${server}]:80/TCP`), server)
+      assert.match(JSON.stringify(web.verdicts), /is the address of the API server/)
+    }
+  }
+  // Of a name nothing is known, and a node that replaces nobody is as it was.
+  const text =
+    policy + base + kubernetes + plain('web', ', externalIPs: [203.0.113.50]').replace('a: b', 'expose-via-bgp: "true"')
+  assert.equal(serviceOf(translatorWith(text + slice('web')).flush(), 'web').frontends.length, 1)
+  const named = plain('web', ', externalIPs: [203.0.113.7]') + slice('web')
+  const options = { ...proxying, apiServer: 'api.example.com' }
+  assert.equal(serviceOf(translatorWith(base + named, options).flush(), 'web').frontends.length, 1)
+})
+
+test('of one Service as many external IPs are served as have 2 000 ports together, and one in any case', () => {
+  const portsOf = (count: number): string =>
+    Array.from({ length: count }, (_, n) => `{name: p${n}, port: ${n + 1}}`).join(', ')
+  const ips = Array.from({ length: 64 }, (_, n) => `203.0.113.${n + 1}`)
+  for (const [ports, addresses] of [
+    [1_000, 2],
+    [400, 5],
+    [31, 64],
+  ] as const) {
+    const web = plain('web', `, externalIPs: [${ips.join(', ')}]`).replace('{name: http, port: 80}', portsOf(ports))
+    const delta = translatorWith(base + web + slice('web'), proxying).flush()
+    const served = serviceOf(delta, 'web')
+    assert.deepEqual([served.frontends.length, served.addresses], [ports * addresses, ips.slice(0, addresses)])
+    assert.equal(delta.sockets?.size, ports * (addresses + 1))
+    if (addresses < 64)
+      assert.match(proxiedVerdict(served), /ProxiedInPart: .* is one more than 2000 ports of external/)
+  }
 })
 
 test('a Service that goes while kube-proxy serves leaves nobody without its node port', () => {

@@ -9,7 +9,7 @@
 import { someOf } from '../../desired/some-of.ts'
 import { anyNodeAddress, isAnyNodeAddress, type Verdict } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
-import { formatAddress, isForwardable, parseAddress } from '../../ip/address.ts'
+import { formatAddress, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
 import { parsePrefix, prefixContains } from '../../ip/prefix.ts'
 import { type EndpointSlice, endpointsOf } from '../kinds/endpoint-slice.ts'
 import type { Node } from '../kinds/node.ts'
@@ -45,13 +45,23 @@ interface Found {
   readonly left: readonly string[]
 }
 
+/**
+ * Whoever may write a Service writes addresses and ports, so that one of them could be 64 000 frontends: of whole
+ * addresses as many as have no more ports together, and one in any case.
+ */
+const mostExternalPorts = 2_000
+
 /** A Service with this label is nothing to kube-proxy either, whatever the name. */
-export const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
+const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
+
+export function isLeftToAnother({ metadata }: Pick<Service, 'metadata'>): boolean {
+  return proxyNameLabel in metadata.labels
+}
 
 /** Whether there is anything to serve of it in the place of kube-proxy. */
 export function mayBeProxied({ metadata, nodePorts, own }: Service): boolean {
   if (nodePorts.length === 0 && !own.some(({ type }) => type === 'ExternalIP')) return false
-  return !(proxyNameLabel in metadata.labels)
+  return !isLeftToAnother({ metadata })
 }
 
 /** undefined: nothing that is not announced. `announced`: addresses that are served anyway. */
@@ -64,6 +74,7 @@ export function proxiedOf(
 ): Proxied | undefined {
   const { service } = input
   const external = service.own.filter(({ type, address }) => type === 'ExternalIP' && !announced.has(address))
+  const room = Math.max(1, Math.floor(mostExternalPorts / Math.max(1, service.spec.ports.length)))
   if (external.length === 0 && service.nodePorts.length === 0) return undefined
   const reach = reachOf(service.spec.externalTrafficPolicy, options, input.reach)
   const served = (address: string, port: ServicePort): ServedPort => ({
@@ -71,7 +82,8 @@ export function proxiedOf(
     backends: endpoints.backendsOf(familyOf(address), port, reach),
   })
   const found = [
-    ...external.map(({ address }) => externalPorts(address, input, refusalOf, served)),
+    ...external.slice(0, room).map(({ address }) => externalPorts(address, input, refusalOf, served)),
+    ...external.slice(room).map(({ address }) => beyondRoom(address)),
     nodePortsOf(input, served),
   ]
   const ports = found.flatMap((each) => each.ports)
@@ -86,14 +98,17 @@ export function proxiedOf(
   }
 }
 
+function beyondRoom(address: string): Found {
+  const left = `${address} is one more than ${mostExternalPorts} ports of external IPs come to`
+  return { ports: [], served: [], left: [left] }
+}
+
 function externalPorts(
   address: string,
-  { key, service, owners, proxying }: ServiceInput & { readonly proxying: Proxying },
+  { key, service, owners }: ServiceInput,
   refusalOf: (typed: TypedAddress) => { readonly text: string } | undefined,
   served: (address: string, port: ServicePort) => ServedPort,
 ): Found {
-  if (proxying.apiServers.has(address))
-    return { ports: [], served: [], left: [`${address} is the address of the API server`] }
   const refusal = refusalOf({ address, types: ['ExternalIP'] })
   if (refusal !== undefined) return { ports: [], served: [], left: [refusal.text] }
   const left: string[] = []
@@ -150,14 +165,14 @@ function verdictOf({ spec }: Service, served: readonly string[], left: readonly 
 
 /** The node's part of it: whether it is to be done, at which addresses, and whose which node port is. */
 export class ProxyShare {
-  readonly #options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses'>
+  readonly #options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses' | 'apiServer'>
   #nodePorts = new NodePorts()
   #apiServers: ReadonlySet<string> = new Set()
   #addresses: readonly string[] = []
   #listeners: ReadonlySet<string> = new Set()
   #isOn = false
 
-  constructor(options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses'>) {
+  constructor(options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses' | 'apiServer'>) {
     this.#options = options
   }
 
@@ -196,7 +211,7 @@ export class ProxyShare {
     const haveMoved = !sameValue(addresses, this.#addresses)
     if (haveMoved) this.#addresses = addresses
     const apiServers = this.#apiServers
-    this.#apiServers = facts === undefined ? new Set() : addressesOf(servers)
+    this.#apiServers = facts === undefined ? new Set() : addressesOf(servers, this.#options.apiServer)
     if (wasOn !== this.#isOn) {
       this.#nodePorts = new NodePorts()
       return 'all'
@@ -207,9 +222,10 @@ export class ProxyShare {
   }
 }
 
-function addressesOf(slices: readonly EndpointSlice[]): ReadonlySet<string> {
-  const all = slices.flatMap((slice) => endpointsOf(slice))
-  return new Set(all.flatMap(({ address }) => (address === undefined ? [] : [formatAddress(address)])))
+/** `asked`: by this agent; a name is none. */
+function addressesOf(slices: readonly EndpointSlice[], asked = ''): ReadonlySet<string> {
+  const all = [...slices.flatMap((slice) => endpointsOf(slice)).map(({ address }) => address), parseAddress(asked)]
+  return new Set(all.flatMap((address) => (address === undefined ? [] : [formatAddress(unmapped(address))])))
 }
 
 /** What is in one of two sets alone. */

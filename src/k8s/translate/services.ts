@@ -17,7 +17,7 @@ import { sharingOf } from '../kinds/service-requests.ts'
 import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
-import { mayBeProxied, proxiedOf } from './proxied.ts'
+import { isLeftToAnother, mayBeProxied, proxiedOf } from './proxied.ts'
 import type { TranslatorOptions } from './types.ts'
 import {
   type Heard,
@@ -107,7 +107,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   }
   const [pool] = input.poolsOf(input.answer.addresses[0] ?? '')
   const { healthCheckNodePort } = service
-  const isChecked = proxying !== undefined && healthCheckNodePort !== undefined
+  const isChecked = proxying !== undefined && healthCheckNodePort !== undefined && !isLeftToAnother(service)
   const named = new Set([...addresses.map(({ address }) => address), ...(proxied?.addresses ?? [])])
   return {
     key,
@@ -169,7 +169,7 @@ function judgeOf(input: ServiceInput, endpoints: ServiceEndpoints): (typed: Type
 /** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
 function whyNot(
   { address, types }: TypedAddress,
-  { key, answer, owners, poolsOf, reserved }: ServiceInput,
+  { key, answer, owners, poolsOf, reserved, proxying }: ServiceInput,
   endpoints: ServiceEndpoints,
 ): WhyNot | undefined {
   const say = (code: 'ReservedAddress' | 'NotInPool', text: string) => ({ code, text: `${address} is ${text}` })
@@ -178,6 +178,9 @@ function whyNot(
   const parsed = parseAddress(address)
   if (parsed !== undefined && endpoints.has(parsed))
     return say('ReservedAddress', 'the address of an endpoint of the Service')
+  // Sockets are led to an external IP then, also where it is announced: those of every node, to its API server.
+  if (types.includes('ExternalIP') && proxying?.apiServers.has(address) === true)
+    return say('ReservedAddress', 'the address of the API server')
   const [pool] = poolsOf(address)
   if (types.includes('LoadBalancerIP')) return pool === undefined ? say('NotInPool', 'in no pool') : undefined
   // Whoever may write a Service may write any address there: one of a pool is given away by the pool alone.

@@ -16,7 +16,7 @@ import type { Service, ServicePort } from '../kinds/service.ts'
 import { byAge } from '../kinds/table.ts'
 import { familyOf } from './eligible.ts'
 import { type Reach, ServiceEndpoints } from './endpoints.ts'
-import { type Proxying, proxyNameLabel } from './proxied.ts'
+import { isLeftToAnother, type Proxying } from './proxied.ts'
 
 export interface SocketInput {
   readonly key: string
@@ -59,7 +59,7 @@ export class SocketTranslation {
     const { key, service } = input
     const before = this.#claims.get(key) ?? []
     const now =
-      service === undefined || proxyNameLabel in service.metadata.labels
+      service === undefined || isLeftToAnother(service)
         ? []
         : socketFrontends({ ...input, service }, this.#nodeName).map((frontend) => ({ key, value: service, frontend }))
     if (now.length === 0) this.#claims.delete(key)
@@ -122,16 +122,16 @@ function socketFrontends(input: SocketInput & { readonly service: Service }, nod
   const ofCluster = own
     .filter((each) => each.type === 'ClusterIP' && !ofOthers(each))
     .flatMap(({ address }) => spec.ports.flatMap((port) => frontendOf(address, port, clusterReach)))
+  const notLed = new Set(own.flatMap(({ type, address }) => (type === 'ClusterIP' || !proxying ? address : [])))
   // From inside the cluster the external traffic policy does not count.
-  const isLed = ({ address, sources }: Frontend): boolean =>
-    sources === undefined && !own.some((each) => each.address === address && (each.type === 'ClusterIP' || !proxying))
+  const isLed = ({ address, sources }: Frontend): boolean => sources === undefined && !notLed.has(address)
+  const ports = new Map(spec.ports.map((each) => [placeOf(each), each]))
   const ofOutside = frontends
     .filter((frontend) => !isAnyNodeAddress(frontend.address) && isLed(frontend))
-    .flatMap(({ address, protocol, port }) =>
-      spec.ports
-        .filter((each) => each.port === port && each.protocol === protocol)
-        .flatMap((each) => frontendOf(address, each, everywhere)),
-    )
+    .flatMap((frontend) => {
+      const port = ports.get(placeOf(frontend))
+      return port === undefined ? [] : frontendOf(frontend.address, port, everywhere)
+    })
   const ofNode = nodePortsAmong(frontends, service).flatMap(({ port, family }) =>
     (proxying?.addresses ?? [])
       .filter((address) => familyOf(address) === family)
@@ -145,11 +145,12 @@ function nodePortsAmong(
   frontends: readonly Frontend[],
   { spec, nodePorts }: Service,
 ): readonly { readonly port: ServicePort; readonly family: Family }[] {
-  return frontends.flatMap(({ address, protocol, port: nodePort }) =>
-    isAnyNodeAddress(address)
-      ? spec.ports
-          .filter((port, index) => nodePorts[index] === nodePort && port.protocol === protocol)
-          .map((port) => ({ port: { ...port, port: nodePort }, family: familyOf(address) }))
-      : [],
-  )
+  const ports = spec.ports.map((port, index) => ({ ...port, port: nodePorts[index] ?? 0 }))
+  const byPlace = new Map(ports.map((port) => [placeOf(port), port]))
+  return frontends.flatMap((frontend) => {
+    const port = isAnyNodeAddress(frontend.address) ? byPlace.get(placeOf(frontend)) : undefined
+    return port === undefined ? [] : [{ port, family: familyOf(frontend.address) }]
+  })
 }
+
+const placeOf = ({ port, protocol }: Pick<ServicePort, 'port' | 'protocol'>): string => `${port}/${protocol}`

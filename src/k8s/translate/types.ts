@@ -40,6 +40,8 @@ export interface TranslatorOptions {
   readonly proxying?: () => { readonly listeners: ReadonlySet<string> } | undefined
   /** Where node ports are served: the addresses of the Node, by default, or what interfaces have of these prefixes. */
   readonly nodePortAddresses?: 'primary' | readonly string[]
+  /** Where this agent asks the API server, as it is written: an address, or a name. */
+  readonly apiServer?: string
   /** The one namespace whose Secrets authSecretRef may name. */
   readonly secretsNamespace: string
   /** Those of the node's interfaces at the moment. */
