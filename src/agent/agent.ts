@@ -348,8 +348,8 @@ export class Agent {
       this.#podCidrs = delta.podCidrs
       this.order.wantPodCidrs(delta.podCidrs)
     }
-    if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels)
-    if (delta.nodePorts !== undefined) this.#ends.serveNodePorts(delta.nodePorts)
+    if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels, delta.nodePorts)
+    else if (delta.nodePorts !== undefined) this.#ends.serveNodePorts(delta.nodePorts)
     if (delta.sockets !== undefined) this.#parts.sockets?.want(delta.sockets)
     for (const [key, service] of delta.services) this.#parts.healthChecks?.want(key, service?.healthCheck)
     this.order.want(delta.services)

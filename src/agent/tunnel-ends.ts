@@ -58,8 +58,10 @@ export class TunnelEnds {
     return this.#tunnels
   }
 
-  apply(tunnels: DesiredTunnels): void {
+  /** All at once: what an earlier process told the kernel goes on where it is still wanted. */
+  apply(tunnels: DesiredTunnels, nodePorts: readonly string[] = this.#nodePorts): void {
     this.#tunnels = tunnels
+    this.#nodePorts = nodePorts
     const nodes = tunnels.senders.slice(0, lookedUp)
     if (!sameValue(nodes, this.#reached)) {
       this.#reached = nodes

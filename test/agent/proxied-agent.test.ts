@@ -12,7 +12,8 @@ import { MemoryLinks } from '../../src/agent/links.ts'
 import { ProxyWatch } from '../../src/agent/proxy-watch.ts'
 import { RestartMarker } from '../../src/agent/restart-marker.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
-import { createFakeDatapath } from '../../src/datapath/fake.ts'
+import type { ClusterNodes } from '../../src/datapath/datapath.ts'
+import { createFakeDatapath, type FakeDatapath } from '../../src/datapath/fake.ts'
 import { readDocuments } from '../../src/k8s/documents.ts'
 import { MemorySource } from '../../src/k8s/memory-source.ts'
 import { createTranslator } from '../../src/k8s/translate/translator.ts'
@@ -23,7 +24,8 @@ const local = ', externalTrafficPolicy: Local, healthCheckNodePort: 30100, exter
 const web = service('web', local).replace('port: 80}', 'port: 80, nodePort: 30080}') + slice('web')
 const own = ['198.51.100.0:80/TCP', '203.0.113.7:80/TCP', '0.0.0.0:30080/TCP']
 
-async function agentOf(context: TestContext) {
+/** `maps`: those that an earlier process has left. */
+async function agentOf(context: TestContext, maps?: FakeDatapath['maps']) {
   const stateDir = mkdtempSync(join(tmpdir(), 'herald-proxied-'))
   context.after(() => rmSync(stateDir, { recursive: true }))
   const [clock, source, speaker, links] = [
@@ -34,7 +36,14 @@ async function agentOf(context: TestContext) {
   ]
   const here = { mode: 'absent' as KubeProxyMode, listeners: new Set<string>() }
   const watch = new ProxyWatch({ kubeProxy: () => here.mode, listeners: () => here.listeners, clock })
-  const [datapath, checks] = [createFakeDatapath(), new Map<string, unknown>()]
+  const [datapath, checks] = [createFakeDatapath(maps === undefined ? {} : { maps }), new Map<string, unknown>()]
+  const [told, { setNodes }] = [[] as (readonly string[])[], datapath]
+  Object.assign(datapath, {
+    setNodes: (nodes: ClusterNodes) => {
+      told.push(nodes.nodePorts ?? [])
+      setNodes(nodes)
+    },
+  })
   links.set([{ index: 2, name: 'eth0' }])
   const translator = createTranslator({
     ...{ nodeName: 'node-a', datapath: 'ebpf', secretsNamespace: 'kube-system', tunnels: 'nodes' },
@@ -58,7 +67,7 @@ async function agentOf(context: TestContext) {
       clock.settle()
     }
   }
-  return { agent, datapath, speaker, checks, here, served, pass }
+  return { agent, datapath, speaker, checks, here, served, pass, told }
 }
 
 test('node ports and external IPs are in the kernel with the load balancer, which is announced with all of them', async (context) => {
@@ -94,4 +103,17 @@ test('kube-proxy that comes is left its place, and the load balancer stays annou
   pass(15_000)
   assert.deepEqual([[...served()].sort(), agent.nodePorts], [[...own].sort(), ['192.168.1.10']])
   assert.deepEqual(checks.get('default/web'), { port: 30_100, localEndpoints: 1 })
+})
+
+test('an agent that starts again takes node ports from no flow, not for a moment: they stay where they are wanted', async (context) => {
+  const before = await agentOf(context)
+  await before.agent.stop()
+  const { served, told, pass } = await agentOf(context, before.datapath.maps)
+  pass(70_000)
+  assert.ok(told.length > 1)
+  assert.deepEqual(
+    told.filter((each) => !each.includes('192.168.1.10')),
+    [],
+  )
+  assert.deepEqual([...served()].sort(), [...own].sort())
 })

@@ -123,6 +123,8 @@ test('where node ports are served is told the kernel with all else that it knows
   assert.deepEqual([taken(), ends.nodePorts], [['kernel  from , node ports at 192.0.2.1'], ['192.0.2.1']])
   ends.apply(tunnels(['192.0.2.2']))
   assert.equal(taken()[1], 'kernel 192.0.2.1 from 192.0.2.2, node ports at 192.0.2.1')
+  ends.apply(tunnels(['192.0.2.2']), ['192.0.2.9'])
+  assert.deepEqual(taken(), ['kernel 192.0.2.1 from 192.0.2.2, node ports at 192.0.2.9'])
   kernel.isFailing = true
   ends.serveNodePorts(['192.0.2.1', '192.0.2.9'])
   kernel.isFailing = false
