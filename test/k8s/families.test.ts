@@ -151,11 +151,23 @@ test('a port that is there twice is an error, one number for two protocols is no
       { name: 'b', port: 53, protocol },
     ],
   })
-  assert.deepEqual(
-    raw(two('TCP')).faults.map(({ code, path }) => [code, path.join('.')]),
-    [['DuplicatePort', 'spec.ports.1.port']],
-  )
+  const said = (spec: object): unknown => raw(spec).faults.map(({ code, path }) => [code, path.join('.')])
+  for (const type of ['LoadBalancer', 'ClusterIP', 'NodePort'])
+    assert.deepEqual(said({ ...two('TCP'), type }), [['DuplicatePort', 'spec.ports.1.port']], type)
   assert.deepEqual(raw(two('UDP')).faults, [])
+  const atNode = (type: string, protocol = 'TCP', nodePort = 30_080): object => ({
+    type,
+    ports: [
+      { name: 'a', port: 80, nodePort },
+      { name: 'b', port: 81, nodePort, protocol },
+    ],
+  })
+  for (const type of ['LoadBalancer', 'NodePort']) {
+    assert.deepEqual(said(atNode(type)), [['DuplicatePort', 'spec.ports.1.nodePort']], type)
+    assert.deepEqual([said(atNode(type, 'UDP')), said(atNode(type, 'TCP', 0))], [[], []], type)
+  }
+  // What a type has no use for is no error of it.
+  assert.deepEqual([said(atNode('ClusterIP')), said({ ...two('TCP'), type: 'ExternalName' })], [[], []])
 })
 
 test('of a Service that is no LoadBalancer, and of annotations of others, nothing is kept', () => {

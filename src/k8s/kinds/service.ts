@@ -156,6 +156,7 @@ export function parseService(raw: RawObject): Narrowed<Service> {
 /** What the API server would refuse, beyond single fields. */
 function checkSpec({ spec }: Written): readonly Fault[] {
   const faults: Fault[] = []
+  if (spec.type !== 'ExternalName') faults.push(...portFaults(spec))
   if (spec.type !== 'LoadBalancer') return faults
   if (new Set(spec.ipFamilies).size < spec.ipFamilies.length) {
     const message = `${spec.ipFamilies.join(', ')}: a family is there twice`
@@ -171,15 +172,23 @@ function checkSpec({ spec }: Written): readonly Fault[] {
     const message = 'without sessionAffinity ClientIP it has no effect'
     faults.push(fault('warning', path, 'InvalidField', message, 'Write sessionAffinity: ClientIP, or remove it.'))
   }
-  const seen = new Set<string>()
-  spec.ports.forEach(({ protocol, port }, index) => {
-    if (seen.has(`${port}/${protocol}`)) {
-      const message = `${port}/${protocol} is a port of this Service already`
-      faults.push(fault('error', ['spec', 'ports', index, 'port'], 'DuplicatePort', message, 'Write each port once.'))
-    }
-    seen.add(`${port}/${protocol}`)
-  })
   return faults
+}
+
+/** Two of one place would be one frontend that is two things. */
+function portFaults({ type, ports }: Written['spec']): readonly Fault[] {
+  const seen = new Set<string>()
+  const twice = (name: 'port' | 'nodePort', index: number, place: string): readonly Fault[] => {
+    const isTwice = seen.has(`${name} ${place}`)
+    seen.add(`${name} ${place}`)
+    if (!isTwice) return []
+    const message = `${place} is a ${name} of this Service already`
+    return [fault('error', ['spec', 'ports', index, name], 'DuplicatePort', message, `Write each ${name} once.`)]
+  }
+  return ports.flatMap(({ protocol, port, nodePort }, index) => [
+    ...twice('port', index, `${port}/${protocol}`),
+    ...(nodePort && mayHaveNodePorts(type) ? twice('nodePort', index, `${nodePort}/${protocol}`) : []),
+  ])
 }
 
 function externalFaults({ spec }: Written): readonly Fault[] {
@@ -279,10 +288,15 @@ function addressesIn(status: Written['status']): readonly string[] {
   return addresses.length === 0 ? nothing : keptList(addresses)
 }
 
+function mayHaveNodePorts(type: Written['spec']['type']): boolean {
+  return type === 'NodePort' || type === 'LoadBalancer'
+}
+
 /** Beside the ports, which many Services have alike: a node port is of one alone. */
 function nodePortsOf({ type, ports }: Written['spec']): readonly number[] {
-  const mayHave = type === 'NodePort' || type === 'LoadBalancer'
-  return mayHave && ports.some(({ nodePort }) => nodePort) ? ports.map(({ nodePort }) => nodePort ?? 0) : noPorts
+  return mayHaveNodePorts(type) && ports.some(({ nodePort }) => nodePort)
+    ? ports.map(({ nodePort }) => nodePort ?? 0)
+    : noPorts
 }
 
 /** Of the condition of a type; whatever has not its form is somebody else's. */
