@@ -129,8 +129,8 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
-    ...{ record: new InForceRecord(options.stateDir), clock: systemClock },
-    links: linksOf(options),
+    ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: linksOf(options) },
+    replacesKubeProxy: place.watch !== undefined,
   })
   const drain = new DrainMark(options.stateDir)
   agent.setDrained(drain.isSet)

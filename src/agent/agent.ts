@@ -63,6 +63,8 @@ export interface AgentParts {
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
   /** What leads sockets on this node to backends. */
   readonly sockets?: Pick<SocketOrder, 'want' | 'settled'>
+  /** Clients come for node ports, also where nothing is announced. */
+  readonly replacesKubeProxy?: boolean
   /** What answers load balancers in the place of kube-proxy. */
   readonly healthChecks?: { want(service: string, check: DesiredService['healthCheck']): void }
 }
@@ -157,6 +159,7 @@ export class Agent {
       log,
       links: parts.links,
       faults: this.#faults,
+      areAlwaysNeeded: parts.replacesKubeProxy === true,
       serving: (isServing) => {
         this.order.setServing(isServing)
         this.#ends.setServing(isServing)

@@ -21,6 +21,8 @@ export interface UplinkParts {
   readonly clock: Clock
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   readonly log: Pick<AgentLog, 'info' | 'warn'>
+  /** Also without neighbors and other nodes: clients come for the node's own addresses. */
+  readonly areAlwaysNeeded?: boolean
   /** Told whenever it may have changed whether packets for our addresses meet our programs. */
   serving(isServing: boolean): void
 }
@@ -72,6 +74,7 @@ export class Uplinks {
       )
     }
     this.#poll()
+    if (this.#parts.areAlwaysNeeded === true) this.#look()
   }
 
   stop(): void {
@@ -113,7 +116,7 @@ export class Uplinks {
     const { clock, links, faults, datapath } = this.#parts
     if (datapath.status.kind === 'none') return
     const ends = [...this.#neighbors, ...this.#nodes]
-    if (ends.length === 0) return this.#rest()
+    if (ends.length === 0 && this.#parts.areAlwaysNeeded !== true) return this.#rest()
     const at = clock.monotonic()
     let seen: LinksSeen
     try {
@@ -186,7 +189,7 @@ export class Uplinks {
     if (leftMs > 0) return this.#after('lost', leftMs, () => this.#look())
     const why =
       seen.uplinks.length === 0
-        ? 'no interface routes to a neighbor'
+        ? 'no interface routes to a neighbor or holds the default route'
         : `our programs do not work on ${missing.join(', ') || 'any uplink'}`
     faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
     serving(false)

@@ -18,6 +18,7 @@ const [eth0, eth1] = [
 function bench(
   links: MemoryLinks & Links = new MemoryLinks(),
   neighbors: readonly Reach[] = [{ address: '192.0.2.1' }],
+  areAlwaysNeeded = false,
 ) {
   const clock = new VirtualClock()
   const log = new MemoryLog()
@@ -40,6 +41,7 @@ function bench(
     clock,
     faults,
     log,
+    areAlwaysNeeded,
     serving: (isServing) => {
       if (serving.at(-1) !== isServing) serving.push(isServing)
     },
@@ -137,6 +139,21 @@ test('what was wrong with the uplinks is over when nothing needs one any more, a
   links.set([eth0], [eth0])
   clock.advance(10)
   assert.deepEqual([keys(), serving.at(-1)], [[], true])
+})
+
+test('in the place of kube-proxy uplinks are kept without a neighbor, and their lack is told', () => {
+  const { attached, faults, serving, links, clock, uplinks } = bench(new MemoryLinks(), [], true)
+  assert.deepEqual([attached, serving], [['eth0'], [true]])
+  uplinks.setNodes([])
+  links.set([], [])
+  clock.advance(1_100)
+  assert.deepEqual([faults.current.map(({ key }) => key), serving.at(-1)], [['uplink'], false])
+  assert.match(faults.current[0]?.text ?? '', /no interface routes to a neighbor or holds the default route/)
+  links.set([eth0], [eth0])
+  clock.advance(10)
+  assert.deepEqual([faults.current, serving.at(-1)], [[], true])
+  const idle = bench(new MemoryLinks(), [])
+  assert.deepEqual([idle.attached, idle.serving], [[], []])
 })
 
 test('a flood of events is a few looks, and the last of them sees the last state', () => {
