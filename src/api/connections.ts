@@ -25,18 +25,26 @@ export const connectionLimits: ConnectionLimits = {
   answerMs: 30_000,
 }
 
+/** The connections of several listeners together. */
+export interface Crowd {
+  readonly gates: Set<Gate>
+  readonly most: number
+}
+
 export class Connections {
   readonly listener: net.Server
   readonly #gates = new Set<Gate>()
   readonly #limits: ConnectionLimits
+  readonly #crowd: Crowd | undefined
   /** Runs while there are connections. */
   #sweeper: NodeJS.Timeout | undefined
   readonly #sweepMs: number
   /** performance.now() of the last sweep, or of the first connection. */
   #sweptAt = 0
 
-  constructor(server: http.Server, limits: ConnectionLimits = connectionLimits) {
+  constructor(server: http.Server, limits: ConnectionLimits = connectionLimits, crowd?: Crowd) {
     this.#limits = limits
+    this.#crowd = crowd
     this.#sweepMs = Math.min(1_000, limits.requestMs / 2)
     this.listener = net.createServer({ allowHalfOpen: true }, (socket) => this.#take(server, socket))
   }
@@ -54,9 +62,11 @@ export class Connections {
   }
 
   #take(server: http.Server, socket: net.Socket): void {
-    if (this.#gates.size >= this.#limits.maxConnections && !this.#makeRoom()) return void socket.destroy()
+    if (!this.#hasRoom(this.#gates, this.#limits.maxConnections)) return void socket.destroy()
+    if (this.#crowd !== undefined && !this.#hasRoom(this.#crowd.gates, this.#crowd.most)) return void socket.destroy()
     const gate = new Gate(socket)
     this.#gates.add(gate)
+    this.#crowd?.gates.add(gate)
     if (this.#sweeper === undefined) {
       this.#sweptAt = performance.now()
       this.#sweeper = setInterval(() => this.#sweep(), this.#sweepMs).unref()
@@ -67,26 +77,32 @@ export class Connections {
   }
 
   #gone(gate: Gate): void {
-    this.#gates.delete(gate)
+    this.#forget(gate)
     if (this.#gates.size > 0) return
     clearInterval(this.#sweeper)
     this.#sweeper = undefined
   }
 
+  #forget(gate: Gate): void {
+    this.#gates.delete(gate)
+    this.#crowd?.gates.delete(gate)
+  }
+
   /** False when each of them is being worked for. */
-  #makeRoom(): boolean {
+  #hasRoom(gates: ReadonlySet<Gate>, most: number): boolean {
+    if (gates.size < most) return true
     const waiting = new Map<string, Gate[]>()
-    for (const gate of this.#gates) {
+    for (const gate of gates) {
       if (gate.state === 'working') continue
       const address = gate.socket.remoteAddress ?? ''
-      const gates = waiting.get(address)
-      if (gates === undefined) waiting.set(address, [gate])
-      else gates.push(gate)
+      const known = waiting.get(address)
+      if (known === undefined) waiting.set(address, [gate])
+      else known.push(gate)
     }
-    const most = [...waiting.values()].reduce<Gate[]>((a, b) => (b.length > a.length ? b : a), [])
-    const oldest = most.reduce<Gate | undefined>((a, b) => (a === undefined || b.since < a.since ? b : a), undefined)
+    const longest = [...waiting.values()].reduce<Gate[]>((a, b) => (b.length > a.length ? b : a), [])
+    const oldest = longest.reduce<Gate | undefined>((a, b) => (a === undefined || b.since < a.since ? b : a), undefined)
     if (oldest === undefined) return false
-    this.#gates.delete(oldest)
+    this.#forget(oldest)
     oldest.destroy()
     return true
   }

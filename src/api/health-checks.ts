@@ -1,18 +1,21 @@
 /**
  * What load balancers ask a node, in the place of kube-proxy: whether it has pods of a Service with
  * `externalTrafficPolicy: Local`, at the `healthCheckNodePort` of it, and whether its proxy lives, at 10256. Anybody
- * may ask: each port has few connections, one request at a time each, and answers without looking anything up.
+ * may ask: each port has few connections, all have not many more, one request at a time each, and they are answered
+ * without looking anything up.
  */
 import http from 'node:http'
 import type { Clock } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
 import { messageOf } from '../errors.ts'
-import { Connections, expectations, parserOptions, refuse } from './connections.ts'
+import { Connections, type Crowd, expectations, parserOptions, refuse } from './connections.ts'
 import { Gate } from './gate.ts'
 
 /** As of kube-proxy. */
 const proxyPort = 10_256
 const limits = { maxConnections: 16, requestMs: 5_000, idleMs: 30_000, answerMs: 5_000 }
+/** Of all ports: whoever connects to each of them takes no more of the agent's memory. */
+const mostConnections = 512
 /** A port that something else has may be free later. */
 const retryMs = 5_000
 /** Whoever may write Services opens no more of them. */
@@ -54,6 +57,7 @@ export class HealthChecks {
   /** By port, the Services that have it: of a folder there may be several, and the first by name is told of. */
   readonly #services = new Map<number, readonly string[]>()
   readonly #open = new Map<number, Open>()
+  readonly #crowd: Crowd = { gates: new Set(), most: mostConnections }
   readonly #retries: Due
   #isOn = false
   #lastHealthy = ''
@@ -118,7 +122,7 @@ export class HealthChecks {
     for (const event of expectations) server.on(event, (request, response) => this.#answer(port, request, response))
     const refusal = (): { readonly type: string; readonly body: string } => ({ type: 'text/plain', body: '' })
     server.on('clientError', (error, connection) => refuse(error, connection, refusal))
-    const open: Open = { connections: new Connections(server, limits), problem: undefined }
+    const open: Open = { connections: new Connections(server, limits, this.#crowd), problem: undefined }
     this.#open.set(port, open)
     const { listener } = open.connections
     listener.on('error', (error) => {

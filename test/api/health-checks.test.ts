@@ -174,3 +174,22 @@ test('who holds connections open, sends no request or thousands at once keeps no
   const answered = await waitFor('a probe is answered', () => ask(port).catch(() => undefined))
   assert.equal(answered.status, 200)
 })
+
+test('who holds connections to every port is let have a bounded number of them all, and a probe is answered', async (t) => {
+  const [made, ports] = [checks(t), new Set<number>()]
+  while (ports.size < 40) ports.add(await freePort())
+  for (const port of ports) made.want(`shop/${port}`, { port, localEndpoints: 1 })
+  let ended = 0
+  const hold = async (port: number): Promise<net.Socket> => {
+    await opened(port)
+    const socket = net.connect(port, '127.0.0.1').on('error', () => {})
+    socket.once('close', () => ended++).write('GET / HTTP/1.1\r\nhost: a\r\n')
+    return socket
+  }
+  const held: net.Socket[] = []
+  for (const port of ports) for (let n = 0; n < 15; n++) held.push(await hold(port))
+  t.after(() => held.forEach((each) => each.destroy()))
+  await waitFor('those beyond 512 have to go', () => (held.length - ended <= 512 ? true : undefined))
+  const [port = 0] = ports
+  assert.equal((await ask(port)).status, 200)
+})
