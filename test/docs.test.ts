@@ -103,6 +103,19 @@ test('docs/json.md is what the schemas say, and every key says what it means', (
   assert.doesNotMatch(page('json'), / \| {2}\|$/m)
 })
 
+test('docs/json.md says of each verb that prints JSON what that is', () => {
+  const answers = page('json').split('\n## ')[0] ?? ''
+  const printing = descendants(createProgram()).filter(({ options }) =>
+    options.some(({ long, argChoices = [] }) => long === '--output' && argChoices.some((each) => /json/.test(each))),
+  )
+  assert.ok(printing.length > 10)
+  const short = (verb: string): string => `\`${verb.slice('herald '.length)}`
+  const silent = printing
+    .map(fullName)
+    .filter((verb) => !answers.includes(`\`${verb}`) && !answers.includes(short(verb)))
+  assert.deepEqual(silent, [])
+})
+
 const operatorFigures = {
   version: '0',
   isLeader: true,

@@ -1,5 +1,6 @@
 /** docs/json.md, made from the schemas of src/api/types.ts. To write it anew: node test/json-page.ts > docs/json.md */
 import * as z from 'zod'
+import { bfdPeerSchema } from '../src/api/bfd-view.ts'
 import { migrationParts } from '../src/api/migration.ts'
 import * as flowTypes from '../src/api/flow-types.ts'
 import { ledBackendSchema, ledFrontendSchema } from '../src/api/socket-types.ts'
@@ -23,6 +24,7 @@ const jsonSchema = (schema: z.ZodType): JsonSchema => {
 const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Status', jsonSchema(types.statusSchema)],
   ['Peer', jsonSchema(types.peerSchema)],
+  ['BfdPeer', jsonSchema(bfdPeerSchema)],
   ['Route', jsonSchema(types.routeSchema)],
   ['Service', jsonSchema(types.serviceSchema)],
   ['Explanation', jsonSchema(types.explainSchema)],
@@ -90,11 +92,13 @@ What reading verbs print with \`-o json\` (and, as YAML, with \`-o yaml\`) and w
 | \`/api/v1/flows?follow=&last=&since=&until=&KEY=\` | \`herald observe\` | a [FlowResponse](#flowresponse) per line |
 | \`POST /api/v1/commands/...\`, below | \`herald bgp reset\`, \`bgp refresh\`, \`drain\` | [Command](#command) |
 | | \`herald status --cluster\` | list of [ClusterNode](#clusternode) |
+| | \`herald bfd peers\` | list of [BfdPeer](#bfdpeer) |
 | | \`herald bgp peers --cluster\`, \`explain peer --cluster\` | list of [ClusterPeer](#clusterpeer) |
 | | \`herald explain service --cluster\` | [ClusterService](#clusterservice) |
 | | \`herald lb maps\` | list of [PinnedMap](#pinnedmap), with a name of [RawEntry](#rawentry) |
 | | \`herald validate\` | list of [Problem](#problem) |
 | | \`herald migrate\` | [Migration](#migration), with \`--values\` [MigratedValues](#migratedvalues) |
+| | \`herald replay\` | \`{"inputs", "outputs", "difference"}\`, the last only where there is one: \`{"n", "line", "recorded", "replayed"}\` |
 | | \`herald version\` | \`{"version", "node", "platform"}\`, texts |
 
 \`table\` is \`available\`, \`advertised\` (when it is not given) or \`received\`; \`family\` is ` +

@@ -29,4 +29,13 @@ export const bfdSchema = z.object({
   problem: z.string().optional().describe('Why no packets leave or arrive'),
 })
 
+/** A row of `herald bfd peers`. */
+export const bfdPeerSchema = z.object({
+  node: z.string().describe('Name of the Node'),
+  peer: z.string().describe('Id of the peer: `<local AS>/<address>`'),
+  peerAddress: z.string().describe('Its address; link-local ones with their interface'),
+  ...bfdSchema.shape,
+})
+
 export type BfdView = z.infer<typeof bfdSchema>
+export type BfdPeer = z.infer<typeof bfdPeerSchema>

@@ -189,18 +189,20 @@ export class BfdSessions {
       return yourDiscriminator === 0 ? 'noSession' : 'yourDiscriminator'
     const { path, session } = watched
     const leastTtl = path.isMultihop ? (session.settings.minimumTtl ?? path.minimumTtl) : directTtl
-    return datagram.ttl < leastTtl ? 'ttl' : watched
+    if (datagram.ttl < leastTtl) return 'ttl'
+    return isOfStranger(packet, session) ? 'yourDiscriminator' : watched
   }
 
+  /** Of two sessions with one peer address that of the interface, where one is bound to it (RFC 5881 4). */
   #selectBySender({ source, destination, deviceIndex, isMultihop }: BfdDatagram): Watched | undefined {
-    return this.#byPeer
-      .get(source)
-      ?.find(
-        (one) =>
-          one.path.isMultihop === isMultihop &&
-          (!isLinkLocal(one.peer) || one.link === undefined || one.link.deviceIndex === deviceIndex) &&
-          (one.source === undefined || one.source === destination),
-      )
+    const isOn = (one: Watched): boolean => one.link?.deviceIndex === deviceIndex
+    const fitting = (this.#byPeer.get(source) ?? []).filter(
+      (one) =>
+        one.path.isMultihop === isMultihop &&
+        (!isLinkLocal(one.peer) || one.link === undefined || isOn(one)) &&
+        (one.source === undefined || one.source === destination),
+    )
+    return fitting.find(isOn) ?? fitting[0]
   }
 
   #add(key: string, path: BfdPath, settings: BfdSettings, nowMs: number): Watched {
@@ -326,6 +328,14 @@ export class BfdSessions {
     }
   }
 }
+
+/**
+ * A session that is Up is not ended by who knows no more than the addresses, as in FRR's bfdd: whoever says neither our
+ * discriminator nor the one of the peer has not heard either of us. A peer that has lost us names itself (6.8.1), and
+ * one that began anew is taken when its old session has fallen silent.
+ */
+const isOfStranger = (packet: ControlPacket, { state, remote }: BfdSession): boolean =>
+  state === 'Up' && packet.yourDiscriminator === 0 && packet.myDiscriminator !== remote.discriminator
 
 function fastest(all: readonly BfdSettings[]): BfdSettings | undefined {
   const [first] = all

@@ -1,6 +1,6 @@
 /** `herald bfd peers`: the BFD sessions of this node, with the columns of FRR's `show bfd peers brief`. */
 import type { Command } from 'commander'
-import type { BfdView } from '../api/bfd-view.ts'
+import type { BfdPeer, BfdView } from '../api/bfd-view.ts'
 import { fetchPeers } from '../api/client.ts'
 import type { PeerView } from '../api/types.ts'
 import { exitCode, type ReadingOptions, show, withReadingOptions } from './reading.ts'
@@ -15,7 +15,9 @@ export function addBfd(program: Command): void {
     (options: ReadingOptions) =>
       show<unknown>(options, async () => {
         const peers = (await fetchPeers(options)).filter((peer): peer is WatchedPeer => peer.bfd !== undefined)
-        const data = peers.map(({ node, id, peerAddress, bfd: own }) => ({ node, peer: id, peerAddress, ...own }))
+        const data = peers.map(
+          ({ node, id, peerAddress, bfd: own }): BfdPeer => ({ node, peer: id, peerAddress, ...own }),
+        )
         return { data, text: (isWide) => table(peers, isWide), code: exitCode.ok }
       }),
   )

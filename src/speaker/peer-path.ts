@@ -89,7 +89,9 @@ export class PeerPath {
     const { peer } = session
     const asn = this.#peerAsn ?? neighbor.peerAsn
     const isExternal = asn === 0 ? neighbor.refusesOwnAs === true : asn !== ownAsn(neighbor)
-    const isMultihop = bfd.isMultihop ?? (isExternal ? neighbor.multihopTtl > 1 : undefined)
+    // As far as the session's own packets may come: GTSM goes before the TTL of multihop, as in dialOptions.
+    const hops = neighbor.ttlSecurityHops ?? (isExternal ? neighbor.multihopTtl : undefined)
+    const isMultihop = bfd.isMultihop ?? (isExternal || hops === 1 ? hops !== 1 : undefined)
     // Whether an internal peer is on the link is seen when it is there, if nobody says so.
     if (peer === undefined || (isMultihop === undefined && this.#peerAsn === undefined)) return undefined
     const source = neighbor.sourceAddress ?? this.#local
@@ -98,7 +100,7 @@ export class PeerPath {
       ...(source === undefined ? {} : { source }),
       ...(neighbor.interface === undefined ? {} : { device: neighbor.interface }),
       ...(isMultihop === undefined ? {} : { isMultihop }),
-      minimumTtl: isExternal && neighbor.multihopTtl > 1 ? maxTtl + 1 - neighbor.multihopTtl : 1,
+      minimumTtl: hops === undefined || hops === 1 ? 1 : maxTtl + 1 - hops,
     }
   }
 

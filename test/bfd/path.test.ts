@@ -190,6 +190,17 @@ for (const [what, more, expected] of [
     { peerAsn: 0, refusesOwnAs: true, multihopTtl: 5 },
     { isMultihop: true, minimumTtl: 251 },
   ],
+  ['an external peer with GTSM over 3 hops', { ttlSecurityHops: 3 }, { isMultihop: true, minimumTtl: 253 }],
+  [
+    'an external peer with GTSM on the link',
+    { ttlSecurityHops: 1, multihopTtl: 255 },
+    { isMultihop: false, minimumTtl: 1 },
+  ],
+  [
+    'an internal peer with GTSM on the link',
+    { peerAsn: 65_001, ttlSecurityHops: 1 },
+    { isMultihop: false, minimumTtl: 1 },
+  ],
   ['who is said to be far', { bfd: settings({ isMultihop: true }) }, { isMultihop: true, minimumTtl: 1 }],
   ['who is bound to an interface', { interface: 'eth0' }, { device: 'eth0', isMultihop: false, minimumTtl: 1 }],
   ['with a source', { sourceAddress: own }, { source: own, isMultihop: false, minimumTtl: 1 }],

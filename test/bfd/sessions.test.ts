@@ -75,6 +75,51 @@ for (const [what, packet, more, reason] of forged)
     assert.equal(wire.a.counters.drops[reason as 'ttl'], 1_000)
   })
 
+test('a session that is Up is not ended by who knows the addresses alone, and is by the peer that has lost us', () => {
+  const wire = new Wire().begin()
+  wire.advance(3_000)
+  const { remoteDiscriminator: myDiscriminator } = wire.a.report
+  const unheard = { yourDiscriminator: 0, diagnostic: 1 }
+  for (const state of ['Down', 'AdminDown'] as const)
+    for (const desiredMinTxUs of [0, 0xffff_ffff])
+      wire.a.sessions.receive(datagram({ ...unheard, state, desiredMinTxUs, detectMultiplier: 255 }), wire.nowMs)
+  assert.deepEqual([wire.a.report.state, wire.a.report.detectionTimeMs], ['Up', 300])
+  assert.equal(wire.a.counters.drops.yourDiscriminator, 4)
+  wire.a.sessions.receive(datagram({ ...unheard, state: 'Down', myDiscriminator }), wire.nowMs)
+  assert.deepEqual([wire.a.report.state, wire.a.report.diagnostic], ['Down', 3])
+})
+
+test('a peer that began anew is taken when its old session has fallen silent, and both come up', () => {
+  const wire = new Wire().begin()
+  wire.advance(3_000)
+  const before = wire.a.report
+  // Not a word of its end.
+  wire.isCut = true
+  wire.b.sessions.stop(wire.nowMs)
+  wire.isCut = false
+  wire.b.sessions.close(1, wire.nowMs)
+  wire.b.sessions.watch(2, wire.path(wire.a.address), settings(), wire.nowMs)
+  wire.advance(200)
+  assert.deepEqual([wire.a.report.state, wire.a.counters.drops.yourDiscriminator], ['Up', 1])
+  wire.advance(5_000)
+  assert.deepEqual([wire.a.report.state, wire.b.report.state], ['Up', 'Up'])
+  assert.notEqual(wire.a.report.remoteDiscriminator, before.remoteDiscriminator)
+  assert.equal(wire.a.counters.counts(0).downEvents, 1)
+})
+
+test('one peer address behind two interfaces: who says no discriminator is of the interface it came in by', () => {
+  const node = new Node('192.0.2.1')
+  for (const [id, device] of ['eth0', 'eth1'].entries()) {
+    node.deviceIndex = id + 2
+    node.sessions.watch(id, { peer: '192.0.2.2', device, isMultihop: false, minimumTtl: 1 }, settings(), 0)
+  }
+  for (const deviceIndex of [3, 2, 3]) node.sessions.receive(datagram({ yourDiscriminator: 0 }, { deviceIndex }), 0)
+  assert.deepEqual([node.counters.counts(0).packetsIn, node.counters.counts(1).packetsIn], [1, 2])
+  // A port of the VRF that a session is bound to.
+  node.sessions.receive(datagram({ yourDiscriminator: 0 }, { deviceIndex: 9 }), 0)
+  assert.equal(node.counters.drops.noSession, 0)
+})
+
 test('RFC 5881 5: who knows our discriminator still has to be on the link, and on its port', () => {
   const wire = new Wire().begin()
   wire.advance(3_000)
