@@ -239,8 +239,12 @@ struct packet {
 	__u16 l4;
 	/* IPv6: its extension headers belong to it. */
 	__u16 header_length;
-	/* IPv6: where the number of what the headers carry stands, from their start. */
-	__u16 next_at;
+	union {
+		/* IPv6: where the number of what the headers carry stands, from their start. */
+		__u16 next_at;
+		/* IPv4: the checksum of the header, as it was read. */
+		__sum16 check;
+	};
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;

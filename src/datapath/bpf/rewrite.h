@@ -90,17 +90,38 @@ static __always_inline long rewrite_pseudo_header(struct __sk_buff *skb, const s
 	return bpf_l4_csum_replace(skb, checksum, from->low, to->low, sizeof(to->low) | BPF_F_PSEUDO_HDR | flags);
 }
 
-static __always_inline long rewrite_transport(struct __sk_buff *skb, const struct packet *packet, enum side side,
+static __always_inline __u32 ports_in_one(__be16 source, __be16 destination)
+{
+	return (__u32)source << 16 | destination;
+}
+
+/* What covers addresses and ports, for those that will be written. */
+static __always_inline long rewrite_checksum(struct __sk_buff *skb, const struct packet *packet, enum side side,
 		const struct flow *to)
 {
 	/* A UDP checksum of zero means none (RFC 768): it stays zero, and a sum that becomes zero is written as ones. */
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	__u32 checksum = l4_checksum_offset(packet);
-	enum side client = other(side);
+	/* In whatever order: a sum knows none. */
+	__u32 from = ports_in_one(port_of(packet, side), port_of(packet, other(side)));
+	__u32 ports = ports_in_one(to->port, to->client_port);
+	long failed = rewrite_pseudo_header(skb, packet, checksum, flags, side, &to->address);
 
-	return rewrite_pseudo_header(skb, packet, checksum, flags, side, &to->address) ?:
-	       rewrite_port(skb, checksum, flags, packet->l4, side, port_of(packet, side), to->port) ?:
-	       rewrite_port(skb, checksum, flags, packet->l4, client, port_of(packet, client), to->client_port);
+	if (failed || from == ports)
+		return failed;
+	return bpf_l4_csum_replace(skb, checksum, from, ports, sizeof(ports) | flags);
+}
+
+static __always_inline long store_ports(struct __sk_buff *skb, const struct packet *packet, enum side side,
+		const struct flow *to)
+{
+	bool is_source = side == SOURCE;
+	struct ports ports = {
+		.source = is_source ? to->port : to->client_port,
+		.destination = is_source ? to->client_port : to->port,
+	};
+
+	return bpf_skb_store_bytes(skb, packet->l4, &ports, sizeof(ports), 0);
 }
 
 static __always_inline __u32 tuple_hash(bool is_ipv6, const struct ip_address *source, __be16 source_port,
@@ -139,14 +160,62 @@ static __always_inline long rewrite_quoted_address(struct __sk_buff *skb, const 
 	       store_ipv6_address(skb, quote->l3, side, to, 0);
 }
 
+/* The checksum of an IPv4 header in which one address takes the place of another (RFC 1624 3). */
+static __always_inline __sum16 checksum_after(__sum16 check, __be32 from, __be32 to)
+{
+	__u32 sum = (__u16)~check + (__u16)~from + (__u16)(~from >> 16) + (__u16)to + (to >> 16);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+/* What lies in a row at the end of an IPv4 header without options and the beginning of the transport header. */
+struct row {
+	__sum16 check;
+	__be16 source[2];
+	__be16 destination[2];
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+/* Addresses, ports and the checksum of the header in one call; the one that covers them all was changed before. */
+static __always_inline long rewrite_row(struct __sk_buff *skb, const struct packet *packet, enum side side,
+		const struct flow *to)
+{
+	const struct ip_address *from = address_of(packet, side);
+	bool is_source = side == SOURCE;
+	struct row row = {
+		.check = checksum_after(packet->check, from->low, to->address.low),
+		.source_port = is_source ? to->port : to->client_port,
+		.destination_port = is_source ? to->client_port : to->port,
+	};
+	long failed;
+
+	__builtin_memcpy(row.source, is_source ? &to->address.low : &packet->source.low, sizeof(row.source));
+	__builtin_memcpy(row.destination, is_source ? &packet->destination.low : &to->address.low,
+			sizeof(row.destination));
+	failed = bpf_skb_store_bytes(skb, packet->l3 + offsetof(struct iphdr, check), &row, sizeof(row), 0);
+	/* As in {@link store_ipv6_address}. */
+	asm volatile("" : "+r"(failed));
+	return failed;
+}
+
+/* Whether {@link rewrite_row} is all that is to be written. What another node handed on may have been marked since its
+ * header was read. */
+static __always_inline bool is_in_a_row(const struct packet *packet)
+{
+	return !is_ipv6(packet) && packet->header_length == sizeof(struct iphdr) && !packet->tunnelled &&
+	       packet->position != LATER_FRAGMENT;
+}
+
 /* One side of a TCP or UDP packet becomes address:port of the flow, the other gets its client port. */
-static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side,
+static __noinline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side,
 		const struct flow *to)
 {
 	long failed = 0;
 
 	if (packet->position != LATER_FRAGMENT)
-		failed = rewrite_transport(skb, packet, side, to);
+		failed = rewrite_checksum(skb, packet, side, to);
 	/* The flow hash of the receive queue belongs to the old tuple. A request gets one that says that it was
 	 * translated: stacked devices (a VLAN and its parent, a bridge and its port) show it twice, and a mark would be
 	 * somebody's. */
@@ -154,6 +223,12 @@ static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *
 		bpf_set_hash(skb, tuple_hash(is_ipv6(packet), &packet->source, to->client_port, &to->address, to->port));
 	else
 		bpf_set_hash_invalid(skb);
+	if (failed)
+		return failed;
+	if (is_in_a_row(packet))
+		return rewrite_row(skb, packet, side, to);
+	if (packet->position != LATER_FRAGMENT)
+		failed = store_ports(skb, packet, side, to);
 	return failed ?: rewrite_address(skb, packet, side, &to->address);
 }
 
