@@ -44,6 +44,8 @@ export interface BfdReport {
   readonly isRemoteIndependent: boolean
   /** Its row in the shared counters; -1: none. */
   readonly row: number
+  /** When it is told: so long ago the peer was heard the last time; absent: never, or a moment ago. */
+  readonly silentMs?: number
   /** Why no packet leaves or arrives. */
   readonly problem?: string
 }

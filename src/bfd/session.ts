@@ -48,6 +48,8 @@ export class BfdSession {
   #nextMs: number
   #intervalMs = 0
   #heardMs = Number.NEGATIVE_INFINITY
+  /** Until then the other side has to say a word; infinite: nobody says that it began anew. */
+  #doubtMs = Number.POSITIVE_INFINITY
 
   constructor(discriminator: number, settings: BfdSettings, host: SessionHost, nowMs: number) {
     this.discriminator = discriminator
@@ -75,6 +77,11 @@ export class BfdSession {
     return (detectMultiplier * Math.max(this.#activeMinRxUs, minTxUs)) / usPerMs
   }
 
+  /** When the other side was heard the last time. */
+  get heardMs(): number {
+    return this.#heardMs
+  }
+
   /** When {@link expire} has something to do; Infinity: never, unless a packet comes. */
   get dueMs(): number {
     return Math.min(this.#detectMs, this.#mayTransmit ? this.#nextMs : Number.POSITIVE_INFINITY)
@@ -83,6 +90,7 @@ export class BfdSession {
   /** A packet that was selected for this session (6.8.6). */
   receive(packet: ControlPacket, nowMs: number): void {
     const before = this.#told()
+    this.#doubtMs = Number.POSITIVE_INFINITY
     this.remote = {
       state: packet.state,
       diagnostic: packet.diagnostic,
@@ -104,13 +112,24 @@ export class BfdSession {
     if (before !== this.#told()) this.#host.changed()
   }
 
+  /**
+   * Somebody at the other side's address says that it began anew. If that is true nothing more is heard of the session
+   * that is Up: two intervals, in which one packet may be lost, show it.
+   */
+  doubt(nowMs: number): void {
+    const { detectionTimeMs = 0, remote } = this
+    if (this.state === 'Up')
+      this.#doubtMs = Math.min(this.#doubtMs, nowMs + (2 * detectionTimeMs) / remote.detectMultiplier)
+  }
+
   /** Does what is due by now. Packets that have come by now are to be received before. */
   expire(nowMs: number): void {
     if (nowMs >= this.#detectMs) {
       const isFault = this.state === 'Init' || this.state === 'Up'
+      const why = nowMs >= this.#doubtMs ? Diagnostic.neighborSignaledDown : Diagnostic.detectionTimeExpired
       // 6.8.1: after a Detection Time of silence nothing is known of the other side.
       this.remote = unheard
-      if (isFault) this.#enter('Down', Diagnostic.detectionTimeExpired)
+      if (isFault) this.#enter('Down', why)
       this.#schedule(nowMs)
       if (isFault && this.#mayTransmit) this.#transmit(nowMs)
       this.#host.changed()
@@ -152,7 +171,8 @@ export class BfdSession {
 
   get #detectMs(): number {
     const { detectionTimeMs } = this
-    return detectionTimeMs === undefined ? Number.POSITIVE_INFINITY : this.#heardMs + detectionTimeMs
+    const silentMs = detectionTimeMs === undefined ? Number.POSITIVE_INFINITY : this.#heardMs + detectionTimeMs
+    return Math.min(silentMs, this.#doubtMs)
   }
 
   /** RFC 5880 6.8.7: whether packets go out by themselves. */
@@ -165,6 +185,7 @@ export class BfdSession {
 
   #enter(state: BfdState, diagnostic: number): void {
     this.state = state
+    this.#doubtMs = Number.POSITIVE_INFINITY
     this.diagnostic = state === 'Down' || state === 'AdminDown' ? diagnostic : this.diagnostic
     if (state === 'Up') this.diagnostic = Diagnostic.none
     const before = this.#desiredMinTxUs

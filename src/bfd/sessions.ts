@@ -152,6 +152,11 @@ export class BfdSessions {
     if (typeof packet === 'string') return this.#counters.drop(packet)
     const watched = this.#select(packet, datagram)
     if (typeof watched === 'string') return this.#counters.drop(watched)
+    if (isOfStranger(packet, watched.session)) {
+      watched.session.doubt(nowMs)
+      this.#noteDue(watched)
+      return this.#counters.drop('yourDiscriminator')
+    }
     this.#counters.add(watched.row, 'packetsIn')
     this.#during(watched, () => watched.session.receive(packet, nowMs))
     this.#noteDue(watched)
@@ -189,8 +194,7 @@ export class BfdSessions {
       return yourDiscriminator === 0 ? 'noSession' : 'yourDiscriminator'
     const { path, session } = watched
     const leastTtl = path.isMultihop ? (session.settings.minimumTtl ?? path.minimumTtl) : directTtl
-    if (datagram.ttl < leastTtl) return 'ttl'
-    return isOfStranger(packet, session) ? 'yourDiscriminator' : watched
+    return datagram.ttl < leastTtl ? 'ttl' : watched
   }
 
   /** Of two sessions with one peer address that of the interface, where one is bound to it (RFC 5881 4). */
@@ -302,7 +306,9 @@ export class BfdSessions {
     }
     watched.paidUntilMs = paidUntilMs
     watched.told = told
-    for (const id of watched.watchers.keys()) this.#ports.tell({ id, report })
+    const silentMs = Math.max(0, this.#nowMs - watched.session.heardMs)
+    const whole = Number.isFinite(silentMs) ? { ...report, silentMs } : report
+    for (const id of watched.watchers.keys()) this.#ports.tell({ id, report: whole })
   }
 
   #report({ session, link, linkProblem, path, row }: Watched): BfdReport {
@@ -332,7 +338,7 @@ export class BfdSessions {
 /**
  * A session that is Up is not ended by who knows no more than the addresses, as in FRR's bfdd: whoever says neither our
  * discriminator nor the one of the peer has not heard either of us. A peer that has lost us names itself (6.8.1), and
- * one that began anew is taken when its old session has fallen silent.
+ * of one that began anew the old session falls silent.
  */
 const isOfStranger = (packet: ControlPacket, { state, remote }: BfdSession): boolean =>
   state === 'Up' && packet.yourDiscriminator === 0 && packet.myDiscriminator !== remote.discriminator

@@ -43,6 +43,8 @@ export class PeerPath {
   /** Of the last session. */
   #local: string | undefined
   #peerAsn: number | undefined
+  /** When the last session came up, of the clock that never jumps. */
+  #establishedSec = 0
   #isClosed = false
 
   constructor(peer: WatchedPeer, environment: Environment) {
@@ -74,6 +76,7 @@ export class PeerPath {
     // Where the kernel had chosen the same one nothing is begun anew.
     if (this.#watching?.path.source !== undefined || this.#report?.source !== local) this.#local = local
     this.#peerAsn = peerAsn
+    this.#establishedSec = this.#environment.uptimeSec()
     this.look()
   }
 
@@ -129,6 +132,8 @@ export class PeerPath {
     this.#say(before, report)
     this.#peer.stepped()
     if (!isPathLost(before, report) || this.#peer.session.negotiated === undefined) return
+    // What fell silent before this session came up never watched it: a router may begin BFD anew with each session.
+    if (this.#environment.uptimeSec() - (report.silentMs ?? 0) / 1000 < this.#establishedSec) return
     // RFC 5882 4.3: with graceful restart too, since whoever answers no more within its own time does not forward.
     const reason = `BFD session down: ${diagnosticText(report.diagnostic)}`
     this.#peer.session.fail({ code: ErrorCode.cease, subcode: Cease.bfdDown, data: new Uint8Array(), reason }, 0)

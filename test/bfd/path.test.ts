@@ -140,6 +140,20 @@ test('BFD that is lost while no session is up changes nothing, and the next sess
   assert.deepEqual(world.peer.lastReset, lastReset)
 })
 
+test('BFD that fell silent before the session came up, and is given up later, ends no session', async () => {
+  const world = await new World().start()
+  world.up()
+  world.node.speaker.handle({ type: 'command', id: 1, command: { what: 'reset', peer: '*' } })
+  await world.established()
+  const { flaps } = world.peer
+  await world.network.advance(1)
+  world.watch.tell(reportOf({ state: 'Down', diagnostic: 1, silentMs: 3_000 }))
+  assert.deepEqual([world.peer.state, world.peer.flaps], ['Established', flaps])
+  world.up()
+  world.watch.tell(reportOf({ state: 'Down', diagnostic: 1, silentMs: 300 }))
+  assert.deepEqual([world.peer.lastReset?.subcode, world.peer.flaps], [10, flaps + 1])
+})
+
 test('other timers, a profile more or less touch the watch alone, never the session', async () => {
   const world = await new World().start()
   world.up()

@@ -89,22 +89,39 @@ test('a session that is Up is not ended by who knows the addresses alone, and is
   assert.deepEqual([wire.a.report.state, wire.a.report.diagnostic], ['Down', 3])
 })
 
-test('a peer that began anew is taken when its old session has fallen silent, and both come up', () => {
-  const wire = new Wire().begin()
+test('a peer that began anew is told by the silence of its old session, long before the detection time', () => {
+  const wire = new Wire().begin(settings({ detectMultiplier: 30 }), settings({ detectMultiplier: 30 }))
   wire.advance(3_000)
   const before = wire.a.report
+  assert.deepEqual([before.state, before.detectionTimeMs], ['Up', 3_000])
   // Not a word of its end.
   wire.isCut = true
-  wire.b.sessions.stop(wire.nowMs)
-  wire.isCut = false
   wire.b.sessions.close(1, wire.nowMs)
-  wire.b.sessions.watch(2, wire.path(wire.a.address), settings(), wire.nowMs)
-  wire.advance(200)
-  assert.deepEqual([wire.a.report.state, wire.a.counters.drops.yourDiscriminator], ['Up', 1])
-  wire.advance(5_000)
+  wire.isCut = false
+  wire.b.sessions.watch(2, wire.path(wire.a.address), settings({ detectMultiplier: 30 }), wire.nowMs)
+  wire.advance(199)
+  assert.equal(wire.a.report.state, 'Up')
+  const told = wire.a.reports.length
+  wire.advance(1)
+  const lost = wire.a.reports[told]?.report
+  assert.deepEqual([lost?.state, lost?.diagnostic, lost?.remoteState], ['Down', 3, 'Down'])
+  assert.ok((lost?.silentMs ?? 0) >= 200 && (lost?.silentMs ?? 0) <= 300, String(lost?.silentMs))
+  // It has heard Down at once, and both are there.
   assert.deepEqual([wire.a.report.state, wire.b.report.state], ['Up', 'Up'])
   assert.notEqual(wire.a.report.remoteDiscriminator, before.remoteDiscriminator)
   assert.equal(wire.a.counters.counts(0).downEvents, 1)
+})
+
+test('a flood of packets of who pretends to have begun anew ends no session whose peer is there', () => {
+  const wire = new Wire().begin()
+  wire.advance(3_000)
+  for (let ms = 0; ms < 5_000; ms++) {
+    wire.a.sessions.receive(datagram({ yourDiscriminator: 0, myDiscriminator: 1 + ms }), wire.nowMs)
+    // No two packets of the peer in a row are lost.
+    wire.isCut = ms % 300 < 70
+    wire.advance(1)
+  }
+  assert.deepEqual([wire.a.report.state, wire.a.counters.counts(0).downEvents], ['Up', 0])
 })
 
 test('one peer address behind two interfaces: who says no discriminator is of the interface it came in by', () => {
