@@ -10,7 +10,7 @@ const columns = ['packetsIn', 'packetsOut', 'upEvents', 'downEvents'] as const
 type Column = (typeof columns)[number]
 export type BfdCounts = Readonly<Record<Column, number>>
 
-/** Of the kernel: TTL not as it has to be, or more than was read. */
+/** Of the kernel: of strangers, TTL not as it has to be, or more than was read. */
 const kernelDrops = dropReasons.length
 const headCells = dropReasons.length + 1
 const cells = headCells + maxRows * columns.length

@@ -66,6 +66,8 @@ export const dropReasons = [
 export type DropReason = (typeof dropReasons)[number]
 
 const version = 1
+/** Of the octets of a packet. */
+export const yourDiscriminatorAt = 8
 const controlBytes = 24
 /** With the smallest authentication section. */
 const authenticatedBytes = 26
@@ -84,7 +86,7 @@ export function encodeControl(packet: ControlPacket): Uint8Array {
   octets[2] = packet.detectMultiplier
   octets[3] = controlBytes
   view.setUint32(4, packet.myDiscriminator)
-  view.setUint32(8, packet.yourDiscriminator)
+  view.setUint32(yourDiscriminatorAt, packet.yourDiscriminator)
   view.setUint32(12, packet.desiredMinTxUs)
   view.setUint32(16, packet.requiredMinRxUs)
   view.setUint32(20, packet.requiredMinEchoRxUs)
@@ -103,7 +105,7 @@ export function decodeControl(octets: Uint8Array): ControlPacket | DropReason {
   const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
   const myDiscriminator = view.getUint32(4)
   if (myDiscriminator === 0) return 'myDiscriminator'
-  const yourDiscriminator = view.getUint32(8)
+  const yourDiscriminator = view.getUint32(yourDiscriminatorAt)
   const state = bfdStates[second >>> 6] ?? 'AdminDown'
   // Who is that far knows our discriminator.
   if (yourDiscriminator === 0 && (state === 'Init' || state === 'Up')) return 'yourDiscriminator'

@@ -32,6 +32,11 @@ export interface BfdDatagram {
   readonly isMultihop: boolean
 }
 
+export interface BfdAdmission {
+  readonly peers: readonly Address[]
+  readonly discriminators: readonly number[]
+}
+
 export interface BfdPorts {
   random(): number
   /** Throws ERR_SYSCALL while there is no such source, interface or route. */
@@ -79,6 +84,7 @@ export class BfdSessions {
   readonly #byPeer = new Map<Address, readonly Watched[]>()
   readonly #byWatcher = new Map<number, Watched>()
   readonly #rows = Array.from({ length: maxRows }, () => false)
+  #generation = 0
   #dueMs = Number.POSITIVE_INFINITY
   /** Of the call under way. */
   #nowMs = 0
@@ -90,6 +96,16 @@ export class BfdSessions {
 
   get size(): number {
     return this.#byKey.size
+  }
+
+  /** Another number: {@link admission} is another. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Of whom packets may come, and by which discriminators; nobody else's are of a session. */
+  get admission(): BfdAdmission {
+    return { peers: [...this.#byPeer.keys()], discriminators: [...this.#byDiscriminator.keys()] }
   }
 
   /** When {@link expire} may have something to do, and not later: a packet that comes may put it off. */
@@ -226,6 +242,7 @@ export class BfdSessions {
       ...{ reopenAtMs: nowMs, endsAtMs: Number.POSITIVE_INFINITY, told: '' },
       ...{ paidUntilMs: 0, tellAtMs: Number.POSITIVE_INFINITY },
     }
+    this.#generation++
     this.#byKey.set(key, watched)
     this.#byDiscriminator.set(session.discriminator, watched)
     this.#byPeer.set(peer, [...(this.#byPeer.get(peer) ?? []), watched])
@@ -238,6 +255,7 @@ export class BfdSessions {
     watched.link?.close()
     watched.link = undefined
     if (watched.row >= 0) this.#rows[watched.row] = false
+    this.#generation++
     this.#byKey.delete(watched.key)
     this.#byDiscriminator.delete(watched.session.discriminator)
     const others = (this.#byPeer.get(watched.peer) ?? []).filter((one) => one !== watched)

@@ -4,6 +4,7 @@
  */
 import koffi from 'koffi'
 import { type Address, addressFromBytes } from '../ip/address.ts'
+import { filterDatagrams } from './datagram-filter.ts'
 import { checked, closeCall, interfaceIndex, lastErrno, libc, syscallError } from './libc.ts'
 import {
   AF_INET,
@@ -17,7 +18,6 @@ import {
   preparedSocket,
   sendCall,
   setIntOption,
-  setOption,
   SOCK_NONBLOCK,
   SOL_SOCKET,
   socketAddress,
@@ -32,7 +32,6 @@ const getsockoptCall = libc.func('int getsockopt(int fd, int level, int name, vo
 // asm-generic/socket.h, linux/in.h, linux/in6.h, linux/sock_diag.h, asm-generic/poll.h
 const SOCK_DGRAM = 2
 const SO_RCVBUF = 8
-const SO_ATTACH_FILTER = 26
 const SO_RCVBUFFORCE = 33
 const SO_MEMINFO = 55
 const SK_MEMINFO_DROPS = 8
@@ -68,7 +67,7 @@ export interface DatagramReceiver {
 export function openReceiver(isIpv4: boolean, port: number, onlyTtl?: number): DatagramReceiver {
   const fd = openSocket('UDP socket', isIpv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK)
   preparedSocket(fd, () => {
-    if (onlyTtl !== undefined) attachTtlFilter(fd, isIpv4, onlyTtl)
+    if (onlyTtl !== undefined) filterDatagrams({ fd, isIpv4 }, { onlyTtl })
     widenBuffer(fd)
     if (isIpv4) {
       setIntOption(fd, IPPROTO_IP, IP_RECVTTL, 1)
@@ -90,27 +89,6 @@ function widenBuffer(fd: number): void {
   octets.writeInt32LE(receiveBufferBytes)
   if (trySetOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, octets) < 0)
     setIntOption(fd, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
-}
-
-/** linux/filter.h: loads the octet of the network header, compares, and takes all of the datagram or nothing. */
-function attachTtlFilter(fd: number, isIpv4: boolean, ttl: number): void {
-  const networkHeader = 0xfff00000
-  const instructions = Buffer.alloc(32)
-  const rows = [
-    { code: 0x30, jumpFalse: 0, k: networkHeader + (isIpv4 ? 8 : 7) },
-    { code: 0x15, jumpFalse: 1, k: ttl },
-    { code: 0x06, jumpFalse: 0, k: 0xffffffff },
-    { code: 0x06, jumpFalse: 0, k: 0 },
-  ] as const
-  for (const [i, { code, jumpFalse, k }] of rows.entries()) {
-    instructions.writeUInt16LE(code, 8 * i)
-    instructions[8 * i + 3] = jumpFalse
-    instructions.writeUInt32LE(k, 8 * i + 4)
-  }
-  const program = Buffer.alloc(16)
-  program.writeUInt16LE(rows.length, 0)
-  program.writeBigUInt64LE(koffi.address(instructions), 8)
-  setOption('SO_ATTACH_FILTER', fd, SOL_SOCKET, SO_ATTACH_FILTER, program)
 }
 
 /** Datagrams that the kernel has dropped on this socket, for its filter or for want of room. */

@@ -50,6 +50,33 @@ test('RFC 5880 6.3: a packet with our discriminator is of that session, whatever
   assert.equal(wire.a.counters.counts(0).packetsIn, before + 1)
 })
 
+test('whom packets may come from, and by which discriminators, is told anew with each session that comes or goes', () => {
+  const node = new Node('192.0.2.1')
+  const seen: unknown[] = [node.sessions.generation]
+  const note = (peers: number, discriminators: number): void => {
+    const { generation, admission } = node.sessions
+    assert.ok(!seen.includes(generation))
+    seen.push(generation)
+    assert.deepEqual([admission.peers.length, admission.discriminators.length], [peers, discriminators])
+  }
+  const paths = [
+    { peer: '192.0.2.2', isMultihop: false, minimumTtl: 1 },
+    { peer: '192.0.2.2', isMultihop: true, minimumTtl: 1 },
+    { peer: 'fe80::1', device: 'eth0', isMultihop: false, minimumTtl: 1 },
+  ]
+  for (const [id, path] of paths.entries()) node.sessions.watch(id, path, settings(), 0)
+  note(2, 3)
+  assert.deepEqual(node.sessions.admission.peers, [address('192.0.2.2'), address('fe80::1')])
+  assert.ok(node.sessions.admission.discriminators.includes(node.report.discriminator))
+  node.sessions.close(0, 0)
+  node.sessions.watch(4, paths[0] ?? assert.fail(), settings(), 0)
+  note(2, 3)
+  node.sessions.close(2, 0)
+  node.sessions.expire(10_000)
+  note(1, 2)
+  assert.deepEqual(node.sessions.admission.peers, [address('192.0.2.2')])
+})
+
 test('RFC 5880 6.8.1: discriminators are random, not 0, and each of its own', () => {
   const node = new Node('192.0.2.1')
   for (let i = 0; i < 200; i++)

@@ -73,8 +73,10 @@ function takeMessages(): boolean {
 }
 
 function run(): void {
-  let countedMs = 0
+  let [countedMs, generation] = [0, 0]
   while (takeMessages()) {
+    if (generation !== sessions.generation) network.admit(sessions.admission)
+    generation = sessions.generation
     const leftMs = Math.ceil(Math.min(sessions.dueMs, network.dueMs) - performance.now())
     waitReadable([wakeFd, ...network.fds], Math.min(leftMs, maxWaitMs))
     const nowMs = performance.now()

@@ -11,8 +11,10 @@ import {
   openSender,
   sendDatagram,
 } from '../../sys/datagram-socket.ts'
+import { filterDatagrams } from '../../sys/datagram-filter.ts'
+import { yourDiscriminatorAt } from '../packet.ts'
 import type { BfdPath } from '../path.ts'
-import { type BfdDatagram, type BfdLink, directTtl } from '../sessions.ts'
+import { type BfdAdmission, type BfdDatagram, type BfdLink, directTtl } from '../sessions.ts'
 
 /** RFC 5881 4, RFC 5883 5. */
 const singleHopPort = 3784
@@ -39,6 +41,7 @@ const placeOf = ({ peer, isMultihop }: BfdPath): string => `${familyOfText(peer)
 export class BfdNetwork {
   readonly #places = new Map<string, Place>()
   readonly #reader = new DatagramReader()
+  #admission: BfdAdmission = { peers: [], discriminators: [] }
 
   /** Descriptors to wait for. */
   get fds(): readonly number[] {
@@ -62,7 +65,13 @@ export class BfdNetwork {
     const isIpv4 = familyOfText(path.peer) === 'ipv4'
     const place = { isIpv4, isMultihop: path.isMultihop, receiver: undefined, problem: undefined, retryAtMs: nowMs }
     this.#places.set(key, place)
-    open(place, nowMs)
+    open(place, this.#admission, nowMs)
+  }
+
+  /** From now on packets of others, which any pod may send as many of as it likes, take no room of those of peers. */
+  admit(admission: BfdAdmission): void {
+    this.#admission = admission
+    for (const place of this.#places.values()) restrict(place, admission)
   }
 
   /** Why packets of this kind are not received. */
@@ -74,7 +83,7 @@ export class BfdNetwork {
   retry(nowMs: number): boolean {
     if (nowMs < this.dueMs) return false
     const waits = [...this.#places.values()].filter(({ receiver }) => receiver === undefined)
-    for (const place of waits) if (nowMs >= place.retryAtMs) open(place, nowMs)
+    for (const place of waits) if (nowMs >= place.retryAtMs) open(place, this.#admission, nowMs)
     return waits.some(({ receiver }) => receiver !== undefined)
   }
 
@@ -106,16 +115,29 @@ export class BfdNetwork {
 }
 
 /** RFC 5881 5: what a router has forwarded does not even wake us; on the other port each session has its own limit. */
-function open(place: Place, nowMs: number): void {
+function open(place: Place, admission: BfdAdmission, nowMs: number): void {
   const port = portOf(place.isMultihop)
   place.retryAtMs = nowMs + retryMs
   try {
     place.receiver = openReceiver(place.isIpv4, port, place.isMultihop ? undefined : directTtl)
     place.problem = undefined
+    restrict(place, admission)
   } catch (error) {
     const isTaken = error instanceof HeraldError && error.errno === 'EADDRINUSE'
     place.problem = isTaken
       ? `UDP port ${port} is taken: another BFD daemon runs on this node, such as bfdd of FRR`
       : `UDP port ${port} cannot be had: ${messageOf(error)}`
+  }
+}
+
+function restrict({ receiver, isMultihop }: Place, { peers, discriminators }: BfdAdmission): void {
+  if (receiver === undefined) return
+  const ttl = isMultihop ? {} : { onlyTtl: directTtl }
+  const only = { sources: peers, wordAt: yourDiscriminatorAt, words: discriminators }
+  try {
+    filterDatagrams(receiver, { ...ttl, only })
+  } catch {
+    // More sessions than the kernel has room for in a filter: what is of none is found by looking.
+    filterDatagrams(receiver, ttl)
   }
 }

@@ -102,7 +102,7 @@ export function addBfdMetrics(registry: Registry): (snapshot: Snapshot) => void 
   const counts = counters.map((reading) => family(registry, reading, labelNames, ourLabels, true))
   const dropped = new Counter({
     name: 'herald_bfd_dropped_packets_total',
-    help: 'BFD packets that did not count, by cause; kernel: TTL not 255, or more than could be read',
+    help: 'BFD packets that did not count, by cause; kernel: of strangers, TTL not 255, or more than could be read',
     labelNames: ['cause'],
     registers: [registry],
   })
