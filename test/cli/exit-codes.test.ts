@@ -124,7 +124,7 @@ test('bash completes verbs below verbs, and flags', () => {
   const complete = (...words: string[]): string => completed(words)
   assert.equal(complete('bgp'), 'peers routes reset refresh')
   assert.match(complete('bgp', 'peers'), /--output .*--watch/)
-  assert.match(complete(), /^status bgp lb observe explain /)
+  assert.match(complete(), /^status bgp bfd lb observe explain /)
   // Arguments and the values of flags lead nowhere else.
   assert.match(complete('status', '-o', 'json'), /--output .*--wait/)
   assert.match(complete('explain', 'service', 'default/web'), /--output/)

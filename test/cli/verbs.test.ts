@@ -41,10 +41,23 @@ const needed = (command: Command): readonly string[] =>
   })
 const longOf = ({ long }: Option): string => long ?? ''
 
-test('there is no verb beside those of the contract, and each of them is there or said to be of a later version', () => {
+test('there is no verb beside those of the contract and of BFD, and each of them is there or said to be of a later version', () => {
   const contract = [
-    ...['agent', 'bgp', 'bgp peers', 'bgp refresh', 'bgp reset', 'bgp routes', 'completion', 'connectivity', 'doctor'],
-    ...['drain', 'explain', 'lb', 'lb list', 'lb maps', 'lb unload', 'migrate', 'observe', 'operator', 'replay'],
+    ...['agent', 'bfd', 'bfd peers', 'bgp', 'bgp peers', 'bgp refresh', 'bgp reset', 'bgp routes', 'completion'],
+    ...[
+      'connectivity',
+      'doctor',
+      'drain',
+      'explain',
+      'lb',
+      'lb list',
+      'lb maps',
+      'lb unload',
+      'migrate',
+      'observe',
+      'operator',
+      'replay',
+    ],
     ...['status', 'validate', 'version'],
   ]
   const there = [...all.map((command) => pathOf(command).join(' ')), ...laterVerbs]

@@ -18,6 +18,7 @@ const readers: Readonly<Record<string, string>> = {
   'agent/views.ts': 'which process a walk belongs to',
   'allocation/file-book.ts': 'moments in a file that other processes read, also after a reboot',
   'allocation/lock-file.ts': 'the time of a lock file, of which only that it changes counts',
+  'api/health-checks.ts': 'lastUpdated and currentTime, as kube-proxy says them',
   'cli/cluster.ts': 'the age of a moment that another node wrote',
   'cli/observe.ts': 'a moment in the past that a person asks for',
   'clock/scoped-clock.ts': 'passes it on',

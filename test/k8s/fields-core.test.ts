@@ -49,6 +49,7 @@ testFields({
       loadBalancerSourceRanges: ['10.0.0.0/8'],
       externalTrafficPolicy: 'Local',
       internalTrafficPolicy: 'Local',
+      healthCheckNodePort: 30100,
       sessionAffinity: 'ClientIP',
       sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
       selector: { app: 'web' },
@@ -82,6 +83,7 @@ testFields({
     { at: 'spec.loadBalancerSourceRanges', ...texts(['10.0.0.0/8'], ['10.0.0.0/8', '::/0'], []) },
     { at: 'spec.externalTrafficPolicy', ...choice('Local', 'Cluster') },
     { at: 'spec.internalTrafficPolicy', ...choice('Local', 'Cluster') },
+    { at: 'spec.healthCheckNodePort', good: [30_100, 1], bad: ['x', -1, 65_536, 1.5, true], absent: 'default' },
     { at: 'spec.sessionAffinity', ...choice('ClientIP', 'None') },
     {
       at: 'spec.sessionAffinityConfig',
