@@ -127,6 +127,8 @@ export function addBfdAliases(registry: Registry): (peers: readonly PeerView[]) 
     ),
   )
   return (peers) => {
-    for (const set of all) set(peers)
+    // Two neighbors at one address share a session, which counts once.
+    const sessions = new Map(peers.map((peer) => [`${peer.peerAddress} ${peer.bfd?.id}`, peer]))
+    for (const set of all) set([...sessions.values()])
   }
 }
