@@ -1,8 +1,5 @@
 /** When the place of kube-proxy is taken and left, and what status says of it. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import dgram from 'node:dgram'
-import net from 'node:net'
 import { test } from 'node:test'
 import type { KubeProxyMode } from '../../src/agent/kube-proxy.ts'
 import { proxyFailures, proxyNotes, type ProxyParts, proxyView } from '../../src/agent/proxy-views.ts'
@@ -11,7 +8,6 @@ import { explain, type ExplainParts } from '../../src/agent/explain-views.ts'
 import { countServices, servicesPage, type ServiceParts } from '../../src/agent/service-views.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { DesiredService, Verdict } from '../../src/desired/model.ts'
-import { listListeners } from '../../src/sys/listeners.ts'
 
 function partsOf(more: Partial<ProxyParts> = {}): ProxyParts {
   return {
@@ -111,25 +107,6 @@ test('without a datapath kube-proxy is not replaced, which degrades the node', (
   assert.deepEqual([proxyView(parts).isReplaced, proxyNotes(parts)], [false, []])
   assert.match(proxyFailures(parts).join(), /there is no eBPF datapath/)
   assert.deepEqual([proxyFailures(undefined), proxyNotes(undefined)], [[], []])
-})
-
-test('the kernel is asked on which ports processes listen: of TCP and UDP, not on loopback, not what is connected', async (t) => {
-  const server = net.createServer().listen(0, '::')
-  const inside = net.createServer().listen(0, '127.0.0.1')
-  const socket = dgram.createSocket('udp4').bind(0)
-  t.after(() => {
-    server.close()
-    inside.close()
-    socket.close()
-  })
-  await Promise.all([once(server, 'listening'), once(inside, 'listening'), once(socket, 'listening')])
-  const [tcp, local] = [server, inside].map((each) => (each.address() as net.AddressInfo).port)
-  const client = net.connect(tcp ?? 0, '127.0.0.1')
-  t.after(() => client.destroy())
-  await once(client, 'connect')
-  const found = listListeners()
-  assert.ok(found.has(`${tcp}/TCP`) && found.has(`${socket.address().port}/UDP`))
-  assert.ok(!found.has(`${local}/TCP`) && !found.has(`${client.localPort}/TCP`))
 })
 
 test('a Service that is served and not to be announced waits for nothing, and no verdict says no', async () => {

@@ -5,9 +5,8 @@ import { test } from 'node:test'
 import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
 import { policyObstacle } from '../../src/datapath/policies.ts'
 import type { BaseChain, Effect } from '../../src/sys/filter-rules.ts'
-import { effectOfRule } from '../../src/sys/nft-rules.ts'
 import { whyNoKernel } from './fixture.ts'
-import { addBaseChain, attributesOf, big } from './netfilter.ts'
+import { addBaseChain } from './netfilter.ts'
 import { enterNetwork, ip } from './network.ts'
 
 const skip = whyNoKernel()
@@ -176,48 +175,6 @@ test('policies of IPsec for what is handed on are in the way', { skip }, () => {
   assert.match(found() ?? '', /^IPsec has 1 policies/)
   ip('xfrm', 'policy', 'delete', ...policy)
   assert.equal(found(), undefined)
-})
-
-/** An expression of a rule, as the kernel lists it. */
-const expression = (name: string, ...data: readonly (readonly [number, Uint8Array | string])[]): Uint8Array =>
-  attributesOf([
-    [
-      1,
-      attributesOf([
-        [1, name],
-        [2, attributesOf(data)],
-      ]),
-    ],
-  ])
-const verdict = (code: number, chain?: string): Uint8Array =>
-  expression(
-    'immediate',
-    [1, big(0)],
-    [2, attributesOf([[2, attributesOf([[1, big(code)], ...(chain === undefined ? [] : [[2, chain] as const])])]])],
-  )
-const effectOf = (isNat: boolean, ...expressions: readonly Uint8Array[]): Effect =>
-  effectOfRule(Buffer.concat(expressions), isNat)
-
-test('a rule is what its verdict says, unless it changes something, asks a map, or has a word that is not known', () => {
-  const reads = [expression('meta', [2, big(1)], [1, big(1)]), expression('cmp', [1, big(1)])]
-  for (const [rule, effect] of [
-    [[...reads, expression('counter'), verdict(1)], { does: 'accept' }],
-    [[...reads, verdict(-5)], { does: 'nothing' }],
-    [[verdict(-3, 'next')], { does: 'ask', chain: 'next' }],
-    [[verdict(-4, 'next')], { does: 'ask', chain: 'next' }],
-    [[...reads, verdict(0)], { does: 'other', what: 'the verdict drop' }],
-    [[verdict(3)], { does: 'other', what: 'the verdict queue' }],
-    [[...reads, expression('counter')], { does: 'other', what: 'no verdict, which counts packets' }],
-    [[expression('meta', [2, big(3)], [3, big(1)]), verdict(1)], { does: 'other', what: 'the statement meta set' }],
-    [[expression('lookup', [1, 'services'], [3, big(0)])], { does: 'other', what: 'a map of verdicts' }],
-    [[expression('lookup', [1, 'services'], [3, big(1)]), verdict(1)], { does: 'accept' }],
-    [[expression('wonder'), verdict(1)], { does: 'other', what: 'the statement wonder' }],
-    [[expression('notrack')], { does: 'nothing' }],
-    [[expression('masq')], { does: 'other', what: 'the statement masq' }],
-  ] as const)
-    assert.deepEqual(effectOf(false, ...rule), effect)
-  assert.deepEqual(effectOf(true, expression('masq')), { does: 'nothing' }, 'a chain for translations')
-  assert.deepEqual(effectOf(true, verdict(0)), { does: 'other', what: 'the verdict drop' })
 })
 
 test('more rules than can be looked through are in the way, and chains that call each other end', () => {

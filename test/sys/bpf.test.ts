@@ -4,7 +4,6 @@ import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import koffi from 'koffi'
 import {
   attachFilter,
   createTcxLink,
@@ -26,24 +25,12 @@ import {
   programName,
 } from '../../src/sys/bpf.ts'
 import { RingBuffer } from '../../src/sys/ring-buffer.ts'
+import { createMap, whyNoBpf } from './raw-bpf.ts'
 
-const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
-/** bpf(2) of amd64 and of arm64. */
-const bpfCall = process.arch === 'arm64' ? 280 : 321
-/** The kernel has no batches of devices by hash: it answers ENOTSUPP. */
-const mapTypes = { hash: 1, array: 2, devices: 25 } as const
 /** BPF_F_MMAPABLE */
 const mmapable = 1 << 10
 
-/** BPF_MAP_CREATE; negative where it may not be made. */
-function createMap(type: keyof typeof mapTypes, valueSize: number, maxEntries: number, flags = 0): number {
-  const attributes = new Uint8Array(Uint32Array.of(mapTypes[type], 4, valueSize, maxEntries, flags, 0, 0, 0).buffer)
-  return Number(syscall(bpfCall, 0, attributes, attributes.length))
-}
-
-const probe = createMap('hash', 4, 1)
-if (probe >= 0) closeSync(probe)
-const skip = probe >= 0 ? false : 'needs CAP_BPF'
+const skip = whyNoBpf()
 
 function mapOf(t: TestContext, ...shape: Parameters<typeof createMap>): BpfMap {
   const fd = createMap(...shape)
@@ -227,8 +214,7 @@ test('an interface that is not there takes no program, and none is found on it',
 
 /** BPF_MAP_TYPE_LPM_TRIE of IPv4 prefixes with numbers; without BPF_F_NO_PREALLOC there is none. */
 function trieOf(t: TestContext, maxEntries: number): BpfMap {
-  const attributes = new Uint8Array(Uint32Array.of(11, 8, 4, maxEntries, 1, 0, 0, 0).buffer)
-  const fd = Number(syscall(bpfCall, 0, attributes, attributes.length))
+  const fd = createMap('trie', 4, maxEntries, 1, 8)
   assert.ok(fd >= 0, 'the trie is made')
   t.after(() => closeSync(fd))
   return new BpfMap('ranges', fd)

@@ -1,0 +1,53 @@
+/** bpf(2) itself, for maps and programs that no object of the program has. */
+import { closeSync } from 'node:fs'
+import koffi from 'koffi'
+
+const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
+/** bpf(2) of amd64 and of arm64. */
+const bpfCall = process.arch === 'arm64' ? 280 : 321
+const [mapCreate, programLoad] = [0, 5]
+/** The kernel has no batches of devices by hash: it answers ENOTSUPP. */
+export const mapTypes = { hash: 1, array: 2, trie: 11, devices: 25, ring: 27 } as const
+/** BPF_PROG_TYPE_SCHED_CLS */
+const classifier = 3
+
+/** BPF_MAP_CREATE; negative where it may not be made. */
+export function createMap(
+  type: keyof typeof mapTypes,
+  valueSize: number,
+  maxEntries: number,
+  flags = 0,
+  keySize = 4,
+): number {
+  const words = Uint32Array.of(mapTypes[type], keySize, valueSize, maxEntries, flags, 0, 0, 0)
+  const attributes = new Uint8Array(words.buffer)
+  return Number(syscall(bpfCall, mapCreate, attributes, attributes.length))
+}
+
+/** struct bpf_insn: the code, destination and source, offset, and a constant. */
+export type Instruction = readonly [code: number, destination: number, source: number, offset: number, k: number]
+
+/** BPF_PROG_LOAD of a TC program; negative where the verifier takes it for none. */
+export function loadProgram(instructions: readonly Instruction[]): number {
+  const code = Buffer.alloc(8 * instructions.length)
+  for (const [i, [operation, destination, source, offset, k]] of instructions.entries()) {
+    code.set([operation, destination | (source << 4)], 8 * i)
+    code.writeInt16LE(offset, 8 * i + 2)
+    code.writeInt32LE(k, 8 * i + 4)
+  }
+  const license = Buffer.from('GPL\0')
+  const attributes = Buffer.alloc(72)
+  attributes.writeUInt32LE(classifier, 0)
+  attributes.writeUInt32LE(instructions.length, 4)
+  attributes.writeBigUInt64LE(koffi.address(code), 8)
+  attributes.writeBigUInt64LE(koffi.address(license), 16)
+  return Number(syscall(bpfCall, programLoad, attributes, attributes.length))
+}
+
+/** Why nothing of this can be had here, for a test that needs it. */
+export function whyNoBpf(): string | false {
+  const probe = createMap('hash', 4, 1)
+  if (probe < 0) return 'needs CAP_BPF'
+  closeSync(probe)
+  return false
+}
