@@ -60,7 +60,8 @@ export function routesQuery(words: readonly string[]): RoutesQuery {
   const family = take('ipv4', 'ipv6') ?? 'ipv4'
   take('unicast')
   const peer = take('peer') === undefined ? undefined : (rest.shift() ?? '')
-  if (peer !== undefined && isIP(peer) === 0)
+  // A zone is the name of an interface, of which Node knows few characters.
+  if (peer !== undefined && isIP(peer.replace(/(?<=:[^%]*)%.+$/s, '')) === 0)
     throw new HeraldError('ERR_USAGE', peer === '' ? 'peer: which address?' : `peer ${peer}: not an address`)
   if (rest.length > 0)
     throw new HeraldError(

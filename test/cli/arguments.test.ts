@@ -20,17 +20,17 @@ test("bgp routes understands Cilium's words, in their order, with their defaults
     family: 'ipv4-unicast',
     peer: '192.0.2.1',
   })
-  assert.deepEqual(routesQuery(['advertised', 'peer', 'fe80::1%eth0']), {
-    table: 'advertised',
-    family: 'ipv4-unicast',
-    peer: 'fe80::1%eth0',
-  })
+  // An interface may have any name but a few.
+  for (const peer of ['fe80::1%eth0', '::%br_lan', 'fe80::1%vlan.7@x'])
+    assert.deepEqual(routesQuery(['advertised', 'peer', peer]), { table: 'advertised', family: 'ipv4-unicast', peer })
 })
 
 test('bgp routes refuses a peer without address, an address that is none, and words too many', () => {
   for (const words of [
     ['advertised', 'ipv4', 'unicast', 'peer'],
     ['advertised', 'peer', '192.0.2.256'],
+    ['advertised', 'peer', '192.0.2.1%eth0'],
+    ['advertised', 'peer', 'fe80::1%'],
     ['advertised', 'ipv4', 'multicast'],
     ['advertised', '192.0.2.1'],
     ['peer', '192.0.2.1', 'peer'],

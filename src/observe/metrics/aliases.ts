@@ -1,15 +1,13 @@
 /** Names of others with their labels, for who has dashboards and alerts of theirs: only where they are asked for. */
-import { isIPv6 } from 'node:net'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { PeerView, ProblemView, ServiceView } from '../../api/types.ts'
 import { addBfdAliases } from './bfd.ts'
 import { Growth } from './growth.ts'
+import { withPort } from './peers.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** As the native mode of MetalLB has it. */
-const peerLabel = ({ peerAddress, peerPort }: PeerView): { readonly peer: string } => ({
-  peer: `${isIPv6(peerAddress) ? `[${peerAddress}]` : peerAddress}:${peerPort}`,
-})
+const peerLabel = (peer: PeerView): { readonly peer: string } => ({ peer: withPort(peer) })
 
 const counted: readonly { readonly name: string; readonly what: string; readonly read: (peer: PeerView) => number }[] =
   [

@@ -1,5 +1,4 @@
 /** Sessions, under our names and under those on which Cilium users have written their alerts. */
-import { isIPv6 } from 'node:net'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { PeerView } from '../../api/types.ts'
 import { Growth } from './growth.ts'
@@ -121,13 +120,12 @@ export function ourLabels({ id, virtualRouter, peerAs }: PeerView): Labels {
   return { vrouter: virtualRouter, neighbor: id.slice(id.indexOf('/') + 1), neighbor_asn: String(peerAs) }
 }
 
+/** `192.0.2.1:179` or `[fe80::1%br_lan]:179`: Node takes an address for IPv6 only with zones of few characters. */
+export const withPort = ({ peerAddress, peerPort }: PeerView): string =>
+  `${peerAddress.includes(':') ? `[${peerAddress}]` : peerAddress}:${peerPort}`
+
 /** Cilium's neighbor is address:port. */
-function ciliumLabels(peer: PeerView): Labels {
-  return {
-    ...ourLabels(peer),
-    neighbor: `${isIPv6(peer.peerAddress) ? `[${peer.peerAddress}]` : peer.peerAddress}:${peer.peerPort}`,
-  }
-}
+const ciliumLabels = (peer: PeerView): Labels => ({ ...ourLabels(peer), neighbor: withPort(peer) })
 
 function addCiliumAliases(registry: Registry): (peers: readonly PeerView[]) => void {
   const state = new Gauge({

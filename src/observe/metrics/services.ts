@@ -5,13 +5,21 @@ import { addBackendMetrics } from './backends.ts'
 import { Growth } from './growth.ts'
 import { addTrafficMetrics, grownTraffic, noTraffic, type Traffic } from './traffic.ts'
 
-const states = ['Announced', 'Programmed', 'Pending', 'NotServed']
+/** One that is added to the view and not here does not compile. */
+const states = Object.keys({
+  Announced: 0,
+  Programmed: 0,
+  Served: 0,
+  Pending: 0,
+  NotServed: 0,
+} satisfies Record<ServiceView['state'], 0>)
 
 /** Services with series of their own; each has seven. The others are in the totals. */
 export const maxServicesWithSeries = 1_000
 
 /**
  * Takes the Services of a scrape page by page, by name; `end` when there are no more, `cut` when they cannot be had.
+ * One that is larger than a page comes in several items, one after the other.
  */
 export interface ServiceMetrics {
   add(page: readonly ServiceView[]): void
@@ -23,7 +31,7 @@ export function addServiceMetrics(registry: Registry): ServiceMetrics {
   const registers = [registry]
   const byState = new Gauge({
     name: 'herald_services',
-    help: 'LoadBalancer Services by state',
+    help: 'Services by state',
     labelNames: ['state'],
     registers,
   })
@@ -39,14 +47,16 @@ export function addServiceMetrics(registry: Registry): ServiceMetrics {
   let known = new Set<string>()
   let shown = new Set<string>()
   let counts = new Map<string, number>()
+  let last: string | undefined
   return {
     add: (page) => {
       for (const view of page) {
-        counts.set(view.state, (counts.get(view.state) ?? 0) + 1)
+        if (view.service !== last) counts.set(view.state, (counts.get(view.state) ?? 0) + 1)
+        last = view.service
         const grown = trafficOf(view, growth)
         all.add({}, grown)
         backends.add(view)
-        if (shown.size >= maxServicesWithSeries) continue
+        if (shown.size >= maxServicesWithSeries && !shown.has(view.service)) continue
         shown.add(view.service)
         each.add({ service: view.service }, grown)
       }
@@ -57,12 +67,12 @@ export function addServiceMetrics(registry: Registry): ServiceMetrics {
       growth.next()
       backends.end()
       withoutSeries.set([...counts.values()].reduce((sum, count) => sum + count, 0) - shown.size)
-      ;[known, shown, counts] = [shown, new Set(), new Map()]
+      ;[known, shown, counts, last] = [shown, new Set(), new Map(), undefined]
     },
     cut: () => {
       growth.cut()
       backends.cut()
-      ;[known, shown, counts] = [new Set([...known, ...shown]), new Set(), new Map()]
+      ;[known, shown, counts, last] = [new Set([...known, ...shown]), new Set(), new Map(), undefined]
     },
   }
 }

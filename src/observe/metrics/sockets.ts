@@ -37,7 +37,8 @@ export function addSocketMetrics(registry: Registry): (snapshot: Snapshot) => vo
   return ({ status: { socketLb } }) => {
     for (const [result, count] of Object.entries(socketLb?.counts ?? {}))
       asked.inc({ result }, growth.of(result, count))
-    growth.next()
+    // What is not told now has not begun anew.
+    if (socketLb?.counts !== undefined) growth.next()
     frontends.set(socketLb?.frontends ?? 0)
     done.set(socketLb?.isDone === false ? 0 : 1)
     for (const { name, entries, maxEntries } of socketLb?.maps ?? []) {
