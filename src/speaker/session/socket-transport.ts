@@ -12,14 +12,14 @@ const highWaterBytes = 1_048_576
 export class SocketTransport implements Transport {
   readonly #socket: net.Socket
   readonly #connect: (() => void) | undefined
-  readonly #unreachable: (() => string) | undefined
+  readonly #unreachable: ((errno: string) => string) | undefined
   #handlers: TransportHandlers | undefined
   /** Told to stop writing; told to go on when all has left. */
   #isFull = false
   #cut: LoopTimer | undefined
 
   /** `connect`: the connection is still to be made; `unreachable` says why no packet reaches the peer. */
-  constructor(socket: net.Socket, connect?: () => void, unreachable?: () => string) {
+  constructor(socket: net.Socket, connect?: () => void, unreachable?: (errno: string) => string) {
     this.#socket = socket
     this.#connect = connect
     this.#unreachable = unreachable
@@ -49,7 +49,7 @@ export class SocketTransport implements Transport {
       this.#handlers?.drained()
     })
     socket.on('error', ({ code = '', message }: NodeJS.ErrnoException) => {
-      const known = code === 'EHOSTUNREACH' ? this.#unreachable?.() : undefined
+      const known = code === 'EHOSTUNREACH' || code === 'ETIMEDOUT' ? this.#unreachable?.(code) : undefined
       this.#failed(known ?? connectionProblem(code, message))
     })
     socket.on('end', () => this.#failed(connectionProblem('EPIPE')))

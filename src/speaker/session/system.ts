@@ -39,7 +39,7 @@ const own: Omit<Environment, 'watchPath'> = {
     return new SocketTransport(
       socket,
       () => socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }),
-      () => unreachable(options),
+      (errno) => unreachable(options, errno),
     )
   },
   listen: openListener,
@@ -66,12 +66,14 @@ function isBehindRouter({ peer, device }: WantedPath): boolean {
   }
 }
 
-function unreachable({ peer, device }: DialOptions): string {
+/** Of a link-local peer that answers no ND the kernel tells no more than that time is over. */
+function unreachable({ peer, device }: DialOptions, errno: string): string {
   try {
-    return unreachableReason(peer, nextHopTo(peer, device))
+    const hop = nextHopTo(peer, device)
+    return errno === 'ETIMEDOUT' && hop?.isSilent !== true ? connectionProblem(errno) : unreachableReason(peer, hop)
   } catch {
     // The kernel does not say; what it said of the connection is all that is known.
-    return connectionProblem('EHOSTUNREACH')
+    return connectionProblem(errno)
   }
 }
 
