@@ -191,8 +191,29 @@ function portFaults({ type, ports }: Written['spec']): readonly Fault[] {
   ])
 }
 
+/**
+ * Whoever may write a Service writes addresses and ports, and one could be 64 000 frontends: of its external IPs as many
+ * are taken as have no more ports together, and one in any case.
+ */
+const mostExternalPorts = 2_000
+
+function takenExternalIPs({ externalIPs, ports }: Written['spec']): readonly string[] {
+  return externalIPs.slice(0, Math.max(1, Math.floor(mostExternalPorts / Math.max(1, ports.length))))
+}
+
 function externalFaults({ spec }: Written): readonly Fault[] {
-  return spec.externalIPs.flatMap((ip, index) => {
+  const taken = takenExternalIPs(spec)
+  const { length } = spec.externalIPs
+  if (taken.length < length) {
+    const message = `${length} addresses with ${spec.ports.length} ports: the first ${taken.length} are taken`
+    const path = ['spec', 'externalIPs', taken.length]
+    return [fault('warning', path, 'LimitExceeded', message, 'Split it into several Services.'), ...addressFaults(taken)]
+  }
+  return addressFaults(taken)
+}
+
+function addressFaults(externalIPs: readonly string[]): readonly Fault[] {
+  return externalIPs.flatMap((ip, index) => {
     if (ip === '' || parseAddress(ip) !== undefined) return []
     const message = `${JSON.stringify(shown(ip))} is not an address: it is not announced`
     const remedy = 'Write an IPv4 or IPv6 address without a length.'
@@ -311,7 +332,8 @@ function messageOf(conditions: unknown, type: string): string | undefined {
 }
 
 /** "None" and "" are none, and an ExternalName is a name. */
-function ownAddressesOf({ type, clusterIP, clusterIPs, externalIPs }: Written['spec']): readonly OwnAddress[] {
+function ownAddressesOf(spec: Written['spec']): readonly OwnAddress[] {
+  const { type, clusterIP, clusterIPs } = spec
   if (type === 'ExternalName') return noAddresses
   const cluster = clusterIPs.length > 0 ? clusterIPs : clusterIP === undefined ? [] : [clusterIP]
   const found = new Map<string, OwnAddress>()
@@ -324,7 +346,7 @@ function ownAddressesOf({ type, clusterIP, clusterIPs, externalIPs }: Written['s
     }
   }
   take('ClusterIP', cluster)
-  take('ExternalIP', externalIPs)
+  take('ExternalIP', takenExternalIPs(spec))
   return found.size === 0 ? noAddresses : [...found.values()]
 }
 

@@ -45,12 +45,6 @@ interface Found {
   readonly left: readonly string[]
 }
 
-/**
- * Whoever may write a Service writes addresses and ports, so that one of them could be 64 000 frontends: of whole
- * addresses as many as have no more ports together, and one in any case.
- */
-const mostExternalPorts = 2_000
-
 /** A Service with this label is nothing to kube-proxy either, whatever the name. */
 const proxyNameLabel = 'service.kubernetes.io/service-proxy-name'
 
@@ -74,7 +68,6 @@ export function proxiedOf(
 ): Proxied | undefined {
   const { service } = input
   const external = service.own.filter(({ type, address }) => type === 'ExternalIP' && !announced.has(address))
-  const room = Math.max(1, Math.floor(mostExternalPorts / Math.max(1, service.spec.ports.length)))
   if (external.length === 0 && service.nodePorts.length === 0) return undefined
   const reach = reachOf(service.spec.externalTrafficPolicy, options, input.reach)
   const served = (address: string, port: ServicePort): ServedPort => ({
@@ -82,8 +75,7 @@ export function proxiedOf(
     backends: endpoints.backendsOf(familyOf(address), port, reach),
   })
   const found = [
-    ...external.slice(0, room).map(({ address }) => externalPorts(address, input, refusalOf, served)),
-    ...external.slice(room).map(({ address }) => beyondRoom(address)),
+    ...external.map(({ address }) => externalPorts(address, input, refusalOf, served)),
     nodePortsOf(input, served),
   ]
   const ports = found.flatMap((each) => each.ports)
@@ -96,11 +88,6 @@ export function proxiedOf(
       found.flatMap((each) => each.left),
     ),
   }
-}
-
-function beyondRoom(address: string): Found {
-  const left = `${address} is one more than ${mostExternalPorts} ports of external IPs come to`
-  return { ports: [], served: [], left: [left] }
 }
 
 function externalPorts(
