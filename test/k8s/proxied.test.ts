@@ -120,7 +120,7 @@ test('by prefixes node ports are served at what interfaces have of them, never a
   assert.equal(at(['172.16.0.0/12']), undefined)
 })
 
-test('addresses of the node that come and go are followed by node ports', () => {
+test('addresses of the node that come and go are followed by node ports, and a moment without one changes nothing', () => {
   let addresses: readonly { readonly interface: string; readonly address: string }[] = []
   const text = base + withNodePort('web') + slice('web')
   const translator = translatorWith(text, { ...proxying, localAddresses: () => addresses })
@@ -129,9 +129,22 @@ test('addresses of the node that come and go are followed by node ports', () => 
   addresses = local
   const second = translator.flush()
   assert.deepEqual([second.nodePorts, ledBy(second)], [[nodeAddress], [`${nodeAddress}:30080/TCP 10.244.1.5:8080`]])
+  // A link is down, or a lease is renewed: it is an address of the Node all the same.
   addresses = []
   const third = translator.flush()
-  assert.deepEqual([third.nodePorts, third.sockets?.get(`${nodeAddress}:30080/TCP`)], [[], undefined])
+  assert.deepEqual([third.nodePorts, third.sockets], [undefined, undefined])
+  const moved = change(translator, node.replaceAll(nodeAddress, '192.168.1.11'))
+  assert.deepEqual([moved.nodePorts, moved.sockets?.has(`${nodeAddress}:30080/TCP`)], [[], true])
+  assert.equal(moved.sockets?.get(`${nodeAddress}:30080/TCP`), undefined)
+})
+
+test('of prefixes an address is followed from interface to interface alone, as one that moves between nodes', () => {
+  let addresses = [...local, { interface: 'eth0', address: '192.168.1.200' }]
+  const options = { ...proxying, localAddresses: () => addresses, nodePortAddresses: ['192.168.1.0/24'] }
+  const translator = translatorWith(base + withNodePort('web') + slice('web'), options)
+  assert.deepEqual(translator.flush().nodePorts, [nodeAddress, '192.168.1.200'])
+  addresses = local
+  assert.deepEqual(translator.flush().nodePorts, [nodeAddress])
 })
 
 test('a node port has no source ranges, which are about the load balancer; an external IP has them, and no socket', () => {

@@ -194,7 +194,7 @@ export class ProxyShare {
     this.#isOn = facts !== undefined
     this.#listeners = facts?.listeners ?? new Set()
     const { nodePortAddresses = 'primary' } = this.#options
-    const addresses = facts === undefined ? [] : nodePortAddressesOf(nodePortAddresses, node, local)
+    const addresses = facts === undefined ? [] : nodePortAddressesOf(nodePortAddresses, node, local, this.#addresses)
     const haveMoved = !sameValue(addresses, this.#addresses)
     if (haveMoved) this.#addresses = addresses
     const apiServers = this.#apiServers
@@ -226,13 +226,18 @@ const ofServices: ReadonlySet<string> = new Set(['lo', 'kube-ipvs0'])
 /**
  * As kube-proxy has it: `primary` are those of the Node that an interface has; of a list of prefixes, what interfaces
  * have of them. Never a loopback address, at which pods have ports of their own, nor a link-local one. Sorted.
+ *
+ * `before`: of these an address of the Node stays while no interface has it: a link that goes down takes those of IPv6,
+ * and a packet of a flow that comes before we know that it is back would be answered by the node, with a RST.
  */
 function nodePortAddressesOf(
   wanted: 'primary' | readonly string[],
   node: Node | undefined,
   local: readonly LocalAddress[],
+  before: readonly string[],
 ): readonly string[] {
-  const own = local.filter((each) => !ofServices.has(each.interface)).map(({ address }) => address)
+  const kept = wanted === 'primary' ? before : []
+  const own = [...kept, ...local.filter((each) => !ofServices.has(each.interface)).map(({ address }) => address)]
   const isWanted =
     wanted === 'primary'
       ? (address: string): boolean => node?.addresses.some((each) => each.address === address) === true
