@@ -192,8 +192,8 @@ function portFaults({ type, ports }: Written['spec']): readonly Fault[] {
 }
 
 /**
- * Whoever may write a Service writes addresses and ports, and one could be 64 000 frontends: of its external IPs as many
- * are taken as have no more ports together, and one in any case.
+ * Whoever may write a Service writes addresses and ports, and one could be 64 000 frontends: of its external IPs as
+ * many are taken as have no more ports together, and one in any case.
  */
 const mostExternalPorts = 2_000
 
@@ -207,7 +207,10 @@ function externalFaults({ spec }: Written): readonly Fault[] {
   if (taken.length < length) {
     const message = `${length} addresses with ${spec.ports.length} ports: the first ${taken.length} are taken`
     const path = ['spec', 'externalIPs', taken.length]
-    return [fault('warning', path, 'LimitExceeded', message, 'Split it into several Services.'), ...addressFaults(taken)]
+    return [
+      fault('warning', path, 'LimitExceeded', message, 'Split it into several Services.'),
+      ...addressFaults(taken),
+    ]
   }
   return addressFaults(taken)
 }
