@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { presentBinaries } from '../apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../apiserver/cluster.ts'
 import { poolCrd } from '../apiserver/crds.ts'
+import { waitFor } from '../wait.ts'
 import { argumentsOf, pairwise } from './switches.ts'
 import { chart, helm, type Manifest, nameOf, objectsOf, skip as noHelm } from './helm.ts'
 
@@ -99,7 +100,9 @@ test('helm install makes the release, and the CRD of the policy with it', { skip
   assert.match(notes, /no kind for pools in this cluster/)
   assert.equal((await ofRelease('herald')).length, 16)
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
-  assert.match(await cluster.kubectl(['explain', 'bgpp.spec']), /virtualRouters/)
+  // A kind is established before the server says so wherever it lists its kinds.
+  const explained = (): Promise<string | undefined> => cluster.kubectl(['explain', 'bgpp.spec']).catch(() => undefined)
+  assert.match(await waitFor('bgpp is known', explained, { deadlineMs: 30_000 }), /virtualRouters/)
   const crds = await names('crd')
   assert.ok(!crds.some((name) => name.includes('loadbalancerippools')))
 })
