@@ -25,6 +25,14 @@ async function up(rig: Rig, transport: Transport): Promise<PeerSnapshot> {
   )
 }
 
+/** A route at the router, and BFD up: what a restart may cost. */
+async function watchedRoute(rig: Rig): Promise<void> {
+  rig.announce('192.0.2.1/32')
+  rig.synced()
+  await rig.routed('ipv4', '192.0.2.1/32')
+  await up(rig, 'ipv4')
+}
+
 const over = (transport: Transport): Scenario => ({
   row: `BFD over ${transport}`,
   title: `BFD comes up over ${transport} with the timers of both, and a router that falls silent ends it (RFC 5882 10.2)`,
@@ -113,10 +121,7 @@ export const bfd: readonly Scenario[] = [
     lacking,
     setup: () => ({ peerings: [watched({ restartTimeSec: 60, bfd: 'graceful' })] }),
     run: async (rig) => {
-      rig.announce('192.0.2.1/32')
-      rig.synced()
-      await rig.routed('ipv4', '192.0.2.1/32')
-      await up(rig, 'ipv4')
+      await watchedRoute(rig)
       await rig.speaker.stop('restart', '')
       await waitFor('the session lost', async () => !(await rig.router.isEstablished('ipv4')), deadline)
       const stays = async (): Promise<true> => {
@@ -139,10 +144,7 @@ export const bfd: readonly Scenario[] = [
     lacking,
     setup: () => ({ peerings: [watched({ restartTimeSec: 60, bfd: 'graceful' })] }),
     run: async (rig) => {
-      rig.announce('192.0.2.1/32')
-      rig.synced()
-      await rig.routed('ipv4', '192.0.2.1/32')
-      await up(rig, 'ipv4')
+      await watchedRoute(rig)
       await rig.speaker.kill()
       await waitFor('BFD down at the router', async () => (await rig.router.isBfdUp('ipv4')) !== true, deadline)
       await waitFor('the session lost', async () => !(await rig.router.isEstablished('ipv4')), deadline)
