@@ -2,13 +2,12 @@
  * Composition root of `herald agent`: builds the graph, starts it, handles signals. No logic lives here.
  *
  * SIGTERM is a restart: sessions with graceful restart close silently and the kernel keeps serving. SIGINT is a stop,
- * and
- * so is SIGTERM on a drained node.
+ * and so is SIGTERM on a drained node.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { dirname, join } from 'node:path'
-import { Agent, type AgentParts } from './agent/agent.ts'
+import { Agent } from './agent/agent.ts'
 import { InForceRecord } from './agent/in-force.ts'
 import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
@@ -23,9 +22,11 @@ import type { ProxyParts } from './agent/proxy-views.ts'
 import { type ProxyFacts, ProxyWatch } from './agent/proxy-watch.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
+import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { leftServer, SocketOrder } from './agent/socket-order.ts'
 import type { SocketParts } from './agent/socket-views.ts'
+import { systemLinks } from './agent/system-links.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
@@ -47,7 +48,7 @@ import { ApiRequests } from './k8s/apiserver/requests.ts'
 import { apiServerSource } from './k8s/apiserver/source.ts'
 import { objectsOnServer, statusOnServer } from './k8s/apiserver/status-writer.ts'
 import { directorySource } from './k8s/directory.ts'
-import { knock } from './k8s/directory/knock.ts'
+import { Door } from './k8s/directory/knock.ts'
 import { tunnelEnd, tunnelLeaseName, tunnelMetadata } from './k8s/kinds/tunnel-lease.ts'
 import type { LeaseMetadata } from './k8s/lease.ts'
 import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
@@ -61,7 +62,6 @@ import { listAddresses } from './sys/addresses.ts'
 import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
 import { defaultGateways } from './sys/gateways.ts'
-import { lookAtLinks, watchLinks } from './sys/links.ts'
 import { listListeners } from './sys/listeners.ts'
 import { loadPart } from './sys/parts.ts'
 import { peerCredentials } from './sys/unix-socket.ts'
@@ -107,7 +107,7 @@ function lockState(stateDir: string): () => void {
 
 async function runLocked(options: AgentOptions, begin: Begin, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
-  const { source, sourceDetail, addresses, server: asked } = await openSource(options, marker, log)
+  const { source, sourceDetail, addresses, server: asked, doubt } = await openSource(options, marker, log)
   const isAuto = options.datapath !== 'none' && options.datapathMode === 'auto'
   const watch = isAuto ? new NetfilterWatch(new NetfilterLook(), systemClock) : undefined
   const { datapath, problem, releaseBpffs } = chosenDatapath(options, watch, log)
@@ -129,7 +129,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
-    ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: linksOf(options) },
+    ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: systemLinks(options, doubt) },
     replacesKubeProxy: place.watch !== undefined,
   })
   const drain = new DrainMark(options.stateDir)
@@ -174,11 +174,6 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   datapath.close()
   releaseBpffs()
   return end.code
-}
-
-function linksOf({ interfaces }: AgentOptions): AgentParts['links'] {
-  const pattern = interfaces === undefined ? undefined : new RegExp(interfaces)
-  return { look: (neighbors) => lookAtLinks(neighbors, pattern), watch: watchLinks }
 }
 
 function tellForwarding({ isPreserved, why }: ReturnType<typeof forwardingOf>, log: Logger): void {
@@ -389,6 +384,8 @@ interface OpenedSource {
   readonly sourceDetail: string
   /** Who gives addresses to Services: this agent where there is only a folder, else whoever writes their status. */
   readonly addresses: Pick<TranslatorOptions, 'addressBook' | 'isAllocatedElsewhere' | 'apiServer'>
+  /** The network changed, and what is read over it may not answer any more. */
+  readonly doubt?: () => void
   /** Where the node says what its sessions are and that it lives; undefined: nobody would read it. */
   readonly server?: { readonly sink: StatusSink; readonly requests: ApiRequests }
 }
@@ -460,9 +457,12 @@ function tellerOf(
 
 async function openSource(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedSource> {
   if (options.source.kind === 'manifests') {
-    const directory = manifestsFolder(options.source.directory, marker, log)
-    const addressBook = openFileBook(directory, options.stateDir)
-    return { source: directorySource({ directory, knock }), sourceDetail: directory, addresses: { addressBook } }
+    const { directory } = options.source
+    await lookAtFolder(directory, { isRestart: marker.isRestart, clock: systemClock, log })
+    const door = new Door(directory, systemClock)
+    const addressBook = openFileBook(directory, options.stateDir, { isSilent: () => door.isSilent })
+    const source = directorySource({ directory, knock: (folders) => door.knock(folders) })
+    return { source, sourceDetail: directory, addresses: { addressBook }, doubt: () => door.doubt() }
   }
   // Read by those who need it: the Kubernetes client is larger than all of the rest.
   const { connectApiServer }: typeof import('./k8s/apiserver/connect.ts') = await loadPart(
@@ -487,12 +487,4 @@ async function openSource(options: AgentOptions, marker: RestartMarker, log: Log
     addresses: { isAllocatedElsewhere: true, apiServer: host },
     server: { sink, requests },
   }
-}
-
-/** A restart waits for a folder that is not there (yet); a first start without one is a mistake of its caller. */
-function manifestsFolder(manifests: string, marker: RestartMarker, log: Logger): string {
-  if (existsSync(manifests) && statSync(manifests).isDirectory()) return manifests
-  if (!marker.isRestart) throw new HeraldError('ERR_MANIFESTS', `--manifests ${manifests} is not a folder`)
-  log.warn(`--manifests ${manifests} is not a folder (yet): what an earlier agent left stays until it is`)
-  return manifests
 }

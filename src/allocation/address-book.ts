@@ -3,7 +3,7 @@
  * What the book says wins over a fresh choice, and nothing is given away that it did not take.
  */
 
-import type { Tenure } from './tenure.ts'
+import { isSameTenure, type Tenure } from './tenure.ts'
 import type { Work } from './work.ts'
 
 export interface Allotment {
@@ -11,10 +11,22 @@ export interface Allotment {
   readonly addresses: readonly string[]
   /** What it has of those that it shares; absent: nothing is known of that. */
   readonly tenure?: Tenure
+  /** What it had before these, and lost to others who still have it. */
+  readonly lost?: readonly string[]
 }
 
-export function allotment(addresses: readonly string[], tenure: Tenure | undefined): Allotment {
-  return tenure === undefined ? { addresses } : { addresses, tenure }
+export function allotment(
+  addresses: readonly string[],
+  tenure: Tenure | undefined,
+  lost: readonly string[] = [],
+): Allotment {
+  return { addresses, ...(tenure === undefined ? {} : { tenure }), ...(lost.length === 0 ? {} : { lost }) }
+}
+
+export function isSameAllotment(a: Allotment | undefined, b: Allotment): boolean {
+  if (a === undefined || a === b) return a === b
+  const isSame = a.addresses.join() === b.addresses.join() && (a.lost ?? []).join() === (b.lost ?? []).join()
+  return isSame && isSameTenure(a.tenure, b.tenure)
 }
 
 /** By Service, `namespace/name`. */

@@ -71,6 +71,8 @@ export interface Holding {
   readonly mayChoose: boolean
   /** The ports that are recorded for it; undefined: nothing is. */
   readonly ports?: PortsByAddress | undefined
+  /** What it had before, and was lost to others. */
+  readonly lost?: readonly string[] | undefined
 }
 
 export interface Assignment {
@@ -79,8 +81,8 @@ export interface Assignment {
   readonly from: string
   /** The request was refused, and the Service keeps what it held. */
   readonly refusal?: Refusal
-  /** Why it has not what was recorded for it. */
-  readonly lost?: Refusal
+  /** What was recorded for it and belongs to others now, and why the first of it does. */
+  readonly lost?: { readonly addresses: readonly string[]; readonly refusal: Refusal }
 }
 
 type Fresh = ReadonlyMap<Family, string>
@@ -167,13 +169,29 @@ export class Ipam extends Holders {
     }
     if (addresses.length > 1 && !this.#areOfOnePool(addresses)) return severalPools(addresses)
     const other = fitting.find((address) => !kept.includes(address))
-    const lost = other === undefined ? undefined : this.#claimRefusal(request, other, holding)
+    const refusal = other === undefined ? undefined : this.#claimRefusal(request, other, holding)
     // What its status says belongs to another: it is told, and does not get another one behind its back.
-    if (lost !== undefined && !holding.isRecorded && addresses.length === 0 && kept.length === 0) return lost
+    if (refusal !== undefined && !holding.isRecorded && addresses.length === 0 && kept.length === 0) return refusal
     const found = this.#automatic(request, holding, kept, addresses)
-    if (lost === undefined) return found
-    if (isRefusal(found)) return holding.mayChoose ? found : lost
-    return { ...found, lost }
+    if (!isRefusal(found)) return this.#withLost(found, request, holding)
+    return refusal === undefined || holding.mayChoose ? found : refusal
+  }
+
+  /** With what it had, or had before, and has not because others have it now. */
+  #withLost(found: Assignment, request: AddressRequest, holding: Holding): Assignment {
+    if (!holding.isRecorded) return found
+    const missed = new Set([...holding.addresses, ...(holding.lost ?? [])])
+    const lost = [...missed].flatMap((address) => {
+      const isWanted = request.families.includes(familyOfText(address)) && this.poolsOf(address).length > 0
+      if (!isWanted || found.addresses.includes(address)) return []
+      // Also of one who is not seen yet, or any more.
+      const refusal = this.#claimRefusal(request, address, holding) ?? this.#reservation(request, address)
+      return refusal === undefined ? [] : [{ address, refusal }]
+    })
+    const [first] = lost
+    return first === undefined
+      ? found
+      : { ...found, lost: { addresses: lost.map(({ address }) => address), refusal: first.refusal } }
   }
 
   #explicitRefusal(request: AddressRequest, address: string, { mayChoose }: Holding): Refusal | undefined {
@@ -219,8 +237,18 @@ export class Ipam extends Holders {
     })
     const lacking = missing.filter((family) => !fresh.has(family))
     if (lacking.length > 0 && (request.needsAllFamilies || addresses.length === 0))
-      return nothingFree(this.#table, request, lacking)
+      return {
+        ...nothingFree(this.#table, request, lacking),
+        hinges: [...fresh.values()].map((each) => this.#hingeOf(each)),
+      }
     return { addresses, from: this.#textOf(addresses) }
+  }
+
+  /** The address on which it hinges that a family is not full, of which this one is free or may be shared. */
+  #hingeOf(address: string): string {
+    const isHeld = (each: string): boolean => this.isHeld(each)
+    const [pool] = isHeld(address) ? [] : this.giversOf(address)
+    return (pool && this.#table.highest(pool, familyOfText(address), isHeld)) ?? address
   }
 
   /** `A, B of pool p`, or where they are of several `A of pool p, B of pool q`. */

@@ -40,7 +40,7 @@ export const notAllocated: AddressAnswer = no(
 export function answerOf(found: Assignment | Refusal): AddressAnswer {
   if (isRefusal(found)) return no(found.code, found.message, found.remedy)
   const { addresses, from, refusal, lost } = found
-  const held = lost === undefined ? from : `${from}, in place of another: ${lost.message}`
+  const held = lost === undefined ? from : `${from}, in place of another: ${lost.refusal.message}`
   const verdict: Verdict =
     refusal === undefined
       ? { step: 'allocated', ok: true, code: 'Allocated', message: held }

@@ -18,16 +18,16 @@ export interface Candidate {
   readonly rank: keyof typeof ranks
 }
 
-/** `own`: what it holds here; `isGiven`: whatever is recorded of it. */
+/** `own`: what it holds here, and lost; `isGiven`: whatever is recorded of it. */
 export function candidateOf(
   request: AddressRequest,
   subject: object,
-  own: readonly string[],
+  own: Pick<Holding, 'addresses' | 'lost'>,
   { entries, released }: Recorded,
   isGiven: boolean,
 ): Candidate {
   const line = entries.get(request.key)
-  const recorded = isGiven ? own : (line?.addresses ?? own)
+  const { addresses: recorded, lost } = isGiven ? own : (line ?? own)
   const isRecorded = recorded.length > 0
   const addresses = isRecorded ? recorded : request.status
   const tenure = isRecorded ? line?.tenure : request.tenure
@@ -40,7 +40,7 @@ export function candidateOf(
   }
   // One that was gone comes back to its address, and to the ports that nobody took meanwhile.
   const ports = released.has(request.key) ? undefined : tenure?.ports
-  const holding = { addresses, isRecorded, mayChoose: request.isLeaving !== true, ports }
+  const holding = { addresses, isRecorded, mayChoose: request.isLeaving !== true, ports, lost }
   return { request, subject, rank: rankOf(), holding }
 }
 

@@ -17,13 +17,13 @@ import {
   type Allotment,
   type BookWarning,
   type Choose,
+  isSameAllotment,
   type Recorded,
 } from './address-book.ts'
 import { isErrno } from './errno.ts'
 import { LockFile } from './lock-file.ts'
 import { RecordFile, type Lines } from './record-file.ts'
 import type { RecordLine } from './record-lines.ts'
-import { isSameTenure } from './tenure.ts'
 import type { Work } from './work.ts'
 
 export interface FileBookOptions {
@@ -35,6 +35,8 @@ export interface FileBookOptions {
   readonly graceMs?: number
   /** Milliseconds since 1970. */
   readonly now?: () => number
+  /** The file system of the folder does not answer: touching it would hold whoever does. */
+  readonly isSilent?: () => boolean
 }
 
 export function openFileBook(directory: string, stateDir: string, options: FileBookOptions = {}): AddressBook {
@@ -78,6 +80,7 @@ class FileBook implements AddressBook {
   readonly #own: Place
   readonly #graceMs: number
   readonly #now: () => number
+  readonly #isSilent: () => boolean
   /** What was recorded after the exchange before, and the file as it was then. */
   #known = new Map<string, Allotment>()
   #version = ''
@@ -88,12 +91,13 @@ class FileBook implements AddressBook {
   constructor(
     directory: string,
     stateDir: string,
-    { lockWaitMs = 20, lockStaleMs = 10_000, graceMs = 15 * 60_000, now = Date.now }: FileBookOptions,
+    { lockWaitMs = 20, lockStaleMs = 10_000, graceMs = 15 * 60_000, now = Date.now, isSilent }: FileBookOptions,
   ) {
     this.#shared = new Place(join(directory, '.herald'), lockWaitMs, lockStaleMs)
     this.#own = new Place(stateDir, lockWaitMs, lockStaleMs)
     this.#graceMs = graceMs
     this.#now = now
+    this.#isSilent = isSilent ?? (() => false)
   }
 
   get warning(): BookWarning | undefined {
@@ -102,6 +106,8 @@ class FileBook implements AddressBook {
 
   *exchange(choose: Choose): Work<'recorded' | 'busy' | 'failed'> {
     try {
+      if (this.#isSilent())
+        throw new HeraldError('ERR_ADDRESS_BOOK', `the file system of ${this.#shared.folder} does not answer`)
       const place = this.#writable()
       if (place === undefined) {
         this.#failure = busy
@@ -181,7 +187,7 @@ class FileBook implements AddressBook {
     if (this.#version !== `${path} ${version}`) {
       const entries = yield* allotmentsOf(lines)
       for (const [key, allotment] of entries) {
-        if (!isSame(this.#known.get(key), allotment)) news.set(key, allotment)
+        if (!isSameAllotment(this.#known.get(key), allotment)) news.set(key, allotment)
         yield
       }
       for (const key of this.#known.keys()) if (!entries.has(key)) news.set(key, undefined)
@@ -200,6 +206,7 @@ class FileBook implements AddressBook {
   }
 
   *peek(): Work<Allocations> {
+    if (this.#isSilent()) return this.#known
     try {
       yield* this.#readShared()
       yield* this.#own.file.read()
@@ -234,15 +241,11 @@ function* allotmentsOf(
 ): Work<Map<string, Allotment>> {
   const all = new Map<string, Allotment>()
   for (const [key, line] of lines) {
-    const { addresses, tenure } = shown(line)
-    all.set(key, allotment(addresses, tenure))
+    const { addresses, tenure, lost } = shown(line)
+    all.set(key, allotment(addresses, tenure, lost))
     yield
   }
   return all
-}
-
-function isSame(a: Allotment | undefined, b: Allotment): boolean {
-  return a === b || (a?.addresses.join() === b.addresses.join() && isSameTenure(a.tenure, b.tenure))
 }
 
 function damageOf({ path, damaged, rest }: RecordFile): BookWarning | undefined {

@@ -19,18 +19,18 @@ import {
   allotment,
   type Allotment,
   type BookWarning,
+  isSameAllotment,
   type Recorded,
 } from './address-book.ts'
-import { familyOfText } from '../ip/address.ts'
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, type Assignment, type Holding, Ipam, isRefusal } from './allocate.ts'
 import { answerOf, isSameAnswer, notInPool, notYet, unclearLine, withPorts } from './answers.ts'
 import { type Candidate, candidateOf, inLine } from './candidate.ts'
 import { Freed } from './freed.ts'
+import { type Lack, lacksOf } from './lacks.ts'
 import { Leavers } from './leavers.ts'
 import type { Pool } from './pool-table.ts'
 import type { PortOwners } from './port-owners.ts'
-import type { Refusal } from './refusals.ts'
 import type { Reserved } from './reserved.ts'
 import { isSameTenure, termsIn } from './tenure.ts'
 import { byRank, Waiting } from './waiting.ts'
@@ -41,8 +41,11 @@ interface Settled {
   /** Of the pools under which it was settled. */
   readonly generation: number
   readonly answer: AddressAnswer
-  /** Set while it is without something that it asks for. */
+  /** Set while it is without something that it asks for, or lost. */
   readonly waits?: AddressRequest | undefined
+  /** What it is told is so as long as nothing changes at these addresses. */
+  readonly hinges?: readonly string[] | undefined
+  readonly lost?: readonly string[] | undefined
 }
 
 type Changed = ReadonlyMap<string, Wish | undefined>
@@ -175,7 +178,7 @@ export class FolderAllocator implements AddressSource {
     else
       this.#settled.set(key, isSameAnswer(known?.answer, now.answer) && known ? { ...now, answer: known.answer } : now)
     if (now?.waits === undefined) this.#waiting.delete(key)
-    else this.#waiting.add(now.waits)
+    else this.#waiting.add(now.waits, now.hinges ?? [])
   }
 
   /** Without the book: who holds addresses keeps them, who has a line in it gets what it says, all else waits. */
@@ -189,8 +192,8 @@ export class FolderAllocator implements AddressSource {
         this.#put(key, undefined)
         if (had.length > 0) this.#ipam.reserve(key, had)
       } else if ((this.#settled.get(key)?.answer.addresses.length ?? 0) === 0) {
-        const { addresses = [], tenure } = recorded.get(key) ?? {}
-        const holding = { addresses, isRecorded: true, mayChoose: false, ports: tenure?.ports }
+        const { addresses = [], tenure, lost } = recorded.get(key) ?? {}
+        const holding = { addresses, isRecorded: true, mayChoose: false, ports: tenure?.ports, lost }
         const found = this.#ipam.assign(wish.request(), holding)
         const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found)
         answers.set(key, { subject: wish.subject, generation: this.#generation, answer })
@@ -253,7 +256,7 @@ export class FolderAllocator implements AddressSource {
       const change = changes.get(key)
       const line = typeof change === 'object' ? change : change === undefined ? entries.get(key) : undefined
       if (line !== undefined && !isSameTenure(line.tenure, ports.tenure))
-        changes.set(key, allotment(line.addresses, ports.tenure))
+        changes.set(key, { ...line, tenure: ports.tenure })
     }
     yield* this.#takeFromAbsent(owners, entries, changes)
   }
@@ -262,8 +265,10 @@ export class FolderAllocator implements AddressSource {
   *#takeFromAbsent(owners: Map<string, PortOwners>, entries: Allocations, changes: Changes): Work<void> {
     for (const key of this.#absent) {
       yield
-      const { addresses = [], tenure } = entries.get(key) ?? {}
-      if (tenure === undefined || changes.has(key) || !addresses.some((each) => this.#touched.has(each))) continue
+      const line = entries.get(key)
+      const tenure = line?.tenure
+      if (line === undefined || tenure === undefined || changes.has(key)) continue
+      if (!line.addresses.some((each) => this.#touched.has(each))) continue
       const left = new Map<string, readonly string[]>()
       for (const [address, ports] of tenure.ports) {
         const taken = yield* this.#ipam.ownersOf(address, owners)
@@ -273,7 +278,7 @@ export class FolderAllocator implements AddressSource {
         )
       }
       const now = { ...tenure, ports: left }
-      if (!isSameTenure(tenure, now)) changes.set(key, allotment(addresses, now))
+      if (!isSameTenure(tenure, now)) changes.set(key, { ...line, tenure: now })
     }
   }
 
@@ -320,10 +325,10 @@ export class FolderAllocator implements AddressSource {
   }
 
   #candidate(key: string, request: AddressRequest, subject: object, recorded: Recorded): Candidate {
-    const own = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
+    const addresses = this.#ipam.isReservation(key) ? [] : this.#ipam.addressesOf(key)
     // Once more in one exchange: what it was given in it is not in the book yet.
-    const isGiven = own.length > 0 && this.#before.has(key)
-    return candidateOf(request, subject, own, recorded, isGiven)
+    const isGiven = addresses.length > 0 && this.#before.has(key)
+    return candidateOf(request, subject, { addresses, lost: this.#settled.get(key)?.lost }, recorded, isGiven)
   }
 
   /** Who waits takes its place among those that changed, as long as something is free that it may use. */
@@ -399,19 +404,21 @@ export class FolderAllocator implements AddressSource {
       request.status.length > 0 &&
       request.status.every((address) => this.#ipam.poolsOf(address).length === 0)
     const answer = isForeign && isRefusal(found) ? notInPool(request.status, found) : answerOf(found)
+    const lost = isRefusal(found) ? undefined : found.lost?.addresses
     this.#put(key, {
       subject,
       generation: this.#generation,
       answer: isUnclear && isRefusal(found) ? unclearLine : answer,
-      waits: lacksOf(request, found).length === 0 ? undefined : request,
+      waits: lacksOf(request, found).length === 0 && lost === undefined ? undefined : request,
+      hinges: [...((isRefusal(found) ? found : found.refusal)?.hinges ?? []), ...(lost ?? [])],
+      lost,
     })
-    const own = isRefusal(found) ? undefined : found.addresses
-    this.#record(request, own, holding, recorded, changes)
+    this.#record(request, isRefusal(found) ? undefined : found, holding, recorded, changes)
   }
 
   #record(
     { key, sharing }: AddressRequest,
-    own: readonly string[] | undefined,
+    own: Assignment | undefined,
     holding: Holding,
     recorded: Recorded,
     changes: Changes,
@@ -420,12 +427,12 @@ export class FolderAllocator implements AddressSource {
     const isInPool = line?.addresses.some((address) => this.#ipam.poolsOf(address).length > 0) === true
     // It does not fit, or another has it. One that lost its pool finds its addresses again when the pool comes back.
     if (own === undefined && holding.isRecorded && isInPool) changes.set(key, 'forget')
-    const addresses = own ?? (changes.has(key) ? undefined : line?.addresses)
+    const addresses = own?.addresses ?? (changes.has(key) ? undefined : line?.addresses)
     if (addresses === undefined) return
     // What it has of them is written when everybody's ports are known.
     const tenure = sharing === undefined ? undefined : line?.tenure
-    const isSame = line?.addresses.join() === addresses.join() && isSameTenure(line.tenure, tenure)
-    if (!isSame || recorded.released.has(key)) changes.set(key, allotment(addresses, tenure))
+    const now = allotment(addresses, tenure, own === undefined ? line?.lost : own.lost?.addresses)
+    if (!isSameAllotment(line, now) || recorded.released.has(key)) changes.set(key, now)
   }
 
   #touch(key: string): void {
@@ -475,15 +482,4 @@ export class FolderAllocator implements AddressSource {
     for (const key of yield* inOrder([...this.#absent], byName)) keys.add(key)
     return yield* Leavers.of(this.#ipam, [...keys], (key) => !this.#here.has(key))
   }
-}
-
-type Lack = Pick<Refusal, 'code' | 'family'>
-
-/** Of what it asks for what it has not; also families that it can do without. */
-function lacksOf({ families, needsAllFamilies }: AddressRequest, found: Assignment | Refusal): readonly Lack[] {
-  const [addresses, refusal] = isRefusal(found) ? [[], found] : [found.addresses, found.refusal]
-  if (refusal !== undefined && (refusal.code !== 'OutOfAddresses' || needsAllFamilies)) return [refusal]
-  const missing = families.filter((each) => !addresses.some((address) => familyOfText(address) === each))
-  const lacking = new Set([refusal?.family ?? [], missing].flat())
-  return [...lacking].map((family) => ({ code: 'OutOfAddresses', family }))
 }

@@ -66,6 +66,8 @@ class FreeRange implements Interval {
   /** A heap of those below, lowest on top, that were given back; some of them may be taken again. */
   readonly #freed: bigint[] = []
   readonly #inHeap = new Set<bigint>()
+  /** All above are held. */
+  #top: bigint
 
   constructor({ family, first, last, sparesBuggy = false }: GivenRange, pool: PoolStock, index: number) {
     this.family = family
@@ -74,6 +76,7 @@ class FreeRange implements Interval {
     this.#pool = pool
     this.#index = index
     this.#next = first
+    this.#top = last
     this.#sparesBuggy = sparesBuggy && family === 'ipv4'
   }
 
@@ -87,6 +90,7 @@ class FreeRange implements Interval {
       this.#inHeap.add(value)
       push(this.#freed, value)
     }
+    if (value > this.#top) this.#top = value
     this.#pool.reopen(this.#index)
   }
 
@@ -101,6 +105,16 @@ class FreeRange implements Interval {
     for (; this.#next <= this.last; this.#next++) {
       if (!this.gives(this.#next)) continue
       const address = formatAddress(fromInteger(this.#next, this.family))
+      if (!isHeld(address)) return address
+    }
+    return undefined
+  }
+
+  /** The last one that is given away by itself. */
+  highest(isHeld: (address: string) => boolean): string | undefined {
+    for (; this.#top >= this.first; this.#top--) {
+      if (!this.gives(this.#top)) continue
+      const address = formatAddress(fromInteger(this.#top, this.family))
       if (!isHeld(address)) return address
     }
     return undefined
@@ -124,6 +138,14 @@ class PoolStock {
   lowest(isHeld: (address: string) => boolean): string | undefined {
     for (; this.#start < this.ranges.length; this.#start++) {
       const address = this.ranges[this.#start]?.lowest(isHeld)
+      if (address !== undefined) return address
+    }
+    return undefined
+  }
+
+  highest(isHeld: (address: string) => boolean): string | undefined {
+    for (const range of this.ranges.toReversed()) {
+      const address = range.highest(isHeld)
       if (address !== undefined) return address
     }
     return undefined
@@ -185,6 +207,11 @@ export class PoolTable {
 
   lowest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {
     return this.#stocks.get(pool)?.[family].lowest(isHeld)
+  }
+
+  /** While it is free the pool is not full of its family: lower ones are given away before it. */
+  highest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {
+    return this.#stocks.get(pool)?.[family].highest(isHeld)
   }
 
   hasFamily(pool: Pool, family: Family): boolean {

@@ -3,10 +3,11 @@
  *
  *     "default/web": ["198.51.100.1", "2001:db8::1"]
  *     "default/old": ["198.51.100.2"]  # released 2026-01-31T12:00:00.000Z
+ *     "default/api": ["198.51.100.4"]  # was 198.51.100.3, 2001:db8::3
  *     "default/dns": ["198.51.100.3"]  # ports 53/UDP of 198.51.100.3; shared as ["k",[],"Cluster"]
  */
 import { formatAddress, parseAddress } from '../ip/address.ts'
-import type { Allotment } from './address-book.ts'
+import { type Allotment, allotment } from './address-book.ts'
 import { formatTenure, parseTenure } from './tenure.ts'
 import type { Work } from './work.ts'
 
@@ -31,11 +32,12 @@ export interface ParsedRecord {
 }
 
 /** JSON strings, which are YAML too. */
-export function formatLine({ key, addresses, tenure, releasedMs }: RecordLine): string {
+export function formatLine({ key, addresses, tenure, lost = [], releasedMs }: RecordLine): string {
   const list = addresses.map((address) => JSON.stringify(address)).join(', ')
   const ports = formatTenure(tenure)
   const notes = [
     ...(releasedMs === undefined ? [] : [`released ${new Date(releasedMs).toISOString()}`]),
+    ...(lost.length === 0 ? [] : [`was ${lost.join(', ')}`]),
     ...(ports === undefined ? [] : [`ports ${ports}`]),
   ]
   return `${JSON.stringify(key)}: [${list}]${notes.length === 0 ? '' : `  # ${notes.join(' ')}`}\n`
@@ -55,6 +57,8 @@ export function* parseRecord(text: string): Work<ParsedRecord> {
   return { lines, damaged, rest: text.slice(end) }
 }
 
+const noteForm = /^#\s*(?:released (\S+)\s*)?(?:was ([0-9a-f:.]+(?:, [0-9a-f:.]+)*)\s*)?(?:ports (.+))?/
+
 /** A line as we write it, or as a person would: quotes are optional. */
 function parseLine(line: string): RecordLine | DamagedLine {
   const key = keyOf(line)
@@ -68,12 +72,16 @@ function parseLine(line: string): RecordLine | DamagedLine {
     const somewhere = line.match(/[0-9a-fA-F:.]{2,}/g) ?? []
     return { text: line, key: key?.value, addresses: somewhere.flatMap((word) => canonical(word) ?? []) }
   }
-  const [, released = '', ports = ''] = /^#\s*(?:released (\S+)\s*)?(?:ports (.+))?/.exec(list[2] ?? '') ?? []
-  const [releasedMs, tenure] = [Date.parse(released), parseTenure(ports)]
+  const [, released = '', was = '', ports = ''] = noteForm.exec(list[2] ?? '') ?? []
+  const releasedMs = Date.parse(released)
+  const lost = was.split(', ').flatMap((word) => canonical(word) ?? [])
   return {
     key: key.value,
-    addresses: addresses.flatMap((address) => address ?? []),
-    ...(tenure === undefined ? {} : { tenure }),
+    ...allotment(
+      addresses.flatMap((address) => address ?? []),
+      parseTenure(ports),
+      lost,
+    ),
     ...(Number.isNaN(releasedMs) ? {} : { releasedMs }),
   }
 }

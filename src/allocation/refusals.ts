@@ -18,6 +18,8 @@ export interface Refusal {
   readonly remedy: string
   /** Of which there was no address. */
   readonly family?: Family
+  /** It is so as long as nothing changes at these: of a family that is not said to be full. */
+  readonly hinges?: readonly string[]
 }
 
 /** So many pools are named; a cluster may have hundreds. */

@@ -11,10 +11,10 @@ export function byRank(a: AddressRequest, b: AddressRequest): number {
 export class Waiting {
   readonly #byKey = new Map<string, AddressRequest>()
   readonly #line = new Sorted(byRank)
-  /** By address, who names it, and was looked at since it changed hands last; and by key, among whom it is. */
+  /** By address, to whom it matters, looked at since it changed hands last; and by key, among whom it is. */
   readonly #naming = new Map<string, Set<string>>()
   readonly #among = new Map<string, readonly (readonly [string, Set<string>])[]>()
-  /** Who names an address that changed hands since. */
+  /** To whom an address mattered that changed hands since. */
   #outdated: ReadonlySet<string>[] = []
 
   get size(): number {
@@ -30,13 +30,15 @@ export class Waiting {
     return this.#byKey.get(request.key) === request
   }
 
-  add(request: AddressRequest): void {
+  /** `hinges`: what it is told is so as long as nothing changes at these addresses, beside those that it names. */
+  add(request: AddressRequest, hinges: readonly string[] = []): void {
     const { key, explicit, status } = request
     this.delete(key)
     this.#byKey.set(key, request)
     this.#line.add(request)
-    if (explicit.length + status.length === 0) return
-    const among = [...new Set([...explicit, ...status])].map((address) => {
+    const places = new Set([...explicit, ...status, ...hinges])
+    if (places.size === 0) return
+    const among = [...places].map((address) => {
       const naming = this.#naming.get(address) ?? new Set()
       this.#naming.set(address, naming.add(key))
       return [address, naming] as const
@@ -56,7 +58,7 @@ export class Waiting {
     this.#among.delete(key)
   }
 
-  /** Somebody else has an address, or has it under other terms: who names it may be refused for another reason. */
+  /** Somebody else has an address, or has it under other terms: who waits for it may be refused for another reason. */
   changedHands(address: string): void {
     const naming = this.#naming.get(address)
     if (naming === undefined) return
@@ -64,7 +66,7 @@ export class Waiting {
     this.#outdated.push(naming)
   }
 
-  /** Who names an address that changed hands, and was not looked at since. */
+  /** To whom an address matters that changed hands, and who was not looked at since. */
   takeOutdated(): readonly AddressRequest[] {
     const keys = new Set(this.#outdated.flatMap((naming) => [...naming]))
     this.#outdated = []

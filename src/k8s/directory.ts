@@ -15,6 +15,7 @@ import { deadline } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import type { Problem } from '../desired/model.ts'
 import { FolderReader } from './directory/folder-reader.ts'
+import { silentMs } from './directory/knock.ts'
 import { isGone, isManifestName, listed, listFolder, type ListedFile, type Listing } from './directory/listing.ts'
 import type { FileFault } from './directory/manifest-file.ts'
 import type { ManifestRecord } from './directory/manifest-record.ts'
@@ -38,8 +39,6 @@ const sliceMs = 5
 const lookShare = 1 / 400
 /** More than these are looked at with the whole folder. */
 const fewFiles = 100
-/** A file system that has not answered for so long is told of. */
-const silentMs = 5000
 /** A file that was written so shortly before it was read may change again with the same time stamp. */
 const tickMs = 100
 

@@ -1,9 +1,11 @@
 /** What the sockets of this room share: their calls, constants and address structures (linux/socket.h, linux/in.h). */
+import type { Errno } from '../errors.ts'
 import { type Address, addressBytes } from '../ip/address.ts'
-import { checked, closeCall, libc } from './libc.ts'
+import { checked, closeCall, lastErrno, libc } from './libc.ts'
 
 const socketCall = libc.func('int socket(int domain, int type, int protocol)')
 const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)')
+const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)')
 const setsockoptCall = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)')
 export const getsocknameCall = libc.func('int getsockname(int fd, void *address, void *length)')
 export const sendCall = libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)')
@@ -44,6 +46,12 @@ export function preparedSocket(fd: number, prepare: (fd: number) => void): numbe
 
 export function bindSocket(what: string, fd: number, address: Uint8Array): void {
   checked(what, Number(bindCall(fd, address, address.length)))
+}
+
+/** Begins to connect a descriptor that does not block; the errno where that fails at once. */
+export function beginConnect(fd: number, address: Uint8Array): Errno | undefined {
+  const errno = Number(connectCall(fd, address, address.length)) < 0 ? lastErrno() : undefined
+  return errno === 'EINPROGRESS' ? undefined : errno
 }
 
 /** Negative when the kernel refuses; `what` is checked by {@link setOption}. */

@@ -2,11 +2,12 @@
  * TCP sockets with the options that BGP needs and Node does not set: TCP-MD5, GTSM, TTL, source address, user timeout.
  */
 import net from 'node:net'
-import type { Address } from '../ip/address.ts'
-import { checked, interfaceIndex, lastErrno } from './libc.ts'
+import { type Address, formatAddress, isLinkLocal } from '../ip/address.ts'
+import { checked, interfaceIndex, lastErrno, syscallError } from './libc.ts'
 import {
   AF_INET,
   AF_INET6,
+  beginConnect,
   bindSocket,
   bindToDevice,
   IPPROTO_IPV6,
@@ -67,6 +68,26 @@ export function createDialSocket(options: BgpSocketOptions): net.Socket {
     bindSocket('bind to the source address', fd, socketAddress(options.source, 0, false, scope))
   })
   return new net.Socket({ fd })
+}
+
+/**
+ * Connects a socket of {@link createDialSocket}, which then emits `connect`, or `error`. Node itself would take
+ * `fe80::1%br_lan` for the name of a host, and give an address without a zone that of the first interface.
+ */
+export function connectSocket(socket: net.Socket, { peer, device }: BgpSocketOptions, port: number): void {
+  if (typeof peer === 'number' || !isLinkLocal(peer)) {
+    socket.connect({ port, host: formatAddress(peer) })
+    return
+  }
+  const fd = fdOf(socket)
+  if (fd === undefined) return
+  const errno = beginConnect(fd, socketAddress(peer, port, false, device === undefined ? 0 : interfaceIndex(device)))
+  if (errno !== undefined) socket.destroy(syscallError('connect', errno))
+  // Nothing is written before the connection is there: that no octets were tells of it.
+  else
+    socket.write(new Uint8Array(0), (error) => {
+      if (error === undefined || error === null) socket.emit('connect')
+    })
 }
 
 /** Sets TTL and GTSM on an accepted connection. */

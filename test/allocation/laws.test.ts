@@ -117,12 +117,16 @@ test('who waits stands in line by rank, once, as it asked last', () => {
   )
 })
 
-test('who names an address that changed hands is to be looked at again, once, unless it was looked at since', () => {
+test('to whom an address matters that changed hands is to be looked at again, once, unless it was looked at since', () => {
   const place = fc.constantFrom('10.0.0.1', '10.0.0.2')
   const named = fc.record({ explicit: fc.subarray(['10.0.0.1', '10.0.0.2']), status: fc.subarray(['10.0.0.2']) })
   const name = fc.constantFrom('a', 'b', 'c')
   const step = fc.oneof(
-    fc.record({ do: fc.constant('add' as const), each: fc.tuple(name, named).map(([of, more]) => request(of, more)) }),
+    fc.record({
+      do: fc.constant('add' as const),
+      each: fc.tuple(name, named).map(([of, more]) => request(of, more)),
+      hinges: fc.subarray(['10.0.0.1']),
+    }),
     fc.record({ do: fc.constant('delete' as const), key: name.map((of) => `default/${of}`) }),
     fc.record({ do: fc.constant('changes' as const), at: place }),
     fc.record({ do: fc.constant('take' as const) }),
@@ -135,9 +139,9 @@ test('who names an address that changed hands is to be looked at again, once, un
       const forget = (key: string): unknown => [named.delete(key), outdated.delete(key)]
       for (const one of steps) {
         if (one.do === 'add') {
-          waiting.add(one.each)
+          waiting.add(one.each, one.hinges)
           forget(one.each.key)
-          named.set(one.each.key, new Set([...one.each.explicit, ...one.each.status]))
+          named.set(one.each.key, new Set([...one.each.explicit, ...one.each.status, ...one.hinges]))
         } else if (one.do === 'delete') {
           waiting.delete(one.key)
           forget(one.key)

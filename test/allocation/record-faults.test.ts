@@ -70,6 +70,27 @@ function replaced(path: string, plant: (path: string) => unknown): () => void {
   }
 }
 
+test('a file system that does not answer is not touched: holders keep their addresses, and nobody gets one', () =>
+  inFolder((folder) => {
+    let isSilent = false
+    const agent = agentIn(folder, { isSilent: () => isSilent })
+    agent.put(request('web'), request('api'))
+    const before = agent.all()
+    isSilent = true
+    const away = join(folder, '.herald')
+    renameSync(away, `${away}.aside`)
+    agent.put(request('new'))
+    agent.settle()
+    assert.deepEqual([agent.all(), agent.of('new')], [before, ''])
+    assert.match(agent.allocator.warning?.message ?? '', /none is made: the file system of .* does not answer$/)
+    assert.equal(agent.allocator.warning?.severity, 'error')
+    assert.deepEqual([existsSync(away), existsSync(join(folder, 'state'))], [false, false])
+    renameSync(`${away}.aside`, away)
+    isSilent = false
+    agent.settle()
+    assert.deepEqual([agent.of('new'), agent.allocator.warning], ['10.0.0.2', undefined])
+  }))
+
 for (const [name, plant] of Object.entries(faults))
   test(`${name}: holders keep their addresses, nobody gets one, and afterwards all is as before`, () =>
     inFolder((folder) => {

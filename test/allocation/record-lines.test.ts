@@ -33,6 +33,7 @@ const line: fc.Arbitrary<RecordLine> = fc.record(
   {
     key: fc.tuple(word, word).map(([namespace, name]) => `${namespace}/${name}`),
     addresses: fc.array(address, { maxLength: 3 }),
+    lost: fc.array(address, { minLength: 1, maxLength: 2 }),
     tenure,
   },
   { noNullPrototype: true, requiredKeys: ['key', 'addresses'] },
@@ -75,6 +76,18 @@ test('a released line says when its Service went', () => {
   assert.match(formatLine(released), /# released 2026-01-31T12:00:00.000Z\n$/)
   assert.deepEqual(read(formatLine(released)).lines, [released])
   assert.deepEqual(read('"a/b": ["10.0.0.1"]  # released some day\n').lines, [{ key: 'a/b', addresses: ['10.0.0.1'] }])
+})
+
+test('what a Service lost to another is in its line, beside all else that is noted there', () => {
+  const was = { key: 'default/web', addresses: ['10.0.0.2'], lost: ['10.0.0.1', '2001:db8::1'] }
+  assert.equal(formatLine(was), '"default/web": ["10.0.0.2"]  # was 10.0.0.1, 2001:db8::1\n')
+  const kept = {
+    ...was,
+    releasedMs: Date.UTC(2026, 0, 31, 12),
+    tenure: { terms: 'was ports', ports: new Map([['10.0.0.2', ['80/TCP']]]) },
+  }
+  assert.deepEqual(read(formatLine(was) + formatLine(kept)).lines, [was, kept])
+  assert.deepEqual(read('"a/b": ["10.0.0.1"]  # was mine\n').lines, [{ key: 'a/b', addresses: ['10.0.0.1'] }])
 })
 
 test('of a line that is no allocation the name and the addresses are made out where they can be', () => {

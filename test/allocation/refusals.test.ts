@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { AddressRequest } from '../../src/allocation/allocate.ts'
 import { MemoryBook } from '../../src/allocation/memory-book.ts'
 import type { Pool } from '../../src/allocation/pool-table.ts'
+import { allOf } from '../../src/allocation/work.ts'
 import { FolderAgent, pool, request } from './requests.ts'
 
 const both = { families: ['ipv4', 'ipv6'], needsAllFamilies: true } as const
@@ -34,6 +35,54 @@ test('each family that is missing is named, and once what is in the way of all o
     'OutOfAddresses',
     'no IPv6 address: pool p is full',
   ])
+})
+
+/** What `default/b` is told now. */
+const toldNow = (agent: FolderAgent): string => agent.allocator.answerOf('default/b').verdict.message
+
+test('who needs both families is told of the other one when its pool fills later, and when it is not full any more', () => {
+  const v4 = { families: ['ipv4'] } as const
+  const agent = new FolderAgent(new MemoryBook(), [pool('p', ['10.0.0.1-10.0.0.4', '2001:db8::1'])])
+  agent.put(request('a', both))
+  agent.put(request('b', both))
+  assert.equal(toldNow(agent), 'no IPv6 address: pool p is full')
+  // The last one is taken first.
+  agent.put(request('c', { ...v4, explicit: ['10.0.0.4'] }))
+  agent.put(request('d', v4))
+  assert.equal(toldNow(agent), 'no IPv6 address: pool p is full')
+  agent.put(request('e', v4))
+  assert.equal(toldNow(agent), 'no IPv4 and no IPv6 address: pool p is full')
+  agent.remove('d')
+  assert.equal(toldNow(agent), 'no IPv6 address: pool p is full', 'what is kept for who is gone gives way')
+  agent.put(request('f', v4))
+  agent.remove('a')
+  agent.remove('f')
+  assert.equal(agent.of('b'), '10.0.0.1,2001:db8::1')
+})
+
+test('who lost an address to another is told so as long as that one has it, whatever changes, and after a restart', () => {
+  const shared = (key: string | undefined, port: number): AddressRequest['sharing'] =>
+    key === undefined
+      ? undefined
+      : { key, namespace: 'default', sharedWith: [], trafficKey: 'Cluster', ports: [`${port}/TCP`] }
+  const pools = [pool('p', ['10.0.0.1-10.0.0.4'])]
+  const book = new MemoryBook()
+  const agent = new FolderAgent(book, pools)
+  agent.put(request('a', { sharing: shared('k', 80), createdMs: 1 }))
+  agent.put(request('b', { sharing: shared('k', 81), createdMs: 2 }))
+  assert.deepEqual([agent.of('a'), agent.of('b')], ['10.0.0.1', '10.0.0.1'])
+  const text = '10.0.0.2 of pool p, in place of another: 10.0.0.1 belongs to default/a'
+  for (const port of [82, 83]) {
+    agent.put(request('b', { sharing: shared('l', port), createdMs: 2 }))
+    assert.equal(toldNow(agent), text)
+  }
+  const next = new FolderAgent(new MemoryBook(new Map(allOf(book.peek()))), pools)
+  next.put(request('b', { createdMs: 2 }), request('a', { sharing: shared('k', 80), createdMs: 1 }))
+  assert.equal(toldNow(next), text)
+  for (const each of [agent, next]) {
+    each.put(request('a', { explicit: ['10.0.0.3'], createdMs: 1 }))
+    assert.equal(toldNow(each), '10.0.0.2 of pool p')
+  }
 })
 
 test('who can do without one of the families is told of both when there is neither', () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { directorySource } from '../../src/k8s/directory.ts'
-import { knock } from '../../src/k8s/directory/knock.ts'
+import { Door, knock } from '../../src/k8s/directory/knock.ts'
 import { following, withPort } from './directory-world.ts'
 import { inFolder, service } from './manifests.ts'
 
@@ -118,4 +118,25 @@ test('each file system that the folder reaches into is asked, once in a look', (
 
 test('that a folder is not there is an answer, and so is one of each kind of file system', async () => {
   assert.equal(await knock(['/proc/self/fdinfo', '/dev', '/nowhere/at/all', '/']), undefined)
+})
+
+test('who uses a folder beside its reader knows after half a second without an answer, and when it answers again', async () => {
+  const [server, clock] = [new Server(), new VirtualClock()]
+  const door = new Door('/folder', clock, server.knock)
+  const silentAfter = (ms: number): boolean => {
+    clock.advance(ms)
+    return door.isSilent
+  }
+  await door.knock(['/folder/a'])
+  assert.equal(silentAfter(60_000), false, 'nobody has asked since')
+  server.goes()
+  door.doubt()
+  door.doubt()
+  assert.deepEqual(server.asked, [['/folder/a'], ['/folder']], 'one question of that kind at a time')
+  assert.deepEqual([silentAfter(400), silentAfter(200)], [false, true])
+  void door.knock(['/folder/b'])
+  assert.equal(silentAfter(1), true, 'who asks now finds it as silent as before')
+  await server.comes()
+  assert.equal(door.isSilent, false)
+  assert.equal(silentAfter(60_000), false)
 })

@@ -69,7 +69,7 @@ const importPrefix = z.string().transform((written, context) => {
 })
 
 const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
-export const interfaceName = /^[^\s/]{1,15}$/
+export const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/
 /** Of a field that the API server takes empty, which is "not set". */
 export const interfaceNameOrNone = /^[^\s/]{0,15}$/
 const u32 = number(0)

@@ -135,5 +135,6 @@ class KeyedListener implements Listener {
 function sourceOf(socket: net.Socket): string | undefined {
   const [host = '', zone] = (socket.remoteAddress ?? '').replace(/^::ffff:(?=[0-9.]+$)/i, '').split('%')
   const address = parseAddress(host)
-  return address === undefined ? undefined : formatScoped(address, zone)
+  // Node reads the name of an interface as Latin-1.
+  return address === undefined ? undefined : formatScoped(address, zone && Buffer.from(zone, 'latin1').toString())
 }

@@ -1,6 +1,7 @@
 /** A TCP socket of the process as sessions see it. */
 import type net from 'node:net'
 import { LoopTimer } from '../../clock/system-clock.ts'
+import { HeraldError } from '../../errors.ts'
 import { type Address, parseAddress } from '../../ip/address.ts'
 import { prepareAccepted, setUserTimeout, unwrittenBytes } from '../../sys/tcp-socket.ts'
 import { connectionProblem } from './connection-problem.ts'
@@ -16,6 +17,7 @@ export class SocketTransport implements Transport {
   #handlers: TransportHandlers | undefined
   /** Told to stop writing; told to go on when all has left. */
   #isFull = false
+  #isConnecting = false
   #cut: LoopTimer | undefined
 
   /** `connect`: the connection is still to be made; `unreachable` says why no packet reaches the peer. */
@@ -48,7 +50,9 @@ export class SocketTransport implements Transport {
       this.#isFull = false
       this.#handlers?.drained()
     })
-    socket.on('error', ({ code = '', message }: NodeJS.ErrnoException) => {
+    socket.on('error', (error: NodeJS.ErrnoException | HeraldError) => {
+      const { message } = error
+      const code = (error instanceof HeraldError ? error.errno : error.code) ?? ''
       const known = code === 'EHOSTUNREACH' || code === 'ETIMEDOUT' ? this.#unreachable?.(code) : undefined
       this.#failed(known ?? connectionProblem(code, message))
     })
@@ -59,7 +63,11 @@ export class SocketTransport implements Transport {
       handlers.closed()
     })
     if (this.#connect === undefined) return
-    socket.once('connect', () => this.#handlers?.connected())
+    this.#isConnecting = true
+    socket.once('connect', () => {
+      this.#isConnecting = false
+      this.#handlers?.connected()
+    })
     this.#connect()
   }
 
@@ -95,7 +103,7 @@ export class SocketTransport implements Transport {
     const socket = this.#socket
     this.#handlers = undefined
     if (socket.destroyed) return
-    if (socket.connecting) return void socket.destroy()
+    if (this.#isConnecting) return void socket.destroy()
     // The peer's FIN is not waited for.
     this.#cut = new LoopTimer(graceSec * 1000, () => socket.destroy())
     socket.destroySoon()

@@ -2,11 +2,11 @@
 import { BfdCounters } from '../../bfd/counters.ts'
 import { PathWatcher } from '../../bfd/thread/path-watcher.ts'
 import { LoopTimer } from '../../clock/system-clock.ts'
-import { type Address, formatScoped, parseAddress } from '../../ip/address.ts'
+import { type Address, parseAddress } from '../../ip/address.ts'
 import { listAddresses } from '../../sys/addresses.ts'
 import { nextHopTo } from '../../sys/links.ts'
 import { openRouterDiscovery, type RouterDiscovery } from '../../sys/router-discovery.ts'
-import { createDialSocket } from '../../sys/tcp-socket.ts'
+import { connectSocket, createDialSocket } from '../../sys/tcp-socket.ts'
 import type { WantedPath } from '../../bfd/path.ts'
 import { connectionProblem } from './connection-problem.ts'
 import type { DialOptions, Environment } from './environment.ts'
@@ -38,7 +38,7 @@ const own: Omit<Environment, 'watchPath'> = {
     const socket = createDialSocket(options)
     return new SocketTransport(
       socket,
-      () => socket.connect({ port: options.port, host: formatScoped(options.peer, options.device) }),
+      () => connectSocket(socket, options, options.port),
       (errno) => unreachable(options, errno),
     )
   },

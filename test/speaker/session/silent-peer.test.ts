@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { before, test } from 'node:test'
 import { parseAddress } from '../../../src/ip/address.ts'
+import type { Transport } from '../../../src/speaker/session/environment.ts'
+import { openListener } from '../../../src/speaker/session/listener.ts'
 import { system } from '../../../src/speaker/session/system.ts'
 import { enterNetwork, ip } from '../../datapath/network.ts'
 
@@ -101,4 +103,31 @@ test('a peer that is on the link and takes no connection has given no answer, wh
   ] as const
   for (const [peer, family] of peers) ip(family, 'neighbor', 'add', peer, 'lladdr', '02:00:00:00:00:88', 'dev', 'lan0')
   assert.deepEqual(await Promise.all(peers.map(([peer]) => failureOf(peer))), ['no answer', 'no answer'])
+})
+
+/** Names that the kernel takes, and of which some look like no zone (RFC 4007 11) to whoever reads addresses. */
+const deviceNames = ['br_lan', 'lan+1', 'up~link', 'x@home', 'é_1', '7', 'fe80', '-']
+
+test('a link-local peer is dialled and accepted over an interface of whatever name', { skip }, async () => {
+  const address = parseAddress('fe80::1') ?? assert.fail()
+  for (const device of deviceNames) {
+    ip('link', 'add', 'dev', device, 'type', 'veth', 'peer', 'name', `far${deviceNames.indexOf(device)}`)
+    for (const end of [device, `far${deviceNames.indexOf(device)}`]) ip('link', 'set', 'dev', end, 'up')
+    ip('address', 'add', 'fe80::1/64', 'dev', device, 'nodad')
+    const refused: string[] = []
+    const listener = await openListener({ host: '::', port: 0, onRefused: (source) => refused.push(source) })
+    const seen = await new Promise<readonly unknown[]>((resolve) => {
+      const done = (what: string) => resolve([what, ...refused])
+      const accept = (transport: Transport): void => {
+        transport.destroy()
+        done('accepted')
+      }
+      listener.setPeers([{ address, device, accept }])
+      const transport = system.dial({ peer: address, port: listener.port, ttl: 255, device, userTimeoutMs: 5_000 })
+      const nothing = (): void => {}
+      transport.attach({ failed: done, connected: nothing, data: nothing, drained: nothing, closed: nothing })
+    })
+    await listener.close()
+    assert.deepEqual(seen, ['accepted'], device)
+  }
 })
