@@ -62,7 +62,7 @@ export interface AgentParts {
   /** Where the cluster is told to whom Services are announced. */
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
   /** What leads sockets on this node to backends. */
-  readonly sockets?: Pick<SocketOrder, 'want' | 'settled'>
+  readonly sockets?: Pick<SocketOrder, 'want' | 'wantNodes' | 'settled'>
   /** Clients come for node ports, also where nothing is announced. */
   readonly replacesKubeProxy?: boolean
   /** What answers load balancers in the place of kube-proxy. */
@@ -353,6 +353,7 @@ export class Agent {
     }
     if (delta.tunnels !== undefined) this.#ends.apply(delta.tunnels, delta.nodePorts)
     else if (delta.nodePorts !== undefined) this.#ends.serveNodePorts(delta.nodePorts)
+    if (delta.otherNodes !== undefined) this.#parts.sockets?.wantNodes(delta.otherNodes)
     if (delta.sockets !== undefined) this.#parts.sockets?.want(delta.sockets)
     for (const [key, service] of delta.services) this.#parts.healthChecks?.want(key, service?.healthCheck)
     this.order.want(delta.services)

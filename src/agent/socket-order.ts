@@ -39,9 +39,10 @@ const fault = 'socket LB'
 const programs = 'programs'
 const leftReason = 'the API server does not answer behind it, and kube-proxy may know more'
 const former = 'programs of another version'
+const otherNodes = 'addresses of other nodes'
 
 export interface SocketOrderPorts {
-  readonly balancer: Pick<SocketBalancer, 'ids' | 'upsert' | 'remove' | 'attach' | 'takeOver'>
+  readonly balancer: Pick<SocketBalancer, 'ids' | 'upsert' | 'remove' | 'setNodes' | 'attach' | 'takeOver'>
   readonly clock: Pick<Clock, 'after' | 'soon'>
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** The frontend that is left to somebody else now. */
@@ -62,6 +63,9 @@ export class SocketOrder {
   readonly #roomier: Due
   readonly #looks: Due
   #left: string | undefined
+  /** Addresses of other nodes, at which sockets ask for node ports. */
+  #nodes: readonly string[] = []
+  #haveNodesFailed = false
   #retryMs: number = retryMs.first
   /** What an earlier agent left is in question. */
   #isSettled = false
@@ -99,7 +103,7 @@ export class SocketOrder {
 
   /** Everything that changed is in force. */
   get isDone(): boolean {
-    return this.#dirty.size + this.#failed.size === 0
+    return this.#dirty.size + this.#failed.size === 0 && !this.#haveNodesFailed
   }
 
   want(delta: ReadonlyMap<string, Frontend | undefined>): void {
@@ -113,8 +117,28 @@ export class SocketOrder {
     this.#run()
   }
 
+  /** At these a node port of any node is asked for. */
+  wantNodes(addresses: readonly string[]): void {
+    this.#nodes = addresses
+    this.#writeNodes()
+  }
+
+  #writeNodes(): void {
+    const { balancer, faults } = this.#ports
+    try {
+      balancer.setNodes(this.#nodes)
+      this.#haveNodesFailed = false
+      faults.clear(fault, otherNodes)
+    } catch (error) {
+      this.#haveNodesFailed = true
+      faults.raise(fault, otherNodes, `node ports are not led at all of them: ${messageOf(error)}`)
+      this.#retries.after(this.#retryMs)
+    }
+  }
+
   /** Everything was read: what is held and not wanted goes. */
   settled(): void {
+    this.#writeNodes()
     for (const id of this.#ports.balancer.ids()) if (!this.#wanted.has(id)) this.#dirty.add(id)
     this.#isSettled = true
     this.#run()
@@ -136,6 +160,7 @@ export class SocketOrder {
       faults.raise(fault, programs, `not all are in their place: ${messageOf(error)}`)
     }
     this.#leave()
+    if (this.#isSettled) this.#writeNodes()
     for (const id of this.#wanted.keys()) this.#checked.add(id)
     this.#run()
   }
@@ -190,6 +215,7 @@ export class SocketOrder {
   }
 
   #retry(): void {
+    if (this.#haveNodesFailed) this.#writeNodes()
     for (const id of this.#failed.keys()) this.#dirty.add(id)
     this.#run()
   }

@@ -2,7 +2,7 @@
  * All BFD sessions of a node: which one a packet is of (RFC 5880 6.3), and who watches by which. Pure: sockets, chance
  * and what is told come through its ports.
  *
- *     watch --path--> Watched (one for each path, however many watch) --> BfdSession --packet--> BfdLink
+ *     watch --path--> Watched (one for two addresses, however many watch) --> BfdSession --packet--> BfdLink
  *     datagram --discriminator, or who sent it--> BfdSession --report--> everyone who watches
  */
 import type { BfdSettings } from '../desired/model.ts'
@@ -54,7 +54,6 @@ const [reportsAtOnce, msPerReport] = [10, 100]
 export const directTtl = 255
 
 interface Watched {
-  readonly key: string
   readonly path: BfdPath
   readonly peer: Address
   readonly source: Address | undefined
@@ -76,10 +75,18 @@ interface Watched {
 const keyOf = ({ peer, device, isMultihop }: BfdPath): string =>
   `${isMultihop ? 'multi' : 'single'} ${peer}%${device ?? ''}`
 
+/** Where its packets leave from; undefined: the kernel has yet to say. */
+const sourceOf = ({ source, link }: Watched): Address | undefined => source ?? link?.source
+
+const peerOf = ({ peer }: BfdPath): Address => parseAddress(peer) ?? peer
+
+const textOf = (address: Address | undefined): string | undefined =>
+  address === undefined ? undefined : formatAddress(address)
+
 export class BfdSessions {
   readonly #ports: BfdPorts
   readonly #counters: BfdCounters
-  readonly #byKey = new Map<string, Watched>()
+  readonly #all = new Set<Watched>()
   readonly #byDiscriminator = new Map<number, Watched>()
   readonly #byPeer = new Map<Address, readonly Watched[]>()
   readonly #byWatcher = new Map<number, Watched>()
@@ -95,7 +102,7 @@ export class BfdSessions {
   }
 
   get size(): number {
-    return this.#byKey.size
+    return this.#all.size
   }
 
   /** Another number: {@link admission} is another. */
@@ -116,15 +123,41 @@ export class BfdSessions {
   /** A watch over a path; what it finds is told by its id, also at once. */
   watch(id: number, path: BfdPath, settings: BfdSettings, nowMs: number): void {
     this.#nowMs = nowMs
-    const key = keyOf(path)
-    const known = this.#byKey.get(key)
+    const known = this.#known(path)
     // Who says AdminDown still is another session than the one that begins.
-    if (known !== undefined && known.watchers.size === 0) this.#remove(known)
-    const watched = this.#byKey.get(key) ?? this.#add(key, path, settings, nowMs)
+    const isOver = known !== undefined && known.watchers.size === 0
+    if (isOver) this.#remove(known)
+    const watched = known === undefined || isOver ? this.#add(path, settings, nowMs) : known
     this.#byWatcher.set(id, watched)
     watched.watchers.set(id, settings)
     this.#settle(watched, nowMs)
     this.#ports.tell({ id, report: this.#report(watched) })
+  }
+
+  /**
+   * Between two addresses there is one session (RFC 5881 3, RFC 5883 4): who watches a peer from another address of
+   * ours has one of his own. As long as the kernel has not said from which, it is taken for the one that is there.
+   */
+  #known(path: BfdPath): Watched | undefined {
+    const alike = (this.#byPeer.get(peerOf(path)) ?? []).filter((one) => keyOf(one.path) === keyOf(path))
+    const same = alike.find((one) => one.path.source === path.source)
+    if (same !== undefined || alike.length === 0) return same
+    const source = path.source ?? this.#chosenSource(path)
+    return alike.find((one) => {
+      const own = textOf(sourceOf(one))
+      return source === undefined || own === undefined || own === source
+    })
+  }
+
+  /** Where the kernel would send from; undefined: nowhere for now. */
+  #chosenSource(path: BfdPath): string | undefined {
+    try {
+      const link = this.#ports.open(path)
+      link.close()
+      return textOf(link.source)
+    } catch {
+      return undefined
+    }
   }
 
   configure(id: number, settings: BfdSettings, nowMs: number): void {
@@ -150,7 +183,7 @@ export class BfdSessions {
   /** The process ends: every session says AdminDown once. */
   stop(nowMs: number): void {
     this.#nowMs = nowMs
-    for (const watched of this.#byKey.values()) {
+    for (const watched of this.#all) {
       watched.session.disable(nowMs)
       watched.link?.close()
     }
@@ -158,7 +191,7 @@ export class BfdSessions {
 
   /** What is wrong with the sockets of all has changed. */
   retell(): void {
-    for (const watched of this.#byKey.values()) this.#tell(watched)
+    for (const watched of this.#all) this.#tell(watched)
   }
 
   /** One packet: a bounded amount of work, whoever sent it. */
@@ -183,7 +216,7 @@ export class BfdSessions {
     if (nowMs < this.#dueMs) return
     this.#nowMs = nowMs
     this.#dueMs = Number.POSITIVE_INFINITY
-    for (const watched of this.#byKey.values()) {
+    for (const watched of this.#all) {
       if (nowMs >= watched.endsAtMs) {
         this.#remove(watched)
         continue
@@ -213,7 +246,7 @@ export class BfdSessions {
     return datagram.ttl < leastTtl ? 'ttl' : watched
   }
 
-  /** Of two sessions with one peer address that of the interface, where one is bound to it (RFC 5881 4). */
+  /** Of two sessions with one peer address that of our address, then of the interface (RFC 5881 4, RFC 5883 4). */
   #selectBySender({ source, destination, deviceIndex, isMultihop }: BfdDatagram): Watched | undefined {
     const isOn = (one: Watched): boolean => one.link?.deviceIndex === deviceIndex
     const fitting = (this.#byPeer.get(source) ?? []).filter(
@@ -222,10 +255,12 @@ export class BfdSessions {
         (!isLinkLocal(one.peer) || one.link === undefined || isOn(one)) &&
         (one.source === undefined || one.source === destination),
     )
-    return fitting.find(isOn) ?? fitting[0]
+    const exact = fitting.filter((one) => sourceOf(one) === destination)
+    const among = exact.length > 0 ? exact : fitting
+    return among.find(isOn) ?? among[0]
   }
 
-  #add(key: string, path: BfdPath, settings: BfdSettings, nowMs: number): Watched {
+  #add(path: BfdPath, settings: BfdSettings, nowMs: number): Watched {
     const row = this.#rows.indexOf(false)
     if (row >= 0) this.#rows[row] = true
     this.#counters.clear(row)
@@ -235,15 +270,15 @@ export class BfdSessions {
       changed: () => this.#tell(watched),
     }
     const session = new BfdSession(this.#newDiscriminator(), settings, host, nowMs)
-    const peer = parseAddress(path.peer) ?? path.peer
+    const peer = peerOf(path)
     const source = path.source === undefined ? undefined : parseAddress(path.source)
     const watched: Watched = {
-      ...{ key, path, peer, source, session, row, watchers: new Map(), link: undefined, linkProblem: undefined },
+      ...{ path, peer, source, session, row, watchers: new Map(), link: undefined, linkProblem: undefined },
       ...{ reopenAtMs: nowMs, endsAtMs: Number.POSITIVE_INFINITY, told: '' },
       ...{ paidUntilMs: 0, tellAtMs: Number.POSITIVE_INFINITY },
     }
     this.#generation++
-    this.#byKey.set(key, watched)
+    this.#all.add(watched)
     this.#byDiscriminator.set(session.discriminator, watched)
     this.#byPeer.set(peer, [...(this.#byPeer.get(peer) ?? []), watched])
     this.#open(watched, nowMs)
@@ -256,7 +291,7 @@ export class BfdSessions {
     watched.link = undefined
     if (watched.row >= 0) this.#rows[watched.row] = false
     this.#generation++
-    this.#byKey.delete(watched.key)
+    this.#all.delete(watched)
     this.#byDiscriminator.delete(watched.session.discriminator)
     const others = (this.#byPeer.get(watched.peer) ?? []).filter((one) => one !== watched)
     if (others.length > 0) this.#byPeer.set(watched.peer, others)

@@ -73,6 +73,7 @@ export function socketLimits(memoryBytes: number): Readonly<Partial<Record<Socke
     socket_frontends: Math.min(hash('socket_frontends'), socketMapShapes.socket_frontends.maxEntries),
     socket_backends: hash('socket_backends'),
     socket_members: hash('socket_members'),
+    socket_nodes: Math.min(hash('socket_nodes'), socketMapShapes.socket_nodes.maxEntries),
     // Takes all of its memory at once.
     socket_affinity: between(leastEntries, fitting('socket_affinity', share / 10), 1 << 18),
   }

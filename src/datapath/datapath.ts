@@ -190,6 +190,11 @@ export interface SocketBalancer {
   upsert(frontend: Frontend): void
   /** Idempotent. */
   remove(id: string): void
+  /**
+   * Where frontends at any address of a node are asked for, beside their own ids: addresses of other nodes, in place
+   * of those before. Idempotent.
+   */
+  setNodes(addresses: readonly string[]): void
   /** undefined: it is not held. */
   choices(id: string): SocketChoice | undefined
   /** All that is wanted was written: programs of another schema, which served until now, go. Idempotent. */

@@ -58,6 +58,7 @@ export const socketMapShapes = {
     valueBytes: socketSizes.standing,
     maxEntries: 1 << 20,
   },
+  socket_nodes: { kind: 'hash', keyBytes: 16, valueBytes: 4, maxEntries: 1 << 14 },
   socket_affinity: {
     kind: 'lru',
     keyBytes: socketSizes.client,

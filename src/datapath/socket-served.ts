@@ -17,6 +17,7 @@ export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | '
         throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the maps do not hold what was written for sockets`)
     },
     remove: (id) => table.remove(id),
+    setNodes: (addresses) => table.setNodes(addresses),
     choices: (id) => table.choices(id),
     counts: () => countsOf(maps.store('socket_counts')),
     usage: () => [...table.usage(), filled(maps.store('socket_affinity'))],

@@ -278,5 +278,7 @@ export interface DesiredDelta {
   readonly tunnels?: DesiredTunnels
   /** Addresses of this node at which node ports are served. */
   readonly nodePorts?: readonly string[]
+  /** Addresses of other nodes at which sockets on this node ask for node ports: led here, as if it were their own. */
+  readonly otherNodes?: readonly string[]
   readonly problems?: readonly Problem[]
 }

@@ -63,6 +63,10 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
         check(id)
         balancer.remove(id)
       },
+      setNodes: (addresses) => {
+        check('nodes')
+        balancer.setNodes(addresses)
+      },
     },
     clock,
     faults,
@@ -248,4 +252,24 @@ test('after the stop nothing is written any more', () => {
   order.stop()
   clock.advance(10_000)
   assert.equal(balancer.ids().length, 64)
+})
+
+test('addresses of other nodes are written at once, again where the kernel refused them, and left ones go at the end', () => {
+  const { order, clock, faults, balancer, refused } = world()
+  const held = (): number => balancer.usage().find(({ name }) => name === 'socket_nodes')?.entries ?? 0
+  balancer.setNodes(['192.0.2.9'])
+  order.wantNodes(['192.0.2.1', '2001:db8::1'])
+  assert.deepEqual([held(), order.isDone], [2, true])
+  refused.add('nodes')
+  order.wantNodes(['192.0.2.1'])
+  assert.deepEqual([held(), order.isDone], [2, false])
+  assert.match(faults.current[0]?.text ?? '', /addresses of other nodes: node ports are not led at all of them/)
+  refused.clear()
+  clock.advance(1_000)
+  assert.deepEqual([held(), order.isDone, faults.current], [1, true, []])
+  // The next one wants none: those of before stay until everything was read.
+  const later = world(balancer)
+  assert.equal(held(), 1)
+  later.order.settled()
+  assert.equal(held(), 0)
 })

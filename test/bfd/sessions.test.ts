@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type ControlPacket, encodeControl } from '../../src/bfd/packet.ts'
-import { isPathLost } from '../../src/bfd/path.ts'
+import { type BfdPath, isPathLost } from '../../src/bfd/path.ts'
 import type { BfdDatagram } from '../../src/bfd/sessions.ts'
 import { parseAddress } from '../../src/ip/address.ts'
 import { heard, Node, settings, Wire } from './stand.ts'
@@ -245,6 +245,45 @@ test('RFC 5881 3: two who watch one path share a session, and the faster one of 
   wire.advance(3_000)
   assert.deepEqual([wire.b.report.state, wire.b.report.remoteReceiveIntervalMs], ['Up', 100])
   assert.equal(wire.b.counters.counts(0).downEvents, 0)
+})
+
+test('RFC 5883 4: who watches one peer from two addresses of ours has two sessions, each with its own packets', () => {
+  const node = new Node('192.0.2.1')
+  const path = (source?: string): BfdPath => ({
+    ...{ peer: '192.0.2.2', isMultihop: true, minimumTtl: 1 },
+    ...(source === undefined ? {} : { source }),
+  })
+  node.sessions.watch(1, path(), settings(), 0)
+  node.sessions.watch(2, path('192.0.2.9'), settings(), 0)
+  // The kernel sends from there anyway.
+  node.sessions.watch(3, path('192.0.2.1'), settings(), 0)
+  node.sessions.watch(4, path(), settings(), 0)
+  assert.deepEqual([node.sessions.size, node.openLinks], [2, 2])
+  const states = (): readonly (string | undefined)[] =>
+    [1, 2, 3, 4].map((id) => node.reports.findLast((each) => each.id === id)?.report.state)
+  const hear = (to: string): void =>
+    node.sessions.receive(
+      datagram({ yourDiscriminator: 0 }, { destination: address(to), isMultihop: true, ttl: 255 }),
+      0,
+    )
+  hear('192.0.2.9')
+  assert.deepEqual(states(), ['Down', 'Init', 'Down', 'Down'])
+  hear('192.0.2.1')
+  assert.deepEqual(states(), ['Init', 'Init', 'Init', 'Init'])
+  node.sessions.close(2, 0)
+  assert.deepEqual(states(), ['Init', 'Init', 'Init', 'Init'])
+  node.sessions.expire(60_000)
+  assert.deepEqual([node.sessions.size, node.openLinks], [1, 1])
+})
+
+test('while the kernel cannot say from where it would send, whoever watches a peer is taken for one path', () => {
+  const node = new Node('192.0.2.1')
+  node.refusal = 'there is no route'
+  for (const [id, source] of [undefined, '192.0.2.9'].entries()) {
+    const more = source === undefined ? {} : { source }
+    node.sessions.watch(id, { peer: '192.0.2.2', isMultihop: false, minimumTtl: 1, ...more }, settings(), 0)
+  }
+  assert.equal(node.sessions.size, 1)
 })
 
 test('other timers reach the other side by a Poll, and nobody goes down for them (RFC 5880 6.8.3)', () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HeraldError } from '../../src/errors.ts'
+import { decodeAddressKey } from '../../src/datapath/address-octets.ts'
 import type { MapStore } from '../../src/datapath/maps.ts'
 import {
   decodePlace,
@@ -302,4 +303,22 @@ test('the balancer in memory reads back what it writes, and says how full its ma
   assert.deepEqual([fill['socket_frontends'], fill['socket_backends'], fill['socket_affinity']], [1, 2, 0])
   balancer.remove('203.0.113.1:80/TCP')
   assert.deepEqual(balancer.ids(), [])
+})
+
+test('of addresses of other nodes exactly those are held that were told last, also by the next process', () => {
+  const maps = socketMemoryMaps({ socket_nodes: 3 })
+  const held = (): readonly string[] =>
+    [...maps.store('socket_nodes').entries()].map(([key]) => decodeAddressKey(key)).sort()
+  new SocketTable(maps).setNodes(['192.0.2.1', '2001:db8::1', 'nobody', '192.0.2.1'])
+  assert.deepEqual(held(), ['192.0.2.1', '2001:db8::1'])
+  const table = new SocketTable(maps)
+  table.setNodes(['2001:db8::1', '192.0.2.2', '192.0.2.3'])
+  assert.deepEqual(held(), ['192.0.2.2', '192.0.2.3', '2001:db8::1'])
+  const usage = table.usage().find(({ name }) => name === 'socket_nodes')
+  assert.deepEqual([usage?.entries, usage?.maxEntries], [3, 3])
+  // What went is gone although not all that came has room.
+  assert.throws(() => table.setNodes(['192.0.2.4', '192.0.2.5', '192.0.2.6', '192.0.2.7']), { code: 'ERR_MAP_FULL' })
+  assert.ok(!held().includes('2001:db8::1') && held().length === 3)
+  table.setNodes([])
+  assert.deepEqual(held(), [])
 })

@@ -92,6 +92,39 @@ for (const [name, { vip: address, pods, asked, shown }] of Object.entries(famili
   })
 }
 
+for (const [name, { pods, asked, shown }] of Object.entries(families)) {
+  const [only = ''] = pods
+  const any = name === 'ipv6' ? '::' : '0.0.0.0'
+  const node = name === 'ipv6' ? asked : families.ipv4.vip
+
+  test(`a node port asked of another node is led here, by its name, and at no address that is no node's (${name})`, {
+    skip,
+  }, async () => {
+    assert.ok(world)
+    removeSockets(world.bpffs)
+    const balancer = world.open()
+    for (const protocol of ['TCP', 'UDP'] as const) balancer.upsert(socketFrontend(any, protocol, [only]))
+    const actor = world.client()
+    const connect = (id: string, port = 80): Promise<unknown> =>
+      actor.run({ do: 'connect', name: id, address: asked, port })
+    await assert.rejects(connect('a'), /ENETUNREACH/)
+    balancer.setNodes([node])
+    const told = `${shown} 80`
+    assert.equal(((await connect('b')) as Answer).peer, told)
+    const sent = (await actor.run({ do: 'send', name: 'a', address: asked, port: 80 })) as Answer
+    const datagram = (await actor.run({ do: 'datagram', address: asked, port: 80 })) as Answer
+    assert.deepEqual([sent.from, datagram.peer, datagram.from], [told, told, told])
+    // Another port of it is the node's own, and whoever has the address as a Service goes before.
+    await assert.rejects(connect('c', 81), /ENETUNREACH/)
+    balancer.upsert(socketFrontend(node, 'TCP', []))
+    await assert.rejects(connect('d'), /ECONNREFUSED/)
+    balancer.remove(socketFrontend(node, 'TCP', []).id)
+    balancer.setNodes([])
+    await assert.rejects(connect('e'), /ENETUNREACH/)
+    assert.equal(await actor.run({ do: 'ask', name: 'b' }), `${only} again`)
+  })
+}
+
 test('what is no frontend is left as it is: another port, another protocol, the backend itself', { skip }, async () => {
   assert.ok(world)
   const balancer = world.open()

@@ -94,6 +94,7 @@ function serviceWith(
       slices: [slice],
       answer: { addresses, verdict: { step: 'allocated', ok: true, code: 'Allocated', message: '' } },
       owners: new OwnAddresses(),
+      taken: { apiServers: new Set(), isEndpoint: () => false },
       poolsOf: () => [gold],
       reserved: new Reserved(),
       exports,

@@ -80,7 +80,12 @@ test('with externalTrafficPolicy Local backends of this node alone are served fr
     const all = '10.244.1.5:8080,10.244.2.7:8080'
     assert.deepEqual(
       ledBy(delta).filter((each) => !each.startsWith('10.96')),
-      [`${nodeAddress}:30080/TCP ${all}`, `203.0.113.7:80/TCP ${all}`],
+      [
+        // What is asked of another node goes there: it has to serve pods of its own.
+        ...(policy === 'Local' ? [] : [`0.0.0.0:30080/TCP ${all}`]),
+        `${nodeAddress}:30080/TCP ${all}`,
+        `203.0.113.7:80/TCP ${all}`,
+      ],
     )
   }
 })
@@ -101,7 +106,12 @@ test('a node port is served at the addresses of the Node that an interface has, 
   assert.deepEqual(web.addresses, [])
   assert.deepEqual(
     ledBy(delta).filter((each) => !each.startsWith('10.96')),
-    [`${nodeAddress}:30080/TCP 10.244.1.5:8080`, '[fd00::10]:30080/TCP fd00:10::5:8080'],
+    [
+      '0.0.0.0:30080/TCP 10.244.1.5:8080',
+      `${nodeAddress}:30080/TCP 10.244.1.5:8080`,
+      '[::]:30080/TCP fd00:10::5:8080',
+      '[fd00::10]:30080/TCP fd00:10::5:8080',
+    ],
   )
 })
 
@@ -125,7 +135,7 @@ test('addresses of the node that come and go are followed by node ports, and a m
   const text = base + withNodePort('web') + slice('web')
   const translator = translatorWith(text, { ...proxying, localAddresses: () => addresses })
   const first = translator.flush()
-  assert.deepEqual([first.nodePorts, ledBy(first).length], [undefined, 1])
+  assert.deepEqual([first.nodePorts, ledBy(first).length], [undefined, 2])
   addresses = local
   const second = translator.flush()
   assert.deepEqual([second.nodePorts, ledBy(second)], [[nodeAddress], [`${nodeAddress}:30080/TCP 10.244.1.5:8080`]])
@@ -163,7 +173,7 @@ test('a node port has no source ranges, which are about the load balancer; an ex
   assert.equal(web.routes.length, 1)
   assert.deepEqual(
     ledBy(delta).map((each) => each.split(' ')[0]),
-    ['10.96.0.10:80/TCP', `${nodeAddress}:30080/TCP`],
+    ['0.0.0.0:30080/TCP', '10.96.0.10:80/TCP', `${nodeAddress}:30080/TCP`],
   )
 })
 
@@ -255,7 +265,8 @@ test('a port on which a process of the node listens stays with it, for sockets t
     listeners = new Set(['53/UDP', '9/TCP'])
     const second = translator.flush()
     assert.equal(serviceOf(second, 'web').frontends.length, 1)
-    assert.deepEqual(ledBy(second), [`${nodeAddress}:${port}/TCP 10.244.1.5:8080`])
+    const led = ['0.0.0.0', nodeAddress].map((address) => `${address}:${port}/TCP 10.244.1.5:8080`)
+    assert.deepEqual(ledBy(second), led)
     // Of other ports it is no news.
     listeners = new Set(['54/UDP'])
     assert.equal(translator.flush().services.size, 0)
@@ -374,10 +385,13 @@ test('an external IP that is the address of the API server is left alone where i
       assert.match(JSON.stringify(web.verdicts), /is the address of the API server/)
     }
   }
-  // Of a name nothing is known, and a node that replaces nobody is as it was.
+  // A node that replaces nobody would draw its packets by a route all the same.
   const text =
     policy + base + kubernetes + plain('web', ', externalIPs: [203.0.113.50]').replace('a: b', 'expose-via-bgp: "true"')
-  assert.equal(serviceOf(translatorWith(text + slice('web')).flush(), 'web').frontends.length, 1)
+  const alone = serviceOf(translatorWith(text + slice('web')).flush(), 'web')
+  assert.deepEqual([alone.frontends, alone.routes], [[], []])
+  assert.match(verdictOf(alone, 'allocated')?.message ?? '', /203.0.113.50 is the address of the API server/)
+  // Of a name nothing is known.
   const named = plain('web', ', externalIPs: [203.0.113.7]') + slice('web')
   const options = { ...proxying, apiServer: 'api.example.com' }
   assert.equal(serviceOf(translatorWith(base + named, options).flush(), 'web').frontends.length, 1)

@@ -2,7 +2,7 @@
 /* The load balancer of clients on this node, in sockets instead of packets: whoever asks for a frontend is connected to
  * a backend, and never learns of it. Nothing is left to do for a packet.
  *
- *     connect, sendmsg:      frontend -> the backend kept, or one at random -> peer of the socket
+ *     connect, sendmsg:      frontend, or that of any node -> the backend kept, or one at random -> peer of the socket
  *                                '-none behind it-> refused
  *     recvmsg, getpeername:  backend -> the frontend that the socket meant
  */
@@ -138,6 +138,18 @@ static __always_inline enum fate choose(const struct frontend_key *key, bool has
 	return REFUSED;
 }
 
+/* A node port may be asked for at an address of whatever node: then the frontend of any of them is meant. */
+static __always_inline void mean_any_node(struct frontend_key *key)
+{
+	bool is_ipv4 = !key->address.high[0] && !key->address.high[1] && key->address.high[2] == bpf_htonl(0xffff);
+
+	if (bpf_map_lookup_elem(&socket_frontends, key) || !bpf_map_lookup_elem(&socket_nodes, &key->address))
+		return;
+	key->address = (struct ip_address){};
+	if (is_ipv4)
+		key->address.high[2] = bpf_htonl(0xffff);
+}
+
 /* An IPv6 socket that is connected to an IPv4 address: the kernel fills in whom it sends to. */
 static __always_inline bool is_connected(const struct bpf_sock *socket)
 {
@@ -174,6 +186,7 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 
 	if (!socket || (!is_tcp && ctx->protocol != IPPROTO_UDP))
 		return 1;
+	mean_any_node(&key);
 	has_sent = !is_connecting && find_sent(socket, peer, &backend);
 	fate = choose(&key, has_sent, bpf_get_netns_cookie(ctx), &backend);
 	if (fate == REFUSED) {

@@ -114,6 +114,15 @@ struct {
 	__type(value, struct socket_standing);
 } socket_members SEC(".maps");
 
+/* Addresses of other nodes, at which frontends of any address of a node (0.0.0.0, ::) are asked for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 14);
+	__type(key, struct ip_address);
+	__type(value, __u32); /* 1 */
+} socket_nodes SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 16);

@@ -14,6 +14,7 @@ import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import type { MapUsage, SocketChoice } from '../datapath.ts'
+import { encodeAddressKey } from '../address-octets.ts'
 import { decodeFrontendKey, encodeFrontendKey } from '../layout.ts'
 import type { MapStore } from '../maps.ts'
 import {
@@ -64,6 +65,8 @@ interface Entry {
   readonly past: bigint
 }
 
+const isNode = Uint8Array.of(1, 0, 0, 0)
+
 /** Of a map, for lists that are written beside those that they replace: one of sixteen entries. */
 const keptForChanges = 1 / 16
 
@@ -71,6 +74,7 @@ export class SocketTable {
   readonly #frontends: MapStore
   readonly #backends: MapStore
   readonly #members: MapStore
+  readonly #nodes: MapStore
   readonly #entries = new Map<string, Entry>()
   #nextService = 1
   #listed = 0
@@ -81,6 +85,7 @@ export class SocketTable {
     this.#frontends = maps.store('socket_frontends')
     this.#backends = maps.store('socket_backends')
     this.#members = maps.store('socket_members')
+    this.#nodes = maps.store('socket_nodes')
     this.#adopt()
   }
 
@@ -163,11 +168,23 @@ export class SocketTable {
     this.#forget(entry, new Map())
   }
 
+  /**
+   * Exactly these are addresses of other nodes, at which a frontend of any address of a node is asked for; what is no
+   * address is none. Throws ERR_MAP_FULL and ERR_SYSCALL: none that is not wanted is held then.
+   */
+  setNodes(addresses: readonly string[]): void {
+    const keys = addresses.flatMap((address) => encodeAddressKey(address) ?? [])
+    const wanted = new Map(keys.map((key) => [key.join(), key]))
+    for (const [key] of [...this.#nodes.entries()]) if (!wanted.delete(key.join())) this.#nodes.delete(key)
+    for (const key of wanted.values()) this.#nodes.put(key, isNode)
+  }
+
   usage(): readonly MapUsage[] {
     const fill: readonly (readonly [MapStore, number])[] = [
       [this.#frontends, this.#entries.size],
       [this.#backends, this.#listed],
       [this.#members, this.#memberCount],
+      [this.#nodes, this.#nodes.used()],
     ]
     return fill.map(([{ name, maxEntries }, entries]) => ({ name, entries, maxEntries }))
   }

@@ -5,7 +5,7 @@ import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
 /** A Service as far as its requests go. */
 interface Asking {
   readonly metadata: Metadata
-  readonly spec: { readonly loadBalancerIP: string | undefined }
+  readonly spec: { readonly loadBalancerIP: string | undefined; readonly ports: readonly unknown[] }
 }
 
 /** The first one that is written counts. */
@@ -94,6 +94,21 @@ const nothingAsked: AllocationRequest = {
 
 /** Far more than a Service of two families needs. */
 export const maxAddresses = 64
+/** Whoever may write a Service writes addresses and ports, and one could be 64 000 frontends. */
+const mostFrontends = 2_000
+
+/** Of the addresses of one kind so many are taken as have no more ports together, and one in any case. */
+export function mostAddresses(ports: number): number {
+  return Math.max(1, Math.floor(mostFrontends / Math.max(1, ports)))
+}
+
+/** `what`: whether they are taken, or given. */
+export function beyondAddresses(length: number, ports: number, what: 'taken' | 'given'): string | undefined {
+  const most = mostAddresses(ports)
+  return length <= most ? undefined : `${length} addresses with ${ports} ports: the first ${most} are ${what}`
+}
+
+export const beyondRemedy = 'Split it into several Services.'
 /** Of which so many Services can share one address. */
 const maxNamespaces = 256
 const maxSharingKey = 1024
@@ -152,7 +167,8 @@ function askedWords(
 }
 
 /** An annotation goes before spec.loadBalancerIP. */
-export function allocationRequest({ metadata: { annotations }, spec: { loadBalancerIP } }: Asking): AllocationRequest {
+export function allocationRequest({ metadata: { annotations }, spec }: Asking): AllocationRequest {
+  const { loadBalancerIP, ports } = spec
   if (loadBalancerIP === undefined && isEmpty(annotations)) return nothingAsked
   const { asked, path, words } = askedWords(annotations, loadBalancerIP)
   const pool = firstOf(annotations, poolKeys)
@@ -163,11 +179,13 @@ export function allocationRequest({ metadata: { annotations }, spec: { loadBalan
     const remedy = 'Write IPv4 or IPv6 addresses, separated by commas.'
     return fault('error', path, 'InvalidAddress', `${word} is not an address`, remedy)
   })
+  const beyond = beyondAddresses(addresses.length, ports.length, 'given')
+  if (beyond !== undefined) faults.push(fault('warning', path, 'LimitExceeded', beyond, beyondRemedy))
   const strict = isStrict(asked?.key) ? strictFault(parsed, loadBalancerIP, path) : undefined
   if (strict !== undefined) faults.push(strict)
   const notAddresses = wrong.length === 0 ? undefined : `the request for ${wrong.join(', ')} is not an address`
   return {
-    addresses,
+    addresses: addresses.slice(0, mostAddresses(ports.length)),
     invalid: notAddresses ?? strict?.message,
     poolName: pool?.text.slice(0, maxPoolName + 1),
     path,

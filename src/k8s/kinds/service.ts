@@ -8,8 +8,11 @@ import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText, textMap } from './schemas.ts'
 import {
   allocationRequest,
+  beyondAddresses,
+  beyondRemedy,
   deprecatedNames,
   maxAddresses,
+  mostAddresses,
   readAnnotations,
   sharingOf,
   shown,
@@ -191,28 +194,18 @@ function portFaults({ type, ports }: Written['spec']): readonly Fault[] {
   ])
 }
 
-/**
- * Whoever may write a Service writes addresses and ports, and one could be 64 000 frontends: of its external IPs as
- * many are taken as have no more ports together, and one in any case.
- */
-const mostExternalPorts = 2_000
-
 function takenExternalIPs({ externalIPs, ports }: Written['spec']): readonly string[] {
-  return externalIPs.slice(0, Math.max(1, Math.floor(mostExternalPorts / Math.max(1, ports.length))))
+  return externalIPs.slice(0, mostAddresses(ports.length))
 }
 
 function externalFaults({ spec }: Written): readonly Fault[] {
   const taken = takenExternalIPs(spec)
-  const { length } = spec.externalIPs
-  if (taken.length < length) {
-    const message = `${length} addresses with ${spec.ports.length} ports: the first ${taken.length} are taken`
-    const path = ['spec', 'externalIPs', taken.length]
-    return [
-      fault('warning', path, 'LimitExceeded', message, 'Split it into several Services.'),
-      ...addressFaults(taken),
-    ]
-  }
-  return addressFaults(taken)
+  const beyond = beyondAddresses(spec.externalIPs.length, spec.ports.length, 'taken')
+  const path = ['spec', 'externalIPs', taken.length]
+  return [
+    ...(beyond === undefined ? [] : [fault('warning', path, 'LimitExceeded', beyond, beyondRemedy)]),
+    ...addressFaults(taken),
+  ]
 }
 
 function addressFaults(externalIPs: readonly string[]): readonly Fault[] {

@@ -54,9 +54,7 @@ export class OwnAddresses {
   takeRivals(): ReadonlySet<string> {
     const rivals = new Set(this.#rivals)
     for (const address of this.#moved) {
-      const claims = this.#claims.get(address)
-      if (claims === undefined) continue
-      for (const key of isContest(claims) ? claims.all : [claims.key]) rivals.add(key)
+      for (const key of this.claimantsOf(address)) rivals.add(key)
     }
     this.#rivals.clear()
     this.#moved.clear()
@@ -126,6 +124,12 @@ export class OwnAddresses {
       if (position === undefined || position > toldByName || !isNews(`${address} ${name}`)) continue
       for (const { key } of line.items.slice(0, toldByName + 2)) this.#rivals.add(key)
     }
+  }
+
+  /** Everybody who has an address, or claims it. */
+  claimantsOf(address: string): Iterable<string> {
+    const claims = this.#claims.get(address)
+    return claims === undefined ? [] : isContest(claims) ? claims.all : [claims.key]
   }
 
   /** The Service of which an external IP is the cluster IP. */

@@ -7,13 +7,14 @@
  * on which a process of the node listens stays that process's.
  */
 import { someOf } from '../../desired/some-of.ts'
-import { anyNodeAddress, isAnyNodeAddress, type Verdict } from '../../desired/model.ts'
+import { anyNodeAddress, type DesiredDelta, isAnyNodeAddress, type Verdict } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { formatAddress, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
 import { parsePrefix, prefixContains } from '../../ip/prefix.ts'
 import { type EndpointSlice, endpointsOf } from '../kinds/endpoint-slice.ts'
 import type { Node } from '../kinds/node.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
+import type { StoredObjects } from '../kinds/table.ts'
 import { familyOf, reachOf, type ServedPort } from './eligible.ts'
 import type { ServiceEndpoints } from './endpoints.ts'
 import { NodePorts } from './node-ports.ts'
@@ -26,8 +27,6 @@ export interface Proxying {
   readonly addresses: readonly string[]
   /** Ports on which processes listen, as `22/TCP`. */
   readonly listeners: ReadonlySet<string>
-  /** Addresses of the API server: who takes one takes every node from the cluster. */
-  readonly apiServers: ReadonlySet<string>
   /** The older Service that has a node port. */
   ownerOf(place: string, key: string): string | undefined
 }
@@ -152,14 +151,17 @@ function verdictOf({ spec }: Service, served: readonly string[], left: readonly 
 
 /** The node's part of it: whether it is to be done, at which addresses, and whose which node port is. */
 export class ProxyShare {
-  readonly #options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses' | 'apiServer'>
+  readonly #options: Pick<TranslatorOptions, 'nodeName' | 'proxying' | 'nodePortAddresses' | 'apiServer'>
   #nodePorts = new NodePorts()
   #apiServers: ReadonlySet<string> = new Set()
   #addresses: readonly string[] = []
+  /** Addresses of other nodes, and what of them was said. */
+  #nodes: readonly string[] = []
+  #saidNodes: readonly string[] = []
   #listeners: ReadonlySet<string> = new Set()
   #isOn = false
 
-  constructor(options: Pick<TranslatorOptions, 'proxying' | 'nodePortAddresses' | 'apiServer'>) {
+  constructor(options: Pick<TranslatorOptions, 'nodeName' | 'proxying' | 'nodePortAddresses' | 'apiServer'>) {
     this.#options = options
   }
 
@@ -170,7 +172,6 @@ export class ProxyShare {
     return {
       addresses: this.#addresses,
       listeners: this.#listeners,
-      apiServers: this.#apiServers,
       ownerOf: (place, key) => nodePorts.ownerOf(place, key),
     }
   }
@@ -179,18 +180,27 @@ export class ProxyShare {
     return this.#nodePorts
   }
 
-  get addresses(): readonly string[] {
-    return this.#addresses
+  /** Addresses of the API server: who takes one takes every node from the cluster. */
+  get apiServers(): ReadonlySet<string> {
+    return this.#apiServers
   }
 
-  /** Services of which something else is to be done now; `servers`: where the API server is, by its slices. */
-  look(
-    node: Node | undefined,
-    local: readonly LocalAddress[],
-    servers: readonly EndpointSlice[],
-  ): 'all' | Iterable<string> {
+  /** What is known of other nodes; `senders`: where they say that they take packets. */
+  setNodes(nodes: StoredObjects['Node'], senders: readonly string[], local: readonly LocalAddress[]): void {
+    const { nodeName, nodePortAddresses = 'primary' } = this.#options
+    const own = new Set(local.map(({ address }) => address))
+    const others = [...nodes].filter(([name]) => name !== nodeName)
+    const all = [...senders, ...others.flatMap(([, { value }]) => value.addresses.map(({ address }) => address))]
+    const isWanted = (address: string): boolean =>
+      nodePortAddresses === 'primary' || nodePortAddresses.some((prefix) => isWithin(address, prefix))
+    const found = [...new Set(all)].filter((each) => !own.has(each) && isServable(each) && isWanted(each)).sort()
+    if (!sameValue(found, this.#nodes)) this.#nodes = found
+  }
+
+  /** `servers`: where the API server is, by its slices. */
+  look(node: Node | undefined, local: readonly LocalAddress[], servers: readonly EndpointSlice[]): ProxyNews {
     const facts = this.#options.proxying?.()
-    const [wasOn, before] = [this.#isOn, this.#listeners]
+    const [wasOn, before, said] = [this.#isOn, this.#listeners, this.#saidNodes]
     this.#isOn = facts !== undefined
     this.#listeners = facts?.listeners ?? new Set()
     const { nodePortAddresses = 'primary' } = this.#options
@@ -198,15 +208,27 @@ export class ProxyShare {
     const haveMoved = !sameValue(addresses, this.#addresses)
     if (haveMoved) this.#addresses = addresses
     const apiServers = this.#apiServers
-    this.#apiServers = facts === undefined ? new Set() : addressesOf(servers, this.#options.apiServer)
-    if (wasOn !== this.#isOn) {
-      this.#nodePorts = new NodePorts()
-      return 'all'
+    this.#apiServers = addressesOf(servers, this.#options.apiServer)
+    const hasTurned = wasOn !== this.#isOn
+    if (hasTurned) this.#nodePorts = new NodePorts()
+    const [claimed, listened] = [this.#nodePorts, oneOf(this.#listeners, before)]
+    this.#saidNodes = facts === undefined ? noNodes : this.#nodes
+    return {
+      moved: hasTurned ? 'all' : haveMoved ? claimed.all : claimed.claimantsOf(listened),
+      servers: new Set(oneOf(apiServers, this.#apiServers)),
+      ...(haveMoved ? { nodePorts: addresses } : {}),
+      ...(sameValue(said, this.#saidNodes) ? {} : { otherNodes: this.#saidNodes }),
     }
-    if (oneOf(apiServers, this.#apiServers).length > 0) return 'all'
-    if (haveMoved) return this.#nodePorts.all
-    return this.#nodePorts.claimantsOf(oneOf(this.#listeners, before))
   }
+}
+
+const noNodes: readonly string[] = []
+
+interface ProxyNews extends Pick<DesiredDelta, 'nodePorts' | 'otherNodes'> {
+  /** Services of which something else is to be done now. */
+  readonly moved: 'all' | Iterable<string>
+  /** Addresses that are the API server's now, or were. */
+  readonly servers: ReadonlySet<string>
 }
 
 /** `asked`: by this agent; a name is none. */

@@ -1,11 +1,20 @@
 /** The EndpointSlices of each Service, as they come and go. Pure. */
-import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { type Address, formatAddress } from '../../ip/address.ts'
+import { endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 
 const none: readonly EndpointSlice[] = []
 
 export class ServiceSlices {
+  readonly #claimantsOf: (address: string) => Iterable<string>
   readonly #byService = new Map<string, readonly EndpointSlice[]>()
   readonly #byId = new Map<string, EndpointSlice>()
+  /** How many endpoints have an address; of a hundred thousand nobody keeps it who was never asked. */
+  #endpoints: Map<Address, number> | undefined
+
+  /** `claimantsOf`: Services for which it decides whether an endpoint has an address. */
+  constructor(claimantsOf: (address: string) => Iterable<string>) {
+    this.#claimantsOf = claimantsOf
+  }
 
   of(service: string): readonly EndpointSlice[] {
     return this.#byService.get(service) ?? none
@@ -15,20 +24,53 @@ export class ServiceSlices {
     return this.#byService[Symbol.iterator]()
   }
 
-  /** Replaces a slice; answers the Services that it was of, and is of. */
-  set(id: string, slice: EndpointSlice | undefined): readonly string[] {
+  /** Whether an endpoint of any Service has it. */
+  hasEndpoint(address: Address): boolean {
+    if (this.#endpoints === undefined) {
+      this.#endpoints = new Map()
+      for (const slice of this.#byId.values()) this.#count(this.#endpoints, slice, 1)
+    }
+    return this.#endpoints.has(address)
+  }
+
+  /** Replaces a slice; answers the Services that it was of, and is of, and those that claim what it came to have. */
+  set(id: string, slice: EndpointSlice | undefined): ReadonlySet<string> {
     const before = this.#byId.get(id)
-    const touched: string[] = []
+    const touched = new Set<string>()
     if (before?.service !== undefined) {
       const left = this.of(before.service).filter((each) => each !== before)
       if (left.length === 0) this.#byService.delete(before.service)
       else this.#byService.set(before.service, left)
       this.#byId.delete(id)
-      touched.push(before.service)
+      touched.add(before.service)
     }
-    if (slice?.service === undefined) return touched
-    this.#byId.set(id, slice)
-    this.#byService.set(slice.service, [...this.of(slice.service), slice])
-    return [...touched, slice.service]
+    if (slice?.service !== undefined) {
+      this.#byId.set(id, slice)
+      this.#byService.set(slice.service, [...this.of(slice.service), slice])
+      touched.add(slice.service)
+    }
+    for (const address of this.#moved(before, slice?.service === undefined ? undefined : slice))
+      for (const key of this.#claimantsOf(formatAddress(address))) touched.add(key)
+    return touched
+  }
+
+  /** Addresses that an endpoint has now and none had before, or the other way round. */
+  #moved(before: EndpointSlice | undefined, now: EndpointSlice | undefined): readonly Address[] {
+    const counts = this.#endpoints
+    if (counts === undefined || (before?.packed === now?.packed && before?.family === now?.family)) return []
+    const came = now === undefined ? [] : this.#count(counts, now, 1)
+    const went = before === undefined ? [] : this.#count(counts, before, -1)
+    return [...came, ...went]
+  }
+
+  /** Answers the addresses of which there is a first one now, or none any more. */
+  #count(counts: Map<Address, number>, slice: EndpointSlice, by: 1 | -1): readonly Address[] {
+    return endpointsOf(slice).flatMap(({ address }) => {
+      if (address === undefined) return []
+      const count = (counts.get(address) ?? 0) + by
+      if (count > 0) counts.set(address, count)
+      else counts.delete(address)
+      return count === (by === 1 ? 1 : 0) ? [address] : []
+    })
   }
 }

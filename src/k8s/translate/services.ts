@@ -13,7 +13,7 @@ import { setOf } from '../../allocation/sharing.ts'
 import { someOf } from '../../desired/some-of.ts'
 import { parseAddress } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
-import { sharingOf } from '../kinds/service-requests.ts'
+import { beyondAddresses, mostAddresses, sharingOf } from '../kinds/service-requests.ts'
 import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
@@ -65,7 +65,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   if (service.spec.type !== 'LoadBalancer' && asked.length === 0 && !isProxied) return undefined
   const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
   const refusalOf = judgeOf(input, endpoints)
-  const given = isOurs ? input.answer.addresses : noAddresses
+  const given = isOurs ? givenAddresses(input) : noAddresses
   const addresses = unitedTypes([...given.map(ofLoadBalancer), ...asked])
   const said: Verdict[] = []
   let frontends = noFrontends
@@ -123,6 +123,12 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   }
 }
 
+/** A status may say more than is given away. */
+function givenAddresses({ answer, service }: ServiceInput): readonly string[] {
+  const most = mostAddresses(service.spec.ports.length)
+  return answer.addresses.length <= most ? answer.addresses : answer.addresses.slice(0, most)
+}
+
 function unitedTypes(all: readonly TypedAddress[]): readonly TypedAddress[] {
   return [...Map.groupBy(all, ({ address }) => address)].map(([address, group]) => ({
     address,
@@ -169,7 +175,7 @@ function judgeOf(input: ServiceInput, endpoints: ServiceEndpoints): (typed: Type
 /** Why an address is not announced, whoever wrote it down; undefined: nothing is against it. */
 function whyNot(
   { address, types }: TypedAddress,
-  { key, answer, owners, poolsOf, reserved, proxying }: ServiceInput,
+  { key, answer, owners, poolsOf, reserved, taken }: ServiceInput,
   endpoints: ServiceEndpoints,
 ): WhyNot | undefined {
   const say = (code: 'ReservedAddress' | 'NotInPool', text: string) => ({ code, text: `${address} is ${text}` })
@@ -178,9 +184,11 @@ function whyNot(
   const parsed = parseAddress(address)
   if (parsed !== undefined && endpoints.has(parsed))
     return say('ReservedAddress', 'the address of an endpoint of the Service')
-  // Sockets are led to an external IP then, also where it is announced: those of every node, to its API server.
-  if (types.includes('ExternalIP') && proxying?.apiServers.has(address) === true)
+  // Whoever may write a Service would take the packets of pods of others, and of every node to its API server.
+  if (types.includes('ExternalIP') && taken.apiServers.has(address))
     return say('ReservedAddress', 'the address of the API server')
+  if (types.includes('ExternalIP') && parsed !== undefined && taken.isEndpoint(parsed))
+    return say('ReservedAddress', 'the address of an endpoint of another Service')
   const [pool] = poolsOf(address)
   if (types.includes('LoadBalancerIP')) return pool === undefined ? say('NotInPool', 'in no pool') : undefined
   // Whoever may write a Service may write any address there: one of a pool is given away by the pool alone.
@@ -228,18 +236,20 @@ function takenPorts({ address }: TypedAddress, { key, service, answer, owners }:
 
 /** What the allocation said, less what may not be announced, and less the ports that an older Service has. */
 function givenVerdict(input: ServiceInput, { refusalOf, ports }: Settled): Verdict {
-  const { verdict, addresses } = input.answer
+  const { verdict, addresses: all } = input.answer
   if (!verdict.ok) return verdict
+  const addresses = givenAddresses(input)
   const refused = addresses.flatMap((address) => refusalOf(ofLoadBalancer(address)) ?? [])
-  const left = refused.map(({ text }) => `${text}: it is not announced`).join('; ')
+  const beyond = beyondAddresses(all.length, input.service.spec.ports.length, 'taken') ?? []
+  const left = [...refused.map(({ text }) => `${text}: it is not announced`), beyond].flat().join('; ')
   const remedy = 'Use an address that is in a pool and that nothing else has.'
   const [first] = refused
   if (first !== undefined && refused.length === addresses.length) return no('allocated', first.code, left, remedy)
   const taken = someOf(addresses.flatMap((address) => notHeld(address, input)))
   if (taken.length > 0 && ports.length === 0)
     return no('allocated', 'PortTaken', taken.join('; '), 'Use other ports, or another address.')
-  if (taken.length > 0) return yes('allocated', 'SomePortsTaken', [verdict.message, ...taken].join('; '))
-  return refused.length === 0 ? verdict : yes('allocated', 'AddressLeftOut', `${verdict.message}; ${left}`)
+  if (taken.length > 0) return yes('allocated', 'SomePortsTaken', [verdict.message, ...taken, beyond].flat().join('; '))
+  return left === '' ? verdict : yes('allocated', 'AddressLeftOut', `${verdict.message}; ${left}`)
 }
 
 /** Ports of a shared address that another Service has, or that nobody has by the record. */

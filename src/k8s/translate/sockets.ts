@@ -7,7 +7,7 @@
  * cluster IP that a DNS cache of the node has taken; addresses of load balancers with source ranges: a socket that
  * asks has no source yet; and Services that name another proxy.
  */
-import { type Frontend, frontendId, isAnyNodeAddress } from '../../desired/model.ts'
+import { anyNodeAddress, type Frontend, frontendId, isAnyNodeAddress } from '../../desired/model.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
 import { type Family, parseAddress } from '../../ip/address.ts'
@@ -133,11 +133,19 @@ function socketFrontends(input: SocketInput & { readonly service: Service }, nod
       return port === undefined ? [] : frontendOf(frontend.address, port, everywhere)
     })
   const ofNode = nodePortsAmong(frontends, service).flatMap(({ port, family }) =>
-    (proxying?.addresses ?? [])
+    [...(proxying?.addresses ?? []), ...elsewhere(spec)]
       .filter((address) => familyOf(address) === family)
       .flatMap((address) => frontendOf(address, port, everywhere)),
   )
   return [...ofCluster, ...ofOutside, ...ofNode]
+}
+
+/**
+ * At any address of another node, as long as that one would hand on to pods here, too: their replies to a client of
+ * their own node come by no other. Else it is asked, and has its own pods alone.
+ */
+function elsewhere({ externalTrafficPolicy }: Service['spec']): readonly string[] {
+  return externalTrafficPolicy === 'Local' ? [] : [anyNodeAddress.ipv4, anyNodeAddress.ipv6]
 }
 
 /** The node ports that this node serves, with the port of the Service that each stands for. */

@@ -9,7 +9,7 @@
  * version of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
-import { parseAddress } from '../../ip/address.ts'
+import { type Address, parseAddress } from '../../ip/address.ts'
 import { poolsOf, unreadPool } from './pools.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
@@ -24,7 +24,6 @@ import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { configurationKinds, planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
 import { ServiceAddresses } from './addresses.ts'
-import type { Reserved } from '../../allocation/reserved.ts'
 import { reservedPlaces } from './reserved.ts'
 import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
@@ -59,7 +58,7 @@ class NodeTranslator implements Translator {
   readonly #store: ObjectStore
   readonly #node: NodeTranslation
   readonly #addresses: ServiceAddresses
-  readonly #slices = new ServiceSlices()
+  readonly #slices = new ServiceSlices((address) => this.#own.claimantsOf(address))
   #dirty = new Set<string>()
   /** Those that are settled before any of them is translated; what comes meanwhile is for the next round. */
   #round = new Set<string>()
@@ -209,15 +208,14 @@ class NodeTranslator implements Translator {
     return { services, ...led, ...node, ...tunnels, ...nodePorts, ...(isNews ? { problems } : {}) }
   }
 
-  #lookAtProxy(): Pick<DesiredDelta, 'nodePorts'> {
-    const { objects } = this.#store
-    const before = this.#proxy.addresses
+  #lookAtProxy(): Pick<DesiredDelta, 'nodePorts' | 'otherNodes'> {
     const servers = this.#slices.of('default/kubernetes')
-    const moved = this.#proxy.look(objects.Node.get(this.#options.nodeName)?.value, this.#local, servers)
+    const node = this.#store.objects.Node.get(this.#options.nodeName)?.value
+    const { moved, servers: otherServers, ...news } = this.#proxy.look(node, this.#local, servers)
     if (moved === 'all') this.#renewOwners()
     else for (const id of moved) this.#touch(id)
-    const { addresses } = this.#proxy
-    return addresses === before ? {} : { nodePorts: addresses }
+    if (otherServers.size > 0) this.#touchOwners((address) => otherServers.has(address))
+    return news
   }
 
   #renewOwners(): void {
@@ -237,6 +235,7 @@ class NodeTranslator implements Translator {
       for (const [id, slices] of this.#slices)
         if (moved === 'all' || slices.some(({ nodes }) => nodes.some((node) => moved.has(node)))) this.#touch(id)
     const { ends } = this.#tunnels
+    this.#proxy.setNodes(objects.Node, ends.senders, this.#local)
     return ends === before ? {} : { tunnels: ends }
   }
 
@@ -336,14 +335,14 @@ class NodeTranslator implements Translator {
     }
     if (this.#addresses.reserved !== before) {
       if (this.#answer?.exports?.isBeyondPools === true) this.#touchAll()
-      else if (this.#sockets !== undefined || this.#proxy.proxying !== undefined) this.#touchOwners(before)
+      else if (this.#sockets !== undefined || this.#proxy.proxying !== undefined)
+        this.#touchOwners(this.#addresses.reserved.changedSince(before))
     }
     this.#isReservedDirty = false
   }
 
   /** What is in no pool is served, unless something else has it: cluster IPs to sockets, external IPs. */
-  #touchOwners(before: Reserved): void {
-    const isChanged = this.#addresses.reserved.changedSince(before)
+  #touchOwners(isChanged: (address: string) => boolean): void {
     for (const [id, { value }] of this.#store.objects.Service)
       if (value.own.some(({ address }) => isChanged(address))) this.#touch(id)
   }
@@ -493,7 +492,9 @@ class NodeTranslator implements Translator {
     const retold = before === undefined ? undefined : retoldService({ service, source, ...around }, before)
     if (retold !== undefined) return retold
     const own = { key: id, source, service, slices: this.#slices.of(id), answer: this.#addresses.answerOf(id) }
+    const { apiServers } = this.#proxy
+    const taken = { apiServers, isEndpoint: (address: Address) => this.#slices.hasEndpoint(address) }
     const node = { reach: this.#reach, nodeObstacle: this.#answer?.obstacle, proxying: this.#proxy.proxying }
-    return translateService({ ...own, ...around, ...node, owners: this.#own }, this.#options)
+    return translateService({ ...own, ...around, ...node, taken, owners: this.#own }, this.#options)
   }
 }

@@ -10,7 +10,7 @@ import { sameValue } from '../../desired/same-value.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { Reserved } from '../../allocation/reserved.ts'
-import { parseAddress } from '../../ip/address.ts'
+import { type Address, parseAddress } from '../../ip/address.ts'
 import { formatPrefix, prefixOf } from '../../ip/prefix.ts'
 import type { ServiceAddressType } from '../dialects/node-plan.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
@@ -36,6 +36,12 @@ export interface ServiceInput {
   readonly poolsOf: (address: string) => readonly Pool[]
   /** What nobody may have. */
   readonly reserved: Reserved
+  /** What is nobody's who merely writes it down, as an external IP. */
+  readonly taken: {
+    readonly apiServers: ReadonlySet<string>
+    /** Of whatever Service. */
+    readonly isEndpoint: (address: Address) => boolean
+  }
   /** undefined: no policy applies to this node, for the reason given. */
   readonly exports: NodeExports | undefined
   readonly noExports: { readonly message: string; readonly remedy: string }

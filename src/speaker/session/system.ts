@@ -11,17 +11,22 @@ import type { WantedPath } from '../../bfd/path.ts'
 import { connectionProblem } from './connection-problem.ts'
 import type { DialOptions, Environment } from './environment.ts'
 import { openListener } from './listener.ts'
+import { type RoutedPathPorts, watchRouted } from './routed-path.ts'
 import { SocketTransport } from './socket-transport.ts'
 import { unreachableReason } from './unreachable.ts'
 
 /** `counters`: where the numbers of BFD sessions are seen. */
 export function systemWith(counters: SharedArrayBuffer): Environment {
   const watcher = new PathWatcher(counters)
-  return {
-    ...own,
-    watchPath: (path, settings, told) =>
-      watcher.watch({ ...path, isMultihop: path.isMultihop ?? isBehindRouter(path) }, settings, told),
+  const ports: RoutedPathPorts = {
+    watch: (path, settings, told) => watcher.watch(path, settings, told),
+    isBehindRouter,
+    every: (ms, action) => {
+      const timer = setInterval(action, ms).unref()
+      return () => clearInterval(timer)
+    },
   }
+  return { ...own, watchPath: (path, settings, told) => watchRouted(ports, path, settings, told) }
 }
 
 const own: Omit<Environment, 'watchPath'> = {
