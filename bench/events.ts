@@ -25,6 +25,7 @@ import { waitFor } from '../test/wait.ts'
 import { benchServices } from './flags.ts'
 import { nameOf, namespaceOf, serviceObject, sliceObject } from './kubernetes-objects.ts'
 import { printTable, type Row } from './report.ts'
+import { threadCpuMs } from './thread-time.ts'
 
 const sizes = [0, 1_000, 5_000, 50_000]
 const warming = 200
@@ -75,14 +76,9 @@ const node: RawObject = {
 
 /** CPU time of this thread that something takes, ms. */
 function cpuOf(act: () => void): number {
-  const before = cpuMs()
+  const before = threadCpuMs()
   act()
-  return cpuMs() - before
-}
-
-function cpuMs(): number {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1_000
+  return threadCpuMs() - before
 }
 
 export async function benchEvents(): Promise<void> {
@@ -156,11 +152,11 @@ async function agentRows(n: number): Promise<Row[]> {
       )
     }
     const before = announced
-    const from = cpuMs()
+    const from = threadCpuMs()
     put(policyKey, policy('65001:2'))
     source.flush()
     await waitFor('all is announced anew', () => announced >= before + n, { deadlineMs: 60_000, everyMs: 5 })
-    const changed = cpuMs() - from
+    const changed = threadCpuMs() - from
     return [
       ...rowsOf('agent: a Service, then its address', added),
       ...rowsOf('agent: its endpoints go', gone),
@@ -200,10 +196,10 @@ async function operatorRows(n: number): Promise<Row[]> {
   const taken: number[] = []
   for (let i = n; i < n + warming + measured; i++) {
     const object = { ...serviceObject(i), status: {} }
-    const before = cpuMs()
+    const before = threadCpuMs()
     cluster.put(serviceKey(i), object)
     await settle()
-    taken.push(cpuMs() - before)
+    taken.push(threadCpuMs() - before)
   }
   await operator.stop()
   return rowsOf('operator: a Service, its address written and read back', taken)

@@ -8,6 +8,7 @@ import { benchAnnouncer } from './flags.ts'
 import type { LoopLine } from './loop-watch.ts'
 import { MeasuredProcess } from './process.ts'
 import { nowMs } from './report.ts'
+import { watchOptions } from './watched.ts'
 
 export const faces = ['operator', 'agent'] as const
 export type Face = (typeof faces)[number]
@@ -38,7 +39,7 @@ export class Announcer {
     const common = ['--kubeconfig', kubeconfig, '--http', 'none', '--log-level', 'error']
     const own = ['--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state')]
     const agent = ['agent', '--node-name', 'node1', '--socket', join(folder, 'sock'), ...own]
-    const watch = `--import=${new URL('loop-watch.ts', import.meta.url).href}`
+    const watch = watchOptions()
     const environmentOf = (face: Face): NodeJS.ProcessEnv =>
       isWatched ? { ...process.env, HERALD_LOOP_WATCH: this.#loopsOf(face), NODE_OPTIONS: watch } : process.env
     for (const face of faces) rmSync(this.#loopsOf(face), { force: true })

@@ -1,5 +1,5 @@
 /**
- * Loaded before the program into each of its threads (`--import`): writes a line every quarter of a second with the
+ * Loaded before the program into each of its threads (watched.ts): writes a line every quarter of a second with the
  * longest time for which that thread's loop did not come round, and what of it was its own. On a busy machine the rest
  * is what others took: of the processor, for which the thread waited, or of the machine itself.
  */
@@ -7,6 +7,7 @@ import { appendFileSync, openSync, readlinkSync, readSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import { isMainThread } from 'node:worker_threads'
+import { threadCpuMs } from './thread-time.ts'
 
 export type LoopThread = 'main' | 'speaker'
 
@@ -33,7 +34,7 @@ if (file !== undefined) {
   const delay = monitorEventLoopDelay({ resolution })
   delay.enable()
   let most = { computedMs: 0, waitedMs: 0, collectedMs: 0 }
-  let [computed, waited] = [computedMs(), 0]
+  let [computed, waited] = [threadCpuMs(), 0]
   const stat = openSync(`/proc/${readlinkSync('/proc/thread-self')}/schedstat`, 'r')
   const text = Buffer.alloc(64)
   /** Time in which the thread could run and did not, so far. proc_schedstat(5) */
@@ -44,7 +45,7 @@ if (file !== undefined) {
     for (const { duration } of list.getEntries()) most.collectedMs = Math.max(most.collectedMs, duration)
   }).observe({ entryTypes: ['gc'] })
   setInterval(() => {
-    const now = { computed: computedMs(), waited: waitedMs() }
+    const now = { computed: threadCpuMs(), waited: waitedMs() }
     most.computedMs = Math.max(most.computedMs, now.computed - computed)
     most.waitedMs = Math.max(most.waitedMs, now.waited - waited)
     computed = now.computed
@@ -65,9 +66,4 @@ if (file !== undefined) {
     most = { computedMs: 0, waitedMs: 0, collectedMs: 0 }
     appendFileSync(file, `${JSON.stringify(line)}\n`)
   }, 250).unref()
-}
-
-function computedMs(): number {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1_000
 }

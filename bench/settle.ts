@@ -21,6 +21,7 @@ import { ServiceAddresses } from '../src/k8s/translate/addresses.ts'
 import { createTranslator } from '../src/k8s/translate/translator.ts'
 import { MemoryOperatorLog } from '../src/operator/log.ts'
 import { Operator } from '../src/operator/operator.ts'
+import { threadCpuMs } from './thread-time.ts'
 
 const count = Number(process.argv[2] ?? 20_000)
 
@@ -54,11 +55,6 @@ const rawPool = (...cidrs: readonly string[]): RawObject => ({
   spec: { blocks: cidrs.map((cidr) => ({ cidr })) },
 })
 
-const cpuMs = (): number => {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1_000
-}
-
 /** The longest of some turns, and all of them. */
 class Turns {
   longestMs = 0
@@ -66,9 +62,9 @@ class Turns {
   count = 0
 
   run(turn: () => void): void {
-    const from = cpuMs()
+    const from = threadCpuMs()
     turn()
-    const ms = cpuMs() - from
+    const ms = threadCpuMs() - from
     this.longestMs = Math.max(this.longestMs, ms)
     this.allMs += ms
     this.count++

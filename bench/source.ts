@@ -17,6 +17,7 @@ import { waitFor } from '../test/wait.ts'
 import { benchServices } from './flags.ts'
 import { serviceObject, sliceObject } from './kubernetes-objects.ts'
 import { ms, printTable } from './report.ts'
+import { threadCpuMs } from './thread-time.ts'
 
 const slicesOfService = 2
 
@@ -96,14 +97,10 @@ export async function benchSource(): Promise<void> {
 
 /** The longest that the thread computed between two rounds of its loop, on a machine that others use as well. */
 function watchTurns(): () => number {
-  const cpuMs = (): number => {
-    const { user, system } = process.threadCpuUsage()
-    return (user + system) / 1_000
-  }
-  let before = cpuMs()
+  let before = threadCpuMs()
   let longest = 0
   const timer = setInterval(() => {
-    const now = cpuMs()
+    const now = threadCpuMs()
     longest = Math.max(longest, now - before)
     before = now
   }, 1)

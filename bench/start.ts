@@ -11,8 +11,8 @@ import { ms, nowMs, printTable, type Row } from './report.ts'
 import { startSinks } from './sink.ts'
 
 const services = 5_000
-/** After the start's garbage is collected. */
-const restMs = 15_000
+/** Until the start's garbage is collected and its memory given back, 20 s after it at the latest (src/herald.ts). */
+const restMs = 25_000
 const idleMs = 10_000
 
 export async function benchStart(): Promise<void> {

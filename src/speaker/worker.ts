@@ -7,6 +7,7 @@ import { HeraldError } from '../errors.ts'
 import { collectGarbage } from '../sys/heap.ts'
 import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
+import { Inbox } from './inbox.ts'
 import { rehearse, rehearseSockets } from './rehearsal.ts'
 import { systemWith } from './session/system.ts'
 import type { FromSpeaker, SharedMemory, SpeakerOptions, ToSpeaker } from './protocol.ts'
@@ -63,10 +64,11 @@ async function start(): Promise<void> {
   }
   const speaker = new Speaker(options, recorder ?? system, emit, shared)
   await speaker.start()
-  take((message) => {
+  const inbox = new Inbox(system, (message) => {
     if (recorder === undefined) speaker.handle(message)
     else recorder.hear(message, (heard) => speaker.handle(heard))
   })
+  take((message) => inbox.take(message))
 }
 
 void start()
