@@ -153,6 +153,7 @@ export const mapShapes = {
   limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 6 << 8 },
   scratch: { kind: 'array', keyBytes: 4, valueBytes: 72, maxEntries: 2 },
   passages: { kind: 'array', keyBytes: 4, valueBytes: 224, maxEntries: 1 },
+  choices: { kind: 'array', keyBytes: 4, valueBytes: 112, maxEntries: 1 },
   events: { kind: 'ring', keyBytes: 0, valueBytes: 0, maxEntries: 1 << 20 },
   observation: { kind: 'memory', keyBytes: 4, valueBytes: sizes.observation, maxEntries: 1 },
   event_limits: { kind: 'array', keyBytes: 4, valueBytes: sizes.eventLimit, maxEntries: eventKinds },

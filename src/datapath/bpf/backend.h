@@ -8,7 +8,10 @@
 
 /* A table that was read just before it was replaced may name a backend that is gone by now: then the new one is
  * read. */
-#define CHOICES 3
+#define CHOICES 8
+
+/* An id that none has. */
+#define NO_BACKEND (~0U)
 
 enum backend_state {
 	BACKEND_GONE,
@@ -138,6 +141,39 @@ static __always_inline const struct frontend *frontend_of(const struct packet *p
 		.protocol = packet->protocol,
 	};
 	return bpf_map_lookup_elem(&frontends, &key);
+}
+
+static __always_inline struct choices *choices_here(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&choices, &first);
+}
+
+static __always_inline bool copy_frontend(const struct packet *packet, struct choices *choices)
+{
+	const struct frontend *frontend = frontend_of(packet);
+
+	if (!frontend)
+		return false;
+	choices->frontend = *frontend;
+	return true;
+}
+
+typedef __u64 __attribute__((may_alias)) word;
+
+/* Whether the record that was copied is the one in force: then it was nobody else's, and what it names is its own. */
+static __always_inline bool is_in_force(const struct packet *packet, const struct choices *choices)
+{
+	const word *read = (const void *)&choices->frontend, *now = (const void *)frontend_of(packet);
+	__u64 difference = 0;
+
+	if (!now)
+		return false;
+	UNROLLED
+	for (__u32 i = 0; i < sizeof(choices->frontend) / sizeof(*read); i++)
+		difference |= read[i] ^ now[i];
+	return !difference;
 }
 
 /* The agent's own first packet to a frontend: it leaves no flow and is not counted. No packet comes in with a mark. */

@@ -38,6 +38,7 @@ static __noinline void follow_direct(const struct flow_key *out_key, struct flow
 		const struct packet *packet)
 {
 	struct flow_key in_key = in_key_of(out_key, out);
+	struct passage *passage = passage_here();
 
 	if (is_new_tcp(packet) && is_over(out_key, out)) {
 		forget_flow(out_key, out);
@@ -45,26 +46,31 @@ static __noinline void follow_direct(const struct flow_key *out_key, struct flow
 	}
 	if (out->seen != coarse_clock())
 		out->seen = coarse_clock();
-	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
-		note_client_end(out_key, packet, 0);
+	if (passage && packet->tcp_flags & (TCP_FIN | TCP_RST)) {
+		passage->out_key = *out_key;
+		note_client_end(0, 0);
+	}
 	if (is_opening && is_proved_by(packet, out))
 		promote(&in_key, out_key);
 }
 
 /* A packet of a flow that the pod sees with another port. */
-static __noinline void follow_beside(const struct flow_key *key, struct flow *in, bool is_opening,
+static __noinline void follow_beside(struct passage *passage, struct flow *in, bool is_opening,
 		const struct packet *packet)
 {
-	struct flow_key out_key = out_key_of(key, in);
+	const struct flow_key *key = &passage->key;
+	struct flow_key *out_key = &passage->out_key;
 	const struct flow *out;
+
+	*out_key = out_key_of(key, in);
 
 	if (in->seen != coarse_clock())
 		keep_out_half(key, in, is_opening, packet);
 	if (packet->tcp_flags & (TCP_FIN | TCP_RST))
-		note_client_end(&out_key, packet, in);
-	out = is_opening ? find_opening(&out_key) : 0;
+		note_client_end(in->next, in->flags);
+	out = is_opening ? find_opening(out_key) : 0;
 	if (out && is_proved_by(packet, out))
-		promote(key, &out_key);
+		promote(key, out_key);
 }
 
 /* The packet in the map, beside a flow of a VIP that has these ports at the pod. */
@@ -97,7 +103,7 @@ __noinline int receive_beside(struct __sk_buff *skb)
 			return drop(REASON_FLOWS_FULL);
 	} else {
 		*opened = *in;
-		follow_beside(key, in, is_opening, packet);
+		follow_beside(passage, in, is_opening, packet);
 	}
 	if (rewrite(skb, packet, DESTINATION, opened))
 		return drop(REASON_REWRITE_FAILED);

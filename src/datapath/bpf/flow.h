@@ -230,27 +230,35 @@ static __noinline void note_reset(enum event_detail detail, const struct flow_ke
 	out->flags |= FLOW_RESET;
 }
 
-/* A FIN or RST of the client. Anybody can have sent it: a FIN counts once the pod has acknowledged its number, a
- * RST when the pod takes its number, which is what the pod has acknowledged or, with data in flight, what the
- * client sent last. */
-static __noinline void note_client_end(const struct flow_key *out_key, const struct packet *packet,
-		const struct flow *in)
+/* A FIN or RST of the client: the packet in the map, of the flow whose half of the pod's packets has the key in the
+ * passage. Anybody can have sent it: a FIN counts once the pod has acknowledged its number, a RST when the pod takes
+ * its number, which is what the pod has acknowledged or, with data in flight, what the client sent last: `next`, where
+ * `in_flags` say that it is known. A function of its own to the verifier, as those of ranges.h. */
+__noinline int note_client_end(__u32 next, __u32 in_flags)
 {
-	struct flow *out = find_flow(out_key);
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	const struct passage *passage = passage_here();
+	const struct flow_key *out_key;
 	__u32 ahead, in_flight = 0;
+	struct flow *out;
 
+	if (!packet || !passage)
+		return 0;
+	out_key = &passage->out_key;
+	out = find_flow(out_key);
 	if (!out)
-		return;
+		return 0;
 	if (packet->tcp_flags & TCP_RST) {
 		ahead = packet->seq - out->acked;
-		if (in && in->flags & FLOW_NEXT_KNOWN)
-			in_flight = in->next - out->acked;
+		if (in_flags & FLOW_NEXT_KNOWN)
+			in_flight = next - out->acked;
 		if (out->flags & FLOW_ACKED_KNOWN && (ahead == 0 || (in_flight < MAX_IN_FLIGHT && ahead <= in_flight)))
 			note_reset(DETAIL_RESET_BY_CLIENT, out_key, out, packet);
 	} else if (!(out->flags & FLOW_CLIENT_FIN_ACKED)) {
 		out->client_end = packet->end;
 		out->flags |= FLOW_CLIENT_FIN;
 	}
+	return 0;
 }
 
 /* What the pod's segment says about its connection. True when only an established one sends it. */

@@ -118,13 +118,12 @@ static __noinline void prove(const struct flow_key *key, const struct flow *flow
 		promote(key, &out_key);
 }
 
-static __always_inline void track_client(const struct flow_key *key, struct flow *flow, const struct packet *packet)
+static __always_inline void track_client(const struct flow_key *key, struct flow *flow, const struct packet *packet,
+		struct passage *passage)
 {
-	struct flow_key out_key;
-
 	if (packet->tcp_flags & (TCP_FIN | TCP_RST)) {
-		out_key = out_key_of(key, flow);
-		note_client_end(&out_key, packet, flow);
+		passage->out_key = out_key_of(key, flow);
+		note_client_end(flow->next, flow->flags);
 	}
 	if (packet->seq == flow->next)
 		flow->next = packet->end;
@@ -160,7 +159,7 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 	} else if (is_tcp && packet->position != LATER_FRAGMENT) {
 		if (is_opening && is_behind_syn(&key, flow, packet) && find_older(skb, SCRATCH_PACKET) == FORWARD)
 			return FORWARD;
-		track_client(&key, flow, packet);
+		track_client(&key, flow, packet, passage);
 	}
 	if (flow->seen != coarse_clock() && !is_new_tcp(packet))
 		keep_out_half(&key, flow, is_opening, packet);

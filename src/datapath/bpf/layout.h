@@ -292,6 +292,17 @@ struct passage {
 	struct flow out;
 };
 
+/* Whom the frontend of a packet names. Here for the reason for which packets are, and the record as a copy: while it is
+ * read its memory may become another frontend's. */
+struct choices {
+	struct frontend frontend;
+	struct backend_ref current;
+	struct backend_ref previous;
+	struct backend_ref named; /* by the node that handed the packet on */
+	__u32 at;                 /* enum place of `current` */
+	__u32 before;             /* of `previous` */
+};
+
 /* What an interface is, where flows go past netfilter. */
 enum link_flags {
 	LINK_UPLINK = 1,

@@ -25,39 +25,63 @@ static __always_inline __be16 client_port_before(__be16 port, __u32 trial)
 	return bpf_htons(bpf_ntohs(port) - trial * CLIENT_PORT_STEP);
 }
 
+enum trial {
+	TRIAL_FREE,
+	TRIAL_UNPROVED, /* of a flow of which only one end is known */
+	TRIAL_TAKEN,
+};
+
+/* Whether the flow of the passage may have this port of its client at the pod; it is left in the passage. */
+__noinline int try_client_port(__u32 trial)
+{
+	struct passage *passage = passage_here();
+	enum trial found = TRIAL_TAKEN;
+	const struct flow *other;
+	struct flow_key *out_key;
+
+	if (!passage)
+		return TRIAL_TAKEN;
+	out_key = &passage->out_key;
+	passage->half.client_port = client_port_after(passage->key.source_port, trial);
+	if (!passage->half.client_port)
+		return TRIAL_TAKEN;
+	out_key->destination_port = passage->half.client_port;
+	other = find_proved(out_key);
+	if (!other) {
+		other = find_opening(out_key);
+		found = TRIAL_UNPROVED;
+	}
+	if (!other || is_half_of(other, &passage->key))
+		return TRIAL_FREE;
+	if (!is_over(out_key, other))
+		return found;
+	forget_flow(out_key, other);
+	return TRIAL_FREE;
+}
+
 /* Two flows of one client port with one pod, by two VIPs or by one and directly: the pod must see two, so the later one
  * gets another port. A flow that is over makes room, and when every port is taken one of which only one end is known:
  * whoever forges the client's address could take them all. False when every trial met one that both ends know of. */
-static __noinline bool choose_client_port(const struct flow_key *in_key, struct flow *in, struct flow_key *out_key)
+static __always_inline bool choose_client_port(struct passage *passage)
 {
+	struct flow_key *out_key = &passage->out_key;
 	__u32 unproved = CLIENT_PORTS;
 	const struct flow *other;
+	enum trial found;
 
-	*out_key = out_key_of(in_key, in);
+	*out_key = out_key_of(&passage->key, &passage->half);
+	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
-		in->client_port = client_port_after(in_key->source_port, trial);
-		if (!in->client_port)
-			continue;
-		out_key->destination_port = in->client_port;
-		other = find_proved(out_key);
-		if (!other) {
-			other = find_opening(out_key);
-			if (!other)
-				return true;
-			if (unproved == CLIENT_PORTS)
-				unproved = trial;
-		}
-		if (is_half_of(other, in_key))
+		found = try_client_port(trial);
+		if (found == TRIAL_FREE)
 			return true;
-		if (is_over(out_key, other)) {
-			forget_flow(out_key, other);
-			return true;
-		}
+		if (found == TRIAL_UNPROVED && unproved == CLIENT_PORTS)
+			unproved = trial;
 	}
 	if (unproved == CLIENT_PORTS)
 		return false;
-	in->client_port = client_port_after(in_key->source_port, unproved);
-	out_key->destination_port = in->client_port;
+	passage->half.client_port = client_port_after(passage->key.source_port, unproved);
+	out_key->destination_port = passage->half.client_port;
 	other = find_opening(out_key);
 	if (other)
 		forget_flow(out_key, other);
@@ -79,7 +103,7 @@ __noinline int open_flow(void)
 	in = &passage->half;
 	out_key = &passage->out_key;
 	in->seen = coarse_clock();
-	if (!choose_client_port(&passage->key, in, out_key))
+	if (!choose_client_port(passage))
 		return false;
 	known = find_flow(out_key);
 	/* Netfilter sees both directions or none. */
@@ -118,31 +142,48 @@ __noinline int was_served_by(__u32 id, __u32 generation)
 }
 
 enum choice {
+	CHOICE_TORN, /* it was replaced in this moment: once more */
 	CHOICE_NO_FRONTEND,
 	CHOICE_NO_BACKEND,
 	CHOICE_NOT_LET_IN,
 	CHOICE_MADE,
 };
 
-/* `is_own`: it is the client's own packet, which begins something: not what an ICMP error quotes, nor the agent's. */
-static __noinline enum choice choose_anew(const struct packet *packet, enum scratch which, bool is_own,
+static __always_inline enum choice choice_of(const struct frontend *frontend, __u32 which, bool is_own,
 		struct backend_ref *chosen)
 {
-	const struct frontend *frontend;
+	if (frontend->ranges && is_own && !is_let_in(which, frontend->ranges))
+		return CHOICE_NOT_LET_IN;
+	if (!choose_kept(frontend, which, chosen) && !choose_current(frontend, which, chosen))
+		return CHOICE_NO_BACKEND;
+	return backend_state(chosen) == BACKEND_GONE ? CHOICE_TORN : CHOICE_MADE;
+}
 
+/* Whom the frontend of the packet in the map names, in `choices`. */
+__noinline int try_choice(__u32 which, __u32 is_own)
+{
+	const struct packet *packet = packet_at(which);
+	struct choices *choices = choices_here();
+	enum choice choice;
+
+	if (!packet || !choices || !copy_frontend(packet, choices))
+		return CHOICE_NO_FRONTEND;
+	if (!choose_previous(&choices->frontend, which, &choices->previous))
+		choices->previous.id = NO_BACKEND;
+	choice = choice_of(&choices->frontend, which, is_own, &choices->current);
+	return is_in_force(packet, choices) ? choice : CHOICE_TORN;
+}
+
+/* `is_own`: it is the client's own packet, which begins something: not what an ICMP error quotes, nor the agent's. */
+static __always_inline enum choice choose_anew(__u32 which, __u32 is_own)
+{
+	enum choice choice;
+
+	UNROLLED
 	for (int attempt = 0; attempt < CHOICES; attempt++) {
-		frontend = frontend_of(packet);
-		if (!frontend)
-			return CHOICE_NO_FRONTEND;
-		if (frontend->ranges && is_own && !is_let_in(which, frontend->ranges))
-			return CHOICE_NOT_LET_IN;
-		if (!choose_kept(frontend, which, chosen) && !choose_current(frontend, which, chosen))
-			return CHOICE_NO_BACKEND;
-		if (backend_state(chosen) == BACKEND_GONE)
-			continue;
-		if (frontend->affinity_sec && is_own && !packet->tunnelled && begins(packet))
-			keep_backend(which, frontend->service, chosen->id, chosen->generation);
-		return CHOICE_MADE;
+		choice = try_choice(which, is_own);
+		if (choice != CHOICE_TORN)
+			return choice;
 	}
 	return CHOICE_NO_BACKEND;
 }

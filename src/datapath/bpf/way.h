@@ -152,29 +152,6 @@ static __noinline void tell_second_chance(const struct packet *tuple, struct pas
 		tell_flow(EVENT_REHASH, DETAIL_SECOND_CHANCE, &passage->key, &passage->half, tuple);
 }
 
-/* The tables in force and before, as far as their backends still are. */
-struct choices {
-	struct backend_ref current;
-	struct backend_ref previous;
-	enum place at;
-	enum place before;
-	bool is_kept; /* clients stay with their backends */
-};
-
-static __always_inline bool look_up_previous(const struct packet *tuple, enum scratch which,
-		struct passage *passage, struct choices *choices)
-{
-	const struct frontend *frontend = frontend_of(tuple);
-
-	if (!frontend)
-		return false;
-	passage->service = frontend->service;
-	choices->is_kept = frontend->affinity_sec;
-	if (choose_previous(frontend, which, &choices->previous))
-		choices->before = place_of(&choices->previous);
-	return true;
-}
-
 /* Whether its state is here, by the table before this one. */
 static __always_inline bool is_formerly_here(const struct packet *tuple, const struct choices *choices)
 {
@@ -184,7 +161,7 @@ static __always_inline bool is_formerly_here(const struct packet *tuple, const s
 
 /* What came from outside; `is_own`: the tuple is that of the packet itself. */
 static __always_inline int way_from_outside(const struct packet *tuple, struct passage *passage,
-		struct choices *choices, bool is_own)
+		const struct choices *choices, bool is_own)
 {
 	bool may_differ = choices->before != PLACE_NONE && !is_same_ref(&choices->current, &choices->previous);
 
@@ -215,25 +192,33 @@ __noinline int is_among_members(__u32 which, __u32 id, __u32 generation)
 	       is_member(frontend->members_offset, frontend->members_length, &ref);
 }
 
-/* The backend that another node chose, when it is here and stands behind this VIP. Of more VIPs than are listed the
- * flow is asked: a table names that backend for it, the client stays with it, or its state is here. */
-static __noinline enum place find_named(const struct packet *tuple, __u32 which, const struct passage *passage,
-		const struct choices *choices, struct backend_ref *named)
+/* The place of the backend that another node chose, when it is here and stands behind this VIP. Of more VIPs than are
+ * listed the flow is asked: a table names that backend for it, the client stays with it, or its state is here. */
+__noinline int find_named(__u32 which)
 {
-	struct frontend_key key = {
-		.address = passage->named,
-		.port = passage->named_port,
-		.protocol = tuple->protocol,
-	};
-	const struct source *source = bpf_map_lookup_elem(&sources, &key);
-	struct ip_address vip = frontend_address(tuple);
+	const struct packet *tuple = packet_at(which);
+	const struct passage *passage = passage_here();
+	struct choices *choices = choices_here();
+	struct frontend_key key = {};
+	const struct source *source;
+	struct backend_ref *named;
+	struct ip_address vip;
 	bool is_behind = false;
 
+	if (!tuple || !passage || !choices)
+		return PLACE_NONE;
+	key.address = passage->named;
+	key.port = passage->named_port;
+	key.protocol = tuple->protocol;
+	source = bpf_map_lookup_elem(&sources, &key);
 	if (!source)
 		return PLACE_NONE;
+	vip = frontend_address(tuple);
+	UNROLLED
 	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++)
 		is_behind |= i < source->count && source->vips[i].port == tuple->destination_port &&
 			     is_same_address(&source->vips[i].address, &vip);
+	named = &choices->named;
 	*named = source->backend;
 	if (!is_behind && source->count > VIPS_PER_SOURCE)
 		is_behind = is_same_ref(named, &choices->current) || is_same_ref(named, &choices->previous) ||
@@ -244,14 +229,15 @@ static __noinline enum place find_named(const struct packet *tuple, __u32 which,
 
 /* What another node handed on. Its own tables may be younger than that node's, or older. */
 static __always_inline int way_from_node(const struct packet *tuple, __u32 which, struct passage *passage,
-		struct choices *choices, enum tunnelled tunnelled)
+		const struct choices *choices, enum tunnelled tunnelled)
 {
 	bool may_go_on = tunnelled != TUNNELLED_FINAL;
-	struct backend_ref named = {};
-	enum place at = find_named(tuple, which, passage, choices, &named);
+	struct backend_ref named;
+	enum place at = find_named(which);
 	bool is_own = which == SCRATCH_PACKET;
 	__u32 service = passage->service;
 
+	named = choices->named;
 	passage->handed_on = tunnelled;
 	/* Nothing in a datagram tells whether it is of the flow that this node hands on as well: so it goes where that one
 	 * goes, and whoever sends it by another node opens none here that would be in its way. */
@@ -262,7 +248,7 @@ static __always_inline int way_from_node(const struct packet *tuple, __u32 which
 	}
 	if (at == PLACE_HERE && (begins(tuple) ? backend_state(&named) == BACKEND_ACTIVE :
 						 was_served_by(named.id, named.generation))) {
-		if (choices->is_kept && is_own && begins(tuple))
+		if (choices->frontend.affinity_sec && is_own && begins(tuple))
 			keep_backend(SCRATCH_PACKET, passage->service, named.id, named.generation);
 		return go(passage, &named, PLACE_HERE);
 	}
@@ -292,35 +278,40 @@ __noinline int find_way(struct __sk_buff *skb, __u32 which)
 {
 	struct packet *tuple = packet_at(which), *packet = packet_at(SCRATCH_PACKET);
 	struct passage *passage = passage_here();
-	struct choices choices = {};
-	bool is_own = which == SCRATCH_PACKET;
+	struct choices *choices = choices_here();
+	bool is_own = which == SCRATCH_PACKET, is_own_packet;
 	enum choice choice;
 	int way;
 
-	if (!tuple || !packet || !passage)
+	if (!tuple || !packet || !passage || !choices)
 		return drop(REASON_BAD_HEADER);
 	passage->key = flow_key(tuple, DIRECTION_IN);
 	passage->handed_on = NOT_TUNNELLED;
 	passage->flags = 0;
 	if (packet->tunnelled == NOT_TUNNELLED && skb->mark != PROBE_MARK && follow_forwarded(tuple))
 		return FORWARD;
-	if (!look_up_previous(tuple, which, passage, &choices))
+	is_own_packet = is_own && skb->mark != PROBE_MARK;
+	choice = choose_anew(which, is_own_packet);
+	if (choice == CHOICE_NO_FRONTEND)
 		return REFUSE + REASON_UNOWNED_PORT;
-	if (is_formerly_here(tuple, &choices)) {
+	passage->service = choices->frontend.service;
+	choices->before = place_of(&choices->previous);
+	choices->at = choice == CHOICE_MADE ? place_of(&choices->current) : PLACE_NONE;
+	if (is_formerly_here(tuple, choices)) {
 		passage->flags = FLOW_OF_FORMER;
-		return go(passage, &choices.previous, PLACE_HERE);
+		return go(passage, &choices->previous, PLACE_HERE);
 	}
-	choice = choose_anew(tuple, which, is_own && skb->mark != PROBE_MARK, &choices.current);
 	if (choice == CHOICE_NOT_LET_IN)
 		return drop(REASON_SOURCE_NOT_ALLOWED);
-	if (choice == CHOICE_MADE)
-		choices.at = place_of(&choices.current);
+	if (choice == CHOICE_MADE && choices->frontend.affinity_sec && is_own_packet && !packet->tunnelled &&
+	    begins(tuple))
+		keep_backend(which, passage->service, choices->current.id, choices->current.generation);
 	/* The agent's own: whether there is a way to another node is not asked. */
 	if (skb->mark == PROBE_MARK)
-		return choices.at == PLACE_NONE ? REFUSE + REASON_NO_BACKEND : go(passage, &choices.current, PLACE_HERE);
+		return choices->at == PLACE_NONE ? REFUSE + REASON_NO_BACKEND : go(passage, &choices->current, PLACE_HERE);
 	if (!packet->tunnelled)
-		return way_from_outside(tuple, passage, &choices, is_own);
-	way = way_from_node(tuple, which, passage, &choices, packet->tunnelled);
+		return way_from_outside(tuple, passage, choices, is_own);
+	way = way_from_node(tuple, which, passage, choices, packet->tunnelled);
 	if (way == FORWARD && is_own)
 		tell_second_chance(tuple, passage);
 	return way;
@@ -352,20 +343,21 @@ __noinline int find_older(struct __sk_buff *skb, __u32 which)
 {
 	struct packet *tuple = packet_at(which), *packet = packet_at(SCRATCH_PACKET);
 	struct passage *passage = passage_here();
-	struct choices choices = {};
+	struct choices *choices = choices_here();
 
-	if (!tuple || !packet || !passage || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
+	if (!tuple || !packet || !passage || !choices || packet->tunnelled == TUNNELLED_FINAL || skb->mark == PROBE_MARK)
 		return HERE;
 	passage->key = flow_key(tuple, DIRECTION_IN);
 	passage->handed_on = packet->tunnelled;
 	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(tuple))
 		return FORWARD;
-	if (tuple->protocol != IPPROTO_TCP || !look_up_previous(tuple, which, passage, &choices) ||
-	    choices.before != PLACE_ELSEWHERE)
+	if (tuple->protocol != IPPROTO_TCP || choose_anew(which, false) == CHOICE_NO_FRONTEND ||
+	    place_of(&choices->previous) != PLACE_ELSEWHERE)
 		return HERE;
+	passage->service = choices->frontend.service;
 	if (packet->tunnelled == NOT_TUNNELLED)
 		passage->handed_on = TUNNELLED;
-	go(passage, &choices.previous, PLACE_ELSEWHERE);
+	go(passage, &choices->previous, PLACE_ELSEWHERE);
 	if (which == SCRATCH_PACKET)
 		tell_second_chance(tuple, passage);
 	return FORWARD;

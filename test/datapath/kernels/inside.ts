@@ -22,6 +22,8 @@ const libbpf = koffi.load('libbpf.so.1')
 const nextIds = ['prog', 'map'].map((kind) => libbpf.func(`int bpf_${kind}_get_next_id(uint32_t after, void *next)`))
 const isEmpty = (): boolean => nextIds.every((next) => Number(next(0, new Uint32Array(1))) < 0)
 
+/** Of each program: what is added next has room, and loading takes a moment. */
+const mostVerified = 60_000
 let modes: readonly AttachMode[] = []
 
 test('any | both | loaded', (t: TestContext) => {
@@ -32,6 +34,7 @@ test('any | both | loaded', (t: TestContext) => {
   for (const fd of Object.values(datapath.programs)) {
     const { name, verifiedInstructions } = programInfo(fd)
     t.diagnostic(`${name}: ${verifiedInstructions} instructions verified`)
+    assert.ok(verifiedInstructions < mostVerified, name)
   }
   takesOff(datapath)
   // Larger maps of flows are taken over by programs that call those of before.
@@ -47,6 +50,7 @@ test('any | both | loaded past netfilter', (t: TestContext) => {
   for (const fd of Object.values(programs)) {
     const { name, verifiedInstructions } = programInfo(fd)
     t.diagnostic(`${name}, redirect: ${verifiedInstructions} instructions verified`)
+    assert.ok(verifiedInstructions < mostVerified, name)
   }
 })
 
