@@ -9,6 +9,7 @@
  *     prefix --isMartian-----> not eligible
  */
 import { SegmentType } from '../bgp/messages/numbers.ts'
+import type { PlainPath } from '../bgp/messages/plain-update.ts'
 import type { AsPathSegment, PathAttributes } from '../bgp/messages/types.ts'
 import type { BgpRole, ImportPrefix, Neighbor } from '../desired/model.ts'
 import { type Address, formatAddress } from '../ip/address.ts'
@@ -61,6 +62,12 @@ export function ingressProblem(
   if (isStrange && facts.role !== 'rs-client' && checks.enforceFirstAs !== false)
     return `the first AS of the path is not the neighbor's, ${facts.peerAsn} (RFC 4271 6.3)`
   return undefined
+}
+
+/** {@link ingressProblem} finds nothing in such a path, whatever is relaxed: of most UPDATEs no value is made. */
+export function isUnsuspicious(path: PlainPath, { ownAsns, isExternal, peerAsn }: ImportFacts): boolean {
+  for (const own of ownAsns) if (path.passes(own)) return false
+  return !isExternal || path.firstAs === peerAsn
 }
 
 /** Whether a path may be used, and with which attributes; the prefix is judged by {@link compileImport}. */

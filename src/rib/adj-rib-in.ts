@@ -12,6 +12,8 @@ import {
   unicastOf,
   type UpdateProblem,
 } from '../bgp/messages/types.ts'
+import { ipv4AddressAt, ipv4PrefixBytes, ipv4Prefixes } from '../bgp/messages/nlri.ts'
+import { PlainUpdate } from '../bgp/messages/plain-update.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
@@ -140,11 +142,14 @@ export class AdjRibIn {
    * is called for each prefix whose paths may have changed.
    */
   apply(
-    { message, problems, block }: Pick<DecodedUpdate, 'message' | 'problems' | 'block'>,
+    update: Pick<DecodedUpdate, 'message' | 'problems' | 'block'>,
     ctx: CodecContext,
     now: number,
     touched?: (prefix: Prefix) => void,
   ): void {
+    if (update instanceof PlainUpdate && this.#hasRoomForAll(update.nlriCount))
+      return this.#applyPlain(update, ctx, Math.floor(now / 1000), touched)
+    const { message, problems, block } = update
     const { withdrawn, withdrawnPathIds, nlri, nlriPathIds, mpReach, mpUnreach } = message
     this.#withdraw(withdrawn, withdrawnPathIds, touched)
     if (mpUnreach !== undefined) this.#withdraw(mpUnreach.prefixes, mpUnreach.pathIds, touched)
@@ -256,10 +261,7 @@ export class AdjRibIn {
     const family = prefixFamily(prefixes[0] as Prefix)
     const table = this.#tables[family]
     // With room for all of them and no identifiers, which is nearly always, nothing else is to be asked.
-    const isRoomy =
-      block !== noBlock &&
-      pathIds === undefined &&
-      this.#tables.ipv4.size + this.#tables.ipv6.size + prefixes.length <= this.#maxPrefixes
+    const isRoomy = block !== noBlock && pathIds === undefined && this.#hasRoomForAll(prefixes.length)
     for (let i = 0; i < prefixes.length; i++) {
       const prefix = prefixes[i] as Prefix
       const pathId = pathIds?.[i] ?? 0
@@ -274,6 +276,30 @@ export class AdjRibIn {
       }
       touched?.(prefix)
     }
+  }
+
+  /** The same where it lies: no value is made of a prefix that nobody wants to be told of. */
+  #applyPlain(update: PlainUpdate, ctx: CodecContext, timeSec: number, touched?: (prefix: Prefix) => void): void {
+    const { bytes, withdrawnAt, withdrawnEnd, attributesAt, attributesEnd, end, nlriCount } = update
+    if (withdrawnEnd > withdrawnAt) this.#withdraw(ipv4Prefixes(bytes, withdrawnAt, withdrawnEnd), undefined, touched)
+    if (nlriCount === 0) return
+    const block = this.#blocks.intern(bytes, ctx, attributesAt, attributesEnd)
+    if (block === noBlock)
+      return this.#announce(ipv4Prefixes(bytes, attributesEnd, end), undefined, block, timeSec, touched)
+    const table = this.#tables.ipv4
+    this.#blocks.hold(block, nlriCount)
+    for (let at = attributesEnd; at < end; ) {
+      const length = bytes[at] as number
+      const address = ipv4AddressAt(bytes, at)
+      const previous = table.setIpv4(address, length, block, timeSec)
+      if (previous >= 0) this.#blocks.release(previous)
+      if (touched !== undefined) touched(address * 64 + length)
+      at += ipv4PrefixBytes(length)
+    }
+  }
+
+  #hasRoomForAll(count: number): boolean {
+    return this.#tables.ipv4.size + this.#tables.ipv6.size + count <= this.#maxPrefixes
   }
 
   #keep(table: PathShards, prefix: Prefix, pathId: number, block: number, timeSec: number): void {

@@ -15,6 +15,9 @@ export const noBlock = 0xffffffff
 const chunkBits = 18
 const chunkBytes = 1 << chunkBits
 
+/** A longer block is copied by the engine, which costs a view of it. */
+const maxByOctet = 128
+
 /** Octets that nobody refers to are tolerated up to this many before chunks are emptied. */
 const tolerableWaste = 1_048_576
 /** Chunks that are emptied at a time: some milliseconds. */
@@ -81,26 +84,29 @@ export class AttributeBlocks {
     )
   }
 
-  /** The id of a block without a reference of its own yet; {@link noBlock} when there is no room. A copy is kept. */
-  intern(block: Uint8Array, ctx: CodecContext): number {
+  /**
+   * The id of a block, which lies in [from, to) of `bytes`, without a reference of its own yet; {@link noBlock} when
+   * there is no room. A copy is kept.
+   */
+  intern(bytes: Uint8Array, ctx: CodecContext, from = 0, to = bytes.length): number {
     const context = this.#contextIndex(ctx)
-    const hash = this.#hash(block, context)
+    const hash = this.#hash(bytes, from, to, context)
     const mask = this.#slots.length - 1
     let slot = hash & mask
     for (let entry = this.#slots[slot] as number; entry !== 0; entry = this.#slots[slot] as number) {
       const id = entry - 1
-      if (this.#hashes[id] === hash && this.#contextOf[id] === context && this.#isEqual(id, block)) return id
+      if (this.#hashes[id] === hash && this.#contextOf[id] === context && this.#isEqual(id, bytes, from, to)) return id
       slot = (slot + 1) & mask
     }
-    if (this.#held + block.length > this.#maxBytes) return noBlock
-    const id = this.#add(block, context, hash)
+    if (this.#held + to - from > this.#maxBytes) return noBlock
+    const id = this.#add(bytes, from, to, context, hash)
     if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2)
     else this.#slots[slot] = id + 1
     return id
   }
 
-  hold(id: number): void {
-    this.#references[id] = (this.#references[id] as number) + 1
+  hold(id: number, times = 1): void {
+    this.#references[id] = (this.#references[id] as number) + times
   }
 
   /** The last reference frees the block. */
@@ -183,10 +189,10 @@ export class AttributeBlocks {
   }
 
   /** Like FNV-1a, with four octets at a time, mixed at the end. */
-  #hash(block: Uint8Array, context: number): number {
+  #hash(block: Uint8Array, from: number, to: number, context: number): number {
     let hash = (0x811c9dc5 ^ this.#seed ^ context) >>> 0
-    const whole = block.length & ~3
-    for (let i = 0; i < whole; i += 4) {
+    const whole = from + ((to - from) & ~3)
+    for (let i = from; i < whole; i += 4) {
       const word =
         (block[i] as number) |
         ((block[i + 1] as number) << 8) |
@@ -195,17 +201,17 @@ export class AttributeBlocks {
       hash = Math.imul(hash ^ word, 0x85ebca6b)
       hash ^= hash >>> 15
     }
-    for (let i = whole; i < block.length; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
+    for (let i = whole; i < to; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d ^ this.#seed)
     return (hash ^ (hash >>> 13)) >>> 0
   }
 
-  #isEqual(id: number, block: Uint8Array): boolean {
-    if (this.#lengths[id] !== block.length) return false
+  #isEqual(id: number, block: Uint8Array, from: number, to: number): boolean {
+    if (this.#lengths[id] !== to - from) return false
     const offset = this.#offsets[id] as number
     const chunk = this.#chunks[offset >>> chunkBits] as Uint8Array
     const at = offset & (chunkBytes - 1)
-    for (let i = 0; i < block.length; i++) if (chunk[at + i] !== block[i]) return false
+    for (let i = from; i < to; i++) if (chunk[at + i - from] !== block[i]) return false
     return true
   }
 
@@ -216,11 +222,14 @@ export class AttributeBlocks {
   }
 
   /** Copies a block behind the last one; answers where. */
-  #append(block: Uint8Array): number {
-    if (block.length > chunkBytes - this.#at || this.#at === chunkBytes) this.#nextChunk()
+  #append(block: Uint8Array, from: number, to: number): number {
+    const length = to - from
+    if (length > chunkBytes - this.#at || this.#at === chunkBytes) this.#nextChunk()
     const at = this.#at
-    ;(this.#chunks[this.#current] as Uint8Array).set(block, at)
-    this.#at += block.length
+    const chunk = this.#chunks[this.#current] as Uint8Array
+    if (length > maxByOctet) chunk.set(block.subarray(from, to), at)
+    else for (let i = 0; i < length; i++) chunk[at + i] = block[from + i] as number
+    this.#at += length
     return ((this.#current << chunkBits) | at) >>> 0
   }
 
@@ -237,12 +246,12 @@ export class AttributeBlocks {
     this.#wasted += octets
   }
 
-  #add(block: Uint8Array, context: number, hash: number): number {
+  #add(block: Uint8Array, from: number, to: number, context: number, hash: number): number {
     const id = this.#free.pop() ?? this.#ids++
     if (id >= this.#offsets.length) this.#grow(Math.ceil(this.#offsets.length * 1.5))
-    this.#offsets[id] = this.#append(block)
-    this.#held += block.length
-    this.#lengths[id] = block.length
+    this.#offsets[id] = this.#append(block, from, to)
+    this.#held += to - from
+    this.#lengths[id] = to - from
     this.#references[id] = 0
     this.#contextOf[id] = context
     this.#hashes[id] = hash
@@ -301,7 +310,7 @@ export class AttributeBlocks {
       const chunk = offset === nowhere ? undefined : emptied.get(offset >>> chunkBits)
       if (chunk === undefined) continue
       const at = offset & (chunkBytes - 1)
-      this.#offsets[id] = this.#append(chunk.subarray(at, at + (this.#lengths[id] as number)))
+      this.#offsets[id] = this.#append(chunk, at, at + (this.#lengths[id] as number))
     }
     for (const index of emptied.keys()) {
       this.#wasted -= this.#wastedIn[index] as number

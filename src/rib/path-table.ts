@@ -21,6 +21,9 @@ const maxRound = 255
 export const maxPathsPerPrefix = 64
 
 const firstSlots = 64
+const smallSlots = 16_384
+/** Of the slots: with three quarters taken, a new prefix walked past four others. */
+const [fullNumerator, fullDenominator] = [5, 8] as const
 const groupBits = 4
 const groupMask = (1 << groupBits) - 1
 /**
@@ -37,14 +40,14 @@ export class PathTable {
   size = 0
   /** Slots that {@link findOrCount} and {@link findAll} went past, for tests of their bound. */
   passed = 0
-  #keys: Uint32Array
+  #keys: Uint32Array<ArrayBuffer>
   /** Prefix length + 1; 0 is an empty slot. */
-  #lengths: Uint8Array
-  #rounds: Uint8Array
-  #blocks: Uint32Array
-  #times: Uint32Array
+  #lengths: Uint8Array<ArrayBuffer>
+  #rounds: Uint8Array<ArrayBuffer>
+  #blocks: Uint32Array<ArrayBuffer>
+  #times: Uint32Array<ArrayBuffer>
   /** Only where RFC 7911 was negotiated. */
-  #pathIds: Uint32Array | undefined
+  #pathIds: Uint32Array<ArrayBuffer> | undefined
   readonly #key = new Uint32Array(4)
   /** Of paths that are announced now. */
   #round = 0
@@ -118,23 +121,64 @@ export class PathTable {
   set(prefix: Prefix, pathId: number, block: number, timeSec: number): number {
     if (pathId !== 0 && this.#pathIds === undefined) this.#pathIds = new Uint32Array(this.#lengths.length)
     const length = this.#read(prefix)
-    let slot = this.#probe(length, pathId)
-    let previous = -1
-    if (this.#lengths[slot] !== 0) previous = this.#blocks[slot] as number
-    else {
-      if ((this.size + 1) * 4 > this.#lengths.length * 3) {
-        this.#resize(this.#lengths.length * 2)
-        this.#read(prefix)
-        slot = this.#probe(length, pathId)
-      }
-      this.#write(slot, length, pathId)
-      this.size++
+    const slot = this.#probe(length, pathId)
+    if (this.#lengths[slot] !== 0) return this.#put(slot, block, timeSec)
+    if (this.#isFull) {
+      this.#grow()
+      return this.set(prefix, pathId, block, timeSec)
     }
+    this.#write(slot, length, pathId)
+    this.size++
+    this.#put(slot, block, timeSec)
+    return -1
+  }
+
+  /** The same for an IPv4 prefix, of which no value is made; without an identifier. */
+  setIpv4(address: number, length: number, block: number, timeSec: number): number {
+    const slot = this.#probeWord(length + 1, address)
+    if (this.#lengths[slot] !== 0) return this.#put(slot, block, timeSec)
+    if (this.#isFull) {
+      this.#grow()
+      return this.setIpv4(address, length, block, timeSec)
+    }
+    this.#keys[slot] = address
+    this.#lengths[slot] = length + 1
+    if (this.#pathIds !== undefined) this.#pathIds[slot] = 0
+    this.size++
+    this.#put(slot, block, timeSec)
+    return -1
+  }
+
+  get #isFull(): boolean {
+    return (this.size + 1) * fullDenominator > this.#lengths.length * fullNumerator
+  }
+
+  /** Small tables by more at a time: all that is in them moves. */
+  #grow(): void {
+    const slots = this.#lengths.length
+    this.#resize(slots < smallSlots ? slots * 4 : slots * 2)
+  }
+
+  /** Answers the block that was there. */
+  #put(slot: number, block: number, timeSec: number): number {
+    const previous = this.#blocks[slot] as number
     this.#blocks[slot] = block
     this.#times[slot] = timeSec
     this.#rounds[slot] = this.#round
     this.#isRoundUsed = true
     return previous
+  }
+
+  /** {@link #probe} for an IPv4 prefix without an identifier. */
+  #probeWord(length: number, address: number): number {
+    const [lengths, keys] = [this.#lengths, this.#keys]
+    const mask = lengths.length - 1
+    let slot = this.#homeOfWord(length, address) & mask
+    for (let found = lengths[slot]; found !== 0; found = lengths[slot]) {
+      if (found === length && keys[slot] === address && this.pathIdAt(slot) === 0) break
+      slot = (slot + stride) & mask
+    }
+    return slot
   }
 
   /** Removes a path; answers the block that it had, or -1. */
@@ -390,6 +434,8 @@ export class PathTable {
       times[to] = old.times[from] as number
       if (pathIds !== undefined && old.pathIds !== undefined) pathIds[to] = old.pathIds[from] as number
     }
+    // At once: as garbage they would have the engine collect, again and again while a table comes in.
+    for (const column of Object.values(old)) column?.buffer.transfer(0)
   }
 }
 
@@ -415,9 +461,9 @@ function mixed(hash: number, word: number, seed: number): number {
   return all ^ (all >>> 13)
 }
 
-/** The least power of two that `size` fills by no more than three quarters. */
+/** The least power of two that `size` does not fill. */
 function fittingSlots(size: number): number {
   let slots = firstSlots
-  while (size * 4 > slots * 3) slots *= 2
+  while (size * fullDenominator > slots * fullNumerator) slots *= 2
   return slots
 }

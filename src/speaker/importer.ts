@@ -16,11 +16,13 @@ import {
   importVerdict,
   ingressProblem,
   isMartian,
+  isUnsuspicious,
 } from '../policy/import.ts'
 import type { AdjRibIn, ReceivedPath } from '../rib/adj-rib-in.ts'
 import type { Candidate } from '../rib/decision.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
 import type { PathAttributes } from '../bgp/messages/types.ts'
+import { PlainUpdate } from '../bgp/messages/plain-update.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Effect } from './session/neighbor-effects.ts'
 import type { NegotiatedSession } from './session/types.ts'
@@ -110,12 +112,14 @@ export class Importer {
 
   /** The UPDATE as it counts: what policy treats as withdrawn carries that as a problem. */
   receive(update: DecodedUpdate): DecodedUpdate {
-    const { nlri, mpReach, attributes } = update.message
-    if (this.#facts === undefined || (nlri.length === 0 && mpReach === undefined)) return update
-    const reason = ingressProblem(attributes, this.#facts, this.#neighbor)
+    if (this.#facts === undefined) return update
+    if (update instanceof PlainUpdate && (update.nlriCount === 0 || isUnsuspicious(update, this.#facts))) return update
+    const { message, block } = update
+    if (message.nlri.length === 0 && message.mpReach === undefined) return update
+    const reason = ingressProblem(message.attributes, this.#facts, this.#neighbor)
     return reason === undefined
       ? update
-      : { ...update, problems: [...update.problems, { action: 'treat-as-withdraw', reason }] }
+      : { message, block, problems: [...update.problems, { action: 'treat-as-withdraw', reason }] }
   }
 
   /** The peer's routes are gone. */

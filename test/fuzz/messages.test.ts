@@ -9,9 +9,16 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { type DecodedMessage, decodeMessage } from '../../src/bgp/messages/decode.ts'
-import { type Frame, frameMessage } from '../../src/bgp/messages/header.ts'
+import { type Frame, frameMessage, wholeUpdate } from '../../src/bgp/messages/header.ts'
+import { readPlainUpdate } from '../../src/bgp/messages/plain-update.ts'
 import { notificationText } from '../../src/bgp/messages/notification.ts'
-import { type CodecContext, type Decoded, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
+import {
+  type CodecContext,
+  type Decoded,
+  ipv4Unicast,
+  ipv6Unicast,
+  type UpdateMessage,
+} from '../../src/bgp/messages/types.ts'
 import { encodeMessage } from '../bgp/messages/encode-message.ts'
 import { leastSeverity, Severity } from './disposition.ts'
 import { mutate, seededRandom } from './mutate.ts'
@@ -50,11 +57,17 @@ const contexts: readonly CodecContext[] = [true, false].flatMap((fourOctetAs) =>
 interface Seen {
   readonly frame: Frame
   readonly decoded?: Decoded<DecodedMessage>
+  /** Of an UPDATE that is taken as it lies. */
+  readonly plain?: UpdateMessage
 }
 
 function see(bytes: Uint8Array, end: number, ctx: CodecContext): Seen {
   const frame = frameMessage(bytes, 0, end, ctx.maxMessageBytes)
-  return frame.kind === 'frame' ? { frame, decoded: decodeMessage(frame.type, frame.body, ctx) } : { frame }
+  if (frame.kind !== 'frame') return { frame }
+  const decoded = decodeMessage(frame.type, frame.body, ctx)
+  if (frame.type !== MessageType.update) return { frame, decoded }
+  const plain = readPlainUpdate(bytes, frame.length - frame.body.length, frame.length, ctx)
+  return { frame, decoded, ...(plain === undefined ? {} : { plain: plain.message }) }
 }
 
 /** How the decoder judged an UPDATE. */
@@ -70,7 +83,14 @@ function severity(decoded: Decoded<DecodedMessage>): Severity {
 
 /** What holds for whatever arrives; a text says what does not. */
 function complaint(bytes: Uint8Array, ctx: CodecContext): string | undefined {
-  const { frame, decoded } = see(bytes, bytes.length, ctx)
+  const { frame, decoded, plain } = see(bytes, bytes.length, ctx)
+  if (plain !== undefined) {
+    if (decoded?.ok !== true || decoded.value.problems.length > 0) return 'taken as it lies, though something is wrong'
+    if (!isDeepStrictEqual(plain, decoded.value.message)) return 'taken as it lies it is something else'
+  }
+  const isWhole = frame.kind === 'frame' && frame.type === MessageType.update
+  if (wholeUpdate(bytes, 0, bytes.length, ctx.maxMessageBytes) !== (isWhole ? frame.length : 0))
+    return 'as an UPDATE it is framed otherwise'
   const fault = frame.kind === 'fault' ? frame.fault : decoded?.ok === false ? decoded.fault : undefined
   if (fault !== undefined) {
     if (fault.data.length > 64) return `${fault.data.length} octets of NOTIFICATION data`
@@ -124,7 +144,7 @@ test('the mutations reach behind the header: a good part of them is decoded, a g
   const seen = new Map<string, number>()
   for (let i = 0; i < 20_000; i++) {
     const bytes = mutate(corpus, random)
-    const { frame, decoded } = see(bytes, bytes.length, contexts[0] as CodecContext)
+    const { frame, decoded, plain } = see(bytes, bytes.length, contexts[0] as CodecContext)
     const kind =
       decoded === undefined
         ? frame.kind
@@ -132,6 +152,7 @@ test('the mutations reach behind the header: a good part of them is decoded, a g
           ? `refused ${decoded.fault.code}`
           : `${decoded.value.message.type} ${decoded.value.problems[0]?.action ?? 'without problem'}`
     seen.set(kind, (seen.get(kind) ?? 0) + 1)
+    if (plain !== undefined) seen.set('taken as it lies', (seen.get('taken as it lies') ?? 0) + 1)
   }
   const wanted = [
     'fault',
@@ -144,6 +165,7 @@ test('the mutations reach behind the header: a good part of them is decoded, a g
     'update treat-as-withdraw',
     'update attribute-discard',
     'update ignore',
+    'taken as it lies',
   ]
   assert.deepEqual(
     wanted.filter((kind) => (seen.get(kind) ?? 0) < 100),
@@ -168,7 +190,10 @@ test('cut at every length, a message reads the same whatever lies behind it', ()
           longer.set(exact)
           const same = see(longer, length, ctx as CodecContext)
           assert.ok(
-            isDeepStrictEqual(same.decoded, found.decoded) && same.frame.kind === found.frame.kind,
+            isDeepStrictEqual(
+              [same.decoded, same.plain, same.frame.kind],
+              [found.decoded, found.plain, found.frame.kind],
+            ),
             `${length} octets of ${Buffer.from(whole).toString('hex')}`,
           )
         }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import type { PathAttributes } from '../../src/bgp/messages/types.ts'
 import type { BgpRole } from '../../src/desired/model.ts'
 import { parsePrefix } from '../../src/ip/prefix.ts'
@@ -10,6 +11,7 @@ import {
   importVerdict,
   ingressProblem,
   isMartian,
+  isUnsuspicious,
 } from '../../src/policy/import.ts'
 
 const facts: ImportFacts = {
@@ -172,4 +174,20 @@ test('loopback, multicast and class E prefixes are never imported, what holds th
     judged('0.0.0.0/0', '126.0.0.0/8', '128.0.0.0/1', '223.255.255.0/24', '::/0', '2001:db8::/32', 'fd00::/8'),
     Array(7).fill(false),
   )
+})
+
+test('a path that is unsuspicious has no ingress problem, whatever is relaxed, and most paths are', () => {
+  const asn = fc.oneof(fc.constantFrom(65_001, 64_999, 65_010), fc.integer({ min: 1, max: 0xffffffff }))
+  const seen = { unsuspicious: 0, other: 0 }
+  fc.assert(
+    fc.property(fc.array(asn, { maxLength: 4 }), fc.boolean(), fc.boolean(), (asns, isExternal, isAtServer) => {
+      const these: ImportFacts = { ...facts, isExternal, ...(isAtServer ? { role: 'rs-client' } : {}) }
+      const plain = { firstAs: asns[0] ?? 0, passes: (wanted: number) => asns.includes(wanted) }
+      const strict = ingressProblem(asns.length === 0 ? { ...path, asPath: [] } : through(...asns), these)
+      if (isUnsuspicious(plain, these)) assert.equal(strict, undefined)
+      seen[isUnsuspicious(plain, these) ? 'unsuspicious' : 'other']++
+    }),
+    { numRuns: 1_000 },
+  )
+  assert.ok(seen.unsuspicious > 50 && seen.other > 50, JSON.stringify(seen))
 })

@@ -206,3 +206,22 @@ test('paths of a table that grows are spread over parts that grow one by one', (
     assert.ok(largest * 8 < table.bytes, `one step made ${largest} of ${table.bytes} octets`)
   }
 })
+
+test('what a table grew out of is given back at once, not when the engine next collects', () => {
+  const before = process.memoryUsage().arrayBuffers
+  const table = new PathTable(1, 1)
+  for (let host = 0; host < 300_000; host++) table.set(prefixOf(0x0a000000 + host, 32), 0, 1, 1)
+  // As garbage the smaller columns together were as much again.
+  assert.ok(process.memoryUsage().arrayBuffers - before < table.bytes * 1.2)
+})
+
+test('a table is never fuller than five eighths, however it grew, and small ones grow by more at a time', () => {
+  const table = new PathTable(1, 1)
+  const sizes = new Set<number>()
+  for (let host = 0; host < 40_000; host++) {
+    table.setIpv4(0x0a000000 + host, 32, 1, 1)
+    sizes.add(table.slots)
+    assert.ok(table.size * 8 <= table.slots * 5, `${table.size} of ${table.slots}`)
+  }
+  assert.deepEqual([...sizes], [64, 256, 1_024, 4_096, 16_384, 32_768, 65_536])
+})

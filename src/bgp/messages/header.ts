@@ -21,9 +21,11 @@ export type Frame =
   | { readonly kind: 'frame'; readonly type: number; readonly body: Uint8Array; readonly length: number }
   | { readonly kind: 'fault'; readonly fault: NotificationFault }
 
+const minimumUpdateBytes = 23
+
 const minimumBytes: Readonly<Record<number, number>> = {
   [MessageType.open]: 29,
-  [MessageType.update]: 23,
+  [MessageType.update]: minimumUpdateBytes,
   [MessageType.notification]: 21,
   [MessageType.keepalive]: headerBytes,
   [MessageType.routeRefresh]: 23,
@@ -52,6 +54,17 @@ export function frameMessage(bytes: Uint8Array, start: number, end: number, maxM
   if (!isKnown) return fault(3, Uint8Array.of(type), `unknown message type ${type}`)
   if (available < length) return more
   return { kind: 'frame', type, body: bytes.subarray(start + headerBytes, start + length), length }
+}
+
+/**
+ * The length of the message that starts at `start` when it is an UPDATE, all of it is there and nothing is wrong with
+ * its header; else 0, and {@link frameMessage} tells.
+ */
+export function wholeUpdate(bytes: Uint8Array, start: number, end: number, maxMessageBytes: number): number {
+  if (end - start < minimumUpdateBytes || bytes[start + 18] !== MessageType.update) return 0
+  for (let at = start; at < start + 16; at++) if (bytes[at] !== 0xff) return 0
+  const length = ((bytes[start + 16] as number) << 8) | (bytes[start + 17] as number)
+  return length < minimumUpdateBytes || length > maxMessageBytes || length > end - start ? 0 : length
 }
 
 function fault(subcode: number, data: Uint8Array, reason: string): Frame {

@@ -35,6 +35,42 @@ export function decodePrefixes(reader: Reader, afi: number, hasPathIds = false):
   return hasPathIds ? { prefixes, pathIds } : { prefixes }
 }
 
+/** How many IPv4 prefixes lie there, none with a path identifier; -1: something is wrong with one of them. */
+export function countIpv4Prefixes(bytes: Uint8Array, from: number, to: number): number {
+  let count = 0
+  let at = from
+  for (; at < to; count++) {
+    const length = bytes[at] as number
+    if (length > 32) return -1
+    at += ipv4PrefixBytes(length)
+  }
+  return at === to ? count : -1
+}
+
+/** For prefixes that were counted. */
+export function ipv4Prefixes(bytes: Uint8Array, from: number, to: number): Prefix[] {
+  const prefixes: Prefix[] = []
+  for (let at = from; at < to; at += ipv4PrefixBytes(bytes[at] as number))
+    prefixes.push(prefixOf(ipv4AddressAt(bytes, at), bytes[at] as number))
+  return prefixes
+}
+
+/** What an IPv4 prefix of a length takes on the wire. */
+export function ipv4PrefixBytes(length: number): number {
+  return 1 + ((length + 7) >> 3)
+}
+
+/** Of a prefix that was counted; bits beyond its length are cleared. */
+export function ipv4AddressAt(bytes: Uint8Array, at: number): number {
+  const length = bytes[at] as number
+  if (length === 0) return 0
+  let address = (bytes[at + 1] as number) << 24
+  if (length > 8) address |= (bytes[at + 2] as number) << 16
+  if (length > 16) address |= (bytes[at + 3] as number) << 8
+  if (length > 24) address |= bytes[at + 4] as number
+  return (address & (-1 << (32 - length))) >>> 0
+}
+
 function decodeIpv4(reader: Reader, length: number, octets: number): Prefix {
   let address = 0
   for (let shift = 24, i = 0; i < octets; i++, shift -= 8) address |= reader.u8() << shift

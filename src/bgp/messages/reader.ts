@@ -38,14 +38,7 @@ export class Reader {
 
   u32(): number {
     const at = this.#take(4)
-    const bytes = this.#bytes
-    return (
-      (((bytes[at] as number) << 24) |
-        ((bytes[at + 1] as number) << 16) |
-        ((bytes[at + 2] as number) << 8) |
-        (bytes[at + 3] as number)) >>>
-      0
-    )
+    return u32At(this.#bytes, at)
   }
 
   /** A copy of the next octets: what is kept outlives the receive buffer. */
@@ -81,4 +74,15 @@ export function bounded<T>(decode: () => T, onOverrun: (reason: string) => T): T
     if (error instanceof Overrun) return onOverrun(error.message)
     throw error
   }
+}
+
+/** Four octets as a number, for who has looked that they are there. */
+export function u32At(bytes: Uint8Array, at: number): number {
+  return (
+    (((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number)) >>>
+    0
+  )
 }

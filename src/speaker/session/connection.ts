@@ -9,11 +9,12 @@
  */
 import { MessageType } from '../../bgp/messages/numbers.ts'
 import { type DecodedMessage, decodeMessage } from '../../bgp/messages/decode.ts'
-import { defaultMaxMessageBytes, frameMessage, headerBytes } from '../../bgp/messages/header.ts'
+import { defaultMaxMessageBytes, frameMessage, headerBytes, wholeUpdate } from '../../bgp/messages/header.ts'
 import { keepaliveBytes } from '../../bgp/messages/keepalive.ts'
 import { encodeNotification } from '../../bgp/messages/notification.ts'
 import { encodeOpen } from '../../bgp/messages/open.ts'
 import type { CodecContext, NotificationFault, OpenMessage, RouteRefreshMessage } from '../../bgp/messages/types.ts'
+import { PlainUpdate, readPlainUpdate } from '../../bgp/messages/plain-update.ts'
 import type { DecodedUpdate } from '../../bgp/messages/update.ts'
 import type { FsmAction, FsmEvent, FsmFacts, FsmState, TimerName } from '../../bgp/fsm/events.ts'
 import type { Agreement } from '../../bgp/fsm/negotiate.ts'
@@ -27,6 +28,8 @@ import type { Environment, Timer, Transport } from './environment.ts'
 const unitsPerTurn = 32_768
 /** Of a message, whatever is in it. */
 const messageUnits = 64
+/** Of an ordinary UPDATE, of which nothing is made. */
+const plainUnits = 24
 /** So many octets of a body are a unit, for what is not prefixes. */
 const octetsPerUnit = 16
 /** A prefix with a path identifier (RFC 7911) is looked for among others. */
@@ -295,6 +298,11 @@ export class Connection implements ConnectionView {
         transport?.pause()
         break
       }
+      const plainBytes = this.#plainUpdate(at)
+      if (plainBytes > 0) {
+        at += plainBytes
+        continue
+      }
       const frame = frameMessage(
         this.#received,
         at,
@@ -312,6 +320,21 @@ export class Connection implements ConnectionView {
     if (this.#transport === transport) this.#received = this.#received.subarray(at)
     this.#host.counted()
     this.#rest()
+  }
+
+  /** An ordinary UPDATE is handled where it lies; answers its length, or 0 where there is none. */
+  #plainUpdate(at: number): number {
+    const codec = this.agreement?.codec
+    if (codec === undefined || this.state !== 'Established') return 0
+    const length = wholeUpdate(this.#received, at, this.#received.length, codec.maxMessageBytes)
+    if (length === 0) return 0
+    const update = readPlainUpdate(this.#received, at + headerBytes, at + length, codec)
+    if (update === undefined) return 0
+    this.messagesIn++
+    this.updatesIn++
+    this.#spent += plainUnits + Math.floor(length / octetsPerUnit)
+    this.#update(update)
+    return length
   }
 
   /** The next turn begins with nothing spent, and with what this one has left. */
@@ -450,7 +473,9 @@ const openContext: CodecContext = {
 }
 
 /** Of the prefixes of an UPDATE. */
-function updateUnits({ message }: DecodedUpdate): number {
+function updateUnits(update: DecodedUpdate): number {
+  if (update instanceof PlainUpdate) return update.count
+  const { message } = update
   const { withdrawn, nlri, mpReach, mpUnreach, withdrawnPathIds, nlriPathIds } = message
   const prefixes = withdrawn.length + nlri.length + (mpReach?.prefixes.length ?? 0) + (mpUnreach?.prefixes.length ?? 0)
   const isMultipath = (withdrawnPathIds ?? nlriPathIds ?? mpReach?.pathIds ?? mpUnreach?.pathIds) !== undefined

@@ -3,6 +3,7 @@
  * address:u32
  */
 import { AttributeType, asTrans } from '../numbers.ts'
+import { u32At } from '../reader.ts'
 import { type AttributeCodec, optionalTransitive, wellKnown, wrongLength } from './codec.ts'
 
 export const atomicAggregate: AttributeCodec = {
@@ -11,6 +12,7 @@ export const atomicAggregate: AttributeCodec = {
   flags: wellKnown,
   onMalformed: 'attribute-discard',
   subcode: 5,
+  isPlain: (_bytes, at, end) => at === end,
   decode: (value) => (value.left === 0 ? { atomicAggregate: true } : wrongLength(value.left, '0')),
   encode: (attributes) => attributes.atomicAggregate === true,
 }
@@ -21,6 +23,7 @@ export const aggregator: AttributeCodec = {
   flags: optionalTransitive,
   onMalformed: 'attribute-discard',
   subcode: 9,
+  isPlain: (bytes, at, end) => end - at === 8 && u32At(bytes, at) !== 0,
   decode: (value, ctx) => {
     const length = ctx.fourOctetAs ? 8 : 6
     if (value.left !== length) return wrongLength(value.left, String(length))

@@ -1,6 +1,6 @@
 /** AS_PATH, RFC 4271 5.1.2, RFC 6793, RFC 7606 7.2:  (segmentType:u8 count:u8 asn:u16|u32 * count)* */
 import { AttributeType, SegmentType, asTrans } from '../numbers.ts'
-import type { Reader } from '../reader.ts'
+import { type Reader, u32At } from '../reader.ts'
 import type { AsPathSegment, CodecContext, PathAttributes } from '../types.ts'
 import type { Writer } from '../writer.ts'
 import { type AttributeCodec, wellKnown } from './codec.ts'
@@ -28,6 +28,15 @@ function decode(value: Reader, ctx: CodecContext): Partial<PathAttributes> | str
   return { asPath }
 }
 
+/** Nothing, or one AS_SEQUENCE of four octets to an AS. */
+function isPlain(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at === end) return true
+  const count = bytes[at + 1] as number
+  if (bytes[at] !== asSequence || count === 0 || end - at !== 2 + 4 * count) return false
+  for (let i = at + 2; i < end; i += 4) if (u32At(bytes, i) === 0) return false
+  return true
+}
+
 function encode({ asPath }: PathAttributes, out: Writer, ctx: CodecContext): boolean {
   for (const { type, asns } of asPath ?? []) {
     for (let from = 0; from < asns.length; from += maxSegmentAses) {
@@ -48,6 +57,7 @@ export const asPath: AttributeCodec = {
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',
   subcode: 11,
+  isPlain,
   decode,
   encode,
 }

@@ -5,7 +5,7 @@
  */
 import { AttributeType } from '../numbers.ts'
 import type { Reader } from '../reader.ts'
-import { type AttributeCodec, optionalTransitive } from './codec.ts'
+import { type AttributeCodec, isListOf, optionalTransitive } from './codec.ts'
 
 /** A list of at least one element of `bytes` octets each. */
 function list<T>(value: Reader, bytes: number, read: () => T): readonly T[] | string {
@@ -21,6 +21,7 @@ export const communities: AttributeCodec = {
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',
   subcode: 9,
+  isPlain: isListOf(4),
   decode: (value) => {
     const found = list(value, 4, () => value.u32())
     return typeof found === 'string' ? found : { communities: found }
@@ -37,6 +38,7 @@ export const extendedCommunities: AttributeCodec = {
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',
   subcode: 9,
+  isPlain: isListOf(8),
   decode: (value) => {
     const hex = (): string => value.u32().toString(16).padStart(8, '0')
     const found = list(value, 8, () => hex() + hex())
@@ -55,6 +57,7 @@ export const largeCommunities: AttributeCodec = {
   flags: optionalTransitive,
   onMalformed: 'treat-as-withdraw',
   subcode: 9,
+  isPlain: isListOf(12),
   decode: (value) => {
     const found = list(value, 12, () => [value.u32(), value.u32(), value.u32()] as const)
     return typeof found === 'string' ? found : { largeCommunities: withoutRepeats(found) }

@@ -8,6 +8,7 @@ export const origin: AttributeCodec = {
   flags: wellKnown,
   onMalformed: 'treat-as-withdraw',
   subcode: 6,
+  isPlain: (bytes, at, end) => end - at === 1 && (bytes[at] as number) <= 2,
   decode: (value) => {
     if (value.left !== 1) return wrongLength(value.left, '1')
     const origin = value.u8()
