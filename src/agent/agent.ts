@@ -35,6 +35,7 @@ import type { InForce, InForceRecord } from './in-force.ts'
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import { problemLine } from './problem-line.ts'
+import { Refusals } from './refusals.ts'
 import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
 import type { ServiceStatuses } from './service-statuses.ts'
@@ -99,6 +100,7 @@ export class Agent {
   readonly #endOfRib: EndOfRib
   readonly #ends: TunnelEnds
   readonly #reporter: NodeReporter | undefined
+  readonly #refusals = new Refusals()
   readonly #clock: ScopedClock
   #speaker: DesiredSpeaker | undefined
   #podCidrs: readonly DesiredPodCidr[] = []
@@ -181,6 +183,7 @@ export class Agent {
         neighbors: this.#speaker?.neighbors ?? [],
         problems: this.problems,
         failures: this.#faults.current.map(({ text }) => text),
+        refusals: this.#refusals.list(this.order.failures),
         isSynced: this.#isTranslated,
       }),
     })
@@ -355,7 +358,10 @@ export class Agent {
     else if (delta.nodePorts !== undefined) this.#ends.serveNodePorts(delta.nodePorts)
     if (delta.otherNodes !== undefined) this.#parts.sockets?.wantNodes(delta.otherNodes)
     if (delta.sockets !== undefined) this.#parts.sockets?.want(delta.sockets)
-    for (const [key, service] of delta.services) this.#parts.healthChecks?.want(key, service?.healthCheck)
+    for (const [key, service] of delta.services) {
+      this.#parts.healthChecks?.want(key, service?.healthCheck)
+      this.#refusals.want(key, service)
+    }
     this.order.want(delta.services)
     this.#parts.statuses?.touch(delta.speaker === undefined ? delta.services.keys() : undefined)
     // A small delta goes out in this turn: one Service is announced without waiting for the loop.

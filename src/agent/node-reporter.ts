@@ -20,6 +20,7 @@ import {
   problemText,
   someOf,
 } from '../k8s/dialects/node-report.ts'
+import { type Refusal, refusedSaying } from '../k8s/dialects/refusals.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import {
   conditionFrom,
@@ -39,6 +40,8 @@ export interface NodeFigures {
   readonly problems: readonly Problem[]
   /** What fails now, in words. */
   readonly failures: readonly string[]
+  /** Services that this node alone refuses. */
+  readonly refusals: readonly Refusal[]
   readonly isSynced: boolean
 }
 
@@ -190,7 +193,9 @@ export class NodeReporter {
     const byId = new Map(snapshots.map((peer) => [peer.id, peer]))
     const said = figures()
     const before = conditionsOf(this.#status)
-    const conditions = [healthOf(snapshots, said), errorsOf(said)].map((each) => conditionFrom(before, each, now))
+    const conditions = [healthOf(snapshots, said), errorsOf(said), refusedSaying(said.refusals)].map((each) =>
+      conditionFrom(before, each, now),
+    )
     return nodeStatus(
       said.neighbors,
       (id) => {

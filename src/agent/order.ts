@@ -139,6 +139,11 @@ export class Order {
     return this.#claims.owner(frontend)
   }
 
+  /** By Service why it could not be programmed. */
+  get failures(): Iterable<readonly [string, { readonly message: string }]> {
+    return this.#failures.all
+  }
+
   service(key: string): DesiredService | undefined {
     return this.#wanted.get(key)
   }

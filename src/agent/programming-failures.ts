@@ -43,6 +43,10 @@ export class ProgrammingFailures {
     return this.#failures.get(service)
   }
 
+  get all(): ReadonlyMap<string, Failure> {
+    return this.#failures
+  }
+
   add(service: string, error: unknown): void {
     const code = error instanceof HeraldError ? error.code : 'ERR_SYSCALL'
     const attempts = (this.#failures.get(service)?.attempts ?? 0) + 1

@@ -16,11 +16,12 @@ import { Allocation, type AllocationOptions } from './allocation.ts'
 import { ConfigurationWrites, isConfiguration, isPool, toldOfConfiguration } from './configuration-writes.ts'
 import { EventLog } from './event-log.ts'
 import type { OperatorFigures } from './figures.ts'
-import { inTurns } from './in-turns.ts'
+import { inTurns } from '../desired/in-turns.ts'
 import type { OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
 import { KeysOfNodes } from './keys-of-nodes.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
+import { RefusalsOfNodes } from './refusals-of-nodes.ts'
 import { ServiceWrites } from './service-writes.ts'
 import { StateWrites } from './state-writes.ts'
 import { type Lane, lanes, WriteQueue } from './write-queue.ts'
@@ -61,6 +62,7 @@ interface ObjectProblem {
   readonly object: Problem['object']
   readonly code: string
   readonly text: string
+  readonly action: string
 }
 
 type Outcomes = Record<StatusOutcome['kind'], number>
@@ -74,6 +76,7 @@ export class Operator {
   readonly #nodes: NodeWrites
   readonly #states: StateWrites | undefined
   readonly #keys = new KeysOfNodes()
+  readonly #refusals = new RefusalsOfNodes()
   readonly #events: EventLog
   readonly #queue: WriteQueue
   #touched = new Set<string>()
@@ -199,8 +202,7 @@ export class Operator {
 
   #upsert(key: ObjectKey, object: RawObject, version: ObjectVersion): void {
     if (isNodeObject(key)) {
-      this.#states?.read(key.name, object)
-      if (this.#keys.read(key.name, object)) this.#judgeSoon()
+      this.#heardOf(key.name, object)
       return this.#nodes.read(key, object, version)
     }
     if (key.kind !== 'Service') {
@@ -217,6 +219,13 @@ export class Operator {
     this.#allocation.upsert(key, object)
     this.#allocation.touch(id)
     this.#touched.add(id)
+  }
+
+  /** What the agent of a node says; undefined: nothing any more. */
+  #heardOf(node: string, object: RawObject | undefined): void {
+    this.#states?.read(node, object)
+    const news = [this.#keys.read(node, object), this.#refusals.read(node, object)]
+    if (news.includes(true)) this.#judgeSoon()
   }
 
   /** What we wrote follows by the watch; should it not, the server went back to a backup. */
@@ -252,8 +261,7 @@ export class Operator {
 
   #remove(key: ObjectKey): void {
     if (isNodeObject(key)) {
-      this.#states?.read(key.name, undefined)
-      if (this.#keys.read(key.name, undefined)) this.#judgeSoon()
+      this.#heardOf(key.name, undefined)
       return this.#nodes.forget(key)
     }
     this.#allocation.remove(key)
@@ -365,27 +373,35 @@ export class Operator {
   /** What cannot be understood, or only in part, says so on the object itself, once. */
   #tellProblems(problems: readonly Problem[]): void {
     const now = new Set<string>()
-    const tell = ({ object: { kind, namespace = '', name }, code, text }: ObjectProblem): void => {
+    const tell = ({ object: { kind, namespace = '', name }, code, text, action }: ObjectProblem): void => {
       const problem = `${kind}/${namespace}/${name} ${code} ${text}`
-      now.add(problem)
-      if (this.#problems.has(problem)) return
+      if (this.#problems.has(problem)) return void now.add(problem)
       const id = `${namespace}/${name}`
       const isService = kind === 'Service'
       const target = isService ? this.#services.targetOf(id) : this.#configuration.targetOf(kind, namespace, name)
-      if (target !== undefined) this.#events.warn(target, code, 'Read', text)
+      if (target === undefined) return
+      now.add(problem)
+      this.#events.warn(target, code, action, text)
     }
     const ofConfiguration = toldOfConfiguration(problems).flatMap(([object, told]) =>
-      told.map(({ code, text }) => ({ object, code, text })),
+      told.map(({ code, text }): ObjectProblem => ({ object, code, text, action: 'Read' })),
     )
     // What nodes have to say of themselves they say themselves.
     const ofOthers = this.#allocation
       .problems()
       .flatMap(({ object, field, code, message, remedy }): ObjectProblem[] => {
         const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
-        return isConfiguration(object) ? [] : [{ object, code, text }]
+        return isConfiguration(object) ? [] : [{ object, code, text, action: 'Read' }]
       })
+    const ofNodes = this.#refusals.list().flatMap(({ service, code, message: text }): ObjectProblem[] => {
+      const [namespace = '', name = ''] = service.split('/')
+      // What it is told already is why nodes refuse it.
+      return this.#services.isDenied(service)
+        ? []
+        : [{ object: { kind: 'Service', namespace, name }, code, text, action: 'Announce' }]
+    })
     const namespaceOf = ({ object: { namespace = '' } }: ObjectProblem): string => namespace
-    for (const each of inTurns([...ofConfiguration, ...ofOthers], namespaceOf, maxProblems)) tell(each)
+    for (const each of inTurns([...ofConfiguration, ...ofOthers, ...ofNodes], namespaceOf, maxProblems)) tell(each)
     this.#problems = now
   }
 

@@ -40,6 +40,8 @@ export interface ServiceWritesParts {
 export class ServiceWrites {
   readonly #parts: ServiceWritesParts
   readonly #known = new Map<string, Known>()
+  /** With external IPs and without a status of ours: nodes may have something to say of them. */
+  readonly #others = new Map<string, ServiceFacts['target']>()
   readonly #states = new Map<string, ServiceState>()
   readonly #counts: Record<ServiceState, number> = { allocated: 0, waiting: 0, owned: 0 }
 
@@ -53,17 +55,24 @@ export class ServiceWrites {
   }
 
   targetOf(key: string): ServiceFacts['target'] | undefined {
-    return this.#known.get(key)?.facts.target
+    return this.#known.get(key)?.facts.target ?? this.#others.get(key)
+  }
+
+  /** Its own condition says why it has no address. */
+  isDenied(key: string): boolean {
+    return this.#known.get(key)?.facts.condition?.status === 'False'
   }
 
   /** False for a version that is older than what we wrote ourselves. */
   read(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): boolean {
-    const { type, loadBalancerClass: named } = recordOf(object['spec'])
+    const { type, loadBalancerClass: named, externalIPs } = recordOf(object['spec'])
     const loadBalancerClass = typeof named === 'string' ? named : undefined
     const facts = factsOf(key, object, version)
     const before = this.#known.get(id)
+    this.#others.delete(id)
     if (type !== 'LoadBalancer' && facts.condition === undefined) {
       this.#known.delete(id)
+      if (Array.isArray(externalIPs) && externalIPs.length > 0) this.#others.set(id, facts.target)
       return true
     }
     const isSameObject = before !== undefined && before.facts.target.uid === facts.target.uid
@@ -81,6 +90,7 @@ export class ServiceWrites {
 
   forget(id: string): void {
     this.#known.delete(id)
+    this.#others.delete(id)
     this.#count(id)
   }
 

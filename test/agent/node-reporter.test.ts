@@ -66,7 +66,7 @@ class Node {
   writes = 0
 
   constructor(neighbors: readonly Neighbor[]) {
-    this.figures = { neighbors, problems: [], failures: [], isSynced: true }
+    this.figures = { neighbors, problems: [], failures: [], refusals: [], isSynced: true }
     this.sessions = neighbors.map((neighbor) => sessionOf(neighbor))
     const sink = this.cluster.sink(nodeFieldManager)
     this.reporter = new NodeReporter({

@@ -1,7 +1,7 @@
 /** Whoever may write in one namespace does not fill what is told of all others. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { inTurns } from '../../src/operator/in-turns.ts'
+import { inTurns } from '../../src/desired/in-turns.ts'
 import { World } from './world.ts'
 
 test('of many problems each namespace has some told, and all are told where there are few', () => {
