@@ -65,6 +65,9 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
     'src/allocation',
   ],
   'src/k8s/dialects/node-report.ts': ['src/desired', 'src/k8s/source.ts', 'src/k8s/status.ts', 'src/k8s/kinds'],
+  'src/k8s/dialects/refusals.ts': [
+    ...['src/desired', 'src/k8s/source.ts', 'src/k8s/status.ts', 'src/k8s/dialects/node-report.ts'],
+  ],
   'src/k8s/dialects/service-bgp-status.ts': ['src/k8s/source.ts', 'src/k8s/dialects/node-report.ts'],
   'src/k8s/translate': [
     'src/ip',
@@ -111,7 +114,7 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
     'src/k8s/node-life.ts',
     'src/k8s/source.ts',
     'src/k8s/status.ts',
-    ...['src/k8s/dialects/node-report.ts', 'src/k8s/dialects/service-bgp-status.ts'],
+    ...['node-report', 'refusals', 'service-bgp-status'].map((name) => `src/k8s/dialects/${name}.ts`),
     'src/k8s/translate',
     'src/allocation',
     'src/bfd',
@@ -133,6 +136,7 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
     'src/k8s/kinds',
     'src/k8s/dialects',
     'src/k8s/dialects/node-report.ts',
+    'src/k8s/dialects/refusals.ts',
     'src/k8s/translate',
     'src/api',
     'src/observe',

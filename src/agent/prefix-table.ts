@@ -14,6 +14,8 @@ interface Wish {
   owners: number
 }
 
+const nothing: ReadonlySet<string> = new Set()
+
 export class PrefixTable {
   readonly #byOwner = new Map<string, readonly Route[]>()
   /** Thousands of Services may be in one aggregate, and nearly all of them want the same. */
@@ -23,6 +25,10 @@ export class PrefixTable {
   /** Replaces what an owner wants; answers the prefixes whose routes changed. */
   set(owner: string, routes: readonly Route[]): ReadonlySet<string> {
     const before = this.routesOf(owner)
+    const [was, is] = [before[0], routes[0]]
+    // Nearly always: the one prefix of a Service, which is heard in another way.
+    if (before.length === 1 && routes.length === 1 && was !== undefined && is !== undefined && was.prefix === is.prefix)
+      return this.#reword(owner, routes, was, is)
     const touched = new Set([...before, ...routes].map(({ prefix }) => prefix))
     const had = [...touched].map((prefix) => this.#wishes.has(prefix))
     // Added first: what stays as it was is no news.
@@ -31,6 +37,13 @@ export class PrefixTable {
     else this.#byOwner.set(owner, routes)
     if ([...touched].some((prefix, i) => this.#wishes.has(prefix) !== had[i])) this.#version++
     return new Set(news.map(({ prefix }) => prefix))
+  }
+
+  #reword(owner: string, routes: readonly Route[], was: Route, is: Route): ReadonlySet<string> {
+    const isNew = this.#add(is)
+    const isOver = this.#end(was)
+    this.#byOwner.set(owner, routes)
+    return isNew || isOver ? new Set([is.prefix]) : nothing
   }
 
   /** Whether nobody wanted it before. */

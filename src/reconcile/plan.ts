@@ -145,10 +145,14 @@ function mayAnnounce(
 
 /** Routes that end, apart from those that another Service of this plan goes on announcing. */
 function leaving(service: string, announcing: ReadonlySet<string>, view: PlanView): Step[] {
-  const announced = view.announced(service).map(({ prefix }) => prefix)
-  if (announced.length === 0) return []
-  const wanted = new Set(view.wanted(service)?.routes.map(({ prefix }) => prefix))
+  const routes = view.announced(service)
+  if (routes.length === 0) return []
+  const announced = routes.map(({ prefix }) => prefix)
   if (view.isGated && !view.isServing) return [{ do: 'withdraw', service, prefixes: announced, why: 'NoUplink' }]
+  const { routes: wished = [] } = view.wanted(service) ?? {}
+  // Nearly always.
+  if (announced.length === 1 && wished[0]?.prefix === announced[0]) return []
+  const wanted = new Set(wished.map(({ prefix }) => prefix))
   const ending = announced.filter((prefix) => !wanted.has(prefix))
   if (ending.length === 0) return []
   const successors = new Map(

@@ -5,6 +5,7 @@
  *
  *     port --message--> inbox --in a turn of its own--> speaker
  */
+import { type Posted, unpackRoutes } from './packed-routes.ts'
 import type { Environment } from './session/environment.ts'
 import type { ToSpeaker } from './protocol.ts'
 
@@ -18,14 +19,14 @@ const unitsPerNeighbor = 32
 export class Inbox {
   readonly #soon: Environment['soon']
   readonly #handle: (message: ToSpeaker) => void
-  readonly #waiting: ToSpeaker[] = []
+  readonly #waiting: Posted[] = []
 
   constructor({ soon }: Pick<Environment, 'soon'>, handle: (message: ToSpeaker) => void) {
     this.#soon = soon
     this.#handle = handle
   }
 
-  take(message: ToSpeaker): void {
+  take(message: Posted): void {
     if (this.#waiting.push(message) === 1) this.#soon(() => this.#turn())
   }
 
@@ -37,7 +38,7 @@ export class Inbox {
     for (const message of waiting) {
       units += unitsOf(message)
       if (done > 0 && units > unitsPerTurn) break
-      this.#handle(message)
+      this.#handle(message.type === 'packed routes' ? unpackRoutes(message) : message)
       done++
     }
     this.#waiting.splice(0, done)
@@ -46,10 +47,12 @@ export class Inbox {
 }
 
 /** A question or a command has a turn of its own: its answer may be as much work as a turn has. */
-function unitsOf(message: ToSpeaker): number {
+function unitsOf(message: Posted): number {
   switch (message.type) {
     case 'routes':
       return 1 + message.prefixes.length * unitsPerPrefix
+    case 'packed routes':
+      return 1 + message.marks.length * unitsPerPrefix
     case 'configure':
       return 1 + message.neighbors.length * unitsPerNeighbor
     case 'query':

@@ -28,16 +28,11 @@ export class PrefixMarks {
     this.#octets = new Uint8Array(this.buffer)
   }
 
-  /** What is to be posted: each prefix with its mark. */
-  marked(prefixes: readonly PrefixRoutes[]): readonly PrefixRoutes[] {
-    return prefixes.map((entry) => {
-      if (entry.routes.length === 0) {
-        this.#release(entry.prefix)
-        return entry
-      }
-      const mark = this.#markOf(entry.prefix)
-      return mark === undefined ? entry : { ...entry, mark }
-    })
+  /** With which mark a prefix is to be posted; one that is wanted no more gives it back. */
+  markOf({ prefix, routes }: PrefixRoutes): number | undefined {
+    if (routes.length > 0) return this.#markOf(prefix)
+    this.#release(prefix)
+    return undefined
   }
 
   isAtAnyPeer(prefix: string): boolean {

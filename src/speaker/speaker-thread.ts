@@ -12,6 +12,7 @@ import { deadline } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import { HeraldError } from '../errors.ts'
 import { FigureReader } from './figures.ts'
+import { packRoutes } from './packed-routes.ts'
 import { PrefixMarks } from './presence.ts'
 import type {
   CommandAnswer,
@@ -143,7 +144,7 @@ class Thread implements SpeakerThread {
   post(message: ToSpeaker): void {
     const isRoutes = message.type === 'routes'
     if (!isRoutes && message.type !== 'query') this.#figures.forget()
-    this.#worker.postMessage(isRoutes ? { ...message, prefixes: this.#marks.marked(message.prefixes) } : message)
+    this.#worker.postMessage(isRoutes ? packRoutes(message.prefixes, (entry) => this.#marks.markOf(entry)) : message)
   }
 
   get bfdDrops(): BfdDrops {

@@ -5,12 +5,13 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { HeraldError } from '../errors.ts'
 import { collectGarbage } from '../sys/heap.ts'
+import type { Posted } from './packed-routes.ts'
 import { openRecordingFile } from './recording/file.ts'
 import { Recorder } from './recording/record.ts'
 import { Inbox } from './inbox.ts'
 import { rehearse, rehearseSockets } from './rehearsal.ts'
 import { systemWith } from './session/system.ts'
-import type { FromSpeaker, SharedMemory, SpeakerOptions, ToSpeaker } from './protocol.ts'
+import type { FromSpeaker, SharedMemory, SpeakerOptions } from './protocol.ts'
 import { Speaker } from './speaker.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'the speaker runs in a worker thread only')
@@ -19,12 +20,12 @@ const shared: Required<SharedMemory> = workerData
 const system = systemWith(shared.bfd)
 
 /** The first message is its options; what follows waits until the speaker listens. */
-function hear(): { readonly options: Promise<SpeakerOptions>; take(handle: (message: ToSpeaker) => void): void } {
+function hear(): { readonly options: Promise<SpeakerOptions>; take(handle: (message: Posted) => void): void } {
   const { promise: options, resolve } = Promise.withResolvers<SpeakerOptions>()
-  const waiting: ToSpeaker[] = []
-  let handle = (message: ToSpeaker): void => void waiting.push(message)
+  const waiting: Posted[] = []
+  let handle = (message: Posted): void => void waiting.push(message)
   port.once('message', (first: SpeakerOptions) => {
-    port.on('message', (message: ToSpeaker) => handle(message))
+    port.on('message', (message: Posted) => handle(message))
     resolve(first)
   })
   return {

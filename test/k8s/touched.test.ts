@@ -30,6 +30,25 @@ test('a community of one advertisement costs the Services that it selects, and n
   assert.deepEqual(services.get('default/s1')?.routes[0]?.attributes, { communities: [65001 * 65536 + 77] })
 })
 
+test('what neighbors hear of a Service is changed without settling its address once more', () => {
+  const base = clusterConfig() + peerConfig() + node + pool + owners
+  let looks = 0
+  // Between two Services that are settled, and that are translated, the clock is looked at.
+  const translator = translatorWith(base + advertisement('all', forTeam('blue', '65001:1')), {
+    ...options,
+    nowMs: () => ++looks * 1e-6,
+  })
+  flushAll(translator)
+  const looksOf = (manifests: string): number => {
+    const before = looks
+    assert.equal(change(translator, manifests).services.size, 3)
+    return looks - before
+  }
+  const told = looksOf(advertisement('all', forTeam('blue', '65001:2')))
+  const settled = looksOf([0, 3, 6].map((i) => owned(i).replace('port: 80', 'port: 81')).join(''))
+  assert.ok(told < settled, `${told} looks, and ${settled} where addresses are settled`)
+})
+
 test('a Service that nothing selects hears of a selector that is another one', () => {
   const base = clusterConfig() + peerConfig() + node + pool + owners
   const translator = translatorWith(base + advertisement('one', forTeam('red', '65001:1')), options)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MessageChannel } from 'node:worker_threads'
 import { Inbox, unitsPerTurn } from '../../src/speaker/inbox.ts'
+import { packRoutes } from '../../src/speaker/packed-routes.ts'
 import type { PrefixRoutes, ToSpeaker } from '../../src/speaker/protocol.ts'
 import { neighborOf } from './pair.ts'
 
@@ -134,4 +135,16 @@ test('a real port that hands over hundreds of questions at once has one answered
   await done.promise
   agent.close()
   assert.equal(most, 1)
+})
+
+test('packed routes are a turn as those are that came out of them, and are unpacked in their turn', () => {
+  const stage = new Stage()
+  const asked: ToSpeaker[] = [routes(300), routes(200), routes(100), question(1)]
+  for (const message of asked) stage.inbox.take(message.type === 'routes' ? packRoutes(message.prefixes) : message)
+  stage.run()
+  assert.deepEqual(stage.turns.flat(), asked)
+  assert.deepEqual(
+    stage.turns.map((handled) => handled.length),
+    [1, 2, 1],
+  )
 })

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { parsePrefix, type Prefix } from '../../src/ip/prefix.ts'
 import { AdjRibOut, Batches } from '../../src/rib/adj-rib-out.ts'
 import { LocRib } from '../../src/rib/loc-rib.ts'
+import { packRoutes, unpackRoutes } from '../../src/speaker/packed-routes.ts'
 import { Presence, PrefixMarks } from '../../src/speaker/presence.ts'
 import type { PrefixRoutes } from '../../src/speaker/protocol.ts'
 
@@ -29,7 +30,8 @@ class Wired {
   }
 
   post(prefixes: readonly PrefixRoutes[]): void {
-    for (const { prefix, routes: wanted, mark } of this.marks.marked(prefixes)) {
+    const packed = packRoutes(prefixes, (entry) => this.marks.markOf(entry))
+    for (const { prefix, routes: wanted, mark } of unpackRoutes(packed).prefixes) {
       this.locRib.set(parsed(prefix), wanted, 1, mark)
       this.presence.marked(parsed(prefix), mark)
     }

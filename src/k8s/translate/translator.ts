@@ -71,7 +71,7 @@ class NodeTranslator implements Translator {
   #hasUnsettled = false
   /** Addresses that are being settled: until that is done everything else waits. */
   #settling: Work<void> | undefined
-  /** Of those that wait or are dirty: nothing but what neighbors hear of them is another. */
+  /** Of those that wait: nothing but what neighbors hear of them is another. */
   readonly #retold = new Set<string>()
   /** Empty as long as nobody asks for an address without a pool. */
   #own = new OwnAddresses()
@@ -281,15 +281,14 @@ class NodeTranslator implements Translator {
   #touchTold(touched: Touched | undefined): void {
     if (touched === undefined) return
     if (touched === 'everything') return this.#touchAll()
-    for (const [id, { value }] of this.#store.objects.Service)
-      if (isTouched(touched, selectableLabels(value)) || (touched.areWordsNew && this.#isUnselected(id))) {
-        if (!this.#dirty.has(id) && !this.#round.has(id) && !this.#waiting.has(id)) this.#retold.add(id)
-        this.#dirty.add(id)
-      }
-  }
-
-  #isUnselected(id: string): boolean {
-    return this.#emitted.get(id)?.verdicts.some(({ code }) => code === 'NotSelected') === true
+    const { areWordsNew } = touched
+    for (const [id, { value }] of this.#store.objects.Service) {
+      const isUnselected = areWordsNew && this.#emitted.get(id)?.verdicts.some(({ code }) => code === 'NotSelected')
+      if (this.#retold.has(id) || !(isUnselected || isTouched(touched, selectableLabels(value)))) continue
+      // Its address is what it was: there is nothing to settle.
+      const isKnown = [this.#dirty, this.#round, this.#waiting].every((keys) => !keys.has(id))
+      for (const keys of isKnown ? [this.#retold, this.#waiting] : [this.#dirty]) keys.add(id)
+    }
   }
 
   /** What was never understood is no part of the store, and what is said of it is. */

@@ -311,9 +311,48 @@ export function retoldService(
   // With one address that is served, announced means eligible.
   if (!isPlain || !isToBeAnnounced || !before.verdicts.every(({ ok }) => ok)) return undefined
   const selecting = selectingOf(input)
+  const told = toldAlike(input, selecting, address) ?? toldAlone(input, selecting, address)
+  if (!told.selected.ok) return undefined
+  const verdicts = before.verdicts.map((each) => (each.step === 'selected' ? told.selected : each))
+  return { ...before, source: input.source, routes: told.routes, verdicts }
+}
+
+interface Told {
+  readonly routes: readonly Route[]
+  readonly selected: Verdict
+}
+
+function toldAlone(input: Parameters<typeof retoldService>[0], selecting: readonly Heard[], address: string): Told {
   const wishes = wishesOf(input, selecting, [ofLoadBalancer(address)])
-  const selected = selectedVerdict(input, selecting, wishes, [address])
-  if (!selected.ok) return undefined
-  const verdicts = before.verdicts.map((each) => (each.step === 'selected' ? sharedVerdict(selected) : each))
-  return { ...before, source: input.source, routes: routesOf(wishes), verdicts }
+  const selected = sharedVerdict(selectedVerdict(input, selecting, wishes, [address]))
+  return { routes: routesOf(wishes), selected }
+}
+
+/** By those that hear it and the pool: what neighbors hear of each address of the pool for itself; null: not alike. */
+const alike = new WeakMap<readonly Heard[], WeakMap<Pool, Record<'ipv4' | 'ipv6', Told | null | undefined>>>()
+
+/** Thousands of addresses of one pool are heard by the same neighbors in the same way: that is found out once. */
+function toldAlike(
+  input: Parameters<typeof retoldService>[0],
+  selecting: readonly Heard[],
+  address: string,
+): Told | undefined {
+  const [pool, ...others] = input.poolsOf(address)
+  if (pool === undefined || others.length > 0) return undefined
+  const ofPools = alike.get(selecting) ?? new WeakMap<Pool, Record<'ipv4' | 'ipv6', Told | null | undefined>>()
+  alike.set(selecting, ofPools)
+  const ofPool = ofPools.get(pool) ?? { ipv4: undefined, ipv6: undefined }
+  ofPools.set(pool, ofPool)
+  const family = familyOf(address)
+  if (ofPool[family] === undefined) {
+    const told = toldAlone(input, selecting, address)
+    const isEach = selecting.every(
+      ({ one }) => one.family !== `${family}-unicast` || one.aggregationLength === undefined,
+    )
+    ofPool[family] = isEach && told.routes.length === 1 ? told : null
+  }
+  const told = ofPool[family] ?? undefined
+  const [route] = told?.routes ?? []
+  if (told === undefined || route === undefined) return undefined
+  return { ...told, routes: [{ ...route, prefix: `${address}/${family === 'ipv6' ? 128 : 32}` }] }
 }
