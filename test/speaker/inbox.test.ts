@@ -139,7 +139,7 @@ test('a real port that hands over hundreds of questions at once has one answered
 
 test('packed routes are a turn as those are that came out of them, and are unpacked in their turn', () => {
   const stage = new Stage()
-  const asked: ToSpeaker[] = [routes(300), routes(200), routes(100), question(1)]
+  const asked: ToSpeaker[] = [routes(400), routes(200), routes(100), question(1)]
   for (const message of asked) stage.inbox.take(message.type === 'routes' ? packRoutes(message.prefixes) : message)
   stage.run()
   assert.deepEqual(stage.turns.flat(), asked)
