@@ -14,6 +14,7 @@ import { benchFullTable } from './full-table.ts'
 import { benchKernel } from './kernel.ts'
 import { benchKubernetes } from './kubernetes.ts'
 import { benchLatency } from './latency.ts'
+import { benchPastNetfilter } from './past-netfilter.ts'
 import { printMachine } from './report.ts'
 import { benchServiceScale } from './service-scale.ts'
 import { benchSource } from './source.ts'
@@ -27,6 +28,7 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   asking: benchAsking,
   kernel: benchKernel,
+  'past-netfilter': benchPastNetfilter,
   'service-scale': benchServiceScale,
   source: benchSource,
   events: benchEvents,

@@ -11,6 +11,7 @@ import { frontendId, type Backend, type Frontend, type Protocol } from '../../sr
 import { messageOf } from '../../src/errors.ts'
 import { BpfMap, closeFd, openPinned, runProgram, type TestRun } from '../../src/sys/bpf.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import { past } from './past.ts'
 
 export const verdict = { pass: -1, shot: 2, redirect: 7 } as const
 
@@ -69,9 +70,11 @@ export function kernelFixture(t: TestContext): Fixture {
       objectFile: buildBpf(),
       attach: 'auto',
       maxEntries: smallMaps,
+      ...(past.isChosen ? { mode: 'redirect' } : {}),
       ...options,
     })
     opened.push(datapath)
+    if (past.isChosen) past.attach(datapath)
     return datapath
   }
   return { bpffs, open }
@@ -87,11 +90,12 @@ export function frontendOf(
 }
 
 export function ingress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
-  return runProgram(datapath.programs.ingress, bytes)
+  const run = runProgram(datapath.programs.ingress, bytes)
+  return past.isChosen ? past.asOfStack(run, bytes) : run
 }
 
 export function egress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
-  return runProgram(datapath.programs.egress, bytes)
+  return (past.isChosen ? past.reply(datapath, bytes) : undefined) ?? runProgram(datapath.programs.egress, bytes)
 }
 
 /**

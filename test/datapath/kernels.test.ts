@@ -27,7 +27,7 @@ const alsoNeeded = [
 ]
 /** The compiler of the engine only costs an emulated processor. */
 const nodeFlags = ['--jitless', '--single-threaded']
-const checks = ['attached', 'pod here', 'pod on another node', 'taken over', 'unloaded']
+const checks = ['attached', 'pod here', 'pod on another node', 'past netfilter', 'taken over', 'unloaded']
 /** A machine that hangs. */
 const deadlineMs = 9 * 60_000
 

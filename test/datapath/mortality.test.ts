@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
+import type { ForwardMode } from '../../src/datapath/datapath.ts'
 import { schema } from '../../src/datapath/layout.ts'
 import { waitFor } from '../wait.ts'
 import type { Load } from './actor.ts'
@@ -48,12 +49,17 @@ function momentsOf(steps: readonly string[], kinds: RegExp): readonly number[] {
 }
 
 /** `nth`: how the n-th successor differs from the one before; `kinds`: of steps. */
-async function killedAtEachStep(t: TestContext, kinds: RegExp, nth: (n: number) => Partial<Succession>): Promise<void> {
+async function killedAtEachStep(
+  t: TestContext,
+  kinds: RegExp,
+  nth: (n: number) => Partial<Succession>,
+  mode: ForwardMode = 'stack',
+): Promise<void> {
   const rack = deployRack(t)
   const folder = mkdtempSync(join(tmpdir(), 'dp-'))
   t.after(() => rmSync(folder, { recursive: true }))
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
-  const base = { bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', maxEntries } as const
+  const base = { bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', maxEntries, mode } as const
   const opening = { do: 'datapath', ...base, interfaces: [uplink], frontends: [frontend] } as const
   const former = rack.actor('node')
   await former.tell(opening)
@@ -78,7 +84,9 @@ async function killedAtEachStep(t: TestContext, kinds: RegExp, nth: (n: number) 
     assert.deepEqual([frontends, interfaces, problems], [[frontend.id], [uplink], []], output)
     const [version = '', ...others] = readdirSync(join(rack.bpffs, 'herald'))
     assert.deepEqual(others, [])
-    assert.deepEqual(readdirSync(join(rack.bpffs, 'herald', version)).sort(), ['links', 'maps', 'programs'])
+    const ofMode = mode === 'redirect' ? ['pods'] : []
+    assert.deepEqual(readdirSync(join(rack.bpffs, 'herald', version)).sort(), ['links', 'maps', ...ofMode, 'programs'])
+    for (const folder of ofMode) assert.equal(readdirSync(join(rack.bpffs, 'herald', version, folder)).length, 1)
   }
   await whole(0, { HERALD_STEPS: file })
   const steps = readFileSync(file, 'utf8').trim().split('\n')
@@ -89,7 +97,11 @@ async function killedAtEachStep(t: TestContext, kinds: RegExp, nth: (n: number) 
     await whole(n + 1)
     await goesOn()
   }
-  await user.tell({ do: 'load-end' })
+  const { failures } = await user.tell<Load>({ do: 'load-end' })
+  assert.deepEqual(failures, [])
+  const unloader = rack.actor('node')
+  await unloader.tell({ do: 'unload', bpffs: rack.bpffs })
+  assert.deepEqual(await unloader.tell({ do: 'unload', bpffs: rack.bpffs }), [])
 }
 
 test(
@@ -112,4 +124,16 @@ test(
     skip,
   },
   (t) => killedAtEachStep(t, ofSchema, (n) => ({ schema: schema + n + 1 })),
+)
+
+/** Those by which programs of pods come into their places, and what is there of them is carried over. */
+const ofPods = /^(renameSync (links|pods)|bpf_link_update|unlinkSync|rmdirSync v)/
+
+test(
+  'past netfilter, another schema: killed before steps of each kind, the next one finishes it, the programs of pods go ' +
+    'with it, and no connection ends',
+  {
+    skip,
+  },
+  (t) => killedAtEachStep(t, ofPods, (n) => ({ schema: schema + n + 1 }), 'redirect'),
 )

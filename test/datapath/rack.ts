@@ -83,7 +83,7 @@ export function ended(child: ChildProcess): Promise<void> {
   })
 }
 
-export function deployRack(t: TestContext): Rack {
+export function deployRack(t: Pick<TestContext, 'after'>): Rack {
   const id = `dp-${process.pid}-${Math.floor(Math.random() * 1e6)}`
   const namespaces = { client: `${id}c`, node: `${id}n`, pod: `${id}p` } as const
   const bpffs = mkdtempSync(join(tmpdir(), 'dp-'))

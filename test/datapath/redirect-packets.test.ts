@@ -232,6 +232,32 @@ test('auto: a program on an uplink that would see nothing of redirected packets 
   assert.deepEqual([datapath.status.modeReason, ...verdicts(datapath, ack())], [undefined, verdict.redirect])
 })
 
+test('what a pod sends as another one, or by another interface, is left to the stack (RFC 3704 2.3)', { skip }, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  layCable('other0', [podAt(200).replace('10.1.0.', '10.1.9.').replace('fd00:10:1:', 'fd00:10:9:')])
+  const query = { ...toVip, destinationPort: 53, data: new Uint8Array(9) }
+  assert.deepEqual(verdicts(datapath, syn(), udpFrame(query)), [verdict.redirect, verdict.redirect])
+  for (const bytes of [reply(), udpFrame({ ...fromPod, data: new Uint8Array(9) })]) {
+    const forged = byPod(datapath, bytes, 'other0')
+    assert.deepEqual([forged.verdict, forged.packet], [verdict.pass, bytes])
+    assert.equal(byPod(datapath, bytes).verdict, verdict.redirect, 'the pod itself')
+  }
+  ip('link', 'delete', 'other0')
+})
+
+test('a SYN that is sent again, as the pod has not answered by the way that was found, goes through the stack: it may ' +
+  'answer by another one', { skip }, (t) => {
+  const datapath = openIn(kernelFixture(t))
+  assert.deepEqual(verdicts(datapath, syn(), syn()), [verdict.redirect, verdict.pass])
+  assert.equal(byPod(datapath, reply()).verdict, verdict.pass)
+  assert.equal(parse(egress(datapath, reply()).packet).source, vip)
+  assert.deepEqual(verdicts(datapath, ack()), [verdict.pass])
+  // One that was answered stays what it is, whoever sends its SYN once more.
+  assert.deepEqual(verdicts(datapath, syn(1)), [verdict.redirect])
+  assert.equal(byPod(datapath, reply(1)).verdict, verdict.redirect)
+  assert.deepEqual(verdicts(datapath, syn(1), ack(1)), [verdict.redirect, verdict.redirect])
+})
+
 test('a limit of bandwidth at ingress of the interface of a pod is not passed by: it is named', { skip }, (t) => {
   tc('qdisc', 'add', 'dev', 'pods0', 'ingress')
   tc('filter', 'add', 'dev', 'pods0', 'parent', 'ffff:', 'protocol', 'all', ...limiter)

@@ -8,11 +8,12 @@ import { connected, deployRemoteRack, families, ownAddress, reachable, vips } fr
 const skip = whyNoKernel()
 const megabytes = 4 * 2 ** 20
 
-for (const [attach, offloads] of [
-  ['tcx', 'on'],
-  ['clsact', 'off'],
+for (const [attach, offloads, mode] of [
+  ['tcx', 'on', 'stack'],
+  ['clsact', 'off', 'stack'],
+  ['tcx', 'off', 'redirect'],
 ] as const)
-  test(`${attach}, offloads ${offloads}: megabytes there and back, octet by octet, while a router moves the connection ` +
+  test(`${attach}, offloads ${offloads}, ${mode}: megabytes there and back, octet by octet, while a router moves the connection ` +
     'from node to node and backends come and go', { skip }, async (t) => {
     const rack = await deployRemoteRack(t)
     if (offloads === 'off') {
@@ -22,7 +23,7 @@ for (const [attach, offloads] of [
       for (const node of ['node0', 'node1', 'node2'] as const)
         await rack.actors[node].tell({ do: 'finish-checksums', device: 'up0' })
     }
-    await rack.serve(attach, [1])
+    await rack.serve(attach, [1], mode)
     rack.routeBy(0)
     await reachable(rack)
     for (const family of families) {

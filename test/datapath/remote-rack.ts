@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
-import type { DatapathStatus } from '../../src/datapath/datapath.ts'
+import type { DatapathStatus, ForwardMode } from '../../src/datapath/datapath.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 import { waitFor } from '../wait.ts'
@@ -33,8 +33,8 @@ export interface RemoteRack {
   run(place: Place, command: readonly string[]): string
   /** Packets of the VIPs come by this node from here on. */
   routeBy(node: number): void
-  /** A datapath on every node, which knows the others. */
-  serve(attach: 'tcx' | 'clsact', pods: readonly number[]): Promise<void>
+  /** A datapath on every node, which knows the others; by default its packets go through the stack. */
+  serve(attach: 'tcx' | 'clsact', pods: readonly number[], mode?: ForwardMode): Promise<void>
   /** Other backends on every node, one after the other. */
   change(pods: readonly number[]): Promise<void>
   reasons(node: number): Promise<Readonly<Record<string, number>>>
@@ -96,9 +96,15 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
     await actorOf(node).kill('SIGKILL')
     running.delete(`node${node}` as Place)
   }
-  const serveBy = (node: number, attach: 'tcx' | 'clsact', pods: readonly number[]): Promise<Served> =>
+  const serveBy = (
+    node: number,
+    attach: 'tcx' | 'clsact',
+    pods: readonly number[],
+    mode: ForwardMode = 'stack',
+  ): Promise<Served> =>
     actorOf(node).tell<Served>({
       do: 'datapath',
+      mode,
       bpffs: bpffs[node] ?? '',
       objectFile: buildBpf(),
       attach,
@@ -113,8 +119,8 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
     actors,
     run,
     routeBy,
-    serve: async (attach, pods) => {
-      for (const node of serving) await serveBy(node, attach, pods)
+    serve: async (attach, pods, mode) => {
+      for (const node of serving) await serveBy(node, attach, pods, mode)
     },
     succeed: async (node, attach, pods) => {
       await renew(node)

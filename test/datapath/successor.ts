@@ -1,5 +1,6 @@
 /** A process that takes over what serves on a node, and says in a line of JSON how it found it. */
 import { converters as ours } from '../../src/datapath/converters.ts'
+import type { ForwardMode } from '../../src/datapath/datapath.ts'
 import { openKernelDatapath } from '../../src/datapath/kernel.ts'
 import { mapNames, type MapName } from '../../src/datapath/layout.ts'
 
@@ -7,6 +8,7 @@ export interface Succession {
   readonly bpffs: string
   readonly objectFile: string
   readonly attach: 'tcx' | 'clsact'
+  readonly mode?: ForwardMode
   readonly maxEntries: Readonly<Partial<Record<MapName, number>>>
   /** As a version of this schema would, which takes over what the one before has. */
   readonly schema?: number

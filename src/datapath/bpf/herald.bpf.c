@@ -129,6 +129,20 @@ static __always_inline void track_client(const struct flow_key *key, struct flow
 		flow->next = packet->end;
 }
 
+/* The pod has not answered by the way that was found for it, and may have another one. Netfilter shall see this SYN,
+ * and both directions from here on. */
+static __noinline void leave_redirection(const struct flow_key *key, struct flow *flow)
+{
+	struct flow_key out_key = out_key_of(key, flow);
+	struct flow *out = find_flow(&out_key);
+
+	if (out && out->flags & FLOW_REPLIED)
+		return;
+	flow->flags &= ~FLOW_REDIRECTED;
+	if (out)
+		out->flags &= ~FLOW_REDIRECTED;
+}
+
 static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
@@ -153,6 +167,8 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 			forget_both(&key, flow);
 			return serve_first(skb, packet);
 		}
+		if (is_tcp && is_opening && is_redirected(flow->flags))
+			leave_redirection(&key, flow);
 	} else if (state == BACKEND_GONE) {
 		/* A client that hears so at once reconnects at once. */
 		return REFUSE + REASON_BACKEND_GONE;

@@ -7,12 +7,30 @@
 #include "direct.h"
 #include "redirect.h"
 
+/* Whether the way to its sender is the one that it came by (RFC 3704 2.3). What a pod sends as another one, or by a
+ * second interface of its own, is the stack's to judge. */
+static __noinline bool is_by_its_way(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_fib_lookup route = {
+		.family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
+		.l4_protocol = packet->protocol,
+		.ifindex = skb->ifindex,
+	};
+	long answer;
+
+	put_addresses(&route, is_ipv6(packet), &packet->destination, &packet->source);
+	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	return (answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	       route.ifindex == skb->ifindex;
+}
+
 /* An error of the pod, about a packet that it got past netfilter. */
 static __noinline int redirect_error(struct __sk_buff *skb, const struct packet *packet, struct hop *hop)
 {
 	const struct flow *flow = flow_of_error(skb, packet);
 
-	if (!flow || !is_redirected(flow->flags) || !find_hop(skb, packet, LINK_UPLINK, hop))
+	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet) ||
+	    !find_hop(skb, packet, LINK_UPLINK, hop))
 		return TO_STACK;
 	return send_icmp(skb, packet);
 }
@@ -31,7 +49,8 @@ static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *
 	is_opening = !flow;
 	if (!flow && source_at(&packet->source, packet->source_port, packet->protocol))
 		flow = find_opening(&key);
-	if (!flow || !is_redirected(flow->flags) || !find_hop(skb, packet, LINK_UPLINK, hop))
+	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet) ||
+	    !find_hop(skb, packet, LINK_UPLINK, hop))
 		return TO_STACK;
 	return send_known(skb, packet, &key, flow, is_opening);
 }

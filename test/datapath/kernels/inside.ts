@@ -110,6 +110,18 @@ test('two nodes', async (t) => {
       await t.test(`${attach} | ${family} | pod here`, () => isAnswered(rack, family, 1))
       await t.test(`${attach} | ${family} | pod on another node`, () => isAnswered(rack, family, 0))
     }
+    // Each start of a datapath takes such a machine long: one for both families. Who takes over has the stack again.
+    await rack.serve(attach, [1], 'redirect')
+    for (const family of families)
+      await t.test(`${attach} | ${family} | past netfilter`, async () => {
+        const handedOn = (): Promise<number> => rack.actors.node1.tell<number>({ do: 'forwarded' })
+        // Also what the other node hands on. Of a connection before it an acknowledgment may still come.
+        for (const node of [1, 0]) {
+          const before = await handedOn()
+          await isAnswered(rack, family, node)
+          assert.ok((await handedOn()) - before < 5, 'the stack has handed nothing on')
+        }
+      })
     await t.test(`${attach} | both | taken over`, async () => {
       // The node of the pod: it translates replies, and unwraps what the other one hands on.
       assert.equal(await connected(rack, 'ipv6'), 1)
