@@ -19,7 +19,7 @@ import { attachPods, detachAllPods, detachPods, foreignAtIngress, podCarriers, p
 export type WantedMode = ForwardMode | 'auto'
 
 /** `enum link_flags` */
-const flagsOf = { uplink: 1, toPods: 2, opens: 4 } as const
+const flagsOf = { uplink: 1, toPods: 2, opens: 4, closed: 8 } as const
 const attachModes: readonly AttachMode[] = ['tcx', 'clsact']
 /** In a reason for people. */
 const mostNamed = 3
@@ -99,7 +99,11 @@ export class Redirection {
     if (this.#parts.wanted === 'stack') return
     const here = backends.filter(({ node }) => node === undefined).map(({ address }) => address)
     this.#addresses.set(id, here)
-    if (this.#uplinks !== undefined && here.some((address) => !this.#lookedUp.has(address)))
+    if (
+      this.#policy === undefined &&
+      this.#uplinks !== undefined &&
+      here.some((address) => !this.#lookedUp.has(address))
+    )
       this.#attempt(() => {
         const found = this.#reach(here).filter((ifindex) => !this.#held.has(ifindex))
         if (found.length > 0) this.#carry(found, false)
@@ -132,7 +136,8 @@ export class Redirection {
     this.#lookedUp.clear()
     this.#refused.clear()
     this.#attempt(() => {
-      const reached = this.#reach([...this.#addresses.values()].flat())
+      // Every packet of a pod would meet the program, and none would be redirected.
+      const reached = this.#policy === undefined ? this.#reach([...this.#addresses.values()].flat()) : []
       // While a pod drains it is no backend any more: what carries the program keeps it.
       this.#carry(new Set([...this.#held.keys(), ...reached]), isThorough)
     })
@@ -210,12 +215,12 @@ export class Redirection {
     return leaving
   }
 
-  /** Where something is in the way of new flows it is in that of those that are redirected, too. */
+  /** Where something is in the way of new flows it is in that of those that are redirected, too: they leave. */
   #flags(): ReadonlyMap<number, number> {
-    if (this.#policy !== undefined) return new Map()
+    const [pods, uplinks] = this.#policy === undefined ? [flagsOf.opens, 0] : [flagsOf.closed, flagsOf.closed]
     return new Map([
-      ...[...this.#held.keys()].map((ifindex) => [ifindex, flagsOf.toPods | flagsOf.opens] as const),
-      ...[...(this.#uplinks?.keys() ?? [])].map((ifindex) => [ifindex, flagsOf.uplink] as const),
+      ...[...this.#held.keys()].map((ifindex) => [ifindex, flagsOf.toPods | pods] as const),
+      ...[...(this.#uplinks?.keys() ?? [])].map((ifindex) => [ifindex, flagsOf.uplink | uplinks] as const),
     ])
   }
 

@@ -40,6 +40,10 @@ export type Command =
   | { readonly do: 'pieces'; readonly pieces: Pieces }
   | { readonly do: 'connect'; readonly address: string; readonly port: number }
   | { readonly do: 'exchange'; readonly size: number }
+  /** So many octets that the other end says unasked. */
+  | { readonly do: 'hear'; readonly size: number }
+  /** To everybody who is connected. */
+  | { readonly do: 'say'; readonly size: number }
   /** So many octets to the echo and back, each compared with what was sent. */
   | { readonly do: 'transfer'; readonly size: number }
   | {
@@ -92,6 +96,7 @@ let connection: Socket | undefined
 let uplinks: Uplinks | undefined
 let faults: Faults | undefined
 const serving: boolean[] = []
+const served = new Set<Socket>()
 const said: string[] = []
 
 function follow(neighbors: readonly string[]): unknown {
@@ -127,7 +132,8 @@ async function serve(port: number): Promise<string> {
     udp.bind(port)
   }
   const server = createServer((socket) => {
-    socket.on('error', () => socket.destroy())
+    served.add(socket)
+    socket.on('error', () => socket.destroy()).on('close', () => served.delete(socket))
     const [from, to] = [socket.remoteAddress, socket.localAddress].map((text) => text?.replace(/^::ffff:/, ''))
     socket.write(`${from} ${to}\n`)
     socket.pipe(socket)
@@ -152,8 +158,16 @@ function received(socket: Socket, length: (soFar: Buffer) => number): Promise<Bu
       resolve(soFar)
     }
     const ended = (): void => reject(new Error(`closed after ${soFar.length} octets`))
-    socket.on('data', take).once('error', reject).once('close', ended)
+    socket.on('data', take).once('error', reject).once('close', ended).resume()
   })
+}
+
+/** The same of the connection, which keeps for the next time what comes after it. */
+async function heard(length: (soFar: Buffer) => number): Promise<Buffer> {
+  if (connection === undefined) throw new Error('not connected')
+  const octets = await received(connection, length)
+  connection.pause()
+  return octets
 }
 
 /** What differs between two places that lie apart by any power of two: a lost or doubled segment is seen. */
@@ -178,6 +192,7 @@ async function transfer(size: number): Promise<string> {
       if (length >= size) resolve()
     })
     connection?.once('error', reject).once('close', () => reject(new Error(`closed after ${length} octets`)))
+    connection?.resume()
   })
   connection.write(sent)
   await answer.finally(() => connection?.removeAllListeners('data'))
@@ -331,14 +346,18 @@ async function perform(command: Command): Promise<unknown> {
       return udp(command.address, command.port, command.size)
     case 'connect': {
       connection = await opened(command.address, command.port)
-      return (await received(connection, (soFar) => soFar.indexOf(10) + 1 || Infinity)).toString().trim()
+      return (await heard((soFar) => soFar.indexOf(10) + 1 || Infinity)).toString().trim()
     }
     case 'exchange': {
-      if (connection === undefined) return 'not connected'
-      const answer = received(connection, () => command.size)
-      connection.write(Buffer.alloc(command.size, 'y'))
+      const answer = heard(() => command.size)
+      connection?.write(Buffer.alloc(command.size, 'y'))
       return (await answer).length
     }
+    case 'hear':
+      return (await heard(() => command.size)).length
+    case 'say':
+      for (const socket of served) socket.write(Buffer.alloc(command.size, 's'))
+      return served.size
     case 'transfer':
       return transfer(command.size)
     case 'datapath':

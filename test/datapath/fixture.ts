@@ -98,6 +98,21 @@ export function egress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
   return (past.isChosen ? past.reply(datapath, bytes) : undefined) ?? runProgram(datapath.programs.egress, bytes)
 }
 
+/** Flows that leave for the stack have done so for a while (`client_end` of struct flow). */
+export function leaveLongAgo(bpffs: string): void {
+  for (const name of ['openings', 'connections', 'datagrams']) {
+    const fd = openPinned(`${bpffs}/herald/v${schema}/maps/${name}`)
+    if (fd === undefined) throw new Error(`${name} is not pinned`)
+    const map = new BpfMap(name, fd)
+    for (const [key, value] of [...map.entries()].filter(([key]) => key[37] === 0)) {
+      const view = new DataView(value.buffer, value.byteOffset)
+      view.setUint32(44, view.getUint32(44, true) - 1, true)
+      map.update(key, value)
+    }
+    closeFd(fd)
+  }
+}
+
 /**
  * Removes what an LRU map may evict by itself: one half of every connection (the octet is the direction of the key).
  */

@@ -9,7 +9,17 @@ import { programInfo, runProgram } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { ifnameToIndex } from '../../src/sys/links.ts'
 import { familyOf } from './family.ts'
-import { egress, evict, frontendOf, ingress, kernelFixture, verdict, whyNoKernel, type Fixture } from './fixture.ts'
+import {
+  egress,
+  evict,
+  type Fixture,
+  frontendOf,
+  ingress,
+  kernelFixture,
+  leaveLongAgo,
+  verdict,
+  whyNoKernel,
+} from './fixture.ts'
 import {
   extension,
   frame,
@@ -209,11 +219,75 @@ test('auto: while something enforces policies new flows go through the stack, an
   look()
   assert.equal(datapath.status.modeReason, enforcer)
   assert.deepEqual(verdicts(datapath, ack(2), syn(3)), [verdict.pass, verdict.pass], 'also what is redirected')
-  assert.deepEqual(byPod(datapath, reply(2)).verdict, verdict.pass)
-  assert.equal(parse(egress(datapath, reply(2)).packet).source, vip)
   enforcer = undefined
   datapath.follow()
   assert.deepEqual(verdicts(datapath, ack(2), ack(3)), [verdict.redirect, verdict.pass])
+})
+
+test('auto: where something comes into the way a connection leaves for the stack, the side of the client first: a ' +
+  'reply that netfilter sees first is masqueraded as what a pod begins', { skip }, (t) => {
+  let enforcer: string | undefined
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture, { mode: 'auto', policies: () => enforcer })
+  const ways = (port: number): readonly number[] => [
+    ...verdicts(datapath, ack(port)),
+    byPod(datapath, reply(port)).verdict,
+  ]
+  const [past, left] = [
+    [verdict.redirect, verdict.redirect],
+    [verdict.pass, verdict.pass],
+  ]
+  assert.deepEqual(verdicts(datapath, syn(1), syn(2)), past)
+  for (const port of [1, 2]) assert.deepEqual(ways(port), past)
+  enforcer = 'somebody'
+  datapath.follow()
+  assert.equal(byPod(datapath, reply(1)).verdict, verdict.redirect, 'netfilter has seen nothing of the client')
+  assert.deepEqual(
+    [ways(1), ways(1)],
+    [
+      [verdict.pass, verdict.redirect],
+      [verdict.pass, verdict.redirect],
+    ],
+  )
+  leaveLongAgo(fixture.bpffs)
+  assert.deepEqual(ways(1), left)
+  assert.equal(parse(egress(datapath, reply(1)).packet).source, vip)
+  assert.equal(byPod(datapath, reply(2)).verdict, verdict.redirect, 'another one is not heard of')
+  assert.deepEqual(ways(2), [verdict.pass, verdict.redirect])
+  enforcer = undefined
+  datapath.follow()
+  assert.deepEqual([ways(1), ways(2)], [left, past], 'who has left does not come back')
+  enforcer = 'somebody again'
+  datapath.follow()
+  leaveLongAgo(fixture.bpffs)
+  assert.deepEqual(ways(2), [verdict.pass, verdict.redirect], 'it begins to leave anew')
+})
+
+test('auto: of datagrams, which nobody has to acknowledge, both sides go through the stack at once', { skip }, (t) => {
+  let enforcer: string | undefined
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => enforcer })
+  const query = udpFrame({ ...toVip, destinationPort: 53, data: new Uint8Array(9) })
+  const answer = udpFrame({ ...fromPod, data: new Uint8Array(9) })
+  assert.deepEqual(
+    [...verdicts(datapath, query), byPod(datapath, answer).verdict],
+    [verdict.redirect, verdict.redirect],
+  )
+  enforcer = 'somebody'
+  datapath.follow()
+  assert.deepEqual([byPod(datapath, answer).verdict, ...verdicts(datapath, query)], [verdict.pass, verdict.pass])
+})
+
+test('auto: where something is in the way from the start the program meets nothing of what pods send', {
+  skip,
+}, (t) => {
+  let enforcer: string | undefined = 'somebody'
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture, { mode: 'auto', attach: 'tcx', policies: () => enforcer })
+  assert.deepEqual(new Pins(fixture.bpffs).podLinks(), [])
+  enforcer = undefined
+  datapath.follow()
+  assert.deepEqual(new Pins(fixture.bpffs).podLinks(), [ifnameToIndex('pods0')])
+  assert.deepEqual(verdicts(datapath, syn()), [verdict.redirect])
 })
 
 test('auto: a program on an uplink that would see nothing of redirected packets is named, and sees them', {

@@ -6,7 +6,7 @@ import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus, FrontendCounters } from '../../src/datapath/datapath.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
-import { frontendOf, whyNoKernel } from './fixture.ts'
+import { frontendOf, leaveLongAgo, whyNoKernel } from './fixture.ts'
 import * as rackPlaces from './rack.ts'
 import { deployRack, uplink, type Actor, type Rack } from './rack.ts'
 
@@ -195,7 +195,7 @@ once?.(
 
 once?.(
   'a firewall that comes later stops what it forbids of live flows at once, lets the others go on, and when it is gone ' +
-    'they go past netfilter again',
+    'new ones go past netfilter again',
   { skip },
   async (t) => {
     const rack = deployRack(t)
@@ -239,9 +239,47 @@ once?.(
     rack.run('node', ['iptables-nft', '-D', ...rule])
     assert.equal((await node.tell<DatapathStatus>({ do: 'look' })).modeReason, undefined)
     assert.equal(await stopped, 100, 'sent again')
-    before = await handedOn()
     for (const pod of pods) await goesOn(pod)
+    const late = rack.actor('client')
+    await late.tell({ do: 'connect', address: vip, port: 80 })
+    before = await handedOn()
+    assert.equal(await late.tell({ do: 'exchange', size: 20_000 }), 20_000)
     assert.equal(await handedOn(), before, 'past netfilter')
     assert.equal(dropped(rack), 0, 'nothing was INVALID')
+  },
+)
+
+once?.(
+  'a firewall that comes, beside a rule that masquerades what pods begin, ends no connection in which the pod speaks ' +
+    'first: netfilter sees its client before',
+  { skip },
+  async (t) => {
+    const rack = deployRack(t)
+    routePods(rack)
+    const pods24 = '10.1.0.0/24'
+    const masquerading = ['POSTROUTING', '-s', pods24, '!', '-d', pods24, '-j', 'MASQUERADE']
+    rack.run('node', ['iptables-nft', '-t', 'nat', '-A', ...masquerading])
+    const pod = rack.actor('pod')
+    await pod.tell({ do: 'serve', port: 8080 })
+    const node = rack.actor('node')
+    const { status } = await node.tell<{ status: DatapathStatus }>(command(rack, { mode: 'auto' }))
+    assert.deepEqual([status.mode, status.modeReason], ['redirect', undefined])
+    const user = rack.actor('client')
+    await user.tell({ do: 'connect', address: vip, port: 80 })
+    const isTold = async (when: string): Promise<void> => {
+      const heard = user.tell({ do: 'hear', size: 5000 })
+      await pod.tell({ do: 'say', size: 5000 })
+      assert.equal(await heard, 5000, when)
+    }
+    await isTold('past netfilter')
+    rack.run('node', ['iptables-nft', '-A', 'FORWARD', '-s', '203.0.113.9', '-j', 'DROP'])
+    assert.equal((await node.tell<DatapathStatus>({ do: 'look' })).mode, 'stack')
+    await isTold('netfilter has seen nothing of the connection')
+    leaveLongAgo(rack.bpffs)
+    await isTold('netfilter has seen the client acknowledge')
+    assert.equal(await user.tell({ do: 'exchange', size: 20_000 }), 20_000)
+    const before = await node.tell<number>({ do: 'forwarded' })
+    await isTold('both sides through the stack')
+    assert.ok((await node.tell<number>({ do: 'forwarded' })) - before >= 2, 'what the pod says, and its acknowledgment')
   },
 )

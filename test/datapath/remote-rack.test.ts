@@ -13,8 +13,8 @@ for (const [attach, offloads, mode] of [
   ['clsact', 'off', 'stack'],
   ['tcx', 'off', 'redirect'],
 ] as const)
-  test(`${attach}, offloads ${offloads}, ${mode}: megabytes there and back, octet by octet, while a router moves the connection ` +
-    'from node to node and backends come and go', { skip }, async (t) => {
+  test(`${attach}, offloads ${offloads}, ${mode}: megabytes there and back, octet by octet, while a router moves the ` +
+    'connection from node to node and backends come and go', { skip }, async (t) => {
     const rack = await deployRemoteRack(t)
     if (offloads === 'off') {
       await rack.actors.client.tell({ do: 'finish-checksums', device: 'eth0' })

@@ -43,7 +43,9 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 	count_in(skb, flow, is_new);
 	if (rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
-	return is_redirected(flow->flags) ? TO_POD : PASS;
+	if (!is_redirected(flow->flags) || (!is_new && is_new_tcp(packet) && turn_flow(TURN_UNANSWERED)))
+		return PASS;
+	return TO_POD;
 }
 
 /* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
@@ -129,20 +131,6 @@ static __always_inline void track_client(const struct flow_key *key, struct flow
 		flow->next = packet->end;
 }
 
-/* The pod has not answered by the way that was found for it, and may have another one. Netfilter shall see this SYN,
- * and both directions from here on. */
-static __noinline void leave_redirection(const struct flow_key *key, struct flow *flow)
-{
-	struct flow_key out_key = out_key_of(key, flow);
-	struct flow *out = find_flow(&out_key);
-
-	if (out && out->flags & FLOW_REPLIED)
-		return;
-	flow->flags &= ~FLOW_REDIRECTED;
-	if (out)
-		out->flags &= ~FLOW_REDIRECTED;
-}
-
 static __always_inline int serve(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
@@ -167,8 +155,6 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 			forget_both(&key, flow);
 			return serve_first(skb, packet);
 		}
-		if (is_tcp && is_opening && is_redirected(flow->flags))
-			leave_redirection(&key, flow);
 	} else if (state == BACKEND_GONE) {
 		/* A client that hears so at once reconnects at once. */
 		return REFUSE + REASON_BACKEND_GONE;

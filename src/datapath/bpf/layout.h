@@ -172,6 +172,7 @@ enum flow_flags {
 	FLOW_FORWARDED = 1024,       /* in: its backend is on another node, and there is no other half */
 	FLOW_TUNNELLED = 2048,       /* it began by a packet that another node handed on */
 	FLOW_REDIRECTED = 4096,      /* it goes past netfilter, in both directions */
+	FLOW_LEAVING = 8192,         /* in: netfilter sees what the client sends, and the pod's too in a while */
 };
 
 /* What both halves of a flow have. */
@@ -189,7 +190,7 @@ struct flow {
 	__u32 seen;       /* coarse clock of the last packet, roughly */
 	__u32 next;       /* TCP: after the last octet in order, of the client (in), of the pod (out) */
 	__u32 acked;      /* TCP, out: what the pod has acknowledged */
-	__u32 client_end; /* TCP, out: after the client's FIN */
+	__u32 client_end; /* TCP, out: after the client's FIN; of one that leaves, in: coarse clock when it began to */
 	__u32 flags;
 };
 
@@ -308,6 +309,7 @@ enum link_flags {
 	LINK_UPLINK = 1,
 	LINK_TO_PODS = 2, /* pods are behind it, and herald_pod meets what they send */
 	LINK_OPENS = 4,   /* new flows to these pods go past netfilter too */
+	LINK_CLOSED = 8,  /* flows leave for the stack, the client's side first */
 };
 
 enum scratch {

@@ -28,11 +28,12 @@ static __noinline bool is_by_its_way(struct __sk_buff *skb, const struct packet 
 static __noinline int redirect_error(struct __sk_buff *skb, const struct packet *packet, struct hop *hop)
 {
 	const struct flow *flow = flow_of_error(skb, packet);
+	__u32 link;
 
-	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet) ||
-	    !find_hop(skb, packet, LINK_UPLINK, hop))
+	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet))
 		return TO_STACK;
-	return send_icmp(skb, packet);
+	link = find_hop(skb, packet, LINK_UPLINK, hop);
+	return link && !(link & LINK_CLOSED) ? send_icmp(skb, packet) : TO_STACK;
 }
 
 static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *packet, struct hop *hop)
@@ -40,6 +41,7 @@ static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *
 	struct flow_key key;
 	struct flow *flow;
 	bool is_opening;
+	__u32 link;
 
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet) ||
 	    is_new_tcp(packet))
@@ -49,8 +51,11 @@ static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *
 	is_opening = !flow;
 	if (!flow && source_at(&packet->source, packet->source_port, packet->protocol))
 		flow = find_opening(&key);
-	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet) ||
-	    !find_hop(skb, packet, LINK_UPLINK, hop))
+	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet))
+		return TO_STACK;
+	link = find_hop(skb, packet, LINK_UPLINK, hop);
+	/* A pod sends no more of a connection than its client acknowledges, and netfilter sees what does. */
+	if (!link || (link & LINK_CLOSED && packet->protocol != IPPROTO_TCP))
 		return TO_STACK;
 	return send_known(skb, packet, &key, flow, is_opening);
 }

@@ -8,7 +8,10 @@
  * Netfilter must see both directions of a flow or none: of half a connection it says INVALID. So a flow is of one kind
  * from its first packet on (FLOW_REDIRECTED), and only where both ways are found. A packet of it for which there is no
  * such way now, or that a router would answer or take apart, goes through the stack as any other; of a connection that
- * it has not seen begin, netfilter believes what it sees. */
+ * it has not seen begin, netfilter believes what it sees.
+ *
+ * Where rules have come that must be met, flows leave for the stack, the client's side first: netfilter takes the side
+ * that it sees first for the one that has begun, and a rule that masquerades what pods begin would meet a reply. */
 #ifndef HERALD_REDIRECT_H
 #define HERALD_REDIRECT_H
 
@@ -110,17 +113,62 @@ static __always_inline bool read_addresses(struct __sk_buff *skb, const struct p
 				sizeof(route->ipv4_dst));
 }
 
-/* By an interface of this kind; false: through the stack. */
-static __noinline bool find_hop(struct __sk_buff *skb, const struct packet *packet, __u32 kind, struct hop *hop)
+/* By an interface of this kind, whose flags these are; 0: through the stack. */
+static __noinline __u32 find_hop(struct __sk_buff *skb, const struct packet *packet, __u32 kind, struct hop *hop)
 {
 	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
+	__u32 flags;
 
-	if (!is_forwardable(skb, packet) || !read_addresses(skb, packet, &route) ||
-	    !(find_link(skb, packet, &route) & kind))
-		return false;
+	if (!is_forwardable(skb, packet) || !read_addresses(skb, packet, &route))
+		return 0;
+	flags = find_link(skb, packet, &route);
+	if (!(flags & kind))
+		return 0;
 	hop->ifindex = route.ifindex;
 	hop->family = route.family;
 	__builtin_memcpy(hop->next, route.ipv6_dst, sizeof(hop->next));
+	return flags;
+}
+
+enum turn {
+	TURN_CLOSED,     /* the packet goes through the stack, and the pod's in a while */
+	TURN_OPEN,       /* what was in the way is gone before the flow had left */
+	TURN_UNANSWERED, /* a SYN again: the pod may answer by another way than the one that was found */
+};
+
+/* The flow of the packet in the map leaves for the stack. Once netfilter has known it for a while, and not before it
+ * has passed all rules, the pod's own packets follow: one that overtook would be the first of the flow. True when both
+ * sides go through the stack from here on. A function of its own to the verifier, as those of ranges.h. */
+__noinline int turn_flow(__u32 turn)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct flow_key key, out_key;
+	struct flow *in, *out;
+
+	if (!packet)
+		return false;
+	key = flow_key(packet, DIRECTION_IN);
+	in = find_flow(&key);
+	if (!in)
+		return false;
+	if (turn == TURN_OPEN) {
+		in->flags &= ~FLOW_LEAVING;
+		return false;
+	}
+	if (turn == TURN_CLOSED && !(in->flags & FLOW_LEAVING)) {
+		in->flags |= FLOW_LEAVING;
+		in->client_end = coarse_clock();
+		return false;
+	}
+	if (turn == TURN_CLOSED && in->client_end == coarse_clock())
+		return false;
+	out_key = out_key_of(&key, in);
+	out = find_flow(&out_key);
+	if (turn == TURN_UNANSWERED && (!out || out->flags & FLOW_REPLIED))
+		return false;
+	in->flags &= ~(FLOW_REDIRECTED | FLOW_LEAVING);
+	if (out)
+		out->flags &= ~FLOW_REDIRECTED;
 	return true;
 }
 
@@ -128,10 +176,21 @@ static __noinline bool find_hop(struct __sk_buff *skb, const struct packet *pack
 __noinline int go_to_pod(struct __sk_buff *skb)
 {
 	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	const struct passage *passage = passage_here();
 	struct hop hop = {};
+	__u32 link;
 
-	if (!is_redirecting || !packet || !find_hop(skb, packet, LINK_TO_PODS, &hop))
+	if (!is_redirecting || !packet)
 		return PASS;
+	link = find_hop(skb, packet, LINK_TO_PODS, &hop);
+	if (!link)
+		return PASS;
+	if (link & LINK_CLOSED) {
+		turn_flow(TURN_CLOSED);
+		return PASS;
+	}
+	if (passage && passage->half.flags & FLOW_LEAVING)
+		turn_flow(TURN_OPEN);
 	if (!shorten_lifetime(skb, packet))
 		return drop(REASON_REWRITE_FAILED);
 	return leave_by(&hop);
