@@ -163,7 +163,9 @@ function* received(peer: Peer, family: RoutesQuery['family']): Steps {
     if (found === undefined) yield undefined
     else {
       const [prefix, path] = found
-      yield { ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.ineligible(prefix, path) }
+      const snapshot = pathSnapshot(peer.neighbor, prefix, path)
+      const { decision } = peer.importer.ineligible(prefix, path)
+      yield decision === undefined ? snapshot : { ...snapshot, decision }
     }
   }
 }

@@ -7,7 +7,10 @@ import { formatAsPath, formatCommunity, formatLargeCommunity, formatOrigin } fro
 import type { PathAttributes } from '../bgp/messages/types.ts'
 import type { RouteSnapshot } from './protocol.ts'
 
-/** A path of an Adj-RIB. `at` is ms since the epoch. */
+/**
+ * A path of an Adj-RIB. `at` is ms since the epoch. What few routes have is put into it at the end, since a literal
+ * with parts that may be absent takes 1 kB more, and a listing makes thousands of them.
+ */
 export function pathSnapshot(
   neighbor: Neighbor,
   prefix: Prefix,
@@ -18,32 +21,59 @@ export function pathSnapshot(
     readonly isStale?: boolean
   },
 ): RouteSnapshot {
-  const {
-    origin,
-    asPath = [],
-    nextHop,
-    med,
-    localPref,
-    communities = [],
-    largeCommunities = [],
-    extendedCommunities = [],
-  } = path.attributes
-  return {
+  const { nextHop, origin, asPath, communities, largeCommunities, extendedCommunities } = setSnapshot(path.attributes)
+  const snapshot: { -readonly [key in keyof RouteSnapshot]: RouteSnapshot[key] } = {
     peer: neighbor.id,
     virtualRouter: neighbor.virtualRouter,
     prefix: formatPrefix(prefix),
+    nextHop,
+    since: timeText(path.at),
+    origin,
+    asPath,
+    communities,
+    largeCommunities,
+    extendedCommunities,
+  }
+  const { med, localPref } = path.attributes
+  if (med !== undefined) snapshot.med = med
+  if (localPref !== undefined) snapshot.localPreference = localPref
+  if (path.pathId !== undefined) snapshot.pathId = path.pathId
+  if (path.isStale === true) snapshot.stale = true
+  return snapshot
+}
+
+type SetSnapshot = Pick<
+  RouteSnapshot,
+  'nextHop' | 'origin' | 'asPath' | 'communities' | 'largeCommunities' | 'extendedCommunities'
+>
+
+/**
+ * Routes that follow each other often share a set and came within a second: what is shown of the last one is made once,
+ * and goes to the other thread once in an answer.
+ */
+let lastSet: { readonly attributes: PathAttributes; readonly snapshot: SetSnapshot } | undefined
+let lastTime = { at: 0, text: new Date(0).toISOString() }
+
+function setSnapshot(attributes: PathAttributes): SetSnapshot {
+  if (lastSet?.attributes !== attributes) lastSet = { attributes, snapshot: snapshotOf(attributes) }
+  return lastSet.snapshot
+}
+
+function snapshotOf(attributes: PathAttributes): SetSnapshot {
+  const { origin, asPath = [], nextHop, communities = [], largeCommunities = [], extendedCommunities = [] } = attributes
+  return {
     nextHop: nextHop === undefined ? '' : formatAddress(nextHop),
-    since: new Date(path.at).toISOString(),
     origin: formatOrigin(origin),
     asPath: formatAsPath(asPath),
-    ...(med === undefined ? {} : { med }),
-    ...(localPref === undefined ? {} : { localPreference: localPref }),
     communities: communities.map(formatCommunity),
     largeCommunities: largeCommunities.map(formatLargeCommunity),
     extendedCommunities,
-    ...(path.pathId === undefined ? {} : { pathId: path.pathId }),
-    ...(path.isStale === true ? { stale: true } : {}),
   }
+}
+
+function timeText(at: number): string {
+  if (lastTime.at !== at) lastTime = { at, text: new Date(at).toISOString() }
+  return lastTime.text
 }
 
 /**
