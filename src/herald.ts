@@ -6,7 +6,7 @@
 import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
-import { collectGarbage, giveMemoryBack, watchCollections } from './sys/heap.ts'
+import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
 const settledMs = 10_000
@@ -48,6 +48,7 @@ async function run(): Promise<number> {
   try {
     const { what, options } = takeOptions(process.env)
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
+    keepThreadsSmall()
     // Its thread loads and rehearses while this one loads the rest.
     const begin = prepareSpeakerThread()
     return await (await import('./main.ts')).runAgent(options, begin)

@@ -156,16 +156,16 @@ function flowEventsOption(): Option {
  * Becomes the agent, or the operator: the same process id, with another program. Its file lies beside this folder, in
  * the sources and in the built program.
  */
-export function becomeDaemon(environment: NodeJS.ProcessEnv): void {
+export function becomeDaemon(environment: NodeJS.ProcessEnv, flags: readonly string[]): void {
   const file = import.meta.url.endsWith('.ts') ? '../herald.ts' : '../start.cjs'
   const program = fileURLToPath(new URL(file, import.meta.url))
   // The words are for those who look at the list of processes.
-  const words = [process.execPath, ...agentFlags, program, ...process.argv.slice(2)]
+  const words = [process.execPath, ...flags, program, ...process.argv.slice(2)]
   process.execve?.(process.execPath, words, environment)
 }
 
 async function becomeAgent(options: AgentOptions): Promise<void> {
-  becomeDaemon(withOptions(process.env, options))
+  becomeDaemon(withOptions(process.env, options), agentFlags)
 }
 
 function optionsOf({ bgpListen, http, manifests, kubeconfig, config: _config, ...flags }: Flags): AgentOptions {

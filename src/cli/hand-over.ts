@@ -6,7 +6,10 @@ import type { OperatorOptions } from '../operator/options.ts'
 type Variables = Record<string, string | undefined>
 
 /** docs/adr/0009-one-file.md has what each is worth. */
-export const agentFlags: readonly string[] = ['--max-semi-space-size=2', '--no-short-builtin-calls', '--expose-gc']
+const flags = ['--no-short-builtin-calls', '--expose-gc'] as const
+/** Of its main thread: the others are given less room (src/sys/heap.ts). */
+export const agentFlags: readonly string[] = ['--max-semi-space-size=4', ...flags]
+export const operatorFlags: readonly string[] = ['--max-semi-space-size=2', ...flags]
 
 const agentVariable = 'HERALD_AGENT_OPTIONS'
 const operatorVariable = 'HERALD_OPERATOR_OPTIONS'

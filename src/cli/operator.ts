@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander'
 import { HeraldError } from '../errors.ts'
 import type { OperatorOptions } from '../operator/options.ts'
 import { becomeDaemon, endpointOrNone, type Endpoint } from './agent.ts'
-import { withOperatorOptions } from './hand-over.ts'
+import { operatorFlags, withOperatorOptions } from './hand-over.ts'
 
 interface Flags extends Omit<OperatorOptions, 'http' | 'namespace' | 'identity'> {
   readonly leaseNamespace: string
@@ -14,7 +14,8 @@ interface Flags extends Omit<OperatorOptions, 'http' | 'namespace' | 'identity'>
 
 export function addOperator(
   program: Command,
-  start: (options: OperatorOptions) => void = (options) => becomeDaemon(withOperatorOptions(process.env, options)),
+  start: (options: OperatorOptions) => void = (options) =>
+    becomeDaemon(withOperatorOptions(process.env, options), operatorFlags),
 ): void {
   program
     .command('operator')

@@ -1,6 +1,7 @@
 /** The memory of a burst, given back. To collect needs `--expose-gc`, and is left out without it. */
 import { readFile } from 'node:fs/promises'
 import { constants, PerformanceObserver } from 'node:perf_hooks'
+import { setFlagsFromString } from 'node:v8'
 import { libc } from './libc.ts'
 
 const madvise = libc.func('int madvise(uintptr_t address, size_t length, int advice)')
@@ -8,6 +9,15 @@ const madvise = libc.func('int madvise(uintptr_t address, size_t length, int adv
 const dontNeed = 4
 
 const mallocTrim = libc.func('int malloc_trim(size_t pad)')
+
+/**
+ * Threads that are begun from now on have a young generation of two halves of 2 MiB, whatever the main thread has: they
+ * collect a little at a time, and keep no memory of a burst. `resourceLimits` of a Worker are nothing beside the flag,
+ * which the engine reads when it makes the heap of a thread.
+ */
+export function keepThreadsSmall(): void {
+  setFlagsFromString('--max-semi-space-size=2')
+}
 
 /** Collects what is garbage now, and keeps what was compiled. Some milliseconds, more of a large heap. */
 export function collectGarbage(): void {

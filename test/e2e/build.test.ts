@@ -19,7 +19,7 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { fetchStatus } from '../../src/api/client.ts'
-import { agentFlags } from '../../src/cli/hand-over.ts'
+import { agentFlags, operatorFlags } from '../../src/cli/hand-over.ts'
 import { buildProgram } from '../../scripts/build.ts'
 import { FakeApiServer } from '../k8s/apiserver/fake-server.ts'
 import { waitFor } from '../wait.ts'
@@ -134,7 +134,7 @@ test('what the engine made of the long-lived files is kept beside them, and take
     }`
   const taken = (...flags: readonly string[]): string =>
     execFileSync(process.execPath, [...flags, '--eval', look], { encoding: 'utf8' }).trim()
-  assert.equal(taken(...agentFlags), 'false\nfalse\nfalse')
+  for (const flags of [agentFlags, operatorFlags]) assert.equal(taken(...flags), 'false\nfalse\nfalse')
   assert.match(taken('--no-opt'), /true/, 'of an engine with other flags it is passed over')
   for (const path of files) {
     const head = readFileSync(`${path}.code`).toString('latin1', 0, 200).split('\n')[0]

@@ -82,3 +82,32 @@ test('of mappings only those of files are let go that nothing was and can be wri
     ],
   )
 })
+
+test('a thread has a young generation of its own size, however large that of the main thread may become', () => {
+  // Enough lives on at a time for the engine to make room up to the limit.
+  const fill = `const { getHeapSpaceStatistics } = require('node:v8')
+    const youngMiB = () => {
+      let [all, most] = [[], 0]
+      for (let i = 0; i < 600_000; i++) {
+        all.push({ i })
+        if (all.length < 60_000) continue
+        all = []
+        most = Math.max(most, getHeapSpaceStatistics().find((s) => s.space_name === 'new_space').space_size / 2 ** 20)
+      }
+      return most
+    }`
+  const script = `const { keepThreadsSmall } = await import(${heap})
+    const { createRequire } = await import('node:module')
+    const { Worker } = await import('node:worker_threads')
+    const require = createRequire(import.meta.url)
+    ${fill}
+    const inThread = () => new Promise((resolve) => new Worker(${JSON.stringify(fill)} +
+      "\\nrequire('node:worker_threads').parentPort.postMessage(youngMiB())", { eval: true, execArgv: [] }).once('message', resolve))
+    const before = await inThread()
+    keepThreadsSmall()
+    process.stdout.write(JSON.stringify([before, await inThread(), youngMiB()]))`
+  const [before, after, main] = JSON.parse(run(script, '--max-semi-space-size=4'))
+  assert.ok(before > 5 && before < 10, `${before} MiB of a thread without it`)
+  assert.ok(after < 5, `${after} MiB of a thread`)
+  assert.ok(main > 5 && main < 10, `${main} MiB of the main thread`)
+})
