@@ -7,6 +7,7 @@ import { reportFailure } from './cli/exit.ts'
 import { takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
 import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
+import { leave } from './sys/leave.ts'
 
 /** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
 const settledMs = 10_000
@@ -58,4 +59,4 @@ async function run(): Promise<number> {
 }
 
 // At once: an agent that failed half-way through its start has threads that would keep the process alive.
-void run().then((code) => process.exit(code))
+void run().then(leave)
