@@ -51,6 +51,7 @@ class DirectorySource implements ObjectSource {
   readonly #rescanMs: number
   readonly #clock: Clock
   readonly #knock: DirectoryOptions['knock']
+  readonly #confirmMs: number
   readonly #versions: ObjectVersions
   readonly #reader: FolderReader
   readonly #watchers = new Map<string, FSWatcher>()
@@ -72,6 +73,9 @@ class DirectorySource implements ObjectSource {
   #device: number | undefined
   #isReachable = false
   #isSynced = false
+  /** When it was, and whether a look so much later found what there is. */
+  #syncedAt = 0
+  #isConfirmed = false
   #hasHadObjects = false
   #delivered = 0
   #problems = '[]'
@@ -81,7 +85,9 @@ class DirectorySource implements ObjectSource {
     this.#rescanMs = rescanMs
     this.#clock = clock
     this.#knock = knock
-    this.#versions = new ObjectVersions({ confirmMs: 1000, confirmAllMs: 3000, cutMs: 50, ...patience })
+    const { confirmMs = 1000 } = patience
+    this.#confirmMs = confirmMs
+    this.#versions = new ObjectVersions({ confirmAllMs: 3000, cutMs: 50, ...patience, confirmMs })
     this.#reader = new FolderReader(directory, this.#versions)
   }
 
@@ -94,7 +100,8 @@ class DirectorySource implements ObjectSource {
       isReachable: this.#isReachable,
       objects: this.#versions.size,
       hasHadObjects: this.#hasHadObjects,
-      unconfirmed: this.#versions.unconfirmed,
+      // What is not there at the first look may be there in a moment: somebody moves files.
+      unconfirmed: this.#versions.unconfirmed || Number(!this.#isConfirmed),
       ofKind: () => kind,
     }
   }
@@ -198,7 +205,9 @@ class DirectorySource implements ObjectSource {
     const waitMs = this.#reader.hasFreshFile ? tickMs : Number.POSITIVE_INFINITY
     const mustLook = this.#mustList || this.#noticed.size > 0
     const regularMs = Math.max(this.#rescanMs, tookMs / lookShare)
-    this.#lookWithin(mustLook ? coalesceMs : Math.min(waitMs, this.#versions.nextLookMs ?? regularMs, regularMs))
+    const secondMs = this.#isConfirmed ? regularMs : this.#confirmMs
+    const nextMs = Math.min(waitMs, this.#versions.nextLookMs ?? regularMs, regularMs, secondMs)
+    this.#lookWithin(mustLook ? coalesceMs : nextMs)
     this.#began()
   }
 
@@ -329,10 +338,13 @@ class DirectorySource implements ObjectSource {
     if (text !== this.#problems) events.problems(problems)
     const isNews = text !== this.#problems || this.#delivered > 0
     this.#problems = text
+    const sinceSyncMs = this.#isSynced && isWhole ? this.#clock.monotonic() - this.#syncedAt : 0
+    if (sinceSyncMs >= this.#confirmMs) this.#isConfirmed = true
     // Also without a change: what had to wait downstream gets its turn.
     if (isNews || isWhole) events.flush()
     if (this.#isSynced || !this.#isReachable) return
     this.#isSynced = true
+    this.#syncedAt = this.#clock.monotonic()
     events.synced()
   }
 

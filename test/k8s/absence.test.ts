@@ -36,6 +36,7 @@ test('a file that is away for a moment costs nothing; away for good its objects 
       put(folder, 'b.yaml', service('two') + service('three'))
     },
     ({ folder, look, confirm, log, notes, objects, source }) => {
+      confirm()
       renameSync(join(folder, 'a.yaml'), join(folder, '.a'))
       look(2)
       assert.equal(source.state.unconfirmed, 1)
@@ -47,6 +48,23 @@ test('a file that is away for a moment costs nothing; away for good its objects 
       assert.deepEqual([...objects.keys()], ['Service two', 'Service three'])
       assert.deepEqual(notes, ['gone from the folder, confirmed: Service default/one (was in a.yaml)'])
     },
+  ))
+
+test('what is not there at the first look is confirmed by one a second later, which whoever waits for it is told of', () =>
+  following(
+    (folder) => put(folder, 'a.yaml', service('one')),
+    ({ folder, clock, log, source, flushes }) => {
+      put(folder, 'b.yaml', service('two'))
+      source.rescan()
+      clock.advance(900)
+      assert.deepEqual([log, source.state.unconfirmed], [['+one', 'synced', '+two'], 1], 'it was only being moved')
+      const before = flushes()
+      clock.advance(200)
+      assert.deepEqual([source.state.unconfirmed, flushes() > before], [0, true])
+      clock.advance(60_000)
+      assert.equal(source.state.unconfirmed, 0)
+    },
+    { rescanMs: 600_000 },
   ))
 
 test('an object is gone after three looks and a second, and not before either', () =>

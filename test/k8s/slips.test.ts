@@ -158,6 +158,8 @@ test('a number or a prefix in other words is written out in the remedy', () => {
   for (const [text, remedy] of [
     [peer('peerASN: AS65000'), /Write peerASN: 65000;/],
     [peer('peerASN: "65,000"'), /Write peerASN: 65000;/],
+    [peer('peerASN: 65ooo'), /Write peerASN: and a number;/],
+    [peer('peerASN: 65000, holdTimeSeconds: 3m'), /Write holdTimeSeconds: and a number;/],
     [peer('peerASN: "1.10"'), /Write peerASN: 65546;/],
     [peer('peerASN: 65000, holdTimeSeconds: 9s'), /Write holdTimeSeconds: 9;/],
     [at('fe80::1%eth0/128'), /Write fe80::1\/128.*interface: eth0/],

@@ -283,12 +283,15 @@ function wordsForType(
   return { message, remedy: write }
 }
 
-/** The one number of a text such as `AS65000`, `9s` or `65,000`; of `1.10`, an AS number in asdot (RFC 5396). */
+/**
+ * The number of a text such as `AS65000`, `9s` or `65,000`; of `1.10`, an AS number in asdot (RFC 5396). Of any other
+ * text (`65ooo`, `3m`) the digits are not what was meant.
+ */
 function numberIn(text: string, step: string | number | undefined): number | undefined {
   const [, high, low] = /^(\d{1,5})\.(\d{1,5})$/.exec(text) ?? []
   if (high !== undefined && low !== undefined)
     return /as(n|number)?$/i.test(String(step)) ? Number(high) * 65536 + Number(low) : undefined
-  const [, digits] = /^[^\d.,:-]*(\d{1,3}(?:[,_ ]\d{3})+|\d{1,10})[^\d.,:-]*$/.exec(text) ?? []
+  const [, digits] = /^(?:asn? ?)?(\d{1,3}(?:[,_ ]\d{3})+|\d{1,10}) ?(?:s|sec|seconds?)?$/i.exec(text) ?? []
   return digits === undefined ? undefined : Number(digits.replace(/\D/g, ''))
 }
 
