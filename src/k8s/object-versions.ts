@@ -119,6 +119,8 @@ export class ObjectVersions {
     let next: number | undefined
     for (const [id, { present, since }] of this.#waiting) {
       const isCut = present[0] !== undefined && this.#isCut(present[0])
+      // Until it is whole again looking confirms nothing.
+      if (present.length === 0 && this.#inForce.get(id)?.source.isBroken === true) continue
       const inMs = isCut ? this.#patience.cutMs : since === undefined ? undefined : this.#patience.confirmMs / 4
       if (inMs !== undefined && !this.#isSettled(id)) next = Math.min(next ?? inMs, inMs)
     }
@@ -165,6 +167,10 @@ export class ObjectVersions {
   }
 
   #decideAbsent(id: string, held: ManifestRecord | undefined, waiting: Waiting, now: number): Change | undefined {
+    if (held?.source.isBroken === true) {
+      Object.assign(waiting, { since: now, looks: 0 })
+      return undefined
+    }
     if (held !== undefined && !this.#isConfirmed(waiting, held, now)) return undefined
     this.#waiting.delete(id)
     this.#inForce.delete(id)
@@ -190,6 +196,8 @@ export class ObjectVersions {
 
   #settle(id: string, waiting: Waiting, record: ManifestRecord): void {
     this.#inForce.set(id, record)
+    // It may have been left before, and be where those lead that were in force since.
+    record.movedTo = undefined
     if (waiting.present.length === 1) this.#waiting.delete(id)
     else Object.assign(waiting, { since: undefined, looks: 0, hasRival: false })
   }

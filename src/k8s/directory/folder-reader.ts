@@ -97,6 +97,7 @@ export class FolderReader {
   #gone(file: ManifestFile | undefined): void {
     if (file === undefined) return
     file.isGone = true
+    file.isBroken = false
     file.stamp = ''
     file.digest = -1
     file.problems = []
@@ -109,6 +110,7 @@ export class FolderReader {
   #failed(file: ManifestFile, { code, message, remedy, line, column }: FileFault, stamp: string): void {
     file.stamp = stamp
     file.digest = -1
+    file.isBroken = true
     const object = { kind: 'File', name: file.name, file: file.name, ...(line === undefined ? {} : { line }) }
     const at = column === undefined ? {} : { column }
     file.problems = [{ severity: 'error', object, field: '', code, message, remedy, ...at }]
@@ -151,6 +153,7 @@ export class FolderReader {
     for (const record of known.left())
       if (isBroken) records.push(record)
       else this.#versions.absent(record)
+    file.isBroken = isBroken
     file.records = records
     file.problems = problems
   }

@@ -22,6 +22,8 @@ export class ManifestFile {
   isGone = false
   /** The last line has no end: the file may be cut in it. */
   isCut = false
+  /** It cannot be read, or a document of it: nobody can tell what was deleted, also where it was empty before. */
+  isBroken = false
   records: readonly ManifestRecord[] = []
   problems: readonly Problem[] = []
 

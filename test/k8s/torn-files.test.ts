@@ -1,0 +1,67 @@
+/** Files that are copied, moved and torn: nothing is lost or told anew, and nobody loses his way. */
+import assert from 'node:assert/strict'
+import { renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { following } from './directory-world.ts'
+import { service } from './manifests.ts'
+
+const put = (folder: string, name: string, text: string): void => writeFileSync(join(folder, name), text)
+
+test('an object that is copied to another file, and is there and here in turns, is where it is', () =>
+  following(
+    (folder) => put(folder, 'm.yaml', service('one')),
+    ({ folder, look, confirm, origins, log }) => {
+      confirm()
+      const where = (): unknown => origins.get('Service one')?.file
+      for (const copy of ['a.yaml', 'b.yaml', 'a.yaml']) {
+        put(folder, copy, service('one'))
+        look()
+        assert.equal(where(), copy, 'first by name')
+        unlinkSync(join(folder, copy))
+        confirm()
+        assert.equal(where(), 'm.yaml')
+        put(folder, copy, service('one'))
+        look()
+        unlinkSync(join(folder, 'm.yaml'))
+        confirm()
+        assert.equal(where(), copy)
+        renameSync(join(folder, copy), join(folder, 'm.yaml'))
+        confirm()
+        assert.equal(where(), 'm.yaml')
+      }
+      assert.deepEqual(log, ['+one', 'synced'], 'which is no news to anybody')
+    },
+  ))
+
+/** What a writer leaves that emptied the file first and did not get to its end. */
+const torn: Readonly<Record<string, Buffer | string>> = {
+  'a broken document': `${service('two')}---\nkind: [`,
+  'no object': service('one').slice(0, 40),
+  'another encoding': Buffer.from(service('one'), 'utf16le'),
+  'half a character': Buffer.from(`# ${'\u00e9'}`).subarray(0, 3),
+}
+for (const [what, content] of Object.entries(torn))
+  test(`a file that was empty for a look and then holds ${what} has deleted nothing until it is whole again`, () =>
+    following(
+      (folder) => {
+        put(folder, 'a.yaml', service('one'))
+        put(folder, 'b.yaml', service('two'))
+      },
+      ({ folder, look, confirm, clock, objects, flushes }) => {
+        confirm()
+        put(folder, 'a.yaml', '')
+        look()
+        writeFileSync(join(folder, 'a.yaml'), content)
+        for (let i = 0; i < 3; i++) confirm()
+        assert.ok(objects.has('Service one'))
+        const before = flushes()
+        clock.advance(60_000)
+        assert.ok(flushes() - before < 40, 'and is looked at no more often than any')
+        put(folder, 'a.yaml', service('three'))
+        look()
+        assert.ok(objects.has('Service one'))
+        confirm()
+        assert.deepEqual([...objects.keys()].sort(), ['Service three', 'Service two'])
+      },
+    ))
