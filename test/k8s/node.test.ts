@@ -130,6 +130,25 @@ test('a neighbor that is this node is left out and said, by the value of any of 
   )
 })
 
+test('a neighbor that is an address of an interface here is dialled, since another daemon may have it, and said', () => {
+  const text =
+    policyWith('{peerAddress: 10.9.9.1/32, peerASN: 65001}', '{peerAddress: 127.0.0.1/32, peerASN: 65001}', tor) +
+    nodeOf('node-a', ['10.0.0.2'])
+  const delta = translatorWith(text, { localAddresses: () => onEth0('10.9.9.1', '127.0.0.1') }).flush()
+  assert.equal(delta.speaker?.neighbors.length, 3)
+  assert.deepEqual(
+    delta.problems?.map(({ code, severity, message }) => [code, severity, message]),
+    [
+      ['LoopbackPeer', 'warning', '127.0.0.1 is a loopback address: only a router on the same host is there'],
+      [
+        'SelfNeighbor',
+        'warning',
+        '10.9.9.1 is an address of an interface of node node-a: only a router on this host would answer',
+      ],
+    ],
+  )
+})
+
 test('without its Node an agent is degraded, and the name that may be meant is said', () => {
   const all = smallestPolicy + nodeOf('worker-1', ['10.0.0.1'])
   const missing = (nodeName: string): Problem | undefined =>

@@ -158,13 +158,9 @@ function sessionsOf(
   passwordOf: PasswordOf,
   before: readonly Neighbor[],
 ): Sessions {
-  const { from, peerAddress, overrides, secret, path, password: inline } = planned
-  if (node.addresses.some(({ address }) => address === peerAddress)) {
-    const message = `${peerAddress} is an address of node ${node.name} itself: there is no session with it`
-    const remedy = 'Nothing needs to be done where other nodes share the policy; else write the address of a router.'
-    const found = fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy)
-    return { sessions: [], faults: [{ from, fault: found }] }
-  }
+  const { from, peerAddress, overrides, secret, password: inline } = planned
+  if (node.addresses.some(({ address }) => address === peerAddress))
+    return { sessions: [], faults: selfFaults(planned, `node ${node.name} itself: there is no session with it`) }
   const password = secret === undefined ? inline : passwordOf(secret)
   const missing = typeof password === 'object' ? password : undefined
   const obstacle = obstacleOf(planned, missing, before.length > 0)
@@ -182,8 +178,20 @@ function sessionsOf(
       neighbor: neighborOf({ planned, node, overrides: own, ...(typeof password === 'string' ? { password } : {}) }),
       overrides: own,
     })),
-    faults: wanted.flatMap((own) => foreignAddresses(planned, own, node).map((found) => ({ from, fault: found }))),
+    faults: [
+      // Who has it now may be another daemon of this host, or not have it in a moment.
+      ...(node.isOwn(peerAddress) && isForwardable(parseAddress(peerAddress) ?? 0)
+        ? selfFaults(planned, `an interface of node ${node.name}: only a router on this host would answer`)
+        : []),
+      ...wanted.flatMap((own) => foreignAddresses(planned, own, node).map((found) => ({ from, fault: found }))),
+    ],
   }
+}
+
+function selfFaults({ from, peerAddress, path }: PlanNeighbor, whose: string): readonly SaidFault[] {
+  const message = `${peerAddress} is an address of ${whose}`
+  const remedy = 'Nothing needs to be done where other nodes share the policy; else write the address of a router.'
+  return [{ from, fault: fault('warning', [...path, 'peerAddress'], 'SelfNeighbor', message, remedy) }]
 }
 
 /** Why a neighbor cannot be dialled as it is written. */
