@@ -1,5 +1,6 @@
 /** The fields around what a kind has of its own: a slip in one of them takes away all that is below it. Pure. */
-import type { RawObject } from '../source.ts'
+import { isRecord, type RawObject } from '../source.ts'
+import { coreFields } from './core-fields.ts'
 import { fault, type Fault, type Metadata } from './narrow.ts'
 import { nearest } from './nearest.ts'
 
@@ -26,18 +27,43 @@ export function outlineFaults(
   const inner = slips(metadata, ofMetadata).map(([key, meant]) =>
     said(['metadata', key], meant, isInForce(before?.metadata, meant)),
   )
-  return [...outer, ...inner]
+  return [...outer, ...inner, ...coreSlips(kind, raw)]
 }
 
+type Steps = readonly (string | number)[]
+
+/** Each slip once, however many items have it: a client that was to be kept out may come in by it. */
+function coreSlips(kind: string, raw: RawObject): readonly Fault[] {
+  const found = new Map<string, Fault>()
+  for (const [place, known] of Object.entries(coreFields[kind] ?? {}))
+    for (const [written, at] of placesOf(raw, place.replaceAll('[]', '.[]').split('.')))
+      for (const [key, meant] of slips(written, known, core))
+        if (!found.has(`${place} ${key}`)) found.set(`${place} ${key}`, said([...at, key], meant, true))
+  return [...found.values()]
+}
+
+/** Every value at a place, with its path. */
+function* placesOf(value: unknown, [step, ...rest]: readonly string[], at: Steps = []): Generator<[unknown, Steps]> {
+  if (step === undefined) yield [value, at]
+  else if (step === '[]' && Array.isArray(value))
+    for (const [index, item] of value.entries()) yield* placesOf(item, rest, [...at, index])
+  else if (isRecord(value)) yield* placesOf(value[step], rest, [...at, step])
+}
+
+/** Of those a new field may be near an old one: it has to be the same but for a letter or two. */
+const core = (key: string): string => key.replace(/[_-]/g, '')
+
 /** Fields that are none, with those that they may stand for and that are not written. */
-function slips(written: unknown, known: readonly string[]): readonly (readonly [string, string])[] {
+function slips(
+  written: unknown,
+  known: readonly string[],
+  letters?: (key: string) => string,
+): readonly (readonly [string, string])[] {
   if (typeof written !== 'object' || written === null || Array.isArray(written)) return []
   return Object.keys(written).flatMap((key): readonly (readonly [string, string])[] => {
     if (known.includes(key)) return []
-    const near = nearest(
-      key,
-      known.filter((each) => !Object.hasOwn(written, each)),
-    )
+    const free = known.filter((each) => !Object.hasOwn(written, each))
+    const near = letters === undefined ? nearest(key, free) : nearest(letters(key), free, key.length < 6 ? 1 : 2)
     return near === undefined ? [] : [[key, near]]
   })
 }
@@ -47,7 +73,7 @@ function isInForce(before: Metadata | undefined, field: string): boolean {
   return typeof held === 'object' && held !== null && Object.keys(held).length > 0
 }
 
-function said(path: readonly string[], meant: string, isError: boolean): Fault {
+function said(path: Steps, meant: string, isError: boolean): Fault {
   if (!isError) {
     const message = 'not a field of this kind, so it has no effect'
     return fault('warning', path, 'UnknownField', message, `Did you mean ${meant}?`)
