@@ -2,8 +2,10 @@
  * `npm run bench -- survive [ROW ...]`: the table "Nothing lost", counted with load running. `--flows N` holds so many
  * connections; a small number of them makes a small stage, which takes a minute.
  */
-import { messageOf } from '../src/errors.ts'
+import { HeraldError, messageOf } from '../src/errors.ts'
 import { buildBpf } from '../scripts/build-bpf.ts'
+import { ensureBinaries } from '../test/apiserver/binaries.ts'
+import { ensureHelm } from '../test/helm/binary.ts'
 import { benchFlows } from './flags.ts'
 import { printTable, type Row } from './report.ts'
 import { checkedOut, diskFull, fileAbsent, folderReplaced, forged, sourceAway, synFlood } from './survive/adversity.ts'
@@ -18,12 +20,16 @@ import {
   nodeOff,
   nodeWithdrawn,
   readinessFlaps,
+  restarted,
   upgraded,
 } from './survive/events.ts'
+import { objectsMalformed, serverAway, storeRestarted, watchExpired } from './survive/server.ts'
+import type { StageShape } from './survive/shape.ts'
 import { Stage, type StageSize } from './survive/stage.ts'
 
 const events: Readonly<Record<string, Event>> = {
   killed,
+  restarted,
   upgraded,
   churned,
   'backend-added': backendAdded,
@@ -38,11 +44,16 @@ const events: Readonly<Record<string, Event>> = {
   'folder-replaced': folderReplaced,
   'disk-full': diskFull,
   drained,
-  'node-withdrawn': nodeWithdrawn,
   'node-off': nodeOff,
+  'node-withdrawn': nodeWithdrawn,
+  'server-away': serverAway,
+  'store-restarted': storeRestarted,
+  'watch-expired': watchExpired,
+  'objects-malformed': objectsMalformed,
 }
 export const surviveRows: readonly string[] = Object.keys(events)
 const smallFlows = 1_000
+const usualNodes = 3
 
 function sizeOf(flows: number): StageSize {
   return flows < smallFlows
@@ -50,22 +61,44 @@ function sizeOf(flows: number): StageSize {
     : { flows, services: 100, churn: 1_000, flood: 600_000 }
 }
 
-/** All rows when none is named. Throws ERR_LAB when the stage cannot be had. */
+/** All rows when none is named. Throws ERR_LAB when a stage cannot be had. */
 export async function benchSurvive(rows: readonly string[]): Promise<void> {
   buildBpf()
   const size = sizeOf(benchFlows() ?? 10_000)
-  const stage = await Stage.open(size)
+  const named = rows.length === 0 ? surviveRows : rows
+  const wanted = named.flatMap((name) => (events[name] === undefined ? [] : [{ name, event: events[name] }]))
+  const stages = Map.groupBy(wanted, ({ event }) => `${event.nodes ?? usualNodes} ${event.isOfServer === true}`)
+  for (const all of stages.values()) await onStage(size, await shapeOf(all[0]?.event), all)
+}
+
+interface NamedEvent {
+  readonly name: string
+  readonly event: Event
+}
+
+/** One table for the rows that want the same stage. */
+async function onStage(size: StageSize, shape: StageShape, wanted: readonly NamedEvent[]): Promise<void> {
+  const stage = await Stage.open(size, shape)
   const table: Row[] = []
   try {
-    for (const name of rows.length === 0 ? surviveRows : rows) {
-      const event = events[name]
-      if (event !== undefined) table.push(await rowOf(stage, name, event))
-    }
+    for (const { name, event } of wanted) table.push(await rowOf(stage, name, event))
   } finally {
     await stage.close()
   }
-  const title = `Nothing lost: ${size.flows} connections with ${size.services} Services, and datagrams with each`
-  printTable(`${title}, 3 nodes, 4 pods, 2 routers (FRR)`, table)
+  const load = `${size.flows} connections with ${size.services} Services, and datagrams with each`
+  const source = shape.programs === undefined ? '' : `, kube-apiserver ${shape.programs.version}`
+  const { nodes } = shape
+  printTable(`Nothing lost: ${load}, ${nodes} nodes, ${nodes + 1} pods, 2 routers (FRR)${source}`, table)
+}
+
+async function shapeOf(event: Event | undefined): Promise<StageShape> {
+  const nodes = event?.nodes ?? usualNodes
+  if (event?.isOfServer !== true) return { nodes }
+  const told = (text: string): void => void process.stderr.write(`  ${text}\n`)
+  const [server, helm] = [await ensureBinaries(told), await ensureHelm(told)]
+  if (typeof server === 'string') throw new HeraldError('ERR_LAB', server)
+  if ('reason' in helm) throw new HeraldError('ERR_LAB', helm.reason)
+  return { nodes, programs: { ...server, helm: helm.path } }
 }
 
 /**

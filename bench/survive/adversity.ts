@@ -51,14 +51,25 @@ function attacked({ endpoints }: Stage): (flow: HeldFlow) => AttackedFlow {
 
 /** Changes the folder in some way, and changes it back: nothing may come of it. */
 function ofFolder(what: string, change: (stage: Stage) => Promise<void>): Event {
+  return unasked(what, async (stage) => {
+    await change(stage)
+    return ''
+  })
+}
+
+/** Something that asks for no change, whatever it is; what it answers stands in the row. */
+export function unasked(what: string, change: (stage: Stage) => Promise<string>): Event {
   return {
     what,
     goal: unchanged,
     run: async (stage) => {
       const before = await servedBy(stage)
-      const loss = await stage.measured(() => change(stage))
+      let said = ''
+      const loss = await stage.measured(async () => {
+        said = await change(stage)
+      })
       const isSame = (await servedBy(stage)) === before
-      const value = `${lossText(loss)}${isSame ? '' : ', Services changed'}`
+      const value = [lossText(loss), said, isSame ? '' : 'Services changed'].filter((text) => text !== '').join(', ')
       return { value, isMet: isUndisturbed(loss) && isSame }
     },
   }

@@ -15,6 +15,10 @@ import { whileWatched } from './watched.ts'
 export interface Event {
   readonly what: string
   readonly goal: string
+  /** So many nodes; three where nothing is said. */
+  readonly nodes?: number
+  /** Agents read an API server in place of a folder. */
+  readonly isOfServer?: boolean
   run(stage: Stage): Promise<Pick<Row, 'value' | 'isMet'>>
 }
 
@@ -37,21 +41,26 @@ export async function backAgain(stage: Stage): Promise<void> {
 
 const without = (loss: Loss): Pick<Row, 'value' | 'isMet'> => ({ value: lossText(loss), isMet: isWithout(loss) })
 
-export const killed: Event = {
-  what: 'agents killed with SIGKILL and restarted, one after the other',
-  goal: '0 lost',
-  run: async (stage) =>
-    without(
-      await stage.measured(async () => {
-        for (const node of stage.rack.nodes) {
-          await stage.lab.killCommand(node, 'KILL')
-          await pause(everyMs)
-          stage.lab.startCommand(node)
-          await backAgain(stage)
-        }
-      }),
-    ),
+function startedAgain(what: string, signal: 'KILL' | 'TERM'): Event {
+  return {
+    what,
+    goal: '0 lost',
+    run: async (stage) =>
+      without(
+        await stage.measured(async () => {
+          for (const node of stage.rack.nodes) {
+            await stage.lab.killCommand(node, signal)
+            await pause(everyMs)
+            stage.lab.startCommand(node)
+            await backAgain(stage)
+          }
+        }),
+      ),
+  }
 }
+
+export const killed = startedAgain('agents killed with SIGKILL and restarted, one after the other', 'KILL')
+export const restarted = startedAgain('agents ended with SIGTERM and started again, one after the other', 'TERM')
 
 /** The bundled program in the place of the sources, and these again. */
 export const upgraded: Event = {
@@ -167,7 +176,8 @@ export const backendTerminating: Event = {
 }
 
 export const readinessFlaps: Event = {
-  what: 'readiness flaps for 10 s, then 35 s of not ready',
+  // Of all clocks only that of a removed pod, 30 s, could end a flow.
+  what: 'readiness flaps for 10 s, then 35 s of not ready (30 minutes, cut short)',
   goal: '0 connections reset',
   run: async (stage) => {
     await stage.spread()
@@ -192,7 +202,8 @@ function onOthers(loss: Loss, stage: Stage, node: string): { lost: number; held:
 }
 
 export const nodeWithdrawn: Event = {
-  what: 'one of three announcing nodes withdrawn: routers hash anew',
+  what: 'one of eight announcing nodes withdrawn: routers hash anew',
+  nodes: 8,
   goal: '>= 99.99 % of flows on the others survive',
   run: async (stage) => {
     await stage.spread()

@@ -8,15 +8,17 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { LabCluster } from '../../lab/cluster.ts'
 import { Rack } from '../../lab/rack.ts'
 import { Lab } from '../../lab/runner.ts'
-import type { Topology, TopologyNode } from '../../lab/topology.ts'
+import type { TopologyNode } from '../../lab/topology.ts'
 import { until } from '../../lab/until.ts'
 import { RouteMonitor } from '../../lab/watch.ts'
 import { HeraldError } from '../../src/errors.ts'
 import type { AttackCommand } from './attacker.ts'
 import type { LoadCommand, LoadCounts } from './load.ts'
 import { addressOf, type Endpoint, lastingServices, pools } from './manifests.ts'
+import { folderOption, introduceNodes, nodeManifests, shaped, type StageShape, stateFolder } from './shape.ts'
 import { Told } from './told.ts'
 
 export interface StageSize {
@@ -50,9 +52,6 @@ export interface Loss {
 export const client = '203.0.113.10'
 /** Of one flow; a hundredth of them is asked in the time that ten datagrams take. */
 export const everyMs = 2_000
-/** Small, so that it can be filled. */
-const folderOption = 'size=8m'
-const stateFolder = '/run/herald'
 const socket = `${stateFolder}/herald.sock`
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
@@ -66,21 +65,24 @@ export class Stage {
   readonly attacker: Told<AttackCommand>
   /** Every pod, as it is while nothing happens. */
   readonly endpoints: readonly Endpoint[]
+  /** Where agents read an API server: what is in the folder is applied there. */
+  readonly cluster: LabCluster | undefined
 
-  private constructor(lab: Lab, size: StageSize) {
+  private constructor(lab: Lab, size: StageSize, cluster: LabCluster | undefined) {
     this.lab = lab
+    this.cluster = cluster
     this.size = size
     this.config = join(lab.folder, 'config')
-    this.rack = new Rack(lab)
+    this.rack = new Rack(lab, cluster)
     this.endpoints = lab.topology.nodes.flatMap(endpointOf)
     this.load = new Told(lab.node('client'), 'load.ts')
     this.attacker = new Told(lab.node('client'), 'attacker.ts')
   }
 
   /** Everything is announced and every flow is held. Throws ERR_LAB. */
-  static async open(size: StageSize): Promise<Stage> {
+  static async open(size: StageSize, shape: StageShape): Promise<Stage> {
     const file = join(root, 'containerlab/rack/topology.clab.yml')
-    const lab = Lab.open({ file, root, reshape: reshaped })
+    const lab = Lab.open({ file, root, reshape: (topology, workFolder) => shaped(topology, workFolder, shape) })
     const config = join(lab.folder, 'config')
     mkdirSync(config, { recursive: true })
     execFileSync('mount', ['-t', 'tmpfs', '-o', folderOption, 'tmpfs', config])
@@ -89,14 +91,19 @@ export class Stage {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130))
     try {
       await lab.make()
+      await introduceNodes(lab, shape)
+      const cluster = shape.programs === undefined ? undefined : await LabCluster.start(lab, shape.programs)
       mkdirSync(join(config, 'manifests'))
-      for (const name of ['bgp.yaml', 'nodes.yaml'])
-        execFileSync('cp', [join(lab.folder, 'manifests', name), join(config, 'manifests')])
-      const stage = new Stage(lab, size)
+      execFileSync('cp', [join(lab.folder, 'manifests/bgp.yaml'), join(config, 'manifests')])
+      const stage = new Stage(lab, size, cluster)
+      stage.write('nodes.yaml', nodeManifests(lab, shape))
       stage.write('pools.yaml', pools)
       stage.setEndpoints(() => undefined)
+      await cluster?.installHerald(join(root, 'charts/herald'))
+      await stage.applyAll()
+      await cluster?.logIn()
       lab.startCommands()
-      await stage.whole(60_000)
+      await stage.whole(120_000)
       await stage.load.tell({ do: 'hold', addresses: stage.addresses, flows: size.flows, everyMs })
       await stage.full()
       return stage
@@ -123,6 +130,32 @@ export class Stage {
     const partial = this.manifest(`.${name}.partial`)
     writeFileSync(partial, text)
     renameSync(partial, this.manifest(name))
+  }
+
+  /** Brings the folder into the API server, where there is one. */
+  async applyAll(): Promise<void> {
+    await this.cluster?.kubectl('apply', '--filename', join(this.config, 'manifests'))
+  }
+
+  /** The API server says that it is ready, and every agent has read all it needs of it. */
+  async serverAnswers(): Promise<void> {
+    const { cluster, lab, rack } = this
+    const { signal } = lab
+    await until(
+      'the API server is ready',
+      async () => cluster?.kubectl('get', '--raw', '/readyz'),
+      (answer) => answer === 'ok',
+      { deadlineMs: 120_000, everyMs: 500, signal },
+    )
+    // As its Deployment would.
+    if (lab.hasEnded('operator')) lab.startCommand('operator')
+    for (const node of rack.nodes)
+      await until(
+        `${node} has nothing to complain of`,
+        () => rack.status(node),
+        ({ warnings, source }) => warnings.length === 0 && source.synced,
+        { deadlineMs: 120_000, signal },
+      )
   }
 
   /** Changes endpoints of every Service: by what is answered for each; null takes it out of the slices. */
@@ -279,24 +312,6 @@ function abandon(lab: Lab, config: string): void {
 /** Nodes hold it in mount namespaces of their own. */
 function unmount(config: string): void {
   if (existsSync(config)) spawnSync('umount', ['--lazy', config], { stdio: 'ignore' })
-}
-
-/** Pods serve the load, agents read a folder inside of one that is bound, and their state lies where little room is. */
-function reshaped(topology: Topology): Topology {
-  return { ...topology, nodes: topology.nodes.map(reshapedNode) }
-}
-
-function reshapedNode(node: TopologyNode): TopologyNode {
-  if (node.group === 'pod')
-    return { ...node, cmd: ['node', fileURLToPath(new URL('pod.ts', import.meta.url))], binds: [] }
-  if (node.group !== 'node') return node
-  const room = `mkdir -p ${stateFolder} && mount -t tmpfs -o ${folderOption} tmpfs ${stateFolder}`
-  return {
-    ...node,
-    cmd: node.cmd.map((word) => (word === '/run/manifests' ? '/run/config/manifests' : word)),
-    binds: [{ source: 'config', target: '/run/config', isReadOnly: false }],
-    exec: [['sh', '-c', room], ...node.exec],
-  }
 }
 
 /** A pod's address is that of its interface. */

@@ -205,7 +205,22 @@ function externalFaults({ spec }: Written): readonly Fault[] {
   return [
     ...(beyond === undefined ? [] : [fault('warning', path, 'LimitExceeded', beyond, beyondRemedy)]),
     ...addressFaults(taken),
+    ...clusterFaults(spec),
   ]
+}
+
+/** As {@link ownAddressesOf} reads them. */
+function clusterFaults({ type, clusterIP, clusterIPs }: Written['spec']): readonly Fault[] {
+  if (type === 'ExternalName') return []
+  const written =
+    clusterIPs.length > 0
+      ? clusterIPs.map((ip, index) => [['spec', 'clusterIPs', index], ip] as const)
+      : [[['spec', 'clusterIP'], clusterIP ?? ''] as const]
+  return written.flatMap(([path, ip]) => {
+    if (ip === '' || ip === 'None' || parseAddress(ip) !== undefined) return []
+    const message = `${JSON.stringify(shown(ip))} is not an address: it is nobody's`
+    return [fault('warning', path, 'InvalidAddress', message, 'Leave it to the API server, or write None.')]
+  })
 }
 
 function addressFaults(externalIPs: readonly string[]): readonly Fault[] {
