@@ -125,3 +125,17 @@ test('a status that lists more addresses than are given is served as far, and ex
   assert.deepEqual([ok, code], [true, 'AddressLeftOut'])
   assert.match(message ?? '', /64 addresses with 1000 ports: the first 2 are taken/)
 })
+
+test('a Service of a folder with more cluster IPs than an API server takes is refused, and its last version stays', () => {
+  const text = service('web', ', clusterIPs: [10.96.0.10]') + slice('web')
+  const translator = translatorWith(smallestPolicy + node + pool + text, proxying)
+  const led = (delta: ReturnType<typeof translator.flush>): readonly string[] => [
+    ...(delta.sockets ?? new Map()).keys(),
+  ]
+  assert.ok(led(translator.flush()).includes('10.96.0.10:80/TCP'))
+  const many = Array.from({ length: 300 }, (_, n) => `10.96.${n >> 8}.${n & 255}`)
+  const delta = change(translator, service('web', `, clusterIPs: [${many.join(', ')}]`))
+  assert.deepEqual([led(delta), delta.services.size], [[], 0])
+  const [problem] = (delta.problems ?? []).filter(({ code }) => code === 'LimitExceeded')
+  assert.deepEqual([problem?.severity, problem?.field], ['error', 'spec.clusterIPs'])
+})

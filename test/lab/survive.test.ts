@@ -57,5 +57,5 @@ test('agents killed, a backend killed, packets forged and files absent: each is 
 test('a row that there is not is refused before anything is built, with those that there are', { skip }, async (t) => {
   const { code, output } = await survive(t, tmpdir(), 'killed', 'struck-by-lightning')
   assert.equal(code, 2, output)
-  assert.match(output, /no row struck-by-lightning\n(.*\n)*survive .*: killed, upgraded, .*node-off/)
+  assert.match(output, /no row struck-by-lightning\n(.*\n)*survive .*: killed, restarted, upgraded, .*node-off/)
 })

@@ -133,6 +133,8 @@ const noPorts: readonly number[] = []
 const limits = [
   [['spec', 'ports'], 1000],
   [['spec', 'externalIPs'], maxAddresses],
+  // One of each family, as the API server has it.
+  [['spec', 'clusterIPs'], 2],
   [['status', 'loadBalancer', 'ingress'], maxAddresses],
 ] as const
 
