@@ -9,7 +9,7 @@ import { isList, path, ReflectorWorld } from './reflector-world.ts'
 
 const hourMs = 3_600_000
 
-/** While it is hurried a wait is over at once, and so much later it is then; what takes its time takes it all the same. */
+/** Hurried a wait is over at once, and so much later it is then; what takes its time takes it all the same. */
 class HurriedClock {
   isHurried = false
   #skippedMs = 0
