@@ -141,13 +141,19 @@ static __always_inline enum fate choose(const struct frontend_key *key, bool has
 /* A node port may be asked for at an address of whatever node: then the frontend of any of them is meant. */
 static __always_inline void mean_any_node(struct frontend_key *key)
 {
-	bool is_ipv4 = !key->address.high[0] && !key->address.high[1] && key->address.high[2] == bpf_htonl(0xffff);
+	__u32 is_elsewhere, keep;
 
-	if (bpf_map_lookup_elem(&socket_frontends, key) || !bpf_map_lookup_elem(&socket_nodes, &key->address))
-		return;
-	key->address = (struct ip_address){};
-	if (is_ipv4)
-		key->address.high[2] = bpf_htonl(0xffff);
+	is_elsewhere = !bpf_map_lookup_elem(&socket_frontends, key) && bpf_map_lookup_elem(&socket_nodes, &key->address);
+	/* No branch, and nothing that is known of the address afterwards: the verifier would walk all that follows twice. */
+	KEPT_AS_NUMBER(is_elsewhere);
+	keep = is_elsewhere - 1;
+	/* What is not of IPv4 becomes ::, what is 0.0.0.0. */
+	key->address.low &= keep;
+	keep |= -(__u32)(!(key->address.high[0] | key->address.high[1]) && key->address.high[2] == bpf_htonl(0xffff));
+	KEPT_AS_NUMBER(keep);
+	key->address.high[0] &= keep;
+	key->address.high[1] &= keep;
+	key->address.high[2] &= keep;
 }
 
 /* An IPv6 socket that is connected to an IPv4 address: the kernel fills in whom it sends to. */
