@@ -14,6 +14,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** The datapath, and the programs of the benchmarks, which use its headers. */
 const sourceFolders = [join(root, 'src/datapath/bpf'), join(root, 'bench/bpf')]
 const outputFolder = join(root, 'build/bpf')
+/** The programs of the datapath. */
+export const datapathSource = join(root, 'src/datapath/bpf/herald.bpf.c')
 
 /**
  * Compiles what is older than its sources and returns the path of herald.bpf.o. Throws ERR_BPF_OBJECT_MISSING with
@@ -25,7 +27,7 @@ export function buildBpf(): string {
   const newest = Math.max(...sources.map((path) => statSync(path).mtimeMs))
   for (const source of sources.filter((path) => path.endsWith('.bpf.c'))) {
     const output = join(outputFolder, basename(source).replace(/\.c$/, '.o'))
-    if (!existsSync(output) || statSync(output).mtimeMs < newest) compile(source, output)
+    if (!existsSync(output) || statSync(output).mtimeMs < newest) compileBpf(source, output)
   }
   return join(outputFolder, 'herald.bpf.o')
 }
@@ -38,7 +40,8 @@ function includeFolders(): string[] {
     .flatMap((folder) => ['-idirafter', folder])
 }
 
-function compile(source: string, output: string): void {
+/** Throws ERR_BPF_OBJECT_MISSING with clang's words. */
+export function compileBpf(source: string, output: string): void {
   // Written beside and renamed: two builds at the same time never load half an object.
   const partial = `${output}.${process.pid}`
   const flags = ['-target', 'bpf', '-mcpu=v3', '-O2', '-g', '-Wall', '-Wextra', '-Werror']

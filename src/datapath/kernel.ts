@@ -315,10 +315,10 @@ function start(opening: Opening, wanted: Sizes): Running {
         )
   let maps: KernelMaps | undefined
   try {
-    const object = loaded(opening, wanted, handOver)
+    const { object, refusal } = loaded(opening, wanted, handOver)
     maps = new KernelMaps(object)
     handOver?.fill(object)
-    return serve(opening, object, maps, handOver)
+    return serve(opening, { object, refusal }, maps, handOver)
   } catch (error) {
     maps?.close()
     // Until the swap the earlier programs serve from what they have; after it a next start finishes it.
@@ -335,7 +335,32 @@ function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
   return mode !== 'stack'
 }
 
-function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handOver: HandOver | undefined): BpfObject {
+interface Loaded {
+  readonly object: BpfObject
+  /** Why nothing is redirected, where the kernel takes only what goes through the stack. */
+  readonly refusal: string | undefined
+}
+
+/** In mode `auto` a kernel that does not take the programs for redirection serves through the stack. */
+function loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loaded {
+  const { options, log } = opening
+  const load = (isPast: boolean): BpfObject => loadedFor(opening, wanted, handOver, isPast)
+  try {
+    return { object: load(isRedirecting(options)), refusal: undefined }
+  } catch (error) {
+    if (options.mode !== 'auto' || !(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') throw error
+    const object = load(false)
+    log(`flows go through the stack: ${error.message}`)
+    return { object, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
+  }
+}
+
+function loadedFor(
+  { options, pins, initially, log }: Opening,
+  wanted: Sizes,
+  handOver: HandOver | undefined,
+  isPast: boolean,
+): BpfObject {
   const load = (isBridged: boolean): BpfObject => {
     const object = new BpfObject(options.objectFile)
     try {
@@ -347,7 +372,7 @@ function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handO
         object.setPinPath(name, pins.map(name))
       }
       if (isBridged) object.setConstant(handOverConstant, isSet)
-      if (isRedirecting(options)) object.setConstant(redirectConstant, isSet)
+      if (isPast) object.setConstant(redirectConstant, isSet)
       object.load()
       return object
     } catch (error) {
@@ -368,7 +393,7 @@ function loaded({ options, pins, initially, log }: Opening, wanted: Sizes, handO
 
 function serve(
   { options, pins, log }: Opening,
-  object: BpfObject,
+  { object, refusal }: Loaded,
   maps: KernelMaps,
   handOver: HandOver | undefined,
 ): Running {
@@ -398,7 +423,8 @@ function serve(
   handOver?.bridge(object, replyProgramId(handOver.from))
   // Replies before requests here too.
   const podProgram = object.programFd(podProgramName)
-  const redirection = redirectionOf({ options, pins, log }, mode, [podProgram, programs.ingress], maps, served)
+  const opened = { options, pins, log, refusal }
+  const redirection = redirectionOf(opened, mode, [podProgram, programs.ingress], maps, served)
   const lostUplinks = adoptInterfaces(attachments, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
   try {
@@ -415,14 +441,15 @@ function policiesAsSeen(): () => string | undefined {
 }
 
 function redirectionOf(
-  { options, pins, log }: Pick<Opening, 'options' | 'pins' | 'log'>,
+  { options, pins, log, refusal }: Pick<Opening, 'options' | 'pins' | 'log'> & Pick<Loaded, 'refusal'>,
   attach: AttachMode,
   [program, ingress]: readonly [number, number],
   maps: KernelMaps,
   served: Served,
 ): Redirection {
   const redirection = new Redirection({
-    wanted: options.mode ?? 'stack',
+    wanted: refusal === undefined ? (options.mode ?? 'stack') : 'stack',
+    refusal,
     pins,
     attach,
     program,

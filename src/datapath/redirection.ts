@@ -8,6 +8,7 @@
  * is between: one that is gone, or made anew, is found by no packet, and its flows go through the stack until it is
  * here again. So nothing here fails for anybody: what cannot be redirected is not.
  */
+import { existsSync, readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Backend } from '../desired/model.ts'
 import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
@@ -28,6 +29,8 @@ export interface RedirectionParts {
   readonly wanted: WantedMode
   readonly pins: Pins
   readonly attach: AttachMode
+  /** For people: why nothing is redirected here whatever was asked for; undefined: it can be. */
+  readonly refusal: string | undefined
   /** herald_pod, loaded. */
   readonly program: number
   /** The id of the program at ingress of uplinks. */
@@ -37,6 +40,13 @@ export interface RedirectionParts {
   /** What on this node does something by netfilter to packets for pods; undefined: nothing. */
   readonly policies: () => string | undefined
   readonly log: (message: string) => void
+}
+
+/** RFC 3704 2.2, as net.ipv4.conf has it: the greater one of `all` and of the interface counts. */
+function isStrict(name: string): boolean {
+  const paths = ['all', name].map((each) => `/proc/sys/net/ipv4/conf/${each}/rp_filter`)
+  const values = paths.filter((path) => existsSync(path)).map((path) => Number(readFileSync(path, 'latin1')))
+  return Math.max(0, ...values) === 1
 }
 
 export class Redirection {
@@ -86,7 +96,8 @@ export class Redirection {
 
   /** undefined: what was asked for is in force everywhere. */
   get reason(): string | undefined {
-    if (this.#policy !== undefined) return this.#policy
+    const known = this.#parts.refusal ?? this.#policy
+    if (known !== undefined) return known
     if (this.#failure !== undefined) return this.#failure
     if (this.#refused.size === 0) return undefined
     const named = [...this.#refused.values()].sort().slice(0, mostNamed)
@@ -156,7 +167,11 @@ export class Redirection {
       const theirs = foreignAtIngress(ifindex, this.#parts.ingressId)
       if (theirs !== undefined) return `${theirs} at ingress of ${name} would see nothing of these packets`
     }
-    return undefined
+    // Of one uplink the way back to the client, which is asked for, leads to that one.
+    const strict = uplinks.size > 1 ? [...uplinks.values()].find(isStrict) : undefined
+    return (
+      strict && `rp_filter of ${strict} is 1 (strict), and would not be asked which of ${uplinks.size} uplinks it is`
+    )
   }
 
   #attempt(change: () => void): void {

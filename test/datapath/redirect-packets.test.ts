@@ -33,6 +33,7 @@ import {
   withLifetime,
 } from './frames.ts'
 import { enterNetwork, ip, layCable } from './network.ts'
+import { refusedPast } from './refused-past.ts'
 
 const skip = whyNoKernel()
 const family = familyOf(import.meta.url)
@@ -306,6 +307,37 @@ test('auto: a program on an uplink that would see nothing of redirected packets 
   assert.deepEqual([datapath.status.modeReason, ...verdicts(datapath, ack())], [undefined, verdict.redirect])
 })
 
+test('auto: a strict rp_filter is asked where there are several uplinks (RFC 3704 2.2), and not needed for one', {
+  skip,
+}, (t) => {
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => undefined })
+  layCable('up1', [])
+  const strict = (device: string, value: number): void =>
+    void execFileSync('sysctl', ['-qw', `net.ipv4.conf.${device}.rp_filter=${value}`])
+  for (const [n, device] of ['up0', 'up1', 'all'].entries()) {
+    strict(device, 1)
+    datapath.attach(['up0', 'up1'])
+    assert.match(
+      datapath.status.modeReason ?? '',
+      /^rp_filter of up[01] is 1 \(strict\), .* which of 2 uplinks/,
+      device,
+    )
+    assert.deepEqual(verdicts(datapath, syn(10 * n + 1)), [verdict.pass])
+    datapath.attach(['up0'])
+    assert.deepEqual(
+      [datapath.status.modeReason, ...verdicts(datapath, syn(10 * n + 2))],
+      [undefined, verdict.redirect],
+    )
+    strict(device, device === 'up1' ? 2 : 0)
+    datapath.attach(['up0', 'up1'])
+    assert.deepEqual(
+      [datapath.status.modeReason, ...verdicts(datapath, syn(10 * n + 3))],
+      [undefined, verdict.redirect],
+    )
+  }
+  ip('link', 'delete', 'up1')
+})
+
 test('what a pod sends as another one, or by another interface, is left to the stack (RFC 3704 2.3)', { skip }, (t) => {
   const datapath = openIn(kernelFixture(t))
   layCable('other0', [podAt(200).replace('10.1.0.', '10.1.9.').replace('fd00:10:1:', 'fd00:10:9:')])
@@ -369,6 +401,24 @@ test('auto: what cannot be seen counts as enforced', { skip }, (t) => {
   assert.match(datapath.status.modeReason ?? '', /cannot be seen.*EPERM/)
   assert.deepEqual(verdicts(datapath, syn()), [verdict.pass])
 })
+
+/** Of either family the programs are the same. */
+const once = isIpv6 ? undefined : test
+once?.(
+  'auto: a kernel that takes no programs past netfilter serves through the stack, and it is said why',
+  {
+    skip,
+  },
+  (t) => {
+    const objectFile = refusedPast(t)
+    const datapath = openIn(kernelFixture(t), { mode: 'auto', objectFile, policies: () => undefined })
+    assert.equal(datapath.status.mode, 'stack')
+    assert.match(datapath.status.modeReason ?? '', /^this kernel takes no programs past netfilter: .* refused_past: /)
+    assert.deepEqual(verdicts(datapath, syn(), ack()), [verdict.pass, verdict.pass])
+    assert.equal(parse(egress(datapath, reply()).packet).source, vip)
+    assert.throws(() => openIn(kernelFixture(t), { mode: 'redirect', objectFile }), { code: 'ERR_BPF_LOAD' })
+  },
+)
 
 test('a program of somebody else on the interface of pods is not passed by: it is named', { skip }, (t) => {
   const fixture = kernelFixture(t)
