@@ -32,17 +32,26 @@ export async function benchFullTable(): Promise<void> {
   const [ours, reference, ...others] = engines
   const results = new Map<Engine, Result[]>()
   const problems = new Map<Engine, string>()
-  const run = async (engine: Engine, note: string): Promise<void> => {
-    if (!existsSync(engine.program)) return void problems.set(engine, 'not installed')
+  const run = async (engine: Engine, note: string): Promise<number> => {
+    if (!existsSync(engine.program)) {
+      problems.set(engine, 'not installed')
+      return Number.NaN
+    }
     console.log(`  ${engine.name} takes ${prefixes} prefixes${note}`)
     const result = await take(engine, measure)
     if (typeof result === 'string') problems.set(engine, result)
     else results.set(engine, [...(results.get(engine) ?? []), result])
+    return typeof result === 'string' ? Number.NaN : result.elapsedMs
   }
+  const ratios: number[] = []
   for (let round = 1; round <= rounds; round++) {
     // Neither is always the first.
-    for (const engine of round % 2 === 0 ? [reference, ours] : [ours, reference])
-      await run(engine, `, round ${round} of ${rounds}`)
+    const isOursFirst = round % 2 === 1
+    const note = `, round ${round} of ${rounds}`
+    const first = await run(isOursFirst ? ours : reference, note)
+    const second = await run(isOursFirst ? reference : ours, note)
+    const ratio = isOursFirst ? first / second : second / first
+    if (!Number.isNaN(ratio)) ratios.push(ratio)
   }
   for (const engine of others) await run(engine, '')
   console.log(`  ${ours.name} takes ${watchedTables} tables beside a session with a hold time of 3 s`)
@@ -50,7 +59,7 @@ export async function benchFullTable(): Promise<void> {
   const rows = engines.flatMap((engine) => rowsOf(engine, results.get(engine) ?? [], problems.get(engine)))
   printTable(`Established -> ${prefixes} prefixes received, ${prefixes / 5} attribute sets`, [
     ...rows,
-    ...goalRows(results.get(ours) ?? [], results.get(reference) ?? [], gapMs),
+    ...goalRows(results.get(ours) ?? [], ratios, gapMs),
   ])
 }
 
@@ -71,16 +80,17 @@ function rowsOf({ name }: Engine, results: readonly Result[], problem: string | 
   return [{ what: name, value }, ...failed]
 }
 
-function goalRows(ours: readonly Result[], reference: readonly Result[], gapMs: number | string): Row[] {
-  const ratio = middle(ours, 'elapsedMs') / middle(reference, 'elapsedMs')
+/** `ratios`: of the rounds; a slow phase of the machine meets both of a round. */
+function goalRows(ours: readonly Result[], ratios: readonly number[], gapMs: number | string): Row[] {
+  const ratio = median(ratios)
   const bytes = middle(ours, 'bytesPerPrefix')
   return [
     ...(Number.isNaN(ratio)
       ? []
       : [
           {
-            what: `herald / BIRD, medians of ${rounds}`,
-            value: `${ratio.toFixed(2)}x`,
+            what: `herald / BIRD, median of ${ratios.length} rounds`,
+            value: range(ratios, (each) => `${each.toFixed(2)}x`),
             goal: '<= 0.90x',
             isMet: ratio <= 0.9,
           },

@@ -12,7 +12,7 @@ import {
   unicastOf,
   type UpdateProblem,
 } from '../bgp/messages/types.ts'
-import { ipv4AddressAt, ipv4PrefixBytes, ipv4Prefixes } from '../bgp/messages/nlri.ts'
+import { ipv4PrefixBytes, ipv4Prefixes, ipv4PrefixOf, ipv4WordAt } from '../bgp/messages/nlri.ts'
 import { PlainUpdate } from '../bgp/messages/plain-update.ts'
 import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
@@ -290,10 +290,10 @@ export class AdjRibIn {
     this.#blocks.hold(block, nlriCount)
     for (let at = attributesEnd; at < end; ) {
       const length = bytes[at] as number
-      const address = ipv4AddressAt(bytes, at)
-      const previous = table.setIpv4(address, length, block, timeSec)
+      const word = ipv4WordAt(bytes, at)
+      const previous = table.setIpv4(word, length, block, timeSec)
       if (previous >= 0) this.#blocks.release(previous)
-      if (touched !== undefined) touched(address * 64 + length)
+      if (touched !== undefined) touched(ipv4PrefixOf(word, length))
       at += ipv4PrefixBytes(length)
     }
   }

@@ -7,6 +7,7 @@
  */
 import type { AfiSafi, CodecContext, PathAttributes } from '../bgp/messages/types.ts'
 import { decodeBlock } from '../bgp/messages/update.ts'
+import { type Column, free } from './columns.ts'
 
 /** No block. */
 export const noBlock = 0xffffffff
@@ -54,6 +55,8 @@ export class AttributeBlocks {
   /** Open addressing; id + 1, 0 is empty. */
   #slots = new Uint32Array(128)
   readonly #contexts: CodecContext[] = []
+  /** Of the block before. */
+  #lastContext = 0
   /** By place: id and family of what is remembered, and what. */
   readonly #decodedKeys = new Float64Array(decodedPlaces).fill(-1)
   readonly #decoded: (PathAttributes | undefined)[] = Array.from({ length: decodedPlaces }, () => undefined)
@@ -181,6 +184,12 @@ export class AttributeBlocks {
 
   /** Sessions of one peer seldom differ in their context; a table sees very few. */
   #contextIndex(ctx: CodecContext): number {
+    if (ctx === this.#contexts[this.#lastContext]) return this.#lastContext
+    this.#lastContext = this.#findContext(ctx)
+    return this.#lastContext
+  }
+
+  #findContext(ctx: CodecContext): number {
     const index = this.#contexts.indexOf(ctx)
     if (index >= 0) return index
     const key = JSON.stringify(ctx)
@@ -262,8 +271,9 @@ export class AttributeBlocks {
   }
 
   #grow(length: number): void {
-    const grown = <T extends Uint8Array | Uint16Array | Uint32Array>(array: T, next: T): T => {
+    const grown = <T extends Column>(array: T, next: T): T => {
       next.set(array.subarray(0, this.#ids))
+      free(array)
       return next
     }
     this.#offsets = grown(this.#offsets, new Uint32Array(length))
@@ -274,12 +284,15 @@ export class AttributeBlocks {
   }
 
   #rehash(length: number): void {
-    this.#slots = new Uint32Array(length)
+    free(this.#slots)
+    const slots = (this.#slots = new Uint32Array(length))
+    const [offsets, hashes] = [this.#offsets, this.#hashes]
+    const mask = length - 1
     for (let id = 0; id < this.#ids; id++) {
-      if (this.#offsets[id] === nowhere) continue
-      let slot = (this.#hashes[id] as number) & (length - 1)
-      while (this.#slots[slot] !== 0) slot = (slot + 1) & (length - 1)
-      this.#slots[slot] = id + 1
+      if (offsets[id] === nowhere) continue
+      let slot = (hashes[id] as number) & mask
+      while (slots[slot] !== 0) slot = (slot + 1) & mask
+      slots[slot] = id + 1
     }
   }
 

@@ -84,11 +84,11 @@ export class PathShards {
     return previous
   }
 
-  /** The same for an IPv4 prefix, of which no value is made; without an identifier. */
-  setIpv4(address: number, length: number, block: number, timeSec: number): number {
-    const shard = Math.imul((address >>> 12) ^ this.#seed, 0x9e3779b1) >>> (32 - shardBits)
+  /** See {@link PathTable.setIpv4}. */
+  setIpv4(word: number, length: number, block: number, timeSec: number): number {
+    const shard = Math.imul((word >>> 12) ^ this.#seed, 0x9e3779b1) >>> (32 - shardBits)
     const table = (this.#tables[shard] ??= new PathTable(this.#words, this.#seed))
-    const previous = table.setIpv4(address, length, block, timeSec)
+    const previous = table.setIpv4(word, length, block, timeSec)
     if (previous < 0) this.size++
     return previous
   }

@@ -10,6 +10,7 @@
  * run of probes, so that all of them are found.
  */
 import { type Prefix, prefixLength } from '../ip/prefix.ts'
+import { free } from './columns.ts'
 
 /** What a path can carry that was not announced again since a moment: a restart of the peer, a BoRR. */
 export type Mark = 'stale' | 'refresh'
@@ -133,15 +134,18 @@ export class PathTable {
     return -1
   }
 
-  /** The same for an IPv4 prefix, of which no value is made; without an identifier. */
-  setIpv4(address: number, length: number, block: number, timeSec: number): number {
-    const slot = this.#probeWord(length + 1, address)
+  /**
+   * The same for an IPv4 prefix without an identifier, of which no value is made; `word` is its address as 32 bits,
+   * with a sign or without.
+   */
+  setIpv4(word: number, length: number, block: number, timeSec: number): number {
+    const slot = this.#probeWord(length + 1, word)
     if (this.#lengths[slot] !== 0) return this.#put(slot, block, timeSec)
     if (this.#isFull) {
       this.#grow()
-      return this.setIpv4(address, length, block, timeSec)
+      return this.setIpv4(word, length, block, timeSec)
     }
-    this.#keys[slot] = address
+    this.#keys[slot] = word
     this.#lengths[slot] = length + 1
     if (this.#pathIds !== undefined) this.#pathIds[slot] = 0
     this.size++
@@ -170,12 +174,12 @@ export class PathTable {
   }
 
   /** {@link #probe} for an IPv4 prefix without an identifier. */
-  #probeWord(length: number, address: number): number {
+  #probeWord(length: number, word: number): number {
     const [lengths, keys] = [this.#lengths, this.#keys]
     const mask = lengths.length - 1
-    let slot = this.#homeOfWord(length, address) & mask
+    let slot = this.#homeOfWord(length, word) & mask
     for (let found = lengths[slot]; found !== 0; found = lengths[slot]) {
-      if (found === length && keys[slot] === address && this.pathIdAt(slot) === 0) break
+      if (found === length && ((keys[slot] as number) ^ word) === 0 && this.pathIdAt(slot) === 0) break
       slot = (slot + stride) & mask
     }
     return slot
@@ -402,14 +406,8 @@ export class PathTable {
   }
 
   #resize(slots: number): void {
-    const old = {
-      keys: this.#keys,
-      lengths: this.#lengths,
-      rounds: this.#rounds,
-      blocks: this.#blocks,
-      times: this.#times,
-      pathIds: this.#pathIds,
-    }
+    const [oldKeys, oldLengths, oldRounds] = [this.#keys, this.#lengths, this.#rounds]
+    const [oldBlocks, oldTimes, oldPathIds] = [this.#blocks, this.#times, this.#pathIds]
     this.#cursor = 0
     const words = this.#words
     const keys = (this.#keys = new Uint32Array(slots * words))
@@ -417,25 +415,24 @@ export class PathTable {
     const rounds = (this.#rounds = new Uint8Array(slots))
     const blocks = (this.#blocks = new Uint32Array(slots))
     const times = (this.#times = new Uint32Array(slots))
-    const pathIds = old.pathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
+    const pathIds = oldPathIds === undefined ? undefined : (this.#pathIds = new Uint32Array(slots))
     const mask = slots - 1
-    for (let from = 0; from < old.lengths.length; from++) {
-      const length = old.lengths[from] as number
+    for (let from = 0; from < oldLengths.length; from++) {
+      const length = oldLengths[from] as number
       if (length === 0) continue
-      const home =
-        words === 1 ? this.#homeOfWord(length, old.keys[from] as number) : this.#homeIn(old.keys, from, length)
+      const home = words === 1 ? this.#homeOfWord(length, oldKeys[from] as number) : this.#homeIn(oldKeys, from, length)
       let to = home & mask
       while (lengths[to] !== 0) to = (to + stride) & mask
-      if (words === 1) keys[to] = old.keys[from] as number
-      else for (let word = 0; word < words; word++) keys[to * words + word] = old.keys[from * words + word] as number
+      if (words === 1) keys[to] = oldKeys[from] as number
+      else for (let word = 0; word < words; word++) keys[to * words + word] = oldKeys[from * words + word] as number
       lengths[to] = length
-      rounds[to] = old.rounds[from] as number
-      blocks[to] = old.blocks[from] as number
-      times[to] = old.times[from] as number
-      if (pathIds !== undefined && old.pathIds !== undefined) pathIds[to] = old.pathIds[from] as number
+      rounds[to] = oldRounds[from] as number
+      blocks[to] = oldBlocks[from] as number
+      times[to] = oldTimes[from] as number
+      if (pathIds !== undefined && oldPathIds !== undefined) pathIds[to] = oldPathIds[from] as number
     }
-    // At once: as garbage they would have the engine collect, again and again while a table comes in.
-    for (const column of Object.values(old)) column?.buffer.transfer(0)
+    for (const column of [oldKeys, oldLengths, oldRounds, oldBlocks, oldTimes, oldPathIds])
+      if (column !== undefined) free(column)
   }
 }
 

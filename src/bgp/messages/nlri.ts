@@ -51,7 +51,7 @@ export function countIpv4Prefixes(bytes: Uint8Array, from: number, to: number): 
 export function ipv4Prefixes(bytes: Uint8Array, from: number, to: number): Prefix[] {
   const prefixes: Prefix[] = []
   for (let at = from; at < to; at += ipv4PrefixBytes(bytes[at] as number))
-    prefixes.push(prefixOf(ipv4AddressAt(bytes, at), bytes[at] as number))
+    prefixes.push(ipv4PrefixOf(ipv4WordAt(bytes, at), bytes[at] as number))
   return prefixes
 }
 
@@ -60,15 +60,23 @@ export function ipv4PrefixBytes(length: number): number {
   return 1 + ((length + 7) >> 3)
 }
 
-/** Of a prefix that was counted; bits beyond its length are cleared. */
-export function ipv4AddressAt(bytes: Uint8Array, at: number): number {
+/** The prefix of an address as {@link ipv4WordAt} has it. */
+export function ipv4PrefixOf(word: number, length: number): Prefix {
+  return (word >>> 0) * 64 + length
+}
+
+/**
+ * The address of a prefix that was counted, bits beyond its length cleared, as 32 bits with a sign: half of all
+ * addresses without one are numbers that the engine puts on its heap.
+ */
+export function ipv4WordAt(bytes: Uint8Array, at: number): number {
   const length = bytes[at] as number
   if (length === 0) return 0
   let address = (bytes[at + 1] as number) << 24
   if (length > 8) address |= (bytes[at + 2] as number) << 16
   if (length > 16) address |= (bytes[at + 3] as number) << 8
   if (length > 24) address |= bytes[at + 4] as number
-  return (address & (-1 << (32 - length))) >>> 0
+  return address & (-1 << (32 - length))
 }
 
 function decodeIpv4(reader: Reader, length: number, octets: number): Prefix {
