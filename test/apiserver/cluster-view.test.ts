@@ -254,6 +254,7 @@ test('each agent tells the cluster of its sessions, whichever family of configur
     [
       ['herald.dev/Healthy', 'True'],
       ['cilium.io/BGPReconcileError', 'False'],
+      ['herald.dev/ServicesRefused', 'False'],
     ],
   )
   const columns = await cluster.kubectl(['get', 'cbgpnode'])

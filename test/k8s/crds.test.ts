@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import * as z from 'zod'
 import { crdFiles, crdOf, presentCrdFiles } from '../../scripts/crds.ts'
 import { structuralOf } from '../../scripts/crds/structural.ts'
+import { interfaceName } from '../../src/k8s/kinds/neighbor-annotation.ts'
 import { kinds, parseObject } from '../../src/k8s/kinds/table.ts'
 
 const chart = new URL('../../charts/herald/', import.meta.url)
@@ -25,6 +26,40 @@ test('every kind of the table that Kubernetes does not bring has a CRD', () => {
 
 test('CiliumBGPPeeringPolicy is among the files that helm installs by itself', () => {
   assert.ok([...crdFiles().keys()].includes('crds/ciliumbgppeeringpolicies.yaml'))
+})
+
+/** Regular expressions below a value, with where they are. */
+function* patternsIn(value: unknown, at = ''): Generator<readonly [string, string]> {
+  if (typeof value !== 'object' || value === null) return
+  for (const [name, each] of Object.entries(value)) {
+    if (name === 'pattern' && typeof each === 'string') yield [`${at}.pattern`, each]
+    else yield* patternsIn(each, `${at}.${name}`)
+  }
+}
+
+test('an API server can compile each pattern: Go looks neither ahead nor behind, and refers to nothing before', () => {
+  const all = [...crdFiles()].flatMap(([path, text]) => [...patternsIn(parse(text), path)])
+  assert.ok(all.length > 5, 'there are some')
+  for (const [at, pattern] of all) assert.doesNotMatch(pattern, /\(\?(?!:)|\\[1-9kpP]/, at)
+})
+
+test('a name of an interface is one that a kernel takes', () => {
+  for (const name of [
+    'eth0',
+    '.',
+    '..',
+    '...',
+    '.a',
+    '..a',
+    'a'.repeat(15),
+    'a'.repeat(16),
+    'br_lan',
+    'a:b',
+    'a/b',
+    '',
+    ' ',
+  ])
+    assert.equal(interfaceName.test(name), /^(?!\.{1,2}$)[^\s/:]{1,15}$/.test(name), name)
 })
 
 test('a field without a text and a text without its field are no CRD', () => {

@@ -69,7 +69,8 @@ const importPrefix = z.string().transform((written, context) => {
 })
 
 const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
-export const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/
+/** Neither `.` nor `..`. Also a pattern of a CRD, where regular expressions are those of Go: they look nowhere ahead. */
+export const interfaceName = /^([^\s/:.][^\s/:]{0,14}|\.[^\s/:.][^\s/:]{0,13}|\.\.[^\s/:]{1,13})$/
 /** Of a field that the API server takes empty, which is "not set". */
 export const interfaceNameOrNone = /^[^\s/]{0,15}$/
 const u32 = number(0)
