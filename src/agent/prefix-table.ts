@@ -40,10 +40,13 @@ export class PrefixTable {
   }
 
   #reword(owner: string, routes: readonly Route[], was: Route, is: Route): ReadonlySet<string> {
-    const isNew = this.#add(is)
-    const isOver = this.#end(was)
     this.#byOwner.set(owner, routes)
-    return isNew || isOver ? new Set([is.prefix]) : nothing
+    const wishes = this.#wishes.get(is.prefix)
+    const isAlone = wishes !== undefined && wishes.length === 1 && wishes[0]?.owners === 1
+    if (!isAlone) return [this.#add(is), this.#end(was)].includes(true) ? new Set([is.prefix]) : nothing
+    if (isSameWish(was, is)) return nothing
+    wishes[0] = { neighbors: is.neighbors, attributes: is.attributes, owners: 1 }
+    return new Set([is.prefix])
   }
 
   /** Whether nobody wanted it before. */

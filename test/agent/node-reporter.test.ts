@@ -246,3 +246,20 @@ test('a deleted object ends the writes, and a new one is told again', async () =
   assert.equal(node.writes, before + 1)
   assert.equal(node.report.instances.length, 1)
 })
+
+test('what is refused is told, and who turns it on and off all the time costs each node a write a round', async () => {
+  const node = await new Node([neighborOf('192.0.2.1')]).start()
+  await node.pass(20_000)
+  const refusals = [{ service: 'default/web', code: 'PortTaken', message: '80/TCP belongs to default/old' }] as const
+  node.figures = { ...node.figures, refusals }
+  await node.pass(20_000)
+  const said = node.report.conditions.find(({ type }) => type === 'herald.dev/ServicesRefused')
+  assert.equal(said?.message, 'default/web PortTaken: 80/TCP belongs to default/old')
+  const before = node.writes
+  for (let i = 0; i < 60; i++) {
+    node.figures = { ...node.figures, refusals: i % 2 === 0 ? [] : refusals }
+    node.reporter.touch()
+    await node.pass(1_000)
+  }
+  assert.ok(node.writes - before <= 5, `${node.writes - before} writes in a minute`)
+})

@@ -82,3 +82,41 @@ test('the union of attributes is the same in any order, and again the same when 
     }),
   )
 })
+
+const said = fc.record({
+  owner: fc.constantFrom('a', 'b', 'c'),
+  routes: fc.array(
+    fc.record({
+      prefix: fc.constantFrom('203.0.113.0/24', '192.0.2.1/32'),
+      neighbors: fc.constantFrom(['n1'], ['n1', 'n2'], ['n2']),
+      attributes: fc.constantFrom<RouteAttributes>({}, { communities: [1] }, { communities: [2], med: 3 }),
+    }),
+    { maxLength: 2 },
+  ),
+})
+
+test('whatever owners said before, the table is what their last words make, and tells of each prefix that is another', () => {
+  fc.assert(
+    fc.property(fc.array(said, { maxLength: 12 }), (history) => {
+      const table = new PrefixTable()
+      const last = new Map<string, readonly Route[]>()
+      const prefixes = ['203.0.113.0/24', '192.0.2.1/32']
+      const mergedOf = (from: PrefixTable): readonly string[] =>
+        prefixes.map((each) => JSON.stringify(from.merged(each).routes))
+      for (const { owner, routes } of history) {
+        const [before, version] = [mergedOf(table), table.version]
+        const had = prefixes.map((each) => table.has(each))
+        const told = table.set(owner, routes)
+        last.set(owner, routes)
+        const after = mergedOf(table)
+        for (const [i, each] of prefixes.entries()) if (before[i] !== after[i]) assert.ok(told.has(each), each)
+        const isOther = prefixes.some((each, i) => table.has(each) !== had[i])
+        assert.equal(table.version !== version, isOther, 'the version is of prefixes that come and go')
+      }
+      const fresh = new PrefixTable()
+      for (const [owner, routes] of last) fresh.set(owner, routes)
+      assert.deepEqual(new Set(table.prefixes), new Set(fresh.prefixes))
+      for (const each of prefixes) assert.deepEqual(table.merged(each), fresh.merged(each))
+    }),
+  )
+})

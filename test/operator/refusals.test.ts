@@ -12,11 +12,10 @@ import { Refusals } from '../../src/agent/refusals.ts'
 import { RestartMarker } from '../../src/agent/restart-marker.ts'
 import { createFakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
 import type { DesiredService } from '../../src/desired/model.ts'
-import { ownLabels } from '../../src/k8s/dialects/node-report.ts'
+import { ownLabels, refusedCondition } from '../../src/k8s/dialects/node-report.ts'
 import {
   maxRefusals,
   type Refusal,
-  refusedCondition,
   refusedSaying,
   reportedRefusals,
 } from '../../src/k8s/dialects/refusals.ts'

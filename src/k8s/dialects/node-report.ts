@@ -21,6 +21,8 @@ export const ownLabels = { [managedBy]: 'herald' } as const
 
 export const healthyCondition = 'herald.dev/Healthy'
 export const errorCondition = 'cilium.io/BGPReconcileError'
+/** What it says is read in refusals.ts. */
+export const refusedCondition = 'herald.dev/ServicesRefused'
 
 /** As every CRD of the kind has it. */
 const maxInstances = 16
@@ -225,13 +227,17 @@ export function reportedKeyFaults(object: RawObject): readonly Problem[] {
 const keyFault =
   /^(?<kind>\w+)\/(?:(?<namespace>[^/ ]+)\/)?(?<name>[^/ ]+) (?<field>\S*(?:authSecretRef|passwordSecret)): (?<message>[^;]+)/
 
-/** What decides whether a status has to be written soon: all but counts and words for people. */
+/**
+ * What decides whether a status has to be written soon: all but counts and words for people, and what anybody who may
+ * write a Service can turn on and off at every node.
+ */
 export function pressingPart({ bgpInstances, conditions }: RawObject): unknown {
   const instances = listOf(bgpInstances).map(({ name, peers }) => [
     name,
     listOf(peers).map((peer) => [peer['name'], peer['peerAddress'], peer['peeringState'], peer['establishedTime']]),
   ])
-  return [instances, listOf(conditions).map(({ type, status, reason }) => [type, status, reason])]
+  const pressing = listOf(conditions).filter(({ type }) => type !== refusedCondition)
+  return [instances, pressing.map(({ type, status, reason }) => [type, status, reason])]
 }
 
 /** What an object says, of whomever; what is none of the fields of the kind is left out. */

@@ -5,9 +5,7 @@
 import type { VerdictCode } from '../../desired/codes.ts'
 import { conditionsOf, type SaidCondition } from '../status.ts'
 import type { RawObject } from '../source.ts'
-import { isOwnObject } from './node-report.ts'
-
-export const refusedCondition = 'herald.dev/ServicesRefused'
+import { isOwnObject, refusedCondition } from './node-report.ts'
 
 /** Those that an operator cannot know: of a Service that nothing selects, or that has no pods, nothing is refused. */
 const codes = [

@@ -475,7 +475,8 @@ class NodeTranslator implements Translator {
       if (this.#emitted.delete(id)) delta.set(id, undefined)
       return
     }
-    if (sameValue(this.#emitted.get(id), desired)) return
+    const before = this.#emitted.get(id)
+    if (before !== undefined && sameValue(before.routes, desired.routes) && sameValue(before, desired)) return
     this.#emitted.set(id, desired)
     delta.set(id, desired)
   }
