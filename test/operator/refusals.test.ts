@@ -13,12 +13,7 @@ import { RestartMarker } from '../../src/agent/restart-marker.ts'
 import { createFakeDatapath, type FakeDatapathOptions } from '../../src/datapath/fake.ts'
 import type { DesiredService } from '../../src/desired/model.ts'
 import { ownLabels, refusedCondition } from '../../src/k8s/dialects/node-report.ts'
-import {
-  maxRefusals,
-  type Refusal,
-  refusedSaying,
-  reportedRefusals,
-} from '../../src/k8s/dialects/refusals.ts'
+import { maxRefusals, type Refusal, refusedSaying, reportedRefusals } from '../../src/k8s/dialects/refusals.ts'
 import type { ObjectKey, RawObject } from '../../src/k8s/source.ts'
 import { nodeFieldManager } from '../../src/k8s/status.ts'
 import { createTranslator } from '../../src/k8s/translate/translator.ts'

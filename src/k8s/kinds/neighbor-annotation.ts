@@ -69,7 +69,7 @@ const importPrefix = z.string().transform((written, context) => {
 })
 
 const number = (least: number, most = 4_294_967_295) => z.number().int().min(least).max(most)
-/** Neither `.` nor `..`. Also a pattern of a CRD, where regular expressions are those of Go: they look nowhere ahead. */
+/** Neither `.` nor `..`. Also a pattern of a CRD: regular expressions of Go look nowhere ahead. */
 export const interfaceName = /^([^\s/:.][^\s/:]{0,14}|\.[^\s/:.][^\s/:]{0,13}|\.\.[^\s/:]{1,13})$/
 /** Of a field that the API server takes empty, which is "not set". */
 export const interfaceNameOrNone = /^[^\s/]{0,15}$/
