@@ -8,6 +8,7 @@
 import type { Problem } from '../desired/model.ts'
 import type { ManifestRecord } from './directory/manifest-record.ts'
 import { isServed } from './kinds/table.ts'
+import { duplicateProblem } from './duplicates.ts'
 import { lossOf } from './shape.ts'
 import type { Path } from './yaml.ts'
 
@@ -207,7 +208,7 @@ export class ObjectVersions {
     return [...this.#waiting.values()]
       .filter(({ present }) => present.length > 1)
       .flatMap(({ present: [first, ...others] }) =>
-        first === undefined ? [] : others.map((found) => duplicateProblem(found, first)),
+        first === undefined ? [] : others.map((found) => duplicateProblem(found, found, first)),
       )
   }
 }
@@ -238,16 +239,4 @@ function byPlace(a: ManifestRecord, b: ManifestRecord): number {
 function comparePaths(a: Path, b: Path): number {
   const at = a.findIndex((step, index) => step !== b[index])
   return at < 0 ? 0 : Number(a[at]) - Number(b[at])
-}
-
-function duplicateProblem({ kind, namespace, name, file, line }: ManifestRecord, first: ManifestRecord): Problem {
-  return {
-    severity: 'error',
-    object: { kind, ...(namespace === '' ? {} : { namespace }), name, file, line },
-    field: '',
-    code: 'DuplicateObject',
-    message: `${kind} ${name} is in ${first.file} line ${first.line} already, which is in force`,
-    remedy: 'Remove one of the two.',
-    column: 1,
-  }
 }

@@ -5,7 +5,8 @@
  */
 import type { Problem } from '../desired/model.ts'
 import { rivalKinds } from './dialects/table.ts'
-import { readDocuments, type ManifestObject } from './documents.ts'
+import { isRelated, readDocuments, type ManifestObject } from './documents.ts'
+import { withoutDuplicates } from './duplicates.ts'
 import { isServed } from './kinds/table.ts'
 import { createTranslator } from './translate/translator.ts'
 
@@ -23,10 +24,12 @@ export interface ValidateOptions {
 /** Problems in order of files and lines; empty when all is well. */
 export function validateManifests(files: readonly ManifestText[], options: ValidateOptions = {}): readonly Problem[] {
   const documents = files.flatMap(({ name, text }) => readDocuments(name, text))
-  const objects = documents.flatMap((document) => document.objects)
+  const { firsts, problems: twice } = withoutDuplicates(
+    documents.flatMap((document) => document.objects).filter(({ key }) => isRelated(key)),
+  )
   const order = new Map(files.map(({ name }, index) => [name, index]))
   const found = new Map<string, Problem>()
-  for (const problem of [...documents.flatMap((document) => document.problems), ...judge(objects, options)])
+  for (const problem of [...documents.flatMap((document) => document.problems), ...twice, ...judge(firsts, options)])
     found.set(JSON.stringify(problem), problem)
   return [...found.values()].sort((a, b) => byPlace(a, b, order))
 }
@@ -43,7 +46,6 @@ function judge(
   if (names.length === 0) {
     const plans = objects.filter(isPlan)
     const others = objects.filter((object) => !isPlan(object))
-    // Objects of one name are one object, so that its last version is judged.
     return plans.length === 0 ? run(objects, '', true) : plans.flatMap((plan) => run([...others, plan], '', true))
   }
   // Services are the same on every node, and other Nodes are nothing to it: they are judged with the first.

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict'
 import { renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { following } from './directory-world.ts'
+import type { Problem } from '../../src/desired/model.ts'
+import { validateManifests } from '../../src/k8s/validate.ts'
+import { following, withPort } from './directory-world.ts'
 import { service } from './manifests.ts'
 
 const put = (folder: string, name: string, text: string): void => writeFileSync(join(folder, name), text)
@@ -63,5 +65,50 @@ for (const [what, content] of Object.entries(torn))
         assert.ok(objects.has('Service one'))
         confirm()
         assert.deepEqual([...objects.keys()].sort(), ['Service three', 'Service two'])
+      },
+    ))
+
+/** As the agent tells them of a folder, and `validate` of its files. */
+const duplicates = (problems: readonly Problem[]): readonly string[] =>
+  problems
+    .filter(({ code }) => code === 'DuplicateObject')
+    .map(
+      ({ object: { file, line, name }, message }) =>
+        `${file}:${line} ${name} ${/in (\S+ line \d+)/.exec(message)?.[1]}`,
+    )
+    .sort()
+
+const twice: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
+  'in one file, alike': [['a.yaml', service('one') + service('one')]],
+  'in one file, not alike': [['a.yaml', service('one') + withPort('one', 81)]],
+  'in one file, three times': [['a.yaml', service('one') + withPort('one', 81) + service('one')]],
+  'in two files': [
+    ['a.yaml', service('two') + service('one')],
+    ['b.yaml', service('one')],
+  ],
+  'in a list': [
+    [
+      'a.yaml',
+      `apiVersion: v1\nkind: List\nitems:\n${[80, 80, 81]
+        .map((port) => `- {apiVersion: v1, kind: Service, metadata: {name: one}, spec: {ports: [{port: ${port}}]}}\n`)
+        .join('')}`,
+    ],
+  ],
+}
+for (const [what, files] of Object.entries(twice))
+  test(`an object that is written twice ${what}: the first is in force, and agent and validate tell the others alike`, () =>
+    following(
+      (folder) => {
+        for (const [name, text] of files) put(folder, name, text)
+      },
+      ({ confirm, problems, port, folder }) => {
+        for (const head of ['', '# moved\n', '']) {
+          const texts = files.map(([name, text]) => ({ name, text: head + text }))
+          for (const { name, text } of texts) put(folder, name, text)
+          confirm()
+          const said = duplicates(validateManifests(texts))
+          assert.ok(said.length > 0)
+          assert.deepEqual([duplicates(problems()), port('one')], [said, '80'])
+        }
       },
     ))

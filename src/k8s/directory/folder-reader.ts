@@ -25,6 +25,16 @@ interface Located {
   readonly find: (path: Path) => Position
 }
 
+/** A piece of a file that is being read. */
+interface Reading {
+  readonly file: ManifestFile
+  readonly known: Known
+  readonly openPath: Path
+  readonly piece: Piece
+  /** Of the object in it. */
+  readonly line: number
+}
+
 /** A time stamp of a file this young may stand for two versions. */
 const tickMs = 100
 /** Of one file. */
@@ -138,8 +148,7 @@ export class FolderReader {
         last = objects
           .filter(({ key }) => isRelated(key))
           .map((found) => {
-            const record = this.#record(found, file, known, openPath)
-            place(record, piece, locate(found.path).line)
+            const record = this.#record(found, { file, known, openPath, piece, line: locate(found.path).line })
             record.pieceDigest = pieceDigest
             record.hasFaults = faults.length > 0
             return record
@@ -158,12 +167,13 @@ export class FolderReader {
     file.problems = problems
   }
 
-  #record(found: FoundObject, file: ManifestFile, known: Known, openPath: Path): ManifestRecord {
+  #record(found: FoundObject, { file, known, openPath, piece, line }: Reading): ManifestRecord {
     const id = objectId(found.key)
     const { digest } = found
     const before = known.take(id)
     if (before?.digest === digest && before.apiVersion === found.key.apiVersion) {
       before.openPath = openPath
+      place(before, piece, line)
       return before
     }
     const record = new ManifestRecord(found.key, {
@@ -177,6 +187,8 @@ export class FolderReader {
     })
     record.openPath = openPath
     record.object = found.value
+    // Of two in one file the first is in force: where it is has to be known before.
+    place(record, piece, line)
     this.#versions.replace(before, record)
     return record
   }
