@@ -16,7 +16,10 @@ export interface ProxyParts {
   readonly healthProblems: (() => readonly string[]) | undefined
 }
 
-const notServed = ['SCTP', 'hostPort of pods', 'addresses of other load balancers', 'node ports at 127.0.0.1'] as const
+const notServed = [
+  ...['SCTP by node ports', 'SCTP of clients on this node'],
+  ...['hostPort of pods', 'addresses of other load balancers', 'node ports at 127.0.0.1'],
+] as const
 
 const rulesNames: Readonly<Partial<Record<KubeProxyMode, string>>> = {
   nftables: 'nftables',

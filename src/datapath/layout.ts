@@ -23,7 +23,13 @@ import { familyNames, reasonNames } from './reasons.ts'
 /** Part of the pin path: changes with any layout, so that programs and maps of two versions never meet. */
 export const schema = 5
 
-const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17 }
+/** As IANA numbers them. */
+export const ipProtocols: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 }
+
+/** Of a key or record that this program wrote; anything else is read as UDP. */
+function protocolOf(number: number): Protocol {
+  return number === ipProtocols.TCP ? 'TCP' : number === ipProtocols.SCTP ? 'SCTP' : 'UDP'
+}
 
 /** `struct backend_ref`: a slot of a Maglev table. */
 export interface BackendRef {
@@ -289,11 +295,10 @@ export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined
 
 export function decodeFrontendKey(key: Uint8Array): FrontendKey {
   const view = viewOf(key)
-  const isTcp = view.getUint8(offsets.frontend_key.protocol) === ipProtocols.TCP
   return {
     address: readAddress(view, offsets.frontend_key.address),
     port: view.getUint16(offsets.frontend_key.port),
-    protocol: isTcp ? 'TCP' : 'UDP',
+    protocol: protocolOf(view.getUint8(offsets.frontend_key.protocol)),
   }
 }
 
@@ -426,7 +431,7 @@ export function readBackend(array: DataView, id: number): BackendRecord {
     ...(node === undefined ? {} : { node }),
     address: readAddress(array, at + offsets.backend.address),
     port: array.getUint16(at + offsets.backend.port),
-    protocol: array.getUint8(at + offsets.backend.protocol) === ipProtocols.TCP ? 'TCP' : 'UDP',
+    protocol: protocolOf(array.getUint8(at + offsets.backend.protocol)),
     generation: array.getUint32(at + offsets.backend.generation, true),
     drainUntilNs: array.getBigUint64(at + offsets.backend.drain_until_ns, true),
   }

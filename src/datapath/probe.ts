@@ -7,6 +7,7 @@ import { HeraldError } from '../errors.ts'
 import { addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { runProgram } from '../sys/bpf.ts'
 import type { Probes } from './attachment.ts'
+import { ipProtocols } from './layout.ts'
 
 interface Place {
   readonly id: string
@@ -18,7 +19,9 @@ interface Place {
 /** PROBE_MARK in bpf/backend.h. */
 const probeMark = 0x4845_5052
 const passVerdict = -1
-const [ethernetBytes, tcpBytes, udpBytes] = [14, 20, 8]
+const ethernetBytes = 14
+/** Of the transport header alone. An INIT of SCTP is told by its tag of zeros, and nobody reads on. */
+const headerBytes: Readonly<Record<Protocol, number>> = { TCP: 20, UDP: 8, SCTP: 12 }
 const synFlag = 2
 
 interface IpHeader {
@@ -134,19 +137,18 @@ function firstPacketAgain(place: Place, header: IpHeader): Uint8Array {
 
 /** Ethernet to the loopback device, on which test runs happen. Checksums are none that anybody verifies. */
 function firstPacket({ address, protocol, port }: Place, header: IpHeader): Uint8Array {
-  const isTcp = protocol === 'TCP'
-  const payload = isTcp ? tcpBytes : udpBytes
+  const payload = headerBytes[protocol]
   const frame = new Uint8Array(ethernetBytes + header.bytes + payload)
   new DataView(frame.buffer).setUint16(12, header.etherType)
-  header.write(new DataView(frame.buffer, ethernetBytes), isTcp ? 6 : 17, payload)
+  header.write(new DataView(frame.buffer, ethernetBytes), ipProtocols[protocol], payload)
   for (const [i, text] of [header.source, address].entries())
     frame.set(addressBytes(parseAddress(text) ?? 0), ethernetBytes + header.addressesAt + i * header.addressBytes)
   const transport = new DataView(frame.buffer, ethernetBytes + header.bytes)
   transport.setUint16(0, 65_535)
   transport.setUint16(2, port)
-  if (isTcp) {
+  if (protocol === 'TCP') {
     transport.setUint8(12, 0x50)
     transport.setUint8(13, synFlag)
-  } else transport.setUint16(4, udpBytes)
+  } else if (protocol === 'UDP') transport.setUint16(4, payload)
   return frame
 }

@@ -119,7 +119,7 @@ export const verdictCodes = {
   },
   supported: {
     yes: ['Supported', 'ServedElsewhere'],
-    no: ['SctpNotServed'],
+    no: ['SctpPortChanged'],
   },
   proxied: { yes: ['Proxied', 'ProxiedInPart'], no: ['NotProxied'] },
   eligible: {

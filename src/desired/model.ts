@@ -163,7 +163,7 @@ export interface Route {
   readonly attributes: RouteAttributes
 }
 
-export type Protocol = 'TCP' | 'UDP'
+export type Protocol = 'TCP' | 'UDP' | 'SCTP'
 
 export interface Backend {
   readonly address: string

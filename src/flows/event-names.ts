@@ -98,6 +98,7 @@ function keyOf(event: DatapathEvent): string | undefined {
 }
 
 function questionOf({ protocol, destination, backend }: DatapathEvent): NameQuestion {
-  const name = protocol === protocolNumbers.udp ? 'UDP' : 'TCP'
+  const { udp, sctp } = protocolNumbers
+  const name = protocol === udp ? 'UDP' : protocol === sctp ? 'SCTP' : 'TCP'
   return { frontend: frontendId(destination.address, name, destination.port), backend: backend?.address ?? '' }
 }

@@ -68,7 +68,7 @@ test('status says of each kind whether it is served, from outside and for socket
     healthCheckNodePort: true,
   })
   assert.ok(Object.values(view.fromInside).every((is) => is))
-  assert.ok(view.notServed.includes('SCTP') && view.notServed.some((each) => each.startsWith('hostPort')))
+  assert.ok(view.notServed.includes('SCTP by node ports') && view.notServed.some((each) => each.startsWith('hostPort')))
   assert.deepEqual([proxyFailures(partsOf()), proxyNotes(partsOf())], [[], []])
   const blind = proxyView(partsOf({ hasSockets: false }))
   assert.ok(Object.values(blind.fromInside).every((is) => !is) && blind.fromOutside.nodePort)

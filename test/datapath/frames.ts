@@ -19,6 +19,7 @@ export interface FrameOptions {
 
 export const TCP = 6
 export const UDP = 17
+export const SCTP = 132
 export const ICMP = 1
 export const ICMPV6 = 58
 export const extension = { hopByHop: 0, routing: 43, fragment: 44, destination: 60 } as const
@@ -178,6 +179,38 @@ export function tcpFrame(options: TcpOptions & Partial<FrameOptions>): Uint8Arra
 
 export function udpFrame(options: UdpOptions & Partial<FrameOptions>): Uint8Array {
   return frame({ ...options, protocol: UDP, payload: udpDatagram(options) })
+}
+
+/** Castagnoli's CRC, over the octets as they are with a checksum of zeros (RFC 9260 6.8, appendix A). */
+export function crc32c(octets: Uint8Array): number {
+  let crc = 0xffff_ffff
+  for (const octet of octets) {
+    crc ^= octet
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f6_3b78 : crc >>> 1
+  }
+  return ~crc >>> 0
+}
+
+export interface SctpOptions extends Endpoints {
+  /** The verification tag: zero in an INIT alone. */
+  readonly tag: number
+  /** Chunks, each from its type on. */
+  readonly chunks: Uint8Array
+}
+
+export function sctpPacket(options: SctpOptions): Uint8Array {
+  const packet = new Uint8Array(12 + options.chunks.length)
+  const view = new DataView(packet.buffer)
+  view.setUint16(0, options.sourcePort)
+  view.setUint16(2, options.destinationPort)
+  view.setUint32(4, options.tag)
+  packet.set(options.chunks, 12)
+  view.setUint32(8, crc32c(packet), true)
+  return packet
+}
+
+export function sctpFrame(options: SctpOptions & Partial<FrameOptions>): Uint8Array {
+  return frame({ ...options, protocol: SCTP, payload: sctpPacket(options) })
 }
 
 /** ICMP message: type, code, the rest of the header, data; over IPv6 with the addresses of its packet. */

@@ -273,15 +273,20 @@ test('a port on which a process of the node listens stays with it, for sockets t
   }
 })
 
-test('SCTP is refused by name, and the other ports of the Service are served', () => {
-  const ports = '{name: http, port: 80, nodePort: 30080}, {name: s, protocol: SCTP, port: 81, nodePort: 30081}'
+test('SCTP is served where no port changes, and the other ports of the Service are', () => {
+  const [same, other] = ['{name: s, protocol: SCTP, port: 81, nodePort: 30081}', '{name: o, protocol: SCTP, port: 82}']
+  const ports = `{name: http, port: 80, nodePort: 30080}, ${same}, ${other}`
   const text = withNodePort('web', ', externalIPs: [203.0.113.7]').replace(/\{name: http[^}]*\}/, ports)
-  const web = serviceOf(translatorWith(base + text + slice('web'), proxying).flush(), 'web')
+  const targets = '{name: http, port: 8080}, {name: s, protocol: SCTP, port: 81}, {name: o, protocol: SCTP, port: 83}'
+  const endpoints = slice('web').replace('{name: http, port: 8080}', targets)
+  const web = serviceOf(translatorWith(base + text + endpoints, proxying).flush(), 'web')
   assert.deepEqual(
     web.frontends.map(({ id }) => id),
-    ['203.0.113.7:80/TCP', '0.0.0.0:30080/TCP'],
+    ['203.0.113.7:80/TCP', '203.0.113.7:81/SCTP', '0.0.0.0:30080/TCP'],
   )
-  assert.match(proxiedVerdict(web), /^true ProxiedInPart: .*81\/SCTP of 203.0.113.7: SCTP.*30081\/SCTP: SCTP is not/)
+  const said = proxiedVerdict(web)
+  assert.match(said, /^true ProxiedInPart: .*203\.0\.113\.7: port 82\/SCTP leads to port 83 of 10\.244\.1\.5/)
+  assert.match(said, /30081\/SCTP: SCTP is served with its port unchanged/)
 })
 
 test('a UDP node port and a TCP one of one number are two', () => {

@@ -109,12 +109,22 @@ test('a broken Service leaves its last good version in force and is listed with 
   )
 })
 
-test('what this version cannot enforce is not announced, and the verdict says why', () => {
-  const sctp = serviceOf(
-    translatorWith(base + service('web').replace('port: 80', 'port: 80, protocol: SCTP') + slice('web')).flush(),
-    'web',
+test('SCTP is served with its port unchanged (RFC 9260 6.8): else nothing is announced, and the verdict says why', () => {
+  const over = (port: number): string =>
+    service('web').replace('port: 80', `port: ${port}, protocol: SCTP`) +
+    slice('web').replace('port: 8080', 'port: 8080, protocol: SCTP')
+  const translator = translatorWith(base + over(8080))
+  const same = serviceOf(translator.flush(), 'web')
+  assert.deepEqual(
+    [same.routes.length, same.frontends.map(({ id, backends }) => [id, backends.map(({ port }) => port)])],
+    [1, [['198.51.100.0:8080/SCTP', [8080]]]],
   )
-  assert.deepEqual([sctp.routes, sctp.frontends, sctp.verdicts.find(({ ok }) => !ok)?.code], [[], [], 'SctpNotServed'])
+  assert.equal(verdictOf(same, 'supported')?.code, 'Supported')
+  const other = serviceOf(change(translator, over(80)), 'web')
+  assert.deepEqual([other.routes, other.frontends], [[], []])
+  const { code, message = '' } = verdictOf(other, 'supported') ?? {}
+  assert.equal(code, 'SctpPortChanged')
+  assert.match(message, /port 80\/SCTP leads to port 8080 of 10\.244\.1\.5/)
 })
 
 test('endpoints count as ready or as serving while they terminate; a ready one is preferred', () => {

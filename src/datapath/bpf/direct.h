@@ -27,7 +27,7 @@ static __noinline void open_direct(const struct flow_key *out_key, const struct 
 		.client_port = out_key->destination_port,
 		.service = NO_SERVICE,
 		.seen = coarse_clock(),
-		.flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0),
+		.flags = FLOW_DIRECT | (starts_connection(packet) ? FLOW_OPENED_BY_SYN : 0),
 	};
 
 	put_opening(out_key, &out);
@@ -40,7 +40,7 @@ static __noinline void follow_direct(const struct flow_key *out_key, struct flow
 	struct flow_key in_key = in_key_of(out_key, out);
 	struct passage *passage = passage_here();
 
-	if (is_new_tcp(packet) && is_over(out_key, out)) {
+	if (starts_connection(packet) && is_over(out_key, out)) {
 		forget_flow(out_key, out);
 		return open_direct(out_key, packet);
 	}
@@ -98,7 +98,7 @@ __noinline int receive_beside(struct __sk_buff *skb)
 		opened->address = packet->destination;
 		opened->port = packet->destination_port;
 		opened->service = NO_SERVICE;
-		opened->flags = FLOW_DIRECT | (is_new_tcp(packet) ? FLOW_OPENED_BY_SYN : 0);
+		opened->flags = FLOW_DIRECT | (starts_connection(packet) ? FLOW_OPENED_BY_SYN : 0);
 		if (!open_flow())
 			return drop(REASON_FLOWS_FULL);
 	} else {
@@ -130,7 +130,7 @@ __noinline int receive_direct(struct __sk_buff *skb)
 
 	if (!packet || !is_header_sound(skb, packet) || packet->position == LATER_FRAGMENT)
 		return PASS;
-	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet))
+	if (!has_ports(packet) || !parse_transport(skb, packet))
 		return PASS;
 	if (!source_at(&packet->destination, packet->destination_port, packet->protocol))
 		return PASS;

@@ -102,7 +102,7 @@ __noinline int tell_by_flags(__u32 place)
 	event->type = EVENT_REHASH;
 	if (flags & FLOW_OF_FORMER) {
 		event->detail = DETAIL_PREVIOUS_TABLE;
-	} else if (event->protocol == IPPROTO_TCP && !(flags & FLOW_OPENED_BY_SYN)) {
+	} else if (event->protocol != IPPROTO_UDP && !(flags & FLOW_OPENED_BY_SYN)) {
 		event->detail = DETAIL_CURRENT_TABLE;
 	} else {
 		event->type = EVENT_NEW;

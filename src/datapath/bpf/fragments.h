@@ -91,7 +91,7 @@ __noinline int follow_or_hold(struct __sk_buff *skb)
 	if (follow_first(packet))
 		return HERE;
 	draft = bpf_map_lookup_elem(&held_draft, &first);
-	if (!draft || packet->tunnelled || (packet->protocol != IPPROTO_UDP && packet->protocol != IPPROTO_TCP) ||
+	if (!draft || packet->tunnelled || !has_ports(packet) ||
 	    packet->total_length == 0 || packet->total_length >= HELD_OCTETS || !read_span(skb, packet, &span))
 		return drop(REASON_FRAGMENT);
 	key.datagram = fragment_key(packet);

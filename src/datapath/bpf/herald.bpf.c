@@ -43,7 +43,7 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 	count_in(skb, flow, is_new);
 	if (rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
-	if (!is_redirected(flow->flags) || (!is_new && is_new_tcp(packet) && turn_flow(TURN_UNANSWERED)))
+	if (!is_redirected(flow->flags) || (!is_new && starts_connection(packet) && turn_flow(TURN_UNANSWERED)))
 		return PASS;
 	return TO_POD;
 }
@@ -51,7 +51,7 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 /* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
 static __noinline int serve_first(struct __sk_buff *skb, const struct packet *packet)
 {
-	bool is_syn = is_new_tcp(packet);
+	bool is_syn = starts_connection(packet);
 	struct passage *passage = passage_here();
 	const struct backend *backend;
 	int way = find_way(skb, SCRATCH_PACKET);
@@ -80,10 +80,10 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 			return drop(REASON_FLOWS_FULL);
 		tell_first(&passage->key, flow, packet);
 	}
-	return deliver(skb, packet->protocol != IPPROTO_TCP || is_syn);
+	return deliver(skb, begins(packet));
 }
 
-/* A SYN, or a datagram, may belong to another flow than the one before it on this tuple. */
+/* A SYN, an INIT or a datagram may belong to another flow than the one before it on this tuple. */
 static __noinline bool is_free(const struct flow_key *key, const struct flow *flow, bool is_opening,
 		enum backend_state state)
 {
@@ -92,7 +92,7 @@ static __noinline bool is_free(const struct flow_key *key, const struct flow *fl
 
 	if (state == BACKEND_GONE)
 		return true;
-	if (key->protocol != IPPROTO_TCP)
+	if (key->protocol == IPPROTO_UDP)
 		return state == BACKEND_DRAINING || (is_opening && state != BACKEND_ACTIVE);
 	if (is_opening && flow->flags & FLOW_OPENED_BY_SYN)
 		return state != BACKEND_ACTIVE;
@@ -135,7 +135,7 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 {
 	struct flow_key key = flow_key(packet, DIRECTION_IN);
 	struct flow *flow = find_proved(&key);
-	bool is_opening = !flow, is_tcp = packet->protocol == IPPROTO_TCP;
+	bool is_opening = !flow, is_tcp = packet->protocol == IPPROTO_TCP, is_udp = packet->protocol == IPPROTO_UDP;
 	enum backend_state state;
 	struct passage *passage = passage_here();
 	struct flow *copy;
@@ -150,7 +150,7 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 	if (!is_tcp && flow->flags & FLOW_TUNNELLED && find_older(skb, SCRATCH_PACKET) == FORWARD)
 		return FORWARD;
 	state = backend_state(&flow->backend);
-	if ((!is_tcp && state != BACKEND_ACTIVE) || is_new_tcp(packet)) {
+	if ((is_udp && state != BACKEND_ACTIVE) || starts_connection(packet)) {
 		if (is_free(&key, flow, is_opening, state)) {
 			forget_both(&key, flow);
 			return serve_first(skb, packet);
@@ -163,11 +163,11 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 			return FORWARD;
 		track_client(&key, flow, packet, passage);
 	}
-	if (flow->seen != coarse_clock() && !is_new_tcp(packet))
+	if (flow->seen != coarse_clock() && !starts_connection(packet))
 		keep_out_half(&key, flow, is_opening, packet);
 	copy = &passage->half;
 	*copy = *flow;
-	if (is_opening && !is_new_tcp(packet))
+	if (is_opening && !starts_connection(packet))
 		prove(&key, copy, packet);
 	return deliver(skb, false);
 }
@@ -187,7 +187,7 @@ static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 	}
 	if (is_icmp(packet))
 		return receive_icmp(skb);
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
+	if (!has_ports(packet))
 		return REFUSE + REASON_UNOWNED_PROTOCOL;
 	if (!parse_transport(skb, packet) || is_from_itself(packet))
 		return drop(REASON_BAD_HEADER);
@@ -281,7 +281,7 @@ static __always_inline int send_translated(struct __sk_buff *skb, const struct p
 	/* Of the pod's own, with the ports that it has. */
 	if (flow->flags & FLOW_DIRECT && flow->client_port == packet->destination_port)
 		return PASS;
-	if (packet->tcp_flags & TCP_SYN && flow->flags & FLOW_TUNNELLED)
+	if (packet->protocol == IPPROTO_TCP && packet->tcp_flags & TCP_SYN && flow->flags & FLOW_TUNNELLED)
 		clamp_mss(skb, packet);
 	count_out(skb, flow);
 	if (rewrite(skb, packet, SOURCE, flow))
@@ -297,7 +297,7 @@ static __noinline int send_known(struct __sk_buff *skb, const struct packet *pac
 	bool is_proof = false;
 
 	/* The pod begins a connection of its own on the ports of one that is over. */
-	if (is_new_tcp(packet) && is_over(key, flow)) {
+	if (starts_connection(packet) && is_over(key, flow)) {
 		forget_flow(key, flow);
 		open_direct(key, packet);
 		return PASS;
@@ -356,7 +356,7 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 {
 	struct flow flow = {};
 
-	if (is_new_tcp(packet)) {
+	if (starts_connection(packet)) {
 		open_direct(key, packet);
 		return PASS;
 	}
@@ -404,7 +404,7 @@ const volatile __u32 is_handed_over SEC(".rodata.hand_over") = 0;
 
 static __always_inline void ask_former(struct __sk_buff *skb, const struct packet *packet, enum former former)
 {
-	if (is_handed_over && !is_new_tcp(packet))
+	if (is_handed_over && !starts_connection(packet))
 		bpf_tail_call(skb, &formers, former);
 }
 
@@ -422,7 +422,7 @@ int herald_egress(struct __sk_buff *skb)
 		return PASS;
 	if (is_icmp(packet))
 		return finish(skb, packet, send_icmp(skb, packet));
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
+	if (!has_ports(packet))
 		return PASS;
 	if (!parse_transport(skb, packet) || is_handed_on(packet))
 		return PASS;
@@ -457,7 +457,7 @@ int herald_reply(struct __sk_buff *skb)
 		return PASS;
 	if (is_icmp(packet))
 		return finish(skb, packet, send_icmp(skb, packet));
-	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet) ||
+	if (!has_ports(packet) || !parse_transport(skb, packet) ||
 	    is_handed_on(packet))
 		return PASS;
 	key = flow_key(packet, DIRECTION_OUT);
@@ -471,7 +471,7 @@ int herald_reply(struct __sk_buff *skb)
 	if (flow)
 		return finish(skb, packet, send_known(skb, packet, &key, flow, true));
 	ask_former(skb, packet, FORMER_REPLY);
-	if (!is_new_tcp(packet) && source->count > 0 && restore_out_half(&key, source, &restored))
+	if (!starts_connection(packet) && source->count > 0 && restore_out_half(&key, source, &restored))
 		return finish(skb, packet, send_translated(skb, packet, &restored));
 	return PASS;
 }

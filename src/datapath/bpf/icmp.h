@@ -20,7 +20,7 @@ static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type
 			type == ICMP_PARAMETER_PROBLEM;
 }
 
-/* The packet that an ICMP error quotes; false when it is no first part of TCP or UDP. */
+/* The packet that an ICMP error quotes; false when it is no first part of TCP, UDP or SCTP. */
 static __always_inline bool parse_quote(struct __sk_buff *skb, const struct packet *packet, struct packet *quote)
 {
 	struct ports ports;
@@ -33,7 +33,7 @@ static __always_inline bool parse_quote(struct __sk_buff *skb, const struct pack
 	} else if (!parse_ipv4(skb, quote) || quote->header_length < sizeof(struct iphdr)) {
 		return false;
 	}
-	if (quote->position == LATER_FRAGMENT || (quote->protocol != IPPROTO_TCP && quote->protocol != IPPROTO_UDP))
+	if (quote->position == LATER_FRAGMENT || !has_ports(quote))
 		return false;
 	if (bpf_skb_load_bytes(skb, quote->l4, &ports, sizeof(ports)))
 		return false;

@@ -101,7 +101,7 @@ __noinline int receive_at_node(struct __sk_buff *skb)
 		packet->at_node = true;
 		return AT_NODE_PORT;
 	}
-	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet) ||
+	if (!has_ports(packet) || !parse_transport(skb, packet) ||
 	    is_from_itself(packet) || !is_at_node_port(skb, packet, is_ours))
 		return other;
 	return AT_NODE_PORT;

@@ -72,6 +72,9 @@ static __always_inline bool choose_client_port(struct passage *passage)
 	*out_key = out_key_of(&passage->key, &passage->half);
 	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
+		/* Of SCTP no port can be another one. */
+		if (trial && passage->key.protocol == IPPROTO_SCTP)
+			break;
 		found = try_client_port(trial);
 		if (found == TRIAL_FREE)
 			return true;

@@ -368,32 +368,50 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	return tcp.doff * 4 >= sizeof(tcp) && tcp.doff * 4 <= length;
 }
 
-/* The ports of TCP and UDP. */
+/* The ports of TCP, UDP and SCTP. */
 struct ports {
 	__be16 source;
 	__be16 destination;
 };
 
-/* Ports of TCP or UDP, and what else tells of TCP; a later fragment has those of its first. */
+/* What SCTP (RFC 9260 3.1) and UDP begin with. */
+struct common_header {
+	struct ports ports;
+	__be32 tag; /* UDP: length and checksum */
+};
+
+#define SCTP_HEADER 12
+
+static __always_inline bool has_ports(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP;
+}
+
+/* The ports, and what else tells of TCP or SCTP; a later fragment has those of its first. */
 static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet *packet)
 {
-	struct ports ports;
+	struct common_header header;
 	__u32 least;
 
 	packet->tcp_flags = 0;
 	if (packet->position == LATER_FRAGMENT)
 		return true;
-	least = packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	least = packet->protocol == IPPROTO_TCP	 ? sizeof(struct tcphdr) :
+		packet->protocol == IPPROTO_SCTP ? SCTP_HEADER :
+						   sizeof(struct udphdr);
 	if (packet->total_length && packet->total_length < packet->header_length + least)
 		return false;
 	if (packet->protocol == IPPROTO_TCP) {
 		if (!parse_tcp(skb, packet))
 			return false;
 	} else {
-		if (!read_header(skb, packet->l4, &ports))
+		if (!read_header(skb, packet->l4, &header))
 			return false;
-		packet->source_port = ports.source;
-		packet->destination_port = ports.destination;
+		packet->source_port = header.ports.source;
+		packet->destination_port = header.ports.destination;
+		/* An INIT alone has no tag (RFC 9260 8.5.1): it begins an association, as a SYN does a connection. */
+		if (packet->protocol == IPPROTO_SCTP)
+			packet->tcp_flags = header.tag ? TCP_ACK : TCP_SYN;
 	}
 	if (packet->position == FIRST_FRAGMENT)
 		remember_first(packet);
@@ -413,15 +431,16 @@ static __always_inline bool is_from_itself(const struct packet *packet)
 	       is_same_address(&packet->source, &packet->destination);
 }
 
-static __always_inline bool is_new_tcp(const struct packet *packet)
+/* A SYN, or an INIT. */
+static __always_inline bool starts_connection(const struct packet *packet)
 {
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	return packet->protocol != IPPROTO_UDP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
 /* What somebody begins with, whatever was there before. */
 static __always_inline bool begins(const struct packet *tuple)
 {
-	return tuple->protocol == IPPROTO_UDP || is_new_tcp(tuple);
+	return tuple->protocol == IPPROTO_UDP || starts_connection(tuple);
 }
 
 /* A segment that belongs to a connection which is open, or claims so. */

@@ -43,8 +43,8 @@ static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *
 	bool is_opening;
 	__u32 link;
 
-	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) || !parse_transport(skb, packet) ||
-	    is_new_tcp(packet))
+	if (!has_ports(packet) || !parse_transport(skb, packet) ||
+	    starts_connection(packet))
 		return TO_STACK;
 	key = flow_key(packet, DIRECTION_OUT);
 	flow = find_proved(&key);

@@ -105,8 +105,12 @@ static __always_inline long rewrite_checksum(struct __sk_buff *skb, const struct
 	/* In whatever order: a sum knows none. */
 	__u32 from = ports_in_one(port_of(packet, side), port_of(packet, other(side)));
 	__u32 ports = ports_in_one(to->port, to->client_port);
-	long failed = rewrite_pseudo_header(skb, packet, checksum, flags, side, &to->address);
+	long failed;
 
+	/* That of SCTP covers no address (RFC 9260 6.8), and a port that changes would change all of it. */
+	if (packet->protocol == IPPROTO_SCTP)
+		return from != ports;
+	failed = rewrite_pseudo_header(skb, packet, checksum, flags, side, &to->address);
 	if (failed || from == ports)
 		return failed;
 	return bpf_l4_csum_replace(skb, checksum, from, ports, sizeof(ports) | flags);
@@ -208,7 +212,7 @@ static __always_inline bool is_in_a_row(const struct packet *packet)
 	       packet->position != LATER_FRAGMENT;
 }
 
-/* One side of a TCP or UDP packet becomes address:port of the flow, the other gets its client port. */
+/* One side of a TCP, UDP or SCTP packet becomes address:port of the flow, the other gets its client port. */
 static __noinline long rewrite(struct __sk_buff *skb, const struct packet *packet, enum side side,
 		const struct flow *to)
 {

@@ -70,9 +70,9 @@ static __always_inline bool is_followed(__u32 protocol, const struct backend_ref
 {
 	enum backend_state state = backend_state(ref);
 
-	if (protocol == IPPROTO_TCP)
-		return state != BACKEND_GONE;
-	return state == BACKEND_ACTIVE || state == BACKEND_RESTING;
+	if (protocol == IPPROTO_UDP)
+		return state == BACKEND_ACTIVE || state == BACKEND_RESTING;
+	return state != BACKEND_GONE;
 }
 
 /* A flow in which the client went on moves where a flood of first packets does not reach. */
@@ -115,7 +115,7 @@ __noinline int find_followed(__u32 protocol, __u32 is_syn)
 
 static __always_inline bool follow_forwarded(const struct packet *tuple)
 {
-	return find_followed(tuple->protocol, is_new_tcp(tuple));
+	return find_followed(tuple->protocol, starts_connection(tuple));
 }
 
 static __always_inline bool make_half(const struct packet *tuple, struct passage *passage)
@@ -155,7 +155,7 @@ static __noinline void tell_second_chance(const struct packet *tuple, struct pas
 /* Whether its state is here, by the table before this one. */
 static __always_inline bool is_formerly_here(const struct packet *tuple, const struct choices *choices)
 {
-	return !is_new_tcp(tuple) && choices->before == PLACE_HERE &&
+	return !starts_connection(tuple) && choices->before == PLACE_HERE &&
 	       was_served_by(choices->previous.id, choices->previous.generation);
 }
 
@@ -259,7 +259,7 @@ static __always_inline int way_from_node(const struct packet *tuple, __u32 which
 	if (may_go_on && choices->at == PLACE_ELSEWHERE) {
 		passage->backend = choices->current;
 		/* What follows is named as this one was, and goes where this one goes. */
-		if (is_own && is_new_tcp(tuple) && make_half(tuple, passage))
+		if (is_own && starts_connection(tuple) && make_half(tuple, passage))
 			put_opening(&passage->key, &passage->half);
 		return FORWARD;
 	}

@@ -14,7 +14,7 @@ const codes = [
   'PortTaken',
   'AddressLeftOut',
   'FamilyNotSpoken',
-  'SctpNotServed',
+  'SctpPortChanged',
   'ProgrammingFailed',
 ] as const satisfies readonly VerdictCode[]
 const known: ReadonlySet<string> = new Set(codes)

@@ -15,7 +15,7 @@ import { type EndpointSlice, endpointsOf } from '../kinds/endpoint-slice.ts'
 import type { Node } from '../kinds/node.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
 import type { StoredObjects } from '../kinds/table.ts'
-import { familyOf, reachOf, type ServedPort } from './eligible.ts'
+import { changedSctpPort, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import type { ServiceEndpoints } from './endpoints.ts'
 import { NodePorts } from './node-ports.ts'
 import type { LocalAddress, TranslatorOptions } from './types.ts'
@@ -102,9 +102,11 @@ function externalPorts(
   for (const port of service.spec.ports) {
     const place = `${port.port}/${port.protocol}`
     const owner = owners.portOwner(address, port, key)
-    if (port.protocol === 'SCTP') left.push(`port ${place} of ${address}: SCTP is not served`)
+    const found = served(address, port)
+    const changed = changedSctpPort(found)
+    if (changed !== undefined) left.push(`${address}: ${changed}`)
     else if (owner !== undefined) left.push(`port ${place} of ${address} belongs to ${owner}, which is older`)
-    else ports.push(served(address, port))
+    else ports.push(found)
   }
   return { ports, served: ports.length === 0 ? [] : [`external IP ${address}`], left }
 }
@@ -122,7 +124,7 @@ function nodePortsOf(
     const owner = proxying.ownerOf(place, key)
     const why =
       protocol === 'SCTP'
-        ? 'SCTP is not served'
+        ? 'SCTP is served with its port unchanged'
         : owner !== undefined
           ? `it belongs to ${owner}, which is older`
           : proxying.listeners.has(place)

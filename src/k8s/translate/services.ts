@@ -14,7 +14,7 @@ import { someOf } from '../../desired/some-of.ts'
 import { parseAddress } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
 import { beyondAddresses, mostAddresses, sharingOf } from '../kinds/service-requests.ts'
-import { eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
+import { changedSctpPort, eligibleAddresses, eligibleVerdict, familyOf, reachOf, type ServedPort } from './eligible.ts'
 import { ServiceEndpoints } from './endpoints.ts'
 import { servedClasses } from '../dialects/table.ts'
 import { isLeftToAnother, mayBeProxied, proxiedOf } from './proxied.ts'
@@ -78,7 +78,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     said.push(
       allocatedVerdict(input, { isOurs, asked, ports, refusalOf }),
       selectedVerdict(input, selecting, wishes, named),
-      supportedVerdict(service, options),
+      supportedVerdict(service, ports, options),
       input.nodeObstacle === undefined
         ? eligibleVerdict(service, endpoints, ports, options, input.reach)
         : { step: 'eligible', ok: false, ...input.nodeObstacle },
@@ -288,12 +288,17 @@ function portsOf(
   })
 }
 
-function supportedVerdict(service: Service, { datapath, tunnels }: TranslatorOptions): Verdict {
+function supportedVerdict(
+  service: Service,
+  ports: readonly ServedPort[],
+  { datapath, tunnels }: TranslatorOptions,
+): Verdict {
   const { spec } = service
   if (datapath === 'none')
     return yes('supported', 'ServedElsewhere', 'no datapath: something else on this node serves the address')
-  if (spec.ports.some(({ protocol }) => protocol === 'SCTP'))
-    return no('supported', 'SctpNotServed', 'SCTP ports are not served in this version', 'Use TCP or UDP ports.')
+  const changed = ports.map(changedSctpPort).find((text) => text !== undefined)
+  if (changed !== undefined)
+    return no('supported', 'SctpPortChanged', changed, 'Give the port and its targetPort the same number.')
   const isShared = tunnels !== undefined && permitsDifferentPods(service)
   const shared = isShared ? ['what comes for it to a node without a pod of it is handed on'] : []
   return yes('supported', 'Supported', ['every field is enforced', ...limitsOf(spec), ...shared].join('; '))
@@ -332,7 +337,6 @@ function limitsOf({ sourceRanges, affinitySec, families }: Service['spec']): rea
 
 function frontendsOf(key: string, { spec }: Service, ports: readonly ServedPort[]): readonly Frontend[] {
   return ports.flatMap(({ address, port: { port, protocol }, backends: { used, resting } }) => {
-    if (protocol === 'SCTP') return []
     // They are about the load balancer: others reach a node port by it, or by none.
     const sources = isAnyNodeAddress(address) ? undefined : spec.sourceRanges?.[familyOf(address)]
     return {
