@@ -26,6 +26,7 @@ import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { leftServer, SocketOrder } from './agent/socket-order.ts'
 import type { SocketParts } from './agent/socket-views.ts'
+import { snatAbility } from './agent/snat-ability.ts'
 import { systemLinks } from './agent/system-links.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
@@ -115,7 +116,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
-  const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath.status.kind, log)
+  const life = asked === undefined ? undefined : lifeOf(options, asked.requests, datapath, log)
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
   const place = placeOf(options, datapath, sockets, () => agent)
@@ -130,7 +131,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
     ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: systemLinks(options, doubt) },
-    replacesKubeProxy: place.watch !== undefined,
+    ...{ replacesKubeProxy: place.watch !== undefined, ...snatAbility(datapath.status).ports },
   })
   const drain = new DrainMark(options.stateDir)
   agent.setDrained(drain.isSet)
@@ -209,7 +210,7 @@ function translatorOf(
     localAddresses: ownAddresses(listAddresses, systemClock),
     gateways: ownGateways(defaultGateways, systemClock),
     ignoreExcludeLb: options.ignoreExcludeLb,
-    withdrawOn: options.withdrawOn,
+    ...{ withdrawOn: options.withdrawOn, whyNoSnat: snatAbility(datapath.status).whyNoSnat },
     isClassRequired: options.requireLoadBalancerClass,
     ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
   })
@@ -415,17 +416,17 @@ interface Life {
   readonly nodeUid: () => string | undefined
 }
 
-function lifeOf(options: AgentOptions, requests: ApiRequests, datapath: string, log: Logger): Life {
+function lifeOf(options: AgentOptions, requests: ApiRequests, { status }: Datapath, log: Logger): Life {
   const { nodeName: node, loadBalancerClass } = options
   const facts: AgentFacts = {
     version,
-    datapath: datapath === 'none' ? 'none' : 'ebpf',
+    datapath: status.kind === 'none' ? 'none' : 'ebpf',
     secretsNamespace: options.bgpSecretsNamespace,
     ignoreExcludeLb: options.ignoreExcludeLb,
     withdrawOn: options.withdrawOn,
     isClassRequired: options.requireLoadBalancerClass,
     ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
-    remoteBackends: options.remoteBackends,
+    ...{ remoteBackends: options.remoteBackends, whyNoSnat: snatAbility(status).whyNoSnat },
   }
   let uid: string | undefined
   const store = leaseOnServer(requests, options.leaseNamespace, lifeName(node), () => lifeMetadata(node, facts, uid))

@@ -18,6 +18,7 @@ import type {
   DesiredService,
   DesiredSpeaker,
   DesiredTunnels,
+  PortRange,
   Problem,
 } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
@@ -60,6 +61,8 @@ export interface AgentParts {
   readonly onNode?: (name: string, uid: string | undefined) => void
   /** Where the other nodes are told at which addresses this one takes packets in tunnels. */
   readonly teller?: Pick<TunnelTeller, 'want' | 'stop'>
+  /** Of this node, for flows to pods on nodes that take no packets in tunnels; absent: there are none. */
+  readonly snatPorts?: PortRange
   /** Where the cluster is told to whom Services are announced. */
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
   /** What leads sockets on this node to backends. */
@@ -167,9 +170,13 @@ export class Agent {
         this.#ends.setServing(isServing)
       },
     })
-    const { faults, teller } = { faults: this.#faults, teller: parts.teller }
+    const { teller, snatPorts } = parts
+    const faults = this.#faults
     const reach = (nodes: readonly Reach[]): void => this.#uplinks.setNodes(nodes)
-    this.#ends = new TunnelEnds({ datapath, clock, faults, teller, reach }, datapath.status.interfaces.length > 0)
+    this.#ends = new TunnelEnds(
+      { datapath, clock, faults, teller, snatPorts, reach },
+      datapath.status.interfaces.length > 0,
+    )
     this.#reporter = parts.report === undefined ? undefined : this.#reporterOf(parts.report)
   }
 

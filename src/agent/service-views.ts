@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FrontendView, Page, PageQuery, ServiceView } from '../api/types.ts'
 import { maxCountedBackends, type BackendCounters, type Datapath } from '../datapath/datapath.ts'
-import type { Backend, DesiredService, Frontend, Verdict } from '../desired/model.ts'
+import { type Backend, type DesiredService, type Frontend, translatedNode, type Verdict } from '../desired/model.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Order } from './order.ts'
 
@@ -152,16 +152,24 @@ function frontendView({ agent, datapath }: ServiceParts, frontend: Frontend): Fr
     programmed,
     backends: [
       ...frontend.backends.map((backend) => ({
-        ...backend,
+        ...placeOf(backend),
         state: programmed ? ('active' as const) : ('pending' as const),
         ...trafficOf(backend),
       })),
-      ...(frontend.resting ?? []).map((backend) => ({ ...backend, state: 'resting' as const, ...trafficOf(backend) })),
+      ...(frontend.resting ?? []).map((backend) => ({
+        ...placeOf(backend),
+        state: 'resting' as const,
+        ...trafficOf(backend),
+      })),
     ],
     ...(frontend.sources === undefined ? {} : { sourceRanges: rangesOf(frontend.sources) }),
     ...(frontend.affinitySec === undefined ? {} : { affinitySeconds: frontend.affinitySec }),
     ...counters,
   }
+}
+
+function placeOf(backend: Backend): Backend {
+  return backend.node === translatedNode ? { ...backend, node: 'snat' } : backend
 }
 
 type BackendTraffic = Omit<BackendCounters, 'backend'>

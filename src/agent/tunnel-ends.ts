@@ -8,7 +8,7 @@
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { Datapath } from '../datapath/datapath.ts'
 import { sameValue } from '../desired/same-value.ts'
-import type { DesiredTunnels } from '../desired/model.ts'
+import type { DesiredTunnels, PortRange } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
 import type { Reach } from '../sys/links.ts'
 import type { Faults } from './faults.ts'
@@ -19,6 +19,8 @@ export interface TunnelEndsParts {
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** Tells the others; absent: they read it elsewhere. */
   readonly teller: { want(tunnels: Pick<DesiredTunnels, 'own' | 'isTold'>): void } | undefined
+  /** Of this node's own addresses, for SNAT; absent: it does none. */
+  readonly snatPorts?: PortRange | undefined
   /** Other nodes, by which the uplinks are found on a node without neighbors. */
   reach(nodes: readonly Reach[]): void
 }
@@ -118,11 +120,11 @@ export class TunnelEnds {
   }
 
   #write({ own, senders }: Pick<DesiredTunnels, 'own' | 'senders'>): void {
-    const { datapath, faults, clock } = this.#parts
+    const { datapath, faults, clock, snatPorts } = this.#parts
     this.#retry?.cancel()
     const others = own.length === 0 ? senders : this.#othersOf({ own, senders })
     try {
-      datapath.setNodes({ own, others, nodePorts: this.#nodePorts })
+      datapath.setNodes({ own, others, nodePorts: this.#nodePorts, ...(snatPorts && { snatPorts }) })
       this.#believed = others
       faults.clear('nodes', '')
     } catch (error) {

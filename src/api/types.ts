@@ -131,7 +131,7 @@ export const routeSchema = z.object({
 export const backendSchema = z.object({
   address: z.string().describe('Address of the endpoint'),
   port: z.number().describe('Port of the endpoint'),
-  node: z.string().optional().describe('Tunnel address of the node that serves it; absent: this one'),
+  node: z.string().optional().describe('Tunnel address of the node that serves it, or snat; absent: this one'),
   state: z
     .enum(['active', 'pending', 'resting'])
     .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),

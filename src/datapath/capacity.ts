@@ -42,6 +42,9 @@ export function mapLimits(memoryBytes: number, cpus: number): Readonly<Partial<R
     datagrams: connections / 4,
     forwards: connections / 4,
     affinity: connections / 8,
+    // Few Services ask for it, and a port is one flow's.
+    snat_openings: connections / 32,
+    snat: connections / 16,
   }
   const limitOf = (name: MapName): MapLimit => {
     const { kind, keyBytes, valueBytes, maxEntries } = mapShapes[name]

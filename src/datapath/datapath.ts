@@ -8,7 +8,7 @@
  * All calls are synchronous and bounded: a write is one bpf(2) call or a batch of them. Failures throw HeraldError
  * (ERR_MAP_FULL, ERR_SYSCALL, ERR_READ_BACK); a failed call leaves what was served before in force.
  */
-import type { Backend, Frontend, Protocol, SourceRange } from '../desired/model.ts'
+import type { Backend, Frontend, PortRange, Protocol, SourceRange } from '../desired/model.ts'
 
 export type AttachMode = 'tcx' | 'clsact'
 
@@ -72,6 +72,8 @@ export interface ClusterNodes {
   readonly nodePorts?: readonly string[]
   /** The port of UDP, the same on every node; {@link tunnelPort} when absent. */
   readonly port?: number
+  /** Of this node's own addresses, for flows to backends at {@link translatedNode}; absent: there are none. */
+  readonly snatPorts?: PortRange
 }
 
 export interface MapUsage {
@@ -102,6 +104,8 @@ export interface DatapathStatus {
   readonly mode?: ForwardMode
   /** Why it is not the one that was asked for, or not everywhere; for people. */
   readonly modeReason?: string
+  /** Why nothing is sent to backends at `translatedNode`; for people. Absent: it is. */
+  readonly whyNoSnat?: string
   readonly interfaces: readonly string[]
   /** True when pinned programs and maps of an earlier process were taken over. */
   readonly adopted: boolean

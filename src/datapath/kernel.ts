@@ -27,8 +27,9 @@ import { Growth } from './growth.ts'
 import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
+import { indexKey } from './maps.ts'
 import { NetfilterLook } from './netfilter-look.ts'
-import { directions, Pins, podProgramName, programNames, replyProgramName } from './pins.ts'
+import { directions, Pins, podProgramName, programNames, replyProgramName, stageProgramNames } from './pins.ts'
 import { probe, probesOf } from './probe.ts'
 import { namedRefusal } from './refusal.ts'
 import { Redirection, type WantedMode } from './redirection.ts'
@@ -71,6 +72,8 @@ export interface KernelDatapath extends Datapath {
   readonly programs: ProgramFds
   /** herald_pod. */
   readonly podProgram: number
+  /** In the order of `stageProgramNames`. */
+  readonly stagePrograms: readonly number[]
 }
 
 /** Programs and maps that serve. */
@@ -80,6 +83,8 @@ interface Running {
   readonly attachments: Attachments
   readonly redirection: Redirection
   readonly podProgram: number
+  readonly stagePrograms: readonly number[]
+  readonly isTranslating: boolean
   readonly lostUplinks: number
   /** Flows of an earlier schema were taken over. */
   readonly isUpgrade: boolean
@@ -109,9 +114,9 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   const growth = new Growth(most, log)
   const wasWhole = pins.isWhole
   const current = new Current(opening, growth)
-  const { lostUplinks, isUpgrade, served } = current.running
+  const { lostUplinks, isUpgrade } = current.running
   const adopted = wasWhole || isUpgrade
-  if (adopted) log(`adopted ${served.readAll().length} frontends from ${pins.folder}`)
+  if (adopted) log(`adopted ${current.running.served.readAll().length} frontends from ${pins.folder}`)
   const withRoom = <Result>(write: (running: Running) => Result): Result => {
     current.open()
     return growth.withRoom(
@@ -133,9 +138,11 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
     get podProgram() {
       return current.running.podProgram
     },
+    get stagePrograms() {
+      return current.running.stagePrograms
+    },
     get status() {
-      const { running, problems } = current
-      return statusOf(running, { adopted, lostUplinks, schema: pins.version, problems })
+      return statusOf(current.running, { adopted, lostUplinks, schema: pins.version, problems: current.problems })
     },
     readAll: () => current.open().served.readAll(),
     read: (id) => current.open().served.read(id),
@@ -273,11 +280,12 @@ class Current {
 }
 
 function statusOf(
-  { attachments: { mode: attach, held }, redirection: { mode, reason } }: Running,
+  { attachments: { mode: attach, held }, redirection: { mode, reason }, isTranslating }: Running,
   more: Pick<DatapathStatus, 'adopted' | 'lostUplinks' | 'schema' | 'problems'>,
 ): DatapathStatus {
   const why = reason === undefined ? {} : { modeReason: reason }
-  return { kind: 'ebpf', attach, mode, ...why, interfaces: [...held.values()].sort(), ...more }
+  const noSnat = isTranslating ? {} : { whyNoSnat: 'its kernel takes no call from program to program' }
+  return { kind: 'ebpf', attach, mode, ...why, ...noSnat, interfaces: [...held.values()].sort(), ...more }
 }
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
@@ -315,10 +323,10 @@ function start(opening: Opening, wanted: Sizes): Running {
         )
   let maps: KernelMaps | undefined
   try {
-    const { object, refusal } = loaded(opening, wanted, handOver)
-    maps = new KernelMaps(object)
-    handOver?.fill(object)
-    return serve(opening, { object, refusal }, maps, handOver)
+    const found = loaded(opening, wanted, handOver)
+    maps = new KernelMaps(found.object)
+    handOver?.fill(found.object)
+    return serve(opening, found, maps, handOver)
   } catch (error) {
     maps?.close()
     // Until the swap the earlier programs serve from what they have; after it a next start finishes it.
@@ -331,27 +339,35 @@ const isSet = Uint8Array.of(1, 0, 0, 0)
 /** In bpf/flow.h. */
 const redirectConstant = '.rodata.redirect'
 
+/** In bpf/flow.h, too; it is set in the object. */
+const translateConstant = '.rodata.snat'
+const isUnset = new Uint8Array(4)
+
 function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
   return mode !== 'stack'
 }
 
 interface Loaded {
   readonly object: BpfObject
+  /** False: the kernel takes no call from program to program. */
+  readonly isTranslating: boolean
   /** Why nothing is redirected, where the kernel takes only what goes through the stack. */
   readonly refusal: string | undefined
 }
 
+type LoadedObject = Omit<Loaded, 'refusal'>
+
 /** In mode `auto` a kernel that does not take the programs for redirection serves through the stack. */
 function loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loaded {
   const { options, log } = opening
-  const load = (isPast: boolean): BpfObject => loadedFor(opening, wanted, handOver, isPast)
+  const load = (isPast: boolean): LoadedObject => loadedFor(opening, wanted, handOver, isPast)
   try {
-    return { object: load(isRedirecting(options)), refusal: undefined }
+    return { ...load(isRedirecting(options)), refusal: undefined }
   } catch (error) {
     if (options.mode !== 'auto' || !(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') throw error
-    const object = load(false)
+    const found = load(false)
     log(`flows go through the stack: ${error.message}`)
-    return { object, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
+    return { ...found, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
   }
 }
 
@@ -360,8 +376,8 @@ function loadedFor(
   wanted: Sizes,
   handOver: HandOver | undefined,
   isPast: boolean,
-): BpfObject {
-  const load = (isBridged: boolean): BpfObject => {
+): LoadedObject {
+  const load = (isBridged: boolean, isTranslating: boolean): LoadedObject => {
     const object = new BpfObject(options.objectFile)
     try {
       for (const name of mapNames) {
@@ -371,29 +387,31 @@ function loadedFor(
         if (kind !== 'array') object.setMaxEntries(name, entries)
         object.setPinPath(name, pins.map(name))
       }
+      object.setPinPath('stages', pins.stages)
+      if (!isTranslating) object.setConstant(translateConstant, isUnset)
       if (isBridged) object.setConstant(handOverConstant, isSet)
       if (isPast) object.setConstant(redirectConstant, isSet)
       object.load()
-      return object
+      return { object, isTranslating }
     } catch (error) {
       object.close()
       throw namedRefusal(error, release())
     }
   }
-  if (handOver === undefined) return load(false)
   try {
-    return load(true)
+    return load(handOver !== undefined, true)
   } catch (error) {
     // Before 6.0 arm64 takes no call from program to program beside calls of functions.
     if (!(error instanceof HeraldError && /tail_call/.test(error.message))) throw error
-    log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
-    return load(false)
+    if (handOver !== undefined)
+      log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
+    return load(false, false)
   }
 }
 
 function serve(
   { options, pins, log }: Opening,
-  { object, refusal }: Loaded,
+  { object, refusal, isTranslating }: Loaded,
   maps: KernelMaps,
   handOver: HandOver | undefined,
 ): Running {
@@ -421,6 +439,9 @@ function serve(
     isAlone: false,
   }
   handOver?.bridge(object, replyProgramId(handOver.from))
+  const stagePrograms = stageProgramNames.map((name) => object.programFd(name))
+  const stages = object.openMap('stages')
+  for (const [stage, program] of stagePrograms.entries()) stages.update(indexKey(stage), indexKey(program))
   // Replies before requests here too.
   const podProgram = object.programFd(podProgramName)
   const opened = { options, pins, log, refusal }
@@ -432,7 +453,9 @@ function serve(
   } catch (error) {
     log(`flows that began during the hand-over are not known any more: ${messageOf(error)}`)
   }
-  return { maps, served, attachments, redirection, podProgram, lostUplinks, isUpgrade: handOver?.isOfSchema === true }
+  const isUpgrade = handOver?.isOfSchema === true
+  const running = { maps, served, attachments, redirection, podProgram, stagePrograms, isTranslating }
+  return { ...running, lostUplinks, isUpgrade }
 }
 
 function policiesAsSeen(): () => string | undefined {

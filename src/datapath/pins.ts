@@ -2,6 +2,7 @@
  * What outlives the process, all under `<bpffs>/herald/v<schema>/`:
  *
  *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
+ *     maps/stages  the programs with which herald_ingress goes on
  *     pods/<ifindex>  links of herald_pod at ingress, where flows go past netfilter (TCX only)
  *     aside/<name>  maps whose larger successors are being filled
  *     arriving/     while maps of an earlier schema are being copied
@@ -21,6 +22,8 @@ export const programNames: Readonly<Record<Direction, string>> = { ingress: 'her
 export const replyProgramName = 'herald_reply'
 /** At ingress of what pods are behind. */
 export const podProgramName = 'herald_pod'
+/** `enum stage` in bpf/herald.bpf.c: what herald_ingress goes on with. */
+export const stageProgramNames = ['herald_snat', 'herald_snat_reply'] as const
 export const directions: readonly Direction[] = ['ingress', 'egress']
 
 /** Whether programs of ours, of any schema, are pinned: then they may serve. */
@@ -65,6 +68,11 @@ export class Pins {
 
   map(name: MapName): string {
     return join(this.mapsFolder, name)
+  }
+
+  /** The map of {@link stageProgramNames}, which the kernel empties where nobody holds it. */
+  get stages(): string {
+    return join(this.mapsFolder, 'stages')
   }
 
   /** Where a map lies while its larger successor is filled. */

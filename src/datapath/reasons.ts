@@ -129,6 +129,18 @@ const table = {
     meaning: 'a fragment that was held goes on behind the one in front of it',
     remedy: 'nothing',
   },
+  snat_ports: {
+    fate: 'dropped',
+    meaning:
+      'a new flow to a pod by SNAT (`herald.dev/remote-backends`), and every port of this node that was tried has ' +
+      'one to it',
+    remedy: 'more pods, or an agent on their nodes',
+  },
+  snat_unknown: {
+    fate: 'refused',
+    meaning: 'of a connection by SNAT that began by another node, or was forgotten: RST',
+    remedy: 'nothing after routers changed their choice of nodes; else the fill of `snat` in `herald status`',
+  },
 } as const satisfies Readonly<Record<string, Reason>>
 
 export type ReasonName = keyof typeof table

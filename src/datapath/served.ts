@@ -38,10 +38,12 @@ export function servedOver(maps: Maps, times: TableTimes): Served {
     setNodes: (nodes) => table.setNodes(nodes),
     usage: () => [
       ...table.usage(),
-      ...(['openings', 'connections', 'datagrams', 'affinity', 'forwards'] as const).map((name) => {
-        const flows = maps.store(name)
-        return { name, entries: flows.used(), maxEntries: flows.maxEntries }
-      }),
+      ...(['openings', 'connections', 'datagrams', 'affinity', 'forwards', 'snat_openings', 'snat'] as const).map(
+        (name) => {
+          const flows = maps.store(name)
+          return { name, entries: flows.used(), maxEntries: flows.maxEntries }
+        },
+      ),
     ],
   }
 }

@@ -173,6 +173,18 @@ export interface Backend {
 }
 
 /**
+ * In place of the address of a {@link Backend}'s node, which is known and takes no packets from others: what is for the
+ * backend leaves from an address of this node (SNAT). No node is reached at it.
+ */
+export const translatedNode = '::1'
+
+/** Of TCP and UDP, both included. */
+export interface PortRange {
+  readonly first: number
+  readonly last: number
+}
+
+/**
  * One address, protocol and port that this node serves, with its backends: those on this node, and those on others to
  * which their packets are handed on. `id`: `<vip>:<port>/<protocol>`.
  */

@@ -37,6 +37,8 @@ export interface AgentFacts {
   readonly loadBalancerClass?: string
   /** Of a version that knows nothing else: `none`. */
   readonly remoteBackends: 'tunnel' | 'none'
+  /** Why it does no SNAT where a Service asks for it; empty: it does. */
+  readonly whyNoSnat: string
 }
 
 export interface NodeLife {
@@ -109,6 +111,7 @@ function factsOf(text: unknown): AgentFacts | undefined {
     withdrawOn: (Array.isArray(withdrawOn) ? withdrawOn : []).filter((each) => typeof each === 'string'),
     isClassRequired: read['isClassRequired'] === true,
     remoteBackends: read['remoteBackends'] === 'tunnel' ? 'tunnel' : 'none',
+    whyNoSnat: typeof read['whyNoSnat'] === 'string' ? read['whyNoSnat'] : 'its agent is of a version that does none',
     ...(typeof loadBalancerClass === 'string' ? { loadBalancerClass } : {}),
   }
 }

@@ -123,6 +123,7 @@ const facts: AgentFacts = {
   withdrawOn: ['not-ready'],
   isClassRequired: false,
   remoteBackends: 'tunnel',
+  whyNoSnat: '',
 }
 const renewal = (time: string): object => ({ manager: 'herald', time, fieldsV1: { 'f:spec': { 'f:renewTime': {} } } })
 const leaseWith = (managedFields: readonly object[], spec: object = {}) => ({

@@ -281,6 +281,8 @@ function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): u
     maxEntries: {
       tables: 4096,
       connections: 16384,
+      snat: 4096,
+      snat_openings: 4096,
       counters: 64,
       backends: 64,
       backend_counts: 64,

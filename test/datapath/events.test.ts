@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { FlowQuery, FlowResponse } from '../../src/api/flow-types.ts'
+import { translatedNode } from '../../src/desired/model.ts'
 import { schema } from '../../src/datapath/layout.ts'
 import { reasonNames } from '../../src/datapath/reasons.ts'
 import { FlowsThread } from '../../src/flows/flows-thread.ts'
@@ -229,6 +230,16 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
     // CE; the SYN itself says nothing of ECN.
     bytes[15] = 3
     return ingress(datapath, bytes).verdict
+  },
+  snat_ports: (datapath) => {
+    datapath.setNodes({ own: ['203.0.113.1'], others: [], snatPorts: { first: 61_000, last: 61_000 } })
+    datapath.upsert(frontendOf('0.0.0.0', 61_000, [{ address: '10.1.0.9', port: 8080 }]))
+    datapath.upsert(frontendOf(vip, 80, [{ ...pod, node: translatedNode }]))
+    return ingress(datapath, syn()).verdict
+  },
+  snat_unknown: (datapath) => {
+    datapath.upsert(frontendOf(vip, 80, [{ ...pod, node: translatedNode }]))
+    return ingress(datapath, tcpFrame({ ...toVip, flags: tcpFlag.ACK, ack: 1 })).verdict
   },
 }
 

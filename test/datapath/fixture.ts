@@ -24,6 +24,8 @@ export const smallMaps = {
   openings: 4096,
   connections: 4096,
   datagrams: 1024,
+  snat_openings: 1024,
+  snat: 1024,
   fragments: 128,
   held: 128,
   ranges: 1024,

@@ -45,6 +45,8 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
     tunnel: 'tunnel',
     node: 'node',
     forward: 'forward',
+    translation: 'translation',
+    snatDraft: 'snat_draft',
     heldFragment: 'held_fragment',
     event: 'event',
     observation: 'observation',
@@ -58,7 +60,7 @@ test('every key and value is as long as in the compiled object', { skip }, () =>
 })
 
 test('every map of the compiled object is pinned', { skip }, () => {
-  const others = ['_license', 'formers', 'is_handed_over', 'is_redirecting']
+  const others = ['_license', 'formers', 'is_handed_over', 'is_redirecting', 'is_translating', 'stages']
   assert.deepEqual([...variables].sort(), [...mapNames, ...others].sort())
 })
 

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus, ForwardMode } from '../../src/datapath/datapath.ts'
-import type { Backend, Frontend } from '../../src/desired/model.ts'
+import { type Backend, type Frontend, type PortRange, translatedNode } from '../../src/desired/model.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 import { waitFor } from '../wait.ts'
 import { startActor, type Actor } from './rack.ts'
@@ -48,10 +48,13 @@ export interface RemoteRack {
 export interface RackOptions {
   readonly nodes?: readonly number[]
   readonly pods?: readonly number[]
+  /** Nodes that take no packets from others: their pods get them from an address and these ports of the node. */
+  readonly bare?: readonly number[]
+  readonly snatPorts?: PortRange
 }
 
 export async function deployRemoteRack(t: TestContext, options: RackOptions = {}): Promise<RemoteRack> {
-  const { nodes: serving = nodes, pods = [1, 2] } = options
+  const { nodes: serving = nodes, pods = [1, 2], bare = [], snatPorts } = options
   const id = `dr-${process.pid}-${Math.floor(Math.random() * 1e6)}-`
   const places = ['client', 'router', 'node0', 'node1', 'node2', 'pod1', 'pod2'] as const
   const folder = mkdtempSync(join(tmpdir(), 'dr-'))
@@ -109,10 +112,11 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
       objectFile: buildBpf(),
       attach,
       interfaces: ['up0'],
-      frontends: frontendsFor(node, pods),
+      frontends: frontendsFor(node, pods, bare),
       nodes: {
         own: families.map((family) => nodeAddress[family](node)),
         others: families.flatMap((family) => nodes.filter((n) => n !== node).map(nodeAddress[family])),
+        ...(snatPorts === undefined ? {} : { snatPorts }),
       },
     })
   return {
@@ -135,7 +139,7 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
       return removed
     },
     change: async (pods) => {
-      for (const node of serving) await actorOf(node).tell({ do: 'upsert', frontends: frontendsFor(node, pods) })
+      for (const node of serving) await actorOf(node).tell({ do: 'upsert', frontends: frontendsFor(node, pods, bare) })
     },
     reasons: (node) => actorOf(node).tell({ do: 'reasons' }),
   }
@@ -145,14 +149,15 @@ interface Served {
   readonly status: DatapathStatus
 }
 
-function frontendsFor(node: number, pods: readonly number[]): readonly Frontend[] {
+function frontendsFor(node: number, pods: readonly number[], bare: readonly number[]): readonly Frontend[] {
   const all = [1, 2]
   return families.flatMap((family) =>
     (['TCP', 'UDP'] as const).map((protocol) => {
       const address = vips[family]
       const backendAt = (pod: number): Backend => {
         const backend = { address: podAddress[family](pod), port: 8080 }
-        return pod === node ? backend : { ...backend, node: nodeAddress[family](pod) }
+        if (pod === node) return backend
+        return { ...backend, node: bare.includes(pod) ? translatedNode : nodeAddress[family](pod) }
       }
       return {
         id: `${family === 'ipv6' ? `[${address}]` : address}:80/${protocol}`,

@@ -37,6 +37,7 @@ const facts: AgentFacts = {
   withdrawOn: [],
   isClassRequired: false,
   remoteBackends: 'tunnel',
+  whyNoSnat: '',
 }
 const leases = [lease('node-a', '192.168.1.10'), lease('node-b', '192.168.1.20')]
 

@@ -32,6 +32,10 @@ static __always_inline bool is_redirected(__u32 flow_flags)
 	return is_redirecting && flow_flags & FLOW_REDIRECTED;
 }
 
+/* Whether packets may leave with an address of this node, see snat.h. Unset before loading where a kernel takes no call
+ * from program to program. */
+const volatile __u32 is_translating SEC(".rodata.snat") = 1;
+
 /* Exactness does not matter and this clock is nearly free. */
 static __always_inline __u32 coarse_clock(void)
 {

@@ -26,6 +26,7 @@
 #include "ranges.h"
 #include "redirect.h"
 #include "rewrite.h"
+#include "snat.h"
 #include "tunnel.h"
 #include "way.h"
 
@@ -199,6 +200,16 @@ static __always_inline int receive(struct __sk_buff *skb, struct packet *packet)
 	return serve(skb, packet);
 }
 
+/* What nobody serves is answered, and all of it is counted. */
+static __always_inline int finish_answered(struct __sk_buff *skb, struct packet *packet, int answer)
+{
+	if (answer >= REFUSE) {
+		packet->refusal = answer - REFUSE;
+		answer = is_answered(SCRATCH_PACKET) ? refuse(skb) : drop(REASON_SOURCE_NOT_ALLOWED);
+	}
+	return finish_received(skb, packet, answer);
+}
+
 SEC("tc")
 int herald_ingress(struct __sk_buff *skb)
 {
@@ -216,8 +227,11 @@ int herald_ingress(struct __sk_buff *skb)
 		answer = address->tunnel && packet->protocol == IPPROTO_UDP ? open_tunnel(skb) : NOT_TUNNELLED;
 		if (answer == NOT_TUNNELLED ? address->node_ports : answer == TUNNELLED && packet->at_node)
 			answer = receive_at_node(skb);
-		if (answer == NOT_TUNNELLED)
+		if (answer == NOT_TUNNELLED) {
+			if (is_translating && may_be_translated(skb))
+				bpf_tail_call(skb, &stages, STAGE_SNAT_REPLY);
 			answer = receive_direct(skb);
+		}
 		if (answer == BESIDE)
 			answer = receive_beside(skb);
 		if (answer != TUNNELLED && answer != AT_NODE_PORT)
@@ -226,15 +240,16 @@ int herald_ingress(struct __sk_buff *skb)
 	answer = receive(skb, packet);
 	if (answer == ELSEWHERE)
 		answer = find_elsewhere(skb);
-	if (answer == FORWARD)
+	if (answer == FORWARD) {
 		answer = hand_on(skb);
+		if (is_translating && answer == TRANSLATE) {
+			bpf_tail_call(skb, &stages, STAGE_SNAT);
+			return finish(skb, packet, drop(REASON_NODE_UNREACHABLE));
+		}
+	}
 	if (is_redirecting && answer == TO_POD)
 		answer = go_to_pod(skb);
-	if (answer >= REFUSE) {
-		packet->refusal = answer - REFUSE;
-		answer = is_answered(SCRATCH_PACKET) ? refuse(skb) : drop(REASON_SOURCE_NOT_ALLOWED);
-	}
-	return finish_received(skb, packet, answer);
+	return finish_answered(skb, packet, answer);
 }
 
 #define TCP_OPTION_MSS 2
@@ -477,5 +492,6 @@ int herald_reply(struct __sk_buff *skb)
 }
 
 #include "pod.h"
+#include "stages.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -25,7 +25,8 @@ struct backend {
 	__be16 port;
 	__u8 protocol;
 	__u8 reserved;
-	/* Where it lives: the tunnel address of another node, which serves it. All zeros: here. */
+	/* Where it lives: the tunnel address of another node, which serves it. All zeros: here. ::1: on a node that takes no
+	 * packets from others, see snat.h. */
 	struct ip_address node;
 	__u32 generation;
 	/* 0: takes new flows. RESTING: it is still there, and only what is established goes on, for however long. Else
@@ -50,7 +51,10 @@ struct tunnel {
 	struct ip_address ipv4; /* all zeros: it has none of this family */
 	struct ip_address ipv6;
 	__be16 port; /* of UDP */
-	__u16 reserved[3];
+	/* Of these addresses, for flows to pods on nodes that take none: see snat.h. No port: it is not done. */
+	__u16 snat_first;
+	__u16 snat_ports;
+	__u16 reserved;
 };
 
 /* What lies between the UDP header and the packet that is handed on. */
@@ -173,6 +177,8 @@ enum flow_flags {
 	FLOW_TUNNELLED = 2048,       /* it began by a packet that another node handed on */
 	FLOW_REDIRECTED = 4096,      /* it goes past netfilter, in both directions */
 	FLOW_LEAVING = 8192,         /* in: netfilter sees what the client sends, and the pod's too in a while */
+	FLOW_TRANSLATED = 16384,     /* FLOW_FORWARDED, and with an address of this node: see snat.h */
+	FLOW_POD_FIRST = 32768,      /* a translation, out: the pod has closed first, or at once with the client */
 };
 
 /* What both halves of a flow have. */
@@ -198,7 +204,25 @@ struct flow {
 struct forward {
 	struct backend_ref backend;
 	__u32 service;
-	__u32 reserved;
+	__u32 flags; /* FLOW_TRANSLATED, or none */
+};
+
+/* One half of a flow of which both ends change, see snat.h. */
+struct translation {
+	/* In: the pod, and as the client's port one of this node; out: the VIP, and the client's port as it really is. `seen`
+	 * is in units of SNAT_SECOND. */
+	struct flow flow;
+	/* In: this node's own; out: the client. */
+	struct ip_address other;
+};
+
+/* The one at hand. */
+struct snat_draft {
+	struct flow_key in_key;
+	struct translation in;
+	struct flow_key out_key;
+	struct translation out;
+	__u32 is_new;
 };
 
 /* The ports of a datagram whose first fragment has passed. */
@@ -359,6 +383,8 @@ enum reason {
 	REASON_CONGESTED,
 	REASON_FRAGMENT_HELD,
 	REASON_FRAGMENT_RELEASED,
+	REASON_SNAT_PORTS,
+	REASON_SNAT_UNKNOWN,
 	REASON_COUNT,
 };
 

@@ -107,6 +107,29 @@ struct {
 	__type(value, struct forward);
 } forwards SEC(".maps");
 
+/* Flows to pods on nodes that take no packets from others: such as anybody can make with a packet, and those of which
+ * both ends know. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 15);
+	__type(key, struct flow_key);
+	__type(value, struct translation);
+} snat_openings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct flow_key);
+	__type(value, struct translation);
+} snat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct snat_draft);
+} snat_drafts SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);

@@ -87,6 +87,7 @@ struct vlan {
 #define TO_POD 0x8000    /* translated, and for the pod past netfilter: see redirect.h */
 #define TO_STACK 0x10000 /* from a pod: nothing that goes past netfilter */
 #define FORWARD 0x1000 /* it is to be encapsulated for the node of its backend */
+#define TRANSLATE 0x20000 /* or rather to be sent to the backend from this node's own address: see snat.h */
 
 /* The packet at hand, or what it quotes. A program runs to its end before another one begins on its CPU. */
 static __always_inline struct packet *blank_packet(enum scratch which)

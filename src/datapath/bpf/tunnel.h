@@ -240,6 +240,9 @@ __noinline int hand_on(struct __sk_buff *skb)
 	backend = backend_of(&passage->backend);
 	if (!backend)
 		return drop(REASON_NODE_UNREACHABLE);
+	/* A flow goes on as it began, whatever its node takes by now. */
+	if (is_translating && (is_behind_translation(backend) || passage->flags & FLOW_TRANSLATED))
+		return TRANSLATE;
 	is_over_ipv6 = !is_mapped(&backend->node);
 	if (!own->port || (is_over_ipv6 ? !own->ipv6.high[0] : !own->ipv4.low))
 		return drop(REASON_NODE_UNREACHABLE);

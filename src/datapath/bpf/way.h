@@ -24,6 +24,15 @@ static __always_inline bool is_elsewhere(const struct backend *backend)
 	return backend->node.low || backend->node.high[0];
 }
 
+/* Its node takes no packets from this one. */
+static __always_inline bool is_behind_translation(const struct backend *backend)
+{
+	const struct ip_address *node = &backend->node;
+
+	/* One branch for a verifier. */
+	return !((node->low ^ bpf_htonl(1)) | node->high[0] | node->high[2]);
+}
+
 static __always_inline const struct backend *backend_of(const struct backend_ref *ref)
 {
 	__u32 id = ref->id;
@@ -78,7 +87,11 @@ static __always_inline bool is_followed(__u32 protocol, const struct backend_ref
 /* A flow in which the client went on moves where a flood of first packets does not reach. */
 static __noinline void keep_forward(const struct flow_key *key, const struct flow *opening)
 {
-	struct forward forward = { .backend = opening->backend, .service = opening->service };
+	struct forward forward = {
+		.backend = opening->backend,
+		.service = opening->service,
+		.flags = opening->flags & FLOW_TRANSLATED,
+	};
 
 	if (!bpf_map_update_elem(&forwards, key, &forward, BPF_ANY))
 		bpf_map_delete_elem(&openings, key);
@@ -99,6 +112,7 @@ __noinline int find_followed(__u32 protocol, __u32 is_syn)
 	if (forward && is_followed(protocol, &forward->backend)) {
 		passage->backend = forward->backend;
 		passage->service = forward->service;
+		passage->flags = forward->flags;
 		return true;
 	}
 	if (forward)
@@ -108,6 +122,7 @@ __noinline int find_followed(__u32 protocol, __u32 is_syn)
 		return false;
 	passage->backend = opening->backend;
 	passage->service = opening->service;
+	passage->flags = opening->flags & FLOW_TRANSLATED;
 	if (!is_syn)
 		keep_forward(key, opening);
 	return true;
@@ -131,6 +146,8 @@ static __always_inline bool make_half(const struct packet *tuple, struct passage
 	in->flags = FLOW_FORWARDED;
 	if (!backend)
 		return false;
+	if (is_behind_translation(backend))
+		in->flags |= FLOW_TRANSLATED;
 	in->address = backend->address;
 	in->port = backend->port;
 	return true;
@@ -349,6 +366,7 @@ __noinline int find_older(struct __sk_buff *skb, __u32 which)
 		return HERE;
 	passage->key = flow_key(tuple, DIRECTION_IN);
 	passage->handed_on = packet->tunnelled;
+	passage->flags = 0;
 	if (packet->tunnelled == NOT_TUNNELLED && follow_forwarded(tuple))
 		return FORWARD;
 	if (tuple->protocol != IPPROTO_TCP || choose_anew(which, false) == CHOICE_NO_FRONTEND ||

@@ -2,6 +2,7 @@
  * The nodes of the cluster: where packets come that others hand on, and from whom they may come. Both lie in maps
  * alone, as a former process left them. Pure.
  */
+import type { PortRange } from '../../desired/model.ts'
 import { HeraldError } from '../../errors.ts'
 import { tunnelPort, type ClusterNodes } from '../datapath.ts'
 import { decodeAddressKey, encodeAddressKey, readOptional, writeOptional } from '../address-octets.ts'
@@ -14,6 +15,7 @@ interface TunnelRecord {
   readonly ipv4?: string | undefined
   readonly ipv6?: string | undefined
   readonly port: number
+  readonly snatPorts?: PortRange | undefined
 }
 
 function readTunnel(memory: DataView): TunnelRecord {
@@ -24,10 +26,12 @@ function readTunnel(memory: DataView): TunnelRecord {
   }
 }
 
-function writeTunnel(memory: DataView, { ipv4, ipv6, port }: TunnelRecord): void {
+function writeTunnel(memory: DataView, { ipv4, ipv6, port, snatPorts }: TunnelRecord): void {
   writeOptional(memory, offsets.tunnel.ipv4, ipv4)
   writeOptional(memory, offsets.tunnel.ipv6, ipv6)
   memory.setUint16(offsets.tunnel.port, port)
+  memory.setUint16(offsets.tunnel.snat_first, snatPorts?.first ?? 0, true)
+  memory.setUint16(offsets.tunnel.snat_ports, snatPorts === undefined ? 0 : snatPorts.last - snatPorts.first + 1, true)
 }
 
 const isIpv6 = (address: string): boolean => address.includes(':')
@@ -67,7 +71,7 @@ export class NodeTable {
   }
 
   /** See {@link Datapath.setNodes}. */
-  set({ own, others, nodePorts = [], port = tunnelPort }: ClusterNodes): void {
+  set({ own, others, nodePorts = [], port = tunnelPort, snatPorts }: ClusterNodes): void {
     const wanted = new Map(others.map((address) => [address, keyOf(address)]))
     for (const address of own) this.#check(address, own)
     for (const address of nodePorts) this.#checkServed(address)
@@ -80,7 +84,7 @@ export class NodeTable {
       this.#store.put(key, new Uint8Array(sizes.node))
       this.#used++
     }
-    this.#setOwn(own, port)
+    this.#setOwn(own, port, snatPorts)
     for (const address of held) {
       if (wanted.has(address) || !this.#store.delete(keyOf(address))) continue
       this.#used--
@@ -104,11 +108,11 @@ export class NodeTable {
     }
   }
 
-  #setOwn(own: readonly string[], port: number): void {
+  #setOwn(own: readonly string[], port: number, snatPorts: PortRange | undefined): void {
     const before = this.own
     for (const address of own) if (!before.includes(address)) this.#addresses.add(address, 'tunnel', 1)
     const ofFamily = (wantsIpv6: boolean): string | undefined => own.find((address) => isIpv6(address) === wantsIpv6)
-    writeTunnel(this.#memory, { ipv4: ofFamily(false), ipv6: ofFamily(true), port })
+    writeTunnel(this.#memory, { ipv4: ofFamily(false), ipv6: ofFamily(true), port, snatPorts })
     for (const address of before) if (!own.includes(address)) this.#addresses.add(address, 'tunnel', -1)
   }
 

@@ -1,6 +1,7 @@
 /** What a Service asks of the allocation, in the annotations of every family of configuration. Pure. */
 import { type Address, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
 import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
+import { remoteBackendsAnnotation } from './remote-backends.ts'
 
 /** A Service as far as its requests go. */
 interface Asking {
@@ -34,6 +35,7 @@ export const readAnnotations = {
     ...sharingKeys,
     ...acrossKeys,
     differentPodsKey,
+    remoteBackendsAnnotation,
     ...['metallb.io', 'metallb.universe.tf'].map((group) => `${group}/ip-allocated-from-pool`),
   ],
 }

@@ -6,6 +6,7 @@ import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText, textMap } from './schemas.ts'
+import { remoteBackendsFaults } from './remote-backends.ts'
 import {
   allocationRequest,
   beyondAddresses,
@@ -154,7 +155,7 @@ export function parseService(raw: RawObject): Narrowed<Service> {
   if (tooMany.length > 0) return { faults: [...faults, ...tooMany] }
   const { faults: requestFaults } = allocationRequest(service)
   const deprecated = deprecatedNames(value.metadata.annotations)
-  const requests = [...requestFaults, ...sharingOf(service).faults, ...deprecated]
+  const requests = [...requestFaults, ...sharingOf(service).faults, ...deprecated, ...remoteBackendsFaults(service)]
   return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
 }
 

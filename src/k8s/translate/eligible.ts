@@ -89,7 +89,9 @@ export function eligibleVerdict(
       .map(({ address, port }) => `port ${port.port} (${nameOfPort(port)}) of ${address} has no backend here`),
   ])
   const left = leftText(endpoints.leftOut(reach))
-  const text = countedText(endpoints, reach, options)
+  const text = [countedText(endpoints, reach, options), ...translatedText(endpoints.translated(reach), options)].join(
+    '; ',
+  )
   if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking, ...left].join('; '))
   if (left.length > 0) return yes('SomeBackendsLeftOut', [text, ...left].join('; '))
   if (reach.kind === 'node') return yes('HasLocalBackends', text)
@@ -108,6 +110,15 @@ function countedText(endpoints: ServiceEndpoints, reach: Reach, { nodeName }: Tr
   if (reach.kind === 'cluster') return `${counted(local + remote, 'endpoint')} in the cluster`
   const left = endpoints.leftOut(reach).reduce((sum, { count }) => sum + count, 0)
   return `${counted(local + Math.max(0, remote - left), 'backend')} in the cluster, ${local} on ${nodeName}`
+}
+
+/** Nodes whose pods see this one in place of the client, with the reason of each. */
+function translatedText(translated: readonly LeftOut[], { nodeName }: TranslatorOptions): readonly string[] {
+  return someOf(
+    translated.map(
+      ({ node, why, count }) => `${count} on ${node} by SNAT, and the client is ${nodeName} there: ${why}`,
+    ),
+  )
 }
 
 /** Nodes whose backends are left out, with the reason of each. */

@@ -1,6 +1,6 @@
 /** Which endpoints of a Service stand behind its ports, here and elsewhere; and if none do, why. Pure. */
 import { someOf } from '../../desired/some-of.ts'
-import type { Backend } from '../../desired/model.ts'
+import { type Backend, translatedNode } from '../../desired/model.ts'
 import { type Address, compareAddresses, type Family, familyOfAddress, formatAddress } from '../../ip/address.ts'
 import { type Endpoint, endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { ServicePort } from '../kinds/service.ts'
@@ -25,8 +25,13 @@ export interface PortBackends {
   readonly remote: number
 }
 
-/** Where packets for a node are sent, or why they are not. */
-export type Way = { readonly address: string } | { readonly why: string }
+/**
+ * Where packets for a node are sent, or why they are not. `isTakingNone`: the node takes none from others, or none of
+ * ours; then its pods may be reached at {@link translatedNode}, with that reason.
+ */
+export type Way =
+  | { readonly address: string; readonly why?: string }
+  | { readonly why: string; readonly isTakingNone?: true }
 
 /**
  * Which backends a node serves: its own ones (`node`), or also those on nodes that take packets for them in a tunnel,
@@ -106,6 +111,8 @@ export class ServiceEndpoints {
         const isHere = nodeName === this.#nodeName
         if (!isHere && state !== 'not') remote.add(address)
         const way = isHere ? undefined : this.#way(nodeName, family, reach)
+        // Of SCTP no port can be another one, so there is no SNAT.
+        if (way === translatedNode && port.protocol === 'SCTP') continue
         if (!isHere && way === undefined) continue
         const name = `${address} ${targetPort}`
         // A pod that two slices name is where it is here.
@@ -127,22 +134,31 @@ export class ServiceEndpoints {
   /** Usable endpoints on nodes to which there is no way, whatever ports they have. */
   leftOut(reach: Reach): readonly LeftOut[] {
     if (reach.kind !== 'tunnels') return []
-    const known = this.#left.get(reach)
-    if (known !== undefined) return known
+    const known = this.#left.get(reach) ?? this.#byNode(reach, (way) => ('address' in way ? undefined : way.why))
+    this.#left.set(reach, known)
+    return known
+  }
+
+  /** Those whose pods see this node in place of the client, and why it is not otherwise. */
+  translated(reach: Reach): readonly LeftOut[] {
+    return this.#byNode(reach, (way) => ('address' in way && way.address === translatedNode ? way.why : undefined))
+  }
+
+  /** Usable endpoints on other nodes, by node and what is said of the way there; undefined: nothing. */
+  #byNode(reach: Reach, said: (way: Way) => string | undefined): readonly LeftOut[] {
+    if (reach.kind !== 'tunnels') return []
     const byNode = new Map<string, { node: string; why: string; addresses: Set<Address> }>()
     for (const { slice, endpoints } of this.#views)
       for (const { address, nodeName, state } of endpoints) {
         if (address === undefined || state === 'not' || nodeName === this.#nodeName) continue
-        const way = slice.family === undefined ? undefined : reach.wayTo(nodeName, slice.family)
-        if (way === undefined || 'address' in way) continue
-        const name = `${nodeName} ${way.why}`
-        const entry = byNode.get(name) ?? { node: nodeName, why: way.why, addresses: new Set() }
+        const why = slice.family === undefined ? undefined : said(reach.wayTo(nodeName, slice.family))
+        if (why === undefined) continue
+        const name = `${nodeName} ${why}`
+        const entry = byNode.get(name) ?? { node: nodeName, why, addresses: new Set() }
         byNode.set(name, entry)
         entry.addresses.add(address)
       }
-    const left = [...byNode.values()].map(({ node, why, addresses }) => ({ node, why, count: addresses.size }))
-    this.#left.set(reach, left)
-    return left
+    return [...byNode.values()].map(({ node, why, addresses }) => ({ node, why, count: addresses.size }))
   }
 
   /** What keeps every port of these families without a backend, given that none has one. */

@@ -32,7 +32,6 @@ import { isClassServed, translateService } from './services.ts'
 import { ProxyShare } from './proxied.ts'
 import { ServiceSlices } from './service-slices.ts'
 import { SocketTranslation } from './sockets.ts'
-import type { Reach } from './endpoints.ts'
 import { Tunnels } from './tunnels.ts'
 import { retoldService } from './wishes.ts'
 import { goOn, type Work } from '../../allocation/work.ts'
@@ -77,7 +76,6 @@ class NodeTranslator implements Translator {
   #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
   readonly #tunnels: Tunnels
-  readonly #reach: Reach
   /** undefined: nobody leads sockets. */
   readonly #sockets: SocketTranslation | undefined
   readonly #proxy: ProxyShare
@@ -103,13 +101,9 @@ class NodeTranslator implements Translator {
   constructor(options: TranslatorOptions) {
     this.#options = options
     this.#node = new NodeTranslation(options)
-    const tunnels = new Tunnels(options)
-    this.#tunnels = tunnels
+    this.#tunnels = new Tunnels(options)
     this.#proxy = new ProxyShare(options)
     this.#sockets = options.leadsSockets === true ? new SocketTranslation(options.nodeName) : undefined
-    this.#reach = tunnels.areThere
-      ? { kind: 'tunnels', wayTo: (node, family) => tunnels.wayTo(node, family) }
-      : { kind: 'node' }
     // A moment without its Node or a key changes nothing; another node's, or a key that nobody names, may go.
     this.#store = new ObjectStore((kind, id) =>
       kind === 'Secret'
@@ -494,7 +488,8 @@ class NodeTranslator implements Translator {
     const own = { key: id, source, service, slices: this.#slices.of(id), answer: this.#addresses.answerOf(id) }
     const { apiServers } = this.#proxy
     const taken = { apiServers, isEndpoint: (address: Address) => this.#slices.hasEndpoint(address) }
-    const node = { reach: this.#reach, nodeObstacle: this.#answer?.obstacle, proxying: this.#proxy.proxying }
+    const reach = this.#tunnels.reachOf(service)
+    const node = { reach, nodeObstacle: this.#answer?.obstacle, proxying: this.#proxy.proxying }
     return translateService({ ...own, ...around, ...node, taken, owners: this.#own }, this.#options)
   }
 }

@@ -8,17 +8,18 @@
  * is taken that this node, its pods or a Service has. Pure but for its memory of what it said last.
  */
 import { sameValue } from '../../desired/same-value.ts'
-import type { DesiredTunnels, Problem } from '../../desired/model.ts'
+import { type DesiredTunnels, type Problem, translatedNode } from '../../desired/model.ts'
 import { type Family, isForwardable, parseAddress } from '../../ip/address.ts'
 import { parsePrefix, prefixLength, prefixOf } from '../../ip/prefix.ts'
 import { fault } from '../kinds/narrow.ts'
 import type { Node } from '../kinds/node.ts'
 import { problemOf } from '../kinds/problems.ts'
+import { allowsSnat } from '../kinds/remote-backends.ts'
 import { byAge, type Stored, type StoredObjects } from '../kinds/table.ts'
 import { tunnelAddressesAnnotation } from '../kinds/tunnel-addresses.ts'
 import { tunnelFormat, type TunnelEnd } from '../kinds/tunnel-lease.ts'
 import { familyOf } from './eligible.ts'
-import type { Way } from './endpoints.ts'
+import type { Reach, Way } from './endpoints.ts'
 import type { LocalAddress, TranslatorOptions } from './types.ts'
 
 type Ways = Readonly<Record<Family, Way>>
@@ -35,20 +36,29 @@ interface Claim extends TunnelEnd {
   readonly stored: Stored<'Lease' | 'Node'>
 }
 
+const ofNode: Reach = { kind: 'node' }
+/** Of a way: it is its node that takes no packets, or none of ours. */
+const noneTaken = { isTakingNone: true } as const
 const families: readonly Family[] = ['ipv4', 'ipv6']
 
 export class Tunnels {
   readonly #nodeName: string
   readonly #from: TranslatorOptions['tunnels']
+  readonly #whyNoSnat: string
+  readonly #byTunnels: Reach = { kind: 'tunnels', wayTo: (node, family) => this.wayTo(node, family) }
+  readonly #withSnat: Reach = { kind: 'tunnels', wayTo: (node, family) => this.#snatTo(node, family) }
   #ways: ReadonlyMap<string, Ways> = new Map()
   /** Of every node that is none of {@link #ways}. */
   #unknown: string
+  /** It is this node that sends none. */
+  #isOwnObstacle = false
   #problems: readonly Problem[] = []
   #ends: DesiredTunnels = { own: [], isTold: false, senders: [] }
 
-  constructor({ nodeName, tunnels }: Pick<TranslatorOptions, 'nodeName' | 'tunnels'>) {
+  constructor({ nodeName, tunnels, whyNoSnat = '' }: Pick<TranslatorOptions, 'nodeName' | 'tunnels' | 'whyNoSnat'>) {
     this.#nodeName = nodeName
     this.#from = tunnels
+    this.#whyNoSnat = whyNoSnat
     this.#unknown = 'backends on other nodes are not served'
   }
 
@@ -65,9 +75,24 @@ export class Tunnels {
     return this.#from !== undefined
   }
 
+  /** Which backends of a Service this node serves, and how. */
+  reachOf(service: Parameters<typeof allowsSnat>[0] | undefined): Reach {
+    if (!this.areThere) return ofNode
+    return service !== undefined && allowsSnat(service) ? this.#withSnat : this.#byTunnels
+  }
+
   wayTo(node: string, family: Family): Way {
     if (node === '') return { why: 'no slice says on which node' }
-    return this.#ways.get(node)?.[family] ?? { why: this.#unknown }
+    return this.#ways.get(node)?.[family] ?? { why: this.#unknown, ...(this.#isOwnObstacle ? {} : noneTaken) }
+  }
+
+  /** The same where pods may see this node in place of the client. */
+  #snatTo(node: string, family: Family): Way {
+    const way = this.wayTo(node, family)
+    if ('address' in way || way.isTakingNone !== true) return way
+    if (this.#whyNoSnat !== '') return { why: `${way.why}, and no SNAT: ${this.#whyNoSnat}` }
+    const isOwn = this.#ends.own.some((address) => familyOf(address) === family)
+    return isOwn ? { address: translatedNode, why: way.why } : way
   }
 
   /** Judges anew; answers the nodes to which the way is another now, or `all`. */
@@ -81,6 +106,7 @@ export class Tunnels {
     const ends: DesiredTunnels = { own, isTold, senders }
     if (!sameValue(ends, this.#ends)) this.#ends = ends
     const obstacle = isTold && own.length > 0 ? undefined : ownObstacle(this.#nodeName, own)
+    this.#isOwnObstacle = obstacle !== undefined
     const unknown =
       obstacle ?? (this.#from === 'nodes' ? 'there is no such Node' : 'no agent there has said that it takes them')
     const ways = new Map(
@@ -208,14 +234,16 @@ function waysOf(
 ): Ways {
   const way = (family: Family): Way => {
     if (obstacle !== undefined) return { why: obstacle }
-    if (claimed.length === 0) return { why: 'it takes none' }
+    if (claimed.length === 0) return { why: 'it takes none', ...noneTaken }
     if (addresses.length === 0) return { why: 'its address is refused' }
-    if (!formats.includes(tunnelFormat))
-      return { why: `it takes packets of format ${formats.join(', ') || 'none'}, and this node sends ${tunnelFormat}` }
+    if (!formats.includes(tunnelFormat)) {
+      const why = `it takes packets of format ${formats.join(', ') || 'none'}, and this node sends ${tunnelFormat}`
+      return { why, ...noneTaken }
+    }
     const has = (all: readonly string[]): string | undefined => all.find((each) => familyOf(each) === family)
     const address = has(own) === undefined ? undefined : has(addresses)
     return address === undefined
-      ? { why: `${family === 'ipv4' ? 'IPv4' : 'IPv6'} is not spoken by both nodes` }
+      ? { why: `${family === 'ipv4' ? 'IPv4' : 'IPv6'} is not spoken by both nodes`, ...noneTaken }
       : { address }
   }
   return { ipv4: way('ipv4'), ipv6: way('ipv6') }

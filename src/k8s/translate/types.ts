@@ -31,6 +31,11 @@ export interface TranslatorOptions {
    * a folder. Absent: backends on other nodes are not served.
    */
   readonly tunnels?: 'leases' | 'nodes'
+  /**
+   * Why this node sends nothing from addresses of its own to pods on nodes that take no packets from others, where a
+   * Service asks for it; empty or absent: it does.
+   */
+  readonly whyNoSnat?: string
   /** Sockets on this node are led to backends: `sockets` of a delta says to which. */
   readonly leadsSockets?: boolean
   /**

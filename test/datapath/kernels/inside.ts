@@ -6,13 +6,14 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import koffi from 'koffi'
 import type { AttachMode } from '../../../src/datapath/datapath.ts'
+import { translatedNode } from '../../../src/desired/model.ts'
 import { programInfo } from '../../../src/sys/bpf.ts'
 import { isTcxSupported } from '../../../src/sys/bpf-attach.ts'
 import { waitFor } from '../../wait.ts'
 import type { KernelDatapath } from '../../../src/datapath/kernel.ts'
 import { handedOn, translated } from '../cluster.ts'
 import { familyOf } from '../family.ts'
-import { frontendOf, ingress, kernelFixture, smallMaps } from '../fixture.ts'
+import { frontendOf, ingress, kernelFixture, smallMaps, verdict } from '../fixture.ts'
 import { tcpFlag, tcpFrame } from '../frames.ts'
 import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
@@ -31,12 +32,13 @@ test('any | both | loaded', (t: TestContext) => {
   const datapath = fixture.open()
   modes = isTcxSupported(datapath.programs.ingress) ? ['tcx', 'clsact'] : ['clsact']
   assert.equal(datapath.status.attach, modes[0], 'by itself it takes the better one')
-  for (const fd of Object.values(datapath.programs)) {
+  for (const fd of [...Object.values(datapath.programs), ...datapath.stagePrograms]) {
     const { name, verifiedInstructions } = programInfo(fd)
     t.diagnostic(`${name}: ${verifiedInstructions} instructions verified`)
     assert.ok(verifiedInstructions < mostVerified, name)
   }
   takesOff(datapath)
+  goesOn(datapath)
   // Larger maps of flows are taken over by programs that call those of before.
   const said: string[] = []
   fixture.open({ maxEntries: { ...smallMaps, openings: 2 * smallMaps.openings }, log: (text) => said.push(text) })
@@ -70,6 +72,19 @@ function takesOff(datapath: KernelDatapath): void {
       assert.deepEqual([arrived.destination, arrived.isL4ChecksumRight, arrived.l3], [backend.address, true, 14])
       assert.deepEqual([...arrived.payload.slice(-20)], [...sent.slice(-20)])
     }
+  }
+}
+
+/** From program to program: a flow to a node that takes no packets is begun by the second one. */
+function goesOn(datapath: KernelDatapath): void {
+  const begun = (): number => datapath.usage().find(({ name }) => name === 'snat_openings')?.entries ?? 0
+  for (const { vip, client, podAt, nodeAt } of [familyOf(''), familyOf('?ipv6')]) {
+    datapath.setNodes({ own: [nodeAt(2)], others: [], snatPorts: { first: 61_000, last: 65_095 } })
+    datapath.upsert(frontendOf(vip, 80, [{ address: podAt(5), port: 8080, node: translatedNode }]))
+    const before = begun()
+    const ends = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
+    assert.equal(ingress(datapath, tcpFrame({ ...ends, flags: tcpFlag.SYN })).verdict, verdict.shot, 'there is no way')
+    assert.equal(begun() - before, 2)
   }
 }
 
