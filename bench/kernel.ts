@@ -28,7 +28,7 @@ export async function benchKernel(): Promise<void> {
   const bpffs = mkdtempSync(join(tmpdir(), 'bn-bpf-'))
   mountBpffs(bpffs)
   const objectFile = buildBpf()
-  const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto' })
+  const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto', openingsPerSec: 0 })
   try {
     printTable('Programs', programRows(datapath))
     printTable(`Map writes, ${services} Services x 2 backends`, mapRows(datapath))

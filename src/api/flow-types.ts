@@ -56,7 +56,7 @@ export const flowSchema = z.object({
             'forwarded or second_chance; ' +
             'of a drop its reason',
         ),
-      fate: z.enum(['answered', 'refused', 'dropped', 'held']).optional().describe('Of a drop'),
+      fate: z.enum(['answered', 'refused', 'dropped', 'held', 'served']).optional().describe('Of a drop'),
       backend: z
         .object({ address: z.string().describe('Of the pod'), port: z.number().describe('Of the pod') })
         .optional()

@@ -228,9 +228,10 @@ export const dropSchema = z.object({
   reason: z.string().describe('Why, as in docs/operate.md'),
   family: z.enum(['ipv4', 'ipv6']).describe('Of the packets'),
   fate: z
-    .enum(['answered', 'refused', 'dropped', 'held'])
+    .enum(['answered', 'refused', 'dropped', 'held', 'served'])
     .describe(
-      'answered: as it should be; refused: by RST or ICMP; dropped: without a word; held: it waits, or goes on',
+      'answered: as it should be; refused: by RST or ICMP; dropped: without a word; held: it waits, or goes on; ' +
+        'served: passed on',
     ),
   packets: z.number().describe('Since the maps were made'),
 })

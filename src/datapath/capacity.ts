@@ -16,13 +16,19 @@ const tablesShare = 1 / 16
 const leastEntries = 1 << 14
 /** What a map with a value for each CPU takes of the memory when it is made; it has all of its places from then on. */
 const perCpuShare = 1 / 512
+/** On a machine with many CPUs traffic meets some of them. */
+const leastOpeningsPerSec = 1_000
 /** The links of an entry of a hash, and its place in the buckets. */
 const hashEntryBytes = 64
 
 /** As large as their shapes say, on any machine. */
 const fixed: ReadonlySet<MapName> = new Set(
   mapNames.filter(
-    (name) => ['array', 'ring'].includes(mapShapes[name].kind) || name === 'observation' || name === 'tunnels',
+    (name) =>
+      ['array', 'ring'].includes(mapShapes[name].kind) ||
+      name === 'observation' ||
+      name === 'tunnels' ||
+      name === 'unkept',
   ),
 )
 
@@ -82,6 +88,21 @@ export function socketLimits(memoryBytes: number): Readonly<Partial<Record<Socke
   }
 }
 
+/**
+ * So many new flows of one kind a CPU makes state for in a second: each takes two entries of `openings`, and an answer
+ * may take a second to come while floods of every kind come to all CPUs.
+ */
+export function openingsPerSec(openings: number, cpus: number): number {
+  return Math.max(leastOpeningsPerSec, Math.floor(openings / 8 / cpus))
+}
+
 function between(least: number, fitting: number, most: number): number {
   return Math.min(most, Math.max(least, 2 ** Math.floor(Math.log2(Math.max(1, fitting)))))
+}
+
+/** As the programs read it: nanoseconds between two of them, 0 for no limit; u64, little-endian. */
+export function openingInterval(perSec: number): Uint8Array {
+  const octets = new Uint8Array(8)
+  new DataView(octets.buffer).setBigUint64(0, perSec === 0 ? 0n : BigInt(Math.ceil(1e9 / perSec)), true)
+  return octets
 }

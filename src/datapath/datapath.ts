@@ -82,11 +82,11 @@ export interface MapUsage {
   readonly maxEntries: number
 }
 
-/** Packets of one family that were not passed on for one reason of reasons.ts. */
+/** Packets of one family that are counted for one reason of reasons.ts. */
 export interface DropCount {
   readonly reason: string
   readonly family: 'ipv4' | 'ipv6'
-  readonly fate: 'answered' | 'refused' | 'dropped' | 'held'
+  readonly fate: 'answered' | 'refused' | 'dropped' | 'held' | 'served'
   readonly packets: number
 }
 

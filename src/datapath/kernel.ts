@@ -12,7 +12,7 @@ import { type Frontend, isAnyNodeAddress } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject, programInfo } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
-import { mapLimits } from './capacity.ts'
+import { mapLimits, openingInterval, openingsPerSec } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
 import { converters, type Converter } from './converters.ts'
 import {
@@ -63,6 +63,8 @@ export interface KernelDatapathOptions {
    * How long after a change of backends the table before it is asked for segments of unknown flows; a day by default.
    */
   readonly previousSec?: number
+  /** So many new flows of one kind a CPU makes state for in a second; 0: for all. By default by the room for them. */
+  readonly openingsPerSec?: number
   /** Another schema than this version's own, and what it takes over; for tests. */
   readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }
 }
@@ -343,6 +345,9 @@ const redirectConstant = '.rodata.redirect'
 const translateConstant = '.rodata.snat'
 const isUnset = new Uint8Array(4)
 
+/** In bpf/unkept.h. */
+const openingsConstant = '.rodata.openings'
+
 function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
   return mode !== 'stack'
 }
@@ -379,18 +384,24 @@ function loadedFor(
 ): LoadedObject {
   const load = (isBridged: boolean, isTranslating: boolean): LoadedObject => {
     const object = new BpfObject(options.objectFile)
+    let room = 0
     try {
       for (const name of mapNames) {
         const { kind } = mapShapes[name]
         const least = Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
         const entries = pins.maxEntries(name) ?? Math.max(least, initially(name))
         if (kind !== 'array') object.setMaxEntries(name, entries)
+        if (name === 'openings') room = entries
         object.setPinPath(name, pins.map(name))
       }
       object.setPinPath('stages', pins.stages)
       if (!isTranslating) object.setConstant(translateConstant, isUnset)
       if (isBridged) object.setConstant(handOverConstant, isSet)
       if (isPast) object.setConstant(redirectConstant, isSet)
+      object.setConstant(
+        openingsConstant,
+        openingInterval(options.openingsPerSec ?? openingsPerSec(room, cpus().length)),
+      )
       object.load()
       return { object, isTranslating }
     } catch (error) {

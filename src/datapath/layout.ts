@@ -117,6 +117,7 @@ export const sizes = {
 
 /** Kinds of events that have a limit of their own: the types, then the reasons of drops. */
 const eventKinds = 4 + reasonNames.length
+const dropKinds = reasonNames.length * familyNames.length
 
 interface MapShape {
   /**
@@ -155,13 +156,9 @@ export const mapShapes = {
   affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },
   counters: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.counters, maxEntries: 1 << 14 },
   backend_counts: { kind: 'perCpu', keyBytes: 4, valueBytes: sizes.backendCounters, maxEntries: 1 << 15 },
-  drops: {
-    kind: 'array',
-    keyBytes: 4,
-    valueBytes: sizes.reason,
-    maxEntries: reasonNames.length * familyNames.length,
-  },
-  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 6 << 8 },
+  drops: { kind: 'array', keyBytes: 4, valueBytes: sizes.reason, maxEntries: dropKinds },
+  limits: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 7 << 8 },
+  unkept: { kind: 'memory', keyBytes: 4, valueBytes: 8, maxEntries: 3 },
   scratch: { kind: 'array', keyBytes: 4, valueBytes: 72, maxEntries: 2 },
   passages: { kind: 'array', keyBytes: 4, valueBytes: 224, maxEntries: 1 },
   choices: { kind: 'array', keyBytes: 4, valueBytes: 112, maxEntries: 1 },

@@ -5,9 +5,9 @@
 
 /**
  * `answered`: as it should be. `refused`: nobody serves it, and the sender is told. `dropped`: without a word. `held`:
- * as it should be, too: a copy waits for others, or goes on.
+ * as it should be, too: a copy waits for others, or goes on. `served`: passed on, and counted all the same.
  */
-type Fate = 'answered' | 'refused' | 'dropped' | 'held'
+type Fate = 'answered' | 'refused' | 'dropped' | 'held' | 'served'
 
 interface Reason {
   readonly fate: Fate
@@ -140,6 +140,15 @@ const table = {
     fate: 'refused',
     meaning: 'of a connection by SNAT that began by another node, or was forgotten: RST',
     remedy: 'nothing after routers changed their choice of nodes; else the fill of `snat` in `herald status`',
+  },
+  flow_limited: {
+    fate: 'served',
+    meaning:
+      'it begins a flow beyond those for which a CPU makes state, as a flood does: it goes where the table says, and ' +
+      'a later packet of the flow makes the state',
+    remedy:
+      'who opens so many flows: `herald observe --type new`. Each second all CPUs together make state for an eighth ' +
+      'of what `openings` takes, of SYNs, of other segments and of datagrams each',
   },
 } as const satisfies Readonly<Record<string, Reason>>
 

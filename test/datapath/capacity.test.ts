@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { mapLimits, socketLimits } from '../../src/datapath/capacity.ts'
+import { mapLimits, openingsPerSec, socketLimits } from '../../src/datapath/capacity.ts'
 import { Growth } from '../../src/datapath/growth.ts'
 import { tableLength } from '../../src/datapath/maglev.ts'
 import { MemoryMaps } from '../../src/datapath/memory-maps.ts'
@@ -110,4 +110,19 @@ test('maps of sockets are sized by the memory too: 1 000 ports with 1 000 endpoi
   assert.ok(socket_backends * free >= 980_000 && socket_members * free >= 980_000)
   const large = socketLimits(16 * gibibyte)
   assert.ok((large.socket_backends ?? 0) * free >= 1_000_000 && (large.socket_members ?? 0) * free >= 1_000_000)
+})
+
+test('in a second all CPUs make state for no more new flows of each kind than there is room for, and no CPU for few', () => {
+  for (const [memory, cpus] of [
+    [0, 1],
+    [8 * 2 ** 30, 2],
+    [64 * 2 ** 30, 16],
+    [512 * 2 ** 30, 128],
+  ] as const) {
+    const openings = mapLimits(memory, cpus).openings?.entries ?? assert.fail('openings have a size')
+    const perSec = openingsPerSec(openings, cpus)
+    assert.ok(perSec >= 1_000, `${perSec}`)
+    // Three kinds, two entries for each flow.
+    assert.ok(perSec === 1_000 || perSec * cpus * 3 * 2 <= openings, `${perSec} on ${cpus} CPUs of ${openings}`)
+  }
 })

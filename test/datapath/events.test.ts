@@ -245,9 +245,9 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
 
 /**
  * The first one needs a kernel that is out of memory, the second a route to a node (remote-mtu.test.ts), the third a
- * network of its own, in which the other fragment arrives (fragments.test.ts).
+ * network of its own, in which the other fragment arrives (fragments.test.ts), the last one a limit (unkept.test.ts).
  */
-const provokedElsewhere: readonly string[] = ['rewrite_failed', 'too_big', 'fragment_released']
+const provokedElsewhere: readonly string[] = ['rewrite_failed', 'too_big', 'fragment_released', 'flow_limited']
 
 for (const reason of reasonNames.filter((name) => !provokedElsewhere.includes(name)))
   test(`${reason}: a packet provokes it, and it is counted once in its family and told`, { skip }, async (t) => {

@@ -36,6 +36,22 @@ static __always_inline enum backend_state backend_state(const struct backend_ref
 	return bpf_ktime_get_ns() < until ? BACKEND_DRAINING : BACKEND_GONE;
 }
 
+static __always_inline bool is_same_ref(const struct backend_ref *a, const struct backend_ref *b)
+{
+	return a->id == b->id && a->generation == b->generation;
+}
+
+/* Whether it is the backend of this place. What names it may have become another record while it was read: see
+ * layout.h, struct frontend. */
+static __always_inline bool is_backend_at(const struct backend_ref *ref, const struct frontend_key *place)
+{
+	__u32 id = ref->id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+
+	return backend && backend->generation == ref->generation && backend->port == place->port &&
+	       backend->protocol == place->protocol && is_same_address(&backend->address, &place->address);
+}
+
 static __always_inline __u32 mix(__u32 hash, __u32 word)
 {
 	hash = (hash ^ word) * 0x9e3779b1;

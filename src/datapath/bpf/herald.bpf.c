@@ -19,6 +19,7 @@
 #include "flow.h"
 #include "fragments.h"
 #include "icmp.h"
+#include "mss.h"
 #include "node.h"
 #include "opening.h"
 #include "outcome.h"
@@ -28,6 +29,7 @@
 #include "rewrite.h"
 #include "snat.h"
 #include "tunnel.h"
+#include "unkept.h"
 #include "way.h"
 
 /* The packet in the map to the pod of the half in the passage. A function of its own to the verifier, as those of
@@ -52,7 +54,8 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 /* A flow of which nothing is known, or whose tuple is free again. A RST opens nothing. */
 static __noinline int serve_first(struct __sk_buff *skb, const struct packet *packet)
 {
-	bool is_syn = starts_connection(packet);
+	bool is_syn = starts_connection(packet), is_unkept = false;
+	bool is_known = !(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK;
 	struct passage *passage = passage_here();
 	const struct backend *backend;
 	int way = find_way(skb, SCRATCH_PACKET);
@@ -74,13 +77,15 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
 	flow->next = packet->end;
-	if (is_redirecting && may_redirect(skb))
+	if (is_known && !is_opening_due(packet))
+		is_unkept = is_answered_by_uplink(skb) && leave_unkept();
+	/* Of a reply of one without state nobody could say that it goes past netfilter. */
+	if (is_redirecting && !is_unkept && may_redirect(skb))
 		flow->flags |= FLOW_REDIRECTED;
-	if (!(packet->tcp_flags & TCP_RST) && skb->mark != PROBE_MARK) {
-		if (!open_flow())
-			return drop(REASON_FLOWS_FULL);
+	if (is_known && !is_unkept && !open_flow())
+		return drop(REASON_FLOWS_FULL);
+	if (is_known)
 		tell_first(&passage->key, flow, packet);
-	}
 	return deliver(skb, begins(packet));
 }
 
@@ -252,35 +257,6 @@ int herald_ingress(struct __sk_buff *skb)
 	return finish_answered(skb, packet, answer);
 }
 
-#define TCP_OPTION_MSS 2
-#define LEAST_MSS 536
-
-struct mss {
-	__u8 kind;
-	__u8 length;
-	__be16 octets;
-};
-
-/* What the client sends comes by way of another node, with as much around it: then nothing has to be refused for its
- * size. Of the options the first one is looked at, which is that of every sender known. */
-static __noinline void clamp_mss(struct __sk_buff *skb, const struct packet *packet)
-{
-	__u32 at = packet->l4 + sizeof(struct tcphdr);
-	struct mss option;
-	__be16 before;
-
-	if (packet->total_length < packet->header_length + sizeof(struct tcphdr) + sizeof(option) ||
-	    bpf_skb_load_bytes(skb, at, &option, sizeof(option)))
-		return;
-	before = option.octets;
-	if (option.kind != TCP_OPTION_MSS || option.length != sizeof(option) ||
-	    bpf_ntohs(before) < LEAST_MSS + sizeof(struct outer6))
-		return;
-	option.octets = bpf_htons(bpf_ntohs(before) - sizeof(struct outer6));
-	if (!bpf_l4_csum_replace(skb, l4_checksum_offset(packet), before, option.octets, sizeof(before)))
-		bpf_skb_store_bytes(skb, at, &option, sizeof(option), 0);
-}
-
 /* What this node hands on leaves by the same hooks as replies, from ports that a backend on the node may have. */
 static __always_inline bool is_handed_on(const struct packet *packet)
 {
@@ -341,16 +317,21 @@ static __noinline bool open_from_pod(const struct flow_key *out_key, const struc
 		.port = source->vips[0].port,
 		.protocol = out_key->protocol,
 	};
+	struct frontend_key place = {
+		.address = out_key->source,
+		.port = out_key->source_port,
+		.protocol = out_key->protocol,
+	};
 	const struct frontend *frontend = bpf_map_lookup_elem(&frontends, &key);
 	struct flow_key in_key;
 	struct flow in;
 
-	if (!frontend)
+	out->backend = source->backend;
+	if (!frontend || !is_backend_at(&out->backend, &place))
 		return false;
 	out->address = key.address;
 	out->port = key.port;
 	out->client_port = out_key->destination_port;
-	out->backend = source->backend;
 	out->service = frontend->service;
 	out->seen = coarse_clock();
 	out->flags = FLOW_REPLIED;
@@ -363,6 +344,13 @@ static __noinline bool open_from_pod(const struct flow_key *out_key, const struc
 static __always_inline bool has_one_vip(const struct source *source)
 {
 	return source->count == 1 || is_any_node(&source->vips[1].address);
+}
+
+static __noinline int send_unkept(struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct passage *passage = passage_here();
+
+	return passage ? send_translated(skb, packet, &passage->out) : drop(REASON_REPLY_UNMATCHED);
 }
 
 /* From a backend, and of no flow that is known: the address of the pod must not leave in place of a VIP. */
@@ -382,6 +370,8 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 		tell_reply(EVENT_REHASH, DETAIL_HALF_RESTORED, key, &flow, packet);
 		return send_translated(skb, packet, &flow);
 	}
+	if (is_of_unkept(key, packet))
+		return send_unkept(skb, packet);
 	/* Flows to the pod are older than it is a backend; what the VIPs have is too young to have been evicted. */
 	if (bpf_ktime_get_ns() < source->settled_ns) {
 		open_direct(key, packet);

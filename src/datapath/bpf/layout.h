@@ -385,6 +385,7 @@ enum reason {
 	REASON_FRAGMENT_RELEASED,
 	REASON_SNAT_PORTS,
 	REASON_SNAT_UNKNOWN,
+	REASON_FLOW_LIMITED,
 	REASON_COUNT,
 };
 
@@ -456,6 +457,7 @@ enum limit {
 	LIMIT_NO_BACKEND,
 	LIMIT_BACKEND_GONE,
 	LIMIT_TOO_BIG,
+	LIMIT_OPENING, /* of flows that begin, by their kind: see unkept.h */
 	LIMIT_COUNT,
 };
 

@@ -198,6 +198,14 @@ struct {
 } limits SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 3);
+	__type(key, __u32); /* enum opening_kind */
+	__type(value, __u64); /* CLOCK_MONOTONIC: until then replies may be of flows without state that began so */
+} unkept SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SCRATCH_COUNT);
 	__type(key, __u32); /* enum scratch */

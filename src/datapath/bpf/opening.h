@@ -177,6 +177,9 @@ __noinline int try_choice(__u32 which, __u32 is_own)
 	return is_in_force(packet, choices) ? choice : CHOICE_TORN;
 }
 
+/* Who walks a hash while a record is replaced may miss it: none is believed to be absent by one look. */
+#define LOOKS 3
+
 /* `is_own`: it is the client's own packet, which begins something: not what an ICMP error quotes, nor the agent's. */
 static __always_inline enum choice choose_anew(__u32 which, __u32 is_own)
 {
@@ -185,7 +188,7 @@ static __always_inline enum choice choose_anew(__u32 which, __u32 is_own)
 	UNROLLED
 	for (int attempt = 0; attempt < CHOICES; attempt++) {
 		choice = try_choice(which, is_own);
-		if (choice != CHOICE_TORN)
+		if (choice != CHOICE_TORN && (choice != CHOICE_NO_FRONTEND || attempt >= LOOKS - 1))
 			return choice;
 	}
 	return CHOICE_NO_BACKEND;

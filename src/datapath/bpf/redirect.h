@@ -93,8 +93,10 @@ static __noinline __u32 find_link(struct __sk_buff *skb, const struct packet *pa
 	route->l4_protocol = packet->protocol;
 	route->tot_len = length < 0xffff ? length : 0xffff;
 	answer = bpf_fib_lookup(skb, route, sizeof(*route), 0);
-	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		route->ifindex = 0;
 		return 0;
+	}
 	ifindex = route->ifindex;
 	flags = bpf_map_lookup_elem(&links, &ifindex);
 	return flags ? *flags : 0;
@@ -230,6 +232,21 @@ __noinline int may_redirect(struct __sk_buff *skb)
 	/* Back in by the interface of the pod, which is the one that was found. */
 	put_addresses(&route, is_ipv6(packet), &backend->address, &packet->source);
 	return !!(find_link(skb, packet, &route) & LINK_UPLINK);
+}
+
+/* Whether replies of the flow that begins with the packet in the map, to the backend in the passage, leave by the
+ * interface by which it came, or by another one that is known for an uplink. By all others what is of no flow that is
+ * known is the pod's own. */
+__noinline int is_answered_by_uplink(struct __sk_buff *skb)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct passage *passage = passage_here();
+	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
+
+	if (!packet || !passage)
+		return false;
+	put_addresses(&route, is_ipv6(packet), &passage->half.address, &packet->source);
+	return find_link(skb, packet, &route) & LINK_UPLINK || route.ifindex == skb->ifindex;
 }
 
 #endif

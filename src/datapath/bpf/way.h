@@ -18,6 +18,7 @@
 #include "backend.h"
 #include "flow.h"
 #include "opening.h"
+#include "unkept.h"
 
 static __always_inline bool is_elsewhere(const struct backend *backend)
 {
@@ -60,11 +61,6 @@ __noinline int find_place(__u32 id, __u32 generation)
 static __always_inline enum place place_of(const struct backend_ref *ref)
 {
 	return find_place(ref->id, ref->generation);
-}
-
-static __always_inline bool is_same_ref(const struct backend_ref *a, const struct backend_ref *b)
-{
-	return a->id == b->id && a->generation == b->generation;
 }
 
 static __always_inline int go(struct passage *passage, const struct backend_ref *ref, enum place place)
@@ -158,7 +154,10 @@ static __noinline void open_forward(const struct packet *tuple, struct passage *
 {
 	if (tuple->tcp_flags & TCP_RST || !make_half(tuple, passage))
 		return;
-	put_opening(&passage->key, &passage->half);
+	if (is_opening_due(tuple))
+		put_opening(&passage->key, &passage->half);
+	else
+		count_drop(REASON_FLOW_LIMITED, tuple->family);
 	if (begins(tuple))
 		tell_flow(EVENT_NEW, DETAIL_FORWARDED, &passage->key, &passage->half, tuple);
 }
@@ -237,6 +236,8 @@ __noinline int find_named(__u32 which)
 			     is_same_address(&source->vips[i].address, &vip);
 	named = &choices->named;
 	*named = source->backend;
+	if (!is_backend_at(named, &key))
+		return PLACE_NONE;
 	if (!is_behind && source->count > VIPS_PER_SOURCE)
 		is_behind = is_same_ref(named, &choices->current) || is_same_ref(named, &choices->previous) ||
 			    is_among_members(which, named->id, named->generation) ||

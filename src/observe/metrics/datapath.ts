@@ -19,7 +19,7 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
   })
   const packets = new Counter({
     name: 'herald_datapath_packets_total',
-    help: 'Packets answered in place or dropped, by reason',
+    help: 'Packets answered in place, dropped, held or served without state, by reason',
     labelNames: ['reason'],
     registers,
   })
@@ -52,7 +52,8 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     for (const [reason, count] of Object.entries(status.datapath.reasons))
       packets.inc({ reason }, growth.of(reason, count))
     for (const { reason, family, fate, packets: count } of status.datapath.drops)
-      if (fate !== 'answered' && fate !== 'held') drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
+      if (fate === 'refused' || fate === 'dropped')
+        drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
     growth.next()
     mode.reset()
     if (status.datapath.mode !== undefined) mode.set({ mode: status.datapath.mode }, 1)
