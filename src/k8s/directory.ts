@@ -67,6 +67,8 @@ class DirectorySource implements ObjectSource {
   #nextAt = Number.POSITIVE_INFINITY
   #mustList = false
   #wasWhole = true
+  /** The whole folder is looked at by then, however many changes of single files are told meanwhile. */
+  #wholeAt = 0
   #started: (() => void) | undefined
   #folderFaults: ReadonlyMap<string, FileFault> = new Map()
   #failed = new Map<string, Problem>()
@@ -207,6 +209,7 @@ class DirectorySource implements ObjectSource {
     const regularMs = Math.max(this.#rescanMs, tookMs / lookShare)
     const secondMs = this.#isConfirmed ? regularMs : this.#confirmMs
     const nextMs = Math.min(waitMs, this.#versions.nextLookMs ?? regularMs, regularMs, secondMs)
+    if (this.#wasWhole) this.#wholeAt = this.#clock.monotonic() + Math.min(regularMs, secondMs)
     this.#lookWithin(mustLook ? coalesceMs : nextMs)
     this.#began()
   }
@@ -218,7 +221,8 @@ class DirectorySource implements ObjectSource {
 
   *#look(): Generator<void> {
     // Files that were named come first; the whole folder has its turn after them.
-    const isWhole = this.#noticed.size === 0 || (this.#mustList && !this.#wasWhole)
+    const isDue = this.#clock.monotonic() >= this.#wholeAt
+    const isWhole = this.#noticed.size === 0 || isDue || (this.#mustList && !this.#wasWhole)
     this.#wasWhole = isWhole
     const names = [...this.#noticed]
     this.#noticed.clear()
@@ -338,8 +342,8 @@ class DirectorySource implements ObjectSource {
     if (text !== this.#problems) events.problems(problems)
     const isNews = text !== this.#problems || this.#delivered > 0
     this.#problems = text
-    const sinceSyncMs = this.#isSynced && isWhole ? this.#clock.monotonic() - this.#syncedAt : 0
-    if (sinceSyncMs >= this.#confirmMs) this.#isConfirmed = true
+    const isSecond = this.#isSynced && isWhole && this.#isReachable
+    if (isSecond && this.#clock.monotonic() - this.#syncedAt >= this.#confirmMs) this.#isConfirmed = true
     // Also without a change: what had to wait downstream gets its turn.
     if (isNews || isWhole) events.flush()
     if (this.#isSynced || !this.#isReachable) return

@@ -70,6 +70,18 @@ test('a folder is read as the agent reads it: sub-folders, links once, UTF-16; w
   assert.match(stdout, /^1 file\(s\) ok\nignored: .*loop\/.*; .*notes\.txt; .*wide\.yaml\n$/)
 })
 
+test('a file that is named twice, by a folder and itself or by a link, is one file; two files are two', () => {
+  const named = join(folder, 'named')
+  mkdirSync(named)
+  const file = join(named, 'web.yaml')
+  writeFileSync(file, web)
+  symlinkSync(file, join(folder, 'link.yaml'))
+  const { status, stdout } = run(named, file, join(named, '..', 'named', 'web.yaml'), join(folder, 'link.yaml'))
+  assert.deepEqual([status, stdout], [0, '1 file(s) ok\n'])
+  writeFileSync(join(named, 'copy.yaml'), web)
+  assert.match(run(named).stdout, /web\.yaml:1:1: error: Service\/default\/web: .* is in .*copy\.yaml line 1 already/)
+})
+
 test('what is not UTF-8, a FIFO and a file that is nested without end are errors with their place, and end', () => {
   const bad = join(folder, 'bad')
   mkdirSync(bad)

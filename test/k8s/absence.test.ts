@@ -18,6 +18,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { following, withPort, type Followed } from './directory-world.ts'
 import { policyWith, service, slice, write } from './manifests.ts'
+import { waitFor } from '../wait.ts'
 
 const neighbors = ['192.168.1.1', '192.168.1.2', '192.168.1.3'].map(
   (address) => `{peerAddress: ${address}/32, peerASN: 65000}`,
@@ -65,6 +66,28 @@ test('what is not there at the first look is confirmed by one a second later, wh
       assert.equal(source.state.unconfirmed, 0)
     },
     { rescanMs: 600_000 },
+  ))
+
+test('files that change all the time put off neither the second look nor those that find what nobody tells', () =>
+  following(
+    (folder) => {
+      put(folder, 'a.yaml', withPort('busy', 100))
+      mkdirSync(join(folder, '.elsewhere'))
+      put(folder, '.elsewhere/linked', withPort('linked', 80))
+      symlinkSync('.elsewhere/linked', join(folder, 'b.yaml'))
+    },
+    async ({ folder, clock, source, port }) => {
+      put(folder, '.elsewhere/linked', withPort('linked', 8080))
+      for (let change = 101; change < 110; change++) {
+        put(folder, 'a.yaml', withPort('busy', change))
+        await waitFor(`the notice of change ${change}`, () => {
+          clock.advance(3)
+          return port('busy') === String(change)
+        })
+        clock.advance(300)
+      }
+      assert.deepEqual([source.state.unconfirmed, port('linked')], [0, '8080'])
+    },
   ))
 
 test('an object is gone after three looks and a second, and not before either', () =>

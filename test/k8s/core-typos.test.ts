@@ -1,10 +1,11 @@
 /** Fields of Service, EndpointSlice and Node that are misspelt: what was meant must not be missing without a word. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { readDocuments } from '../../src/k8s/documents.ts'
 import { coreFields } from '../../src/k8s/kinds/core-fields.ts'
 import { parseObject, type ServedKind } from '../../src/k8s/kinds/table.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
-import { service, smallestPolicy, translatorWith } from './manifests.ts'
+import { node, pool, service, slice, smallestPolicy, translatorWith } from './manifests.ts'
 
 const slipsOf = (key: string): readonly string[] =>
   [
@@ -53,6 +54,21 @@ test('fields that are none of ours, or that the next release brings, are nobodyâ
       const twice = Object.fromEntries(known.flatMap((key) => [key, ...slipsOf(key)].map((each) => [each, undefined])))
       assert.deepEqual(slipFaults(kind as ServedKind, objectWith(kind, place, twice)), [], place)
     }
+})
+
+test('a field that an API server delivers is one of a newer Kubernetes, however near it is to one that is known', () => {
+  // As clusterIPs came beside clusterIP.
+  const newer = service('web', ', loadBalancerIPs: [198.51.100.9], selectors: [{app: web}]') + slice('web')
+  const objects = readDocuments('a.yaml', smallestPolicy + node + pool + newer).flatMap((each) => each.objects)
+  for (const from of ['server', 'folder']) {
+    const translator = translatorWith('')
+    for (const { key, object, origin } of objects)
+      translator.upsert(key, object, from === 'server' ? undefined : origin)
+    const { services, problems = [] } = translator.flush()
+    const frontends = services.get('default/web')?.frontends.length ?? 0
+    const slips = problems.filter(({ message }) => message.includes('not a field of this kind'))
+    assert.deepEqual([frontends, slips.length], from === 'server' ? [1, 0] : [0, 2], from)
+  }
 })
 
 test('a thousand endpoints with one slip are one error', () => {

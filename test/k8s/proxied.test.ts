@@ -5,6 +5,7 @@ import type { DesiredDelta, DesiredService, Frontend } from '../../src/desired/m
 import type { TranslatorOptions } from '../../src/k8s/translate/types.ts'
 import {
   change,
+  deliver,
   node,
   pool,
   remove,
@@ -236,6 +237,28 @@ test('of two Services with one external IP and port the older has it, the other 
   const second = remove(translator, 'Service', 'old')
   assert.deepEqual(servedOf(serviceOf(second, 'young')), ['203.0.113.7:80/TCP 10.244.1.5:8080'])
   assert.equal(second.sockets?.get('203.0.113.7:80/TCP')?.service, 'default/young')
+})
+
+test('who comes into the way of a Service is seen by it also where what neighbors hear of it is another at once', () => {
+  const heard = (community: number): string =>
+    `---\n${smallestPolicy.replace(
+      'peerASN: 65000',
+      'peerASN: 65000, advertisedPathAttributes: [{selectorType: CiliumLoadBalancerIPPool, ' +
+        `communities: {standard: ["65001:${community}"]}}]`,
+    )}`
+  const web = service('web', cluster).replace('port: 80}', 'port: 80, nodePort: 30080}')
+  const translator = translatorWith(heard(1) + base + aged(web, 2025) + slice('web'), proxying)
+  const first = serviceOf(translator.flush(), 'web')
+  const [announced, nodePort] = servedOf(first)
+  assert.equal(nodePort, '0.0.0.0:30080/TCP 10.244.1.5:8080')
+  const rival = aged(withNodePort('old'), 2024)
+  const told = change(translator, heard(2) + rival)
+  assert.deepEqual(servedOf(serviceOf(told, 'web')), [announced])
+  assert.match(proxiedVerdict(serviceOf(told, 'web')), /30080\/TCP: it belongs to default\/old, which is older/)
+  assert.notDeepEqual(serviceOf(told, 'web').routes, first.routes)
+  // It goes, and the community is another one again.
+  deliver(translator, heard(3))
+  assert.deepEqual(servedOf(serviceOf(remove(translator, 'Service', 'old'), 'web')), [announced, nodePort])
 })
 
 test('of two Services of a folder with one node port the older has it, and the other after it changed or went', () => {

@@ -1,5 +1,5 @@
 /** Files and folders read once, by the rules of the agent, with what of them is no input: for `herald validate`. */
-import { statSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Problem } from '../../desired/model.ts'
 import { isRelated, readDocuments } from '../documents.ts'
@@ -19,7 +19,12 @@ export function readManifests(paths: readonly string[]): ReadManifests {
   const files: { readonly name: string; readonly text: string }[] = []
   const problems: Problem[] = []
   const ignored: string[] = []
+  const seen = new Set<string>()
   const take = (name: string, path: string, fault: FileFault | undefined): void => {
+    const real = placeOf(path)
+    // A folder and a file of it are named: it is one file.
+    if (seen.has(real)) return
+    seen.add(real)
     const read = fault ?? readText(path)
     if (typeof read === 'string') files.push({ name, text: read })
     else problems.push(problemOf(name, read))
@@ -38,6 +43,15 @@ export function readManifests(paths: readonly string[]): ReadManifests {
     ignored.push(...listing.ignored.map((name) => join(path, name)))
   }
   return { files, problems, ignored }
+}
+
+function placeOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    // Gone meanwhile, or a pipe: reading it says more.
+    return path
+  }
 }
 
 function readText(path: string): string | FileFault {

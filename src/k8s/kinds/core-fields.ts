@@ -1,7 +1,7 @@
 /**
  * The fields of the kinds that Kubernetes brings, as its API has them, where Herald reads some of them. An API server
- * refuses any other; from a folder they come as they were written, and new ones are none of our business. `[]`: of each
- * item of a list. Pure.
+ * drops any other, so that one which it delivers is a field of a newer Kubernetes; from a folder they come as they were
+ * written. `[]`: of each item of a list. Pure.
  */
 
 export const coreFields: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {

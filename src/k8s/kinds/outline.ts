@@ -16,18 +16,19 @@ const ofMetadata = [
   ...['generateName', 'selfLink'],
 ]
 
-/** An error costs the whole object. `before`: the version in force. */
+/** An error costs the whole object. `before`: the version in force. An API server has no fields but real ones. */
 export function outlineFaults(
   kind: string,
   raw: RawObject,
   before: { readonly metadata: Metadata } | undefined,
+  from: 'manifest' | 'server' = 'manifest',
 ): readonly Fault[] {
   const metadata: unknown = raw.metadata
   const outer = slips(raw, [...ofEvery, ...(ofSome[kind] ?? ofMost)]).map(([key, meant]) => said([key], meant, true))
   const inner = slips(metadata, ofMetadata).map(([key, meant]) =>
     said(['metadata', key], meant, isInForce(before?.metadata, meant)),
   )
-  return [...outer, ...inner, ...coreSlips(kind, raw)]
+  return [...outer, ...inner, ...(from === 'server' ? [] : coreSlips(kind, raw))]
 }
 
 type Steps = readonly (string | number)[]

@@ -141,9 +141,10 @@ export function parseObject<K extends ServedKind>(
   kind: K,
   raw: RawObject,
   before: KindTable[K] | undefined,
+  from: 'manifest' | 'server' = 'manifest',
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
-  const around = outlineFaults(kind, raw, before)
+  const around = outlineFaults(kind, raw, before, from)
   if (around.some(({ severity }) => severity === 'error')) return { faults: around }
   const { faults, ...narrowed } = table[kind].parse(raw, before)
   return { ...narrowed, faults: [...around, ...timestampFaults(raw), ...faults] }

@@ -114,6 +114,7 @@ export class ObjectStore {
       kind,
       raw,
       isAnother(before?.value, raw) ? undefined : before?.value,
+      origin === undefined ? 'server' : 'manifest',
     )
     this.#setProblems(key, faults, origin)
     if (value === undefined) return undefined

@@ -70,7 +70,7 @@ class NodeTranslator implements Translator {
   #hasUnsettled = false
   /** Addresses that are being settled: until that is done everything else waits. */
   #settling: Work<void> | undefined
-  /** Of those that wait: nothing but what neighbors hear of them is another. */
+  /** Some of those that wait: nothing but what neighbors hear of them is another. */
   readonly #retold = new Set<string>()
   /** Empty as long as nobody asks for an address without a pool. */
   #own = new OwnAddresses()
@@ -384,7 +384,8 @@ class NodeTranslator implements Translator {
       this.#dirty = new Set()
     }
     if (isFirst || this.#round.size > 0) this.#settle(isOver)
-    for (const rival of [...this.#own.takeRivals(), ...this.#proxy.nodePorts.takeRivals()]) this.#waiting.add(rival)
+    const rivals = [...this.#own.takeRivals(), ...this.#proxy.nodePorts.takeRivals()]
+    for (const rival of rivals) if (!this.#retold.delete(rival)) this.#waiting.add(rival)
     // Who has which address is known before anything is made of it.
     this.#isTranslationDue = this.#settling !== undefined || this.#round.size > 0
     this.#hasUnsettled = this.#isTranslationDue || this.#dirty.size > 0
@@ -441,9 +442,8 @@ class NodeTranslator implements Translator {
         if (isProxy) this.#proxy.nodePorts.set(id, this.#serviceOf(id))
         yield
       }
-    for (const id of moved) this.#retold.delete(id)
     for (const id of [...ids, ...moved]) {
-      this.#waiting.add(id)
+      if (!this.#retold.delete(id)) this.#waiting.add(id)
       if (used.has(id)) this.#settled.set(id, used.get(id))
     }
   }
