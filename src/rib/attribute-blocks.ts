@@ -8,6 +8,7 @@
 import type { AfiSafi, CodecContext, PathAttributes } from '../bgp/messages/types.ts'
 import { decodeBlock } from '../bgp/messages/update.ts'
 import { type Column, free } from './columns.ts'
+import { halfSipHash } from './half-sip-hash.ts'
 
 /** No block. */
 export const noBlock = 0xffffffff
@@ -54,8 +55,11 @@ export class AttributeBlocks {
   #free: number[] = []
   /** Open addressing; id + 1, 0 is empty. */
   #slots = new Uint32Array(128)
+  /** Blocks of other octets that {@link intern} went past, for tests of its bound. */
+  passed = 0
   readonly #contexts: CodecContext[] = []
-  /** Of the block before. */
+  /** Of the block before, and which of them it is: each session has an object of its own, mostly equal to another. */
+  #lastCtx: CodecContext | undefined
   #lastContext = 0
   /** By place: id and family of what is remembered, and what. */
   readonly #decodedKeys = new Float64Array(decodedPlaces).fill(-1)
@@ -93,12 +97,13 @@ export class AttributeBlocks {
    */
   intern(bytes: Uint8Array, ctx: CodecContext, from = 0, to = bytes.length): number {
     const context = this.#contextIndex(ctx)
-    const hash = this.#hash(bytes, from, to, context)
+    const hash = halfSipHash(bytes, from, to, this.#seed, context)
     const mask = this.#slots.length - 1
     let slot = hash & mask
     for (let entry = this.#slots[slot] as number; entry !== 0; entry = this.#slots[slot] as number) {
       const id = entry - 1
       if (this.#hashes[id] === hash && this.#contextOf[id] === context && this.#isEqual(id, bytes, from, to)) return id
+      this.passed++
       slot = (slot + 1) & mask
     }
     if (this.#held + to - from > this.#maxBytes) return noBlock
@@ -184,35 +189,17 @@ export class AttributeBlocks {
 
   /** Sessions of one peer seldom differ in their context; a table sees very few. */
   #contextIndex(ctx: CodecContext): number {
-    if (ctx === this.#contexts[this.#lastContext]) return this.#lastContext
-    this.#lastContext = this.#findContext(ctx)
+    if (ctx !== this.#lastCtx) {
+      this.#lastContext = this.#findContext(ctx)
+      this.#lastCtx = ctx
+    }
     return this.#lastContext
   }
 
   #findContext(ctx: CodecContext): number {
-    const index = this.#contexts.indexOf(ctx)
-    if (index >= 0) return index
     const key = JSON.stringify(ctx)
     const equal = this.#contexts.findIndex((known) => JSON.stringify(known) === key)
     return equal >= 0 ? equal : this.#contexts.push(ctx) - 1
-  }
-
-  /** Like FNV-1a, with four octets at a time, mixed at the end. */
-  #hash(block: Uint8Array, from: number, to: number, context: number): number {
-    let hash = (0x811c9dc5 ^ this.#seed ^ context) >>> 0
-    const whole = from + ((to - from) & ~3)
-    for (let i = from; i < whole; i += 4) {
-      const word =
-        (block[i] as number) |
-        ((block[i + 1] as number) << 8) |
-        ((block[i + 2] as number) << 16) |
-        ((block[i + 3] as number) << 24)
-      hash = Math.imul(hash ^ word, 0x85ebca6b)
-      hash ^= hash >>> 15
-    }
-    for (let i = whole; i < to; i++) hash = Math.imul(hash ^ (block[i] as number), 0x01000193)
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d ^ this.#seed)
-    return (hash ^ (hash >>> 13)) >>> 0
   }
 
   #isEqual(id: number, block: Uint8Array, from: number, to: number): boolean {

@@ -6,6 +6,7 @@ import { type CodecContext, ipv4Unicast, type PathAttributes } from '../../src/b
 import { decodeUpdate, encodeUpdate } from '../../src/bgp/messages/update.ts'
 import { prefixOf } from '../../src/ip/prefix.ts'
 import { AttributeBlocks, noBlock } from '../../src/rib/attribute-blocks.ts'
+import { halfSipHash } from '../../src/rib/half-sip-hash.ts'
 
 const ctx: CodecContext = {
   fourOctetAs: true,
@@ -104,4 +105,65 @@ test('octets mean what they mean on their session: one context never reads those
   const one = blocks.intern(block, ctx)
   assert.notEqual(blocks.intern(block, { ...ctx, isExternal: false }), one)
   assert.equal(blocks.intern(block, { ...ctx }), one, 'an equal context is the same')
+})
+
+test('the context of a session is looked for once, of a later session with an equal one too', () => {
+  const blocks = new AttributeBlocks(1 << 20, 5)
+  let compared = 0
+  const session = (): CodecContext => ({
+    ...ctx,
+    get families() {
+      compared++
+      return [ipv4Unicast]
+    },
+  })
+  for (let sessions = 1; sessions <= 3; sessions++) {
+    const own = session()
+    compared = 0
+    for (let med = 0; med < 100; med++) blocks.hold(blocks.intern(blockOf(med, 0), own))
+    assert.ok(compared <= sessions, `session ${sessions}: compared ${compared} times for 100 blocks`)
+    blocks.clear()
+  }
+})
+
+/**
+ * Two words are changed, or not: the uppermost bit of one, and of the next one that bit and what a shift by 15 makes of
+ * it. A hash that multiplies, shifts and xors cannot tell them apart, whatever it began with.
+ */
+function twins(pairs: number): readonly Uint8Array[] {
+  return Array.from({ length: 1 << pairs }, (_, chosen) => {
+    const words = new Uint32Array(2 * pairs).fill(0x01010101)
+    for (let pair = 0; pair < pairs; pair++) {
+      if (((chosen >> pair) & 1) === 0) continue
+      words[2 * pair] = 0x81010101
+      words[2 * pair + 1] = 0x81000101
+    }
+    return new Uint8Array(words.buffer)
+  })
+}
+
+test('blocks that were made to collide are spread as others are, by a key that a peer does not know', () => {
+  for (const seed of [0, 1, 0x12345678, 0xffffffff]) {
+    const blocks = new AttributeBlocks(1 << 24, seed)
+    const ids = twins(12).map((block) => {
+      const id = blocks.intern(block, ctx)
+      blocks.hold(id)
+      return id
+    })
+    assert.equal(new Set(ids).size, 4_096)
+    assert.ok(blocks.passed < 4 * ids.length, `seed ${seed}: ${blocks.passed} others passed by ${ids.length} blocks`)
+  }
+})
+
+test('the hash of octets is HalfSipHash-1-3, with the values of the Linux kernel, wherever they lie', () => {
+  const bytes = Uint8Array.from({ length: 70 }, (_, i) => (i < 3 ? 0xee : i - 3))
+  const expected: readonly (readonly [number, number])[] = [
+    [0, 0x5814c896],
+    [1, 0xe7e864ca],
+    [3, 0x01539939],
+    [4, 0x7e059ea6],
+    [63, 0x87178304],
+  ]
+  for (const [length, hash] of expected)
+    assert.equal(halfSipHash(bytes, 3, 3 + length, 0x03020100, 0x07060504), hash, `${length} octets`)
 })
