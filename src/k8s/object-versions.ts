@@ -69,6 +69,12 @@ export class ObjectVersions {
     return this.#isNearlyAllGone
   }
 
+  /** Files that objects vanished from, of which that is not confirmed. */
+  awaited(): ReadonlySet<ManifestRecord['source']> {
+    const held = [...this.#waiting].map(([id, { present }]) => (present.length > 0 ? undefined : this.#inForce.get(id)))
+    return new Set(held.flatMap((record) => record?.source ?? []))
+  }
+
   inForce(): Iterable<ManifestRecord> {
     return this.#inForce.values()
   }

@@ -43,8 +43,16 @@ const torn: Readonly<Record<string, Buffer | string>> = {
   'another encoding': Buffer.from(service('one'), 'utf16le'),
   'half a character': Buffer.from(`# ${'\u00e9'}`).subarray(0, 3),
 }
-for (const [what, content] of Object.entries(torn))
-  test(`a file that was empty for a look and then holds ${what} has deleted nothing until it is whole again`, () =>
+/** How it empties the file. */
+const emptied: Readonly<Record<string, (path: string) => void>> = {
+  empty: (path) => writeFileSync(path, ''),
+  away: unlinkSync,
+}
+const tearings = Object.entries(emptied).flatMap(([how, empty]) =>
+  Object.entries(torn).map(([what, content]) => ({ how, empty, what, content })),
+)
+for (const { how, empty, what, content } of tearings)
+  test(`a file that was ${how} for a look and then holds ${what} has deleted nothing until it is whole again`, () =>
     following(
       (folder) => {
         put(folder, 'a.yaml', service('one'))
@@ -52,7 +60,7 @@ for (const [what, content] of Object.entries(torn))
       },
       ({ folder, look, confirm, clock, objects, flushes }) => {
         confirm()
-        put(folder, 'a.yaml', '')
+        empty(join(folder, 'a.yaml'))
         look()
         writeFileSync(join(folder, 'a.yaml'), content)
         for (let i = 0; i < 3; i++) confirm()
@@ -67,6 +75,31 @@ for (const [what, content] of Object.entries(torn))
         assert.deepEqual([...objects.keys()].sort(), ['Service three', 'Service two'])
       },
     ))
+
+test('a broken file that is removed takes what it had with it, and one that comes later under its name knows nothing', () =>
+  following(
+    (folder) => {
+      put(folder, 'a.yaml', service('one'))
+      put(folder, 'b.yaml', service('two'))
+    },
+    ({ folder, look, confirm, objects, problems }) => {
+      confirm()
+      const path = join(folder, 'a.yaml')
+      unlinkSync(path)
+      look()
+      put(folder, 'a.yaml', 'kind: [')
+      confirm()
+      assert.deepEqual([...objects.keys()], ['Service one', 'Service two'])
+      unlinkSync(path)
+      confirm()
+      assert.deepEqual([[...objects.keys()], problems()], [['Service two'], []])
+      put(folder, 'a.yaml', 'kind: [')
+      confirm()
+      put(folder, 'a.yaml', service('three'))
+      look()
+      assert.deepEqual([...objects.keys()], ['Service two', 'Service three'])
+    },
+  ))
 
 /** As the agent tells them of a folder, and `validate` of its files. */
 const duplicates = (problems: readonly Problem[]): readonly string[] =>

@@ -69,11 +69,14 @@ export class FolderReader {
     for (const file of this.#files.values()) file.stamp = ''
   }
 
-  /** A look is over: no text is kept. */
+  /** A look is over: no text is kept, and no file that is gone, unless it may come back broken with what it had. */
   forgetText(): void {
     this.#text = undefined
     this.#locator = undefined
-    this.hasFreshFile = [...this.#files.values()].some(({ stamp, isGone: gone }) => stamp === '' && !gone)
+    const gone = [...this.#files.values()].filter((file) => file.isGone)
+    const awaited = gone.length === 0 ? undefined : this.#versions.awaited()
+    for (const file of gone) if (awaited?.has(file) !== true) this.#files.delete(file.name)
+    this.hasFreshFile = [...this.#files.values()].some((file) => file.stamp === '' && !file.isGone)
   }
 
   /** Yields ids of objects that changed, and nothing where only time was spent. */
@@ -113,7 +116,6 @@ export class FolderReader {
     file.problems = []
     for (const record of file.records) this.#versions.absent(record)
     file.records = []
-    this.#files.delete(file.name)
   }
 
   /** It keeps what it gave. */
