@@ -10,7 +10,7 @@
  * promised.
  */
 import { noPath, notPlain, plainAttributes } from './attributes/plain.ts'
-import { hasPathIds } from './attributes/mp-nlri.ts'
+import { hasPathIds, isNegotiated } from './attributes/mp-nlri.ts'
 import { countIpv4Prefixes, ipv4Prefixes } from './nlri.ts'
 import { u32At } from './reader.ts'
 import { type CodecContext, ipv4Unicast, type UpdateMessage, type UpdateProblem } from './types.ts'
@@ -107,7 +107,7 @@ export function readPlainUpdate(
   end: number,
   ctx: CodecContext,
 ): PlainUpdate | undefined {
-  if (!ctx.fourOctetAs || hasPathIds(ipv4Unicast, ctx)) return undefined
+  if (!ctx.fourOctetAs || hasPathIds(ipv4Unicast, ctx) || !isNegotiated(ipv4Unicast, ctx)) return undefined
   const withdrawnAt = at + lengthBytes
   const withdrawnEnd = withdrawnAt + u16At(bytes, at)
   const attributesAt = withdrawnEnd + lengthBytes

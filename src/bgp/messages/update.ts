@@ -16,6 +16,7 @@ import {
   encodeMpReach,
   encodeMpUnreach,
   hasPathIds,
+  isNegotiated,
   mpFlags,
   mpReachType,
   mpUnreachType,
@@ -54,6 +55,12 @@ export interface DecodedUpdate {
   readonly block: Uint8Array
 }
 
+/** RFC 4760 8: both sides have to say that they have a family, also the one that needs no attribute of its own. */
+const notNegotiated: UpdateProblem = {
+  action: 'ignore',
+  reason: 'IPv4 routes outside of MP_REACH_NLRI: that family was not negotiated',
+}
+
 /** `body` has at least four octets (framing saw to it). */
 export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<DecodedUpdate> {
   const withdrawnLength = ((body[0] as number) << 8) | (body[1] as number)
@@ -71,12 +78,14 @@ export function decodeUpdate(body: Uint8Array, ctx: CodecContext): Decoded<Decod
   const walk = new AttributeWalk(ctx, nlri.prefixes.length > 0)
   const fault = walk.run(new Reader(body, attributesAt, attributesAt + attributesLength)) ?? walk.missing()
   if (fault !== undefined) return { ok: false, fault }
+  const isWanted = isNegotiated(ipv4Unicast, ctx)
+  if (!isWanted && withdrawn.prefixes.length + nlri.prefixes.length > 0) walk.problems.push(notNegotiated)
   const hasMore = isMultipath || walk.mpReach !== undefined || walk.mpUnreach !== undefined
   const plain: UpdateMessage = {
     type: 'update',
-    withdrawn: withdrawn.prefixes,
+    withdrawn: isWanted ? withdrawn.prefixes : [],
     attributes: walk.attributes,
-    nlri: nlri.prefixes,
+    nlri: isWanted ? nlri.prefixes : [],
   }
   const message = hasMore ? { ...plain, ...multiprotocol(walk, withdrawn, nlri) } : plain
   const endOfRib = endOfRibFamily(body, walk.mpUnreach)

@@ -11,6 +11,7 @@ import { type PlainUpdate, readPlainUpdate } from '../../../src/bgp/messages/pla
 import {
   type CodecContext,
   ipv4Unicast,
+  ipv6Unicast,
   type PathAttributes,
   type UpdateMessage,
 } from '../../../src/bgp/messages/types.ts'
@@ -133,6 +134,7 @@ test('whatever needs a closer look is left to the decoder: each thing alone make
       mpReach: { family: ipv4Unicast, nextHop: 0x0a000001, prefixes: nlri },
     }),
     'two octets to an AS (RFC 6793)': isTaken({}, ctxOf({ fourOctetAs: false })),
+    'a session that has IPv6 only (RFC 4760 8)': isTaken({}, ctxOf({ families: [ipv6Unicast] })),
     'path identifiers (RFC 7911)': isTaken({ nlriPathIds: [1] }, ctxOf({ addPathReceive: [ipv4Unicast] })),
   }
   assert.deepEqual(

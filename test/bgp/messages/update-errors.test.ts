@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { decodeMessage } from '../../../src/bgp/messages/decode.ts'
-import type { CodecContext } from '../../../src/bgp/messages/types.ts'
+import { type CodecContext, ipv6Unicast } from '../../../src/bgp/messages/types.ts'
 import { ctxOf } from './arbitraries.ts'
 
 const origin = '40010100'
@@ -209,4 +209,18 @@ test('attributes of the inside of an AS are discarded from outside, whatever is 
     'treat-as-withdraw',
     'LOCAL_PREF is mandatory inside',
   )
+})
+
+test('IPv4 routes of a session that has IPv6 only are ignored as those of any other family (RFC 4760 8)', () => {
+  const ctx = ctxOf({ families: [ipv6Unicast] })
+  const attributes = [origin, asPath, nextHop]
+  assert.equal(outcome({ attributes, nlri }, ctx), 'ignore')
+  assert.equal(outcome({ withdrawn: nlri }, ctx), 'ignore')
+  assert.equal(outcome({ attributes: [mpReach, origin, asPath] }, ctx), 'accept')
+  const mixed = `0004${nlri}${'0035'}${mpReach}${origin}${asPath}${nextHop}${nlri}`
+  const decoded = decodeMessage(2, Uint8Array.from(Buffer.from(mixed, 'hex')), ctx)
+  if (!decoded.ok || decoded.value.message.type !== 'update') return assert.fail('an UPDATE')
+  const { withdrawn, nlri: announced, mpReach: reach } = decoded.value.message
+  assert.deepEqual([withdrawn, announced, reach?.prefixes.length], [[], [], 1], 'what was negotiated is taken')
+  assert.equal(decoded.value.problems.length, 1)
 })

@@ -26,7 +26,7 @@ export type MpUnreachResult =
   | { readonly kind: 'ignored' }
   | { readonly kind: 'fault'; readonly reason: string }
 
-function isNegotiated(family: AfiSafi, ctx: CodecContext): boolean {
+export function isNegotiated(family: AfiSafi, ctx: CodecContext): boolean {
   return includes(ctx.families, family)
 }
 
