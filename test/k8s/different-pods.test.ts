@@ -155,3 +155,15 @@ test('without tunnels, or without a datapath of ours, nothing is handed on and n
     assert.deepEqual(prefixes(at('web')), ['198.51.100.0/32'])
   }
 })
+
+test('a port of SCTP that leads to another port of a pod is refused by nodes without a pod too, by name', () => {
+  const over = (text: string): string => text.replace('name: http, port', 'name: http, protocol: SCTP, port')
+  const diameter = (target: number): string =>
+    over(made('dns', { port: 3868 })) + over(slice('dns', 'node-b')).replace('8080', String(target))
+  for (const nodeName of ['node-a', 'node-b']) {
+    const same = seen(base + diameter(3868), nodeName)('dns')
+    assert.deepEqual([same.frontends.length, verdictOf(same, 'supported')?.code], [1, 'Supported'], nodeName)
+    const changed = seen(base + diameter(3869), nodeName)('dns')
+    assert.deepEqual([changed.frontends, verdictOf(changed, 'supported')?.code], [[], 'SctpPortChanged'], nodeName)
+  }
+})

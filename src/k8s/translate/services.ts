@@ -73,12 +73,13 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   if (isOurs || asked.length > 0) {
     const allowed = addresses.filter((each) => refusalOf(each) === undefined)
     const ports = portsOf(allowed, input, endpoints, options)
+    const served = permitsDifferentPods(service) ? ports.map((each) => handingOn(each, input, endpoints)) : ports
     const wishes = wishesOf(input, selecting, allowed)
     const named = allowed.map(({ address }) => address)
     said.push(
       allocatedVerdict(input, { isOurs, asked, ports, refusalOf }),
       selectedVerdict(input, selecting, wishes, named),
-      supportedVerdict(service, ports, options),
+      supportedVerdict(service, served, options),
       input.nodeObstacle === undefined
         ? eligibleVerdict(service, endpoints, ports, options, input.reach)
         : { step: 'eligible', ok: false, ...input.nodeObstacle },
@@ -86,10 +87,8 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
     const mayServe = said.every(({ ok, step }) => ok || step === 'eligible' || step === 'selected')
     const isSelected = said.every(({ ok, step }) => ok || step !== 'selected')
     // Nodes that announce it hand on to its backends here what is for them, also where nothing selects it.
-    if (mayServe && options.datapath === 'ebpf') {
-      const served = permitsDifferentPods(service) ? ports.map((each) => handingOn(each, input, endpoints)) : ports
+    if (mayServe && options.datapath === 'ebpf')
       frontends = frontendsOf(key, service, isSelected ? served : served.filter(isHandedOnTo))
-    }
     if (said.every(({ ok }) => ok)) {
       const eligible = eligibleAddresses(ports)
       routes = routesOf(wishes.filter(({ address }) => eligible.has(address)))
