@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import { schema } from '../../src/datapath/layout.ts'
-import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/kernel.ts'
-import { type Frontend, type PortRange, translatedNode } from '../../src/desired/model.ts'
-import { BpfMap, closeFd, openPinned, programInfo, type TestRun } from '../../src/sys/bpf.ts'
+import type { KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import type { PortRange } from '../../src/desired/model.ts'
+import { BpfMap, closeFd, openPinned, programInfo } from '../../src/sys/bpf.ts'
 import { familyOf } from './family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict, whyNoKernel } from './fixture.ts'
 import {
@@ -16,82 +16,23 @@ import {
   parse,
   type Parsed,
   tcpFlag,
-  tcpFrame,
+  type tcpFrame,
   tcpSegment,
   TCP,
   udpFrame,
   withLifetime,
 } from './frames.ts'
-import { enterNetwork, ip, layCable } from './network.ts'
+import { left, ports, type Rig, snatWorld } from './snat-rig.ts'
 
 const skip = whyNoKernel()
-const { vip, client, router, ICMP, podAt, nodeAt, isIpv6, tooBig, unreachable } = familyOf(import.meta.url)
+const family = familyOf(import.meta.url)
+const { vip, client, router, ICMP, podAt, nodeAt, isIpv6, tooBig, unreachable } = family
+const { own, pod, enter, rigOf, toVip, fromClient, fromPod, portOf, connected } = snatWorld(family)
 const { SYN, ACK, RST, FIN } = tcpFlag
-const own = nodeAt(250)
-const clientNet = isIpv6 ? '2001:db8:51:100::250' : '198.51.100.250'
-const pod = { address: podAt(5), port: 8080, node: translatedNode }
-const ports: PortRange = { first: 61_000, last: 65_095 }
 const four: PortRange = { first: 61_000, last: 61_003 }
 const l3 = 14
 
-if (skip === undefined) {
-  enterNetwork()
-  layCable('up0', [own, clientNet])
-  layCable('pods0', [podAt(250)])
-  ip('link', 'set', 'pods0', 'mtu', '1400')
-}
-
-interface Rig {
-  readonly datapath: KernelDatapath
-  readonly bpffs: string
-  serve(backends: Frontend['backends'], more?: Partial<Frontend>): void
-  send(bytes: Uint8Array): TestRun
-}
-
-function rigOf(t: TestContext, range: PortRange = ports, options: Partial<KernelDatapathOptions> = {}): Rig {
-  const fixture = kernelFixture(t)
-  const datapath = fixture.open(options)
-  datapath.setNodes({ own: [own], others: [nodeAt(2)], snatPorts: range })
-  const serve: Rig['serve'] = (backends, more = {}) => {
-    for (const protocol of ['TCP', 'UDP'] as const)
-      datapath.upsert({ ...frontendOf(vip, 80, backends, protocol), ...more })
-  }
-  serve([pod])
-  return { datapath, bpffs: fixture.bpffs, serve, send: (bytes) => ingress(datapath, bytes) }
-}
-
-const toVip = (sourcePort: number) => ({ source: client, destination: vip, sourcePort, destinationPort: 80 })
-const fromClient = (flags: number, sourcePort = 40_000, more: { seq?: number; ack?: number; data?: Uint8Array } = {}) =>
-  tcpFrame({ ...toVip(sourcePort), flags, ack: flags & ACK ? 7 : 0, ...more })
-const fromPod = (port: number, flags: number, more: { seq?: number; ack?: number; data?: Uint8Array } = {}) =>
-  tcpFrame({ source: pod.address, destination: own, sourcePort: 8080, destinationPort: port, flags, ...more })
-
-/** What left, which is right in every respect. */
-function left(run: TestRun): Parsed {
-  assert.equal(run.verdict, verdict.redirect)
-  const parsed = parse(run.packet)
-  assert.ok(parsed.isIpChecksumRight && parsed.isL4ChecksumRight)
-  return parsed
-}
-
-/** The port of this node by which a packet left for the pod. */
-function portOf(run: TestRun): number {
-  const { source, destination, destinationPort, sourcePort } = left(run)
-  assert.deepEqual([source, destination, destinationPort], [own, pod.address, 8080])
-  return sourcePort
-}
-
-/** A connection of which both ends know; its port. */
-function connected({ send }: Rig, sourcePort: number): number {
-  const port = portOf(send(fromClient(SYN, sourcePort)))
-  const back = left(send(fromPod(port, SYN | ACK, { seq: 6, ack: 1001 })))
-  assert.deepEqual(
-    [back.source, back.sourcePort, back.destination, back.destinationPort],
-    [vip, 80, client, sourcePort],
-  )
-  assert.equal(portOf(send(fromClient(ACK, sourcePort, { seq: 1001, ack: 7 }))), port)
-  return port
-}
+if (skip === undefined) enter()
 
 function withMap<Result>(bpffs: string, name: string, use: (map: BpfMap) => Result): Result {
   const fd = openPinned(`${bpffs}/herald/v${schema}/maps/${name}`) ?? assert.fail(name)

@@ -114,6 +114,10 @@ for (const [name, { pods, asked, shown }] of Object.entries(families)) {
     const sent = (await actor.run({ do: 'send', name: 'a', address: asked, port: 80 })) as Answer
     const datagram = (await actor.run({ do: 'datagram', address: asked, port: 80 })) as Answer
     assert.deepEqual([sent.from, datagram.peer, datagram.from], [told, told, told])
+    // Who names no address means his own host (connect(2)), in whose network there may be such a port.
+    const none = name === 'mapped' ? '::ffff:0.0.0.0' : any
+    for (const ask of ['connect', 'datagram'] as const)
+      await assert.rejects(actor.run({ do: ask, name: `own ${ask}`, address: none, port: 80 }), /ECONNREFUSED/)
     // Another port of it is the node's own, and whoever has the address as a Service goes before.
     await assert.rejects(connect('c', 81), /ENETUNREACH/)
     balancer.upsert(socketFrontend(node, 'TCP', []))

@@ -117,6 +117,30 @@ static __noinline bool is_translation_free(const struct packet *packet, const st
 	return out && (is_ended(out->flow.flags) || is_translation_over(packet->protocol, out, is_opening));
 }
 
+/* Whether the packet in the map may begin a flow: HERE, and whom its frontend names in `choices`; or an outcome. What
+ * goes where a flow before it on its tuple was handed on is judged by nobody else: here no node comes behind. */
+static __noinline int judge_first(const struct packet *packet)
+{
+	enum choice choice;
+
+	/* Past the stack, which takes no packet from such a source (RFC 1812 5.3.7). */
+	if (packet->position != LATER_FRAGMENT && !is_answerable(packet))
+		return drop(REASON_NOT_ANSWERABLE);
+	choice = choose_anew(SCRATCH_PACKET, true);
+	if (choice == CHOICE_NOT_LET_IN)
+		return drop(REASON_SOURCE_NOT_ALLOWED);
+	return choice == CHOICE_NO_FRONTEND ? REFUSE + REASON_UNOWNED_PORT : HERE;
+}
+
+/* By the same Service; and a connection by the table in force. */
+static __always_inline bool is_chosen(const struct packet *packet, const struct passage *passage)
+{
+	const struct choices *choices = choices_here();
+
+	return choices && choices->frontend.service == passage->service &&
+	       (packet->protocol == IPPROTO_UDP || is_same_ref(&choices->current, &passage->backend));
+}
+
 /* HERE, with the flow of the packet in the draft; or an outcome. */
 static __noinline int find_or_open(struct __sk_buff *skb, const struct packet *packet, struct snat_draft *draft,
 		struct passage *passage)
@@ -124,6 +148,7 @@ static __noinline int find_or_open(struct __sk_buff *skb, const struct packet *p
 	const struct backend *backend;
 	struct translation *in;
 	bool is_opening;
+	int answer;
 
 	draft->in_key = flow_key(packet, DIRECTION_IN);
 	in = find_translation(&draft->in_key, &is_opening);
@@ -151,8 +176,11 @@ static __noinline int find_or_open(struct __sk_buff *skb, const struct packet *p
 	}
 	if (!begins(packet))
 		return REFUSE + REASON_SNAT_UNKNOWN;
+	answer = judge_first(packet);
+	if (answer)
+		return answer;
 	/* What was known of the tuple was of a flow that is over: the next one of these goes where new flows go. */
-	if (backend_state(&passage->backend) != BACKEND_ACTIVE) {
+	if (backend_state(&passage->backend) != BACKEND_ACTIVE || !is_chosen(packet, passage)) {
 		bpf_map_delete_elem(&forwards, &draft->in_key);
 		bpf_map_delete_elem(&openings, &draft->in_key);
 		return drop(REASON_NO_BACKEND);
@@ -367,6 +395,21 @@ __noinline int receive_translated_error(struct __sk_buff *skb)
 	return leave_as_error(skb, packet, &packet->source, &draft->out.other);
 }
 
+/* Whether the pod has sent it, as far as numbers tell: what comes in by an uplink may be of anybody. It goes on to the
+ * client either way. Of a half that was restored nothing is known. */
+static __always_inline bool is_of_pod(const struct packet *packet, const struct flow *out)
+{
+	__u32 flags = packet->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK);
+
+	if (~out->flags & (FLOW_NEXT_KNOWN | FLOW_ACKED_KNOWN))
+		return true;
+	if (flags & TCP_RST)
+		return packet->seq == out->next;
+	/* Where a hole is filled all behind it is acknowledged at once. */
+	return flags == TCP_ACK && packet->seq - (out->next - MAX_IN_FLIGHT) < 2 * MAX_IN_FLIGHT &&
+	       packet->ack - (out->acked - MAX_IN_FLIGHT) < 16 * MAX_IN_FLIGHT;
+}
+
 /* What the pod's packet says about its flow, whose half is this. */
 static __noinline void follow_pod(const struct packet *packet, struct snat_draft *draft, struct translation *out,
 		bool is_opening)
@@ -378,7 +421,7 @@ static __noinline void follow_pod(const struct packet *packet, struct snat_draft
 
 	if (packet->protocol != IPPROTO_TCP) {
 		out->flow.flags |= FLOW_REPLIED;
-	} else if (packet->position != LATER_FRAGMENT) {
+	} else if (packet->position != LATER_FRAGMENT && (is_opening || is_of_pod(packet, &out->flow))) {
 		is_proof = track_pod(&shown, &out->flow, packet);
 		if (packet->tcp_flags & TCP_FIN && !(out->flow.flags & FLOW_CLIENT_FIN_ACKED))
 			out->flow.flags |= FLOW_POD_FIRST;

@@ -138,11 +138,16 @@ static __always_inline enum fate choose(const struct frontend_key *key, bool has
 	return REFUSED;
 }
 
-/* A node port may be asked for at an address of whatever node: then the frontend of any of them is meant. */
+/* A node port may be asked for at an address of whatever node: then the frontend of any of them is meant. Who names no
+ * address himself means his own host (connect(2)): no frontend has the key that is left then. */
 static __always_inline void mean_any_node(struct frontend_key *key)
 {
+	__u64 named = key->address.low | key->address.high[0] | key->address.high[1] |
+		      (key->address.high[2] & ~bpf_htonl(0xffff));
 	__u32 is_elsewhere, keep;
 
+	KEPT_AS_NUMBER(named);
+	key->reserved = (named - 1) >> 63;
 	is_elsewhere = !bpf_map_lookup_elem(&socket_frontends, key) && bpf_map_lookup_elem(&socket_nodes, &key->address);
 	/* No branch, and nothing that is known of the address afterwards: the verifier would walk all that follows twice. */
 	KEPT_AS_NUMBER(is_elsewhere);
