@@ -3,7 +3,6 @@
  * nftables says so by a number, the older iptables by the sizes of its tables, which a rule put in place of one of the
  * same size does not change. So what iptables has is read with every {@link NetfilterLook.read}.
  */
-import { existsSync, readFileSync } from 'node:fs'
 import { ipsecPolicies } from '../sys/ipsec.ts'
 import { iptablesBaseChains, iptablesSizes } from '../sys/iptables-rules.ts'
 import { nftBaseChains, nftGeneration } from '../sys/nft-rules.ts'
@@ -30,16 +29,8 @@ export class NetfilterLook {
       this.#generation = generation
     }
     this.#sizes = iptablesSizes()
-    return this.#nftables.obstacle ?? policyObstacle(iptablesBaseChains()) ?? ipsecObstacle() ?? looseObstacle()
+    return this.#nftables.obstacle ?? policyObstacle(iptablesBaseChains()) ?? ipsecObstacle()
   }
-}
-
-const loose = '/proc/sys/net/netfilter/nf_conntrack_tcp_loose'
-
-/** A rule that comes later takes live connections to the stack, in their middle. */
-function looseObstacle(): string | undefined {
-  if (!existsSync(loose) || readFileSync(loose, 'latin1').trim() !== '0') return undefined
-  return 'net.netfilter.nf_conntrack_tcp_loose is 0: a connection could not leave for the stack any more'
 }
 
 function ipsecObstacle(): string | undefined {

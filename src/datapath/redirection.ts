@@ -8,7 +8,7 @@
  * is between: one that is gone, or made anew, is found by no packet, and its flows go through the stack until it is
  * here again. So nothing here fails for anybody: what cannot be redirected is not.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Backend } from '../desired/model.ts'
 import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
@@ -42,11 +42,24 @@ export interface RedirectionParts {
   readonly log: (message: string) => void
 }
 
+/** undefined: the kernel has no such setting, or none any more. */
+function settingOf(path: string): number | undefined {
+  try {
+    return Number(readFileSync(`/proc/sys/net/${path}`, 'latin1'))
+  } catch {
+    return undefined
+  }
+}
+
 /** RFC 3704 2.2, as net.ipv4.conf has it: the greater one of `all` and of the interface counts. */
 function isStrict(name: string): boolean {
-  const paths = ['all', name].map((each) => `/proc/sys/net/ipv4/conf/${each}/rp_filter`)
-  const values = paths.filter((path) => existsSync(path)).map((path) => Number(readFileSync(path, 'latin1')))
-  return Math.max(0, ...values) === 1
+  return Math.max(...['all', name].map((each) => settingOf(`ipv4/conf/${each}/rp_filter`) ?? 0)) === 1
+}
+
+/** A rule that comes later takes live connections to the stack, in their middle. */
+function looseHindrance(): string | undefined {
+  if (settingOf('netfilter/nf_conntrack_tcp_loose') !== 0) return undefined
+  return 'net.netfilter.nf_conntrack_tcp_loose is 0: a connection could not leave for the stack any more'
 }
 
 export class Redirection {
@@ -63,7 +76,10 @@ export class Redirection {
   readonly #written: Map<number, number>
   /** undefined until it was said which ones they are. */
   #uplinks: ReadonlyMap<number, string> | undefined
+  /** What flows would miss: live ones leave, too. */
   #policy: string | undefined
+  /** Why live flows could not be taken to the stack: they stay as they are, and new ones begin there. */
+  #hindrance: string | undefined
   /** What on an uplink would see nothing of redirected packets. */
   #observer: string | undefined
   #failure: string | undefined
@@ -91,12 +107,12 @@ export class Redirection {
   }
 
   get mode(): ForwardMode {
-    return this.#parts.wanted === 'stack' || this.#policy !== undefined ? 'stack' : 'redirect'
+    return this.#parts.wanted === 'stack' || this.#obstacle !== undefined ? 'stack' : 'redirect'
   }
 
   /** undefined: what was asked for is in force everywhere. */
   get reason(): string | undefined {
-    const known = this.#parts.refusal ?? this.#policy
+    const known = this.#parts.refusal ?? this.#obstacle
     if (known !== undefined) return known
     if (this.#failure !== undefined) return this.#failure
     if (this.#refused.size === 0) return undefined
@@ -105,13 +121,18 @@ export class Redirection {
     return `through the stack: ${named.join('; ')}${more > 0 ? `; and ${more} more` : ''}`
   }
 
+  /** Why new flows go through the stack; undefined: they do not. */
+  get #obstacle(): string | undefined {
+    return this.#policy ?? this.#hindrance
+  }
+
   /** The backends of a frontend, of which those count that are here. */
   serve(id: string, backends: readonly Pick<Backend, 'address' | 'node'>[]): void {
     if (this.#parts.wanted === 'stack') return
     const here = backends.filter(({ node }) => node === undefined).map(({ address }) => address)
     this.#addresses.set(id, here)
     if (
-      this.#policy === undefined &&
+      this.#obstacle === undefined &&
       this.#uplinks !== undefined &&
       here.some((address) => !this.#lookedUp.has(address))
     )
@@ -139,16 +160,19 @@ export class Redirection {
   #follow(uplinks: ReadonlyMap<number, string>, isThorough: boolean): void {
     const { wanted, log } = this.#parts
     if (wanted === 'stack') return
-    const before = this.#policy
-    if (wanted === 'auto') this.#policy = this.#policyNow() ?? this.#observer
-    if (this.#policy !== before)
-      log(this.#policy === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${this.#policy}`)
+    const before = this.#obstacle
+    if (wanted === 'auto') {
+      this.#policy = this.#policyNow() ?? this.#observer
+      this.#hindrance = looseHindrance()
+    }
+    const now = this.#obstacle
+    if (now !== before) log(now === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${now}`)
     this.#uplinks = uplinks
     this.#lookedUp.clear()
     this.#refused.clear()
     this.#attempt(() => {
       // Every packet of a pod would meet the program, and none would be redirected.
-      const reached = this.#policy === undefined ? this.#reach([...this.#addresses.values()].flat()) : []
+      const reached = now === undefined ? this.#reach([...this.#addresses.values()].flat()) : []
       // While a pod drains it is no backend any more: what carries the program keeps it.
       this.#carry(new Set([...this.#held.keys(), ...reached]), isThorough)
     })
@@ -230,9 +254,9 @@ export class Redirection {
     return leaving
   }
 
-  /** Where something is in the way of new flows it is in that of those that are redirected, too: they leave. */
   #flags(): ReadonlyMap<number, number> {
-    const [pods, uplinks] = this.#policy === undefined ? [flagsOf.opens, 0] : [flagsOf.closed, flagsOf.closed]
+    const uplinks = this.#policy === undefined ? 0 : flagsOf.closed
+    const pods = this.#obstacle === undefined ? flagsOf.opens : uplinks
     return new Map([
       ...[...this.#held.keys()].map((ifindex) => [ifindex, flagsOf.toPods | pods] as const),
       ...[...(this.#uplinks?.keys() ?? [])].map((ifindex) => [ifindex, flagsOf.uplink | uplinks] as const),

@@ -126,18 +126,6 @@ for (const program of makers)
     for (const chain of ['INPUT', 'OUTPUT']) run(program, '-D', chain, '-s', source, '-j', 'DROP')
   })
 
-test('a conntrack that takes no connection in its middle is in the way: it could not leave for the stack', {
-  skip,
-}, () => {
-  run('iptables-nft', '-A', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED', '-j', 'ACCEPT')
-  assert.equal(found(), undefined)
-  run('sysctl', '-qw', 'net.netfilter.nf_conntrack_tcp_loose=0')
-  assert.match(found() ?? '', /^net\.netfilter\.nf_conntrack_tcp_loose is 0/)
-  run('sysctl', '-qw', 'net.netfilter.nf_conntrack_tcp_loose=1')
-  assert.equal(found(), undefined)
-  run('iptables-nft', '-D', 'FORWARD', '-m', 'conntrack', '--ctstate', 'ESTABLISHED', '-j', 'ACCEPT')
-})
-
 test('a change is known without reading the rules, and one of the same size in iptables by reading them', {
   skip,
 }, () => {

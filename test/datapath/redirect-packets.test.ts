@@ -258,6 +258,37 @@ test('auto: where something comes into the way a connection leaves for the stack
   assert.deepEqual(ways(2), [verdict.pass, verdict.redirect], 'it begins to leave anew')
 })
 
+test('auto: where conntrack takes no connection in its middle new flows go through the stack, and those that are past it ' +
+  'stay there, unless a rule comes that they have to meet', { skip }, (t) => {
+  let enforcer: string | undefined
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture, { mode: 'auto', policies: () => enforcer })
+  const takesAll = (value: 0 | 1): void =>
+    void execFileSync('sysctl', ['-qw', `net.netfilter.nf_conntrack_tcp_loose=${value}`])
+  const past = [verdict.redirect, verdict.redirect]
+  assert.deepEqual([...verdicts(datapath, syn(1)), byPod(datapath, reply(1)).verdict], past)
+  takesAll(0)
+  t.after(() => takesAll(1))
+  datapath.follow()
+  assert.equal(datapath.status.mode, 'stack')
+  assert.match(datapath.status.modeReason ?? '', /^net\.netfilter\.nf_conntrack_tcp_loose is 0/)
+  assert.deepEqual(verdicts(datapath, syn(2), ack(2)), [verdict.pass, verdict.pass])
+  leaveLongAgo(fixture.bpffs)
+  assert.deepEqual(
+    [...verdicts(datapath, ack(1), ack(1)), byPod(datapath, reply(1)).verdict],
+    [...past, verdict.redirect],
+  )
+  enforcer = 'somebody'
+  datapath.follow()
+  assert.equal(datapath.status.modeReason, enforcer)
+  assert.deepEqual(verdicts(datapath, ack(1)), [verdict.pass])
+  enforcer = undefined
+  takesAll(1)
+  datapath.follow()
+  assert.deepEqual([datapath.status.mode, datapath.status.modeReason], ['redirect', undefined])
+  assert.deepEqual(verdicts(datapath, syn(3), ack(2)), [verdict.redirect, verdict.pass])
+})
+
 test('auto: of datagrams, which nobody has to acknowledge, both sides go through the stack at once', { skip }, (t) => {
   let enforcer: string | undefined
   const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => enforcer })
