@@ -148,7 +148,7 @@ const table = {
       'a later packet of the flow makes the state',
     remedy:
       'who opens so many flows: `herald observe --type new`. Each second all CPUs together make state for an eighth ' +
-      'of what `openings` takes, of SYNs, of other segments and of datagrams each',
+      'of what `openings` takes (each for a thousand at least), of SYNs, of other segments and of datagrams each',
   },
 } as const satisfies Readonly<Record<string, Reason>>
 

@@ -2,7 +2,7 @@
  * Which flows of this node go past netfilter (bpf/redirect.h), and why others do not.
  *
  *     backends here --route--> their interfaces --herald_pod--> `links`: pods are behind them, new flows may begin
- *     uplinks ------------------------------------------------> `links`: replies leave by them
+ *     uplinks ------------------------------------------------> `links`: replies leave by them, in every mode
  *
  * A packet is redirected only between interfaces that stand in `links`, and the kernel's own tables say which ones it
  * is between: one that is gone, or made anew, is found by no packet, and its flows go through the stack until it is
@@ -113,7 +113,7 @@ export class Redirection {
   /** undefined: what was asked for is in force everywhere. */
   get reason(): string | undefined {
     const known = this.#parts.refusal ?? this.#obstacle
-    if (known !== undefined) return known
+    if (known !== undefined || this.#parts.wanted === 'stack') return known
     if (this.#failure !== undefined) return this.#failure
     if (this.#refused.size === 0) return undefined
     const named = [...this.#refused.values()].sort().slice(0, mostNamed)
@@ -159,7 +159,9 @@ export class Redirection {
 
   #follow(uplinks: ReadonlyMap<number, string>, isThorough: boolean): void {
     const { wanted, log } = this.#parts
-    if (wanted === 'stack') return
+    this.#uplinks = uplinks
+    // Also there it counts by which interfaces replies leave: see is_answered_by_uplink of bpf/redirect.h.
+    if (wanted === 'stack') return this.#attempt(() => this.#write(this.#flags()))
     const before = this.#obstacle
     if (wanted === 'auto') {
       this.#policy = this.#policyNow() ?? this.#observer
@@ -167,7 +169,6 @@ export class Redirection {
     }
     const now = this.#obstacle
     if (now !== before) log(now === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${now}`)
-    this.#uplinks = uplinks
     this.#lookedUp.clear()
     this.#refused.clear()
     this.#attempt(() => {

@@ -246,6 +246,40 @@ test('where a reply would leave by what is no uplink state is made, and what is 
   assert.equal(parse(runProgram(program, tcpFrame({ ...reply, flags: SYN | ACK })).packet).source, vip)
 })
 
+test('of several uplinks a flow without state may come in by one and be answered by another, as an adopter knows too', {
+  skip,
+}, (t) => {
+  const fixture = kernelFixture(t)
+  const open = (): KernelDatapath => {
+    const datapath = fixture.open({ settleSec: 0, openingsPerSec })
+    for (const protocol of ['TCP', 'UDP'] as const) datapath.upsert(frontendOf(vip, 80, pods, protocol))
+    return datapath
+  }
+  layCable('up1', [])
+  const former = open()
+  former.attach(['up0', 'up1'])
+  former.close()
+  const datapath = open()
+  datapath.attach(['up0', 'up1'])
+  for (const kind of ['syn', 'datagram'] as const) exhaust(fixture.bpffs, kind)
+  ip('route', 'add', `${client}/${isIpv6 ? 128 : 32}`, 'dev', 'up1')
+  const before = entries(datapath, 'openings')
+  for (let port = 30_000; port < 30_020; port++)
+    for (const [sent, make] of [
+      [synOf(port), tcpFrame],
+      [datagramOf(port), udpFrame],
+    ] as const) {
+      const heard = answer(datapath, parse(ingress(datapath, sent).packet), make)
+      assert.deepEqual([heard.source, heard.sourcePort, heard.destinationPort], [vip, 80, port])
+    }
+  assert.equal(entries(datapath, 'openings'), before)
+  // No uplink any more.
+  datapath.attach(['up0'])
+  assert.equal(ingress(datapath, synOf(40_000)).verdict, verdict.pass)
+  assert.equal(entries(datapath, 'openings'), before + 2)
+  ip('link', 'delete', 'up1')
+})
+
 test('a flow of a node port has state whatever comes, also where a VIP stands before the same pod', { skip }, (t) => {
   const { fixture, datapath } = limitedOf(t)
   const own = nodeAt(250)
