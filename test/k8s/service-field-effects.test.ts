@@ -125,7 +125,7 @@ const ofPorts: Readonly<Record<string, Row>> = {
   ],
   protocol: [
     '{name: http, port: 80, protocol: SCTP}',
-    { frontends: [], routes: [], sockets: [], refusals: ['SctpNotServed', 'NoMatchingPort'] },
+    { frontends: ['198.51.100.0:80/SCTP '], routes: [], sockets: [], refusals: ['NoMatchingPort'] },
   ],
   targetPort: ['{name: http, port: 80, targetPort: web}', 'nothing'],
 }
