@@ -7,6 +7,7 @@ import { Waiting } from '../../src/allocation/waiting.ts'
 import type { Service } from '../../src/k8s/kinds/service.ts'
 import { parseService } from '../../src/k8s/kinds/service.ts'
 import { ObjectStore } from '../../src/k8s/translate/store.ts'
+import { NodePorts } from '../../src/k8s/translate/node-ports.ts'
 import { OwnAddresses, toldByName } from '../../src/k8s/translate/own-addresses.ts'
 import { advertisement, clusterConfig, peerConfig, services } from './cilium-v2.ts'
 import { change, flushAll, node, pool, remove, service, slice, translatorWith } from './manifests.ts'
@@ -111,6 +112,48 @@ test('whose a port or a cluster IP is, is the same as by a look at everybody; wh
     }),
   )
 })
+
+test('whose a node port is, is the same as by a look at everybody; whoever is told otherwise is a rival, and few are', () => {
+  fc.assert(
+    fc.property(claims, (steps) => {
+      const nodePorts = new NodePorts()
+      const all = new Map<string, Service>()
+      let said = new Map<string, string>()
+      for (const { i, age, ports, isGone } of steps) {
+        const spec = { type: 'NodePort', ports: ports.map((each) => ({ port: each, nodePort: 30_000 + each })) }
+        const now = isGone ? undefined : claiming(i, age, () => undefined, spec)
+        nodePorts.set(keyOf(i), now)
+        if (now === undefined) all.delete(keyOf(i))
+        else all.set(keyOf(i), now)
+        const rivals = new Set(nodePorts.takeRivals())
+        assert.ok(rivals.size <= 2 * (toldByName + 2))
+        const after = ownersOf(nodePorts, all)
+        for (const [key, text] of after)
+          if (key !== keyOf(i) && said.get(key) !== text) assert.ok(rivals.has(key), `${key} is not told: ${text}`)
+        said = after
+        if (now !== undefined) nodePorts.set(keyOf(i), { ...now })
+        assert.deepEqual(nodePorts.takeRivals(), [], 'who changes something else tells nobody')
+      }
+    }),
+  )
+})
+
+function ownersOf(nodePorts: NodePorts, all: ReadonlyMap<string, Service>): Map<string, string> {
+  const ageOf = ({ metadata: { creationTimestamp = '', name } }: Service): string => `${creationTimestamp} ${name}`
+  const byAge = [...all].toSorted(([, a], [, b]) => (ageOf(a) < ageOf(b) ? -1 : 1))
+  return new Map(
+    byAge.map(([key, service_]) => {
+      const owners = service_.nodePorts.map((place) => {
+        const line = byAge.flatMap(([other, rival]) => (rival.nodePorts.includes(place) ? [other] : []))
+        const rank = line.indexOf(key)
+        const owner = nodePorts.ownerOf(`${place}/TCP`, key)
+        assert.equal(rank > toldByName ? line[0] : owner, rank === 0 ? undefined : line[0])
+        return owner
+      })
+      return [key, JSON.stringify(owners)]
+    }),
+  )
+}
 
 /** What each Service is told, compared with a look at all of them. */
 function saidOf(own: OwnAddresses, all: ReadonlyMap<string, Service>): Map<string, string> {

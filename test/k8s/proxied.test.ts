@@ -270,9 +270,13 @@ test('of two Services of a folder with one node port the older has it, and the o
   const second = change(translator, two('old', 2024, 30081))
   assert.deepEqual(servedOf(serviceOf(second, 'young')), ['0.0.0.0:30080/TCP 10.244.1.5:8080'])
   assert.deepEqual(servedOf(serviceOf(second, 'old')), ['0.0.0.0:30081/TCP '])
+  // Whoever waits for it is told whose it is now.
+  const waiting = change(translator, two('last', 2026))
+  assert.match(proxiedVerdict(serviceOf(waiting, 'last')), /it belongs to default\/young/)
   // An older one that comes takes it.
   const third = change(translator, two('older', 2023))
-  assert.match(proxiedVerdict(serviceOf(third, 'young')), /it belongs to default\/older/)
+  for (const name of ['young', 'last'])
+    assert.match(proxiedVerdict(serviceOf(third, name)), /it belongs to default\/older/, name)
   assert.equal(serviceOf(remove(translator, 'Service', 'older'), 'young').frontends.length, 1)
 })
 

@@ -5,6 +5,7 @@
 import { Sorted } from '../../allocation/sorted.ts'
 import type { Service } from '../kinds/service.ts'
 import { byAge } from '../kinds/table.ts'
+import { crowd, toldByName } from './own-addresses.ts'
 
 interface Claimant {
   readonly key: string
@@ -20,33 +21,38 @@ export class NodePorts {
   /** Replaces what a Service claims. */
   set(key: string, service: Service | undefined): void {
     const before = this.#claimants.get(key)
-    if (before?.value === service) return
-    if (before !== undefined) {
-      this.#claimants.delete(key)
-      for (const place of placesOf(before.value)) this.#leave(place, before)
-    }
-    if (service === undefined || service.nodePorts.length === 0) return
-    const now = { key, value: service }
+    const now = service === undefined || service.nodePorts.length === 0 ? undefined : { key, value: service }
+    if (before?.value === now?.value) return
+    const [had, has] = [placesOf(before), placesOf(now)]
+    const isAsOld = before !== undefined && now !== undefined && byAge(before, now) === 0
+    this.#claimants.delete(key)
+    for (const place of had) if (!isAsOld || !has.has(place)) this.#leave(place, before)
+    if (now === undefined) return
     this.#claimants.set(key, now)
-    for (const place of placesOf(service)) this.#enter(place, now)
+    for (const place of has) this.#enter(place, now, !isAsOld || !had.has(place))
   }
 
-  #leave(place: string, claimant: Claimant): void {
+  #leave(place: string, claimant: Claimant | undefined): void {
     const line = this.#lines.get(place)
-    const position = line?.delete(claimant)
-    const [first] = line?.items ?? []
-    if (first === undefined) this.#lines.delete(place)
-    else if (position === 0) this.#rivals.add(first.key)
+    if (line === undefined || claimant === undefined) return
+    this.#tell(line, line.delete(claimant))
+    if (line.items.length === 0) this.#lines.delete(place)
   }
 
-  #enter(place: string, claimant: Claimant): void {
+  #enter(place: string, claimant: Claimant, isNews: boolean): void {
     const line = this.#lines.get(place) ?? new Sorted<Claimant>(byAge)
     this.#lines.set(place, line)
-    const [before] = line.items
-    if (line.add(claimant) === 0 && before !== undefined) this.#rivals.add(before.key)
+    const position = line.add(claimant)
+    if (isNews && line.items.length > 1) this.#tell(line, position)
   }
 
-  /** Services that lost or won one by what was set since the last question. */
+  /** Somebody came to this position of a line, or left it. */
+  #tell({ items }: Sorted<Claimant>, position: number | undefined): void {
+    if (position === undefined || position > toldByName) return
+    for (const { key } of items.slice(0, toldByName + 2)) this.#rivals.add(key)
+  }
+
+  /** Services that lost or won one, or have to name another owner, by what was set since the last question. */
   takeRivals(): readonly string[] {
     const rivals = [...this.#rivals]
     this.#rivals.clear()
@@ -55,8 +61,9 @@ export class NodePorts {
 
   /** The older Service that has it; undefined: it is this one's. */
   ownerOf(place: string, key: string): string | undefined {
-    const [first] = this.#lines.get(place)?.items ?? []
-    return first === undefined || first.key === key ? undefined : first.key
+    const [line, claimant] = [this.#lines.get(place), this.#claimants.get(key)]
+    const position = claimant === undefined ? undefined : line?.positionOf(claimant)
+    return position === 0 ? undefined : (position ?? 0) > toldByName ? crowd : line?.items[0]?.key
   }
 
   /** Whoever claims one of these. */
@@ -71,9 +78,11 @@ export class NodePorts {
 }
 
 /** A Service of a folder may name one of them twice. */
-function placesOf({ nodePorts, spec: { ports } }: Service): ReadonlySet<string> {
+function placesOf(claimant: Claimant | undefined): ReadonlySet<string> {
+  if (claimant === undefined) return new Set()
+  const { nodePorts, spec } = claimant.value
   return new Set(
-    ports.flatMap(({ protocol }, index) => {
+    spec.ports.flatMap(({ protocol }, index) => {
       const nodePort = nodePorts[index] ?? 0
       return nodePort === 0 ? [] : [`${nodePort}/${protocol}`]
     }),

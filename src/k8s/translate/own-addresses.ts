@@ -26,7 +26,7 @@ interface Contest {
  * not be a matter of how many claim it.
  */
 export const toldByName = 16
-const crowd = `another one of more than ${toldByName} Services`
+export const crowd = `another one of more than ${toldByName} Services`
 
 export class OwnAddresses {
   readonly #claimants = new Map<string, Claimant>()
