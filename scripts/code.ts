@@ -65,7 +65,7 @@ function kubeconfigFor(server: URL, folder: string): string {
   return path
 }
 
-/** Rejects with ERR_BUNDLE where the program does not run. */
+/** Rejects with ERR_USAGE where the program does not run. */
 async function compile(program: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'herald-code-'))
   const server = new FakeApiServer()
