@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readDocuments } from '../../src/k8s/documents.ts'
 import { coreFields } from '../../src/k8s/kinds/core-fields.ts'
+import { outlineFaults } from '../../src/k8s/kinds/outline.ts'
 import { parseObject, type ServedKind } from '../../src/k8s/kinds/table.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
 import { node, pool, service, slice, smallestPolicy, translatorWith } from './manifests.ts'
@@ -75,6 +76,23 @@ test('a thousand endpoints with one slip are one error', () => {
   const endpoints = Array.from({ length: 1_000 }, () => ({ adresses: ['10.0.0.1'], nodename: 'n1' }))
   const slice = { ...objectWith('EndpointSlice', 'ports[]', {}), endpoints }
   assert.equal(slipFaults('EndpointSlice', slice).length, 2)
+})
+
+test('of an object with tens of thousands of fields that are none the first thousands are looked at', () => {
+  const fields = (from: number, to: number): readonly (readonly [string, number])[] =>
+    Array.from({ length: to - from }, (_, i) => [`externalTraffic${from + i}`, 1] as const)
+  for (const [place, kind] of [
+    ['spec', 'Service'],
+    ['metadata', 'Service'],
+    ['endpoints[]', 'EndpointSlice'],
+  ] as const) {
+    const slip = place === 'metadata' ? 'anotations' : place === 'spec' ? 'typ' : 'adresses'
+    const saidOf = (before: number): number => {
+      const value = Object.fromEntries([...fields(0, before), [slip, 'x'], ...fields(before, 20_000)])
+      return outlineFaults(kind, objectWith(kind, place, value), undefined).length
+    }
+    assert.deepEqual([saidOf(4_000), saidOf(5_000)], [1, 0], place)
+  }
 })
 
 test('a Service whose source ranges are misspelt is open to nobody: it stays as it was, or is not served', () => {
