@@ -48,8 +48,7 @@ const families: readonly Family[] = ['ipv4', 'ipv6']
 export class AdjRibIn {
   readonly #maxPrefixes: number
   readonly #blocks: AttributeBlocks
-  readonly #seed: number
-  #tables: Readonly<Record<Family, PathShards>>
+  readonly #tables: Readonly<Record<Family, PathShards>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
 
   constructor({
@@ -59,8 +58,7 @@ export class AdjRibIn {
   }: AdjRibInOptions = {}) {
     this.#maxPrefixes = maxPrefixes
     this.#blocks = new AttributeBlocks(maxAttributeBytes, seed)
-    this.#seed = seed
-    this.#tables = this.#emptyTables()
+    this.#tables = { ipv4: new PathShards(1, seed), ipv6: new PathShards(4, seed) }
   }
 
   /** Memory held, octets. */
@@ -217,13 +215,9 @@ export class AdjRibIn {
   }
 
   clear(): void {
-    this.#tables = this.#emptyTables()
+    for (const family of families) this.#tables[family].clear()
     this.#blocks.clear()
     Object.assign(this.#beyond, { ipv4: 0, ipv6: 0 })
-  }
-
-  #emptyTables(): Readonly<Record<Family, PathShards>> {
-    return { ipv4: new PathShards(1, this.#seed), ipv6: new PathShards(4, this.#seed) }
   }
 
   #pathAt(

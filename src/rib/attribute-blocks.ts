@@ -36,7 +36,7 @@ export class AttributeBlocks {
   readonly #maxBytes: number
   readonly #seed: number
   /** Undefined: given back. */
-  #chunks: (Uint8Array | undefined)[] = []
+  #chunks: (Uint8Array<ArrayBuffer> | undefined)[] = []
   /** Octets of each chunk that nobody refers to. */
   #wastedIn: number[] = []
   #freeChunks: number[] = []
@@ -163,6 +163,8 @@ export class AttributeBlocks {
   }
 
   clear(): void {
+    for (const chunk of this.#chunks) if (chunk !== undefined) free(chunk)
+    free(this.#slots)
     this.#chunks = []
     this.#wastedIn = []
     this.#freeChunks = []
@@ -299,7 +301,7 @@ export class AttributeBlocks {
 
   /** Moves what is in use out of chunks that are mostly waste, a few at a time, and gives them back. */
   #emptyChunks(): void {
-    const emptied = new Map<number, Uint8Array>()
+    const emptied = new Map<number, Uint8Array<ArrayBuffer>>()
     for (const [index, chunk] of this.#chunks.entries()) {
       if (emptied.size === maxEmptied) break
       const isMostlyWaste = (this.#wastedIn[index] as number) * 2 > chunkBytes
@@ -312,9 +314,10 @@ export class AttributeBlocks {
       const at = offset & (chunkBytes - 1)
       this.#offsets[id] = this.#append(chunk, at, at + (this.#lengths[id] as number))
     }
-    for (const index of emptied.keys()) {
+    for (const [index, chunk] of emptied) {
       this.#wasted -= this.#wastedIn[index] as number
       this.#chunks[index] = undefined
+      free(chunk)
       this.#freeChunks.push(index)
     }
   }

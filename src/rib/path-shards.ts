@@ -134,6 +134,13 @@ export class PathShards {
     return place === 0 ? (shard + 1) & (shards - 1) : place * shards + shard
   }
 
+  /** Nothing is left, and nothing is marked. */
+  clear(): void {
+    for (const table of this.#tables) table?.end()
+    this.#tables.fill(undefined)
+    this.size = 0
+  }
+
   mark(mark: Mark): void {
     for (const table of this.#tables) table?.mark(mark)
   }

@@ -405,6 +405,12 @@ export class PathTable {
     if (this.#pathIds !== undefined) this.#pathIds[to] = this.#pathIds[from] as number
   }
 
+  /** Gives back what it holds; nothing can be done with it any more. */
+  end(): void {
+    for (const column of [this.#keys, this.#lengths, this.#rounds, this.#blocks, this.#times, this.#pathIds])
+      if (column !== undefined) free(column)
+  }
+
   #resize(slots: number): void {
     const [oldKeys, oldLengths, oldRounds] = [this.#keys, this.#lengths, this.#rounds]
     const [oldBlocks, oldTimes, oldPathIds] = [this.#blocks, this.#times, this.#pathIds]

@@ -106,6 +106,16 @@ test('a table that is thrown away is empty at once, and whoever walks it comes t
   assert.equal(rib.count('ipv4'), 1)
 })
 
+test('what a table had is given back when it is thrown away, not when the engine next collects', () => {
+  const rib = new AdjRibIn()
+  for (let med = 0; med < 60; med++) say(rib, hosts(med * 2_000, (med + 1) * 2_000), [], med)
+  const [{ arrayBuffers: before }, bytes] = [process.memoryUsage(), rib.bytes]
+  assert.ok(bytes > 1_000_000)
+  rib.clear()
+  // As garbage it lay beside the table of the next session.
+  assert.ok(before - process.memoryUsage().arrayBuffers > bytes * 0.95)
+})
+
 const change = fc.record({
   host: fc.nat({ max: 60 }),
   isAnnounced: fc.boolean(),
