@@ -163,7 +163,7 @@ const provocations: Readonly<Record<string, (datapath: KernelDatapath) => number
     ingress(datapath, frame({ ...toVip, protocol: ICMP, payload: icmpMessage(8, 0, 0, new Uint8Array(8)) })).verdict,
   unowned_port: (datapath) => ingress(datapath, tcpFrame({ ...toVip, destinationPort: 81, flags: 2 })).verdict,
   unowned_protocol: (datapath) =>
-    ingress(datapath, frame({ ...toVip, protocol: 132, payload: new Uint8Array(16) })).verdict,
+    ingress(datapath, frame({ ...toVip, protocol: 47, payload: new Uint8Array(16) })).verdict,
   no_backend: (datapath) => {
     datapath.upsert(frontendOf(vip, 82, []))
     return ingress(datapath, tcpFrame({ ...toVip, destinationPort: 82, flags: 2 })).verdict
