@@ -145,8 +145,10 @@ test('two routers with one link-local address on two links are two neighbors, wh
         ['fe80::2%eth1', 65_012],
       ],
     )
+    // The other one would refuse the AS. Of two that dial at once one closes a connection, and says no more.
+    const resets = peers.flatMap(({ lastReset }) => lastReset?.text ?? [])
     assert.deepEqual(
-      peers.flatMap(({ lastReset }) => lastReset?.text ?? []),
+      resets.filter((text) => text !== 'peer closed: Cease'),
       [],
       'no connection went to the other neighbor',
     )
