@@ -120,6 +120,12 @@ test('SCTP is served with its port unchanged (RFC 9260 6.8): else nothing is ann
     [1, [['198.51.100.0:8080/SCTP', [8080]]]],
   )
   assert.equal(verdictOf(same, 'supported')?.code, 'Supported')
+  // The next version of the pods listens elsewhere, and is not ready yet.
+  const next = slice('web', 'node-a', 'ready: false')
+    .replace('web-1', 'web-2')
+    .replace('10.244.1.5', '10.244.1.6')
+    .replace('port: 8080', 'port: 8081, protocol: SCTP')
+  assert.equal(change(translator, next).services.size, 0)
   const other = serviceOf(change(translator, over(80)), 'web')
   assert.deepEqual([other.routes, other.frontends], [[], []])
   const { code, message = '' } = verdictOf(other, 'supported') ?? {}

@@ -29,7 +29,7 @@ export interface ServedPort {
 /** SCTP is served by address alone: its checksum (RFC 9260 6.8) covers ports, and none of the addresses. */
 export function changedSctpPort({ port: { port, protocol }, backends }: ServedPort): string | undefined {
   if (protocol !== 'SCTP') return undefined
-  const other = [...backends.used, ...backends.resting].find((backend) => backend.port !== port)
+  const other = backends.used.find((backend) => backend.port !== port)
   if (other === undefined) return undefined
   return `port ${port}/SCTP leads to port ${other.port} of ${other.address}, and SCTP is served with its port unchanged`
 }

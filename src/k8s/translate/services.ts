@@ -338,6 +338,8 @@ function frontendsOf(key: string, { spec }: Service, ports: readonly ServedPort[
   return ports.flatMap(({ address, port: { port, protocol }, backends: { used, resting } }) => {
     // They are about the load balancer: others reach a node port by it, or by none.
     const sources = isAnyNodeAddress(address) ? undefined : spec.sourceRanges?.[familyOf(address)]
+    // One with another port has no association by this one, and is no reason against those that take new ones.
+    const kept = protocol === 'SCTP' ? resting.filter((backend) => backend.port === port) : resting
     return {
       id: frontendId(address, protocol, port),
       service: key,
@@ -345,7 +347,7 @@ function frontendsOf(key: string, { spec }: Service, ports: readonly ServedPort[
       protocol,
       port,
       backends: used,
-      ...(resting.length === 0 ? {} : { resting }),
+      ...(kept.length === 0 ? {} : { resting: kept }),
       ...(sources === undefined ? {} : { sources }),
       ...(spec.affinitySec === undefined ? {} : { affinitySec: spec.affinitySec }),
     }
