@@ -5,10 +5,10 @@ import { fault, type Fault, type Metadata } from './narrow.ts'
 import { nearest } from './nearest.ts'
 
 const ofEvery = ['apiVersion', 'kind', 'metadata']
-const ofMost = ['spec', 'status']
+const ofMost = [...ofEvery, 'spec', 'status']
 const ofSome: Readonly<Record<string, readonly string[]>> = {
-  Secret: ['data', 'stringData', 'type', 'immutable'],
-  EndpointSlice: ['addressType', 'endpoints', 'ports'],
+  Secret: [...ofEvery, 'data', 'stringData', 'type', 'immutable'],
+  EndpointSlice: [...ofEvery, 'addressType', 'endpoints', 'ports'],
 }
 const ofMetadata = [
   ...['name', 'namespace', 'uid', 'labels', 'annotations', 'creationTimestamp', 'resourceVersion', 'generation'],
@@ -24,8 +24,7 @@ export function outlineFaults(
   from: 'manifest' | 'server' = 'manifest',
 ): readonly Fault[] {
   const metadata: unknown = raw.metadata
-  const ofKind = [...ofEvery, ...(ofSome[kind] ?? ofMost)]
-  const outer = slips(raw, ofKind).map(([key, meant]) => said([key], meant, true))
+  const outer = slips(raw, ofSome[kind] ?? ofMost).map(([key, meant]) => said([key], meant, true))
   const inner = slips(metadata, ofMetadata).map(([key, meant]) =>
     said(['metadata', key], meant, isInForce(before?.metadata, meant)),
   )
@@ -34,26 +33,52 @@ export function outlineFaults(
 
 type Steps = readonly (string | number)[]
 
+interface Place {
+  readonly name: string
+  readonly steps: readonly string[]
+  readonly known: readonly string[]
+}
+
+/** Taken apart once: thousands of objects are looked at by them. */
+const places: ReadonlyMap<string, readonly Place[]> = new Map(
+  Object.entries(coreFields).map(([kind, ofKind]) => [
+    kind,
+    Object.entries(ofKind).map(([name, known]) => ({ name, steps: name.replaceAll('[]', '.[]').split('.'), known })),
+  ]),
+)
+
+type Look = (written: unknown, at: Steps) => void
+
 /** Each slip once, however many items have it: a client that was to be kept out may come in by it. */
 function coreSlips(kind: string, raw: RawObject): readonly Fault[] {
   const found = new Map<string, Fault>()
   let left = mostLookedAt
-  for (const [place, known] of Object.entries(coreFields[kind] ?? {}))
-    for (const [written, at] of placesOf(raw, place.replaceAll('[]', '.[]').split('.'))) {
+  for (const { name, steps, known } of places.get(kind) ?? [])
+    lookAt(raw, steps, [], (written, at) => {
       const unknown = unknownIn(written, known).slice(0, left)
+      if (unknown.length === 0) return
       left -= unknown.length
       for (const [key, meant] of slips(written, known, unknown, core))
-        if (!found.has(`${place} ${key}`)) found.set(`${place} ${key}`, said([...at, key], meant, true))
-    }
-  return [...found.values()]
+        if (!found.has(`${name} ${key}`)) found.set(`${name} ${key}`, said([...at, key], meant, true))
+    })
+  return found.size === 0 ? noFaults : [...found.values()]
 }
 
-/** Every value at a place, with its path. */
-function* placesOf(value: unknown, [step, ...rest]: readonly string[], at: Steps = []): Generator<[unknown, Steps]> {
-  if (step === undefined) yield [value, at]
-  else if (step === '[]' && Array.isArray(value))
-    for (const [index, item] of value.entries()) yield* placesOf(item, rest, [...at, index])
-  else if (isRecord(value)) yield* placesOf(value[step], rest, [...at, step])
+/** Has every value at a place looked at that holds a field; `at` is its path for as long as that takes. */
+function lookAt(value: unknown, steps: readonly string[], at: (string | number)[], look: Look, depth = 0): void {
+  const step = steps[depth]
+  if (step === undefined) return look(value, at)
+  if (step === '[]' && Array.isArray(value))
+    for (let index = 0; index < value.length; index++) {
+      at.push(index)
+      lookAt(value[index], steps, at, look, depth + 1)
+      at.pop()
+    }
+  else if (isRecord(value) && value[step] !== undefined) {
+    at.push(step)
+    lookAt(value[step], steps, at, look, depth + 1)
+    at.pop()
+  }
 }
 
 /** Of those a new field may be near an old one: it has to be the same but for a letter or two. */
@@ -66,7 +91,7 @@ function slips(
   unknown = unknownIn(written, known).slice(0, mostLookedAt),
   letters?: (key: string) => string,
 ): readonly (readonly [string, string])[] {
-  if (!isRecord(written) || unknown.length === 0) return []
+  if (!isRecord(written) || unknown.length === 0) return noSlips
   const free = known.filter((each) => !Object.hasOwn(written, each))
   return unknown.flatMap((key): readonly (readonly [string, string])[] => {
     const near = letters === undefined ? nearest(key, free) : nearest(letters(key), free, key.length < 6 ? 1 : 2)
@@ -74,11 +99,20 @@ function slips(
   })
 }
 
+const noSlips: readonly (readonly [string, string])[] = []
+const noFaults: readonly Fault[] = []
+
 /** Nobody slips more often, in a thousand endpoints: each costs microseconds, and tens of thousands fit into a file. */
 const mostLookedAt = 4_096
 
+const none: readonly string[] = []
+
+/** Nearly always none: nothing is made for that. */
 function unknownIn(written: unknown, known: readonly string[]): readonly string[] {
-  return isRecord(written) ? Object.keys(written).filter((key) => !known.includes(key)) : []
+  if (!isRecord(written)) return none
+  let unknown: string[] | undefined
+  for (const key of Object.keys(written)) if (!known.includes(key)) (unknown ??= []).push(key)
+  return unknown ?? none
 }
 
 function isInForce(before: Metadata | undefined, field: string): boolean {
