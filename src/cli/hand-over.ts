@@ -5,11 +5,12 @@ import type { OperatorOptions } from '../operator/options.ts'
 
 type Variables = Record<string, string | undefined>
 
-/** docs/adr/0009-one-file.md has what each is worth. */
-const flags = ['--no-short-builtin-calls', '--expose-gc'] as const
-/** Of its main thread: the others are given less room (src/sys/heap.ts). */
-export const agentFlags: readonly string[] = ['--max-semi-space-size=4', ...flags]
-export const operatorFlags: readonly string[] = ['--max-semi-space-size=2', ...flags]
+/**
+ * Of the main thread: the others are given less room (src/sys/heap.ts). With a flag that counts for code, as
+ * `--expose-gc` does, the engine would compile Node's own modules anew (docs/adr/0009-one-file.md).
+ */
+export const agentFlags: readonly string[] = ['--max-semi-space-size=4']
+export const operatorFlags: readonly string[] = ['--max-semi-space-size=2']
 
 const agentVariable = 'HERALD_AGENT_OPTIONS'
 const operatorVariable = 'HERALD_OPERATOR_OPTIONS'

@@ -1,7 +1,8 @@
-/** The memory of a burst, given back. To collect needs `--expose-gc`, and is left out without it. */
+/** The memory of a burst, given back. */
 import { readFile } from 'node:fs/promises'
 import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { libc } from './libc.ts'
 
 const madvise = libc.func('int madvise(uintptr_t address, size_t length, int advice)')
@@ -21,7 +22,20 @@ export function keepThreadsSmall(): void {
 
 /** Collects what is garbage now, and keeps what was compiled. Some milliseconds, more of a large heap. */
 export function collectGarbage(): void {
-  void globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'regular' })
+  void exposedGc()({ type: 'major', execution: 'sync', flavor: 'regular' })
+}
+
+/**
+ * The engine shows it to contexts that are made under this flag. Given to the process, the flag would make it another
+ * engine than that which compiled Node's own modules: all of them would be compiled anew (docs/adr/0009-one-file.md).
+ */
+function exposedGc(): NonNullable<typeof globalThis.gc> {
+  setFlagsFromString('--expose-gc')
+  try {
+    return runInNewContext('gc')
+  } finally {
+    setFlagsFromString('--no-expose-gc')
+  }
 }
 
 export interface Collections {

@@ -142,6 +142,27 @@ test('what the engine made of the long-lived files is kept beside them, and take
   }
 })
 
+test("Node's own modules come out of Node's code cache under the flags of both daemons, and after a collection", () => {
+  const heap = JSON.stringify(fileURLToPath(new URL('../../src/sys/heap.ts', import.meta.url)))
+  const look = `
+    const { internalBinding } = require('internal/test/binding')
+    require('node:http2')
+    import(${heap}).then(({ collectGarbage }) => {
+      collectGarbage()
+      require('node:dgram')
+      const { compiledWithCache, compiledWithoutCache } = internalBinding('builtins').getCacheUsage()
+      console.log(JSON.stringify({ hasAll: compiledWithCache.has('dgram'), without: [...compiledWithoutCache] }))
+    })`
+  const compiled = (...flags: readonly string[]): unknown =>
+    JSON.parse(
+      execFileSync(process.execPath, [...flags, '--expose-internals', '--no-warnings', '--eval', look], {
+        encoding: 'utf8',
+      }),
+    )
+  for (const flags of [agentFlags, operatorFlags]) assert.deepEqual(compiled(...flags), { hasAll: true, without: [] })
+  assert.match(JSON.stringify(compiled('--expose-gc')), /"without":.*"http2"/, 'this flag counts for code')
+})
+
 test('the license of each bundled package is kept', () => {
   const licenses = text('LICENSES.txt')
   const files = [
