@@ -25,7 +25,8 @@ const isOfFlows = (name: MapName): boolean => (flowNames as readonly MapName[]).
 /** `enum former` in bpf/herald.bpf.c. */
 const formers = { egress: 0, reply: 1 } as const
 const bridgeMap = 'formers'
-export const handOverConstant = '.rodata.hand_over'
+const isSet = Uint8Array.of(1, 0, 0, 0)
+const handOverConstant = '.rodata.hand_over'
 
 interface Source {
   readonly name: MapName
@@ -70,6 +71,12 @@ export class HandOver {
       : 2 ** Math.ceil(Math.log2(2 * withMap(frontends.path, (map) => map.countEntries()) + 1))
   }
 
+  /** Before the object is loaded: its programs know of others before them, for as long as some of those may serve. */
+  prepare(object: BpfObject): void {
+    object.setConstant(handOverConstant, isSet)
+    object.setPinPath(bridgeMap, this.#pins.formers)
+  }
+
   /** Copies everything; the object is loaded and serves nobody yet. Throws ERR_MAP_FULL, ERR_SYSCALL. */
   fill(object: BpfObject): void {
     // A try before this one came as far as the swap: flows that are in the new maps are newer.
@@ -99,7 +106,9 @@ export class HandOver {
     }
     for (const [name, fd] of Object.entries(programs)) {
       if (fd === undefined) continue
-      map.update(indexKey(formers[name as keyof typeof formers]), indexKey(fd))
+      const index = indexKey(formers[name as keyof typeof formers])
+      // What a try before this one has left stays: what serves by now may be its own, and would ask itself.
+      if (!map.lookup(index, new Uint8Array(4))) map.update(index, indexKey(fd))
       closeFd(fd)
     }
   }
@@ -110,6 +119,8 @@ export class HandOver {
       for (const { name, path, conversion } of this.#sources)
         if (isOfFlows(name)) withMap(path, (from) => addMissing(from, object.openMap(name), conversion))
     } finally {
+      // First, so that whoever ends here leaves none that is empty: programs of ours would be put into it by the next.
+      removePin(this.#pins.formers)
       const map = object.openMap(bridgeMap)
       for (const index of Object.values(formers)) map.delete(indexKey(index))
       if (this.isOfSchema) {
@@ -124,9 +135,10 @@ export class HandOver {
   undo(): void {
     for (const { name, path } of this.#sources) {
       const own = this.#pins.map(name)
-      if (existsSync(own)) unlinkSync(own)
+      removePin(own)
       if (!this.isOfSchema) renameSync(path, own)
     }
+    removePin(this.#pins.formers)
     rmdirSync(this.isOfSchema ? this.#pins.arriving : this.#pins.aside)
     if (existsSync(this.#pins.swapped)) rmdirSync(this.#pins.swapped)
   }
@@ -148,7 +160,10 @@ export function planHandOver(
 ): HandOver | undefined {
   const handOver = planUpgrade(pins, converters) ?? planGrowth(pins, wanted)
   // One that ended there was as good as over.
-  if (handOver === undefined && existsSync(pins.swapped)) rmdirSync(pins.swapped)
+  if (handOver === undefined) {
+    removePin(pins.formers)
+    if (existsSync(pins.swapped)) rmdirSync(pins.swapped)
+  }
   return handOver
 }
 
@@ -189,6 +204,10 @@ function planGrowth(pins: Pins, wanted: (name: MapName) => number): HandOver | u
   for (const name of growing) if (!existsSync(pins.moved(name))) renameSync(pins.map(name), pins.moved(name))
   const sources = growing.map((name) => ({ name, path: pins.moved(name), conversion: 'same' as const }))
   return new HandOver(pins, pins, sources, `maps of another size (${growing.join(', ')})`)
+}
+
+function removePin(path: string): void {
+  if (existsSync(path)) unlinkSync(path)
 }
 
 function withMap<Result>(path: string, use: (map: BpfMap) => Result): Result {

@@ -24,7 +24,7 @@ import {
   upserted,
 } from './datapath.ts'
 import { Growth } from './growth.ts'
-import { handOverConstant, planHandOver, type HandOver } from './hand-over.ts'
+import { planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { indexKey } from './maps.ts'
@@ -396,7 +396,7 @@ function loadedFor(
       }
       object.setPinPath('stages', pins.stages)
       if (!isTranslating) object.setConstant(translateConstant, isUnset)
-      if (isBridged) object.setConstant(handOverConstant, isSet)
+      if (isBridged) handOver?.prepare(object)
       if (isPast) object.setConstant(redirectConstant, isSet)
       object.setConstant(
         openingsConstant,

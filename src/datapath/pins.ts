@@ -3,6 +3,7 @@
  *
  *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
  *     maps/stages  the programs with which herald_ingress goes on
+ *     maps/formers  while programs are replaced: those of before, to which replies are handed on
  *     pods/<ifindex>  links of herald_pod at ingress, where flows go past netfilter (TCX only)
  *     aside/<name>  maps whose larger successors are being filled
  *     arriving/     while maps of an earlier schema are being copied
@@ -73,6 +74,11 @@ export class Pins {
   /** The map of {@link stageProgramNames}, which the kernel empties where nobody holds it. */
   get stages(): string {
     return join(this.mapsFolder, 'stages')
+  }
+
+  /** The map of the programs that a hand-over asks, which the kernel would empty with a process that ends in one. */
+  get formers(): string {
+    return join(this.mapsFolder, 'formers')
   }
 
   /** Where a map lies while its larger successor is filled. */

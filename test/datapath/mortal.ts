@@ -1,7 +1,8 @@
 /**
  * Loaded before a program (`--import`): counts what the program changes in the kernel and in file systems, and ends it
- * by SIGKILL before one of these steps. `HERALD_STEPS` is a file to which each step goes as a line; `HERALD_DIE_BEFORE`
- * the number of the step that is not done any more.
+ * by SIGKILL before one of these steps. `HERALD_STEPS` is a file to which each step goes as a line: its name, and the
+ * how manieth of this name it is; `HERALD_DIE_BEFORE` such a line, whose step is not done any more. The number of a step
+ * among all would be another one with each number of flows that are copied.
  */
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
@@ -10,12 +11,21 @@ import koffi from 'koffi'
 
 const { appendFileSync } = fs
 const file = process.env['HERALD_STEPS']
-const last = Number(process.env['HERALD_DIE_BEFORE'] ?? Infinity)
-let steps = 0
+const last = process.env['HERALD_DIE_BEFORE']
+const counts = new Map<string, number>()
 
 function step(name: string): void {
-  if (++steps >= last) process.kill(process.pid, 'SIGKILL')
-  if (file !== undefined) appendFileSync(file, `${name}\n`)
+  const count = (counts.get(name) ?? 0) + 1
+  counts.set(name, count)
+  const line = `${name} ${count}`
+  if (line === last) process.kill(process.pid, 'SIGKILL')
+  if (file !== undefined) appendFileSync(file, `${line}\n`)
+}
+
+/** A folder by its name, and a file by that of the folder in which it is: versions and interfaces have numbers. */
+function placeOf(call: string, path: string): string {
+  const name = basename(/dir/.test(call) ? path : dirname(path))
+  return /^v\d+$/.test(name) ? 'version' : name
 }
 
 const onFiles = ['mkdirSync', 'renameSync', 'unlinkSync', 'rmdirSync'] as const
@@ -23,8 +33,7 @@ for (const name of onFiles) {
   const call = fs[name] as (...args: readonly unknown[]) => unknown
   Object.assign(fs, {
     [name]: (...args: readonly unknown[]): unknown => {
-      const path = String(args[0])
-      step(`${name} ${basename(dirname(path))}`)
+      step(`${name} ${placeOf(name, String(args[0]))}`)
       return call(...args)
     },
   })

@@ -2,14 +2,17 @@
  * A process that is killed at each step of a hand-over, under load: the next one finishes it, and no connection ends.
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { ForwardMode } from '../../src/datapath/datapath.ts'
+import { KernelMap } from '../../src/datapath/kernel-maps.ts'
 import { schema } from '../../src/datapath/layout.ts'
+import { readDrops } from '../../src/datapath/tables/reasons.ts'
+import { BpfMap, closeFd, openPinned } from '../../src/sys/bpf.ts'
 import { waitFor } from '../wait.ts'
 import type { Load } from './actor.ts'
 import { frontendOf, smallMaps, whyNoKernel } from './fixture.ts'
@@ -42,10 +45,25 @@ async function succeed(rack: Rack, succession: Succession, env: Readonly<Record<
   return new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal, output })))
 }
 
-/** Each kind of step once, where it comes first, and the last of all. */
-function momentsOf(steps: readonly string[], kinds: RegExp): readonly number[] {
-  const names = [...new Set(steps)].filter((name) => kinds.test(name))
-  return [...names.map((name) => steps.indexOf(name) + 1), steps.length]
+/**
+ * Each kind of step once, where it comes first, and the last of all. Of the programs that are replaced every one:
+ * between two of them packets meet both those of before and new ones.
+ */
+function momentsOf(steps: readonly string[], kinds: RegExp): readonly string[] {
+  return [...steps.filter((step) => kinds.test(step) && / 1$|_(link_update|tc_attach) /.test(step)), ...steps.slice(-1)]
+}
+
+/** What is pinned, and what was dropped: why nothing may go on. */
+function foundOn(bpffs: string): string {
+  const pinned = readdirSync(join(bpffs, 'herald'), { recursive: true, encoding: 'utf8' })
+  const drops = pinned.flatMap((path) => {
+    const fd = basename(path) === 'drops' ? openPinned(join(bpffs, 'herald', path)) : undefined
+    if (fd === undefined) return []
+    const counts = readDrops(new KernelMap('drops', new BpfMap(path, fd))).filter(({ packets }) => packets > 0)
+    closeFd(fd)
+    return counts.map(({ reason, packets }) => `${packets} ${reason}`)
+  })
+  return `dropped: ${drops.join(', ')}; pinned: ${pinned.filter((path) => !path.includes('/maps/')).join(' ')}`
 }
 
 /** `nth`: how the n-th successor differs from the one before; `kinds`: of steps. */
@@ -66,16 +84,22 @@ async function killedAtEachStep(
   await former.kill('SIGKILL')
   const user = rack.actor('client')
   const soFar = (): Promise<Load> => user.tell<Load>({ do: 'load-so-far' })
-  const goesOn = async (): Promise<void> => {
+  const goesOn = async (when: string): Promise<void> => {
     const { exchanges, opened } = await soFar()
-    await waitFor('traffic', async () => {
+    try {
+      await waitFor('traffic', async () => {
+        const now = await soFar()
+        return now.failures.length > 0 || (now.exchanges > exchanges + 40 && now.opened > opened + 5)
+      })
+    } catch (error) {
       const now = await soFar()
-      return now.failures.length > 0 || (now.exchanges > exchanges + 40 && now.opened > opened + 5)
-    })
-    assert.deepEqual((await soFar()).failures, [])
+      const since = `${now.exchanges - exchanges} exchanges, ${now.opened - opened} opened`
+      throw new Error(`${when}: ${since}; ${foundOn(rack.bpffs)}`, { cause: error })
+    }
+    assert.deepEqual((await soFar()).failures, [], when)
   }
   await user.tell({ do: 'load', address: vip, port: 80, connections: 10 })
-  await goesOn()
+  await goesOn('before all')
   const file = join(folder, 'steps')
   const whole = async (n: number, env: Readonly<Record<string, string>> = {}): Promise<void> => {
     const { code, output } = await succeed(rack, { ...base, ...nth(n) }, env)
@@ -86,16 +110,17 @@ async function killedAtEachStep(
     assert.deepEqual(others, [])
     const ofMode = mode === 'redirect' ? ['pods'] : []
     assert.deepEqual(readdirSync(join(rack.bpffs, 'herald', version)).sort(), ['links', 'maps', ...ofMode, 'programs'])
+    assert.ok(!existsSync(join(rack.bpffs, 'herald', version, 'maps', 'formers')))
     for (const folder of ofMode) assert.equal(readdirSync(join(rack.bpffs, 'herald', version, folder)).length, 1)
   }
   await whole(0, { HERALD_STEPS: file })
   const steps = readFileSync(file, 'utf8').trim().split('\n')
   for (const [n, moment] of momentsOf(steps, kinds).entries()) {
-    const dying = await succeed(rack, { ...base, ...nth(n + 1) }, { HERALD_DIE_BEFORE: String(moment) })
-    assert.equal(dying.signal, 'SIGKILL', `${steps[moment - 1]}: ${dying.output}`)
-    await goesOn()
+    const dying = await succeed(rack, { ...base, ...nth(n + 1) }, { HERALD_DIE_BEFORE: moment })
+    assert.equal(dying.signal, 'SIGKILL', `${moment}: ${dying.output}`)
+    await goesOn(`killed before ${moment}`)
     await whole(n + 1)
-    await goesOn()
+    await goesOn(`finished after ${moment}`)
   }
   const { failures } = await user.tell<Load>({ do: 'load-end' })
   assert.deepEqual(failures, [])
@@ -110,13 +135,13 @@ test(
     skip,
   },
   (t) =>
-    killedAtEachStep(t, /./, (n) => ({
+    killedAtEachStep(t, /^(?!mkdirSync (maps|programs|links))/, (n) => ({
       maxEntries: { ...maxEntries, openings: maxEntries.openings + 64 * (n + 1) },
     })),
 )
 
 /** Those that the other test has not. */
-const ofSchema = /^(bpf_map_update_batch|renameSync links|bpf_link_update|unlinkSync|rmdirSync herald)/
+const ofSchema = /^(bpf_map_update_batch|renameSync links|bpf_link_update|unlinkSync|rmdirSync version)/
 
 test(
   'another schema: killed before steps of each kind, the next one finishes it and no connection ends',
@@ -127,7 +152,7 @@ test(
 )
 
 /** Those by which programs of pods come into their places, and what is there of them is carried over. */
-const ofPods = /^(renameSync (links|pods)|bpf_link_update|unlinkSync|rmdirSync v)/
+const ofPods = /^(renameSync (links|pods)|bpf_link_update|unlinkSync|rmdirSync (pods|arriving))/
 
 test(
   'past netfilter, another schema: killed before steps of each kind, the next one finishes it, the programs of pods go ' +

@@ -31,5 +31,7 @@ const datapath = openKernelDatapath({
 })
 const { interfaces, problems = [] } = datapath.status
 const found: Successor = { frontends: datapath.readAll().map(({ id }) => id), interfaces, problems, said }
+// As an agent does: what is left of a schema whose removal was broken off goes then.
+datapath.attach(interfaces)
 console.log(JSON.stringify(found))
 datapath.close()

@@ -84,8 +84,8 @@ test('of mappings only those of files are let go that nothing was and can be wri
 })
 
 test('a thread has a young generation of its own size, however large that of the main thread may become', () => {
-  // Enough lives on at a time for the engine to make room up to the limit, which takes some rounds. Beyond it the engine
-  // goes for as long as a collection has to wait, by as much as is asked for: what it comes back to is the size.
+  // Enough lives on at a time for the engine to make room up to the limit, which takes some rounds. It goes beyond it
+  // for as long as a collection has to wait, by as much as is asked for: what it comes back to is the size.
   const fill = `const { getHeapSpaceStatistics } = require('node:v8')
     const youngMiB = () => {
       const sizes = []
