@@ -86,6 +86,8 @@ function programRows({ programs: { ingress, egress }, podProgram }: KernelDatapa
 
 /** As the agent writes them. */
 const inARow = 32
+/** Of Services of which each had its backends since the start. */
+const changes = 100
 
 function mapRows(datapath: KernelDatapath): Row[] {
   const each: number[] = []
@@ -97,14 +99,22 @@ function mapRows(datapath: KernelDatapath): Row[] {
     each.push(nowMs() - at)
   }
   const all = nowMs() - started
-  const at = nowMs()
-  datapath.upsert({ ...frontend(0), backends: frontend(1).backends })
-  const change = nowMs() - at
+  const changed = Array.from({ length: changes }, (_, n) => {
+    const at = nowMs()
+    datapath.upsert({ ...frontend(n), backends: frontend(n + changes).backends })
+    return nowMs() - at
+  })
+  const change = median(changed)
   return [
     { what: 'all, Maglev tables included', value: ms(all), goal: '<= 1000 ms', isMet: all <= 1_000 },
     { what: `a row of ${inARow}, p50`, value: ms(median(each)) },
     { what: 'a row, longest', value: ms(Math.max(...each)), goal: '<= 20 ms', isMet: Math.max(...each) <= 20 },
-    { what: 'backends of one Service changed, all present', value: ms(change), goal: '<= 1 ms', isMet: change <= 1 },
+    {
+      what: 'backends of one Service changed, all present, p50 / the first',
+      value: `${ms(change)} / ${ms(changed[0] ?? Number.NaN)}`,
+      goal: '<= 1 ms',
+      isMet: change <= 1,
+    },
   ]
 }
 

@@ -29,6 +29,9 @@ const services = 10_000
 const slice = 64
 const largeBackends = 300
 const changes = 60
+/** Of a policy, as the translation shares them between the Services that it holds for. */
+const neighbors = ['65001/192.0.2.1']
+const attributes = {}
 
 const importedMs = sinceStartMs()
 const datapath = openKernelDatapath({ bpffs, objectFile, attach: 'auto' })
@@ -99,7 +102,7 @@ function desired(name: string, address: string, backends: readonly Backend[]): D
     addresses: [address],
     externalTrafficPolicy: 'Cluster',
     frontends: [{ id: frontendId(address, 'TCP', 80), ...frontend }],
-    routes: [{ prefix: `${address}/32`, neighbors: ['65001/192.0.2.1'], attributes: {} }],
+    routes: [{ prefix: `${address}/32`, neighbors, attributes }],
     remoteBackends: 0,
     verdicts: [],
   }

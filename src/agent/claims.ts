@@ -19,8 +19,8 @@ export class Claims {
     if (frontends.length === 0) this.#byService.delete(service)
     else this.#byService.set(service, frontends)
     for (const id of frontends) {
-      const others = (this.#byFrontend.get(id) ?? []).filter((other) => other !== service)
-      this.#byFrontend.set(id, [...others, service].sort())
+      const others = this.#byFrontend.get(id)?.filter((other) => other !== service)
+      this.#byFrontend.set(id, others === undefined ? [service] : [...others, service].sort())
     }
   }
 

@@ -15,6 +15,7 @@ interface Wish {
 }
 
 const nothing: ReadonlySet<string> = new Set()
+const noRoutes: readonly Route[] = []
 
 export class PrefixTable {
   readonly #byOwner = new Map<string, readonly Route[]>()
@@ -29,6 +30,7 @@ export class PrefixTable {
     // Nearly always: the one prefix of a Service, which is heard in another way.
     if (before.length === 1 && routes.length === 1 && was !== undefined && is !== undefined && was.prefix === is.prefix)
       return this.#reword(owner, routes, was, is)
+    if (before.length === 0 && routes.length === 1 && is !== undefined) return this.#begin(owner, routes, is)
     const touched = new Set([...before, ...routes].map(({ prefix }) => prefix))
     const had = [...touched].map((prefix) => this.#wishes.has(prefix))
     // Added first: what stays as it was is no news.
@@ -37,6 +39,13 @@ export class PrefixTable {
     else this.#byOwner.set(owner, routes)
     if ([...touched].some((prefix, i) => this.#wishes.has(prefix) !== had[i])) this.#version++
     return new Set(news.map(({ prefix }) => prefix))
+  }
+
+  /** Of thousands of Services at the start, each has its first prefix. */
+  #begin(owner: string, routes: readonly Route[], is: Route): ReadonlySet<string> {
+    this.#byOwner.set(owner, routes)
+    if (!this.#wishes.has(is.prefix)) this.#version++
+    return this.#add(is) ? new Set([is.prefix]) : nothing
   }
 
   #reword(owner: string, routes: readonly Route[], was: Route, is: Route): ReadonlySet<string> {
@@ -84,7 +93,7 @@ export class PrefixTable {
   }
 
   routesOf(owner: string): readonly Route[] {
-    return this.#byOwner.get(owner) ?? []
+    return this.#byOwner.get(owner) ?? noRoutes
   }
 
   get prefixes(): IterableIterator<string> {

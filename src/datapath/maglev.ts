@@ -36,14 +36,16 @@ function hash(text: string, seed: number): number {
   return (value ^ (value >>> 16)) >>> 0
 }
 
+/** By backend, while a table is made: thousands are made in a row. */
+let [next, stride] = [new Int32Array(0), new Int32Array(0)]
+
 /**
  * For each of `length` slots the index of its backend in `names`, in `table` from its start. `names` must be unique,
  * sorted (the same order on every node) and fewer than `length`, which must be prime.
  */
 export function maglevTable(names: readonly string[], length: number, table = new Int32Array(length)): Int32Array {
   const count = names.length
-  const next = new Int32Array(count)
-  const stride = new Int32Array(count)
+  if (next.length < count) [next, stride] = [new Int32Array(count), new Int32Array(count)]
   for (let backend = 0; backend < count; backend++) {
     const name = names[backend] ?? ''
     next[backend] = hash(name, 0x0ff5e7) % length

@@ -71,7 +71,9 @@ export function indexOf(key: Uint8Array): number {
 
 /** The key of an array: its index. */
 export function indexKey(index: number): Uint8Array {
-  return new Uint8Array(Uint32Array.of(index).buffer)
+  const key = passingOctets(4)
+  for (let at = 0; at < 4; at++) key[at] = index >>> (8 * at)
+  return key
 }
 
 /** Octets in a row, as the kernel takes many keys or values at once. */

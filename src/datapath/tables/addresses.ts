@@ -11,6 +11,8 @@ export class AddressTable {
   readonly #held = new Map<string, AddressRecord>()
   /** Those at which node ports are served. */
   readonly #ofNode = new Set<string>()
+  /** The one that was written last: thousands of addresses have the same. */
+  #last: AddressRecord = nothing
 
   constructor(store: MapStore) {
     this.#store = store
@@ -52,13 +54,17 @@ export class AddressTable {
     address: string,
     part: 'frontends' | 'sources' | 'tunnel' | 'nodePorts',
     more: 1 | 0 | -1,
-    ranges = this.of(address).ranges,
+    ranges?: number,
   ): void {
     const key = encodeAddressKey(address)
     if (key === undefined || isAnyNodeAddress(address)) return
     const before = this.of(address)
     // What somebody else wrote for an address may be taken back, and was never counted.
-    const after = { ...before, [part]: Math.max(0, before[part] + more), ranges }
+    const after = this.#shared({
+      ...before,
+      [part]: Math.max(0, before[part] + more),
+      ranges: ranges ?? before.ranges,
+    })
     if (after.nodePorts === 0) this.#ofNode.delete(address)
     if (after.frontends > 0 || after.sources > 0 || after.tunnel > 0 || after.nodePorts > 0) {
       this.#store.put(key, encodeAddress(after))
@@ -68,6 +74,18 @@ export class AddressTable {
       this.#store.delete(key)
       this.#held.delete(address)
     }
+  }
+
+  #shared(record: AddressRecord): AddressRecord {
+    const { frontends, sources, ranges, tunnel, nodePorts } = this.#last
+    const isSame =
+      record.frontends === frontends &&
+      record.sources === sources &&
+      record.ranges === ranges &&
+      record.tunnel === tunnel &&
+      record.nodePorts === nodePorts
+    if (!isSame) this.#last = record
+    return this.#last
   }
 
   /** Somebody else took the entry out of the map, or changed it. */

@@ -57,8 +57,13 @@ export interface Use extends VipEndpoint {
   readonly rests: boolean
 }
 
+export interface Used {
+  readonly backend: Backend
+  readonly use: Use
+}
+
 /** What a frontend uses, by the names of backends. */
-export type Uses = ReadonlyMap<string, { readonly backend: Backend; readonly use: Use }>
+export type Uses = ReadonlyMap<string, Used>
 
 interface Held extends Pick<Backend, 'address' | 'port'> {
   backend: Backend
@@ -174,10 +179,10 @@ export class BackendTable {
   }
 
   /**
-   * The reference of a backend for a frontend that will use it; what new flows need is written. Throws ERR_MAP_FULL.
+   * The reference of a backend, by its name, for a frontend that will use it; what new flows need is written. Throws
+   * ERR_MAP_FULL.
    */
-  take(backend: Backend, protocol: Protocol, frontend: string, use: Use): BackendRef {
-    const name = nameOf(backend, protocol)
+  take(name: string, { backend, use }: Used, protocol: Protocol, frontend: string): BackendRef {
     const held = this.#held.get(name) ?? this.#make(name, backend, protocol)
     if (held.backend.node !== backend.node) this.#move(held, backend)
     const before = held.uses.get(frontend)
@@ -226,6 +231,7 @@ export class BackendTable {
 
   /** Ends what nobody uses and whose while is over. */
   purge(): void {
+    if (this.#leaving.size === 0) return
     const now = this.#times.nowNs()
     for (const [name, held] of this.#leaving) {
       if ((held.leavesNs ?? now) > now) return
@@ -402,7 +408,8 @@ export class BackendTable {
 }
 
 /** Node ports behind all others: only of those a pod may be the only one. */
-function vipsOf({ uses }: Held): readonly Use[] {
+function vipsOf({ uses }: Held): Iterable<Use> {
+  if (uses.size === 1) return uses.values()
   const all = [...uses.values()]
   const isOfNode = ({ address }: Use): boolean => isAnyNodeAddress(address)
   return all.some(isOfNode) ? [...all.filter((use) => !isOfNode(use)), ...all.filter(isOfNode)] : all

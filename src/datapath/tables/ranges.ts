@@ -160,6 +160,7 @@ export class RangeTable {
 
   /** Ends what nobody names any more. */
   purge(): void {
+    if (this.#leaving.size === 0) return
     const now = this.#times.nowNs()
     for (const held of this.#leaving) {
       if ((held.leavesNs ?? now) > now) return

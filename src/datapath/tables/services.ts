@@ -30,12 +30,13 @@ import {
   sizes,
   type AddressRecord,
   type BackendRef,
+  type FrontendKey,
   type FrontendRecord,
 } from '../layout.ts'
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import { AddressTable, nothing } from './addresses.ts'
-import { BackendTable, nameOf, placeName, type TableTimes, type Use, type Uses } from './backends.ts'
+import { BackendTable, nameOf, placeName, type TableTimes, type Used, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
 import { normalised } from './normalised.ts'
@@ -45,9 +46,8 @@ import { soundRecords } from './sound-records.ts'
 import { TableSpace, type Named } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
 
-interface Entry {
+interface Entry extends FrontendKey {
   readonly id: string
-  readonly address: string
   readonly key: Uint8Array
   record: FrontendRecord
   /** By name. */
@@ -138,7 +138,9 @@ export class ServiceTable {
     const isKept = record.affinitySec > 0 && this.#space.hasMembers(record, active)
     return {
       id,
-      ...decodeFrontendKey(entry.key),
+      address: entry.address,
+      protocol: entry.protocol,
+      port: entry.port,
       serviceId: record.service,
       backends: this.#backends.named(active),
       ...(resting.length === 0 ? {} : { resting }),
@@ -173,9 +175,9 @@ export class ServiceTable {
     if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     this.#backends.purge()
     this.#ranges.purge()
-    if (this.#addresses.of(frontend.address).sources > 0)
+    const { sources, tunnel, nodePorts } = this.#addresses.of(frontend.address)
+    if (sources > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is the address of a backend and cannot be served`)
-    const { tunnel, nodePorts } = this.#addresses.of(frontend.address)
     if (tunnel > 0 || nodePorts > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is an address of this node and cannot be served`)
     const wanted = normalised(frontend)
@@ -195,7 +197,8 @@ export class ServiceTable {
     const service = held?.record.service ?? this.#takeService()
     try {
       const record = yield* this.#write(wanted, key, service, uses, held)
-      this.#entries.set(frontend.id, { id: frontend.id, address: frontend.address, key, record, uses })
+      const { id, address, protocol, port } = frontend
+      this.#entries.set(id, { id, address, protocol, port, key, record, uses })
     } catch (error) {
       this.#backends.settle(frontend.id, before, uses.keys())
       if (held === undefined) this.#giveService(service)
@@ -259,20 +262,21 @@ export class ServiceTable {
   }
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
-    const { address, port } = decodeFrontendKey(key)
+    const found = decodeFrontendKey(key)
+    const { address, port } = found
     const id = idOf(key)
-    const uses = new Map<string, { readonly backend: Backend; readonly use: Use }>()
-    const adopt = (ref: BackendRef, use: Use): void => {
-      const found = this.#backends.at(ref)
-      if (found === undefined) return
-      const { address: at, port: on, node } = found
+    const uses = new Map<string, Used>()
+    const adopt = (ref: BackendRef, use: Used['use']): void => {
+      const backendAt = this.#backends.at(ref)
+      if (backendAt === undefined) return
+      const { address: at, port: on, node } = backendAt
       const backend = { address: at, port: on, ...(node === undefined ? {} : { node }) }
-      uses.set(nameOf(found, found.protocol), { backend, use })
+      uses.set(nameOf(backendAt, backendAt.protocol), { backend, use })
       this.#backends.adopt(id, ref, use)
     }
     for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
     for (const ref of this.#space.active(record)) adopt(ref, { address, port, rests: false })
-    this.#entries.set(id, { id, address, key, record, uses })
+    this.#entries.set(id, { id, ...found, key, record, uses })
     if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)
     this.#ranges.adopt(record.ranges)
   }
@@ -340,8 +344,9 @@ export class ServiceTable {
     const active: Named[] = []
     const elsewhere: Named[] = []
     const resting: BackendRef[] = []
-    for (const [name, { backend, use }] of uses) {
-      const ref = this.#backends.take(backend, frontend.protocol, frontend.id, use)
+    for (const [name, used] of uses) {
+      const { backend, use } = used
+      const ref = this.#backends.take(name, used, frontend.protocol, frontend.id)
       // Pods by their addresses: so a client meets the same one by every port of a Service.
       const named = [tableName(frontend, name, backend), ref] as const
       if (use.rests) resting.push(ref)
@@ -464,10 +469,13 @@ function tableName({ affinitySec, protocol }: Frontend, name: string, backend: B
 }
 
 function usesOf({ address, port, backends, resting = [], protocol }: Frontend): Uses {
-  const named = (list: readonly Backend[], use: Use): [string, { readonly backend: Backend; readonly use: Use }][] =>
-    list.map((backend) => [nameOf(backend, protocol), { backend, use }])
-  return new Map([
-    ...named(backends, { address, port, rests: false }),
-    ...named(resting, { address, port, rests: true }),
-  ])
+  const uses = new Map<string, Used>()
+  for (const [list, rests] of [
+    [backends, false],
+    [resting, true],
+  ] as const) {
+    const use = { address, port, rests }
+    for (const backend of list) uses.set(nameOf(backend, protocol), { backend, use })
+  }
+  return uses
 }

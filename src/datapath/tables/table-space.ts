@@ -237,7 +237,12 @@ export class TableSpace {
 
   /** Where the next table goes: not over the one in force. */
   #roomFor(id: string, length: number, inForce: Room, nowNs: bigint): number {
-    const rooms = this.#rooms.get(id) ?? []
+    const rooms = this.#rooms.get(id)
+    if (rooms === undefined) {
+      const room = this.#take(length, nowNs)
+      this.#rooms.set(id, [room])
+      return room.offset
+    }
     const kept = rooms.find(({ offset }) => inForce.length > 0 && offset === inForce.offset)
     const others = rooms.filter((room) => room !== kept)
     const fitting = others.find((room) => room.length >= length)

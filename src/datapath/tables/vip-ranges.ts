@@ -13,7 +13,9 @@ const maxLookUps = 4 * maxUnion
 
 export class VipRanges {
   readonly #ranges: RangeTable
-  /** By address: how many frontends name which set. */
+  /** By address: how many frontends let everybody in. */
+  readonly #open = new Map<string, number>()
+  /** By address: how many others name which set. */
   readonly #sets = new Map<string, Map<number, number>>()
   /** By address: what was made one last, and of which sets. */
   readonly #unions = new Map<string, { readonly of: string; readonly ranges: readonly SourceRange[] }>()
@@ -40,21 +42,20 @@ export class VipRanges {
   }
 
   #count(address: string, set: number, more: 1 | -1): void {
+    if (set === 0) return countIn(this.#open, address, more)
     const sets = this.#sets.get(address) ?? new Map<number, number>()
-    const count = (sets.get(set) ?? 0) + more
-    if (count > 0) sets.set(set, count)
-    else sets.delete(set)
+    countIn(sets, set, more)
     if (sets.size > 0) this.#sets.set(address, sets)
     else this.#sets.delete(address)
   }
 
   /** undefined: everybody. */
   #union(address: string): readonly SourceRange[] | undefined {
-    const sets = [...(this.#sets.get(address)?.keys() ?? [])]
+    const sets = this.#open.has(address) ? [] : [...(this.#sets.get(address)?.keys() ?? [])]
     const [of, known] = [sets.join(), this.#unions.get(address)]
     if (known?.of === of) return known.ranges
     this.#unions.delete(address)
-    if (sets.length === 0 || sets.includes(0)) return undefined
+    if (sets.length === 0) return undefined
     const [first = [], ...others] = sets.map((set) => this.#ranges.known(set) ?? [])
     if (others.length === 0) return first
     const ranges = unionOf([first, ...others])
@@ -70,6 +71,12 @@ export class VipRanges {
     this.#ranges.give(before)
     return set
   }
+}
+
+function countIn<Key>(counts: Map<Key, number>, key: Key, more: 1 | -1): void {
+  const count = (counts.get(key) ?? 0) + more
+  if (count > 0) counts.set(key, count)
+  else counts.delete(key)
 }
 
 /**
