@@ -9,6 +9,13 @@ function taken(action: () => unknown): number {
 }
 
 const look = new NetfilterLook()
-const firstMs = taken(() => look.read())
+const traffic = { pods: ['10.1.0.2'], uplinks: ['up0'] }
+const firstMs = taken(() => look.policies())
 const each = (action: () => unknown): number => median(Array.from({ length: 300 }, () => taken(action)))
-console.log(JSON.stringify({ firstMs, glanceMs: each(() => look.hasChanged()), readMs: each(() => look.read()) }))
+console.log(
+  JSON.stringify({
+    firstMs,
+    glanceMs: each(() => look.hasChanged()),
+    readMs: each(() => [look.policies(), look.translation(traffic)]),
+  }),
+)

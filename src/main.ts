@@ -236,7 +236,7 @@ function chosenDatapath(
     objectFile,
     attach,
     mode: datapathMode,
-    policies: () => watch?.reason,
+    ...(watch && { netfilter: watch }),
     log: (level, message) => log[level](message),
   })
 }

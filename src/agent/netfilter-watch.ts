@@ -8,31 +8,60 @@
  * time, and far less while they do not.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
+import type { Netfilter, Traffic } from '../datapath/datapath.ts'
 import { messageOf } from '../errors.ts'
 
-export interface NetfilterLooker {
+export interface NetfilterLooker extends Netfilter {
   hasChanged(): boolean
-  /** For people: what is in the way; undefined: nothing. */
-  read(): string | undefined
 }
 
 /** A rule that is new is seen within this, and the time that reading all takes a hundred times. */
 export const glanceMs = 3_000
 const changingShare = 100
 /** Of iptables a rule in place of one of the same size. */
-const thoroughMs = 30_000
+export const thoroughMs = 30_000
 const idleShare = 12_000
+/** So often it is told that all is as it was: who is not told so for a while no longer believes it. */
+export const confirmMs = 60_000
 /** Rules that are written anew vanish for a moment, and so do those of an enforcer that is being upgraded. */
 export const lastingMs = 600_000
 
-export class NetfilterWatch {
-  readonly #looker: NetfilterLooker
-  readonly #clock: Clock
+/** What is in the way, and was a while ago. */
+class Finding {
   #found: string | undefined
   /** Since when nothing is in the way any more. */
   #clearAt: number | undefined
+
+  get reason(): string | undefined {
+    return this.#clearAt === undefined
+      ? this.#found
+      : `${this.#found ?? ''}; it is gone, and has to be for ${lastingMs / 60_000} minutes`
+  }
+
+  take(found: string | undefined, now: number): void {
+    if (found !== undefined) {
+      this.#found = found
+      this.#clearAt = undefined
+    } else if (this.#found !== undefined) this.#clearAt ??= now
+  }
+
+  forgetOld(now: number): void {
+    if (this.#clearAt === undefined || now - this.#clearAt < lastingMs) return
+    this.#found = undefined
+    this.#clearAt = undefined
+  }
+}
+
+export class NetfilterWatch implements Netfilter {
+  readonly #looker: NetfilterLooker
+  readonly #clock: Clock
+  readonly #policy = new Finding()
+  readonly #translation = new Finding()
+  /** What was asked about last. */
+  #traffic: Traffic = { pods: [], uplinks: [] }
   #earliestAt = -Infinity
   #thoroughAt = -Infinity
+  #toldAt = -Infinity
   #changed: () => void = () => undefined
   #wait: Wait | undefined
 
@@ -43,15 +72,21 @@ export class NetfilterWatch {
     this.#look()
   }
 
-  /** For people: what is in the way, or was a while ago; undefined: nothing. */
-  get reason(): string | undefined {
-    return this.#clearAt === undefined
-      ? this.#found
-      : `${this.#found ?? ''}; it is gone, and has to be for ${lastingMs / 60_000} minutes`
+  policies(): string | undefined {
+    return this.#policy.reason
   }
 
+  /** This traffic is what is looked for from here on. */
+  translation(traffic: Traffic): string | undefined {
+    this.#traffic = traffic
+    this.#translation.take(this.#looker.translation(traffic), this.#clock.monotonic())
+    return this.#translation.reason
+  }
+
+  /** `changed` is called also when nothing has for {@link confirmMs}. */
   start(changed: () => void): void {
     this.#changed = changed
+    this.#toldAt = this.#clock.monotonic()
     this.#glanceLater()
   }
 
@@ -59,11 +94,19 @@ export class NetfilterWatch {
     this.#wait?.cancel()
   }
 
+  get #reasons(): string {
+    return `${this.#policy.reason}\n${this.#translation.reason}`
+  }
+
   #glanceLater(): void {
     this.#wait = this.#clock.after(glanceMs, () => {
-      const before = this.reason
+      const before = this.#reasons
       this.#look()
-      if (this.reason !== before) this.#changed()
+      const now = this.#clock.monotonic()
+      if (this.#reasons !== before || now - this.#toldAt >= confirmMs) {
+        this.#toldAt = now
+        this.#changed()
+      }
       this.#glanceLater()
     })
   }
@@ -73,29 +116,20 @@ export class NetfilterWatch {
     try {
       if (now >= this.#thoroughAt || (now >= this.#earliestAt && this.#looker.hasChanged())) this.#read(now)
     } catch (error) {
-      this.#take(`it cannot be seen what netfilter does: ${messageOf(error)}`, now)
+      this.#policy.take(`it cannot be seen what netfilter does: ${messageOf(error)}`, now)
     }
     // A reading that is not due confirms what the last one has found.
-    if (this.#clearAt !== undefined && now - this.#clearAt >= lastingMs) {
-      this.#found = undefined
-      this.#clearAt = undefined
-    }
+    for (const finding of [this.#policy, this.#translation]) finding.forgetOld(now)
   }
 
   #read(now: number): void {
     try {
-      this.#take(this.#looker.read(), now)
+      this.#policy.take(this.#looker.policies(), now)
+      this.#translation.take(this.#looker.translation(this.#traffic), now)
     } finally {
       const tookMs = this.#clock.monotonic() - now
       this.#earliestAt = now + tookMs * changingShare
       this.#thoroughAt = now + Math.max(thoroughMs, tookMs * idleShare)
     }
-  }
-
-  #take(found: string | undefined, now: number): void {
-    if (found !== undefined) {
-      this.#found = found
-      this.#clearAt = undefined
-    } else if (this.#found !== undefined) this.#clearAt ??= now
   }
 }

@@ -25,10 +25,7 @@ const hashEntryBytes = 64
 const fixed: ReadonlySet<MapName> = new Set(
   mapNames.filter(
     (name) =>
-      ['array', 'ring'].includes(mapShapes[name].kind) ||
-      name === 'observation' ||
-      name === 'tunnels' ||
-      name === 'unkept',
+      ['array', 'ring'].includes(mapShapes[name].kind) || ['observation', 'permit', 'tunnels', 'unkept'].includes(name),
   ),
 )
 

@@ -15,6 +15,22 @@ export type AttachMode = 'tcx' | 'clsact'
 /** How packets go to pods of this node and back: through the kernel's stack, or past netfilter; see redirection.ts. */
 export type ForwardMode = 'stack' | 'redirect'
 
+/** Between what packets go past netfilter. */
+export interface Traffic {
+  /** Addresses of pods here that are backends. */
+  readonly pods: readonly string[]
+  /** The names of interfaces by which clients come. */
+  readonly uplinks: readonly string[]
+}
+
+/** What netfilter would do to packets that go past it; for people, and undefined: nothing. */
+export interface Netfilter {
+  /** Of packets of whatever flow. */
+  policies(): string | undefined
+  /** Of the first packet of a flow, where a rule that translates addresses may be about it. */
+  translation(traffic: Traffic): string | undefined
+}
+
 /** Nobody has it by IANA, and it is none that clients get; 0x4845. */
 export const tunnelPort = 18_501
 

@@ -20,6 +20,7 @@ import {
   type Datapath,
   type DatapathProblem,
   type DatapathStatus,
+  type Netfilter,
   type ProgrammedFrontend,
   upserted,
 } from './datapath.ts'
@@ -44,8 +45,8 @@ export interface KernelDatapathOptions {
   readonly attach: 'auto' | AttachMode
   /** Whether flows go past netfilter; `auto`: where nothing enforces policies there. By default through the stack. */
   readonly mode?: WantedMode
-  /** What netfilter does to packets for pods, for people; by default its rules are read whenever something changes. */
-  readonly policies?: () => string | undefined
+  /** What netfilter does to packets for pods; by default its rules are read whenever something changes. */
+  readonly netfilter?: Netfilter
   /** Told about what was adopted, replaced or given up, one sentence each. */
   readonly log?: (message: string) => void
   /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
@@ -469,11 +470,6 @@ function serve(
   return { ...running, lostUplinks, isUpgrade }
 }
 
-function policiesAsSeen(): () => string | undefined {
-  const look = new NetfilterLook()
-  return () => look.read()
-}
-
 function redirectionOf(
   { options, pins, log, refusal }: Pick<Opening, 'options' | 'pins' | 'log'> & Pick<Loaded, 'refusal'>,
   attach: AttachMode,
@@ -489,7 +485,9 @@ function redirectionOf(
     program,
     ingressId: programInfo(ingress).id,
     links: maps.store('links'),
-    policies: options.policies ?? policiesAsSeen(),
+    permit: maps.memory('permit'),
+    nowNs: () => process.hrtime.bigint(),
+    netfilter: options.netfilter ?? new NetfilterLook(),
     log,
   })
   if (isRedirecting(options))

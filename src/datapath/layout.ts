@@ -141,6 +141,7 @@ export const mapShapes = {
   nodes: { kind: 'hash', keyBytes: sizes.ipAddress, valueBytes: sizes.node, maxEntries: 1 << 13 },
   tunnels: { kind: 'memory', keyBytes: 4, valueBytes: sizes.tunnel, maxEntries: 1 },
   links: { kind: 'hash', keyBytes: 4, valueBytes: 4, maxEntries: 1 << 12 },
+  permit: { kind: 'memory', keyBytes: 4, valueBytes: 8, maxEntries: 1 },
   sources: { kind: 'hash', keyBytes: sizes.frontendKey, valueBytes: sizes.source, maxEntries: 1 << 18 },
   openings: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 17 },
   connections: { kind: 'lru', keyBytes: 40, valueBytes: 52, maxEntries: 1 << 19 },

@@ -40,7 +40,7 @@ export interface MapStore {
 /** Maps that are read and written by calls. */
 export type StoreName = Exclude<MapName, MemoryName | 'events'>
 /** Arrays that lie in the agent's memory too (BPF_F_MMAPABLE): what is written is seen by packets at once. */
-export type MemoryName = 'backends' | 'tables' | 'tunnels' | 'observation' | 'unkept'
+export type MemoryName = 'backends' | 'tables' | 'tunnels' | 'observation' | 'unkept' | 'permit'
 
 export interface Maps {
   store(name: StoreName): MapStore

@@ -1,36 +1,56 @@
 /**
  * What netfilter has on this node that packets to pods must not go past, read again only where it may have changed:
  * nftables says so by a number, the older iptables by the sizes of its tables, which a rule put in place of one of the
- * same size does not change. So what iptables has is read with every {@link NetfilterLook.read}.
+ * same size does not change. So what iptables has is read with every {@link NetfilterLook.policies}.
  */
 import { ipsecPolicies } from '../sys/ipsec.ts'
 import { iptablesBaseChains, iptablesSizes } from '../sys/iptables-rules.ts'
 import { nftBaseChains, nftGeneration } from '../sys/nft-rules.ts'
-import { policyObstacle } from './policies.ts'
+import type { Netfilter, Traffic } from './datapath.ts'
+import { type Look, lookThrough } from './policies.ts'
+import { Translations } from './translations.ts'
 
-export class NetfilterLook {
+interface Found {
+  readonly obstacle: string | undefined
+  readonly translations: Translations
+}
+
+export class NetfilterLook implements Netfilter {
   /** As they were before they were read. */
   #generation: number | undefined
   #sizes: string | undefined
   /** Of nftables; undefined: not read yet. */
-  #nftables: { readonly obstacle: string | undefined } | undefined
+  #nftables: Found | undefined
+  #iptables: Found | undefined
 
   /** Whether anything may be otherwise than when it was read: some system calls. Throws ERR_SYSCALL. */
   hasChanged(): boolean {
     return this.#nftables === undefined || nftGeneration() !== this.#generation || iptablesSizes() !== this.#sizes
   }
 
-  /** For people: what is in the way; undefined: nothing. Throws ERR_SYSCALL. */
-  read(): string | undefined {
+  /** Reads them. Throws ERR_SYSCALL. */
+  policies(): string | undefined {
     const generation = nftGeneration()
     if (this.#nftables === undefined || generation !== this.#generation) {
       this.#nftables = undefined
-      this.#nftables = { obstacle: generation === undefined ? undefined : policyObstacle(nftBaseChains()) }
+      this.#nftables = foundIn(generation === undefined ? noRules : lookThrough(nftBaseChains()))
       this.#generation = generation
     }
     this.#sizes = iptablesSizes()
-    return this.#nftables.obstacle ?? policyObstacle(iptablesBaseChains()) ?? ipsecObstacle()
+    this.#iptables = foundIn(lookThrough(iptablesBaseChains()))
+    return this.#nftables.obstacle ?? this.#iptables.obstacle ?? ipsecObstacle()
   }
+
+  /** Of the rules as they were read. */
+  translation(traffic: Traffic): string | undefined {
+    return this.#nftables?.translations.obstacle(traffic) ?? this.#iptables?.translations.obstacle(traffic)
+  }
+}
+
+const noRules: Look = { obstacle: undefined, translations: [] }
+
+function foundIn({ obstacle, translations }: Look): Found {
+  return { obstacle, translations: new Translations(translations) }
 }
 
 function ipsecObstacle(): string | undefined {

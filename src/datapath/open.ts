@@ -4,7 +4,7 @@ import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { mountBpffs } from '../sys/mount.ts'
-import type { AttachMode, Datapath } from './datapath.ts'
+import type { AttachMode, Datapath, Netfilter } from './datapath.ts'
 import { type KernelDatapathOptions, openKernelDatapath } from './kernel.ts'
 import { createNoneDatapath } from './none.ts'
 import { isServedByPins } from './pins.ts'
@@ -17,7 +17,7 @@ export interface DatapathChoice {
   readonly attach: 'auto' | AttachMode
   readonly mode: WantedMode
   /** Asked in mode `auto`: see {@link KernelDatapathOptions}. */
-  readonly policies?: () => string | undefined
+  readonly netfilter?: Netfilter
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void
 }
 

@@ -2,9 +2,11 @@
  * Whether netfilter on this node may do anything to a packet on its way to a pod that would be missed: a packet that
  * goes past netfilter goes past that too. What is really in the chains decides, from those on that the kernel calls;
  * known to do nothing of the kind are rules that accept, and what kube-proxy makes. Whatever else is there is named,
- * whether it enforces policies or counts packets: in doubt they go through the stack. Pure.
+ * whether it enforces policies or counts packets: in doubt they go through the stack. Rules that translate addresses
+ * are on every node; whether they are about such a packet translations.ts asks. Pure.
  */
-import type { BaseChain } from '../sys/filter-rules.ts'
+import type { BaseChain, Rule } from '../sys/filter-rules.ts'
+import type { TranslationChain } from './translations.ts'
 
 interface Enforcer {
   readonly name: string
@@ -26,40 +28,53 @@ const enforcers: readonly Enforcer[] = [
  * destination is a pod already, but for one that conntrack calls INVALID. Source ranges of Services are ours here.
  */
 const ofKubeProxy =
-  /^KUBE-(?:FORWARD|SERVICES|EXTERNAL-SERVICES|PROXY-FIREWALL|SOURCE-RANGES-FIREWALL|LOAD-BALANCER|NODE-?PORTS?|FIREWALL|(?:PROXY|KUBELET)-CANARY)$/
+  /^KUBE-(?:FORWARD|POSTROUTING|SERVICES|EXTERNAL-SERVICES|PROXY-FIREWALL|SOURCE-RANGES-FIREWALL|LOAD-BALANCER|NODE-?PORTS?|FIREWALL|(?:PROXY|KUBELET)-CANARY)$/
 const tableOfKubeProxy = 'kube-proxy'
 /** More is not looked through. */
 const mostRules = 10_000
 
-/** For people: what is in the way, and where. undefined: nothing. Throws what reading the rules throws. */
-export function policyObstacle(chains: readonly BaseChain[]): string | undefined {
-  for (const chain of chains) {
-    const found = chain.tableName === tableOfKubeProxy ? undefined : obstacleIn(chain)
-    if (found !== undefined) return found
-  }
-  return undefined
+export interface Look {
+  /** For people: what is in the way of whatever packet, and where. undefined: nothing. */
+  readonly obstacle: string | undefined
+  /** What may be in the way of some. */
+  readonly translations: readonly TranslationChain[]
 }
 
-function obstacleIn({ table, tableName, name, isAccepting, rules }: BaseChain): string | undefined {
+/** Throws what reading the rules throws. */
+export function lookThrough(chains: readonly BaseChain[]): Look {
+  const translations: TranslationChain[] = []
+  for (const chain of chains.filter(({ tableName }) => tableName !== tableOfKubeProxy)) {
+    const found = new Map<string, readonly Rule[]>()
+    const obstacle = obstacleIn(chain, found)
+    if (obstacle !== undefined) return { obstacle, translations: [] }
+    if (chain.isNat) translations.push({ ...chain, chains: found })
+  }
+  return { obstacle: undefined, translations }
+}
+
+/** Leaves in `found` every chain that was read. */
+function obstacleIn(base: BaseChain, found: Map<string, readonly Rule[]>): string | undefined {
+  const { table, tableName, name, isNat, isAccepting, rules } = base
   const known = enforcedBy(tableName) ?? enforcedBy(name)
   if (known !== undefined) return known
   const where = (chain: string): string => `chain ${chain} of ${table}`
   const asked = new Set([name])
   let read = 0
   for (const chain of asked) {
-    const effects = rules(chain)
-    read += effects.length
+    const here = rules(chain)
+    found.set(chain, here)
+    read += here.length
     if (read > mostRules) return `${where(name)} has too many rules to look through`
-    for (const effect of effects) {
+    for (const { effect } of here) {
       if (effect.does !== 'ask' || ofKubeProxy.test(effect.chain)) continue
       const enforcer = enforcedBy(effect.chain)
       if (enforcer !== undefined) return enforcer
       asked.add(effect.chain)
     }
-    const other = effects.find(({ does }) => does === 'other')
-    if (other?.does === 'other') return `${where(chain)} has a rule with ${other.what}`
+    if (isNat) continue
+    for (const { effect } of here) if (effect.does === 'other') return `${where(chain)} has a rule with ${effect.what}`
   }
-  return isAccepting ? undefined : `${where(name)} drops what no rule accepts`
+  return isNat || isAccepting ? undefined : `${where(name)} drops what no rule accepts`
 }
 
 function enforcedBy(chain: string): string | undefined {

@@ -12,7 +12,7 @@ import { readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Backend } from '../desired/model.ts'
 import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
-import type { AttachMode, ForwardMode } from './datapath.ts'
+import type { AttachMode, ForwardMode, Netfilter } from './datapath.ts'
 import { indexKey, indexOf, type MapStore } from './maps.ts'
 import type { Pins } from './pins.ts'
 import { attachPods, detachAllPods, detachPods, foreignAtIngress, podCarriers, putPodProgram } from './pod-carriers.ts'
@@ -24,6 +24,14 @@ const flagsOf = { uplink: 1, toPods: 2, opens: 4, closed: 8 } as const
 const attachModes: readonly AttachMode[] = ['tcx', 'clsact']
 /** In a reason for people. */
 const mostNamed = 3
+/**
+ * In mode `auto` new flows may go past netfilter for so long after it was looked at: an upgrade of the agent takes
+ * less, and what comes meanwhile is not passed by for longer.
+ */
+export const permitSec = 300
+const forever = 0xffff_ffff_ffff_ffffn
+/** The kernel gives it to the loopback of every network. */
+const loopback = 1
 
 export interface RedirectionParts {
   readonly wanted: WantedMode
@@ -37,8 +45,11 @@ export interface RedirectionParts {
   readonly ingressId: number
   /** The map of this name. */
   readonly links: MapStore
-  /** What on this node does something by netfilter to packets for pods; undefined: nothing. */
-  readonly policies: () => string | undefined
+  /** The map of this name. */
+  readonly permit: DataView
+  /** CLOCK_MONOTONIC. */
+  readonly nowNs: () => bigint
+  readonly netfilter: Netfilter
   readonly log: (message: string) => void
 }
 
@@ -62,12 +73,21 @@ function looseHindrance(): string | undefined {
   return 'net.netfilter.nf_conntrack_tcp_loose is 0: a connection could not leave for the stack any more'
 }
 
+/** What cannot be seen is in the way. */
+function seen(look: () => string | undefined): string | undefined {
+  try {
+    return look()
+  } catch (error) {
+    return `it cannot be seen what netfilter does: ${messageOf(error)}`
+  }
+}
+
 export class Redirection {
   readonly #parts: RedirectionParts
   /** Of backends here, by the id of their frontend. */
   readonly #addresses = new Map<string, readonly string[]>()
-  /** Addresses whose route was looked up, since it may have changed. */
-  readonly #lookedUp = new Set<string>()
+  /** Addresses whose route was looked up, since it may have changed, with the interfaces behind which they are. */
+  readonly #lookedUp = new Map<string, readonly number[]>()
   /** By index: those that carry herald_pod. */
   readonly #held = new Map<number, string>()
   /** By name: why not. */
@@ -80,6 +100,8 @@ export class Redirection {
   #policy: string | undefined
   /** Why live flows could not be taken to the stack: they stay as they are, and new ones begin there. */
   #hindrance: string | undefined
+  /** What would be done to flows that begin, and to no other. */
+  #translation: string | undefined
   /** What on an uplink would see nothing of redirected packets. */
   #observer: string | undefined
   #failure: string | undefined
@@ -97,6 +119,8 @@ export class Redirection {
           log(`replies of pods go through the stack: interface ${ifindex}`)
       return
     }
+    // Of an earlier process that was asked for it by name it may be for ever.
+    if (wanted === 'auto') this.#permitUntil(parts.permit.getBigUint64(0, true))
     const names = new Map(listLinks().map(({ index, name }) => [index, name]))
     for (const mode of attachModes)
       for (const ifindex of podCarriers(pins, mode)) {
@@ -123,7 +147,7 @@ export class Redirection {
 
   /** Why new flows go through the stack; undefined: they do not. */
   get #obstacle(): string | undefined {
-    return this.#policy ?? this.#hindrance
+    return this.#policy ?? this.#hindrance ?? this.#translation
   }
 
   /** The backends of a frontend, of which those count that are here. */
@@ -137,13 +161,23 @@ export class Redirection {
       here.some((address) => !this.#lookedUp.has(address))
     )
       this.#attempt(() => {
-        const found = this.#reach(here).filter((ifindex) => !this.#held.has(ifindex))
-        if (found.length > 0) this.#carry(found, false)
+        const reached = this.#reach(here)
+        this.#askForTranslation()
+        const found = reached.filter((ifindex) => !this.#held.has(ifindex))
+        if (this.#obstacle !== undefined) this.#close(this.#obstacle)
+        else if (found.length > 0) this.#carry(found, false)
       })
   }
 
   forget(id: string): void {
     this.#addresses.delete(id)
+  }
+
+  /** A pod has come with which netfilter does something. */
+  #close(obstacle: string): void {
+    this.#parts.log(`flows go through the stack: ${obstacle}`)
+    this.#write(this.#flags())
+    this.#permit()
   }
 
   /** Looks again at what other programs are on all of the interfaces, then at everything else. */
@@ -164,27 +198,43 @@ export class Redirection {
     if (wanted === 'stack') return this.#attempt(() => this.#write(this.#flags()))
     const before = this.#obstacle
     if (wanted === 'auto') {
-      this.#policy = this.#policyNow() ?? this.#observer
+      this.#policy = seen(() => this.#parts.netfilter.policies()) ?? this.#observer
       this.#hindrance = looseHindrance()
     }
-    const now = this.#obstacle
-    if (now !== before) log(now === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${now}`)
     this.#lookedUp.clear()
     this.#refused.clear()
     this.#attempt(() => {
-      // Every packet of a pod would meet the program, and none would be redirected.
-      const reached = now === undefined ? this.#reach([...this.#addresses.values()].flat()) : []
+      // Where they go through the stack every packet of a pod would meet the program, and none would be redirected.
+      const mayReach = (this.#policy ?? this.#hindrance) === undefined
+      const reached = mayReach ? this.#reach([...this.#addresses.values()].flat()) : []
+      if (mayReach) this.#askForTranslation()
+      const now = this.#obstacle
+      if (now !== before) log(now === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${now}`)
       // While a pod drains it is no backend any more: what carries the program keeps it.
-      this.#carry(new Set([...this.#held.keys(), ...reached]), isThorough)
+      this.#carry(new Set([...this.#held.keys(), ...(now === undefined ? reached : [])]), isThorough)
+      this.#permit()
     })
   }
 
-  #policyNow(): string | undefined {
-    try {
-      return this.#parts.policies()
-    } catch (error) {
-      return `it cannot be seen what netfilter does: ${messageOf(error)}`
-    }
+  /** Whether a rule translates what goes to the backends that are here, by interfaces to pods. */
+  #askForTranslation(): void {
+    const { wanted, netfilter } = this.#parts
+    if (wanted !== 'auto') return
+    const isToPods = (ifindex: number): boolean => ifindex !== loopback && this.#uplinks?.has(ifindex) !== true
+    const pods = [...this.#lookedUp].flatMap(([address, interfaces]) => (interfaces.some(isToPods) ? address : []))
+    const uplinks = [...(this.#uplinks?.values() ?? [])]
+    this.#translation = seen(() => netfilter.translation({ pods, uplinks }))
+  }
+
+  #permit(): void {
+    this.#permitUntil(this.#obstacle === undefined ? forever : 0n)
+  }
+
+  /** What was asked for by name does not depend on anybody who looks. */
+  #permitUntil(wantedNs: bigint): void {
+    const { wanted, permit, nowNs } = this.#parts
+    const mostNs = wanted === 'redirect' ? forever : nowNs() + BigInt(permitSec) * 1_000_000_000n
+    permit.setBigUint64(0, wantedNs < mostNs ? wantedNs : mostNs, true)
   }
 
   #observerOf(uplinks: ReadonlyMap<number, string>): string | undefined {
@@ -214,8 +264,9 @@ export class Redirection {
   #reach(addresses: readonly string[]): readonly number[] {
     const unknown = new Set(addresses.filter((address) => !this.#lookedUp.has(address)))
     return [...unknown].flatMap((address) => {
-      this.#lookedUp.add(address)
-      return interfacesTo(address)
+      const interfaces = interfacesTo(address)
+      this.#lookedUp.set(address, interfaces)
+      return interfaces
     })
   }
 

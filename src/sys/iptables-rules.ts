@@ -1,9 +1,22 @@
 /** What the older iptables, which is not nftables, does with packets that are handed on. */
 import { existsSync, readFileSync } from 'node:fs'
-import { type BaseChain, countsOnly, drops, type Effect, effectOfTarget, queues } from './filter-rules.ts'
+import type { Family } from '../ip/address.ts'
+import {
+  type BaseChain,
+  type Condition,
+  countsOnly,
+  drops,
+  type Effect,
+  effectOfTarget,
+  netOf,
+  queues,
+  type Rule,
+  unknownCondition,
+} from './filter-rules.ts'
 import { checked, closeCall, libc } from './libc.ts'
 import { legacyNames } from './netfilter.ts'
 import { AF_INET, AF_INET6, IPPROTO_IPV6, openSocket, SOCK_DGRAM } from './socket.ts'
+import { conditionsOfMatch } from './xt-matches.ts'
 
 const getsockoptCall = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
 
@@ -15,31 +28,57 @@ const IPT_SO_GET_ENTRIES = 65
 const info = { bytes: 84, hooks: 32, entry: 36, underflow: 56, size: 80 } as const
 /** struct ipt_get_entries: name[32], size, entries. */
 const getEntries = { size: 32, entries: 40 } as const
-/** Where target_offset and next_offset are in struct ipt_entry and struct ip6t_entry. */
-const layouts = { iptables: { target: 88, next: 90 }, ip6tables: { target: 140, next: 142 } } as const
+/**
+ * struct ipt_entry and struct ip6t_entry: source and destination with their masks behind both, interfaces the same,
+ * the protocol, flags, then target_offset and next_offset; of how many octets it is, behind which matches follow.
+ */
+const layouts = {
+  iptables: { address: 4, output: 32, protocol: 80, flags: 82, goto: 2, inverse: 83, target: 88, next: 90, bytes: 112 },
+  ip6tables: {
+    ...{
+      address: 16,
+      output: 80,
+      protocol: 128,
+      flags: 131,
+      goto: 4,
+      inverse: 132,
+      target: 140,
+      next: 142,
+      bytes: 168,
+    },
+  },
+} as const
+type Layout = (typeof layouts)[keyof typeof layouts]
+const interfaceNameBytes = 16
+const inverseOf = { output: 2, source: 8, destination: 16 } as const
+/** struct xt_entry_match: match_size, name[29], revision; then its own. */
+const match = { name: 2, nameBytes: 29, revision: 31, data: 32 } as const
 /** struct xt_entry_target: target_size, name[29], revision; then a verdict, or the name of a chain. */
 const target = { name: 2, nameBytes: 29, data: 32, chainBytes: 30 } as const
 /** A verdict below zero is one; else the place of a chain. */
 const verdicts = { accept: -2, queue: -4, return: -5 } as const
 /** PREROUTING, FORWARD, POSTROUTING. */
 const passed = [
-  { hook: 0, name: 'PREROUTING' },
-  { hook: 2, name: 'FORWARD' },
-  { hook: 4, name: 'POSTROUTING' },
+  { hook: 0, name: 'PREROUTING', at: 'prerouting' },
+  { hook: 2, name: 'FORWARD', at: 'forward' },
+  { hook: 4, name: 'POSTROUTING', at: 'postrouting' },
 ] as const
-/** That of translations is of conntrack, and iptables lets nothing be dropped there. */
+/** The table in which addresses are translated. */
 const translations = 'nat'
+/** Of the entry that begins a chain: its target with the name, which is padded. */
+const headTargetBytes = 64
 
 interface Maker {
   readonly program: keyof typeof layouts
+  readonly family: Family
   readonly names: string
   readonly domain: number
   readonly level: number
 }
 
 const makers: readonly Maker[] = [
-  { program: 'iptables', names: legacyNames.ipv4, domain: AF_INET, level: IPPROTO_IP },
-  { program: 'ip6tables', names: legacyNames.ipv6, domain: AF_INET6, level: IPPROTO_IPV6 },
+  { program: 'iptables', family: 'ipv4', names: legacyNames.ipv4, domain: AF_INET, level: IPPROTO_IP },
+  { program: 'ip6tables', family: 'ipv6', names: legacyNames.ipv6, domain: AF_INET6, level: IPPROTO_IPV6 },
 ]
 
 interface Table {
@@ -53,7 +92,7 @@ function eachTable<T>(use: (fd: number, table: Table) => T): readonly T[] {
   return makers.flatMap((maker) => {
     if (!existsSync(maker.names)) return []
     const names = readFileSync(maker.names, 'latin1').split('\n')
-    const found = names.filter((name) => name !== '' && name !== translations)
+    const found = names.filter((name) => name !== '')
     if (found.length === 0) return []
     const fd = openSocket('socket for iptables', maker.domain, SOCK_DGRAM)
     try {
@@ -112,6 +151,7 @@ function getOption(fd: number, level: number, name: number, value: Buffer): numb
 interface Entry {
   readonly at: number
   readonly next: number
+  readonly targetAt: number
   readonly target: string
   /** A verdict, the place of a chain, or the beginning of another target's own. */
   readonly verdict: number
@@ -119,68 +159,123 @@ interface Entry {
   readonly begins: string | undefined
 }
 
-function* eachEntry(entries: Buffer, layout: (typeof layouts)[keyof typeof layouts], from = 0): Generator<Entry> {
-  for (let at = from; at + layout.next + 2 <= entries.length; ) {
-    const [targetAt, next] = [
-      at + entries.readUInt16LE(at + layout.target),
-      at + entries.readUInt16LE(at + layout.next),
-    ]
-    if (next <= targetAt || next > entries.length || targetAt + target.data + 4 > entries.length) return
-    const name = textAt(entries, targetAt + target.name, target.nameBytes)
-    const begins = name === 'ERROR' ? textAt(entries, targetAt + target.data, target.chainBytes) : undefined
-    yield { at, next, target: name, verdict: entries.readInt32LE(targetAt + target.data), begins }
-    at = next
-  }
+/** undefined: there is none, or not a whole one. */
+function entryAt(entries: Buffer, layout: Layout, at: number): Entry | undefined {
+  if (at < 0 || at + layout.next + 2 > entries.length) return undefined
+  const targetAt = at + entries.readUInt16LE(at + layout.target)
+  const next = at + entries.readUInt16LE(at + layout.next)
+  if (next <= targetAt || next > entries.length || targetAt + target.data + 4 > entries.length) return undefined
+  const name = textAt(entries, targetAt + target.name, target.nameBytes)
+  const begins = name === 'ERROR' ? textAt(entries, targetAt + target.data, target.chainBytes) : undefined
+  return { at, next, targetAt, target: name, verdict: entries.readInt32LE(targetAt + target.data), begins }
 }
 
 const textAt = (octets: Buffer, at: number, length: number): string =>
   octets.toString('latin1', at, Math.min(at + length, octets.length)).replace(/\0.*$/s, '')
 
+/** What a table holds, of which only those chains are read that are asked for: there may be those of kube-proxy. */
+class Entries {
+  readonly #octets: Buffer
+  readonly #layout: Layout
+  /** By the names of those that a rule that was read has asked. */
+  readonly #starts = new Map<string, number>()
+
+  constructor(octets: Buffer, layout: Layout) {
+    this.#octets = octets
+    this.#layout = layout
+  }
+
+  policyAccepts(at: number): boolean {
+    const policy = entryAt(this.#octets, this.#layout, at)
+    return policy?.target === '' && policy.verdict === verdicts.accept
+  }
+
+  rulesOf(chain: string): readonly Rule[] {
+    return this.rules(this.#starts.get(chain) ?? this.#octets.length, -1)
+  }
+
+  rules(from: number, end: number): readonly Rule[] {
+    const rules: Rule[] = []
+    for (let at = from; at !== end; ) {
+      const entry = entryAt(this.#octets, this.#layout, at)
+      if (entry === undefined || entry.begins !== undefined) break
+      rules.push({ when: this.#conditions(entry), effect: this.#effect(entry) })
+      at = entry.next
+    }
+    return rules
+  }
+
+  /** The name stands in the entry before the first one of the chain. */
+  #chainAt(place: number): string | undefined {
+    const head = entryAt(this.#octets, this.#layout, place - this.#layout.bytes - headTargetBytes)
+    if (head?.begins === undefined || head.next !== place) return undefined
+    this.#starts.set(head.begins, place)
+    return head.begins
+  }
+
+  #effect({ at, target: name, verdict, next }: Entry): Effect {
+    if (name !== '') return effectOfTarget(name)
+    if (verdict === verdicts.accept) return { does: 'accept' }
+    if (verdict === verdicts.return) return { does: 'return' }
+    if (verdict === verdicts.queue) return queues
+    // A rule without a target goes on with the one after it.
+    if (verdict === next) return countsOnly
+    const chain = this.#chainAt(verdict)
+    const isGoto = (this.#octets.readUInt8(at + this.#layout.flags) & this.#layout.goto) !== 0
+    return chain === undefined ? drops : { does: 'ask', chain, isGoto }
+  }
+
+  #conditions({ at, targetAt }: Entry): readonly Condition[] {
+    const { address: bytes, output, protocol, flags, goto, inverse, bytes: entryBytes } = this.#layout
+    const octets = this.#octets
+    const inverted = octets.readUInt8(at + inverse)
+    const when: Condition[] = []
+    for (const [n, of] of (['source', 'destination'] as const).entries()) {
+      const [from, mask] = [at + n * bytes, at + (2 + n) * bytes]
+      const net = netOf(octets.subarray(from, from + bytes), octets.subarray(mask, mask + bytes))
+      const isNot = (inverted & inverseOf[of]) !== 0
+      if (net === undefined) when.push(unknownCondition)
+      else if (net.bits > 0 || isNot) when.push({ of, net, isNot })
+    }
+    const names = at + output
+    const mask = octets.subarray(names + 2 * interfaceNameBytes, names + 3 * interfaceNameBytes)
+    const name = textAt(octets, names, interfaceNameBytes)
+    const isNot = (inverted & inverseOf.output) !== 0
+    if (mask[0] !== 0 || isNot) when.push({ of: 'output', name, isPrefix: mask[name.length] === 0, isNot })
+    const isInputAsked = octets[names + interfaceNameBytes] !== 0
+    const known = inverseOf.source | inverseOf.destination | inverseOf.output
+    if (isInputAsked || octets.readUInt16LE(at + protocol) !== 0 || (inverted & ~known) !== 0)
+      when.push(unknownCondition)
+    if ((octets.readUInt8(at + flags) & ~goto) !== 0) when.push(unknownCondition)
+    for (let from = at + entryBytes; from + match.data <= targetAt; ) {
+      const size = octets.readUInt16LE(from)
+      if (size < match.data) return [...when, unknownCondition]
+      const info = octets.subarray(from + match.data, from + size)
+      const what = textAt(octets, from + match.name, match.nameBytes)
+      when.push(...conditionsOfMatch(what, octets.readUInt8(from + match.revision), info))
+      from += size
+    }
+    return when
+  }
+}
+
 function baseChains(
-  { maker: { program }, name: tableName }: Table,
+  { maker: { program, family }, name: tableName }: Table,
   { info: told, entries }: ReturnType<typeof entriesOf>,
 ): readonly BaseChain[] {
-  const layout = layouts[program]
-  const chains = new Map(
-    [...eachEntry(entries, layout)].flatMap(({ begins, next }) =>
-      begins === undefined ? [] : [[next, begins] as const],
-    ),
-  )
-  const starts = new Map([...chains].map(([at, name]) => [name, at]))
-  const effectsFrom = (from: number, end: number): readonly Effect[] => {
-    const effects: Effect[] = []
-    for (const entry of eachEntry(entries, layout, from)) {
-      if (entry.at === end || entry.begins !== undefined) break
-      effects.push(effectOf(entry, chains))
-    }
-    return effects
-  }
+  const table = new Entries(entries, layouts[program])
   return passed
     .filter(({ hook }) => (told.readUInt32LE(info.hooks) & (1 << hook)) !== 0)
-    .map(({ hook, name }) => {
-      const [start, end] = [info.entry, info.underflow].map((at) => told.readUInt32LE(at + 4 * hook)) as [
+    .map(({ hook, name, at }) => {
+      const [start, end] = [info.entry, info.underflow].map((each) => told.readUInt32LE(each + 4 * hook)) as [
         number,
         number,
       ]
-      const [policy] = eachEntry(entries, layout, end)
       return {
         table: `table ${tableName} (${program})`,
-        tableName,
-        name,
-        isAccepting: policy?.target === '' && policy.verdict === verdicts.accept,
-        rules: (chain) =>
-          chain === name ? effectsFrom(start, end) : effectsFrom(starts.get(chain) ?? entries.length, -1),
+        ...{ tableName, name, at, family, isNat: tableName === translations },
+        isAccepting: table.policyAccepts(end),
+        rules: (chain) => (chain === name ? table.rules(start, end) : table.rulesOf(chain)),
       }
     })
-}
-
-function effectOf({ target: name, verdict, next }: Entry, chains: ReadonlyMap<number, string>): Effect {
-  if (name !== '') return effectOfTarget(name)
-  if (verdict === verdicts.accept) return { does: 'accept' }
-  if (verdict === verdicts.return) return { does: 'nothing' }
-  if (verdict === verdicts.queue) return queues
-  // A rule without a target goes on with the one after it.
-  if (verdict === next) return countsOnly
-  const chain = chains.get(verdict)
-  return chain === undefined ? drops : { does: 'ask', chain }
 }

@@ -1,6 +1,16 @@
 /** What nftables does with packets that are handed on; also what iptables made over it. */
 import { HeraldError } from '../errors.ts'
-import { type BaseChain, countsOnly, drops, type Effect, effectOfTarget, queues } from './filter-rules.ts'
+import type { Family } from '../ip/address.ts'
+import {
+  type BaseChain,
+  countsOnly,
+  drops,
+  type Effect,
+  effectOfTarget,
+  type Place,
+  queues,
+  type Rule,
+} from './filter-rules.ts'
 import {
   NETLINK_NETFILTER,
   NFT_MSG_GETCHAIN,
@@ -12,6 +22,7 @@ import {
   textAttribute,
 } from './netfilter.ts'
 import { askAll, askOne, askSome, attributes, eachAttribute, type NetlinkMessage } from './netlink.ts'
+import { conditionsOfRule, numberOf, textOf } from './nft-conditions.ts'
 
 // linux/netfilter/nf_tables.h; numbers in attributes are big-endian.
 const NFTA_GEN_ID = 1
@@ -37,8 +48,14 @@ const [NFT_CONTINUE, NFT_BREAK, NFT_JUMP, NFT_GOTO, NFT_RETURN] = [-1, -2, -3, -
 // linux/netfilter.h
 const families = { 1: 'inet', 2: 'ip', 5: 'netdev', 10: 'ip6' } as const
 const NFPROTO_NETDEV = 5
-/** Before routing, forward, after routing, and ingress of an interface: all that a packet passes on its way through. */
-const passed: ReadonlySet<number> = new Set([0, 2, 4, 5])
+const familiesOf: Readonly<Record<number, Family | undefined>> = { 2: 'ipv4', 10: 'ipv6' }
+/** All that a packet passes on its way through, by the number of the hook. */
+const passed: ReadonlyMap<number, Place> = new Map([
+  [0, 'prerouting'],
+  [2, 'forward'],
+  [4, 'postrouting'],
+  [5, 'ingress'],
+])
 const netdevIngress = 0
 
 /** Expressions that only read, with the attribute by which they write instead, where there is one. */
@@ -52,13 +69,6 @@ const readers: ReadonlyMap<string, number | undefined> = new Map([
   ['payload', 5],
   ['exthdr', 7],
 ])
-
-const textOf = (octets: Uint8Array | undefined): string =>
-  Buffer.from(octets ?? [])
-    .toString('latin1')
-    .replace(/\0.*$/s, '')
-const numberOf = (octets: Uint8Array | undefined): number | undefined =>
-  octets === undefined || octets.length < 4 ? undefined : Buffer.from(octets).readInt32BE()
 
 /** It changes with every change of any rule. undefined: this kernel has no nftables. Throws ERR_SYSCALL. */
 export function nftGeneration(): number | undefined {
@@ -102,34 +112,37 @@ function baseChain({ body }: NetlinkMessage): BaseChain | undefined {
   const hook = numberOf(attributes(found.get(NFTA_CHAIN_HOOK) ?? new Uint8Array(), 0).get(NFTA_HOOK_HOOKNUM)) ?? -1
   const name = families[family as keyof typeof families]
   // Packets between bridged pods meet those of bridges as before.
-  if (name === undefined || (family === NFPROTO_NETDEV ? hook !== netdevIngress : !passed.has(hook))) return undefined
+  const isOfDevice = family === NFPROTO_NETDEV
+  const at = isOfDevice ? (hook === netdevIngress ? 'ingress' : undefined) : passed.get(hook)
+  if (name === undefined || at === undefined) return undefined
   const tableName = textOf(found.get(NFTA_CHAIN_TABLE))
-  // What iptables lets be done there are translations of addresses, which are of conntrack.
-  const isNat = textOf(found.get(NFTA_CHAIN_TYPE)) === 'nat'
-  if (isNat && tableName === 'nat') return undefined
   return {
+    at,
+    isNat: textOf(found.get(NFTA_CHAIN_TYPE)) === 'nat',
+    family: familiesOf[family],
     table: `table ${name} ${tableName} (nftables)`,
     tableName,
     name: textOf(found.get(NFTA_CHAIN_NAME)),
     isAccepting: numberOf(found.get(NFTA_CHAIN_POLICY)) === NF_ACCEPT || !found.has(NFTA_CHAIN_POLICY),
-    rules: (chain) => rulesOf(family, tableName, chain, isNat),
+    rules: (chain) => rulesOf(family, tableName, chain),
   }
 }
 
-function rulesOf(family: number, table: string, chain: string, isNat: boolean): readonly Effect[] {
+function rulesOf(family: number, table: string, chain: string): readonly Rule[] {
   const names = [textAttribute(NFTA_RULE_TABLE, table), textAttribute(NFTA_RULE_CHAIN, chain)]
   const body = Buffer.concat([Buffer.of(family, 0, 0, 0), ...names])
   return askAll('list rules', NFT_MSG_GETRULE, body, NETLINK_NETFILTER)
     .map((rule) => attributes(rule.body, nfgenmsgBytes))
     .filter((rule) => textOf(rule.get(NFTA_RULE_CHAIN)) === chain)
-    .map((rule) => effectOfRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? new Uint8Array(), isNat))
+    .map((rule) => rule.get(NFTA_RULE_EXPRESSIONS) ?? new Uint8Array())
+    .map((expressions) => ({
+      when: conditionsOfRule(expressions, familiesOf[family]),
+      effect: effectOfRule(expressions),
+    }))
 }
 
-/** In a chain for translations of addresses. */
-const translations: ReadonlySet<string> = new Set(['nat', 'masq', 'redir'])
-
 /** Of the first expression that decides anything, or that is not known to decide nothing. */
-export function effectOfRule(expressions: Uint8Array, isNat: boolean): Effect {
+export function effectOfRule(expressions: Uint8Array): Effect {
   let verdict: Effect = countsOnly
   for (const [, element] of eachAttribute(expressions, 0)) {
     const expression = attributes(element, 0)
@@ -137,14 +150,13 @@ export function effectOfRule(expressions: Uint8Array, isNat: boolean): Effect {
     const data = attributes(expression.get(NFTA_EXPR_DATA) ?? new Uint8Array(), 0)
     if (name === 'immediate') verdict = verdictOf(data.get(NFTA_IMMEDIATE_DATA)) ?? verdict
     else if (name === 'target') verdict = effectOfTarget(textOf(data.get(NFTA_TARGET_NAME)))
-    else if (name === 'notrack' || (isNat && translations.has(name))) verdict = { does: 'nothing' }
+    else if (name === 'notrack') verdict = { does: 'nothing' }
     else if (name === 'lookup') {
       if (numberOf(data.get(NFTA_LOOKUP_DREG)) === NFT_REG_VERDICT) return { does: 'other', what: 'a map of verdicts' }
     } else if (!readers.has(name)) return { does: 'other', what: `the statement ${name}` }
     else {
       const writes = readers.get(name)
-      if (writes !== undefined && data.has(writes) && !isNat)
-        return { does: 'other', what: `the statement ${name} set` }
+      if (writes !== undefined && data.has(writes)) return { does: 'other', what: `the statement ${name} set` }
     }
   }
   return verdict
@@ -157,7 +169,9 @@ function verdictOf(data: Uint8Array | undefined): Effect | undefined {
   const verdict = attributes(octets, 0)
   const code = numberOf(verdict.get(NFTA_VERDICT_CODE))
   if (code === NF_ACCEPT) return { does: 'accept' }
-  if (code === NFT_JUMP || code === NFT_GOTO) return { does: 'ask', chain: textOf(verdict.get(NFTA_VERDICT_CHAIN)) }
-  if (code === NFT_RETURN || code === NFT_CONTINUE || code === NFT_BREAK) return { does: 'nothing' }
+  if (code === NFT_JUMP || code === NFT_GOTO)
+    return { does: 'ask', chain: textOf(verdict.get(NFTA_VERDICT_CHAIN)), isGoto: code === NFT_GOTO }
+  if (code === NFT_RETURN) return { does: 'return' }
+  if (code === NFT_CONTINUE || code === NFT_BREAK) return { does: 'nothing' }
   return code !== undefined && (code & 0xff) === NF_QUEUE ? queues : drops
 }

@@ -1,27 +1,37 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { glanceMs, lastingMs, NetfilterWatch } from '../../src/agent/netfilter-watch.ts'
+import { confirmMs, glanceMs, lastingMs, NetfilterWatch, thoroughMs } from '../../src/agent/netfilter-watch.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+import type { Traffic } from '../../src/datapath/datapath.ts'
 
 const firewall = 'chain FORWARD of table ip filter (nftables) has a rule with the verdict drop'
+const proxy = 'chain PREROUTING of table ip nat (nftables) may meet flows with the target REDIRECT'
 
 /** Rules, with a number that tells of their changes; what looking at them costs is time of the clock. */
 function bench({ tellsChanges = true, readMs = 1 } = {}) {
   const clock = new VirtualClock()
-  const rules = { now: undefined as string | undefined, number: 0, read: -1, reads: 0, fails: false }
+  const rules = {
+    now: undefined as string | undefined,
+    proxied: undefined as string | undefined,
+    number: 0,
+    read: -1,
+    reads: 0,
+    fails: false,
+  }
   const looker = {
     hasChanged: () => tellsChanges && rules.number !== rules.read,
-    read: () => {
+    policies: (): string | undefined => {
       rules.reads++
       rules.read = rules.number
       clock.advance(readMs)
       if (rules.fails) throw new Error('ENOBUFS')
       return rules.now
     },
+    translation: ({ pods }: Traffic) => (pods.includes(rules.proxied ?? '') ? proxy : undefined),
   }
   const watch = new NetfilterWatch(looker, clock)
   const told: (string | undefined)[] = []
-  watch.start(() => told.push(watch.reason))
+  watch.start(() => told.push(watch.policies()))
   const put = (now: string | undefined): void => {
     rules.now = now
     rules.number++
@@ -31,10 +41,10 @@ function bench({ tellsChanges = true, readMs = 1 } = {}) {
 
 test('what is in the way is known before anything is opened, and a rule that comes within three seconds', () => {
   const { clock, watch, told, put } = bench()
-  assert.equal(watch.reason, undefined)
+  assert.equal(watch.policies(), undefined)
   put(firewall)
   clock.advance(glanceMs)
-  assert.deepEqual([watch.reason, told], [firewall, [firewall]])
+  assert.deepEqual([watch.policies(), told], [firewall, [firewall]])
 })
 
 test('what goes has to be gone for ten minutes, and each time that it was back for a moment begins them anew', () => {
@@ -44,14 +54,14 @@ test('what goes has to be gone for ten minutes, and each time that it was back f
   for (let flap = 0; flap < 5; flap++) {
     put(undefined)
     clock.advance(lastingMs - 10 * glanceMs)
-    assert.equal(watch.reason, `${firewall}; it is gone, and has to be for 10 minutes`)
+    assert.equal(watch.policies(), `${firewall}; it is gone, and has to be for 10 minutes`)
     put(firewall)
     clock.advance(glanceMs)
-    assert.equal(watch.reason, firewall)
+    assert.equal(watch.policies(), firewall)
   }
   put(undefined)
   clock.advance(lastingMs + 2 * glanceMs)
-  assert.equal(watch.reason, undefined)
+  assert.equal(watch.policies(), undefined)
   assert.equal(told.at(-1), undefined)
   assert.equal(told.filter((each) => each === undefined).length, 1, 'back once')
 })
@@ -61,17 +71,17 @@ test('rules that cannot be read are in the way, and are read again', () => {
   rules.fails = true
   put(undefined)
   clock.advance(glanceMs)
-  assert.match(watch.reason ?? '', /^it cannot be seen what netfilter does: ENOBUFS$/)
+  assert.match(watch.policies() ?? '', /^it cannot be seen what netfilter does: ENOBUFS$/)
   rules.fails = false
   clock.advance(60_000)
-  assert.match(watch.reason ?? '', /ENOBUFS; it is gone/)
+  assert.match(watch.policies() ?? '', /ENOBUFS; it is gone/)
 })
 
 test('a change that no number tells of is found within half a minute', () => {
   const { clock, rules, watch } = bench({ tellsChanges: false })
   rules.now = firewall
   clock.advance(30_000 + glanceMs)
-  assert.equal(watch.reason, firewall)
+  assert.equal(watch.policies(), firewall)
 })
 
 test(
@@ -97,4 +107,28 @@ test('a watch that was stopped looks no more', () => {
   const before = rules.reads
   clock.advance(120_000)
   assert.equal(rules.reads, before)
+})
+
+test('a rule that is about a pod is in the way once it is a backend, and ten minutes longer than that', () => {
+  const { clock, rules, watch, told } = bench()
+  const one: Traffic = { pods: ['10.1.0.2'], uplinks: [] }
+  const both: Traffic = { pods: ['10.1.0.2', '10.1.0.3'], uplinks: [] }
+  rules.proxied = '10.1.0.3'
+  assert.equal(watch.translation(one), undefined)
+  assert.equal(watch.translation(both), proxy)
+  assert.match(watch.translation(one) ?? '', /REDIRECT; it is gone, and has to be for 10 minutes/)
+  assert.equal(watch.policies(), undefined, 'it is in the way of no flow that has begun')
+  clock.advance(lastingMs + glanceMs)
+  assert.equal(watch.translation(one), undefined)
+  told.length = 0
+  rules.proxied = '10.1.0.2'
+  clock.advance(thoroughMs + glanceMs)
+  assert.equal(told.length, 1, 'a reading asks about the traffic of the last question')
+  assert.equal(watch.translation(one), proxy)
+})
+
+test('that nothing has changed is told once a minute', () => {
+  const { clock, told } = bench()
+  clock.advance(10 * confirmMs + glanceMs)
+  assert.ok(told.length >= 9 && told.length <= 10, `told ${told.length} times`)
 })

@@ -1,14 +1,17 @@
 /** What kube-proxy makes in nftables, as far as it is known by it, and chains of others; without the program nft. */
+import type { Netfilter } from '../../src/datapath/datapath.ts'
 import { closeCall, checked } from '../../src/sys/libc.ts'
 import { AF_INET, AF_INET6, AF_NETLINK, openSocket, recvfromCall, SOCK_RAW, sendCall } from '../../src/sys/socket.ts'
 
 // linux/netfilter/nfnetlink.h, nf_tables.h
 const NETLINK_NETFILTER = 12
 const [NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END] = [0x10, 0x11]
-const [NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN] = [0x0a00, 0x0a02, 0x0a03]
+const [NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE] = [0x0a00, 0x0a02, 0x0a03, 0x0a06]
 const NFNL_SUBSYS_NFTABLES = 10
 /** NLM_F_REQUEST | NLM_F_CREATE, and NLM_F_ACK. */
 const [request, acknowledged] = [0x401, 4]
+/** NLM_F_APPEND. */
+const atTheEnd = 0x800
 
 /** A number as netfilter takes it. */
 export function big(value: number): Buffer {
@@ -94,6 +97,59 @@ export function addBaseChain({ family, table, chain, hook, device }: GivenChain)
   return () => change(message(NFT_MSG_DELTABLE, 1 | acknowledged, number, 0, [[1, table]]))
 }
 
+/** An expression of a rule, with its attributes, as the kernel lists it. */
+export const expression = (name: string, ...data: readonly (readonly [number, Uint8Array | string])[]): Uint8Array =>
+  attributesOf([
+    [
+      1,
+      attributesOf([
+        [1, name],
+        [2, attributesOf(data)],
+      ]),
+    ],
+  ])
+
+export const verdict = (code: number, chain?: string): Uint8Array =>
+  expression(
+    'immediate',
+    [1, big(0)],
+    [2, attributesOf([[2, attributesOf([[1, big(code)], ...(chain === undefined ? [] : [[2, chain] as const])])]])],
+  )
+
+/** A table with a chain for translations at a hook, and these rules in it; the answer removes it. */
+export function addTranslations(
+  family: 'inet' | 'ip' | 'ip6',
+  hook: number,
+  rules: readonly (readonly Uint8Array[])[],
+): () => void {
+  const [number, table, chain] = [familyNumbers[family], 'site', 'translate']
+  const chainAttributes = [
+    [1, table],
+    [3, chain],
+    [
+      4,
+      attributesOf([
+        [1, big(hook)],
+        [2, big(hook === 0 ? -100 : 100)],
+      ]),
+    ],
+    [5, big(1)],
+    [7, 'nat'],
+  ] as const
+  change(
+    message(NFT_MSG_NEWTABLE, request, number, 0, [[1, table]]),
+    message(NFT_MSG_NEWCHAIN, request | (rules.length === 0 ? acknowledged : 0), number, 0, chainAttributes),
+    ...rules.map((expressions, n) =>
+      message(NFT_MSG_NEWRULE, request | atTheEnd | (n === rules.length - 1 ? acknowledged : 0), number, 0, [
+        [1, table],
+        [2, chain],
+        [4, Buffer.concat(expressions)],
+      ]),
+    ),
+  )
+  return () => change(message(NFT_MSG_DELTABLE, 1 | acknowledged, number, 0, [[1, table]]))
+}
+
 /** The table `ip6 kube-proxy`, and the chain `KUBE-SERVICES` in `ip nat`, in the network of who asks. */
 export function addNftables(): void {
   change(
@@ -105,3 +161,6 @@ export function addNftables(): void {
     ]),
   )
 }
+
+/** A netfilter that has these policies and translates nothing. */
+export const policiesOf = (policies: Netfilter['policies']): Netfilter => ({ policies, translation: () => undefined })

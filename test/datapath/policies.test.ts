@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
-import { policyObstacle } from '../../src/datapath/policies.ts'
-import type { BaseChain, Effect } from '../../src/sys/filter-rules.ts'
+import { lookThrough } from '../../src/datapath/policies.ts'
+import type { BaseChain, Effect, Rule } from '../../src/sys/filter-rules.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addBaseChain } from './netfilter.ts'
 import { enterNetwork, ip } from './network.ts'
@@ -14,7 +14,7 @@ if (skip === undefined) enterNetwork()
 
 const run = (program: string, ...args: readonly string[]): void =>
   void execFileSync(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-const found = (): string | undefined => new NetfilterLook().read()
+const found = (): string | undefined => new NetfilterLook().policies()
 const makers = ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const
 
 /** What kube-proxy, flannel and the plugins of CNI have on a node on which nobody enforces anything. */
@@ -131,22 +131,22 @@ test('a change is known without reading the rules, and one of the same size in i
 }, () => {
   const look = new NetfilterLook()
   assert.equal(look.hasChanged(), true, 'never read')
-  assert.equal(look.read(), undefined)
+  assert.equal(look.policies(), undefined)
   assert.equal(look.hasChanged(), false)
   for (const program of ['iptables-nft', 'ip6tables-legacy']) {
     run(program, '-A', 'FORWARD', '-p', 'tcp', '-j', 'ACCEPT')
     assert.equal(look.hasChanged(), true, program)
-    assert.equal(look.read(), undefined)
+    assert.equal(look.policies(), undefined)
     assert.equal(look.hasChanged(), false)
   }
   run('ip6tables-legacy', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
-  assert.match(look.read() ?? '', /chain FORWARD of table filter \(ip6tables\) has a rule with the verdict drop/)
+  assert.match(look.policies() ?? '', /chain FORWARD of table filter \(ip6tables\) has a rule with the verdict drop/)
   run('iptables-nft', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
   assert.equal(look.hasChanged(), true)
-  assert.match(look.read() ?? '', /chain FORWARD of table ip filter \(nftables\) has a rule with the verdict drop/)
+  assert.match(look.policies() ?? '', /chain FORWARD of table ip filter \(nftables\) has a rule with the verdict drop/)
   run('iptables-nft', '-D', 'FORWARD', '6')
   run('ip6tables-legacy', '-D', 'FORWARD', '6')
-  assert.equal(look.read(), undefined)
+  assert.equal(look.policies(), undefined)
 })
 
 test('a chain of nftables is known by where the kernel calls it, also at ingress of an interface', { skip }, () => {
@@ -178,14 +178,22 @@ test('policies of IPsec for what is handed on are in the way', { skip }, () => {
 })
 
 test('more rules than can be looked through are in the way, and chains that call each other end', () => {
-  const base = (rules: BaseChain['rules']): BaseChain => ({
-    ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward' },
-    ...{ isAccepting: true, rules },
+  const base = (effects: (chain: string) => readonly Effect[]): BaseChain => ({
+    ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward', at: 'forward', family: 'ipv4' },
+    ...{ isNat: false, isAccepting: true },
+    rules: (chain) => effects(chain).map((effect): Rule => ({ when: [], effect })),
   })
+  const obstacle = (effects: (chain: string) => readonly Effect[]): string | undefined =>
+    lookThrough([base(effects)]).obstacle
   const many = Array.from({ length: 6000 }, (): Effect => ({ does: 'accept' }))
-  assert.equal(policyObstacle([base(() => many)]), undefined)
-  const calls = (chain: string): readonly Effect[] => [...many, { does: 'ask', chain: chain === 'a' ? 'forward' : 'a' }]
-  assert.match(policyObstacle([base(calls)]) ?? '', /has too many rules to look through/)
-  const circle = (chain: string): readonly Effect[] => [{ does: 'ask', chain: chain === 'a' ? 'forward' : 'a' }]
-  assert.equal(policyObstacle([base(circle)]), undefined)
+  const next = (chain: string): Effect => ({ does: 'ask', chain: chain === 'a' ? 'forward' : 'a', isGoto: false })
+  assert.equal(
+    obstacle(() => many),
+    undefined,
+  )
+  assert.match(obstacle((chain) => [...many, next(chain)]) ?? '', /has too many rules to look through/)
+  assert.equal(
+    obstacle((chain) => [next(chain)]),
+    undefined,
+  )
 })

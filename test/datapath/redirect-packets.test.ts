@@ -33,6 +33,7 @@ import {
   withLifetime,
 } from './frames.ts'
 import { enterNetwork, ip, layCable } from './network.ts'
+import { policiesOf } from './netfilter.ts'
 import { refusedPast } from './refused-past.ts'
 
 const skip = whyNoKernel()
@@ -208,7 +209,7 @@ test('an interface that vanishes takes its flows to the stack, and one made anew
 
 test('auto: while something enforces policies new flows go through the stack, and it is said who', { skip }, (t) => {
   let enforcer: string | undefined = 'somebody enforces policies'
-  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => enforcer })
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', netfilter: policiesOf(() => enforcer) })
   const look = (): void => datapath.attach(['up0'])
   assert.deepEqual([datapath.status.mode, datapath.status.modeReason], ['stack', enforcer])
   assert.deepEqual(verdicts(datapath, syn(1), ack(1)), [verdict.pass, verdict.pass])
@@ -229,7 +230,7 @@ test('auto: where something comes into the way a connection leaves for the stack
   'reply that netfilter sees first is masqueraded as what a pod begins', { skip }, (t) => {
   let enforcer: string | undefined
   const fixture = kernelFixture(t)
-  const datapath = openIn(fixture, { mode: 'auto', policies: () => enforcer })
+  const datapath = openIn(fixture, { mode: 'auto', netfilter: policiesOf(() => enforcer) })
   const ways = (port: number): readonly number[] => [
     ...verdicts(datapath, ack(port)),
     byPod(datapath, reply(port)).verdict,
@@ -262,7 +263,7 @@ test('auto: where conntrack takes no connection in its middle new flows go throu
   'stay there, unless a rule comes that they have to meet', { skip }, (t) => {
   let enforcer: string | undefined
   const fixture = kernelFixture(t)
-  const datapath = openIn(fixture, { mode: 'auto', policies: () => enforcer })
+  const datapath = openIn(fixture, { mode: 'auto', netfilter: policiesOf(() => enforcer) })
   const takesAll = (value: 0 | 1): void =>
     void execFileSync('sysctl', ['-qw', `net.netfilter.nf_conntrack_tcp_loose=${value}`])
   const past = [verdict.redirect, verdict.redirect]
@@ -291,7 +292,7 @@ test('auto: where conntrack takes no connection in its middle new flows go throu
 
 test('auto: of datagrams, which nobody has to acknowledge, both sides go through the stack at once', { skip }, (t) => {
   let enforcer: string | undefined
-  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => enforcer })
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', netfilter: policiesOf(() => enforcer) })
   const query = udpFrame({ ...toVip, destinationPort: 53, data: new Uint8Array(9) })
   const answer = udpFrame({ ...fromPod, data: new Uint8Array(9) })
   assert.deepEqual(
@@ -308,7 +309,7 @@ test('auto: where something is in the way from the start the program meets nothi
 }, (t) => {
   let enforcer: string | undefined = 'somebody'
   const fixture = kernelFixture(t)
-  const datapath = openIn(fixture, { mode: 'auto', attach: 'tcx', policies: () => enforcer })
+  const datapath = openIn(fixture, { mode: 'auto', attach: 'tcx', netfilter: policiesOf(() => enforcer) })
   assert.deepEqual(new Pins(fixture.bpffs).podLinks(), [])
   enforcer = undefined
   datapath.follow()
@@ -319,7 +320,7 @@ test('auto: where something is in the way from the start the program meets nothi
 test('auto: a program on an uplink that would see nothing of redirected packets is named, and sees them', {
   skip,
 }, (t) => {
-  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => undefined })
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', netfilter: policiesOf(() => undefined) })
   assert.deepEqual(verdicts(datapath, syn()), [verdict.redirect])
   layCable('up1', [])
   const theirs = createTcxLink(datapath.podProgram, ifnameToIndex('up1'), 'ingress')
@@ -335,7 +336,7 @@ test('auto: a program on an uplink that would see nothing of redirected packets 
 test('auto: a strict rp_filter is asked where there are several uplinks (RFC 3704 2.2), and not needed for one', {
   skip,
 }, (t) => {
-  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies: () => undefined })
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', netfilter: policiesOf(() => undefined) })
   layCable('up1', [])
   const strict = (device: string, value: number): void =>
     void execFileSync('sysctl', ['-qw', `net.ipv4.conf.${device}.rp_filter=${value}`])
@@ -421,7 +422,7 @@ test('auto: what cannot be seen counts as enforced', { skip }, (t) => {
   const policies = (): never => {
     throw new Error('EPERM')
   }
-  const datapath = openIn(kernelFixture(t), { mode: 'auto', policies })
+  const datapath = openIn(kernelFixture(t), { mode: 'auto', netfilter: policiesOf(policies) })
   assert.equal(datapath.status.mode, 'stack')
   assert.match(datapath.status.modeReason ?? '', /cannot be seen.*EPERM/)
   assert.deepEqual(verdicts(datapath, syn()), [verdict.pass])
@@ -436,7 +437,7 @@ once?.(
   },
   (t) => {
     const objectFile = refusedPast(t)
-    const datapath = openIn(kernelFixture(t), { mode: 'auto', objectFile, policies: () => undefined })
+    const datapath = openIn(kernelFixture(t), { mode: 'auto', objectFile, netfilter: policiesOf(() => undefined) })
     assert.equal(datapath.status.mode, 'stack')
     assert.match(datapath.status.modeReason ?? '', /^this kernel takes no programs past netfilter: .* refused_past: /)
     assert.deepEqual(verdicts(datapath, syn(), ack()), [verdict.pass, verdict.pass])

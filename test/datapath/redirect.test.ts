@@ -7,6 +7,7 @@ import type { DatapathStatus, FrontendCounters } from '../../src/datapath/datapa
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
 import { frontendOf, leaveLongAgo, whyNoKernel } from './fixture.ts'
+import { harmless, inTheWay, natTable } from './node-rules.ts'
 import * as rackPlaces from './rack.ts'
 import { deployRack, uplink, type Actor, type Rack } from './rack.ts'
 
@@ -283,3 +284,27 @@ once?.(
     assert.ok((await node.tell<number>({ do: 'forwarded' })) - before >= 2, 'what the pod says, and its acknowledgment')
   },
 )
+
+once?.('auto does to a flow what the stack does, whatever translates addresses on the node', { skip }, async (t) => {
+  const rack = deployRack(t)
+  bridgePods(rack)
+  await rack.actor('pod').tell({ do: 'serve', port: 8080 })
+  const [node, user] = [rack.actor('node'), rack.actor('client')]
+  const lay = (rules: string): void => void rack.run('node', ['iptables-nft-restore'], natTable('iptables-nft', rules))
+  const seenByPod = (): Promise<string> =>
+    user.tell<string>({ do: 'tcp', address: vip, port: 80, size: 1 }).catch((error: Error) => error.message)
+  for (const mode of ['stack', 'auto'] as const) {
+    await node.tell(command(rack, { mode }))
+    for (const [who, rules] of [...Object.entries(harmless), ['all', Object.values(harmless).join('\n')] as const]) {
+      lay(rules)
+      const status = await node.tell<DatapathStatus>({ do: 'look' })
+      assert.deepEqual([status.mode, status.modeReason], [mode === 'auto' ? 'redirect' : 'stack', undefined], who)
+      assert.match(await seenByPod(), new RegExp(`^${client} `), `${mode}: ${who}`)
+    }
+  }
+  for (const [what, { rules, isSure }] of Object.entries(inTheWay)) {
+    lay(`${harmless['kube-proxy'] ?? ''}\n${rules}`)
+    assert.equal((await node.tell<DatapathStatus>({ do: 'look' })).mode, 'stack', what)
+    if (isSure) assert.doesNotMatch(await seenByPod(), new RegExp(`^${client} `), what)
+  }
+})

@@ -65,6 +65,16 @@ struct {
 	__type(value, __u32); /* enum link_flags */
 } links SEC(".maps");
 
+/* Whether new flows may go past netfilter as the agent has seen it, which it confirms: while no agent runs nobody sees
+ * a new rule. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64); /* CLOCK_MONOTONIC: until then */
+} permit SEC(".maps");
+
 /* Backends that are here, by address, port and protocol. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -210,6 +210,14 @@ static __always_inline void put_addresses(struct bpf_fib_lookup *route, bool is_
 	}
 }
 
+static __always_inline bool is_permitted(void)
+{
+	__u32 first = 0;
+	const __u64 *until_ns = bpf_map_lookup_elem(&permit, &first);
+
+	return until_ns && *until_ns > bpf_ktime_get_ns();
+}
+
 /* Whether the flow that begins with the packet in the map, to the backend in the passage, goes past netfilter: both of
  * its directions do, and new flows may. A client on this node is behind no uplink. */
 __noinline int may_redirect(struct __sk_buff *skb)
@@ -219,7 +227,7 @@ __noinline int may_redirect(struct __sk_buff *skb)
 	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
 	const struct backend *backend;
 
-	if (!is_redirecting)
+	if (!is_redirecting || !is_permitted())
 		return false;
 	if (!packet || !passage || skb->mark == PROBE_MARK || !is_forwardable(skb, packet))
 		return false;
