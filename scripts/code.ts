@@ -1,14 +1,15 @@
 /**
  * `node scripts/code.ts FOLDER`: has the engine compile the built program in a folder, and keeps what it made of it
  * (src/sys/parts.ts). The agent is run as it runs on a node: on an API server in this process that has some objects,
- * until all of them are in force. A process of its own, since whoever builds waits for it.
+ * and on a folder of the same, until all of them are in force. A process of its own, since whoever builds waits for it.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stringify } from 'yaml'
 import type { AgentOptions } from '../src/agent/options.ts'
 import { agentFlags, withOptions } from '../src/cli/hand-over.ts'
 import { HeraldError } from '../src/errors.ts'
@@ -20,34 +21,59 @@ const services = 50
 const patienceMs = 120_000
 const keepCode = fileURLToPath(new URL('keep-code.ts', import.meta.url))
 
-function fill(server: FakeApiServer): void {
+interface Stored {
+  /** Under which an API server has objects of its kind. */
+  readonly path: string
+  readonly object: Readonly<Record<string, unknown>>
+}
+
+function* objects(): Generator<Stored> {
   const named = (name: string): object => ({ name, namespace: 'default', uid: name })
-  server.store('/api/v1/nodes', {
-    metadata: { ...named('node1'), namespace: undefined },
-    spec: { podCIDRs: ['10.1.1.0/24'] },
-    status: { addresses: [{ type: 'InternalIP', address: '192.0.2.9' }] },
-  })
-  server.store('/apis/cilium.io/v2/ciliumloadbalancerippools', {
-    metadata: { ...named('pool'), namespace: undefined },
-    spec: { blocks: [{ cidr: '198.51.100.0/24' }] },
-  })
+  const wide = (name: string): object => ({ name, uid: name })
+  yield {
+    path: '/api/v1/nodes',
+    object: {
+      ...{ apiVersion: 'v1', kind: 'Node', metadata: wide('node1') },
+      spec: { podCIDRs: ['10.1.1.0/24'] },
+      status: { addresses: [{ type: 'InternalIP', address: '192.0.2.9' }] },
+    },
+  }
+  yield {
+    path: '/apis/cilium.io/v2/ciliumloadbalancerippools',
+    object: {
+      ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumLoadBalancerIPPool', metadata: wide('pool') },
+      spec: { blocks: [{ cidr: '198.51.100.0/24' }] },
+    },
+  }
   const neighbors = [{ peerAddress: '192.0.2.1/32', peerASN: 65000, families: [{ afi: 'ipv4', safi: 'unicast' }] }]
-  server.store('/apis/cilium.io/v2alpha1/ciliumbgppeeringpolicies', {
-    metadata: { ...named('rack'), namespace: undefined },
-    spec: { nodeSelector: {}, virtualRouters: [{ localASN: 65001, serviceSelector: {}, neighbors }] },
-  })
+  const annotations = { 'herald.dev/neighbors': '{"*": {nextHop: 192.0.2.9}}' }
+  yield {
+    path: '/apis/cilium.io/v2alpha1/ciliumbgppeeringpolicies',
+    object: {
+      ...{ apiVersion: 'cilium.io/v2alpha1', kind: 'CiliumBGPPeeringPolicy' },
+      metadata: { ...wide('rack'), annotations },
+      spec: { nodeSelector: {}, virtualRouters: [{ localASN: 65001, serviceSelector: {}, neighbors }] },
+    },
+  }
   for (let i = 0; i < services; i++) {
-    server.store('/api/v1/services', {
-      metadata: named(`web-${i}`),
-      spec: { type: 'LoadBalancer', externalTrafficPolicy: 'Local', ipFamilies: ['IPv4'], ports: [{ port: 80 }] },
-      status: { loadBalancer: { ingress: [{ ip: `198.51.100.${i + 1}`, ipMode: 'VIP' }] } },
-    })
-    server.store('/apis/discovery.k8s.io/v1/endpointslices', {
-      metadata: { ...named(`web-${i}`), labels: { 'kubernetes.io/service-name': `web-${i}` } },
-      addressType: 'IPv4',
-      endpoints: [{ addresses: ['10.1.1.5'], nodeName: 'node1', conditions: { ready: true } }],
-      ports: [{ port: 8080, protocol: 'TCP' }],
-    })
+    yield {
+      path: '/api/v1/services',
+      object: {
+        ...{ apiVersion: 'v1', kind: 'Service', metadata: named(`web-${i}`) },
+        spec: { type: 'LoadBalancer', externalTrafficPolicy: 'Local', ipFamilies: ['IPv4'], ports: [{ port: 80 }] },
+        status: { loadBalancer: { ingress: [{ ip: `198.51.100.${i + 1}`, ipMode: 'VIP' }] } },
+      },
+    }
+    yield {
+      path: '/apis/discovery.k8s.io/v1/endpointslices',
+      object: {
+        ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
+        metadata: { ...named(`web-${i}`), labels: { 'kubernetes.io/service-name': `web-${i}` } },
+        addressType: 'IPv4',
+        endpoints: [{ addresses: ['10.1.1.5'], nodeName: 'node1', conditions: { ready: true } }],
+        ports: [{ port: 8080, protocol: 'TCP' }],
+      },
+    }
   }
 }
 
@@ -65,15 +91,11 @@ function kubeconfigFor(server: URL, folder: string): string {
   return path
 }
 
-/** Rejects with ERR_USAGE where the program does not run. */
-async function compile(program: string): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-code-'))
-  const server = new FakeApiServer()
-  fill(server)
-  const kubeconfig = kubeconfigFor((await server.start()).server, folder)
+/** Has the agent keep its code beside the program. Rejects with ERR_USAGE where the program does not run. */
+async function run(program: string, folder: string, source: AgentOptions['source']): Promise<void> {
   const options: AgentOptions = {
     nodeName: 'node1',
-    source: { kind: 'kubernetes', kubeconfig },
+    source,
     ...{
       datapath: 'none',
       attach: 'auto',
@@ -103,9 +125,26 @@ async function compile(program: string): Promise<void> {
   }
   for (const stream of [agent.stdout, agent.stderr]) stream.setEncoding('utf8').on('data', hear)
   const [code] = await once(agent, 'close')
-  await server.stop()
-  rmSync(folder, { recursive: true, force: true })
   if (code !== 0) throw new HeraldError('ERR_USAGE', `the built agent ended with ${code}:\n${said}`)
+}
+
+/** What the first run kept is the code of the second, which keeps that beside its own. */
+async function compile(program: string): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'herald-code-'))
+  const server = new FakeApiServer()
+  try {
+    const manifests = join(folder, 'manifests')
+    mkdirSync(manifests)
+    const all = [...objects()]
+    for (const { path, object } of all) server.store(path, object)
+    writeFileSync(join(manifests, 'all.yaml'), all.map(({ object }) => stringify(object)).join('---\n'))
+    const kubeconfig = kubeconfigFor((await server.start()).server, folder)
+    await run(program, folder, { kind: 'kubernetes', kubeconfig })
+    await run(program, folder, { kind: 'manifests', directory: manifests })
+  } finally {
+    await server.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 await compile(process.argv[2] ?? '.')
