@@ -14,7 +14,7 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   'src/policy': ['src/ip', 'src/desired', 'src/bgp/messages'],
   'src/rib': ['src/ip', 'src/desired', 'src/bgp/messages', 'src/policy'],
   'src/allocation': ['src/ip', 'src/errors.ts', 'src/desired'],
-  'src/speaker/protocol.ts': ['src/desired', 'src/bfd', 'src/bgp/fsm'],
+  'src/speaker/protocol.ts': ['src/ip', 'src/desired', 'src/bfd', 'src/bgp/fsm', 'src/bgp/messages', 'src/policy'],
   'src/speaker/session': [...bgp, 'src/bfd', 'src/bfd/thread', 'src/speaker/protocol.ts', 'src/clock', 'src/sys'],
   'src/speaker': [
     ...bgp,

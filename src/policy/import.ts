@@ -92,6 +92,13 @@ export function importVerdict(attributes: PathAttributes, facts: ImportFacts): I
   }
 }
 
+/** Why a received path may never be used, whatever importPrefixes says; undefined where it may. */
+export function ineligible(prefix: Prefix, attributes: PathAttributes, facts?: ImportFacts): string | undefined {
+  if (isMartian(prefix)) return 'not eligible: nobody routes loopback, multicast or class E addresses'
+  const verdict = facts === undefined ? undefined : importVerdict(attributes, facts)
+  return verdict?.ok === false ? `not eligible: ${verdict.reason}` : undefined
+}
+
 const no = (reason: string): ImportVerdict => ({ ok: false, reason })
 
 /** RFC 9234 5, ingress 1 and 2: a route that only goes to customers came from where it must not come from. */

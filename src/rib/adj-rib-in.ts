@@ -18,6 +18,8 @@ import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixFamily } from '../ip/prefix.ts'
 import { AttributeBlocks, noBlock } from './attribute-blocks.ts'
+import { Slots } from './columns.ts'
+import type { PathOctets } from './path-octets.ts'
 import { PathShards } from './path-shards.ts'
 import { maxPathsPerPrefix } from './path-table.ts'
 
@@ -50,6 +52,8 @@ export class AdjRibIn {
   readonly #blocks: AttributeBlocks
   readonly #tables: Readonly<Record<Family, PathShards>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
+  /** Of one place, while it is packed. */
+  readonly #slots = new Slots()
 
   constructor({
     maxPrefixes = defaultMaxPrefixes,
@@ -94,28 +98,37 @@ export class AdjRibIn {
   }
 
   /**
-   * The paths of a family in small steps, one by one or undefined where there is none, while the table changes: a path
-   * that is there all along comes at least once, and once only unless the table is made larger or smaller meanwhile.
+   * Adds the paths of one place of a table, if it has any, and answers the place to go on with; 0 is the first, and as
+   * an answer the end. The table may change between two calls: a path that is there all along comes at least once, and
+   * once only unless the table is made larger or smaller meanwhile.
    */
-  *walk(family: Family): Generator<readonly [Prefix, ReceivedPath] | undefined, void> {
-    let cursor = 0
-    do {
-      const slots: number[] = []
-      cursor = this.#tables[family].bucket(cursor, slots)
-      const found = slots.map((slot) => [this.#tables[family].prefixAt(slot), this.#pathAt(family, slot)] as const)
-      yield undefined
-      yield* found
-    } while (cursor !== 0)
+  pack(family: Family, cursor: number, into: PathOctets): number {
+    const table = this.#tables[family]
+    const slots = this.#slots
+    slots.clear()
+    const next = table.bucket(cursor, slots)
+    for (let i = 0; i < slots.count; i++) into.add(table, slots.at(i), this.#blocks)
+    return next
+  }
+
+  /** By which the attributes of what {@link pack} adds are read. */
+  get contexts(): readonly CodecContext[] {
+    return this.#blocks.contexts
   }
 
   /** Every prefix, once for each of its paths or more often; nothing is decoded. The table may change meanwhile. */
   *prefixes(): Generator<Prefix, void> {
+    const slots = new Slots()
+    const found: Prefix[] = []
     for (const table of [this.#tables.ipv4, this.#tables.ipv6]) {
       let cursor = 0
       do {
-        const slots: number[] = []
+        slots.clear()
         cursor = table.bucket(cursor, slots)
-        yield* slots.map((slot) => table.prefixAt(slot))
+        // All of them now: the table may change at each yield.
+        found.length = 0
+        for (let i = 0; i < slots.count; i++) found.push(table.prefixAt(slots.at(i)))
+        if (slots.count > 0) yield* found
       } while (cursor !== 0)
     }
   }
@@ -126,7 +139,22 @@ export class AdjRibIn {
     return this.#tables[family].findAll(prefix).map((slot) => this.#pathAt(family, slot))
   }
 
-  /** The same for who keeps their attributes: equal ones of different prefixes are one object while anybody has it. */
+  /** Identifiers of the paths of a prefix; 0 is that of a path without one. */
+  pathIds(prefix: Prefix): readonly number[] {
+    const table = this.#tables[prefixFamily(prefix)]
+    return table.findAll(prefix).map((slot) => table.pathIdAt(slot))
+  }
+
+  path(prefix: Prefix, pathId: number): ReceivedPath | undefined {
+    const family = prefixFamily(prefix)
+    const slot = this.#tables[family].find(prefix, pathId)
+    return slot < 0 ? undefined : this.#pathAt(family, slot)
+  }
+
+  /**
+   * Of {@link paths}, for who keeps their attributes: equal ones of different prefixes are one object while anybody
+   * has it.
+   */
   pathsToKeep(prefix: Prefix): readonly ReceivedPath[] {
     const family = prefixFamily(prefix)
     const table = this.#tables[family]

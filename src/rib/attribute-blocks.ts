@@ -7,7 +7,7 @@
  */
 import type { AfiSafi, CodecContext, PathAttributes } from '../bgp/messages/types.ts'
 import { decodeBlock } from '../bgp/messages/update.ts'
-import { type Column, free } from './columns.ts'
+import { type Column, copyOctets, free } from './columns.ts'
 import { halfSipHash } from './half-sip-hash.ts'
 
 /** No block. */
@@ -16,9 +16,6 @@ export const noBlock = 0xffffffff
 /** A chunk holds at least four of the largest blocks; a block never spans two. */
 const chunkBits = 18
 const chunkBytes = 1 << chunkBits
-
-/** A longer block is copied by the engine, which costs a view of it. */
-const maxByOctet = 128
 
 /** Octets that nobody refers to are tolerated up to this many before chunks are emptied. */
 const tolerableWaste = 1_048_576
@@ -162,6 +159,26 @@ export class AttributeBlocks {
     return attributes
   }
 
+  /** Octets of a block. */
+  lengthAt(id: number): number {
+    return this.#lengths[id] as number
+  }
+
+  /** Its place among {@link contexts}, an octet. */
+  contextAt(id: number): number {
+    return this.#contextOf[id] as number
+  }
+
+  get contexts(): readonly CodecContext[] {
+    return this.#contexts
+  }
+
+  copyTo(id: number, bytes: Uint8Array, at: number): void {
+    const offset = this.#offsets[id] as number
+    const from = offset & (chunkBytes - 1)
+    copyOctets(this.#chunks[offset >>> chunkBits] as Uint8Array, from, from + this.lengthAt(id), bytes, at)
+  }
+
   clear(): void {
     for (const chunk of this.#chunks) if (chunk !== undefined) free(chunk)
     free(this.#slots)
@@ -224,9 +241,7 @@ export class AttributeBlocks {
     const length = to - from
     if (length > chunkBytes - this.#at || this.#at === chunkBytes) this.#nextChunk()
     const at = this.#at
-    const chunk = this.#chunks[this.#current] as Uint8Array
-    if (length > maxByOctet) chunk.set(block.subarray(from, to), at)
-    else for (let i = 0; i < length; i++) chunk[at + i] = block[from + i] as number
+    copyOctets(block, from, to, this.#chunks[this.#current] as Uint8Array, at)
     this.#at += length
     return ((this.#current << chunkBits) | at) >>> 0
   }

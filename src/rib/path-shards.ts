@@ -7,6 +7,7 @@
  * Prefixes that follow each other are in one shard, so that the cache serves them together.
  */
 import type { Prefix } from '../ip/prefix.ts'
+import type { Slots } from './columns.ts'
 import { type Mark, PathTable } from './path-table.ts'
 
 const shardBits = 4
@@ -125,12 +126,20 @@ export class PathShards {
     return this.#at(slot).prefixAt(slot >>> shardBits)
   }
 
+  lengthAt(slot: number): number {
+    return this.#at(slot).lengthAt(slot >>> shardBits)
+  }
+
+  wordAt(slot: number, word: number): number {
+    return this.#at(slot).wordAt(slot >>> shardBits, word)
+  }
+
   /** See {@link PathTable.bucket}: one table after the other; the cursor is a place and a shard. */
-  bucket(cursor: number, found: number[]): number {
+  bucket(cursor: number, found: Slots): number {
     const shard = cursor & (shards - 1)
-    const slots: number[] = []
-    const place = this.#tables[shard]?.bucket(cursor >>> shardBits, slots) ?? 0
-    for (const slot of slots) found.push(slot * shards + shard)
+    const before = found.count
+    const place = this.#tables[shard]?.bucket(cursor >>> shardBits, found) ?? 0
+    for (let i = before; i < found.count; i++) found.replace(i, found.at(i) * shards + shard)
     return place === 0 ? (shard + 1) & (shards - 1) : place * shards + shard
   }
 

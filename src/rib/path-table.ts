@@ -10,7 +10,7 @@
  * run of probes, so that all of them are found.
  */
 import { type Prefix, prefixLength } from '../ip/prefix.ts'
-import { free } from './columns.ts'
+import { free, type Slots } from './columns.ts'
 
 /** What a path can carry that was not announced again since a moment: a restart of the peer, a BoRR. */
 export type Mark = 'stale' | 'refresh'
@@ -215,6 +215,15 @@ export class PathTable {
     return (this.#rounds[slot] as number) < this.#marked[mark]
   }
 
+  lengthAt(slot: number): number {
+    return (this.#lengths[slot] as number) - 1
+  }
+
+  /** A 32-bit word of the address. */
+  wordAt(slot: number, word: number): number {
+    return this.#keys[slot * this.#words + word] as number
+  }
+
   prefixAt(slot: number): Prefix {
     const length = (this.#lengths[slot] as number) - 1
     if (this.#words === 1) return (this.#keys[slot] as number) * 64 + length
@@ -229,11 +238,11 @@ export class PathTable {
    * is the first, and as an answer the end. Places come by reversed bits: when the table doubles or halves between two
    * calls, the places that were seen are again exactly those before the cursor.
    */
-  bucket(cursor: number, found: number[]): number {
+  bucket(cursor: number, found: Slots): number {
     const mask = this.#lengths.length - 1
     const home = cursor & mask
     for (let slot = home; this.#lengths[slot] !== 0; slot = (slot + stride) & mask)
-      if ((this.#homeOf(slot) & mask) === home) found.push(slot)
+      if ((this.#homeOf(slot) & mask) === home) found.add(slot)
     return reversed(reversed(cursor | ~mask) + 1)
   }
 

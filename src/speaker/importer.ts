@@ -14,6 +14,7 @@ import {
   type ImportFacts,
   type ImportVerdict,
   importVerdict,
+  ineligible,
   ingressProblem,
   isMartian,
   isUnsuspicious,
@@ -27,7 +28,6 @@ import type { DecodedUpdate } from '../bgp/messages/update.ts'
 import type { Effect } from './session/neighbor-effects.ts'
 import type { NegotiatedSession } from './session/types.ts'
 
-const martian = 'not eligible: nobody routes loopback, multicast or class E addresses'
 /** Of a prefix that is looked at, in units of a chore. */
 const considerUnits = 4
 /** Prefixes that had no room in the Loc-RIB are remembered up to this many; then all are looked at again. */
@@ -71,6 +71,11 @@ export class Importer {
     this.#host = host
     this.#neighbor = neighbor
     this.#importAnew()
+  }
+
+  /** Of the session, or of the last one. */
+  get facts(): ImportFacts | undefined {
+    return this.#facts
   }
 
   /**
@@ -152,18 +157,11 @@ export class Importer {
     return Math.max(0, left)
   }
 
-  /** Why a received path may never be used, whatever importPrefixes says. */
-  ineligible(prefix: Prefix, { attributes }: ReceivedPath): { readonly decision?: string } {
-    if (isMartian(prefix)) return { decision: martian }
-    const verdict = this.#facts === undefined ? undefined : importVerdict(attributes, this.#facts)
-    return verdict?.ok === false ? { decision: `not eligible: ${verdict.reason}` } : {}
-  }
-
   /** How a received path stands in the decision, for people. */
   standing(prefix: Prefix, path: ReceivedPath): { readonly best?: boolean; readonly decision: string } {
     if (this.#due.delete(prefix) || this.#walk !== undefined) this.#consider(prefix)
-    const { decision: ineligible } = this.ineligible(prefix, path)
-    if (ineligible !== undefined) return { decision: ineligible }
+    const never = ineligible(prefix, path.attributes, this.#facts)
+    if (never !== undefined) return { decision: never }
     if (this.#isNamed?.(prefix) !== true) return { decision: notNamed }
     const decision = this.#locRib.decision(prefix)
     const isThis = (candidate: Candidate): boolean =>

@@ -8,8 +8,11 @@
  */
 import type { BfdCounts } from '../bfd/counters.ts'
 import type { BfdReport } from '../bfd/path.ts'
+import type { CodecContext } from '../bgp/messages/types.ts'
 import type { FsmState } from '../bgp/fsm/events.ts'
 import type { AddressFamilyName, BfdSettings, Neighbor, RouteAttributes } from '../desired/model.ts'
+import type { Family } from '../ip/address.ts'
+import type { ImportFacts } from '../policy/import.ts'
 
 /** Started once per process, as the worker's workerData. */
 export interface SpeakerOptions {
@@ -94,12 +97,28 @@ export interface RoutesQuery {
 export interface QueryAnswer {
   readonly peers?: readonly PeerSnapshot[]
   readonly routes?: readonly RouteSnapshot[]
+  /** Routes of the table `received`, in place of `routes`. */
+  readonly packed?: PackedPaths
   /** There is more: the question again, with this number as `from`. */
   readonly next?: number
   /** `from` is not known any more: others have asked a lot meanwhile. */
   readonly isExpired?: true
   /** `peer` names no neighbor: an empty table would say that it has no routes. */
   readonly isStranger?: true
+}
+
+/** Received paths as they lie in the columns (../rib/path-octets.ts). */
+export interface PackedPaths {
+  readonly family: Family
+  /** Of all runs, one after the other. */
+  readonly octets: Uint8Array
+  readonly runs: readonly {
+    readonly peer: Pick<Neighbor, 'id' | 'virtualRouter'>
+    /** By which its paths are judged; undefined: it had no session yet. */
+    readonly facts: ImportFacts | undefined
+    readonly contexts: readonly CodecContext[]
+    readonly count: number
+  }[]
 }
 
 export interface FamilyCounters {

@@ -11,21 +11,19 @@
 import type { Neighbor } from '../desired/model.ts'
 import { parsePrefix, type Prefix, prefixFamily } from '../ip/prefix.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
+import { PathOctets } from '../rib/path-octets.ts'
 import { type Peer, peerSnapshot } from './peer.ts'
 import type { Peers } from './peers.ts'
-import type { QueryAnswer, RoutesQuery, RouteSnapshot, SpeakerQuery } from './protocol.ts'
+import { maxRoutesPerAnswer, Page } from './page.ts'
+import type { QueryAnswer, RoutesQuery, SpeakerQuery } from './protocol.ts'
 import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 
-/** Of one answer. A route costs some microseconds, most of them for its way to the other thread. */
-export const maxRoutesPerAnswer = 64
-/** Prefixes, or empty places of a table, that one answer passes. */
-export const maxStepsPerAnswer = 4_096
 export const maxPeersPerAnswer = 32
 /** Walks that wait for their next question. */
 export const maxWalks = 32
 
-/** One step each: a route to show, or nothing at this place. */
-type Steps = Generator<RouteSnapshot | undefined, void>
+/** Goes on with the page that is made now: a little at a time, so that it is never much more than full. */
+type Steps = Generator<undefined, void>
 
 interface Walk {
   readonly query: string
@@ -38,6 +36,8 @@ export class Queries {
   /** By the number that was told as `next`; the oldest first. */
   readonly #walks = new Map<number, Walk>()
   #next = 1
+  /** Of the answer that is made now. */
+  #page = new Page(0)
   /** Steps of the last answer, for tests of its bound. */
   lastSteps = 0
 
@@ -53,11 +53,11 @@ export class Queries {
     const isStranger = what.what === 'routes' && what.peer !== undefined && this.#peers.find(what.peer).length === 0
     // A neighbor that goes during a walk ends it: what was there is all there is.
     if (from === undefined && isStranger) return { routes: [], isStranger }
-    if (from === undefined) return this.#page({ query: key, steps: this.#steps(what) }, limit)
+    if (from === undefined) return this.#pageOf({ query: key, steps: this.#steps(what) }, limit)
     const walk = this.#walks.get(from)
     this.#walks.delete(from)
     // Also a number that belongs to another question.
-    return walk?.query === key ? this.#page(walk, limit) : { routes: [], isExpired: true }
+    return walk?.query === key ? this.#pageOf(walk, limit) : { routes: [], isExpired: true }
   }
 
   #peersFrom(from: number): QueryAnswer {
@@ -67,21 +67,12 @@ export class Queries {
     return { peers: all.slice(from, to).map(peerSnapshot), ...(to < all.length ? { next: to } : {}) }
   }
 
-  #page(walk: Walk, limit: number): QueryAnswer {
-    const most = Math.min(limit, maxRoutesPerAnswer)
-    const routes: RouteSnapshot[] = []
-    let steps = 0
-    while (steps < maxStepsPerAnswer && routes.length < most) {
-      const { done, value } = walk.steps.next()
-      if (done === true) {
-        this.lastSteps = steps
-        return { routes }
-      }
-      steps++
-      if (value !== undefined) routes.push(value)
-    }
-    this.lastSteps = steps
-    return { routes, next: this.#keep(walk) }
+  #pageOf(walk: Walk, limit: number): QueryAnswer {
+    const page = (this.#page = new Page(limit))
+    let isOver = false
+    while (!isOver && !page.isFull) isOver = walk.steps.next().done === true
+    this.lastSteps = page.steps
+    return isOver ? page.answer : { ...page.answer, next: this.#keep(walk) }
   }
 
   #keep(walk: Walk): number {
@@ -103,7 +94,7 @@ export class Queries {
     const peers = name === undefined ? undefined : this.#peers.find(name)
     if (table === 'available') return yield* this.#available(family, peers)
     for (const peer of peers ?? this.#peers.all)
-      yield* table === 'advertised' ? advertised(peer, family) : received(peer, family)
+      yield* table === 'advertised' ? this.#advertised(peer, family) : this.#received(peer, family)
   }
 
   /** Of some peers: what is meant for one of them. */
@@ -112,16 +103,45 @@ export class Queries {
     const virtualRouterOf =
       ids === undefined ? this.#virtualRouterOf : (id: string) => (ids.has(id) ? this.#virtualRouterOf(id) : undefined)
     for (const [prefix, entry] of this.#locRib.entries()) {
-      yield undefined
-      if (isOf(prefix, family)) yield* localSnapshots(prefix, entry, virtualRouterOf)
+      yield this.#passed()
+      if (isOf(prefix, family))
+        for (const route of localSnapshots(prefix, entry, virtualRouterOf)) yield this.#page.show(route)
     }
+  }
+
+  *#advertised(peer: Peer, family: RoutesQuery['family']): Steps {
+    const { group } = peer
+    if (group === undefined) return
+    for (const prefix of group.adjRibOut.prefixes()) {
+      // The session ended meanwhile: its place in the group may be another peer's.
+      if (peer.group !== group) return
+      const path = isOf(prefix, family) ? group.sentPath(peer.neighbor.id, prefix) : undefined
+      yield path === undefined ? this.#passed() : this.#page.show(pathSnapshot(peer.neighbor, prefix, path))
+    }
+  }
+
+  /** What is at one place is packed at once: the table may change between two pages. */
+  *#received(peer: Peer, familyName: RoutesQuery['family']): Steps {
+    const family = familyName === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
+    const here = new PathOctets(family)
+    let cursor = 0
+    do {
+      // As many empty places as there are steps left, without a return to the page for each.
+      do {
+        here.clear()
+        cursor = peer.adjRibIn.pack(family, cursor, here)
+        this.#passed()
+      } while (here.count === 0 && cursor !== 0 && !this.#page.isFull)
+      yield
+      for (let i = 0; i < here.count && !peer.isGone; i++) yield this.#page.add(peer, family, here, i)
+    } while (cursor !== 0 && !peer.isGone)
   }
 
   /** Who was sent a prefix. */
   *#sentTo(prefix: Prefix): Steps {
     for (const peer of this.#peers.all) {
       const path = peer.group?.sentPath(peer.neighbor.id, prefix)
-      yield path === undefined ? undefined : pathSnapshot(peer.neighbor, prefix, path)
+      yield path === undefined ? this.#passed() : this.#page.show(pathSnapshot(peer.neighbor, prefix, path))
     }
   }
 
@@ -129,12 +149,24 @@ export class Queries {
   *#paths(prefix: Prefix): Steps {
     const entry = this.#locRib.get(prefix)
     for (const route of entry === undefined ? [] : localSnapshots(prefix, entry, this.#virtualRouterOf))
-      yield { ...route, best: true, decision: 'originated by this node' }
+      yield this.#page.show({ ...route, best: true, decision: 'originated by this node' })
     for (const peer of this.#peers.all) {
-      yield undefined
-      for (const path of peer.adjRibIn.paths(prefix))
-        yield { ...pathSnapshot(peer.neighbor, prefix, path), ...peer.importer.standing(prefix, path) }
+      yield this.#passed()
+      // One by one: each may bring as many attributes as a message holds, and go before it is shown.
+      for (const id of peer.adjRibIn.pathIds(prefix)) {
+        const path = peer.adjRibIn.path(prefix, id)
+        if (path !== undefined)
+          yield this.#page.show({
+            ...pathSnapshot(peer.neighbor, prefix, path),
+            ...peer.importer.standing(prefix, path),
+          })
+      }
     }
+  }
+
+  /** A place of a table; what is to be shown of it is a step of its own. */
+  #passed(): undefined {
+    this.#page.steps++
   }
 
   readonly #virtualRouterOf = (id: string): Neighbor['virtualRouter'] | undefined =>
@@ -145,27 +177,3 @@ const isOf = (prefix: Prefix, family: RoutesQuery['family']): boolean =>
   prefixFamily(prefix) === (family === 'ipv4-unicast' ? 'ipv4' : 'ipv6')
 
 function* none(): Steps {}
-
-function* advertised(peer: Peer, family: RoutesQuery['family']): Steps {
-  const { group } = peer
-  if (group === undefined) return
-  for (const prefix of group.adjRibOut.prefixes()) {
-    // The session ended meanwhile: its place in the group may be another peer's.
-    if (peer.group !== group) return
-    const path = isOf(prefix, family) ? group.sentPath(peer.neighbor.id, prefix) : undefined
-    yield path === undefined ? undefined : pathSnapshot(peer.neighbor, prefix, path)
-  }
-}
-
-function* received(peer: Peer, family: RoutesQuery['family']): Steps {
-  for (const found of peer.adjRibIn.walk(family === 'ipv4-unicast' ? 'ipv4' : 'ipv6')) {
-    if (peer.isGone) return
-    if (found === undefined) yield undefined
-    else {
-      const [prefix, path] = found
-      const snapshot = pathSnapshot(peer.neighbor, prefix, path)
-      const { decision } = peer.importer.ineligible(prefix, path)
-      yield decision === undefined ? snapshot : { ...snapshot, decision }
-    }
-  }
-}

@@ -12,7 +12,7 @@ import type { RouteSnapshot } from './protocol.ts'
  * with parts that may be absent takes 1 kB more, and a listing makes thousands of them.
  */
 export function pathSnapshot(
-  neighbor: Neighbor,
+  neighbor: Pick<Neighbor, 'id' | 'virtualRouter'>,
   prefix: Prefix,
   path: {
     readonly attributes: PathAttributes

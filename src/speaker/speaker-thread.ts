@@ -12,6 +12,7 @@ import { deadline } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import { HeraldError } from '../errors.ts'
 import { FigureReader } from './figures.ts'
+import { unpackAnswer } from './packed-paths.ts'
 import { packRoutes } from './packed-routes.ts'
 import { PrefixMarks } from './presence.ts'
 import type {
@@ -307,7 +308,7 @@ class Thread implements SpeakerThread {
       case 'log':
         return this.#log(message)
       case 'answer':
-        return this.#answered(message)
+        return this.#answered(unpackAnswer(message))
       case 'stopped':
         // The thread closes its port and ends by itself.
         return

@@ -13,6 +13,7 @@ import { after, afterEach, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { encodeOpen } from '../../src/bgp/messages/open.ts'
 import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
+import { unpackAnswer } from '../../src/speaker/packed-paths.ts'
 import type { FromSpeaker, PeerSnapshot, RouteSnapshot } from '../../src/speaker/protocol.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
@@ -71,7 +72,7 @@ const router = new Speaker(
       peer = message.peer
       transitions.push(message.peer.state)
     }
-    if (message.type === 'answer') answered?.(message.routes ?? [])
+    if (message.type === 'answer') answered?.(unpackAnswer(message).routes ?? [])
   },
 )
 

@@ -1,3 +1,4 @@
+import { unpackAnswer } from '../../src/speaker/packed-paths.ts'
 import type { FromSpeaker, PeerSnapshot, QueryAnswer, RouteSnapshot } from '../../src/speaker/protocol.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
@@ -21,7 +22,7 @@ export class Router {
         this.peer = message.peer
         this.transitions.push(message.peer.state)
       }
-      if (message.type === 'answer') this.#answers.get(message.id)?.(message)
+      if (message.type === 'answer') this.#answers.get(message.id)?.(unpackAnswer(message))
     })
   }
 

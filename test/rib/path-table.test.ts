@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Prefix, prefixOf } from '../../src/ip/prefix.ts'
 import { PathShards } from '../../src/rib/path-shards.ts'
+import { Slots } from '../../src/rib/columns.ts'
 import { type Mark, PathTable } from '../../src/rib/path-table.ts'
 
 interface Known {
@@ -84,9 +85,10 @@ class Both {
     const walked = new Set<string>()
     let cursor = 0
     do {
-      const slots: number[] = []
+      const slots = new Slots()
       cursor = this.table.bucket(cursor, slots)
-      for (const slot of slots) walked.add(this.#key(this.table.prefixAt(slot), this.table.pathIdAt(slot)))
+      for (let i = 0; i < slots.count; i++)
+        walked.add(this.#key(this.table.prefixAt(slots.at(i)), this.table.pathIdAt(slots.at(i))))
     } while (cursor !== 0)
     assert.deepEqual([...walked].sort(), [...found.keys()].sort(), 'a walk comes by all of them')
     const expected = [...this.map].map(([key, { block, stale, refresh }]) => [key, [block, stale, refresh]] as const)

@@ -10,6 +10,7 @@ import type {
   SpeakerQuery,
 } from '../../src/speaker/protocol.ts'
 import type { Environment } from '../../src/speaker/session/environment.ts'
+import { unpackAnswer } from '../../src/speaker/packed-paths.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
 
@@ -39,7 +40,7 @@ export class Recorded {
     this.speaker.handle({ type: 'query', id, query })
     const answer = this.said.findLast((message) => message.type === 'answer')
     if (answer?.id !== id) throw new Error('no answer')
-    return answer
+    return unpackAnswer(answer)
   }
 
   get peers(): readonly PeerSnapshot[] {

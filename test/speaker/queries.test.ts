@@ -1,120 +1,13 @@
 /** What is asked of the speaker costs a bounded piece of work at a time, however much it holds. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { encodeUpdate, decodeUpdate } from '../../src/bgp/messages/update.ts'
-import { type CodecContext, ipv4Unicast, ipv6Unicast } from '../../src/bgp/messages/types.ts'
-import { formatPrefix, parsePrefix, type Prefix, prefixOf } from '../../src/ip/prefix.ts'
-import { LocRib } from '../../src/rib/loc-rib.ts'
-import { FigureWriter } from '../../src/speaker/figures.ts'
-import type { Peer, PeersHost } from '../../src/speaker/peer.ts'
-import { Peers } from '../../src/speaker/peers.ts'
-import type { QueryAnswer, RoutesQuery, SpeakerQuery } from '../../src/speaker/protocol.ts'
-import {
-  maxPeersPerAnswer,
-  maxRoutesPerAnswer,
-  maxStepsPerAnswer,
-  maxWalks,
-  Queries,
-} from '../../src/speaker/queries.ts'
-import { system } from '../../src/speaker/session/system.ts'
-import { UpdateGroup } from '../../src/speaker/update-group.ts'
+import { serialize } from 'node:v8'
+import { formatPrefix, type Prefix, prefixOf } from '../../src/ip/prefix.ts'
+import { maxRoutesPerAnswer, maxStepsPerAnswer } from '../../src/speaker/page.ts'
+import type { QueryAnswer, RoutesQuery } from '../../src/speaker/protocol.ts'
+import { maxPeersPerAnswer, maxWalks } from '../../src/speaker/queries.ts'
+import { addPath, codec, Held, parsed, table } from './held.ts'
 import { hostRoutes, neighborOf } from './pair.ts'
-
-const codec: CodecContext = {
-  fourOctetAs: true,
-  isExternal: true,
-  families: [ipv4Unicast, ipv6Unicast],
-  maxMessageBytes: 65_535,
-  extendedNextHop: false,
-  addPathReceive: [],
-}
-const nobody: PeersHost = {
-  figures: new FigureWriter(undefined),
-  stateChanged: () => {},
-  established: () => {},
-  down: () => {},
-  drained: () => {},
-  peerFound: () => {},
-  routeRefresh: () => {},
-  workDue: () => {},
-  viewChanged: () => {},
-  log: () => {},
-}
-
-/** Peers that are configured and never started, and what they hold. */
-class Held {
-  readonly locRib = new LocRib()
-  readonly peers: Peers
-  readonly queries: Queries
-  /** Steps of every answer so far. */
-  readonly steps: number[] = []
-
-  constructor(count: number) {
-    this.peers = new Peers({ isRestart: false, isForwardingPreserved: false }, system, this.locRib, nobody)
-    this.peers.configure(
-      Array.from({ length: count }, (_, i) => neighborOf(65_001, 65_002, `192.0.2.${i + 1}`, { passive: true })),
-    )
-    this.queries = new Queries(this.peers, this.locRib)
-  }
-
-  peer(i: number): Peer {
-    return this.peers.all[i] ?? assert.fail(`no peer ${i}`)
-  }
-
-  ask(query: SpeakerQuery): QueryAnswer {
-    const answer = this.queries.answer(query)
-    this.steps.push(this.queries.lastSteps)
-    return answer
-  }
-
-  /** Every page of it. */
-  pages(query: RoutesQuery): readonly (readonly string[])[] {
-    const pages: string[][] = []
-    let from: number | undefined
-    do {
-      const answer = this.ask({ ...query, ...(from === undefined ? {} : { from }) })
-      assert.equal(answer.isExpired, undefined)
-      pages.push((answer.routes ?? []).map((route) => route.prefix))
-      from = answer.next
-    } while (from !== undefined)
-    return pages
-  }
-
-  want(prefixes: readonly string[], neighbors = [this.peer(0).neighbor.id]): void {
-    for (const text of prefixes) this.locRib.set(parsed(text), [{ neighbors, attributes: {} }], 1)
-  }
-
-  /** What a peer has sent. */
-  receive(i: number, prefixes: readonly Prefix[]): void {
-    for (let at = 0; at < prefixes.length; at += 5_000) {
-      const attributes = { origin: 0, asPath: [{ type: 2, asns: [65_002] }], nextHop: 0x0a000001 }
-      const update = { type: 'update', withdrawn: [], attributes, nlri: prefixes.slice(at, at + 5_000) } as const
-      const decoded = decodeUpdate(encodeUpdate(update, codec).subarray(19), codec)
-      if (!decoded.ok) return assert.fail(decoded.fault.reason)
-      this.peer(i).adjRibIn.apply(decoded.value, codec, 1_000)
-    }
-  }
-
-  /** All that is wanted is sent to these peers by one update group. */
-  send(...members: readonly number[]): void {
-    const view = { localAsn: 65_001, isExternal: true, nextHops: { 'ipv4-unicast': 0xc6336401 } }
-    const group = new UpdateGroup(view, codec, this.locRib)
-    for (const i of members) {
-      const peer = this.peer(i)
-      peer.group = group
-      group.join({ id: peer.neighbor.id, isRefreshFramed: false, send: () => true })
-    }
-    while (group.isBusy) group.step(100_000, 1)
-  }
-}
-
-const parsed = (text: string): Prefix => parsePrefix(text) ?? assert.fail(text)
-const table = (name: RoutesQuery['table'], peer?: string): RoutesQuery => ({
-  what: 'routes',
-  table: name,
-  family: 'ipv4-unicast',
-  ...(peer === undefined ? {} : { peer }),
-})
 
 test('every table is listed completely, and no answer looks at more than a bounded part of it', () => {
   const held = new Held(2)
@@ -216,6 +109,74 @@ test('a page has at most as many routes as were asked for', () => {
   const first = held.ask({ ...table('available'), limit: 3 })
   assert.equal(first.routes?.length, 3)
   assert.equal(held.ask({ ...table('available'), limit: 9, from: first.next ?? 0 }).routes?.length, 7)
+})
+
+test('an answer has a bounded number of octets, however much comes with each route', () => {
+  const held = new Held(2)
+  const prefixes = Array.from({ length: 300 }, (_, i) => prefixOf(i * 256, 24))
+  for (const [i, prefix] of prefixes.entries())
+    held.receive(
+      0,
+      [prefix],
+      Array.from({ length: 10_000 }, (_, at) => i * 65_536 + at),
+    )
+  held.want(
+    hostRoutes(3_000),
+    [held.peer(1).neighbor.id],
+    Array.from({ length: 5_000 }, (_, at) => 65_001 * 65_536 + at),
+  )
+  held.send(1)
+  held.receive(
+    1,
+    prefixes.slice(0, 1),
+    Array.from({ length: 10_000 }, (_, at) => at),
+    [1, 2, 3, 4, 5],
+  )
+  const paths = held.ask({ what: 'paths', prefix: formatPrefix(prefixes[0] as Prefix) })
+  assert.deepEqual([paths.routes?.length, paths.next === undefined], [1, false])
+  // 40 kB each, and 60 kB as text.
+  for (const [name, most] of [
+    ['received', 80_000],
+    ['advertised', 70_000],
+    ['available', 70_000],
+  ] as const) {
+    const { packed, routes = [], next } = held.queries.answer(table(name))
+    assert.ok(next !== undefined && routes.length + (packed?.runs[0]?.count ?? 0) > 0, name)
+    const octets = packed?.octets.length ?? serialize(routes).length / routes.length
+    assert.ok(routes.length <= 1 && octets < most, `${name}: ${routes.length} routes, ${octets} octets`)
+  }
+  assert.equal(held.pages(table('received')).flat().length, prefixes.length + 5)
+})
+
+test('a page goes on from one peer to the next, each with what its own session made of the paths', () => {
+  const held = new Held(3)
+  const of = (i: number): readonly Prefix[] => Array.from({ length: 10 }, (_, at) => prefixOf((i * 10 + at) * 256, 24))
+  held.receive(0, of(0))
+  held.receive(2, of(1), [7])
+  const { routes = [] } = held.ask(table('received'))
+  const shown = routes.map(({ peer, prefix, communities }) => [peer, prefix, communities.join()].join(' ')).sort()
+  const expected = [0, 1].flatMap((i) =>
+    of(i).map((prefix) => [held.peer(i * 2).neighbor.id, formatPrefix(prefix), i === 0 ? '' : '0:7'].join(' ')),
+  )
+  assert.deepEqual(shown, expected.sort())
+})
+
+test('what lies at one place is told as it was when it was looked at, though pages end in the middle of it', () => {
+  const held = new Held(1)
+  // All paths of a prefix are found at its place.
+  held.receive(0, [prefixOf(0, 24)], [], [1, 2, 3, 4])
+  const first = held.ask({ ...table('received'), limit: 1 })
+  const gone = {
+    type: 'update',
+    withdrawn: [prefixOf(0, 24)],
+    withdrawnPathIds: [2],
+    attributes: {},
+    nlri: [],
+  } as const
+  held.peer(0).adjRibIn.apply({ message: gone, problems: [], block: new Uint8Array() }, addPath, 1)
+  const { routes = [] } = held.ask({ ...table('received'), from: first.next ?? 0 })
+  const ids = [...(first.routes ?? []), ...routes].map(({ pathId }) => pathId)
+  assert.deepEqual(ids.sort(), [1, 2, 3, 4])
 })
 
 test('peers are told some at a time', () => {

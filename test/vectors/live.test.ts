@@ -13,6 +13,7 @@ import { keepaliveBytes } from '../../src/bgp/messages/keepalive.ts'
 import { ipv4Unicast, ipv6Unicast, Origin } from '../../src/bgp/messages/types.ts'
 import type { Capability } from '../../src/bgp/messages/capabilities.ts'
 import { encodeUpdate } from '../../src/bgp/messages/update.ts'
+import { unpackAnswer } from '../../src/speaker/packed-paths.ts'
 import type { FromSpeaker } from '../../src/speaker/protocol.ts'
 import { system } from '../../src/speaker/session/system.ts'
 import { Speaker } from '../../src/speaker/speaker.ts'
@@ -60,7 +61,7 @@ class Observer {
           ...(this.transitions.get(message.peer.peerAddress) ?? []),
           message.peer.state,
         ])
-      if (message.type === 'answer') this.#answers.get(message.id)?.(message)
+      if (message.type === 'answer') this.#answers.get(message.id)?.(unpackAnswer(message))
     },
   )
 
