@@ -4,7 +4,8 @@
  *
  *     prefix --network of some length--> shard --> path-table.ts          slot here = slot there * shards + shard
  *
- * Prefixes that follow each other are in one shard, so that the cache serves them together.
+ * Prefixes that follow each other are in one shard, so that the cache serves them together: IPv4 some thousand
+ * addresses, IPv6 all networks that differ in their last octet only.
  */
 import type { Prefix } from '../ip/prefix.ts'
 import type { Slots } from './columns.ts'
@@ -14,6 +15,8 @@ const shardBits = 4
 const shards = 1 << shardBits
 /** What an IPv4 prefix, which is a number, is divided by: 4096 addresses that follow each other share a shard. */
 const perShardRun = 64 * 4096
+/** Of an IPv6 prefix; its length follows. */
+const addressOctets = 16
 
 export class PathShards {
   /** Made when the first path comes: most peers send a few. What is marked is what was there before. */
@@ -34,6 +37,11 @@ export class PathShards {
     return this.#made().reduce((sum, [, table]) => sum + table.passed, 0)
   }
 
+  /** Paths in the table that has most, for tests of how evenly they are divided. */
+  get largest(): number {
+    return Math.max(0, ...this.#made().map(([, { size }]) => size))
+  }
+
   get bytes(): number {
     return this.#made().reduce((sum, [, table]) => sum + table.bytes, 0)
   }
@@ -41,9 +49,13 @@ export class PathShards {
   #shardOf(prefix: Prefix): number {
     if (typeof prefix === 'number')
       return Math.imul((prefix / perShardRun) ^ this.#seed, 0x9e3779b1) >>> (32 - shardBits)
+    // All octets of the network but its last: those that were left out would be the ones that differ.
+    const octets = (prefix.charCodeAt(addressOctets) + 7) >> 3
     let hash = this.#seed
-    // The host octets last but one, for a network that is all hosts.
-    for (const at of [3, 4, 5, 6, 7, 14]) hash = Math.imul(hash ^ prefix.charCodeAt(at), 0x9e3779b1)
+    for (let at = 0; at < octets - 1; at++) {
+      hash = Math.imul(hash ^ prefix.charCodeAt(at), 0x9e3779b1)
+      hash ^= hash >>> 15
+    }
     return hash >>> (32 - shardBits)
   }
 

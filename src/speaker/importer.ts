@@ -9,6 +9,7 @@
 import type { Neighbor } from '../desired/model.ts'
 import { type Address, parseIpv4 } from '../ip/address.ts'
 import type { Prefix } from '../ip/prefix.ts'
+import { PrefixSet } from '../ip/prefix-tables.ts'
 import {
   compileImport,
   type ImportFacts,
@@ -52,11 +53,11 @@ export class Importer {
   #origin: Pick<Candidate, 'isExternal' | 'bgpId' | 'peerAddress'> = { isExternal: true, bgpId: 0, peerAddress: 0 }
 
   /** Prefixes to be looked at. */
-  readonly #due = new Set<Prefix>()
+  readonly #due = new PrefixSet()
   /** Prefixes to be looked at that nobody has listed. */
   #walk: Generator<Prefix, void> | undefined
   /** Prefixes that had no room. */
-  readonly #refused = new Set<Prefix>()
+  readonly #refused = new PrefixSet()
   /** More were refused than are remembered. */
   #isShort = false
   /** What policy makes of an attribute set, as long as the set is there. */

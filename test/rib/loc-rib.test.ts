@@ -33,6 +33,14 @@ test('prefixes with equal routes share one list', () => {
   assert.equal(rib.get(one)?.routes, rib.get(two)?.routes)
 })
 
+test('lists of neighbors are told apart, also where an interface has a comma in its name', () => {
+  const rib = new LocRib()
+  const to = (...neighbors: readonly string[]) => [{ neighbors, attributes: {} }]
+  rib.set(one, to('65000/::%a', '65000/::%b'), 1)
+  rib.set(two, to('65000/::%a,65000/::%b'), 1)
+  assert.deepEqual(rib.get(two)?.routes, to('65000/::%a,65000/::%b'))
+})
+
 test('one list said for many prefixes is the list of those that had an equal one before, whatever came between', () => {
   const list = fc.constantFrom(...[1, 2, 3].map((med) => routes(med)), routes(1))
   fc.assert(

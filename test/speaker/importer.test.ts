@@ -36,6 +36,8 @@ const session: NegotiatedSession = {
   enhancedRouteRefresh: true,
   capabilities: [],
 }
+/** Before anybody changes what sets do. */
+const { has } = Set.prototype
 const first = 0x0b000000
 const networks = (count: number): readonly Prefix[] =>
   Array.from({ length: count }, (_, i) => prefixOf(first + i * 256, 24))
@@ -169,4 +171,36 @@ test('what a full Loc-RIB refused is taken as soon as there is room, of this pee
   other.say([], all.slice(150, 260))
   settle()
   assert.deepEqual(one.imported, all.slice(260), 'with room for all of it, all of it is there')
+})
+
+test('no prefix that a peer chooses is a number by which the engine finds a bucket', () => {
+  const one = new Import('11.0.0.0/8', new LocRib({ maxImported: 50 }))
+  const chosen = new Set<unknown>(networks(100))
+  const added: unknown[] = []
+  const ends = [Map.prototype, Set.prototype].map((of) => {
+    const name = of === Map.prototype ? 'set' : 'add'
+    const own: (...given: readonly unknown[]) => unknown = Reflect.get(of, name)
+    Reflect.set(of, name, function (this: unknown, ...given: readonly unknown[]) {
+      if (Reflect.apply(has, chosen, [given[0]])) added.push(given[0])
+      return Reflect.apply(own, this, given)
+    })
+    return () => Reflect.set(of, name, own)
+  })
+  try {
+    // Imported, refused for want of room, given room, looked at anew with another list, asked for, and withdrawn.
+    one.say(networks(100))
+    one.settle()
+    one.say([], networks(10))
+    one.settle()
+    one.name('11.0.0.0/9')
+    one.settle()
+    for (const prefix of networks(100))
+      for (const path of one.adjRibIn.paths(prefix)) one.importer.standing(prefix, path)
+    one.importer.forget()
+    one.settle()
+  } finally {
+    for (const end of ends) end()
+  }
+  assert.ok(one.refusals > 0)
+  assert.deepEqual(added, [])
 })
