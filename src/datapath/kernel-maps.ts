@@ -1,6 +1,7 @@
 /** The maps of the kernel, of a loaded object. */
 import { HeraldError } from '../errors.ts'
-import type { BpfMap, BpfObject, MappedMemory } from '../sys/bpf.ts'
+import type { BpfMap, BpfObject } from '../sys/bpf.ts'
+import type { ReachedMemory } from '../sys/map-memory.ts'
 import type { MapName } from './layout.ts'
 import {
   type MapEntry,
@@ -9,6 +10,7 @@ import {
   type MemoryName,
   passingOctets,
   type PutMode,
+  type SharedMemory,
   type StoreName,
 } from './maps.ts'
 
@@ -76,7 +78,7 @@ export class KernelMap implements MapStore {
 export class KernelMaps implements Maps {
   readonly #object: BpfObject
   readonly #stores = new Map<MapName, MapStore>()
-  readonly #memories = new Map<MapName, MappedMemory>()
+  readonly #memories = new Map<MapName, ReachedMemory>()
   #isClosed = false
 
   /** Takes over the object: it lives until {@link close}. */
@@ -92,10 +94,14 @@ export class KernelMaps implements Maps {
   }
 
   memory(name: MemoryName): DataView {
+    return this.shared(name).reach(Infinity)
+  }
+
+  shared(name: MemoryName): SharedMemory {
     this.#checkOpen()
-    const memory = this.#memories.get(name) ?? this.#object.openMap(name).mapMemory()
+    const memory = this.#memories.get(name) ?? this.#object.openMap(name).reserveMemory()
     this.#memories.set(name, memory)
-    return new DataView(memory.buffer)
+    return memory
   }
 
   /** What came from {@link memory} must not be touched afterwards. */

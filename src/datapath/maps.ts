@@ -42,9 +42,24 @@ export type StoreName = Exclude<MapName, MemoryName | 'events'>
 /** Arrays that lie in the agent's memory too (BPF_F_MMAPABLE): what is written is seen by packets at once. */
 export type MemoryName = 'backends' | 'tables' | 'tunnels' | 'observation' | 'unkept' | 'permit'
 
+/** Of a large one only the part is mapped that is reached. */
+export interface SharedMemory {
+  /** Of all of it. */
+  readonly byteLength: number
+  /**
+   * From the first octet on at least so many of those that there are; what was answered before stays valid. Throws
+   * ERR_SYSCALL where they cannot be mapped.
+   */
+  reach(octets: number): DataView
+  /** All of it, until `read` has returned. */
+  whole<Result>(read: (memory: DataView) => Result): Result
+}
+
 export interface Maps {
   store(name: StoreName): MapStore
+  /** All of it. */
   memory(name: MemoryName): DataView
+  shared(name: MemoryName): SharedMemory
 }
 
 const slabBytes = 1 << 16

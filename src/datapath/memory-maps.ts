@@ -23,6 +23,7 @@ import {
   type MapStore,
   type MemoryName,
   type PutMode,
+  type SharedMemory,
   type StoreName,
 } from './maps.ts'
 
@@ -184,16 +185,39 @@ export class MemoryArray extends MemoryStore {
 
 const isPerCpu = (kind: string): boolean => kind === 'array' || kind === 'perCpu'
 
+/** As particular as can be: what is not reached is not there. */
+class ReachedInMemory implements SharedMemory {
+  readonly #buffer: ArrayBuffer
+  #reached = 0
+
+  constructor(octets: number) {
+    this.#buffer = new ArrayBuffer(octets)
+  }
+
+  get byteLength(): number {
+    return this.#buffer.byteLength
+  }
+
+  reach(octets: number): DataView {
+    this.#reached = Math.min(this.byteLength, Math.max(this.#reached, octets))
+    return new DataView(this.#buffer, 0, this.#reached)
+  }
+
+  whole<Result>(read: (memory: DataView) => Result): Result {
+    return read(new DataView(this.#buffer))
+  }
+}
+
 export class MemoryMaps implements Maps {
   readonly #stores = new Map<MapName, MapStore>()
-  readonly #memories = new Map<MapName, DataView>()
+  readonly #memories = new Map<MapName, ReachedInMemory>()
 
   constructor(maxEntries: Readonly<Partial<Record<MapName, number>>> = {}) {
     for (const name of mapNames) {
       const shape = mapShapes[name]
       const { kind, valueBytes } = shape
       const entries = maxEntries[name] ?? shape.maxEntries
-      if (kind === 'memory') this.#memories.set(name, new DataView(new ArrayBuffer(entries * valueBytes)))
+      if (kind === 'memory') this.#memories.set(name, new ReachedInMemory(entries * valueBytes))
       // Nobody tells anything of packets that are none.
       else if (kind === 'lpm') this.#stores.set(name, new MemoryTrie(name, shape, entries))
       else if (kind !== 'ring')
@@ -211,6 +235,10 @@ export class MemoryMaps implements Maps {
   }
 
   memory(name: MemoryName): DataView {
+    return this.shared(name).whole((memory) => memory)
+  }
+
+  shared(name: MemoryName): SharedMemory {
     const memory = this.#memories.get(name)
     if (memory === undefined) throw refusal(name, 'open map', 'ENOENT')
     return memory

@@ -2,26 +2,21 @@
 import { closeSync, readFileSync } from 'node:fs'
 import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
-import { checked, errnoName, errnoNumber, libc } from './libc.ts'
+import { errnoName, errnoNumber } from './libc.ts'
 import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
+import { mapPages, type MappedMemory, ReachedMemory } from './map-memory.ts'
 
 const ENOENT = errnoNumber('ENOENT')
 const EEXIST = errnoNumber('EEXIST')
 const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 const updateFlags = { any: 0, new: 1, existing: 2 } as const
-const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
-const munmap = libc.func('int munmap(void *address, size_t length)')
-const readOnly = 1
-const readWrite = 3
-const mapShared = 1
 /** BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH. */
 const perCpuTypes: ReadonlySet<number> = new Set([5, 6, 10])
 /** BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE */
 const [perCpuArrayType, trieType] = [6, 11]
 /** Keys that are asked for in a row. */
 const walkBatch = 256
-const mapFailed = 0xffff_ffff_ffff_ffffn
 /** What a kernel without batches answers: before 5.6 it knows no such command, later ENOTSUPP (linux/errno.h). */
 const noBatchResults: ReadonlySet<number> = new Set([-errnoNumber('EINVAL'), -524])
 
@@ -314,21 +309,17 @@ export class BpfMap {
 
   /** The memory of a BPF_F_MMAPABLE array, shared with the kernel: writes are seen by packets at once. */
   mapMemory(): MappedMemory {
-    return mapPages(this.name, this.fd, 0, this.info.valueSize * this.info.maxEntries, true)
+    return mapPages(this.name, this.fd, 0, this.#memoryBytes, true)
   }
-}
 
-/** Octets of a map from a page on, shared with the kernel. Throws ERR_SYSCALL. */
-export function mapPages(name: string, fd: number, offset: number, length: number, isWritten: boolean): MappedMemory {
-  const address = mmap(null, length, isWritten ? readWrite : readOnly, mapShared, fd, offset) as Pointer
-  if (address === null || address === mapFailed) checked(`mmap ${name}`, -1)
-  return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
-}
+  /** As {@link mapMemory}, as far as it is reached. */
+  reserveMemory(): ReachedMemory {
+    return new ReachedMemory(this.name, this.fd, this.#memoryBytes)
+  }
 
-/** `buffer` must not be touched after `unmap`. */
-export interface MappedMemory {
-  readonly buffer: ArrayBuffer
-  unmap(): void
+  get #memoryBytes(): number {
+    return this.info.valueSize * this.info.maxEntries
+  }
 }
 
 /**

@@ -3,7 +3,8 @@
  * row so that nothing wraps (Documentation/bpf/ringbuf.rst).
  */
 import { HeraldError } from '../errors.ts'
-import { mapInfo, mapPages, type MappedMemory } from './bpf.ts'
+import { mapInfo } from './bpf.ts'
+import { mapPages, type MappedMemory } from './map-memory.ts'
 import { libc } from './libc.ts'
 
 const getpagesize = libc.func('int getpagesize()')

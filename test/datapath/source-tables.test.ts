@@ -54,6 +54,7 @@ function watched(maps: MemoryMaps, afterEach: () => void, lastWrite = Infinity):
   const stores = new Map<string, MapStore>()
   return {
     memory: (name) => maps.memory(name),
+    shared: (name) => maps.shared(name),
     store: (name) => {
       const store = maps.store(name)
       const found = stores.get(name) ?? {
@@ -243,7 +244,10 @@ function counting(maps: MemoryMaps): { readonly maps: Maps; readonly calls: () =
   })
   const ranges = of(maps.store('ranges'))
   const store: Maps['store'] = (name) => (name === 'ranges' ? ranges : maps.store(name))
-  return { maps: { memory: (name) => maps.memory(name), store }, calls: () => calls }
+  return {
+    maps: { memory: (name) => maps.memory(name), shared: (name) => maps.shared(name), store },
+    calls: () => calls,
+  }
 }
 
 test('what a port costs that names many ranges does not grow with them, once they are written and read back', () => {

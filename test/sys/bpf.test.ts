@@ -1,6 +1,6 @@
 /** What the kernel answers about BPF maps, pins and programs, above all where it refuses; each with its errno. */
 import assert from 'node:assert/strict'
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -107,6 +107,44 @@ test('an empty map lists nothing, counts nothing, and a list that is let go half
     break
   }
   assert.equal([...map.entries()].length, 99)
+})
+
+/** Octets of maps of the kernel that are mapped into this process. */
+function mappedOctets(): number {
+  return readFileSync('/proc/self/smaps', 'latin1')
+    .split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+    .filter((part) => part.includes('anon_inode:bpf-map'))
+    .reduce((sum, part) => sum + 1_024 * Number(/^Rss:\s+(\d+)/m.exec(part)?.[1]), 0)
+}
+
+test('of an array so much is mapped as is reached, what was answered stays valid, and all goes at once', {
+  skip,
+}, (t) => {
+  const [entries, at] = [1 << 19, 300_000]
+  const map = mapOf(t, 'array', 8, entries, mmapable)
+  const before = mappedOctets()
+  const memory = map.reserveMemory()
+  assert.equal(memory.byteLength, 8 * entries)
+  assert.equal(memory.reach(0).byteLength, 0)
+  const first = memory.reach(8)
+  assert.ok(first.byteLength >= 8 && mappedOctets() - before === first.byteLength)
+  first.setUint32(0, 77, true)
+  map.update(octets(at), Uint8Array.of(...octets(99), 0, 0, 0, 0))
+  assert.throws(() => first.getUint32(8 * at, true), RangeError)
+  assert.equal(
+    memory.whole((all) => all.getUint32(8 * at, true)),
+    99,
+  )
+  assert.equal(mappedOctets() - before, first.byteLength)
+  const more = memory.reach(8 * (at + 1))
+  assert.ok(more.byteLength < memory.byteLength && mappedOctets() - before === more.byteLength)
+  assert.deepEqual([more.getUint32(8 * at, true), more.getUint32(0, true), valueAt(map, 0)], [99, 77, 77])
+  first.setUint32(0, 78, true)
+  assert.equal(more.getUint32(0, true), 78)
+  assert.equal(memory.reach(8).byteLength, more.byteLength)
+  assert.equal(memory.reach(Infinity).byteLength, memory.byteLength)
+  memory.unmap()
+  assert.equal(mappedOctets(), before)
 })
 
 test('entries are counted exactly up to one batch, and beyond it to some percent', { skip }, (t) => {

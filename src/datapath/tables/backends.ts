@@ -28,7 +28,7 @@ import {
   type BackendRecord,
   type BackendRef,
 } from '../layout.ts'
-import type { Maps, MapStore } from '../maps.ts'
+import type { Maps, MapStore, SharedMemory } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import type { TrafficCounters } from '../datapath.ts'
 import type { AddressTable } from './addresses.ts'
@@ -84,7 +84,9 @@ interface Held extends Pick<Backend, 'address' | 'port'> {
 const sourcesAtOnce = 4
 
 export class BackendTable {
-  readonly #memory: DataView
+  readonly #shared: SharedMemory
+  /** As far as any id was taken. */
+  #memory: DataView
   readonly #places: Places
   readonly #sources: MapStore
   readonly #addresses: AddressTable
@@ -98,8 +100,10 @@ export class BackendTable {
   #nextSource = 0
 
   constructor(maps: Maps, addresses: AddressTable, times: TableTimes) {
-    this.#memory = maps.memory('backends')
-    this.#places = new Places(this.#memory)
+    this.#shared = maps.shared('backends')
+    const last = this.#shared.whole((memory) => usedSlots(memory).at(-1) ?? -1)
+    this.#memory = this.#shared.reach((last + 1) * sizes.backend)
+    this.#places = new Places(() => this.#memory)
     this.#sources = maps.store('sources')
     this.#addresses = addresses
     this.#times = times
@@ -112,7 +116,7 @@ export class BackendTable {
   }
 
   get maxEntries(): number {
-    return this.#memory.byteLength / sizes.backend
+    return this.#shared.byteLength / sizes.backend
   }
 
   /** Of those that are counted, and of how many that is so at most. */
@@ -129,7 +133,7 @@ export class BackendTable {
 
   /** What a reference names; undefined when it is gone, or of another generation. */
   at(ref: BackendRef): BackendRecord | undefined {
-    if (ref.id >= this.maxEntries || ref.generation === 0) return undefined
+    if (!this.#isReached(ref.id) || ref.generation === 0) return undefined
     const record = readBackend(this.#memory, ref.id)
     return record.generation === ref.generation ? record : undefined
   }
@@ -143,14 +147,19 @@ export class BackendTable {
 
   /** Whether the map holds what a reference names. */
   isThere({ id, generation }: BackendRef): boolean {
-    return id < this.maxEntries && readGeneration(this.#memory, id) === generation
+    return this.#isReached(id) && readGeneration(this.#memory, id) === generation
+  }
+
+  /** Behind it no backend ever was. */
+  #isReached(id: number): boolean {
+    return (id + 1) * sizes.backend <= this.#memory.byteLength
   }
 
   /** What references name and the map holds, by address and port; those that are gone are left out. */
   named(refs: readonly BackendRef[]): readonly Backend[] {
     const found: { readonly id: number; readonly backend: Backend }[] = []
     for (const { id, generation } of refs) {
-      if (id >= this.maxEntries || readGeneration(this.#memory, id) !== generation) continue
+      if (!this.isThere({ id, generation })) continue
       const held = this.#byId[id]
       const isKnown = held?.ref.generation === generation && this.#isIntact(held)
       found.push({ id, backend: isKnown ? held.backend : backendOf(readBackend(this.#memory, id)) })
@@ -320,7 +329,7 @@ export class BackendTable {
     try {
       const now = this.#times.nowNs()
       const id = this.#ids.take(now)
-      const last = readGeneration(this.#memory, id)
+      const last = this.#lastGeneration(id)
       // 0 is what a slot that was never used holds.
       const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
       const { address, port } = backend
@@ -346,6 +355,17 @@ export class BackendTable {
       if (backend.node === undefined) this.#addresses.add(backend.address, 'sources', -1)
       throw error
     }
+  }
+
+  /** Of an id that was taken. */
+  #lastGeneration(id: number): number {
+    try {
+      if (!this.#isReached(id)) this.#memory = this.#shared.reach((id + 1) * sizes.backend)
+    } catch (error) {
+      this.#ids.give(id, this.#times.nowNs())
+      throw error
+    }
+    return readGeneration(this.#memory, id)
   }
 
   /** False when somebody else wrote over it. */

@@ -9,12 +9,12 @@ const placeBytes = offsets.backend.generation
 const firstPlaces = 256
 
 export class Places {
-  readonly #map: Uint8Array
+  readonly #map: () => DataView
   #written = new Uint8Array(firstPlaces * placeBytes)
 
-  /** Of the map of backends. */
-  constructor(memory: DataView) {
-    this.#map = new Uint8Array(memory.buffer, memory.byteOffset, memory.byteLength)
+  /** `map`: that of backends, as far as it is reached. */
+  constructor(map: () => DataView) {
+    this.#map = map
   }
 
   /** What the map holds now is what was written. */
@@ -25,21 +25,21 @@ export class Places {
       larger.set(this.#written)
       this.#written = larger
     }
-    const from = id * sizes.backend
-    for (let at = 0; at < placeBytes; at++) this.#written[id * placeBytes + at] = this.#map[from + at] ?? 0
+    const [map, from] = [this.#map(), id * sizes.backend]
+    for (let at = 0; at < placeBytes; at++) this.#written[id * placeBytes + at] = map.getUint8(from + at)
   }
 
   isAsWritten(id: number): boolean {
-    const [map, written] = [id * sizes.backend, id * placeBytes]
-    for (let at = 0; at < placeBytes; at++) if (this.#map[map + at] !== this.#written[written + at]) return false
+    const [map, from, written] = [this.#map(), id * sizes.backend, id * placeBytes]
+    for (let at = 0; at < placeBytes; at++) if (map.getUint8(from + at) !== this.#written[written + at]) return false
     return true
   }
 
   /** Of two ids, by what the map holds. */
   compare(a: number, b: number): number {
-    const [first, second] = [a * sizes.backend, b * sizes.backend]
+    const [map, first, second] = [this.#map(), a * sizes.backend, b * sizes.backend]
     for (let at = 0; at < placeBytes; at++) {
-      const difference = (this.#map[first + at] ?? 0) - (this.#map[second + at] ?? 0)
+      const difference = map.getUint8(first + at) - map.getUint8(second + at)
       if (difference !== 0) return difference
     }
     return 0

@@ -90,7 +90,7 @@ export class ServiceTable {
       this.#frontends.delete(key)
       return []
     })
-    const memory = maps.memory('tables')
+    const memory = maps.shared('tables')
     const records = soundRecords(
       new Map(found.map(({ key, record }) => [idOf(key), record])),
       memory.byteLength / sizes.backendRef,

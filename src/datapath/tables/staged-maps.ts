@@ -9,7 +9,7 @@
  * kernel is not kept: it is what entries name. Pure.
  */
 import type { Work } from '../../allocation/work.ts'
-import type { MapEntry, Maps, MapStore, MemoryName, PutMode, StoreName } from '../maps.ts'
+import type { MapEntry, Maps, MapStore, MemoryName, PutMode, SharedMemory, StoreName } from '../maps.ts'
 
 class StagedStore implements MapStore {
   readonly #store: MapStore
@@ -98,6 +98,10 @@ export class StagedMaps implements Maps {
 
   memory(name: MemoryName): DataView {
     return this.#maps.memory(name)
+  }
+
+  shared(name: MemoryName): SharedMemory {
+    return this.#maps.shared(name)
   }
 
   /**

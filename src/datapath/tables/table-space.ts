@@ -10,6 +10,7 @@
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
+import type { SharedMemory } from '../maps.ts'
 import { StretchPool } from '../slots.ts'
 import { memberSlots } from './members.ts'
 
@@ -53,8 +54,9 @@ function onlyOf(backends: readonly Named[]): BackendRef {
 }
 
 export class TableSpace {
-  /** Two words for each slot: id, generation. */
-  readonly #words: Uint32Array
+  readonly #memory: SharedMemory
+  /** Two words for each slot: id, generation. As far as any stretch was taken. */
+  #words: Uint32Array = new Uint32Array(0)
   readonly #stretches: StretchPool
   /** By frontend: what its tables have to themselves, which may be more than they need now. */
   readonly #rooms = new Map<string, readonly Room[]>()
@@ -67,11 +69,11 @@ export class TableSpace {
   readonly #previousNs: bigint
 
   /** `previousNs`: how long the table before is asked. */
-  constructor(memory: DataView, backends: number, previousNs: bigint, found: ReadonlyMap<string, FrontendRecord>) {
+  constructor(memory: SharedMemory, backends: number, previousNs: bigint, found: ReadonlyMap<string, FrontendRecord>) {
+    this.#memory = memory
     this.#previousNs = previousNs
     this.#met = new Uint32Array(backends)
     this.#metGenerations = new Uint32Array(backends)
-    this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength / 4)
     for (const [id, { table, previous }] of found)
       this.#rooms.set(
         id,
@@ -80,10 +82,11 @@ export class TableSpace {
     const lists = [...found.values()].flatMap(({ resting, members }) => [resting, members])
     const used = [...[...this.#rooms.values()].flat(), ...lists.filter(({ length }) => length > 0)]
     this.#stretches = new StretchPool(this.size, graceNs, used)
+    this.#reach(used.reduce((end, { offset, length }) => Math.max(end, offset + length), 0))
   }
 
   get size(): number {
-    return this.#words.length / wordsPerSlot
+    return this.#memory.byteLength / sizes.backendRef
   }
 
   get used(): number {
@@ -264,7 +267,20 @@ export class TableSpace {
   }
 
   #take(length: number, nowNs: bigint): Room {
-    return { offset: this.#stretches.take(length, nowNs), length }
+    const offset = this.#stretches.take(length, nowNs)
+    try {
+      this.#reach(offset + length)
+    } catch (error) {
+      this.#stretches.give(offset, length, nowNs)
+      throw error
+    }
+    return { offset, length }
+  }
+
+  #reach(slots: number): void {
+    if (slots * wordsPerSlot <= this.#words.length) return
+    const { buffer, byteOffset, byteLength } = this.#memory.reach(slots * sizes.backendRef)
+    this.#words = new Uint32Array(buffer, byteOffset, byteLength / 4)
   }
 
   #give({ offset, length }: Room, nowNs: bigint): void {
