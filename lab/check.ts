@@ -81,6 +81,7 @@ const checks: readonly Check[] = [
   { title: 'HTTP requests', needs: 'datapath', run: httpRequests },
   { title: 'UDP echoes', needs: 'datapath', run: udpEchoes },
   { title: 'backend elsewhere', needs: 'datapath', run: ({ rack }) => backendsElsewhere(rack) },
+  { title: 'past netfilter', needs: 'datapath', run: pastNetfilter },
   { title: 'backend dies', needs: 'routes', run: backendDies },
   { title: 'Service deleted', needs: 'routes', run: serviceDeleted },
   { title: 'agent killed', needs: 'routes', run: agentKilled },
@@ -92,6 +93,17 @@ function checksOfCluster(rack: Rack, walk: Walk | undefined): readonly Check[] {
   if (cluster === undefined) return []
   const views = Object.entries(apiChecks).map(([title, run]) => [title, () => run(rack, cluster)] as const)
   return [...views, ...Object.entries(walk?.steps ?? {})].map(([title, run]) => ({ title, needs: 'routes', run }))
+}
+
+/** Nothing of netfilter is in the namespaces of nodes: an agent finds so by itself. */
+async function pastNetfilter({ rack }: CheckContext): Promise<string> {
+  const modes: string[] = []
+  for (const node of rack.nodes) {
+    const { mode, modeReason } = (await rack.status(node)).datapath
+    assert(mode === 'redirect', `${node}: ${mode}, ${modeReason}`)
+    modes.push(`${node} ${mode}`)
+  }
+  return modes.join(', ')
 }
 
 async function podCidrRoutes({ rack }: CheckContext): Promise<string> {

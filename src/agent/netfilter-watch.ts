@@ -58,7 +58,7 @@ export class NetfilterWatch implements Netfilter {
   readonly #policy = new Finding()
   readonly #translation = new Finding()
   /** What was asked about last. */
-  #traffic: Traffic = { pods: [], uplinks: [] }
+  #traffic: Traffic = { pods: new Set(), uplinks: [] }
   #earliestAt = -Infinity
   #thoroughAt = -Infinity
   #toldAt = -Infinity
@@ -77,9 +77,9 @@ export class NetfilterWatch implements Netfilter {
   }
 
   /** This traffic is what is looked for from here on. */
-  translation(traffic: Traffic): string | undefined {
+  translation(traffic: Traffic, fresh: Iterable<string> = traffic.pods): string | undefined {
     this.#traffic = traffic
-    this.#translation.take(this.#looker.translation(traffic), this.#clock.monotonic())
+    this.#translation.take(this.#looker.translation(traffic, fresh), this.#clock.monotonic())
     return this.#translation.reason
   }
 

@@ -111,8 +111,8 @@ function attachOption(): Option {
 
 function datapathModeOption(): Option {
   const description =
-    'how packets go to pods of this node: through the stack, past netfilter, or that where it enforces no policies'
-  return new Option('--datapath-mode <mode>', description).choices(['stack', 'redirect', 'auto']).default('stack')
+    'how packets go to pods of this node: through the stack, past netfilter, or that where it has nothing for them'
+  return new Option('--datapath-mode <mode>', description).choices(['stack', 'redirect', 'auto']).default('auto')
 }
 
 function logLevelOption(): Option {

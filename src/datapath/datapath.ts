@@ -18,7 +18,7 @@ export type ForwardMode = 'stack' | 'redirect'
 /** Between what packets go past netfilter. */
 export interface Traffic {
   /** Addresses of pods here that are backends. */
-  readonly pods: readonly string[]
+  readonly pods: ReadonlySet<string>
   /** The names of interfaces by which clients come. */
   readonly uplinks: readonly string[]
 }
@@ -27,8 +27,11 @@ export interface Traffic {
 export interface Netfilter {
   /** Of packets of whatever flow. */
   policies(): string | undefined
-  /** Of the first packet of a flow, where a rule that translates addresses may be about it. */
-  translation(traffic: Traffic): string | undefined
+  /**
+   * Of the first packet of a flow, where a rule that translates addresses may be about it. `fresh`: the pods that were
+   * not asked about before; by default all of them.
+   */
+  translation(traffic: Traffic, fresh?: Iterable<string>): string | undefined
 }
 
 /** Nobody has it by IANA, and it is none that clients get; 0x4845. */

@@ -43,7 +43,7 @@ export interface KernelDatapathOptions {
   /** The compiled programs: build/bpf/herald.bpf.o. */
   readonly objectFile: string
   readonly attach: 'auto' | AttachMode
-  /** Whether flows go past netfilter; `auto`: where nothing enforces policies there. By default through the stack. */
+  /** Whether flows go past netfilter; `auto`: where it has nothing for them. By default through the stack. */
   readonly mode?: WantedMode
   /** What netfilter does to packets for pods; by default its rules are read whenever something changes. */
   readonly netfilter?: Netfilter

@@ -42,8 +42,9 @@ export class NetfilterLook implements Netfilter {
   }
 
   /** Of the rules as they were read. */
-  translation(traffic: Traffic): string | undefined {
-    return this.#nftables?.translations.obstacle(traffic) ?? this.#iptables?.translations.obstacle(traffic)
+  translation({ pods, uplinks }: Traffic, fresh: Iterable<string> = pods): string | undefined {
+    const found = [this.#nftables, this.#iptables].map((each) => each?.translations.obstacle(fresh, uplinks))
+    return found.find((each) => each !== undefined)
   }
 }
 

@@ -86,8 +86,10 @@ export class Redirection {
   readonly #parts: RedirectionParts
   /** Of backends here, by the id of their frontend. */
   readonly #addresses = new Map<string, readonly string[]>()
-  /** Addresses whose route was looked up, since it may have changed, with the interfaces behind which they are. */
-  readonly #lookedUp = new Map<string, readonly number[]>()
+  /** Addresses whose route was looked up, since it may have changed. */
+  readonly #lookedUp = new Set<string>()
+  /** Those of them that are behind interfaces to pods. */
+  #pods = new Set<string>()
   /** By index: those that carry herald_pod. */
   readonly #held = new Map<number, string>()
   /** By name: why not. */
@@ -162,7 +164,7 @@ export class Redirection {
     )
       this.#attempt(() => {
         const reached = this.#reach(here)
-        this.#askForTranslation()
+        this.#askForTranslation(here.filter((address) => this.#pods.has(address)))
         const found = reached.filter((ifindex) => !this.#held.has(ifindex))
         if (this.#obstacle !== undefined) this.#close(this.#obstacle)
         else if (found.length > 0) this.#carry(found, false)
@@ -202,6 +204,7 @@ export class Redirection {
       this.#hindrance = looseHindrance()
     }
     this.#lookedUp.clear()
+    this.#pods = new Set()
     this.#refused.clear()
     this.#attempt(() => {
       // Where they go through the stack every packet of a pod would meet the program, and none would be redirected.
@@ -217,13 +220,11 @@ export class Redirection {
   }
 
   /** Whether a rule translates what goes to the backends that are here, by interfaces to pods. */
-  #askForTranslation(): void {
+  #askForTranslation(fresh?: readonly string[]): void {
     const { wanted, netfilter } = this.#parts
     if (wanted !== 'auto') return
-    const isToPods = (ifindex: number): boolean => ifindex !== loopback && this.#uplinks?.has(ifindex) !== true
-    const pods = [...this.#lookedUp].flatMap(([address, interfaces]) => (interfaces.some(isToPods) ? address : []))
-    const uplinks = [...(this.#uplinks?.values() ?? [])]
-    this.#translation = seen(() => netfilter.translation({ pods, uplinks }))
+    const traffic = { pods: this.#pods, uplinks: [...(this.#uplinks?.values() ?? [])] }
+    this.#translation = seen(() => netfilter.translation(traffic, fresh))
   }
 
   #permit(): void {
@@ -265,7 +266,8 @@ export class Redirection {
     const unknown = new Set(addresses.filter((address) => !this.#lookedUp.has(address)))
     return [...unknown].flatMap((address) => {
       const interfaces = interfacesTo(address)
-      this.#lookedUp.set(address, interfaces)
+      this.#lookedUp.add(address)
+      if (interfaces.some((each) => each !== loopback && this.#uplinks?.has(each) !== true)) this.#pods.add(address)
       return interfaces
     })
   }

@@ -11,7 +11,6 @@
  */
 import { addressBytes, familyOfAddress, type Family, parseAddress } from '../ip/address.ts'
 import type { BaseChain, Condition, Net, Rule } from '../sys/filter-rules.ts'
-import type { Traffic } from './datapath.ts'
 
 /** A chain for translations that the kernel calls, with all that it may come to. */
 export interface TranslationChain extends Omit<BaseChain, 'rules'> {
@@ -72,7 +71,7 @@ export class Translations {
   }
 
   /** For people: what is in the way; undefined: nothing. */
-  obstacle({ pods, uplinks }: Traffic): string | undefined {
+  obstacle(pods: Iterable<string>, uplinks: readonly string[]): string | undefined {
     for (const pod of pods) {
       const address = parseAddress(pod)
       if (address === undefined) continue

@@ -27,7 +27,7 @@ function bench({ tellsChanges = true, readMs = 1 } = {}) {
       if (rules.fails) throw new Error('ENOBUFS')
       return rules.now
     },
-    translation: ({ pods }: Traffic) => (pods.includes(rules.proxied ?? '') ? proxy : undefined),
+    translation: ({ pods }: Traffic) => (pods.has(rules.proxied ?? '') ? proxy : undefined),
   }
   const watch = new NetfilterWatch(looker, clock)
   const told: (string | undefined)[] = []
@@ -111,8 +111,8 @@ test('a watch that was stopped looks no more', () => {
 
 test('a rule that is about a pod is in the way once it is a backend, and ten minutes longer than that', () => {
   const { clock, rules, watch, told } = bench()
-  const one: Traffic = { pods: ['10.1.0.2'], uplinks: [] }
-  const both: Traffic = { pods: ['10.1.0.2', '10.1.0.3'], uplinks: [] }
+  const one: Traffic = { pods: new Set(['10.1.0.2']), uplinks: [] }
+  const both: Traffic = { pods: new Set(['10.1.0.2', '10.1.0.3']), uplinks: [] }
   rules.proxied = '10.1.0.3'
   assert.equal(watch.translation(one), undefined)
   assert.equal(watch.translation(both), proxy)

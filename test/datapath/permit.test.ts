@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
+import type { Traffic } from '../../src/datapath/datapath.ts'
 import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/kernel.ts'
 import { schema } from '../../src/datapath/layout.ts'
 import { indexKey } from '../../src/datapath/maps.ts'
@@ -88,9 +89,9 @@ test('auto: a rule that translates what begins keeps new flows in the stack, and
   const asked: (readonly string[])[] = []
   const netfilter = {
     policies: () => undefined,
-    translation: ({ pods, uplinks }: { pods: readonly string[]; uplinks: readonly string[] }) => {
+    translation: ({ pods, uplinks }: Traffic) => {
       asked.push([...pods, ...uplinks])
-      return pods.includes(translated ?? '') ? `something is done to ${translated}` : undefined
+      return pods.has(translated ?? '') ? `something is done to ${translated}` : undefined
     },
   }
   const datapath = openIn(fixture, { mode: 'auto', netfilter })

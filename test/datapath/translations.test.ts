@@ -10,7 +10,7 @@ import { harmless, inTheWay, layNatTable, makers } from './node-rules.ts'
 const skip = whyNoKernel()
 if (skip === undefined) enterNetwork()
 
-const traffic = { pods: ['10.1.0.2', '10.1.0.3', 'fd00:10:1::2', 'fd00:10:1::3'], uplinks: ['up0'] }
+const traffic = { pods: new Set(['10.1.0.2', '10.1.0.3', 'fd00:10:1::2', 'fd00:10:1::3']), uplinks: ['up0'] }
 /** A look that has read the rules as they are now. */
 function looked(): NetfilterLook {
   const look = new NetfilterLook()
@@ -46,7 +46,7 @@ test('it is in the way of the pods that it is about, and asked again for pods th
   for (const maker of makers) {
     const [isIpv6, look] = [maker.startsWith('ip6'), new NetfilterLook()]
     const [inside, outside] = isIpv6 ? ['fd00:10:1::2', 'fd00:10:2::2'] : ['10.1.0.2', '10.2.0.2']
-    const of = (...pods: readonly string[]) => ({ pods, uplinks: ['up0'] })
+    const of = (...pods: readonly string[]) => ({ pods: new Set(pods), uplinks: ['up0'] })
     const remove = layNatTable(maker, harmless['kindnet, ip-masq-agent'] ?? '')
     look.policies()
     assert.equal(look.translation(of(inside)), undefined)
@@ -64,10 +64,10 @@ test('a rule of a thousand pods is asked once for all that it cannot tell apart'
     -A CNI-${n} -d CLUSTER -j ACCEPT\n-A CNI-${n} ! -d GROUPS -j MASQUERADE`,
   )
   const remove = layNatTable('iptables-nft', rules.slice(0, 300).join('\n'))
-  assert.equal(looked().translation({ pods, uplinks: [] }), undefined)
+  assert.equal(looked().translation({ pods: new Set(pods), uplinks: [] }), undefined)
   remove()
   const removeAll = layNatTable('iptables-nft', rules.join('\n'))
-  assert.match(looked().translation({ pods, uplinks: [] }) ?? '', /has too many rules to look through/)
+  assert.match(looked().translation({ pods: new Set(pods), uplinks: [] }) ?? '', /has too many rules to look through/)
   removeAll()
 })
 

@@ -1,0 +1,101 @@
+/** A whole agent as it is started without a word about netfilter, on a node whose rules come and are named. */
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { StatusView } from '../../src/api/types.ts'
+import { whyNoKernel } from '../datapath/fixture.ts'
+import { harmless, inTheWay, natTable } from '../datapath/node-rules.ts'
+import { client, deployRack, pods, uplink, vip } from '../datapath/rack.ts'
+import { waitFor } from '../wait.ts'
+import { policyAndNode } from './policy.ts'
+
+const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
+
+const manifests = `${policyAndNode}apiVersion: cilium.io/v2
+kind: CiliumLoadBalancerIPPool
+metadata: {name: pool}
+spec: {blocks: [{start: ${vip}, stop: ${vip}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, labels: {expose-via-bgp: "true"}}
+spec: {type: LoadBalancer, ports: [{port: 80, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints:
+- addresses: [${pods[0]}]
+  nodeName: node1
+  conditions: {ready: true}
+ports: [{port: 8080, protocol: TCP}]
+`
+
+test('an agent lets flows past the rules of a node that are about others, and neither past a proxy of the node nor ' +
+  'past a firewall, which it names; what it served goes on without it', {
+  skip: whyNoKernel() ?? false,
+  timeout: 120_000,
+}, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'herald-past-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const rack = deployRack(t)
+  const lay = (rules: string): string =>
+    rack.run(
+      'node',
+      ['iptables-nft-restore'],
+      natTable('iptables-nft', `${Object.values(harmless).join('\n')}\n${rules}`),
+    )
+  lay('')
+  const [node, live, late] = [rack.actor('node'), rack.actor('client'), rack.actor('client')]
+  await rack.actor('pod').tell({ do: 'serve', port: 8080 })
+  mkdirSync(join(folder, 'manifests'))
+  writeFileSync(join(folder, 'manifests/all.yaml'), manifests)
+  const socket = join(folder, 'herald.sock')
+  const agent = rack.start('node', [
+    ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
+    ...['--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', 'none'],
+    ...['--bpffs', rack.bpffs, '--interfaces', uplink],
+  ])
+  let said = ''
+  for (const stream of [agent.stdout, agent.stderr]) stream?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const open = (): Promise<string> =>
+    late.tell<string>({ do: 'tcp', address: vip, port: 80, size: 1 }).catch((error: Error) => error.message)
+  const isServed = async (): Promise<boolean> => (await open()).startsWith(client)
+  await waitFor('the Service to be served', isServed, { deadlineMs: 30_000, everyMs: 200 })
+  const datapath = (): StatusView['datapath'] => {
+    // It exits with 1 as the agent has no session.
+    const words = ['sh', '-c', '"$@" || true', 'sh', herald, 'status', '--socket', socket, '-o', 'json']
+    return (JSON.parse(rack.run('node', words)) as StatusView).datapath
+  }
+  const isOf = (mode: string, reason: RegExp) => (): boolean => {
+    const { mode: now, modeReason = '' } = datapath()
+    return now === mode && reason.test(modeReason)
+  }
+  const waiting = { deadlineMs: 30_000, everyMs: 300 }
+  await waitFor('flows to go past netfilter', isOf('redirect', /^$/), waiting).catch((error: unknown) =>
+    assert.fail(`${String(error)}\n${JSON.stringify(datapath())}\n${said}`),
+  )
+  await live.tell({ do: 'connect', address: vip, port: 80 })
+  const handedOn = await node.tell<number>({ do: 'forwarded' })
+  assert.equal(await live.tell({ do: 'exchange', size: 20_000 }), 20_000)
+  assert.equal(await node.tell<number>({ do: 'forwarded' }), handedOn, 'past netfilter')
+  lay(inTheWay['a transparent proxy of the node']?.rules ?? '')
+  await waitFor('the proxy to be named', isOf('stack', /^chain PREROUTING of table ip nat .* may meet flows/), waiting)
+  assert.equal(await isServed(), false, 'a new flow meets it, and there is nobody')
+  assert.equal(await live.tell({ do: 'exchange', size: 20_000 }), 20_000, 'a live one does not, as in the stack')
+  assert.match(said, /flows go through the stack: chain PREROUTING of table ip nat/)
+  lay('')
+  rack.run('node', ['iptables-nft', '-A', 'FORWARD', '-s', '203.0.113.9', '-j', 'DROP'])
+  await waitFor('the firewall to be named', isOf('stack', /^chain FORWARD of table ip filter .* drop$/), waiting)
+  const before = await node.tell<number>({ do: 'forwarded' })
+  assert.equal(await live.tell({ do: 'exchange', size: 20_000 }), 20_000)
+  assert.ok((await node.tell<number>({ do: 'forwarded' })) > before, 'a live one meets this too')
+  assert.equal(await isServed(), true)
+  agent.kill('SIGKILL')
+  assert.equal(await live.tell({ do: 'exchange', size: 20_000 }), 20_000)
+  assert.equal(await isServed(), true)
+})
