@@ -165,10 +165,7 @@ async function ask(socket: string, agent: AgentProcess): Promise<Asked> {
     repeat(200, () => fetchStatus({ socket })),
     repeat(50, async () => (peakMiB = Math.max(peakMiB, agent.rssMiB))),
   ]
-  const listing = list(socket)
-  const answered = await pipelined()
-  const listed = await listing
-  isOver = true
+  const [answered, listed] = await Promise.all([pipelined(), list(socket)]).finally(() => (isOver = true))
   await Promise.all(others)
   return { from, to: nowMs(), answered, listed, peakMiB }
 }

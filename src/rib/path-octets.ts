@@ -20,7 +20,7 @@ const headBytes = 13
 const attributesLengthAt = 11
 const flag = { stale: 1, sameAttributes: 2 } as const
 const wordsOf: Readonly<Record<Family, 1 | 4>> = { ipv4: 1, ipv6: 4 }
-const firstBytes = 4_096
+const firstBytes = 1_024
 
 export class PathOctets {
   readonly #words: 1 | 4

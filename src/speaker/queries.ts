@@ -19,8 +19,8 @@ import type { QueryAnswer, RoutesQuery, SpeakerQuery } from './protocol.ts'
 import { localSnapshots, pathSnapshot } from './route-snapshot.ts'
 
 export const maxPeersPerAnswer = 32
-/** Walks that wait for their next question. */
-export const maxWalks = 32
+/** Walks that wait for their next question: some kilobytes each. A listing must not end because others begin some. */
+export const maxWalks = 128
 
 /** Goes on with the page that is made now: a little at a time, so that it is never much more than full. */
 type Steps = Generator<undefined, void>
