@@ -137,7 +137,7 @@ for (const [code, row] of Object.entries(rows) as [ErrorCode, (typeof rows)[Erro
     const { words, code: exit, says } = row
     const { status, stdout, stderr } = spawnSync(herald, words, {
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: 60_000,
       env: { PATH: process.env['PATH'] },
     })
     assert.deepEqual([status, stdout], [exit, ''], stderr)

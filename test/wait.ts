@@ -14,7 +14,7 @@ export async function waitFor<T>(
   read: () => T | Promise<T>,
   options: WaitOptions = {},
 ): Promise<Exclude<T, undefined | false>> {
-  const { deadlineMs = 10_000, everyMs = 20 } = options
+  const { deadlineMs = 30_000, everyMs = 20 } = options
   const deadline = Date.now() + deadlineMs
   for (;;) {
     const value = await read()

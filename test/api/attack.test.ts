@@ -83,7 +83,7 @@ test('a thousand pipelined requests are answered, in order, one at a time', asyn
   const socket = await connect()
   const heard = listen(socket)
   socket.write(Array.from({ length: 1_000 }, (_, i) => get(i % 2 === 0 ? '/api/v1/peers' : '/nothing')).join(''))
-  await waitFor('all answers', () => heard.statuses.length === 1_000, { deadlineMs: 30_000 })
+  await waitFor('all answers', () => heard.statuses.length === 1_000)
   assert.deepEqual(
     heard.statuses,
     Array.from({ length: 1_000 }, (_, i) => (i % 2 === 0 ? 200 : 404)),

@@ -76,7 +76,7 @@ const run = (
 ): Promise<{ readonly code: unknown; readonly stdout: string; readonly stderr: string }> =>
   new Promise((resolve) => {
     const env = { PATH: process.env['PATH'], HERALD_SOCKET: socket }
-    execFile(herald, words, { env, timeout: 20_000 }, (error, stdout, stderr) =>
+    execFile(herald, words, { env, timeout: 60_000 }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : error.code, stdout, stderr }),
     )
   })

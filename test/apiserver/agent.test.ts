@@ -132,7 +132,7 @@ async function hears(what: string, routes: readonly string[]): Promise<void> {
     heard = await router.received()
     return heard.join() === routes.join()
   }
-  await waitFor(what, isHeard, { deadlineMs: 30_000 }).catch((error: unknown) => {
+  await waitFor(what, isHeard).catch((error: unknown) => {
     assert.fail(`${String(error)}; heard: ${heard.join()}; the agent: ${output.slice(-2000)}`)
   })
 }
@@ -184,7 +184,7 @@ test('a server that is gone takes no route down, status says so, and what happen
 }, async () => {
   const before = router.transitions.length
   cluster.signal('apiserver', 'SIGKILL')
-  await waitFor('status says so', async () => (await unread()).includes('Service'), { deadlineMs: 30_000 })
+  await waitFor('status says so', async () => (await unread()).includes('Service'))
   assert.equal((await ask('status')).code, 1)
   assert.deepEqual(await router.received(), ['10.1.1.0/24 via 192.0.2.9', '203.0.113.5/32 via 192.0.2.9'])
   await cluster.restart('apiserver')
@@ -201,5 +201,5 @@ test('a deleted Service is withdrawn, and a policy that is deleted ends its sess
   await cluster.kubectl(['delete', 'service', 'waits'])
   await hears('the withdrawal', ['10.1.1.0/24 via 192.0.2.9', '203.0.113.5/32 via 192.0.2.9'])
   await cluster.kubectl(['delete', 'ciliumbgppeeringpolicy', 'rack'])
-  await waitFor('the end', () => router.peer?.state !== 'Established', { deadlineMs: 30_000 })
+  await waitFor('the end', () => router.peer?.state !== 'Established')
 })

@@ -154,7 +154,7 @@ async function says(resource: string, name: string, pattern: RegExp, type = 'her
     return pattern.test(last) ? condition : undefined
   }
   const what = `${resource}/${name} says ${String(pattern)}`
-  return waitFor(what, found, { deadlineMs: 20_000, everyMs: 200 }).catch((error: unknown) =>
+  return waitFor(what, found, { everyMs: 200 }).catch((error: unknown) =>
     assert.fail(`${String(error)}, it says ${last}\n${log.lines.slice(-10).join('\n')}`),
   )
 }
@@ -167,7 +167,7 @@ async function hasEvent(kind: string, name: string, pattern: RegExp): Promise<vo
         each.regarding.kind === kind && each.regarding.name === name && pattern.test(each.note),
     )
   }
-  await waitFor(`an event of ${kind} ${name}`, find, { deadlineMs: 20_000, everyMs: 200 })
+  await waitFor(`an event of ${kind} ${name}`, find, { everyMs: 200 })
 }
 
 test('a selector that the server takes and nobody can read: condition and event; mended, the condition is True', {
@@ -234,13 +234,7 @@ test('what another manager applied with other values stays his, and nothing is w
   await says('ciliumbgpclusterconfig', 'row', /^Unknown Theirs/, 'cilium.io/MissingPeerConfigs')
   // A change of the spec has all of it written anew.
   await cluster.apply(list([selected(['a', 'b'])]))
-  await waitFor(
-    'it is judged',
-    async () => (await says('ciliumbgpclusterconfig', 'row', /./)).observedGeneration === 3,
-    {
-      deadlineMs: 20_000,
-    },
-  )
+  await waitFor('it is judged', async () => (await says('ciliumbgpclusterconfig', 'row', /./)).observedGeneration === 3)
   await says('ciliumbgpclusterconfig', 'row', /^Unknown Theirs/, 'cilium.io/MissingPeerConfigs')
   const versionOf = (): Promise<string> =>
     cluster.kubectl(['get', 'ciliumbgpclusterconfig', 'row', '-o', 'jsonpath={.metadata.resourceVersion}'])
@@ -282,7 +276,7 @@ test('kinds whose own definition takes no condition: events say it, and counts a
   await says('community', 'names', /^False \w+: spec\.communities\[0\]/)
   await says('l2advertisement', 'layer2', /^False NotServed/)
   const counted = ['get', 'ipaddresspool', 'green', '-n', namespace, '-o', 'jsonpath={.status.availableIPv4}']
-  await waitFor('it is counted', async () => (await cluster.kubectl(counted)) === '16', { deadlineMs: 20_000 })
+  await waitFor('it is counted', async () => (await cluster.kubectl(counted)) === '16')
   assert.deepEqual(await conditions('ipaddresspool', 'green'), [])
   assert.deepEqual(
     log.lines.filter((line) => /refuses a write|had no answer/.test(line)),
@@ -299,7 +293,7 @@ async function stateOf(name: string): Promise<string> {
 
 test('the states of MetalLB say what is wrong, of the operator and of each node, whoever leads', { skip }, async () => {
   const bad = /^Invalid .*BGPPeer\/metallb-system\/tor spec\.peerAddress: .*IPAddressPool\/metallb-system\/red spec/
-  await waitFor('the node is invalid', async () => bad.test(await stateOf('speaker-node1')), { deadlineMs: 20_000 })
+  await waitFor('the node is invalid', async () => bad.test(await stateOf('speaker-node1')))
   assert.match(await stateOf('controller'), /^Invalid IPAddressPool\/metallb-system\/red spec[^;]*$/)
   const get = ['get', 'configurationstate', '-n', ownNamespace]
   const selected = await cluster.kubectl([...get, '-l', 'metallb.io/node-name=node1', '-o', 'json'])
@@ -309,7 +303,7 @@ test('the states of MetalLB say what is wrong, of the operator and of each node,
     { apiVersion: 'v1', kind: 'Node', name: 'node1', uid: node.metadata.uid },
   ])
   await cluster.kubectl(['delete', 'ipaddresspool', 'red', '-n', namespace])
-  await waitFor('the operator is valid', async () => (await stateOf('controller')) === 'Valid', { deadlineMs: 20_000 })
+  await waitFor('the operator is valid', async () => (await stateOf('controller')) === 'Valid')
   assert.match(await stateOf('speaker-node1'), /^Invalid .*spec\.peerAddress/)
   const version = (): Promise<string> =>
     cluster.kubectl([...get, 'controller', '-o', 'jsonpath={.metadata.resourceVersion}'])
@@ -319,6 +313,6 @@ test('the states of MetalLB say what is wrong, of the operator and of each node,
   await operator.start()
   await cluster.kubectl(['delete', 'bgppeer', 'tor', '-n', namespace])
   const isTold = async (): Promise<boolean> => !/spec\.peerAddress/.test(await stateOf('speaker-node1'))
-  await waitFor('the next leader judges', isTold, { deadlineMs: 20_000 })
+  await waitFor('the next leader judges', isTold)
   assert.equal(await version(), before, 'it says nothing anew')
 })

@@ -288,7 +288,7 @@ test('node by node from MetalLB: the recipe, with 0 of 500 Services renumbered a
   assert.equal(release.isRunning('agent'), true)
   assert.match(await release.run(look), /Established/)
   const routes = [given(1), given(2)].map((ip) => `${ip}/32 via 192.0.2.9`).sort()
-  await waitFor('the routes', async () => (await router.received()).join() === routes.join(), { deadlineMs: 30_000 })
+  await waitFor('the routes', async () => (await router.received()).join() === routes.join())
   assert.deepEqual(addressesOf(await services()), addressesBefore)
   const { report } = await migrate('metallb')
   const left = codes(report).filter((each) => /Crd|Webhook/.test(each))
@@ -320,9 +320,7 @@ test('by class: a Service moves with its address, and one without a class is lef
   await release.run(move)
   const named = async (name: string): Promise<Listed | undefined> =>
     (await services()).find(({ metadata }) => metadata.name === name)
-  await waitFor('it has its address again', async () => addressesOf(await services()).get('web') === '198.18.15.1', {
-    deadlineMs: 30_000,
-  })
+  await waitFor('it has its address again', async () => addressesOf(await services()).get('web') === '198.18.15.1')
   const moved = await named('web')
   assert.deepEqual([moved?.spec.loadBalancerClass, moved && reasonOf(moved)], ['herald.dev/bgp', 'Allocated'])
   const late = await named('late')
@@ -405,7 +403,7 @@ for (const kind of ['v1', 'v2'] as const)
     await release.run(label)
     assert.match(await release.run(look), /Established/)
     const routes = '203.0.113.5/32 via 192.0.2.9'
-    await waitFor('the route', async () => (await router.received()).join() === routes, { deadlineMs: 30_000 })
+    await waitFor('the route', async () => (await router.received()).join() === routes)
     await release.run(save)
     await release.run(back)
     assert.equal(release.isRunning('agent'), false)

@@ -166,8 +166,8 @@ async function complaints(isOver: (log: readonly string[]) => boolean): Promise<
     log.lines.filter((line) => line.startsWith('warn')).map((line) => line.replaceAll('\\', ''))
   // Nothing is wrong with the objects, so that nothing else has an event to write.
   const said = [...ofObjects, ...(await eventFaults(sink))]
-  await waitFor('it is over', () => isOver([...warnings(), ...said]) || undefined, { deadlineMs: 30_000 }).catch(
-    (error: unknown) => assert.fail(`${String(error)}: ${log.lines.join('\n')}`),
+  await waitFor('it is over', () => isOver([...warnings(), ...said]) || undefined).catch((error: unknown) =>
+    assert.fail(`${String(error)}: ${log.lines.join('\n')}`),
   )
   await operator.stop()
   await election.stop()

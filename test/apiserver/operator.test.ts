@@ -92,10 +92,9 @@ async function named(name: string): Promise<Listed> {
 }
 
 async function given(name: string): Promise<string> {
-  return waitFor(`${name} has an address`, async () => addressOf(await named(name)) || undefined, {
-    deadlineMs: 30_000,
-  }).catch((error: unknown) =>
-    assert.fail(`${String(error)}\n${[...running].map(({ output }) => output.slice(-3000)).join('\n')}`),
+  return waitFor(`${name} has an address`, async () => addressOf(await named(name)) || undefined).catch(
+    (error: unknown) =>
+      assert.fail(`${String(error)}\n${[...running].map(({ output }) => output.slice(-3000)).join('\n')}`),
   )
 }
 
@@ -126,7 +125,7 @@ test('one of two operators leads, imports what is there and gives addresses; a s
   const patch = JSON.stringify({ status: { loadBalancer: { ingress: [{ ip: '203.0.112.0' }] } } })
   await cluster.kubectl(['patch', 'service', 'imported', '--subresource=status', '--type=merge', '-p', patch])
   const first = new Process('op-1')
-  await waitFor('the first leads', () => first.leads, { deadlineMs: 30_000 })
+  await waitFor('the first leads', () => first.leads)
   const second = new Process('op-2')
   assert.equal(await given('old'), '203.0.112.1')
   await waitFor('the import is confirmed', async () => reasonOf(await named('imported')) === 'Allocated')
@@ -135,7 +134,7 @@ test('one of two operators leads, imports what is there and gives addresses; a s
   assert.match(managers, /"herald-operator"/)
   assert.equal(second.leads, false)
   assert.equal(await first.end('SIGTERM'), 0)
-  await waitFor('the second leads', () => second.leads, { deadlineMs: 5_000 })
+  await waitFor('the second leads', () => second.leads, { deadlineMs: 12_000 })
   await cluster.apply(list([service('next')]))
   assert.equal(await given('next'), '203.0.112.2')
   const lease = JSON.parse(await cluster.kubectl(['get', 'lease', '-n', 'herald', 'herald-operator', '-o', 'json']))
@@ -149,7 +148,7 @@ test('a leader that is paused past its lease and goes on writes nothing, says wh
   const [old] = [...running]
   assert.ok(old !== undefined)
   const next = new Process('op-3')
-  await waitFor('it looks', () => next.output.includes('another operator holds the Lease'), { deadlineMs: 20_000 })
+  await waitFor('it looks', () => next.output.includes('another operator holds the Lease'))
   old.child.kill('SIGSTOP')
   await cluster.apply(list(['p1', 'p2', 'p3'].map((name) => service(name))))
   await waitFor('the other one leads', () => next.leads, { deadlineMs: 40_000 })
@@ -184,14 +183,10 @@ test('a status that another manager owns is not forced: condition and event say 
   const ip = await given('next')
   const patch = JSON.stringify({ status: { loadBalancer: { ingress: [{ ip: '198.51.100.77' }] } } })
   await cluster.kubectl(['patch', 'service', 'next', '--subresource=status', '--type=merge', '-p', patch])
-  const told = await waitFor(
-    'it is told',
-    async () => {
-      const found = await named('next')
-      return reasonOf(found) === 'StatusOwned' && found
-    },
-    { deadlineMs: 20_000 },
-  )
+  const told = await waitFor('it is told', async () => {
+    const found = await named('next')
+    return reasonOf(found) === 'StatusOwned' && found
+  })
   assert.equal(addressOf(told), '198.51.100.77')
   const events = await waitFor('an event', async () => {
     const text = await cluster.kubectl(['get', 'events', '-n', 'default', '-o', 'json'])
@@ -212,13 +207,7 @@ test('without the verb on services/status nothing is lost: it is said, tried aga
   await cluster.apply(list([service('forbidden')]))
   const [leader] = [...running]
   assert.ok(leader !== undefined)
-  await waitFor(
-    'the log says so',
-    () => /services\/status.*forbidden|forbidden.*services\/status/.test(leader.output),
-    {
-      deadlineMs: 20_000,
-    },
-  )
+  await waitFor('the log says so', () => /services\/status.*forbidden|forbidden.*services\/status/.test(leader.output))
   await cluster.apply(list([roleOf('operator', operatorRules)]))
   await given('forbidden')
 })
@@ -288,12 +277,12 @@ test('who had a port of a shared address keeps it on a real server, over a kill 
   await given('aaa-old')
   await cluster.apply(list([sharing('young', 80)]))
   assert.equal(await given('young'), await given('aaa-old'))
-  await waitFor('it is recorded', async () => (await held('young')).startsWith('80/TCP of '), { deadlineMs: 20_000 })
+  await waitFor('it is recorded', async () => (await held('young')).startsWith('80/TCP of '))
   await first.end('SIGKILL')
   await cluster.apply(list([sharing('aaa-old', 81, 80)]))
   const second = new Process('op-ports-2')
   await waitFor('the second leads', () => second.leads, { deadlineMs: 90_000 })
-  await waitFor('it is told', async () => reasonOf(await named('aaa-old')) === 'SomePortsTaken', { deadlineMs: 20_000 })
+  await waitFor('it is told', async () => reasonOf(await named('aaa-old')) === 'SomePortsTaken')
   assert.match(await held('aaa-old'), /^81\/TCP of /)
   assert.match(await held('young'), /^80\/TCP of /)
   assert.equal(reasonOf(await named('young')), 'Allocated')

@@ -121,7 +121,7 @@ test('a kind that is installed later is found, in whichever version, and goes wi
   await waitFor('the pool', () => view.has('CiliumLoadBalancerIPPool/blue'))
   assert.equal(view.objects.get('CiliumLoadBalancerIPPool/blue')?.['apiVersion'], 'cilium.io/v2')
   await cluster.kubectl(['delete', 'crd', 'ciliumloadbalancerippools.cilium.io'])
-  await waitFor('its end', () => !view.has('CiliumLoadBalancerIPPool/blue'), { deadlineMs: 30_000 })
+  await waitFor('its end', () => !view.has('CiliumLoadBalancerIPPool/blue'))
 })
 
 test('a server and an etcd that die and come back take nothing away, and what happened meanwhile arrives', {
@@ -159,7 +159,7 @@ test('an etcd restored from a backup takes nothing away, and what happens afterw
   await cluster.pause(() => cpSync(data, backup, { recursive: true }))
   // Faster, but not so fast that the server's 3 s before a 504 count as silence.
   const { source, view } = await follow(cluster.kubeconfig, fasterClock(4))
-  await waitFor('everything was read', () => view.isSynced, { deadlineMs: 30_000 })
+  await waitFor('everything was read', () => view.isSynced)
   // Enough versions that the server stays behind for a while.
   for (let port = 1; port <= 20; port++) await cluster.apply(JSON.stringify(service('lost', port)))
   await waitFor('it is there', () => view.has('Service/default/lost'))
@@ -173,7 +173,7 @@ test('an etcd restored from a backup takes nothing away, and what happens afterw
   await waitFor('it is said', () => /went back in time/.test(source.state.ofKind('Service').problem ?? ''))
   assert.deepEqual([view.removed, source.state.unconfirmed > 0], [[], true])
   source.rescan()
-  await waitFor('it is let go', () => !view.has('Service/default/lost'), { deadlineMs: 30_000 })
+  await waitFor('it is let go', () => !view.has('Service/default/lost'))
   assert.ok(view.has('Service/default/before-backup'))
 })
 
@@ -193,7 +193,7 @@ test('a right that is taken away degrades its kind and takes nothing away', { sk
   await cluster.apply(role(rules))
   await cluster.kubectl(['create', 'clusterrolebinding', 'agent', '--clusterrole=agent', '--user=agent'])
   const { source, view } = await follow(cluster.kubeconfigOf('agent'))
-  await waitFor('everything was read', () => view.isSynced, { deadlineMs: 30_000 })
+  await waitFor('everything was read', () => view.isSynced)
   await cluster.apply(role(rules.slice(1)))
   // The authorizer hears of it a moment later.
   await waitFor('it is said', () => {
@@ -252,6 +252,6 @@ test('an exec plugin gives the token', { skip }, async () => {
   writeFileSync(file, JSON.stringify(config))
   says('token-admin')
   const { view } = await follow(file)
-  await waitFor('everything was read', () => view.isSynced, { deadlineMs: 30_000 })
+  await waitFor('everything was read', () => view.isSynced)
   assert.ok(view.has('Service/default/kubernetes'))
 })

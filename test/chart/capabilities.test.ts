@@ -115,7 +115,6 @@ function agentWith(t: TestContext, capabilities: readonly string[]): { status():
               resolve(stdout === '' ? undefined : JSON.parse(stdout))
             })
           }),
-        { deadlineMs: 30_000 },
       ),
   }
 }
@@ -150,7 +149,7 @@ for (const [name, words] of [
       t,
       all.filter((each) => each !== name),
     )
-    await waitFor('it is said', () => words.test(agent.output()), { deadlineMs: 30_000 }).catch((error: unknown) =>
+    await waitFor('it is said', () => words.test(agent.output())).catch((error: unknown) =>
       assert.fail(`${String(error)}\n${agent.output()}`),
     )
   })

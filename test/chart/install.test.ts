@@ -102,7 +102,7 @@ test('helm install makes the release, and the CRD of the policy with it', { skip
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   // A kind is established before the server says so wherever it lists its kinds.
   const explained = (): Promise<string | undefined> => cluster.kubectl(['explain', 'bgpp.spec']).catch(() => undefined)
-  assert.match(await waitFor('bgpp is known', explained, { deadlineMs: 30_000 }), /virtualRouters/)
+  assert.match(await waitFor('bgpp is known', explained), /virtualRouters/)
   const crds = await names('crd')
   assert.ok(!crds.some((name) => name.includes('loadbalancerippools')))
 })

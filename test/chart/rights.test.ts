@@ -117,7 +117,7 @@ class Process {
 
   /** What it says, in the end. */
   async says(what: string, pattern: RegExp): Promise<void> {
-    await waitFor(what, () => pattern.test(this.output), { deadlineMs: 30_000 }).catch((error: unknown) =>
+    await waitFor(what, () => pattern.test(this.output)).catch((error: unknown) =>
       assert.fail(`${String(error)}\n${this.output.slice(-3000)}`),
     )
   }
@@ -200,7 +200,6 @@ async function without(
           await waitFor(
             `${verb} of ${resource} is refused`,
             async () => !(await may(component, verb, apiGroups[0] ?? '', resource, role.metadata.namespace)),
-            { deadlineMs: 30_000 },
           )
   return async () => void (await cluster.kubectl(['replace', '-f', '-'], written(whole)))
 }
@@ -230,7 +229,7 @@ async function hears(what: string, routes: readonly string[]): Promise<void> {
     heard = await router.received()
     return heard.join() === routes.join()
   }
-  await waitFor(what, isHeard, { deadlineMs: 30_000 }).catch((error: unknown) =>
+  await waitFor(what, isHeard).catch((error: unknown) =>
     assert.fail(`${String(error)}; heard: ${heard.join()}\n${[...running].map(({ output }) => output).join('\n')}`),
   )
 }
@@ -379,7 +378,7 @@ async function poolIsCounted(): Promise<void> {
     const held = (await cluster.kubectl(['get', 'services', '-A', '-o', `jsonpath=${ingress}`])).trim().split(/\s+/)
     return Number(await cluster.kubectl(['get', 'ippools', 'blue', '-o', `jsonpath=${used}`])) === held.length
   }
-  await waitFor('the pool says how many are held', isCounted, { deadlineMs: 30_000 })
+  await waitFor('the pool says how many are held', isCounted)
 }
 
 for (const [resource, verb] of [

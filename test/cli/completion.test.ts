@@ -61,7 +61,7 @@ test('zsh completes verbs, verbs below verbs, and flags', { skip: missing('zsh')
         cwd: folder,
         env: { ...process.env, HOME: folder },
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: 60_000,
       }).stdout.trim()
     assert.equal(complete('vali'), 'validate')
     assert.equal(complete('bgp pe'), 'bgp peers')

@@ -43,7 +43,7 @@ const usageErrors = [
   ['explain', 'service', 'default/web', '--kubeconfig', '/nonexistent'],
   ['migrate', 'metallb', '--kubeconfig', '/nonexistent'],
 ]
-const run = (...words: string[]) => spawnSync(herald, words, { encoding: 'utf8', timeout: 20_000 })
+const run = (...words: string[]) => spawnSync(herald, words, { encoding: 'utf8', timeout: 60_000 })
 
 test('an unknown verb, format, argument or a bad flag value is a usage error: exit 2 and nothing on stdout', () => {
   for (const words of usageErrors) {

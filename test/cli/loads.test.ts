@@ -21,7 +21,7 @@ registerHooks({ load(url, context, next) { process.stderr.write('loaded ' + url 
 function loadedBy(...words: string[]): string[] {
   const { stderr } = spawnSync(process.execPath, ['--import', hook, herald, ...words], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
   })
   return [...stderr.matchAll(/^loaded (.+)$/gm)].map((match) => match[1] ?? '')
 }

@@ -15,7 +15,7 @@ import { everywhere, production, tor } from '../k8s/metallb-manifests.ts'
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'herald-migrate-'))
 after(() => rmSync(folder, { recursive: true }))
-const run = (...words: string[]) => spawnSync(herald, ['migrate', ...words], { encoding: 'utf8', timeout: 30_000 })
+const run = (...words: string[]) => spawnSync(herald, ['migrate', ...words], { encoding: 'utf8', timeout: 60_000 })
 const file = join(folder, 'all.yaml')
 const held = `${service('web')}status: {loadBalancer: {ingress: [{ip: 192.168.10.7}]}}\n`
 writeFileSync(file, tor + production + everywhere + node + held)

@@ -35,7 +35,7 @@ function agent(changed: Readonly<Record<string, string>>): Ended {
   }
   const { status, signal, stdout, stderr } = spawnSync(herald, ['agent', ...Object.entries(options).flat()], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
   })
   return { status, signal, output: stdout + stderr }
 }

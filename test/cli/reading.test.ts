@@ -37,7 +37,7 @@ const plainEnvironment = (): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], 
 
 function run(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
   return new Promise((resolve) => {
-    execFile(herald, words, { env: { ...plainEnvironment(), ...env }, timeout: 20_000 }, (error, stdout, stderr) =>
+    execFile(herald, words, { env: { ...plainEnvironment(), ...env }, timeout: 60_000 }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : (error.code ?? null), stdout, stderr }),
     )
   })
@@ -157,7 +157,7 @@ test('what the agent refuses is exit 1 with its words, and what is no agent is t
   state.status = () => status
 })
 
-test('--watch prints on change and ends on SIGINT with the code of the last answer', { timeout: 30_000 }, async () => {
+test('--watch prints on change and ends on SIGINT with the code of the last answer', { timeout: 60_000 }, async () => {
   const plain = { ...status, warnings: [], problems: [] }
   state.status = () => plain
   const watching = spawn(herald, ['status', '--watch', '-o', 'yaml'], {
@@ -179,7 +179,7 @@ test('--watch prints on change and ends on SIGINT with the code of the last answ
   state.status = () => status
 })
 
-test('status --wait returns as soon as all is ok, and with 1 when the time is up', { timeout: 30_000 }, async () => {
+test('status --wait returns as soon as all is ok, and with 1 when the time is up', { timeout: 60_000 }, async () => {
   const waiting = run(['status', '--wait', '--timeout', '30'])
   const asked = new Promise<void>((resolve) => {
     state.status = () => {
@@ -195,7 +195,7 @@ test('status --wait returns as soon as all is ok, and with 1 when the time is up
   assert.equal((await run(['status', '--wait', '--timeout', '1', '--socket', join(folder, 'none')])).code, 3)
 })
 
-test('a reader that closes the pipe is no failure', { timeout: 30_000 }, async () => {
+test('a reader that closes the pipe is no failure', { timeout: 60_000 }, async () => {
   const reading = spawn(herald, ['lb', 'list', '--watch'], {
     env: plainEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],

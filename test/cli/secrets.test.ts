@@ -111,14 +111,10 @@ before(async () => {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   for (const stream of [agent.stdout, agent.stderr]) stream?.on('data', (chunk: Buffer) => (log += chunk.toString()))
-  await waitFor(
-    'all objects',
-    async () => {
-      const found = await fetchStatus({ socket }).catch(() => undefined)
-      return found?.source.synced === true && found.sessions.configured > 0 && found.problems.length > 3
-    },
-    { deadlineMs: 20_000 },
-  )
+  await waitFor('all objects', async () => {
+    const found = await fetchStatus({ socket }).catch(() => undefined)
+    return found?.source.synced === true && found.sessions.configured > 0 && found.problems.length > 3
+  })
 })
 
 after(() => {
@@ -169,7 +165,7 @@ test('no verb prints it, in no format, validate of every file included', { timeo
   const run = (...words: string[]): Promise<string> =>
     new Promise((resolve) => {
       const env = { PATH: process.env['PATH'], HERALD_SOCKET: socket }
-      execFile(herald, words, { env, timeout: 20_000 }, (_error, stdout, stderr) => resolve(stdout + stderr))
+      execFile(herald, words, { env, timeout: 60_000 }, (_error, stdout, stderr) => resolve(stdout + stderr))
     })
   const verbs = [
     ['status'],

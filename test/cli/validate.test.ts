@@ -12,7 +12,7 @@ import { problemSchema } from '../../src/api/types.ts'
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'herald-validate-'))
 after(() => rmSync(folder, { recursive: true }))
-const run = (...words: string[]) => spawnSync(herald, ['validate', ...words], { encoding: 'utf8', timeout: 20_000 })
+const run = (...words: string[]) => spawnSync(herald, ['validate', ...words], { encoding: 'utf8', timeout: 60_000 })
 
 test('a broken file is exit 1 with place and remedy on one line, and JSON in the form of the API', () => {
   const file = join(folder, 'broken.yaml')

@@ -129,7 +129,7 @@ test('when the time is over since its last flow began a client goes where a new 
   datapath.upsert(sticky(pods(1, 6), 1))
   assert.deepEqual(all(datapath), alone)
   const begun = performance.now()
-  await waitFor('the time-out', () => performance.now() - begun > 1_100, { deadlineMs: 10_000 })
+  await waitFor('the time-out', () => performance.now() - begun > 1_100)
   assert.equal(new Set(all(datapath)).size, 5)
 })
 

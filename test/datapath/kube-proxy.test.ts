@@ -115,15 +115,11 @@ test('external IPs and node ports are served from outside and for sockets, and t
   await Promise.all([pod.tell({ do: 'serve', port: 8080 }), process.tell({ do: 'serve', port: listened })])
   await user.tell({ do: 'serve', port: 7_000 })
   start()
-  const ready = await waitFor(
-    'everything is served',
-    async () => {
-      const now = await status()
-      const isReady = now?.services.served === 1 && now.kubeProxy.isReplaced && now.socketLb.isDone
-      return isReady && now.datapath.interfaces.length === 1 ? now : undefined
-    },
-    { deadlineMs: 30_000 },
-  )
+  const ready = await waitFor('everything is served', async () => {
+    const now = await status()
+    const isReady = now?.services.served === 1 && now.kubeProxy.isReplaced && now.socketLb.isDone
+    return isReady && now.datapath.interfaces.length === 1 ? now : undefined
+  })
   assert.deepEqual(ready.kubeProxy.nodePortAddresses, [nodeAddress, nodeAddress6])
 
   const outside = (address: string, port: number): Promise<string> =>
@@ -173,14 +169,10 @@ test('external IPs and node ports are served from outside and for sockets, and t
   const netfilter = fileURLToPath(new URL('netfilter.ts', import.meta.url))
   const adding = `import(${JSON.stringify(netfilter)}).then(({ addNftables }) => addNftables())`
   rack.run('node', [globalThis.process.execPath, '-e', adding])
-  await waitFor(
-    'it is left to kube-proxy',
-    async () => {
-      const now = await status()
-      return now?.kubeProxy.isReplaced === false && now.kubeProxy.nodePortAddresses.length === 0
-    },
-    { deadlineMs: 30_000 },
-  )
+  await waitFor('it is left to kube-proxy', async () => {
+    const now = await status()
+    return now?.kubeProxy.isReplaced === false && now.kubeProxy.nodePortAddresses.length === 0
+  })
   await assert.rejects(outside(nodeAddress, nodePort), /ECONNREFUSED/)
   assert.match(await here('10.96.0.10', 80), new RegExp(` ${pods[0].replaceAll('.', '\\.')}$`))
   assert.match(await ask('status'), /not replaced: rules of kube-proxy \(nftables\) are there/)

@@ -22,7 +22,7 @@ export const uplink = 'up0'
 
 export interface Actor {
   readonly process: ChildProcess
-  /** The answer to a command; rejects with the error that it answers, or after ten seconds. */
+  /** The answer to a command; rejects with the error that it answers, or after half a minute. */
   tell<T = unknown>(command: Command): Promise<T>
   /** Resolves when the process is gone. */
   kill(signal: NodeJS.Signals): Promise<void>
@@ -60,7 +60,7 @@ export function startActor(namespace: string): Actor {
   child.once('exit', () => waiting.splice(0).forEach((settle) => settle({ error: 'the actor is gone' })))
   const tell = <T>(command: Command): Promise<T> =>
     new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no answer within 10 s: ${JSON.stringify(command)}`)), 10_000)
+      const timer = setTimeout(() => reject(new Error(`no answer within 30 s: ${JSON.stringify(command)}`)), 30_000)
       waiting.push(({ value, error }) => {
         clearTimeout(timer)
         if (error === undefined) resolve(value as T)

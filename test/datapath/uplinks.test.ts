@@ -55,7 +55,7 @@ for (const attach of ['tcx', 'clsact'] as const) {
           () => true,
           () => false,
         )
-      await waitFor('an answer over the new link', answered, { deadlineMs: 2_000, everyMs: 5 })
+      await waitFor('an answer over the new link', answered, { deadlineMs: 20_000, everyMs: 5 })
     }
     const { serving, faults, interfaces } = await node.tell<Followed>({ do: 'followed' })
     assert.deepEqual([serving, faults, interfaces], [[true], [], [uplink]])
@@ -108,7 +108,7 @@ test('events that were lost in a flood (ENOBUFS) are made up for, and the next o
       () => true,
       () => false,
     )
-  await waitFor('an answer over the new link', answered, { deadlineMs: 5_000, everyMs: 5 })
+  await waitFor('an answer over the new link', answered, { deadlineMs: 20_000, everyMs: 5 })
 })
 
 /** A program with this verdict, as an object of clang's; one that is not negative ends the chain. */

@@ -119,7 +119,6 @@ const routes = (expected: readonly string[]): Promise<boolean> =>
   waitFor(
     `the router to hold ${expected.join(', ') || 'nothing'}`,
     async () => JSON.stringify(await router.received()) === JSON.stringify(expected),
-    { deadlineMs: 15_000 },
   )
 
 async function exited(): Promise<number | null> {
@@ -258,7 +257,7 @@ test(
     await exited()
     write('web.yaml', 'kind: Service\n  broken: [')
     startAgent()
-    await waitFor('the wait', () => output.includes('in force before the restart and not now'), { deadlineMs: 15_000 })
+    await waitFor('the wait', () => output.includes('in force before the restart and not now'))
     await waitFor('the session', () => router.peer?.state === 'Established')
     const both = ['10.1.1.0/24 via 192.0.2.9', '203.0.113.10/32 via 192.0.2.9']
     assert.deepEqual(await router.received(), both)

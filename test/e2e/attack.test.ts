@@ -90,7 +90,7 @@ function received(): Promise<string> {
 }
 
 const routes = (expected: string): Promise<boolean> =>
-  waitFor(`the router to hold ${expected}`, async () => (await received()) === expected, { deadlineMs: 15_000 })
+  waitFor(`the router to hold ${expected}`, async () => (await received()) === expected)
 
 function start(...flags: string[]): ChildProcess {
   const child = spawn(
@@ -148,7 +148,7 @@ function connect(localAddress: string): Promise<net.Socket> {
 }
 
 const isGone = (attacker: net.Socket): Promise<boolean> =>
-  waitFor('the connection to be closed', () => attacker.destroyed, { deadlineMs: 15_000 })
+  waitFor('the connection to be closed', () => attacker.destroyed)
 
 /** A connection that the agent's session takes: the neighbor waits out its idle hold after each fault. */
 function taken(): Promise<net.Socket> {
@@ -228,9 +228,7 @@ test('500 connections of one neighbor that say nothing: one is kept and waits fo
   const silent = await Promise.all(Array.from({ length: 500 }, () => connect(hostileAddress)))
   // Our OPEN is read, or its end would not be seen behind it.
   for (const attacker of silent) attacker.resume()
-  await waitFor('all but two to be closed', () => silent.filter((attacker) => !attacker.destroyed).length <= 2, {
-    deadlineMs: 15_000,
-  })
+  await waitFor('all but two to be closed', () => silent.filter((attacker) => !attacker.destroyed).length <= 2)
   for (const attacker of silent) attacker.destroy()
 })
 
@@ -267,7 +265,7 @@ test('a neighbor that establishes and then floods KEEPALIVEs without reading kee
   assert.ok(!attacker.destroyed, 'the flooding session was to be held up too')
   attacker.destroy()
   // Until the agent has read what was under way, a further connection of this neighbor is a collision (RFC 4271 6.8).
-  await waitFor('the end of the flooding session', () => output.includes('session lost'), { deadlineMs: 30_000 })
+  await waitFor('the end of the flooding session', () => output.includes('session lost'))
 })
 
 test('an OPEN that arrives one octet at a time is waited for without a disturbance', async () => {
@@ -299,9 +297,7 @@ test('500 connections to the unix socket, some with garbage, leave the session a
     if (i % 2 === 0) client.write(randomFillSync(Buffer.alloc(10_000)))
     return client
   })
-  await waitFor('the garbage to be refused', () => clients.every((client, i) => i % 2 === 1 || client.destroyed), {
-    deadlineMs: 15_000,
-  })
+  await waitFor('the garbage to be refused', () => clients.every((client, i) => i % 2 === 1 || client.destroyed))
   for (const client of clients) client.destroy()
 })
 
@@ -323,7 +319,7 @@ test(
       (_, i) => `a${i}: &a${i} [${Array.from({ length: 10 }, () => (i === 0 ? 'x' : `*a${i - 1}`)).join(', ')}]`,
     )
     write('bomb.yaml', `apiVersion: v1\nkind: Service\nmetadata: {name: bomb}\n${levels.join('\n')}\n`)
-    await waitFor('the bomb to be named', () => output.includes('bomb.yaml'), { deadlineMs: 15_000 })
+    await waitFor('the bomb to be named', () => output.includes('bomb.yaml'))
     assert.equal(await received(), held)
     for (const name of ['loop.yaml', 'again', 'folder.yaml', 'bomb.yaml'])
       rmSync(join(manifests, name), { recursive: true, force: true })
@@ -332,10 +328,10 @@ test(
 
 test('the folder deleted, a file in its place, and the folder back: what was read last stays in force', async () => {
   renameSync(manifests, `${manifests}.away`)
-  await waitFor('the problem to be told', () => output.includes('ENOENT'), { deadlineMs: 15_000 })
+  await waitFor('the problem to be told', () => output.includes('ENOENT'))
   assert.equal(await received(), held)
   writeFileSync(manifests, 'no folder')
-  await waitFor('the problem to be told', () => output.includes('ENOTDIR'), { deadlineMs: 15_000 })
+  await waitFor('the problem to be told', () => output.includes('ENOTDIR'))
   assert.equal(await received(), held)
   rmSync(manifests)
   renameSync(`${manifests}.away`, manifests)
@@ -348,7 +344,7 @@ test('the folder deleted, a file in its place, and the folder back: what was rea
 test('a state directory that goes away costs the mark of a restart, not the process', async () => {
   renameSync(state, `${state}.away`)
   write('policy.yaml', policy.replace(neighbor(hostileAddress), ''))
-  await waitFor('the problem to be told', () => output.includes('takes no mark'), { deadlineMs: 15_000 })
+  await waitFor('the problem to be told', () => output.includes('takes no mark'))
   assert.equal(await received(), held)
   renameSync(`${state}.away`, state)
 })

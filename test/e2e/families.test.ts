@@ -123,7 +123,6 @@ for (const { name, router: address, sessions, announced } of families)
       waitFor(
         `the router to hold ${expected.join() || 'nothing'}`,
         async () => JSON.stringify(await router.receivedCommunities()) === JSON.stringify(expected),
-        { deadlineMs: 20_000 },
       )
     await holds(['203.0.113.10/32 65001:7'])
     assert.equal(router.peer?.state, 'Established')

@@ -22,6 +22,7 @@ import {
 import { encodeMessage } from '../bgp/messages/encode-message.ts'
 import { leastSeverity, Severity } from './disposition.ts'
 import { mutate, seededRandom } from './mutate.ts'
+import { processorMs } from '../processor-time.ts'
 
 const messageCount = Number(process.env['HERALD_FUZZ_MESSAGES'] ?? 1_000_000)
 const seed = Number(process.env['HERALD_FUZZ_SEED'] ?? 20250901)
@@ -232,9 +233,11 @@ test('the largest messages of the most hostile shapes take no more than a moment
     { name: 'AS_PATH of one-AS segments', bytes: filledUpdate([2, 1, 0, 0, 0xfd, 0xe8], 2) },
   ]
   for (const { name, bytes } of updates) {
-    const start = performance.now()
-    for (let i = 0; i < 5; i++) assert.equal(see(bytes, bytes.length, contexts[1] as CodecContext).frame.kind, 'frame')
-    const perMessageMs = (performance.now() - start) / 5
+    const ms = processorMs(() => {
+      for (let i = 0; i < 5; i++)
+        assert.equal(see(bytes, bytes.length, contexts[1] as CodecContext).frame.kind, 'frame')
+    })
+    const perMessageMs = ms / 5
     assert.ok(perMessageMs < 250, `${name}: ${perMessageMs} ms`)
   }
 })

@@ -126,18 +126,14 @@ test('two routers with one link-local address on two links are two neighbors, wh
       { type: 'configure', neighbors: [] },
       { type: 'configure', neighbors: devices.map((device) => neighbor(peerAddress, device, passive)) },
     )
-    const peers = await waitFor(
-      `both sessions with ${peerAddress}`,
-      async () => {
-        const all = await speaker.peers()
-        return (
-          all.length === 2 &&
-          all.every(({ state, families }) => state === 'Established' && families[0]?.received === 1) &&
-          all
-        )
-      },
-      { deadlineMs: 30_000 },
-    )
+    const peers = await waitFor(`both sessions with ${peerAddress}`, async () => {
+      const all = await speaker.peers()
+      return (
+        all.length === 2 &&
+        all.every(({ state, families }) => state === 'Established' && families[0]?.received === 1) &&
+        all
+      )
+    })
     assert.deepEqual(
       peers.map(({ peerAddress: address, peerAsn }) => [address, peerAsn]),
       [

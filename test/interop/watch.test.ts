@@ -70,7 +70,7 @@ class Watcher {
   }
 
   is(what: string, isTrue: (report: BfdReport) => boolean): Promise<BfdReport> {
-    const limits = { deadlineMs: 20_000 }
+    const limits = { deadlineMs: 30_000 }
     return waitFor(what, () => this.report !== undefined && isTrue(this.report) && this.report, limits)
   }
 
@@ -141,7 +141,7 @@ test('a loop that does not come round keeps no packet back, and 10 ms hold besid
   // More than two detection times.
   one.say('busy 5000')
   one.say('drops')
-  await waitFor('the end of the standstill', () => one.drops, { deadlineMs: 20_000 })
+  await waitFor('the end of the standstill', () => one.drops)
   assert.deepEqual([one.reports.slice(before), other.reports.slice(beside)], [[], []])
 })
 

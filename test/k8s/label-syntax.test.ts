@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { labelSelectorSchema } from '../../src/k8s/kinds/label-syntax.ts'
+import { processorMs } from '../processor-time.ts'
 
 const long = (length: number): string => 'a'.repeat(length)
 const takes = (selector: unknown): boolean => labelSelectorSchema.safeParse(selector).success
@@ -79,10 +80,8 @@ test('values of labels are taken and refused as the API server does, in both for
 })
 
 test('a long text is judged at once, and not shown at length', () => {
-  const started = performance.now()
-  const { error } = labelSelectorSchema.safeParse({
-    matchLabels: { [`${'a-'.repeat(50_000)}/x`]: '-'.repeat(100_000) },
-  })
-  assert.ok(performance.now() - started < 1000)
+  const text = { matchLabels: { [`${'a-'.repeat(50_000)}/x`]: '-'.repeat(100_000) } }
+  assert.ok(processorMs(() => labelSelectorSchema.safeParse(text)) < 1000)
+  const { error } = labelSelectorSchema.safeParse(text)
   for (const { message } of error?.issues ?? []) assert.ok(message.length < 200)
 })

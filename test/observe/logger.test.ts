@@ -12,7 +12,7 @@ function lines(format: 'json' | 'text', script: string): string {
     `'info', format: '${format}' })\n${script}`
   const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
   })
   assert.deepEqual([status, stderr], [0, ''])
   return stdout

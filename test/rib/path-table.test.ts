@@ -6,6 +6,7 @@ import { type Prefix, prefixOf } from '../../src/ip/prefix.ts'
 import { PathShards } from '../../src/rib/path-shards.ts'
 import { Slots } from '../../src/rib/columns.ts'
 import { type Mark, PathTable } from '../../src/rib/path-table.ts'
+import { processorMs } from '../processor-time.ts'
 
 interface Known {
   block: number
@@ -163,10 +164,11 @@ test('marks hold over more rounds than an octet counts (RFC 7313 4, RFC 4724 4.2
 test('to mark four hundred thousand paths a hundred thousand times costs what one path would', () => {
   const table = new PathTable(1, 1)
   for (let host = 0; host < 400_000; host++) table.set(prefixOf(0x0a000000 + host, 32), 0, 1, 1)
-  const startedAt = performance.now()
-  for (let round = 0; round < 100_000; round++) table.mark('refresh')
+  const ms = processorMs(() => {
+    for (let round = 0; round < 100_000; round++) table.mark('refresh')
+  })
   // With a look at each path it were minutes.
-  assert.ok(performance.now() - startedAt < 2_000)
+  assert.ok(ms < 2_000, `${ms} ms`)
   assert.equal(table.isMarked(table.find(prefixOf(0x0a000000, 32), 0), 'refresh'), true)
 })
 

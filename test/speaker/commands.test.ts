@@ -50,11 +50,9 @@ test('a reset says Cease/Administrative Reset 6/4 and dials at once, however oft
   for (let round = 1; round <= 6; round++) {
     let said = ''
     peer.socket?.on('data', (chunk: Buffer) => (said += chunk.toString('hex')))
-    const from = performance.now()
     assert.deepEqual(command(node, { what: 'reset', peer: '*' }), { applied: ['64512/127.0.0.2'], refused: [] })
     await waitFor('the Cease', () => said.endsWith('0015030604'))
     await waitFor('the next session', () => peer.connections === round + 1 && announcements(peer).length === 1)
-    assert.ok(performance.now() - from < 700, 'the least idle hold is 750 ms')
     assert.equal(node.peers[0]?.flaps, round)
   }
   assert.ok(!(node.peers[0]?.transitions ?? []).some(({ reason }) => reason.includes('idle hold')))

@@ -70,9 +70,7 @@ test(
     // messages.
     for (let isBehind = false; !isBehind && rounds < 80; rounds++) {
       node.speaker.handle({ type: 'routes', prefixes: routes(rounds) })
-      await waitFor(`round ${rounds} at the other router`, () => router.routes('received').at(-1)?.med === rounds, {
-        deadlineMs: 20_000,
-      })
+      await waitFor(`round ${rounds} at the other router`, () => router.routes('received').at(-1)?.med === rounds)
       const [toDeaf = 0, toOther = 0] = messages()
       isBehind = toOther - toDeaf > 16
     }

@@ -143,7 +143,7 @@ test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold
   let mutes = 0
   let med = 0
   await waitFor(
-    'twelve seconds of it',
+    'twelve seconds of it, and enough',
     async () => {
       for (let i = 0; i < 20; i++) connect('127.0.0.99').once('connect', () => strangers++)
       for (let i = 0; i < 5; i++) connect(attackers.mute).once('connect', () => mutes++)
@@ -157,7 +157,7 @@ test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold
         })),
       })
       assert.equal((await speaker.peers()).length, 5)
-      return performance.now() - startedAt > 12_000
+      return performance.now() - startedAt > 12_000 && strangers > 500 && mutes > 100
     },
     { deadlineMs: 60_000, everyMs: 50 },
   )
@@ -165,7 +165,6 @@ test('floods, mute, slow, deaf and bloated neighbors leave a session with a hold
 
   assert.deepEqual(lost, [])
   assert.equal(await isUp(), true)
-  assert.ok(strangers > 500 && mutes > 100, `${strangers} strangers, ${mutes} mute connections`)
   await waitFor('every prefix of the bloated neighbor is counted', async () => {
     const bloated = (await speaker.peers()).find(({ peerAddress }) => peerAddress === attackers.bloated)
     return bloated?.families[0]?.received === rounds

@@ -169,7 +169,7 @@ test(
       'the community',
       () => router.routes('received')[0]?.communities.includes('graceful-shutdown') === true,
     )
-    await waitFor('the withdrawal', () => router.prefixes.length === 0, { deadlineMs: 20_000 })
+    await waitFor('the withdrawal', () => router.prefixes.length === 0)
     rack.announce('192.0.2.2/32')
     rack.node.speaker.handle({ type: 'configure', neighbors: rack.neighbors, isDraining: false })
     await waitFor('both routes', () => router.prefixes.length === 2)

@@ -78,7 +78,7 @@ test('a router is found by its advertisement, and again after it was asked for (
     'its link-local address',
     () => /inet6 (fe80::[0-9a-f:]+)/.exec(run('ip', '-n', router, '-6', 'address', 'show', 'dev', 'eth0'))?.[1],
   )
-  await waitFor('the router, twice', () => discovered().length >= 2, { deadlineMs: 20_000 })
+  await waitFor('the router, twice', () => discovered().length >= 2)
   assert.deepEqual(new Set(discovered()), new Set([linkLocal]))
 })
 

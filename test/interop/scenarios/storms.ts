@@ -12,7 +12,7 @@ const collisionRounds = 25
 /** The routers dial a second after a session ended. */
 const dialAfterMs = 1_100
 const flapRounds = 15
-const roundDeadline = { deadlineMs: 8_000, everyMs: 50 }
+const roundDeadline = { deadlineMs: 30_000, everyMs: 50 }
 
 const setup = () => ({ peerings: sessions.map((transport) => peering({ transport, dialler: 'both' })) })
 

@@ -62,7 +62,7 @@ async function restore(
   await world.has('b')
   world.server.setVersion(101)
   notice()
-  await waitFor('it is told', () => restored(reflector.state.problem), { deadlineMs: 20_000 })
+  await waitFor('it is told', () => restored(reflector.state.problem))
   return reflector
 }
 
