@@ -16,7 +16,7 @@ import { policyCrd, poolCrd } from './crds.ts'
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
 const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : false
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const routerAddress = '127.0.0.31'
 
 const policy = {

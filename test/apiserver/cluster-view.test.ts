@@ -22,7 +22,7 @@ const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const herald = join(root, 'bin/herald')
 const binaries = presentBinaries()
 const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserver/binaries.ts)' : false
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const routers = new Map([
   ['node1', new Router('127.0.0.51', port)],
   ['node2', new Router('127.0.0.52', port)],

@@ -21,7 +21,7 @@ const skip = binaries === undefined ? 'no kube-apiserver here (see test/apiserve
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const namespace = 'herald-system'
 const leaseNamespace = 'herald-system-herald-node-lease'
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const router = new Router('127.0.0.41', port)
 
 interface Rule {

@@ -15,7 +15,7 @@ import { Router } from './router.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const herald = join(root, 'bin/herald')
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const routerAddress = '127.0.0.21'
 
 const policy = `apiVersion: cilium.io/v2alpha1

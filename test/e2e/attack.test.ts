@@ -20,7 +20,7 @@ import { Speaker } from '../../src/speaker/speaker.ts'
 import { waitFor } from '../wait.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const routerAddress = '127.0.0.41'
 /** A neighbor of the agent that nobody good answers for. */
 const hostileAddress = '127.0.0.42'

@@ -16,7 +16,7 @@ import { Router } from './router.ts'
 const herald = fileURLToPath(new URL('../../bin/herald', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'herald-churn-'))
 const manifests = join(folder, 'manifests')
-const port = 20_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const router = new Router('127.0.0.61', port)
 let agent: ChildProcess | undefined
 

@@ -35,7 +35,7 @@ interface Vector {
 const vectors: readonly Vector[] = ['vectors.json', 'boundary.json'].flatMap((file): readonly Vector[] =>
   JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')),
 )
-const port = 30_000 + (process.pid % 20_000)
+const port = 20_000 + (process.pid % 12_000)
 const speakerAddress = '127.0.0.31'
 const peerAs = 65_001
 /** The AS that vector A13 has in its path as the receiver's. */
