@@ -26,8 +26,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const steps = new StepList(process.stdout)
 const isStrict =
   ['1', 'true'].includes(process.env['HERALD_STRICT'] ?? '') || ['1', 'true'].includes(process.env['CI'] ?? '')
-/** A file that takes longer than this hangs. */
-const fileTimeoutMs = 10 * 60_000
+/** A test that takes longer than this hangs. */
+const testTimeoutMs = 10 * 60_000
+/** Ends a file whose tests are over and which goes on: the runner would wait for it for ever. */
+const overseer = new URL('setup/end-of-tests.ts', import.meta.url).href
 
 /** Suites by name, files by path; everything without arguments. The exit code for a word that is neither. */
 function selected(words: readonly string[]): Suite[] | number {
@@ -134,10 +136,8 @@ async function main(): Promise<number> {
   for (const suite of suites.filter((each) => each.files.length > 0)) {
     steps.line(`\n${paint('bold', suite.name)}`)
     // The files find the pinned Node by this process; `concurrency` counts files at a time.
-    await report.follow(
-      run({ files: [...suite.files], concurrency: suite.isSerial ? 1 : true, timeout: fileTimeoutMs }),
-      suite.isSerial,
-    )
+    const options = { concurrency: suite.isSerial ? 1 : true, timeout: testTimeoutMs, execArgv: ['--import', overseer] }
+    await report.follow(run({ files: [...suite.files], ...options }), suite.isSerial)
   }
   const faults = [
     ...(isLinted ? [] : ['format or lint failed']),

@@ -88,6 +88,8 @@ export class TestReport {
         for (const key of Object.values(countNames)) this.#counts[key] += Number((counts as Partial<Counts>)[key] ?? 0)
     })
     for await (const _ of stream.resume()) void _
+    // Their processes ended otherwise than with a summary.
+    for (const file of this.#files.keys()) this.#finishFile(file)
   }
 
   /** Failures again, skips by name, `faults` outside of tests, then the counts as `node --test` prints them. */
@@ -101,8 +103,9 @@ export class TestReport {
     print(`# duration_ms ${(performance.now() - this.#started).toFixed(1)}`)
   }
 
-  #finishFile(file: string, durationMs: number): void {
+  #finishFile(file: string, durationMs?: number): void {
     const tally = this.#tally(file)
+    this.#files.delete(file)
     const parts = [
       `${tally.passed} passed`,
       ...(tally.failed > 0 ? [`${tally.failed} failed`] : []),
@@ -111,7 +114,7 @@ export class TestReport {
     const mark = tally.failed > 0 ? paint('red', '✗') : tally.passed > 0 ? paint('green', '✓') : paint('yellow', '-')
     print(
       `  ${mark} ${this.#short(file).padEnd(52)} ${parts.join(', ')}  ` +
-        `${paint('dim', `${(durationMs / 1000).toFixed(1)} s`)}`,
+        `${durationMs === undefined ? '' : paint('dim', `${(durationMs / 1000).toFixed(1)} s`)}`,
     )
     if (tally.failed > 0 && tally.output !== '') print(indent(tally.output.trimEnd()))
   }
