@@ -111,11 +111,15 @@ export function nothingFree(table: PoolTable, customer: PoolCustomer, families: 
   if (pools.length === 0 && poolName !== undefined)
     return {
       code: 'NoPool',
-      message: `there is no pool ${poolName}, which the Service asks for`,
-      remedy: 'Name a pool that there is, or create it.',
+      message: `there is no pool ${poolName} that can be used, which the Service asks for`,
+      remedy: 'Name a pool that there is, or create or correct it.',
     }
   if (pools.length === 0)
-    return { code: 'NoPool', message: 'there is no pool of addresses', remedy: 'Create a pool with free addresses.' }
+    return {
+      code: 'NoPool',
+      message: 'there is no pool of addresses that can be used',
+      remedy: 'Create or correct a pool with free addresses.',
+    }
   const each = families.map((family) => ({ family, obstacles: obstaclesOf(pools, table, customer, family) }))
   const isSame = each.every(({ obstacles }) => obstacles === each[0]?.obstacles)
   const texts = isSame

@@ -98,6 +98,28 @@ test('a name that stands for nothing is said at the object and costs only itself
   )
 })
 
+test('of an object that is there and cannot be used nobody says that it is not there, or only names another one', () => {
+  const broken =
+    peer('rack-a', 'myASN: 0, peerASN: 64513, peerAddress: 192.0.2.1, bfdProfile: watch') +
+    peer('rack-b', 'myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.2, bfdProfile: watch') +
+    advertisement('watch', 'receiveInterval: 3').replace('BGPAdvertisement', 'BFDProfile') +
+    ipPool('pool-a', 'addresses: [192.0.2.0/33]') +
+    community('names', ['vpn', '1:2:3']) +
+    advertisement('a', 'peers: [rack-a], ipAddressPools: [pool-a], communities: [vpn]')
+  const problems = flush(broken + production + rest).problems ?? []
+  const said = problems.filter(({ code }) => code === 'UnknownName' || code === 'UnknownCommunity')
+  assert.deepEqual(said.map(({ field }) => field).sort(), [
+    'spec.bfdProfile',
+    'spec.communities[0]',
+    'spec.ipAddressPools[0]',
+    'spec.peers[0]',
+  ])
+  for (const { message, remedy } of said) {
+    assert.match(message, /that can be used/)
+    assert.match(remedy, /correct (it|the \w+|vpn)\b/)
+  }
+})
+
 test('a community that is named later is on the route then, and an edit of it follows', () => {
   const translator = translatorWith(tor + production + advertisement('a', 'communities: [vpn]') + rest)
   assert.deepEqual(codesOf(translator.flush().problems), ['UnknownCommunity'])

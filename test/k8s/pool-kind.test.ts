@@ -72,7 +72,7 @@ test('a Service without an address is told of each pool what is in the way', () 
     )
     return [verdict?.code, verdict?.message]
   }
-  assert.deepEqual(of(''), ['NoPool', 'there is no pool of addresses'])
+  assert.deepEqual(of(''), ['NoPool', 'there is no pool of addresses that can be used'])
   assert.deepEqual(of(pools[0] ?? ''), ['NoPool', 'no IPv4 address: pool closed is disabled'])
   assert.deepEqual(of(pools[1] ?? ''), ['PoolSelectorMismatch', 'no IPv4 address: pool other selects app=db'])
   assert.deepEqual(of(pools.join('')), [

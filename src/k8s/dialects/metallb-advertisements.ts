@@ -157,9 +157,13 @@ function knownNames(
     const meant = memory.nameAt({ key, field, list, index }, (each) => byName.has(each))
     if (meant === name) return [name]
     const near = meant ?? nearest(name, names)
-    const remedy = near === undefined ? `Create the ${kind}, or correct the name.` : `Did you mean ${near}?`
+    // It may be there with an error of its own, which leaves it out.
+    const remedy =
+      near === undefined
+        ? `Create or correct the ${kind}, or correct the name.`
+        : `Did you mean ${near}? Else create or correct the ${kind}.`
     const stays = meant === undefined ? outcome : `${meant}, which was in force, stays`
-    const message = `there is no ${kind} ${name} in the namespace: ${stays}`
+    const message = `there is no ${kind} ${name} in the namespace that can be used: ${stays}`
     faults.push(fault('warning', ['spec', field, index], 'UnknownName', message, remedy))
     return meant === undefined ? [] : [meant]
   })
@@ -247,8 +251,11 @@ function unknownCommunity(unknown: {
     kept === undefined
       ? 'it is left out, and the rest is announced'
       : `${formatMetallbCommunity(kept)}, which was in force, stays`
-  const remedy = near === undefined ? `Name ${text} in a Community, or write 65000:100.` : `Did you mean ${near}?`
-  const message = `no Community of the namespace names ${text}: ${outcome}`
+  const remedy =
+    near === undefined
+      ? `Name ${text} in a Community, correct it there, or write 65000:100.`
+      : `Did you mean ${near}? Else name or correct ${text} in a Community.`
+  const message = `no Community of the namespace gives ${text} a value that can be used: ${outcome}`
   return fault('error', ['spec', 'communities', index], 'UnknownCommunity', message, remedy)
 }
 

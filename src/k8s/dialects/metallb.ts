@@ -200,8 +200,8 @@ function profileProblems({ key, origin, value }: Peer, { BFDProfile: profiles }:
     'UnknownName',
     `there is no BFDProfile ${bfdProfile} in namespace ${key.namespace} that can be used; ${outcome}`,
     near === undefined || near === bfdProfile
-      ? 'Create it, or correct the name.'
-      : `Did you mean ${near}? Else create it.`,
+      ? 'Create or correct it, or correct the name.'
+      : `Did you mean ${near}? Else create or correct it.`,
   )
   return [problemOf(found, key, origin)]
 }
