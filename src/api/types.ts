@@ -132,9 +132,8 @@ export const backendSchema = z.object({
   address: z.string().describe('Address of the endpoint'),
   port: z.number().describe('Port of the endpoint'),
   node: z.string().optional().describe('Tunnel address of the node that serves it, or snat; absent: this one'),
-  state: z
-    .enum(['active', 'pending', 'resting'])
-    .describe('active: in the kernel; resting: not ready or ending, what is established with it goes on'),
+  weight: z.number().optional().describe('Its part of new flows beside those of the others; absent: all have the same'),
+  state: z.enum(['active', 'pending', 'resting']).describe('active: in the kernel; resting: only what it has goes on'),
   packetsIn: z.number().optional().describe('Packets from clients, by whatever Service; absent: not counted'),
   bytesIn: z.number().optional().describe('Bytes of them'),
   packetsOut: z.number().optional().describe('Packets to clients'),
@@ -152,7 +151,7 @@ export const sourceRangeSchema = z.object({
 export const frontendSchema = z.object({
   id: z.string().describe('address:port/protocol'),
   address: z.string().describe('Address that clients use'),
-  protocol: z.string().describe('TCP or UDP'),
+  protocol: z.string().describe('TCP, UDP or SCTP'),
   port: z.number().describe('Port that clients use'),
   programmed: z.boolean().describe('Written to the kernel and read back'),
   backends: z.array(backendSchema).describe('Endpoints: on this node, and on others to which packets are handed on'),

@@ -63,8 +63,9 @@ function backendRow(backend: FrontendView['backends'][number]): string[] {
   return ['', '', '', backendText(backend), newConnections === undefined ? '-' : String(newConnections), traffic]
 }
 
-function backendText({ address, port, node, state }: FrontendView['backends'][number]): string {
-  return `${address}:${port}${node === undefined ? '' : `@${node}`}${state === 'active' ? '' : ` (${state})`}`
+function backendText({ address, port, node, state, weight }: FrontendView['backends'][number]): string {
+  const marks = [weight === undefined ? [] : `weight ${weight}`, state === 'active' ? [] : state].flat().join(', ')
+  return `${address}:${port}${node === undefined ? '' : `@${node}`}${marks === '' ? '' : ` (${marks})`}`
 }
 
 /** In and out, and behind a plus what was handed on to other nodes. */

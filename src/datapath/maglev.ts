@@ -40,11 +40,51 @@ function hash(text: string, seed: number): number {
 let [next, stride] = [new Int32Array(0), new Int32Array(0)]
 
 /**
- * For each of `length` slots the index of its backend in `names`, in `table` from its start. `names` must be unique,
- * sorted (the same order on every node) and fewer than `length`, which must be prime.
+ * How many of `length` slots each backend has: as its weight has it, to the slot, and one at least. The same on every
+ * node. Weights are whole and above 0, and there are no more of them than slots.
  */
-export function maglevTable(names: readonly string[], length: number, table = new Int32Array(length)): Int32Array {
+export function slotsOf(weights: readonly number[], length: number): Int32Array {
+  const sum = weights.reduce((total, weight) => total + weight, 0)
+  const slots = Int32Array.from(weights, (weight) => Math.max(1, Math.floor((weight * length) / sum)))
+  const byIndex = Array.from(weights.keys())
+  let left = slots.reduce((rest, slot) => rest - slot, length)
+  // What a division leaves goes to those that lost most by it; whoever got one for nothing lost nothing.
+  const lost = (index: number): number => {
+    const weight = weights[index] ?? 0
+    return weight * length < sum ? -1 : (weight * length) % sum
+  }
+  const losers = left > 0 ? byIndex.sort((a, b) => lost(b) - lost(a) || a - b) : []
+  for (const index of losers.slice(0, left)) slots[index] = (slots[index] ?? 0) + 1
+  while (left < 0)
+    for (const index of byIndex.sort((a, b) => (slots[b] ?? 0) - (slots[a] ?? 0) || a - b))
+      if (left < 0 && (slots[index] ?? 0) > 1) {
+        slots[index] = (slots[index] ?? 0) - 1
+        left++
+      }
+  return slots
+}
+
+export interface TableOptions {
+  /** Of each name; absent: they are equal. */
+  readonly weights?: readonly number[] | undefined
+  readonly table?: Int32Array
+}
+
+/**
+ * For each of `length` slots the index of its backend in `names`, in `table` from its start. `names` must be unique,
+ * sorted (the same order on every node) and fewer than `length`, which must be prime. With weights a backend passes
+ * turns by, evenly, so that it takes its {@link slotsOf} in as many rounds as the heaviest one; with equal ones the
+ * table is that of the paper.
+ */
+export function maglevTable(
+  names: readonly string[],
+  length: number,
+  { weights, table = new Int32Array(length) }: TableOptions = {},
+): Int32Array {
   const count = names.length
+  const slots = weights === undefined ? undefined : slotsOf(weights, length)
+  const most = slots?.reduce((a, b) => Math.max(a, b), 1) ?? 1
+  const turns = new Int32Array(slots === undefined ? 0 : count).fill(most - 1)
   if (next.length < count) [next, stride] = [new Int32Array(count), new Int32Array(count)]
   for (let backend = 0; backend < count; backend++) {
     const name = names[backend] ?? ''
@@ -53,7 +93,16 @@ export function maglevTable(names: readonly string[], length: number, table = ne
   }
   table.fill(untaken, 0, length)
   let backend = 0
-  for (let left = length; left > 0; left--) {
+  for (let left = length; left > 0; ) {
+    if (slots !== undefined) {
+      const turn = (turns[backend] ?? 0) + (slots[backend] ?? 0)
+      turns[backend] = turn < most ? turn : turn - most
+      if (turn < most) {
+        if (++backend === count) backend = 0
+        continue
+      }
+    }
+    left--
     // Both are below `length`: a subtraction does what a division would.
     const step = stride[backend] ?? 1
     let slot = next[backend] ?? 0

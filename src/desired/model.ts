@@ -170,6 +170,8 @@ export interface Backend {
   readonly port: number
   /** The tunnel address of the node where it lives, which serves it; absent when that is this one. */
   readonly node?: string
+  /** Its part of what is new, beside those of the others of its frontend: 1 to 100; absent: all have the same. */
+  readonly weight?: number
 }
 
 /**

@@ -44,5 +44,5 @@ function sameBackends(a: readonly Backend[], b: readonly Backend[]): boolean {
 }
 
 function isSame(a: Backend, b: Backend | undefined): boolean {
-  return a.address === b?.address && a.port === b.port && a.node === b.node
+  return a.address === b?.address && a.port === b.port && a.node === b.node && a.weight === b.weight
 }

@@ -95,7 +95,7 @@ test('a table is the one that the algorithm of the paper makes, to the last slot
 test('a table is written into memory that had a longer one', () => {
   const list = ['10.1.0.1:80', '10.1.0.2:80']
   const memory = new Int32Array(1021).fill(7)
-  maglevTable(list, 251, memory)
+  maglevTable(list, 251, { table: memory })
   assert.deepEqual([...memory.subarray(0, 251)], [...maglevTable(list, 251)])
   assert.ok(memory.subarray(251).every((slot) => slot === 7))
 })

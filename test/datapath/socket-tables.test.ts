@@ -322,3 +322,62 @@ test('of addresses of other nodes exactly those are held that were told last, al
   table.setNodes([])
   assert.deepEqual(held(), [])
 })
+
+test('a backend of a weight is in the list as often as that, and a new weight is another list', () => {
+  const maps = socketMemoryMaps()
+  const weighed = (...weights: readonly number[]): Frontend => ({
+    ...frontend([]),
+    backends: weights.map((weight, n) => ({ ...place(`10.1.1.${n + 1}:80`), weight })),
+  })
+  const listed = (): readonly number[] => {
+    const counts = new Map<string, number>()
+    for (const [, value] of maps.store('socket_backends').entries())
+      counts.set(value.join(), (counts.get(value.join()) ?? 0) + 1)
+    return [...counts.values()].sort((a, b) => a - b)
+  }
+  for (const [weights, counts] of [
+    [
+      [2, 6],
+      [1, 3],
+    ],
+    [
+      [2, 4, 6],
+      [1, 2, 3],
+    ],
+    [
+      [1, 100],
+      [1, 63],
+    ],
+    [
+      [7, 7],
+      [1, 1],
+    ],
+  ] as const) {
+    const table = new SocketTable(maps)
+    const wanted = weighed(...weights)
+    assert.ok(!table.isHeld(wanted))
+    table.upsert(wanted)
+    assert.ok(table.isHeld(wanted))
+    assert.deepEqual(listed(), counts)
+    check(maps)
+    assert.ok(new SocketTable(maps).isHeld(wanted), 'also by who finds it')
+  }
+})
+
+test('where a list by weights finds no room the backends are in it once each', () => {
+  const maps = socketMemoryMaps({ socket_backends: 32 })
+  const table = new SocketTable(maps)
+  const backends = ['10.1.1.1:80', '10.1.1.2:80']
+  table.upsert(frontend(backends))
+  const weighed = {
+    ...frontend([]),
+    backends: backends.map((text, n) => ({ ...place(text), weight: n === 0 ? 1 : 90 })),
+  }
+  assert.throws(
+    () => table.upsert(weighed),
+    (error) => error instanceof HeraldError && error.code === 'ERR_MAP_FULL',
+  )
+  assert.deepEqual(table.read(weighed.id)?.backends, backends.map(place))
+  assert.equal(maps.entries('socket_backends'), 2)
+  check(maps)
+})

@@ -453,3 +453,20 @@ function backendOf({ address, port, node }: Backend): Backend {
 function isSource(name: string, { backend }: Held): boolean {
   return backend.node === undefined && !name.startsWith('slot ')
 }
+
+/** With the weights that were written last behind one frontend: the map of backends is of all of them. */
+export function weighed(
+  backends: readonly Backend[],
+  { uses, protocol }: { readonly uses: Uses; readonly protocol: Protocol },
+): readonly Backend[] {
+  if (!areWeighed(uses)) return backends
+  return backends.map((backend) => {
+    const weight = uses.get(nameOf(backend, protocol))?.backend.weight
+    return weight === undefined ? backend : { ...backend, weight }
+  })
+}
+
+function areWeighed(uses: Uses): boolean {
+  for (const { backend } of uses.values()) if (backend.weight !== undefined) return true
+  return false
+}

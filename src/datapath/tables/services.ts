@@ -36,7 +36,7 @@ import {
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import { AddressTable, nothing } from './addresses.ts'
-import { BackendTable, nameOf, placeName, type TableTimes, type Used, type Uses } from './backends.ts'
+import { BackendTable, nameOf, placeName, type TableTimes, type Used, type Uses, weighed } from './backends.ts'
 import { CounterTable } from './counters.ts'
 import { NodeTable } from './nodes.ts'
 import { normalised } from './normalised.ts'
@@ -142,7 +142,7 @@ export class ServiceTable {
       protocol: entry.protocol,
       port: entry.port,
       serviceId: record.service,
-      backends: this.#backends.named(active),
+      backends: weighed(this.#backends.named(active), entry),
       ...(resting.length === 0 ? {} : { resting }),
       ...(sources === undefined ? {} : { sources }),
       ...(isKept ? { affinitySec: record.affinitySec } : {}),
@@ -266,16 +266,23 @@ export class ServiceTable {
     const { address, port } = found
     const id = idOf(key)
     const uses = new Map<string, Used>()
-    const adopt = (ref: BackendRef, use: Used['use']): void => {
+    const adopt = (ref: BackendRef, use: Used['use'], weight?: number): void => {
       const backendAt = this.#backends.at(ref)
       if (backendAt === undefined) return
       const { address: at, port: on, node } = backendAt
-      const backend = { address: at, port: on, ...(node === undefined ? {} : { node }) }
+      const backend = {
+        address: at,
+        port: on,
+        ...(node === undefined ? {} : { node }),
+        ...(weight === undefined ? {} : { weight }),
+      }
       uses.set(nameOf(backendAt, backendAt.protocol), { backend, use })
       this.#backends.adopt(id, ref, use)
     }
     for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
-    for (const ref of this.#space.active(record)) adopt(ref, { address, port, rests: false })
+    // In place of weights, which are not written: the first write makes the same table once more.
+    const { refs, slots } = this.#space.weighed(record)
+    for (const [index, ref] of refs.entries()) adopt(ref, { address, port, rests: false }, slots?.[index])
     this.#entries.set(id, { id, ...found, key, record, uses })
     if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)
     this.#ranges.adopt(record.ranges)
@@ -348,7 +355,7 @@ export class ServiceTable {
       const { backend, use } = used
       const ref = this.#backends.take(name, used, frontend.protocol, frontend.id)
       // Pods by their addresses: so a client meets the same one by every port of a Service.
-      const named = [tableName(frontend, name, backend), ref] as const
+      const named = [tableName(frontend, name, backend), ref, backend.weight] as const
       if (use.rests) resting.push(ref)
       else active.push(named)
       if (!use.rests && backend.node !== undefined) elsewhere.push(named)

@@ -6,8 +6,9 @@
  *     upsert:  members, a new list of backends -> frontend -> the old list and members go
  *     remove:  frontend -> list and members
  *
- * A list is written beside the one that it replaces: a part of the room is kept for that. Where the rest is taken a
- * frontend gets no more backends than it had, of those that are wanted; a backend that is gone is always taken out.
+ * A backend of a weight is in its list as often as that: one of them is drawn. A list is written beside the one that
+ * it replaces: a part of the room is kept for that. Where the rest is taken a frontend gets no more backends than it
+ * had, of those that are wanted; a backend that is gone is always taken out.
  */
 import { HeraldError } from '../../errors.ts'
 import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
@@ -16,6 +17,7 @@ import { compareAddresses, parseAddress } from '../../ip/address.ts'
 import type { MapUsage, SocketChoice } from '../datapath.ts'
 import { encodeAddressKey } from '../address-octets.ts'
 import { decodeFrontendKey, encodeFrontendKey } from '../layout.ts'
+import { slotsOf } from '../maglev.ts'
 import type { MapStore } from '../maps.ts'
 import {
   decodeEndpoint,
@@ -52,6 +54,8 @@ type State = Standing['state']
 interface Member {
   readonly endpoint: Uint8Array
   readonly state: State
+  /** How often the list of those that take new connections has it. */
+  readonly places: number
 }
 
 /** By the octets of the endpoint. */
@@ -196,7 +200,7 @@ export class SocketTable {
 
   /** Throws ERR_MAP_FULL for what would take more of the maps than before. */
   #checkRoom({ service }: Frontend, members: Members, before: Entry | undefined): void {
-    const active = activeOf(members).length
+    const active = listOf(members).length
     for (const [{ name, maxEntries }, taken, had, wanted] of [
       [this.#backends, this.#listed, before?.record.backends ?? 0, active],
       [this.#members, this.#memberCount, before?.members.size ?? 0, members.size],
@@ -209,18 +213,18 @@ export class SocketTable {
   }
 
   #write({ id, affinitySec = 0 }: Frontend, key: Uint8Array, members: Members, before: Entry | undefined): void {
-    const active = activeOf(members)
+    const list = listOf(members)
     const record: SocketFrontendRecord = {
       service: before?.record.service ?? this.#nextService,
       // 0 is the list of none; after 2^32 changes the first ones are long gone.
       table: ((before?.record.table ?? 0) + 1) >>> 0,
-      backends: active.length,
+      backends: list.length,
       affinitySec,
     }
     const entry: Entry = { key, record, members, past: before?.past ?? 0n }
     try {
       for (const member of members.values()) this.#putMember(key, member)
-      for (const [index, { endpoint }] of active.entries())
+      for (const [index, { endpoint }] of list.entries())
         this.#backends.put(encodePlace({ ...record, index }), endpoint)
       this.#frontends.put(key, encodeSocketFrontend(record))
     } catch (error) {
@@ -302,13 +306,16 @@ export class SocketTable {
       const group = members.get(frontend.join())
       // Of a frontend that a crash kept from being written, or that was removed.
       if (group === undefined) this.#members.delete(key)
-      else group.set(endpoint.join(), { endpoint, state: decodeStanding(value).state })
+      else group.set(endpoint.join(), { endpoint, state: decodeStanding(value).state, places: 0 })
     }
-    const records = new Map(found.map(({ record }) => [record.service, record]))
-    for (const [key] of this.#backends.entries()) {
+    const records = new Map(found.map((each) => [each.record.service, each]))
+    for (const [key, endpoint] of [...this.#backends.entries()]) {
       const { service, table, index } = decodePlace(key)
-      const record = records.get(service)
+      const { record, key: frontend } = records.get(service) ?? {}
+      const group = members.get(frontend?.join() ?? '')
+      const member = group?.get(endpoint.join())
       if (record?.table !== table || index >= record.backends) this.#backends.delete(key)
+      else if (member !== undefined) group?.set(endpoint.join(), { ...member, places: member.places + 1 })
     }
     for (const { key, record } of found) {
       const { address, protocol, port } = decodeFrontendKey(key)
@@ -322,38 +329,59 @@ export class SocketTable {
 
 const isFull = (error: unknown): boolean => error instanceof HeraldError && error.code === 'ERR_MAP_FULL'
 
-function activeOf(members: Members): readonly Member[] {
-  return [...members.values()].filter(({ state }) => state === 'active')
+/** Those that take new connections, each as often as it has places. */
+function listOf(members: Members): readonly Member[] {
+  return [...members.values()].flatMap((member) => new Array<Member>(member.places).fill(member))
 }
 
-/** Of those that are wanted as many as there are now: first who is there already. */
+/** Of those that are wanted as many as there are now, each in one place: first who is there already. */
 function fittingOf(members: Members, { record, members: known }: Entry): Members {
   const active = [...members].filter(([, { state }]) => state === 'active')
   const [there, others] = [active.filter(([name]) => known.has(name)), active.filter(([name]) => !known.has(name))]
   const resting = [...members].filter(([name, { state }]) => state === 'resting' && known.has(name))
   const room = known.size - resting.length
-  return new Map([...resting, ...[...there, ...others].slice(0, Math.min(record.backends, room))])
+  const kept = [...there, ...others].slice(0, Math.min(record.backends, room))
+  return new Map([...resting, ...kept.map(([name, member]) => [name, { ...member, places: 1 }] as const)])
 }
 
 /** Each once; who takes new connections does not rest. Throws ERR_ADDRESS. */
 function membersOf({ address, backends, resting = [] }: Frontend): Members {
   const members = new Map<string, Member>()
   const isIpv6 = address.includes(':')
+  const places = placesOf(backends)
   for (const [list, state] of [
     [resting, 'resting'],
     [backends, 'active'],
   ] as const)
-    for (const backend of list) {
+    for (const [index, backend] of list.entries()) {
       const endpoint = encodeEndpoint(backend)
       if (endpoint === undefined || backend.address.includes(':') !== isIpv6)
         throw new HeraldError('ERR_ADDRESS', `${backend.address} cannot be a backend of ${address}`)
-      members.set(endpoint.join(), { endpoint, state })
+      members.set(endpoint.join(), { endpoint, state, places: state === 'active' ? (places[index] ?? 1) : 0 })
     }
   return members
 }
 
+/** With many or with large weights a list is no longer than this, and shares are right to one of its places. */
+const [leastPlaces, placesEach] = [64, 16]
+
+/** How often each is in the list; none: once each. */
+function placesOf(backends: readonly Backend[]): ArrayLike<number> {
+  if (backends.every(({ weight }) => weight === undefined)) return []
+  const weights = backends.map(({ weight = 1 }) => weight)
+  const divisor = weights.reduce(commonDivisor)
+  const sum = weights.reduce((total, weight) => total + weight, 0) / divisor
+  return slotsOf(weights, Math.min(sum, Math.max(leastPlaces, placesEach * weights.length)))
+}
+
+function commonDivisor(a: number, b: number): number {
+  return b === 0 ? a : commonDivisor(b, a % b)
+}
+
 function sameMembers(a: Members, b: Members): boolean {
-  return a.size === b.size && [...a].every(([name, { state }]) => b.get(name)?.state === state)
+  const isSame = ([name, { state, places }]: readonly [string, Member]): boolean =>
+    b.get(name)?.state === state && b.get(name)?.places === places
+  return a.size === b.size && [...a].every(isSame)
 }
 
 function byPlace(a: Backend, b: Backend): number {

@@ -31,8 +31,8 @@ type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affin
 /** Of a backend; undefined when it is gone. */
 export type Place = 'here' | 'elsewhere' | undefined
 
-/** A backend by the name that decides where it is in a table. */
-export type Named = readonly [name: string, ref: BackendRef]
+/** A backend by the name that decides where it is in a table, and how much of it it has: 1 where nothing is said. */
+export type Named = readonly [name: string, ref: BackendRef, weight?: number | undefined]
 
 export interface WriteOptions {
   /** What is in force. */
@@ -63,6 +63,8 @@ export class TableSpace {
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   readonly #metGenerations: Uint32Array
+  /** In how many slots of the last table that was read it was, by its id. */
+  readonly #slots: Uint32Array
   #reading = 0
   /** Where a table is made before it is written. */
   #order = new Int32Array(0)
@@ -74,6 +76,7 @@ export class TableSpace {
     this.#previousNs = previousNs
     this.#met = new Uint32Array(backends)
     this.#metGenerations = new Uint32Array(backends)
+    this.#slots = new Uint32Array(backends)
     for (const [id, { table, previous }] of found)
       this.#rooms.set(
         id,
@@ -98,6 +101,15 @@ export class TableSpace {
     if (backends === 0) return []
     if (table.length === 0) return [only]
     return this.#refsAt(table)
+  }
+
+  /** The same, and how many slots of the table each has; undefined: as equally many as can be. */
+  weighed(record: FrontendRecord): { readonly refs: readonly BackendRef[]; readonly slots?: readonly number[] } {
+    const refs = this.active(record)
+    if (record.table.length === 0) return { refs }
+    const slots = refs.map(({ id }) => this.#slots[id] ?? 0)
+    const [least, most] = slots.reduce(([a, b], n) => [Math.min(a, n), Math.max(b, n)] as const, [slots[0] ?? 0, 0])
+    return most - least > 1 ? { refs, slots } : { refs }
   }
 
   resting({ resting }: FrontendRecord): readonly BackendRef[] {
@@ -161,7 +173,10 @@ export class TableSpace {
     if (this.#order.length < length) this.#order = new Int32Array(length)
     const order = this.#order
     const names = backends.map(([name]) => name)
-    maglevTable(names, length, order)
+    const weights = backends.some(([, , weight]) => weight !== undefined)
+      ? backends.map(([, , weight = 1]) => weight)
+      : undefined
+    maglevTable(names, length, { weights, table: order })
     const refs = backends.map(([, ref]) => ref)
     const words = this.#words
     for (let slot = 0, word = offset * wordsPerSlot; slot < length; slot++, word += wordsPerSlot) {
@@ -295,14 +310,18 @@ export class TableSpace {
   /** Each once: a table names few ids in many slots. */
   #refsAt({ offset, length }: { readonly offset: number; readonly length: number }): readonly BackendRef[] {
     const refs: BackendRef[] = []
-    const [words, met] = [this.#words, this.#met]
+    const [words, met, slots] = [this.#words, this.#met, this.#slots]
     const reading = ++this.#reading
     const end = Math.min((offset + length) * wordsPerSlot, words.length)
     for (let word = offset * wordsPerSlot; word < end; word += wordsPerSlot) {
       const id = words[word] ?? 0
       const generation = words[word + 1] ?? 0
-      if (met[id] === reading && this.#metGenerations[id] === generation) continue
+      if (met[id] === reading && this.#metGenerations[id] === generation) {
+        slots[id] = (slots[id] ?? 0) + 1
+        continue
+      }
       met[id] = reading
+      slots[id] = 1
       this.#metGenerations[id] = generation
       refs.push({ id, generation })
     }

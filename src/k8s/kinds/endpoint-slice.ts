@@ -8,6 +8,7 @@ import type { RawObject } from '../source.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
 import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
+import { sliceWeightIn } from './weights.ts'
 
 const condition = z.boolean().nullish()
 export const endpointSliceSchema = z.object({
@@ -17,6 +18,8 @@ export const endpointSliceSchema = z.object({
     z.object({
       addresses: z.array(z.string()).max(100, 'at most 100 addresses are one endpoint'),
       nodeName: z.string().nullish(),
+      // Of another form it is none.
+      zone: z.unknown().optional(),
       // Only shown: whatever it says costs no endpoint.
       targetRef: z.unknown().optional(),
       // A preference.
@@ -53,6 +56,10 @@ export interface EndpointSlice {
   readonly ports: readonly SlicePort[]
   /** The node of each endpoint; empty where it is not said. */
   readonly nodes: readonly string[]
+  /** The zone of each endpoint; empty where none has one. */
+  readonly zones: readonly string[]
+  /** What each of its pods gets of what is new; undefined: nothing is said. */
+  readonly weight: number | undefined
   /** The addresses of all endpoints, one after the other, a character for each octet. */
   readonly packed: string
   /** A letter for each endpoint. */
@@ -72,7 +79,7 @@ const limits = [
 const letters = { ready: 'r', serving: 's', not: 'n' } as const
 const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
 /** What its key says is not kept twice, and nothing else of it is asked for. */
-const noHints: readonly string[] = []
+const none: readonly string[] = []
 const noMetadata: Metadata = { name: '', labels: {}, annotations: {} }
 
 /** Empty where it is none, or has a name that none can have. */
@@ -113,12 +120,13 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const name = metadata.labels['kubernetes.io/service-name']
   const family = addressType === 'FQDN' ? undefined : addressType === 'IPv4' ? 'ipv4' : 'ipv6'
   const nodes: string[] = []
+  const zones: string[] = []
   const packed: string[] = []
   const states: string[] = []
   const pods: string[] = []
   const hinted: string[] = []
   const wrong: Fault[] = []
-  endpoints.forEach(({ addresses, nodeName, targetRef, conditions, ...more }, index) => {
+  endpoints.forEach(({ addresses, nodeName, zone, targetRef, conditions, ...more }, index) => {
     addresses.forEach((text, position) => {
       const parsed = family === undefined ? undefined : parseAddress(text)
       const address = parsed === undefined ? undefined : unmapped(parsed)
@@ -130,12 +138,14 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
         return
       }
       nodes.push(sharedText(nodeName ?? ''))
+      zones.push(typeof zone === 'string' ? sharedText(zone) : '')
       if (address !== undefined) packed.push(pack(address))
       states.push(letters[stateOf(conditions ?? {})])
       pods.push(podOf(targetRef))
       hinted.push(sharedText(hintsOf(more)))
     })
   })
+  const { weight, faults: ofWeight } = sliceWeightIn(metadata.annotations)
   const compact: EndpointSlice = {
     metadata: noMetadata,
     service: name ? keptText(metadata.namespace ?? 'default', '/', name) : undefined,
@@ -146,12 +156,14 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
       ),
     ),
     nodes: keptList(nodes),
+    zones: zones.some((each) => each !== '') ? sharedValue(keptList(zones)) : none,
+    weight,
     packed: keptText(...packed),
     states: sharedText(keptText(...states)),
     pods: pods.some((name) => name !== '') ? pods.map((name) => `${name}\n`).join('') : '',
-    hints: hinted.some((each) => each !== '/') ? hinted.slice() : noHints,
+    hints: hinted.some((each) => each !== '/') ? hinted.slice() : none,
   }
-  return { value: compact, faults: [...faults, ...wrong] }
+  return { value: compact, faults: [...faults, ...wrong, ...ofWeight] }
 }
 
 /** What an address is in place of one that a pod may have. */
@@ -176,17 +188,20 @@ export interface Endpoint {
   /** undefined: of a slice of type FQDN. */
   readonly address: Address | undefined
   readonly nodeName: string
+  /** Empty where it is not said. */
+  readonly zone: string
   readonly state: EndpointState
   /** Whom it is meant for: `zone,zone/node,node`; `/` for nobody in particular. */
   readonly hints: string
 }
 
 /** The endpoints of a slice, one for each address. */
-export function endpointsOf({ family, nodes, packed, states, hints }: EndpointSlice): readonly Endpoint[] {
+export function endpointsOf({ family, nodes, zones, packed, states, hints }: EndpointSlice): readonly Endpoint[] {
   const size = family === undefined ? 0 : family === 'ipv4' ? 4 : 16
   return nodes.map((nodeName, index) => ({
     address: size === 0 ? undefined : unpack(packed.slice(index * size, (index + 1) * size)),
     nodeName,
+    zone: zones[index] ?? '',
     state: stateOfLetter[states[index] ?? 'n'] ?? 'not',
     hints: hints[index] ?? '/',
   }))

@@ -2,6 +2,7 @@
 import { type Address, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
 import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
 import { remoteBackendsAnnotation } from './remote-backends.ts'
+import { weightsAnnotation } from './weights.ts'
 
 /** A Service as far as its requests go. */
 interface Asking {
@@ -36,6 +37,7 @@ export const readAnnotations = {
     ...acrossKeys,
     differentPodsKey,
     remoteBackendsAnnotation,
+    weightsAnnotation,
     ...['metallb.io', 'metallb.universe.tf'].map((group) => `${group}/ip-allocated-from-pool`),
   ],
 }

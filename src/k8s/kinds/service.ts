@@ -20,6 +20,7 @@ import {
   tooManyWords,
 } from './service-requests.ts'
 import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
+import { type Weights, weightsIn } from './weights.ts'
 import { type ReadRanges, type SourceRanges, sourceRangesOf } from './source-ranges.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
@@ -101,6 +102,8 @@ export interface Service {
     /** Both of two families must be had. */
     readonly needsAllFamilies: boolean
     readonly ports: readonly ServicePort[]
+    /** What its pods get of what is new; undefined: each the same. */
+    readonly weights: Weights | undefined
   }
   /** Addresses of status.loadBalancer.ingress, canonical. */
   readonly status: readonly string[]
@@ -126,6 +129,7 @@ const otherSpec: Service['spec'] = {
   families: [],
   needsAllFamilies: false,
   ports: [],
+  weights: undefined,
 }
 const nothing: readonly string[] = []
 const noAddresses: readonly OwnAddress[] = []
@@ -140,15 +144,16 @@ const limits = [
 ] as const
 
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */
-export function parseService(raw: RawObject): Narrowed<Service> {
+export function parseService(raw: RawObject, before?: Service): Narrowed<Service> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(serviceSchema, raw, checkSpec)
   if (value === undefined) return { faults }
   const sources = rangesOf(value)
   if (!sources.isUsable) return { faults: [...faults, ...sources.faults] }
-  const service = compact(value, sources.ranges)
-  const external = [...externalFaults(value), ...sources.faults]
+  const { weights, faults: ofWeights } = weightsIn(value.metadata.annotations, before?.spec.weights)
+  const service = compact(value, sources.ranges, weights)
+  const external = [...externalFaults(value), ...sources.faults, ...ofWeights]
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
   const tooMany = tooManyWords(service)
@@ -267,7 +272,11 @@ function affinityOf({ sessionAffinity, sessionAffinityConfig }: Written['spec'])
   return sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySec
 }
 
-function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges | undefined): Service {
+function compact(
+  { metadata, spec, status }: Written,
+  sourceRanges: SourceRanges | undefined,
+  weights: Weights | undefined,
+): Service {
   const isLoadBalancer = spec.type === 'LoadBalancer'
   const addresses = ownAddressesOf(spec)
   const nodePorts = nodePortsOf(spec)
@@ -305,6 +314,7 @@ function compact({ metadata, spec, status }: Written, sourceRanges: SourceRanges
       families,
       needsAllFamilies: families.length === 2 && spec.ipFamilyPolicy !== 'PreferDualStack',
       ports: spec.ports.map(({ name, protocol, port }) => ({ name: name ?? '', protocol, port })),
+      weights,
     }),
     status: addressesIn(status),
     portsHeld: isLoadBalancer ? messageOf(status?.conditions, portsHeldCondition) : undefined,

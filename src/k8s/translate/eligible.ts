@@ -7,6 +7,7 @@ import type { Verdict } from '../../desired/model.ts'
 import type { VerdictCode } from '../../desired/codes.ts'
 import type { Family } from '../../ip/address.ts'
 import type { Service, ServicePort } from '../kinds/service.ts'
+import { weightsAnnotation, weightsText } from '../kinds/weights.ts'
 import {
   type LeftOut,
   nameOfPort,
@@ -89,9 +90,11 @@ export function eligibleVerdict(
       .map(({ address, port }) => `port ${port.port} (${nameOfPort(port)}) of ${address} has no backend here`),
   ])
   const left = leftText(endpoints.leftOut(reach))
-  const text = [countedText(endpoints, reach, options), ...translatedText(endpoints.translated(reach), options)].join(
-    '; ',
-  )
+  const text = [
+    countedText(endpoints, reach, options),
+    ...weightText(service, endpoints),
+    ...translatedText(endpoints.translated(reach), options),
+  ].join('; ')
   if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking, ...left].join('; '))
   if (left.length > 0) return yes('SomeBackendsLeftOut', [text, ...left].join('; '))
   if (reach.kind === 'node') return yes('HasLocalBackends', text)
@@ -110,6 +113,14 @@ function countedText(endpoints: ServiceEndpoints, reach: Reach, { nodeName }: Tr
   if (reach.kind === 'cluster') return `${counted(local + remote, 'endpoint')} in the cluster`
   const left = endpoints.leftOut(reach).reduce((sum, { count }) => sum + count, 0)
   return `${counted(local + Math.max(0, remote - left), 'backend')} in the cluster, ${local} on ${nodeName}`
+}
+
+/** What the pods get of what is new, and whose names no pod stands behind: they may be misspelt. */
+function weightText({ spec: { weights } }: Service, endpoints: ServiceEndpoints): readonly string[] {
+  const written = [...(weights === undefined ? [] : weightsText(weights)), ...endpoints.sliceWeights()]
+  const strangers = weights === undefined ? [] : endpoints.strangers(weights)
+  const idle = strangers.length === 0 ? [] : [`no pod of it is on ${someOf(strangers).join(', ')}`]
+  return [...(written.length === 0 ? [] : [`weights ${someOf(written).join(', ')}, 1 elsewhere`]), ...idle]
 }
 
 /** Nodes whose pods see this one in place of the client, with the reason of each. */
@@ -137,6 +148,12 @@ function refused(
   const readiness = 'Check the selector of the Service and the readiness of its pods.'
   switch (obstacle.kind) {
     case 'none':
+      if (obstacle.weightless > 0)
+        return no(
+          'NoBackends',
+          `no usable endpoint anywhere: ${obstacle.total} known, and ${obstacle.weightless} ready have weight 0`,
+          `Give a node or a zone with ready pods another weight in ${weightsAnnotation}, or their EndpointSlice.`,
+        )
       return obstacle.total === 0
         ? no('NoBackends', 'no usable endpoint anywhere: there is none', readiness)
         : no('NoBackends', `no usable endpoint anywhere: ${obstacle.total} known, none ready`, readiness)

@@ -4,10 +4,16 @@ import { type Backend, translatedNode } from '../../desired/model.ts'
 import { type Address, compareAddresses, type Family, familyOfAddress, formatAddress } from '../../ip/address.ts'
 import { type Endpoint, endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { ServicePort } from '../kinds/service.ts'
+import { type Weights, weightOf } from '../kinds/weights.ts'
 
 interface SliceView {
   readonly slice: EndpointSlice
-  readonly endpoints: readonly Endpoint[]
+  readonly endpoints: readonly Weighed[]
+}
+
+/** Of weight 0 it takes nothing new, as if it were not ready. */
+interface Weighed extends Endpoint {
+  readonly weight?: number
 }
 
 export interface PortBackends {
@@ -58,13 +64,13 @@ const isUsable = ({ state }: Endpoint): boolean => state !== 'not'
 
 export class ServiceEndpoints {
   readonly #views: readonly SliceView[]
-  readonly #all: readonly Endpoint[]
+  readonly #all: readonly Weighed[]
   readonly #nodeName: string
   #counted: { readonly local: number; readonly remote: number } | undefined
   readonly #left = new Map<Reach, readonly LeftOut[]>()
 
-  constructor(slices: readonly EndpointSlice[], nodeName: string) {
-    this.#views = slices.map((slice) => ({ slice, endpoints: endpointsOf(slice) }))
+  constructor(slices: readonly EndpointSlice[], nodeName: string, weights: Weights | undefined) {
+    this.#views = slices.map((slice) => ({ slice, endpoints: weighed(slice, weights) }))
     this.#all = this.#views.flatMap(({ endpoints }) => endpoints)
     this.#nodeName = nodeName
   }
@@ -90,6 +96,32 @@ export class ServiceEndpoints {
     return new Set(this.#all.filter(isHere).map(({ address }) => address)).size
   }
 
+  /** Those that take nothing new because of their weight alone, each address once. */
+  #weightless(): number {
+    return new Set(this.#all.filter(({ weight }) => weight === 0).map(({ address }) => address)).size
+  }
+
+  /** What the slices say of their pods: how many have which weight by that. */
+  sliceWeights(): readonly string[] {
+    const counts = new Map<number, number>()
+    for (const { slice, endpoints } of this.#views)
+      if (slice.weight !== undefined) counts.set(slice.weight, (counts.get(slice.weight) ?? 0) + endpoints.length)
+    return [...counts].map(([weight, count]) => `${weight} of ${count} by EndpointSlice`)
+  }
+
+  /** Names of nodes and zones that none of the endpoints, which are known, is in. */
+  strangers({ nodes, zones }: Weights): readonly string[] {
+    const known = { nodes: new Set<string>(), zones: new Set<string>() }
+    for (const { nodeName, zone } of this.#all) {
+      known.nodes.add(nodeName)
+      known.zones.add(zone)
+    }
+    return [
+      ...Object.keys(nodes).filter((name) => !known.nodes.has(name)),
+      ...Object.keys(zones).flatMap((name) => (known.zones.has(name) ? [] : [`zone ${name}`])),
+    ]
+  }
+
   /** Whether an address is that of an endpoint. */
   has(address: Address): boolean {
     return this.#all.some((endpoint) => endpoint.address === address)
@@ -106,7 +138,7 @@ export class ServiceEndpoints {
     for (const { slice, endpoints } of this.#views) {
       const targetPort = slice.family === family ? targetOf(slice, port) : undefined
       if (targetPort === undefined) continue
-      for (const { address, nodeName, state, hints } of endpoints) {
+      for (const { address, nodeName, state, hints, weight = 1 } of endpoints) {
         if (address === undefined) continue
         const isHere = nodeName === this.#nodeName
         if (!isHere && state !== 'not') remote.add(address)
@@ -116,13 +148,14 @@ export class ServiceEndpoints {
         if (!isHere && way === undefined) continue
         const name = `${address} ${targetPort}`
         // A pod that two slices name is where it is here.
-        if (isHere || !found[state].has(name)) found[state].set(name, { address, port: targetPort, node: way, hints })
+        if (isHere || !found[state].has(name))
+          found[state].set(name, { address, port: targetPort, node: way, hints, weight })
       }
     }
     const ready = near === undefined ? found.ready : nearestOf(found.ready, near)
     const used = found.ready.size > 0 ? ready : found.serving
     const others = new Map([...found.serving, ...found.not, ...found.ready].filter(([name]) => !used.has(name)))
-    return { used: backendsAt(used), resting: backendsAt(others), remote: remote.size }
+    return { used: backendsAt(used, areWeighed(used)), resting: backendsAt(others), remote: remote.size }
   }
 
   #way(node: string, family: Family, reach: Reach): string | undefined {
@@ -164,7 +197,7 @@ export class ServiceEndpoints {
   /** What keeps every port of these families without a backend, given that none has one. */
   obstacle(families: readonly Family[], ports: readonly ServicePort[], reach: Reach): Obstacle {
     const usable = this.#all.filter(isUsable)
-    if (usable.length === 0) return { kind: 'none', total: this.#all.length }
+    if (usable.length === 0) return { kind: 'none', total: this.#all.length, weightless: this.#weightless() }
     const isHere = ({ nodeName, address }: Endpoint): boolean =>
       reach.kind === 'cluster' ||
       nodeName === this.#nodeName ||
@@ -196,6 +229,17 @@ interface Target {
   readonly port: number
   readonly node: string | undefined
   readonly hints: string
+  readonly weight: number
+}
+
+function weighed(slice: EndpointSlice, weights: Weights | undefined): readonly Weighed[] {
+  const endpoints = endpointsOf(slice)
+  if (weights === undefined && slice.weight === undefined) return endpoints
+  return endpoints.map((endpoint): Weighed => {
+    if (endpoint.state === 'not') return endpoint
+    const weight = weightOf(weights, endpoint.nodeName, endpoint.zone, slice.weight)
+    return { ...endpoint, weight, state: weight === 0 ? 'not' : endpoint.state }
+  })
 }
 
 /**
@@ -214,17 +258,23 @@ function nearestOf(ready: ReadonlyMap<string, Target>, { node, zone }: Nearness)
   return meantFor(1, node) ?? meantFor(0, zone) ?? ready
 }
 
-function backendsAt(targets: ReadonlyMap<string, Target>): readonly Backend[] {
+/** Where all have the same weight, none has one. */
+function areWeighed(targets: ReadonlyMap<string, Target>): boolean {
+  const weights = [...targets.values()].map(({ weight }) => weight)
+  return weights.some((weight) => weight !== weights[0])
+}
+
+function backendsAt(targets: ReadonlyMap<string, Target>, areWeighed = false): readonly Backend[] {
   return [...targets.values()]
     .sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port)
-    .map(({ address, port, node }) => {
-      const backend = { address: formatAddress(address), port }
+    .map(({ address, port, node, weight }) => {
+      const backend = { address: formatAddress(address), port, ...(areWeighed ? { weight } : {}) }
       return node === undefined ? backend : { ...backend, node }
     })
 }
 
 export type Obstacle =
-  | { readonly kind: 'none'; readonly total: number }
+  | { readonly kind: 'none'; readonly total: number; readonly weightless: number }
   | {
       readonly kind: 'homeless' | 'elsewhere' | 'unreached'
       readonly homeless: number

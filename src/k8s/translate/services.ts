@@ -63,7 +63,7 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   const { proxying } = input
   const isProxied = proxying !== undefined && mayBeProxied(service)
   if (service.spec.type !== 'LoadBalancer' && asked.length === 0 && !isProxied) return undefined
-  const endpoints = new ServiceEndpoints(input.slices, options.nodeName)
+  const endpoints = new ServiceEndpoints(input.slices, options.nodeName, service.spec.weights)
   const refusalOf = judgeOf(input, endpoints)
   const given = isOurs ? givenAddresses(input) : noAddresses
   const addresses = unitedTypes([...given.map(ofLoadBalancer), ...asked])

@@ -94,7 +94,7 @@ export class SocketTranslation {
 function socketFrontends(input: SocketInput & { readonly service: Service }, nodeName: string): readonly Frontend[] {
   const { key, service, slices, frontends, reserved, proxying, zone } = input
   const { spec, own } = service
-  const endpoints = new ServiceEndpoints(slices, nodeName)
+  const endpoints = new ServiceEndpoints(slices, nodeName, spec.weights)
   const ofOthers = ({ address }: { readonly address: string }): boolean => {
     const parsed = parseAddress(address)
     return reserved.reasonOf(address) !== undefined || (parsed !== undefined && endpoints.has(parsed))
@@ -104,7 +104,8 @@ function socketFrontends(input: SocketInput & { readonly service: Service }, nod
     if (protocol === 'SCTP') return []
     const near = reach === here ? undefined : { node: nodeName, zone }
     const { used, resting } = endpoints.backendsOf(familyOf(address), port, reach, near)
-    const bare = (list: typeof used): typeof used => list.map((each) => ({ address: each.address, port: each.port }))
+    const bare = (list: typeof used): typeof used =>
+      list.map(({ address: at, port: on, weight }) => ({ address: at, port: on, ...(weight ? { weight } : {}) }))
     return [
       {
         id: frontendId(address, protocol, port.port),
