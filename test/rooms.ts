@@ -150,6 +150,7 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
     ...['src/errors.ts', 'src/api', 'src/api/bfd-view.ts', 'src/api/types.ts', 'src/api/unprintable.ts'],
     ...['src/agent/options.ts', 'src/operator/options.ts'],
   ],
+  'src/cli/herald.ts': ['src/errors.ts', 'src/cli', 'src/sys'],
   'src/cli/replay.ts': ['src/errors.ts', 'src/speaker/recording', 'src/cli'],
   'src/cli/cluster-reads.ts': [
     ...['src/errors.ts', 'src/cli'],

@@ -11,8 +11,15 @@ async function run(): Promise<void> {
     const code = report(error)
     process.exitCode = code
     // After what was written: a help page that stdout did not take is no success, and 'error' below says so.
-    process.stdout.write('', (failed) => void (failed ?? process.exit()))
+    process.stdout.write('', (failed) => void (failed ?? end(code)))
   }
+}
+
+/** Node waits for its other threads, of which a file system that does not answer may hold one. */
+async function end(code: number): Promise<void> {
+  const isHeld = process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'))
+  if (isHeld) (await import('../sys/leave.ts')).leave(code)
+  process.exit()
 }
 
 function report(error: unknown): number {

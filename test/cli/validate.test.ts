@@ -1,7 +1,7 @@
 /** `herald validate` as a process. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -52,6 +52,31 @@ test('what the agent of a node would say is said, for every Node or for the one 
   assert.match(all.stdout, /Node\/n2 .*: router ID \d+\.\d+\.\d+\.\d+ is derived|node n2 has no IPv4 InternalIP/)
   assert.doesNotMatch(run(file, '--node-name', 'n1').stdout, /n2/)
   assert.match(run(file, '--node-name', 'n3').stdout, /there is no Node n3/)
+})
+
+/** Mounts a file system of which nobody serves the requests, and gives the command the folder. */
+const silently =
+  'exec 7<>/dev/fuse && mount -i -t fuse -o fd=7,rootmode=40000,user_id=0,group_id=0 silent "$1" || exit 99\n' +
+  '"$2" "$3" ${4:+"$4"} "$1" 7>&-'
+const silent = (...words: readonly string[]) => {
+  const place = mkdtempSync(join(folder, 'silent-'))
+  const shell = ['--mount', 'sh', '-c', silently, 'sh', place, herald, ...words]
+  const { status, stderr } = spawnSync('unshare', shell, { encoding: 'utf8', timeout: 60_000 })
+  return { status, stderr: stderr.replaceAll(place, 'PLACE') }
+}
+const whyNoFuse =
+  process.getuid?.() !== 0 || !existsSync('/dev/fuse')
+    ? 'a file system in user space needs root and /dev/fuse'
+    : silent('version').status === 99 && 'no file system in user space may be mounted here'
+
+test('a folder whose file system does not answer is told of, and holds neither the command nor its end', {
+  skip: whyNoFuse,
+}, () => {
+  for (const words of [['validate'], ['migrate', 'metallb']]) {
+    const { status, stderr } = silent(...words)
+    assert.equal(status, 2, stderr)
+    assert.match(stderr, /cannot read the manifests: the file system of PLACE has not answered for 5 s\n/)
+  }
 })
 
 const web = 'apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n'
