@@ -33,6 +33,7 @@ import { IdPool } from '../slots.ts'
 import type { TrafficCounters } from '../datapath.ts'
 import type { AddressTable } from './addresses.ts'
 import { BackendCounterTable } from './counters.ts'
+import { Few } from './few.ts'
 import { Places } from './places.ts'
 import type { Place } from './table-space.ts'
 
@@ -71,7 +72,7 @@ interface Held extends Pick<Backend, 'address' | 'port'> {
   readonly ref: BackendRef
   readonly settledNs: bigint
   /** By frontend. */
-  readonly uses: Map<string, Use>
+  readonly uses: Few<Use>
   /** Nobody uses it: until then its flows go on. */
   leavesNs: bigint | undefined
   /** No packet can have met it yet. */
@@ -295,7 +296,7 @@ export class BackendTable {
       protocol,
       ref,
       settledNs: 0n,
-      uses: new Map(),
+      uses: new Few(),
       leavesNs: undefined,
       isFresh: false,
       isSourceEdited: false,
@@ -342,7 +343,7 @@ export class BackendTable {
         protocol,
         ref,
         settledNs: now + this.#times.settleNs,
-        uses: new Map(),
+        uses: new Few(),
         leavesNs: undefined,
         isFresh: true,
         isSourceEdited: false,
