@@ -26,6 +26,7 @@ import {
 import { objectsMalformed, serverAway, storeRestarted, watchExpired } from './survive/server.ts'
 import type { StageShape } from './survive/shape.ts'
 import { Stage, type StageSize } from './survive/stage.ts'
+import { takenOverFrom, takenOverGracefully } from './survive/taken-over.ts'
 
 const events: Readonly<Record<string, Event>> = {
   killed,
@@ -46,6 +47,8 @@ const events: Readonly<Record<string, Event>> = {
   drained,
   'node-off': nodeOff,
   'node-withdrawn': nodeWithdrawn,
+  'taken-over': takenOverFrom,
+  'taken-over-gracefully': takenOverGracefully,
   'server-away': serverAway,
   'store-restarted': storeRestarted,
   'watch-expired': watchExpired,
