@@ -21,6 +21,12 @@ const changingShare = 100
 /** Of iptables a rule in place of one of the same size. */
 export const thoroughMs = 30_000
 const idleShare = 12_000
+/**
+ * Whatever a reading took: it may have been the process that stood still meanwhile. The first is less than what a look
+ * is believed for (`permitSec`).
+ */
+export const mostPauseMs = 240_000
+export const mostIdleMs = 600_000
 /** So often it is told that all is as it was: who is not told so for a while no longer believes it. */
 export const confirmMs = 60_000
 /** Rules that are written anew vanish for a moment, and so do those of an enforcer that is being upgraded. */
@@ -128,8 +134,8 @@ export class NetfilterWatch implements Netfilter {
       this.#translation.take(this.#looker.translation(this.#traffic), now)
     } finally {
       const tookMs = this.#clock.monotonic() - now
-      this.#earliestAt = now + tookMs * changingShare
-      this.#thoroughAt = now + Math.max(thoroughMs, tookMs * idleShare)
+      this.#earliestAt = now + Math.min(tookMs * changingShare, mostPauseMs)
+      this.#thoroughAt = now + Math.min(Math.max(thoroughMs, tookMs * idleShare), mostIdleMs)
     }
   }
 }

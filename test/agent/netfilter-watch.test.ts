@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { confirmMs, glanceMs, lastingMs, NetfilterWatch, thoroughMs } from '../../src/agent/netfilter-watch.ts'
+import {
+  confirmMs,
+  glanceMs,
+  lastingMs,
+  mostIdleMs,
+  mostPauseMs,
+  NetfilterWatch,
+  thoroughMs,
+} from '../../src/agent/netfilter-watch.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { Traffic } from '../../src/datapath/datapath.ts'
+import { permitSec } from '../../src/datapath/redirection.ts'
 
 const firewall = 'chain FORWARD of table ip filter (nftables) has a rule with the verdict drop'
 const proxy = 'chain PREROUTING of table ip nat (nftables) may meet flows with the target REDIRECT'
@@ -131,4 +140,17 @@ test('that nothing has changed is told once a minute', () => {
   const { clock, told } = bench()
   clock.advance(10 * confirmMs + glanceMs)
   assert.ok(told.length >= 9 && told.length <= 10, `told ${told.length} times`)
+})
+
+test('a process that stood still while it read looks again before a look is no longer believed', () => {
+  assert.ok(mostPauseMs + glanceMs < permitSec * 1000)
+  for (const [tellsChanges, withinMs] of [
+    [true, mostPauseMs],
+    [false, mostIdleMs],
+  ] as const) {
+    const { clock, watch, put } = bench({ tellsChanges, readMs: 600_000 })
+    put(firewall)
+    clock.advance(withinMs + glanceMs)
+    assert.equal(watch.policies(), firewall, `changes are told: ${tellsChanges}`)
+  }
 })
