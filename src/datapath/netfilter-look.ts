@@ -3,9 +3,11 @@
  * nftables says so by a number, the older iptables by the sizes of its tables, which a rule put in place of one of the
  * same size does not change. So what iptables has is read with every {@link NetfilterLook.policies}.
  */
-import { ipsecPolicies } from '../sys/ipsec.ts'
+import type { BaseChain } from '../sys/filter-rules.ts'
+import { ipsecPolicies, isIpsecBlocking } from '../sys/ipsec.ts'
 import { iptablesBaseChains, iptablesSizes } from '../sys/iptables-rules.ts'
 import { nftBaseChains, nftGeneration } from '../sys/nft-rules.ts'
+import { untoldRule } from '../sys/route-rules.ts'
 import type { Netfilter, Traffic } from './datapath.ts'
 import { type Look, lookThrough } from './policies.ts'
 import { Translations } from './translations.ts'
@@ -15,7 +17,17 @@ interface Found {
   readonly translations: Translations
 }
 
+/** Of tables that are changed all the time: then the last reading is taken as it is, and the next one is due soon. */
+const mostTries = 3
+
+/** What is asked of nftables. */
+export interface Nftables {
+  readonly generation: () => number | undefined
+  readonly chains: () => readonly BaseChain[]
+}
+
 export class NetfilterLook implements Netfilter {
+  readonly #tables: Nftables
   /** As they were before they were read. */
   #generation: number | undefined
   #sizes: string | undefined
@@ -23,22 +35,42 @@ export class NetfilterLook implements Netfilter {
   #nftables: Found | undefined
   #iptables: Found | undefined
 
+  /** What is not of netfilter. */
+  #beside: string | undefined
+
+  constructor(tables: Nftables = { generation: nftGeneration, chains: nftBaseChains }) {
+    this.#tables = tables
+  }
+
   /** Whether anything may be otherwise than when it was read: some system calls. Throws ERR_SYSCALL. */
   hasChanged(): boolean {
-    return this.#nftables === undefined || nftGeneration() !== this.#generation || iptablesSizes() !== this.#sizes
+    return (
+      this.#nftables === undefined ||
+      this.#tables.generation() !== this.#generation ||
+      iptablesSizes() !== this.#sizes ||
+      obstacleBeside() !== this.#beside
+    )
   }
 
   /** Reads them. Throws ERR_SYSCALL. */
   policies(): string | undefined {
-    const generation = nftGeneration()
-    if (this.#nftables === undefined || generation !== this.#generation) {
-      this.#nftables = undefined
-      this.#nftables = foundIn(generation === undefined ? noRules : lookThrough(nftBaseChains()))
-      this.#generation = generation
-    }
+    // Chains are listed one after the other: what was changed meanwhile may have been nowhere.
+    for (let tries = 1; this.#readNftables() && tries < mostTries; tries++);
     this.#sizes = iptablesSizes()
     this.#iptables = foundIn(lookThrough(iptablesBaseChains()))
-    return this.#nftables.obstacle ?? this.#iptables.obstacle ?? ipsecObstacle()
+    this.#beside = obstacleBeside()
+    return this.#nftables?.obstacle ?? this.#iptables.obstacle ?? this.#beside
+  }
+
+  /** Whether they have been changed while they were read. */
+  #readNftables(): boolean {
+    const generation = this.#tables.generation()
+    if (this.#nftables !== undefined && generation === this.#generation) return false
+    this.#nftables = undefined
+    const found = foundIn(generation === undefined ? noRules : lookThrough(this.#tables.chains()))
+    this.#nftables = found
+    this.#generation = generation
+    return this.#tables.generation() !== generation
   }
 
   /** Of the rules as they were read. */
@@ -54,7 +86,9 @@ function foundIn({ obstacle, translations }: Look): Found {
   return { obstacle, translations: new Translations(translations) }
 }
 
-function ipsecObstacle(): string | undefined {
+function obstacleBeside(): string | undefined {
   const count = ipsecPolicies()
-  return count === 0 ? undefined : `IPsec has ${count} policies for what leaves or is handed on (ip xfrm policy)`
+  if (count > 0) return `IPsec has ${count} policies for what leaves or is handed on (ip xfrm policy)`
+  if (isIpsecBlocking()) return 'IPsec drops what no policy is about (ip xfrm policy getdefault)'
+  return untoldRule()
 }
