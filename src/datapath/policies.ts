@@ -5,7 +5,7 @@
  * whether it enforces policies or counts packets: in doubt they go through the stack. Rules that translate addresses
  * are on every node; whether they are about such a packet translations.ts asks. Pure.
  */
-import type { BaseChain, Rule } from '../sys/filter-rules.ts'
+import { type BaseChain, mostRules, type Rule } from '../sys/filter-rules.ts'
 import type { TranslationChain } from './translations.ts'
 
 interface Enforcer {
@@ -30,8 +30,6 @@ const enforcers: readonly Enforcer[] = [
 const ofKubeProxy =
   /^KUBE-(?:FORWARD|POSTROUTING|SERVICES|EXTERNAL-SERVICES|PROXY-FIREWALL|SOURCE-RANGES-FIREWALL|LOAD-BALANCER|NODE-?PORTS?|FIREWALL|(?:PROXY|KUBELET)-CANARY)$/
 const tableOfKubeProxy = 'kube-proxy'
-/** More is not looked through. */
-const mostRules = 10_000
 
 export interface Look {
   /** For people: what is in the way of whatever packet, and where. undefined: nothing. */

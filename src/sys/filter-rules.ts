@@ -77,6 +77,17 @@ export function effectOfTarget(name: string): Effect {
   return idle.has(name) ? { does: 'nothing' } : { does: 'other', what: `the target ${name}` }
 }
 
+/** Matches of iptables that keep what they have met, for other rules or for people. */
+const keepers: ReadonlySet<string> = new Set(['recent', 'nfacct'])
+
+/** Whether whoever goes past a rule with this match is missed there. */
+export function effectOfMatch(name: string): Effect | undefined {
+  return keepers.has(name) ? { does: 'other', what: `the match ${name}` } : undefined
+}
+
+/** More rules of a chain are not read. */
+export const mostRules = 10_000
+
 export const countsOnly: Effect = { does: 'other', what: 'no verdict, which counts packets' }
 export const queues: Effect = { does: 'other', what: 'the verdict queue' }
 export const drops: Effect = { does: 'other', what: 'the verdict drop' }

@@ -7,7 +7,9 @@ import {
   countsOnly,
   drops,
   type Effect,
+  effectOfMatch,
   effectOfTarget,
+  mostRules,
   netOf,
   queues,
   type Rule,
@@ -159,6 +161,12 @@ interface Entry {
   readonly begins: string | undefined
 }
 
+interface Match {
+  readonly what: string
+  readonly revision: number
+  readonly info: Buffer
+}
+
 /** undefined: there is none, or not a whole one. */
 function entryAt(entries: Buffer, layout: Layout, at: number): Entry | undefined {
   if (at < 0 || at + layout.next + 2 > entries.length) return undefined
@@ -196,10 +204,12 @@ class Entries {
 
   rules(from: number, end: number): readonly Rule[] {
     const rules: Rule[] = []
-    for (let at = from; at !== end; ) {
+    for (let at = from; at !== end && rules.length <= mostRules; ) {
       const entry = entryAt(this.#octets, this.#layout, at)
       if (entry === undefined || entry.begins !== undefined) break
-      rules.push({ when: this.#conditions(entry), effect: this.#effect(entry) })
+      const matches = [...this.#matches(entry)]
+      const kept = matches.map(({ what }) => effectOfMatch(what)).find((effect) => effect !== undefined)
+      rules.push({ when: this.#conditions(entry, matches), effect: kept ?? this.#effect(entry) })
       at = entry.next
     }
     return rules
@@ -225,8 +235,22 @@ class Entries {
     return chain === undefined ? drops : { does: 'ask', chain, isGoto }
   }
 
-  #conditions({ at, targetAt }: Entry): readonly Condition[] {
-    const { address: bytes, output, protocol, flags, goto, inverse, bytes: entryBytes } = this.#layout
+  /** The last one has no name where they are none. */
+  *#matches({ at, targetAt }: Entry): Generator<Match> {
+    for (let from = at + this.#layout.bytes; from + match.data <= targetAt; ) {
+      const size = this.#octets.readUInt16LE(from)
+      if (size < match.data) return yield { what: '', revision: 0, info: this.#octets.subarray(0, 0) }
+      yield {
+        what: textAt(this.#octets, from + match.name, match.nameBytes),
+        revision: this.#octets.readUInt8(from + match.revision),
+        info: this.#octets.subarray(from + match.data, from + size),
+      }
+      from += size
+    }
+  }
+
+  #conditions({ at }: Entry, matches: readonly Match[]): readonly Condition[] {
+    const { address: bytes, output, protocol, flags, goto, inverse } = this.#layout
     const octets = this.#octets
     const inverted = octets.readUInt8(at + inverse)
     const when: Condition[] = []
@@ -247,15 +271,7 @@ class Entries {
     if (isInputAsked || octets.readUInt16LE(at + protocol) !== 0 || (inverted & ~known) !== 0)
       when.push(unknownCondition)
     if ((octets.readUInt8(at + flags) & ~goto) !== 0) when.push(unknownCondition)
-    for (let from = at + entryBytes; from + match.data <= targetAt; ) {
-      const size = octets.readUInt16LE(from)
-      if (size < match.data) return [...when, unknownCondition]
-      const info = octets.subarray(from + match.data, from + size)
-      const what = textAt(octets, from + match.name, match.nameBytes)
-      when.push(...conditionsOfMatch(what, octets.readUInt8(from + match.revision), info))
-      from += size
-    }
-    return when
+    return [...when, ...matches.flatMap(({ what, revision, info }) => conditionsOfMatch(what, revision, info))]
   }
 }
 

@@ -54,14 +54,18 @@ export function askOne(
   return ask(what, type, 0, body, family).messages
 }
 
-/** Every entry of a list of the kernel; one that was torn by a change is read again. Throws ERR_SYSCALL. */
+/**
+ * Every entry of a list of the kernel; one that was torn by a change is read again. Once there are more than `most` the
+ * rest is not read. Throws ERR_SYSCALL.
+ */
 export function askAll(
   what: string,
   type: number,
   body: Uint8Array,
   family = NETLINK_ROUTE,
+  most = Infinity,
 ): readonly NetlinkMessage[] {
-  return untorn(() => ask(what, type, NLM_F_DUMP, body, family))
+  return untorn(() => ask(what, type, NLM_F_DUMP, body, family, undefined, most))
 }
 
 /** The first list that was not torn; after too many the last one, which is as true as a list can be here. */
@@ -93,6 +97,7 @@ function ask(
   body: Uint8Array,
   family = NETLINK_ROUTE,
   isWanted?: (view: DataView, from: number, to: number) => boolean,
+  most = Infinity,
 ): Replies {
   const message = new Uint8Array(headerBytes + body.length)
   const header = new DataView(message.buffer)
@@ -109,7 +114,7 @@ function ask(
       checked(what, inbox.receive())
       if (!inbox.isOfKernel) continue
       readReplies(what, inbox.datagram, replies, isWanted)
-      if (replies.isDone || (flags & NLM_F_DUMP) === 0) return replies
+      if (replies.isDone || (flags & NLM_F_DUMP) === 0 || replies.messages.length > most) return replies
     }
   } finally {
     closeCall(fd)

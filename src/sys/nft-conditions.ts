@@ -153,6 +153,8 @@ function comparedAddresses(
   family: Family | undefined,
 ): readonly Condition[] {
   if (family === undefined || (mask !== undefined && mask.length !== value.length)) return [unknownCondition]
+  // What a mask takes away is never there.
+  if (mask !== undefined && value.some((octet, n) => (octet & ~(mask[n] ?? 0)) !== 0)) return [unknownCondition]
   const { bytes, ...places } = headers[family]
   const found: Condition[] = []
   let known = 0

@@ -3,10 +3,13 @@ import { HeraldError } from '../errors.ts'
 import type { Family } from '../ip/address.ts'
 import {
   type BaseChain,
+  type Condition,
   countsOnly,
   drops,
   type Effect,
+  effectOfMatch,
   effectOfTarget,
+  mostRules,
   type Place,
   queues,
   type Rule,
@@ -41,6 +44,7 @@ const NFTA_VERDICT_CODE = 1
 const NFTA_VERDICT_CHAIN = 2
 const NFTA_LOOKUP_DREG = 3
 const NFT_REG_VERDICT = 0
+/** Of a match, too. */
 const NFTA_TARGET_NAME = 1
 const NF_ACCEPT = 1
 const NF_QUEUE = 3
@@ -60,7 +64,7 @@ const netdevIngress = 0
 
 /** Expressions that only read, with the attribute by which they write instead, where there is one. */
 const readers: ReadonlyMap<string, number | undefined> = new Map([
-  ...['cmp', 'bitwise', 'byteorder', 'range', 'counter', 'match', 'rt', 'socket', 'fib', 'numgen', 'hash', 'osf'].map(
+  ...['cmp', 'bitwise', 'byteorder', 'range', 'counter', 'rt', 'socket', 'fib', 'numgen', 'hash', 'osf'].map(
     (name) => [name, undefined] as const,
   ),
   ...['connlimit', 'limit', 'quota', 'last', 'xfrm', 'tunnel', 'notrack'].map((name) => [name, undefined] as const),
@@ -131,14 +135,30 @@ function baseChain({ body }: NetlinkMessage): BaseChain | undefined {
 function rulesOf(family: number, table: string, chain: string): readonly Rule[] {
   const names = [textAttribute(NFTA_RULE_TABLE, table), textAttribute(NFTA_RULE_CHAIN, chain)]
   const body = Buffer.concat([Buffer.of(family, 0, 0, 0), ...names])
-  return askAll('list rules', NFT_MSG_GETRULE, body, NETLINK_NETFILTER)
+  return askAll('list rules', NFT_MSG_GETRULE, body, NETLINK_NETFILTER, mostRules)
     .map((rule) => attributes(rule.body, nfgenmsgBytes))
     .filter((rule) => textOf(rule.get(NFTA_RULE_CHAIN)) === chain)
     .map((rule) => rule.get(NFTA_RULE_EXPRESSIONS) ?? new Uint8Array())
-    .map((expressions) => ({
-      when: conditionsOfRule(expressions, familiesOf[family]),
-      effect: effectOfRule(expressions),
-    }))
+    .map((expressions) => new ReadRule(expressions, familiesOf[family]))
+}
+
+/** What it asks is read once it is asked for, which is so of rules that translate addresses alone. */
+class ReadRule implements Rule {
+  readonly effect: Effect
+  readonly #expressions: Uint8Array
+  readonly #family: Family | undefined
+  #when: readonly Condition[] | undefined
+
+  constructor(expressions: Uint8Array, family: Family | undefined) {
+    this.effect = effectOfRule(expressions)
+    this.#expressions = expressions
+    this.#family = family
+  }
+
+  get when(): readonly Condition[] {
+    this.#when ??= conditionsOfRule(this.#expressions, this.#family)
+    return this.#when
+  }
 }
 
 /** Of the first expression that decides anything, or that is not known to decide nothing. */
@@ -151,7 +171,10 @@ export function effectOfRule(expressions: Uint8Array): Effect {
     if (name === 'immediate') verdict = verdictOf(data.get(NFTA_IMMEDIATE_DATA)) ?? verdict
     else if (name === 'target') verdict = effectOfTarget(textOf(data.get(NFTA_TARGET_NAME)))
     else if (name === 'notrack') verdict = { does: 'nothing' }
-    else if (name === 'lookup') {
+    else if (name === 'match') {
+      const effect = effectOfMatch(textOf(data.get(NFTA_TARGET_NAME)))
+      if (effect !== undefined) return effect
+    } else if (name === 'lookup') {
       if (numberOf(data.get(NFTA_LOOKUP_DREG)) === NFT_REG_VERDICT) return { does: 'other', what: 'a map of verdicts' }
     } else if (!readers.has(name)) return { does: 'other', what: `the statement ${name}` }
     else {

@@ -87,6 +87,10 @@ const firewalls = [
   ],
   [['filter', 'FORWARD', '-j', 'REJECT'], /chain FORWARD .* the (target|statement) [rR][eE][jJ][eE][cC][tT]/],
   [['filter', 'FORWARD', '-j', 'NFQUEUE'], /chain FORWARD .* the (target NFQUEUE|verdict queue|statement queue)/],
+  [
+    ['filter', 'FORWARD', '-m', 'recent', '--name', 'seen', '--set', '-j', 'ACCEPT'],
+    /has a rule with the match recent/,
+  ],
   [['filter', 'FORWARD', '-p', 'tcp'], /chain FORWARD .* no verdict, which counts packets/],
   [['raw', 'PREROUTING', '-s', 'SOURCE', '-j', 'DROP'], /chain PREROUTING of table .*raw/],
   [['mangle', 'FORWARD', '-p', 'tcp', '--syn', '-j', 'TCPMSS', '--clamp-mss-to-pmtu'], /the (target|statement) TCPMSS/],
@@ -175,6 +179,66 @@ test('policies of IPsec for what is handed on are in the way', { skip }, () => {
   assert.match(found() ?? '', /^IPsec has 1 policies/)
   ip('xfrm', 'policy', 'delete', ...policy)
   assert.equal(found(), undefined)
+})
+
+test('what is no rule of netfilter is known without reading them: IPsec that drops what no policy is about, rules of ' +
+  'routing that ask what a look-up does not tell', { skip }, () => {
+  const defaults = ['xfrm', 'policy', 'setdefault']
+  for (const [add, remove, said] of [
+    [[...defaults, 'fwd', 'block'], [...defaults, 'fwd', 'accept'], /^IPsec drops what no policy is about/],
+    [[...defaults, 'out', 'block'], [...defaults, 'out', 'accept'], /^IPsec drops what no policy is about/],
+    ...[
+      [['rule'], ['ipproto', 'tcp', 'dport', '8080', 'prohibit'], /^rule 99 of routing asks for ports \(ip rule\)$/],
+      [['-6', 'rule'], ['ipproto', 'tcp', 'sport', '8080'], /^rule 99 of routing asks for ports \(ip -6 rule\)$/],
+      [['rule'], ['tos', '0x10', 'prohibit'], /^rule 99 of routing asks for the TOS/],
+      [['rule'], ['from', '10.1.0.2', 'ipproto', 'tcp'], undefined],
+      [['-6', 'rule'], ['fwmark', '0x10', 'lookup', '100'], undefined],
+    ].map(([rule = [], asks = [], said]) => {
+      const words = [...(asks as readonly string[]), 'priority', '99']
+      return [
+        [...(rule as readonly string[]), 'add', ...words],
+        [...(rule as readonly string[]), 'delete', ...words],
+        said,
+      ]
+    }),
+  ] as [readonly string[], readonly string[], RegExp | undefined][]) {
+    const look = new NetfilterLook()
+    assert.equal(look.policies(), undefined)
+    ip(...add)
+    assert.equal(look.hasChanged(), said !== undefined, add.join(' '))
+    if (said === undefined) assert.equal(look.policies(), undefined)
+    else assert.match(look.policies() ?? '', said)
+    ip(...remove)
+    assert.equal(look.policies(), undefined)
+  }
+})
+
+test('rules that are replaced while they are read are read again', { skip }, () => {
+  const drop: Effect = { does: 'other', what: 'the verdict drop' }
+  let [generation, isTorn, reads] = [1, true, 0]
+  const chain = (): BaseChain => ({
+    ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward', at: 'forward', family: 'ipv4' },
+    ...{ isNat: false, isAccepting: true },
+    rules: (name) => {
+      if (name === 'forward') return [{ when: [], effect: { does: 'ask', chain: `of-${generation}`, isGoto: false } }]
+      reads++
+      // Its rules are asked for when it has given way to another one.
+      if (isTorn) generation++
+      return name === `of-${generation}` ? [{ when: [], effect: drop }] : []
+    },
+  })
+  const look = new NetfilterLook({ generation: () => generation, chains: () => [chain()] })
+  assert.equal(look.policies(), undefined)
+  assert.deepEqual([reads, look.hasChanged()], [3, true], 'as long as it may take')
+  const settled = new NetfilterLook({
+    generation: () => generation,
+    chains: () => {
+      isTorn = reads++ === 3
+      return [chain()]
+    },
+  })
+  assert.match(settled.policies() ?? '', /^chain of-\d of table ip site .* the verdict drop$/)
+  assert.equal(settled.hasChanged(), false)
 })
 
 test('more rules than can be looked through are in the way, and chains that call each other end', () => {

@@ -132,6 +132,7 @@ test('rules of nftables itself are read as the kernel lists them, of a table of 
     ],
     ['not to pods', 'ip', postrouting, [[...isNotTo(16, 10, 1, 0, 0), masquerade]], undefined],
     ['not to groups', 'ip', postrouting, [[...isNotTo(8, 224, 0, 0, 0), masquerade]], /statement masq/],
+    ['never what it says', 'ip', postrouting, [[...isNotTo(8, 10, 1, 2, 3), masquerade]], /statement masq/],
     ['from pods', 'ip', postrouting, [[...fromCluster, masquerade]], /statement masq/],
     [
       'both ends',
