@@ -52,8 +52,6 @@ export class AdjRibIn {
   readonly #blocks: AttributeBlocks
   readonly #tables: Readonly<Record<Family, PathShards>>
   readonly #beyond: Record<Family, number> = { ipv4: 0, ipv6: 0 }
-  /** Of one place, while it is packed. */
-  readonly #slots = new Slots()
 
   constructor({
     maxPrefixes = defaultMaxPrefixes,
@@ -98,17 +96,29 @@ export class AdjRibIn {
   }
 
   /**
-   * Adds the paths of one place of a table, if it has any, and answers the place to go on with; 0 is the first, and as
-   * an answer the end. The table may change between two calls: a path that is there all along comes at least once, and
-   * once only unless the table is made larger or smaller meanwhile.
+   * Adds the slots of one place of a table, where there are any, and answers the place to go on with; 0 is the first,
+   * and as an answer the end. The table may change between two calls, after which no slot of before means anything: a
+   * path that is there all along comes at least once, and once only unless the table is made larger or smaller
+   * meanwhile.
    */
-  pack(family: Family, cursor: number, into: PathOctets): number {
+  place(family: Family, cursor: number, found: Slots): number {
+    return this.#tables[family].bucket(cursor, found)
+  }
+
+  /** By which a path is found again when the table has changed: prefix and path identifier. */
+  keyAt(family: Family, slot: number): readonly [Prefix, number] {
     const table = this.#tables[family]
-    const slots = this.#slots
-    slots.clear()
-    const next = table.bucket(cursor, slots)
-    for (let i = 0; i < slots.count; i++) into.add(table, slots.at(i), this.#blocks)
-    return next
+    return [table.prefixAt(slot), table.pathIdAt(slot)]
+  }
+
+  /** The slot of a path, or -1. */
+  slotOf([prefix, pathId]: readonly [Prefix, number]): number {
+    return this.#tables[prefixFamily(prefix)].find(prefix, pathId)
+  }
+
+  /** See {@link PathOctets.add}. */
+  pack(family: Family, slot: number, into: PathOctets, isSameTable: boolean): void {
+    into.add(this.#tables[family], slot, this.#blocks, isSameTable)
   }
 
   /** By which the attributes of what {@link pack} adds are read. */

@@ -11,8 +11,7 @@ import { type CodecContext, type PathAttributes, unicastOf } from '../bgp/messag
 import { decodeBlock } from '../bgp/messages/update.ts'
 import type { Family } from '../ip/address.ts'
 import { type Prefix, prefixOf } from '../ip/prefix.ts'
-import type { AttributeBlocks } from './attribute-blocks.ts'
-import { copyOctets } from './columns.ts'
+import { type AttributeBlocks, noBlock } from './attribute-blocks.ts'
 import type { PathShards } from './path-shards.ts'
 import type { ReceivedPath } from './adj-rib-in.ts'
 
@@ -25,24 +24,14 @@ const firstBytes = 1_024
 export class PathOctets {
   readonly #words: 1 | 4
   #bytes = new Uint8Array(firstBytes)
-  /** Where each path begins, and where the last one ends. */
-  readonly #starts = [0]
-  /** Of the last path that brought attributes. */
-  #attributesAt = 0
-  #attributesLength = -1
-  #context = 0
+  /** Of the last path. */
+  #block = noBlock
+  /** Paths. */
+  count = 0
+  length = 0
 
   constructor(family: Family) {
     this.#words = wordsOf[family]
-  }
-
-  /** Paths. */
-  get count(): number {
-    return this.#starts.length - 1
-  }
-
-  get length(): number {
-    return this.#starts.at(-1) as number
   }
 
   /** A copy of all of them. */
@@ -50,20 +39,18 @@ export class PathOctets {
     return this.#bytes.slice(0, this.length)
   }
 
-  clear(): void {
-    this.#starts.length = 1
-    this.#attributesLength = -1
-  }
-
-  /** A path that lies in a table. */
-  add(table: PathShards, slot: number, blocks: AttributeBlocks): void {
+  /**
+   * A path that lies in a table, without its attributes where the path before, `isSameTable`, has the same: all paths
+   * are added before the table changes.
+   */
+  add(table: PathShards, slot: number, blocks: AttributeBlocks, isSameTable: boolean): void {
     const block = table.blockAt(slot)
+    const isSame = isSameTable && block === this.#block
     const length = blocks.lengthAt(block)
-    const addressBytes = this.#words * 4
-    let at = this.#make(headBytes + addressBytes + length)
+    let at = this.#make(headBytes + this.#words * 4 + (isSame ? 0 : length))
     const bytes = this.#bytes
     bytes[at] = table.lengthAt(slot)
-    bytes[at + 1] = table.isMarked(slot, 'stale') ? flag.stale : 0
+    bytes[at + 1] = (table.isMarked(slot, 'stale') ? flag.stale : 0) | (isSame ? flag.sameAttributes : 0)
     bytes[at + 2] = blocks.contextAt(block)
     putWord(bytes, at + 3, table.timeAt(slot))
     putWord(bytes, at + 7, table.pathIdAt(slot))
@@ -71,30 +58,8 @@ export class PathOctets {
     bytes[at + attributesLengthAt + 1] = length
     at += headBytes
     for (let word = 0; word < this.#words; word++, at += 4) putWord(bytes, at, table.wordAt(slot, word))
-    blocks.copyTo(block, bytes, at)
-  }
-
-  /** One of others; without its attributes where the path before, `isSameTable`, has the same. */
-  append(others: PathOctets, i: number, isSameTable: boolean): void {
-    const [from, to] = [others.#starts[i] as number, others.#starts[i + 1] as number]
-    const source = others.#bytes
-    const headEnd = from + headBytes + this.#words * 4
-    const isSame = isSameTable && this.#isAsBefore(source, headEnd, to, source[from + 2] as number)
-    const at = this.#make((isSame ? headEnd : to) - from)
-    copyOctets(source, from, isSame ? headEnd : to, this.#bytes, at)
-    if (isSame) {
-      this.#bytes[at + 1] = (this.#bytes[at + 1] as number) | flag.sameAttributes
-      return
-    }
-    this.#attributesAt = at + headEnd - from
-    this.#attributesLength = to - headEnd
-    this.#context = source[from + 2] as number
-  }
-
-  #isAsBefore(bytes: Uint8Array, from: number, to: number, context: number): boolean {
-    if (to - from !== this.#attributesLength || context !== this.#context) return false
-    for (let i = from; i < to; i++) if (this.#bytes[this.#attributesAt + i - from] !== bytes[i]) return false
-    return true
+    if (!isSame) blocks.copyTo(block, bytes, at)
+    this.#block = block
   }
 
   /** Room for one more path; answers where. */
@@ -105,7 +70,8 @@ export class PathOctets {
       larger.set(this.#bytes.subarray(0, at))
       this.#bytes = larger
     }
-    this.#starts.push(at + length)
+    this.count++
+    this.length += length
     return at
   }
 }

@@ -54,12 +54,12 @@ export class Page {
     this.#routes.push(route)
   }
 
-  /** One of the paths that a peer has sent. */
-  add(peer: Peer, family: Family, paths: PathOctets, i: number): undefined {
+  /** One of the paths that a peer has sent, by the slot where it lies now. */
+  add(peer: Peer, family: Family, slot: number): void {
     this.steps++
     const isSameTable = peer === this.#from
     if (!isSameTable) this.#begin(peer, family)
-    this.#paths?.append(paths, i, isSameTable)
+    if (this.#paths !== undefined) peer.adjRibIn.pack(family, slot, this.#paths, isSameTable)
     const run = this.#runs.at(-1)
     if (run !== undefined) run.count++
   }

@@ -9,9 +9,10 @@
  * made larger: at least once). Few walks are kept; the one that waits longest makes room for a new one.
  */
 import type { Neighbor } from '../desired/model.ts'
+import type { Family } from '../ip/address.ts'
 import { parsePrefix, type Prefix, prefixFamily } from '../ip/prefix.ts'
 import type { LocRib } from '../rib/loc-rib.ts'
-import { PathOctets } from '../rib/path-octets.ts'
+import { Slots } from '../rib/columns.ts'
 import { type Peer, peerSnapshot } from './peer.ts'
 import type { Peers } from './peers.ts'
 import { maxRoutesPerAnswer, Page } from './page.ts'
@@ -120,21 +121,37 @@ export class Queries {
     }
   }
 
-  /** What is at one place is packed at once: the table may change between two pages. */
+  /**
+   * What does not fit onto a page any more is looked up again for the next one: the table may have changed, and a walk
+   * that kept it would keep 4 MB of a prefix with all the paths and attributes that a peer may send.
+   */
   *#received(peer: Peer, familyName: RoutesQuery['family']): Steps {
     const family = familyName === 'ipv4-unicast' ? 'ipv4' : 'ipv6'
-    const here = new PathOctets(family)
+    const { adjRibIn } = peer
+    const here = new Slots()
     let cursor = 0
     do {
-      // As many empty places as there are steps left, without a return to the page for each.
-      do {
-        here.clear()
-        cursor = peer.adjRibIn.pack(family, cursor, here)
-        this.#passed()
-      } while (here.count === 0 && cursor !== 0 && !this.#page.isFull)
-      yield
-      for (let i = 0; i < here.count && !peer.isGone; i++) yield this.#page.add(peer, family, here, i)
+      here.clear()
+      cursor = adjRibIn.place(family, cursor, here)
+      this.#passed()
+      let i = 0
+      for (; i < here.count && !this.#page.isFull; i++) this.#page.add(peer, family, here.at(i))
+      if (i < here.count) yield* this.#left(peer, family, here, i)
+      if (this.#page.isFull) yield
     } while (cursor !== 0 && !peer.isGone)
+  }
+
+  /** The paths of one place from one on, which is not on this page. */
+  *#left(peer: Peer, family: Family, here: Slots, from: number): Steps {
+    const { adjRibIn } = peer
+    const keys = Array.from({ length: here.count - from }, (_, i) => adjRibIn.keyAt(family, here.at(from + i)))
+    for (const key of keys) {
+      if (this.#page.isFull) yield
+      if (peer.isGone) return
+      const slot = adjRibIn.slotOf(key)
+      if (slot < 0) this.#passed()
+      else this.#page.add(peer, family, slot)
+    }
   }
 
   /** Who was sent a prefix. */

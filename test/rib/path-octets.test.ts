@@ -7,6 +7,7 @@ import { decodeUpdate, encodeUpdate } from '../../src/bgp/messages/update.ts'
 import type { Family } from '../../src/ip/address.ts'
 import { formatPrefix, type Prefix, prefixFamily, prefixOf } from '../../src/ip/prefix.ts'
 import { AdjRibIn, type ReceivedPath } from '../../src/rib/adj-rib-in.ts'
+import { Slots } from '../../src/rib/columns.ts'
 import { PathOctets, readPaths } from '../../src/rib/path-octets.ts'
 
 const multipath: CodecContext = {
@@ -46,14 +47,17 @@ const inOrder = (all: Iterable<Found>): readonly Found[] =>
     ([a, { pathId: x = 0 }], [b, { pathId: y = 0 }]) => formatPrefix(a).localeCompare(formatPrefix(b)) || x - y,
   )
 
-/** Place by place, then all of them in one. */
+/** Place by place. */
 function packed(rib: AdjRibIn, family: Family): PathOctets {
-  const [here, all] = [new PathOctets(family), new PathOctets(family)]
+  const [here, all] = [new Slots(), new PathOctets(family)]
   let cursor = 0
   do {
     here.clear()
-    cursor = rib.pack(family, cursor, here)
-    for (let i = 0; i < here.count; i++) all.append(here, i, all.count > 0)
+    cursor = rib.place(family, cursor, here)
+    for (let i = 0; i < here.count; i++) {
+      assert.equal(rib.slotOf(rib.keyAt(family, here.at(i))), here.at(i))
+      rib.pack(family, here.at(i), all, all.count > 0)
+    }
   } while (cursor !== 0)
   return all
 }
