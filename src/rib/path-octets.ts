@@ -29,6 +29,8 @@ export class PathOctets {
   /** Paths. */
   count = 0
   length = 0
+  /** Octets with the attributes of each path, also where they are packed once: as text they are made for each. */
+  unpackedLength = 0
 
   constructor(family: Family) {
     this.#words = wordsOf[family]
@@ -60,6 +62,7 @@ export class PathOctets {
     for (let word = 0; word < this.#words; word++, at += 4) putWord(bytes, at, table.wordAt(slot, word))
     if (!isSame) blocks.copyTo(block, bytes, at)
     this.#block = block
+    this.unpackedLength += headBytes + this.#words * 4 + length
   }
 
   /** Room for one more path; answers where. */

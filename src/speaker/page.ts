@@ -8,7 +8,10 @@ import type { PackedPaths, QueryAnswer, RouteSnapshot } from './protocol.ts'
 export const maxRoutesPerAnswer = 64
 /** Prefixes, or empty places of a table, that one answer passes. */
 export const maxStepsPerAnswer = 4_096
-/** One route more is beyond them: a peer may send 64 kB of attributes with each (RFC 8654). */
+/**
+ * One route more is beyond them: a peer may send 64 kB of attributes with each (RFC 8654). What routes share counts for
+ * each of them.
+ */
 const maxOctetsPerAnswer = 32_768
 /** What a community takes as text, and an AS in a path. */
 const octetsPerItem = 12
@@ -31,11 +34,11 @@ export class Page {
   }
 
   get isFull(): boolean {
-    const { count = 0, length = 0 } = this.#paths ?? {}
+    const { count = 0, unpackedLength = 0 } = this.#paths ?? {}
     return (
       this.steps >= maxStepsPerAnswer ||
       this.#routes.length + count >= this.#limit ||
-      this.#octets + length >= maxOctetsPerAnswer
+      this.#octets + unpackedLength >= maxOctetsPerAnswer
     )
   }
 

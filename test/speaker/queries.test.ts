@@ -148,6 +148,29 @@ test('an answer has a bounded number of octets, however much comes with each rou
   assert.equal(held.pages(table('received')).flat().length, prefixes.length + 5)
 })
 
+test('what an answer is as text is bounded too where all routes share one large set', () => {
+  const held = new Held(2)
+  const prefixes = Array.from({ length: 100 }, (_, i) => prefixOf(i * 256, 24))
+  const communities = Array.from({ length: 7_000 }, (_, at) => at)
+  held.receive(0, prefixes, communities)
+  held.receive(
+    1,
+    prefixes.slice(0, 1),
+    communities,
+    Array.from({ length: 64 }, (_, i) => i + 1),
+  )
+  held.want(hostRoutes(100), [held.peer(1).neighbor.id], communities)
+  held.send(1)
+  for (const [what, query] of [
+    ...(['received', 'advertised', 'available'] as const).map((name) => [name, table(name)] as const),
+    ['paths', { what: 'paths', prefix: formatPrefix(prefixes[0] as Prefix) }] as const,
+  ]) {
+    const { routes = [], next } = held.ask(query)
+    assert.ok(next !== undefined && routes.length > 0 && JSON.stringify(routes).length < 200_000, what)
+  }
+  assert.equal(held.pages(table('received')).flat().length, prefixes.length + 64)
+})
+
 test('a page goes on from one peer to the next, each with what its own session made of the paths', () => {
   const held = new Held(3)
   const of = (i: number): readonly Prefix[] => Array.from({ length: 10 }, (_, at) => prefixOf((i * 10 + at) * 256, 24))
