@@ -1,5 +1,6 @@
 /** Memory that this process shares with maps of the kernel. */
 import koffi from 'koffi'
+import { HeraldError } from '../errors.ts'
 import { checked, libc } from './libc.ts'
 
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)')
@@ -36,6 +37,8 @@ export class ReachedMemory {
   /** A place is kept free for all of it: what lies behind the reached part must not be touched. */
   readonly #buffer: ArrayBuffer
   #reached = 0
+  /** The place behind the reached part may be somebody else's in this process by now. */
+  #isLost = false
 
   /** Throws ERR_SYSCALL. */
   constructor(name: string, fd: number, byteLength: number) {
@@ -54,11 +57,28 @@ export class ReachedMemory {
   reach(octets: number): DataView {
     const end = Math.min(this.byteLength, Math.ceil(octets / reachedAtOnce) * reachedAtOnce)
     if (end > this.#reached) {
-      const [at, length] = [this.#address + BigInt(this.#reached), end - this.#reached]
-      mapped(this.#name, mmap(at, length, readWrite, mapShared | mapFixed, this.#fd, this.#reached))
+      this.#map(end)
       this.#reached = end
     }
     return new DataView(this.#buffer, 0, this.#reached)
+  }
+
+  /**
+   * Linux gives a place up before it finds that it may not map anything there, and the engine's heap could come to lie
+   * in the gap: so what is refused is refused elsewhere first, and a place with a gap is never touched again.
+   */
+  #map(end: number): void {
+    const [name, fd, from] = [this.#name, this.#fd, this.#reached]
+    const length = end - from
+    const tried = mapped(name, mmap(null, length, readWrite, mapShared, fd, from))
+    checked('munmap', Number(munmap(tried, length)))
+    if (this.#isLost) throw new HeraldError('ERR_SYSCALL', `mmap ${name}: ENOMEM`, { errno: 'ENOMEM' })
+    try {
+      mapped(name, mmap(this.#address + BigInt(from), length, readWrite, mapShared | mapFixed, fd, from))
+    } catch (error) {
+      this.#isLost = true
+      throw error
+    }
   }
 
   /** All of it, until `read` has returned. Throws ERR_SYSCALL. */
@@ -73,7 +93,8 @@ export class ReachedMemory {
 
   /** What {@link reach} answered must not be touched afterwards. */
   unmap(): void {
-    checked('munmap', Number(munmap(this.#address, this.byteLength)))
+    const octets = this.#isLost ? this.#reached : this.byteLength
+    if (octets > 0) checked('munmap', Number(munmap(this.#address, octets)))
   }
 }
 

@@ -4,6 +4,7 @@ import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import koffi from 'koffi'
 import {
   attachFilter,
   createTcxLink,
@@ -25,7 +26,7 @@ import {
   programName,
 } from '../../src/sys/bpf.ts'
 import { RingBuffer } from '../../src/sys/ring-buffer.ts'
-import { createMap, whyNoBpf } from './raw-bpf.ts'
+import { createMap, freezeMap, whyNoBpf } from './raw-bpf.ts'
 
 /** BPF_F_MMAPABLE */
 const mmapable = 1 << 10
@@ -145,6 +146,32 @@ test('of an array so much is mapped as is reached, what was answered stays valid
   assert.equal(memory.reach(Infinity).byteLength, memory.byteLength)
   memory.unmap()
   assert.equal(mappedOctets(), before)
+})
+
+/** Octets of a stretch of this process's addresses that are nobody's. */
+function gapIn(from: bigint, octets: bigint): bigint {
+  const taken = readFileSync('/proc/self/maps', 'latin1').matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm)
+  const end = from + octets
+  return [...taken].reduce((left, [, first, last]) => {
+    const [start, stop] = [BigInt(`0x${first}`), BigInt(`0x${last}`)]
+    const [a, b] = [start > from ? start : from, stop < end ? stop : end]
+    return b > a ? left - (b - a) : left
+  }, octets)
+}
+
+test('where the kernel refuses to map more of an array, its place is kept free as before', {
+  skip,
+}, (t) => {
+  const map = mapOf(t, 'array', 8, 1 << 19, mmapable)
+  const memory = map.reserveMemory()
+  const isKept = (): void => {
+    assert.equal(gapIn(koffi.address(memory.reach(0).buffer), BigInt(memory.byteLength)), 0n)
+  }
+  isKept()
+  assert.equal(freezeMap(map.fd), 0)
+  assert.throws(() => memory.reach(8), { code: 'ERR_SYSCALL', errno: 'EPERM', message: 'mmap numbers: EPERM' })
+  isKept()
+  memory.unmap()
 })
 
 test('entries are counted exactly up to one batch, and beyond it to some percent', { skip }, (t) => {

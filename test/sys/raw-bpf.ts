@@ -5,7 +5,7 @@ import koffi from 'koffi'
 const syscall = koffi.load('libc.so.6').func('long syscall(long number, int command, void *attributes, uint32_t size)')
 /** bpf(2) of amd64 and of arm64. */
 const bpfCall = process.arch === 'arm64' ? 280 : 321
-const [mapCreate, programLoad] = [0, 5]
+const [mapCreate, programLoad, mapFreeze] = [0, 5, 22]
 /** The kernel has no batches of devices by hash: it answers ENOTSUPP. */
 export const mapTypes = { hash: 1, array: 2, trie: 11, devices: 25, ring: 27 } as const
 /** BPF_PROG_TYPE_SCHED_CLS */
@@ -22,6 +22,12 @@ export function createMap(
   const words = Uint32Array.of(mapTypes[type], keySize, valueSize, maxEntries, flags, 0, 0, 0)
   const attributes = new Uint8Array(words.buffer)
   return Number(syscall(bpfCall, mapCreate, attributes, attributes.length))
+}
+
+/** BPF_MAP_FREEZE: from here on nobody but programs writes; negative where somebody has it mapped to write. */
+export function freezeMap(fd: number): number {
+  const attributes = Uint8Array.from({ length: 4 }, (_, octet) => fd >> (8 * octet))
+  return Number(syscall(bpfCall, mapFreeze, attributes, attributes.length))
 }
 
 /** struct bpf_insn: the code, destination and source, offset, and a constant. */
