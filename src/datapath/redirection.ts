@@ -94,8 +94,6 @@ export class Redirection {
   readonly #held = new Map<number, string>()
   /** By name: why not. */
   readonly #refused = new Map<string, string>()
-  /** What the map holds. */
-  readonly #written: Map<number, number>
   /** undefined until it was said which ones they are. */
   #uplinks: ReadonlyMap<number, string> | undefined
   /** What flows would miss: live ones leave, too. */
@@ -111,8 +109,7 @@ export class Redirection {
   /** Takes over what an earlier process left, or takes it away where nothing is redirected any more. */
   constructor(parts: RedirectionParts) {
     this.#parts = parts
-    const { wanted, pins, attach, program, links, log } = parts
-    this.#written = new Map([...links.entries()].map(([key, value]) => [indexOf(key), indexOf(value)]))
+    const { wanted, pins, attach, program, log } = parts
     if (wanted === 'stack') {
       // Requests first: a flow whose replies alone are redirected is as good as before.
       this.#write(new Map())
@@ -317,16 +314,12 @@ export class Redirection {
     ])
   }
 
+  /** Whatever the map holds: somebody else may have written there. */
   #write(wanted: ReadonlyMap<number, number>): void {
     const { links } = this.#parts
-    for (const ifindex of [...this.#written.keys()].filter((each) => !wanted.has(each))) {
-      links.delete(indexKey(ifindex))
-      this.#written.delete(ifindex)
-    }
-    for (const [ifindex, flags] of wanted) {
-      if (this.#written.get(ifindex) === flags) continue
-      links.put(indexKey(ifindex), indexKey(flags))
-      this.#written.set(ifindex, flags)
-    }
+    const held = new Map([...links.entries()].map(([key, value]) => [indexOf(key), indexOf(value)]))
+    for (const ifindex of held.keys()) if (!wanted.has(ifindex)) links.delete(indexKey(ifindex))
+    for (const [ifindex, flags] of wanted)
+      if (held.get(ifindex) !== flags) links.put(indexKey(ifindex), indexKey(flags))
   }
 }

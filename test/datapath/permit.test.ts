@@ -82,6 +82,28 @@ test('what is redirected by name waits for nobody who looks, and a successor tha
   assert.ok(untilNs(fixture) <= process.hrtime.bigint() + BigInt(permitSec) * 1_000_000_000n)
 })
 
+test('interfaces that somebody else took out of the map, or wrote over there, are in it again after the next look', {
+  skip,
+}, (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = openIn(fixture, { mode: 'redirect' })
+  const links = new BpfMap('links', openPinned(`${fixture.bpffs}/herald/v${schema}/maps/links`) ?? -1)
+  const held = (): string[] => [...links.entries()].map((entry) => entry.join(':')).sort()
+  const written = held()
+  assert.ok(written.length >= 2, written.join(' '))
+  for (const edit of [
+    (key: Uint8Array): unknown => links.delete(key),
+    (key: Uint8Array): unknown => links.update(key, indexKey(0)),
+    (): unknown => links.update(indexKey(4_711), indexKey(7)),
+  ]) {
+    for (const [key] of [...links.entries()]) edit(key)
+    assert.notDeepEqual(held(), written)
+    datapath.follow()
+    assert.deepEqual(held(), written)
+  }
+  assert.deepEqual(verdicts(datapath, syn(1)), [redirect])
+})
+
 test('auto: a rule that translates what begins keeps new flows in the stack, and live ones, which it would not be ' +
   'asked about there, past netfilter', { skip }, (t) => {
   const fixture = kernelFixture(t)
