@@ -3,9 +3,11 @@
  * nftables says so by a number, the older iptables by the sizes of its tables, which a rule put in place of one of the
  * same size does not change. So what iptables has is read with every {@link NetfilterLook.policies}.
  */
+import { programName } from '../sys/bpf.ts'
 import type { BaseChain } from '../sys/filter-rules.ts'
 import { ipsecPolicies, isIpsecBlocking } from '../sys/ipsec.ts'
 import { iptablesBaseChains, iptablesSizes } from '../sys/iptables-rules.ts'
+import { netfilterPrograms } from '../sys/netfilter-programs.ts'
 import { nftBaseChains, nftGeneration } from '../sys/nft-rules.ts'
 import { untoldRule } from '../sys/route-rules.ts'
 import type { Netfilter, Traffic } from './datapath.ts'
@@ -59,7 +61,7 @@ export class NetfilterLook implements Netfilter {
     this.#sizes = iptablesSizes()
     this.#iptables = foundIn(lookThrough(iptablesBaseChains()))
     this.#beside = obstacleBeside()
-    return this.#nftables?.obstacle ?? this.#iptables.obstacle ?? this.#beside
+    return this.#nftables?.obstacle ?? this.#iptables.obstacle ?? this.#beside ?? programObstacle()
   }
 
   /** Whether they have been changed while they were read. */
@@ -84,6 +86,12 @@ const noRules: Look = { obstacle: undefined, translations: [] }
 
 function foundIn({ obstacle, translations }: Look): Found {
   return { obstacle, translations: new Translations(translations) }
+}
+
+/** Of these no number tells, and there may be hundreds of links to look through. */
+function programObstacle(): string | undefined {
+  const [id] = netfilterPrograms()
+  return id === undefined ? undefined : `netfilter calls the program ${programName(id)} (id ${id})`
 }
 
 function obstacleBeside(): string | undefined {

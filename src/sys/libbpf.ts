@@ -37,6 +37,8 @@ const prototypes = {
   bpf_prog_query:
     'int bpf_prog_query(int target, int attachType, uint32 flags, void *attachFlags, void *ids, void *count)',
   bpf_prog_get_fd_by_id: 'int bpf_prog_get_fd_by_id(uint32 id)',
+  bpf_link_get_next_id: 'int bpf_link_get_next_id(uint32 start, void *next)',
+  bpf_link_get_fd_by_id: 'int bpf_link_get_fd_by_id(uint32 id)',
   bpf_link_update: 'int bpf_link_update(int link, int program, const void *opts)',
   bpf_link_detach: 'int bpf_link_detach(int link)',
   bpf_prog_test_run_opts: 'int bpf_prog_test_run_opts(int program, void *opts)',

@@ -1,10 +1,13 @@
 /** What netfilter does to packets for pods, as real tables of this kernel tell it, and as single rules are read. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { closeSync } from 'node:fs'
 import { test } from 'node:test'
 import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
 import { lookThrough } from '../../src/datapath/policies.ts'
 import type { BaseChain, Effect, Rule } from '../../src/sys/filter-rules.ts'
+import { AF_INET, AF_INET6 } from '../../src/sys/socket.ts'
+import { dropAtHook } from '../sys/raw-bpf.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addBaseChain } from './netfilter.ts'
 import { enterNetwork, ip } from './network.ts'
@@ -211,6 +214,19 @@ test('what is no rule of netfilter is known without reading them: IPsec that dro
     ip(...remove)
     assert.equal(look.policies(), undefined)
   }
+})
+
+test('a program that netfilter calls for packets on their way through is in the way', { skip }, (t) => {
+  for (const family of [AF_INET, AF_INET6])
+    for (const [hook, isOnTheWay] of [true, false, true, false, true].entries()) {
+      const link = dropAtHook(family, hook)
+      if (link < 0) return t.skip('needs Linux 6.4')
+      const said = found()
+      closeSync(link)
+      if (isOnTheWay) assert.match(said ?? '', /^netfilter calls the program .* \(id \d+\)$/, `${family} ${hook}`)
+      else assert.equal(said, undefined, `${family} ${hook}`)
+      assert.equal(found(), undefined)
+    }
 })
 
 test('rules that are replaced while they are read are read again', { skip }, () => {
