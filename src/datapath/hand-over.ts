@@ -73,6 +73,8 @@ export class HandOver {
 
   /** Before the object is loaded: its programs know of others before them, for as long as some of those may serve. */
   prepare(object: BpfObject): void {
+    // What is left where no try came to the swap was finished by a version that knows nothing of this pin.
+    if (!this.#pins.isSwapping) removePin(this.#pins.formers)
     object.setConstant(handOverConstant, isSet)
     object.setPinPath(bridgeMap, this.#pins.formers)
   }

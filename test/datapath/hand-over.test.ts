@@ -1,13 +1,16 @@
 /** Programs and maps that are replaced by others while packets go on: another schema, larger maps. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus, MapUsage } from '../../src/datapath/datapath.ts'
-import { schema } from '../../src/datapath/layout.ts'
+import { planHandOver } from '../../src/datapath/hand-over.ts'
+import { mapNames, schema } from '../../src/datapath/layout.ts'
+import { Pins } from '../../src/datapath/pins.ts'
+import { BpfObject, pin } from '../../src/sys/bpf.ts'
 import type { Command } from './actor.ts'
-import { frontendOf, whyNoKernel } from './fixture.ts'
+import { frontendOf, kernelFixture, whyNoKernel } from './fixture.ts'
 import { deployRack, pods, uplink, vip, type Rack } from './rack.ts'
 import { underLoad } from './under-load.ts'
 
@@ -81,3 +84,26 @@ for (const attach of ['tcx', 'clsact'] as const) {
     await assert.rejects(node.tell({ do: 'upsert', frontends: more.slice(60) }), /frontends takes no more than 64/)
   })
 }
+
+test('programs that are asked for replies are those of the hand-over that was broken off, and of none before it', {
+  skip,
+}, (t) => {
+  const { bpffs, open } = kernelFixture(t)
+  open().close()
+  const pins = new Pins(bpffs)
+  const object = new BpfObject(buildBpf())
+  t.after(() => object.close())
+  object.load()
+  pin(object.openMap('formers').fd, pins.formers)
+  const prepare = (): void => {
+    const next = new BpfObject(buildBpf())
+    planHandOver(pins, (name) => (name === mapNames[0] ? Infinity : 0), [])?.prepare(next)
+    next.close()
+  }
+  mkdirSync(pins.swapped)
+  prepare()
+  assert.ok(existsSync(pins.formers), 'broken off')
+  rmdirSync(pins.swapped)
+  prepare()
+  assert.ok(!existsSync(pins.formers), 'finished by a version that knows nothing of the pin')
+})
