@@ -7,7 +7,7 @@ import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/k
 import { schema } from '../../src/datapath/layout.ts'
 import { indexKey } from '../../src/datapath/maps.ts'
 import { permitSec } from '../../src/datapath/redirection.ts'
-import { BpfMap, openPinned } from '../../src/sys/bpf.ts'
+import { BpfMap, openPinned, runProgram } from '../../src/sys/bpf.ts'
 import { familyOf } from './family.ts'
 import { type Fixture, frontendOf, ingress, kernelFixture, verdict, whyNoKernel } from './fixture.ts'
 import { tcpFlag, tcpFrame } from './frames.ts'
@@ -147,4 +147,13 @@ test('auto: what is in the way of rules of this network is found by reading them
   execFileSync(program, ['-t', 'nat', '-D', ...rule])
   datapath.follow()
   assert.deepEqual([datapath.status.mode, ...verdicts(datapath, syn(1))], ['redirect', redirect])
+})
+
+test('a first packet that comes marked begins its flow in the stack: rules of routing and of netfilter ask for marks', {
+  skip,
+}, (t) => {
+  const datapath = openIn(kernelFixture(t), { mode: 'redirect' })
+  const marked = (bytes: Uint8Array): number => runProgram(datapath.programs.ingress, bytes, 1, 0x10).verdict
+  assert.deepEqual([marked(syn(1)), ...verdicts(datapath, ack(1), syn(2))], [pass, pass, redirect])
+  assert.equal(marked(ack(2)), redirect, 'of one kind from its first packet on')
 })

@@ -219,7 +219,8 @@ static __always_inline bool is_permitted(void)
 }
 
 /* Whether the flow that begins with the packet in the map, to the backend in the passage, goes past netfilter: both of
- * its directions do, and new flows may. A client on this node is behind no uplink. */
+ * its directions do, and new flows may. A client on this node is behind no uplink. Rules may ask for whatever mark is
+ * on it, of a bridge or of a device below the uplink. */
 __noinline int may_redirect(struct __sk_buff *skb)
 {
 	const struct packet *packet = packet_at(SCRATCH_PACKET);
@@ -229,7 +230,7 @@ __noinline int may_redirect(struct __sk_buff *skb)
 
 	if (!is_redirecting || !is_permitted())
 		return false;
-	if (!packet || !passage || skb->mark == PROBE_MARK || !is_forwardable(skb, packet))
+	if (!packet || !passage || skb->mark || !is_forwardable(skb, packet))
 		return false;
 	backend = backend_of(&passage->backend);
 	if (!backend)
