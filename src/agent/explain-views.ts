@@ -7,7 +7,8 @@ import type { ExplainSubject, ExplainView, RouteView } from '../api/types.ts'
 import type { DesiredPodCidr, DesiredService, DesiredSpeaker, Problem, Route, Verdict } from '../desired/model.ts'
 import { isAddressNamed, parseAddress, splitZone } from '../ip/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../ip/prefix.ts'
-import type { PeerSnapshot } from '../speaker/protocol.ts'
+import type { PeerSnapshot, RouteSnapshot } from '../speaker/protocol.ts'
+import { textOctets } from '../speaker/route-snapshot.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import {
   announcedVerdicts,
@@ -42,6 +43,8 @@ export interface ExplainParts {
 const sliceServices = 1_000
 /** Paths that are shown; with RFC 7911 there may be many. */
 const maxPaths = 500
+/** Of what comes with them, as text: 64 kB of attributes with each were megabytes. */
+const maxPathOctets = 1_000_000
 
 export function explain(parts: ExplainParts, { kind, name }: ExplainSubject): Promise<ExplainView> {
   switch (kind) {
@@ -172,8 +175,21 @@ async function explainRoute(parts: ExplainParts, text: string): Promise<ExplainV
   const subject = `route ${prefix ?? text}`
   if (prefix === undefined)
     return missing(subject, `${text} is neither an address nor a prefix`, 'Write 192.0.2.1 or 192.0.2.0/24')
-  const paths = (await parts.speaker.paths(prefix)).slice(0, maxPaths).map((route) => routeView(parts.nodeName, route))
+  const paths = toShow(await parts.speaker.paths(prefix)).map((route) => routeView(parts.nodeName, route))
   return { ...(await explainOrigin(parts, subject, prefix, paths)), ...(paths.length === 0 ? {} : { paths }) }
+}
+
+/** The best one in any case: it says why the prefix is in use. */
+function toShow(all: readonly RouteSnapshot[]): readonly RouteSnapshot[] {
+  let [paths, octets] = [0, 0]
+  return all.filter((route) => {
+    const isShown = route.best === true || (paths < maxPaths && octets < maxPathOctets)
+    if (isShown) {
+      paths++
+      octets += textOctets(route)
+    }
+    return isShown
+  })
 }
 
 /** Why this node announces a prefix, or that it only knows it from others. */

@@ -196,7 +196,7 @@ export const explainSchema = z.object({
   paths: z
     .array(routeSchema)
     .optional()
-    .describe('Of a route: every path to it that is known, with the step that decided'),
+    .describe('Of a route: paths to it with the step that decided, the best and up to 500 or 1 MB more'),
   transitions: z.array(transitionSchema).optional().describe('Of a peer: the last 20 changes of state, oldest first'),
   sockets: z.array(ledFrontendSchema).optional().describe('Of a Service, with `--socket-lb`: clients on this node'),
 })

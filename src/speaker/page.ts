@@ -3,6 +3,7 @@ import type { Family } from '../ip/address.ts'
 import { PathOctets } from '../rib/path-octets.ts'
 import type { Peer } from './peer.ts'
 import type { PackedPaths, QueryAnswer, RouteSnapshot } from './protocol.ts'
+import { textOctets } from './route-snapshot.ts'
 
 /** Of one answer. A route costs some microseconds, most of them for its way to the other thread. */
 export const maxRoutesPerAnswer = 64
@@ -13,8 +14,6 @@ export const maxStepsPerAnswer = 4_096
  * each of them.
  */
 const maxOctetsPerAnswer = 32_768
-/** What a community takes as text, and an AS in a path. */
-const octetsPerItem = 12
 
 type Run = { -readonly [key in keyof PackedPaths['runs'][number]]: PackedPaths['runs'][number][key] }
 
@@ -51,9 +50,7 @@ export class Page {
   /** A route to show. */
   show(route: RouteSnapshot): undefined {
     this.steps++
-    const { asPath, communities, largeCommunities, extendedCommunities } = route
-    const items = communities.length + largeCommunities.length + extendedCommunities.length
-    this.#octets += asPath.length + items * octetsPerItem
+    this.#octets += textOctets(route)
     this.#routes.push(route)
   }
 

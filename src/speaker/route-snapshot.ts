@@ -103,3 +103,12 @@ export function localSnapshots(
     )
   })
 }
+
+/** What a community takes as text. */
+const octetsPerItem = 12
+
+/** About what comes with a route, as text. */
+export function textOctets({ asPath, communities, largeCommunities, extendedCommunities }: RouteSnapshot): number {
+  const items = communities.length + largeCommunities.length + extendedCommunities.length
+  return asPath.length + items * octetsPerItem
+}
