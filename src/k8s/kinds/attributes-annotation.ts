@@ -5,8 +5,9 @@
 import * as z from 'zod'
 import type { AddressFamilyName, RouteAttributes } from '../../desired/model.ts'
 import { fault, narrow, type Fault } from './narrow.ts'
-import { attributeKeys, meantKey, misspeltKey, readMap } from './neighbor-annotation.ts'
+import { attributeKeys, meantKey, misspeltKey } from './neighbor-annotation.ts'
 import { narrowParts } from './parts.ts'
+import { readMap } from './yaml-map.ts'
 
 export const attributesAnnotation = 'herald.dev/attributes'
 

@@ -2,17 +2,16 @@
  * The annotation `herald.dev/neighbors`: what foreign schemas lack, as YAML text keyed by the peer address ("*": all).
  * Each key is judged by itself: one that is wrong is reported and left out, the others of the neighbor hold. Pure.
  */
-import { parse, YAMLParseError } from 'yaml'
 import * as z from 'zod'
 import type { BfdSettings, ImportPrefix } from '../../desired/model.ts'
 import { formatAddress, isUnicast, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix, prefixFamily, prefixLength } from '../../ip/prefix.ts'
-import { isRecord, type RawObject } from '../source.ts'
 import { defaultBfd } from './bfd-profile.ts'
 import { fault, narrow, type Fault, type Narrowed, type Part } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { narrowParts } from './parts.ts'
 import { parseExtendedCommunity } from './extended-communities.ts'
+import { readMap } from './yaml-map.ts'
 
 export const neighborsAnnotation = 'herald.dev/neighbors'
 
@@ -298,18 +297,5 @@ function parseImportPrefix(written: string): ImportPrefix | string {
     prefix: whole,
     ...(ge === undefined ? {} : { ge: Number(ge) }),
     ...(le === undefined ? {} : { le: Number(le) }),
-  }
-}
-
-/** The map, merge keys and all, or why there is none: where in the text, without the text itself. */
-export function readMap(written: string): RawObject | string {
-  try {
-    const value: unknown = parse(written, { logLevel: 'error', merge: true })
-    return isRecord(value) ? value : 'it is something else'
-  } catch (error) {
-    const place = error instanceof YAMLParseError ? error.linePos?.[0] : undefined
-    return place === undefined
-      ? 'it cannot be read'
-      : `it cannot be read at its line ${place.line}, column ${place.col}`
   }
 }

@@ -7,7 +7,7 @@ import { isRecord } from '../source.ts'
 import { type Entry, narrowParts } from './parts.ts'
 import { fault, type Fault, type Part } from './narrow.ts'
 import { nearest } from './nearest.ts'
-import { readMap } from './neighbor-annotation.ts'
+import { readMap } from './yaml-map.ts'
 
 export const weightsAnnotation = 'herald.dev/weights'
 
