@@ -136,7 +136,7 @@ export function brokenVersionVerdicts(problems: readonly Problem[]): readonly Ve
       ok: false,
       code,
       message:
-        `What was written last of ${object.kind} ${object.name} is not in force, what was good before is: ` +
+        `What was written last of ${object.kind} ${object.name} is not in force as it is written: ` +
         `${field === '' ? '' : `${field}: `}${message}`,
       remedy,
     }))

@@ -274,7 +274,7 @@ test('of an object whose last version is broken each error is told with its fiel
     ['spec.ports[0].port: 70000 is no port', 'the whole of it'].map((said) => [
       'valid',
       false,
-      `What was written last of Service web is not in force, what was good before is: ${said}`,
+      `What was written last of Service web is not in force as it is written: ${said}`,
       'Write 1 to 65535',
     ]),
   )

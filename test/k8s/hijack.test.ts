@@ -107,6 +107,17 @@ test('a pool is told what of it is given to nobody, and gives the rest', () => {
   )
 })
 
+test('what a pool cannot give is named in four parts, and where there are more of them that is said', () => {
+  const told = (...blocks: readonly string[]): string => {
+    const list = blocks.map((cidr) => `{cidr: ${cidr}}`).join(', ')
+    const delta = translatorWith(smallestPolicy + node + pool.replace('{cidr: 198.51.100.0/28}', list)).flush()
+    return delta.problems?.find(({ code }) => code === 'ReservedAddresses')?.message ?? ''
+  }
+  const four = ['127.4.0.0/16', '224.1.0.0/24', '0.4.0.0/16', '169.254.9.0/30']
+  assert.match(told(...four), /169\.254\.9\.0-169\.254\.9\.3 \([^)]*\)$/)
+  assert.match(told(...four, '255.255.255.0/24'), /169\.254\.9\.0-169\.254\.9\.3 \([^)]*\), and more$/)
+})
+
 test('a node that comes with the address of a Service takes the route away, and gives it back when it goes', () => {
   const translator = translatorWith(smallestPolicy + node + pool + service('web') + slice('web'))
   assert.equal(serviceOf(translator.flush(), 'web').routes.length, 1)

@@ -40,6 +40,31 @@ test('a broken version is no change, is said, and is forgotten with the next goo
   assert.deepEqual([store.hasProblems('Node', 'n1'), store.problems()], [false, []])
 })
 
+test('of an object that was never good nothing is said to stay in force, whatever its kind', () => {
+  for (const [kind, { versions, scope }] of Object.entries(kinds)) {
+    const at = key(kind, 'x', versions[0], scope === 'Cluster' ? '' : 'ns')
+    const remedies = (store: ObjectStore, raw: RawObject): string => {
+      store.upsert(at, raw, undefined)
+      return store
+        .problems()
+        .flatMap(({ severity, remedy }) => (severity === 'error' ? [remedy] : []))
+        .join(' ')
+    }
+    const broken = { metadata: { name: 'x', labels: { a: 7 } }, spec: 5 }
+    const said = remedies(new ObjectStore(), broken)
+    assert.doesNotMatch(said, /last good|good before/, kind)
+    assert.match(said, /until then|^$/, kind)
+  }
+  const store = new ObjectStore()
+  const web = key('Service', 'web', 'v1', 'shop')
+  const ports = (port: number): RawObject => ({ metadata: { name: 'web' }, spec: { ports: [{ port }] } })
+  store.upsert(web, ports(70_000), undefined)
+  assert.match(store.problems()[0]?.remedy ?? '', /; the object is not used until then\.$/)
+  store.upsert(web, ports(80), undefined)
+  store.upsert(web, ports(70_000), undefined)
+  assert.match(store.problems()[0]?.remedy ?? '', /; the last good version stays in force\.$/)
+})
+
 test('an object goes with its problems; one that is to outlive its deletion stays until it is let go', () => {
   let isNeeded = true
   const store = new ObjectStore((kind, id) => isNeeded && kind === 'Secret' && id === 'kube-system/tor')

@@ -102,7 +102,19 @@ test('an unknown field is a warning that names the field it may stand for', () =
   assert.ok(misspelt.some(({ field }) => field === 'spec.virtualRouters[0].neighbors'))
 })
 
-test('a policy without any neighbor left says that its last good version stays', () => {
-  const codes = problemsOf(policyWith('{peerAddress: 192.168.1.1, peerASN: 65000}')).map(({ code }) => code)
-  assert.deepEqual(codes.sort(), ['InvalidPeerAddress', 'NoNeighborLeft'])
+test('a policy without any neighbor left is said not to be used: no version of it was good before', () => {
+  const found = problemsOf(policyWith('{peerAddress: 192.168.1.1, peerASN: 65000}'))
+  assert.deepEqual(found.map(({ code }) => code).sort(), ['InvalidPeerAddress', 'NoNeighborLeft'])
+  for (const { message, remedy } of found) assert.doesNotMatch(`${message} ${remedy}`, /last good/)
+})
+
+test('what has the wrong type is one fault: the text of nothing in place of a list is not too short as well', () => {
+  const text = policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000}').replace(
+    /neighbors:[\s\S]*$/,
+    'neighbors: ""\n',
+  )
+  assert.deepEqual(
+    problemsOf(text).flatMap(({ field, message }) => (field.endsWith('neighbors') ? [message] : [])),
+    ['"" is a text, not a list'],
+  )
 })

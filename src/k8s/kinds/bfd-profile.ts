@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import type { BfdSettings } from '../../desired/model.ts'
 import type { RawObject } from '../source.ts'
-import { fault, type Fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
+import { fault, lastGoodStays, type Fault, metadataSchema, narrow, type Narrowed } from './narrow.ts'
 import { flag } from './schemas.ts'
 
 const milliseconds = z.number().int().min(10).max(60_000).nullish()
@@ -34,7 +34,7 @@ export const defaultBfd: BfdSettings = {
 }
 
 export function parseBfdProfile(raw: RawObject, before?: BfdProfile): Narrowed<BfdProfile> {
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const part = { at: [], meanwhile: lastGoodStays, before }
   return narrow(schema, raw, echoFaults, part)
 }
 

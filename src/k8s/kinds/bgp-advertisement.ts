@@ -6,7 +6,7 @@ import { type AttributesAnnotation, attributesAnnotation, parseAttributesAnnotat
 import { duplicateFaults, selectorFaults } from './duplicates.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
 import { isCommunityFault, parseMetallbCommunity } from './metallb-communities.ts'
-import { fault, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
+import { fault, lastGoodStays, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
 import { optionalList } from './schemas.ts'
 
 /** A length that is not written or 0 is that of one address. */
@@ -65,7 +65,7 @@ export type BgpAdvertisement = z.infer<typeof schema> & {
 const readAnnotations = { prefixes: ['herald.dev/'], names: [attributesAnnotation] }
 
 export function parseBgpAdvertisement(raw: RawObject, before?: BgpAdvertisement): Narrowed<BgpAdvertisement> {
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const part = { at: [], meanwhile: lastGoodStays, before }
   const { value, faults } = narrow(schema, raw, ({ spec }) => checkSpec(spec), part)
   if (value === undefined) return { faults }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)

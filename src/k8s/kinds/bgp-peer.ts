@@ -10,7 +10,16 @@ import { unknownAnnotations } from './annotations.ts'
 import { selectorFaults } from './duplicates.ts'
 import { optionalDuration } from './go-duration.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
-import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Metadata, type Narrowed } from './narrow.ts'
+import {
+  fault,
+  lastGoodStays,
+  metadataSchema,
+  narrow,
+  type Fault,
+  type FieldPath,
+  type Metadata,
+  type Narrowed,
+} from './narrow.ts'
 import {
   interfaceName,
   neighborsAnnotation,
@@ -86,7 +95,7 @@ export interface BgpPeer {
 }
 
 const readAnnotations = { prefixes: ['herald.dev/'], names: [neighborsAnnotation] }
-const meanwhile = 'the last good version stays in force'
+const meanwhile = lastGoodStays
 
 export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer> {
   // The key itself is not kept twice: that there was one is enough to know it by.

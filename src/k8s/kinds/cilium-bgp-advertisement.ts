@@ -7,7 +7,16 @@ import type { RawObject } from '../source.ts'
 import { parseAttributesAnnotation, type AttributesAnnotation } from './attributes-annotation.ts'
 import { communities, localPreference, serviceAddressTypes } from './cilium-bgp.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
-import { fault, metadataSchema, narrow, tooLong, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
+import {
+  fault,
+  lastGoodStays,
+  metadataSchema,
+  narrow,
+  tooLong,
+  type Fault,
+  type FieldPath,
+  type Narrowed,
+} from './narrow.ts'
 import { narrowParts } from './parts.ts'
 
 const entrySchema = z.strictObject({
@@ -71,7 +80,7 @@ export function parseAdvertisement(raw: RawObject, before?: CiliumBgpAdvertiseme
       parse: ([, entry], part, known) =>
         narrow(entrySchema, entry, (found) => checkEntry(found, part.at), {
           ...part,
-          ...(isWhole ? { meanwhile: 'the last good version stays in force' } : {}),
+          ...(isWhole ? { meanwhile: lastGoodStays } : {}),
           before: known,
         }),
     },

@@ -18,6 +18,7 @@ import {
   type FieldPath,
   type Narrowed,
   type Part,
+  lastGoodStays,
 } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import {
@@ -149,8 +150,8 @@ export function parseClusterConfig(raw: RawObject, before?: CiliumBgpClusterConf
   // Not even one instance is understood, and there was none before.
   if (own.length === 0) return { faults: said }
   if (faults.some(({ severity }) => severity === 'error') && own.every(({ peers }) => peers.length === 0)) {
-    const message = 'no peer of it is understood: its last good version stays in force'
-    return { faults: [...said, fault('error', list, 'NoNeighborLeft', message, 'Correct the peers.')] }
+    const remedy = `Correct the peers; ${lastGoodStays}.`
+    return { faults: [...said, fault('error', list, 'NoNeighborLeft', 'no peer of it is understood', remedy)] }
   }
   return { value: { metadata, nodeSelector, instances: own, neighborKeys: annotation.keys }, faults: said }
 }

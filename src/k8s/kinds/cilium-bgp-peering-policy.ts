@@ -36,6 +36,7 @@ import {
   type FieldPath,
   type Narrowed,
   type Part,
+  lastGoodStays,
 } from './narrow.ts'
 import {
   neighborsAnnotation,
@@ -159,8 +160,8 @@ export function parsePeeringPolicy(raw: RawObject, before?: CiliumBgpPeeringPoli
         'error',
         ['spec', 'virtualRouters'],
         'NoNeighborLeft',
-        'no neighbor of the policy is understood: its last good version stays in force',
-        'Correct the neighbors.',
+        'no neighbor of the policy is understood',
+        `Correct the neighbors; ${lastGoodStays}.`,
       ),
     )
     return { faults }

@@ -3,7 +3,7 @@ import * as z from 'zod'
 import type { RawObject } from '../source.ts'
 import { checkBlock, overlapFaults } from './address-blocks.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
-import { fault, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
+import { fault, lastGoodStays, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
 import { choice, optionalList, optionalText } from './schemas.ts'
 
 const blockSchema = z.strictObject({ cidr: optionalText, start: optionalText, stop: optionalText })
@@ -26,7 +26,7 @@ const schema = z.object({ metadata: metadataSchema, spec: ipPoolSpec })
 export type CiliumLoadBalancerIpPool = z.infer<typeof schema>
 
 export function parseIpPool(raw: RawObject, before?: CiliumLoadBalancerIpPool): Narrowed<CiliumLoadBalancerIpPool> {
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const part = { at: [], meanwhile: lastGoodStays, before }
   const check = ({ spec }: CiliumLoadBalancerIpPool): readonly Fault[] => {
     const halves = halfWritten(raw)
     if (halves.length > 0) return halves

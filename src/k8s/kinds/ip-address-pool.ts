@@ -6,7 +6,16 @@ import type { RawObject } from '../source.ts'
 import { type AddressBlock, checkBlock, hostBitsOf, overlapFaults, prefixMeantBy } from './address-blocks.ts'
 import { duplicateFaults, selectorFaults } from './duplicates.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
-import { fault, metadataSchema, narrow, tooLong, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
+import {
+  fault,
+  lastGoodStays,
+  metadataSchema,
+  narrow,
+  tooLong,
+  type Fault,
+  type FieldPath,
+  type Narrowed,
+} from './narrow.ts'
 import { flag, optionalList } from './schemas.ts'
 
 export const ipAddressPoolSpec = z.strictObject({
@@ -42,7 +51,7 @@ const limits = [[['spec', 'addresses'], 10_000]] as const
 export function parseIpAddressPool(raw: RawObject, before?: IpAddressPool): Narrowed<IpAddressPool> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const part = { at: [], meanwhile: lastGoodStays, before }
   return narrow(schema, raw, ({ spec }) => [...checkAddresses(spec.addresses), ...checkAllocation(spec)], part)
 }
 

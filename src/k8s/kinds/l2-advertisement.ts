@@ -3,7 +3,7 @@ import * as z from 'zod'
 import type { RawObject } from '../source.ts'
 import { duplicateFaults, selectorFaults } from './duplicates.ts'
 import { labelSelectorSchema } from './label-syntax.ts'
-import { fault, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
+import { fault, lastGoodStays, metadataSchema, narrow, type Fault, type Narrowed } from './narrow.ts'
 import { optionalList } from './schemas.ts'
 
 export const l2AdvertisementSpec = z.strictObject({
@@ -26,7 +26,7 @@ const schema = z.object({
 export type L2Advertisement = z.infer<typeof schema>
 
 export function parseL2Advertisement(raw: RawObject, before?: L2Advertisement): Narrowed<L2Advertisement> {
-  const part = { at: [], meanwhile: 'the last good version stays in force', before }
+  const part = { at: [], meanwhile: lastGoodStays, before }
   return narrow(schema, raw, ({ spec }) => [...checkSpec(spec ?? undefined), notServed], part)
 }
 

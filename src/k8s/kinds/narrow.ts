@@ -40,7 +40,10 @@ export interface Part {
   readonly before?: unknown
 }
 
-export const wholeObject: Part = { at: [], meanwhile: 'the last good version stays in force' }
+/** What an error costs that takes a whole object: nothing, where there was a good version. */
+export const lastGoodStays = 'the last good version stays in force'
+
+export const wholeObject: Part = { at: [], meanwhile: lastGoodStays }
 
 export const metadataSchema = z.object({
   name: z.string().min(1),
@@ -99,12 +102,18 @@ export function narrow<T>(
     return {
       faults: [
         ...warnings.map(({ meant: _meant, ...found }) => found),
-        ...result.error.issues.map((issue) => faultOfIssue(issue, input, part)),
+        ...withoutConsequences(result.error.issues).map((issue) => faultOfIssue(issue, input, part)),
       ],
     }
   const { data } = result
   const said = warnings.map((each) => misspelt(each, data, part))
   return checked(data, said, check, part)
+}
+
+/** What has the wrong type is not also too short: the text of nothing where a list is expected. */
+function withoutConsequences(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const mistyped = new Set(issues.flatMap(({ code, path }) => (code === 'invalid_type' ? [path.join('\0')] : [])))
+  return issues.filter(({ code, path }) => code === 'invalid_type' || !mistyped.has(path.join('\0')))
 }
 
 function checked<T>(value: T, said: readonly Fault[], check: (value: T) => readonly Fault[], part: Part): Narrowed<T> {
@@ -121,6 +130,11 @@ export function tooLong(raw: unknown, limits: readonly (readonly [FieldPath, num
     const found = fault('error', path, 'LimitExceeded', message, 'Split it into several objects')
     return [withOutcome(found, wholeObject)]
   })
+}
+
+/** The same fault of an object of which no version was good: nothing of it stays. */
+export function ofNeverGood(found: Fault): Fault {
+  return { ...found, remedy: found.remedy.replace(lastGoodStays, 'the object is not used until then') }
 }
 
 /** An error costs the object or part, and says so. */

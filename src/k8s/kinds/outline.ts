@@ -1,7 +1,7 @@
 /** The fields around what a kind has of its own: a slip in one of them takes away all that is below it. Pure. */
 import { isRecord, type RawObject } from '../source.ts'
 import { coreFields } from './core-fields.ts'
-import { fault, type Fault, type Metadata } from './narrow.ts'
+import { fault, lastGoodStays, type Fault, type Metadata } from './narrow.ts'
 import { nearest } from './nearest.ts'
 
 const ofEvery = ['apiVersion', 'kind', 'metadata']
@@ -126,5 +126,5 @@ function said(path: Steps, meant: string, isError: boolean): Fault {
     return fault('warning', path, 'UnknownField', message, `Did you mean ${meant}?`)
   }
   const message = `not a field of this kind, and ${meant} is not written`
-  return fault('error', path, 'InvalidField', message, `Write ${meant}; the last good version stays in force.`)
+  return fault('error', path, 'InvalidField', message, `Write ${meant}; ${lastGoodStays}.`)
 }

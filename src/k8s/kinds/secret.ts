@@ -1,7 +1,7 @@
 /** core/v1 Secret: only the field `password` is looked at, and only where a neighbor names the Secret. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
-import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
+import { fault, lastGoodStays, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 
 const schema = z.object({
   metadata: metadataSchema,
@@ -31,7 +31,7 @@ const maxKeyOctets = 80
 export function parseSecret(raw: RawObject, before?: Secret): Narrowed<Secret> {
   const { value, faults } = narrow(schema, raw, () => [], {
     at: [],
-    meanwhile: 'the last good version stays in force',
+    meanwhile: lastGoodStays,
     isSecret: true,
   })
   if (value === undefined) return { faults }

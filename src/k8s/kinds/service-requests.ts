@@ -1,6 +1,6 @@
 /** What a Service asks of the allocation, in the annotations of every family of configuration. Pure. */
 import { type Address, familyOfAddress, formatAddress, parseAddress } from '../../ip/address.ts'
-import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
+import { fault, lastGoodStays, type Fault, type FieldPath, type Metadata } from './narrow.ts'
 import { remoteBackendsAnnotation } from './remote-backends.ts'
 import { weightsAnnotation } from './weights.ts'
 
@@ -126,7 +126,7 @@ export function tooManyWords({ metadata: { annotations }, spec: { loadBalancerIP
   const across = firstOf(annotations, acrossKeys)
   const sharing = firstOf(annotations, sharingKeys)
   const say = (at: FieldPath, message: string, remedy: string): Fault =>
-    fault('error', at, 'LimitExceeded', message, `${remedy}; the last good version stays in force.`)
+    fault('error', at, 'LimitExceeded', message, `${remedy}; ${lastGoodStays}.`)
   const count = new Set(words).size
   const namespaces = new Set(wordsIn(across?.text ?? '')).size
   const keyLength = sharing?.text.length ?? 0

@@ -6,7 +6,7 @@ import type { SourceRange } from '../../desired/model.ts'
 import { type Family, familyOfAddress, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import { formatPrefix, parsePrefix, type Prefix, prefixAddress, prefixOf, splitPrefix } from '../../ip/prefix.ts'
 import { unknownAnnotations } from './annotations.ts'
-import { fault, type Fault, type FieldPath, type Metadata } from './narrow.ts'
+import { fault, lastGoodStays, type Fault, type FieldPath, type Metadata } from './narrow.ts'
 import { shown } from './service-requests.ts'
 
 const sourceRangesKey = 'service.beta.kubernetes.io/load-balancer-source-ranges'
@@ -86,7 +86,7 @@ function tooMany(written: readonly Written[]): Fault {
   const [first] = written
   const path = first?.path[0] === 'spec' ? fieldPath : (first?.path ?? fieldPath)
   const message = `it has ${written.length} entries, and at most ${maxSourceRanges} are taken`
-  const remedy = 'Write larger ranges; the last good version stays in force.'
+  const remedy = `Write larger ranges; ${lastGoodStays}.`
   return fault('error', path, 'LimitExceeded', message, remedy)
 }
 

@@ -5,7 +5,7 @@
  */
 import { isRecord } from '../source.ts'
 import { type Entry, narrowParts } from './parts.ts'
-import { fault, type Fault, type Part } from './narrow.ts'
+import { fault, lastGoodStays, type Fault, type Part } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { readMap } from './yaml-map.ts'
 
@@ -49,7 +49,7 @@ interface ReadWeights {
 export function weightsIn(annotations: Readonly<Record<string, string>>, before: Weights | undefined): ReadWeights {
   const written = annotations[weightsAnnotation] ?? ''
   if (written.trim() === '') return { weights: undefined, faults: [] }
-  const stays = before === undefined ? 'until then every pod has the same' : 'the last good version stays in force'
+  const stays = before === undefined ? 'until then every pod has the same' : lastGoodStays
   const wrong = (message: string, remedy: string): ReadWeights => ({
     weights: before,
     faults: [fault('error', at, 'InvalidAnnotation', message, `${remedy}; ${stays}.`)],

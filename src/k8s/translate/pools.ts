@@ -29,9 +29,10 @@ export function poolsOf(
       const remedy = 'Remove the addresses from one of the two.'
       problems.push(problemOf(fault('error', path, 'PoolConflict', message, remedy), from.key, from.origin))
     }
-    const skipped = skippedOf(pool.ranges, reserved, namedParts)
+    const skipped = skippedOf(pool.ranges, reserved, namedParts + 1)
     if (skipped.length > 0) {
-      const message = `neither given away nor announced: ${skipped.join(', ')}`
+      const more = skipped.length > namedParts ? ', and more' : ''
+      const message = `neither given away nor announced: ${skipped.slice(0, namedParts).join(', ')}${more}`
       const remedy = 'Take these addresses out of the pool.'
       problems.push(problemOf(fault('warning', path, 'ReservedAddresses', message, remedy), from.key, from.origin))
     }

@@ -3,7 +3,7 @@
  * broken part is what it was in the version before, and an equal version is no change.
  */
 import type { Problem } from '../../desired/model.ts'
-import type { Fault, Metadata, Narrowed } from '../kinds/narrow.ts'
+import { ofNeverGood, type Fault, type Metadata, type Narrowed } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
 import { keptText } from '../kinds/shared.ts'
 import {
@@ -116,7 +116,7 @@ export class ObjectStore {
       isAnother(before?.value, raw) ? undefined : before?.value,
       origin === undefined ? 'server' : 'manifest',
     )
-    this.#setProblems(key, faults, origin)
+    this.#setProblems(key, value === undefined && before === undefined ? faults.map(ofNeverGood) : faults, origin)
     if (value === undefined) return undefined
     const isSame = before !== undefined && before.isGone !== true && sameValue(before.value, value)
     this.#gone.delete(`${kind} ${id}`)
