@@ -222,6 +222,10 @@ test('an object whose kind is misspelt in its file stays in force', async () => 
       for (const slip of [
         held.replace('kind: Service', 'kind: Servce'),
         held.replace('discovery.k8s.io/v1', 'discovery/v1'),
+        held.replace('discovery.k8s.io/v1', 'discovery.k8s.io/v1.'),
+        held.replace('cilium.io/v2', 'cilium.io/v2aplha1'),
+        held.replace('cilium.io/v2', 'cilium.io/V2'),
+        held.replace('cilium.io/v2', 'cilium.io/'),
         held.replace('CiliumLoadBalancerIPPool', 'CiliumLoadbalancerIPPool'),
       ]) {
         write(folder, 'a.yaml', slip)

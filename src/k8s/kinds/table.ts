@@ -183,7 +183,9 @@ export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' 
   const row = rowOf(kind)
   if (row !== undefined) {
     // A version of its own group may be served elsewhere; other groups have a Service or a Secret of their own.
-    const isOther = row.versions.includes('v1') ? apiVersion.includes('/') : isOfGroup(row, apiVersion)
+    const isOther = row.versions.includes('v1')
+      ? apiVersion.includes('/')
+      : isOfGroup(row, apiVersion) && namesVersion.test(apiVersion)
     const isSlip = !isOther && !row.versions.includes(apiVersion)
     const message = `there is no ${kind} of ${apiVersion}`
     return isSlip ? { field: 'apiVersion', message, remedy: versionRemedy(row) } : undefined
@@ -194,6 +196,9 @@ export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' 
   if (near === undefined) return undefined
   return { field: 'kind', message: `there is no kind ${kind} of ${apiVersion}`, remedy: `Write kind: ${near}.` }
 }
+
+/** A group with what can be a version: `v2aplha1` is served by nobody, ever. */
+const namesVersion = /^[^/]+\/v[1-9]\d*(?:(?:alpha|beta)[1-9]\d*)?$/
 
 /** A kind of early versions of MetalLB, and no misspelt one. */
 const olderPool = 'AddressPool'
