@@ -40,28 +40,62 @@ function hash(text: string, seed: number): number {
 let [next, stride] = [new Int32Array(0), new Int32Array(0)]
 
 /**
- * How many of `length` slots each backend has: as its weight has it, to the slot, and one at least. The same on every
- * node. Weights are whole and above 0, and there are no more of them than slots.
+ * How many of `length` slots each backend has: one at least, and the rest as its weight has it, to the slot. The same
+ * on every node. Weights are whole and above 0, and there are no more of them than slots.
  */
 export function slotsOf(weights: readonly number[], length: number): Int32Array {
-  const sum = weights.reduce((total, weight) => total + weight, 0)
-  const slots = Int32Array.from(weights, (weight) => Math.max(1, Math.floor((weight * length) / sum)))
-  const byIndex = Array.from(weights.keys())
-  let left = slots.reduce((rest, slot) => rest - slot, length)
-  // What a division leaves goes to those that lost most by it; whoever got one for nothing lost nothing.
-  const lost = (index: number): number => {
-    const weight = weights[index] ?? 0
-    return weight * length < sum ? -1 : (weight * length) % sum
+  const slots = new Int32Array(weights.length)
+  const weightAt = (index: number): number => weights[index] ?? 0
+  let [left, sum] = [length, weights.reduce((total, weight) => total + weight, 0)]
+  let sharing = Array.from(weights.keys())
+  // To whom less than one is due has one; the others share what is left, of which less may be due to some.
+  for (;;) {
+    const [part, total] = [left, sum]
+    const [few, enough]: [number[], number[]] = [[], []]
+    for (const index of sharing) (weightAt(index) * part < total ? few : enough).push(index)
+    if (few.length === 0) break
+    for (const index of few) {
+      slots[index] = 1
+      sum -= weightAt(index)
+      left--
+    }
+    sharing = enough
   }
-  const losers = left > 0 ? byIndex.sort((a, b) => lost(b) - lost(a) || a - b) : []
-  for (const index of losers.slice(0, left)) slots[index] = (slots[index] ?? 0) + 1
-  while (left < 0)
-    for (const index of byIndex.sort((a, b) => (slots[b] ?? 0) - (slots[a] ?? 0) || a - b))
-      if (left < 0 && (slots[index] ?? 0) > 1) {
-        slots[index] = (slots[index] ?? 0) - 1
-        left++
-      }
+  const [part, total] = [left, sum]
+  for (const index of sharing) {
+    slots[index] = Math.floor((weightAt(index) * part) / total)
+    left -= slots[index] ?? 0
+  }
+  if (left === 0) return slots
+  // What a division leaves goes to those that lost most by it.
+  const lost = (index: number): number => (weightAt(index) * part) % total
+  for (const index of sharing.sort((a, b) => lost(b) - lost(a) || a - b).slice(0, left))
+    slots[index] = (slots[index] ?? 0) + 1
   return slots
+}
+
+/**
+ * Whose turn each of the slots is, by backend: there are as many rounds as the heaviest one has slots, and each takes
+ * its own evenly over them. Of two in one round the first one goes first.
+ */
+function turnsOf(slots: Int32Array): Int32Array {
+  const rounds = slots.reduce((a, b) => Math.max(a, b), 1)
+  const starts = new Int32Array(rounds + 1)
+  const each = (take: (round: number, backend: number) => void): void => {
+    for (const [backend, own] of slots.entries())
+      for (let n = 0; n < own; n++) take(Math.floor((n * rounds) / own), backend)
+  }
+  each((round) => {
+    starts[round + 1] = (starts[round + 1] ?? 0) + 1
+  })
+  for (let round = 0; round < rounds; round++) starts[round + 1] = (starts[round + 1] ?? 0) + (starts[round] ?? 0)
+  const turns = new Int32Array(starts[rounds] ?? 0)
+  each((round, backend) => {
+    const at = starts[round] ?? 0
+    starts[round] = at + 1
+    turns[at] = backend
+  })
+  return turns
 }
 
 export interface TableOptions {
@@ -82,9 +116,7 @@ export function maglevTable(
   { weights, table = new Int32Array(length) }: TableOptions = {},
 ): Int32Array {
   const count = names.length
-  const slots = weights === undefined ? undefined : slotsOf(weights, length)
-  const most = slots?.reduce((a, b) => Math.max(a, b), 1) ?? 1
-  const turns = new Int32Array(slots === undefined ? 0 : count).fill(most - 1)
+  const turns = weights === undefined ? undefined : turnsOf(slotsOf(weights, length))
   if (next.length < count) [next, stride] = [new Int32Array(count), new Int32Array(count)]
   for (let backend = 0; backend < count; backend++) {
     const name = names[backend] ?? ''
@@ -93,16 +125,8 @@ export function maglevTable(
   }
   table.fill(untaken, 0, length)
   let backend = 0
-  for (let left = length; left > 0; ) {
-    if (slots !== undefined) {
-      const turn = (turns[backend] ?? 0) + (slots[backend] ?? 0)
-      turns[backend] = turn < most ? turn : turn - most
-      if (turn < most) {
-        if (++backend === count) backend = 0
-        continue
-      }
-    }
-    left--
+  for (let turn = 0; turn < length; turn++) {
+    if (turns !== undefined) backend = turns[turn] ?? 0
     // Both are below `length`: a subtraction does what a division would.
     const step = stride[backend] ?? 1
     let slot = next[backend] ?? 0

@@ -64,6 +64,38 @@ test('however uneven the weights of however many are, the slots are all given an
   )
 })
 
+test('with weights of any size a larger one never has fewer slots, and beside one slot all have their part', () => {
+  const anySize = fc.tuple(fc.integer({ min: 1, max: 65_535 }), fc.double({ min: 0, max: 1, noNaN: true }))
+  const sized = anySize.map(([most, part]) => Math.max(1, Math.floor(most * part ** 6)))
+  fc.assert(
+    fc.property(fc.array(sized, { minLength: 2, maxLength: 300 }), (weights) => {
+      const length = tableLength(weights.length)
+      const slots = [...slotsOf(weights, length)]
+      const sum = (list: readonly number[]): number => list.reduce((total, n) => total + n, 0)
+      assert.equal(sum(slots), length)
+      const byWeight = [...weights.keys()].sort((a, b) => (weights[a] ?? 0) - (weights[b] ?? 0) || b - a)
+      for (const [n, index] of byWeight.entries()) assert.ok((slots[index] ?? 0) >= (slots[byWeight[n - 1] ?? -1] ?? 1))
+      const shared = [...weights.keys()].filter((index) => (slots[index] ?? 0) > 1)
+      const [part, total] = [sum(shared.map((n) => slots[n] ?? 0)), sum(shared.map((n) => weights[n] ?? 0))]
+      for (const index of shared) {
+        const due = ((weights[index] ?? 0) * part) / total
+        assert.ok(Math.abs((slots[index] ?? 0) / due - 1) < 0.5, `${slots[index]} slots of ${due}`)
+      }
+    }),
+    { numRuns: 200 },
+  )
+  // The lightest ones take from the heaviest, and not as much from each.
+  const slots = [...slotsOf([65_535, ...Array<number>(100).fill(10), ...Array<number>(100).fill(1)], 16_381)]
+  assert.deepEqual([Math.min(...slots.slice(1, 101)), Math.max(...slots.slice(101))], [2, 1])
+})
+
+test('the heaviest weight beside the lightest ones costs no round of all of them for each of its slots', () => {
+  const names = Array.from({ length: 40_000 }, (_, n) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}:80/TCP`)
+  const table = maglevTable(names, 65_521, { weights: names.map((_, n) => (n === 0 ? 65_535 : 1)) })
+  const shares = sharesOf(table, names.length)
+  assert.deepEqual([shares[0], Math.max(...shares.slice(1))], [65_521 - 39_999, 1])
+})
+
 test('with equal weights, whatever they are, the table is the one without any', () => {
   fc.assert(
     fc.property(weighed, weight, (list, part) => {
