@@ -141,6 +141,20 @@ test('an EndpointSlice gives its pods a weight as Cilium has it, unless the Serv
   }
 })
 
+test('a pod that two slices name has the larger weight, on every node and in whatever order they come', () => {
+  const web = (weight: string, name: string): string =>
+    pods('node-a', 'node-b')
+      .replace('web-1', name)
+      .replace('labels:', `annotations: {service.cilium.io/weight: "${weight}"}, labels:`)
+  const third = pods('node-c').replace('web-1', 'web-3').replace('10.244.1.1', '10.244.1.3')
+  const slices = [web('7', 'web-1'), web('2', 'web-2'), web('0', 'web-4'), third]
+  for (const nodeName of ['node-a', 'node-b', 'node-c'])
+    for (const order of [slices, [...slices].reverse()]) {
+      const all = translator(weighing('') + order.join(''), { nodeName })
+      assert.deepEqual(shown(serviceOf(flushAll(all), 'web')), ['1*7 2*7 3*1', ''], nodeName)
+    }
+})
+
 /** What is written, the field that is wrong, and what is said. */
 const wrong: readonly (readonly [string, string, RegExp])[] = [
   ['[node-a]', '', /no YAML map.*Write herald\.dev\/weights/],

@@ -147,9 +147,11 @@ export class ServiceEndpoints {
         if (way === translatedNode && port.protocol === 'SCTP') continue
         if (!isHere && way === undefined) continue
         const name = `${address} ${targetPort}`
-        // A pod that two slices name is where it is here.
-        if (isHere || !found[state].has(name))
-          found[state].set(name, { address, port: targetPort, node: way, hints, weight })
+        const other = found[state].get(name)
+        // A pod that two slices name is where it is here, and has the larger weight: the same on every node.
+        const most = Math.max(weight, other?.weight ?? 0)
+        const own = { address, port: targetPort, node: way, hints, weight: most }
+        found[state].set(name, isHere || other === undefined ? own : { ...other, weight: most })
       }
     }
     const ready = near === undefined ? found.ready : nearestOf(found.ready, near)
