@@ -188,6 +188,29 @@ function slotsIn({ maps }: FakeDatapath): readonly string[] {
   )
 }
 
+test('after a restart a table of weights that hardly differ is none of even ones, and an even one is as it is', () => {
+  const before = createFakeDatapath()
+  const parts = Array.from({ length: 52 }, (_, n) => (n % 3 === 0 ? 100 : 99))
+  before.upsert(frontend(...parts.map((part, n) => pod(n + 1, part))))
+  const even = frontend(...parts.map((_, n) => pod(n + 1)))
+  const after = createFakeDatapath({ maps: before.maps })
+  assert.ok(!isHeld(even, after.readAll()[0]), 'the table that other nodes make is another one')
+  after.upsert(even)
+  const plain = createFakeDatapath()
+  plain.upsert(even)
+  assert.deepEqual(slotsIn(after), slotsIn(plain))
+  for (const affinitySec of [undefined, 60])
+    for (let count = 1; count <= 120; count += 7) {
+      const first = createFakeDatapath()
+      const pods = Array.from({ length: count }, (_, n) => pod(((n * 37) % 251) + 1))
+      const inOrder = pods.sort((a, b) => Number(a.address.slice(9)) - Number(b.address.slice(9)))
+      const wanted = { ...frontend(...inOrder), ...(affinitySec === undefined ? {} : { affinitySec }) }
+      first.upsert(wanted)
+      const [found] = createFakeDatapath({ maps: first.maps }).readAll()
+      assert.ok(isHeld(wanted, found), `${count} backends without weights are held as they are`)
+    }
+})
+
 test('the table is the same on every node, wherever the pods are, and whatever was in force there before', () => {
   const weights = [5, 2, 1, 1, 40, 7]
   const onNode = (own: number, ...before: readonly number[]): FakeDatapath => {

@@ -146,6 +146,12 @@ export class BackendTable {
     return held.backend.node === undefined ? 'here' : 'elsewhere'
   }
 
+  /** By address and port, as the map holds them. */
+  compare(a: BackendRef, b: BackendRef): number {
+    if (!this.#isReached(a.id) || !this.#isReached(b.id)) return 0
+    return this.#places.compare(a.id, b.id)
+  }
+
   /** Whether the map holds what a reference names. */
   isThere({ id, generation }: BackendRef): boolean {
     return this.#isReached(id) && readGeneration(this.#memory, id) === generation

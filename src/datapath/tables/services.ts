@@ -281,7 +281,7 @@ export class ServiceTable {
     }
     for (const ref of this.#space.resting(record)) adopt(ref, { address, port, rests: true })
     // In place of weights, which are not written: the first write makes the same table once more.
-    const { refs, slots } = this.#space.weighed(record)
+    const { refs, slots } = this.#space.weighed(record, (a, b) => this.#backends.compare(a, b))
     for (const [index, ref] of refs.entries()) adopt(ref, { address, port, rests: false }, slots?.[index])
     this.#entries.set(id, { id, ...found, key, record, uses })
     if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)

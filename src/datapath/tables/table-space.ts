@@ -103,13 +103,20 @@ export class TableSpace {
     return this.#refsAt(table)
   }
 
-  /** The same, and how many slots of the table each has; undefined: as equally many as can be. */
-  weighed(record: FrontendRecord): { readonly refs: readonly BackendRef[]; readonly slots?: readonly number[] } {
+  /**
+   * The same, and how many slots of the table each has; undefined: it is a table without weights. Of that the first
+   * ones in the order of backends have a slot more, where they cannot all have as many.
+   */
+  weighed(
+    record: FrontendRecord,
+    compare: (a: BackendRef, b: BackendRef) => number,
+  ): { readonly refs: readonly BackendRef[]; readonly slots?: readonly number[] } {
     const refs = this.active(record)
     if (record.table.length === 0) return { refs }
-    const slots = refs.map(({ id }) => this.#slots[id] ?? 0)
-    const [least, most] = slots.reduce(([a, b], n) => [Math.min(a, n), Math.max(b, n)] as const, [slots[0] ?? 0, 0])
-    return most - least > 1 ? { refs, slots } : { refs }
+    const slotsOf = ({ id }: BackendRef): number => this.#slots[id] ?? 0
+    const [each, more] = [Math.floor(record.table.length / refs.length), record.table.length % refs.length]
+    const isEven = [...refs].sort(compare).every((ref, index) => slotsOf(ref) === (index < more ? each + 1 : each))
+    return isEven ? { refs } : { refs, slots: refs.map(slotsOf) }
   }
 
   resting({ resting }: FrontendRecord): readonly BackendRef[] {
