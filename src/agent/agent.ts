@@ -238,6 +238,11 @@ export class Agent {
     return this.#faults.current
   }
 
+  /** What a restart waits for. */
+  get restartNote(): string | undefined {
+    return this.#endOfRib.note
+  }
+
   /** Failures since the start, by the key of their fault. */
   get failures(): ReadonlyMap<string, number> {
     return this.#faults.totals

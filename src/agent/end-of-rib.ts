@@ -49,7 +49,7 @@ export class EndOfRib {
   readonly #sourceRetries: Due
   #phase: 'starting' | 'whole' | 'following' = 'starting'
   #isPatienceOver = false
-  #isHeldBack = false
+  #note: string | undefined
 
   constructor(ports: EndOfRibPorts) {
     const { clock, earlier } = ports
@@ -69,6 +69,11 @@ export class EndOfRib {
     return this.#phase !== 'starting'
   }
 
+  /** What is waited for after a restart, while it is. */
+  get note(): string | undefined {
+    return this.#note
+  }
+
   /** More follows; to be said before the first of it is posted. */
   follows(): void {
     if (this.#phase !== 'whole') return
@@ -81,6 +86,7 @@ export class EndOfRib {
     const isFirst = this.#phase === 'starting'
     if (isFirst && this.#mustHoldBack()) return false
     if (isFirst) this.#ports.faults.clear('restart', '')
+    this.#note = undefined
     if (this.#phase !== 'whole') this.#ports.post({ type: 'synced' })
     this.#phase = 'whole'
     return isFirst
@@ -104,19 +110,18 @@ export class EndOfRib {
     ].join(', ')
     if (!this.#isPatienceOver) {
       const leftMs = this.#startedMs + heldBackMs - this.#ports.clock.monotonic()
-      if (!this.#isHeldBack)
-        log.warn(
-          { missing: missing.length },
-          `in force before the restart and not now: ${names}; End-of-RIB and what an earlier agent left wait up to ` +
-            `${Math.max(1, Math.ceil(leftMs / 1000))} s for it`,
-        )
-      this.#isHeldBack = true
+      const isTold = this.#note !== undefined
+      this.#note =
+        `in force before the restart and not now: ${names}; End-of-RIB and what an earlier agent left wait up to ` +
+        `${Math.max(1, Math.ceil(leftMs / 1000))} s for it`
+      if (!isTold) log.warn({ missing: missing.length }, this.#note)
       return true
     }
     if (source.state.isReachable) {
       log.warn({ missing: missing.length }, `waited long enough after the restart, given up: ${names}`)
       return false
     }
+    this.#note = undefined
     // Nothing is given up on the strength of a source that cannot be read.
     faults.raise('restart', '', `the source cannot be read; kept as an earlier agent left it: ${names}`)
     this.#sourceRetries.after(retryMs)

@@ -28,7 +28,9 @@ import { countServices, familyKey, type ServiceCounts, servicesPage, type Servic
 export interface ViewParts {
   readonly nodeName: string
   readonly version: string
-  readonly agent: ServiceParts['agent'] & ExplainParts['agent'] & Pick<Agent, 'isSynced' | 'faults' | 'tunnels'>
+  readonly agent: ServiceParts['agent'] &
+    ExplainParts['agent'] &
+    Pick<Agent, 'isSynced' | 'faults' | 'tunnels' | 'restartNote'>
   readonly speaker: Pick<
     SpeakerThread,
     'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems' | 'bfdDrops'
@@ -98,6 +100,7 @@ async function statusView(
     ...parts.speaker.problems,
     ...familyProblems(peers, families, true),
     ...bfdNotes(peers),
+    ...(agent.restartNote === undefined ? [] : [agent.restartNote]),
     ...(parts.notes?.() ?? []),
     ...(sockets === undefined ? [] : socketNotes(sockets)),
     ...proxyNotes(proxy),

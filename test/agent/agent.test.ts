@@ -379,15 +379,16 @@ for (const [title, text] of broken) {
     const next = await one.restart().start(text)
     assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
     assert.equal(next.lines(/warn in force before the restart and not now: /), 1)
+    assert.match(next.agent.restartNote ?? '', /^in force before the restart and not now: .* wait up to 60 s for it$/)
     next.clock.advance(30_000)
     assert.deepEqual([next.speaker.isSynced, next.served.length], [false, 2])
     next.put(all)
     assert.equal(next.speaker.isSynced, true)
-    assert.deepEqual(next.announced, everything)
+    assert.deepEqual([next.announced, next.agent.restartNote], [everything, undefined])
 
     const last = await next.restart().start(text)
     last.clock.advance(60_002)
-    assert.equal(last.speaker.isSynced, true)
+    assert.deepEqual([last.speaker.isSynced, last.agent.restartNote], [true, undefined])
     assert.equal(last.lines(/warn waited long enough after the restart, given up: /), 1)
   })
 }

@@ -88,6 +88,7 @@ interface World {
   readonly isDrained?: boolean
   readonly isAnnotated?: boolean
   readonly logProblem?: string
+  readonly restartNote?: string
 }
 
 const route = (prefix: string, address: string): RouteSnapshot => ({
@@ -130,6 +131,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       tunnels: world.tunnels,
       problems: world.problems ?? [],
       faults: [],
+      restartNote: world.restartNote,
     },
     speaker: {
       peers: async () => peers,
@@ -488,4 +490,9 @@ test('a backend on another node is shown with the address at which that node tak
       ['10.1.2.6', '192.0.2.10', 'resting'],
     ],
   )
+})
+
+test('status says what a restart waits for, and is ok', async () => {
+  const { health, warnings } = await viewsOf({ restartNote: 'in force before the restart and not now' }).status()
+  assert.deepEqual([health, warnings], ['ok', ['in force before the restart and not now']])
 })
