@@ -121,6 +121,13 @@ test('a name behind which no pod stands is told of, since it may be misspelt', (
   assert.doesNotMatch(said('{nodes: {node-a: 4}, zones: {one: 2}}'), /no pod/)
 })
 
+test('where something else serves the address it is said that it knows nothing of weights', () => {
+  const text = weighing('{nodes: {node-a: 4}}') + pods('node-a', 'node-b')
+  const said = (more: Partial<TranslatorOptions>): string => verdictOf(webOf(text, more), 'eligible')?.message ?? ''
+  assert.match(said({ datapath: 'none' }), /weights 4 on node-a, 1 elsewhere, of which what serves .* knows nothing/)
+  assert.doesNotMatch(said({}), /knows nothing/)
+})
+
 test('an EndpointSlice gives its pods a weight as Cilium has it, unless the Service says otherwise of their node', () => {
   const weighty = (weight: string): string =>
     pods('node-a', 'node-b') +
@@ -169,6 +176,8 @@ const wrong: readonly (readonly [string, string, RegExp])[] = [
   ['{nodes: {node-a: {weight: 4}}}', '.nodes.node-a', /it is no whole number/],
   ['{nodes: {node-a: }}', '.nodes.node-a', /it is no whole number/],
   ['{nodes: {"node a": 4}}', '.nodes.node a', /no node can have this name/],
+  ['{zones: {"": 4}}', '.zones.', /no zone can have this name/],
+  ['{nodes: {? : 4}}', '.nodes.', /no node can have this name/],
   ['{zones: {"-": 4}}', '.zones.-', /no zone can have this name/],
 ]
 
@@ -191,7 +200,7 @@ test('a slip leaves the weight that was in force, and one that is not written an
     const all = translator(weighing('{nodes: {node-a: 0}}') + two)
     assert.deepEqual(shown(serviceOf(all.flush(), 'web')), ['2', '1'])
     // Here another name is written, and that of the node is not.
-    const expected = /node a|"-"/.test(weights) ? ['1 2', ''] : ['2', '1']
+    const expected = /node a|"-"|""|\?/.test(weights) ? ['1 2', ''] : ['2', '1']
     assert.deepEqual(shown(serviceOf(change(all, weighing(weights)), 'web')), expected, weights)
   }
   const all = translator(weighing('{nodes: {node-a: 0}, zones: {one: 3}}') + two)

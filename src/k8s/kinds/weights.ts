@@ -57,21 +57,23 @@ export function weightsIn(annotations: Readonly<Record<string, string>>, before:
   const read = readMap(written)
   if (typeof read === 'string') return wrong(`no YAML map: ${read}`, `Write ${example}`)
   const faults = Object.keys(read).flatMap((name) => unknownField(name))
-  const entries = fields.flatMap((field) => {
+  const entries = fields.flatMap((field): readonly Written[] => {
     const named = read[field] ?? {}
     if (isRecord(named)) return Object.entries(named).map(([name, value]) => ({ field, name, value }))
-    return { field, name: '', value: named }
+    return [{ field, name: undefined, value: named }]
   })
   // Of a misspelt field nobody knows whose weights it has.
   if (faults.length > 0 && before !== undefined) return { weights: before, faults }
   if (entries.length > mostEntries)
     return wrong(`${entries.length} names: at most ${mostEntries} have a weight`, 'Name zones in place of nodes')
-  const { parts, faults: ofEntries } = narrowParts<Named, Named<unknown>>(
-    entries.map((entry): Entry<Named<unknown>> => [[...at, entry.field, ...(entry.name ? [entry.name] : [])], entry]),
+  const { parts, faults: ofEntries } = narrowParts<Named, Written>(
+    entries.map(
+      (entry): Entry<Written> => [[...at, entry.field, ...(entry.name === undefined ? [] : [entry.name])], entry],
+    ),
     {
       what: 'this weight',
       before: new Map(namedIn(before).map((each) => [keyOf(each), each])),
-      keyOf: (entry) => (entry.name === '' ? undefined : keyOf(entry)),
+      keyOf: (entry) => (entry.name === undefined ? undefined : keyOf(entry)),
       parse: parseEntry,
     },
   )
@@ -94,21 +96,28 @@ export function sliceWeightIn(annotations: Readonly<Record<string, string>>): {
   return { weight: undefined, faults: [fault('warning', path, 'InvalidAnnotation', message, remedy)] }
 }
 
-interface Named<T = number> {
+interface Named {
   readonly field: (typeof fields)[number]
   readonly name: string
-  readonly value: T
+  readonly value: number
 }
 
-const keyOf = ({ field, name }: Named<unknown>): string => `${field} ${name}`
+interface Written {
+  readonly field: Named['field']
+  /** undefined: the field is no map of names. */
+  readonly name: string | undefined
+  readonly value: unknown
+}
+
+const keyOf = ({ field, name }: Pick<Written, 'field' | 'name'>): string => `${field} ${name}`
 
 function namedIn(weights: Weights | undefined): readonly Named[] {
   if (weights === undefined) return []
   return fields.flatMap((field) => Object.entries(weights[field]).map(([name, value]) => ({ field, name, value })))
 }
 
-function parseEntry({ field, name, value }: Named<unknown>, { at: path, meanwhile }: Part) {
-  if (name === '') {
+function parseEntry({ field, name, value }: Written, { at: path, meanwhile }: Part) {
+  if (name === undefined) {
     const message = 'it is no map of names and weights'
     const remedy = `Write ${field}: {${field === 'nodes' ? 'big-1' : 'b'}: 4}; ${meanwhile}.`
     return { faults: [fault('error', path, 'InvalidAnnotation', message, remedy)] }

@@ -92,7 +92,7 @@ export function eligibleVerdict(
   const left = leftText(endpoints.leftOut(reach))
   const text = [
     countedText(endpoints, reach, options),
-    ...weightText(service, endpoints),
+    ...weightText(service, endpoints, options),
     ...translatedText(endpoints.translated(reach), options),
   ].join('; ')
   if (lacking.length > 0) return yes('SomePortsWithoutBackend', [text, ...lacking, ...left].join('; '))
@@ -116,11 +116,16 @@ function countedText(endpoints: ServiceEndpoints, reach: Reach, { nodeName }: Tr
 }
 
 /** What the pods get of what is new, and whose names no pod stands behind: they may be misspelt. */
-function weightText({ spec: { weights } }: Service, endpoints: ServiceEndpoints): readonly string[] {
+function weightText(
+  { spec: { weights } }: Service,
+  endpoints: ServiceEndpoints,
+  { datapath }: TranslatorOptions,
+): readonly string[] {
   const written = [...(weights === undefined ? [] : weightsText(weights)), ...endpoints.sliceWeights()]
   const strangers = weights === undefined ? [] : endpoints.strangers(weights)
   const idle = strangers.length === 0 ? [] : [`no pod of it is on ${someOf(strangers).join(', ')}`]
-  return [...(written.length === 0 ? [] : [`weights ${someOf(written).join(', ')}, 1 elsewhere`]), ...idle]
+  const others = datapath === 'none' ? ', of which what serves the address knows nothing (--datapath none)' : ''
+  return [...(written.length === 0 ? [] : [`weights ${someOf(written).join(', ')}, 1 elsewhere${others}`]), ...idle]
 }
 
 /** Nodes whose pods see this one in place of the client, with the reason of each. */
