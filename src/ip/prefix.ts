@@ -2,7 +2,7 @@
  * Prefixes as values that are cheap Map keys: IPv4 is the number address * 64 + length (38 bits), IPv6 a string of
  * 17 characters, the 16 masked octets and the length. Two prefixes are equal exactly when their values are `===`.
  */
-import { compareAddresses, type Address, type Family, familyOfAddress, formatAddress, parseAddress } from './address.ts'
+import { type Address, type Family, familyOfAddress, formatAddress, parseAddress } from './address.ts'
 
 export type Prefix = number | string
 
@@ -67,9 +67,4 @@ export function formatPrefix(prefix: Prefix): string {
 
 export function prefixContains(prefix: Prefix, address: Address): boolean {
   return prefixFamily(prefix) === familyOfAddress(address) && prefixOf(address, prefixLength(prefix)) === prefix
-}
-
-/** By address, then by length; IPv4 before IPv6. */
-export function comparePrefixes(a: Prefix, b: Prefix): number {
-  return compareAddresses(prefixAddress(a), prefixAddress(b)) || prefixLength(a) - prefixLength(b)
 }
