@@ -4,6 +4,9 @@ import { isRecord, type RawObject } from '../source.ts'
 
 /** As a thousand names of nodes need. */
 const mostCharacters = 65_536
+/** The library goes on after what is wrong: what a text costs is by what it is made of, and names are cheap. */
+const signs = /[^\w\s./:-]|[:\n]|-(?=\s)/g
+const mostSigns = 10_000
 
 const options = {
   logLevel: 'error',
@@ -19,6 +22,7 @@ const options = {
  */
 export function readMap(written: string): RawObject | string {
   if (written.length > mostCharacters) return `it is longer than ${mostCharacters} characters`
+  if ((written.match(signs)?.length ?? 0) > mostSigns) return `it has more than ${mostSigns} signs beside names`
   const lineCounter = new LineCounter()
   const placeOf = (at: number): string => {
     const { line, col } = lineCounter.linePos(at)
