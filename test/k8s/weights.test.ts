@@ -194,6 +194,24 @@ test('what is wrong is an error that names the field and what to write, and cost
   assert.deepEqual(shown(webOf(weighing('{nodes: {node-a: x, node-b: 3}}') + two)), ['1*1 2*3 3*1', ''])
 })
 
+test('of thousands of wrong names ten are told, and how many more there are; those that are right count', () => {
+  const strange = Array.from({ length: 3_000 }, (_, n) => `a${n}: 1`).join(', ')
+  const slips = Array.from({ length: 900 }, (_, n) => `b${n}: x`).join(', ')
+  for (const [weights, more] of [
+    [`{nodes: {${slips}, node-a: 4}}`, 890],
+    [`{${strange}, nodes: {${slips}, node-a: 4}}`, 3_890],
+  ] as const) {
+    const text = weighing(weights) + pods('node-a', 'node-b')
+    const problems = validateManifests([{ name: 'web.yaml', text: base + text }])
+    const told = problems.filter(({ object }) => object.kind === 'Service').map(({ message }) => message)
+    assert.deepEqual(
+      [told.length, told.filter((each) => each === `${more} more of its names are wrong`).length],
+      [11, 1],
+    )
+    assert.deepEqual(shown(webOf(text)), ['1*4 2*1', ''])
+  }
+})
+
 test('a slip leaves the weight that was in force, and one that is not written any more goes', () => {
   const two = pods('node-a', 'node-b')
   for (const [weights] of wrong) {
