@@ -311,7 +311,7 @@ class Session implements AcceptingSession, ConnectionHost {
     const hasEnded = rank[previous] >= rank.OpenSent && rank[connection.state] < rank.OpenSent
     if (hasEnded && previous !== 'Established' && isCollision(event) && this.#candidate !== undefined)
       return this.#yielded(this.#candidate)
-    const told = this.#report.why(connection, hasEnded, event, actions)
+    const told = this.#report.why(connection, hasEnded ? previous : undefined, event, actions)
     const why = this.#isResetting && !hasEnded ? 'reset by command' : told
     if (hasEnded && previous === 'Established')
       this.#lost({ event, actions, agreement: this.negotiated, isStopped: this.#isStopped })

@@ -3,6 +3,7 @@
  * nothing. Of the candidate only what is said when there is no session. Pure.
  */
 import type { FsmAction, FsmEvent, FsmState } from '../../bgp/fsm/events.ts'
+import { ErrorCode } from '../../bgp/messages/numbers.ts'
 import type { Neighbor } from '../../desired/model.ts'
 import type { ResetReason, SessionTransition } from '../protocol.ts'
 import type { Connection } from './connection.ts'
@@ -58,11 +59,17 @@ export class SessionReport {
     this.#of.events.stateChanged(state, previous)
   }
 
-  /** What the last change of a connection means, in words; an end is remembered as the last reset. */
-  why(connection: Connection, hasEnded: boolean, event: FsmEvent, actions: readonly FsmAction[]): string {
+  /**
+   * What the last change of a connection means, in words; an end is remembered as the last reset. `ended`: the state in
+   * which the connection was when it ended.
+   */
+  why(connection: Connection, ended: FsmState | undefined, event: FsmEvent, actions: readonly FsmAction[]): string {
     const { detail, direction } = connection
     connection.detail = undefined
-    if (!hasEnded) return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, direction)
+    if (ended === undefined)
+      return event.type === 'tcpFailed' ? this.#dialReason(event.reason) : progressReason(event, direction)
+    // A router that keeps a session shut down takes connections and ends them without a word: what it said stays.
+    if (ended === 'OpenSent' && event.type === 'tcpFailed' && hasSaidWhy(this.lastReset)) return event.reason
     this.lastReset = this.#end(event, actions, detail) ?? this.lastReset
     return this.lastReset?.text ?? progressReason(event, direction)
   }
@@ -113,4 +120,8 @@ export class SessionReport {
     const isMd5Suspect = this.#of.neighbor().password !== undefined && reason.startsWith('no answer')
     return isMd5Suspect ? `${reason}: SYN unanswered while a key is set, MD5 key mismatch suspected` : reason
   }
+}
+
+function hasSaidWhy(reset: ResetReason | undefined): boolean {
+  return reset?.direction === 'received' && reset.code === ErrorCode.cease
 }

@@ -200,3 +200,22 @@ test('a session that was stable starts from zero, however often it failed before
   await seen(network, 'Established again', () => session.state === 'Established', 3)
   peer.last?.say(keepaliveBytes)
 })
+
+test('a router that keeps a session shut down and ends connections without a word does not hide what it has said', async () => {
+  let isShut = false
+  const { network, session, peer } = await sessionStage({}, (connection) =>
+    isShut ? connection.transport.destroy() : agreeable()(connection),
+  )
+  session.start()
+  await seen(network, 'Established', () => session.state === 'Established')
+  isShut = true
+  peer.last?.say(bytes(`${marker} 0021 03 0602 0b 6d61696e74656e616e6365`))
+  await seen(network, 'five dials', () => peer.connections.length >= 6)
+  assert.match(session.lastReset?.text ?? '', /^peer closed: .*Administrative Shutdown.*maintenance/)
+  assert.equal(session.lastReset?.subcode, 2)
+  isShut = false
+  await seen(network, 'Established again', () => session.state === 'Established')
+  peer.last?.transport.destroy()
+  await seen(network, 'the end', () => session.state !== 'Established', 1)
+  assert.equal(session.lastReset?.direction, 'local')
+})
