@@ -37,12 +37,13 @@ export class PrefixMap<V> {
     return this.#values.size
   }
 
+  /** Of an empty one for nothing: whoever announces and imports nothing asks for each prefix. */
   get(prefix: Prefix): V | undefined {
-    return this.#values.get(keyOf(prefix))
+    return this.#values.size === 0 ? undefined : this.#values.get(keyOf(prefix))
   }
 
   has(prefix: Prefix): boolean {
-    return this.#values.has(keyOf(prefix))
+    return this.#values.size > 0 && this.#values.has(keyOf(prefix))
   }
 
   set(prefix: Prefix, value: V): void {
