@@ -4,8 +4,8 @@
  */
 import { isMainThread } from 'node:worker_threads'
 
-/** For what is cleared away after the tests. */
-const graceMs = 60_000
+/** For what is cleared away after the tests; HERALD_TESTS_GRACE_MS is for the test of this. */
+const graceMs = Number(process.env['HERALD_TESTS_GRACE_MS'] ?? 60_000)
 
 if (isMainThread) {
   const { after } = await import('node:test')
