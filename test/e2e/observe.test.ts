@@ -10,31 +10,9 @@ import type { FlowResponse } from '../../src/api/flow-types.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { client, deployRack, pods, uplink, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
-import { policyAndNode } from './policy.ts'
+import { oneService } from './policy.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
-
-const manifests = `${policyAndNode}apiVersion: cilium.io/v2
-kind: CiliumLoadBalancerIPPool
-metadata: {name: pool}
-spec: {blocks: [{start: ${vip}, stop: ${vip}}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop, labels: {expose-via-bgp: "true"}}
-spec: {type: LoadBalancer, ports: [{port: 80, protocol: TCP}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-endpoints:
-- addresses: [${pods[0]}]
-  nodeName: node1
-  conditions: {ready: true}
-  targetRef: {kind: Pod, name: web-0, namespace: shop}
-ports: [{port: 8080, protocol: TCP}]
-`
 
 interface Running {
   readonly child: ChildProcess
@@ -60,7 +38,7 @@ test('herald observe -f shows connections through a real agent with Service and 
   const [pod, user] = [rack.actor('pod'), rack.actor('client')]
   await pod.tell({ do: 'serve', port: 8080 })
   mkdirSync(join(folder, 'manifests'))
-  writeFileSync(join(folder, 'manifests/all.yaml'), manifests)
+  writeFileSync(join(folder, 'manifests/all.yaml'), oneService)
   const socket = join(folder, 'herald.sock')
   const agent = reading(
     rack.start('node', [

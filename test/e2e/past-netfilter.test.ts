@@ -8,32 +8,11 @@ import { fileURLToPath } from 'node:url'
 import type { StatusView } from '../../src/api/types.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { harmless, inTheWay, natTable } from '../datapath/node-rules.ts'
-import { client, deployRack, pods, uplink, vip } from '../datapath/rack.ts'
+import { client, deployRack, uplink, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
-import { policyAndNode } from './policy.ts'
+import { oneService } from './policy.ts'
 
 const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
-
-const manifests = `${policyAndNode}apiVersion: cilium.io/v2
-kind: CiliumLoadBalancerIPPool
-metadata: {name: pool}
-spec: {blocks: [{start: ${vip}, stop: ${vip}}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop, labels: {expose-via-bgp: "true"}}
-spec: {type: LoadBalancer, ports: [{port: 80, protocol: TCP}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-endpoints:
-- addresses: [${pods[0]}]
-  nodeName: node1
-  conditions: {ready: true}
-ports: [{port: 8080, protocol: TCP}]
-`
 
 test('an agent lets flows past the rules of a node that are about others, and neither past a proxy of the node nor ' +
   'past a firewall, which it names; what it served goes on without it', {
@@ -53,7 +32,7 @@ test('an agent lets flows past the rules of a node that are about others, and ne
   const [node, live, late] = [rack.actor('node'), rack.actor('client'), rack.actor('client')]
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
   mkdirSync(join(folder, 'manifests'))
-  writeFileSync(join(folder, 'manifests/all.yaml'), manifests)
+  writeFileSync(join(folder, 'manifests/all.yaml'), oneService)
   const socket = join(folder, 'herald.sock')
   const agent = rack.start('node', [
     ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
