@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { parse } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 import { deployFiles } from '../../scripts/chart.ts'
 import { kinds } from '../../src/k8s/kinds/table.ts'
 import { presentHelm } from '../helm/binary.ts'
@@ -245,6 +245,36 @@ test('metrics listen on loopback, unless something scrapes them; the kubelet ask
   assert.equal(podOf(scraped).containers[0]?.livenessProbe?.httpGet.host, '127.0.0.1')
 })
 
+/** Fields of objects that are names or paths, with what they hold where it is no text. */
+function notText(value: unknown, at = ''): readonly string[] {
+  if (typeof value !== 'object' || value === null) {
+    const isName = /\.(name|namespace|serviceAccountName|image|path|mountPath|dnsPolicy|interval)$/.test(at)
+    const isText = isName || /\.(labels|matchLabels|selector|matchNames)\.[^.]/.test(at)
+    return isText && typeof value !== 'string' ? [`${at}: ${String(value)}`] : []
+  }
+  return Object.entries(value).flatMap(([key, each]) => notText(each, `${at}.${key}`))
+}
+
+test('a name that YAML takes for a number or for nothing is a name everywhere', { skip }, async () => {
+  const names = ['nameOverride', 'agent.serviceAccount.name', 'operator.serviceAccount.name', 'agent.dnsPolicy']
+  const spaces = [
+    'bgpControlPlane.secretsNamespace.name',
+    'agent.leaseNamespace.name',
+    'prometheus.dashboard.namespace',
+  ]
+  const paths = ['prometheus.podMonitor.interval', 'fullnameOverride']
+  const on = ['prometheus.podMonitor.enabled', 'prometheus.prometheusRule.enabled', 'prometheus.dashboard.enabled']
+  const switched = [...on, 'agent.socketLB.enabled', 'agent.serviceStatuses', 'bgpControlPlane.secretsNamespace.create']
+  for (const word of ['2026', '1e3', '0x1f', 'yes', 'null']) {
+    const texts = [...names, ...spaces, ...paths].flatMap((path) => ['--set-string', `${path}=${word}`])
+    const more = switched.flatMap((path) => ['--set', `${path}=true`])
+    const made = await helm('template', word, chart, '--namespace', word, ...texts, ...more)
+    // Helm and the API server read YAML 1.1.
+    const objects = parseAllDocuments(made, { version: '1.1' }).map((document): unknown => document.toJS())
+    assert.deepEqual(notText(objects), [], word)
+  }
+})
+
 const refused: readonly (readonly [what: string, set: string, words: RegExp])[] = [
   ['a misspelt key', 'agnet.datapath=none', /additional properties 'agnet' not allowed/],
   ['a misspelt key below', 'agent.datapth=none', /at '\/agent': additional properties 'datapth' not allowed/],
@@ -285,6 +315,22 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
   ['an operator without an address', 'operator.http.address=', /operator\.http\.address is empty/],
   ['a class that no Service can have', 'loadBalancerClass=my class', /loadBalancerClass "my class" is a name that no/],
   ['a state folder that is relative', 'agent.stateDir=herald', /agent\.stateDir is a folder on the node/],
+  ['no port to listen on', 'agent.bgpListen=[::]', /agent\.bgpListen \[::\] is no address with a port/],
+  ['a word to listen on', 'agent.bgpListen=all', /agent\.bgpListen all is no address with a port: .* or none/],
+  ['an address for a prefix', 'agent.nodePort.addresses={192.0.2.1}', /nodePort\.addresses: 192\.0\.2\.1 is no prefix/],
+  ['a length that is none', 'agent.nodePort.addresses={fd00::/129}', /nodePort\.addresses: fd00::\/129 is no prefix/],
+  [
+    'cgroups that are relative',
+    'agent.kubeProxyReplacement=true,agent.socketLB.cgroupRoot=cgroup',
+    /agent\.socketLB\.cgroupRoot is a folder/,
+  ],
+  [
+    'a URL for the API server',
+    'k8sServiceHost=https://192.0.2.1:6443',
+    /k8sServiceHost https.* write it without https/,
+  ],
+  ['its port beside it', 'k8sServiceHost=api.example:6443', /k8sServiceHost api\.example:6443 is .* k8sServicePort/],
+  ['a port of words', 'k8sServicePort=https', /k8sServicePort https is no port: write it as 6443/],
   [
     'an alert that is none',
     'prometheus.prometheusRule.enabled=true,prometheus.prometheusRule.disabled={HeraldDown}',
@@ -295,6 +341,19 @@ for (const [what, set, words] of refused)
   test(`${what} is refused, and what is said names it`, { skip }, async () => {
     await assert.rejects(render('--set', set), words)
   })
+
+test('what the program takes is not refused', { skip }, async () => {
+  for (const set of [
+    'agent.bgpListen=none',
+    'agent.bgpListen=192.0.2.1:1790',
+    'agent.bgpListen=[2001:db8::1]:179',
+    'agent.bgpListen=',
+    'agent.nodePort.addresses={192.0.2.0/24,0.0.0.0/0,::/0,2001:db8::/64,::ffff:192.0.2.0/128}',
+    'k8sServiceHost=fd00::1,k8sServicePort=6443',
+    'k8sServiceHost=api-1.example.org',
+  ])
+    await render('--set', set)
+})
 
 test('values of a chart around this one may be global, and null takes a default away', { skip }, async () => {
   await render('--set', 'global.imageRegistry=x')

@@ -32,8 +32,8 @@
 
 {{/* Called with (list $ "agent"). */}}
 {{- define "herald.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "herald.name" (index . 0) }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/name: {{ include "herald.name" (index . 0) | quote }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
