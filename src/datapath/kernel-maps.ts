@@ -1,7 +1,7 @@
 /** The maps of the kernel, of a loaded object. */
 import { HeraldError } from '../errors.ts'
 import type { BpfMap, BpfObject } from '../sys/bpf.ts'
-import type { ReachedMemory } from '../sys/map-memory.ts'
+import type { MemoryWindows, ReachedMemory } from '../sys/map-memory.ts'
 import type { MapName } from './layout.ts'
 import {
   type MapEntry,
@@ -12,6 +12,7 @@ import {
   type PutMode,
   type SharedMemory,
   type StoreName,
+  type WindowedMemory,
 } from './maps.ts'
 
 export class KernelMap implements MapStore {
@@ -79,6 +80,7 @@ export class KernelMaps implements Maps {
   readonly #object: BpfObject
   readonly #stores = new Map<MapName, MapStore>()
   readonly #memories = new Map<MapName, ReachedMemory>()
+  readonly #windows = new Map<MapName, MemoryWindows>()
   #isClosed = false
 
   /** Takes over the object: it lives until {@link close}. */
@@ -104,11 +106,18 @@ export class KernelMaps implements Maps {
     return memory
   }
 
-  /** What came from {@link memory} must not be touched afterwards. */
+  windows(name: MemoryName): WindowedMemory {
+    this.#checkOpen()
+    const windows = this.#windows.get(name) ?? this.#object.openMap(name).memoryWindows()
+    this.#windows.set(name, windows)
+    return windows
+  }
+
+  /** What came from {@link memory} and {@link windows} must not be touched afterwards. */
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    for (const memory of this.#memories.values()) memory.unmap()
+    for (const memory of [...this.#memories.values(), ...this.#windows.values()]) memory.unmap()
     this.#object.close()
   }
 

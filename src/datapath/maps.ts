@@ -55,11 +55,24 @@ export interface SharedMemory {
   whole<Result>(read: (memory: DataView) => Result): Result
 }
 
+/** As {@link SharedMemory}, in words, for an array of which little is looked at at a time: so much of it is mapped. */
+export interface WindowedMemory {
+  readonly byteLength: number
+  /** All of it: what is not held must not be touched, and ends the process. */
+  readonly words: Uint32Array
+  /**
+   * So many words from one on may be touched, those of two of the largest tables at a time: whoever holds a third one
+   * gives the first one back. Throws ERR_SYSCALL where they cannot be mapped.
+   */
+  hold(from: number, words: number): void
+}
+
 export interface Maps {
   store(name: StoreName): MapStore
   /** All of it. */
   memory(name: MemoryName): DataView
   shared(name: MemoryName): SharedMemory
+  windows(name: MemoryName): WindowedMemory
 }
 
 const slabBytes = 1 << 16

@@ -25,6 +25,7 @@ import {
   type PutMode,
   type SharedMemory,
   type StoreName,
+  type WindowedMemory,
 } from './maps.ts'
 
 function refusal(name: string, call: string, errno: Errno): HeraldError {
@@ -206,6 +207,10 @@ class ReachedInMemory implements SharedMemory {
   whole<Result>(read: (memory: DataView) => Result): Result {
     return read(new DataView(this.#buffer))
   }
+
+  windows(): WindowedMemory {
+    return { byteLength: this.byteLength, words: new Uint32Array(this.#buffer), hold: () => {} }
+  }
 }
 
 export class MemoryMaps implements Maps {
@@ -238,7 +243,15 @@ export class MemoryMaps implements Maps {
     return this.shared(name).whole((memory) => memory)
   }
 
+  windows(name: MemoryName): WindowedMemory {
+    return this.#memory(name).windows()
+  }
+
   shared(name: MemoryName): SharedMemory {
+    return this.#memory(name)
+  }
+
+  #memory(name: MemoryName): ReachedInMemory {
     const memory = this.#memories.get(name)
     if (memory === undefined) throw refusal(name, 'open map', 'ENOENT')
     return memory

@@ -4,7 +4,7 @@ import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
 import { errnoName, errnoNumber } from './libc.ts'
 import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
-import { mapPages, type MappedMemory, ReachedMemory } from './map-memory.ts'
+import { mapPages, type MappedMemory, MemoryWindows, ReachedMemory } from './map-memory.ts'
 
 const ENOENT = errnoNumber('ENOENT')
 const EEXIST = errnoNumber('EEXIST')
@@ -315,6 +315,11 @@ export class BpfMap {
   /** As {@link mapMemory}, as far as it is reached. */
   reserveMemory(): ReachedMemory {
     return new ReachedMemory(this.name, this.fd, this.#memoryBytes)
+  }
+
+  /** As {@link mapMemory}, of which little is mapped at a time. */
+  memoryWindows(): MemoryWindows {
+    return new MemoryWindows(this.name, this.fd, this.#memoryBytes)
   }
 
   get #memoryBytes(): number {

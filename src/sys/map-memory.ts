@@ -10,8 +10,12 @@ const [inaccessible, readOnly, readWrite] = [0, 1, 3]
 /** MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE. */
 const [mapShared, mapPrivate, mapFixed, mapAnonymous, mapNoReserve] = [1, 2, 0x10, 0x20, 0x4000]
 const mapFailed = 0xffff_ffff_ffff_ffffn
-/** A multiple of any page. */
+const keptFree = mapPrivate | mapAnonymous | mapNoReserve
+/** Multiples of any page. */
 const reachedAtOnce = 1 << 20
+const windowBytes = 1 << 18
+/** Two of the largest tables, wherever they begin, and one window more. */
+const windowsAtOnce = 7
 
 /** `buffer` must not be touched after `unmap`. */
 export interface MappedMemory {
@@ -25,29 +29,73 @@ export function mapPages(name: string, fd: number, offset: number, length: numbe
   return { buffer: koffi.view(address, length), unmap: () => checked('munmap', Number(munmap(address, length))) }
 }
 
+/** A place for all octets of a map, of which some are mapped: what lies between them must not be touched. */
+class ReservedPlace {
+  readonly name: string
+  readonly fd: number
+  readonly byteLength: number
+  readonly buffer: ArrayBuffer
+  readonly #address: bigint
+  /** From there on the place may be somebody else's in this process by now. */
+  #lostFrom: number | undefined
+
+  /** Throws ERR_SYSCALL. */
+  constructor(name: string, fd: number, byteLength: number) {
+    this.name = name
+    this.fd = fd
+    this.byteLength = byteLength
+    this.#address = mapped(name, mmap(null, byteLength, inaccessible, keptFree, -1, 0))
+    this.buffer = koffi.view(this.#address, byteLength)
+  }
+
+  /**
+   * Linux gives a place up before it finds that it may not map anything there, and the engine's heap could come to lie
+   * in the gap: so what is refused is refused elsewhere first, and a place with a gap is never touched again.
+   */
+  map(from: number, end: number): void {
+    const { name, fd } = this
+    const length = end - from
+    const tried = mapped(name, mmap(null, length, readWrite, mapShared, fd, from))
+    checked('munmap', Number(munmap(tried, length)))
+    this.#put(from, () => mmap(this.#address + BigInt(from), length, readWrite, mapShared | mapFixed, fd, from))
+  }
+
+  /** The place stays kept free. */
+  giveBack(from: number, end: number): void {
+    const at = this.#address + BigInt(from)
+    this.#put(from, () => mmap(at, end - from, inaccessible, keptFree | mapFixed, -1, 0))
+  }
+
+  #put(from: number, map: () => unknown): void {
+    const { name } = this
+    if (this.#lostFrom !== undefined) throw new HeraldError('ERR_SYSCALL', `mmap ${name}: ENOMEM`, { errno: 'ENOMEM' })
+    try {
+      mapped(name, map())
+    } catch (error) {
+      this.#lostFrom = from
+      throw error
+    }
+  }
+
+  unmap(): void {
+    const octets = this.#lostFrom ?? this.byteLength
+    if (octets > 0) checked('munmap', Number(munmap(this.#address, octets)))
+  }
+}
+
 /**
  * An array of which so much is mapped as is reached. What is mapped counts as memory of the process, touched or not,
  * and most of an array that has room for thousands of Services may never be.
  */
 export class ReachedMemory {
   readonly byteLength: number
-  readonly #name: string
-  readonly #fd: number
-  readonly #address: bigint
-  /** A place is kept free for all of it: what lies behind the reached part must not be touched. */
-  readonly #buffer: ArrayBuffer
+  readonly #place: ReservedPlace
   #reached = 0
-  /** The place behind the reached part may be somebody else's in this process by now. */
-  #isLost = false
 
   /** Throws ERR_SYSCALL. */
   constructor(name: string, fd: number, byteLength: number) {
-    this.#name = name
-    this.#fd = fd
     this.byteLength = byteLength
-    const flags = mapPrivate | mapAnonymous | mapNoReserve
-    this.#address = mapped(name, mmap(null, byteLength, inaccessible, flags, -1, 0))
-    this.#buffer = koffi.view(this.#address, byteLength)
+    this.#place = new ReservedPlace(name, fd, byteLength)
   }
 
   /**
@@ -57,33 +105,16 @@ export class ReachedMemory {
   reach(octets: number): DataView {
     const end = Math.min(this.byteLength, Math.ceil(octets / reachedAtOnce) * reachedAtOnce)
     if (end > this.#reached) {
-      this.#map(end)
+      this.#place.map(this.#reached, end)
       this.#reached = end
     }
-    return new DataView(this.#buffer, 0, this.#reached)
-  }
-
-  /**
-   * Linux gives a place up before it finds that it may not map anything there, and the engine's heap could come to lie
-   * in the gap: so what is refused is refused elsewhere first, and a place with a gap is never touched again.
-   */
-  #map(end: number): void {
-    const [name, fd, from] = [this.#name, this.#fd, this.#reached]
-    const length = end - from
-    const tried = mapped(name, mmap(null, length, readWrite, mapShared, fd, from))
-    checked('munmap', Number(munmap(tried, length)))
-    if (this.#isLost) throw new HeraldError('ERR_SYSCALL', `mmap ${name}: ENOMEM`, { errno: 'ENOMEM' })
-    try {
-      mapped(name, mmap(this.#address + BigInt(from), length, readWrite, mapShared | mapFixed, fd, from))
-    } catch (error) {
-      this.#isLost = true
-      throw error
-    }
+    return new DataView(this.#place.buffer, 0, this.#reached)
   }
 
   /** All of it, until `read` has returned. Throws ERR_SYSCALL. */
   whole<Result>(read: (memory: DataView) => Result): Result {
-    const { buffer, unmap } = mapPages(this.#name, this.#fd, 0, this.byteLength, true)
+    const { name, fd } = this.#place
+    const { buffer, unmap } = mapPages(name, fd, 0, this.byteLength, true)
     try {
       return read(new DataView(buffer))
     } finally {
@@ -93,8 +124,54 @@ export class ReachedMemory {
 
   /** What {@link reach} answered must not be touched afterwards. */
   unmap(): void {
-    const octets = this.#isLost ? this.#reached : this.byteLength
-    if (octets > 0) checked('munmap', Number(munmap(this.#address, octets)))
+    this.#place.unmap()
+  }
+}
+
+/** An array of which what was touched last is mapped, in windows: of tens of megabytes few are looked at at a time. */
+export class MemoryWindows {
+  readonly byteLength: number
+  /** All of it: only what is held may be touched. */
+  readonly words: Uint32Array
+  readonly #place: ReservedPlace
+  /** The one that was held last comes last. */
+  readonly #held = new Set<number>()
+  #last = -1
+
+  /** Throws ERR_SYSCALL. */
+  constructor(name: string, fd: number, byteLength: number) {
+    this.byteLength = byteLength
+    this.#place = new ReservedPlace(name, fd, byteLength)
+    this.words = new Uint32Array(this.#place.buffer, 0, byteLength >> 2)
+  }
+
+  /** So many words from one on may be touched until others in {@link windowsAtOnce} windows were held. */
+  hold(from: number, words: number): void {
+    const end = Math.min(this.byteLength, 4 * (from + words))
+    for (let window = Math.floor((4 * from) / windowBytes); window * windowBytes < end; window++) this.#hold(window)
+  }
+
+  #hold(window: number): void {
+    if (window === this.#last) return
+    if (!this.#held.delete(window)) {
+      for (const oldest of this.#held) {
+        if (this.#held.size < windowsAtOnce) break
+        this.#held.delete(oldest)
+        this.#place.giveBack(oldest * windowBytes, this.#endOf(oldest))
+      }
+      this.#place.map(window * windowBytes, this.#endOf(window))
+    }
+    this.#held.add(window)
+    this.#last = window
+  }
+
+  #endOf(window: number): number {
+    return Math.min(this.byteLength, (window + 1) * windowBytes)
+  }
+
+  /** {@link words} must not be touched afterwards. */
+  unmap(): void {
+    this.#place.unmap()
   }
 }
 

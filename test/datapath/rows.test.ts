@@ -60,7 +60,15 @@ function watched(maps: MemoryMaps, before: (name: string, key: Uint8Array) => vo
     stores.set(name, found)
     return found
   }
-  return { maps: { memory: (name) => maps.memory(name), shared: (name) => maps.shared(name), store }, calls }
+  return {
+    maps: {
+      memory: (name) => maps.memory(name),
+      shared: (name) => maps.shared(name),
+      windows: (name) => maps.windows(name),
+      store,
+    },
+    calls,
+  }
 }
 
 /** What a packet needs that finds the frontend: backends of its generation, and what their replies are known by. */
@@ -133,8 +141,8 @@ test('each entry of new Services is written once, in as many calls as there are 
       },
     })
   }
-  const { memory, shared } = seen
-  const table = new ServiceTable({ memory, shared, store }, times)
+  const { memory, shared, windows } = seen
+  const table = new ServiceTable({ memory, shared, windows, store }, times)
   calls.length = 0
   const [rows, inARow] = [4, 32]
   for (let first = 0; first < rows * inARow; first += inARow) {
@@ -229,20 +237,21 @@ for (const refused of ['backends', 'tables'] as const)
   test(`what finds ${refused} that cannot be mapped is not written, and takes no place of the next one`, () => {
     const maps = new MemoryMaps({ backends: 2, tables: 2 * 251 })
     let isRefused = false
+    const check = (name: string, length: number): void => {
+      if (isRefused && name === refused && length > 0)
+        throw new HeraldError('ERR_SYSCALL', `mmap ${name}: ENOMEM`, { errno: 'ENOMEM' })
+    }
     const shared: Maps['shared'] = (name) => {
       const memory = maps.shared(name)
-      return {
-        byteLength: memory.byteLength,
-        reach: (octets) => {
-          if (isRefused && name === refused && octets > 0)
-            throw new HeraldError('ERR_SYSCALL', `mmap ${name}: ENOMEM`, { errno: 'ENOMEM' })
-          return memory.reach(octets)
-        },
-        whole: (read) => memory.whole(read),
+      const reach = (octets: number): DataView => {
+        check(name, octets)
+        return memory.reach(octets)
       }
+      return { byteLength: memory.byteLength, reach, whole: (read) => memory.whole(read) }
     }
+    const windows: Maps['windows'] = (name) => ({ ...maps.windows(name), hold: (_, words) => check(name, words) })
     const memory: Maps['memory'] = (name) => maps.memory(name)
-    const table = new ServiceTable({ memory, shared, store: (name) => maps.store(name) }, times)
+    const table = new ServiceTable({ memory, shared, windows, store: (name) => maps.store(name) }, times)
     const backends = [1, 2].map((pod) => ({ address: `10.1.0.${pod}`, port: 8080 }))
     const frontend = frontendOf('192.0.2.1', 80, backends)
     isRefused = true

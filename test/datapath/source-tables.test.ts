@@ -55,6 +55,7 @@ function watched(maps: MemoryMaps, afterEach: () => void, lastWrite = Infinity):
   return {
     memory: (name) => maps.memory(name),
     shared: (name) => maps.shared(name),
+    windows: (name) => maps.windows(name),
     store: (name) => {
       const store = maps.store(name)
       const found = stores.get(name) ?? {
@@ -245,7 +246,12 @@ function counting(maps: MemoryMaps): { readonly maps: Maps; readonly calls: () =
   const ranges = of(maps.store('ranges'))
   const store: Maps['store'] = (name) => (name === 'ranges' ? ranges : maps.store(name))
   return {
-    maps: { memory: (name) => maps.memory(name), shared: (name) => maps.shared(name), store },
+    maps: {
+      memory: (name) => maps.memory(name),
+      shared: (name) => maps.shared(name),
+      windows: (name) => maps.windows(name),
+      store,
+    },
     calls: () => calls,
   }
 }

@@ -163,15 +163,45 @@ test('where the kernel refuses to map more of an array, its place is kept free a
   skip,
 }, (t) => {
   const map = mapOf(t, 'array', 8, 1 << 19, mmapable)
-  const memory = map.reserveMemory()
+  const [memory, windows] = [map.reserveMemory(), map.memoryWindows()]
   const isKept = (): void => {
-    assert.equal(gapIn(koffi.address(memory.reach(0).buffer), BigInt(memory.byteLength)), 0n)
+    for (const { buffer } of [memory.reach(0), windows.words])
+      assert.equal(gapIn(koffi.address(buffer), BigInt(memory.byteLength)), 0n)
   }
   isKept()
   assert.equal(freezeMap(map.fd), 0)
-  assert.throws(() => memory.reach(8), { code: 'ERR_SYSCALL', errno: 'EPERM', message: 'mmap numbers: EPERM' })
+  const refusal = { code: 'ERR_SYSCALL', errno: 'EPERM', message: 'mmap numbers: EPERM' }
+  assert.throws(() => memory.reach(8), refusal)
+  assert.throws(() => windows.hold(0, 1), refusal)
   isKept()
   memory.unmap()
+  windows.unmap()
+})
+
+test('of an array that is looked at in windows those are mapped that were held last, and their places are kept free', {
+  skip,
+}, (t) => {
+  const entries = 1 << 19
+  const map = mapOf(t, 'array', 8, entries, mmapable)
+  const before = mappedOctets()
+  const windows = map.memoryWindows()
+  const { words } = windows
+  assert.deepEqual([windows.byteLength, words.length, mappedOctets()], [8 * entries, 2 * entries, before])
+  // Two tables of the largest length, wherever they begin, are held together.
+  const table = 2 * 65_521
+  for (let round = 0, first = 0; first + table < words.length; first += 40_000, round++) {
+    const second = (first * 7) % (words.length - table)
+    windows.hold(first, table)
+    windows.hold(second, table)
+    for (const from of [first, second]) words[from] = words[from + table - 1] = round
+    assert.deepEqual([valueAt(map, first >> 1), valueAt(map, second >> 1)], [round, round])
+  }
+  assert.ok(mappedOctets() - before <= 2 << 20, `${mappedOctets() - before} octets`)
+  assert.equal(gapIn(koffi.address(words.buffer), BigInt(windows.byteLength)), 0n)
+  windows.hold(words.length - 1, 100)
+  windows.hold(words.length, 100)
+  windows.unmap()
+  assert.equal(mappedOctets(), before)
 })
 
 test('entries are counted exactly up to one batch, and beyond it to some percent', { skip }, (t) => {

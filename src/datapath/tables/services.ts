@@ -90,13 +90,16 @@ export class ServiceTable {
       this.#frontends.delete(key)
       return []
     })
-    const memory = maps.shared('tables')
+    const memory = maps.windows('tables')
     const records = soundRecords(
       new Map(found.map(({ key, record }) => [idOf(key), record])),
       memory.byteLength / sizes.backendRef,
     )
     this.#space = new TableSpace(memory, this.#backends.maxEntries, times.previousNs, records)
-    for (const { key, record } of found) this.#adopt(key, records.get(idOf(key)) ?? record)
+    // In the order of their tables, as they are read from then on: of these little is mapped at a time.
+    const adopted = found.map(({ key, record }) => ({ key, record: records.get(idOf(key)) ?? record }))
+    adopted.sort((a, b) => a.record.table.offset - b.record.table.offset)
+    for (const { key, record } of adopted) this.#adopt(key, record)
     this.#finishAdoption()
   }
 

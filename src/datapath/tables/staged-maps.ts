@@ -9,7 +9,7 @@
  * kernel is not kept: it is what entries name. Pure.
  */
 import type { Work } from '../../allocation/work.ts'
-import type { MapEntry, Maps, MapStore, MemoryName, PutMode, SharedMemory, StoreName } from '../maps.ts'
+import type { MapEntry, Maps, MapStore, MemoryName, PutMode, SharedMemory, StoreName, WindowedMemory } from '../maps.ts'
 
 class StagedStore implements MapStore {
   readonly #store: MapStore
@@ -102,6 +102,10 @@ export class StagedMaps implements Maps {
 
   shared(name: MemoryName): SharedMemory {
     return this.#maps.shared(name)
+  }
+
+  windows(name: MemoryName): WindowedMemory {
+    return this.#maps.windows(name)
   }
 
   /**

@@ -10,13 +10,15 @@
  */
 import { sizes, type BackendRef, type FrontendRecord } from '../layout.ts'
 import { maglevTable, tableLength } from '../maglev.ts'
-import type { SharedMemory } from '../maps.ts'
+import type { WindowedMemory } from '../maps.ts'
 import { StretchPool } from '../slots.ts'
 import { memberSlots } from './members.ts'
 
 const noBackend: BackendRef = { id: 0, generation: 0 }
 const graceNs = 1_000_000_000n
 const wordsPerSlot = sizes.backendRef / 4
+/** What is read in a row. */
+const wordsAtOnce = 1 << 14
 
 interface Room {
   readonly offset: number
@@ -54,9 +56,9 @@ function onlyOf(backends: readonly Named[]): BackendRef {
 }
 
 export class TableSpace {
-  readonly #memory: SharedMemory
-  /** Two words for each slot: id, generation. As far as any stretch was taken. */
-  #words: Uint32Array = new Uint32Array(0)
+  readonly #memory: WindowedMemory
+  /** Two for each slot: id, generation. What is read or written is held before. */
+  readonly #words: Uint32Array
   readonly #stretches: StretchPool
   /** By frontend: what its tables have to themselves, which may be more than they need now. */
   readonly #rooms = new Map<string, readonly Room[]>()
@@ -71,8 +73,14 @@ export class TableSpace {
   readonly #previousNs: bigint
 
   /** `previousNs`: how long the table before is asked. */
-  constructor(memory: SharedMemory, backends: number, previousNs: bigint, found: ReadonlyMap<string, FrontendRecord>) {
+  constructor(
+    memory: WindowedMemory,
+    backends: number,
+    previousNs: bigint,
+    found: ReadonlyMap<string, FrontendRecord>,
+  ) {
     this.#memory = memory
+    this.#words = memory.words
     this.#previousNs = previousNs
     this.#met = new Uint32Array(backends)
     this.#metGenerations = new Uint32Array(backends)
@@ -85,7 +93,6 @@ export class TableSpace {
     const lists = [...found.values()].flatMap(({ resting, members }) => [resting, members])
     const used = [...[...this.#rooms.values()].flat(), ...lists.filter(({ length }) => length > 0)]
     this.#stretches = new StretchPool(this.size, graceNs, used)
-    this.#reach(used.reduce((end, { offset, length }) => Math.max(end, offset + length), 0))
   }
 
   get size(): number {
@@ -167,6 +174,8 @@ export class TableSpace {
   #isSame(before: FrontendRecord, { only, table }: Pick<FrontendRecord, 'only' | 'table'>): boolean {
     if (before.table.length !== table.length) return false
     if (before.only.id !== only.id || before.only.generation !== only.generation) return false
+    this.#hold(before.table)
+    this.#hold(table)
     const [then, now] = [before.table.offset * wordsPerSlot, table.offset * wordsPerSlot]
     for (let word = 0; word < table.length * wordsPerSlot; word++)
       if (this.#words[then + word] !== this.#words[now + word]) return false
@@ -185,6 +194,7 @@ export class TableSpace {
       : undefined
     maglevTable(names, length, { weights, table: order })
     const refs = backends.map(([, ref]) => ref)
+    this.#hold({ offset, length })
     const words = this.#words
     for (let slot = 0, word = offset * wordsPerSlot; slot < length; slot++, word += wordsPerSlot) {
       const { id: backend, generation } = refs[order[slot] ?? 0] ?? noBackend
@@ -206,6 +216,8 @@ export class TableSpace {
   ): void {
     const words = this.#words
     if (older === undefined || previous.length !== table.length) return
+    this.#hold(table)
+    this.#hold(previous)
     const places = new Map<number, Place>()
     const isAt = (id: number, place: Place): boolean => {
       if (!places.has(id)) places.set(id, placeOf(id))
@@ -229,6 +241,7 @@ export class TableSpace {
     const { table, previous, previousUntilNs } = before
     const { id, generation } = before.previousOnly
     if (previousUntilNs <= nowNs) return undefined
+    this.#hold(previous)
     if (previous.length === table.length)
       return this.#words.slice(previous.offset * wordsPerSlot, (previous.offset + previous.length) * wordsPerSlot)
     if (previous.length > 0 || generation === 0) return undefined
@@ -244,6 +257,7 @@ export class TableSpace {
     if (slots.length !== members.length) return false
     return slots.every((ref = noBackend, slot) => {
       const word = (members.offset + slot) * wordsPerSlot
+      this.#memory.hold(word, wordsPerSlot)
       return this.#words[word] === ref.id && this.#words[word + 1] === ref.generation
     })
   }
@@ -291,7 +305,7 @@ export class TableSpace {
   #take(length: number, nowNs: bigint): Room {
     const offset = this.#stretches.take(length, nowNs)
     try {
-      this.#reach(offset + length)
+      this.#hold({ offset, length })
     } catch (error) {
       this.#stretches.give(offset, length, nowNs)
       throw error
@@ -299,10 +313,8 @@ export class TableSpace {
     return { offset, length }
   }
 
-  #reach(slots: number): void {
-    if (slots * wordsPerSlot <= this.#words.length) return
-    const { buffer, byteOffset, byteLength } = this.#memory.reach(slots * sizes.backendRef)
-    this.#words = new Uint32Array(buffer, byteOffset, byteLength / 4)
+  #hold({ offset, length }: Room): void {
+    if (length > 0) this.#memory.hold(offset * wordsPerSlot, length * wordsPerSlot)
   }
 
   #give({ offset, length }: Room, nowNs: bigint): void {
@@ -310,8 +322,10 @@ export class TableSpace {
   }
 
   #writeRef(slot: number, { id, generation }: BackendRef): void {
-    this.#words[slot * wordsPerSlot] = id
-    this.#words[slot * wordsPerSlot + 1] = generation
+    const word = slot * wordsPerSlot
+    this.#memory.hold(word, wordsPerSlot)
+    this.#words[word] = id
+    this.#words[word + 1] = generation
   }
 
   /** Each once: a table names few ids in many slots. */
@@ -320,7 +334,13 @@ export class TableSpace {
     const [words, met, slots] = [this.#words, this.#met, this.#slots]
     const reading = ++this.#reading
     const end = Math.min((offset + length) * wordsPerSlot, words.length)
+    let held = 0
     for (let word = offset * wordsPerSlot; word < end; word += wordsPerSlot) {
+      // Who edited a record may have written any length into it.
+      if (word >= held) {
+        this.#memory.hold(word, wordsAtOnce)
+        held = word + wordsAtOnce
+      }
       const id = words[word] ?? 0
       const generation = words[word + 1] ?? 0
       if (met[id] === reading && this.#metGenerations[id] === generation) {
