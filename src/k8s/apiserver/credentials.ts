@@ -35,8 +35,12 @@ export interface Credentials {
   /** Of one request: tokens expire. Rejects with ERR_KUBECONFIG where a plugin or a file fails. */
   headers(): Promise<Readonly<Record<string, string>>>
   tls(): Promise<TlsOptions>
-  /** The server refused them (401): the next ones are read, or made by the plugin, anew. */
-  renew(): void
+  /**
+   * The server refused them (401): the next ones are read, or made by the plugin, anew. Where no connection comes about
+   * only a kubeconfig that was written anew is read, as with another certificate authority: a plugin is a process, and
+   * a server may be away for hours.
+   */
+  renew(why?: 'refused' | 'unreachable'): void
 }
 
 /** A token of a file is read again after so long, as client-go does. */
@@ -60,6 +64,8 @@ interface Place {
 
 interface Loaded {
   readonly config: KubeConfig
+  /** What is written there, as it was read. */
+  readonly text: string
   readonly server: URL
   readonly proxy: URL | undefined
   /** Of `tokenFile` of the user, which the client does not know; it goes before `token`. */
@@ -71,11 +77,13 @@ interface Loaded {
 function load(path: string | undefined, detail: string, context: string | undefined): Loaded {
   const config = new KubeConfig()
   let written: RawObject = {}
+  let text = ''
   try {
     if (path === undefined) config.loadFromCluster()
     else {
       written = kubeconfigIn(path)
-      config.loadFromString(JSON.stringify(written))
+      text = JSON.stringify(written)
+      config.loadFromString(text)
       config.makePathsAbsolute(dirname(path))
     }
     if (context !== undefined) config.setCurrentContext(context)
@@ -88,7 +96,8 @@ function load(path: string | undefined, detail: string, context: string | undefi
     throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${why}`)
   }
   const server = new URL(cluster.server)
-  const own = { config, server, proxy: proxyFor(server, cluster, detail), tokenFile: undefined, plugin: undefined }
+  const proxy = proxyFor(server, cluster, detail)
+  const own = { config, text, server, proxy, tokenFile: undefined, plugin: undefined }
   // The client would make agents of its own for it, which nobody asks for.
   config.clusters = config.clusters.map(({ proxyUrl: _proxyUrl, ...rest }) => rest)
   if (path === undefined) return own
@@ -158,14 +167,16 @@ class KubeCredentials implements Credentials {
   readonly #place: Place
   readonly #from: string
   #config: KubeConfig
+  #text: string
   #tokenFile: string | undefined
   #plugin: ExecPlugin | undefined
   #token: { readonly value: string; readonly readMs: number } | undefined
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
 
-  constructor({ config, server, proxy, tokenFile, plugin }: Loaded, place: Place) {
+  constructor({ config, text, server, proxy, tokenFile, plugin }: Loaded, place: Place) {
     this.#config = config
+    this.#text = text
     this.#tokenFile = tokenFile
     this.#plugin = plugin
     this.#place = place
@@ -203,20 +214,27 @@ class KubeCredentials implements Credentials {
   /**
    * A file that is being written, or that names another server now, is not taken: what was good before may still be.
    */
-  renew(): void {
-    this.#asked = undefined
-    this.#plugin?.forget()
-    if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
+  renew(why: 'refused' | 'unreachable' = 'refused'): void {
+    if (why === 'refused') {
+      this.#asked = undefined
+      this.#plugin?.forget()
+      if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
+    }
     try {
-      const { config, server, proxy, tokenFile, plugin } = load(this.#place.path, this.#from, this.#place.context)
-      if (server.href !== this.server.href) return
-      this.#config = config
-      this.#tokenFile = tokenFile
-      this.#plugin = plugin
-      this.proxy = proxy
+      const loaded = load(this.#place.path, this.#from, this.#place.context)
+      const isSame = why === 'unreachable' && loaded.text === this.#text
+      if (!isSame && loaded.server.href === this.server.href) this.#take(loaded)
     } catch {
       // Said by the server, which goes on refusing what we have.
     }
+  }
+
+  #take({ config, text, tokenFile, plugin, proxy }: Loaded): void {
+    this.#config = config
+    this.#text = text
+    this.#tokenFile = tokenFile
+    this.#plugin = plugin
+    this.proxy = proxy
   }
 
   async #options(): Promise<RequestOptions> {

@@ -94,8 +94,10 @@ class Http2Transport implements Transport {
         body: answer,
       }
     } catch (error) {
+      const made = await client.catch(() => undefined)
       // Without credentials or a connection there is nothing that others could go on with.
-      if (this.#client === client && (await client.catch(() => undefined)) === undefined) this.#client = undefined
+      if (made === undefined && this.#client === client) this.#client = undefined
+      if (made !== undefined && isOfDeadSession(error)) await this.#lose(made)
       if (error instanceof HeraldError) throw error
       const through = proxy === undefined ? '' : ` through the proxy ${proxy.host}`
       throw new HeraldError('ERR_API_SERVER', `${server.host}${through}: ${reasonOf(error)}`, { cause: error })
@@ -136,14 +138,19 @@ class Http2Transport implements Transport {
       bodyTimeout: 0,
       maxConcurrentStreams: 100,
     })
-    // The next connection asks for certificates and keys again: they rotate. Requests under way have their end first.
-    const lost = async (): Promise<void> => {
-      if ((await this.#client) === client) this.#client = undefined
-      await client.close()
-    }
-    client.on('disconnect', () => void lost().catch(() => undefined))
-    client.on('connectionError', () => void lost().catch(() => undefined))
+    client.on('disconnect', () => void this.#lose(client))
+    client.on('connectionError', () => void this.#lose(client))
     return client
+  }
+
+  /** The next connection asks for certificates and keys again: they rotate. Requests under way have their end first. */
+  async #lose(client: Client): Promise<void> {
+    const held = this.#client
+    if ((await held?.catch(() => undefined)) === client && this.#client === held) {
+      this.#client = undefined
+      this.#credentials.renew('unreachable')
+    }
+    client.close().catch(() => undefined)
   }
 }
 
@@ -169,11 +176,18 @@ function http2Connector(connect: buildConnector.connector, host: string): buildC
     })
 }
 
+/** A server that ends a session at its very begin, as for want of a certificate, leaves the client in it for ever. */
+function isOfDeadSession(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return Reflect.get(error, 'code') === 'ERR_HTTP2_INVALID_SESSION' || isOfDeadSession(error.cause)
+}
+
 /** The innermost reason: `fetch failed` helps nobody. */
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(messageOf).join('; ')
   if (error instanceof Error && error.cause instanceof Error) return reasonOf(error.cause)
   // OpenSSL's own text begins with an address of its memory, another one each time, and ends with a line.
   const reason: unknown = Object(error).library === 'SSL routines' ? Object(error).reason : undefined
-  return typeof reason === 'string' ? `TLS: ${reason}` : messageOf(error)
+  // Node's advice is for who runs Node.
+  return typeof reason === 'string' ? `TLS: ${reason}` : messageOf(error).replace(/; if the root CA is .*$/, '')
 }

@@ -1,7 +1,7 @@
 /** Who we are to the server: files and plugins whose answers change, and servers that are none. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http2'
+import { createSecureServer, createServer } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,8 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { loadCredentials } from '../../../src/k8s/apiserver/credentials.ts'
 import { placeOfContext } from '../../../src/k8s/apiserver/kubeconfig-files.ts'
 import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
+import { waitFor } from '../../wait.ts'
+import { agentCertificate, agentKey } from '../../apiserver/client-certificate.ts'
 import { certificate, listening, privateKey } from './fake-server.ts'
 
 let folder: string
@@ -159,6 +161,47 @@ test("a client's certificate is read from its file for each connection", async (
   writeFileSync(file('cert'), 'cert 2')
   assert.equal(String((await credentials.tls()).cert), 'cert 2')
 })
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
+const trusting = (text: string): object => ({ 'certificate-authority-data': base64(text) })
+
+for (const [what, before, after] of [
+  ['another certificate authority', trusting(agentCertificate), trusting(certificate)],
+  [
+    "another client's certificate, which the server asks for",
+    trusting(certificate),
+    {
+      ...trusting(certificate),
+      user: { 'client-certificate-data': base64(agentCertificate), 'client-key-data': base64(agentKey) },
+    },
+  ],
+] as const) {
+  test(`a kubeconfig that was written anew with ${what} is read where no connection came about`, async (t) => {
+    const asks = 'user' in after ? { requestCert: true, rejectUnauthorized: true, ca: agentCertificate } : {}
+    const server = createSecureServer({ key: privateKey, cert: certificate, ...asks })
+    server.on('stream', (stream) => {
+      stream.respond({ ':status': 200 })
+      stream.end('{}')
+    })
+    const place = { server: `https://127.0.0.1:${await listening(server)}` }
+    const user = plugin()
+    const transport = connectTransport(loadCredentials(kubeconfig({ ...place, cluster: before, user })))
+    t.after(async () => {
+      await transport.close()
+      await new Promise((resolve) => server.close(resolve))
+    })
+    const statusOf = async (): Promise<number> => {
+      const { status, body } = await transport.get('/', AbortSignal.timeout(10_000))
+      for await (const chunk of body) assert.ok(chunk.length > 0)
+      return status
+    }
+    for (let each = 0; each < 3; each++) await assert.rejects(statusOf(), { code: 'ERR_API_SERVER' })
+    assert.equal(runs(), 1, 'what a plugin said is no worse for that')
+    const { user: own = {}, ...cluster }: { readonly user?: object } = after
+    kubeconfig({ ...place, cluster, user: { ...user, ...own } })
+    await waitFor('the server answers', async () => (await statusOf().catch(() => 0)) === 200)
+  })
+}
 
 for (const [what, make] of [
   ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],

@@ -103,7 +103,9 @@ export class FakeApiServer {
       detail: 'a test',
       headers: async () => ({ authorization: `Bearer test-${this.renewals}` }),
       tls: async () => ({ ca: certificate }),
-      renew: () => void this.renewals++,
+      renew: (why = 'refused') => {
+        if (why === 'refused') this.renewals++
+      },
     }
   }
 
