@@ -23,7 +23,7 @@ const rawSocket = 3 // SOCK_RAW
 const socketCall = libc.func('int socket(int family, int type, int protocol)')
 const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)')
 
-function sendFrames(device: string, frames: readonly Uint8Array[]): void {
+export function sendFrames(device: string, frames: readonly Uint8Array[]): void {
   const fd = checked('socket', Number(socketCall(packetFamily, rawSocket, 0)))
   try {
     const address = new DataView(new ArrayBuffer(20))

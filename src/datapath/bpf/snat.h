@@ -229,23 +229,6 @@ static __always_inline bool is_to_live_on(struct __sk_buff *skb, const struct pa
 	       (is_ipv6(packet) ? lifetime.octets[1] : lifetime.octets[0]) > 1;
 }
 
-/* A tag is of the link that it came by. False: it is there still. */
-static __noinline bool pop_tag(struct __sk_buff *skb, struct packet *packet)
-{
-	__u32 octets = packet->l3 - ETH_HLEN;
-	struct packet *quote = packet_at(SCRATCH_QUOTE);
-
-	if (!octets && !skb->vlan_present)
-		return true;
-	if (!quote || bpf_skb_vlan_pop(skb))
-		return false;
-	packet->l3 -= octets;
-	packet->l4 -= octets;
-	quote->l3 -= octets;
-	quote->l4 -= octets;
-	return true;
-}
-
 /* The packet becomes what the half of the draft says, and leaves. */
 __noinline int leave_translated(struct __sk_buff *skb, __u32 is_reply)
 {
@@ -271,7 +254,7 @@ __noinline int leave_translated(struct __sk_buff *skb, __u32 is_reply)
 		count_out(skb, &to->flow);
 	else
 		count_in(skb, &to->flow, draft->is_new);
-	if (!pop_tag(skb, packet) || rewrite(skb, packet, side, &to->flow))
+	if (!pop_tags(skb, packet) || rewrite(skb, packet, side, &to->flow))
 		return drop(REASON_REWRITE_FAILED);
 	if (packet->position != LATER_FRAGMENT)
 		failed = rewrite_pseudo_header(skb, packet, l4_checksum_offset(packet),
@@ -327,7 +310,7 @@ __noinline int send_error_from_here(struct __sk_buff *skb)
 		return drop(REASON_ICMP_UNMATCHED);
 	draft->in = *in;
 	turn_around(quote);
-	if (!pop_tag(skb, packet) || !rewrite_both_in_quote(skb, packet, quote, SOURCE, &draft->in))
+	if (!pop_tags(skb, packet) || !rewrite_both_in_quote(skb, packet, quote, SOURCE, &draft->in))
 		return drop(REASON_REWRITE_FAILED);
 	return leave_as_error(skb, packet, &packet->source, &draft->in.flow.address);
 }
@@ -387,7 +370,7 @@ __noinline int receive_translated_error(struct __sk_buff *skb)
 	if (!out)
 		return NOT_TUNNELLED;
 	draft->out = *out;
-	if (!pop_tag(skb, packet) || !rewrite_both_in_quote(skb, packet, quote, DESTINATION, &draft->out))
+	if (!pop_tags(skb, packet) || !rewrite_both_in_quote(skb, packet, quote, DESTINATION, &draft->out))
 		return drop(REASON_REWRITE_FAILED);
 	/* A router's own error keeps the router's address, as on any path. */
 	if (is_same_address(&packet->source, &quote->destination))

@@ -157,6 +157,28 @@ static __always_inline bool make_room(struct __sk_buff *skb, const struct packet
 	return packet->tunnelled && !bpf_skb_adjust_room(skb, octets, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
+/* Tags are of the link that it came by: one beside the packet, and one inside it, which takes the place of the first
+ * when that one goes. What is quoted moves along. False: one is there still. */
+static __noinline bool pop_tags(struct __sk_buff *skb, struct packet *packet)
+{
+	struct packet *quote = packet_at(SCRATCH_QUOTE);
+	__u32 octets;
+
+	UNROLLED
+	for (__u32 tag = 0; tag < 2; tag++) {
+		octets = packet->l3 - ETH_HLEN;
+		if (!octets && !skb->vlan_present)
+			return true;
+		if (!quote || bpf_skb_vlan_pop(skb))
+			return false;
+		packet->l3 -= octets;
+		packet->l4 -= octets;
+		quote->l3 -= octets;
+		quote->l4 -= octets;
+	}
+	return !skb->vlan_present;
+}
+
 static __noinline bool put_outer(struct __sk_buff *skb, const struct packet *packet, const struct backend *backend,
 		const struct passage *passage, const struct tunnel *own)
 {
@@ -250,12 +272,8 @@ __noinline int hand_on(struct __sk_buff *skb)
 	if (answer != FORWARDED)
 		return answer;
 	count_forwarded(skb, passage);
-	/* A tag is of the link that it came by. */
-	if (packet->l3 != ETH_HLEN || skb->vlan_present) {
-		if (bpf_skb_vlan_pop(skb))
-			return drop(REASON_REWRITE_FAILED);
-		packet->l3 = ETH_HLEN;
-	}
+	if (!pop_tags(skb, packet))
+		return drop(REASON_REWRITE_FAILED);
 	if (is_over_ipv6 ? !put_outer6(skb, packet, backend, passage, own) : !put_outer(skb, packet, backend, passage, own))
 		return drop(REASON_REWRITE_FAILED);
 	return FORWARDED;
