@@ -176,3 +176,22 @@ export function deployRack(t: Pick<TestContext, 'after'>): Rack {
   }
   return { bpffs, actor, run, start, layUplink, layCable, renewUplink }
 }
+
+/** The octets of an interface's link address. */
+export function linkAddress(rack: Rack, place: 'client' | 'node' | 'pod', device: string): readonly number[] {
+  const text = /link\/ether (\S+)/.exec(rack.run(place, ['ip', 'link', 'show', 'dev', device]))?.[1] ?? ''
+  return text.split(':').map((octet) => parseInt(octet, 16))
+}
+
+/** Past the stack of a place, as they are. */
+export function sendFrames(
+  rack: Rack,
+  place: 'client' | 'node' | 'pod',
+  device: string,
+  frames: readonly Uint8Array[],
+): void {
+  const pieces = fileURLToPath(new URL('pieces.ts', import.meta.url))
+  const octets = JSON.stringify(frames.map((bytes) => [...bytes]))
+  const sending = `sendFrames('${device}', ${octets}.map((bytes) => Uint8Array.from(bytes)))`
+  rack.run(place, [process.execPath, '-e', `import(${JSON.stringify(pieces)}).then(({ sendFrames }) => ${sending})`])
+}

@@ -1,13 +1,12 @@
 /** Frames with VLAN tags as a driver shows them, the outer one beside the packet: test runs of programs have none such. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { translatedNode } from '../../src/desired/model.ts'
 import { waitFor } from '../wait.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
 import { clientMac, udpFrame } from './frames.ts'
-import { client, deployRack, ipv6, uplink, vip, type Rack } from './rack.ts'
+import { client, deployRack, ipv6, linkAddress, sendFrames, uplink, vip, type Rack } from './rack.ts'
 
 const skip = whyNoKernel()
 const customer = [0x81, 0, 0, 7] as const // 802.1Q
@@ -33,17 +32,6 @@ function arrived(rack: Rack): number {
   return counts.reduce((sum, count) => sum + count, of('/proc/net/snmp', /^Udp: \d+ (\d+)/m))
 }
 
-function sendFrames(rack: Rack, frames: readonly Uint8Array[]): void {
-  const pieces = fileURLToPath(new URL('pieces.ts', import.meta.url))
-  const octets = JSON.stringify(frames.map((bytes) => [...bytes]))
-  const sending = `sendFrames('eth0', ${octets}.map((bytes) => Uint8Array.from(bytes)))`
-  rack.run('client', [
-    process.execPath,
-    '-e',
-    `import(${JSON.stringify(pieces)}).then(({ sendFrames }) => ${sending})`,
-  ])
-}
-
 for (const way of ['in a tunnel', 'from an address of the node'] as const)
   test(`what leaves for another node ${way} has none of the tags by which it came`, { skip }, async (t) => {
     const rack = deployRack(t)
@@ -64,14 +52,13 @@ for (const way of ['in a tunnel', 'from an address of the node'] as const)
         snatPorts: { first: 61_000, last: 65_095 },
       },
     })
-    const mac = /link\/ether (\S+)/.exec(rack.run('node', ['ip', 'link', 'show', 'dev', uplink]))?.[1] ?? ''
-    const destinationMac = mac.split(':').map((octet) => parseInt(octet, 16))
+    const destinationMac = linkAddress(rack, 'node', uplink)
     let sourcePort = 40_000
     for (const [name, place] of Object.entries(places))
       for (const [what, tags] of Object.entries(tagged)) {
         const before = arrived(rack)
         const bytes = udpFrame({ ...place, sourcePort: sourcePort++, destinationPort: 80 })
-        sendFrames(rack, [Uint8Array.from([...destinationMac, ...clientMac, ...tags, ...bytes.slice(12)])])
+        sendFrames(rack, 'client', 'eth0', [Uint8Array.from([...destinationMac, ...clientMac, ...tags, ...bytes.slice(12)])])
         await waitFor(`${name}, ${what}`, () => arrived(rack) === before + 1)
       }
     assert.equal(sourcePort, 40_006)

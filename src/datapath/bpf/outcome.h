@@ -43,11 +43,43 @@ static __always_inline int leave_by(const struct hop *hop)
 	return bpf_redirect_neigh(hop->ifindex, &next, sizeof(next), 0);
 }
 
+/* AF_INET and AF_INET6, whose header is one of the C library. */
+#define ADDRESSES_IPV4 2
+#define ADDRESSES_IPV6 10
+
+static __always_inline void put_addresses(struct bpf_fib_lookup *route, bool is_ipv6,
+		const struct ip_address *source, const struct ip_address *destination)
+{
+	if (is_ipv6) {
+		__builtin_memcpy(route->ipv6_src, source, sizeof(route->ipv6_src));
+		__builtin_memcpy(route->ipv6_dst, destination, sizeof(route->ipv6_dst));
+	} else {
+		route->ipv4_src = source->low;
+		route->ipv4_dst = destination->low;
+	}
+}
+
 /* The same of what leaves past netfilter, by the hop that was found before. */
 static __always_inline int finish_past(struct __sk_buff *skb, const struct packet *packet, int outcome,
 		const struct hop *hop)
 {
 	return outcome == PASS ? leave_by(hop) : finish(skb, packet, outcome);
+}
+
+/* The interface by which the client of a packet is reached: nodes may reach each other by another one. Where none is
+ * found, the one by which it came. */
+static __noinline __u32 way_back(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_fib_lookup route = {
+		.family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
+		.l4_protocol = packet->protocol,
+		.ifindex = skb->ifindex,
+	};
+	long answer;
+
+	put_addresses(&route, is_ipv6(packet), &packet->destination, &packet->source);
+	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	return answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH ? route.ifindex : skb->ifindex;
 }
 
 /* At ingress, where packets leave for other nodes. What one of these handed on is answered to the client by its route,
@@ -68,7 +100,7 @@ static __always_inline int finish_received(struct __sk_buff *skb, const struct p
 	}
 	verdict = finish(skb, packet, outcome);
 	if (outcome >= ANSWERED && packet->tunnelled && (!is_ipv6(packet) || packet->protocol == IPPROTO_TCP))
-		return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+		return bpf_redirect_neigh(way_back(skb, packet), 0, 0, 0);
 	return verdict;
 }
 

@@ -198,18 +198,6 @@ __noinline int go_to_pod(struct __sk_buff *skb)
 	return leave_by(&hop);
 }
 
-static __always_inline void put_addresses(struct bpf_fib_lookup *route, bool is_ipv6,
-		const struct ip_address *source, const struct ip_address *destination)
-{
-	if (is_ipv6) {
-		__builtin_memcpy(route->ipv6_src, source, sizeof(route->ipv6_src));
-		__builtin_memcpy(route->ipv6_dst, destination, sizeof(route->ipv6_dst));
-	} else {
-		route->ipv4_src = source->low;
-		route->ipv4_dst = destination->low;
-	}
-}
-
 static __always_inline bool is_permitted(void)
 {
 	__u32 first = 0;

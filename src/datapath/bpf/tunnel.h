@@ -22,9 +22,6 @@
 #define LEAST_MTU 1280
 /* RFC 791 3.1: what every host takes. Linux sends no smaller segments than of 552 for a router that asks for less. */
 #define LEAST_MTU_IPV4 576
-/* AF_INET and AF_INET6, whose header is one of the C library. */
-#define ADDRESSES_IPV4 2
-#define ADDRESSES_IPV6 10
 /* BPF_F_ADJ_ROOM_DECAP_L3_*, since Linux 6.3: of which family the packet is that comes out, where the outer one is of
  * the other. */
 #define DECAP_IPV4 (1ULL << 7)

@@ -1,0 +1,49 @@
+/** Nodes that reach each other by another interface than their clients. */
+import { test } from 'node:test'
+import { buildBpf } from '../../scripts/build-bpf.ts'
+import { waitFor } from '../wait.ts'
+import { handedOn } from './cluster.ts'
+import { frontendOf, whyNoKernel } from './fixture.ts'
+import { tcpFlag, tcpFrame, udpFrame } from './frames.ts'
+import { client, deployRack, ipv6, linkAddress, pods, sendFrames, uplink, vip } from './rack.ts'
+
+const skip = whyNoKernel()
+/** Of the nodes. */
+const [own, other] = ['203.0.113.1', '203.0.113.2']
+
+test('the answer to what a node has handed on leaves by the way to its client', { skip }, async (t) => {
+  const rack = deployRack(t)
+  rack.layCable('fabric', own, other)
+  // An address is asked for where it is, and by no other cable.
+  rack.run('client', ['sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=1'])
+  const node = rack.actor('node')
+  const pod = { address: pods[0], port: 8080 }
+  await node.tell({
+    do: 'datapath',
+    bpffs: rack.bpffs,
+    objectFile: buildBpf(),
+    attach: 'tcx',
+    interfaces: [uplink, 'fabric'],
+    frontends: [frontendOf(vip, 80, [pod]), frontendOf(ipv6.vip, 80, [{ ...pod, address: ipv6.pods[0] }])],
+    nodes: { own: [own], others: [other] },
+  })
+  const destinationMac = linkAddress(rack, 'node', 'fabric')
+  const count = (file: string, pattern: RegExp): number => Number(pattern.exec(rack.run('client', ['cat', file]))?.[1])
+  const segments = (): number => count('/proc/net/snmp', /^Tcp:(?: -?\d+){9} (\d+)/m)
+  const unreachable = (): number => count('/proc/net/snmp', /^Icmp: \d+ \d+ \d+ (\d+)/m)
+  const ends = { sourcePort: 40_000, destinationPort: 81 }
+  const v4 = { source: client, destination: vip, ...ends }
+  const v6 = { source: ipv6.client, destination: ipv6.vip, ...ends }
+  const sent = [
+    { what: 'a RST', inner: tcpFrame({ ...v4, flags: tcpFlag.SYN }), heard: segments },
+    { what: 'a RST over IPv6', inner: tcpFrame({ ...v6, flags: tcpFlag.SYN }), heard: segments },
+    { what: 'port unreachable', inner: udpFrame(v4), heard: unreachable },
+  ]
+  for (const { what, inner, heard } of sent) {
+    const before = heard()
+    const bytes = handedOn(inner, { from: other, to: own, backend: pod })
+    bytes.set(destinationMac)
+    sendFrames(rack, 'client', 'fabric', [bytes])
+    await waitFor(what, () => heard() === before + 1)
+  }
+})
