@@ -1,4 +1,4 @@
-/** Frames with VLAN tags as a driver shows them, the outer one beside the packet: test runs of programs have none such. */
+/** Frames with VLAN tags as drivers show them, the outer one beside the packet: test runs of programs have no such. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
@@ -58,7 +58,9 @@ for (const way of ['in a tunnel', 'from an address of the node'] as const)
       for (const [what, tags] of Object.entries(tagged)) {
         const before = arrived(rack)
         const bytes = udpFrame({ ...place, sourcePort: sourcePort++, destinationPort: 80 })
-        sendFrames(rack, 'client', 'eth0', [Uint8Array.from([...destinationMac, ...clientMac, ...tags, ...bytes.slice(12)])])
+        sendFrames(rack, 'client', 'eth0', [
+          Uint8Array.from([...destinationMac, ...clientMac, ...tags, ...bytes.slice(12)]),
+        ])
         await waitFor(`${name}, ${what}`, () => arrived(rack) === before + 1)
       }
     assert.equal(sourcePort, 40_006)
