@@ -3,31 +3,32 @@
  * owner, and passes on to the next when that one wants it no more: it never goes with the first of them. Pure.
  */
 export class Claims {
-  readonly #byService = new Map<string, readonly string[]>()
+  /** Of nearly all Services and frontends it is one, and there are thousands: it needs no list. */
+  readonly #byService = new Map<string, string | readonly string[]>()
   /** By frontend, sorted: who succeeds must not depend on who came first. */
-  readonly #byFrontend = new Map<string, readonly string[]>()
+  readonly #byFrontend = new Map<string, string | readonly string[]>()
   readonly #owners = new Map<string, string>()
   /** What a Service claimed before and may still own. */
   readonly #former = new Map<string, Set<string>>()
 
   /** Replaces what a Service wants. */
   want(service: string, frontends: readonly string[]): void {
-    for (const id of this.#byService.get(service) ?? []) {
+    for (const id of listOf(this.#byService.get(service))) {
       this.#withdrawClaim(id, service)
       this.#remember(service, id)
     }
     if (frontends.length === 0) this.#byService.delete(service)
-    else this.#byService.set(service, frontends)
+    else this.#byService.set(service, shortOf(frontends))
     for (const id of frontends) {
-      const others = this.#byFrontend.get(id)?.filter((other) => other !== service)
-      this.#byFrontend.set(id, others === undefined ? [service] : [...others, service].sort())
+      const others = this.on(id).filter((other) => other !== service)
+      this.#byFrontend.set(id, shortOf([...others, service].sort()))
     }
   }
 
   #withdrawClaim(id: string, service: string): void {
-    const left = (this.#byFrontend.get(id) ?? []).filter((other) => other !== service)
+    const left = this.on(id).filter((other) => other !== service)
     if (left.length === 0) this.#byFrontend.delete(id)
-    else this.#byFrontend.set(id, left)
+    else this.#byFrontend.set(id, shortOf(left))
   }
 
   #remember(service: string, id: string): void {
@@ -38,13 +39,13 @@ export class Claims {
 
   /** What a Service wants, or wanted and may still own. */
   of(service: string): readonly string[] {
-    const [wanted = [], former] = [this.#byService.get(service), this.#former.get(service)]
+    const [wanted, former] = [listOf(this.#byService.get(service)), this.#former.get(service)]
     return former === undefined ? wanted : [...new Set([...wanted, ...former])]
   }
 
   /** Who wants a frontend now. */
   on(frontend: string): readonly string[] {
-    return this.#byFrontend.get(frontend) ?? []
+    return listOf(this.#byFrontend.get(frontend))
   }
 
   owner(frontend: string): string | undefined {
@@ -60,4 +61,12 @@ export class Claims {
   settle(service: string): void {
     this.#former.delete(service)
   }
+}
+
+function shortOf(list: readonly string[]): string | readonly string[] {
+  return list.length === 1 ? (list[0] ?? '') : list
+}
+
+function listOf(short: string | readonly string[] = []): readonly string[] {
+  return typeof short === 'string' ? [short] : short
 }

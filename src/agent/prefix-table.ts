@@ -20,7 +20,7 @@ const noRoutes: readonly Route[] = []
 export class PrefixTable {
   readonly #byOwner = new Map<string, readonly Route[]>()
   /** Thousands of Services may be in one aggregate, and nearly all of them want the same. */
-  readonly #wishes = new Map<string, Wish[]>()
+  readonly #wishes = new Map<string, Wish | readonly Wish[]>()
   #version = 0
 
   /** Replaces what an owner wants; answers the prefixes whose routes changed. */
@@ -50,33 +50,45 @@ export class PrefixTable {
 
   #reword(owner: string, routes: readonly Route[], was: Route, is: Route): ReadonlySet<string> {
     this.#byOwner.set(owner, routes)
-    const wishes = this.#wishes.get(is.prefix)
-    const isAlone = wishes !== undefined && wishes.length === 1 && wishes[0]?.owners === 1
+    const [only, ...others] = this.#wishesOf(is.prefix)
+    const isAlone = only?.owners === 1 && others.length === 0
     if (!isAlone) return [this.#add(is), this.#end(was)].includes(true) ? new Set([is.prefix]) : nothing
     if (isSameWish(was, is)) return nothing
-    wishes[0] = { neighbors: is.neighbors, attributes: is.attributes, owners: 1 }
+    this.#wishes.set(is.prefix, { neighbors: is.neighbors, attributes: is.attributes, owners: 1 })
     return new Set([is.prefix])
   }
 
   /** Whether nobody wanted it before. */
   #add({ prefix, neighbors, attributes }: Route): boolean {
-    const wishes = this.#wishes.get(prefix)
-    const alike = wishes?.find((wish) => isSameWish(wish, { neighbors, attributes }))
+    const wishes = this.#wishesOf(prefix)
+    const alike = wishes.find((wish) => isSameWish(wish, { neighbors, attributes }))
     if (alike !== undefined) alike.owners++
-    else if (wishes === undefined) this.#wishes.set(prefix, [{ neighbors, attributes, owners: 1 }])
-    else wishes.push({ neighbors, attributes, owners: 1 })
+    else this.#keep(prefix, [...wishes, { neighbors, attributes, owners: 1 }])
     return alike === undefined
   }
 
   /** Whether nobody wants it any more. */
   #end(route: Route): boolean {
-    const wishes = this.#wishes.get(route.prefix) ?? []
-    const index = wishes.findIndex((wish) => isSameWish(wish, route))
-    const wish = wishes[index]
+    const wishes = this.#wishesOf(route.prefix)
+    const wish = wishes.find((each) => isSameWish(each, route))
     if (wish === undefined || --wish.owners > 0) return false
-    if (wishes.length === 1) this.#wishes.delete(route.prefix)
-    else wishes.splice(index, 1)
+    this.#keep(
+      route.prefix,
+      wishes.filter((each) => each !== wish),
+    )
     return true
+  }
+
+  #wishesOf(prefix: string): readonly Wish[] {
+    const wishes = this.#wishes.get(prefix) ?? []
+    return 'owners' in wishes ? [wishes] : wishes
+  }
+
+  /** Of nearly all prefixes there is one, and there are thousands. */
+  #keep(prefix: string, wishes: readonly Wish[]): void {
+    const [only] = wishes
+    if (only === undefined) this.#wishes.delete(prefix)
+    else this.#wishes.set(prefix, wishes.length === 1 ? only : wishes)
   }
 
   /** An owner wants these prefixes no more; answers those of them that it wanted. */
@@ -114,7 +126,7 @@ export class PrefixTable {
    * order ({@link united}); neighbors that hear the same share a route.
    */
   merged(prefix: string): PrefixRoutes {
-    const wanted = this.#wishes.get(prefix) ?? []
+    const wanted = this.#wishesOf(prefix)
     const [only] = wanted
     if (only !== undefined && wanted.length === 1) return { prefix, routes: sharedRoutes(only) }
     const byNeighbor = new Map<string, RouteAttributes[]>()

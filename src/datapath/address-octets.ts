@@ -5,10 +5,7 @@ import { passingOctets } from './maps.ts'
 /** `struct ip_address`; of IPv4 the last word is the address. */
 const [octetsOfAddress, lowAt] = [16, 12]
 
-/**
- * What is encoded is laid out here and copied: small octets without a view of their own lie in the heap, where a start
- * with thousands of Services makes hundreds of thousands of them.
- */
+/** What is encoded is laid out here, and copied to where it passes. */
 const draft = new DataView(new ArrayBuffer(128))
 const draftOctets = new Uint8Array(draft.buffer)
 
@@ -17,9 +14,7 @@ export function drafted(length: number): DataView {
   return draft
 }
 
-export const octetsOf = (length: number): Uint8Array => draftOctets.slice(0, length)
-
-/** Of a value, which is written and dropped. */
+/** Of a key or a value, which is written or looked up and dropped: who keeps it takes a copy. */
 export function passingOf(length: number): Uint8Array {
   const value = passingOctets(length)
   for (let at = 0; at < length; at++) value[at] = draftOctets[at] ?? 0
@@ -44,7 +39,7 @@ export function encodeAddressKey(text: string): Uint8Array | undefined {
   const address = addressOf(text)
   if (address === undefined) return undefined
   putAddress(draft, 0, address)
-  return octetsOf(octetsOfAddress)
+  return passingOf(octetsOfAddress)
 }
 
 export function putAddress(view: DataView, at: number, address: Address): void {

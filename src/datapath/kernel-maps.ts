@@ -21,6 +21,9 @@ export class KernelMap implements MapStore {
   readonly valueBytes: number
   readonly maxEntries: number
   readonly #map: BpfMap
+  /** Of {@link putAll}, which begins at their start each time. */
+  #keys = new Uint8Array(0)
+  #values = new Uint8Array(0)
 
   constructor(name: string, map: BpfMap) {
     this.name = name
@@ -42,16 +45,18 @@ export class KernelMap implements MapStore {
   }
 
   putAll(entries: readonly MapEntry[]): void {
-    for (const [key, value] of entries) this.#check('write to', key, value)
-    const [keys, values] = [
-      passingOctets(entries.length * this.keyBytes),
-      passingOctets(entries.length * this.valueBytes),
-    ]
-    let n = 0
-    for (const [key, value] of entries) {
-      keys.set(key, n * this.keyBytes)
-      values.set(value, n * this.valueBytes)
-      n++
+    for (const entry of entries) this.#check('write to', entry[0], entry[1])
+    if (this.#keys.length < entries.length * this.keyBytes) {
+      this.#keys = new Uint8Array(entries.length * this.keyBytes)
+      this.#values = new Uint8Array(entries.length * this.valueBytes)
+    }
+    const [keys, values] = [this.#keys, this.#values]
+    // Each by its index: taken apart they would be as much garbage as they are themselves.
+    for (let n = 0; n < entries.length; n++) {
+      const entry = entries[n]
+      if (entry === undefined) continue
+      keys.set(entry[0], n * this.keyBytes)
+      values.set(entry[1], n * this.valueBytes)
     }
     this.#map.updateBatch(keys, values, entries.length)
   }

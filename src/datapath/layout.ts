@@ -9,7 +9,6 @@ import {
   addressOf,
   drafted,
   encodeAddressKey,
-  octetsOf,
   passingOf,
   putAddress,
   readAddress,
@@ -295,7 +294,7 @@ export function encodeFrontendKey(frontend: FrontendKey): Uint8Array | undefined
   putAddress(view, offsets.frontend_key.address, address)
   view.setUint16(offsets.frontend_key.port, frontend.port)
   view.setUint8(offsets.frontend_key.protocol, ipProtocols[frontend.protocol])
-  return octetsOf(sizes.frontendKey)
+  return passingOf(sizes.frontendKey)
 }
 
 export function decodeFrontendKey(key: Uint8Array): FrontendKey {

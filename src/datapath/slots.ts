@@ -9,7 +9,9 @@ export class IdPool {
   readonly #name: string
   readonly #size: number
   readonly #preferred: number
-  readonly #used = new Set<number>()
+  /** By number as far as one was in use, 1: it is. In a set each of thousands takes thirty times as much. */
+  #isUsed = new Uint8Array(64)
+  #used = 0
   readonly #returned: { readonly id: number; readonly fromNs: bigint }[] = []
   #next = 0
   #head = 0
@@ -21,30 +23,39 @@ export class IdPool {
   }
 
   get used(): number {
-    return this.#used.size
+    return this.#used
   }
 
   /** Takes a number that is known to be in use; only before the first {@link take}. */
   reserve(id: number): void {
-    this.#used.add(id)
+    if (id >= this.#size || this.#isUsed[id] === 1) return
+    if (id >= this.#isUsed.length) {
+      const more = new Uint8Array(Math.min(this.#size, Math.max(id + 1, 2 * this.#isUsed.length)))
+      more.set(this.#isUsed)
+      this.#isUsed = more
+    }
+    this.#isUsed[id] = 1
+    this.#used++
   }
 
   /** Throws ERR_MAP_FULL when none is left. */
   take(nowNs: bigint): number {
     const id = this.#fresh(this.#preferred) ?? this.#oldestReturned(nowNs) ?? this.#fresh(this.#size)
     if (id === undefined) throw new HeraldError('ERR_MAP_FULL', `all ${this.#size} ${this.#name} are in use`)
-    this.#used.add(id)
+    this.reserve(id)
     return id
   }
 
   #fresh(below: number): number | undefined {
-    while (this.#next < below && this.#used.has(this.#next)) this.#next++
+    while (this.#next < below && this.#isUsed[this.#next] === 1) this.#next++
     return this.#next < below ? this.#next++ : undefined
   }
 
   /** Free from `fromNs` on. */
   give(id: number, fromNs: bigint): void {
-    if (!this.#used.delete(id)) return
+    if (this.#isUsed[id] !== 1) return
+    this.#isUsed[id] = 0
+    this.#used--
     this.#returned.push({ id, fromNs })
   }
 
@@ -58,7 +69,7 @@ export class IdPool {
         this.#head = 0
       }
       // A reserved number may have been handed out as a fresh one after it was returned.
-      if (!this.#used.has(found.id)) return found.id
+      if (this.#isUsed[found.id] !== 1) return found.id
     }
     return undefined
   }

@@ -103,3 +103,16 @@ test('a returned stretch rests before it is used again', () => {
   assert.throws(() => pool.take(4, 9n), { code: 'ERR_MAP_FULL' })
   assert.equal(pool.take(4, 10n), 0)
 })
+
+test("a pool of any number of ids takes memory for those that were in use, and one beyond it is nobody's", () => {
+  const before = process.memoryUsage().arrayBuffers
+  const pool = new IdPool('ids', 2 ** 31)
+  for (const id of [0, 3, 1_000]) pool.reserve(id)
+  assert.deepEqual([pool.take(0n), pool.take(0n), pool.take(0n), pool.used], [1, 2, 4, 6])
+  assert.ok(process.memoryUsage().arrayBuffers - before < 1 << 20)
+  const small = new IdPool('ids', 2)
+  small.reserve(2)
+  small.give(2, 0n)
+  assert.deepEqual([small.used, small.take(0n), small.take(0n)], [0, 0, 1])
+  assert.throws(() => small.take(0n), { code: 'ERR_MAP_FULL' })
+})

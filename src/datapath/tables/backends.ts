@@ -66,7 +66,7 @@ export interface Used {
 /** What a frontend uses, by the names of backends. */
 export type Uses = ReadonlyMap<string, Used>
 
-interface Held extends Pick<Backend, 'address' | 'port'> {
+interface Held {
   backend: Backend
   readonly protocol: Protocol
   readonly ref: BackendRef
@@ -99,6 +99,7 @@ export class BackendTable {
   /** In the order in which they may go. */
   readonly #leaving = new Map<string, Held>()
   #nextSource = 0
+  #lastSettledNs = 0n
 
   constructor(maps: Maps, addresses: AddressTable, times: TableTimes) {
     this.#shared = maps.shared('backends')
@@ -127,9 +128,10 @@ export class BackendTable {
   }
 
   /** By its name; undefined when it is gone, or not counted. */
-  counters(name: string): TrafficCounters | undefined {
+  counters(name: string): (TrafficCounters & { readonly backend: Backend }) | undefined {
     const held = this.#held.get(name)
-    return held === undefined ? undefined : this.#counters.read(held.ref)
+    const counted = held === undefined ? undefined : this.#counters.read(held.ref)
+    return held === undefined || counted === undefined ? undefined : { backend: held.backend, ...counted }
   }
 
   /** What a reference names; undefined when it is gone, or of another generation. */
@@ -169,9 +171,10 @@ export class BackendTable {
       if (!this.isThere({ id, generation })) continue
       const held = this.#byId[id]
       const isKnown = held?.ref.generation === generation && this.#isIntact(held)
-      found.push({ id, backend: isKnown ? held.backend : backendOf(readBackend(this.#memory, id)) })
+      found.push({ id, backend: isKnown ? held.backend : placed(readBackend(this.#memory, id)) })
     }
-    return found.sort((a, b) => this.#places.compare(a.id, b.id)).map(({ backend }) => backend)
+    if (found.length > 1) found.sort((a, b) => this.#places.compare(a.id, b.id))
+    return found.map(({ backend }) => backend)
   }
 
   /**
@@ -221,7 +224,7 @@ export class BackendTable {
   }
 
   /** After the frontend was written: what it uses, and in which state; it gives up everything else of `before`. */
-  settle(frontend: string, uses: Uses, before: Iterable<string>): void {
+  settle(frontend: string, uses: ReadonlyMap<string, Pick<Used, 'use'>>, before: Iterable<string>): void {
     for (const [name, { use }] of uses) {
       const held = this.#held.get(name)
       if (held === undefined) continue
@@ -288,18 +291,15 @@ export class BackendTable {
 
   /** By address: how many backends it has; for the table of addresses. */
   *sources(): Iterable<string> {
-    for (const [name, held] of this.#held) if (isSource(name, held)) yield held.address
+    for (const [name, held] of this.#held) if (isSource(name, held)) yield held.backend.address
   }
 
   #adopted(record: BackendRecord, ref: BackendRef, name = nameOf(record, record.protocol)): Held {
     const known = this.#held.get(name)
     if (known !== undefined) return known
-    const { address, port, protocol } = record
     const held: Held = {
-      address,
-      port,
-      backend: backendOf(record),
-      protocol,
+      backend: placed(record),
+      protocol: record.protocol,
       ref,
       settledNs: 0n,
       uses: new Few(),
@@ -318,7 +318,7 @@ export class BackendTable {
   #adoptSources(): void {
     const keys = new Map<string, Held>()
     for (const [name, held] of this.#held) {
-      const key = encodeFrontendKey(held)
+      const key = keyOf(held)
       if (key !== undefined && isSource(name, held)) keys.set(key.join(), held)
     }
     for (const [key, value] of [...this.#sources.entries()]) {
@@ -339,16 +339,13 @@ export class BackendTable {
       const last = this.#lastGeneration(id)
       // 0 is what a slot that was never used holds.
       const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
-      const { address, port } = backend
       this.#counters.begin(ref)
       writeBackend(this.#memory, id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
       const held: Held = {
-        address,
-        port,
         backend: backendOf(backend),
         protocol,
         ref,
-        settledNs: now + this.#times.settleNs,
+        settledNs: this.#settledNs(now),
         uses: new Few(),
         leavesNs: undefined,
         isFresh: true,
@@ -362,6 +359,13 @@ export class BackendTable {
       if (backend.node === undefined) this.#addresses.add(backend.address, 'sources', -1)
       throw error
     }
+  }
+
+  /** Of those that come in one millisecond it is one number: each is memory, and there are thousands. */
+  #settledNs(nowNs: bigint): bigint {
+    const settledNs = nowNs + this.#times.settleNs
+    if (settledNs - this.#lastSettledNs > 1_000_000n) this.#lastSettledNs = settledNs
+    return this.#lastSettledNs
   }
 
   /** Of an id that was taken. */
@@ -399,9 +403,9 @@ export class BackendTable {
     writeDrain(this.#memory, held.ref.id, now)
     this.#ids.give(held.ref.id, now)
     if (!isSource(name, held)) return
-    const key = encodeFrontendKey(held)
+    const key = keyOf(held)
     if (key !== undefined) this.#sources.delete(key)
-    this.#addresses.add(held.address, 'sources', -1)
+    this.#addresses.add(held.backend.address, 'sources', -1)
   }
 
   #stateOf({ uses, leavesNs }: Held): bigint {
@@ -416,7 +420,7 @@ export class BackendTable {
 
   #isSourceIntact(held: Held): boolean {
     if (held.backend.node !== undefined) return true
-    const key = encodeFrontendKey(held)
+    const key = keyOf(held)
     const value = key === undefined ? undefined : this.#sources.get(key)
     return value !== undefined && Buffer.compare(value, this.#sourceOf(held)) === 0
   }
@@ -428,7 +432,7 @@ export class BackendTable {
 
   #writeSource(held: Held): void {
     if (held.backend.node !== undefined) return
-    const key = encodeFrontendKey(held)
+    const key = keyOf(held)
     if (key !== undefined) this.#sources.put(key, this.#sourceOf(held))
     held.isSourceEdited = false
   }
@@ -452,28 +456,20 @@ export function placeName({ address, port }: Backend, protocol: Protocol): strin
   return `${address}:${port}/${protocol}`
 }
 
-function backendOf({ address, port, node }: Backend): Backend {
+/** Without a weight; where it has none the same one: of thousands one object each is enough. */
+function backendOf(backend: Backend): Backend {
+  return backend.weight === undefined ? backend : placed(backend)
+}
+
+function placed({ address, port, node }: Backend): Backend {
   return node === undefined ? { address, port } : { address, port, node }
+}
+
+function keyOf({ backend: { address, port }, protocol }: Held): Uint8Array | undefined {
+  return encodeFrontendKey({ address, port, protocol })
 }
 
 /** Whether its replies leave here. */
 function isSource(name: string, { backend }: Held): boolean {
   return backend.node === undefined && !name.startsWith('slot ')
-}
-
-/** With the weights that were written last behind one frontend: the map of backends is of all of them. */
-export function weighed(
-  backends: readonly Backend[],
-  { uses, protocol }: { readonly uses: Uses; readonly protocol: Protocol },
-): readonly Backend[] {
-  if (!areWeighed(uses)) return backends
-  return backends.map((backend) => {
-    const weight = uses.get(nameOf(backend, protocol))?.backend.weight
-    return weight === undefined ? backend : { ...backend, weight }
-  })
-}
-
-function areWeighed(uses: Uses): boolean {
-  for (const { backend } of uses.values()) if (backend.weight !== undefined) return true
-  return false
 }

@@ -12,7 +12,7 @@
  */
 import { HeraldError } from '../../errors.ts'
 import { allOf, type Work } from '../../allocation/work.ts'
-import { frontendId, type Backend, type Frontend } from '../../desired/model.ts'
+import type { Backend, Frontend } from '../../desired/model.ts'
 import { isHeld } from '../../reconcile/frontends.ts'
 import {
   maxCountedBackends,
@@ -30,14 +30,25 @@ import {
   sizes,
   type AddressRecord,
   type BackendRef,
-  type FrontendKey,
   type FrontendRecord,
 } from '../layout.ts'
 import type { Maps, MapStore } from '../maps.ts'
 import { IdPool } from '../slots.ts'
 import { AddressTable, nothing } from './addresses.ts'
-import { BackendTable, nameOf, placeName, type TableTimes, type Used, type Uses, weighed } from './backends.ts'
+import { BackendTable, nameOf, type TableTimes, type Used, type Uses } from './backends.ts'
 import { CounterTable } from './counters.ts'
+import {
+  type Entry,
+  entryOf,
+  idOf,
+  isFrontendKey,
+  keyOf,
+  recordOf,
+  tableName,
+  usesBefore,
+  usesOf,
+  weighed,
+} from './entries.ts'
 import { NodeTable } from './nodes.ts'
 import { normalised } from './normalised.ts'
 import { RangeTable } from './ranges.ts'
@@ -45,14 +56,6 @@ import { StagedMaps } from './staged-maps.ts'
 import { soundRecords } from './sound-records.ts'
 import { TableSpace, type Named } from './table-space.ts'
 import { VipRanges } from './vip-ranges.ts'
-
-interface Entry extends FrontendKey {
-  readonly id: string
-  readonly key: Uint8Array
-  record: FrontendRecord
-  /** By name. */
-  uses: Uses
-}
 
 /** Of {@link ServiceTable.upsertAll}: the bars of its order. */
 const bars = 3
@@ -117,22 +120,22 @@ export class ServiceTable {
   }
 
   /** Whether nothing of it was changed by somebody else. */
-  #isIntact({ address, key, record, uses }: Entry): boolean {
-    const value = this.#frontends.get(key)
+  #isIntact({ address, port, protocol, record, names }: Entry): boolean {
+    const value = this.#frontends.get(keyOf({ address, port, protocol }))
     const active = this.#space.active(record)
     return (
       value !== undefined &&
       Buffer.compare(value, encodeFrontend(record)) === 0 &&
       active.length === record.backends &&
       active.every((ref) => this.#backends.isThere(ref)) &&
-      this.#backends.areIntact(uses.keys()) &&
+      this.#backends.areIntact(names) &&
       this.#addresses.isIntact(address)
     )
   }
 
   #read(id: string): ProgrammedFrontend | undefined {
     const entry = this.#entries.get(id)
-    const value = entry === undefined ? undefined : this.#frontends.get(entry.key)
+    const value = entry === undefined ? undefined : this.#frontends.get(keyOf(entry))
     if (entry === undefined || value === undefined || !this.#addresses.isVip(entry.address)) return undefined
     const record = decodeFrontend(value)
     const active = this.#space.active(record)
@@ -196,18 +199,16 @@ export class ServiceTable {
     const found = held === undefined ? undefined : this.#read(frontend.id)
     if (held !== undefined && found !== undefined && isHeld(wanted, found) && this.#isIntact(held)) return found
     const uses = usesOf(wanted)
-    const before: Uses = held?.uses ?? new Map()
     const service = held?.record.service ?? this.#takeService()
     try {
       const record = yield* this.#write(wanted, key, service, uses, held)
-      const { id, address, protocol, port } = frontend
-      this.#entries.set(id, { id, address, protocol, port, key, record, uses })
+      this.#entries.set(frontend.id, entryOf(frontend, record, uses))
     } catch (error) {
-      this.#backends.settle(frontend.id, before, uses.keys())
+      this.#backends.settle(frontend.id, usesBefore(held), uses.keys())
       if (held === undefined) this.#giveService(service)
       throw error
     }
-    this.#backends.settle(frontend.id, uses, before.keys())
+    this.#backends.settle(frontend.id, uses, held?.names ?? [])
     const written = this.#read(frontend.id)
     if (written === undefined || !isHeld(wanted, written))
       throw new HeraldError('ERR_READ_BACK', `${frontend.id}: the maps do not hold the backends that were written`)
@@ -218,11 +219,11 @@ export class ServiceTable {
   remove(id: string): void {
     const entry = this.#entries.get(id)
     if (entry === undefined) return
-    this.#frontends.delete(entry.key)
+    this.#frontends.delete(keyOf(entry))
     this.#entries.delete(id)
     const answered = this.#vipRanges.change(entry.address, entry.record.ranges, undefined)
     this.#addresses.add(entry.address, 'frontends', -1, answered)
-    this.#backends.settle(id, new Map(), entry.uses.keys())
+    this.#backends.settle(id, new Map(), entry.names)
     this.#backends.purge()
     this.#ranges.give(entry.record.ranges)
     this.#ranges.purge()
@@ -234,9 +235,10 @@ export class ServiceTable {
   counters(id: string): FrontendCounters | undefined {
     const entry = this.#entries.get(id)
     if (entry === undefined) return undefined
-    const backends = [...entry.uses].slice(0, maxCountedBackends).flatMap(([name, { backend }]) => {
+    const backends = entry.names.slice(0, maxCountedBackends).flatMap((name) => {
       const counted = this.#backends.counters(name)
-      return counted === undefined ? [] : { backend, ...counted }
+      if (counted === undefined) return []
+      return weighed([counted.backend], entry).map((backend) => ({ ...counted, backend }))
     })
     return { ...this.#counters.read(entry.record.service), backends }
   }
@@ -266,7 +268,7 @@ export class ServiceTable {
 
   #adopt(key: Uint8Array, record: FrontendRecord): void {
     const found = decodeFrontendKey(key)
-    const { address, port } = found
+    const { address, port, protocol } = found
     const id = idOf(key)
     const uses = new Map<string, Used>()
     const adopt = (ref: BackendRef, use: Used['use'], weight?: number): void => {
@@ -286,7 +288,7 @@ export class ServiceTable {
     // In place of weights, which are not written: the first write makes the same table once more.
     const { refs, slots } = this.#space.weighed(record, (a, b) => this.#backends.compare(a, b))
     for (const [index, ref] of refs.entries()) adopt(ref, { address, port, rests: false }, slots?.[index])
-    this.#entries.set(id, { id, ...found, key, record, uses })
+    this.#entries.set(id, entryOf({ id, address, port, protocol }, record, uses))
     if (record.service < this.#counters.maxEntries) this.#services.reserve(record.service)
     this.#ranges.adopt(record.ranges)
   }
@@ -328,7 +330,7 @@ export class ServiceTable {
       previousUntilNs: hasEnd ? previousUntilNs : latestNs,
       affinitySinceNs: hasBegun ? affinitySinceNs : now,
     }
-    this.#frontends.put(entry.key, encodeFrontend(entry.record), 'existing')
+    this.#frontends.put(keyOf(entry), encodeFrontend(entry.record), 'existing')
   }
 
   #takeService(): number {
@@ -388,7 +390,7 @@ export class ServiceTable {
       if (held === undefined) undo.push(() => this.#space.giveRooms(id, now))
       yield
       const affinitySinceNs = before !== undefined && before.affinitySec > 0 ? before.affinitySinceNs : now
-      const record = { service, ...places, ranges, affinitySec, affinitySinceNs }
+      const record = recordOf(places, { service, ranges, affinitySec, affinitySinceNs })
       this.#frontends.put(key, encodeFrontend(record))
       undo.push(() => this.#restore(key, before))
       yield
@@ -455,37 +457,6 @@ interface Parts {
   readonly held: Entry | undefined
 }
 
-function idOf(key: Uint8Array): string {
-  const { address, protocol, port } = decodeFrontendKey(key)
-  return frontendId(address, protocol, port)
-}
-
-function isFrontendKey(key: Uint8Array): boolean {
-  const written = encodeFrontendKey(decodeFrontendKey(key))
-  return written !== undefined && Buffer.compare(written, key) === 0
-}
-
 function textOf({ address, port, node }: Backend): string {
   return node === undefined ? `${address}:${port}` : `${address}:${port} on ${node}`
-}
-
-/**
- * By what a backend is placed in the table: the same on every node. With affinity by its address, so that a client
- * meets the same pod by every port of a Service.
- */
-function tableName({ affinitySec, protocol }: Frontend, name: string, backend: Backend): string {
-  if (affinitySec !== undefined) return backend.address
-  return backend.node === undefined ? name : placeName(backend, protocol)
-}
-
-function usesOf({ address, port, backends, resting = [], protocol }: Frontend): Uses {
-  const uses = new Map<string, Used>()
-  for (const [list, rests] of [
-    [backends, false],
-    [resting, true],
-  ] as const) {
-    const use = { address, port, rests }
-    for (const backend of list) uses.set(nameOf(backend, protocol), { backend, use })
-  }
-  return uses
 }

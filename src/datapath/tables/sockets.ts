@@ -149,7 +149,7 @@ export class SocketTable {
    * force still is. Throws ERR_MAP_FULL: so many of the wanted ones are in force as there were before.
    */
   upsert(frontend: Frontend): void {
-    const key = encodeFrontendKey(frontend)
+    const key = encodeFrontendKey(frontend)?.slice()
     if (key === undefined) throw new HeraldError('ERR_ADDRESS', `${frontend.address} is no address that can be served`)
     const members = membersOf(frontend)
     if (this.isHeld(frontend)) return

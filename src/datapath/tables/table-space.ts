@@ -28,7 +28,7 @@ interface Room {
 const nowhere: Room = { offset: 0, length: 0 }
 
 /** What a frontend names in the map of tables. */
-type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affinitySinceNs'>
+export type Places = Omit<FrontendRecord, 'service' | 'ranges' | 'affinitySec' | 'affinitySinceNs'>
 
 /** Of a backend; undefined when it is gone. */
 export type Place = 'here' | 'elsewhere' | undefined
@@ -61,7 +61,7 @@ export class TableSpace {
   readonly #words: Uint32Array
   readonly #stretches: StretchPool
   /** By frontend: what its tables have to themselves, which may be more than they need now. */
-  readonly #rooms = new Map<string, readonly Room[]>()
+  readonly #rooms = new Map<string, Room | readonly Room[]>()
   /** By backend id: the reading in which it was met. */
   readonly #met: Uint32Array
   readonly #metGenerations: Uint32Array
@@ -91,7 +91,10 @@ export class TableSpace {
         [table, previous].filter(({ length }) => length > 0),
       )
     const lists = [...found.values()].flatMap(({ resting, members }) => [resting, members])
-    const used = [...[...this.#rooms.values()].flat(), ...lists.filter(({ length }) => length > 0)]
+    const used = [
+      ...[...this.#rooms.keys()].flatMap((id) => this.#roomsOf(id)),
+      ...lists.filter(({ length }) => length > 0),
+    ]
     this.#stretches = new StretchPool(this.size, graceNs, used)
   }
 
@@ -185,7 +188,8 @@ export class TableSpace {
   #tableOf(id: string, backends: readonly Named[], inForce: Room, nowNs: bigint): Room {
     const length = tableLength(backends.length)
     if (length === 0) return nowhere
-    const offset = this.#roomFor(id, length, inForce, nowNs)
+    const room = this.#roomFor(id, length, inForce, nowNs)
+    const { offset } = room
     if (this.#order.length < length) this.#order = new Int32Array(length)
     const order = this.#order
     const names = backends.map(([name]) => name)
@@ -201,7 +205,7 @@ export class TableSpace {
       words[word] = backend
       words[word + 1] = generation
     }
-    return { offset, length }
+    return room.length === length ? room : { offset, length }
   }
 
   /**
@@ -270,29 +274,35 @@ export class TableSpace {
 
   /** The frontend is gone. */
   giveRooms(id: string, nowNs: bigint): void {
-    for (const room of this.#rooms.get(id) ?? []) this.#give(room, nowNs)
+    for (const room of this.#roomsOf(id)) this.#give(room, nowNs)
     this.#rooms.delete(id)
   }
 
   /** Where the next table goes: not over the one in force. */
-  #roomFor(id: string, length: number, inForce: Room, nowNs: bigint): number {
-    const rooms = this.#rooms.get(id)
-    if (rooms === undefined) {
+  #roomFor(id: string, length: number, inForce: Room, nowNs: bigint): Room {
+    const rooms = this.#roomsOf(id)
+    if (rooms.length === 0) {
       const room = this.#take(length, nowNs)
-      this.#rooms.set(id, [room])
-      return room.offset
+      // Nearly all have one, and there are thousands.
+      this.#rooms.set(id, room)
+      return room
     }
     const kept = rooms.find(({ offset }) => inForce.length > 0 && offset === inForce.offset)
     const others = rooms.filter((room) => room !== kept)
     const fitting = others.find((room) => room.length >= length)
-    if (fitting !== undefined) return fitting.offset
+    if (fitting !== undefined) return fitting
     // With two rooms and none in force the larger one stays, for what comes after.
     const spare =
       kept === undefined && others.length > 1 ? others.reduce((a, b) => (a.length < b.length ? a : b)) : others[0]
     const room = this.#take(length, nowNs)
     if (spare !== undefined && rooms.length > 1) this.#give(spare, nowNs)
     this.#rooms.set(id, [...rooms.filter((each) => each !== spare || rooms.length < 2), room])
-    return room.offset
+    return room
+  }
+
+  #roomsOf(id: string): readonly Room[] {
+    const rooms = this.#rooms.get(id) ?? []
+    return 'offset' in rooms ? [rooms] : rooms
   }
 
   #listOf(refs: readonly (BackendRef | undefined)[], nowNs: bigint): Room {
