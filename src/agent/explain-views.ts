@@ -76,6 +76,18 @@ function missing(subject: string, message: string, remedy: string): ExplainView 
   }
 }
 
+/** Of what was never understood: why, errors before warnings. */
+function unreadVerdicts(problems: readonly Problem[]): readonly Verdict[] {
+  const errors = problems.filter(({ severity }) => severity === 'error')
+  return (errors.length > 0 ? errors : problems).map(({ field, message, remedy }) => ({
+    step: 'valid',
+    ok: false,
+    code: 'NotFound',
+    message: field === '' ? message : `${field}: ${message}`,
+    remedy,
+  }))
+}
+
 async function surroundings({ agent, speaker }: ExplainParts): Promise<Surroundings> {
   return {
     peers: await speaker.peers(),
@@ -113,8 +125,7 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
   if (service === undefined && broken.length === 0 && clients.sockets !== undefined)
     return { ...answer(subject, [], []), ...clients }
   if (service === undefined) {
-    const [problem] = broken
-    if (problem !== undefined) return missing(subject, `${problem.field}: ${problem.message}`, problem.remedy)
+    if (broken.length > 0) return { ...answer(subject, unreadVerdicts(broken), []), exists: false, ok: false }
     return missing(
       subject,
       `No LoadBalancer Service ${key} was read from ${parts.source.detail}`,

@@ -173,9 +173,9 @@ export class Allocation {
     return [...this.#store.problems(), ...this.#poolProblems]
   }
 
-  /** The first thing that is wrong with a Service. */
-  problemOf(key: string): Problem | undefined {
-    return this.#store.problemsOf('Service', key).find(({ severity }) => severity === 'error')
+  /** Why a Service is not understood. */
+  errorsOf(key: string): readonly Problem[] {
+    return this.#store.problemsOf('Service', key).filter(({ severity }) => severity === 'error')
   }
 
   pools(): readonly CountedPool[] {

@@ -14,8 +14,8 @@ import { clipped } from './clipped.ts'
 
 /** The conditions that are ours: this one, and what a Service has of the ports of shared addresses. */
 const conditionType = 'herald.dev/AddressAllocated'
-/** Octets of what a condition says; the API server takes 32 KiB. */
-const maxMessage = 1024
+/** Octets of what a condition says, which may be ten errors; the API server takes 32 KiB. */
+const maxMessage = 4096
 const maxIngress = 64
 
 /** Of a Service as it was read last; the rest is the allocator's. */

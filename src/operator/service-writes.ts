@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../clock/clock.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
+import { toldProblems } from '../k8s/dialects/accepted.ts'
 import type { StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
 import type { Lingering } from '../k8s/translate/addresses.ts'
 import type { Allocation } from './allocation.ts'
@@ -150,11 +151,11 @@ export class ServiceWrites {
     const answer = allocation.answerOf(id)
     if (answer !== undefined) return sayOf(answer)
     if (allocation.serviceOf(id) !== undefined || !allocation.servesClass(loadBalancerClass)) return undefined
-    const problem = allocation.problemOf(id)
-    if (problem === undefined) return undefined
-    const { code, field, message, remedy } = problem
-    const text = `${field === '' ? '' : `${field}: `}${message}. ${remedy}`
-    return { addresses: [], ok: false, code, message: text, isUnread: true }
+    const told = toldProblems(allocation.errorsOf(id))
+    const [first] = told
+    if (first === undefined) return undefined
+    const message = told.map(({ text }) => text).join(' ')
+    return { addresses: [], ok: false, code: first.code, message, isUnread: true }
   }
 
   #wrote(id: string, known: Known, status: RawObject, outcome: StatusOutcome): void {

@@ -89,13 +89,11 @@ test('the annotation counts where the field has nothing; a slip in its name is t
   assert.deepEqual(found(raw({}, { 'service.cilium.io/lb-l7': 'enabled' })), [], 'others read others')
 })
 
-test('a list that is longer than anything real is refused as a whole, and many that are wrong are told in few words', () => {
+test('a list that is longer than anything real is refused as a whole', () => {
   const many = Array.from({ length: 1001 }, (_, n) => `10.${n >> 8}.${n & 255}.0/24`)
   assert.equal(raw({ loadBalancerSourceRanges: many.slice(1) }).value?.spec.sourceRanges?.ipv4?.length, 1000)
   for (const read of [raw({ loadBalancerSourceRanges: many }), raw({}, { [annotation]: many.join() })])
     assert.deepEqual([read.value, found(read)], [undefined, ['error LimitExceeded']])
-  const wrong = raw({ loadBalancerSourceRanges: Array.from({ length: 1000 }, () => 'x') })
-  assert.equal(found(wrong).filter((text) => text === 'error InvalidPrefix').length, 17)
 })
 
 test('only a LoadBalancer has ranges: of another type they are told', () => {

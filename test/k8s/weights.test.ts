@@ -205,7 +205,7 @@ test('of thousands of wrong names ten are told, and how many more there are; tho
     const problems = validateManifests([{ name: 'web.yaml', text: base + text }])
     const told = problems.filter(({ object }) => object.kind === 'Service').map(({ message }) => message)
     assert.deepEqual(
-      [told.length, told.filter((each) => each === `${more} more of its names are wrong`).length],
+      [told.length, told.filter((each) => each === `${more} more errors of this object are not told`).length],
       [11, 1],
     )
     assert.deepEqual(shown(webOf(text)), ['1*4 2*1', ''])

@@ -180,6 +180,23 @@ test('a Service that the server took and nobody understands says so itself', asy
   assert.equal(world.condition('other'), '')
 })
 
+test('all that is wrong with a Service is in its condition, ten errors and how many more there are', async () => {
+  const world = new World()
+  const ports = (count: number): readonly object[] => Array.from({ length: count }, () => ({ port: 'http' }))
+  world.put('odd', { spec: { ports: ports(3), externalTrafficPolicy: 'Locl' } })
+  world.put('odder', { spec: { ports: ports(40) } })
+  await world.lead()
+  await world.settle()
+  const odd = world.condition('odd')
+  for (const field of ['spec.externalTrafficPolicy: ', 'spec.ports[0].port: ', 'spec.ports[2].port: '])
+    assert.ok(odd.includes(field), odd)
+  const odder = world.condition('odder')
+  assert.match(
+    odder,
+    /spec\.ports\[9\]\.port: .* 30 more errors of this object are not told\. Correct those that are told\.$/,
+  )
+})
+
 test('nobody who does not lead writes, whatever waits', async () => {
   const world = new World()
   const running = await world.lead()

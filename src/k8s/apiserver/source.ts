@@ -300,7 +300,9 @@ function problemOf({ kind, object }: Resource, message: string | undefined, mean
   const { namespace, name } = object ?? { namespace: '', name: '' }
   const what = object === undefined ? 'this kind' : `Secrets in namespace ${namespace}`
   const right = `let the role of the agent list and watch ${what}, or see to the server.`
-  return [unreadable({ kind, namespace, name }, message, `${meanwhile}; ${right}`)]
+  // The kind is named beside it.
+  const why = message.startsWith(`${kind}: `) ? message.slice(kind.length + 2) : message
+  return [unreadable({ kind, namespace, name }, why, `${meanwhile}; ${right}`)]
 }
 
 function waitingProblem(key: Pick<ObjectKey, 'kind' | 'namespace' | 'name'>, lacked = 'another kind'): Problem {

@@ -14,7 +14,9 @@ export interface ToldProblem {
 export function toldProblems(problems: readonly Problem[]): readonly ToldProblem[] {
   const groups = new Map<string, Problem[]>()
   for (const problem of problems) {
-    const key = JSON.stringify([isError(problem) ? 0 : 1, problem.field, problem.code])
+    const { field, code } = problem
+    // What is of no field may be how many more there are.
+    const key = JSON.stringify([isError(problem) ? 0 : 1, field === '' ? 1 : 0, field, code])
     const group = groups.get(key)
     if (group === undefined) groups.set(key, [problem])
     else group.push(problem)

@@ -5,7 +5,8 @@
 import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
 import type { RawObject } from '../source.ts'
-import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
+import { FewFaults } from './few-faults.ts'
+import { fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
 import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
 import { sliceWeightIn } from './weights.ts'
@@ -125,7 +126,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const states: string[] = []
   const pods: string[] = []
   const hinted: string[] = []
-  const wrong: Fault[] = []
+  const wrong = new FewFaults()
   endpoints.forEach(({ addresses, nodeName, zone, targetRef, conditions, ...more }, index) => {
     addresses.forEach((text, position) => {
       const parsed = family === undefined ? undefined : parseAddress(text)
@@ -134,7 +135,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
       if (why !== undefined) {
         const path = ['endpoints', index, 'addresses', position]
         const remedy = `Write an ${addressType} address of a pod, or another addressType.`
-        wrong.push(fault('warning', path, 'InvalidAddress', `${text} is ${why}: left out`, remedy))
+        wrong.add(() => fault('warning', path, 'InvalidAddress', `${text} is ${why}: left out`, remedy))
         return
       }
       nodes.push(sharedText(nodeName ?? ''))
@@ -163,7 +164,7 @@ export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
     pods: pods.some((name) => name !== '') ? pods.map((name) => `${name}\n`).join('') : '',
     hints: hinted.some((each) => each !== '/') ? hinted.slice() : none,
   }
-  return { value: compact, faults: [...faults, ...wrong, ...ofWeight] }
+  return { value: compact, faults: [...faults, ...wrong.all(), ...ofWeight] }
 }
 
 /** What an address is in place of one that a pod may have. */

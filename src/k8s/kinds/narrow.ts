@@ -9,6 +9,7 @@
  */
 import * as z from 'zod'
 import type { ProblemCode } from '../../desired/codes.ts'
+import { mostFaults, othersOf, shortened } from './few-faults.ts'
 import { nearest } from './nearest.ts'
 import { readQuickly, refused } from './quick-reader.ts'
 import { canonicalTime, optionalText, textMap } from './schemas.ts'
@@ -22,6 +23,8 @@ export interface Fault {
   readonly code: ProblemCode
   readonly message: string
   readonly remedy: string
+  /** It stands for so many that are not told, see {@link fewOf}. */
+  readonly others?: number
 }
 
 /** `value` is absent when the object as a whole is not understood; an error beside a value costs a part of it only. */
@@ -76,7 +79,7 @@ export function fault(
 ): Fault {
   // A text of nothing, or of blanks, is seen in quotes alone.
   const seen = message.replace(/^(\s*) (?=(?:is|has) )/, (_all, blanks: string) => `${JSON.stringify(blanks)} `)
-  return { severity, path, code, message: seen, remedy }
+  return { severity, path, code, message: shortened(seen), remedy: shortened(remedy) }
 }
 
 /** Narrows `raw`; `check` sees the parsed value and adds what a schema cannot say. */
@@ -102,7 +105,7 @@ export function narrow<T>(
     return {
       faults: [
         ...warnings.map(({ meant: _meant, ...found }) => found),
-        ...withoutConsequences(result.error.issues).map((issue) => faultOfIssue(issue, input, part)),
+        ...fewIssues(withoutConsequences(result.error.issues), input, part),
       ],
     }
   const { data } = result
@@ -183,9 +186,8 @@ function dropKeys(
   const free = known.filter((each) => !Object.hasOwn(Object(holder), each))
   // Without any field of its own a map means something else: a selector selects everything, a pool is empty.
   const isNothingLeft = typeof holder === 'object' && holder !== null && Object.keys(holder).length === keys.length
-  return keys.map((key) => {
+  const looked = keys.slice(0, mostLookedAt).map((key): UnknownField => {
     const written: unknown = valueAt(holder, [key])
-    if (typeof holder === 'object' && holder !== null) Reflect.deleteProperty(holder, key)
     // A slip stands for what is not written rather than for what is.
     const near = nearest(key, free) ?? nearest(key, known)
     const remedy = near === undefined ? remedyWithout(key, written, known) : `Did you mean ${near}?`
@@ -195,7 +197,13 @@ function dropKeys(
       return asError(found, 'not a field of this kind, and nothing else is written beside it', part)
     return near === undefined ? found : { ...found, meant: [...path, near] }
   })
+  if (typeof holder === 'object' && holder !== null) for (const key of keys) Reflect.deleteProperty(holder, key)
+  const rest = keys.length - looked.length
+  return rest === 0 ? looked : [...looked, othersOf(rest, 'warning', 'UnknownField')]
 }
+
+/** What a name may stand for costs microseconds for each, and tens of thousands fit into an object. */
+const mostLookedAt = 100
 
 function remedyWithout(key: string, written: unknown, known: readonly string[]): string {
   const isLabel = known.includes('matchLabels') && ['string', 'number', 'boolean'].includes(typeof written)
@@ -216,6 +224,13 @@ function fieldsAt(schema: z.core.$ZodType | undefined, path: FieldPath): readonl
   if (!(schema instanceof z.ZodObject)) return []
   const [step, ...below] = path
   return step === undefined ? Object.keys(schema.shape) : fieldsAt(schema.shape[step], below)
+}
+
+function fewIssues(issues: readonly z.core.$ZodIssue[], input: unknown, part: Part): readonly Fault[] {
+  const told = issues.slice(0, mostFaults).map((issue) => faultOfIssue(issue, input, part))
+  return issues.length === told.length
+    ? told
+    : [...told, othersOf(issues.length - told.length, 'error', 'InvalidField')]
 }
 
 function faultOfIssue(issue: z.core.$ZodIssue, raw: unknown, { at, meanwhile, isSecret = false }: Part): Fault {

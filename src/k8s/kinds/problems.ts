@@ -1,5 +1,6 @@
 /** From the faults of an object to problems that say where it was written. Pure. */
 import type { ObjectRef, Problem } from '../../desired/model.ts'
+import { shortened } from './few-faults.ts'
 import { formatPath, type Fault } from './narrow.ts'
 import type { ObjectKey, Origin } from '../source.ts'
 
@@ -30,7 +31,7 @@ export function problemOf(fault: Fault, key: ObjectKey, origin: Origin | undefin
   return {
     severity: fault.severity,
     object: at === undefined || origin === undefined ? ref : refAt(ref, origin, at.line),
-    field: formatPath(fault.path),
+    field: shortened(formatPath(fault.path)),
     code: fault.code,
     message: fault.message,
     remedy: fault.remedy,

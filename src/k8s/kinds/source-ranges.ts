@@ -14,8 +14,6 @@ const sourcePolicyKey = 'service.cilium.io/src-ranges-policy'
 
 /** More than anything real; a list may be as long as an object. */
 const maxSourceRanges = 1000
-/** Of the ranges that are wrong so many are told one by one. */
-const toldOneByOne = 16
 const fieldPath: FieldPath = ['spec', 'loadBalancerSourceRanges']
 /** IPv4 in IPv6 (RFC 4291 2.5.5.2). */
 const mappedBits = 96
@@ -55,7 +53,7 @@ export function sourceRangesOf(
     isDenied,
   )
   const isUsable = !isDenied || parsed.every(({ prefix }) => prefix !== undefined)
-  const faults = [...policyFaults, ...told(parsed.flatMap(({ found }) => found ?? []))]
+  const faults = [...policyFaults, ...parsed.flatMap(({ found }) => found ?? [])]
   return { ranges, isUsable, faults: [...faults, ...closedFaults(ranges, families, written)] }
 }
 
@@ -129,18 +127,6 @@ function withoutMapping(prefix: Prefix): Prefix {
   return typeof prefix === 'string' && typeof address === 'number' && length >= mappedBits
     ? prefixOf(address, length - mappedBits)
     : prefix
-}
-
-function told(found: readonly Fault[]): readonly Fault[] {
-  const [first] = found
-  if (first === undefined || found.length <= toldOneByOne) return found
-  const path = first.path[0] === 'spec' ? fieldPath : first.path
-  const severity = found.some((each) => each.severity === 'error') ? 'error' : 'warning'
-  const message = `${found.length - toldOneByOne} more ranges are not written as they should be`
-  return [
-    ...found.slice(0, toldOneByOne),
-    fault(severity, path, 'InvalidPrefix', message, 'Correct them as the others.'),
-  ]
 }
 
 /** A list of those who are let in; or of those who are not, and then everybody else is. */

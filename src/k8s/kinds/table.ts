@@ -12,6 +12,7 @@ import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
 import { parseCommunity } from './community.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
+import { fewOf } from './few-faults.ts'
 import { parseIpAddressPool } from './ip-address-pool.ts'
 import { parseL2Advertisement } from './l2-advertisement.ts'
 import { parseNamespace } from './namespace.ts'
@@ -145,9 +146,9 @@ export function parseObject<K extends ServedKind>(
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
   const around = outlineFaults(kind, raw, before, from)
-  if (around.some(({ severity }) => severity === 'error')) return { faults: around }
+  if (around.some(({ severity }) => severity === 'error')) return { faults: fewOf(around) }
   const { faults, ...narrowed } = table[kind].parse(raw, before)
-  return { ...narrowed, faults: [...around, ...timestampFaults(raw), ...faults] }
+  return { ...narrowed, faults: fewOf([...around, ...timestampFaults(raw), ...faults]) }
 }
 
 /** A time that cannot be read makes the object as young as one without any. */

@@ -24,8 +24,6 @@ const mostOfSlice = 65_535
 
 /** As many as a large cluster has nodes. */
 const mostEntries = 1_000
-/** Each is a line of the log and of what is told; whoever may write a Service may write thousands. */
-const mostFaults = 10
 const fields = ['nodes', 'zones'] as const
 const at = ['metadata', 'annotations', weightsAnnotation] as const
 const example = `${weightsAnnotation}: '{nodes: {big-1: 4}, zones: {b: 0}}'`
@@ -65,7 +63,7 @@ export function weightsIn(annotations: Readonly<Record<string, string>>, before:
     return [{ field, name: undefined, value: named }]
   })
   // Of a misspelt field nobody knows whose weights it has.
-  if (faults.length > 0 && before !== undefined) return { weights: before, faults: fewOf(faults) }
+  if (faults.length > 0 && before !== undefined) return { weights: before, faults }
   if (entries.length > mostEntries)
     return wrong(`${entries.length} names: at most ${mostEntries} have a weight`, 'Name zones in place of nodes')
   const { parts, faults: ofEntries } = narrowParts<Named, Written>(
@@ -81,13 +79,7 @@ export function weightsIn(annotations: Readonly<Record<string, string>>, before:
   )
   const of = (field: Named['field']): Readonly<Record<string, number>> =>
     Object.fromEntries(parts.flatMap(({ value }) => (value.field === field ? [[value.name, value.value]] : [])))
-  return { weights: { nodes: of('nodes'), zones: of('zones') }, faults: fewOf([...faults, ...ofEntries]) }
-}
-
-function fewOf(faults: readonly Fault[]): readonly Fault[] {
-  if (faults.length <= mostFaults) return faults
-  const message = `${faults.length - mostFaults} more of its names are wrong`
-  return [...faults.slice(0, mostFaults), fault('error', at, 'InvalidAnnotation', message, `Write ${example}.`)]
+  return { weights: { nodes: of('nodes'), zones: of('zones') }, faults: [...faults, ...ofEntries] }
 }
 
 /** Of all pods of an EndpointSlice, as Cilium has it; undefined: nothing is written. */
