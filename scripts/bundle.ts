@@ -7,15 +7,14 @@ import { build, type BuildOptions, type Plugin } from 'esbuild'
 
 /**
  * What only requests of the Kubernetes client itself would need: models of the whole API and proxies. Of that client
- * nothing but the kubeconfig is used here (k8s/apiserver/tunnel.ts goes through a proxy by itself), and of undici the
- * connection alone, by HTTP/2 (k8s/apiserver/transport.ts refuses HTTP/1.1, whose parsers would be a third of the
- * file). All of it together would cost 20 MiB and 80 ms CPU in each process.
+ * nothing but the kubeconfig is used here (k8s/apiserver/transport.ts asks by itself, tunnel.ts goes through a proxy).
+ * All of it together would cost 20 MiB and 80 ms CPU in each process.
  */
 const unused: Plugin = {
   name: 'unused',
   setup({ onResolve, onLoad }) {
     const isClient = /[\\/]@kubernetes[\\/]client-node[\\/]dist$/
-    onResolve({ filter: /^(\.\/gen\/index\.js|socks|socks-proxy-agent|hpagent)$/ }, ({ path, resolveDir }) =>
+    onResolve({ filter: /^(\.\/gen\/index\.js|socks|socks-proxy-agent|hpagent|undici)$/ }, ({ path, resolveDir }) =>
       isClient.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
     )
     // For commands that are programs of their own, of which there are none.
@@ -23,22 +22,9 @@ const unused: Plugin = {
     onResolve({ filter: /^node:child_process$/ }, ({ path, resolveDir }) =>
       isCommander.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
     )
-    const isDispatcher = /[\\/]undici[\\/]lib[\\/]dispatcher$/
-    onResolve({ filter: /^\.\/client-h1\.js$/ }, ({ path, resolveDir }) =>
-      isDispatcher.test(resolveDir) ? { path, namespace: 'unused' } : undefined,
-    )
     onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}', loader: 'js' }))
-    onResolve({ filter: /^undici$/ }, ({ path, resolveDir }) => ({ path, namespace: 'part', pluginData: resolveDir }))
-    onLoad({ filter: /.*/, namespace: 'part' }, ({ pluginData: resolveDir }) => ({ contents: undiciPart, resolveDir }))
   },
 }
-
-/** As the package puts itself together. */
-const undiciPart = `
-Object.assign(require('undici/lib/dispatcher/dispatcher.js').prototype, require('undici/lib/api/index.js'))
-exports.Client = require('undici/lib/dispatcher/client.js')
-exports.buildConnector = require('undici/lib/core/connect.js')
-`
 
 const [, , options = '{}', metafile = ''] = process.argv
 const { metafile: meta } = await build({ ...(JSON.parse(options) as BuildOptions), metafile: true, plugins: [unused] })

@@ -102,7 +102,7 @@ test('a pure room does not reach a clock, socket, file, environment, random sour
   const reasonsOf = (path: string): readonly string[] => {
     const text = read(path)
     const foreign = importsOf(text)
-      .filter(({ specifier, isTypeOnly }) => !isTypeOnly && /^(node:|koffi$|pino$|undici$)/.test(specifier))
+      .filter(({ specifier, isTypeOnly }) => !isTypeOnly && /^(node:|koffi$|pino$)/.test(specifier))
       .map(({ specifier }) => specifier)
     return [...(impure.exec(stripCommentsAndStrings(text)) ?? []).slice(0, 1), ...foreign]
   }

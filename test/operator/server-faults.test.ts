@@ -52,9 +52,10 @@ const details = (causes: readonly object[]): string =>
   JSON.stringify({ kind: 'Status', message: 'Apply failed with 1 conflict', details: { causes } })
 
 test('a status is applied with our field manager, without force, with uid and version', async () => {
-  const asked: { readonly path: string; readonly query: string; readonly type: string; body: string }[] = []
+  const asked: { path: string; query: string; type: string; accept: string; body: string }[] = []
   server.fault = ({ path, query, headers, stream }: Request) => {
-    const found = { path, query: query.toString(), type: String(headers['content-type']), body: '' }
+    const [type, accept] = [String(headers['content-type']), String(headers['accept'])]
+    const found = { path, query: query.toString(), type, accept, body: '' }
     asked.push(found)
     stream.setEncoding('utf8').on('data', (text: string) => {
       found.body += text
@@ -70,6 +71,7 @@ test('a status is applied with our field manager, without force, with uid and ve
   assert.equal(only?.path, '/api/v1/namespaces/default/services/web/status')
   assert.equal(only?.query, 'fieldManager=herald-operator&force=false')
   assert.equal(only?.type, 'application/apply-patch+yaml')
+  assert.match(only?.accept ?? '', /^application\/json;as=PartialObjectMetadata;.*,application\/json$/)
   assert.deepEqual(JSON.parse(only?.body ?? ''), {
     apiVersion: 'v1',
     kind: 'Service',

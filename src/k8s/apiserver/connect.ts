@@ -1,5 +1,5 @@
 /**
- * The part of this room that needs the Kubernetes client and an HTTP/2 client: a file of its own in the built program,
+ * The part of this room that needs the Kubernetes client and HTTP/2: a file of its own in the built program,
  * read by an agent that has an API server.
  */
 import { type Credentials, loadCredentials } from './credentials.ts'

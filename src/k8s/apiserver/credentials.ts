@@ -45,6 +45,8 @@ export interface Credentials {
 
 /** A token of a file is read again after so long, as client-go does. */
 const tokenFileMs = 60_000
+/** Headers of requests are the same for so long: the client reads every file of the kubeconfig for each. */
+const keptMs = 1_000
 
 /**
  * `path` undefined: that of the pod's service account; `context` undefined: the one that is current there. Throws
@@ -173,6 +175,9 @@ class KubeCredentials implements Credentials {
   #token: { readonly value: string; readonly readMs: number } | undefined
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
+  #renewals = 0
+  /** Without those of a plugin, which says itself how long they are good. */
+  #kept: { readonly headers: Readonly<Record<string, string>>; readonly readMs: number } | undefined
 
   constructor({ config, text, server, proxy, tokenFile, plugin }: Loaded, place: Place) {
     this.#config = config
@@ -189,10 +194,19 @@ class KubeCredentials implements Credentials {
   }
 
   async headers(): Promise<Readonly<Record<string, string>>> {
-    const headers = headersOf(await this.#options())
+    const headers = await this.#headers()
     return this.#tokenFile === undefined
       ? headers
       : { ...headers, authorization: `Bearer ${this.#tokenOf(this.#tokenFile)}` }
+  }
+
+  async #headers(): Promise<Readonly<Record<string, string>>> {
+    const kept = this.#kept
+    if (kept !== undefined && performance.now() - kept.readMs < keptMs) return kept.headers
+    const [plugin, renewals] = [this.#plugin, this.#renewals]
+    const headers = headersOf(await this.#options())
+    if (plugin === undefined && renewals === this.#renewals) this.#kept = { headers, readMs: performance.now() }
+    return headers
   }
 
   /** While the file cannot be read the last token may still be good: the server says so if it is not. */
@@ -215,6 +229,8 @@ class KubeCredentials implements Credentials {
    * A file that is being written, or that names another server now, is not taken: what was good before may still be.
    */
   renew(why: 'refused' | 'unreachable' = 'refused'): void {
+    this.#renewals++
+    this.#kept = undefined
     if (why === 'refused') {
       this.#asked = undefined
       this.#plugin?.forget()

@@ -103,6 +103,9 @@ async function listed(requests: ApiRequests, kind: KindRef, labels: Readonly<Rec
   }
 }
 
+/** Of a status that was written nothing is asked but its version. */
+const metadataAlone = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json'
+
 function applyOf({ target, status }: StatusWrite, manager: string): Parameters<ApiRequests['change']>[0] {
   const { apiVersion, kind, namespace, name, uid, resourceVersion } = target
   const metadata = { name, ...(namespace === '' ? {} : { namespace }), uid, resourceVersion }
@@ -112,6 +115,7 @@ function applyOf({ target, status }: StatusWrite, manager: string): Parameters<A
     // JSON is YAML.
     contentType: 'application/apply-patch+yaml',
     body: JSON.stringify({ apiVersion, kind, metadata, status }),
+    accept: metadataAlone,
   }
 }
 

@@ -3,10 +3,13 @@
  * again, and found dead within two pings when the other end is gone without a word. What fails on one stream costs
  * no other.
  */
-import { buildConnector, Client } from 'undici'
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import { deadline } from '../../clock/deadline.ts'
+import { systemClock } from '../../clock/system-clock.ts'
 import { HeraldError, messageOf } from '../../errors.ts'
-import type { Credentials, TlsOptions } from './credentials.ts'
-import { openTunnel } from './tunnel.ts'
+import type { Credentials } from './credentials.ts'
+import { Http2Body } from './http2-body.ts'
+import { Http2Connection } from './http2-connection.ts'
 
 export interface Answer {
   readonly status: number
@@ -23,12 +26,14 @@ export interface Change {
   readonly path: string
   readonly contentType: string
   readonly body: string
+  /** Of the answer; undefined: the whole object as JSON. */
+  readonly accept?: string
 }
 
 export interface Transport {
   /** Rejects with ERR_API_SERVER where there is no answer, ERR_KUBECONFIG where there are no credentials. */
   get(path: string, signal: AbortSignal): Promise<Answer>
-  /** As {@link get}. Never sent twice. */
+  /** As {@link get}. Never sent twice, but where a server that leaves says that it did nothing. */
   change(change: Change, signal: AbortSignal): Promise<Answer>
   /**
    * Whatever follows goes over a new connection with fresh credentials; what is under way has its end first. An answer
@@ -48,10 +53,17 @@ export function connectTransport(credentials: Credentials, pingMs = defaultPingM
   return new Http2Transport(credentials, pingMs)
 }
 
+interface Answered {
+  readonly headers: IncomingHttpHeaders
+  readonly body: Http2Body
+}
+
 class Http2Transport implements Transport {
   readonly #credentials: Credentials
   readonly #pingMs: number
-  #client: Promise<Client> | undefined
+  readonly #over = new AbortController()
+  /** That whatever follows goes over. */
+  #connection: Promise<Http2Connection> | undefined
   /** Of the credentials: grows when they were renewed. */
   #generation = 0
 
@@ -70,119 +82,128 @@ class Http2Transport implements Transport {
 
   async #ask(asked: Change | { readonly method: 'GET'; readonly path: string }, signal: AbortSignal): Promise<Answer> {
     const generation = this.#generation
+    const { server, proxy } = this.#credentials
     const headers = {
+      ':method': asked.method,
+      ':path': `${server.pathname.replace(/\/$/, '')}${asked.path}`,
       accept: 'application/json',
       'user-agent': 'herald',
-      ...('body' in asked ? { 'content-type': asked.contentType } : {}),
+      ...('body' in asked ? headersOf(asked) : {}),
       ...(await this.#credentials.headers()),
     }
-    this.#client ??= this.#connect()
-    const client = this.#client
-    const { server, proxy } = this.#credentials
     try {
-      const path = `${server.pathname.replace(/\/$/, '')}${asked.path}`
-      const body = 'body' in asked ? { body: asked.body } : {}
-      const request = { method: asked.method, path, headers, signal, ...body }
-      const { statusCode: status, headers: answered, body: answer } = await (await client).request(request)
+      const { headers: answered, body } = await this.#send(headers, 'body' in asked ? asked.body : undefined, signal)
+      const status = Number(answered[':status'])
       if (status === 401 && generation === this.#generation) this.renew()
       const after = Number(answered['retry-after'])
-      const dateMs = Date.parse(String(answered['date']))
+      const dateMs = Date.parse(answered.date ?? '')
       return {
         status,
         retryAfterSec: Number.isFinite(after) ? after : undefined,
         ...(Number.isNaN(dateMs) ? {} : { dateMs }),
-        body: answer,
+        body,
       }
     } catch (error) {
-      const made = await client.catch(() => undefined)
-      // Without credentials or a connection there is nothing that others could go on with.
-      if (made === undefined && this.#client === client) this.#client = undefined
-      if (made !== undefined && isOfDeadSession(error)) await this.#lose(made)
       if (error instanceof HeraldError) throw error
       const through = proxy === undefined ? '' : ` through the proxy ${proxy.host}`
       throw new HeraldError('ERR_API_SERVER', `${server.host}${through}: ${reasonOf(error)}`, { cause: error })
     }
   }
 
+  async #send(headers: OutgoingHttpHeaders, body: string | undefined, signal: AbortSignal): Promise<Answered> {
+    for (let isAgain = false; ; isAgain = true) {
+      const connection = await untilAborted(this.#current(), signal)
+      const stream = connection.request(headers, body, signal)
+      try {
+        return await answerTo(stream, signal)
+      } catch (error) {
+        // A server that leaves says by it that it did nothing about this one (RFC 9113 8.7).
+        const isUndone = connection.isLeaving && stream.rstCode === constants.NGHTTP2_REFUSED_STREAM
+        if (isAgain || !isUndone) throw error
+      }
+    }
+  }
+
   renew(): void {
     this.#generation++
     this.#credentials.renew()
-    const before = this.#client
-    this.#client = undefined
+    const before = this.#connection
+    this.#connection = undefined
     void before?.then(
-      (client) => client.close(),
+      (connection) => connection.retire(),
       () => undefined,
     )
   }
 
   async close(): Promise<void> {
-    const client = await this.#client?.catch(() => undefined)
-    await client?.destroy()
+    this.#over.abort()
+    await this.#connection?.catch(() => undefined)
   }
 
-  #connector(tls: TlsOptions): buildConnector.connector {
-    const connect = buildConnector({ ...tls, allowH2: true, timeout: connectMs })
-    const { proxy } = this.#credentials
-    return proxy === undefined ? connect : throughProxy(connect, proxy, tls)
+  async #current(): Promise<Http2Connection> {
+    for (;;) {
+      const opening = (this.#connection ??= this.#connect())
+      const connection = await opening
+      if (!connection.isLeaving) return connection
+      this.#lose(opening)
+    }
   }
 
-  async #connect(): Promise<Client> {
-    const { server } = this.#credentials
-    const tls = await this.#credentials.tls()
-    const client = new Client(server.origin, {
-      allowH2: true,
-      connect: http2Connector(this.#connector(tls), server.host),
-      h2Options: { pingInterval: this.#pingMs },
-      headersTimeout: headersMs,
-      // A watch is silent for as long as nothing changes; pings tell whether anybody is there.
-      bodyTimeout: 0,
-      maxConcurrentStreams: 100,
+  #connect(): Promise<Http2Connection> {
+    const { server, proxy } = this.#credentials
+    const lost = (): void => this.#lose(opening)
+    const opening = this.#credentials.tls().then(async (tls) => {
+      const target = { server, proxy, tls, pingMs: this.#pingMs, connectMs }
+      const connection = await Http2Connection.open(target, this.#over.signal)
+      connection.onLeaving(lost)
+      return connection
     })
-    client.on('disconnect', () => void this.#lose(client))
-    client.on('connectionError', () => void this.#lose(client))
-    return client
+    opening.catch(lost)
+    return opening
   }
 
   /** The next connection asks for certificates and keys again: they rotate. Requests under way have their end first. */
-  async #lose(client: Client): Promise<void> {
-    const held = this.#client
-    if ((await held?.catch(() => undefined)) === client && this.#client === held) {
-      this.#client = undefined
-      this.#credentials.renew('unreachable')
-    }
-    client.close().catch(() => undefined)
+  #lose(opening: Promise<Http2Connection>): void {
+    if (this.#connection !== opening) return
+    this.#connection = undefined
+    this.#credentials.renew('unreachable')
   }
 }
 
-function throughProxy(connect: buildConnector.connector, proxy: URL, { ca }: TlsOptions): buildConnector.connector {
-  return (options, done) => {
-    const target = { hostname: options.hostname, port: Number(options.port || 443) }
-    openTunnel(proxy, target, ca, connectMs).then(
-      (httpSocket) => connect({ ...options, httpSocket }, done),
-      (error: HeraldError) => done(error, null),
-    )
-  }
+function headersOf({ contentType, accept }: Change): OutgoingHttpHeaders {
+  return { 'content-type': contentType, ...(accept === undefined ? {} : { accept }) }
 }
 
-/** By HTTP/1.1 the first watch would hold the connection, and everything else wait for its end. */
-function http2Connector(connect: buildConnector.connector, host: string): buildConnector.connector {
-  return (options, done) =>
-    connect(options, (...[error, socket]) => {
-      if (error !== null) return done(error, null)
-      if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2') return done(null, socket)
-      socket.destroy()
-      const why = 'it does not speak HTTP/2 over TLS, as every API server does: is there a proxy before it?'
-      done(new HeraldError('ERR_API_SERVER', `${host}: ${why}`), null)
+const unanswered = 'the connection to the API server ended without an answer'
+
+/** The headers that come first. */
+function answerTo(stream: ClientHttp2Stream, signal: AbortSignal): Promise<Answered> {
+  return new Promise((resolve, reject) => {
+    const late = deadline(systemClock, headersMs, () => stream.close(constants.NGHTTP2_CANCEL))
+    stream.once('response', (headers) => {
+      late.cancel()
+      resolve({ headers, body: new Http2Body(stream) })
     })
+    // What fails later fails for who reads the body.
+    stream.on('error', reject)
+    stream.once('close', () => {
+      late.cancel()
+      reject(signal.aborted ? signal.reason : new HeraldError('ERR_API_SERVER', unanswered))
+    })
+  })
 }
 
-/** A server that ends a session at its very begin, as for want of a certificate, leaves the client in it for ever. */
-function isOfDeadSession(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  return Reflect.get(error, 'code') === 'ERR_HTTP2_INVALID_SESSION' || isOfDeadSession(error.cause)
+/** What is opened is for others too. */
+function untilAborted<T>(opened: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    void opened.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
 }
 
-/** The innermost reason: `fetch failed` helps nobody. */
+/** The innermost reason: those around it help nobody. */
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(messageOf).join('; ')
   if (error instanceof Error && error.cause instanceof Error) return reasonOf(error.cause)

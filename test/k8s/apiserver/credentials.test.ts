@@ -84,6 +84,16 @@ test('they are not used again while the kubeconfig cannot be read either: the pl
   assert.deepEqual(await credentials.headers(), bearer('token-3'))
 })
 
+test('a token that the server refused is not used again, however short a while it was read before', async () => {
+  const credentials = loadCredentials(kubeconfig({ user: { token: 'first' } }))
+  assert.deepEqual(await credentials.headers(), bearer('first'))
+  const during = credentials.headers()
+  kubeconfig({ user: { token: 'second' } })
+  credentials.renew()
+  await during
+  assert.deepEqual(await credentials.headers(), bearer('second'))
+})
+
 test('tokenFile of a kubeconfig, beside it or elsewhere, goes before token, and is read again when it is refused', async () => {
   for (const name of ['token', file('token')]) {
     writeFileSync(file('token'), 'first\n')
