@@ -21,7 +21,7 @@ export class Claims {
     else this.#byService.set(service, shortOf(frontends))
     for (const id of frontends) {
       const others = this.on(id).filter((other) => other !== service)
-      this.#byFrontend.set(id, shortOf([...others, service].sort()))
+      this.#byFrontend.set(id, others.length === 0 ? service : [...others, service].sort())
     }
   }
 

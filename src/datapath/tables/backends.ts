@@ -173,7 +173,11 @@ export class BackendTable {
       const isKnown = held?.ref.generation === generation && this.#isIntact(held)
       found.push({ id, backend: isKnown ? held.backend : placed(readBackend(this.#memory, id)) })
     }
-    if (found.length > 1) found.sort((a, b) => this.#places.compare(a.id, b.id))
+    const compare = (a: { readonly id: number }, b: { readonly id: number }): number => this.#places.compare(a.id, b.id)
+    // Of two, as thousands have, a sort leaves more garbage than they are.
+    const [first, second, third] = found
+    if (third !== undefined) found.sort(compare)
+    else if (first !== undefined && second !== undefined && compare(first, second) > 0) found.reverse()
     return found.map(({ backend }) => backend)
   }
 

@@ -6,7 +6,7 @@ import { placeName } from './backends.ts'
 /** Sorted, each once, and none that rests among those that do not. */
 export function normalised(frontend: Frontend): Frontend {
   const backends = sorted(frontend.backends)
-  if (frontend.resting === undefined) return { ...frontend, backends }
+  if (frontend.resting === undefined) return backends === frontend.backends ? frontend : { ...frontend, backends }
   const active = new Set(backends.map((each) => placeName(each, frontend.protocol)))
   const isActive = (each: Backend): boolean => active.has(placeName(each, frontend.protocol))
   return { ...frontend, backends, resting: sorted(frontend.resting).filter((each) => !isActive(each)) }

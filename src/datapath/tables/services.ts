@@ -187,12 +187,11 @@ export class ServiceTable {
     if (tunnel > 0 || nodePorts > 0)
       throw new HeraldError('ERR_ADDRESS', `${frontend.address} is an address of this node and cannot be served`)
     const wanted = normalised(frontend)
-    const stranger = [...wanted.backends, ...(wanted.resting ?? [])].find(
-      ({ address, node }) =>
-        !isKeyAddress(address) ||
-        address.includes(':') !== frontend.address.includes(':') ||
-        (node !== undefined && !isKeyAddress(node)),
-    )
+    const isStrange = ({ address, node }: Backend): boolean =>
+      !isKeyAddress(address) ||
+      address.includes(':') !== frontend.address.includes(':') ||
+      (node !== undefined && !isKeyAddress(node))
+    const stranger = wanted.backends.find(isStrange) ?? wanted.resting?.find(isStrange)
     if (stranger !== undefined)
       throw new HeraldError('ERR_ADDRESS', `${textOf(stranger)} cannot be a backend of ${frontend.address}`)
     const held = this.#entries.get(frontend.id)
@@ -201,7 +200,7 @@ export class ServiceTable {
     const uses = usesOf(wanted)
     const service = held?.record.service ?? this.#takeService()
     try {
-      const record = yield* this.#write(wanted, key, service, uses, held)
+      const record = yield* this.#write(wanted, key, uses, { service, held })
       this.#entries.set(frontend.id, entryOf(frontend, record, uses))
     } catch (error) {
       this.#backends.settle(frontend.id, usesBefore(held), uses.keys())
@@ -349,36 +348,11 @@ export class ServiceTable {
   *#write(
     frontend: Frontend,
     key: Uint8Array,
-    service: number,
     uses: Uses,
-    held: Entry | undefined,
+    { service, held }: { readonly service: number; readonly held: Entry | undefined },
   ): Work<FrontendRecord> {
-    const active: Named[] = []
-    const elsewhere: Named[] = []
-    const resting: BackendRef[] = []
-    for (const [name, used] of uses) {
-      const { backend, use } = used
-      const ref = this.#backends.take(name, used, frontend.protocol, frontend.id)
-      // Pods by their addresses: so a client meets the same one by every port of a Service.
-      const named = [tableName(frontend, name, backend), ref, backend.weight] as const
-      if (use.rests) resting.push(ref)
-      else active.push(named)
-      if (!use.rests && backend.node !== undefined) elsewhere.push(named)
-    }
-    // A node may hear of a frontend with its first pod, and the others had it without that one.
-    const formerly = elsewhere.length < active.length ? elsewhere : []
-    const record = yield* this.#writeRecord(frontend, key, { service, active, formerly, resting, held })
-    if (held === undefined) return record
-    this.#space.giveLists(held.record, this.#times.nowNs())
-    this.#ranges.give(held.record.ranges)
-    return record
-  }
-
-  *#writeRecord(
-    { id, address, sources, affinitySec = 0 }: Frontend,
-    key: Uint8Array,
-    { service, active, formerly, resting, held }: Parts,
-  ): Work<FrontendRecord> {
+    const { id, address, sources, affinitySec = 0 } = frontend
+    const { active, formerly, resting } = this.#partsOf(frontend, uses)
     const now = this.#times.nowNs()
     const before = held?.record
     const ranges = this.#takeRanges(sources, key, held)
@@ -394,13 +368,34 @@ export class ServiceTable {
       this.#frontends.put(key, encodeFrontend(record))
       undo.push(() => this.#restore(key, before))
       yield
-      yield* this.#announce(address, ranges, before)
+      undo.push(this.#announce(address, ranges, before))
+      yield
       this.#space.settle(record, older, (slot) => this.#backends.placeOf(slot))
+      if (before === undefined) return record
+      this.#space.giveLists(before, this.#times.nowNs())
+      this.#ranges.give(before.ranges)
       return record
     } catch (error) {
       for (const step of undo.reverse()) step()
       throw error
     }
+  }
+
+  #partsOf(frontend: Frontend, uses: Uses): Parts {
+    const active: Named[] = []
+    const elsewhere: Named[] = []
+    const resting: BackendRef[] = []
+    for (const [name, used] of uses) {
+      const { backend, use } = used
+      const ref = this.#backends.take(name, used, frontend.protocol, frontend.id)
+      // Pods by their addresses: so a client meets the same one by every port of a Service.
+      const named = [tableName(frontend, name, backend), ref, backend.weight] as const
+      if (use.rests) resting.push(ref)
+      else active.push(named)
+      if (!use.rests && backend.node !== undefined) elsewhere.push(named)
+    }
+    // A node may hear of a frontend with its first pod, and the others had it without that one.
+    return { active, formerly: elsewhere.length < active.length ? elsewhere : [], resting }
   }
 
   #restore(key: Uint8Array, before: FrontendRecord | undefined): void {
@@ -418,7 +413,7 @@ export class ServiceTable {
         const record = { ...held.record, ranges: this.#ranges.take([]) }
         this.#frontends.put(key, encodeFrontend(record))
         try {
-          allOf(this.#announce(held.address, record.ranges, held.record))
+          this.#announce(held.address, record.ranges, held.record)
         } catch (failure) {
           this.#restore(key, held.record)
           throw failure
@@ -429,20 +424,20 @@ export class ServiceTable {
     }
   }
 
-  /** The address is ours from here on, and answers to those whom its frontends let in. */
-  *#announce(address: string, ranges: number, before: FrontendRecord | undefined): Work<void> {
+  /** The address is ours from here on, and answers to those whom its frontends let in. Answers how to undo it. */
+  #announce(address: string, ranges: number, before: FrontendRecord | undefined): () => void {
     const answered = this.#vipRanges.change(address, before?.ranges, ranges)
+    const back = (): number => this.#vipRanges.change(address, ranges, before?.ranges)
     const isNew = before === undefined
-    let isWritten = false
     try {
       if (isNew || this.#addresses.of(address).ranges !== answered) {
         this.#addresses.add(address, 'frontends', isNew ? 1 : 0, answered)
-        isWritten = true
-      } else if (!this.#addresses.isIntact(address)) this.#addresses.restore(address)
-      yield
+        return () => this.#addresses.add(address, 'frontends', isNew ? -1 : 0, back())
+      }
+      if (!this.#addresses.isIntact(address)) this.#addresses.restore(address)
+      return back
     } catch (error) {
-      const back = this.#vipRanges.change(address, ranges, before?.ranges)
-      if (isWritten) this.#addresses.add(address, 'frontends', isNew ? -1 : 0, back)
+      back()
       throw error
     }
   }
@@ -450,11 +445,9 @@ export class ServiceTable {
 
 /** What a frontend is written of. */
 interface Parts {
-  readonly service: number
   readonly active: readonly Named[]
   readonly formerly: readonly Named[]
   readonly resting: readonly BackendRef[]
-  readonly held: Entry | undefined
 }
 
 function textOf({ address, port, node }: Backend): string {

@@ -197,11 +197,10 @@ export class TableSpace {
       ? backends.map(([, , weight = 1]) => weight)
       : undefined
     maglevTable(names, length, { weights, table: order })
-    const refs = backends.map(([, ref]) => ref)
     this.#hold({ offset, length })
     const words = this.#words
     for (let slot = 0, word = offset * wordsPerSlot; slot < length; slot++, word += wordsPerSlot) {
-      const { id: backend, generation } = refs[order[slot] ?? 0] ?? noBackend
+      const { id: backend, generation } = backends[order[slot] ?? 0]?.[1] ?? noBackend
       words[word] = backend
       words[word + 1] = generation
     }
