@@ -1,6 +1,5 @@
 /** Where the two programs are attached: by TCX links, pinned, or by clsact filters, which persist by themselves. */
-import { unlinkSync } from 'node:fs'
-import { closeFd, openPinned, openProgram, pin, programInfo, programName, runProgram } from '../sys/bpf.ts'
+import { closeFd, openProgram, pin, programInfo, programName, runProgram } from '../sys/bpf.ts'
 import {
   attachFilter,
   createTcxLink,
@@ -53,11 +52,8 @@ export function attachedInterfaces(pins: Pins, mode: AttachMode): Set<number> {
 /** Pinned links whose interface still exists; the others are removed. */
 function liveLinks(pins: Pins): ReturnType<Pins['links']> {
   return pins.links().filter(({ path, ifindex }) => {
-    const fd = openPinned(path)
-    if (fd === undefined) return false
-    const isLive = tcxLinkInterface(fd) === ifindex
-    closeFd(fd)
-    if (!isLive) unlinkSync(path)
+    const isLive = pins.withLink(path, (fd) => tcxLinkInterface(fd) === ifindex) === true
+    if (!isLive) pins.dropLink(path)
     return isLive
   })
 }
@@ -132,12 +128,8 @@ export function replyProgramId(pins: Pins): number | undefined {
     ({ ifindex, direction }) =>
       direction === 'egress' && !links.some((other) => other.ifindex === ifindex && other.direction === 'ingress'),
   )
-  const fd = link === undefined ? undefined : openPinned(link.path)
-  if (fd !== undefined) {
-    const id = linkProgramId(fd)
-    closeFd(fd)
-    return id
-  }
+  const id = link === undefined ? undefined : pins.withLink(link.path, linkProgramId)
+  if (id !== undefined) return id
   return listLinks()
     .filter(({ index }) => filterProgramId(placeOf(index, 'ingress')) === undefined)
     .map(({ index }) => filterProgramId(placeOf(index, 'egress')))
@@ -160,40 +152,40 @@ export function attachInterface(pins: Pins, mode: AttachMode, ifindex: number, p
 }
 
 function attachLink(pins: Pins, ifindex: number, direction: Direction, program: number): void {
-  attachLinkAt(pins.link(ifindex, direction), ifindex, direction, program)
+  attachLinkAt(pins, pins.link(ifindex, direction), ifindex, direction, program)
 }
 
-/** A TCX link pinned at a path, or another program in the one that is. */
-export function attachLinkAt(path: string, ifindex: number, direction: Direction, program: number): void {
-  const held = openPinned(path)
-  if (held !== undefined) {
-    try {
-      if (tcxLinkInterface(held) === ifindex) return updateLink(held, program)
-      unlinkSync(path)
-    } finally {
-      closeFd(held)
-    }
-  }
-  const link = createTcxLink(program, ifindex, direction)
+/** A TCX link pinned at a path and kept, or another program in the one that is. */
+export function attachLinkAt(pins: Pins, path: string, ifindex: number, direction: Direction, program: number): void {
+  const isThere = pins.withLink(path, (fd) => {
+    if (tcxLinkInterface(fd) !== ifindex) return false
+    updateLink(fd, program)
+    return true
+  })
+  if (isThere === true) return pins.keepLink(path)
+  pins.dropLink(path)
+  pins.keepLink(path, createTcxLink(program, ifindex, direction))
   try {
-    pin(link, path)
-  } finally {
-    closeFd(link)
+    pins.withLink(path, (fd) => pin(fd, path))
+  } catch (error) {
+    pins.dropLink(path)
+    throw error
   }
 }
 
-/** Removes our TCX links from an interface, also while another process holds them. */
+/** Ends a TCX link, also while another process holds it. */
+export function detachLinkAt(pins: Pins, path: string): void {
+  pins.withLink(path, detachLink)
+  pins.dropLink(path)
+}
+
+/** Removes our TCX links from an interface. */
 export function detachLinks(pins: Pins, ifindex: number): string[] {
   return pins
     .links()
     .filter((link) => link.ifindex === ifindex)
     .map(({ path, direction }) => {
-      const fd = openPinned(path)
-      if (fd !== undefined) {
-        detachLink(fd)
-        closeFd(fd)
-      }
-      unlinkSync(path)
+      detachLinkAt(pins, path)
       return `TCX link of interface ${ifindex} ${direction}`
     })
 }

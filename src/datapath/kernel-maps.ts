@@ -118,6 +118,12 @@ export class KernelMaps implements Maps {
     return windows
   }
 
+  /** Of the map itself. */
+  descriptor(name: MapName | 'stages'): number {
+    this.#checkOpen()
+    return this.#object.openMap(name).fd
+  }
+
   /** What came from {@link memory} and {@link windows} must not be touched afterwards. */
   close(): void {
     if (this.#isClosed) return

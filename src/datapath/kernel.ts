@@ -8,7 +8,7 @@
  */
 import { existsSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
-import { type Frontend, isAnyNodeAddress } from '../desired/model.ts'
+import type { Frontend } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { BpfObject, programInfo } from '../sys/bpf.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
@@ -27,11 +27,12 @@ import {
 import { Growth } from './growth.ts'
 import { planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
+import { Lasting } from './lasting.ts'
 import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
 import { indexKey } from './maps.ts'
 import { NetfilterLook } from './netfilter-look.ts'
 import { directions, Pins, podProgramName, programNames, replyProgramName, stageProgramNames } from './pins.ts'
-import { probe, probesOf } from './probe.ts'
+import { placeOf, probe, probesOf } from './probe.ts'
 import { namedRefusal } from './refusal.ts'
 import { Redirection, type WantedMode } from './redirection.ts'
 import { servedOver, type Served } from './served.ts'
@@ -47,6 +48,8 @@ export interface KernelDatapathOptions {
   readonly mode?: WantedMode
   /** What netfilter does to packets for pods; by default its rules are read whenever something changes. */
   readonly netfilter?: Netfilter
+  /** Takes the file system for this process alone once more, where it was mounted anew. */
+  readonly relock?: () => void
   /** Told about what was adopted, replaced or given up, one sentence each. */
   readonly log?: (message: string) => void
   /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
@@ -185,14 +188,6 @@ function whenWritten({ attachments, redirection, served }: Running, frontend: Fr
   if (place !== undefined) probe(attachments.programs.ingress, place, frontend.backends)
 }
 
-/** Where packets for a frontend come; undefined: nowhere yet. */
-function placeOf(frontend: Frontend, nodePorts: readonly string[]): Frontend | undefined {
-  if (!isAnyNodeAddress(frontend.address)) return frontend
-  const isIpv6 = frontend.address.includes(':')
-  const address = nodePorts.find((each) => each.includes(':') === isIpv6)
-  return address === undefined ? undefined : { ...frontend, address }
-}
-
 /** None where the maps cannot be written at all: each by itself says why. */
 function togetherOf(
   write: () => readonly (ProgrammedFrontend | undefined)[],
@@ -209,6 +204,7 @@ class Current {
   readonly #opening: Opening
   readonly #growth: Growth
   readonly #unfinished: Unfinished
+  readonly #lasting: Lasting
   #running: Running
   #isClosed = false
 
@@ -216,6 +212,7 @@ class Current {
     this.#opening = opening
     this.#growth = growth
     this.#unfinished = new Unfinished(opening.log)
+    this.#lasting = new Lasting({ relock: () => {}, ...opening.options, ...opening })
     this.#running = firstStart(opening, growth)
   }
 
@@ -224,7 +221,7 @@ class Current {
   }
 
   get problems(): readonly DatapathProblem[] {
-    return [...this.#unfinished.problems, ...this.#growth.problems]
+    return [...this.#unfinished.problems, ...this.#lasting.problems, ...this.#growth.problems]
   }
 
   /** Touching memory after it was unmapped would end the process. */
@@ -242,7 +239,8 @@ class Current {
   }
 
   attach(names: readonly string[], others: readonly string[]): void {
-    const { attachments, redirection } = this.writable()
+    const { attachments, redirection, maps } = this.writable()
+    this.#lasting.look(maps, attachments.programs)
     try {
       attachExactly(attachments, names, others, this.#opening.log)
     } finally {
@@ -258,6 +256,8 @@ class Current {
 
   grow(sizes: ReadonlyMap<string, number>): void {
     const renew = (): void => this.#renew((name) => sizes.get(name) ?? 0)
+    // Larger maps are filled from those that are pinned.
+    this.#lasting.check(this.#running.maps, this.#running.attachments.programs)
     try {
       renew()
     } catch (error) {
@@ -279,6 +279,7 @@ class Current {
   close(): void {
     this.#isClosed = true
     this.#running.maps.close()
+    this.#opening.pins.close()
   }
 }
 

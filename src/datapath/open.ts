@@ -46,11 +46,17 @@ export function openDatapath(choice: DatapathChoice): OpenedDatapath {
     const base = join(bpffs, 'herald')
     makeFolder(base, 0o700)
     releaseBpffs = lockPath(base, 'directory')
+    const relock = (): void => {
+      // Where it is the same folder this process has it itself.
+      releaseBpffs()
+      releaseBpffs = () => {}
+      releaseBpffs = lockPath(base, 'directory')
+    }
     const say = (message: string): void => log('info', `datapath: ${message}`)
     return {
-      datapath: openKernelDatapath({ ...options, bpffs, log: say }),
+      datapath: openKernelDatapath({ ...options, bpffs, relock, log: say }),
       problem: undefined,
-      releaseBpffs,
+      releaseBpffs: () => releaseBpffs(),
     }
   } catch (error) {
     releaseBpffs()

@@ -9,8 +9,8 @@
  *     arriving/     while maps of an earlier schema are being copied
  *     swapped/      beside one of these two: programs are being replaced, flows may be opened in the new maps
  */
-import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, renameSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
 import { closeFd, mapInfo, openPinned, pin } from '../sys/bpf.ts'
 import type { Direction } from '../sys/bpf-attach.ts'
@@ -41,6 +41,8 @@ export class Pins {
   readonly bpffs: string
   readonly version: number
   readonly folder: string
+  /** Links of this process by their paths: attached for as long as it lives, whoever removes what is pinned. */
+  readonly #kept = new Map<string, number>()
 
   /** Throws ERR_BPFFS when nothing can be pinned there. */
   constructor(bpffs: string, version = schema) {
@@ -61,6 +63,7 @@ export class Pins {
 
   makeFolders(): void {
     for (const kind of ['maps', 'programs', 'links']) makeFolder(join(this.folder, kind), 0o700)
+    if (this.#namesIn(this.pods).length > 0) makeFolder(this.pods, 0o700)
   }
 
   get mapsFolder(): string {
@@ -116,11 +119,10 @@ export class Pins {
     return join(this.folder, 'links', `${ifindex}-${direction}`)
   }
 
-  /** The links that are pinned, whether their interfaces still exist or not. */
+  /** The links that are pinned or kept, whether their interfaces still exist or not. */
   links(): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
     const folder = join(this.folder, 'links')
-    if (!existsSync(folder)) return []
-    return readdirSync(folder).flatMap((name) => {
+    return this.#namesIn(folder).flatMap((name) => {
       const match = /^(\d+)-(ingress|egress)$/.exec(name)
       return match === null
         ? []
@@ -134,6 +136,49 @@ export class Pins {
     })
   }
 
+  /** Of links that are pinned or kept. */
+  #namesIn(folder: string): readonly string[] {
+    const kept = [...this.#kept.keys()].filter((path) => dirname(path) === folder).map((path) => basename(path))
+    return [...new Set([...(existsSync(folder) ? readdirSync(folder) : []), ...kept])]
+  }
+
+  /** The answer of `use` to the descriptor of a link, kept or pinned; undefined: there is none. */
+  withLink<Answer>(path: string, use: (fd: number) => Answer): Answer | undefined {
+    const kept = this.#kept.get(path)
+    if (kept !== undefined) return use(kept)
+    const fd = openPinned(path)
+    if (fd === undefined) return undefined
+    try {
+      return use(fd)
+    } finally {
+      closeFd(fd)
+    }
+  }
+
+  /** A link stays attached from here on for as long as this process lives; by default the one that is pinned. */
+  keepLink(path: string, fd = this.#kept.get(path) ?? openPinned(path)): void {
+    if (fd !== undefined) this.#kept.set(path, fd)
+  }
+
+  /** It is over, or was detached: neither the descriptor nor the pin is needed any more. */
+  dropLink(path: string): void {
+    const kept = this.#kept.get(path)
+    if (kept !== undefined) closeFd(kept)
+    this.#kept.delete(path)
+    rmSync(path, { force: true })
+  }
+
+  /** What was pinned at a path, by the descriptors of this process. */
+  get keptLinks(): ReadonlyMap<string, number> {
+    return this.#kept
+  }
+
+  /** What is pinned goes on without this process. */
+  close(): void {
+    for (const fd of this.#kept.values()) closeFd(fd)
+    this.#kept.clear()
+  }
+
   get pods(): string {
     return join(this.folder, 'pods')
   }
@@ -142,9 +187,9 @@ export class Pins {
     return join(this.pods, String(ifindex))
   }
 
-  /** Interfaces for which the link of herald_pod is pinned, whether they still exist or not. */
+  /** Interfaces for which the link of herald_pod is pinned or kept, whether they still exist or not. */
   podLinks(): readonly number[] {
-    return existsSync(this.pods) ? readdirSync(this.pods).map(Number) : []
+    return this.#namesIn(this.pods).map(Number)
   }
 
   /** Makes the links of another version ours; what they run is not touched. */

@@ -1,14 +1,12 @@
 /**
  * Where herald_pod is: at ingress of the interfaces behind which pods are, beside whatever else an interface carries.
  */
-import { unlinkSync } from 'node:fs'
 import { HeraldError } from '../errors.ts'
-import { closeFd, openPinned, programName } from '../sys/bpf.ts'
+import { programName } from '../sys/bpf.ts'
 import {
   attachFilter,
   destroyClsact,
   detachFilter,
-  detachLink,
   filterProgramId,
   linkProgramId,
   tcxLinkInterface,
@@ -17,7 +15,7 @@ import {
 } from '../sys/bpf-attach.ts'
 import { hasEthernetHeader, hasIngressQdisc, listFilters, listLinks, type Link } from '../sys/links.ts'
 import { makeFolder } from '../sys/folder.ts'
-import { attachLinkAt, filterHandle, filterPriority } from './attachment.ts'
+import { attachLinkAt, detachLinkAt, filterHandle, filterPriority } from './attachment.ts'
 import type { AttachMode } from './datapath.ts'
 import { directions, type Pins } from './pins.ts'
 
@@ -33,11 +31,9 @@ export function podCarriers(pins: Pins, mode: AttachMode): readonly number[] {
   if (mode === 'clsact')
     return listLinks().flatMap(({ index }) => (filterProgramId(placeOf(index)) === undefined ? [] : [index]))
   return pins.podLinks().filter((ifindex) => {
-    const fd = openPinned(pins.podLink(ifindex))
-    if (fd === undefined) return false
-    const isLive = tcxLinkInterface(fd) === ifindex
-    closeFd(fd)
-    if (!isLive) unlinkSync(pins.podLink(ifindex))
+    const path = pins.podLink(ifindex)
+    const isLive = pins.withLink(path, (fd) => tcxLinkInterface(fd) === ifindex) === true
+    if (!isLive) pins.dropLink(path)
     return isLive
   })
 }
@@ -46,7 +42,7 @@ export function podCarriers(pins: Pins, mode: AttachMode): readonly number[] {
 export function putPodProgram(pins: Pins, mode: AttachMode, ifindex: number, program: number): void {
   if (mode === 'clsact') return attachFilter(placeOf(ifindex), program)
   makeFolder(pins.pods, 0o700)
-  attachLinkAt(pins.podLink(ifindex), ifindex, 'ingress', program)
+  attachLinkAt(pins, pins.podLink(ifindex), ifindex, 'ingress', program)
 }
 
 /**
@@ -63,11 +59,7 @@ export function attachPods(pins: Pins, mode: AttachMode, { index, name }: Link, 
 }
 
 function ownProgramId(pins: Pins, ifindex: number): number | undefined {
-  const fd = openPinned(pins.podLink(ifindex))
-  if (fd === undefined) return undefined
-  const id = linkProgramId(fd)
-  closeFd(fd)
-  return id
+  return pins.withLink(pins.podLink(ifindex), linkProgramId)
 }
 
 /** For people: what is at ingress of an interface and not ours, of which the program of a link has this id. */
@@ -82,18 +74,10 @@ export function foreignAtIngress(ifindex: number, ownId: number | undefined): st
 
 /** Takes it from an interface, as it was put there in this mode. */
 export function detachPods(pins: Pins, mode: AttachMode, ifindex: number): void {
-  if (mode === 'tcx') return detachPodLink(pins, ifindex)
+  if (mode === 'tcx') return detachLinkAt(pins, pins.podLink(ifindex))
   if (filterProgramId(placeOf(ifindex)) === undefined) return
   detachFilter(placeOf(ifindex))
   if (!directions.some((direction) => listFilters(ifindex, direction).length > 0)) destroyClsact(ifindex)
-}
-
-function detachPodLink(pins: Pins, ifindex: number): void {
-  const fd = openPinned(pins.podLink(ifindex))
-  if (fd === undefined) return
-  detachLink(fd)
-  closeFd(fd)
-  unlinkSync(pins.podLink(ifindex))
 }
 
 /** From every interface on which an earlier process left it; answers with their indexes. */

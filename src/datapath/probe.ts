@@ -2,7 +2,7 @@
  * A first packet for a frontend, through the program that serves: what was written and read back is proved by a packet
  * before anything is announced. It is marked, so that it leaves no flow and is not counted.
  */
-import { type Backend, isAnyNodeAddress, type Protocol } from '../desired/model.ts'
+import { type Backend, type Frontend, isAnyNodeAddress, type Protocol } from '../desired/model.ts'
 import { HeraldError } from '../errors.ts'
 import { addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { runProgram } from '../sys/bpf.ts'
@@ -151,4 +151,12 @@ function firstPacket({ address, protocol, port }: Place, header: IpHeader): Uint
     transport.setUint8(13, synFlag)
   } else if (protocol === 'UDP') transport.setUint16(4, payload)
   return frame
+}
+
+/** Where packets for a frontend come; undefined: nowhere yet. */
+export function placeOf(frontend: Frontend, nodePorts: readonly string[]): Frontend | undefined {
+  if (!isAnyNodeAddress(frontend.address)) return frontend
+  const isIpv6 = frontend.address.includes(':')
+  const address = nodePorts.find((each) => each.includes(':') === isIpv6)
+  return address === undefined ? undefined : { ...frontend, address }
 }

@@ -1,0 +1,76 @@
+/**
+ * What outlives this process stays pinned while it runs: where somebody has unmounted the bpf file system, or removed
+ * what is in it, all of it is pinned again. Until it is, the descriptors of this process keep maps, programs and links.
+ */
+import { existsSync } from 'node:fs'
+import { HeraldError, messageOf } from '../errors.ts'
+import { pin } from '../sys/bpf.ts'
+import { mountBpffs } from '../sys/mount.ts'
+import type { DatapathProblem, DatapathStatus } from './datapath.ts'
+import type { KernelMaps } from './kernel-maps.ts'
+import { mapNames } from './layout.ts'
+import { directions, type Pins } from './pins.ts'
+import type { ProgramFds } from './attachment.ts'
+
+export interface LastingParts {
+  readonly pins: Pins
+  readonly log: (message: string) => void
+  /** Takes the file system for this agent alone, as it was when it was opened. */
+  readonly relock: () => void
+}
+
+export class Lasting {
+  readonly #parts: LastingParts
+  #problem: DatapathProblem | undefined
+
+  constructor(parts: LastingParts) {
+    this.#parts = parts
+  }
+
+  get problems(): NonNullable<DatapathStatus['problems']> {
+    return this.#problem === undefined ? [] : [this.#problem]
+  }
+
+  /** Pins again what is not there any more. What keeps it from being is a problem until it is, and ends nothing. */
+  look(maps: KernelMaps, programs: ProgramFds): void {
+    const { pins, log } = this.#parts
+    const programPaths = directions.map((direction) => pins.program(direction))
+    const paths = [...mapNames.map((name) => pins.map(name)), pins.stages, ...programPaths, ...pins.keptLinks.keys()]
+    if (paths.every((path) => existsSync(path))) return this.#mended()
+    try {
+      log(`pinned again in ${pins.folder} what somebody had removed: ${this.#pinAll(maps, programs).join(', ')}`)
+      this.#mended()
+    } catch (error) {
+      const reason = messageOf(error).split('\n')[0] ?? ''
+      const text = `what outlives this agent is not pinned in ${pins.folder} any more, and cannot be: ${reason}`
+      if (this.#problem?.text !== text) log(text)
+      this.#problem = { subject: 'pins', text, times: (this.#problem?.times ?? 0) + 1 }
+    }
+  }
+
+  /** The same; throws ERR_BPFFS where it is not. */
+  check(maps: KernelMaps, programs: ProgramFds): void {
+    this.look(maps, programs)
+    if (this.#problem !== undefined) throw new HeraldError('ERR_BPFFS', this.#problem.text)
+  }
+
+  #pinAll(maps: KernelMaps, programs: ProgramFds): readonly string[] {
+    const { pins, relock } = this.#parts
+    mountBpffs(pins.bpffs)
+    pins.makeFolders()
+    relock()
+    const all: readonly (readonly [path: string, fd: number])[] = [
+      ...mapNames.map((name) => [pins.map(name), maps.descriptor(name)] as const),
+      [pins.stages, maps.descriptor('stages')],
+      ...directions.map((direction) => [pins.program(direction), programs[direction]] as const),
+      ...pins.keptLinks,
+    ]
+    const missing = all.filter(([path]) => !existsSync(path))
+    for (const [path, fd] of missing) pin(fd, path)
+    return missing.map(([path]) => path.slice(pins.folder.length + 1))
+  }
+
+  #mended(): void {
+    this.#problem = undefined
+  }
+}
