@@ -141,6 +141,21 @@ test('external IPs and node ports are served from outside and for sockets, and t
   const own = { do: 'tcp', address: client, port: 7_000, size: 5_000, localPort: nodePort } as const
   assert.equal(await process.tell(own), `${nodeAddress} ${client}`)
 
+  // A process takes a node port: what is established with a pod goes on, and the next one is the process's.
+  const late = rack.actor('node')
+  await user.tell({ do: 'connect', address: nodeAddress, port: nodePort })
+  await late.tell({ do: 'serve', port: nodePort })
+  await waitFor('it is said', async () => /30080\/TCP: a process/.test(await ask('explain', 'service', 'default/web')))
+  assert.equal(await user.tell({ do: 'transfer', size: 50_000 }), 'the same')
+  assert.equal(await outside(nodeAddress, nodePort), `${client} ${nodeAddress}`)
+  await late.kill('SIGKILL')
+  await waitFor(
+    'it is the Service again',
+    async () => !/a process/.test(await ask('explain', 'service', 'default/web')),
+  )
+  assert.equal(await user.tell({ do: 'transfer', size: 50_000 }), 'the same')
+  assert.equal(await outside(nodeAddress, nodePort), `${client} ${pods[0]}`)
+
   const inside = inGroup(group, local)
   const here = (address: string, port: number): Promise<string> =>
     inside.tell({ do: 'tcp', address, port, size: 5_000 })

@@ -3,8 +3,9 @@
  * ports of every Service. Pure.
  *
  * Whose an external IP is, is judged as where it is announced. A node port is the node's: it is served at addresses of
- * the node, by everybody's leave, also that of `loadBalancerSourceRanges`, which is about the load balancer; and a port
- * on which a process of the node listens stays that process's.
+ * the node, by everybody's leave, also that of `loadBalancerSourceRanges`, which is about the load balancer. A port on
+ * which a process of the node listens is that process's: the programs ask for sockets, so that the frontend stays for
+ * connections with pods that were there before, and for what other nodes hand on of theirs.
  */
 import { someOf } from '../../desired/some-of.ts'
 import { anyNodeAddress, type DesiredDelta, isAnyNodeAddress, type Verdict } from '../../desired/model.ts'
@@ -127,11 +128,10 @@ function nodePortsOf(
         ? 'SCTP is served with its port unchanged'
         : owner !== undefined
           ? `it belongs to ${owner}, which is older`
-          : proxying.listeners.has(place)
-            ? 'a process of this node listens there'
-            : undefined
+          : undefined
     if (why !== undefined) return found.left.push(`node port ${place}: ${why}`)
-    found.served.push(`node port ${place}`)
+    if (proxying.listeners.has(place)) found.left.push(`node port ${place}: a process of this node listens there`)
+    else found.served.push(`node port ${place}`)
     for (const family of spec.families) found.ports.push(served(anyNodeAddress[family], { name, protocol, port }))
     return undefined
   })

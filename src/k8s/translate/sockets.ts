@@ -29,7 +29,7 @@ export interface SocketInput {
   /** The zone of this node, where it says so. */
   readonly zone: string | undefined
   /** undefined: external IPs and node ports are others'. */
-  readonly proxying?: Pick<Proxying, 'addresses'> | undefined
+  readonly proxying?: Pick<Proxying, 'addresses' | 'listeners'> | undefined
 }
 
 interface Claim {
@@ -133,11 +133,13 @@ function socketFrontends(input: SocketInput & { readonly service: Service }, nod
       const port = ports.get(placeOf(frontend))
       return port === undefined ? [] : frontendOf(frontend.address, port, everywhere)
     })
-  const ofNode = nodePortsAmong(frontends, service).flatMap(({ port, family }) =>
-    [...(proxying?.addresses ?? []), ...elsewhere(spec)]
-      .filter((address) => familyOf(address) === family)
-      .flatMap((address) => frontendOf(address, port, everywhere)),
-  )
+  const ofNode = nodePortsAmong(frontends, service)
+    .filter(({ port }) => proxying?.listeners.has(placeOf(port)) !== true)
+    .flatMap(({ port, family }) =>
+      [...(proxying?.addresses ?? []), ...elsewhere(spec)]
+        .filter((address) => familyOf(address) === family)
+        .flatMap((address) => frontendOf(address, port, everywhere)),
+    )
   return [...ofCluster, ...ofOutside, ...ofNode]
 }
 
