@@ -10,7 +10,7 @@ export interface Links {
 
 /** Interfaces of which every one is an uplink unless told otherwise. */
 export class MemoryLinks implements Links {
-  #seen: LinksSeen = { links: [], uplinks: [], others: [] }
+  #seen: LinksSeen = { links: [], uplinks: [], others: [], strict: [] }
   readonly #watchers = new Set<() => void>()
   /** How often somebody looked. */
   looks = 0
@@ -26,8 +26,8 @@ export class MemoryLinks implements Links {
   }
 
   /** Replaces what there is, and tells whoever watches. */
-  set(links: readonly Link[], uplinks: readonly Link[] = links): void {
-    this.#seen = { links, uplinks, others: [] }
+  set(links: readonly Link[], uplinks: readonly Link[] = links, strict: readonly string[] = []): void {
+    this.#seen = { links, uplinks, others: [], strict }
     for (const changed of this.#watchers) changed()
   }
 }

@@ -132,6 +132,7 @@ export class Uplinks {
     this.#attach(wanted, seen.others)
     datapath.follow()
     this.#judge(seen)
+    this.#name(seen.strict)
     const endedAt = clock.monotonic()
     const { at: before, debtMs } = this.#lastLook
     const stillMs = debtMs === 0 ? 0 : Math.max(0, debtMs - (at - before) * lookShare)
@@ -141,7 +142,7 @@ export class Uplinks {
   /** Nothing needs an uplink: nothing is wrong with any. */
   #rest(): void {
     for (const what of ['look', 'lost', 'retry'] as const) this.#cancel(what)
-    for (const fault of ['links', 'attach', 'uplink']) this.#parts.faults.clear(fault, '')
+    for (const fault of ['links', 'attach', 'uplink', 'rp-filter']) this.#parts.faults.clear(fault, '')
     this.#lostAt = undefined
     this.#attached = undefined
     this.#failures = 0
@@ -193,6 +194,15 @@ export class Uplinks {
         : `our programs do not work on ${missing.join(', ') || 'any uplink'}`
     faults.raise('uplink', '', `${why}: packets for announced addresses would not be served, they are withdrawn`)
     serving(false)
+  }
+
+  /** Past netfilter nobody asks the kernel about the way back. */
+  #name(strict: readonly string[]): void {
+    const { datapath, faults } = this.#parts
+    if (strict.length === 0 || datapath.status.mode === 'redirect') return faults.clear('rp-filter', '')
+    const [names, settings] = [strict.join(', '), strict.map((name) => `net.ipv4.conf.${name}.rp_filter`).join(', ')]
+    const what = `of what comes in by ${names} the kernel drops all whose sender is reached by another uplink`
+    faults.raise('rp-filter', '', `${what}, as packets of clients that other nodes hand on: set ${settings} to 2`)
   }
 
   #retry(): void {

@@ -11,7 +11,7 @@
 import { readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Backend } from '../desired/model.ts'
-import { interfacesTo, listLinks, type Link } from '../sys/links.ts'
+import { interfacesTo, isStrict, listLinks, type Link } from '../sys/links.ts'
 import type { AttachMode, ForwardMode, Netfilter } from './datapath.ts'
 import { indexKey, indexOf, type MapStore } from './maps.ts'
 import type { Pins } from './pins.ts'
@@ -60,11 +60,6 @@ function settingOf(path: string): number | undefined {
   } catch {
     return undefined
   }
-}
-
-/** RFC 3704 2.2, as net.ipv4.conf has it: the greater one of `all` and of the interface counts. */
-function isStrict(name: string): boolean {
-  return Math.max(...['all', name].map((each) => settingOf(`ipv4/conf/${each}/rp_filter`) ?? 0)) === 1
 }
 
 /** A rule that comes later takes live connections to the stack, in their middle. */

@@ -1,4 +1,5 @@
 /** rtnetlink: links, the routes to neighbors, and what changes about them. */
+import { readFileSync } from 'node:fs'
 import { type Address, addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts'
 import { type Errno, HeraldError } from '../errors.ts'
 import type { Direction } from './bpf-attach.ts'
@@ -245,6 +246,31 @@ export interface LinksSeen {
   readonly uplinks: readonly Link[]
   /** Links that are no uplinks and lead to more than one host by IPv4: a reply may leave by them. */
   readonly others: readonly Link[]
+  /**
+   * Names of uplinks by which the kernel takes only what would be answered by them (rp_filter of 1, RFC 3704 2.2), and
+   * which have no default route while others have.
+   */
+  readonly strict: readonly string[]
+}
+
+/** The greater one of the settings of `all` and of the interface counts. */
+export function isStrict(name: string): boolean {
+  return Math.max(...['all', name].map(rpFilterOf)) === 1
+}
+
+/** 0 where the kernel has no such setting, or none any more. */
+function rpFilterOf(name: string): number {
+  try {
+    return Number(readFileSync(`/proc/sys/net/ipv4/conf/${name}/rp_filter`, 'latin1'))
+  } catch {
+    return 0
+  }
+}
+
+/** Of the uplinks those that are so; nothing is to be asked where there is one. */
+function strictAmong(uplinks: readonly Link[], ofDefault: ReadonlySet<number>): readonly string[] {
+  if (!uplinks.some(({ index }) => ofDefault.has(index))) return []
+  return uplinks.filter(({ index, name }) => !ofDefault.has(index) && isStrict(name)).map(({ name }) => name)
 }
 
 /**
@@ -257,16 +283,18 @@ export function lookAtLinks(neighbors: readonly Reach[], pattern?: RegExp): Link
     .sort((a, b) => (a.name < b.name ? -1 : 1))
   const ipv4 = routes(AF_INET)
   const leading = new Set(ipv4.filter(isToMany).flatMap(routeInterfaces))
+  const ofDefault = new Set(ipv4.filter(isDefaultRoute).flatMap(routeInterfaces))
   const seen = (uplinks: readonly Link[]): LinksSeen => ({
     links,
     uplinks,
     others: links.filter((link) => leading.has(link.index) && !uplinks.includes(link)),
+    strict: strictAmong(uplinks, ofDefault),
   })
   if (pattern !== undefined) return seen(links.filter(({ name }) => pattern.test(name)))
   const names = new Set(neighbors.flatMap((neighbor) => neighbor.interface ?? []))
   const indexes = new Set([
     ...neighbors.filter((neighbor) => neighbor.interface === undefined).flatMap(({ address }) => interfacesTo(address)),
-    ...ipv4.filter(isDefaultRoute).flatMap(routeInterfaces),
+    ...ofDefault,
     ...routes(AF_INET6).filter(isDefaultRoute).flatMap(routeInterfaces),
   ])
   return seen(links.filter(({ index, name }) => indexes.has(index) || names.has(name)))

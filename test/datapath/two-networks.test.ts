@@ -1,4 +1,5 @@
 /** Nodes that reach each other by another interface than their clients. */
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { waitFor } from '../wait.ts'
@@ -10,6 +11,7 @@ import { client, deployRack, ipv6, linkAddress, pods, sendFrames, uplink, vip } 
 const skip = whyNoKernel()
 /** Of the nodes. */
 const [own, other] = ['203.0.113.1', '203.0.113.2']
+const farClient = '203.0.114.7'
 
 test('the answer to what a node has handed on leaves by the way to its client', { skip }, async (t) => {
   const rack = deployRack(t)
@@ -46,4 +48,42 @@ test('the answer to what a node has handed on leaves by the way to its client', 
     sendFrames(rack, 'client', 'fabric', [bytes])
     await waitFor(what, () => heard() === before + 1)
   }
+})
+
+test('an uplink of the nodes whose rp_filter keeps from pods what is handed on by it is named', { skip }, async (t) => {
+  const rack = deployRack(t)
+  rack.layCable('fabric', own, other)
+  rack.run('node', ['ip', 'route', 'add', 'default', 'via', client])
+  const pod = { address: pods[0], port: 8080 }
+  const node = rack.actor('node')
+  await node.tell({
+    do: 'datapath',
+    bpffs: rack.bpffs,
+    objectFile: buildBpf(),
+    attach: 'tcx',
+    interfaces: [],
+    frontends: [frontendOf(vip, 80, [pod], 'UDP')],
+    nodes: { own: [own], others: [other] },
+  })
+  assert.deepEqual(await node.tell({ do: 'follow', neighbors: [other] }), ['fabric', uplink])
+  const ends = { source: farClient, destination: vip, sourcePort: 40_000, destinationPort: 80 }
+  const bytes = handedOn(udpFrame(ends), { from: other, to: own, backend: pod })
+  bytes.set(linkAddress(rack, 'node', 'fabric'))
+  const arrived = (): number => Number(/^Udp: \d+ (\d+)/m.exec(rack.run('pod', ['cat', '/proc/net/snmp']))?.[1])
+  for (const [setting, isNamed] of [
+    [1, true],
+    [2, false],
+  ] as const) {
+    rack.run('node', ['sysctl', '-qw', `net.ipv4.conf.fabric.rp_filter=${setting}`])
+    // Of settings nobody is told: something happens to a link.
+    rack.run('node', ['ip', 'address', 'add', `10.9.0.${setting}/32`, 'dev', 'lo'])
+    await waitFor(`rp_filter ${setting}`, async () => {
+      const texts = await node.tell<readonly string[]>({ do: 'fault-texts' })
+      return texts.some((text) => text.includes('set net.ipv4.conf.fabric.rp_filter to 2')) === isNamed
+    })
+    const before = arrived()
+    sendFrames(rack, 'client', 'fabric', [bytes])
+    if (!isNamed) await waitFor('the datagram', () => arrived() === before + 1)
+  }
+  assert.equal(arrived(), 1)
 })
