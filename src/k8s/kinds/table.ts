@@ -12,6 +12,7 @@ import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
 import { parseCommunity } from './community.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
+import { errorsBehind } from './errors-behind.ts'
 import { fewOf } from './few-faults.ts'
 import { parseIpAddressPool } from './ip-address-pool.ts'
 import { parseL2Advertisement } from './l2-advertisement.ts'
@@ -145,10 +146,13 @@ export function parseObject<K extends ServedKind>(
   from: 'manifest' | 'server' = 'manifest',
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
+  const read = (version: RawObject): Narrowed<KindTable[K]> => table[kind].parse(version, before)
   const around = outlineFaults(kind, raw, before, from)
-  if (around.some(({ severity }) => severity === 'error')) return { faults: fewOf(around) }
-  const { faults, ...narrowed } = table[kind].parse(raw, before)
-  return { ...narrowed, faults: fewOf([...around, ...timestampFaults(raw), ...faults]) }
+  const isAside = around.some(({ severity }) => severity === 'error')
+  const { faults: own, ...narrowed } = isAside ? { faults: [] } : read(raw)
+  const faults = [...around, ...timestampFaults(raw), ...own]
+  const behind = 'value' in narrowed ? [] : errorsBehind(raw, faults, (version) => read(version).faults)
+  return { ...narrowed, faults: fewOf([...faults, ...behind]) }
 }
 
 /** A time that cannot be read makes the object as young as one without any. */
