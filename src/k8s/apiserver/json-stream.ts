@@ -31,50 +31,11 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 function parse(chunks: readonly Uint8Array[]): unknown {
   const [only] = chunks
   const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)
-  const managed = managedFieldsIn(Buffer.from(whole.buffer, whole.byteOffset, whole.byteLength))
   try {
-    if (managed !== undefined) {
-      const [before, after] = [whole.subarray(0, managed.from), whole.subarray(managed.to)]
-      const value: unknown = JSON.parse(`${decoder.decode(before)}null${decoder.decode(after)}`)
-      if (isManagedLeftOut(value)) return value
-    }
     return JSON.parse(decoder.decode(whole))
   } catch (error) {
     throw new StreamFault(`the API server sent what is no JSON: ${error instanceof Error ? error.name : 'error'}`)
   }
-}
-
-/** Empties the list with the null; false: it is none of the metadata of an object, or of that of an event. */
-function isManagedLeftOut(value: unknown): boolean {
-  const event = recordOf(value)
-  return [event, recordOf(event['object'])].some((object) => {
-    const { managedFields } = recordOf(object['metadata'])
-    if (!Array.isArray(managedFields) || managedFields.length !== 1 || managedFields[0] !== null) return false
-    managedFields.pop()
-    return true
-  })
-}
-
-/** As the API server writes it. Within a text it would have a backslash before a quote. */
-const managedKey = Buffer.from('"managedFields":[')
-
-/**
- * What stands between the brackets of the first list of that name: who wrote which field, which nobody asks for, and
- * which is half of an object and two thirds of the cost of its parsing. undefined: there is none, or no end of it.
- */
-function managedFieldsIn(whole: Buffer): { readonly from: number; readonly to: number } | undefined {
-  const key = whole.indexOf(managedKey)
-  if (key < 0 || whole[key - 1] === backslash) return undefined
-  const from = key + managedKey.length
-  let depth = 1
-  for (let at = from; at < whole.length; at++) {
-    const octet = whole[at]
-    if (octet === quote) {
-      for (at++; at < whole.length && whole[at] !== quote; at++) if (whole[at] === backslash) at++
-    } else if (octet === openArray) depth++
-    else if (octet === closeArray && --depth === 0) return { from, to: at }
-  }
-  return undefined
 }
 
 /** Octets of one value, gathered over reads. */

@@ -87,79 +87,7 @@ test('text that is not UTF-8 is a fault', () => {
   assert.throws(() => lines.push(Uint8Array.of(0x22, 0xff, 0x22, 0x0a), () => {}), StreamFault)
 })
 
-test('who wrote which field is left out of each object, and nothing else is, whatever texts look like it', () => {
-  const strange = fc.constantFrom('"managedFields":[', '\\"managedFields":[', 'managedFields', ']}', '\\', '"', 'é')
-  const text = fc.oneof(
-    fc.string(),
-    fc.array(strange, { maxLength: 4 }).map((parts) => parts.join('')),
-  )
-  const before = fc.dictionary(text, text)
-  const managedFields = fc.array(fc.dictionary(text, fc.jsonValue({ maxDepth: 3 })))
-  const item = fc.record({ metadata: fc.record({ labels: before, managedFields, name: text }), spec: before })
-  fc.assert(
-    fc.property(fc.array(item), sizes, (items, cut) => {
-      const plain: typeof items = JSON.parse(JSON.stringify(items))
-      const without = plain.map(({ metadata, spec }) => ({ metadata: { ...metadata, managedFields: [] }, spec }))
-      const lines = new LineSplitter()
-      const found: unknown[] = []
-      const written = items.map((each) => `${JSON.stringify(each)}\n`).join('')
-      for (const piece of pieces(bytes(written), cut)) lines.push(piece, (value) => found.push(value))
-      const listed = split(JSON.stringify({ items }), cut).items
-      for (const [index, value] of without.entries())
-        for (const read of [found, listed]) {
-          // A label that looks like it may have it read in full.
-          const { metadata } = read[index] as typeof value
-          assert.deepEqual({ ...(read[index] as object), metadata: { ...metadata, managedFields: [] } }, value)
-        }
-    }),
-  )
-})
-
-test('of an object as the API server writes it nothing of managedFields is made', () => {
-  const fieldsV1 = { 'f:spec': { 'f:ports': { 'k:{"port":80,"protocol":"TCP"}': { '.': {}, 'f:port': {} } } } }
-  const metadata = { name: 'web', managedFields: [{ manager: 'kubectl', fieldsV1 }, { manager: 'other' }] }
-  const lines = new LineSplitter()
-  const found: unknown[] = []
-  const event = { type: 'ADDED', object: { metadata, spec: { type: 'LoadBalancer' } } }
-  lines.push(bytes(`${JSON.stringify(event)}\n`), (value) => found.push(value))
-  const object = { metadata: { name: 'web', managedFields: [] }, spec: { type: 'LoadBalancer' } }
-  assert.deepEqual(found, [{ type: 'ADDED', object }])
-})
-
-test('a list of that name that is somewhere else is read in full, whatever the metadata have of their own', () => {
-  const own = [{ manager: 'kubectl', fieldsV1: { 'f:spec': {} } }]
-  const spec = { managedFields: [1, [2], { managedFields: ['x'] }] }
-  const objects = [
-    { metadata: { name: 'a' }, spec },
-    { metadata: { name: 'a', managedFields: [] }, spec },
-    { metadata: { name: 'a', managedFields: own }, spec },
-    { spec, metadata: { name: 'a', managedFields: own } },
-    { spec, metadata: { name: 'a', managedFields: [] } },
-    { metadata: { labels: { managedFields: own } }, managedFields: own },
-    { managedFields: own, metadata: { annotations: { managedFields: '"managedFields":[' } } },
-  ]
-  // What the metadata have is nobody's affair.
-  const withoutOwn = (read: unknown): string =>
-    JSON.stringify(read, (key, value: unknown) =>
-      key === 'metadata' ? { ...(value as object), managedFields: undefined } : value,
-    )
-  for (const object of objects)
-    for (const size of [1, 7, 65_536]) {
-      const lines = new LineSplitter()
-      const found: unknown[] = []
-      const event = { type: 'ADDED', object }
-      for (const piece of pieces(bytes(`${JSON.stringify(event)}\n`), [size])) lines.push(piece, (it) => found.push(it))
-      assert.equal(withoutOwn(found), withoutOwn([event]))
-      assert.equal(withoutOwn(split(JSON.stringify({ items: [object] }), [size]).items), withoutOwn([object]))
-    }
-})
-
 test('items whose key is written with an escape are a fault, and no list of nothing', () => {
   assert.throws(() => split('{"kind":"ServiceList","\\u0069tems":[{"metadata":{"name":"web"}}]}'), StreamFault)
   assert.deepEqual(split('{"\\u0069tems":[]}'), { items: [], around: { items: [] } })
-})
-
-test('managedFields without an end is no JSON, as anything without an end', () => {
-  const lines = new LineSplitter()
-  assert.throws(() => lines.push(bytes('{"metadata":{"managedFields":[{"a":"]}}\n'), () => {}), StreamFault)
 })
