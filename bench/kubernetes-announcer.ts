@@ -59,8 +59,10 @@ export class Announcer {
     this.#processes = []
   }
 
-  get rssMiB(): number {
-    return this.#processes.reduce((sum, { rssMiB }) => sum + rssMiB, 0)
+  /** `fileMiB` of it are pages of program files. */
+  get memory(): { readonly rssMiB: number; readonly fileMiB: number } {
+    const sumOf = (each: 'rssMiB' | 'fileMiB'): number => this.#processes.reduce((sum, one) => sum + one[each], 0)
+    return { rssMiB: sumOf('rssMiB'), fileMiB: sumOf('fileMiB') }
   }
 
   /** CPU time so far, of each process. */

@@ -17,7 +17,12 @@ export class MeasuredProcess {
   }
 
   get rssMiB(): number {
-    return Number(/VmRSS:\s+(\d+)/.exec(this.#proc('status'))?.[1] ?? 0) / 1024
+    return this.#statusMiB('VmRSS')
+  }
+
+  /** Of {@link rssMiB}: pages of program files, which the kernel takes back as it likes. */
+  get fileMiB(): number {
+    return this.#statusMiB('RssFile')
   }
 
   /** CPU time so far. */
@@ -33,6 +38,10 @@ export class MeasuredProcess {
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
     this.#child.kill(signal)
     await exited
+  }
+
+  #statusMiB(name: string): number {
+    return Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(this.#proc('status'))?.[1] ?? 0) / 1024
   }
 
   #proc(name: string): string {
