@@ -9,6 +9,7 @@ import { systemClock } from '../src/clock/system-clock.ts'
 import { openKernelDatapath } from '../src/datapath/kernel.ts'
 import { frontendId, type Backend, type DesiredService } from '../src/desired/model.ts'
 import { HeraldError } from '../src/errors.ts'
+import { collectGarbage, giveMemoryBack } from '../src/sys/heap.ts'
 
 export interface ServiceFigures {
   /** Since the process was started. */
@@ -21,6 +22,8 @@ export interface ServiceFigures {
   readonly kernelMs: number
   readonly longestTurnMs: number
   readonly rssMiB: number
+  /** When the agent has given back what its start took. */
+  readonly restMiB: number
   readonly changesMs: readonly number[]
 }
 
@@ -57,21 +60,23 @@ function turn(): void {
   const hasMore = order.run(slice)
   longestTurnMs = Math.max(longestTurnMs, performance.now() - at)
   if (hasMore) setImmediate(turn)
-  else finish()
+  else void finish()
 }
 turn()
 
-function finish(): void {
+async function finish(): Promise<void> {
   const programmedMs = sinceStartMs()
   const { system } = process.cpuUsage(before)
   if (order.held.size !== services) fail(`${order.held.size} of ${services} are held`)
-  const rssMiB = process.memoryUsage.rss() / (1 << 20)
+  const rssMiB = rss()
   const changesMs = Array.from({ length: changes }, (_, n) => {
     order.want(new Map([['default/large', largeService(n)]]))
     const at = performance.now()
     order.run(slice)
     return performance.now() - at
   })
+  collectGarbage()
+  await giveMemoryBack()
   const figures: ServiceFigures = {
     importedMs,
     openedMs,
@@ -80,10 +85,15 @@ function finish(): void {
     kernelMs: system / 1_000,
     longestTurnMs,
     rssMiB,
+    restMiB: rss(),
     changesMs: changesMs.slice(1),
   }
   datapath.close()
   console.log(JSON.stringify(figures))
+}
+
+function rss(): number {
+  return process.memoryUsage.rss() / (1 << 20)
 }
 
 function sinceStartMs(): number {

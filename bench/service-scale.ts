@@ -100,6 +100,7 @@ function rowsOf(run: Start): Row[] {
       isMet: run.longestTurnMs <= 20,
     },
     { what: 'RSS', value: `${run.rssMiB.toFixed(0)} MiB`, goal: '<= 120 MiB', isMet: run.rssMiB <= 120 },
+    { what: '  at rest, as the agent gives back what its start took', value: `${run.restMiB.toFixed(0)} MiB` },
     {
       what: 'one endpoint of 300 changes, p50 / p95',
       value: `${ms(changeMs)} / ${ms(quantile(run.changesMs, 0.95))}`,

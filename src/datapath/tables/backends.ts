@@ -66,10 +66,10 @@ export interface Used {
 /** What a frontend uses, by the names of backends. */
 export type Uses = ReadonlyMap<string, Used>
 
-interface Held {
+/** It is its own reference: of thousands one object each is enough. */
+interface Held extends BackendRef {
   backend: Backend
   readonly protocol: Protocol
-  readonly ref: BackendRef
   readonly settledNs: bigint
   /** By frontend. */
   readonly uses: Few<Use>
@@ -130,7 +130,7 @@ export class BackendTable {
   /** By its name; undefined when it is gone, or not counted. */
   counters(name: string): (TrafficCounters & { readonly backend: Backend }) | undefined {
     const held = this.#held.get(name)
-    const counted = held === undefined ? undefined : this.#counters.read(held.ref)
+    const counted = held === undefined ? undefined : this.#counters.read(held)
     return held === undefined || counted === undefined ? undefined : { backend: held.backend, ...counted }
   }
 
@@ -170,7 +170,7 @@ export class BackendTable {
     for (const { id, generation } of refs) {
       if (!this.isThere({ id, generation })) continue
       const held = this.#byId[id]
-      const isKnown = held?.ref.generation === generation && this.#isIntact(held)
+      const isKnown = held?.generation === generation && this.#isIntact(held)
       found.push({ id, backend: isKnown ? held.backend : placed(readBackend(this.#memory, id)) })
     }
     const compare = (a: { readonly id: number }, b: { readonly id: number }): number => this.#places.compare(a.id, b.id)
@@ -188,7 +188,7 @@ export class BackendTable {
   areIntact(names: Iterable<string>): boolean {
     const all = [...names].map((name) => this.#held.get(name))
     for (const held of all)
-      if (held === undefined || !this.#isIntact(held) || readDrain(this.#memory, held.ref.id) !== this.#stateOf(held))
+      if (held === undefined || !this.#isIntact(held) || readDrain(this.#memory, held.id) !== this.#stateOf(held))
         return false
     const first = (this.#nextSource += sourcesAtOnce)
     for (let n = 0; n < Math.min(sourcesAtOnce, all.length); n++) {
@@ -224,7 +224,7 @@ export class BackendTable {
     if (!this.#isIntact(held)) this.#write(held)
     // A backend that is to rest rests once no packet can choose it any more.
     if (!use.rests) this.#writeState(held)
-    return held.ref
+    return held
   }
 
   /** After the frontend was written: what it uses, and in which state; it gives up everything else of `before`. */
@@ -273,7 +273,7 @@ export class BackendTable {
   /** After every {@link adopt}: what nobody uses leaves, at the time that is written or from now on. */
   finishAdoption(): void {
     const now = this.#times.nowNs()
-    const ids = new Set([...this.#held.values()].map(({ ref }) => ref.id))
+    const ids = new Set([...this.#held.values()].map(({ id }) => id))
     const left: (readonly [string, Held])[] = []
     for (const id of usedSlots(this.#memory)) {
       if (ids.has(id)) continue
@@ -304,7 +304,8 @@ export class BackendTable {
     const held: Held = {
       backend: placed(record),
       protocol: record.protocol,
-      ref,
+      id: ref.id,
+      generation: ref.generation,
       settledNs: 0n,
       uses: new Few(),
       leavesNs: undefined,
@@ -342,13 +343,14 @@ export class BackendTable {
       const id = this.#ids.take(now)
       const last = this.#lastGeneration(id)
       // 0 is what a slot that was never used holds.
-      const ref = { id, generation: last === 0xffffffff ? 1 : last + 1 }
-      this.#counters.begin(ref)
-      writeBackend(this.#memory, id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
+      const generation = last === 0xffffffff ? 1 : last + 1
+      this.#counters.begin({ id, generation })
+      writeBackend(this.#memory, id, { ...backend, protocol, generation, drainUntilNs: resting })
       const held: Held = {
         backend: backendOf(backend),
         protocol,
-        ref,
+        id,
+        generation,
         settledNs: this.#settledNs(now),
         uses: new Few(),
         leavesNs: undefined,
@@ -384,28 +386,28 @@ export class BackendTable {
   }
 
   /** False when somebody else wrote over it. */
-  #isIntact({ ref: { id, generation } }: Held): boolean {
+  #isIntact({ id, generation }: BackendRef): boolean {
     return readGeneration(this.#memory, id) === generation && this.#places.isAsWritten(id)
   }
 
-  #write({ backend, protocol, ref }: Held): void {
-    writeBackend(this.#memory, ref.id, { ...backend, protocol, generation: ref.generation, drainUntilNs: resting })
+  #write({ backend, protocol, id, generation }: Held): void {
+    writeBackend(this.#memory, id, { ...backend, protocol, generation, drainUntilNs: resting })
   }
 
   /** Its node has another address now: what is handed on to it goes there from here on, flows that exist too. */
   #move(held: Held, backend: Backend): void {
-    writeNode(this.#memory, held.ref.id, backend.node)
+    writeNode(this.#memory, held.id, backend.node)
     held.backend = backendOf(backend)
-    this.#places.keep(held.ref.id)
+    this.#places.keep(held.id)
   }
 
   #free(name: string, held: Held): void {
     this.#held.delete(name)
-    this.#byId[held.ref.id] = undefined
+    this.#byId[held.id] = undefined
     this.#leaving.delete(name)
     const now = this.#times.nowNs()
-    writeDrain(this.#memory, held.ref.id, now)
-    this.#ids.give(held.ref.id, now)
+    writeDrain(this.#memory, held.id, now)
+    this.#ids.give(held.id, now)
     if (!isSource(name, held)) return
     const key = keyOf(held)
     if (key !== undefined) this.#sources.delete(key)
@@ -419,7 +421,7 @@ export class BackendTable {
   }
 
   #writeState(held: Held): void {
-    writeDrain(this.#memory, held.ref.id, this.#stateOf(held))
+    writeDrain(this.#memory, held.id, this.#stateOf(held))
   }
 
   #isSourceIntact(held: Held): boolean {
@@ -430,8 +432,8 @@ export class BackendTable {
   }
 
   #sourceOf(held: Held): Uint8Array {
-    const { ref: backend, settledNs, uses } = held
-    return encodeSource({ vips: vipsOf(held), count: uses.size, backend, settledNs })
+    const { settledNs, uses } = held
+    return encodeSource({ vips: vipsOf(held), count: uses.size, backend: held, settledNs })
   }
 
   #writeSource(held: Held): void {
