@@ -8,6 +8,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <stddef.h>
 #include <bpf/bpf_endian.h>
@@ -27,6 +28,21 @@ struct backend {
 	__u16 reserved;
 };
 
+/* Of IPv6. */
+struct wide_tuple {
+	struct in6_addr source;
+	struct in6_addr destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 protocol;
+};
+
+struct wide_backend {
+	struct in6_addr address;
+	__be16 port;
+	__u16 reserved;
+};
+
 struct counters {
 	__u64 packets;
 	__u64 bytes;
@@ -38,6 +54,13 @@ struct {
 	__type(key, struct tuple);
 	__type(value, struct backend);
 } flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 19);
+	__type(key, struct wide_tuple);
+	__type(value, struct wide_backend);
+} wide_flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -82,6 +105,49 @@ int least(struct __sk_buff *skb)
 			BPF_F_PSEUDO_HDR | 4);
 	bpf_l4_csum_replace(skb, ETH_HLEN + sizeof(*ip) + offsetof(struct tcphdr, check), port, chosen.port, 2);
 	bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), &chosen.address, 4, 0);
+	bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(*ip) + offsetof(struct tcphdr, dest), &chosen.port, 2, 0);
+	return -1;
+}
+
+SEC("tc")
+int least_wide(struct __sk_buff *skb)
+{
+	struct wide_backend chosen = { .port = bpf_htons(8080) };
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct tcphdr *tcp = (void *)(ip + 1);
+	struct counters *total;
+	struct wide_backend *known;
+	struct wide_tuple tuple;
+	__u32 zero = 0;
+	__s64 difference;
+	__be16 port;
+
+	if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
+		return -1;
+	chosen.address.s6_addr32[0] = bpf_htonl(0xfd000001);
+	chosen.address.s6_addr32[3] = bpf_htonl(1);
+	tuple.source = ip->saddr;
+	tuple.destination = ip->daddr;
+	tuple.source_port = tcp->source;
+	tuple.destination_port = port = tcp->dest;
+	tuple.protocol = IPPROTO_TCP;
+	known = bpf_map_lookup_elem(&wide_flows, &tuple);
+	if (known)
+		chosen = *known;
+	else if (bpf_map_update_elem(&wide_flows, &tuple, &chosen, BPF_ANY))
+		return -1;
+	total = bpf_map_lookup_elem(&totals, &zero);
+	if (!total)
+		return -1;
+	total->packets += 1;
+	total->bytes += skb->len;
+	difference = bpf_csum_diff((__be32 *)&tuple.destination, sizeof(tuple.destination), (__be32 *)&chosen.address,
+			sizeof(chosen.address), 0);
+	bpf_l4_csum_replace(skb, ETH_HLEN + sizeof(*ip) + offsetof(struct tcphdr, check), 0, difference,
+			BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, ETH_HLEN + sizeof(*ip) + offsetof(struct tcphdr, check), port, chosen.port, 2);
+	bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), &chosen.address, sizeof(chosen.address), 0);
 	bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(*ip) + offsetof(struct tcphdr, dest), &chosen.port, 2, 0);
 	return -1;
 }
