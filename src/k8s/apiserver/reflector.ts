@@ -89,6 +89,8 @@ export class Reflector {
   #wake: (() => void) | undefined
   #endWatch: (() => void) | undefined
   #isRelistAsked = false
+  /** The last try had no answer, or none of a server that is well, and nothing else keeps the next one. */
+  #isUnanswered = false
   #held: Wait | undefined
   #untold: Wait | undefined
   /** A watch ended: who goes on may be another server, or the same one with an older store. */
@@ -146,6 +148,11 @@ export class Reflector {
     this.#wake?.()
   }
 
+  /** Another kind had an answer after none: the server is back, and nobody has to wait for half a minute. */
+  retry(): void {
+    if (this.#isUnanswered) this.#wake?.()
+  }
+
   /** Resolves when it was stopped. */
   async run(): Promise<void> {
     const { clock } = this.#parts
@@ -189,8 +196,11 @@ export class Reflector {
     this.#untold?.cancel()
     if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
     else tell()
+    const afterSec = error instanceof Rejected ? error.retryAfterSec : undefined
+    this.#isUnanswered = afterSec === undefined && (status === 0 || status >= 500)
     if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, firstRetryMs * 2 ** failures))
-    else await this.#backOff(failures, error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0)
+    else await this.#backOff(failures, (afterSec ?? 0) * 1000)
+    this.#isUnanswered = false
   }
 
   /** `failures`: before this one. */

@@ -123,7 +123,8 @@ class ApiServerSource implements ObjectSource {
 
   #reflector(resource: Resource): Reflector {
     const { transport, clock, random } = this.#options
-    return new Reflector({
+    let wasWrong = false
+    const reflector = new Reflector({
       resource,
       transport,
       clock,
@@ -135,9 +136,15 @@ class ApiServerSource implements ObjectSource {
         relistBegins: () => this.#events?.relistBegins?.([resource.kind]),
         relistEnds: () => this.#events?.relistEnds?.([resource.kind]),
         changed: () => this.#flushSoon(),
-        stateChanged: () => this.#stateChanged(),
+        stateChanged: () => {
+          const isWrong = reflector.state.problem !== undefined
+          if (wasWrong && !isWrong) for (const each of this.#all()) each.retry()
+          wasWrong = isWrong
+          this.#stateChanged()
+        },
       },
     })
+    return reflector
   }
 
   #arrived(delivery: Delivery): void {
