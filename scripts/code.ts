@@ -100,6 +100,7 @@ async function run(program: string, folder: string, source: AgentOptions['source
       datapath: 'none',
       attach: 'auto',
       datapathMode: 'stack',
+      lbAcceleration: 'disabled',
       bpffs: join(folder, 'bpf'),
       remoteBackends: 'tunnel',
       flowEvents: 'observed',

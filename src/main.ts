@@ -225,7 +225,7 @@ function servesRemote(options: AgentOptions, { status }: Pick<Datapath, 'status'
 }
 
 function chosenDatapath(
-  { datapath, bpffs, attach, datapathMode }: AgentOptions,
+  { datapath, bpffs, attach, datapathMode, lbAcceleration }: AgentOptions,
   watch: NetfilterWatch | undefined,
   log: Logger,
 ): OpenedDatapath {
@@ -235,7 +235,7 @@ function chosenDatapath(
     bpffs,
     objectFile,
     attach,
-    mode: datapathMode,
+    ...{ mode: datapathMode, acceleration: lbAcceleration },
     ...(watch && { netfilter: watch }),
     log: (level, message) => log[level](message),
   })

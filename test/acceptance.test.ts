@@ -46,6 +46,7 @@ const asked: Readonly<Record<string, readonly string[]>> = {
   'datapath-rules.md': [
     ...range(1, 24).map((number) => `rule ${number}`),
     ...range(2, 10).map((number) => `point ${number}`),
+    'slice 11',
     ...inputs.map((input) => `input: ${input}`),
   ],
 }

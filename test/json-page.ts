@@ -4,6 +4,7 @@ import { bfdPeerSchema } from '../src/api/bfd-view.ts'
 import { migrationParts } from '../src/api/migration.ts'
 import * as flowTypes from '../src/api/flow-types.ts'
 import { ledBackendSchema, ledFrontendSchema } from '../src/api/socket-types.ts'
+import * as datapathTypes from '../src/api/datapath-types.ts'
 import * as types from '../src/api/types.ts'
 
 interface JsonSchema {
@@ -42,12 +43,14 @@ const schemas: ReadonlyMap<string, JsonSchema> = new Map<string, JsonSchema>([
   ['Command', jsonSchema(types.commandSchema)],
   ['Backend', jsonSchema(types.backendSchema)],
   ['SourceRange', jsonSchema(types.sourceRangeSchema)],
-  ['Map', jsonSchema(types.mapSchema)],
+  ['Map', jsonSchema(datapathTypes.mapSchema)],
+  ['Acceleration', jsonSchema(datapathTypes.accelerationSchema)],
+  ['AcceleratedInterface', jsonSchema(datapathTypes.acceleratedInterfaceSchema)],
   ['LedFrontend', jsonSchema(ledFrontendSchema)],
   ['LedBackend', jsonSchema(ledBackendSchema)],
   ['PinnedMap', jsonSchema(types.pinnedMapSchema)],
   ['RawEntry', jsonSchema(types.rawEntrySchema)],
-  ['Drop', jsonSchema(types.dropSchema)],
+  ['Drop', jsonSchema(datapathTypes.dropSchema)],
   ['FlowResponse', jsonSchema(flowTypes.flowResponseSchema)],
   ['Flow', jsonSchema(flowTypes.flowSchema)],
   ...Object.entries(migrationParts).map(([name, schema]): [string, JsonSchema] => [name, jsonSchema(schema)]),

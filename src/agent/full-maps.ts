@@ -1,12 +1,17 @@
-/** Maps that fill and cannot be made larger: a fault before anything is refused for it, for as long as it lasts. */
-import type { Datapath } from '../datapath/datapath.ts'
+/**
+ * What the datapath has to say of itself, each a fault for as long as it lasts: above all maps that fill and cannot be
+ * made larger, before anything is refused for it.
+ */
+import type { Datapath, DatapathProblem } from '../datapath/datapath.ts'
 import type { Faults } from './faults.ts'
+
+const keyOf = ({ kind, subject }: DatapathProblem): string => `${kind ?? 'map'} ${subject}`
 
 export class FullMaps {
   readonly #datapath: Pick<Datapath, 'status'>
   readonly #faults: Pick<Faults, 'raise' | 'clear'>
-  /** By map: how often it failed when that was raised. */
-  readonly #raised = new Map<string, number>()
+  /** As they were raised. */
+  readonly #raised = new Map<string, DatapathProblem>()
 
   constructor(datapath: Pick<Datapath, 'status'>, faults: Pick<Faults, 'raise' | 'clear'>) {
     this.#datapath = datapath
@@ -16,15 +21,16 @@ export class FullMaps {
   /** After each change, and now and then: a removal at the end of a drain makes room as well. */
   judge(): void {
     const problems = this.#datapath.status.problems ?? []
-    for (const subject of this.#raised.keys()) {
-      if (problems.some((problem) => problem.subject === subject)) continue
-      this.#raised.delete(subject)
-      this.#faults.clear('map', subject)
+    for (const [key, { kind, subject }] of this.#raised) {
+      if (problems.some((problem) => keyOf(problem) === key)) continue
+      this.#raised.delete(key)
+      this.#faults.clear(kind ?? 'map', subject)
     }
-    for (const { subject, text, times } of problems) {
-      if (this.#raised.get(subject) === times) continue
-      this.#raised.set(subject, times)
-      this.#faults.raise('map', subject, text)
+    for (const problem of problems) {
+      const { kind, subject, text, times } = problem
+      if (this.#raised.get(keyOf(problem))?.times === times) continue
+      this.#raised.set(keyOf(problem), problem)
+      this.#faults.raise(kind ?? 'map', subject, text)
     }
   }
 }

@@ -33,6 +33,8 @@ export interface AgentOptions {
   readonly nodeportAddresses: 'primary' | readonly string[]
   /** Whether flows to pods of this node go past netfilter. */
   readonly datapathMode: 'stack' | 'redirect' | 'auto'
+  /** Whether a program of XDP is in front of those of TC, and where. */
+  readonly lbAcceleration: 'disabled' | 'native' | 'best-effort' | 'generic'
   /** When flow events are read: while somebody looks, or always, so that whoever looks sees what was before. */
   readonly flowEvents: 'observed' | 'always'
   readonly bgpSecretsNamespace: string

@@ -4,6 +4,7 @@
  * never renamed.
  */
 import * as z from 'zod'
+import { accelerationSchema, dropSchema, mapSchema } from './datapath-types.ts'
 import { bfdSchema } from './bfd-view.ts'
 import { kubeProxySchema } from './kube-proxy-types.ts'
 import { ledFrontendSchema } from './socket-types.ts'
@@ -201,12 +202,6 @@ export const explainSchema = z.object({
   sockets: z.array(ledFrontendSchema).optional().describe('Of a Service, with `--socket-lb`: clients on this node'),
 })
 
-export const mapSchema = z.object({
-  name: z.string().describe('Name of the map'),
-  entries: z.number().describe('Entries in use'),
-  maxEntries: z.number().describe('Entries that fit'),
-})
-
 export const pinnedMapSchema = z.object({
   name: z.string().describe('Name of the map'),
   schema: z.number().describe('Schema version under which it is pinned'),
@@ -221,18 +216,6 @@ export const pinnedMapSchema = z.object({
 export const rawEntrySchema = z.object({
   key: z.string().describe('Octets in hexadecimal'),
   value: z.string().describe('The same; of a per-CPU map the values of all possible CPUs in a row'),
-})
-
-export const dropSchema = z.object({
-  reason: z.string().describe('Why, as in docs/operate.md'),
-  family: z.enum(['ipv4', 'ipv6']).describe('Of the packets'),
-  fate: z
-    .enum(['answered', 'refused', 'dropped', 'held', 'served'])
-    .describe(
-      'answered: as it should be; refused: by RST or ICMP; dropped: without a word; held: it waits, or goes on; ' +
-        'served: passed on',
-    ),
-  packets: z.number().describe('Since the maps were made'),
 })
 
 export const statusSchema = z.object({
@@ -330,6 +313,9 @@ export const statusSchema = z.object({
         .optional()
         .describe('Why it is not the mode that was asked for, or not for every pod; for people'),
       interfaces: z.array(z.string()).describe('Interfaces with our programs'),
+      acceleration: accelerationSchema
+        .optional()
+        .describe('What drops and answers in front of the kernel; absent: it was not asked for'),
       adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
       schema: z.number().optional().describe('Schema version of the maps'),
       maps: z.array(mapSchema).describe('Fill of the maps'),

@@ -64,6 +64,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .option('--kube-proxy-replacement', replacementDescription, false)
     .addOption(nodeportAddressesOption())
     .addOption(datapathModeOption())
+    .addOption(accelerationOption())
     .addOption(flowEventsOption())
     .option('--bgp-secrets-namespace <ns>', 'namespace of the Secrets that authSecretRef names', 'kube-system')
     .option('--load-balancer-class <class>', 'loadBalancerClass served besides the built-in ones')
@@ -113,6 +114,14 @@ function datapathModeOption(): Option {
   const description =
     'how packets go to pods of this node: through the stack, past netfilter, or that where it has nothing for them'
   return new Option('--datapath-mode <mode>', description).choices(['stack', 'redirect', 'auto']).default('auto')
+}
+
+function accelerationOption(): Option {
+  const description =
+    'a program in front of the kernel drops and answers what it can: in drivers that take it, where they do, or ' +
+    'without any driver, for tests'
+  const choices = ['disabled', 'native', 'best-effort', 'generic']
+  return new Option('--lb-acceleration <how>', description).choices(choices).default('disabled')
 }
 
 function logLevelOption(): Option {

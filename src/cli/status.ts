@@ -102,6 +102,7 @@ function screen(status: StatusView): string {
     ...socketLines(status),
     ...proxyLines(status),
     ['Datapath', datapathText(datapath)],
+    ...accelerationLines(datapath),
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
       printable(`${name.padEnd(12)} ${entries}/${maxEntries}`),
@@ -201,6 +202,23 @@ function socketLines({ socketLb }: StatusView): [string, string][] {
       ),
     ],
     ['', `${what.join(', ')}; ${kubeProxyTexts[kubeProxy]}`],
+  ]
+}
+
+/** Absent where nobody asked for it. */
+function accelerationLines({ acceleration }: StatusView['datapath']): [string, string][] {
+  if (acceleration === undefined) return []
+  const { wanted, interfaces, problem } = acceleration
+  const isLacking =
+    wanted !== 'best-effort' && (problem ?? interfaces.find(({ mode }) => mode === 'none')) !== undefined
+  const state = printable(`${wanted}${problem === undefined ? '' : `, and no interface has it: ${problem}`}`)
+  const shown = problem === undefined ? interfaces : []
+  return [
+    ['XDP', isLacking ? paint('red', state) : state],
+    ...shown.map(({ interface: name, mode, reason }): [string, string] => [
+      '',
+      printable(`${name.padEnd(12)} ${mode}${reason === undefined ? '' : `: ${reason}`}`),
+    ]),
   ]
 }
 

@@ -1,6 +1,7 @@
 /** Which interfaces carry our programs, and how it comes to be exactly those that shall. */
 import { messageOf } from '../errors.ts'
 import { ifnameToIndex, listLinks } from '../sys/links.ts'
+import { detachAllXdp } from './acceleration.ts'
 import {
   attachedInterfaces,
   attachInterface,
@@ -112,7 +113,10 @@ export function attachExactly(
   }
   if (!attachments.isAlone && held.size > 0 && failure === undefined) {
     // The kernel ends a link without a pin some time later; here another program follows it.
-    for (const former of pins.others()) detachAllPods(former, 'tcx')
+    for (const former of pins.others()) {
+      detachAllPods(former, 'tcx')
+      for (const removed of detachAllXdp(former)) log(`removed ${removed}`)
+    }
     for (const removed of retireFormer(pins)) log(`removed ${removed}`)
     attachments.isAlone = true
   }

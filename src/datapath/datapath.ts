@@ -15,6 +15,25 @@ export type AttachMode = 'tcx' | 'clsact'
 /** How packets go to pods of this node and back: through the kernel's stack, or past netfilter; see redirection.ts. */
 export type ForwardMode = 'stack' | 'redirect'
 
+/** Whether a program in front of the kernel takes what it can, and where: in the driver of a card, or before TC. */
+export type Acceleration = 'disabled' | 'native' | 'best-effort' | 'generic'
+
+export interface AcceleratedInterface {
+  readonly interface: string
+  /** `none`: TC has every packet. */
+  readonly mode: 'native' | 'generic' | 'none'
+  /** Why it has none, or what is left to TC; for people. */
+  readonly reason?: string
+}
+
+export interface AccelerationStatus {
+  readonly wanted: Exclude<Acceleration, 'disabled'>
+  /** Those with our programs, sorted by name. */
+  readonly interfaces: AcceleratedInterface[]
+  /** Why no interface can have it; for people. */
+  readonly problem?: string
+}
+
 /** Between what packets go past netfilter. */
 export interface Traffic {
   /** Addresses of pods here that are backends. */
@@ -111,6 +130,8 @@ export interface DropCount {
 
 /** What is wrong with one part of the datapath, and how often it failed. */
 export interface DatapathProblem {
+  /** Of what it is, where it is not of maps. */
+  readonly kind?: 'acceleration'
   readonly subject: string
   readonly text: string
   readonly times: number
@@ -126,6 +147,8 @@ export interface DatapathStatus {
   /** Why nothing is sent to backends at `translatedNode`; for people. Absent: it is. */
   readonly whyNoSnat?: string
   readonly interfaces: readonly string[]
+  /** Absent: it was not asked for. */
+  readonly acceleration?: AccelerationStatus
   /** True when pinned programs and maps of an earlier process were taken over. */
   readonly adopted: boolean
   /** Interfaces on which an earlier process left the programs, and which were gone when this one began. */

@@ -7,20 +7,21 @@
  *     close:   descriptors only; pins and links keep serving
  */
 import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { cpus, release, totalmem } from 'node:os'
 import type { Frontend } from '../desired/model.ts'
 import { HeraldError, messageOf } from '../errors.ts'
-import { BpfObject, programInfo } from '../sys/bpf.ts'
+import { programInfo } from '../sys/bpf.ts'
+import { Accelerator } from './acceleration.ts'
 import { chooseAttachMode, replyProgramId, type ProgramFds } from './attachment.ts'
-import { mapLimits, openingInterval, openingsPerSec } from './capacity.ts'
+import { mapLimits } from './capacity.ts'
 import { adoptInterfaces, attachExactly, type Attachments } from './carriers.ts'
-import { converters, type Converter } from './converters.ts'
+import { converters } from './converters.ts'
 import {
   type AttachMode,
   type Datapath,
   type DatapathProblem,
   type DatapathStatus,
-  type Netfilter,
   type ProgrammedFrontend,
   upserted,
 } from './datapath.ts'
@@ -28,50 +29,15 @@ import { Growth } from './growth.ts'
 import { planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { Lasting } from './lasting.ts'
-import { flowNames, mapNames, mapShapes, type MapName } from './layout.ts'
+import { flowNames, mapShapes, type MapName } from './layout.ts'
+import { isRedirecting, type KernelDatapathOptions, loaded, type Loaded, type Opening, type Sizes } from './loading.ts'
 import { indexKey } from './maps.ts'
 import { NetfilterLook } from './netfilter-look.ts'
 import { directions, Pins, podProgramName, programNames, replyProgramName, stageProgramNames } from './pins.ts'
 import { placeOf, probe, probesOf } from './probe.ts'
-import { namedRefusal } from './refusal.ts'
-import { Redirection, type WantedMode } from './redirection.ts'
+import { Redirection } from './redirection.ts'
 import { servedOver, type Served } from './served.ts'
 import { Unfinished } from './unfinished.ts'
-
-export interface KernelDatapathOptions {
-  /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
-  readonly bpffs: string
-  /** The compiled programs: build/bpf/herald.bpf.o. */
-  readonly objectFile: string
-  readonly attach: 'auto' | AttachMode
-  /** Whether flows go past netfilter; `auto`: where it has nothing for them. By default through the stack. */
-  readonly mode?: WantedMode
-  /** What netfilter does to packets for pods; by default its rules are read whenever something changes. */
-  readonly netfilter?: Netfilter
-  /** Takes the file system for this process alone once more, where it was mounted anew. */
-  readonly relock?: () => void
-  /** Told about what was adopted, replaced or given up, one sentence each. */
-  readonly log?: (message: string) => void
-  /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
-  readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
-  /** To how many entries others may grow while they fill. By default by memory; no further than `maxEntries`. */
-  readonly mostEntries?: Readonly<Partial<Record<MapName, number>>>
-  /** How long established TCP connections go on to a backend that was removed; a pod has 30 s to end by default. */
-  readonly drainSec?: number
-  /**
-   * How long after a pod became a backend a segment of it that is of no known flow is taken for one of an older
-   * connection with the pod itself, and passes; later it is dropped.
-   */
-  readonly settleSec?: number
-  /**
-   * How long after a change of backends the table before it is asked for segments of unknown flows; a day by default.
-   */
-  readonly previousSec?: number
-  /** So many new flows of one kind a CPU makes state for in a second; 0: for all. By default by the room for them. */
-  readonly openingsPerSec?: number
-  /** Another schema than this version's own, and what it takes over; for tests. */
-  readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }
-}
 
 export interface KernelDatapath extends Datapath {
   /** For test runs of the programs: see `runProgram` in sys/bpf.ts. They are others once a map was made larger. */
@@ -80,6 +46,8 @@ export interface KernelDatapath extends Datapath {
   readonly podProgram: number
   /** In the order of `stageProgramNames`. */
   readonly stagePrograms: readonly number[]
+  /** herald_xdp; undefined: it was not asked for, or cannot be had. */
+  readonly earlyProgram: number | undefined
 }
 
 /** Programs and maps that serve. */
@@ -88,22 +56,13 @@ interface Running {
   readonly served: Served
   readonly attachments: Attachments
   readonly redirection: Redirection
+  readonly accelerator: Accelerator
   readonly podProgram: number
   readonly stagePrograms: readonly number[]
   readonly isTranslating: boolean
   readonly lostUplinks: number
   /** Flows of an earlier schema were taken over. */
   readonly isUpgrade: boolean
-}
-
-type Sizes = (name: MapName) => number
-
-interface Opening {
-  readonly options: KernelDatapathOptions
-  readonly pins: Pins
-  readonly log: (message: string) => void
-  /** How many entries a map takes when it is made. */
-  readonly initially: Sizes
 }
 
 /**
@@ -147,6 +106,9 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
     get stagePrograms() {
       return current.running.stagePrograms
     },
+    get earlyProgram() {
+      return current.running.accelerator.program
+    },
     get status() {
       return statusOf(current.running, { adopted, lostUplinks, schema: pins.version, problems: current.problems })
     },
@@ -164,12 +126,7 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
         }),
       )
     },
-    remove: (id) => {
-      const { served, redirection } = current.writable()
-      served.remove(id)
-      redirection.forget(id)
-      growth.judge(served.filling())
-    },
+    remove: (id) => current.remove(id),
     setNodes: (nodes) => withRoom(({ served }) => served.setNodes(nodes)),
     counters: (id) => current.open().served.counters(id),
     reasons: () => current.open().served.reasons(),
@@ -221,7 +178,12 @@ class Current {
   }
 
   get problems(): readonly DatapathProblem[] {
-    return [...this.#unfinished.problems, ...this.#lasting.problems, ...this.#growth.problems]
+    return [
+      ...this.#unfinished.problems,
+      ...this.#lasting.problems,
+      ...this.#growth.problems,
+      ...this.#running.accelerator.problems,
+    ]
   }
 
   /** Touching memory after it was unmapped would end the process. */
@@ -239,19 +201,28 @@ class Current {
   }
 
   attach(names: readonly string[], others: readonly string[]): void {
-    const { attachments, redirection, maps } = this.writable()
+    const { attachments, redirection, accelerator, maps } = this.writable()
     this.#lasting.look(maps, attachments.programs)
     try {
       attachExactly(attachments, names, others, this.#opening.log)
     } finally {
       redirection.judge(attachments.held)
+      accelerator.attach(attachments.held)
     }
+  }
+
+  remove(id: string): void {
+    const { served, redirection } = this.writable()
+    served.remove(id)
+    redirection.forget(id)
+    this.#growth.judge(served.filling())
   }
 
   follow(): void {
     if (this.#isClosed) return
-    const { attachments, redirection } = this.open()
+    const { attachments, redirection, accelerator } = this.open()
     redirection.follow(attachments.held)
+    accelerator.follow()
   }
 
   grow(sizes: ReadonlyMap<string, number>): void {
@@ -268,8 +239,9 @@ class Current {
 
   #renew(wanted: Sizes): void {
     const next = start(this.#opening, wanted)
-    const { maps, attachments } = this.#running
+    const { maps, attachments, accelerator } = this.#running
     next.attachments.isAlone = attachments.isAlone
+    accelerator.close()
     maps.close()
     this.#running = next
     next.redirection.judge(next.attachments.held)
@@ -278,18 +250,20 @@ class Current {
 
   close(): void {
     this.#isClosed = true
+    this.#running.accelerator.close()
     this.#running.maps.close()
     this.#opening.pins.close()
   }
 }
 
 function statusOf(
-  { attachments: { mode: attach, held }, redirection: { mode, reason }, isTranslating }: Running,
+  { attachments: { mode: attach, held }, redirection: { mode, reason }, accelerator, isTranslating }: Running,
   more: Pick<DatapathStatus, 'adopted' | 'lostUplinks' | 'schema' | 'problems'>,
 ): DatapathStatus {
   const why = reason === undefined ? {} : { modeReason: reason }
   const noSnat = isTranslating ? {} : { whyNoSnat: 'its kernel takes no call from program to program' }
-  return { kind: 'ebpf', attach, mode, ...why, ...noSnat, interfaces: [...held.values()].sort(), ...more }
+  const early = accelerator.status === undefined ? {} : { acceleration: accelerator.status }
+  return { kind: 'ebpf', attach, mode, ...why, ...noSnat, interfaces: [...held.values()].sort(), ...early, ...more }
 }
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
@@ -339,89 +313,6 @@ function start(opening: Opening, wanted: Sizes): Running {
   }
 }
 
-const isSet = Uint8Array.of(1, 0, 0, 0)
-/** In bpf/flow.h. */
-const redirectConstant = '.rodata.redirect'
-
-/** In bpf/flow.h, too; it is set in the object. */
-const translateConstant = '.rodata.snat'
-const isUnset = new Uint8Array(4)
-
-/** In bpf/unkept.h. */
-const openingsConstant = '.rodata.openings'
-
-function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
-  return mode !== 'stack'
-}
-
-interface Loaded {
-  readonly object: BpfObject
-  /** False: the kernel takes no call from program to program. */
-  readonly isTranslating: boolean
-  /** Why nothing is redirected, where the kernel takes only what goes through the stack. */
-  readonly refusal: string | undefined
-}
-
-type LoadedObject = Omit<Loaded, 'refusal'>
-
-/** In mode `auto` a kernel that does not take the programs for redirection serves through the stack. */
-function loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loaded {
-  const { options, log } = opening
-  const load = (isPast: boolean): LoadedObject => loadedFor(opening, wanted, handOver, isPast)
-  try {
-    return { ...load(isRedirecting(options)), refusal: undefined }
-  } catch (error) {
-    if (options.mode !== 'auto' || !(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') throw error
-    const found = load(false)
-    log(`flows go through the stack: ${error.message}`)
-    return { ...found, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
-  }
-}
-
-function loadedFor(
-  { options, pins, initially, log }: Opening,
-  wanted: Sizes,
-  handOver: HandOver | undefined,
-  isPast: boolean,
-): LoadedObject {
-  const load = (isBridged: boolean, isTranslating: boolean): LoadedObject => {
-    const object = new BpfObject(options.objectFile)
-    let room = 0
-    try {
-      for (const name of mapNames) {
-        const { kind } = mapShapes[name]
-        const least = Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
-        const entries = pins.maxEntries(name) ?? Math.max(least, initially(name))
-        if (kind !== 'array') object.setMaxEntries(name, entries)
-        if (name === 'openings') room = entries
-        object.setPinPath(name, pins.map(name))
-      }
-      object.setPinPath('stages', pins.stages)
-      if (!isTranslating) object.setConstant(translateConstant, isUnset)
-      if (isBridged) handOver?.prepare(object)
-      if (isPast) object.setConstant(redirectConstant, isSet)
-      object.setConstant(
-        openingsConstant,
-        openingInterval(options.openingsPerSec ?? openingsPerSec(room, cpus().length)),
-      )
-      object.load()
-      return { object, isTranslating }
-    } catch (error) {
-      object.close()
-      throw namedRefusal(error, release())
-    }
-  }
-  try {
-    return load(handOver !== undefined, true)
-  } catch (error) {
-    // Before 6.0 arm64 takes no call from program to program beside calls of functions.
-    if (!(error instanceof HeraldError && /tail_call/.test(error.message))) throw error
-    if (handOver !== undefined)
-      log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
-    return load(false, false)
-  }
-}
-
 function serve(
   { options, pins, log }: Opening,
   { object, refusal, isTranslating }: Loaded,
@@ -461,13 +352,18 @@ function serve(
   const redirection = redirectionOf(opened, mode, [podProgram, programs.ingress], maps, served)
   const lostUplinks = adoptInterfaces(attachments, log)
   for (const direction of directions) pins.replaceProgram(direction, programs[direction])
+  const accelerator = new Accelerator({
+    wanted: options.acceleration ?? 'disabled',
+    objectFile: join(dirname(options.objectFile), 'xdp.bpf.o'),
+    ...{ pins, release: release(), log },
+  })
   try {
     handOver?.finish(object)
   } catch (error) {
     log(`flows that began during the hand-over are not known any more: ${messageOf(error)}`)
   }
   const isUpgrade = handOver?.isOfSchema === true
-  const running = { maps, served, attachments, redirection, podProgram, stagePrograms, isTranslating }
+  const running = { maps, served, attachments, redirection, accelerator, podProgram, stagePrograms, isTranslating }
   return { ...running, lostUplinks, isUpgrade }
 }
 

@@ -4,8 +4,9 @@ import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { mountBpffs } from '../sys/mount.ts'
-import type { AttachMode, Datapath, Netfilter } from './datapath.ts'
-import { type KernelDatapathOptions, openKernelDatapath } from './kernel.ts'
+import type { Acceleration, AttachMode, Datapath, Netfilter } from './datapath.ts'
+import { openKernelDatapath } from './kernel.ts'
+import type { KernelDatapathOptions } from './loading.ts'
 import { createNoneDatapath } from './none.ts'
 import { isServedByPins } from './pins.ts'
 import type { WantedMode } from './redirection.ts'
@@ -15,6 +16,7 @@ export interface DatapathChoice {
   readonly bpffs: string
   readonly objectFile: string
   readonly attach: 'auto' | AttachMode
+  readonly acceleration?: Acceleration
   readonly mode: WantedMode
   /** Asked in mode `auto`: see {@link KernelDatapathOptions}. */
   readonly netfilter?: Netfilter

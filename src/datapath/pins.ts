@@ -4,6 +4,7 @@
  *     maps/<name>   programs/herald_ingress, herald_egress   links/<ifindex>-ingress, <ifindex>-egress (TCX only)
  *     maps/stages  the programs with which herald_ingress goes on
  *     maps/formers  while programs are replaced: those of before, to which replies are handed on
+ *     xdp/<ifindex>-native, <ifindex>-generic  links of herald_xdp, where it is asked for
  *     pods/<ifindex>  links of herald_pod at ingress, where flows go past netfilter (TCX only)
  *     aside/<name>  maps whose larger successors are being filled
  *     arriving/     while maps of an earlier schema are being copied
@@ -16,6 +17,7 @@ import { closeFd, mapInfo, openPinned, pin } from '../sys/bpf.ts'
 import type { Direction } from '../sys/bpf-attach.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { isBpffs } from '../sys/mount.ts'
+import type { XdpMode } from '../sys/xdp.ts'
 import { schema, type MapName } from './layout.ts'
 
 export const programNames: Readonly<Record<Direction, string>> = { ingress: 'herald_ingress', egress: 'herald_egress' }
@@ -63,7 +65,7 @@ export class Pins {
 
   makeFolders(): void {
     for (const kind of ['maps', 'programs', 'links']) makeFolder(join(this.folder, kind), 0o700)
-    if (this.#namesIn(this.pods).length > 0) makeFolder(this.pods, 0o700)
+    for (const folder of [this.pods, this.xdp]) if (this.#namesIn(folder).length > 0) makeFolder(folder, 0o700)
   }
 
   get mapsFolder(): string {
@@ -192,12 +194,31 @@ export class Pins {
     return this.#namesIn(this.pods).map(Number)
   }
 
+  get xdp(): string {
+    return join(this.folder, 'xdp')
+  }
+
+  xdpLink(ifindex: number, mode: XdpMode): string {
+    return join(this.xdp, `${ifindex}-${mode}`)
+  }
+
+  /** The links of herald_xdp that are pinned or kept, whether their interfaces still exist or not. */
+  xdpLinks(): { readonly ifindex: number; readonly mode: XdpMode }[] {
+    return this.#namesIn(this.xdp).flatMap((name) => {
+      const match = /^(\d+)-(native|generic)$/.exec(name)
+      return match === null ? [] : [{ ifindex: Number(match[1]), mode: match[2] as XdpMode }]
+    })
+  }
+
   /** Makes the links of another version ours; what they run is not touched. */
   takeLinks(former: Pins): void {
     for (const { ifindex, direction, path } of former.links()) renameSync(path, this.link(ifindex, direction))
     const pods = former.podLinks()
     if (pods.length > 0) makeFolder(this.pods, 0o700)
     for (const ifindex of pods) renameSync(former.podLink(ifindex), this.podLink(ifindex))
+    const early = former.xdpLinks()
+    if (early.length > 0) makeFolder(this.xdp, 0o700)
+    for (const { ifindex, mode } of early) renameSync(former.xdpLink(ifindex, mode), this.xdpLink(ifindex, mode))
   }
 
   /** Entries of the pinned map; undefined when it is not pinned. */

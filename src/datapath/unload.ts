@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { lockPath } from '../sys/flock.ts'
 import { listLinks } from '../sys/links.ts'
+import { detachAllXdp } from './acceleration.ts'
 import { detachFilters, detachLinks } from './attachment.ts'
 import { Pins } from './pins.ts'
 import { removeSockets } from './sockets.ts'
@@ -19,12 +20,14 @@ export function unloadDatapath(bpffs: string): readonly string[] {
   // An agent would go on announcing what nobody serves any more.
   const release = existsSync(base) ? lockPath(base, 'directory') : () => {}
   try {
+    const others = existsSync(base) ? pins.others() : []
     const linked = [...new Set(pins.links().map(({ ifindex }) => ifindex))]
     return [
       ...removeSockets(bpffs),
       ...(['tcx', 'clsact'] as const).flatMap((mode) =>
         detachAllPods(pins, mode).map((ifindex) => `program for pods of interface ${ifindex}`),
       ),
+      ...[pins, ...others].flatMap(detachAllXdp),
       ...linked.flatMap((ifindex) => detachLinks(pins, ifindex)),
       ...listLinks().flatMap(({ index }) => detachFilters(index)),
       ...pins.removeAll(),

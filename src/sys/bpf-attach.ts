@@ -68,10 +68,15 @@ export function detachLink(linkFd: number): void {
 
 /** The interface of a TCX link; 0 when it is gone, undefined when this is no TCX link. */
 export function tcxLinkInterface(linkFd: number): number | undefined {
+  return linkInterface(linkFd, tcxLinkType)
+}
+
+/** The interface of a link of this type (BPF_LINK_TYPE_*); 0 when that is gone, undefined of another type. */
+export function linkInterface(linkFd: number, type: number): number | undefined {
   const info = new Uint8Array(48)
   checkedBpf('bpf_obj_get_info_by_fd', libbpfInt('bpf_obj_get_info_by_fd', linkFd, info, Uint32Array.of(info.length)))
   const view = new DataView(info.buffer)
-  return view.getUint32(0, true) === tcxLinkType ? view.getUint32(16, true) : undefined
+  return view.getUint32(0, true) === type ? view.getUint32(16, true) : undefined
 }
 
 /** The id of the program of a link; undefined when the link has none any more. */

@@ -425,6 +425,22 @@ let testRun: TestRunMemory | undefined
  * loopback where none is given. With `repeat` it is fed its own output.
  */
 export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0, ifindex = 0): TestRun {
+  return runOnFrame(fd, frame, repeat, (context) => {
+    context.setUint32(8, mark, true)
+    context.setUint32(40, ifindex, true)
+  })
+}
+
+/** The same of a program of XDP. */
+export function runXdpProgram(fd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {
+  return runOnFrame(fd, frame, repeat, (context) => {
+    // struct xdp_md: where the frame ends, as if it began at 0.
+    context.setUint32(4, frame.length, true)
+    context.setUint32(12, ifindex, true)
+  })
+}
+
+function runOnFrame(fd: number, frame: Uint8Array, repeat: number, prepare: (context: DataView) => void): TestRun {
   if (testRun === undefined || testRun.frameBytes < frame.length) testRun = testRunMemory(Math.max(256, frame.length))
   const { given, givenAt, out, outAt } = testRun
   given.fill(0, 0, testRunOptsBytes + contextBytes)
@@ -435,11 +451,10 @@ export function runProgram(fd: number, frame: Uint8Array, repeat = 1, mark = 0, 
   opts.setBigUint64(16, outAt, true)
   opts.setUint32(24, frame.length, true)
   opts.setUint32(28, frame.length + roomToGrow, true)
+  opts.setUint32(60, repeat, true)
   opts.setBigUint64(32, givenAt + BigInt(testRunOptsBytes), true)
   opts.setUint32(48, contextBytes, true)
-  opts.setUint32(60, repeat, true)
-  opts.setUint32(testRunOptsBytes + 8, mark, true)
-  opts.setUint32(testRunOptsBytes + 40, ifindex, true)
+  prepare(new DataView(given.buffer, testRunOptsBytes))
   checkedBpf('bpf_prog_test_run_opts', libbpfInt('bpf_prog_test_run_opts', fd, given))
   return {
     verdict: opts.getInt32(56, true),

@@ -25,6 +25,7 @@ const RTMGRP_IPV4_IFADDR = 0x10
 const RTMGRP_IPV4_ROUTE = 0x40
 const RTMGRP_IPV6_IFADDR = 0x100
 const RTMGRP_IPV6_ROUTE = 0x400
+const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const RTA_DST = 1
 const RTA_OIF = 4
@@ -80,6 +81,15 @@ export function hasEthernetHeader(ifindex: number): boolean {
   body.set(word(ifindex), 4)
   const [link] = ofType(askOne(`interface ${ifindex}`, RTM_GETLINK, body), RTM_NEWLINK, ifinfomsgBytes)
   return link !== undefined && ethernetTypes.includes(wordAt(link, 0) >>> 16)
+}
+
+/** The Ethernet address of an interface; undefined when it has none. Throws ERR_SYSCALL (ENODEV when it is gone). */
+export function stationAddress(ifindex: number): Uint8Array | undefined {
+  const body = new Uint8Array(ifinfomsgBytes)
+  body.set(word(ifindex), 4)
+  const [link] = ofType(askOne(`interface ${ifindex}`, RTM_GETLINK, body), RTM_NEWLINK, ifinfomsgBytes)
+  const address = link === undefined ? undefined : attributes(link, ifinfomsgBytes).get(IFLA_ADDRESS)
+  return address?.length === 6 ? address : undefined
 }
 
 /** True when an interface has the older `ingress` qdisc, in which filters of both directions would be one chain. */

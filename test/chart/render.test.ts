@@ -155,6 +155,7 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--remote-backends=tunnel',
     '--attach=tcx',
     '--datapath-mode=stack',
+    '--lb-acceleration=best-effort',
     '--bgp-listen=none',
     '--http=[2001:db8::1]:19472',
     '--state-dir=/srv/herald',

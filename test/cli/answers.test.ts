@@ -103,6 +103,25 @@ test('every verb asks for what it is for, and means by its exit code what the an
   }
 })
 
+test('status says of each interface what runs in front of the kernel, and why not', async () => {
+  const shown = async (acceleration: object | undefined): Promise<string> => {
+    const { datapath } = status as { readonly datapath: object }
+    answer = says(200, JSON.stringify({ ...status, datapath: { ...datapath, acceleration } }))
+    return (await run(['status'])).stdout
+  }
+  const reason = `its driver takes no XDP program ${hostile}`
+  const interfaces = [
+    { interface: 'br0', mode: 'none', reason },
+    { interface: 'eth0', mode: 'native' },
+  ]
+  const text = await shown({ wanted: 'best-effort', interfaces })
+  assert.match(text, /^XDP +best-effort\n +br0 +none: its driver takes no XDP program .*\n +eth0 +native$/m)
+  const old = await shown({ wanted: 'native', interfaces, problem: 'this kernel is too old' })
+  assert.match(old, /^XDP +native, and no interface has it: this kernel is too old$/m)
+  assert.doesNotMatch(old, /br0/)
+  assert.doesNotMatch(await shown(undefined), /^XDP/m)
+})
+
 test('status says in words what sockets are led to, and what serves the rest', async () => {
   const covers = { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false }
   const counts = { translated: 7, refused: 1, unrecorded: 0 }

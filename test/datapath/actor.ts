@@ -6,8 +6,7 @@ import { createSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import koffi from 'koffi'
-import type { ClusterNodes } from '../../src/datapath/datapath.ts'
+import type { Acceleration, ClusterNodes } from '../../src/datapath/datapath.ts'
 import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
 import { mapNames, schema, type MapName } from '../../src/datapath/layout.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
@@ -18,12 +17,12 @@ import { Uplinks } from '../../src/agent/uplinks.ts'
 import { systemClock } from '../../src/clock/system-clock.ts'
 import type { Frontend } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
-import { checked, libc } from '../../src/sys/libc.ts'
 import { Pins } from '../../src/datapath/pins.ts'
 import { BpfObject, pin } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
+import { finishChecksums, keepTags } from './features.ts'
 import { type FormerOptions, leaveFormer } from './former.ts'
 import { type Pieces, sendPieces } from './pieces.ts'
 
@@ -55,6 +54,7 @@ export type Command =
       readonly frontends: readonly Frontend[]
       readonly nodes?: ClusterNodes
       readonly mode?: 'stack' | 'redirect' | 'auto'
+      readonly acceleration?: Acceleration
       /** As a version with the next schema would, which takes this one's maps over. */
       readonly isNext?: boolean
       /** Instead of few of each. */
@@ -89,6 +89,8 @@ export type Command =
   /** Holds the loop, so that events wait. */
   | { readonly do: 'busy'; readonly ms: number }
   | { readonly do: 'finish-checksums'; readonly device: string }
+  /** Tags of VLANs stay in frames, so that XDP sees them. */
+  | { readonly do: 'keep-tags'; readonly device: string }
   | { readonly do: 'unload'; readonly bpffs: string }
 
 let datapath: KernelDatapath | undefined
@@ -305,23 +307,6 @@ function openDatapath(command: Extract<Command, { readonly do: 'datapath' }>): u
   }
 }
 
-/**
- * Turns transmit checksum offload of a device off: what is sent as CHECKSUM_PARTIAL is finished in software, and
- * verified.
- */
-function finishChecksums(device: string): string {
-  const value = Uint32Array.of(0x17 /* ETHTOOL_STXCSUM */, 0)
-  const request = new DataView(new ArrayBuffer(40))
-  new Uint8Array(request.buffer).set(new TextEncoder().encode(device))
-  request.setBigUint64(16, koffi.address(value), true)
-  const [socket, ioctl] = [
-    libc.func('int socket(int domain, int type, int protocol)'),
-    libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
-  ]
-  checked('SIOCETHTOOL', Number(ioctl(Number(socket(2, 2, 0)), 0x8946, new Uint8Array(request.buffer))))
-  return `${value.length} words`
-}
-
 function putBefore(objectFile: string, device: string): number {
   const object = new BpfObject(objectFile)
   object.load()
@@ -368,7 +353,7 @@ async function perform(command: Command): Promise<unknown> {
       for (const frontend of command.frontends) datapath?.upsert(frontend)
       return 'written'
     case 'status':
-      return { status: datapath?.status, said, usage: datapath?.usage() }
+      return { status: datapath?.status, said, usage: datapath?.usage(), reasons: datapath?.reasons() }
     case 'look':
       datapath?.follow()
       return datapath?.status
@@ -417,6 +402,8 @@ async function perform(command: Command): Promise<unknown> {
       return busy(command.ms)
     case 'finish-checksums':
       return finishChecksums(command.device)
+    case 'keep-tags':
+      return keepTags(command.device)
     case 'unload':
       return unloadDatapath(command.bpffs)
   }

@@ -4,13 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
-import { openKernelDatapath, type KernelDatapath, type KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import { openKernelDatapath, type KernelDatapath } from '../../src/datapath/kernel.ts'
 import { schema } from '../../src/datapath/layout.ts'
+import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import { frontendId, type Backend, type Frontend, type Protocol } from '../../src/desired/model.ts'
 import { messageOf } from '../../src/errors.ts'
 import { BpfMap, closeFd, openPinned, runProgram, type TestRun } from '../../src/sys/bpf.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
+import { early } from './early.ts'
 import { past } from './past.ts'
 
 export const verdict = { pass: -1, shot: 2, redirect: 7 } as const
@@ -73,12 +75,14 @@ export function kernelFixture(t: TestContext): Fixture {
       attach: 'auto',
       maxEntries: smallMaps,
       ...(past.isChosen ? { mode: 'redirect' } : {}),
+      ...(early.isChosen ? { acceleration: 'native' } : {}),
       // Tests make more flows at once than such small maps would let a CPU make in a second.
       openingsPerSec: 0,
       ...options,
     })
     opened.push(datapath)
     if (past.isChosen) past.attach(datapath)
+    if (early.isChosen) early.attach(datapath)
     return datapath
   }
   return { bpffs, open }
@@ -94,7 +98,7 @@ export function frontendOf(
 }
 
 export function ingress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
-  const run = runProgram(datapath.programs.ingress, bytes)
+  const run = early.run(datapath, bytes) ?? runProgram(datapath.programs.ingress, bytes)
   return past.isChosen ? past.asOfStack(run, bytes) : run
 }
 

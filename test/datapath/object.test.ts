@@ -84,6 +84,7 @@ test('no loop is entered behind an instruction that leads back by itself: Linux 
   for (const [object, program] of [
     ['herald.bpf.o', 'herald_ingress'],
     ['socket.bpf.o', 'herald_connect4'],
+    ['xdp.bpf.o', 'herald_xdp'],
   ] as const) {
     const listing = disassembly(object)
     const functions = functionsOf(listing instanceof Error ? [] : listing)

@@ -1,7 +1,8 @@
 /** A node of which a Service has its pod on another one that takes no packets: its packets, there and back. */
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import type { KernelDatapath, KernelDatapathOptions } from '../../src/datapath/kernel.ts'
+import type { KernelDatapath } from '../../src/datapath/kernel.ts'
+import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
 import { type Frontend, type PortRange, translatedNode } from '../../src/desired/model.ts'
 import type { TestRun } from '../../src/sys/bpf.ts'
 import type { Family } from './family.ts'

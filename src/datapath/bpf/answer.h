@@ -6,73 +6,13 @@
 
 #include <stddef.h>
 #include "backend.h"
+#include "limit.h"
 #include "packet.h"
 
-/* Per CPU, kind of answer and VIP: a burst of 256, then one per millisecond. */
-#define ANSWER_INTERVAL_NS 1000000ULL
-#define ANSWER_BURST 256
-
-#define ANSWER_TTL 64
 #define IP_DONT_FRAGMENT 0x4000
 
 #define MAX_IP_OPTIONS 40
 #define QUOTED_PAYLOAD 8
-
-/* Whoever makes one VIP answer in one way takes nothing from another VIP, nor from the other ways of this one. */
-static __always_inline enum limit limit_of(enum reason reason)
-{
-	switch (reason) {
-	case REASON_ECHO_ANSWERED:
-		return LIMIT_ECHO;
-	case REASON_UNOWNED_PORT:
-		return LIMIT_UNOWNED_PORT;
-	case REASON_UNOWNED_PROTOCOL:
-		return LIMIT_UNOWNED_PROTOCOL;
-	case REASON_NO_BACKEND:
-		return LIMIT_NO_BACKEND;
-	case REASON_TOO_BIG:
-		return LIMIT_TOO_BIG;
-	default:
-		return LIMIT_BACKEND_GONE;
-	}
-}
-
-/* Token bucket as one number: the time at which the bucket is full of debt. */
-static __always_inline bool is_within_limit(enum reason reason, const struct packet *packet)
-{
-	__u64 now = bpf_ktime_get_ns();
-	__u32 place = is_ipv6(packet) ? mix_address(0, true, &packet->destination) : bpf_ntohl(packet->destination.low);
-	__u32 key = limit_of(reason) * VIPS_PER_LIMIT + ((place * 0x9e3779b1) >> (32 - VIPS_PER_LIMIT_BITS));
-	__u64 *debt_until = bpf_map_lookup_elem(&limits, &key);
-	__u64 start = now;
-
-	if (!debt_until)
-		return false;
-	if (*debt_until > now + ANSWER_BURST * ANSWER_INTERVAL_NS)
-		return false;
-	if (*debt_until > start)
-		start = *debt_until;
-	*debt_until = start + ANSWER_INTERVAL_NS;
-	return true;
-}
-
-/* RFC 1122 3.2.2, RFC 4443 2.4 (e): nothing is answered to a source that is not one host. */
-static __always_inline bool is_answerable(const struct packet *packet)
-{
-	__u32 source = bpf_ntohl(packet->source.low);
-
-	if (packet->position == LATER_FRAGMENT || is_same_address(&packet->source, &packet->destination))
-		return false;
-	if (is_ipv6(packet))
-		return !is_multicast(&packet->source) && !is_unspecified_or_loopback(&packet->source);
-	return source >> 24 != 0 && source >> 24 != 127 && source < 0xe0000000;
-}
-
-static __always_inline __u16 fold(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
 
 static __always_inline int send_back(struct __sk_buff *skb, enum reason reason)
 {
@@ -272,13 +212,10 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 	__be16 request = bpf_htons(ICMP_ECHO << 8), reply = bpf_htons(ICMP_ECHO_REPLY << 8);
 	/* A reply of nothing but zeros needs a sum of ones, which the increment alone does not give (RFC 1624 section 3). */
 	__u64 ones_for_zero = BPF_F_MARK_MANGLED_0 | BPF_F_MARK_ENFORCE;
+	int why = take_echo(packet);
 
-	if (packet->position != WHOLE)
-		return drop(REASON_FRAGMENT);
-	if (!is_answerable(packet))
-		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(REASON_ECHO_ANSWERED, packet))
-		return drop(REASON_ANSWER_LIMITED);
+	if (why)
+		return why;
 	if (bpf_skb_load_bytes(skb, ttl_offset, &ttl_protocol, sizeof(ttl_protocol)))
 		return drop(REASON_BAD_HEADER);
 	/* Addresses change places: their sum, and with it the header's, stays. */

@@ -10,13 +10,6 @@
 #define IP6_MIN_MTU 1280
 /* What a sum is taken of at a time. */
 #define SUMMED_OCTETS 64
-/* No next header (RFC 8200 4.7): whatever follows is to be ignored. */
-#define NO_NEXT_HEADER 59
-
-static __always_inline bool is_neighbor_discovery(__u8 type)
-{
-	return type >= ICMP6_ROUTER_SOLICITATION && type <= ICMP6_REDIRECT;
-}
 
 static __always_inline __u8 hop_limit(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -189,14 +182,10 @@ static __noinline int answer_echo6(struct __sk_buff *skb, const struct packet *p
 	struct ip_address addresses[2] = { packet->destination, packet->source };
 	__be16 request = bpf_htons(ICMP6_ECHO_REQUEST << 8), reply = bpf_htons(ICMP6_ECHO_REPLY << 8);
 	__u8 hops = ANSWER_TTL;
+	int why = take_echo(packet);
 
-	if (packet->position != WHOLE)
-		return drop(REASON_FRAGMENT);
-	/* What the extension headers ask for is nothing to send back. */
-	if (!is_answerable(packet) || packet->header_length != sizeof(struct ipv6hdr))
-		return drop(REASON_NOT_ANSWERABLE);
-	if (!is_within_limit(REASON_ECHO_ANSWERED, packet))
-		return drop(REASON_ANSWER_LIMITED);
+	if (why)
+		return why;
 	/* Addresses change places: the sum of the pseudo header stays. */
 	if (bpf_skb_store_bytes(skb, packet->l3 + offsetof(struct ipv6hdr, saddr), addresses, sizeof(addresses), 0) ||
 	    bpf_skb_store_bytes(skb, packet->l3 + offsetof(struct ipv6hdr, hop_limit), &hops, sizeof(hops), 0) ||
@@ -218,7 +207,7 @@ __noinline int refuse(struct __sk_buff *skb)
 		return drop(REASON_NOT_ANSWERABLE);
 	reason = packet->refusal;
 	is_reset = packet->protocol == IPPROTO_TCP && reason != REASON_TOO_BIG;
-	if (!is_answerable(packet) || (is_ipv6(packet) && packet->protocol == NO_NEXT_HEADER))
+	if (!is_refusable(packet))
 		return drop(REASON_NOT_ANSWERABLE);
 	if (!is_within_limit(reason, packet))
 		return drop(REASON_ANSWER_LIMITED);

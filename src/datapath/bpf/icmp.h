@@ -11,15 +11,6 @@
 #include "rewrite.h"
 #include "way.h"
 
-static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
-{
-	/* RFC 4443 2.1: the highest bit of the type tells. */
-	if (is_ipv6(packet))
-		return type < ICMP6_FIRST_INFORMATIONAL;
-	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
-			type == ICMP_PARAMETER_PROBLEM;
-}
-
 /* The packet that an ICMP error quotes; false when it is no first part of TCP, UDP or SCTP. */
 static __always_inline bool parse_quote(struct __sk_buff *skb, const struct packet *packet, struct packet *quote)
 {

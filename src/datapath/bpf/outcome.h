@@ -15,6 +15,14 @@ static __always_inline void count_drop(enum reason reason, enum family family)
 		*packets += 1;
 }
 
+/* The end of one: counted, and told unless it is no loss. */
+static __always_inline void account(enum reason reason, const struct packet *packet)
+{
+	count_drop(reason, packet->family);
+	if (reason != REASON_ECHO_ANSWERED && reason != REASON_FRAGMENT_HELD)
+		tell_drop(reason, packet);
+}
+
 /* The verdict of a program. What is passed on costs one comparison here. */
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet, int outcome)
 {
@@ -22,9 +30,7 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 
 	if (outcome < DROPPED)
 		return outcome;
-	count_drop(reason, packet->family);
-	if (reason != REASON_ECHO_ANSWERED && reason != REASON_FRAGMENT_HELD)
-		tell_drop(reason, packet);
+	account(reason, packet);
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 

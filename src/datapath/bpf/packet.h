@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Reading a packet. Everything is copied out, by bpf_skb_load_bytes where it is not near the start: that is bounded,
+/* Reading a packet. Everything is copied out, by load_octets (frame.h) where it is not near the start: that is bounded,
  * also reads what a driver left in page fragments, and nothing has to be checked again after a rewrite. Two parsers,
  * one for each family, and one path behind them. */
 #ifndef HERALD_PACKET_H
@@ -13,6 +13,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <stdbool.h>
+#include "frame.h"
 #include "layout.h"
 #include "maps.h"
 
@@ -113,6 +114,12 @@ static __always_inline struct passage *passage_here(void)
 	return bpf_map_lookup_elem(&passages, &first);
 }
 
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 static __always_inline int drop(enum reason reason)
 {
 	return DROPPED + reason;
@@ -166,11 +173,11 @@ static __always_inline bool is_multicast(const struct ip_address *address)
 		if (from < NEAR && start + from + sizeof(*(header)) <= end)                                      \
 			*(header) = *(const typeof(*(header)) *)(start + from);                                  \
 		else                                                                                             \
-			is_read = !bpf_skb_load_bytes(skb, from, header, sizeof(*(header)));                     \
+			is_read = !load_octets(skb, from, header, sizeof(*(header)));                     \
 		is_read;                                                                                         \
 	})
 
-static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_ipv4(frame *skb, struct packet *packet)
 {
 	struct iphdr ip;
 	__u16 fragment;
@@ -194,7 +201,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 
 /* The fixed header; {@link walk_extensions} reads on. What is of a link alone, or of many hosts, is nothing of ours:
  * neighbor discovery above all. */
-static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_ipv6(frame *skb, struct packet *packet)
 {
 	struct ipv6hdr ip;
 
@@ -208,7 +215,7 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *pac
 	packet->header_length = sizeof(ip);
 	packet->total_length = sizeof(ip) + bpf_ntohs(ip.payload_len);
 	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
-	if (ip.payload_len == 0 && skb->len > packet->l3 + sizeof(ip) + 0xffff)
+	if (ip.payload_len == 0 && frame_length(skb) > packet->l3 + sizeof(ip) + 0xffff)
 		packet->total_length = 0;
 	packet->next_at = offsetof(struct ipv6hdr, nexthdr);
 	packet->protocol = ip.nexthdr;
@@ -216,15 +223,15 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct packet *pac
 }
 
 /* False when this is no IP at all, or too short to tell: then it is nothing of ours. */
-static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse(frame *skb, struct packet *packet)
 {
-	__u32 protocol = skb->protocol;
+	__u32 protocol = frame_protocol(skb);
 	struct vlan tag;
 
 	packet->l3 = ETH_HLEN;
 	/* A tag that the driver stripped lies beside the packet and stays with it; this is one inside the packet. */
 	if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD)) {
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &tag, sizeof(tag)))
+		if (load_octets(skb, ETH_HLEN, &tag, sizeof(tag)))
 			return false;
 		protocol = tag.protocol;
 		packet->l3 += sizeof(tag);
@@ -253,7 +260,7 @@ static __always_inline bool is_extension(__u8 protocol)
 
 /* Over the extension headers of IPv6 to what they carry; false when they are cut off, or too many, or name another
  * destination that comes after this one. A function of its own to the verifier, as those of ranges.h. */
-__noinline int walk_extensions(struct __sk_buff *skb, __u32 which)
+__noinline int walk_extensions(frame *skb, __u32 which)
 {
 	struct packet *packet = packet_at(which);
 	struct extension extension;
@@ -270,7 +277,7 @@ __noinline int walk_extensions(struct __sk_buff *skb, __u32 which)
 	at = packet->header_length;
 	next = packet->protocol;
 	for (__u32 i = 0; i < MAX_EXTENSIONS && is_extension(next) && position != LATER_FRAGMENT; i++) {
-		if (bpf_skb_load_bytes(skb, packet->l3 + at, &extension, sizeof(extension)))
+		if (load_octets(skb, packet->l3 + at, &extension, sizeof(extension)))
 			return false;
 		offset = bpf_ntohs(extension.offset);
 		/* There the second octet is that of the segments left. */
@@ -298,7 +305,7 @@ __noinline int walk_extensions(struct __sk_buff *skb, __u32 which)
 }
 
 /* Reads on to what the IP header carries; false when the headers contradict each other or the packet. */
-static __always_inline bool is_header_sound(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool is_header_sound(frame *skb, struct packet *packet)
 {
 	if (is_ipv6(packet)) {
 		/* Nobody has such an address on the wire (RFC 4291 2.5.5.2), and here they stand for those of IPv4. */
@@ -309,8 +316,8 @@ static __always_inline bool is_header_sound(struct __sk_buff *skb, struct packet
 	}
 	/* A merged packet beyond 64 KiB (BIG TCP) says 0, and no other one. */
 	if (packet->total_length == 0)
-		return skb->len > packet->l3 + 0xffff;
-	return packet->total_length >= packet->header_length && packet->l3 + packet->total_length <= skb->len;
+		return frame_length(skb) > packet->l3 + 0xffff;
+	return packet->total_length >= packet->header_length && packet->l3 + packet->total_length <= frame_length(skb);
 }
 
 static __always_inline struct fragment_key fragment_key(const struct packet *packet)
@@ -350,7 +357,7 @@ static __noinline void remember_first(const struct packet *packet)
 	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
 }
 
-static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_tcp(frame *skb, struct packet *packet)
 {
 	struct tcphdr tcp;
 	__u32 length;
@@ -363,7 +370,7 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	packet->seq = bpf_ntohl(tcp.seq);
 	packet->ack = bpf_ntohl(tcp.ack_seq);
 	/* A merged packet beyond 64 KiB (BIG TCP) says 0. */
-	length = packet->total_length ? packet->total_length - packet->header_length : skb->len - packet->l4;
+	length = packet->total_length ? packet->total_length - packet->header_length : frame_length(skb) - packet->l4;
 	packet->end = packet->seq + length - tcp.doff * 4 + tcp.syn + tcp.fin;
 	/* A pod takes no such segment, so it says nothing about its connection. */
 	return tcp.doff * 4 >= sizeof(tcp) && tcp.doff * 4 <= length;
@@ -389,7 +396,7 @@ static __always_inline bool has_ports(const struct packet *packet)
 }
 
 /* The ports, and what else tells of TCP or SCTP; a later fragment has those of its first. */
-static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool parse_transport(frame *skb, struct packet *packet)
 {
 	struct common_header header;
 	__u32 least;
@@ -422,6 +429,20 @@ static __always_inline bool parse_transport(struct __sk_buff *skb, struct packet
 static __always_inline bool is_icmp(const struct packet *packet)
 {
 	return packet->protocol == (is_ipv6(packet) ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+static __always_inline bool is_neighbor_discovery(__u8 type)
+{
+	return type >= ICMP6_ROUTER_SOLICITATION && type <= ICMP6_REDIRECT;
+}
+
+static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
+{
+	/* RFC 4443 2.1: the highest bit of the type tells. */
+	if (is_ipv6(packet))
+		return type < ICMP6_FIRST_INFORMATIONAL;
+	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
+			type == ICMP_PARAMETER_PROBLEM;
 }
 
 /* The answer would come back as the next request, for ever (LAND). The stack takes no packet from an address of its

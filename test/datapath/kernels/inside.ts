@@ -3,18 +3,24 @@
  * name is a cell of the matrix that kernels.test.ts prints: `ATTACH | FAMILY | CHECK`.
  */
 import assert from 'node:assert/strict'
+import { release } from 'node:os'
 import { test, type TestContext } from 'node:test'
 import koffi from 'koffi'
 import type { AttachMode } from '../../../src/datapath/datapath.ts'
 import { translatedNode } from '../../../src/desired/model.ts'
-import { programInfo } from '../../../src/sys/bpf.ts'
+import { isBefore } from '../../../src/datapath/refusal.ts'
+import { programInfo, runXdpProgram } from '../../../src/sys/bpf.ts'
 import { isTcxSupported } from '../../../src/sys/bpf-attach.ts'
+import { ifnameToIndex, stationAddress } from '../../../src/sys/links.ts'
 import { waitFor } from '../../wait.ts'
 import type { KernelDatapath } from '../../../src/datapath/kernel.ts'
 import { handedOn, translated } from '../cluster.ts'
 import { familyOf } from '../family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict } from '../fixture.ts'
-import { tcpFlag, tcpFrame } from '../frames.ts'
+import { xdpVerdict } from '../early.ts'
+import { keepTags } from '../features.ts'
+import { frame, icmpMessage, parse, tcpFlag, tcpFrame } from '../frames.ts'
+import { ip } from '../network.ts'
 import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
 
@@ -53,6 +59,45 @@ test('any | both | loaded past netfilter', (t: TestContext) => {
     const { name, verifiedInstructions } = programInfo(fd)
     t.diagnostic(`${name}, redirect: ${verifiedInstructions} instructions verified`)
     assert.ok(verifiedInstructions < mostVerified, name)
+  }
+})
+
+test('any | both | in front of the kernel', (t: TestContext) => {
+  const fixture = kernelFixture(t)
+  ip('link', 'add', 'early0', 'type', 'veth', 'peer', 'name', 'early1')
+  t.after(() => ip('link', 'delete', 'early0'))
+  for (const end of ['early0', 'early1']) ip('link', 'set', end, 'up')
+  keepTags('early0')
+  const ifindex = ifnameToIndex('early0')
+  const isBlinding = !isBefore(release(), [6, 9])
+  for (const acceleration of ['native', 'generic'] as const) {
+    const datapath = fixture.open({ acceleration })
+    datapath.attach(['early0'])
+    const [found] = datapath.status.acceleration?.interfaces ?? []
+    if (acceleration === 'generic' && isBlinding) {
+      assert.match(found?.reason ?? '', /hides from TC/)
+      continue
+    }
+    assert.deepEqual(found, { interface: 'early0', mode: acceleration })
+    const program = datapath.earlyProgram ?? -1
+    const { name, verifiedInstructions } = programInfo(program)
+    t.diagnostic(`${name}, ${acceleration}: ${verifiedInstructions} instructions verified`)
+    assert.ok(verifiedInstructions < mostVerified, name)
+    for (const { vip, client, podAt, ICMP, echo } of [familyOf(''), familyOf('?ipv6')]) {
+      datapath.upsert({ ...frontendOf(vip, 80, [{ address: podAt(5), port: 8080 }]) })
+      const ends = { source: client, destination: vip }
+      const asked = frame({
+        ...ends,
+        protocol: ICMP,
+        payload: icmpMessage(echo.request, 0, 1, new Uint8Array(9), ends),
+      })
+      asked.set(stationAddress(ifindex) ?? [])
+      const { verdict: answered, packet } = runXdpProgram(program, asked, ifindex)
+      assert.deepEqual([answered, parse(packet).destination, parse(packet).ttl], [xdpVerdict.tx, client, 64])
+      const cut = asked.slice(0, -12)
+      assert.equal(runXdpProgram(program, cut, ifindex).verdict, xdpVerdict.drop)
+    }
+    datapath.close()
   }
 })
 

@@ -1,0 +1,142 @@
+/** Loading the programs of TC over the maps that are pinned, as what was asked for and the kernel allow. */
+import { cpus, release } from 'node:os'
+import { HeraldError } from '../errors.ts'
+import { BpfObject } from '../sys/bpf.ts'
+import { openingInterval, openingsPerSec } from './capacity.ts'
+import type { Converter } from './converters.ts'
+import type { Acceleration, AttachMode, Netfilter } from './datapath.ts'
+import type { HandOver } from './hand-over.ts'
+import { mapNames, mapShapes, type MapName } from './layout.ts'
+import type { Pins } from './pins.ts'
+import type { WantedMode } from './redirection.ts'
+import { namedRefusal } from './refusal.ts'
+
+export interface KernelDatapathOptions {
+  /** Mount point of the bpf file system; pins lie under `<bpffs>/herald/v<schema>`. */
+  readonly bpffs: string
+  /** The compiled programs: build/bpf/herald.bpf.o. */
+  readonly objectFile: string
+  readonly attach: 'auto' | AttachMode
+  /** Where a program goes in front of those of TC; by default nowhere. */
+  readonly acceleration?: Acceleration
+  /** Whether flows go past netfilter; `auto`: where it has nothing for them. By default through the stack. */
+  readonly mode?: WantedMode
+  /** What netfilter does to packets for pods; by default its rules are read whenever something changes. */
+  readonly netfilter?: Netfilter
+  /** Takes the file system for this process alone once more, where it was mounted anew. */
+  readonly relock?: () => void
+  /** Told about what was adopted, replaced or given up, one sentence each. */
+  readonly log?: (message: string) => void
+  /** Entries of maps when they are made, and to which pinned ones of flows grow. By default by the machine's memory. */
+  readonly maxEntries?: Readonly<Partial<Record<MapName, number>>>
+  /** To how many entries others may grow while they fill. By default by memory; no further than `maxEntries`. */
+  readonly mostEntries?: Readonly<Partial<Record<MapName, number>>>
+  /** How long established TCP connections go on to a backend that was removed; a pod has 30 s to end by default. */
+  readonly drainSec?: number
+  /**
+   * How long after a pod became a backend a segment of it that is of no known flow is taken for one of an older
+   * connection with the pod itself, and passes; later it is dropped.
+   */
+  readonly settleSec?: number
+  /**
+   * How long after a change of backends the table before it is asked for segments of unknown flows; a day by default.
+   */
+  readonly previousSec?: number
+  /** So many new flows of one kind a CPU makes state for in a second; 0: for all. By default by the room for them. */
+  readonly openingsPerSec?: number
+  /** Another schema than this version's own, and what it takes over; for tests. */
+  readonly version?: { readonly schema: number; readonly converters: readonly Converter[] }
+}
+
+export type Sizes = (name: MapName) => number
+
+export interface Opening {
+  readonly options: KernelDatapathOptions
+  readonly pins: Pins
+  readonly log: (message: string) => void
+  /** How many entries a map takes when it is made. */
+  readonly initially: Sizes
+}
+
+const isSet = Uint8Array.of(1, 0, 0, 0)
+/** In bpf/flow.h. */
+const redirectConstant = '.rodata.redirect'
+
+/** In bpf/flow.h, too; it is set in the object. */
+const translateConstant = '.rodata.snat'
+const isUnset = new Uint8Array(4)
+
+/** In bpf/unkept.h. */
+const openingsConstant = '.rodata.openings'
+
+export function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
+  return mode !== 'stack'
+}
+
+export interface Loaded {
+  readonly object: BpfObject
+  /** False: the kernel takes no call from program to program. */
+  readonly isTranslating: boolean
+  /** Why nothing is redirected, where the kernel takes only what goes through the stack. */
+  readonly refusal: string | undefined
+}
+
+type LoadedObject = Omit<Loaded, 'refusal'>
+
+/** In mode `auto` a kernel that does not take the programs for redirection serves through the stack. */
+export function loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loaded {
+  const { options, log } = opening
+  const load = (isPast: boolean): LoadedObject => loadedFor(opening, wanted, handOver, isPast)
+  try {
+    return { ...load(isRedirecting(options)), refusal: undefined }
+  } catch (error) {
+    if (options.mode !== 'auto' || !(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') throw error
+    const found = load(false)
+    log(`flows go through the stack: ${error.message}`)
+    return { ...found, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
+  }
+}
+
+function loadedFor(
+  { options, pins, initially, log }: Opening,
+  wanted: Sizes,
+  handOver: HandOver | undefined,
+  isPast: boolean,
+): LoadedObject {
+  const load = (isBridged: boolean, isTranslating: boolean): LoadedObject => {
+    const object = new BpfObject(options.objectFile)
+    let room = 0
+    try {
+      for (const name of mapNames) {
+        const { kind } = mapShapes[name]
+        const least = Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
+        const entries = pins.maxEntries(name) ?? Math.max(least, initially(name))
+        if (kind !== 'array') object.setMaxEntries(name, entries)
+        if (name === 'openings') room = entries
+        object.setPinPath(name, pins.map(name))
+      }
+      object.setPinPath('stages', pins.stages)
+      if (!isTranslating) object.setConstant(translateConstant, isUnset)
+      if (isBridged) handOver?.prepare(object)
+      if (isPast) object.setConstant(redirectConstant, isSet)
+      object.setConstant(
+        openingsConstant,
+        openingInterval(options.openingsPerSec ?? openingsPerSec(room, cpus().length)),
+      )
+      object.load()
+      return { object, isTranslating }
+    } catch (error) {
+      object.close()
+      throw namedRefusal(error, release())
+    }
+  }
+  try {
+    return load(handOver !== undefined, true)
+  } catch (error) {
+    // Before 6.0 arm64 takes no call from program to program beside calls of functions.
+    if (!(error instanceof HeraldError && /tail_call/.test(error.message))) throw error
+    if (handOver !== undefined)
+      log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
+    return load(false, false)
+  }
+}
