@@ -9,13 +9,13 @@ function taken(action: () => unknown): number {
 }
 
 const look = new NetfilterLook()
-const traffic = { pods: new Set(['10.1.0.2']), uplinks: ['up0'] }
+const traffic = { pods: new Map([['10.1.0.2', ['pod0']]]), former: new Set<string>(), uplinks: ['up0'], elsewhere: [] }
 const firstMs = taken(() => look.policies())
 const each = (action: () => unknown): number => median(Array.from({ length: 300 }, () => taken(action)))
 console.log(
   JSON.stringify({
     firstMs,
     glanceMs: each(() => look.hasChanged()),
-    readMs: each(() => [look.policies(), look.translation(traffic)]),
+    readMs: each(() => [look.policies(), look.rules(traffic)]),
   }),
 )

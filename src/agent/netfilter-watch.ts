@@ -8,7 +8,7 @@
  * time, and far less while they do not.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
-import type { Netfilter, Traffic } from '../datapath/datapath.ts'
+import type { Netfilter, RulesMet, Traffic } from '../datapath/datapath.ts'
 import { messageOf } from '../errors.ts'
 
 export interface NetfilterLooker extends Netfilter {
@@ -62,9 +62,11 @@ export class NetfilterWatch implements Netfilter {
   readonly #looker: NetfilterLooker
   readonly #clock: Clock
   readonly #policy = new Finding()
+  /** The same of this traffic alone. */
+  readonly #rule = new Finding()
   readonly #translation = new Finding()
   /** What was asked about last. */
-  #traffic: Traffic = { pods: new Set(), uplinks: [] }
+  #traffic: Traffic = { pods: new Map(), former: new Set(), uplinks: [], elsewhere: [] }
   #earliestAt = -Infinity
   #thoroughAt = -Infinity
   #toldAt = -Infinity
@@ -83,10 +85,17 @@ export class NetfilterWatch implements Netfilter {
   }
 
   /** This traffic is what is looked for from here on. */
-  translation(traffic: Traffic, fresh: Iterable<string> = traffic.pods): string | undefined {
+  rules(traffic: Traffic, fresh?: Iterable<string>): RulesMet {
     this.#traffic = traffic
-    this.#translation.take(this.#looker.translation(traffic, fresh), this.#clock.monotonic())
-    return this.#translation.reason
+    this.#takeRules(fresh)
+    return { policy: this.#rule.reason, translation: this.#translation.reason }
+  }
+
+  #takeRules(fresh?: Iterable<string>): void {
+    const { policy, translation } = this.#looker.rules(this.#traffic, fresh)
+    const now = this.#clock.monotonic()
+    this.#rule.take(policy, now)
+    this.#translation.take(translation, now)
   }
 
   /** `changed` is called also when nothing has for {@link confirmMs}. */
@@ -100,8 +109,12 @@ export class NetfilterWatch implements Netfilter {
     this.#wait?.cancel()
   }
 
+  get #findings(): readonly Finding[] {
+    return [this.#policy, this.#rule, this.#translation]
+  }
+
   get #reasons(): string {
-    return `${this.#policy.reason}\n${this.#translation.reason}`
+    return this.#findings.map(({ reason }) => reason).join('\n')
   }
 
   #glanceLater(): void {
@@ -125,13 +138,13 @@ export class NetfilterWatch implements Netfilter {
       this.#policy.take(`it cannot be seen what netfilter does: ${messageOf(error)}`, now)
     }
     // A reading that is not due confirms what the last one has found.
-    for (const finding of [this.#policy, this.#translation]) finding.forgetOld(now)
+    for (const finding of this.#findings) finding.forgetOld(now)
   }
 
   #read(now: number): void {
     try {
       this.#policy.take(this.#looker.policies(), now)
-      this.#translation.take(this.#looker.translation(this.#traffic), now)
+      this.#takeRules()
     } finally {
       const tookMs = this.#clock.monotonic() - now
       this.#earliestAt = now + Math.min(tookMs * changingShare, mostPauseMs)

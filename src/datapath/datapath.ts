@@ -36,21 +36,29 @@ export interface AccelerationStatus {
 
 /** Between what packets go past netfilter. */
 export interface Traffic {
-  /** Addresses of pods here that are backends. */
-  readonly pods: ReadonlySet<string>
+  /** Addresses of pods here that are backends, or were, with the interfaces behind which they are; none: not known. */
+  readonly pods: ReadonlyMap<string, readonly string[]>
+  /** Those that were: no new flow goes to them. */
+  readonly former: ReadonlySet<string>
   /** The names of interfaces by which clients come. */
   readonly uplinks: readonly string[]
+  /** Addresses of which none is a client's, by the octets and bits of their nets: they are behind other interfaces. */
+  readonly elsewhere: readonly { readonly octets: Uint8Array; readonly bits: number }[]
 }
 
 /** What netfilter would do to packets that go past it; for people, and undefined: nothing. */
 export interface Netfilter {
   /** Of packets of whatever flow. */
   policies(): string | undefined
-  /**
-   * Of the first packet of a flow, where a rule that translates addresses may be about it. `fresh`: the pods that were
-   * not asked about before; by default all of them.
-   */
-  translation(traffic: Traffic, fresh?: Iterable<string>): string | undefined
+  /** Of packets of this traffic. `fresh`: the pods that were not asked about before; by default all of them. */
+  rules(traffic: Traffic, fresh?: Iterable<string>): RulesMet
+}
+
+export interface RulesMet {
+  /** Of each packet: live flows have to meet it, too. */
+  readonly policy: string | undefined
+  /** Of the first packet of a flow, where a rule that translates addresses may be about it. */
+  readonly translation: string | undefined
 }
 
 /** Nobody has it by IANA, and it is none that clients get; 0x4845. */

@@ -10,13 +10,14 @@ import { iptablesBaseChains, iptablesSizes } from '../sys/iptables-rules.ts'
 import { netfilterPrograms } from '../sys/netfilter-programs.ts'
 import { nftBaseChains, nftGeneration } from '../sys/nft-rules.ts'
 import { untoldRule } from '../sys/route-rules.ts'
-import type { Netfilter, Traffic } from './datapath.ts'
+import type { Netfilter, RulesMet, Traffic } from './datapath.ts'
 import { type Look, lookThrough } from './policies.ts'
-import { Translations } from './translations.ts'
+import { RuleWalk } from './rule-walk.ts'
 
 interface Found {
   readonly obstacle: string | undefined
-  readonly translations: Translations
+  readonly translating: RuleWalk
+  readonly others: RuleWalk
 }
 
 /** Of tables that are changed all the time: then the last reading is taken as it is, and the next one is due soon. */
@@ -76,16 +77,26 @@ export class NetfilterLook implements Netfilter {
   }
 
   /** Of the rules as they were read. */
-  translation({ pods, uplinks }: Traffic, fresh: Iterable<string> = pods): string | undefined {
-    const found = [this.#nftables, this.#iptables].map((each) => each?.translations.obstacle(fresh, uplinks))
-    return found.find((each) => each !== undefined)
+  rules(traffic: Traffic, fresh: Iterable<string> = traffic.pods.keys()): RulesMet {
+    const pods = [...fresh]
+    const first = (among: readonly string[], walk: (found: Found) => RuleWalk): string | undefined => {
+      const found = [this.#nftables, this.#iptables].map((each) => each && walk(each).obstacle(among, traffic))
+      return found.find((each) => each !== undefined)
+    }
+    return {
+      policy: first(pods, ({ others }) => others),
+      translation: first(
+        pods.filter((pod) => !traffic.former.has(pod)),
+        ({ translating }) => translating,
+      ),
+    }
   }
 }
 
-const noRules: Look = { obstacle: undefined, translations: [] }
+const noRules: Look = { obstacle: undefined, translating: [], others: [] }
 
-function foundIn({ obstacle, translations }: Look): Found {
-  return { obstacle, translations: new Translations(translations) }
+function foundIn({ obstacle, translating, others }: Look): Found {
+  return { obstacle, translating: new RuleWalk(translating), others: new RuleWalk(others) }
 }
 
 /** Of these no number tells, and there may be hundreds of links to look through. */

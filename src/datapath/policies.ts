@@ -1,12 +1,10 @@
 /**
- * Whether netfilter on this node may do anything to a packet on its way to a pod that would be missed: a packet that
- * goes past netfilter goes past that too. What is really in the chains decides, from those on that the kernel calls;
- * known to do nothing of the kind are rules that accept, and what kube-proxy makes. Whatever else is there is named,
- * whether it enforces policies or counts packets: in doubt they go through the stack. Rules that translate addresses
- * are on every node; whether they are about such a packet translations.ts asks. Pure.
+ * What netfilter on this node has for packets on their way to a pod, from those chains on that the kernel calls: a
+ * packet that goes past netfilter goes past that too. Who is known to enforce policies is named by its chains; of
+ * whatever else is there rule-walk.ts asks whether it is about such a packet. In doubt they go through the stack. Pure.
  */
 import { type BaseChain, mostRules, type Rule } from '../sys/filter-rules.ts'
-import type { TranslationChain } from './translations.ts'
+import type { ReadChain } from './rule-walk.ts'
 
 interface Enforcer {
   readonly name: string
@@ -18,61 +16,63 @@ const enforcers: readonly Enforcer[] = [
   { name: 'Calico', pattern: /^(?:.*-)?cali-|^calico$/ },
   { name: 'kube-router', pattern: /^KUBE-(?:ROUTER-FORWARD|NWPLCY-|POD-FW-)/ },
   { name: 'Weave Net', pattern: /^WEAVE-NPC/ },
-  { name: 'kube-network-policies', pattern: /^kube-network-policies$/ },
   { name: 'Antrea', pattern: /^ANTREA-POL-/ },
   { name: 'Romana', pattern: /^ROMANA-FORWARD-/ },
 ]
 
 /**
  * What kube-proxy and the kubelet have in the way of what is handed on: nothing of it is about a packet whose
- * destination is a pod already, but for one that conntrack calls INVALID. Source ranges of Services are ours here.
+ * destination is a pod already. Source ranges of Services are ours here. What KUBE-FORWARD accepts is read, since what
+ * comes behind it may accept nothing.
  */
 const ofKubeProxy =
-  /^KUBE-(?:FORWARD|POSTROUTING|SERVICES|EXTERNAL-SERVICES|PROXY-FIREWALL|SOURCE-RANGES-FIREWALL|LOAD-BALANCER|NODE-?PORTS?|FIREWALL|(?:PROXY|KUBELET)-CANARY)$/
+  /^KUBE-(?:POSTROUTING|SERVICES|EXTERNAL-SERVICES|PROXY-FIREWALL|SOURCE-RANGES-FIREWALL|LOAD-BALANCER|NODE-?PORTS?|FIREWALL|(?:PROXY|KUBELET)-CANARY)$/
 const tableOfKubeProxy = 'kube-proxy'
 
 export interface Look {
-  /** For people: what is in the way of whatever packet, and where. undefined: nothing. */
+  /** For people: who is in the way of whatever packet, and where. undefined: nobody. */
   readonly obstacle: string | undefined
-  /** What may be in the way of some. */
-  readonly translations: readonly TranslationChain[]
+  /** What may be in the way of some: rules that translate, and all others. */
+  readonly translating: readonly ReadChain[]
+  readonly others: readonly ReadChain[]
 }
 
 /** Throws what reading the rules throws. */
-export function lookThrough(chains: readonly BaseChain[]): Look {
-  const translations: TranslationChain[] = []
-  for (const chain of chains.filter(({ tableName }) => tableName !== tableOfKubeProxy)) {
-    const found = new Map<string, readonly Rule[]>()
-    const obstacle = obstacleIn(chain, found)
-    if (obstacle !== undefined) return { obstacle, translations: [] }
-    if (chain.isNat) translations.push({ ...chain, chains: found })
+export function lookThrough(called: readonly BaseChain[]): Look {
+  const read: ReadChain[] = []
+  for (const chain of called.filter(({ tableName }) => tableName !== tableOfKubeProxy)) {
+    const chains = new Map<string, readonly Rule[]>()
+    const obstacle = obstacleIn(chain, chains)
+    if (obstacle !== undefined) return { obstacle, translating: [], others: [] }
+    read.push({ ...chain, chains })
   }
-  return { obstacle: undefined, translations }
+  return {
+    obstacle: undefined,
+    translating: read.filter(({ isNat }) => isNat),
+    others: read.filter(({ isNat }) => !isNat),
+  }
 }
 
 /** Leaves in `found` every chain that was read. */
 function obstacleIn(base: BaseChain, found: Map<string, readonly Rule[]>): string | undefined {
-  const { table, tableName, name, isNat, isAccepting, rules } = base
+  const { table, tableName, name, rules } = base
   const known = enforcedBy(tableName) ?? enforcedBy(name)
   if (known !== undefined) return known
-  const where = (chain: string): string => `chain ${chain} of ${table}`
   const asked = new Set([name])
   let read = 0
   for (const chain of asked) {
     const here = rules(chain)
     found.set(chain, here)
     read += here.length
-    if (read > mostRules) return `${where(name)} has too many rules to look through`
+    if (read > mostRules) return `chain ${name} of ${table} has too many rules to look through`
     for (const { effect } of here) {
       if (effect.does !== 'ask' || ofKubeProxy.test(effect.chain)) continue
       const enforcer = enforcedBy(effect.chain)
       if (enforcer !== undefined) return enforcer
       asked.add(effect.chain)
     }
-    if (isNat) continue
-    for (const { effect } of here) if (effect.does === 'other') return `${where(chain)} has a rule with ${effect.what}`
   }
-  return isNat || isAccepting ? undefined : `${where(name)} drops what no rule accepts`
+  return undefined
 }
 
 function enforcedBy(chain: string): string | undefined {

@@ -11,6 +11,8 @@
 import { readFileSync } from 'node:fs'
 import { messageOf } from '../errors.ts'
 import type { Backend } from '../desired/model.ts'
+import type { Net } from '../sys/filter-rules.ts'
+import { netsBeside } from '../sys/inner-nets.ts'
 import { interfacesTo, isStrict, listLinks, type Link } from '../sys/links.ts'
 import type { AttachMode, ForwardMode, Netfilter } from './datapath.ts'
 import { indexKey, indexOf, type MapStore } from './maps.ts'
@@ -30,6 +32,8 @@ const mostNamed = 3
  */
 export const permitSec = 300
 const forever = 0xffff_ffff_ffff_ffffn
+/** Of so many pods that were backends rules are asked, too. */
+const mostFormer = 512
 /** The kernel gives it to the loopback of every network. */
 const loopback = 1
 
@@ -73,9 +77,11 @@ function seen(look: () => string | undefined): string | undefined {
   try {
     return look()
   } catch (error) {
-    return `it cannot be seen what netfilter does: ${messageOf(error)}`
+    return unseen(error)
   }
 }
+
+const unseen = (error: unknown): string => `it cannot be seen what netfilter does: ${messageOf(error)}`
 
 export class Redirection {
   readonly #parts: RedirectionParts
@@ -83,16 +89,19 @@ export class Redirection {
   readonly #addresses = new Map<string, readonly string[]>()
   /** Addresses whose route was looked up, since it may have changed. */
   readonly #lookedUp = new Set<string>()
-  /** Those of them that are behind interfaces to pods. */
-  #pods = new Set<string>()
+  /** Those of them that are behind interfaces to pods, with these; also pods that were backends: see #forgetOldest. */
+  readonly #pods = new Map<string, readonly number[]>()
+  /** Behind which no client is. */
+  #elsewhere: readonly Net[] = []
   /** By index: those that carry herald_pod. */
   readonly #held = new Map<number, string>()
   /** By name: why not. */
   readonly #refused = new Map<string, string>()
   /** undefined until it was said which ones they are. */
   #uplinks: ReadonlyMap<number, string> | undefined
-  /** What flows would miss: live ones leave, too. */
+  /** What flows would miss: live ones leave, too. Of any flow, then of those to pods that are here. */
   #policy: string | undefined
+  #rule: string | undefined
   /** Why live flows could not be taken to the stack: they stay as they are, and new ones begin there. */
   #hindrance: string | undefined
   /** What would be done to flows that begin, and to no other. */
@@ -139,9 +148,13 @@ export class Redirection {
     return `through the stack: ${named.join('; ')}${more > 0 ? `; and ${more} more` : ''}`
   }
 
+  get #missed(): string | undefined {
+    return this.#policy ?? this.#rule
+  }
+
   /** Why new flows go through the stack; undefined: they do not. */
   get #obstacle(): string | undefined {
-    return this.#policy ?? this.#hindrance ?? this.#translation
+    return this.#missed ?? this.#hindrance ?? this.#translation
   }
 
   /** The backends of a frontend, of which those count that are here. */
@@ -156,7 +169,7 @@ export class Redirection {
     )
       this.#attempt(() => {
         const reached = this.#reach(here)
-        this.#askForTranslation(here.filter((address) => this.#pods.has(address)))
+        this.#askForRules(here.filter((address) => this.#pods.has(address)))
         const found = reached.filter((ifindex) => !this.#held.has(ifindex))
         if (this.#obstacle !== undefined) this.#close(this.#obstacle)
         else if (found.length > 0) this.#carry(found, false)
@@ -196,27 +209,60 @@ export class Redirection {
       this.#hindrance = looseHindrance()
     }
     this.#lookedUp.clear()
-    this.#pods = new Set()
     this.#refused.clear()
     this.#attempt(() => {
-      // Where they go through the stack every packet of a pod would meet the program, and none would be redirected.
-      const mayReach = (this.#policy ?? this.#hindrance) === undefined
+      const mayReach = this.#policy === undefined
       const reached = mayReach ? this.#reach([...this.#addresses.values()].flat()) : []
-      if (mayReach) this.#askForTranslation()
+      if (mayReach && wanted === 'auto') {
+        this.#forgetOldest()
+        this.#elsewhere = netsBeside(new Set(uplinks.keys()))
+        this.#askForRules()
+      }
       const now = this.#obstacle
       if (now !== before) log(now === undefined ? 'flows may go past netfilter' : `flows go through the stack: ${now}`)
+      // Where they go through the stack every packet of a pod would meet the program, and none would be redirected.
       // While a pod drains it is no backend any more: what carries the program keeps it.
       this.#carry(new Set([...this.#held.keys(), ...(now === undefined ? reached : [])]), isThorough)
       this.#permit()
     })
   }
 
-  /** Whether a rule translates what goes to the backends that are here, by interfaces to pods. */
-  #askForTranslation(fresh?: readonly string[]): void {
+  /** Of those that are no backends any more, and may have flows: until their interface is gone, or there are many. */
+  #forgetOldest(): void {
+    const former = this.#former
+    const dead = former.filter((address) => !this.#pods.get(address)?.some((each) => this.#held.has(each)))
+    for (const address of [...dead, ...former.slice(0, -mostFormer)]) this.#pods.delete(address)
+  }
+
+  get #former(): readonly string[] {
+    const here = new Set([...this.#addresses.values()].flat())
+    return [...this.#pods.keys()].filter((address) => !here.has(address))
+  }
+
+  /** Whether rules are about what goes to pods and back. */
+  #askForRules(fresh?: readonly string[]): void {
     const { wanted, netfilter } = this.#parts
     if (wanted !== 'auto') return
-    const traffic = { pods: this.#pods, uplinks: [...(this.#uplinks?.values() ?? [])] }
-    this.#translation = seen(() => netfilter.translation(traffic, fresh))
+    const names = new Map(listLinks().map((link) => [link.index, link]))
+    const named = (ifindex: number): readonly string[] => {
+      const link = names.get(ifindex)
+      const master = link?.master === undefined ? undefined : names.get(link.master)
+      // What comes in by a port of a bridge is of the bridge to netfilter.
+      return [link, master].flatMap((each) => (each === undefined ? [] : [each.name]))
+    }
+    const traffic = {
+      pods: new Map([...this.#pods].map(([address, indexes]) => [address, indexes.flatMap(named)])),
+      former: new Set(this.#former),
+      uplinks: [...(this.#uplinks?.keys() ?? [])].flatMap(named),
+      elsewhere: this.#elsewhere,
+    }
+    try {
+      const met = netfilter.rules(traffic, fresh)
+      this.#rule = met.policy
+      this.#translation = met.translation
+    } catch (error) {
+      this.#rule = unseen(error)
+    }
   }
 
   #permit(): void {
@@ -259,7 +305,9 @@ export class Redirection {
     return [...unknown].flatMap((address) => {
       const interfaces = interfacesTo(address)
       this.#lookedUp.add(address)
-      if (interfaces.some((each) => each !== loopback && this.#uplinks?.has(each) !== true)) this.#pods.add(address)
+      const toPod = interfaces.filter((each) => each !== loopback && this.#uplinks?.has(each) !== true)
+      this.#pods.delete(address)
+      if (toPod.length > 0) this.#pods.set(address, toPod)
       return interfaces
     })
   }
@@ -301,7 +349,7 @@ export class Redirection {
   }
 
   #flags(): ReadonlyMap<number, number> {
-    const uplinks = this.#policy === undefined ? 0 : flagsOf.closed
+    const uplinks = this.#missed === undefined ? 0 : flagsOf.closed
     const pods = this.#obstacle === undefined ? flagsOf.opens : uplinks
     return new Map([
       ...[...this.#held.keys()].map((ifindex) => [ifindex, flagsOf.toPods | pods] as const),

@@ -25,15 +25,26 @@ export interface Net {
 /** What a rule asks of a packet, all of which has to be so; `other`: something that is not known here. */
 export type Condition = (
   | { readonly of: 'source' | 'destination'; readonly net: Net }
-  | { readonly of: 'output'; readonly name: string; readonly isPrefix: boolean }
-  | { readonly of: 'mark'; readonly value: number; readonly mask: number }
+  | { readonly of: 'input' | 'output'; readonly name: string; readonly isPrefix: boolean }
+  /** `state`: what conntrack says of the packet, one of {@link trackedStates}. */
+  | { readonly of: 'mark' | 'state'; readonly value: number; readonly mask: number }
   | { readonly of: 'family'; readonly family: Family }
   /** The destination is an address of this node. */
   | { readonly of: 'to-node' }
   /** A socket of this node has sent it. */
   | { readonly of: 'socket' }
-  | { readonly of: 'other' }
+  /** All that one of these asks: it is in a set. */
+  | { readonly of: 'any'; readonly each: readonly (readonly Condition[])[] }
+  /** `why`: for people, where it would be known but for this. */
+  | { readonly of: 'other'; readonly why?: string }
 ) & { readonly isNot: boolean }
+
+/**
+ * Bits of linux/netfilter/nf_conntrack_common.h that a packet of a flow may have. INVALID is none of them: of a flow
+ * that goes past conntrack no packet is, and who drops those means no connection.
+ */
+export const trackedStates = { established: 2, related: 4, new: 8, untracked: 64 } as const
+export type TrackedState = keyof typeof trackedStates
 
 export interface Rule {
   readonly when: readonly Condition[]
@@ -49,8 +60,33 @@ export function netOf(octets: Uint8Array, mask: Uint8Array): Net | undefined {
   return bits.includes('1', length) ? undefined : { octets: octets.slice(), bits: length }
 }
 
+/** Whether the first has all that the second has. */
+export function contains(outer: Net, inner: Net): boolean {
+  if (outer.octets.length !== inner.octets.length || outer.bits > inner.bits) return false
+  const [whole, rest] = [outer.bits >> 3, outer.bits & 7]
+  for (let n = 0; n < whole; n++) if (outer.octets[n] !== inner.octets[n]) return false
+  const mask = 0xff & ~(0xff >> rest)
+  return rest === 0 || (((outer.octets[whole] ?? 0) ^ (inner.octets[whole] ?? 0)) & mask) === 0
+}
+
+/** The fewest that have all addresses from one to another, and no more; none where the first one is behind the last. */
+export function netsBetween(low: Uint8Array, high: Uint8Array): readonly Net[] {
+  const width = low.length * 8
+  if (Buffer.compare(low, high) === 0) return [{ octets: low, bits: width }]
+  const whole = (octets: Uint8Array): bigint => octets.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n)
+  const nets: Net[] = []
+  for (let [at, last] = [whole(low), whole(high)]; at <= last; ) {
+    let free = 0
+    while (free < width && (at & ((2n << BigInt(free)) - 1n)) === 0n && at + (2n << BigInt(free)) - 1n <= last) free++
+    const octets = Uint8Array.from(low, (_, n) => Number((at >> BigInt(8 * (low.length - 1 - n))) & 0xffn))
+    nets.push({ octets, bits: width - free })
+    at += 1n << BigInt(free)
+  }
+  return nets
+}
+
 /** Where the kernel calls a chain. */
-export type Place = 'ingress' | 'prerouting' | 'forward' | 'postrouting'
+export type Place = 'ingress' | 'prerouting' | 'forward' | 'postrouting' | 'egress'
 
 /** A chain that the kernel itself calls for packets that are handed on. */
 export interface BaseChain {
@@ -63,6 +99,8 @@ export interface BaseChain {
   readonly isNat: boolean
   /** undefined: both. */
   readonly family: Family | undefined
+  /** It is called when conntrack knows the packet. */
+  readonly isTracked: boolean
   /** What no rule decides goes on. */
   readonly isAccepting: boolean
   /** The rules of a chain in its table. Throws ERR_SYSCALL. */

@@ -35,11 +35,11 @@ const getEntries = { size: 32, entries: 40 } as const
  * the protocol, flags, then target_offset and next_offset; of how many octets it is, behind which matches follow.
  */
 const layouts = {
-  iptables: { address: 4, output: 32, protocol: 80, flags: 82, goto: 2, inverse: 83, target: 88, next: 90, bytes: 112 },
+  iptables: { address: 4, input: 16, protocol: 80, flags: 82, goto: 2, inverse: 83, target: 88, next: 90, bytes: 112 },
   ip6tables: {
     ...{
       address: 16,
-      output: 80,
+      input: 64,
       protocol: 128,
       flags: 131,
       goto: 4,
@@ -52,7 +52,7 @@ const layouts = {
 } as const
 type Layout = (typeof layouts)[keyof typeof layouts]
 const interfaceNameBytes = 16
-const inverseOf = { output: 2, source: 8, destination: 16 } as const
+const inverseOf = { input: 1, output: 2, source: 8, destination: 16 } as const
 /** struct xt_entry_match: match_size, name[29], revision; then its own. */
 const match = { name: 2, nameBytes: 29, revision: 31, data: 32 } as const
 /** struct xt_entry_target: target_size, name[29], revision; then a verdict, or the name of a chain. */
@@ -67,6 +67,8 @@ const passed = [
 ] as const
 /** The table in which addresses are translated. */
 const translations = 'nat'
+/** The one that is asked before conntrack. */
+const beforeTracking = 'raw'
 /** Of the entry that begins a chain: its target with the name, which is padded. */
 const headTargetBytes = 64
 
@@ -250,7 +252,7 @@ class Entries {
   }
 
   #conditions({ at }: Entry, matches: readonly Match[]): readonly Condition[] {
-    const { address: bytes, output, protocol, flags, goto, inverse } = this.#layout
+    const { address: bytes, input, protocol, flags, goto, inverse } = this.#layout
     const octets = this.#octets
     const inverted = octets.readUInt8(at + inverse)
     const when: Condition[] = []
@@ -261,15 +263,16 @@ class Entries {
       if (net === undefined) when.push(unknownCondition)
       else if (net.bits > 0 || isNot) when.push({ of, net, isNot })
     }
-    const names = at + output
-    const mask = octets.subarray(names + 2 * interfaceNameBytes, names + 3 * interfaceNameBytes)
-    const name = textAt(octets, names, interfaceNameBytes)
-    const isNot = (inverted & inverseOf.output) !== 0
-    if (mask[0] !== 0 || isNot) when.push({ of: 'output', name, isPrefix: mask[name.length] === 0, isNot })
-    const isInputAsked = octets[names + interfaceNameBytes] !== 0
-    const known = inverseOf.source | inverseOf.destination | inverseOf.output
-    if (isInputAsked || octets.readUInt16LE(at + protocol) !== 0 || (inverted & ~known) !== 0)
-      when.push(unknownCondition)
+    // Input and output, then their masks.
+    for (const [n, of] of (['input', 'output'] as const).entries()) {
+      const [from, masked] = [at + input + n * interfaceNameBytes, at + input + (2 + n) * interfaceNameBytes]
+      const mask = octets.subarray(masked, masked + interfaceNameBytes)
+      const name = textAt(octets, from, interfaceNameBytes)
+      const isNot = (inverted & inverseOf[of]) !== 0
+      if (mask[0] !== 0 || isNot) when.push({ of, name, isPrefix: mask[name.length] === 0, isNot })
+    }
+    const known = inverseOf.source | inverseOf.destination | inverseOf.input | inverseOf.output
+    if (octets.readUInt16LE(at + protocol) !== 0 || (inverted & ~known) !== 0) when.push(unknownCondition)
     if ((octets.readUInt8(at + flags) & ~goto) !== 0) when.push(unknownCondition)
     return [...when, ...matches.flatMap(({ what, revision, info }) => conditionsOfMatch(what, revision, info))]
   }
@@ -290,6 +293,7 @@ function baseChains(
       return {
         table: `table ${tableName} (${program})`,
         ...{ tableName, name, at, family, isNat: tableName === translations },
+        isTracked: tableName !== beforeTracking,
         isAccepting: table.policyAccepts(end),
         rules: (chain) => (chain === name ? table.rules(start, end) : table.rulesOf(chain)),
       }

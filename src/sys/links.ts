@@ -27,6 +27,7 @@ const RTMGRP_IPV6_IFADDR = 0x100
 const RTMGRP_IPV6_ROUTE = 0x400
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
+const IFLA_MASTER = 10
 const RTA_DST = 1
 const RTA_OIF = 4
 const RTA_GATEWAY = 5
@@ -48,6 +49,8 @@ export interface Link {
   /** Of the kernel: an interface that is made anew has another one. */
   readonly index: number
   readonly name: string
+  /** The index of the bridge, bond or VRF that has its packets. */
+  readonly master?: number
 }
 
 /** How a neighbor is reached: by its address, or over the interface that its session is bound to. */
@@ -66,10 +69,15 @@ export function listLinks(): Link[] {
 
 /** Of what the kernel listed: messages of another kind, or too short for one, are none. */
 export function linksIn(messages: readonly NetlinkMessage[]): Link[] {
-  return ofType(messages, RTM_NEWLINK, ifinfomsgBytes).map((body) => ({
-    index: wordAt(body, 4),
-    name: textOf(attributes(body, ifinfomsgBytes).get(IFLA_IFNAME)),
-  }))
+  return ofType(messages, RTM_NEWLINK, ifinfomsgBytes).map((body) => {
+    const found = attributes(body, ifinfomsgBytes)
+    const master = found.get(IFLA_MASTER)
+    return {
+      index: wordAt(body, 4),
+      name: textOf(found.get(IFLA_IFNAME)),
+      ...(master?.length === 4 && { master: wordAt(master, 0) }),
+    }
+  })
 }
 
 const ofType = (messages: readonly NetlinkMessage[], wanted: number, leastBytes: number): readonly Uint8Array[] =>
@@ -241,7 +249,8 @@ function isAnswering(address: Address, index: number): boolean {
   }
 }
 
-function routes(family: number): readonly NetlinkMessage[] {
+/** Those by which packets are sent, of every table. Throws ERR_SYSCALL. */
+export function routes(family: number): readonly NetlinkMessage[] {
   const body = new Uint8Array(rtmsgBytes)
   body[0] = family
   return askAll('list routes', RTM_GETROUTE, body).filter((route) => route.body[7] === RTN_UNICAST)

@@ -25,7 +25,8 @@ import {
   textAttribute,
 } from './netfilter.ts'
 import { askAll, askOne, askSome, attributes, eachAttribute, type NetlinkMessage } from './netlink.ts'
-import { conditionsOfRule, numberOf, textOf } from './nft-conditions.ts'
+import { readConditions, type SetOf } from './nft-conditions.ts'
+import { NftSets, numberOf, textOf } from './nft-sets.ts'
 
 // linux/netfilter/nf_tables.h; numbers in attributes are big-endian.
 const NFTA_GEN_ID = 1
@@ -33,6 +34,7 @@ const NFTA_CHAIN_HOOK = 4
 const NFTA_CHAIN_POLICY = 5
 const NFTA_CHAIN_TYPE = 7
 const NFTA_HOOK_HOOKNUM = 1
+const NFTA_HOOK_PRIORITY = 2
 const NFTA_RULE_TABLE = 1
 const NFTA_RULE_CHAIN = 2
 const NFTA_RULE_EXPRESSIONS = 4
@@ -60,7 +62,13 @@ const passed: ReadonlyMap<number, Place> = new Map([
   [4, 'postrouting'],
   [5, 'ingress'],
 ])
-const netdevIngress = 0
+/** What a program at ingress redirects meets neither hook of an interface (`nf_skip_egress`). */
+const passedByDevices: ReadonlyMap<number, Place> = new Map([
+  [0, 'ingress'],
+  [1, 'egress'],
+])
+/** NF_IP_PRI_CONNTRACK */
+const conntrackPriority = -200
 
 /** Expressions that only read, with the attribute by which they write instead, where there is one. */
 const readers: ReadonlyMap<string, number | undefined> = new Map([
@@ -86,7 +94,8 @@ export function nftGeneration(): number | undefined {
 export function nftBaseChains(): readonly BaseChain[] {
   const body = new Uint8Array(nfgenmsgBytes)
   const chains = whereThere([], () => askSome('list chains', NFT_MSG_GETCHAIN, body, NETLINK_NETFILTER, hasHook))
-  return chains.flatMap((chain) => baseChain(chain) ?? [])
+  const sets = new NftSets()
+  return chains.flatMap((chain) => baseChain(chain, sets) ?? [])
 }
 
 /** `fallback` for a kernel without nftables. */
@@ -110,61 +119,76 @@ function hasHook(view: DataView, from: number, to: number): boolean {
   return false
 }
 
-function baseChain({ body }: NetlinkMessage): BaseChain | undefined {
+function baseChain({ body }: NetlinkMessage, sets: NftSets): BaseChain | undefined {
   const family = body[0] ?? 0
   const found = attributes(body, nfgenmsgBytes)
-  const hook = numberOf(attributes(found.get(NFTA_CHAIN_HOOK) ?? new Uint8Array(), 0).get(NFTA_HOOK_HOOKNUM)) ?? -1
+  const called = attributes(found.get(NFTA_CHAIN_HOOK) ?? new Uint8Array(), 0)
   const name = families[family as keyof typeof families]
-  // Packets between bridged pods meet those of bridges as before.
-  const isOfDevice = family === NFPROTO_NETDEV
-  const at = isOfDevice ? (hook === netdevIngress ? 'ingress' : undefined) : passed.get(hook)
+  // Of bridges none is passed by: what is redirected to one, and what its ports hand it, goes through it as before.
+  const at = (family === NFPROTO_NETDEV ? passedByDevices : passed).get(numberOf(called.get(NFTA_HOOK_HOOKNUM)) ?? -1)
   if (name === undefined || at === undefined) return undefined
   const tableName = textOf(found.get(NFTA_CHAIN_TABLE))
   return {
     at,
     isNat: textOf(found.get(NFTA_CHAIN_TYPE)) === 'nat',
+    isTracked: (numberOf(called.get(NFTA_HOOK_PRIORITY)) ?? 0) > conntrackPriority,
     family: familiesOf[family],
     table: `table ${name} ${tableName} (nftables)`,
     tableName,
     name: textOf(found.get(NFTA_CHAIN_NAME)),
     isAccepting: numberOf(found.get(NFTA_CHAIN_POLICY)) === NF_ACCEPT || !found.has(NFTA_CHAIN_POLICY),
-    rules: (chain) => rulesOf(family, tableName, chain),
+    rules: (chain) => rulesOf(family, tableName, chain, sets),
   }
 }
 
-function rulesOf(family: number, table: string, chain: string): readonly Rule[] {
+function rulesOf(family: number, table: string, chain: string, sets: NftSets): readonly Rule[] {
   const names = [textAttribute(NFTA_RULE_TABLE, table), textAttribute(NFTA_RULE_CHAIN, chain)]
   const body = Buffer.concat([Buffer.of(family, 0, 0, 0), ...names])
+  const setOf: SetOf = (name) => sets.read(family, table, name)
   return askAll('list rules', NFT_MSG_GETRULE, body, NETLINK_NETFILTER, mostRules)
     .map((rule) => attributes(rule.body, nfgenmsgBytes))
     .filter((rule) => textOf(rule.get(NFTA_RULE_CHAIN)) === chain)
     .map((rule) => rule.get(NFTA_RULE_EXPRESSIONS) ?? new Uint8Array())
-    .map((expressions) => new ReadRule(expressions, familiesOf[family]))
+    .flatMap((expressions) => rulesIn(expressions, familiesOf[family], setOf))
 }
 
-/** What it asks is read once it is asked for, which is so of rules that translate addresses alone. */
+/** Of a rule that asks a map for a verdict one for each verdict that stands there. */
+export function rulesIn(expressions: Uint8Array, family: Family | undefined, setOf: SetOf): readonly Rule[] {
+  const effect = effectOfRule(expressions)
+  if (effect !== verdictMap) return [new ReadRule(effect, expressions, family, setOf)]
+  const { when, verdicts } = readConditions(expressions, family, setOf)
+  if (verdicts === undefined) return [{ when, effect }]
+  return verdicts.map(({ asks, verdict }) => ({
+    when: [...when, ...asks],
+    effect: verdictOf(verdict) ?? { does: 'other', what: 'a map without verdicts' },
+  }))
+}
+
+/** What it asks is read once it is asked for. */
 class ReadRule implements Rule {
   readonly effect: Effect
-  readonly #expressions: Uint8Array
-  readonly #family: Family | undefined
+  readonly #read: () => readonly Condition[]
   #when: readonly Condition[] | undefined
 
-  constructor(expressions: Uint8Array, family: Family | undefined) {
-    this.effect = effectOfRule(expressions)
-    this.#expressions = expressions
-    this.#family = family
+  constructor(effect: Effect, expressions: Uint8Array, family: Family | undefined, setOf: SetOf) {
+    this.effect = effect
+    this.#read = () => readConditions(expressions, family, setOf).when
   }
 
   get when(): readonly Condition[] {
-    this.#when ??= conditionsOfRule(this.#expressions, this.#family)
+    this.#when ??= this.#read()
     return this.#when
   }
 }
+
+const verdictMap: Effect = { does: 'other', what: 'a map of verdicts' }
 
 /** Of the first expression that decides anything, or that is not known to decide nothing. */
 export function effectOfRule(expressions: Uint8Array): Effect {
   let verdict: Effect = countsOnly
   for (const [, element] of eachAttribute(expressions, 0)) {
+    // What stands behind it is for elements that say to go on.
+    if (verdict === verdictMap) return { ...verdictMap }
     const expression = attributes(element, 0)
     const name = textOf(expression.get(NFTA_EXPR_NAME))
     const data = attributes(expression.get(NFTA_EXPR_DATA) ?? new Uint8Array(), 0)
@@ -175,7 +199,7 @@ export function effectOfRule(expressions: Uint8Array): Effect {
       const effect = effectOfMatch(textOf(data.get(NFTA_TARGET_NAME)))
       if (effect !== undefined) return effect
     } else if (name === 'lookup') {
-      if (numberOf(data.get(NFTA_LOOKUP_DREG)) === NFT_REG_VERDICT) return { does: 'other', what: 'a map of verdicts' }
+      if (numberOf(data.get(NFTA_LOOKUP_DREG)) === NFT_REG_VERDICT) verdict = verdictMap
     } else if (!readers.has(name)) return { does: 'other', what: `the statement ${name}` }
     else {
       const writes = readers.get(name)

@@ -22,6 +22,7 @@ function bench({ tellsChanges = true, readMs = 1 } = {}) {
   const rules = {
     now: undefined as string | undefined,
     proxied: undefined as string | undefined,
+    walled: undefined as string | undefined,
     number: 0,
     read: -1,
     reads: 0,
@@ -36,7 +37,10 @@ function bench({ tellsChanges = true, readMs = 1 } = {}) {
       if (rules.fails) throw new Error('ENOBUFS')
       return rules.now
     },
-    translation: ({ pods }: Traffic) => (pods.has(rules.proxied ?? '') ? proxy : undefined),
+    rules: ({ pods }: Traffic) => ({
+      policy: pods.has(rules.walled ?? '') ? firewall : undefined,
+      translation: pods.has(rules.proxied ?? '') ? proxy : undefined,
+    }),
   }
   const watch = new NetfilterWatch(looker, clock)
   const told: (string | undefined)[] = []
@@ -120,20 +124,26 @@ test('a watch that was stopped looks no more', () => {
 
 test('a rule that is about a pod is in the way once it is a backend, and ten minutes longer than that', () => {
   const { clock, rules, watch, told } = bench()
-  const one: Traffic = { pods: new Set(['10.1.0.2']), uplinks: [] }
-  const both: Traffic = { pods: new Set(['10.1.0.2', '10.1.0.3']), uplinks: [] }
+  const of = (...pods: readonly string[]): Traffic => ({
+    pods: new Map(pods.map((pod) => [pod, []])),
+    ...{ former: new Set(), uplinks: [], elsewhere: [] },
+  })
+  const [one, both] = [of('10.1.0.2'), of('10.1.0.2', '10.1.0.3')]
   rules.proxied = '10.1.0.3'
-  assert.equal(watch.translation(one), undefined)
-  assert.equal(watch.translation(both), proxy)
-  assert.match(watch.translation(one) ?? '', /REDIRECT; it is gone, and has to be for 10 minutes/)
-  assert.equal(watch.policies(), undefined, 'it is in the way of no flow that has begun')
+  assert.equal(watch.rules(one).translation, undefined)
+  assert.equal(watch.rules(both).translation, proxy)
+  assert.match(watch.rules(one).translation ?? '', /REDIRECT; it is gone, and has to be for 10 minutes/)
+  assert.deepEqual([watch.policies(), watch.rules(one).policy], [undefined, undefined], 'of no flow that has begun')
+  rules.walled = '10.1.0.3'
+  assert.equal(watch.rules(both).policy, firewall)
+  assert.match(watch.rules(one).policy ?? '', /drop; it is gone, and has to be for 10 minutes/)
   clock.advance(lastingMs + glanceMs)
-  assert.equal(watch.translation(one), undefined)
+  assert.equal(watch.rules(one).translation, undefined)
   told.length = 0
   rules.proxied = '10.1.0.2'
   clock.advance(thoroughMs + glanceMs)
   assert.equal(told.length, 1, 'a reading asks about the traffic of the last question')
-  assert.equal(watch.translation(one), proxy)
+  assert.equal(watch.rules(one).translation, proxy)
 })
 
 test('that nothing has changed is told once a minute', () => {

@@ -9,9 +9,9 @@ const [NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END] = [0x10, 0x11]
 const [NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE] = [0x0a00, 0x0a02, 0x0a03, 0x0a06]
 const NFNL_SUBSYS_NFTABLES = 10
 /** NLM_F_REQUEST | NLM_F_CREATE, and NLM_F_ACK. */
-const [request, acknowledged] = [0x401, 4]
+export const [request, acknowledged] = [0x401, 4]
 /** NLM_F_APPEND. */
-const atTheEnd = 0x800
+export const atTheEnd = 0x800
 
 /** A number as netfilter takes it. */
 export function big(value: number): Buffer {
@@ -34,7 +34,7 @@ export function attributesOf(values: readonly (readonly [number, Uint8Array | st
   )
 }
 
-function message(
+export function message(
   type: number,
   flags: number,
   family: number,
@@ -50,7 +50,7 @@ function message(
 }
 
 /** A batch of changes; the last one is acknowledged. */
-function change(...messages: readonly Buffer[]): void {
+export function change(...messages: readonly Buffer[]): void {
   const batch = Buffer.concat([
     message(NFNL_MSG_BATCH_BEGIN, 1, 0, NFNL_SUBSYS_NFTABLES, []),
     ...messages,
@@ -68,7 +68,7 @@ function change(...messages: readonly Buffer[]): void {
   }
 }
 
-const familyNumbers = { inet: 1, ip: AF_INET, netdev: 5, bridge: 7, ip6: AF_INET6 } as const
+export const familyNumbers = { inet: 1, ip: AF_INET, netdev: 5, bridge: 7, ip6: AF_INET6 } as const
 
 export interface GivenChain {
   readonly family: keyof typeof familyNumbers
@@ -163,4 +163,7 @@ export function addNftables(): void {
 }
 
 /** A netfilter that has these policies and translates nothing. */
-export const policiesOf = (policies: Netfilter['policies']): Netfilter => ({ policies, translation: () => undefined })
+export const policiesOf = (policies: Netfilter['policies']): Netfilter => ({
+  policies,
+  rules: () => ({ policy: undefined, translation: undefined }),
+})

@@ -112,9 +112,10 @@ test('auto: a rule that translates what begins keeps new flows in the stack, and
   const asked: (readonly string[])[] = []
   const netfilter = {
     policies: () => undefined,
-    translation: ({ pods, uplinks }: Traffic) => {
-      asked.push([...pods, ...uplinks])
-      return pods.has(translated ?? '') ? `something is done to ${translated}` : undefined
+    rules: ({ pods, former, uplinks }: Traffic) => {
+      asked.push([...[...pods.keys()].filter((each) => !former.has(each)), ...uplinks])
+      const isMet = pods.has(translated ?? '') && !former.has(translated ?? '')
+      return { policy: undefined, translation: isMet ? `something is done to ${translated}` : undefined }
     },
   }
   const datapath = openIn(fixture, { mode: 'auto', netfilter })

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { test } from 'node:test'
+import type { Traffic } from '../../src/datapath/datapath.ts'
 import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
 import { lookThrough } from '../../src/datapath/policies.ts'
 import type { BaseChain, Effect, Rule } from '../../src/sys/filter-rules.ts'
@@ -17,7 +18,12 @@ if (skip === undefined) enterNetwork()
 
 const run = (program: string, ...args: readonly string[]): void =>
   void execFileSync(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-const found = (): string | undefined => new NetfilterLook().policies()
+const traffic: Traffic = {
+  pods: new Map(['10.1.0.2', 'fd00:10:1::2'].map((pod) => [pod, ['cni0']])),
+  ...{ former: new Set(), uplinks: ['up0'], elsewhere: [] },
+}
+const foundBy = (look: NetfilterLook): string | undefined => look.policies() ?? look.rules(traffic).policy
+const found = (): string | undefined => foundBy(new NetfilterLook())
 const makers = ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const
 
 /** What kube-proxy, flannel and the plugins of CNI have on a node on which nobody enforces anything. */
@@ -62,6 +68,11 @@ test('on a node with kube-proxy and a CNI that only accepts nothing is in the wa
   for (const program of makers) {
     layPlainNode(program)
     assert.equal(found(), undefined, program)
+    run(program, '-P', 'FORWARD', 'DROP')
+    assert.equal(found(), undefined, `${program}: the CNI accepts all, as beside Docker`)
+    run(program, '-D', 'FORWARD', '-m', 'comment', '--comment', 'FLANNEL-FWD', '-j', 'FLANNEL-FWD')
+    assert.match(found() ?? '', /^chain FORWARD of table .*filter.* drops what no rule accepts$/, 'new flows')
+    run(program, '-P', 'FORWARD', 'ACCEPT')
   }
 })
 
@@ -119,6 +130,8 @@ for (const program of makers)
       run(program, '-A', 'site-b', '-s', source, '-j', 'ACCEPT')
       assert.equal(found(), undefined, 'it accepts')
       run(program, '-A', 'site-b', '-s', source, '-j', 'DROP')
+      assert.equal(found(), undefined, 'what it drops it has accepted before')
+      run(program, '-A', 'site-b', '-j', 'DROP')
       assert.match(found() ?? '', /chain site-b of table/)
       run(program, '-D', 'FORWARD', '-j', 'site-a')
       assert.equal(found(), undefined, 'nobody calls it')
@@ -138,22 +151,22 @@ test('a change is known without reading the rules, and one of the same size in i
 }, () => {
   const look = new NetfilterLook()
   assert.equal(look.hasChanged(), true, 'never read')
-  assert.equal(look.policies(), undefined)
+  assert.equal(foundBy(look), undefined)
   assert.equal(look.hasChanged(), false)
   for (const program of ['iptables-nft', 'ip6tables-legacy']) {
     run(program, '-A', 'FORWARD', '-p', 'tcp', '-j', 'ACCEPT')
     assert.equal(look.hasChanged(), true, program)
-    assert.equal(look.policies(), undefined)
+    assert.equal(foundBy(look), undefined)
     assert.equal(look.hasChanged(), false)
   }
-  run('ip6tables-legacy', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
-  assert.match(look.policies() ?? '', /chain FORWARD of table filter \(ip6tables\) has a rule with the verdict drop/)
-  run('iptables-nft', '-R', 'FORWARD', '6', '-p', 'tcp', '-j', 'DROP')
+  run('ip6tables-legacy', '-R', 'FORWARD', '5', '-p', 'tcp', '-j', 'DROP')
+  assert.match(foundBy(look) ?? '', /chain FORWARD of table filter \(ip6tables\) has a rule with the verdict drop/)
+  run('iptables-nft', '-R', 'FORWARD', '5', '-p', 'tcp', '-j', 'DROP')
   assert.equal(look.hasChanged(), true)
-  assert.match(look.policies() ?? '', /chain FORWARD of table ip filter \(nftables\) has a rule with the verdict drop/)
-  run('iptables-nft', '-D', 'FORWARD', '6')
-  run('ip6tables-legacy', '-D', 'FORWARD', '6')
-  assert.equal(look.policies(), undefined)
+  assert.match(foundBy(look) ?? '', /chain FORWARD of table ip filter \(nftables\) has a rule with the verdict drop/)
+  run('iptables-nft', '-D', 'FORWARD', '5')
+  run('ip6tables-legacy', '-D', 'FORWARD', '5')
+  assert.equal(foundBy(look), undefined)
 })
 
 test('a chain of nftables is known by where the kernel calls it, also at ingress of an interface', { skip }, () => {
@@ -163,7 +176,7 @@ test('a chain of nftables is known by where the kernel calls it, also at ingress
     ['ip6', 'site', 0, /chain guard of table ip6 site \(nftables\) drops/],
     ['netdev', 'site', 0, /chain guard of table netdev site \(nftables\) drops/],
     ['ip', 'calico', 4, /^Calico enforces policies by netfilter \(calico\)$/],
-    ['inet', 'kube-network-policies', 4, /^kube-network-policies enforces/],
+    ['netdev', 'site', 1, /chain guard of table netdev site \(nftables\) drops/],
     ['inet', 'input-only', 1, undefined],
     ['ip', 'kube-proxy', 2, undefined],
     ['bridge', 'macspoof', 0, undefined],
@@ -234,7 +247,7 @@ test('rules that are replaced while they are read are read again', { skip }, () 
   let [generation, isTorn, reads] = [1, true, 0]
   const chain = (): BaseChain => ({
     ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward', at: 'forward', family: 'ipv4' },
-    ...{ isNat: false, isAccepting: true },
+    ...{ isNat: false, isTracked: true, isAccepting: true },
     rules: (name) => {
       if (name === 'forward') return [{ when: [], effect: { does: 'ask', chain: `of-${generation}`, isGoto: false } }]
       reads++
@@ -244,7 +257,7 @@ test('rules that are replaced while they are read are read again', { skip }, () 
     },
   })
   const look = new NetfilterLook({ generation: () => generation, chains: () => [chain()] })
-  assert.equal(look.policies(), undefined)
+  assert.equal(foundBy(look), undefined)
   assert.deepEqual([reads, look.hasChanged()], [3, true], 'as long as it may take')
   const settled = new NetfilterLook({
     generation: () => generation,
@@ -253,14 +266,14 @@ test('rules that are replaced while they are read are read again', { skip }, () 
       return [chain()]
     },
   })
-  assert.match(settled.policies() ?? '', /^chain of-\d of table ip site .* the verdict drop$/)
+  assert.match(foundBy(settled) ?? '', /^chain of-\d of table ip site .* the verdict drop$/)
   assert.equal(settled.hasChanged(), false)
 })
 
 test('more rules than can be looked through are in the way, and chains that call each other end', () => {
   const base = (effects: (chain: string) => readonly Effect[]): BaseChain => ({
     ...{ table: 'table ip site (nftables)', tableName: 'site', name: 'forward', at: 'forward', family: 'ipv4' },
-    ...{ isNat: false, isAccepting: true },
+    ...{ isNat: false, isTracked: true, isAccepting: true },
     rules: (chain) => effects(chain).map((effect): Rule => ({ when: [], effect })),
   })
   const obstacle = (effects: (chain: string) => readonly Effect[]): string | undefined =>

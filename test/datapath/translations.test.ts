@@ -1,23 +1,30 @@
 /** Rules that translate addresses, of real tables of this kernel: which may meet a flow that goes past netfilter. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Traffic } from '../../src/datapath/datapath.ts'
 import { NetfilterLook } from '../../src/datapath/netfilter-look.ts'
+import { mostElements } from '../../src/sys/nft-sets.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addTranslations, attributesOf, big, expression, verdict } from './netfilter.ts'
 import { enterNetwork } from './network.ts'
+import { layNft } from './nft-text.ts'
 import { harmless, inTheWay, layNatTable, makers } from './node-rules.ts'
 
 const skip = whyNoKernel()
 if (skip === undefined) enterNetwork()
 
-const traffic = { pods: new Set(['10.1.0.2', '10.1.0.3', 'fd00:10:1::2', 'fd00:10:1::3']), uplinks: ['up0'] }
+const trafficOf = (...pods: readonly string[]): Traffic => ({
+  pods: new Map(pods.map((pod) => [pod, ['cni0']])),
+  ...{ former: new Set(), uplinks: ['up0'], elsewhere: [] },
+})
+const traffic = trafficOf('10.1.0.2', '10.1.0.3', 'fd00:10:1::2', 'fd00:10:1::3')
 /** A look that has read the rules as they are now. */
 function looked(): NetfilterLook {
   const look = new NetfilterLook()
   assert.equal(look.policies(), undefined)
   return look
 }
-const found = (): string | undefined => looked().translation(traffic)
+const found = (): string | undefined => looked().rules(traffic).translation
 
 test('what CNI, kube-proxy and others of a node have for what pods begin is in the way of nothing', { skip }, () => {
   for (const maker of makers) {
@@ -46,13 +53,16 @@ test('it is in the way of the pods that it is about, and asked again for pods th
   for (const maker of makers) {
     const [isIpv6, look] = [maker.startsWith('ip6'), new NetfilterLook()]
     const [inside, outside] = isIpv6 ? ['fd00:10:1::2', 'fd00:10:2::2'] : ['10.1.0.2', '10.2.0.2']
-    const of = (...pods: readonly string[]) => ({ pods: new Set(pods), uplinks: ['up0'] })
     const remove = layNatTable(maker, harmless['kindnet, ip-masq-agent'] ?? '')
     look.policies()
-    assert.equal(look.translation(of(inside)), undefined)
-    assert.match(look.translation(of(inside, outside)) ?? '', /^chain KIND-MASQ-AGENT of table .*nat/)
-    assert.equal(look.translation(of(inside)), undefined)
-    assert.equal(look.translation(of(isIpv6 ? '10.2.0.2' : 'fd00:10:2::2')), undefined, 'of the other family')
+    assert.equal(look.rules(trafficOf(inside)).translation, undefined)
+    assert.match(look.rules(trafficOf(inside, outside)).translation ?? '', /^chain KIND-MASQ-AGENT of table .*nat/)
+    assert.equal(look.rules(trafficOf(inside)).translation, undefined)
+    assert.equal(
+      look.rules(trafficOf(isIpv6 ? '10.2.0.2' : 'fd00:10:2::2')).translation,
+      undefined,
+      'of the other family',
+    )
     remove()
   }
 })
@@ -64,10 +74,10 @@ test('a rule of a thousand pods is asked once for all that it cannot tell apart'
     -A CNI-${n} -d CLUSTER -j ACCEPT\n-A CNI-${n} ! -d GROUPS -j MASQUERADE`,
   )
   const remove = layNatTable('iptables-nft', rules.slice(0, 300).join('\n'))
-  assert.equal(looked().translation({ pods: new Set(pods), uplinks: [] }), undefined)
+  assert.equal(looked().rules(trafficOf(...pods)).translation, undefined)
   remove()
   const removeAll = layNatTable('iptables-nft', rules.join('\n'))
-  assert.match(looked().translation({ pods: new Set(pods), uplinks: [] }) ?? '', /has too many rules to look through/)
+  assert.match(looked().rules(trafficOf(...pods)).translation ?? '', /has too many rules to look through/)
   removeAll()
 })
 
@@ -190,4 +200,62 @@ test('rules of nftables itself are read as the kernel lists them, of a table of 
     else assert.match(found() ?? 'nothing', said, what)
     remove()
   }
+})
+
+test('a set of nftables is asked for the pod itself, of whatever size that can be read, and a larger one is named', {
+  skip,
+}, () => {
+  const masquerading = (elements: readonly string[]): string => `
+table ip site {
+  set kept {
+    type ipv4_addr
+    flags interval
+    elements = { ${elements.join(', ')} }
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip daddr @kept accept
+    masquerade
+  }
+}`
+  const others = (count: number): readonly string[] =>
+    Array.from({ length: count }, (_, n) => `100.${64 + (n >> 8)}.${n & 255}.0/25`)
+  for (const [elements, said] of [
+    [['10.1.0.0/24'], undefined],
+    [['10.1.0.2', '10.1.0.3/32'], undefined],
+    [['10.1.0.2'], /^chain postrouting of table ip site \(nftables\) may meet flows with the statement masq$/],
+    [['0.0.0.0/0'], undefined],
+    [['128.0.0.0/1'], /statement masq$/],
+    [[...others(mostElements - 1), '10.1.0.0/24'], undefined],
+    [others(mostElements - 1), /statement masq$/],
+    [[...others(mostElements), '10.1.0.0/24'], /statement masq$/],
+  ] as const) {
+    layNft(masquerading(elements))
+    if (said === undefined) assert.equal(found(), undefined, `${elements.length} ${elements.at(-1)}`)
+    else assert.match(found() ?? 'nothing', said, `${elements.length} ${elements.at(-1)}`)
+  }
+  const asked = `
+table ip site {
+  set met {
+    type ipv4_addr
+    flags FLAGS
+    elements = { ELEMENTS }
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip daddr @met masquerade
+  }
+}`
+  const laid = (flags: string, elements: readonly string[]): string =>
+    asked.replace('FLAGS', flags).replace('ELEMENTS', elements.join(', '))
+  layNft(laid('interval', others(mostElements)))
+  assert.equal(found(), undefined)
+  layNft(laid('interval', others(mostElements + 1)))
+  assert.match(found() ?? '', /statement masq \(the set met has too many elements to be asked\)$/)
+  for (const flags of ['timeout', 'dynamic']) {
+    layNft(laid(flags, ['100.64.0.1']))
+    assert.match(found() ?? '', /statement masq \(what the set met holds changes with packets or time\)$/)
+  }
+  layNft('')
+  assert.equal(found(), undefined)
 })
