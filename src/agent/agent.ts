@@ -192,6 +192,7 @@ export class Agent {
         failures: this.#faults.current.map(({ text }) => text),
         refusals: this.#refusals.list(this.order.failures),
         isSynced: this.#isTranslated,
+        datapath: this.#parts.datapath.status,
       }),
     })
   }

@@ -8,6 +8,7 @@
  * while.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
+import type { DatapathStatus } from '../datapath/datapath.ts'
 import type { Neighbor, Problem } from '../desired/model.ts'
 import {
   errorCondition,
@@ -16,9 +17,11 @@ import {
   nodeReportKind,
   nodeReportResource,
   nodeStatus,
+  pastNetfilterCondition,
   pressingPart,
   problemText,
   someOf,
+  stackReason,
 } from '../k8s/dialects/node-report.ts'
 import { type Refusal, refusedSaying } from '../k8s/dialects/refusals.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
@@ -43,6 +46,7 @@ export interface NodeFigures {
   /** Services that this node alone refuses. */
   readonly refusals: readonly Refusal[]
   readonly isSynced: boolean
+  readonly datapath: Pick<DatapathStatus, 'mode' | 'modeReason'>
 }
 
 export interface NodeReporterParts {
@@ -193,9 +197,8 @@ export class NodeReporter {
     const byId = new Map(snapshots.map((peer) => [peer.id, peer]))
     const said = figures()
     const before = conditionsOf(this.#status)
-    const conditions = [healthOf(snapshots, said), errorsOf(said), refusedSaying(said.refusals)].map((each) =>
-      conditionFrom(before, each, now),
-    )
+    const told = [healthOf(snapshots, said), errorsOf(said), refusedSaying(said.refusals), wayOf(said)]
+    const conditions = told.map((each) => conditionFrom(before, each, now))
     return nodeStatus(
       said.neighbors,
       (id) => {
@@ -236,6 +239,16 @@ function errorsOf({ problems }: NodeFigures): SaidCondition {
     reason: errorCondition.slice(errorCondition.indexOf('/') + 1),
     message: someOf(errors).join('; '),
   }
+}
+
+function wayOf({ datapath: { mode, modeReason } }: NodeFigures): SaidCondition {
+  const type = pastNetfilterCondition
+  if (mode === undefined)
+    return { type, status: 'Unknown', reason: 'NoDatapath', message: 'this node serves no addresses itself' }
+  // It may be so of some pods alone.
+  if (mode === 'redirect') return { type, status: 'True', reason: 'Redirect', message: modeReason ?? '' }
+  const message = modeReason ?? 'it was asked for (--datapath-mode stack)'
+  return { type, status: 'False', reason: modeReason === undefined ? 'AskedFor' : stackReason, message }
 }
 
 /** Whether the status there has all of these fields. */

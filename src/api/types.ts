@@ -389,6 +389,7 @@ export const clusterNodeSchema = z.object({
     .describe('Sessions of the node'),
   advertised: z.number().describe('Prefixes that peers hold from the node, summed over peers'),
   message: z.string().describe('What the node says of itself, or why it says nothing'),
+  stackReason: z.string().optional().describe('Why new flows to its pods go through the stack; absent: they do not'),
   silentSeconds: z
     .number()
     .optional()

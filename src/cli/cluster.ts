@@ -1,6 +1,6 @@
 /** `status --cluster` and `bgp peers --cluster`: what every node does, as the nodes told the API server. */
 import type { ClusterNodeView, ClusterPeerView } from '../api/types.ts'
-import { healthyCondition, type NodeReport, nodeReportKind } from '../k8s/dialects/node-report.ts'
+import { healthyCondition, type NodeReport, nodeReportKind, reportedStackReason } from '../k8s/dialects/node-report.ts'
 import { whyUnconfigured } from './cluster-configuration.ts'
 import { type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
@@ -43,14 +43,16 @@ export async function clusterNodes(location: ClusterLocation): Promise<readonly 
 }
 
 /** `unconfigured`: why the node has nothing to say. */
-function nodeView(known: KnownNode, unconfigured: string | undefined): ClusterNodeView {
-  const { node, report, life, silentSec } = known
+export function nodeView(known: KnownNode, unconfigured: string | undefined): ClusterNodeView {
+  const { node, report, life, silentSec, isSilent } = known
+  const stackReason = report === undefined || isSilent ? undefined : reportedStackReason(report)
   const peers = report?.instances.flatMap((instance) => instance.peers) ?? []
   return {
     node,
     ...healthOf(known, unconfigured),
     sessions: { established: peers.filter(({ state }) => state === 'Established').length, configured: peers.length },
     advertised: peers.flatMap(({ families }) => families).reduce((sum, { advertised }) => sum + advertised, 0),
+    ...(stackReason === undefined ? {} : { stackReason }),
     ...(silentSec === undefined ? {} : { silentSeconds: silentSec }),
     ...(life?.facts === undefined ? {} : { version: life.facts.version }),
   }

@@ -43,12 +43,12 @@ async function readCluster(options: ClusterOptions): Promise<Reading<readonly Cl
   return { data: nodes, text: () => nodesTable(nodes), code: isOk ? exitCode.ok : exitCode.degraded }
 }
 
-function nodesTable(nodes: readonly ClusterNodeView[]): string {
+export function nodesTable(nodes: readonly ClusterNodeView[]): string {
   return formatTable(
     ['Node', 'Health', 'Sessions', 'Advertised', 'Message'],
-    nodes.map(({ node, health, sessions, advertised, message }) => [
+    nodes.map(({ node, health, sessions, advertised, message, stackReason }) => [
       ...[node, health, `${sessions.established}/${sessions.configured}`, String(advertised)],
-      message,
+      stackReason === undefined ? message : `${message}; flows go through the stack: ${stackReason}`,
     ]),
   )
 }

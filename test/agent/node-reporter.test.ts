@@ -6,7 +6,12 @@ import { type NodeFigures, NodeReporter } from '../../src/agent/node-reporter.ts
 import { MemoryLog } from '../../src/agent/agent-log.ts'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { Neighbor } from '../../src/desired/model.ts'
-import { nodeReportKey, nodeReportObject, nodeReportOf } from '../../src/k8s/dialects/node-report.ts'
+import {
+  nodeReportKey,
+  nodeReportObject,
+  nodeReportOf,
+  reportedStackReason,
+} from '../../src/k8s/dialects/node-report.ts'
 import { type Follower, MemoryCluster } from '../../src/k8s/memory-cluster.ts'
 import type { RawObject } from '../../src/k8s/source.ts'
 import { nodeFieldManager, type StatusOutcome } from '../../src/k8s/status.ts'
@@ -66,7 +71,7 @@ class Node {
   writes = 0
 
   constructor(neighbors: readonly Neighbor[]) {
-    this.figures = { neighbors, problems: [], failures: [], refusals: [], isSynced: true }
+    this.figures = { neighbors, problems: [], failures: [], refusals: [], isSynced: true, datapath: {} }
     this.sessions = neighbors.map((neighbor) => sessionOf(neighbor))
     const sink = this.cluster.sink(nodeFieldManager)
     this.reporter = new NodeReporter({
@@ -262,4 +267,29 @@ test('what is refused is told, and who turns it on and off all the time costs ea
     await node.pass(1_000)
   }
   assert.ok(node.writes - before <= 5, `${node.writes - before} writes in a minute`)
+})
+
+test('whether flows go past netfilter is told, and why not, within a round of counts: no pod hurries a write', async () => {
+  const node = new Node([neighborOf('192.0.2.1')])
+  node.sessions = node.sessions.map((session) => ({ ...session, ...established }))
+  await node.start()
+  const told = (): readonly string[] => {
+    const said = node.report.conditions.find(({ type }) => type === 'herald.dev/PastNetfilter')
+    return [said?.status ?? '', said?.reason ?? '', said?.message ?? '', reportedStackReason(node.report) ?? '-']
+  }
+  await node.pass(20_000)
+  assert.deepEqual(told(), ['Unknown', 'NoDatapath', 'this node serves no addresses itself', '-'])
+  const firewall = 'chain FORWARD of table filter (iptables) drops what no rule accepts'
+  for (const [datapath, said] of [
+    [{ mode: 'redirect' }, ['True', 'Redirect', '', '-']],
+    [{ mode: 'stack', modeReason: firewall }, ['False', 'Stack', firewall, firewall]],
+    [{ mode: 'redirect', modeReason: 'through the stack: x' }, ['True', 'Redirect', 'through the stack: x', '-']],
+    [{ mode: 'stack' }, ['False', 'AskedFor', 'it was asked for (--datapath-mode stack)', '-']],
+  ] as const) {
+    const before = node.writes
+    node.figures = { ...node.figures, datapath }
+    await node.pass(40_000)
+    assert.deepEqual(told(), said)
+    assert.equal(node.writes, before + 1)
+  }
 })

@@ -255,6 +255,7 @@ test('each agent tells the cluster of its sessions, whichever family of configur
       ['herald.dev/Healthy', 'True'],
       ['cilium.io/BGPReconcileError', 'False'],
       ['herald.dev/ServicesRefused', 'False'],
+      ['herald.dev/PastNetfilter', 'Unknown'],
     ],
   )
   const columns = await cluster.kubectl(['get', 'cbgpnode'])

@@ -21,6 +21,8 @@ export const ownLabels = { [managedBy]: 'herald' } as const
 
 export const healthyCondition = 'herald.dev/Healthy'
 export const errorCondition = 'cilium.io/BGPReconcileError'
+/** Whether new flows to pods go past netfilter there, and why not. */
+export const pastNetfilterCondition = 'herald.dev/PastNetfilter'
 /** What it says is read in refusals.ts. */
 export const refusedCondition = 'herald.dev/ServicesRefused'
 
@@ -189,6 +191,15 @@ export function someOf(all: readonly string[]): readonly string[] {
   return more > 0 ? [...all.slice(0, maxNamed), `and ${more} more`] : all
 }
 
+/** Of a node that was not told to use it. */
+export const stackReason = 'Stack'
+
+/** Why new flows go through the stack at a node that would let them past netfilter; undefined: they do not. */
+export function reportedStackReason({ conditions }: NodeReport): string | undefined {
+  const condition = conditions.find(({ type }) => type === pastNetfilterCondition)
+  return condition?.status === 'False' && condition.reason === stackReason ? condition.message : undefined
+}
+
 /** What an agent of ours says is wrong with objects, each as {@link problemText} has it, by kind of the object. */
 export function reportedErrors(object: RawObject): readonly { readonly kind: string; readonly text: string }[] {
   if (!isOwnObject(object)) return []
@@ -227,16 +238,16 @@ export function reportedKeyFaults(object: RawObject): readonly Problem[] {
 const keyFault =
   /^(?<kind>\w+)\/(?:(?<namespace>[^/ ]+)\/)?(?<name>[^/ ]+) (?<field>\S*(?:authSecretRef|passwordSecret)): (?<message>[^;]+)/
 
-/**
- * What decides whether a status has to be written soon: all but counts and words for people, and what anybody who may
- * write a Service can turn on and off at every node.
- */
+/** What anybody who may write a Service, or make a pod a backend of one, can turn on and off at every node. */
+const unpressing: ReadonlySet<unknown> = new Set([refusedCondition, pastNetfilterCondition])
+
+/** What decides whether a status has to be written soon: all but counts and words for people, and the unpressing. */
 export function pressingPart({ bgpInstances, conditions }: RawObject): unknown {
   const instances = listOf(bgpInstances).map(({ name, peers }) => [
     name,
     listOf(peers).map((peer) => [peer['name'], peer['peerAddress'], peer['peeringState'], peer['establishedTime']]),
   ])
-  const pressing = listOf(conditions).filter(({ type }) => type !== refusedCondition)
+  const pressing = listOf(conditions).filter(({ type }) => !unpressing.has(type))
   return [instances, pressing.map(({ type, status, reason }) => [type, status, reason])]
 }
 
