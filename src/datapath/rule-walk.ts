@@ -19,6 +19,7 @@ import {
   type Condition,
   contains,
   type Net,
+  type Place,
   type Rule,
   type TrackedState,
   trackedStates,
@@ -75,6 +76,13 @@ type Side = 'source' | 'destination'
 const otherSide = { source: 'destination', destination: 'source' } as const
 /** By where the pod stands. A reply is no first packet but to who has not seen the one before it. */
 const statesOf = { destination: ['new', 'established', 'related'], source: ['established', 'related'] } as const
+
+/** Which interface a chain is not told there. */
+const untoldAt: Readonly<Partial<Record<Place, readonly ('input' | 'output')[]>>> = {
+  ingress: ['output'],
+  prerouting: ['output'],
+  egress: ['input'],
+}
 
 /** What rules do to flows. */
 export class RuleWalk {
@@ -173,7 +181,8 @@ class Judge {
           this.#side === 'source'
             ? { source: pod, destination: client, input: links, output: uplinks }
             : { source: client, destination: pod, input: uplinks, output: links }
-        const obstacle = met(this.#chain, { ...ways, family, state, found, budget })
+        const untold = Object.fromEntries((untoldAt[this.#chain.at] ?? []).map((each) => [each, []]))
+        const obstacle = met(this.#chain, { ...ways, ...untold, family, state, found, budget })
         if (obstacle !== undefined) return { obstacle, untracks: found.untracks }
       }
     return { obstacle: undefined, untracks: found.untracks }

@@ -12,6 +12,7 @@ import { dropAtHook } from '../sys/raw-bpf.ts'
 import { whyNoKernel } from './fixture.ts'
 import { addBaseChain } from './netfilter.ts'
 import { enterNetwork, ip } from './network.ts'
+import { layNft } from './nft-text.ts'
 
 const skip = whyNoKernel()
 if (skip === undefined) enterNetwork()
@@ -187,6 +188,45 @@ test('a chain of nftables is known by where the kernel calls it, also at ingress
     remove()
   }
   assert.equal(found(), undefined)
+})
+
+test('an interface is asked for where the kernel tells it, and what is invalid to conntrack is of no flow', {
+  skip,
+}, () => {
+  const chain = (hook: string, ...rules: readonly string[]): string => `
+table inet site {
+  chain guard {
+    type filter hook ${hook} priority mangle; policy accept;
+    ${rules.join('\n    ')}
+  }
+}`
+  for (const [hook, rules, said] of [
+    ['forward', ['iifname "up0" accept', 'oifname "up0" accept', 'drop'], undefined],
+    ['forward', ['iifname { "up0", "cni0" } accept', 'drop'], undefined],
+    ['forward', ['iifname "up0" accept', 'drop'], /verdict drop/],
+    ['forward', ['iifname "up*" ct state new accept', 'ct state established,related accept', 'drop'], undefined],
+    ['forward', ['ct state established accept', 'iifname "up0" accept', 'drop'], /verdict drop/],
+    ['forward', ['iifname "docker0" drop', 'oifname "docker0" drop', 'iifname != "docker0" accept', 'drop'], undefined],
+    ['prerouting', ['iifname "up0" accept', 'oifname "up0" accept', 'drop'], /verdict drop/],
+    ['prerouting', ['iifname "up0" accept', 'iifname "cni0" accept', 'drop'], undefined],
+    ['forward', ['ct state invalid drop'], undefined],
+    ['forward', ['ct state invalid,new drop'], /verdict drop/],
+    ['forward', ['ct state untracked drop'], undefined],
+  ] as const) {
+    layNft(chain(hook, ...rules))
+    const what = `${hook}: ${rules.join('; ')}`
+    if (said === undefined) assert.equal(found(), undefined, what)
+    else assert.match(found() ?? 'nothing', said, what)
+  }
+  layNft(chain('forward', 'ct state new,established,related accept', 'drop'))
+  assert.equal(found(), undefined)
+  run('iptables-nft', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '-j', 'CT', '--notrack')
+  assert.match(found() ?? '', /chain guard of table inet site .* verdict drop/, 'what is untracked has no such state')
+  layNft('')
+  // Before conntrack everything is invalid.
+  layNft(chain('prerouting', 'ct state invalid drop').replace('priority mangle', 'priority raw'))
+  assert.match(found() ?? '', /verdict drop/)
+  layNft('')
 })
 
 test('policies of IPsec for what is handed on are in the way', { skip }, () => {
