@@ -13,13 +13,15 @@ import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
 import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
+import { EndSignals } from './agent/end-signals.ts'
 import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
-import { forwardingOf, RestartMarker } from './agent/restart-marker.ts'
+import { forwardingOf, RestartMarker, tellForwarding } from './agent/restart-marker.ts'
 import { kubeProxyMode } from './agent/kube-proxy.ts'
 import type { ProxyParts } from './agent/proxy-views.ts'
 import { type ProxyFacts, ProxyWatch } from './agent/proxy-watch.ts'
+import { Reading } from './agent/reading.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
 import { lookAtFolder } from './agent/manifests-folder.ts'
@@ -56,6 +58,7 @@ import { type AgentFacts, lifeMetadata, lifeName } from './k8s/node-life.ts'
 import type { ObjectSource } from './k8s/source.ts'
 import { nodeFieldManager, type StatusSink } from './k8s/status.ts'
 import { createTranslator, type Translator, type TranslatorOptions } from './k8s/translate/translator.ts'
+import type { ServedBy } from './k8s/translate/types.ts'
 import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
 import { forwardingOff } from './sys/forwarding.ts'
@@ -108,10 +111,9 @@ function lockState(stateDir: string): () => void {
 
 async function runLocked(options: AgentOptions, begin: Begin, log: Logger, output: LogOutput): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
-  const { source, sourceDetail, addresses, server: asked, doubt } = await openSource(options, marker, log)
-  const isAuto = options.datapath !== 'none' && options.datapathMode === 'auto'
-  const watch = isAuto ? new NetfilterWatch(new NetfilterLook(), systemClock) : undefined
-  const { datapath, problem, releaseBpffs } = chosenDatapath(options, watch, log)
+  const opened = await openNode(options, marker, log)
+  const { source, server: asked, translator, reading, signals, datapath, releaseBpffs, watch } = opened
+  if (signals.first !== undefined) return endedEarly(opened, log)
   const sockets = socketsOf(options, datapath, source, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
@@ -120,9 +122,9 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const statuses = statusesOf(options, asked, life?.faults, () => agent)
   const teller = asked && life && tellerOf(options, asked.requests, life, datapath)
   const place = placeOf(options, datapath, sockets, () => agent)
+  translator.serveBy(servedBy(options, datapath, place))
   const agent: Agent = new Agent({
-    source,
-    translator: translatorOf(options, addresses, datapath, place),
+    ...{ source, translator, reading },
     datapath,
     speaker,
     marker,
@@ -130,7 +132,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     ...(asked === undefined ? {} : { report: { sink: asked.sink, peers: () => speaker.peers() } }),
     ...{ ...(life && { onNode: life.onNode }), ...(statuses && { statuses }), ...(teller && { teller }) },
     ...{ ...(sockets.order && { sockets: sockets.order }), ...(place.health && { healthChecks: place.health }) },
-    ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: systemLinks(options, doubt) },
+    ...{ record: new InForceRecord(options.stateDir), clock: systemClock, links: systemLinks(options, opened.doubt) },
     ...{ replacesKubeProxy: place.watch !== undefined, ...snatAbility(datapath.status).ports },
   })
   const drain = new DrainMark(options.stateDir)
@@ -141,8 +143,8 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
     agent,
     speaker,
     datapath,
-    source: { kind: options.source.kind, detail: sourceDetail },
-    datapathProblem: problem,
+    source: { kind: options.source.kind, detail: opened.sourceDetail },
+    datapathProblem: opened.problem,
     sockets: { ...sockets, isReplacing: () => place.watch?.isReplacing === true },
     ...(options.kubeProxyReplacement && { proxy: () => proxyOf(agent, datapath, sockets, place) }),
     log: output,
@@ -153,7 +155,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
   const { socket, http } = options
   // From here on somebody is answered, and may have us end.
-  const ending = ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
+  const ending = signals.ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
   const server = await createApiServer({ views, flows, socket, commands, ...(http === undefined ? {} : { http }) })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
@@ -177,9 +179,32 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   return end.code
 }
 
-function tellForwarding({ isPreserved, why }: ReturnType<typeof forwardingOf>, log: Logger): void {
-  const told = `routers are told that forwarding ${isPreserved ? 'went on' : 'was interrupted'}`
-  log.info({ forwarding: isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${why}`)
+interface OpenedNode extends OpenedSource, OpenedDatapath {
+  readonly translator: Translator
+  readonly reading: Reading
+  readonly signals: EndSignals
+  readonly watch: NetfilterWatch | undefined
+}
+
+/** The kernel loads in another thread, and objects are read meanwhile. */
+async function openNode(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedNode> {
+  const opened = await openSource(options, marker, log)
+  const signals = new EndSignals()
+  const isAuto = options.datapath !== 'none' && options.datapathMode === 'auto'
+  const watch = isAuto ? new NetfilterWatch(new NetfilterLook(), systemClock) : undefined
+  const opening = chosenDatapath(options, watch, log)
+  const translator = translatorOf(options, opened.addresses)
+  const reading = new Reading({ source: opened.source, translator })
+  reading.begin()
+  return { ...opened, translator, reading, signals, watch, ...(await opening) }
+}
+
+/** Nobody has heard of this process yet; what the kernel has by now is what the next one takes over. */
+function endedEarly({ signals, datapath, releaseBpffs }: OpenedNode, log: Logger): number {
+  log.info({ why: signals.first }, 'agent stopping before it began')
+  datapath.close()
+  releaseBpffs()
+  return 0
 }
 
 function figuresOf(agent: Agent, faults: readonly (Faults | undefined)[], { lostLines }: LogOutput): ReconcileFigures {
@@ -192,28 +217,31 @@ function forwardingNotesOf({ order }: Agent, { status: { interfaces } }: Datapat
   return forwardingNotes(order.services.values(), (family) => forwardingOff(family, interfaces))
 }
 
-function translatorOf(
-  options: AgentOptions,
-  addresses: OpenedSource['addresses'],
-  datapath: Pick<Datapath, 'status'>,
-  { leadsSockets, watch, health }: Place,
-): Translator {
+/** By what it serves is told when that is known. */
+function translatorOf(options: AgentOptions, addresses: OpenedSource['addresses']): Translator {
   return createTranslator({
-    nodeName: options.nodeName,
-    datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
-    secretsNamespace: options.bgpSecretsNamespace,
+    ...{ nodeName: options.nodeName, datapath: 'none', secretsNamespace: options.bgpSecretsNamespace },
     ...addresses,
-    ...(servesRemote(options, datapath) ? { tunnels: options.source.kind === 'manifests' ? 'nodes' : 'leases' } : {}),
-    leadsSockets,
-    ...(watch && { proxying: () => lookOf(watch, health), nodePortAddresses: options.nodeportAddresses }),
     nowMs: () => performance.now(),
     localAddresses: ownAddresses(listAddresses, systemClock),
     gateways: ownGateways(defaultGateways, systemClock),
-    ignoreExcludeLb: options.ignoreExcludeLb,
-    ...{ withdrawOn: options.withdrawOn, whyNoSnat: snatAbility(datapath.status).whyNoSnat },
+    ...{ ignoreExcludeLb: options.ignoreExcludeLb, withdrawOn: options.withdrawOn },
     isClassRequired: options.requireLoadBalancerClass,
     ...(options.loadBalancerClass === undefined ? {} : { loadBalancerClass: options.loadBalancerClass }),
   })
+}
+
+function servedBy(
+  options: AgentOptions,
+  datapath: Pick<Datapath, 'status'>,
+  { leadsSockets, watch, health }: Place,
+): ServedBy {
+  return {
+    datapath: datapath.status.kind === 'none' ? 'none' : 'ebpf',
+    ...(servesRemote(options, datapath) ? { tunnels: options.source.kind === 'manifests' ? 'nodes' : 'leases' } : {}),
+    ...{ leadsSockets, whyNoSnat: snatAbility(datapath.status).whyNoSnat },
+    ...(watch && { proxying: () => lookOf(watch, health), nodePortAddresses: options.nodeportAddresses }),
+  }
 }
 
 const readsTunnels = ({ remoteBackends, datapath }: AgentOptions): boolean =>
@@ -228,7 +256,7 @@ function chosenDatapath(
   { datapath, bpffs, attach, datapathMode, lbAcceleration }: AgentOptions,
   watch: NetfilterWatch | undefined,
   log: Logger,
-): OpenedDatapath {
+): Promise<OpenedDatapath> {
   const objectFile = join(root, 'build', 'bpf', 'herald.bpf.o')
   return openDatapath({
     kind: datapath,
@@ -356,27 +384,6 @@ function metricsOf(figures: () => ReconcileFigures, hasAliases: boolean): (views
     metrics ??= import('./observe/metrics.ts').then(({ createMetrics }) => createMetrics(figures, hasAliases))
     return (await metrics)(views)
   }
-}
-
-interface End {
-  readonly code: number
-  readonly why: string
-  /** undefined: the speaker is gone already. */
-  readonly mode?: 'restart' | 'shutdown'
-}
-
-function ended(speaker: SpeakerThread, isDraining: () => boolean): Promise<End> {
-  return new Promise((resolve) => {
-    process.once('SIGTERM', () =>
-      resolve(
-        isDraining()
-          ? { code: 0, why: 'node is drained', mode: 'shutdown' }
-          : { code: 0, why: 'agent is restarting', mode: 'restart' },
-      ),
-    )
-    process.once('SIGINT', () => resolve({ code: 0, why: 'agent was stopped', mode: 'shutdown' }))
-    speaker.onExit((error) => resolve({ code: 1, why: `the speaker ended: ${messageOf(error)}` }))
-  })
 }
 
 interface OpenedSource {

@@ -29,13 +29,14 @@ import type { SpeakerThread } from '../speaker/speaker-thread.ts'
 import type { Reach } from '../sys/links.ts'
 import type { AgentLog } from './agent-log.ts'
 import { EndOfRib } from './end-of-rib.ts'
-import { isReportObject, NodeReporter, type NodeReporterParts } from './node-reporter.ts'
+import { NodeReporter, type NodeReporterParts } from './node-reporter.ts'
 import { type CurrentFault, Faults } from './faults.ts'
 import { FullMaps } from './full-maps.ts'
 import type { InForce, InForceRecord } from './in-force.ts'
 import type { Links } from './links.ts'
 import { Order } from './order.ts'
 import { problemLine } from './problem-line.ts'
+import { Reading } from './reading.ts'
 import { Refusals } from './refusals.ts'
 import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
@@ -48,6 +49,8 @@ import { Uplinks } from './uplinks.ts'
 export interface AgentParts {
   readonly source: ObjectSource
   readonly translator: Translator
+  /** Of both, where it began before there was an agent. */
+  readonly reading?: Reading
   readonly datapath: Datapath
   readonly speaker: Pick<SpeakerThread, 'post' | 'onPeer'>
   readonly marker: RestartMarker
@@ -255,20 +258,18 @@ export class Agent {
   }
 
   async start(): Promise<void> {
-    const { source, translator, speaker } = this.#parts
+    const { translator, speaker } = this.#parts
     speaker.onPeer((peer, previous) => this.#peerChanged(peer, previous))
     this.#uplinks.start()
     this.#auditSoon()
     this.#endWatch = this.#watchNetwork()
-    await source.start({
-      upsert: (key, object, origin, version) => {
-        if (isReportObject(key)) this.#reporter?.read(key, object, version)
-        else translator.upsert(key, object, origin)
-        if (key.kind === 'Node') this.#readNode(key.name, version.uid)
-      },
-      remove: (key) => {
-        if (isReportObject(key)) this.#reporter?.forget()
-        else translator.remove(key)
+    const reading = this.#parts.reading ?? new Reading(this.#parts)
+    await reading.follow({
+      report: (key, object, version) => this.#reporter?.read(key, object, version),
+      reportGone: () => this.#reporter?.forget(),
+      node: (name, uid) => {
+        this.#parts.onNode?.(name, uid)
+        this.#parts.statuses?.readNode(name, uid)
       },
       problems: (list) => {
         this.#report(this.#fileProblems, list)
@@ -276,7 +277,6 @@ export class Agent {
         this.#wake()
       },
       flush: () => this.#translate(),
-      secrets: () => translator.secrets,
       synced: () => {
         translator.synced()
         this.#isSynced = true
@@ -285,11 +285,6 @@ export class Agent {
       },
       note: (message) => this.#parts.log.info({}, message),
     })
-  }
-
-  #readNode(name: string, uid: string | undefined): void {
-    this.#parts.onNode?.(name, uid)
-    this.#parts.statuses?.readNode(name, uid)
   }
 
   #auditSoon(): void {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { DatapathStatus } from '../datapath/datapath.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { readOwnFile, replaceOwnFile } from '../sys/own-file.ts'
+import type { AgentLog } from './agent-log.ts'
 
 const maxBytes = 128
 
@@ -30,6 +31,14 @@ export function forwardingOf({
   return interfaces.length === 0
     ? { isPreserved: false, why: 'the programs of the earlier process are on no interface' }
     : { isPreserved: true, why: `the programs of the earlier process are on ${interfaces.join(', ')}` }
+}
+
+export function tellForwarding(
+  { isPreserved, why }: ReturnType<typeof forwardingOf>,
+  log: Pick<AgentLog, 'info'>,
+): void {
+  const told = `routers are told that forwarding ${isPreserved ? 'went on' : 'was interrupted'}`
+  log.info({ forwarding: isPreserved }, `a restart: ${told} (RFC 4724 F bit), ${why}`)
 }
 
 export class RestartMarker {

@@ -28,13 +28,17 @@ export class Growth {
   }
 
   /** With larger maps; when they cannot be had, with those that are there. */
-  firstly<Result>(larger: readonly string[], withLarger: () => Result, withThese: () => Result): Result {
-    if (larger.length === 0) return withLarger()
+  *firstly<Step, Result, Given>(
+    larger: readonly string[],
+    withLarger: () => Generator<Step, Result, Given>,
+    withThese: () => Generator<Step, Result, Given>,
+  ): Generator<Step, Result, Given> {
+    if (larger.length === 0) return yield* withLarger()
     try {
-      return withLarger()
+      return yield* withLarger()
     } catch (error) {
       for (const name of larger) this.#failed(name, `map ${name} keeps its size`, error)
-      return withThese()
+      return yield* withThese()
     }
   }
 

@@ -30,7 +30,17 @@ import { planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
 import { Lasting } from './lasting.ts'
 import { flowNames, mapShapes, type MapName } from './layout.ts'
-import { isRedirecting, type KernelDatapathOptions, loaded, type Loaded, type Opening, type Sizes } from './loading.ts'
+import {
+  aside,
+  atOnce,
+  isRedirecting,
+  type KernelDatapathOptions,
+  type Loaded,
+  loaded,
+  type Loading,
+  type Opening,
+  type Sizes,
+} from './loading.ts'
 import { indexKey } from './maps.ts'
 import { NetfilterLook } from './netfilter-look.ts'
 import { directions, Pins, podProgramName, programNames, replyProgramName, stageProgramNames } from './pins.ts'
@@ -70,6 +80,15 @@ interface Running {
  * ERR_LIBBPF_MISSING, ERR_BPF_LOAD (with the verifier's words) or ERR_SYSCALL.
  */
 export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
+  return atOnce(openedBy(options))
+}
+
+/** As {@link openKernelDatapath}, and this thread goes on with something else while the kernel loads. */
+export function openKernelDatapathAside(options: KernelDatapathOptions): Promise<KernelDatapath> {
+  return aside(openedBy(options))
+}
+
+function* openedBy(options: KernelDatapathOptions): Loading<KernelDatapath> {
   const pins = new Pins(options.bpffs, options.version?.schema)
   if (!existsSync(options.objectFile))
     throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${options.objectFile} does not exist`)
@@ -78,7 +97,7 @@ export function openKernelDatapath(options: KernelDatapathOptions): KernelDatapa
   const opening: Opening = { options, pins, log, initially }
   const growth = new Growth(most, log)
   const wasWhole = pins.isWhole
-  const current = new Current(opening, growth)
+  const current = new Current(opening, growth, yield* firstStart(opening, growth))
   const { lostUplinks, isUpgrade } = current.running
   const adopted = wasWhole || isUpgrade
   if (adopted) log(`adopted ${current.running.served.readAll().length} frontends from ${pins.folder}`)
@@ -165,12 +184,12 @@ class Current {
   #running: Running
   #isClosed = false
 
-  constructor(opening: Opening, growth: Growth) {
+  constructor(opening: Opening, growth: Growth, running: Running) {
     this.#opening = opening
     this.#growth = growth
     this.#unfinished = new Unfinished(opening.log)
     this.#lasting = new Lasting({ relock: () => {}, ...opening.options, ...opening })
-    this.#running = firstStart(opening, growth)
+    this.#running = running
   }
 
   get running(): Running {
@@ -238,7 +257,7 @@ class Current {
   }
 
   #renew(wanted: Sizes): void {
-    const next = start(this.#opening, wanted)
+    const next = atOnce(start(this.#opening, wanted))
     const { maps, attachments, accelerator } = this.#running
     next.attachments.isAlone = attachments.isAlone
     accelerator.close()
@@ -267,11 +286,11 @@ function statusOf(
 }
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
-function firstStart(opening: Opening, growth: Growth): Running {
+function* firstStart(opening: Opening, growth: Growth): Loading<Running> {
   const { pins, initially } = opening
   pins.makeFolders()
   const larger = flowNames.filter((name) => initially(name) > (pins.maxEntries(name) ?? Infinity))
-  return growth.firstly(
+  return yield* growth.firstly(
     larger,
     () => start(opening, (name) => (larger.some((each) => each === name) ? initially(name) : 0)),
     () => start(opening, () => 0),
@@ -288,7 +307,7 @@ function sizesOf(options: KernelDatapathOptions): { initially: Sizes; most: Size
 }
 
 /** Loads and takes over; maps for which `wanted` asks more than they have are made larger. */
-function start(opening: Opening, wanted: Sizes): Running {
+function* start(opening: Opening, wanted: Sizes): Loading<Running> {
   const { options, pins, log } = opening
   const handOver = planHandOver(pins, wanted, options.version?.converters ?? converters)
   if (handOver !== undefined) log(`taking over from ${handOver.what}`)
@@ -301,7 +320,7 @@ function start(opening: Opening, wanted: Sizes): Running {
         )
   let maps: KernelMaps | undefined
   try {
-    const found = loaded(opening, wanted, handOver)
+    const found = yield* loaded(opening, wanted, handOver)
     maps = new KernelMaps(found.object)
     handOver?.fill(found.object)
     return serve(opening, found, maps, handOver)

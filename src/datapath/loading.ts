@@ -1,4 +1,9 @@
-/** Loading the programs of TC over the maps that are pinned, as what was asked for and the kernel allow. */
+/**
+ * The programs and maps of the datapath, loaded. The kernel takes some hundred milliseconds for it, most of them for
+ * the verifier and for the memory of the maps.
+ *
+ *     Loading --yields how an object is prepared--> loaded at once, or in another thread --object--> goes on
+ */
 import { cpus, release } from 'node:os'
 import { HeraldError } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
@@ -58,16 +63,71 @@ export interface Opening {
   readonly initially: Sizes
 }
 
+/** Everything of an object that is there before it is loaded; it can be done more than once. */
+type Prepare = () => BpfObject
+
+/** Work that needs loaded objects on its way. */
+export type Loading<Result> = Generator<Prepare, Result, BpfObject>
+
+export function atOnce<Result>(loading: Loading<Result>): Result {
+  let step = loading.next()
+  while (step.done !== true) {
+    let object: BpfObject
+    try {
+      object = loadedHere(step.value)
+    } catch (error) {
+      step = loading.throw(error)
+      continue
+    }
+    step = loading.next(object)
+  }
+  return step.value
+}
+
+/** This thread is free while the kernel loads. */
+export async function aside<Result>(loading: Loading<Result>): Promise<Result> {
+  let step = loading.next()
+  while (step.done !== true) {
+    let object: BpfObject
+    try {
+      object = await loadedElsewhere(step.value)
+    } catch (error) {
+      step = loading.throw(error)
+      continue
+    }
+    step = loading.next(object)
+  }
+  return step.value
+}
+
+function loadedHere(prepare: Prepare): BpfObject {
+  const object = prepare()
+  try {
+    object.load()
+    return object
+  } catch (error) {
+    object.close()
+    throw error
+  }
+}
+
+async function loadedElsewhere(prepare: Prepare): Promise<BpfObject> {
+  const object = prepare()
+  if (await object.loadAside().catch(() => false)) return object
+  object.close()
+  // Why it failed is said to this thread alone.
+  return loadedHere(prepare)
+}
+
+/** In bpf/herald.bpf.c and its headers. */
+const constants = {
+  redirect: '.rodata.redirect',
+  /** It is set in the object. */
+  translate: '.rodata.snat',
+  openings: '.rodata.openings',
+} as const
 const isSet = Uint8Array.of(1, 0, 0, 0)
-/** In bpf/flow.h. */
-const redirectConstant = '.rodata.redirect'
-
-/** In bpf/flow.h, too; it is set in the object. */
-const translateConstant = '.rodata.snat'
 const isUnset = new Uint8Array(4)
-
-/** In bpf/unkept.h. */
-const openingsConstant = '.rodata.openings'
 
 export function isRedirecting({ mode = 'stack' }: KernelDatapathOptions): boolean {
   return mode !== 'stack'
@@ -84,59 +144,71 @@ export interface Loaded {
 type LoadedObject = Omit<Loaded, 'refusal'>
 
 /** In mode `auto` a kernel that does not take the programs for redirection serves through the stack. */
-export function loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loaded {
+export function* loaded(opening: Opening, wanted: Sizes, handOver: HandOver | undefined): Loading<Loaded> {
   const { options, log } = opening
-  const load = (isPast: boolean): LoadedObject => loadedFor(opening, wanted, handOver, isPast)
+  const load = (isPast: boolean): Loading<LoadedObject> => loadedFor(opening, wanted, handOver, isPast)
   try {
-    return { ...load(isRedirecting(options)), refusal: undefined }
+    return { ...(yield* load(isRedirecting(options))), refusal: undefined }
   } catch (error) {
     if (options.mode !== 'auto' || !(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') throw error
-    const found = load(false)
+    const found = yield* load(false)
     log(`flows go through the stack: ${error.message}`)
     return { ...found, refusal: `this kernel takes no programs past netfilter: ${error.message.split('\n')[0] ?? ''}` }
   }
 }
 
-function loadedFor(
-  { options, pins, initially, log }: Opening,
+function* loadedFor(
+  opening: Opening,
   wanted: Sizes,
   handOver: HandOver | undefined,
   isPast: boolean,
-): LoadedObject {
-  const load = (isBridged: boolean, isTranslating: boolean): LoadedObject => {
-    const object = new BpfObject(options.objectFile)
-    let room = 0
+): Loading<LoadedObject> {
+  const load = function* (bridge: HandOver | undefined, isTranslating: boolean): Loading<LoadedObject> {
+    const least = (name: MapName): number => Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
+    const prepare = (object: BpfObject): void => {
+      if (!isTranslating) object.setConstant(constants.translate, isUnset)
+      bridge?.prepare(object)
+      if (isPast) object.setConstant(constants.redirect, isSet)
+    }
     try {
-      for (const name of mapNames) {
-        const { kind } = mapShapes[name]
-        const least = Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
-        const entries = pins.maxEntries(name) ?? Math.max(least, initially(name))
-        if (kind !== 'array') object.setMaxEntries(name, entries)
-        if (name === 'openings') room = entries
-        object.setPinPath(name, pins.map(name))
-      }
-      object.setPinPath('stages', pins.stages)
-      if (!isTranslating) object.setConstant(translateConstant, isUnset)
-      if (isBridged) handOver?.prepare(object)
-      if (isPast) object.setConstant(redirectConstant, isSet)
-      object.setConstant(
-        openingsConstant,
-        openingInterval(options.openingsPerSec ?? openingsPerSec(room, cpus().length)),
-      )
-      object.load()
-      return { object, isTranslating }
+      return { object: yield () => preparedObject(opening, least, prepare), isTranslating }
     } catch (error) {
-      object.close()
       throw namedRefusal(error, release())
     }
   }
   try {
-    return load(handOver !== undefined, true)
+    return yield* load(handOver, true)
   } catch (error) {
     // Before 6.0 arm64 takes no call from program to program beside calls of functions.
     if (!(error instanceof HeraldError && /tail_call/.test(error.message))) throw error
     if (handOver !== undefined)
-      log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
-    return load(false, false)
+      opening.log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
+    return yield* load(undefined, false)
+  }
+}
+
+/** Its maps are the pinned ones where there are such; `least`: how many entries one takes at least when it is made. */
+function preparedObject(
+  { options, pins, initially }: Opening,
+  least: Sizes,
+  more: (object: BpfObject) => void,
+): BpfObject {
+  const object = new BpfObject(options.objectFile)
+  try {
+    let room = 0
+    for (const name of mapNames) {
+      const entries = pins.maxEntries(name) ?? Math.max(least(name), initially(name))
+      if (mapShapes[name].kind !== 'array') object.setMaxEntries(name, entries)
+      if (name === 'openings') room = entries
+      object.setPinPath(name, pins.map(name))
+    }
+    object.setPinPath('stages', pins.stages)
+    const perSec = options.openingsPerSec ?? openingsPerSec(room, cpus().length)
+    object.setConstant(constants.openings, openingInterval(perSec))
+    more(object)
+    return object
+  } catch (error) {
+    object.close()
+    throw error
   }
 }

@@ -5,7 +5,7 @@ import { lockPath } from '../sys/flock.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { mountBpffs } from '../sys/mount.ts'
 import type { Acceleration, AttachMode, Datapath, Netfilter } from './datapath.ts'
-import { openKernelDatapath } from './kernel.ts'
+import { openKernelDatapathAside } from './kernel.ts'
 import type { KernelDatapathOptions } from './loading.ts'
 import { createNoneDatapath } from './none.ts'
 import { isServedByPins } from './pins.ts'
@@ -31,10 +31,11 @@ export interface OpenedDatapath {
 }
 
 /**
- * Throws what keeps the kernel's datapath from being opened where it was asked for by name; where another agent has it
- * (ERR_ALREADY_RUNNING); and where programs of an earlier agent serve: by what they knew, which nobody would correct.
+ * This thread is free while the kernel loads. Throws what keeps the kernel's datapath from being opened where it was
+ * asked for by name; where another agent has it (ERR_ALREADY_RUNNING); and where programs of an earlier agent serve: by
+ * what they knew, which nobody would correct.
  */
-export function openDatapath(choice: DatapathChoice): OpenedDatapath {
+export async function openDatapath(choice: DatapathChoice): Promise<OpenedDatapath> {
   const { kind, bpffs, log, ...options } = choice
   const none = (problem?: string): OpenedDatapath => ({
     datapath: createNoneDatapath(),
@@ -56,7 +57,7 @@ export function openDatapath(choice: DatapathChoice): OpenedDatapath {
     }
     const say = (message: string): void => log('info', `datapath: ${message}`)
     return {
-      datapath: openKernelDatapath({ ...options, bpffs, relock, log: say }),
+      datapath: await openKernelDatapathAside({ ...options, bpffs, relock, log: say }),
       problem: undefined,
       releaseBpffs: () => releaseBpffs(),
     }

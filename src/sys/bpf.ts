@@ -3,7 +3,15 @@ import { closeSync, readFileSync } from 'node:fs'
 import koffi from 'koffi'
 import { HeraldError } from '../errors.ts'
 import { errnoName, errnoNumber } from './libc.ts'
-import { checkedBpf, checkedLoad, libbpfInt, libbpfPointer, takeLibbpfLog, type Pointer } from './libbpf.ts'
+import {
+  checkedBpf,
+  checkedLoad,
+  libbpfAside,
+  libbpfInt,
+  libbpfPointer,
+  takeLibbpfLog,
+  type Pointer,
+} from './libbpf.ts'
 import { mapPages, type MappedMemory, MemoryWindows, ReachedMemory } from './map-memory.ts'
 
 const ENOENT = errnoNumber('ENOENT')
@@ -372,6 +380,11 @@ export class BpfObject {
     if (result < 0)
       throw new HeraldError('ERR_BPF_LOAD', `load ${this.#path}: ${errnoName(-result)}\n${takeLibbpfLog()}`)
     takeLibbpfLog()
+  }
+
+  /** As {@link load}, in another thread: why it is refused is not known then. An object is loaded once, by either. */
+  async loadAside(): Promise<boolean> {
+    return (await libbpfAside('bpf_object__load', this.#object)) >= 0
   }
 
   openMap(name: string): BpfMap {

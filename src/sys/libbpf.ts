@@ -9,7 +9,7 @@ import { errnoName, lastErrno, libc } from './libc.ts'
 
 /** Pointers as koffi gives them: opaque, null when the call failed. */
 export type Pointer = bigint | null
-type Foreign<Result> = (...args: readonly unknown[]) => Result
+type Foreign<Result> = ((...args: readonly unknown[]) => Result) & { async(...args: readonly unknown[]): void }
 
 const prototypes = {
   bpf_object__open_file: 'void *bpf_object__open_file(const char *path, const void *opts)',
@@ -56,21 +56,26 @@ export type LibbpfCall = keyof typeof prototypes
 const vsnprintf = libc.func('int vsnprintf(void *text, size_t size, const char *format, void *args)')
 const maxLogCharacters = 64 * 1024
 let logText = ''
+let setPrint: (print: unknown) => void = () => {}
+let print: unknown
+/** Calls that run in other threads now. */
+let aside = 0
 let functions: ReadonlyMap<LibbpfCall, Foreign<unknown>> | undefined
 
 /** libbpf hands its words as format and va_list, which on amd64 and arm64 both arrive as one pointer. */
 function captureLog(library: LibraryHandle): void {
   const text = new Uint8Array(maxLogCharacters)
   const decoder = new TextDecoder()
-  const print = koffi.proto('int LibbpfPrint(int level, const char *format, void *args)')
-  const callback = koffi.register((level: number, format: string, args: unknown): number => {
+  const prototype = koffi.proto('int LibbpfPrint(int level, const char *format, void *args)')
+  print = koffi.register((level: number, format: string, args: unknown): number => {
     const isDebug = level > 1
     if (isDebug) return 0
     const length = Math.min(Number(vsnprintf(text, text.length, format, args)), text.length - 1)
     if (length > 0) logText = (logText + decoder.decode(text.subarray(0, length))).slice(-maxLogCharacters)
     return 0
-  }, koffi.pointer(print))
-  library.func('void *libbpf_set_print(LibbpfPrint *print)')(callback)
+  }, koffi.pointer(prototype))
+  setPrint = library.func('void *libbpf_set_print(LibbpfPrint *print)')
+  setPrint(print)
 }
 
 function load(): ReadonlyMap<LibbpfCall, Foreign<unknown>> {
@@ -104,6 +109,23 @@ export function libbpfInt(name: LibbpfCall, ...args: readonly unknown[]): number
 export function libbpfPointer(name: LibbpfCall, ...args: readonly unknown[]): Pointer {
   const pointer = call(name, args)
   return typeof pointer === 'bigint' && pointer !== 0n ? pointer : null
+}
+
+/**
+ * As {@link libbpfInt}, in another thread. Meanwhile nobody hears what libbpf says, of this call or another: each of
+ * its words, of which there are hundreds, would wait for a turn of this thread's loop.
+ */
+export function libbpfAside(name: LibbpfCall, ...args: readonly unknown[]): Promise<number> {
+  functions ??= load()
+  const call = functions.get(name)
+  if (aside++ === 0) setPrint(null)
+  return new Promise((resolve, reject) =>
+    call?.async(...args, (error: Error | null, result: unknown) => {
+      if (--aside === 0) setPrint(print)
+      if (error === null) resolve(Number(result))
+      else reject(error)
+    }),
+  )
 }
 
 /** What libbpf and the verifier said since the last call, for an error message; empties it. */

@@ -28,9 +28,11 @@ function garbage(t: TestContext): string {
   return join(folder, 'garbage.o')
 }
 
-test('where nothing of ours serves, auto is none, with the reason and what to do; ebpf is an error', { skip }, (t) => {
+test('where nothing of ours serves, auto is none, with the reason and what to do; ebpf is an error', {
+  skip,
+}, async (t) => {
   const { bpffs } = kernelFixture(t)
-  const opened = openDatapath(choice(bpffs, garbage(t)))
+  const opened = await openDatapath(choice(bpffs, garbage(t)))
   assert.equal(opened.datapath.status.kind, 'none')
   assert.match(
     opened.problem ?? '',
@@ -38,37 +40,37 @@ test('where nothing of ours serves, auto is none, with the reason and what to do
   )
   assert.doesNotMatch(opened.problem ?? '', /\n/, 'pages of libbpf are for the log')
   assert.match(said.join('\n'), /warn no eBPF datapath: .*\nlibbpf: /)
-  assert.throws(() => openDatapath(choice(bpffs, garbage(t), 'ebpf')), { code: 'ERR_BPF_LOAD' })
+  await assert.rejects(openDatapath(choice(bpffs, garbage(t), 'ebpf')), { code: 'ERR_BPF_LOAD' })
   // It holds no lock on what it does not use.
-  openDatapath(choice(bpffs, garbage(t)))
+  await openDatapath(choice(bpffs, garbage(t)))
 })
 
 test('while programs of an earlier agent serve auto never is none: it refuses, until they are unloaded', {
   skip,
-}, (t) => {
+}, async (t) => {
   const fixture = kernelFixture(t)
   const former = fixture.open()
   former.upsert(frontendOf('192.0.2.10', 80, [{ address: '10.1.0.5', port: 8080 }]))
   former.close()
   for (const objectFile of [garbage(t), '/nowhere/herald.bpf.o']) {
     said.length = 0
-    assert.throws(() => openDatapath(choice(fixture.bpffs, objectFile)), { name: 'HeraldError' })
+    await assert.rejects(openDatapath(choice(fixture.bpffs, objectFile)), { name: 'HeraldError' })
     assert.match(
       said.join('\n'),
       /error programs of an earlier agent serve and cannot be taken over; `herald lb unload`/,
     )
   }
   unloadDatapath(fixture.bpffs)
-  assert.equal(openDatapath(choice(fixture.bpffs, garbage(t))).datapath.status.kind, 'none')
+  assert.equal((await openDatapath(choice(fixture.bpffs, garbage(t)))).datapath.status.kind, 'none')
 })
 
-test('a second agent on a node is refused whatever was asked for, and the first one serves on', { skip }, (t) => {
+test('a second agent on a node is refused whatever was asked for, and the first one serves on', { skip }, async (t) => {
   const { bpffs } = kernelFixture(t)
-  const first = openDatapath(choice(bpffs, buildBpf()))
+  const first = await openDatapath(choice(bpffs, buildBpf()))
   try {
     first.datapath.upsert(frontendOf('192.0.2.10', 80, []))
     for (const kind of ['auto', 'ebpf'] as const)
-      assert.throws(() => openDatapath(choice(bpffs, buildBpf(), kind)), { code: 'ERR_ALREADY_RUNNING' })
+      await assert.rejects(openDatapath(choice(bpffs, buildBpf(), kind)), { code: 'ERR_ALREADY_RUNNING' })
     assert.equal(first.datapath.readAll().length, 1)
   } finally {
     first.datapath.close()
@@ -76,13 +78,13 @@ test('a second agent on a node is refused whatever was asked for, and the first 
   }
 })
 
-test('without capabilities auto is none and says which call was refused', { skip }, (t) => {
+test('without capabilities auto is none and says which call was refused', { skip }, async (t) => {
   const { bpffs } = kernelFixture(t)
   const module = new URL('../../src/datapath/open.ts', import.meta.url).href
   const script =
     `import { openDatapath } from ${JSON.stringify(module)}\n` +
     `const choice = ${JSON.stringify({ kind: 'auto', bpffs, objectFile: buildBpf(), attach: 'auto', mode: 'stack' })}\n` +
-    'const { datapath, problem } = openDatapath({ ...choice, log: () => {} })\n' +
+    'const { datapath, problem } = await openDatapath({ ...choice, log: () => {} })\n' +
     'console.log(JSON.stringify([datapath.status.kind, problem]))'
   const node = ['--input-type=module', '-e', script]
   const { stdout, stderr } = spawnSync(

@@ -5,9 +5,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { createNoneDatapath } from '../../src/datapath/none.ts'
-import { openKernelDatapath } from '../../src/datapath/kernel.ts'
+import { openKernelDatapath, openKernelDatapathAside } from '../../src/datapath/kernel.ts'
+import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
 import { listLinks, lookAtLinks } from '../../src/sys/links.ts'
-import { frontendOf, kernelFixture, whyNoKernel } from './fixture.ts'
+import { messageOf } from '../../src/errors.ts'
+import { frontendOf, kernelFixture, smallMaps, whyNoKernel } from './fixture.ts'
+import { refusedPast } from './refused-past.ts'
 
 const skip = whyNoKernel()
 
@@ -27,6 +30,54 @@ test('what keeps the datapath from loading is said with a code', { skip }, (t) =
     code: 'ERR_BPF_LOAD',
     message: /libbpf: elf/,
   })
+})
+
+test('while the kernel loads the loop goes round, and what is adopted is the same', { skip }, async (t) => {
+  const fixture = kernelFixture(t)
+  const former = fixture.open()
+  former.upsert(frontendOf('192.0.2.1', 80, [{ address: '10.1.0.5', port: 8080 }]))
+  former.close()
+  let rounds = 0
+  const count = (): void => {
+    rounds++
+    next = setImmediate(count)
+  }
+  let next = setImmediate(count)
+  t.after(() => clearImmediate(next))
+  // Larger ones of flows too, so that these are handed over.
+  const maxEntries = { ...smallMaps, connections: 2 * smallMaps.connections }
+  const datapath = await openKernelDatapathAside({
+    ...{ bpffs: fixture.bpffs, objectFile: buildBpf(), attach: 'auto', maxEntries },
+  })
+  try {
+    assert.ok(rounds > 0)
+    assert.equal(datapath.status.adopted, true)
+    assert.deepEqual(
+      datapath.readAll().map(({ id }) => id),
+      ['192.0.2.1:80/TCP'],
+    )
+    assert.equal(datapath.usage().find(({ name }) => name === 'connections')?.maxEntries, maxEntries.connections)
+  } finally {
+    datapath.close()
+  }
+})
+
+test('why the kernel refuses is said alike, whichever thread it was asked in, and by whom it is asked next', {
+  skip,
+}, async (t) => {
+  const { bpffs } = kernelFixture(t)
+  const asked: KernelDatapathOptions = {
+    ...{ bpffs, objectFile: refusedPast(t), attach: 'auto', mode: 'redirect', maxEntries: smallMaps },
+  }
+  const here = messageOf(thrownBy(() => openKernelDatapath(asked))).split('\n')[0] ?? ''
+  assert.match(here, /^load .*refused\.bpf\.o: .*: refused_past: /)
+  for (const _ of [1, 2])
+    await assert.rejects(openKernelDatapathAside(asked), (error) => messageOf(error).startsWith(here))
+  const datapath = await openKernelDatapathAside({ ...asked, mode: 'auto' })
+  t.after(() => datapath.close())
+  assert.equal(datapath.status.mode, 'stack')
+  assert.match(datapath.status.modeReason ?? '', /takes no programs past netfilter: load .*: refused_past: /)
+  assert.throws(() => datapath.attach(['no-such-if']), { errno: 'ENODEV' })
 })
 
 test('an unknown interface is an error, and keeps no other one from its programs', { skip }, (t) => {
@@ -65,3 +116,12 @@ test('the datapath that serves nothing holds nothing and never fails', () => {
     ['none', [], undefined, []],
   )
 })
+
+function thrownBy(call: () => unknown): unknown {
+  try {
+    call()
+  } catch (error) {
+    return error
+  }
+  return assert.fail('nothing was thrown')
+}

@@ -90,20 +90,20 @@ test('where it cannot be mounted again that is a problem, nothing is lost, and n
   assert.deepEqual(readdirSync(join(bpffs, 'herald')), [`v${schema}`])
 })
 
-test('who has pinned again keeps a second agent away', { skip }, (t) => {
+test('who has pinned again keeps a second agent away', { skip }, async (t) => {
   const { bpffs } = kernelFixture(t)
   const choice = {
     ...({ kind: 'ebpf', bpffs, objectFile: buildBpf(), attach: 'auto', mode: 'stack' } as const),
     log: () => undefined,
   }
-  const first = openDatapath(choice)
+  const first = await openDatapath(choice)
   unmount(bpffs)
   mountBpffs(bpffs)
   first.datapath.attach(['lo'])
-  assert.throws(() => openDatapath(choice), { code: 'ERR_ALREADY_RUNNING' })
+  await assert.rejects(openDatapath(choice), { code: 'ERR_ALREADY_RUNNING' })
   first.datapath.close()
   first.releaseBpffs()
-  const second = openDatapath(choice)
+  const second = await openDatapath(choice)
   assert.equal(second.datapath.status.adopted, true)
   second.datapath.close()
   second.releaseBpffs()

@@ -1,6 +1,6 @@
 /** The EndpointSlices of each Service, as they come and go. Pure. */
-import { type Address, formatAddress } from '../../ip/address.ts'
-import { endpointsOf, type EndpointSlice } from '../kinds/endpoint-slice.ts'
+import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
+import { endpointsOf, type EndpointSlice, podAt } from '../kinds/endpoint-slice.ts'
 
 const none: readonly EndpointSlice[] = []
 
@@ -18,6 +18,17 @@ export class ServiceSlices {
 
   of(service: string): readonly EndpointSlice[] {
     return this.#byService.get(service) ?? none
+  }
+
+  /** `namespace/name` of the pod that is an endpoint of a Service. */
+  podOf(service: string, text: string): string | undefined {
+    const address = parseAddress(text)
+    if (address === undefined) return undefined
+    for (const slice of this.of(service)) {
+      const pod = podAt(slice, address)
+      if (pod !== undefined) return `${service.slice(0, service.indexOf('/'))}/${pod}`
+    }
+    return undefined
   }
 
   [Symbol.iterator](): Iterator<readonly [string, readonly EndpointSlice[]]> {

@@ -9,14 +9,13 @@
  * version of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
-import { type Address, parseAddress } from '../../ip/address.ts'
+import type { Address } from '../../ip/address.ts'
 import { poolsOf, unreadPool } from './pools.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
 import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { MemoryBook } from '../../allocation/memory-book.ts'
-import { podAt } from '../kinds/endpoint-slice.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
@@ -37,7 +36,7 @@ import { retoldService } from './wishes.ts'
 import { goOn, type Work } from '../../allocation/work.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
-import type { LocalAddress, Translator, TranslatorOptions } from './types.ts'
+import type { LocalAddress, ServedBy, Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
 
@@ -52,8 +51,14 @@ export function createTranslator(options: TranslatorOptions): Translator {
   return new NodeTranslator(options)
 }
 
+/** What depends on that by which Services are served. */
+function partsOf(options: TranslatorOptions): [Tunnels, ProxyShare, SocketTranslation | undefined] {
+  const sockets = options.leadsSockets === true ? new SocketTranslation(options.nodeName) : undefined
+  return [new Tunnels(options), new ProxyShare(options), sockets]
+}
+
 class NodeTranslator implements Translator {
-  readonly #options: TranslatorOptions
+  #options: TranslatorOptions
   readonly #store: ObjectStore
   readonly #node: NodeTranslation
   readonly #addresses: ServiceAddresses
@@ -75,10 +80,10 @@ class NodeTranslator implements Translator {
   /** Empty as long as nobody asks for an address without a pool. */
   #own = new OwnAddresses()
   readonly #emitted = new Map<string, DesiredService>()
-  readonly #tunnels: Tunnels
+  #tunnels: Tunnels
   /** undefined: nobody leads sockets. */
-  readonly #sockets: SocketTranslation | undefined
-  readonly #proxy: ProxyShare
+  #sockets: SocketTranslation | undefined
+  #proxy: ProxyShare
   #arePoolsDirty = true
   #isNodeDirty = true
   /** Of this node, for whom endpoints may be meant. */
@@ -101,9 +106,7 @@ class NodeTranslator implements Translator {
   constructor(options: TranslatorOptions) {
     this.#options = options
     this.#node = new NodeTranslation(options)
-    this.#tunnels = new Tunnels(options)
-    this.#proxy = new ProxyShare(options)
-    this.#sockets = options.leadsSockets === true ? new SocketTranslation(options.nodeName) : undefined
+    ;[this.#tunnels, this.#proxy, this.#sockets] = partsOf(options)
     // A moment without its Node or a key changes nothing; another node's, or a key that nobody names, may go.
     this.#store = new ObjectStore((kind, id) =>
       kind === 'Secret'
@@ -123,6 +126,11 @@ class NodeTranslator implements Translator {
 
   remove(key: ObjectKey): void {
     this.#touched(this.#store.remove(key))
+  }
+
+  serveBy(servedBy: ServedBy): void {
+    this.#options = { ...this.#options, ...servedBy }
+    ;[this.#tunnels, this.#proxy, this.#sockets] = partsOf(this.#options)
   }
 
   synced(): void {
@@ -152,13 +160,7 @@ class NodeTranslator implements Translator {
   }
 
   podOf(service: string, text: string): string | undefined {
-    const address = parseAddress(text)
-    if (address === undefined) return undefined
-    for (const slice of this.#slices.of(service)) {
-      const pod = podAt(slice, address)
-      if (pod !== undefined) return `${service.slice(0, service.indexOf('/'))}/${pod}`
-    }
-    return undefined
+    return this.#slices.podOf(service, text)
   }
 
   get secrets(): ReadonlySet<string> {

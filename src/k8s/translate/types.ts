@@ -68,9 +68,17 @@ export interface TranslatorOptions {
   readonly isAllocatedElsewhere?: boolean
 }
 
+/** What is known only when the datapath of the node is open. */
+export type ServedBy = Pick<
+  TranslatorOptions,
+  'datapath' | 'tunnels' | 'whyNoSnat' | 'leadsSockets' | 'proxying' | 'nodePortAddresses'
+>
+
 export interface Translator {
   upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void
   remove(key: ObjectKey): void
+  /** In place of what the options said, where objects are taken in before it is known; before the first flush. */
+  serveBy(servedBy: ServedBy): void
   /** Every kind was delivered once: from now on {@link flush} yields. */
   synced(): void
   /**
