@@ -114,7 +114,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const opened = await openNode(options, marker, log)
   const { source, server: asked, translator, reading, signals, datapath, releaseBpffs, watch } = opened
   if (signals.first !== undefined) return endedEarly(opened, log)
-  const sockets = socketsOf(options, datapath, source, log)
+  const sockets = await socketsOf(options, opened, log)
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
@@ -317,13 +317,13 @@ interface Sockets extends SocketParts {
   close(): void
 }
 
-function socketsOf(options: AgentOptions, { status }: Datapath, source: ObjectSource, log: Logger): Sockets {
+async function socketsOf(options: AgentOptions, { source, datapath }: OpenedNode, log: Logger): Promise<Sockets> {
   const { bpffs, cgroupRoot } = options
   const isAsked = options.socketLb || options.kubeProxyReplacement
   const objectFile = join(root, 'build', 'bpf', 'socket.bpf.o')
   const say = (level: 'info' | 'warn' | 'error', message: string): void => log[level](message)
-  const isServing = status.kind === 'ebpf'
-  const opened = openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
+  const isServing = datapath.status.kind === 'ebpf'
+  const opened = await openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
   const faults = new Faults(systemClock, log)
   const { balancer } = opened
   const kubeProxy = seldom(kubeProxyMode, 'unknown', systemClock)

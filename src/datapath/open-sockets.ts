@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
 import type { SocketBalancer } from './datapath.ts'
-import { areSocketsPinned, openSockets, removeSockets, socketMapFolders, type SocketOptions } from './sockets.ts'
+import { areSocketsPinned, openSocketsAside, removeSockets, socketMapFolders, type SocketOptions } from './sockets.ts'
 
 export interface SocketChoice extends Omit<SocketOptions, 'log'> {
   readonly isAsked: boolean
@@ -36,10 +36,11 @@ function leftovers(bpffs: string, isServing: boolean, log: SocketChoice['log']):
 }
 
 /**
- * What an earlier agent left goes where sockets are not asked for: nobody would correct it. Throws what keeps it from
- * being taken over, as it serves on.
+ * What an earlier agent left goes where sockets are not asked for: nobody would correct it. This thread is free while
+ * the kernel loads. Throws what keeps it from being taken over, as it serves on.
  */
-export function openSocketBalancer({ isAsked, isServing, log, ...options }: SocketChoice): OpenedSockets {
+export async function openSocketBalancer(choice: SocketChoice): Promise<OpenedSockets> {
+  const { isAsked, isServing, log, ...options } = choice
   const say = (message: string): void => log('info', `socket LB: ${message}`)
   if (!isAsked || !isServing) {
     for (const what of leftovers(options.bpffs, isServing, log)) say(`removed ${what}`)
@@ -48,7 +49,7 @@ export function openSocketBalancer({ isAsked, isServing, log, ...options }: Sock
     return { balancer: undefined, problem: isAsked ? problem : undefined }
   }
   try {
-    return { balancer: openSockets({ ...options, log: say }), problem: undefined }
+    return { balancer: await openSocketsAside({ ...options, log: say }), problem: undefined }
   } catch (error) {
     if (areSocketsPinned(options.bpffs)) {
       log(

@@ -16,6 +16,7 @@ import { isBpffs } from '../sys/mount.ts'
 import { socketLimits } from './capacity.ts'
 import type { SocketBalancer, SocketStatus } from './datapath.ts'
 import { KernelMap } from './kernel-maps.ts'
+import { aside, atOnce, type Loading } from './loading.ts'
 import type { MapStore } from './maps.ts'
 import { socketMapNames, socketSchema, type SocketStoreName, socketStoreNames } from './socket-layout.ts'
 import { socketsOver } from './socket-served.ts'
@@ -83,6 +84,15 @@ function linksIn(folder: string): readonly string[] {
  * ERR_LIBBPF_MISSING, ERR_BPF_LOAD, ERR_ATTACH and ERR_SYSCALL; what it made is gone then.
  */
 export function openSockets(options: SocketOptions): SocketBalancer {
+  return atOnce(openedBy(options))
+}
+
+/** As {@link openSockets}, and this thread goes on with something else while the kernel loads. */
+export function openSocketsAside(options: SocketOptions): Promise<SocketBalancer> {
+  return aside(openedBy(options))
+}
+
+function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
   const { bpffs, objectFile, log = () => {} } = options
   const cgroup = findCgroup(options.cgroupRoot)
   if (!existsSync(objectFile)) throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${objectFile} does not exist`)
@@ -98,7 +108,7 @@ export function openSockets(options: SocketOptions): SocketBalancer {
     object = undefined
   }
   try {
-    object = loaded(options, folder, log)
+    object = yield* loaded(options, folder, log)
     // What the maps say is put right before anything new asks them.
     const stores = new Map(socketStoreNames.map((name) => [name, storeOf(object, name)]))
     const served = socketsOver({ store: (name) => stores.get(name) ?? storeOf(object, name) })
@@ -133,31 +143,27 @@ function storeOf(object: BpfObject | undefined, name: SocketStoreName): MapStore
 }
 
 /** Kernels before 6.1 have no word for why a call is refused: there it is EPERM. */
-function loaded(
-  { objectFile, maxEntries = {} }: SocketOptions,
-  folder: string,
-  log: (text: string) => void,
-): BpfObject {
-  const load = (saysWhy: boolean): BpfObject => {
-    const object = new BpfObject(objectFile)
-    try {
-      for (const name of socketMapNames) object.setPinPath(name, join(folder, 'maps', name))
-      for (const [name, entries] of Object.entries({ ...socketLimits(totalmem()), ...maxEntries }))
-        object.setMaxEntries(name, pinnedEntries(join(folder, 'maps', name)) ?? entries)
-      if (!saysWhy) object.setConstant(mayNotSayWhy.section, mayNotSayWhy.value)
-      object.load()
-      return object
-    } catch (error) {
-      object.close()
-      throw error
-    }
-  }
+function* loaded(options: SocketOptions, folder: string, log: (text: string) => void): Loading<BpfObject> {
   try {
-    return load(true)
+    return yield () => preparedObject(options, folder, true)
   } catch (error) {
     if (!(error instanceof HeraldError && /unknown func|invalid func|bpf_set_retval/.test(error.message))) throw error
     log('this kernel has no bpf_set_retval here: a Service without backends answers EPERM, not ECONNREFUSED')
-    return load(false)
+    return yield () => preparedObject(options, folder, false)
+  }
+}
+
+function preparedObject({ objectFile, maxEntries = {} }: SocketOptions, folder: string, saysWhy: boolean): BpfObject {
+  const object = new BpfObject(objectFile)
+  try {
+    for (const name of socketMapNames) object.setPinPath(name, join(folder, 'maps', name))
+    for (const [name, entries] of Object.entries({ ...socketLimits(totalmem()), ...maxEntries }))
+      object.setMaxEntries(name, pinnedEntries(join(folder, 'maps', name)) ?? entries)
+    if (!saysWhy) object.setConstant(mayNotSayWhy.section, mayNotSayWhy.value)
+    return object
+  } catch (error) {
+    object.close()
+    throw error
   }
 }
 

@@ -313,14 +313,14 @@ test('an agent that is not asked to lead sockets removes what an earlier one lef
   const actor = world.client()
   await actor.run({ do: 'connect', name: 'a', address: vip, port: 80 })
   const { said, log } = saying()
-  const off = openSocketBalancer({ ...world.options, isAsked: false, isServing: true, log })
+  const off = await openSocketBalancer({ ...world.options, isAsked: false, isServing: true, log })
   assert.deepEqual(off, { balancer: undefined, problem: undefined })
   assert.ok(said.length > 8 && said.every((line) => line.startsWith('info socket LB: removed /')))
   assert.equal(areSocketsPinned(world.bpffs), false)
   await assert.rejects(actor.run({ do: 'connect', name: 'b', address: vip, port: 80 }), /ENETUNREACH/)
   assert.equal(await actor.run({ do: 'ask', name: 'a' }), `${pod} again`)
   said.length = 0
-  openSocketBalancer({ ...world.options, isAsked: false, isServing: true, log })
+  await openSocketBalancer({ ...world.options, isAsked: false, isServing: true, log })
   assert.deepEqual(said, [])
 })
 
@@ -331,12 +331,12 @@ test('an agent without a datapath leaves the sockets of the agent that serves, a
   world.open().upsert(socketFrontend(vip, 'TCP', [pod]))
   const { said, log } = saying()
   const release = lockPath(join(world.bpffs, 'herald'), 'directory')
-  openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
-  openSocketBalancer({ ...world.options, isAsked: true, isServing: false, log })
+  await openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
+  await openSocketBalancer({ ...world.options, isAsked: true, isServing: false, log })
   assert.match(said[0] ?? '', /^info socket LB: another herald agent holds .*, and leads sockets on$/)
   assert.equal(byOf(await world.client().run({ do: 'connect', name: 'a', address: vip, port: 80 })), pod)
   release()
-  openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
+  await openSocketBalancer({ ...world.options, isAsked: false, isServing: false, log })
   assert.equal(areSocketsPinned(world.bpffs), false)
 })
 
@@ -382,23 +382,23 @@ test('programs that somebody takes away are put back, and a bpffs that was mount
   assert.deepEqual([next.status.adopted, next.status.others, next.ids()], [true, [], [`${vip}:80/TCP`]])
 })
 
-test('what is left of an unloading that was cut short goes, too: maps without programs', { skip }, () => {
+test('what is left of an unloading that was cut short goes, too: maps without programs', { skip }, async () => {
   assert.ok(world)
   const { bpffs, options } = world
   world.open()
   for (const path of linksOf(bpffs)) cutOff(path)
   assert.equal(areSocketsPinned(bpffs), false)
-  openSocketBalancer({ ...options, isAsked: false, isServing: true, log: () => {} })
+  await openSocketBalancer({ ...options, isAsked: false, isServing: true, log: () => {} })
   assert.deepEqual(socketMapFolders(bpffs), [])
 })
 
-test('where sockets cannot be led the reason is said, and nothing of it is left', { skip }, () => {
+test('where sockets cannot be led the reason is said, and nothing of it is left', { skip }, async () => {
   assert.ok(world)
   const { said, log } = saying()
   const asked = { ...world.options, isAsked: true, log }
-  const without = openSocketBalancer({ ...asked, isServing: false })
+  const without = await openSocketBalancer({ ...asked, isServing: false })
   assert.equal(without.problem, 'no socket LB: it needs the eBPF datapath, which this node does not have')
-  const v1 = openSocketBalancer({ ...asked, isServing: true, cgroupRoot: '/proc' })
+  const v1 = await openSocketBalancer({ ...asked, isServing: true, cgroupRoot: '/proc' })
   assert.match(v1.problem ?? '', /^no socket LB: \/proc is no cgroup v2.*Mount cgroup v2/)
   assert.deepEqual([without.balancer, v1.balancer], [undefined, undefined])
   assert.deepEqual(said, [`warn ${without.problem}`, `warn ${v1.problem}`])
@@ -412,12 +412,12 @@ test('programs that serve and cannot be taken over keep the agent from starting:
   world.open().upsert(socketFrontend(vip, 'TCP', [pod]))
   const { said, log } = saying()
   const asked = { ...world.options, isAsked: true, isServing: true, log }
-  assert.throws(() => openSocketBalancer({ ...asked, objectFile: '/no/such/object.o' }), {
+  await assert.rejects(openSocketBalancer({ ...asked, objectFile: '/no/such/object.o' }), {
     code: 'ERR_BPF_OBJECT_MISSING',
   })
   assert.match(said.join(), /^error socket programs of an earlier agent serve and cannot be taken over/)
   assert.equal(byOf(await world.client().run({ do: 'connect', name: 'a', address: vip, port: 80 })), pod)
-  const taken = openSocketBalancer(asked)
+  const taken = await openSocketBalancer(asked)
   assert.equal(taken.balancer?.status.adopted, true)
   taken.balancer?.close()
 })
