@@ -89,8 +89,11 @@ export class Reflector {
   #wake: (() => void) | undefined
   #endWatch: (() => void) | undefined
   #isRelistAsked = false
-  /** The last try had no answer, or none of a server that is well, and nothing else keeps the next one. */
+  /** The last try had no answer, or none of a server that is well: what another kind gets is to be had for this one. */
   #isUnanswered = false
+  /** The server asked to wait until then. */
+  #askedUntil = 0
+  #asked: Wait | undefined
   #held: Wait | undefined
   #untold: Wait | undefined
   /** A watch ended: who goes on may be another server, or the same one with an older store. */
@@ -129,6 +132,7 @@ export class Reflector {
     this.#abort.abort()
     this.#held?.cancel()
     this.#untold?.cancel()
+    this.#asked?.cancel()
     this.#wake?.()
   }
 
@@ -150,7 +154,14 @@ export class Reflector {
 
   /** Another kind had an answer after none: the server is back, and nobody has to wait for half a minute. */
   retry(): void {
-    if (this.#isUnanswered) this.#wake?.()
+    if (!this.#isUnanswered) return
+    // A server that has only begun refuses the next try as well: that is a first failure again, and soon over.
+    this.#failures.list = this.#failures.watch = 0
+    const { clock } = this.#parts
+    const leftMs = this.#askedUntil - clock.monotonic()
+    const wake = this.#wake
+    if (leftMs <= 0) wake?.()
+    else this.#asked ??= clock.after(leftMs, () => wake?.())
   }
 
   /** Resolves when it was stopped. */
@@ -196,11 +207,14 @@ export class Reflector {
     this.#untold?.cancel()
     if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
     else tell()
-    const afterSec = error instanceof Rejected ? error.retryAfterSec : undefined
-    this.#isUnanswered = afterSec === undefined && (status === 0 || status >= 500)
+    const askedMs = error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0
+    this.#askedUntil = this.#parts.clock.monotonic() + askedMs
+    this.#isUnanswered = status === 0 || status === 429 || status >= 500
     if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, firstRetryMs * 2 ** failures))
-    else await this.#backOff(failures, (afterSec ?? 0) * 1000)
+    else await this.#backOff(failures, askedMs)
     this.#isUnanswered = false
+    this.#asked?.cancel()
+    this.#asked = undefined
   }
 
   /** `failures`: before this one. */

@@ -32,6 +32,10 @@ class HeldClock {
 
 const ways: Readonly<Record<string, (request: Request) => void>> = {
   'ended every connection': ({ stream }) => stream.destroy(),
+  'is short of time (429), and asked to wait for a second': ({ stream }) => {
+    stream.respond({ ':status': 429, 'retry-after': '1' })
+    stream.end('{"message":"storage is (re)initializing"}')
+  },
   'said 503': ({ stream }) => status(stream, 503, 'etcdserver: no leader'),
 }
 
