@@ -10,6 +10,7 @@ import { openKernelDatapathAside } from '../src/datapath/kernel.ts'
 import { frontendId, type Backend, type DesiredService } from '../src/desired/model.ts'
 import { HeraldError } from '../src/errors.ts'
 import { collectGarbage, giveMemoryBack } from '../src/sys/heap.ts'
+import { timeLibbpf, timeOf, type CallTime } from './library-time.ts'
 
 export interface ServiceFigures {
   /** Since the process was started. */
@@ -18,8 +19,11 @@ export interface ServiceFigures {
   readonly programmedMs: number
   /** From the first write to the last. */
   readonly writeMs: number
-  /** Of these, in the kernel. */
+  /** Of these, in the kernel, with what the engine's memory and threads take of it. */
   readonly kernelMs: number
+  readonly mapWrites: CallTime
+  readonly readBacks: CallTime
+  readonly probes: CallTime
   readonly longestTurnMs: number
   readonly rssMiB: number
   /** When the agent has given back what its start took. */
@@ -37,6 +41,7 @@ const neighbors = ['65001/192.0.2.1']
 const attributes = {}
 
 const importedMs = sinceStartMs()
+const calls = timeLibbpf()
 
 async function run(): Promise<void> {
   // What is wanted is made while the kernel loads, as an agent reads and narrows what it will serve.
@@ -56,11 +61,13 @@ async function run(): Promise<void> {
   )
   const openedMs = sinceStartMs()
   const before = process.cpuUsage()
+  const callsBefore = callTimes()
   order.want(wanted)
   const wantedMs = sinceStartMs()
   const longestTurnMs = await inTurns(order)
   const programmedMs = sinceStartMs()
   const { system } = process.cpuUsage(before)
+  const { mapWrites, readBacks, probes } = callsSince(callsBefore)
   if (order.held.size !== services) fail(`${order.held.size} of ${services} are held`)
   const rssMiB = rss()
   const changesMs = changesOf(order).slice(1)
@@ -68,7 +75,7 @@ async function run(): Promise<void> {
   await giveMemoryBack()
   const figures: ServiceFigures = {
     ...{ importedMs, openedMs, programmedMs, writeMs: programmedMs - wantedMs, kernelMs: system / 1_000 },
-    ...{ longestTurnMs, rssMiB, restMiB: rss(), changesMs },
+    ...{ mapWrites, readBacks, probes, longestTurnMs, rssMiB, restMiB: rss(), changesMs },
   }
   datapath.close()
   console.log(JSON.stringify(figures))
@@ -97,6 +104,27 @@ function changesOf(order: Order): readonly number[] {
     order.run(slice)
     return performance.now() - at
   })
+}
+
+function callTimes(): Pick<ServiceFigures, 'mapWrites' | 'readBacks' | 'probes'> {
+  return {
+    mapWrites: timeOf(calls, ['bpf_map_update', 'bpf_map_delete']),
+    readBacks: timeOf(calls, ['bpf_map_lookup', 'bpf_map_get_next']),
+    probes: timeOf(calls, ['bpf_prog_test_run']),
+  }
+}
+
+function callsSince(then: ReturnType<typeof callTimes>): ReturnType<typeof callTimes> {
+  const now = callTimes()
+  return {
+    mapWrites: since(now.mapWrites, then.mapWrites),
+    readBacks: since(now.readBacks, then.readBacks),
+    probes: since(now.probes, then.probes),
+  }
+}
+
+function since(now: CallTime, then: CallTime): CallTime {
+  return { calls: now.calls - then.calls, ms: now.ms - then.ms }
 }
 
 function rss(): number {

@@ -12,6 +12,7 @@ import { agentFlags } from '../src/cli/hand-over.ts'
 import { unloadDatapath } from '../src/datapath/unload.ts'
 import { mountBpffs, unmountBpffs } from '../src/sys/mount.ts'
 import { median, ms, nowMs, printTable, quantile, type Row } from './report.ts'
+import type { CallTime } from './library-time.ts'
 import type { ServiceFigures } from './service-process.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -73,6 +74,10 @@ function measuredStart(program: string, objectFile: string): Start {
   }
 }
 
+function callsOf({ calls, ms: spent }: CallTime): string {
+  return `${ms(spent)} in ${calls}`
+}
+
 function rowsOf(run: Start): Row[] {
   const changeMs = median(run.changesMs)
   return [
@@ -88,11 +93,16 @@ function rowsOf(run: Start): Row[] {
     },
     { what: '  of it: first to last Service', value: ms(run.writeMs) },
     {
-      what: 'map writes, read-backs and probes: time in the kernel',
-      value: ms(run.kernelMs),
+      what: '  of it: calls that write maps',
+      value: callsOf(run.mapWrites),
       goal: '< 100 ms',
-      isMet: run.kernelMs < 100,
+      isMet: run.mapWrites.ms < 100,
     },
+    {
+      what: '  of it: calls that read them back / that run test packets',
+      value: `${callsOf(run.readBacks)} / ${callsOf(run.probes)}`,
+    },
+    { what: '  of it: time in the kernel, memory and threads of the engine included', value: ms(run.kernelMs) },
     {
       what: 'longest turn of the loop',
       value: ms(run.longestTurnMs),
