@@ -13,7 +13,9 @@ const skip = whyNoKernel()
 const [own, other] = ['203.0.113.1', '203.0.113.2']
 const farClient = '203.0.114.7'
 
-test('the answer to what a node has handed on leaves by the way to its client', { skip }, async (t) => {
+test('the answer to what a node has handed on leaves by the way to its client, without the tag of the other one', {
+  skip,
+}, async (t) => {
   const rack = deployRack(t)
   rack.layCable('fabric', own, other)
   // An address is asked for where it is, and by no other cable.
@@ -41,13 +43,14 @@ test('the answer to what a node has handed on leaves by the way to its client', 
     { what: 'a RST over IPv6', inner: tcpFrame({ ...v6, flags: tcpFlag.SYN }), heard: segments },
     { what: 'port unreachable', inner: udpFrame(v4), heard: unreachable },
   ]
-  for (const { what, inner, heard } of sent) {
-    const before = heard()
-    const bytes = handedOn(inner, { from: other, to: own, backend: pod })
-    bytes.set(destinationMac)
-    sendFrames(rack, 'client', 'fabric', [bytes])
-    await waitFor(what, () => heard() === before + 1)
-  }
+  for (const [tag, octets] of Object.entries({ 'no tag': [], 'a tag': [0x81, 0, 0, 7] }))
+    for (const { what, inner, heard } of sent) {
+      const before = heard()
+      const bytes = handedOn(inner, { from: other, to: own, backend: pod })
+      bytes.set(destinationMac)
+      sendFrames(rack, 'client', 'fabric', [Uint8Array.from([...bytes.slice(0, 12), ...octets, ...bytes.slice(12)])])
+      await waitFor(`${what}, ${tag}`, () => heard() === before + 1)
+    }
 })
 
 test('an uplink of the nodes whose rp_filter keeps from pods what is handed on by it is named', { skip }, async (t) => {

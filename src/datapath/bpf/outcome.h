@@ -105,9 +105,12 @@ static __always_inline int finish_received(struct __sk_buff *skb, const struct p
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	}
 	verdict = finish(skb, packet, outcome);
-	if (outcome >= ANSWERED && packet->tunnelled && (!is_ipv6(packet) || packet->protocol == IPPROTO_TCP))
-		return bpf_redirect_neigh(way_back(skb, packet), 0, 0, 0);
-	return verdict;
+	if (outcome < ANSWERED || !packet->tunnelled || (is_ipv6(packet) && packet->protocol != IPPROTO_TCP))
+		return verdict;
+	/* A tag is of the link that it came by. */
+	if (skb->vlan_present && bpf_skb_vlan_pop(skb))
+		return finish(skb, packet, drop(REASON_REWRITE_FAILED));
+	return bpf_redirect_neigh(way_back(skb, packet), 0, 0, 0);
 }
 
 #endif
