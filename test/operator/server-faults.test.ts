@@ -151,6 +151,37 @@ test('a list that is none is no empty one', async () => {
   }
 })
 
+test('a list without an end is a failure after a bounded number of requests, and a page of any length is a page', async () => {
+  answers(200, '{"metadata":{"continue":"again"},"items":[{}]}')
+  const endless = await objectsOnServer(requests).list(states)
+  assert.deepEqual(endless, {
+    kind: 'failed',
+    message: 'a list without an end: the server names the same next page again',
+  })
+  assert.equal(server.requests.length, 2)
+  const count = 200_000
+  answers(200, `{"items":[${'{},'.repeat(count - 1)}{}]}`)
+  const patient = new ApiRequests(transport, 60_000)
+  const found = await objectsOnServer(patient).list(states)
+  assert.equal(found.kind === 'listed' ? found.objects.length : found.kind, count)
+})
+
+test('of megabytes of words a server is believed the first thousand', async () => {
+  const patient = new ApiRequests(transport, 60_000)
+  const words = 'no '.repeat(600_000)
+  const causes = [{ reason: 'FieldManagerConflict', message: words, field: '.status.loadBalancer' }]
+  for (const [code, body, kind] of [
+    [422, JSON.stringify({ message: words }), 'refused'],
+    [500, JSON.stringify({ message: 'x'.repeat(2_000_000) }), 'failed'],
+    [409, details(causes), 'owned'],
+  ] as const) {
+    answers(code, body)
+    const outcome = await statusOnServer(patient, 'op').apply(write)
+    assert.equal(outcome.kind, kind)
+    assert.ok('message' in outcome && outcome.message.length <= 1_000, `${code}`)
+  }
+})
+
 test('a wait that a server asks for has bounds', async () => {
   for (const [asked, afterMs] of [
     ['0', 100],

@@ -36,7 +36,7 @@ export class Http2Connection {
     const { server, proxy, tls, pingMs, connectMs } = target
     const hostname = server.hostname.replace(/^\[(.*)\]$/, '$1')
     const place: TunnelTarget = { hostname, port: Number(server.port || 443) }
-    const tunnel = proxy === undefined ? undefined : await openTunnel(proxy, place, tls.ca, connectMs)
+    const tunnel = proxy === undefined ? undefined : await openTunnel(proxy, place, tls.ca, connectMs, signal)
     const socket = await secured(place, tls, tunnel, connectMs, signal)
     if (socket.alpnProtocol !== 'h2') {
       // By HTTP/1.1 the first watch would hold the connection, and everything else wait for its end.

@@ -40,6 +40,7 @@ function parse(chunks: readonly Uint8Array[]): unknown {
 
 /** Octets of one value, gathered over reads. */
 class Gathered {
+  /** Each is larger than the one after it: of octets that come one by one there are few pieces. */
   #chunks: Uint8Array[] = []
   #bytes = 0
 
@@ -47,8 +48,14 @@ class Gathered {
     if (chunk.length === 0) return
     this.#bytes += chunk.length
     if (this.#bytes > maxObjectBytes) throw new StreamFault(`one object has more than ${maxObjectBytes} octets`)
-    // The caller's buffer may be used again.
-    this.#chunks.push(chunk.slice())
+    // The caller's buffer may be used again, and is not kept for a part of it.
+    let last: Uint8Array = Buffer.from(chunk)
+    for (let before = this.#chunks.at(-1); before !== undefined && before.length <= last.length; ) {
+      this.#chunks.pop()
+      last = Buffer.concat([before, last])
+      before = this.#chunks.at(-1)
+    }
+    this.#chunks.push(last)
   }
 
   get isEmpty(): boolean {
@@ -58,6 +65,13 @@ class Gathered {
   /** What there is so far, completed. */
   peek(rest: string): unknown {
     return parse([...this.#chunks, Buffer.from(rest)])
+  }
+
+  /** The value that ends with these octets, most often all of it. */
+  takeWith(chunk: Uint8Array): unknown {
+    if (this.isEmpty && chunk.length <= maxObjectBytes) return parse([chunk])
+    this.add(chunk)
+    return this.take()
   }
 
   take(): unknown {
@@ -110,9 +124,9 @@ export class ItemSplitter {
       } else if (octet === closeObject || octet === closeArray) {
         this.#depth--
         if (this.#isInItems && this.#depth === 2) {
-          this.#item.add(chunk.subarray(from, at + 1))
+          const object = this.#item.takeWith(chunk.subarray(from, at + 1))
           from = at + 1
-          found(this.#item.take())
+          found(object)
         } else if (this.#isInItems && this.#depth === 1) {
           this.#isInItems = false
           from = at
@@ -165,9 +179,9 @@ export class LineSplitter {
   push(chunk: Uint8Array, found: (value: unknown) => void): void {
     let from = 0
     for (let at = chunk.indexOf(0x0a); at >= 0; at = chunk.indexOf(0x0a, from)) {
-      this.#line.add(chunk.subarray(from, at))
+      const rest = chunk.subarray(from, at)
       from = at + 1
-      if (!this.#line.isEmpty) found(this.#line.take())
+      if (rest.length > 0 || !this.#line.isEmpty) found(this.#line.takeWith(rest))
     }
     this.#line.add(chunk.subarray(from))
   }

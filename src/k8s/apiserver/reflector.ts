@@ -9,6 +9,7 @@
  */
 import type { Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
+import { shortened } from '../kinds/few-faults.ts'
 import { isRecord, type KindState } from '../source.ts'
 import { Delivered, type DeliveredEvents, isOlder, metadataOf } from './delivered.ts'
 import { LineSplitter, StreamFault } from './json-stream.ts'
@@ -367,7 +368,8 @@ export class Reflector {
         break
       default: {
         const { code, message } = isRecord(object) ? object : {}
-        const text = typeof message === 'string' ? message : `a watch event of type ${String(type).slice(0, 60)}`
+        const text =
+          typeof message === 'string' ? shortened(message) : `a watch event of type ${String(type).slice(0, 60)}`
         throw new Rejected(typeof code === 'number' ? code : 0, `${this.#parts.resource.kind}: ${text}`, undefined)
       }
     }

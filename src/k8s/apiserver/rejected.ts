@@ -1,5 +1,6 @@
 /** What a server says that does not give what was asked for. */
 import { ItemSplitter } from './json-stream.ts'
+import { shortened } from '../kinds/few-faults.ts'
 import type { Answer } from './transport.ts'
 import { isRecord } from '../source.ts'
 
@@ -22,7 +23,7 @@ export async function reasonOf(kind: string, { status, body }: Answer): Promise<
   try {
     for await (const chunk of body) splitter.push(chunk, () => undefined)
     const found = splitter.end()
-    if (isRecord(found) && typeof found['message'] === 'string') return `${kind}: ${found['message']}`
+    if (isRecord(found) && typeof found['message'] === 'string') return `${kind}: ${shortened(found['message'])}`
   } catch {
     // A proxy's page in HTML, or nothing: the number says as much.
   }

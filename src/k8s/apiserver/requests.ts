@@ -6,6 +6,7 @@ import type { Clock } from '../../clock/clock.ts'
 import { deadline } from '../../clock/deadline.ts'
 import { systemClock } from '../../clock/system-clock.ts'
 import { messageOf } from '../../errors.ts'
+import { shortened } from '../kinds/few-faults.ts'
 import type { Answer, Change, Transport } from './transport.ts'
 import { recordOf } from '../source.ts'
 
@@ -17,7 +18,7 @@ export interface Reply {
   readonly status: number
   /** The object that was answered; empty where it is none. */
   readonly object: Readonly<Record<string, unknown>>
-  /** The server's words for an answer that is no success. */
+  /** The server's words for an answer that is no success, as long as a person reads. */
   readonly message: string
   readonly retryAfterSec: number | undefined
   /** When it was answered by the server's clock, ms since the epoch. */
@@ -57,7 +58,8 @@ export class ApiRequests {
       const { status, retryAfterSec, dateMs, body } = await ask(signal)
       const object = objectOf(await textOf(body))
       const { message } = object
-      const said = typeof message === 'string' && message !== '' ? message : `the API server answers ${status}`
+      const said =
+        typeof message === 'string' && message !== '' ? shortened(message) : `the API server answers ${status}`
       return {
         status,
         object,
@@ -99,5 +101,3 @@ function objectOf(text: string): Readonly<Record<string, unknown>> {
     return {}
   }
 }
-
-/** The value where it is an object, else an empty one. */

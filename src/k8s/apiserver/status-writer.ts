@@ -1,4 +1,5 @@
 /** Status and events on an API server. */
+import { messageOf } from '../../errors.ts'
 import type {
   EventSeries,
   KindRef,
@@ -10,8 +11,10 @@ import type {
   StatusSink,
   StatusWrite,
 } from '../status.ts'
+import { shortened } from '../kinds/few-faults.ts'
 import { fieldManager } from '../status.ts'
 import { type RawObject, recordOf } from '../source.ts'
+import { Pages } from './pages.ts'
 import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
 
 /** Where a server that limits us does not say for how long. */
@@ -89,6 +92,7 @@ async function listed(requests: ApiRequests, kind: KindRef, labels: Readonly<Rec
   const objects: RawObject[] = []
   const selector = Object.entries(labels).map((label) => label.join('='))
   const selected = selector.length === 0 ? '' : `&labelSelector=${encodeURIComponent(selector.join(','))}`
+  const pages = new Pages()
   for (let token = ''; ; ) {
     const query = `limit=${pageObjects}${selected}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`
     const { status, object, message } = await requests.get(`${kindPath(kind)}?${query}`)
@@ -96,10 +100,13 @@ async function listed(requests: ApiRequests, kind: KindRef, labels: Readonly<Rec
     const { items, metadata } = object
     if (!isSuccess(status) || !Array.isArray(items))
       return { kind: 'failed', message: message || 'the answer is no list' }
-    objects.push(...items.map(recordOf))
-    const { continue: next } = recordOf(metadata)
-    if (typeof next !== 'string' || next === '') return { kind: 'listed', objects }
-    token = next
+    for (const item of items) objects.push(recordOf(item))
+    try {
+      token = pages.next(recordOf(metadata)['continue'], items.length)
+    } catch (error) {
+      return { kind: 'failed', message: messageOf(error) }
+    }
+    if (token === '') return { kind: 'listed', objects }
   }
 }
 
@@ -182,6 +189,6 @@ function conflictOf(object: Readonly<Record<string, unknown>>, message: string):
   return {
     kind: 'owned',
     fields: owned.map(({ field }) => String(field)),
-    message: words.length === 0 ? message : [...new Set(words)].join('; '),
+    message: words.length === 0 ? message : shortened([...new Set(words)].join('; ')),
   }
 }

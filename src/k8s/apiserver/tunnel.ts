@@ -18,20 +18,23 @@ export interface TunnelTarget {
 
 /**
  * `authority`: of the server, which may have signed an https proxy too. Rejects with ERR_API_SERVER, which names the
- * proxy and no password.
+ * proxy and no password, also when `signal` aborts before it stands.
  */
 export function openTunnel(
   proxy: URL,
   target: TunnelTarget,
   authority: string | Buffer | undefined,
   withinMs: number,
+  signal: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = dialled(proxy, authority)
     const late = deadline(systemClock, withinMs, () => fail(`did not answer within ${withinMs / 1000} s`))
     let head = Buffer.alloc(0)
+    const abort = (): void => fail('is not needed any more')
     const end = (): void => {
       late.cancel()
+      signal.removeEventListener('abort', abort)
       socket.off('data', read)
     }
     function fail(why: string): void {
@@ -51,6 +54,8 @@ export function openTunnel(
       if (rest.length > 0) socket.unshift(rest)
       resolve(socket)
     }
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
     socket.on('data', read)
     socket.on('error', (error) => fail(`cannot be used: ${messageOf(error)}`))
     socket.on('close', () => fail('ended the connection'))

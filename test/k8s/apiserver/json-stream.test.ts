@@ -82,6 +82,24 @@ test('an object or a line without end is refused before it fills the memory', ()
   }, StreamFault)
 })
 
+test('what comes octet by octet costs few times its octets, and a piece holds nothing beside it', () => {
+  const most = 300_000
+  const heldBy = (make: () => Uint8Array, count: number): number => {
+    const lines = new LineSplitter()
+    const before = process.memoryUsage()
+    lines.push(bytes('"'), () => {})
+    for (let n = 0; n < count; n++) lines.push(make(), () => {})
+    const after = process.memoryUsage()
+    const found: unknown[] = []
+    lines.push(bytes('"\n'), (value) => found.push(value))
+    assert.deepEqual(found, ['a'.repeat(count)])
+    return after.arrayBuffers - before.arrayBuffers
+  }
+  const alone = Buffer.from('a')
+  assert.ok(heldBy(() => alone, most) < 8 * most)
+  assert.ok(heldBy(() => Buffer.alloc(65_536, 'a').subarray(7, 8), 2_000) < 64 * 2 ** 20)
+})
+
 test('text that is not UTF-8 is a fault', () => {
   const lines = new LineSplitter()
   assert.throws(() => lines.push(Uint8Array.of(0x22, 0xff, 0x22, 0x0a), () => {}), StreamFault)

@@ -56,6 +56,29 @@ test('a continue token that expires, again and again, ends in a list of one piec
   assert.ok(world.server.lists(path) <= 4)
 })
 
+test('of megabytes of words that refuse a list, or end a watch, the first thousand are told', async () => {
+  const words = 'no '.repeat(600_000)
+  const told = (problem: string | undefined): boolean => problem?.includes('no no no') === true
+  world.server.put(path, 'a')
+  world.server.fault = ({ stream }) => {
+    status(stream, 500, words)
+    return true
+  }
+  const reflector = world.begin()
+  await waitFor('the refusal is told', () => told(reflector.state.problem))
+  assert.ok((reflector.state.problem?.length ?? 0) < 1_100)
+  world.server.fault = () => false
+  await world.isWatched()
+  world.server.fault = (request) => {
+    if (isWatch(request))
+      says(request.stream, 200, 'end', event('ERROR', {}).replace('"spec"', `"message":"${words}","spec"`))
+    return isWatch(request)
+  }
+  world.server.endWatches()
+  await waitFor('the error is told', () => told(reflector.state.problem))
+  assert.ok((reflector.state.problem?.length ?? 0) < 1_100)
+})
+
 test('pages that never end are no list: it is said, and what was read before stays', async () => {
   fill(3)
   const reflector = world.begin(undefined, fasterClock(20))

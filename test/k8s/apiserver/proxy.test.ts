@@ -13,6 +13,7 @@ import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
 import { openTunnel } from '../../../src/k8s/apiserver/tunnel.ts'
 import { certificate, FakeApiServer, listening, privateKey } from './fake-server.ts'
 
+const never = new AbortController().signal
 const server = new URL('https://api.example.org:6443')
 const byEnvironment = (variables: Record<string, string>, url = server): string | undefined =>
   proxyOf(url, undefined, variables)?.href
@@ -238,13 +239,30 @@ test('a proxy that nobody listens at, or that never answers, is given up', async
   const port = await listening(silent)
   t.after(() => silent.close())
   const target = { hostname: '192.0.2.1', port: 6443 }
-  await assert.rejects(openTunnel(new URL(`http://127.0.0.1:${port}`), target, undefined, 50), {
+  await assert.rejects(openTunnel(new URL(`http://127.0.0.1:${port}`), target, undefined, 50, never), {
     code: 'ERR_API_SERVER',
     message: `the proxy 127.0.0.1:${port} did not answer within 0.05 s`,
   })
-  await assert.rejects(openTunnel(new URL('http://127.0.0.1:1'), target, undefined, 5_000), {
+  await assert.rejects(openTunnel(new URL('http://127.0.0.1:1'), target, undefined, 5_000, never), {
     code: 'ERR_API_SERVER',
     message: /^the proxy 127\.0\.0\.1:1 cannot be used: .*ECONNREFUSED/,
+  })
+})
+
+test('a proxy that takes the connection and says nothing holds nobody up who ends', async (t) => {
+  const silent = createTcpServer((socket) => void socket.on('error', () => socket.destroy()).resume())
+  const port = await listening(silent)
+  t.after(() => silent.close())
+  const over = new AbortController()
+  const target = { hostname: '192.0.2.1', port: 6443 }
+  const opening = openTunnel(new URL(`http://127.0.0.1:${port}`), target, undefined, 3_600_000, over.signal)
+  silent.once('connection', () => over.abort())
+  await assert.rejects(opening, {
+    code: 'ERR_API_SERVER',
+    message: `the proxy 127.0.0.1:${port} is not needed any more`,
+  })
+  await assert.rejects(openTunnel(new URL(`http://127.0.0.1:${port}`), target, undefined, 3_600_000, over.signal), {
+    code: 'ERR_API_SERVER',
   })
 })
 
@@ -253,7 +271,7 @@ test('an address of IPv6 is asked for in brackets (RFC 9110 9.3.6)', async (t) =
   const there = createTcpServer((socket) => void socket.end('hello'))
   const port = await listening(there)
   t.after(() => there.close())
-  const tunnel = await openTunnel(url, { hostname: '2001:db8::1', port }, undefined, 5_000)
+  const tunnel = await openTunnel(url, { hostname: '2001:db8::1', port }, undefined, 5_000, never)
   const heard: Buffer[] = []
   for await (const chunk of tunnel) heard.push(chunk as Buffer)
   assert.equal(Buffer.concat(heard).toString(), 'hello')
