@@ -28,7 +28,7 @@ import {
 import { Growth } from './growth.ts'
 import { planHandOver, type HandOver } from './hand-over.ts'
 import { KernelMaps } from './kernel-maps.ts'
-import { Lasting } from './lasting.ts'
+import { Lasting, pinMissingMaps } from './lasting.ts'
 import { flowNames, mapShapes, type MapName } from './layout.ts'
 import {
   aside,
@@ -287,8 +287,9 @@ function statusOf(
 
 /** Flows have as much room as this version gives them, where there is memory for it. */
 function* firstStart(opening: Opening, growth: Growth): Loading<Running> {
-  const { pins, initially } = opening
+  const { pins, initially, log } = opening
   pins.makeFolders()
+  pinMissingMaps(pins, log)
   const larger = flowNames.filter((name) => initially(name) > (pins.maxEntries(name) ?? Infinity))
   return yield* growth.firstly(
     larger,

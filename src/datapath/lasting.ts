@@ -4,13 +4,56 @@
  */
 import { existsSync } from 'node:fs'
 import { HeraldError, messageOf } from '../errors.ts'
-import { pin } from '../sys/bpf.ts'
+import { BpfMap, closeFd, openPinned, openProgram, pin, programMaps } from '../sys/bpf.ts'
 import { mountBpffs } from '../sys/mount.ts'
 import type { DatapathProblem, DatapathStatus } from './datapath.ts'
 import type { KernelMaps } from './kernel-maps.ts'
 import { mapNames } from './layout.ts'
-import { directions, type Pins } from './pins.ts'
+import { indexKey } from './maps.ts'
+import { directions, type Pins, stageProgramNames } from './pins.ts'
 import type { ProgramFds } from './attachment.ts'
+
+/**
+ * Before anything is taken over: maps whose pins somebody has removed while no agent ran are pinned again, as the
+ * programs that serve have them. In an unfinished hand-over it is not theirs that are missing.
+ */
+export function pinMissingMaps(pins: Pins, log: (message: string) => void): void {
+  if ([pins.aside, pins.arriving, pins.swapped].some((path) => existsSync(path))) return
+  const wanted = new Map<string, string>([
+    ...mapNames.map((name) => [name, pins.map(name)] as const),
+    ['stages', pins.stages],
+  ])
+  for (const [name, path] of wanted) if (existsSync(path)) wanted.delete(name)
+  if (wanted.size === 0) return
+  const found: string[] = []
+  const findIn = (program: number | undefined): void => {
+    if (program === undefined) return
+    for (const { name, fd } of programMaps(program)) {
+      const path = wanted.get(name)
+      if (path !== undefined) {
+        pin(fd, path)
+        found.push(name)
+        wanted.delete(name)
+      }
+      closeFd(fd)
+    }
+    closeFd(program)
+  }
+  for (const direction of directions) findIn(openPinned(pins.program(direction)))
+  // What is had by these alone is found when their map is.
+  const stages = openPinned(pins.stages)
+  if (stages !== undefined && wanted.size > 0) stagePrograms(stages).forEach((id) => findIn(openProgram(id)))
+  if (stages !== undefined) closeFd(stages)
+  if (found.length > 0) log(`pinned again in ${pins.folder} what somebody had removed: ${found.join(', ')}`)
+}
+
+function stagePrograms(fd: number): readonly number[] {
+  const map = new BpfMap('stages', fd)
+  return stageProgramNames.flatMap((_, stage) => {
+    const id = new Uint32Array(1)
+    return map.lookup(indexKey(stage), new Uint8Array(id.buffer)) ? [...id] : []
+  })
+}
 
 export interface LastingParts {
   readonly pins: Pins

@@ -65,8 +65,25 @@ export interface ProgramInfo {
 
 export function programInfo(fd: number): ProgramInfo {
   const info = objectInfo(fd, 232)
-  const name = new TextDecoder().decode(new Uint8Array(info.buffer, 64, 16)).replace(/\0.*$/, '')
-  return { id: info.getUint32(4, true), name, verifiedInstructions: info.getUint32(216, true) }
+  return { id: info.getUint32(4, true), name: nameAt(info, 64), verifiedInstructions: info.getUint32(216, true) }
+}
+
+function nameAt(info: DataView, offset: number): string {
+  return new TextDecoder().decode(new Uint8Array(info.buffer, offset, 16)).replace(/\0.*$/, '')
+}
+
+/** Descriptors of all maps of a program, by the names that the kernel knows. */
+export function programMaps(fd: number): readonly { readonly name: string; readonly fd: number }[] {
+  const ids = new Uint32Array(64)
+  const info = new DataView(new ArrayBuffer(232))
+  info.setUint32(52, ids.length, true)
+  info.setBigUint64(56, koffi.address(ids), true)
+  const arguments_ = [fd, new Uint8Array(info.buffer), Uint32Array.of(info.byteLength)]
+  checkedBpf('bpf_obj_get_info_by_fd', libbpfInt('bpf_obj_get_info_by_fd', ...arguments_))
+  return [...ids.subarray(0, info.getUint32(52, true))].flatMap((id) => {
+    const map = libbpfInt('bpf_map_get_fd_by_id', id)
+    return map < 0 ? [] : [{ name: nameAt(objectInfo(map, 88), 24), fd: map }]
+  })
 }
 
 /** The name of a loaded program by its id; a question mark when it is gone. */

@@ -37,6 +37,7 @@ const prototypes = {
   bpf_prog_query:
     'int bpf_prog_query(int target, int attachType, uint32 flags, void *attachFlags, void *ids, void *count)',
   bpf_xdp_query_id: 'int bpf_xdp_query_id(int ifindex, int flags, void *id)',
+  bpf_map_get_fd_by_id: 'int bpf_map_get_fd_by_id(uint32 id)',
   bpf_prog_get_fd_by_id: 'int bpf_prog_get_fd_by_id(uint32 id)',
   bpf_link_get_next_id: 'int bpf_link_get_next_id(uint32 start, void *next)',
   bpf_link_get_fd_by_id: 'int bpf_link_get_fd_by_id(uint32 id)',

@@ -62,6 +62,29 @@ for (const [what, lose] of Object.entries(losses))
     if (what === 'another one is mounted over it') execFileSync('umount', [bpffs])
   })
 
+test('maps that somebody removes while no agent runs, some or all, are found by the programs that serve', {
+  skip,
+}, (t) => {
+  const { bpffs, open } = kernelFixture(t)
+  const maps = join(bpffs, `herald/v${schema}/maps`)
+  const first = open()
+  first.attach(['lo'])
+  first.upsert(frontendOf(vip, 80, [pod]))
+  assert.equal(sent(first, tcpFlag.SYN), pod.address)
+  first.close()
+  const all = readdirSync(maps)
+  for (const names of [['backends'], ['snat'], ['connections', 'stages'], all]) {
+    for (const name of names) unlinkSync(join(maps, name))
+    const log: string[] = []
+    const next = open({ log: (message) => log.push(message) })
+    const told = log.filter((line) => line.startsWith('pinned again'))
+    assert.deepEqual([told.length, readdirSync(maps)], [1, all], `${names.join()}: ${log.join('\n')}`)
+    assert.equal(sent(next, tcpFlag.ACK), pod.address, names.join())
+    assert.equal(next.status.adopted, true)
+    next.close()
+  }
+})
+
 test('where it cannot be mounted again that is a problem, nothing is lost, and nothing grows until it can', {
   skip,
 }, (t) => {
