@@ -41,6 +41,8 @@ export interface Credentials {
    * a server may be away for hours.
    */
   renew(why?: 'refused' | 'unreachable'): void
+  /** Why what stood in the kubeconfig at the last renewal is not used. */
+  readonly passedOver?: string | undefined
 }
 
 /** A token of a file is read again after so long, as client-go does. */
@@ -49,18 +51,18 @@ const tokenFileMs = 60_000
 const keptMs = 1_000
 
 /**
- * `path` undefined: that of the pod's service account; `context` undefined: the one that is current there. Throws
- * ERR_KUBECONFIG.
+ * `path` undefined: that of the pod's service account, which lies below `root`; `context` undefined: the one that is
+ * current there. Throws ERR_KUBECONFIG.
  */
-export function loadCredentials(path: string | undefined, context?: string): Credentials {
-  const detail = path === undefined ? "the pod's service account" : path
-  const loaded = load(path, detail, context)
-  return new KubeCredentials(loaded, { path, context, detail })
+export function loadCredentials(path: string | undefined, context?: string, root = ''): Credentials {
+  const place = { path, context, root, detail: path === undefined ? "the pod's service account" : path }
+  return new KubeCredentials(load(place), place)
 }
 
 interface Place {
   readonly path: string | undefined
   readonly context: string | undefined
+  readonly root: string
   readonly detail: string
 }
 
@@ -70,18 +72,21 @@ interface Loaded {
   readonly text: string
   readonly server: URL
   readonly proxy: URL | undefined
-  /** Of `tokenFile` of the user, which the client does not know; it goes before `token`. */
+  /**
+   * Of the pod, whose empty file the client takes for a token; or of `tokenFile` of the user, which it does not know
+   * and which goes before `token`.
+   */
   readonly tokenFile: string | undefined
   /** Run by us: the client has neither a bound of time for it, nor paths relative to the kubeconfig. */
   readonly plugin: ExecPlugin | undefined
 }
 
-function load(path: string | undefined, detail: string, context: string | undefined): Loaded {
+function load({ path, detail, context, root }: Place): Loaded {
   const config = new KubeConfig()
   let written: RawObject = {}
   let text = ''
   try {
-    if (path === undefined) config.loadFromCluster()
+    if (path === undefined) config.loadFromCluster(root)
     else {
       written = kubeconfigIn(path)
       text = JSON.stringify(written)
@@ -102,7 +107,7 @@ function load(path: string | undefined, detail: string, context: string | undefi
   const own = { config, text, server, proxy, tokenFile: undefined, plugin: undefined }
   // The client would make agents of its own for it, which nobody asks for.
   config.clusters = config.clusters.map(({ proxyUrl: _proxyUrl, ...rest }) => rest)
-  if (path === undefined) return own
+  if (path === undefined) return { ...own, tokenFile: takeTokenFile(config) }
   const user = userIn(written, config.getContextObject(config.getCurrentContext())?.user)
   const tokenFile = tokenFileOf(path, user)
   if (tokenFile !== undefined) readToken(tokenFile, detail)
@@ -137,6 +142,14 @@ function aboutServer({ server, caData, caFile, tlsServerName, skipTLSVerify }: C
   }
 }
 
+/** That of the pod, which the client reads no more then: that it is there is for the first request to find. */
+function takeTokenFile(config: KubeConfig): string | undefined {
+  const [user] = config.users
+  config.users = config.users.map(({ authProvider: _authProvider, ...rest }) => rest)
+  const file = user?.authProvider?.config?.['tokenFile']
+  return typeof file === 'string' ? file : undefined
+}
+
 /** As the kubeconfig has it. */
 function userIn({ users }: RawObject, name: string | undefined): RawObject {
   const found = (Array.isArray(users) ? users : []).map(recordOf).find((each) => each['name'] === name)
@@ -166,6 +179,7 @@ class KubeCredentials implements Credentials {
   proxy: URL | undefined
   readonly detail: string
   readonly namespace?: string | undefined
+  passedOver: string | undefined
   readonly #place: Place
   readonly #from: string
   #config: KubeConfig
@@ -227,6 +241,7 @@ class KubeCredentials implements Credentials {
 
   /**
    * A file that is being written, or that names another server now, is not taken: what was good before may still be.
+   * It is said beside what this server answers, if it does.
    */
   renew(why: 'refused' | 'unreachable' = 'refused'): void {
     this.#renewals++
@@ -237,11 +252,14 @@ class KubeCredentials implements Credentials {
       if (this.#token !== undefined) this.#token = { ...this.#token, readMs: Number.NEGATIVE_INFINITY }
     }
     try {
-      const loaded = load(this.#place.path, this.#from, this.#place.context)
+      const loaded = load(this.#place)
       const isSame = why === 'unreachable' && loaded.text === this.#text
-      if (!isSame && loaded.server.href === this.server.href) this.#take(loaded)
-    } catch {
-      // Said by the server, which goes on refusing what we have.
+      const isHere = loaded.server.href === this.server.href
+      if (isHere && !isSame) this.#take(loaded)
+      const elsewhere = `${this.#from} names the server ${loaded.server.host} now, which only a restart follows`
+      this.passedOver = isHere ? undefined : elsewhere
+    } catch (error) {
+      this.passedOver = messageOf(error)
     }
   }
 

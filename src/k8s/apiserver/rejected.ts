@@ -1,7 +1,7 @@
 /** What a server says that does not give what was asked for. */
 import { ItemSplitter } from './json-stream.ts'
 import { shortened } from '../kinds/few-faults.ts'
-import type { Answer } from './transport.ts'
+import { type Answer, withAside } from './transport.ts'
 import { isRecord } from '../source.ts'
 
 /** An answer other than 200. */
@@ -18,14 +18,15 @@ export class Rejected extends Error {
 }
 
 /** The server's words, from the Status that it sends with an error. */
-export async function reasonOf(kind: string, { status, body }: Answer): Promise<string> {
+export async function reasonOf(kind: string, { status, body, aside }: Answer): Promise<string> {
   const splitter = new ItemSplitter()
   try {
     for await (const chunk of body) splitter.push(chunk, () => undefined)
     const found = splitter.end()
-    if (isRecord(found) && typeof found['message'] === 'string') return `${kind}: ${shortened(found['message'])}`
+    if (isRecord(found) && typeof found['message'] === 'string')
+      return withAside(`${kind}: ${shortened(found['message'])}`, aside)
   } catch {
     // A proxy's page in HTML, or nothing: the number says as much.
   }
-  return `${kind}: the API server answers ${status}`
+  return withAside(`${kind}: the API server answers ${status}`, aside)
 }

@@ -7,7 +7,7 @@ import { deadline } from '../../clock/deadline.ts'
 import { systemClock } from '../../clock/system-clock.ts'
 import { messageOf } from '../../errors.ts'
 import { shortened } from '../kinds/few-faults.ts'
-import type { Answer, Change, Transport } from './transport.ts'
+import { type Answer, type Change, type Transport, withAside } from './transport.ts'
 import { recordOf } from '../source.ts'
 
 /**
@@ -55,7 +55,7 @@ export class ApiRequests {
     const { signal } = late
     const wait = deadline(this.#clock, this.#timeoutMs, () => late.abort())
     try {
-      const { status, retryAfterSec, dateMs, body } = await ask(signal)
+      const { status, retryAfterSec, dateMs, aside, body } = await ask(signal)
       const object = objectOf(await textOf(body))
       const { message } = object
       const said =
@@ -63,7 +63,7 @@ export class ApiRequests {
       return {
         status,
         object,
-        message: isSuccess(status) ? '' : said,
+        message: isSuccess(status) ? '' : withAside(said, aside),
         retryAfterSec,
         ...(dateMs === undefined ? {} : { dateMs }),
       }

@@ -17,6 +17,8 @@ export interface Answer {
   readonly retryAfterSec: number | undefined
   /** When it was answered by the server's clock, ms since the epoch. */
   readonly dateMs?: number
+  /** Beside a refusal (401): why the credentials that are there now are not used. */
+  readonly aside?: string
   readonly body: AsyncIterable<Uint8Array>
 }
 
@@ -97,22 +99,27 @@ class Http2Transport implements Transport {
       if (status === 401 && generation === this.#generation) this.renew()
       const after = Number(answered['retry-after'])
       const dateMs = Date.parse(answered.date ?? '')
+      const aside = status === 401 ? this.#credentials.passedOver : undefined
       return {
         status,
         retryAfterSec: Number.isFinite(after) ? after : undefined,
         ...(Number.isNaN(dateMs) ? {} : { dateMs }),
+        ...(aside === undefined ? {} : { aside }),
         body,
       }
     } catch (error) {
       if (error instanceof HeraldError) throw error
       const through = proxy === undefined ? '' : ` through the proxy ${proxy.host}`
-      throw new HeraldError('ERR_API_SERVER', `${server.host}${through}: ${reasonOf(error)}`, { cause: error })
+      const message = withAside(`${server.host}${through}: ${reasonOf(error)}`, this.#credentials.passedOver)
+      throw new HeraldError('ERR_API_SERVER', message, { cause: error })
     }
   }
 
   async #send(headers: OutgoingHttpHeaders, body: string | undefined, signal: AbortSignal): Promise<Answered> {
     for (let isAgain = false; ; isAgain = true) {
-      const connection = await untilAborted(this.#current(), signal)
+      let connection = await untilAborted(this.#current(), signal)
+      // Given up by who renewed the credentials, in the turns of the loop since it was found good.
+      while (connection.isLeaving) connection = await untilAborted(this.#current(), signal)
       const stream = connection.request(headers, body, signal)
       try {
         return await answerTo(stream, signal)
@@ -168,6 +175,11 @@ class Http2Transport implements Transport {
     this.#connection = undefined
     this.#credentials.renew('unreachable')
   }
+}
+
+/** What was said, and beside it why the credentials that are there now are not used. */
+export function withAside(said: string, aside: string | undefined): string {
+  return aside === undefined ? said : `${said} (${aside})`
 }
 
 function headersOf({ contentType, accept }: Change): OutgoingHttpHeaders {

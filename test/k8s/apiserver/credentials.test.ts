@@ -1,6 +1,6 @@
 /** Who we are to the server: files and plugins whose answers change, and servers that are none. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createSecureServer, createServer } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import { tmpdir } from 'node:os'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
 import { loadCredentials } from '../../../src/k8s/apiserver/credentials.ts'
 import { placeOfContext } from '../../../src/k8s/apiserver/kubeconfig-files.ts'
+import { reasonOf } from '../../../src/k8s/apiserver/rejected.ts'
 import { connectTransport } from '../../../src/k8s/apiserver/transport.ts'
 import { waitFor } from '../../wait.ts'
 import { agentCertificate, agentKey } from '../../apiserver/client-certificate.ts'
@@ -108,6 +109,51 @@ test('tokenFile of a kubeconfig, beside it or elsewhere, goes before token, and 
     credentials.renew()
     assert.deepEqual(await credentials.headers(), bearer('second'))
   }
+})
+
+/** The volume of a pod, as the kubelet writes it: a folder for each version, and a link that is replaced. */
+function project(version: string, token: string): void {
+  const folder = file('var/run/secrets/kubernetes.io/serviceaccount')
+  const own = join(folder, `..${version}`)
+  mkdirSync(own, { recursive: true })
+  for (const [name, text] of Object.entries({ token, 'ca.crt': certificate, namespace: 'herald' }))
+    writeFileSync(join(own, name), text)
+  symlinkSync(own, join(folder, '..data_tmp'))
+  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+  if (version !== '1') return
+  for (const name of ['token', 'ca.crt', 'namespace']) symlinkSync(join('..data', name), join(folder, name))
+}
+
+test("a pod's token is read again when it is refused, and one that is no whole line, or away, is not taken", async (t) => {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
+  Object.assign(process.env, { KUBERNETES_SERVICE_HOST: '192.0.2.1', KUBERNETES_SERVICE_PORT: '6443' })
+  t.after(() => {
+    for (const [name, value] of Object.entries({ KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port }))
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+  })
+  project('1', '')
+  const credentials = loadCredentials(undefined, undefined, folder)
+  assert.equal(credentials.detail, "https://192.0.2.1:6443 by the pod's service account")
+  await assert.rejects(credentials.headers(), { code: 'ERR_KUBECONFIG', message: /holds no token/ })
+  project('2', 'first')
+  assert.deepEqual(await credentials.headers(), bearer('first'))
+  assert.equal(String((await credentials.tls()).ca), String(certificate))
+  project('3', 'second\n')
+  assert.deepEqual(await credentials.headers(), bearer('first'), 'for a minute')
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('second'))
+  for (const [version, token] of [
+    ['4', ''],
+    ['5', '\0\0\0'],
+  ] as const) {
+    project(version, token)
+    credentials.renew()
+    assert.deepEqual(await credentials.headers(), bearer('second'))
+  }
+  rmSync(file('var/run/secrets/kubernetes.io/serviceaccount/..data/token'))
+  credentials.renew()
+  assert.deepEqual(await credentials.headers(), bearer('second'))
 })
 
 test('merge keys of a kubeconfig are merged, as kubectl does, for clusters, contexts, users and what we read', async () => {
@@ -212,6 +258,38 @@ for (const [what, before, after] of [
     await waitFor('the server answers', async () => (await statusOf().catch(() => 0)) === 200)
   })
 }
+
+test('a server that refuses us, or is away, is told of with why the kubeconfig of now is not used', async (t) => {
+  const server = createSecureServer({ key: privateKey, cert: certificate })
+  server.on('stream', (stream) => {
+    stream.respond({ ':status': 401 })
+    stream.end('{"kind": "Status", "message": "Unauthorized"}')
+  })
+  const place = { server: `https://127.0.0.1:${await listening(server)}`, cluster: trusting(certificate) }
+  const transport = connectTransport(loadCredentials(kubeconfig({ ...place, user: { token: 'old' } })))
+  t.after(() => transport.close())
+  const said = async (): Promise<string> => reasonOf('Node', await transport.get('/', AbortSignal.timeout(10_000)))
+  assert.equal(await said(), 'Node: Unauthorized')
+  const path = kubeconfig({ server: 'https://192.0.2.1:6443', user: { token: 'new' } })
+  const elsewhere = `${path} names the server 192.0.2.1:6443 now, which only a restart follows`
+  assert.equal(await said(), `Node: Unauthorized (${elsewhere})`)
+  writeFileSync(path, '{"clusters": [')
+  assert.match(await said(), /^Node: Unauthorized \(.*kubeconfig cannot be read: /)
+  kubeconfig({ ...place, user: { token: 'new' } })
+  assert.equal(await said(), 'Node: Unauthorized')
+  kubeconfig({ server: 'https://192.0.2.1:6443', user: { token: 'new' } })
+  await transport.close()
+  await new Promise((resolve) => server.close(resolve))
+  const away = connectTransport(loadCredentials(kubeconfig({ ...place, user: {} })))
+  t.after(() => away.close())
+  kubeconfig({ server: 'https://192.0.2.1:6443', user: {} })
+  const isSaid = (): Promise<boolean> =>
+    away.get('/', AbortSignal.timeout(10_000)).then(
+      () => false,
+      (error: Error) => error.message.endsWith(`(${elsewhere})`),
+    )
+  await waitFor('what is away says so', isSaid)
+})
 
 for (const [what, make] of [
   ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],

@@ -49,6 +49,19 @@ test('what is asked while credentials are renewed goes over a new connection, th
   await waitFor('the first connection ends', () => server.sessions.size === 1)
 })
 
+test('what is asked while an idle connection is given up goes over the next one, whichever came first', async () => {
+  for (let turns = 0; turns < 20; turns++) {
+    await textOf((await transport.get(`${path}?limit=1`, never)).body)
+    await new Promise(setImmediate)
+    const asked = transport.get(`${path}?limit=1`, never)
+    for (let turn = 0; turn < turns; turn++) await undefined
+    transport.renew()
+    const { status, body } = await asked
+    assert.equal(status, 200)
+    await textOf(body)
+  }
+})
+
 test('a connection that a server leaves politely and that falls silent then is given up', async () => {
   const { ended } = await watch()
   for (const session of server.sessions) session.goaway()
