@@ -108,6 +108,7 @@ export const bgpPeer: Definition = {
   columns: [
     column('Address', 'string', 'peerAddress'),
     column('ASN', 'integer', 'peerASN'),
+    column('Dynamic ASN', 'string', 'dynamicASN'),
     column('BFD Profile', 'string', 'bfdProfile'),
     column('Multi Hops', 'boolean', 'ebgpMultiHop'),
     ...acceptedColumns,

@@ -170,3 +170,12 @@ test('kubectl explain has words for every field of every version, and kubectl ge
   }
   assert.ok(fields > 500, String(fields))
 })
+
+test('kubectl get of a BGPPeer has a column for each field that may say which AS it has', () => {
+  const [, text = ''] = [...crdFiles()].find(([path]) => path.endsWith('/bgppeers.yaml')) ?? []
+  const { spec } = parse(text) as { readonly spec: { readonly versions: readonly Version[] } }
+  for (const { name, additionalPrinterColumns: columns = [] } of spec.versions) {
+    const paths = columns.map(({ jsonPath }) => jsonPath)
+    for (const field of ['peerASN', 'dynamicASN']) assert.ok(paths.includes(`.spec.${field}`), `${name} ${field}`)
+  }
+})
