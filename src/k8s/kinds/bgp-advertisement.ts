@@ -80,9 +80,9 @@ function checkSpec(spec: BgpAdvertisement['spec']): readonly Fault[] {
     return [fault('error', ['spec', 'communities', index], 'InvalidField', found.message, found.remedy)]
   })
   for (const field of ['communities', 'ipAddressPools', 'peers'] as const)
-    faults.push(...duplicateFaults(spec[field], ['spec', field]))
+    for (const each of duplicateFaults(spec[field], ['spec', field])) faults.push(each)
   for (const field of ['ipAddressPoolSelectors', 'nodeSelectors', 'serviceSelectors'] as const)
-    faults.push(...selectorFaults(spec[field], ['spec', field]))
+    for (const each of selectorFaults(spec[field], ['spec', field])) faults.push(each)
   const isAggregated = spec.aggregationLength !== 32 || spec.aggregationLengthV6 !== 128
   if (isAggregated && spec.serviceSelectors.length > 0) {
     const message = 'an aggregation length is written beside it, and an aggregate is of all Services in it'

@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
 import { isCommunityFault, parseMetallbCommunity, type WrittenCommunity } from './metallb-communities.ts'
-import { fault, metadataSchema, narrow, type FieldPath, type Metadata, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, type FieldPath, type Metadata, type Narrowed, tooLong } from './narrow.ts'
 import { narrowParts } from './parts.ts'
 import { optionalList } from './schemas.ts'
 
@@ -37,7 +37,12 @@ export interface Community {
   readonly aliases: readonly CommunityAlias[]
 }
 
+/** Each is a part, which costs more than an entry of a list. */
+const mostAliases = 10_000
+
 export function parseCommunity(raw: RawObject, before?: Community): Narrowed<Community> {
+  const long = tooLong(raw, [[['spec', 'communities'], mostAliases]])
+  if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(schema, raw)
   if (value === undefined) return { faults }
   const written = value.spec?.communities ?? []

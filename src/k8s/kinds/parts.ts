@@ -48,7 +48,7 @@ export function narrowParts<T, E = unknown>(entries: readonly Entry<E>[], rules:
     const meanwhile =
       kept.length > 0 ? `the last good version of ${what} stays in force` : `${what} is left out until then`
     const narrowed = parse(entry, { at, meanwhile }, key === undefined ? undefined : before.get(key))
-    faults.push(...narrowed.faults)
+    for (const each of narrowed.faults) faults.push(each)
     if (narrowed.value !== undefined && key !== undefined) found.set(key, { key, at, value: narrowed.value })
     else
       for (const each of kept) {

@@ -139,6 +139,9 @@ export type StoredObjects = { readonly [K in ServedKind]: ReadonlyMap<string, St
 
 type Parser<T> = (raw: RawObject, before?: T) => Narrowed<T>
 
+/** Where there are more, nobody is told what is behind them, and looking for it costs as much as they do. */
+const enoughFaults = 1_000
+
 export function parseObject<K extends ServedKind>(
   kind: K,
   raw: RawObject,
@@ -151,7 +154,8 @@ export function parseObject<K extends ServedKind>(
   const isAside = around.some(({ severity }) => severity === 'error')
   const { faults: own, ...narrowed } = isAside ? { faults: [] } : read(raw)
   const faults = [...around, ...timestampFaults(raw), ...own]
-  const behind = 'value' in narrowed ? [] : errorsBehind(raw, faults, (version) => read(version).faults)
+  const isMuch = faults.reduce((sum, { others = 1 }) => sum + others, 0) > enoughFaults
+  const behind = 'value' in narrowed || isMuch ? [] : errorsBehind(raw, faults, (version) => read(version).faults)
   return { ...narrowed, faults: fewOf([...faults, ...behind]) }
 }
 
