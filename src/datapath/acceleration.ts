@@ -118,13 +118,13 @@ export class Accelerator {
 
   /** What an earlier process left, before maps that it knows are let go of. */
   #adopt(): void {
-    const { pins, log } = this.#parts
+    const { pins, log, wanted } = this.#parts
     const links = pins.xdpLinks()
     if (links.length === 0) return
     const names = new Map(listLinks().map(({ index, name }) => [index, name]))
     for (const { ifindex, mode } of links) {
       const name = names.get(ifindex)
-      if (name !== undefined && mode === this.#mode) this.#judge(ifindex, name)
+      if (name !== undefined && mode === this.#mode && wanted !== 'disabled') this.#judge(ifindex, name)
       if (this.#carriers.get(ifindex)?.mode === mode) log(`replaced the program of XDP on ${name} (${mode})`)
       else this.#takeOff(ifindex, mode)
     }
@@ -191,14 +191,13 @@ export class Accelerator {
 
   /** Answers with what is left to TC. Never throws: of a station that is not known everything passes. */
   #tellStation(ifindex: number, name: string): string | undefined {
-    const record = new Uint8Array(8)
+    const driver = driverNamed(name)
     try {
-      const address = stationAddress(ifindex)
-      if (this.#loaded === undefined || address === undefined) return undefined
-      record.set(address)
-      const left = this.#leftOf(name)
-      record[6] = left === undefined ? stationAnswers : 0
-      this.#loaded.stations.update(indexKey(ifindex), record)
+      const left = this.#leftOf(name, driver)
+      // A program of a bond runs at its members, and is told their indexes.
+      const carriers =
+        driver === 'bonding' ? listLinks().filter(({ master }) => master === ifindex) : [{ index: ifindex }]
+      for (const { index } of carriers) this.#putStation(index, left === undefined ? stationAnswers : 0)
       return left
     } catch (error) {
       this.#loaded?.stations.delete(indexKey(ifindex))
@@ -206,10 +205,21 @@ export class Accelerator {
     }
   }
 
+  #putStation(ifindex: number, flags: number): void {
+    const address = stationAddress(ifindex)
+    if (this.#loaded === undefined || address === undefined) return
+    const record = new Uint8Array(8)
+    record.set(address)
+    record[6] = flags
+    this.#loaded.stations.update(indexKey(ifindex), record)
+  }
+
   /** Why it answers nothing at an interface; undefined: it does. */
-  #leftOf(name: string): string | undefined {
+  #leftOf(name: string, driver: string): string | undefined {
+    if (driver === 'bonding')
+      return `${echoLeft}a bond does not listen to each of its members, and which are heard is not seen from here`
     if (stripsTags(name)) return `${echoLeft}${name} takes tags of VLANs from frames (ethtool -K ${name} rxvlan off)`
-    if (this.#parts.wanted === 'best-effort' && isVeth(name))
+    if (this.#parts.wanted === 'best-effort' && driver === 'veth')
       return `${echoLeft}a veth sends nothing back unless its other end has XDP too, which is not seen from here`
     return undefined
   }
@@ -233,11 +243,12 @@ const echoLeft = 'echo requests are left to TC: '
 const foreignReason = (id: number): string => `program ${programName(id)} (id ${id}) of somebody else is there`
 const linkText = (ifindex: number, mode: XdpMode): string => `XDP link of interface ${ifindex} (${mode})`
 
-function isVeth(name: string): boolean {
+/** Empty: not told. */
+function driverNamed(name: string): string {
   try {
-    return driverOf(name) === 'veth'
+    return driverOf(name)
   } catch {
-    return false
+    return ''
   }
 }
 

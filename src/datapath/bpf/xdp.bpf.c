@@ -43,7 +43,8 @@ enum station_flags {
 	STATION_ANSWERS = 1, /* what came with the tag of a VLAN has it in the frame, so that the answer has it too */
 };
 
-/* By the index of the interface. Of this object alone: a program has its own. */
+/* By the index of the interface, of a bond by those of its members, which alone a program is told. Of this object
+ * alone: a program has its own. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -3,6 +3,7 @@
  * name is a cell of the matrix that kernels.test.ts prints: `ATTACH | FAMILY | CHECK`.
  */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { release } from 'node:os'
 import { test, type TestContext } from 'node:test'
 import koffi from 'koffi'
@@ -21,6 +22,7 @@ import { xdpVerdict } from '../early.ts'
 import { keepTags } from '../features.ts'
 import { frame, icmpMessage, parse, tcpFlag, tcpFrame } from '../frames.ts'
 import { ip } from '../network.ts'
+import { sendFrames } from '../pieces.ts'
 import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
 
@@ -99,6 +101,32 @@ test('any | both | in front of the kernel', (t: TestContext) => {
     }
     datapath.close()
   }
+})
+
+test('any | both | in front of a bond', async (t: TestContext) => {
+  ip('link', 'add', 'bond9', 'type', 'bond', 'mode', 'active-backup')
+  ip('link', 'add', 'early0', 'type', 'veth', 'peer', 'name', 'early1')
+  t.after(() => ['early0', 'bond9'].forEach((name) => ip('link', 'delete', name)))
+  const datapath = kernelFixture(t).open({ acceleration: 'native', attach: 'clsact' })
+  const { vip, client, podAt } = familyOf('')
+  datapath.upsert({ ...frontendOf(vip, 80, [{ address: podAt(5), port: 8080 }]), sources: [] })
+  ip('link', 'set', 'bond9', 'up')
+  datapath.attach(['bond9'])
+  // One that joins later.
+  ip('link', 'set', 'early0', 'master', 'bond9')
+  for (const end of ['early1', 'early0']) ip('link', 'set', end, 'up')
+  datapath.follow()
+  const [found] = datapath.status.acceleration?.interfaces ?? []
+  assert.deepEqual([found?.interface, found?.mode], ['bond9', 'native'])
+  // What is counted from here on the program of XDP has dropped.
+  execFileSync('tc', ['qdisc', 'delete', 'dev', 'bond9', 'clsact'])
+  const ends = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
+  const sent = tcpFrame({ ...ends, flags: tcpFlag.SYN })
+  sent.set(stationAddress(ifnameToIndex('bond9')) ?? [])
+  await waitFor('a member to be heard', () => {
+    sendFrames('early1', [sent])
+    return (datapath.reasons()['source_not_allowed'] ?? 0) > 0
+  })
 })
 
 /**
