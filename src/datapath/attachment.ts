@@ -18,7 +18,7 @@ import {
 import { HeraldError } from '../errors.ts'
 import { hasEthernetHeader, hasIngressQdisc, listFilters, listLinks } from '../sys/links.ts'
 import type { AttachMode } from './datapath.ts'
-import { directions, type Pins } from './pins.ts'
+import { directions, type Pins, programNames } from './pins.ts'
 
 /** The first, and within it before those that are there; the handle says HE. */
 export const filterPriority = 1
@@ -56,6 +56,16 @@ function liveLinks(pins: Pins): ReturnType<Pins['links']> {
     if (!isLive) pins.dropLink(path)
     return isLive
   })
+}
+
+/** How many interfaces have lost one of the links of an uplink: those for replies alone have another program. */
+export function halfAttached(pins: Pins): number {
+  const links = pins.links()
+  return links.filter(({ path, ifindex, direction }) => {
+    if (links.some((other) => other.ifindex === ifindex && other.direction !== direction)) return false
+    const id = direction === 'egress' ? pins.withLink(path, linkProgramId) : undefined
+    return direction === 'ingress' || (id !== undefined && programName(id) === programNames.egress)
+  }).length
 }
 
 /** Throws ERR_ATTACH when the programs cannot work on an interface, whoever attaches them. */

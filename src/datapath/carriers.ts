@@ -10,6 +10,7 @@ import {
   checkOrder,
   detachFilters,
   detachLinks,
+  halfAttached,
   isForReplies,
   retireFormer,
   type Probes,
@@ -22,13 +23,13 @@ import { detachAllPods } from './pod-carriers.ts'
 /**
  * Where an earlier process attached, in either mode: the programs there become ours. Those for replies first and
  * everywhere: what they do not know an earlier version may (see hand-over.ts), but not the other way round. Answers
- * with how many uplinks are gone since, as far as links say it.
+ * with how many uplinks are gone since, or have lost a link, as far as links say it.
  */
 export function adoptInterfaces(
   { pins, mode, programs, replies, held }: Attachments,
   log: (message: string) => void,
 ): number {
-  const pinned = uplinkPins(pins)
+  const [pinned, half] = [uplinkPins(pins), halfAttached(pins)]
   const names = new Map(listLinks().map(({ index, name }) => [index, name]))
   const carriers = (['tcx', 'clsact'] as const).flatMap((former) =>
     [...attachedInterfaces(pins, former)].map((ifindex) => ({
@@ -45,7 +46,7 @@ export function adoptInterfaces(
     log(`replaced the programs on ${name} (${former})`)
     if (former === mode) (isOther ? replies.held : held).set(ifindex, name)
   }
-  return pinned - uplinkPins(pins)
+  return pinned - uplinkPins(pins) + half
 }
 
 function uplinkPins(pins: Pins): number {

@@ -85,6 +85,26 @@ test('maps that somebody removes while no agent runs, some or all, are found by 
   }
 })
 
+test('an uplink that has lost one of its links while no agent ran is lost: forwarding was not preserved (RFC 4724 4.1)', {
+  skip,
+}, (t) => {
+  const { bpffs, open } = kernelFixture(t)
+  const links = join(bpffs, `herald/v${schema}/links`)
+  const lost = ['', 'ingress', 'egress'].map((direction) => {
+    const agent = open()
+    agent.attach(['lo'])
+    agent.close()
+    const name = readdirSync(links).find((each) => each.endsWith(`-${direction}`))
+    if (name !== undefined) unlinkSync(join(links, name))
+    const next = open()
+    const { lostUplinks } = next.status
+    next.attach(['lo'])
+    next.close()
+    return lostUplinks
+  })
+  assert.deepEqual(lost, [0, 1, 1])
+})
+
 test('where it cannot be mounted again that is a problem, nothing is lost, and nothing grows until it can', {
   skip,
 }, (t) => {
