@@ -66,7 +66,7 @@ export class NetfilterWatch implements Netfilter {
   readonly #rule = new Finding()
   readonly #translation = new Finding()
   /** What was asked about last. */
-  #traffic: Traffic = { pods: new Map(), former: new Set(), uplinks: [], elsewhere: [] }
+  #traffic: Traffic = { pods: new Map(), former: new Set(), shown: new Set(), uplinks: [], elsewhere: [] }
   #earliestAt = -Infinity
   #thoroughAt = -Infinity
   #toldAt = -Infinity

@@ -40,6 +40,8 @@ export interface Traffic {
   readonly pods: ReadonlyMap<string, readonly string[]>
   /** Those that were: no new flow goes to them. */
   readonly former: ReadonlySet<string>
+  /** Those whose packets a bridge shows to netfilter before the programs (`bridge-nf-call-iptables`). */
+  readonly shown: ReadonlySet<string>
   /** The names of interfaces by which clients come. */
   readonly uplinks: readonly string[]
   /** Addresses of which none is a client's, by the octets and bits of their nets: they are behind other interfaces. */

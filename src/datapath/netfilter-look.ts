@@ -14,8 +14,7 @@ import type { Netfilter, RulesMet, Traffic } from './datapath.ts'
 import { type Look, lookThrough } from './policies.ts'
 import { RuleWalk } from './rule-walk.ts'
 
-interface Found {
-  readonly obstacle: string | undefined
+interface Found extends Pick<Look, 'obstacle' | 'isMarked'> {
   readonly translating: RuleWalk
   readonly others: RuleWalk
 }
@@ -60,7 +59,7 @@ export class NetfilterLook implements Netfilter {
     // Chains are listed one after the other: what was changed meanwhile may have been nowhere.
     for (let tries = 1; this.#readNftables() && tries < mostTries; tries++);
     this.#sizes = iptablesSizes()
-    this.#iptables = foundIn(lookThrough(iptablesBaseChains()))
+    this.#iptables = foundIn({ ...lookThrough(iptablesBaseChains()), isMarked: this.#nftables?.isMarked ?? false })
     this.#beside = obstacleBeside()
     return this.#nftables?.obstacle ?? this.#iptables.obstacle ?? this.#beside ?? programObstacle()
   }
@@ -93,10 +92,13 @@ export class NetfilterLook implements Netfilter {
   }
 }
 
-const noRules: Look = { obstacle: undefined, translating: [], others: [] }
+const noRules: Look = { obstacle: undefined, translating: [], others: [], isMarked: false }
 
-function foundIn({ obstacle, translating, others }: Look): Found {
-  return { obstacle, translating: new RuleWalk(translating), others: new RuleWalk(others) }
+function foundIn({ obstacle, translating, others, isMarked }: Look): Found {
+  return {
+    ...{ obstacle, isMarked },
+    ...{ translating: new RuleWalk(translating, isMarked), others: new RuleWalk(others, isMarked) },
+  }
 }
 
 /** Of these no number tells, and there may be hundreds of links to look through. */

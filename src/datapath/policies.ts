@@ -35,7 +35,12 @@ export interface Look {
   /** What may be in the way of some: rules that translate, and all others. */
   readonly translating: readonly ReadChain[]
   readonly others: readonly ReadChain[]
+  /** A bridge may have marked packets before they come to these. */
+  readonly isMarked: boolean
 }
+
+/** In the words of {@link Rule.effect}. */
+const marks = /^the (?:statement meta set|target mark)$/i
 
 /** Throws what reading the rules throws. */
 export function lookThrough(called: readonly BaseChain[]): Look {
@@ -43,13 +48,16 @@ export function lookThrough(called: readonly BaseChain[]): Look {
   for (const chain of called.filter(({ tableName }) => tableName !== tableOfKubeProxy)) {
     const chains = new Map<string, readonly Rule[]>()
     const obstacle = obstacleIn(chain, chains)
-    if (obstacle !== undefined) return { obstacle, translating: [], others: [] }
+    if (obstacle !== undefined) return { obstacle, translating: [], others: [], isMarked: false }
     read.push({ ...chain, chains })
   }
+  const met = read.filter(({ at }) => at !== 'bridge')
+  const ofBridges = read.filter(({ at }) => at === 'bridge').flatMap(({ chains }) => [...chains.values()].flat())
   return {
     obstacle: undefined,
-    translating: read.filter(({ isNat }) => isNat),
-    others: read.filter(({ isNat }) => !isNat),
+    translating: met.filter(({ isNat }) => isNat),
+    others: met.filter(({ isNat }) => !isNat),
+    isMarked: ofBridges.some(({ effect }) => effect.does === 'other' && marks.test(effect.what)),
   }
 }
 

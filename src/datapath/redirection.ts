@@ -36,6 +36,8 @@ const forever = 0xffff_ffff_ffff_ffffn
 const mostFormer = 512
 /** The kernel gives it to the loopback of every network. */
 const loopback = 1
+/** Whether bridges show netfilter what comes in by a port of theirs. */
+const showsOfBridges = { ipv4: 'bridge/bridge-nf-call-iptables', ipv6: 'bridge/bridge-nf-call-ip6tables' } as const
 
 export interface RedirectionParts {
   readonly wanted: WantedMode
@@ -243,7 +245,9 @@ export class Redirection {
   #askForRules(fresh?: readonly string[]): void {
     const { wanted, netfilter } = this.#parts
     if (wanted !== 'auto') return
-    const names = new Map(listLinks().map((link) => [link.index, link]))
+    const links = listLinks()
+    const names = new Map(links.map((link) => [link.index, link]))
+    const masters = new Set(links.map(({ master }) => master))
     const named = (ifindex: number): readonly string[] => {
       const link = names.get(ifindex)
       const master = link?.master === undefined ? undefined : names.get(link.master)
@@ -253,6 +257,7 @@ export class Redirection {
     const traffic = {
       pods: new Map([...this.#pods].map(([address, indexes]) => [address, indexes.flatMap(named)])),
       former: new Set(this.#former),
+      shown: this.#behind(masters),
       uplinks: [...(this.#uplinks?.keys() ?? [])].flatMap(named),
       elsewhere: this.#elsewhere,
     }
@@ -263,6 +268,15 @@ export class Redirection {
     } catch (error) {
       this.#rule = unseen(error)
     }
+  }
+
+  /** Pods whose packets come by one of these, where it shows them to netfilter. */
+  #behind(masters: ReadonlySet<number | undefined>): ReadonlySet<string> {
+    const shows = { ipv4: settingOf(showsOfBridges.ipv4) === 1, ipv6: settingOf(showsOfBridges.ipv6) === 1 }
+    const found = [...this.#pods].filter(
+      ([pod, indexes]) => shows[pod.includes(':') ? 'ipv6' : 'ipv4'] && indexes.some((each) => masters.has(each)),
+    )
+    return new Set(found.map(([pod]) => pod))
   }
 
   #permit(): void {

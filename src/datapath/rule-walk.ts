@@ -8,7 +8,7 @@
  * What conntrack says of it is part of it: the first one is new, the others are established, errors about them related,
  * and all of them are untracked where a rule says that they may be. Rules that translate (`nat`) are asked about first
  * packets alone; of replies too, before routing: where bridges ask netfilter (`bridge-nf-call-iptables`), one whose
- * beginning netfilter has not seen is a first packet to it.
+ * beginning netfilter has not seen is a first packet to it. To all other rules there it is new or invalid, then.
  *
  * A client is any address behind an uplink, of which those are told apart that rules tell apart. What a rule asks and
  * nobody here knows may be so: then its effect counts, and what follows it too. Pure.
@@ -40,6 +40,8 @@ interface Packet {
   /** By one of these it comes, and leaves; none: by whatever there is. */
   readonly input: readonly string[]
   readonly output: readonly string[]
+  /** It may have whatever mark. */
+  readonly isMarked: boolean
   /** undefined: conntrack has not been asked yet. */
   readonly state: TrackedState | undefined
   /** What was found on its way. */
@@ -76,6 +78,7 @@ type Side = 'source' | 'destination'
 const otherSide = { source: 'destination', destination: 'source' } as const
 /** By where the pod stands. A reply is no first packet but to who has not seen the one before it. */
 const statesOf = { destination: ['new', 'established', 'related'], source: ['established', 'related'] } as const
+const statesOfShown = ['new', 'invalid', ...statesOf.source] as const
 
 /** Which interface a chain is not told there. */
 const untoldAt: Readonly<Partial<Record<Place, readonly ('input' | 'output')[]>>> = {
@@ -88,10 +91,11 @@ const untoldAt: Readonly<Partial<Record<Place, readonly ('input' | 'output')[]>>
 export class RuleWalk {
   readonly #judges: readonly Judge[]
 
-  constructor(chains: readonly ReadChain[]) {
+  /** `isMarked`: packets may have been, by who is asked before these. */
+  constructor(chains: readonly ReadChain[], isMarked = false) {
     this.#judges = chains.flatMap((chain) => [
-      new Judge(chain, 'destination'),
-      ...(!chain.isNat || chain.at === 'prerouting' ? [new Judge(chain, 'source')] : []),
+      new Judge(chain, 'destination', isMarked),
+      ...(!chain.isNat || chain.at === 'prerouting' ? [new Judge(chain, 'source', isMarked)] : []),
     ])
   }
 
@@ -105,7 +109,7 @@ export class RuleWalk {
       const octets = addressBytes(address)
       const about: About = {
         ...{ pod: { octets, bits: octets.length * 8 }, family: familyOfAddress(address) },
-        ...{ links: traffic.pods.get(pod) ?? [], uplinks, elsewhere, between },
+        ...{ links: traffic.pods.get(pod) ?? [], isShown: traffic.shown.has(pod), uplinks, elsewhere, between },
       }
       const found = this.#judges.map((judge) => judge.verdict(about, 'tracked'))
       const isUntracked = found.some(({ untracks }) => untracks)
@@ -122,6 +126,8 @@ interface About extends Pick<Traffic, 'uplinks' | 'elsewhere'> {
   readonly pod: Net
   readonly family: Family
   readonly links: readonly string[]
+  /** A bridge shows what it sends to netfilter. */
+  readonly isShown: boolean
   /** The rest of it as a key. */
   readonly between: string
 }
@@ -138,41 +144,47 @@ class Judge {
   readonly #chain: ReadChain
   /** Where the address of the pod stands. */
   readonly #side: Side
-  readonly #ofPods: readonly Net[]
+  readonly #isMarked: boolean
+  readonly #ofPods: NetsAsked
   readonly #ofClients: readonly Net[]
   readonly #names: readonly InterfaceAsked[]
   readonly #judged = new Map<string, Verdict>()
 
-  constructor(chain: ReadChain, side: Side) {
+  constructor(chain: ReadChain, side: Side, isMarked: boolean) {
     this.#chain = chain
+    this.#isMarked = isMarked
     this.#side = side
-    const asked = conditionsIn([...chain.chains.values()].flat().map(({ when }) => when))
-    this.#ofPods = netsOf(asked, side)
+    const rules = [...chain.chains.values()].flat().map(({ when }) => when)
+    const [asked, whole] = [conditionsIn(rules, mostToldApart), conditionsIn(rules, Infinity)]
+    this.#ofPods = new NetsAsked(netsOf(whole, side))
     this.#ofClients = netsOf(asked, otherSide[side]).filter((net) => !neverClients.some((each) => contains(each, net)))
-    this.#names = asked.flatMap((each) => (each.of === 'input' || each.of === 'output' ? [each] : []))
+    this.#names = whole.flatMap((each) => (each.of === 'input' || each.of === 'output' ? [each] : []))
   }
 
   verdict(about: About, kind: 'tracked' | 'untracked'): Verdict {
-    const { pod, family, links, between } = about
+    const { pod, family, links, isShown, between } = about
     if (this.#chain.family !== undefined && this.#chain.family !== family) return clear
     if (kind === 'untracked' && !this.#chain.isTracked) return clear
-    const among = this.#ofPods.map((each) => (contains(each, pod) ? '1' : '0')).join('')
-    const named = links.map((link) => this.#names.map((asked) => (isNamed(asked, link) ? '1' : '0')).join(''))
-    const key = [family, kind, among, named.join(), between].join(' ')
-    const known = this.#judged.get(key) ?? this.#judge(about, this.#states(kind))
+    const among = this.#ofPods.thatHave(pod)
+    const named = links.map((link) => this.#names.flatMap((asked, n) => (isNamed(asked, link) ? [n] : [])).join())
+    const key = [family, kind, isShown, among, named.join(';'), between].join(' ')
+    const known = this.#judged.get(key) ?? this.#judge(about, this.#states(kind, isShown))
     this.#judged.set(key, known)
     return known
   }
 
-  #states(kind: 'tracked' | 'untracked'): readonly (TrackedState | undefined)[] {
+  #states(kind: 'tracked' | 'untracked', isShown: boolean): readonly (TrackedState | undefined)[] {
     if (kind === 'untracked') return ['untracked']
     if (!this.#chain.isTracked) return [undefined]
-    return this.#chain.isNat ? ['new'] : statesOf[this.#side]
+    if (this.#chain.isNat) return ['new']
+    const isSeenAlone = isShown && this.#side === 'source' && this.#chain.at === 'prerouting'
+    return isSeenAlone ? statesOfShown : statesOf[this.#side]
   }
 
   #judge({ pod, family, links, uplinks, elsewhere }: About, states: readonly (TrackedState | undefined)[]): Verdict {
     const budget = { left: mostRules }
     const found = { untracks: false }
+    const same = { family, isMarked: this.#isMarked, found, budget }
     const isClient = (net: Net): boolean =>
       net.octets.length === pod.octets.length && !elsewhere.some((each) => contains(each, net))
     for (const client of [all[family], ...this.#ofClients.filter(isClient)])
@@ -182,19 +194,45 @@ class Judge {
             ? { source: pod, destination: client, input: links, output: uplinks }
             : { source: client, destination: pod, input: uplinks, output: links }
         const untold = Object.fromEntries((untoldAt[this.#chain.at] ?? []).map((each) => [each, []]))
-        const obstacle = met(this.#chain, { ...ways, ...untold, family, state, found, budget })
+        const obstacle = met(this.#chain, { ...ways, ...untold, ...same, state })
         if (obstacle !== undefined) return { obstacle, untracks: found.untracks }
       }
     return { obstacle: undefined, untracks: found.untracks }
   }
 }
 
-/** Also those that sets are made of. */
-function conditionsIn(asked: readonly (readonly Condition[])[]): readonly Condition[] {
+/** Also those that sets are made of, of no more than so many elements. */
+function conditionsIn(asked: readonly (readonly Condition[])[], most: number): readonly Condition[] {
   return asked.flat().flatMap((condition) => {
     if (condition.of !== 'any') return [condition]
-    return condition.each.length > mostToldApart ? [] : conditionsIn(condition.each)
+    return condition.each.length > most ? [] : conditionsIn(condition.each, most)
   })
+}
+
+/** Of thousands of nets those that have an address, without asking each. */
+class NetsAsked {
+  readonly #byBits = new Map<number, Set<string>>()
+
+  constructor(nets: readonly Net[]) {
+    for (const { octets, bits } of nets) {
+      const alike = this.#byBits.get(bits) ?? new Set()
+      this.#byBits.set(bits, alike.add(textOf(firstBits(octets, bits))))
+    }
+  }
+
+  /** The same of two addresses says that all nets have both or none. */
+  thatHave({ octets }: Net): string {
+    const found = [...this.#byBits].map(([bits, alike]) => {
+      const text = textOf(firstBits(octets, bits))
+      return alike.has(text) ? text : ''
+    })
+    return found.join()
+  }
+}
+
+function firstBits(octets: Uint8Array, bits: number): Net {
+  const first = octets.map((octet, n) => octet & ~(0xff >> Math.min(8, Math.max(0, bits - 8 * n))))
+  return { octets: first, bits }
 }
 
 function netsOf(asked: readonly Condition[], side: Side): readonly Net[] {
@@ -262,8 +300,9 @@ function answerTo(condition: Condition, packet: Packet, isCoarse: boolean): bool
     case 'family':
       return condition.family === packet.family
     case 'mark':
-      // Nothing that is known here has marked it: a rule that does is in the way by itself.
-      return condition.value === 0
+      // But for a bridge nothing has marked it: a rule that does is in the way by itself, and flows that begin with a
+      // mark of another are not redirected.
+      return packet.isMarked ? undefined : condition.value === 0
     case 'state':
       return packet.state && (trackedStates[packet.state] & condition.mask) === condition.value
     case 'input':

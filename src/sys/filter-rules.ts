@@ -40,10 +40,10 @@ export type Condition = (
 ) & { readonly isNot: boolean }
 
 /**
- * Bits of linux/netfilter/nf_conntrack_common.h that a packet of a flow may have. INVALID is none of them: of a flow
- * that goes past conntrack no packet is, and who drops those means no connection.
+ * Bits of linux/netfilter/nf_conntrack_common.h that a packet of a flow may have. `invalid`, which is said of half a
+ * connection, only replies may be that a bridge shows to conntrack: who drops those means no connection.
  */
-export const trackedStates = { established: 2, related: 4, new: 8, untracked: 64 } as const
+export const trackedStates = { invalid: 1, established: 2, related: 4, new: 8, untracked: 64 } as const
 export type TrackedState = keyof typeof trackedStates
 
 export interface Rule {
@@ -85,8 +85,8 @@ export function netsBetween(low: Uint8Array, high: Uint8Array): readonly Net[] {
   return nets
 }
 
-/** Where the kernel calls a chain. */
-export type Place = 'ingress' | 'prerouting' | 'forward' | 'postrouting' | 'egress'
+/** Where the kernel calls a chain; `bridge`: for what comes in by a port of one. */
+export type Place = 'bridge' | 'ingress' | 'prerouting' | 'forward' | 'postrouting' | 'egress'
 
 /** A chain that the kernel itself calls for packets that are handed on. */
 export interface BaseChain {

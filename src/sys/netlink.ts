@@ -56,7 +56,7 @@ export function askOne(
 
 /**
  * Every entry of a list of the kernel; one that was torn by a change is read again. Once there are more than `most` the
- * rest is not read. Throws ERR_SYSCALL.
+ * rest is not read; `weigh`: for how many one counts. Throws ERR_SYSCALL.
  */
 export function askAll(
   what: string,
@@ -64,8 +64,9 @@ export function askAll(
   body: Uint8Array,
   family = NETLINK_ROUTE,
   most = Infinity,
+  weigh: (message: NetlinkMessage) => number = () => 1,
 ): readonly NetlinkMessage[] {
-  return untorn(() => ask(what, type, NLM_F_DUMP, body, family, undefined, most))
+  return untorn(() => ask(what, type, NLM_F_DUMP, body, family, undefined, most, weigh))
 }
 
 /** The first list that was not torn; after too many the last one, which is as true as a list can be here. */
@@ -98,6 +99,7 @@ function ask(
   family = NETLINK_ROUTE,
   isWanted?: (view: DataView, from: number, to: number) => boolean,
   most = Infinity,
+  weigh: (message: NetlinkMessage) => number = () => 1,
 ): Replies {
   const message = new Uint8Array(headerBytes + body.length)
   const header = new DataView(message.buffer)
@@ -110,11 +112,14 @@ function ask(
     checked(what, Number(sendCall(fd, message, message.length, 0)))
     const replies: Replies = { messages: [], isDone: false, isTorn: false }
     const inbox = new Inbox(fd, replyMemory)
-    for (;;) {
+    for (let [read, weight] = [0, 0]; ; ) {
       checked(what, inbox.receive())
       if (!inbox.isOfKernel) continue
       readReplies(what, inbox.datagram, replies, isWanted)
-      if (replies.isDone || (flags & NLM_F_DUMP) === 0 || replies.messages.length > most) return replies
+      if (replies.isDone || (flags & NLM_F_DUMP) === 0) return replies
+      for (const message of replies.messages.slice(read)) weight += weigh(message)
+      read = replies.messages.length
+      if (weight > most) return replies
     }
   } finally {
     closeCall(fd)

@@ -52,8 +52,8 @@ const NF_ACCEPT = 1
 const NF_QUEUE = 3
 const [NFT_CONTINUE, NFT_BREAK, NFT_JUMP, NFT_GOTO, NFT_RETURN] = [-1, -2, -3, -4, -5]
 // linux/netfilter.h
-const families = { 1: 'inet', 2: 'ip', 5: 'netdev', 10: 'ip6' } as const
-const NFPROTO_NETDEV = 5
+const families = { 1: 'inet', 2: 'ip', 5: 'netdev', 7: 'bridge', 10: 'ip6' } as const
+const [NFPROTO_NETDEV, NFPROTO_BRIDGE] = [5, 7]
 const familiesOf: Readonly<Record<number, Family | undefined>> = { 2: 'ipv4', 10: 'ipv6' }
 /** All that a packet passes on its way through, by the number of the hook. */
 const passed: ReadonlyMap<number, Place> = new Map([
@@ -67,6 +67,15 @@ const passedByDevices: ReadonlyMap<number, Place> = new Map([
   [0, 'ingress'],
   [1, 'egress'],
 ])
+/** What a packet passes on its way from a port of a bridge to those who have the bridge. */
+const passedByBridges: ReadonlyMap<number, Place> = new Map([
+  [0, 'bridge'],
+  [1, 'bridge'],
+])
+const passedBy: Readonly<Record<number, ReadonlyMap<number, Place> | undefined>> = {
+  [NFPROTO_NETDEV]: passedByDevices,
+  [NFPROTO_BRIDGE]: passedByBridges,
+}
 /** NF_IP_PRI_CONNTRACK */
 const conntrackPriority = -200
 
@@ -124,8 +133,9 @@ function baseChain({ body }: NetlinkMessage, sets: NftSets): BaseChain | undefin
   const found = attributes(body, nfgenmsgBytes)
   const called = attributes(found.get(NFTA_CHAIN_HOOK) ?? new Uint8Array(), 0)
   const name = families[family as keyof typeof families]
-  // Of bridges none is passed by: what is redirected to one, and what its ports hand it, goes through it as before.
-  const at = (family === NFPROTO_NETDEV ? passedByDevices : passed).get(numberOf(called.get(NFTA_HOOK_HOOKNUM)) ?? -1)
+  // Of bridges none is passed by: what is redirected to one, and what its ports hand it, goes through it as before. But
+  // they may mark packets for rules that are.
+  const at = (passedBy[family] ?? passed).get(numberOf(called.get(NFTA_HOOK_HOOKNUM)) ?? -1)
   if (name === undefined || at === undefined) return undefined
   const tableName = textOf(found.get(NFTA_CHAIN_TABLE))
   return {

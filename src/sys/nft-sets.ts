@@ -3,8 +3,8 @@
  * or whose elements end by themselves: what one of these holds may be otherwise with the next packet.
  */
 import { HeraldError } from '../errors.ts'
-import { askAll, askOne, attributes, eachAttribute } from './netlink.ts'
-import { NETLINK_NETFILTER, nfgenmsgBytes, textAttribute } from './netfilter.ts'
+import { askAll, askOne, askSome, attributes, eachAttribute, type NetlinkMessage } from './netlink.ts'
+import { NETLINK_NETFILTER, NFT_MSG_GETRULE, nfgenmsgBytes, textAttribute } from './netfilter.ts'
 
 // linux/netfilter/nf_tables.h
 const [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] = [0x0a0a, 0x0a0d]
@@ -14,10 +14,9 @@ const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const [NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY_END] = [1, 2, 3, 10]
 const [NFT_SET_ELEM_INTERVAL_END, NFT_SET_ELEM_CATCHALL] = [1, 2]
 const NFTA_DATA_VALUE = 1
+const [NFTA_RULE_TABLE, NFTA_RULE_EXPRESSIONS, NFTA_EXPR_NAME, NFTA_EXPR_DATA, NFTA_DYNSET_SET_NAME] = [1, 4, 1, 2, 1]
 /** Of a larger set nothing is known: each would be asked about each pod. */
 export const mostElements = 4096
-/** The kernel tells of a few hundred elements in each message. */
-const mostMessages = 256
 
 export const textOf = (octets: Uint8Array | undefined): string =>
   Buffer.from(octets ?? [])
@@ -44,15 +43,45 @@ const none = new Uint8Array()
 /** Each is read once. */
 export class NftSets {
   readonly #read = new Map<string, ReadSet>()
+  /** By the table. */
+  readonly #filled = new Map<string, ReadonlySet<string>>()
 
   /** Throws ERR_SYSCALL. */
   read(family: number, table: string, name: string): ReadSet {
     const key = `${family} ${table} ${name}`
-    const found = this.#read.get(key) ?? setNow(family, table, name)
+    const found = this.#read.get(key) ?? this.#now(family, table, name)
     this.#read.set(key, found)
     return found
   }
+
+  #now(family: number, table: string, name: string): ReadSet {
+    const filled = this.#filled.get(`${family} ${table}`) ?? filledSets(family, table)
+    this.#filled.set(`${family} ${table}`, filled)
+    return filled.has(name) ? changing(name) : setNow(family, table, name)
+  }
 }
+
+/** Nobody has to say of a set that packets fill it: a rule of its table that does so is enough. Throws ERR_SYSCALL. */
+function filledSets(family: number, table: string): ReadonlySet<string> {
+  const body = Buffer.concat([Buffer.of(family, 0, 0, 0), textAttribute(NFTA_RULE_TABLE, table)])
+  const rules = askSome('rules that fill sets', NFT_MSG_GETRULE, body, NETLINK_NETFILTER, namesDynset)
+  const expressions = rules.flatMap(({ body: rule }) => {
+    const listed = attributes(rule, nfgenmsgBytes).get(NFTA_RULE_EXPRESSIONS) ?? none
+    return [...eachAttribute(listed, 0)].map(([, expression]) => attributes(expression, 0))
+  })
+  const dynsets = expressions.filter((expression) => textOf(expression.get(NFTA_EXPR_NAME)) === 'dynset')
+  return new Set(
+    dynsets.map((each) => textOf(attributes(each.get(NFTA_EXPR_DATA) ?? none, 0).get(NFTA_DYNSET_SET_NAME))),
+  )
+}
+
+const dynset = Buffer.from('dynset\0')
+
+/** Of thousands of rules nearly none does. */
+const namesDynset = (view: DataView, from: number, to: number): boolean =>
+  Buffer.from(view.buffer, view.byteOffset + from, to - from).includes(dynset)
+
+const changing = (name: string): ReadSet => ({ why: `what the set ${name} holds changes with packets or time` })
 
 /** One that has gone since its rule was read went with that one, and the rules are read again. */
 function setNow(family: number, table: string, name: string): ReadSet {
@@ -70,18 +99,20 @@ function readSet(family: number, table: string, name: string): ReadSet {
   const [answer] = askOne(`set ${name}`, NFT_MSG_GETSET, body, NETLINK_NETFILTER)
   const told = attributes(answer?.body ?? none, nfgenmsgBytes)
   const flags = numberOf(told.get(NFTA_SET_FLAGS)) ?? 0
-  if ((flags & (NFT_SET_TIMEOUT | NFT_SET_EVAL)) !== 0)
-    return { why: `what the set ${name} holds changes with packets or time` }
-  const messages = askAll(`elements of ${name}`, NFT_MSG_GETSETELEM, body, NETLINK_NETFILTER, mostMessages)
-  const listed = messages.flatMap((message) => {
-    const elements = attributes(message.body, nfgenmsgBytes).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? none
-    return [...eachAttribute(elements, 0)].map(([, element]) => attributes(element, 0))
-  })
-  // An interval is two of them.
-  if (listed.length > 2 * mostElements) return { why: `the set ${name} has too many elements to be asked` }
+  if ((flags & (NFT_SET_TIMEOUT | NFT_SET_EVAL)) !== 0) return changing(name)
+  // An interval is two of them. For each message the kernel counts up to where it was: a whole list takes it seconds.
+  const most = 2 * mostElements
+  const messages = askAll(`elements of ${name}`, NFT_MSG_GETSETELEM, body, NETLINK_NETFILTER, most, elementCount)
+  const listed = messages.flatMap(elementsOf).map(([, element]) => attributes(element, 0))
+  if (listed.length > most) return { why: `the set ${name} has too many elements to be asked` }
   const isOfIntervals = (flags & NFT_SET_INTERVAL) !== 0 && (flags & NFT_SET_CONCAT) === 0
   return { elements: elementsIn(listed, isOfIntervals, numberOf(told.get(NFTA_SET_KEY_LEN)) ?? 0) }
 }
+
+const elementsOf = ({ body }: NetlinkMessage): readonly (readonly [number, Uint8Array])[] => [
+  ...eachAttribute(attributes(body, nfgenmsgBytes).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? none, 0),
+]
+const elementCount = (message: NetlinkMessage): number => elementsOf(message).length
 
 const keyIn = (data: Uint8Array | undefined): Uint8Array | undefined =>
   data === undefined ? undefined : attributes(data, 0).get(NFTA_DATA_VALUE)

@@ -126,7 +126,7 @@ test('a rule that is about a pod is in the way once it is a backend, and ten min
   const { clock, rules, watch, told } = bench()
   const of = (...pods: readonly string[]): Traffic => ({
     pods: new Map(pods.map((pod) => [pod, []])),
-    ...{ former: new Set(), uplinks: [], elsewhere: [] },
+    ...{ former: new Set(), shown: new Set(), uplinks: [], elsewhere: [] },
   })
   const [one, both] = [of('10.1.0.2'), of('10.1.0.2', '10.1.0.3')]
   rules.proxied = '10.1.0.3'

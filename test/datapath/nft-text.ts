@@ -359,7 +359,13 @@ class Table {
     }
     if (word === 'counter') out.push(expression('counter'))
     else if (word === 'masquerade') out.push(expression('masq'))
-    else if (word === 'reject')
+    else if (word === 'add') {
+      // Of packets, as in `add @seen { ip saddr }`.
+      const [set = '', key = ''] = rest
+      const field = fields[key.replace(/[{}]/g, '').trim()] ?? assertNever(key)
+      out.push(field.load(1), expression('dynset', [1, set.slice(1)], [3, big(0)], [4, big(1)]))
+      return at + 3
+    } else if (word === 'reject')
       out.push(expression('reject', [1, big(this.#family === 'inet' ? 2 : 0)], [2, Buffer.of(3)]))
     else assertNever(words.join(' '))
     return at + 1

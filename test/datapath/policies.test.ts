@@ -21,7 +21,7 @@ const run = (program: string, ...args: readonly string[]): void =>
   void execFileSync(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
 const traffic: Traffic = {
   pods: new Map(['10.1.0.2', 'fd00:10:1::2'].map((pod) => [pod, ['cni0']])),
-  ...{ former: new Set(), uplinks: ['up0'], elsewhere: [] },
+  ...{ former: new Set(), shown: new Set(), uplinks: ['up0'], elsewhere: [] },
 }
 const foundBy = (look: NetfilterLook): string | undefined => look.policies() ?? look.rules(traffic).policy
 const found = (): string | undefined => foundBy(new NetfilterLook())

@@ -15,7 +15,7 @@ if (skip === undefined) enterNetwork()
 
 const trafficOf = (...pods: readonly string[]): Traffic => ({
   pods: new Map(pods.map((pod) => [pod, ['cni0']])),
-  ...{ former: new Set(), uplinks: ['up0'], elsewhere: [] },
+  ...{ former: new Set(), shown: new Set(), uplinks: ['up0'], elsewhere: [] },
 })
 const traffic = trafficOf('10.1.0.2', '10.1.0.3', 'fd00:10:1::2', 'fd00:10:1::3')
 /** A look that has read the rules as they are now. */
@@ -252,6 +252,10 @@ table ip site {
   assert.equal(found(), undefined)
   layNft(laid('interval', others(mostElements + 1)))
   assert.match(found() ?? '', /statement masq \(the set met has too many elements to be asked\)$/)
+  for (const pod of ['10.1.0.2', '10.1.0.3']) {
+    layNft(laid('interval', [...others(300), pod]))
+    assert.match(found() ?? 'nothing', /statement masq$/, `of two pods ${pod} alone`)
+  }
   for (const flags of ['timeout', 'dynamic']) {
     layNft(laid(flags, ['100.64.0.1']))
     assert.match(found() ?? '', /statement masq \(what the set met holds changes with packets or time\)$/)
