@@ -56,7 +56,7 @@ const mostRules = 500_000
 const mostToldApart = 256
 
 const all = { ipv4: netOfText(4, [], 0), ipv6: netOfText(16, [], 0) } as const
-/** Which no client behind a router has: of the node itself, of a link, of groups. */
+/** Which no client behind a router has: of the node itself, of a link, of groups (is_from_nowhere, bpf/redirect.h). */
 const neverClients: readonly Net[] = [
   netOfText(4, [127], 8),
   netOfText(4, [169, 254], 16),

@@ -26,7 +26,10 @@ const others = Array.from({ length: 299 }, (_, n) =>
 interface Trap {
   readonly nft: string
   readonly denied: readonly number[]
-  readonly said: RegExp
+  /** undefined: flows of others go past it. */
+  readonly said?: RegExp
+  /** An address of the client, behind its own. */
+  readonly from?: string
   readonly isShown?: boolean
 }
 
@@ -54,6 +57,14 @@ const traps: Readonly<Record<string, Trap>> = {
         ...{ denied: [80 + n], said: /^chain guard of table ip6? site \(nftables\) has a rule with the verdict drop$/ },
       },
     ]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(family === 'ipv6' ? {} : { '240.0.0.7': '240.0.0.0/4', '169.254.0.7': '169.254.0.0/16' }).map(
+      ([from, net]) => [
+        `a client that has ${from}, which none should`,
+        { nft: guard('forward priority filter', `IP saddr ${net} drop`), denied: [80, 81], from },
+      ],
+    ),
   ),
   'a set that does not say that packets fill it': {
     nft: guard(
@@ -117,6 +128,7 @@ test('what rules mean by what packets do to sets, bridges to packets, and one se
       (seen) => seen.startsWith(`${client} `),
       () => false,
     )
+  const route = (...words: readonly string[]): void => void rack.run('client', ['ip', 'route', ...words])
   for (const mode of ['stack', 'auto'] as const) {
     shows(false)
     layRuleSet(rack, family, {})
@@ -124,9 +136,14 @@ test('what rules mean by what packets do to sets, bridges to packets, and one se
       ...{ do: 'datapath', bpffs: rack.bpffs, objectFile: buildBpf(), attach: 'tcx', mode, interfaces: [uplink] },
       frontends,
     })
-    for (const [what, { nft, denied, said, isShown = false }] of Object.entries(traps)) {
+    for (const [what, { nft, denied, said, from, isShown = false }] of Object.entries(traps)) {
       shows(isShown)
       layRuleSet(rack, family, { nft })
+      if (from !== undefined) {
+        rack.run('client', ['ip', 'address', 'replace', `${from}/32`, 'dev', 'eth0'])
+        rack.run('node', ['ip', 'route', 'replace', from, 'via', client])
+        route('replace', vip, 'via', node, 'src', from)
+      }
       const status = await actor.tell<DatapathStatus>({ do: 'look' })
       rack.run('client', ['ping', '-c', '1', '-w', '1', '-i', '0.2', node])
       const served = [await isServed(80), await isServed(81)]
@@ -135,7 +152,9 @@ test('what rules mean by what packets do to sets, bridges to packets, and one se
         denied,
         `${mode}: ${what}`,
       )
-      if (mode === 'auto') assert.match(status.modeReason ?? '', said, what)
+      if (from !== undefined) route('delete', vip)
+      if (mode === 'auto' && said !== undefined) assert.match(status.modeReason ?? '', said, what)
+      else assert.equal(status.modeReason, undefined, what)
     }
     shows(true)
     layRuleSet(rack, family, { nft: guard('prerouting priority mangle', 'ct state established accept') })

@@ -206,6 +206,17 @@ static __always_inline bool is_permitted(void)
 	return until_ns && *until_ns > bpf_ktime_get_ns();
 }
 
+/* Rules about sources that no client behind a router has (rule-walk.ts) are in nobody's way: of the node itself, of a
+ * link, of groups and none. Who comes with one meets them. */
+static __always_inline bool is_from_nowhere(const struct packet *packet)
+{
+	__u32 first = bpf_ntohl(is_ipv6(packet) ? packet->source.high[0] : packet->source.low);
+
+	if (is_ipv6(packet))
+		return is_link_local(&packet->source) || first >> 24 == 0xff;
+	return first >> 24 == 127 || first >> 16 == 0xa9fe || first >> 29 == 7;
+}
+
 /* Whether the flow that begins with the packet in the map, to the backend in the passage, goes past netfilter: both of
  * its directions do, and new flows may. A client on this node is behind no uplink. Rules may ask for whatever mark is
  * on it, of a bridge or of a device below the uplink. */
@@ -218,7 +229,7 @@ __noinline int may_redirect(struct __sk_buff *skb)
 
 	if (!is_redirecting || !is_permitted())
 		return false;
-	if (!packet || !passage || skb->mark || !is_forwardable(skb, packet))
+	if (!packet || !passage || skb->mark || is_from_nowhere(packet) || !is_forwardable(skb, packet))
 		return false;
 	backend = backend_of(&passage->backend);
 	if (!backend)
