@@ -26,25 +26,35 @@ export function pinMissingMaps(pins: Pins, log: (message: string) => void): void
   for (const [name, path] of wanted) if (existsSync(path)) wanted.delete(name)
   if (wanted.size === 0) return
   const found: string[] = []
-  const findIn = (program: number | undefined): void => {
-    if (program === undefined) return
-    for (const { name, fd } of programMaps(program)) {
-      const path = wanted.get(name)
-      if (path !== undefined) {
-        pin(fd, path)
-        found.push(name)
-        wanted.delete(name)
-      }
-      closeFd(fd)
-    }
-    closeFd(program)
-  }
+  const findIn = (program: number | undefined): void => void found.push(...pinMapsOf(program, wanted))
   for (const direction of directions) findIn(openPinned(pins.program(direction)))
   // What is had by these alone is found when their map is.
   const stages = openPinned(pins.stages)
   if (stages !== undefined && wanted.size > 0) stagePrograms(stages).forEach((id) => findIn(openProgram(id)))
   if (stages !== undefined) closeFd(stages)
   if (found.length > 0) log(`pinned again in ${pins.folder} what somebody had removed: ${found.join(', ')}`)
+}
+
+/** The kernel keeps so many characters of the name of a map. */
+const nameCharacters = 15
+
+/**
+ * Pins maps of a program at the paths that `wanted` has for their names; takes those out of it and answers their names.
+ * `program`: its descriptor, which is closed.
+ */
+export function pinMapsOf(program: number | undefined, wanted: Map<string, string>): readonly string[] {
+  if (program === undefined) return []
+  const found = programMaps(program).flatMap((map) => {
+    const names = [...wanted].filter(([name]) => name.slice(0, nameCharacters) === map.name)
+    for (const [name, path] of names) {
+      pin(map.fd, path)
+      wanted.delete(name)
+    }
+    closeFd(map.fd)
+    return names.map(([name]) => name)
+  })
+  closeFd(program)
+  return found
 }
 
 function stagePrograms(fd: number): readonly number[] {

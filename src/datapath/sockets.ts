@@ -8,14 +8,15 @@ import { existsSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { HeraldError } from '../errors.ts'
-import { detachLink, updateLink } from '../sys/bpf-attach.ts'
-import { BpfObject, closeFd, mapInfo, openPinned, pin, programInfo, programName } from '../sys/bpf.ts'
+import { detachLink, linkProgramId, updateLink } from '../sys/bpf-attach.ts'
+import { BpfObject, closeFd, mapInfo, openPinned, openProgram, pin, programInfo, programName } from '../sys/bpf.ts'
 import { type Cgroup, cgroupOfLink, cgroupProgramIds, createCgroupLink, findCgroup, withCgroup } from '../sys/cgroup.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { isBpffs } from '../sys/mount.ts'
 import { socketLimits } from './capacity.ts'
 import type { SocketBalancer, SocketStatus } from './datapath.ts'
 import { KernelMap } from './kernel-maps.ts'
+import { pinMapsOf } from './lasting.ts'
 import { aside, atOnce, type Loading } from './loading.ts'
 import type { MapStore } from './maps.ts'
 import { socketMapNames, socketSchema, type SocketStoreName, socketStoreNames } from './socket-layout.ts'
@@ -99,6 +100,7 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
   const folder = join(bpffs, 'herald', `sockets-v${socketSchema}`)
   const adopted = linksIn(folder).length > 0
   for (const kind of ['maps', 'links']) makeFolder(join(folder, kind), 0o700)
+  pinMissingMaps(folder, log)
   const links = new Map<Hook, number>()
   let object: BpfObject | undefined
   const close = (): void => {
@@ -135,6 +137,21 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
     if (!adopted) removeFolder(folder)
     throw error
   }
+}
+
+/** Those whose pins somebody has removed while no agent ran, as the programs that serve have them. */
+function pinMissingMaps(folder: string, log: (message: string) => void): void {
+  const missing = socketMapNames.map((name) => [name, join(folder, 'maps', name)] as const)
+  const wanted = new Map<string, string>(missing.filter(([, path]) => !existsSync(path)))
+  if (wanted.size === 0) return
+  const found = linksIn(folder).flatMap((path) => {
+    const link = openPinned(path)
+    if (link === undefined) return []
+    const program = linkProgramId(link)
+    closeFd(link)
+    return program === undefined ? [] : pinMapsOf(openProgram(program), wanted)
+  })
+  if (found.length > 0) log(`pinned again in ${folder} what somebody had removed: ${found.join(', ')}`)
 }
 
 function storeOf(object: BpfObject | undefined, name: SocketStoreName): MapStore {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { openSocketBalancer } from '../../src/datapath/open-sockets.ts'
 import { listPinnedMaps, rawEntries } from '../../src/datapath/pinned-maps.ts'
-import { socketMapNames } from '../../src/datapath/socket-layout.ts'
+import { socketMapNames, socketSchema } from '../../src/datapath/socket-layout.ts'
 import { areSocketsPinned, removeSockets, socketMapFolders } from '../../src/datapath/sockets.ts'
 import { unloadDatapath } from '../../src/datapath/unload.ts'
 import type { Backend, Frontend } from '../../src/desired/model.ts'
@@ -257,6 +257,27 @@ test('sockets are served while nobody runs, and by the next one with what the on
   assert.equal(await actor.run({ do: 'ask', name: 'a' }), `${pod} again`)
   const answer = (await actor.run({ do: 'connect', name: 'b', address: vip, port: 80 })) as Answer
   assert.equal(answer.peer, `${vip} 80`)
+})
+
+test('maps whose pins are removed while nobody runs are had back by the next one, each of them and all', {
+  skip,
+}, async () => {
+  assert.ok(world)
+  const { bpffs } = world
+  removeSockets(bpffs)
+  const first = world.open()
+  first.upsert(socketFrontend(vip, 'TCP', [pod]))
+  first.close()
+  const actor = world.client()
+  const folder = join(bpffs, 'herald', `sockets-v${socketSchema}`, 'maps')
+  for (const gone of [...socketMapNames.map((name) => [name]), socketMapNames]) {
+    for (const name of gone) unlinkSync(join(folder, name))
+    const next = world.open()
+    assert.deepEqual(next.ids(), [`${vip}:80/TCP`], gone.join())
+    assert.equal(byOf(await actor.run({ do: 'connect', name: gone.join(), address: vip, port: 80 })), pod)
+    assert.deepEqual(readdirSync(folder).sort(), [...socketMapNames].sort())
+    next.close()
+  }
 })
 
 test('the maps are listed beside those of the uplinks, with their entries', { skip }, () => {
