@@ -1,12 +1,14 @@
 /** What each backend has carried, counted by the programs: see counters.test.ts for the tables above them. */
 import assert from 'node:assert/strict'
 import { unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { KernelDatapath } from '../../src/datapath/kernel.ts'
 import { schema, sizes } from '../../src/datapath/layout.ts'
 import { indexKey } from '../../src/datapath/maps.ts'
 import { frontendId, type Protocol } from '../../src/desired/model.ts'
-import { BpfMap, closeFd, openPinned } from '../../src/sys/bpf.ts'
+import { BpfMap, BpfObject, closeFd, openPinned, pin } from '../../src/sys/bpf.ts'
 import { familyOf } from './family.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict, whyNoKernel, type Fixture } from './fixture.ts'
 import { parse, tcpFlag, tcpFrame, udpFrame } from './frames.ts'
@@ -131,6 +133,14 @@ const { vip, client, podAt } = familyOf('')
 const pod = { address: podAt(5), port: 8080 }
 const toVip = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80 }
 
+/** As of a version whose programs lack a map: from its own programs the next one would have it back. */
+function withoutMaps(take: (program: number) => void): void {
+  const object = new BpfObject(join(dirname(buildBpf()), 'empty.bpf.o'))
+  object.load()
+  take(object.programFd('empty'))
+  object.close()
+}
+
 test('counters of backends go on over a restart, and begin where an earlier version had none', { skip }, (t) => {
   const fixture = kernelFixture(t)
   const first = fixture.open()
@@ -141,7 +151,16 @@ test('counters of backends go on over a restart, and begin where an earlier vers
   ingress(second, tcpFrame({ ...toVip, flags: ACK, ack: 7 }))
   assert.deepEqual(figuresOf(second, vip), { [podAt(5)]: [2, 0, 1] })
   second.close()
-  unlinkSync(`${fixture.bpffs}/herald/v${schema}/maps/backend_counts`)
+  const folder = `${fixture.bpffs}/herald/v${schema}`
+  unlinkSync(`${folder}/maps/backend_counts`)
+  withoutMaps((program) => {
+    // Of the map of stages nothing is left without those.
+    unlinkSync(`${folder}/maps/stages`)
+    for (const name of ['herald_ingress', 'herald_egress']) {
+      unlinkSync(`${folder}/programs/${name}`)
+      pin(program, `${folder}/programs/${name}`)
+    }
+  })
   const third = fixture.open()
   assert.equal(third.status.adopted, true)
   ingress(third, tcpFrame({ ...toVip, flags: ACK, ack: 7 }))
