@@ -239,15 +239,13 @@ class Run {
   /** What the server takes for as many when nobody watches it, and nobody writes a status. ms */
   async #createAlone(): Promise<number> {
     const from = nowMs()
-    const labels = { alone: 'yes' }
-    const create = async (i: number): Promise<void> => {
-      const { metadata, ...rest } = service(`alone-${i}`)
-      const endpoints = slice(`alone-${i}`)
-      await this.#client.send('POST', slices, { ...endpoints, metadata: { ...endpoints.metadata, labels } })
-      await this.#client.send('POST', namespace, { ...rest, metadata: { ...metadata, labels } })
+    const until = await this.#create('alone', burst)
+    // One by one: beside 50 000 the server takes longer for 1 000 in one request than it gives a request.
+    const remove = async (i: number): Promise<void> => {
+      for (const path of [slices, namespace]) await this.#client.send('DELETE', `${path}/alone-${i}`)
     }
-    const until = await this.#client.all(burst, create, this.#atOnce)
-    for (const path of [slices, namespace]) await this.#client.send('DELETE', `${path}?labelSelector=alone`)
+    await this.#client.all(burst, remove, this.#atOnce)
+    this.#present -= burst
     return until - from
   }
 
