@@ -39,6 +39,7 @@ export async function benchSource(): Promise<void> {
       detail: 'a benchmark',
       headers: async () => ({}),
       tls: async () => ({ ca }),
+      judged: () => undefined,
       renew: () => undefined,
     }),
     clock: systemClock,

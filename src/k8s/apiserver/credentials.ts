@@ -34,6 +34,8 @@ export interface Credentials {
   readonly namespace?: string | undefined
   /** Of one request: tokens expire. Rejects with ERR_KUBECONFIG where a plugin or a file fails. */
   headers(): Promise<Readonly<Record<string, string>>>
+  /** What the server made of such headers: whether it refused who we are (401). */
+  judged(headers: Readonly<Record<string, string>>, isRefused: boolean): void
   tls(): Promise<TlsOptions>
   /**
    * The server refused them (401): the next ones are read, or made by the plugin, anew. Where no connection comes about
@@ -190,6 +192,9 @@ class KubeCredentials implements Credentials {
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
   #renewals = 0
+  /** What the server took last, and what it refused last. */
+  #taken: string | undefined
+  #refused: string | undefined
   /** Without those of a plugin, which says itself how long they are good. */
   #kept: { readonly headers: Readonly<Record<string, string>>; readonly readMs: number } | undefined
 
@@ -207,11 +212,23 @@ class KubeCredentials implements Credentials {
     this.detail = `${server.href.replace(/\/$/, '')} by ${place.detail}${way}`
   }
 
+  /**
+   * A file that is written in place, or slowly, holds a part of a token for a while, which nothing but the server's
+   * refusal tells from a whole one: what was taken before is good for as long as it is taken.
+   */
   async headers(): Promise<Readonly<Record<string, string>>> {
     const headers = await this.#headers()
-    return this.#tokenFile === undefined
-      ? headers
-      : { ...headers, authorization: `Bearer ${this.#tokenOf(this.#tokenFile)}` }
+    const authorization =
+      this.#tokenFile === undefined ? headers['authorization'] : `Bearer ${this.#tokenOf(this.#tokenFile)}`
+    if (authorization === undefined) return headers
+    const isRefused = authorization === this.#refused
+    return { ...headers, authorization: isRefused ? (this.#taken ?? authorization) : authorization }
+  }
+
+  judged({ authorization }: Readonly<Record<string, string>>, isRefused: boolean): void {
+    if (!isRefused) this.#taken = authorization
+    else this.#refused = authorization
+    if (isRefused && this.#taken === authorization) this.#taken = undefined
   }
 
   async #headers(): Promise<Readonly<Record<string, string>>> {

@@ -55,6 +55,8 @@ export function connectTransport(credentials: Credentials, pingMs = defaultPingM
   return new Http2Transport(credentials, pingMs)
 }
 
+type Asked = Change | { readonly method: 'GET'; readonly path: string }
+
 interface Answered {
   readonly headers: IncomingHttpHeaders
   readonly body: Http2Body
@@ -82,8 +84,28 @@ class Http2Transport implements Transport {
     return this.#ask(change, signal)
   }
 
-  async #ask(asked: Change | { readonly method: 'GET'; readonly path: string }, signal: AbortSignal): Promise<Answer> {
+  /**
+   * Who is refused (401) asks once more where the files, or the plugin, say another thing now: a token expires between
+   * two readings, and one that is being written is none yet. Nothing was done by then.
+   */
+  async #ask(asked: Asked, signal: AbortSignal): Promise<Answer> {
     const generation = this.#generation
+    const own = await this.#credentials.headers()
+    const answer = await this.#askAs(own, generation, asked, signal)
+    if (answer.status !== 401) return answer
+    const again = this.#generation
+    const now = await this.#credentials.headers().catch(() => own)
+    if (now['authorization'] === own['authorization']) return answer
+    await answer.body[Symbol.asyncIterator]().return?.()
+    return this.#askAs(now, again, asked, signal)
+  }
+
+  async #askAs(
+    own: Readonly<Record<string, string>>,
+    generation: number,
+    asked: Asked,
+    signal: AbortSignal,
+  ): Promise<Answer> {
     const { server, proxy } = this.#credentials
     const headers = {
       ':method': asked.method,
@@ -91,11 +113,13 @@ class Http2Transport implements Transport {
       accept: 'application/json',
       'user-agent': 'herald',
       ...('body' in asked ? headersOf(asked) : {}),
-      ...(await this.#credentials.headers()),
+      ...own,
     }
     try {
       const { headers: answered, body } = await this.#send(headers, 'body' in asked ? asked.body : undefined, signal)
       const status = Number(answered[':status'])
+      // What a proxy answers for a server that is away says nothing of who we are.
+      if (status < 500) this.#credentials.judged(own, status === 401)
       if (status === 401 && generation === this.#generation) this.renew()
       const after = Number(answered['retry-after'])
       const dateMs = Date.parse(answered.date ?? '')

@@ -291,6 +291,53 @@ test('a server that refuses us, or is away, is told of with why the kubeconfig o
   await waitFor('what is away says so', isSaid)
 })
 
+for (const [what, write] of [
+  ['a tokenFile', (token: string) => writeFileSync(file('token'), token)],
+  ['a kubeconfig', undefined],
+] as const)
+  test(`of ${what} that holds a part of a token the last whole one stays in use, for as long as it is taken`, async (t) => {
+    const server = createSecureServer({ key: privateKey, cert: certificate })
+    const taken = new Set(['whole-1'])
+    const asked: string[] = []
+    server.on('stream', (stream, { authorization = '' }) => {
+      const token = authorization.replace('Bearer ', '')
+      asked.push(token)
+      stream.respond({ ':status': taken.has(token) ? 200 : 401 })
+      stream.end('{}')
+    })
+    const place = { server: `https://127.0.0.1:${await listening(server)}`, cluster: trusting(certificate) }
+    const say = (token: string): void =>
+      void (write === undefined ? kubeconfig({ ...place, user: { token } }) : write(token))
+    say('whole-1')
+    if (write !== undefined) kubeconfig({ ...place, user: { tokenFile: 'token' } })
+    const transport = connectTransport(loadCredentials(file('kubeconfig')))
+    t.after(async () => {
+      await transport.close()
+      await new Promise((resolve) => server.close(resolve))
+    })
+    const change = { method: 'PUT', path: '/', contentType: 'application/json', body: '{}' } as const
+    /** What is answered, and who we said that we are. */
+    const ask = async (): Promise<readonly [number, readonly string[]]> => {
+      const { status, body } = await transport.change(change, AbortSignal.timeout(10_000))
+      for await (const chunk of body) assert.ok(chunk.length > 0)
+      return [status, asked.splice(0)]
+    }
+    assert.deepEqual(await ask(), [200, ['whole-1']])
+    say('whole-')
+    transport.renew()
+    assert.deepEqual(await ask(), [200, ['whole-', 'whole-1']])
+    assert.deepEqual(await ask(), [200, ['whole-1']], 'a part is asked with once')
+    // The next one is whole when the last one is not good any more.
+    say('whole-2')
+    taken.clear()
+    taken.add('whole-2')
+    assert.deepEqual(await ask(), [200, ['whole-1', 'whole-2']])
+    taken.clear()
+    assert.deepEqual(await ask(), [401, ['whole-2']])
+    say('whole-3')
+    assert.deepEqual(await ask(), [401, ['whole-2', 'whole-3']], 'what was refused last is nothing to go back to')
+  })
+
 for (const [what, make] of [
   ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],
   ['speaks no TLS', () => createServer()],
@@ -303,6 +350,7 @@ for (const [what, make] of [
       detail: 'a test',
       headers: async () => ({}),
       tls: async () => ({ ca: certificate }),
+      judged: () => undefined,
       renew: () => undefined,
     })
     await assert.rejects(transport.get('/', AbortSignal.timeout(5_000)), {

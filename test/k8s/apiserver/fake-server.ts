@@ -103,6 +103,7 @@ export class FakeApiServer {
       detail: 'a test',
       headers: async () => ({ authorization: `Bearer test-${this.renewals}` }),
       tls: async () => ({ ca: certificate }),
+      judged: () => undefined,
       renew: (why = 'refused') => {
         if (why === 'refused') this.renewals++
       },
