@@ -5,10 +5,10 @@
 import type { Clock } from '../../clock/clock.ts'
 import { deadline } from '../../clock/deadline.ts'
 import { systemClock } from '../../clock/system-clock.ts'
-import { messageOf } from '../../errors.ts'
+import { HeraldError, messageOf } from '../../errors.ts'
 import { shortened } from '../kinds/few-faults.ts'
 import { type Answer, type Change, type Transport, withAside } from './transport.ts'
-import { recordOf } from '../source.ts'
+import { isRecord } from '../source.ts'
 
 /**
  * `status` 0: no answer, or none that can be read, with the reason in `message`. Whether a change was made is not known
@@ -27,6 +27,7 @@ export interface Reply {
 
 /** An object has at most 1.5 MiB in etcd; as JSON it is larger. */
 const maxBytes = 4 * 2 ** 20
+const notWhole = 'the answer of the API server is no whole JSON object'
 
 export class ApiRequests {
   readonly #transport: Transport
@@ -56,7 +57,10 @@ export class ApiRequests {
     const wait = deadline(this.#clock, this.#timeoutMs, () => late.abort())
     try {
       const { status, retryAfterSec, dateMs, aside, body } = await ask(signal)
-      const object = objectOf(await textOf(body))
+      const found = objectOf(await textOf(body))
+      // A stream that ends in its midst without an error code (RST_STREAM, NO_ERROR) looks to node:http2 like its end.
+      if (found === undefined && isSuccess(status)) throw new HeraldError('ERR_API_SERVER', notWhole)
+      const object = found ?? {}
       const { message } = object
       const said =
         typeof message === 'string' && message !== '' ? shortened(message) : `the API server answers ${status}`
@@ -93,11 +97,12 @@ async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** Empty where the text is no JSON object: a proxy answers in HTML. */
-function objectOf(text: string): Readonly<Record<string, unknown>> {
+/** undefined where the text is no JSON object: a proxy answers in HTML. */
+function objectOf(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    return recordOf(JSON.parse(text))
+    const found: unknown = JSON.parse(text)
+    return isRecord(found) ? found : undefined
   } catch {
-    return {}
+    return undefined
   }
 }
