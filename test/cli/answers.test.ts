@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { FlowResponse } from '../../src/api/flow-types.ts'
 import { explained, hostile, peers, routes, services, status } from '../api/memory-views.ts'
+import { newFlow } from './flows.ts'
 import { CommandLine, type Outcome } from './in-worker.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'herald-answers-'))
@@ -270,26 +271,7 @@ test('a list that breaks on its second page shows the first one, and is no succe
     }
 })
 
-const flow: FlowResponse = {
-  node_name: 'node1',
-  time: '2026-01-02T03:04:05.678Z',
-  flow: {
-    time: '2026-01-02T03:04:05.678Z',
-    verdict: 'FORWARDED',
-    IP: { source: '198.51.100.7', destination: '203.0.113.10', ipVersion: 'IPv4' },
-    l4: { TCP: { source_port: 40_000, destination_port: 80, flags: { SYN: true } } },
-    source: {},
-    destination: { namespace: 'default', pod_name: 'web-5' },
-    Type: 'L3_L4',
-    node_name: 'node1',
-    is_reply: false,
-    event_type: { type: 4 },
-    destination_service: { namespace: 'default', name: 'web' },
-    traffic_direction: 'INGRESS',
-    Summary: 'TCP Flags: SYN',
-    herald: { type: 'new', detail: 'by_client', backend: { address: '10.1.1.5', port: 8080 } },
-  },
-}
+const flow: FlowResponse = { node_name: 'node1', time: newFlow.time, flow: newFlow }
 const lines = (...responses: readonly unknown[]): string =>
   responses.map((each) => `${JSON.stringify(each)}\n`).join('')
 

@@ -7,33 +7,16 @@ import fc from 'fast-check'
 import { type FlowResponse, flowResponseSchema } from '../../src/api/flow-types.ts'
 import { flowFormats, flowWriter, type FlowFormat, type FlowTextOptions } from '../../src/cli/flow-text.ts'
 import { displayWidth, isPrintable } from '../../src/cli/text.ts'
+import { type Flow, newFlow } from './flows.ts'
 
-type Flow = NonNullable<FlowResponse['flow']>
-
-const base: Flow = {
-  time: '2026-01-02T03:04:05.678Z',
-  verdict: 'FORWARDED',
-  IP: { source: '198.51.100.7', destination: '203.0.113.10', ipVersion: 'IPv4' },
-  l4: { TCP: { source_port: 40_000, destination_port: 80, flags: { SYN: true } } },
-  source: {},
-  destination: { namespace: 'default', pod_name: 'web-5' },
-  Type: 'L3_L4',
-  node_name: 'node1',
-  is_reply: false,
-  event_type: { type: 4 },
-  destination_service: { namespace: 'default', name: 'web' },
-  traffic_direction: 'INGRESS',
-  Summary: 'TCP Flags: SYN',
-  herald: { type: 'new', detail: 'by_client', backend: { address: '10.1.1.5', port: 8080 } },
-}
 const drop: Flow = {
-  ...base,
+  ...newFlow,
   verdict: 'DROPPED',
   drop_reason_desc: 'NO_BACKEND',
   herald: { type: 'drop', detail: 'no_backend', fate: 'refused' },
 }
 const reply: Flow = {
-  ...base,
+  ...newFlow,
   is_reply: true,
   IP: { source: '10.1.1.5', destination: '198.51.100.7', ipVersion: 'IPv4' },
   l4: { TCP: { source_port: 8080, destination_port: 40_000 } },
@@ -44,14 +27,14 @@ const said = (flow: Flow): FlowResponse => ({ flow, node_name: flow.node_name, t
 const lost = (source: 'PERF_EVENT_RING_BUFFER' | 'OBSERVER_EVENTS_QUEUE', count: number): FlowResponse => ({
   lost_events: { source, num_events_lost: count },
   node_name: 'node1',
-  time: base.time,
+  time: newFlow.time,
 })
 const text = (flow: Flow, format: FlowFormat = 'compact', options: Partial<FlowTextOptions> = {}): string =>
   flowWriter(format, { timeFormat: 'RFC3339', ...options })(said(flow))
 
 test('a line says when, from whom to whom, what happened and why', () => {
   assert.equal(
-    text(base),
+    text(newFlow),
     '2026-01-02T03:04:05Z: 198.51.100.7:40000 -> default/web:80 (203.0.113.10) new FORWARDED ' +
       '(TCP Flags: SYN; backend default/web-5 10.1.1.5:8080)\n',
   )
@@ -61,7 +44,7 @@ test('a line says when, from whom to whom, what happened and why', () => {
       '(TCP Flags: SYN; refused)\n',
   )
   assert.equal(
-    text({ ...base, herald: { type: 'close', detail: 'reset_by_pod' } }),
+    text({ ...newFlow, herald: { type: 'close', detail: 'reset_by_pod' } }),
     '2026-01-02T03:04:05Z: 198.51.100.7:40000 -> default/web:80 (203.0.113.10) close FORWARDED ' +
       '(TCP Flags: SYN; reset by pod)\n',
   )
@@ -74,16 +57,16 @@ test('the arrow of a reply points to who gets it, as Hubble has it: the client s
 
 test('numbers in place of names, the node beside the time, and the time in three forms', () => {
   assert.equal(
-    text(base, 'compact', { numeric: true, printNodeName: true, timeFormat: 'RFC3339Milli' }),
+    text(newFlow, 'compact', { numeric: true, printNodeName: true, timeFormat: 'RFC3339Milli' }),
     '2026-01-02T03:04:05.678Z [node1]: 198.51.100.7:40000 -> 203.0.113.10:80 new FORWARDED ' +
       '(TCP Flags: SYN; backend 10.1.1.5:8080)\n',
   )
   // Of the clock of who looks.
-  const at = new Date(base.time)
+  const at = new Date(newFlow.time)
   const day = String(at.getDate()).padStart(2)
   const two = (number: number): string => String(number).padStart(2, '0')
   assert.ok(
-    text(base, 'compact', { timeFormat: 'StampMilli' }).startsWith(
+    text(newFlow, 'compact', { timeFormat: 'StampMilli' }).startsWith(
       `Jan ${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.678: `,
     ),
   )
@@ -91,8 +74,8 @@ test('numbers in place of names, the node beside the time, and the time in three
 
 test('an IPv6 address with a port stands in brackets, without one it does not (RFC 5952 6)', () => {
   const IP = { source: '2001:db8::7', destination: '2001:db8:77::1', ipVersion: 'IPv6' as const }
-  const { destination_service: _service, l4: _l4, ...rest } = base
-  const herald = { ...base.herald, backend: { address: 'fd00::5', port: 8080 } }
+  const { destination_service: _service, l4: _l4, ...rest } = newFlow
+  const herald = { ...newFlow.herald, backend: { address: 'fd00::5', port: 8080 } }
   assert.match(
     text({ ...rest, IP, herald, l4: { UDP: { source_port: 53, destination_port: 5353 } } }),
     /\[2001:db8::7\]:53 -> \[2001:db8:77::1\]:5353 .*default\/web-5 \[fd00::5\]:8080/,
@@ -111,7 +94,7 @@ test('what is lost is said in every format for people, with who was too slow', (
 
 test('dict parts events by a line, and its names end in one column', () => {
   const write = flowWriter('dict', { timeFormat: 'RFC3339', printNodeName: true })
-  const [first, second] = [write(said(base)), write(said(drop))]
+  const [first, second] = [write(said(newFlow)), write(said(drop))]
   const names = first
     .split('\n')
     .slice(0, -1)
@@ -126,7 +109,9 @@ test('dict parts events by a line, and its names end in one column', () => {
 
 test('table has one head, and a column never becomes narrower', () => {
   const write = flowWriter('table', { timeFormat: 'RFC3339' })
-  const rows = [write(said(base)), write(said({ ...base, IP: { ...base.IP, source: '1.2.3.4' } }))].join('').split('\n')
+  const rows = [write(said(newFlow)), write(said({ ...newFlow, IP: { ...newFlow.IP, source: '1.2.3.4' } }))]
+    .join('')
+    .split('\n')
   assert.equal(rows.length, 4)
   assert.match(rows[0] ?? '', /^TIMESTAMP +SOURCE +DESTINATION +TYPE +VERDICT +SUMMARY$/)
   const at = rows.slice(0, 3).map((row) => row.search(/DESTINATION|default\/web:80/))
@@ -162,10 +147,10 @@ const anyFlow: fc.Arbitrary<Flow> = fc
     detail: hostile,
     isReply: fc.boolean(),
     kind: fc.constantFrom('new' as const, 'close' as const, 'rehash' as const, 'drop' as const),
-    l4: fc.constantFrom<NonNullable<Flow['l4']> | undefined>(base.l4, undefined, { ICMPv4: {} }, {}),
+    l4: fc.constantFrom<NonNullable<Flow['l4']> | undefined>(newFlow.l4, undefined, { ICMPv4: {} }, {}),
   })
   .map(({ name, namespace, pod, node, summary, detail, isReply, kind, l4 }): Flow => {
-    const { l4: _l4, ...rest } = base
+    const { l4: _l4, ...rest } = newFlow
     return {
       ...rest,
       ...(l4 === undefined ? {} : { l4 }),
@@ -174,7 +159,7 @@ const anyFlow: fc.Arbitrary<Flow> = fc
       destination: { namespace, pod_name: pod },
       destination_service: { namespace, name },
       Summary: summary,
-      herald: { ...base.herald, type: kind, detail },
+      herald: { ...newFlow.herald, type: kind, detail },
     }
   })
 

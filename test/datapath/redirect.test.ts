@@ -6,6 +6,7 @@ import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus, FrontendCounters } from '../../src/datapath/datapath.ts'
 import { waitFor } from '../wait.ts'
 import type { Command } from './actor.ts'
+import { bridgePods } from './bridged.ts'
 import { frontendOf, leaveLongAgo, whyNoKernel } from './fixture.ts'
 import { harmless, inTheWay, natTable } from './node-rules.ts'
 import * as rackPlaces from './rack.ts'
@@ -17,9 +18,7 @@ const isIpv6 = import.meta.url.endsWith('?ipv6')
 const { client, vip, pods } = isIpv6 ? rackPlaces.ipv6 : rackPlaces
 const backends = pods.map((address) => ({ address, port: 8080 }))
 const frontends = [frontendOf(vip, 80, backends), frontendOf(vip, 53, backends.slice(0, 1), 'UDP')]
-const [bits, router, ipCommand] = isIpv6
-  ? ([128, 'fd00:10:1::1', ['ip', '-6']] as const)
-  : ([32, '10.1.0.1', ['ip']] as const)
+const [bits, ipCommand] = isIpv6 ? ([128, ['ip', '-6']] as const) : ([32, ['ip']] as const)
 
 type DatapathCommand = Extract<Command, { do: 'datapath' }>
 const command = (rack: Rack, more: Partial<DatapathCommand> = {}): DatapathCommand => ({
@@ -66,21 +65,6 @@ function routePods(rack: Rack): void {
     rack.run('node', ['ip', family, 'address', 'replace', address, 'dev', 'pod0', ...nodad])
   }
   for (const pod of pods) rack.run('node', [...ipCommand, 'route', 'replace', `${pod}/${bits}`, 'dev', 'pod0'])
-}
-
-/** A CNI whose pods are ports of a bridge. */
-function bridgePods(rack: Rack): void {
-  for (const family of ['-4', '-6']) rack.run('node', ['ip', family, 'route', 'flush', 'dev', 'pod0'])
-  for (const words of [
-    ['link', 'add', 'cni0', 'type', 'bridge'],
-    ['address', 'flush', 'dev', 'pod0'],
-    ['link', 'set', 'pod0', 'master', 'cni0'],
-    ['link', 'set', 'cni0', 'up'],
-  ])
-    rack.run('node', ['ip', ...words])
-  const nodad = isIpv6 ? ['nodad'] : []
-  rack.run('node', [...ipCommand, 'address', 'add', `${router}/${isIpv6 ? 64 : 24}`, 'dev', 'cni0', ...nodad])
-  rack.run('node', ['ping', '-c', '1', '-i', '0.2', '-w', '5', pods[0]])
 }
 
 const kinds = { routed: { lay: routePods, podLink: 'pod0' }, bridged: { lay: bridgePods, podLink: 'cni0' } } as const

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus } from '../../src/datapath/datapath.ts'
+import { bridgePods } from './bridged.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
 import * as rackPlaces from './rack.ts'
 import { deployRack, uplink } from './rack.ts'
@@ -24,20 +25,13 @@ const modes = ['stack', 'auto', 'redirect'] as const
 test('auto decides by what whole rule sets do to flows to pods: past those that do nothing, and through the stack where ' +
   'something would be missed, with the reason; what becomes of a connection is the same', { skip }, async (t) => {
   const rack = deployRack(t)
-  for (const words of [
-    ['link', 'add', 'cni0', 'type', 'bridge'],
-    ['address', 'flush', 'dev', 'pod0'],
-    ['link', 'set', 'pod0', 'master', 'cni0'],
-    ['link', 'set', 'cni0', 'up'],
-    ['address', 'add', '10.1.0.1/24', 'dev', 'cni0'],
-    ['address', 'add', 'fd00:10:1::1/64', 'dev', 'cni0', 'nodad'],
+  bridgePods(
+    rack,
     ['link', 'add', 'docker0', 'type', 'bridge'],
     ['link', 'set', 'docker0', 'up'],
     ['address', 'add', '172.17.0.1/16', 'dev', 'docker0'],
     ['address', 'add', 'fd00:172:17::1/64', 'dev', 'docker0', 'nodad'],
-  ])
-    rack.run('node', ['ip', ...words])
-  rack.run('node', ['ping', '-c', '1', '-i', '0.2', '-w', '5', pods[0]])
+  )
   const [node, user] = [rack.actor('node'), rack.actor('client')]
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
   // What is dropped is known after the second SYN.

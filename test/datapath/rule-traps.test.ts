@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus } from '../../src/datapath/datapath.ts'
+import { bridgePods } from './bridged.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
 import * as rackPlaces from './rack.ts'
 import { deployRack, uplink } from './rack.ts'
@@ -104,16 +105,7 @@ test('what rules mean by what packets do to sets, bridges to packets, and one se
   skip,
 }, async (t) => {
   const rack = deployRack(t)
-  for (const words of [
-    ['link', 'add', 'cni0', 'type', 'bridge'],
-    ['address', 'flush', 'dev', 'pod0'],
-    ['link', 'set', 'pod0', 'master', 'cni0'],
-    ['link', 'set', 'cni0', 'up'],
-    ['address', 'add', '10.1.0.1/24', 'dev', 'cni0'],
-    ['address', 'add', 'fd00:10:1::1/64', 'dev', 'cni0', 'nodad'],
-  ])
-    rack.run('node', ['ip', ...words])
-  rack.run('node', ['ping', '-c', '1', '-i', '0.2', '-w', '5', pods[0]])
+  bridgePods(rack)
   const [actor, user] = [rack.actor('node'), rack.actor('client')]
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
   rack.run('client', ['sysctl', '-qw', 'net.ipv4.tcp_syn_retries=1'])

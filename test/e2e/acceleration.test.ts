@@ -1,47 +1,26 @@
 /** A whole agent that is asked for XDP, and then for none: what its status says, and that the Service is served. */
 import assert from 'node:assert/strict'
-import type { ChildProcess } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { release, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { release } from 'node:os'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import type { StatusView } from '../../src/api/types.ts'
 import { isBefore } from '../../src/datapath/refusal.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { deployRack, ended, uplink, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
 import { oneService } from './policy.ts'
-
-const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
+import { RackAgent } from './rack-agent.ts'
 
 test('an agent says what runs in front of the kernel; its Service is served with it, without it and where it fails', {
   skip: whyNoKernel() ?? false,
   timeout: 300_000,
 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-xdp-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
   const rack = deployRack(t)
   const user = rack.actor('client')
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
-  mkdirSync(join(folder, 'manifests'))
-  writeFileSync(join(folder, 'manifests/all.yaml'), oneService)
-  const socket = join(folder, 'herald.sock')
-  const begin = (acceleration: string): ChildProcess =>
-    rack.start('node', [
-      ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
-      ...['--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', 'none'],
-      ...['--bpffs', rack.bpffs, '--interfaces', uplink, '--lb-acceleration', acceleration],
-    ])
-  const status = (): Partial<StatusView> => {
-    // It exits with 1 as the agent has no session; and says nothing while there is none.
-    const words = ['sh', '-c', '"$@" || true', 'sh', herald, 'status', '--socket', socket, '-o', 'json']
-    return JSON.parse(rack.run('node', words) || '{}') as Partial<StatusView>
-  }
+  const agents = new RackAgent(t, rack, oneService)
   const waiting = { deadlineMs: 30_000, everyMs: 200 }
   /** What was served before goes on, also while there is no agent: it is the next one that is asked. */
   const isSaid = (wanted: string | undefined, warning: RegExp) => (): boolean => {
-    const { datapath, warnings = [] } = status()
+    const { datapath, warnings = [] } = agents.status()
     if (datapath === undefined || datapath.interfaces.join() !== uplink) return false
     return datapath.acceleration?.wanted === wanted && warning.test(warnings.join('\n'))
   }
@@ -52,10 +31,10 @@ test('an agent says what runs in front of the kernel; its Service is served with
       () => false,
     )
 
-  const native = begin('native')
+  const native = agents.start('--lb-acceleration', 'native')
   await waitFor('XDP in the driver', isSaid('native', /^/), waiting)
   await waitFor('the Service to be served', isServed, waiting)
-  const { interfaces } = status().datapath?.acceleration ?? {}
+  const { interfaces } = agents.status().datapath?.acceleration ?? {}
   assert.deepEqual(
     interfaces?.map(({ interface: name, mode }) => [name, mode]),
     [[uplink, 'native']],
@@ -65,7 +44,7 @@ test('an agent says what runs in front of the kernel; its Service is served with
   await ended(native)
   assert.match(link(), /prog\/xdp id \d+ name herald_xdp/, 'it outlives its agent')
 
-  const generic = begin('generic')
+  const generic = agents.start('--lb-acceleration', 'generic')
   const isTaken = isBefore(release(), [6, 9])
   const fault = isTaken ? /^/ : /--lb-acceleration generic: .* TC serves there all the same/
   await waitFor('what becomes of the other kind', isSaid('generic', fault), waiting)
@@ -73,7 +52,7 @@ test('an agent says what runs in front of the kernel; its Service is served with
   assert.equal(/prog\/xdp/.test(link()), isTaken)
   await ended(generic)
 
-  const none = begin('disabled')
+  const none = agents.start('--lb-acceleration', 'disabled')
   await waitFor('an agent without', isSaid(undefined, /^/), waiting)
   assert.equal(await isServed(), true)
   assert.doesNotMatch(link(), /prog\/xdp/)

@@ -1,18 +1,13 @@
 /** `herald observe` of a real agent: what real connections through the kernel look like, and what ends it. */
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { FlowResponse } from '../../src/api/flow-types.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
-import { client, deployRack, pods, uplink, vip } from '../datapath/rack.ts'
+import { client, deployRack, pods, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
 import { oneService } from './policy.ts'
-
-const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
+import { herald, RackAgent } from './rack-agent.ts'
 
 interface Running {
   readonly child: ChildProcess
@@ -32,21 +27,11 @@ test('herald observe -f shows connections through a real agent with Service and 
   skip: whyNoKernel() ?? false,
   timeout: 90_000,
 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-observe-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
   const rack = deployRack(t)
   const [pod, user] = [rack.actor('pod'), rack.actor('client')]
   await pod.tell({ do: 'serve', port: 8080 })
-  mkdirSync(join(folder, 'manifests'))
-  writeFileSync(join(folder, 'manifests/all.yaml'), oneService)
-  const socket = join(folder, 'herald.sock')
-  const agent = reading(
-    rack.start('node', [
-      ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
-      ...['--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', 'none'],
-      ...['--bpffs', rack.bpffs, '--interfaces', uplink],
-    ]),
-  )
+  const agents = new RackAgent(t, rack, oneService)
+  const agent = reading(agents.start())
   await waitFor(
     'the Service to be served',
     () =>
@@ -57,7 +42,7 @@ test('herald observe -f shows connections through a real agent with Service and 
     { everyMs: 200 },
   ).catch((error: unknown) => assert.fail(`${String(error)}\n${agent.text()}`))
   const observe = (...args: string[]): Running =>
-    reading(rack.start('node', [herald, 'observe', '--socket', socket, ...args]))
+    reading(rack.start('node', [herald, 'observe', '--socket', agents.socket, ...args]))
   const lines = observe('-f')
   const json = observe('-f', '-o', 'json', '--verdict', 'DROPPED', '--not', '--port', '82')
   const doomed = observe('-f')

@@ -1,26 +1,18 @@
 /** A whole agent as it is started without a word about netfilter, on a node whose rules come and are named. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import type { StatusView } from '../../src/api/types.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { harmless, inTheWay, natTable } from '../datapath/node-rules.ts'
-import { client, deployRack, uplink, vip } from '../datapath/rack.ts'
+import { client, deployRack, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
 import { oneService } from './policy.ts'
-
-const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
+import { RackAgent } from './rack-agent.ts'
 
 test('an agent lets flows past the rules of a node that are about others, and neither past a proxy of the node nor ' +
   'past a firewall, which it names; what it served goes on without it', {
   skip: whyNoKernel() ?? false,
   timeout: 120_000,
 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-past-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
   const rack = deployRack(t)
   const lay = (rules: string): string =>
     rack.run(
@@ -31,32 +23,21 @@ test('an agent lets flows past the rules of a node that are about others, and ne
   lay('')
   const [node, live, late] = [rack.actor('node'), rack.actor('client'), rack.actor('client')]
   await rack.actor('pod').tell({ do: 'serve', port: 8080 })
-  mkdirSync(join(folder, 'manifests'))
-  writeFileSync(join(folder, 'manifests/all.yaml'), oneService)
-  const socket = join(folder, 'herald.sock')
-  const agent = rack.start('node', [
-    ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
-    ...['--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', 'none'],
-    ...['--bpffs', rack.bpffs, '--interfaces', uplink],
-  ])
+  const agents = new RackAgent(t, rack, oneService)
+  const agent = agents.start()
   let said = ''
   for (const stream of [agent.stdout, agent.stderr]) stream?.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const open = (): Promise<string> =>
     late.tell<string>({ do: 'tcp', address: vip, port: 80, size: 1 }).catch((error: Error) => error.message)
   const isServed = async (): Promise<boolean> => (await open()).startsWith(client)
   await waitFor('the Service to be served', isServed, { deadlineMs: 30_000, everyMs: 200 })
-  const datapath = (): StatusView['datapath'] => {
-    // It exits with 1 as the agent has no session.
-    const words = ['sh', '-c', '"$@" || true', 'sh', herald, 'status', '--socket', socket, '-o', 'json']
-    return (JSON.parse(rack.run('node', words)) as StatusView).datapath
-  }
   const isOf = (mode: string, reason: RegExp) => (): boolean => {
-    const { mode: now, modeReason = '' } = datapath()
+    const { mode: now, modeReason = '' } = agents.status().datapath ?? {}
     return now === mode && reason.test(modeReason)
   }
   const waiting = { deadlineMs: 30_000, everyMs: 300 }
   await waitFor('flows to go past netfilter', isOf('redirect', /^$/), waiting).catch((error: unknown) =>
-    assert.fail(`${String(error)}\n${JSON.stringify(datapath())}\n${said}`),
+    assert.fail(`${String(error)}\n${JSON.stringify(agents.status().datapath)}\n${said}`),
   )
   await live.tell({ do: 'connect', address: vip, port: 80 })
   const handedOn = await node.tell<number>({ do: 'forwarded' })

@@ -1,17 +1,12 @@
 /** Source ranges and affinity from YAML to real connections, of both families, through a restart of the agent. */
 import assert from 'node:assert/strict'
-import type { ChildProcess } from 'node:child_process'
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { whyNoKernel } from '../datapath/fixture.ts'
-import { client, deployRack, ipv6, pods, uplink, vip } from '../datapath/rack.ts'
+import { client, deployRack, ipv6, pods, vip } from '../datapath/rack.ts'
 import { waitFor } from '../wait.ts'
 import { policyAndNode } from './policy.ts'
+import { RackAgent } from './rack-agent.ts'
 
-const herald = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'bin/herald')
 const elsewhere = { ipv4: '203.0.113.77', ipv6: '2001:db8:99::77' }
 const slice = (family: string, addresses: readonly string[]): string => `---
 apiVersion: discovery.k8s.io/v1
@@ -41,24 +36,10 @@ ${slice('IPv4', pods)}${slice('IPv6', ipv6.pods)}`
 
 test('a client of the ranges is served, by one pod; another one gets no answer; also while no agent runs, and after a ' +
   'change', { skip: whyNoKernel() ?? false, timeout: 90_000 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'herald-sources-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
   const rack = deployRack(t)
   const [pod, user] = [rack.actor('pod'), rack.actor('client')]
   await pod.tell({ do: 'serve', port: 8080 })
-  mkdirSync(join(folder, 'manifests'))
-  const write = (ranges: string): void => {
-    writeFileSync(join(folder, '.all.yaml'), manifests(ranges))
-    renameSync(join(folder, '.all.yaml'), join(folder, 'manifests/all.yaml'))
-  }
-  write(`[198.51.100.0/24, "2001:db8:51:100::/64"]`)
-  const socket = join(folder, 'herald.sock')
-  const start = (): ChildProcess =>
-    rack.start('node', [
-      ...[herald, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests'), '--datapath', 'ebpf'],
-      ...['--bgp-listen', 'none', '--state-dir', join(folder, 'state'), '--socket', socket, '--http', 'none'],
-      ...['--bpffs', rack.bpffs, '--interfaces', uplink],
-    ])
+  const agents = new RackAgent(t, rack, manifests('[198.51.100.0/24, "2001:db8:51:100::/64"]'))
   const vips = { ipv4: vip, ipv6: ipv6.vip }
   const routers = { ipv4: '198.51.100.1', ipv6: '2001:db8:51:100::1' }
   /** From which address the client speaks. */
@@ -77,7 +58,7 @@ test('a client of the ranges is served, by one pod; another one gets no answer; 
     rack.run('client', ['ip', 'address', 'add', elsewhere[family], 'dev', 'lo'])
     rack.run('node', ['ip', 'route', 'add', elsewhere[family], 'via', other])
   }
-  const agent = start()
+  const agent = agents.start()
   for (const family of ['ipv4', 'ipv6'] as const)
     await waitFor('the Service to be served', () =>
       met(family).then(
@@ -105,19 +86,18 @@ test('a client of the ranges is served, by one pod; another one gets no answer; 
   }
   const own = [client, ipv6.client] as const
   await check(own, true, false)
-  const ask = (verb: string): string => rack.run('node', ['bash', '-c', `${herald} ${verb} --socket ${socket} || true`])
   // No router is there to hear of it.
-  const explained = ask('explain service shop/web')
+  const explained = agents.ask('explain', 'service', 'shop/web')
   assert.match(explained, /flows from 198\.51\.100\.0\/24 alone are let in by IPv4/)
   assert.match(explained, /a client stays with its pod for 10800 s/)
   assert.match(
-    ask('lb list -o json'),
+    agents.ask('lb', 'list', '-o', 'json'),
     /"prefix": ?"198\.51\.100\.0\/24",\s*"allowed": ?true[\s\S]*"affinitySeconds": ?10800/,
   )
   agent.kill('SIGKILL')
   await check(own, true, false)
-  start()
-  write(`[${elsewhere.ipv4}/32, "${elsewhere.ipv6}/128"]`)
+  agents.start()
+  agents.write(manifests(`[${elsewhere.ipv4}/32, "${elsewhere.ipv6}/128"]`))
   await waitFor('the change', () => isSilent('ipv4') && isSilent('ipv6'))
   await check(own, false, true)
 })

@@ -1,0 +1,21 @@
+/** A new connection as an agent tells of it. */
+import type { FlowResponse } from '../../src/api/flow-types.ts'
+
+export type Flow = NonNullable<FlowResponse['flow']>
+
+export const newFlow: Flow = {
+  time: '2026-01-02T03:04:05.678Z',
+  verdict: 'FORWARDED',
+  IP: { source: '198.51.100.7', destination: '203.0.113.10', ipVersion: 'IPv4' },
+  l4: { TCP: { source_port: 40_000, destination_port: 80, flags: { SYN: true } } },
+  source: {},
+  destination: { namespace: 'default', pod_name: 'web-5' },
+  Type: 'L3_L4',
+  node_name: 'node1',
+  is_reply: false,
+  event_type: { type: 4 },
+  destination_service: { namespace: 'default', name: 'web' },
+  traffic_direction: 'INGRESS',
+  Summary: 'TCP Flags: SYN',
+  herald: { type: 'new', detail: 'by_client', backend: { address: '10.1.1.5', port: 8080 } },
+}
