@@ -117,6 +117,27 @@ function assertSays(faults: readonly Fault[], at: string, what: string): void {
   }
 }
 
+/** The places of lists in a value. */
+function* listsIn(value: unknown, at: string): Generator<string> {
+  if (typeof value !== 'object' || value === null) return
+  if (Array.isArray(value)) yield at
+  for (const [step, below] of Object.entries(value))
+    yield* listsIn(below, Array.isArray(value) ? `${at}[${step}]` : at === '' ? step : `${at}.${step}`)
+}
+
+/** A list that counts how often one of its entries is looked at. */
+function counted(entry: unknown, count: () => void): readonly unknown[] {
+  return new Proxy(
+    Array.from({ length: 300_000 }, () => entry),
+    {
+      get: (list, step, self) => {
+        if (typeof step === 'string' && /^\d+$/.test(step)) count()
+        return Reflect.get(list, step, self)
+      },
+    },
+  )
+}
+
 /** Asks every question of every field of a kind. */
 export function testFields<K extends ServedKind>(table: FieldTable<K>): void {
   const { kind, example, fields, version } = table
@@ -179,6 +200,23 @@ export function testFields<K extends ServedKind>(table: FieldTable<K>): void {
           `${what}, from the start`,
         )
       }
+  })
+
+  test(`${name}: of a list of 300 000 entries few are looked at, whatever they are, and what was in force stays`, () => {
+    const before = inForce(example, 'example')
+    const written = fields.filter(({ good }) => good.some(Array.isArray)).map(({ at }) => at)
+    for (const at of new Set([...listsIn(example, ''), ...written]))
+      for (const entry of [{}, 'a', 0, null, valueAt(example, `${at}[0]`)])
+        for (const version of [undefined, before]) {
+          let looks = 0
+          const list = counted(entry, () => looks++)
+          const { value, faults } = parse(withValue(example, at, list), version)
+          const what = `${at}: ${shown(entry)}`
+          assert.ok(looks <= 1_000, `${what}: ${looks} looks`)
+          assert.ok(faults.length <= 22, what)
+          if (value !== undefined) continue
+          assert.deepEqual([faults[0]?.code, formatPath(faults[0]?.path ?? [])], ['LimitExceeded', at], what)
+        }
   })
 
   test(`${name}: null is as absent, and so is "" where the API server takes it so`, () => {

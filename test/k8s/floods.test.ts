@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RawObject } from '../../src/k8s/source.ts'
 import { parseService } from '../../src/k8s/kinds/service.ts'
-import { parseObject, type ServedKind } from '../../src/k8s/kinds/table.ts'
+import { parseObject } from '../../src/k8s/kinds/table.ts'
 import { flushAll, node, pool, smallestPolicy, translatorWith } from './manifests.ts'
 
 const key = { apiVersion: 'v1', kind: 'Service', namespace: 'default' }
@@ -98,22 +98,6 @@ test('a thousand ports of two addresses that another Service has are a few words
     /^port 1\/TCP of 198\.51\.100\.1 belongs to default\/a, .*; and 992 more like these$/,
   )
 })
-
-const many = <T>(entry: T): readonly T[] => Array.from({ length: 300_000 }, () => entry)
-for (const [kind, field, entry, code] of [
-  ['BGPAdvertisement', 'ipAddressPools', 'a', 'DuplicateEntry'],
-  ['BGPAdvertisement', 'nodeSelectors', {}, 'DuplicateEntry'],
-  ['L2Advertisement', 'interfaces', 'a', 'DuplicateEntry'],
-  ['Community', 'communities', {}, 'LimitExceeded'],
-] as const satisfies readonly (readonly [ServedKind, string, unknown, string])[])
-  test(`a megabyte of ${field} in a ${kind} is read, and ten of its errors are told`, () => {
-    const metadata = { name: 'flood', namespace: 'default' }
-    const raw = { apiVersion: 'metallb.io/v1beta1', kind, metadata, spec: { [field]: many(entry) } }
-    const { faults } = parseObject(kind, raw, undefined, 'server')
-    const errors = faults.filter(({ severity }) => severity === 'error')
-    assert.ok(errors.length >= 1 && errors.length <= 12, `${errors.length}`)
-    assert.equal(errors[0]?.code, code)
-  })
 
 test('each of 150 000 parts of an object may be wrong', () => {
   const metadata = { name: 'flood' }

@@ -114,3 +114,23 @@ test('whatever is written: a good part is as written, and nothing else comes tha
     }),
   )
 })
+
+test('of entries that do not say which part they are ten are judged, and the others counted: none would be a part', () => {
+  const before = new Map(Array.from({ length: 1_000 }, (_, index) => [`held${index}`, index] as const))
+  let judged = 0
+  const entries = Array.from({ length: 5_000 }, (_, index) => [['list', index], {}] as const)
+  const { parts, faults } = narrowParts<number>([...entries, [['list', 5_000], { name: 'last' }]], {
+    what: 'this thing',
+    before,
+    keyOf: (entry) => (JSON.stringify(entry) === '{}' ? undefined : 'last'),
+    parse: (entry, { at }) => {
+      judged++
+      return JSON.stringify(entry) === '{}'
+        ? { faults: [fault('error', at, 'InvalidField', 'broken', 'Mend it.')] }
+        : { value: 7, faults: [] }
+    },
+  })
+  assert.deepEqual([judged, faults.length, faults.at(-1)?.others], [11, 11, 4_990])
+  // What is not written any more stays: each may be one of them.
+  assert.deepEqual([parts.length, parts.at(-1)?.value], [1_001, 7])
+})

@@ -31,6 +31,7 @@ import {
   fault,
   metadataSchema,
   narrow,
+  tooLong,
   wholeObject,
   type Fault,
   type FieldPath,
@@ -117,7 +118,12 @@ export interface CiliumBgpPeeringPolicy {
   readonly neighborKeys: NeighborAnnotation
 }
 
+/** Each is read by a schema of its own. */
+const limits = [[['spec', 'virtualRouters'], 256]] as const
+
 export function parsePeeringPolicy(raw: RawObject, before?: CiliumBgpPeeringPolicy): Narrowed<CiliumBgpPeeringPolicy> {
+  const long = tooLong(raw, limits)
+  if (long.length > 0) return { faults: long }
   const { value, faults: policyFaults } = narrow(
     policySchema,
     raw,

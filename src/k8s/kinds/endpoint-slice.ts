@@ -4,9 +4,9 @@
  */
 import * as z from 'zod'
 import { type Address, familyOfAddress, type Family, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
-import type { RawObject } from '../source.ts'
+import { isRecord, type RawObject, recordOf } from '../source.ts'
 import { FewFaults } from './few-faults.ts'
-import { fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, tooLong, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
 import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
 import { sliceWeightIn } from './weights.ts'
@@ -77,6 +77,10 @@ const limits = [
   [['ports'], 1000],
 ] as const
 
+/** Of one endpoint. */
+const within = [['addresses'], ['hints', 'forZones'], ['hints', 'forNodes']] as const
+const mostWithin = 1000
+
 const letters = { ready: 'r', serving: 's', not: 'n' } as const
 const stateOfLetter: Readonly<Record<string, EndpointState>> = { r: 'ready', s: 'serving', n: 'not' }
 /** What its key says is not kept twice, and nothing else of it is asked for. */
@@ -112,9 +116,28 @@ function hintsOf({ hints }: Named): string {
   return hints == null ? '/' : `${namesOf(hints, 'forZones')}/${namesOf(hints, 'forNodes')}`
 }
 
+/** Of the first endpoint of which a list is too long. */
+function crowdedFaults({ endpoints }: RawObject): readonly Fault[] {
+  const isCrowded = (list: unknown): boolean => Array.isArray(list) && list.length > mostWithin
+  const index = (Array.isArray(endpoints) ? endpoints : []).findIndex((each) => {
+    const { addresses, hints } = recordOf(each)
+    if (isCrowded(addresses)) return true
+    return isRecord(hints) && (isCrowded(hints['forZones']) || isCrowded(hints['forNodes']))
+  })
+  if (index < 0) return noFaults
+  return tooLong(
+    { endpoints },
+    within.map((path) => [['endpoints', index, ...path], mostWithin]),
+  )
+}
+
+const noFaults: readonly Fault[] = []
+
 export function parseEndpointSlice(raw: RawObject): Narrowed<EndpointSlice> {
   const long = tooLong(raw, limits)
   if (long.length > 0) return { faults: long }
+  const crowded = crowdedFaults(raw)
+  if (crowded.length > 0) return { faults: crowded }
   const { value, faults } = narrow(endpointSliceSchema, raw)
   if (value === undefined) return { faults }
   const { metadata, addressType, endpoints, ports } = value

@@ -40,15 +40,20 @@ function placeOf({ code, path }: Fault): FieldPath {
   return code === 'KeepaliveAboveHold' ? path.slice(0, -1) : path
 }
 
-/** An item of a list stays, or the others would have other places. */
+/** An item of a list stays, or the others would have other places. Nothing is copied but what holds such a field. */
 function withoutFields(raw: RawObject, paths: readonly FieldPath[]): RawObject {
-  const rest = structuredClone(raw)
-  for (const path of paths) {
-    const [last] = path.slice(-1)
-    const holder = valueAt(rest, path.slice(0, -1))
-    if (typeof last === 'string' && typeof holder === 'object' && holder !== null) Reflect.deleteProperty(holder, last)
-  }
-  return rest
+  return paths.reduce((rest, path) => withoutField(rest, path), raw)
+}
+
+function withoutField<T extends object>(holder: T, [step, ...below]: FieldPath): T {
+  if (step === undefined) return holder
+  const at: unknown = Reflect.get(holder, step)
+  if (below.length > 0 && (typeof at !== 'object' || at === null)) return holder
+  if (below.length === 0 && typeof step === 'number') return holder
+  const copy: T = Array.isArray(holder) ? Object.assign([], holder) : { ...holder }
+  if (below.length === 0) Reflect.deleteProperty(copy, step)
+  else Reflect.set(copy, step, withoutField(Object(at), below))
+  return copy
 }
 
 function isOneOfOther(a: FieldPath, b: FieldPath): boolean {

@@ -6,7 +6,7 @@ import * as z from 'zod'
 import { formatAddress, isUnicastIpv4, parseAddress, parseIpv4, unmapped } from '../../ip/address.ts'
 import { formatPrefix, hasHostBits, parsePrefix } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
-import { fault, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
+import { fault, metadataSchema, narrow, tooLong, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { neighborsAnnotation, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
@@ -78,7 +78,16 @@ const readAnnotations = {
   beginnings: [routerAnnotation],
 }
 
+const limits = [
+  [['spec', 'podCIDRs'], 64],
+  [['spec', 'taints'], 1000],
+  [['status', 'addresses'], 1000],
+  [['status', 'conditions'], 1000],
+] as const
+
 export function parseNode(raw: RawObject, before?: Node): Narrowed<Node> {
+  const long = tooLong(raw, limits)
+  if (long.length > 0) return { faults: long }
   const { value, faults } = narrow(schema, raw)
   if (value === undefined) return { faults }
   const { metadata } = value

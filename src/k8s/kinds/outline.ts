@@ -64,10 +64,14 @@ function coreSlips(kind: string, raw: RawObject): readonly Fault[] {
   return found.size === 0 ? noFaults : [...found.values()]
 }
 
+/** Of those whose items have fields; a longer one is refused by its kind, or nobody reads it. */
+const longest = 1_000
+
 /** Has every value at a place looked at that holds a field; `at` is its path for as long as that takes. */
 function lookAt(value: unknown, steps: readonly string[], at: (string | number)[], look: Look, depth = 0): void {
   const step = steps[depth]
   if (step === undefined) return look(value, at)
+  if (Array.isArray(value) && value.length > longest) return
   if (step === '[]' && Array.isArray(value))
     for (let index = 0; index < value.length; index++) {
       at.push(index)

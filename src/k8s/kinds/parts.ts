@@ -2,6 +2,7 @@
  * The last good version, kept for each part of an object: a broken part is what it was before, a part that was never
  * good is left out, and either is said. A part that is not written any more is gone at once. Pure.
  */
+import { mostFaults, othersOf } from './few-faults.ts'
 import type { Fault, FieldPath, Narrowed, Part } from './narrow.ts'
 
 /** Something written: where, and what. */
@@ -34,17 +35,24 @@ export interface Parts<T> {
 export function narrowParts<T, E = unknown>(entries: readonly Entry<E>[], rules: PartRules<T, E>): Parts<T> {
   const { before, keyOf, parse, what, twice } = rules
   const claimed = new Set(entries.flatMap(([, entry]) => keyOf(entry) ?? []))
+  // What an entry that does not say which part it is may be: any of those that are not written any more.
+  const unclaimed = [...before.keys()].filter((key) => !claimed.has(key))
   const found = new Map<string, PartInForce<T>>()
   const faults: Fault[] = []
+  let others = 0
+  let unnamed = 0
   for (const [at, entry] of entries) {
     const key = keyOf(entry)
     if (key !== undefined && found.has(key)) {
       if (twice !== undefined) faults.push(twice(at, key))
       continue
     }
-    // An entry that does not say which part it is may be any of those that are not written any more.
-    const kept =
-      key === undefined ? [...before.keys()].filter((each) => !claimed.has(each)) : before.has(key) ? [key] : []
+    // No part comes of it, and of so many it is not told what is wrong with each.
+    if (key === undefined && ++unnamed > mostFaults) {
+      others++
+      continue
+    }
+    const kept = key === undefined ? unclaimed : before.has(key) ? [key] : []
     const meanwhile =
       kept.length > 0 ? `the last good version of ${what} stays in force` : `${what} is left out until then`
     const narrowed = parse(entry, { at, meanwhile }, key === undefined ? undefined : before.get(key))
@@ -56,5 +64,6 @@ export function narrowParts<T, E = unknown>(entries: readonly Entry<E>[], rules:
         if (value !== undefined && !found.has(each)) found.set(each, { key: each, at, value })
       }
   }
+  if (others > 0) faults.push(othersOf(others, 'error', 'InvalidField'))
   return { parts: [...found.values()], faults }
 }

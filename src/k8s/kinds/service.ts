@@ -140,7 +140,10 @@ const limits = [
   [['spec', 'externalIPs'], maxAddresses],
   // One of each family, as the API server has it.
   [['spec', 'clusterIPs'], 2],
+  [['spec', 'ipFamilies'], 2],
+  [['spec', 'loadBalancerSourceRanges'], 10_000],
   [['status', 'loadBalancer', 'ingress'], maxAddresses],
+  [['status', 'conditions'], 1000],
 ] as const
 
 /** A request for an address that cannot be read is an error of the Service, which is used all the same. */

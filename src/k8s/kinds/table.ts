@@ -16,6 +16,7 @@ import { errorsBehind } from './errors-behind.ts'
 import { fewOf } from './few-faults.ts'
 import { parseIpAddressPool } from './ip-address-pool.ts'
 import { parseL2Advertisement } from './l2-advertisement.ts'
+import { longLists } from './list-limits.ts'
 import { parseNamespace } from './namespace.ts'
 import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
@@ -139,6 +140,9 @@ export type StoredObjects = { readonly [K in ServedKind]: ReadonlyMap<string, St
 
 type Parser<T> = (raw: RawObject, before?: T) => Narrowed<T>
 
+/** Of Kubernetes' own, which have lists that nobody reads here. */
+const ofKubernetes: ReadonlySet<string> = new Set(['Service', 'EndpointSlice', 'Node', 'Secret', 'Lease', 'Namespace'])
+
 /** Where there are more, nobody is told what is behind them, and looking for it costs as much as they do. */
 const enoughFaults = 1_000
 
@@ -150,6 +154,9 @@ export function parseObject<K extends ServedKind>(
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
   const read = (version: RawObject): Narrowed<KindTable[K]> => table[kind].parse(version, before)
+  // Of lists that are too long nothing is read, and those of Kubernetes' own kinds have bounds of their own.
+  const long = ofKubernetes.has(kind) ? [] : longLists(raw)
+  if (long.length > 0) return { faults: long }
   const around = outlineFaults(kind, raw, before, from)
   const isAside = around.some(({ severity }) => severity === 'error')
   const { faults: own, ...narrowed } = isAside ? { faults: [] } : read(raw)
