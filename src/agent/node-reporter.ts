@@ -179,7 +179,8 @@ export class NodeReporter {
       case 'gone':
         return leastMs
       case 'limited':
-        return Math.max(outcome.afterMs, leastMs)
+        // Many nodes are asked to wait in one moment.
+        return Math.max(outcome.afterMs, leastMs) * (1 + random() / 2)
       case 'owned':
       case 'undeclared':
       case 'refused':

@@ -135,7 +135,8 @@ export class ServiceStatuses {
     }
     faults.raise(fault, '', `to whom Services are announced cannot be told: ${hindrance.message}`)
     const retryMs = Math.min(firstRetryMs * 2 ** Math.min(this.#failures++, 10), lastRetryMs) * (0.75 + random() / 2)
-    this.#wake(hindrance.afterMs ?? retryMs)
+    // Many nodes are asked to wait in one moment.
+    this.#wake(hindrance.afterMs === undefined ? retryMs : hindrance.afterMs * (1 + random() / 2))
   }
 
   async #work(): Promise<Hindrance | undefined> {

@@ -7,7 +7,8 @@
  *                    ^--- failed: later, ever later; limited: it and what comes after it wait -'
  *
  * No lane can keep another from being written, by how much it has to write, by how slow the server takes it, or by a
- * limit that is for it alone.
+ * limit that is for it alone. Where the server has few places for us (API priority and fairness), what is limited is
+ * tried by ever fewer at once: all of it at once would be limited once more.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
@@ -29,6 +30,8 @@ export type Lane = (typeof lanes)[number]
 /** Each lane has one place of its own; of those for all a lane leaves so many to each lane before it. */
 const forAll = maxInFlight - lanes.length
 const leftToEach = 2
+/** A lane that was limited has half of its places, and one more after each such while without another limit. */
+const placeBackMs = 1_000
 
 export interface WriteQueueParts {
   readonly clock: Clock
@@ -71,6 +74,8 @@ export class WriteQueue {
   readonly #entries = new Map<string, Entry>()
   readonly #inFlight = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
   readonly #pauses = new Map<Lane, { readonly untilMs: number; readonly wait: Wait }>()
+  /** Places of lanes that were limited, as they were at a moment. */
+  readonly #places = new Map<Lane, { readonly count: number; readonly atMs: number }>()
   readonly #pumps: Due
   #isStopped = false
   #onIdle: (() => void)[] = []
@@ -139,8 +144,15 @@ export class WriteQueue {
 
   #hasRoom(lane: Lane): boolean {
     if (this.#inFlight[lane] === 0) return true
+    if (this.#inFlight[lane] >= this.#placesOf(lane)) return false
     const taken = lanes.reduce((sum, each) => sum + Math.max(0, this.#inFlight[each] - 1), 0)
     return taken < forAll - leftToEach * lanes.indexOf(lane)
+  }
+
+  #placesOf(lane: Lane): number {
+    const { count, atMs } = this.#places.get(lane) ?? { count: maxInFlight, atMs: 0 }
+    const back = Math.floor((this.#parts.clock.monotonic() - atMs) / placeBackMs)
+    return Math.min(count + Math.max(back, 0), maxInFlight)
   }
 
   #isHot(lane: Lane, key: string): boolean {
@@ -202,6 +214,7 @@ export class WriteQueue {
     const { clock } = this.#parts
     this.#waiting[lane].add(key)
     const untilMs = clock.monotonic() + afterMs
+    this.#places.set(lane, { count: Math.max(1, Math.floor(this.#placesOf(lane) / 2)), atMs: untilMs })
     const before = this.#pauses.get(lane)
     if (this.#isStopped || (before !== undefined && untilMs <= before.untilMs)) return
     before?.wait.cancel()

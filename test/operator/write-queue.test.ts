@@ -14,6 +14,8 @@ class World {
   mostInFlight = 0
   takesMs: (lane: Lane) => number = () => 100
   outcomeOf: (lane: Lane, key: string) => StatusOutcome = () => written
+  /** What is decided at once, as a server that has no room does. */
+  onBegin: (lane: Lane, key: string) => StatusOutcome = () => written
   /** Called when a write has ended. */
   onEnd: (lane: Lane, key: string) => void = () => undefined
   readonly queue = new WriteQueue({
@@ -22,8 +24,9 @@ class World {
     mayWrite: () => true,
     write: (lane, key) => {
       this.begun.push(`${lane} ${key}`)
+      const outcome = this.onBegin(lane, key)
       return new Promise((resolve) => {
-        this.clock.after(this.takesMs(lane), () => resolve(this.outcomeOf(lane, key)))
+        this.clock.after(this.takesMs(lane), () => resolve(outcome === written ? this.outcomeOf(lane, key) : outcome))
       })
     },
     onOutcome: (lane, key) => this.onEnd(lane, key),
@@ -102,4 +105,27 @@ test('a limit of Services holds back everything', async () => {
   world.outcomeOf = () => written
   await world.pass(3_000)
   for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 2, lane)
+})
+
+test('a server that takes one write of ours at a time is not asked to take sixteen, and then may again', async () => {
+  const world = new World()
+  let underWay = 0
+  let limits = 0
+  let most = 1
+  world.takesMs = () => 10
+  world.onBegin = () => {
+    const hasRoom = ++underWay <= most
+    if (!hasRoom) limits++
+    return hasRoom ? written : { kind: 'limited', afterMs: 1_000 }
+  }
+  world.onEnd = () => void underWay--
+  world.add('service', 300)
+  await world.pass(8_000)
+  assert.equal(world.countOf('service') - limits, 300, 'half of the time is enough for all of them')
+  most = maxInFlight
+  await world.pass(20_000)
+  world.mostInFlight = 0
+  world.add('service', 300)
+  await world.pass(2_000)
+  assert.equal(world.mostInFlight, maxInFlight - lanes.length + 1)
 })

@@ -37,6 +37,8 @@ const watchSpreadSec = 240
 const watchGraceSec = 30
 const firstRetryMs = 500
 const lastRetryMs = 30_000
+/** Who is asked to wait comes so much later at most: all at once would be asked to wait once more. */
+const askedSpread = 0.5
 /** Of a Secret that the server cannot read either: a word that stands after so many tries. */
 const finalFailures = 3
 /** A watch that lasted so long was in order: what fails next is the first failure. One that ends sooner is none. */
@@ -208,7 +210,8 @@ export class Reflector {
     this.#untold?.cancel()
     if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
     else tell()
-    const askedMs = error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0
+    const saidMs = error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0
+    const askedMs = Math.min(saidMs, lastRetryMs) * (1 + this.#parts.random() * askedSpread)
     this.#askedUntil = this.#parts.clock.monotonic() + askedMs
     this.#isUnanswered = status === 0 || status === 429 || status >= 500
     if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, firstRetryMs * 2 ** failures))
@@ -222,7 +225,7 @@ export class Reflector {
   #backOff(failures: number, askedMs = 0): Promise<void> {
     const backoffMs =
       Math.min(firstRetryMs * 2 ** Math.min(failures, 10), lastRetryMs) * (0.75 + this.#parts.random() / 2)
-    return this.#sleep(Math.max(backoffMs, Math.min(askedMs, lastRetryMs)))
+    return this.#sleep(Math.max(backoffMs, askedMs))
   }
 
   #isBehind(): void {

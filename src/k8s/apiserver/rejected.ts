@@ -17,6 +17,12 @@ export class Rejected extends Error {
   }
 }
 
+/** Where a server says nothing that could be shown: API priority and fairness answers in plain text. */
+export function bareAnswer(status: number): string {
+  const meaning = status === 429 ? ', too many requests (API priority and fairness)' : ''
+  return `the API server answers ${status}${meaning}`
+}
+
 /** The server's words, from the Status that it sends with an error. */
 export async function reasonOf(kind: string, { status, body, aside }: Answer): Promise<string> {
   const splitter = new ItemSplitter()
@@ -28,5 +34,5 @@ export async function reasonOf(kind: string, { status, body, aside }: Answer): P
   } catch {
     // A proxy's page in HTML, or nothing: the number says as much.
   }
-  return withAside(`${kind}: the API server answers ${status}`, aside)
+  return withAside(`${kind}: ${bareAnswer(status)}`, aside)
 }

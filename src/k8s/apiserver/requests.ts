@@ -7,6 +7,7 @@ import { deadline } from '../../clock/deadline.ts'
 import { systemClock } from '../../clock/system-clock.ts'
 import { HeraldError, messageOf } from '../../errors.ts'
 import { shortened } from '../kinds/few-faults.ts'
+import { bareAnswer } from './rejected.ts'
 import { type Answer, type Change, type Transport, withAside } from './transport.ts'
 import { isRecord } from '../source.ts'
 
@@ -62,8 +63,7 @@ export class ApiRequests {
       if (found === undefined && isSuccess(status)) throw new HeraldError('ERR_API_SERVER', notWhole)
       const object = found ?? {}
       const { message } = object
-      const said =
-        typeof message === 'string' && message !== '' ? shortened(message) : `the API server answers ${status}`
+      const said = typeof message === 'string' && message !== '' ? shortened(message) : bareAnswer(status)
       return {
         status,
         object,

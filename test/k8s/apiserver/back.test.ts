@@ -67,3 +67,34 @@ for (const [what, answer] of Object.entries(ways))
     await waitFor('all are read', () => source.state.isReachable)
     assert.equal(held.size, 0)
   })
+
+test('kinds that a server asks to wait for the same time do not come again in one moment, nor before it', async (t) => {
+  const server = new FakeApiServer()
+  const transport = connectTransport(await server.start())
+  const waits: number[] = []
+  const clock: Clock = {
+    ...systemClock,
+    after: (ms, action) => {
+      if (ms >= 4_000 && ms <= 6_000) waits.push(ms)
+      return systemClock.after(ms, action)
+    },
+  }
+  let drawn = 0
+  const random = (): number => (drawn++ % 17) / 17
+  const source = apiServerSource({ transport, clock, random, nodeName: 'node1' })
+  t.after(async () => {
+    await source.stop()
+    await server.stop()
+  })
+  for (const path of paths) server.serve(path)
+  server.fault = ({ stream, path }) => {
+    if (!paths.includes(path)) return false
+    stream.respond({ ':status': 429, 'retry-after': '4' })
+    stream.end('Too many requests, please try again later.')
+    return true
+  }
+  await source.start({ upsert: () => {}, remove: () => {}, problems: () => {}, flush: () => {}, synced: () => {} })
+  await waitFor('each was asked to wait', () => waits.length >= paths.length)
+  assert.equal(new Set(waits).size, waits.length, waits.join())
+  assert.match(source.state.ofKind('Service').problem ?? '', /429, too many requests/)
+})
