@@ -13,6 +13,8 @@ import { watchOptions } from './watched.ts'
 export const faces = ['operator', 'agent'] as const
 export type Face = (typeof faces)[number]
 
+type MemoryFigure = 'rssMiB' | 'fileMiB' | 'pssMiB'
+
 export class Announcer {
   readonly #cluster: Cluster
   readonly #program = benchAnnouncer() === undefined ? buildProgram() : ''
@@ -59,10 +61,10 @@ export class Announcer {
     this.#processes = []
   }
 
-  /** `fileMiB` of it are pages of program files. */
-  get memory(): { readonly rssMiB: number; readonly fileMiB: number } {
-    const sumOf = (each: 'rssMiB' | 'fileMiB'): number => this.#processes.reduce((sum, one) => sum + one[each], 0)
-    return { rssMiB: sumOf('rssMiB'), fileMiB: sumOf('fileMiB') }
+  /** Of all processes. */
+  get memory(): Record<MemoryFigure, number> {
+    const sumOf = (each: MemoryFigure): number => this.#processes.reduce((sum, one) => sum + one[each], 0)
+    return { rssMiB: sumOf('rssMiB'), fileMiB: sumOf('fileMiB'), pssMiB: sumOf('pssMiB') }
   }
 
   /** CPU time so far, of each process. */

@@ -429,9 +429,9 @@ class Run {
 
 const perSecond = (all: readonly number[]): string => `${all.map((each) => each.toFixed(1)).join(' and ')} ms`
 
-function rssRow(when: string, { rssMiB, fileMiB }: Announcer['memory']): Row {
+function rssRow(when: string, { rssMiB, fileMiB, pssMiB }: Announcer['memory']): Row {
   const goal = { goal: '<= 160 MiB', isMet: rssMiB <= 160 }
-  const value = `${rssMiB.toFixed(0)} MiB (${fileMiB.toFixed(0)} of program files)`
+  const value = `${rssMiB.toFixed(0)} MiB (${fileMiB.toFixed(0)} of program files; PSS ${pssMiB.toFixed(0)} MiB)`
   return { what: `RSS ${when}, all processes`, value, ...goal }
 }
 

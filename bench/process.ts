@@ -25,6 +25,11 @@ export class MeasuredProcess {
     return this.#statusMiB('RssFile')
   }
 
+  /** Of pages that several processes have mapped only the share of this one. */
+  get pssMiB(): number {
+    return Number(/^Pss:\s+(\d+)/m.exec(this.#proc('smaps_rollup'))?.[1] ?? 0) / 1024
+  }
+
   /** CPU time so far. */
   get cpuMs(): number {
     const fields = this.#proc('stat')

@@ -8,44 +8,25 @@ import { takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
 import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
 import { leave } from './sys/leave.ts'
+import { keepMemorySmall, type MemoryParts } from './sys/memory-keeper.ts'
 
-/** What the start left behind is garbage by then; nothing of BGP waits for this thread. */
-const settledMs = 10_000
-/** The engine collects it by itself, in small steps and twice, when little happens; that is seen from here on. */
-const watchedMs = 5_000
-/** A start that takes longer leaves its garbage later: the loop has to be idle for most of so long. */
-const lookMs = 1_000
-const idleShare = 0.5
-/** Idle looks without a collection after one: it was the last. And all that are waited for one. */
-const [quietLooks, mostLooks] = [2, 8]
-
-function giveMemoryBackWhenIdle(): void {
-  const collections = watchCollections()
-  let [seen, counted, quiet, left] = [0, 0, 0, mostLooks]
-  const isDone = (isIdle: boolean): boolean => {
-    quiet = isIdle && collections.count === seen ? quiet + 1 : 0
-    seen = collections.count
-    // What was collected before others made garbage is not all.
-    if (!isIdle) counted = seen
-    if (!isIdle || (seen > counted && quiet >= quietLooks)) return isIdle
-    left--
-    // It counts as one of the engine's own: its pages are given back when they are swept.
-    if (left === quietLooks && seen === counted) collectGarbage()
-    return left < 0
+function memoryParts(): MemoryParts {
+  let before = performance.eventLoopUtilization()
+  return {
+    ...{ watchCollections, collectGarbage, giveBack: giveMemoryBack },
+    after: (ms, action) => void setTimeout(action, ms).unref(),
+    busyShare: () => {
+      const now = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(now, before)
+      before = now
+      return utilization
+    },
+    residentMiB: () => process.memoryUsage.rss() / 2 ** 20,
   }
-  const look = (afterMs: number): void => {
-    const before = performance.eventLoopUtilization()
-    setTimeout(() => {
-      if (!isDone(performance.eventLoopUtilization(before).utilization < idleShare)) return look(lookMs)
-      collections.end()
-      void giveMemoryBack()
-    }, afterMs).unref()
-  }
-  look(settledMs - watchedMs)
 }
 
 async function run(): Promise<number> {
-  setTimeout(giveMemoryBackWhenIdle, watchedMs).unref()
+  keepMemorySmall(memoryParts())
   try {
     const { what, options } = takeOptions(process.env)
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
