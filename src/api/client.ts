@@ -80,7 +80,7 @@ export async function* fetchFlows(socket: string, query: FlowQuery): AsyncGenera
   const response = await opened({ socket }, `/api/v1/flows?${formatFlowQuery(query)}`, 'GET')
   if (response.statusCode !== 200) {
     const { status, body } = await received({ socket }, response)
-    throw refusalOf(status, body)
+    throw refusalOf({ socket }, status, body)
   }
   const decoder = new StringDecoder('utf8')
   let rest = ''
@@ -130,7 +130,7 @@ async function* fetchPages<T>(location: ApiLocation, path: string, shape: Shape)
 async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, method = 'GET'): Promise<T> {
   const { status, body } = await request(location, path, method)
   const value = parsed(body)
-  if (status !== 200) throw refusalOf(status, body)
+  if (status !== 200) throw refusalOf(location, status, body)
   const fault = fits(value, shape)
   if (fault !== undefined)
     throw new HeraldError(
@@ -140,10 +140,13 @@ async function fetchJson<T>(location: ApiLocation, path: string, shape: Shape, m
   return value as T
 }
 
-function refusalOf(status: number, body: string): HeraldError {
+function refusalOf({ server, socket }: ApiLocation, status: number, body: string): HeraldError {
   const value = parsed(body)
-  const text = refusal(value) ?? body.trim().slice(0, 200)
-  return new HeraldError(refusalCode(value), `the agent answered ${status}: ${text}`)
+  const text = refusal(value)
+  if (text !== undefined) return new HeraldError(refusalCode(value), `the agent answered ${status}: ${text}`)
+  // A page of whatever else listens there.
+  const begin = body.trim().replaceAll(/\s+/g, ' ').slice(0, 100)
+  return new HeraldError('ERR_AGENT_ANSWER', `what answers at ${server ?? socket} is no agent: ${status} ${begin}`)
 }
 
 function parsed(body: string): unknown {

@@ -95,7 +95,9 @@ function socketPath(text: string): string {
 }
 
 function serverUrl(text: string): string {
-  if (URL.parse(text)?.protocol !== 'http:') throw new InvalidArgumentError('Write http://ADDRESS:PORT.')
+  const { protocol, pathname, search } = URL.parse(text) ?? {}
+  if (protocol !== 'http:' || pathname !== '/' || search !== '')
+    throw new InvalidArgumentError('Write http://ADDRESS:PORT.')
   return text
 }
 

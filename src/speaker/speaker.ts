@@ -140,7 +140,7 @@ export class Speaker implements PeersHost {
       this.#emit({
         type: 'ready',
         listening: false,
-        problem: `cannot listen on ${listen.host} port ${listen.port}: ${messageOf(error)}; peers are dialled only`,
+        problem: `${messageOf(error)}; peers are dialled only. Free the port, or choose another with --bgp-listen`,
       })
     }
   }

@@ -235,11 +235,11 @@ test('a refusal is said in the words of who refuses, printable and short', async
   for (const [status, body, code, said] of [
     [500, JSON.stringify({ error: { code: 'ERR_INTERNAL', message: `on fire ${hostile}` } }), 1, /500: on fire bye/],
     [503, JSON.stringify({ error: { code: 'ERR_BUSY', message: 'too many' } }), 1, /503: too many/],
-    [404, '<h1>Not Found</h1>', 1, /404: <h1>Not Found<\/h1>/],
-    [302, '', 1, /answered 302/],
-    [401, '{"error": 7}', 1, /answered 401: \{"error": 7\}/],
+    [404, '<html>\n  <h1>Not Found</h1>\n', 1, /is no agent: 404 <html> <h1>Not Found<\/h1>\n/],
+    [302, '', 1, /is no agent: 302/],
+    [401, '{"error": 7}', 1, /is no agent: 401 \{"error": 7\}/],
     [400, JSON.stringify({ error: { code: 'ERR_USAGE', message: 'what is this?' } }), 2, /400: what is this\?/],
-    [502, long, 1, /502: x{200}\n/],
+    [502, long, 1, /502 x{100}\n/],
   ] as const)
     for (const [words] of verbs) {
       answer = says(status, body)

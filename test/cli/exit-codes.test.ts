@@ -17,6 +17,8 @@ const usageErrors = [
   ['status', '--nope'],
   ['status', '--timeout', '0'],
   ['status', '--server', 'https://127.0.0.1'],
+  ['status', '--server', 'http://127.0.0.1/node1'],
+  ['bgp', 'peers', '--server', 'http://127.0.0.1:9472/?node=node1'],
   ['status', '--socket', ''],
   ['status', '--socket', 'x'.repeat(108)],
   ['bgp'],
