@@ -194,7 +194,8 @@ export class RecordFile {
       descriptor = openSync(this.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return { text: '', inode: 0, stamp: '' }
-      throw error
+      // The kernel calls a link that is not to be followed too many of them.
+      throw isErrno(error, 'ELOOP') ? this.#irregular('a symbolic link') : error
     }
     try {
       const { inode, stamp } = this.#regular(descriptor)
@@ -213,10 +214,14 @@ export class RecordFile {
 
   #regular(descriptor: number): { readonly inode: number; readonly size: number; readonly stamp: string } {
     const stat = fstatSync(descriptor, { bigint: true })
-    if (!stat.isFile()) throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is not a regular file`)
+    if (!stat.isFile()) throw this.#irregular(stat.isDirectory() ? 'a folder' : 'a device or a pipe')
     if (stat.size > maxBytes) throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is larger than 64 MiB`)
     const { ino, size, mtimeNs, ctimeNs } = stat
     return { inode: Number(ino), size: Number(size), stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}` }
+  }
+
+  #irregular(what: string): HeraldError {
+    return new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is ${what} and no regular file: remove it`)
   }
 
   #append(lines: readonly RecordLine[]): void {
@@ -251,8 +256,7 @@ export class RecordFile {
 
   /** A crash of the machine leaves the old file or the new one. */
   #rewrite(text: string): void {
-    if (lstatSync(this.path, { throwIfNoEntry: false })?.isFile() === false)
-      throw new HeraldError('ERR_ADDRESS_BOOK', `${this.path} is not a regular file`)
+    if (lstatSync(this.path, { throwIfNoEntry: false })?.isFile() === false) throw this.#irregular('something else')
     const fresh = `${this.path}.new`
     rmSync(fresh, { force: true })
     const descriptor = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
