@@ -27,6 +27,9 @@ export const errorTable = {
   ERR_SPEAKER_EXITED: 'Look at the log line before this one; the process ends so that the supervisor restarts it.',
   ERR_SYSCALL: 'See the errno that the message names; docs/operate.md lists the privileges that the agent needs.',
   ERR_LIBBPF_MISSING: 'Install libbpf.so.1 (Debian and Ubuntu: apt-get install libbpf1), or run with --datapath none.',
+  ERR_BPF_REFUSED:
+    'Let the pod have agent.securityContext.seccompProfile.type=Unconfined: the profile of CRI-O, and those of other ' +
+    'container runtimes before 2023, keep bpf(2) from whoever has CAP_BPF without SYS_ADMIN.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
   ERR_BPF_LOAD: 'The kernel must be 5.10 or later; what the verifier said stands whole in the log.',
   ERR_ATTACH:

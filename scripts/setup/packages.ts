@@ -114,6 +114,7 @@ export const testNeeds: readonly Need[] = [
     lost: 'the tests of the alerts',
     services: ['prometheus'],
   },
+  { what: 'runc', packages: ['runc'], proofs: program('runc'), lost: 'the tests of the pods of the chart' },
   { what: 'llvm-objdump', packages: ['llvm'], proofs: program('llvm-objdump'), lost: 'the tests of the BPF object' },
   { what: 'fish', packages: ['fish'], proofs: program('fish'), lost: 'the test of its completion' },
   { what: 'zsh', packages: ['zsh'], proofs: program('zsh'), lost: 'the test of its completion' },

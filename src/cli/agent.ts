@@ -7,7 +7,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentOptions } from '../agent/options.ts'
 import { HeraldError, messageOf } from '../errors.ts'
 import { agentFlags, withOptions } from './hand-over.ts'
-import { socketOption } from './reading.ts'
+import { bpffsOption, socketOption } from './reading.ts'
 
 interface Flags extends Omit<AgentOptions, 'bgpListen' | 'http' | 'source'> {
   readonly manifests?: string
@@ -57,7 +57,7 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
         .argParser(endpointOrNone)
         .default({ host: '127.0.0.1', port: 9472 }, '127.0.0.1:9472'),
     )
-    .option('--bpffs <dir>', 'bpf file system, mounted when absent', '/sys/fs/bpf')
+    .addOption(bpffsOption('bpf file system, mounted when absent'))
     .addOption(attachOption())
     .option('--socket-lb', 'lead sockets on this node to backends of ClusterIPs and LoadBalancer addresses', false)
     .option('--cgroup-root <dir>', 'cgroup v2 whose sockets --socket-lb leads, or a folder above it', '/sys/fs/cgroup')

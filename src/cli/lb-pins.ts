@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { PinnedMapView } from '../api/types.ts'
 import { exitCode } from './exit.ts'
-import { type OutputFormat, show, showList } from './reading.ts'
+import { bpffsOption, type OutputFormat, show, showList } from './reading.ts'
 import { Table } from './table.ts'
 
 interface MapsOptions {
@@ -15,7 +15,7 @@ export function addLbMaps(lb: Command): void {
     .description('maps that are pinned, of every schema; with a name its raw entries')
     .argument('[name]', 'a map, whose keys and values are shown in hexadecimal')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json', 'yaml']).default('table'))
-    .option('--bpffs <path>', 'bpf file system', '/sys/fs/bpf')
+    .addOption(bpffsOption('bpf file system'))
     .action(async (name: string | undefined, options: MapsOptions) => {
       const { listPinnedMaps, rawEntries } = await import('../datapath/pinned-maps.ts')
       if (name === undefined)
@@ -51,7 +51,7 @@ function mapsTable(maps: readonly PinnedMapView[]): string {
 export function addLbUnload(lb: Command): void {
   lb.command('unload')
     .description('remove every program, map, link and filter of ours from the kernel')
-    .option('--bpffs <path>', 'bpf file system', '/sys/fs/bpf')
+    .addOption(bpffsOption('bpf file system'))
     .action(async ({ bpffs }: { readonly bpffs: string }) => {
       const { unloadDatapath } = await import('../datapath/unload.ts')
       const removed = unloadDatapath(bpffs)

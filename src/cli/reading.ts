@@ -87,6 +87,11 @@ export function socketOption(description: string): Option {
   return new Option('--socket <path>', description).env('HERALD_SOCKET').argParser(socketPath).default(defaultSocket)
 }
 
+/** The same for the agent and for what reads pinned maps beside it, which in a pod is not where nodes have it. */
+export function bpffsOption(description: string): Option {
+  return new Option('--bpffs <dir>', description).env('HERALD_BPFFS').default('/sys/fs/bpf')
+}
+
 function socketPath(text: string): string {
   // An empty path would make the client ask TCP port 80.
   if (text === '' || Buffer.byteLength(text) > maxSocketBytes)

@@ -60,8 +60,12 @@ function ended(child: ChildProcess): Promise<void> {
   })
 }
 
-/** `flags` go to kube-apiserver beside the usual ones. */
-export async function startCluster(binaries: Binaries, flags: readonly string[] = []): Promise<Cluster> {
+/** `flags` go to kube-apiserver beside the usual ones, which listens at `address`. */
+export async function startCluster(
+  binaries: Binaries,
+  flags: readonly string[] = [],
+  address = '127.0.0.1',
+): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'herald-cluster-'))
   const [client = 0, peer = 0, secure = 0] = await freePorts(3)
   const file = (name: string): string => join(folder, name)
@@ -83,7 +87,7 @@ export async function startCluster(binaries: Binaries, flags: readonly string[] 
     apiserver: [
       binaries.apiserver,
       [
-        ...['--etcd-servers', etcdUrl, '--secure-port', String(secure), '--bind-address', '127.0.0.1'],
+        ...['--etcd-servers', etcdUrl, '--secure-port', String(secure), '--bind-address', address],
         ...['--cert-dir', file('certificates'), '--service-account-issuer', 'https://localhost'],
         ...['--service-account-key-file', file('service-account.key')],
         ...['--service-account-signing-key-file', file('service-account.key')],
@@ -98,7 +102,7 @@ export async function startCluster(binaries: Binaries, flags: readonly string[] 
     const [program, args] = commands[which]
     running.set(which, spawn(program, args, { stdio: 'ignore' }))
   }
-  const url = `https://127.0.0.1:${secure}`
+  const url = `https://${address}:${secure}`
   const isReady = (): Promise<boolean> =>
     new Promise((resolve) => {
       const headers = { authorization: 'Bearer token-admin' }

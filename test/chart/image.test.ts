@@ -1,13 +1,8 @@
-/**
- * The Dockerfile without a container engine: what its last stage copies is laid out in a folder from the same build,
- * with the C library of this machine in place of the base image's, and its entry point runs with that folder as root.
- */
+/** The image of the Dockerfile, laid out without a container engine: its entry point runs with that folder as root. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
-  copyFileSync,
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -17,101 +12,19 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { tmpdir } from 'node:os'
-import { fileURLToPath } from 'node:url'
-import { buildProgram } from '../../scripts/build.ts'
-import { buildBpf } from '../../scripts/build-bpf.ts'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
-const arch = process.arch
-const libbpf = ['/usr/lib/x86_64-linux-gnu/libbpf.so.1', '/usr/lib/aarch64-linux-gnu/libbpf.so.1'].find(existsSync)
-const canBuild = libbpf !== undefined && spawnSync('clang', ['--version'], { stdio: 'ignore' }).status === 0
-const skip = !canBuild
-  ? 'no clang or libbpf here'
-  : process.geteuid?.() === 0
-    ? false
-    : 'changing the root folder needs root'
-
-interface Instruction {
-  readonly word: string
-  readonly args: string
-}
-
-/** Of each stage: its name or base, and its instructions. */
-function stagesOf(dockerfile: string): readonly { readonly from: string; readonly instructions: Instruction[] }[] {
-  const lines = dockerfile
-    .replace(/^#.*$/gm, '')
-    .replace(/\\\n/g, ' ')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '')
-  const stages: { from: string; instructions: Instruction[] }[] = []
-  for (const line of lines) {
-    const [, word = '', args = ''] = /^(\S+)\s+(.*)$/.exec(line) ?? []
-    if (word === 'FROM') stages.push({ from: args, instructions: [] })
-    else stages.at(-1)?.instructions.push({ word, args })
-  }
-  return stages
-}
-
-const stages = stagesOf(readFileSync(join(root, 'Dockerfile'), 'utf8'))
-const last = stages.at(-1)
-
-const copies = (): readonly Instruction[] => (last?.instructions ?? []).filter(({ word }) => word === 'COPY')
-const listOf = (word: string): readonly string[] =>
-  JSON.parse(last?.instructions.find((each) => each.word === word)?.args ?? '[]')
+import { headOf } from '../../src/sys/parts.ts'
+import { arch, copies, last, layOutImage, listOf, root, skip, stages } from './image.ts'
 
 let work: string
 /** Of the image. */
 let top: string
 
-/** Libraries that a program or library needs, from the loader's own words. */
-const neededBy = (path: string): readonly string[] =>
-  [...execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map(([, at = '']) => at)
-
-/** What a path of an earlier stage is here. */
-function sourceOf(stage: string, path: string): string {
-  if (stage === 'libbpf') return join(work, 'libs')
-  if (path.startsWith('/native/')) return join(work, path)
-  // Built beside, so that no other test sees a build come and go.
-  if (path.startsWith('/src/build')) return join(work, 'build')
-  return join(root, path.replace(/^\/src\//, ''))
-}
-
-function layOut(): void {
-  mkdirSync(join(work, 'libs'))
-  const beside = neededBy(libbpf ?? '').filter((path) => /lib(elf|z|zstd)\./.test(path))
-  for (const path of [libbpf ?? '', ...beside]) copyFileSync(path, join(work, 'libs', basename(path)))
-  const modules = join(work, 'native/node_modules')
-  cpSync(join(root, `node_modules/node-linux-${arch}/bin/node`), join(work, 'native/node'))
-  for (const name of ['koffi', `@koromix/koffi-linux-${arch}`])
-    cpSync(join(root, 'node_modules', name), join(modules, name), { recursive: true })
-  buildProgram(join(work, 'build'))
-  cpSync(dirname(buildBpf()), join(work, 'build/bpf'), { recursive: true })
-}
-
 before(() => {
   work = mkdtempSync(join(tmpdir(), 'herald-image-'))
-  top = join(work, 'image')
-  if (skip !== false) return
-  layOut()
-  for (const { args } of copies()) {
-    const [from = '', ...paths] = args.split(/\s+/)
-    const target = join(top, paths.at(-1) ?? '')
-    for (const path of paths.slice(0, -1)) {
-      const source = sourceOf(from.replace('--from=', ''), path)
-      const isInto = (paths.at(-1) ?? '').endsWith('/') && !path.endsWith('/')
-      mkdirSync(isInto ? target : dirname(target), { recursive: true })
-      cpSync(source, isInto ? join(target, basename(path)) : target, { recursive: true })
-    }
-  }
-  // The base image: a C and C++ library, and nothing else.
-  for (const path of neededBy(join(work, 'native/node'))) {
-    mkdirSync(dirname(join(top, path)), { recursive: true })
-    copyFileSync(path, join(top, path))
-  }
+  if (skip === false) top = layOutImage(work)
 })
 after(() => rmSync(work, { recursive: true, force: true }))
 
@@ -216,6 +129,15 @@ test('the image runs the program of this version on the pinned Node', { skip }, 
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const { version: node } = JSON.parse(readFileSync(join(root, `node_modules/node-linux-${arch}/package.json`), 'utf8'))
   assert.deepEqual(inImage('version'), { code: 0, output: `herald ${version} (node v${node}, linux/${arch})\n` })
+})
+
+test('the image has what the engine made of the program when it was built, for this engine', { skip }, () => {
+  for (const name of ['herald.cjs', 'worker.cjs', 'apiserver.cjs']) {
+    const path = join(top, 'opt/herald/build', name)
+    const head = headOf(readFileSync(path, 'latin1'))
+    assert.equal(readFileSync(`${path}.code`, 'latin1').slice(0, head.length), head, name)
+    assert.ok(statSync(path).mtimeMs <= statSync(`${path}.code`).mtimeMs, 'an older one is passed over')
+  }
 })
 
 test('the image without arguments says what it can do', { skip }, () => {

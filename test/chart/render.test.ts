@@ -22,6 +22,7 @@ interface PodSpec {
     readonly image: string
     readonly args: readonly string[]
     readonly securityContext: unknown
+    readonly volumeMounts?: readonly { readonly mountPath: string; readonly readOnly?: boolean }[]
     readonly livenessProbe?: { readonly httpGet: { readonly host?: string } }
   }[]
   readonly volumes: readonly { readonly name: string; readonly hostPath?: object }[]
@@ -68,6 +69,8 @@ test('the agent has five capabilities, a root file system that it cannot write, 
     readOnlyRootFilesystem: true,
     capabilities: { drop: ['ALL'], add: ['BPF', 'NET_ADMIN', 'NET_RAW', 'PERFMON', 'NET_BIND_SERVICE'] },
     seccompProfile: { type: 'RuntimeDefault' },
+    // What is on the node has other labels than containers may write.
+    seLinuxOptions: { level: 's0', type: 'spc_t' },
   })
   assert.deepEqual(pod.tolerations, [{ operator: 'Exists' }])
   assert.equal(pod.priorityClassName, 'system-node-critical')
@@ -80,6 +83,16 @@ test('the agent has five capabilities, a root file system that it cannot write, 
       ['bpffs', { path: '/sys/fs/bpf', type: 'DirectoryOrCreate' }],
     ],
   )
+})
+
+test('nothing that a pod writes is below /sys or /proc, where AppArmor profiles of runtimes refuse it', {
+  skip,
+}, async () => {
+  const switched = ['--set', 'agent.socketLB.enabled=true,agent.kubeProxyReplacement=true']
+  for (const kind of ['DaemonSet', 'Deployment'])
+    for (const { volumeMounts = [] } of podOf(only(await render(...switched), kind)).containers)
+      for (const { mountPath, readOnly } of volumeMounts)
+        assert.ok(readOnly === true || !/^\/(sys|proc)(\/|$)/.test(mountPath), `${kind}: ${mountPath}`)
 })
 
 test('the cgroups of the node are mounted where sockets are led, and not else', { skip }, async () => {
@@ -159,7 +172,7 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--bgp-listen=none',
     '--http=[2001:db8::1]:19472',
     '--state-dir=/srv/herald',
-    '--bpffs=/run/bpf',
+    '--bpffs=/run/bpffs',
     '--socket-lb',
     '--kube-proxy-replacement',
     '--nodeport-addresses=192.0.2.0/24,2001:db8::/64',
