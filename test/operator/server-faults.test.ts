@@ -143,7 +143,7 @@ test('a list that is none is no empty one', async () => {
     [404, '404 page not found', { kind: 'absent' }],
     [403, '{"message":"forbidden"}', { kind: 'failed', message: 'forbidden' }],
     [410, '{"message":"the continue token is too old"}', { kind: 'failed', message: 'the continue token is too old' }],
-    [200, '<html>', { kind: 'failed', message: 'the answer is no list' }],
+    [200, '<html>', { kind: 'failed', message: 'the answer of the API server is no whole JSON object' }],
     [200, '{"items":null}', { kind: 'failed', message: 'the answer is no list' }],
   ] as const) {
     answers(code, body)
