@@ -51,6 +51,8 @@ export interface AddressRequest extends Aged {
   readonly invalid?: string | undefined
   /** What its status says that it has. */
   readonly status: readonly string[]
+  /** Whoever allocates wrote that, and nobody else: it goes before what a status says that others wrote. */
+  readonly isAttested?: boolean
   /** What its status says to others until it is written anew: given to nobody else before. */
   readonly lingering?: readonly string[]
   /** It is being deleted: it keeps what it has, and gets nothing. */

@@ -7,7 +7,8 @@ import { byRank } from './waiting.ts'
 
 /**
  * Who has addresses goes first: by the book; by a status that tells more than the address; by status alone; who shares
- * under other terms than are recorded; then who has none.
+ * under other terms than are recorded; then who has none. Of those by a status all that are attested go before all
+ * others, which anybody may have written.
  */
 const ranks = { recorded: 0, held: 1, inStatus: 2, changed: 3, without: 4 } as const
 
@@ -44,8 +45,14 @@ export function candidateOf(
   return { request, subject, rank: rankOf(), holding }
 }
 
+function placeOf({ rank, request: { isAttested } }: Candidate): number {
+  const isByStatus = rank !== 'recorded' && rank !== 'without'
+  return ranks[rank] + (rank === 'without' || (isByStatus && isAttested !== true) ? ranks.without : 0)
+}
+
 /** Those of a rank by age, or, where they have nothing yet, by what they ask for. */
 export function inLine(a: Candidate, b: Candidate): number {
-  if (a.rank !== b.rank) return ranks[a.rank] - ranks[b.rank]
+  const places = placeOf(a) - placeOf(b)
+  if (places !== 0) return places
   return a.rank === 'without' ? byRank(a.request, b.request) : byAge(a.request, b.request)
 }

@@ -2,7 +2,8 @@
  * The addresses of Services as their status says them: somebody else allocates (an operator, or the controller of
  * another load balancer), and this node only announces. What the status says is checked as if it were our own: an
  * address in a pool, reserved for nobody. Of Services that cannot share an address, and of those that want one port of
- * it, who has it recorded has it, else the oldest; what is new to the record waits for whoever keeps it. Pure.
+ * it, who has it by the operator's own writing has it, then who has it recorded, else the oldest; what is new to the
+ * record waits for whoever keeps it. Pure.
  */
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
@@ -136,5 +137,6 @@ export class StatusAddresses implements AddressSource {
 }
 
 function byStanding({ request: a }: Rival, { request: b }: Rival): number {
-  return standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b)
+  const attested = Number(b.isAttested === true) - Number(a.isAttested === true)
+  return attested || standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b)
 }

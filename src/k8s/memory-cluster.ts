@@ -24,7 +24,7 @@ interface Kept {
   /** Grows with each change of the spec. */
   readonly generation: number
   readonly object: RawObject
-  /** Who last wrote these fields of the status, or applied the value that they have. */
+  /** Who last wrote these fields of the status (`Update NAME`), or applied the value that they have (`Apply NAME`). */
   readonly owners: ReadonlyMap<string, ReadonlySet<string>>
 }
 
@@ -60,7 +60,12 @@ export class MemoryCluster {
   writeStatus(key: ObjectKey, status: RawObject, manager: string): void {
     const before = this.#objects.get(idOf(key))
     if (before === undefined) return
-    const own = new Map([...fieldsOf(status).keys()].map((field) => [field, new Set([manager])]))
+    const [live, now] = [fieldsOf(before.object['status']), fieldsOf(status)]
+    const own = new Map<string, ReadonlySet<string>>()
+    for (const [field, value] of now) {
+      const owners = sameValue(live.get(field), value) ? before.owners.get(field) : undefined
+      own.set(field, owners ?? new Set([`Update ${manager}`]))
+    }
     this.#keep(before.key, before.uid, { ...before.object, status }, own)
   }
 
@@ -74,7 +79,7 @@ export class MemoryCluster {
 
   sink(manager: string): StatusSink {
     return {
-      apply: async (write) => this.#apply(write, manager),
+      apply: async (write) => this.#apply(write, `Apply ${manager}`),
       createEvent: async (event) => {
         this.events.push(event)
         return { kind: 'written', resourceVersion: String(this.#version) }
@@ -138,7 +143,8 @@ export class MemoryCluster {
     const fields = [...wanted].flatMap(([field, value]) =>
       othersOf(field).length > 0 && !sameValue(live.get(field), value) ? [field] : [],
     )
-    if (fields.length > 0) return { kind: 'owned', fields, message: `conflict with ${fields.flatMap(othersOf)[0]}` }
+    if (fields.length > 0)
+      return { kind: 'owned', fields, message: `conflict with ${fields.flatMap(othersOf)[0]?.replace(/^\w+ /, '')}` }
     const owners = new Map<string, ReadonlySet<string>>()
     for (const field of new Set([...live.keys(), ...wanted.keys()])) {
       const others = othersOf(field)
@@ -156,7 +162,12 @@ export class MemoryCluster {
     const before = this.#objects.get(idOf(key))
     const isSame = before?.uid === uid && sameValue(before.object['spec'], object['spec'])
     const generation = isSame ? before.generation : (before?.generation ?? 0) + 1
-    const metadata = { ...recordOf(object['metadata']), uid, resourceVersion, generation }
+    const managedFields = managedFieldsOf(owners)
+    const metadata = {
+      ...recordOf(object['metadata']),
+      ...{ uid, resourceVersion, generation },
+      ...(managedFields.length === 0 ? {} : { managedFields }),
+    }
     const kept = { key, uid, resourceVersion, generation, object: { ...object, metadata }, owners }
     this.#objects.set(idOf(key), kept)
     for (const follower of this.#followers) follower.push({ kind: 'upsert', kept })
@@ -230,6 +241,24 @@ function fieldsOf(status: unknown): Map<string, unknown> {
     } else fields.set(`.status.${name}`, value)
   }
   return fields
+}
+
+/** As the server writes it: by who wrote, the fields of the status. */
+function managedFieldsOf(owners: Kept['owners']): readonly RawObject[] {
+  const byOwner = new Map<string, string[]>()
+  for (const [field, ofField] of owners)
+    for (const owner of ofField) byOwner.set(owner, [...(byOwner.get(owner) ?? []), field])
+  return [...byOwner].map(([owner, fields]) => {
+    const conditions = fields.flatMap((field) => /^\.status\.conditions\[type="(.*)"\]$/.exec(field)?.[1] ?? [])
+    const named = fields.flatMap((field) => /^\.status\.(\w+)$/.exec(field)?.[1] ?? [])
+    const status = {
+      ...Object.fromEntries(named.map((name) => [`f:${name}`, {}])),
+      ...(fields.includes('.status.loadBalancer.ingress') ? { 'f:loadBalancer': { 'f:ingress': {} } } : {}),
+      'f:conditions': Object.fromEntries(conditions.map((type) => [`k:${JSON.stringify({ type })}`, {}])),
+    }
+    const [operation, manager] = owner.split(' ')
+    return { manager, operation, subresource: 'status', fieldsV1: { 'f:status': status } }
+  })
 }
 
 function statusOf(fields: ReadonlyMap<string, unknown>): RawObject {

@@ -11,6 +11,9 @@ import type { Problem } from '../desired/model.ts'
 /** A Kubernetes object as parsed, nothing trusted yet. */
 export type RawObject = Readonly<Record<string, unknown>>
 
+/** By which fields that an operator of ours writes are known on a server: who reads them goes by that. */
+export const operatorManager = 'herald-operator'
+
 export function isRecord(value: unknown): value is RawObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -6,10 +6,10 @@
  *
  * On an API server (apiserver/status-writer.ts), or in memory (memory-cluster.ts).
  */
-import { type RawObject, recordOf, textOf } from './source.ts'
+import { operatorManager, type RawObject, recordOf, textOf } from './source.ts'
 
 /** By which our fields are known on the server. */
-export const fieldManager = 'herald-operator'
+export const fieldManager = operatorManager
 /** The same for what an agent says of its node. */
 export const nodeFieldManager = 'herald-agent'
 

@@ -6,14 +6,14 @@ import type { VerdictCode } from '../desired/codes.ts'
 import { someOf } from '../desired/some-of.ts'
 import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
-import { portsHeldCondition } from '../k8s/kinds/service.ts'
 import { keptList } from '../k8s/kinds/shared.ts'
+import { allocatedCondition, portsHeldCondition } from '../k8s/kinds/status-writers.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 import { clipped } from './clipped.ts'
 
 /** The conditions that are ours: this one, and what a Service has of the ports of shared addresses. */
-const conditionType = 'herald.dev/AddressAllocated'
+const conditionType = allocatedCondition
 /** Octets of what a condition says, which may be ten errors; the API server takes 32 KiB. */
 const maxMessage = 4096
 const maxIngress = 64

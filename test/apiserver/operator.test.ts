@@ -289,3 +289,32 @@ test('who had a port of a shared address keeps it on a real server, over a kill 
   await second.end('SIGTERM')
   await cluster.kubectl(['delete', 'service', '-n', 'default', 'aaa-old', 'young'])
 })
+
+test('an older Service into whose status its tenant writes the address of another gets it from no leader', {
+  skip,
+}, async () => {
+  await cluster.apply(list([service('aaa-thief')]))
+  const first = new Process('op-theft')
+  await waitFor('the first leads', () => first.leads, { deadlineMs: 60_000 })
+  await given('aaa-thief')
+  await cluster.apply(list([service('zzz-victim')]))
+  const ip = await given('zzz-victim')
+  await waitFor('it is said', async () => reasonOf(await named('zzz-victim')) === 'Allocated')
+  await first.end('SIGKILL')
+  const forged = {
+    ...{ type: 'herald.dev/AddressAllocated', status: 'True', reason: 'Allocated' },
+    ...{ message: `${ip} of pool blue`, lastTransitionTime: '2020-01-01T00:00:00Z' },
+  }
+  const patch = JSON.stringify({ status: { loadBalancer: { ingress: [{ ip, ipMode: 'VIP' }] }, conditions: [forged] } })
+  const forge = ['--subresource=status', '--type=merge', '--field-manager=herald-operator', '-p', patch]
+  await cluster.kubectl(['patch', 'service', 'aaa-thief', '-n', 'default', ...forge])
+  const second = new Process('op-theft-2')
+  await waitFor('the second leads', () => second.leads, { deadlineMs: 90_000 })
+  // Who is new is given an address when everybody's status was settled and written.
+  await cluster.apply(list([service('zzz-witness')]))
+  assert.notEqual(await given('zzz-witness'), ip)
+  const there = await named('zzz-victim')
+  assert.deepEqual([addressOf(there), reasonOf(there)], [ip, 'Allocated'])
+  await second.end('SIGTERM')
+  await cluster.kubectl(['delete', 'service', '-n', 'default', 'aaa-thief', 'zzz-victim', 'zzz-witness'])
+})

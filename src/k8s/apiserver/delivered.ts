@@ -7,6 +7,7 @@
  *     not in a whole list     gone; where the server itself went back in time it is held for a while
  */
 import { sharedText } from '../kinds/shared.ts'
+import { statusEntries } from '../kinds/status-writers.ts'
 import { isRecord, type ObjectKey, type ObjectVersion, type RawObject } from '../source.ts'
 
 export interface DeliveredEvents {
@@ -162,11 +163,15 @@ export function metadataOf(object: unknown): Readonly<Record<string, unknown>> {
   return isRecord(metadata) ? metadata : {}
 }
 
-/** Items of a list name neither version nor kind; who wrote which field, and kubectl's copy, are half of an object. */
+/**
+ * Items of a list name neither version nor kind; who wrote which field, and kubectl's copy, are half of an object. Who
+ * wrote the status of a Service decides who has its addresses.
+ */
 function pruned(item: Readonly<Record<string, unknown>>, apiVersion: string, kind: string): RawObject {
-  const { managedFields: _managed, annotations, ...metadata } = metadataOf(item)
+  const { managedFields, annotations, ...metadata } = metadataOf(item)
   const { 'kubectl.kubernetes.io/last-applied-configuration': _applied, ...kept } = isRecord(annotations)
     ? annotations
     : {}
-  return { ...item, apiVersion, kind, metadata: { ...metadata, annotations: kept } }
+  const writers = kind === 'Service' ? { managedFields: statusEntries(managedFields) } : {}
+  return { ...item, apiVersion, kind, metadata: { ...metadata, ...writers, annotations: kept } }
 }

@@ -2,7 +2,8 @@
 import * as z from 'zod'
 import { type Family, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
 import type { Labels } from '../../desired/label-selector.ts'
-import type { RawObject } from '../source.ts'
+import { isRecord, type RawObject } from '../source.ts'
+import { allocatedCondition, portsHeldCondition, statusWritersOf } from './status-writers.ts'
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText, textMap } from './schemas.ts'
@@ -24,7 +25,6 @@ import { type Weights, weightsIn } from './weights.ts'
 import { type ReadRanges, type SourceRanges, sourceRangesOf } from './source-ranges.ts'
 
 /** By its message an allocator tells, and finds again, who had which port of a shared address. */
-export const portsHeldCondition = 'herald.dev/PortsHeld'
 
 const protocols = ['TCP', 'UDP', 'SCTP'] as const
 const ipFamilies = z.enum(['IPv4', 'IPv6'])
@@ -109,6 +109,8 @@ export interface Service {
   readonly status: readonly string[]
   /** What an allocator recorded of its ports of shared addresses, as it wrote it; undefined: nothing. */
   readonly portsHeld: string | undefined
+  /** An operator of Herald gave it the addresses of its status, and nobody else wrote there since. */
+  readonly isAttested: boolean
   /** Its cluster IPs and external IPs. */
   readonly own: readonly OwnAddress[]
   /** The node port of each of its ports, 0 where it has none; empty where none has one. */
@@ -134,6 +136,7 @@ const otherSpec: Service['spec'] = {
 const nothing: readonly string[] = []
 const noAddresses: readonly OwnAddress[] = []
 const noPorts: readonly number[] = []
+const noRecord = { portsHeld: undefined, isAttested: false } as const
 
 const limits = [
   [['spec', 'ports'], 1000],
@@ -155,7 +158,7 @@ export function parseService(raw: RawObject, before?: Service): Narrowed<Service
   const sources = rangesOf(value)
   if (!sources.isUsable) return { faults: [...faults, ...sources.faults] }
   const { weights, faults: ofWeights } = weightsIn(value.metadata.annotations, before?.spec.weights)
-  const service = compact(value, sources.ranges, weights)
+  const service = compact(value, sources.ranges, weights, raw)
   const external = [...externalFaults(value), ...sources.faults, ...ofWeights]
   if (service.spec.type !== 'LoadBalancer') return { value: service, faults: [...faults, ...external] }
   const unknown = unknownAnnotations(value.metadata.annotations, readAnnotations)
@@ -279,6 +282,7 @@ function compact(
   { metadata, spec, status }: Written,
   sourceRanges: SourceRanges | undefined,
   weights: Weights | undefined,
+  raw: RawObject,
 ): Service {
   const isLoadBalancer = spec.type === 'LoadBalancer'
   const addresses = ownAddressesOf(spec)
@@ -296,7 +300,7 @@ function compact(
       metadata: own,
       spec: { ...otherSpec, type: spec.type },
       status: nothing,
-      portsHeld: undefined,
+      ...noRecord,
       own: noAddresses,
       nodePorts: noPorts,
       healthCheckNodePort: undefined,
@@ -320,7 +324,7 @@ function compact(
       weights,
     }),
     status: addressesIn(status),
-    portsHeld: isLoadBalancer ? messageOf(status?.conditions, portsHeldCondition) : undefined,
+    ...(isLoadBalancer ? recordOfOperator(raw, status) : noRecord),
     own: addresses,
     nodePorts,
     healthCheckNodePort:
@@ -347,15 +351,20 @@ function nodePortsOf({ type, ports }: Written['spec']): readonly number[] {
     : noPorts
 }
 
-/** Of the condition of a type; whatever has not its form is somebody else's. */
-function messageOf(conditions: unknown, type: string): string | undefined {
-  const list: readonly unknown[] = Array.isArray(conditions) ? conditions : []
-  for (const each of list) {
-    if (typeof each !== 'object' || each === null || Reflect.get(each, 'type') !== type) continue
-    const message: unknown = Reflect.get(each, 'message')
-    if (typeof message === 'string') return message
+/** The first of a type that has a message; whatever has not that form is somebody else's. */
+function conditionIn(status: Written['status'], type: string): RawObject | undefined {
+  const list: readonly unknown[] = Array.isArray(status?.conditions) ? status.conditions : []
+  return list.filter(isRecord).find((each) => each['type'] === type && typeof each['message'] === 'string')
+}
+
+/** Who wrote its status decides what of it is to be trusted. */
+function recordOfOperator(raw: RawObject, status: Written['status']): Pick<Service, 'portsHeld' | 'isAttested'> {
+  const writers = statusWritersOf(raw)
+  const message = writers?.isPortsHeldOwn === false ? undefined : conditionIn(status, portsHeldCondition)?.['message']
+  return {
+    portsHeld: typeof message === 'string' ? message : undefined,
+    isAttested: writers?.isAllocatedOwn === true && conditionIn(status, allocatedCondition)?.['status'] === 'True',
   }
-  return undefined
 }
 
 /** "None" and "" are none, and an ExternalName is a name. */

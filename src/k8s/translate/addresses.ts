@@ -177,6 +177,7 @@ function requestOf(service: Service): AddressRequest {
     invalid,
     poolName,
     status: new Set(status).size === status.length ? status : [...new Set(status)],
+    isAttested: service.isAttested,
     sharing,
     tenure: service.portsHeld === undefined ? undefined : parseTenure(service.portsHeld),
   }

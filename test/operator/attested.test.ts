@@ -1,0 +1,126 @@
+/**
+ * A tenant who may write the statuses of his own Services, and is older, wants the address of another's: neither the
+ * operator that leads, nor the one that leads next, nor any agent gives it to him.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { StatusAddresses } from '../../src/allocation/status-addresses.ts'
+import { allOf } from '../../src/allocation/work.ts'
+import { parseService, type Service } from '../../src/k8s/kinds/service.ts'
+import { statusWritersOf } from '../../src/k8s/kinds/status-writers.ts'
+import { type RawObject, recordOf } from '../../src/k8s/source.ts'
+import { fieldManager } from '../../src/k8s/status.ts'
+import { ServiceAddresses } from '../../src/k8s/translate/addresses.ts'
+import { pool as range } from '../allocation/requests.ts'
+import { serviceKey, World } from './world.ts'
+
+const [victim, thief] = [serviceKey('victim', 'shop'), serviceKey('thief', 'evil')]
+const address = '203.0.113.0'
+const lastTransitionTime = '2020-01-01T00:00:00Z'
+const allocated = {
+  ...{ type: 'herald.dev/AddressAllocated', status: 'True', reason: 'Allocated' },
+  ...{ message: `${address} of pool blue`, lastTransitionTime },
+}
+const portsHeld = {
+  ...{ type: 'herald.dev/PortsHeld', status: 'True', reason: 'Recorded' },
+  ...{ message: `80/TCP of ${address}; shared as `, lastTransitionTime },
+}
+
+/** What agents that read the statuses now give to each. */
+function agents(world: World): readonly (readonly string[])[] {
+  const reader = new ServiceAddresses(new StatusAddresses())
+  reader.setPools([range('blue', ['203.0.113.0/28'])])
+  const services = new Map<string, Service>()
+  for (const key of [thief, victim]) {
+    const { value } = parseService(world.cluster.objectOf(key) ?? {})
+    if (value !== undefined) services.set(`${key.namespace}/${key.name}`, value)
+  }
+  allOf(reader.settle(services.keys(), (key) => services.get(key)))
+  return ['shop/victim', 'evil/thief'].map((key) => reader.answerOf(key).addresses)
+}
+
+const ingress = { loadBalancer: { ingress: [{ ip: address, ipMode: 'VIP' }] } }
+const conditionsOf = (world: World): readonly unknown[] => {
+  const { conditions } = recordOf(world.cluster.objectOf(thief)?.['status'])
+  return Array.isArray(conditions) ? conditions : []
+}
+type Attack = (world: World) => unknown
+const attacks: readonly (readonly [string, Attack])[] = [
+  ['the address', (world) => world.cluster.writeStatus(thief, { ...ingress, conditions: conditionsOf(world) }, 'me')],
+  ['the address alone', (world) => world.cluster.writeStatus(thief, ingress, 'me')],
+  [
+    'the address and our condition',
+    (world) => world.cluster.writeStatus(thief, { ...ingress, conditions: [allocated] }, 'me'),
+  ],
+  [
+    'the address, our condition and a record of ports',
+    (world) => world.cluster.writeStatus(thief, { ...ingress, conditions: [allocated, portsHeld] }, 'me'),
+  ],
+  [
+    "all of it under the operator's name",
+    (world) => world.cluster.writeStatus(thief, { ...ingress, conditions: [allocated, portsHeld] }, fieldManager),
+  ],
+  [
+    'the condition, and applies all of it as the operator does',
+    async (world) => {
+      world.cluster.writeStatus(thief, { conditions: [allocated] }, 'me')
+      const { metadata } = world.cluster.objectOf(thief) ?? {}
+      const { uid, resourceVersion } = recordOf(metadata)
+      const target = { ...thief, resource: 'services', uid: String(uid), resourceVersion: String(resourceVersion) }
+      const status: RawObject = { ...ingress, conditions: [allocated] }
+      assert.equal((await world.cluster.sink(fieldManager).apply({ target, status })).kind, 'written')
+    },
+  ],
+]
+
+for (const [what, attack] of attacks)
+  for (const isLed of [true, false])
+    test(`who writes ${what} into his status ${isLed ? 'under a leader' : 'between two leaders'} gets no address`, async () => {
+      const world = new World()
+      world.put('victim', { created: 10 }, 'shop')
+      const leader = await world.lead()
+      await world.settle()
+      world.put('thief', { created: 1 }, 'evil')
+      await world.settle()
+      assert.deepEqual(world.addresses('victim', 'shop'), [address])
+      leader.isLeader = isLed
+      await attack(world)
+      // What agents read before anybody has an answer to it.
+      assert.deepEqual(agents(world), [[address], []])
+      await world.settle()
+      assert.deepEqual(agents(world)[0], [address])
+      leader.isLeader = false
+      await attack(world)
+      await world.lead()
+      await world.pass(5_000)
+      assert.deepEqual(world.addresses('victim', 'shop'), [address])
+      assert.match(world.condition('victim', 'shop'), /^True Allocated: 203\.0\.113\.0 /)
+      assert.deepEqual(agents(world)[0], [address])
+      assert.ok(!agents(world)[1]?.includes(address))
+    })
+
+test('whose a status is, as an API server says it', () => {
+  const key = `k:${JSON.stringify({ type: 'herald.dev/AddressAllocated' })}`
+  const entry = (fields: object, more: object = {}): object => ({
+    ...{ manager: fieldManager, operation: 'Apply', apiVersion: 'v1', time: lastTransitionTime },
+    ...{ fieldsType: 'FieldsV1', fieldsV1: { 'f:status': fields }, subresource: 'status', ...more },
+  })
+  const condition = { 'f:conditions': { [key]: { '.': {}, 'f:message': {}, 'f:status': {} } } }
+  const all = { ...condition, 'f:loadBalancer': { 'f:ingress': {} } }
+  const isOwn = (...managedFields: readonly unknown[]): boolean | undefined =>
+    statusWritersOf({ metadata: { managedFields } })?.isAllocatedOwn
+  assert.equal(isOwn(entry(all)), true)
+  // MetalLB wrote the same addresses before.
+  assert.equal(isOwn(entry(all), entry({ 'f:loadBalancer': { 'f:ingress': {} } }, { manager: 'controller' })), true)
+  assert.equal(isOwn(entry(condition)), false)
+  assert.equal(isOwn(entry(all, { operation: 'Update' })), false)
+  assert.equal(isOwn(entry(all, { manager: 'kubectl' })), false)
+  assert.equal(isOwn(entry(all), entry(condition, { manager: 'kubectl' })), false)
+  assert.equal(isOwn(entry(all), entry(condition, { operation: 'Update' })), false)
+  assert.equal(isOwn(), undefined)
+  // What was written beside the status says nothing of it.
+  assert.equal(isOwn(entry(all, { subresource: '' })), undefined)
+  for (const junk of [null, 'x', { subresource: 'status' }, { subresource: 'status', fieldsV1: { 'f:status': 7 } }])
+    assert.notEqual(isOwn(junk), true)
+  assert.equal(statusWritersOf({}), undefined)
+})
