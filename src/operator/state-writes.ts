@@ -11,10 +11,12 @@
 import type { Clock, Wait } from '../clock/clock.ts'
 import type { Problem } from '../desired/model.ts'
 import { sameValue } from '../desired/same-value.ts'
+import { firstInOrder } from '../desired/some-of.ts'
 import {
   type Component,
   controllerState,
   isStateError,
+  mostErrors,
   nodeOfState,
   stateKind,
   stateNameOf,
@@ -100,7 +102,8 @@ export class StateWrites {
   /** The object in which the agent of a node has its say; undefined: it is gone. */
   read(node: string, object: RawObject | undefined): void {
     const said = object === undefined ? [] : reportedErrors(object)
-    const texts = said.filter(({ kind }) => isConfiguration({ kind })).map(({ text }) => text)
+    const ofConfiguration = said.filter(({ kind }) => isConfiguration({ kind })).map(({ text }) => text)
+    const texts = ofConfiguration.slice(0, mostErrors)
     if (sameValue(texts, this.#reports.get(node) ?? [])) return
     if (texts.length === 0) this.#reports.delete(node)
     else this.#reports.set(node, texts)
@@ -139,7 +142,7 @@ export class StateWrites {
     const { node } = component
     const own = textsOf(errorsOf(this.#parts.problemsOf(node)))
     const said = this.#reports.get(node) ?? []
-    return own.length + said.length === 0 ? all : [...new Set([...all, ...own, ...said])].sort()
+    return own.length + said.length === 0 ? all : firstInOrder([...all, ...own, ...said], mostErrors)
   }
 
   #create(name: string, component: Component): Promise<StatusOutcome> | undefined {
@@ -235,9 +238,9 @@ function errorsOf(problems: readonly Problem[]): readonly Problem[] {
   return problems.filter((problem) => isStateError(problem) && isConfiguration(problem.object))
 }
 
-/** Each once, in the same order whoever says it. */
+/** Each once, in the same order whoever says it, and no more than a status says. */
 function textsOf(problems: readonly Problem[]): readonly string[] {
-  return [...new Set(problems.map(problemText))].sort()
+  return firstInOrder(problems.map(problemText), mostErrors)
 }
 
 /** Whether a status says all of it, and no error beside. */

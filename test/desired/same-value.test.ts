@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { sameValue } from '../../src/desired/same-value.ts'
-import { someOf } from '../../src/desired/some-of.ts'
+import { firstInOrder, someOf } from '../../src/desired/some-of.ts'
 
 const plain = fc.object({
   key: fc.constantFrom('a', 'b', 'length', '__proto__', 'constructor'),
@@ -47,4 +47,12 @@ test('a long list is cut for people, and says by how many', () => {
   assert.deepEqual(someOf(texts.slice(0, 8)), texts.slice(0, 8))
   assert.deepEqual(someOf(texts), [...texts.slice(0, 8), 'and 3 more like these'])
   assert.deepEqual(someOf([]), [])
+})
+
+test('the first of many texts in order are those of all of them sorted, each once', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string({ maxLength: 2 })), fc.integer({ min: 1, max: 6 }), (texts, most) =>
+      assert.deepEqual(firstInOrder(texts, most), [...new Set(texts)].sort().slice(0, most)),
+    ),
+  )
 })

@@ -1,6 +1,7 @@
 /** MetalLB's ConfigurationStates: whether the configuration is understood, by the operator and by each node. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { stateStatus } from '../../src/k8s/dialects/configuration-state.ts'
 import { nodeReportKey } from '../../src/k8s/dialects/node-report.ts'
 import type { ObjectKey, RawObject } from '../../src/k8s/source.ts'
 import { poolKey, pool, World } from './world.ts'
@@ -292,4 +293,32 @@ test('a state whose kind takes other fields is told once, and not written over a
   await world.pass(60_000)
   assert.equal(tried, 3)
   assert.equal(log.lines.filter((line) => line.includes('another kind of states')).length, 1)
+})
+
+test('of ten thousand errors a state is made of as many as it has room for, and says what all of them would', () => {
+  const errors = Array.from({ length: 10_000 }, (_, index) => `BGPPeer/lb/tor${index} spec.peerAddress: no address`)
+  let looks = 0
+  const counted = new Proxy(errors, {
+    get: (list, step, self) => {
+      if (typeof step === 'string' && /^\d+$/.test(step)) looks++
+      return Reflect.get(list, step, self)
+    },
+  })
+  const now = '2026-01-01T00:00:00Z'
+  const { errorSummary } = stateStatus('speaker', counted, {}, now)
+  assert.ok(looks < 100, `${looks} looks`)
+  const all = errors.join('; ')
+  assert.equal(errorSummary, `${all.slice(0, 1021)}...`)
+})
+
+test('of a thousand broken peers each state says the same, the first of them by name', async () => {
+  const world = new StatesWorld()
+  for (let peer = 0; peer < 1_000; peer++) world.peer(`tor${(peer * 7) % 1_000}`, { peerAddress: 'nonsense' })
+  await world.lead()
+  await world.pass(2_000)
+  const first = ['tor0', 'tor1', 'tor10', 'tor100', 'tor101', 'tor102']
+  for (const node of ['speaker-node1', 'speaker-node2']) {
+    const said = [...world.state(node).matchAll(/BGPPeer\/herald-system\/(tor\d+) /g)].map(([, name]) => name)
+    assert.deepEqual(said.slice(0, first.length), first)
+  }
 })

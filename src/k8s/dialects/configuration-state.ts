@@ -62,6 +62,22 @@ export function isStateError({ severity, code, field }: Problem): boolean {
   return severity === 'error' || (code === 'UnknownName' && field === 'spec.bfdProfile')
 }
 
+/**
+ * Of more errors no status says more, each of which names an object; in letters, of what a condition has room for.
+ */
+export const mostErrors = 128
+const mostLetters = 2_048
+
+/** As many of them as a condition has room for: of each node there may be ten thousand. */
+function joined(errors: readonly string[]): string {
+  let text = ''
+  for (const error of errors) {
+    text += text === '' ? error : `; ${error}`
+    if (text.length > mostLetters) break
+  }
+  return text
+}
+
 /** `before`: the status that is there; `now`: RFC 3339. */
 export function stateStatus(
   kind: Component['kind'],
@@ -76,7 +92,7 @@ export function stateStatus(
       type: kind === 'controller' ? 'poolReconcilerValid' : 'configReconcilerValid',
       status: isValid ? 'True' : 'False',
       reason: isValid ? 'Reconciled' : 'ConfigurationError',
-      message: errors.join('; '),
+      message: joined(errors),
     },
     now,
   )
