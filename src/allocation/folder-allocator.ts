@@ -109,6 +109,19 @@ export class FolderAllocator implements AddressSource {
     return known?.answer ?? unsettled
   }
 
+  /**
+   * A Service whose status says now what is answered, and nothing else of it is new: it has not to be looked at. False:
+   * it has to.
+   */
+  confirm(key: string, subject: object): boolean {
+    const known = this.#settled.get(key)
+    const isSettled = known?.generation === this.#generation && this.#before.size === 0 && !this.#ahead.has(key)
+    if (!isSettled || known.waits !== undefined || !known.answer.verdict.ok) return false
+    if (this.#ipam.hingesOnStatus(key)) return false
+    this.#settled.set(key, { ...known, subject })
+    return true
+  }
+
   /** Who has the book wrote another line for a Service: it is looked at with the next, also if it asks for the same. */
   lookAgain(key: string): void {
     this.#postponed = new Set([...this.#postponed, key])

@@ -57,6 +57,12 @@ export abstract class Holders {
     return found === undefined ? nobody : typeof found === 'string' ? [found] : found
   }
 
+  /** Whether what it has hinges on what its status says: it shares, or something of it is not free yet. */
+  hingesOnStatus(key: string): boolean {
+    const { sharing, said, lingering = nobody } = this.#assigned.get(key) ?? {}
+    return sharing !== undefined || said !== undefined || lingering.length > 0
+  }
+
   /** Whether addresses are kept for a Service that was not seen. */
   isReservation(key: string): boolean {
     const holder = this.#assigned.get(key)

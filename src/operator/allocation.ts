@@ -92,6 +92,20 @@ export class Allocation {
     if (change !== undefined) this.#touched(change)
   }
 
+  /**
+   * A Service as we wrote it: nothing but its status is new, which says what was answered. False: it has to be looked
+   * at all the same.
+   */
+  written(key: ObjectKey, object: RawObject): boolean {
+    const id = `${key.namespace}/${key.name}`
+    const isLooked = !this.#dirty.has(id) && !this.#settling.has(id) && !this.#leaving.has(id)
+    const change = this.#store.upsert(key, object, undefined)
+    const service = this.#served(id)
+    const isSettled = isLooked && service !== undefined && this.#allocator.confirm(id, service)
+    if (change !== undefined && !isSettled) this.#touched(change)
+    return isSettled
+  }
+
   remove(key: ObjectKey): void {
     if (key.kind === 'Service') this.#leaving.delete(`${key.namespace}/${key.name}`)
     const change = this.#store.remove(key)

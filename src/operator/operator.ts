@@ -214,8 +214,10 @@ export class Operator {
     const id = `${key.namespace}/${key.name}`
     this.#passedOver.get(id)?.cancel()
     this.#passedOver.delete(id)
+    const read = this.#services.read(id, key, object, version)
     // Older than what we wrote: the allocation would take its status for a wish.
-    if (!this.#services.read(id, key, object, version)) return this.#passOver(id, key, object, version)
+    if (read === 'older') return this.#passOver(id, key, object, version)
+    if (read === 'own' && this.#allocation.written(key, object)) return
     this.#allocation.upsert(key, object)
     this.#allocation.touch(id)
     this.#touched.add(id)

@@ -3,6 +3,7 @@
  * status that was written counts as read, until the watch has something newer.
  */
 import type { Clock } from '../clock/clock.ts'
+import { sameValue } from '../desired/same-value.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import { toldProblems } from '../k8s/dialects/accepted.ts'
 import type { StatusCondition, StatusOutcome, StatusSink } from '../k8s/status.ts'
@@ -64,8 +65,8 @@ export class ServiceWrites {
     return this.#known.get(key)?.facts.condition?.status === 'False'
   }
 
-  /** False for a version that is older than what we wrote ourselves. */
-  read(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): boolean {
+  /** `own`: it is what we wrote, and says that; `older`: we wrote something newer. */
+  read(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): 'news' | 'own' | 'older' {
     const { type, loadBalancerClass: named, externalIPs } = recordOf(object['spec'])
     const loadBalancerClass = typeof named === 'string' ? named : undefined
     const facts = factsOf(key, object, version)
@@ -74,13 +75,13 @@ export class ServiceWrites {
     if (type !== 'LoadBalancer' && facts.condition === undefined) {
       this.#known.delete(id)
       if (Array.isArray(externalIPs) && externalIPs.length > 0) this.#others.set(id, facts.target)
-      return true
+      return 'news'
     }
     const isSameObject = before !== undefined && before.facts.target.uid === facts.target.uid
-    if (isSameObject && isOlder(facts.target.resourceVersion, before.facts.target.resourceVersion)) return false
+    if (isSameObject && isOlder(facts.target.resourceVersion, before.facts.target.resourceVersion)) return 'older'
     const [owned, told] = isSameObject ? [stillOwned(before, facts), before.told] : [undefined, '']
     this.#known.set(id, { facts, loadBalancerClass, owned, told })
-    return true
+    return isSameObject && owned === undefined && isOwn(before.facts, facts) ? 'own' : 'news'
   }
 
   /** What the status of a Service says, as far as we know. */
@@ -216,6 +217,16 @@ function stillOwned({ owned, facts: before }: Known, facts: ServiceFacts): Owned
   const ingressText = isIngressSame ? owned.ingressText : undefined
   const isConditionOwned = isConditionSame && owned.isConditionOwned
   return ingressText === undefined && !isConditionOwned ? undefined : { ...owned, ingressText, isConditionOwned }
+}
+
+/** The version that our write made, as far as we may say what is in it. */
+function isOwn({ target, ingressText, condition, portsHeld }: ServiceFacts, now: ServiceFacts): boolean {
+  return (
+    target.resourceVersion !== '' &&
+    target.resourceVersion === now.target.resourceVersion &&
+    ingressText === now.ingressText &&
+    sameValue([condition, portsHeld], [now.condition, now.portsHeld])
+  )
 }
 
 /** Versions of one resource are numbers that grow; what is no number counts as newer. */

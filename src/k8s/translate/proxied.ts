@@ -162,6 +162,9 @@ export class ProxyShare {
   #saidNodes: readonly string[] = []
   #listeners: ReadonlySet<string> = new Set()
   #isOn = false
+  /** Of what the addresses were made: it is looked at in every flush, and nearly always the same. */
+  #looked: { readonly node: Node | undefined; readonly local: readonly LocalAddress[] } | undefined
+  #servers: readonly EndpointSlice[] | undefined
 
   constructor(options: Pick<TranslatorOptions, 'nodeName' | 'proxying' | 'nodePortAddresses' | 'apiServer'>) {
     this.#options = options
@@ -205,12 +208,10 @@ export class ProxyShare {
     const [wasOn, before, said] = [this.#isOn, this.#listeners, this.#saidNodes]
     this.#isOn = facts !== undefined
     this.#listeners = facts?.listeners ?? new Set()
-    const { nodePortAddresses = 'primary' } = this.#options
-    const addresses = facts === undefined ? [] : nodePortAddressesOf(nodePortAddresses, node, local, this.#addresses)
-    const haveMoved = !sameValue(addresses, this.#addresses)
-    if (haveMoved) this.#addresses = addresses
+    const haveMoved = this.#lookAtNode(node, local)
     const apiServers = this.#apiServers
-    this.#apiServers = addressesOf(servers, this.#options.apiServer)
+    if (servers !== this.#servers) this.#apiServers = addressesOf(servers, this.#options.apiServer)
+    this.#servers = servers
     const hasTurned = wasOn !== this.#isOn
     if (hasTurned) this.#nodePorts = new NodePorts()
     const [claimed, listened] = [this.#nodePorts, oneOf(this.#listeners, before)]
@@ -218,9 +219,22 @@ export class ProxyShare {
     return {
       moved: hasTurned ? 'all' : haveMoved ? claimed.all : claimed.claimantsOf(listened),
       servers: new Set(oneOf(apiServers, this.#apiServers)),
-      ...(haveMoved ? { nodePorts: addresses } : {}),
+      ...(haveMoved ? { nodePorts: this.#addresses } : {}),
       ...(sameValue(said, this.#saidNodes) ? {} : { otherNodes: this.#saidNodes }),
     }
+  }
+
+  /** Whether node ports are served at other addresses than before. */
+  #lookAtNode(node: Node | undefined, local: readonly LocalAddress[]): boolean {
+    const looked = this.#isOn ? { node, local } : undefined
+    const before = this.#looked
+    if (looked?.node === before?.node && looked?.local === before?.local) return false
+    this.#looked = looked
+    const { nodePortAddresses = 'primary' } = this.#options
+    const addresses = this.#isOn ? nodePortAddressesOf(nodePortAddresses, node, local, this.#addresses) : []
+    if (sameValue(addresses, this.#addresses)) return false
+    this.#addresses = addresses
+    return true
   }
 }
 
