@@ -4,7 +4,8 @@
  */
 export const errorTable = {
   ERR_USAGE: 'Run the command with --help.',
-  ERR_AGENT_UNREACHABLE: 'Start `herald agent` on this node, or give its socket with --socket.',
+  ERR_AGENT_UNREACHABLE:
+    'Start `herald agent` here, or give its socket with --socket; some verbs ask an API server with --cluster.',
   ERR_AGENT_ANSWER:
     'The agent answered, but not with what was asked; its log has the reason. Compare `herald version` with the ' +
     'version in `herald status`.',

@@ -185,7 +185,9 @@ function viewOf(key: string, service: RawObject, answers: readonly NodeAnswer[])
     ...view,
     verdicts: all.filter((one) => !shared.some((other) => isSame(one, other))),
   }))
-  const verdicts = [...operatorSays(service, shared), ...shared]
+  const said = operatorSays(service, shared)
+  // That nobody gave it an address is all that agents know, where an operator says why it does not.
+  const verdicts = [...said, ...shared.filter(({ code }) => said.length === 0 || code !== 'NotInStatus')]
   const isWhole = nodes.every(({ announcedTo, wantedBy }) => announcedTo.length === wantedBy.length)
   return {
     subject,

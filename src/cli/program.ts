@@ -44,11 +44,26 @@ export function createProgram(): Command {
   return program
 }
 
-/** `help bgp peers` is `bgp peers --help`: commander's own help looks at one word. `--version` is the verb. */
-export function wordsOf(words: readonly string[]): readonly string[] {
+/**
+ * `help bgp peers` is `bgp peers --help`: commander's own help looks at one word. `--version` is the verb. What a
+ * person says to kubectl of the cluster may come before the verb, as kubectl itself has it.
+ */
+export function wordsOf(all: readonly string[]): readonly string[] {
+  const words = verbFirst(all)
   const [first, ...rest] = words
   if (first === '--version') return ['version', ...rest]
   return first === 'help' && rest.length > 1 ? [...rest, '--help'] : words
+}
+
+const ofKubectl = /^(--kubeconfig|--context|--namespace|-n)(=|$)/
+
+function verbFirst(words: readonly string[]): readonly string[] {
+  let at = 0
+  for (let found = ofKubectl.exec(words[0] ?? ''); found !== null; found = ofKubectl.exec(words[at] ?? ''))
+    at += found[2] === '=' ? 1 : 2
+  const end = words.indexOf('--', at)
+  const [verb, behind] = end < 0 ? [words.slice(at), []] : [words.slice(at, end), words.slice(end)]
+  return [...verb, ...words.slice(0, at), ...behind]
 }
 
 /** The command's children, their children and so on. */

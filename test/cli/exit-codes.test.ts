@@ -65,6 +65,25 @@ test('help of a verb below a verb is its own page, in either order of words', ()
   }
 })
 
+test('what a person says of the cluster may stand before the verb, as with kubectl', () => {
+  for (const before of [
+    ['--kubeconfig', '/nonexistent/one', '--context', 'a', '-n', 'b'],
+    ['--kubeconfig=/nonexistent/one', '--namespace=b'],
+  ])
+    for (const verb of [
+      ['status'],
+      ['bgp', 'peers'],
+      ['explain', 'service', 'web', '--'],
+      ['explain', 'service', 'web'],
+    ]) {
+      const { status, stderr } = run(...before, ...verb)
+      assert.deepEqual([status, stderr.includes('/nonexistent/one')], [2, true], stderr)
+    }
+  // Of a verb that takes no such thing it is none either.
+  assert.match(run('--context', 'a', 'version').stderr, /unknown option '--context'/)
+  assert.match(run('--context').stderr, /unknown option '--context'/)
+})
+
 test('--version is the verb version', () => {
   assert.equal(run('--version').stdout, run('version').stdout)
 })

@@ -9,6 +9,7 @@ import { dirname, resolve } from 'node:path'
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { Cluster } from '@kubernetes/client-node/dist/config_types.js'
 import { HeraldError, messageOf } from '../../errors.ts'
+import { shortened } from '../kinds/few-faults.ts'
 import { type RawObject, recordOf } from '../source.ts'
 import { ExecPlugin } from './exec-plugin.ts'
 import { kubeconfigIn } from './kubeconfig-files.ts'
@@ -101,8 +102,10 @@ function load({ path, detail, context, root }: Place): Loaded {
   }
   const cluster = config.getCurrentCluster()
   if (cluster === null || !URL.canParse(cluster.server)) {
-    const why = cluster === null ? `its context ${config.getCurrentContext()} names no cluster` : 'its server is no URL'
-    throw new HeraldError('ERR_KUBECONFIG', `${detail}: ${why}`)
+    throw new HeraldError(
+      'ERR_KUBECONFIG',
+      `${detail}: ${cluster === null ? whyNoCluster(config) : 'its server is no URL'}`,
+    )
   }
   const server = new URL(cluster.server)
   const proxy = proxyFor(server, cluster, detail)
@@ -117,6 +120,13 @@ function load({ path, detail, context, root }: Place): Loaded {
   if (exec === undefined || exec === null) return { ...own, tokenFile }
   config.users = config.users.map(({ exec: _exec, ...rest }) => rest)
   return { ...own, tokenFile, plugin: new ExecPlugin(recordOf(exec), path, () => aboutServer(cluster, detail)) }
+}
+
+function whyNoCluster(config: KubeConfig): string {
+  const name = config.getCurrentContext()
+  if (config.getContextObject(name) !== null) return `its context ${name} names a cluster that it does not have`
+  const others = config.contexts.map((each) => each.name).join(', ')
+  return others === '' ? 'it has no context' : `it has no context ${name}, but ${shortened(others)}`
 }
 
 function proxyFor(server: URL, { proxyUrl }: Cluster, detail: string): URL | undefined {

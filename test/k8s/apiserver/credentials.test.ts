@@ -178,6 +178,16 @@ test('merge keys of a kubeconfig are merged, as kubectl does, for clusters, cont
   assert.equal(String((await credentials.tls()).ca), String(certificate), 'beside the kubeconfig')
 })
 
+test('a context that is not there is told from one without a cluster, and those that are there are named', () => {
+  const path = kubeconfig({ user: { token: 'own' } })
+  const config = JSON.parse(readFileSync(path, 'utf8'))
+  config.contexts.push({ name: 'lost', context: { cluster: 'gone', user: 'c' } })
+  writeFileSync(path, JSON.stringify(config))
+  const code = 'ERR_KUBECONFIG'
+  assert.throws(() => loadCredentials(path, 'prod'), { code, message: `${path}: it has no context prod, but c, lost` })
+  assert.throws(() => loadCredentials(path, 'lost'), { code, message: /its context lost names a cluster that it/ })
+})
+
 test('a tokenFile that cannot be read, or holds no token, is an error that names it', () => {
   const load = (tokenFile: string) => () => loadCredentials(kubeconfig({ user: { tokenFile } }))
   assert.throws(load('nowhere'), { code: 'ERR_KUBECONFIG', message: /tokenFile cannot be read: ENOENT.*nowhere/ })
