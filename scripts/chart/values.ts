@@ -86,7 +86,10 @@ function objectOf(values: readonly Value[]): Json {
       .map((value) => ({ ...value, path: value.path.slice(name.length + 1) }))
     return [name, objectOf(below)]
   })
-  return { type: 'object', additionalProperties: false, properties: Object.fromEntries(properties) }
+  // One that is missing, as with the values of an older chart reused, would be a nil pointer in some template.
+  const required = names.filter((name) => values.every(({ path }) => path !== name))
+  const rest = required.length === 0 ? {} : { required }
+  return { type: 'object', additionalProperties: false, ...rest, properties: Object.fromEntries(properties) }
 }
 
 /** A table in Markdown. */

@@ -313,6 +313,8 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
     'bgpControlPlane.secretsNamespace.name=',
     /bgpControlPlane\.secretsNamespace\.name is a namespace/,
   ],
+  ['a name that is none', 'nameOverride=Bad_Name', /objects would be called herald-Bad_Name-agent/],
+  ['a name with a dot, as of a release', 'fullnameOverride=my.rel', /called my\.rel-agent, .* write fullnameOverride/],
   ['no image', 'image.repository=', /image\.repository is the name of the image/],
   ['a digest that is none', 'image.digest=latest', /image\.digest is sha256: and 64 digits/],
   [

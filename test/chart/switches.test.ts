@@ -112,6 +112,32 @@ test('a value that is not there, as after an upgrade that reuses those of an old
   }
 })
 
+/** Maps that the chart has a key for each of: nothing of a security context or the like. */
+function sections(map: Readonly<Record<string, unknown>>, at: readonly string[] = []): readonly string[] {
+  return Object.entries(map).flatMap(([key, value]) => {
+    const path = [...at, key]
+    const schema = schemaAt(path)
+    if (typeof schema !== 'object' || schema === null || !('properties' in schema)) return []
+    return [path.join('.'), ...sections(value as Readonly<Record<string, unknown>>, path)]
+  })
+}
+
+function schemaAt(path: readonly string[]): unknown {
+  const whole: unknown = JSON.parse(readFileSync(`${chart}values.schema.json`, 'utf8'))
+  return path.reduce((schema, key) => Reflect.get(Reflect.get(Object(schema), 'properties') ?? {}, key), whole)
+}
+
+test('a section that is not there, as with values of a chart that had none, is named and refused', {
+  skip,
+}, async () => {
+  const paths = sections(values)
+  assert.ok(paths.length > 20, String(paths.length))
+  for (const path of paths) {
+    const name = path.split('.').at(-1)
+    await assert.rejects(render('--set', `${path}=null`), new RegExp(`missing propert(y|ies).*'${name}'`), path)
+  }
+})
+
 test('the policy of the operator lets through what it listens on and what it asks, and nothing of agents', {
   skip,
 }, async () => {
