@@ -159,7 +159,7 @@ async function startPod(
 /** With what every pod has said. */
 function seen<T>(what: string, read: () => T | Promise<T>): Promise<Exclude<T, undefined | false>> {
   const said = (): string => [...pods].map(({ output }) => output.slice(-3000)).join('\n')
-  return waitFor(what, read, { deadlineMs: 30_000 }).catch((error: unknown) =>
+  return waitFor(what, read, { deadlineMs: 90_000 }).catch((error: unknown) =>
     assert.fail(`${String(error)}\n${said()}`),
   )
 }
