@@ -44,6 +44,7 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
   })
   const synced = new Gauge({ name: 'herald_source_synced', help: '1 when every object was read once', registers })
   const growth = new Growth()
+  const addEarly = earlyMetrics(registers)
   return ({ status }) => {
     for (const { name, entries: used, maxEntries } of status.datapath.maps) {
       entries.set({ map: name }, used)
@@ -54,6 +55,7 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     for (const { reason, family, fate, packets: count } of status.datapath.drops)
       if (fate === 'refused' || fate === 'dropped')
         drops.inc({ reason, family }, growth.of(`${reason} ${family}`, count))
+    addEarly(status.datapath.acceleration)
     growth.next()
     mode.reset()
     if (status.datapath.mode !== undefined) mode.set({ mode: status.datapath.mode }, 1)
@@ -61,5 +63,19 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
     synced.set(status.source.synced ? 1 : 0)
     for (const severity of ['error', 'warning'] as const)
       problems.set({ severity }, status.problems.filter((problem) => problem.severity === severity).length)
+  }
+}
+
+/** Of each uplink where XDP was asked for. */
+function earlyMetrics(registers: Registry[]): (acceleration: Snapshot['status']['datapath']['acceleration']) => void {
+  const carriers = new Gauge({
+    name: 'herald_datapath_xdp_interface',
+    help: 'Always 1 of an uplink where XDP was asked for; the label says what it has: native, generic, none',
+    labelNames: ['interface', 'mode'],
+    registers,
+  })
+  return (acceleration) => {
+    carriers.reset()
+    for (const { interface: name, mode } of acceleration?.interfaces ?? []) carriers.set({ interface: name, mode }, 1)
   }
 }
