@@ -12,11 +12,12 @@ import { fileURLToPath } from 'node:url'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { messageOf } from '../../src/errors.ts'
 import { backEdges, functionsOf } from './control-flow.ts'
+import { stackDepth } from './stack-depth.ts'
 
-function disassembly(name: string): readonly string[] | Error {
+function disassembly(name: string, flags: readonly string[] = ['--no-show-raw-insn']): readonly string[] | Error {
   try {
     const object = join(dirname(buildBpf()), name)
-    const text = execFileSync('llvm-objdump', ['-d', '--no-show-raw-insn', object], { encoding: 'utf8' })
+    const text = execFileSync('llvm-objdump', ['-d', ...flags, object], { encoding: 'utf8', maxBuffer: 1 << 24 })
     return text.split('\n').map((line) => line.trim())
   } catch (error) {
     return new Error(`needs clang and llvm-objdump: ${messageOf(error).split('\n')[0]}`)
@@ -110,6 +111,38 @@ test('the check for loops finds one that is entered in its middle, and takes one
     ].flatMap(([, code]) => backEdges(code))
   assert.deepEqual(entered('+1'), ['2: w1 += 1'])
   assert.deepEqual(entered('+0'), [])
+})
+
+test('no path of calls takes more of the stack than the 512 octets that Linux 6.1 gives', { skip }, () => {
+  const programs = {
+    'herald.bpf.o': ['ingress', 'egress', 'reply', 'pod', 'snat', 'snat_reply'],
+    'xdp.bpf.o': ['xdp'],
+    'socket.bpf.o': ['connect4', 'connect6', 'sendmsg4', 'sendmsg6', 'recvmsg4', 'recvmsg6'],
+  } as const
+  for (const [object, names] of Object.entries(programs)) {
+    const listing = disassembly(object, ['-r'])
+    for (const name of names) {
+      const [octets, path] = stackDepth(listing instanceof Error ? [] : listing, `herald_${name}`)
+      assert.ok(octets <= 512, `${octets}: ${path.join(' > ')}`)
+    }
+  }
+})
+
+test('the check for the stack adds the frames on the deepest path, each a multiple of 32 octets', () => {
+  const listing = [
+    'Disassembly of section .text:',
+    '0000 <g>:',
+    '0:\tbf a2 00 00 00 00 00 00\tr2 = r10',
+    '1:\t07 02 00 00 d8 ff ff ff\tr2 += -40',
+    '2:\t95 00 00 00 00 00 00 00\texit',
+    'Disassembly of section tc:',
+    '0000 <f>:',
+    '0:\t7b 1a f8 ff 00 00 00 00\t*(u64 *)(r10 - 8) = r1',
+    '1:\t85 10 00 00 ff ff ff ff\tcall -1',
+    '0000000000000008:  R_BPF_64_32\t.text',
+    '2:\t95 00 00 00 00 00 00 00\texit',
+  ]
+  assert.deepEqual(stackDepth(listing, 'f'), [32 + 64, ['f', 'g']])
 })
 
 test('every program is under GPL-2.0 or BSD, as its helpers need', { skip }, () => {
