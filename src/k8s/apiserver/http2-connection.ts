@@ -37,12 +37,13 @@ export class Http2Connection {
     const hostname = server.hostname.replace(/^\[(.*)\]$/, '$1')
     const place: TunnelTarget = { hostname, port: Number(server.port || 443) }
     const tunnel = proxy === undefined ? undefined : await openTunnel(proxy, place, tls.ca, connectMs, signal)
-    const socket = await secured(place, tls, tunnel, connectMs, signal)
+    const socket = await secured(place, tls, tunnel, connectMs, signal).catch((error: unknown) => {
+      throw isUnknownProtocol(error) ? withoutHttp2(server, error) : error
+    })
     if (socket.alpnProtocol !== 'h2') {
       // By HTTP/1.1 the first watch would hold the connection, and everything else wait for its end.
       socket.destroy()
-      const why = 'it does not speak HTTP/2 over TLS, as every API server does: is there a proxy before it?'
-      throw new HeraldError('ERR_API_SERVER', `${server.host}: ${why}`)
+      throw withoutHttp2(server)
     }
     const session = connect(server, { createConnection: () => socket, settings: { enablePush: false } })
     const end = (): void => session.destroy()
@@ -87,6 +88,16 @@ export class Http2Connection {
     this.#isRetired = true
     if (this.#streams === 0) this.#session.close()
   }
+}
+
+/** It named protocols by ALPN, and none that we offer (RFC 7301 3.2): it says so by an alert. */
+function isUnknownProtocol(error: unknown): boolean {
+  return Object(error).code === 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL'
+}
+
+function withoutHttp2({ host }: URL, cause?: unknown): HeraldError {
+  const why = 'it does not speak HTTP/2 over TLS, as every API server does: is there a proxy before it?'
+  return new HeraldError('ERR_API_SERVER', `${host}: ${why}`, { cause })
 }
 
 function secured(
