@@ -26,5 +26,5 @@ test('of each uplink where XDP was asked for it is told what it has, as long as 
   const one = await scrape(told([{ ...eth0, mode: 'none' }]))
   assert.deepEqual([value(one, name, eth0), value(one, name, br0)], [undefined, undefined])
   assert.equal(value(one, name, { ...eth0, mode: 'none' }), 1)
-  assert.equal(value(await scrape({}), name, {}), undefined)
+  assert.equal(value(await scrape(told([])), name, eth0), undefined)
 })
