@@ -12,21 +12,15 @@ type Variables = Record<string, string | undefined>
 export const agentFlags: readonly string[] = ['--max-semi-space-size=4']
 export const operatorFlags: readonly string[] = ['--max-semi-space-size=2']
 
-/**
- * malloc(3) reads it when a process begins. In one arena the engine's threads that compile and collect leave room for
- * each other, and not each a room of its own until memory is given back. What a person has set stays.
- */
-const allocation: Variables = { MALLOC_ARENA_MAX: '1' }
-
 const agentVariable = 'HERALD_AGENT_OPTIONS'
 const operatorVariable = 'HERALD_OPERATOR_OPTIONS'
 
 export function withOptions(environment: Variables, options: AgentOptions): Variables {
-  return { ...allocation, ...environment, [agentVariable]: JSON.stringify(options) }
+  return { ...environment, [agentVariable]: JSON.stringify(options) }
 }
 
 export function withOperatorOptions(environment: Variables, options: OperatorOptions): Variables {
-  return { ...allocation, ...environment, [operatorVariable]: JSON.stringify(options) }
+  return { ...environment, [operatorVariable]: JSON.stringify(options) }
 }
 
 /** Which of the two a process is, and its options. */
