@@ -104,3 +104,17 @@ export interface ObjectSource {
   /** Reads everything again now (SIGHUP); the difference is delivered. */
   rescan(): void
 }
+
+/** Longer than any name that the API server takes. */
+const mostOfWord = 320
+const mostOfText = 1_000
+const end = 200
+const longWord = new RegExp(`\\S{${mostOfWord + 1},}`, 'g')
+
+/** As long as a person reads: of what was written into a name there may be a million characters. */
+export function shortened(text: string): string {
+  const words =
+    text.length <= mostOfWord ? text : text.replace(longWord, (word) => `${word.slice(0, mostOfWord - 3)}...`)
+  if (words.length <= mostOfText) return words
+  return `${words.slice(0, mostOfText - end - 5)} ... ${words.slice(-end)}`.toWellFormed()
+}

@@ -1,10 +1,10 @@
 /** However much of an object is wrong: ten errors and ten warnings are told of it, and how many more there are. */
+import { shortened } from '../../src/k8s/source.ts'
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseObject, type ServedKind } from '../../src/k8s/kinds/table.ts'
 import { formatPath, type Fault } from '../../src/k8s/kinds/narrow.ts'
 import { problemOf } from '../../src/k8s/kinds/problems.ts'
-import { shortened } from '../../src/k8s/kinds/few-faults.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
 
 const times = <T>(count: number, make: (index: number) => T): readonly T[] =>

@@ -9,8 +9,7 @@
  */
 import type { Wait } from '../../clock/clock.ts'
 import { messageOf } from '../../errors.ts'
-import { shortened } from '../kinds/few-faults.ts'
-import { isRecord, type KindState } from '../source.ts'
+import { isRecord, type KindState, shortened } from '../source.ts'
 import { Delivered, type DeliveredEvents, isOlder, metadataOf } from './delivered.ts'
 import { LineSplitter, StreamFault } from './json-stream.ts'
 import { behindText, type List, ListReader, type ListReaderParts, type Resource } from './list-reader.ts'

@@ -1,8 +1,7 @@
 /** What a server says that does not give what was asked for. */
 import { ItemSplitter } from './json-stream.ts'
-import { shortened } from '../kinds/few-faults.ts'
 import { type Answer, withAside } from './transport.ts'
-import { isRecord } from '../source.ts'
+import { isRecord, shortened } from '../source.ts'
 
 /** An answer other than 200. */
 export class Rejected extends Error {

@@ -6,10 +6,9 @@ import type { Clock } from '../../clock/clock.ts'
 import { deadline } from '../../clock/deadline.ts'
 import { systemClock } from '../../clock/system-clock.ts'
 import { HeraldError, messageOf } from '../../errors.ts'
-import { shortened } from '../kinds/few-faults.ts'
 import { bareAnswer } from './rejected.ts'
 import { type Answer, type Change, type Transport, withAside } from './transport.ts'
-import { isRecord } from '../source.ts'
+import { isRecord, shortened } from '../source.ts'
 
 /**
  * `status` 0: no answer, or none that can be read, with the reason in `message`. Whether a change was made is not known

@@ -11,9 +11,8 @@ import type {
   StatusSink,
   StatusWrite,
 } from '../status.ts'
-import { shortened } from '../kinds/few-faults.ts'
 import { fieldManager } from '../status.ts'
-import { type RawObject, recordOf } from '../source.ts'
+import { type RawObject, recordOf, shortened } from '../source.ts'
 import { Pages } from './pages.ts'
 import { type ApiRequests, isSuccess, type Reply } from './requests.ts'
 

@@ -7,9 +7,10 @@
  *
  * Without a value, this version of the object or part is not used.
  */
+import { shortened } from '../source.ts'
 import * as z from 'zod'
 import type { ProblemCode } from '../../desired/codes.ts'
-import { mostFaults, othersOf, shortened } from './few-faults.ts'
+import { mostFaults, othersOf } from './few-faults.ts'
 import { nearest } from './nearest.ts'
 import { readQuickly, refused } from './quick-reader.ts'
 import { canonicalTime, optionalText, textMap } from './schemas.ts'

@@ -1,8 +1,7 @@
 /** From the faults of an object to problems that say where it was written. Pure. */
 import type { ObjectRef, Problem } from '../../desired/model.ts'
-import { shortened } from './few-faults.ts'
 import { formatPath, type Fault } from './narrow.ts'
-import type { ObjectKey, Origin } from '../source.ts'
+import { type ObjectKey, type Origin, shortened } from '../source.ts'
 
 export function refOf({ kind, namespace, name }: ObjectKey, origin: Origin | undefined): ObjectRef {
   // Spread, it would cost each of thousands of objects a temporary one or two.
