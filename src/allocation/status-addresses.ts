@@ -2,8 +2,8 @@
  * The addresses of Services as their status says them: somebody else allocates (an operator, or the controller of
  * another load balancer), and this node only announces. What the status says is checked as if it were our own: an
  * address in a pool, reserved for nobody. Of Services that cannot share an address, and of those that want one port of
- * it, who has it by the operator's own writing has it, then who has it recorded, else the oldest; what is new to the
- * record waits for whoever keeps it. Pure.
+ * it, who has it by the operator's own writing has it, of several the one who has it here already; then who has it
+ * recorded, else the oldest; what is new to the record waits for whoever keeps it. Pure.
  */
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
@@ -28,6 +28,8 @@ interface Settled {
 interface Rival {
   readonly wish: Wish
   readonly request: AddressRequest
+  /** It was given here what its status says. */
+  readonly isGiven: boolean
 }
 
 export class StatusAddresses implements AddressSource {
@@ -65,8 +67,7 @@ export class StatusAddresses implements AddressSource {
     const meet = (addresses: readonly string[]): void => {
       for (const key of addresses.flatMap((address) => [...this.#claimsOn(address)])) {
         const known = this.#settled.get(key)
-        if (known !== undefined && !rivals.has(key))
-          rivals.set(key, { wish: known.wish, request: known.wish.request() })
+        if (known !== undefined && !rivals.has(key)) rivals.set(key, this.#rival(known.wish, known.wish.request()))
       }
     }
     for (const key of dirty) {
@@ -82,7 +83,7 @@ export class StatusAddresses implements AddressSource {
         rivals.delete(key)
         this.#settled.delete(key)
         this.#ipam.release(key)
-      } else rivals.set(key, { wish, request })
+      } else rivals.set(key, this.#rival(wish, request))
     }
     for (const key of rivals.keys()) {
       if (!before.has(key)) before.set(key, this.answerOf(key))
@@ -104,6 +105,11 @@ export class StatusAddresses implements AddressSource {
     }
     this.#before = new Map()
     return [...before].filter(([key, answer]) => this.answerOf(key) !== answer).map(([key]) => key)
+  }
+
+  #rival(wish: Wish, request: AddressRequest): Rival {
+    const given = this.#settled.get(request.key)?.answer.addresses ?? []
+    return { wish, request, isGiven: given.length > 0 && request.status.every((address) => given.includes(address)) }
   }
 
   #claimsOn(address: string): Iterable<string> {
@@ -136,7 +142,9 @@ export class StatusAddresses implements AddressSource {
   }
 }
 
-function byStanding({ request: a }: Rival, { request: b }: Rival): number {
+function byStanding({ request: a, isGiven: hasA }: Rival, { request: b, isGiven: hasB }: Rival): number {
   const attested = Number(b.isAttested === true) - Number(a.isAttested === true)
-  return attested || standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b)
+  // Who comes to it by a forged writing, until the operator takes that back, takes it from nobody who has it here.
+  const given = a.isAttested === true ? Number(hasB) - Number(hasA) : 0
+  return attested || given || standingOf(a.tenure, a.sharing) - standingOf(b.tenure, b.sharing) || byAge(a, b)
 }

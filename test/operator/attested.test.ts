@@ -26,10 +26,14 @@ const portsHeld = {
   ...{ message: `80/TCP of ${address}; shared as `, lastTransitionTime },
 }
 
-/** What agents that read the statuses now give to each. */
-function agents(world: World): readonly (readonly string[])[] {
+function newAgent(): ServiceAddresses {
   const reader = new ServiceAddresses(new StatusAddresses())
   reader.setPools([range('blue', ['203.0.113.0/28'])])
+  return reader
+}
+
+/** What an agent that reads the statuses now gives to each: one that starts, or one that gave before. */
+function agents(world: World, reader = newAgent()): readonly (readonly string[])[] {
   const services = new Map<string, Service>()
   for (const key of [thief, victim]) {
     const { value } = parseService(world.cluster.objectOf(key) ?? {})
@@ -37,6 +41,13 @@ function agents(world: World): readonly (readonly string[])[] {
   }
   allOf(reader.settle(services.keys(), (key) => services.get(key)))
   return ['shop/victim', 'evil/thief'].map((key) => reader.answerOf(key).addresses)
+}
+
+/** As an operator does it, under its very name. */
+async function applies(world: World, status: RawObject): Promise<void> {
+  const { uid, resourceVersion } = recordOf(world.cluster.objectOf(thief)?.['metadata'])
+  const target = { ...thief, resource: 'services', uid: String(uid), resourceVersion: String(resourceVersion) }
+  assert.equal((await world.cluster.sink(fieldManager).apply({ target, status })).kind, 'written')
 }
 
 const ingress = { loadBalancer: { ingress: [{ ip: address, ipMode: 'VIP' }] } }
@@ -64,11 +75,7 @@ const attacks: readonly (readonly [string, Attack])[] = [
     'the condition, and applies all of it as the operator does',
     async (world) => {
       world.cluster.writeStatus(thief, { conditions: [allocated] }, 'me')
-      const { metadata } = world.cluster.objectOf(thief) ?? {}
-      const { uid, resourceVersion } = recordOf(metadata)
-      const target = { ...thief, resource: 'services', uid: String(uid), resourceVersion: String(resourceVersion) }
-      const status: RawObject = { ...ingress, conditions: [allocated] }
-      assert.equal((await world.cluster.sink(fieldManager).apply({ target, status })).kind, 'written')
+      await applies(world, { ...ingress, conditions: [allocated] })
     },
   ],
 ]
@@ -98,6 +105,29 @@ for (const [what, attack] of attacks)
       assert.deepEqual(agents(world)[0], [address])
       assert.ok(!agents(world)[1]?.includes(address))
     })
+
+for (const [what, conditions] of [
+  ['the address', [allocated]],
+  ['the address and a record of ports', [allocated, portsHeld]],
+] as const)
+  test(`who applies ${what} as the operator does, faster than it takes that back, has it of no agent`, async () => {
+    const world = new World()
+    world.put('victim', { created: 10 }, 'shop')
+    await world.lead()
+    world.put('thief', { created: 1 }, 'evil')
+    await world.settle()
+    const agent = newAgent()
+    const [own, others] = agents(world, agent)
+    assert.deepEqual(own, [address])
+    for (let i = 0; i < 40; i++) {
+      await applies(world, { ...ingress, conditions })
+      assert.deepEqual(agents(world, agent)[0], [address])
+      await world.pass(500)
+      assert.deepEqual(agents(world, agent)[0], [address])
+    }
+    await world.pass(10_000)
+    assert.deepEqual(agents(world, agent), [own, others])
+  })
 
 test('whose a status is, as an API server says it', () => {
   const key = `k:${JSON.stringify({ type: 'herald.dev/AddressAllocated' })}`
