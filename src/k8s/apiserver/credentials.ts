@@ -49,6 +49,8 @@ export interface Credentials {
 
 /** A token of a file is read again after so long, as client-go does. */
 const tokenFileMs = 60_000
+/** What was refused is tried again after so long, while what was taken before still is: a server learns of it late. */
+const againMs = 60_000
 /** Headers of requests are the same for so long: the client reads every file of the kubeconfig for each. */
 const keptMs = 1_000
 
@@ -201,9 +203,10 @@ class KubeCredentials implements Credentials {
   /** Requests that need them at once ask once: a plugin is a process. */
   #asked: Promise<RequestOptions> | undefined
   #renewals = 0
-  /** What the server took last, and what it refused last. */
-  #taken: string | undefined
-  #refused: string | undefined
+  /** What the server took last: all of it, since who may act for another has a name for that beside the token. */
+  #taken: Readonly<Record<string, string>> | undefined
+  /** What it refused last. */
+  #refused: { readonly authorization: string | undefined; readonly atMs: number } | undefined
   /** Without those of a plugin, which says itself how long they are good. */
   #kept: { readonly headers: Readonly<Record<string, string>>; readonly readMs: number } | undefined
 
@@ -230,14 +233,20 @@ class KubeCredentials implements Credentials {
     const authorization =
       this.#tokenFile === undefined ? headers['authorization'] : `Bearer ${this.#tokenOf(this.#tokenFile)}`
     if (authorization === undefined) return headers
-    const isRefused = authorization === this.#refused
-    return { ...headers, authorization: isRefused ? (this.#taken ?? authorization) : authorization }
+    const refused = this.#refused
+    const isRefused = refused?.authorization === authorization && performance.now() - refused.atMs < againMs
+    return (isRefused ? this.#taken : undefined) ?? { ...headers, authorization }
   }
 
-  judged({ authorization }: Readonly<Record<string, string>>, isRefused: boolean): void {
-    if (!isRefused) this.#taken = authorization
-    else this.#refused = authorization
-    if (isRefused && this.#taken === authorization) this.#taken = undefined
+  judged(headers: Readonly<Record<string, string>>, isRefused: boolean): void {
+    const { authorization } = headers
+    if (isRefused) {
+      this.#refused = { authorization, atMs: performance.now() }
+      if (this.#taken?.['authorization'] === authorization) this.#taken = undefined
+    } else {
+      this.#taken = headers
+      if (this.#refused?.authorization === authorization) this.#refused = undefined
+    }
   }
 
   async #headers(): Promise<Readonly<Record<string, string>>> {

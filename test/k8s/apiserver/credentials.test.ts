@@ -348,6 +348,54 @@ for (const [what, write] of [
     assert.deepEqual(await ask(), [401, ['whole-2', 'whole-3']], 'what was refused last is nothing to go back to')
   })
 
+test('what was refused once is used when the server takes it later, and what is there again at once', async (t) => {
+  const server = createSecureServer({ key: privateKey, cert: certificate })
+  let taken = ['old']
+  const asked: string[] = []
+  server.on('stream', (stream, { authorization = '', 'impersonate-user': other = 'nobody' }) => {
+    const token = authorization.replace('Bearer ', '')
+    asked.push(`${token} for ${String(other)}`)
+    stream.respond({ ':status': taken.includes(token) ? 200 : 401 })
+    stream.end('{}')
+  })
+  const place = { server: `https://127.0.0.1:${await listening(server)}`, cluster: trusting(certificate) }
+  const say = (user: object): void => void kubeconfig({ ...place, user })
+  say({ token: 'old' })
+  const transport = connectTransport(loadCredentials(file('kubeconfig')))
+  let laterMs = 0
+  const now = performance.now.bind(performance)
+  t.mock.method(performance, 'now', () => now() + laterMs)
+  t.after(async () => {
+    await transport.close()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  /** Who we said that we are; it is read again first. */
+  const ask = async (): Promise<readonly string[]> => {
+    transport.renew()
+    const { status, body } = await transport.get('/', AbortSignal.timeout(10_000))
+    for await (const chunk of body) assert.ok(chunk.length > 0)
+    assert.equal(status, 200)
+    return asked.splice(0)
+  }
+  assert.deepEqual(await ask(), ['old for nobody'])
+  say({ token: 'new', as: 'herald' })
+  assert.deepEqual(await ask(), ['new for herald', 'old for nobody'], 'one token is not used for the name of another')
+  taken = ['old', 'new']
+  assert.deepEqual(await ask(), ['old for nobody'])
+  laterMs += 61_000
+  assert.deepEqual(await ask(), ['new for herald'])
+  // The server refuses all for a moment, as with a webhook that is away: what it takes again counts as taken.
+  taken = []
+  await assert.rejects(ask(), /401/)
+  asked.splice(0)
+  taken = ['old', 'new']
+  assert.deepEqual(await ask(), ['new for herald'])
+  say({ token: 'old' })
+  assert.deepEqual(await ask(), ['old for nobody'])
+  say({ token: 'new' })
+  assert.deepEqual(await ask(), ['new for nobody'])
+})
+
 for (const [what, make] of [
   ['speaks HTTP/1.1 only', () => createHttpsServer({ key: privateKey, cert: certificate })],
   ['speaks no TLS', () => createServer()],
