@@ -53,6 +53,8 @@ export interface AddressRequest extends Aged {
   readonly status: readonly string[]
   /** Whoever allocates wrote that, and nobody else: it goes before what a status says that others wrote. */
   readonly isAttested?: boolean
+  /** In the order in which objects were written, where that is known: it cannot be forged. */
+  readonly writtenAt?: number | undefined
   /** What its status says to others until it is written anew: given to nobody else before. */
   readonly lingering?: readonly string[]
   /** It is being deleted: it keeps what it has, and gets nothing. */

@@ -8,7 +8,8 @@ import { byRank } from './waiting.ts'
 /**
  * Who has addresses goes first: by the book; by a status that tells more than the address; by status alone; who shares
  * under other terms than are recorded; then who has none. Of those by a status all that are attested go before all
- * others, which anybody may have written.
+ * others, which anybody may have written. Of two that are attested, which no allocator does, one is forged, and since
+ * nobody takes it back it was forged while nobody allocated: before it goes who was written earlier.
  */
 const ranks = { recorded: 0, held: 1, inStatus: 2, changed: 3, without: 4 } as const
 
@@ -45,14 +46,29 @@ export function candidateOf(
   return { request, subject, rank: rankOf(), holding }
 }
 
-function placeOf({ rank, request: { isAttested } }: Candidate): number {
-  const isByStatus = rank !== 'recorded' && rank !== 'without'
-  return ranks[rank] + (rank === 'without' || (isByStatus && isAttested !== true) ? ranks.without : 0)
+function isByStatus({ rank }: Candidate): boolean {
+  return rank !== 'recorded' && rank !== 'without'
+}
+
+function placeOf(candidate: Candidate): number {
+  const { rank, request } = candidate
+  return (
+    ranks[rank] + (rank === 'without' || (isByStatus(candidate) && request.isAttested !== true) ? ranks.without : 0)
+  )
+}
+
+/** By what is attested and in force; 0 for all others. */
+function byWriting(a: Candidate, b: Candidate): number {
+  const [one, other] = [a, b].map((each) => {
+    const { writtenAt, isAttested } = each.request
+    return isAttested === true && isByStatus(each) && each.rank !== 'changed' ? writtenAt : undefined
+  })
+  return one === undefined || other === undefined ? 0 : one - other
 }
 
 /** Those of a rank by age, or, where they have nothing yet, by what they ask for. */
 export function inLine(a: Candidate, b: Candidate): number {
-  const places = placeOf(a) - placeOf(b)
+  const places = byWriting(a, b) || placeOf(a) - placeOf(b)
   if (places !== 0) return places
   return a.rank === 'without' ? byRank(a.request, b.request) : byAge(a.request, b.request)
 }

@@ -86,8 +86,9 @@ export class ServiceWrites {
 
   /** What the status of a Service says, as far as we know. */
   lingeringOf(key: string): Lingering {
-    const { addresses = [], portsHeld } = this.#known.get(key)?.facts ?? {}
-    return { addresses, portsHeld: portsHeld?.message }
+    const { addresses = [], portsHeld, target } = this.#known.get(key)?.facts ?? {}
+    const writtenAt = Number.parseInt(target?.resourceVersion ?? '', 10)
+    return { addresses, portsHeld: portsHeld?.message, writtenAt: Number.isNaN(writtenAt) ? undefined : writtenAt }
   }
 
   forget(id: string): void {

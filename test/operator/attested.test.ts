@@ -110,6 +110,27 @@ for (const [what, conditions] of [
   ['the address', [allocated]],
   ['the address and a record of ports', [allocated, portsHeld]],
 ] as const)
+  test(`who applies ${what} as the operator does while nobody leads has nothing of who leads next`, async () => {
+    const world = new World()
+    world.put('victim', { created: 10 }, 'shop')
+    const leader = await world.lead()
+    world.put('thief', { created: 1 }, 'evil')
+    await world.settle()
+    const [own] = agents(world)
+    assert.deepEqual(own, [address])
+    leader.isLeader = false
+    await applies(world, { ...ingress, conditions })
+    await world.lead()
+    await world.pass(5_000)
+    assert.deepEqual(world.addresses('victim', 'shop'), [address])
+    assert.notDeepEqual(world.addresses('thief', 'evil'), [address])
+    assert.deepEqual(agents(world)[0], own)
+  })
+
+for (const [what, conditions] of [
+  ['the address', [allocated]],
+  ['the address and a record of ports', [allocated, portsHeld]],
+] as const)
   test(`who applies ${what} as the operator does, faster than it takes that back, has it of no agent`, async () => {
     const world = new World()
     world.put('victim', { created: 10 }, 'shop')

@@ -122,8 +122,8 @@ class ServiceWish implements Wish {
   }
 
   request(): AddressRequest {
-    const { addresses: lingering, isLeaving = false } = this.#lingering
-    return { ...requestOf(this.#service), lingering, isLeaving }
+    const { addresses: lingering, isLeaving = false, writtenAt } = this.#lingering
+    return { ...requestOf(this.#service), lingering, isLeaving, writtenAt }
   }
 }
 
@@ -143,6 +143,8 @@ export interface Lingering {
   readonly addresses: readonly string[]
   /** Of the ports of shared ones, as it is recorded. */
   readonly portsHeld?: string | undefined
+  /** In the order of all objects of the server. */
+  readonly writtenAt?: number | undefined
   /** The Service is being deleted. */
   readonly isLeaving?: boolean
 }
