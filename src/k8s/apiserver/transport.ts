@@ -86,23 +86,24 @@ class Http2Transport implements Transport {
 
   /**
    * Who is refused (401) asks once more where the files, or the plugin, say another thing now: a token expires between
-   * two readings, and one that is being written is none yet. Nothing was done by then.
+   * two readings, and one that is being written is none yet. Nothing was done by then. Where that is refused as well
+   * the next request has them made anew: a plugin is a process, and a server may refuse for hours.
    */
   async #ask(asked: Asked, signal: AbortSignal): Promise<Answer> {
     const generation = this.#generation
     const own = await this.#credentials.headers()
     const answer = await this.#askAs(own, generation, asked, signal)
     if (answer.status !== 401) return answer
-    const again = this.#generation
     const now = await this.#credentials.headers().catch(() => own)
     if (now['authorization'] === own['authorization']) return answer
     await answer.body[Symbol.asyncIterator]().return?.()
-    return this.#askAs(now, again, asked, signal)
+    return this.#askAs(now, undefined, asked, signal)
   }
 
+  /** `generation`: of the credentials, which are renewed where they are refused and still are these. */
   async #askAs(
     own: Readonly<Record<string, string>>,
-    generation: number,
+    generation: number | undefined,
     asked: Asked,
     signal: AbortSignal,
   ): Promise<Answer> {

@@ -348,6 +348,28 @@ for (const [what, write] of [
     assert.deepEqual(await ask(), [401, ['whole-2', 'whole-3']], 'what was refused last is nothing to go back to')
   })
 
+test('a plugin whose tokens are all refused is run once for each request', async (t) => {
+  const server = createSecureServer({ key: privateKey, cert: certificate })
+  const asked: unknown[] = []
+  server.on('stream', (stream, { authorization }) => {
+    asked.push(authorization)
+    stream.respond({ ':status': 401 })
+    stream.end('{}')
+  })
+  const place = { server: `https://127.0.0.1:${await listening(server)}`, cluster: trusting(certificate) }
+  const transport = connectTransport(loadCredentials(kubeconfig({ ...place, user: plugin() })))
+  t.after(async () => {
+    await transport.close()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  for (let i = 0; i < 4; i++) {
+    const { status, body } = await transport.get('/', AbortSignal.timeout(10_000))
+    for await (const chunk of body) assert.ok(chunk.length > 0)
+    assert.equal(status, 401)
+  }
+  assert.deepEqual([runs(), asked.length], [5, 8])
+})
+
 test('what was refused once is used when the server takes it later, and what is there again at once', async (t) => {
   const server = createSecureServer({ key: privateKey, cert: certificate })
   let taken = ['old']
