@@ -151,6 +151,7 @@ export const mapShapes = {
   snat_drafts: { kind: 'array', keyBytes: 4, valueBytes: sizes.snatDraft, maxEntries: 1 },
   fragments: { kind: 'lru', keyBytes: 40, valueBytes: 8, maxEntries: 8_192 },
   held: { kind: 'lru', keyBytes: 44, valueBytes: sizes.heldFragment, maxEntries: 2_048 },
+  holders: { kind: 'lru', keyBytes: sizes.ipAddress, valueBytes: 8, maxEntries: 4_096 },
   held_draft: { kind: 'array', keyBytes: 4, valueBytes: sizes.heldFragment, maxEntries: 1 },
   ranges: { kind: 'lpm', keyBytes: sizes.rangeKey, valueBytes: 4, maxEntries: 1 << 16 },
   affinity: { kind: 'lru', keyBytes: sizes.affinityKey, valueBytes: sizes.affinity, maxEntries: 1 << 16 },

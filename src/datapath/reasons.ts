@@ -57,9 +57,11 @@ const table = {
   fragment: {
     fate: 'dropped',
     meaning:
-      'a later fragment whose first one was not seen here, and which cannot be held: of more than 2047 octets, of ' +
-      'something else than TCP or UDP, or handed on by a node; or a ping in fragments',
-    remedy: 'the MTU of the path; the hash of the router should leave ports out for fragments',
+      'a later fragment whose first one was not seen here, and which cannot be held: of a sender who has his part of ' +
+      'the room already, of something else than TCP, UDP or SCTP, handed on by a node, or of more than 14336 octets; ' +
+      'or a ping in fragments',
+    remedy:
+      'who sends so many (`herald observe --type drop`); the hash of the router should leave ports out for fragments',
   },
   icmp_unmatched: {
     fate: 'dropped',

@@ -40,7 +40,7 @@ class World {
   nowNs = 10n * second
   readonly maps = new MemoryMaps({
     ...{ addresses: 64, frontends: 16, backends: 32, tables: 4_096, sources: 64, ranges: 64, nodes: 16 },
-    ...{ openings: 1, connections: 1, datagrams: 1, forwards: 1, fragments: 1, held: 1, affinity: 1 },
+    ...{ openings: 1, connections: 1, datagrams: 1, forwards: 1, fragments: 1, held: 1, holders: 1, affinity: 1 },
     ...{ counters: 16, backend_counts: 32, limits: 1, event_limits: 1 },
   })
   kernel: FakeDatapath

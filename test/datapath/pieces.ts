@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { checked, closeCall, interfaceIndex, libc } from '../../src/sys/libc.ts'
 import { sendCall } from '../../src/sys/socket.ts'
-import { cut, udpDatagram } from './frames.ts'
+import { cut, frame, moreFragments, UDP, udpDatagram } from './frames.ts'
 
 export interface Pieces {
   readonly device: string
@@ -16,6 +16,8 @@ export interface Pieces {
   readonly pieceBytes: number
   readonly identification: number
   readonly order: readonly number[]
+  /** Right before the first one come so many later fragments of nothing, as large. */
+  readonly flood?: { readonly source: string; readonly count: number }
 }
 
 const packetFamily = 17 // AF_PACKET
@@ -36,6 +38,16 @@ export function sendFrames(device: string, frames: readonly Uint8Array[]): void 
   }
 }
 
+function floodOf({ flood, destination, pieceBytes, destinationMac }: Pieces): readonly Uint8Array[] {
+  const payload = new Uint8Array(pieceBytes)
+  return Array.from({ length: flood?.count ?? 0 }, (_, identification) =>
+    frame({
+      ...{ source: flood?.source ?? '', destination, destinationMac, protocol: UDP, identification, payload },
+      fragment: pieceBytes / 8 + moreFragments,
+    }),
+  )
+}
+
 /** Resolves with what came back for it, or rejects after a second. */
 export function sendPieces(pieces: Pieces): Promise<string> {
   const { source, destination, sourcePort, octets, pieceBytes, identification, destinationMac, order } = pieces
@@ -53,7 +65,7 @@ export function sendPieces(pieces: Pieces): Promise<string> {
       .bind(sourcePort, () =>
         sendFrames(
           pieces.device,
-          order.map((n) => frames[n] ?? new Uint8Array()),
+          order.flatMap((n) => [...(n === 0 ? floodOf(pieces) : []), frames[n] ?? new Uint8Array()]),
         ),
       )
   }).finally(() => socket.close())

@@ -51,10 +51,12 @@ export interface RackOptions {
   /** Nodes that take no packets from others: their pods get them from an address and these ports of the node. */
   readonly bare?: readonly number[]
   readonly snatPorts?: PortRange
+  /** Of every link; 1500 by default. */
+  readonly mtu?: number
 }
 
 export async function deployRemoteRack(t: TestContext, options: RackOptions = {}): Promise<RemoteRack> {
-  const { nodes: serving = nodes, pods = [1, 2], bare = [], snatPorts } = options
+  const { nodes: serving = nodes, pods = [1, 2], bare = [], snatPorts, mtu = 1_500 } = options
   const id = `dr-${process.pid}-${Math.floor(Math.random() * 1e6)}-`
   const places = ['client', 'router', 'node0', 'node1', 'node2', 'pod1', 'pod2'] as const
   const folder = mkdtempSync(join(tmpdir(), 'dr-'))
@@ -75,7 +77,7 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
     mkdirSync(path)
     mountBpffs(path)
   }
-  layCables(id, places, ip)
+  layCables(id, places, ip, mtu)
   const run: RemoteRack['run'] = (place, [program = '', ...args]) =>
     execFileSync('nsenter', [`--net=/run/netns/${id}${place}`, program, ...args], { encoding: 'utf8' })
   const running = new Map<Place, Actor>()
@@ -172,10 +174,13 @@ function frontendsFor(node: number, pods: readonly number[], bare: readonly numb
   )
 }
 
-function layCables(id: string, places: readonly Place[], ip: (...args: readonly string[]) => void): void {
+function layCables(id: string, places: readonly Place[], ip: (...args: readonly string[]) => void, mtu: number): void {
   const within = (place: Place, ...args: readonly string[]): void => ip('-n', id + place, ...args)
   const cable = (from: Place, fromName: string, to: Place, toName: string): void => {
-    ip('link', 'add', fromName, 'netns', id + from, 'type', 'veth', 'peer', 'name', toName, 'netns', id + to)
+    ip(
+      ...['link', 'add', fromName, 'netns', id + from, 'mtu', String(mtu), 'type', 'veth'],
+      ...['peer', 'name', toName, 'netns', id + to, 'mtu', String(mtu)],
+    )
     within(from, 'link', 'set', fromName, 'up')
     within(to, 'link', 'set', toName, 'up')
   }

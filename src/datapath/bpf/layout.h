@@ -236,20 +236,27 @@ struct fragment_key {
 struct fragment {
 	__be16 source_port;
 	__be16 destination_port;
-	__u32 protocol;
+	__u8 protocol;
+	__u8 reserved;
+	__u16 seen; /* as fragment_clock of packet.h says; 0: not told, by a version before this one */
 };
 
-/* A later fragment that came before its first, by where its octets belong. */
+/* A later fragment that came before its first, by where its octets belong, in pieces: one of Ethernet is one, one of
+ * jumbo frames some. An offset is of eight octets, so that its lowest bits are free for the number of the piece, from
+ * 1 on; 0 was that of a version that held no more than one. */
 struct held_key {
 	struct fragment_key datagram;
-	__u32 offset;
+	__u32 place;
 };
 
 /* More than Ethernet carries; a power of two. */
 #define HELD_OCTETS 2048
+/* 14 336 octets: more than any jumbo frame. */
+#define HELD_PIECES 7
 
 struct held_fragment {
-	__u32 length; /* of what is held, from the IP header on */
+	__u16 length; /* of the whole fragment, from the IP header on */
+	__u16 seen;
 	__u8 octets[HELD_OCTETS];
 };
 

@@ -147,13 +147,22 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-/* Whoever sends fragments of nothing evicts others from here, which are lost then as they would be without it. */
+/* Whoever forges sources evicts others from here, which are lost then as they would be without it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 2048);
 	__type(key, struct held_key);
 	__type(value, struct held_fragment);
 } held SEC(".maps");
+
+/* Until when the places count that somebody has taken in `held`: see fragments.h. Whoever forges sources evicts others
+ * from here, who begin anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct ip_address);
+	__type(value, __u64); /* CLOCK_MONOTONIC */
+} holders SEC(".maps");
 
 /* The one that is being held. */
 struct {

@@ -331,13 +331,31 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pac
 	return key;
 }
 
+/* In units of 1.07 s, and never 0. */
+static __always_inline __u16 fragment_clock(void)
+{
+	return (__u16)(bpf_ktime_get_ns() >> 30) ?: 1;
+}
+
+/* How long fragments of one datagram may be apart, in these units: as long as the kernel has them wait (RFC 8200 4.5:
+ * 60 s). Later the identification is that of another datagram. */
+#define FRAGMENTS_APART_IPV4 28
+#define FRAGMENTS_APART_IPV6 56
+
+static __always_inline bool is_of_another_time(const struct packet *packet, __u16 seen)
+{
+	__u16 apart = fragment_clock() - seen;
+
+	return seen && apart > (is_ipv6(packet) ? FRAGMENTS_APART_IPV6 : FRAGMENTS_APART_IPV4);
+}
+
 /* A later fragment is of the flow of which its first was; false when that one is not known. */
 static __noinline bool follow_first(struct packet *packet)
 {
 	struct fragment_key key = fragment_key(packet);
 	const struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
 
-	if (!first)
+	if (!first || is_of_another_time(packet, first->seen))
 		return false;
 	packet->protocol = first->protocol;
 	packet->source_port = first->source_port;
@@ -352,6 +370,7 @@ static __noinline void remember_first(const struct packet *packet)
 		.source_port = packet->source_port,
 		.destination_port = packet->destination_port,
 		.protocol = packet->protocol,
+		.seen = fragment_clock(),
 	};
 
 	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
