@@ -20,7 +20,7 @@ import { familyOf } from '../family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict } from '../fixture.ts'
 import { xdpVerdict } from '../early.ts'
 import { keepTags } from '../features.ts'
-import { frame, icmpMessage, parse, tcpFlag, tcpFrame } from '../frames.ts'
+import { cut, frame, icmpMessage, parse, tcpFlag, tcpFrame, udpDatagram } from '../frames.ts'
 import { ip } from '../network.ts'
 import { sendFrames } from '../pieces.ts'
 import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
@@ -62,6 +62,29 @@ test('any | both | loaded past netfilter', (t: TestContext) => {
     t.diagnostic(`${name}, redirect: ${verifiedInstructions} instructions verified`)
     assert.ok(verifiedInstructions < mostVerified, name)
   }
+})
+
+test('any | both | fragments', (t: TestContext) => {
+  const datapath = kernelFixture(t).open()
+  for (const { vip, client, podAt } of [familyOf(''), familyOf('?ipv6')]) {
+    datapath.upsert(frontendOf(vip, 53, [{ address: podAt(5), port: 8080 }], 'UDP'))
+    const ends = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 53 }
+    // Of two pieces each, which a test run takes.
+    const datagram = udpDatagram({ ...ends, data: Uint8Array.from({ length: 6_000 }, (_, i) => i & 255) })
+    const [first, second, third] = cut(datagram, 2_400, ends)
+    assert.ok(first && second && third)
+    const meets = (bytes: Uint8Array): number => ingress(datapath, bytes).verdict
+    assert.deepEqual([third, second].map(meets), [verdict.shot, verdict.shot])
+    const inOrder = [first, second, third]
+    for (const [n, next] of [second, third].entries()) {
+      const released = ingress(datapath, inOrder[n] ?? first)
+      assert.equal(released.verdict, verdict.redirect)
+      assert.deepEqual([...released.packet], [...next])
+    }
+    assert.deepEqual(inOrder.map(meets), [verdict.pass, verdict.pass, verdict.pass])
+  }
+  const { fragment, fragment_held, fragment_released } = datapath.reasons()
+  assert.deepEqual([fragment, fragment_held, fragment_released], [0, 4, 4])
 })
 
 test('any | both | in front of the kernel', (t: TestContext) => {
