@@ -141,6 +141,29 @@ test('a reset is told with who sent it, once; one that the pod would not take is
   assert.deepEqual(watcher.told, ['close reset_by_client', 'close reset_by_pod'])
 })
 
+test('of a pod that reaches itself by its VIP it is told that the pod is the client', { skip }, async (t) => {
+  const fixture = kernelFixture(t)
+  const datapath = fixture.open()
+  datapath.upsert(frontendOf(vip, 80, [pod]))
+  const watcher = new Watcher()
+  startFlows(t, fixture).observe(everything, watcher)
+  await observed(fixture)
+  const [there, back] = [
+    { ...toVip, source: pod.address },
+    { ...fromPod, destination: vip },
+  ]
+  ingress(datapath, tcpFrame({ ...there, flags: tcpFlag.SYN }))
+  egress(datapath, tcpFrame({ ...back, flags: tcpFlag.SYN | tcpFlag.ACK, seq: 5000, ack: 1001 }))
+  egress(datapath, tcpFrame({ ...back, flags: tcpFlag.RST, seq: 5001 }))
+  await waitFor('new and close', () => watcher.flows.length >= 2)
+  assert.deepEqual(watcher.told, ['new by_client', 'close reset_by_pod'])
+  for (const { IP, l4, herald } of watcher.flows) {
+    const { source_port: from, destination_port: to } = l4?.TCP ?? {}
+    assert.deepEqual([IP.source, from, IP.destination, to], [pod.address, 40000, vip, 80])
+    assert.deepEqual(herald.backend, pod)
+  }
+})
+
 test('what a flow without its state belongs to is told: the current table, or the half that is left', {
   skip,
 }, async (t) => {

@@ -5,6 +5,7 @@
 #ifndef HERALD_EVENTS_H
 #define HERALD_EVENTS_H
 
+#include "hairpin-flow.h"
 #include "packet.h"
 
 #define EVENT_BURST 256
@@ -130,8 +131,8 @@ static __noinline void tell_reply(enum event_type type, __u32 detail, const stru
 
 	if (!event || out->flags & FLOW_DIRECT)
 		return;
-	event->source = out_key->destination;
-	event->destination = out->address;
+	event->source = *(is_hairpin(out) ? &out->address : &out_key->destination);
+	event->destination = *(is_hairpin(out) ? &out_key->destination : &out->address);
 	event->backend = out_key->source;
 	event->source_port = out->client_port;
 	event->destination_port = out->port;

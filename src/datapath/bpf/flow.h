@@ -13,6 +13,7 @@
 #define HERALD_FLOW_H
 
 #include "events.h"
+#include "hairpin-flow.h"
 #include "packet.h"
 
 /* Units of the coarse clock, which are 4 to 41 seconds by the kernel's HZ: three days or more, and four minutes or
@@ -73,7 +74,7 @@ static __always_inline struct flow_key out_key_of(const struct flow_key *in_key,
 {
 	struct flow_key key = {
 		.source = in->address,
-		.destination = in_key->source,
+		.destination = *(is_hairpin(in) ? &in_key->destination : &in_key->source),
 		.source_port = in->port,
 		.destination_port = in->client_port,
 		.protocol = in_key->protocol,
@@ -85,8 +86,8 @@ static __always_inline struct flow_key out_key_of(const struct flow_key *in_key,
 static __always_inline struct flow_key in_key_of(const struct flow_key *out_key, const struct flow *out)
 {
 	struct flow_key key = {
-		.source = out_key->destination,
-		.destination = out->address,
+		.source = *(is_hairpin(out) ? &out->address : &out_key->destination),
+		.destination = *(is_hairpin(out) ? &out_key->destination : &out->address),
 		.source_port = out->client_port,
 		.destination_port = out->port,
 		.protocol = out_key->protocol,
@@ -100,7 +101,7 @@ static __always_inline struct flow_key in_key_of(const struct flow_key *out_key,
 static __always_inline struct flow out_half(const struct flow_key *in_key, const struct flow *in)
 {
 	struct flow out = {
-		.address = in_key->destination,
+		.address = *(is_hairpin(in) ? &in_key->source : &in_key->destination),
 		.port = in_key->destination_port,
 		.client_port = in_key->source_port,
 		.backend = in->backend,
@@ -128,8 +129,8 @@ static __always_inline struct flow in_half(const struct flow_key *out_key, const
 /* Whether a half of the pod's packets belongs to the flow that comes in by this key. */
 static __always_inline bool is_half_of(const struct flow *out, const struct flow_key *in_key)
 {
-	return is_same_address(&out->address, &in_key->destination) && out->port == in_key->destination_port &&
-	       out->client_port == in_key->source_port;
+	return is_same_address(&out->address, is_hairpin(out) ? &in_key->source : &in_key->destination) &&
+	       out->port == in_key->destination_port && out->client_port == in_key->source_port;
 }
 
 static __always_inline struct flow *find_proved(const struct flow_key *key)

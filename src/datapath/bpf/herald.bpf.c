@@ -18,6 +18,7 @@
 #include "events.h"
 #include "flow.h"
 #include "fragments.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "mss.h"
 #include "node.h"
@@ -44,7 +45,7 @@ __noinline int deliver(struct __sk_buff *skb, __u32 is_new)
 		return drop(REASON_REWRITE_FAILED);
 	flow = &passage->half;
 	count_in(skb, flow, is_new);
-	if (rewrite(skb, packet, DESTINATION, flow))
+	if (is_hairpin(flow) ? rewrite_hairpin(skb, DESTINATION) : rewrite(skb, packet, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	if (!is_redirected(flow->flags) || (!is_new && starts_connection(packet) && turn_flow(TURN_UNANSWERED)))
 		return PASS;
@@ -73,11 +74,12 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	flow->client_port = packet->source_port;
 	flow->backend = passage->backend;
 	flow->service = passage->service;
-	flow->flags = passage->flags | (is_syn ? FLOW_OPENED_BY_SYN : 0) | (packet->tunnelled ? FLOW_TUNNELLED : 0);
+	flow->flags = passage->flags | (is_syn ? FLOW_OPENED_BY_SYN : 0) | (packet->tunnelled ? FLOW_TUNNELLED : 0) |
+		      hairpin_flag(&packet->source, backend);
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
 	flow->next = packet->end;
-	if (is_known && !is_opening_due(packet))
+	if (is_known && !is_opening_due(packet) && !is_hairpin(flow))
 		is_unkept = is_answered_by_uplink(skb) && leave_unkept();
 	/* Of a reply of one without state nobody could say that it goes past netfilter. */
 	if (is_redirecting && !is_unkept && may_redirect(skb))
@@ -275,6 +277,8 @@ static __always_inline int send_translated(struct __sk_buff *skb, const struct p
 	if (packet->protocol == IPPROTO_TCP && packet->tcp_flags & TCP_SYN && flow->flags & FLOW_TUNNELLED)
 		clamp_mss(skb, packet);
 	count_out(skb, flow);
+	if (is_hairpin(flow))
+		return keep_half(flow) ? return_hairpin(skb) : drop(REASON_REWRITE_FAILED);
 	if (rewrite(skb, packet, SOURCE, flow))
 		return drop(REASON_REWRITE_FAILED);
 	return PASS;
@@ -377,8 +381,9 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 		open_direct(key, packet);
 		return PASS;
 	}
-	/* A node port is an address for others to come by: what the pod sends unasked is its own. */
-	if (packet->protocol == IPPROTO_UDP && is_any_node(&source->vips[0].address)) {
+	/* A node port is an address for others to come by: what the pod sends unasked is its own, as what it asks a VIP. */
+	if (packet->protocol == IPPROTO_UDP &&
+	    (is_any_node(&source->vips[0].address) || is_vip(&packet->destination))) {
 		open_direct(key, packet);
 		return PASS;
 	}

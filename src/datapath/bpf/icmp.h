@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "answer6.h"
 #include "flow.h"
+#include "hairpin.h"
 #include "ranges.h"
 #include "rewrite.h"
 #include "way.h"
@@ -77,6 +78,37 @@ static __noinline bool is_of_older(struct __sk_buff *skb, const struct packet *q
 	return out->next - bpf_ntohl(seq) > MAX_IN_FLIGHT;
 }
 
+/* The error in the map, about the packet of a client that is here (hairpin.h), by the half of the replies in the
+ * passage: a verdict, or an outcome. */
+__noinline int return_hairpin_error(struct __sk_buff *skb)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	const struct passage *passage = passage_here();
+
+	if (!packet || !passage || rewrite_hairpin_quote(skb, DESTINATION) ||
+	    rewrite_outer_address(skb, packet, SOURCE, &packet->destination) ||
+	    rewrite_outer_address(skb, packet, DESTINATION, &passage->half.address))
+		return drop(REASON_REWRITE_FAILED);
+	return turn_back(skb);
+}
+
+/* The error in the map, about a reply to such a client, by the half of its packets in the passage. The client itself,
+ * or this node as a router, is none from whom the stack takes it. */
+__noinline int receive_hairpin_error(struct __sk_buff *skb)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET), *quote = packet_at(SCRATCH_QUOTE);
+	const struct passage *passage = passage_here();
+
+	if (!packet || !quote || !passage || rewrite_hairpin_quote(skb, SOURCE))
+		return drop(REASON_REWRITE_FAILED);
+	if ((is_same_address(&packet->source, &quote->destination) || is_of_this_node(&packet->source)) &&
+	    rewrite_outer_address(skb, packet, SOURCE, &packet->destination))
+		return drop(REASON_REWRITE_FAILED);
+	if (rewrite_outer_address(skb, packet, DESTINATION, &passage->half.address))
+		return drop(REASON_REWRITE_FAILED);
+	return is_redirected(passage->half.flags) ? TO_POD : PASS;
+}
+
 /* An error about our reply VIP -> client belongs to the pod that sent it: PMTU discovery depends on this. */
 static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -102,6 +134,8 @@ static __always_inline int receive_icmp_error(struct __sk_buff *skb, const struc
 	}
 	if (backend_state(&flow->backend) == BACKEND_GONE)
 		return drop(REASON_ICMP_UNMATCHED);
+	if (is_hairpin(flow))
+		return keep_half(flow) ? receive_hairpin_error(skb) : drop(REASON_REWRITE_FAILED);
 	is_past = is_redirected(flow->flags);
 	if (rewrite_quote(skb, packet, quote, SOURCE, flow) ||
 	    rewrite_outer_address(skb, packet, DESTINATION, &flow->address))
@@ -171,6 +205,8 @@ static __noinline int send_icmp(struct __sk_buff *skb, const struct packet *pack
 
 	if (!flow || !quote)
 		return PASS;
+	if (is_hairpin(flow))
+		return keep_half(flow) ? return_hairpin_error(skb) : drop(REASON_REWRITE_FAILED);
 	if (rewrite_quote(skb, packet, quote, DESTINATION, flow))
 		return drop(REASON_REWRITE_FAILED);
 	/* A router's own error keeps the router's address, as on any path. */

@@ -179,13 +179,15 @@ enum flow_flags {
 	FLOW_LEAVING = 8192,         /* in: netfilter sees what the client sends, and the pod's too in a while */
 	FLOW_TRANSLATED = 16384,     /* FLOW_FORWARDED, and with an address of this node: see snat.h */
 	FLOW_POD_FIRST = 32768,      /* a translation, out: the pod has closed first, or at once with the client */
+	FLOW_HAIRPIN = 65536,        /* the VIP stands for the client at the pod, see hairpin.h */
 };
 
 /* What both halves of a flow have. */
-#define FLOW_OF_BOTH (FLOW_DIRECT | FLOW_TUNNELLED | FLOW_REDIRECTED)
+#define FLOW_OF_BOTH (FLOW_DIRECT | FLOW_TUNNELLED | FLOW_REDIRECTED | FLOW_HAIRPIN)
 
 /* One half. What ends a flow stands in the half of the pod's packets, which nobody else can send. */
 struct flow {
+	/* In: the backend; out: the VIP, or the client for which it stands. */
 	struct ip_address address;
 	__be16 port;
 	/* The client's port: as the backend sees it (in), as it really is (out). They differ only when two flows of one

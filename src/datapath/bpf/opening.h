@@ -45,6 +45,9 @@ __noinline int try_client_port(__u32 trial)
 	passage->half.client_port = client_port_after(passage->key.source_port, trial);
 	if (!passage->half.client_port)
 		return TRIAL_TAKEN;
+	/* What the pod asks the VIP would look like what it answers, where it asks from the port of the backend. */
+	if (is_hairpin(&passage->half) && passage->half.client_port == passage->key.destination_port)
+		return TRIAL_TAKEN;
 	out_key->destination_port = passage->half.client_port;
 	other = find_proved(out_key);
 	if (!other) {
@@ -133,6 +136,7 @@ __noinline int was_served_by(__u32 id, __u32 generation)
 		return false;
 	in.address = backend->address;
 	in.port = backend->port;
+	in.flags = hairpin_flag(&passage->key.source, backend);
 	key = out_key_of(&passage->key, &in);
 	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
@@ -241,20 +245,20 @@ static __noinline void keep_in_half(const struct flow_key *out_key, struct flow 
 		put_proved(&key, &restored);
 }
 
-/* The flow to this place behind which a reply without one belongs; false when there is none. */
-static __always_inline bool find_former(const struct flow_key *out_key, const struct endpoint *place,
-		struct flow *found)
+/* Whether the reply that has the key in the passage is of a flow that comes in by the other key there, but for the
+ * client's port; then its half is left in the passage. A function of its own to the verifier, as those of ranges.h. */
+__noinline int find_former(void)
 {
-	struct flow_key key = {
-		.source = out_key->destination,
-		.destination = place->address,
-		.destination_port = place->port,
-		.protocol = out_key->protocol,
-		.direction = DIRECTION_IN,
-	};
+	struct passage *passage = passage_here();
+	const struct flow_key *out_key;
+	struct flow_key key;
 	const struct flow *in;
 	bool is_opening;
 
+	if (!passage)
+		return false;
+	out_key = &passage->out_key;
+	key = passage->key;
 	UNROLLED
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		key.source_port = client_port_before(out_key->destination_port, trial);
@@ -265,11 +269,11 @@ static __always_inline bool find_former(const struct flow_key *out_key, const st
 		if (!in || !is_same_address(&in->address, &out_key->source) || in->port != out_key->source_port ||
 		    in->client_port != out_key->destination_port)
 			continue;
-		*found = out_half(&key, in);
+		passage->out = out_half(&key, in);
 		if (is_opening)
-			put_opening(out_key, found);
+			put_opening(out_key, &passage->out);
 		else
-			put_proved(out_key, found);
+			put_proved(out_key, &passage->out);
 		return true;
 	}
 	return false;
@@ -293,23 +297,49 @@ static __always_inline bool own_address(struct ip_address *any)
 	return !is_any_node(any);
 }
 
+/* The flow of the client, or of whom the place may stand for (hairpin.h), to this place. */
+static __always_inline bool find_former_at(struct passage *passage, const struct endpoint *place)
+{
+	passage->key.source = passage->out_key.destination;
+	passage->key.destination = place->address;
+	passage->key.destination_port = place->port;
+	if (!is_same_address(&place->address, &passage->out_key.destination))
+		return find_former();
+	passage->key.source = passage->out_key.source;
+	if (find_former())
+		return true;
+	passage->key.source = any_node_address(!is_mapped(&place->address));
+	return own_address(&passage->key.source) && find_former();
+}
+
 /* The half of the replies was evicted: the other half of one of the VIPs behind which the pod stands brings it
  * back. */
 static __noinline bool restore_out_half(const struct flow_key *out_key, const struct source *source,
 		struct flow *found)
 {
 	struct endpoint place = { .address = out_key->source, .port = out_key->source_port };
+	struct passage *passage = passage_here();
 
-	if (find_former(out_key, &place, found))
+	if (!passage)
+		return false;
+	passage->out_key = *out_key;
+	__builtin_memset(&passage->key, 0, sizeof(passage->key));
+	passage->key.protocol = out_key->protocol;
+	passage->key.direction = DIRECTION_IN;
+	if (find_former_at(passage, &place)) {
+		*found = passage->out;
 		return true;
+	}
 	for (__u32 i = 0; i < VIPS_PER_SOURCE; i++) {
 		if (i >= source->count)
 			break;
 		place = source->vips[i];
 		if (is_any_node(&place.address) && !own_address(&place.address))
 			continue;
-		if (find_former(out_key, &place, found))
+		if (find_former_at(passage, &place)) {
+			*found = passage->out;
 			return true;
+		}
 	}
 	return false;
 }

@@ -34,6 +34,25 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 	return outcome >= ANSWERED ? bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 
+struct link_addresses {
+	__u8 to[ETH_ALEN];
+	__u8 from[ETH_ALEN];
+};
+
+/* A packet that leaves comes in by the same interface, as from whom it was for. */
+static __always_inline int turn_back(struct __sk_buff *skb)
+{
+	struct link_addresses before, after;
+
+	if (bpf_skb_load_bytes(skb, 0, &before, sizeof(before)))
+		return drop(REASON_REWRITE_FAILED);
+	__builtin_memcpy(after.to, before.from, ETH_ALEN);
+	__builtin_memcpy(after.from, before.to, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, &after, sizeof(after), 0))
+		return drop(REASON_REWRITE_FAILED);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
 /* The interface, and whom to ask for there. */
 struct hop {
 	__u32 ifindex;

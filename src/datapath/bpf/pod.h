@@ -33,7 +33,9 @@ static __noinline int redirect_error(struct __sk_buff *skb, const struct packet 
 	if (!flow || !is_redirected(flow->flags) || !is_by_its_way(skb, packet))
 		return TO_STACK;
 	link = find_hop(skb, packet, LINK_UPLINK, hop);
-	return link && !(link & LINK_CLOSED) ? send_icmp(skb, packet) : TO_STACK;
+	if (!link || link & LINK_CLOSED)
+		return TO_STACK;
+	return is_hairpin(flow) ? PASS : send_icmp(skb, packet);
 }
 
 static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *packet, struct hop *hop)
@@ -57,6 +59,9 @@ static __always_inline int redirect_reply(struct __sk_buff *skb, struct packet *
 	/* A pod sends no more of a connection than its client acknowledges, and netfilter sees what does. */
 	if (!link || (link & LINK_CLOSED && packet->protocol != IPPROTO_TCP))
 		return TO_STACK;
+	/* It comes back by that interface, whose program translates it. */
+	if (is_hairpin(flow))
+		return PASS;
 	return send_known(skb, packet, &key, flow, is_opening);
 }
 

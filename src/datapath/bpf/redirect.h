@@ -238,7 +238,8 @@ __noinline int may_redirect(struct __sk_buff *skb)
 	if (~find_link(skb, packet, &route) & (LINK_TO_PODS | LINK_OPENS))
 		return false;
 	/* Back in by the interface of the pod, which is the one that was found. */
-	put_addresses(&route, is_ipv6(packet), &backend->address, &packet->source);
+	put_addresses(&route, is_ipv6(packet), &backend->address,
+			hairpin_flag(&packet->source, backend) ? &packet->destination : &packet->source);
 	return !!(find_link(skb, packet, &route) & LINK_UPLINK);
 }
 

@@ -95,9 +95,9 @@ static __always_inline __u32 ports_in_one(__be16 source, __be16 destination)
 	return (__u32)source << 16 | destination;
 }
 
-/* What covers addresses and ports, for those that will be written. */
+/* What covers addresses and ports, for those that will be written: that of the side, or the one that is `replaced`. */
 static __always_inline long rewrite_checksum(struct __sk_buff *skb, const struct packet *packet, enum side side,
-		const struct flow *to)
+		enum side replaced, const struct flow *to)
 {
 	/* A UDP checksum of zero means none (RFC 768): it stays zero, and a sum that becomes zero is written as ones. */
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
@@ -110,7 +110,7 @@ static __always_inline long rewrite_checksum(struct __sk_buff *skb, const struct
 	/* That of SCTP covers no address (RFC 9260 6.8), and a port that changes would change all of it. */
 	if (packet->protocol == IPPROTO_SCTP)
 		return from != ports;
-	failed = rewrite_pseudo_header(skb, packet, checksum, flags, side, &to->address);
+	failed = rewrite_pseudo_header(skb, packet, checksum, flags, replaced, &to->address);
 	if (failed || from == ports)
 		return failed;
 	return bpf_l4_csum_replace(skb, checksum, from, ports, sizeof(ports) | flags);
@@ -219,7 +219,7 @@ static __noinline long rewrite(struct __sk_buff *skb, const struct packet *packe
 	long failed = 0;
 
 	if (packet->position != LATER_FRAGMENT)
-		failed = rewrite_checksum(skb, packet, side, to);
+		failed = rewrite_checksum(skb, packet, side, side, to);
 	/* The flow hash of the receive queue belongs to the old tuple. A request gets one that says that it was
 	 * translated: stacked devices (a VLAN and its parent, a bridge and its port) show it twice, and a mark would be
 	 * somebody's. */
