@@ -9,8 +9,6 @@
 #include "limit.h"
 #include "packet.h"
 
-#define IP_DONT_FRAGMENT 0x4000
-
 #define MAX_IP_OPTIONS 40
 #define QUOTED_PAYLOAD 8
 

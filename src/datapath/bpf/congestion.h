@@ -18,15 +18,6 @@ enum ecn {
 
 #define ECN_MASK 3
 
-/* Type of service of IPv4, traffic class of IPv6: DSCP and ECN. */
-static __always_inline __u8 traffic_class(struct __sk_buff *skb, const struct packet *packet)
-{
-	__u8 octets[2] = {};
-
-	bpf_skb_load_bytes(skb, packet->l3, octets, sizeof(octets));
-	return is_ipv6(packet) ? octets[0] << 4 | octets[1] >> 4 : octets[1];
-}
-
 static __noinline bool write_ecn(struct __sk_buff *skb, const struct packet *packet, enum ecn ecn)
 {
 	union {

@@ -19,6 +19,12 @@ static __always_inline __u32 frame_length(frame *xdp)
 	return bpf_xdp_get_buff_len(xdp);
 }
 
+/* Nothing is merged yet. */
+static __always_inline __u32 segment_length(const frame *xdp __attribute__((unused)))
+{
+	return 0;
+}
+
 /* 0: a driver that leaves not even that in one piece with the start of the frame. */
 static __always_inline __u32 frame_protocol(const frame *xdp)
 {
@@ -35,6 +41,12 @@ typedef struct __sk_buff frame;
 static __always_inline __u32 frame_length(const frame *skb)
 {
 	return skb->len;
+}
+
+/* Of what is merged the payload of one segment; else 0. */
+static __always_inline __u32 segment_length(const frame *skb)
+{
+	return skb->gso_size;
 }
 
 static __always_inline __u32 frame_protocol(const frame *skb)

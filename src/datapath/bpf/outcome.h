@@ -72,9 +72,11 @@ static __always_inline int leave_by(const struct hop *hop)
 #define ADDRESSES_IPV4 2
 #define ADDRESSES_IPV6 10
 
+/* Of a route that is to be looked up, with its family. */
 static __always_inline void put_addresses(struct bpf_fib_lookup *route, bool is_ipv6,
 		const struct ip_address *source, const struct ip_address *destination)
 {
+	route->family = is_ipv6 ? ADDRESSES_IPV6 : ADDRESSES_IPV4;
 	if (is_ipv6) {
 		__builtin_memcpy(route->ipv6_src, source, sizeof(route->ipv6_src));
 		__builtin_memcpy(route->ipv6_dst, destination, sizeof(route->ipv6_dst));
@@ -91,20 +93,15 @@ static __always_inline int finish_past(struct __sk_buff *skb, const struct packe
 	return outcome == PASS ? leave_by(hop) : finish(skb, packet, outcome);
 }
 
-/* The interface by which the client of a packet is reached: nodes may reach each other by another one. Where none is
- * found, the one by which it came. */
+/* The interface by which the sender of a packet is reached; 0: by none. */
 static __noinline __u32 way_back(struct __sk_buff *skb, const struct packet *packet)
 {
-	struct bpf_fib_lookup route = {
-		.family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
-		.l4_protocol = packet->protocol,
-		.ifindex = skb->ifindex,
-	};
+	struct bpf_fib_lookup route = { .l4_protocol = packet->protocol, .ifindex = skb->ifindex };
 	long answer;
 
 	put_addresses(&route, is_ipv6(packet), &packet->destination, &packet->source);
 	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	return answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH ? route.ifindex : skb->ifindex;
+	return answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH ? route.ifindex : 0;
 }
 
 /* At ingress, where packets leave for other nodes. What one of these handed on is answered to the client by its route,
@@ -129,7 +126,8 @@ static __always_inline int finish_received(struct __sk_buff *skb, const struct p
 	/* A tag is of the link that it came by. */
 	if (skb->vlan_present && bpf_skb_vlan_pop(skb))
 		return finish(skb, packet, drop(REASON_REWRITE_FAILED));
-	return bpf_redirect_neigh(way_back(skb, packet), 0, 0, 0);
+	/* Nodes may reach each other by another interface than the client. */
+	return bpf_redirect_neigh(way_back(skb, packet) ?: skb->ifindex, 0, 0, 0);
 }
 
 #endif

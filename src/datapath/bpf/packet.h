@@ -24,6 +24,7 @@
  * it was entered behind that one, and so the compiler lays them out as it likes. */
 #define UNROLLED _Pragma("unroll")
 
+#define IP_DONT_FRAGMENT 0x4000
 #define IP_MORE_FRAGMENTS 0x2000
 #define IP_OFFSET_MASK 0x1fff
 #define IP6_MORE_FRAGMENTS 0x0001
@@ -220,6 +221,15 @@ static __always_inline bool parse_ipv6(frame *skb, struct packet *packet)
 	packet->next_at = offsetof(struct ipv6hdr, nexthdr);
 	packet->protocol = ip.nexthdr;
 	return true;
+}
+
+/* Type of service of IPv4, traffic class of IPv6: DSCP and ECN. */
+static __always_inline __u8 traffic_class(frame *skb, const struct packet *packet)
+{
+	__u8 octets[2] = {};
+
+	load_octets(skb, packet->l3, octets, sizeof(octets));
+	return is_ipv6(packet) ? octets[0] << 4 | octets[1] >> 4 : octets[1];
 }
 
 /* False when this is no IP at all, or too short to tell: then it is nothing of ours. */

@@ -9,19 +9,9 @@
 
 /* Whether the way to its sender is the one that it came by (RFC 3704 2.3). What a pod sends as another one, or by a
  * second interface of its own, is the stack's to judge. */
-static __noinline bool is_by_its_way(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline bool is_by_its_way(struct __sk_buff *skb, const struct packet *packet)
 {
-	struct bpf_fib_lookup route = {
-		.family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
-		.l4_protocol = packet->protocol,
-		.ifindex = skb->ifindex,
-	};
-	long answer;
-
-	put_addresses(&route, is_ipv6(packet), &packet->destination, &packet->source);
-	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	return (answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH) &&
-	       route.ifindex == skb->ifindex;
+	return way_back(skb, packet) == skb->ifindex;
 }
 
 /* An error of the pod, about a packet that it got past netfilter. */

@@ -192,11 +192,7 @@ static __noinline int find_or_open(struct __sk_buff *skb, const struct packet *p
 static __noinline int find_exit(struct __sk_buff *skb, struct packet *packet, const struct ip_address *source,
 		const struct ip_address *destination, struct hop *hop)
 {
-	struct bpf_fib_lookup route = {
-		.family = is_ipv6(packet) ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
-		.l4_protocol = packet->protocol,
-		.ifindex = skb->ifindex,
-	};
+	struct bpf_fib_lookup route = { .l4_protocol = packet->protocol, .ifindex = skb->ifindex };
 	__u32 length = wire_length(skb, packet);
 	long answer;
 

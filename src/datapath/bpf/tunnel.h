@@ -11,13 +11,10 @@
 #include "answer.h"
 #include "backend.h"
 #include "congestion.h"
+#include "outer.h"
 #include "packet.h"
 #include "way.h"
 
-#define TUNNEL_TTL 64
-/* Source ports, of which one flow has one: routers and receive queues tell flows by it. */
-#define FIRST_TUNNEL_PORT 49152
-#define TUNNEL_PORTS 16384
 /* RFC 8200 5: every link of IPv6 has at least that. Before Linux 5.12 a look-up of routes does not tell the MTU. */
 #define LEAST_MTU 1280
 /* RFC 791 3.1: what every host takes. Linux sends no smaller segments than of 552 for a router that asks for less. */
@@ -26,41 +23,6 @@
  * the other. */
 #define DECAP_IPV4 (1ULL << 7)
 #define DECAP_IPV6 (1ULL << 8)
-
-struct outer {
-	struct iphdr ip;
-	struct udphdr udp;
-	struct tunnel_header tunnel;
-} __attribute__((packed, aligned(4)));
-
-struct outer6 {
-	struct ipv6hdr ip;
-	struct udphdr udp;
-	struct tunnel_header tunnel;
-} __attribute__((packed, aligned(4)));
-
-static __always_inline const struct tunnel *own_tunnel(void)
-{
-	__u32 first = 0;
-
-	return bpf_map_lookup_elem(&tunnels, &first);
-}
-
-/* Of what goes on the wire in one piece: of a merged packet one segment. */
-static __noinline __u32 wire_length(struct __sk_buff *skb, const struct packet *packet)
-{
-	__u32 header = sizeof(struct udphdr);
-	__u8 offset;
-
-	if (!skb->gso_size)
-		return packet->total_length;
-	if (packet->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, packet->l4 + 12, &offset, sizeof(offset)))
-			return packet->total_length;
-		header = offset >> 4 << 2;
-	}
-	return packet->header_length + header + skb->gso_size;
-}
 
 /* What fits, for whoever sends. The kernel believes an ICMP error about a ping that it answered, whoever sent it: so
  * the MTU to a node may be as small as anybody likes, and below this one the client could do nothing about it. */
@@ -75,25 +37,11 @@ static __always_inline __u16 told_mtu(const struct packet *packet, __u32 mtu, __
 static __noinline int find_route(struct __sk_buff *skb, struct packet *packet, const struct backend *backend,
 		struct passage *passage, const struct tunnel *own)
 {
-	bool is_over_ipv6 = !is_mapped(&backend->node);
-	__u32 overhead = is_over_ipv6 ? sizeof(struct outer6) : sizeof(struct outer);
-	struct bpf_fib_lookup route = {
-		.family = is_over_ipv6 ? ADDRESSES_IPV6 : ADDRESSES_IPV4,
-		.l4_protocol = IPPROTO_UDP,
-		.dport = own->port,
-		.ifindex = skb->ifindex,
-	};
-	__u32 length = wire_length(skb, packet) + overhead;
+	__u32 overhead = outer_length(backend), length = wire_length(skb, packet) + overhead;
+	struct bpf_fib_lookup route = { .ifindex = skb->ifindex };
 	long answer;
 
-	route.tot_len = length < 0xffff ? length : 0xffff;
-	if (is_over_ipv6) {
-		__builtin_memcpy(route.ipv6_src, &own->ipv6, sizeof(route.ipv6_src));
-		__builtin_memcpy(route.ipv6_dst, &backend->node, sizeof(route.ipv6_dst));
-	} else {
-		route.ipv4_src = own->ipv4.low;
-		route.ipv4_dst = backend->node.low;
-	}
+	put_route(&route, backend, own, length);
 	answer = bpf_fib_lookup(skb, &route, sizeof(route), 0);
 	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		packet->mtu = told_mtu(packet, route.mtu_result < length ? route.mtu_result : LEAST_MTU, overhead);
@@ -108,39 +56,6 @@ static __noinline int find_route(struct __sk_buff *skb, struct packet *packet, c
 		return drop(REASON_NODE_UNREACHABLE);
 	passage->ifindex = route.ifindex;
 	return FORWARDED;
-}
-
-/* A merged packet beyond 64 KiB (BIG TCP) says 0. What a link has added behind the packet is not of it. */
-static __always_inline __u32 inner_length(struct __sk_buff *skb, const struct packet *packet)
-{
-	return packet->total_length ?: skb->len - packet->l3;
-}
-
-static __always_inline __be16 length_field(__u32 length)
-{
-	return length > 0xffff ? 0 : bpf_htons(length);
-}
-
-static __always_inline struct udphdr outer_udp(const struct packet *packet, const struct tunnel *own, __u32 length)
-{
-	/* No checksum: the packet has its own (RFC 6935 for IPv6). */
-	struct udphdr udp = {
-		.source = bpf_htons(FIRST_TUNNEL_PORT + flow_hash(packet) % TUNNEL_PORTS),
-		.dest = own->port,
-		.len = length_field(length),
-	};
-	return udp;
-}
-
-static __always_inline struct tunnel_header tunnel_header(const struct backend *backend, const struct passage *passage)
-{
-	struct tunnel_header header = {
-		.version = TUNNEL_VERSION,
-		.flags = passage->handed_on < TUNNELLED_BEFORE_LAST ? passage->handed_on << TUNNEL_TIMES_SHIFT : TUNNEL_FINAL,
-		.port = backend->port,
-		.backend = backend->address,
-	};
-	return header;
 }
 
 /* Room in front of the packet. Where a driver leaves a packet that came by a tunnel marked so, it cannot be marked
@@ -179,24 +94,8 @@ static __noinline bool pop_tags(struct __sk_buff *skb, struct packet *packet)
 static __noinline bool put_outer(struct __sk_buff *skb, const struct packet *packet, const struct backend *backend,
 		const struct passage *passage, const struct tunnel *own)
 {
-	__u32 length = inner_length(skb, packet) + sizeof(struct outer);
-	struct outer outer = {
-		.ip = {
-			.version = 4,
-			.ihl = 5,
-			.tos = traffic_class(skb, packet),
-			.tot_len = length_field(length),
-			.frag_off = bpf_htons(IP_DONT_FRAGMENT),
-			.ttl = TUNNEL_TTL,
-			.protocol = IPPROTO_UDP,
-			.saddr = own->ipv4.low,
-			.daddr = backend->node.low,
-		},
-		.udp = outer_udp(packet, own, length - sizeof(outer.ip)),
-		.tunnel = tunnel_header(backend, passage),
-	};
+	struct outer outer = outer_of(skb, packet, backend, passage, own);
 
-	outer.ip.check = ~fold(bpf_csum_diff(NULL, 0, (__be32 *)&outer.ip, sizeof(outer.ip), 0));
 	return make_room(skb, packet, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) &&
 	       !bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0);
 }
@@ -204,44 +103,10 @@ static __noinline bool put_outer(struct __sk_buff *skb, const struct packet *pac
 static __noinline bool put_outer6(struct __sk_buff *skb, const struct packet *packet, const struct backend *backend,
 		const struct passage *passage, const struct tunnel *own)
 {
-	__u32 payload = inner_length(skb, packet) + sizeof(struct outer6) - sizeof(struct ipv6hdr);
-	__u8 class = traffic_class(skb, packet);
-	struct outer6 outer = {
-		.ip = {
-			.version = 6,
-			.priority = class >> 4,
-			.flow_lbl = { class << 4 },
-			.payload_len = length_field(payload),
-			.nexthdr = IPPROTO_UDP,
-			.hop_limit = TUNNEL_TTL,
-		},
-		.udp = outer_udp(packet, own, payload),
-		.tunnel = tunnel_header(backend, passage),
-	};
+	struct outer6 outer = outer6_of(skb, packet, backend, passage, own);
 
-	__builtin_memcpy(&outer.ip.saddr, &own->ipv6, sizeof(outer.ip.saddr));
-	__builtin_memcpy(&outer.ip.daddr, &backend->node, sizeof(outer.ip.daddr));
 	return make_room(skb, packet, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) &&
 	       !bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0);
-}
-
-static __always_inline void add_forwarded(struct counters *total, struct __sk_buff *skb)
-{
-	total->packets_forwarded += wire_packets(skb);
-	total->bytes_forwarded += skb->len;
-}
-
-static __always_inline void count_forwarded(struct __sk_buff *skb, const struct passage *passage)
-{
-	__u32 service = passage->service;
-	struct counters *total = bpf_map_lookup_elem(&counters, &service);
-
-	if (!total)
-		return;
-	add_forwarded(total, skb);
-	total = counters_of(&passage->backend);
-	if (total)
-		add_forwarded(total, skb);
 }
 
 /* To the node of the backend in the passage: FORWARDED with the interface in the passage, or an outcome. */
@@ -251,7 +116,6 @@ __noinline int hand_on(struct __sk_buff *skb)
 	struct passage *passage = passage_here();
 	const struct tunnel *own = own_tunnel();
 	const struct backend *backend;
-	bool is_over_ipv6;
 	int answer;
 
 	if (!packet || !passage || !own)
@@ -262,16 +126,16 @@ __noinline int hand_on(struct __sk_buff *skb)
 	/* A flow goes on as it began, whatever its node takes by now. */
 	if (is_translating && (is_behind_translation(backend) || passage->flags & FLOW_TRANSLATED))
 		return TRANSLATE;
-	is_over_ipv6 = !is_mapped(&backend->node);
-	if (!own->port || (is_over_ipv6 ? !own->ipv6.high[0] : !own->ipv4.low))
+	if (!has_own_end(own, backend))
 		return drop(REASON_NODE_UNREACHABLE);
 	answer = find_route(skb, packet, backend, passage, own);
 	if (answer != FORWARDED)
 		return answer;
-	count_forwarded(skb, passage);
+	count_forwarded(passage, wire_packets(skb), untagged_length(skb, packet));
 	if (!pop_tags(skb, packet))
 		return drop(REASON_REWRITE_FAILED);
-	if (is_over_ipv6 ? !put_outer6(skb, packet, backend, passage, own) : !put_outer(skb, packet, backend, passage, own))
+	if (is_over_ipv6(backend) ? !put_outer6(skb, packet, backend, passage, own) :
+				    !put_outer(skb, packet, backend, passage, own))
 		return drop(REASON_REWRITE_FAILED);
 	return FORWARDED;
 }

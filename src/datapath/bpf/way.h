@@ -93,6 +93,17 @@ static __noinline void keep_forward(const struct flow_key *key, const struct flo
 		bpf_map_delete_elem(&openings, key);
 }
 
+/* Where it goes by the record of one in which the client went on; false: nowhere any more. */
+static __always_inline bool follow_forward(__u32 protocol, const struct forward *forward, struct passage *passage)
+{
+	if (!is_followed(protocol, &forward->backend))
+		return false;
+	passage->backend = forward->backend;
+	passage->service = forward->service;
+	passage->flags = forward->flags;
+	return true;
+}
+
 /* Where the flow of the passage was handed on before; by what its packet is of. */
 __noinline int find_followed(__u32 protocol, __u32 is_syn)
 {
@@ -105,12 +116,8 @@ __noinline int find_followed(__u32 protocol, __u32 is_syn)
 		return false;
 	key = &passage->key;
 	forward = bpf_map_lookup_elem(&forwards, key);
-	if (forward && is_followed(protocol, &forward->backend)) {
-		passage->backend = forward->backend;
-		passage->service = forward->service;
-		passage->flags = forward->flags;
+	if (forward && follow_forward(protocol, forward, passage))
 		return true;
-	}
 	if (forward)
 		bpf_map_delete_elem(&forwards, key);
 	opening = bpf_map_lookup_elem(&openings, key);
