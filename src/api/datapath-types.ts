@@ -24,6 +24,14 @@ export const acceleratedInterfaceSchema = z.object({
   mode: z
     .enum(['native', 'generic', 'none'])
     .describe('native: in its driver; generic: in front of TC; none: TC has every packet'),
+  packets: z
+    .object({
+      handedOn: z.number().describe('To the nodes of their backends'),
+      answered: z.number().describe('Echo requests'),
+      dropped: z.number().describe('For the reasons of datapath.drops'),
+    })
+    .optional()
+    .describe('What it did since this agent has put it there'),
   reason: z.string().optional().describe('Why it has none, or what is left to TC; for people'),
 })
 

@@ -315,7 +315,7 @@ export const statusSchema = z.object({
       interfaces: z.array(z.string()).describe('Interfaces with our programs'),
       acceleration: accelerationSchema
         .optional()
-        .describe('What drops and answers in front of the kernel; absent: it was not asked for'),
+        .describe('What drops, answers and hands on in front of the kernel; absent: it was not asked for'),
       adopted: z.boolean().describe('Whether maps of an earlier process were adopted'),
       schema: z.number().optional().describe('Schema version of the maps'),
       maps: z.array(mapSchema).describe('Fill of the maps'),

@@ -118,8 +118,8 @@ function datapathModeOption(): Option {
 
 function accelerationOption(): Option {
   const description =
-    'a program in front of the kernel drops and answers what it can: in drivers that take it, where they do, or ' +
-    'without any driver, for tests'
+    'a program in front of the kernel drops, answers and hands on what it can: in drivers that take it, where they ' +
+    'do, or without any driver, for tests'
   const choices = ['disabled', 'native', 'best-effort', 'generic']
   return new Option('--lb-acceleration <how>', description).choices(choices).default('disabled')
 }

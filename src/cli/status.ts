@@ -215,10 +215,13 @@ function accelerationLines({ acceleration }: StatusView['datapath']): [string, s
   const shown = problem === undefined ? interfaces : []
   return [
     ['XDP', isLacking ? paint('red', state) : state],
-    ...shown.map(({ interface: name, mode, reason }): [string, string] => [
-      '',
-      printable(`${name.padEnd(12)} ${mode}${reason === undefined ? '' : `: ${reason}`}`),
-    ]),
+    ...shown.map(({ interface: name, mode, packets, reason }): [string, string] => {
+      const done =
+        packets === undefined
+          ? ''
+          : `, ${packets.handedOn} handed on, ${packets.answered} answered, ${packets.dropped} dropped`
+      return ['', printable(`${name.padEnd(12)} ${mode}${done}${reason === undefined ? '' : `: ${reason}`}`)]
+    }),
   ]
 }
 

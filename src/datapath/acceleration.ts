@@ -14,15 +14,28 @@ import { type BpfMap, BpfObject, pin, programInfo, programName } from '../sys/bp
 import { makeFolder } from '../sys/folder.ts'
 import { listLinks, stationAddress } from '../sys/links.ts'
 import { createXdpLink, driverOf, stripsTags, type XdpMode, xdpLinkInterface, xdpProgramIds } from '../sys/xdp.ts'
-import type { AcceleratedInterface, Acceleration, AccelerationStatus, DatapathProblem } from './datapath.ts'
+import type {
+  AcceleratedInterface,
+  Acceleration,
+  AccelerationStatus,
+  DatapathProblem,
+  EarlyPackets,
+} from './datapath.ts'
 import { mapNames, mapShapes } from './layout.ts'
 import { indexKey } from './maps.ts'
 import type { Pins } from './pins.ts'
 import { isBefore, namedRefusal } from './refusal.ts'
 
 const earlyProgram = 'herald_xdp'
-/** `enum station_flags` in bpf/xdp.bpf.c. */
-const stationAnswers = 1
+/** `enum station_flags` in bpf/xdp.bpf.c: what is done at an interface besides drops, and what it is to people. */
+const stationFlags = { answers: 1, handsOn: 2 } as const
+type StationFlag = keyof typeof stationFlags
+const flagTexts: Readonly<Record<StationFlag, string>> = {
+  answers: 'echo requests',
+  handsOn: 'packets for other nodes',
+}
+/** `enum done` there. */
+const doneNames = ['handedOn', 'answered', 'dropped'] as const
 /** The first Linux with `bpf_xdp_load_bytes`. */
 const leastKernel = [5, 18] as const
 /**
@@ -45,9 +58,20 @@ interface Loaded {
   readonly object: BpfObject
   readonly program: number
   readonly stations: BpfMap
+  /** What was done at an interface, by its index. */
+  readonly done: BpfMap
 }
 
-type Carrier = Omit<AcceleratedInterface, 'interface'> & { readonly name: string; readonly failures: number }
+/** What is not done at an interface. */
+interface Left {
+  readonly flags: readonly StationFlag[]
+  readonly why: string
+}
+
+type Carrier = Omit<AcceleratedInterface, 'interface' | 'packets'> & {
+  readonly name: string
+  readonly failures: number
+}
 
 export class Accelerator {
   readonly #parts: AccelerationParts
@@ -55,6 +79,8 @@ export class Accelerator {
   /** Why nothing is loaded although it is asked for. */
   readonly #refusal: string | undefined
   readonly #carriers = new Map<number, Carrier>()
+  /** The indexes that the program of an interface is told: that of a bond runs at its members. */
+  readonly #runsAt = new Map<number, readonly number[]>()
 
   /** Once the pinned maps are those that serve. Never throws: whatever it cannot have it says. */
   constructor(parts: AccelerationParts) {
@@ -82,8 +108,11 @@ export class Accelerator {
   get status(): AccelerationStatus | undefined {
     const { wanted } = this.#parts
     if (wanted === 'disabled') return undefined
-    const interfaces = [...this.#carriers.values()]
-      .map(({ name, mode, reason }) => ({ interface: name, mode, ...(reason === undefined ? {} : { reason }) }))
+    const interfaces = [...this.#carriers]
+      .map(([ifindex, { name, mode, reason }]) => {
+        const packets = mode === 'none' ? {} : { packets: this.#doneAt(ifindex) }
+        return { interface: name, mode, ...packets, ...(reason === undefined ? {} : { reason }) }
+      })
       .sort((a, b) => (a.interface < b.interface ? -1 : 1))
     return { wanted, interfaces, ...(this.#refusal === undefined ? {} : { problem: this.#refusal }) }
   }
@@ -194,11 +223,13 @@ export class Accelerator {
     const driver = driverNamed(name)
     try {
       const left = this.#leftOf(name, driver)
-      // A program of a bond runs at its members, and is told their indexes.
-      const carriers =
-        driver === 'bonding' ? listLinks().filter(({ master }) => master === ifindex) : [{ index: ifindex }]
-      for (const { index } of carriers) this.#putStation(index, left === undefined ? stationAnswers : 0)
-      return left
+      const taken = new Set(left.flatMap(({ flags }) => flags))
+      let flags = 0
+      for (const [flag, bit] of Object.entries(stationFlags)) if (!taken.has(flag as StationFlag)) flags |= bit
+      const runsAt = driver === 'bonding' ? membersOf(ifindex) : [ifindex]
+      this.#runsAt.set(ifindex, runsAt)
+      for (const index of runsAt) this.#putStation(index, flags)
+      return left.length === 0 ? undefined : left.map(leftText).join('; ')
     } catch (error) {
       this.#loaded?.stations.delete(indexKey(ifindex))
       return `everything passes to TC: ${messageOf(error)}`
@@ -208,25 +239,54 @@ export class Accelerator {
   #putStation(ifindex: number, flags: number): void {
     const address = stationAddress(ifindex)
     if (this.#loaded === undefined || address === undefined) return
+    const { stations, done } = this.#loaded
     const record = new Uint8Array(8)
     record.set(address)
     record[6] = flags
-    this.#loaded.stations.update(indexKey(ifindex), record)
+    stations.update(indexKey(ifindex), record)
+    done.add(indexKey(ifindex), new Uint8Array(done.valueBytes))
   }
 
-  /** Why it answers nothing at an interface; undefined: it does. */
-  #leftOf(name: string, driver: string): string | undefined {
+  /** Since this process has put the program there. */
+  #doneAt(ifindex: number): EarlyPackets {
+    const counts = { handedOn: 0, answered: 0, dropped: 0 }
+    const done = this.#loaded?.done
+    if (done === undefined) return counts
+    const value = new BigUint64Array(done.valueBytes / 8)
+    for (const index of this.#runsAt.get(ifindex) ?? [])
+      if (done.lookup(indexKey(index), new Uint8Array(value.buffer)))
+        for (const [at, packets] of value.entries())
+          counts[doneNames[at % doneNames.length] ?? 'dropped'] += Number(packets)
+    return counts
+  }
+
+  /** Why something is not done at an interface. */
+  #leftOf(name: string, driver: string): readonly Left[] {
+    const all = ['answers', 'handsOn'] as const
     if (driver === 'bonding')
-      return `${echoLeft}a bond does not listen to each of its members, and which are heard is not seen from here`
-    if (stripsTags(name)) return `${echoLeft}${name} takes tags of VLANs from frames (ethtool -K ${name} rxvlan off)`
+      return [
+        { flags: all, why: 'a bond does not listen to each of its members, and which are heard is not seen from here' },
+      ]
     if (this.#parts.wanted === 'best-effort' && driver === 'veth')
-      return `${echoLeft}a veth sends nothing back unless its other end has XDP too, which is not seen from here`
-    return undefined
+      return [
+        { flags: all, why: 'a veth sends nothing back unless its other end has XDP too, which is not seen from here' },
+      ]
+    const left: Left[] = []
+    if (this.#mode === 'generic')
+      left.push({
+        flags: ['handsOn'],
+        why: 'generic XDP is shown merged packets, and what it sends nobody divides again',
+      })
+    if (stripsTags(name))
+      left.push({ flags: ['answers'], why: `${name} takes tags of VLANs from frames (ethtool -K ${name} rxvlan off)` })
+    return left
   }
 
   #forget(ifindex: number): void {
     this.#carriers.delete(ifindex)
+    this.#runsAt.delete(ifindex)
     this.#loaded?.stations.delete(indexKey(ifindex))
+    this.#loaded?.done.delete(indexKey(ifindex))
   }
 
   #takeOff(ifindex: number, mode: XdpMode): void {
@@ -239,9 +299,13 @@ export class Accelerator {
   }
 }
 
-const echoLeft = 'echo requests are left to TC: '
+const leftText = ({ flags, why }: Left): string =>
+  `${flags.map((flag) => flagTexts[flag]).join(' and ')} are left to TC: ${why}`
 const foreignReason = (id: number): string => `program ${programName(id)} (id ${id}) of somebody else is there`
 const linkText = (ifindex: number, mode: XdpMode): string => `XDP link of interface ${ifindex} (${mode})`
+
+const membersOf = (bond: number): readonly number[] =>
+  listLinks().flatMap(({ index, master }) => (master === bond ? [index] : []))
 
 /** Empty: not told. */
 function driverNamed(name: string): string {
@@ -273,7 +337,8 @@ function load({ wanted, objectFile, pins, release }: AccelerationParts): Loaded 
       object.setPinPath(name, pins.map(name))
     }
     object.load()
-    return { object, program: object.programFd(earlyProgram), stations: object.openMap('stations') }
+    const [stations, done] = [object.openMap('stations'), object.openMap('done_at')]
+    return { object, program: object.programFd(earlyProgram), stations, done }
   } catch (error) {
     object.close()
     throw namedRefusal(error, release, leastKernel)

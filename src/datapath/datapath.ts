@@ -18,10 +18,20 @@ export type ForwardMode = 'stack' | 'redirect'
 /** Whether a program in front of the kernel takes what it can, and where: in the driver of a card, or before TC. */
 export type Acceleration = 'disabled' | 'native' | 'best-effort' | 'generic'
 
+/** What was done in front of the kernel, since this process has put the program there. */
+export interface EarlyPackets {
+  /** For backends on other nodes. */
+  readonly handedOn: number
+  readonly answered: number
+  readonly dropped: number
+}
+
 export interface AcceleratedInterface {
   readonly interface: string
   /** `none`: TC has every packet. */
   readonly mode: 'native' | 'generic' | 'none'
+  /** Absent: `none`. */
+  readonly packets?: EarlyPackets
   /** Why it has none, or what is left to TC; for people. */
   readonly reason?: string
 }

@@ -173,7 +173,10 @@ export const status: StatusView = {
     interfaces: ['eth1'],
     adopted: true,
     maps: [{ name: 'services', entries: 3, maxEntries: 65_536 }],
-    acceleration: { wanted: 'native', interfaces: [{ interface: 'eth1', mode: 'native' }] },
+    acceleration: {
+      wanted: 'native',
+      interfaces: [{ interface: 'eth1', mode: 'native', packets: { handedOn: 7, answered: 2, dropped: 5 } }],
+    },
     reasons: { noBackend: 2, 'no "such"\\port': 1 },
     drops: [
       { reason: 'no_backend', family: 'ipv4' as const, fate: 'refused' as const, packets: 2 },

@@ -114,9 +114,11 @@ test('status says of each interface what runs in front of the kernel, and why no
   const interfaces = [
     { interface: 'br0', mode: 'none', reason },
     { interface: 'eth0', mode: 'native' },
+    { interface: 'eth1', mode: 'native', packets: { handedOn: 7, answered: 0, dropped: 12 } },
   ]
   const text = await shown({ wanted: 'best-effort', interfaces })
   assert.match(text, /^XDP +best-effort\n +br0 +none: its driver takes no XDP program .*\n +eth0 +native$/m)
+  assert.match(text, /^ +eth1 +native, 7 handed on, 0 answered, 12 dropped$/m)
   const old = await shown({ wanted: 'native', interfaces, problem: 'this kernel is too old' })
   assert.match(old, /^XDP +native, and no interface has it: this kernel is too old$/m)
   assert.doesNotMatch(old, /br0/)

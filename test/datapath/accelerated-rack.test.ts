@@ -2,14 +2,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { release, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { release } from 'node:os'
 import { test, type TestContext } from 'node:test'
-import { buildBpf, compileBpf } from '../../scripts/build-bpf.ts'
+import { buildBpf } from '../../scripts/build-bpf.ts'
 import type { DatapathStatus } from '../../src/datapath/datapath.ts'
 import { isBefore } from '../../src/datapath/refusal.ts'
 import type { Frontend } from '../../src/desired/model.ts'
+import { passing } from './early.ts'
 import { frontendOf, whyNoKernel } from './fixture.ts'
 import { client, deployRack, ipv6, pods, uplink, vip, type Actor, type Rack } from './rack.ts'
 
@@ -48,22 +47,6 @@ async function firstSeen(rack: Rack, ask: () => void): Promise<string> {
 const isAnswered = (rack: Rack, address: string): string =>
   rack.run('client', ['ping', '-c', '3', '-i', '0.2', '-w', '10', '-s', '1200', '-p', 'ff00', address])
 
-/** A program that passes everything. */
-function passing(t: Pick<TestContext, 'after'>): string {
-  const folder = mkdtempSync(join(tmpdir(), 'dp-'))
-  t.after(() => rmSync(folder, { recursive: true }))
-  const [source, object] = [join(folder, 'pass.bpf.c'), join(folder, 'pass.bpf.o')]
-  const text = [
-    '#include <linux/bpf.h>',
-    '#include <bpf/bpf_helpers.h>',
-    'SEC("xdp") int pass(struct xdp_md *xdp) { return xdp ? XDP_PASS : XDP_DROP; }',
-    'char _license[] SEC("license") = "GPL";',
-  ]
-  writeFileSync(source, `${text.join('\n')}\n`)
-  compileBpf(source, object)
-  return object
-}
-
 async function serving(t: TestContext, rack: Rack, acceleration: Mode): Promise<Actor> {
   const [pod, node] = [rack.actor('pod'), rack.actor('node')]
   await pod.tell({ do: 'serve', port: 8080 })
@@ -86,7 +69,11 @@ for (const mode of modes)
     const node = await serving(t, rack, mode)
     const user = rack.actor('client')
     const looked = (): Promise<Looked> => node.tell<Looked>({ do: 'status' })
-    assert.deepEqual((await looked()).status.acceleration?.interfaces, [{ interface: uplink, mode }])
+    const packets = { handedOn: 0, answered: 0, dropped: 0 }
+    const left = 'generic XDP is shown merged packets, and what it sends nobody divides again'
+    const reason = `packets for other nodes are left to TC: ${left}`
+    const [atFirst] = (await looked()).status.acceleration?.interfaces ?? []
+    assert.deepEqual(atFirst, { interface: uplink, mode, packets, ...(mode === 'native' ? {} : { reason }) })
     for (const [what, own] of [
       [vip, router],
       [ipv6.vip, '2001:db8:51:100::1'],
@@ -98,12 +85,14 @@ for (const mode of modes)
       assert.ok(seen.includes(`> ${own}: ICMP`), `the pings of ${what} met the kernel: ${seen}`)
     }
     assert.equal((await looked()).reasons['echo_answered'], 6)
+    assert.equal((await looked()).status.acceleration?.interfaces[0]?.packets?.answered, 6)
     for (const address of [vip, ipv6.vip]) {
       await user.tell({ do: 'tcp', address, port: 80, size: 1_000_000 })
       await assert.rejects(user.tell({ do: 'udp', address, port: 81, size: 9 }))
     }
     const { reasons } = await looked()
     assert.ok((reasons['source_not_allowed'] ?? 0) >= 2, JSON.stringify(reasons))
+    assert.ok(((await looked()).status.acceleration?.interfaces[0]?.packets?.dropped ?? 0) >= 2)
     await assert.rejects(user.tell({ do: 'tcp', address: vip, port: 82, size: 9 }), /ECONNREFUSED/)
   })
 

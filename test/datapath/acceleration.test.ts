@@ -42,8 +42,8 @@ function serving(fixture: Fixture, acceleration: Acceleration, names: readonly s
 }
 
 const idOf = (datapath: KernelDatapath): number => programInfo(datapath.earlyProgram ?? -1).id
-const found = ({ status }: KernelDatapath): readonly Omit<AcceleratedInterface, 'reason'>[] =>
-  (status.acceleration?.interfaces ?? []).map(({ reason: _, ...rest }) => rest)
+const found = ({ status }: KernelDatapath): readonly Pick<AcceleratedInterface, 'interface' | 'mode'>[] =>
+  (status.acceleration?.interfaces ?? []).map(({ interface: name, mode }) => ({ interface: name, mode }))
 
 for (const mode of modes)
   test(`${mode}: it comes with the setting, is taken over without a gap, and goes with the setting`, { skip }, (t) => {

@@ -22,7 +22,7 @@ import { BpfObject, pin } from '../../src/sys/bpf.ts'
 import { createTcxLink } from '../../src/sys/bpf-attach.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { ifnameToIndex, lookAtLinks, watchLinks } from '../../src/sys/links.ts'
-import { finishChecksums, keepTags } from './features.ts'
+import { finishChecksums, keepQueue, keepTags } from './features.ts'
 import { type FormerOptions, leaveFormer } from './former.ts'
 import { type Pieces, sendPieces } from './pieces.ts'
 
@@ -91,6 +91,7 @@ export type Command =
   | { readonly do: 'finish-checksums'; readonly device: string }
   /** Tags of VLANs stay in frames, so that XDP sees them. */
   | { readonly do: 'keep-tags'; readonly device: string }
+  | { readonly do: 'keep-queue'; readonly device: string }
   | { readonly do: 'unload'; readonly bpffs: string }
 
 let datapath: KernelDatapath | undefined
@@ -402,6 +403,8 @@ async function perform(command: Command): Promise<unknown> {
       return busy(command.ms)
     case 'finish-checksums':
       return finishChecksums(command.device)
+    case 'keep-queue':
+      return keepQueue(command.device)
     case 'keep-tags':
       return keepTags(command.device)
     case 'unload':

@@ -9,6 +9,7 @@ import type { KernelDatapath } from '../../src/datapath/kernel.ts'
 import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
 import type { Backend, Protocol } from '../../src/desired/model.ts'
 import type { TestRun } from '../../src/sys/bpf.ts'
+import { early } from './early.ts'
 import { egress, frontendOf, ingress, kernelFixture, verdict } from './fixture.ts'
 import { frame, ipOctets, parse, UDP, type Parsed } from './frames.ts'
 
@@ -64,6 +65,7 @@ export function clusterOf(
     return { address, bpffs, datapath }
   }
   const nodes = addresses.map((_, index) => opened(index, {}))
+  if (early.isChosen) early.meet(addresses)
   const node = (index: number): Node => {
     const found = nodes[index]
     assert.ok(found !== undefined, `node ${index}`)

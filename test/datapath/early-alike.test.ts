@@ -23,7 +23,7 @@ import {
 } from './frames.ts'
 
 const skip = whyNoKernel()
-early.choose()
+early.choose('dropped', 'answered')
 const families = [familyOf(''), familyOf('?ipv6')]
 const rounds = 3000
 

@@ -8,6 +8,7 @@ const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument
 const SIOCETHTOOL = 0x8946
 const ETHTOOL_STXCSUM = 0x17
 const ETHTOOL_SFLAGS = 0x26
+const ETHTOOL_SGRO = 0x2c
 const ETH_FLAG_TXVLAN = 1 << 7
 
 function set(device: string, command: number, data: number): string {
@@ -27,4 +28,9 @@ export function finishChecksums(device: string): string {
 /** Tags of VLANs stay in frames that come in. */
 export function keepTags(device: string): string {
   return set(device, ETHTOOL_SFLAGS, ETH_FLAG_TXVLAN)
+}
+
+/** A veth keeps its receive queue, also while a program of XDP comes or goes. */
+export function keepQueue(device: string): string {
+  return set(device, ETHTOOL_SGRO, 1)
 }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
-import type { DatapathStatus, ForwardMode } from '../../src/datapath/datapath.ts'
+import type { Acceleration, DatapathStatus, ForwardMode } from '../../src/datapath/datapath.ts'
 import { type Backend, type Frontend, type PortRange, translatedNode } from '../../src/desired/model.ts'
 import { mountBpffs, unmountBpffs } from '../../src/sys/mount.ts'
 import { waitFor } from '../wait.ts'
@@ -34,12 +34,17 @@ export interface RemoteRack {
   /** Packets of the VIPs come by this node from here on. */
   routeBy(node: number): void
   /** A datapath on every node, which knows the others; by default its packets go through the stack. */
-  serve(attach: 'tcx' | 'clsact', pods: readonly number[], mode?: ForwardMode): Promise<void>
+  serve(attach: 'tcx' | 'clsact', pods: readonly number[], mode?: ForwardMode, early?: Acceleration): Promise<void>
   /** Other backends on every node, one after the other. */
   change(pods: readonly number[]): Promise<void>
   reasons(node: number): Promise<Readonly<Record<string, number>>>
   /** Kills the owner of a node's datapath; another one takes over. Answers with what it found. */
-  succeed(node: number, attach: 'tcx' | 'clsact', pods: readonly number[]): Promise<DatapathStatus>
+  succeed(
+    node: number,
+    attach: 'tcx' | 'clsact',
+    pods: readonly number[],
+    early?: Acceleration,
+  ): Promise<DatapathStatus>
   /** Takes everything out of the kernel; answers with what was removed from each node. */
   unload(): Promise<readonly (readonly string[])[]>
 }
@@ -106,10 +111,11 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
     attach: 'tcx' | 'clsact',
     pods: readonly number[],
     mode: ForwardMode = 'stack',
+    acceleration: Acceleration = 'disabled',
   ): Promise<Served> =>
     actorOf(node).tell<Served>({
       do: 'datapath',
-      mode,
+      ...{ mode, acceleration },
       bpffs: bpffs[node] ?? '',
       objectFile: buildBpf(),
       attach,
@@ -125,12 +131,12 @@ export async function deployRemoteRack(t: TestContext, options: RackOptions = {}
     actors,
     run,
     routeBy,
-    serve: async (attach, pods, mode) => {
-      for (const node of serving) await serveBy(node, attach, pods, mode)
+    serve: async (attach, pods, mode, early) => {
+      for (const node of serving) await serveBy(node, attach, pods, mode, early)
     },
-    succeed: async (node, attach, pods) => {
+    succeed: async (node, attach, pods, early) => {
       await renew(node)
-      return (await serveBy(node, attach, pods)).status
+      return (await serveBy(node, attach, pods, 'stack', early)).status
     },
     unload: async () => {
       const removed: (readonly string[])[] = []

@@ -28,3 +28,21 @@ test('of each uplink where XDP was asked for it is told what it has, as long as 
   assert.equal(value(one, name, { ...eth0, mode: 'none' }), 1)
   assert.equal(value(await scrape(told([])), name, eth0), undefined)
 })
+
+test('what was done in front of the kernel only grows, also when another program counts from zero', async () => {
+  const status = await memoryViews().status()
+  const answer = createMetrics(() => ({ count: 0, errors: 0, lastMs: 0, lostLogLines: 0, failures: new Map() }))
+  const scrape = async (handedOn: number): Promise<readonly (number | undefined)[]> => {
+    const interfaces: Accelerated = [
+      { interface: 'eth0', mode: 'native', packets: { handedOn, answered: 2, dropped: 5 } },
+    ]
+    const datapath = { ...status.datapath, acceleration: { wanted: 'native' as const, interfaces } }
+    const families = parseExposition(await answer({ ...memoryViews(), status: async () => ({ ...status, datapath }) }))
+    return ['handed_on', 'answered', 'dropped'].map((done) =>
+      value(families, 'herald_datapath_xdp_packets_total', { interface: 'eth0', done }),
+    )
+  }
+  assert.deepEqual(await scrape(70), [70, 2, 5])
+  assert.deepEqual(await scrape(70), [70, 2, 5])
+  assert.deepEqual(await scrape(3), [73, 2, 5])
+})

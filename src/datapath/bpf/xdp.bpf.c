@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* In front of herald_ingress, where a driver hands a frame over before the kernel makes a packet of it: what that
- * program would drop or answer by what stands in the maps alone is dropped or answered here, for less; with the same
- * octets, counted for the same reasons, by the same limits. Everything else passes, unchanged, and nothing is changed
- * in the maps but counters and limits: so who takes this program off, or cannot have it, misses nothing but the speed.
+ * program would drop, answer or hand on by what stands in the maps alone is dropped, answered or handed on here, for
+ * less; with the same octets, counted for the same reasons, by the same limits. Everything else passes, unchanged, and
+ * nothing is changed in the maps but counters and limits: so who takes this program off, or cannot have it, misses
+ * nothing but the speed.
  *
  *     for a VIP -no-> pass
  *       and for this station -no-> pass
  *         headers of no sense -> drop              a fragment -> pass
  *         echo request -> answer                   any other ICMP -> pass
+ *         a flow that goes to another node, and went on -> there (onward.h)
  *         a flow of the tuple, or a frontend that lets everybody in -> pass
  *         a source that is not let in -> drop      nobody's port, and enough answers were given -> drop
  */
@@ -20,6 +22,7 @@
 #include "echo.h"
 #include "flow.h"
 #include "limit.h"
+#include "onward.h"
 #include "opening.h"
 #include "outcome.h"
 #include "packet.h"
@@ -41,6 +44,7 @@ struct station {
 
 enum station_flags {
 	STATION_ANSWERS = 1, /* what came with the tag of a VLAN has it in the frame, so that the answer has it too */
+	STATION_HANDS_ON = 2, /* what is sent from here reaches the network as it is */
 };
 
 /* By the index of the interface, of a bond by those of its members, which alone a program is told. Of this object
@@ -52,6 +56,36 @@ struct {
 	__type(key, __u32);
 	__type(value, struct station);
 } stations SEC(".maps");
+
+/* What was done at an interface, for the eyes alone. */
+enum done {
+	DONE_HANDED_ON,
+	DONE_ANSWERED,
+	DONE_DROPPED,
+	DONE_COUNT,
+};
+
+struct done_counts {
+	__u64 packets[DONE_COUNT];
+};
+
+/* By the index of the interface, where the agent has put it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u32);
+	__type(value, struct done_counts);
+} done_at SEC(".maps");
+
+static __always_inline void count_done(const struct xdp_md *xdp, enum done done)
+{
+	__u32 ifindex = xdp->ingress_ifindex;
+	struct done_counts *counts = bpf_map_lookup_elem(&done_at, &ifindex);
+
+	if (counts)
+		counts->packets[done]++;
+}
 
 static __always_inline const struct station *station_of(const struct xdp_md *xdp)
 {
@@ -124,18 +158,20 @@ static __always_inline int judge(const struct packet *packet)
 	return drop(REASON_SOURCE_NOT_ALLOWED);
 }
 
-static __always_inline int receive_early(struct xdp_md *xdp, struct packet *packet, bool may_answer)
+static __always_inline int receive_early(struct xdp_md *xdp, struct packet *packet, __u32 flags)
 {
 	if (!is_header_sound(xdp, packet))
 		return drop(REASON_BAD_HEADER);
 	if (packet->position != WHOLE)
 		return UNDECIDED;
 	if (is_icmp(packet))
-		return receive_echo(xdp, packet, may_answer);
+		return receive_echo(xdp, packet, flags & STATION_ANSWERS);
 	if (!has_ports(packet))
 		return refuse_early(packet, REASON_UNOWNED_PROTOCOL);
 	if (!parse_transport(xdp, packet) || is_from_itself(packet))
 		return drop(REASON_BAD_HEADER);
+	if (flags & STATION_HANDS_ON && hand_on_early(xdp) == FORWARDED)
+		return FORWARDED;
 	return judge(packet);
 }
 
@@ -156,10 +192,15 @@ int herald_xdp(struct xdp_md *xdp)
 	station = station_of(xdp);
 	if (!station || !is_for(station, xdp))
 		return XDP_PASS;
-	outcome = receive_early(xdp, packet, station->flags & STATION_ANSWERS);
+	outcome = receive_early(xdp, packet, station->flags);
+	if (outcome == FORWARDED) {
+		count_done(xdp, DONE_HANDED_ON);
+		return XDP_TX;
+	}
 	if (outcome < DROPPED)
 		return XDP_PASS;
 	account(outcome & REASON_MASK, packet);
+	count_done(xdp, outcome >= ANSWERED ? DONE_ANSWERED : DONE_DROPPED);
 	return outcome >= ANSWERED ? XDP_TX : XDP_DROP;
 }
 

@@ -44,7 +44,7 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
   })
   const synced = new Gauge({ name: 'herald_source_synced', help: '1 when every object was read once', registers })
   const growth = new Growth()
-  const addEarly = earlyMetrics(registers)
+  const addEarly = earlyMetrics(registers, growth)
   return ({ status }) => {
     for (const { name, entries: used, maxEntries } of status.datapath.maps) {
       entries.set({ map: name }, used)
@@ -67,7 +67,16 @@ export function addDatapathMetrics(registry: Registry): (snapshot: Snapshot) => 
 }
 
 /** Of each uplink where XDP was asked for. */
-function earlyMetrics(registers: Registry[]): (acceleration: Snapshot['status']['datapath']['acceleration']) => void {
+function earlyMetrics(
+  registers: Registry[],
+  growth: Growth,
+): (acceleration: Snapshot['status']['datapath']['acceleration']) => void {
+  const early = new Counter({
+    name: 'herald_datapath_xdp_packets_total',
+    help: 'Packets that were done with in front of the kernel, by what was done: handed_on, answered, dropped',
+    labelNames: ['interface', 'done'],
+    registers,
+  })
   const carriers = new Gauge({
     name: 'herald_datapath_xdp_interface',
     help: 'Always 1 of an uplink where XDP was asked for; the label says what it has: native, generic, none',
@@ -76,6 +85,12 @@ function earlyMetrics(registers: Registry[]): (acceleration: Snapshot['status'][
   })
   return (acceleration) => {
     carriers.reset()
-    for (const { interface: name, mode } of acceleration?.interfaces ?? []) carriers.set({ interface: name, mode }, 1)
+    for (const { interface: name, mode, packets: done } of acceleration?.interfaces ?? []) {
+      carriers.set({ interface: name, mode }, 1)
+      if (done === undefined) continue
+      const { handedOn, answered, dropped } = done
+      for (const [what, count] of Object.entries({ handed_on: handedOn, answered, dropped }))
+        early.inc({ interface: name, done: what }, growth.of(`xdp ${name} ${what}`, count))
+    }
   }
 }

@@ -16,12 +16,12 @@ import { ifnameToIndex, stationAddress } from '../../../src/sys/links.ts'
 import { waitFor } from '../../wait.ts'
 import type { KernelDatapath } from '../../../src/datapath/kernel.ts'
 import { handedOn, translated } from '../cluster.ts'
-import { familyOf } from '../family.ts'
+import { familyOf, type Family } from '../family.ts'
 import { frontendOf, ingress, kernelFixture, smallMaps, verdict } from '../fixture.ts'
 import { xdpVerdict } from '../early.ts'
 import { keepTags } from '../features.ts'
 import { cut, frame, icmpMessage, parse, tcpFlag, tcpFrame, udpDatagram } from '../frames.ts'
-import { ip } from '../network.ts'
+import { ip, layCable } from '../network.ts'
 import { sendFrames } from '../pieces.ts'
 import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
@@ -89,9 +89,14 @@ test('any | both | fragments', (t: TestContext) => {
 
 test('any | both | in front of the kernel', (t: TestContext) => {
   const fixture = kernelFixture(t)
-  ip('link', 'add', 'early0', 'type', 'veth', 'peer', 'name', 'early1')
+  const both = [familyOf(''), familyOf('?ipv6')]
+  layCable(
+    'early0',
+    both.map(({ nodeAt }) => nodeAt(2)),
+  )
   t.after(() => ip('link', 'delete', 'early0'))
-  for (const end of ['early0', 'early1']) ip('link', 'set', end, 'up')
+  for (const { nodeAt } of both)
+    ip('neigh', 'replace', nodeAt(1), 'lladdr', '02:00:00:00:00:99', 'dev', 'early0', 'nud', 'permanent')
   keepTags('early0')
   const ifindex = ifnameToIndex('early0')
   const isBlinding = !isBefore(release(), [6, 9])
@@ -103,12 +108,14 @@ test('any | both | in front of the kernel', (t: TestContext) => {
       assert.match(found?.reason ?? '', /hides from TC/)
       continue
     }
-    assert.deepEqual(found, { interface: 'early0', mode: acceleration })
+    assert.deepEqual([found?.interface, found?.mode], ['early0', acceleration])
     const program = datapath.earlyProgram ?? -1
     const { name, verifiedInstructions } = programInfo(program)
     t.diagnostic(`${name}, ${acceleration}: ${verifiedInstructions} instructions verified`)
     assert.ok(verifiedInstructions < mostVerified, name)
-    for (const { vip, client, podAt, ICMP, echo } of [familyOf(''), familyOf('?ipv6')]) {
+    for (const family of both) {
+      const { vip, client, podAt, ICMP, echo } = family
+      assert.equal(handsOnEarly(datapath, family, ifindex), acceleration === 'native')
       datapath.upsert({ ...frontendOf(vip, 80, [{ address: podAt(5), port: 8080 }]) })
       const ends = { source: client, destination: vip }
       const asked = frame({
@@ -125,6 +132,22 @@ test('any | both | in front of the kernel', (t: TestContext) => {
     datapath.close()
   }
 })
+
+/** Whether a packet of a flow that TC has handed on before leaves for the node from here. */
+function handsOnEarly(datapath: KernelDatapath, { vip, client, podAt, nodeAt }: Family, ifindex: number): boolean {
+  datapath.setNodes({ own: [nodeAt(2)], others: [nodeAt(1)] })
+  datapath.upsert(frontendOf(vip, 81, [{ address: podAt(6), port: 8080, node: nodeAt(1) }]))
+  const sent = (flags: number): Uint8Array =>
+    tcpFrame({ source: client, destination: vip, sourcePort: 40_000, destinationPort: 81, flags })
+  for (const flags of [tcpFlag.SYN, tcpFlag.ACK]) assert.equal(ingress(datapath, sent(flags)).verdict, verdict.redirect)
+  const bytes = sent(tcpFlag.ACK)
+  bytes.set(stationAddress(ifindex) ?? [])
+  // One now and then is for the stack.
+  const runs = [1, 2, 3].map(() => runXdpProgram(datapath.earlyProgram ?? -1, bytes, ifindex))
+  const onward = runs.find((run) => run.verdict === xdpVerdict.tx)
+  if (onward !== undefined) assert.equal(parse(onward.packet).destination, nodeAt(1))
+  return onward !== undefined
+}
 
 test('any | both | in front of a bond', async (t: TestContext) => {
   ip('link', 'add', 'bond9', 'type', 'bond', 'mode', 'active-backup')
