@@ -77,6 +77,14 @@ export class MemoryCluster {
     return follower
   }
 
+  /** As whoever may write an object has the server forget who wrote what (`managedFields: [{}]`). */
+  forgetWriters(key: ObjectKey): void {
+    const before = this.#objects.get(idOf(key))
+    if (before === undefined) return
+    const metadata = { ...recordOf(before.object['metadata']), managedFields: [] }
+    this.#keep(before.key, before.uid, { ...before.object, metadata }, new Map())
+  }
+
   sink(manager: string): StatusSink {
     return {
       apply: async (write) => this.#apply(write, `Apply ${manager}`),

@@ -7,7 +7,7 @@ import { someOf } from '../desired/some-of.ts'
 import { formatTenure } from '../allocation/tenure.ts'
 import { formatAddress, parseAddress, unmapped } from '../ip/address.ts'
 import { keptList } from '../k8s/kinds/shared.ts'
-import { allocatedCondition, portsHeldCondition } from '../k8s/kinds/status-writers.ts'
+import { allocatedCondition, isSaidByOperator, portsHeldCondition } from '../k8s/kinds/status-writers.ts'
 import { type ObjectKey, type ObjectVersion, type RawObject, recordOf } from '../k8s/source.ts'
 import type { ObjectVersionRef, StatusCondition } from '../k8s/status.ts'
 import { clipped } from './clipped.ts'
@@ -30,6 +30,8 @@ export interface ServiceFacts {
   /** Ours, whoever wrote it. */
   readonly condition: StatusCondition | undefined
   readonly portsHeld: StatusCondition | undefined
+  /** The server knows that these are ours: somebody may have had it forget. */
+  readonly isSaidByUs: boolean
 }
 
 export function factsOf(key: ObjectKey, object: RawObject, version: ObjectVersion): ServiceFacts {
@@ -53,6 +55,10 @@ export function factsOf(key: ObjectKey, object: RawObject, version: ObjectVersio
     addresses: addressesOf(entries),
     condition: conditions.find(({ type }) => type === conditionType),
     portsHeld: conditions.find(({ type }) => type === portsHeldCondition),
+    isSaidByUs: isSaidByOperator(
+      object,
+      conditions.map(({ type }) => type),
+    ),
   }
 }
 
@@ -112,7 +118,7 @@ export function statusToApply(
   const isTaken = owned?.ingressText !== undefined && ingress !== undefined && ingress !== facts.ingress
   const said = isTaken ? takenSay(say, owned.message) : say
   const conditions = owned?.isConditionOwned === true ? undefined : conditionsFor(facts, said, now)
-  const isSaid = conditions === undefined || isSameList(conditions, currentOf(facts))
+  const isSaid = conditions === undefined || (facts.isSaidByUs && isSameList(conditions, currentOf(facts)))
   const isGiven = isTaken || ingress === undefined || ingress === facts.ingress
   if (isSaid && isGiven) return undefined
   return {

@@ -178,6 +178,7 @@ export class ServiceWrites {
       addresses: addressesOf(entries),
       condition: condition ?? (isConditionKept ? facts.condition : undefined),
       portsHeld: portsHeld ?? (isConditionKept ? facts.portsHeld : undefined),
+      isSaidByUs: true,
     }
     // Applied with the value that is there, the addresses are ours as well.
     if (Array.isArray(ingress) && known.owned !== undefined)

@@ -150,6 +150,35 @@ for (const [what, conditions] of [
     assert.deepEqual(agents(world, agent), [own, others])
   })
 
+test('who has the server forget who wrote a record of ports has forged none', () => {
+  const status = { ...ingress, conditions: [allocated, portsHeld] }
+  const metadata = { name: 'thief', namespace: 'evil' }
+  const spec = { type: 'LoadBalancer', ports: [{ port: 80 }] }
+  const read = (more: object): Service | undefined =>
+    parseService({ apiVersion: 'v1', kind: 'Service', metadata: { ...metadata, ...more }, spec, status }).value
+  assert.equal(read({ managedFields: [] })?.portsHeld, undefined)
+  assert.equal(read({ managedFields: [] })?.isAttested, false)
+  assert.equal(read({})?.portsHeld, portsHeld.message, 'a folder has no other word')
+})
+
+test('what the server was made to forget the operator that leads says once more, once', async () => {
+  const world = new World()
+  world.put('victim', { created: 10 }, 'shop')
+  await world.lead()
+  await world.settle()
+  const isAttested = (): boolean | undefined => parseService(world.cluster.objectOf(victim) ?? {}).value?.isAttested
+  assert.equal(isAttested(), true)
+  world.cluster.forgetWriters(victim)
+  assert.equal(isAttested(), false)
+  await world.settle()
+  assert.equal(isAttested(), true)
+  const versionOf = (): unknown => recordOf(world.cluster.objectOf(victim)?.['metadata'])['resourceVersion']
+  const before = versionOf()
+  await world.pass(60_000)
+  assert.equal(versionOf(), before)
+  assert.deepEqual(world.addresses('victim', 'shop'), [address])
+})
+
 test('whose a status is, as an API server says it', () => {
   const key = `k:${JSON.stringify({ type: 'herald.dev/AddressAllocated' })}`
   const entry = (fields: object, more: object = {}): object => ({
@@ -168,9 +197,9 @@ test('whose a status is, as an API server says it', () => {
   assert.equal(isOwn(entry(all, { manager: 'kubectl' })), false)
   assert.equal(isOwn(entry(all), entry(condition, { manager: 'kubectl' })), false)
   assert.equal(isOwn(entry(all), entry(condition, { operation: 'Update' })), false)
-  assert.equal(isOwn(), undefined)
+  assert.equal(isOwn(), false, 'somebody had the server forget who wrote it')
   // What was written beside the status says nothing of it.
-  assert.equal(isOwn(entry(all, { subresource: '' })), undefined)
+  assert.equal(isOwn(entry(all, { subresource: '' })), false)
   for (const junk of [null, 'x', { subresource: 'status' }, { subresource: 'status', fieldsV1: { 'f:status': 7 } }])
     assert.notEqual(isOwn(junk), true)
   assert.equal(statusWritersOf({}), undefined)

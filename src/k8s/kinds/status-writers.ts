@@ -26,21 +26,36 @@ export function statusEntries(managedFields: unknown): readonly unknown[] {
 
 const none: readonly unknown[] = []
 
-/** undefined: nobody says who wrote it, as in a folder. */
+/**
+ * undefined: nobody says who wrote it, as in a folder. Of an object of a server the list is there, if empty: whoever
+ * may write the Service may have the server forget all of it, and what nobody wrote no operator wrote.
+ */
 export function statusWritersOf({ metadata }: RawObject): StatusWriters | undefined {
-  const entries = statusEntries(recordOf(metadata)['managedFields']).map(recordOf)
-  if (entries.length === 0) return undefined
-  const isOperators = ({ manager, operation }: RawObject): boolean =>
-    manager === operatorManager && operation === 'Apply'
+  const { managedFields } = recordOf(metadata)
+  if (!Array.isArray(managedFields)) return undefined
+  const entries = statusEntries(managedFields).map(recordOf)
   const own = entries.filter(isOperators).map(statusIn)
   const others = entries.filter((each) => !isOperators(each)).map(statusIn)
-  const isOwn = (type: string): boolean => {
-    const key = `k:{"type":${JSON.stringify(type)}}`
-    const has = (fields: RawObject): boolean => key in recordOf(fields['f:conditions'])
-    return own.some(has) && !others.some(has)
-  }
+  const isOwn = (type: string): boolean =>
+    own.some((fields) => hasCondition(fields, type)) && !others.some((fields) => hasCondition(fields, type))
   const hasAddresses = own.some((fields) => 'f:ingress' in recordOf(fields['f:loadBalancer']))
   return { isAllocatedOwn: hasAddresses && isOwn(allocatedCondition), isPortsHeldOwn: isOwn(portsHeldCondition) }
+}
+
+/** Whether an operator of Herald, with others or alone, says these conditions; also where nobody says who does. */
+export function isSaidByOperator({ metadata }: RawObject, types: readonly string[]): boolean {
+  const { managedFields } = recordOf(metadata)
+  if (!Array.isArray(managedFields)) return true
+  const own = statusEntries(managedFields).map(recordOf).filter(isOperators).map(statusIn)
+  return types.every((type) => own.some((fields) => hasCondition(fields, type)))
+}
+
+function isOperators({ manager, operation }: RawObject): boolean {
+  return manager === operatorManager && operation === 'Apply'
+}
+
+function hasCondition(fields: RawObject, type: string): boolean {
+  return `k:{"type":${JSON.stringify(type)}}` in recordOf(fields['f:conditions'])
 }
 
 function statusIn({ fieldsV1 }: RawObject): RawObject {
