@@ -136,7 +136,9 @@ export class Ipam extends Holders {
     const lingering = (request.lingering ?? nobody).filter((address) => !addresses.includes(address))
     const age = { key: request.key, createdMs: request.createdMs }
     const recorded = this.holderOf(request.key)?.ports ?? holding.ports
-    const ports = portsKept(recorded, addresses, request.sharing)
+    const wanted = portsKept(recorded, addresses, request.sharing)
+    // Of two that are attested, which no allocator does, one is forged: who comes later.
+    const ports = request.isAttested === true ? this.withoutTaken(request.key, wanted) : wanted
     const lingers = lingering.length === 0 ? {} : { lingering }
     const holder: Holder = { addresses, age, sharing: request.sharing, ports, ...lingers, ...saidPorts(request) }
     this.replace(request.key, addresses.length + lingering.length === 0 ? undefined : holder)

@@ -16,7 +16,7 @@ import {
   type Sharer,
 } from './port-owners.ts'
 import { SharedAddresses } from './shared-addresses.ts'
-import type { Aged } from './sharing.ts'
+import { type Aged, setOf } from './sharing.ts'
 import type { PortsByAddress } from './tenure.ts'
 import type { Work } from './work.ts'
 
@@ -55,6 +55,26 @@ export abstract class Holders {
   holdersOf(address: string): readonly string[] {
     const found = this.#holders.get(address)
     return found === undefined ? nobody : typeof found === 'string' ? [found] : found
+  }
+
+  /** Whether it has these ports recorded here. */
+  hasPorts(key: string, ports: PortsByAddress): boolean {
+    const own = this.#assigned.get(key)?.ports
+    return [...ports].every(([address, list]) => {
+      const held = setOf(own?.get(address) ?? nobody)
+      return list.every((port) => held.has(port))
+    })
+  }
+
+  /** Of one that comes: without those that others have recorded here, more than reserved. */
+  protected withoutTaken(key: string, ports: PortsByAddress | undefined): PortsByAddress | undefined {
+    if (ports === undefined || this.#assigned.get(key)?.age !== undefined) return ports
+    const left = [...ports].map(([address, list]) => {
+      const others = this.holdersOf(address).map((other) => this.#assigned.get(other))
+      const taken = new Set(others.flatMap((each) => (each?.age === undefined ? [] : (each.ports?.get(address) ?? []))))
+      return [address, taken.size === 0 ? list : list.filter((port) => !taken.has(port))] as const
+    })
+    return new Map(left)
   }
 
   /** Whether what it has hinges on what its status says: it shares, or something of it is not free yet. */

@@ -109,7 +109,10 @@ export class StatusAddresses implements AddressSource {
 
   #rival(wish: Wish, request: AddressRequest): Rival {
     const given = this.#settled.get(request.key)?.answer.addresses ?? []
-    return { wish, request, isGiven: given.length > 0 && request.status.every((address) => given.includes(address)) }
+    const hasAddresses = given.length > 0 && request.status.every((address) => given.includes(address))
+    const isGiven =
+      hasAddresses && (request.tenure === undefined || this.#ipam.hasPorts(request.key, request.tenure.ports))
+    return { wish, request, isGiven }
   }
 
   #claimsOn(address: string): Iterable<string> {

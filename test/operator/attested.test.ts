@@ -150,6 +150,49 @@ for (const [what, conditions] of [
     assert.deepEqual(agents(world, agent), [own, others])
   })
 
+test("who applies a record of another's ports as the operator does has none of them", async () => {
+  const world = new World()
+  const annotations = { 'metallb.io/allow-shared-ip': 'k' }
+  world.put('victim', { created: 10, annotations, spec: { ports: [{ port: 443 }] } }, 'shop')
+  const leader = await world.lead()
+  await world.settle()
+  world.put('thief', { created: 1, annotations, spec: { ports: [{ port: 80 }] } }, 'evil')
+  await world.settle()
+  assert.deepEqual(world.addresses('thief', 'evil'), world.addresses('victim', 'shop'))
+  const own = world.cluster.objectOf(thief) ?? {}
+  world.cluster.put(thief, { ...own, spec: { ...recordOf(own['spec']), ports: [{ port: 80 }, { port: 443 }] } })
+  await world.settle()
+  const agent = newAgent()
+  const lost = (): readonly number[] => {
+    agents(world, agent)
+    return ['shop/victim', 'evil/thief'].map((key) => agent.answerOf(key).lostPorts?.size ?? 0)
+  }
+  assert.deepEqual(lost(), [0, 1])
+  const forges = async (): Promise<void> => {
+    const status = recordOf(world.cluster.objectOf(thief)?.['status'])
+    const conditions = conditionsOf(world).map((each) => {
+      const said = String(recordOf(each)['message'])
+      return { ...recordOf(each), message: said.replace(/^80\/TCP of/, '80/TCP 443/TCP of') }
+    })
+    assert.match(JSON.stringify(conditions), /443\/TCP of/)
+    await applies(world, { ...status, conditions })
+  }
+  for (let i = 0; i < 20; i++) {
+    await forges()
+    assert.deepEqual(lost(), [0, 1])
+    await world.settle()
+    assert.deepEqual(lost(), [0, 1])
+    await world.pass(2_000)
+  }
+  await world.pass(20_000)
+  leader.isLeader = false
+  await forges()
+  await world.lead()
+  await world.pass(5_000)
+  assert.deepEqual(lost(), [0, 1])
+  assert.match(world.condition('thief', 'evil'), /443\/TCP belongs to shop\/victim/)
+})
+
 test('who has the server forget who wrote a record of ports has forged none', () => {
   const status = { ...ingress, conditions: [allocated, portsHeld] }
   const metadata = { name: 'thief', namespace: 'evil' }
