@@ -108,7 +108,14 @@ async function run(program: string, folder: string, source: AgentOptions['source
     ...{ stateDir: join(folder, 'state'), socket: join(folder, 'herald.sock'), leaseNamespace: 'default' },
     ...{ bgpSecretsNamespace: 'default', requireLoadBalancerClass: false, ignoreExcludeLb: false, withdrawOn: [] },
     ...{ kubeProxyReplacement: false, nodeportAddresses: 'primary' },
-    ...{ metricAliases: false, socketLb: false, cgroupRoot: '/sys/fs/cgroup', logLevel: 'info', logFormat: 'json' },
+    ...{
+      metricAliases: false,
+      socketLb: false,
+      endTcp: false,
+      cgroupRoot: '/sys/fs/cgroup',
+      logLevel: 'info',
+      logFormat: 'json',
+    },
   }
   const words = [...agentFlags, '--import', keepCode, join(program, 'start.cjs')]
   const agent = spawn(process.execPath, words, {

@@ -18,7 +18,6 @@ import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
 import { forwardingOf, RestartMarker, tellForwarding } from './agent/restart-marker.ts'
-import { kubeProxyMode } from './agent/kube-proxy.ts'
 import type { ProxyParts } from './agent/proxy-views.ts'
 import { type ProxyFacts, ProxyWatch } from './agent/proxy-watch.ts'
 import { Reading } from './agent/reading.ts'
@@ -26,8 +25,7 @@ import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
 import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
-import { leftServer, SocketOrder } from './agent/socket-order.ts'
-import type { SocketParts } from './agent/socket-views.ts'
+import { type NodeSockets, nodeSockets } from './agent/node-sockets.ts'
 import { snatAbility } from './agent/snat-ability.ts'
 import { systemLinks } from './agent/system-links.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
@@ -42,7 +40,7 @@ import type { SpeakerThread } from './speaker/speaker-thread.ts'
 import type { Datapath } from './datapath/datapath.ts'
 import { NetfilterLook } from './datapath/netfilter-look.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
-import { openSocketBalancer } from './datapath/open-sockets.ts'
+import { type OpenedSockets, openSocketBalancer } from './datapath/open-sockets.ts'
 import { Pins } from './datapath/pins.ts'
 import { HeraldError, messageOf } from './errors.ts'
 import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
@@ -114,7 +112,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const opened = await openNode(options, marker, log)
   const { source, server: asked, translator, reading, signals, datapath, releaseBpffs, watch } = opened
   if (signals.first !== undefined) return endedEarly(opened, log)
-  const sockets = await socketsOf(options, opened, log)
+  const sockets = nodeSockets({ options, opened: await openSockets(options, datapath, log), source, translator, log })
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
   const speaker = startSpeaker(options, begin, marker.isRestart, forwarding.isPreserved, log)
@@ -279,7 +277,7 @@ interface Place {
 function placeOf(
   { kubeProxyReplacement }: AgentOptions,
   datapath: Datapath,
-  { kubeProxy, balancer }: Sockets,
+  { kubeProxy, balancer }: NodeSockets,
   agent: () => Agent,
 ): Place {
   const leadsSockets = balancer !== undefined
@@ -300,7 +298,7 @@ function lookOf(watch: ProxyWatch, health: HealthChecks | undefined): ProxyFacts
   return facts
 }
 
-function proxyOf(agent: Agent, { status }: Datapath, sockets: Sockets, { watch, health }: Place): ProxyParts {
+function proxyOf(agent: Agent, { status }: Datapath, sockets: NodeSockets, { watch, health }: Place): ProxyParts {
   return {
     isReplacing: watch?.isReplacing === true,
     hasDatapath: status.kind !== 'none',
@@ -311,35 +309,13 @@ function proxyOf(agent: Agent, { status }: Datapath, sockets: Sockets, { watch, 
   }
 }
 
-interface Sockets extends SocketParts {
-  readonly order: SocketOrder | undefined
-  readonly faults: Faults
-  close(): void
-}
-
-async function socketsOf(options: AgentOptions, { source, datapath }: OpenedNode, log: Logger): Promise<Sockets> {
+function openSockets(options: AgentOptions, datapath: Datapath, log: Logger): Promise<OpenedSockets> {
   const { bpffs, cgroupRoot } = options
   const isAsked = options.socketLb || options.kubeProxyReplacement
   const objectFile = join(root, 'build', 'bpf', 'socket.bpf.o')
   const say = (level: 'info' | 'warn' | 'error', message: string): void => log[level](message)
   const isServing = datapath.status.kind === 'ebpf'
-  const opened = await openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
-  const faults = new Faults(systemClock, log)
-  const { balancer } = opened
-  const kubeProxy = seldom(kubeProxyMode, 'unknown', systemClock)
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env
-  const isInCluster = options.source.kind === 'kubernetes' && options.source.kubeconfig === undefined
-  const doesAnswer = (): boolean => {
-    const { isSynced, problem } = source.state.ofKind('EndpointSlice')
-    return isSynced && problem === undefined
-  }
-  const left = isInCluster ? { left: leftServer({ host, port }, doesAnswer, kubeProxy) } : {}
-  const order = balancer && new SocketOrder({ balancer, clock: systemClock, faults, ...left })
-  const close = (): void => {
-    order?.stop()
-    balancer?.close()
-  }
-  return { ...opened, order, faults, close, kubeProxy }
+  return openSocketBalancer({ isAsked, isServing, bpffs, cgroupRoot, objectFile, log: say })
 }
 
 function startSpeaker(

@@ -208,7 +208,7 @@ export class Agent {
   namesOf(frontend: string, backend: string): { readonly service?: string; readonly pod?: string } {
     const service = this.order.ownerOf(frontend)
     if (service === undefined) return {}
-    const pod = backend === '' ? undefined : this.#parts.translator.podOf(service, backend)
+    const pod = backend === '' ? undefined : this.#parts.translator.slices.podOf(service, backend)
     return { service, ...(pod === undefined ? {} : { pod }) }
   }
 

@@ -27,6 +27,10 @@ export interface AgentOptions {
   readonly socketLb: boolean
   /** The group of cgroup v2 whose sockets are led, or where one is mounted below. */
   readonly cgroupRoot: string
+  /** A folder of network namespaces in which sockets of backends that are gone are ended, beside this node's own. */
+  readonly podNetworks?: string
+  /** Also those of TCP. */
+  readonly endTcp: boolean
   /** External IPs and node ports are served in the place of kube-proxy, and sockets led. */
   readonly kubeProxyReplacement: boolean
   /** Where node ports are served: addresses of the Node, or what interfaces have of these prefixes. */

@@ -9,10 +9,10 @@
  */
 import type { Clock } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
-import type { SocketBalancer } from '../datapath/datapath.ts'
-import { type Frontend, frontendId } from '../desired/model.ts'
+import type { LedSocket, SocketBalancer } from '../datapath/datapath.ts'
+import { anyNodeAddress, type Backend, type Frontend, frontendId } from '../desired/model.ts'
 import { messageOf } from '../errors.ts'
-import { formatAddress, parseAddress } from '../ip/address.ts'
+import { familyOfText, formatAddress, parseAddress } from '../ip/address.ts'
 import type { Faults } from './faults.ts'
 import type { KubeProxyMode } from './kube-proxy.ts'
 
@@ -47,7 +47,12 @@ export interface SocketOrderPorts {
   readonly faults: Pick<Faults, 'raise' | 'clear'>
   /** The frontend that is left to somebody else now. */
   readonly left?: () => string | undefined
+  /** A frontend was to lose a backend, or may have before this agent began. */
+  readonly lost?: () => void
 }
+
+const backendsOf = ({ backends, resting = [] }: Frontend): readonly Backend[] => [...backends, ...resting]
+const placeOf = ({ address, port }: Backend): string => `${address} ${port}`
 
 export class SocketOrder {
   readonly #ports: SocketOrderPorts
@@ -108,6 +113,7 @@ export class SocketOrder {
 
   want(delta: ReadonlyMap<string, Frontend | undefined>): void {
     for (const [id, frontend] of delta) {
+      if (this.#isSettled && this.#hasLost(id, frontend)) this.#ports.lost?.()
       if (frontend === undefined) this.#wanted.delete(id)
       else this.#wanted.set(id, frontend)
       this.#dirty.add(id)
@@ -115,6 +121,21 @@ export class SocketOrder {
     this.#leave()
     // One Service that changes does not wait for the loop.
     this.#run()
+  }
+
+  #hasLost(id: string, now: Frontend | undefined): boolean {
+    const before = this.#wanted.get(id)
+    if (before === undefined || this.#ports.lost === undefined) return false
+    const left = new Set(now === undefined ? [] : backendsOf(now).map(placeOf))
+    return backendsOf(before).some((each) => !left.has(placeOf(each)))
+  }
+
+  /** Whether a socket that was led so is still wanted to be. */
+  wants({ protocol, frontend: { address, port }, backend }: LedSocket): boolean {
+    const wanted =
+      this.#wanted.get(frontendId(address, protocol, port)) ??
+      this.#wanted.get(frontendId(anyNodeAddress[familyOfText(address)], protocol, port))
+    return wanted !== undefined && backendsOf(wanted).some((each) => placeOf(each) === placeOf(backend))
   }
 
   /** At these a node port of any node is asked for. */
@@ -141,6 +162,7 @@ export class SocketOrder {
     this.#writeNodes()
     for (const id of this.#ports.balancer.ids()) if (!this.#wanted.has(id)) this.#dirty.add(id)
     this.#isSettled = true
+    this.#ports.lost?.()
     this.#run()
   }
 

@@ -4,6 +4,7 @@ import type { SocketBalancer } from '../datapath/datapath.ts'
 import type { DesiredService } from '../desired/model.ts'
 import type { Faults } from './faults.ts'
 import type { KubeProxyMode } from './kube-proxy.ts'
+import type { SocketEnds } from './socket-ends.ts'
 import type { SocketOrder } from './socket-order.ts'
 
 type LedFrontendView = NonNullable<ExplainView['sockets']>[number]
@@ -14,6 +15,7 @@ export interface SocketParts {
   /** Why there is none although it was asked for. */
   readonly problem: string | undefined
   readonly order: Pick<SocketOrder, 'size' | 'isDone' | 'of' | 'whyNot'> | undefined
+  readonly ends?: Pick<SocketEnds, 'ended'>
   readonly faults: Pick<Faults, 'current'>
   readonly kubeProxy: () => KubeProxyMode
   /** Also to external IPs and node ports; absent: no. */
@@ -24,7 +26,7 @@ const nothing = { clusterIP: false, loadBalancerIP: false, externalIP: false, no
 
 /** undefined: nobody asked for it. */
 export function socketView(parts: SocketParts): SocketView | undefined {
-  const { balancer, problem, order, kubeProxy, isReplacing } = parts
+  const { balancer, problem, order, ends, kubeProxy, isReplacing } = parts
   if (balancer === undefined && problem === undefined) return undefined
   const proxy = kubeProxy()
   if (balancer === undefined || order === undefined)
@@ -42,6 +44,7 @@ export function socketView(parts: SocketParts): SocketView | undefined {
     frontends: order.size,
     isDone: order.isDone,
     counts: balancer.counts(),
+    ...(ends === undefined ? {} : { ended: { ...ends.ended, protocols: [...ends.ended.protocols] } }),
     maps: balancer.usage().map((map) => ({ ...map })),
   }
 }
@@ -82,8 +85,11 @@ export function socketFailures({ problem, faults }: SocketParts): readonly strin
 /** What costs nobody what he has, and may be meant otherwise. */
 export function socketNotes({ balancer }: SocketParts): readonly string[] {
   if (balancer === undefined) return []
-  const { cgroup, isWholeNode, others } = balancer.status
+  const { cgroup, isWholeNode, others, whyNoEnds } = balancer.status
   return [
+    ...(whyNoEnds === undefined
+      ? []
+      : [`socket LB: sockets whose backend is gone are not ended, and send into nothing: ${whyNoEnds}`]),
     ...(isWholeNode
       ? []
       : [`socket LB: ${cgroup} is not the root of cgroup v2: sockets of other groups are not led anywhere`]),

@@ -19,3 +19,10 @@ export const ledFrontendSchema = z.object({
   active: z.number().optional().describe('Backends that take what is new'),
   backends: z.array(ledBackendSchema).optional().describe('Whom they are led to; the first 100'),
 })
+
+/** Sockets whose backend is gone. */
+export const endedSocketsSchema = z.object({
+  count: z.number().describe('Since this agent began'),
+  protocols: z.array(z.enum(['TCP', 'UDP'])).describe('Of which protocols they are ended'),
+  areOfPods: z.boolean().describe("Whether also in the network namespaces of pods; else in the node's own alone"),
+})

@@ -7,7 +7,7 @@ import * as z from 'zod'
 import { accelerationSchema, dropSchema, mapSchema } from './datapath-types.ts'
 import { bfdSchema } from './bfd-view.ts'
 import { kubeProxySchema } from './kube-proxy-types.ts'
-import { ledFrontendSchema } from './socket-types.ts'
+import { endedSocketsSchema, ledFrontendSchema } from './socket-types.ts'
 
 export const verdictSchema = z.object({
   step: z
@@ -295,6 +295,7 @@ export const statusSchema = z.object({
         })
         .optional()
         .describe('Since the maps were made'),
+      ended: endedSocketsSchema.optional().describe('Sockets that were ended, as their backend is gone'),
       maps: z.array(mapSchema).optional().describe('Fill of the maps'),
       problem: z.string().optional().describe('Why it could not be had'),
     })

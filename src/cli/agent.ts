@@ -61,6 +61,8 @@ export function addAgent(program: Command, start: (options: AgentOptions) => Pro
     .addOption(attachOption())
     .option('--socket-lb', 'lead sockets on this node to backends of ClusterIPs and LoadBalancer addresses', false)
     .option('--cgroup-root <dir>', 'cgroup v2 whose sockets --socket-lb leads, or a folder above it', '/sys/fs/cgroup')
+    .option('--pod-networks <dir>', podNetworksDescription)
+    .option('--end-tcp', 'end also TCP sockets that --socket-lb led to a backend that is gone', false)
     .option('--kube-proxy-replacement', replacementDescription, false)
     .addOption(nodeportAddressesOption())
     .addOption(datapathModeOption())
@@ -129,6 +131,8 @@ function logLevelOption(): Option {
   return new Option('--log-level <level>', 'least level logged').choices(levels).default('info')
 }
 
+const podNetworksDescription =
+  'network namespaces of pods, as /run/netns: sockets of backends that are gone are ended there, too (CAP_SYS_ADMIN)'
 const replacementDescription = 'serve external IPs and node ports in the place of kube-proxy; --socket-lb is part of it'
 
 function nodeportAddressesOption(): Option {

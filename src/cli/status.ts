@@ -187,7 +187,18 @@ const proxyNames = { ...coveredNames, healthCheckNodePort: 'healthCheckNodePort'
 /** Absent where nobody asked for it. */
 function socketLines({ socketLb }: StatusView): [string, string][] {
   if (socketLb === undefined) return []
-  const { isOn, problem = '', covers, kubeProxy, cgroup = '', isWholeNode, frontends = 0, isDone, counts } = socketLb
+  const {
+    isOn,
+    problem = '',
+    covers,
+    kubeProxy,
+    cgroup = '',
+    isWholeNode,
+    frontends = 0,
+    isDone,
+    counts,
+    ended,
+  } = socketLb
   if (!isOn) return [['Socket LB', paint('red', printable(`off: ${problem}`))]]
   const what = Object.entries(coveredNames).map(
     ([name, text]) => `${text} ${covers[name as keyof typeof covers] ? 'yes' : 'no'}`,
@@ -202,7 +213,13 @@ function socketLines({ socketLb }: StatusView): [string, string][] {
       ),
     ],
     ['', `${what.join(', ')}; ${kubeProxyTexts[kubeProxy]}`],
+    ...(ended === undefined ? [] : [['', endedText(ended)] satisfies [string, string]]),
   ]
+}
+
+function endedText({ count, protocols, areOfPods }: NonNullable<NonNullable<StatusView['socketLb']>['ended']>): string {
+  const where = areOfPods ? 'of the node and of pods' : 'of the node, not of pods (--pod-networks)'
+  return `${count} ended whose backend is gone: ${protocols.join(' and ')}, ${where}`
 }
 
 /** Absent where nobody asked for it. */

@@ -225,6 +225,8 @@ export interface SocketStatus {
   readonly adopted: boolean
   /** Programs of others at the same hook; where theirs come first ours find nothing left to do. */
   readonly others: readonly string[]
+  /** Why sockets whose backend is gone cannot be listed here: then none is ended. */
+  readonly whyNoEnds?: string
 }
 
 export interface SocketCounts {
@@ -242,6 +244,14 @@ export interface SocketChoice {
   readonly chosen: number
   /** Sorted by address and port. */
   readonly backends: readonly (Backend & { readonly state: 'active' | 'resting'; readonly chosen: number })[]
+}
+
+/** A socket that is connected to a backend where it asked for a frontend. */
+export interface LedSocket {
+  readonly protocol: 'TCP' | 'UDP'
+  /** As it was asked for: of a node port this may be an address of another node. */
+  readonly frontend: Backend
+  readonly backend: Backend
 }
 
 /** The load balancer of clients on this node: their sockets are connected to a backend. Calls fail as above. */
@@ -263,6 +273,11 @@ export interface SocketBalancer {
   setNodes(addresses: readonly string[]): void
   /** undefined: it is not held. */
   choices(id: string): SocketChoice | undefined
+  /**
+   * Ends the sockets of a protocol for which `isGone` holds, in the network namespace at a path or in this node's own;
+   * answers how many. No other socket is touched.
+   */
+  endSockets(protocol: LedSocket['protocol'], isGone: (socket: LedSocket) => boolean, network?: string): number
   /** All that is wanted was written: programs of another schema, which served until now, go. Idempotent. */
   takeOver(): void
   /** Puts back what somebody else took away: programs, and what the agent after this one takes over. */

@@ -7,7 +7,9 @@ import { socketMapShapes, type SocketStoreName, socketStoreNames } from './socke
 import { type SocketMaps, SocketTable } from './tables/sockets.ts'
 
 /** Takes over what the maps hold. */
-export function socketsOver(maps: SocketMaps): Omit<SocketBalancer, 'status' | 'attach' | 'takeOver' | 'close'> {
+export function socketsOver(
+  maps: SocketMaps,
+): Omit<SocketBalancer, 'status' | 'attach' | 'endSockets' | 'takeOver' | 'close'> {
   const table = new SocketTable(maps)
   return {
     ids: () => table.ids(),
@@ -64,6 +66,7 @@ export function createFakeSockets(maps: SocketMaps = socketMemoryMaps()): Socket
     ...socketsOver(maps),
     status: { cgroup: '/sys/fs/cgroup', isWholeNode: true, adopted: false, others: [] },
     attach: () => {},
+    endSockets: () => 0,
     takeOver: () => {},
     close: () => {},
   }

@@ -5,20 +5,22 @@
  *     <bpffs>/herald/sockets-v<schema>/maps/<name>   links/<hook>
  */
 import { existsSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
-import { totalmem } from 'node:os'
-import { basename, join } from 'node:path'
-import { HeraldError } from '../errors.ts'
+import { release, totalmem } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { HeraldError, messageOf } from '../errors.ts'
 import { detachLink, linkProgramId, updateLink } from '../sys/bpf-attach.ts'
 import { BpfObject, closeFd, mapInfo, openPinned, openProgram, pin, programInfo, programName } from '../sys/bpf.ts'
 import { type Cgroup, cgroupOfLink, cgroupProgramIds, createCgroupLink, findCgroup, withCgroup } from '../sys/cgroup.ts'
 import { makeFolder } from '../sys/folder.ts'
 import { isBpffs } from '../sys/mount.ts'
+import { namedRefusal } from './refusal.ts'
 import { socketLimits } from './capacity.ts'
 import type { SocketBalancer, SocketStatus } from './datapath.ts'
 import { KernelMap } from './kernel-maps.ts'
 import { pinMapsOf } from './lasting.ts'
 import { aside, atOnce, type Loading } from './loading.ts'
 import type { MapStore } from './maps.ts'
+import { LedSockets } from './socket-ends.ts'
 import { socketMapNames, socketSchema, type SocketStoreName, socketStoreNames } from './socket-layout.ts'
 import { socketsOver } from './socket-served.ts'
 
@@ -103,11 +105,14 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
   pinMissingMaps(folder, log)
   const links = new Map<Hook, number>()
   let object: BpfObject | undefined
+  let led: LedSockets | undefined
   const close = (): void => {
     for (const fd of links.values()) closeFd(fd)
     links.clear()
     object?.close()
     object = undefined
+    led?.close()
+    led = undefined
   }
   try {
     object = yield* loaded(options, folder, log)
@@ -116,10 +121,14 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
     const served = socketsOver({ store: (name) => stores.get(name) ?? storeOf(object, name) })
     const attached: Attached = { object, bpffs, folder, links }
     let status = { ...attachAll(attached, cgroup), adopted }
+    const listed = yield* ledSockets(options, folder, object)
+    if (listed instanceof LedSockets) led = listed
+    const ends = listed instanceof LedSockets ? {} : { whyNoEnds: listed }
     return {
       ...served,
+      endSockets: (...asked) => led?.end(...asked) ?? 0,
       get status() {
-        return status
+        return { ...status, ...ends }
       },
       attach: () => {
         status = { ...attachAll(attached, findCgroup(options.cgroupRoot)), adopted }
@@ -167,6 +176,19 @@ function* loaded(options: SocketOptions, folder: string, log: (text: string) => 
     if (!(error instanceof HeraldError && /unknown func|invalid func|bpf_set_retval/.test(error.message))) throw error
     log('this kernel has no bpf_set_retval here: a Service without backends answers EPERM, not ECONNREFUSED')
     return yield () => preparedObject(options, folder, false)
+  }
+}
+
+/** Or why there are none: the program asks for more of a kernel than those that lead. */
+function* ledSockets(options: SocketOptions, folder: string, socket: BpfObject): Loading<LedSockets | string> {
+  const objectFile = join(dirname(options.objectFile), 'led.bpf.o')
+  let object: BpfObject | undefined
+  try {
+    object = yield () => preparedObject({ ...options, objectFile }, folder, true)
+    return new LedSockets(socket.openMap('sockets_connected').fd, object)
+  } catch (error) {
+    object?.close()
+    return messageOf(namedRefusal(error, release(), [5, 12])).split('\n')[0] ?? ''
   }
 }
 

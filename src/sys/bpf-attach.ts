@@ -1,5 +1,5 @@
 /** Attaching TC programs: TCX links (kernel 6.6), or clsact filters, which persist by themselves. */
-import { closeSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import { errnoNumber } from './libc.ts'
 import { checkedBpf, libbpfInt, takeLibbpfLog } from './libbpf.ts'
 
@@ -10,6 +10,7 @@ const tcAttachPoint: Readonly<Record<Direction, number>> = { ingress: 1, egress:
 const tcxLinkType = 11
 const tcReplace = 1
 const BPF_F_BEFORE = 8
+const traceIter = 28
 
 /**
  * True when the kernel knows TCX: it then looks for the interface, which does not exist, before anything else fails.
@@ -33,6 +34,21 @@ export function createTcxLink(programFd: number, ifindex: number, direction: Dir
     `attach to interface ${ifindex} ${direction}`,
     libbpfInt('bpf_link_create', programFd, ifindex, tcxAttachType[direction], new Uint8Array(options.buffer)),
   )
+}
+
+/** The link of a program that walks over what the kernel has; the descriptor is the caller's to close. */
+export function createIterator(programFd: number): number {
+  return checkedBpf('iterator', libbpfInt('bpf_link_create', programFd, 0, traceIter, null))
+}
+
+/** What it has to say, of the network namespace of this thread. */
+export function readIterator(linkFd: number): Uint8Array {
+  const fd = checkedBpf('bpf_iter_create', libbpfInt('bpf_iter_create', linkFd))
+  try {
+    return readFileSync(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Ids of the TCX programs of an interface, in the order in which packets meet them; none where there is no TCX. */

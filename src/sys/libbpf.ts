@@ -34,6 +34,7 @@ const prototypes = {
   bpf_obj_pin: 'int bpf_obj_pin(int fd, const char *path)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int fd, void *info, void *length)',
   bpf_link_create: 'int bpf_link_create(int program, int target, int attachType, const void *opts)',
+  bpf_iter_create: 'int bpf_iter_create(int link)',
   bpf_prog_query:
     'int bpf_prog_query(int target, int attachType, uint32 flags, void *attachFlags, void *ids, void *count)',
   bpf_xdp_query_id: 'int bpf_xdp_query_id(int ifindex, int flags, void *id)',

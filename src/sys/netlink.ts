@@ -18,6 +18,7 @@ import {
 // linux/netlink.h
 const NETLINK_ROUTE = 0
 const NLM_F_REQUEST = 1
+const NLM_F_ACK = 4
 const NLM_F_DUMP_INTR = 0x10
 const NLM_F_DUMP = 0x300
 const NLMSG_NOOP = 1
@@ -52,6 +53,11 @@ export function askOne(
   family = NETLINK_ROUTE,
 ): readonly NetlinkMessage[] {
   return ask(what, type, 0, body, family).messages
+}
+
+/** Has the kernel do something; it is done then. Throws ERR_SYSCALL with the errno that the kernel answers. */
+export function order(what: string, type: number, body: Uint8Array, family = NETLINK_ROUTE): void {
+  ask(what, type, NLM_F_ACK, body, family)
 }
 
 /**
@@ -174,10 +180,14 @@ export function readReplies(
       ;[replies.isDone, replies.isTorn] = [true, true]
       return
     }
-    if (type === NLMSG_ERROR) throw syscallError(what, errorOf(view, at + headerBytes))
+    if (type === NLMSG_ERROR) {
+      if (errorOf(view, at + headerBytes) !== 0) throw syscallError(what, errnoName(errorOf(view, at + headerBytes)))
+      replies.isDone = true
+      return
+    }
     if (type === NLMSG_DONE) {
       if (length >= headerBytes + 4 && view.getInt32(at + headerBytes, true) < 0)
-        throw syscallError(what, errorOf(view, at + headerBytes))
+        throw syscallError(what, errnoName(errorOf(view, at + headerBytes)))
       replies.isDone = true
       return
     }
@@ -188,9 +198,9 @@ export function readReplies(
   }
 }
 
-/** struct nlmsgerr begins with -errno; 0 is an acknowledgement, for which nobody here asks. */
-function errorOf(view: DataView, at: number): Errno {
-  return errnoName(at + 4 <= view.byteLength ? -view.getInt32(at, true) : 0)
+/** struct nlmsgerr begins with -errno; 0 is an acknowledgement. One that is cut off is no errno that anybody knows. */
+function errorOf(view: DataView, at: number): number {
+  return at + 4 <= view.byteLength ? -view.getInt32(at, true) : -1
 }
 
 /** Attributes by type, from an offset on; of a type that repeats, the last. A length that cannot be ends them. */

@@ -33,7 +33,11 @@ interface World {
   readonly takenOver: readonly number[]
 }
 
-function world(balancer = createFakeSockets(), left: () => string | undefined = () => undefined): World {
+function world(
+  balancer = createFakeSockets(),
+  left: () => string | undefined = () => undefined,
+  lost: () => void = () => {},
+): World {
   const clock = new VirtualClock()
   const faults = new Faults(clock, new MemoryLog())
   const refused = new Set<string>()
@@ -71,6 +75,7 @@ function world(balancer = createFakeSockets(), left: () => string | undefined = 
     clock,
     faults,
     left,
+    lost,
   })
   const base = { order, clock, faults, balancer, refused, attached: () => attached }
   return { ...base, tries: (id) => tries.get(id) ?? 0, takenOver }
@@ -272,4 +277,46 @@ test('addresses of other nodes are written at once, again where the kernel refus
   assert.equal(held(), 1)
   later.order.settled()
   assert.equal(held(), 0)
+})
+
+test('who may have lost a backend is said: once when all was read, and later when one is wanted no more', () => {
+  let times = 0
+  const { order } = world(createFakeSockets(), undefined, () => times++)
+  const [first = '', second = '', third = ''] = ['10.1.1.5', '10.1.1.6', '10.1.1.7']
+  const of = (backends: readonly string[], resting: readonly string[] = []): ReadonlyMap<string, Frontend> =>
+    deltaOf({
+      ...frontend(80),
+      backends: backends.map((address) => ({ address, port: 8080 })),
+      resting: resting.map((address) => ({ address, port: 8080 })),
+    })
+  order.want(of([first, second]))
+  order.want(of([second]))
+  assert.equal(times, 0, 'what an earlier agent knew is not read yet')
+  order.settled()
+  assert.equal(times, 1)
+  for (const [delta, expected] of [
+    [of([first, second]), 1],
+    [of([first], [second]), 1],
+    [of([first, third], [second]), 1],
+    [of([first, third]), 2],
+    [new Map([['10.96.0.1:80/TCP', undefined]]), 3],
+  ] as const) {
+    order.want(delta)
+    assert.equal(times, expected)
+  }
+})
+
+test('a socket is led as it is wanted while its frontend has the backend, at an address of another node, too', () => {
+  const { order } = world()
+  const anyNode = { ...frontend(30_080), id: frontendId('0.0.0.0', 'TCP', 30_080), address: '0.0.0.0' }
+  order.want(deltaOf({ ...frontend(80), resting: [{ address: '10.1.1.6', port: 8080 }] }, anyNode))
+  const led = (frontend: string, port: number, backend: string, protocol: 'TCP' | 'UDP' = 'TCP'): boolean =>
+    order.wants({ protocol, frontend: { address: frontend, port }, backend: { address: backend, port: 8080 } })
+  assert.ok(led('10.96.0.1', 80, '10.1.1.5'))
+  assert.ok(led('10.96.0.1', 80, '10.1.1.6'), 'a backend that rests')
+  assert.ok(led('192.0.2.9', 30_080, '10.1.1.5'))
+  assert.ok(!led('10.96.0.1', 80, '10.1.1.7'))
+  assert.ok(!led('10.96.0.1', 80, '10.1.1.5', 'UDP'))
+  assert.ok(!led('10.96.0.1', 81, '10.1.1.5'))
+  assert.ok(!led('2001:db8::9', 30_080, '10.1.1.5'))
 })

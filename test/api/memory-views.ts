@@ -209,6 +209,7 @@ export const ledStatus: StatusView = {
     frontends: 12,
     isDone: false,
     counts: { translated: 7, refused: 2, unrecorded: 0 },
+    ended: { count: 3, protocols: ['UDP'], areOfPods: false },
     maps: [{ name: 'socket_frontends', entries: 12, maxEntries: 65_536 }],
   },
 }

@@ -114,6 +114,28 @@ test('the cgroups of the node are mounted where sockets are led, and not else', 
   assert.ok(!args.some((each) => each.startsWith('--nodeport-addresses')))
 })
 
+test('the networks of pods are entered, with the capability for it, where that is asked for and sockets are led', {
+  skip,
+}, async () => {
+  const shown = async (...set: readonly string[]): Promise<unknown> => {
+    const daemonSet = only(await render(...set.flatMap((each) => ['--set', each])), 'DaemonSet')
+    const { containers, volumes } = podOf(daemonSet)
+    const [agent] = containers
+    const path = volumes.find(({ name }) => name === 'netns')?.hostPath
+    const args = argsOf(daemonSet)
+    const isEntered = args.includes('--pod-networks=/run/netns')
+    return [path, isEntered, JSON.stringify(agent?.securityContext).includes('"SYS_ADMIN"'), args.includes('--end-tcp')]
+  }
+  const networks = 'agent.socketLB.podNetworks=/var/run/netns'
+  assert.deepEqual(await shown('agent.socketLB.enabled=true'), [undefined, false, false, false])
+  assert.deepEqual(await shown(networks), [undefined, false, false, false])
+  const path = { path: '/var/run/netns', type: 'DirectoryOrCreate' }
+  assert.deepEqual(await shown(networks, 'agent.socketLB.enabled=true'), [path, true, true, false])
+  assert.deepEqual(await shown(networks, 'agent.kubeProxyReplacement=true', 'agent.socketLB.endTcp=true'), [
+    ...[path, true, true, true],
+  ])
+})
+
 test('the operator runs as nobody, without any capability', { skip }, async () => {
   const pod = podOf(only(await render(), 'Deployment'))
   assert.deepEqual(pod.containers[0]?.securityContext, {
@@ -177,6 +199,8 @@ test('every value that is set is in what is made', { skip }, async () => {
     '--kube-proxy-replacement',
     '--nodeport-addresses=192.0.2.0/24,2001:db8::/64',
     '--cgroup-root=/run/cgroup',
+    '--pod-networks=/run/netns',
+    '--end-tcp',
     '--flow-events=always',
     '--bgp-secrets-namespace=bgp-secrets',
     '--lease-namespace=node-leases',
@@ -339,6 +363,11 @@ const refused: readonly (readonly [what: string, set: string, words: RegExp])[] 
     'cgroups that are relative',
     'agent.kubeProxyReplacement=true,agent.socketLB.cgroupRoot=cgroup',
     /agent\.socketLB\.cgroupRoot is a folder/,
+  ],
+  [
+    'networks of pods that are relative',
+    'agent.socketLB.podNetworks=run/netns',
+    /agent\.socketLB\.podNetworks is a folder/,
   ],
   [
     'a URL for the API server',

@@ -141,6 +141,14 @@ test('status says in words what sockets are led to, and what serves the rest', a
   )
   const part = await shown({ ...on, kubeProxy: 'absent', isWholeNode: false, isDone: false })
   assert.match(part, /on, part of the node .*, being written.*\n.*; no kube-proxy: the rest is not served$/m)
+  assert.doesNotMatch(part, /ended/)
+  const ended = { count: 3, protocols: ['UDP', 'TCP'], areOfPods: true }
+  assert.match(
+    await shown({ ...on, kubeProxy: 'absent', ended }),
+    /3 ended whose backend is gone: UDP and TCP, .* pods$/m,
+  )
+  const ofNode = { count: 0, protocols: ['UDP'], areOfPods: false }
+  assert.match(await shown({ ...on, kubeProxy: 'absent', ended: ofNode }), /0 ended .*: UDP, .* not of pods/)
   const none = { clusterIP: false, loadBalancerIP: false, externalIP: false, nodePort: false }
   const off = await shown({ isOn: false, covers: none, kubeProxy: 'unknown', problem: `no cgroup ${hostile}` })
   assert.match(off, /^Socket LB +off: no cgroup /m)

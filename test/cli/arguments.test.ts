@@ -126,6 +126,15 @@ test('sockets are led nowhere unless that is asked for, by a flag or by the file
   assert.deepEqual(await asked([], 'socketLb: true'), [true, '/sys/fs/cgroup'])
 })
 
+test('sockets whose backend is gone are ended in the network of the node, of UDP, unless more is asked for', async () => {
+  const asked = async (flags: readonly string[]): Promise<unknown> => {
+    const { podNetworks, endTcp } = await options(flags)
+    return [podNetworks, endTcp]
+  }
+  assert.deepEqual(await asked([]), [undefined, false])
+  assert.deepEqual(await asked(['--pod-networks', '/run/netns', '--end-tcp']), ['/run/netns', true])
+})
+
 test('kube-proxy is replaced only where that is asked for, and node ports have the addresses of the Node or of prefixes', async () => {
   const asked = async (flags: readonly string[], text?: string): Promise<unknown> => {
     const { kubeProxyReplacement, nodeportAddresses } = await options(flags, text)

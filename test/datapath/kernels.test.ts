@@ -15,7 +15,7 @@ import { presentKernels, type Kernel } from './kernels/packages.ts'
 import { bundled, bundleTests, guestRoot, programFiles } from './kernels/programs.ts'
 import { whyNoKernel } from './fixture.ts'
 
-const modules = ['veth', 'bridge', 'bonding', 'sch_ingress', 'cls_bpf']
+const modules = ['veth', 'bridge', 'bonding', 'sch_ingress', 'cls_bpf', 'udp_diag']
 const here = 'test/datapath'
 /** What runs in each machine. */
 const inside = [`${here}/kernels/inside.ts`]

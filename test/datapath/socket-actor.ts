@@ -29,6 +29,8 @@ export type SocketCommand =
   | { readonly do: 'connect'; readonly name: string; readonly address: string; readonly port: number }
   /** One more answer of a connection that was made before. */
   | { readonly do: 'ask'; readonly name: string }
+  /** Waits until a connection that was made before fails, and answers with its error. */
+  | { readonly do: 'end of'; readonly name: string }
   /** Of a socket without a connection, kept under its name. */
   | { readonly do: 'send'; readonly name: string; readonly address: string; readonly port: number }
   /** Of a socket that is connected to whom it sends to. */
@@ -48,6 +50,8 @@ export type SocketCommand =
   | { readonly do: 'open'; readonly options: SocketOptions; readonly frontends: readonly Frontend[] }
 
 const connections = new Map<string, Socket>()
+/** How each of them failed, whoever hears of it first. */
+const failures = new Map<string, Promise<unknown>>()
 const senders = new Map<string, Datagrams>()
 
 function line(socket: Socket): Promise<string> {
@@ -61,6 +65,7 @@ async function connected(name: string, address: string, port: number): Promise<u
   const socket = connect({ host: address, port })
   await new Promise<void>((resolve, reject) => socket.once('connect', () => resolve()).once('error', reject))
   connections.set(name, socket)
+  failures.set(name, new Promise((resolve) => socket.once('error', (error) => resolve(Reflect.get(error, 'code')))))
   const by = await line(socket)
   return { peer: `${socket.remoteAddress} ${socket.remotePort}`, by }
 }
@@ -210,6 +215,8 @@ async function perform(command: SocketCommand): Promise<unknown> {
       return connected(command.name, command.address, command.port)
     case 'ask':
       return asked(command.name)
+    case 'end of':
+      return failures.get(command.name)
     case 'send':
       return sent(command.name, command.address, command.port)
     case 'datagram':

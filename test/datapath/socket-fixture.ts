@@ -38,9 +38,15 @@ export interface SocketActor {
   end(): Promise<void>
 }
 
-/** With its input closed it would go on: it is killed, and waited for. */
-export function startActor(group = ''): SocketActor {
-  const child = spawn(process.execPath, [actorFile, group], { stdio: ['pipe', 'pipe', 'inherit'] })
+/**
+ * With its input closed it would go on: it is killed, and waited for. `network`: the namespace that it is in, by a path.
+ */
+export function startActor(group = '', network?: string): SocketActor {
+  const [command = '', ...args] = [
+    ...(network === undefined ? [] : ['nsenter', `--net=${network}`]),
+    ...[process.execPath, actorFile, group],
+  ]
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = []
   createInterface({ input: child.stdout }).on('line', (text) => {
     const { value, error } = JSON.parse(text) as { value?: unknown; error?: string }
@@ -93,7 +99,7 @@ export interface SocketWorld {
   /** Another group beside that one. */
   makeGroup(name: string): string
   /** A client in the group, or in another one. */
-  client(group?: string): SocketActor
+  client(group?: string, network?: string): SocketActor
   end(): Promise<void>
 }
 
@@ -134,8 +140,8 @@ export async function startSocketWorld(pods: readonly string[]): Promise<SocketW
       return balancer
     },
     makeGroup,
-    client: (of = group) => {
-      const actor = startActor(of)
+    client: (of = group, network?: string) => {
+      const actor = startActor(of, network)
       actors.push(actor)
       return actor
     },

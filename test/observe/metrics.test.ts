@@ -481,6 +481,7 @@ test('what became of sockets of the node is counted by result, with the fill of 
     `herald_socket_lb_total{result="translated"} ${translated}`,
     'herald_socket_lb_total{result="refused"} 2',
     'herald_socket_lb_total{result="unrecorded"} 0',
+    'herald_socket_lb_ended_total 3',
     'herald_socket_lb_frontends 12',
     'herald_socket_lb_done 0',
     `${map}_entries{map="socket_frontends"} 12`,
@@ -492,5 +493,5 @@ test('what became of sockets of the node is counted by result, with the fill of 
   const later = { ...ledStatus, socketLb: { ...socketLb, counts: { ...socketLb.counts, translated: 9 } } }
   assert.deepEqual(await of(later), counted(9))
   const { socketLb: _, ...without } = ledStatus
-  assert.deepEqual((await of(without)).slice(3, 5), ['herald_socket_lb_frontends 0', 'herald_socket_lb_done 1'])
+  assert.deepEqual((await of(without)).slice(4, 6), ['herald_socket_lb_frontends 0', 'herald_socket_lb_done 1'])
 })

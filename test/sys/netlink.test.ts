@@ -43,6 +43,18 @@ test('a length that runs over the datagram, or under its header, ends the readin
   }
 })
 
+test('an acknowledgement is an answer, an errno is none, and what is cut off is no acknowledgement (RFC 3549 2.3.2.2)', () => {
+  const answered = (errno: number): Uint8Array => message(2, 0, new Uint8Array(Int32Array.of(errno).buffer))
+  const found = replies()
+  readReplies('x', joined(answered(0), message(16, 2)), found)
+  assert.deepEqual([found.messages, found.isDone, found.isTorn], [[], true, false])
+  assert.throws(() => readReplies('end a socket', answered(-errnoNumber('ENOENT')), replies()), {
+    errno: 'ENOENT',
+    message: 'end a socket: ENOENT',
+  })
+  assert.throws(() => readReplies('x', message(2, 0), replies()), { code: 'ERR_SYSCALL' })
+})
+
 test('a list that broke off says so in its NLMSG_DONE, and is no shorter list', () => {
   const done = (errno: number): Uint8Array => message(3, 2, new Uint8Array(Int32Array.of(errno).buffer))
   const found = replies()

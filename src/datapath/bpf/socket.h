@@ -83,6 +83,19 @@ struct socket_sent {
 	struct socket_pair pairs[SOCKET_PAIRS];
 };
 
+/* What led.bpf.c tells of a connected UDP socket: struct inet_diag_sockid, by which it may be ended, and the pair. */
+struct socket_led {
+	__be16 own_port;
+	__be16 peer_port;
+	__be32 own[4]; /* of IPv4 the first word alone */
+	__be32 peer[4];
+	__u32 device; /* interface that it is bound to; 0: none */
+	__u32 cookie[2];
+	__u32 family;
+	struct endpoint frontend;
+	struct endpoint backend;
+};
+
 enum socket_count {
 	SOCKET_TRANSLATED, /* connections, and datagrams of sockets without one */
 	SOCKET_REFUSED,    /* nobody is behind the frontend */

@@ -231,6 +231,15 @@ export function endpointsOf({ family, nodes, zones, packed, states, hints }: End
   }))
 }
 
+/** Whether one of its endpoints has it. */
+export function hasAddress({ family, packed }: EndpointSlice, address: Address): boolean {
+  if (family !== familyOfAddress(address)) return false
+  const wanted = pack(address)
+  for (let at = packed.indexOf(wanted); at >= 0; at = packed.indexOf(wanted, at + 1))
+    if (at % wanted.length === 0) return true
+  return false
+}
+
 /** The name of the pod with this address. */
 export function podAt(slice: EndpointSlice, address: Address): string | undefined {
   if (slice.pods === '') return undefined

@@ -1,6 +1,6 @@
 /** The EndpointSlices of each Service, as they come and go. Pure. */
 import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
-import { endpointsOf, type EndpointSlice, podAt } from '../kinds/endpoint-slice.ts'
+import { endpointsOf, type EndpointSlice, hasAddress, podAt, type SlicePort } from '../kinds/endpoint-slice.ts'
 
 const none: readonly EndpointSlice[] = []
 
@@ -42,6 +42,15 @@ export class ServiceSlices {
       for (const slice of this.#byId.values()) this.#count(this.#endpoints, slice, 1)
     }
     return this.#endpoints.has(address)
+  }
+
+  /** Whether an endpoint of any Service, in whatever state, has it at a port. */
+  names(address: Address, port: number, protocol: SlicePort['protocol']): boolean {
+    if (!this.hasEndpoint(address)) return false
+    for (const slice of this.#byId.values())
+      if (slice.ports.some((each) => each.port === port && each.protocol === protocol) && hasAddress(slice, address))
+        return true
+    return false
   }
 
   /** Replaces a slice; answers the Services that it was of, and is of, and those that claim what it came to have. */

@@ -36,7 +36,7 @@ import { retoldService } from './wishes.ts'
 import { goOn, type Work } from '../../allocation/work.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
-import type { LocalAddress, ServedBy, Translator, TranslatorOptions } from './types.ts'
+import type { LocalAddress, NamedEndpoints, ServedBy, Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
 
@@ -159,8 +159,8 @@ class NodeTranslator implements Translator {
     return this.#options.proxying !== undefined
   }
 
-  podOf(service: string, text: string): string | undefined {
-    return this.#slices.podOf(service, text)
+  get slices(): NamedEndpoints {
+    return this.#slices
   }
 
   get secrets(): ReadonlySet<string> {

@@ -3,6 +3,7 @@ import type { AddressBook } from '../../allocation/address-book.ts'
 import type { DesiredDelta } from '../../desired/model.ts'
 import type { NodeNetwork } from '../dialects/node-plan.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
+import type { ServiceSlices } from './service-slices.ts'
 
 export interface LocalAddress {
   /** As `eth0`. */
@@ -74,6 +75,9 @@ export type ServedBy = Pick<
   'datapath' | 'tunnels' | 'whyNoSnat' | 'leadsSockets' | 'proxying' | 'nodePortAddresses'
 >
 
+/** What EndpointSlices name. */
+export type NamedEndpoints = Pick<ServiceSlices, 'podOf' | 'names'>
+
 export interface Translator {
   upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void
   remove(key: ObjectKey): void
@@ -93,8 +97,7 @@ export interface Translator {
   readonly usesNetwork: boolean
   /** What runs on this node decides, too: now and then a {@link flush} is worth it. */
   readonly usesProcesses: boolean
-  /** `namespace/name` of the pod that is an endpoint of a Service, as its slices name it. */
-  podOf(service: string, address: string): string | undefined
+  readonly slices: NamedEndpoints
   /**
    * The Secrets that neighbors name, there or not, as `namespace/name`, as of what was delivered: no other is needed.
    */

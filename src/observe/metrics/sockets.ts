@@ -11,6 +11,11 @@ export function addSocketMetrics(registry: Registry): (snapshot: Snapshot) => vo
     labelNames: ['result'],
     registers,
   })
+  const ended = new Counter({
+    name: 'herald_socket_lb_ended_total',
+    help: 'Sockets of this node, and of its pods where asked for, that were ended as their backend is gone',
+    registers,
+  })
   const frontends = new Gauge({
     name: 'herald_socket_lb_frontends',
     help: 'Addresses with port and protocol that sockets of this node are led by',
@@ -37,6 +42,7 @@ export function addSocketMetrics(registry: Registry): (snapshot: Snapshot) => vo
   return ({ status: { socketLb } }) => {
     for (const [result, count] of Object.entries(socketLb?.counts ?? {}))
       asked.inc({ result }, growth.of(result, count))
+    ended.inc(growth.of('ended', socketLb?.ended?.count ?? 0))
     // What is not told now has not begun anew.
     if (socketLb?.counts !== undefined) growth.next()
     frontends.set(socketLb?.frontends ?? 0)

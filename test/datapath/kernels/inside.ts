@@ -226,6 +226,25 @@ test('sockets', async (t) => {
         // Before 6.1 it is EPERM, and said so.
         await assert.rejects(ask(), said.some((text) => /EPERM/.test(text)) ? /EPERM/ : /ECONNREFUSED/)
       })
+    for (const family of families)
+      await t.test(`socket | ${family} | end of who has nobody`, async (each) => {
+        const { whyNoEnds } = balancer.status
+        // bpf_get_socket_cookie of a walk is in Linux 5.12.
+        if (whyNoEnds !== undefined) {
+          assert.ok(isBefore(release(), [5, 12]), whyNoEnds)
+          assert.equal(
+            balancer.endSockets('UDP', () => true),
+            0,
+          )
+          return each.diagnostic(`sockets are not ended: ${whyNoEnds}`)
+        }
+        const call = (what: 'connect' | 'receive') =>
+          client.run({ do: 'call', name: `ended ${family}`, call: what, address: vips[family], port: 80 })
+        await call('connect')
+        const isIt: Parameters<typeof balancer.endSockets>[1] = ({ frontend }) => frontend.address === vips[family]
+        assert.equal(balancer.endSockets('UDP', isIt), 1)
+        await assert.rejects(call('receive'), /ECONNABORTED/)
+      })
   } finally {
     await world.end()
   }

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { MemoryLog } from '../../src/agent/agent-log.ts'
+import { Faults } from '../../src/agent/faults.ts'
+import { SocketEnds } from '../../src/agent/socket-ends.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
+import type { LedSocket, SocketBalancer } from '../../src/datapath/datapath.ts'
+import { HeraldError } from '../../src/errors.ts'
+
+const frontend = { address: '10.96.0.10', port: 53 }
+const led = (address: string, protocol: LedSocket['protocol'] = 'UDP'): LedSocket => ({
+  protocol,
+  frontend,
+  backend: { address, port: 53 },
+})
+const node = 'node'
+
+interface World {
+  readonly ends: SocketEnds
+  readonly clock: VirtualClock
+  readonly faults: Faults
+  /** Sockets by their network; {@link node}: that of the node. */
+  readonly sockets: Map<string, LedSocket[]>
+  /** Backends that something names. */
+  readonly named: Set<string>
+  /** What asking for the sockets of a network comes to in their place. */
+  readonly failing: Map<string, Error>
+  /** Networks in the order in which they were asked. */
+  readonly asked: string[]
+}
+
+function world(protocols: readonly LedSocket['protocol'][] = ['UDP'], hasPods = true): World {
+  const clock = new VirtualClock()
+  const faults = new Faults(clock, new MemoryLog())
+  const sockets = new Map<string, LedSocket[]>([[node, []]])
+  const named = new Set<string>()
+  const failing = new Map<string, Error>()
+  const asked: string[] = []
+  const endSockets: SocketBalancer['endSockets'] = (protocol, isGone, network = node) => {
+    asked.push(network)
+    const failure = failing.get(network)
+    if (failure !== undefined) throw failure
+    const all = sockets.get(network) ?? []
+    const gone = all.filter((socket) => socket.protocol === protocol && isGone(socket))
+    sockets.set(
+      network,
+      all.filter((socket) => !gone.includes(socket)),
+    )
+    return gone.length
+  }
+  const ends = new SocketEnds({
+    ...{ balancer: { endSockets }, protocols, clock, faults },
+    networks: hasPods ? () => [...sockets.keys()].filter((each) => each !== node) : undefined,
+    isThere: ({ backend }) => named.has(backend.address),
+  })
+  return { ends, clock, faults, sockets, named, failing, asked }
+}
+
+test('sockets whose backend nothing names are ended in every network, those of others stay', () => {
+  const { ends, clock, sockets, named, asked } = world()
+  named.add('10.1.1.5')
+  sockets.set(node, [led('10.1.1.5'), led('10.1.1.6')])
+  sockets.set('a', [led('10.1.1.6'), led('10.1.1.6', 'TCP')])
+  sockets.set('b', [led('10.1.1.5')])
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual(asked, [node, 'a', 'b'])
+  assert.deepEqual([...sockets.values()], [[led('10.1.1.5')], [led('10.1.1.6', 'TCP')], [led('10.1.1.5')]])
+  assert.deepEqual(ends.ended, { count: 2, protocols: ['UDP'], areOfPods: true })
+  clock.advance(100_000)
+  assert.deepEqual(asked, [node, 'a', 'b'], 'nobody is asked again until something changes')
+})
+
+test('a backend that is named again within two seconds costs nobody a socket', () => {
+  const { ends, clock, sockets, named, asked } = world()
+  sockets.set(node, [led('10.1.1.5')])
+  ends.look()
+  clock.advance(1_900)
+  assert.deepEqual(asked, [])
+  named.add('10.1.1.5')
+  clock.advance(10_000)
+  assert.deepEqual([asked, ends.ended.count], [[node], 0])
+})
+
+test('TCP where it is asked for, and no network of pods where none is named', () => {
+  const { ends, clock, sockets, asked } = world(['UDP', 'TCP'], false)
+  sockets.set(node, [led('10.1.1.5', 'TCP')])
+  sockets.set('a', [led('10.1.1.5')])
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual([asked, ends.ended], [[node, node], { count: 1, protocols: ['UDP', 'TCP'], areOfPods: false }])
+})
+
+test('what changes while networks are asked has all of them asked once more', () => {
+  const { ends, clock, sockets, asked } = world()
+  sockets.set('a', [])
+  ends.look()
+  clock.advance(2_000)
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual(asked, [node, 'a', node, 'a'])
+})
+
+test('a pod that goes meanwhile and a file that is no network are no failure, and the next one is asked', () => {
+  const { ends, clock, faults, sockets, failing, asked } = world()
+  for (const name of ['gone', 'file', 'pod']) sockets.set(name, [])
+  failing.set('gone', Object.assign(new Error('ENOENT: open'), { code: 'ENOENT', syscall: 'open' }))
+  failing.set('file', new HeraldError('ERR_SYSCALL', 'enter file: EINVAL', { errno: 'EINVAL' }))
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual(asked, [node, 'gone', 'file', 'pod'])
+  assert.deepEqual(faults.current, [])
+})
+
+test('who may not enter the networks of pods is told so, ends those of the node, and tries again', () => {
+  const { ends, clock, faults, sockets, failing, asked } = world()
+  sockets.set(node, [led('10.1.1.5')])
+  for (const name of ['a', 'b']) sockets.set(name, [led('10.1.1.5')])
+  failing.set('a', new HeraldError('ERR_SYSCALL', 'enter a: EPERM', { errno: 'EPERM' }))
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual([asked, ends.ended.count], [[node, 'a'], 1])
+  assert.deepEqual(
+    faults.current.map(({ text }) => text),
+    ['in pods: they are not told of it: enter a: EPERM'],
+  )
+  failing.clear()
+  clock.advance(60_000)
+  assert.deepEqual([asked, ends.ended.count], [[node, 'a', node, 'a', 'b'], 3])
+  assert.deepEqual(faults.current, [])
+})
+
+test('a kernel that ends no sockets is a fault for as long as it does not, and pods are asked all the same', () => {
+  const { ends, clock, faults, sockets, failing, asked } = world()
+  sockets.set('a', [])
+  failing.set(node, new HeraldError('ERR_SYSCALL', 'end a socket: EOPNOTSUPP', { errno: 'EOPNOTSUPP' }))
+  ends.look()
+  clock.advance(10_000)
+  assert.deepEqual(asked, [node, 'a'])
+  assert.match(faults.current.map(({ text }) => text).join(), /^of this node: .*EOPNOTSUPP$/)
+})
+
+test('after the end of the agent nobody is asked any more', () => {
+  const { ends, clock, asked } = world()
+  ends.look()
+  ends.stop()
+  clock.advance(10_000)
+  assert.deepEqual(asked, [])
+})
